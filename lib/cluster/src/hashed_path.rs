@@ -1,0 +1,105 @@
+//! Where a name lives: MD5 of prefix, path and suffix, and what is derived from it.
+//!
+//! Source: `swift/common/utils`, `hash_path`; DESIGN 1.1.
+
+use std::fmt;
+
+/// The cluster's secret hash path prefix and suffix, from `[swift-hash]` in `swift.conf`.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct HashConf {
+    /// Bytes before the path.
+    pub prefix: Vec<u8>,
+    /// Bytes after the path.
+    pub suffix: Vec<u8>,
+}
+
+impl fmt::Debug for HashConf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashConf(secret)")
+    }
+}
+
+impl HashConf {
+    /// Hashes the path made of `parts`, which are account, container and object names.
+    pub fn hash(&self, parts: &[&str]) -> PathHash {
+        let mut context = md5::Context::new();
+        context.consume(&self.prefix);
+        for part in parts {
+            context.consume(b"/");
+            context.consume(part.as_bytes());
+        }
+        context.consume(&self.suffix);
+        PathHash(context.finalize().0)
+    }
+
+    /// Hashes a path that is already joined, such as the `name` of stored metadata.
+    pub fn hash_joined(&self, path: &str) -> PathHash {
+        let mut context = md5::Context::new();
+        context.consume(&self.prefix);
+        context.consume(path.as_bytes());
+        context.consume(&self.suffix);
+        PathHash(context.finalize().0)
+    }
+}
+
+/// The MD5 of a name under this cluster's prefix and suffix.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PathHash(pub [u8; 16]);
+
+impl PathHash {
+    /// The partition of this name on a ring of 2^`part_power` partitions.
+    pub fn partition(&self, part_power: u32) -> u32 {
+        let [a, b, c, d, ..] = self.0;
+        u32::from_be_bytes([a, b, c, d]).checked_shr(32 - part_power.min(32)).unwrap_or(0)
+    }
+
+    /// Name of the suffix directory: the last three hex digits.
+    pub fn suffix_dir(&self) -> String {
+        let hex = self.to_string();
+        hex.get(29..).unwrap_or_default().to_owned()
+    }
+
+    /// Parses 32 hex digits.
+    pub fn parse(hex: &str) -> Option<Self> {
+        if hex.len() != 32 || !hex.is_ascii() {
+            return None;
+        }
+        let mut bytes = [0u8; 16];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(hex.get(index * 2..index * 2 + 2)?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl fmt::Display for PathHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for PathHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hash_equals_swifts() {
+        let conf = HashConf { prefix: vec![], suffix: b"changeme".to_vec() };
+        let hash = conf.hash(&["AUTH_test"]);
+        assert_eq!(hash.to_string(), "9d00c9d091fea9ea855f29c22714dc83");
+        assert_eq!(hash.partition(10), 628);
+        assert_eq!(hash.suffix_dir(), "c83");
+        assert_eq!(PathHash::parse("9d00c9d091fea9ea855f29c22714dc83"), Some(hash));
+    }
+
+    #[test]
+    fn a_ring_of_one_partition_has_partition_zero() {
+        assert_eq!(PathHash([255; 16]).partition(0), 0);
+    }
+}

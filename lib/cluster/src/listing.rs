@@ -1,0 +1,136 @@
+//! Rows of listings and how they roll up under a delimiter.
+
+use serde::{Deserialize, Serialize};
+
+use crate::timestamp::{RowTimes, Timestamp};
+
+/// A row of a container listing, as a container server hands it out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectRow {
+    /// The object's name.
+    pub name: String,
+    /// The three packed times of the row.
+    pub times: RowTimes,
+    /// Size in bytes.
+    pub size: u64,
+    /// Content type, possibly with `swift_bytes` and other listing-only parameters.
+    pub content_type: String,
+    /// Etag, possibly with listing-only parameters (`; slo_etag=…`).
+    pub etag: String,
+    /// Whether this is a deletion.
+    pub deleted: bool,
+    /// Storage policy of the object the row tells of.
+    pub policy: u32,
+}
+
+impl ObjectRow {
+    /// The newest of the row's times: its `last_modified`.
+    pub fn last_modified(&self) -> Timestamp {
+        self.times.data.max(self.times.content_type).max(self.times.meta)
+    }
+}
+
+/// One entry of a container listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ObjectEntry {
+    /// An object.
+    Object(ObjectRow),
+    /// A common prefix, which ends in the delimiter.
+    Subdir(String),
+}
+
+impl ObjectEntry {
+    /// Name of the object or sub-directory.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Object(row) => &row.name,
+            Self::Subdir(name) => name,
+        }
+    }
+}
+
+/// What a listing asks for; the parameters are Swift's.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ListQuery {
+    /// Most entries to answer; 0 answers none.
+    pub limit: usize,
+    /// Names after this one, exclusive.
+    pub marker: String,
+    /// Names before this one, exclusive.
+    pub end_marker: String,
+    /// Names that start so.
+    pub prefix: Option<String>,
+    /// Rolls names up that hold this text after the prefix.
+    pub delimiter: String,
+    /// Swift's pseudo-directory listing: only entries directly in this path.
+    pub path: Option<String>,
+    /// From the last to the first.
+    pub reverse: bool,
+}
+
+/// A row of an account listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerRow {
+    /// The container's name.
+    pub name: String,
+    /// Objects in it, as last reported.
+    pub object_count: u64,
+    /// Bytes in it, as last reported.
+    pub bytes_used: u64,
+    /// When it was last put.
+    pub put_timestamp: Timestamp,
+    /// Its storage policy.
+    pub policy: u32,
+}
+
+/// One entry of an account listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContainerEntry {
+    /// A container.
+    Container(ContainerRow),
+    /// A common prefix.
+    Subdir(String),
+}
+
+/// The least text greater than every text that starts with `prefix`; `None` if there is none.
+/// SQLite compares names as bytes, so this is the last byte of the prefix plus one.
+pub fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = prefix.to_vec();
+    while let Some(last) = bytes.pop() {
+        if last < 0xff {
+            bytes.push(last + 1);
+            return Some(bytes);
+        }
+    }
+    None
+}
+
+/// The common prefix of `name` under a listing's prefix and delimiter, if it rolls up.
+pub fn common_prefix<'a>(name: &'a str, prefix: &str, delimiter: &str) -> Option<&'a str> {
+    if delimiter.is_empty() {
+        return None;
+    }
+    let rest = name.strip_prefix(prefix)?;
+    let at = rest.find(delimiter)?;
+    name.get(..prefix.len() + at + delimiter.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_roll_up_at_the_first_delimiter_after_the_prefix() {
+        assert_eq!(common_prefix("a/b/c", "", "/"), Some("a/"));
+        assert_eq!(common_prefix("a/b/c", "a/", "/"), Some("a/b/"));
+        assert_eq!(common_prefix("a/b", "a/", "/"), None);
+        assert_eq!(common_prefix("a", "", "/"), None);
+    }
+
+    #[test]
+    fn the_end_of_a_prefix_is_past_all_its_names() {
+        assert_eq!(after_prefix(b"a/").unwrap(), b"a0");
+        assert_eq!(after_prefix(b"a\xff").unwrap(), b"b");
+        assert_eq!(after_prefix(b"\xff"), None);
+    }
+}

@@ -1,0 +1,174 @@
+//! User, system and transient metadata in stored form: header names in Swift's title case and
+//! their values.
+
+use std::collections::BTreeMap;
+
+use crate::constraints;
+
+/// Stored headers by title-cased name (`X-Object-Meta-Color`).
+pub type Metadata = BTreeMap<String, String>;
+
+/// Headers besides metadata that an object keeps from its PUT, as Swift's `allowed_headers`.
+pub const OBJECT_HEADERS: [&str; 9] = [
+    "Content-Disposition",
+    "Content-Encoding",
+    "X-Delete-At",
+    "X-Object-Manifest",
+    "X-Static-Large-Object",
+    "Cache-Control",
+    "Content-Language",
+    "Expires",
+    "X-Robots-Tag",
+];
+
+/// What kind of resource a metadata header belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// `X-Account-…`
+    Account,
+    /// `X-Container-…`
+    Container,
+    /// `X-Object-…`
+    Object,
+}
+
+impl Resource {
+    /// `Account`, `Container` or `Object`, as in headers.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Account => "Account",
+            Self::Container => "Container",
+            Self::Object => "Object",
+        }
+    }
+
+    /// `X-Object-Meta-`.
+    pub fn user_prefix(self) -> &'static str {
+        match self {
+            Self::Account => "X-Account-Meta-",
+            Self::Container => "X-Container-Meta-",
+            Self::Object => "X-Object-Meta-",
+        }
+    }
+
+    /// `X-Object-Sysmeta-`.
+    pub fn system_prefix(self) -> &'static str {
+        match self {
+            Self::Account => "X-Account-Sysmeta-",
+            Self::Container => "X-Container-Sysmeta-",
+            Self::Object => "X-Object-Sysmeta-",
+        }
+    }
+}
+
+/// `X-Object-Transient-Sysmeta-`: system metadata that a POST replaces.
+pub const TRANSIENT_PREFIX: &str = "X-Object-Transient-Sysmeta-";
+
+/// Title case as Python's `str.title()` gives for header names: `x-object-meta-a1b` becomes
+/// `X-Object-Meta-A1B`. Swift's HeaderKeyDict spells stored keys so.
+pub fn title_case(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let mut start = true;
+    for character in name.chars() {
+        if start {
+            out.extend(character.to_uppercase());
+        } else {
+            out.extend(character.to_lowercase());
+        }
+        start = !character.is_alphabetic();
+    }
+    out
+}
+
+/// Whether `name` (in any case) starts with `prefix` and has something after it.
+pub fn has_prefix(name: &str, prefix: &str) -> bool {
+    name.len() > prefix.len()
+        && name.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix))
+}
+
+/// Whether a header of an object's PUT is stored with it.
+pub fn is_stored_with_object(name: &str) -> bool {
+    is_object_metadata(name) || OBJECT_HEADERS.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Whether the name is user, system or transient metadata of an object.
+pub fn is_object_metadata(name: &str) -> bool {
+    has_prefix(name, Resource::Object.user_prefix())
+        || has_prefix(name, Resource::Object.system_prefix())
+        || has_prefix(name, TRANSIENT_PREFIX)
+}
+
+/// Whether the name survives a POST to the object: it belongs to the data file.
+pub fn belongs_to_data(name: &str) -> bool {
+    has_prefix(name, Resource::Object.system_prefix())
+        || ["Content-Length", "ETag", "X-Static-Large-Object", "deleted"]
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Why user metadata was refused; the texts are Swift's.
+pub fn check_user_metadata<'a>(
+    items: impl Iterator<Item = (&'a str, &'a str)>,
+    prefix: &str,
+) -> Result<(), String> {
+    let mut count = 0;
+    let mut size = 0;
+    for (name, value) in items {
+        if !name.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix)) {
+            if value.len() > constraints::MAX_HEADER_SIZE {
+                return Err(format!(
+                    "Header value too long: {}",
+                    name.get(..name.len().min(constraints::MAX_META_NAME_LENGTH)).unwrap_or(name)
+                ));
+            }
+            continue;
+        }
+        let key = name.get(prefix.len()..).unwrap_or_default();
+        if key.is_empty() {
+            return Err("Metadata name cannot be empty".to_owned());
+        }
+        if key.len() > constraints::MAX_META_NAME_LENGTH {
+            return Err(format!("Metadata name too long: {prefix}{key}"));
+        }
+        if value.len() > constraints::MAX_META_VALUE_LENGTH {
+            return Err(format!(
+                "Metadata value longer than {}: {prefix}{key}",
+                constraints::MAX_META_VALUE_LENGTH
+            ));
+        }
+        count += 1;
+        size += key.len() + value.len();
+        if count > constraints::MAX_META_COUNT {
+            return Err(format!("Too many metadata items; max {}", constraints::MAX_META_COUNT));
+        }
+        if size > constraints::MAX_META_OVERALL_SIZE {
+            return Err(format!(
+                "Total metadata too large; max {}",
+                constraints::MAX_META_OVERALL_SIZE
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn title_case_is_pythons() {
+        assert_eq!(title_case("x-object-meta-a1b-cOLOR"), "X-Object-Meta-A1B-Color");
+        assert_eq!(title_case("etag"), "Etag");
+    }
+
+    #[test]
+    fn limits_are_exact() {
+        let value = "v".repeat(constraints::MAX_META_VALUE_LENGTH);
+        let check = |name: &str, value: &str| {
+            check_user_metadata([(name, value)].into_iter(), "X-Object-Meta-")
+        };
+        assert!(check("X-Object-Meta-A", &value).is_ok());
+        assert!(check("X-Object-Meta-A", &format!("{value}v")).is_err());
+        assert!(check("X-Object-Meta-", "v").is_err());
+    }
+}

@@ -1,0 +1,496 @@
+//! Reads pickles into [`Value`]s.
+//!
+//! Nodes live in an arena and refer to each other by index, so that an object which is filled
+//! after it was memoised is seen whole everywhere. Turning the arena into a tree is bounded, so a
+//! small file cannot unfold into a large value.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use super::Value;
+
+/// Most values that one pickle may unfold into, beyond one for each of its bytes.
+const EXTRA_NODES_MAX: usize = 100_000;
+/// Deepest nesting.
+const DEPTH_MAX: usize = 64;
+
+/// Why a pickle could not be read, and at which byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PickleError {
+    /// Offset of the opcode.
+    pub offset: usize,
+    /// What was wrong.
+    pub reason: String,
+}
+
+impl fmt::Display for PickleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pickle, byte {}: {}", self.offset, self.reason)
+    }
+}
+
+impl std::error::Error for PickleError {}
+
+#[derive(Debug, Clone)]
+enum Node {
+    Leaf(Value),
+    Global(String),
+    List(Vec<usize>),
+    Tuple(Vec<usize>),
+    Dict(Vec<(usize, usize)>),
+}
+
+/// Reads one pickle.
+pub fn loads(bytes: &[u8]) -> Result<Value, PickleError> {
+    let mut machine =
+        Machine { bytes, at: 0, arena: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
+    let start = machine.run();
+    let at = machine.at;
+    let root = start.map_err(|reason| PickleError { offset: at, reason })?;
+    let mut budget = bytes.len() + EXTRA_NODES_MAX;
+    machine.unfold(root, 0, &mut budget).map_err(|reason| PickleError { offset: at, reason })
+}
+
+struct Machine<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    arena: Vec<Node>,
+    stack: Vec<usize>,
+    marks: Vec<usize>,
+    memo: HashMap<u64, usize>,
+}
+
+type Step<T> = Result<T, String>;
+
+impl<'a> Machine<'a> {
+    fn take(&mut self, count: usize) -> Step<&'a [u8]> {
+        let end = self.at.checked_add(count).ok_or("length overflows")?;
+        let taken = self.bytes.get(self.at..end).ok_or("ends too early")?;
+        self.at = end;
+        Ok(taken)
+    }
+
+    fn number(&mut self, width: usize) -> Step<u64> {
+        let taken = self.take(width)?;
+        Ok(taken.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+
+    fn length(&mut self, width: usize) -> Step<usize> {
+        usize::try_from(self.number(width)?).map_err(|_| "length too large".to_owned())
+    }
+
+    fn line(&mut self) -> Step<&'a str> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let end = rest.iter().position(|byte| *byte == b'\n').ok_or("line without end")?;
+        let line = self.take(end + 1)?;
+        std::str::from_utf8(line.get(..end).unwrap_or_default()).map_err(|_| "bad line".to_owned())
+    }
+
+    fn push(&mut self, node: Node) {
+        self.stack.push(self.arena.len());
+        self.arena.push(node);
+    }
+
+    fn leaf(&mut self, value: Value) {
+        self.push(Node::Leaf(value));
+    }
+
+    fn pop(&mut self) -> Step<usize> {
+        self.stack.pop().ok_or_else(|| "stack is empty".to_owned())
+    }
+
+    fn top(&mut self) -> Step<&mut Node> {
+        let top = *self.stack.last().ok_or("stack is empty")?;
+        self.arena.get_mut(top).ok_or_else(|| "no such node".to_owned())
+    }
+
+    fn since_mark(&mut self) -> Step<Vec<usize>> {
+        let mark = self.marks.pop().ok_or("no mark")?;
+        if mark > self.stack.len() {
+            return Err("mark past the stack".to_owned());
+        }
+        Ok(self.stack.split_off(mark))
+    }
+
+    fn remember(&mut self, key: u64) -> Step<()> {
+        let top = *self.stack.last().ok_or("stack is empty")?;
+        self.memo.insert(key, top);
+        Ok(())
+    }
+
+    fn recall(&mut self, key: u64) -> Step<()> {
+        let node = *self.memo.get(&key).ok_or("memo key was never put")?;
+        self.stack.push(node);
+        Ok(())
+    }
+
+    fn tuple(&mut self, count: usize) -> Step<()> {
+        let at = self.stack.len().checked_sub(count).ok_or("stack is empty")?;
+        let items = self.stack.split_off(at);
+        self.push(Node::Tuple(items));
+        Ok(())
+    }
+
+    fn append(&mut self, items: &[usize]) -> Step<()> {
+        match self.top()? {
+            Node::List(list) => list.extend(items),
+            _ => return Err("append to what is no list".to_owned()),
+        }
+        Ok(())
+    }
+
+    fn set_items(&mut self, items: &[usize]) -> Step<()> {
+        match self.top()? {
+            Node::Dict(dict) => {
+                for pair in items.chunks(2) {
+                    let [key, value] = pair else { return Err("odd number of items".to_owned()) };
+                    dict.push((*key, *value));
+                }
+            }
+            _ => return Err("items for what is no dict".to_owned()),
+        }
+        Ok(())
+    }
+
+    fn run(&mut self) -> Step<usize> {
+        loop {
+            let opcode = *self.take(1)?.first().ok_or("ends too early")?;
+            match opcode {
+                b'.' => return self.pop(),
+                0x80 => {
+                    if self.number(1)? > 5 {
+                        return Err("unknown protocol".to_owned());
+                    }
+                }
+                0x95 => drop(self.take(8)?),
+                b'(' => self.marks.push(self.stack.len()),
+                b'0' => drop(self.pop()?),
+                b'1' => drop(self.since_mark()?),
+                b'2' => {
+                    let top = *self.stack.last().ok_or("stack is empty")?;
+                    self.stack.push(top);
+                }
+                b'N' => self.leaf(Value::None),
+                0x88 => self.leaf(Value::Bool(true)),
+                0x89 => self.leaf(Value::Bool(false)),
+                b'I' => {
+                    let value = match self.line()? {
+                        "00" => Value::Bool(false),
+                        "01" => Value::Bool(true),
+                        text => Value::Int(text.parse().map_err(|_| "bad integer")?),
+                    };
+                    self.leaf(value);
+                }
+                b'L' => {
+                    let text = self.line()?.trim_end_matches('L');
+                    let value = Value::Int(text.parse().map_err(|_| "bad integer")?);
+                    self.leaf(value);
+                }
+                b'F' => {
+                    let value = Value::Float(self.line()?.parse().map_err(|_| "bad float")?);
+                    self.leaf(value);
+                }
+                b'J' => {
+                    let number = self.number(4)? as u32;
+                    self.leaf(Value::Int(i64::from(number.cast_signed())));
+                }
+                b'K' => {
+                    let number = self.number(1)?.cast_signed();
+                    self.leaf(Value::Int(number));
+                }
+                b'M' => {
+                    let number = self.number(2)?.cast_signed();
+                    self.leaf(Value::Int(number));
+                }
+                0x8a | 0x8b => {
+                    let length = self.length(if opcode == 0x8a { 1 } else { 4 })?;
+                    let bytes = self.take(length)?;
+                    let value = long(bytes).ok_or("integer of more than 64 bits")?;
+                    self.leaf(Value::Int(value));
+                }
+                b'G' => {
+                    let bits = self.take(8)?.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+                    self.leaf(Value::Float(f64::from_bits(bits)));
+                }
+                b'S' => {
+                    let line = self.line()?;
+                    let value = quoted(line).ok_or("bad string")?;
+                    self.leaf(Value::Bytes(value));
+                }
+                b'V' => {
+                    let line = self.line()?;
+                    let value = raw_unicode(line).ok_or("bad unicode")?;
+                    self.leaf(Value::Str(value));
+                }
+                b'T' | b'B' => {
+                    let length = self.length(4)?;
+                    let bytes = self.take(length)?.to_vec();
+                    self.leaf(Value::Bytes(bytes));
+                }
+                b'U' | b'C' => {
+                    let length = self.length(1)?;
+                    let bytes = self.take(length)?.to_vec();
+                    self.leaf(Value::Bytes(bytes));
+                }
+                0x8e => {
+                    let length = self.length(8)?;
+                    let bytes = self.take(length)?.to_vec();
+                    self.leaf(Value::Bytes(bytes));
+                }
+                b'X' | 0x8c | 0x8d => {
+                    let width = match opcode {
+                        b'X' => 4,
+                        0x8c => 1,
+                        _ => 8,
+                    };
+                    let length = self.length(width)?;
+                    // Surrogates (from WSGI strings) are not UTF-8; they are replaced.
+                    let text = String::from_utf8_lossy(self.take(length)?).into_owned();
+                    self.leaf(Value::Str(text));
+                }
+                b']' => self.push(Node::List(Vec::new())),
+                b'}' => self.push(Node::Dict(Vec::new())),
+                b')' => self.push(Node::Tuple(Vec::new())),
+                b'l' => {
+                    let items = self.since_mark()?;
+                    self.push(Node::List(items));
+                }
+                b't' => {
+                    let items = self.since_mark()?;
+                    self.push(Node::Tuple(items));
+                }
+                b'd' => {
+                    let items = self.since_mark()?;
+                    self.push(Node::Dict(Vec::new()));
+                    self.set_items(&items)?;
+                }
+                0x85 => self.tuple(1)?,
+                0x86 => self.tuple(2)?,
+                0x87 => self.tuple(3)?,
+                b'a' => {
+                    let item = self.pop()?;
+                    self.append(&[item])?;
+                }
+                b'e' => {
+                    let items = self.since_mark()?;
+                    self.append(&items)?;
+                }
+                b's' => {
+                    let value = self.pop()?;
+                    let key = self.pop()?;
+                    self.set_items(&[key, value])?;
+                }
+                b'u' => {
+                    let items = self.since_mark()?;
+                    self.set_items(&items)?;
+                }
+                b'c' => {
+                    let module = self.line()?.to_owned();
+                    let name = self.line()?;
+                    self.push(Node::Global(format!("{module}.{name}")));
+                }
+                0x93 => {
+                    let name = self.pop()?;
+                    let module = self.pop()?;
+                    let global = format!("{}.{}", self.text(module)?, self.text(name)?);
+                    self.push(Node::Global(global));
+                }
+                b'R' | 0x81 => self.reduce()?,
+                b'b' => self.build()?,
+                b'p' => {
+                    let key = self.line()?.parse().map_err(|_| "bad memo key")?;
+                    self.remember(key)?;
+                }
+                b'q' => {
+                    let key = self.number(1)?;
+                    self.remember(key)?;
+                }
+                b'r' => {
+                    let key = self.number(4)?;
+                    self.remember(key)?;
+                }
+                0x94 => self.remember(self.memo.len() as u64)?,
+                b'g' => {
+                    let key = self.line()?.parse().map_err(|_| "bad memo key")?;
+                    self.recall(key)?;
+                }
+                b'h' => {
+                    let key = self.number(1)?;
+                    self.recall(key)?;
+                }
+                b'j' => {
+                    let key = self.number(4)?;
+                    self.recall(key)?;
+                }
+                other => return Err(format!("opcode {other:#04x} is not allowed")),
+            }
+        }
+    }
+
+    fn text(&self, node: usize) -> Step<&str> {
+        match self.arena.get(node) {
+            Some(Node::Leaf(Value::Str(text))) => Ok(text),
+            Some(Node::Leaf(Value::Bytes(bytes))) => {
+                std::str::from_utf8(bytes).map_err(|_| "text expected".to_owned())
+            }
+            _ => Err("text expected".to_owned()),
+        }
+    }
+
+    /// The constructors that Swift's files use, each by what it means.
+    fn reduce(&mut self) -> Step<()> {
+        let arguments = self.pop()?;
+        let callable = self.pop()?;
+        let Some(Node::Global(name)) = self.arena.get(callable).cloned() else {
+            return Err("call of what is no global".to_owned());
+        };
+        let Some(Node::Tuple(arguments)) = self.arena.get(arguments).cloned() else {
+            return Err("arguments are no tuple".to_owned());
+        };
+        let node = match (name.as_str(), arguments.as_slice()) {
+            ("_codecs.encode", [text, _codec]) => {
+                let latin1 = self.text(*text)?.chars().map(|c| u8::try_from(u32::from(c)));
+                let bytes: Result<Vec<u8>, _> = latin1.collect();
+                Node::Leaf(Value::Bytes(bytes.map_err(|_| "not latin-1")?))
+            }
+            ("array.array", [_typecode, items]) => match self.arena.get(*items) {
+                Some(Node::List(items)) => {
+                    let mut numbers = Vec::with_capacity(items.len());
+                    for item in items {
+                        match self.arena.get(*item) {
+                            Some(Node::Leaf(Value::Int(number))) => numbers.push(*number),
+                            _ => return Err("array of what is no integer".to_owned()),
+                        }
+                    }
+                    Node::Leaf(Value::Array(numbers))
+                }
+                // Python 2 pickled arrays as their raw bytes of 16-bit numbers.
+                Some(Node::Leaf(Value::Bytes(bytes))) => Node::Leaf(Value::Array(
+                    bytes
+                        .chunks(2)
+                        .map(|pair| pair.iter().rev().fold(0, |n, byte| n << 8 | i64::from(*byte)))
+                        .collect(),
+                )),
+                _ => return Err("array of an unknown form".to_owned()),
+            },
+            ("builtins.bytes" | "__builtin__.bytes", []) => Node::Leaf(Value::Bytes(Vec::new())),
+            ("builtins.dict" | "__builtin__.dict", []) => Node::Dict(Vec::new()),
+            (
+                "copy_reg._reconstructor" | "copyreg._reconstructor" | "swift.common.header_key_dict.HeaderKeyDict",
+                arguments,
+            ) => match arguments.get(2).and_then(|state| self.arena.get(*state)) {
+                Some(Node::Dict(items)) => Node::Dict(items.clone()),
+                _ => Node::Dict(Vec::new()),
+            },
+            ("swift.common.ring.builder.RingBuilder", _) => Node::Dict(Vec::new()),
+            (other, _) => return Err(format!("global {other:?} is not allowed")),
+        };
+        self.push(node);
+        Ok(())
+    }
+
+    /// `BUILD`: the state of an object becomes the items of the dict that stands for it.
+    fn build(&mut self) -> Step<()> {
+        let state = self.pop()?;
+        let Some(Node::Dict(items)) = self.arena.get(state).cloned() else { return Ok(()) };
+        if let Node::Dict(dict) = self.top()? {
+            dict.extend(items);
+        }
+        Ok(())
+    }
+
+    fn unfold(&self, node: usize, depth: usize, budget: &mut usize) -> Step<Value> {
+        if depth > DEPTH_MAX {
+            return Err(format!("nested deeper than {DEPTH_MAX}"));
+        }
+        *budget = budget.checked_sub(1).ok_or("unfolds into too many values")?;
+        let many = |items: &[usize], budget: &mut usize| -> Step<Vec<Value>> {
+            items.iter().map(|item| self.unfold(*item, depth + 1, budget)).collect()
+        };
+        Ok(match self.arena.get(node).ok_or("no such node")? {
+            Node::Leaf(value) => {
+                let cost = match value {
+                    Value::Array(numbers) => numbers.len(),
+                    Value::Bytes(bytes) => bytes.len() / 64,
+                    _ => 0,
+                };
+                *budget = budget.checked_sub(cost).ok_or("unfolds into too many values")?;
+                value.clone()
+            }
+            Node::Global(name) => return Err(format!("global {name:?} as a value")),
+            Node::List(items) => Value::List(many(items, budget)?),
+            Node::Tuple(items) => Value::Tuple(many(items, budget)?),
+            Node::Dict(items) => {
+                let mut dict = Vec::with_capacity(items.len());
+                for (key, value) in items {
+                    dict.push((
+                        self.unfold(*key, depth + 1, budget)?,
+                        self.unfold(*value, depth + 1, budget)?,
+                    ));
+                }
+                Value::Dict(dict)
+            }
+        })
+    }
+}
+
+fn long(bytes: &[u8]) -> Option<i64> {
+    let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
+    let mut padded = [if negative { 0xff } else { 0 }; 8];
+    if bytes.len() > 8 {
+        return None;
+    }
+    for (to, from) in padded.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    Some(i64::from_le_bytes(padded))
+}
+
+/// A Python string literal with escapes.
+fn quoted(line: &str) -> Option<Vec<u8>> {
+    let line = line.trim();
+    let quote = line.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
+    let inner = line.strip_prefix(quote)?.strip_suffix(quote)?.as_bytes();
+    let mut out = Vec::with_capacity(inner.len());
+    let mut bytes = inner.iter();
+    while let Some(byte) = bytes.next() {
+        if *byte != b'\\' {
+            out.push(*byte);
+            continue;
+        }
+        out.push(match bytes.next()? {
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'x' => {
+                let hex = [*bytes.next()?, *bytes.next()?];
+                u8::from_str_radix(std::str::from_utf8(&hex).ok()?, 16).ok()?
+            }
+            other => *other,
+        });
+    }
+    Some(out)
+}
+
+/// `raw-unicode-escape`: only `\uXXXX` and `\UXXXXXXXX` are escapes.
+fn raw_unicode(line: &str) -> Option<String> {
+    let mut out = String::new();
+    let mut rest = line;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(rest.get(..at)?);
+        let digits = match rest.as_bytes().get(at + 1) {
+            Some(b'u') => 4,
+            Some(b'U') => 8,
+            _ => {
+                out.push('\\');
+                rest = rest.get(at + 1..)?;
+                continue;
+            }
+        };
+        let hex = rest.get(at + 2..at + 2 + digits)?;
+        out.push(char::from_u32(u32::from_str_radix(hex, 16).ok()?).unwrap_or('\u{fffd}'));
+        rest = rest.get(at + 2 + digits..)?;
+    }
+    out.push_str(rest);
+    Some(out)
+}

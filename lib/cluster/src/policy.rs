@@ -1,0 +1,140 @@
+//! Storage policies: which ring, which layout, which quorum.
+//!
+//! Source: `swift/common/storage_policy.py`.
+
+use std::fmt;
+
+/// Index of a storage policy, the N of `objects-N` and `object-N.ring.gz`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct PolicyIndex(pub u32);
+
+impl PolicyIndex {
+    /// `base` for policy 0, `base-N` otherwise: `objects`, `objects-1`.
+    pub fn suffixed(self, base: &str) -> String {
+        if self.0 == 0 { base.to_owned() } else { format!("{base}-{}", self.0) }
+    }
+}
+
+impl fmt::Display for PolicyIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How a policy stores an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PolicyType {
+    /// Whole copies.
+    Replication,
+    /// Fragments of an erasure code. Known by name, not yet served.
+    ErasureCoding,
+}
+
+/// One `[storage-policy:N]` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// The N of the section.
+    pub index: PolicyIndex,
+    /// The first name.
+    pub name: String,
+    /// Further names.
+    pub aliases: Vec<String>,
+    /// Whether new containers get it when the client names none.
+    pub is_default: bool,
+    /// Whether new containers may use it.
+    pub is_deprecated: bool,
+    /// Copies or fragments.
+    pub policy_type: PolicyType,
+}
+
+/// All policies of the cluster, ordered by index. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policies(Vec<Policy>);
+
+impl Policies {
+    /// Checks names, indexes and the default. An empty list becomes Swift's single `Policy-0`.
+    pub fn new(mut policies: Vec<Policy>) -> Result<Self, String> {
+        if policies.is_empty() {
+            policies.push(Policy {
+                index: PolicyIndex(0),
+                name: "Policy-0".to_owned(),
+                aliases: vec![],
+                is_default: true,
+                is_deprecated: false,
+                policy_type: PolicyType::Replication,
+            });
+        }
+        policies.sort_by_key(|policy| policy.index);
+        if !policies.iter().any(|policy| policy.index.0 == 0) {
+            return Err("storage policies need one with index 0: add [storage-policy:0]".to_owned());
+        }
+        let mut seen: Vec<String> = Vec::new();
+        for policy in &policies {
+            for name in std::iter::once(&policy.name).chain(&policy.aliases) {
+                let valid = !name.is_empty()
+                    && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+                if !valid {
+                    return Err(format!(
+                        "[storage-policy:{}] name {name:?}: expected letters, digits and dashes",
+                        policy.index
+                    ));
+                }
+                let lower = name.to_ascii_lowercase();
+                if lower == "policy-0" && policy.index.0 != 0 {
+                    return Err(format!("the name Policy-0 is reserved, not for {}", policy.index));
+                }
+                if seen.contains(&lower) {
+                    return Err(format!("storage policy name {name:?} is used twice"));
+                }
+                seen.push(lower);
+            }
+        }
+        match policies.iter().filter(|policy| policy.is_default).count() {
+            0 => match policies.first_mut() {
+                Some(only) if seen.len() == 1 || !only.is_deprecated => only.is_default = true,
+                _ => return Err("no storage policy has default = yes".to_owned()),
+            },
+            1 => {}
+            _ => return Err("more than one storage policy has default = yes".to_owned()),
+        }
+        Ok(Self(policies))
+    }
+
+    /// The policy with this index.
+    pub fn get(&self, index: PolicyIndex) -> Option<&Policy> {
+        self.0.iter().find(|policy| policy.index == index)
+    }
+
+    /// The policy with this name or alias, in any case.
+    pub fn by_name(&self, name: &str) -> Option<&Policy> {
+        self.0.iter().find(|policy| {
+            std::iter::once(&policy.name)
+                .chain(&policy.aliases)
+                .any(|known| known.eq_ignore_ascii_case(name))
+        })
+    }
+
+    /// The policy for containers whose creator names none.
+    pub fn default_policy(&self) -> &Policy {
+        self.0
+            .iter()
+            .find(|policy| policy.is_default)
+            .or_else(|| self.0.first())
+            .expect("Policies::new refuses an empty list")
+    }
+
+    /// All policies by index.
+    pub fn iter(&self) -> impl Iterator<Item = &Policy> {
+        self.0.iter()
+    }
+}
+
+/// Answers that make a write durable: half of `replicas`, rounded up.
+pub fn write_quorum(replicas: usize) -> usize {
+    replicas.div_ceil(2)
+}
+
+/// Answers that overlap with every other such set: more than half of `replicas`.
+pub fn majority(replicas: usize) -> usize {
+    replicas / 2 + 1
+}

@@ -1,0 +1,157 @@
+//! Builder files: Swift's pickled dictionary, read and written.
+//!
+//! Source: `swift/common/ring/builder.py`, `save` and `load`. Very old files hold a pickled
+//! `RingBuilder` object, whose state is the same dictionary.
+
+use apus_cluster::pickle::{self, Value};
+
+use super::{BuilderDevice, RingBuilder};
+use crate::device::{Device, DeviceId};
+use crate::ring::NO_DEVICE;
+
+/// Reads a builder file.
+///
+/// # Errors
+/// Text that names what is missing or wrong.
+pub fn decode(bytes: &[u8]) -> Result<RingBuilder, String> {
+    let dict = pickle::loads(bytes).map_err(|error| error.to_string())?;
+    let need = |key: &str| dict.get(key).ok_or_else(|| format!("builder file has no {key:?}"));
+    let unsigned = |key: &str| -> Result<u64, String> {
+        need(key)?
+            .as_int()
+            .and_then(|number| u64::try_from(number).ok())
+            .ok_or_else(|| format!("builder file: {key:?} is no whole number"))
+    };
+    let float = |key: &str| -> Result<f64, String> {
+        need(key)?.as_float().ok_or_else(|| format!("builder file: {key:?} is no number"))
+    };
+    let part_power = u32::try_from(unsigned("part_power")?).map_err(|_| "part_power too large")?;
+    let mut builder = RingBuilder::new(part_power, float("replicas")?, unsigned("min_part_hours")?)?;
+    for (index, device) in need("devs")?.items().unwrap_or_default().iter().enumerate() {
+        builder.devices.push(match device {
+            Value::None => None,
+            device => Some(read_device(device).map_err(|error| format!("device {index}: {error}"))?),
+        });
+    }
+    for row in dict.get("_replica2part2dev").and_then(Value::items).unwrap_or_default() {
+        let Value::Array(ids) = row else {
+            return Err("builder file: a replica row is no array".to_owned());
+        };
+        builder.rows.push(
+            ids.iter()
+                .map(|id| match u16::try_from(*id) {
+                    Ok(u16::MAX) => NO_DEVICE,
+                    _ => DeviceId::try_from(*id).unwrap_or(NO_DEVICE),
+                })
+                .collect(),
+        );
+    }
+    if let Some(Value::Array(ages)) = dict.get("_last_part_moves") {
+        builder.last_moves = ages.iter().map(|age| u8::try_from(*age).unwrap_or(u8::MAX)).collect();
+    } else if let Some(Value::Bytes(ages)) = dict.get("_last_part_moves") {
+        builder.last_moves.clone_from(ages);
+    }
+    for removed in dict.get("_remove_devs").and_then(Value::items).unwrap_or_default() {
+        if let Some(id) = removed.get("id").and_then(Value::as_int) {
+            builder.removed.push(DeviceId::try_from(id).unwrap_or(NO_DEVICE));
+        }
+    }
+    let optional = |key: &str| dict.get(key).and_then(Value::as_int).and_then(|n| u64::try_from(n).ok());
+    builder.version = optional("version").unwrap_or(0);
+    builder.overload = dict.get("overload").and_then(Value::as_float).unwrap_or(0.0);
+    builder.devices_changed = optional("devs_changed").unwrap_or(0) != 0;
+    builder.last_moves_epoch = optional("_last_part_moves_epoch").unwrap_or(0);
+    builder.last_gather_start =
+        optional("_last_part_gather_start").and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+    builder.dispersion = dict.get("dispersion").and_then(Value::as_float).unwrap_or(0.0);
+    builder.id = dict.get("id").and_then(Value::to_text);
+    Ok(builder)
+}
+
+fn read_device(value: &Value) -> Result<BuilderDevice, String> {
+    let text = |key: &str| value.get(key).and_then(Value::to_text);
+    let number = |key: &str| value.get(key).and_then(Value::as_int);
+    let need = |key: &str| number(key).ok_or_else(|| format!("no {key:?}"));
+    let narrow = |key: &str| -> Result<u32, String> {
+        u32::try_from(need(key)?).map_err(|_| format!("{key:?} out of range"))
+    };
+    let port = |number: i64| u16::try_from(number).map_err(|_| format!("port {number}"));
+    let ip = text("ip").ok_or("no \"ip\"")?;
+    Ok(BuilderDevice {
+        device: Device {
+            id: narrow("id")?,
+            region: number("region").map_or(Ok(1), |_| narrow("region"))?,
+            zone: narrow("zone")?,
+            port: port(need("port")?)?,
+            device: text("device").ok_or("no \"device\"")?,
+            weight: value.get("weight").and_then(Value::as_float).ok_or("no \"weight\"")?,
+            meta: text("meta").unwrap_or_default(),
+            replication_ip: Some(text("replication_ip").unwrap_or_else(|| ip.clone())),
+            replication_port: Some(port(
+                number("replication_port").map_or_else(|| need("port"), Ok)?,
+            )?),
+            ip,
+        },
+        parts: number("parts").and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+        parts_wanted: number("parts_wanted").unwrap_or(0),
+    })
+}
+
+/// Writes a builder file that Swift's own builder loads.
+pub fn encode(builder: &RingBuilder) -> Vec<u8> {
+    let text = |text: &str| Value::Str(text.to_owned());
+    let int = |number: u64| Value::Int(i64::try_from(number).unwrap_or(i64::MAX));
+    let device = |device: &BuilderDevice| {
+        let BuilderDevice { device, parts, parts_wanted } = device;
+        Value::Dict(vec![
+            (text("id"), int(device.id.into())),
+            (text("region"), int(device.region.into())),
+            (text("zone"), int(device.zone.into())),
+            (text("ip"), text(&device.ip)),
+            (text("port"), int(device.port.into())),
+            (text("device"), text(&device.device)),
+            (text("weight"), Value::Float(device.weight)),
+            (text("meta"), text(&device.meta)),
+            (text("replication_ip"), text(device.replication_ip.as_ref().unwrap_or(&device.ip))),
+            (text("replication_port"), int(device.replication_port.unwrap_or(device.port).into())),
+            (text("parts"), int(*parts)),
+            (text("parts_wanted"), Value::Int(*parts_wanted)),
+        ])
+    };
+    let devices = builder.devices.iter().map(|slot| slot.as_ref().map_or(Value::None, device));
+    let rows = builder.rows.iter().map(|row| {
+        Value::Array(
+            row.iter()
+                .map(|id| if *id == NO_DEVICE { i64::from(u16::MAX) } else { i64::from(*id) })
+                .collect(),
+        )
+    });
+    let removed = builder.removed.iter().filter_map(|id| builder.device(*id)).map(device);
+    let moves = if builder.rows.is_empty() {
+        Value::None
+    } else {
+        Value::Array(builder.last_moves.iter().map(|age| i64::from(*age)).collect())
+    };
+    pickle::dumps(&Value::Dict(vec![
+        (text("part_power"), int(builder.part_power.into())),
+        (text("next_part_power"), Value::None),
+        (text("replicas"), Value::Float(builder.replicas)),
+        (text("min_part_hours"), int(builder.min_part_hours)),
+        (text("parts"), int(builder.partitions() as u64)),
+        (text("devs"), Value::List(devices.collect())),
+        (text("devs_changed"), Value::Bool(builder.devices_changed)),
+        (text("version"), int(builder.version)),
+        (text("overload"), Value::Float(builder.overload)),
+        (
+            text("_replica2part2dev"),
+            if builder.rows.is_empty() { Value::None } else { Value::List(rows.collect()) },
+        ),
+        (text("_last_part_moves_epoch"), int(builder.last_moves_epoch)),
+        (text("_last_part_moves"), moves),
+        (text("_last_part_gather_start"), int(builder.last_gather_start.into())),
+        (text("_dispersion_graph"), Value::Dict(vec![])),
+        (text("dispersion"), Value::Float(builder.dispersion)),
+        (text("_remove_devs"), Value::List(removed.collect())),
+        (text("id"), builder.id.as_deref().map_or(Value::None, text)),
+    ]))
+}

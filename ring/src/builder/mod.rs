@@ -1,0 +1,249 @@
+//! Builds rings: devices, settings and history of one builder file.
+//!
+//! Words, checks and messages are `swift-ring-builder`'s (`swift/common/ring/builder.py`); the
+//! placement algorithm is our own and is told in [`rebalance`].
+
+mod balance;
+pub mod file;
+mod rebalance;
+
+pub use balance::{Balance, Dispersion};
+pub use rebalance::Rebalanced;
+
+use crate::device::{Device, DeviceId};
+use crate::format::UncheckedRing;
+use crate::ring::{NO_DEVICE, Ring};
+
+/// A device and what only the builder knows of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BuilderDevice {
+    /// What goes into ring files.
+    pub device: Device,
+    /// Partition replicas it holds.
+    pub parts: u64,
+    /// Partition replicas it lacks (or has too many, negative), as of the last rebalance.
+    pub parts_wanted: i64,
+}
+
+/// A ring in the making.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RingBuilder {
+    /// 2^this partitions.
+    pub part_power: u32,
+    /// Replicas, possibly fractional.
+    pub replicas: f64,
+    /// Hours for which a partition stays after one of its replicas moved.
+    pub min_part_hours: u64,
+    /// How far a device may be filled over its weight for the sake of dispersion (0.1 = 10 %).
+    pub overload: f64,
+    /// Devices by id, with holes.
+    pub devices: Vec<Option<BuilderDevice>>,
+    /// Whether devices changed since the last rebalance.
+    pub devices_changed: bool,
+    /// Counts every change.
+    pub version: u64,
+    /// Random id of the builder.
+    pub id: Option<String>,
+    /// Device ids of each replica; empty before the first rebalance.
+    pub rows: Vec<Vec<DeviceId>>,
+    /// Hours since each partition moved, as of `last_moves_epoch`; 255 is "long ago".
+    pub last_moves: Vec<u8>,
+    /// Seconds since 1970 at which `last_moves` was right.
+    pub last_moves_epoch: u64,
+    /// Where the next rebalance starts to gather.
+    pub last_gather_start: u32,
+    /// Devices that leave at the next rebalance.
+    pub removed: Vec<DeviceId>,
+    /// Dispersion (percent) as of the last rebalance.
+    pub dispersion: f64,
+}
+
+/// What a new device is to be; ids and defaults are given by the builder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewDevice {
+    /// Region.
+    pub region: u32,
+    /// Zone.
+    pub zone: u32,
+    /// Address.
+    pub ip: String,
+    /// Port.
+    pub port: u16,
+    /// Replication address.
+    pub replication_ip: Option<String>,
+    /// Replication port.
+    pub replication_port: Option<u16>,
+    /// Directory name.
+    pub device: String,
+    /// Weight.
+    pub weight: f64,
+    /// Remark.
+    pub meta: String,
+}
+
+impl RingBuilder {
+    /// A new builder.
+    ///
+    /// # Errors
+    /// Swift's words for a part power over 32, fewer than one replica, or a negative time.
+    pub fn new(part_power: u32, replicas: f64, min_part_hours: u64) -> Result<Self, String> {
+        if part_power > 32 {
+            return Err(format!("part_power must be at most 32 (was {part_power})"));
+        }
+        if replicas.is_nan() || replicas < 1.0 {
+            return Err(format!("replicas must be at least 1 (was {replicas:.6})"));
+        }
+        Ok(Self {
+            part_power,
+            replicas,
+            min_part_hours,
+            overload: 0.0,
+            devices: Vec::new(),
+            devices_changed: false,
+            version: 0,
+            id: None,
+            rows: Vec::new(),
+            last_moves: Vec::new(),
+            last_moves_epoch: 0,
+            last_gather_start: 0,
+            removed: Vec::new(),
+            dispersion: 0.0,
+        })
+    }
+
+    /// Number of partitions.
+    pub fn partitions(&self) -> usize {
+        1usize << self.part_power
+    }
+
+    /// Devices that exist.
+    pub fn devices(&self) -> impl Iterator<Item = &BuilderDevice> {
+        self.devices.iter().flatten()
+    }
+
+    /// One device.
+    pub fn device(&self, id: DeviceId) -> Option<&BuilderDevice> {
+        self.devices.get(id as usize).and_then(Option::as_ref)
+    }
+
+    /// One device, to change it.
+    pub fn device_mut(&mut self, id: DeviceId) -> Option<&mut BuilderDevice> {
+        self.devices.get_mut(id as usize).and_then(Option::as_mut)
+    }
+
+    /// Adds a device and gives its id.
+    pub fn add(&mut self, new: NewDevice) -> DeviceId {
+        let id = DeviceId::try_from(self.devices.len()).unwrap_or(NO_DEVICE - 1);
+        let NewDevice { region, zone, ip, port, replication_ip, replication_port, device, weight, meta } = new;
+        let device = Device {
+            id,
+            region,
+            zone,
+            replication_ip: Some(replication_ip.unwrap_or_else(|| ip.clone())),
+            replication_port: Some(replication_port.unwrap_or(port)),
+            ip,
+            port,
+            device,
+            weight,
+            meta,
+        };
+        self.devices.push(Some(BuilderDevice { device, parts: 0, parts_wanted: 0 }));
+        self.changed();
+        id
+    }
+
+    fn changed(&mut self) {
+        self.devices_changed = true;
+        self.version += 1;
+    }
+
+    /// Changes a device's weight.
+    ///
+    /// # Errors
+    /// When the device is gone or leaving, or the weight is negative.
+    pub fn set_weight(&mut self, id: DeviceId, weight: f64) -> Result<(), String> {
+        if self.removed.contains(&id) {
+            return Err(format!("Can not set weight of dev_id {id} because it is marked for removal"));
+        }
+        if weight.is_nan() || weight < 0.0 {
+            return Err(format!("weight {weight}: expected a number not below 0"));
+        }
+        self.device_mut(id).ok_or_else(|| format!("no device {id}"))?.device.weight = weight;
+        self.changed();
+        Ok(())
+    }
+
+    /// Marks a device to leave at the next rebalance.
+    ///
+    /// # Errors
+    /// When there is no such device.
+    pub fn remove(&mut self, id: DeviceId) -> Result<(), String> {
+        let device = self.device_mut(id).ok_or_else(|| format!("no device {id}"))?;
+        device.device.weight = 0.0;
+        if !self.removed.contains(&id) {
+            self.removed.push(id);
+        }
+        self.changed();
+        Ok(())
+    }
+
+    /// Counts a change that does not touch devices' shares.
+    pub fn touch(&mut self) {
+        self.version += 1;
+    }
+
+    /// The ring as it stands.
+    ///
+    /// # Errors
+    /// When it was never rebalanced.
+    pub fn ring(&self) -> Result<Ring, String> {
+        if self.rows.is_empty() {
+            return Err("the ring was never rebalanced".to_owned());
+        }
+        Ring::check(UncheckedRing {
+            devices: self
+                .devices
+                .iter()
+                .map(|device| device.as_ref().map(|device| device.device.clone()))
+                .collect(),
+            rows: self.rows.clone(),
+            part_power: self.part_power,
+            next_part_power: None,
+            version: self.version,
+        })
+    }
+
+    /// Checks that every partition has its replicas on devices that exist, none twice on one.
+    ///
+    /// # Errors
+    /// What is wrong, in Swift's words.
+    pub fn validate(&self) -> Result<(), String> {
+        for (replica, row) in self.rows.iter().enumerate() {
+            for (part, id) in row.iter().enumerate() {
+                if *id == NO_DEVICE || self.device(*id).is_none() {
+                    return Err(format!(
+                        "Partition {part}, replica {replica} was not allocated to a device."
+                    ));
+                }
+            }
+        }
+        for device in self.devices() {
+            let held = self.rows.iter().flatten().filter(|id| **id == device.device.id).count();
+            if held as u64 != device.parts {
+                return Err(format!(
+                    "Device {} has {held} partitions assigned, the builder counts {}",
+                    device.device.id, device.parts
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Devices that hold a partition, by replica.
+    pub fn part_devices(&self, part: usize) -> impl Iterator<Item = DeviceId> + '_ {
+        self.rows.iter().filter_map(move |row| row.get(part).copied())
+    }
+}
+
+#[cfg(test)]
+mod tests;

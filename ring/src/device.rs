@@ -1,0 +1,45 @@
+//! A device of the ring: one disk directory on one node.
+
+use serde::{Deserialize, Serialize};
+
+/// Index of a device in the ring's list; holes are allowed, reuse is not.
+pub type DeviceId = u32;
+
+/// A device as ring files spell it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its id.
+    pub id: DeviceId,
+    /// Failure domain: region.
+    pub region: u32,
+    /// Failure domain: zone within the region.
+    pub zone: u32,
+    /// Address of the node's servers.
+    pub ip: String,
+    /// Port of the server that this ring is for.
+    pub port: u16,
+    /// Name of the directory below `devices`.
+    pub device: String,
+    /// Share of partitions relative to other devices.
+    pub weight: f64,
+    /// Operator's remark.
+    #[serde(default)]
+    pub meta: String,
+    /// Address for replication traffic; the servers' own when absent.
+    #[serde(default)]
+    pub replication_ip: Option<String>,
+    /// Port for replication traffic; the server's own when absent.
+    #[serde(default)]
+    pub replication_port: Option<u16>,
+}
+
+impl Device {
+    /// `ip:port`, with brackets for IPv6: the key under which a server is reached.
+    pub fn address(&self) -> String {
+        if self.ip.contains(':') {
+            format!("[{}]:{}", self.ip, self.port)
+        } else {
+            format!("{}:{}", self.ip, self.port)
+        }
+    }
+}
