@@ -1,1 +1,25 @@
-//! x
+//! Promises about durability on a local file system.
+//!
+//! Every file that must survive a power cut is made through [`AtomicFile`]; every sync, file
+//! system call and extended attribute is counted in [`Counters`], so that budgets can be tested.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
+mod atomic_file;
+mod counters;
+mod lock;
+mod mount;
+mod quarantine;
+mod read;
+mod reserve;
+mod threads;
+mod xattr;
+
+pub use atomic_file::{AtomicFile, make_directories, sync_directory};
+pub use counters::Counters;
+pub use lock::DirectoryLock;
+pub use mount::is_mount;
+pub use quarantine::quarantine;
+pub use read::{NowaitRead, WarmDirectory, open_cached, read_at, read_nowait};
+pub use reserve::{Reserve, free_space};
+pub use threads::{DeviceThreads, Priority, QueueFull};
+pub use xattr::{METADATA_KEY, XattrError, read_xattrs, write_xattrs};

@@ -1,0 +1,22 @@
+//! Time as a part that is handed in, so that tests can shift it.
+
+use std::time::Duration;
+
+/// Tells the time since 1970.
+pub trait Clock: Send + Sync + std::fmt::Debug {
+    /// Time since 1970-01-01 UTC.
+    fn now(&self) -> Duration;
+}
+
+/// The machine's own clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    fn now(&self) -> Duration {
+        std::time::SystemTime::now()
+            .duration_since(std::time::SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+    }
+}

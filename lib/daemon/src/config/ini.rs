@@ -1,0 +1,202 @@
+//! Sections, `[DEFAULT]`, `set key = value`, continuation lines, comments, `conf.d`.
+//!
+//! As Swift reads them: Python's ConfigParser without interpolation, plus Paste Deploy's rule that
+//! `set` overrides what `[DEFAULT]` says. `%` is literal.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::Path;
+use std::str::FromStr;
+
+/// A read configuration. Sections keep their order.
+#[derive(Debug, Clone, Default)]
+pub struct Conf {
+    sections: Vec<(String, BTreeMap<String, String>)>,
+    source: String,
+}
+
+impl Conf {
+    /// Reads a file, or every `*.conf` of a directory in the order of their names.
+    ///
+    /// # Errors
+    /// Text that names the file, the line and what was expected.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let at = |path: &Path, error: &dyn Display| format!("{}: {error}", path.display());
+        let mut conf = Self { source: path.display().to_string(), ..Self::default() };
+        let mut files = vec![path.to_owned()];
+        if path.is_dir() {
+            files = std::fs::read_dir(path)
+                .map_err(|error| at(path, &error))?
+                .filter_map(Result::ok)
+                .map(|entry| entry.path())
+                .filter(|path| path.extension().is_some_and(|extension| extension == "conf"))
+                .collect();
+            files.sort();
+        }
+        for file in files {
+            let text = std::fs::read_to_string(&file).map_err(|error| at(&file, &error))?;
+            conf.merge(&text).map_err(|error| at(&file, &error))?;
+        }
+        Ok(conf)
+    }
+
+    /// Parses text.
+    ///
+    /// # Errors
+    /// Text that names the line and what was expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut conf = Self { source: "configuration".to_owned(), ..Self::default() };
+        conf.merge(text)?;
+        Ok(conf)
+    }
+
+    fn merge(&mut self, text: &str) -> Result<(), String> {
+        let mut section: Option<usize> = None;
+        let mut last: Option<String> = None;
+        for (index, line) in text.lines().enumerate() {
+            let number = index + 1;
+            let trimmed = line.trim();
+            if trimmed.is_empty() || trimmed.starts_with(['#', ';']) {
+                continue;
+            }
+            if line.starts_with([' ', '\t'])
+                && let (Some(section), Some(key)) = (section, &last)
+                && let Some((_, options)) = self.sections.get_mut(section)
+                && let Some(value) = options.get_mut(key)
+            {
+                value.push('\n');
+                value.push_str(trimmed);
+                continue;
+            }
+            if let Some(name) = trimmed.strip_prefix('[') {
+                let name = name
+                    .strip_suffix(']')
+                    .ok_or_else(|| format!("line {number}: section without closing bracket"))?;
+                section = Some(self.section_index(name));
+                last = None;
+                continue;
+            }
+            let (key, value) = trimmed
+                .split_once(['=', ':'])
+                .ok_or_else(|| format!("line {number}: expected `option = value`, got {trimmed:?}"))?;
+            let at = section.ok_or_else(|| format!("line {number}: option before any section"))?;
+            let key = key.trim();
+            let key = key.strip_prefix("set ").map_or(key, str::trim).to_lowercase();
+            if let Some((_, options)) = self.sections.get_mut(at) {
+                options.insert(key.clone(), value.trim().to_owned());
+            }
+            last = Some(key);
+        }
+        Ok(())
+    }
+
+    fn section_index(&mut self, name: &str) -> usize {
+        match self.sections.iter().position(|(known, _)| known == name) {
+            Some(index) => index,
+            None => {
+                self.sections.push((name.to_owned(), BTreeMap::new()));
+                self.sections.len() - 1
+            }
+        }
+    }
+
+    /// The sections with their own options (without those of `[DEFAULT]`).
+    pub fn sections(&self) -> impl Iterator<Item = (&str, Vec<(&str, &str)>)> {
+        self.sections.iter().map(|(name, options)| {
+            let options = options.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+            (name.as_str(), options.collect())
+        })
+    }
+
+    /// One section over `[DEFAULT]`; empty when there is none.
+    pub fn section(&self, name: &str) -> Section<'_> {
+        let find = |name: &str| {
+            self.sections.iter().find(|(known, _)| known == name).map(|(_, options)| options)
+        };
+        Section {
+            name: name.to_owned(),
+            own: find(name),
+            defaults: find("DEFAULT"),
+            source: &self.source,
+        }
+    }
+}
+
+/// One section's view of the configuration.
+#[derive(Debug, Clone)]
+pub struct Section<'a> {
+    name: String,
+    own: Option<&'a BTreeMap<String, String>>,
+    defaults: Option<&'a BTreeMap<String, String>>,
+    source: &'a str,
+}
+
+impl<'a> Section<'a> {
+    /// An option's text.
+    pub fn get(&self, key: &str) -> Option<&'a str> {
+        self.own
+            .and_then(|options| options.get(key))
+            .or_else(|| self.defaults.and_then(|options| options.get(key)))
+            .map(String::as_str)
+    }
+
+    /// All options of the section itself.
+    pub fn own(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.own.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// An option, or its default.
+    ///
+    /// # Errors
+    /// Text with file, section, option, value and what was expected.
+    pub fn parse<T: FromStr>(&self, key: &str, default: T, expected: &str) -> Result<T, String> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(text) => text.parse().map_err(|_| self.refuse(key, text, expected)),
+        }
+    }
+
+    /// A boolean option, in all of Swift's spellings.
+    ///
+    /// # Errors
+    /// As [`Section::parse`].
+    pub fn flag(&self, key: &str, default: bool) -> Result<bool, String> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(text) => super::value::flag(text)
+                .ok_or_else(|| self.refuse(key, text, "true or false (yes, no, on, off, 1, 0)")),
+        }
+    }
+
+    /// The error for a value that is not as expected.
+    pub fn refuse(&self, key: &str, value: &str, expected: &str) -> String {
+        format!("{}: [{}] {key} = {value:?}: expected {expected}", self.source, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_inherit_defaults_and_set_overrides() {
+        let conf = Conf::parse(
+            "[DEFAULT]\nbind_port = 6200\nname = %x\n# no\n[app:object-server]\nset bind_port=6210\nlong = a\n  b\n",
+        )
+        .unwrap();
+        let section = conf.section("app:object-server");
+        assert_eq!(section.parse("bind_port", 0u16, "a port").unwrap(), 6210);
+        assert_eq!(section.get("name"), Some("%x"));
+        assert_eq!(section.get("long"), Some("a\nb"));
+    }
+
+    #[test]
+    fn errors_name_place_value_and_expectation() {
+        let error = Conf::parse("[a]\nport = many\n").unwrap().section("a").parse("port", 0u16, "a port");
+        let error = error.unwrap_err();
+        for word in ["[a]", "port", "many", "a port"] {
+            assert!(error.contains(word), "{error}");
+        }
+        assert!(Conf::parse("[a]\nnonsense\n").unwrap_err().contains("line 2"));
+    }
+}

@@ -1,0 +1,6 @@
+//! Swift's configuration files: Paste-style INI, single or as a `.conf.d` directory.
+
+mod ini;
+pub mod value;
+
+pub use ini::{Conf, Section};

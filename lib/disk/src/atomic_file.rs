@@ -1,0 +1,288 @@
+//! The one way to make a file appear: written without a name, synced, linked, directory synced.
+//!
+//! A reader sees the whole file or none; after [`AtomicFile::publish`] returned, a power cut
+//! keeps it, with every directory that had to be made for it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::counters::Counters;
+use crate::xattr::{XattrError, write_xattrs};
+
+/// A file that has no name yet.
+#[derive(Debug)]
+pub struct AtomicFile {
+    file: File,
+    /// Name in the temporary directory, on file systems without unnamed files.
+    temporary: Option<PathBuf>,
+    length: u64,
+    counters: Arc<Counters>,
+}
+
+impl AtomicFile {
+    /// Opens an unnamed file on the file system of `near`, or a named one in `temporary` when the
+    /// file system knows no unnamed ones. Both directories must exist for their case.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn create(near: &Path, temporary: &Path, counters: &Arc<Counters>) -> io::Result<Self> {
+        counters.calls(1);
+        let mode = Mode::RUSR | Mode::WUSR;
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        match rustix::fs::open(near, flags, mode) {
+            Ok(fd) => Ok(Self {
+                file: fd.into(),
+                temporary: None,
+                length: 0,
+                counters: counters.clone(),
+            }),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+                std::fs::create_dir_all(temporary)?;
+                let mut random = [0u8; 8];
+                getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+                let name = format!(".{:016x}.tmp", u64::from_le_bytes(random));
+                let path = temporary.join(name);
+                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+                let fd = rustix::fs::open(&path, flags, mode)?;
+                Ok(Self {
+                    file: fd.into(),
+                    temporary: Some(path),
+                    length: 0,
+                    counters: counters.clone(),
+                })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reserves room for `bytes`, so that a full disk is found before the body is read. File
+    /// systems without reservation are left alone.
+    ///
+    /// # Errors
+    /// `StorageFull` when there is no room.
+    pub fn reserve(&self, bytes: u64) -> io::Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.counters.calls(1);
+        let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&self.file, flags, 0, bytes) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// As the operating system says; the file is then to be dropped.
+    pub fn append(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            self.counters.calls(1);
+            let written = rustix::io::pwrite(&self.file, bytes, self.length)?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.length += written as u64;
+            bytes = bytes.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Bytes written so far.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Starts writing dirty pages to the device without waiting, so that the sync of a large
+    /// file at its end is short.
+    pub fn start_writeback(&self) {
+        self.counters.calls(1);
+        // An advice only: what it fails to do, the sync does.
+        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
+    }
+
+    /// Sets the metadata attributes (see [`write_xattrs`]).
+    ///
+    /// # Errors
+    /// [`XattrError::NoRoom`] when the file system has no room for them.
+    pub fn set_metadata(&self, pickled: &[u8]) -> Result<(), XattrError> {
+        write_xattrs(self.file.as_fd(), pickled, &self.counters)
+    }
+
+    /// Sets one attribute of our own.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn set_attribute(&self, key: &str, value: &[u8]) -> io::Result<()> {
+        self.counters.calls(1);
+        rustix::fs::fsetxattr(&self.file, key, value, rustix::fs::XattrFlags::empty())?;
+        Ok(())
+    }
+
+    /// Syncs data and attributes.
+    ///
+    /// # Errors
+    /// As the operating system says. The pages may be lost then: the file must be dropped.
+    pub fn sync(&self) -> io::Result<()> {
+        self.counters.sync();
+        rustix::fs::fsync(&self.file)?;
+        Ok(())
+    }
+
+    /// Gives the synced file its name, replacing what has it, and syncs the directories: that of
+    /// the file and the parents of those in `made` (as [`make_directories`] returned them).
+    ///
+    /// # Errors
+    /// As the operating system says; whether the name is there is then unknown.
+    pub fn publish(mut self, target: &Path, made: &[PathBuf]) -> io::Result<()> {
+        self.link(target)?;
+        let directory = target.parent().unwrap_or(target);
+        sync_directory(directory, &self.counters)?;
+        for new in made.iter().rev() {
+            if let Some(parent) = new.parent() {
+                sync_directory(parent, &self.counters)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, target: &Path) -> io::Result<()> {
+        self.counters.calls(1);
+        if let Some(temporary) = self.temporary.take() {
+            rustix::fs::rename(&temporary, target)?;
+            return Ok(());
+        }
+        let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        for attempt in 0..2 {
+            match rustix::fs::linkat(CWD, &own, CWD, target, AtFlags::SYMLINK_FOLLOW) {
+                Ok(()) => return Ok(()),
+                // The same timestamp was written before; the newer write of it stays.
+                Err(Errno::EXIST) if attempt == 0 => {
+                    self.counters.calls(1);
+                    std::fs::remove_file(target)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // An abandoned write; nobody can do anything about a failure here.
+            let _ = std::fs::remove_file(temporary);
+        }
+    }
+}
+
+/// Makes a directory and its missing parents below `root`, which must exist: a device that is
+/// not mounted is never filled. Returns the new ones, outermost first.
+///
+/// # Errors
+/// As the operating system says; `NotFound` when `root` is missing.
+pub fn make_directories(root: &Path, path: &Path, counters: &Counters) -> io::Result<Vec<PathBuf>> {
+    let mut made = Vec::new();
+    let mut missing = Vec::new();
+    let mut at = path;
+    loop {
+        counters.calls(1);
+        match std::fs::create_dir(at) {
+            Ok(()) => {
+                made.push(at.to_owned());
+                break;
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => break,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && at != root => {
+                missing.push(at.to_owned());
+                at = at.parent().filter(|parent| parent.starts_with(root)).ok_or(error)?;
+                if at == root && !root.is_dir() {
+                    return Err(io::ErrorKind::NotFound.into());
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    for path in missing.into_iter().rev() {
+        counters.calls(1);
+        match std::fs::create_dir(&path) {
+            Ok(()) => made.push(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(made)
+}
+
+/// Makes the entries of a directory durable.
+///
+/// # Errors
+/// As the operating system says.
+pub fn sync_directory(path: &Path, counters: &Counters) -> io::Result<()> {
+    counters.sync();
+    counters.calls(1);
+    let directory =
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::fs::fsync(&directory)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("apus-disk-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_file_appears_whole_and_replaces_its_predecessor() {
+        let root = scratch("atomic");
+        let counters = Arc::new(Counters::default());
+        let directory = root.join("objects/1/abc/hash");
+        let made = make_directories(&root, &directory, &counters).unwrap();
+        assert_eq!(made.len(), 4);
+        for content in [b"one".as_slice(), b"other"] {
+            let mut file = AtomicFile::create(&directory, &root.join("tmp"), &counters).unwrap();
+            file.append(content).unwrap();
+            assert_eq!(std::fs::read_dir(&directory).unwrap().count(), usize::from(content != b"one"));
+            file.sync().unwrap();
+            file.publish(&directory.join("1.data"), &[]).unwrap();
+            assert_eq!(std::fs::read(directory.join("1.data")).unwrap(), content);
+        }
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn a_publish_syncs_the_file_its_directory_and_each_new_parent() {
+        let root = scratch("syncs");
+        let counters = Arc::new(Counters::default());
+        let directory = root.join("a/b");
+        let made = make_directories(&root, &directory, &counters).unwrap();
+        let file = AtomicFile::create(&directory, &root, &counters).unwrap();
+        file.sync().unwrap();
+        file.publish(&directory.join("f"), &made).unwrap();
+        assert_eq!(counters.syncs(), 2 + 2);
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn a_missing_root_is_never_made() {
+        let root = scratch("gone");
+        std::fs::remove_dir_all(&root).unwrap();
+        let error = make_directories(&root, &root.join("x/y"), &Counters::default()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(!root.exists());
+    }
+}

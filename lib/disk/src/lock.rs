@@ -1,0 +1,41 @@
+//! Locks on directories, as Swift takes them: `flock` on a file in the directory.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+/// An exclusive lock, held until dropped.
+#[derive(Debug)]
+pub struct DirectoryLock {
+    _file: File,
+}
+
+impl DirectoryLock {
+    /// Locks `directory/name`, waiting up to `wait`. Blocks the thread: device threads only.
+    ///
+    /// # Errors
+    /// `WouldBlock` when somebody else holds the lock for that long.
+    pub fn take(directory: &Path, name: &str, wait: Duration) -> io::Result<Self> {
+        const POLL: Duration = Duration::from_millis(2);
+        let file = rustix::fs::open(
+            directory.join(name),
+            rustix::fs::OFlags::CREATE | rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        )?;
+        let mut waited = Duration::ZERO;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self { _file: file.into() }),
+                Err(Errno::WOULDBLOCK) if waited < wait => {
+                    std::thread::sleep(POLL);
+                    waited += POLL;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! One request to one node, with deadlines and error limits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use apus_daemon::{Body, Clock};
+use apus_ring::Device;
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::error_limit::ErrorLimits;
+use crate::path::NodePath;
+use crate::transport::{SendError, Transport};
+
+/// Requests sent to backends since the process started.
+#[derive(Debug, Default)]
+pub struct Counters {
+    requests: AtomicU64,
+}
+
+impl Counters {
+    /// Requests so far.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+/// How long each phase of a backend request may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// From sending a request to the head of its answer.
+    pub answer: Duration,
+    /// Between two pieces of a body.
+    pub chunk: Duration,
+    /// For a row update that the client waits for.
+    pub row_update: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            answer: Duration::from_secs(10),
+            chunk: Duration::from_secs(10),
+            row_update: Duration::from_secs(3),
+        }
+    }
+}
+
+/// A request without its node.
+#[derive(Debug, Clone)]
+pub struct NodeRequest {
+    /// Verb, also Swift's own (`REPLICATE`).
+    pub method: Method,
+    /// Partition on the node.
+    pub partition: u32,
+    /// Account, container, object.
+    pub names: Vec<String>,
+    /// Query without the question mark; empty for none.
+    pub query: String,
+    /// Headers.
+    pub headers: HeaderMap,
+}
+
+/// Why a node gave no useful answer.
+#[derive(Debug)]
+pub enum NodeError {
+    /// It is being avoided.
+    Limited,
+    /// It did not answer in time.
+    Timeout,
+    /// The request did not reach it or the connection broke.
+    Send(SendError),
+}
+
+impl std::fmt::Display for NodeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Limited => f.write_str("avoided after errors"),
+            Self::Timeout => f.write_str("no answer in time"),
+            Self::Send(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Sends requests to nodes of the ring.
+#[derive(Debug)]
+pub struct Client {
+    transport: Arc<Transport>,
+    limits: ErrorLimits,
+    clock: Arc<dyn Clock>,
+    deadlines: Deadlines,
+    counters: Counters,
+}
+
+impl Client {
+    /// A client over a transport.
+    pub fn new(transport: Arc<Transport>, clock: Arc<dyn Clock>, deadlines: Deadlines) -> Self {
+        Self { transport, limits: ErrorLimits::default(), clock, deadlines, counters: Counters::default() }
+    }
+
+    /// What was sent so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The deadlines of each phase.
+    pub fn deadlines(&self) -> Deadlines {
+        self.deadlines
+    }
+
+    /// The transport below.
+    pub fn transport(&self) -> &Arc<Transport> {
+        &self.transport
+    }
+
+    fn key(node: &Device) -> String {
+        format!("{}/{}", node.address(), node.device)
+    }
+
+    /// Whether the node is being avoided.
+    pub fn is_limited(&self, node: &Device) -> bool {
+        self.limits.is_limited(&Self::key(node), self.clock.now())
+    }
+
+    /// Notes an error that only the caller can see (a body that broke off).
+    pub fn note_error(&self, node: &Device) {
+        self.limits.error(&Self::key(node), self.clock.now());
+    }
+
+    /// Sends a request and gives the head of the answer. 507 and 5xx count against the node.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    pub async fn send(
+        &self,
+        node: &Device,
+        request: &NodeRequest,
+        body: Body,
+    ) -> Result<http::Response<Body>, NodeError> {
+        self.send_within(node, request, body, self.deadlines.answer).await
+    }
+
+    /// As [`Client::send`] with a deadline of its own.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    pub async fn send_within(
+        &self,
+        node: &Device,
+        request: &NodeRequest,
+        body: Body,
+        deadline: Duration,
+    ) -> Result<http::Response<Body>, NodeError> {
+        if self.is_limited(node) {
+            return Err(NodeError::Limited);
+        }
+        let path = NodePath {
+            device: node.device.clone(),
+            partition: request.partition,
+            names: request.names.clone(),
+        };
+        let mut uri = path.encode();
+        if !request.query.is_empty() {
+            uri.push('?');
+            uri.push_str(&request.query);
+        }
+        let built = http::Request::builder().method(request.method.clone()).uri(uri).body(body);
+        let mut built = match built {
+            Ok(built) => built,
+            Err(error) => return Err(NodeError::Send(SendError::Broken(error.to_string()))),
+        };
+        *built.headers_mut() = request.headers.clone();
+        self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        let address = node.address();
+        let answer = tokio::time::timeout(deadline, self.transport.send(&address, built)).await;
+        match answer {
+            Ok(Ok(response)) => {
+                match response.status() {
+                    StatusCode::INSUFFICIENT_STORAGE => {
+                        self.limits.gone(&Self::key(node), self.clock.now());
+                    }
+                    status if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE => {
+                        self.note_error(node);
+                    }
+                    _ => {}
+                }
+                Ok(response)
+            }
+            Ok(Err(error)) => {
+                self.note_error(node);
+                Err(NodeError::Send(error))
+            }
+            Err(_) => {
+                self.note_error(node);
+                Err(NodeError::Timeout)
+            }
+        }
+    }
+}

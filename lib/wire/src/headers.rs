@@ -1,0 +1,62 @@
+//! Names of the headers between servers. Source: `swift/{account,container,obj}/server.py`.
+
+/// Time of a write.
+pub const TIMESTAMP: &str = "x-timestamp";
+/// Storage policy of the request or answer.
+pub const POLICY_INDEX: &str = "x-backend-storage-policy-index";
+/// Policy for a new container whose client named none.
+pub const POLICY_DEFAULT: &str = "x-backend-storage-policy-default";
+/// Newest time an object server knows of a name.
+pub const BACKEND_TIMESTAMP: &str = "x-backend-timestamp";
+/// Time of the data file.
+pub const DATA_TIMESTAMP: &str = "x-backend-data-timestamp";
+/// Time of the newest durable data file.
+pub const DURABLE_TIMESTAMP: &str = "x-backend-durable-timestamp";
+/// Where a container row or an account row is to be sent: addresses, comma separated.
+pub const CONTAINER_HOST: &str = "x-container-host";
+/// Partition of the container.
+pub const CONTAINER_PARTITION: &str = "x-container-partition";
+/// Devices, as many as hosts.
+pub const CONTAINER_DEVICE: &str = "x-container-device";
+/// Where an account row is to be sent.
+pub const ACCOUNT_HOST: &str = "x-account-host";
+/// Partition of the account.
+pub const ACCOUNT_PARTITION: &str = "x-account-partition";
+/// Devices, as many as hosts.
+pub const ACCOUNT_DEVICE: &str = "x-account-device";
+/// Size in a container row.
+pub const SIZE: &str = "x-size";
+/// Content type in a container row.
+pub const CONTENT_TYPE: &str = "x-content-type";
+/// Etag in a container row.
+pub const ETAG: &str = "x-etag";
+/// Time of the content type in a container row.
+pub const CONTENT_TYPE_TIMESTAMP: &str = "x-content-type-timestamp";
+/// Time of the metadata in a container row.
+pub const META_TIMESTAMP: &str = "x-meta-timestamp";
+/// `yes`: late metadata follows the body.
+pub const METADATA_FOOTER: &str = "x-backend-obj-metadata-footer";
+/// `yes`: the server waits for a commit.
+pub const MULTIPHASE_COMMIT: &str = "x-backend-obj-multiphase-commit";
+/// MIME boundary of a PUT with footers.
+pub const MIME_BOUNDARY: &str = "x-backend-obj-multipart-mime-boundary";
+/// Length of the object in a MIME PUT.
+pub const OBJECT_LENGTH: &str = "x-backend-obj-content-length";
+/// Names of sysmeta that hold the etag conditions compare with.
+pub const ETAG_IS_AT: &str = "x-backend-etag-is-at";
+/// Serve the whole object, whatever the range, if one of these metadata items is there.
+pub const IGNORE_RANGE_IF: &str = "x-backend-ignore-range-if-metadata-present";
+/// Values for the container row instead of the object's own.
+pub const OVERRIDE_PREFIX: &str = "x-backend-container-update-override-";
+/// The same, stored with the object.
+pub const SYSMETA_OVERRIDE_PREFIX: &str = "x-object-sysmeta-container-update-override-";
+/// Ours: the footers will carry a CRC-64/NVME of the body, so the server need not compute MD5.
+pub const BODY_CRC: &str = "x-backend-apus-body-crc64nvme";
+/// Ours: a listing with deleted rows and full times, for strong reads.
+pub const LIST_DELETED: &str = "x-backend-apus-include-deleted";
+/// A deleted account still known.
+pub const ACCOUNT_STATUS: &str = "x-account-status";
+/// Read despite expiry.
+pub const OPEN_EXPIRED: &str = "x-backend-open-expired";
+/// The id that joins the log lines of one client request.
+pub const TRANS_ID: &str = "x-trans-id";

@@ -1,0 +1,76 @@
+//! `/device/partition/account[/container[/object]]`, percent-encoded, both directions.
+
+use apus_cluster::percent;
+
+/// The path of a backend request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodePath {
+    /// Device directory on the node.
+    pub device: String,
+    /// Partition.
+    pub partition: u32,
+    /// Account, container, object: one to three names (or a suffix list for REPLICATE).
+    pub names: Vec<String>,
+}
+
+impl NodePath {
+    /// As a request path.
+    pub fn encode(&self) -> String {
+        let mut path = String::with_capacity(64);
+        path.push('/');
+        percent::encode_into(&mut path, self.device.as_bytes(), b"");
+        path.push('/');
+        path.push_str(&self.partition.to_string());
+        for name in &self.names {
+            path.push('/');
+            percent::encode_into(&mut path, name.as_bytes(), b"/");
+        }
+        path
+    }
+
+    /// Splits a request path into device, partition and at most `names_max` names; the last
+    /// keeps its slashes.
+    ///
+    /// # Errors
+    /// Text for a 400.
+    pub fn decode(path: &str, names_max: usize) -> Result<Self, String> {
+        let mut parts = path.strip_prefix('/').ok_or("Invalid path")?.splitn(2 + names_max, '/');
+        let mut next = || -> Option<String> { parts.next().and_then(percent::decode_utf8) };
+        let device = next().filter(|device| !device.is_empty());
+        let partition = next().and_then(|partition| partition.parse().ok());
+        let names: Vec<String> = std::iter::from_fn(next).collect();
+        match (device, partition) {
+            // A device name is one directory below the root of devices, never a way out of it.
+            (Some(device), Some(partition))
+                if !matches!(device.as_str(), "." | "..")
+                    && !device.contains(['/', '\0'])
+                    && names.iter().all(|name| !name.is_empty()) =>
+            {
+                Ok(Self { device, partition, names })
+            }
+            _ => Err(format!("Invalid path: {path}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_round_trip_with_slashes_and_any_byte() {
+        let path = NodePath {
+            device: "sd b1".to_owned(),
+            partition: 1023,
+            names: vec!["AUTH_ü".to_owned(), "c%2F".to_owned(), "a//b/?#".to_owned()],
+        };
+        assert_eq!(NodePath::decode(&path.encode(), 3).unwrap(), path);
+    }
+
+    #[test]
+    fn paths_that_leave_the_devices_are_refused() {
+        for path in ["/../0/a", "/./0/a", "/%2e%2e/0/a", "/a%2Fb/0/a", "//0/a", "/sda/x/a", "/sda"] {
+            assert!(NodePath::decode(path, 3).is_err(), "{path}");
+        }
+    }
+}

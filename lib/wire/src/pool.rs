@@ -1,0 +1,83 @@
+//! Idle TCP connections by address.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use apus_daemon::Body;
+use apus_daemon::task::{TaskKind, spawn};
+use http_body_util::BodyExt;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::transport::SendError;
+
+/// Idle connections kept per address.
+const IDLE_MAX: usize = 32;
+
+#[derive(Default)]
+pub(crate) struct Pool {
+    idle: Mutex<HashMap<String, Vec<SendRequest<Body>>>>,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        f.debug_map().entries(idle.iter().map(|(address, idle)| (address, idle.len()))).finish()
+    }
+}
+
+impl Pool {
+    fn take(&self, address: &str) -> Option<SendRequest<Body>> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let connections = idle.get_mut(address)?;
+        while let Some(connection) = connections.pop() {
+            if connection.is_ready() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    fn put(&self, address: &str, connection: SendRequest<Body>) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let connections = idle.entry(address.to_owned()).or_default();
+        if connections.len() < IDLE_MAX && !connection.is_closed() {
+            connections.push(connection);
+        }
+    }
+
+    pub(crate) async fn send(
+        &self,
+        address: &str,
+        mut request: http::Request<Body>,
+    ) -> Result<http::Response<Body>, SendError> {
+        let mut connection = match self.take(address) {
+            Some(connection) => connection,
+            None => {
+                let stream = TcpStream::connect(address).await.map_err(SendError::Connect)?;
+                stream.set_nodelay(true).map_err(SendError::Connect)?;
+                let (connection, driver) = handshake(TokioIo::new(stream))
+                    .await
+                    .map_err(|error| SendError::Broken(error.to_string()))?;
+                spawn(TaskKind::Background, async move {
+                    if let Err(error) = driver.await {
+                        tracing::debug!(%error, "backend connection");
+                    }
+                });
+                connection
+            }
+        };
+        if !request.headers().contains_key(http::header::HOST)
+            && let Ok(host) = http::HeaderValue::from_str(address)
+        {
+            request.headers_mut().insert(http::header::HOST, host);
+        }
+        let response = connection
+            .send_request(request)
+            .await
+            .map_err(|error| SendError::Broken(error.to_string()))?;
+        self.put(address, connection);
+        Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+    }
+}
