@@ -1,1 +1,13 @@
-//! x
+//! The container server: which objects a container holds, in Swift's databases.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
+mod backend;
+mod handlers;
+mod listing;
+mod merge;
+mod reporter;
+mod schema;
+mod server;
+
+pub use reporter::report_changes;
+pub use server::{Parts, Server};

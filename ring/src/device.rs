@@ -43,3 +43,23 @@ impl Device {
         }
     }
 }
+
+impl Device {
+    /// A device known only by the address of its server and its name, as `X-Container-Host` and
+    /// its like tell them. `None` when the address is not `ip:port`.
+    pub fn at(address: &str, device: &str) -> Option<Self> {
+        let (ip, port) = address.trim().rsplit_once(':')?;
+        Some(Self {
+            id: 0,
+            region: 0,
+            zone: 0,
+            ip: ip.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port: port.parse().ok()?,
+            device: device.trim().to_owned(),
+            weight: 0.0,
+            meta: String::new(),
+            replication_ip: None,
+            replication_port: None,
+        })
+    }
+}

@@ -1,1 +1,21 @@
-//! x
+//! What is true of account *and* container databases: opening, one batching writer per database,
+//! Swift's `chexor`, `.pending` records, metadata with dated removal.
+//!
+//! The databases are Swift's, byte for byte in schema and place (`swift/common/db.py`). They are
+//! opened in WAL mode with `synchronous = FULL`: a committed row survives a power cut, and the
+//! rows that waited during one commit share the next.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
+mod database;
+mod error;
+mod handles;
+pub mod metadata;
+pub mod pending;
+pub mod place;
+mod raw;
+pub mod schema;
+
+pub use database::Database;
+pub use error::DbError;
+pub use handles::{Broker, Counters};
+pub use raw::{Connection, Param, Row};

@@ -1,0 +1,42 @@
+//! `DELETE` of a container: only when it is empty.
+
+use apus_daemon::Body;
+use apus_daemon::http::status;
+use http::{HeaderMap, Response, StatusCode};
+
+use crate::backend;
+use crate::server::{Refusal, Server, Target, failed, timestamp};
+
+pub(crate) async fn delete(
+    server: &Server,
+    target: &Target,
+    head: &HeaderMap,
+) -> Result<Response<Body>, Refusal> {
+    let time = timestamp(head)?;
+    let missing = || Box::new(status(StatusCode::NOT_FOUND));
+    let database = server.open(&target.database).await?.ok_or_else(missing)?;
+    let outcome = database
+        .write(move |connection| {
+            let before = backend::info(connection)?;
+            if before.object_count > 0 {
+                return Ok((StatusCode::CONFLICT, before));
+            }
+            let existed = before.put_timestamp > before.delete_timestamp;
+            backend::delete(connection, time)?;
+            let after = backend::info(connection)?;
+            Ok(match (after.is_deleted(), existed) {
+                (false, _) => (StatusCode::CONFLICT, after),
+                (true, true) => (StatusCode::NO_CONTENT, after),
+                (true, false) => (StatusCode::NOT_FOUND, after),
+            })
+        })
+        .await
+        .map_err(|error| failed(&error))?;
+    let (code, info) = outcome;
+    if code != StatusCode::CONFLICT
+        && server.update_account(target, head, &info).await == Some(StatusCode::NOT_FOUND)
+    {
+        return Ok(status(StatusCode::NOT_FOUND));
+    }
+    Ok(status(code))
+}

@@ -1,0 +1,173 @@
+//! `GET` and `HEAD` of a container.
+
+use apus_cluster::constraints::CONTAINER_LISTING_LIMIT;
+use apus_cluster::listing::{ListQuery, ObjectEntry, ObjectRow};
+use apus_cluster::{metadata, percent};
+use apus_daemon::Body;
+use apus_daemon::http::{full, header, set, status};
+use apus_wire::headers;
+use http::{HeaderMap, Response, StatusCode};
+use serde::Serialize;
+
+use crate::backend::{self, Info};
+use crate::listing;
+use crate::server::{Refusal, Server, Target, failed, refuse};
+
+/// Reads the parameters of a listing from a query string.
+pub(crate) fn list_query(query: &str) -> Result<ListQuery, Refusal> {
+    let mut list = ListQuery { limit: CONTAINER_LISTING_LIMIT, ..ListQuery::default() };
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = percent::decode_utf8(&value.replace('+', " ")).ok_or_else(|| {
+            refuse(StatusCode::PRECONDITION_FAILED, &format!("parameter {key} is not UTF-8"))
+        })?;
+        match key {
+            "limit" => {
+                list.limit = value.parse().unwrap_or(CONTAINER_LISTING_LIMIT);
+                if list.limit > CONTAINER_LISTING_LIMIT {
+                    return Err(refuse(
+                        StatusCode::PRECONDITION_FAILED,
+                        &format!("Maximum limit is {CONTAINER_LISTING_LIMIT}"),
+                    ));
+                }
+            }
+            "marker" => list.marker = value,
+            "end_marker" => list.end_marker = value,
+            "prefix" => list.prefix = Some(value),
+            "delimiter" => list.delimiter = value,
+            "path" => list.path = Some(value),
+            "reverse" => {
+                list.reverse = apus_daemon::config::value::flag(&value).unwrap_or(false);
+            }
+            _ => {}
+        }
+    }
+    Ok(list)
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum JsonEntry<'a> {
+    Object {
+        name: &'a str,
+        bytes: u64,
+        hash: &'a str,
+        content_type: &'a str,
+        last_modified: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        created_at: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        deleted: Option<bool>,
+    },
+    Subdir {
+        subdir: &'a str,
+    },
+}
+
+fn json_object(row: &ObjectRow, full: bool) -> JsonEntry<'_> {
+    JsonEntry::Object {
+        name: &row.name,
+        bytes: row.size,
+        hash: &row.etag,
+        content_type: &row.content_type,
+        last_modified: row.last_modified().iso(),
+        created_at: full.then(|| row.times.encode()),
+        deleted: full.then_some(row.deleted),
+    }
+}
+
+fn json(entries: &[JsonEntry<'_>]) -> Vec<u8> {
+    serde_json::to_vec(entries).unwrap_or_else(|_| b"[]".to_vec())
+}
+
+fn plain(entries: &[ObjectEntry]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for entry in entries {
+        out.extend_from_slice(entry.name().as_bytes());
+        out.push(b'\n');
+    }
+    out
+}
+
+fn info_headers(info: &Info, out: &mut HeaderMap) {
+    for (name, value) in metadata_of(info) {
+        set(out, &name, &value);
+    }
+    set(out, "x-container-object-count", &info.object_count.to_string());
+    set(out, "x-container-bytes-used", &info.bytes_used.to_string());
+    set(out, "x-timestamp", &info.created_at.normal());
+    set(out, "x-put-timestamp", &info.put_timestamp.normal());
+}
+
+fn metadata_of(info: &Info) -> metadata::Metadata {
+    apus_broker::metadata::in_force(info.metadata.clone())
+}
+
+fn backend_headers(info: &Info, out: &mut HeaderMap) {
+    set(out, headers::BACKEND_TIMESTAMP, &info.created_at.to_string());
+    set(out, "x-backend-put-timestamp", &info.put_timestamp.to_string());
+    set(out, "x-backend-delete-timestamp", &info.delete_timestamp.to_string());
+    set(out, "x-backend-status-changed-at", &info.status_changed_at.to_string());
+    set(out, headers::POLICY_INDEX, &info.policy.to_string());
+    set(out, "x-backend-sharding-state", "unsharded");
+    set(out, "x-backend-record-type", "object");
+}
+
+pub(crate) async fn get(
+    server: &Server,
+    target: &Target,
+    head: &HeaderMap,
+    query: &str,
+    is_head: bool,
+) -> Result<Response<Body>, Refusal> {
+    let list = list_query(query)?;
+    let wants_json = query.split('&').any(|pair| pair == "format=json");
+    let with_deleted = header(head, headers::LIST_DELETED).is_some();
+    let missing = || Box::new(status(StatusCode::NOT_FOUND));
+    let database = server.open(&target.database).await?.ok_or_else(missing)?;
+    let (info, body) = database
+        .read(move |connection| {
+            let info = backend::info(connection)?;
+            if is_head || info.is_deleted() {
+                return Ok((info, Vec::new()));
+            }
+            let body = if with_deleted {
+                let rows = listing::page_with_deleted(connection, &list, info.policy)?;
+                json(&rows.iter().map(|row| json_object(row, true)).collect::<Vec<_>>())
+            } else {
+                let entries = listing::page(connection, &list, info.policy)?;
+                if wants_json {
+                    let rows: Vec<_> = entries
+                        .iter()
+                        .map(|entry| match entry {
+                            ObjectEntry::Object(row) => json_object(row, false),
+                            ObjectEntry::Subdir(name) => JsonEntry::Subdir { subdir: name },
+                        })
+                        .collect();
+                    json(&rows)
+                } else {
+                    plain(&entries)
+                }
+            };
+            Ok((info, body))
+        })
+        .await
+        .map_err(|error| failed(&error))?;
+    if info.is_deleted() {
+        let mut response = status(StatusCode::NOT_FOUND);
+        backend_headers(&info, response.headers_mut());
+        return Ok(response);
+    }
+    let empty = body.is_empty();
+    let code = if is_head || empty { StatusCode::NO_CONTENT } else { StatusCode::OK };
+    let mut response = status(code);
+    if !empty {
+        *response.body_mut() = full(body);
+    }
+    let out = response.headers_mut();
+    let kind = if wants_json || with_deleted { "application/json" } else { "text/plain" };
+    set(out, "content-type", &format!("{kind}; charset=utf-8"));
+    info_headers(&info, out);
+    backend_headers(&info, out);
+    Ok(response)
+}

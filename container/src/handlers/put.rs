@@ -1,0 +1,138 @@
+//! `PUT` and `POST` of a container: make it, bring it back, change its metadata.
+
+use std::collections::BTreeMap;
+
+use apus_cluster::Timestamp;
+use apus_cluster::metadata::{Resource, has_prefix, title_case};
+use apus_daemon::Body;
+use apus_daemon::http::{header, status};
+use apus_wire::headers;
+use http::{HeaderMap, Response, StatusCode};
+
+use crate::backend;
+use crate::server::{Refusal, Server, Target, failed, refuse, timestamp};
+
+/// Headers besides metadata that a container keeps.
+const SAVED: [&str; 4] =
+    ["x-container-read", "x-container-write", "x-container-sync-key", "x-container-sync-to"];
+
+fn metadata(head: &HeaderMap) -> BTreeMap<String, String> {
+    head.iter()
+        .filter(|(name, _)| {
+            let name = name.as_str();
+            SAVED.contains(&name)
+                || has_prefix(name, Resource::Container.user_prefix())
+                || has_prefix(name, Resource::Container.system_prefix())
+        })
+        .map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            (title_case(name.as_str()), value)
+        })
+        .collect()
+}
+
+fn policy(head: &HeaderMap, key: &str) -> Result<Option<u32>, Refusal> {
+    match header(head, key) {
+        None | Some("") => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|_| {
+            refuse(StatusCode::BAD_REQUEST, &format!("Invalid {key} {text:?}"))
+        }),
+    }
+}
+
+/// Makes the database of a container.
+pub(crate) async fn create(
+    server: &Server,
+    target: &Target,
+    put: Timestamp,
+    policy: u32,
+) -> Result<(), Refusal> {
+    let container = target.container.clone();
+    let device = target.device.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let id = format!("{}-{device}", apus_daemon::seed::uuid());
+    let now = server.now();
+    server
+        .parts
+        .broker
+        .create(&target.device, &target.database, move |connection| {
+            backend::initialize(connection, &container, &id, now, put, policy)
+        })
+        .await
+        .map_err(|error| failed(&error))
+}
+
+pub(crate) async fn put(
+    server: &Server,
+    target: &Target,
+    head: &HeaderMap,
+) -> Result<Response<Body>, Refusal> {
+    let time = timestamp(head)?;
+    let explicit = policy(head, headers::POLICY_INDEX)?;
+    let default = policy(head, headers::POLICY_DEFAULT)?.unwrap_or(0);
+    let wanted = explicit.unwrap_or(default);
+    let mut created = false;
+    let database = match server.open(&target.database).await? {
+        Some(database) => database,
+        None => {
+            create(server, target, time, wanted).await?;
+            created = true;
+            server
+                .open(&target.database)
+                .await?
+                .ok_or_else(|| Box::new(status(StatusCode::INSUFFICIENT_STORAGE)))?
+        }
+    };
+    let changes = metadata(head);
+    let outcome = database
+        .write(move |connection| {
+            let info = backend::info(connection)?;
+            let was_deleted = info.is_deleted();
+            if !was_deleted && explicit.is_some_and(|explicit| explicit != info.policy) {
+                return Ok(Err(info.policy));
+            }
+            let recreate = (was_deleted && time > info.delete_timestamp).then_some(wanted);
+            backend::put(connection, time, recreate)?;
+            backend::put_metadata(connection, &changes, time)?;
+            Ok(Ok((recreate.is_some(), backend::info(connection)?)))
+        })
+        .await
+        .map_err(|error| failed(&error))?;
+    let (recreated, info) = match outcome {
+        Ok(done) => done,
+        Err(policy) => {
+            let mut response = status(StatusCode::CONFLICT);
+            apus_daemon::http::set(response.headers_mut(), headers::POLICY_INDEX, &policy.to_string());
+            return Ok(response);
+        }
+    };
+    created |= recreated;
+    if server.update_account(target, head, &info).await == Some(StatusCode::NOT_FOUND) {
+        return Ok(status(StatusCode::NOT_FOUND));
+    }
+    let mut response = status(if created { StatusCode::CREATED } else { StatusCode::ACCEPTED });
+    apus_daemon::http::set(response.headers_mut(), headers::POLICY_INDEX, &info.policy.to_string());
+    Ok(response)
+}
+
+pub(crate) async fn post(
+    server: &Server,
+    target: &Target,
+    head: &HeaderMap,
+) -> Result<Response<Body>, Refusal> {
+    let time = timestamp(head)?;
+    let missing = || Box::new(status(StatusCode::NOT_FOUND));
+    let database = server.open(&target.database).await?.ok_or_else(missing)?;
+    let changes = metadata(head);
+    let found = database
+        .write(move |connection| {
+            if backend::info(connection)?.is_deleted() {
+                return Ok(false);
+            }
+            backend::put(connection, time, None)?;
+            backend::put_metadata(connection, &changes, time)?;
+            Ok(true)
+        })
+        .await
+        .map_err(|error| failed(&error))?;
+    if found { Ok(status(StatusCode::NO_CONTENT)) } else { Err(missing()) }
+}

@@ -1,0 +1,190 @@
+//! One open database: reads one at a time, writes in batches.
+//!
+//! A write is a closure that runs inside a transaction. What arrives while a transaction commits
+//! becomes the next one, and every caller is answered after the commit that holds its write: rows
+//! of many clients share one sync, and an answered write is durable.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use apus_disk::{DeviceThreads, Priority};
+use tokio::sync::oneshot;
+
+use crate::error::DbError;
+use crate::handles::Counters;
+use crate::raw::Connection;
+
+/// Writes in one transaction at most.
+const BATCH_MAX: usize = 1000;
+
+/// A queued write: runs in the transaction, and gives what to do once its fate is known.
+type Write = Box<dyn FnOnce(&mut Connection) -> Outcome + Send>;
+type Outcome = Box<dyn FnOnce(Result<(), DbError>) + Send>;
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Write>,
+    scheduled: bool,
+}
+
+/// A database in the cache of open ones.
+pub struct Database {
+    path: PathBuf,
+    connection: Mutex<Option<Connection>>,
+    queue: Mutex<Queue>,
+    poisoned: AtomicBool,
+    threads: Arc<DeviceThreads>,
+    counters: Arc<Counters>,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    pub(crate) fn new(
+        path: PathBuf,
+        connection: Connection,
+        threads: Arc<DeviceThreads>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            path,
+            connection: Mutex::new(Some(connection)),
+            queue: Mutex::new(Queue::default()),
+            poisoned: AtomicBool::new(false),
+            threads,
+            counters,
+        }
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether a commit failed since it was opened.
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn take_connection(&self) -> Option<Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, DbError>,
+    ) -> Result<T, DbError> {
+        if self.is_poisoned() {
+            return Err(DbError::Poisoned);
+        }
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        work(connection.as_mut().ok_or(DbError::Poisoned)?)
+    }
+
+    /// Runs a read on the database's threads.
+    ///
+    /// # Errors
+    /// The closure's; [`DbError::Busy`] when too much waits.
+    pub async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut Connection) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        let (reply, answer) = oneshot::channel();
+        let database = self.clone();
+        self.threads
+            .submit(Priority::Read, move || {
+                // The caller may have gone away; then nobody wants the answer.
+                let _ = reply.send(database.with(work));
+            })
+            .map_err(|_| DbError::Busy)?;
+        answer.await.unwrap_or(Err(DbError::Poisoned))
+    }
+
+    /// Queues a write and waits until the transaction that holds it is committed and synced.
+    ///
+    /// An error of the closure rolls back its own changes only.
+    ///
+    /// # Errors
+    /// The closure's or the commit's; [`DbError::Busy`] when too much waits.
+    pub async fn write<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut Connection) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        let (reply, answer) = oneshot::channel();
+        let write: Write = Box::new(move |connection| {
+            let result = savepoint(connection, work);
+            Box::new(move |commit| {
+                let _ = reply.send(commit.and(result));
+            })
+        });
+        let schedule = {
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            queue.waiting.push_back(write);
+            !std::mem::replace(&mut queue.scheduled, true)
+        };
+        if schedule {
+            let database = self.clone();
+            let submitted = self.threads.submit(Priority::Write, move || database.drain());
+            if submitted.is_err() {
+                let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+                queue.scheduled = false;
+                queue.waiting.clear();
+                return Err(DbError::Busy);
+            }
+        }
+        answer.await.unwrap_or(Err(DbError::Busy))
+    }
+
+    /// Commits batch after batch until nothing waits.
+    fn drain(&self) {
+        loop {
+            let batch: Vec<Write> = {
+                let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+                if queue.waiting.is_empty() {
+                    queue.scheduled = false;
+                    return;
+                }
+                let count = queue.waiting.len().min(BATCH_MAX);
+                queue.waiting.drain(..count).collect()
+            };
+            let mut outcomes = Vec::with_capacity(batch.len());
+            let result = self.with(|connection| {
+                connection.run("BEGIN IMMEDIATE", &[])?;
+                for write in batch {
+                    outcomes.push(write(connection));
+                }
+                self.counters.transaction(outcomes.len() as u64);
+                connection.run("COMMIT", &[]).inspect_err(|_| {
+                    // After a failed sync the kernel may have dropped the pages: neither this
+                    // connection nor its file cache can be trusted any more.
+                    self.poisoned.store(true, Ordering::Relaxed);
+                })
+            });
+            if let Err(error) = &result {
+                tracing::error!(database = %self.path.display(), %error, "commit");
+            }
+            for outcome in outcomes {
+                outcome(result.clone());
+            }
+        }
+    }
+}
+
+fn savepoint<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&mut Connection) -> Result<T, DbError>,
+) -> Result<T, DbError> {
+    connection.run("SAVEPOINT one_write", &[])?;
+    let result = work(connection);
+    if result.is_err() {
+        connection.run("ROLLBACK TO one_write", &[])?;
+    }
+    connection.run("RELEASE one_write", &[])?;
+    result
+}

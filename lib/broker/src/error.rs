@@ -1,0 +1,42 @@
+//! Why a database did not do what it was asked.
+
+/// An error of SQLite, of the file system, or a refusal of our own.
+#[derive(Debug, Clone)]
+pub enum DbError {
+    /// SQLite's code and message, and the statement.
+    Sqlite {
+        /// Extended result code.
+        code: i32,
+        /// SQLite's words.
+        message: String,
+    },
+    /// The file system.
+    Io(String),
+    /// A commit failed before: what is in memory may differ from the disk, nothing more is
+    /// written until the database is opened anew.
+    Poisoned,
+    /// Too much waits for this device.
+    Busy,
+    /// The database holds what it must not.
+    Corrupt(String),
+}
+
+impl std::fmt::Display for DbError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite { code, message } => write!(f, "SQLite {code}: {message}"),
+            Self::Io(error) => f.write_str(error),
+            Self::Poisoned => f.write_str("a commit failed before"),
+            Self::Busy => f.write_str("too much waits for this device"),
+            Self::Corrupt(what) => write!(f, "corrupt: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for DbError {}
+
+impl From<std::io::Error> for DbError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error.to_string())
+    }
+}

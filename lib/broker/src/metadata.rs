@@ -1,0 +1,68 @@
+//! The `metadata` column: a JSON object of header name to `[value, timestamp]`.
+//!
+//! The newest timestamp of a key wins; an empty value is a removal, kept until it is reclaimed.
+
+use std::collections::BTreeMap;
+
+use apus_cluster::Timestamp;
+
+use crate::error::DbError;
+use crate::raw::Connection;
+
+/// Header name to value and time.
+pub type Dated = BTreeMap<String, (String, String)>;
+
+/// Reads the column's text; anything but Swift's JSON is corrupt.
+///
+/// # Errors
+/// [`DbError::Corrupt`].
+pub fn decode(text: &str) -> Result<Dated, DbError> {
+    if text.is_empty() {
+        return Ok(Dated::new());
+    }
+    serde_json::from_str(text).map_err(|error| DbError::Corrupt(format!("metadata: {error}")))
+}
+
+/// Merges changes into the stored metadata by time and writes them back. `select` and `update` are
+/// the statements for this kind of database.
+///
+/// # Errors
+/// SQLite's.
+pub fn merge(
+    connection: &mut Connection,
+    select: &'static str,
+    update: &'static str,
+    changes: &BTreeMap<String, String>,
+    timestamp: Timestamp,
+) -> Result<(), DbError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let mut stored = String::new();
+    connection.query(select, &[], |row| {
+        stored = row.text(0);
+        false
+    })?;
+    let mut dated = decode(&stored)?;
+    let now = timestamp.to_string();
+    for (name, value) in changes {
+        // Names are stored in one spelling, so that a change finds what it changes.
+        let known = dated.keys().find(|known| known.eq_ignore_ascii_case(name)).cloned();
+        let name = known.unwrap_or_else(|| name.clone());
+        let newer = dated.get(&name).is_none_or(|(_, time)| *time < now);
+        if newer {
+            dated.insert(name, (value.clone(), now.clone()));
+        }
+    }
+    let text = serde_json::to_string(&dated).map_err(|error| DbError::Corrupt(error.to_string()))?;
+    connection.run(update, &[(&text).into()])
+}
+
+/// The metadata that is in force: without removals.
+pub fn in_force(dated: Dated) -> BTreeMap<String, String> {
+    dated
+        .into_iter()
+        .filter(|(_, (value, _))| !value.is_empty())
+        .map(|(name, (value, _))| (name, value))
+        .collect()
+}
