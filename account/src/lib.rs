@@ -1,1 +1,9 @@
-//! x
+//! The account server: which containers an account holds, in Swift's databases.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
+mod backend;
+mod handlers;
+mod schema;
+mod server;
+
+pub use server::{Parts, Server};

@@ -1,0 +1,267 @@
+//! The verbs: an account's `GET`, `HEAD`, `PUT`, `POST`, `DELETE`, and `PUT` of a container row.
+
+use std::collections::BTreeMap;
+
+use apus_cluster::constraints::ACCOUNT_LISTING_LIMIT;
+use apus_cluster::listing::{ContainerEntry, ListQuery};
+use apus_cluster::metadata::{Resource, has_prefix, title_case};
+use apus_cluster::{PolicyIndex, percent};
+use apus_daemon::Body;
+use apus_daemon::http::{full, header, set, status, text};
+use apus_wire::headers;
+use http::{HeaderMap, Response, StatusCode};
+use serde_json::json;
+
+use crate::backend::{self, Info, Report};
+use crate::server::{Refusal, Server, Target, failed, refuse, timestamp};
+
+fn metadata(head: &HeaderMap) -> BTreeMap<String, String> {
+    head.iter()
+        .filter(|(name, _)| {
+            has_prefix(name.as_str(), Resource::Account.user_prefix())
+                || has_prefix(name.as_str(), Resource::Account.system_prefix())
+        })
+        .map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            (title_case(name.as_str()), value)
+        })
+        .collect()
+}
+
+fn missing(deleted: bool) -> Refusal {
+    let mut response = status(StatusCode::NOT_FOUND);
+    if deleted {
+        set(response.headers_mut(), headers::ACCOUNT_STATUS, "Deleted");
+    }
+    Box::new(response)
+}
+
+pub(crate) async fn row(
+    server: &Server,
+    target: &Target,
+    name: String,
+    head: &HeaderMap,
+) -> Result<Response<Body>, Refusal> {
+    let number = |name: &str| -> Result<i64, Refusal> {
+        header(head, name)
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| refuse(StatusCode::BAD_REQUEST, &format!("Missing or bad {name}")))
+    };
+    let report = Report {
+        name,
+        put_timestamp: timestamp(head, "x-put-timestamp")?,
+        delete_timestamp: timestamp(head, "x-delete-timestamp")?,
+        object_count: number("x-object-count")?,
+        bytes_used: number("x-bytes-used")?,
+        policy: header(head, headers::POLICY_INDEX).and_then(|p| p.parse().ok()).unwrap_or(0),
+    };
+    let database = match server.open(&target.database).await? {
+        Some(database) => database,
+        None if target.account.is_internal() => {
+            let time = timestamp(head, headers::TIMESTAMP)?;
+            server.create(target, time).await?
+        }
+        None => return Err(missing(false)),
+    };
+    let override_deleted = header(head, "x-account-override-deleted")
+        .and_then(apus_daemon::config::value::flag)
+        .unwrap_or(false);
+    let created = database
+        .write(move |connection| {
+            if !override_deleted && backend::info(connection)?.is_deleted() {
+                return Ok(None);
+            }
+            backend::merge_report(connection, &report)?;
+            Ok(Some(report.delete_timestamp <= report.put_timestamp))
+        })
+        .await
+        .map_err(|error| failed(&error))?;
+    match created {
+        None => Err(missing(true)),
+        Some(true) => Ok(status(StatusCode::CREATED)),
+        Some(false) => Ok(status(StatusCode::NO_CONTENT)),
+    }
+}
+
+pub(crate) async fn put(
+    server: &Server,
+    target: &Target,
+    head: &HeaderMap,
+) -> Result<Response<Body>, Refusal> {
+    let time = timestamp(head, headers::TIMESTAMP)?;
+    let (database, created) = match server.open(&target.database).await? {
+        Some(database) => (database, false),
+        None => (server.create(target, time).await?, true),
+    };
+    let changes = metadata(head);
+    let done = database
+        .write(move |connection| {
+            let info = backend::info(connection)?;
+            if info.is_marked_deleted() {
+                return Ok(None);
+            }
+            backend::put(connection, time)?;
+            backend::put_metadata(connection, &changes, time)?;
+            Ok(Some(created || info.is_deleted()))
+        })
+        .await
+        .map_err(|error| failed(&error))?;
+    match done {
+        None => {
+            let mut response = text(StatusCode::FORBIDDEN, "Recently deleted");
+            set(response.headers_mut(), headers::ACCOUNT_STATUS, "Deleted");
+            Ok(response)
+        }
+        Some(true) => Ok(status(StatusCode::CREATED)),
+        Some(false) => Ok(status(StatusCode::ACCEPTED)),
+    }
+}
+
+pub(crate) async fn post(
+    server: &Server,
+    target: &Target,
+    head: &HeaderMap,
+) -> Result<Response<Body>, Refusal> {
+    let time = timestamp(head, headers::TIMESTAMP)?;
+    let database = server.open(&target.database).await?.ok_or_else(|| missing(false))?;
+    let changes = metadata(head);
+    let done = database
+        .write(move |connection| {
+            if backend::info(connection)?.is_deleted() {
+                return Ok(false);
+            }
+            backend::put_metadata(connection, &changes, time)?;
+            Ok(true)
+        })
+        .await
+        .map_err(|error| failed(&error))?;
+    if done { Ok(status(StatusCode::NO_CONTENT)) } else { Err(missing(true)) }
+}
+
+pub(crate) async fn delete(
+    server: &Server,
+    target: &Target,
+    head: &HeaderMap,
+) -> Result<Response<Body>, Refusal> {
+    let time = timestamp(head, headers::TIMESTAMP)?;
+    let database = server.open(&target.database).await?.ok_or_else(|| missing(false))?;
+    let done = database
+        .write(move |connection| {
+            if backend::info(connection)?.is_deleted() {
+                return Ok(false);
+            }
+            backend::delete(connection, time)?;
+            Ok(true)
+        })
+        .await
+        .map_err(|error| failed(&error))?;
+    if done { Ok(status(StatusCode::NO_CONTENT)) } else { Err(missing(true)) }
+}
+
+fn list_query(query: &str) -> Result<(ListQuery, bool), Refusal> {
+    let mut list = ListQuery { limit: ACCOUNT_LISTING_LIMIT, ..ListQuery::default() };
+    let mut wants_json = false;
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = percent::decode_utf8(&value.replace('+', " ")).ok_or_else(|| {
+            refuse(StatusCode::PRECONDITION_FAILED, &format!("parameter {key} is not UTF-8"))
+        })?;
+        match key {
+            "limit" => {
+                list.limit = value.parse().unwrap_or(ACCOUNT_LISTING_LIMIT);
+                if list.limit > ACCOUNT_LISTING_LIMIT {
+                    let text = format!("Maximum limit is {ACCOUNT_LISTING_LIMIT}");
+                    return Err(refuse(StatusCode::PRECONDITION_FAILED, &text));
+                }
+            }
+            "marker" => list.marker = value,
+            "end_marker" => list.end_marker = value,
+            "prefix" => list.prefix = Some(value),
+            "delimiter" => list.delimiter = value,
+            "reverse" => list.reverse = apus_daemon::config::value::flag(&value).unwrap_or(false),
+            "format" => wants_json = value == "json",
+            _ => {}
+        }
+    }
+    Ok((list, wants_json))
+}
+
+fn info_headers(server: &Server, info: &Info, out: &mut HeaderMap) {
+    for (name, value) in apus_broker::metadata::in_force(info.metadata.clone()) {
+        set(out, &name, &value);
+    }
+    set(out, "x-account-container-count", &info.container_count.to_string());
+    set(out, "x-account-object-count", &info.object_count.to_string());
+    set(out, "x-account-bytes-used", &info.bytes_used.to_string());
+    set(out, "x-timestamp", &info.created_at.normal());
+    set(out, "x-put-timestamp", &info.put_timestamp.normal());
+    set(out, headers::BACKEND_TIMESTAMP, &info.created_at.to_string());
+    for (policy, containers, objects, bytes) in &info.policies {
+        let Some(policy) = server.parts.policies.get(PolicyIndex(*policy)) else { continue };
+        let prefix = format!("x-account-storage-policy-{}", policy.name.to_lowercase());
+        set(out, &format!("{prefix}-container-count"), &containers.to_string());
+        set(out, &format!("{prefix}-object-count"), &objects.to_string());
+        set(out, &format!("{prefix}-bytes-used"), &bytes.to_string());
+    }
+}
+
+pub(crate) async fn get(
+    server: &Server,
+    target: &Target,
+    query: &str,
+    is_head: bool,
+) -> Result<Response<Body>, Refusal> {
+    let (list, wants_json) = list_query(query)?;
+    let database = server.open(&target.database).await?.ok_or_else(|| missing(false))?;
+    let (info, entries) = database
+        .read(move |connection| {
+            let info = backend::info(connection)?;
+            let entries = if is_head || info.is_deleted() {
+                Vec::new()
+            } else {
+                backend::page(connection, &list)?
+            };
+            Ok((info, entries))
+        })
+        .await
+        .map_err(|error| failed(&error))?;
+    if info.is_deleted() {
+        return Err(missing(info.is_marked_deleted()));
+    }
+    let body = if is_head {
+        Vec::new()
+    } else if wants_json {
+        let rows: Vec<_> = entries
+            .iter()
+            .map(|entry| match entry {
+                ContainerEntry::Subdir(name) => json!({ "subdir": name }),
+                ContainerEntry::Container(row) => json!({
+                    "name": row.name,
+                    "count": row.object_count,
+                    "bytes": row.bytes_used,
+                    "last_modified": row.put_timestamp.iso(),
+                    "storage_policy_index": row.policy,
+                }),
+            })
+            .collect();
+        serde_json::to_vec(&rows).unwrap_or_else(|_| b"[]".to_vec())
+    } else {
+        entries
+            .iter()
+            .flat_map(|entry| match entry {
+                ContainerEntry::Subdir(name) => format!("{name}\n"),
+                ContainerEntry::Container(row) => format!("{}\n", row.name),
+            }.into_bytes())
+            .collect()
+    };
+    let code = if body.is_empty() { StatusCode::NO_CONTENT } else { StatusCode::OK };
+    let mut response = status(code);
+    if !body.is_empty() {
+        *response.body_mut() = full(body);
+    }
+    let out = response.headers_mut();
+    let kind = if wants_json { "application/json" } else { "text/plain" };
+    set(out, "content-type", &format!("{kind}; charset=utf-8"));
+    info_headers(server, &info, out);
+    Ok(response)
+}
