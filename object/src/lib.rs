@@ -1,1 +1,12 @@
-//! x
+//! The object server: bodies and metadata in Swift's layout on local devices.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
+mod async_pending;
+mod conditions;
+mod container_update;
+mod device;
+mod diskfile;
+mod handlers;
+mod server;
+
+pub use server::{Parts, Server};

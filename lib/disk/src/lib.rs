@@ -22,4 +22,4 @@ pub use quarantine::quarantine;
 pub use read::{NowaitRead, WarmDirectory, open_cached, read_at, read_nowait};
 pub use reserve::{Reserve, free_space};
 pub use threads::{DeviceThreads, Priority, QueueFull};
-pub use xattr::{METADATA_KEY, XattrError, read_xattrs, write_xattrs};
+pub use xattr::{METADATA_KEY, XattrError, read_attribute, read_xattrs, write_xattrs};

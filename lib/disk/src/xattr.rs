@@ -112,3 +112,15 @@ pub fn write_xattrs(
     }
     set(CHECKSUM_KEY, checksum.as_bytes())
 }
+
+/// Reads one small attribute of ours into `value` and gives its length; `None` when it is not
+/// there, does not fit, or cannot be read.
+pub fn read_attribute(
+    file: &std::fs::File,
+    key: &str,
+    value: &mut [u8],
+    counters: &Counters,
+) -> Option<usize> {
+    counters.calls(1);
+    rustix::fs::fgetxattr(file, key, value).ok()
+}

@@ -1,0 +1,74 @@
+//! `If-Match` and its kin against an object: RFC 9110, section 13.
+
+use apus_cluster::etag::EtagList;
+use apus_cluster::{Metadata, Timestamp};
+use apus_daemon::http::header;
+use apus_wire::headers;
+use http::{HeaderMap, StatusCode};
+
+/// The etag that conditions compare with: the first of the named system metadata that is there
+/// (large objects and others keep the client's etag there), else the body's own.
+pub(crate) fn effective_etag(head: &HeaderMap, metadata: &Metadata) -> String {
+    let named = header(head, headers::ETAG_IS_AT).unwrap_or_default();
+    for name in named.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let found = metadata.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        if let Some((_, value)) = found {
+            return value.clone();
+        }
+    }
+    metadata.get("ETag").cloned().unwrap_or_default()
+}
+
+/// 304, 412, or nothing to object.
+pub(crate) fn check(head: &HeaderMap, etag: &str, modified: Timestamp) -> Option<StatusCode> {
+    let date = |name: &str| {
+        header(head, name)
+            .and_then(|text| httpdate::parse_http_date(text).ok())
+            .and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok())
+            .map(|since| since.as_secs())
+    };
+    let list = |name: &str| header(head, name).map(EtagList::parse);
+    let modified = modified.seconds_ceil();
+    if let Some(wanted) = list("if-match") {
+        if !wanted.matches(etag) {
+            return Some(StatusCode::PRECONDITION_FAILED);
+        }
+    } else if date("if-unmodified-since").is_some_and(|since| modified > since) {
+        return Some(StatusCode::PRECONDITION_FAILED);
+    }
+    if let Some(unwanted) = list("if-none-match") {
+        if unwanted.matches(etag) {
+            return Some(StatusCode::NOT_MODIFIED);
+        }
+    } else if date("if-modified-since").is_some_and(|since| modified <= since) {
+        return Some(StatusCode::NOT_MODIFIED);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(name: &'static str, value: &str) -> Option<StatusCode> {
+        let mut head = HeaderMap::new();
+        apus_daemon::http::set(&mut head, name, value);
+        check(&head, "abc", Timestamp::parse("1700000000.5").unwrap())
+    }
+
+    #[test]
+    fn each_condition_alone() {
+        assert_eq!(checked("if-match", "\"abc\""), None);
+        assert_eq!(checked("if-match", "\"x\""), Some(StatusCode::PRECONDITION_FAILED));
+        assert_eq!(checked("if-none-match", "abc"), Some(StatusCode::NOT_MODIFIED));
+        assert_eq!(checked("if-none-match", "x"), None);
+        // 1700000000.5 shows as 22:13:21.
+        assert_eq!(checked("if-modified-since", "Tue, 14 Nov 2023 22:13:21 GMT"), Some(StatusCode::NOT_MODIFIED));
+        assert_eq!(checked("if-modified-since", "Tue, 14 Nov 2023 22:13:20 GMT"), None);
+        assert_eq!(
+            checked("if-unmodified-since", "Tue, 14 Nov 2023 22:13:20 GMT"),
+            Some(StatusCode::PRECONDITION_FAILED)
+        );
+        assert_eq!(checked("if-unmodified-since", "Tue, 14 Nov 2023 22:13:21 GMT"), None);
+    }
+}

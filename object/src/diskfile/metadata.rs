@@ -1,0 +1,123 @@
+//! Object metadata as stored: a pickled dictionary in extended attributes.
+//!
+//! Written in the short spelling that Swift reads as well. Where the file system has no room
+//! (ext4 gives a file about 4 KiB), the attributes hold what serving the body needs and the MD5 of
+//! the whole, and the whole lies in `<device>/apus-metadata/<suffix>/<hash>-<file name>`. Swift
+//! itself refuses such a PUT with 503.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use apus_cluster::pickle::{self, Value};
+use apus_cluster::{Metadata, PathHash};
+use apus_disk::{AtomicFile, Counters, XattrError, make_directories};
+
+/// Key in the attributes that says where the rest is: MD5 of the whole pickle.
+const OVERFLOW_KEY: &str = "X-Apus-Metadata-Overflow";
+/// What the attributes keep even then.
+const ESSENTIAL: [&str; 6] =
+    ["name", "X-Timestamp", "Content-Type", "Content-Length", "ETag", "Content-Type-Timestamp"];
+/// Directory of overflowing metadata below the device.
+pub(crate) const OVERFLOW_DIRECTORY: &str = "apus-metadata";
+
+/// Why stored metadata could not be used.
+#[derive(Debug)]
+pub(crate) enum MetadataError {
+    /// Damaged: quarantine.
+    Corrupt(String),
+    /// The disk did not answer.
+    Io(io::Error),
+    /// More is in another file, which needs a device thread to read.
+    NeedsDisk,
+}
+
+/// Pickles metadata.
+pub(crate) fn encode(metadata: &Metadata) -> Vec<u8> {
+    let bytes = |text: &str| Value::Bytes(text.as_bytes().to_vec());
+    let items = metadata.iter().map(|(name, value)| (bytes(name), bytes(value)));
+    pickle::dumps_compact(&Value::Dict(items.collect()))
+}
+
+/// Reads pickled metadata.
+pub(crate) fn decode(pickled: &[u8]) -> Result<Metadata, MetadataError> {
+    let value =
+        pickle::loads(pickled).map_err(|error| MetadataError::Corrupt(error.to_string()))?;
+    let Value::Dict(items) = value else {
+        return Err(MetadataError::Corrupt("metadata is no dictionary".to_owned()));
+    };
+    Ok(items
+        .into_iter()
+        .filter_map(|(name, value)| {
+            let value = match value {
+                Value::Int(number) => number.to_string(),
+                value => value.to_text()?,
+            };
+            Some((name.to_text()?, value))
+        })
+        .collect())
+}
+
+/// Where the overflow of a file lies.
+pub(crate) fn overflow_path(device: &Path, hash: &PathHash, file: &str) -> PathBuf {
+    device.join(OVERFLOW_DIRECTORY).join(hash.suffix_dir()).join(format!("{hash}-{file}"))
+}
+
+/// Reads and checks the metadata of an open file. `overflow` is where more may lie; `None` means
+/// that the disk must not be waited for.
+pub(crate) fn read(
+    file: &std::fs::File,
+    overflow: Option<&Path>,
+    counters: &Counters,
+) -> Result<Metadata, MetadataError> {
+    use std::os::fd::AsFd;
+    let pickled = apus_disk::read_xattrs(file.as_fd(), counters).map_err(|error| match error {
+        XattrError::Io(error) => MetadataError::Io(error),
+        other => MetadataError::Corrupt(other.to_string()),
+    })?;
+    let metadata = decode(&pickled)?;
+    let Some(digest) = metadata.get(OVERFLOW_KEY) else { return Ok(metadata) };
+    let path = overflow.ok_or(MetadataError::NeedsDisk)?;
+    let whole = match std::fs::read(path) {
+        Ok(whole) => whole,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(MetadataError::Corrupt(format!("{} is missing", path.display())));
+        }
+        Err(error) => return Err(MetadataError::Io(error)),
+    };
+    if *digest != format!("{:x}", md5::compute(&whole)) {
+        return Err(MetadataError::Corrupt(format!("{} is damaged", path.display())));
+    }
+    decode(&whole)
+}
+
+/// Writes metadata to a file that has no name yet; `overflow` is where what does not fit goes,
+/// durably, before the file itself is published.
+pub(crate) fn write(
+    file: &AtomicFile,
+    metadata: &Metadata,
+    device: &Path,
+    overflow: &Path,
+    counters: &Arc<Counters>,
+) -> io::Result<()> {
+    let whole = encode(metadata);
+    match file.set_metadata(&whole) {
+        Ok(()) => return Ok(()),
+        Err(XattrError::NoRoom) => {}
+        Err(XattrError::Io(error)) => return Err(error),
+        Err(other) => return Err(io::Error::other(other.to_string())),
+    }
+    let directory = overflow.parent().unwrap_or(device);
+    let made = make_directories(device, directory, counters)?;
+    let mut more = AtomicFile::create(directory, &device.join("tmp"), counters)?;
+    more.append(&whole)?;
+    more.sync()?;
+    more.publish(overflow, &made)?;
+    let mut short: Metadata = metadata
+        .iter()
+        .filter(|(name, _)| ESSENTIAL.contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    short.insert(OVERFLOW_KEY.to_owned(), format!("{:x}", md5::compute(&whole)));
+    file.set_metadata(&encode(&short)).map_err(|error| io::Error::other(error.to_string()))
+}

@@ -1,0 +1,7 @@
+//! One object on one device: `<device>/objects[-N]/<partition>/<suffix>/<hash>/`.
+
+pub(crate) mod cleanup;
+pub(crate) mod layout;
+pub(crate) mod metadata;
+pub(crate) mod reader;
+pub(crate) mod writer;

@@ -1,0 +1,273 @@
+//! `GET` and `HEAD`.
+
+use std::sync::Arc;
+
+use apus_cluster::Timestamp;
+use apus_cluster::byte_range::{ByteRanges, Resolution, Resolved};
+use apus_daemon::Body;
+use apus_daemon::http::{full, header, set, status, stream};
+use apus_daemon::task::{TaskKind, spawn};
+use apus_disk::{NowaitRead, Priority, read_at, read_nowait};
+use apus_wire::headers;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Response, StatusCode};
+use tokio::sync::mpsc;
+
+use crate::conditions;
+use crate::diskfile::reader::{Object, State};
+use crate::diskfile::writer::quarantine;
+use crate::server::{Refusal, Server, Target, refuse};
+
+/// Bytes per read, and the largest body that is answered in one piece.
+const READ_BYTES: usize = 256 * 1024;
+/// Pieces that wait between disk and network.
+const WINDOW: usize = 3;
+
+/// 404 with the time of a deletion, if one is known.
+pub(crate) fn absent(time: Option<Timestamp>) -> Refusal {
+    let mut response = status(StatusCode::NOT_FOUND);
+    if let Some(time) = time {
+        set(response.headers_mut(), headers::BACKEND_TIMESTAMP, &time.to_string());
+        set(response.headers_mut(), headers::TIMESTAMP, &time.normal());
+    }
+    Box::new(response)
+}
+
+fn object_headers(object: &Object, out: &mut HeaderMap) {
+    for (name, value) in &object.metadata {
+        let own = ["name", "ETag", "X-Timestamp", "Content-Length"];
+        if !own.contains(&name.as_str()) {
+            set(out, name, value);
+        }
+    }
+    set(out, "etag", &format!("\"{}\"", object.metadata.get("ETag").map_or("", String::as_str)));
+    set(out, headers::TIMESTAMP, &object.time.normal());
+    set(out, headers::BACKEND_TIMESTAMP, &object.time.to_string());
+    set(out, headers::DATA_TIMESTAMP, &object.data_time.to_string());
+    set(out, headers::DURABLE_TIMESTAMP, &object.data_time.to_string());
+    let modified = std::time::UNIX_EPOCH + std::time::Duration::from_secs(object.time.seconds_ceil());
+    set(out, "last-modified", &httpdate::fmt_http_date(modified));
+    set(out, "accept-ranges", "bytes");
+}
+
+pub(crate) async fn get(
+    server: &Server,
+    target: &Target,
+    head: &HeaderMap,
+    is_head: bool,
+) -> Result<Response<Body>, Refusal> {
+    let object = match server.open(target).await? {
+        State::Present(object) => object,
+        State::Deleted(time) => return Err(absent(Some(time))),
+        State::Absent => return Err(absent(None)),
+    };
+    let open_expired = header(head, headers::OPEN_EXPIRED).is_some();
+    if object.delete_at().is_some_and(|at| at <= server.now_seconds()) && !open_expired {
+        return Err(absent(Some(object.time)));
+    }
+    let etag = conditions::effective_etag(head, &object.metadata);
+    let mut response = status(StatusCode::OK);
+    object_headers(&object, response.headers_mut());
+    if let Some(code) = conditions::check(head, &etag, object.time) {
+        *response.status_mut() = code;
+        return Ok(response);
+    }
+    let whole = Resolved { start: 0, length: object.length };
+    let range = if is_head { Resolution::Whole } else { resolve(head, &object) };
+    let range = match range {
+        Resolution::Whole => whole,
+        Resolution::Unsatisfiable => {
+            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+            let all = format!("bytes */{}", object.length);
+            set(response.headers_mut(), "content-range", &all);
+            return Ok(response);
+        }
+        Resolution::Ranges(ranges) => match ranges.as_slice() {
+            [one] => {
+                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+                let range = one.content_range(object.length);
+                set(response.headers_mut(), "content-range", &range);
+                *one
+            }
+            // Several ranges are asked for one by one by our own proxies.
+            _ => whole,
+        },
+    };
+    set(response.headers_mut(), "content-length", &range.length.to_string());
+    if !is_head && range.length > 0 {
+        *response.body_mut() = body(server, target, object, range).await?;
+    }
+    Ok(response)
+}
+
+fn resolve(head: &HeaderMap, object: &Object) -> Resolution {
+    let Some(ranges) = header(head, "range").and_then(ByteRanges::parse) else {
+        return Resolution::Whole;
+    };
+    let ignored = header(head, headers::IGNORE_RANGE_IF).unwrap_or_default();
+    let ignored = ignored.split(',').map(str::trim).any(|name| {
+        !name.is_empty() && object.metadata.keys().any(|key| key.eq_ignore_ascii_case(name))
+    });
+    if ignored { Resolution::Whole } else { ranges.resolve(object.length) }
+}
+
+/// What a whole body must add up to.
+enum Verify {
+    Crc(u64),
+    Md5(String),
+    /// A range cannot be checked against a digest of the whole.
+    Nothing,
+}
+
+fn verification(object: &Object, range: Resolved) -> Verify {
+    if range.length != object.length {
+        return Verify::Nothing;
+    }
+    match object.crc {
+        Some(crc) => Verify::Crc(crc),
+        None => Verify::Md5(object.metadata.get("ETag").cloned().unwrap_or_default()),
+    }
+}
+
+enum Digest {
+    Crc(Box<crc_fast::Digest>, u64),
+    Md5(Box<md5::Context>, String),
+    Nothing,
+}
+
+impl Digest {
+    fn new(verify: Verify) -> Self {
+        match verify {
+            Verify::Crc(expected) => {
+                Self::Crc(Box::new(crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme)), expected)
+            }
+            Verify::Md5(expected) => Self::Md5(Box::new(md5::Context::new()), expected),
+            Verify::Nothing => Self::Nothing,
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Crc(digest, _) => digest.update(bytes),
+            Self::Md5(context, _) => context.consume(bytes),
+            Self::Nothing => {}
+        }
+    }
+
+    fn is_good(self) -> bool {
+        match self {
+            Self::Crc(digest, expected) => digest.finalize() == expected,
+            Self::Md5(context, expected) => format!("{:x}", context.finalize()) == expected,
+            Self::Nothing => true,
+        }
+    }
+}
+
+/// Reads one piece, from memory if possible, else on a device thread.
+async fn read(
+    server: &Server,
+    device: &str,
+    object: &Arc<Object>,
+    offset: u64,
+    length: usize,
+) -> Result<Bytes, String> {
+    let mut buffer = BytesMut::zeroed(length);
+    let counters = &server.parts.counters;
+    match read_nowait(&object.file, &mut buffer, offset, counters) {
+        Ok(NowaitRead::Read(read)) if read > 0 => {
+            buffer.truncate(read);
+            return Ok(buffer.freeze());
+        }
+        Ok(NowaitRead::Read(_)) => return Err("file is shorter than its metadata says".to_owned()),
+        Ok(NowaitRead::WouldWait) => {}
+        Err(error) => return Err(error.to_string()),
+    }
+    let (object, counters) = (object.clone(), counters.clone());
+    let work = move || {
+        let read = read_at(&object.file, &mut buffer, offset, &counters)?;
+        buffer.truncate(read);
+        Ok::<_, std::io::Error>(buffer.freeze())
+    };
+    let read = server.devices.run(device, Priority::Read, work).await;
+    match read {
+        Ok(Ok(bytes)) if !bytes.is_empty() => Ok(bytes),
+        Ok(Ok(_)) => Err("file is shorter than its metadata says".to_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(error) => Err(format!("{error:?}")),
+    }
+}
+
+async fn body(
+    server: &Server,
+    target: &Target,
+    object: Box<Object>,
+    range: Resolved,
+) -> Result<Body, Refusal> {
+    let mut digest = Digest::new(verification(&object, range));
+    let object = Arc::new(*object);
+    if let Ok(length) = usize::try_from(range.length)
+        && length <= READ_BYTES
+    {
+        let mut pieces = BytesMut::new();
+        let mut offset = range.start;
+        let end = range.start + range.length;
+        while offset < end {
+            let wanted = usize::try_from(end - offset).unwrap_or(READ_BYTES);
+            let piece = read(server, &target.device, &object, offset, wanted).await.map_err(|error| {
+                tracing::error!(error, object = target.name, "read");
+                refuse(StatusCode::INSUFFICIENT_STORAGE, "read failed")
+            })?;
+            offset += piece.len() as u64;
+            if offset == end && pieces.is_empty() {
+                digest.update(&piece);
+                return verified(server, target, digest, piece).await;
+            }
+            pieces.extend_from_slice(&piece);
+        }
+        digest.update(&pieces);
+        return verified(server, target, digest, pieces.freeze()).await;
+    }
+    let (sender, receiver) = mpsc::channel(WINDOW);
+    let server = server.clone();
+    let target = target.clone();
+    spawn(TaskKind::Request, async move {
+        let mut offset = range.start;
+        let end = range.start + range.length;
+        while offset < end {
+            let wanted = usize::try_from(end - offset).unwrap_or(READ_BYTES).min(READ_BYTES);
+            let piece = read(&server, &target.device, &object, offset, wanted).await;
+            let failed = piece.is_err();
+            if let Ok(piece) = &piece {
+                digest.update(piece);
+                offset += piece.len() as u64;
+            }
+            // The last piece is held back until the whole is known to be good.
+            if !failed && offset == end && !std::mem::replace(&mut digest, Digest::Nothing).is_good() {
+                let place = target.place.clone();
+                let work = move || quarantine(&place, "body does not match its digest");
+                let _ = server.devices.run(&target.device, Priority::Read, work).await;
+                let _ = sender.send(Err("body does not match its digest".into())).await;
+                return;
+            }
+            if sender.send(piece.map_err(Into::into)).await.is_err() || failed {
+                return;
+            }
+        }
+    });
+    Ok(stream(receiver))
+}
+
+async fn verified(
+    server: &Server,
+    target: &Target,
+    digest: Digest,
+    bytes: Bytes,
+) -> Result<Body, Refusal> {
+    if digest.is_good() {
+        return Ok(full(bytes));
+    }
+    let place = target.place.clone();
+    let work = move || quarantine(&place, "body does not match its digest");
+    server.devices.run(&target.device, Priority::Read, work).await?;
+    Err(absent(None))
+}

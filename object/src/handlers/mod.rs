@@ -1,0 +1,6 @@
+//! One file per verb.
+
+pub(crate) mod delete;
+pub(crate) mod get;
+pub(crate) mod post;
+pub(crate) mod put;

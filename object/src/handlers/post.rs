@@ -1,0 +1,87 @@
+//! `POST`: replaces the metadata of an object.
+
+use apus_cluster::Metadata;
+use apus_cluster::metadata::{OBJECT_HEADERS, Resource, TRANSIENT_PREFIX, has_prefix, title_case};
+use apus_daemon::Body;
+use apus_daemon::http::{header, status};
+use apus_disk::Priority;
+use http::{HeaderMap, Method, Response, StatusCode};
+
+use crate::container_update::{row_headers, update};
+use crate::diskfile::layout::meta_name;
+use crate::diskfile::reader::State;
+use crate::diskfile::writer::write_bodiless;
+use crate::server::{Refusal, Server, Target, conflict, disk_failed, refuse, timestamp};
+
+use super::get::absent;
+
+/// Headers of a POST that are kept.
+fn kept(name: &str) -> bool {
+    has_prefix(name, Resource::Object.user_prefix())
+        || has_prefix(name, TRANSIENT_PREFIX)
+        || (OBJECT_HEADERS.iter().any(|known| known.eq_ignore_ascii_case(name))
+            && !name.eq_ignore_ascii_case("X-Static-Large-Object"))
+}
+
+pub(crate) async fn post(
+    server: &Server,
+    target: &Target,
+    head: &HeaderMap,
+) -> Result<Response<Body>, Refusal> {
+    let time = timestamp(head)?;
+    if let Some(at) = header(head, "x-delete-at") {
+        super::put::check_delete_at(at, server.now_seconds(), head)?;
+    }
+    let object = match server.open(target).await? {
+        State::Present(object) => object,
+        State::Deleted(deleted) => return Err(absent(Some(deleted))),
+        State::Absent => return Err(absent(None)),
+    };
+    if object.delete_at().is_some_and(|at| at <= server.now_seconds()) {
+        return Err(absent(Some(object.time)));
+    }
+    if object.time >= time {
+        return Err(conflict(object.time));
+    }
+    let mut stored: Metadata = head
+        .iter()
+        .filter(|(name, _)| kept(name.as_str()))
+        .map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            (title_case(name.as_str()), value)
+        })
+        .collect();
+    stored.insert("name".to_owned(), target.name.clone());
+    stored.insert("X-Timestamp".to_owned(), time.to_string());
+    // One metadata file carries the newest content type on, so that the older ones can go.
+    let (content_type, content_type_time) = match header(head, "content-type") {
+        Some(content_type) => (content_type.to_owned(), time),
+        None => {
+            let current = object.metadata.get("Content-Type").cloned().unwrap_or_default();
+            (current, object.content_type_time)
+        }
+    };
+    let changed_by_post = content_type_time > object.data_time;
+    if changed_by_post {
+        stored.insert("Content-Type".to_owned(), content_type.clone());
+        stored.insert("Content-Type-Timestamp".to_owned(), content_type_time.to_string());
+    }
+    let name = meta_name(time, changed_by_post.then_some(content_type_time));
+    let (place, counters) = (target.place.clone(), server.parts.counters.clone());
+    server
+        .devices
+        .run(&target.device, Priority::Write, move || {
+            write_bodiless(&place, &name, &stored, &counters)
+        })
+        .await?
+        .map_err(|error| disk_failed(&error, target))?;
+    let mut row_source = object.metadata.clone();
+    row_source.insert("Content-Type".to_owned(), content_type);
+    let mut row = row_headers(head, &row_source, object.data_time);
+    row.insert("x-content-type-timestamp".to_owned(), content_type_time.to_string());
+    row.insert("x-meta-timestamp".to_owned(), time.to_string());
+    update(server, &target.place, &target.object, head, Method::PUT, row, time)
+        .await
+        .map_err(|_| refuse(StatusCode::SERVICE_UNAVAILABLE, "container row was not kept"))?;
+    Ok(status(StatusCode::ACCEPTED))
+}

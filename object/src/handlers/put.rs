@@ -1,0 +1,293 @@
+//! `PUT`: plain, or Swift's MIME form with footers and commit.
+//!
+//! A body that fits one buffer is written by a single job of the device's threads; a longer one
+//! by a job per buffer. MD5 is computed here only when the sender will not tell a CRC of the body.
+
+use apus_cluster::metadata::{is_stored_with_object, title_case};
+use apus_cluster::{Metadata, Timestamp};
+use apus_daemon::Body;
+use apus_daemon::http::{header, set, status};
+use apus_disk::Priority;
+use apus_wire::headers;
+use apus_wire::put_stream::{PutDecoder, PutStreamError};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body_util::BodyExt;
+
+use crate::container_update::{row_headers, update};
+use crate::diskfile::layout::data_name;
+use crate::diskfile::reader::State;
+use crate::diskfile::writer::Writer;
+use crate::server::{Refusal, Server, Target, conflict, disk_failed, refuse, timestamp};
+
+/// Bytes gathered before the disk is asked to write.
+const WRITE_BYTES: usize = 512 * 1024;
+/// 499: the client went away.
+const CLIENT_CLOSED: u16 = 499;
+
+/// `X-Delete-At` must lie in the future, except for copies made by replication.
+pub(crate) fn check_delete_at(text: &str, now: u64, head: &HeaderMap) -> Result<(), Refusal> {
+    let at: u64 =
+        text.parse().map_err(|_| refuse(StatusCode::BAD_REQUEST, "Non-integer X-Delete-At"))?;
+    if at <= now && header(head, "x-backend-replication").is_none() {
+        return Err(refuse(StatusCode::BAD_REQUEST, "X-Delete-At in past"));
+    }
+    Ok(())
+}
+
+enum Source {
+    Plain(Body),
+    Mime(PutDecoder),
+}
+
+impl Source {
+    async fn next(&mut self) -> Result<Option<Bytes>, PutStreamError> {
+        match self {
+            Self::Mime(decoder) => decoder.data().await,
+            Self::Plain(body) => loop {
+                match body.frame().await {
+                    None => return Ok(None),
+                    Some(Err(error)) => return Err(PutStreamError::Broken(error)),
+                    Some(Ok(frame)) => {
+                        if let Ok(data) = frame.into_data() {
+                            return Ok(Some(data));
+                        }
+                    }
+                }
+            },
+        }
+    }
+}
+
+fn stream_refusal(error: &PutStreamError) -> Refusal {
+    match error {
+        PutStreamError::Broken(_) => {
+            let gone = StatusCode::from_u16(CLIENT_CLOSED).unwrap_or(StatusCode::BAD_REQUEST);
+            Box::new(status(gone))
+        }
+        PutStreamError::FooterDigest => refuse(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()),
+        PutStreamError::Malformed(_) => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
+}
+
+/// Digests of a body as it passes: CRC always (it guards the disk), MD5 when asked.
+struct Digests {
+    crc: crc_fast::Digest,
+    md5: Option<md5::Context>,
+    length: u64,
+}
+
+impl Digests {
+    fn update(&mut self, bytes: &[u8]) {
+        self.crc.update(bytes);
+        if let Some(md5) = &mut self.md5 {
+            md5.consume(bytes);
+        }
+        self.length += bytes.len() as u64;
+    }
+}
+
+pub(crate) async fn put(
+    server: &Server,
+    target: &Target,
+    head: &HeaderMap,
+    body: Body,
+) -> Result<Response<Body>, Refusal> {
+    let time = timestamp(head)?;
+    let content_type = header(head, "content-type").map(str::to_owned);
+    if let Some(at) = header(head, "x-delete-at") {
+        check_delete_at(at, server.now_seconds(), head)?;
+    }
+    let length: Option<u64> = header(head, headers::OBJECT_LENGTH)
+        .or_else(|| header(head, "content-length").filter(|_| header(head, headers::MIME_BOUNDARY).is_none()))
+        .and_then(|text| text.parse().ok());
+    check_existing(server, target, head, time).await?;
+    if server.parts.reserve.is_short(&target.place.device, length.unwrap_or(0)).unwrap_or(false) {
+        return Err(Box::new(status(StatusCode::INSUFFICIENT_STORAGE)));
+    }
+    let peer_sends_crc = header(head, headers::BODY_CRC).is_some();
+    let mut source = match header(head, headers::MIME_BOUNDARY) {
+        Some(boundary) => Source::Mime(
+            PutDecoder::open(body, boundary, length).await.map_err(|error| stream_refusal(&error))?,
+        ),
+        None => Source::Plain(body),
+    };
+    let mut digests = Digests {
+        crc: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme),
+        md5: (!peer_sends_crc).then(md5::Context::new),
+        length: 0,
+    };
+    let (pieces, writer) = receive(server, target, &mut source, &mut digests, length).await?;
+    if length.is_some_and(|length| length != digests.length) {
+        return Err(stream_refusal(&PutStreamError::Broken("short body".into())));
+    }
+    let footers = match &mut source {
+        Source::Mime(decoder) => decoder.footers().await.map_err(|error| stream_refusal(&error))?,
+        Source::Plain(_) => Metadata::new(),
+    };
+    let crc = digests.crc.finalize();
+    let etag = check_digests(head, &footers, crc, digests.md5)?;
+    let stored =
+        stored_metadata(head, &footers, target, time, &etag, digests.length, content_type.as_deref())?;
+    if header(head, headers::MULTIPHASE_COMMIT).is_some()
+        && let Source::Mime(decoder) = &mut source
+    {
+        decoder.commit().await.map_err(|error| stream_refusal(&error))?;
+    }
+    let row = row_headers(head, &stored, time);
+    let (place, counters) = (target.place.clone(), server.parts.counters.clone());
+    server
+        .devices
+        .run(&target.device, Priority::Write, move || {
+            let mut writer = match writer {
+                Some(writer) => writer,
+                None => Writer::create(place, length, &counters)?,
+            };
+            for piece in &pieces {
+                writer.append(piece)?;
+            }
+            let name = data_name(time);
+            writer.seal(&name, &stored, Some(crc))?;
+            writer.publish(&name)
+        })
+        .await?
+        .map_err(|error| disk_failed(&error, target))?;
+    update(server, &target.place, &target.object, head, Method::PUT, row, time)
+        .await
+        .map_err(|_| refuse(StatusCode::SERVICE_UNAVAILABLE, "container row was not kept"))?;
+    let mut response = status(StatusCode::CREATED);
+    set(response.headers_mut(), "etag", &format!("\"{etag}\""));
+    Ok(response)
+}
+
+/// 409 when something as new is here, 412 when `If-None-Match` forbids what is here.
+async fn check_existing(
+    server: &Server,
+    target: &Target,
+    head: &HeaderMap,
+    time: Timestamp,
+) -> Result<(), Refusal> {
+    let state = server.open(target).await?;
+    let newest = match &state {
+        State::Present(object) => {
+            let expired = object.delete_at().is_some_and(|at| at <= server.now_seconds());
+            let unwanted = header(head, "if-none-match").map(apus_cluster::etag::EtagList::parse);
+            let etag = object.metadata.get("ETag").map_or("", String::as_str);
+            if !expired && unwanted.is_some_and(|unwanted| unwanted.matches(etag)) {
+                return Err(Box::new(status(StatusCode::PRECONDITION_FAILED)));
+            }
+            Some(object.time)
+        }
+        State::Deleted(time) => Some(*time),
+        State::Absent => None,
+    };
+    match newest.filter(|newest| *newest >= time) {
+        Some(newest) => Err(conflict(newest)),
+        None => Ok(()),
+    }
+}
+
+/// Reads the body. A short one stays in memory; of a longer one all but the tail is written.
+async fn receive(
+    server: &Server,
+    target: &Target,
+    source: &mut Source,
+    digests: &mut Digests,
+    length: Option<u64>,
+) -> Result<(Vec<Bytes>, Option<Writer>), Refusal> {
+    let mut pieces: Vec<Bytes> = Vec::new();
+    let mut waiting = 0;
+    let mut writer: Option<Writer> = None;
+    while let Some(piece) = source.next().await.map_err(|error| stream_refusal(&error))? {
+        digests.update(&piece);
+        waiting += piece.len();
+        pieces.push(piece);
+        if waiting < WRITE_BYTES {
+            continue;
+        }
+        let batch = std::mem::take(&mut pieces);
+        waiting = 0;
+        let open = writer.take();
+        let (place, counters) = (target.place.clone(), server.parts.counters.clone());
+        let written = server
+            .devices
+            .run(&target.device, Priority::Write, move || {
+                let mut writer = match open {
+                    Some(writer) => writer,
+                    None => Writer::create(place, length, &counters)?,
+                };
+                for piece in &batch {
+                    writer.append(piece)?;
+                }
+                Ok::<_, std::io::Error>(writer)
+            })
+            .await?;
+        writer = Some(written.map_err(|error| disk_failed(&error, target))?);
+    }
+    Ok((pieces, writer))
+}
+
+/// Compares what was received with what the sender says; gives the etag to store.
+fn check_digests(
+    head: &HeaderMap,
+    footers: &Metadata,
+    crc: u64,
+    md5: Option<md5::Context>,
+) -> Result<String, Refusal> {
+    let footer = |name: &str| {
+        footers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    };
+    let unprocessable = || Box::new(status(StatusCode::UNPROCESSABLE_ENTITY));
+    let promised = footer("etag").or_else(|| header(head, "etag")).map(|etag| etag.trim_matches('"'));
+    match md5 {
+        Some(md5) => {
+            let etag = format!("{:x}", md5.finalize());
+            if promised.is_some_and(|promised| !promised.eq_ignore_ascii_case(&etag)) {
+                return Err(unprocessable());
+            }
+            Ok(etag)
+        }
+        None => {
+            if footer(headers::BODY_CRC) != Some(format!("{crc:016x}").as_str()) {
+                return Err(unprocessable());
+            }
+            promised.map(str::to_owned).ok_or_else(unprocessable)
+        }
+    }
+}
+
+fn stored_metadata(
+    head: &HeaderMap,
+    footers: &Metadata,
+    target: &Target,
+    time: Timestamp,
+    etag: &str,
+    length: u64,
+    content_type: Option<&str>,
+) -> Result<Metadata, Refusal> {
+    let from_head = head.iter().map(|(name, value)| {
+        (name.as_str(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    });
+    let from_footers = footers.iter().map(|(name, value)| (name.as_str(), value.clone()));
+    let mut stored: Metadata = from_head
+        .chain(from_footers)
+        .filter(|(name, _)| is_stored_with_object(name))
+        .map(|(name, value)| (title_case(name), value))
+        .collect();
+    let footer_type =
+        footers.iter().find(|(key, _)| key.eq_ignore_ascii_case("content-type")).map(|(_, v)| v);
+    let content_type = footer_type
+        .map(String::as_str)
+        .or(content_type)
+        .ok_or_else(|| refuse(StatusCode::BAD_REQUEST, "No content type"))?;
+    for (name, value) in [
+        ("name", target.name.as_str()),
+        ("X-Timestamp", &time.to_string()),
+        ("Content-Type", content_type),
+        ("ETag", etag),
+        ("Content-Length", &length.to_string()),
+    ] {
+        stored.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(stored)
+}

@@ -1,0 +1,205 @@
+//! Requests to verbs, and what all of them need.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use apus_cluster::{
+    AccountName, ContainerName, ContainerPath, HashConf, ObjectName, ObjectPath, Policies,
+    PolicyIndex, Timestamp, policy::PolicyType,
+};
+use apus_daemon::http::{header, status, text};
+use apus_daemon::{Body, Clock, Handler};
+use apus_disk::{Counters, Priority, Reserve};
+use apus_wire::{Client, NodePath, headers};
+use async_trait::async_trait;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+
+use crate::device::{DeviceError, Devices};
+use crate::diskfile::reader::{self, OpenError, State};
+use crate::diskfile::writer::{Place, quarantine};
+use crate::handlers;
+
+/// What an object server is given at start.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Directory of the devices.
+    pub devices: PathBuf,
+    /// Whether devices must be mount points.
+    pub mount_check: bool,
+    /// Free space that clients may not use.
+    pub reserve: Reserve,
+    /// The cluster's hash prefix and suffix.
+    pub hash: HashConf,
+    /// The cluster's policies.
+    pub policies: Policies,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// For container rows.
+    pub client: Arc<Client>,
+    /// Counts what is asked of the disks.
+    pub counters: Arc<Counters>,
+}
+
+/// An object server. Cloning shares everything.
+#[derive(Debug, Clone)]
+pub struct Server {
+    pub(crate) parts: Parts,
+    pub(crate) devices: Arc<Devices>,
+}
+
+/// One object on one device of this server.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) device: String,
+    pub(crate) place: Place,
+    pub(crate) object: ObjectPath,
+    /// `/account/container/object`, as stored.
+    pub(crate) name: String,
+}
+
+/// A refusal that is already an answer.
+pub(crate) type Refusal = Box<Response<Body>>;
+
+pub(crate) fn refuse(status: StatusCode, body: &str) -> Refusal {
+    Box::new(text(status, body))
+}
+
+impl From<DeviceError> for Refusal {
+    fn from(error: DeviceError) -> Self {
+        match error {
+            DeviceError::Gone => Box::new(status(StatusCode::INSUFFICIENT_STORAGE)),
+            DeviceError::Busy => refuse(StatusCode::SERVICE_UNAVAILABLE, "too much waits"),
+        }
+    }
+}
+
+/// The answer to a failed disk: full, gone or broken, the proxy is to go elsewhere.
+pub(crate) fn disk_failed(error: &std::io::Error, target: &Target) -> Refusal {
+    tracing::error!(%error, device = target.device, object = target.name, "disk");
+    Box::new(status(StatusCode::INSUFFICIENT_STORAGE))
+}
+
+/// The required `X-Timestamp`.
+pub(crate) fn timestamp(head: &HeaderMap) -> Result<Timestamp, Refusal> {
+    header(head, headers::TIMESTAMP).and_then(Timestamp::parse).ok_or_else(|| {
+        let found = header(head, headers::TIMESTAMP).unwrap_or_default();
+        refuse(StatusCode::BAD_REQUEST, &format!("X-Timestamp {found:?}: expected seconds.decimals"))
+    })
+}
+
+/// 409, with the time that is in the way.
+pub(crate) fn conflict(newest: Timestamp) -> Refusal {
+    let mut response = status(StatusCode::CONFLICT);
+    apus_daemon::http::set(response.headers_mut(), headers::BACKEND_TIMESTAMP, &newest.to_string());
+    Box::new(response)
+}
+
+impl Server {
+    /// A server over its parts.
+    pub fn new(parts: Parts) -> Self {
+        let devices = Arc::new(Devices::new(&parts.devices, parts.mount_check));
+        Self { parts, devices }
+    }
+
+    fn target(&self, path: &str, head: &HeaderMap) -> Result<Target, Refusal> {
+        let bad = |error: &dyn std::fmt::Display| refuse(StatusCode::BAD_REQUEST, &error.to_string());
+        let path = NodePath::decode(path, 3).map_err(|error| bad(&error))?;
+        let [account, container, object] = path
+            .names
+            .try_into()
+            .map_err(|_| bad(&"Invalid path: expected account, container and object"))?;
+        let object = ObjectPath {
+            container: ContainerPath::new(
+                AccountName::parse(&account).map_err(|error| bad(&error))?,
+                ContainerName::parse(&container).map_err(|error| bad(&error))?,
+            ),
+            object: ObjectName::parse(&object).map_err(|error| bad(&error))?,
+        };
+        let policy = match header(head, headers::POLICY_INDEX) {
+            None => PolicyIndex(0),
+            Some(text) => PolicyIndex(text.parse().map_err(|_| bad(&"bad policy index"))?),
+        };
+        match self.parts.policies.get(policy) {
+            Some(policy) if policy.policy_type == PolicyType::Replication => {}
+            Some(_) => {
+                return Err(refuse(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "erasure-coded policies are not served yet",
+                ));
+            }
+            None => return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "unknown policy index")),
+        }
+        let name = object.to_string();
+        Ok(Target {
+            place: Place {
+                device: self.devices.path(&path.device)?,
+                policy,
+                partition: path.partition,
+                hash: self.parts.hash.hash_joined(&name),
+            },
+            device: path.device,
+            object,
+            name,
+        })
+    }
+
+    /// Opens the object, from memory if possible. A damaged one is quarantined and counts as
+    /// absent, so that a good copy is looked for elsewhere.
+    pub(crate) async fn open(&self, target: &Target) -> Result<State, Refusal> {
+        let counters = &self.parts.counters;
+        let mut opened = reader::open(&target.place, &target.name, false, counters);
+        if matches!(opened, Err(OpenError::WouldWait)) {
+            opened = self.open_on_thread(target, Priority::Read).await?;
+        }
+        match opened {
+            Ok(state) => Ok(state),
+            Err(OpenError::Corrupt(reason)) => {
+                let place = target.place.clone();
+                let work = move || quarantine(&place, &reason);
+                self.devices.run(&target.device, Priority::Read, work).await?;
+                Ok(State::Absent)
+            }
+            Err(OpenError::Collision) => {
+                Err(refuse(StatusCode::FORBIDDEN, "another object has this hash"))
+            }
+            Err(OpenError::Io(error)) => Err(disk_failed(&error, target)),
+            Err(OpenError::WouldWait) => Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "busy")),
+        }
+    }
+
+    async fn open_on_thread(
+        &self,
+        target: &Target,
+        priority: Priority,
+    ) -> Result<Result<State, OpenError>, Refusal> {
+        let counters = self.parts.counters.clone();
+        let wanted = target.clone();
+        let work = move || reader::open(&wanted.place, &wanted.name, true, &counters);
+        Ok(self.devices.run(&target.device, priority, work).await?)
+    }
+
+    /// Seconds since 1970.
+    pub(crate) fn now_seconds(&self) -> u64 {
+        self.parts.clock.now().as_secs()
+    }
+}
+
+#[async_trait]
+impl Handler for Server {
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let target = match self.target(head.uri.path(), &head.headers) {
+            Ok(target) => target,
+            Err(refusal) => return *refusal,
+        };
+        let answer = match head.method {
+            Method::GET => handlers::get::get(self, &target, &head.headers, false).await,
+            Method::HEAD => handlers::get::get(self, &target, &head.headers, true).await,
+            Method::PUT => handlers::put::put(self, &target, &head.headers, body).await,
+            Method::POST => handlers::post::post(self, &target, &head.headers).await,
+            Method::DELETE => handlers::delete::delete(self, &target, &head.headers).await,
+            _ => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")),
+        };
+        answer.unwrap_or_else(|refusal| *refusal)
+    }
+}
