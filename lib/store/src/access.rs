@@ -1,0 +1,83 @@
+//! Who may do what: the decision point, and the permit that only it gives.
+
+use apus_cluster::{AccountName, ContainerName};
+
+/// Who asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Name of the user, for logs; `None` for nobody.
+    pub user: Option<String>,
+    /// Groups, among them `account`, `account:user` and, for administrators, the account's name.
+    pub groups: Vec<String>,
+    /// The `Referer`, which referrer ACLs look at.
+    pub referrer: Option<String>,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// List or head an account.
+    ReadAccount,
+    /// Change an account's metadata.
+    WriteAccount,
+    /// Create or delete an account.
+    ManageAccount,
+    /// List or head a container.
+    ReadContainer,
+    /// Create, change or delete a container.
+    WriteContainer,
+    /// Read an object.
+    ReadObject,
+    /// Write, change or delete an object.
+    WriteObject,
+}
+
+/// What it is asked of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The account.
+    pub account: AccountName,
+    /// The container, unless the account itself is meant.
+    pub container: Option<ContainerName>,
+}
+
+/// The lists that the owner of the target set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lists {
+    /// `X-Container-Read`.
+    pub read: String,
+    /// `X-Container-Write`.
+    pub write: String,
+    /// `X-Account-Access-Control` as JSON.
+    pub account: String,
+}
+
+/// The answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Allowed.
+    Allow {
+        /// Whether the asker owns the account, and so sees what only owners see.
+        owner: bool,
+    },
+    /// Not allowed.
+    Deny,
+}
+
+/// Decides. Implementations must deny what they do not know.
+pub trait Authorizer: Send + Sync + std::fmt::Debug {
+    /// Whether `identity` may do `action` to `target`.
+    fn decide(&self, identity: &Identity, action: Action, target: &Target, lists: &Lists) -> Decision;
+}
+
+/// Proof that the gate allowed an operation. Only `gate` can make one.
+#[derive(Debug)]
+pub struct Permit {
+    _made_by_gate: (),
+}
+
+impl Permit {
+    pub(crate) fn new() -> Self {
+        Self { _made_by_gate: () }
+    }
+}

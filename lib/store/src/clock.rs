@@ -1,0 +1,44 @@
+//! The proxy's hybrid clock: never behind what it gave out or saw.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use apus_cluster::Timestamp;
+use apus_daemon::Clock;
+
+/// Gives every write a time of its own.
+#[derive(Debug)]
+pub struct HybridClock {
+    clock: Arc<dyn Clock>,
+    last: AtomicU64,
+}
+
+impl HybridClock {
+    /// Over the machine's clock.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, last: AtomicU64::new(0) }
+    }
+
+    /// A time later than any given or seen before.
+    pub fn stamp(&self) -> Timestamp {
+        let now = u64::try_from(self.clock.now().as_micros() / 10).unwrap_or(u64::MAX);
+        let mut last = self.last.load(Ordering::Relaxed);
+        loop {
+            let next = now.max(last + 1);
+            match self.last.compare_exchange_weak(last, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Timestamp::from_steps(next),
+                Err(other) => last = other,
+            }
+        }
+    }
+
+    /// Notes a time that some node has, so that the next stamp is later.
+    pub fn saw(&self, time: Timestamp) {
+        self.last.fetch_max(time.steps(), Ordering::Relaxed);
+    }
+
+    /// The machine's time, for expiry and the like.
+    pub fn now_seconds(&self) -> u64 {
+        self.clock.now().as_secs()
+    }
+}

@@ -1,0 +1,55 @@
+//! Who asks, with which rights, how consistent the answer must be. Cheap to clone.
+
+use std::sync::Arc;
+
+use crate::access::Identity;
+
+/// In whose name the operation runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authority {
+    /// The client's: the gate asks the authorizer.
+    Caller,
+    /// Our own, for the named feature: allowed by itself.
+    System(&'static str),
+}
+
+/// How much agreement an answer needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consistency {
+    /// Swift's: any good answer.
+    Eventual,
+    /// A majority of the primaries agreed.
+    Strong,
+}
+
+/// Everything about a request that is not the operation itself.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Joins the log lines of one client request.
+    pub trans_id: Arc<str>,
+    /// Who asks.
+    pub identity: Arc<Identity>,
+    /// In whose name.
+    pub authority: Authority,
+    /// How consistent.
+    pub consistency: Consistency,
+}
+
+impl Context {
+    /// The same request in our own name, for the named feature.
+    #[must_use]
+    pub fn as_system(&self, source: &'static str) -> Self {
+        Self { authority: Authority::System(source), ..self.clone() }
+    }
+
+    /// The same request with strong reads.
+    #[must_use]
+    pub fn strong(&self) -> Self {
+        Self { consistency: Consistency::Strong, ..self.clone() }
+    }
+
+    /// Whether reads must be strong.
+    pub fn is_strong(&self) -> bool {
+        self.consistency == Consistency::Strong
+    }
+}

@@ -1,0 +1,20 @@
+//! The operations and their replies.
+
+mod account;
+mod container;
+mod object;
+mod upload;
+
+pub use account::{AccountHead, Authorize, ContainerList, HeadAccount, ListContainers, PostAccount};
+pub use container::{
+    ContainerHead, DeleteContainer, HeadContainer, ListObjects, ObjectList, PostContainer,
+    PutContainer,
+};
+pub use object::{
+    Conditions, CopyObject, DeleteObject, Deleted, GetObject, HeadObject, ObjectHead, ObjectRead,
+    ObjectWritten, PostObject, PutManifest, PutObject, Segment, Served,
+};
+pub use upload::{
+    AbortUpload, CompleteUpload, CompletedPart, CreateUpload, ListParts, ListUploads, Part,
+    PartList, PutPart, PutPartCopy, Upload, UploadList,
+};

@@ -1,0 +1,259 @@
+//! Operations on objects.
+
+use apus_cluster::byte_range::{ByteRanges, Resolved};
+use apus_cluster::etag::EtagList;
+use apus_cluster::{Metadata, ObjectPath, Timestamp};
+use apus_daemon::Body;
+
+use crate::body::LateMetadata;
+
+/// Conditions on reading.
+#[derive(Debug, Clone, Default)]
+pub struct Conditions {
+    /// `If-Match`.
+    pub if_match: Option<EtagList>,
+    /// `If-None-Match`.
+    pub if_none_match: Option<EtagList>,
+    /// `If-Modified-Since`, seconds since 1970.
+    pub if_modified_since: Option<u64>,
+    /// `If-Unmodified-Since`, seconds since 1970.
+    pub if_unmodified_since: Option<u64>,
+}
+
+impl Conditions {
+    /// Whether there is any.
+    pub fn is_empty(&self) -> bool {
+        self.if_match.is_none()
+            && self.if_none_match.is_none()
+            && self.if_modified_since.is_none()
+            && self.if_unmodified_since.is_none()
+    }
+}
+
+/// Reads an object's metadata.
+#[derive(Debug, Clone)]
+pub struct HeadObject {
+    /// Which.
+    pub object: ObjectPath,
+    /// Conditions.
+    pub conditions: Conditions,
+    /// System metadata that may hold the etag conditions compare with, first found wins.
+    pub etag_at: Vec<String>,
+    /// Ask all primaries for the newest.
+    pub newest: bool,
+    /// Do not follow a manifest: the object itself.
+    pub raw: bool,
+    /// This part of a multipart object only, from 1.
+    pub part: Option<u32>,
+    /// The range of a GET that a HEAD stands for, where the dialect answers it with 206.
+    pub ranges: Option<ByteRanges>,
+}
+
+impl HeadObject {
+    /// Without conditions.
+    pub fn new(object: ObjectPath) -> Self {
+        Self {
+            object,
+            conditions: Conditions::default(),
+            etag_at: Vec::new(),
+            newest: false,
+            raw: false,
+            part: None,
+            ranges: None,
+        }
+    }
+}
+
+/// What is known of an object besides its body.
+#[derive(Debug, Clone, Default)]
+pub struct ObjectHead {
+    /// Newest of data and metadata.
+    pub timestamp: Timestamp,
+    /// Length in bytes.
+    pub length: u64,
+    /// Etag, bare.
+    pub etag: String,
+    /// Content type.
+    pub content_type: String,
+    /// Every stored header besides those above, title-cased.
+    pub metadata: Metadata,
+    /// Parts, when it is a multipart object.
+    pub parts_count: Option<u32>,
+    /// The path the bytes come from, when a link was followed.
+    pub location: Option<String>,
+}
+
+impl ObjectHead {
+    /// A stored header by its title-cased name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.metadata.get(name).map(String::as_str)
+    }
+
+    /// Whether it is a static large object.
+    pub fn is_manifest(&self) -> bool {
+        self.get("X-Static-Large-Object").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+}
+
+/// Reads an object.
+#[derive(Debug, Clone)]
+pub struct GetObject {
+    /// Which, and under which conditions.
+    pub head: HeadObject,
+    /// Which bytes; `None` for all.
+    pub ranges: Option<ByteRanges>,
+    /// Serve everything, whatever the range, if the object has this metadata item.
+    pub ignore_range_if: Option<String>,
+}
+
+impl GetObject {
+    /// All of an object, without conditions.
+    pub fn new(object: ObjectPath) -> Self {
+        Self { head: HeadObject::new(object), ranges: None, ignore_range_if: None }
+    }
+}
+
+/// Which bytes an answer holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Served {
+    /// All.
+    Whole,
+    /// These, one after another; more than one is for the dialect to frame.
+    Ranges(Vec<Resolved>),
+}
+
+/// An object with its body.
+pub struct ObjectRead {
+    /// Its metadata; the length is that of the whole object.
+    pub head: ObjectHead,
+    /// Which bytes follow.
+    pub served: Served,
+    /// The bytes.
+    pub body: Body,
+}
+
+impl std::fmt::Debug for ObjectRead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ObjectRead").field("head", &self.head).field("served", &self.served).finish()
+    }
+}
+
+/// Writes an object.
+pub struct PutObject {
+    /// Which.
+    pub object: ObjectPath,
+    /// The bytes.
+    pub body: Body,
+    /// Their number, if the client told.
+    pub length: Option<u64>,
+    /// Content type.
+    pub content_type: String,
+    /// Headers to store.
+    pub metadata: Metadata,
+    /// MD5 that the body must have, bare hex.
+    pub etag: Option<String>,
+    /// Time that the client gave.
+    pub timestamp: Option<Timestamp>,
+    /// Refuse if an object is there (`If-None-Match: *`).
+    pub if_none_match: bool,
+    /// What the body's wrappers add at its end.
+    pub late: LateMetadata,
+}
+
+impl std::fmt::Debug for PutObject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PutObject").field("object", &self.object).finish_non_exhaustive()
+    }
+}
+
+/// What a write gave.
+#[derive(Debug, Clone, Default)]
+pub struct ObjectWritten {
+    /// Etag as clients see it, bare.
+    pub etag: String,
+    /// When it was written.
+    pub timestamp: Timestamp,
+    /// Metadata that came with the end of the body.
+    pub late: Metadata,
+}
+
+/// Replaces an object's metadata.
+#[derive(Debug, Clone)]
+pub struct PostObject {
+    /// Which.
+    pub object: ObjectPath,
+    /// The new metadata.
+    pub metadata: Metadata,
+    /// A new content type.
+    pub content_type: Option<String>,
+}
+
+/// Deletes an object.
+#[derive(Debug, Clone)]
+pub struct DeleteObject {
+    /// Which.
+    pub object: ObjectPath,
+    /// Delete a manifest's segments as well.
+    pub with_segments: bool,
+    /// Time that the client gave.
+    pub timestamp: Option<Timestamp>,
+}
+
+/// Copies an object.
+#[derive(Debug, Clone)]
+pub struct CopyObject {
+    /// From where, under which conditions.
+    pub source: GetObject,
+    /// To where.
+    pub target: ObjectPath,
+    /// Headers to set on the copy.
+    pub metadata: Metadata,
+    /// Content type of the copy; the source's when absent.
+    pub content_type: Option<String>,
+    /// Whether to leave out the source's user metadata.
+    pub fresh_metadata: bool,
+    /// Copy a manifest as a manifest instead of joining its segments.
+    pub as_manifest: bool,
+}
+
+/// One segment of a static large object, as a client names it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Segment {
+    /// `/container/object`; empty for inline data.
+    pub path: String,
+    /// Etag it must have.
+    pub etag: Option<String>,
+    /// Size it must have, in bytes.
+    pub size: Option<u64>,
+    /// Range of it, as Swift writes it (`0-99`).
+    pub range: Option<String>,
+    /// Inline data, base64.
+    pub data: Option<String>,
+}
+
+/// Writes a static large object's manifest.
+#[derive(Debug, Clone)]
+pub struct PutManifest {
+    /// Which.
+    pub object: ObjectPath,
+    /// The segments in order.
+    pub segments: Vec<Segment>,
+    /// Content type.
+    pub content_type: String,
+    /// Headers to store.
+    pub metadata: Metadata,
+    /// Etag that the joined object must have.
+    pub etag: Option<String>,
+    /// Whether segments are known to be right (a multipart upload's own parts): not asked again.
+    pub trusted: bool,
+}
+
+
+/// What a deletion did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Deleted {
+    /// Objects deleted, segments included.
+    pub deleted: u64,
+    /// Segments that were gone already.
+    pub missing: u64,
+}

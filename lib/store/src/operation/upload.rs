@@ -1,0 +1,139 @@
+//! Multipart uploads.
+
+use apus_cluster::{ContainerPath, Metadata, ObjectPath, Timestamp};
+
+use super::object::{GetObject, PutObject};
+
+/// Begins an upload.
+#[derive(Debug, Clone)]
+pub struct CreateUpload {
+    /// The object it will become.
+    pub object: ObjectPath,
+    /// Content type of that object.
+    pub content_type: String,
+    /// Headers of that object.
+    pub metadata: Metadata,
+}
+
+/// One upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// The object's key.
+    pub key: String,
+    /// Its id.
+    pub id: String,
+    /// When it began.
+    pub initiated: Timestamp,
+}
+
+/// Writes one part.
+#[derive(Debug)]
+pub struct PutPart {
+    /// The upload.
+    pub upload_id: String,
+    /// 1 to 10,000.
+    pub number: u32,
+    /// The part's bytes; its `object` is the upload's object.
+    pub put: PutObject,
+}
+
+/// Copies one part.
+#[derive(Debug)]
+pub struct PutPartCopy {
+    /// The upload's object.
+    pub object: ObjectPath,
+    /// The upload.
+    pub upload_id: String,
+    /// 1 to 10,000.
+    pub number: u32,
+    /// From where.
+    pub source: GetObject,
+}
+
+/// One stored part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Its number.
+    pub number: u32,
+    /// MD5 of its bytes.
+    pub etag: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was written.
+    pub modified: Timestamp,
+}
+
+/// Lists the parts of an upload.
+#[derive(Debug, Clone)]
+pub struct ListParts {
+    /// The upload's object.
+    pub object: ObjectPath,
+    /// The upload.
+    pub upload_id: String,
+    /// Parts after this number.
+    pub marker: u32,
+    /// Most parts to list.
+    pub limit: usize,
+}
+
+/// A page of parts.
+#[derive(Debug, Clone, Default)]
+pub struct PartList {
+    /// The parts in order.
+    pub parts: Vec<Part>,
+    /// Whether there are more.
+    pub truncated: bool,
+}
+
+/// Lists the uploads of a container.
+#[derive(Debug, Clone)]
+pub struct ListUploads {
+    /// The container.
+    pub container: ContainerPath,
+    /// Keys that start so.
+    pub prefix: String,
+    /// After this key.
+    pub key_marker: String,
+    /// And, for that key, after this id.
+    pub upload_id_marker: String,
+    /// Most uploads to list.
+    pub limit: usize,
+}
+
+/// A page of uploads.
+#[derive(Debug, Clone, Default)]
+pub struct UploadList {
+    /// The uploads by key, then by id.
+    pub uploads: Vec<Upload>,
+    /// Whether there are more.
+    pub truncated: bool,
+}
+
+/// A part as the client names it when it completes an upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompletedPart {
+    /// Its number.
+    pub number: u32,
+    /// Its etag, bare.
+    pub etag: String,
+}
+
+/// Completes an upload.
+#[derive(Debug, Clone)]
+pub struct CompleteUpload {
+    /// The upload's object.
+    pub object: ObjectPath,
+    /// The upload.
+    pub upload_id: String,
+    /// The parts in order.
+    pub parts: Vec<CompletedPart>,
+}
+
+/// Gives an upload up.
+#[derive(Debug, Clone)]
+pub struct AbortUpload {
+    /// The upload's object.
+    pub object: ObjectPath,
+    /// The upload.
+    pub upload_id: String,
+}

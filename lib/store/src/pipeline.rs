@@ -1,0 +1,26 @@
+//! The order of the stages, on one screen. The first is the outermost.
+
+use std::sync::Arc;
+
+use crate::Store;
+use crate::access::Authorizer;
+use crate::gate::Gate;
+use crate::quorum::Quorum;
+use crate::stage::copy::Copy;
+use crate::stage::dlo::Dlo;
+use crate::stage::multipart::Multipart;
+use crate::stage::slo::Slo;
+
+/// What clients talk to.
+pub fn client(quorum: Quorum, authorizer: Arc<dyn Authorizer>) -> Arc<dyn Store> {
+    // The one place that authorizes; everything above may only ask it.
+    let gate: Arc<dyn Store> = Arc::new(Gate::new(quorum, authorizer));
+    // A DLO manifest is an ordinary object with a header: joined from a listing.
+    let dlo: Arc<dyn Store> = Arc::new(Dlo::new(gate));
+    // A static manifest is followed before a listing is: it may have DLO segments.
+    let slo: Arc<dyn Store> = Arc::new(Slo::new(dlo));
+    // Uploads end in a static manifest, so they stand above it.
+    let multipart: Arc<dyn Store> = Arc::new(Multipart::new(slo));
+    // Copies read and write through everything else.
+    Arc::new(Copy::new(multipart))
+}

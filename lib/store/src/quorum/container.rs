@@ -1,0 +1,325 @@
+//! Containers: reading, making, changing, deleting.
+
+use apus_cluster::policy::{majority, write_quorum};
+use apus_cluster::{ContainerPath, Metadata, PolicyIndex, Timestamp};
+use apus_daemon::http::{empty, header, set};
+use apus_ring::Device;
+use apus_wire::{NodeRequest, headers};
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::BodyExt;
+
+use super::Quorum;
+use super::account::resource_headers;
+use super::best::best_status;
+use super::nodes::Nodes;
+use super::send::{Answer, Replayable, broadcast};
+use crate::access::Permit;
+use crate::context::Context;
+use crate::operation::{ContainerHead, DeleteContainer, PostContainer, PutContainer};
+use crate::{Error, Kind, Result, Subject};
+
+/// What object operations need to know of their container.
+#[derive(Debug, Clone)]
+pub struct ContainerFacts {
+    /// Its policy.
+    pub policy: PolicyIndex,
+    /// Everything it says, title-cased.
+    pub headers: Metadata,
+}
+
+/// Comma lists of hosts and devices, dealt over the requests of a write, so that together they
+/// name every replica of the database.
+pub(crate) fn deal(
+    target: &mut HeaderMap,
+    index: usize,
+    requests: usize,
+    nodes: &[Device],
+    names: [&'static str; 3],
+    partition: u32,
+) {
+    let [host, part, device] = names;
+    let mine: Vec<&Device> =
+        nodes.iter().enumerate().filter(|(at, _)| at % requests.max(1) == index).map(|(_, n)| n).collect();
+    if mine.is_empty() {
+        return;
+    }
+    let join = |each: &dyn Fn(&Device) -> String| {
+        mine.iter().map(|node| each(node)).collect::<Vec<_>>().join(",")
+    };
+    set(target, host, &join(&|node| node.address()));
+    set(target, device, &join(&|node| node.device.clone()));
+    set(target, part, &partition.to_string());
+}
+
+impl Quorum {
+    pub(crate) fn container_nodes(&self, container: &ContainerPath) -> Nodes {
+        let ring = self.rings.container.get();
+        let names = [container.account.as_str(), container.container.as_str()];
+        Nodes::new(&ring, ring.partition_of(&self.hash, &names))
+    }
+
+    pub(crate) fn container_request(
+        &self,
+        cx: &Context,
+        method: Method,
+        container: &ContainerPath,
+        nodes: &Nodes,
+    ) -> NodeRequest {
+        let mut request_headers = HeaderMap::new();
+        set(&mut request_headers, headers::TRANS_ID, &cx.trans_id);
+        NodeRequest {
+            method,
+            partition: nodes.partition,
+            names: vec![container.account.to_string(), container.container.to_string()],
+            query: String::new(),
+            headers: request_headers,
+        }
+    }
+
+    /// Reads an account or container database: any good answer, or for strong reads the newest
+    /// of a majority.
+    pub(crate) async fn read_database(
+        &self,
+        cx: &Context,
+        nodes: &Nodes,
+        request: &NodeRequest,
+    ) -> Result<Answer> {
+        let needed = if cx.is_strong() { majority(nodes.primaries.len()) } else { 1 };
+        let turn = self.clock.stamp().steps();
+        let order = nodes.shuffled_primaries(&self.client, turn);
+        let mut answers: Vec<Answer> = Vec::new();
+        let mut waiting: Vec<(Device, bool)> = order.into_iter().map(|node| (node, true)).collect();
+        waiting.extend(nodes.handoffs.iter().map(|node| (node.clone(), false)));
+        let mut waiting = waiting.into_iter();
+        loop {
+            let primaries = answers.iter().filter(|answer| answer.primary).count();
+            let found = answers.iter().any(|answer| answer.status.is_success());
+            if primaries >= needed && (found || cx.is_strong() || primaries >= nodes.primaries.len()) {
+                break;
+            }
+            let missing = needed.saturating_sub(primaries).max(1);
+            let batch: Vec<_> = waiting.by_ref().take(missing).collect();
+            if batch.is_empty() {
+                break;
+            }
+            let asked = batch.into_iter().map(|(node, primary)| self.ask(node, primary, request));
+            answers.extend(futures_util::future::join_all(asked).await.into_iter().flatten());
+        }
+        // A client error such as a bad parameter is everybody's answer.
+        let primaries = answers.iter().filter(|answer| answer.primary).count();
+        if cx.is_strong() && primaries < needed {
+            return Err(Error::unavailable(format!("{primaries} of {needed} databases answered")));
+        }
+        let newest = |answer: &Answer| {
+            let time = |name| header(&answer.headers, name).and_then(Timestamp::parse);
+            time("x-backend-status-changed-at").or_else(|| time("x-backend-put-timestamp"))
+        };
+        let good = answers.iter().filter(|answer| answer.status.is_success());
+        let best_good = good.max_by_key(|answer| newest(answer)).cloned();
+        let gone = answers
+            .iter()
+            .filter(|answer| answer.status == StatusCode::NOT_FOUND)
+            .max_by_key(|answer| newest(answer));
+        match (best_good, gone) {
+            // A deletion that is newer than what others still show wins in a strong read.
+            (Some(good), Some(gone)) if cx.is_strong() && newest(gone) > newest(&good) => {
+                Ok(gone.clone())
+            }
+            (Some(good), _) => Ok(good),
+            (None, Some(gone)) => Ok(gone.clone()),
+            (None, None) => answers
+                .into_iter()
+                .find(|answer| answer.status.is_client_error())
+                .ok_or_else(|| Error::unavailable("no database answered")),
+        }
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        node: Device,
+        primary: bool,
+        request: &NodeRequest,
+    ) -> Option<Answer> {
+        match self.client.send(&node, request, empty()).await {
+            Ok(response) if !response.status().is_server_error() => {
+                let (head, body) = response.into_parts();
+                let body = body.collect().await.ok()?.to_bytes();
+                Some(Answer { status: head.status, headers: head.headers, body, primary })
+            }
+            Ok(response) => {
+                tracing::debug!(status = %response.status(), node = node.address(), device = node.device, "read");
+                None
+            }
+            Err(error) => {
+                tracing::debug!(%error, node = node.address(), device = node.device, "read");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn container_head(answer: &Answer) -> ContainerHead {
+        let policy = header(&answer.headers, headers::POLICY_INDEX)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0);
+        let created = header(&answer.headers, "x-timestamp").and_then(Timestamp::parse);
+        ContainerHead {
+            headers: resource_headers(&answer.headers),
+            created: created.unwrap_or(Timestamp::ZERO),
+            policy: PolicyIndex(policy),
+            owner: false,
+        }
+    }
+
+    /// Reads a container's metadata.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn head_container(
+        &self,
+        cx: &Context,
+        _permit: Permit,
+        container: &ContainerPath,
+    ) -> Result<ContainerHead> {
+        self.container_facts_of(cx, container).await
+    }
+
+    /// As [`Quorum::head_container`], for the gate itself, which must know a container's lists
+    /// before it can permit anything.
+    pub(crate) async fn container_facts_of(
+        &self,
+        cx: &Context,
+        container: &ContainerPath,
+    ) -> Result<ContainerHead> {
+        let nodes = self.container_nodes(container);
+        let request = self.container_request(cx, Method::HEAD, container, &nodes);
+        let answer = self.read_database(cx, &nodes, &request).await?;
+        match answer.status {
+            status if status.is_success() => Ok(Self::container_head(&answer)),
+            StatusCode::NOT_FOUND => Err(Error::new(Kind::NotFound, Subject::Container)),
+            status => Err(Error::unavailable(format!("container HEAD answered {status}"))),
+        }
+    }
+
+    async fn write_container(
+        &self,
+        cx: &Context,
+        method: Method,
+        container: &ContainerPath,
+        mut extra: HeaderMap,
+        metadata: &Metadata,
+    ) -> Result<Vec<Answer>> {
+        let nodes = self.container_nodes(container);
+        let needed = write_quorum(nodes.primaries.len());
+        let mut request = self.container_request(cx, method, container, &nodes);
+        set(&mut extra, headers::TIMESTAMP, &self.clock.stamp().to_string());
+        for (name, value) in metadata {
+            set(&mut extra, name, value);
+        }
+        request.headers.extend(extra);
+        let account_ring = self.rings.account.get();
+        let account_partition =
+            account_ring.partition_of(&self.hash, &[container.account.as_str()]);
+        let account_nodes = Nodes::new(&account_ring, account_partition).primaries;
+        let requests = nodes.primaries.len();
+        let build = |index| {
+            let mut request = request.clone();
+            deal(
+                &mut request.headers,
+                index,
+                requests,
+                &account_nodes,
+                [headers::ACCOUNT_HOST, headers::ACCOUNT_PARTITION, headers::ACCOUNT_DEVICE],
+                account_partition,
+            );
+            request
+        };
+        Ok(broadcast(&self.client, &nodes, needed, Replayable::default(), build).await)
+    }
+
+    fn agreed(answers: &[Answer], replicas: usize) -> Result<StatusCode> {
+        let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+        best_status(&statuses, write_quorum(replicas))
+            .ok_or_else(|| Error::unavailable(format!("container servers answered {statuses:?}")))
+    }
+
+    /// Makes a container, and its account if need be; `true` when it is new.
+    ///
+    /// # Errors
+    /// `Conflict` when it exists with another policy, `Unavailable`.
+    pub async fn put_container(
+        &self,
+        cx: &Context,
+        _permit: Permit,
+        op: &PutContainer,
+    ) -> Result<bool> {
+        let mut extra = HeaderMap::new();
+        match op.policy {
+            Some(policy) => set(&mut extra, headers::POLICY_INDEX, &policy.to_string()),
+            None => {
+                let default = self.policies.default_policy().index;
+                set(&mut extra, headers::POLICY_DEFAULT, &default.to_string());
+            }
+        }
+        let put = |extra: HeaderMap| {
+            self.write_container(cx, Method::PUT, &op.container, extra, &op.metadata)
+        };
+        let replicas = self.container_nodes(&op.container).primaries.len();
+        let mut status = Self::agreed(&put(extra.clone()).await?, replicas)?;
+        if status == StatusCode::NOT_FOUND {
+            self.make_account(cx, &op.container.account, &Metadata::new()).await?;
+            status = Self::agreed(&put(extra).await?, replicas)?;
+        }
+        match status {
+            StatusCode::CREATED => Ok(true),
+            StatusCode::ACCEPTED => Ok(false),
+            StatusCode::CONFLICT => Err(Error::new(Kind::Conflict, Subject::Container)),
+            status => Err(Error::unavailable(format!("container PUT answered {status}"))),
+        }
+    }
+
+    /// Changes a container's metadata.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn post_container(
+        &self,
+        cx: &Context,
+        _permit: Permit,
+        op: &PostContainer,
+    ) -> Result<()> {
+        let answers = self
+            .write_container(cx, Method::POST, &op.container, HeaderMap::new(), &op.metadata)
+            .await?;
+        let replicas = self.container_nodes(&op.container).primaries.len();
+        match Self::agreed(&answers, replicas)? {
+            StatusCode::NOT_FOUND => Err(Error::new(Kind::NotFound, Subject::Container)),
+            status if status.is_success() => Ok(()),
+            status => Err(Error::unavailable(format!("container POST answered {status}"))),
+        }
+    }
+
+    /// Deletes an empty container.
+    ///
+    /// # Errors
+    /// `NotEmpty`, `NotFound`, `Unavailable`.
+    pub async fn delete_container(
+        &self,
+        cx: &Context,
+        _permit: Permit,
+        op: &DeleteContainer,
+    ) -> Result<()> {
+        let none = (HeaderMap::new(), Metadata::new());
+        let answers =
+            self.write_container(cx, Method::DELETE, &op.container, none.0, &none.1).await?;
+        // One replica that holds an object is enough to refuse: it may be the only one that knows.
+        if answers.iter().any(|answer| answer.status == StatusCode::CONFLICT) {
+            return Err(Error::new(Kind::NotEmpty, Subject::Container));
+        }
+        let replicas = self.container_nodes(&op.container).primaries.len();
+        match Self::agreed(&answers, replicas)? {
+            StatusCode::NOT_FOUND => Err(Error::new(Kind::NotFound, Subject::Container)),
+            status if status.is_success() => Ok(()),
+            status => Err(Error::unavailable(format!("container DELETE answered {status}"))),
+        }
+    }
+}

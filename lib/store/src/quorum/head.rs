@@ -1,0 +1,132 @@
+//! From a backend's answer to an [`ObjectHead`], and conditions to headers.
+
+use apus_cluster::metadata::title_case;
+use apus_cluster::Timestamp;
+use apus_daemon::http::{header, set};
+use apus_wire::headers;
+use http::{HeaderMap, StatusCode};
+
+use crate::operation::{Conditions, HeadObject, ObjectHead};
+use crate::{Error, Kind, Subject};
+
+/// Headers of an object server's answer that are not stored with the object.
+const NOT_STORED: [&str; 12] = [
+    "content-length",
+    "content-type",
+    "content-range",
+    "etag",
+    "last-modified",
+    "accept-ranges",
+    "x-timestamp",
+    "x-backend-timestamp",
+    "x-backend-data-timestamp",
+    "x-backend-durable-timestamp",
+    "date",
+    "connection",
+];
+
+/// The object that an answer describes.
+pub(crate) fn object_head(answer: &HeaderMap) -> ObjectHead {
+    let text = |name| header(answer, name).unwrap_or_default();
+    let time = header(answer, headers::BACKEND_TIMESTAMP)
+        .or_else(|| header(answer, headers::TIMESTAMP))
+        .and_then(Timestamp::parse)
+        .unwrap_or(Timestamp::ZERO);
+    // The total stands after the slash of a Content-Range.
+    let total = header(answer, "content-range").and_then(|range| range.rsplit_once('/')?.1.parse().ok());
+    let length = total.unwrap_or_else(|| text("content-length").parse().unwrap_or(0));
+    let metadata = answer
+        .iter()
+        .filter(|(name, _)| {
+            !NOT_STORED.contains(&name.as_str()) && !name.as_str().starts_with("x-backend-")
+        })
+        .map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            (title_case(name.as_str()), value)
+        })
+        .collect();
+    ObjectHead {
+        timestamp: time,
+        length,
+        etag: text("etag").trim_matches('"').to_owned(),
+        content_type: text("content-type").to_owned(),
+        metadata,
+        parts_count: None,
+        location: None,
+    }
+}
+
+fn http_date(seconds: u64) -> String {
+    let (year, month, day) = apus_cluster::timestamp::civil_from_days(seconds / 86_400);
+    let weekdays = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    let months = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let pick = |names: &[&'static str], index: u64| {
+        usize::try_from(index).ok().and_then(|index| names.get(index)).copied().unwrap_or_default()
+    };
+    let time = seconds % 86_400;
+    format!(
+        "{}, {day:02} {} {year} {:02}:{:02}:{:02} GMT",
+        pick(&weekdays, seconds / 86_400 % 7),
+        pick(&months, month - 1),
+        time / 3600,
+        time / 60 % 60,
+        time % 60
+    )
+}
+
+/// Writes conditions into a request.
+pub(crate) fn set_conditions(request: &mut HeaderMap, conditions: &Conditions) {
+    if let Some(list) = &conditions.if_match {
+        set(request, "if-match", &list.to_header());
+    }
+    if let Some(list) = &conditions.if_none_match {
+        set(request, "if-none-match", &list.to_header());
+    }
+    if let Some(seconds) = conditions.if_modified_since {
+        set(request, "if-modified-since", &http_date(seconds));
+    }
+    if let Some(seconds) = conditions.if_unmodified_since {
+        set(request, "if-unmodified-since", &http_date(seconds));
+    }
+}
+
+/// Writes all of a read's wishes into a request.
+pub(crate) fn set_read(request: &mut HeaderMap, op: &HeadObject) {
+    set_conditions(request, &op.conditions);
+    if !op.etag_at.is_empty() {
+        set(request, headers::ETAG_IS_AT, &op.etag_at.join(","));
+    }
+}
+
+/// The error that an unsuccessful answer means.
+pub(crate) fn read_error(status: StatusCode, answer: &HeaderMap) -> Error {
+    let head = || Some(Box::new(object_head(answer)));
+    match status {
+        StatusCode::NOT_FOUND => Error::new(Kind::NotFound, Subject::Object),
+        StatusCode::NOT_MODIFIED => {
+            Error { head: head(), ..Error::new(Kind::NotModified, Subject::Object) }
+        }
+        StatusCode::PRECONDITION_FAILED => {
+            Error { head: head(), ..Error::new(Kind::PreconditionFailed, Subject::Object) }
+        }
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            let head = object_head(answer);
+            let kind = Kind::RangeNotSatisfiable { size: head.length };
+            Error { head: Some(Box::new(head)), ..Error::new(kind, Subject::Object) }
+        }
+        status => Error::unavailable(format!("object answered {status}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_spelled_as_http_wants() {
+        assert_eq!(http_date(1_700_000_000), "Tue, 14 Nov 2023 22:13:20 GMT");
+        assert_eq!(http_date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
+    }
+}

@@ -1,0 +1,75 @@
+//! The operations on nodes. Every public function takes a [`Permit`](crate::access::Permit), so
+//! that nothing gets here past the gate.
+
+mod account;
+mod best;
+mod container;
+mod head;
+mod listing;
+mod nodes;
+mod read;
+mod send;
+mod write;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use apus_cluster::{HashConf, Policies, PolicyIndex};
+use apus_ring::SharedRing;
+use apus_wire::Client;
+
+use crate::clock::HybridClock;
+use crate::{Error, Result};
+
+pub use container::ContainerFacts;
+
+/// The rings of the cluster.
+#[derive(Debug, Clone)]
+pub struct Rings {
+    /// Where accounts live.
+    pub account: Arc<SharedRing>,
+    /// Where containers live.
+    pub container: Arc<SharedRing>,
+    /// Where the objects of each policy live.
+    pub objects: BTreeMap<PolicyIndex, Arc<SharedRing>>,
+}
+
+/// Talks to nodes and makes one answer of theirs.
+#[derive(Debug, Clone)]
+pub struct Quorum {
+    pub(crate) client: Arc<Client>,
+    pub(crate) rings: Rings,
+    pub(crate) hash: HashConf,
+    pub(crate) policies: Policies,
+    pub(crate) clock: Arc<HybridClock>,
+}
+
+impl Quorum {
+    /// Over a client and the cluster's facts.
+    pub fn new(
+        client: Arc<Client>,
+        rings: Rings,
+        hash: HashConf,
+        policies: Policies,
+        clock: Arc<HybridClock>,
+    ) -> Self {
+        Self { client, rings, hash, policies, clock }
+    }
+
+    /// The policies of the cluster.
+    pub fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    /// The clock that stamps writes.
+    pub fn clock(&self) -> &Arc<HybridClock> {
+        &self.clock
+    }
+
+    fn object_ring(&self, policy: PolicyIndex) -> Result<&Arc<SharedRing>> {
+        self.rings
+            .objects
+            .get(&policy)
+            .ok_or_else(|| Error::unavailable(format!("no ring for policy {policy}")))
+    }
+}

@@ -1,0 +1,606 @@
+//! Writing objects: one body to all primaries at once, with MD5 and CRC made on the way.
+//!
+//! A short body is held and sent whole, so a node that fails is simply replaced. A long one flows
+//! through one bounded queue per node; a node that fails within the first window is replaced and
+//! gets that window again, one that fails later is dropped if a quorum goes on without it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use apus_cluster::policy::{majority, write_quorum};
+use apus_cluster::{Metadata, ObjectPath, PolicyIndex, Timestamp};
+use apus_daemon::Body;
+use apus_daemon::http::{BodyError, set, stream};
+use apus_daemon::task::{TaskKind, spawn};
+use apus_ring::Device;
+use apus_wire::put_stream::PutEncoder;
+use apus_wire::{NodeRequest, headers};
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::BodyExt;
+use tokio::sync::mpsc;
+
+use super::Quorum;
+use super::best::best_status;
+use super::container::deal;
+use super::nodes::Nodes;
+use super::send::{Answer, Replayable, broadcast, is_failure};
+use crate::access::Permit;
+use crate::body::LateMetadata;
+use crate::context::Context;
+use crate::operation::{DeleteObject, ObjectWritten, PostObject, PutObject};
+use crate::{Error, Kind, Result, Subject};
+
+/// Bodies up to this many bytes are held whole.
+const SHORT: usize = 64 * 1024;
+/// Pieces that wait for one node.
+const WINDOW: usize = 8;
+/// Pieces kept for a node that replaces another.
+const REPLAY: usize = 8;
+
+/// How often a write is stamped anew because a node has something newer.
+const RESTAMPS: usize = 3;
+
+/// The digests of a body as it passes.
+struct Digests {
+    md5: md5::Context,
+    crc: crc_fast::Digest,
+    length: u64,
+}
+
+impl Digests {
+    fn new() -> Self {
+        Self {
+            md5: md5::Context::new(),
+            crc: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme),
+            length: 0,
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        self.md5.consume(bytes);
+        self.crc.update(bytes);
+        self.length += bytes.len() as u64;
+    }
+}
+
+/// What the client promised of a body.
+struct Promise {
+    object: ObjectPath,
+    length: Option<u64>,
+    etag: Option<String>,
+    timestamp: Option<Timestamp>,
+    late: LateMetadata,
+}
+
+/// The end of a body: what the client is told, and what the nodes are.
+struct End {
+    etag: String,
+    late: Metadata,
+    footers: Metadata,
+}
+
+fn end(op: &Promise, digests: Digests) -> Result<End> {
+    if op.length.is_some_and(|length| length != digests.length) {
+        return Err(Error::new(Kind::ClientGone, Subject::Request).because("short body"));
+    }
+    let etag = format!("{:x}", digests.md5.finalize());
+    if op.etag.as_ref().is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&etag)) {
+        return Err(Error::new(Kind::ChecksumMismatch, Subject::Object).because(etag));
+    }
+    let late = op.late.take();
+    let mut footers = late.clone();
+    footers.insert("Etag".to_owned(), etag.clone());
+    footers.insert(headers::BODY_CRC.to_owned(), format!("{:016x}", digests.crc.finalize()));
+    Ok(End { etag, late, footers })
+}
+
+fn body_error(error: BodyError) -> Error {
+    match error.downcast::<Error>() {
+        Ok(error) => *error,
+        Err(error) => {
+            let text = error.to_string();
+            let subject = Subject::Request;
+            match error.downcast::<tokio::time::error::Elapsed>() {
+                Ok(_) => Error::new(Kind::ClientTimeout, subject).because(text),
+                Err(_) => Error::new(Kind::ClientGone, subject).because(text),
+            }
+        }
+    }
+}
+
+impl Quorum {
+    /// The headers of a write that every replica gets, and the container nodes to deal out.
+    fn write_request(
+        &self,
+        cx: &Context,
+        method: Method,
+        object: &ObjectPath,
+        policy: PolicyIndex,
+        nodes: &Nodes,
+        time: Timestamp,
+    ) -> impl Fn(usize, &HeaderMap) -> NodeRequest + use<> {
+        let mut request = self.object_request(cx, method, object, policy, nodes.partition);
+        set(&mut request.headers, headers::TIMESTAMP, &time.to_string());
+        let containers = self.container_nodes(&object.container);
+        let replicas = nodes.primaries.len();
+        move |index, extra| {
+            let mut request = request.clone();
+            request.headers.extend(extra.clone());
+            deal(
+                &mut request.headers,
+                index,
+                replicas,
+                &containers.primaries,
+                [headers::CONTAINER_HOST, headers::CONTAINER_PARTITION, headers::CONTAINER_DEVICE],
+                containers.partition,
+            );
+            request
+        }
+    }
+
+    /// Good answers that a write needs: in strong mode a majority, and of primaries only.
+    fn needed(cx: &Context, replicas: usize) -> usize {
+        if cx.is_strong() { majority(replicas) } else { write_quorum(replicas) }
+    }
+
+    fn agreed_by(cx: &Context, answers: &[Answer], replicas: usize) -> Result<StatusCode> {
+        let counted = answers.iter().filter(|answer| answer.primary || !cx.is_strong());
+        let statuses: Vec<_> = counted.map(|answer| answer.status).collect();
+        best_status(&statuses, Self::needed(cx, replicas))
+            .ok_or_else(|| Error::unavailable(format!("object servers answered {statuses:?}")))
+    }
+
+    fn saw(&self, answers: &[Answer]) {
+        for time in answers.iter().filter_map(Answer::timestamp) {
+            self.clock.saw(time);
+        }
+    }
+
+    /// Writes an object.
+    ///
+    /// # Errors
+    /// `ChecksumMismatch`, `ClientGone`, `Conflict`, `PreconditionFailed`, `Unavailable`.
+    pub async fn put_object(
+        &self,
+        cx: &Context,
+        _permit: Permit,
+        op: PutObject,
+        policy: PolicyIndex,
+    ) -> Result<ObjectWritten> {
+        let nodes = self.object_nodes(&op.object, policy)?;
+        let encoder = PutEncoder::new(apus_daemon::seed::hex::<16>());
+        let mut extra = HeaderMap::new();
+        for (name, value) in &op.metadata {
+            set(&mut extra, name, value);
+        }
+        set(&mut extra, "content-type", &op.content_type);
+        set(&mut extra, headers::METADATA_FOOTER, "yes");
+        set(&mut extra, headers::MIME_BOUNDARY, encoder.boundary());
+        set(&mut extra, headers::BODY_CRC, "yes");
+        if let Some(length) = op.length {
+            set(&mut extra, headers::OBJECT_LENGTH, &length.to_string());
+        }
+        if op.if_none_match {
+            set(&mut extra, "if-none-match", "*");
+        }
+        let mut digests = Digests::new();
+        let mut held: Vec<Bytes> = Vec::new();
+        let mut size = 0;
+        let mut body = op.body;
+        let op = Promise {
+            object: op.object,
+            length: op.length,
+            etag: op.etag,
+            timestamp: op.timestamp,
+            late: op.late,
+        };
+        let mut ended = false;
+        while size <= SHORT {
+            match next_piece(&mut body).await? {
+                Some(piece) => {
+                    digests.update(&piece);
+                    size += piece.len();
+                    held.push(piece);
+                }
+                None => {
+                    ended = true;
+                    break;
+                }
+            }
+        }
+        if ended {
+            self.put_short(cx, &op, policy, &nodes, &extra, &encoder, held, digests).await
+        } else {
+            let flow = Flow { encoder, extra, held, digests, body };
+            self.put_long(cx, &op, policy, &nodes, flow).await
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of one request, used once")]
+    async fn put_short(
+        &self,
+        cx: &Context,
+        op: &Promise,
+        policy: PolicyIndex,
+        nodes: &Nodes,
+        extra: &HeaderMap,
+        encoder: &PutEncoder,
+        held: Vec<Bytes>,
+        digests: Digests,
+    ) -> Result<ObjectWritten> {
+        let end = end(op, digests)?;
+        let mut pieces = vec![encoder.head()];
+        pieces.extend(held);
+        pieces.push(encoder.footers(&end.footers, false));
+        let body = Replayable(pieces);
+        let replicas = nodes.primaries.len();
+        for attempt in 0..=RESTAMPS {
+            let time = op.timestamp.unwrap_or_else(|| self.clock.stamp());
+            let build = self.write_request(cx, Method::PUT, &op.object, policy, nodes, time);
+            let needed = Self::needed(cx, replicas);
+            let answers =
+                broadcast(&self.client, nodes, needed, body.clone(), |i| build(i, extra)).await;
+            self.saw(&answers);
+            let written = ObjectWritten { etag: end.etag.clone(), timestamp: time, late: end.late.clone() };
+            match Self::put_outcome(cx, op, &answers, replicas)? {
+                Outcome::Written => return Ok(written),
+                Outcome::Restamp if attempt < RESTAMPS => {}
+                // A client that gave its own time learns that it was too old; Swift says 202.
+                Outcome::Restamp => return Err(Error::new(Kind::Conflict, Subject::Object)),
+            }
+        }
+        Err(Error::unavailable("stamped too often"))
+    }
+
+    fn put_outcome(
+        cx: &Context,
+        op: &Promise,
+        answers: &[Answer],
+        replicas: usize,
+    ) -> Result<Outcome> {
+        match Self::agreed_by(cx, answers, replicas)? {
+            StatusCode::CREATED => Ok(Outcome::Written),
+            StatusCode::CONFLICT if op.timestamp.is_some() => {
+                Err(Error::new(Kind::Conflict, Subject::Object))
+            }
+            StatusCode::CONFLICT => Ok(Outcome::Restamp),
+            StatusCode::PRECONDITION_FAILED => {
+                Err(Error::new(Kind::PreconditionFailed, Subject::Object))
+            }
+            StatusCode::UNPROCESSABLE_ENTITY => {
+                Err(Error::new(Kind::ChecksumMismatch, Subject::Object))
+            }
+            StatusCode::BAD_REQUEST => {
+                let text = answers.iter().find(|a| a.status == StatusCode::BAD_REQUEST);
+                let text = text.map(|answer| String::from_utf8_lossy(&answer.body).into_owned());
+                Err(Error::invalid(text.unwrap_or_default()))
+            }
+            status => Err(Error::unavailable(format!("object PUT answered {status}"))),
+        }
+    }
+
+    async fn put_long(
+        &self,
+        cx: &Context,
+        op: &Promise,
+        policy: PolicyIndex,
+        nodes: &Nodes,
+        mut flow: Flow,
+    ) -> Result<ObjectWritten> {
+        let time = op.timestamp.unwrap_or_else(|| self.clock.stamp());
+        let build = self.write_request(cx, Method::PUT, &op.object, policy, nodes, time);
+        let replicas = nodes.primaries.len();
+        let needed = Self::needed(cx, replicas);
+        let mut fan = Fan {
+            client: self.client.clone(),
+            requests: (0..replicas).map(|index| build(index, &flow.extra)).collect(),
+            handoffs: nodes.handoffs.iter().cloned().collect(),
+            replay: Some(Vec::new()),
+            nodes: Vec::new(),
+            refusals: Vec::new(),
+        };
+        for (index, primary) in nodes.primaries.iter().enumerate() {
+            fan.open(index, primary.clone(), true);
+        }
+        let mut pieces = vec![flow.encoder.head()];
+        pieces.append(&mut flow.held);
+        for piece in pieces {
+            fan.send(piece).await;
+        }
+        let end = loop {
+            match next_piece(&mut flow.body).await {
+                Ok(Some(piece)) => {
+                    flow.digests.update(&piece);
+                    fan.send(piece).await;
+                    if fan.alive() < needed {
+                        break None;
+                    }
+                }
+                Ok(None) => break Some(end(op, flow.digests)),
+                Err(error) => {
+                    fan.abort("the client's body broke off").await;
+                    return Err(error);
+                }
+            }
+        };
+        let end = match end {
+            // Too few nodes go on: their answers say why.
+            None => None,
+            Some(Ok(end)) => {
+                fan.send(flow.encoder.footers(&end.footers, false)).await;
+                Some(end)
+            }
+            Some(Err(error)) => {
+                fan.abort("the body is not what the client promised").await;
+                return Err(error);
+            }
+        };
+        let answers = fan.finish(needed).await;
+        self.saw(&answers);
+        match (Self::put_outcome(cx, op, &answers, replicas)?, end) {
+            (Outcome::Written, Some(end)) => {
+                Ok(ObjectWritten { etag: end.etag, timestamp: time, late: end.late })
+            }
+            _ => Err(Error::new(Kind::Conflict, Subject::Object)),
+        }
+    }
+
+    /// Replaces an object's metadata.
+    ///
+    /// # Errors
+    /// `NotFound`, `Conflict`, `Invalid`, `Unavailable`.
+    pub async fn post_object(
+        &self,
+        cx: &Context,
+        _permit: Permit,
+        op: &PostObject,
+        policy: PolicyIndex,
+    ) -> Result<()> {
+        let nodes = self.object_nodes(&op.object, policy)?;
+        let mut extra = HeaderMap::new();
+        for (name, value) in &op.metadata {
+            set(&mut extra, name, value);
+        }
+        if let Some(content_type) = &op.content_type {
+            set(&mut extra, "content-type", content_type);
+        }
+        let replicas = nodes.primaries.len();
+        for _ in 0..=RESTAMPS {
+            let time = self.clock.stamp();
+            let build = self.write_request(cx, Method::POST, &op.object, policy, &nodes, time);
+            let none = Replayable::default();
+            let needed = Self::needed(cx, replicas);
+            let answers =
+                broadcast(&self.client, &nodes, needed, none, |i| build(i, &extra)).await;
+            self.saw(&answers);
+            match Self::agreed_by(cx, &answers, replicas)? {
+                StatusCode::ACCEPTED => return Ok(()),
+                StatusCode::NOT_FOUND => return Err(Error::new(Kind::NotFound, Subject::Object)),
+                StatusCode::CONFLICT => {}
+                StatusCode::BAD_REQUEST => {
+                    let text = answers.first().map(|answer| answer.body.clone()).unwrap_or_default();
+                    return Err(Error::invalid(String::from_utf8_lossy(&text)));
+                }
+                status => return Err(Error::unavailable(format!("object POST answered {status}"))),
+            }
+        }
+        Err(Error::new(Kind::Conflict, Subject::Object))
+    }
+
+    /// Deletes an object.
+    ///
+    /// # Errors
+    /// `NotFound` (the deletion is durable all the same), `Conflict`, `Unavailable`.
+    pub async fn delete_object(
+        &self,
+        cx: &Context,
+        _permit: Permit,
+        op: &DeleteObject,
+        policy: PolicyIndex,
+    ) -> Result<()> {
+        let nodes = self.object_nodes(&op.object, policy)?;
+        let replicas = nodes.primaries.len();
+        let needed = Self::needed(cx, replicas);
+        for _ in 0..=RESTAMPS {
+            let time = op.timestamp.unwrap_or_else(|| self.clock.stamp());
+            let build = self.write_request(cx, Method::DELETE, &op.object, policy, &nodes, time);
+            let none = Replayable::default();
+            let extra = HeaderMap::new();
+            let answers =
+                broadcast(&self.client, &nodes, needed, none, |i| build(i, &extra)).await;
+            self.saw(&answers);
+            // 404 means that a tombstone was written over nothing: as durable as 204.
+            let counted: Vec<&Answer> =
+                answers.iter().filter(|answer| answer.primary || !cx.is_strong()).collect();
+            let written = |answer: &&&Answer| {
+                answer.status.is_success() || answer.status == StatusCode::NOT_FOUND
+            };
+            if counted.iter().filter(written).count() >= needed {
+                let found = counted.iter().any(|answer| answer.status.is_success());
+                return if found { Ok(()) } else { Err(Error::new(Kind::NotFound, Subject::Object)) };
+            }
+            let conflict = counted.iter().any(|answer| answer.status == StatusCode::CONFLICT);
+            match conflict {
+                true if op.timestamp.is_none() => {}
+                true => return Err(Error::new(Kind::Conflict, Subject::Object)),
+                false => {
+                    let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+                    return Err(Error::unavailable(format!("object DELETE answered {statuses:?}")));
+                }
+            }
+        }
+        Err(Error::new(Kind::Conflict, Subject::Object))
+    }
+}
+
+enum Outcome {
+    Written,
+    Restamp,
+}
+
+/// A long body and what is known of it so far.
+struct Flow {
+    encoder: PutEncoder,
+    extra: HeaderMap,
+    held: Vec<Bytes>,
+    digests: Digests,
+    body: Body,
+}
+
+async fn next_piece(body: &mut Body) -> Result<Option<Bytes>> {
+    loop {
+        match body.frame().await {
+            None => return Ok(None),
+            Some(Err(error)) => return Err(body_error(error)),
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data()
+                    && !data.is_empty()
+                {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+type Piece = std::result::Result<Bytes, BodyError>;
+
+struct FanNode {
+    index: usize,
+    sender: Option<mpsc::Sender<Piece>>,
+    answer: tokio::task::JoinHandle<Option<Answer>>,
+}
+
+/// One body on its way to several nodes.
+struct Fan {
+    client: Arc<apus_wire::Client>,
+    requests: Vec<NodeRequest>,
+    handoffs: VecDeque<Device>,
+    /// The pieces sent so far, while a replacement can still get them all.
+    replay: Option<Vec<Bytes>>,
+    nodes: Vec<FanNode>,
+    /// Answers that came before the body had ended: refusals.
+    refusals: Vec<Answer>,
+}
+
+impl Fan {
+    fn open(&mut self, index: usize, node: Device, primary: bool) {
+        let Some(request) = self.requests.get(index).cloned() else { return };
+        let (sender, receiver) = mpsc::channel(WINDOW);
+        let client = self.client.clone();
+        let answer = spawn(TaskKind::Request, async move {
+            // The answer comes when the body has ended, which may take long.
+            let deadline = std::time::Duration::from_secs(24 * 3600);
+            let response = client.send_within(&node, &request, stream(receiver), deadline).await;
+            match response {
+                Ok(response) => {
+                    let (head, body) = response.into_parts();
+                    let body = body.collect().await.map(http_body_util::Collected::to_bytes);
+                    Some(Answer {
+                        status: head.status,
+                        headers: head.headers,
+                        body: body.unwrap_or_default(),
+                        primary,
+                    })
+                }
+                Err(error) => {
+                    tracing::debug!(%error, node = node.address(), device = node.device, "write");
+                    None
+                }
+            }
+        });
+        self.nodes.push(FanNode { index, sender: Some(sender), answer });
+    }
+
+    fn alive(&self) -> usize {
+        self.nodes.iter().filter(|node| node.sender.is_some()).count()
+    }
+
+    /// Sends a piece to every node; one that is stuck or gone for longer than the chunk deadline
+    /// is given up.
+    async fn send(&mut self, piece: Bytes) {
+        let deadline = self.client.deadlines().chunk;
+        let sends = self.nodes.iter_mut().map(|node| {
+            let piece = piece.clone();
+            async move {
+                if let Some(sender) = &node.sender {
+                    let sent = tokio::time::timeout(deadline, sender.send(Ok(piece))).await;
+                    if !matches!(sent, Ok(Ok(()))) {
+                        node.sender = None;
+                    }
+                }
+            }
+        });
+        futures_util::future::join_all(sends).await;
+        if let Some(replay) = &mut self.replay {
+            replay.push(piece);
+        }
+        self.replace_failed().await;
+        if self.replay.as_ref().is_some_and(|replay| replay.len() > REPLAY) {
+            self.replay = None;
+        }
+    }
+
+    /// Replaces nodes that failed while everything sent can still be sent again.
+    async fn replace_failed(&mut self) {
+        let Some(replay) = self.replay.clone() else { return };
+        let mut at = 0;
+        while at < self.nodes.len() {
+            let failed = self
+                .nodes
+                .get(at)
+                .is_some_and(|node| node.sender.is_none() && node.answer.is_finished());
+            if !failed {
+                at += 1;
+                continue;
+            }
+            let node = self.nodes.swap_remove(at);
+            let answer = node.answer.await.ok().flatten();
+            let refusal = answer.filter(|answer| !is_failure(answer.status));
+            // A refusal such as 409 is an answer, not a failure.
+            let handoff = if refusal.is_some() { None } else { self.handoffs.pop_front() };
+            self.refusals.extend(refusal);
+            if let Some(handoff) = handoff {
+                self.open(node.index, handoff, false);
+                if let Some(sender) = self.nodes.last().and_then(|node| node.sender.clone()) {
+                    for piece in &replay {
+                        // It failed as well, which the next piece will show.
+                        let _ = sender.send(Ok(piece.clone())).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Breaks the bodies off, so that nothing is published.
+    async fn abort(self, reason: &'static str) {
+        for node in self.nodes {
+            if let Some(sender) = node.sender {
+                let _ = sender.send(Err(reason.into())).await;
+            }
+        }
+    }
+
+    /// Ends the bodies and collects the answers; after a quorum the rest get a short grace.
+    async fn finish(self, needed: usize) -> Vec<Answer> {
+        let mut waiting: futures_util::stream::FuturesUnordered<_> = self
+            .nodes
+            .into_iter()
+            .map(|node| {
+                drop(node.sender);
+                node.answer
+            })
+            .collect();
+        use futures_util::StreamExt;
+        let mut answers = self.refusals;
+        loop {
+            let good = answers.iter().filter(|answer| answer.status.is_success()).count();
+            let grace = std::time::Duration::from_millis(if good >= needed { 500 } else { 60_000 });
+            match tokio::time::timeout(grace, waiting.next()).await {
+                Ok(Some(answer)) => answers.extend(answer.ok().flatten()),
+                Ok(None) | Err(_) => return answers,
+            }
+        }
+    }
+}

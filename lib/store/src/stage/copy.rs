@@ -1,0 +1,103 @@
+//! Copies: a read and a write, both as the caller.
+
+use std::sync::Arc;
+
+use apus_cluster::Metadata;
+use apus_cluster::metadata::{OBJECT_HEADERS, Resource, has_prefix};
+use async_trait::async_trait;
+
+use crate::body::LateMetadata;
+use crate::context::Context;
+use crate::operation::*;
+use crate::store::forward;
+use crate::{Result, Store};
+
+/// The stage.
+pub struct Copy {
+    next: Arc<dyn Store>,
+}
+
+impl std::fmt::Debug for Copy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Copy")
+    }
+}
+
+impl Copy {
+    /// Above `next`.
+    pub fn new(next: Arc<dyn Store>) -> Self {
+        Self { next }
+    }
+}
+
+/// What a copy inherits: user metadata unless fresh is asked for, and the headers that describe
+/// the content. How the source was stored (a manifest, a checksum of its parts) stays behind.
+fn inherited(source: &ObjectHead, fresh: bool, as_manifest: bool) -> Metadata {
+    source
+        .metadata
+        .iter()
+        .filter(|(name, _)| {
+            let user = has_prefix(name, Resource::Object.user_prefix());
+            let kept = OBJECT_HEADERS.contains(&name.as_str()) && *name != "X-Static-Large-Object";
+            let manifest = as_manifest
+                && (*name == "X-Static-Large-Object" || has_prefix(name, "X-Object-Sysmeta-Slo-"));
+            let dlo = *name == "X-Object-Manifest";
+            (user && !fresh) || (kept && !fresh && (!dlo || as_manifest)) || manifest
+        })
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+#[async_trait]
+impl Store for Copy {
+    async fn copy_object(&self, cx: &Context, op: CopyObject) -> Result<(ObjectHead, ObjectWritten)> {
+        let mut source = op.source;
+        source.head.raw = op.as_manifest;
+        let read = self.next.get_object(cx, source).await?;
+        let mut metadata = inherited(&read.head, op.fresh_metadata, op.as_manifest);
+        metadata.extend(op.metadata);
+        metadata.retain(|_, value| !value.is_empty());
+        let length = match &read.served {
+            Served::Whole => read.head.length,
+            Served::Ranges(ranges) => ranges.iter().map(|range| range.length).sum(),
+        };
+        let put = PutObject {
+            object: op.target,
+            body: read.body,
+            length: Some(length),
+            content_type: op.content_type.unwrap_or_else(|| read.head.content_type.clone()),
+            metadata,
+            etag: None,
+            timestamp: None,
+            if_none_match: false,
+            late: LateMetadata::default(),
+        };
+        let written = self.next.put_object(cx, put).await?;
+        Ok((read.head, written))
+    }
+
+    forward!(next:
+        authorize(Authorize) -> (),
+        head_account(HeadAccount) -> AccountHead,
+        list_containers(ListContainers) -> ContainerList,
+        post_account(PostAccount) -> (),
+        head_container(HeadContainer) -> ContainerHead,
+        list_objects(ListObjects) -> ObjectList,
+        put_container(PutContainer) -> bool,
+        post_container(PostContainer) -> (),
+        delete_container(DeleteContainer) -> (),
+        head_object(HeadObject) -> ObjectHead,
+        get_object(GetObject) -> ObjectRead,
+        put_object(PutObject) -> ObjectWritten,
+        post_object(PostObject) -> (),
+        delete_object(DeleteObject) -> Deleted,
+        put_manifest(PutManifest) -> ObjectWritten,
+        create_upload(CreateUpload) -> String,
+        put_part(PutPart) -> ObjectWritten,
+        put_part_copy(PutPartCopy) -> ObjectWritten,
+        list_parts(ListParts) -> PartList,
+        list_uploads(ListUploads) -> UploadList,
+        complete_upload(CompleteUpload) -> ObjectWritten,
+        abort_upload(AbortUpload) -> (),
+    );
+}

@@ -1,0 +1,7 @@
+//! Features that act on operations, one file or folder each.
+
+pub mod copy;
+pub mod dlo;
+pub mod multipart;
+mod segments;
+pub mod slo;

@@ -1,0 +1,355 @@
+//! S3 multipart uploads, as Swift's s3api lays them out: parts in `<bucket>+segments`, a marker
+//! `<key>/<upload id>` that carries the object's metadata, and a static large object at the end.
+//!
+//! The hidden container is used as the system, after the caller was found to have the right to
+//! write the object itself.
+
+use std::sync::Arc;
+
+use apus_cluster::constraints::S3_MIN_PART_SIZE;
+use apus_cluster::listing::{ListQuery, ObjectEntry};
+use apus_cluster::{ContainerName, ContainerPath, Metadata, ObjectName, ObjectPath};
+use async_trait::async_trait;
+
+use crate::access::Action;
+use crate::body::LateMetadata;
+use crate::context::Context;
+use crate::operation::*;
+use crate::store::forward;
+use crate::{Error, Kind, Result, Store, Subject};
+
+/// Ending of the hidden container's name.
+const SEGMENTS: &str = "+segments";
+/// System metadata with the etag that S3 clients see.
+const S3_ETAG: &str = "X-Object-Sysmeta-S3Api-Etag";
+/// System metadata with the upload that made an object.
+const S3_UPLOAD_ID: &str = "X-Object-Sysmeta-S3Api-Upload-Id";
+
+/// The stage.
+pub struct Multipart {
+    next: Arc<dyn Store>,
+}
+
+impl std::fmt::Debug for Multipart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Multipart")
+    }
+}
+
+fn segments(container: &ContainerPath) -> Result<ContainerPath> {
+    let name = format!("{}{SEGMENTS}", container.container);
+    let name = ContainerName::parse(&name).map_err(|error| Error::invalid(error.to_string()))?;
+    Ok(ContainerPath::new(container.account.clone(), name))
+}
+
+fn inner(container: &ContainerPath, name: &str) -> Result<ObjectPath> {
+    let name = ObjectName::parse(name).map_err(|error| Error::invalid(error.to_string()))?;
+    Ok(container.object(name))
+}
+
+/// Ids are ours to choose: 32 hex digits. Swift's are longer; both hold no slash.
+fn is_upload_id(id: &str) -> bool {
+    id.len() >= 32 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=".contains(&byte))
+}
+
+fn no_upload() -> Error {
+    Error::new(Kind::NotFound, Subject::Upload)
+}
+
+impl Multipart {
+    /// Above `next`.
+    pub fn new(next: Arc<dyn Store>) -> Self {
+        Self { next }
+    }
+
+    fn marker(object: &ObjectPath, id: &str) -> Result<ObjectPath> {
+        if !is_upload_id(id) {
+            return Err(no_upload());
+        }
+        inner(&segments(&object.container)?, &format!("{}/{id}", object.object))
+    }
+
+    fn part(object: &ObjectPath, id: &str, number: u32) -> Result<ObjectPath> {
+        if !is_upload_id(id) {
+            return Err(no_upload());
+        }
+        inner(&segments(&object.container)?, &format!("{}/{id}/{number}", object.object))
+    }
+
+    /// The caller may write the object. Asked before anything is done as the system.
+    async fn may_write(&self, cx: &Context, object: &ObjectPath) -> Result<()> {
+        let container = object.container.clone();
+        self.next.authorize(cx, Authorize { action: Action::WriteObject, container }).await
+    }
+
+    async fn upload(&self, cx: &Context, object: &ObjectPath, id: &str) -> Result<ObjectHead> {
+        self.may_write(cx, object).await?;
+        let system = cx.as_system("multipart");
+        let marker = HeadObject::new(Self::marker(object, id)?);
+        self.next.head_object(&system, marker).await.map_err(|error| match error.kind {
+            Kind::NotFound => no_upload(),
+            _ => error,
+        })
+    }
+
+    /// All rows of the hidden container below a prefix.
+    async fn rows(
+        &self,
+        cx: &Context,
+        container: &ContainerPath,
+        prefix: String,
+        mut each: impl FnMut(&apus_cluster::listing::ObjectRow) -> bool + Send,
+    ) -> Result<()> {
+        let system = cx.as_system("multipart");
+        let mut query = ListQuery { limit: 10_000, prefix: Some(prefix), ..ListQuery::default() };
+        loop {
+            let op = ListObjects { container: container.clone(), query: query.clone() };
+            let page = match self.next.list_objects(&system, op).await {
+                Err(error) if error.kind == Kind::NotFound => return Ok(()),
+                page => page?,
+            };
+            let full = page.entries.len() == query.limit;
+            for entry in &page.entries {
+                let ObjectEntry::Object(row) = entry else { continue };
+                query.marker.clone_from(&row.name);
+                if !each(row) {
+                    return Ok(());
+                }
+            }
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn parts(&self, cx: &Context, object: &ObjectPath, id: &str) -> Result<Vec<Part>> {
+        let prefix = format!("{}/{id}/", object.object);
+        let mut parts = Vec::new();
+        let at = prefix.len();
+        self.rows(cx, &segments(&object.container)?, prefix, |row| {
+            if let Some(number) = row.name.get(at..).and_then(|text| text.parse().ok()) {
+                parts.push(Part {
+                    number,
+                    etag: row.etag.split(';').next().unwrap_or_default().to_owned(),
+                    size: row.size,
+                    modified: row.last_modified(),
+                });
+            }
+            true
+        })
+        .await?;
+        parts.sort_by_key(|part| part.number);
+        Ok(parts)
+    }
+
+    async fn delete_quietly(&self, cx: &Context, object: ObjectPath) -> Result<()> {
+        let op = DeleteObject { object, with_segments: false, timestamp: None };
+        match self.next.delete_object(&cx.as_system("multipart"), op).await {
+            Err(error) if error.kind != Kind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// MD5 over the binary MD5s of the parts, and their number, as S3 has it.
+fn s3_etag(parts: &[&Part]) -> String {
+    let mut digest = md5::Context::new();
+    for part in parts {
+        if let Some(hash) = apus_cluster::PathHash::parse(&part.etag) {
+            digest.consume(hash.0);
+        }
+    }
+    format!("{:x}-{}", digest.finalize(), parts.len())
+}
+
+#[async_trait]
+impl Store for Multipart {
+    async fn create_upload(&self, cx: &Context, op: CreateUpload) -> Result<String> {
+        self.may_write(cx, &op.object).await?;
+        let system = cx.as_system("multipart");
+        let hidden = segments(&op.object.container)?;
+        let make =
+            PutContainer { container: hidden, metadata: Metadata::new(), policy: None };
+        self.next.put_container(&system, make).await?;
+        let id = apus_daemon::seed::hex::<16>();
+        let put = PutObject {
+            object: Self::marker(&op.object, &id)?,
+            body: apus_daemon::http::empty(),
+            length: Some(0),
+            content_type: op.content_type,
+            metadata: op.metadata,
+            etag: None,
+            timestamp: None,
+            if_none_match: false,
+            late: LateMetadata::default(),
+        };
+        self.next.put_object(&system, put).await?;
+        Ok(id)
+    }
+
+    async fn put_part(&self, cx: &Context, op: PutPart) -> Result<ObjectWritten> {
+        self.upload(cx, &op.put.object, &op.upload_id).await?;
+        let mut put = op.put;
+        put.object = Self::part(&put.object, &op.upload_id, op.number)?;
+        self.next.put_object(&cx.as_system("multipart"), put).await
+    }
+
+    async fn put_part_copy(&self, cx: &Context, op: PutPartCopy) -> Result<ObjectWritten> {
+        self.upload(cx, &op.object, &op.upload_id).await?;
+        let read = self.next.get_object(cx, op.source).await?;
+        let length = match &read.served {
+            Served::Whole => read.head.length,
+            Served::Ranges(ranges) => ranges.iter().map(|range| range.length).sum(),
+        };
+        let put = PutObject {
+            object: Self::part(&op.object, &op.upload_id, op.number)?,
+            body: read.body,
+            length: Some(length),
+            content_type: "application/octet-stream".to_owned(),
+            metadata: Metadata::new(),
+            etag: None,
+            timestamp: None,
+            if_none_match: false,
+            late: LateMetadata::default(),
+        };
+        self.next.put_object(&cx.as_system("multipart"), put).await
+    }
+
+    async fn list_parts(&self, cx: &Context, op: ListParts) -> Result<PartList> {
+        self.upload(cx, &op.object, &op.upload_id).await?;
+        let mut parts = self.parts(cx, &op.object, &op.upload_id).await?;
+        parts.retain(|part| part.number > op.marker);
+        let truncated = parts.len() > op.limit;
+        parts.truncate(op.limit);
+        Ok(PartList { parts, truncated })
+    }
+
+    async fn list_uploads(&self, cx: &Context, op: ListUploads) -> Result<UploadList> {
+        let container = op.container.clone();
+        self.next.authorize(cx, Authorize { action: Action::ReadContainer, container }).await?;
+        let mut uploads = Vec::new();
+        let after = (op.key_marker.clone(), op.upload_id_marker.clone());
+        self.rows(cx, &segments(&op.container)?, op.prefix, |row| {
+            // Parts end in a number, markers in an id.
+            if let Some((key, id)) = row.name.rsplit_once('/')
+                && is_upload_id(id)
+                && (key, id) > (after.0.as_str(), after.1.as_str())
+                && (key > after.0.as_str() || !after.1.is_empty())
+            {
+                uploads.push(Upload {
+                    key: key.to_owned(),
+                    id: id.to_owned(),
+                    initiated: row.last_modified(),
+                });
+            }
+            true
+        })
+        .await?;
+        uploads.sort_by(|a, b| (&a.key, &a.id).cmp(&(&b.key, &b.id)));
+        let truncated = uploads.len() > op.limit;
+        uploads.truncate(op.limit);
+        Ok(UploadList { uploads, truncated })
+    }
+
+    async fn complete_upload(&self, cx: &Context, op: CompleteUpload) -> Result<ObjectWritten> {
+        let marker = match self.upload(cx, &op.object, &op.upload_id).await {
+            Ok(marker) => marker,
+            Err(error) if error.subject == Subject::Upload => {
+                // A repeated request after a lost answer finds its own work.
+                let head = self.next.head_object(cx, HeadObject::new(op.object.clone())).await;
+                let made_by_us = |head: &ObjectHead| head.get(S3_UPLOAD_ID) == Some(&op.upload_id);
+                return match head {
+                    Ok(head) if made_by_us(&head) => Ok(ObjectWritten {
+                        etag: head.get(S3_ETAG).unwrap_or(&head.etag).to_owned(),
+                        timestamp: head.timestamp,
+                        late: Metadata::new(),
+                    }),
+                    _ => Err(error),
+                };
+            }
+            Err(error) => return Err(error),
+        };
+        let stored = self.parts(cx, &op.object, &op.upload_id).await?;
+        let mut chosen: Vec<&Part> = Vec::with_capacity(op.parts.len());
+        for wanted in &op.parts {
+            if chosen.last().is_some_and(|last| last.number >= wanted.number) {
+                return Err(Error::new(Kind::InvalidPartOrder, Subject::Upload));
+            }
+            let part = stored
+                .iter()
+                .find(|part| part.number == wanted.number && part.etag == wanted.etag)
+                .ok_or_else(|| {
+                    Error::new(Kind::InvalidPart, Subject::Upload)
+                        .text(format!("part {} with etag {}", wanted.number, wanted.etag))
+                })?;
+            chosen.push(part);
+        }
+        if chosen.is_empty() {
+            return Err(Error::new(Kind::Invalid, Subject::Upload).text("no parts"));
+        }
+        let all_but_last = chosen.iter().take(chosen.len() - 1);
+        if let Some(small) = all_but_last.clone().find(|part| part.size < S3_MIN_PART_SIZE) {
+            return Err(Error::new(Kind::PartTooSmall, Subject::Upload)
+                .text(format!("part {} has {} bytes", small.number, small.size)));
+        }
+        let hidden = segments(&op.object.container)?;
+        let etag = s3_etag(&chosen);
+        let mut metadata = marker.metadata.clone();
+        metadata.insert(S3_ETAG.to_owned(), etag.clone());
+        metadata.insert(S3_UPLOAD_ID.to_owned(), op.upload_id.clone());
+        let manifest = PutManifest {
+            object: op.object.clone(),
+            segments: chosen
+                .iter()
+                .map(|part| Segment {
+                    path: format!(
+                        "/{}/{}/{}/{}",
+                        hidden.container, op.object.object, op.upload_id, part.number
+                    ),
+                    etag: Some(part.etag.clone()),
+                    size: Some(part.size),
+                    ..Segment::default()
+                })
+                .collect(),
+            content_type: marker.content_type.clone(),
+            metadata,
+            etag: None,
+            trusted: true,
+        };
+        let written = self.next.put_manifest(cx, manifest).await?;
+        self.delete_quietly(cx, Self::marker(&op.object, &op.upload_id)?).await?;
+        // Parts that were uploaded but not chosen would be nobody's.
+        for part in stored.iter().filter(|part| !chosen.iter().any(|c| c.number == part.number)) {
+            self.delete_quietly(cx, Self::part(&op.object, &op.upload_id, part.number)?).await?;
+        }
+        Ok(ObjectWritten { etag, ..written })
+    }
+
+    async fn abort_upload(&self, cx: &Context, op: AbortUpload) -> Result<()> {
+        self.upload(cx, &op.object, &op.upload_id).await?;
+        self.delete_quietly(cx, Self::marker(&op.object, &op.upload_id)?).await?;
+        for part in self.parts(cx, &op.object, &op.upload_id).await? {
+            self.delete_quietly(cx, Self::part(&op.object, &op.upload_id, part.number)?).await?;
+        }
+        Ok(())
+    }
+
+    forward!(next:
+        authorize(Authorize) -> (),
+        head_account(HeadAccount) -> AccountHead,
+        list_containers(ListContainers) -> ContainerList,
+        post_account(PostAccount) -> (),
+        head_container(HeadContainer) -> ContainerHead,
+        list_objects(ListObjects) -> ObjectList,
+        put_container(PutContainer) -> bool,
+        post_container(PostContainer) -> (),
+        delete_container(DeleteContainer) -> (),
+        head_object(HeadObject) -> ObjectHead,
+        get_object(GetObject) -> ObjectRead,
+        put_object(PutObject) -> ObjectWritten,
+        post_object(PostObject) -> (),
+        delete_object(DeleteObject) -> Deleted,
+        copy_object(CopyObject) -> (ObjectHead, ObjectWritten),
+        put_manifest(PutManifest) -> ObjectWritten,
+    );
+}
