@@ -1,0 +1,116 @@
+//! Who may do what, as Swift's tempauth decides. Denies whatever it does not know.
+
+use apus_store::access::{Action, Authorizer, Decision, Identity, Lists, Target};
+
+use super::acl::{AccountAcl, Acl};
+
+/// The rules.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    reseller_prefix: String,
+}
+
+impl Rules {
+    /// For accounts with this prefix.
+    pub fn new(reseller_prefix: &str) -> Self {
+        Self { reseller_prefix: reseller_prefix.to_owned() }
+    }
+}
+
+fn is_read(action: Action) -> bool {
+    matches!(action, Action::ReadAccount | Action::ReadContainer | Action::ReadObject)
+}
+
+impl Authorizer for Rules {
+    fn decide(&self, identity: &Identity, action: Action, target: &Target, lists: &Lists) -> Decision {
+        let account = target.account.as_str();
+        if !account.starts_with(&self.reseller_prefix) || account == self.reseller_prefix {
+            return Decision::Deny;
+        }
+        let in_group = |group: &str| identity.groups.iter().any(|own| own == group);
+        if in_group(".reseller_admin") {
+            return Decision::Allow { owner: true };
+        }
+        if in_group(".reseller_reader") && is_read(action) {
+            return Decision::Allow { owner: false };
+        }
+        if in_group(account) && action != Action::ManageAccount {
+            return Decision::Allow { owner: true };
+        }
+        if let Ok(acl) = AccountAcl::parse(&lists.account) {
+            let listed = |list: &[String]| list.iter().any(|group| in_group(group));
+            if listed(&acl.admin) && action != Action::ManageAccount {
+                return Decision::Allow { owner: true };
+            }
+            let on_account = matches!(action, Action::WriteAccount | Action::ManageAccount);
+            if listed(&acl.read_write) && !on_account {
+                return Decision::Allow { owner: false };
+            }
+            if listed(&acl.read_only) && is_read(action) {
+                return Decision::Allow { owner: false };
+            }
+        }
+        let list = match action {
+            Action::ReadContainer | Action::ReadObject => Acl::parse(&lists.read),
+            Action::WriteObject => Acl::parse(&lists.write),
+            Action::ReadAccount
+            | Action::WriteAccount
+            | Action::ManageAccount
+            | Action::WriteContainer => return Decision::Deny,
+        };
+        let listing_allowed = action == Action::ReadObject
+            || list.groups.iter().any(|group| group == ".rlistings");
+        if is_read(action)
+            && listing_allowed
+            && list.allows_referrer(identity.referrer.as_deref())
+        {
+            return Decision::Allow { owner: false };
+        }
+        if list.groups.iter().any(|group| in_group(group)) {
+            return Decision::Allow { owner: false };
+        }
+        Decision::Deny
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use apus_cluster::{AccountName, ContainerName};
+
+    fn decide(groups: &[&str], action: Action, read: &str, write: &str) -> Decision {
+        let identity = Identity {
+            user: groups.first().map(|group| (*group).to_owned()),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            referrer: None,
+        };
+        let target = Target {
+            account: AccountName::parse("AUTH_test").unwrap(),
+            container: Some(ContainerName::parse("c").unwrap()),
+        };
+        let lists = Lists { read: read.into(), write: write.into(), account: String::new() };
+        Rules::new("AUTH_").decide(&identity, action, &target, &lists)
+    }
+
+    #[test]
+    fn owners_may_everything_but_manage_accounts() {
+        let owner = ["test", "test:tester", "AUTH_test"];
+        assert_eq!(decide(&owner, Action::WriteContainer, "", ""), Decision::Allow { owner: true });
+        assert_eq!(decide(&owner, Action::ManageAccount, "", ""), Decision::Deny);
+    }
+
+    #[test]
+    fn lists_give_what_they_name_and_no_more() {
+        let other = ["test2", "test2:tester2"];
+        let allow = Decision::Allow { owner: false };
+        assert_eq!(decide(&other, Action::ReadObject, "", ""), Decision::Deny);
+        assert_eq!(decide(&other, Action::ReadObject, "test2", ""), allow);
+        assert_eq!(decide(&other, Action::WriteObject, "test2", ""), Decision::Deny);
+        assert_eq!(decide(&other, Action::WriteObject, "", "test2:tester2"), allow);
+        assert_eq!(decide(&other, Action::WriteContainer, "test2", "test2"), Decision::Deny);
+        assert_eq!(decide(&[], Action::ReadObject, ".r:*", ""), allow);
+        assert_eq!(decide(&[], Action::ReadContainer, ".r:*", ""), Decision::Deny);
+        assert_eq!(decide(&[], Action::ReadContainer, ".r:*,.rlistings", ""), allow);
+        assert_eq!(decide(&[], Action::WriteObject, ".r:*", ".r:*"), Decision::Deny);
+    }
+}

@@ -1,0 +1,121 @@
+//! What happens to every request, in this order: a transaction id; a guard against panics; an
+//! access log line; fixed paths; then the dialect that the request speaks.
+
+pub(crate) mod deadline;
+mod info;
+
+use std::sync::Arc;
+
+use apus_cluster::Policies;
+use apus_daemon::http::{full, header, new_trans_id, set, text};
+use apus_daemon::{Body, Clock, Handler};
+use apus_store::Store;
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use http::{Method, Request, Response, StatusCode};
+
+use crate::auth::tempauth::TempAuth;
+use crate::s3::S3;
+use crate::swift::Swift;
+
+/// What a proxy is given at start.
+#[derive(Clone)]
+pub struct Parts {
+    /// The operations.
+    pub store: Arc<dyn Store>,
+    /// The users.
+    pub auth: Arc<TempAuth>,
+    /// The policies, for their names.
+    pub policies: Policies,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Host names below which buckets are host names (virtual-host style).
+    pub storage_domains: Vec<String>,
+    /// Region that S3 signatures must name; empty accepts any.
+    pub region: String,
+    /// Seconds that a client may take between two pieces of a body.
+    pub client_timeout_seconds: u64,
+}
+
+impl Parts {
+    /// A client's body with a deadline for each piece.
+    pub(crate) fn timed(&self, body: Body) -> Body {
+        deadline::per_piece(body, std::time::Duration::from_secs(self.client_timeout_seconds))
+    }
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("region", &self.region).finish_non_exhaustive()
+    }
+}
+
+/// The proxy server.
+#[derive(Debug)]
+pub struct Server {
+    swift: Swift,
+    s3: S3,
+    parts: Parts,
+}
+
+impl Server {
+    /// A proxy over its parts.
+    pub fn new(parts: Parts) -> Self {
+        Self { swift: Swift::new(parts.clone()), s3: S3::new(parts.clone()), parts }
+    }
+
+    async fn route(&self, request: Request<Body>, trans_id: &Arc<str>) -> Response<Body> {
+        let path = request.uri().path();
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        match path {
+            "/healthcheck" if reads => return text(StatusCode::OK, "OK"),
+            "/info" if reads => {
+                let mut response = Response::new(full(info::document(&self.parts.policies)));
+                set(response.headers_mut(), "content-type", "application/json; charset=UTF-8");
+                return response;
+            }
+            _ => {}
+        }
+        if S3::speaks(&request, &self.parts.storage_domains) {
+            self.s3.handle(request, trans_id.clone()).await
+        } else {
+            self.swift.handle(request, trans_id.clone()).await
+        }
+    }
+}
+
+#[async_trait]
+impl Handler for Server {
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
+        let started = self.parts.clock.now();
+        let trans_id: Arc<str> = new_trans_id(self.parts.clock.as_ref(), "").into();
+        let method = request.method().clone();
+        // Query strings may hold signatures: they stay out of the log.
+        let path = request.uri().path().to_owned();
+        let agent = header(request.headers(), "user-agent").unwrap_or("-").to_owned();
+        let guarded = std::panic::AssertUnwindSafe(self.route(request, &trans_id)).catch_unwind();
+        let mut response = guarded.await.unwrap_or_else(|_| {
+            tracing::error!(%trans_id, %method, path, "a handler panicked");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+        });
+        let out = response.headers_mut();
+        set(out, "x-trans-id", &trans_id);
+        set(out, "x-openstack-request-id", &trans_id);
+        let date = std::time::UNIX_EPOCH + self.parts.clock.now();
+        set(out, "date", &httpdate::fmt_http_date(date));
+        if method == Method::HEAD {
+            *response.body_mut() = apus_daemon::http::empty();
+        }
+        let elapsed_ms = self.parts.clock.now().saturating_sub(started).as_millis();
+        tracing::info!(
+            target: "access",
+            %method,
+            path,
+            status = response.status().as_u16(),
+            %trans_id,
+            elapsed_ms,
+            agent,
+        );
+        response
+    }
+}

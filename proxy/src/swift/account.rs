@@ -1,0 +1,81 @@
+//! Account verbs.
+
+use apus_cluster::constraints::ACCOUNT_LISTING_LIMIT;
+use apus_cluster::metadata::{Resource, has_prefix};
+use apus_daemon::http::{full, set, status};
+use apus_store::operation::{AccountHead, HeadAccount, ListContainers, PostAccount};
+use apus_store::{Error, Result};
+use http::{HeaderMap, Method, StatusCode};
+
+use super::error::{Reply, plain_error};
+use super::listing::{self, Format};
+use super::request::SwiftRequest;
+use crate::auth::acl::AccountAcl;
+use crate::edge::Parts;
+
+/// Where the account's own list is kept.
+const ACL_KEY: &str = "X-Account-Sysmeta-Core-Access-Control";
+
+fn describe(head: &AccountHead, out: &mut HeaderMap) {
+    for (name, value) in &head.headers {
+        let backend = has_prefix(name, "X-Backend-") || name == "X-Put-Timestamp";
+        if backend || has_prefix(name, Resource::Account.system_prefix()) {
+            continue;
+        }
+        let secret = name.starts_with("X-Account-Meta-Temp-Url-Key");
+        if !secret || head.owner {
+            set(out, name, value);
+        }
+    }
+    if head.owner
+        && let Some(acl) = head.headers.get(ACL_KEY)
+    {
+        set(out, "x-account-access-control", acl);
+    }
+    set(out, "accept-ranges", "bytes");
+}
+
+pub(super) async fn get(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
+    let Some(format) = listing::format(&request) else {
+        return Ok(plain_error(StatusCode::NOT_ACCEPTABLE, ""));
+    };
+    let account = request.account().clone();
+    if request.head.method == Method::HEAD {
+        let op = HeadAccount { account };
+        let head = parts.store.head_account(&request.cx, op).await?;
+        let code = if head.is_virtual { StatusCode::OK } else { StatusCode::NO_CONTENT };
+        let mut response = status(code);
+        describe(&head, response.headers_mut());
+        set(response.headers_mut(), "content-type", format.content_type());
+        return Ok(response);
+    }
+    let query = listing::query(&request, ACCOUNT_LISTING_LIMIT)?;
+    let op = ListContainers { account: account.clone(), query };
+    let list = parts.store.list_containers(&request.cx, op).await?;
+    let body = listing::containers(format, account.as_str(), &list.entries, &parts.policies);
+    let empty = body.is_empty() && format == Format::Plain;
+    let mut response = status(if empty { StatusCode::NO_CONTENT } else { StatusCode::OK });
+    if !empty {
+        *response.body_mut() = full(body);
+    }
+    describe(&list.head, response.headers_mut());
+    set(response.headers_mut(), "content-type", format.content_type());
+    Ok(response)
+}
+
+pub(super) async fn post(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
+    let mut metadata = request.metadata(Resource::Account, &[])?;
+    if let Some(acl) = request.header("x-account-access-control") {
+        AccountAcl::parse(acl).map_err(|error| {
+            Error::invalid(format!("X-Account-Access-Control: {error}"))
+        })?;
+        metadata.insert(ACL_KEY.to_owned(), acl.to_owned());
+    } else if request.header("x-remove-account-access-control").is_some() {
+        metadata.insert(ACL_KEY.to_owned(), String::new());
+    }
+    let account = request.account().clone();
+    parts.store.post_account(&request.cx, PostAccount { account, metadata }).await?;
+    let mut response = status(StatusCode::NO_CONTENT);
+    set(response.headers_mut(), "content-type", "text/html; charset=UTF-8");
+    Ok(response)
+}

@@ -1,0 +1,73 @@
+//! Swift's REST API: parse, perform, render.
+
+mod account;
+mod container;
+mod error;
+mod listing;
+mod manifest;
+mod object;
+mod object_read;
+mod request;
+mod sign_in;
+
+use std::sync::Arc;
+
+use apus_daemon::Body;
+use http::{Request, Response, StatusCode};
+
+use self::error::{Reply, plain_error};
+use self::request::{Path, SwiftRequest};
+use crate::edge::Parts;
+
+/// The dialect.
+#[derive(Debug)]
+pub(crate) struct Swift {
+    parts: Parts,
+}
+
+impl Swift {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self { parts }
+    }
+
+    pub(crate) async fn handle(&self, request: Request<Body>, trans_id: Arc<str>) -> Response<Body> {
+        if request.uri().path().starts_with("/auth/") {
+            return sign_in::sign_in(&self.parts, &request);
+        }
+        let request = match SwiftRequest::parse(&self.parts, request, trans_id) {
+            Ok(request) => request,
+            Err(refusal) => return *refusal,
+        };
+        match self.dispatch(request).await {
+            Ok(response) => response,
+            Err(error) => error::render(&error),
+        }
+    }
+
+    async fn dispatch(&self, request: SwiftRequest) -> Result<Reply, apus_store::Error> {
+        let method = request.head.method.as_str().to_owned();
+        match (&request.path, method.as_str()) {
+            (Path::Account(_), "GET" | "HEAD") => account::get(&self.parts, request).await,
+            (Path::Account(_), "POST") => account::post(&self.parts, request).await,
+            (Path::Container(_), "GET" | "HEAD") => container::get(&self.parts, request).await,
+            (Path::Container(_), "PUT") => container::put(&self.parts, request).await,
+            (Path::Container(_), "POST") => container::post(&self.parts, request).await,
+            (Path::Container(_), "DELETE") => container::delete(&self.parts, request).await,
+            (Path::Object(_), "GET" | "HEAD") => object_read::get(&self.parts, request).await,
+            (Path::Object(_), "PUT") => object::put(&self.parts, request).await,
+            (Path::Object(_), "POST") => object::post(&self.parts, request).await,
+            (Path::Object(_), "DELETE") => object::delete(&self.parts, request).await,
+            (Path::Object(_), "COPY") => object::copy(&self.parts, request).await,
+            (path, _) => {
+                let mut response = plain_error(StatusCode::METHOD_NOT_ALLOWED, "");
+                let allow = match path {
+                    Path::Account(_) => "GET, HEAD, POST",
+                    Path::Container(_) => "DELETE, GET, HEAD, POST, PUT",
+                    Path::Object(_) => "COPY, DELETE, GET, HEAD, POST, PUT",
+                };
+                apus_daemon::http::set(response.headers_mut(), "allow", allow);
+                Ok(response)
+            }
+        }
+    }
+}

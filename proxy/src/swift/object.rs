@@ -1,0 +1,262 @@
+//! `PUT`, `POST`, `DELETE` and `COPY` of an object.
+
+use apus_cluster::constraints::{MAX_FILE_SIZE, MAX_OBJECT_NAME_LENGTH};
+use apus_cluster::etag::unquote;
+use apus_cluster::metadata::{OBJECT_HEADERS, Resource};
+use apus_cluster::{
+    AccountName, ContainerName, ContainerPath, Metadata, ObjectName, ObjectPath, percent,
+};
+use apus_daemon::http::{set, status};
+use apus_store::body::LateMetadata;
+use apus_store::operation::{
+    CopyObject, DeleteObject, GetObject, ObjectHead, ObjectWritten, PostObject, PutManifest,
+    PutObject,
+};
+use apus_store::{Error, Kind, Result, Subject};
+use http::StatusCode;
+
+use super::error::{Reply, html_error, plain_error};
+use super::manifest;
+use super::object_read::{conditions, http_date};
+use super::request::{Path, SwiftRequest};
+use crate::edge::Parts;
+
+fn target(request: &SwiftRequest) -> Result<ObjectPath> {
+    match &request.path {
+        Path::Object(object) => Ok(object.clone()),
+        Path::Account(_) | Path::Container(_) => Err(Error::invalid("expected an object")),
+    }
+}
+
+/// Headers of an object that a client may set, without what only we may.
+fn settable() -> Vec<&'static str> {
+    OBJECT_HEADERS.iter().copied().filter(|name| *name != "X-Static-Large-Object").collect()
+}
+
+fn metadata(parts: &Parts, request: &SwiftRequest) -> Result<Metadata> {
+    let mut metadata = request.metadata(Resource::Object, &settable())?;
+    let now = parts.clock.now().as_secs();
+    if let Some(after) = request.header("x-delete-after") {
+        let after: i64 =
+            after.trim().parse().map_err(|_| Error::invalid("Non-integer X-Delete-After"))?;
+        let after = u64::try_from(after).ok().filter(|after| *after > 0);
+        let after = after.ok_or_else(|| Error::invalid("X-Delete-After in past"))?;
+        metadata.insert("X-Delete-At".to_owned(), (now + after).to_string());
+    } else if let Some(at) = metadata.get("X-Delete-At").filter(|at| !at.is_empty()) {
+        let at: u64 =
+            at.trim().parse().map_err(|_| Error::invalid("Non-integer X-Delete-At"))?;
+        if at <= now {
+            return Err(Error::invalid("X-Delete-At in past"));
+        }
+        metadata.insert("X-Delete-At".to_owned(), at.to_string());
+    }
+    if let Some(manifest) = metadata.get("X-Object-Manifest").filter(|value| !value.is_empty()) {
+        let decoded = percent::decode_utf8(manifest).unwrap_or_default();
+        let valid = decoded.trim_start_matches('/').split_once('/').is_some_and(|(container, prefix)| {
+            !container.is_empty() && !prefix.is_empty() && !prefix.contains(['?', '&'])
+        });
+        if !valid {
+            return Err(Error::invalid(
+                "X-Object-Manifest must be in the format container/prefix",
+            ));
+        }
+    }
+    metadata.retain(|_, value| !value.is_empty());
+    Ok(metadata)
+}
+
+/// The content type that the client gives or that the name suggests.
+fn content_type(request: &SwiftRequest, object: &ObjectPath) -> String {
+    let given = request.header("content-type").filter(|kind| !kind.is_empty());
+    match given.filter(|_| !request.flag("x-detect-content-type")) {
+        Some(kind) => kind.to_owned(),
+        None => mime_guess::from_path(object.object.as_str())
+            .first_raw()
+            .unwrap_or("application/octet-stream")
+            .to_owned(),
+    }
+}
+
+fn created(written: &ObjectWritten, etag: &str) -> Reply {
+    let mut response = status(StatusCode::CREATED);
+    let out = response.headers_mut();
+    set(out, "etag", etag);
+    set(out, "last-modified", &http_date(written.timestamp));
+    set(out, "content-type", "text/html; charset=UTF-8");
+    response
+}
+
+pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
+    request.check_name_lengths()?;
+    let object = target(&request)?;
+    if let Some(from) = request.header("x-copy-from") {
+        let account = request.header("x-copy-from-account");
+        let source = named_object(&request, from, account, "X-Copy-From")?;
+        if request.header("content-length").is_some_and(|length| length != "0") {
+            return Err(Error::invalid("Copy requests require a zero byte body"));
+        }
+        return copy_between(parts, request, source, object).await;
+    }
+    let chunked = request.header("transfer-encoding").is_some_and(|value| value.contains("chunked"));
+    let length = match request.header("content-length") {
+        Some(text) => {
+            let length: u64 = text
+                .parse()
+                .map_err(|_| Error::invalid(format!("Invalid Content-Length header value: {text:?}")))?;
+            if length > MAX_FILE_SIZE {
+                return Err(Error::new(Kind::TooLarge, Subject::Object)
+                    .text("Your request is too large."));
+            }
+            Some(length)
+        }
+        None if chunked => None,
+        None => return Ok(plain_error(StatusCode::LENGTH_REQUIRED, "Missing Content-Length header.")),
+    };
+    let if_none_match = match request.header("if-none-match") {
+        None => false,
+        Some("*") => true,
+        Some(_) => return Err(Error::invalid("If-None-Match only supports *")),
+    };
+    let metadata = metadata(parts, &request)?;
+    let content_type = content_type(&request, &object);
+    let etag = request.header("etag").map(|etag| unquote(etag).to_owned());
+    if request.param("multipart-manifest") == Some("put") {
+        let op = PutManifest {
+            object,
+            content_type,
+            metadata,
+            etag: etag.filter(|etag| !etag.is_empty()),
+            trusted: false,
+            segments: Vec::new(),
+        };
+        let segments = manifest::parse(request.body).await?;
+        let written = parts.store.put_manifest(&request.cx, PutManifest { segments, ..op }).await?;
+        return Ok(created(&written, &format!("\"{}\"", written.etag)));
+    }
+    let timestamp = request.timestamp()?;
+    let op = PutObject {
+        object,
+        body: parts.timed(request.body),
+        length,
+        content_type,
+        metadata,
+        etag,
+        timestamp,
+        if_none_match,
+        late: LateMetadata::default(),
+    };
+    match parts.store.put_object(&request.cx, op).await {
+        Ok(written) => Ok(created(&written, &written.etag)),
+        // A time that the client gave and that is too old: accepted, and without effect.
+        Err(error) if error.kind == Kind::Conflict && timestamp.is_some() => {
+            Ok(html_error(StatusCode::ACCEPTED))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) async fn post(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
+    let object = target(&request)?;
+    let metadata = metadata(parts, &request)?;
+    let content_type =
+        request.header("content-type").filter(|kind| !kind.is_empty()).map(str::to_owned);
+    parts.store.post_object(&request.cx, PostObject { object, metadata, content_type }).await?;
+    Ok(html_error(StatusCode::ACCEPTED))
+}
+
+pub(super) async fn delete(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
+    let object = target(&request)?;
+    let with_segments = request.param("multipart-manifest") == Some("delete");
+    let timestamp = request.timestamp()?;
+    let op = DeleteObject { object, with_segments, timestamp };
+    let result = parts.store.delete_object(&request.cx, op).await;
+    if with_segments {
+        let json = request.header("accept").is_some_and(|accept| accept.contains("json"))
+            || request.param("format") == Some("json");
+        return manifest::report(result, json);
+    }
+    result?;
+    let mut response = status(StatusCode::NO_CONTENT);
+    set(response.headers_mut(), "content-type", "text/html; charset=UTF-8");
+    Ok(response)
+}
+
+/// An object named by a header: `container/object`, percent-encoded.
+fn named_object(
+    request: &SwiftRequest,
+    value: &str,
+    account: Option<&str>,
+    header: &str,
+) -> Result<ObjectPath> {
+    let refuse = |text: String| Error::new(Kind::PreconditionFailed, Subject::Request).text(text);
+    let form = || {
+        let what = format!("{header} header must be of the form <container name>/<object name>");
+        refuse(what)
+    };
+    let value = value.split('?').next().unwrap_or_default();
+    let decoded = percent::decode_utf8(value).ok_or_else(form)?;
+    let (container, object) = decoded.trim_start_matches('/').split_once('/').ok_or_else(form)?;
+    let account = match account {
+        None => request.account().clone(),
+        Some(text) => {
+            let text = percent::decode_utf8(text).unwrap_or_default();
+            AccountName::parse(&text)
+                .map_err(|_| refuse("Account name cannot contain slashes".to_owned()))?
+        }
+    };
+    let container = ContainerName::parse(container).map_err(|_| form())?;
+    let object = ObjectName::parse(object).map_err(|_| form())?;
+    if object.as_str().len() > MAX_OBJECT_NAME_LENGTH {
+        return Err(Error::invalid(format!(
+            "Object name length of {} longer than {MAX_OBJECT_NAME_LENGTH}",
+            object.as_str().len()
+        )));
+    }
+    Ok(ContainerPath::new(account, container).object(object))
+}
+
+pub(super) async fn copy(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
+    let source = target(&request)?;
+    let Some(destination) = request.header("destination") else {
+        return Ok(plain_error(StatusCode::PRECONDITION_FAILED, "Destination header required"));
+    };
+    let account = request.header("destination-account");
+    let destination = named_object(&request, destination, account, "Destination")?;
+    copy_between(parts, request, source, destination).await
+}
+
+async fn copy_between(
+    parts: &Parts,
+    request: SwiftRequest,
+    source: ObjectPath,
+    target: ObjectPath,
+) -> Result<Reply> {
+    let mut get = GetObject::new(source.clone());
+    get.head.conditions = conditions(&request);
+    get.ranges = request.header("range").and_then(apus_cluster::byte_range::ByteRanges::parse);
+    let op = CopyObject {
+        source: get,
+        target,
+        metadata: metadata(parts, &request)?,
+        content_type: request
+            .header("content-type")
+            .filter(|kind| !kind.is_empty())
+            .map(str::to_owned),
+        fresh_metadata: request.flag("x-fresh-metadata"),
+        as_manifest: request.param("multipart-manifest") == Some("get"),
+    };
+    let (head, written): (ObjectHead, ObjectWritten) =
+        parts.store.copy_object(&request.cx, op).await?;
+    let mut response = created(&written, &written.etag);
+    let out = response.headers_mut();
+    let from = format!("{}/{}", source.container.container, source.object);
+    set(out, "x-copied-from", &percent::encode_path(&from));
+    set(out, "x-copied-from-account", &percent::encode_path(source.account().as_str()));
+    set(out, "x-copied-from-last-modified", &http_date(head.timestamp));
+    for (name, value) in &head.metadata {
+        if apus_cluster::metadata::has_prefix(name, Resource::Object.user_prefix()) {
+            set(out, name, value);
+        }
+    }
+    Ok(response)
+}

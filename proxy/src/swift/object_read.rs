@@ -1,0 +1,200 @@
+//! `GET` and `HEAD` of an object: conditions, ranges, `multipart/byteranges`, manifests as they are.
+
+use apus_cluster::Timestamp;
+use apus_cluster::byte_range::{ByteRanges, Resolved};
+use apus_cluster::etag::EtagList;
+use apus_cluster::metadata::{OBJECT_HEADERS, Resource, has_prefix};
+use apus_daemon::Body;
+use apus_daemon::http::{set, status, stream};
+use apus_daemon::task::{TaskKind, spawn};
+use apus_store::operation::{Conditions, GetObject, HeadObject, ObjectHead, Served};
+use apus_store::{Error, Result};
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::BodyExt;
+use tokio::sync::mpsc;
+
+use super::error::Reply;
+use super::manifest;
+use super::request::{Path, SwiftRequest};
+use crate::edge::Parts;
+
+/// The etag as Swift shows it: quoted only for joined objects.
+pub(super) fn shown_etag(head: &ObjectHead) -> String {
+    if head.is_manifest() || head.get("X-Object-Manifest").is_some() {
+        format!("\"{}\"", head.etag)
+    } else {
+        head.etag.clone()
+    }
+}
+
+/// The content type without what only listings need.
+pub(super) fn shown_content_type(content_type: &str) -> String {
+    let kept = content_type
+        .split(';')
+        .enumerate()
+        .filter(|(index, word)| *index == 0 || !word.trim().starts_with("swift_bytes="));
+    kept.map(|(_, word)| word).collect::<Vec<_>>().join(";")
+}
+
+/// Writes what clients may see of an object.
+pub(super) fn describe(head: &ObjectHead, out: &mut HeaderMap) {
+    for (name, value) in &head.metadata {
+        if has_prefix(name, Resource::Object.user_prefix())
+            || OBJECT_HEADERS.iter().any(|known| known.eq_ignore_ascii_case(name))
+        {
+            set(out, name, value);
+        }
+    }
+    set(out, "content-type", &shown_content_type(&head.content_type));
+    set(out, "content-length", &head.length.to_string());
+    set(out, "etag", &shown_etag(head));
+    set(out, "x-timestamp", &head.timestamp.normal());
+    set(out, "last-modified", &http_date(head.timestamp));
+    set(out, "accept-ranges", "bytes");
+}
+
+pub(super) fn http_date(time: Timestamp) -> String {
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(time.seconds_ceil());
+    httpdate::fmt_http_date(at)
+}
+
+pub(super) fn parse_date(text: &str) -> Option<u64> {
+    let date = httpdate::parse_http_date(text).ok()?;
+    date.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs())
+}
+
+pub(super) fn conditions(request: &SwiftRequest) -> Conditions {
+    let list = |name| request.header(name).map(EtagList::parse);
+    let date = |name| request.header(name).and_then(parse_date);
+    Conditions {
+        if_match: list("if-match"),
+        if_none_match: list("if-none-match"),
+        if_modified_since: date("if-modified-since"),
+        if_unmodified_since: date("if-unmodified-since"),
+    }
+}
+
+pub(super) async fn get(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
+    let Path::Object(object) = &request.path else {
+        return Err(Error::invalid("expected an object"));
+    };
+    let raw = request.param("multipart-manifest") == Some("get");
+    let mut head_op = HeadObject::new(object.clone());
+    head_op.conditions = conditions(&request);
+    head_op.newest = request.flag("x-newest");
+    head_op.raw = raw;
+    if request.head.method == Method::HEAD {
+        let head = parts.store.head_object(&request.cx, head_op).await?;
+        let mut response = status(StatusCode::OK);
+        describe(&head, response.headers_mut());
+        if raw && head.is_manifest() {
+            set(response.headers_mut(), "content-type", "application/json; charset=utf-8");
+        }
+        return Ok(response);
+    }
+    let mut ranges = request.header("range").and_then(ByteRanges::parse);
+    if let Some(if_range) = request.header("if-range")
+        && ranges.is_some()
+    {
+        // A range is only for who has the same version: ask first.
+        let mut ask = HeadObject::new(object.clone());
+        ask.raw = raw;
+        let head = parts.store.head_object(&request.cx, ask).await?;
+        let same = match parse_date(if_range) {
+            Some(seconds) => head.timestamp.seconds_ceil() == seconds,
+            None => apus_cluster::etag::unquote(if_range) == head.etag,
+        };
+        ranges = ranges.filter(|_| same);
+    }
+    let mut op = GetObject::new(object.clone());
+    op.head = head_op;
+    op.ranges = ranges;
+    let read = parts.store.get_object(&request.cx, op).await?;
+    if raw && read.head.is_manifest() {
+        return manifest::show(read, request.param("format") == Some("raw")).await;
+    }
+    let mut response = status(StatusCode::OK);
+    describe(&read.head, response.headers_mut());
+    match read.served {
+        Served::Whole => *response.body_mut() = read.body,
+        Served::Ranges(ranges) => {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let kind = shown_content_type(&read.head.content_type);
+            serve_ranges(&mut response, &ranges, read.head.length, &kind, read.body);
+        }
+    }
+    Ok(response)
+}
+
+/// Fills a 206: one range as it is, several framed as `multipart/byteranges`.
+fn serve_ranges(response: &mut Reply, ranges: &[Resolved], total: u64, kind: &str, body: Body) {
+    if let [one] = ranges {
+        set(response.headers_mut(), "content-range", &one.content_range(total));
+        set(response.headers_mut(), "content-length", &one.length.to_string());
+        *response.body_mut() = body;
+        return;
+    }
+    let boundary = apus_daemon::seed::hex::<16>();
+    let heads: Vec<Bytes> = ranges
+        .iter()
+        .map(|range| {
+            format!(
+                "--{boundary}\r\nContent-Type: {kind}\r\nContent-Range: {}\r\n\r\n",
+                range.content_range(total)
+            )
+            .into()
+        })
+        .collect();
+    let end: Bytes = format!("--{boundary}--").into();
+    let length: u64 = ranges
+        .iter()
+        .zip(&heads)
+        .map(|(range, head)| range.length + head.len() as u64 + 2)
+        .sum::<u64>()
+        + end.len() as u64;
+    set(response.headers_mut(), "content-length", &length.to_string());
+    let multipart = format!("multipart/byteranges;boundary={boundary}");
+    set(response.headers_mut(), "content-type", &multipart);
+    let lengths: Vec<u64> = ranges.iter().map(|range| range.length).collect();
+    *response.body_mut() = frame(heads, lengths, end, body);
+}
+
+fn frame(heads: Vec<Bytes>, lengths: Vec<u64>, end: Bytes, mut body: Body) -> Body {
+    let (sender, receiver) = mpsc::channel(2);
+    spawn(TaskKind::Request, async move {
+        let mut pending = Bytes::new();
+        for (head, length) in heads.into_iter().zip(lengths) {
+            if sender.send(Ok(head)).await.is_err() {
+                return;
+            }
+            let mut left = length;
+            while left > 0 {
+                if pending.is_empty() {
+                    match body.frame().await.map(|frame| frame.map(http_body::Frame::into_data)) {
+                        Some(Ok(Ok(data))) => pending = data,
+                        Some(Ok(Err(_))) => continue,
+                        Some(Err(error)) => {
+                            let _ = sender.send(Err(error)).await;
+                            return;
+                        }
+                        None => {
+                            let _ = sender.send(Err("body ended too early".into())).await;
+                            return;
+                        }
+                    }
+                }
+                let take = usize::try_from(left).unwrap_or(usize::MAX).min(pending.len());
+                left -= take as u64;
+                if sender.send(Ok(pending.split_to(take))).await.is_err() {
+                    return;
+                }
+            }
+            if sender.send(Ok(Bytes::from_static(b"\r\n"))).await.is_err() {
+                return;
+            }
+        }
+        let _ = sender.send(Ok(end)).await;
+    });
+    stream(receiver)
+}

@@ -1,0 +1,5 @@
+//! `apus`: every server, daemon and tool in one executable.
+
+fn main() -> std::process::ExitCode {
+    apus_tools::cli::main()
+}

@@ -1,0 +1,3 @@
+//! stub
+/// Stub.
+pub fn main(_: Vec<String>) -> std::process::ExitCode { std::process::ExitCode::from(2) }
