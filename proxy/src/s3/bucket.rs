@@ -1,0 +1,165 @@
+//! Operations on buckets, and the list of them.
+
+use apus_cluster::listing::{ContainerEntry, ListQuery};
+use apus_cluster::Metadata;
+use apus_daemon::http::{set, status};
+use apus_store::body::collect;
+use apus_store::operation::{
+    DeleteContainer, HeadContainer, ListContainers, PutContainer,
+};
+use http::StatusCode;
+
+use super::address::is_bucket_name;
+use super::error::{Code, S3Error};
+use super::xml::{self, Writer};
+use super::{Reply, Result, S3Request, xml_reply};
+use crate::edge::Parts;
+
+/// Ending of the containers that hold multipart uploads: not buckets.
+const SEGMENTS: &str = "+segments";
+
+pub(super) async fn list_buckets(parts: &Parts, request: S3Request) -> Result<Reply> {
+    let max: Option<usize> = match request.param("max-buckets") {
+        None => None,
+        Some(text) => Some(
+            text.parse()
+                .ok()
+                .filter(|max| (1..=10_000).contains(max))
+                .ok_or_else(|| S3Error::new(Code::InvalidArgument))?,
+        ),
+    };
+    let prefix = request.param("prefix").unwrap_or_default().to_owned();
+    let mut query = ListQuery {
+        limit: 10_000,
+        marker: request.param("continuation-token").unwrap_or_default().to_owned(),
+        prefix: Some(prefix.clone()).filter(|prefix| !prefix.is_empty()),
+        ..ListQuery::default()
+    };
+    let mut buckets = Vec::new();
+    let mut more = false;
+    'pages: loop {
+        let op = ListContainers { account: request.account.clone(), query: query.clone() };
+        let page = parts.store.list_containers(&request.cx, op).await?;
+        let full = page.entries.len() == query.limit;
+        for entry in page.entries {
+            let ContainerEntry::Container(row) = entry else { continue };
+            query.marker.clone_from(&row.name);
+            if row.name.ends_with(SEGMENTS) || row.name.starts_with('\0') {
+                continue;
+            }
+            if max.is_some_and(|max| buckets.len() >= max) {
+                more = true;
+                break 'pages;
+            }
+            buckets.push(row);
+        }
+        if !full {
+            break;
+        }
+    }
+    let mut out = Writer::new();
+    out.root("ListAllMyBucketsResult");
+    owner(&mut out, "Owner", &request.owner);
+    out.open("Buckets");
+    for bucket in &buckets {
+        out.open("Bucket");
+        out.text("Name", &bucket.name);
+        out.text("CreationDate", &bucket.put_timestamp.iso_millis());
+        out.close("Bucket");
+    }
+    out.close("Buckets");
+    if !prefix.is_empty() {
+        out.text("Prefix", &prefix);
+    }
+    if let Some(last) = buckets.last().filter(|_| more) {
+        out.text("ContinuationToken", &last.name);
+    }
+    out.close("ListAllMyBucketsResult");
+    Ok(xml_reply(out.finish()))
+}
+
+/// An owner, under the element's name.
+pub(super) fn owner(out: &mut Writer, element: &str, name: &str) {
+    out.open(element);
+    out.text("ID", name);
+    out.text("DisplayName", name);
+    out.close(element);
+}
+
+pub(super) async fn create(parts: &Parts, request: S3Request) -> Result<Reply> {
+    let name = request.bucket.clone().unwrap_or_default();
+    if !is_bucket_name(&name) {
+        return Err(S3Error::new(Code::InvalidBucketName).with("BucketName", name));
+    }
+    let container = request.container()?;
+    let body = super::object::put::verified_body(parts, request.payload, &request.head.headers, request.body)?;
+    let document = collect(body.body, xml::DOCUMENT_BYTES_MAX).await?;
+    if !document.is_empty() {
+        let root = xml::parse(&document)?;
+        if root.name != "CreateBucketConfiguration" {
+            return Err(S3Error::new(Code::MalformedXML));
+        }
+        if let Some(unknown) =
+            root.children.iter().find(|child| child.name != "LocationConstraint")
+        {
+            return Err(S3Error::new(Code::NotImplemented).text(format!("{} is not done", unknown.name)));
+        }
+    }
+    match parts.store.head_container(&request.cx, HeadContainer { container: container.clone() }).await {
+        Ok(_) => {
+            return Err(S3Error::new(Code::BucketAlreadyOwnedByYou).with("BucketName", name));
+        }
+        Err(error) if error.kind == apus_store::Kind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    let op = PutContainer { container, metadata: Metadata::new(), policy: None };
+    parts.store.put_container(&request.cx, op).await?;
+    let mut response = status(StatusCode::OK);
+    set(response.headers_mut(), "location", &format!("/{name}"));
+    Ok(response)
+}
+
+pub(super) async fn head(parts: &Parts, request: S3Request) -> Result<Reply> {
+    let op = HeadContainer { container: request.container()? };
+    parts.store.head_container(&request.cx, op).await?;
+    let mut response = status(StatusCode::OK);
+    set(response.headers_mut(), "x-amz-bucket-region", &parts.region);
+    Ok(response)
+}
+
+pub(super) async fn delete(parts: &Parts, request: S3Request) -> Result<Reply> {
+    let container = request.container()?;
+    let op = DeleteContainer { container: container.clone() };
+    parts.store.delete_container(&request.cx, op).await?;
+    // The hidden container goes with its bucket when no upload is under way in it.
+    let hidden = format!("{}{SEGMENTS}", container.container);
+    if let Ok(name) = apus_cluster::ContainerName::parse(&hidden) {
+        let container = apus_cluster::ContainerPath::new(container.account, name);
+        let _ = parts.store.delete_container(&request.cx, DeleteContainer { container }).await;
+    }
+    Ok(status(StatusCode::NO_CONTENT))
+}
+
+pub(super) async fn location(parts: &Parts, request: S3Request) -> Result<Reply> {
+    let op = HeadContainer { container: request.container()? };
+    parts.store.head_container(&request.cx, op).await?;
+    let mut out = Writer::new();
+    out.root("LocationConstraint");
+    // The default region has always been spelled as nothing.
+    let mut document = out.finish();
+    if parts.region != "us-east-1" {
+        document.push_str(&parts.region);
+    }
+    document.push_str("</LocationConstraint>");
+    Ok(xml_reply(document))
+}
+
+/// No bucket was ever versioned: an empty configuration is the truth.
+pub(super) async fn versioning(parts: &Parts, request: S3Request) -> Result<Reply> {
+    let op = HeadContainer { container: request.container()? };
+    parts.store.head_container(&request.cx, op).await?;
+    let mut out = Writer::new();
+    out.root("VersioningConfiguration");
+    out.close("VersioningConfiguration");
+    Ok(xml_reply(out.finish()))
+}

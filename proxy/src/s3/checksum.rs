@@ -1,0 +1,274 @@
+//! The checksums of S3 clients: `x-amz-checksum-*` in a header or a trailer, checked on the way in
+//! and stored with the object.
+
+use apus_daemon::Body;
+use apus_daemon::http::{BodyError, header};
+use apus_store::body::LateMetadata;
+use apus_store::operation::ObjectHead;
+use apus_store::{Error, Kind, Subject};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
+use sha2::Digest as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::Result;
+use super::chunked::Trailers;
+use super::error::{Code, S3Error};
+
+/// System metadata under which an object's checksums are kept, by algorithm.
+const KEY_PREFIX: &str = "X-Object-Sysmeta-S3Api-Checksum-";
+
+/// An algorithm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Algorithm {
+    Crc32,
+    Crc32c,
+    Crc64Nvme,
+    Sha1,
+    Sha256,
+}
+
+impl Algorithm {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
+
+    /// As in `x-amz-sdk-checksum-algorithm`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Crc32 => "CRC32",
+            Self::Crc32c => "CRC32C",
+            Self::Crc64Nvme => "CRC64NVME",
+            Self::Sha1 => "SHA1",
+            Self::Sha256 => "SHA256",
+        }
+    }
+
+    /// `x-amz-checksum-crc32`.
+    pub(super) fn header(self) -> String {
+        format!("x-amz-checksum-{}", self.name().to_ascii_lowercase())
+    }
+
+    fn key(self) -> String {
+        let name = self.name().to_ascii_lowercase();
+        apus_cluster::metadata::title_case(&format!("{KEY_PREFIX}{name}"))
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Self::Crc32 | Self::Crc32c => 4,
+            Self::Crc64Nvme => 8,
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+        }
+    }
+}
+
+enum Digest {
+    Crc(Box<crc_fast::Digest>, usize),
+    Sha1(Box<sha1::Sha1>),
+    Sha256(Box<sha2::Sha256>),
+}
+
+impl Digest {
+    fn new(algorithm: Algorithm) -> Self {
+        use crc_fast::CrcAlgorithm;
+        let crc = |kind| Self::Crc(Box::new(crc_fast::Digest::new(kind)), algorithm.bytes());
+        match algorithm {
+            Algorithm::Crc32 => crc(CrcAlgorithm::Crc32IsoHdlc),
+            Algorithm::Crc32c => crc(CrcAlgorithm::Crc32Iscsi),
+            Algorithm::Crc64Nvme => crc(CrcAlgorithm::Crc64Nvme),
+            Algorithm::Sha1 => Self::Sha1(Box::default()),
+            Algorithm::Sha256 => Self::Sha256(Box::default()),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Crc(digest, _) => digest.update(bytes),
+            Self::Sha1(digest) => digest.update(bytes),
+            Self::Sha256(digest) => digest.update(bytes),
+        }
+    }
+
+    fn base64(self) -> String {
+        match self {
+            Self::Crc(digest, width) => {
+                let value = digest.finalize().to_be_bytes();
+                STANDARD.encode(value.get(8 - width..).unwrap_or_default())
+            }
+            Self::Sha1(digest) => STANDARD.encode(digest.finalize()),
+            Self::Sha256(digest) => STANDARD.encode(digest.finalize()),
+        }
+    }
+}
+
+/// What a client promised about its body.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wish {
+    /// Algorithm and, unless it comes in a trailer, the value in base64.
+    pub(super) checksum: Option<(Algorithm, Option<String>)>,
+    /// SHA-256 in hex, of a signed payload.
+    pub(super) sha256: Option<String>,
+}
+
+/// Reads the checksum headers of a request.
+pub(super) fn wish(headers: &HeaderMap) -> Result<Wish> {
+    let mut wish = Wish::default();
+    for algorithm in Algorithm::ALL {
+        if let Some(value) = header(headers, &algorithm.header()) {
+            let valid = STANDARD.decode(value).is_ok_and(|bytes| bytes.len() == algorithm.bytes());
+            if !valid {
+                return Err(S3Error::new(Code::InvalidRequest)
+                    .text(format!("Value for {} header is invalid.", algorithm.header())));
+            }
+            if wish.checksum.is_some() {
+                return Err(S3Error::new(Code::InvalidRequest)
+                    .text("Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."));
+            }
+            wish.checksum = Some((algorithm, Some(value.to_owned())));
+        }
+    }
+    if let Some(name) = headers.keys().find(|name| {
+        name.as_str().starts_with("x-amz-checksum-")
+            && !matches!(name.as_str(), "x-amz-checksum-algorithm" | "x-amz-checksum-type" | "x-amz-checksum-mode")
+            && Algorithm::ALL.iter().all(|known| known.header() != name.as_str())
+    }) {
+        return Err(S3Error::new(Code::InvalidRequest).text(format!("{name} is not known")));
+    }
+    if let Some(trailer) = header(headers, "x-amz-trailer") {
+        let known = Algorithm::ALL
+            .iter()
+            .find(|known| trailer.trim().eq_ignore_ascii_case(&known.header()));
+        let known = known.ok_or_else(|| {
+            S3Error::new(Code::InvalidRequest)
+                .text("The value specified in the x-amz-trailer header is not supported")
+        })?;
+        if wish.checksum.is_some() {
+            return Err(S3Error::new(Code::InvalidRequest)
+                .text("Expecting a single x-amz-checksum- header"));
+        }
+        wish.checksum = Some((*known, None));
+    }
+    Ok(wish)
+}
+
+/// The stored checksums of an object, for its answer.
+pub(super) fn stored(head: &ObjectHead) -> impl Iterator<Item = (Algorithm, &str)> {
+    Algorithm::ALL.into_iter().filter_map(|algorithm| {
+        head.get(&algorithm.key()).map(|value| (algorithm, value))
+    })
+}
+
+/// Checksums among what a write brought.
+pub(super) fn late(metadata: &apus_cluster::Metadata) -> impl Iterator<Item = (Algorithm, &str)> {
+    Algorithm::ALL.into_iter().filter_map(|algorithm| {
+        metadata.get(&algorithm.key()).map(|value| (algorithm, value.as_str()))
+    })
+}
+
+struct Checked {
+    body: Body,
+    digest: Option<(Algorithm, Digest, Option<String>)>,
+    sha256: Option<(Box<sha2::Sha256>, String)>,
+    trailers: Option<Trailers>,
+    late: LateMetadata,
+    ended: bool,
+}
+
+/// An error that the dialect names by its code.
+pub(super) fn body_error(code: &str) -> BodyError {
+    Error::new(Kind::Body, Subject::Request).text(code).into()
+}
+
+/// Wraps a body so that it fails at its end unless it is what was promised; what was checked goes
+/// into `late`. `trailers` are those of the decoder below, if any.
+pub(super) fn check(body: Body, wish: Wish, trailers: Option<Trailers>, late: &LateMetadata) -> Body {
+    Checked {
+        body,
+        digest: wish.checksum.map(|(algorithm, value)| (algorithm, Digest::new(algorithm), value)),
+        sha256: wish.sha256.map(|value| (Box::default(), value)),
+        trailers,
+        late: late.clone(),
+        ended: false,
+    }
+    .boxed_unsync()
+}
+
+impl Checked {
+    fn end(&mut self) -> std::result::Result<(), BodyError> {
+        if let Some((digest, expected)) = self.sha256.take() {
+            let found: String =
+                digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+            if found != expected {
+                return Err(body_error("XAmzContentSHA256Mismatch"));
+            }
+        }
+        if let Some((algorithm, digest, expected)) = self.digest.take() {
+            let expected = expected.or_else(|| self.trailers.as_ref()?.get(&algorithm.header()));
+            let found = digest.base64();
+            if expected.as_ref() != Some(&found) {
+                return Err(body_error("BadDigest"));
+            }
+            self.late.insert(&algorithm.key(), &found);
+        }
+        Ok(())
+    }
+}
+
+impl http_body::Body for Checked {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        match polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    if let Some((digest, _)) = &mut self.sha256 {
+                        digest.update(data);
+                    }
+                    if let Some((_, digest, _)) = &mut self.digest {
+                        digest.update(data);
+                    }
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) if !self.ended => {
+                self.ended = true;
+                Poll::Ready(self.end().err().map(Err))
+            }
+            other => other,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_of_the_standard_check_text() {
+        // "123456789", the check values of the CRC catalogue, big-endian in base64.
+        for (algorithm, expected) in [
+            (Algorithm::Crc32, "y/Q5Jg=="),
+            (Algorithm::Crc32c, "4waSgw=="),
+            (Algorithm::Crc64Nvme, "rosUhgp5mIg="),
+        ] {
+            let mut digest = Digest::new(algorithm);
+            digest.update(b"123456789");
+            assert_eq!(digest.base64(), expected, "{algorithm:?}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The only place where a failure becomes an S3 code, a status and XML.
+
+use apus_daemon::http::{full, set};
+use apus_store::{Error, Kind, Subject};
+use http::{Response, StatusCode};
+
+use super::Reply;
+use super::xml::Writer;
+
+macro_rules! codes {
+    ($($code:ident $status:literal $message:literal,)*) => {
+        /// S3's error codes that we give.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Code { $(#[doc = $message] $code,)* }
+
+        impl Code {
+            fn name(self) -> &'static str {
+                match self { $(Self::$code => stringify!($code),)* }
+            }
+
+            fn status(self) -> u16 {
+                match self { $(Self::$code => $status,)* }
+            }
+
+            fn message(self) -> &'static str {
+                match self { $(Self::$code => $message,)* }
+            }
+
+            /// The code of this name.
+            pub(super) fn named(name: &str) -> Option<Self> {
+                match name { $(stringify!($code) => Some(Self::$code),)* _ => None }
+            }
+        }
+    };
+}
+
+codes! {
+    AccessDenied 403 "Access Denied",
+    AuthorizationHeaderMalformed 400 "The authorization header is malformed.",
+    AuthorizationQueryParametersError 400 "The authorization query parameters are not valid.",
+    BadDigest 400 "The Content-MD5 or checksum value that you specified did not match what the server received.",
+    BucketAlreadyExists 409 "The requested bucket name is not available.",
+    BucketAlreadyOwnedByYou 409 "Your previous request to create the named bucket succeeded and you already own it.",
+    BucketNotEmpty 409 "The bucket you tried to delete is not empty.",
+    EntityTooLarge 400 "Your proposed upload exceeds the maximum allowed object size.",
+    EntityTooSmall 400 "Your proposed upload is smaller than the minimum allowed object size.",
+    IncompleteBody 400 "You did not provide the number of bytes specified by the Content-Length HTTP header.",
+    InternalError 500 "We encountered an internal error. Please try again.",
+    InvalidAccessKeyId 403 "The AWS access key ID that you provided does not exist in our records.",
+    InvalidArgument 400 "Invalid Argument",
+    InvalidBucketName 400 "The specified bucket is not valid.",
+    InvalidDigest 400 "The Content-MD5 that you specified is not valid.",
+    InvalidPart 400 "One or more of the specified parts could not be found. The part might not have been uploaded, or the specified entity tag might not have matched the part's entity tag.",
+    InvalidPartNumber 416 "The requested partnumber is not satisfiable",
+    InvalidPartOrder 400 "The list of parts was not in ascending order. The parts list must be specified in order by part number.",
+    InvalidRange 416 "The requested range is not satisfiable",
+    InvalidRequest 400 "Invalid Request",
+    InvalidStorageClass 400 "The storage class that you specified is not valid.",
+    InvalidURI 400 "The specified URI couldn't be parsed.",
+    KeyTooLongError 400 "Your key is too long",
+    MalformedXML 400 "The XML that you provided was not well formed or did not validate against our published schema.",
+    MetadataTooLarge 400 "Your metadata headers exceed the maximum allowed metadata size.",
+    MethodNotAllowed 405 "The specified method is not allowed against this resource.",
+    MissingContentLength 411 "You must provide the Content-Length HTTP header.",
+    NoSuchBucket 404 "The specified bucket does not exist",
+    NoSuchKey 404 "The specified key does not exist.",
+    NoSuchUpload 404 "The specified multipart upload does not exist. The upload ID might be invalid, or the multipart upload might have been aborted or completed.",
+    NoSuchVersion 404 "The version ID specified in the request does not match an existing version.",
+    NotImplemented 501 "A header you provided implies functionality that is not implemented.",
+    NotModified 304 "Not Modified",
+    OperationAborted 409 "A conflicting conditional action is currently in progress against this resource. Try again.",
+    PreconditionFailed 412 "At least one of the preconditions that you specified did not hold.",
+    RequestTimeTooSkewed 403 "The difference between the request time and the server's time is too large.",
+    RequestTimeout 400 "Your socket connection to the server was not read from or written to within the timeout period.",
+    ServiceUnavailable 503 "Service is unable to handle request.",
+    SignatureDoesNotMatch 403 "The request signature that the server calculated does not match the signature that you provided. Check your AWS secret access key and signing method.",
+    XAmzContentSHA256Mismatch 400 "The provided 'x-amz-content-sha256' header does not match what was computed.",
+}
+
+/// A refusal.
+#[derive(Debug, Clone)]
+pub(super) struct S3Error {
+    pub(super) code: Code,
+    message: String,
+    extra: Vec<(&'static str, String)>,
+    source: Option<Box<Error>>,
+}
+
+impl S3Error {
+    pub(super) fn new(code: Code) -> Self {
+        Self { code, message: code.message().to_owned(), extra: Vec::new(), source: None }
+    }
+
+    pub(super) fn text(mut self, text: impl Into<String>) -> Self {
+        self.message = text.into();
+        self
+    }
+
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.extra.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// AWS's name of the code.
+    pub(super) fn name(&self) -> &'static str {
+        self.code.name()
+    }
+}
+
+impl From<Error> for S3Error {
+    fn from(error: Error) -> Self {
+        let code = match (&error.kind, error.subject) {
+            (Kind::NotFound, Subject::Container | Subject::Account) => Code::NoSuchBucket,
+            (Kind::NotFound, Subject::Upload) => Code::NoSuchUpload,
+            (Kind::NotFound, Subject::Object | Subject::Request) => Code::NoSuchKey,
+            (Kind::RecentlyDeleted, _) => Code::AccessDenied,
+            (Kind::AlreadyExists, _) => Code::BucketAlreadyExists,
+            (Kind::NotEmpty, _) => Code::BucketNotEmpty,
+            (Kind::Conflict, Subject::Container) => Code::BucketAlreadyExists,
+            (Kind::Conflict, _) => Code::OperationAborted,
+            (Kind::Invalid, Subject::Upload) => Code::MalformedXML,
+            (Kind::Invalid, _) => Code::InvalidArgument,
+            (Kind::TooLarge, _) => Code::EntityTooLarge,
+            (Kind::PreconditionFailed, _) => Code::PreconditionFailed,
+            (Kind::NotModified, _) => Code::NotModified,
+            (Kind::RangeNotSatisfiable { .. }, _) => Code::InvalidRange,
+            (Kind::ChecksumMismatch, _) => Code::BadDigest,
+            (Kind::Unauthorized | Kind::Forbidden, _) => Code::AccessDenied,
+            (Kind::ClientGone, _) => Code::IncompleteBody,
+            (Kind::ClientTimeout, _) => Code::RequestTimeout,
+            (Kind::Unavailable, _) => Code::ServiceUnavailable,
+            (Kind::NotSupported, _) => Code::NotImplemented,
+            (Kind::InvalidPart, Subject::Object) => Code::InvalidPartNumber,
+            (Kind::InvalidPart, _) => Code::InvalidPart,
+            (Kind::InvalidPartOrder, _) => Code::InvalidPartOrder,
+            (Kind::PartTooSmall, _) => Code::EntityTooSmall,
+            // Wrappers of the body name the code themselves.
+            (Kind::Body, _) => Code::named(&error.client_text).unwrap_or(Code::IncompleteBody),
+        };
+        let mut own = Self::new(code);
+        if matches!(error.kind, Kind::Invalid) && !error.client_text.is_empty() {
+            own.message.clone_from(&error.client_text);
+        }
+        own.source = Some(Box::new(error));
+        own
+    }
+}
+
+/// Renders an error.
+pub(super) fn render(error: &S3Error, path: &str, trans_id: &str, is_head: bool) -> Reply {
+    let status = StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    if status.is_server_error()
+        && error.code != Code::NotImplemented
+        && let Some(source) = &error.source
+    {
+        tracing::error!(error = %source, trans_id, "request failed");
+    }
+    let mut xml = Writer::new();
+    xml.open("Error");
+    xml.text("Code", error.code.name());
+    xml.text("Message", &error.message);
+    for (name, value) in &error.extra {
+        xml.text(name, value);
+    }
+    xml.text("Resource", path);
+    xml.text("RequestId", trans_id);
+    xml.text("HostId", trans_id);
+    xml.close("Error");
+    let mut response = Response::new(full(xml.finish()));
+    *response.status_mut() = status;
+    set(response.headers_mut(), "content-type", "application/xml");
+    if let Some(head) = error.source.as_ref().and_then(|source| source.head.as_ref()) {
+        if error.code == Code::NotModified {
+            set(response.headers_mut(), "etag", &format!("\"{}\"", super::object::etag(head)));
+        }
+        if let Some(Kind::RangeNotSatisfiable { size }) = error.source.as_ref().map(|s| s.kind.clone()) {
+            set(response.headers_mut(), "content-range", &format!("bytes */{size}"));
+        }
+    }
+    if is_head || status == StatusCode::NOT_MODIFIED {
+        *response.body_mut() = apus_daemon::http::empty();
+        response.headers_mut().remove("content-type");
+    }
+    response
+}

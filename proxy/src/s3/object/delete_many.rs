@@ -1,0 +1,87 @@
+//! DeleteObjects: up to 1,000 keys in one request.
+
+use apus_store::body::collect;
+use apus_store::operation::HeadContainer;
+use futures_util::StreamExt;
+
+use super::delete::remove;
+use super::put::verified_body;
+use crate::edge::Parts;
+use crate::s3::error::{Code, S3Error};
+use crate::s3::xml::{self, Writer};
+use crate::s3::{Reply, Result, S3Request, object_named, xml_reply};
+
+/// Most keys in one request.
+const KEYS_MAX: usize = 1000;
+/// Deletions at the same time.
+const CONCURRENCY: usize = 8;
+
+pub(in crate::s3) async fn delete(parts: &Parts, request: S3Request) -> Result<Reply> {
+    let container = request.container()?;
+    let verified = verified_body(parts, request.payload, &request.head.headers, request.body)?;
+    let document = collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?;
+    if let Some(expected) = verified.etag
+        && expected != format!("{:x}", md5::compute(&document))
+    {
+        return Err(S3Error::new(Code::BadDigest));
+    }
+    let root = xml::parse(&document)?;
+    let entries: Vec<(String, Option<String>)> = root
+        .all("Object")
+        .map(|object| {
+            let key = object.text_of("Key").filter(|key| !key.is_empty());
+            let key = key.ok_or_else(|| S3Error::new(Code::MalformedXML))?;
+            // A condition per key must not be ignored.
+            if let Some(other) = object.children.iter().find(|c| c.name != "Key" && c.name != "VersionId") {
+                return Err(S3Error::new(Code::NotImplemented).text(format!("{} is not done", other.name)));
+            }
+            Ok((key.to_owned(), object.text_of("VersionId").map(str::to_owned)))
+        })
+        .collect::<Result<_>>()?;
+    if root.name != "Delete" || entries.is_empty() || entries.len() > KEYS_MAX {
+        return Err(S3Error::new(Code::MalformedXML));
+    }
+    let quiet = root.text_of("Quiet").is_some_and(|text| text.trim().eq_ignore_ascii_case("true"));
+    parts
+        .store
+        .head_container(&request.cx, HeadContainer { container: container.clone() })
+        .await?;
+    let work = entries.into_iter().map(|(key, version)| {
+        let (container, cx) = (container.clone(), request.cx.clone());
+        async move {
+            let result = match version.as_deref() {
+                None | Some("null") => match object_named(container, &key) {
+                    Ok(object) => remove(parts, &cx, object).await,
+                    Err(error) => Err(error),
+                },
+                Some(_) => Err(S3Error::new(Code::NoSuchVersion)),
+            };
+            (key, version, result)
+        }
+    });
+    let results: Vec<_> = futures_util::stream::iter(work).buffered(CONCURRENCY).collect().await;
+    let mut out = Writer::new();
+    out.root("DeleteResult");
+    for (key, version, result) in results {
+        match result {
+            Ok(()) if quiet => {}
+            Ok(()) => {
+                out.open("Deleted");
+                out.text("Key", &key);
+                if let Some(version) = version {
+                    out.text("VersionId", &version);
+                }
+                out.close("Deleted");
+            }
+            Err(error) => {
+                out.open("Error");
+                out.text("Key", &key);
+                out.text("Code", error.name());
+                out.text("Message", error.message());
+                out.close("Error");
+            }
+        }
+    }
+    out.close("DeleteResult");
+    Ok(xml_reply(out.finish()))
+}

@@ -1,0 +1,168 @@
+//! GetObject and HeadObject.
+
+use apus_cluster::byte_range::ByteRanges;
+use apus_cluster::etag::EtagList;
+use apus_cluster::metadata::{Resource, has_prefix};
+use apus_daemon::http::{set, status};
+use apus_store::operation::{Conditions, GetObject, HeadObject, ObjectHead, Served};
+use http::{HeaderMap, Method, StatusCode};
+
+use super::{check_version, etag};
+use crate::edge::Parts;
+use crate::s3::checksum;
+use crate::s3::error::{Code, S3Error};
+use crate::s3::{Reply, Result, S3Request};
+
+/// Query parameters that replace a header of the answer.
+const OVERRIDES: [(&str, &str); 6] = [
+    ("response-cache-control", "cache-control"),
+    ("response-content-disposition", "content-disposition"),
+    ("response-content-encoding", "content-encoding"),
+    ("response-content-language", "content-language"),
+    ("response-content-type", "content-type"),
+    ("response-expires", "expires"),
+];
+
+/// Where the etag that S3 clients know is kept, when it is not the body's MD5.
+pub(in crate::s3) const ETAG_AT: &str = "X-Object-Sysmeta-S3Api-Etag";
+
+pub(in crate::s3) fn parse_date(text: &str) -> Option<u64> {
+    let date = httpdate::parse_http_date(text).ok()?;
+    date.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs())
+}
+
+/// Conditions under `prefix` (empty, or `x-amz-copy-source-`).
+pub(in crate::s3) fn conditions(request: &S3Request, prefix: &str) -> Conditions {
+    let list = |name: &str| request.header(&format!("{prefix}{name}")).map(EtagList::parse);
+    let date = |name: &str| request.header(&format!("{prefix}{name}")).and_then(parse_date);
+    Conditions {
+        if_match: list("if-match"),
+        if_none_match: list("if-none-match"),
+        if_modified_since: date("if-modified-since"),
+        if_unmodified_since: date("if-unmodified-since"),
+    }
+}
+
+fn content_type(head: &ObjectHead) -> String {
+    let words = head.content_type.split(';').enumerate();
+    let kept = words.filter(|(at, word)| *at == 0 || !word.trim().starts_with("swift_bytes="));
+    kept.map(|(_, word)| word).collect::<Vec<_>>().join(";")
+}
+
+fn describe(request: &Shown, head: &ObjectHead, out: &mut HeaderMap) {
+    for (name, value) in &head.metadata {
+        if has_prefix(name, Resource::Object.user_prefix()) {
+            let key = name.get(Resource::Object.user_prefix().len()..).unwrap_or_default();
+            // Swift's s3api spells an underscore so, since its headers cannot hold one.
+            let key = key.to_ascii_lowercase().replace("=5f", "_");
+            set(out, &format!("x-amz-meta-{key}"), value);
+        } else if ["Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires"]
+            .contains(&name.as_str())
+        {
+            set(out, name, value);
+        }
+    }
+    set(out, "content-type", &content_type(head));
+    set(out, "content-length", &head.length.to_string());
+    set(out, "etag", &format!("\"{}\"", etag(head)));
+    let modified = std::time::UNIX_EPOCH + std::time::Duration::from_secs(head.timestamp.seconds_ceil());
+    set(out, "last-modified", &httpdate::fmt_http_date(modified));
+    set(out, "accept-ranges", "bytes");
+    if let Some(parts) = head.parts_count {
+        set(out, "x-amz-mp-parts-count", &parts.to_string());
+    }
+    if request.checksums {
+        let mut any = false;
+        for (algorithm, value) in checksum::stored(head) {
+            set(out, &algorithm.header(), value);
+            any = true;
+        }
+        if any {
+            set(out, "x-amz-checksum-type", "FULL_OBJECT");
+        }
+    }
+    for (name, value) in &request.overrides {
+        set(out, name, value);
+    }
+}
+
+/// What only the answer needs of a request.
+struct Shown {
+    checksums: bool,
+    overrides: Vec<(&'static str, String)>,
+}
+
+pub(in crate::s3) async fn get(parts: &Parts, request: S3Request) -> Result<Reply> {
+    check_version(&request)?;
+    let mut op = GetObject::new(request.object()?);
+    op.head = HeadObject { conditions: conditions(&request, ""), ..op.head };
+    op.head.etag_at.push(ETAG_AT.to_owned());
+    op.ranges = request.header("range").and_then(ByteRanges::parse);
+    if let Some(part) = request.param("partNumber") {
+        let part = part.parse().ok().filter(|part| (1..=10_000).contains(part));
+        let part = part.ok_or_else(|| {
+            S3Error::new(Code::InvalidArgument)
+                .text("Part number must be an integer between 1 and 10000, inclusive")
+        })?;
+        if op.ranges.is_some() {
+            return Err(S3Error::new(Code::InvalidRequest)
+                .text("Cannot specify both Range header and partNumber query parameter"));
+        }
+        op.head.part = Some(part);
+    }
+    let overrides: Vec<(&'static str, String)> = OVERRIDES
+        .iter()
+        .filter_map(|(param, name)| Some((*name, request.param(param)?.to_owned())))
+        .collect();
+    if request.anonymous && !overrides.is_empty() {
+        return Err(S3Error::new(Code::InvalidRequest)
+            .text("Request specific response headers cannot be used for anonymous GET requests."));
+    }
+    // A range is of the whole object: its checksums would be misread.
+    let checksums = request.header("x-amz-checksum-mode").is_some_and(|m| m.eq_ignore_ascii_case("enabled"))
+        && op.ranges.is_none();
+    let shown = Shown { checksums, overrides };
+    if request.head.method == Method::HEAD {
+        let ranges = op.ranges.take();
+        let part = op.head.part;
+        let head = parts.store.head_object(&request.cx, op.head).await?;
+        let mut response = status(StatusCode::OK);
+        describe(&shown, &head, response.headers_mut());
+        if part.is_some() {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        }
+        if let Some(ranges) = ranges {
+            use apus_cluster::byte_range::Resolution;
+            match ranges.resolve(head.length) {
+                Resolution::Ranges(ranges) => {
+                    if let [one] = ranges.as_slice() {
+                        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+                        let out = response.headers_mut();
+                        set(out, "content-length", &one.length.to_string());
+                        set(out, "content-range", &one.content_range(head.length));
+                    }
+                }
+                Resolution::Unsatisfiable => return Err(S3Error::new(Code::InvalidRange)),
+                Resolution::Whole => {}
+            }
+        }
+        return Ok(response);
+    }
+    // S3 knows one range; a list of several is answered with everything.
+    if op.ranges.as_ref().is_some_and(|ranges| ranges.to_header().contains(',')) {
+        op.ranges = None;
+    }
+    let read = parts.store.get_object(&request.cx, op).await?;
+    let mut response = status(StatusCode::OK);
+    describe(&shown, &read.head, response.headers_mut());
+    if let Served::Ranges(ranges) = &read.served
+        && let [one] = ranges.as_slice()
+    {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let out = response.headers_mut();
+        set(out, "content-length", &one.length.to_string());
+        set(out, "content-range", &one.content_range(read.head.length));
+    }
+    *response.body_mut() = read.body;
+    Ok(response)
+}

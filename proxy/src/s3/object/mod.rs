@@ -1,0 +1,26 @@
+//! Operations on objects, one file each.
+
+pub(super) mod copy;
+pub(super) mod delete;
+pub(super) mod delete_many;
+pub(super) mod get;
+pub(super) mod put;
+
+use apus_store::operation::ObjectHead;
+
+use super::error::{Code, S3Error};
+use super::{Result, S3Request};
+
+/// The etag that S3 shows of an object.
+pub(super) fn etag(head: &ObjectHead) -> String {
+    head.get("X-Object-Sysmeta-S3Api-Etag").unwrap_or(&head.etag).to_owned()
+}
+
+/// Buckets were never versioned: only the version `null` is there.
+fn check_version(request: &S3Request) -> Result<()> {
+    match request.param("versionId") {
+        None | Some("null") => Ok(()),
+        Some("") => Err(S3Error::new(Code::InvalidArgument).text("Version id cannot be the empty string")),
+        Some(id) => Err(S3Error::new(Code::NoSuchVersion).with("VersionId", id)),
+    }
+}

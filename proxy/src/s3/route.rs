@@ -1,0 +1,220 @@
+//! Which operation a request is. What is not in this file does not exist: 501.
+
+use apus_daemon::http::header;
+use http::{HeaderMap, Method};
+
+use super::Result;
+use super::error::{Code, S3Error};
+
+/// The operations that are done, by AWS's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operation {
+    ListBuckets,
+    CreateBucket,
+    HeadBucket,
+    DeleteBucket,
+    GetBucketLocation,
+    GetBucketVersioning,
+    ListObjects,
+    ListObjectsV2,
+    ListObjectVersions,
+    DeleteObjects,
+    GetObject,
+    HeadObject,
+    PutObject,
+    CopyObject,
+    DeleteObject,
+    CreateMultipartUpload,
+    UploadPart,
+    UploadPartCopy,
+    CompleteMultipartUpload,
+    AbortMultipartUpload,
+    ListParts,
+    ListMultipartUploads,
+}
+
+/// Sub-resources that name operations which are not done (yet): the list of 501s.
+const NOT_IMPLEMENTED: [&str; 38] = [
+    "abac",
+    "accelerate",
+    "acl",
+    "analytics",
+    "annotation",
+    "attributes",
+    "cors",
+    "encryption",
+    "intelligent-tiering",
+    "inventory",
+    "legal-hold",
+    "lifecycle",
+    "logging",
+    "metadataConfiguration",
+    "metadataInventoryTable",
+    "metadataJournalTable",
+    "metadataTable",
+    "metrics",
+    "notification",
+    "object-lock",
+    "ownershipControls",
+    "policy",
+    "policyStatus",
+    "publicAccessBlock",
+    "renameObject",
+    "replication",
+    "requestPayment",
+    "restore",
+    "retention",
+    "select",
+    "select-type",
+    "session",
+    "tagging",
+    "torrent",
+    "website",
+    "append",
+    "comp",
+    "encryptionKey",
+];
+
+/// Request headers that ask for what is not done. A header that is not here and not handled does
+/// not change what an operation does.
+const HEADERS_NOT_IMPLEMENTED: [&str; 16] = [
+    "x-amz-server-side-encryption",
+    "x-amz-server-side-encryption-aws-kms-key-id",
+    "x-amz-server-side-encryption-context",
+    "x-amz-server-side-encryption-customer-algorithm",
+    "x-amz-server-side-encryption-customer-key",
+    "x-amz-server-side-encryption-customer-key-md5",
+    "x-amz-copy-source-server-side-encryption-customer-algorithm",
+    "x-amz-copy-source-server-side-encryption-customer-key",
+    "x-amz-tagging",
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-retain-until-date",
+    "x-amz-object-lock-legal-hold",
+    "x-amz-bucket-object-lock-enabled",
+    "x-amz-website-redirect-location",
+    "x-amz-write-offset-bytes",
+    "x-amz-mfa",
+];
+
+fn not_implemented(what: &str) -> S3Error {
+    S3Error::new(Code::NotImplemented)
+        .text(format!("A header or parameter you provided implies functionality that is not implemented: {what}"))
+}
+
+/// Refuses headers that ask for what is not done.
+fn check_headers(method: &Method, headers: &HeaderMap) -> Result<()> {
+    if let Some(name) = HEADERS_NOT_IMPLEMENTED.iter().find(|name| headers.contains_key(**name)) {
+        return Err(not_implemented(name));
+    }
+    if let Some(name) = headers.keys().find(|name| name.as_str().starts_with("x-amz-grant-")) {
+        return Err(not_implemented(name.as_str()));
+    }
+    let acl = header(headers, "x-amz-acl").unwrap_or("private");
+    if !matches!(acl, "private" | "bucket-owner-full-control" | "bucket-owner-read") {
+        return Err(not_implemented("x-amz-acl"));
+    }
+    let class = header(headers, "x-amz-storage-class").unwrap_or("STANDARD");
+    if class != "STANDARD" {
+        return Err(S3Error::new(Code::InvalidStorageClass));
+    }
+    // A condition on a write that were accepted and not enforced would be worse than none.
+    let conditional = ["if-match", "if-none-match", "x-amz-if-match-last-modified-time", "x-amz-if-match-size"];
+    if !matches!(*method, Method::GET | Method::HEAD)
+        && let Some(name) = conditional.iter().find(|name| headers.contains_key(**name))
+    {
+        return Err(not_implemented(name));
+    }
+    Ok(())
+}
+
+/// The operation of a request.
+pub(super) fn operation(
+    method: &Method,
+    bucket: bool,
+    key: bool,
+    query: &[(String, String)],
+    headers: &HeaderMap,
+) -> Result<Operation> {
+    let has = |name: &str| query.iter().any(|(key, _)| key == name);
+    if let Some(name) = NOT_IMPLEMENTED.iter().find(|name| has(name)) {
+        return Err(not_implemented(name));
+    }
+    check_headers(method, headers)?;
+    let copy = headers.contains_key("x-amz-copy-source");
+    let refused = || S3Error::new(Code::MethodNotAllowed);
+    Ok(match (method.as_str(), bucket, key) {
+        ("GET", false, _) => Operation::ListBuckets,
+        (_, false, _) => return Err(refused()),
+        ("GET", true, false) if has("location") => Operation::GetBucketLocation,
+        ("GET", true, false) if has("versioning") => Operation::GetBucketVersioning,
+        ("GET", true, false) if has("uploads") => Operation::ListMultipartUploads,
+        ("GET", true, false) if has("versions") => Operation::ListObjectVersions,
+        ("GET", true, false) if query.iter().any(|(k, v)| k == "list-type" && v == "2") => {
+            Operation::ListObjectsV2
+        }
+        ("GET", true, false) => Operation::ListObjects,
+        ("PUT", true, false) if has("versioning") => return Err(not_implemented("versioning")),
+        ("PUT", true, false) => Operation::CreateBucket,
+        ("HEAD", true, false) => Operation::HeadBucket,
+        ("DELETE", true, false) => Operation::DeleteBucket,
+        ("POST", true, false) if has("delete") => Operation::DeleteObjects,
+        ("POST", true, false) => return Err(not_implemented("POST policy upload")),
+        ("GET", true, true) if has("uploadId") => Operation::ListParts,
+        ("GET", true, true) => Operation::GetObject,
+        ("HEAD", true, true) => Operation::HeadObject,
+        ("PUT", true, true) if has("uploadId") && copy => Operation::UploadPartCopy,
+        ("PUT", true, true) if has("uploadId") => Operation::UploadPart,
+        ("PUT", true, true) if has("partNumber") => {
+            return Err(S3Error::new(Code::InvalidArgument).text("This operation needs an uploadId"));
+        }
+        ("PUT", true, true) if copy => Operation::CopyObject,
+        ("PUT", true, true) => Operation::PutObject,
+        ("POST", true, true) if has("uploads") => Operation::CreateMultipartUpload,
+        ("POST", true, true) if has("uploadId") => Operation::CompleteMultipartUpload,
+        ("DELETE", true, true) if has("uploadId") => Operation::AbortMultipartUpload,
+        ("DELETE", true, true) => Operation::DeleteObject,
+        _ => return Err(refused()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(method: Method, key: bool, query: &str, headers: &[(&'static str, &str)]) -> Result<Operation> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, value.parse().unwrap());
+        }
+        let query = super::super::address::query(query).unwrap();
+        operation(&method, true, key, &query, &map)
+    }
+
+    #[test]
+    fn sub_resources_that_are_not_done_are_501_for_every_method() {
+        for name in NOT_IMPLEMENTED {
+            for method in [Method::GET, Method::PUT, Method::DELETE, Method::POST] {
+                for key in [false, true] {
+                    let error = route(method.clone(), key, name, &[]).unwrap_err();
+                    assert_eq!(error.code, Code::NotImplemented, "{method} ?{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_condition_on_a_write_is_never_ignored() {
+        for name in ["if-match", "if-none-match"] {
+            let error = route(Method::PUT, true, "", &[(name, "*")]).unwrap_err();
+            assert_eq!(error.code, Code::NotImplemented);
+        }
+        assert_eq!(route(Method::GET, true, "", &[("if-match", "*")]).unwrap(), Operation::GetObject);
+    }
+
+    #[test]
+    fn public_acls_and_encryption_are_never_ignored() {
+        for (name, value) in [("x-amz-acl", "public-read"), ("x-amz-server-side-encryption", "AES256"), ("x-amz-grant-read", "x")] {
+            assert_eq!(route(Method::PUT, true, "", &[(name, value)]).unwrap_err().code, Code::NotImplemented);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Who signed a request: SigV4 in the `Authorization` header or in the query. One place, fails
+//! closed.
+
+mod canonical;
+mod v4;
+
+use apus_daemon::http::header;
+use apus_store::access::Identity;
+use http::request;
+
+use super::Result;
+use super::error::{Code, S3Error};
+use crate::edge::Parts;
+
+pub(super) use v4::Seed;
+
+/// How the body is covered.
+#[derive(Debug, Clone)]
+pub(super) enum Payload {
+    /// By its SHA-256 in hex.
+    Sha256(String),
+    /// Not at all.
+    Unsigned,
+    /// Framed in chunks; signed ones carry what the chain starts from.
+    Chunked {
+        /// Start of the chain of signatures, for signed chunks.
+        seed: Option<Seed>,
+        /// Whether trailers follow the last chunk.
+        trailer: bool,
+    },
+}
+
+/// A verified request.
+pub(super) struct Signed {
+    pub(super) identity: Identity,
+    pub(super) account: String,
+    pub(super) payload: Payload,
+}
+
+/// Verifies a request; `None` when it carries no signature at all.
+pub(super) fn verify(
+    parts: &Parts,
+    head: &request::Parts,
+    query: &[(String, String)],
+) -> Result<Option<Signed>> {
+    let authorization = header(&head.headers, "authorization");
+    let in_query = |name: &str| query.iter().any(|(key, _)| key == name);
+    let presigned = in_query("X-Amz-Signature") || in_query("X-Amz-Algorithm");
+    if in_query("AWSAccessKeyId") || authorization.is_some_and(|value| value.starts_with("AWS ")) {
+        return Err(S3Error::new(Code::InvalidRequest).text(
+            "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
+        ));
+    }
+    match (authorization, presigned) {
+        (Some(_), true) => Err(S3Error::new(Code::InvalidArgument)
+            .text("Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified")),
+        (Some(authorization), false) => v4::from_header(parts, head, authorization).map(Some),
+        (None, true) => v4::from_query(parts, head, query).map(Some),
+        (None, false) => Ok(None),
+    }
+}

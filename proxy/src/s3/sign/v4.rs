@@ -1,0 +1,332 @@
+//! AWS Signature Version 4: the rules around the canonical request.
+
+use std::time::{Duration, SystemTime};
+
+use apus_daemon::http::header;
+use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
+use http::{HeaderMap, request};
+use subtle::ConstantTimeEq;
+
+use super::canonical::{self, sha256};
+use super::{Payload, Signed};
+use crate::edge::Parts;
+use crate::s3::Result;
+use crate::s3::error::{Code, S3Error};
+
+/// How far a client's clock may be off.
+const SKEW_SECONDS: u64 = 900;
+/// Longest life of a presigned URL: seven days.
+const EXPIRES_MAX: u64 = 604_800;
+/// Stands in for the secret of a key that does not exist, so that both cost the same.
+const NO_SECRET: &str = "no such access key";
+
+/// What the chain of chunk signatures starts from.
+#[derive(Clone)]
+pub(in crate::s3) struct Seed {
+    key: Vec<u8>,
+    date: String,
+    scope: String,
+    signature: String,
+}
+
+impl std::fmt::Debug for Seed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Seed(secret)")
+    }
+}
+
+impl Seed {
+    /// Checks the signature of the next chunk, given the SHA-256 of its data in hex.
+    pub(in crate::s3) fn check_chunk(&mut self, data_sha256: &str, signature: &str) -> bool {
+        let text = format!(
+            "AWS4-HMAC-SHA256-PAYLOAD\n{}\n{}\n{}\n{}\n{data_sha256}",
+            self.date,
+            self.scope,
+            self.signature,
+            sha256(b""),
+        );
+        self.check(&text, signature)
+    }
+
+    /// Checks the signature of the trailers.
+    pub(in crate::s3) fn check_trailers(&mut self, trailers: &[u8], signature: &str) -> bool {
+        let text = format!(
+            "AWS4-HMAC-SHA256-TRAILER\n{}\n{}\n{}\n{}",
+            self.date,
+            self.scope,
+            self.signature,
+            sha256(trailers),
+        );
+        self.check(&text, signature)
+    }
+
+    fn check(&mut self, text: &str, signature: &str) -> bool {
+        let expected = calculate_signature(&self.key, text.as_bytes());
+        let equal = bool::from(expected.as_bytes().ct_eq(signature.as_bytes()));
+        self.signature = expected;
+        equal
+    }
+}
+
+struct Credential<'a> {
+    access_key: &'a str,
+    date: &'a str,
+    region: &'a str,
+    service: &'a str,
+}
+
+impl Credential<'_> {
+    fn scope(&self) -> String {
+        format!("{}/{}/{}/aws4_request", self.date, self.region, self.service)
+    }
+}
+
+fn malformed(text: &str) -> S3Error {
+    S3Error::new(Code::AuthorizationHeaderMalformed)
+        .text(format!("The authorization header is malformed; {text}"))
+}
+
+fn credential(text: &str) -> Result<Credential<'_>> {
+    // The access key may hold slashes, the scope may not.
+    let mut words = text.rsplitn(5, '/');
+    let mut next = || words.next().filter(|word| !word.is_empty());
+    match (next(), next(), next(), next(), next()) {
+        (Some("aws4_request"), Some(service), Some(region), Some(date), Some(access_key)) => {
+            Ok(Credential { access_key, date, region, service })
+        }
+        _ => Err(malformed(
+            "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".",
+        )),
+    }
+}
+
+/// Seconds since 1970 of `YYYYMMDD'T'HHMMSS'Z'`.
+fn parse_date(text: &str) -> Option<u64> {
+    let bytes = text.as_bytes();
+    if bytes.len() != 16 || bytes.get(8) != Some(&b'T') || bytes.get(15) != Some(&b'Z') {
+        return None;
+    }
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+    let days = days_from_civil(number(0, 4)?, number(4, 6)?, number(6, 8)?)?;
+    Some(((days * 24 + number(9, 11)?) * 60 + number(11, 13)?) * 60 + number(13, 15)?)
+}
+
+/// Days since 1970 (Howard Hinnant's `days_from_civil`).
+fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year / 400;
+    let year_of_era = year - era * 400;
+    let month_index = if month > 2 { month - 3 } else { month + 9 };
+    let day_of_year = (153 * month_index + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    Some(era * 146_097 + day_of_era - 719_468)
+}
+
+/// Everything security-relevant must be signed: the host and every `x-amz-` header.
+fn check_coverage(headers: &HeaderMap, signed: &[&str]) -> Result<()> {
+    if !signed.contains(&"host") {
+        return Err(malformed("host is not signed."));
+    }
+    let uncovered = headers.keys().find(|name| {
+        name.as_str().starts_with("x-amz-") && !signed.contains(&name.as_str())
+    });
+    match uncovered {
+        Some(name) => Err(S3Error::new(Code::AccessDenied)
+            .text("There were headers present in the request which were not signed")
+            .with("HeadersNotSigned", name.as_str())),
+        None => Ok(()),
+    }
+}
+
+fn payload_kind(hash: &str) -> Result<Option<(bool, bool)>> {
+    // (signed chunks, trailer)
+    Ok(match hash {
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => Some((true, false)),
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => Some((true, true)),
+        "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => Some((false, true)),
+        "UNSIGNED-PAYLOAD" => None,
+        hash if hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => None,
+        other => {
+            return Err(S3Error::new(Code::InvalidArgument).text(format!(
+                "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-…, or a valid sha256 value, not {other:?}"
+            )));
+        }
+    })
+}
+
+struct Claim<'a> {
+    credential: Credential<'a>,
+    date: &'a str,
+    signed: Vec<&'a str>,
+    signature: &'a str,
+    payload_hash: &'a str,
+}
+
+fn judge(parts: &Parts, head: &request::Parts, claim: &Claim<'_>, time: u64) -> Result<Signed> {
+    let Claim { credential, date, signed, signature, payload_hash } = claim;
+    if credential.service != "s3" {
+        return Err(malformed("incorrect service. This endpoint belongs to \"s3\"."));
+    }
+    if !date.starts_with(credential.date) {
+        return Err(malformed("invalid credential date."));
+    }
+    let user = parts.auth.s3_user(credential.access_key);
+    let secret = user.as_ref().map_or(NO_SECRET, |(secret, ..)| secret);
+    let canonical = canonical::request(
+        head.method.as_str(),
+        head.uri.path(),
+        head.uri.query().unwrap_or_default(),
+        &head.headers,
+        signed,
+        payload_hash,
+    )
+    .ok_or_else(|| malformed("a signed header is missing."))?;
+    let scope = credential.scope();
+    let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", sha256(&canonical));
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(time);
+    let key = generate_signing_key(secret, at, credential.region, credential.service);
+    let expected = calculate_signature(&key, to_sign.as_bytes());
+    let equal = bool::from(expected.as_bytes().ct_eq(signature.as_bytes()));
+    let Some((_, identity, account)) = user else {
+        return Err(S3Error::new(Code::InvalidAccessKeyId)
+            .with("AWSAccessKeyId", credential.access_key));
+    };
+    if !equal {
+        return Err(S3Error::new(Code::SignatureDoesNotMatch)
+            .with("AWSAccessKeyId", credential.access_key)
+            .with("StringToSign", to_sign)
+            .with("SignatureProvided", *signature)
+            .with("CanonicalRequest", String::from_utf8_lossy(&canonical)));
+    }
+    let payload = match payload_kind(payload_hash)? {
+        Some((signed_chunks, trailer)) => Payload::Chunked {
+            seed: signed_chunks.then(|| Seed {
+                key: key.as_ref().to_vec(),
+                date: (*date).to_owned(),
+                scope,
+                signature: expected,
+            }),
+            trailer,
+        },
+        None if *payload_hash == "UNSIGNED-PAYLOAD" => Payload::Unsigned,
+        None => Payload::Sha256(payload_hash.to_ascii_lowercase()),
+    };
+    Ok(Signed { identity, account: account.to_owned(), payload })
+}
+
+/// The time of a request, as signed text and as seconds since 1970.
+fn header_date(headers: &HeaderMap) -> Option<(String, u64)> {
+    if let Some(date) = header(headers, "x-amz-date") {
+        return Some((date.to_owned(), parse_date(date)?));
+    }
+    let date = httpdate::parse_http_date(header(headers, "date")?).ok()?;
+    let seconds = date.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    let (year, month, day) = apus_cluster::timestamp::civil_from_days(seconds / 86_400);
+    let time = seconds % 86_400;
+    let text = format!(
+        "{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z",
+        time / 3600,
+        time / 60 % 60,
+        time % 60
+    );
+    Some((text, seconds))
+}
+
+/// Verifies a signature in the `Authorization` header.
+pub(super) fn from_header(parts: &Parts, head: &request::Parts, authorization: &str) -> Result<Signed> {
+    let fields = authorization
+        .strip_prefix("AWS4-HMAC-SHA256")
+        .ok_or_else(|| S3Error::new(Code::InvalidArgument).text("Unsupported Authorization Type"))?;
+    let (mut scope, mut signed, mut signature) = (None, None, None);
+    for field in fields.split(',') {
+        let (name, value) =
+            field.trim().split_once('=').ok_or_else(|| malformed("expected name=value fields."))?;
+        let slot = match name.trim() {
+            "Credential" => &mut scope,
+            "SignedHeaders" => &mut signed,
+            "Signature" => &mut signature,
+            _ => return Err(malformed("unknown field.")),
+        };
+        if slot.replace(value.trim()).is_some() {
+            return Err(malformed("a field is given twice."));
+        }
+    }
+    let missing = |name: &str| malformed(&format!("missing {name}."));
+    let scope = scope.ok_or_else(|| missing("Credential"))?;
+    let signed: Vec<&str> = signed.ok_or_else(|| missing("SignedHeaders"))?.split(';').collect();
+    let signature = signature.ok_or_else(|| missing("Signature"))?;
+    let (date, time) = header_date(&head.headers).ok_or_else(|| {
+        S3Error::new(Code::AccessDenied)
+            .text("AWS authentication requires a valid Date or x-amz-date header")
+    })?;
+    let now = parts.clock.now().as_secs();
+    if now.abs_diff(time) > SKEW_SECONDS {
+        return Err(S3Error::new(Code::RequestTimeTooSkewed).with("RequestTime", date));
+    }
+    check_coverage(&head.headers, &signed)?;
+    let payload_hash = header(&head.headers, "x-amz-content-sha256")
+        .ok_or_else(|| {
+            S3Error::new(Code::InvalidRequest)
+                .text("Missing required header for this request: x-amz-content-sha256")
+        })?;
+    let claim =
+        Claim { credential: credential(scope)?, date: &date, signed, signature, payload_hash };
+    judge(parts, head, &claim, time)
+}
+
+/// Verifies a presigned URL.
+pub(super) fn from_query(
+    parts: &Parts,
+    head: &request::Parts,
+    query: &[(String, String)],
+) -> Result<Signed> {
+    let wrong = |text: &str| S3Error::new(Code::AuthorizationQueryParametersError).text(text);
+    let one = |name: &str| -> Result<&str> {
+        let mut found = query.iter().filter(|(key, _)| key == name);
+        match (found.next(), found.next()) {
+            (Some((_, value)), None) => Ok(value),
+            _ => Err(wrong(&format!(
+                "Query-string authentication version 4 requires {name} exactly once."
+            ))),
+        }
+    };
+    if one("X-Amz-Algorithm")? != "AWS4-HMAC-SHA256" {
+        return Err(wrong("X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\""));
+    }
+    let date = one("X-Amz-Date")?;
+    let time = parse_date(date)
+        .ok_or_else(|| wrong("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""))?;
+    let expires: u64 = one("X-Amz-Expires")?
+        .parse()
+        .map_err(|_| wrong("X-Amz-Expires should be a number"))?;
+    if expires == 0 || expires > EXPIRES_MAX {
+        return Err(wrong("X-Amz-Expires must be between 1 and 604800 seconds"));
+    }
+    let now = parts.clock.now().as_secs();
+    if time > now + SKEW_SECONDS {
+        return Err(S3Error::new(Code::AccessDenied).text("Request is not yet valid"));
+    }
+    if now > time + expires {
+        return Err(S3Error::new(Code::AccessDenied)
+            .text("Request has expired")
+            .with("X-Amz-Expires", expires.to_string()));
+    }
+    let signed: Vec<&str> = one("X-Amz-SignedHeaders")?.split(';').collect();
+    check_coverage(&head.headers, &signed)?;
+    let from_query = query.iter().find(|(key, _)| key == "X-Amz-Content-Sha256");
+    let payload_hash = header(&head.headers, "x-amz-content-sha256")
+        .or_else(|| from_query.map(|(_, value)| value.as_str()))
+        .unwrap_or("UNSIGNED-PAYLOAD");
+    let claim = Claim {
+        credential: credential(one("X-Amz-Credential")?)
+            .map_err(|error| wrong(error.message()))?,
+        date,
+        signed,
+        signature: one("X-Amz-Signature")?,
+        payload_hash,
+    };
+    judge(parts, head, &claim, time)
+}

@@ -1,0 +1,257 @@
+//! Multipart uploads.
+
+use apus_cluster::byte_range::ByteRanges;
+use apus_cluster::constraints::S3_MAX_PARTS;
+use apus_cluster::etag::unquote;
+use apus_daemon::http::status;
+use apus_store::body::collect;
+use apus_store::operation::{
+    AbortUpload, CompleteUpload, CompletedPart, CreateUpload, HeadObject, ListParts, ListUploads,
+    PutObject, PutPart, PutPartCopy,
+};
+use http::StatusCode;
+
+use super::bucket::owner;
+use super::error::{Code, S3Error};
+use super::object::{copy, put};
+use super::xml::{self, Writer};
+use super::{Reply, Result, S3Request, xml_reply};
+use crate::edge::Parts;
+
+fn upload_id(request: &S3Request) -> String {
+    request.param("uploadId").unwrap_or_default().to_owned()
+}
+
+fn part_number(request: &S3Request) -> Result<u32> {
+    let number = request.param("partNumber").and_then(|text| text.parse().ok());
+    number.filter(|number| (1..=S3_MAX_PARTS).contains(number)).ok_or_else(|| {
+        S3Error::new(Code::InvalidArgument)
+            .text(format!("Part number must be an integer between 1 and {S3_MAX_PARTS}, inclusive"))
+    })
+}
+
+pub(super) async fn create(parts: &Parts, request: S3Request) -> Result<Reply> {
+    let object = request.object()?;
+    let (metadata, content_type) = put::metadata(&request.head.headers)?;
+    let op = CreateUpload {
+        object,
+        content_type: content_type.unwrap_or_else(|| "binary/octet-stream".to_owned()),
+        metadata,
+    };
+    let id = parts.store.create_upload(&request.cx, op).await?;
+    let mut out = Writer::new();
+    out.root("InitiateMultipartUploadResult");
+    out.text("Bucket", request.bucket.as_deref().unwrap_or_default());
+    out.text("Key", request.key.as_deref().unwrap_or_default());
+    out.text("UploadId", &id);
+    out.close("InitiateMultipartUploadResult");
+    Ok(xml_reply(out.finish()))
+}
+
+pub(super) async fn part(parts: &Parts, request: S3Request) -> Result<Reply> {
+    let (object, number, id) = (request.object()?, part_number(&request)?, upload_id(&request));
+    let verified =
+        put::verified_body(parts, request.payload, &request.head.headers, request.body)?;
+    let put = PutObject {
+        object,
+        body: verified.body,
+        length: verified.length,
+        content_type: "application/octet-stream".to_owned(),
+        metadata: apus_cluster::Metadata::new(),
+        etag: verified.etag,
+        timestamp: None,
+        if_none_match: false,
+        late: verified.late,
+    };
+    let op = PutPart { upload_id: id, number, put };
+    let mut response = put::written(&parts.store.put_part(&request.cx, op).await?);
+    response.headers_mut().remove("x-amz-checksum-type");
+    Ok(response)
+}
+
+pub(super) async fn part_copy(parts: &Parts, request: S3Request) -> Result<Reply> {
+    let mut source = copy::source(&request)?;
+    if let Some(range) = request.header("x-amz-copy-source-range") {
+        let invalid = || {
+            S3Error::new(Code::InvalidArgument)
+                .text("The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy")
+        };
+        let ranges = ByteRanges::parse(range).ok_or_else(invalid)?;
+        let (first, last) =
+            range.strip_prefix("bytes=").and_then(|r| r.split_once('-')).ok_or_else(invalid)?;
+        if first.parse::<u64>().is_err() {
+            return Err(invalid());
+        }
+        let last: u64 = last.parse().map_err(|_| invalid())?;
+        // The last byte must be in the source: S3 does not shorten a copy.
+        let head = parts
+            .store
+            .head_object(&request.cx, HeadObject::new(source.head.object.clone()))
+            .await?;
+        if last >= head.length {
+            return Err(S3Error::new(Code::InvalidRange).text(format!(
+                "Range specified is not valid for source object of size: {}",
+                head.length
+            )));
+        }
+        source.ranges = Some(ranges);
+    }
+    let op = PutPartCopy {
+        object: request.object()?,
+        upload_id: upload_id(&request),
+        number: part_number(&request)?,
+        source,
+    };
+    let written =
+        parts.store.put_part_copy(&request.cx, op).await.map_err(copy::copy_error)?;
+    let mut out = Writer::new();
+    out.root("CopyPartResult");
+    let modified = apus_cluster::Timestamp::from_seconds(written.timestamp.seconds_ceil());
+    out.text("LastModified", &modified.iso_millis());
+    out.text("ETag", &format!("\"{}\"", written.etag));
+    out.close("CopyPartResult");
+    Ok(xml_reply(out.finish()))
+}
+
+pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply> {
+    let (object, id) = (request.object()?, upload_id(&request));
+    let wanted_checksum = super::checksum::Algorithm::ALL
+        .iter()
+        .find(|algorithm| request.header(&algorithm.header()).is_some());
+    if let Some(algorithm) = wanted_checksum {
+        return Err(S3Error::new(Code::NotImplemented)
+            .text(format!("{} of a whole multipart object is not done", algorithm.header())));
+    }
+    let verified =
+        put::verified_body(parts, request.payload, &request.head.headers, request.body)?;
+    let document = collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?;
+    let root = xml::parse(&document)?;
+    if root.name != "CompleteMultipartUpload" {
+        return Err(S3Error::new(Code::MalformedXML));
+    }
+    let chosen: Vec<CompletedPart> = root
+        .all("Part")
+        .map(|part| {
+            let number = part.text_of("PartNumber").and_then(|text| text.trim().parse().ok());
+            let etag = part.text_of("ETag").map(|etag| unquote(etag).to_owned());
+            match (number, etag) {
+                (Some(number), Some(etag)) => Ok(CompletedPart { number, etag }),
+                _ => Err(S3Error::new(Code::MalformedXML)),
+            }
+        })
+        .collect::<Result<_>>()?;
+    if chosen.is_empty() {
+        return Err(S3Error::new(Code::MalformedXML));
+    }
+    let op = CompleteUpload { object, upload_id: id, parts: chosen };
+    let written = parts.store.complete_upload(&request.cx, op).await?;
+    let (bucket, key) = (request.bucket.unwrap_or_default(), request.key.unwrap_or_default());
+    let mut out = Writer::new();
+    out.root("CompleteMultipartUploadResult");
+    out.text("Location", &format!("/{bucket}/{key}"));
+    out.text("Bucket", &bucket);
+    out.text("Key", &key);
+    out.text("ETag", &format!("\"{}\"", written.etag));
+    out.close("CompleteMultipartUploadResult");
+    Ok(xml_reply(out.finish()))
+}
+
+pub(super) async fn abort(parts: &Parts, request: S3Request) -> Result<Reply> {
+    let op = AbortUpload { object: request.object()?, upload_id: upload_id(&request) };
+    parts.store.abort_upload(&request.cx, op).await?;
+    Ok(status(StatusCode::NO_CONTENT))
+}
+
+fn page_limit(request: &S3Request, name: &str) -> Result<usize> {
+    match request.param(name) {
+        None => Ok(1000),
+        Some(text) => text.parse().map(|limit: usize| limit.min(1000)).map_err(|_| {
+            S3Error::new(Code::InvalidArgument).text(format!("{name}: expected a whole number"))
+        }),
+    }
+}
+
+pub(super) async fn list_parts(parts: &Parts, request: S3Request) -> Result<Reply> {
+    let marker = request.param("part-number-marker").unwrap_or("0");
+    let marker: u32 = marker.parse().map_err(|_| {
+        S3Error::new(Code::InvalidArgument).text("part-number-marker: expected a whole number")
+    })?;
+    let limit = page_limit(&request, "max-parts")?;
+    let id = upload_id(&request);
+    let op = ListParts { object: request.object()?, upload_id: id.clone(), marker, limit };
+    let page = parts.store.list_parts(&request.cx, op).await?;
+    let mut out = Writer::new();
+    out.root("ListPartsResult");
+    out.text("Bucket", request.bucket.as_deref().unwrap_or_default());
+    out.text("Key", request.key.as_deref().unwrap_or_default());
+    out.text("UploadId", &id);
+    owner(&mut out, "Initiator", &request.owner);
+    owner(&mut out, "Owner", &request.owner);
+    out.text("StorageClass", "STANDARD");
+    out.number("PartNumberMarker", marker);
+    out.number("NextPartNumberMarker", page.parts.last().map_or(0, |part| part.number));
+    out.number("MaxParts", limit);
+    out.flag("IsTruncated", page.truncated);
+    for part in &page.parts {
+        out.open("Part");
+        out.number("PartNumber", part.number);
+        let modified = apus_cluster::Timestamp::from_seconds(part.modified.seconds_ceil());
+        out.text("LastModified", &modified.iso_millis());
+        out.text("ETag", &format!("\"{}\"", part.etag));
+        out.number("Size", part.size);
+        out.close("Part");
+    }
+    out.close("ListPartsResult");
+    Ok(xml_reply(out.finish()))
+}
+
+pub(super) async fn list_uploads(parts: &Parts, request: S3Request) -> Result<Reply> {
+    if request.param("delimiter").is_some_and(|delimiter| !delimiter.is_empty()) {
+        return Err(S3Error::new(Code::NotImplemented).text("delimiter is not done for uploads"));
+    }
+    let encode = request.param("encoding-type") == Some("url");
+    let name = |text: &str| {
+        if !encode {
+            return text.to_owned();
+        }
+        apus_cluster::percent::encode_path(text)
+    };
+    let [prefix, key_marker, upload_id_marker] = ["prefix", "key-marker", "upload-id-marker"]
+        .map(|name| request.param(name).unwrap_or_default().to_owned());
+    let limit = page_limit(&request, "max-uploads")?;
+    let op = ListUploads {
+        container: request.container()?,
+        prefix: prefix.clone(),
+        key_marker: key_marker.clone(),
+        upload_id_marker: upload_id_marker.clone(),
+        limit,
+    };
+    let page = parts.store.list_uploads(&request.cx, op).await?;
+    let mut out = Writer::new();
+    out.root("ListMultipartUploadsResult");
+    out.text("Bucket", request.bucket.as_deref().unwrap_or_default());
+    out.text("KeyMarker", &name(&key_marker));
+    out.text("UploadIdMarker", &upload_id_marker);
+    out.text("Prefix", &name(&prefix));
+    if encode {
+        out.text("EncodingType", "url");
+    }
+    out.number("MaxUploads", limit);
+    out.flag("IsTruncated", page.truncated);
+    if let Some(last) = page.uploads.last().filter(|_| page.truncated) {
+        out.text("NextKeyMarker", &name(&last.key));
+        out.text("NextUploadIdMarker", &last.id);
+    }
+    for upload in &page.uploads {
+        out.open("Upload");
+        out.text("Key", &name(&upload.key));
+        out.text("UploadId", &upload.id);
+        owner(&mut out, "Initiator", &request.owner);
+        owner(&mut out, "Owner", &request.owner);
+        out.text("StorageClass", "STANDARD");
+        out.text("Initiated", &upload.initiated.iso_millis());
+        out.close("Upload");
+    }
+    out.close("ListMultipartUploadsResult");
+    Ok(xml_reply(out.finish()))
+}

@@ -1,0 +1,176 @@
+//! XML documents: a small writer, and a strict reader without entities or declarations.
+
+use quick_xml::Reader;
+use quick_xml::events::Event;
+
+use super::Result;
+use super::error::{Code, S3Error};
+
+/// Largest document that a client may send, in bytes (1,000 keys of 1 KiB, escaped).
+pub(super) const DOCUMENT_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Deepest nesting in one.
+const DEPTH_MAX: usize = 16;
+/// The namespace of every document.
+const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
+
+/// Writes a document.
+pub(super) struct Writer(String);
+
+impl Writer {
+    pub(super) fn new() -> Self {
+        Self("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned())
+    }
+
+    /// Opens the root, in S3's namespace.
+    pub(super) fn root(&mut self, name: &str) {
+        self.0.push_str(&format!("<{name} xmlns=\"{NAMESPACE}\">"));
+    }
+
+    pub(super) fn open(&mut self, name: &str) {
+        self.0.push_str(&format!("<{name}>"));
+    }
+
+    pub(super) fn close(&mut self, name: &str) {
+        self.0.push_str(&format!("</{name}>"));
+    }
+
+    pub(super) fn text(&mut self, name: &str, text: &str) {
+        self.open(name);
+        for character in text.chars() {
+            match character {
+                '&' => self.0.push_str("&amp;"),
+                '<' => self.0.push_str("&lt;"),
+                '>' => self.0.push_str("&gt;"),
+                '"' => self.0.push_str("&quot;"),
+                '\r' => self.0.push_str("&#13;"),
+                other => self.0.push(other),
+            }
+        }
+        self.close(name);
+    }
+
+    pub(super) fn number(&mut self, name: &str, number: impl std::fmt::Display) {
+        self.text(name, &number.to_string());
+    }
+
+    pub(super) fn flag(&mut self, name: &str, flag: bool) {
+        self.text(name, if flag { "true" } else { "false" });
+    }
+
+    pub(super) fn finish(self) -> String {
+        self.0
+    }
+}
+
+/// An element of a read document.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Element {
+    /// Name without its prefix.
+    pub(super) name: String,
+    /// Text in it.
+    pub(super) text: String,
+    /// Elements in it.
+    pub(super) children: Vec<Element>,
+}
+
+impl Element {
+    /// The first child of this name.
+    pub(super) fn child(&self, name: &str) -> Option<&Element> {
+        self.children.iter().find(|child| child.name == name)
+    }
+
+    /// The text of the first child of this name.
+    pub(super) fn text_of(&self, name: &str) -> Option<&str> {
+        self.child(name).map(|child| child.text.as_str())
+    }
+
+    /// All children of this name.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Element> {
+        self.children.iter().filter(move |child| child.name == name)
+    }
+}
+
+fn malformed() -> S3Error {
+    S3Error::new(Code::MalformedXML)
+}
+
+/// Reads a document.
+pub(super) fn parse(bytes: &[u8]) -> Result<Element> {
+    let text = std::str::from_utf8(bytes).map_err(|_| malformed())?;
+    let mut reader = Reader::from_str(text);
+    let mut open: Vec<Element> = Vec::new();
+    let mut root: Option<Element> = None;
+    loop {
+        match reader.read_event().map_err(|_| malformed())? {
+            Event::Start(start) => {
+                if open.len() >= DEPTH_MAX || root.is_some() {
+                    return Err(malformed());
+                }
+                let name = start.local_name().as_ref().to_owned();
+                open.push(Element { name, ..Element::default() });
+            }
+            Event::Empty(start) => {
+                let name = start.local_name().as_ref().to_owned();
+                let element = Element { name, ..Element::default() };
+                match open.last_mut() {
+                    Some(parent) => parent.children.push(element),
+                    None if root.is_none() => root = Some(element),
+                    None => return Err(malformed()),
+                }
+            }
+            Event::End(_) => {
+                let element = open.pop().ok_or_else(malformed)?;
+                match open.last_mut() {
+                    Some(parent) => parent.children.push(element),
+                    None => root = Some(element),
+                }
+            }
+            Event::Text(piece) => {
+                match open.last_mut() {
+                    Some(element) => element.text.push_str(&piece),
+                    None if piece.trim().is_empty() => {}
+                    None => return Err(malformed()),
+                }
+            }
+            Event::CData(piece) => {
+                open.last_mut().ok_or_else(malformed)?.text.push_str(&piece);
+            }
+            Event::GeneralRef(reference) => {
+                let element = open.last_mut().ok_or_else(malformed)?;
+                let character = match &*reference {
+                    "amp" => '&',
+                    "lt" => '<',
+                    "gt" => '>',
+                    "quot" => '"',
+                    "apos" => '\'',
+                    // Only characters by number; no entity is ever expanded.
+                    _ => reference.resolve_char_ref().ok().flatten().ok_or_else(malformed)?,
+                };
+                element.text.push(character);
+            }
+            Event::DocType(_) => return Err(malformed()),
+            Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
+            Event::Eof => break,
+        }
+    }
+    if !open.is_empty() {
+        return Err(malformed());
+    }
+    root.ok_or_else(malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_are_read_with_references_and_without_entities() {
+        let root = parse(b"<?xml version='1.0'?><D xmlns='x'><K>a &amp; &#x42;</K><K/></D>").unwrap();
+        assert_eq!(root.name, "D");
+        let texts: Vec<_> = root.all("K").map(|key| key.text.as_str()).collect();
+        assert_eq!(texts, ["a & B", ""]);
+        for bad in ["", "<a>", "<a></b>", "<!DOCTYPE a [<!ENTITY x 'y'>]><a>&x;</a>", "<a>&x;</a>", "<a/><b/>", "text"] {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}
