@@ -151,7 +151,8 @@ pub(crate) fn merge_report(connection: &mut Connection, report: &Report) -> Resu
              deleted FROM container WHERE name = ? AND deleted IN (0, 1)",
         &[(&report.name).into()],
         |row| {
-            known = Some((time(row, 0), time(row, 1), row.int(2), row.int(3), row.int(4), row.int(5)));
+            known =
+                Some((time(row, 0), time(row, 1), row.int(2), row.int(3), row.int(4), row.int(5)));
             true
         },
     )?;

@@ -248,10 +248,13 @@ pub(crate) async fn get(
     } else {
         entries
             .iter()
-            .flat_map(|entry| match entry {
-                ContainerEntry::Subdir(name) => format!("{name}\n"),
-                ContainerEntry::Container(row) => format!("{}\n", row.name),
-            }.into_bytes())
+            .flat_map(|entry| {
+                match entry {
+                    ContainerEntry::Subdir(name) => format!("{name}\n"),
+                    ContainerEntry::Container(row) => format!("{}\n", row.name),
+                }
+                .into_bytes()
+            })
             .collect()
     };
     let code = if body.is_empty() { StatusCode::NO_CONTENT } else { StatusCode::OK };

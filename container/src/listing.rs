@@ -55,12 +55,7 @@ impl Interval {
     fn params(&self, policy: u32) -> [Param<'_>; 4] {
         // An empty blob sorts after every text.
         let before = self.before.as_ref().map_or(Param::Blob(b""), |before| Param::Text(before));
-        [
-            Param::Text(&self.after),
-            Param::Text(&self.from),
-            before,
-            Param::Int(i64::from(policy)),
-        ]
+        [Param::Text(&self.after), Param::Text(&self.from), before, Param::Int(i64::from(policy))]
     }
 }
 

@@ -67,7 +67,8 @@ impl Server {
             return Some(StatusCode::CREATED);
         }
         self.note_change(target);
-        let all_missing = !answers.is_empty() && answers.iter().all(|s| *s == StatusCode::NOT_FOUND);
+        let all_missing =
+            !answers.is_empty() && answers.iter().all(|s| *s == StatusCode::NOT_FOUND);
         all_missing.then_some(StatusCode::NOT_FOUND)
     }
 
@@ -89,8 +90,7 @@ impl Server {
 
     async fn report_one(&self, ring: &SharedRing, path: &std::path::Path) -> Result<(), String> {
         let Ok(Some(database)) = self.open(path).await else { return Ok(()) };
-        let info =
-            database.read(backend::info).await.map_err(|error| error.to_string())?;
+        let info = database.read(backend::info).await.map_err(|error| error.to_string())?;
         let current: Reported = info.current();
         if current == info.reported {
             return Ok(());

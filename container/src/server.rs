@@ -91,9 +91,10 @@ impl Server {
             AccountName::parse(&account).map_err(|error| bad(error.to_string()))?,
             ContainerName::parse(&container).map_err(|error| bad(error.to_string()))?,
         );
-        let device = self.devices.device(&path.device).map_err(|_| {
-            Box::new(status(StatusCode::INSUFFICIENT_STORAGE))
-        })?;
+        let device = self
+            .devices
+            .device(&path.device)
+            .map_err(|_| Box::new(status(StatusCode::INSUFFICIENT_STORAGE)))?;
         let names_hashed = [container.account.as_str(), container.container.as_str()];
         let hash = self.parts.hash.hash(&names_hashed);
         Ok(Target {
@@ -128,8 +129,12 @@ impl Handler for Server {
             Err(refusal) => return *refusal,
         };
         let answer = match (&head.method, &target.object) {
-            (&Method::PUT, Some(_)) => handlers::row::put(self, &target, &head.headers, false).await,
-            (&Method::DELETE, Some(_)) => handlers::row::put(self, &target, &head.headers, true).await,
+            (&Method::PUT, Some(_)) => {
+                handlers::row::put(self, &target, &head.headers, false).await
+            }
+            (&Method::DELETE, Some(_)) => {
+                handlers::row::put(self, &target, &head.headers, true).await
+            }
             (&Method::PUT, None) => handlers::put::put(self, &target, &head.headers).await,
             (&Method::POST, None) => handlers::put::post(self, &target, &head.headers).await,
             (&Method::DELETE, None) => handlers::delete::delete(self, &target, &head.headers).await,
@@ -137,7 +142,9 @@ impl Handler for Server {
                 let query = head.uri.query().unwrap_or_default();
                 handlers::get::get(self, &target, &head.headers, query, false).await
             }
-            (&Method::HEAD, None) => handlers::get::get(self, &target, &head.headers, "", true).await,
+            (&Method::HEAD, None) => {
+                handlers::get::get(self, &target, &head.headers, "", true).await
+            }
             _ => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")),
         };
         drop(body);

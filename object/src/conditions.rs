@@ -63,7 +63,10 @@ mod tests {
         assert_eq!(checked("if-none-match", "abc"), Some(StatusCode::NOT_MODIFIED));
         assert_eq!(checked("if-none-match", "x"), None);
         // 1700000000.5 shows as 22:13:21.
-        assert_eq!(checked("if-modified-since", "Tue, 14 Nov 2023 22:13:21 GMT"), Some(StatusCode::NOT_MODIFIED));
+        assert_eq!(
+            checked("if-modified-since", "Tue, 14 Nov 2023 22:13:21 GMT"),
+            Some(StatusCode::NOT_MODIFIED)
+        );
         assert_eq!(checked("if-modified-since", "Tue, 14 Nov 2023 22:13:20 GMT"), None);
         assert_eq!(
             checked("if-unmodified-since", "Tue, 14 Nov 2023 22:13:20 GMT"),

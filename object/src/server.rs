@@ -83,7 +83,10 @@ pub(crate) fn disk_failed(error: &std::io::Error, target: &Target) -> Refusal {
 pub(crate) fn timestamp(head: &HeaderMap) -> Result<Timestamp, Refusal> {
     header(head, headers::TIMESTAMP).and_then(Timestamp::parse).ok_or_else(|| {
         let found = header(head, headers::TIMESTAMP).unwrap_or_default();
-        refuse(StatusCode::BAD_REQUEST, &format!("X-Timestamp {found:?}: expected seconds.decimals"))
+        refuse(
+            StatusCode::BAD_REQUEST,
+            &format!("X-Timestamp {found:?}: expected seconds.decimals"),
+        )
     })
 }
 
@@ -102,7 +105,8 @@ impl Server {
     }
 
     fn target(&self, path: &str, head: &HeaderMap) -> Result<Target, Refusal> {
-        let bad = |error: &dyn std::fmt::Display| refuse(StatusCode::BAD_REQUEST, &error.to_string());
+        let bad =
+            |error: &dyn std::fmt::Display| refuse(StatusCode::BAD_REQUEST, &error.to_string());
         let path = NodePath::decode(path, 3).map_err(|error| bad(&error))?;
         let [account, container, object] = path
             .names

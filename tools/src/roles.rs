@@ -98,7 +98,8 @@ fn load_rings(conf_dir: &Path, cluster: &SwiftConf) -> Result<Rings, String> {
 fn swift_conf(conf_dir: &Path) -> Result<SwiftConf, String> {
     let path = conf_dir.join("swift.conf");
     let conf = Conf::read(&path)?;
-    SwiftConf::from_sections(conf.sections()).map_err(|error| format!("{}: {error}", path.display()))
+    SwiftConf::from_sections(conf.sections())
+        .map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// `<role>-server.conf`, or the directory `<role>-server.conf.d`; defaults when there is neither.
@@ -196,8 +197,9 @@ impl Builder<'_> {
             }
             Role::Object => {
                 let text = section.get("fallocate_reserve").unwrap_or("1%");
-                let reserve = Reserve::parse(text)
-                    .ok_or_else(|| section.refuse("fallocate_reserve", text, "bytes or a percentage"))?;
+                let reserve = Reserve::parse(text).ok_or_else(|| {
+                    section.refuse("fallocate_reserve", text, "bytes or a percentage")
+                })?;
                 Arc::new(apus_object::Server::new(apus_object::Parts {
                     devices,
                     mount_check,
@@ -259,8 +261,7 @@ impl Node {
         let rings = load_rings(conf_dir, &cluster)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let transport = Arc::new(Transport::default());
-        let client =
-            Arc::new(Client::new(transport.clone(), clock.clone(), Deadlines::default()));
+        let client = Arc::new(Client::new(transport.clone(), clock.clone(), Deadlines::default()));
         let drain = Drain::default();
         let node = Self {
             listeners: Vec::new(),

@@ -34,9 +34,10 @@ fn metadata(head: &HeaderMap) -> BTreeMap<String, String> {
 fn policy(head: &HeaderMap, key: &str) -> Result<Option<u32>, Refusal> {
     match header(head, key) {
         None | Some("") => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| {
-            refuse(StatusCode::BAD_REQUEST, &format!("Invalid {key} {text:?}"))
-        }),
+        Some(text) => text
+            .parse()
+            .map(Some)
+            .map_err(|_| refuse(StatusCode::BAD_REQUEST, &format!("Invalid {key} {text:?}"))),
     }
 }
 
@@ -101,7 +102,11 @@ pub(crate) async fn put(
         Ok(done) => done,
         Err(policy) => {
             let mut response = status(StatusCode::CONFLICT);
-            apus_daemon::http::set(response.headers_mut(), headers::POLICY_INDEX, &policy.to_string());
+            apus_daemon::http::set(
+                response.headers_mut(),
+                headers::POLICY_INDEX,
+                &policy.to_string(),
+            );
             return Ok(response);
         }
     };

@@ -19,7 +19,8 @@ pub(crate) async fn put(
 ) -> Result<Response<Body>, Refusal> {
     let time = timestamp(head)?;
     let name = target.object.clone().unwrap_or_default();
-    let policy = header(head, headers::POLICY_INDEX).and_then(|index| index.parse().ok()).unwrap_or(0);
+    let policy =
+        header(head, headers::POLICY_INDEX).and_then(|index| index.parse().ok()).unwrap_or(0);
     let row = if deleted {
         ObjectRow {
             name,
@@ -32,9 +33,8 @@ pub(crate) async fn put(
         }
     } else {
         let need = |key: &'static str| {
-            header(head, key).ok_or_else(|| {
-                refuse(StatusCode::BAD_REQUEST, &format!("Missing header {key}"))
-            })
+            header(head, key)
+                .ok_or_else(|| refuse(StatusCode::BAD_REQUEST, &format!("Missing header {key}")))
         };
         let later = |key| header(head, key).and_then(Timestamp::parse);
         let content_type = later(headers::CONTENT_TYPE_TIMESTAMP).unwrap_or(time);

@@ -66,7 +66,11 @@ impl Broker {
     ///
     /// # Errors
     /// When its threads cannot be started.
-    pub fn new(name: &str, open_max: usize, disk: Arc<apus_disk::Counters>) -> std::io::Result<Self> {
+    pub fn new(
+        name: &str,
+        open_max: usize,
+        disk: Arc<apus_disk::Counters>,
+    ) -> std::io::Result<Self> {
         const THREADS: usize = 4;
         const QUEUE_MAX: usize = 4096;
         Ok(Self {
@@ -180,8 +184,7 @@ impl Broker {
         self.on_thread(move || {
             let directory = path.parent().unwrap_or(&device).to_owned();
             let made = make_directories(&device, &directory, &disk)?;
-            let temporary =
-                directory.join(format!(".{}.tmp", apus_daemon::seed::hex::<8>()));
+            let temporary = directory.join(format!(".{}.tmp", apus_daemon::seed::hex::<8>()));
             let built = (|| {
                 let mut connection =
                     runtime.block_on(connect(&temporary, SqliteJournalMode::Memory))?;
@@ -251,7 +254,6 @@ async fn connect(path: &Path, journal: SqliteJournalMode) -> Result<Connection, 
         .pragma("temp_store", "MEMORY")
         .busy_timeout(Duration::from_secs(10))
         .disable_statement_logging();
-    let connection =
-        options.connect().await.map_err(|error| DbError::Io(error.to_string()))?;
+    let connection = options.connect().await.map_err(|error| DbError::Io(error.to_string()))?;
     Connection::adopt(connection).await
 }

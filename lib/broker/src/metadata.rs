@@ -1,10 +1,11 @@
 //! The `metadata` column: a JSON object of header name to `[value, timestamp]`.
 //!
-//! The newest timestamp of a key wins; an empty value is a removal, kept until it is reclaimed.
+//! Values are in WSGI spelling, as Swift writes them. The newest timestamp of a key wins; an empty value is a removal, kept until it is reclaimed.
 
 use std::collections::BTreeMap;
 
 use apus_cluster::Timestamp;
+use apus_cluster::metadata::{from_wsgi, to_wsgi};
 
 use crate::error::DbError;
 use crate::raw::Connection;
@@ -20,7 +21,9 @@ pub fn decode(text: &str) -> Result<Dated, DbError> {
     if text.is_empty() {
         return Ok(Dated::new());
     }
-    serde_json::from_str(text).map_err(|error| DbError::Corrupt(format!("metadata: {error}")))
+    let stored: Dated = serde_json::from_str(text)
+        .map_err(|error| DbError::Corrupt(format!("metadata: {error}")))?;
+    Ok(stored.into_iter().map(|(name, (value, time))| (name, (from_wsgi(&value), time))).collect())
 }
 
 /// Merges changes into the stored metadata by time and writes them back. `select` and `update` are
@@ -54,7 +57,8 @@ pub fn merge(
             dated.insert(name, (value.clone(), now.clone()));
         }
     }
-    let text = serde_json::to_string(&dated).map_err(|error| DbError::Corrupt(error.to_string()))?;
+    let text =
+        serde_json::to_string(&dated).map_err(|error| DbError::Corrupt(error.to_string()))?;
     connection.run(update, &[(&text).into()])
 }
 

@@ -59,7 +59,9 @@ unsafe impl Send for Connection {}
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("statements", &self.statements.len()).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("statements", &self.statements.len())
+            .finish_non_exhaustive()
     }
 }
 

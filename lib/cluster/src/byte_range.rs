@@ -55,9 +55,9 @@ impl ByteRanges {
         for item in list.split(',') {
             let (first, last) = item.trim().split_once('-')?;
             let number = |text: &str| -> Option<u64> {
-                text.bytes().all(|byte| byte.is_ascii_digit()).then(|| {
-                    text.parse().unwrap_or(u64::MAX)
-                })
+                text.bytes()
+                    .all(|byte| byte.is_ascii_digit())
+                    .then(|| text.parse().unwrap_or(u64::MAX))
             };
             ranges.push(match (first.is_empty(), last.is_empty()) {
                 (true, true) => return None,
@@ -131,9 +131,9 @@ fn too_messy(ranges: &[Resolved]) -> bool {
     let mut descending = 0;
     for (index, range) in ranges.iter().enumerate() {
         let before = ranges.get(..index).unwrap_or_default();
-        let overlap = before
-            .iter()
-            .any(|other| range.start < other.start + other.length && other.start < range.start + range.length);
+        let overlap = before.iter().any(|other| {
+            range.start < other.start + other.length && other.start < range.start + range.length
+        });
         overlaps += usize::from(overlap);
         descending += usize::from(before.last().is_some_and(|last| range.start < last.start));
     }
@@ -150,10 +150,22 @@ mod tests {
 
     #[test]
     fn ranges_resolve_against_the_length() {
-        assert_eq!(ranges("bytes=0-4", 10), Resolution::Ranges(vec![Resolved { start: 0, length: 5 }]));
-        assert_eq!(ranges("bytes=5-", 10), Resolution::Ranges(vec![Resolved { start: 5, length: 5 }]));
-        assert_eq!(ranges("bytes=-3", 10), Resolution::Ranges(vec![Resolved { start: 7, length: 3 }]));
-        assert_eq!(ranges("bytes=-30", 10), Resolution::Ranges(vec![Resolved { start: 0, length: 10 }]));
+        assert_eq!(
+            ranges("bytes=0-4", 10),
+            Resolution::Ranges(vec![Resolved { start: 0, length: 5 }])
+        );
+        assert_eq!(
+            ranges("bytes=5-", 10),
+            Resolution::Ranges(vec![Resolved { start: 5, length: 5 }])
+        );
+        assert_eq!(
+            ranges("bytes=-3", 10),
+            Resolution::Ranges(vec![Resolved { start: 7, length: 3 }])
+        );
+        assert_eq!(
+            ranges("bytes=-30", 10),
+            Resolution::Ranges(vec![Resolved { start: 0, length: 10 }])
+        );
         assert_eq!(ranges("bytes=10-", 10), Resolution::Unsatisfiable);
         assert_eq!(ranges("bytes=-0", 10), Resolution::Unsatisfiable);
         assert_eq!(ranges("bytes=-5", 0), Resolution::Whole);
@@ -168,7 +180,7 @@ mod tests {
 
     #[test]
     fn abusive_lists_are_refused() {
-        let many = format!("bytes={}", vec!["0-1"; 4].join(","));
+        let many = format!("bytes={}", ["0-1"; 4].join(","));
         assert_eq!(ranges(&many, 10), Resolution::Unsatisfiable);
     }
 }

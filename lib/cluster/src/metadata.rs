@@ -106,6 +106,19 @@ pub fn belongs_to_data(name: &str) -> bool {
             .any(|known| known.eq_ignore_ascii_case(name))
 }
 
+/// UTF-8 text as Python's WSGI spells it: each byte a character. Swift stores header values of
+/// databases, and of objects written under Python 3, in this spelling.
+pub fn to_wsgi(text: &str) -> String {
+    text.bytes().map(char::from).collect()
+}
+
+/// The text that [`to_wsgi`] spelled; text that is no such spelling stays as it is.
+pub fn from_wsgi(text: &str) -> String {
+    let bytes: Option<Vec<u8>> =
+        text.chars().map(|character| u8::try_from(u32::from(character)).ok()).collect();
+    bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_else(|| text.to_owned())
+}
+
 /// Why user metadata was refused; the texts are Swift's.
 pub fn check_user_metadata<'a>(
     items: impl Iterator<Item = (&'a str, &'a str)>,
@@ -159,6 +172,15 @@ mod tests {
     fn title_case_is_pythons() {
         assert_eq!(title_case("x-object-meta-a1b-cOLOR"), "X-Object-Meta-A1B-Color");
         assert_eq!(title_case("etag"), "Etag");
+    }
+
+    #[test]
+    fn wsgi_spelling_round_trips() {
+        assert_eq!(to_wsgi("ü"), "\u{c3}\u{bc}");
+        for text in ["plain", "значение ☃", "ü"] {
+            assert_eq!(from_wsgi(&to_wsgi(text)), text);
+        }
+        assert_eq!(from_wsgi("☃"), "☃");
     }
 
     #[test]

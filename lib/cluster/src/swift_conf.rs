@@ -86,8 +86,7 @@ mod tests {
 
     #[test]
     fn empty_hash_path_is_refused_by_name() {
-        let error =
-            SwiftConf::from_sections([("swift-hash", vec![])].into_iter()).unwrap_err();
+        let error = SwiftConf::from_sections([("swift-hash", vec![])].into_iter()).unwrap_err();
         assert!(error.contains("swift_hash_path_suffix"), "{error}");
     }
 
@@ -103,9 +102,6 @@ mod tests {
         )
         .unwrap();
         assert_eq!(conf.policies.default_policy().name, "gold");
-        assert_eq!(
-            conf.policies.by_name("EC42").unwrap().policy_type,
-            PolicyType::ErasureCoding
-        );
+        assert_eq!(conf.policies.by_name("EC42").unwrap().policy_type, PolicyType::ErasureCoding);
     }
 }

@@ -225,9 +225,15 @@ mod tests {
         let time = Timestamp::parse("1700000001.5").unwrap();
         assert_eq!(time.normal(), "1700000001.50000");
         assert_eq!(time.with_offset(3).to_string(), "1700000001.50000_0000000000000003");
-        assert_eq!(Timestamp::parse("1700000001.50000_0000000000000003"), Some(time.with_offset(3)));
+        assert_eq!(
+            Timestamp::parse("1700000001.50000_0000000000000003"),
+            Some(time.with_offset(3))
+        );
         assert_eq!(Timestamp::parse("1700000000.12345").unwrap().inverted(), "8299999999.87654");
-        assert_eq!(Timestamp::parse("1795242846.80960").unwrap().iso(), "2026-11-21T06:34:06.809600");
+        assert_eq!(
+            Timestamp::parse("1795242846.80960").unwrap().iso(),
+            "2026-11-21T06:34:06.809600"
+        );
     }
 
     #[test]

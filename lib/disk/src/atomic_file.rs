@@ -36,16 +36,14 @@ impl AtomicFile {
         let mode = Mode::RUSR | Mode::WUSR;
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         match rustix::fs::open(near, flags, mode) {
-            Ok(fd) => Ok(Self {
-                file: fd.into(),
-                temporary: None,
-                length: 0,
-                counters: counters.clone(),
-            }),
+            Ok(fd) => {
+                Ok(Self { file: fd.into(), temporary: None, length: 0, counters: counters.clone() })
+            }
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
                 std::fs::create_dir_all(temporary)?;
                 let mut random = [0u8; 8];
-                getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+                getrandom::fill(&mut random)
+                    .map_err(|error| io::Error::other(error.to_string()))?;
                 let name = format!(".{:016x}.tmp", u64::from_le_bytes(random));
                 let path = temporary.join(name);
                 let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
@@ -229,8 +227,11 @@ pub fn make_directories(root: &Path, path: &Path, counters: &Counters) -> io::Re
 pub fn sync_directory(path: &Path, counters: &Counters) -> io::Result<()> {
     counters.sync();
     counters.calls(1);
-    let directory =
-        rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let directory = rustix::fs::open(
+        path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     rustix::fs::fsync(&directory)?;
     Ok(())
 }
@@ -256,7 +257,10 @@ mod tests {
         for content in [b"one".as_slice(), b"other"] {
             let mut file = AtomicFile::create(&directory, &root.join("tmp"), &counters).unwrap();
             file.append(content).unwrap();
-            assert_eq!(std::fs::read_dir(&directory).unwrap().count(), usize::from(content != b"one"));
+            assert_eq!(
+                std::fs::read_dir(&directory).unwrap().count(),
+                usize::from(content != b"one")
+            );
             file.sync().unwrap();
             file.publish(&directory.join("1.data"), &[]).unwrap();
             assert_eq!(std::fs::read(directory.join("1.data")).unwrap(), content);

@@ -51,8 +51,7 @@ impl WarmDirectory {
     pub fn open(&self, name: &str, counters: &Counters) -> io::Result<File> {
         counters.calls(1);
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let fd =
-            rustix::fs::openat2(&self.0, name, flags, Mode::empty(), ResolveFlags::CACHED)?;
+        let fd = rustix::fs::openat2(&self.0, name, flags, Mode::empty(), ResolveFlags::CACHED)?;
         Ok(fd.into())
     }
 }

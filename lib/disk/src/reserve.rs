@@ -31,7 +31,9 @@ impl Reserve {
     /// # Errors
     /// As the operating system says.
     pub fn is_short(&self, path: &Path, bytes: u64) -> io::Result<bool> {
-        if matches!(self, Self::Bytes(0)) || matches!(self, Self::Percent(percent) if *percent == 0.0) {
+        if matches!(self, Self::Bytes(0))
+            || matches!(self, Self::Percent(percent) if *percent == 0.0)
+        {
             return Ok(false);
         }
         let (free, total) = free_space(path)?;

@@ -67,7 +67,13 @@ pub enum Decision {
 /// Decides. Implementations must deny what they do not know.
 pub trait Authorizer: Send + Sync + std::fmt::Debug {
     /// Whether `identity` may do `action` to `target`.
-    fn decide(&self, identity: &Identity, action: Action, target: &Target, lists: &Lists) -> Decision;
+    fn decide(
+        &self,
+        identity: &Identity,
+        action: Action,
+        target: &Target,
+        lists: &Lists,
+    ) -> Decision;
 }
 
 /// Proof that the gate allowed an operation. Only `gate` can make one.

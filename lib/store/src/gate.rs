@@ -28,8 +28,7 @@ impl Gate {
 
     /// 401 for nobody, 403 for somebody.
     fn denied(cx: &Context) -> Error {
-        let kind =
-            if cx.identity.user.is_none() { Kind::Unauthorized } else { Kind::Forbidden };
+        let kind = if cx.identity.user.is_none() { Kind::Unauthorized } else { Kind::Forbidden };
         Error::new(kind, Subject::Request)
     }
 
@@ -143,26 +142,24 @@ impl Store for Gate {
     }
 
     async fn head_account(&self, cx: &Context, op: HeadAccount) -> Result<AccountHead> {
-        let (permit, owner) =
-            self.permit_account(cx, Action::ReadAccount, &op.account).await?;
+        let (permit, owner) = self.permit_account(cx, Action::ReadAccount, &op.account).await?;
         let list = self.quorum.read_account(cx, permit, &op.account, None).await?;
         Ok(AccountHead { owner, ..list.head })
     }
 
     async fn list_containers(&self, cx: &Context, op: ListContainers) -> Result<ContainerList> {
-        let (permit, owner) =
-            self.permit_account(cx, Action::ReadAccount, &op.account).await?;
-        let mut list =
-            self.quorum.read_account(cx, permit, &op.account, Some(&op.query)).await?;
+        let (permit, owner) = self.permit_account(cx, Action::ReadAccount, &op.account).await?;
+        let mut list = self.quorum.read_account(cx, permit, &op.account, Some(&op.query)).await?;
         list.head.owner = owner;
         Ok(list)
     }
 
     async fn post_account(&self, cx: &Context, op: PostAccount) -> Result<()> {
-        let (permit, owner) =
-            self.permit_account(cx, Action::WriteAccount, &op.account).await?;
-        let touches_list =
-            op.metadata.keys().any(|name| name.eq_ignore_ascii_case("X-Account-Sysmeta-Core-Access-Control"));
+        let (permit, owner) = self.permit_account(cx, Action::WriteAccount, &op.account).await?;
+        let touches_list = op
+            .metadata
+            .keys()
+            .any(|name| name.eq_ignore_ascii_case("X-Account-Sysmeta-Core-Access-Control"));
         if touches_list && !owner {
             return Err(Error::new(Kind::Forbidden, Subject::Account));
         }

@@ -10,13 +10,16 @@ use crate::stage::copy::Copy;
 use crate::stage::dlo::Dlo;
 use crate::stage::multipart::Multipart;
 use crate::stage::slo::Slo;
+use crate::stage::symlink::Symlink;
 
 /// What clients talk to.
 pub fn client(quorum: Quorum, authorizer: Arc<dyn Authorizer>) -> Arc<dyn Store> {
     // The one place that authorizes; everything above may only ask it.
     let gate: Arc<dyn Store> = Arc::new(Gate::new(quorum, authorizer));
+    // A link is followed where its bytes are read, so that everything above sees its target.
+    let symlink: Arc<dyn Store> = Arc::new(Symlink::new(gate));
     // A DLO manifest is an ordinary object with a header: joined from a listing.
-    let dlo: Arc<dyn Store> = Arc::new(Dlo::new(gate));
+    let dlo: Arc<dyn Store> = Arc::new(Dlo::new(symlink));
     // A static manifest is followed before a listing is: it may have DLO segments.
     let slo: Arc<dyn Store> = Arc::new(Slo::new(dlo));
     // Uploads end in a static manifest, so they stand above it.

@@ -39,7 +39,11 @@ pub trait Store: Send + Sync {
     /// Deletes an object.
     async fn delete_object(&self, cx: &Context, op: DeleteObject) -> Result<Deleted>;
     /// Copies an object.
-    async fn copy_object(&self, cx: &Context, op: CopyObject) -> Result<(ObjectHead, ObjectWritten)>;
+    async fn copy_object(
+        &self,
+        cx: &Context,
+        op: CopyObject,
+    ) -> Result<(ObjectHead, ObjectWritten)>;
     /// Writes a static large object's manifest.
     async fn put_manifest(&self, cx: &Context, op: PutManifest) -> Result<ObjectWritten>;
     /// Begins a multipart upload and gives its id.

@@ -95,7 +95,13 @@ pub struct Client {
 impl Client {
     /// A client over a transport.
     pub fn new(transport: Arc<Transport>, clock: Arc<dyn Clock>, deadlines: Deadlines) -> Self {
-        Self { transport, limits: ErrorLimits::default(), clock, deadlines, counters: Counters::default() }
+        Self {
+            transport,
+            limits: ErrorLimits::default(),
+            clock,
+            deadlines,
+            counters: Counters::default(),
+        }
     }
 
     /// What was sent so far.
@@ -179,7 +185,10 @@ impl Client {
                     StatusCode::INSUFFICIENT_STORAGE => {
                         self.limits.gone(&Self::key(node), self.clock.now());
                     }
-                    status if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE => {
+                    status
+                        if status.is_server_error()
+                            && status != StatusCode::SERVICE_UNAVAILABLE =>
+                    {
                         self.note_error(node);
                     }
                     _ => {}

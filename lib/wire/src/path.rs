@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn paths_that_leave_the_devices_are_refused() {
-        for path in ["/../0/a", "/./0/a", "/%2e%2e/0/a", "/a%2Fb/0/a", "//0/a", "/sda/x/a", "/sda"] {
+        for path in ["/../0/a", "/./0/a", "/%2e%2e/0/a", "/a%2Fb/0/a", "//0/a", "/sda/x/a", "/sda"]
+        {
             assert!(NodePath::decode(path, 3).is_err(), "{path}");
         }
     }

@@ -51,7 +51,8 @@ impl PutEncoder {
 
     /// The commit, after [`PutEncoder::footers`] with `commit_follows`.
     pub fn commit(&self) -> Bytes {
-        format!("X-Document: put commit\r\n\r\n{COMMIT_CONFIRMATION}\r\n--{}--\r\n", self.boundary).into()
+        format!("X-Document: put commit\r\n\r\n{COMMIT_CONFIRMATION}\r\n--{}--\r\n", self.boundary)
+            .into()
     }
 }
 
@@ -99,7 +100,11 @@ impl PutDecoder {
     ///
     /// # Errors
     /// See [`PutStreamError`].
-    pub async fn open(body: Body, boundary: &str, length: Option<u64>) -> Result<Self, PutStreamError> {
+    pub async fn open(
+        body: Body,
+        boundary: &str,
+        length: Option<u64>,
+    ) -> Result<Self, PutStreamError> {
         let mut decoder = Self {
             body,
             pending: Bytes::new(),

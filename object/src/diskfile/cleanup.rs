@@ -24,10 +24,12 @@ pub(crate) fn invalidate(partition: &Path, suffix: &str, counters: &Counters) ->
 pub(crate) fn names(directory: &Path, counters: &Counters) -> io::Result<Vec<String>> {
     counters.calls(2);
     match std::fs::read_dir(directory) {
-        Ok(entries) => entries
-            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-            .collect(),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+        Ok(entries) => {
+            entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+        }
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
             Ok(Vec::new())
         }
         Err(error) => Err(error),

@@ -130,8 +130,11 @@ impl Layout {
             self.meta = Some(meta);
             return;
         };
-        let (newest, older) =
-            if meta.time > newest.time { (meta, self.meta.take()) } else { (newest.clone(), Some(meta)) };
+        let (newest, older) = if meta.time > newest.time {
+            (meta, self.meta.take())
+        } else {
+            (newest.clone(), Some(meta))
+        };
         let Some(older) = older else { return };
         let best = [Some(older), self.content_type.take()].into_iter().flatten().fold(
             None::<MetaFile>,
@@ -172,7 +175,8 @@ mod tests {
 
     #[test]
     fn newest_data_hides_older_files_and_older_tombstones() {
-        let got = layout(&["0000000001.00000.data", "0000000003.00000.data", "0000000002.00000.ts"]);
+        let got =
+            layout(&["0000000001.00000.data", "0000000003.00000.data", "0000000002.00000.ts"]);
         assert_eq!(got.data.unwrap().time, time(3));
         assert_eq!(got.tombstone, None);
         assert_eq!(got.obsolete, ["0000000001.00000.data", "0000000002.00000.ts"]);
@@ -180,7 +184,8 @@ mod tests {
 
     #[test]
     fn a_tombstone_of_the_same_time_wins() {
-        let got = layout(&["0000000003.00000.ts", "0000000003.00000.data", "0000000002.00000.meta"]);
+        let got =
+            layout(&["0000000003.00000.ts", "0000000003.00000.data", "0000000002.00000.meta"]);
         assert_eq!(got.data, None);
         assert_eq!(got.tombstone.unwrap().time, time(3));
         assert_eq!(got.obsolete.len(), 2);

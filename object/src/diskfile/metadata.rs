@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use apus_cluster::metadata::from_wsgi;
 use apus_cluster::pickle::{self, Value};
 use apus_cluster::{Metadata, PathHash};
 use apus_disk::{AtomicFile, Counters, XattrError, make_directories};
@@ -20,6 +21,10 @@ const ESSENTIAL: [&str; 6] =
     ["name", "X-Timestamp", "Content-Type", "Content-Length", "ETag", "Content-Type-Timestamp"];
 /// Directory of overflowing metadata below the device.
 pub(crate) const OVERFLOW_DIRECTORY: &str = "apus-metadata";
+
+/// How Python 3 begins to pickle bytes, and within how many bytes of the start.
+const PYTHON_3_MARK: &[u8] = b"_codecs\nencode";
+const PYTHON_3_HEAD_BYTES: usize = 32;
 
 /// Why stored metadata could not be used.
 #[derive(Debug)]
@@ -43,6 +48,10 @@ pub(crate) fn encode(metadata: &Metadata) -> Vec<u8> {
 pub(crate) fn decode(pickled: &[u8]) -> Result<Metadata, MetadataError> {
     let value =
         pickle::loads(pickled).map_err(|error| MetadataError::Corrupt(error.to_string()))?;
+    // Python 3 wrote values in WSGI spelling, and is known by how it pickles bytes; only the name
+    // is plain UTF-8 in both (https://bugs.launchpad.net/swift/+bug/2012531).
+    let head = pickled.get(..PYTHON_3_HEAD_BYTES).unwrap_or(pickled);
+    let python_3 = head.windows(PYTHON_3_MARK.len()).any(|window| window == PYTHON_3_MARK);
     let Value::Dict(items) = value else {
         return Err(MetadataError::Corrupt("metadata is no dictionary".to_owned()));
     };
@@ -53,7 +62,9 @@ pub(crate) fn decode(pickled: &[u8]) -> Result<Metadata, MetadataError> {
                 Value::Int(number) => number.to_string(),
                 value => value.to_text()?,
             };
-            Some((name.to_text()?, value))
+            let name = name.to_text()?;
+            let value = if python_3 && name != "name" { from_wsgi(&value) } else { value };
+            Some((name, value))
         })
         .collect())
 }

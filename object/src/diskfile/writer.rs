@@ -92,7 +92,12 @@ impl Writer {
         let partition = self.place.partition_directory();
         cleanup::invalidate(&partition, &self.place.hash.suffix_dir(), &self.counters)?;
         self.file.publish(&self.directory.join(name), &self.made)?;
-        cleanup::remove_obsolete(&self.place.device, &self.directory, &self.place.hash, &self.counters);
+        cleanup::remove_obsolete(
+            &self.place.device,
+            &self.directory,
+            &self.place.hash,
+            &self.counters,
+        );
         Ok(())
     }
 }

@@ -34,7 +34,10 @@ pub(crate) async fn delete(
         match &state {
             State::Absent | State::Deleted(_) => return Err(absent(newest)),
             State::Present(_) if delete_at != Some(wanted) => {
-                return Err(refuse(StatusCode::PRECONDITION_FAILED, "X-If-Delete-At does not match"));
+                return Err(refuse(
+                    StatusCode::PRECONDITION_FAILED,
+                    "X-If-Delete-At does not match",
+                ));
             }
             State::Present(_) => {}
         }

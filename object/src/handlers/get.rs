@@ -45,7 +45,8 @@ fn object_headers(object: &Object, out: &mut HeaderMap) {
     set(out, headers::BACKEND_TIMESTAMP, &object.time.to_string());
     set(out, headers::DATA_TIMESTAMP, &object.data_time.to_string());
     set(out, headers::DURABLE_TIMESTAMP, &object.data_time.to_string());
-    let modified = std::time::UNIX_EPOCH + std::time::Duration::from_secs(object.time.seconds_ceil());
+    let modified =
+        std::time::UNIX_EPOCH + std::time::Duration::from_secs(object.time.seconds_ceil());
     set(out, "last-modified", &httpdate::fmt_http_date(modified));
     set(out, "accept-ranges", "bytes");
 }
@@ -138,9 +139,10 @@ enum Digest {
 impl Digest {
     fn new(verify: Verify) -> Self {
         match verify {
-            Verify::Crc(expected) => {
-                Self::Crc(Box::new(crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme)), expected)
-            }
+            Verify::Crc(expected) => Self::Crc(
+                Box::new(crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme)),
+                expected,
+            ),
             Verify::Md5(expected) => Self::Md5(Box::new(md5::Context::new()), expected),
             Verify::Nothing => Self::Nothing,
         }
@@ -154,7 +156,7 @@ impl Digest {
         }
     }
 
-    fn is_good(self) -> bool {
+    fn matches(self) -> bool {
         match self {
             Self::Crc(digest, expected) => digest.finalize() == expected,
             Self::Md5(context, expected) => format!("{:x}", context.finalize()) == expected,
@@ -213,10 +215,11 @@ async fn body(
         let end = range.start + range.length;
         while offset < end {
             let wanted = usize::try_from(end - offset).unwrap_or(READ_BYTES);
-            let piece = read(server, &target.device, &object, offset, wanted).await.map_err(|error| {
-                tracing::error!(error, object = target.name, "read");
-                refuse(StatusCode::INSUFFICIENT_STORAGE, "read failed")
-            })?;
+            let piece =
+                read(server, &target.device, &object, offset, wanted).await.map_err(|error| {
+                    tracing::error!(error, object = target.name, "read");
+                    refuse(StatusCode::INSUFFICIENT_STORAGE, "read failed")
+                })?;
             offset += piece.len() as u64;
             if offset == end && pieces.is_empty() {
                 digest.update(&piece);
@@ -242,7 +245,10 @@ async fn body(
                 offset += piece.len() as u64;
             }
             // The last piece is held back until the whole is known to be good.
-            if !failed && offset == end && !std::mem::replace(&mut digest, Digest::Nothing).is_good() {
+            if !failed
+                && offset == end
+                && !std::mem::replace(&mut digest, Digest::Nothing).matches()
+            {
                 let place = target.place.clone();
                 let work = move || quarantine(&place, "body does not match its digest");
                 let _ = server.devices.run(&target.device, Priority::Read, work).await;
@@ -263,7 +269,7 @@ async fn verified(
     digest: Digest,
     bytes: Bytes,
 ) -> Result<Body, Refusal> {
-    if digest.is_good() {
+    if digest.matches() {
         return Ok(full(bytes));
     }
     let place = target.place.clone();

@@ -65,7 +65,9 @@ fn stream_refusal(error: &PutStreamError) -> Refusal {
             let gone = StatusCode::from_u16(CLIENT_CLOSED).unwrap_or(StatusCode::BAD_REQUEST);
             Box::new(status(gone))
         }
-        PutStreamError::FooterDigest => refuse(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()),
+        PutStreamError::FooterDigest => {
+            refuse(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string())
+        }
         PutStreamError::Malformed(_) => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
     }
 }
@@ -99,7 +101,10 @@ pub(crate) async fn put(
         check_delete_at(at, server.now_seconds(), head)?;
     }
     let length: Option<u64> = header(head, headers::OBJECT_LENGTH)
-        .or_else(|| header(head, "content-length").filter(|_| header(head, headers::MIME_BOUNDARY).is_none()))
+        .or_else(|| {
+            header(head, "content-length")
+                .filter(|_| header(head, headers::MIME_BOUNDARY).is_none())
+        })
         .and_then(|text| text.parse().ok());
     check_existing(server, target, head, time).await?;
     if server.parts.reserve.is_short(&target.place.device, length.unwrap_or(0)).unwrap_or(false) {
@@ -108,7 +113,9 @@ pub(crate) async fn put(
     let peer_sends_crc = header(head, headers::BODY_CRC).is_some();
     let mut source = match header(head, headers::MIME_BOUNDARY) {
         Some(boundary) => Source::Mime(
-            PutDecoder::open(body, boundary, length).await.map_err(|error| stream_refusal(&error))?,
+            PutDecoder::open(body, boundary, length)
+                .await
+                .map_err(|error| stream_refusal(&error))?,
         ),
         None => Source::Plain(body),
     };
@@ -127,8 +134,15 @@ pub(crate) async fn put(
     };
     let crc = digests.crc.finalize();
     let etag = check_digests(head, &footers, crc, digests.md5)?;
-    let stored =
-        stored_metadata(head, &footers, target, time, &etag, digests.length, content_type.as_deref())?;
+    let stored = stored_metadata(
+        head,
+        &footers,
+        target,
+        time,
+        &etag,
+        digests.length,
+        content_type.as_deref(),
+    )?;
     if header(head, headers::MULTIPHASE_COMMIT).is_some()
         && let Source::Mime(decoder) = &mut source
     {
@@ -235,10 +249,14 @@ fn check_digests(
     md5: Option<md5::Context>,
 ) -> Result<String, Refusal> {
     let footer = |name: &str| {
-        footers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        footers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     };
     let unprocessable = || Box::new(status(StatusCode::UNPROCESSABLE_ENTITY));
-    let promised = footer("etag").or_else(|| header(head, "etag")).map(|etag| etag.trim_matches('"'));
+    let promised =
+        footer("etag").or_else(|| header(head, "etag")).map(|etag| etag.trim_matches('"'));
     match md5 {
         Some(md5) => {
             let etag = format!("{:x}", md5.finalize());

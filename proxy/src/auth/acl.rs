@@ -126,8 +126,14 @@ mod tests {
 
     #[test]
     fn lists_are_cleaned_as_swift_does() {
-        assert_eq!(clean("X-Container-Read", " .r : * , a:b ,.rlistings").unwrap(), ".r:*,a:b,.rlistings");
-        assert_eq!(clean("X-Container-Read", ".referrer:-*.example.com").unwrap(), ".r:-.example.com");
+        assert_eq!(
+            clean("X-Container-Read", " .r : * , a:b ,.rlistings").unwrap(),
+            ".r:*,a:b,.rlistings"
+        );
+        assert_eq!(
+            clean("X-Container-Read", ".referrer:-*.example.com").unwrap(),
+            ".r:-.example.com"
+        );
         assert!(clean("X-Container-Write", ".r:*").is_err());
         assert!(clean("X-Container-Read", ".r:").is_err());
         assert!(clean("X-Container-Read", ".unknown:x").is_err());

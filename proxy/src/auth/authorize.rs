@@ -22,7 +22,13 @@ fn is_read(action: Action) -> bool {
 }
 
 impl Authorizer for Rules {
-    fn decide(&self, identity: &Identity, action: Action, target: &Target, lists: &Lists) -> Decision {
+    fn decide(
+        &self,
+        identity: &Identity,
+        action: Action,
+        target: &Target,
+        lists: &Lists,
+    ) -> Decision {
         let account = target.account.as_str();
         if !account.starts_with(&self.reseller_prefix) || account == self.reseller_prefix {
             return Decision::Deny;
@@ -58,11 +64,9 @@ impl Authorizer for Rules {
             | Action::ManageAccount
             | Action::WriteContainer => return Decision::Deny,
         };
-        let listing_allowed = action == Action::ReadObject
-            || list.groups.iter().any(|group| group == ".rlistings");
-        if is_read(action)
-            && listing_allowed
-            && list.allows_referrer(identity.referrer.as_deref())
+        let listing_allowed =
+            action == Action::ReadObject || list.groups.iter().any(|group| group == ".rlistings");
+        if is_read(action) && listing_allowed && list.allows_referrer(identity.referrer.as_deref())
         {
             return Decision::Allow { owner: false };
         }

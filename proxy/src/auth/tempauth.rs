@@ -47,8 +47,11 @@ impl TempAuth {
     pub fn from_options<'a>(
         options: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, String> {
-        let mut auth =
-            Self { users: BTreeMap::new(), reseller_prefix: "AUTH_".to_owned(), token_key: Vec::new() };
+        let mut auth = Self {
+            users: BTreeMap::new(),
+            reseller_prefix: "AUTH_".to_owned(),
+            token_key: Vec::new(),
+        };
         let mut lines = Vec::new();
         for (option, value) in options {
             if let Some(name) = option.strip_prefix("user_") {

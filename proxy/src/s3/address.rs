@@ -83,7 +83,9 @@ mod tests {
 
     #[test]
     fn bucket_names_follow_awss_rules() {
-        for good in ["abc", "a.b-c1", "x23456789012345678901234567890123456789012345678901234567890123"] {
+        for good in
+            ["abc", "a.b-c1", "x23456789012345678901234567890123456789012345678901234567890123"]
+        {
             assert!(is_bucket_name(good), "{good}");
         }
         for bad in ["ab", "Abc", "a_b", "-abc", "abc-", "a..b", "192.168.5.4", "a/b", ".abc"] {

@@ -1,12 +1,10 @@
 //! Operations on buckets, and the list of them.
 
-use apus_cluster::listing::{ContainerEntry, ListQuery};
 use apus_cluster::Metadata;
+use apus_cluster::listing::{ContainerEntry, ListQuery};
 use apus_daemon::http::{set, status};
 use apus_store::body::collect;
-use apus_store::operation::{
-    DeleteContainer, HeadContainer, ListContainers, PutContainer,
-};
+use apus_store::operation::{DeleteContainer, HeadContainer, ListContainers, PutContainer};
 use http::StatusCode;
 
 use super::address::is_bucket_name;
@@ -92,20 +90,30 @@ pub(super) async fn create(parts: &Parts, request: S3Request) -> Result<Reply> {
         return Err(S3Error::new(Code::InvalidBucketName).with("BucketName", name));
     }
     let container = request.container()?;
-    let body = super::object::put::verified_body(parts, request.payload, &request.head.headers, request.body)?;
+    let body = super::object::put::verified_body(
+        parts,
+        request.payload,
+        &request.head.headers,
+        request.body,
+    )?;
     let document = collect(body.body, xml::DOCUMENT_BYTES_MAX).await?;
     if !document.is_empty() {
         let root = xml::parse(&document)?;
         if root.name != "CreateBucketConfiguration" {
             return Err(S3Error::new(Code::MalformedXML));
         }
-        if let Some(unknown) =
-            root.children.iter().find(|child| child.name != "LocationConstraint")
+        if let Some(unknown) = root.children.iter().find(|child| child.name != "LocationConstraint")
         {
-            return Err(S3Error::new(Code::NotImplemented).text(format!("{} is not done", unknown.name)));
+            return Err(
+                S3Error::new(Code::NotImplemented).text(format!("{} is not done", unknown.name))
+            );
         }
     }
-    match parts.store.head_container(&request.cx, HeadContainer { container: container.clone() }).await {
+    match parts
+        .store
+        .head_container(&request.cx, HeadContainer { container: container.clone() })
+        .await
+    {
         Ok(_) => {
             return Err(S3Error::new(Code::BucketAlreadyOwnedByYou).with("BucketName", name));
         }

@@ -135,7 +135,10 @@ pub(super) fn wish(headers: &HeaderMap) -> Result<Wish> {
     }
     if let Some(name) = headers.keys().find(|name| {
         name.as_str().starts_with("x-amz-checksum-")
-            && !matches!(name.as_str(), "x-amz-checksum-algorithm" | "x-amz-checksum-type" | "x-amz-checksum-mode")
+            && !matches!(
+                name.as_str(),
+                "x-amz-checksum-algorithm" | "x-amz-checksum-type" | "x-amz-checksum-mode"
+            )
             && Algorithm::ALL.iter().all(|known| known.header() != name.as_str())
     }) {
         return Err(S3Error::new(Code::InvalidRequest).text(format!("{name} is not known")));
@@ -159,9 +162,9 @@ pub(super) fn wish(headers: &HeaderMap) -> Result<Wish> {
 
 /// The stored checksums of an object, for its answer.
 pub(super) fn stored(head: &ObjectHead) -> impl Iterator<Item = (Algorithm, &str)> {
-    Algorithm::ALL.into_iter().filter_map(|algorithm| {
-        head.get(&algorithm.key()).map(|value| (algorithm, value))
-    })
+    Algorithm::ALL
+        .into_iter()
+        .filter_map(|algorithm| head.get(&algorithm.key()).map(|value| (algorithm, value)))
 }
 
 /// Checksums among what a write brought.
@@ -187,7 +190,12 @@ pub(super) fn body_error(code: &str) -> BodyError {
 
 /// Wraps a body so that it fails at its end unless it is what was promised; what was checked goes
 /// into `late`. `trailers` are those of the decoder below, if any.
-pub(super) fn check(body: Body, wish: Wish, trailers: Option<Trailers>, late: &LateMetadata) -> Body {
+pub(super) fn check(
+    body: Body,
+    wish: Wish,
+    trailers: Option<Trailers>,
+    late: &LateMetadata,
+) -> Body {
     Checked {
         body,
         digest: wish.checksum.map(|(algorithm, value)| (algorithm, Digest::new(algorithm), value)),

@@ -41,9 +41,14 @@ enum State {
     /// At the head of a chunk.
     Head,
     /// In a chunk: bytes left, its signature.
-    Data { left: u64, signature: String },
+    Data {
+        left: u64,
+        signature: String,
+    },
     /// At the line end after a chunk.
-    DataEnd { signature: String },
+    DataEnd {
+        signature: String,
+    },
     /// After the last chunk.
     Trailers,
     Done,
@@ -248,7 +253,9 @@ impl http_body::Body for Decoder {
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
                         if self.buffer.is_empty() {
-                            self.buffer = data.try_into_mut().unwrap_or_else(|data| BytesMut::from(&data[..]));
+                            self.buffer = data
+                                .try_into_mut()
+                                .unwrap_or_else(|data| BytesMut::from(&data[..]));
                         } else {
                             self.buffer.extend_from_slice(&data);
                         }
@@ -265,7 +272,12 @@ mod tests {
 
     use super::*;
 
-    async fn run(text: &[u8], cut: usize, length: u64, trailer: bool) -> Result<(Vec<u8>, Trailers), BodyError> {
+    async fn run(
+        text: &[u8],
+        cut: usize,
+        length: u64,
+        trailer: bool,
+    ) -> Result<(Vec<u8>, Trailers), BodyError> {
         let (sender, receiver) = tokio::sync::mpsc::channel(4);
         sender.send(Ok(Bytes::copy_from_slice(&text[..cut]))).await.unwrap();
         sender.send(Ok(Bytes::copy_from_slice(&text[cut..]))).await.unwrap();

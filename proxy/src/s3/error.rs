@@ -177,7 +177,9 @@ pub(super) fn render(error: &S3Error, path: &str, trans_id: &str, is_head: bool)
         if error.code == Code::NotModified {
             set(response.headers_mut(), "etag", &format!("\"{}\"", super::object::etag(head)));
         }
-        if let Some(Kind::RangeNotSatisfiable { size }) = error.source.as_ref().map(|s| s.kind.clone()) {
+        if let Some(Kind::RangeNotSatisfiable { size }) =
+            error.source.as_ref().map(|s| s.kind.clone())
+        {
             set(response.headers_mut(), "content-range", &format!("bytes */{size}"));
         }
     }

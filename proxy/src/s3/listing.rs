@@ -46,11 +46,15 @@ impl Wish {
         let text = |name: &str| request.param(name).unwrap_or_default().to_owned();
         let max_keys = match request.param("max-keys") {
             None | Some("") => KEYS_MAX,
-            Some(text) => text.parse::<u32>().ok().filter(|max| i32::try_from(*max).is_ok()).ok_or_else(|| {
-                S3Error::new(Code::InvalidArgument)
-                    .text("Provided max-keys not an integer or within integer range")
-                    .with("ArgumentName", "max-keys")
-            })? as usize,
+            Some(text) => {
+                text.parse::<u32>().ok().filter(|max| i32::try_from(*max).is_ok()).ok_or_else(
+                    || {
+                        S3Error::new(Code::InvalidArgument)
+                            .text("Provided max-keys not an integer or within integer range")
+                            .with("ArgumentName", "max-keys")
+                    },
+                )? as usize
+            }
         };
         let encode = match request.param("encoding-type") {
             None => false,
@@ -162,7 +166,8 @@ pub(super) async fn list_v1(parts: &Parts, request: S3Request) -> Result<Reply> 
     out.root("ListBucketResult");
     wish.common(&mut out, &bucket, &page);
     out.text("Marker", &wish.name(&marker));
-    if let Some(last) = page.entries.last().filter(|_| page.truncated && !wish.delimiter.is_empty()) {
+    if let Some(last) = page.entries.last().filter(|_| page.truncated && !wish.delimiter.is_empty())
+    {
         out.text("NextMarker", &wish.name(last.name()));
     }
     wish.contents(&mut out, &page, Some(&owner_name));
@@ -182,7 +187,8 @@ pub(super) async fn list_v2(parts: &Parts, request: S3Request) -> Result<Reply> 
             .and_then(|bytes| String::from_utf8(bytes).ok())
             .filter(|name| !name.is_empty())
             .ok_or_else(|| {
-                S3Error::new(Code::InvalidArgument).text("The continuation token provided is incorrect")
+                S3Error::new(Code::InvalidArgument)
+                    .text("The continuation token provided is incorrect")
             })?,
     };
     let fetch_owner = request.param("fetch-owner") == Some("true");

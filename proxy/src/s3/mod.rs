@@ -69,12 +69,12 @@ impl S3Request {
 
     fn object(&self) -> Result<ObjectPath> {
         let key = self.key.as_deref().unwrap_or_default();
-        object_named(self.container()?, key)
+        object_named(&self.container()?, key)
     }
 }
 
 /// A key of at most 1,024 bytes.
-fn object_named(container: ContainerPath, key: &str) -> Result<ObjectPath> {
+fn object_named(container: &ContainerPath, key: &str) -> Result<ObjectPath> {
     if key.len() > apus_cluster::constraints::MAX_OBJECT_NAME_LENGTH {
         return Err(S3Error::new(Code::KeyTooLongError));
     }
@@ -95,9 +95,7 @@ impl S3 {
             return true;
         }
         let query = request.uri().query().unwrap_or_default();
-        let has = |name: &str| {
-            query.split('&').any(|pair| pair.split('=').next() == Some(name))
-        };
+        let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
         if has("X-Amz-Algorithm") || has("X-Amz-Signature") || has("AWSAccessKeyId") {
             return true;
         }
@@ -141,14 +139,11 @@ impl S3 {
             // Buckets belong to accounts, and an anonymous request names none.
             None => return Err(S3Error::new(Code::AccessDenied)),
         };
-        let account =
-            AccountName::parse(&account).map_err(|_| S3Error::new(Code::AccessDenied))?;
+        let account = AccountName::parse(&account).map_err(|_| S3Error::new(Code::AccessDenied))?;
         let operation =
             route::operation(&head.method, bucket.is_some(), key.is_some(), &query, &head.headers)?;
-        let identity = Identity {
-            referrer: header(&head.headers, "referer").map(str::to_owned),
-            ..identity
-        };
+        let identity =
+            Identity { referrer: header(&head.headers, "referer").map(str::to_owned), ..identity };
         let cx = Context {
             trans_id,
             identity: Arc::new(identity),
@@ -156,7 +151,17 @@ impl S3 {
             consistency: Consistency::Strong,
         };
         Ok(S3Request {
-            operation, head, body, payload, query, account, bucket, key, cx, owner, anonymous,
+            operation,
+            head,
+            body,
+            payload,
+            query,
+            account,
+            bucket,
+            key,
+            cx,
+            owner,
+            anonymous,
         })
     }
 

@@ -97,8 +97,9 @@ const HEADERS_NOT_IMPLEMENTED: [&str; 16] = [
 ];
 
 fn not_implemented(what: &str) -> S3Error {
-    S3Error::new(Code::NotImplemented)
-        .text(format!("A header or parameter you provided implies functionality that is not implemented: {what}"))
+    S3Error::new(Code::NotImplemented).text(format!(
+        "A header or parameter you provided implies functionality that is not implemented: {what}"
+    ))
 }
 
 /// Refuses headers that ask for what is not done.
@@ -118,7 +119,8 @@ fn check_headers(method: &Method, headers: &HeaderMap) -> Result<()> {
         return Err(S3Error::new(Code::InvalidStorageClass));
     }
     // A condition on a write that were accepted and not enforced would be worse than none.
-    let conditional = ["if-match", "if-none-match", "x-amz-if-match-last-modified-time", "x-amz-if-match-size"];
+    let conditional =
+        ["if-match", "if-none-match", "x-amz-if-match-last-modified-time", "x-amz-if-match-size"];
     if !matches!(*method, Method::GET | Method::HEAD)
         && let Some(name) = conditional.iter().find(|name| headers.contains_key(**name))
     {
@@ -165,7 +167,9 @@ pub(super) fn operation(
         ("PUT", true, true) if has("uploadId") && copy => Operation::UploadPartCopy,
         ("PUT", true, true) if has("uploadId") => Operation::UploadPart,
         ("PUT", true, true) if has("partNumber") => {
-            return Err(S3Error::new(Code::InvalidArgument).text("This operation needs an uploadId"));
+            return Err(
+                S3Error::new(Code::InvalidArgument).text("This operation needs an uploadId")
+            );
         }
         ("PUT", true, true) if copy => Operation::CopyObject,
         ("PUT", true, true) => Operation::PutObject,
@@ -181,13 +185,18 @@ pub(super) fn operation(
 mod tests {
     use super::*;
 
-    fn route(method: Method, key: bool, query: &str, headers: &[(&'static str, &str)]) -> Result<Operation> {
+    fn route(
+        method: &Method,
+        key: bool,
+        query: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Operation> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
         let query = super::super::address::query(query).unwrap();
-        operation(&method, true, key, &query, &map)
+        operation(method, true, key, &query, &map)
     }
 
     #[test]
@@ -195,7 +204,7 @@ mod tests {
         for name in NOT_IMPLEMENTED {
             for method in [Method::GET, Method::PUT, Method::DELETE, Method::POST] {
                 for key in [false, true] {
-                    let error = route(method.clone(), key, name, &[]).unwrap_err();
+                    let error = route(&method, key, name, &[]).unwrap_err();
                     assert_eq!(error.code, Code::NotImplemented, "{method} ?{name}");
                 }
             }
@@ -205,16 +214,26 @@ mod tests {
     #[test]
     fn a_condition_on_a_write_is_never_ignored() {
         for name in ["if-match", "if-none-match"] {
-            let error = route(Method::PUT, true, "", &[(name, "*")]).unwrap_err();
+            let error = route(&Method::PUT, true, "", &[(name, "*")]).unwrap_err();
             assert_eq!(error.code, Code::NotImplemented);
         }
-        assert_eq!(route(Method::GET, true, "", &[("if-match", "*")]).unwrap(), Operation::GetObject);
+        assert_eq!(
+            route(&Method::GET, true, "", &[("if-match", "*")]).unwrap(),
+            Operation::GetObject
+        );
     }
 
     #[test]
     fn public_acls_and_encryption_are_never_ignored() {
-        for (name, value) in [("x-amz-acl", "public-read"), ("x-amz-server-side-encryption", "AES256"), ("x-amz-grant-read", "x")] {
-            assert_eq!(route(Method::PUT, true, "", &[(name, value)]).unwrap_err().code, Code::NotImplemented);
+        for (name, value) in [
+            ("x-amz-acl", "public-read"),
+            ("x-amz-server-side-encryption", "AES256"),
+            ("x-amz-grant-read", "x"),
+        ] {
+            assert_eq!(
+                route(&Method::PUT, true, "", &[(name, value)]).unwrap_err().code,
+                Code::NotImplemented
+            );
         }
     }
 }

@@ -50,8 +50,7 @@ pub(super) async fn create(parts: &Parts, request: S3Request) -> Result<Reply> {
 
 pub(super) async fn part(parts: &Parts, request: S3Request) -> Result<Reply> {
     let (object, number, id) = (request.object()?, part_number(&request)?, upload_id(&request));
-    let verified =
-        put::verified_body(parts, request.payload, &request.head.headers, request.body)?;
+    let verified = put::verified_body(parts, request.payload, &request.head.headers, request.body)?;
     let put = PutObject {
         object,
         body: verified.body,
@@ -102,8 +101,7 @@ pub(super) async fn part_copy(parts: &Parts, request: S3Request) -> Result<Reply
         number: part_number(&request)?,
         source,
     };
-    let written =
-        parts.store.put_part_copy(&request.cx, op).await.map_err(copy::copy_error)?;
+    let written = parts.store.put_part_copy(&request.cx, op).await.map_err(copy::copy_error)?;
     let mut out = Writer::new();
     out.root("CopyPartResult");
     let modified = apus_cluster::Timestamp::from_seconds(written.timestamp.seconds_ceil());
@@ -122,8 +120,7 @@ pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply>
         return Err(S3Error::new(Code::NotImplemented)
             .text(format!("{} of a whole multipart object is not done", algorithm.header())));
     }
-    let verified =
-        put::verified_body(parts, request.payload, &request.head.headers, request.body)?;
+    let verified = put::verified_body(parts, request.payload, &request.head.headers, request.body)?;
     let document = collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?;
     let root = xml::parse(&document)?;
     if root.name != "CompleteMultipartUpload" {

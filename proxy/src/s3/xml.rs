@@ -125,13 +125,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Element> {
                     None => root = Some(element),
                 }
             }
-            Event::Text(piece) => {
-                match open.last_mut() {
-                    Some(element) => element.text.push_str(&piece),
-                    None if piece.trim().is_empty() => {}
-                    None => return Err(malformed()),
-                }
-            }
+            Event::Text(piece) => match open.last_mut() {
+                Some(element) => element.text.push_str(&piece),
+                None if piece.trim().is_empty() => {}
+                None => return Err(malformed()),
+            },
             Event::CData(piece) => {
                 open.last_mut().ok_or_else(malformed)?.text.push_str(&piece);
             }
@@ -165,11 +163,20 @@ mod tests {
 
     #[test]
     fn documents_are_read_with_references_and_without_entities() {
-        let root = parse(b"<?xml version='1.0'?><D xmlns='x'><K>a &amp; &#x42;</K><K/></D>").unwrap();
+        let root =
+            parse(b"<?xml version='1.0'?><D xmlns='x'><K>a &amp; &#x42;</K><K/></D>").unwrap();
         assert_eq!(root.name, "D");
         let texts: Vec<_> = root.all("K").map(|key| key.text.as_str()).collect();
         assert_eq!(texts, ["a & B", ""]);
-        for bad in ["", "<a>", "<a></b>", "<!DOCTYPE a [<!ENTITY x 'y'>]><a>&x;</a>", "<a>&x;</a>", "<a/><b/>", "text"] {
+        for bad in [
+            "",
+            "<a>",
+            "<a></b>",
+            "<!DOCTYPE a [<!ENTITY x 'y'>]><a>&x;</a>",
+            "<a>&x;</a>",
+            "<a/><b/>",
+            "text",
+        ] {
             assert!(parse(bad.as_bytes()).is_err(), "{bad}");
         }
     }

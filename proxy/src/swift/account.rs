@@ -66,9 +66,8 @@ pub(super) async fn get(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
 pub(super) async fn post(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
     let mut metadata = request.metadata(Resource::Account, &[])?;
     if let Some(acl) = request.header("x-account-access-control") {
-        AccountAcl::parse(acl).map_err(|error| {
-            Error::invalid(format!("X-Account-Access-Control: {error}"))
-        })?;
+        AccountAcl::parse(acl)
+            .map_err(|error| Error::invalid(format!("X-Account-Access-Control: {error}")))?;
         metadata.insert(ACL_KEY.to_owned(), acl.to_owned());
     } else if request.header("x-remove-account-access-control").is_some() {
         metadata.insert(ACL_KEY.to_owned(), String::new());

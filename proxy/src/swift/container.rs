@@ -32,8 +32,8 @@ fn describe(parts: &Parts, head: &ContainerHead, out: &mut HeaderMap) {
         let hidden = has_prefix(name, "X-Backend-")
             || has_prefix(name, Resource::Container.system_prefix())
             || name == "X-Put-Timestamp";
-        let owners_only = SETTABLE.contains(&name.as_str())
-            || name.starts_with("X-Container-Meta-Temp-Url-Key");
+        let owners_only =
+            SETTABLE.contains(&name.as_str()) || name.starts_with("X-Container-Meta-Temp-Url-Key");
         if !hidden && (head.owner || !owners_only) {
             set(out, name, value);
         }

@@ -87,7 +87,9 @@ fn status_of(error: &Error) -> StatusCode {
         }
         (Kind::ClientTimeout, _) => StatusCode::REQUEST_TIMEOUT,
         (Kind::Unavailable, Subject::Account | Subject::Container | Subject::Object)
-        | (Kind::Unavailable, Subject::Upload | Subject::Request) => StatusCode::SERVICE_UNAVAILABLE,
+        | (Kind::Unavailable, Subject::Upload | Subject::Request) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         (Kind::NotSupported, _) => StatusCode::NOT_IMPLEMENTED,
     }
 }

@@ -1,8 +1,8 @@
 //! Listings in Swift's three formats, and the parameters that ask for them.
 
 use apus_cluster::Policies;
-use apus_cluster::listing::{ContainerEntry, ListQuery, ObjectEntry, ObjectRow};
 use apus_cluster::PolicyIndex;
+use apus_cluster::listing::{ContainerEntry, ListQuery, ObjectEntry, ObjectRow};
 use apus_store::{Error, Kind, Subject};
 use serde_json::{Map, Value, json};
 
@@ -74,7 +74,10 @@ pub(super) fn query(request: &SwiftRequest, limit_max: usize) -> Result<ListQuer
         prefix: request.param("prefix").map(str::to_owned),
         delimiter: text("delimiter"),
         path: request.param("path").map(str::to_owned),
-        reverse: request.param("reverse").and_then(apus_daemon::config::value::flag).unwrap_or(false),
+        reverse: request
+            .param("reverse")
+            .and_then(apus_daemon::config::value::flag)
+            .unwrap_or(false),
     })
 }
 
@@ -103,16 +106,22 @@ struct Shown {
 
 fn show(row: &ObjectRow) -> Shown {
     let mut etag_words = row.etag.split(';').map(str::trim);
-    let hash = etag_words.next().unwrap_or_default().to_owned();
+    let mut hash = etag_words.next().unwrap_or_default().to_owned();
+    let mut bytes = row.size;
     let mut extra = Vec::new();
     for word in etag_words {
         if let Some(etag) = word.strip_prefix("slo_etag=") {
             extra.push(("slo_etag", format!("\"{etag}\"")));
         } else if let Some(etag) = word.strip_prefix("s3_etag=") {
             extra.push(("s3_etag", format!("\"{etag}\"")));
+        } else if let Some(path) = word.strip_prefix("symlink_target=") {
+            extra.push(("symlink_path", format!("/v1/{path}")));
+        } else if let Some(etag) = word.strip_prefix("symlink_target_etag=") {
+            hash = etag.to_owned();
+        } else if let Some(size) = word.strip_prefix("symlink_target_bytes=") {
+            bytes = size.parse().unwrap_or(bytes);
         }
     }
-    let mut bytes = row.size;
     let mut kept = Vec::new();
     for (index, word) in row.content_type.split(';').enumerate() {
         match word.trim().strip_prefix("swift_bytes=").filter(|_| index > 0) {
@@ -161,7 +170,9 @@ pub(super) fn objects(format: Format, container: &str, entries: &[ObjectEntry]) 
                 match entry {
                     ObjectEntry::Subdir(name) => {
                         let name = escape(name);
-                        out.push_str(&format!("<subdir name=\"{name}\"><name>{name}</name></subdir>"));
+                        out.push_str(&format!(
+                            "<subdir name=\"{name}\"><name>{name}</name></subdir>"
+                        ));
                     }
                     ObjectEntry::Object(row) => {
                         let shown = show(row);

@@ -37,7 +37,8 @@ pub(super) async fn parse(body: Body) -> Result<Vec<Segment>> {
         }
     }
     if segments.iter().all(|segment| segment.data.is_some()) && problems.is_empty() {
-        problems.push("Inline data segments require at least one object-backed segment.".to_owned());
+        problems
+            .push("Inline data segments require at least one object-backed segment.".to_owned());
     }
     if problems.is_empty() {
         Ok(segments)
@@ -48,9 +49,10 @@ pub(super) async fn parse(body: Body) -> Result<Vec<Segment>> {
 
 fn segment(entry: &Value) -> std::result::Result<Segment, String> {
     let object = entry.as_object().ok_or("not a JSON object")?;
-    if let Some(unknown) = object.keys().find(|key| {
-        !matches!(key.as_str(), "path" | "etag" | "size_bytes" | "range" | "data")
-    }) {
+    if let Some(unknown) = object
+        .keys()
+        .find(|key| !matches!(key.as_str(), "path" | "etag" | "size_bytes" | "range" | "data"))
+    {
         return Err(format!("extraneous keys \"{unknown}\""));
     }
     let text = |key: &str| match object.get(key) {
@@ -71,7 +73,10 @@ fn segment(entry: &Value) -> std::result::Result<Segment, String> {
     let path = text("path")?.ok_or("expected keys to include one of \"path\" or \"data\"")?;
     let names = path.trim_start_matches('/');
     if names.split_once('/').is_none_or(|(c, o)| c.is_empty() || o.is_empty()) {
-        return Err("path does not refer to an object. Path must be of the form /container/object.".to_owned());
+        return Err(
+            "path does not refer to an object. Path must be of the form /container/object."
+                .to_owned(),
+        );
     }
     let size = match object.get("size_bytes") {
         None | Some(Value::Null) => None,

@@ -30,7 +30,11 @@ impl Swift {
         Self { parts }
     }
 
-    pub(crate) async fn handle(&self, request: Request<Body>, trans_id: Arc<str>) -> Response<Body> {
+    pub(crate) async fn handle(
+        &self,
+        request: Request<Body>,
+        trans_id: Arc<str>,
+    ) -> Response<Body> {
         if request.uri().path().starts_with("/auth/") {
             return sign_in::sign_in(&self.parts, &request);
         }

@@ -43,8 +43,7 @@ fn metadata(parts: &Parts, request: &SwiftRequest) -> Result<Metadata> {
         let after = after.ok_or_else(|| Error::invalid("X-Delete-After in past"))?;
         metadata.insert("X-Delete-At".to_owned(), (now + after).to_string());
     } else if let Some(at) = metadata.get("X-Delete-At").filter(|at| !at.is_empty()) {
-        let at: u64 =
-            at.trim().parse().map_err(|_| Error::invalid("Non-integer X-Delete-At"))?;
+        let at: u64 = at.trim().parse().map_err(|_| Error::invalid("Non-integer X-Delete-At"))?;
         if at <= now {
             return Err(Error::invalid("X-Delete-At in past"));
         }
@@ -52,13 +51,12 @@ fn metadata(parts: &Parts, request: &SwiftRequest) -> Result<Metadata> {
     }
     if let Some(manifest) = metadata.get("X-Object-Manifest").filter(|value| !value.is_empty()) {
         let decoded = percent::decode_utf8(manifest).unwrap_or_default();
-        let valid = decoded.trim_start_matches('/').split_once('/').is_some_and(|(container, prefix)| {
-            !container.is_empty() && !prefix.is_empty() && !prefix.contains(['?', '&'])
-        });
+        let valid =
+            decoded.trim_start_matches('/').split_once('/').is_some_and(|(container, prefix)| {
+                !container.is_empty() && !prefix.is_empty() && !prefix.contains(['?', '&'])
+            });
         if !valid {
-            return Err(Error::invalid(
-                "X-Object-Manifest must be in the format container/prefix",
-            ));
+            return Err(Error::invalid("X-Object-Manifest must be in the format container/prefix"));
         }
     }
     metadata.retain(|_, value| !value.is_empty());
@@ -97,20 +95,24 @@ pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
         }
         return copy_between(parts, request, source, object).await;
     }
-    let chunked = request.header("transfer-encoding").is_some_and(|value| value.contains("chunked"));
+    let chunked =
+        request.header("transfer-encoding").is_some_and(|value| value.contains("chunked"));
     let length = match request.header("content-length") {
         Some(text) => {
-            let length: u64 = text
-                .parse()
-                .map_err(|_| Error::invalid(format!("Invalid Content-Length header value: {text:?}")))?;
+            let length: u64 = text.parse().map_err(|_| {
+                Error::invalid(format!("Invalid Content-Length header value: {text:?}"))
+            })?;
             if length > MAX_FILE_SIZE {
-                return Err(Error::new(Kind::TooLarge, Subject::Object)
-                    .text("Your request is too large."));
+                return Err(
+                    Error::new(Kind::TooLarge, Subject::Object).text("Your request is too large.")
+                );
             }
             Some(length)
         }
         None if chunked => None,
-        None => return Ok(plain_error(StatusCode::LENGTH_REQUIRED, "Missing Content-Length header.")),
+        None => {
+            return Ok(plain_error(StatusCode::LENGTH_REQUIRED, "Missing Content-Length header."));
+        }
     };
     let if_none_match = match request.header("if-none-match") {
         None => false,

@@ -63,9 +63,10 @@ pub(super) fn parse_path(raw: &str) -> Result<Path, Refusal> {
     }
     let mut names = Vec::new();
     for part in parts {
-        let name = percent::decode_utf8(part).filter(|name| !name.contains('\0')).ok_or_else(|| {
-            refuse(StatusCode::PRECONDITION_FAILED, "Invalid UTF8 or contains NULL")
-        })?;
+        let name =
+            percent::decode_utf8(part).filter(|name| !name.contains('\0')).ok_or_else(|| {
+                refuse(StatusCode::PRECONDITION_FAILED, "Invalid UTF8 or contains NULL")
+            })?;
         names.push(name);
     }
     if !matches!(version, "v1" | "v1.0") {
@@ -168,7 +169,9 @@ impl SwiftRequest {
         if let Path::Object(object) = &self.path {
             let (length, max) = (object.object.as_str().len(), limits::MAX_OBJECT_NAME_LENGTH);
             if length > max {
-                return Err(Error::invalid(format!("Object name length of {length} longer than {max}")));
+                return Err(Error::invalid(format!(
+                    "Object name length of {length} longer than {max}"
+                )));
             }
         }
         if let Path::Container(container) = &self.path {

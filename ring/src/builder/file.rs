@@ -26,11 +26,14 @@ pub fn decode(bytes: &[u8]) -> Result<RingBuilder, String> {
         need(key)?.as_float().ok_or_else(|| format!("builder file: {key:?} is no number"))
     };
     let part_power = u32::try_from(unsigned("part_power")?).map_err(|_| "part_power too large")?;
-    let mut builder = RingBuilder::new(part_power, float("replicas")?, unsigned("min_part_hours")?)?;
+    let mut builder =
+        RingBuilder::new(part_power, float("replicas")?, unsigned("min_part_hours")?)?;
     for (index, device) in need("devs")?.items().unwrap_or_default().iter().enumerate() {
         builder.devices.push(match device {
             Value::None => None,
-            device => Some(read_device(device).map_err(|error| format!("device {index}: {error}"))?),
+            device => {
+                Some(read_device(device).map_err(|error| format!("device {index}: {error}"))?)
+            }
         });
     }
     for row in dict.get("_replica2part2dev").and_then(Value::items).unwrap_or_default() {
@@ -56,7 +59,8 @@ pub fn decode(bytes: &[u8]) -> Result<RingBuilder, String> {
             builder.removed.push(DeviceId::try_from(id).unwrap_or(NO_DEVICE));
         }
     }
-    let optional = |key: &str| dict.get(key).and_then(Value::as_int).and_then(|n| u64::try_from(n).ok());
+    let optional =
+        |key: &str| dict.get(key).and_then(Value::as_int).and_then(|n| u64::try_from(n).ok());
     builder.version = optional("version").unwrap_or(0);
     builder.overload = dict.get("overload").and_then(Value::as_float).unwrap_or(0.0);
     builder.devices_changed = optional("devs_changed").unwrap_or(0) != 0;

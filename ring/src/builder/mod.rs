@@ -134,7 +134,17 @@ impl RingBuilder {
     /// Adds a device and gives its id.
     pub fn add(&mut self, new: NewDevice) -> DeviceId {
         let id = DeviceId::try_from(self.devices.len()).unwrap_or(NO_DEVICE - 1);
-        let NewDevice { region, zone, ip, port, replication_ip, replication_port, device, weight, meta } = new;
+        let NewDevice {
+            region,
+            zone,
+            ip,
+            port,
+            replication_ip,
+            replication_port,
+            device,
+            weight,
+            meta,
+        } = new;
         let device = Device {
             id,
             region,
@@ -163,7 +173,9 @@ impl RingBuilder {
     /// When the device is gone or leaving, or the weight is negative.
     pub fn set_weight(&mut self, id: DeviceId, weight: f64) -> Result<(), String> {
         if self.removed.contains(&id) {
-            return Err(format!("Can not set weight of dev_id {id} because it is marked for removal"));
+            return Err(format!(
+                "Can not set weight of dev_id {id} because it is marked for removal"
+            ));
         }
         if weight.is_nan() || weight < 0.0 {
             return Err(format!("weight {weight}: expected a number not below 0"));

@@ -287,10 +287,8 @@ impl RingBuilder {
     }
 
     fn may_move(&self, part: usize) -> bool {
-        let rested = self
-            .last_moves
-            .get(part)
-            .is_none_or(|age| u64::from(*age) >= self.min_part_hours);
+        let rested =
+            self.last_moves.get(part).is_none_or(|age| u64::from(*age) >= self.min_part_hours);
         // A partition that already lost a replica keeps the others where they are.
         rested && self.part_devices(part).all(|id| id != NO_DEVICE)
     }

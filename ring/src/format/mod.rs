@@ -51,10 +51,13 @@ pub fn decode(file: &[u8]) -> Result<UncheckedRing, String> {
 }
 
 /// Splits ids into rows of 2^`part_power`; the last may be short.
-pub(crate) fn split_rows(ids: Vec<DeviceId>, part_power: u32, rows: usize) -> Result<Vec<Vec<DeviceId>>, String> {
+pub(crate) fn split_rows(
+    ids: &[DeviceId],
+    part_power: u32,
+    rows: usize,
+) -> Result<Vec<Vec<DeviceId>>, String> {
     let parts = 1usize.checked_shl(part_power).ok_or("part power too large")?;
-    if ids.len() > rows.saturating_mul(parts)
-        || ids.len() + parts <= rows.saturating_mul(parts) {
+    if ids.len() > rows.saturating_mul(parts) || ids.len() + parts <= rows.saturating_mul(parts) {
         return Err(format!(
             "{} assignments do not fit {rows} replicas of {parts} partitions",
             ids.len()

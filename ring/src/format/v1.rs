@@ -25,12 +25,12 @@ struct Head {
 pub(super) fn decode(rest: &[u8]) -> Result<UncheckedRing, String> {
     let (length, rest) = rest.split_at_checked(4).ok_or("ends in the head")?;
     let length: [u8; 4] = length.try_into().map_err(|_| "ends in the head")?;
-    let (json, ids) = rest
-        .split_at_checked(u32::from_be_bytes(length) as usize)
-        .ok_or("ends in the head")?;
+    let (json, ids) =
+        rest.split_at_checked(u32::from_be_bytes(length) as usize).ok_or("ends in the head")?;
     let head: Head = serde_json::from_slice(json).map_err(|error| format!("head: {error}"))?;
-    let part_power =
-        32u32.checked_sub(head.part_shift).ok_or_else(|| format!("part_shift {}", head.part_shift))?;
+    let part_power = 32u32
+        .checked_sub(head.part_shift)
+        .ok_or_else(|| format!("part_shift {}", head.part_shift))?;
     let id = |pair: &[u8]| -> DeviceId {
         let pair = [pair.first().copied().unwrap_or(0), pair.get(1).copied().unwrap_or(0)];
         let id = if head.byteorder == "big" {
@@ -41,7 +41,11 @@ pub(super) fn decode(rest: &[u8]) -> Result<UncheckedRing, String> {
         if id == u16::MAX { NO_DEVICE } else { DeviceId::from(id) }
     };
     Ok(UncheckedRing {
-        rows: split_rows(ids.chunks(2).map(id).collect(), part_power, head.replica_count)?,
+        rows: split_rows(
+            &ids.chunks(2).map(id).collect::<Vec<_>>(),
+            part_power,
+            head.replica_count,
+        )?,
         devices: head.devs,
         part_power,
         next_part_power: head.next_part_power,

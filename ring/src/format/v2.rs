@@ -73,7 +73,7 @@ pub(super) fn decode(inflated: &[u8]) -> Result<UncheckedRing, String> {
         .checked_sub(metadata.part_shift)
         .ok_or_else(|| format!("part_shift {}", metadata.part_shift))?;
     Ok(UncheckedRing {
-        rows: split_rows(ids, part_power, metadata.replica_count.ceil() as usize)?,
+        rows: split_rows(&ids, part_power, metadata.replica_count.ceil() as usize)?,
         devices,
         part_power,
         next_part_power: metadata.next_part_power,
@@ -194,9 +194,7 @@ pub fn encode(ring: &Ring) -> Result<Vec<u8>, String> {
     sections.blob(DEVICES, &serde_json::to_vec(ring.devices()).map_err(json)?);
     sections.blob(ASSIGNMENTS, &assignments);
     let (compressed, uncompressed) = (sections.out.len() as u64, sections.uncompressed);
-    sections
-        .index
-        .insert(INDEX.to_owned(), (compressed, uncompressed, None, None, None, None));
+    sections.index.insert(INDEX.to_owned(), (compressed, uncompressed, None, None, None, None));
     let index = serde_json::to_vec(&sections.index).map_err(json)?;
     let mut with_length = (index.len() as u64).to_be_bytes().to_vec();
     with_length.extend(index);

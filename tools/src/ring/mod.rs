@@ -1,3 +1,5 @@
 //! stub
 /// Stub.
-pub fn main(_: Vec<String>) -> std::process::ExitCode { std::process::ExitCode::from(2) }
+pub fn main(_: Vec<String>) -> std::process::ExitCode {
+    std::process::ExitCode::from(2)
+}

@@ -42,8 +42,14 @@ enum Node {
 
 /// Reads one pickle.
 pub fn loads(bytes: &[u8]) -> Result<Value, PickleError> {
-    let mut machine =
-        Machine { bytes, at: 0, arena: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
+    let mut machine = Machine {
+        bytes,
+        at: 0,
+        arena: Vec::new(),
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+    };
     let start = machine.run();
     let at = machine.at;
     let root = start.map_err(|reason| PickleError { offset: at, reason })?;
@@ -209,7 +215,8 @@ impl<'a> Machine<'a> {
                     self.leaf(Value::Int(value));
                 }
                 b'G' => {
-                    let bits = self.take(8)?.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+                    let bits =
+                        self.take(8)?.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
                     self.leaf(Value::Float(f64::from_bits(bits)));
                 }
                 b'S' => {
@@ -376,7 +383,9 @@ impl<'a> Machine<'a> {
             ("builtins.bytes" | "__builtin__.bytes", []) => Node::Leaf(Value::Bytes(Vec::new())),
             ("builtins.dict" | "__builtin__.dict", []) => Node::Dict(Vec::new()),
             (
-                "copy_reg._reconstructor" | "copyreg._reconstructor" | "swift.common.header_key_dict.HeaderKeyDict",
+                "copy_reg._reconstructor"
+                | "copyreg._reconstructor"
+                | "swift.common.header_key_dict.HeaderKeyDict",
                 arguments,
             ) => match arguments.get(2).and_then(|state| self.arena.get(*state)) {
                 Some(Node::Dict(items)) => Node::Dict(items.clone()),

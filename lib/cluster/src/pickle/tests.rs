@@ -6,7 +6,10 @@ fn both_written_forms_are_read_back() {
         (Value::Bytes(b"name".to_vec()), Value::Bytes("/a/c/\u{fc}".as_bytes().to_vec())),
         (Value::Bytes(b"n".to_vec()), Value::Int(-70_000)),
         (Value::Bytes(b"big".to_vec()), Value::Int(1 << 40)),
-        (Value::Bytes(b"list".to_vec()), Value::List(vec![Value::None, Value::Bool(true), Value::Float(1.5)])),
+        (
+            Value::Bytes(b"list".to_vec()),
+            Value::List(vec![Value::None, Value::Bool(true), Value::Float(1.5)]),
+        ),
         (Value::Bytes(b"tuple".to_vec()), Value::Tuple(vec![Value::Int(1); 5])),
     ]);
     assert_eq!(loads(&dumps(&value)).unwrap(), value);

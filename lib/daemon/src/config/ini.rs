@@ -76,9 +76,9 @@ impl Conf {
                 last = None;
                 continue;
             }
-            let (key, value) = trimmed
-                .split_once(['=', ':'])
-                .ok_or_else(|| format!("line {number}: expected `option = value`, got {trimmed:?}"))?;
+            let (key, value) = trimmed.split_once(['=', ':']).ok_or_else(|| {
+                format!("line {number}: expected `option = value`, got {trimmed:?}")
+            })?;
             let at = section.ok_or_else(|| format!("line {number}: option before any section"))?;
             let key = key.trim();
             let key = key.strip_prefix("set ").map_or(key, str::trim).to_lowercase();
@@ -192,7 +192,8 @@ mod tests {
 
     #[test]
     fn errors_name_place_value_and_expectation() {
-        let error = Conf::parse("[a]\nport = many\n").unwrap().section("a").parse("port", 0u16, "a port");
+        let error =
+            Conf::parse("[a]\nport = many\n").unwrap().section("a").parse("port", 0u16, "a port");
         let error = error.unwrap_err();
         for word in ["[a]", "port", "many", "a port"] {
             assert!(error.contains(word), "{error}");

@@ -5,7 +5,9 @@ mod container;
 mod object;
 mod upload;
 
-pub use account::{AccountHead, Authorize, ContainerList, HeadAccount, ListContainers, PostAccount};
+pub use account::{
+    AccountHead, Authorize, ContainerList, HeadAccount, ListContainers, PostAccount,
+};
 pub use container::{
     ContainerHead, DeleteContainer, HeadContainer, ListObjects, ObjectList, PostContainer,
     PutContainer,

@@ -134,7 +134,10 @@ pub struct ObjectRead {
 
 impl std::fmt::Debug for ObjectRead {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ObjectRead").field("head", &self.head).field("served", &self.served).finish()
+        f.debug_struct("ObjectRead")
+            .field("head", &self.head)
+            .field("served", &self.served)
+            .finish()
     }
 }
 
@@ -247,7 +250,6 @@ pub struct PutManifest {
     /// Whether segments are known to be right (a multipart upload's own parts): not asked again.
     pub trusted: bool,
 }
-
 
 /// What a deletion did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -12,7 +12,10 @@ pub(crate) fn best_status(statuses: &[StatusCode], quorum: usize) -> Option<Stat
             statuses.iter().copied().filter(|status| status.as_u16() / 100 == class).collect();
         if of_class.len() >= quorum {
             let count = |status: StatusCode| of_class.iter().filter(|s| **s == status).count();
-            return of_class.iter().copied().max_by_key(|status| (count(*status), u16::MAX - status.as_u16()));
+            return of_class
+                .iter()
+                .copied()
+                .max_by_key(|status| (count(*status), u16::MAX - status.as_u16()));
         }
     }
     None

@@ -38,8 +38,12 @@ pub(crate) fn deal(
     partition: u32,
 ) {
     let [host, part, device] = names;
-    let mine: Vec<&Device> =
-        nodes.iter().enumerate().filter(|(at, _)| at % requests.max(1) == index).map(|(_, n)| n).collect();
+    let mine: Vec<&Device> = nodes
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| at % requests.max(1) == index)
+        .map(|(_, n)| n)
+        .collect();
     if mine.is_empty() {
         return;
     }
@@ -94,7 +98,9 @@ impl Quorum {
         loop {
             let primaries = answers.iter().filter(|answer| answer.primary).count();
             let found = answers.iter().any(|answer| answer.status.is_success());
-            if primaries >= needed && (found || cx.is_strong() || primaries >= nodes.primaries.len()) {
+            if primaries >= needed
+                && (found || cx.is_strong() || primaries >= nodes.primaries.len())
+            {
                 break;
             }
             let missing = needed.saturating_sub(primaries).max(1);

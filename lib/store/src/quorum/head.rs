@@ -1,7 +1,7 @@
 //! From a backend's answer to an [`ObjectHead`], and conditions to headers.
 
-use apus_cluster::metadata::title_case;
 use apus_cluster::Timestamp;
+use apus_cluster::metadata::title_case;
 use apus_daemon::http::{header, set};
 use apus_wire::headers;
 use http::{HeaderMap, StatusCode};
@@ -33,7 +33,8 @@ pub(crate) fn object_head(answer: &HeaderMap) -> ObjectHead {
         .and_then(Timestamp::parse)
         .unwrap_or(Timestamp::ZERO);
     // The total stands after the slash of a Content-Range.
-    let total = header(answer, "content-range").and_then(|range| range.rsplit_once('/')?.1.parse().ok());
+    let total =
+        header(answer, "content-range").and_then(|range| range.rsplit_once('/')?.1.parse().ok());
     let length = total.unwrap_or_else(|| text("content-length").parse().unwrap_or(0));
     let metadata = answer
         .iter()
@@ -59,9 +60,8 @@ pub(crate) fn object_head(answer: &HeaderMap) -> ObjectHead {
 fn http_date(seconds: u64) -> String {
     let (year, month, day) = apus_cluster::timestamp::civil_from_days(seconds / 86_400);
     let weekdays = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    let months = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
+    let months =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let pick = |names: &[&'static str], index: u64| {
         usize::try_from(index).ok().and_then(|index| names.get(index)).copied().unwrap_or_default()
     };

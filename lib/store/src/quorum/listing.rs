@@ -56,7 +56,8 @@ fn entries(body: &[u8]) -> Result<Vec<ObjectEntry>> {
             (Some(subdir), _) => Some(ObjectEntry::Subdir(subdir)),
             (None, Some(name)) => {
                 let times = row.created_at.as_deref().and_then(RowTimes::decode);
-                let shown = || RowTimes::all(parse_iso(&row.last_modified).unwrap_or(Timestamp::ZERO));
+                let shown =
+                    || RowTimes::all(parse_iso(&row.last_modified).unwrap_or(Timestamp::ZERO));
                 Some(ObjectEntry::Object(ObjectRow {
                     name,
                     times: times.unwrap_or_else(shown),
@@ -136,9 +137,8 @@ impl Quorum {
         let Some(first) = answers.first() else {
             return Err(Error::unavailable("no container database answered"));
         };
-        let same = answers
-            .iter()
-            .all(|answer| answer.status == first.status && answer.body == first.body);
+        let same =
+            answers.iter().all(|answer| answer.status == first.status && answer.body == first.body);
         if same {
             return Self::list_of(first);
         }
@@ -160,7 +160,8 @@ impl Quorum {
     ) -> Result<Vec<ObjectEntry>> {
         let prefix = query.prefix.clone().unwrap_or_default();
         let mut page = Vec::new();
-        let mut marker = if query.reverse { query.end_marker.clone() } else { query.marker.clone() };
+        let mut marker =
+            if query.reverse { query.end_marker.clone() } else { query.marker.clone() };
         let end = if query.reverse { query.marker.clone() } else { query.end_marker.clone() };
         loop {
             let ask = ListQuery {
@@ -173,8 +174,7 @@ impl Quorum {
             let mut request = self.container_request(cx, Method::GET, container, nodes);
             request.query = encode_query(&ask);
             set(&mut request.headers, headers::LIST_DELETED, "yes");
-            let asked =
-                nodes.primaries.iter().map(|node| self.ask(node.clone(), true, &request));
+            let asked = nodes.primaries.iter().map(|node| self.ask(node.clone(), true, &request));
             let answers: Vec<Answer> =
                 futures_util::future::join_all(asked).await.into_iter().flatten().collect();
             if answers.len() < needed {

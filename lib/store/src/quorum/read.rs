@@ -89,7 +89,7 @@ impl Quorum {
     pub async fn get_object(
         &self,
         cx: &Context,
-        permit: Permit,
+        _permit: Permit,
         op: &GetObject,
         policy: PolicyIndex,
     ) -> Result<ObjectRead> {
@@ -105,7 +105,6 @@ impl Quorum {
             set(&mut request.headers, headers::IGNORE_RANGE_IF, name);
         }
         let (node, answer) = self.read_one(cx, op.head.newest, &nodes, &request).await?;
-        drop(permit);
         let head = object_head(answer.headers());
         let partial = answer.status() == StatusCode::PARTIAL_CONTENT;
         let several = match op.ranges.as_ref().map(|ranges| ranges.resolve(head.length)) {
@@ -227,9 +226,8 @@ impl Quorum {
             match self.client.send(&node, request, empty()).await {
                 Ok(answer) if answer.status() == StatusCode::NOT_FOUND => {
                     // A tombstone is better knowledge than never having heard of the object.
-                    let better = missing
-                        .as_ref()
-                        .is_none_or(|(_, known)| version(known) < version(&answer));
+                    let better =
+                        missing.as_ref().is_none_or(|(_, known)| version(known) < version(&answer));
                     if better {
                         missing = Some((node, answer));
                     }
@@ -265,8 +263,7 @@ impl Quorum {
         nodes: &Nodes,
         request: &NodeRequest,
     ) -> Result<(Device, Response<Body>)> {
-        let needed =
-            if newest { nodes.primaries.len() } else { majority(nodes.primaries.len()) };
+        let needed = if newest { nodes.primaries.len() } else { majority(nodes.primaries.len()) };
         let head = NodeRequest { method: Method::HEAD, ..request.clone() };
         let turn = self.clock.stamp().steps();
         let mut order = nodes.shuffled_primaries(&self.client, turn).into_iter();
@@ -290,11 +287,15 @@ impl Quorum {
         }
         let enough = majority(nodes.primaries.len());
         if answers.len() < enough {
-            return Err(Error::unavailable(format!("{} of {enough} copies answered", answers.len())));
+            return Err(Error::unavailable(format!(
+                "{} of {enough} copies answered",
+                answers.len()
+            )));
         }
         let first = answers.first().map(|(_, answer)| version(answer));
         let agreed = answers.iter().all(|(_, answer)| Some(version(answer)) == first);
-        let found = |(_, answer): &(Device, Response<Body>)| answer.status() != StatusCode::NOT_FOUND;
+        let found =
+            |(_, answer): &(Device, Response<Body>)| answer.status() != StatusCode::NOT_FOUND;
         let data_at = answers.iter().position(found);
         if agreed {
             let chosen = answers.swap_remove(data_at.unwrap_or(0));
@@ -315,7 +316,10 @@ impl Quorum {
         let best = answers
             .into_iter()
             .max_by_key(|(_, answer)| {
-                (version(answer), answer.status() == StatusCode::NOT_FOUND && version(answer).is_some())
+                (
+                    version(answer),
+                    answer.status() == StatusCode::NOT_FOUND && version(answer).is_some(),
+                )
             })
             .ok_or_else(|| Error::unavailable("no answer"))?;
         self.with_body(best, request).await

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use apus_cluster::Timestamp;
 use apus_daemon::Body;
 use apus_daemon::http::{empty, full, header};
 use apus_daemon::task::{TaskKind, spawn};
 use apus_ring::Device;
 use apus_wire::{Client, NodeRequest, headers};
-use apus_cluster::Timestamp;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;

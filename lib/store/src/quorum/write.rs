@@ -242,7 +242,8 @@ impl Quorum {
             let answers =
                 broadcast(&self.client, nodes, needed, body.clone(), |i| build(i, extra)).await;
             self.saw(&answers);
-            let written = ObjectWritten { etag: end.etag.clone(), timestamp: time, late: end.late.clone() };
+            let written =
+                ObjectWritten { etag: end.etag.clone(), timestamp: time, late: end.late.clone() };
             match Self::put_outcome(cx, op, &answers, replicas)? {
                 Outcome::Written => return Ok(written),
                 Outcome::Restamp if attempt < RESTAMPS => {}
@@ -371,15 +372,15 @@ impl Quorum {
             let build = self.write_request(cx, Method::POST, &op.object, policy, &nodes, time);
             let none = Replayable::default();
             let needed = Self::needed(cx, replicas);
-            let answers =
-                broadcast(&self.client, &nodes, needed, none, |i| build(i, &extra)).await;
+            let answers = broadcast(&self.client, &nodes, needed, none, |i| build(i, &extra)).await;
             self.saw(&answers);
             match Self::agreed_by(cx, &answers, replicas)? {
                 StatusCode::ACCEPTED => return Ok(()),
                 StatusCode::NOT_FOUND => return Err(Error::new(Kind::NotFound, Subject::Object)),
                 StatusCode::CONFLICT => {}
                 StatusCode::BAD_REQUEST => {
-                    let text = answers.first().map(|answer| answer.body.clone()).unwrap_or_default();
+                    let text =
+                        answers.first().map(|answer| answer.body.clone()).unwrap_or_default();
                     return Err(Error::invalid(String::from_utf8_lossy(&text)));
                 }
                 status => return Err(Error::unavailable(format!("object POST answered {status}"))),
@@ -407,8 +408,7 @@ impl Quorum {
             let build = self.write_request(cx, Method::DELETE, &op.object, policy, &nodes, time);
             let none = Replayable::default();
             let extra = HeaderMap::new();
-            let answers =
-                broadcast(&self.client, &nodes, needed, none, |i| build(i, &extra)).await;
+            let answers = broadcast(&self.client, &nodes, needed, none, |i| build(i, &extra)).await;
             self.saw(&answers);
             // 404 means that a tombstone was written over nothing: as durable as 204.
             let counted: Vec<&Answer> =
@@ -418,7 +418,11 @@ impl Quorum {
             };
             if counted.iter().filter(written).count() >= needed {
                 let found = counted.iter().any(|answer| answer.status.is_success());
-                return if found { Ok(()) } else { Err(Error::new(Kind::NotFound, Subject::Object)) };
+                return if found {
+                    Ok(())
+                } else {
+                    Err(Error::new(Kind::NotFound, Subject::Object))
+                };
             }
             let conflict = counted.iter().any(|answer| answer.status == StatusCode::CONFLICT);
             match conflict {

@@ -50,7 +50,11 @@ fn inherited(source: &ObjectHead, fresh: bool, as_manifest: bool) -> Metadata {
 
 #[async_trait]
 impl Store for Copy {
-    async fn copy_object(&self, cx: &Context, op: CopyObject) -> Result<(ObjectHead, ObjectWritten)> {
+    async fn copy_object(
+        &self,
+        cx: &Context,
+        op: CopyObject,
+    ) -> Result<(ObjectHead, ObjectWritten)> {
         let mut source = op.source;
         source.head.raw = op.as_manifest;
         let read = self.next.get_object(cx, source).await?;

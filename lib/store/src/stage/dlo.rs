@@ -64,8 +64,12 @@ impl Dlo {
                 let Ok(name) = ObjectName::parse(&row.name) else { continue };
                 let etag = row.etag.split(';').next().unwrap_or_default().trim().to_owned();
                 digest.consume(etag.as_bytes());
-                let source =
-                    Source::Object { path: container.object(name), etag, size: Some(row.size), start: 0 };
+                let source = Source::Object {
+                    path: container.object(name),
+                    etag,
+                    size: Some(row.size),
+                    start: 0,
+                };
                 pieces.push(Piece { source, length: row.size });
             }
             if !full {
@@ -103,7 +107,10 @@ impl Store for Dlo {
         let read = match self.next.get_object(cx, op.clone()).await {
             // The manifest's own etag failed the condition; that of the whole may not.
             Err(error)
-                if error.head.as_ref().is_some_and(|head| head.get("X-Object-Manifest").is_some()) =>
+                if error
+                    .head
+                    .as_ref()
+                    .is_some_and(|head| head.get("X-Object-Manifest").is_some()) =>
             {
                 op.head.conditions = Conditions::default();
                 self.next.get_object(cx, op).await?
@@ -117,7 +124,10 @@ impl Store for Dlo {
         let (pieces, etag) = self.pieces(cx, &manifest, &container).await?;
         head.length = pieces.iter().map(|piece| piece.length).sum();
         head.etag = etag;
-        let refuse = |kind| Error { head: Some(Box::new(head.clone())), ..Error::new(kind, Subject::Object) };
+        let refuse = |kind| Error {
+            head: Some(Box::new(head.clone())),
+            ..Error::new(kind, Subject::Object)
+        };
         if conditions.if_match.as_ref().is_some_and(|list| !list.matches(&head.etag)) {
             return Err(refuse(Kind::PreconditionFailed));
         }

@@ -5,3 +5,4 @@ pub mod dlo;
 pub mod multipart;
 mod segments;
 pub mod slo;
+pub mod symlink;

@@ -168,8 +168,7 @@ impl Store for Multipart {
         self.may_write(cx, &op.object).await?;
         let system = cx.as_system("multipart");
         let hidden = segments(&op.object.container)?;
-        let make =
-            PutContainer { container: hidden, metadata: Metadata::new(), policy: None };
+        let make = PutContainer { container: hidden, metadata: Metadata::new(), policy: None };
         self.next.put_container(&system, make).await?;
         let id = apus_daemon::seed::hex::<16>();
         let put = PutObject {

@@ -97,8 +97,10 @@ async fn open(store: &Arc<dyn Store>, cx: &Context, piece: &Piece) -> Result<Bod
     if right {
         return Ok(read.body);
     }
-    Err(Error::new(Kind::Conflict, Subject::Object)
-        .because(format!("segment {path} changed: etag {} size {}", read.head.etag, read.head.length)))
+    Err(Error::new(Kind::Conflict, Subject::Object).because(format!(
+        "segment {path} changed: etag {} size {}",
+        read.head.etag, read.head.length
+    )))
 }
 
 /// Joins pieces. The first is opened before this returns, so that a broken manifest is an error

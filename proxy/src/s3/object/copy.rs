@@ -29,7 +29,7 @@ pub(in crate::s3) fn source(request: &S3Request) -> Result<GetObject> {
         return Err(invalid());
     }
     let container = ContainerPath::new(request.account.clone(), bucket);
-    let mut get = GetObject::new(object_named(container, key)?);
+    let mut get = GetObject::new(object_named(&container, key)?);
     get.head.conditions = conditions(request, "x-amz-copy-source-");
     get.head.etag_at.push(ETAG_AT.to_owned());
     Ok(get)

@@ -56,8 +56,14 @@ fn describe(request: &Shown, head: &ObjectHead, out: &mut HeaderMap) {
             // Swift's s3api spells an underscore so, since its headers cannot hold one.
             let key = key.to_ascii_lowercase().replace("=5f", "_");
             set(out, &format!("x-amz-meta-{key}"), value);
-        } else if ["Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires"]
-            .contains(&name.as_str())
+        } else if [
+            "Cache-Control",
+            "Content-Disposition",
+            "Content-Encoding",
+            "Content-Language",
+            "Expires",
+        ]
+        .contains(&name.as_str())
         {
             set(out, name, value);
         }
@@ -65,7 +71,8 @@ fn describe(request: &Shown, head: &ObjectHead, out: &mut HeaderMap) {
     set(out, "content-type", &content_type(head));
     set(out, "content-length", &head.length.to_string());
     set(out, "etag", &format!("\"{}\"", etag(head)));
-    let modified = std::time::UNIX_EPOCH + std::time::Duration::from_secs(head.timestamp.seconds_ceil());
+    let modified =
+        std::time::UNIX_EPOCH + std::time::Duration::from_secs(head.timestamp.seconds_ceil());
     set(out, "last-modified", &httpdate::fmt_http_date(modified));
     set(out, "accept-ranges", "bytes");
     if let Some(parts) = head.parts_count {
@@ -119,8 +126,9 @@ pub(in crate::s3) async fn get(parts: &Parts, request: S3Request) -> Result<Repl
             .text("Request specific response headers cannot be used for anonymous GET requests."));
     }
     // A range is of the whole object: its checksums would be misread.
-    let checksums = request.header("x-amz-checksum-mode").is_some_and(|m| m.eq_ignore_ascii_case("enabled"))
-        && op.ranges.is_none();
+    let checksums =
+        request.header("x-amz-checksum-mode").is_some_and(|m| m.eq_ignore_ascii_case("enabled"))
+            && op.ranges.is_none();
     let shown = Shown { checksums, overrides };
     if request.head.method == Method::HEAD {
         let ranges = op.ranges.take();

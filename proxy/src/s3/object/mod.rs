@@ -20,7 +20,9 @@ pub(super) fn etag(head: &ObjectHead) -> String {
 fn check_version(request: &S3Request) -> Result<()> {
     match request.param("versionId") {
         None | Some("null") => Ok(()),
-        Some("") => Err(S3Error::new(Code::InvalidArgument).text("Version id cannot be the empty string")),
+        Some("") => {
+            Err(S3Error::new(Code::InvalidArgument).text("Version id cannot be the empty string"))
+        }
         Some(id) => Err(S3Error::new(Code::NoSuchVersion).with("VersionId", id)),
     }
 }

@@ -66,8 +66,9 @@ pub(in crate::s3) fn verified_body(
         Payload::Unsigned => body,
     };
     if wish.checksum.as_ref().is_some_and(|(_, value)| value.is_none()) && trailers.is_none() {
-        return Err(S3Error::new(Code::InvalidRequest)
-            .text("x-amz-trailer needs a body with trailers"));
+        return Err(
+            S3Error::new(Code::InvalidRequest).text("x-amz-trailer needs a body with trailers")
+        );
     }
     let etag = match header(headers, "content-md5") {
         None => None,

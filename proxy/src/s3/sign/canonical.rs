@@ -39,7 +39,8 @@ fn query(raw: &str) -> String {
         .filter(|(key, _)| key != "X-Amz-Signature")
         .collect();
     pairs.sort();
-    let pairs: Vec<String> = pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let pairs: Vec<String> =
+        pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
     pairs.join("&")
 }
 
@@ -98,7 +99,8 @@ mod tests {
     #[test]
     fn two_different_requests_never_have_one_form() {
         let headers = HeaderMap::new();
-        let form = |path: &str, query: &str| request("GET", path, query, &headers, &[], "x").unwrap();
+        let form =
+            |path: &str, query: &str| request("GET", path, query, &headers, &[], "x").unwrap();
         assert_ne!(form("/a", "k=%ff"), form("/a", "k=%fe"));
         assert_ne!(form("/a", "k=a+b"), form("/a", "k=a%20b"));
         assert_ne!(form("/a//b", ""), form("/a/b", ""));

@@ -1,7 +1,8 @@
-//! Who signed a request: SigV4 in the `Authorization` header or in the query. One place, fails
-//! closed.
+//! Who signed a request: SigV4 in the `Authorization` header or in the query, SigV2 in the query
+//! alone. One place, fails closed.
 
 mod canonical;
+mod v2;
 mod v4;
 
 use apus_daemon::http::header;
@@ -46,7 +47,11 @@ pub(super) fn verify(
     let authorization = header(&head.headers, "authorization");
     let in_query = |name: &str| query.iter().any(|(key, _)| key == name);
     let presigned = in_query("X-Amz-Signature") || in_query("X-Amz-Algorithm");
-    if in_query("AWSAccessKeyId") || authorization.is_some_and(|value| value.starts_with("AWS ")) {
+    let presigned_v2 = in_query("AWSAccessKeyId") || in_query("Signature");
+    if presigned_v2 && !presigned && authorization.is_none() {
+        return v2::from_query(parts, head, query).map(Some);
+    }
+    if presigned_v2 || authorization.is_some_and(|value| value.starts_with("AWS ")) {
         return Err(S3Error::new(Code::InvalidRequest).text(
             "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
         ));

@@ -130,9 +130,9 @@ fn check_coverage(headers: &HeaderMap, signed: &[&str]) -> Result<()> {
     if !signed.contains(&"host") {
         return Err(malformed("host is not signed."));
     }
-    let uncovered = headers.keys().find(|name| {
-        name.as_str().starts_with("x-amz-") && !signed.contains(&name.as_str())
-    });
+    let uncovered = headers
+        .keys()
+        .find(|name| name.as_str().starts_with("x-amz-") && !signed.contains(&name.as_str()));
     match uncovered {
         Some(name) => Err(S3Error::new(Code::AccessDenied)
             .text("There were headers present in the request which were not signed")
@@ -191,8 +191,9 @@ fn judge(parts: &Parts, head: &request::Parts, claim: &Claim<'_>, time: u64) -> 
     let expected = calculate_signature(&key, to_sign.as_bytes());
     let equal = bool::from(expected.as_bytes().ct_eq(signature.as_bytes()));
     let Some((_, identity, account)) = user else {
-        return Err(S3Error::new(Code::InvalidAccessKeyId)
-            .with("AWSAccessKeyId", credential.access_key));
+        return Err(
+            S3Error::new(Code::InvalidAccessKeyId).with("AWSAccessKeyId", credential.access_key)
+        );
     };
     if !equal {
         return Err(S3Error::new(Code::SignatureDoesNotMatch)
@@ -236,10 +237,14 @@ fn header_date(headers: &HeaderMap) -> Option<(String, u64)> {
 }
 
 /// Verifies a signature in the `Authorization` header.
-pub(super) fn from_header(parts: &Parts, head: &request::Parts, authorization: &str) -> Result<Signed> {
-    let fields = authorization
-        .strip_prefix("AWS4-HMAC-SHA256")
-        .ok_or_else(|| S3Error::new(Code::InvalidArgument).text("Unsupported Authorization Type"))?;
+pub(super) fn from_header(
+    parts: &Parts,
+    head: &request::Parts,
+    authorization: &str,
+) -> Result<Signed> {
+    let fields = authorization.strip_prefix("AWS4-HMAC-SHA256").ok_or_else(|| {
+        S3Error::new(Code::InvalidArgument).text("Unsupported Authorization Type")
+    })?;
     let (mut scope, mut signed, mut signature) = (None, None, None);
     for field in fields.split(',') {
         let (name, value) =
@@ -267,11 +272,10 @@ pub(super) fn from_header(parts: &Parts, head: &request::Parts, authorization: &
         return Err(S3Error::new(Code::RequestTimeTooSkewed).with("RequestTime", date));
     }
     check_coverage(&head.headers, &signed)?;
-    let payload_hash = header(&head.headers, "x-amz-content-sha256")
-        .ok_or_else(|| {
-            S3Error::new(Code::InvalidRequest)
-                .text("Missing required header for this request: x-amz-content-sha256")
-        })?;
+    let payload_hash = header(&head.headers, "x-amz-content-sha256").ok_or_else(|| {
+        S3Error::new(Code::InvalidRequest)
+            .text("Missing required header for this request: x-amz-content-sha256")
+    })?;
     let claim =
         Claim { credential: credential(scope)?, date: &date, signed, signature, payload_hash };
     judge(parts, head, &claim, time)
@@ -297,11 +301,11 @@ pub(super) fn from_query(
         return Err(wrong("X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\""));
     }
     let date = one("X-Amz-Date")?;
-    let time = parse_date(date)
-        .ok_or_else(|| wrong("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""))?;
-    let expires: u64 = one("X-Amz-Expires")?
-        .parse()
-        .map_err(|_| wrong("X-Amz-Expires should be a number"))?;
+    let time = parse_date(date).ok_or_else(|| {
+        wrong("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
+    })?;
+    let expires: u64 =
+        one("X-Amz-Expires")?.parse().map_err(|_| wrong("X-Amz-Expires should be a number"))?;
     if expires == 0 || expires > EXPIRES_MAX {
         return Err(wrong("X-Amz-Expires must be between 1 and 604800 seconds"));
     }
@@ -321,8 +325,7 @@ pub(super) fn from_query(
         .or_else(|| from_query.map(|(_, value)| value.as_str()))
         .unwrap_or("UNSIGNED-PAYLOAD");
     let claim = Claim {
-        credential: credential(one("X-Amz-Credential")?)
-            .map_err(|error| wrong(error.message()))?,
+        credential: credential(one("X-Amz-Credential")?).map_err(|error| wrong(error.message()))?,
         date,
         signed,
         signature: one("X-Amz-Signature")?,

@@ -93,7 +93,8 @@ pub(super) async fn put(
         entries.extend(op.segments.into_iter().map(trust));
     } else {
         let looks = op.segments.into_iter().map(|segment| look(next, cx, &account, segment));
-        let looked: Vec<_> = futures_util::stream::iter(looks).buffered(CONCURRENCY).collect().await;
+        let looked: Vec<_> =
+            futures_util::stream::iter(looks).buffered(CONCURRENCY).collect().await;
         let mut problems: Vec<Problem> = Vec::new();
         for result in looked {
             match result {
@@ -113,7 +114,7 @@ pub(super) async fn put(
         return Err(Error::new(Kind::ChecksumMismatch, Subject::Object).text("Etag mismatch"));
     }
     let size: u64 = entries.iter().map(Entry::length).sum::<Result<u64>>()?;
-    let json = serde_json::to_vec(&entries).map_err(|error| Error::unavailable(error))?;
+    let json = serde_json::to_vec(&entries).map_err(Error::unavailable)?;
     let own_etag = format!("{:x}", md5::compute(&json));
     let mut metadata = op.metadata;
     let mut row_etag = format!("{own_etag}; slo_etag={etag}");
@@ -123,8 +124,7 @@ pub(super) async fn put(
     metadata.insert("X-Static-Large-Object".to_owned(), "True".to_owned());
     metadata.insert(ETAG_KEY.to_owned(), etag.clone());
     metadata.insert(SIZE_KEY.to_owned(), size.to_string());
-    metadata
-        .insert("X-Object-Sysmeta-Container-Update-Override-Etag".to_owned(), row_etag);
+    metadata.insert("X-Object-Sysmeta-Container-Update-Override-Etag".to_owned(), row_etag);
     let put = PutObject {
         object: op.object,
         length: Some(json.len() as u64),

@@ -1,0 +1,130 @@
+//! AWS Signature Version 2, for URLs that older tools presign (`aws s3 presign` of the version 1
+//! command line does so by default). HMAC-SHA1 over method, type, date and resource.
+//!
+//! It does not cover ordinary headers: only `x-amz-` ones, all of which are signed.
+
+use apus_daemon::http::header;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use http::request;
+use sha1::Sha1;
+use subtle::ConstantTimeEq;
+
+use super::{Payload, Signed};
+use crate::edge::Parts;
+use crate::s3::Result;
+use crate::s3::address::bucket_of_host;
+use crate::s3::error::{Code, S3Error};
+
+/// Query parameters that are part of the signed resource.
+const SUB_RESOURCES: [&str; 29] = [
+    "acl",
+    "cors",
+    "delete",
+    "lifecycle",
+    "location",
+    "logging",
+    "notification",
+    "partNumber",
+    "policy",
+    "requestPayment",
+    "response-cache-control",
+    "response-content-disposition",
+    "response-content-encoding",
+    "response-content-language",
+    "response-content-type",
+    "response-expires",
+    "restore",
+    "tagging",
+    "torrent",
+    "uploadId",
+    "uploads",
+    "versionId",
+    "versioning",
+    "versions",
+    "website",
+    "object-lock",
+    "retention",
+    "legal-hold",
+    "encryption",
+];
+
+fn string_to_sign(
+    parts: &Parts,
+    head: &request::Parts,
+    query: &[(String, String)],
+    expires: &str,
+) -> String {
+    let text = |name: &str| header(&head.headers, name).unwrap_or_default();
+    let mut amz: Vec<(String, String)> = Vec::new();
+    for (name, value) in &head.headers {
+        if !name.as_str().starts_with("x-amz-") {
+            continue;
+        }
+        let value = String::from_utf8_lossy(value.as_bytes()).trim().to_owned();
+        match amz.iter_mut().find(|(known, _)| known == name.as_str()) {
+            Some((_, known)) => *known = format!("{known},{value}"),
+            None => amz.push((name.as_str().to_owned(), value)),
+        }
+    }
+    amz.sort();
+    let amz: String = amz.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+    let mut sub: Vec<String> = query
+        .iter()
+        .filter(|(key, _)| SUB_RESOURCES.contains(&key.as_str()))
+        .map(|(key, value)| if value.is_empty() { key.clone() } else { format!("{key}={value}") })
+        .collect();
+    sub.sort();
+    let bucket = bucket_of_host(&head.headers, &parts.storage_domains);
+    let bucket = bucket.map_or_else(String::new, |bucket| format!("/{bucket}"));
+    let question = if sub.is_empty() { "" } else { "?" };
+    format!(
+        "{}\n{}\n{}\n{expires}\n{amz}{bucket}{}{question}{}",
+        head.method,
+        text("content-md5"),
+        text("content-type"),
+        head.uri.path(),
+        sub.join("&")
+    )
+}
+
+/// Verifies a presigned URL of version 2.
+pub(super) fn from_query(
+    parts: &Parts,
+    head: &request::Parts,
+    query: &[(String, String)],
+) -> Result<Signed> {
+    let one = |name: &str| {
+        let mut found = query.iter().filter(|(key, _)| key == name);
+        match (found.next(), found.next()) {
+            (Some((_, value)), None) => Ok(value.as_str()),
+            _ => Err(S3Error::new(Code::AccessDenied)
+                .text("Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters")),
+        }
+    };
+    let (access_key, signature, expires) =
+        (one("AWSAccessKeyId")?, one("Signature")?, one("Expires")?);
+    let at: u64 = expires.parse().map_err(|_| {
+        S3Error::new(Code::AccessDenied)
+            .text(format!("Invalid date (should be seconds since epoch): {expires}"))
+    })?;
+    if at < parts.clock.now().as_secs() {
+        return Err(S3Error::new(Code::AccessDenied).text("Request has expired"));
+    }
+    let user = parts.auth.s3_user(access_key);
+    let secret = user.as_ref().map_or("no such access key", |(secret, ..)| secret);
+    let text = string_to_sign(parts, head, query, expires);
+    let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes())
+        .map_err(|_| S3Error::new(Code::InternalError))?;
+    mac.update(text.as_bytes());
+    let expected = STANDARD.encode(mac.finalize().into_bytes());
+    let equal = bool::from(expected.as_bytes().ct_eq(signature.as_bytes()));
+    let Some((_, identity, account)) = user else {
+        return Err(S3Error::new(Code::InvalidAccessKeyId).with("AWSAccessKeyId", access_key));
+    };
+    if !equal {
+        return Err(S3Error::new(Code::SignatureDoesNotMatch).with("StringToSign", text));
+    }
+    Ok(Signed { identity, account: account.to_owned(), payload: Payload::Unsigned })
+}

@@ -1,0 +1,176 @@
+"""The right bytes after a crash, and with a device gone."""
+
+import os
+import random
+import shutil
+import threading
+import time
+
+import pytest
+import swiftclient
+from botocore.exceptions import BotoCoreError, ClientError
+
+from conftest import Cluster
+
+KILLS = int(os.environ.get("APUS_KILLS", "100"))
+CLIENTS = 6
+KEYS = 8
+BUCKET = "crash"
+
+
+class Client(threading.Thread):
+    """Writes its own keys through one dialect until told to stop, and knows what may be read.
+
+    `allowed[key]` holds every state that may be found: the last acknowledged one, and those of
+    writes whose answer never came. An acknowledged write leaves exactly its own.
+    """
+
+    def __init__(self, cluster, number, allowed, seed):
+        super().__init__()
+        self.cluster, self.number, self.allowed = cluster, number, allowed
+        self.random = random.Random(seed)
+        self.stopped = threading.Event()
+        self.acknowledged = 0
+        self.unexpected = None
+
+    def run(self):
+        try:
+            write = self.s3_writer() if self.number % 2 else self.swift_writer()
+            while not self.stopped.is_set():
+                key = f"{self.number}/{self.random.randrange(KEYS)}"
+                kind = self.random.choice(["put", "put", "put", "delete", "post"])
+                size = self.random.choice([0, 10, 5000, 100_000, 700_000])
+                self.step(write, key, kind, size)
+        except (OSError, BotoCoreError, swiftclient.ClientException):
+            pass
+        except Exception as error:  # told to the main thread
+            self.unexpected = error
+
+    def step(self, write, key, kind, size):
+        before = self.allowed.setdefault(key, {None})
+        tag = f"{time.time_ns()}"
+        if kind == "delete":
+            after = {None}
+        elif kind == "put":
+            after = {(size, tag, tag)}
+        else:
+            # Metadata can only be changed of what is there.
+            if None in before or self.number % 2:
+                return
+            after = {(length, body, tag) for length, body, _ in before}
+        self.allowed[key] = before | after
+        write(key, kind, size, tag)
+        self.allowed[key] = after
+        self.acknowledged += 1
+
+    def s3_writer(self):
+        s3 = self.cluster.s3()
+
+        def write(key, kind, size, tag):
+            try:
+                if kind == "delete":
+                    s3.delete_object(Bucket=BUCKET, Key=key)
+                else:
+                    s3.put_object(Bucket=BUCKET, Key=key, Body=body(size, tag), Metadata={"tag": tag})
+            except ClientError as error:
+                raise OSError(str(error)) from error
+
+        return write
+
+    def swift_writer(self):
+        swift = self.cluster.swift()
+
+        def write(key, kind, size, tag):
+            headers = {"X-Object-Meta-Tag": tag}
+            if kind == "put":
+                swift.put_object(BUCKET, key, body(size, tag), headers=headers)
+            elif kind == "post":
+                swift.post_object(BUCKET, key, headers)
+            else:
+                try:
+                    swift.delete_object(BUCKET, key)
+                except swiftclient.ClientException as error:
+                    if error.http_status != 404:
+                        raise
+
+        return write
+
+
+def body(size, tag):
+    return (tag.encode() * (size // len(tag) + 1))[:size]
+
+
+def observe(s3, key):
+    try:
+        got = s3.get_object(Bucket=BUCKET, Key=key)
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == "NoSuchKey", error
+        return None
+    return got["Body"].read(), got["Metadata"]["tag"]
+
+
+def check(cluster, allowed):
+    s3 = cluster.s3()
+    listed = {row["Key"]: row["Size"] for row in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])}
+    assert set(listed) <= set(allowed), "a row that nobody wrote"
+    for key, states in allowed.items():
+        found = observe(s3, key)
+        expected = {None if state is None else (body(state[0], state[1]), state[2]) for state in states}
+        assert found in expected, (key, found and (len(found[0]), found[1]), states)
+        sizes = {state and state[0] for state in states}
+        assert (listed.get(key) in sizes) or (key not in listed and None in states), (key, listed.get(key), states)
+
+
+@pytest.mark.timeout(900)
+def test_every_acknowledged_write_survives_a_hundred_kills(tmp_path):
+    seed = int(os.environ.get("APUS_SEED", time.time_ns() % 1_000_000))
+    print(f"seed {seed}")
+    pace = random.Random(seed)
+    cluster = Cluster(tmp_path / "data", "--dev-users").start()
+    cluster.s3().create_bucket(Bucket=BUCKET)
+    allowed = {}
+    acknowledged = 0
+    for kill in range(KILLS):
+        clients = [Client(cluster, n, allowed, seed + kill * 100 + n) for n in range(CLIENTS)]
+        for client in clients:
+            client.start()
+        time.sleep(pace.uniform(0.1, 0.6))
+        cluster.kill()
+        for client in clients:
+            client.stopped.set()
+        for client in clients:
+            client.join()
+            assert client.unexpected is None, client.unexpected
+            acknowledged += client.acknowledged
+        cluster.start()
+        check(cluster, allowed)
+    cluster.stop()
+    print(f"reliability: kills={KILLS} acknowledged={acknowledged} lost=0")
+    assert acknowledged > KILLS * 5
+
+
+def test_reads_writes_and_listings_go_on_without_one_device(tmp_path):
+    cluster = Cluster(tmp_path / "data", "--dev-users").start()
+    s3, swift = cluster.s3(), cluster.swift()
+    s3.create_bucket(Bucket=BUCKET)
+    before = {f"before/{n}": os.urandom(n * 7000) for n in range(20)}
+    for key, data in before.items():
+        s3.put_object(Bucket=BUCKET, Key=key, Body=data)
+    shutil.rmtree(cluster.data / "devices/sd2")
+    after = {f"after/{n}": os.urandom(n * 7000) for n in range(20)}
+    for number, (key, data) in enumerate(after.items()):
+        if number % 2:
+            s3.put_object(Bucket=BUCKET, Key=key, Body=data)
+        else:
+            swift.put_object(BUCKET, key, data)
+    everything = {**before, **after}
+    for key, data in everything.items():
+        assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == data
+        assert swift.get_object(BUCKET, key)[1] == data
+    assert {row["Key"] for row in s3.list_objects_v2(Bucket=BUCKET)["Contents"]} == set(everything)
+    for key in everything:
+        s3.delete_object(Bucket=BUCKET, Key=key)
+    assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET)
+    s3.create_bucket(Bucket="made-without-a-device")
+    assert not (cluster.data / "devices/sd2").exists(), "a missing device was filled"
+    cluster.stop()

@@ -1,0 +1,184 @@
+"""Runs others' test suites against clusters started here, and holds their must-pass lists.
+
+    run.py swift     Swift's test/functional, from its source distribution on PyPI
+    run.py s3-tests  ceph/s3-tests, from the checkout named by S3TESTS_DIR
+
+Every case on the list must pass. A list only grows: --update adds what passed and is not on it.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE.parent / "blackbox"))
+
+from conftest import Cluster  # noqa: E402
+
+SWIFT_VERSION = "2.38.1"
+SWIFT_CONF = """
+[func_test]
+auth_uri = http://127.0.0.1:{port}/auth/v1.0
+auth_host = 127.0.0.1
+auth_port = {port}
+auth_ssl = no
+auth_prefix = /auth/
+account = test
+username = tester
+password = testing
+account2 = test2
+username2 = tester2
+password2 = testing2
+username3 = tester3
+password3 = testing3
+account6 = test
+username6 = tester6
+password6 = testing6
+s3_access_key = test:tester
+s3_secret_key = testing
+s3_access_key2 = test:tester2
+s3_secret_key2 = testing2
+s3_access_key3 = test:tester3
+s3_secret_key3 = testing3
+s3_region = us-east-1
+collate = C
+"""
+S3_CONF = """
+[DEFAULT]
+host = 127.0.0.1
+port = {port}
+is_secure = False
+ssl_verify = False
+[fixtures]
+bucket prefix = apus-{{random}}-
+[s3 main]
+display_name = test:tester
+user_id = test:tester
+email = a@example.com
+api_name = us-east-1
+access_key = test:tester
+secret_key = testing
+[s3 alt]
+display_name = test2:tester2
+user_id = test2:tester2
+email = b@example.com
+access_key = test2:tester2
+secret_key = testing2
+[s3 tenant]
+display_name = admin:admin
+user_id = admin:admin
+email = c@example.com
+access_key = admin:admin
+secret_key = admin
+tenant = t
+[iam]
+display_name = admin:admin
+user_id = admin:admin
+email = d@example.com
+access_key = admin:admin
+secret_key = admin
+[iam root]
+user_id = admin:admin
+email = e@example.com
+access_key = admin:admin
+secret_key = admin
+[iam alt root]
+user_id = admin:admin
+email = f@example.com
+access_key = admin:admin
+secret_key = admin
+"""
+
+
+def pytest_outcomes(folder, environment, targets):
+    """Runs pytest; gives outcome by test id."""
+    command = [sys.executable, "-m", "pytest", "-q", "-rA", "--tb=line", "--timeout=120"]
+    command += ["-p", "no:cacheprovider", *targets]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    outcomes = {}
+    for line in done.stdout.splitlines():
+        found = re.match(r"(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS) (\S.*?)(?: - .*)?$", line)
+        if found and "::" in found[2]:
+            outcomes.setdefault(found[2], found[1])
+    if not outcomes:
+        print(done.stdout[-3000:], done.stderr[-3000:])
+    return outcomes
+
+
+def swift_source():
+    folder = ROOT / "target" / f"swift-{SWIFT_VERSION}"
+    if not folder.is_dir():
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-build-isolation", "--no-binary", ":all:"]
+        subprocess.run([*command, "-d", str(ROOT / "target"), f"swift=={SWIFT_VERSION}"], check=True)
+        with tarfile.open(ROOT / "target" / f"swift-{SWIFT_VERSION}.tar.gz") as archive:
+            archive.extractall(ROOT / "target", filter="data")
+    return folder
+
+
+def fresh_cluster(name):
+    folder = ROOT / "target" / "suites" / f"{name}-{time.time_ns()}"
+    folder.mkdir(parents=True)
+    return Cluster(folder / "data", "--dev-users").start()
+
+
+def run_swift():
+    source = swift_source()
+    outcomes = {}
+    # pytest does not collect tests.py by its name, and it must not share a call with its folder.
+    for targets in (["test/functional/tests.py"], ["test/functional", "--ignore=test/functional/s3api"]):
+        cluster = fresh_cluster("swift")
+        conf = cluster.data / "test.conf"
+        conf.write_text(SWIFT_CONF.format(port=cluster.port))
+        environment = dict(os.environ, SWIFT_TEST_CONFIG_FILE=str(conf), SWIFT_TEST_IN_PROCESS="0")
+        outcomes.update(pytest_outcomes(source, environment, targets))
+        cluster.stop()
+    return outcomes
+
+
+def run_s3_tests():
+    checkout = os.environ.get("S3TESTS_DIR")
+    if not checkout:
+        print("s3-tests: S3TESTS_DIR does not name a checkout of ceph/s3-tests; not run")
+        return None
+    cluster = fresh_cluster("s3-tests")
+    conf = cluster.data / "s3tests.conf"
+    conf.write_text(S3_CONF.format(port=cluster.port))
+    portable = [line.split("\t")[0] for line in (HERE / "s3-tests.portable").read_text().splitlines()]
+    environment = dict(os.environ, S3TEST_CONF=str(conf))
+    targets = sorted({name.split("::")[0] for name in portable})
+    found = pytest_outcomes(checkout, environment, [f"s3tests/functional/{name}" for name in targets])
+    cluster.stop()
+    return {name.removeprefix("s3tests/functional/"): outcome for name, outcome in found.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("suite", choices=["swift", "s3-tests"])
+    parser.add_argument("--update", action="store_true")
+    options = parser.parse_args()
+    outcomes = run_swift() if options.suite == "swift" else run_s3_tests()
+    if outcomes is None:
+        return 0
+    path = HERE / f"{options.suite}.must-pass"
+    required = path.read_text().split("\n") if path.exists() else []
+    required = [name for name in required if name]
+    passed = {name for name, outcome in outcomes.items() if outcome == "PASSED"}
+    missing = [name for name in required if name not in passed]
+    counts = {kind: sum(o == kind for o in outcomes.values()) for kind in ("PASSED", "FAILED", "SKIPPED", "ERROR")}
+    for name in missing:
+        print(f"must pass, but {outcomes.get(name, 'did not run')}: {name}")
+    if options.update:
+        path.write_text("\n".join(sorted(passed | set(required))) + "\n")
+    print(f"{options.suite}: {counts} of which {len(required)} must pass and {len(missing)} did not")
+    print(f"{len(required) - len(missing)} passed, {len(missing)} failed")
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+//! Reads the sources and says where they stray from the house rules.
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Who may import whom (docs/architecture.md). Downward only.
+const EDGES: [(&str, &[&str]); 12] = [
+    ("cluster", &[]),
+    ("disk", &[]),
+    ("daemon", &[]),
+    ("ring", &["cluster"]),
+    ("wire", &["cluster", "ring", "daemon"]),
+    ("broker", &["cluster", "ring", "disk", "wire", "daemon"]),
+    ("store", &["cluster", "ring", "erasure", "wire", "daemon"]),
+    ("account", &["cluster", "ring", "disk", "daemon", "wire", "broker"]),
+    ("container", &["cluster", "ring", "disk", "daemon", "wire", "broker", "store"]),
+    ("object", &["cluster", "ring", "erasure", "disk", "daemon", "wire", "store"]),
+    ("proxy", &["cluster", "ring", "daemon", "wire", "store"]),
+    ("tests", &[]),
+];
+
+/// Files that may hold `unsafe`.
+const UNSAFE: [&str; 1] = ["lib/broker/src/raw.rs"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn files(extension: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut waiting = vec![root()];
+    while let Some(directory) = waiting.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            if path.is_dir() && name != "target" && !name.starts_with('.') && name != "apus-data" {
+                waiting.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                let relative = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+                found.push((relative, std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(!found.is_empty());
+    found
+}
+
+#[test]
+fn crates_import_only_downward() {
+    let allowed: BTreeMap<_, _> = EDGES.into_iter().collect();
+    let mut checked = 0;
+    for (path, text) in files("toml").into_iter().filter(|(path, _)| path.ends_with("/Cargo.toml"))
+    {
+        let name =
+            Path::new(&path).parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+        let Some(allowed) = allowed.get(name.as_str()) else {
+            assert_eq!(name, "tools", "{path}: a crate without a row in the table of edges");
+            continue;
+        };
+        for line in text.lines() {
+            if let Some(other) =
+                line.strip_prefix("apus-").and_then(|rest| rest.split(['.', ' ']).next())
+            {
+                assert!(allowed.contains(&other), "{path}: {name} must not depend on {other}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 20, "only {checked} edges found");
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    for (path, text) in files("rs") {
+        let is_test = path.ends_with("/tests.rs");
+        assert!(is_test || text.starts_with("//!"), "{path} has no module documentation");
+    }
+}
+
+#[test]
+fn unsafe_stays_in_its_files() {
+    for (path, text) in files("rs") {
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let uses = code.filter(|line| {
+            line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("unsafe impl")
+        });
+        if uses.count() > 0 && path != "tests/tidy.rs" {
+            assert!(UNSAFE.contains(&path.as_str()), "{path} must not hold unsafe code");
+        }
+    }
+}
+
+#[test]
+fn no_drawers_and_no_leftovers() {
+    for (path, text) in files("rs") {
+        let stem = Path::new(&path).file_stem().unwrap().to_str().unwrap().to_owned();
+        for drawer in ["util", "utils", "helper", "helpers", "common", "misc"] {
+            assert_ne!(stem, drawer, "{path}");
+        }
+        if path != "tests/tidy.rs" {
+            for word in ["FIXME", "TODO", "XXX", "todo!("] {
+                assert!(!text.contains(word), "{path} holds {word}");
+            }
+        }
+    }
+}
+
+#[test]
+fn files_fit_in_the_head() {
+    for (path, text) in files("rs") {
+        let lines = text.lines().count();
+        assert!(lines <= 750, "{path} has {lines} lines");
+    }
+}
+
+#[test]
+fn the_s3_dialect_translates_and_nothing_else() {
+    for (path, text) in files("rs").into_iter().filter(|(path, _)| path.starts_with("proxy/src/s3"))
+    {
+        for forbidden in ["quorum", "apus_wire", "apus_ring"] {
+            assert!(!text.contains(forbidden), "{path} must not know of {forbidden}");
+        }
+    }
+}
