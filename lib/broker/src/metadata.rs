@@ -57,6 +57,9 @@ pub fn merge(
             dated.insert(name, (value.clone(), now.clone()));
         }
     }
+    for (value, _) in dated.values_mut() {
+        *value = to_wsgi(value);
+    }
     let text =
         serde_json::to_string(&dated).map_err(|error| DbError::Corrupt(error.to_string()))?;
     connection.run(update, &[(&text).into()])
