@@ -29,19 +29,19 @@ pub(crate) fn check(head: &HeaderMap, etag: &str, modified: Timestamp) -> Option
     };
     let list = |name: &str| header(head, name).map(EtagList::parse);
     let modified = modified.seconds_ceil();
-    if let Some(wanted) = list("if-match") {
-        if !wanted.matches(etag) {
-            return Some(StatusCode::PRECONDITION_FAILED);
-        }
-    } else if date("if-unmodified-since").is_some_and(|since| modified > since) {
+    // Swift checks every condition that is there (`swift/common/swob.py`); the S3 dialect leaves
+    // out those that RFC 9110 lets a stronger one decide.
+    if list("if-none-match").is_some_and(|unwanted| unwanted.matches(etag)) {
+        return Some(StatusCode::NOT_MODIFIED);
+    }
+    if list("if-match").is_some_and(|wanted| !wanted.matches(etag)) {
         return Some(StatusCode::PRECONDITION_FAILED);
     }
-    if let Some(unwanted) = list("if-none-match") {
-        if unwanted.matches(etag) {
-            return Some(StatusCode::NOT_MODIFIED);
-        }
-    } else if date("if-modified-since").is_some_and(|since| modified <= since) {
+    if date("if-modified-since").is_some_and(|since| modified <= since) {
         return Some(StatusCode::NOT_MODIFIED);
+    }
+    if date("if-unmodified-since").is_some_and(|since| modified > since) {
+        return Some(StatusCode::PRECONDITION_FAILED);
     }
     None
 }

@@ -114,7 +114,7 @@ def pytest_outcomes(folder, environment, targets):
 def swift_source():
     folder = ROOT / "target" / f"swift-{SWIFT_VERSION}"
     if not folder.is_dir():
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-build-isolation", "--no-binary", ":all:"]
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:"]
         subprocess.run([*command, "-d", str(ROOT / "target"), f"swift=={SWIFT_VERSION}"], check=True)
         with tarfile.open(ROOT / "target" / f"swift-{SWIFT_VERSION}.tar.gz") as archive:
             archive.extractall(ROOT / "target", filter="data")

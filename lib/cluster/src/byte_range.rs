@@ -50,7 +50,9 @@ pub enum Resolution {
 impl ByteRanges {
     /// Parses a header value; `None` when it is not a valid byte range, which means: ignore it.
     pub fn parse(value: &str) -> Option<Self> {
-        let list = value.trim().strip_prefix("bytes=")?;
+        let value = value.replace(' ', "");
+        let unit = value.get(..6).filter(|unit| unit.eq_ignore_ascii_case("bytes="));
+        let list = unit.and(value.get(6..))?;
         let mut ranges = Vec::new();
         for item in list.split(',') {
             let (first, last) = item.trim().split_once('-')?;
@@ -78,6 +80,11 @@ impl ByteRanges {
     /// One range from start with a length.
     pub fn single(start: u64, length: u64) -> Self {
         Self(vec![ByteRange::FromTo(start, (start + length).saturating_sub(1))])
+    }
+
+    /// Whether there is just one range.
+    pub fn is_single(&self) -> bool {
+        self.0.len() == 1
     }
 
     /// As a header value.

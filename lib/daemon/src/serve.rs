@@ -55,7 +55,7 @@ pub async fn serve(listener: TcpListener, handler: SharedHandler, drain: Drain, 
         .max_headers(limits.headers_max)
         .max_buf_size(limits.head_bytes_max)
         .half_close(true)
-        .pipeline_flush(true);
+        .title_case_headers(true);
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(limits.connections_max));
     loop {

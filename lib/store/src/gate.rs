@@ -130,6 +130,18 @@ impl Gate {
     }
 }
 
+/// Lists, sync keys and URL keys are the owner's to set; from others they are left out, as Swift
+/// does.
+fn keep_owners_headers(owner: bool, metadata: &mut apus_cluster::Metadata) {
+    const OWNERS: [&str; 4] =
+        ["X-Container-Read", "X-Container-Write", "X-Container-Sync-Key", "X-Container-Sync-To"];
+    if !owner {
+        metadata.retain(|name, _| {
+            !OWNERS.contains(&name.as_str()) && !name.starts_with("X-Container-Meta-Temp-Url-Key")
+        });
+    }
+}
+
 fn above(operation: &str) -> Error {
     Error::unavailable(format!("{operation} is done by a stage above the gate"))
 }
@@ -181,15 +193,17 @@ impl Store for Gate {
         Ok(list)
     }
 
-    async fn put_container(&self, cx: &Context, op: PutContainer) -> Result<bool> {
-        let (permit, _, _) = self.permit_in(cx, Action::WriteContainer, &op.container).await?;
+    async fn put_container(&self, cx: &Context, mut op: PutContainer) -> Result<bool> {
+        let (permit, owner, _) = self.permit_in(cx, Action::WriteContainer, &op.container).await?;
+        keep_owners_headers(owner, &mut op.metadata);
         let done = self.quorum.put_container(cx, permit, &op).await;
         self.info.forget(&op.container);
         done
     }
 
-    async fn post_container(&self, cx: &Context, op: PostContainer) -> Result<()> {
-        let (permit, _, _) = self.permit_in(cx, Action::WriteContainer, &op.container).await?;
+    async fn post_container(&self, cx: &Context, mut op: PostContainer) -> Result<()> {
+        let (permit, owner, _) = self.permit_in(cx, Action::WriteContainer, &op.container).await?;
+        keep_owners_headers(owner, &mut op.metadata);
         let done = self.quorum.post_container(cx, permit, &op).await;
         self.info.forget(&op.container);
         done

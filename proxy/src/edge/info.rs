@@ -42,13 +42,11 @@ pub(super) fn document(policies: &Policies) -> Vec<u8> {
             "account_autocreate": true,
             "allow_account_management": false,
             "allow_open_expired": false,
-            "strict_cors_mode": true,
         },
         "slo": {
             "max_manifest_segments": limits::SLO_MAX_SEGMENTS,
             "max_manifest_size": limits::SLO_MAX_MANIFEST_SIZE,
             "min_segment_size": 1,
-            "yield_frequency": 10,
             "allow_async_delete": false,
         },
         "dlo": { "max_segments": limits::CONTAINER_LISTING_LIMIT },

@@ -29,8 +29,10 @@ fn describe(head: &AccountHead, out: &mut HeaderMap) {
     }
     if head.owner
         && let Some(acl) = head.headers.get(ACL_KEY)
+        && let Ok(acl) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(acl)
+        && !acl.is_empty()
     {
-        set(out, "x-account-access-control", acl);
+        set(out, "x-account-access-control", &serde_json::Value::Object(acl).to_string());
     }
     set(out, "accept-ranges", "bytes");
 }

@@ -1,5 +1,6 @@
 //! The query-string views of static large objects: `multipart-manifest=put|get|delete`.
 
+use apus_cluster::ObjectPath;
 use apus_cluster::constraints::{SLO_MAX_MANIFEST_SIZE, SLO_MAX_SEGMENTS};
 use apus_daemon::Body;
 use apus_daemon::http::{full, set, status};
@@ -13,7 +14,7 @@ use super::error::Reply;
 use super::object_read::describe;
 
 /// Reads the list of segments that a client sends.
-pub(super) async fn parse(body: Body) -> Result<Vec<Segment>> {
+pub(super) async fn parse(body: Body, object: &ObjectPath) -> Result<Vec<Segment>> {
     let json = collect(body, SLO_MAX_MANIFEST_SIZE).await.map_err(|error| match error.kind {
         Kind::TooLarge => Error::new(Kind::TooLarge, Subject::Request)
             .text(format!("Manifest File > {SLO_MAX_MANIFEST_SIZE} bytes")),
@@ -29,9 +30,12 @@ pub(super) async fn parse(body: Body) -> Result<Vec<Segment>> {
             .text(format!("Number of segments must be <= {SLO_MAX_SEGMENTS}")));
     }
     let mut problems = Vec::new();
+    let own = format!("/{}/{}", object.container.container, object.object);
     let mut segments = Vec::with_capacity(list.len());
     for (index, entry) in list.iter().enumerate() {
         match segment(entry) {
+            Ok(segment) if segment.data.is_none() && segment.path == own => problems
+                .push(format!("Index {index}: manifest must not include itself as a segment")),
             Ok(segment) => segments.push(segment),
             Err(problem) => problems.push(format!("Index {index}: {problem}")),
         }
@@ -102,8 +106,9 @@ fn segment(entry: &Value) -> std::result::Result<Segment, String> {
 pub(super) async fn show(read: ObjectRead, as_sent: bool) -> Result<Reply> {
     let mut response = status(StatusCode::OK);
     describe(&read.head, response.headers_mut());
-    set(response.headers_mut(), "content-type", "application/json; charset=utf-8");
+    set(response.headers_mut(), "etag", &read.head.etag);
     if !as_sent {
+        set(response.headers_mut(), "content-type", "application/json; charset=utf-8");
         *response.body_mut() = read.body;
         return Ok(response);
     }

@@ -13,6 +13,7 @@ mod sign_in;
 use std::sync::Arc;
 
 use apus_daemon::Body;
+use apus_daemon::http::{header, set};
 use http::{Request, Response, StatusCode};
 
 use self::error::{Reply, plain_error};
@@ -38,14 +39,30 @@ impl Swift {
         if request.uri().path().starts_with("/auth/") {
             return sign_in::sign_in(&self.parts, &request);
         }
-        let request = match SwiftRequest::parse(&self.parts, request, trans_id) {
-            Ok(request) => request,
-            Err(refusal) => return *refusal,
+        let realm = request.uri().path().split('/').nth(2).unwrap_or("unknown").to_owned();
+        let keep_alive = header(request.headers(), "connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("keep-alive"));
+        let mut response = match SwiftRequest::parse(&self.parts, request, trans_id) {
+            Ok(request) => match self.dispatch(request).await {
+                Ok(response) => response,
+                Err(error) => error::render(&error),
+            },
+            Err(refusal) => *refusal,
         };
-        match self.dispatch(request).await {
-            Ok(response) => response,
-            Err(error) => error::render(&error),
+        let status = response.status();
+        let out = response.headers_mut();
+        match status {
+            // Swift's clients read the length of every answer, even of none.
+            StatusCode::NO_CONTENT => set(out, "content-length", "0"),
+            StatusCode::UNAUTHORIZED => {
+                set(out, "www-authenticate", &format!("Swift realm=\"{realm}\""));
+            }
+            _ => {}
         }
+        if keep_alive {
+            set(out, "connection", "keep-alive");
+        }
+        response
     }
 
     async fn dispatch(&self, request: SwiftRequest) -> Result<Reply, apus_store::Error> {

@@ -21,6 +21,9 @@ use super::object_read::{conditions, http_date};
 use super::request::{Path, SwiftRequest};
 use crate::edge::Parts;
 
+/// Latest expiry, in seconds since 1970: ten digits, as the queue of expirations sorts them.
+const DELETE_AT_MAX: u64 = 9_999_999_999;
+
 fn target(request: &SwiftRequest) -> Result<ObjectPath> {
     match &request.path {
         Path::Object(object) => Ok(object.clone()),
@@ -41,9 +44,16 @@ fn metadata(parts: &Parts, request: &SwiftRequest) -> Result<Metadata> {
             after.trim().parse().map_err(|_| Error::invalid("Non-integer X-Delete-After"))?;
         let after = u64::try_from(after).ok().filter(|after| *after > 0);
         let after = after.ok_or_else(|| Error::invalid("X-Delete-After in past"))?;
-        metadata.insert("X-Delete-At".to_owned(), (now + after).to_string());
+        metadata.insert(
+            "X-Delete-At".to_owned(),
+            (now.saturating_add(after)).min(DELETE_AT_MAX).to_string(),
+        );
     } else if let Some(at) = metadata.get("X-Delete-At").filter(|at| !at.is_empty()) {
-        let at: u64 = at.trim().parse().map_err(|_| Error::invalid("Non-integer X-Delete-At"))?;
+        let text = at.trim();
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Error::invalid("Non-integer X-Delete-At"));
+        }
+        let at = text.parse().unwrap_or(DELETE_AT_MAX).min(DELETE_AT_MAX);
         if at <= now {
             return Err(Error::invalid("X-Delete-At in past"));
         }
@@ -68,6 +78,8 @@ fn content_type(request: &SwiftRequest, object: &ObjectPath) -> String {
     let given = request.header("content-type").filter(|kind| !kind.is_empty());
     match given.filter(|_| !request.flag("x-detect-content-type")) {
         Some(kind) => kind.to_owned(),
+        // The standard's name is audio/wav; Swift answers what Python's table has.
+        None if object.object.as_str().ends_with(".wav") => "audio/x-wav".to_owned(),
         None => mime_guess::from_path(object.object.as_str())
             .first_raw()
             .unwrap_or("application/octet-stream")
@@ -123,19 +135,19 @@ pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
     let content_type = content_type(&request, &object);
     let etag = request.header("etag").map(|etag| unquote(etag).to_owned());
     if request.param("multipart-manifest") == Some("put") {
+        let segments = manifest::parse(request.body, &object).await?;
         let op = PutManifest {
             object,
+            segments,
             content_type,
             metadata,
             etag: etag.filter(|etag| !etag.is_empty()),
+            if_none_match,
             trusted: false,
-            segments: Vec::new(),
         };
-        let segments = manifest::parse(request.body).await?;
-        let written = parts.store.put_manifest(&request.cx, PutManifest { segments, ..op }).await?;
+        let written = parts.store.put_manifest(&request.cx, op).await?;
         return Ok(created(&written, &format!("\"{}\"", written.etag)));
     }
-    let timestamp = request.timestamp()?;
     let op = PutObject {
         object,
         body: parts.timed(request.body),
@@ -143,18 +155,12 @@ pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
         content_type,
         metadata,
         etag,
-        timestamp,
+        timestamp: None,
         if_none_match,
         late: LateMetadata::default(),
     };
-    match parts.store.put_object(&request.cx, op).await {
-        Ok(written) => Ok(created(&written, &written.etag)),
-        // A time that the client gave and that is too old: accepted, and without effect.
-        Err(error) if error.kind == Kind::Conflict && timestamp.is_some() => {
-            Ok(html_error(StatusCode::ACCEPTED))
-        }
-        Err(error) => Err(error),
-    }
+    let written = parts.store.put_object(&request.cx, op).await?;
+    Ok(created(&written, &written.etag))
 }
 
 pub(super) async fn post(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
@@ -169,8 +175,10 @@ pub(super) async fn post(parts: &Parts, request: SwiftRequest) -> Result<Reply> 
 pub(super) async fn delete(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
     let object = target(&request)?;
     let with_segments = request.param("multipart-manifest") == Some("delete");
-    let timestamp = request.timestamp()?;
-    let op = DeleteObject { object, with_segments, timestamp };
+    if request.header("x-if-delete-at").is_some() {
+        return Err(Error::invalid("Bad X-If-Delete-At header value"));
+    }
+    let op = DeleteObject { object, with_segments, timestamp: None };
     let result = parts.store.delete_object(&request.cx, op).await;
     if with_segments {
         let json = request.header("accept").is_some_and(|accept| accept.contains("json"))

@@ -89,7 +89,9 @@ pub(super) async fn get(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
         let mut response = status(StatusCode::OK);
         describe(&head, response.headers_mut());
         if raw && head.is_manifest() {
-            set(response.headers_mut(), "content-type", "application/json; charset=utf-8");
+            let out = response.headers_mut();
+            set(out, "content-type", "application/json; charset=utf-8");
+            set(out, "etag", &head.etag);
         }
         return Ok(response);
     }

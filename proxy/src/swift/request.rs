@@ -5,7 +5,7 @@ use std::sync::Arc;
 use apus_cluster::constraints as limits;
 use apus_cluster::metadata::{Resource, check_user_metadata, has_prefix, title_case};
 use apus_cluster::{
-    AccountName, ContainerName, ContainerPath, Metadata, ObjectName, ObjectPath, Timestamp, percent,
+    AccountName, ContainerName, ContainerPath, Metadata, ObjectName, ObjectPath, percent,
 };
 use apus_daemon::Body;
 use apus_daemon::http::header;
@@ -36,7 +36,9 @@ pub(super) struct SwiftRequest {
 type Refusal = Box<Reply>;
 
 fn refuse(status: StatusCode, text: &str) -> Refusal {
-    Box::new(plain_error(status, text))
+    let mut response = plain_error(status, text);
+    apus_daemon::http::set(response.headers_mut(), "content-type", "text/html; charset=UTF-8");
+    Box::new(response)
 }
 
 /// Splits a query string; keys and values decoded, `+` as a space.
@@ -59,7 +61,7 @@ pub(super) fn parse_path(raw: &str) -> Result<Path, Refusal> {
     let version = parts.next().unwrap_or_default();
     let bad_url = || refuse(StatusCode::PRECONDITION_FAILED, "Bad URL");
     if version.is_empty() {
-        return Err(bad_url());
+        return Err(not_found());
     }
     let mut names = Vec::new();
     for part in parts {
@@ -78,6 +80,10 @@ pub(super) fn parse_path(raw: &str) -> Result<Path, Refusal> {
     }
     if names.len() == 3 && names.last().is_some_and(String::is_empty) {
         names.pop();
+    }
+    let before_last = names.split_last().map_or(&[][..], |(_, before)| before);
+    if before_last.iter().take(2).any(String::is_empty) {
+        return Err(not_found());
     }
     let mut names = names.into_iter();
     let Some(account) = names.next() else { return Err(bad_url()) };
@@ -194,6 +200,9 @@ impl SwiftRequest {
         let mut metadata = Metadata::new();
         for (name, value) in &self.head.headers {
             let name = name.as_str();
+            if value.len() > limits::MAX_HEADER_SIZE {
+                return Err(Error::invalid(format!("Header value too long: {name}")));
+            }
             let is_user = name.len() >= prefix.len()
                 && name.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
             if !is_user && !others.iter().any(|other| other.eq_ignore_ascii_case(name)) {
@@ -218,17 +227,5 @@ impl SwiftRequest {
             }
         }
         Ok(metadata)
-    }
-
-    /// The `X-Timestamp` that a trusted client (container sync, tests) may send.
-    pub(super) fn timestamp(&self) -> Result<Option<Timestamp>, Error> {
-        match self.header("x-timestamp") {
-            None => Ok(None),
-            Some(text) => Timestamp::parse(text).map(Some).ok_or_else(|| {
-                Error::invalid(format!(
-                    "X-Timestamp should be a UNIX timestamp float value; was {text:?}"
-                ))
-            }),
-        }
     }
 }

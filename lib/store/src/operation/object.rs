@@ -247,6 +247,8 @@ pub struct PutManifest {
     pub metadata: Metadata,
     /// Etag that the joined object must have.
     pub etag: Option<String>,
+    /// Refuse if an object is there (`If-None-Match: *`).
+    pub if_none_match: bool,
     /// Whether segments are known to be right (a multipart upload's own parts): not asked again.
     pub trusted: bool,
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use apus_cluster::Metadata;
+use apus_cluster::constraints::SLO_MAX_MANIFEST_SIZE;
 use apus_cluster::metadata::{OBJECT_HEADERS, Resource, has_prefix};
 use async_trait::async_trait;
 
-use crate::body::LateMetadata;
+use super::slo::manifest;
+use crate::body::{LateMetadata, collect};
 use crate::context::Context;
 use crate::operation::*;
 use crate::store::forward;
@@ -39,10 +41,8 @@ fn inherited(source: &ObjectHead, fresh: bool, as_manifest: bool) -> Metadata {
         .filter(|(name, _)| {
             let user = has_prefix(name, Resource::Object.user_prefix());
             let kept = OBJECT_HEADERS.contains(&name.as_str()) && *name != "X-Static-Large-Object";
-            let manifest = as_manifest
-                && (*name == "X-Static-Large-Object" || has_prefix(name, "X-Object-Sysmeta-Slo-"));
             let dlo = *name == "X-Object-Manifest";
-            (user && !fresh) || (kept && !fresh && (!dlo || as_manifest)) || manifest
+            (user && !fresh) || (kept && !fresh && (!dlo || as_manifest))
         })
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
@@ -61,6 +61,33 @@ impl Store for Copy {
         let mut metadata = inherited(&read.head, op.fresh_metadata, op.as_manifest);
         metadata.extend(op.metadata);
         metadata.retain(|_, value| !value.is_empty());
+        let content_type = op.content_type.unwrap_or_else(|| {
+            let kind = &read.head.content_type;
+            kind.split(";swift_bytes=").next().unwrap_or(kind).to_owned()
+        });
+        if op.as_manifest && read.head.is_manifest() {
+            // Written anew, so that every segment is looked at with the rights of the caller and
+            // in the account of the copy.
+            let stored = collect(read.body, SLO_MAX_MANIFEST_SIZE).await?;
+            let segments = manifest::parse(&stored)?.into_iter().map(|entry| Segment {
+                size: entry.data.is_none().then_some(entry.bytes),
+                etag: Some(entry.hash).filter(|etag| !etag.is_empty()),
+                path: entry.name,
+                range: entry.range,
+                data: entry.data,
+            });
+            let put = PutManifest {
+                object: op.target,
+                segments: segments.collect(),
+                content_type,
+                metadata,
+                etag: None,
+                if_none_match: false,
+                trusted: false,
+            };
+            let written = self.next.put_manifest(cx, put).await?;
+            return Ok((read.head, written));
+        }
         let length = match &read.served {
             Served::Whole => read.head.length,
             Served::Ranges(ranges) => ranges.iter().map(|range| range.length).sum(),
@@ -69,7 +96,7 @@ impl Store for Copy {
             object: op.target,
             body: read.body,
             length: Some(length),
-            content_type: op.content_type.unwrap_or_else(|| read.head.content_type.clone()),
+            content_type,
             metadata,
             etag: None,
             timestamp: None,

@@ -313,6 +313,7 @@ impl Store for Multipart {
             content_type: marker.content_type.clone(),
             metadata,
             etag: None,
+            if_none_match: false,
             trusted: true,
         };
         let written = self.next.put_manifest(cx, manifest).await?;

@@ -35,11 +35,13 @@ pub(in crate::s3) fn parse_date(text: &str) -> Option<u64> {
 pub(in crate::s3) fn conditions(request: &S3Request, prefix: &str) -> Conditions {
     let list = |name: &str| request.header(&format!("{prefix}{name}")).map(EtagList::parse);
     let date = |name: &str| request.header(&format!("{prefix}{name}")).and_then(parse_date);
+    let (if_match, if_none_match) = (list("if-match"), list("if-none-match"));
+    // An etag decides alone where a date is given beside it.
     Conditions {
-        if_match: list("if-match"),
-        if_none_match: list("if-none-match"),
-        if_modified_since: date("if-modified-since"),
-        if_unmodified_since: date("if-unmodified-since"),
+        if_modified_since: date("if-modified-since").filter(|_| if_none_match.is_none()),
+        if_unmodified_since: date("if-unmodified-since").filter(|_| if_match.is_none()),
+        if_match,
+        if_none_match,
     }
 }
 

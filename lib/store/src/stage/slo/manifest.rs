@@ -14,7 +14,7 @@ pub(crate) struct Entry {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) name: String,
     /// Size of the segment's whole object.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) bytes: u64,
     /// Its etag.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -34,6 +34,10 @@ pub(crate) struct Entry {
     /// Inline data, base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) data: Option<String>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn broken(what: &str) -> Error {

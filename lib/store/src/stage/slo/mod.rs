@@ -4,7 +4,7 @@
 //! with `X-Static-Large-Object`, the joined etag and size in system metadata, and both in the
 //! container row.
 
-mod manifest;
+pub(crate) mod manifest;
 mod write;
 
 use std::sync::Arc;
