@@ -131,7 +131,7 @@ def run_swift():
     source = swift_source()
     outcomes = {}
     # pytest does not collect tests.py by its name, and it must not share a call with its folder.
-    for targets in (["test/functional/tests.py"], ["test/functional", "--ignore=test/functional/s3api"]):
+    for targets in (["test/functional/tests.py"], ["test/functional"]):
         cluster = fresh_cluster("swift")
         conf = cluster.data / "test.conf"
         conf.write_text(SWIFT_CONF.format(port=cluster.port))

@@ -77,6 +77,13 @@ pub(super) fn is_bucket_name(name: &str) -> bool {
         && name.parse::<std::net::Ipv4Addr>().is_err()
 }
 
+/// Whether an existing container of this name is reachable as a bucket: S3's oldest, widest rule,
+/// so that containers which Swift clients made are, and the hidden `+segments` ones are not.
+pub(super) fn may_be_bucket(name: &str) -> bool {
+    (3..=255).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -151,7 +151,7 @@ impl From<Error> for S3Error {
 }
 
 /// Renders an error.
-pub(super) fn render(error: &S3Error, path: &str, trans_id: &str, is_head: bool) -> Reply {
+pub(super) fn render(error: &S3Error, trans_id: &str, is_head: bool) -> Reply {
     let status = StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::BAD_REQUEST);
     if status.is_server_error()
         && error.code != Code::NotImplemented
@@ -166,7 +166,6 @@ pub(super) fn render(error: &S3Error, path: &str, trans_id: &str, is_head: bool)
     for (name, value) in &error.extra {
         xml.text(name, value);
     }
-    xml.text("Resource", path);
     xml.text("RequestId", trans_id);
     xml.text("HostId", trans_id);
     xml.close("Error");

@@ -63,6 +63,9 @@ impl S3Request {
 
     fn container(&self) -> Result<ContainerPath> {
         let name = self.bucket.as_deref().unwrap_or_default();
+        if !address::may_be_bucket(name) {
+            return Err(S3Error::new(Code::InvalidBucketName).with("BucketName", name));
+        }
         let name = ContainerName::parse(name).map_err(|_| S3Error::new(Code::InvalidBucketName))?;
         Ok(ContainerPath::new(self.account.clone(), name))
     }
@@ -111,14 +114,13 @@ impl S3 {
 
     pub(crate) async fn handle(&self, request: Request<Body>, trans_id: Arc<str>) -> Reply {
         let is_head = request.method() == Method::HEAD;
-        let path = request.uri().path().to_owned();
         let answer = match self.parse(request, trans_id.clone()) {
             Ok(request) => Box::pin(self.perform(request)).await,
             Err(error) => Err(error),
         };
         let mut response = match answer {
             Ok(response) => response,
-            Err(error) => error::render(&error, &path, &trans_id, is_head),
+            Err(error) => error::render(&error, &trans_id, is_head),
         };
         set(response.headers_mut(), "x-amz-request-id", &trans_id);
         set(response.headers_mut(), "x-amz-id-2", &trans_id);

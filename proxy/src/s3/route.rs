@@ -139,7 +139,9 @@ pub(super) fn operation(
 ) -> Result<Operation> {
     let has = |name: &str| query.iter().any(|(key, _)| key == name);
     if let Some(name) = NOT_IMPLEMENTED.iter().find(|name| has(name)) {
-        return Err(not_implemented(name));
+        return Err(S3Error::new(Code::NotImplemented)
+            .text("The requested resource is not implemented")
+            .with("SubResource", *name));
     }
     check_headers(method, headers)?;
     let copy = headers.contains_key("x-amz-copy-source");

@@ -1,0 +1,25 @@
+# The parts of ./test, for working on one of them.
+
+default:
+    @just --list
+
+fmt:
+    cargo fmt --check
+
+lint:
+    cargo clippy --locked --all-targets -- -D warnings
+
+unit:
+    cargo test --locked --workspace
+
+build:
+    cargo build --locked --release
+
+blackbox: build
+    target/venv/bin/python -m pytest -q -p no:cacheprovider --timeout=300 tests/blackbox
+
+suite name: build
+    target/venv/bin/python tests/suites/run.py {{name}}
+
+bench: build
+    target/venv/bin/python tests/bench/quick.py target/release/apus
