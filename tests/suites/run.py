@@ -149,12 +149,14 @@ def run_s3_tests():
     cluster = fresh_cluster("s3-tests")
     conf = cluster.data / "s3tests.conf"
     conf.write_text(S3_CONF.format(port=cluster.port))
-    portable = [line.split("\t")[0] for line in (HERE / "s3-tests.portable").read_text().splitlines()]
+    # The 623 cases that hold for any S3 store; the rest are Ceph's own extensions.
+    portable = set((HERE / "s3-tests.portable").read_text().split())
     environment = dict(os.environ, S3TEST_CONF=str(conf))
-    targets = sorted({name.split("::")[0] for name in portable})
-    found = pytest_outcomes(checkout, environment, [f"s3tests/functional/{name}" for name in targets])
+    files = sorted({name.split("::")[0] for name in portable})
+    found = pytest_outcomes(checkout, environment, [f"s3tests/functional/{name}" for name in files])
     cluster.stop()
-    return {name.removeprefix("s3tests/functional/"): outcome for name, outcome in found.items()}
+    found = {name.removeprefix("s3tests/functional/"): outcome for name, outcome in found.items()}
+    return {name: outcome for name, outcome in found.items() if name in portable}
 
 
 def main():

@@ -4,7 +4,9 @@ use apus_cluster::Metadata;
 use apus_cluster::listing::{ContainerEntry, ListQuery};
 use apus_daemon::http::{set, status};
 use apus_store::body::collect;
-use apus_store::operation::{DeleteContainer, HeadContainer, ListContainers, PutContainer};
+use apus_store::operation::{
+    DeleteContainer, HeadContainer, HeadObject, ListContainers, PutContainer,
+};
 use http::StatusCode;
 
 use super::address::is_bucket_name;
@@ -169,5 +171,30 @@ pub(super) async fn versioning(parts: &Parts, request: S3Request) -> Result<Repl
     let mut out = Writer::new();
     out.root("VersioningConfiguration");
     out.close("VersioningConfiguration");
+    Ok(xml_reply(out.finish()))
+}
+
+/// The grants of a bucket or object: its owner's, and nobody else's.
+pub(super) async fn acl(parts: &Parts, request: S3Request) -> Result<Reply> {
+    if request.key.is_some() {
+        let op = HeadObject::new(request.object()?);
+        parts.store.head_object(&request.cx, op).await?;
+    } else {
+        let op = HeadContainer { container: request.container()? };
+        parts.store.head_container(&request.cx, op).await?;
+    }
+    let mut out = Writer::new();
+    out.root("AccessControlPolicy");
+    owner(&mut out, "Owner", &request.owner);
+    out.open("AccessControlList");
+    out.open("Grant");
+    out.open("Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\"");
+    out.text("ID", &request.owner);
+    out.text("DisplayName", &request.owner);
+    out.close("Grantee");
+    out.text("Permission", "FULL_CONTROL");
+    out.close("Grant");
+    out.close("AccessControlList");
+    out.close("AccessControlPolicy");
     Ok(xml_reply(out.finish()))
 }

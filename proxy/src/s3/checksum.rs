@@ -123,7 +123,7 @@ pub(super) fn wish(headers: &HeaderMap) -> Result<Wish> {
         if let Some(value) = header(headers, &algorithm.header()) {
             let valid = STANDARD.decode(value).is_ok_and(|bytes| bytes.len() == algorithm.bytes());
             if !valid {
-                return Err(S3Error::new(Code::InvalidRequest)
+                return Err(S3Error::new(Code::BadDigest)
                     .text(format!("Value for {} header is invalid.", algorithm.header())));
             }
             if wish.checksum.is_some() {

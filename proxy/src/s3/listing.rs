@@ -39,6 +39,9 @@ struct Wish {
     limit: usize,
     max_keys: usize,
     encode: bool,
+    has_delimiter: bool,
+    /// Version 1 clients do not decode the prefix that they sent themselves.
+    decoded_prefix: bool,
 }
 
 impl Wish {
@@ -70,6 +73,8 @@ impl Wish {
             limit: max_keys.min(KEYS_MAX),
             max_keys: max_keys.min(KEYS_MAX),
             encode,
+            has_delimiter: request.param("delimiter").is_some(),
+            decoded_prefix: request.param("list-type").is_none(),
         })
     }
 
@@ -100,8 +105,13 @@ impl Wish {
 
     fn common(&self, out: &mut Writer, bucket: &str, page: &Page) {
         out.text("Name", bucket);
-        out.text("Prefix", &self.name(&self.prefix));
-        if !self.delimiter.is_empty() {
+        let readable = !self.prefix.contains(|c: char| c.is_control() && !"\t\r\n".contains(c));
+        if self.decoded_prefix && readable {
+            out.text("Prefix", &self.prefix);
+        } else {
+            out.text("Prefix", &self.name(&self.prefix));
+        }
+        if self.has_delimiter {
             out.text("Delimiter", &self.name(&self.delimiter));
         }
         out.number("MaxKeys", self.max_keys);
@@ -179,8 +189,8 @@ pub(super) async fn list_v2(parts: &Parts, request: S3Request) -> Result<Reply> 
     let wish = Wish::parse(&request)?;
     let start_after = request.param("start-after").map(str::to_owned);
     let token = request.param("continuation-token").map(str::to_owned);
-    let marker = match &token {
-        None => start_after.clone().unwrap_or_default(),
+    let marker = match token.as_deref() {
+        None | Some("") => start_after.clone().unwrap_or_default(),
         Some(token) => URL_SAFE_NO_PAD
             .decode(token)
             .ok()

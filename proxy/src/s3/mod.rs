@@ -176,6 +176,7 @@ impl S3 {
             Operation::DeleteBucket => bucket::delete(parts, request).await,
             Operation::GetBucketLocation => bucket::location(parts, request).await,
             Operation::GetBucketVersioning => bucket::versioning(parts, request).await,
+            Operation::GetAcl => bucket::acl(parts, request).await,
             Operation::ListObjects => listing::list_v1(parts, request).await,
             Operation::ListObjectsV2 => listing::list_v2(parts, request).await,
             Operation::ListObjectVersions => listing::list_versions(parts, request).await,

@@ -15,6 +15,7 @@ pub(super) enum Operation {
     DeleteBucket,
     GetBucketLocation,
     GetBucketVersioning,
+    GetAcl,
     ListObjects,
     ListObjectsV2,
     ListObjectVersions,
@@ -34,10 +35,9 @@ pub(super) enum Operation {
 }
 
 /// Sub-resources that name operations which are not done (yet): the list of 501s.
-const NOT_IMPLEMENTED: [&str; 38] = [
+const NOT_IMPLEMENTED: [&str; 37] = [
     "abac",
     "accelerate",
-    "acl",
     "analytics",
     "annotation",
     "attributes",
@@ -146,6 +146,13 @@ pub(super) fn operation(
     check_headers(method, headers)?;
     let copy = headers.contains_key("x-amz-copy-source");
     let refused = || S3Error::new(Code::MethodNotAllowed);
+    if has("acl") {
+        // Only the owner has access, which can be told but not changed.
+        return match *method {
+            Method::GET if bucket => Ok(Operation::GetAcl),
+            _ => Err(not_implemented("acl")),
+        };
+    }
     Ok(match (method.as_str(), bucket, key) {
         ("GET", false, _) => Operation::ListBuckets,
         (_, false, _) => return Err(refused()),

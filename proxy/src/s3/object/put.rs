@@ -117,7 +117,7 @@ pub(in crate::s3) fn metadata(headers: &HeaderMap) -> Result<(Metadata, Option<S
                     .filter(|word| !word.eq_ignore_ascii_case("aws-chunked") && !word.is_empty())
                     .collect();
                 if !kept.is_empty() {
-                    metadata.insert("Content-Encoding".to_owned(), kept.join(","));
+                    metadata.insert("Content-Encoding".to_owned(), kept.join(", "));
                 }
                 continue;
             }

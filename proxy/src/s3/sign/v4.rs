@@ -304,8 +304,11 @@ pub(super) fn from_query(
     let time = parse_date(date).ok_or_else(|| {
         wrong("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
     })?;
-    let expires: u64 =
-        one("X-Amz-Expires")?.parse().map_err(|_| wrong("X-Amz-Expires should be a number"))?;
+    let expires = one("X-Amz-Expires")?;
+    let expires: i64 = expires.parse().map_err(|_| wrong("X-Amz-Expires should be a number"))?;
+    // A negative life has ended before it began.
+    let expires = u64::try_from(expires)
+        .map_err(|_| S3Error::new(Code::AccessDenied).text("Request has expired"))?;
     if expires == 0 || expires > EXPIRES_MAX {
         return Err(wrong("X-Amz-Expires must be between 1 and 604800 seconds"));
     }
