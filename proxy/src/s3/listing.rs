@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::bucket::owner;
 use super::error::{Code, S3Error};
+use super::route::Operation;
 use super::xml::Writer;
 use super::{Reply, Result, S3Request, xml_reply};
 use crate::edge::Parts;
@@ -39,7 +40,6 @@ struct Wish {
     limit: usize,
     max_keys: usize,
     encode: bool,
-    has_delimiter: bool,
     /// Version 1 clients do not decode the prefix that they sent themselves.
     decoded_prefix: bool,
 }
@@ -73,8 +73,7 @@ impl Wish {
             limit: max_keys.min(KEYS_MAX),
             max_keys: max_keys.min(KEYS_MAX),
             encode,
-            has_delimiter: request.param("delimiter").is_some(),
-            decoded_prefix: request.param("list-type").is_none(),
+            decoded_prefix: request.operation == Operation::ListObjects,
         })
     }
 
@@ -111,7 +110,7 @@ impl Wish {
         } else {
             out.text("Prefix", &self.name(&self.prefix));
         }
-        if self.has_delimiter {
+        if !self.delimiter.is_empty() {
             out.text("Delimiter", &self.name(&self.delimiter));
         }
         out.number("MaxKeys", self.max_keys);

@@ -269,8 +269,12 @@ impl Store for Multipart {
             Err(error) => return Err(error),
         };
         let stored = self.parts(cx, &op.object, &op.upload_id).await?;
-        let mut chosen: Vec<&Part> = Vec::with_capacity(op.parts.len());
-        for wanted in &op.parts {
+        // Of a number that is named twice the last counts: a part that was sent again.
+        let mut wanted_parts: Vec<&CompletedPart> = op.parts.iter().rev().collect();
+        wanted_parts.dedup_by_key(|part| part.number);
+        wanted_parts.reverse();
+        let mut chosen: Vec<&Part> = Vec::with_capacity(wanted_parts.len());
+        for wanted in wanted_parts {
             if chosen.last().is_some_and(|last| last.number >= wanted.number) {
                 return Err(Error::new(Kind::InvalidPartOrder, Subject::Upload));
             }

@@ -111,11 +111,14 @@ pub(in crate::s3) fn metadata(headers: &HeaderMap) -> Result<(Metadata, Option<S
             "expires" => "Expires",
             "content-encoding" => {
                 // The framing of the upload is no property of the object.
-                let kept: Vec<&str> = value
-                    .split(',')
-                    .map(str::trim)
-                    .filter(|word| !word.eq_ignore_ascii_case("aws-chunked") && !word.is_empty())
-                    .collect();
+                let framing = |word: &&str| word.eq_ignore_ascii_case("aws-chunked");
+                let words: Vec<&str> = value.split(',').map(str::trim).collect();
+                if !words.iter().any(framing) {
+                    metadata.insert("Content-Encoding".to_owned(), value);
+                    continue;
+                }
+                let kept: Vec<&str> =
+                    words.into_iter().filter(|word| !framing(word) && !word.is_empty()).collect();
                 if !kept.is_empty() {
                     metadata.insert("Content-Encoding".to_owned(), kept.join(", "));
                 }
