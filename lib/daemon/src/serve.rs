@@ -54,8 +54,7 @@ pub async fn serve(listener: TcpListener, handler: SharedHandler, drain: Drain, 
         .header_read_timeout(limits.head_timeout)
         .max_headers(limits.headers_max)
         .max_buf_size(limits.head_bytes_max)
-        .half_close(true)
-        .title_case_headers(true);
+        .half_close(true);
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(limits.connections_max));
     loop {

@@ -199,6 +199,9 @@ pub(super) fn list_parts(session: &Session, arguments: &[String]) -> Done {
 }
 
 pub(super) fn validate(session: &Session) -> Done {
+    if session.builder.rows.is_empty() {
+        return Err("The ring was never rebalanced.".to_owned());
+    }
     match session.builder.validate() {
         Ok(()) => Ok(Exit::Success),
         Err(error) => {

@@ -1,0 +1,80 @@
+"""`ring-builder` against Swift's own: each reads what the other wrote, and says the same."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import APUS
+
+OURS = str(Path(APUS).with_name("ring-builder"))
+SWIFTS = str(Path(sys.executable).parent / "swift-ring-builder")
+
+
+def run(tool, folder, *arguments):
+    done = subprocess.run([tool, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout
+
+
+def build(tool, folder, name):
+    assert run(tool, folder, name, "create", 8, 3, 1)[0] == 0
+    for zone in range(1, 5):
+        for disk in "ab":
+            device = f"r1z{zone}-127.0.0.{zone}:6200/sd{disk}"
+            code, text = run(tool, folder, name, "add", device, 100)
+            assert code == 0 and "got id" in text, text
+    assert run(tool, folder, name, "rebalance", "--seed", 7)[0] == 0
+
+
+@pytest.mark.parametrize("maker, reader", [(OURS, SWIFTS), (SWIFTS, OURS)])
+def test_each_validates_shows_and_changes_what_the_other_built(tmp_path, maker, reader):
+    build(maker, tmp_path, "object.builder")
+    assert run(reader, tmp_path, "object.builder", "validate")[0] == 0
+    code, shown = run(reader, tmp_path, "object.builder")
+    assert code == 0 and "256 partitions, 3.000000 replicas, 1 regions, 4 zones, 8 devices" in shown
+    assert run(reader, tmp_path, "object.builder", "pretend_min_part_hours_passed")[0] == 0
+    assert run(reader, tmp_path, "object.builder", "set_weight", "d0", 50)[0] == 0
+    assert run(reader, tmp_path, "object.builder", "rebalance", "--seed", 7)[0] in (0, 1)
+    assert run(maker, tmp_path, "object.builder", "validate")[0] == 0
+
+
+def test_both_say_the_same_of_devices(tmp_path):
+    texts = []
+    for tool, folder in [(OURS, tmp_path / "ours"), (SWIFTS, tmp_path / "swifts")]:
+        folder.mkdir()
+        run(tool, folder, "o.builder", "create", 6, 2, 1)
+        said = [
+            run(tool, folder, "o.builder", "add", "r1z1-10.0.0.1:6200R10.0.1.1:6300/sda_fast", 10.5),
+            run(tool, folder, "o.builder", "add", "--region", 1, "--zone", 2, "--ip", "10.0.0.2", "--port", 6200, "--device", "sdb", "--weight", 1),
+            run(tool, folder, "o.builder", "validate")[0],
+            run(tool, folder, "o.builder", "set_min_part_hours", 3),
+        ]
+        texts.append(said)
+    assert texts[0] == texts[1]
+
+
+def test_mistakes_end_with_2_and_change_nothing(tmp_path):
+    build(OURS, tmp_path, "o.builder")
+    before = (tmp_path / "o.builder").read_bytes()
+    for arguments in [
+        ["add", "r1z1-127.0.0.1:6200/sda", 1],
+        ["add", "nonsense", 1],
+        ["set_weight", "z9", 1],
+        ["set_weight", "z1", "heavy"],
+        ["set_overload", "-1"],
+        ["no-such-command"],
+    ]:
+        assert run(OURS, tmp_path, "o.builder", *arguments)[0] == 2, arguments
+    assert (tmp_path / "o.builder").read_bytes() == before
+    assert run(OURS, tmp_path, "o.builder", "rebalance")[0] == 1
+
+
+def test_reports_are_there_as_json(tmp_path):
+    build(OURS, tmp_path, "o.builder")
+    shown = json.loads(run(OURS, tmp_path, "o.builder", "--json")[1])
+    assert shown["partitions"] == 256 and len(shown["devices"]) == 8
+    assert sum(device["partitions"] for device in shown["devices"]) == 768
+    found = json.loads(run(OURS, tmp_path, "o.builder", "search", "z2", "--json")[1])
+    assert [device["zone"] for device in found] == [2, 2]
