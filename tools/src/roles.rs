@@ -241,6 +241,7 @@ impl Builder<'_> {
                 .map(|domain| domain.trim().to_owned())
                 .filter(|domain| !domain.is_empty())
                 .collect(),
+            sigv2: s3.flag("sigv2", false)?,
             region: s3.get("location").unwrap_or("us-east-1").to_owned(),
             client_timeout_seconds: app.parse("client_timeout", 60, "whole seconds")?,
         })))

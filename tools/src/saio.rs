@@ -143,9 +143,10 @@ fn make(options: &Options, folder: &Folder) -> Result<(), String> {
             "[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {}\n\n\
              [app:proxy-server]\nuse = egg:swift#proxy\nclient_timeout = 60\n\n\
              [filter:tempauth]\nuse = egg:swift#tempauth\ntoken_key = {}\n{users}\n\
-             [filter:s3api]\nuse = egg:swift#s3api\nlocation = us-east-1\nstorage_domain = localhost\n",
+             [filter:s3api]\nuse = egg:swift#s3api\nlocation = us-east-1\nstorage_domain = localhost\nsigv2 = {}\n",
             options.port,
             seed::hex::<32>(),
+            options.dev_users,
         )
         .as_bytes(),
     )?;

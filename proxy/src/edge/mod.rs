@@ -33,6 +33,8 @@ pub struct Parts {
     pub storage_domains: Vec<String>,
     /// Region that S3 signatures must name; empty accepts any.
     pub region: String,
+    /// Whether requests signed by version 2 are accepted (presigned URLs always are).
+    pub sigv2: bool,
     /// Seconds that a client may take between two pieces of a body.
     pub client_timeout_seconds: u64,
 }

@@ -1,5 +1,5 @@
 //! Who signed a request: SigV4 in the `Authorization` header or in the query, SigV2 in the query
-//! alone. One place, fails closed.
+//! and, if switched on, in the header. One place, fails closed.
 
 mod canonical;
 mod v2;
@@ -52,6 +52,13 @@ pub(super) fn verify(
     let presigned_v2 = in_query("AWSAccessKeyId") || in_query("Signature");
     if presigned_v2 && !presigned && authorization.is_none() {
         return v2::from_query(parts, head, query).map(Some);
+    }
+    if let Some(authorization) = authorization.filter(|value| value.starts_with("AWS "))
+        && parts.sigv2
+        && !presigned_v2
+        && !presigned
+    {
+        return v2::from_header(parts, head, query, authorization).map(Some);
     }
     if presigned_v2 || authorization.is_some_and(|value| value.starts_with("AWS ")) {
         return Err(S3Error::new(Code::InvalidRequest).text(

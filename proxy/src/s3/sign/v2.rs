@@ -1,5 +1,6 @@
-//! AWS Signature Version 2, for URLs that older tools presign (`aws s3 presign` of the version 1
-//! command line does so by default). HMAC-SHA1 over method, type, date and resource.
+//! AWS Signature Version 2: HMAC-SHA1 over method, type, date and resource. For URLs that older tools
+//! presign (`aws s3 presign` of the version 1 command line does so by default) and, where the
+//! configuration switches it on, for requests of clients as old as boto 2.
 //!
 //! It does not cover ordinary headers: only `x-amz-` ones, all of which are signed.
 
@@ -16,6 +17,9 @@ use crate::edge::Parts;
 use crate::s3::Result;
 use crate::s3::address::bucket_of_host;
 use crate::s3::error::{Code, S3Error};
+
+/// How far a client's clock may be off.
+const SKEW: std::time::Duration = std::time::Duration::from_secs(900);
 
 /// Query parameters that are part of the signed resource.
 const SUB_RESOURCES: [&str; 29] = [
@@ -112,9 +116,42 @@ pub(super) fn from_query(
     if at < parts.clock.now().as_secs() {
         return Err(S3Error::new(Code::AccessDenied).text("Request has expired"));
     }
+    let text = string_to_sign(parts, head, query, expires);
+    judge(parts, access_key, signature, text)
+}
+
+/// Verifies an `Authorization: AWS access-key:signature` header.
+pub(super) fn from_header(
+    parts: &Parts,
+    head: &request::Parts,
+    query: &[(String, String)],
+    authorization: &str,
+) -> Result<Signed> {
+    let invalid = || S3Error::new(Code::InvalidArgument).text("Unsupported Authorization Type");
+    let credential = authorization.strip_prefix("AWS ").ok_or_else(invalid)?;
+    // The access key holds a colon itself.
+    let (access_key, signature) = credential.trim().rsplit_once(':').ok_or_else(invalid)?;
+    let amz_date = header(&head.headers, "x-amz-date");
+    let raw = amz_date.or_else(|| header(&head.headers, "date")).unwrap_or_default();
+    let utc = raw.strip_suffix(" -0000").or_else(|| raw.strip_suffix(" +0000"));
+    let date =
+        httpdate::parse_http_date(&utc.map_or_else(|| raw.to_owned(), |d| format!("{d} GMT")));
+    let time = date.ok().and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok());
+    let time = time.ok_or_else(|| {
+        S3Error::new(Code::AccessDenied)
+            .text("AWS authentication requires a valid Date or x-amz-date header")
+    })?;
+    if parts.clock.now().abs_diff(time) > SKEW {
+        return Err(S3Error::new(Code::RequestTimeTooSkewed).with("RequestTime", raw));
+    }
+    // With `x-amz-date`, which is signed as a header, the date's own line is empty.
+    let line = if amz_date.is_some() { "" } else { raw };
+    judge(parts, access_key, signature, string_to_sign(parts, head, query, line))
+}
+
+fn judge(parts: &Parts, access_key: &str, signature: &str, text: String) -> Result<Signed> {
     let user = parts.auth.s3_user(access_key);
     let secret = user.as_ref().map_or("no such access key", |(secret, ..)| secret);
-    let text = string_to_sign(parts, head, query, expires);
     let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes())
         .map_err(|_| S3Error::new(Code::InternalError))?;
     mac.update(text.as_bytes());
