@@ -182,6 +182,8 @@ pub(super) fn render(error: &S3Error, trans_id: &str, is_head: bool) -> Reply {
     }
     if is_head || status == StatusCode::NOT_MODIFIED {
         *response.body_mut() = apus_daemon::http::empty();
+    }
+    if status == StatusCode::NOT_MODIFIED {
         response.headers_mut().remove("content-type");
     }
     response

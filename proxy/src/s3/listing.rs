@@ -102,7 +102,15 @@ impl Wish {
         Ok(Page { entries, truncated })
     }
 
-    fn common(&self, out: &mut Writer, bucket: &str, page: &Page) {
+    /// The head of every listing; `markers` writes what differs, in the place that the schema of
+    /// strict clients gives it.
+    fn common(
+        &self,
+        out: &mut Writer,
+        bucket: &str,
+        page: &Page,
+        markers: impl FnOnce(&mut Writer),
+    ) {
         out.text("Name", bucket);
         let readable = !self.prefix.contains(|c: char| c.is_control() && !"\t\r\n".contains(c));
         if self.decoded_prefix && readable {
@@ -110,10 +118,11 @@ impl Wish {
         } else {
             out.text("Prefix", &self.name(&self.prefix));
         }
+        markers(out);
+        out.number("MaxKeys", self.max_keys);
         if !self.delimiter.is_empty() {
             out.text("Delimiter", &self.name(&self.delimiter));
         }
-        out.number("MaxKeys", self.max_keys);
         if self.encode {
             out.text("EncodingType", "url");
         }
@@ -173,12 +182,13 @@ pub(super) async fn list_v1(parts: &Parts, request: S3Request) -> Result<Reply> 
     let page = wish.page(parts, &page_request, &marker).await?;
     let mut out = Writer::new();
     out.root("ListBucketResult");
-    wish.common(&mut out, &bucket, &page);
-    out.text("Marker", &wish.name(&marker));
-    if let Some(last) = page.entries.last().filter(|_| page.truncated && !wish.delimiter.is_empty())
-    {
-        out.text("NextMarker", &wish.name(last.name()));
-    }
+    wish.common(&mut out, &bucket, &page, |out| {
+        out.text("Marker", &wish.name(&marker));
+        let next = page.entries.last().filter(|_| page.truncated && !wish.delimiter.is_empty());
+        if let Some(last) = next {
+            out.text("NextMarker", &wish.name(last.name()));
+        }
+    });
     wish.contents(&mut out, &page, Some(&owner_name));
     out.close("ListBucketResult");
     Ok(xml_reply(out.finish()))
@@ -206,17 +216,18 @@ pub(super) async fn list_v2(parts: &Parts, request: S3Request) -> Result<Reply> 
     let page = wish.page(parts, &page_request, &marker).await?;
     let mut out = Writer::new();
     out.root("ListBucketResult");
-    wish.common(&mut out, &bucket, &page);
-    out.number("KeyCount", page.entries.len());
-    if let Some(token) = &token {
-        out.text("ContinuationToken", token);
-    }
-    if let Some(start_after) = &start_after {
-        out.text("StartAfter", &wish.name(start_after));
-    }
-    if let Some(last) = page.entries.last().filter(|_| page.truncated) {
-        out.text("NextContinuationToken", &URL_SAFE_NO_PAD.encode(last.name()));
-    }
+    wish.common(&mut out, &bucket, &page, |out| {
+        if let Some(last) = page.entries.last().filter(|_| page.truncated) {
+            out.text("NextContinuationToken", &URL_SAFE_NO_PAD.encode(last.name()));
+        }
+        if let Some(token) = &token {
+            out.text("ContinuationToken", token);
+        }
+        if let Some(start_after) = &start_after {
+            out.text("StartAfter", &wish.name(start_after));
+        }
+        out.number("KeyCount", page.entries.len());
+    });
     wish.contents(&mut out, &page, fetch_owner.then_some(owner_name.as_str()));
     out.close("ListBucketResult");
     Ok(xml_reply(out.finish()))
@@ -232,13 +243,14 @@ pub(super) async fn list_versions(parts: &Parts, request: S3Request) -> Result<R
     let page = wish.page(parts, &page_request, &key_marker).await?;
     let mut out = Writer::new();
     out.root("ListVersionsResult");
-    wish.common(&mut out, &bucket, &page);
-    out.text("KeyMarker", &wish.name(&key_marker));
-    out.text("VersionIdMarker", &id_marker);
-    if let Some(last) = page.entries.last().filter(|_| page.truncated) {
-        out.text("NextKeyMarker", &wish.name(last.name()));
-        out.text("NextVersionIdMarker", "null");
-    }
+    wish.common(&mut out, &bucket, &page, |out| {
+        out.text("KeyMarker", &wish.name(&key_marker));
+        out.text("VersionIdMarker", &id_marker);
+        if let Some(last) = page.entries.last().filter(|_| page.truncated) {
+            out.text("NextKeyMarker", &wish.name(last.name()));
+            out.text("NextVersionIdMarker", "null");
+        }
+    });
     for entry in &page.entries {
         let ObjectEntry::Object(row) = entry else { continue };
         out.open("Version");

@@ -119,8 +119,14 @@ fn check_headers(method: &Method, headers: &HeaderMap) -> Result<()> {
         return Err(S3Error::new(Code::InvalidStorageClass));
     }
     // A condition on a write that were accepted and not enforced would be worse than none.
-    let conditional =
-        ["if-match", "if-none-match", "x-amz-if-match-last-modified-time", "x-amz-if-match-size"];
+    let conditional = [
+        "if-match",
+        "if-none-match",
+        "if-modified-since",
+        "if-unmodified-since",
+        "x-amz-if-match-last-modified-time",
+        "x-amz-if-match-size",
+    ];
     if !matches!(*method, Method::GET | Method::HEAD)
         && let Some(name) = conditional.iter().find(|name| headers.contains_key(**name))
     {

@@ -113,6 +113,7 @@ pub(super) async fn part_copy(parts: &Parts, request: S3Request) -> Result<Reply
 
 pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply> {
     let (object, id) = (request.object()?, upload_id(&request));
+    let host = request.header("host").unwrap_or_default().to_owned();
     let wanted_checksum = super::checksum::Algorithm::ALL
         .iter()
         .find(|algorithm| request.header(&algorithm.header()).is_some());
@@ -145,7 +146,8 @@ pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply>
     let (bucket, key) = (request.bucket.unwrap_or_default(), request.key.unwrap_or_default());
     let mut out = Writer::new();
     out.root("CompleteMultipartUploadResult");
-    out.text("Location", &format!("/{bucket}/{key}"));
+    let path = apus_cluster::percent::encode_path(&format!("{bucket}/{key}"));
+    out.text("Location", &format!("http://{host}/{path}"));
     out.text("Bucket", &bucket);
     out.text("Key", &key);
     out.text("ETag", &format!("\"{}\"", written.etag));
@@ -229,16 +231,15 @@ pub(super) async fn list_uploads(parts: &Parts, request: S3Request) -> Result<Re
     out.text("Bucket", request.bucket.as_deref().unwrap_or_default());
     out.text("KeyMarker", &name(&key_marker));
     out.text("UploadIdMarker", &upload_id_marker);
+    let next = page.uploads.last().filter(|_| page.truncated);
+    out.text("NextKeyMarker", &next.map_or_else(String::new, |last| name(&last.key)));
+    out.text("NextUploadIdMarker", next.map_or("", |last| last.id.as_str()));
     out.text("Prefix", &name(&prefix));
+    out.number("MaxUploads", limit);
     if encode {
         out.text("EncodingType", "url");
     }
-    out.number("MaxUploads", limit);
     out.flag("IsTruncated", page.truncated);
-    if let Some(last) = page.uploads.last().filter(|_| page.truncated) {
-        out.text("NextKeyMarker", &name(&last.key));
-        out.text("NextUploadIdMarker", &last.id);
-    }
     for upload in &page.uploads {
         out.open("Upload");
         out.text("Key", &name(&upload.key));
