@@ -73,6 +73,7 @@ codes! {
     RequestTimeout 400 "Your socket connection to the server was not read from or written to within the timeout period.",
     ServiceUnavailable 503 "Service is unable to handle request.",
     SignatureDoesNotMatch 403 "The request signature that the server calculated does not match the signature that you provided. Check your AWS secret access key and signing method.",
+    UserKeyMustBeSpecified 400 "The key of an object must be specified.",
     XAmzContentSHA256Mismatch 400 "The provided 'x-amz-content-sha256' header does not match what was computed.",
 }
 

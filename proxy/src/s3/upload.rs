@@ -4,10 +4,11 @@ use apus_cluster::byte_range::ByteRanges;
 use apus_cluster::constraints::S3_MAX_PARTS;
 use apus_cluster::etag::unquote;
 use apus_daemon::http::status;
+use apus_store::access::Action;
 use apus_store::body::collect;
 use apus_store::operation::{
-    AbortUpload, CompleteUpload, CompletedPart, CreateUpload, HeadObject, ListParts, ListUploads,
-    PutObject, PutPart, PutPartCopy,
+    AbortUpload, Authorize, CompleteUpload, CompletedPart, CreateUpload, HeadObject, ListParts,
+    ListUploads, PutObject, PutPart, PutPartCopy,
 };
 use http::StatusCode;
 
@@ -113,6 +114,10 @@ pub(super) async fn part_copy(parts: &Parts, request: S3Request) -> Result<Reply
 
 pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply> {
     let (object, id) = (request.object()?, upload_id(&request));
+    // Rights and the bucket come before the document.
+    let container = object.container.clone();
+    let ask = Authorize { action: Action::WriteObject, container };
+    parts.store.authorize(&request.cx, ask).await?;
     let host = request.header("host").unwrap_or_default().to_owned();
     let wanted_checksum = super::checksum::Algorithm::ALL
         .iter()

@@ -1,7 +1,8 @@
 //! DeleteObjects: up to 1,000 keys in one request.
 
+use apus_store::access::Action;
 use apus_store::body::collect;
-use apus_store::operation::HeadContainer;
+use apus_store::operation::Authorize;
 use futures_util::StreamExt;
 
 use super::delete::remove;
@@ -18,6 +19,9 @@ const CONCURRENCY: usize = 8;
 
 pub(in crate::s3) async fn delete(parts: &Parts, request: S3Request) -> Result<Reply> {
     let container = request.container()?;
+    // Rights and the bucket come before the document.
+    let ask = Authorize { action: Action::WriteObject, container: container.clone() };
+    parts.store.authorize(&request.cx, ask).await?;
     let verified = verified_body(parts, request.payload, &request.head.headers, request.body)?;
     let document = collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?;
     if let Some(expected) = verified.etag
@@ -30,7 +34,7 @@ pub(in crate::s3) async fn delete(parts: &Parts, request: S3Request) -> Result<R
         root.all("Object")
             .map(|object| {
                 let key = object.text_of("Key").filter(|key| !key.is_empty());
-                let key = key.ok_or_else(|| S3Error::new(Code::MalformedXML))?;
+                let key = key.ok_or_else(|| S3Error::new(Code::UserKeyMustBeSpecified))?;
                 // A condition per key must not be ignored.
                 if let Some(other) =
                     object.children.iter().find(|c| c.name != "Key" && c.name != "VersionId")
@@ -45,7 +49,6 @@ pub(in crate::s3) async fn delete(parts: &Parts, request: S3Request) -> Result<R
         return Err(S3Error::new(Code::MalformedXML));
     }
     let quiet = root.text_of("Quiet").is_some_and(|text| text.trim().eq_ignore_ascii_case("true"));
-    parts.store.head_container(&request.cx, HeadContainer { container: container.clone() }).await?;
     let work = entries.into_iter().map(|(key, version)| {
         let (container, cx) = (container.clone(), request.cx.clone());
         async move {
