@@ -4,21 +4,8 @@
 //! of the data (size, etag, existence), of the content type, and of the metadata. `swift_bytes`,
 //! a parameter of the content type, belongs to the data.
 
-use apus_cluster::listing::ObjectRow;
+use apus_cluster::listing::{ObjectRow, split_swift_bytes};
 use apus_cluster::timestamp::RowTimes;
-
-/// Splits the `swift_bytes` parameter off a content type.
-pub(crate) fn split_swift_bytes(content_type: &str) -> (String, Option<String>) {
-    let mut kept = Vec::new();
-    let mut bytes = None;
-    for (index, part) in content_type.split(';').enumerate() {
-        match part.trim().strip_prefix("swift_bytes=") {
-            Some(value) if index > 0 => bytes = Some(value.to_owned()),
-            _ => kept.push(part),
-        }
-    }
-    (kept.join(";"), bytes)
-}
 
 /// The row that holds the newest of both, or `None` when `existing` already is that.
 pub(crate) fn merge(existing: Option<&ObjectRow>, new: ObjectRow) -> Option<ObjectRow> {

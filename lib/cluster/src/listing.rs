@@ -105,6 +105,19 @@ pub fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
+/// Splits the `swift_bytes` parameter, the size of a joined object, off a content type.
+pub fn split_swift_bytes(content_type: &str) -> (String, Option<String>) {
+    let mut kept = Vec::new();
+    let mut bytes = None;
+    for (index, part) in content_type.split(';').enumerate() {
+        match part.trim().strip_prefix("swift_bytes=") {
+            Some(value) if index > 0 => bytes = Some(value.to_owned()),
+            _ => kept.push(part),
+        }
+    }
+    (kept.join(";"), bytes)
+}
+
 /// The common prefix of `name` under a listing's prefix and delimiter, if it rolls up.
 pub fn common_prefix<'a>(name: &'a str, prefix: &str, delimiter: &str) -> Option<&'a str> {
     if delimiter.is_empty() {

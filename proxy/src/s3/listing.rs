@@ -1,6 +1,6 @@
 //! ListObjects in both versions, and ListObjectVersions of buckets that were never versioned.
 
-use apus_cluster::listing::{ListQuery, ObjectEntry, ObjectRow};
+use apus_cluster::listing::{ListQuery, ObjectEntry, ObjectRow, split_swift_bytes};
 use apus_store::operation::ListObjects;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,12 +20,8 @@ pub(super) fn row_etag(row: &ObjectRow) -> (String, u64) {
     let mut words = row.etag.split(';').map(str::trim);
     let own = words.next().unwrap_or_default();
     let s3 = words.find_map(|word| word.strip_prefix("s3_etag="));
-    let size = row
-        .content_type
-        .split(';')
-        .skip(1)
-        .find_map(|word| word.trim().strip_prefix("swift_bytes=")?.parse().ok())
-        .unwrap_or(row.size);
+    let (_, joined) = split_swift_bytes(&row.content_type);
+    let size = joined.and_then(|size| size.parse().ok()).unwrap_or(row.size);
     (s3.unwrap_or(own).to_owned(), size)
 }
 

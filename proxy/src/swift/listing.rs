@@ -2,7 +2,7 @@
 
 use apus_cluster::Policies;
 use apus_cluster::PolicyIndex;
-use apus_cluster::listing::{ContainerEntry, ListQuery, ObjectEntry, ObjectRow};
+use apus_cluster::listing::{ContainerEntry, ListQuery, ObjectEntry, ObjectRow, split_swift_bytes};
 use apus_store::{Error, Kind, Subject};
 use serde_json::{Map, Value, json};
 
@@ -122,14 +122,11 @@ fn show(row: &ObjectRow) -> Shown {
             bytes = size.parse().unwrap_or(bytes);
         }
     }
-    let mut kept = Vec::new();
-    for (index, word) in row.content_type.split(';').enumerate() {
-        match word.trim().strip_prefix("swift_bytes=").filter(|_| index > 0) {
-            Some(size) => bytes = size.parse().unwrap_or(bytes),
-            None => kept.push(word),
-        }
+    let (content_type, joined) = split_swift_bytes(&row.content_type);
+    if let Some(size) = joined.and_then(|size| size.parse().ok()) {
+        bytes = size;
     }
-    Shown { bytes, hash, content_type: kept.join(";"), extra }
+    Shown { bytes, hash, content_type, extra }
 }
 
 /// Writes a container's page.

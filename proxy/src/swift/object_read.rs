@@ -3,6 +3,7 @@
 use apus_cluster::Timestamp;
 use apus_cluster::byte_range::{ByteRanges, Resolved};
 use apus_cluster::etag::EtagList;
+use apus_cluster::listing::split_swift_bytes;
 use apus_cluster::metadata::{OBJECT_HEADERS, Resource, has_prefix};
 use apus_daemon::Body;
 use apus_daemon::http::{set, status, stream};
@@ -30,11 +31,7 @@ pub(super) fn shown_etag(head: &ObjectHead) -> String {
 
 /// The content type without what only listings need.
 pub(super) fn shown_content_type(content_type: &str) -> String {
-    let kept = content_type
-        .split(';')
-        .enumerate()
-        .filter(|(index, word)| *index == 0 || !word.trim().starts_with("swift_bytes="));
-    kept.map(|(_, word)| word).collect::<Vec<_>>().join(";")
+    split_swift_bytes(content_type).0
 }
 
 /// Writes what clients may see of an object.

@@ -3,6 +3,7 @@
 use apus_cluster::listing::{ContainerEntry, ContainerRow, ListQuery};
 use apus_cluster::metadata::title_case;
 use apus_cluster::policy::write_quorum;
+use apus_cluster::timestamp::days_from_civil;
 use apus_cluster::{AccountName, Metadata, Timestamp};
 use apus_daemon::http::{header, set};
 use apus_wire::{NodeRequest, headers};
@@ -35,20 +36,12 @@ struct Row {
 /// Parses the ISO time of a listing.
 pub(crate) fn parse_iso(text: &str) -> Option<Timestamp> {
     let (date, time) = text.trim_end_matches('Z').split_once('T')?;
-    let mut date = date.splitn(3, '-').map(str::parse::<i64>);
-    let (year, month, day) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);
+    let mut date = date.splitn(3, '-').map(str::parse::<u64>);
+    let days = days_from_civil(date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?)?;
     let (clock, micros) = time.split_once('.').unwrap_or((time, "0"));
-    let mut clock = clock.splitn(3, ':').map(str::parse::<i64>);
+    let mut clock = clock.splitn(3, ':').map(str::parse::<u64>);
     let (hour, minute, second) = (clock.next()?.ok()?, clock.next()?.ok()?, clock.next()?.ok()?);
-    // Days since 1970 of a date in the Gregorian calendar (Howard Hinnant's days_from_civil).
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year - era * 400;
-    let month_index = if month > 2 { month - 3 } else { month + 9 };
-    let day_of_year = (153 * month_index + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    let days = era * 146_097 + day_of_era - 719_468;
-    let seconds = u64::try_from(((days * 24 + hour) * 60 + minute) * 60 + second).ok()?;
+    let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
     let micros: u64 = format!("{micros:0<6}").get(..6)?.parse().ok()?;
     Some(Timestamp::from_steps(seconds * 100_000 + micros / 10))
 }

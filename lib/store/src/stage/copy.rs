@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use apus_cluster::Metadata;
 use apus_cluster::constraints::SLO_MAX_MANIFEST_SIZE;
+use apus_cluster::listing::split_swift_bytes;
 use apus_cluster::metadata::{OBJECT_HEADERS, Resource, has_prefix};
 use async_trait::async_trait;
 
@@ -61,10 +62,8 @@ impl Store for Copy {
         let mut metadata = inherited(&read.head, op.fresh_metadata, op.as_manifest);
         metadata.extend(op.metadata);
         metadata.retain(|_, value| !value.is_empty());
-        let content_type = op.content_type.unwrap_or_else(|| {
-            let kind = &read.head.content_type;
-            kind.split(";swift_bytes=").next().unwrap_or(kind).to_owned()
-        });
+        let content_type =
+            op.content_type.unwrap_or_else(|| split_swift_bytes(&read.head.content_type).0);
         if op.as_manifest && read.head.is_manifest() {
             // Written anew, so that every segment is looked at with the rights of the caller and
             // in the account of the copy.

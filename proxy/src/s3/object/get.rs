@@ -2,6 +2,7 @@
 
 use apus_cluster::byte_range::ByteRanges;
 use apus_cluster::etag::EtagList;
+use apus_cluster::listing::split_swift_bytes;
 use apus_cluster::metadata::{Resource, has_prefix};
 use apus_daemon::http::{set, status};
 use apus_store::operation::{Conditions, GetObject, HeadObject, ObjectHead, Served};
@@ -45,12 +46,6 @@ pub(in crate::s3) fn conditions(request: &S3Request, prefix: &str) -> Conditions
     }
 }
 
-fn content_type(head: &ObjectHead) -> String {
-    let words = head.content_type.split(';').enumerate();
-    let kept = words.filter(|(at, word)| *at == 0 || !word.trim().starts_with("swift_bytes="));
-    kept.map(|(_, word)| word).collect::<Vec<_>>().join(";")
-}
-
 fn describe(request: &Shown, head: &ObjectHead, out: &mut HeaderMap) {
     for (name, value) in &head.metadata {
         if has_prefix(name, Resource::Object.user_prefix()) {
@@ -70,7 +65,7 @@ fn describe(request: &Shown, head: &ObjectHead, out: &mut HeaderMap) {
             set(out, name, value);
         }
     }
-    set(out, "content-type", &content_type(head));
+    set(out, "content-type", &split_swift_bytes(&head.content_type).0);
     set(out, "content-length", &head.length.to_string());
     set(out, "etag", &format!("\"{}\"", etag(head)));
     let modified =

@@ -107,22 +107,9 @@ fn parse_date(text: &str) -> Option<u64> {
         return None;
     }
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
-    let days = days_from_civil(number(0, 4)?, number(4, 6)?, number(6, 8)?)?;
+    let days =
+        apus_cluster::timestamp::days_from_civil(number(0, 4)?, number(4, 6)?, number(6, 8)?)?;
     Some(((days * 24 + number(9, 11)?) * 60 + number(11, 13)?) * 60 + number(13, 15)?)
-}
-
-/// Days since 1970 (Howard Hinnant's `days_from_civil`).
-fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
-    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-        return None;
-    }
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year / 400;
-    let year_of_era = year - era * 400;
-    let month_index = if month > 2 { month - 3 } else { month + 9 };
-    let day_of_year = (153 * month_index + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    Some(era * 146_097 + day_of_era - 719_468)
 }
 
 /// Everything security-relevant must be signed: the host and every `x-amz-` header.
