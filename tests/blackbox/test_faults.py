@@ -174,3 +174,21 @@ def test_reads_writes_and_listings_go_on_without_one_device(tmp_path):
     s3.create_bucket(Bucket="made-without-a-device")
     assert not (cluster.data / "devices/sd2").exists(), "a missing device was filled"
     cluster.stop()
+
+
+def test_deleting_what_is_gone_already_removes_its_row(tmp_path):
+    # A deletion that was cut off between its tombstones and its rows looks like this.
+    cluster = Cluster(tmp_path / "data", "--dev-users").start()
+    s3, swift = cluster.s3(), cluster.swift()
+    s3.create_bucket(Bucket=BUCKET)
+    for key in ["through-s3", "through-swift"]:
+        s3.put_object(Bucket=BUCKET, Key=key, Body=b"x")
+    for objects in cluster.data.glob("devices/*/objects"):
+        shutil.rmtree(objects)
+    assert s3.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 2
+    s3.delete_object(Bucket=BUCKET, Key="through-s3")
+    with pytest.raises(swiftclient.ClientException) as gone:
+        swift.delete_object(BUCKET, "through-swift")
+    assert gone.value.http_status == 404
+    assert s3.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 0
+    cluster.stop()

@@ -184,8 +184,13 @@ impl Store for Slo {
         if !op.with_segments {
             return self.next.delete_object(cx, op).await;
         }
-        let head = self.next.head_object(cx, HeadObject::new(op.object.clone())).await?;
-        if !head.is_manifest() {
+        let manifest = match self.next.head_object(cx, HeadObject::new(op.object.clone())).await {
+            Ok(head) => head.is_manifest(),
+            // A deletion that broke off may have left a listing row: deleting again ends it.
+            Err(error) if error.kind == Kind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        if !manifest {
             return self.next.delete_object(cx, op).await;
         }
         let entries = self.entries(cx, &op.object).await?;
