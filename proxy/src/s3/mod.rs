@@ -181,6 +181,7 @@ impl S3 {
             Operation::ListObjectsV2 => listing::list_v2(parts, request).await,
             Operation::ListObjectVersions => listing::list_versions(parts, request).await,
             Operation::DeleteObjects => object::delete_many::delete(parts, request).await,
+            Operation::GetObjectAttributes => object::attributes::get(parts, request).await,
             Operation::GetObject | Operation::HeadObject => object::get::get(parts, request).await,
             Operation::PutObject => object::put::put(parts, request).await,
             Operation::CopyObject => object::copy::copy(parts, request).await,

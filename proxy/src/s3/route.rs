@@ -21,6 +21,7 @@ pub(super) enum Operation {
     ListObjectVersions,
     DeleteObjects,
     GetObject,
+    GetObjectAttributes,
     HeadObject,
     PutObject,
     CopyObject,
@@ -35,12 +36,11 @@ pub(super) enum Operation {
 }
 
 /// Sub-resources that name operations which are not done (yet): the list of 501s.
-const NOT_IMPLEMENTED: [&str; 37] = [
+const NOT_IMPLEMENTED: [&str; 36] = [
     "abac",
     "accelerate",
     "analytics",
     "annotation",
-    "attributes",
     "cors",
     "encryption",
     "intelligent-tiering",
@@ -177,6 +177,7 @@ pub(super) fn operation(
         ("POST", true, false) if has("delete") => Operation::DeleteObjects,
         ("POST", true, false) => return Err(not_implemented("POST policy upload")),
         ("GET", true, true) if has("uploadId") => Operation::ListParts,
+        ("GET", true, true) if has("attributes") => Operation::GetObjectAttributes,
         ("GET", true, true) => Operation::GetObject,
         ("HEAD", true, true) => Operation::HeadObject,
         ("PUT", true, true) if has("uploadId") && copy => Operation::UploadPartCopy,

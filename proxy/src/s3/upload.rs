@@ -1,9 +1,11 @@
 //! Multipart uploads.
 
+use std::sync::Arc;
+
 use apus_cluster::byte_range::ByteRanges;
 use apus_cluster::constraints::S3_MAX_PARTS;
 use apus_cluster::etag::unquote;
-use apus_daemon::http::status;
+use apus_daemon::http::{set, status};
 use apus_store::access::Action;
 use apus_store::body::collect;
 use apus_store::operation::{
@@ -13,6 +15,7 @@ use apus_store::operation::{
 use http::StatusCode;
 
 use super::bucket::owner;
+use super::checksum::{self, Type, Whole};
 use super::error::{Code, S3Error};
 use super::object::{copy, put};
 use super::xml::{self, Writer};
@@ -33,7 +36,11 @@ fn part_number(request: &S3Request) -> Result<u32> {
 
 pub(super) async fn create(parts: &Parts, request: S3Request) -> Result<Reply> {
     let object = request.object()?;
-    let (metadata, content_type) = put::metadata(&request.head.headers)?;
+    let (mut metadata, content_type) = put::metadata(&request.head.headers)?;
+    let choice = checksum::choice(&request.head.headers)?;
+    if let Some(choice) = choice {
+        checksum::keep(choice, &mut metadata);
+    }
     let op = CreateUpload {
         object,
         content_type: content_type.unwrap_or_else(|| "binary/octet-stream".to_owned()),
@@ -46,7 +53,12 @@ pub(super) async fn create(parts: &Parts, request: S3Request) -> Result<Reply> {
     out.text("Key", request.key.as_deref().unwrap_or_default());
     out.text("UploadId", &id);
     out.close("InitiateMultipartUploadResult");
-    Ok(xml_reply(out.finish()))
+    let mut response = xml_reply(out.finish());
+    if let Some((algorithm, kind)) = choice {
+        set(response.headers_mut(), "x-amz-checksum-algorithm", algorithm.name());
+        set(response.headers_mut(), "x-amz-checksum-type", kind.name());
+    }
+    Ok(response)
 }
 
 pub(super) async fn part(parts: &Parts, request: S3Request) -> Result<Reply> {
@@ -119,14 +131,13 @@ pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply>
     let ask = Authorize { action: Action::WriteObject, container };
     parts.store.authorize(&request.cx, ask).await?;
     let host = request.header("host").unwrap_or_default().to_owned();
-    let wanted_checksum = super::checksum::Algorithm::ALL
-        .iter()
-        .find(|algorithm| request.header(&algorithm.header()).is_some());
-    if let Some(algorithm) = wanted_checksum {
-        return Err(S3Error::new(Code::NotImplemented)
-            .text(format!("{} of a whole multipart object is not done", algorithm.header())));
+    let mut whole = Whole::of(&request.head.headers)?;
+    // Checksums in this request are of the object, not of the document.
+    let mut headers = request.head.headers.clone();
+    for algorithm in checksum::Algorithm::ALL {
+        headers.remove(algorithm.header());
     }
-    let verified = put::verified_body(parts, request.payload, &request.head.headers, request.body)?;
+    let verified = put::verified_body(parts, request.payload, &headers, request.body)?;
     let document = collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?;
     let root = xml::parse(&document)?;
     if root.name != "CompleteMultipartUpload" {
@@ -138,7 +149,10 @@ pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply>
             let number = part.text_of("PartNumber").and_then(|text| text.trim().parse().ok());
             let etag = part.text_of("ETag").map(|etag| unquote(etag).to_owned());
             match (number, etag) {
-                (Some(number), Some(etag)) => Ok(CompletedPart { number, etag }),
+                (Some(number), Some(etag)) => {
+                    whole.part(number, part);
+                    Ok(CompletedPart { number, etag })
+                }
                 _ => Err(S3Error::new(Code::MalformedXML)),
             }
         })
@@ -146,7 +160,7 @@ pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply>
     if chosen.is_empty() {
         return Err(S3Error::new(Code::MalformedXML));
     }
-    let op = CompleteUpload { object, upload_id: id, parts: chosen };
+    let op = CompleteUpload { object, upload_id: id, parts: chosen, seal: Arc::new(whole) };
     let written = parts.store.complete_upload(&request.cx, op).await?;
     let (bucket, key) = (request.bucket.unwrap_or_default(), request.key.unwrap_or_default());
     let mut out = Writer::new();
@@ -156,6 +170,14 @@ pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply>
     out.text("Bucket", &bucket);
     out.text("Key", &key);
     out.text("ETag", &format!("\"{}\"", written.etag));
+    let mut any = false;
+    for (algorithm, value) in checksum::stored(&written.late) {
+        out.text(&algorithm.element(), value);
+        any = true;
+    }
+    if any {
+        out.text("ChecksumType", Type::stored(&written.late).name());
+    }
     out.close("CompleteMultipartUploadResult");
     Ok(xml_reply(out.finish()))
 }

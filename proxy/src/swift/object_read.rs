@@ -1,17 +1,18 @@
 //! `GET` and `HEAD` of an object: conditions, ranges, `multipart/byteranges`, manifests as they are.
 
-use apus_cluster::Timestamp;
 use apus_cluster::byte_range::{ByteRanges, Resolved};
 use apus_cluster::etag::EtagList;
 use apus_cluster::listing::split_swift_bytes;
 use apus_cluster::metadata::{OBJECT_HEADERS, Resource, has_prefix};
+use apus_cluster::{ObjectPath, Timestamp};
 use apus_daemon::Body;
-use apus_daemon::http::{set, status, stream};
+use apus_daemon::http::{full, set, status, stream};
 use apus_daemon::task::{TaskKind, spawn};
 use apus_store::operation::{Conditions, GetObject, HeadObject, ObjectHead, Served};
-use apus_store::{Error, Result};
+use apus_store::{Context, Error, Kind, Result};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
@@ -19,6 +20,9 @@ use super::error::Reply;
 use super::manifest;
 use super::request::{Path, SwiftRequest};
 use crate::edge::Parts;
+
+/// Body of a 416 for a part.
+const NO_SUCH_PART: &str = "The requested part number is not satisfiable";
 
 /// The etag as Swift shows it: quoted only for joined objects.
 pub(super) fn shown_etag(head: &ObjectHead) -> String {
@@ -49,6 +53,12 @@ pub(super) fn describe(head: &ObjectHead, out: &mut HeaderMap) {
     set(out, "x-timestamp", &head.timestamp.normal());
     set(out, "last-modified", &http_date(head.timestamp));
     set(out, "accept-ranges", "bytes");
+    if let Some(etag) = &head.manifest_etag {
+        set(out, "x-manifest-etag", etag);
+    }
+    if let Some(count) = head.parts_count {
+        set(out, "x-parts-count", &count.to_string());
+    }
 }
 
 pub(super) fn http_date(time: Timestamp) -> String {
@@ -81,10 +91,26 @@ pub(super) async fn get(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
     head_op.conditions = conditions(&request);
     head_op.newest = request.flag("x-newest");
     head_op.raw = raw;
+    match part_number(&request) {
+        _ if raw => {}
+        Ok(part) => head_op.part = part,
+        Err(refusal) => refuse_if_joined(parts, &request.cx, object, refusal).await?,
+    }
     if request.head.method == Method::HEAD {
-        let head = parts.store.head_object(&request.cx, head_op).await?;
+        let head = match parts.store.head_object(&request.cx, head_op).await {
+            Ok(head) => head,
+            Err(error) => return no_such_part(error, Body::default()),
+        };
         let mut response = status(StatusCode::OK);
         describe(&head, response.headers_mut());
+        if let Some(part) = head.parts.first() {
+            // The length is the part's, so the status must say that it is not everything.
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let range = Resolved { start: part.start, length: part.length };
+            let out = response.headers_mut();
+            set(out, "content-length", &part.length.to_string());
+            set(out, "content-range", &range.content_range(head.length));
+        }
         if raw && head.is_manifest() {
             let out = response.headers_mut();
             set(out, "content-type", "application/json; charset=utf-8");
@@ -109,7 +135,10 @@ pub(super) async fn get(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
     let mut op = GetObject::new(object.clone());
     op.head = head_op;
     op.ranges = ranges;
-    let read = parts.store.get_object(&request.cx, op).await?;
+    let read = match parts.store.get_object(&request.cx, op).await {
+        Ok(read) => read,
+        Err(error) => return no_such_part(error, full(NO_SUCH_PART)),
+    };
     if raw && read.head.is_manifest() {
         return manifest::show(read, request.param("format") == Some("raw")).await;
     }
@@ -123,6 +152,46 @@ pub(super) async fn get(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
             serve_ranges(&mut response, &ranges, read.head.length, &kind, read.body);
         }
     }
+    Ok(response)
+}
+
+/// `?part-number=`, which only joined objects have and for which it then must be valid.
+///
+/// Source: `get_valid_part_num` in `swift/common/request_helpers.py`.
+fn part_number(request: &SwiftRequest) -> std::result::Result<Option<u32>, &'static str> {
+    let Some(text) = request.param("part-number") else { return Ok(None) };
+    match text.trim().parse().ok().filter(|part| *part > 0) {
+        None => Err("Part number must be an integer greater than 0"),
+        Some(_) if request.header("range").is_some() => {
+            Err("Range requests are not supported with part number queries")
+        }
+        part => Ok(part),
+    }
+}
+
+/// A bad part number is refused for a joined object, and ignored for any other.
+async fn refuse_if_joined(
+    parts: &Parts,
+    cx: &Context,
+    object: &ObjectPath,
+    refusal: &str,
+) -> Result<()> {
+    let head = parts.store.head_object(cx, HeadObject::new(object.clone())).await?;
+    if head.is_manifest() { Err(Error::invalid(refusal)) } else { Ok(()) }
+}
+
+/// 416 for a part that a joined object does not have; any other error as it is.
+fn no_such_part(error: Error, body: Body) -> Result<Reply> {
+    let Some(head) = error.head.as_ref().filter(|_| error.kind == Kind::InvalidPart) else {
+        return Err(error);
+    };
+    let mut response = status(StatusCode::RANGE_NOT_SATISFIABLE);
+    let out = response.headers_mut();
+    describe(head, out);
+    let length = body.size_hint().exact().unwrap_or_default();
+    set(out, "content-length", &length.to_string());
+    set(out, "content-range", &format!("bytes */{}", head.length));
+    *response.body_mut() = body;
     Ok(response)
 }
 

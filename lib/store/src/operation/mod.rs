@@ -14,9 +14,9 @@ pub use container::{
 };
 pub use object::{
     Conditions, CopyObject, DeleteObject, Deleted, GetObject, HeadObject, ObjectHead, ObjectRead,
-    ObjectWritten, PostObject, PutManifest, PutObject, Segment, Served,
+    ObjectWritten, PartHead, PartsPage, PostObject, PutManifest, PutObject, Segment, Served,
 };
 pub use upload::{
     AbortUpload, CompleteUpload, CompletedPart, CreateUpload, ListParts, ListUploads, Part,
-    PartList, PutPart, PutPartCopy, Upload, UploadList,
+    PartList, PutPart, PutPartCopy, Seal, Upload, UploadList,
 };

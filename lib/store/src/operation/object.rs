@@ -43,8 +43,10 @@ pub struct HeadObject {
     pub newest: bool,
     /// Do not follow a manifest: the object itself.
     pub raw: bool,
-    /// This part of a multipart object only, from 1.
+    /// Of a joined object this part only, from 1; other objects have no parts and ignore it.
     pub part: Option<u32>,
+    /// Tell of these parts as well, without reading them.
+    pub parts: Option<PartsPage>,
     /// The range of a GET that a HEAD stands for, where the dialect answers it with 206.
     pub ranges: Option<ByteRanges>,
 }
@@ -59,9 +61,32 @@ impl HeadObject {
             newest: false,
             raw: false,
             part: None,
+            parts: None,
             ranges: None,
         }
     }
+}
+
+/// Parts after a number, and how many of them at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartsPage {
+    /// Parts after this one, which is counted from 1.
+    pub after: usize,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// One part of a joined object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartHead {
+    /// From 1.
+    pub number: usize,
+    /// Where it begins in the whole, in bytes.
+    pub start: u64,
+    /// What it contributes, in bytes.
+    pub length: u64,
+    /// What is stored with the segment it comes from; empty when there is no such object.
+    pub metadata: Metadata,
 }
 
 /// What is known of an object besides its body.
@@ -77,8 +102,12 @@ pub struct ObjectHead {
     pub content_type: String,
     /// Every stored header besides those above, title-cased.
     pub metadata: Metadata,
-    /// Parts, when it is a multipart object.
-    pub parts_count: Option<u32>,
+    /// How many parts, when a part was asked for and it is a joined object.
+    pub parts_count: Option<usize>,
+    /// The parts that were asked about.
+    pub parts: Vec<PartHead>,
+    /// Etag of the manifest itself, when it is a joined object.
+    pub manifest_etag: Option<String>,
     /// The path the bytes come from, when a link was followed.
     pub location: Option<String>,
 }

@@ -1,8 +1,10 @@
 //! Multipart uploads.
 
+use std::sync::Arc;
+
 use apus_cluster::{ContainerPath, Metadata, ObjectPath, Timestamp};
 
-use super::object::{GetObject, PutObject};
+use super::object::{GetObject, PartHead, PutObject};
 
 /// Begins an upload.
 #[derive(Debug, Clone)]
@@ -118,6 +120,19 @@ pub struct CompletedPart {
     pub etag: String,
 }
 
+/// What a dialect adds to a completed object, or why it must not be.
+pub trait Seal: std::fmt::Debug + Send + Sync {
+    /// Whether the parts' metadata is needed, given the upload's.
+    fn needs_parts(&self, upload: &Metadata) -> bool;
+
+    /// More metadata of the whole, from the upload's and that of the chosen parts in order; their
+    /// metadata is empty unless it was needed.
+    ///
+    /// # Errors
+    /// When the parts are not what the client says; the upload then stays as it is.
+    fn seal(&self, upload: &Metadata, parts: &[PartHead]) -> crate::Result<Metadata>;
+}
+
 /// Completes an upload.
 #[derive(Debug, Clone)]
 pub struct CompleteUpload {
@@ -127,6 +142,8 @@ pub struct CompleteUpload {
     pub upload_id: String,
     /// The parts in order.
     pub parts: Vec<CompletedPart>,
+    /// What the dialect has to say of the whole.
+    pub seal: Arc<dyn Seal>,
 }
 
 /// Gives an upload up.

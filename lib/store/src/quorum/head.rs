@@ -53,6 +53,8 @@ pub(crate) fn object_head(answer: &HeaderMap) -> ObjectHead {
         content_type: text("content-type").to_owned(),
         metadata,
         parts_count: None,
+        parts: Vec::new(),
+        manifest_etag: None,
         location: None,
     }
 }

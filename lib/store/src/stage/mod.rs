@@ -3,6 +3,7 @@
 pub mod copy;
 pub mod dlo;
 pub mod multipart;
+mod part_heads;
 mod segments;
 pub mod slo;
 pub mod symlink;

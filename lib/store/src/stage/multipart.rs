@@ -11,6 +11,7 @@ use apus_cluster::listing::{ListQuery, ObjectEntry};
 use apus_cluster::{ContainerName, ContainerPath, Metadata, ObjectName, ObjectPath};
 use async_trait::async_trait;
 
+use super::part_heads;
 use crate::access::Action;
 use crate::body::LateMetadata;
 use crate::context::Context;
@@ -142,6 +143,30 @@ impl Multipart {
         Ok(parts)
     }
 
+    /// The chosen parts for the dialect's seal, with their metadata if it needs that.
+    async fn part_heads(
+        &self,
+        cx: &Context,
+        op: &CompleteUpload,
+        upload: &Metadata,
+        chosen: &[&Part],
+    ) -> Result<Vec<PartHead>> {
+        let needed = op.seal.needs_parts(upload);
+        let mut start = 0;
+        let mut heads = Vec::with_capacity(chosen.len());
+        for part in chosen {
+            let number = usize::try_from(part.number).unwrap_or(usize::MAX);
+            let head = PartHead { number, start, length: part.size, metadata: Metadata::new() };
+            start += part.size;
+            let path = match needed {
+                true => Some(Self::part(&op.object, &op.upload_id, part.number)?),
+                false => None,
+            };
+            heads.push((head, path));
+        }
+        part_heads::fill(&self.next, &cx.as_system("multipart"), heads).await
+    }
+
     async fn delete_quietly(&self, cx: &Context, object: ObjectPath) -> Result<()> {
         let op = DeleteObject { object, with_segments: false, timestamp: None };
         match self.next.delete_object(&cx.as_system("multipart"), op).await {
@@ -261,7 +286,7 @@ impl Store for Multipart {
                     Ok(head) if made_by_us(&head) => Ok(ObjectWritten {
                         etag: head.get(S3_ETAG).unwrap_or(&head.etag).to_owned(),
                         timestamp: head.timestamp,
-                        late: Metadata::new(),
+                        late: head.metadata,
                     }),
                     _ => Err(error),
                 };
@@ -295,9 +320,12 @@ impl Store for Multipart {
             return Err(Error::new(Kind::PartTooSmall, Subject::Upload)
                 .text(format!("part {} has {} bytes", small.number, small.size)));
         }
+        let heads = self.part_heads(cx, &op, &marker.metadata, &chosen).await?;
+        let sealed = op.seal.seal(&marker.metadata, &heads)?;
         let hidden = segments(&op.object.container)?;
         let etag = s3_etag(&chosen);
         let mut metadata = marker.metadata.clone();
+        metadata.extend(sealed.clone());
         metadata.insert(S3_ETAG.to_owned(), etag.clone());
         metadata.insert(S3_UPLOAD_ID.to_owned(), op.upload_id.clone());
         let manifest = PutManifest {
@@ -326,7 +354,7 @@ impl Store for Multipart {
         for part in stored.iter().filter(|part| !chosen.iter().any(|c| c.number == part.number)) {
             self.delete_quietly(cx, Self::part(&op.object, &op.upload_id, part.number)?).await?;
         }
-        Ok(ObjectWritten { etag, ..written })
+        Ok(ObjectWritten { etag, late: sealed, ..written })
     }
 
     async fn abort_upload(&self, cx: &Context, op: AbortUpload) -> Result<()> {

@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::{check_version, etag};
 use crate::edge::Parts;
-use crate::s3::checksum;
+use crate::s3::checksum::{self, Type};
 use crate::s3::error::{Code, S3Error};
 use crate::s3::{Reply, Result, S3Request};
 
@@ -46,6 +46,22 @@ pub(in crate::s3) fn conditions(request: &S3Request, prefix: &str) -> Conditions
     }
 }
 
+/// `Last-Modified`.
+pub(super) fn modified(head: &ObjectHead) -> String {
+    let since = std::time::Duration::from_secs(head.timestamp.seconds_ceil());
+    httpdate::fmt_http_date(std::time::UNIX_EPOCH + since)
+}
+
+/// An object that is no joined one is its own first and only part.
+fn check_part(part: Option<u32>, head: &ObjectHead) -> Result<()> {
+    match part {
+        Some(part) if part > 1 && head.parts_count.is_none() => {
+            Err(S3Error::new(Code::InvalidPart).text(format!("there is no part {part}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn describe(request: &Shown, head: &ObjectHead, out: &mut HeaderMap) {
     for (name, value) in &head.metadata {
         if has_prefix(name, Resource::Object.user_prefix()) {
@@ -68,22 +84,15 @@ fn describe(request: &Shown, head: &ObjectHead, out: &mut HeaderMap) {
     set(out, "content-type", &split_swift_bytes(&head.content_type).0);
     set(out, "content-length", &head.length.to_string());
     set(out, "etag", &format!("\"{}\"", etag(head)));
-    let modified =
-        std::time::UNIX_EPOCH + std::time::Duration::from_secs(head.timestamp.seconds_ceil());
-    set(out, "last-modified", &httpdate::fmt_http_date(modified));
+    set(out, "last-modified", &modified(head));
     set(out, "accept-ranges", "bytes");
     if let Some(parts) = head.parts_count {
         set(out, "x-amz-mp-parts-count", &parts.to_string());
     }
     if request.checksums {
-        let mut any = false;
-        for (algorithm, value) in checksum::stored(head) {
-            set(out, &algorithm.header(), value);
-            any = true;
-        }
-        if any {
-            set(out, "x-amz-checksum-type", "FULL_OBJECT");
-        }
+        // Of one part its own checksum, but the type of the whole.
+        let part = head.parts.first().map(|part| &part.metadata);
+        checksum::show(part.unwrap_or(&head.metadata), Type::stored(&head.metadata), out);
     }
     for (name, value) in &request.overrides {
         set(out, name, value);
@@ -131,10 +140,13 @@ pub(in crate::s3) async fn get(parts: &Parts, request: S3Request) -> Result<Repl
         let ranges = op.ranges.take();
         let part = op.head.part;
         let head = parts.store.head_object(&request.cx, op.head).await?;
+        check_part(part, &head)?;
         let mut response = status(StatusCode::OK);
         describe(&shown, &head, response.headers_mut());
         if part.is_some() {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let length = head.parts.first().map_or(head.length, |part| part.length);
+            set(response.headers_mut(), "content-length", &length.to_string());
         }
         if let Some(ranges) = ranges {
             use apus_cluster::byte_range::Resolution;
@@ -157,7 +169,9 @@ pub(in crate::s3) async fn get(parts: &Parts, request: S3Request) -> Result<Repl
     if op.ranges.as_ref().is_some_and(|ranges| ranges.to_header().contains(',')) {
         op.ranges = None;
     }
+    let part = op.head.part;
     let read = parts.store.get_object(&request.cx, op).await?;
+    check_part(part, &read.head)?;
     let mut response = status(StatusCode::OK);
     describe(&shown, &read.head, response.headers_mut());
     if let Served::Ranges(ranges) = &read.served

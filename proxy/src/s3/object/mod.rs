@@ -1,5 +1,6 @@
 //! Operations on objects, one file each.
 
+pub(super) mod attributes;
 pub(super) mod copy;
 pub(super) mod delete;
 pub(super) mod delete_many;
@@ -12,8 +13,8 @@ use super::error::{Code, S3Error};
 use super::{Result, S3Request};
 
 /// The etag that S3 shows of an object.
-pub(super) fn etag(head: &ObjectHead) -> String {
-    head.get("X-Object-Sysmeta-S3Api-Etag").unwrap_or(&head.etag).to_owned()
+pub(super) fn etag(head: &ObjectHead) -> &str {
+    head.get(get::ETAG_AT).unwrap_or(&head.etag)
 }
 
 /// Buckets were never versioned: only the version `null` is there.

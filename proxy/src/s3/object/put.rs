@@ -142,14 +142,7 @@ pub(in crate::s3) fn written(written: &ObjectWritten) -> Reply {
     let mut response = status(StatusCode::OK);
     let out = response.headers_mut();
     set(out, "etag", &format!("\"{}\"", written.etag));
-    let mut any = false;
-    for (algorithm, value) in checksum::late(&written.late) {
-        set(out, &algorithm.header(), value);
-        any = true;
-    }
-    if any {
-        set(out, "x-amz-checksum-type", "FULL_OBJECT");
-    }
+    checksum::describe(&written.late, out);
     response
 }
 

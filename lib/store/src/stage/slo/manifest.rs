@@ -91,6 +91,11 @@ impl Entry {
     }
 }
 
+/// Bytes that each entry adds.
+pub(crate) fn lengths(entries: &[Entry]) -> Result<Vec<u64>> {
+    entries.iter().map(Entry::length).collect()
+}
+
 /// MD5 over the etags of the entries, with `:range;` behind those that have one.
 pub(crate) fn joined_etag(entries: &[Entry]) -> Result<String> {
     let mut digest = md5::Context::new();

@@ -9,13 +9,14 @@ mod write;
 
 use std::sync::Arc;
 
-use apus_cluster::ObjectPath;
 use apus_cluster::byte_range::ByteRanges;
 use apus_cluster::constraints::{SLO_MAX_MANIFEST_SIZE, SLO_NESTING_MAX};
+use apus_cluster::{Metadata, ObjectPath};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
 use self::manifest::Entry;
+use super::part_heads;
 use super::segments::{self, Piece, Source};
 use crate::body::collect;
 use crate::context::Context;
@@ -40,6 +41,7 @@ impl std::fmt::Debug for Slo {
 }
 
 fn joined_head(mut head: ObjectHead) -> ObjectHead {
+    head.manifest_etag = Some(head.etag.clone());
     if let Some(etag) = head.get(ETAG_KEY).map(str::to_owned) {
         head.etag = etag;
     }
@@ -69,6 +71,47 @@ impl Slo {
         get.head.raw = true;
         let read = self.next.get_object(cx, get).await?;
         manifest::parse(&collect(read.body, SLO_MAX_MANIFEST_SIZE).await?)
+    }
+
+    /// Fills in what was asked about parts: one by its number, or a page of them.
+    async fn tell_of_parts(
+        &self,
+        cx: &Context,
+        object: &ObjectPath,
+        entries: &[Entry],
+        asked: (Option<u32>, Option<PartsPage>),
+        head: &mut ObjectHead,
+    ) -> Result<()> {
+        let page = match asked {
+            (None, None) => return Ok(()),
+            (None, Some(page)) => page,
+            (Some(part), _) => {
+                let number = usize::try_from(part).unwrap_or(usize::MAX);
+                PartsPage { after: number.saturating_sub(1), limit: 1 }
+            }
+        };
+        head.parts_count = Some(entries.len());
+        let lengths = manifest::lengths(entries)?;
+        let mut start = lengths.iter().take(page.after).sum();
+        let mut parts = Vec::new();
+        let wanted = entries.iter().zip(lengths).enumerate().skip(page.after).take(page.limit);
+        for (index, (entry, length)) in wanted {
+            let path = match &entry.data {
+                None => Some(entry.path(&object.container.account)?),
+                Some(_) => None,
+            };
+            let number = index + 1;
+            parts.push((PartHead { number, start, length, metadata: Metadata::new() }, path));
+            start += length;
+        }
+        head.parts = part_heads::fill(&self.next, cx, parts).await?;
+        if let (Some(part), []) = (asked.0, head.parts.as_slice()) {
+            let mut error = Error::new(Kind::InvalidPart, Subject::Object)
+                .text(format!("there is no part {part}"));
+            error.head = Some(Box::new(head.clone()));
+            return Err(error);
+        }
+        Ok(())
     }
 
     /// The pieces of a manifest's entries; manifests among them are opened in turn.
@@ -115,22 +158,16 @@ impl Store for Slo {
             return self.next.head_object(cx, op).await;
         }
         op.etag_at.push(ETAG_KEY.to_owned());
-        let (object, part) = (op.object.clone(), op.part);
+        let (object, pages) = (op.object.clone(), (op.part, op.parts));
         let head = self.next.head_object(cx, op).await.map_err(joined_error)?;
         if !head.is_manifest() {
-            return whole_as_part(head, part);
+            return Ok(head);
         }
         let mut head = joined_head(head);
-        if head.get(SIZE_KEY).is_none() || part.is_some() {
+        if head.get(SIZE_KEY).is_none() || pages != (None, None) {
             let entries = self.entries(cx, &object).await?;
-            let lengths: Vec<u64> =
-                entries.iter().map(Entry::length).collect::<Result<Vec<_>>>()?;
-            head.length = lengths.iter().sum();
-            head.parts_count = part.and_then(|_| u32::try_from(lengths.len()).ok());
-            if let Some(part) = part {
-                let index = usize::try_from(part).unwrap_or(0).wrapping_sub(1);
-                head.length = *lengths.get(index).ok_or_else(|| no_part(part))?;
-            }
+            head.length = manifest::lengths(&entries)?.iter().sum();
+            self.tell_of_parts(cx, &object, &entries, pages, &mut head).await?;
         }
         Ok(head)
     }
@@ -140,31 +177,24 @@ impl Store for Slo {
             return self.next.get_object(cx, op).await;
         }
         let object = op.head.object.clone();
-        let (ranges, part) = (op.ranges.clone(), op.head.part);
+        let (ranges, part, page) = (op.ranges.clone(), op.head.part, op.head.parts);
         op.head.etag_at.push(ETAG_KEY.to_owned());
         op.ignore_range_if = Some("X-Static-Large-Object".to_owned());
         let read = self.next.get_object(cx, op).await.map_err(joined_error)?;
         if !read.head.is_manifest() {
-            let head = whole_as_part(read.head, part)?;
-            return Ok(ObjectRead { head, ..read });
+            return Ok(read);
         }
         let entries = manifest::parse(&collect(read.body, SLO_MAX_MANIFEST_SIZE).await?)?;
         let mut head = joined_head(read.head);
-        let lengths: Vec<u64> = entries.iter().map(Entry::length).collect::<Result<Vec<_>>>()?;
         let etag = manifest::joined_etag(&entries)?;
-        head.length = lengths.iter().sum();
+        head.length = manifest::lengths(&entries)?.iter().sum();
         if head.get(ETAG_KEY).is_none() {
             head.etag = etag;
         }
-        let ranges = match part {
-            None => ranges,
-            Some(part) => {
-                let index = usize::try_from(part).unwrap_or(0).wrapping_sub(1);
-                let length = *lengths.get(index).ok_or_else(|| no_part(part))?;
-                head.parts_count = u32::try_from(lengths.len()).ok();
-                let start = lengths.iter().take(index).sum();
-                Some(ByteRanges::single(start, length))
-            }
+        self.tell_of_parts(cx, &object, &entries, (part, page), &mut head).await?;
+        let ranges = match (part, head.parts.first()) {
+            (Some(_), Some(part)) => Some(ByteRanges::single(part.start, part.length)),
+            _ => ranges,
         };
         let pieces = self.pieces(cx, &object, entries, 1).await?;
         let planned = segments::plan(&pieces, ranges.as_ref(), head.length);
@@ -237,16 +267,4 @@ impl Store for Slo {
         complete_upload(CompleteUpload) -> ObjectWritten,
         abort_upload(AbortUpload) -> (),
     );
-}
-
-/// An object that is no manifest is its own first and only part.
-fn whole_as_part(head: ObjectHead, part: Option<u32>) -> Result<ObjectHead> {
-    match part {
-        None | Some(1) => Ok(head),
-        Some(part) => Err(no_part(part)),
-    }
-}
-
-fn no_part(part: u32) -> Error {
-    Error::new(Kind::InvalidPart, Subject::Object).text(format!("there is no part {part}"))
 }

@@ -1,10 +1,14 @@
 //! The checksums of S3 clients: `x-amz-checksum-*` in a header or a trailer, checked on the way in
 //! and stored with the object.
 
+mod multipart;
+
+pub(super) use multipart::{Type, Whole, choice, keep};
+
+use apus_cluster::Metadata;
 use apus_daemon::Body;
-use apus_daemon::http::{BodyError, header};
+use apus_daemon::http::{BodyError, header, set};
 use apus_store::body::LateMetadata;
-use apus_store::operation::ObjectHead;
 use apus_store::{Error, Kind, Subject};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -51,6 +55,11 @@ impl Algorithm {
     /// `x-amz-checksum-crc32`.
     pub(super) fn header(self) -> String {
         format!("x-amz-checksum-{}", self.name().to_ascii_lowercase())
+    }
+
+    /// `ChecksumCRC32`, the name in documents.
+    pub(super) fn element(self) -> String {
+        format!("Checksum{}", self.name())
     }
 
     fn key(self) -> String {
@@ -160,18 +169,28 @@ pub(super) fn wish(headers: &HeaderMap) -> Result<Wish> {
     Ok(wish)
 }
 
-/// The stored checksums of an object, for its answer.
-pub(super) fn stored(head: &ObjectHead) -> impl Iterator<Item = (Algorithm, &str)> {
-    Algorithm::ALL
-        .into_iter()
-        .filter_map(|algorithm| head.get(&algorithm.key()).map(|value| (algorithm, value)))
-}
-
-/// Checksums among what a write brought.
-pub(super) fn late(metadata: &apus_cluster::Metadata) -> impl Iterator<Item = (Algorithm, &str)> {
+/// The checksums among what is stored with an object or part.
+pub(super) fn stored(metadata: &Metadata) -> impl Iterator<Item = (Algorithm, &str)> {
     Algorithm::ALL.into_iter().filter_map(|algorithm| {
         metadata.get(&algorithm.key()).map(|value| (algorithm, value.as_str()))
     })
+}
+
+/// Writes the checksums of a whole object as headers.
+pub(super) fn describe(metadata: &Metadata, out: &mut HeaderMap) {
+    show(metadata, Type::stored(metadata), out);
+}
+
+/// Writes checksums as headers, with the type of the object they belong to.
+pub(super) fn show(metadata: &Metadata, kind: Type, out: &mut HeaderMap) {
+    let mut any = false;
+    for (algorithm, value) in stored(metadata) {
+        set(out, &algorithm.header(), value);
+        any = true;
+    }
+    if any {
+        set(out, "x-amz-checksum-type", kind.name());
+    }
 }
 
 struct Checked {

@@ -1,0 +1,322 @@
+//! The checksum of a whole multipart object, from those of its parts; no byte is read again.
+//!
+//! COMPOSITE is the checksum over the parts' raw checksums with their number behind a dash,
+//! FULL_OBJECT is what one upload of everything would have, which only CRCs can be combined to.
+//! Source: "Checking object integrity in Amazon S3", part-level checksums for multipart uploads.
+
+use apus_cluster::Metadata;
+use apus_daemon::http::header;
+use apus_store::operation::{PartHead, Seal};
+use apus_store::{Error, Kind, Subject};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use crc_fast::{CrcAlgorithm, checksum_combine};
+use http::HeaderMap;
+
+use super::{Algorithm, Digest};
+use crate::s3::Result;
+use crate::s3::error::{Code, S3Error};
+use crate::s3::xml::Element;
+
+/// System metadata with the algorithm that an upload was begun with.
+const ALGORITHM_KEY: &str = "X-Object-Sysmeta-S3Api-Checksum-Algorithm";
+/// System metadata with the type of a multipart object's checksum.
+const TYPE_KEY: &str = "X-Object-Sysmeta-S3Api-Checksum-Type";
+
+/// How a whole object's checksum comes from its parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::s3) enum Type {
+    Composite,
+    FullObject,
+}
+
+impl Type {
+    pub(in crate::s3) fn name(self) -> &'static str {
+        match self {
+            Self::Composite => "COMPOSITE",
+            Self::FullObject => "FULL_OBJECT",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        [Self::Composite, Self::FullObject].into_iter().find(|kind| kind.name() == name)
+    }
+
+    fn of(algorithm: Algorithm) -> Self {
+        if algorithm == Algorithm::Crc64Nvme { Self::FullObject } else { Self::Composite }
+    }
+
+    fn goes_with(self, algorithm: Algorithm) -> bool {
+        match algorithm {
+            Algorithm::Crc32 | Algorithm::Crc32c => true,
+            Algorithm::Crc64Nvme => self == Self::FullObject,
+            Algorithm::Sha1 | Algorithm::Sha256 => self == Self::Composite,
+        }
+    }
+
+    /// What is stored with an object; one that came in one piece has nothing stored.
+    pub(in crate::s3) fn stored(metadata: &Metadata) -> Self {
+        metadata.get(TYPE_KEY).and_then(|name| Self::named(name)).unwrap_or(Self::FullObject)
+    }
+}
+
+/// Algorithm and type as a request names them; a type alone is refused.
+pub(in crate::s3) fn choice(headers: &HeaderMap) -> Result<Option<(Algorithm, Type)>> {
+    let refuse = |text: String| S3Error::new(Code::InvalidRequest).text(text);
+    let kind = asked_type(headers)?;
+    let Some(name) = header(headers, "x-amz-checksum-algorithm") else {
+        return match kind {
+            None => Ok(None),
+            Some(_) => {
+                Err(refuse("x-amz-checksum-type needs x-amz-checksum-algorithm beside it".into()))
+            }
+        };
+    };
+    let algorithm = Algorithm::ALL.into_iter().find(|known| known.name() == name);
+    let algorithm = algorithm.ok_or_else(|| {
+        refuse("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]".into())
+    })?;
+    let kind = kind.unwrap_or(Type::of(algorithm));
+    if !kind.goes_with(algorithm) {
+        return Err(refuse(format!(
+            "The {} checksum type cannot be used with the {} checksum algorithm.",
+            kind.name(),
+            algorithm.name().to_ascii_lowercase()
+        )));
+    }
+    Ok(Some((algorithm, kind)))
+}
+
+fn asked_type(headers: &HeaderMap) -> Result<Option<Type>> {
+    let Some(name) = header(headers, "x-amz-checksum-type") else { return Ok(None) };
+    match Type::named(name) {
+        Some(kind) => Ok(Some(kind)),
+        None => Err(S3Error::new(Code::InvalidRequest)
+            .text("Value for x-amz-checksum-type header is invalid.")),
+    }
+}
+
+/// Keeps the choice with an upload, and so with the object that comes of it.
+pub(in crate::s3) fn keep(choice: (Algorithm, Type), metadata: &mut Metadata) {
+    metadata.insert(ALGORITHM_KEY.to_owned(), choice.0.name().to_owned());
+    metadata.insert(TYPE_KEY.to_owned(), choice.1.name().to_owned());
+}
+
+/// What the request that completes an upload says of the whole and of its parts.
+#[derive(Debug, Default)]
+pub(in crate::s3) struct Whole {
+    value: Option<(Algorithm, String)>,
+    kind: Option<Type>,
+    size: Option<u64>,
+    parts: Vec<(usize, Algorithm, String)>,
+}
+
+impl Whole {
+    /// Reads the headers.
+    pub(in crate::s3) fn of(headers: &HeaderMap) -> Result<Self> {
+        let mut whole = Self { kind: asked_type(headers)?, ..Self::default() };
+        for algorithm in Algorithm::ALL {
+            let Some(value) = header(headers, &algorithm.header()) else { continue };
+            let digest = value.rsplit_once('-').map_or(value, |(digest, _)| digest);
+            if !STANDARD.decode(digest).is_ok_and(|bytes| bytes.len() == algorithm.bytes()) {
+                return Err(S3Error::new(Code::BadDigest)
+                    .text(format!("Value for {} header is invalid.", algorithm.header())));
+            }
+            whole.value = Some((algorithm, value.to_owned()));
+        }
+        if let Some(text) = header(headers, "x-amz-mp-object-size") {
+            let size = text.parse().map_err(|_| {
+                S3Error::new(Code::InvalidRequest)
+                    .text("Value for x-amz-mp-object-size header is invalid.")
+            })?;
+            whole.size = Some(size);
+        }
+        Ok(whole)
+    }
+
+    /// Reads what the document says of one part.
+    pub(in crate::s3) fn part(&mut self, number: u32, part: &Element) {
+        for algorithm in Algorithm::ALL {
+            if let Some(value) = part.text_of(&algorithm.element()) {
+                let number = usize::try_from(number).unwrap_or(usize::MAX);
+                self.parts.push((number, algorithm, value.trim().to_owned()));
+            }
+        }
+    }
+
+    /// Algorithm and type of the whole: as the upload was begun, or as asked for now.
+    fn chosen(&self, upload: &Metadata) -> Option<(Algorithm, Type)> {
+        let begun = upload.get(ALGORITHM_KEY);
+        let begun = begun.and_then(|name| Algorithm::ALL.into_iter().find(|a| a.name() == name));
+        match (begun, &self.value) {
+            (Some(algorithm), _) => Some((algorithm, Type::stored(upload))),
+            (None, Some((algorithm, _))) => {
+                Some((*algorithm, self.kind.unwrap_or(Type::of(*algorithm))))
+            }
+            (None, None) => None,
+        }
+    }
+}
+
+fn refuse(code: &str) -> Error {
+    Error::new(Kind::Body, Subject::Request).text(code)
+}
+
+impl Seal for Whole {
+    fn needs_parts(&self, upload: &Metadata) -> bool {
+        self.chosen(upload).is_some() || !self.parts.is_empty()
+    }
+
+    fn seal(&self, upload: &Metadata, parts: &[PartHead]) -> apus_store::Result<Metadata> {
+        let total: u64 = parts.iter().map(|part| part.length).sum();
+        if self.size.is_some_and(|size| size != total) {
+            return Err(refuse("InvalidRequest").because("x-amz-mp-object-size"));
+        }
+        for (number, algorithm, value) in &self.parts {
+            let part = parts.iter().find(|part| part.number == *number);
+            let stored = part.and_then(|part| part.metadata.get(&algorithm.key()));
+            if stored.is_some_and(|stored| stored != value) {
+                return Err(Error::new(Kind::InvalidPart, Subject::Upload)
+                    .text(format!("part {number} with {} {value}", algorithm.name())));
+            }
+        }
+        let Some((algorithm, kind)) = self.chosen(upload) else { return Ok(Metadata::new()) };
+        let asked = self.value.as_ref().map(|(algorithm, _)| *algorithm);
+        if asked.is_some_and(|asked| asked != algorithm)
+            || self.kind.is_some_and(|asked| asked != kind)
+        {
+            return Err(refuse("InvalidRequest").because("checksum of another kind"));
+        }
+        let digests: Option<Vec<(Vec<u8>, u64)>> = parts
+            .iter()
+            .map(|part| {
+                let value = part.metadata.get(&algorithm.key())?;
+                Some((STANDARD.decode(value).ok()?, part.length))
+            })
+            .collect();
+        // A part that came without one leaves the whole without, unless the client relies on it.
+        let Some(digests) = digests else {
+            return match self.value {
+                None => Ok(Metadata::new()),
+                Some(_) => Err(refuse("InvalidRequest").because("a part has no checksum")),
+            };
+        };
+        let value = match kind {
+            Type::Composite => composite(algorithm, &digests),
+            Type::FullObject => full_object(algorithm, &digests),
+        };
+        if self.value.as_ref().is_some_and(|(_, asked)| *asked != value) {
+            return Err(refuse("BadDigest"));
+        }
+        Ok(Metadata::from([
+            (algorithm.key(), value),
+            (TYPE_KEY.to_owned(), kind.name().to_owned()),
+        ]))
+    }
+}
+
+fn composite(algorithm: Algorithm, digests: &[(Vec<u8>, u64)]) -> String {
+    let mut digest = Digest::new(algorithm);
+    for (part, _) in digests {
+        digest.update(part);
+    }
+    format!("{}-{}", digest.base64(), digests.len())
+}
+
+fn full_object(algorithm: Algorithm, digests: &[(Vec<u8>, u64)]) -> String {
+    let kind = match algorithm {
+        Algorithm::Crc32c => CrcAlgorithm::Crc32Iscsi,
+        Algorithm::Crc64Nvme => CrcAlgorithm::Crc64Nvme,
+        // SHA digests cannot be combined: `Type::goes_with` has refused them.
+        Algorithm::Crc32 | Algorithm::Sha1 | Algorithm::Sha256 => CrcAlgorithm::Crc32IsoHdlc,
+    };
+    let number =
+        |bytes: &[u8]| bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    let mut whole = digests.iter().map(|(digest, length)| (number(digest), *length));
+    let first = whole.next().map_or(0, |(crc, _)| crc);
+    let crc = whole.fold(first, |crc, (next, length)| checksum_combine(kind, crc, next, length));
+    let bytes = crc.to_be_bytes();
+    STANDARD.encode(bytes.get(8 - algorithm.bytes()..).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(algorithm: Algorithm, bodies: &[&[u8]]) -> Vec<PartHead> {
+        let part = |(index, body): (usize, &&[u8])| {
+            let mut digest = Digest::new(algorithm);
+            digest.update(body);
+            let metadata = Metadata::from([(algorithm.key(), digest.base64())]);
+            PartHead { number: index + 1, start: 0, length: body.len() as u64, metadata }
+        };
+        bodies.iter().enumerate().map(part).collect()
+    }
+
+    fn upload(algorithm: Algorithm, kind: Type) -> Metadata {
+        let mut upload = Metadata::new();
+        keep((algorithm, kind), &mut upload);
+        upload
+    }
+
+    #[test]
+    fn combined_crcs_are_those_of_one_body() {
+        for algorithm in [Algorithm::Crc32, Algorithm::Crc32c, Algorithm::Crc64Nvme] {
+            let mut digest = Digest::new(algorithm);
+            digest.update(b"123456789");
+            let sealed = Whole::default().seal(
+                &upload(algorithm, Type::FullObject),
+                &parts(algorithm, &[b"1234", b"5", b"6789"]),
+            );
+            let whole = sealed.unwrap();
+            assert_eq!(whole[&algorithm.key()], digest.base64(), "{algorithm:?}");
+            assert_eq!(Type::stored(&whole), Type::FullObject);
+        }
+    }
+
+    #[test]
+    fn a_composite_is_the_digest_of_digests_and_their_number() {
+        let parts = parts(Algorithm::Sha256, &[&[b'A'; 1024]]);
+        let whole =
+            Whole::default().seal(&upload(Algorithm::Sha256, Type::Composite), &parts).unwrap();
+        // From ceph/s3-tests, test_multipart_checksum_sha256.
+        let expected = "Ok6Cs5b96ux6+MWQkJO7UBT5sKPBeXBLwvj/hK89smg=-1";
+        assert_eq!(whole[&Algorithm::Sha256.key()], expected);
+    }
+
+    #[test]
+    fn a_value_that_differs_is_refused_and_one_that_is_missing_is_not_made_up() {
+        let upload = upload(Algorithm::Sha1, Type::Composite);
+        let mut parts = parts(Algorithm::Sha1, &[b"a", b"b"]);
+        let wrong = Whole {
+            value: Some((Algorithm::Sha1, "AAAAAAAAAAAAAAAAAAAAAAAAAAA=-2".into())),
+            ..Whole::default()
+        };
+        assert_eq!(wrong.seal(&upload, &parts).unwrap_err().kind, Kind::Body);
+        let part = Whole { parts: vec![(2, Algorithm::Sha1, "other".into())], ..Whole::default() };
+        assert_eq!(part.seal(&upload, &parts).unwrap_err().kind, Kind::InvalidPart);
+        let size = Whole { size: Some(3), ..Whole::default() };
+        assert!(size.seal(&upload, &parts).is_err());
+        parts[1].metadata.clear();
+        assert!(Whole::default().seal(&upload, &parts).unwrap().is_empty());
+        assert!(wrong.seal(&upload, &parts).is_err());
+    }
+
+    #[test]
+    fn types_that_an_algorithm_does_not_have_are_refused() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-amz-checksum-type", "FULL_OBJECT".parse().unwrap());
+        assert!(choice(&headers).is_err(), "a type alone");
+        for (algorithm, kind, good) in [
+            ("SHA1", "FULL_OBJECT", false),
+            ("CRC64NVME", "COMPOSITE", false),
+            ("CRC32", "COMPOSITE", true),
+            ("CRC32C", "FULL_OBJECT", true),
+            ("MD5", "COMPOSITE", false),
+        ] {
+            headers.insert("x-amz-checksum-algorithm", algorithm.parse().unwrap());
+            headers.insert("x-amz-checksum-type", kind.parse().unwrap());
+            assert_eq!(choice(&headers).is_ok(), good, "{algorithm} {kind}");
+        }
+    }
+}

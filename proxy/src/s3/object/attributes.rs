@@ -1,0 +1,84 @@
+//! GetObjectAttributes: what is known of an object and of its parts, without its bytes.
+
+use apus_daemon::http::set;
+use apus_store::operation::{HeadObject, PartsPage};
+
+use super::{check_version, etag};
+use crate::edge::Parts;
+use crate::s3::checksum::{self, Type};
+use crate::s3::error::{Code, S3Error};
+use crate::s3::xml::Writer;
+use crate::s3::{Reply, Result, S3Request, xml_reply};
+
+/// Parts in one answer at most.
+const PARTS_MAX: usize = 1000;
+const KNOWN: [&str; 5] = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"];
+
+fn number(request: &S3Request, name: &str, absent: usize) -> Result<usize> {
+    let Some(text) = request.header(name) else { return Ok(absent) };
+    text.parse().map_err(|_| {
+        S3Error::new(Code::InvalidArgument).text(format!("{name}: expected a whole number"))
+    })
+}
+
+pub(in crate::s3) async fn get(parts: &Parts, request: S3Request) -> Result<Reply> {
+    check_version(&request)?;
+    let asked = request.header("x-amz-object-attributes").unwrap_or_default();
+    let asked: Vec<&str> =
+        asked.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    if asked.is_empty() || asked.iter().any(|name| !KNOWN.contains(name)) {
+        return Err(S3Error::new(Code::InvalidArgument).text(format!(
+            "x-amz-object-attributes: {asked:?}: expected some of {}",
+            KNOWN.join(", ")
+        )));
+    }
+    let has = |name: &str| asked.contains(&name);
+    let after = number(&request, "x-amz-part-number-marker", 0)?;
+    let limit = number(&request, "x-amz-max-parts", PARTS_MAX)?.min(PARTS_MAX);
+    let mut op = HeadObject::new(request.object()?);
+    op.parts = has("ObjectParts").then_some(PartsPage { after, limit });
+    let head = parts.store.head_object(&request.cx, op).await?;
+    let mut out = Writer::new();
+    out.root("GetObjectAttributesOutput");
+    if has("ETag") {
+        out.text("ETag", etag(&head));
+    }
+    let mut checksums = checksum::stored(&head.metadata).peekable();
+    if has("Checksum") && checksums.peek().is_some() {
+        out.open("Checksum");
+        for (algorithm, value) in checksums {
+            out.text(&algorithm.element(), value);
+        }
+        out.text("ChecksumType", Type::stored(&head.metadata).name());
+        out.close("Checksum");
+    }
+    if let Some(count) = head.parts_count {
+        let last = head.parts.last().map_or(0, |part| part.number);
+        out.open("ObjectParts");
+        out.number("PartsCount", count);
+        out.number("PartNumberMarker", after);
+        out.number("NextPartNumberMarker", last);
+        out.number("MaxParts", limit);
+        out.flag("IsTruncated", last < count && !head.parts.is_empty());
+        for part in &head.parts {
+            out.open("Part");
+            out.number("PartNumber", part.number);
+            out.number("Size", part.length);
+            for (algorithm, value) in checksum::stored(&part.metadata) {
+                out.text(&algorithm.element(), value);
+            }
+            out.close("Part");
+        }
+        out.close("ObjectParts");
+    }
+    if has("StorageClass") {
+        out.text("StorageClass", "STANDARD");
+    }
+    if has("ObjectSize") {
+        out.number("ObjectSize", head.length);
+    }
+    out.close("GetObjectAttributesOutput");
+    let mut response = xml_reply(out.finish());
+    set(response.headers_mut(), "last-modified", &super::get::modified(&head));
+    Ok(response)
+}
