@@ -273,7 +273,11 @@ impl Quorum {
         let mut status = Self::agreed(&put(extra.clone()).await?, replicas)?;
         if status == StatusCode::NOT_FOUND {
             self.make_account(cx, &op.container.account, &Metadata::new()).await?;
-            status = Self::agreed(&put(extra).await?, replicas)?;
+            // The first round made the databases; without an account nobody had the container.
+            status = match Self::agreed(&put(extra).await?, replicas)? {
+                StatusCode::ACCEPTED => StatusCode::CREATED,
+                other => other,
+            };
         }
         match status {
             StatusCode::CREATED => Ok(true),
