@@ -17,7 +17,7 @@ const EDGES: [(&str, &[&str]); 12] = [
     ("container", &["cluster", "ring", "disk", "daemon", "wire", "broker", "store"]),
     ("object", &["cluster", "ring", "erasure", "disk", "daemon", "wire", "store"]),
     ("proxy", &["cluster", "ring", "daemon", "wire", "store"]),
-    ("tests", &[]),
+    ("tests", &["daemon", "tools"]),
 ];
 
 /// Files that may hold `unsafe`.

@@ -171,6 +171,22 @@ impl Server {
         }
     }
 
+    /// The newest time of an object, without opening it.
+    pub(crate) async fn newest(&self, target: &Target) -> Result<Option<Timestamp>, Refusal> {
+        let counters = self.parts.counters.clone();
+        let mut found = reader::newest(&target.place, false, &counters);
+        if matches!(found, Err(OpenError::WouldWait)) {
+            let place = target.place.clone();
+            let work = move || reader::newest(&place, true, &counters);
+            found = self.devices.run(&target.device, Priority::Read, work).await?;
+        }
+        match found {
+            Ok(newest) => Ok(newest),
+            Err(OpenError::Io(error)) => Err(disk_failed(&error, target)),
+            Err(_) => Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "busy")),
+        }
+    }
+
     async fn open_on_thread(
         &self,
         target: &Target,

@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 pub mod cli;
+pub mod counts;
 pub mod ring;
-mod roles;
-mod saio;
+pub mod roles;
+pub mod saio;

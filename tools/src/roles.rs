@@ -25,17 +25,24 @@ use apus_store::quorum::{Quorum, Rings};
 use apus_wire::{Client, Deadlines, Transport};
 use tokio::net::TcpListener;
 
+use crate::counts::Counts;
+
 /// A server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
+pub enum Role {
+    /// The front door.
     Proxy,
+    /// Lists containers.
     Account,
+    /// Lists objects.
     Container,
+    /// Keeps objects.
     Object,
 }
 
 impl Role {
-    pub(crate) const ALL: [Self; 4] = [Self::Account, Self::Container, Self::Object, Self::Proxy];
+    /// All of them, the front door last.
+    pub const ALL: [Self; 4] = [Self::Account, Self::Container, Self::Object, Self::Proxy];
 
     fn name(self) -> &'static str {
         match self {
@@ -64,11 +71,20 @@ const RING_INTERVAL: Duration = Duration::from_secs(15);
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Servers that are bound and ready.
-pub(crate) struct Node {
+pub struct Node {
+    proxy: Option<SharedHandler>,
+    counters: Arc<Counters>,
+    client: Arc<Client>,
     listeners: Vec<(TcpListener, SharedHandler)>,
     brokers: Vec<Arc<Broker>>,
     background: Vec<tokio::task::JoinHandle<()>>,
     drain: Drain,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("counts", &self.counts()).finish_non_exhaustive()
+    }
 }
 
 struct Builder<'a> {
@@ -79,7 +95,6 @@ struct Builder<'a> {
     transport: Arc<Transport>,
     client: Arc<Client>,
     clock: Arc<dyn Clock>,
-    counters: Arc<Counters>,
     node: Node,
 }
 
@@ -122,7 +137,9 @@ impl Builder<'_> {
             Role::Proxy => self.proxy(&conf)?,
             Role::Account | Role::Container | Role::Object => self.storage(role, &section)?,
         };
-        if role != Role::Proxy {
+        if role == Role::Proxy {
+            self.node.proxy = Some(handler.clone());
+        } else {
             self.register(role, bind, &handler);
             // In one process nobody needs the sockets, unless others are to reach this node.
             if self.roles.contains(&Role::Proxy) && !section.flag("listen", false)? {
@@ -158,7 +175,7 @@ impl Builder<'_> {
         let devices = PathBuf::from(section.get("devices").unwrap_or("/srv/node"));
         let mount_check = section.flag("mount_check", true)?;
         let broker = |name: &str| {
-            Broker::new(name, DATABASES_MAX, self.counters.clone())
+            Broker::new(name, DATABASES_MAX, self.node.counters.clone())
                 .map(Arc::new)
                 .map_err(|error| format!("{name} server: {error}"))
         };
@@ -208,7 +225,7 @@ impl Builder<'_> {
                     policies: self.cluster.policies.clone(),
                     clock: self.clock.clone(),
                     client: self.client.clone(),
-                    counters: self.counters.clone(),
+                    counters: self.node.counters.clone(),
                 }))
             }
             Role::Proxy => return Err("the proxy has no devices".to_owned()),
@@ -257,7 +274,10 @@ fn bind_address(section: &Section<'_>, role: Role) -> Result<SocketAddr, String>
 
 impl Node {
     /// Reads the configuration, makes the servers and binds their sockets.
-    pub(crate) async fn prepare(conf_dir: &Path, roles: &[Role]) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// What is wrong with a file or an address, in one line.
+    pub async fn prepare(conf_dir: &Path, roles: &[Role]) -> Result<Self, String> {
         let cluster = swift_conf(conf_dir)?;
         let rings = load_rings(conf_dir, &cluster)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -265,22 +285,48 @@ impl Node {
         let client = Arc::new(Client::new(transport.clone(), clock.clone(), Deadlines::default()));
         let drain = Drain::default();
         let node = Self {
+            proxy: None,
+            counters: Arc::default(),
+            client: client.clone(),
             listeners: Vec::new(),
             brokers: Vec::new(),
             background: vec![spawn(TaskKind::Background, watch(rings.clone(), drain.clone()))],
             drain,
         };
-        let counters = Arc::default();
         let mut builder =
-            Builder { conf_dir, roles, cluster, rings, transport, client, clock, counters, node };
+            Builder { conf_dir, roles, cluster, rings, transport, client, clock, node };
         for role in roles {
             builder.add(*role).await?;
         }
         Ok(builder.node)
     }
 
+    /// What clients talk to, when the proxy runs here.
+    pub fn proxy(&self) -> Option<SharedHandler> {
+        self.proxy.clone()
+    }
+
+    /// What the seams counted so far.
+    pub fn counts(&self) -> Counts {
+        let databases = |of: fn(&apus_broker::Counters) -> u64| {
+            self.brokers.iter().map(|broker| of(broker.counters())).sum()
+        };
+        Counts {
+            syncs: self.counters.syncs(),
+            file_calls: self.counters.file_calls(),
+            thread_hops: self.counters.reads().1,
+            transactions: databases(apus_broker::Counters::transactions),
+            database_writes: databases(apus_broker::Counters::writes),
+            backend_requests: self.client.counters().requests(),
+            md5_bytes: self.client.counters().md5_bytes(),
+        }
+    }
+
     /// Serves until `stop`, then lets open requests finish and closes the databases.
-    pub(crate) async fn run(
+    ///
+    /// # Errors
+    /// When waiting for `stop` fails.
+    pub async fn run(
         self,
         stop: impl std::future::Future<Output = std::io::Result<()>>,
     ) -> Result<(), String> {

@@ -17,25 +17,25 @@ use crate::roles::{Node, Role, runtime};
 
 /// Options of `apus saio`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {
+pub struct Options {
     /// Folder that holds everything; made if it does not exist
     #[arg(long, default_value = "./apus-data", value_name = "DIR")]
-    data: PathBuf,
+    pub data: PathBuf,
     /// Port of the proxy on 127.0.0.1
     #[arg(long, default_value_t = 8080)]
-    port: u16,
+    pub port: u16,
     /// Devices of a new cluster
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
-    devices: u16,
+    pub devices: u16,
     /// Replicas of a new cluster
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
-    replicas: u16,
+    pub replicas: u16,
     /// Also make the users that Swift's test suites expect (admin:admin, test:tester, …)
     #[arg(long)]
-    dev_users: bool,
+    pub dev_users: bool,
     /// Print what clients need as one JSON line
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 /// Names the format of the data folder; another number is not ours to touch.
@@ -185,6 +185,16 @@ fn ensure(options: &Options) -> Result<Folder, String> {
         Err(error) => return Err(at(&error)),
     }
     Ok(folder)
+}
+
+/// Makes the cluster if it is not there yet, and its servers, without serving.
+///
+/// # Errors
+/// What is wrong with the folder or an address, in one line.
+pub async fn open(options: &Options) -> Result<Node, String> {
+    let folder = ensure(options)?;
+    set_port(&folder, options)?;
+    Node::prepare(&folder.path("etc"), &Role::ALL).await
 }
 
 /// What a client needs.

@@ -12,16 +12,27 @@ use crate::error_limit::ErrorLimits;
 use crate::path::NodePath;
 use crate::transport::{SendError, Transport};
 
-/// Requests sent to backends since the process started.
+/// What the traffic between nodes cost since the process started.
 #[derive(Debug, Default)]
 pub struct Counters {
     requests: AtomicU64,
+    md5_bytes: AtomicU64,
 }
 
 impl Counters {
-    /// Requests so far.
+    /// Notes bytes of a body that went through MD5.
+    pub fn digested(&self, bytes: usize) {
+        self.md5_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Requests sent to nodes so far.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of bodies that went through MD5 so far, here or in a server of this process.
+    pub fn md5_bytes(&self) -> u64 {
+        self.md5_bytes.load(Ordering::Relaxed)
     }
 }
 

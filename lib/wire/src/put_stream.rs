@@ -304,6 +304,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_object_is_passed_on_and_not_copied() {
+        let object = Bytes::from(vec![b'x'; 100_000]);
+        let encoder = PutEncoder::new("boundary".to_owned());
+        let (sender, receiver) = tokio::sync::mpsc::channel(4);
+        sender.send(Ok(encoder.head())).await.unwrap();
+        sender.send(Ok(object.clone())).await.unwrap();
+        sender.send(Ok(encoder.footers(&Metadata::new(), false))).await.unwrap();
+        drop(sender);
+        let mut decoder =
+            PutDecoder::open(stream(receiver), "boundary", Some(100_000)).await.unwrap();
+        let data = decoder.data().await.unwrap().unwrap();
+        assert_eq!((data.as_ptr(), data.len()), (object.as_ptr(), object.len()));
+        assert!(decoder.data().await.unwrap().is_none());
+    }
+
+    #[tokio::test]
     async fn a_stream_without_commit_or_with_a_changed_footer_is_refused() {
         let bytes = document(b"abc", false);
         assert!(matches!(read(full(bytes), None).await, Err(PutStreamError::Broken(_))));

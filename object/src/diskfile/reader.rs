@@ -28,6 +28,7 @@ pub(crate) enum State {
 #[derive(Debug)]
 pub(crate) struct Object {
     pub(crate) file: File,
+    /// As the metadata says; reading or [`Object::has_its_length`] shows whether it is true.
     pub(crate) length: u64,
     /// Data and metadata merged as clients see them.
     pub(crate) metadata: Metadata,
@@ -35,14 +36,25 @@ pub(crate) struct Object {
     /// Newest of data and metadata.
     pub(crate) time: Timestamp,
     pub(crate) content_type_time: Timestamp,
-    /// Checksum of the body, when we wrote it.
-    pub(crate) crc: Option<u64>,
 }
 
 impl Object {
     /// When the object expires, in seconds since 1970.
     pub(crate) fn delete_at(&self) -> Option<u64> {
         self.metadata.get("X-Delete-At").and_then(|text| text.parse().ok())
+    }
+
+    /// Whether the file is as long as its metadata says. Needs no disk: the inode is in memory.
+    pub(crate) fn has_its_length(&self, counters: &Counters) -> bool {
+        counters.calls(1);
+        self.file.metadata().is_ok_and(|found| found.len() == self.length)
+    }
+
+    /// Checksum of the body, when we wrote it.
+    pub(crate) fn crc(&self, counters: &Counters) -> Option<u64> {
+        let mut text = [0u8; 16];
+        let length = apus_disk::read_attribute(&self.file, CRC_ATTRIBUTE, &mut text, counters)?;
+        u64::from_str_radix(std::str::from_utf8(text.get(..length)?).ok()?, 16).ok()
     }
 }
 
@@ -82,6 +94,38 @@ impl Access<'_> {
     }
 }
 
+/// How a hash directory was reached, and the names in it.
+fn list<'a>(
+    directory: &'a Path,
+    may_wait: bool,
+    counters: &Counters,
+) -> io::Result<Option<(Access<'a>, Vec<String>)>> {
+    if may_wait {
+        return Ok(Some((Access::Cold(directory), cleanup::names(directory, counters)?)));
+    }
+    match open_cached(directory, counters) {
+        Ok(warm) => {
+            let names = warm.names(counters)?;
+            Ok(Some((Access::Warm(warm), names)))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The newest time of an object, from its file names alone; waits as [`open`] does.
+pub(crate) fn newest(
+    place: &Place,
+    may_wait: bool,
+    counters: &Counters,
+) -> Result<Option<Timestamp>, OpenError> {
+    let directory = place.directory();
+    let Some((_, names)) = list(&directory, may_wait, counters)? else { return Ok(None) };
+    let layout = Layout::of(&names);
+    let data = [layout.data, layout.tombstone].into_iter().flatten().map(|file| file.time);
+    Ok(data.chain(layout.meta.map(|meta| meta.time)).max())
+}
+
 /// Opens the object `name` (`/account/container/object`). With `may_wait` it must run on a device
 /// thread; without it anything that is not in memory gives [`OpenError::WouldWait`].
 pub(crate) fn open(
@@ -91,17 +135,8 @@ pub(crate) fn open(
     counters: &Counters,
 ) -> Result<State, OpenError> {
     let directory = place.directory();
-    let (access, names) = if may_wait {
-        (Access::Cold(&directory), cleanup::names(&directory, counters)?)
-    } else {
-        match open_cached(&directory, counters) {
-            Ok(warm) => {
-                let names = warm.names(counters)?;
-                (Access::Warm(warm), names)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::Absent),
-            Err(error) => return Err(error.into()),
-        }
+    let Some((access, names)) = list(&directory, may_wait, counters)? else {
+        return Ok(State::Absent);
     };
     let layout = Layout::of(&names);
     let Some(data) = &layout.data else {
@@ -128,15 +163,9 @@ pub(crate) fn open(
     };
     let stored = read(&file, &data.name)?;
     check_name(&stored, name, place)?;
-    counters.calls(1);
-    let length = file.metadata()?.len();
-    match stored.get("Content-Length").map(|text| text.parse::<u64>()) {
-        Some(Ok(expected)) if expected == length => {}
-        Some(Ok(expected)) => {
-            return Err(OpenError::Corrupt(format!("{length} bytes, metadata says {expected}")));
-        }
-        _ => return Err(OpenError::Corrupt("no Content-Length in the metadata".to_owned())),
-    }
+    let length = stored.get("Content-Length").and_then(|text| text.parse().ok());
+    let length =
+        length.ok_or_else(|| OpenError::Corrupt("no Content-Length in the metadata".to_owned()))?;
     if !stored.contains_key("ETag") {
         return Err(OpenError::Corrupt("no ETag in the metadata".to_owned()));
     }
@@ -155,7 +184,6 @@ pub(crate) fn open(
             content_type_time = file.content_type_time.unwrap_or(content_type_time);
         }
     }
-    let crc = read_crc(&file, counters);
     Ok(State::Present(Box::new(Object {
         file,
         length,
@@ -163,14 +191,7 @@ pub(crate) fn open(
         data_time: data.time,
         time,
         content_type_time,
-        crc,
     })))
-}
-
-fn read_crc(file: &File, counters: &Counters) -> Option<u64> {
-    let mut text = [0u8; 16];
-    let length = apus_disk::read_attribute(file, CRC_ATTRIBUTE, &mut text, counters)?;
-    u64::from_str_radix(std::str::from_utf8(text.get(..length)?).ok()?, 16).ok()
 }
 
 /// A stored name that does not hash to this directory means damage; one that does, but is another

@@ -7,7 +7,7 @@ use apus_cluster::byte_range::{ByteRanges, Resolution, Resolved};
 use apus_daemon::Body;
 use apus_daemon::http::{full, header, set, status, stream};
 use apus_daemon::task::{TaskKind, spawn};
-use apus_disk::{NowaitRead, Priority, read_at, read_nowait};
+use apus_disk::{Counters, NowaitRead, Priority, read_at, read_nowait};
 use apus_wire::headers;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response, StatusCode};
@@ -95,6 +95,12 @@ pub(crate) async fn get(
         },
     };
     set(response.headers_mut(), "content-length", &range.length.to_string());
+    // A short whole body shows its length when it is read.
+    let read_at_once =
+        !is_head && range == whole && (1..=READ_BYTES as u64).contains(&range.length);
+    if !read_at_once && !object.has_its_length(&server.parts.counters) {
+        return Err(damaged(server, target, "length is not what the metadata says").await?);
+    }
     if !is_head && range.length > 0 {
         *response.body_mut() = body(server, target, object, range).await?;
     }
@@ -120,11 +126,11 @@ enum Verify {
     Nothing,
 }
 
-fn verification(object: &Object, range: Resolved) -> Verify {
+fn verification(object: &Object, range: Resolved, counters: &Counters) -> Verify {
     if range.length != object.length {
         return Verify::Nothing;
     }
-    match object.crc {
+    match object.crc(counters) {
         Some(crc) => Verify::Crc(crc),
         None => Verify::Md5(object.metadata.get("ETag").cloned().unwrap_or_default()),
     }
@@ -205,7 +211,7 @@ async fn body(
     object: Box<Object>,
     range: Resolved,
 ) -> Result<Body, Refusal> {
-    let mut digest = Digest::new(verification(&object, range));
+    let mut digest = Digest::new(verification(&object, range, &server.parts.counters));
     let object = Arc::new(*object);
     if let Ok(length) = usize::try_from(range.length)
         && length <= READ_BYTES
@@ -214,13 +220,18 @@ async fn body(
         let mut offset = range.start;
         let end = range.start + range.length;
         while offset < end {
-            let wanted = usize::try_from(end - offset).unwrap_or(READ_BYTES);
+            // One byte more than there should be, which a file of the right length does not have.
+            let more = usize::from(end == object.length);
+            let wanted = usize::try_from(end - offset).unwrap_or(READ_BYTES) + more;
             let piece =
                 read(server, &target.device, &object, offset, wanted).await.map_err(|error| {
                     tracing::error!(error, object = target.name, "read");
                     refuse(StatusCode::INSUFFICIENT_STORAGE, "read failed")
                 })?;
             offset += piece.len() as u64;
+            if offset > end {
+                return Err(damaged(server, target, "longer than the metadata says").await?);
+            }
             if offset == end && pieces.is_empty() {
                 digest.update(&piece);
                 return verified(server, target, digest, piece).await;
@@ -249,10 +260,10 @@ async fn body(
                 && offset == end
                 && !std::mem::replace(&mut digest, Digest::Nothing).matches()
             {
-                let place = target.place.clone();
-                let work = move || quarantine(&place, "body does not match its digest");
-                let _ = server.devices.run(&target.device, Priority::Read, work).await;
-                let _ = sender.send(Err("body does not match its digest".into())).await;
+                let reason = "body does not match its digest";
+                // Busy threads leave it to the next reader.
+                let _ = damaged(&server, &target, reason).await;
+                let _ = sender.send(Err(reason.into())).await;
                 return;
             }
             if sender.send(piece.map_err(Into::into)).await.is_err() || failed {
@@ -272,8 +283,16 @@ async fn verified(
     if digest.matches() {
         return Ok(full(bytes));
     }
+    Err(damaged(server, target, "body does not match its digest").await?)
+}
+
+/// Moves a damaged object aside; then it is not there.
+async fn damaged(
+    server: &Server,
+    target: &Target,
+    reason: &'static str,
+) -> Result<Refusal, Refusal> {
     let place = target.place.clone();
-    let work = move || quarantine(&place, "body does not match its digest");
-    server.devices.run(&target.device, Priority::Read, work).await?;
-    Err(absent(None))
+    server.devices.run(&target.device, Priority::Read, move || quarantine(&place, reason)).await?;
+    Ok(absent(None))
 }

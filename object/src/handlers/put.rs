@@ -3,6 +3,7 @@
 //! A body that fits one buffer is written by a single job of the device's threads; a longer one
 //! by a job per buffer. MD5 is computed here only when the sender will not tell a CRC of the body.
 
+use apus_cluster::etag::EtagList;
 use apus_cluster::metadata::{is_stored_with_object, title_case};
 use apus_cluster::{Metadata, Timestamp};
 use apus_daemon::Body;
@@ -181,20 +182,16 @@ async fn check_existing(
     head: &HeaderMap,
     time: Timestamp,
 ) -> Result<(), Refusal> {
-    let state = server.open(target).await?;
-    let newest = match &state {
-        State::Present(object) => {
-            let expired = object.delete_at().is_some_and(|at| at <= server.now_seconds());
-            let unwanted = header(head, "if-none-match").map(apus_cluster::etag::EtagList::parse);
-            let etag = object.metadata.get("ETag").map_or("", String::as_str);
-            if !expired && unwanted.is_some_and(|unwanted| unwanted.matches(etag)) {
-                return Err(Box::new(status(StatusCode::PRECONDITION_FAILED)));
-            }
-            Some(object.time)
+    if let Some(unwanted) = header(head, "if-none-match").map(EtagList::parse)
+        && let State::Present(object) = server.open(target).await?
+    {
+        let expired = object.delete_at().is_some_and(|at| at <= server.now_seconds());
+        let etag = object.metadata.get("ETag").map_or("", String::as_str);
+        if !expired && unwanted.matches(etag) {
+            return Err(Box::new(status(StatusCode::PRECONDITION_FAILED)));
         }
-        State::Deleted(time) => Some(*time),
-        State::Absent => None,
-    };
+    }
+    let newest = server.newest(target).await?;
     match newest.filter(|newest| *newest >= time) {
         Some(newest) => Err(conflict(newest)),
         None => Ok(()),
@@ -214,6 +211,9 @@ async fn receive(
     let mut writer: Option<Writer> = None;
     while let Some(piece) = source.next().await.map_err(|error| stream_refusal(&error))? {
         digests.update(&piece);
+        if digests.md5.is_some() {
+            server.parts.client.counters().digested(piece.len());
+        }
         waiting += piece.len();
         pieces.push(piece);
         if waiting < WRITE_BYTES {

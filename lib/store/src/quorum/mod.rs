@@ -4,6 +4,8 @@
 mod account;
 mod best;
 mod container;
+mod digest;
+mod fan;
 mod head;
 mod listing;
 mod nodes;

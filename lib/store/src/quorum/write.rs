@@ -4,27 +4,23 @@
 //! through one bounded queue per node; a node that fails within the first window is replaced and
 //! gets that window again, one that fails later is dropped if a quorum goes on without it.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-
 use apus_cluster::policy::{majority, write_quorum};
 use apus_cluster::{Metadata, ObjectPath, PolicyIndex, Timestamp};
 use apus_daemon::Body;
-use apus_daemon::http::{BodyError, set, stream};
-use apus_daemon::task::{TaskKind, spawn};
-use apus_ring::Device;
+use apus_daemon::http::{BodyError, set};
 use apus_wire::put_stream::PutEncoder;
 use apus_wire::{NodeRequest, headers};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
-use tokio::sync::mpsc;
 
 use super::Quorum;
 use super::best::best_status;
 use super::container::deal;
+use super::digest::Digests;
+use super::fan::Fan;
 use super::nodes::Nodes;
-use super::send::{Answer, Replayable, broadcast, is_failure};
+use super::send::{Answer, Replayable, broadcast};
 use crate::access::Permit;
 use crate::body::LateMetadata;
 use crate::context::Context;
@@ -33,36 +29,9 @@ use crate::{Error, Kind, Result, Subject};
 
 /// Bodies up to this many bytes are held whole.
 const SHORT: usize = 64 * 1024;
-/// Pieces that wait for one node.
-const WINDOW: usize = 8;
-/// Pieces kept for a node that replaces another.
-const REPLAY: usize = 8;
 
 /// How often a write is stamped anew because a node has something newer.
 const RESTAMPS: usize = 3;
-
-/// The digests of a body as it passes.
-struct Digests {
-    md5: md5::Context,
-    crc: crc_fast::Digest,
-    length: u64,
-}
-
-impl Digests {
-    fn new() -> Self {
-        Self {
-            md5: md5::Context::new(),
-            crc: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme),
-            length: 0,
-        }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        self.md5.consume(bytes);
-        self.crc.update(bytes);
-        self.length += bytes.len() as u64;
-    }
-}
 
 /// What the client promised of a body.
 struct Promise {
@@ -84,14 +53,14 @@ fn end(op: &Promise, digests: Digests) -> Result<End> {
     if op.length.is_some_and(|length| length != digests.length) {
         return Err(Error::new(Kind::ClientGone, Subject::Request).because("short body"));
     }
-    let etag = format!("{:x}", digests.md5.finalize());
+    let (etag, crc) = digests.finish();
     if op.etag.as_ref().is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&etag)) {
         return Err(Error::new(Kind::ChecksumMismatch, Subject::Object).because(etag));
     }
     let late = op.late.take();
     let mut footers = late.clone();
     footers.insert("Etag".to_owned(), etag.clone());
-    footers.insert(headers::BODY_CRC.to_owned(), format!("{:016x}", digests.crc.finalize()));
+    footers.insert(headers::BODY_CRC.to_owned(), crc);
     Ok(End { etag, late, footers })
 }
 
@@ -184,7 +153,7 @@ impl Quorum {
         if op.if_none_match {
             set(&mut extra, "if-none-match", "*");
         }
-        let mut digests = Digests::new();
+        let mut digests = Digests::new(&self.client);
         let mut held: Vec<Bytes> = Vec::new();
         let mut size = 0;
         let mut body = op.body;
@@ -293,14 +262,9 @@ impl Quorum {
         let build = self.write_request(cx, Method::PUT, &op.object, policy, nodes, time);
         let replicas = nodes.primaries.len();
         let needed = Self::needed(cx, replicas);
-        let mut fan = Fan {
-            client: self.client.clone(),
-            requests: (0..replicas).map(|index| build(index, &flow.extra)).collect(),
-            handoffs: nodes.handoffs.iter().cloned().collect(),
-            replay: Some(Vec::new()),
-            nodes: Vec::new(),
-            refusals: Vec::new(),
-        };
+        let requests = (0..replicas).map(|index| build(index, &flow.extra)).collect();
+        let handoffs = nodes.handoffs.iter().cloned().collect();
+        let mut fan = Fan::new(self.client.clone(), requests, handoffs);
         for (index, primary) in nodes.primaries.iter().enumerate() {
             fan.open(index, primary.clone(), true);
         }
@@ -463,147 +427,6 @@ async fn next_piece(body: &mut Body) -> Result<Option<Bytes>> {
                 {
                     return Ok(Some(data));
                 }
-            }
-        }
-    }
-}
-
-type Piece = std::result::Result<Bytes, BodyError>;
-
-struct FanNode {
-    index: usize,
-    sender: Option<mpsc::Sender<Piece>>,
-    answer: tokio::task::JoinHandle<Option<Answer>>,
-}
-
-/// One body on its way to several nodes.
-struct Fan {
-    client: Arc<apus_wire::Client>,
-    requests: Vec<NodeRequest>,
-    handoffs: VecDeque<Device>,
-    /// The pieces sent so far, while a replacement can still get them all.
-    replay: Option<Vec<Bytes>>,
-    nodes: Vec<FanNode>,
-    /// Answers that came before the body had ended: refusals.
-    refusals: Vec<Answer>,
-}
-
-impl Fan {
-    fn open(&mut self, index: usize, node: Device, primary: bool) {
-        let Some(request) = self.requests.get(index).cloned() else { return };
-        let (sender, receiver) = mpsc::channel(WINDOW);
-        let client = self.client.clone();
-        let answer = spawn(TaskKind::Request, async move {
-            // The answer comes when the body has ended, which may take long.
-            let deadline = std::time::Duration::from_secs(24 * 3600);
-            let response = client.send_within(&node, &request, stream(receiver), deadline).await;
-            match response {
-                Ok(response) => {
-                    let (head, body) = response.into_parts();
-                    let body = body.collect().await.map(http_body_util::Collected::to_bytes);
-                    Some(Answer {
-                        status: head.status,
-                        headers: head.headers,
-                        body: body.unwrap_or_default(),
-                        primary,
-                    })
-                }
-                Err(error) => {
-                    tracing::debug!(%error, node = node.address(), device = node.device, "write");
-                    None
-                }
-            }
-        });
-        self.nodes.push(FanNode { index, sender: Some(sender), answer });
-    }
-
-    fn alive(&self) -> usize {
-        self.nodes.iter().filter(|node| node.sender.is_some()).count()
-    }
-
-    /// Sends a piece to every node; one that is stuck or gone for longer than the chunk deadline
-    /// is given up.
-    async fn send(&mut self, piece: Bytes) {
-        let deadline = self.client.deadlines().chunk;
-        let sends = self.nodes.iter_mut().map(|node| {
-            let piece = piece.clone();
-            async move {
-                if let Some(sender) = &node.sender {
-                    let sent = tokio::time::timeout(deadline, sender.send(Ok(piece))).await;
-                    if !matches!(sent, Ok(Ok(()))) {
-                        node.sender = None;
-                    }
-                }
-            }
-        });
-        futures_util::future::join_all(sends).await;
-        if let Some(replay) = &mut self.replay {
-            replay.push(piece);
-        }
-        self.replace_failed().await;
-        if self.replay.as_ref().is_some_and(|replay| replay.len() > REPLAY) {
-            self.replay = None;
-        }
-    }
-
-    /// Replaces nodes that failed while everything sent can still be sent again.
-    async fn replace_failed(&mut self) {
-        let Some(replay) = self.replay.clone() else { return };
-        let mut at = 0;
-        while at < self.nodes.len() {
-            let failed = self
-                .nodes
-                .get(at)
-                .is_some_and(|node| node.sender.is_none() && node.answer.is_finished());
-            if !failed {
-                at += 1;
-                continue;
-            }
-            let node = self.nodes.swap_remove(at);
-            let answer = node.answer.await.ok().flatten();
-            let refusal = answer.filter(|answer| !is_failure(answer.status));
-            // A refusal such as 409 is an answer, not a failure.
-            let handoff = if refusal.is_some() { None } else { self.handoffs.pop_front() };
-            self.refusals.extend(refusal);
-            if let Some(handoff) = handoff {
-                self.open(node.index, handoff, false);
-                if let Some(sender) = self.nodes.last().and_then(|node| node.sender.clone()) {
-                    for piece in &replay {
-                        // It failed as well, which the next piece will show.
-                        let _ = sender.send(Ok(piece.clone())).await;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Breaks the bodies off, so that nothing is published.
-    async fn abort(self, reason: &'static str) {
-        for node in self.nodes {
-            if let Some(sender) = node.sender {
-                let _ = sender.send(Err(reason.into())).await;
-            }
-        }
-    }
-
-    /// Ends the bodies and collects the answers; after a quorum the rest get a short grace.
-    async fn finish(self, needed: usize) -> Vec<Answer> {
-        let mut waiting: futures_util::stream::FuturesUnordered<_> = self
-            .nodes
-            .into_iter()
-            .map(|node| {
-                drop(node.sender);
-                node.answer
-            })
-            .collect();
-        use futures_util::StreamExt;
-        let mut answers = self.refusals;
-        loop {
-            let good = answers.iter().filter(|answer| answer.status.is_success()).count();
-            let grace = std::time::Duration::from_millis(if good >= needed { 500 } else { 60_000 });
-            match tokio::time::timeout(grace, waiting.next()).await {
-                Ok(Some(answer)) => answers.extend(answer.ok().flatten()),
-                Ok(None) | Err(_) => return answers,
             }
         }
     }

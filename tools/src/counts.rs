@@ -1,0 +1,35 @@
+//! What the seams of this process counted: disk, databases, traffic between nodes.
+
+/// Totals since start, or the difference of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// `fsync`, `fdatasync` and `syncfs`, but for those that SQLite makes.
+    pub syncs: u64,
+    /// Other file system calls, but for those that SQLite makes.
+    pub file_calls: u64,
+    /// Reads that went to a device's threads.
+    pub thread_hops: u64,
+    /// Committed database transactions; each is one sync in SQLite.
+    pub transactions: u64,
+    /// Rows and other writes in them.
+    pub database_writes: u64,
+    /// Requests to account, container and object servers.
+    pub backend_requests: u64,
+    /// Bytes of bodies that went through MD5.
+    pub md5_bytes: u64,
+}
+
+impl Counts {
+    /// What was added since `before`.
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            syncs: self.syncs - before.syncs,
+            file_calls: self.file_calls - before.file_calls,
+            thread_hops: self.thread_hops - before.thread_hops,
+            transactions: self.transactions - before.transactions,
+            database_writes: self.database_writes - before.database_writes,
+            backend_requests: self.backend_requests - before.backend_requests,
+            md5_bytes: self.md5_bytes - before.md5_bytes,
+        }
+    }
+}
