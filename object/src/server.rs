@@ -8,7 +8,7 @@ use apus_cluster::{
     PolicyIndex, Timestamp, policy::PolicyType,
 };
 use apus_daemon::http::{header, status, text};
-use apus_daemon::{Body, Clock, Handler};
+use apus_daemon::{Body, Clock, Handler, Interim};
 use apus_disk::{Counters, Priority, Reserve};
 use apus_wire::{Client, NodePath, headers};
 use async_trait::async_trait;
@@ -208,6 +208,7 @@ impl Server {
 impl Handler for Server {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
+        let interim = head.extensions.get::<Interim>().cloned();
         let target = match self.target(head.uri.path(), &head.headers) {
             Ok(target) => target,
             Err(refusal) => return *refusal,
@@ -215,7 +216,7 @@ impl Handler for Server {
         let answer = match head.method {
             Method::GET => handlers::get::get(self, &target, &head.headers, false).await,
             Method::HEAD => handlers::get::get(self, &target, &head.headers, true).await,
-            Method::PUT => handlers::put::put(self, &target, &head.headers, body).await,
+            Method::PUT => handlers::put::put(self, &target, &head.headers, body, interim).await,
             Method::POST => handlers::post::post(self, &target, &head.headers).await,
             Method::DELETE => handlers::delete::delete(self, &target, &head.headers).await,
             _ => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")),

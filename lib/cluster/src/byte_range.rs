@@ -32,6 +32,39 @@ impl Resolved {
     }
 }
 
+/// The framing of several ranges in one answer, `multipart/byteranges`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Framing {
+    /// Value of `Content-Type`.
+    pub content_type: String,
+    /// What comes before the bytes of each range.
+    pub heads: Vec<String>,
+    /// What comes after the bytes of each range.
+    pub between: &'static str,
+    /// What comes last.
+    pub end: String,
+    /// Bytes of the whole answer.
+    pub length: u64,
+}
+
+impl Framing {
+    /// For ranges of an object of `total` bytes and type `kind`. The boundary must not occur in
+    /// the object: 128 random bits do.
+    pub fn new(ranges: &[Resolved], total: u64, kind: &str, boundary: &str) -> Self {
+        let between = "\r\n";
+        let head = |range: &Resolved| {
+            let place = range.content_range(total);
+            format!("--{boundary}\r\nContent-Type: {kind}\r\nContent-Range: {place}\r\n\r\n")
+        };
+        let heads: Vec<String> = ranges.iter().map(head).collect();
+        let end = format!("--{boundary}--");
+        let framed = heads.iter().map(|head| head.len() + between.len()).sum::<usize>() + end.len();
+        let length = ranges.iter().map(|range| range.length).sum::<u64>() + framed as u64;
+        let content_type = format!("multipart/byteranges;boundary={boundary}");
+        Self { content_type, heads, between, end, length }
+    }
+}
+
 /// The ranges of one header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ByteRanges(Vec<ByteRange>);

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::drain::Drain;
 use crate::http::SharedHandler;
+use crate::interim::{Interim, InterimIo};
 use crate::task::{TaskKind, spawn};
 
 /// Limits of one listener.
@@ -75,17 +76,21 @@ pub async fn serve(listener: TcpListener, handler: SharedHandler, drain: Drain, 
         // Answers are written whole; waiting for more only delays them.
         let _ = stream.set_nodelay(true);
         let handler = handler.clone();
+        let interim = Interim::default();
+        let io = TokioIo::new(InterimIo::new(stream, interim.clone()));
         let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-            let handler = handler.clone();
+            let (handler, interim) = (handler.clone(), interim.clone());
             async move {
                 let (mut parts, body) = request.into_parts();
                 parts.extensions.insert(Peer(peer));
+                interim.reset();
+                parts.extensions.insert(interim);
                 let body = body.map_err(|error| error.into()).boxed_unsync();
                 let request = http::Request::from_parts(parts, body);
                 Ok::<_, Infallible>(handler.call(request).await)
             }
         });
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let connection = graceful.watch(http.serve_connection(io, service));
         spawn(TaskKind::Request, async move {
             // A client that goes away in mid-request is everyday life.
             if let Err(error) = connection.await {

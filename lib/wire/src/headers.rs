@@ -38,6 +38,10 @@ pub const META_TIMESTAMP: &str = "x-meta-timestamp";
 pub const METADATA_FOOTER: &str = "x-backend-obj-metadata-footer";
 /// `yes`: the server waits for a commit.
 pub const MULTIPHASE_COMMIT: &str = "x-backend-obj-multiphase-commit";
+/// On the first 100 of a PUT: the server reads late metadata.
+pub const WILL_READ_FOOTERS: &str = "X-Obj-Metadata-Footer";
+/// On the first 100 of a PUT: the server waits for a commit, and sends a second 100 before it.
+pub const WILL_COMMIT: &str = "X-Obj-Multiphase-Commit";
 /// MIME boundary of a PUT with footers.
 pub const MIME_BOUNDARY: &str = "x-backend-obj-multipart-mime-boundary";
 /// Length of the object in a MIME PUT.

@@ -27,6 +27,20 @@ impl std::fmt::Debug for Pool {
     }
 }
 
+async fn connect(address: &str) -> Result<SendRequest<Body>, SendError> {
+    let stream = TcpStream::connect(address).await.map_err(SendError::Connect)?;
+    stream.set_nodelay(true).map_err(SendError::Connect)?;
+    let (connection, driver) = handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| SendError::Broken(error.to_string()))?;
+    spawn(TaskKind::Background, async move {
+        if let Err(error) = driver.await {
+            tracing::debug!(%error, "backend connection");
+        }
+    });
+    Ok(connection)
+}
+
 impl Pool {
     fn take(&self, address: &str) -> Option<SendRequest<Body>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,32 +66,29 @@ impl Pool {
         address: &str,
         mut request: http::Request<Body>,
     ) -> Result<http::Response<Body>, SendError> {
-        let mut connection = match self.take(address) {
-            Some(connection) => connection,
-            None => {
-                let stream = TcpStream::connect(address).await.map_err(SendError::Connect)?;
-                stream.set_nodelay(true).map_err(SendError::Connect)?;
-                let (connection, driver) = handshake(TokioIo::new(stream))
-                    .await
-                    .map_err(|error| SendError::Broken(error.to_string()))?;
-                spawn(TaskKind::Background, async move {
-                    if let Err(error) = driver.await {
-                        tracing::debug!(%error, "backend connection");
-                    }
-                });
-                connection
-            }
-        };
         if !request.headers().contains_key(http::header::HOST)
             && let Ok(host) = http::HeaderValue::from_str(address)
         {
             request.headers_mut().insert(http::header::HOST, host);
         }
-        let response = connection
-            .send_request(request)
-            .await
-            .map_err(|error| SendError::Broken(error.to_string()))?;
-        self.put(address, connection);
-        Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+        loop {
+            let idle = self.take(address);
+            let reused = idle.is_some();
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => connect(address).await?,
+            };
+            match connection.try_send_request(request).await {
+                Ok(response) => {
+                    self.put(address, connection);
+                    return Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()));
+                }
+                // The server closed an idle connection before anything went out on it.
+                Err(mut error) => match error.take_message().filter(|_| reused) {
+                    Some(unsent) => request = unsent,
+                    None => return Err(SendError::Broken(error.into_error().to_string())),
+                },
+            }
+        }
     }
 }

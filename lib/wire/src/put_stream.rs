@@ -12,6 +12,8 @@ use http_body_util::BodyExt;
 
 /// Longest head of a MIME part, and longest footer document, in bytes.
 const PART_BYTES_MAX: usize = 256 * 1024;
+/// What may follow the last part: its end and a line break.
+const END_BYTES_MAX: usize = 1024;
 /// Body of the commit part.
 pub const COMMIT_CONFIRMATION: &str = "put_commit_confirmation";
 
@@ -252,6 +254,21 @@ impl PutDecoder {
         let part = self.until(COMMIT_CONFIRMATION.as_bytes()).await?;
         if memchr::memmem::find(&part, b"put commit").is_none() {
             return Err(PutStreamError::Malformed("expected the part `put commit`"));
+        }
+        Ok(())
+    }
+
+    /// Reads what is left of the document, so that its connection can carry another request.
+    ///
+    /// # Errors
+    /// [`PutStreamError::Malformed`] when more than an end is left.
+    pub async fn finish(&mut self) -> Result<(), PutStreamError> {
+        let mut left = self.pending.len();
+        while let Some(more) = self.more().await? {
+            left += more.len();
+            if left > END_BYTES_MAX {
+                return Err(PutStreamError::Malformed("goes on after its end"));
+            }
         }
         Ok(())
     }

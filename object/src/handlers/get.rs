@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use apus_cluster::Timestamp;
-use apus_cluster::byte_range::{ByteRanges, Resolution, Resolved};
+use apus_cluster::byte_range::{ByteRanges, Framing, Resolution, Resolved};
 use apus_daemon::Body;
 use apus_daemon::http::{full, header, set, status, stream};
 use apus_daemon::task::{TaskKind, spawn};
@@ -90,8 +90,12 @@ pub(crate) async fn get(
                 set(response.headers_mut(), "content-range", &range);
                 *one
             }
-            // Several ranges are asked for one by one by our own proxies.
-            _ => whole,
+            several => {
+                let kind = object.metadata.get("Content-Type").cloned().unwrap_or_default();
+                let boundary = apus_daemon::seed::hex::<16>();
+                let framing = Framing::new(several, object.length, &kind, &boundary);
+                return several_ranges(server, target, *object, several, framing, response).await;
+            }
         },
     };
     set(response.headers_mut(), "content-length", &range.length.to_string());
@@ -104,6 +108,50 @@ pub(crate) async fn get(
     if !is_head && range.length > 0 {
         *response.body_mut() = body(server, target, object, range).await?;
     }
+    Ok(response)
+}
+
+/// Several ranges in one answer, which our own proxies ask for one by one.
+async fn several_ranges(
+    server: &Server,
+    target: &Target,
+    object: Object,
+    ranges: &[Resolved],
+    framing: Framing,
+    mut response: Response<Body>,
+) -> Result<Response<Body>, Refusal> {
+    if !object.has_its_length(&server.parts.counters) {
+        return Err(damaged(server, target, "length is not what the metadata says").await?);
+    }
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    set(response.headers_mut(), "content-type", &framing.content_type);
+    set(response.headers_mut(), "content-length", &framing.length.to_string());
+    let (sender, receiver) = mpsc::channel(WINDOW);
+    let (server, target, ranges) = (server.clone(), target.clone(), ranges.to_vec());
+    spawn(TaskKind::Request, async move {
+        let object = Arc::new(object);
+        for (head, range) in framing.heads.into_iter().zip(ranges) {
+            if sender.send(Ok(head.into())).await.is_err() {
+                return;
+            }
+            let (mut offset, end) = (range.start, range.start + range.length);
+            while offset < end {
+                let wanted = usize::try_from(end - offset).unwrap_or(READ_BYTES).min(READ_BYTES);
+                let piece = read(&server, &target.device, &object, offset, wanted).await;
+                let failed = piece.is_err();
+                offset += piece.as_ref().map_or(0, |piece| piece.len() as u64);
+                if sender.send(piece.map_err(Into::into)).await.is_err() || failed {
+                    return;
+                }
+            }
+            if sender.send(Ok(framing.between.into())).await.is_err() {
+                return;
+            }
+        }
+        // The client has everything or is gone.
+        let _ = sender.send(Ok(framing.end.into())).await;
+    });
+    *response.body_mut() = stream(receiver);
     Ok(response)
 }
 

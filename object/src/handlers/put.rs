@@ -3,11 +3,13 @@
 //! A body that fits one buffer is written by a single job of the device's threads; a longer one
 //! by a job per buffer. MD5 is computed here only when the sender will not tell a CRC of the body.
 
+use std::time::Duration;
+
 use apus_cluster::etag::EtagList;
 use apus_cluster::metadata::{is_stored_with_object, title_case};
 use apus_cluster::{Metadata, Timestamp};
-use apus_daemon::Body;
 use apus_daemon::http::{header, set, status};
+use apus_daemon::{Body, Interim};
 use apus_disk::Priority;
 use apus_wire::headers;
 use apus_wire::put_stream::{PutDecoder, PutStreamError};
@@ -23,6 +25,8 @@ use crate::server::{Refusal, Server, Target, conflict, disk_failed, refuse, time
 
 /// Bytes gathered before the disk is asked to write.
 const WRITE_BYTES: usize = 512 * 1024;
+/// How long the end of a document may take after its commit.
+const END_WAIT: Duration = Duration::from_secs(1);
 /// 499: the client went away.
 const CLIENT_CLOSED: u16 = 499;
 
@@ -95,6 +99,7 @@ pub(crate) async fn put(
     target: &Target,
     head: &HeaderMap,
     body: Body,
+    interim: Option<Interim>,
 ) -> Result<Response<Body>, Refusal> {
     let time = timestamp(head)?;
     let content_type = header(head, "content-type").map(str::to_owned);
@@ -112,12 +117,21 @@ pub(crate) async fn put(
         return Err(Box::new(status(StatusCode::INSUFFICIENT_STORAGE)));
     }
     let peer_sends_crc = header(head, headers::BODY_CRC).is_some();
+    let two_phases = header(head, headers::MULTIPHASE_COMMIT).is_some();
+    if two_phases && header(head, headers::MIME_BOUNDARY).is_none() {
+        return Err(refuse(StatusCode::BAD_REQUEST, "a commit needs a MIME document"));
+    }
     let mut source = match header(head, headers::MIME_BOUNDARY) {
-        Some(boundary) => Source::Mime(
-            PutDecoder::open(body, boundary, length)
-                .await
-                .map_err(|error| stream_refusal(&error))?,
-        ),
+        Some(boundary) => {
+            if let Some(interim) = &interim {
+                let commit = two_phases.then_some((headers::WILL_COMMIT, "yes"));
+                let both: Vec<_> =
+                    [(headers::WILL_READ_FOOTERS, "yes")].into_iter().chain(commit).collect();
+                interim.announce(&both);
+            }
+            let opened = PutDecoder::open(body, boundary, length).await;
+            Source::Mime(opened.map_err(|error| stream_refusal(&error))?)
+        }
         None => Source::Plain(body),
     };
     let mut digests = Digests {
@@ -133,6 +147,9 @@ pub(crate) async fn put(
         Source::Mime(decoder) => decoder.footers().await.map_err(|error| stream_refusal(&error))?,
         Source::Plain(_) => Metadata::new(),
     };
+    if let (Source::Mime(decoder), false) = (&mut source, two_phases) {
+        decoder.finish().await.map_err(|error| stream_refusal(&error))?;
+    }
     let crc = digests.crc.finalize();
     let etag = check_digests(head, &footers, crc, digests.md5)?;
     let stored = stored_metadata(
@@ -144,29 +161,40 @@ pub(crate) async fn put(
         digests.length,
         content_type.as_deref(),
     )?;
-    if header(head, headers::MULTIPHASE_COMMIT).is_some()
-        && let Source::Mime(decoder) = &mut source
-    {
-        decoder.commit().await.map_err(|error| stream_refusal(&error))?;
-    }
     let row = row_headers(head, &stored, time);
     let (place, counters) = (target.place.clone(), server.parts.counters.clone());
-    server
-        .devices
-        .run(&target.device, Priority::Write, move || {
-            let mut writer = match writer {
-                Some(writer) => writer,
-                None => Writer::create(place, length, &counters)?,
-            };
-            for piece in &pieces {
-                writer.append(piece)?;
-            }
-            let name = data_name(time);
-            writer.seal(&name, &stored, Some(crc))?;
-            writer.publish(&name)
-        })
-        .await?
-        .map_err(|error| disk_failed(&error, target))?;
+    let name = data_name(time);
+    let finish = move || {
+        let mut writer = match writer {
+            Some(writer) => writer,
+            None => Writer::create(place, length, &counters)?,
+        };
+        for piece in &pieces {
+            writer.append(piece)?;
+        }
+        writer.seal(&name, &stored, Some(crc))?;
+        if two_phases {
+            return Ok((Some(writer), name));
+        }
+        writer.publish(&name).map(|()| (None, name))
+    };
+    let failed = |error: std::io::Error| disk_failed(&error, target);
+    let finished = server.devices.run(&target.device, Priority::Write, finish).await?;
+    if let (Some(writer), name) = finished.map_err(failed)? {
+        // Everything is on the disk but has no name: the commit is all that is left to do.
+        if let Some(interim) = &interim {
+            interim.go_on();
+        }
+        if let Source::Mime(decoder) = &mut source {
+            decoder.commit().await.map_err(|error| stream_refusal(&error))?;
+        }
+        let publish = move || writer.publish(&name);
+        server.devices.run(&target.device, Priority::Write, publish).await?.map_err(failed)?;
+        if let Source::Mime(decoder) = &mut source {
+            // It is published whatever comes: a sender without an end only loses its connection.
+            let _ = tokio::time::timeout(END_WAIT, decoder.finish()).await;
+        }
+    }
     update(server, &target.place, &target.object, head, Method::PUT, row, time)
         .await
         .map_err(|_| refuse(StatusCode::SERVICE_UNAVAILABLE, "container row was not kept"))?;

@@ -1,6 +1,6 @@
 //! `GET` and `HEAD` of an object: conditions, ranges, `multipart/byteranges`, manifests as they are.
 
-use apus_cluster::byte_range::{ByteRanges, Resolved};
+use apus_cluster::byte_range::{ByteRanges, Framing, Resolved};
 use apus_cluster::etag::EtagList;
 use apus_cluster::listing::split_swift_bytes;
 use apus_cluster::metadata::{OBJECT_HEADERS, Resource, has_prefix};
@@ -203,37 +203,19 @@ fn serve_ranges(response: &mut Reply, ranges: &[Resolved], total: u64, kind: &st
         *response.body_mut() = body;
         return;
     }
-    let boundary = apus_daemon::seed::hex::<16>();
-    let heads: Vec<Bytes> = ranges
-        .iter()
-        .map(|range| {
-            format!(
-                "--{boundary}\r\nContent-Type: {kind}\r\nContent-Range: {}\r\n\r\n",
-                range.content_range(total)
-            )
-            .into()
-        })
-        .collect();
-    let end: Bytes = format!("--{boundary}--").into();
-    let length: u64 = ranges
-        .iter()
-        .zip(&heads)
-        .map(|(range, head)| range.length + head.len() as u64 + 2)
-        .sum::<u64>()
-        + end.len() as u64;
-    set(response.headers_mut(), "content-length", &length.to_string());
-    let multipart = format!("multipart/byteranges;boundary={boundary}");
-    set(response.headers_mut(), "content-type", &multipart);
+    let framing = Framing::new(ranges, total, kind, &apus_daemon::seed::hex::<16>());
+    set(response.headers_mut(), "content-length", &framing.length.to_string());
+    set(response.headers_mut(), "content-type", &framing.content_type);
     let lengths: Vec<u64> = ranges.iter().map(|range| range.length).collect();
-    *response.body_mut() = frame(heads, lengths, end, body);
+    *response.body_mut() = frame(framing, lengths, body);
 }
 
-fn frame(heads: Vec<Bytes>, lengths: Vec<u64>, end: Bytes, mut body: Body) -> Body {
+fn frame(framing: Framing, lengths: Vec<u64>, mut body: Body) -> Body {
     let (sender, receiver) = mpsc::channel(2);
     spawn(TaskKind::Request, async move {
         let mut pending = Bytes::new();
-        for (head, length) in heads.into_iter().zip(lengths) {
-            if sender.send(Ok(head)).await.is_err() {
+        for (head, length) in framing.heads.into_iter().zip(lengths) {
+            if sender.send(Ok(head.into())).await.is_err() {
                 return;
             }
             let mut left = length;
@@ -258,11 +240,11 @@ fn frame(heads: Vec<Bytes>, lengths: Vec<u64>, end: Bytes, mut body: Body) -> Bo
                     return;
                 }
             }
-            if sender.send(Ok(Bytes::from_static(b"\r\n"))).await.is_err() {
+            if sender.send(Ok(framing.between.into())).await.is_err() {
                 return;
             }
         }
-        let _ = sender.send(Ok(end)).await;
+        let _ = sender.send(Ok(framing.end.into())).await;
     });
     stream(receiver)
 }
