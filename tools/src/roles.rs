@@ -235,7 +235,7 @@ impl Builder<'_> {
 
     fn proxy(&self, conf: &Conf) -> Result<SharedHandler, String> {
         let auth = conf.section("filter:tempauth");
-        let auth = TempAuth::from_options(auth.own())
+        let auth = TempAuth::from_options(auth.own(), &self.cluster.hash)
             .map_err(|error| format!("proxy-server.conf: {error}"))?;
         let quorum = Quorum::new(
             self.client.clone(),

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use apus_cluster::percent;
+use apus_cluster::{HashConf, percent};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
@@ -42,10 +42,15 @@ impl std::fmt::Debug for TempAuth {
 impl TempAuth {
     /// From the options of `[filter:tempauth]`: `user_<account>_<user> = <key> [group…] [url]`.
     ///
+    /// Tokens are signed with `token_key`. A configuration of Swift has none: then the key comes
+    /// from what all proxies of the cluster share and nobody else knows, the cluster's hash prefix
+    /// and suffix and the users' keys.
+    ///
     /// # Errors
     /// Text that names the option and what was expected.
     pub fn from_options<'a>(
         options: impl Iterator<Item = (&'a str, &'a str)>,
+        hash: &HashConf,
     ) -> Result<Self, String> {
         let mut auth = Self {
             users: BTreeMap::new(),
@@ -63,11 +68,16 @@ impl TempAuth {
                     auth.reseller_prefix.push('_');
                 }
             } else if option == "token_key" {
+                if value.len() < 32 {
+                    return Err(
+                        "[filter:tempauth] token_key: expected at least 32 characters".to_owned()
+                    );
+                }
                 auth.token_key = value.as_bytes().to_vec();
             }
         }
-        if auth.token_key.len() < 32 {
-            return Err("[filter:tempauth] token_key: expected at least 32 characters".to_owned());
+        if auth.token_key.is_empty() {
+            auth.token_key = shared_key(hash, &lines);
         }
         for (name, value) in lines {
             let (account, user) = name.split_once('_').ok_or_else(|| {
@@ -144,9 +154,39 @@ impl TempAuth {
     }
 }
 
+/// A key that every proxy with the same `swift.conf` and users makes.
+fn shared_key(hash: &HashConf, users: &[(&str, &str)]) -> Vec<u8> {
+    let secret = [hash.prefix.as_slice(), b"\0", &hash.suffix].concat();
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&secret) else { return Vec::new() };
+    mac.update(b"tempauth token key");
+    let mut users = users.to_vec();
+    users.sort_unstable();
+    for (name, value) in users {
+        mac.update(format!("\n{name}={value}").as_bytes());
+    }
+    mac.finalize().into_bytes().to_vec()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn hash(suffix: &str) -> HashConf {
+        HashConf { prefix: Vec::new(), suffix: suffix.into() }
+    }
+
+    #[test]
+    fn proxies_of_one_cluster_know_each_others_tokens_and_nobody_elses() {
+        let users = [("user_a_b", "key .admin"), ("user_c_d", "other")];
+        let one = TempAuth::from_options(users.into_iter(), &hash("x")).unwrap();
+        let two = TempAuth::from_options(users.into_iter().rev(), &hash("x")).unwrap();
+        let foreign = TempAuth::from_options(users.into_iter(), &hash("y")).unwrap();
+        let fewer = TempAuth::from_options(users.into_iter().take(1), &hash("x")).unwrap();
+        let (token, _) = one.sign_in("a:b", "key", 1000).unwrap();
+        assert!(two.token(&token, 1000).is_some());
+        assert!(foreign.token(&token, 1000).is_none());
+        assert!(fewer.token(&token, 1000).is_none());
+    }
 
     fn auth() -> TempAuth {
         let options = [
@@ -154,7 +194,7 @@ mod tests {
             ("user_test_tester", "testing .admin"),
             ("user_test_tester3", "testing3"),
         ];
-        TempAuth::from_options(options.into_iter()).unwrap()
+        TempAuth::from_options(options.into_iter(), &hash("x")).unwrap()
     }
 
     #[test]

@@ -1,0 +1,210 @@
+"""Each server as a process of its own, over sockets, as racks run them and as Swift's proxy calls them."""
+
+import os
+import re
+import socket
+import subprocess
+import time
+
+import boto3
+import botocore.config
+import pytest
+import swiftclient
+
+from conftest import APUS, free_port
+
+KINDS = ["account", "container", "object"]
+BUCKET = "roles"
+
+
+class Servers:
+    def __init__(self, folder):
+        self.etc, self.devices = folder / "etc", folder / "devices"
+        self.ports = {kind: free_port() for kind in [*KINDS, "proxy"]}
+        self.processes = {}
+        self.etc.mkdir()
+        for number in range(1, 5):
+            (self.devices / f"sd{number}").mkdir(parents=True)
+        (self.etc / "swift.conf").write_text(
+            "[swift-hash]\nswift_hash_path_prefix = a\nswift_hash_path_suffix = b\n"
+            "[storage-policy:0]\nname = gold\ndefault = yes\n"
+        )
+        for kind in KINDS:
+            builder = str(self.etc / f"{kind}.builder")
+            run = lambda *words: subprocess.run([APUS, "ring-builder", builder, *words], check=True, stdout=subprocess.PIPE)
+            run("create", "8", "3", "1")
+            for number in range(1, 5):
+                run("add", f"r1z{number}-127.0.0.1:{self.ports[kind]}/sd{number}", "1")
+            run("rebalance")
+            self.conf(kind, f"devices = {self.devices}\nmount_check = false\n")
+        self.conf("proxy", "", "[filter:tempauth]\nuser_test_tester = testing .admin\n")
+
+    def conf(self, kind, defaults, more=""):
+        bind = f"bind_ip = 127.0.0.1\nbind_port = {self.ports[kind]}\n"
+        text = f"[DEFAULT]\n{bind}{defaults}[app:{kind}-server]\nuse = egg:swift#{kind}\n{more}"
+        (self.etc / f"{kind}-server.conf").write_text(text)
+
+    def start(self, kind):
+        process = subprocess.Popen([APUS, f"{kind}-server", str(self.etc)], stderr=subprocess.DEVNULL)
+        self.processes[kind] = process
+        until = time.monotonic() + 10
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.ports[kind]), timeout=1).close()
+                return
+            except ConnectionRefusedError:
+                assert process.poll() is None and time.monotonic() < until, f"{kind} server does not listen"
+                time.sleep(0.02)
+
+    def stop(self, kind, kill=False):
+        process = self.processes.pop(kind)
+        process.kill() if kill else process.terminate()
+        return process.wait(timeout=30)
+
+    def s3(self):
+        return boto3.client(
+            "s3",
+            endpoint_url=f"http://127.0.0.1:{self.ports['proxy']}",
+            aws_access_key_id="test:tester",
+            aws_secret_access_key="testing",
+            region_name="us-east-1",
+            config=botocore.config.Config(retries={"max_attempts": 1}),
+        )
+
+    def swift(self):
+        url = f"http://127.0.0.1:{self.ports['proxy']}/auth/v1.0"
+        return swiftclient.Connection(authurl=url, user="test:tester", key="testing", retries=0)
+
+    def objects(self):
+        """A connection to the object server, spoken by hand."""
+        return socket.create_connection(("127.0.0.1", self.ports["object"]), timeout=10)
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    servers = Servers(tmp_path_factory.mktemp("roles"))
+    for kind in [*KINDS, "proxy"]:
+        servers.start(kind)
+    yield servers
+    for kind in list(servers.processes):
+        assert servers.stop(kind) == 0, kind
+
+
+def test_both_dialects_work_over_sockets_between_four_processes(servers):
+    s3, swift = servers.s3(), servers.swift()
+    s3.create_bucket(Bucket=BUCKET)
+    for size in [0, 10, 70_000, 3_000_000]:
+        body = os.urandom(size)
+        s3.put_object(Bucket=BUCKET, Key=f"{size}", Body=body)
+        assert swift.get_object(BUCKET, f"{size}")[1] == body
+        swift.put_object(BUCKET, f"{size}-swift", body)
+        assert s3.get_object(Bucket=BUCKET, Key=f"{size}-swift")["Body"].read() == body
+    assert s3.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 8
+    swift.post_object(BUCKET, "10", {"X-Object-Meta-Colour": "blue"})
+    assert s3.head_object(Bucket=BUCKET, Key="10")["Metadata"] == {"colour": "blue"}
+    s3.delete_object(Bucket=BUCKET, Key="10")
+    assert s3.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 7
+
+
+def test_a_server_that_was_killed_and_came_back_is_used_again(servers):
+    s3 = servers.s3()
+    s3.create_bucket(Bucket="comes-back")
+    s3.put_object(Bucket="comes-back", Key="before", Body=b"before")
+    for kind in KINDS:
+        servers.stop(kind, kill=True)
+        servers.start(kind)
+        s3.put_object(Bucket="comes-back", Key=kind, Body=kind.encode())
+        assert s3.get_object(Bucket="comes-back", Key="before")["Body"].read() == b"before"
+    assert s3.list_objects_v2(Bucket="comes-back")["KeyCount"] == 1 + len(KINDS)
+
+
+def answer(connection):
+    """The head of one answer, and what came after it."""
+    read = b""
+    while b"\r\n\r\n" not in read:
+        more = connection.recv(65536)
+        assert more, f"connection closed after {read!r}"
+        read += more
+    head, rest = read.split(b"\r\n\r\n", 1)
+    return head.decode(), rest
+
+
+def mime_put(connection, path, timestamp, body, *, commit):
+    """Swift's two-phase PUT (`MIMEPutter` in swift/proxy/controllers/obj.py); gives all heads."""
+    boundary = "a" * 32
+    connection.sendall(
+        (
+            f"PUT {path} HTTP/1.1\r\nHost: x\r\nX-Timestamp: {timestamp}\r\nContent-Type: a/b\r\n"
+            f"Expect: 100-continue\r\nTransfer-Encoding: chunked\r\nX-Backend-Obj-Content-Length: {len(body)}\r\n"
+            "X-Backend-Obj-Metadata-Footer: yes\r\nX-Backend-Obj-Multiphase-Commit: yes\r\n"
+            f"X-Backend-Obj-Multipart-Mime-Boundary: {boundary}\r\n\r\n"
+        ).encode()
+    )
+    heads = [answer(connection)[0]]
+
+    def send(data):
+        connection.sendall(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
+    import hashlib, json
+
+    footers = json.dumps({"Etag": hashlib.md5(body).hexdigest(), "X-Object-Meta-Late": "yes"}).encode()
+    send(f"--{boundary}\r\nX-Document: object body\r\n\r\n".encode())
+    send(body)
+    send(
+        f"\r\n--{boundary}\r\nX-Document: object metadata\r\nContent-MD5: {hashlib.md5(footers).hexdigest()}\r\n\r\n".encode()
+        + footers
+        + f"\r\n--{boundary}\r\n".encode()
+    )
+    heads.append(answer(connection)[0])
+    if commit:
+        send(f"X-Document: put commit\r\n\r\nput_commit_confirmation\r\n--{boundary}--\r\n".encode())
+        connection.sendall(b"0\r\n\r\n")
+        heads.append(answer(connection)[0])
+    return heads
+
+
+def get(connection, path, *headers):
+    lines = "".join(f"{line}\r\n" for line in headers)
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode())
+    head, body = answer(connection)
+    length = int(re.search(r"(?i)content-length: (\d+)", head)[1])
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head, body
+
+
+def test_a_two_phase_put_answers_100_twice_and_publishes_on_commit(servers):
+    path = "/sd1/0/AUTH_test/c/two-phase"
+    with servers.objects() as connection:
+        first, second, last = mime_put(connection, path, "1700000000.00000", b"x" * 100_000, commit=True)
+        assert first.startswith("HTTP/1.1 100 ")
+        assert "X-Obj-Metadata-Footer: yes" in first and "X-Obj-Multiphase-Commit: yes" in first
+        assert second == "HTTP/1.1 100 Continue"
+        assert last.startswith("HTTP/1.1 201 ")
+        head, body = get(connection, path)
+        assert body == b"x" * 100_000 and "x-object-meta-late: yes" in head.lower()
+
+
+def test_a_two_phase_put_without_commit_leaves_nothing(servers):
+    path = "/sd1/0/AUTH_test/c/no-commit"
+    with servers.objects() as connection:
+        heads = mime_put(connection, path, "1700000000.00000", b"x" * 10, commit=False)
+        assert [head.split()[1] for head in heads] == ["100", "100"]
+        with servers.objects() as other:
+            assert get(other, path)[0].startswith("HTTP/1.1 404 ")
+    with servers.objects() as other:
+        assert get(other, path)[0].startswith("HTTP/1.1 404 ")
+
+
+def test_several_ranges_come_as_one_multipart_answer(servers):
+    path = "/sd1/0/AUTH_test/c/ranges"
+    body = bytes(range(256)) * 4
+    with servers.objects() as connection:
+        mime_put(connection, path, "1700000000.00000", body, commit=True)
+        head, multipart = get(connection, path, "Range: bytes=0-9,100-109,-5")
+        boundary = re.search(r"(?i)content-type: multipart/byteranges;boundary=(\w+)", head)[1]
+        parts = multipart.split(f"--{boundary}".encode())
+        assert parts[0] == b"" and parts[-1] == b"--"
+        got = [part.split(b"\r\n\r\n", 1) for part in parts[1:-1]]
+        assert [data[:-2] for _, data in got] == [body[:10], body[100:110], body[-5:]]
+        assert b"Content-Range: bytes 100-109/1024" in got[1][0] and b"Content-Type: a/b" in got[1][0]
