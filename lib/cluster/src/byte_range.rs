@@ -81,6 +81,11 @@ pub enum Resolution {
 }
 
 impl ByteRanges {
+    /// Whether the header names more than one.
+    pub fn is_several(&self) -> bool {
+        self.0.len() > 1
+    }
+
     /// Parses a header value; `None` when it is not a valid byte range, which means: ignore it.
     pub fn parse(value: &str) -> Option<Self> {
         let value = value.replace(' ', "");

@@ -23,7 +23,7 @@ use super::nodes::Nodes;
 use crate::access::Permit;
 use crate::context::Context;
 use crate::operation::{GetObject, HeadObject, ObjectHead, ObjectRead, Served};
-use crate::{Error, Result};
+use crate::{Error, Kind, Result, Subject};
 
 /// Bodies up to this length arrive in one piece and need no watching.
 const ONE_PIECE: u64 = 256 * 1024;
@@ -89,7 +89,7 @@ impl Quorum {
     pub async fn get_object(
         &self,
         cx: &Context,
-        _permit: Permit,
+        permit: Permit,
         op: &GetObject,
         policy: PolicyIndex,
     ) -> Result<ObjectRead> {
@@ -98,7 +98,26 @@ impl Quorum {
         let mut request =
             self.object_request(cx, Method::GET, &op.head.object, policy, nodes.partition);
         set_read(&mut request.headers, &op.head);
-        if let Some(ranges) = &op.ranges {
+        let several = op.ranges.as_ref().filter(|ranges| ranges.is_several());
+        if let Some(ranges) = several {
+            let head = self.head_object(cx, permit, &op.head, policy).await?;
+            let mut marks = ignore_range_if.unwrap_or_default().split(',').map(str::trim);
+            let ignored = marks.any(|mark| head.metadata.contains_key(mark));
+            match ranges.resolve(head.length) {
+                Resolution::Ranges(ranges) if !ignored => {
+                    let body = self.read_several(cx, op, policy, &nodes, &head, ranges.clone());
+                    return Ok(ObjectRead { head, served: Served::Ranges(ranges), body });
+                }
+                Resolution::Unsatisfiable if !ignored => {
+                    let kind = Kind::RangeNotSatisfiable { size: head.length };
+                    let mut error = Error::new(kind, Subject::Object);
+                    error.head = Some(Box::new(head));
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
+        if let Some(ranges) = op.ranges.as_ref().filter(|ranges| !ranges.is_several()) {
             set(&mut request.headers, "range", &ranges.to_header());
         }
         if let Some(name) = ignore_range_if {
@@ -107,18 +126,6 @@ impl Quorum {
         let (node, answer) = self.read_one(cx, op.head.newest, &nodes, &request).await?;
         let head = object_head(answer.headers());
         let partial = answer.status() == StatusCode::PARTIAL_CONTENT;
-        let several = match op.ranges.as_ref().map(|ranges| ranges.resolve(head.length)) {
-            Some(Resolution::Ranges(ranges)) if ranges.len() > 1 && !partial => {
-                let ignored = ignore_range_if.is_some_and(|name| head.metadata.contains_key(name));
-                (!ignored).then_some(ranges)
-            }
-            _ => None,
-        };
-        if let Some(ranges) = several {
-            drop(answer);
-            let body = self.read_several(cx, op, policy, &nodes, ranges.clone());
-            return Ok(ObjectRead { head, served: Served::Ranges(ranges), body });
-        }
         let range = match (partial, op.ranges.as_ref().map(|ranges| ranges.resolve(head.length))) {
             (true, Some(Resolution::Ranges(ranges))) => ranges.first().copied(),
             _ => None,
@@ -152,15 +159,17 @@ impl Quorum {
         Ok(ObjectRead { head, served, body })
     }
 
-    /// Several ranges, one request each, one after another.
+    /// Several ranges of one version, one request each, one after another.
     fn read_several(
         &self,
         cx: &Context,
         op: &GetObject,
         policy: PolicyIndex,
         nodes: &Nodes,
+        head: &ObjectHead,
         ranges: Vec<Resolved>,
     ) -> Body {
+        let version = head.timestamp;
         let (quorum, cx, nodes) = (self.clone(), cx.clone(), nodes.clone());
         let object = op.head.object.clone();
         let (sender, receiver) = mpsc::channel(2);
@@ -170,9 +179,17 @@ impl Quorum {
                     quorum.object_request(&cx, Method::GET, &object, policy, nodes.partition);
                 let wanted = ByteRanges::single(range.start, range.length);
                 set(&mut request.headers, "range", &wanted.to_header());
-                let mut body = match quorum.read_one(&cx, false, &nodes, &request).await {
-                    Ok((_, answer)) => answer.into_body(),
+                let read = quorum.read_one(&cx, false, &nodes, &request).await;
+                let same = read.and_then(|(_, answer)| {
+                    match object_head(answer.headers()).timestamp == version {
+                        true => Ok(answer.into_body()),
+                        false => Err(Error::unavailable("overwritten while its ranges were read")),
+                    }
+                });
+                let mut body = match same {
+                    Ok(body) => body,
                     Err(error) => {
+                        // The client may have gone.
                         let _ = sender.send(Err(error.into())).await;
                         return;
                     }
