@@ -4,6 +4,8 @@ use apus_cluster::Policies;
 use apus_cluster::constraints as limits;
 use serde_json::json;
 
+use crate::swift::bulk_delete;
+
 /// The document.
 pub(super) fn document(policies: &Policies) -> Vec<u8> {
     let policies: Vec<_> = policies
@@ -48,6 +50,10 @@ pub(super) fn document(policies: &Policies) -> Vec<u8> {
             "max_manifest_size": limits::SLO_MAX_MANIFEST_SIZE,
             "min_segment_size": 1,
             "allow_async_delete": false,
+        },
+        "bulk_delete": {
+            "max_deletes_per_request": bulk_delete::DELETES_MAX,
+            "max_failed_deletes": bulk_delete::FAILURES_MAX,
         },
         "dlo": { "max_segments": limits::CONTAINER_LISTING_LIMIT },
         "tempauth": { "account_acls": true },

@@ -38,7 +38,7 @@ fn explanation(status: StatusCode) -> &'static str {
     }
 }
 
-fn title(status: StatusCode) -> &'static str {
+pub(super) fn title(status: StatusCode) -> &'static str {
     match status.as_u16() {
         408 => "Request Timeout",
         413 => "Request Entity Too Large",
@@ -67,7 +67,7 @@ pub(crate) fn plain_error(status: StatusCode, text: &str) -> Reply {
     apus_daemon::http::text(status, text)
 }
 
-fn status_of(error: &Error) -> StatusCode {
+pub(super) fn status_of(error: &Error) -> StatusCode {
     match (&error.kind, error.subject) {
         (Kind::RecentlyDeleted, _) => StatusCode::GONE,
         (Kind::NotFound, _) => StatusCode::NOT_FOUND,

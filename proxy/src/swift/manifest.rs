@@ -8,10 +8,12 @@ use apus_store::body::collect;
 use apus_store::operation::{Deleted, ObjectRead, Segment};
 use apus_store::{Error, Kind, Result, Subject};
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::error::Reply;
+use super::listing::Format;
 use super::object_read::describe;
+use super::report::{Report, content_type};
 
 /// Reads the list of segments that a client sends.
 pub(super) async fn parse(body: Body, object: &ObjectPath) -> Result<Vec<Segment>> {
@@ -143,34 +145,16 @@ pub(super) async fn show(read: ObjectRead, as_sent: bool) -> Result<Reply> {
 }
 
 /// The report of a deletion with segments.
-pub(super) fn report(result: Result<Deleted>, json_wanted: bool) -> Result<Reply> {
-    let (deleted, code, errors) = match result {
-        Ok(deleted) => (deleted, "200 OK", Vec::new()),
+pub(super) fn report(result: Result<Deleted>, format: Format) -> Result<Reply> {
+    let report = match result {
+        Ok(Deleted { deleted, missing }) => Report { deleted, missing, ..Report::default() },
         Err(error) if error.kind == Kind::NotFound => {
-            (Deleted { deleted: 0, missing: 1 }, "404 Not Found", Vec::new())
+            Report { missing: 1, status: StatusCode::NOT_FOUND, ..Report::default() }
         }
         Err(error) => return Err(error),
     };
     let mut response = status(StatusCode::OK);
-    if json_wanted {
-        let errors: Vec<Vec<String>> = errors;
-        *response.body_mut() = full(
-            json!({
-                "Number Deleted": deleted.deleted,
-                "Number Not Found": deleted.missing,
-                "Response Body": "",
-                "Response Status": code,
-                "Errors": errors,
-            })
-            .to_string(),
-        );
-        set(response.headers_mut(), "content-type", "application/json");
-    } else {
-        *response.body_mut() = full(format!(
-            "Number Deleted: {}\nNumber Not Found: {}\nResponse Body: \nResponse Status: {code}\nErrors:\n",
-            deleted.deleted, deleted.missing
-        ));
-        set(response.headers_mut(), "content-type", "text/plain");
-    }
+    set(response.headers_mut(), "content-type", content_type(format));
+    *response.body_mut() = full(report.render(format));
     Ok(response)
 }

@@ -1,12 +1,15 @@
 //! Swift's REST API: parse, perform, render.
 
 mod account;
+pub(crate) mod bulk_delete;
 mod container;
 mod error;
+mod heartbeat;
 mod listing;
 mod manifest;
 mod object;
 mod object_read;
+mod report;
 mod request;
 mod sign_in;
 
@@ -68,6 +71,7 @@ impl Swift {
     async fn dispatch(&self, request: SwiftRequest) -> Result<Reply, apus_store::Error> {
         let method = request.head.method.as_str().to_owned();
         match (&request.path, method.as_str()) {
+            _ if bulk_delete::is_asked(&request) => bulk_delete::delete(&self.parts, request).await,
             (Path::Account(_), "GET" | "HEAD") => account::get(&self.parts, request).await,
             (Path::Account(_), "POST") => account::post(&self.parts, request).await,
             (Path::Container(_), "GET" | "HEAD") => container::get(&self.parts, request).await,

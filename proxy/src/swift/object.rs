@@ -16,6 +16,7 @@ use apus_store::{Error, Kind, Result, Subject};
 use http::StatusCode;
 
 use super::error::{Reply, html_error, plain_error};
+use super::listing::format;
 use super::manifest;
 use super::object_read::{conditions, http_date};
 use super::request::{Path, SwiftRequest};
@@ -181,9 +182,10 @@ pub(super) async fn delete(parts: &Parts, request: SwiftRequest) -> Result<Reply
     let op = DeleteObject { object, with_segments, timestamp: None };
     let result = parts.store.delete_object(&request.cx, op).await;
     if with_segments {
-        let json = request.header("accept").is_some_and(|accept| accept.contains("json"))
-            || request.param("format") == Some("json");
-        return manifest::report(result, json);
+        return match format(&request) {
+            Some(format) => manifest::report(result, format),
+            None => Ok(plain_error(StatusCode::NOT_ACCEPTABLE, "")),
+        };
     }
     result?;
     let mut response = status(StatusCode::NO_CONTENT);
