@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::bench;
 use crate::roles::{Role, run};
 use crate::saio;
 
@@ -39,7 +40,20 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Load a server over S3 or Swift and tell rates, latencies and CPU
+    #[command(after_help = BENCH_HELP)]
+    Bench(Box<bench::Options>),
 }
+
+const BENCH_HELP: &str = "\
+Latencies and rates are of the requests that succeeded. S3 requests are hashed and signed before the
+clock starts (the first 100000, and 4 GiB of bodies; later ones between requests). CPU is counted by the kernel in
+steps of 10 ms, so short phases tell little about it.
+
+Exit code: 0 all requests succeeded, 1 some failed, 2 the bench could not run.
+
+Example:
+  apus bench --op put,get,head,list,delete --access-key test:tester --secret-key testing";
 
 #[derive(clap::Args)]
 struct ConfDir {
@@ -65,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::ObjectServer(conf) => run(&conf.conf_dir, &[Role::Object]),
         Command::All(conf) => run(&conf.conf_dir, &Role::ALL),
         Command::RingBuilder { arguments } => return crate::ring::main(arguments),
+        Command::Bench(options) => return bench::main(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

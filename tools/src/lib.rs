@@ -1,6 +1,7 @@
-//! The executables: servers by role, the one-box cluster, the ring builder.
+//! The executables: servers by role, the one-box cluster, the ring builder, the load generator.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+mod bench;
 pub mod cli;
 pub mod counts;
 pub mod ring;
