@@ -1,10 +1,12 @@
-//! The devices of a server, each with its own threads.
+//! The devices of a server, each with its own threads, and a committer for each file system.
 
 use std::collections::HashMap;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use apus_disk::{DeviceThreads, Priority, is_mount};
+use apus_disk::{Committer, Counters, DeviceThreads, Priority, is_mount};
 use tokio::sync::oneshot;
 
 /// Why a device did no work.
@@ -26,12 +28,22 @@ const QUEUE_MAX: usize = 4096;
 pub(crate) struct Devices {
     root: PathBuf,
     mount_check: bool,
-    threads: Mutex<HashMap<String, Arc<DeviceThreads>>>,
+    counters: Arc<Counters>,
+    known: Mutex<HashMap<String, Arc<Device>>>,
+}
+
+/// What serves one device.
+#[derive(Debug)]
+struct Device {
+    threads: DeviceThreads,
+    /// Shared by all devices of one file system.
+    committer: Arc<Committer>,
+    file_system: u64,
 }
 
 impl Devices {
-    pub(crate) fn new(root: &Path, mount_check: bool) -> Self {
-        Self { root: root.to_owned(), mount_check, threads: Mutex::default() }
+    pub(crate) fn new(root: &Path, mount_check: bool, counters: Arc<Counters>) -> Self {
+        Self { root: root.to_owned(), mount_check, counters, known: Mutex::default() }
     }
 
     /// The directory of a device that is there.
@@ -41,18 +53,35 @@ impl Devices {
         if there { Ok(path) } else { Err(DeviceError::Gone) }
     }
 
-    fn threads(&self, name: &str) -> Result<Arc<DeviceThreads>, DeviceError> {
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = threads.get(name) {
-            return Ok(known.clone());
+    fn device(&self, name: &str) -> Result<Arc<Device>, DeviceError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(device) = known.get(name) {
+            return Ok(device.clone());
         }
-        let started = DeviceThreads::start(name, THREADS, QUEUE_MAX).map_err(|error| {
-            tracing::error!(%error, device = name, "start threads");
+        let started = self.start(name, &known).map_err(|error| {
+            tracing::error!(%error, device = name, "start");
             DeviceError::Busy
         })?;
         let started = Arc::new(started);
-        threads.insert(name.to_owned(), started.clone());
+        known.insert(name.to_owned(), started.clone());
         Ok(started)
+    }
+
+    fn start(&self, name: &str, known: &HashMap<String, Arc<Device>>) -> io::Result<Device> {
+        let path = self.root.join(name);
+        let file_system = std::fs::metadata(&path)?.dev();
+        let neighbour = known.values().find(|device| device.file_system == file_system);
+        let committer = match neighbour {
+            Some(device) => device.committer.clone(),
+            None => Arc::new(Committer::start(&path, name, self.counters.clone())?),
+        };
+        let threads = DeviceThreads::start(name, THREADS, QUEUE_MAX)?;
+        Ok(Device { threads, committer, file_system })
+    }
+
+    /// The committer of a device's file system.
+    pub(crate) fn committer(&self, name: &str) -> Result<Arc<Committer>, DeviceError> {
+        Ok(self.device(name)?.committer.clone())
     }
 
     /// Runs work on the threads of a device.
@@ -63,7 +92,8 @@ impl Devices {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, DeviceError> {
         let (reply, answer) = oneshot::channel();
-        self.threads(name)?
+        self.device(name)?
+            .threads
             .submit(priority, move || {
                 // Nobody waits any more when the client went away.
                 let _ = reply.send(work());

@@ -1,5 +1,6 @@
 //! Requests to verbs, and what all of them need.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,14 +10,15 @@ use apus_cluster::{
 };
 use apus_daemon::http::{header, status, text};
 use apus_daemon::{Body, Clock, Handler, Interim};
-use apus_disk::{Counters, Priority, Reserve};
+use apus_disk::{Committer, Counters, Priority, Reserve};
 use apus_wire::{Client, NodePath, headers};
 use async_trait::async_trait;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
+use tokio::sync::oneshot;
 
 use crate::device::{DeviceError, Devices};
 use crate::diskfile::reader::{self, OpenError, State};
-use crate::diskfile::writer::{Place, quarantine};
+use crate::diskfile::writer::{Place, Writer, quarantine};
 use crate::handlers;
 
 /// What an object server is given at start.
@@ -100,7 +102,8 @@ pub(crate) fn conflict(newest: Timestamp) -> Refusal {
 impl Server {
     /// A server over its parts.
     pub fn new(parts: Parts) -> Self {
-        let devices = Arc::new(Devices::new(&parts.devices, parts.mount_check));
+        let devices =
+            Arc::new(Devices::new(&parts.devices, parts.mount_check, parts.counters.clone()));
         Self { parts, devices }
     }
 
@@ -169,6 +172,31 @@ impl Server {
             Err(OpenError::Io(error)) => Err(disk_failed(&error, target)),
             Err(OpenError::WouldWait) => Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "busy")),
         }
+    }
+
+    /// Writes a file on a device's threads and has it committed by the name that `prepare` gives
+    /// with it; when this returns, it is durable and what it made obsolete is gone.
+    pub(crate) async fn write(
+        &self,
+        target: &Target,
+        prepare: impl FnOnce(&Arc<Committer>) -> io::Result<(Writer, String)> + Send + 'static,
+    ) -> Result<(), Refusal> {
+        let committer = self.devices.committer(&target.device)?;
+        let (done, committed) = oneshot::channel();
+        let work = move || {
+            let (writer, name) = prepare(&committer)?;
+            // Nobody waits any more when the client went away.
+            writer.commit(&name, move |result| drop(done.send(result)))
+        };
+        let failed = |error: io::Error| disk_failed(&error, target);
+        let obsolete = self.devices.run(&target.device, Priority::Write, work).await?;
+        let obsolete = obsolete.map_err(failed)?;
+        committed.await.map_err(|_| DeviceError::Busy)?.map_err(failed)?;
+        if let Some(obsolete) = obsolete {
+            let remove = move || obsolete.remove();
+            self.devices.run(&target.device, Priority::Write, remove).await?;
+        }
+        Ok(())
     }
 
     /// The newest time of an object, without opening it.

@@ -134,6 +134,19 @@ impl AtomicFile {
         Ok(())
     }
 
+    /// Syncs the whole file system that the file is on.
+    pub(crate) fn sync_file_system(&self) -> io::Result<()> {
+        self.counters.sync();
+        rustix::fs::syncfs(&self.file)?;
+        Ok(())
+    }
+
+    /// Number of the file system that the file is on.
+    pub(crate) fn file_system(&self) -> io::Result<u64> {
+        self.counters.calls(1);
+        Ok(rustix::fs::fstat(&self.file)?.st_dev)
+    }
+
     /// Gives the synced file its name, replacing what has it, and syncs the directories: that of
     /// the file and the parents of those in `made` (as [`make_directories`] returned them).
     ///
@@ -151,7 +164,7 @@ impl AtomicFile {
         Ok(())
     }
 
-    fn link(&mut self, target: &Path) -> io::Result<()> {
+    pub(crate) fn link(&mut self, target: &Path) -> io::Result<()> {
         self.counters.calls(1);
         if let Some(temporary) = self.temporary.take() {
             rustix::fs::rename(&temporary, target)?;

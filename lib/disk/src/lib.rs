@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod atomic_file;
+mod committer;
 mod counters;
 mod lock;
 mod mount;
@@ -15,6 +16,7 @@ mod threads;
 mod xattr;
 
 pub use atomic_file::{AtomicFile, make_directories, sync_directory};
+pub use committer::{Committer, Unnamed};
 pub use counters::Counters;
 pub use lock::DirectoryLock;
 pub use mount::is_mount;

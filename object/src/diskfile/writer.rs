@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apus_cluster::{Metadata, PathHash, PolicyIndex};
-use apus_disk::{AtomicFile, Counters, make_directories};
+use apus_disk::{AtomicFile, Committer, Unnamed};
 
 use super::cleanup;
 use super::metadata;
@@ -16,6 +16,8 @@ use super::metadata;
 pub(crate) const CRC_ATTRIBUTE: &str = "user.apus.crc64nvme";
 /// Bytes after which the kernel is told to write back early.
 const WRITEBACK_BYTES: u64 = 8 * 1024 * 1024;
+/// A file of more bytes is synced alone, so that the small ones of a group do not wait for it.
+const SYNC_ALONE_BYTES: u64 = 1024 * 1024;
 
 /// Where one object lies on one device.
 #[derive(Debug, Clone)]
@@ -45,10 +47,12 @@ impl Place {
 pub(crate) struct Writer {
     place: Place,
     directory: PathBuf,
-    made: Vec<PathBuf>,
+    /// Nothing can be obsolete in a hash directory that was made for this file.
+    alone: bool,
     file: AtomicFile,
-    counters: Arc<Counters>,
+    committer: Arc<Committer>,
     written_back: u64,
+    synced: bool,
 }
 
 impl Writer {
@@ -56,14 +60,15 @@ impl Writer {
     pub(crate) fn create(
         place: Place,
         length: Option<u64>,
-        counters: &Arc<Counters>,
+        committer: &Arc<Committer>,
     ) -> io::Result<Self> {
         let directory = place.directory();
-        let made = make_directories(&place.device, &directory, counters)?;
+        let alone = committer.make_directories(&place.device, &directory)?;
         let temporary = place.device.join(place.policy.suffixed("tmp"));
-        let file = AtomicFile::create(&directory, &temporary, counters)?;
+        let file = AtomicFile::create(&directory, &temporary, committer.counters())?;
         file.reserve(length.unwrap_or(0))?;
-        Ok(Self { place, directory, made, file, counters: counters.clone(), written_back: 0 })
+        let committer = committer.clone();
+        Ok(Self { place, directory, alone, file, committer, written_back: 0, synced: false })
     }
 
     /// Appends to the body.
@@ -76,42 +81,78 @@ impl Writer {
         Ok(())
     }
 
-    /// Sets metadata and syncs; the file can be published by name after this.
-    pub(crate) fn seal(&self, name: &str, stored: &Metadata, crc: Option<u64>) -> io::Result<()> {
+    /// Sets metadata; the file can be committed by name after this.
+    pub(crate) fn seal(
+        &mut self,
+        name: &str,
+        stored: &Metadata,
+        crc: Option<u64>,
+    ) -> io::Result<()> {
         let overflow = self.place.overflow(name);
-        metadata::write(&self.file, stored, &self.place.device, &overflow, &self.counters)?;
+        let counters = self.committer.counters();
+        metadata::write(&self.file, stored, &self.place.device, &overflow, counters)?;
         if let Some(crc) = crc {
             // A help only: what has no room for it is checked by MD5.
             let _ = self.file.set_attribute(CRC_ATTRIBUTE, format!("{crc:016x}").as_bytes());
         }
-        self.file.sync()
+        if self.file.length() > SYNC_ALONE_BYTES { self.sync() } else { Ok(()) }
     }
 
-    /// Gives the sealed file its name, durably, and removes what it made obsolete.
-    pub(crate) fn publish(self, name: &str) -> io::Result<()> {
-        let partition = self.place.partition_directory();
-        cleanup::invalidate(&partition, &self.place.hash.suffix_dir(), &self.counters)?;
-        self.file.publish(&self.directory.join(name), &self.made)?;
-        cleanup::remove_obsolete(
-            &self.place.device,
-            &self.directory,
-            &self.place.hash,
-            &self.counters,
-        );
+    /// Makes the sealed file durable before its name is wanted.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()?;
+        self.synced = true;
         Ok(())
+    }
+
+    /// Hands the sealed file to the committer, which calls `done` when it has its name, durably.
+    /// Gives what is to be cleaned up after that.
+    pub(crate) fn commit(
+        self,
+        name: &str,
+        done: impl FnOnce(io::Result<()>) + Send + 'static,
+    ) -> io::Result<Option<Obsolete>> {
+        let partition = self.place.partition_directory();
+        let suffix = self.place.hash.suffix_dir();
+        cleanup::invalidate(&partition, &suffix, self.committer.counters())?;
+        let unnamed = Unnamed {
+            file: self.file,
+            synced: self.synced,
+            target: self.directory.join(name),
+            root: self.place.device.clone(),
+        };
+        self.committer.commit(unnamed, done);
+        let (place, directory, committer) = (self.place, self.directory, self.committer);
+        Ok((!self.alone).then_some(Obsolete { place, directory, committer }))
     }
 }
 
-/// Writes a file without a body: a tombstone or metadata.
-pub(crate) fn write_bodiless(
-    place: &Place,
+/// A hash directory in which a new file made older ones obsolete.
+#[derive(Debug)]
+pub(crate) struct Obsolete {
+    place: Place,
+    directory: PathBuf,
+    committer: Arc<Committer>,
+}
+
+impl Obsolete {
+    /// Removes them.
+    pub(crate) fn remove(&self) {
+        let Place { device, hash, .. } = &self.place;
+        cleanup::remove_obsolete(device, &self.directory, hash, self.committer.counters());
+    }
+}
+
+/// A file without a body, sealed: a tombstone or metadata.
+pub(crate) fn bodiless(
+    place: Place,
     name: &str,
     stored: &Metadata,
-    counters: &Arc<Counters>,
-) -> io::Result<()> {
-    let writer = Writer::create(place.clone(), None, counters)?;
+    committer: &Arc<Committer>,
+) -> io::Result<Writer> {
+    let mut writer = Writer::create(place, None, committer)?;
     writer.seal(name, stored, None)?;
-    writer.publish(name)
+    Ok(writer)
 }
 
 /// Moves a damaged object aside.

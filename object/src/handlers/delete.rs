@@ -1,17 +1,19 @@
 //! `DELETE`: writes a tombstone, also over nothing, so that an older PUT cannot come back.
 
+use std::sync::Arc;
+
 use apus_cluster::Metadata;
 use apus_daemon::Body;
 use apus_daemon::http::{header, set, status};
-use apus_disk::Priority;
+use apus_disk::Committer;
 use apus_wire::headers;
 use http::{HeaderMap, Method, Response, StatusCode};
 
 use crate::container_update::update;
 use crate::diskfile::layout::tombstone_name;
 use crate::diskfile::reader::State;
-use crate::diskfile::writer::write_bodiless;
-use crate::server::{Refusal, Server, Target, conflict, disk_failed, refuse, timestamp};
+use crate::diskfile::writer::bodiless;
+use crate::server::{Refusal, Server, Target, conflict, refuse, timestamp};
 
 use super::get::absent;
 
@@ -52,14 +54,12 @@ pub(crate) async fn delete(
         ("name".to_owned(), target.name.clone()),
         ("X-Timestamp".to_owned(), time.to_string()),
     ]);
-    let (place, counters) = (target.place.clone(), server.parts.counters.clone());
-    server
-        .devices
-        .run(&target.device, Priority::Write, move || {
-            write_bodiless(&place, &tombstone_name(time), &stored, &counters)
-        })
-        .await?
-        .map_err(|error| disk_failed(&error, target))?;
+    let place = target.place.clone();
+    let prepare = move |committer: &Arc<Committer>| {
+        let name = tombstone_name(time);
+        Ok((bodiless(place, &name, &stored, committer)?, name))
+    };
+    server.write(target, prepare).await?;
     let row = Metadata::from([("x-timestamp".to_owned(), time.to_string())]);
     update(server, &target.place, &target.object, head, Method::DELETE, row, time)
         .await

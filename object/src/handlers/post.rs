@@ -1,17 +1,19 @@
 //! `POST`: replaces the metadata of an object.
 
+use std::sync::Arc;
+
 use apus_cluster::Metadata;
 use apus_cluster::metadata::{OBJECT_HEADERS, Resource, TRANSIENT_PREFIX, has_prefix, title_case};
 use apus_daemon::Body;
 use apus_daemon::http::{header, status};
-use apus_disk::Priority;
+use apus_disk::Committer;
 use http::{HeaderMap, Method, Response, StatusCode};
 
 use crate::container_update::{row_headers, update};
 use crate::diskfile::layout::meta_name;
 use crate::diskfile::reader::State;
-use crate::diskfile::writer::write_bodiless;
-use crate::server::{Refusal, Server, Target, conflict, disk_failed, refuse, timestamp};
+use crate::diskfile::writer::bodiless;
+use crate::server::{Refusal, Server, Target, conflict, refuse, timestamp};
 
 use super::get::absent;
 
@@ -67,14 +69,10 @@ pub(crate) async fn post(
         stored.insert("Content-Type-Timestamp".to_owned(), content_type_time.to_string());
     }
     let name = meta_name(time, changed_by_post.then_some(content_type_time));
-    let (place, counters) = (target.place.clone(), server.parts.counters.clone());
-    server
-        .devices
-        .run(&target.device, Priority::Write, move || {
-            write_bodiless(&place, &name, &stored, &counters)
-        })
-        .await?
-        .map_err(|error| disk_failed(&error, target))?;
+    let place = target.place.clone();
+    let prepare =
+        move |committer: &Arc<Committer>| Ok((bodiless(place, &name, &stored, committer)?, name));
+    server.write(target, prepare).await?;
     let mut row_source = object.metadata.clone();
     row_source.insert("Content-Type".to_owned(), content_type);
     let mut row = row_headers(head, &row_source, object.data_time);

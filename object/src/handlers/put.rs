@@ -3,6 +3,7 @@
 //! A body that fits one buffer is written by a single job of the device's threads; a longer one
 //! by a job per buffer. MD5 is computed here only when the sender will not tell a CRC of the body.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use apus_cluster::etag::EtagList;
@@ -10,7 +11,7 @@ use apus_cluster::metadata::{is_stored_with_object, title_case};
 use apus_cluster::{Metadata, Timestamp};
 use apus_daemon::http::{header, set, status};
 use apus_daemon::{Body, Interim};
-use apus_disk::Priority;
+use apus_disk::{Committer, Priority};
 use apus_wire::headers;
 use apus_wire::put_stream::{PutDecoder, PutStreamError};
 use bytes::Bytes;
@@ -162,38 +163,39 @@ pub(crate) async fn put(
         content_type.as_deref(),
     )?;
     let row = row_headers(head, &stored, time);
-    let (place, counters) = (target.place.clone(), server.parts.counters.clone());
+    let place = target.place.clone();
     let name = data_name(time);
-    let finish = move || {
+    let prepare = move |committer: &Arc<Committer>| {
         let mut writer = match writer {
             Some(writer) => writer,
-            None => Writer::create(place, length, &counters)?,
+            None => Writer::create(place, length, committer)?,
         };
         for piece in &pieces {
             writer.append(piece)?;
         }
         writer.seal(&name, &stored, Some(crc))?;
-        if two_phases {
-            return Ok((Some(writer), name));
-        }
-        writer.publish(&name).map(|()| (None, name))
+        Ok((writer, name))
     };
-    let failed = |error: std::io::Error| disk_failed(&error, target);
-    let finished = server.devices.run(&target.device, Priority::Write, finish).await?;
-    if let (Some(writer), name) = finished.map_err(failed)? {
-        // Everything is on the disk but has no name: the commit is all that is left to do.
-        if let Some(interim) = &interim {
-            interim.go_on();
-        }
-        if let Source::Mime(decoder) = &mut source {
+    match &mut source {
+        Source::Mime(decoder) if two_phases => {
+            let committer = server.devices.committer(&target.device)?;
+            let durable = move || {
+                let (mut writer, name) = prepare(&committer)?;
+                writer.sync()?;
+                Ok((writer, name))
+            };
+            let prepared = server.devices.run(&target.device, Priority::Write, durable).await?;
+            let prepared = prepared.map_err(|error| disk_failed(&error, target))?;
+            // Everything is on the disk but has no name: the commit is all that is left to do.
+            if let Some(interim) = &interim {
+                interim.go_on();
+            }
             decoder.commit().await.map_err(|error| stream_refusal(&error))?;
-        }
-        let publish = move || writer.publish(&name);
-        server.devices.run(&target.device, Priority::Write, publish).await?.map_err(failed)?;
-        if let Source::Mime(decoder) = &mut source {
+            server.write(target, move |_| Ok(prepared)).await?;
             // It is published whatever comes: a sender without an end only loses its connection.
             let _ = tokio::time::timeout(END_WAIT, decoder.finish()).await;
         }
+        _ => server.write(target, prepare).await?,
     }
     update(server, &target.place, &target.object, head, Method::PUT, row, time)
         .await
@@ -250,13 +252,13 @@ async fn receive(
         let batch = std::mem::take(&mut pieces);
         waiting = 0;
         let open = writer.take();
-        let (place, counters) = (target.place.clone(), server.parts.counters.clone());
+        let (place, committer) = (target.place.clone(), server.devices.committer(&target.device)?);
         let written = server
             .devices
             .run(&target.device, Priority::Write, move || {
                 let mut writer = match open {
                     Some(writer) => writer,
-                    None => Writer::create(place, length, &counters)?,
+                    None => Writer::create(place, length, &committer)?,
                 };
                 for piece in &batch {
                     writer.append(piece)?;

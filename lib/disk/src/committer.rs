@@ -1,0 +1,376 @@
+//! Gives files their names, durably, and shares the syncs between those that wait at the same time.
+//!
+//! One committer a file system. Few files at a time are committed alone, on the threads they come
+//! from: a sync of the file, one of its directory and one for each new parent. Who arrives when
+//! that many are at it waits for a thread that takes all that wait as a group, and who arrives
+//! meanwhile becomes the next group; nobody waits for a group to fill. A group costs three syncs,
+//! whatever its size: the file system with the unnamed files, the file system with their names,
+//! and one directory, since some file systems empty the device's cache only for a file. A name is
+//! never durable before what it names.
+//!
+//! A group syncs everything else on the file system too. Where that takes long (somebody writes
+//! there in bulk), files are committed one by one for a while.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::atomic_file::{AtomicFile, make_directories, sync_directory};
+use crate::counters::Counters;
+
+/// Files that are committed alone at the same time: the replicas of one write on a small cluster.
+const ALONE_MAX: usize = 3;
+/// From how many files on a group is worth its three syncs.
+const GROUP_MIN: usize = 3;
+/// Files in one group at most.
+const GROUP_MAX: usize = 256;
+/// A group that takes longer than this shows that others write in bulk.
+const SLOW: Duration = Duration::from_millis(200);
+/// How long files are then committed one by one.
+const ALONE_FOR: Duration = Duration::from_secs(5);
+
+/// A file that is complete but for its name.
+#[derive(Debug)]
+pub struct Unnamed {
+    /// The file, with its attributes.
+    pub file: AtomicFile,
+    /// Whether it has been synced already.
+    pub synced: bool,
+    /// The name it gets; what has it is replaced.
+    pub target: PathBuf,
+    /// The device: parents up to here may be new.
+    pub root: PathBuf,
+}
+
+type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+#[derive(Default)]
+struct Queue {
+    waiting: Vec<(Unnamed, Done)>,
+    /// Files that are being committed alone.
+    alone: usize,
+    /// Whether a group is being committed.
+    grouping: bool,
+    closed: bool,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    /// Directories whose entry in their parent may not be durable yet.
+    fresh: Mutex<HashSet<PathBuf>>,
+    /// On the file system, until it was synced for the first time.
+    left_behind: Mutex<Option<File>>,
+    counters: Arc<Counters>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first to commit makes durable what an earlier process may not have.
+    fn sync_left_behind(&self) -> io::Result<()> {
+        let mut left_behind = self.left_behind.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = left_behind.as_ref() {
+            self.counters.sync();
+            rustix::fs::syncfs(file)?;
+            *left_behind = None;
+        }
+        Ok(())
+    }
+}
+
+/// The committer of one file system. Its thread ends when the last handle is dropped.
+pub struct Committer(Arc<Shared>);
+
+impl std::fmt::Debug for Committer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Committer")
+    }
+}
+
+impl Committer {
+    /// Starts the committer of the file system that `near` is on. The first commit also syncs what
+    /// an earlier process left behind there: directories that it made may not be durable.
+    ///
+    /// # Errors
+    /// When `near` cannot be opened or the thread cannot be started.
+    pub fn start(near: &Path, name: &str, counters: Arc<Counters>) -> io::Result<Self> {
+        let left_behind = Mutex::new(Some(File::open(near)?));
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            fresh: Mutex::default(),
+            left_behind,
+            counters,
+        });
+        let own = shared.clone();
+        std::thread::Builder::new()
+            .name(format!("commit-{name}"))
+            .stack_size(512 * 1024)
+            .spawn(move || work(&own))?;
+        Ok(Self(shared))
+    }
+
+    /// Where its work is counted.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.0.counters
+    }
+
+    /// Makes a directory and its missing parents below `root`, as [`make_directories`]; they are
+    /// durable when the first file below them is. Says whether `path` itself is new.
+    ///
+    /// # Errors
+    /// As the operating system says; `NotFound` when `root` is missing.
+    pub fn make_directories(&self, root: &Path, path: &Path) -> io::Result<bool> {
+        // Held while they are made: nobody finds a directory that is not noted as fresh.
+        let mut fresh = self.0.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = match make_directories(root, path, &self.0.counters) {
+            Ok(made) => made,
+            Err(error) => {
+                // Some of them may have been made.
+                let below = path.ancestors().take_while(|ancestor| *ancestor != root);
+                fresh.extend(below.map(Path::to_owned));
+                return Err(error);
+            }
+        };
+        let new = made.last().is_some_and(|last| last == path);
+        fresh.extend(made);
+        Ok(new)
+    }
+
+    /// Commits a file: at once on this thread, which must be one that may wait, or later with
+    /// others. `done` is called when it is durable, on any thread, and must not wait.
+    pub fn commit(&self, unnamed: Unnamed, done: impl FnOnce(io::Result<()>) + Send + 'static) {
+        if let Err(error) = self.0.sync_left_behind() {
+            return done(Err(error));
+        }
+        let mut queue = self.0.lock();
+        if queue.grouping || !queue.waiting.is_empty() || queue.alone >= ALONE_MAX {
+            queue.waiting.push((unnamed, Box::new(done)));
+            drop(queue);
+            self.0.wake.notify_one();
+            return;
+        }
+        queue.alone += 1;
+        drop(queue);
+        let result = commit_alone(&self.0, unnamed);
+        self.0.lock().alone -= 1;
+        done(result);
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.wake.notify_all();
+    }
+}
+
+fn work(shared: &Shared) {
+    let mut alone_until = Instant::now();
+    loop {
+        let batch: Vec<_> = {
+            let mut queue = shared.lock();
+            queue.grouping = false;
+            while queue.waiting.is_empty() {
+                if queue.closed {
+                    return;
+                }
+                queue = shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            queue.grouping = true;
+            let count = queue.waiting.len().min(GROUP_MAX);
+            queue.waiting.drain(..count).collect()
+        };
+        let (mut group, others) = same_file_system(batch);
+        let begun = Instant::now();
+        if group.len() >= GROUP_MIN && begun >= alone_until {
+            commit_group(shared, group);
+            if begun.elapsed() > SLOW {
+                alone_until = Instant::now() + ALONE_FOR;
+            }
+            group = Vec::new();
+        }
+        for (unnamed, done) in group.into_iter().chain(others) {
+            done(commit_alone(shared, unnamed));
+        }
+    }
+}
+
+type Batch = Vec<(Unnamed, Done)>;
+
+/// Files on the file system of the first, and others: a device may have been mounted anew.
+fn same_file_system(batch: Batch) -> (Batch, Batch) {
+    if batch.len() < GROUP_MIN {
+        return (batch, Vec::new());
+    }
+    let first = batch.first().and_then(|(unnamed, _)| unnamed.file.file_system().ok());
+    batch
+        .into_iter()
+        .partition(|(unnamed, _)| first.is_some() && unnamed.file.file_system().ok() == first)
+}
+
+fn commit_alone(shared: &Shared, unnamed: Unnamed) -> io::Result<()> {
+    let Unnamed { mut file, synced, target, root } = unnamed;
+    if !synced {
+        file.sync()?;
+    }
+    file.link(&target)?;
+    let directory = target.parent().unwrap_or(&root);
+    sync_directory(directory, &shared.counters)?;
+    for ancestor in directory.ancestors().take_while(|ancestor| *ancestor != root) {
+        let is_fresh = |fresh: &HashSet<PathBuf>| fresh.contains(ancestor);
+        if !is_fresh(&shared.fresh.lock().unwrap_or_else(PoisonError::into_inner)) {
+            continue;
+        }
+        if let Some(parent) = ancestor.parent() {
+            sync_directory(parent, &shared.counters)?;
+        }
+        shared.fresh.lock().unwrap_or_else(PoisonError::into_inner).remove(ancestor);
+    }
+    Ok(())
+}
+
+/// Commits files of one file system.
+fn commit_group(shared: &Shared, mut group: Batch) {
+    let fresh: Vec<PathBuf> = {
+        let fresh = shared.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        fresh.iter().cloned().collect()
+    };
+    let mut linked = Vec::with_capacity(group.len());
+    let result = (|| {
+        let Some(((first, _), (last, _))) = group.first().zip(group.last()) else {
+            return Ok(());
+        };
+        let directory = last.target.parent().unwrap_or(&last.root).to_owned();
+        first.file.sync_file_system()?;
+        for (unnamed, _) in &mut group {
+            linked.push(unnamed.file.link(&unnamed.target));
+        }
+        let Some((first, _)) = group.first() else { return Ok(()) };
+        first.file.sync_file_system()?;
+        sync_directory(&directory, &shared.counters)
+    })();
+    if result.is_ok() {
+        let mut known = shared.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        for directory in &fresh {
+            known.remove(directory);
+        }
+    }
+    // Whoever shares a sync that failed is not durable, whatever became of the name.
+    let failed = result.err();
+    let mut linked = linked.into_iter();
+    for (_, done) in group {
+        let own = linked.next().unwrap_or_else(|| Err(io::ErrorKind::Interrupted.into()));
+        done(match &failed {
+            Some(error) => Err(io::Error::new(error.kind(), error.to_string())),
+            None => own,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("apus-{name}-{}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&path);
+            std::fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn unnamed(committer: &Committer, root: &Path, name: &str, content: &[u8]) -> Unnamed {
+        let target = root.join(name);
+        let directory = target.parent().unwrap();
+        committer.make_directories(root, directory).unwrap();
+        let mut file = AtomicFile::create(directory, root, committer.counters()).unwrap();
+        file.append(content).unwrap();
+        Unnamed { file, synced: false, target, root: root.to_owned() }
+    }
+
+    #[test]
+    fn one_file_costs_its_own_syncs_and_those_of_new_parents_once() {
+        let scratch = Scratch::new("alone");
+        let committer = Committer::start(&scratch.0, "test", Arc::default()).unwrap();
+        let mut costs = Vec::new();
+        for name in ["first", "a/b/1", "a/b/2", "a/c/1"] {
+            let before = committer.counters().syncs();
+            let (sender, receiver) = channel();
+            committer.commit(unnamed(&committer, &scratch.0, name, b"x"), move |result| {
+                sender.send(result).unwrap();
+            });
+            receiver.recv().unwrap().unwrap();
+            assert_eq!(std::fs::read(scratch.0.join(name)).unwrap(), b"x");
+            costs.push(committer.counters().syncs() - before);
+        }
+        assert_eq!(costs, [1 + 2, 2 + 2, 2, 2 + 1], "the first one pays for what was left behind");
+    }
+
+    #[test]
+    fn a_directory_that_somebody_else_made_is_synced_by_who_needs_it_first() {
+        let scratch = Scratch::new("shared-parent");
+        let committer = Committer::start(&scratch.0, "test", Arc::default()).unwrap();
+        let slow = unnamed(&committer, &scratch.0, "a/b/slow", b"");
+        let quick = unnamed(&committer, &scratch.0, "a/b/quick", b"");
+        let (sender, receiver) = channel();
+        committer.commit(quick, move |result| sender.send(result).unwrap());
+        receiver.recv().unwrap().unwrap();
+        assert_eq!(committer.counters().syncs(), 1 + 2 + 2);
+        drop(slow);
+    }
+
+    #[test]
+    fn a_group_shares_three_syncs_and_one_bad_name_fails_alone() {
+        let scratch = Scratch::new("group");
+        let shared = Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            fresh: Mutex::default(),
+            left_behind: Mutex::default(),
+            counters: Arc::default(),
+        };
+        let committer = Committer(Arc::new(shared));
+        let (sender, receiver) = channel();
+        let group: Batch = (0..10)
+            .map(|index| {
+                let name = format!("d{index}/file");
+                let unnamed = unnamed(&committer, &scratch.0, &name, name.as_bytes());
+                if index == 3 {
+                    std::fs::create_dir(&unnamed.target).unwrap();
+                }
+                let sender = sender.clone();
+                let done: Done = Box::new(move |result| sender.send((index, result)).unwrap());
+                (unnamed, done)
+            })
+            .collect();
+        commit_group(&committer.0, group);
+        drop(sender);
+        for (index, result) in receiver {
+            assert_eq!(result.is_ok(), index != 3, "{index}: {result:?}");
+            let name = format!("d{index}/file");
+            if index != 3 {
+                assert_eq!(std::fs::read(scratch.0.join(&name)).unwrap(), name.as_bytes());
+            }
+        }
+        assert_eq!(committer.counters().syncs(), 3);
+        assert!(committer.0.fresh.lock().unwrap().is_empty());
+    }
+}
