@@ -7,7 +7,6 @@ use apus_daemon::Body;
 use apus_daemon::http::{full, header, set, status};
 use apus_wire::headers;
 use http::{HeaderMap, Response, StatusCode};
-use serde::Serialize;
 
 use crate::backend::{self, Info};
 use crate::listing;
@@ -45,39 +44,65 @@ pub(crate) fn list_query(query: &str) -> Result<ListQuery, Refusal> {
     Ok(list)
 }
 
-#[derive(Serialize)]
-#[serde(untagged)]
-enum JsonEntry<'a> {
-    Object {
-        name: &'a str,
-        bytes: u64,
-        hash: &'a str,
-        content_type: &'a str,
-        last_modified: String,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        created_at: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        deleted: Option<bool>,
-    },
-    Subdir {
-        subdir: &'a str,
-    },
-}
-
-fn json_object(row: &ObjectRow, full: bool) -> JsonEntry<'_> {
-    JsonEntry::Object {
-        name: &row.name,
-        bytes: row.size,
-        hash: &row.etag,
-        content_type: &row.content_type,
-        last_modified: row.last_modified().iso(),
-        created_at: full.then(|| row.times.encode()),
-        deleted: full.then_some(row.deleted),
+/// Appends a JSON string.
+fn quote(out: &mut String, text: &str) {
+    let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().all(plain) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&serde_json::Value::from(text).to_string());
     }
 }
 
-fn json(entries: &[JsonEntry<'_>]) -> Vec<u8> {
-    serde_json::to_vec(entries).unwrap_or_else(|_| b"[]".to_vec())
+fn field(out: &mut String, name: &str, value: &str) {
+    out.push_str(name);
+    quote(out, value);
+}
+
+/// Rows as a JSON array, `full` for other servers. Written straight into one buffer: listings are
+/// the largest documents there are.
+fn json<'a>(rows: impl Iterator<Item = Listed<'a>>, full: bool) -> Vec<u8> {
+    let mut out = String::from("[");
+    for row in rows {
+        if out.len() > 1 {
+            out.push_str(", ");
+        }
+        match row {
+            Listed::Subdir(name) => field(&mut out, "{\"subdir\": ", name),
+            Listed::Object(row) => {
+                field(&mut out, "{\"name\": ", &row.name);
+                out.push_str(", \"bytes\": ");
+                out.push_str(&row.size.to_string());
+                field(&mut out, ", \"hash\": ", &row.etag);
+                field(&mut out, ", \"content_type\": ", &row.content_type);
+                field(&mut out, ", \"last_modified\": ", &row.last_modified().iso());
+                if full {
+                    field(&mut out, ", \"created_at\": ", &row.times.encode());
+                    out.push_str(", \"deleted\": ");
+                    out.push_str(if row.deleted { "true" } else { "false" });
+                }
+            }
+        }
+        out.push('}');
+    }
+    out.push(']');
+    out.into_bytes()
+}
+
+enum Listed<'a> {
+    Object(&'a ObjectRow),
+    Subdir(&'a str),
+}
+
+impl<'a> Listed<'a> {
+    fn of(entry: &'a ObjectEntry) -> Self {
+        match entry {
+            ObjectEntry::Object(row) => Self::Object(row),
+            ObjectEntry::Subdir(name) => Self::Subdir(name),
+        }
+    }
 }
 
 fn plain(entries: &[ObjectEntry]) -> Vec<u8> {
@@ -133,18 +158,11 @@ pub(crate) async fn get(
             }
             let body = if with_deleted {
                 let rows = listing::page_with_deleted(connection, &list, info.policy)?;
-                json(&rows.iter().map(|row| json_object(row, true)).collect::<Vec<_>>())
+                json(rows.iter().map(Listed::Object), true)
             } else {
                 let entries = listing::page(connection, &list, info.policy)?;
                 if wants_json {
-                    let rows: Vec<_> = entries
-                        .iter()
-                        .map(|entry| match entry {
-                            ObjectEntry::Object(row) => json_object(row, false),
-                            ObjectEntry::Subdir(name) => JsonEntry::Subdir { subdir: name },
-                        })
-                        .collect();
-                    json(&rows)
+                    json(entries.iter().map(Listed::of), false)
                 } else {
                     plain(&entries)
                 }

@@ -98,15 +98,27 @@ impl Timestamp {
 
     /// `2026-11-21T06:34:06.809600`, as listings show `last_modified`.
     pub fn iso(self) -> String {
+        // Listings have one in each row: written digit by digit, which formatting takes longer for.
         let (year, month, day) = civil_from_days(self.seconds() / 86_400);
         let second = self.seconds() % 86_400;
-        format!(
-            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:06}",
-            second / 3600,
-            second / 60 % 60,
-            second % 60,
-            self.steps % STEPS_PER_SECOND * 10
-        )
+        let mut text = String::with_capacity(27);
+        for (number, digits, end) in [
+            (year, 4, '-'),
+            (month, 2, '-'),
+            (day, 2, 'T'),
+            (second / 3600, 2, ':'),
+            (second / 60 % 60, 2, ':'),
+            (second % 60, 2, '.'),
+            (self.steps % STEPS_PER_SECOND * 10, 6, 'Z'),
+        ] {
+            for place in (0..digits).rev() {
+                let digit = number / 10_u64.pow(place) % 10;
+                text.push(char::from(b'0' + digit as u8));
+            }
+            text.push(end);
+        }
+        text.pop();
+        text
     }
 
     /// `2026-11-21T06:34:06.809Z`, as S3 shows times.

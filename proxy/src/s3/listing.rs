@@ -92,7 +92,7 @@ impl Wish {
             ..ListQuery::default()
         };
         let op = ListObjects { container: request.container.clone(), query };
-        let mut entries = parts.store.list_objects(&request.cx, op).await?.entries;
+        let mut entries = parts.store.list_objects(&request.cx, op).await?.page.entries()?;
         let truncated = entries.len() > self.limit;
         entries.truncate(self.limit);
         Ok(Page { entries, truncated })

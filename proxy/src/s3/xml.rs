@@ -27,25 +27,33 @@ impl Writer {
     }
 
     pub(super) fn open(&mut self, name: &str) {
-        self.0.push_str(&format!("<{name}>"));
+        self.0.push('<');
+        self.0.push_str(name);
+        self.0.push('>');
     }
 
     pub(super) fn close(&mut self, name: &str) {
-        self.0.push_str(&format!("</{name}>"));
+        self.0.push_str("</");
+        self.0.push_str(name);
+        self.0.push('>');
     }
 
     pub(super) fn text(&mut self, name: &str, text: &str) {
         self.open(name);
-        for character in text.chars() {
-            match character {
-                '&' => self.0.push_str("&amp;"),
-                '<' => self.0.push_str("&lt;"),
-                '>' => self.0.push_str("&gt;"),
-                '"' => self.0.push_str("&quot;"),
-                '\r' => self.0.push_str("&#13;"),
-                other => self.0.push(other),
-            }
+        let mut rest = text;
+        while let Some(at) = rest.find(['&', '<', '>', '"', '\r']) {
+            let (plain, special) = rest.split_at(at);
+            self.0.push_str(plain);
+            self.0.push_str(match special.as_bytes().first() {
+                Some(b'&') => "&amp;",
+                Some(b'<') => "&lt;",
+                Some(b'>') => "&gt;",
+                Some(b'"') => "&quot;",
+                _ => "&#13;",
+            });
+            rest = special.get(1..).unwrap_or_default();
         }
+        self.0.push_str(rest);
         self.close(name);
     }
 

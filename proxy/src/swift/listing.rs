@@ -3,7 +3,9 @@
 use apus_cluster::Policies;
 use apus_cluster::PolicyIndex;
 use apus_cluster::listing::{ContainerEntry, ListQuery, ObjectEntry, ObjectRow, split_swift_bytes};
+use apus_store::operation::Page;
 use apus_store::{Error, Kind, Subject};
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::request::SwiftRequest;
@@ -129,8 +131,27 @@ fn show(row: &ObjectRow) -> Shown {
     Shown { bytes, hash, content_type, extra }
 }
 
+/// What middleware hides in rows and clients must not see as it is.
+const HIDDEN: [&[u8]; 3] = [b"swift_bytes=", b"_etag=", b"symlink_target"];
+
+/// Whether rows can go to a client as a container server wrote them.
+fn is_plain(json: &[u8]) -> bool {
+    !json.is_empty() && HIDDEN.iter().all(|mark| memchr::memmem::find(json, mark).is_none())
+}
+
 /// Writes a container's page.
-pub(super) fn objects(format: Format, container: &str, entries: &[ObjectEntry]) -> Vec<u8> {
+///
+/// # Errors
+/// `Unavailable` when a container server wrote something else than a page.
+pub(super) fn objects(format: Format, container: &str, page: Page) -> Result<Bytes, Error> {
+    let page = match page {
+        Page::Json(json) if format == Format::Json && is_plain(&json) => return Ok(json),
+        page => page.entries()?,
+    };
+    Ok(rendered(format, container, &page).into())
+}
+
+fn rendered(format: Format, container: &str, entries: &[ObjectEntry]) -> Vec<u8> {
     match format {
         Format::Plain => {
             entries.iter().flat_map(|entry| format!("{}\n", entry.name()).into_bytes()).collect()

@@ -2,6 +2,9 @@
 
 use apus_cluster::listing::{ListQuery, ObjectEntry};
 use apus_cluster::{ContainerPath, Metadata, PolicyIndex, Timestamp};
+use bytes::Bytes;
+
+use crate::Result;
 
 /// Reads a container's metadata and counts.
 #[derive(Debug, Clone)]
@@ -46,7 +49,35 @@ pub struct ObjectList {
     /// The container.
     pub head: ContainerHead,
     /// The page.
-    pub entries: Vec<ObjectEntry>,
+    pub page: Page,
+}
+
+/// The entries of a container in the form in which they came.
+#[derive(Debug, Clone)]
+pub enum Page {
+    /// As a container server wrote them: a JSON array.
+    Json(Bytes),
+    /// As they were merged.
+    Entries(Vec<ObjectEntry>),
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self::Entries(Vec::new())
+    }
+}
+
+impl Page {
+    /// The entries.
+    ///
+    /// # Errors
+    /// `Unavailable` when a container server wrote something else.
+    pub fn entries(self) -> Result<Vec<ObjectEntry>> {
+        match self {
+            Self::Json(json) => crate::quorum::object_entries(&json),
+            Self::Entries(entries) => Ok(entries),
+        }
+    }
 }
 
 /// Makes a container, or changes one that is there.

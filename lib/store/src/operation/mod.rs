@@ -9,7 +9,7 @@ pub use account::{
     AccountHead, Authorize, ContainerList, HeadAccount, ListContainers, PostAccount,
 };
 pub use container::{
-    ContainerHead, DeleteContainer, HeadContainer, ListObjects, ObjectList, PostContainer,
+    ContainerHead, DeleteContainer, HeadContainer, ListObjects, ObjectList, Page, PostContainer,
     PutContainer,
 };
 pub use object::{

@@ -42,8 +42,11 @@ pub(crate) fn parse_iso(text: &str) -> Option<Timestamp> {
     let mut clock = clock.splitn(3, ':').map(str::parse::<u64>);
     let (hour, minute, second) = (clock.next()?.ok()?, clock.next()?.ok()?, clock.next()?.ok()?);
     let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
-    let micros: u64 = format!("{micros:0<6}").get(..6)?.parse().ok()?;
-    Some(Timestamp::from_steps(seconds * 100_000 + micros / 10))
+    // Tens of microseconds: five digits, of which those at the end may be left out.
+    let digits = micros.get(..micros.len().min(5))?;
+    let fraction: u64 = if digits.is_empty() { 0 } else { digits.parse().ok()? };
+    let scale = 10_u64.pow(u32::try_from(5 - digits.len()).ok()?);
+    Some(Timestamp::from_steps(seconds * 100_000 + fraction * scale))
 }
 
 /// Query parameters of a listing, for a backend.

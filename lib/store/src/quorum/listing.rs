@@ -4,6 +4,7 @@
 //! are the answer. When they differ, all replicas are asked again for the rows below the page with
 //! deletions, and the newest version of each row counts.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use apus_cluster::listing::{ListQuery, ObjectEntry, ObjectRow, after_prefix, common_prefix};
@@ -21,56 +22,57 @@ use super::nodes::Nodes;
 use super::send::Answer;
 use crate::access::Permit;
 use crate::context::Context;
-use crate::operation::ObjectList;
+use crate::operation::{ObjectList, Page};
 use crate::{Error, Kind, Result, Subject};
 
 /// Rows per request when replicas differ.
 const MERGE_ROWS: usize = 1000;
 
 #[derive(Deserialize)]
-struct Row {
-    name: Option<String>,
-    subdir: Option<String>,
+struct Row<'a> {
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    subdir: Option<Cow<'a, str>>,
     #[serde(default)]
     bytes: u64,
-    #[serde(default)]
-    hash: String,
-    #[serde(default)]
-    content_type: String,
-    #[serde(default)]
-    last_modified: String,
-    created_at: Option<String>,
+    #[serde(borrow, default)]
+    hash: Cow<'a, str>,
+    #[serde(borrow, default)]
+    content_type: Cow<'a, str>,
+    #[serde(borrow, default)]
+    last_modified: Cow<'a, str>,
+    #[serde(borrow)]
+    created_at: Option<Cow<'a, str>>,
     #[serde(default)]
     deleted: bool,
 }
 
-fn entries(body: &[u8]) -> Result<Vec<ObjectEntry>> {
+/// Reads a page as container servers write it.
+pub(crate) fn object_entries(body: &[u8]) -> Result<Vec<ObjectEntry>> {
     if body.is_empty() {
         return Ok(Vec::new());
     }
-    let rows: Vec<Row> = serde_json::from_slice(body)
+    let rows: Vec<Row<'_>> = serde_json::from_slice(body)
         .map_err(|error| Error::unavailable(format!("container listing: {error}")))?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|row| match (row.subdir, row.name) {
-            (Some(subdir), _) => Some(ObjectEntry::Subdir(subdir)),
-            (None, Some(name)) => {
-                let times = row.created_at.as_deref().and_then(RowTimes::decode);
-                let shown =
-                    || RowTimes::all(parse_iso(&row.last_modified).unwrap_or(Timestamp::ZERO));
-                Some(ObjectEntry::Object(ObjectRow {
-                    name,
-                    times: times.unwrap_or_else(shown),
-                    size: row.bytes,
-                    content_type: row.content_type,
-                    etag: row.hash,
-                    deleted: row.deleted,
-                    policy: 0,
-                }))
-            }
-            (None, None) => None,
-        })
-        .collect())
+    let entry = |row: Row<'_>| match (row.subdir, row.name) {
+        (Some(subdir), _) => Some(ObjectEntry::Subdir(subdir.into_owned())),
+        (None, Some(name)) => {
+            let times = row.created_at.as_deref().and_then(RowTimes::decode);
+            let shown = || RowTimes::all(parse_iso(&row.last_modified).unwrap_or(Timestamp::ZERO));
+            Some(ObjectEntry::Object(ObjectRow {
+                name: name.into_owned(),
+                times: times.unwrap_or_else(shown),
+                size: row.bytes,
+                content_type: row.content_type.into_owned(),
+                etag: row.hash.into_owned(),
+                deleted: row.deleted,
+                policy: 0,
+            }))
+        }
+        (None, None) => None,
+    };
+    Ok(rows.into_iter().filter_map(entry).collect())
 }
 
 impl Quorum {
@@ -99,7 +101,7 @@ impl Quorum {
         match answer.status {
             status if status.is_success() => Ok(ObjectList {
                 head: Self::container_head(answer),
-                entries: entries(&answer.body)?,
+                page: Page::Json(answer.body.clone()),
             }),
             StatusCode::NOT_FOUND => Err(Error::new(Kind::NotFound, Subject::Container)),
             StatusCode::PRECONDITION_FAILED => {
@@ -144,9 +146,9 @@ impl Quorum {
         }
         let some = answers.iter().find(|answer| answer.status.is_success());
         let Some(some) = some else { return Self::list_of(first) };
-        let mut list = ObjectList { head: Self::container_head(some), entries: Vec::new() };
-        list.entries = self.merged_page(cx, container, query, nodes, needed).await?;
-        Ok(list)
+        let head = Self::container_head(some);
+        let entries = self.merged_page(cx, container, query, nodes, needed).await?;
+        Ok(ObjectList { head, page: Page::Entries(entries) })
     }
 
     /// A page made of the newest version of every row, deletions included.
@@ -184,7 +186,7 @@ impl Quorum {
             // Rows past the end of a full page are unknown to that replica's answer.
             let mut known_to: Option<String> = None;
             for answer in answers.iter().filter(|answer| answer.status.is_success()) {
-                let rows = entries(&answer.body)?;
+                let rows = object_entries(&answer.body)?;
                 if rows.len() >= MERGE_ROWS
                     && let Some(last) = rows.last().map(|row| row.name().to_owned())
                     && known_to.as_ref().is_none_or(|known| last < *known)

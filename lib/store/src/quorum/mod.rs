@@ -13,6 +13,8 @@ mod read;
 mod send;
 mod write;
 
+pub(crate) use listing::object_entries;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -58,8 +58,9 @@ impl Dlo {
         loop {
             let op = ListObjects { container: container.clone(), query: query.clone() };
             let page = self.next.list_objects(cx, op).await?;
-            let full = page.entries.len() == query.limit;
-            for entry in page.entries {
+            let entries = page.page.entries()?;
+            let full = entries.len() == query.limit;
+            for entry in entries {
                 let ObjectEntry::Object(row) = entry else { continue };
                 query.marker.clone_from(&row.name);
                 let Ok(name) = ObjectName::parse(&row.name) else { continue };

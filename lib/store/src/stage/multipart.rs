@@ -109,8 +109,9 @@ impl Multipart {
                 Err(error) if error.kind == Kind::NotFound => return Ok(()),
                 page => page?,
             };
-            let full = page.entries.len() == query.limit;
-            for entry in &page.entries {
+            let entries = page.page.entries()?;
+            let full = entries.len() == query.limit;
+            for entry in &entries {
                 let ObjectEntry::Object(row) = entry else { continue };
                 query.marker.clone_from(&row.name);
                 if !each(row) {
