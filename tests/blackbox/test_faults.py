@@ -1,5 +1,6 @@
 """The right bytes after a crash, and with a device gone."""
 
+import http.client
 import os
 import random
 import shutil
@@ -191,4 +192,33 @@ def test_deleting_what_is_gone_already_removes_its_row(tmp_path):
         swift.delete_object(BUCKET, "through-swift")
     assert gone.value.http_status == 404
     assert s3.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 0
+    cluster.stop()
+
+
+def test_a_body_that_finds_no_memory_is_refused_before_it_is_read(tmp_path):
+    cluster = Cluster(tmp_path / "data", "--dev-users").start()
+    cluster.s3().create_bucket(Bucket=BUCKET)
+    assert cluster.stop() == 0
+    conf = cluster.data / "etc/proxy-server.conf"
+    conf.write_text(conf.read_text().replace("[app:proxy-server]", "[app:proxy-server]\nupload_memory = 1"))
+    cluster.start()
+    token = cluster.swift().get_auth()[1]
+    slow = http.client.HTTPConnection("127.0.0.1", cluster.port)
+    slow.putrequest("PUT", f"/v1/AUTH_test/{BUCKET}/slow")
+    slow.putheader("X-Auth-Token", token)
+    slow.putheader("Content-Length", str(4 << 20))
+    slow.putheader("Expect", "100-continue")
+    slow.endheaders()
+    assert b" 100 " in slow.sock.recv(1000), "the body is let in"
+    slow.send(b"x" * (2 << 20))
+    with pytest.raises(ClientError) as refused:
+        cluster.s3().put_object(Bucket=BUCKET, Key="other", Body=b"x")
+    assert refused.value.response["Error"]["Code"] == "SlowDown"
+    with pytest.raises(swiftclient.ClientException) as refused:
+        cluster.swift().put_object(BUCKET, "other", b"x")
+    assert refused.value.http_status == 503 and refused.value.http_response_headers["retry-after"] == "1"
+    slow.send(b"x" * (2 << 20))
+    assert slow.getresponse().status == 201
+    cluster.s3().put_object(Bucket=BUCKET, Key="other", Body=b"x")
+    assert {row["Size"] for row in cluster.s3().list_objects_v2(Bucket=BUCKET)["Contents"]} == {1, 4 << 20}
     cluster.stop()

@@ -249,7 +249,7 @@ impl Builder<'_> {
         let domains = s3.get("storage_domain").unwrap_or_default();
         let app = conf.section("app:proxy-server");
         Ok(Arc::new(apus_proxy::Server::new(apus_proxy::Parts {
-            store: apus_store::pipeline::client(quorum, rules),
+            store: apus_store::pipeline::client(quorum, rules, upload_bytes(&app)?),
             auth: Arc::new(auth),
             policies: self.cluster.policies.clone(),
             clock: self.clock.clone(),
@@ -263,6 +263,18 @@ impl Builder<'_> {
             client_timeout_seconds: app.parse("client_timeout", 60, "whole seconds")?,
         })))
     }
+}
+
+/// `upload_memory`, in MiB; a quarter of the machine's memory when it is not given.
+fn upload_bytes(app: &Section<'_>) -> Result<u64, String> {
+    let machine = || {
+        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    // /proc counts in KiB.
+    let quarter_mib = machine().map_or(1024, |kib| kib / 1024 / 4);
+    Ok(app.parse("upload_memory", quarter_mib, "whole MiB")?.saturating_mul(1024 * 1024))
 }
 
 fn bind_address(section: &Section<'_>, role: Role) -> Result<SocketAddr, String> {

@@ -1,6 +1,8 @@
 //! Every limit of the API, with unit and reason. Values are Swift's defaults
 //! (`swift/common/constraints.py`), which `/info` announces.
 
+/// Memory that one long body may take on its way through a proxy, in bytes.
+pub const UPLOAD_WINDOW_BYTES: u64 = 1024 * 1024;
 /// Largest object in one PUT, in bytes: 5 GiB and 2 bytes, as Swift.
 pub const MAX_FILE_SIZE: u64 = 5_368_709_122;
 /// Longest metadata name, in bytes, without the `X-Object-Meta-` prefix.

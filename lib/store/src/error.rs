@@ -58,6 +58,8 @@ pub enum Kind {
     ClientTimeout,
     /// Too few nodes answered.
     Unavailable,
+    /// There is more to do than there is room for: come back later.
+    Overloaded,
     /// We do not do this.
     NotSupported,
     /// A part of a multipart upload is missing or differs.

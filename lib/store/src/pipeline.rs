@@ -6,14 +6,19 @@ use crate::Store;
 use crate::access::Authorizer;
 use crate::gate::Gate;
 use crate::quorum::Quorum;
+use crate::stage::admission::Admission;
 use crate::stage::copy::Copy;
 use crate::stage::dlo::Dlo;
 use crate::stage::multipart::Multipart;
 use crate::stage::slo::Slo;
 use crate::stage::symlink::Symlink;
 
-/// What clients talk to.
-pub fn client(quorum: Quorum, authorizer: Arc<dyn Authorizer>) -> Arc<dyn Store> {
+/// What clients talk to. `upload_bytes` is the memory for bodies on their way.
+pub fn client(
+    quorum: Quorum,
+    authorizer: Arc<dyn Authorizer>,
+    upload_bytes: u64,
+) -> Arc<dyn Store> {
     // The one place that authorizes; everything above may only ask it.
     let gate: Arc<dyn Store> = Arc::new(Gate::new(quorum, authorizer));
     // A link is followed where its bytes are read, so that everything above sees its target.
@@ -25,5 +30,7 @@ pub fn client(quorum: Quorum, authorizer: Arc<dyn Authorizer>) -> Arc<dyn Store>
     // Uploads end in a static manifest, so they stand above it.
     let multipart: Arc<dyn Store> = Arc::new(Multipart::new(slo));
     // Copies read and write through everything else.
-    Arc::new(Copy::new(multipart))
+    let copy: Arc<dyn Store> = Arc::new(Copy::new(multipart));
+    // Before anything else is done for a write: is there room for its body?
+    Arc::new(Admission::new(copy, upload_bytes))
 }

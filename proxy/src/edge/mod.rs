@@ -4,6 +4,9 @@
 pub(crate) mod deadline;
 mod info;
 
+/// When to come back after a refusal for want of memory, in seconds.
+pub(crate) const RETRY_AFTER_SECONDS: &str = "1";
+
 use std::sync::Arc;
 
 use apus_cluster::Policies;

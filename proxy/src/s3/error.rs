@@ -6,6 +6,7 @@ use http::{Response, StatusCode};
 
 use super::Reply;
 use super::xml::Writer;
+use crate::edge::RETRY_AFTER_SECONDS;
 
 macro_rules! codes {
     ($($code:ident $status:literal $message:literal,)*) => {
@@ -73,6 +74,7 @@ codes! {
     RequestTimeout 400 "Your socket connection to the server was not read from or written to within the timeout period.",
     ServiceUnavailable 503 "Service is unable to handle request.",
     SignatureDoesNotMatch 403 "The request signature that the server calculated does not match the signature that you provided. Check your AWS secret access key and signing method.",
+    SlowDown 503 "Please reduce your request rate.",
     UserKeyMustBeSpecified 400 "The key of an object must be specified.",
     XAmzContentSHA256Mismatch 400 "The provided 'x-amz-content-sha256' header does not match what was computed.",
 }
@@ -133,6 +135,7 @@ impl From<Error> for S3Error {
             (Kind::ClientGone, _) => Code::IncompleteBody,
             (Kind::ClientTimeout, _) => Code::RequestTimeout,
             (Kind::Unavailable, _) => Code::ServiceUnavailable,
+            (Kind::Overloaded, _) => Code::SlowDown,
             (Kind::NotSupported, _) => Code::NotImplemented,
             (Kind::InvalidPart, _) => Code::InvalidPart,
             (Kind::InvalidPartOrder, _) => Code::InvalidPartOrder,
@@ -180,6 +183,9 @@ pub(super) fn render(error: &S3Error, trans_id: &str, is_head: bool) -> Reply {
         {
             set(response.headers_mut(), "content-range", &format!("bytes */{size}"));
         }
+    }
+    if error.code == Code::SlowDown {
+        set(response.headers_mut(), "retry-after", RETRY_AFTER_SECONDS);
     }
     if is_head || status == StatusCode::NOT_MODIFIED {
         *response.body_mut() = apus_daemon::http::empty();

@@ -5,6 +5,8 @@ use apus_daemon::http::{full, set};
 use apus_store::{Error, Kind, Subject};
 use http::{Response, StatusCode};
 
+use crate::edge::RETRY_AFTER_SECONDS;
+
 /// An answer.
 pub(crate) type Reply = Response<Body>;
 
@@ -90,6 +92,7 @@ pub(super) fn status_of(error: &Error) -> StatusCode {
         | (Kind::Unavailable, Subject::Upload | Subject::Request) => {
             StatusCode::SERVICE_UNAVAILABLE
         }
+        (Kind::Overloaded, _) => StatusCode::SERVICE_UNAVAILABLE,
         (Kind::NotSupported, _) => StatusCode::NOT_IMPLEMENTED,
     }
 }
@@ -103,6 +106,9 @@ pub(crate) fn render(error: &Error) -> Reply {
     let mut response = plain_error(status, &error.client_text);
     if status == StatusCode::UNAUTHORIZED {
         set(response.headers_mut(), "www-authenticate", "Swift realm=\"unknown\"");
+    }
+    if error.kind == Kind::Overloaded {
+        set(response.headers_mut(), "retry-after", RETRY_AFTER_SECONDS);
     }
     if let Some(head) = &error.head {
         match error.kind {

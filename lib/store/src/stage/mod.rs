@@ -1,5 +1,6 @@
 //! Features that act on operations, one file or folder each.
 
+pub mod admission;
 pub mod copy;
 pub mod dlo;
 pub mod multipart;
