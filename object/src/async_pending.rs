@@ -3,7 +3,7 @@
 //! `<device>/async_pending[-N]/<suffix>/<hash>-<time>`, pickled as Swift's updater reads them.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apus_cluster::pickle::{self, Value};
@@ -46,4 +46,197 @@ pub(crate) fn write(
     file.append(&pickled)?;
     file.sync()?;
     file.publish(&directory.join(format!("{hash}-{time}")), &made)
+}
+
+/// An update as it lies on a device. What is not understood is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Pending(Vec<(Value, Value)>);
+
+impl Pending {
+    fn value(&self, name: &str) -> Option<&Value> {
+        self.0
+            .iter()
+            .find(|(key, _)| key.to_text().as_deref() == Some(name))
+            .map(|(_, value)| value)
+    }
+
+    /// A field as text.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.value(name)?.to_text()
+    }
+
+    /// Account, container and object; the container that a shard named wins.
+    pub(crate) fn names(&self) -> Option<[String; 3]> {
+        let object = self.text("obj")?;
+        if let Some(path) = self.text("container_path") {
+            let (account, container) = path.split_once('/')?;
+            return Some([account.to_owned(), container.to_owned(), object]);
+        }
+        Some([self.text("account")?, self.text("container")?, object])
+    }
+
+    /// The headers of the request.
+    pub(crate) fn headers(&self) -> Vec<(String, String)> {
+        let Some(Value::Dict(headers)) = self.value("headers") else { return Vec::new() };
+        let pair = |(name, value): &(Value, Value)| Some((name.to_text()?, value.to_text()?));
+        headers.iter().filter_map(pair).collect()
+    }
+
+    /// Ids of the devices that have it.
+    pub(crate) fn successes(&self) -> Vec<i64> {
+        let ids = self.value("successes").and_then(Value::items).unwrap_or_default();
+        ids.iter().filter_map(Value::as_int).collect()
+    }
+
+    /// Notes one more.
+    pub(crate) fn succeeded(&mut self, id: i64) {
+        let mut ids: Vec<Value> = self.successes().into_iter().map(Value::Int).collect();
+        ids.push(Value::Int(id));
+        self.0.retain(|(key, _)| key.to_text().as_deref() != Some("successes"));
+        self.0.push((Value::Str("successes".to_owned()), Value::List(ids)));
+    }
+}
+
+/// The suffix directories below `async_pending`; none when there is no such directory.
+pub(crate) fn suffixes(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    entries.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// The updates of one suffix directory.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// The newest of each object.
+    pub(crate) newest: Vec<PathBuf>,
+    /// Older ones, which were removed.
+    pub(crate) obsolete: u64,
+}
+
+/// Lists a suffix directory and removes what a newer update of the same object made obsolete.
+pub(crate) fn newest_of_each(suffix: &Path) -> io::Result<Found> {
+    let mut names: Vec<(String, Timestamp, PathBuf)> = Vec::new();
+    for entry in std::fs::read_dir(suffix)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // Anything else is not ours to touch.
+        if let Some((hash, time)) = name.split_once('-')
+            && let Some(time) = Timestamp::parse(time)
+        {
+            names.push((hash.to_owned(), time, entry.path()));
+        }
+    }
+    names.sort_by(|a, b| (&a.0, b.1).cmp(&(&b.0, a.1)));
+    let mut found = Found::default();
+    let mut last = String::new();
+    for (hash, _, path) in names {
+        if hash == last {
+            remove(&path)?;
+            found.obsolete += 1;
+        } else {
+            last = hash;
+            found.newest.push(path);
+        }
+    }
+    if found.newest.is_empty() {
+        // Somebody may write into it at this moment; then it stays.
+        let _ = std::fs::remove_dir(suffix);
+    }
+    Ok(found)
+}
+
+/// Reads an update; `None` when it is gone or no update.
+pub(crate) fn read(path: &Path) -> io::Result<Option<Pending>> {
+    let bytes = match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        bytes => bytes?,
+    };
+    match pickle::loads(&bytes) {
+        Ok(Value::Dict(fields)) => Ok(Some(Pending(fields))),
+        other => {
+            tracing::error!(path = %path.display(), ?other, "no row update");
+            Ok(None)
+        }
+    }
+}
+
+/// Removes an update.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Writes an update over itself, durably.
+pub(crate) fn replace(path: &Path, update: &Pending, counters: &Arc<Counters>) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(path);
+    let mut file = AtomicFile::create(directory, directory, counters)?;
+    file.append(&pickle::dumps(&Value::Dict(update.0.clone())))?;
+    file.sync()?;
+    file.publish(path, &[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("apus-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    fn update(size: &str) -> Update {
+        Update {
+            method: "PUT",
+            account: "AUTH_a".to_owned(),
+            container: "c".to_owned(),
+            object: "o/ü".to_owned(),
+            headers: Metadata::from([("x-size".to_owned(), size.to_owned())]),
+        }
+    }
+
+    #[test]
+    fn an_update_is_read_back_and_remembers_who_has_it() {
+        let device = scratch("pending");
+        let counters = Arc::default();
+        let hash = PathHash([7; 16]);
+        let policy = PolicyIndex(1);
+        let time = Timestamp::from_seconds(5);
+        write(&device, policy, &hash, time, &update("1"), &counters).unwrap();
+        let suffixes = suffixes(&device.join("async_pending-1")).unwrap();
+        let found = newest_of_each(&suffixes[0]).unwrap();
+        let mut pending = read(&found.newest[0]).unwrap().unwrap();
+        assert_eq!(pending.names().unwrap(), ["AUTH_a", "c", "o/ü"]);
+        assert_eq!(pending.headers(), [("x-size".to_owned(), "1".to_owned())]);
+        pending.succeeded(4);
+        pending.succeeded(9);
+        replace(&found.newest[0], &pending, &counters).unwrap();
+        let again = read(&found.newest[0]).unwrap().unwrap();
+        assert_eq!(again.successes(), [4, 9]);
+        assert_eq!(again.text("op").as_deref(), Some("PUT"));
+        std::fs::remove_dir_all(&device).unwrap();
+    }
+
+    #[test]
+    fn of_one_object_only_the_newest_update_stays() {
+        let device = scratch("obsolete");
+        let counters = Arc::default();
+        let one = PathHash([1; 16]);
+        for seconds in [7, 9, 8] {
+            let time = Timestamp::from_seconds(seconds);
+            write(&device, PolicyIndex(0), &one, time, &update("1"), &counters).unwrap();
+        }
+        let suffix = suffixes(&device.join("async_pending")).unwrap().remove(0);
+        std::fs::write(suffix.join("notes.txt"), "not ours").unwrap();
+        let found = newest_of_each(&suffix).unwrap();
+        assert_eq!((found.newest.len(), found.obsolete), (1, 2));
+        assert!(found.newest[0].to_str().unwrap().ends_with("-0000000009.00000"));
+        assert!(suffix.join("notes.txt").exists());
+        std::fs::remove_dir_all(&device).unwrap();
+    }
 }

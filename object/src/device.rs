@@ -46,6 +46,15 @@ impl Devices {
         Self { root: root.to_owned(), mount_check, counters, known: Mutex::default() }
     }
 
+    /// Names below the devices' directory, whether they are usable or not.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(&self.root) else { return Vec::new() };
+        let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let mut names: Vec<String> = names.filter(|name| !name.starts_with('.')).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// The directory of a device that is there.
     pub(crate) fn path(&self, name: &str) -> Result<PathBuf, DeviceError> {
         let path = self.root.join(name);

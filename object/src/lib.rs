@@ -8,5 +8,7 @@ mod device;
 mod diskfile;
 mod handlers;
 mod server;
+mod updater;
 
 pub use server::{Parts, Server};
+pub use updater::{Delivered, deliver_updates, pass as update_pass};

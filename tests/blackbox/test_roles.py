@@ -37,6 +37,8 @@ class Servers:
                 run("add", f"r1z{number}-127.0.0.1:{self.ports[kind]}/sd{number}", "1")
             run("rebalance")
             self.conf(kind, f"devices = {self.devices}\nmount_check = false\n")
+        with open(self.etc / "object-server.conf", "a") as conf:
+            conf.write("[object-updater]\ninterval = 1\n")
         self.conf("proxy", "", "[filter:tempauth]\nuser_test_tester = testing .admin\n")
 
     def conf(self, kind, defaults, more=""):
@@ -116,6 +118,25 @@ def test_a_server_that_was_killed_and_came_back_is_used_again(servers):
         s3.put_object(Bucket="comes-back", Key=kind, Body=kind.encode())
         assert s3.get_object(Bucket="comes-back", Key="before")["Body"].read() == b"before"
     assert s3.list_objects_v2(Bucket="comes-back")["KeyCount"] == 1 + len(KINDS)
+
+
+def test_rows_that_could_not_be_delivered_arrive_when_the_container_server_is_back(servers):
+    s3, swift = servers.s3(), servers.swift()
+    s3.create_bucket(Bucket="late-rows")
+    s3.put_object(Bucket="late-rows", Key="early", Body=b"x")
+    servers.stop("container", kill=True)
+    swift.put_object("late-rows", "late", b"late")
+    swift.delete_object("late-rows", "early")
+    pending = list(servers.devices.glob("*/async_pending/*/*"))
+    assert len(pending) == 2 * 3, "a row that is nowhere is not acknowledged"
+    servers.start("container")
+    until = time.monotonic() + 60
+    while {row["Key"] for row in s3.list_objects_v2(Bucket="late-rows").get("Contents", [])} != {"late"}:
+        assert time.monotonic() < until, "rows are still missing"
+        time.sleep(0.2)
+    while any(path.exists() for path in pending):
+        assert time.monotonic() < until, "delivered updates are still there"
+        time.sleep(0.2)
 
 
 def answer(connection):

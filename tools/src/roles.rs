@@ -67,6 +67,8 @@ impl Role {
 const DATABASES_MAX: usize = 256;
 /// How often rings are looked at for a new version (Swift's interval).
 const RING_INTERVAL: Duration = Duration::from_secs(15);
+/// How often undelivered listing rows are tried again, in seconds.
+const UPDATE_INTERVAL_SECONDS: u64 = 30;
 /// How often account rows of changed containers are sent.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -135,7 +137,9 @@ impl Builder<'_> {
         let bind = bind_address(&section, role)?;
         let handler = match role {
             Role::Proxy => self.proxy(&conf)?,
-            Role::Account | Role::Container | Role::Object => self.storage(role, &section)?,
+            Role::Account | Role::Container | Role::Object => {
+                self.storage(role, &section, &conf.section("object-updater"))?
+            }
         };
         if role == Role::Proxy {
             self.node.proxy = Some(handler.clone());
@@ -171,7 +175,12 @@ impl Builder<'_> {
         }
     }
 
-    fn storage(&mut self, role: Role, section: &Section<'_>) -> Result<SharedHandler, String> {
+    fn storage(
+        &mut self,
+        role: Role,
+        section: &Section<'_>,
+        updater: &Section<'_>,
+    ) -> Result<SharedHandler, String> {
         let devices = PathBuf::from(section.get("devices").unwrap_or("/srv/node"));
         let mount_check = section.flag("mount_check", true)?;
         let broker = |name: &str| {
@@ -217,7 +226,7 @@ impl Builder<'_> {
                 let reserve = Reserve::parse(text).ok_or_else(|| {
                     section.refuse("fallocate_reserve", text, "bytes or a percentage")
                 })?;
-                Arc::new(apus_object::Server::new(apus_object::Parts {
+                let server = apus_object::Server::new(apus_object::Parts {
                     devices,
                     mount_check,
                     reserve,
@@ -226,7 +235,16 @@ impl Builder<'_> {
                     clock: self.clock.clone(),
                     client: self.client.clone(),
                     counters: self.node.counters.clone(),
-                }))
+                });
+                let interval = updater.parse("interval", UPDATE_INTERVAL_SECONDS, "seconds")?;
+                let update = apus_object::deliver_updates(
+                    server.clone(),
+                    self.rings.container.clone(),
+                    Duration::from_secs(interval),
+                    self.node.drain.clone(),
+                );
+                self.node.background.push(spawn(TaskKind::Background, update));
+                Arc::new(server)
             }
             Role::Proxy => return Err("the proxy has no devices".to_owned()),
         };
