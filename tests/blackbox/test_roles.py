@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import time
@@ -106,6 +107,21 @@ def test_both_dialects_work_over_sockets_between_four_processes(servers):
     assert s3.head_object(Bucket=BUCKET, Key="10")["Metadata"] == {"colour": "blue"}
     s3.delete_object(Bucket=BUCKET, Key="10")
     assert s3.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 7
+
+
+def test_options_without_effect_are_told_at_start(servers, tmp_path):
+    etc = tmp_path / "etc"
+    shutil.copytree(servers.etc, etc)
+    with open(etc / "proxy-server.conf", "a") as conf:
+        conf.write("[pipeline:main]\npipeline = catch_errors ratelimit proxy-server\n[filter:ratelimit]\nrate_buffer = 5\n")
+    text = (etc / "proxy-server.conf").read_text().replace(str(servers.ports["proxy"]), str(free_port()))
+    (etc / "proxy-server.conf").write_text(text)
+    process = subprocess.Popen([APUS, "proxy-server", str(etc)], stderr=subprocess.PIPE, text=True)
+    lines = [process.stderr.readline() for _ in range(3)]
+    process.terminate()
+    assert process.wait(timeout=30) == 0
+    told = "".join(lines)
+    assert "pipeline: ratelimit is not done" in told and "[filter:ratelimit] rate_buffer" in told, told
 
 
 def test_a_server_that_was_killed_and_came_back_is_used_again(servers):

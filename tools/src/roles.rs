@@ -67,6 +67,22 @@ impl Role {
 const DATABASES_MAX: usize = 256;
 /// How often rings are looked at for a new version (Swift's interval).
 const RING_INTERVAL: Duration = Duration::from_secs(15);
+/// Swift's filters whose work is done here, in our order; `cache` is not needed.
+const FILTERS: [&str; 13] = [
+    "catch_errors",
+    "gatekeeper",
+    "healthcheck",
+    "proxy-logging",
+    "cache",
+    "listing_formats",
+    "s3api",
+    "tempauth",
+    "bulk",
+    "copy",
+    "slo",
+    "dlo",
+    "proxy-server",
+];
 /// How often undelivered listing rows are tried again, in seconds.
 const UPDATE_INTERVAL_SECONDS: u64 = 30;
 /// How often account rows of changed containers are sent.
@@ -141,12 +157,16 @@ impl Builder<'_> {
                 self.storage(role, &section, &conf.section("object-updater"))?
             }
         };
+        let listens = section.flag("listen", false)?;
+        for warning in conf.unused() {
+            tracing::warn!("{warning}");
+        }
         if role == Role::Proxy {
             self.node.proxy = Some(handler.clone());
         } else {
             self.register(role, bind, &handler);
             // In one process nobody needs the sockets, unless others are to reach this node.
-            if self.roles.contains(&Role::Proxy) && !section.flag("listen", false)? {
+            if self.roles.contains(&Role::Proxy) && !listens {
                 return Ok(());
             }
         }
@@ -263,6 +283,9 @@ impl Builder<'_> {
             Arc::new(HybridClock::new(self.clock.clone())),
         );
         let rules = Arc::new(Rules::new(auth.reseller_prefix()));
+        for filter in pipeline(conf).filter(|filter| !FILTERS.contains(filter)) {
+            tracing::warn!("proxy-server.conf: pipeline: {filter} is not done and left out");
+        }
         let s3 = conf.section("filter:s3api");
         let domains = s3.get("storage_domain").unwrap_or_default();
         let app = conf.section("app:proxy-server");
@@ -281,6 +304,12 @@ impl Builder<'_> {
             client_timeout_seconds: app.parse("client_timeout", 60, "whole seconds")?,
         })))
     }
+}
+
+/// The names in Swift's `pipeline = …`; none when there is no such line.
+fn pipeline(conf: &Conf) -> impl Iterator<Item = &str> {
+    let names = conf.section("pipeline:main").get("pipeline").unwrap_or_default();
+    names.split_whitespace()
 }
 
 /// `upload_memory`, in MiB; a quarter of the machine's memory when it is not given.

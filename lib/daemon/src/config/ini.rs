@@ -3,17 +3,23 @@
 //! As Swift reads them: Python's ConfigParser without interpolation, plus Paste Deploy's rule that
 //! `set` overrides what `[DEFAULT]` says. `%` is literal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A read configuration. Sections keep their order.
 #[derive(Debug, Clone, Default)]
 pub struct Conf {
     sections: Vec<(String, BTreeMap<String, String>)>,
     source: String,
+    /// Section and option of everything that was asked for.
+    asked: Arc<Mutex<BTreeSet<(String, String)>>>,
 }
+
+/// Options that belong to Paste and mean nothing to us.
+const PASTE: [&str; 1] = ["use"];
 
 impl Conf {
     /// Reads a file, or every `*.conf` of a directory in the order of their names.
@@ -113,12 +119,31 @@ impl Conf {
         let find = |name: &str| {
             self.sections.iter().find(|(known, _)| known == name).map(|(_, options)| options)
         };
-        Section {
-            name: name.to_owned(),
-            own: find(name),
-            defaults: find("DEFAULT"),
-            source: &self.source,
+        Section { name: name.to_owned(), own: find(name), defaults: find("DEFAULT"), conf: self }
+    }
+
+    /// What nobody has asked for so far, as text for a warning: an operator should know that an
+    /// option has no effect.
+    pub fn unused(&self) -> Vec<String> {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unused = Vec::new();
+        for (section, options) in &self.sections {
+            for key in options.keys().filter(|key| !PASTE.contains(&key.as_str())) {
+                let known = asked.iter().any(|(asked_section, asked_key)| {
+                    asked_key == key && (asked_section == section || section == "DEFAULT")
+                });
+                if !known {
+                    let source = &self.source;
+                    unused.push(format!("{source}: [{section}] {key}: not known, has no effect"));
+                }
+            }
         }
+        unused
+    }
+
+    fn note(&self, section: &str, key: &str) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.insert((section.to_owned(), key.to_owned()));
     }
 }
 
@@ -128,12 +153,13 @@ pub struct Section<'a> {
     name: String,
     own: Option<&'a BTreeMap<String, String>>,
     defaults: Option<&'a BTreeMap<String, String>>,
-    source: &'a str,
+    conf: &'a Conf,
 }
 
 impl<'a> Section<'a> {
     /// An option's text.
     pub fn get(&self, key: &str) -> Option<&'a str> {
+        self.conf.note(&self.name, key);
         self.own
             .and_then(|options| options.get(key))
             .or_else(|| self.defaults.and_then(|options| options.get(key)))
@@ -142,6 +168,9 @@ impl<'a> Section<'a> {
 
     /// All options of the section itself.
     pub fn own(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        for key in self.own.into_iter().flatten().map(|(key, _)| key) {
+            self.conf.note(&self.name, key);
+        }
         self.own.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
@@ -170,7 +199,7 @@ impl<'a> Section<'a> {
 
     /// The error for a value that is not as expected.
     pub fn refuse(&self, key: &str, value: &str, expected: &str) -> String {
-        format!("{}: [{}] {key} = {value:?}: expected {expected}", self.source, self.name)
+        format!("{}: [{}] {key} = {value:?}: expected {expected}", self.conf.source, self.name)
     }
 }
 
@@ -188,6 +217,19 @@ mod tests {
         assert_eq!(section.parse("bind_port", 0u16, "a port").unwrap(), 6210);
         assert_eq!(section.get("name"), Some("%x"));
         assert_eq!(section.get("long"), Some("a\nb"));
+    }
+
+    #[test]
+    fn what_nobody_asks_for_is_told() {
+        let conf = Conf::parse(
+            "[DEFAULT]\nbind_port = 1\nworkers = 8\n[app:a]\nuse = egg:x\nknown = 1\n[filter:b]\nrate = 2\n",
+        )
+        .unwrap();
+        let section = conf.section("app:a");
+        assert_eq!((section.get("bind_port"), section.get("known")), (Some("1"), Some("1")));
+        let unused = conf.unused();
+        assert_eq!(unused.len(), 2, "{unused:?}");
+        assert!(unused[0].contains("[DEFAULT] workers") && unused[1].contains("[filter:b] rate"));
     }
 
     #[test]
