@@ -8,6 +8,8 @@ mod merge;
 mod reporter;
 mod schema;
 mod server;
+mod updater;
 
 pub use reporter::report_changes;
 pub use server::{Parts, Server};
+pub use updater::update_accounts;

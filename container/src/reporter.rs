@@ -1,6 +1,7 @@
 //! Tells account servers what containers hold: at once when one is made or deleted, and a moment
 //! later when its rows changed.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use apus_daemon::http::{empty, header};
@@ -14,8 +15,13 @@ use crate::server::{Server, Target};
 impl Server {
     /// Notes that the account row of this container is behind.
     pub(crate) fn note_change(&self, target: &Target) {
+        self.note_behind(target.database.clone(), target.partition);
+    }
+
+    /// Notes that the account row of a database is behind.
+    pub(crate) fn note_behind(&self, database: PathBuf, partition: u32) {
         let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        changed.insert((target.database.clone(), target.partition));
+        changed.insert((database, partition));
     }
 
     fn account_request(&self, info: &Info, partition: u32) -> NodeRequest {
@@ -82,13 +88,13 @@ impl Server {
         for (path, partition) in changed {
             if let Err(reason) = self.report_one(ring, &path).await {
                 tracing::debug!(database = %path.display(), reason, "account row stays behind");
-                let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-                changed.insert((path, partition));
+                self.note_behind(path, partition);
             }
         }
     }
 
-    async fn report_one(&self, ring: &SharedRing, path: &std::path::Path) -> Result<(), String> {
+    /// Sends the account row of a database if it is behind.
+    pub(crate) async fn report_one(&self, ring: &SharedRing, path: &Path) -> Result<(), String> {
         let Ok(Some(database)) = self.open(path).await else { return Ok(()) };
         let info = database.read(backend::info).await.map_err(|error| error.to_string())?;
         let current: Reported = info.current();

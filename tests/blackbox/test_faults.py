@@ -222,3 +222,21 @@ def test_a_body_that_finds_no_memory_is_refused_before_it_is_read(tmp_path):
     cluster.s3().put_object(Bucket=BUCKET, Key="other", Body=b"x")
     assert {row["Size"] for row in cluster.s3().list_objects_v2(Bucket=BUCKET)["Contents"]} == {1, 4 << 20}
     cluster.stop()
+
+
+def test_an_account_tells_what_its_containers_hold_after_a_kill(tmp_path):
+    cluster = Cluster(tmp_path / "data", "--dev-users").start()
+    s3 = cluster.s3()
+    for bucket in ["one-bucket", "other-bucket"]:
+        s3.create_bucket(Bucket=bucket)
+        s3.put_object(Bucket=bucket, Key="k", Body=b"12345")
+    cluster.kill()
+    cluster.start()
+    until = time.monotonic() + 30
+    while {(row["name"], row["count"], row["bytes"]) for row in cluster.swift().get_account()[1]} != {
+        ("one-bucket", 1, 5),
+        ("other-bucket", 1, 5),
+    }:
+        assert time.monotonic() < until, cluster.swift().get_account()[1]
+        time.sleep(0.2)
+    cluster.stop()

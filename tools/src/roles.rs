@@ -67,6 +67,9 @@ impl Role {
 const DATABASES_MAX: usize = 256;
 /// How often rings are looked at for a new version (Swift's interval).
 const RING_INTERVAL: Duration = Duration::from_secs(15);
+/// How often all containers are looked at for account rows that are behind, in seconds (Swift's
+/// interval).
+const ACCOUNT_INTERVAL_SECONDS: u64 = 300;
 /// Swift's filters whose work is done here, in our order; `cache` is not needed.
 const FILTERS: [&str; 13] = [
     "catch_errors",
@@ -154,7 +157,7 @@ impl Builder<'_> {
         let handler = match role {
             Role::Proxy => self.proxy(&conf)?,
             Role::Account | Role::Container | Role::Object => {
-                self.storage(role, &section, &conf.section("object-updater"))?
+                self.storage(role, &section, &conf.section(&format!("{}-updater", role.name())))?
             }
         };
         let listens = section.flag("listen", false)?;
@@ -239,6 +242,14 @@ impl Builder<'_> {
                     self.node.drain.clone(),
                 );
                 self.node.background.push(spawn(TaskKind::Background, report));
+                let interval = updater.parse("interval", ACCOUNT_INTERVAL_SECONDS, "seconds")?;
+                let update = apus_container::update_accounts(
+                    server.clone(),
+                    self.rings.account.clone(),
+                    Duration::from_secs(interval),
+                    self.node.drain.clone(),
+                );
+                self.node.background.push(spawn(TaskKind::Background, update));
                 server
             }
             Role::Object => {

@@ -1,5 +1,6 @@
 //! Where a database lies: `<devices>/<device>/<kind>/<partition>/<suffix>/<hash>/<hash>.db`.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use apus_cluster::PathHash;
@@ -37,6 +38,50 @@ impl Devices {
         let names = entries.into_iter().flatten().filter_map(Result::ok);
         names.filter_map(|entry| self.device(entry.file_name().to_str()?).ok()).collect()
     }
+}
+
+/// Names in a directory; none when it is not there.
+fn names(directory: &Path) -> io::Result<Vec<String>> {
+    match std::fs::read_dir(directory) {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            Ok(Vec::new())
+        }
+        entries => {
+            let mut names = Vec::new();
+            for entry in entries? {
+                names.push(entry?.file_name().to_string_lossy().into_owned());
+            }
+            Ok(names)
+        }
+    }
+}
+
+/// Walks the databases of a kind on a device, until `found` (file and partition) wants no more.
+///
+/// # Errors
+/// As the operating system says.
+pub fn each_database(
+    device: &Path,
+    kind: &str,
+    mut found: impl FnMut(PathBuf, u32) -> bool,
+) -> io::Result<()> {
+    let root = device.join(kind);
+    for partition in names(&root)? {
+        let Ok(number) = partition.parse() else { continue };
+        let partition = root.join(partition);
+        for suffix in names(&partition)? {
+            let suffix = partition.join(suffix);
+            for hash in names(&suffix)? {
+                let file = suffix.join(&hash).join(format!("{hash}.db"));
+                if file.is_file() && !found(file, number) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The file of a database below its device.
