@@ -9,6 +9,7 @@ Every case on the list must pass. A list only grows: --update adds what passed a
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -127,6 +128,11 @@ def fresh_cluster(name):
     return Cluster(folder / "data", "--dev-users").start()
 
 
+def end(cluster):
+    cluster.stop()
+    shutil.rmtree(cluster.data.parent)
+
+
 def run_swift():
     source = swift_source()
     outcomes = {}
@@ -137,7 +143,7 @@ def run_swift():
         conf.write_text(SWIFT_CONF.format(port=cluster.port))
         environment = dict(os.environ, SWIFT_TEST_CONFIG_FILE=str(conf), SWIFT_TEST_IN_PROCESS="0")
         outcomes.update(pytest_outcomes(source, environment, targets))
-        cluster.stop()
+        end(cluster)
     return outcomes
 
 
@@ -154,7 +160,7 @@ def run_s3_tests():
     environment = dict(os.environ, S3TEST_CONF=str(conf))
     files = sorted({name.split("::")[0] for name in portable})
     found = pytest_outcomes(checkout, environment, [f"s3tests/functional/{name}" for name in files])
-    cluster.stop()
+    end(cluster)
     found = {name.removeprefix("s3tests/functional/"): outcome for name, outcome in found.items()}
     return {name: outcome for name, outcome in found.items() if name in portable}
 
