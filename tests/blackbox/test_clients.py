@@ -183,3 +183,32 @@ def test_metadata_up_to_swifts_limits_is_kept_on_any_file_system(swift, bucket):
     swift.post_object(bucket, "n" * 1000, {**headers, "X-Object-Meta-00": "w" * 250})
     assert swift.head_object(bucket, "n" * 1000)["x-object-meta-00"] == "w" * 250
     assert swift.get_object(bucket, "n" * 1000)[1] == b"x"
+
+
+def test_of_two_overlapping_uploads_the_one_that_ends_later_wins(s3, bucket):
+    class Meanwhile:
+        """A body in whose middle somebody else writes the same key."""
+
+        def __init__(self):
+            self.sent = 0
+
+        def __len__(self):
+            return 3_000_000
+
+        def tell(self):
+            return self.sent
+
+        def seek(self, offset, whence=0):
+            self.sent = len(self) + offset if whence == 2 else offset
+
+        def read(self, size=-1):
+            size = min(size if size >= 0 else len(self), len(self) - self.sent)
+            if self.sent < 2_000_000 <= self.sent + size:
+                s3.put_object(Bucket=bucket, Key="k", Body=b"B" * 2_000_000)
+            self.sent += size
+            return b"A" * size
+
+    body = Meanwhile()
+    s3.put_object(Bucket=bucket, Key="k", Body=body, ContentLength=3_000_000)
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"A" * 3_000_000
+    assert [row["Size"] for row in s3.list_objects_v2(Bucket=bucket)["Contents"]] == [3_000_000]

@@ -56,6 +56,9 @@ pub const OVERRIDE_PREFIX: &str = "x-backend-container-update-override-";
 pub const SYSMETA_OVERRIDE_PREFIX: &str = "x-object-sysmeta-container-update-override-";
 /// Ours: the footers will carry a CRC-64/NVME of the body, so the server need not compute MD5.
 pub const BODY_CRC: &str = "x-backend-apus-body-crc64nvme";
+/// Ours, a footer: the time to store a body under, when that is later than `X-Timestamp`. A server
+/// that does not know it stores the body under the earlier one, which replication then replaces.
+pub const FINAL_TIMESTAMP: &str = "x-backend-apus-timestamp";
 /// Ours: a listing with deleted rows and full times, for strong reads.
 pub const LIST_DELETED: &str = "x-backend-apus-include-deleted";
 /// A deleted account still known.

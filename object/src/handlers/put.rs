@@ -151,6 +151,7 @@ pub(crate) async fn put(
     if let (Source::Mime(decoder), false) = (&mut source, two_phases) {
         decoder.finish().await.map_err(|error| stream_refusal(&error))?;
     }
+    let time = final_time(server, target, &footers, time).await?;
     let crc = digests.crc.finalize();
     let etag = check_digests(head, &footers, crc, digests.md5)?;
     let stored = stored_metadata(
@@ -203,6 +204,21 @@ pub(crate) async fn put(
     let mut response = status(StatusCode::CREATED);
     set(response.headers_mut(), "etag", &format!("\"{etag}\""));
     Ok(response)
+}
+
+/// The time that the footers give instead of the first; then what is here is looked at again.
+async fn final_time(
+    server: &Server,
+    target: &Target,
+    footers: &Metadata,
+    first: Timestamp,
+) -> Result<Timestamp, Refusal> {
+    let given = footers.get(headers::FINAL_TIMESTAMP).and_then(|text| Timestamp::parse(text));
+    let Some(time) = given.filter(|given| *given > first) else { return Ok(first) };
+    match server.newest(target).await?.filter(|newest| *newest >= time) {
+        Some(newest) => Err(conflict(newest)),
+        None => Ok(time),
+    }
 }
 
 /// 409 when something as new is here, 412 when `If-None-Match` forbids what is here.

@@ -258,7 +258,7 @@ impl Quorum {
         nodes: &Nodes,
         mut flow: Flow,
     ) -> Result<ObjectWritten> {
-        let time = op.timestamp.unwrap_or_else(|| self.clock.stamp());
+        let mut time = op.timestamp.unwrap_or_else(|| self.clock.stamp());
         let build = self.write_request(cx, Method::PUT, &op.object, policy, nodes, time);
         let replicas = nodes.primaries.len();
         let needed = Self::needed(cx, replicas);
@@ -292,7 +292,12 @@ impl Quorum {
         let end = match end {
             // Too few nodes go on: their answers say why.
             None => None,
-            Some(Ok(end)) => {
+            Some(Ok(mut end)) => {
+                if cx.is_strong() && op.timestamp.is_none() {
+                    // Of two uploads the one that ends later wins, as S3 has it.
+                    time = self.clock.stamp();
+                    end.footers.insert(headers::FINAL_TIMESTAMP.to_owned(), time.to_string());
+                }
                 fan.send(flow.encoder.footers(&end.footers, false)).await;
                 Some(end)
             }
@@ -307,6 +312,8 @@ impl Quorum {
             (Outcome::Written, Some(end)) => {
                 Ok(ObjectWritten { etag: end.etag, timestamp: time, late: end.late })
             }
+            // Another proxy's clock is ahead; ours has learned of it, so another try will succeed.
+            _ if cx.is_strong() => Err(Error::unavailable("something newer is there")),
             _ => Err(Error::new(Kind::Conflict, Subject::Object)),
         }
     }
