@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use apus_cluster::pickle::{self, Value};
 use apus_cluster::{Metadata, PathHash, PolicyIndex, Timestamp};
-use apus_disk::{AtomicFile, Counters, make_directories};
+use apus_disk::{AtomicFile, Committer, Counters, Unnamed};
 
 /// One update: the verb, the three names and the headers of the request to container servers.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ pub(crate) fn write(
     hash: &PathHash,
     time: Timestamp,
     update: &Update,
-    counters: &Arc<Counters>,
+    committer: &Committer,
 ) -> io::Result<()> {
     let text = |text: &str| Value::Str(text.to_owned());
     let items = update.headers.iter().map(|(name, value)| (text(name), text(value)));
@@ -40,12 +40,20 @@ pub(crate) fn write(
         (text("db_state"), Value::None),
     ]));
     let directory = device.join(policy.suffixed("async_pending")).join(hash.suffix_dir());
-    let made = make_directories(device, &directory, counters)?;
     let temporary = device.join(policy.suffixed("tmp"));
-    let mut file = AtomicFile::create(&directory, &temporary, counters)?;
-    file.append(&pickled)?;
-    file.sync()?;
-    file.publish(&directory.join(format!("{hash}-{time}")), &made)
+    let target = directory.join(format!("{hash}-{time}"));
+    for attempt in 0..2 {
+        committer.make_directories(device, &directory)?;
+        let mut file = AtomicFile::create(&directory, &temporary, committer.counters())?;
+        file.append(&pickled)?;
+        let (target, root) = (target.clone(), device.to_owned());
+        match committer.commit_now(Unnamed { file, synced: false, target, root }) {
+            // The updater has just removed the empty directory.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && attempt == 0 => {}
+            other => return other,
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
 }
 
 /// An update as it lies on a device. What is not understood is kept.
@@ -204,10 +212,11 @@ mod tests {
     fn an_update_is_read_back_and_remembers_who_has_it() {
         let device = scratch("pending");
         let counters = Arc::default();
+        let committer = Committer::start(&device, "test", Arc::clone(&counters)).unwrap();
         let hash = PathHash([7; 16]);
         let policy = PolicyIndex(1);
         let time = Timestamp::from_seconds(5);
-        write(&device, policy, &hash, time, &update("1"), &counters).unwrap();
+        write(&device, policy, &hash, time, &update("1"), &committer).unwrap();
         let suffixes = suffixes(&device.join("async_pending-1")).unwrap();
         let found = newest_of_each(&suffixes[0]).unwrap();
         let mut pending = read(&found.newest[0]).unwrap().unwrap();
@@ -225,11 +234,11 @@ mod tests {
     #[test]
     fn of_one_object_only_the_newest_update_stays() {
         let device = scratch("obsolete");
-        let counters = Arc::default();
+        let committer = Committer::start(&device, "test", Arc::default()).unwrap();
         let one = PathHash([1; 16]);
         for seconds in [7, 9, 8] {
             let time = Timestamp::from_seconds(seconds);
-            write(&device, PolicyIndex(0), &one, time, &update("1"), &counters).unwrap();
+            write(&device, PolicyIndex(0), &one, time, &update("1"), &committer).unwrap();
         }
         let suffix = suffixes(&device.join("async_pending")).unwrap().remove(0);
         std::fs::write(suffix.join("notes.txt"), "not ours").unwrap();

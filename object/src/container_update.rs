@@ -111,12 +111,13 @@ pub(crate) async fn update(
     };
     let (device, policy, hash): (PathBuf, _, _) = (place.device.clone(), place.policy, place.hash);
     let device_name = device.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let counters = server.parts.counters.clone();
+    let failed = |error| std::io::Error::other(format!("{error:?}"));
+    let committer = server.devices.committer(&device_name).map_err(failed)?;
     server
         .devices
         .run(&device_name, Priority::Write, move || {
-            async_pending::write(&device, policy, &hash, time, &update, &counters)
+            async_pending::write(&device, policy, &hash, time, &update, &committer)
         })
         .await
-        .map_err(|error| std::io::Error::other(format!("{error:?}")))?
+        .map_err(failed)?
 }

@@ -30,6 +30,8 @@ pub(crate) struct Devices {
     mount_check: bool,
     counters: Arc<Counters>,
     known: Mutex<HashMap<String, Arc<Device>>>,
+    /// By the number of the file system.
+    committers: Mutex<HashMap<u64, Arc<Committer>>>,
 }
 
 /// What serves one device.
@@ -38,12 +40,17 @@ struct Device {
     threads: DeviceThreads,
     /// Shared by all devices of one file system.
     committer: Arc<Committer>,
-    file_system: u64,
 }
 
 impl Devices {
     pub(crate) fn new(root: &Path, mount_check: bool, counters: Arc<Counters>) -> Self {
-        Self { root: root.to_owned(), mount_check, counters, known: Mutex::default() }
+        Self {
+            root: root.to_owned(),
+            mount_check,
+            counters,
+            known: Mutex::default(),
+            committers: Mutex::default(),
+        }
     }
 
     /// Names below the devices' directory, whether they are usable or not.
@@ -63,29 +70,32 @@ impl Devices {
     }
 
     fn device(&self, name: &str) -> Result<Arc<Device>, DeviceError> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(device) = known.get(name) {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(device) = known().get(name) {
             return Ok(device.clone());
         }
-        let started = self.start(name, &known).map_err(|error| {
+        // Not under the lock: a device that hangs must not stop the others.
+        let started = self.start(name).map_err(|error| {
             tracing::error!(%error, device = name, "start");
             DeviceError::Busy
         })?;
-        let started = Arc::new(started);
-        known.insert(name.to_owned(), started.clone());
-        Ok(started)
+        Ok(known().entry(name.to_owned()).or_insert_with(|| Arc::new(started)).clone())
     }
 
-    fn start(&self, name: &str, known: &HashMap<String, Arc<Device>>) -> io::Result<Device> {
+    fn start(&self, name: &str) -> io::Result<Device> {
         let path = self.root.join(name);
         let file_system = std::fs::metadata(&path)?.dev();
-        let neighbour = known.values().find(|device| device.file_system == file_system);
-        let committer = match neighbour {
-            Some(device) => device.committer.clone(),
-            None => Arc::new(Committer::start(&path, name, self.counters.clone())?),
-        };
         let threads = DeviceThreads::start(name, THREADS, QUEUE_MAX)?;
-        Ok(Device { threads, committer, file_system })
+        let mut committers = self.committers.lock().unwrap_or_else(PoisonError::into_inner);
+        let committer = match committers.get(&file_system) {
+            Some(committer) => committer.clone(),
+            None => {
+                let started = Arc::new(Committer::start(&path, name, self.counters.clone())?);
+                committers.insert(file_system, started.clone());
+                started
+            }
+        };
+        Ok(Device { threads, committer })
     }
 
     /// The committer of a device's file system.

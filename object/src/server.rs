@@ -9,6 +9,7 @@ use apus_cluster::{
     PolicyIndex, Timestamp, policy::PolicyType,
 };
 use apus_daemon::http::{header, status, text};
+use apus_daemon::task::{TaskKind, spawn};
 use apus_daemon::{Body, Clock, Handler, Interim};
 use apus_disk::{Committer, Counters, Priority, Reserve};
 use apus_wire::{Client, NodePath, headers};
@@ -77,6 +78,9 @@ impl From<DeviceError> for Refusal {
 
 /// The answer to a failed disk: full, gone or broken, the proxy is to go elsewhere.
 pub(crate) fn disk_failed(error: &std::io::Error, target: &Target) -> Refusal {
+    if error.kind() == io::ErrorKind::ResourceBusy {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "too much waits for the disk");
+    }
     tracing::error!(%error, device = target.device, object = target.name, "disk");
     Box::new(status(StatusCode::INSUFFICIENT_STORAGE))
 }
@@ -194,7 +198,10 @@ impl Server {
         committed.await.map_err(|_| DeviceError::Busy)?.map_err(failed)?;
         if let Some(obsolete) = obsolete {
             let remove = move || obsolete.remove();
-            self.devices.run(&target.device, Priority::Write, remove).await?;
+            // The file is durable: what stays beside it is only wasted space until the next write.
+            if let Err(error) = self.devices.run(&target.device, Priority::Write, remove).await {
+                tracing::debug!(?error, device = target.device, "obsolete files stay");
+            }
         }
         Ok(())
     }
@@ -244,11 +251,29 @@ impl Handler for Server {
         let answer = match head.method {
             Method::GET => handlers::get::get(self, &target, &head.headers, false).await,
             Method::HEAD => handlers::get::get(self, &target, &head.headers, true).await,
-            Method::PUT => handlers::put::put(self, &target, &head.headers, body, interim).await,
-            Method::POST => handlers::post::post(self, &target, &head.headers).await,
-            Method::DELETE => handlers::delete::delete(self, &target, &head.headers).await,
+            Method::PUT | Method::POST | Method::DELETE => {
+                // A write that was begun ends, with its row, whether or not its caller waits.
+                let write = write(self.clone(), target, head, body, interim);
+                spawn(TaskKind::Request, write)
+                    .await
+                    .unwrap_or_else(|_| Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, "panic")))
+            }
             _ => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")),
         };
         answer.unwrap_or_else(|refusal| *refusal)
+    }
+}
+
+async fn write(
+    server: Server,
+    target: Target,
+    head: http::request::Parts,
+    body: Body,
+    interim: Option<Interim>,
+) -> Result<Response<Body>, Refusal> {
+    match head.method {
+        Method::PUT => handlers::put::put(&server, &target, &head.headers, body, interim).await,
+        Method::POST => handlers::post::post(&server, &target, &head.headers).await,
+        _ => handlers::delete::delete(&server, &target, &head.headers).await,
     }
 }

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -22,6 +23,7 @@ pub struct AtomicFile {
     /// Name in the temporary directory, on file systems without unnamed files.
     temporary: Option<PathBuf>,
     length: u64,
+    opened: Instant,
     counters: Arc<Counters>,
 }
 
@@ -37,21 +39,20 @@ impl AtomicFile {
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         match rustix::fs::open(near, flags, mode) {
             Ok(fd) => {
-                Ok(Self { file: fd.into(), temporary: None, length: 0, counters: counters.clone() })
+                let opened = Instant::now();
+                let counters = counters.clone();
+                Ok(Self { file: fd.into(), temporary: None, length: 0, opened, counters })
             }
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
                 std::fs::create_dir_all(temporary)?;
-                let mut random = [0u8; 8];
-                getrandom::fill(&mut random)
-                    .map_err(|error| io::Error::other(error.to_string()))?;
-                let name = format!(".{:016x}.tmp", u64::from_le_bytes(random));
-                let path = temporary.join(name);
+                let path = temporary.join(random_name()?);
                 let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
                 let fd = rustix::fs::open(&path, flags, mode)?;
                 Ok(Self {
                     file: fd.into(),
                     temporary: Some(path),
                     length: 0,
+                    opened: Instant::now(),
                     counters: counters.clone(),
                 })
             }
@@ -96,6 +97,11 @@ impl AtomicFile {
     /// Bytes written so far.
     pub fn length(&self) -> u64 {
         self.length
+    }
+
+    /// When it was opened.
+    pub(crate) fn opened(&self) -> Instant {
+        self.opened
     }
 
     /// Starts writing dirty pages to the device without waiting, so that the sync of a large
@@ -171,19 +177,30 @@ impl AtomicFile {
             return Ok(());
         }
         let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        for attempt in 0..2 {
-            match rustix::fs::linkat(CWD, &own, CWD, target, AtFlags::SYMLINK_FOLLOW) {
-                Ok(()) => return Ok(()),
-                // The same timestamp was written before; the newer write of it stays.
-                Err(Errno::EXIST) if attempt == 0 => {
-                    self.counters.calls(1);
-                    std::fs::remove_file(target)?;
-                }
-                Err(error) => return Err(error.into()),
+        match rustix::fs::linkat(CWD, &own, CWD, target, AtFlags::SYMLINK_FOLLOW) {
+            Ok(()) => Ok(()),
+            // The same timestamp was written before; the newer write of it takes its place in one
+            // step, so that there is always one of them.
+            Err(Errno::EXIST) => {
+                self.counters.calls(2);
+                let beside = target.with_file_name(random_name()?);
+                rustix::fs::linkat(CWD, &own, CWD, &beside, AtFlags::SYMLINK_FOLLOW)?;
+                rustix::fs::rename(&beside, target).inspect_err(|_| {
+                    // Ours alone; whoever reads the directory ignores such a name.
+                    let _ = std::fs::remove_file(&beside);
+                })?;
+                Ok(())
             }
+            Err(error) => Err(error.into()),
         }
-        Err(io::ErrorKind::AlreadyExists.into())
     }
+}
+
+/// A name that nobody else has.
+fn random_name() -> io::Result<String> {
+    let mut random = [0u8; 8];
+    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(format!(".{:016x}.tmp", u64::from_le_bytes(random)))
 }
 
 impl Drop for AtomicFile {

@@ -9,12 +9,15 @@
 //! never durable before what it names.
 //!
 //! A group syncs everything else on the file system too. Where that takes long (somebody writes
-//! there in bulk), files are committed one by one for a while.
+//! there in bulk), files are committed alone for a while, on their own threads. Kernels before 5.8
+//! do not tell what failed in such a sync: there no groups are made.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,9 +30,13 @@ const ALONE_MAX: usize = 3;
 const GROUP_MIN: usize = 3;
 /// Files in one group at most.
 const GROUP_MAX: usize = 256;
-/// A group that takes longer than this shows that others write in bulk.
+/// Files that wait at most; each holds a descriptor.
+const WAITING_MAX: usize = 1024;
+/// A group that takes longer than this, and its bytes at [`BYTES_PER_MILLISECOND`], shows that
+/// others write in bulk.
 const SLOW: Duration = Duration::from_millis(200);
-/// How long files are then committed one by one.
+const BYTES_PER_MILLISECOND: u64 = 100_000;
+/// How long files are then committed alone.
 const ALONE_FOR: Duration = Duration::from_secs(5);
 
 /// A file that is complete but for its name.
@@ -54,20 +61,57 @@ struct Queue {
     alone: usize,
     /// Whether a group is being committed.
     grouping: bool,
+    /// Until then nobody joins a group.
+    alone_until: Option<Instant>,
     closed: bool,
+}
+
+/// Directories whose entry in their parent may not be durable yet, each with its mark: one that is
+/// made again is another.
+#[derive(Default)]
+struct Fresh {
+    marks: HashMap<PathBuf, u64>,
+    next: u64,
+}
+
+impl Fresh {
+    fn add(&mut self, directory: PathBuf) {
+        self.next += 1;
+        self.marks.insert(directory, self.next);
+    }
+
+    fn settle(&mut self, directory: &Path, mark: u64) {
+        if self.marks.get(directory) == Some(&mark) {
+            self.marks.remove(directory);
+        }
+    }
 }
 
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
-    /// Directories whose entry in their parent may not be durable yet.
-    fresh: Mutex<HashSet<PathBuf>>,
-    /// On the file system, until it was synced for the first time.
-    left_behind: Mutex<Option<File>>,
+    fresh: Mutex<Fresh>,
+    /// A directory of the file system, until that was synced for the first time.
+    left_behind: Mutex<Option<PathBuf>>,
+    groups: bool,
     counters: Arc<Counters>,
 }
 
+/// Whether this kernel reports failed writes through `syncfs`: 5.8 and later.
+fn syncfs_tells_errors() -> bool {
+    let Ok(release) = std::fs::read_to_string("/proc/sys/kernel/osrelease") else { return false };
+    let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (5, 8),
+        _ => false,
+    }
+}
+
 impl Shared {
+    fn fresh(&self) -> MutexGuard<'_, Fresh> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -75,9 +119,9 @@ impl Shared {
     /// The first to commit makes durable what an earlier process may not have.
     fn sync_left_behind(&self) -> io::Result<()> {
         let mut left_behind = self.left_behind.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = left_behind.as_ref() {
+        if let Some(directory) = left_behind.as_ref() {
             self.counters.sync();
-            rustix::fs::syncfs(file)?;
+            rustix::fs::syncfs(File::open(directory)?)?;
             *left_behind = None;
         }
         Ok(())
@@ -98,14 +142,15 @@ impl Committer {
     /// an earlier process left behind there: directories that it made may not be durable.
     ///
     /// # Errors
-    /// When `near` cannot be opened or the thread cannot be started.
+    /// When the thread cannot be started.
     pub fn start(near: &Path, name: &str, counters: Arc<Counters>) -> io::Result<Self> {
-        let left_behind = Mutex::new(Some(File::open(near)?));
+        let left_behind = Mutex::new(Some(near.to_owned()));
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
             fresh: Mutex::default(),
             left_behind,
+            groups: syncfs_tells_errors(),
             counters,
         });
         let own = shared.clone();
@@ -128,29 +173,36 @@ impl Committer {
     /// As the operating system says; `NotFound` when `root` is missing.
     pub fn make_directories(&self, root: &Path, path: &Path) -> io::Result<bool> {
         // Held while they are made: nobody finds a directory that is not noted as fresh.
-        let mut fresh = self.0.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fresh = self.0.fresh();
         let made = match make_directories(root, path, &self.0.counters) {
             Ok(made) => made,
             Err(error) => {
                 // Some of them may have been made.
                 let below = path.ancestors().take_while(|ancestor| *ancestor != root);
-                fresh.extend(below.map(Path::to_owned));
+                below.for_each(|directory| fresh.add(directory.to_owned()));
                 return Err(error);
             }
         };
         let new = made.last().is_some_and(|last| last == path);
-        fresh.extend(made);
+        made.into_iter().for_each(|directory| fresh.add(directory));
         Ok(new)
     }
 
     /// Commits a file: at once on this thread, which must be one that may wait, or later with
-    /// others. `done` is called when it is durable, on any thread, and must not wait.
+    /// others. `done` is called when it is durable, on any thread, and must not wait; it gets
+    /// `ResourceBusy` when too many files wait already.
     pub fn commit(&self, unnamed: Unnamed, done: impl FnOnce(io::Result<()>) + Send + 'static) {
         if let Err(error) = self.0.sync_left_behind() {
             return done(Err(error));
         }
         let mut queue = self.0.lock();
-        if queue.grouping || !queue.waiting.is_empty() || queue.alone >= ALONE_MAX {
+        let crowd = queue.grouping || !queue.waiting.is_empty() || queue.alone >= ALONE_MAX;
+        let slow = queue.alone_until.is_some_and(|until| Instant::now() < until);
+        if crowd && self.0.groups && !slow {
+            if queue.waiting.len() >= WAITING_MAX {
+                drop(queue);
+                return done(Err(io::ErrorKind::ResourceBusy.into()));
+            }
             queue.waiting.push((unnamed, Box::new(done)));
             drop(queue);
             self.0.wake.notify_one();
@@ -162,6 +214,17 @@ impl Committer {
         self.0.lock().alone -= 1;
         done(result);
     }
+
+    /// Commits a file and waits for it.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn commit_now(&self, unnamed: Unnamed) -> io::Result<()> {
+        let (sender, receiver) = channel();
+        // The receiver waits right here.
+        self.commit(unnamed, move |result| drop(sender.send(result)));
+        receiver.recv().unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
+    }
 }
 
 impl Drop for Committer {
@@ -172,7 +235,6 @@ impl Drop for Committer {
 }
 
 fn work(shared: &Shared) {
-    let mut alone_until = Instant::now();
     loop {
         let batch: Vec<_> = {
             let mut queue = shared.lock();
@@ -187,18 +249,25 @@ fn work(shared: &Shared) {
             let count = queue.waiting.len().min(GROUP_MAX);
             queue.waiting.drain(..count).collect()
         };
-        let (mut group, others) = same_file_system(batch);
+        // A panic must not end the thread that everybody waits for; whoever shared the batch sees
+        // a dropped reply.
+        let _ = catch_unwind(AssertUnwindSafe(|| commit_batch(shared, batch)));
+    }
+}
+
+fn commit_batch(shared: &Shared, batch: Batch) {
+    let (mut group, others) = same_file_system(batch);
+    if group.len() >= GROUP_MIN {
+        let bytes: u64 = group.iter().map(|(unnamed, _)| unnamed.file.length()).sum();
         let begun = Instant::now();
-        if group.len() >= GROUP_MIN && begun >= alone_until {
-            commit_group(shared, group);
-            if begun.elapsed() > SLOW {
-                alone_until = Instant::now() + ALONE_FOR;
-            }
-            group = Vec::new();
+        commit_group(shared, group);
+        if begun.elapsed() > SLOW + Duration::from_millis(bytes / BYTES_PER_MILLISECOND) {
+            shared.lock().alone_until = Some(Instant::now() + ALONE_FOR);
         }
-        for (unnamed, done) in group.into_iter().chain(others) {
-            done(commit_alone(shared, unnamed));
-        }
+        group = Vec::new();
+    }
+    for (unnamed, done) in group.into_iter().chain(others) {
+        done(commit_alone(shared, unnamed));
     }
 }
 
@@ -224,42 +293,33 @@ fn commit_alone(shared: &Shared, unnamed: Unnamed) -> io::Result<()> {
     let directory = target.parent().unwrap_or(&root);
     sync_directory(directory, &shared.counters)?;
     for ancestor in directory.ancestors().take_while(|ancestor| *ancestor != root) {
-        let is_fresh = |fresh: &HashSet<PathBuf>| fresh.contains(ancestor);
-        if !is_fresh(&shared.fresh.lock().unwrap_or_else(PoisonError::into_inner)) {
-            continue;
-        }
+        let Some(mark) = shared.fresh().marks.get(ancestor).copied() else { continue };
         if let Some(parent) = ancestor.parent() {
             sync_directory(parent, &shared.counters)?;
         }
-        shared.fresh.lock().unwrap_or_else(PoisonError::into_inner).remove(ancestor);
+        shared.fresh().settle(ancestor, mark);
     }
     Ok(())
 }
 
 /// Commits files of one file system.
 fn commit_group(shared: &Shared, mut group: Batch) {
-    let fresh: Vec<PathBuf> = {
-        let fresh = shared.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        fresh.iter().cloned().collect()
-    };
-    let mut linked = Vec::with_capacity(group.len());
-    let result = (|| {
-        let Some(((first, _), (last, _))) = group.first().zip(group.last()) else {
-            return Ok(());
+    let fresh: Vec<(PathBuf, u64)> = {
+        let fresh = shared.fresh();
+        let below = |directory: &Path| {
+            group.iter().any(|(unnamed, _)| directory.starts_with(&unnamed.root))
         };
-        let directory = last.target.parent().unwrap_or(&last.root).to_owned();
-        first.file.sync_file_system()?;
-        for (unnamed, _) in &mut group {
-            linked.push(unnamed.file.link(&unnamed.target));
-        }
-        let Some((first, _)) = group.first() else { return Ok(()) };
-        first.file.sync_file_system()?;
-        sync_directory(&directory, &shared.counters)
-    })();
+        let marks = fresh.marks.iter().filter(|(directory, _)| below(directory));
+        marks.map(|(directory, mark)| (directory.clone(), *mark)).collect()
+    };
+    // The file that was opened first has seen every failed write since.
+    group.sort_by_key(|(unnamed, _)| unnamed.file.opened());
+    let mut linked = Vec::with_capacity(group.len());
+    let result = sync_and_link(shared, &mut group, &mut linked);
     if result.is_ok() {
-        let mut known = shared.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        for directory in &fresh {
-            known.remove(directory);
+        let mut known = shared.fresh();
+        for (directory, mark) in &fresh {
+            known.settle(directory, *mark);
         }
     }
     // Whoever shares a sync that failed is not durable, whatever became of the name.
@@ -274,10 +334,34 @@ fn commit_group(shared: &Shared, mut group: Batch) {
     }
 }
 
+fn sync_and_link(
+    shared: &Shared,
+    group: &mut Batch,
+    linked: &mut Vec<io::Result<()>>,
+) -> io::Result<()> {
+    if let Some((first, _)) = group.first() {
+        first.file.sync_file_system()?;
+    }
+    for (unnamed, _) in group.iter_mut() {
+        linked.push(unnamed.file.link(&unnamed.target));
+    }
+    if let Some((first, _)) = group.first() {
+        first.file.sync_file_system()?;
+    }
+    // Any directory will do; one may have been moved aside meanwhile.
+    let good = group.iter().zip(linked.iter()).filter(|(_, linked)| linked.is_ok());
+    for ((unnamed, _), _) in good {
+        let directory = unnamed.target.parent().unwrap_or(&unnamed.root);
+        match sync_directory(directory, &shared.counters) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
-
     use super::*;
 
     struct Scratch(PathBuf);
@@ -338,6 +422,16 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_was_made_again_stays_fresh() {
+        let mut fresh = Fresh::default();
+        fresh.add("a".into());
+        let mark = fresh.marks[Path::new("a")];
+        fresh.add("a".into());
+        fresh.settle(Path::new("a"), mark);
+        assert!(!fresh.marks.is_empty());
+    }
+
+    #[test]
     fn a_group_shares_three_syncs_and_one_bad_name_fails_alone() {
         let scratch = Scratch::new("group");
         let shared = Shared {
@@ -345,6 +439,7 @@ mod tests {
             wake: Condvar::new(),
             fresh: Mutex::default(),
             left_behind: Mutex::default(),
+            groups: true,
             counters: Arc::default(),
         };
         let committer = Committer(Arc::new(shared));
@@ -371,6 +466,6 @@ mod tests {
             }
         }
         assert_eq!(committer.counters().syncs(), 3);
-        assert!(committer.0.fresh.lock().unwrap().is_empty());
+        assert!(committer.0.fresh().marks.is_empty());
     }
 }

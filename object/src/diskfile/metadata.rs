@@ -7,12 +7,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use apus_cluster::metadata::from_wsgi;
 use apus_cluster::pickle::{self, Value};
 use apus_cluster::{Metadata, PathHash};
-use apus_disk::{AtomicFile, Counters, XattrError, make_directories};
+use apus_disk::{AtomicFile, Committer, Counters, Unnamed, XattrError};
 
 /// Key in the attributes that says where the rest is: MD5 of the whole pickle.
 const OVERFLOW_KEY: &str = "X-Apus-Metadata-Overflow";
@@ -109,7 +108,7 @@ pub(crate) fn write(
     metadata: &Metadata,
     device: &Path,
     overflow: &Path,
-    counters: &Arc<Counters>,
+    committer: &Committer,
 ) -> io::Result<()> {
     let whole = encode(metadata);
     match file.set_metadata(&whole) {
@@ -119,11 +118,11 @@ pub(crate) fn write(
         Err(other) => return Err(io::Error::other(other.to_string())),
     }
     let directory = overflow.parent().unwrap_or(device);
-    let made = make_directories(device, directory, counters)?;
-    let mut more = AtomicFile::create(directory, &device.join("tmp"), counters)?;
+    committer.make_directories(device, directory)?;
+    let mut more = AtomicFile::create(directory, &device.join("tmp"), committer.counters())?;
     more.append(&whole)?;
-    more.sync()?;
-    more.publish(overflow, &made)?;
+    let (target, root) = (overflow.to_owned(), device.to_owned());
+    committer.commit_now(Unnamed { file: more, synced: false, target, root })?;
     let mut short: Metadata = metadata
         .iter()
         .filter(|(name, _)| ESSENTIAL.contains(&name.as_str()))

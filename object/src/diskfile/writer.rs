@@ -47,7 +47,7 @@ impl Place {
 pub(crate) struct Writer {
     place: Place,
     directory: PathBuf,
-    /// Nothing can be obsolete in a hash directory that was made for this file.
+    /// The hash directory was made for this file a moment ago: nothing can be obsolete in it.
     alone: bool,
     file: AtomicFile,
     committer: Arc<Committer>,
@@ -81,6 +81,11 @@ impl Writer {
         Ok(())
     }
 
+    /// Notes that the body took its time, in which others may have written beside it.
+    pub(crate) fn took_long(&mut self) {
+        self.alone = false;
+    }
+
     /// Sets metadata; the file can be committed by name after this.
     pub(crate) fn seal(
         &mut self,
@@ -89,8 +94,7 @@ impl Writer {
         crc: Option<u64>,
     ) -> io::Result<()> {
         let overflow = self.place.overflow(name);
-        let counters = self.committer.counters();
-        metadata::write(&self.file, stored, &self.place.device, &overflow, counters)?;
+        metadata::write(&self.file, stored, &self.place.device, &overflow, &self.committer)?;
         if let Some(crc) = crc {
             // A help only: what has no room for it is checked by MD5.
             let _ = self.file.set_attribute(CRC_ATTRIBUTE, format!("{crc:016x}").as_bytes());
@@ -100,8 +104,10 @@ impl Writer {
 
     /// Makes the sealed file durable before its name is wanted.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
-        self.file.sync()?;
-        self.synced = true;
+        if !self.synced {
+            self.file.sync()?;
+            self.synced = true;
+        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use apus_cluster::Timestamp;
 use apus_cluster::byte_range::{ByteRanges, Framing, Resolution, Resolved};
 use apus_daemon::Body;
-use apus_daemon::http::{full, header, set, status, stream};
+use apus_daemon::http::{BodyError, full, header, set, status, stream};
 use apus_daemon::task::{TaskKind, spawn};
 use apus_disk::{Counters, NowaitRead, Priority, read_at, read_nowait};
 use apus_wire::headers;
@@ -137,11 +137,14 @@ async fn several_ranges(
             let (mut offset, end) = (range.start, range.start + range.length);
             while offset < end {
                 let wanted = usize::try_from(end - offset).unwrap_or(READ_BYTES).min(READ_BYTES);
-                let piece = read(&server, &target.device, &object, offset, wanted).await;
-                let failed = piece.is_err();
-                offset += piece.as_ref().map_or(0, |piece| piece.len() as u64);
-                if sender.send(piece.map_err(Into::into)).await.is_err() || failed {
-                    return;
+                match read(&server, &target.device, &object, offset, wanted).await {
+                    Ok(piece) => {
+                        offset += piece.len() as u64;
+                        if sender.send(Ok(piece)).await.is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => return break_off(&server, &target, error, &sender).await,
                 }
             }
             if sender.send(Ok(framing.between.into())).await.is_err() {
@@ -219,6 +222,35 @@ impl Digest {
     }
 }
 
+/// Why a piece could not be read.
+enum ReadError {
+    /// The file ends before its metadata says so.
+    Short,
+    /// The disk did not answer.
+    Failed(String),
+}
+
+const SHORTER: &str = "shorter than the metadata says";
+
+/// Ends a stream that cannot go on; a damaged object is moved aside first.
+async fn break_off(
+    server: &Server,
+    target: &Target,
+    error: ReadError,
+    sender: &mpsc::Sender<Result<Bytes, BodyError>>,
+) {
+    let reason = match error {
+        ReadError::Short => {
+            // Busy threads leave it to the next reader.
+            let _ = damaged(server, target, SHORTER).await;
+            SHORTER.to_owned()
+        }
+        ReadError::Failed(reason) => reason,
+    };
+    // The client may have gone.
+    let _ = sender.send(Err(reason.into())).await;
+}
+
 /// Reads one piece, from memory if possible, else on a device thread.
 async fn read(
     server: &Server,
@@ -226,7 +258,7 @@ async fn read(
     object: &Arc<Object>,
     offset: u64,
     length: usize,
-) -> Result<Bytes, String> {
+) -> Result<Bytes, ReadError> {
     let mut buffer = BytesMut::zeroed(length);
     let counters = &server.parts.counters;
     match read_nowait(&object.file, &mut buffer, offset, counters) {
@@ -234,9 +266,9 @@ async fn read(
             buffer.truncate(read);
             return Ok(buffer.freeze());
         }
-        Ok(NowaitRead::Read(_)) => return Err("file is shorter than its metadata says".to_owned()),
+        Ok(NowaitRead::Read(_)) => return Err(ReadError::Short),
         Ok(NowaitRead::WouldWait) => {}
-        Err(error) => return Err(error.to_string()),
+        Err(error) => return Err(ReadError::Failed(error.to_string())),
     }
     let (object, counters) = (object.clone(), counters.clone());
     let work = move || {
@@ -247,9 +279,9 @@ async fn read(
     let read = server.devices.run(device, Priority::Read, work).await;
     match read {
         Ok(Ok(bytes)) if !bytes.is_empty() => Ok(bytes),
-        Ok(Ok(_)) => Err("file is shorter than its metadata says".to_owned()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(error) => Err(format!("{error:?}")),
+        Ok(Ok(_)) => Err(ReadError::Short),
+        Ok(Err(error)) => Err(ReadError::Failed(error.to_string())),
+        Err(error) => Err(ReadError::Failed(format!("{error:?}"))),
     }
 }
 
@@ -271,11 +303,14 @@ async fn body(
             // One byte more than there should be, which a file of the right length does not have.
             let more = usize::from(end == object.length);
             let wanted = usize::try_from(end - offset).unwrap_or(READ_BYTES) + more;
-            let piece =
-                read(server, &target.device, &object, offset, wanted).await.map_err(|error| {
+            let piece = match read(server, &target.device, &object, offset, wanted).await {
+                Ok(piece) => piece,
+                Err(ReadError::Short) => return Err(damaged(server, target, SHORTER).await?),
+                Err(ReadError::Failed(error)) => {
                     tracing::error!(error, object = target.name, "read");
-                    refuse(StatusCode::INSUFFICIENT_STORAGE, "read failed")
-                })?;
+                    return Err(refuse(StatusCode::INSUFFICIENT_STORAGE, "read failed"));
+                }
+            };
             offset += piece.len() as u64;
             if offset > end {
                 return Err(damaged(server, target, "longer than the metadata says").await?);
@@ -297,24 +332,21 @@ async fn body(
         let end = range.start + range.length;
         while offset < end {
             let wanted = usize::try_from(end - offset).unwrap_or(READ_BYTES).min(READ_BYTES);
-            let piece = read(&server, &target.device, &object, offset, wanted).await;
-            let failed = piece.is_err();
-            if let Ok(piece) = &piece {
-                digest.update(piece);
-                offset += piece.len() as u64;
-            }
+            let piece = match read(&server, &target.device, &object, offset, wanted).await {
+                Ok(piece) => piece,
+                Err(error) => return break_off(&server, &target, error, &sender).await,
+            };
+            digest.update(&piece);
+            offset += piece.len() as u64;
             // The last piece is held back until the whole is known to be good.
-            if !failed
-                && offset == end
-                && !std::mem::replace(&mut digest, Digest::Nothing).matches()
-            {
+            if offset == end && !std::mem::replace(&mut digest, Digest::Nothing).matches() {
                 let reason = "body does not match its digest";
                 // Busy threads leave it to the next reader.
                 let _ = damaged(&server, &target, reason).await;
                 let _ = sender.send(Err(reason.into())).await;
                 return;
             }
-            if sender.send(piece.map_err(Into::into)).await.is_err() || failed {
+            if sender.send(Ok(piece)).await.is_err() {
                 return;
             }
         }

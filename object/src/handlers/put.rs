@@ -26,6 +26,8 @@ use crate::server::{Refusal, Server, Target, conflict, disk_failed, refuse, time
 
 /// Bytes gathered before the disk is asked to write.
 const WRITE_BYTES: usize = 512 * 1024;
+/// How long a commit may take after everything else was there (Swift's `client_timeout`).
+const COMMIT_WAIT: Duration = Duration::from_secs(60);
 /// How long the end of a document may take after its commit.
 const END_WAIT: Duration = Duration::from_secs(1);
 /// 499: the client went away.
@@ -168,7 +170,10 @@ pub(crate) async fn put(
     let name = data_name(time);
     let prepare = move |committer: &Arc<Committer>| {
         let mut writer = match writer {
-            Some(writer) => writer,
+            Some(mut writer) => {
+                writer.took_long();
+                writer
+            }
             None => Writer::create(place, length, committer)?,
         };
         for piece in &pieces {
@@ -182,6 +187,7 @@ pub(crate) async fn put(
             let committer = server.devices.committer(&target.device)?;
             let durable = move || {
                 let (mut writer, name) = prepare(&committer)?;
+                writer.took_long();
                 writer.sync()?;
                 Ok((writer, name))
             };
@@ -191,7 +197,10 @@ pub(crate) async fn put(
             if let Some(interim) = &interim {
                 interim.go_on();
             }
-            decoder.commit().await.map_err(|error| stream_refusal(&error))?;
+            let committed = tokio::time::timeout(COMMIT_WAIT, decoder.commit()).await;
+            let committed =
+                committed.unwrap_or_else(|late| Err(PutStreamError::Broken(late.into())));
+            committed.map_err(|error| stream_refusal(&error))?;
             server.write(target, move |_| Ok(prepared)).await?;
             // It is published whatever comes: a sender without an end only loses its connection.
             let _ = tokio::time::timeout(END_WAIT, decoder.finish()).await;
