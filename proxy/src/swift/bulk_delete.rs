@@ -4,15 +4,17 @@
 //! Source: `swift/common/middleware/bulk.py`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use apus_cluster::percent;
+use apus_daemon::Body;
 use apus_daemon::http::{set, status};
-use apus_store::body::collect;
 use apus_store::operation::{DeleteContainer, DeleteObject};
-use apus_store::{Context, Error, Kind, Result, Store};
+use apus_store::{Context, Error, Kind, Result, Store, Subject};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use http::StatusCode;
+use http_body_util::BodyExt;
 
 use super::error::{Reply, plain_error, status_of};
 use super::heartbeat;
@@ -30,6 +32,9 @@ const AT_ONCE: usize = 4;
 /// Bytes of one line: a container and an object, every byte percent-encoded.
 const LINE_BYTES_MAX: usize = 3 * (256 + 1024) + 2;
 
+/// A path, or how one that is no text is shown.
+type Line = std::result::Result<String, String>;
+
 /// Whether a request is one.
 pub(super) fn is_asked(request: &SwiftRequest) -> bool {
     request.param("bulk-delete").is_some()
@@ -44,19 +49,15 @@ pub(super) async fn delete(parts: &Parts, request: SwiftRequest) -> Result<Reply
     if !kind.is_empty() && !kind.starts_with("text/plain") {
         return Ok(plain_error(StatusCode::NOT_ACCEPTABLE, ""));
     }
+    if request.cx.identity.user.is_none() {
+        // Nobody's document is not worth its memory.
+        return Err(Error::new(Kind::Unauthorized, Subject::Account));
+    }
     let account = request.account().to_string();
-    let bytes_max = (DELETES_MAX * LINE_BYTES_MAX) as u64;
-    let document = collect(parts.timed(request.body), bytes_max).await?;
-    let lines: Vec<String> = String::from_utf8_lossy(&document)
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .map(str::to_owned)
-        .collect();
-    if lines.len() > DELETES_MAX || lines.iter().any(|line| line.len() > LINE_BYTES_MAX) {
+    let Some(lines) = lines(parts.timed(request.body)).await? else {
         let text = format!("Maximum Bulk Deletes: {DELETES_MAX} per request");
         return Ok(plain_error(StatusCode::PAYLOAD_TOO_LARGE, &text));
-    }
+    };
     let work = all(parts.store.clone(), request.cx, account, lines);
     let mut response = status(StatusCode::OK);
     set(response.headers_mut(), "content-type", content_type(format));
@@ -66,20 +67,67 @@ pub(super) async fn delete(parts: &Parts, request: SwiftRequest) -> Result<Reply
     Ok(response)
 }
 
-async fn all(store: Arc<dyn Store>, cx: Context, account: String, lines: Vec<String>) -> Report {
+/// The lines of a document, decoded; `None` when they are too many or too long. A line that is no
+/// UTF-8 is kept as an error, since a name made of its remains would be another one's.
+async fn lines(mut body: Body) -> Result<Option<Vec<Line>>> {
+    let mut lines = Vec::new();
+    let mut open: Vec<u8> = Vec::new();
+    let mut take = |line: &mut Vec<u8>| {
+        let text = line.trim_ascii().to_vec();
+        line.clear();
+        if !text.is_empty() {
+            let shown = String::from_utf8_lossy(&text).into_owned();
+            let decoded = std::str::from_utf8(&text).ok().and_then(percent::decode_utf8);
+            lines.push(decoded.ok_or_else(|| percent::encode_path(&shown)));
+        }
+        lines.len() <= DELETES_MAX
+    };
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|error| Error::new(Kind::ClientGone, Subject::Request).because(error))?;
+        let Ok(data) = frame.into_data() else { continue };
+        for byte in data {
+            if byte == b'\n' {
+                if !take(&mut open) {
+                    return Ok(None);
+                }
+            } else if open.len() < LINE_BYTES_MAX {
+                open.push(byte);
+            } else {
+                return Ok(None);
+            }
+        }
+    }
+    Ok(take(&mut open).then_some(lines))
+}
+
+async fn all(store: Arc<dyn Store>, cx: Context, account: String, lines: Vec<Line>) -> Report {
     let mut report = Report::default();
-    let is_object = |line: &String| percent_decoded(line).trim_matches('/').contains('/');
-    let (objects, containers): (Vec<String>, Vec<String>) = lines.into_iter().partition(is_object);
+    let mut names = Vec::with_capacity(lines.len());
+    for line in lines {
+        match line {
+            Ok(name) => names.push(name),
+            Err(shown) => report.errors.push((shown, status_line(StatusCode::PRECONDITION_FAILED))),
+        }
+    }
+    let is_object = |name: &String| name.trim_matches('/').contains('/');
+    let (objects, containers): (Vec<String>, Vec<String>) = names.into_iter().partition(is_object);
+    if !report.errors.is_empty() {
+        report.status = StatusCode::BAD_REQUEST;
+    }
+    let failed = &AtomicBool::new(false);
     for names in [objects, containers] {
         let (store, cx, account) = (&store, &cx, &account);
-        let deletions = names.into_iter().map(|name| one(store.clone(), cx.clone(), account, name));
+        // Those under way when there are too many failures are waited for, the rest is not begun.
+        let begun = names.into_iter().take_while(|_| !failed.load(Ordering::Relaxed));
+        let deletions = begun.map(|name| one(store.clone(), cx.clone(), account, name));
         let mut outcomes = stream::iter(deletions).buffered(AT_ONCE);
         while let Some((name, outcome)) = outcomes.next().await {
             note(&mut report, &name, outcome);
             if report.errors.len() >= FAILURES_MAX {
                 report.status = StatusCode::BAD_REQUEST;
                 report.body = "Max delete failures exceeded";
-                return report;
+                failed.store(true, Ordering::Relaxed);
             }
         }
     }
@@ -90,18 +138,15 @@ async fn all(store: Arc<dyn Store>, cx: Context, account: String, lines: Vec<Str
     report
 }
 
-fn percent_decoded(line: &str) -> String {
-    percent::decode_utf8(line).unwrap_or_else(|| line.to_owned())
-}
-
 /// Deletes what one line names.
 fn one(
     store: Arc<dyn Store>,
     cx: Context,
     account: &str,
-    line: String,
+    name: String,
 ) -> BoxFuture<'static, (String, std::result::Result<(), StatusCode>)> {
-    let path = format!("/v1/{}/{}", percent::encode_path(account), line.trim_start_matches('/'));
+    let below = percent::encode_path(name.trim_start_matches('/'));
+    let path = format!("/v1/{}/{below}", percent::encode_path(account));
     async move {
         let outcome = match parse_path(&path) {
             Ok(Path::Object(object)) => {
@@ -112,13 +157,13 @@ fn one(
                 store.delete_container(&cx, DeleteContainer { container }).await
             }
             Ok(Path::Account(_)) => Err(Error::invalid("expected a container or an object")),
-            Err(refusal) => return (line, Err(refusal.status())),
+            Err(refusal) => return (name, Err(refusal.status())),
         };
         let outcome = outcome.map_err(|error| match error.kind {
             Kind::NotFound => StatusCode::NOT_FOUND,
             _ => status_of(&error),
         });
-        (line, outcome)
+        (name, outcome)
     }
     .boxed()
 }
@@ -137,14 +182,13 @@ fn note(report: &mut Report, name: &str, outcome: std::result::Result<(), Status
     };
     // The gravest failure is that of the whole.
     let whole = match failure {
-        StatusCode::UNAUTHORIZED => StatusCode::UNAUTHORIZED,
         failure if failure.is_server_error() => StatusCode::BAD_GATEWAY,
         _ => StatusCode::BAD_REQUEST,
     };
     if report.status == StatusCode::OK || whole == StatusCode::BAD_GATEWAY {
         report.status = whole;
     }
-    report.errors.push((percent::encode_path(&percent_decoded(name)), status_line(failure)));
+    report.errors.push((percent::encode_path(name), status_line(failure)));
 }
 
 #[cfg(test)]
@@ -156,7 +200,7 @@ mod tests {
         let mut report = Report::default();
         note(&mut report, "c/a", Ok(()));
         note(&mut report, "c/b", Err(StatusCode::NOT_FOUND));
-        note(&mut report, "c/%20x", Err(StatusCode::CONFLICT));
+        note(&mut report, "c/ x", Err(StatusCode::CONFLICT));
         let text = report.render(Format::Plain);
         assert_eq!(
             text,

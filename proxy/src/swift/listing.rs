@@ -132,7 +132,7 @@ fn show(row: &ObjectRow) -> Shown {
 }
 
 /// What middleware hides in rows and clients must not see as it is.
-const HIDDEN: [&[u8]; 3] = [b"swift_bytes=", b"_etag=", b"symlink_target"];
+const HIDDEN: [&[u8]; 4] = [b"swift_bytes=", b"_etag=", b"symlink_target", b"swift_meta="];
 
 /// Whether rows can go to a client as a container server wrote them.
 fn is_plain(json: &[u8]) -> bool {

@@ -109,7 +109,9 @@ pub(super) async fn get(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
             let range = Resolved { start: part.start, length: part.length };
             let out = response.headers_mut();
             set(out, "content-length", &part.length.to_string());
-            set(out, "content-range", &range.content_range(head.length));
+            if part.length > 0 {
+                set(out, "content-range", &range.content_range(head.length));
+            }
         }
         if raw && head.is_manifest() {
             let out = response.headers_mut();

@@ -47,6 +47,8 @@ pub struct HeadObject {
     pub part: Option<u32>,
     /// Tell of these parts as well, without reading them.
     pub parts: Option<PartsPage>,
+    /// Tell what is stored with the parts that are told of, where the caller may read it.
+    pub part_metadata: bool,
     /// The range of a GET that a HEAD stands for, where the dialect answers it with 206.
     pub ranges: Option<ByteRanges>,
 }
@@ -62,6 +64,7 @@ impl HeadObject {
             raw: false,
             part: None,
             parts: None,
+            part_metadata: false,
             ranges: None,
         }
     }
@@ -85,7 +88,8 @@ pub struct PartHead {
     pub start: u64,
     /// What it contributes, in bytes.
     pub length: u64,
-    /// What is stored with the segment it comes from; empty when there is no such object.
+    /// What is stored with the segment that it is the whole of; empty when that was not asked for,
+    /// is gone or not for the caller.
     pub metadata: Metadata,
 }
 

@@ -169,7 +169,8 @@ impl Quorum {
         head: &ObjectHead,
         ranges: Vec<Resolved>,
     ) -> Body {
-        let version = head.timestamp;
+        let (version, newest) = (head.etag.clone(), op.head.newest);
+        let deadline = self.client.deadlines().chunk;
         let (quorum, cx, nodes) = (self.clone(), cx.clone(), nodes.clone());
         let object = op.head.object.clone();
         let (sender, receiver) = mpsc::channel(2);
@@ -179,9 +180,9 @@ impl Quorum {
                     quorum.object_request(&cx, Method::GET, &object, policy, nodes.partition);
                 let wanted = ByteRanges::single(range.start, range.length);
                 set(&mut request.headers, "range", &wanted.to_header());
-                let read = quorum.read_one(&cx, false, &nodes, &request).await;
+                let read = quorum.read_one(&cx, newest, &nodes, &request).await;
                 let same = read.and_then(|(_, answer)| {
-                    match object_head(answer.headers()).timestamp == version {
+                    match object_head(answer.headers()).etag == version {
                         true => Ok(answer.into_body()),
                         false => Err(Error::unavailable("overwritten while its ranges were read")),
                     }
@@ -194,7 +195,12 @@ impl Quorum {
                         return;
                     }
                 };
-                while let Some(frame) = body.frame().await {
+                loop {
+                    let frame = match tokio::time::timeout(deadline, body.frame()).await {
+                        Ok(Some(frame)) => frame,
+                        Ok(None) => break,
+                        Err(late) => Err(late.into()),
+                    };
                     let piece = match frame.map(http_body::Frame::into_data) {
                         Ok(Ok(data)) => Ok(data),
                         Ok(Err(_)) => continue,

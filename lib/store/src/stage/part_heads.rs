@@ -13,7 +13,8 @@ use crate::{Error, Kind, Result, Store};
 /// Segments asked for at the same time.
 const AT_ONCE: usize = 16;
 
-/// Fills in the metadata of each part that comes from an object; one that is gone has none.
+/// Fills in the metadata of each part that comes from an object; one that is gone, or not for the
+/// caller, has none.
 pub(super) async fn fill(
     store: &Arc<dyn Store>,
     cx: &Context,
@@ -34,7 +35,7 @@ fn one(
         let ask = HeadObject { raw: true, ..HeadObject::new(path) };
         match store.head_object(&cx, ask).await {
             Ok(head) => part.metadata = head.metadata,
-            Err(Error { kind: Kind::NotFound, .. }) => {}
+            Err(Error { kind: Kind::NotFound | Kind::Unauthorized | Kind::Forbidden, .. }) => {}
             Err(error) => return Err(error),
         }
         Ok(part)

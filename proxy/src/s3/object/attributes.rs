@@ -37,6 +37,7 @@ pub(in crate::s3) async fn get(parts: &Parts, request: S3Request) -> Result<Repl
     let limit = number(&request, "x-amz-max-parts", PARTS_MAX)?.min(PARTS_MAX);
     let mut op = HeadObject::new(request.object()?);
     op.parts = has("ObjectParts").then_some(PartsPage { after, limit });
+    op.part_metadata = true;
     let head = parts.store.head_object(&request.cx, op).await?;
     let mut out = Writer::new();
     out.root("GetObjectAttributesOutput");

@@ -135,6 +135,7 @@ pub(in crate::s3) async fn get(parts: &Parts, request: S3Request) -> Result<Repl
     let checksums =
         request.header("x-amz-checksum-mode").is_some_and(|m| m.eq_ignore_ascii_case("enabled"))
             && op.ranges.is_none();
+    op.head.part_metadata = checksums;
     let shown = Shown { checksums, overrides };
     if request.head.method == Method::HEAD {
         let ranges = op.ranges.take();

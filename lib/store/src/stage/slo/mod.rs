@@ -10,7 +10,7 @@ mod write;
 use std::sync::Arc;
 
 use apus_cluster::byte_range::ByteRanges;
-use apus_cluster::constraints::{SLO_MAX_MANIFEST_SIZE, SLO_NESTING_MAX};
+use apus_cluster::constraints::SLO_NESTING_MAX;
 use apus_cluster::{Metadata, ObjectPath};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -28,6 +28,29 @@ use crate::{Error, Kind, Result, Store, Subject};
 pub(crate) const ETAG_KEY: &str = "X-Object-Sysmeta-Slo-Etag";
 /// System metadata with its size.
 pub(crate) const SIZE_KEY: &str = "X-Object-Sysmeta-Slo-Size";
+
+/// What a read asks about parts.
+#[derive(Clone, Copy)]
+struct AskedParts {
+    part: Option<u32>,
+    page: Option<PartsPage>,
+    metadata: bool,
+}
+
+impl AskedParts {
+    fn of(op: &HeadObject) -> Self {
+        Self { part: op.part, page: op.parts, metadata: op.part_metadata }
+    }
+
+    fn any(self) -> bool {
+        self.part.is_some() || self.page.is_some()
+    }
+}
+
+/// Pieces of one object at most, with all manifests in manifests opened.
+const PIECES_MAX: usize = 100_000;
+/// Bytes of a stored manifest at most: 10,000 parts of the longest names.
+const STORED_BYTES_MAX: u64 = 48 * 1024 * 1024;
 
 /// The stage.
 pub struct Slo {
@@ -70,7 +93,7 @@ impl Slo {
         let mut get = GetObject::new(object.clone());
         get.head.raw = true;
         let read = self.next.get_object(cx, get).await?;
-        manifest::parse(&collect(read.body, SLO_MAX_MANIFEST_SIZE).await?)
+        manifest::parse(&collect(read.body, STORED_BYTES_MAX).await?)
     }
 
     /// Fills in what was asked about parts: one by its number, or a page of them.
@@ -79,10 +102,10 @@ impl Slo {
         cx: &Context,
         object: &ObjectPath,
         entries: &[Entry],
-        asked: (Option<u32>, Option<PartsPage>),
+        asked: AskedParts,
         head: &mut ObjectHead,
     ) -> Result<()> {
-        let page = match asked {
+        let page = match (asked.part, asked.page) {
             (None, None) => return Ok(()),
             (None, Some(page)) => page,
             (Some(part), _) => {
@@ -96,16 +119,17 @@ impl Slo {
         let mut parts = Vec::new();
         let wanted = entries.iter().zip(lengths).enumerate().skip(page.after).take(page.limit);
         for (index, (entry, length)) in wanted {
-            let path = match &entry.data {
-                None => Some(entry.path(&object.container.account)?),
-                Some(_) => None,
+            // What is stored with a segment is not true of a range of it.
+            let path = match (&entry.data, &entry.range) {
+                (None, None) if asked.metadata => Some(entry.path(&object.container.account)?),
+                _ => None,
             };
             let number = index + 1;
             parts.push((PartHead { number, start, length, metadata: Metadata::new() }, path));
             start += length;
         }
         head.parts = part_heads::fill(&self.next, cx, parts).await?;
-        if let (Some(part), []) = (asked.0, head.parts.as_slice()) {
+        if let (Some(part), []) = (asked.part, head.parts.as_slice()) {
             let mut error = Error::new(Kind::InvalidPart, Subject::Object)
                 .text(format!("there is no part {part}"));
             error.head = Some(Box::new(head.clone()));
@@ -140,6 +164,10 @@ impl Slo {
                     let nested = self.pieces(cx, &path, nested, depth + 1).await?;
                     let range = apus_cluster::byte_range::Resolved { start, length };
                     pieces.extend(segments::cut(&nested, range));
+                    if pieces.len() > PIECES_MAX {
+                        let error = Error::new(Kind::Conflict, Subject::Object);
+                        return Err(error.because("manifests in manifests name too many segments"));
+                    }
                 } else {
                     let source =
                         Source::Object { path, etag: entry.hash, size: Some(entry.bytes), start };
@@ -158,16 +186,16 @@ impl Store for Slo {
             return self.next.head_object(cx, op).await;
         }
         op.etag_at.push(ETAG_KEY.to_owned());
-        let (object, pages) = (op.object.clone(), (op.part, op.parts));
+        let (object, asked) = (op.object.clone(), AskedParts::of(&op));
         let head = self.next.head_object(cx, op).await.map_err(joined_error)?;
         if !head.is_manifest() {
             return Ok(head);
         }
         let mut head = joined_head(head);
-        if head.get(SIZE_KEY).is_none() || pages != (None, None) {
+        if head.get(SIZE_KEY).is_none() || asked.any() {
             let entries = self.entries(cx, &object).await?;
             head.length = manifest::lengths(&entries)?.iter().sum();
-            self.tell_of_parts(cx, &object, &entries, pages, &mut head).await?;
+            self.tell_of_parts(cx, &object, &entries, asked, &mut head).await?;
         }
         Ok(head)
     }
@@ -177,22 +205,28 @@ impl Store for Slo {
             return self.next.get_object(cx, op).await;
         }
         let object = op.head.object.clone();
-        let (ranges, part, page) = (op.ranges.clone(), op.head.part, op.head.parts);
+        let (ranges, asked) = (op.ranges.clone(), AskedParts::of(&op.head));
         op.head.etag_at.push(ETAG_KEY.to_owned());
         op.ignore_range_if = Some("X-Static-Large-Object".to_owned());
         let read = self.next.get_object(cx, op).await.map_err(joined_error)?;
         if !read.head.is_manifest() {
             return Ok(read);
         }
-        let entries = manifest::parse(&collect(read.body, SLO_MAX_MANIFEST_SIZE).await?)?;
+        let entries = manifest::parse(&collect(read.body, STORED_BYTES_MAX).await?)?;
         let mut head = joined_head(read.head);
         let etag = manifest::joined_etag(&entries)?;
         head.length = manifest::lengths(&entries)?.iter().sum();
         if head.get(ETAG_KEY).is_none() {
             head.etag = etag;
         }
-        self.tell_of_parts(cx, &object, &entries, (part, page), &mut head).await?;
-        let ranges = match (part, head.parts.first()) {
+        self.tell_of_parts(cx, &object, &entries, asked, &mut head).await?;
+        let ranges = match (asked.part, head.parts.first()) {
+            (Some(_), Some(part)) if part.length == 0 => {
+                // No range can say this: an empty answer.
+                head.length = 0;
+                let body = apus_daemon::http::empty();
+                return Ok(ObjectRead { head, served: Served::Whole, body });
+            }
             (Some(_), Some(part)) => Some(ByteRanges::single(part.start, part.length)),
             _ => ranges,
         };
