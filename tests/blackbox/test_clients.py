@@ -212,3 +212,20 @@ def test_of_two_overlapping_uploads_the_one_that_ends_later_wins(s3, bucket):
     s3.put_object(Bucket=bucket, Key="k", Body=body, ContentLength=3_000_000)
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"A" * 3_000_000
     assert [row["Size"] for row in s3.list_objects_v2(Bucket=bucket)["Contents"]] == [3_000_000]
+
+
+def test_bulk_delete_takes_encoded_paths_and_never_another_name(cluster, swift, bucket):
+    for name in ["a b", "c/d", "kept", "\ufffd"]:
+        swift.put_object(bucket, name, b"x")
+    url, token = swift.get_auth()
+    document = f"{bucket}/a%20b\n/{bucket}%2Fc%2Fd\n{bucket}/gone\n".encode() + bucket.encode() + b"/\xff\n" + bucket.encode() + b"\n"
+
+    def bulk(**headers):
+        return requests.post(f"{url}?bulk-delete", data=document, headers={"Accept": "application/json", **headers}, timeout=30)
+
+    assert bulk().status_code == 401
+    answer = bulk(**{"X-Auth-Token": token, "Content-Type": "text/plain"}).json()
+    assert (answer["Number Deleted"], answer["Number Not Found"]) == (2, 1)
+    assert answer["Response Status"] == "400 Bad Request"
+    assert sorted(why for _, why in answer["Errors"]) == ["409 Conflict", "412 Precondition Failed"]
+    assert {row["name"] for row in swift.get_container(bucket)[1]} == {"kept", "\ufffd"}

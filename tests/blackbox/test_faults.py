@@ -240,3 +240,28 @@ def test_an_account_tells_what_its_containers_hold_after_a_kill(tmp_path):
         assert time.monotonic() < until, cluster.swift().get_account()[1]
         time.sleep(0.2)
     cluster.stop()
+
+
+def test_a_short_file_is_quarantined_and_its_copies_are_served(tmp_path):
+    cluster = Cluster(tmp_path / "data", "--dev-users").start()
+    s3, swift = cluster.s3(), cluster.swift()
+    s3.create_bucket(Bucket=BUCKET)
+    for key in ["emptied", "cut", "longer"]:
+        s3.put_object(Bucket=BUCKET, Key=key, Body=key.encode() * 500)
+    damaged = []
+    for key, damage in [("emptied", b""), ("cut", b"cut" * 100), ("longer", b"longer" * 501)]:
+        files = [path for path in cluster.data.glob("devices/*/objects/**/*.data") if path.read_bytes() == key.encode() * 500]
+        assert len(files) == 3
+        for path in files[:2]:
+            path.write_bytes(damage)
+            damaged.append(path)
+    for _ in range(10):
+        for key in ["emptied", "cut", "longer"]:
+            assert swift.get_object(BUCKET, key)[1] == key.encode() * 500
+    until = time.monotonic() + 10
+    while any(path.exists() for path in damaged):
+        for key in ["emptied", "cut", "longer"]:
+            assert swift.get_object(BUCKET, key)[1] == key.encode() * 500
+        assert time.monotonic() < until, [path for path in damaged if path.exists()]
+    assert len(list(cluster.data.glob("devices/*/quarantined/objects/*"))) == 6
+    cluster.stop()

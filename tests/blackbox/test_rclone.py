@@ -14,6 +14,8 @@ RCLONE = shutil.which("rclone") or shutil.which(str(ROOT / "target/tools/usr/bin
 
 @pytest.fixture(params=["s3", "swift"])
 def rclone(request, cluster):
+    if RCLONE is None and os.environ.get("CI"):
+        pytest.fail("there is no rclone")
     if RCLONE is None:
         pytest.skip("there is no rclone, and ./test could not fetch it")
     options = {
