@@ -42,18 +42,18 @@ pub(crate) fn write(
     let directory = device.join(policy.suffixed("async_pending")).join(hash.suffix_dir());
     let temporary = device.join(policy.suffixed("tmp"));
     let target = directory.join(format!("{hash}-{time}"));
-    for attempt in 0..2 {
+    let attempt = || {
         committer.make_directories(device, &directory)?;
         let mut file = AtomicFile::create(&directory, &temporary, committer.counters())?;
         file.append(&pickled)?;
         let (target, root) = (target.clone(), device.to_owned());
-        match committer.commit_now(Unnamed { file, synced: false, target, root }) {
-            // The updater has just removed the empty directory.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && attempt == 0 => {}
-            other => return other,
-        }
+        committer.commit_now(Unnamed { file, synced: false, target, root })
+    };
+    match attempt() {
+        // The updater has just removed the empty directory.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => attempt(),
+        other => other,
     }
-    Err(io::ErrorKind::NotFound.into())
 }
 
 /// An update as it lies on a device. What is not understood is kept.
@@ -212,7 +212,7 @@ mod tests {
     fn an_update_is_read_back_and_remembers_who_has_it() {
         let device = scratch("pending");
         let counters = Arc::default();
-        let committer = Committer::start(&device, "test", Arc::clone(&counters)).unwrap();
+        let committer = Committer::start("test", Arc::clone(&counters)).unwrap();
         let hash = PathHash([7; 16]);
         let policy = PolicyIndex(1);
         let time = Timestamp::from_seconds(5);
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn of_one_object_only_the_newest_update_stays() {
         let device = scratch("obsolete");
-        let committer = Committer::start(&device, "test", Arc::default()).unwrap();
+        let committer = Committer::start("test", Arc::default()).unwrap();
         let one = PathHash([1; 16]);
         for seconds in [7, 9, 8] {
             let time = Timestamp::from_seconds(seconds);

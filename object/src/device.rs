@@ -90,7 +90,7 @@ impl Devices {
         let committer = match committers.get(&file_system) {
             Some(committer) => committer.clone(),
             None => {
-                let started = Arc::new(Committer::start(&path, name, self.counters.clone())?);
+                let started = Arc::new(Committer::start(name, self.counters.clone())?);
                 committers.insert(file_system, started.clone());
                 started
             }

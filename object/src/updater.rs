@@ -54,7 +54,11 @@ pub async fn deliver_updates(
     drain: Drain,
 ) {
     loop {
-        let done = pass(&server, &containers).await;
+        // What a stop cuts off is still in its file.
+        let done = tokio::select! {
+            done = pass(&server, &containers) => done,
+            () = drain.begun() => return,
+        };
         if done != Delivered::default() {
             tracing::info!(?done, "object updater");
         }

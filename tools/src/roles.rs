@@ -447,9 +447,13 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, String> {
 /// Runs servers of a configuration directory until a signal.
 pub(crate) fn run(conf_dir: &Path, roles: &[Role]) -> Result<(), String> {
     apus_daemon::log::start("info");
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let result = runtime.block_on(async {
         let node = Node::prepare(conf_dir, roles).await?;
         tracing::info!(conf = %conf_dir.display(), "ready");
         node.run(drain::stop_signal()).await
-    })
+    });
+    // A walk through a disk that hangs must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    result
 }

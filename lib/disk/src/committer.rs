@@ -13,7 +13,6 @@
 //! do not tell what failed in such a sync: there no groups are made.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -91,8 +90,8 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     fresh: Mutex<Fresh>,
-    /// A directory of the file system, until that was synced for the first time.
-    left_behind: Mutex<Option<PathBuf>>,
+    /// Whether what an earlier process left behind may not be durable.
+    left_behind: Mutex<bool>,
     groups: bool,
     counters: Arc<Counters>,
 }
@@ -100,7 +99,7 @@ struct Shared {
 /// Whether this kernel reports failed writes through `syncfs`: 5.8 and later.
 fn syncfs_tells_errors() -> bool {
     let Ok(release) = std::fs::read_to_string("/proc/sys/kernel/osrelease") else { return false };
-    let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
+    let mut numbers = release.trim().split(['.', '-']).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (5, 8),
         _ => false,
@@ -117,12 +116,11 @@ impl Shared {
     }
 
     /// The first to commit makes durable what an earlier process may not have.
-    fn sync_left_behind(&self) -> io::Result<()> {
+    fn sync_left_behind(&self, file: &AtomicFile) -> io::Result<()> {
         let mut left_behind = self.left_behind.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(directory) = left_behind.as_ref() {
-            self.counters.sync();
-            rustix::fs::syncfs(File::open(directory)?)?;
-            *left_behind = None;
+        if *left_behind {
+            file.sync_file_system()?;
+            *left_behind = false;
         }
         Ok(())
     }
@@ -138,18 +136,17 @@ impl std::fmt::Debug for Committer {
 }
 
 impl Committer {
-    /// Starts the committer of the file system that `near` is on. The first commit also syncs what
-    /// an earlier process left behind there: directories that it made may not be durable.
+    /// Starts the committer of a file system. The first commit also syncs what an earlier process
+    /// left behind there: directories that it made may not be durable.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(near: &Path, name: &str, counters: Arc<Counters>) -> io::Result<Self> {
-        let left_behind = Mutex::new(Some(near.to_owned()));
+    pub fn start(name: &str, counters: Arc<Counters>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
             fresh: Mutex::default(),
-            left_behind,
+            left_behind: Mutex::new(true),
             groups: syncfs_tells_errors(),
             counters,
         });
@@ -192,7 +189,7 @@ impl Committer {
     /// others. `done` is called when it is durable, on any thread, and must not wait; it gets
     /// `ResourceBusy` when too many files wait already.
     pub fn commit(&self, unnamed: Unnamed, done: impl FnOnce(io::Result<()>) + Send + 'static) {
-        if let Err(error) = self.0.sync_left_behind() {
+        if let Err(error) = self.0.sync_left_behind(&unnamed.file) {
             return done(Err(error));
         }
         let mut queue = self.0.lock();
@@ -393,7 +390,7 @@ mod tests {
     #[test]
     fn one_file_costs_its_own_syncs_and_those_of_new_parents_once() {
         let scratch = Scratch::new("alone");
-        let committer = Committer::start(&scratch.0, "test", Arc::default()).unwrap();
+        let committer = Committer::start("test", Arc::default()).unwrap();
         let mut costs = Vec::new();
         for name in ["first", "a/b/1", "a/b/2", "a/c/1"] {
             let before = committer.counters().syncs();
@@ -411,7 +408,7 @@ mod tests {
     #[test]
     fn a_directory_that_somebody_else_made_is_synced_by_who_needs_it_first() {
         let scratch = Scratch::new("shared-parent");
-        let committer = Committer::start(&scratch.0, "test", Arc::default()).unwrap();
+        let committer = Committer::start("test", Arc::default()).unwrap();
         let slow = unnamed(&committer, &scratch.0, "a/b/slow", b"");
         let quick = unnamed(&committer, &scratch.0, "a/b/quick", b"");
         let (sender, receiver) = channel();

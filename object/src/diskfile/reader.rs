@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use apus_cluster::metadata::belongs_to_data;
@@ -9,7 +10,7 @@ use apus_cluster::{Metadata, Timestamp};
 use apus_disk::{Counters, WarmDirectory, open_cached};
 
 use super::cleanup;
-use super::layout::Layout;
+use super::layout::{Layout, data_name};
 use super::metadata::{self, MetadataError};
 use super::writer::{CRC_ATTRIBUTE, Place};
 
@@ -50,11 +51,32 @@ impl Object {
         self.file.metadata().is_ok_and(|found| found.len() == self.length)
     }
 
+    /// Which file this is; its inode is in memory.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        let found = self.file.metadata().ok()?;
+        Some(Identity { data_time: self.data_time, numbers: (found.dev(), found.ino()) })
+    }
+
     /// Checksum of the body, when we wrote it.
     pub(crate) fn crc(&self, counters: &Counters) -> Option<u64> {
         let mut text = [0u8; 16];
         let length = apus_disk::read_attribute(&self.file, CRC_ATTRIBUTE, &mut text, counters)?;
         u64::from_str_radix(std::str::from_utf8(text.get(..length)?).ok()?, 16).ok()
+    }
+}
+
+/// A data file, told from another of the same name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identity {
+    data_time: Timestamp,
+    numbers: (u64, u64),
+}
+
+impl Identity {
+    /// Whether it still has its name. Waits for the disk.
+    pub(crate) fn is_still_at(&self, place: &Place) -> bool {
+        let path = place.directory().join(data_name(self.data_time));
+        std::fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == self.numbers)
     }
 }
 

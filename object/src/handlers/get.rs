@@ -103,7 +103,7 @@ pub(crate) async fn get(
     let read_at_once =
         !is_head && range == whole && (1..=READ_BYTES as u64).contains(&range.length);
     if !read_at_once && !object.has_its_length(&server.parts.counters) {
-        return Err(damaged(server, target, "length is not what the metadata says").await?);
+        return Err(damaged(server, target, &object, "length is not what the metadata says").await?);
     }
     if !is_head && range.length > 0 {
         *response.body_mut() = body(server, target, object, range).await?;
@@ -121,7 +121,7 @@ async fn several_ranges(
     mut response: Response<Body>,
 ) -> Result<Response<Body>, Refusal> {
     if !object.has_its_length(&server.parts.counters) {
-        return Err(damaged(server, target, "length is not what the metadata says").await?);
+        return Err(damaged(server, target, &object, "length is not what the metadata says").await?);
     }
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     set(response.headers_mut(), "content-type", &framing.content_type);
@@ -144,7 +144,9 @@ async fn several_ranges(
                             return;
                         }
                     }
-                    Err(error) => return break_off(&server, &target, error, &sender).await,
+                    Err(error) => {
+                        return break_off(&server, &target, &object, error, &sender).await;
+                    }
                 }
             }
             if sender.send(Ok(framing.between.into())).await.is_err() {
@@ -236,13 +238,14 @@ const SHORTER: &str = "shorter than the metadata says";
 async fn break_off(
     server: &Server,
     target: &Target,
+    object: &Object,
     error: ReadError,
     sender: &mpsc::Sender<Result<Bytes, BodyError>>,
 ) {
     let reason = match error {
         ReadError::Short => {
             // Busy threads leave it to the next reader.
-            let _ = damaged(server, target, SHORTER).await;
+            let _ = damaged(server, target, object, SHORTER).await;
             SHORTER.to_owned()
         }
         ReadError::Failed(reason) => reason,
@@ -266,8 +269,8 @@ async fn read(
             buffer.truncate(read);
             return Ok(buffer.freeze());
         }
-        Ok(NowaitRead::Read(_)) => return Err(ReadError::Short),
-        Ok(NowaitRead::WouldWait) => {}
+        // Some kernels (5.9, 5.10) say 0 where they mean that they would wait.
+        Ok(NowaitRead::Read(_) | NowaitRead::WouldWait) => {}
         Err(error) => return Err(ReadError::Failed(error.to_string())),
     }
     let (object, counters) = (object.clone(), counters.clone());
@@ -305,7 +308,9 @@ async fn body(
             let wanted = usize::try_from(end - offset).unwrap_or(READ_BYTES) + more;
             let piece = match read(server, &target.device, &object, offset, wanted).await {
                 Ok(piece) => piece,
-                Err(ReadError::Short) => return Err(damaged(server, target, SHORTER).await?),
+                Err(ReadError::Short) => {
+                    return Err(damaged(server, target, &object, SHORTER).await?);
+                }
                 Err(ReadError::Failed(error)) => {
                     tracing::error!(error, object = target.name, "read");
                     return Err(refuse(StatusCode::INSUFFICIENT_STORAGE, "read failed"));
@@ -313,16 +318,18 @@ async fn body(
             };
             offset += piece.len() as u64;
             if offset > end {
-                return Err(damaged(server, target, "longer than the metadata says").await?);
+                return Err(
+                    damaged(server, target, &object, "longer than the metadata says").await?
+                );
             }
             if offset == end && pieces.is_empty() {
                 digest.update(&piece);
-                return verified(server, target, digest, piece).await;
+                return verified(server, target, &object, digest, piece).await;
             }
             pieces.extend_from_slice(&piece);
         }
         digest.update(&pieces);
-        return verified(server, target, digest, pieces.freeze()).await;
+        return verified(server, target, &object, digest, pieces.freeze()).await;
     }
     let (sender, receiver) = mpsc::channel(WINDOW);
     let server = server.clone();
@@ -334,7 +341,7 @@ async fn body(
             let wanted = usize::try_from(end - offset).unwrap_or(READ_BYTES).min(READ_BYTES);
             let piece = match read(&server, &target.device, &object, offset, wanted).await {
                 Ok(piece) => piece,
-                Err(error) => return break_off(&server, &target, error, &sender).await,
+                Err(error) => return break_off(&server, &target, &object, error, &sender).await,
             };
             digest.update(&piece);
             offset += piece.len() as u64;
@@ -342,7 +349,7 @@ async fn body(
             if offset == end && !std::mem::replace(&mut digest, Digest::Nothing).matches() {
                 let reason = "body does not match its digest";
                 // Busy threads leave it to the next reader.
-                let _ = damaged(&server, &target, reason).await;
+                let _ = damaged(&server, &target, &object, reason).await;
                 let _ = sender.send(Err(reason.into())).await;
                 return;
             }
@@ -357,22 +364,30 @@ async fn body(
 async fn verified(
     server: &Server,
     target: &Target,
+    object: &Object,
     digest: Digest,
     bytes: Bytes,
 ) -> Result<Body, Refusal> {
     if digest.matches() {
         return Ok(full(bytes));
     }
-    Err(damaged(server, target, "body does not match its digest").await?)
+    Err(damaged(server, target, object, "body does not match its digest").await?)
 }
 
-/// Moves a damaged object aside; then it is not there.
+/// Moves a damaged object aside; then it is not there. What has taken its place meanwhile stays.
 async fn damaged(
     server: &Server,
     target: &Target,
+    object: &Object,
     reason: &'static str,
 ) -> Result<Refusal, Refusal> {
     let place = target.place.clone();
-    server.devices.run(&target.device, Priority::Read, move || quarantine(&place, reason)).await?;
+    let seen = object.identity();
+    let work = move || {
+        if seen.is_some_and(|seen| seen.is_still_at(&place)) {
+            quarantine(&place, reason);
+        }
+    };
+    server.devices.run(&target.device, Priority::Read, work).await?;
     Ok(absent(None))
 }

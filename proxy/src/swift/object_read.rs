@@ -147,7 +147,13 @@ pub(super) async fn get(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
     let mut response = status(StatusCode::OK);
     describe(&read.head, response.headers_mut());
     match read.served {
-        Served::Whole => *response.body_mut() = read.body,
+        Served::Whole => {
+            if read.head.parts_count.is_some() {
+                // A part without bytes, which no range can say.
+                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            }
+            *response.body_mut() = read.body;
+        }
         Served::Ranges(ranges) => {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             let kind = shown_content_type(&read.head.content_type);

@@ -175,6 +175,9 @@ pub(in crate::s3) async fn get(parts: &Parts, request: S3Request) -> Result<Repl
     check_part(part, &read.head)?;
     let mut response = status(StatusCode::OK);
     describe(&shown, &read.head, response.headers_mut());
+    if part.is_some() && read.head.parts_count.is_some() {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
     if let Served::Ranges(ranges) = &read.served
         && let [one] = ranges.as_slice()
     {

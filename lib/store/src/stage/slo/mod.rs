@@ -48,7 +48,7 @@ impl AskedParts {
 }
 
 /// Pieces of one object at most, with all manifests in manifests opened.
-const PIECES_MAX: usize = 100_000;
+const PIECES_MAX: usize = 250_000;
 /// Bytes of a stored manifest at most: 10,000 parts of the longest names.
 const STORED_BYTES_MAX: u64 = 48 * 1024 * 1024;
 
