@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use apus_broker::list_query;
+use apus_cluster::PolicyIndex;
 use apus_cluster::constraints::ACCOUNT_LISTING_LIMIT;
 use apus_cluster::listing::{ContainerEntry, ListQuery};
 use apus_cluster::metadata::{Resource, has_prefix, title_case};
-use apus_cluster::{PolicyIndex, percent};
 use apus_daemon::Body;
 use apus_daemon::http::{full, header, set, status, text};
 use apus_wire::headers;
@@ -158,31 +159,15 @@ pub(crate) async fn delete(
     if done { Ok(status(StatusCode::NO_CONTENT)) } else { Err(missing(true)) }
 }
 
-fn list_query(query: &str) -> Result<(ListQuery, bool), Refusal> {
-    let mut list = ListQuery { limit: ACCOUNT_LISTING_LIMIT, ..ListQuery::default() };
+fn listing_of(query: &str) -> Result<(ListQuery, bool), Refusal> {
     let mut wants_json = false;
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = percent::decode_utf8(&value.replace('+', " ")).ok_or_else(|| {
-            refuse(StatusCode::PRECONDITION_FAILED, &format!("parameter {key} is not UTF-8"))
-        })?;
-        match key {
-            "limit" => {
-                list.limit = value.parse().unwrap_or(ACCOUNT_LISTING_LIMIT);
-                if list.limit > ACCOUNT_LISTING_LIMIT {
-                    let text = format!("Maximum limit is {ACCOUNT_LISTING_LIMIT}");
-                    return Err(refuse(StatusCode::PRECONDITION_FAILED, &text));
-                }
-            }
-            "marker" => list.marker = value,
-            "end_marker" => list.end_marker = value,
-            "prefix" => list.prefix = Some(value),
-            "delimiter" => list.delimiter = value,
-            "reverse" => list.reverse = apus_daemon::config::value::flag(&value).unwrap_or(false),
-            "format" => wants_json = value == "json",
-            _ => {}
+    let format = |key: &str, value: &str| {
+        if key == "format" {
+            wants_json = value == "json";
         }
-    }
+    };
+    let list = list_query(query, ACCOUNT_LISTING_LIMIT, format)
+        .map_err(|text| refuse(StatusCode::PRECONDITION_FAILED, &text))?;
     Ok((list, wants_json))
 }
 
@@ -211,7 +196,7 @@ pub(crate) async fn get(
     query: &str,
     is_head: bool,
 ) -> Result<Response<Body>, Refusal> {
-    let (list, wants_json) = list_query(query)?;
+    let (list, wants_json) = listing_of(query)?;
     let database = server.open(&target.database).await?.ok_or_else(|| missing(false))?;
     let (info, entries) = database
         .read(move |connection| {

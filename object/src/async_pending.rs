@@ -107,11 +107,7 @@ impl Pending {
 
 /// The suffix directories below `async_pending`; none when there is no such directory.
 pub(crate) fn suffixes(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    entries.map(|entry| Ok(entry?.path())).collect()
+    Ok(apus_disk::names(directory)?.into_iter().map(|name| directory.join(name)).collect())
 }
 
 /// The updates of one suffix directory.

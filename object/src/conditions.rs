@@ -2,7 +2,7 @@
 
 use apus_cluster::etag::EtagList;
 use apus_cluster::{Metadata, Timestamp};
-use apus_daemon::http::header;
+use apus_daemon::http::{header, parse_date};
 use apus_wire::headers;
 use http::{HeaderMap, StatusCode};
 
@@ -21,12 +21,7 @@ pub(crate) fn effective_etag(head: &HeaderMap, metadata: &Metadata) -> String {
 
 /// 304, 412, or nothing to object.
 pub(crate) fn check(head: &HeaderMap, etag: &str, modified: Timestamp) -> Option<StatusCode> {
-    let date = |name: &str| {
-        header(head, name)
-            .and_then(|text| httpdate::parse_http_date(text).ok())
-            .and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok())
-            .map(|since| since.as_secs())
-    };
+    let date = |name: &str| header(head, name).and_then(parse_date);
     let list = |name: &str| header(head, name).map(EtagList::parse);
     let modified = modified.seconds_ceil();
     // Swift checks every condition that is there (`swift/common/swob.py`); the S3 dialect leaves

@@ -1,8 +1,9 @@
 //! `GET` and `HEAD` of a container.
 
+use apus_broker::list_query;
 use apus_cluster::constraints::CONTAINER_LISTING_LIMIT;
-use apus_cluster::listing::{ListQuery, ObjectEntry, ObjectRow};
-use apus_cluster::{metadata, percent};
+use apus_cluster::listing::{ObjectEntry, ObjectRow};
+use apus_cluster::metadata;
 use apus_daemon::Body;
 use apus_daemon::http::{full, header, set, status};
 use apus_wire::headers;
@@ -11,38 +12,6 @@ use http::{HeaderMap, Response, StatusCode};
 use crate::backend::{self, Info};
 use crate::listing;
 use crate::server::{Refusal, Server, Target, failed, refuse};
-
-/// Reads the parameters of a listing from a query string.
-pub(crate) fn list_query(query: &str) -> Result<ListQuery, Refusal> {
-    let mut list = ListQuery { limit: CONTAINER_LISTING_LIMIT, ..ListQuery::default() };
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = percent::decode_utf8(&value.replace('+', " ")).ok_or_else(|| {
-            refuse(StatusCode::PRECONDITION_FAILED, &format!("parameter {key} is not UTF-8"))
-        })?;
-        match key {
-            "limit" => {
-                list.limit = value.parse().unwrap_or(CONTAINER_LISTING_LIMIT);
-                if list.limit > CONTAINER_LISTING_LIMIT {
-                    return Err(refuse(
-                        StatusCode::PRECONDITION_FAILED,
-                        &format!("Maximum limit is {CONTAINER_LISTING_LIMIT}"),
-                    ));
-                }
-            }
-            "marker" => list.marker = value,
-            "end_marker" => list.end_marker = value,
-            "prefix" => list.prefix = Some(value),
-            "delimiter" => list.delimiter = value,
-            "path" => list.path = Some(value),
-            "reverse" => {
-                list.reverse = apus_daemon::config::value::flag(&value).unwrap_or(false);
-            }
-            _ => {}
-        }
-    }
-    Ok(list)
-}
 
 /// Appends a JSON string.
 fn quote(out: &mut String, text: &str) {
@@ -145,7 +114,8 @@ pub(crate) async fn get(
     query: &str,
     is_head: bool,
 ) -> Result<Response<Body>, Refusal> {
-    let list = list_query(query)?;
+    let list = list_query(query, CONTAINER_LISTING_LIMIT, |_, _| {})
+        .map_err(|text| refuse(StatusCode::PRECONDITION_FAILED, &text))?;
     let wants_json = query.split('&').any(|pair| pair == "format=json");
     let with_deleted = header(head, headers::LIST_DELETED).is_some();
     let missing = || Box::new(status(StatusCode::NOT_FOUND));

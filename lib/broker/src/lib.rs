@@ -12,10 +12,12 @@ mod handles;
 pub mod metadata;
 pub mod pending;
 pub mod place;
+mod query;
 mod raw;
 pub mod schema;
 
 pub use database::Database;
 pub use error::DbError;
 pub use handles::{Broker, Counters};
+pub use query::list_query;
 pub use raw::{Connection, Param, Row};

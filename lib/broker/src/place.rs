@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use apus_cluster::PathHash;
+use apus_disk::names;
 
 /// The devices of a server.
 #[derive(Debug, Clone)]
@@ -37,24 +38,6 @@ impl Devices {
         let entries = std::fs::read_dir(&self.root);
         let names = entries.into_iter().flatten().filter_map(Result::ok);
         names.filter_map(|entry| self.device(entry.file_name().to_str()?).ok()).collect()
-    }
-}
-
-/// Names in a directory; none when it is not there.
-fn names(directory: &Path) -> io::Result<Vec<String>> {
-    match std::fs::read_dir(directory) {
-        Err(error)
-            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
-        {
-            Ok(Vec::new())
-        }
-        entries => {
-            let mut names = Vec::new();
-            for entry in entries? {
-                names.push(entry?.file_name().to_string_lossy().into_owned());
-            }
-            Ok(names)
-        }
     }
 }
 

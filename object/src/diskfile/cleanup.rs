@@ -23,17 +23,7 @@ pub(crate) fn invalidate(partition: &Path, suffix: &str, counters: &Counters) ->
 /// Names in a hash directory; none when it does not exist.
 pub(crate) fn names(directory: &Path, counters: &Counters) -> io::Result<Vec<String>> {
     counters.calls(2);
-    match std::fs::read_dir(directory) {
-        Ok(entries) => {
-            entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
-        }
-        Err(error)
-            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
-        {
-            Ok(Vec::new())
-        }
-        Err(error) => Err(error),
-    }
+    apus_disk::names(directory)
 }
 
 /// Unlinks obsolete files. A failure is only wasted space: the next write tries again.

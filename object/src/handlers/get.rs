@@ -5,7 +5,7 @@ use std::sync::Arc;
 use apus_cluster::Timestamp;
 use apus_cluster::byte_range::{ByteRanges, Framing, Resolution, Resolved};
 use apus_daemon::Body;
-use apus_daemon::http::{BodyError, full, header, set, status, stream};
+use apus_daemon::http::{BodyError, format_date, full, header, set, status, stream};
 use apus_daemon::task::{TaskKind, spawn};
 use apus_disk::{Counters, NowaitRead, Priority, read_at, read_nowait};
 use apus_wire::headers;
@@ -45,9 +45,7 @@ fn object_headers(object: &Object, out: &mut HeaderMap) {
     set(out, headers::BACKEND_TIMESTAMP, &object.time.to_string());
     set(out, headers::DATA_TIMESTAMP, &object.data_time.to_string());
     set(out, headers::DURABLE_TIMESTAMP, &object.data_time.to_string());
-    let modified =
-        std::time::UNIX_EPOCH + std::time::Duration::from_secs(object.time.seconds_ceil());
-    set(out, "last-modified", &httpdate::fmt_http_date(modified));
+    set(out, "last-modified", &format_date(object.time.seconds_ceil()));
     set(out, "accept-ranges", "bytes");
 }
 

@@ -10,7 +10,7 @@ pub(crate) const RETRY_AFTER_SECONDS: &str = "1";
 use std::sync::Arc;
 
 use apus_cluster::Policies;
-use apus_daemon::http::{full, header, new_trans_id, set, text};
+use apus_daemon::http::{format_date, full, header, new_trans_id, set, text};
 use apus_daemon::{Body, Clock, Handler};
 use apus_store::Store;
 use async_trait::async_trait;
@@ -106,8 +106,7 @@ impl Handler for Server {
         let out = response.headers_mut();
         set(out, "x-trans-id", &trans_id);
         set(out, "x-openstack-request-id", &trans_id);
-        let date = std::time::UNIX_EPOCH + self.parts.clock.now();
-        set(out, "date", &httpdate::fmt_http_date(date));
+        set(out, "date", &format_date(self.parts.clock.now().as_secs()));
         if method == Method::HEAD {
             *response.body_mut() = apus_daemon::http::empty();
         }

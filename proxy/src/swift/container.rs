@@ -42,9 +42,7 @@ fn describe(parts: &Parts, head: &ContainerHead, out: &mut HeaderMap) {
         set(out, "x-storage-policy", &policy.name);
     }
     let put = head.headers.get("X-Put-Timestamp").and_then(|text| Timestamp::parse(text));
-    let modified = put.unwrap_or(head.created).seconds_ceil();
-    let modified = std::time::UNIX_EPOCH + std::time::Duration::from_secs(modified);
-    set(out, "last-modified", &httpdate::fmt_http_date(modified));
+    set(out, "last-modified", &super::object_read::http_date(put.unwrap_or(head.created)));
     set(out, "accept-ranges", "bytes");
 }
 

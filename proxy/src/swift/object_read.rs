@@ -6,7 +6,7 @@ use apus_cluster::listing::split_swift_bytes;
 use apus_cluster::metadata::{OBJECT_HEADERS, Resource, has_prefix};
 use apus_cluster::{ObjectPath, Timestamp};
 use apus_daemon::Body;
-use apus_daemon::http::{full, set, status, stream};
+use apus_daemon::http::{format_date, full, parse_date, set, status, stream};
 use apus_daemon::task::{TaskKind, spawn};
 use apus_store::operation::{Conditions, GetObject, HeadObject, ObjectHead, Served};
 use apus_store::{Context, Error, Kind, Result};
@@ -62,13 +62,7 @@ pub(super) fn describe(head: &ObjectHead, out: &mut HeaderMap) {
 }
 
 pub(super) fn http_date(time: Timestamp) -> String {
-    let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(time.seconds_ceil());
-    httpdate::fmt_http_date(at)
-}
-
-pub(super) fn parse_date(text: &str) -> Option<u64> {
-    let date = httpdate::parse_http_date(text).ok()?;
-    date.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs())
+    format_date(time.seconds_ceil())
 }
 
 pub(super) fn conditions(request: &SwiftRequest) -> Conditions {

@@ -1,6 +1,7 @@
 //! What all servers share about HTTP: the body type, the handler trait, transaction ids.
 
 mod body;
+mod date;
 mod trans_id;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use body::{Body, BodyError, empty, full, stream};
+pub use date::{format_date, parse_date};
 pub use trans_id::new_trans_id;
 
 /// A server without its sockets: one request in, one answer out.

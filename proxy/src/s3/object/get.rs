@@ -4,7 +4,7 @@ use apus_cluster::byte_range::ByteRanges;
 use apus_cluster::etag::EtagList;
 use apus_cluster::listing::split_swift_bytes;
 use apus_cluster::metadata::{Resource, has_prefix};
-use apus_daemon::http::{set, status};
+use apus_daemon::http::{format_date, parse_date, set, status};
 use apus_store::operation::{Conditions, GetObject, HeadObject, ObjectHead, Served};
 use http::{HeaderMap, Method, StatusCode};
 
@@ -27,11 +27,6 @@ const OVERRIDES: [(&str, &str); 6] = [
 /// Where the etag that S3 clients know is kept, when it is not the body's MD5.
 pub(in crate::s3) const ETAG_AT: &str = "X-Object-Sysmeta-S3Api-Etag";
 
-pub(in crate::s3) fn parse_date(text: &str) -> Option<u64> {
-    let date = httpdate::parse_http_date(text).ok()?;
-    date.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs())
-}
-
 /// Conditions under `prefix` (empty, or `x-amz-copy-source-`).
 pub(in crate::s3) fn conditions(request: &S3Request, prefix: &str) -> Conditions {
     let list = |name: &str| request.header(&format!("{prefix}{name}")).map(EtagList::parse);
@@ -48,8 +43,7 @@ pub(in crate::s3) fn conditions(request: &S3Request, prefix: &str) -> Conditions
 
 /// `Last-Modified`.
 pub(super) fn modified(head: &ObjectHead) -> String {
-    let since = std::time::Duration::from_secs(head.timestamp.seconds_ceil());
-    httpdate::fmt_http_date(std::time::UNIX_EPOCH + since)
+    format_date(head.timestamp.seconds_ceil())
 }
 
 /// An object that is no joined one is its own first and only part.

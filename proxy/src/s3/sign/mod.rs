@@ -5,7 +5,7 @@ mod canonical;
 mod v2;
 mod v4;
 
-use apus_daemon::http::header;
+use apus_daemon::http::{header, parse_date};
 use apus_store::access::Identity;
 use http::request;
 
@@ -14,6 +14,12 @@ use super::error::{Code, S3Error};
 use crate::edge::Parts;
 
 pub(super) use v4::Seed;
+
+/// Seconds since 1970 of a `Date` header. Python spells UTC as an offset.
+fn header_seconds(raw: &str) -> Option<u64> {
+    let utc = raw.strip_suffix(" -0000").or_else(|| raw.strip_suffix(" +0000"));
+    parse_date(&utc.map_or_else(|| raw.to_owned(), |date| format!("{date} GMT")))
+}
 
 /// How the body is covered.
 #[derive(Debug, Clone)]

@@ -4,6 +4,8 @@
 //!
 //! It does not cover ordinary headers: only `x-amz-` ones, all of which are signed.
 
+use std::time::Duration;
+
 use apus_daemon::http::header;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +21,7 @@ use crate::s3::address::bucket_of_host;
 use crate::s3::error::{Code, S3Error};
 
 /// How far a client's clock may be off.
-const SKEW: std::time::Duration = std::time::Duration::from_secs(900);
+const SKEW: Duration = Duration::from_secs(900);
 
 /// Query parameters that are part of the signed resource.
 const SUB_RESOURCES: [&str; 29] = [
@@ -133,11 +135,7 @@ pub(super) fn from_header(
     let (access_key, signature) = credential.trim().rsplit_once(':').ok_or_else(invalid)?;
     let amz_date = header(&head.headers, "x-amz-date");
     let raw = amz_date.or_else(|| header(&head.headers, "date")).unwrap_or_default();
-    let utc = raw.strip_suffix(" -0000").or_else(|| raw.strip_suffix(" +0000"));
-    let date =
-        httpdate::parse_http_date(&utc.map_or_else(|| raw.to_owned(), |d| format!("{d} GMT")));
-    let time = date.ok().and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok());
-    let time = time.ok_or_else(|| {
+    let time = super::header_seconds(raw).map(Duration::from_secs).ok_or_else(|| {
         S3Error::new(Code::AccessDenied)
             .text("AWS authentication requires a valid Date or x-amz-date header")
     })?;

@@ -211,11 +211,7 @@ fn header_date(headers: &HeaderMap) -> Option<(String, u64)> {
         return Some((date.to_owned(), parse_date(date)?));
     }
     let raw = header(headers, "date")?;
-    // Python spells UTC as an offset.
-    let utc = raw.strip_suffix(" -0000").or_else(|| raw.strip_suffix(" +0000"));
-    let raw = utc.map_or_else(|| raw.to_owned(), |date| format!("{date} GMT"));
-    let date = httpdate::parse_http_date(&raw).ok()?;
-    let seconds = date.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    let seconds = super::header_seconds(raw)?;
     let (year, month, day) = apus_cluster::timestamp::civil_from_days(seconds / 86_400);
     let time = seconds % 86_400;
     let text = format!(

@@ -1,0 +1,38 @@
+//! The parameters of a listing in a backend's query string.
+
+use apus_cluster::listing::ListQuery;
+use apus_cluster::percent;
+
+/// Reads them; `limit_max` is also the limit when none is given. What is no parameter of a listing
+/// goes to `other`, decoded.
+///
+/// # Errors
+/// Text for a 412.
+pub fn list_query(
+    query: &str,
+    limit_max: usize,
+    mut other: impl FnMut(&str, &str),
+) -> Result<ListQuery, String> {
+    let mut list = ListQuery { limit: limit_max, ..ListQuery::default() };
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = percent::decode_utf8(&value.replace('+', " "))
+            .ok_or_else(|| format!("parameter {key} is not UTF-8"))?;
+        match key {
+            "limit" => {
+                list.limit = value.parse().unwrap_or(limit_max);
+                if list.limit > limit_max {
+                    return Err(format!("Maximum limit is {limit_max}"));
+                }
+            }
+            "marker" => list.marker = value,
+            "end_marker" => list.end_marker = value,
+            "prefix" => list.prefix = Some(value),
+            "delimiter" => list.delimiter = value,
+            "path" => list.path = Some(value),
+            "reverse" => list.reverse = apus_daemon::config::value::flag(&value).unwrap_or(false),
+            _ => other(key, &value),
+        }
+    }
+    Ok(list)
+}
