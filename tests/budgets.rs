@@ -57,6 +57,7 @@ impl Cluster {
             devices: 4,
             replicas: 3,
             dev_users: true,
+            no_daemons: true,
             json: false,
         };
         let node = saio::open(&options).await.unwrap();

@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Who may import whom (docs/architecture.md). Downward only.
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("cluster", &[]),
-    ("disk", &[]),
-    ("daemon", &[]),
+    ("fault", &[]),
+    ("disk", &["fault"]),
+    ("daemon", &["fault"]),
     ("ring", &["cluster"]),
-    ("wire", &["cluster", "ring", "daemon"]),
-    ("broker", &["cluster", "ring", "disk", "wire", "daemon"]),
-    ("store", &["cluster", "ring", "erasure", "wire", "daemon"]),
-    ("account", &["cluster", "ring", "disk", "daemon", "wire", "broker"]),
-    ("container", &["cluster", "ring", "disk", "daemon", "wire", "broker", "store"]),
-    ("object", &["cluster", "ring", "erasure", "disk", "daemon", "wire", "store"]),
-    ("proxy", &["cluster", "ring", "daemon", "wire", "store"]),
+    ("wire", &["cluster", "ring", "daemon", "fault"]),
+    ("broker", &["cluster", "ring", "disk", "wire", "daemon", "fault"]),
+    ("store", &["cluster", "ring", "erasure", "wire", "daemon", "fault"]),
+    ("account", &["cluster", "ring", "disk", "daemon", "wire", "broker", "fault"]),
+    ("container", &["cluster", "ring", "disk", "daemon", "wire", "broker", "store", "fault"]),
+    ("object", &["cluster", "ring", "erasure", "disk", "daemon", "wire", "store", "fault"]),
+    ("proxy", &["cluster", "ring", "daemon", "wire", "store", "fault"]),
     ("tests", &["daemon", "tools"]),
 ];
 

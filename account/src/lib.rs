@@ -5,5 +5,7 @@ mod backend;
 mod handlers;
 mod schema;
 mod server;
+mod units;
 
 pub use server::{Parts, Server};
+pub use units::{DaemonParts, units};

@@ -8,8 +8,9 @@ mod merge;
 mod reporter;
 mod schema;
 mod server;
+mod units;
 mod updater;
 
 pub use reporter::report_changes;
 pub use server::{Parts, Server};
-pub use updater::update_accounts;
+pub use units::{DaemonParts, units};

@@ -8,7 +8,8 @@ mod device;
 mod diskfile;
 mod handlers;
 mod server;
+mod units;
 mod updater;
 
 pub use server::{Parts, Server};
-pub use updater::{Delivered, deliver_updates, pass as update_pass};
+pub use units::{DaemonParts, units};

@@ -8,14 +8,14 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use apus_cluster::PolicyIndex;
-use apus_daemon::Drain;
 use apus_daemon::http::{empty, set};
+use apus_daemon::{Pass, PassContext, Stopped};
 use apus_disk::Priority;
 use apus_ring::SharedRing;
 use apus_wire::{NodeRequest, headers};
+use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use http::{HeaderMap, Method};
@@ -28,14 +28,14 @@ use crate::server::Server;
 const AT_ONCE: usize = 8;
 
 /// What a pass did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Delivered {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub(crate) struct Delivered {
     /// Delivered to every primary and removed.
-    pub delivered: u64,
+    pub(crate) delivered: u64,
     /// Removed since a newer update of the object is there.
-    pub obsolete: u64,
+    pub(crate) obsolete: u64,
     /// Left for the next pass.
-    pub left: u64,
+    pub(crate) left: u64,
 }
 
 impl Delivered {
@@ -46,45 +46,50 @@ impl Delivered {
     }
 }
 
-/// Delivers what waits every `interval` until the drain begins.
-pub async fn deliver_updates(
+/// The daemon `object-updater`.
+#[derive(Debug)]
+pub(crate) struct Updater {
     server: Server,
     containers: Arc<SharedRing>,
-    interval: Duration,
-    drain: Drain,
-) {
-    loop {
-        // What a stop cuts off is still in its file.
-        let done = tokio::select! {
-            done = pass(&server, &containers) => done,
-            () = drain.begun() => return,
-        };
-        if done != Delivered::default() {
-            tracing::info!(?done, "object updater");
-        }
-        tokio::select! {
-            () = tokio::time::sleep(interval) => {}
-            () = drain.begun() => return,
-        }
+}
+
+impl Updater {
+    /// Delivers from the devices of `server` to the containers' servers.
+    pub(crate) fn new(server: Server, containers: Arc<SharedRing>) -> Self {
+        Self { server, containers }
     }
 }
 
-/// One pass over all devices. A device that is missing or not mounted is left out.
-pub async fn pass(server: &Server, containers: &Arc<SharedRing>) -> Delivered {
-    let mut done = Delivered::default();
-    let devices = server.devices.clone();
-    // Nobody waits for a pass, so the shared pool may list the devices.
-    let names = tokio::task::spawn_blocking(move || devices.names()).await.unwrap_or_default();
-    for device in names {
-        for policy in server.parts.policies.iter() {
-            match pass_device(server, containers, &device, policy.index).await {
-                Ok(more) => done.add(more),
-                Err(DeviceError::Gone) => tracing::debug!(device, "object updater: not there"),
-                Err(error) => tracing::warn!(?error, device, "object updater"),
+#[async_trait]
+impl Pass for Updater {
+    type Report = Delivered;
+
+    fn name(&self) -> &'static str {
+        "object-updater"
+    }
+
+    /// One pass over all devices. A device that is missing or not mounted is left out.
+    async fn pass(&mut self, cx: &PassContext) -> Result<Delivered, Stopped> {
+        let (server, mut done) = (&self.server, Delivered::default());
+        let devices = server.devices.clone();
+        // Nobody waits for a pass, so the shared pool may list the devices.
+        let names = tokio::task::spawn_blocking(move || devices.names()).await.unwrap_or_default();
+        for device in names.into_iter().filter(|name| cx.scope.has_device(name)) {
+            for policy in server.parts.policies.iter() {
+                if !cx.scope.has_policy(policy.index.0) {
+                    continue;
+                }
+                // What a stop cuts off is still in its file.
+                let pass = pass_device(server, &self.containers, &device, policy.index);
+                match cx.unless_stopped(pass).await? {
+                    Ok(more) => done.add(more),
+                    Err(DeviceError::Gone) => tracing::debug!(device, "object updater: not there"),
+                    Err(error) => tracing::warn!(?error, device, "object updater"),
+                }
             }
         }
+        Ok(done)
     }
-    done
 }
 
 async fn pass_device(

@@ -36,12 +36,29 @@ pub struct Device {
 impl Device {
     /// `ip:port`, with brackets for IPv6: the key under which a server is reached.
     pub fn address(&self) -> String {
-        if self.ip.contains(':') {
-            format!("[{}]:{}", self.ip, self.port)
-        } else {
-            format!("{}:{}", self.ip, self.port)
-        }
+        joined(&self.ip, self.port)
     }
+
+    /// The same for traffic between daemons, which may have a network of its own.
+    pub fn replication_address(&self) -> String {
+        let ip = self.replication_ip.as_deref().unwrap_or(&self.ip);
+        joined(ip, self.replication_port.unwrap_or(self.port))
+    }
+
+    /// The device as daemons reach it: at its address for replication.
+    #[must_use]
+    pub fn for_replication(&self) -> Self {
+        let mut device = self.clone();
+        if let Some(ip) = device.replication_ip.clone() {
+            device.ip = ip;
+        }
+        device.port = device.replication_port.unwrap_or(device.port);
+        device
+    }
+}
+
+fn joined(ip: &str, port: u16) -> String {
+    if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
 }
 
 impl Device {

@@ -9,10 +9,12 @@ pub mod builder;
 pub mod device;
 pub mod format;
 mod handoffs;
+mod local;
 pub mod reload;
 mod ring;
 
 pub use device::{Device, DeviceId};
 pub use handoffs::Handoffs;
+pub use local::Local;
 pub use reload::SharedRing;
 pub use ring::Ring;

@@ -59,6 +59,9 @@ class Servers:
                 assert process.poll() is None and time.monotonic() < until, f"{kind} server does not listen"
                 time.sleep(0.02)
 
+    def start_daemon(self, name):
+        self.processes[name] = subprocess.Popen([APUS, name, str(self.etc)], stderr=subprocess.DEVNULL)
+
     def stop(self, kind, kill=False):
         process = self.processes.pop(kind)
         process.kill() if kill else process.terminate()
@@ -88,6 +91,7 @@ def servers(tmp_path_factory):
     servers = Servers(tmp_path_factory.mktemp("roles"))
     for kind in [*KINDS, "proxy"]:
         servers.start(kind)
+    servers.start_daemon("object-updater")
     yield servers
     for kind in list(servers.processes):
         assert servers.stop(kind) == 0, kind

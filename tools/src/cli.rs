@@ -1,14 +1,18 @@
 //! The command line of `apus`: parse, dispatch, exit codes.
 //!
-//! 0 done, 1 warning, 2 usage or error, as Swift's tools.
+//! 0 done, 1 warning, 2 usage or error, as Swift's tools. Under the name of one of Swift's programs
+//! (`swift-object-replicator`) the executable is that role, so that Swift's manager can start it.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use apus_daemon::Scope;
 use clap::{Parser, Subcommand};
 
 use crate::bench;
-use crate::roles::{Role, run};
+use crate::roles::{Roles, run};
 use crate::saio;
 
 /// Object storage: Swift and S3 over one ring.
@@ -24,16 +28,8 @@ enum Command {
     /// Run a whole cluster in one process
     #[command(after_help = "Example:\n  apus saio --data ./apus-data --port 8080")]
     Saio(saio::Options),
-    /// Run the proxy server of a configuration directory
-    ProxyServer(ConfDir),
-    /// Run the account server of a configuration directory
-    AccountServer(ConfDir),
-    /// Run the container server of a configuration directory
-    ContainerServer(ConfDir),
-    /// Run the object server of a configuration directory
-    ObjectServer(ConfDir),
-    /// Run all four servers of a configuration directory in one process
-    All(ConfDir),
+    #[command(flatten)]
+    Role(Role),
     /// Build and inspect rings, as `ring-builder`
     RingBuilder {
         /// `ring-builder`'s own arguments
@@ -43,6 +39,69 @@ enum Command {
     /// Load a server over S3 or Swift and tell rates, latencies and CPU
     #[command(after_help = BENCH_HELP)]
     Bench(Box<bench::Options>),
+}
+
+/// What runs over a place of configuration.
+#[derive(Subcommand)]
+enum Role {
+    /// Run the proxy server
+    ProxyServer(RoleOptions),
+    /// Run the account server
+    AccountServer(RoleOptions),
+    /// Run the container server
+    ContainerServer(RoleOptions),
+    /// Run the object server
+    ObjectServer(RoleOptions),
+    /// Check account databases and put damaged ones aside
+    AccountAuditor(RoleOptions),
+    /// Remove the containers and objects of deleted accounts
+    AccountReaper(RoleOptions),
+    /// Bring account databases to the nodes that should have them
+    AccountReplicator(RoleOptions),
+    /// Check container databases and put damaged ones aside
+    ContainerAuditor(RoleOptions),
+    /// Bring container databases to the nodes that should have them
+    ContainerReplicator(RoleOptions),
+    /// Tell accounts what their containers hold
+    ContainerUpdater(RoleOptions),
+    /// Read objects, check them and put damaged ones aside
+    ObjectAuditor(RoleOptions),
+    /// Delete objects whose time has come
+    ObjectExpirer(RoleOptions),
+    /// Bring objects to the nodes that should have them
+    ObjectReplicator(RoleOptions),
+    /// Deliver listing rows that container servers missed
+    ObjectUpdater(RoleOptions),
+    /// Run the four servers in one process
+    Main(RoleOptions),
+    /// Run all daemons in one process
+    Rest(RoleOptions),
+    /// Run the four servers and all daemons in one process
+    All(RoleOptions),
+}
+
+impl Role {
+    fn options(&self) -> (&'static str, &RoleOptions) {
+        match self {
+            Self::ProxyServer(options) => ("proxy-server", options),
+            Self::AccountServer(options) => ("account-server", options),
+            Self::ContainerServer(options) => ("container-server", options),
+            Self::ObjectServer(options) => ("object-server", options),
+            Self::AccountAuditor(options) => ("account-auditor", options),
+            Self::AccountReaper(options) => ("account-reaper", options),
+            Self::AccountReplicator(options) => ("account-replicator", options),
+            Self::ContainerAuditor(options) => ("container-auditor", options),
+            Self::ContainerReplicator(options) => ("container-replicator", options),
+            Self::ContainerUpdater(options) => ("container-updater", options),
+            Self::ObjectAuditor(options) => ("object-auditor", options),
+            Self::ObjectExpirer(options) => ("object-expirer", options),
+            Self::ObjectReplicator(options) => ("object-replicator", options),
+            Self::ObjectUpdater(options) => ("object-updater", options),
+            Self::Main(options) => ("main", options),
+            Self::Rest(options) => ("rest", options),
+            Self::All(options) => ("all", options),
+        }
+    }
 }
 
 const BENCH_HELP: &str = "\
@@ -56,14 +115,54 @@ Example:
   apus bench --op put,get,head,list,delete --access-key test:tester --secret-key testing";
 
 #[derive(clap::Args)]
-struct ConfDir {
-    /// Directory with swift.conf, the server's conf file and the rings
-    conf_dir: PathBuf,
+struct RoleOptions {
+    /// Directory with swift.conf, rings and *-server.conf, or one server's conf file or conf.d
+    conf: PathBuf,
+    /// `once`: as --once, as Swift's programs take it
+    #[arg(value_parser = ["once"])]
+    mode: Option<String>,
+    /// Run the daemon's pass one time, then end
+    #[arg(long)]
+    once: bool,
+    /// Only these devices, separated by commas
+    #[arg(short, long, value_delimiter = ',')]
+    devices: Vec<String>,
+    /// Only these partitions, separated by commas
+    #[arg(short, long, value_delimiter = ',')]
+    partitions: Vec<u32>,
+    /// Only these policies, by index, separated by commas
+    #[arg(short = 'i', long, value_delimiter = ',')]
+    policies: Vec<u32>,
+    /// Accepted as Swift's programs do; everything is always told
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+impl RoleOptions {
+    fn scope(&self) -> Scope {
+        Scope {
+            devices: self.devices.iter().cloned().collect(),
+            partitions: BTreeSet::from_iter(self.partitions.iter().copied()),
+            policies: BTreeSet::from_iter(self.policies.iter().copied()),
+        }
+    }
+}
+
+/// The words of the command line; a name of Swift's program becomes the role's.
+fn words(mut words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let program = words.next().unwrap_or_default();
+    let name = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut all = vec![program];
+    if let Some(role) = name.strip_prefix("swift-").filter(|role| Roles::named(role).is_some()) {
+        all.push(role.into());
+    }
+    all.extend(words);
+    all
 }
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(words(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => {
             // A pipe that is closed early is not our error.
@@ -73,11 +172,17 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Saio(options) => saio::main(&options),
-        Command::ProxyServer(conf) => run(&conf.conf_dir, &[Role::Proxy]),
-        Command::AccountServer(conf) => run(&conf.conf_dir, &[Role::Account]),
-        Command::ContainerServer(conf) => run(&conf.conf_dir, &[Role::Container]),
-        Command::ObjectServer(conf) => run(&conf.conf_dir, &[Role::Object]),
-        Command::All(conf) => run(&conf.conf_dir, &Role::ALL),
+        Command::Role(role) => {
+            let (name, options) = role.options();
+            let once = options.once || options.mode.is_some();
+            match Roles::named(name) {
+                Some(roles) if once && !roles.servers.is_empty() => {
+                    Err(format!("{name}: only daemons can run once"))
+                }
+                Some(roles) => run(&options.conf, &roles, options.scope(), once),
+                None => Err(format!("{name}: no such role")),
+            }
+        }
         Command::RingBuilder { arguments } => return crate::ring::main(arguments),
         Command::Bench(options) => return bench::main(&options),
     };
@@ -87,5 +192,39 @@ pub fn main() -> ExitCode {
             eprintln!("apus: {error}");
             ExitCode::from(2)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::roles::{DAEMONS, Server};
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(words(line.split(' ').map(OsString::from)))
+    }
+
+    #[test]
+    fn swifts_programs_are_roles_under_their_own_names() {
+        let servers = Server::ALL.map(|server| format!("{}-server", server.name()));
+        for name in DAEMONS.map(|(name, _)| name.to_owned()).iter().chain(&servers) {
+            let cli = parse(&format!("/usr/bin/swift-{name} /etc/swift/x.conf once -v")).unwrap();
+            let Command::Role(role) = cli.command else { panic!("{name} is no role") };
+            let (role, options) = role.options();
+            assert_eq!(role, name);
+            assert_eq!(options.mode.as_deref(), Some("once"));
+            assert_eq!(options.conf, Path::new("/etc/swift/x.conf"));
+        }
+        assert!(parse("swift-object /etc/swift").is_err());
+    }
+
+    #[test]
+    fn a_scope_is_given_as_swifts_programs_take_it() {
+        let cli = parse("apus object-replicator etc --once -d sd1,sd2 -p 3 -i 0,1").unwrap();
+        let Command::Role(role) = cli.command else { panic!("no role") };
+        let scope = role.options().1.scope();
+        assert!(scope.has_device("sd2") && !scope.has_device("sd3"));
+        assert!(scope.has_partition(3) && !scope.has_partition(4));
+        assert!(scope.has_policy(1) && !scope.has_policy(2));
     }
 }

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use apus_daemon::{drain, seed};
+use apus_daemon::{Scope, drain, seed};
 use apus_disk::{AtomicFile, Counters};
 use apus_ring::builder::{NewDevice, RingBuilder, file};
 use apus_ring::format::v1;
 
-use crate::roles::{Node, Role, runtime};
+use crate::roles::{Node, Roles, runtime};
 
 /// Options of `apus saio`.
 #[derive(Debug, clap::Args)]
@@ -33,6 +33,9 @@ pub struct Options {
     /// Also make the users that Swift's test suites expect (admin:admin, test:tester, …)
     #[arg(long)]
     pub dev_users: bool,
+    /// Run the servers only, without replicators, auditors and other daemons
+    #[arg(long)]
+    pub no_daemons: bool,
     /// Print what clients need as one JSON line
     #[arg(long)]
     pub json: bool,
@@ -110,13 +113,15 @@ fn make(options: &Options, folder: &Folder) -> Result<(), String> {
         builder.rebalance(0, u64::from_le_bytes(seed::bytes()))?;
         folder.write(&format!("etc/{kind}.builder"), &file::encode(&builder))?;
         folder.write(&format!("etc/{kind}.ring.gz"), &v1::encode(&builder.ring()?)?)?;
-        let devices = folder.path("devices");
+        let (devices, cache) = (folder.path("devices"), folder.path("cache"));
         folder.write(
             &format!("etc/{kind}-server.conf"),
             format!(
-                "[DEFAULT]\ndevices = {}\nmount_check = false\nbind_ip = 127.0.0.1\nbind_port = {port}\n\n\
+                "[DEFAULT]\ndevices = {}\nmount_check = false\nbind_ip = 127.0.0.1\nbind_port = {port}\n\
+                 recon_cache_path = {}\n\n\
                  [app:{kind}-server]\nuse = egg:swift#{kind}\n",
-                devices.display()
+                devices.display(),
+                cache.display()
             )
             .as_bytes(),
         )?;
@@ -194,7 +199,11 @@ fn ensure(options: &Options) -> Result<Folder, String> {
 pub async fn open(options: &Options) -> Result<Node, String> {
     let folder = ensure(options)?;
     set_port(&folder, options)?;
-    Node::prepare(&folder.path("etc"), &Role::ALL).await
+    Node::prepare(&folder.path("etc"), &roles(options)).await
+}
+
+fn roles(options: &Options) -> Roles {
+    if options.no_daemons { Roles::main() } else { Roles::all() }
 }
 
 /// What a client needs.
@@ -290,9 +299,9 @@ pub(crate) fn main(options: &Options) -> Result<(), String> {
     let (access, _) = access(&folder)?;
     let runtime = runtime()?;
     let result = runtime.block_on(async {
-        let node = Node::prepare(&folder.path("etc"), &Role::ALL).await?;
+        let node = Node::prepare(&folder.path("etc"), &roles(options)).await?;
         announce(options, &folder, &access);
-        node.run(drain::stop_signal()).await
+        node.run(Scope::default(), drain::stop_signal()).await
     });
     runtime.shutdown_timeout(Duration::from_secs(5));
     result

@@ -15,8 +15,11 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     fn now(&self) -> Duration {
-        std::time::SystemTime::now()
+        let now = std::time::SystemTime::now()
             .duration_since(std::time::SystemTime::UNIX_EPOCH)
-            .unwrap_or_default()
+            .unwrap_or_default();
+        let offset = apus_fault::clock_offset();
+        let shift = Duration::try_from_secs_f64(offset.abs()).unwrap_or_default();
+        if offset < 0.0 { now.saturating_sub(shift) } else { now.saturating_add(shift) }
     }
 }

@@ -2,17 +2,26 @@
 //! listening, stopping.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+pub mod addresses;
 pub mod clock;
 pub mod config;
 pub mod drain;
 pub mod http;
 pub mod interim;
 pub mod log;
+pub mod pace;
+pub mod pass;
+pub mod recon;
 pub mod seed;
 pub mod serve;
 pub mod task;
+pub mod unit;
 
 pub use clock::Clock;
 pub use drain::Drain;
 pub use http::{Body, Handler};
 pub use interim::Interim;
+pub use pace::Pace;
+pub use pass::{Pass, PassContext, Scope, Span, Stopped};
+pub use recon::ReconCache;
+pub use unit::Unit;

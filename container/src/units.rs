@@ -1,0 +1,41 @@
+//! The daemons of the container server: which there are, and their options.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apus_daemon::Unit;
+use apus_daemon::config::Conf;
+use apus_ring::{Local, SharedRing};
+
+use crate::server::Server;
+use crate::updater::Updater;
+
+/// What the daemons need beside their server.
+#[derive(Debug, Clone)]
+pub struct DaemonParts {
+    /// Where accounts live.
+    pub accounts: Arc<SharedRing>,
+    /// Where containers live.
+    pub containers: Arc<SharedRing>,
+    /// Which devices of the containers' ring are this node's.
+    pub local: Local,
+}
+
+/// All daemons that work on the devices of `server`, with their options from the container
+/// server's configuration.
+///
+/// # Errors
+/// Names an option, its value and what was expected.
+pub fn units(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Unit>, String> {
+    Ok(vec![updater(server, parts, conf)?])
+}
+
+/// How often all containers are looked at for account rows that are behind, in seconds (Swift's).
+const UPDATE_INTERVAL_SECONDS: u64 = 300;
+
+fn updater(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Unit, String> {
+    let section = conf.section("container-updater");
+    let interval = section.parse("interval", UPDATE_INTERVAL_SECONDS, "whole seconds")?;
+    let pass = Updater::new(server.clone(), parts.accounts.clone());
+    Ok(Unit::new(pass, Duration::from_secs(interval)))
+}

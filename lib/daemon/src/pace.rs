@@ -1,0 +1,59 @@
+//! How fast a pass may go: so many things, or bytes, a second.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// Lets through at most a given amount a second, without bursts of more than a second's worth.
+#[derive(Debug)]
+pub struct Pace {
+    per_second: f64,
+    /// When the next amount may start.
+    next: Option<Instant>,
+}
+
+impl Pace {
+    /// `per_second` of anything; zero or less means as fast as it goes (as Swift's options do).
+    pub fn per_second(per_second: f64) -> Self {
+        Self { per_second, next: None }
+    }
+
+    /// Waits until `amount` more is allowed.
+    pub async fn take(&mut self, amount: f64) {
+        if self.per_second <= 0.0 {
+            return;
+        }
+        let now = Instant::now();
+        // Time in which nothing was asked for is not saved up for a burst.
+        let start = self.next.map_or(now, |next| next.max(now));
+        let cost = Duration::try_from_secs_f64(amount / self.per_second).unwrap_or_default();
+        self.next = Some(start + cost);
+        if start > now {
+            sleep_until(start).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hundred_at_ten_a_second_take_ten_seconds() {
+        let mut pace = Pace::per_second(10.0);
+        let began = Instant::now();
+        for _ in 0..=100 {
+            pace.take(1.0).await;
+        }
+        assert_eq!(began.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_rate_means_no_waiting() {
+        let mut pace = Pace::per_second(0.0);
+        let began = Instant::now();
+        pace.take(1e9).await;
+        pace.take(1e9).await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+}

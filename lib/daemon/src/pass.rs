@@ -1,0 +1,130 @@
+//! A pass: one sweep of a daemon over everything it owns on this node.
+//!
+//! A pass is idempotent, takes no hint about what changed and keeps no secret between sweeps, so
+//! that any number may run at once on any node. Intervals, panics, signals and recon files are its
+//! driver's work ([`crate::Unit`]) and must not appear in a pass.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::clock::Clock;
+use crate::drain::Drain;
+
+/// One daemon's sweep.
+#[async_trait]
+pub trait Pass: Send + Sync + 'static {
+    /// What a sweep found and did: its log line, the input of its recon entry, a test's assertion.
+    type Report: serde::Serialize + std::fmt::Debug + Send;
+
+    /// The daemon's name, also that of its role and of its section in the server's configuration:
+    /// `object-auditor`.
+    fn name(&self) -> &'static str;
+
+    /// One sweep. What cannot be done now is counted in the report and left for the next one.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the drain began; nothing else ends a sweep.
+    async fn pass(&mut self, cx: &PassContext) -> Result<Self::Report, Stopped>;
+
+    /// What Swift's recon tells of this daemon (`swift/common/recon.py`): merged into
+    /// `<server>.recon`, where the server is the first word of the name.
+    fn recon(
+        &self,
+        _report: &Self::Report,
+        _span: Span,
+    ) -> serde_json::Map<String, serde_json::Value> {
+        serde_json::Map::new()
+    }
+}
+
+/// The process is to stop; what was not reached stays for the next sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped;
+
+/// When a sweep ran, since 1970.
+#[derive(Debug, Clone, Copy)]
+pub struct Span {
+    /// Its beginning.
+    pub began: Duration,
+    /// Its end.
+    pub ended: Duration,
+}
+
+impl Span {
+    /// Seconds that it took.
+    pub fn seconds(self) -> f64 {
+        self.ended.saturating_sub(self.began).as_secs_f64()
+    }
+}
+
+/// To what part of a node a sweep is confined; an empty set means everything.
+#[derive(Debug, Clone, Default)]
+pub struct Scope {
+    /// Names of devices.
+    pub devices: BTreeSet<String>,
+    /// Partitions.
+    pub partitions: BTreeSet<u32>,
+    /// Indexes of policies.
+    pub policies: BTreeSet<u32>,
+}
+
+impl Scope {
+    /// Whether a device is in it.
+    pub fn has_device(&self, name: &str) -> bool {
+        self.devices.is_empty() || self.devices.contains(name)
+    }
+
+    /// Whether a partition is in it.
+    pub fn has_partition(&self, partition: u32) -> bool {
+        self.partitions.is_empty() || self.partitions.contains(&partition)
+    }
+
+    /// Whether a policy is in it.
+    pub fn has_policy(&self, index: u32) -> bool {
+        self.policies.is_empty() || self.policies.contains(&index)
+    }
+}
+
+/// What a sweep is given.
+#[derive(Debug, Clone)]
+pub struct PassContext {
+    /// The part of the node to sweep.
+    pub scope: Scope,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Tells of a stop.
+    pub drain: Drain,
+    /// One sweep was asked for, by somebody who waits for its end.
+    pub once: bool,
+}
+
+impl PassContext {
+    /// Marks where stopping is allowed, and lets others run.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn safe_point(&self) -> Result<(), Stopped> {
+        if self.drain.has_begun() {
+            return Err(Stopped);
+        }
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    /// Waits for a future, but no longer than until the drain begins.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn unless_stopped<T>(
+        &self,
+        future: impl Future<Output = T> + Send,
+    ) -> Result<T, Stopped> {
+        tokio::select! {
+            done = future => Ok(done),
+            () = self.drain.begun() => Err(Stopped),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Recon cache files: JSON objects in which daemons leave what they last found, for the servers'
+//! `/recon/*` and for operators.
+//!
+//! Source: `swift/common/utils`, `dump_recon_cache`. A value that is an object is merged into what
+//! is there, one level deep; an empty object or null removes the key. A recon file that cannot be
+//! written is no reason for a daemon to stop.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+/// The directory of recon files of this node.
+#[derive(Debug, Clone)]
+pub struct ReconCache {
+    directory: PathBuf,
+}
+
+impl ReconCache {
+    /// Files in `directory` (Swift's option `recon_cache_path`).
+    pub fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_owned() }
+    }
+
+    /// The content of `<file>`, such as `object.recon`; empty when there is none or it is damaged.
+    pub fn read(&self, file: &str) -> Map<String, Value> {
+        let text = std::fs::read(self.directory.join(file)).unwrap_or_default();
+        match serde_json::from_slice(&text) {
+            Ok(Value::Object(map)) => map,
+            _ => Map::new(),
+        }
+    }
+
+    /// Merges entries into a file. Waits for the disk.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn merge(&self, file: &str, entries: Map<String, Value>) -> io::Result<()> {
+        std::fs::create_dir_all(&self.directory)?;
+        let lock = std::fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.directory.join(format!(".{file}.lock")))?;
+        lock.lock()?;
+        let mut content = self.read(file);
+        for (key, value) in entries {
+            merge_one(&mut content, key, value);
+        }
+        let temporary = self.directory.join(format!(".{file}.tmp"));
+        std::fs::write(&temporary, Value::Object(content).to_string() + "\n")?;
+        std::fs::rename(&temporary, self.directory.join(file))
+    }
+}
+
+fn merge_one(content: &mut Map<String, Value>, key: String, value: Value) {
+    let empty = |value: &Value| value.is_null() || value.as_object().is_some_and(Map::is_empty);
+    if empty(&value) {
+        content.remove(&key);
+        return;
+    }
+    if let (Some(Value::Object(old)), Value::Object(new)) = (content.get_mut(&key), &value) {
+        for (name, value) in new {
+            if empty(value) {
+                old.remove(name);
+            } else {
+                old.insert(name.clone(), value.clone());
+            }
+        }
+        return;
+    }
+    content.insert(key, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn entries_are_merged_one_level_deep_and_empty_ones_removed() {
+        let directory = std::env::temp_dir().join(format!("apus-recon-{}", std::process::id()));
+        let cache = ReconCache::new(&directory);
+        let entries = |value: Value| value.as_object().unwrap().clone();
+        cache.merge("object.recon", entries(json!({"a": 1, "b": {"sd1": 1, "sd2": 2}}))).unwrap();
+        cache
+            .merge("object.recon", entries(json!({"a": null, "b": {"sd1": {}, "sd3": 3}})))
+            .unwrap();
+        assert_eq!(Value::Object(cache.read("object.recon")), json!({"b": {"sd2": 2, "sd3": 3}}));
+        std::fs::write(directory.join("object.recon"), "{torn").unwrap();
+        assert!(cache.read("object.recon").is_empty());
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}

@@ -1,0 +1,158 @@
+//! A unit: a pass with its interval, and the driver that repeats it.
+//!
+//! The driver catches panics (the next sweep begins anew), spreads the beginnings of sweeps, tells
+//! what a sweep did and leaves it in the recon cache. It never decides what a sweep does.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+
+use crate::pass::{Pass, PassContext, Span, Stopped};
+use crate::recon::ReconCache;
+use crate::seed;
+
+/// A daemon's pass, ready to be run once or again and again.
+pub struct Unit {
+    name: &'static str,
+    interval: Duration,
+    sweep: Box<dyn Sweep>,
+}
+
+impl std::fmt::Debug for Unit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unit").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A pass whose report's type is forgotten.
+#[async_trait]
+trait Sweep: Send + Sync {
+    async fn sweep(&mut self, cx: &PassContext, recon: &ReconCache) -> Result<(), Stopped>;
+}
+
+#[async_trait]
+impl<P: Pass> Sweep for P {
+    async fn sweep(&mut self, cx: &PassContext, recon: &ReconCache) -> Result<(), Stopped> {
+        let name = self.name();
+        let began = cx.clock.now();
+        let report = self.pass(cx).await?;
+        let span = Span { began, ended: cx.clock.now() };
+        tracing::info!(daemon = name, seconds = span.seconds(), ?report, "pass");
+        let entries = self.recon(&report, span);
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let server = name.split('-').next().unwrap_or(name);
+        let (recon, file) = (recon.clone(), format!("{server}.recon"));
+        // Nobody waits for a recon file, so the shared pool may write it.
+        let merged = tokio::task::spawn_blocking(move || recon.merge(&file, entries)).await;
+        if let Ok(Err(error)) = merged {
+            tracing::warn!(daemon = name, %error, "recon cache");
+        }
+        Ok(())
+    }
+}
+
+impl Unit {
+    /// A unit that runs `pass` every `interval`, counted from the end of one to the next's
+    /// beginning.
+    pub fn new<P: Pass>(pass: P, interval: Duration) -> Self {
+        Self { name: pass.name(), interval, sweep: Box::new(pass) }
+    }
+
+    /// The daemon's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Runs one sweep. A panic is told and is an error.
+    ///
+    /// # Errors
+    /// Why there was no whole sweep, in one line.
+    pub async fn once(&mut self, cx: &PassContext, recon: &ReconCache) -> Result<(), String> {
+        match AssertUnwindSafe(self.sweep.sweep(cx, recon)).catch_unwind().await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Stopped)) => Err(format!("{}: stopped", self.name)),
+            Err(_) => Err(format!("{}: panicked", self.name)),
+        }
+    }
+
+    /// Runs sweep after sweep until the drain begins.
+    pub async fn run(mut self, cx: PassContext, recon: ReconCache) {
+        let mut wait = self.interval.min(FIRST_WAIT_MAX).mul_f64(random_share());
+        while cx.unless_stopped(tokio::time::sleep(wait)).await.is_ok() {
+            if let Err(error) = self.once(&cx, &recon).await
+                && !cx.drain.has_begun()
+            {
+                tracing::error!(error, "daemon");
+            }
+            // So that many nodes do not sweep in step.
+            wait = self.interval.mul_f64(0.9 + 0.2 * random_share());
+        }
+    }
+}
+
+/// The first sweep begins within this time.
+const FIRST_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// From 0 to 1.
+fn random_share() -> f64 {
+    f64::from(u16::from_le_bytes(seed::bytes())) / f64::from(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::drain::Drain;
+    use crate::pass::Scope;
+
+    struct Counting {
+        sweeps: u64,
+        drain: Drain,
+    }
+
+    #[async_trait]
+    impl Pass for Counting {
+        type Report = u64;
+
+        fn name(&self) -> &'static str {
+            "object-counter"
+        }
+
+        async fn pass(&mut self, cx: &PassContext) -> Result<u64, Stopped> {
+            cx.safe_point().await?;
+            self.sweeps += 1;
+            assert!(self.sweeps != 2, "planned");
+            if self.sweeps == 4 {
+                self.drain.begin();
+            }
+            Ok(self.sweeps)
+        }
+
+        fn recon(&self, report: &u64, _span: Span) -> serde_json::Map<String, serde_json::Value> {
+            serde_json::Map::from_iter([("counted".to_owned(), (*report).into())])
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sweeps_go_on_after_a_panic_and_are_told_until_the_drain() {
+        let directory = std::env::temp_dir().join(format!("apus-unit-{}", std::process::id()));
+        let recon = ReconCache::new(&directory);
+        let drain = Drain::default();
+        let cx = PassContext {
+            scope: Scope::default(),
+            clock: Arc::new(SystemClock),
+            drain: drain.clone(),
+            once: false,
+        };
+        let unit = Unit::new(Counting { sweeps: 0, drain }, Duration::from_secs(60));
+        unit.run(cx, recon.clone()).await;
+        assert_eq!(recon.read("object.recon").get("counted").unwrap(), 4);
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}

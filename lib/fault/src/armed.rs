@@ -1,0 +1,63 @@
+//! What the points do in an executable under test.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+/// The file with what is to happen; nothing happens without one.
+static FILE: LazyLock<Option<PathBuf>> =
+    LazyLock::new(|| std::env::var_os("APUS_FAULTS").map(PathBuf::from));
+
+/// How often each armed point was passed.
+static PASSES: LazyLock<Mutex<HashMap<String, u64>>> = LazyLock::new(Mutex::default);
+
+/// What the file says of a name, read anew.
+fn armed(name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(FILE.as_ref()?).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    Some(line.trim().to_owned())
+}
+
+/// Whether an action such as `kill@3` is to happen now.
+fn is_due(name: &str, action: &str, wanted: &str) -> bool {
+    let (action, at) = action.split_once('@').unwrap_or((action, ""));
+    if action != wanted {
+        return false;
+    }
+    let mut passes = PASSES.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = passes.entry(format!("{name} {wanted}")).or_default();
+    *count += 1;
+    at.is_empty() || at.parse() == Ok(*count)
+}
+
+pub(crate) fn point(name: &str) {
+    let Some(action) = armed(name) else { return };
+    if let Some(pause) = action.strip_prefix("pause:").and_then(|ms| ms.parse().ok()) {
+        std::thread::sleep(Duration::from_millis(pause));
+    }
+    if is_due(name, &action, "kill") {
+        // Nothing of this process runs after this line, as after a kill from outside.
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+}
+
+pub(crate) fn fallible(name: &str) -> io::Result<()> {
+    point(name);
+    match armed(name) {
+        Some(action) if is_due(name, &action, "error") => {
+            Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error()))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn planted(name: &str) -> bool {
+    armed(name).as_deref() == Some("on")
+}
+
+pub(crate) fn clock_offset() -> f64 {
+    armed("clock").and_then(|seconds| seconds.parse().ok()).unwrap_or(0.0)
+}

@@ -1,0 +1,95 @@
+//! Where the configuration lies, and what of it all roles share.
+//!
+//! A place is a directory with `swift.conf`, rings and `<server>-server.conf` files, as ours are,
+//! or one server's file or `conf.d` directory, as Swift's programs are started; then `swift.conf`
+//! and the rings are in its `swift_dir`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use apus_cluster::{SwiftConf, policy::PolicyType};
+use apus_daemon::config::{Conf, Section};
+use apus_ring::SharedRing;
+use apus_store::quorum::Rings;
+
+use super::role::Server;
+
+/// Swift's default for `swift_dir`.
+const SWIFT_DIR: &str = "/etc/swift";
+
+/// A place of configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// What was named.
+    path: PathBuf,
+    /// Where `swift.conf` and the rings are.
+    swift_dir: PathBuf,
+}
+
+impl Place {
+    /// Finds `swift_dir` of what was named.
+    pub(crate) fn find(path: &Path) -> Result<Self, String> {
+        if path.join("swift.conf").exists() {
+            return Ok(Self { path: path.to_owned(), swift_dir: path.to_owned() });
+        }
+        if path.is_dir() && path.extension().is_none_or(|extension| extension != "d") {
+            return Err(format!("{}: no swift.conf in it", path.display()));
+        }
+        let conf = Conf::read(path)?;
+        let parent = path.parent().unwrap_or(Path::new("."));
+        let swift_dir = match conf.section("DEFAULT").get("swift_dir") {
+            Some(given) => PathBuf::from(given),
+            None if parent.join("swift.conf").exists() => parent.to_owned(),
+            None => PathBuf::from(SWIFT_DIR),
+        };
+        Ok(Self { path: path.to_owned(), swift_dir })
+    }
+
+    /// `<role>-server.conf`, or the directory `<role>-server.conf.d`; defaults when there is
+    /// neither.
+    pub(crate) fn server_conf(&self, server: Server) -> Result<Conf, String> {
+        if self.path != self.swift_dir {
+            return Conf::read(&self.path);
+        }
+        for end in ["conf", "conf.d"] {
+            let path = self.path.join(format!("{}-server.{end}", server.name()));
+            if path.exists() {
+                return Conf::read(&path);
+            }
+        }
+        Conf::parse("")
+    }
+
+    pub(crate) fn swift_conf(&self) -> Result<SwiftConf, String> {
+        let path = self.swift_dir.join("swift.conf");
+        let conf = Conf::read(&path)?;
+        SwiftConf::from_sections(conf.sections())
+            .map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    pub(crate) fn rings(&self, cluster: &SwiftConf) -> Result<Rings, String> {
+        let load = |name: &str| SharedRing::load(&self.swift_dir.join(name)).map(Arc::new);
+        let mut objects = BTreeMap::new();
+        for policy in cluster.policies.iter() {
+            if policy.policy_type == PolicyType::Replication {
+                let name = format!("{}.ring.gz", policy.index.suffixed("object"));
+                objects.insert(policy.index, load(&name)?);
+            }
+        }
+        Ok(Rings {
+            account: load("account.ring.gz")?,
+            container: load("container.ring.gz")?,
+            objects,
+        })
+    }
+}
+
+/// `bind_ip` and `bind_port`.
+pub(crate) fn bind_address(section: &Section<'_>, server: Server) -> Result<SocketAddr, String> {
+    let ip = section.get("bind_ip").unwrap_or("127.0.0.1");
+    let port = section.parse("bind_port", server.default_port(), "a port")?;
+    let ip = ip.parse().map_err(|_| section.refuse("bind_ip", ip, "an IP address"))?;
+    Ok(SocketAddr::new(ip, port))
+}

@@ -1,0 +1,284 @@
+//! A process with its roles: reads a place of configuration, makes servers and daemons, runs them.
+//!
+//! Servers that run here are called without a socket: each is registered under the addresses that
+//! the rings give to its own bind address.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use apus_broker::Broker;
+use apus_cluster::SwiftConf;
+use apus_daemon::clock::SystemClock;
+use apus_daemon::config::Conf;
+use apus_daemon::http::SharedHandler;
+use apus_daemon::task::{TaskKind, spawn};
+use apus_daemon::{Clock, Drain, PassContext, ReconCache, Scope, Unit, addresses, serve};
+use apus_disk::Counters;
+use apus_ring::Local;
+use apus_store::quorum::Rings;
+use apus_wire::{Client, Deadlines, Transport};
+use tokio::net::TcpListener;
+
+use super::conf::{Place, bind_address};
+use super::role::{Roles, Server};
+use super::storage::Storage;
+use crate::counts::Counts;
+
+/// How often rings are looked at for a new version (Swift's interval).
+const RING_INTERVAL: Duration = Duration::from_secs(15);
+/// Swift's default for `recon_cache_path`.
+const RECON_CACHE_PATH: &str = "/var/cache/swift";
+
+/// Servers and daemons that are ready to run.
+pub struct Node {
+    proxy: Option<SharedHandler>,
+    pub(super) counters: Arc<Counters>,
+    client: Arc<Client>,
+    clock: Arc<dyn Clock>,
+    listeners: Vec<(TcpListener, SharedHandler)>,
+    pub(super) brokers: Vec<Arc<Broker>>,
+    pub(super) background: Vec<tokio::task::JoinHandle<()>>,
+    units: Vec<(Unit, ReconCache)>,
+    pub(super) drain: Drain,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("counts", &self.counts()).finish_non_exhaustive()
+    }
+}
+
+pub(super) struct Builder<'a> {
+    place: &'a Place,
+    roles: &'a Roles,
+    pub(super) cluster: SwiftConf,
+    pub(super) rings: Rings,
+    transport: Arc<Transport>,
+    pub(super) client: Arc<Client>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) node: Node,
+}
+
+impl Builder<'_> {
+    /// Makes a server and those of its daemons that are to run here.
+    async fn add(&mut self, server: Server) -> Result<(), String> {
+        let serves = self.roles.servers.contains(&server);
+        let wanted: Vec<_> = self.roles.daemons_of(server).collect();
+        if !serves && wanted.is_empty() {
+            return Ok(());
+        }
+        let conf = self.place.server_conf(server)?;
+        let storage = match server {
+            Server::Proxy => None,
+            Server::Account => Some(self.account(&conf)?),
+            Server::Container => Some(self.container(&conf, serves)?),
+            Server::Object => Some(self.object(&conf)?),
+        };
+        let recon = recon_cache(&conf, server);
+        let handler = match storage {
+            None => self.proxy(&conf)?,
+            Some(Storage { handler, units }) => {
+                let units = units.into_iter().filter(|unit| wanted.contains(&unit.name()));
+                self.node.units.extend(units.map(|unit| (unit, recon.clone())));
+                handler
+            }
+        };
+        if serves {
+            self.serve(server, &conf, handler).await?;
+        }
+        for warning in conf.unused() {
+            tracing::warn!("{warning}");
+        }
+        Ok(())
+    }
+
+    async fn serve(
+        &mut self,
+        server: Server,
+        conf: &Conf,
+        handler: SharedHandler,
+    ) -> Result<(), String> {
+        let section = conf.section(&format!("app:{}-server", server.name()));
+        let bind = bind_address(&section, server)?;
+        let listens = section.flag("listen", false)?;
+        if server == Server::Proxy {
+            self.node.proxy = Some(handler.clone());
+        } else {
+            self.register(server, &Local::new(addresses::of(bind.ip()), bind.port()), &handler);
+            // In one process nobody needs the sockets, unless others are to reach this node.
+            if self.roles.servers.contains(&Server::Proxy) && !listens {
+                return Ok(());
+            }
+        }
+        let listener = TcpListener::bind(bind).await.map_err(|error| {
+            format!("{} server: cannot listen on {bind}: {error}", server.name())
+        })?;
+        self.node.listeners.push((listener, handler));
+        Ok(())
+    }
+
+    /// Registers a server under every ring address that is its own.
+    fn register(&self, server: Server, local: &Local, handler: &SharedHandler) {
+        let rings: Vec<_> = match server {
+            Server::Account => vec![&self.rings.account],
+            Server::Container => vec![&self.rings.container],
+            Server::Object => self.rings.objects.values().collect(),
+            Server::Proxy => vec![],
+        };
+        for ring in rings {
+            for device in ring.get().devices().iter().flatten() {
+                if local.owns(device) {
+                    self.transport.register(&device.address(), handler.clone());
+                    self.transport.register(&device.replication_address(), handler.clone());
+                }
+            }
+        }
+    }
+}
+
+/// Where the daemons of a server tell what they did.
+fn recon_cache(conf: &Conf, server: Server) -> ReconCache {
+    let section = conf.section(&format!("app:{}-server", server.name()));
+    ReconCache::new(&PathBuf::from(section.get("recon_cache_path").unwrap_or(RECON_CACHE_PATH)))
+}
+
+impl Node {
+    /// Reads the configuration, makes the servers and binds their sockets. `path` is a directory
+    /// with everything in it, or one server's file.
+    ///
+    /// # Errors
+    /// What is wrong with a file or an address, in one line.
+    pub async fn prepare(path: &Path, roles: &Roles) -> Result<Self, String> {
+        let place = Place::find(path)?;
+        let cluster = place.swift_conf()?;
+        let rings = place.rings(&cluster)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let transport = Arc::new(Transport::default());
+        let client = Arc::new(Client::new(transport.clone(), clock.clone(), Deadlines::default()));
+        let drain = Drain::default();
+        let node = Self {
+            proxy: None,
+            counters: Arc::default(),
+            client: client.clone(),
+            clock: clock.clone(),
+            listeners: Vec::new(),
+            brokers: Vec::new(),
+            background: vec![spawn(TaskKind::Background, watch(rings.clone(), drain.clone()))],
+            units: Vec::new(),
+            drain,
+        };
+        let mut builder =
+            Builder { place: &place, roles, cluster, rings, transport, client, clock, node };
+        for server in Server::ALL {
+            builder.add(server).await?;
+        }
+        Ok(builder.node)
+    }
+
+    /// What clients talk to, when the proxy runs here.
+    pub fn proxy(&self) -> Option<SharedHandler> {
+        self.proxy.clone()
+    }
+
+    /// What the seams counted so far.
+    pub fn counts(&self) -> Counts {
+        let databases = |of: fn(&apus_broker::Counters) -> u64| {
+            self.brokers.iter().map(|broker| of(broker.counters())).sum()
+        };
+        Counts {
+            syncs: self.counters.syncs(),
+            file_calls: self.counters.file_calls(),
+            thread_hops: self.counters.reads().1,
+            transactions: databases(apus_broker::Counters::transactions),
+            database_writes: databases(apus_broker::Counters::writes),
+            backend_requests: self.client.counters().requests(),
+            md5_bytes: self.client.counters().md5_bytes(),
+        }
+    }
+
+    fn pass_context(&self, scope: Scope, once: bool) -> PassContext {
+        PassContext { scope, clock: self.clock.clone(), drain: self.drain.clone(), once }
+    }
+
+    /// Serves until `stop`, then lets open requests finish and closes the databases.
+    ///
+    /// # Errors
+    /// When waiting for `stop` fails.
+    pub async fn run(
+        mut self,
+        scope: Scope,
+        stop: impl Future<Output = std::io::Result<()>>,
+    ) -> Result<(), String> {
+        let cx = self.pass_context(scope, false);
+        let mut running = std::mem::take(&mut self.background);
+        for (unit, recon) in std::mem::take(&mut self.units) {
+            running.push(spawn(TaskKind::Background, unit.run(cx.clone(), recon)));
+        }
+        for (listener, handler) in std::mem::take(&mut self.listeners) {
+            let limits = serve::Limits::default();
+            let work = serve::serve(listener, handler, self.drain.clone(), limits);
+            running.push(spawn(TaskKind::Background, work));
+        }
+        let stopped = stop.await.map_err(|error| format!("signals: {error}"));
+        self.end(running).await;
+        stopped
+    }
+
+    /// Runs each daemon's pass once, one after the other, or until `stop`.
+    ///
+    /// # Errors
+    /// The daemons whose pass did not come to its end.
+    pub async fn once(
+        mut self,
+        scope: Scope,
+        stop: impl Future<Output = std::io::Result<()>> + Send + 'static,
+    ) -> Result<(), String> {
+        let cx = self.pass_context(scope, true);
+        let drain = self.drain.clone();
+        let mut running = std::mem::take(&mut self.background);
+        running.push(spawn(TaskKind::Background, async move {
+            tokio::select! {
+                // A process whose signals cannot be caught is stopped by them anyway.
+                _ = stop => drain.begin(),
+                () = drain.begun() => {}
+            }
+        }));
+        let mut failed = Vec::new();
+        for (mut unit, recon) in std::mem::take(&mut self.units) {
+            if let Err(error) = unit.once(&cx, &recon).await {
+                failed.push(error);
+            }
+        }
+        self.end(running).await;
+        if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+    }
+
+    async fn end(self, running: Vec<tokio::task::JoinHandle<()>>) {
+        self.drain.begin();
+        for task in running {
+            // A task that panicked has been reported by the panic itself.
+            let _ = task.await;
+        }
+        for broker in self.brokers {
+            broker.close().await;
+        }
+    }
+}
+
+/// Rereads rings that changed; a bad new file keeps the old ring and is named once.
+async fn watch(rings: Rings, drain: Drain) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(RING_INTERVAL) => {}
+            () = drain.begun() => return,
+        }
+        for ring in [&rings.account, &rings.container].into_iter().chain(rings.objects.values()) {
+            match ring.refresh() {
+                Ok(true) => tracing::info!(ring = %ring.path().display(), "new ring"),
+                Ok(false) => {}
+                Err(error) => tracing::error!(error, "the old ring stays"),
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The proxy server of a process.
+
+use std::sync::Arc;
+
+use apus_daemon::config::{Conf, Section};
+use apus_daemon::http::SharedHandler;
+use apus_proxy::auth::authorize::Rules;
+use apus_proxy::auth::tempauth::TempAuth;
+use apus_store::clock::HybridClock;
+use apus_store::quorum::Quorum;
+
+use super::node::Builder;
+
+/// Swift's filters whose work is done here, in our order; `cache` is not needed.
+const FILTERS: [&str; 13] = [
+    "catch_errors",
+    "gatekeeper",
+    "healthcheck",
+    "proxy-logging",
+    "cache",
+    "listing_formats",
+    "s3api",
+    "tempauth",
+    "bulk",
+    "copy",
+    "slo",
+    "dlo",
+    "proxy-server",
+];
+
+impl Builder<'_> {
+    pub(super) fn quorum(&self) -> Quorum {
+        Quorum::new(
+            self.client.clone(),
+            self.rings.clone(),
+            self.cluster.hash.clone(),
+            self.cluster.policies.clone(),
+            Arc::new(HybridClock::new(self.clock.clone())),
+        )
+    }
+
+    pub(super) fn proxy(&self, conf: &Conf) -> Result<SharedHandler, String> {
+        let auth = conf.section("filter:tempauth");
+        let auth = TempAuth::from_options(auth.own(), &self.cluster.hash)
+            .map_err(|error| format!("proxy-server.conf: {error}"))?;
+        let rules = Arc::new(Rules::new(auth.reseller_prefix()));
+        for filter in pipeline(conf).filter(|filter| !FILTERS.contains(filter)) {
+            tracing::warn!("proxy-server.conf: pipeline: {filter} is not done and left out");
+        }
+        let s3 = conf.section("filter:s3api");
+        let domains = s3.get("storage_domain").unwrap_or_default();
+        let app = conf.section("app:proxy-server");
+        Ok(Arc::new(apus_proxy::Server::new(apus_proxy::Parts {
+            store: apus_store::pipeline::client(self.quorum(), rules, upload_bytes(&app)?),
+            auth: Arc::new(auth),
+            policies: self.cluster.policies.clone(),
+            clock: self.clock.clone(),
+            storage_domains: domains
+                .split(',')
+                .map(|domain| domain.trim().to_owned())
+                .filter(|domain| !domain.is_empty())
+                .collect(),
+            sigv2: s3.flag("sigv2", false)?,
+            region: s3.get("location").unwrap_or("us-east-1").to_owned(),
+            client_timeout_seconds: app.parse("client_timeout", 60, "whole seconds")?,
+        })))
+    }
+}
+
+/// The names in Swift's `pipeline = …`; none when there is no such line.
+fn pipeline(conf: &Conf) -> impl Iterator<Item = &str> {
+    let names = conf.section("pipeline:main").get("pipeline").unwrap_or_default();
+    names.split_whitespace()
+}
+
+/// `upload_memory`, in MiB; a quarter of the machine's memory when it is not given.
+fn upload_bytes(app: &Section<'_>) -> Result<u64, String> {
+    let machine = || {
+        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    // /proc counts in KiB.
+    let quarter_mib = machine().map_or(1024, |kib| kib / 1024 / 4);
+    Ok(app.parse("upload_memory", quarter_mib, "whole MiB")?.saturating_mul(1024 * 1024))
+}
