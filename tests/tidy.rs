@@ -18,7 +18,7 @@ const EDGES: [(&str, &[&str]); 13] = [
     ("container", &["cluster", "ring", "disk", "daemon", "wire", "broker", "store", "fault"]),
     ("object", &["cluster", "ring", "erasure", "disk", "daemon", "wire", "store", "fault"]),
     ("proxy", &["cluster", "ring", "daemon", "wire", "store", "fault"]),
-    ("tests", &["daemon", "tools"]),
+    ("tests", &["cluster", "daemon", "object", "store", "tools"]),
 ];
 
 /// Files that may hold `unsafe`.

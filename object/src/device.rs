@@ -6,8 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use apus_cluster::Timestamp;
+use apus_daemon::Clock;
 use apus_disk::{Committer, Counters, DeviceThreads, Priority, is_mount};
 use tokio::sync::oneshot;
+
+use crate::reservation::Reservations;
 
 /// Why a device did no work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +33,7 @@ pub(crate) struct Devices {
     root: PathBuf,
     mount_check: bool,
     counters: Arc<Counters>,
+    clock: Arc<dyn Clock>,
     known: Mutex<HashMap<String, Arc<Device>>>,
     /// By the number of the file system.
     committers: Mutex<HashMap<u64, Arc<Committer>>>,
@@ -40,14 +45,21 @@ struct Device {
     threads: DeviceThreads,
     /// Shared by all devices of one file system.
     committer: Arc<Committer>,
+    reservations: Arc<Reservations>,
 }
 
 impl Devices {
-    pub(crate) fn new(root: &Path, mount_check: bool, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(
+        root: &Path,
+        mount_check: bool,
+        counters: Arc<Counters>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             root: root.to_owned(),
             mount_check,
             counters,
+            clock,
             known: Mutex::default(),
             committers: Mutex::default(),
         }
@@ -86,6 +98,8 @@ impl Devices {
         let path = self.root.join(name);
         let file_system = std::fs::metadata(&path)?.dev();
         let threads = DeviceThreads::start(name, THREADS, QUEUE_MAX)?;
+        let now = Timestamp::from_duration(self.clock.now());
+        let reservations = Arc::new(Reservations::open(&path, self.counters.clone(), now)?);
         let mut committers = self.committers.lock().unwrap_or_else(PoisonError::into_inner);
         let committer = match committers.get(&file_system) {
             Some(committer) => committer.clone(),
@@ -95,12 +109,17 @@ impl Devices {
                 started
             }
         };
-        Ok(Device { threads, committer })
+        Ok(Device { threads, committer, reservations })
     }
 
     /// The committer of a device's file system.
     pub(crate) fn committer(&self, name: &str) -> Result<Arc<Committer>, DeviceError> {
         Ok(self.device(name)?.committer.clone())
+    }
+
+    /// Who may write which name of a device.
+    pub(crate) fn reservations(&self, name: &str) -> Result<Arc<Reservations>, DeviceError> {
+        Ok(self.device(name)?.reservations.clone())
     }
 
     /// Runs work on the threads of a device.

@@ -7,6 +7,7 @@ mod container_update;
 mod device;
 mod diskfile;
 mod handlers;
+pub mod reservation;
 mod server;
 mod units;
 mod updater;

@@ -12,7 +12,7 @@ use apus_daemon::http::{header, status, text};
 use apus_daemon::task::{TaskKind, spawn};
 use apus_daemon::{Body, Clock, Handler, Interim};
 use apus_disk::{Committer, Counters, Priority, Reserve};
-use apus_wire::{Client, NodePath, headers};
+use apus_wire::{Client, NodePath, headers, methods};
 use async_trait::async_trait;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
@@ -21,6 +21,7 @@ use crate::device::{DeviceError, Devices};
 use crate::diskfile::reader::{self, OpenError, State};
 use crate::diskfile::writer::{Place, Writer, quarantine};
 use crate::handlers;
+use crate::reservation::Fence;
 
 /// What an object server is given at start.
 #[derive(Debug, Clone)]
@@ -106,8 +107,12 @@ pub(crate) fn conflict(newest: Timestamp) -> Refusal {
 impl Server {
     /// A server over its parts.
     pub fn new(parts: Parts) -> Self {
-        let devices =
-            Arc::new(Devices::new(&parts.devices, parts.mount_check, parts.counters.clone()));
+        let devices = Arc::new(Devices::new(
+            &parts.devices,
+            parts.mount_check,
+            parts.counters.clone(),
+            parts.clock.clone(),
+        ));
         Self { parts, devices }
     }
 
@@ -179,12 +184,17 @@ impl Server {
     }
 
     /// Writes a file on a device's threads and has it committed by the name that `prepare` gives
-    /// with it; when this returns, it is durable and what it made obsolete is gone.
+    /// with it; when this returns, it is durable and what it made obsolete is gone. 409 when the
+    /// object's name was promised to a later time.
     pub(crate) async fn write(
         &self,
         target: &Target,
+        time: Timestamp,
+        fence: Fence,
         prepare: impl FnOnce(&Arc<Committer>) -> io::Result<(Writer, String)> + Send + 'static,
     ) -> Result<(), Refusal> {
+        let reservations = self.devices.reservations(&target.device)?;
+        let entry = reservations.enter(target.place.hash, time, fence).map_err(conflict)?;
         let committer = self.devices.committer(&target.device)?;
         let (done, committed) = oneshot::channel();
         let work = move || {
@@ -196,6 +206,7 @@ impl Server {
         let obsolete = self.devices.run(&target.device, Priority::Write, work).await?;
         let obsolete = obsolete.map_err(failed)?;
         committed.await.map_err(|_| DeviceError::Busy)?.map_err(failed)?;
+        drop(entry);
         if let Some(obsolete) = obsolete {
             let remove = move || obsolete.remove();
             // The file is durable: what stays beside it is only wasted space until the next write.
@@ -257,6 +268,12 @@ impl Handler for Server {
                 spawn(TaskKind::Request, write)
                     .await
                     .unwrap_or_else(|_| Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, "panic")))
+            }
+            method if method.as_str() == methods::RESERVE => {
+                handlers::reserve::reserve(self, &target, &head.headers).await
+            }
+            method if method.as_str() == methods::RELEASE => {
+                handlers::reserve::release(self, &target, &head.headers)
             }
             _ => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")),
         };

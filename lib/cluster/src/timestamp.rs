@@ -29,6 +29,11 @@ impl Timestamp {
         Self::from_steps(seconds.saturating_mul(STEPS_PER_SECOND))
     }
 
+    /// From a clock's time since 1970, rounded down.
+    pub fn from_duration(since_1970: std::time::Duration) -> Self {
+        Self::from_steps(u64::try_from(since_1970.as_micros() / 10).unwrap_or(u64::MAX))
+    }
+
     /// The same time with another offset.
     pub fn with_offset(self, offset: u64) -> Self {
         Self { steps: self.steps, offset }

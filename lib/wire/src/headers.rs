@@ -59,6 +59,10 @@ pub const BODY_CRC: &str = "x-backend-apus-body-crc64nvme";
 /// Ours, a footer: the time to store a body under, when that is later than `X-Timestamp`. A server
 /// that does not know it stores the body under the earlier one, which replication then replaces.
 pub const FINAL_TIMESTAMP: &str = "x-backend-apus-timestamp";
+/// Ours: `yes` on a strong write, which must not get through below a promised time.
+pub const STRONG: &str = "x-backend-apus-strong";
+/// Ours, a header or a footer: `yes` on the commit of a write whose name was taken at its time.
+pub const RESERVED: &str = "x-backend-apus-reserved";
 /// Ours: a listing with deleted rows and full times, for strong reads.
 pub const LIST_DELETED: &str = "x-backend-apus-include-deleted";
 /// A deleted account still known.

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod error_limit;
 pub mod headers;
+pub mod methods;
 pub mod path;
 mod pool;
 pub mod put_stream;

@@ -16,6 +16,7 @@ use crate::diskfile::writer::bodiless;
 use crate::server::{Refusal, Server, Target, conflict, refuse, timestamp};
 
 use super::get::absent;
+use super::reserve::fence;
 
 pub(crate) async fn delete(
     server: &Server,
@@ -59,7 +60,7 @@ pub(crate) async fn delete(
         let name = tombstone_name(time);
         Ok((bodiless(place, &name, &stored, committer)?, name))
     };
-    server.write(target, prepare).await?;
+    server.write(target, time, fence(head), prepare).await?;
     let row = Metadata::from([("x-timestamp".to_owned(), time.to_string())]);
     update(server, &target.place, &target.object, head, Method::DELETE, row, time)
         .await

@@ -33,7 +33,7 @@ pub(crate) fn absent(time: Option<Timestamp>) -> Refusal {
     Box::new(response)
 }
 
-fn object_headers(object: &Object, out: &mut HeaderMap) {
+pub(crate) fn object_headers(object: &Object, out: &mut HeaderMap) {
     for (name, value) in &object.metadata {
         let own = ["name", "ETag", "X-Timestamp", "Content-Length"];
         if !own.contains(&name.as_str()) {

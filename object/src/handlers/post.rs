@@ -16,6 +16,7 @@ use crate::diskfile::writer::bodiless;
 use crate::server::{Refusal, Server, Target, conflict, refuse, timestamp};
 
 use super::get::absent;
+use super::reserve::fence;
 
 /// Headers of a POST that are kept.
 fn kept(name: &str) -> bool {
@@ -72,7 +73,7 @@ pub(crate) async fn post(
     let place = target.place.clone();
     let prepare =
         move |committer: &Arc<Committer>| Ok((bodiless(place, &name, &stored, committer)?, name));
-    server.write(target, prepare).await?;
+    server.write(target, time, fence(head), prepare).await?;
     let mut row_source = object.metadata.clone();
     row_source.insert("Content-Type".to_owned(), content_type);
     let mut row = row_headers(head, &row_source, object.data_time);

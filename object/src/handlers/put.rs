@@ -22,6 +22,8 @@ use crate::container_update::{row_headers, update};
 use crate::diskfile::layout::data_name;
 use crate::diskfile::reader::State;
 use crate::diskfile::writer::Writer;
+use crate::handlers::reserve::fence;
+use crate::reservation::Fence;
 use crate::server::{Refusal, Server, Target, conflict, disk_failed, refuse, timestamp};
 
 /// Bytes gathered before the disk is asked to write.
@@ -154,6 +156,10 @@ pub(crate) async fn put(
         decoder.finish().await.map_err(|error| stream_refusal(&error))?;
     }
     let time = final_time(server, target, &footers, time).await?;
+    let fence = match footers.contains_key(headers::RESERVED) {
+        true => Fence::Held,
+        false => fence(head),
+    };
     let crc = digests.crc.finalize();
     let etag = check_digests(head, &footers, crc, digests.md5)?;
     let stored = stored_metadata(
@@ -201,11 +207,11 @@ pub(crate) async fn put(
             let committed =
                 committed.unwrap_or_else(|late| Err(PutStreamError::Broken(late.into())));
             committed.map_err(|error| stream_refusal(&error))?;
-            server.write(target, move |_| Ok(prepared)).await?;
+            server.write(target, time, fence, move |_| Ok(prepared)).await?;
             // It is published whatever comes: a sender without an end only loses its connection.
             let _ = tokio::time::timeout(END_WAIT, decoder.finish()).await;
         }
-        _ => server.write(target, prepare).await?,
+        _ => server.write(target, time, fence, prepare).await?,
     }
     update(server, &target.place, &target.object, head, Method::PUT, row, time)
         .await

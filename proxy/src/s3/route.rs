@@ -103,7 +103,7 @@ fn not_implemented(what: &str) -> S3Error {
 }
 
 /// Refuses headers that ask for what is not done.
-fn check_headers(method: &Method, headers: &HeaderMap) -> Result<()> {
+fn check_headers(headers: &HeaderMap) -> Result<()> {
     if let Some(name) = HEADERS_NOT_IMPLEMENTED.iter().find(|name| headers.contains_key(**name)) {
         return Err(not_implemented(name));
     }
@@ -118,21 +118,37 @@ fn check_headers(method: &Method, headers: &HeaderMap) -> Result<()> {
     if class != "STANDARD" {
         return Err(S3Error::new(Code::InvalidStorageClass));
     }
-    // A condition on a write that were accepted and not enforced would be worse than none.
-    let conditional = [
-        "if-match",
-        "if-none-match",
-        "if-modified-since",
-        "if-unmodified-since",
-        "x-amz-if-match-last-modified-time",
-        "x-amz-if-match-size",
-    ];
-    if !matches!(*method, Method::GET | Method::HEAD)
-        && let Some(name) = conditional.iter().find(|name| headers.contains_key(**name))
-    {
-        return Err(not_implemented(name));
-    }
     Ok(())
+}
+
+/// Headers that are conditions, and where each is one.
+const CONDITIONS: [(&str, &[Operation]); 6] = {
+    use Operation::*;
+    const READS: [Operation; 2] = [GetObject, HeadObject];
+    [
+        (
+            "if-match",
+            &[GetObject, HeadObject, PutObject, CopyObject, CompleteMultipartUpload, DeleteObject],
+        ),
+        ("if-none-match", &[GetObject, HeadObject, PutObject, CopyObject, CompleteMultipartUpload]),
+        ("if-modified-since", &READS),
+        ("if-unmodified-since", &READS),
+        ("x-amz-if-match-last-modified-time", &[DeleteObject]),
+        ("x-amz-if-match-size", &[DeleteObject]),
+    ]
+};
+
+/// A condition that were accepted and not enforced would be worse than none. Operations that only
+/// read are free to ignore it.
+fn check_conditions(method: &Method, operation: Operation, headers: &HeaderMap) -> Result<()> {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let ignored = |(name, known): &&(&str, &[Operation])| {
+        headers.contains_key(*name) && !known.contains(&operation)
+    };
+    match CONDITIONS.iter().find(ignored) {
+        Some((name, _)) if !reads => Err(not_implemented(name)),
+        _ => Ok(()),
+    }
 }
 
 /// The operation of a request.
@@ -149,7 +165,7 @@ pub(super) fn operation(
             .text("The requested resource is not implemented")
             .with("SubResource", *name));
     }
-    check_headers(method, headers)?;
+    check_headers(headers)?;
     let copy = headers.contains_key("x-amz-copy-source");
     let refused = || S3Error::new(Code::MethodNotAllowed);
     if has("acl") {
@@ -159,7 +175,7 @@ pub(super) fn operation(
             _ => Err(not_implemented("acl")),
         };
     }
-    Ok(match (method.as_str(), bucket, key) {
+    let operation = match (method.as_str(), bucket, key) {
         ("GET", false, _) => Operation::ListBuckets,
         (_, false, _) => return Err(refused()),
         ("GET", true, false) if has("location") => Operation::GetBucketLocation,
@@ -194,7 +210,9 @@ pub(super) fn operation(
         ("DELETE", true, true) if has("uploadId") => Operation::AbortMultipartUpload,
         ("DELETE", true, true) => Operation::DeleteObject,
         _ => return Err(refused()),
-    })
+    };
+    check_conditions(method, operation, headers)?;
+    Ok(operation)
 }
 
 #[cfg(test)]
@@ -229,10 +247,18 @@ mod tests {
 
     #[test]
     fn a_condition_on_a_write_is_never_ignored() {
-        for name in ["if-match", "if-none-match"] {
-            let error = route(&Method::PUT, true, "", &[(name, "*")]).unwrap_err();
-            assert_eq!(error.code, Code::NotImplemented);
+        for (query, name) in [
+            ("uploadId=x&partNumber=1", "if-match"),
+            ("uploadId=x&partNumber=1", "if-none-match"),
+            ("", "if-unmodified-since"),
+            ("", "x-amz-if-match-size"),
+        ] {
+            let error = route(&Method::PUT, true, query, &[(name, "*")]).unwrap_err();
+            assert_eq!(error.code, Code::NotImplemented, "{query} {name}");
         }
+        let delete = |name| route(&Method::DELETE, true, "", &[(name, "*")]);
+        assert_eq!(delete("if-none-match").unwrap_err().code, Code::NotImplemented);
+        assert_eq!(delete("if-match").unwrap(), Operation::DeleteObject);
         assert_eq!(
             route(&Method::GET, true, "", &[("if-match", "*")]).unwrap(),
             Operation::GetObject

@@ -10,14 +10,14 @@ use apus_store::access::Action;
 use apus_store::body::collect;
 use apus_store::operation::{
     AbortUpload, Authorize, CompleteUpload, CompletedPart, CreateUpload, HeadObject, ListParts,
-    ListUploads, PutObject, PutPart, PutPartCopy,
+    ListUploads, PutObject, PutPart, PutPartCopy, WriteConditions,
 };
 use http::StatusCode;
 
 use super::bucket::owner;
 use super::checksum::{self, Type, Whole};
 use super::error::{Code, S3Error};
-use super::object::{copy, put};
+use super::object::{condition, copy, put};
 use super::xml::{self, Writer};
 use super::{Reply, Result, S3Request, xml_reply};
 use crate::edge::Parts;
@@ -72,7 +72,7 @@ pub(super) async fn part(parts: &Parts, request: S3Request) -> Result<Reply> {
         metadata: apus_cluster::Metadata::new(),
         etag: verified.etag,
         timestamp: None,
-        if_none_match: false,
+        conditions: WriteConditions::default(),
         late: verified.late,
     };
     let op = PutPart { upload_id: id, number, put };
@@ -131,6 +131,7 @@ pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply>
     let ask = Authorize { action: Action::WriteObject, container };
     parts.store.authorize(&request.cx, ask).await?;
     let host = request.header("host").unwrap_or_default().to_owned();
+    let conditions = condition::on_write(&request)?;
     let mut whole = Whole::of(&request.head.headers)?;
     // Checksums in this request are of the object, not of the document.
     let mut headers = request.head.headers.clone();
@@ -160,7 +161,8 @@ pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply>
     if chosen.is_empty() {
         return Err(S3Error::new(Code::MalformedXML));
     }
-    let op = CompleteUpload { object, upload_id: id, parts: chosen, seal: Arc::new(whole) };
+    let op =
+        CompleteUpload { object, upload_id: id, parts: chosen, seal: Arc::new(whole), conditions };
     let written = parts.store.complete_upload(&request.cx, op).await?;
     let (bucket, key) = (request.bucket.unwrap_or_default(), request.key.unwrap_or_default());
     let mut out = Writer::new();

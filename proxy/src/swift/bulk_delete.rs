@@ -150,7 +150,7 @@ fn one(
     async move {
         let outcome = match parse_path(&path) {
             Ok(Path::Object(object)) => {
-                let op = DeleteObject { object, with_segments: false, timestamp: None };
+                let op = DeleteObject::new(object);
                 store.delete_object(&cx, op).await.map(drop)
             }
             Ok(Path::Container(container)) => {

@@ -10,7 +10,7 @@ use apus_daemon::http::{set, status};
 use apus_store::body::LateMetadata;
 use apus_store::operation::{
     CopyObject, DeleteObject, GetObject, ObjectHead, ObjectWritten, PostObject, PutManifest,
-    PutObject,
+    PutObject, WriteConditions,
 };
 use apus_store::{Error, Kind, Result, Subject};
 use http::StatusCode;
@@ -127,9 +127,9 @@ pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
             return Ok(plain_error(StatusCode::LENGTH_REQUIRED, "Missing Content-Length header."));
         }
     };
-    let if_none_match = match request.header("if-none-match") {
-        None => false,
-        Some("*") => true,
+    let conditions = match request.header("if-none-match") {
+        None => WriteConditions::default(),
+        Some("*") => WriteConditions::absent(),
         Some(_) => return Err(Error::invalid("If-None-Match only supports *")),
     };
     let metadata = metadata(parts, &request)?;
@@ -143,7 +143,7 @@ pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
             content_type,
             metadata,
             etag: etag.filter(|etag| !etag.is_empty()),
-            if_none_match,
+            conditions,
             trusted: false,
         };
         let written = parts.store.put_manifest(&request.cx, op).await?;
@@ -157,7 +157,7 @@ pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
         metadata,
         etag,
         timestamp: None,
-        if_none_match,
+        conditions,
         late: LateMetadata::default(),
     };
     let written = parts.store.put_object(&request.cx, op).await?;
@@ -179,7 +179,7 @@ pub(super) async fn delete(parts: &Parts, request: SwiftRequest) -> Result<Reply
     if request.header("x-if-delete-at").is_some() {
         return Err(Error::invalid("Bad X-If-Delete-At header value"));
     }
-    let op = DeleteObject { object, with_segments, timestamp: None };
+    let op = DeleteObject { with_segments, ..DeleteObject::new(object) };
     let result = parts.store.delete_object(&request.cx, op).await;
     if with_segments {
         return match format(&request) {
@@ -256,6 +256,7 @@ async fn copy_between(
             .map(str::to_owned),
         fresh_metadata: request.flag("x-fresh-metadata"),
         as_manifest: request.param("multipart-manifest") == Some("get"),
+        conditions: WriteConditions::default(),
     };
     let (head, written): (ObjectHead, ObjectWritten) =
         parts.store.copy_object(&request.cx, op).await?;

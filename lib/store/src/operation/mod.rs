@@ -4,6 +4,7 @@ mod account;
 mod container;
 mod object;
 mod upload;
+mod write_conditions;
 
 pub use account::{
     AccountHead, Authorize, ContainerList, HeadAccount, ListContainers, PostAccount,
@@ -20,3 +21,4 @@ pub use upload::{
     AbortUpload, CompleteUpload, CompletedPart, CreateUpload, ListParts, ListUploads, Part,
     PartList, PutPart, PutPartCopy, Seal, Upload, UploadList,
 };
+pub use write_conditions::WriteConditions;

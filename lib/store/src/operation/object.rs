@@ -5,6 +5,7 @@ use apus_cluster::etag::EtagList;
 use apus_cluster::{Metadata, ObjectPath, Timestamp};
 use apus_daemon::Body;
 
+use super::write_conditions::WriteConditions;
 use crate::body::LateMetadata;
 
 /// Conditions on reading.
@@ -190,8 +191,8 @@ pub struct PutObject {
     pub etag: Option<String>,
     /// Time that the client gave.
     pub timestamp: Option<Timestamp>,
-    /// Refuse if an object is there (`If-None-Match: *`).
-    pub if_none_match: bool,
+    /// What must hold for what is there.
+    pub conditions: WriteConditions,
     /// What the body's wrappers add at its end.
     pub late: LateMetadata,
 }
@@ -233,6 +234,20 @@ pub struct DeleteObject {
     pub with_segments: bool,
     /// Time that the client gave.
     pub timestamp: Option<Timestamp>,
+    /// What must hold for what is there.
+    pub conditions: WriteConditions,
+}
+
+impl DeleteObject {
+    /// This object alone, now, whatever it is.
+    pub fn new(object: ObjectPath) -> Self {
+        Self {
+            object,
+            with_segments: false,
+            timestamp: None,
+            conditions: WriteConditions::default(),
+        }
+    }
 }
 
 /// Copies an object.
@@ -250,6 +265,8 @@ pub struct CopyObject {
     pub fresh_metadata: bool,
     /// Copy a manifest as a manifest instead of joining its segments.
     pub as_manifest: bool,
+    /// What must hold for what is there.
+    pub conditions: WriteConditions,
 }
 
 /// One segment of a static large object, as a client names it.
@@ -280,8 +297,8 @@ pub struct PutManifest {
     pub metadata: Metadata,
     /// Etag that the joined object must have.
     pub etag: Option<String>,
-    /// Refuse if an object is there (`If-None-Match: *`).
-    pub if_none_match: bool,
+    /// What must hold for what is there.
+    pub conditions: WriteConditions,
     /// Whether segments are known to be right (a multipart upload's own parts): not asked again.
     pub trusted: bool,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use apus_cluster::{ContainerPath, Metadata, ObjectPath, Timestamp};
 
 use super::object::{GetObject, PartHead, PutObject};
+use super::write_conditions::WriteConditions;
 
 /// Begins an upload.
 #[derive(Debug, Clone)]
@@ -144,6 +145,8 @@ pub struct CompleteUpload {
     pub parts: Vec<CompletedPart>,
     /// What the dialect has to say of the whole.
     pub seal: Arc<dyn Seal>,
+    /// What must hold for what is there.
+    pub conditions: WriteConditions,
 }
 
 /// Gives an upload up.

@@ -24,7 +24,9 @@ const REPLAY: usize = 8;
 type Piece = std::result::Result<Bytes, BodyError>;
 
 struct FanNode {
+    /// The replica that it takes.
     index: usize,
+    primary: bool,
     sender: Option<mpsc::Sender<Piece>>,
     answer: tokio::task::JoinHandle<Option<Answer>>,
 }
@@ -78,7 +80,7 @@ impl Fan {
                 }
             }
         });
-        self.nodes.push(FanNode { index, sender: Some(sender), answer });
+        self.nodes.push(FanNode { index, primary, sender: Some(sender), answer });
     }
 
     /// Nodes that still take pieces.
@@ -89,9 +91,23 @@ impl Fan {
     /// Sends a piece to every node; one that is stuck or gone for longer than the chunk deadline
     /// is given up.
     pub(super) async fn send(&mut self, piece: Bytes) {
+        self.send_each(|_| piece.clone()).await;
+        if let Some(replay) = &mut self.replay {
+            replay.push(piece);
+        }
+        self.replace_failed().await;
+        if self.replay.as_ref().is_some_and(|replay| replay.len() > REPLAY) {
+            self.replay = None;
+        }
+    }
+
+    /// Sends each node a piece of its own, the last of the body; `of` is given the index of the
+    /// primary, or nothing for a handoff.
+    pub(super) async fn send_each(&mut self, of: impl Fn(Option<usize>) -> Bytes) {
+        self.replace_failed().await;
         let deadline = self.client.deadlines().chunk;
         let sends = self.nodes.iter_mut().map(|node| {
-            let piece = piece.clone();
+            let piece = of(node.primary.then_some(node.index));
             async move {
                 if let Some(sender) = &node.sender {
                     let sent = tokio::time::timeout(deadline, sender.send(Ok(piece))).await;
@@ -102,13 +118,6 @@ impl Fan {
             }
         });
         futures_util::future::join_all(sends).await;
-        if let Some(replay) = &mut self.replay {
-            replay.push(piece);
-        }
-        self.replace_failed().await;
-        if self.replay.as_ref().is_some_and(|replay| replay.len() > REPLAY) {
-            self.replay = None;
-        }
     }
 
     /// Replaces nodes that failed while everything sent can still be sent again.

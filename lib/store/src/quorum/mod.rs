@@ -10,6 +10,7 @@ mod head;
 mod listing;
 mod nodes;
 mod read;
+mod reserve;
 mod send;
 mod write;
 
@@ -26,6 +27,7 @@ use crate::clock::HybridClock;
 use crate::{Error, Result};
 
 pub use container::ContainerFacts;
+pub use reserve::{Reply, Verdict, verdict};
 
 /// The rings of the cluster.
 #[derive(Debug, Clone)]

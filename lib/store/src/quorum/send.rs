@@ -82,7 +82,7 @@ pub(crate) async fn broadcast(
         Arc::new(Mutex::new(nodes.handoffs.iter().cloned().collect()));
     let (sender, mut receiver) = mpsc::channel(nodes.primaries.len().max(1));
     for (index, primary) in nodes.primaries.iter().enumerate() {
-        let request = build(index);
+        let mut request = build(index);
         let (client, body, sender) = (client.clone(), body.clone(), sender.clone());
         let (handoffs, primary) = (handoffs.clone(), primary.clone());
         spawn(TaskKind::Request, async move {
@@ -107,6 +107,8 @@ pub(crate) async fn broadcast(
                     None => break None,
                 }
                 is_primary = false;
+                // A handoff has promised its name to nobody.
+                request.headers.remove(headers::RESERVED);
             };
             // The caller may have answered its client already.
             let _ = sender.send(answer).await;

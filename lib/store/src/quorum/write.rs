@@ -20,11 +20,12 @@ use super::container::deal;
 use super::digest::Digests;
 use super::fan::Fan;
 use super::nodes::Nodes;
+use super::reserve::Hold;
 use super::send::{Answer, Replayable, broadcast};
 use crate::access::Permit;
 use crate::body::LateMetadata;
 use crate::context::Context;
-use crate::operation::{DeleteObject, ObjectWritten, PostObject, PutObject};
+use crate::operation::{DeleteObject, ObjectWritten, PostObject, PutObject, WriteConditions};
 use crate::{Error, Kind, Result, Subject};
 
 /// Bodies up to this many bytes are held whole.
@@ -40,6 +41,7 @@ struct Promise {
     etag: Option<String>,
     timestamp: Option<Timestamp>,
     late: LateMetadata,
+    conditions: WriteConditions,
 }
 
 /// The end of a body: what the client is told, and what the nodes are.
@@ -91,6 +93,9 @@ impl Quorum {
     ) -> impl Fn(usize, &HeaderMap) -> NodeRequest + use<> {
         let mut request = self.object_request(cx, method, object, policy, nodes.partition);
         set(&mut request.headers, headers::TIMESTAMP, &time.to_string());
+        if cx.is_strong() {
+            set(&mut request.headers, headers::STRONG, "yes");
+        }
         let containers = self.container_nodes(&object.container);
         let replicas = nodes.primaries.len();
         move |index, extra| {
@@ -108,15 +113,15 @@ impl Quorum {
         }
     }
 
-    /// Good answers that a write needs: in strong mode a majority, and of primaries only.
-    fn needed(cx: &Context, replicas: usize) -> usize {
-        if cx.is_strong() { majority(replicas) } else { write_quorum(replicas) }
+    /// Good answers that a write needs: a majority of primaries when it is strict.
+    fn needed(strict: bool, replicas: usize) -> usize {
+        if strict { majority(replicas) } else { write_quorum(replicas) }
     }
 
-    fn agreed_by(cx: &Context, answers: &[Answer], replicas: usize) -> Result<StatusCode> {
-        let counted = answers.iter().filter(|answer| answer.primary || !cx.is_strong());
+    fn agreed_by(strict: bool, answers: &[Answer], replicas: usize) -> Result<StatusCode> {
+        let counted = answers.iter().filter(|answer| answer.primary || !strict);
         let statuses: Vec<_> = counted.map(|answer| answer.status).collect();
-        best_status(&statuses, Self::needed(cx, replicas))
+        best_status(&statuses, Self::needed(strict, replicas))
             .ok_or_else(|| Error::unavailable(format!("object servers answered {statuses:?}")))
     }
 
@@ -150,7 +155,8 @@ impl Quorum {
         if let Some(length) = op.length {
             set(&mut extra, headers::OBJECT_LENGTH, &length.to_string());
         }
-        if op.if_none_match {
+        if op.conditions.is_absent_only() && !cx.is_strong() {
+            // Swift's nodes judge by themselves, and ours so refuse a long body early.
             set(&mut extra, "if-none-match", "*");
         }
         let mut digests = Digests::new(&self.client);
@@ -163,6 +169,7 @@ impl Quorum {
             etag: op.etag,
             timestamp: op.timestamp,
             late: op.late,
+            conditions: op.conditions,
         };
         let mut ended = false;
         while size <= SHORT {
@@ -205,15 +212,16 @@ impl Quorum {
         let body = Replayable(pieces);
         let replicas = nodes.primaries.len();
         for attempt in 0..=RESTAMPS {
-            let time = op.timestamp.unwrap_or_else(|| self.clock.stamp());
+            let hold = self.hold(cx, &op.object, policy, nodes, &op.conditions).await?;
+            let time = hold.time().or(op.timestamp).unwrap_or_else(|| self.clock.stamp());
             let build = self.write_request(cx, Method::PUT, &op.object, policy, nodes, time);
-            let needed = Self::needed(cx, replicas);
-            let answers =
-                broadcast(&self.client, nodes, needed, body.clone(), |i| build(i, extra)).await;
+            let needed = Self::needed(hold.is_strict(cx), replicas);
+            let build = |index| hold.mark(index, build(index, extra));
+            let answers = broadcast(&self.client, nodes, needed, body.clone(), build).await;
             self.saw(&answers);
             let written =
                 ObjectWritten { etag: end.etag.clone(), timestamp: time, late: end.late.clone() };
-            match Self::put_outcome(cx, op, &answers, replicas)? {
+            match self.put_outcome(cx, op, policy, nodes, &hold, &answers)? {
                 Outcome::Written => return Ok(written),
                 Outcome::Restamp if attempt < RESTAMPS => {}
                 // A client that gave its own time learns that it was too old; Swift says 202.
@@ -224,12 +232,29 @@ impl Quorum {
     }
 
     fn put_outcome(
+        &self,
         cx: &Context,
         op: &Promise,
+        policy: PolicyIndex,
+        nodes: &Nodes,
+        hold: &Hold,
         answers: &[Answer],
-        replicas: usize,
     ) -> Result<Outcome> {
-        match Self::agreed_by(cx, answers, replicas)? {
+        let agreed = Self::agreed_by(hold.is_strict(cx), answers, nodes.primaries.len());
+        if let Hold::Held(held) = hold
+            && !matches!(agreed, Ok(StatusCode::CREATED))
+        {
+            self.release(cx, &op.object, policy, nodes, held);
+            if answers.iter().any(|answer| answer.status.is_success()) {
+                // It may yet win or vanish: nobody can say.
+                return Err(Error::unavailable("a commit was taken by too few"));
+            }
+        }
+        let unwanted = |answer: &Answer| answer.status == StatusCode::PRECONDITION_FAILED;
+        if matches!(hold, Hold::AskNodes) && answers.iter().any(unwanted) {
+            return Err(Error::new(Kind::PreconditionFailed, Subject::Object));
+        }
+        match agreed? {
             StatusCode::CREATED => Ok(Outcome::Written),
             StatusCode::CONFLICT if op.timestamp.is_some() => {
                 Err(Error::new(Kind::Conflict, Subject::Object))
@@ -261,7 +286,7 @@ impl Quorum {
         let mut time = op.timestamp.unwrap_or_else(|| self.clock.stamp());
         let build = self.write_request(cx, Method::PUT, &op.object, policy, nodes, time);
         let replicas = nodes.primaries.len();
-        let needed = Self::needed(cx, replicas);
+        let needed = Self::needed(cx.is_strong(), replicas);
         let requests = (0..replicas).map(|index| build(index, &flow.extra)).collect();
         let handoffs = nodes.handoffs.iter().cloned().collect();
         let mut fan = Fan::new(self.client.clone(), requests, handoffs);
@@ -289,16 +314,34 @@ impl Quorum {
                 }
             }
         };
+        let mut hold = Hold::None;
         let end = match end {
             // Too few nodes go on: their answers say why.
             None => None,
             Some(Ok(mut end)) => {
-                if cx.is_strong() && op.timestamp.is_none() {
-                    // Of two uploads the one that ends later wins, as S3 has it.
-                    time = self.clock.stamp();
+                // The body has arrived: only now is the name worth holding.
+                hold = match self.hold(cx, &op.object, policy, nodes, &op.conditions).await {
+                    Ok(hold) => hold,
+                    Err(error) => {
+                        fan.abort("the conditions do not hold").await;
+                        return Err(error);
+                    }
+                };
+                let stamps = cx.is_strong() && op.timestamp.is_none();
+                // Of two uploads the one that ends later wins, as S3 has it.
+                let last = hold.time().or_else(|| stamps.then(|| self.clock.stamp()));
+                if let Some(last) = last {
+                    time = last;
                     end.footers.insert(headers::FINAL_TIMESTAMP.to_owned(), time.to_string());
                 }
-                fan.send(flow.encoder.footers(&end.footers, false)).await;
+                let common = flow.encoder.footers(&end.footers, false);
+                end.footers.insert(headers::RESERVED.to_owned(), "yes".to_owned());
+                let held = flow.encoder.footers(&end.footers, false);
+                fan.send_each(|primary| match primary.is_some_and(|index| hold.has(index)) {
+                    true => held.clone(),
+                    false => common.clone(),
+                })
+                .await;
                 Some(end)
             }
             Some(Err(error)) => {
@@ -308,7 +351,7 @@ impl Quorum {
         };
         let answers = fan.finish(needed).await;
         self.saw(&answers);
-        match (Self::put_outcome(cx, op, &answers, replicas)?, end) {
+        match (self.put_outcome(cx, op, policy, nodes, &hold, &answers)?, end) {
             (Outcome::Written, Some(end)) => {
                 Ok(ObjectWritten { etag: end.etag, timestamp: time, late: end.late })
             }
@@ -342,10 +385,10 @@ impl Quorum {
             let time = self.clock.stamp();
             let build = self.write_request(cx, Method::POST, &op.object, policy, &nodes, time);
             let none = Replayable::default();
-            let needed = Self::needed(cx, replicas);
+            let needed = Self::needed(cx.is_strong(), replicas);
             let answers = broadcast(&self.client, &nodes, needed, none, |i| build(i, &extra)).await;
             self.saw(&answers);
-            match Self::agreed_by(cx, &answers, replicas)? {
+            match Self::agreed_by(cx.is_strong(), &answers, replicas)? {
                 StatusCode::ACCEPTED => return Ok(()),
                 StatusCode::NOT_FOUND => return Err(Error::new(Kind::NotFound, Subject::Object)),
                 StatusCode::CONFLICT => {}
@@ -373,27 +416,37 @@ impl Quorum {
     ) -> Result<()> {
         let nodes = self.object_nodes(&op.object, policy)?;
         let replicas = nodes.primaries.len();
-        let needed = Self::needed(cx, replicas);
         for _ in 0..=RESTAMPS {
-            let time = op.timestamp.unwrap_or_else(|| self.clock.stamp());
+            let hold = self.hold(cx, &op.object, policy, &nodes, &op.conditions).await?;
+            let strict = hold.is_strict(cx);
+            let needed = Self::needed(strict, replicas);
+            let time = hold.time().or(op.timestamp).unwrap_or_else(|| self.clock.stamp());
             let build = self.write_request(cx, Method::DELETE, &op.object, policy, &nodes, time);
             let none = Replayable::default();
             let extra = HeaderMap::new();
-            let answers = broadcast(&self.client, &nodes, needed, none, |i| build(i, &extra)).await;
+            let build = |index| hold.mark(index, build(index, &extra));
+            let answers = broadcast(&self.client, &nodes, needed, none, build).await;
             self.saw(&answers);
             // 404 means that a tombstone was written over nothing: as durable as 204.
             let counted: Vec<&Answer> =
-                answers.iter().filter(|answer| answer.primary || !cx.is_strong()).collect();
+                answers.iter().filter(|answer| answer.primary || !strict).collect();
             let written = |answer: &&&Answer| {
                 answer.status.is_success() || answer.status == StatusCode::NOT_FOUND
             };
-            if counted.iter().filter(written).count() >= needed {
+            let good = counted.iter().filter(written).count();
+            if good >= needed {
                 let found = counted.iter().any(|answer| answer.status.is_success());
                 return if found {
                     Ok(())
                 } else {
                     Err(Error::new(Kind::NotFound, Subject::Object))
                 };
+            }
+            if let Hold::Held(held) = &hold {
+                self.release(cx, &op.object, policy, &nodes, held);
+                if good > 0 {
+                    return Err(Error::unavailable("a commit was taken by too few"));
+                }
             }
             let conflict = counted.iter().any(|answer| answer.status == StatusCode::CONFLICT);
             match conflict {

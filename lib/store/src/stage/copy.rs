@@ -81,7 +81,7 @@ impl Store for Copy {
                 content_type,
                 metadata,
                 etag: None,
-                if_none_match: false,
+                conditions: op.conditions,
                 trusted: false,
             };
             let written = self.next.put_manifest(cx, put).await?;
@@ -99,7 +99,7 @@ impl Store for Copy {
             metadata,
             etag: None,
             timestamp: None,
-            if_none_match: false,
+            conditions: op.conditions,
             late: LateMetadata::default(),
         };
         let written = self.next.put_object(cx, put).await?;

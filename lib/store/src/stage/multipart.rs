@@ -169,7 +169,7 @@ impl Multipart {
     }
 
     async fn delete_quietly(&self, cx: &Context, object: ObjectPath) -> Result<()> {
-        let op = DeleteObject { object, with_segments: false, timestamp: None };
+        let op = DeleteObject::new(object);
         match self.next.delete_object(&cx.as_system("multipart"), op).await {
             Err(error) if error.kind != Kind::NotFound => Err(error),
             _ => Ok(()),
@@ -205,7 +205,7 @@ impl Store for Multipart {
             metadata: op.metadata,
             etag: None,
             timestamp: None,
-            if_none_match: false,
+            conditions: WriteConditions::default(),
             late: LateMetadata::default(),
         };
         self.next.put_object(&system, put).await?;
@@ -234,7 +234,7 @@ impl Store for Multipart {
             metadata: Metadata::new(),
             etag: None,
             timestamp: None,
-            if_none_match: false,
+            conditions: WriteConditions::default(),
             late: LateMetadata::default(),
         };
         self.next.put_object(&cx.as_system("multipart"), put).await
@@ -346,7 +346,7 @@ impl Store for Multipart {
             content_type: marker.content_type.clone(),
             metadata,
             etag: None,
-            if_none_match: false,
+            conditions: op.conditions,
             trusted: true,
         };
         let written = self.next.put_manifest(cx, manifest).await?;

@@ -4,7 +4,7 @@ use apus_cluster::{ContainerName, ContainerPath, Metadata, percent};
 use apus_store::operation::{CopyObject, GetObject};
 
 use super::get::{ETAG_AT, conditions};
-use super::put;
+use super::{condition, put};
 use crate::edge::Parts;
 use crate::s3::error::{Code, S3Error};
 use crate::s3::xml::Writer;
@@ -72,6 +72,7 @@ pub(in crate::s3) async fn copy(parts: &Parts, request: S3Request) -> Result<Rep
         content_type,
         fresh_metadata: replace,
         as_manifest: false,
+        conditions: condition::on_write(&request)?,
     };
     let (_, written) = parts.store.copy_object(&request.cx, op).await.map_err(copy_error)?;
     let mut out = Writer::new();

@@ -1,18 +1,18 @@
 //! DeleteObject: succeeds whether or not there is such an object.
 
 use apus_daemon::http::status;
-use apus_store::operation::DeleteObject;
+use apus_store::operation::{DeleteObject, WriteConditions};
 use apus_store::{Kind, Subject};
 use http::StatusCode;
 
-use super::check_version;
+use super::{check_version, condition};
 use crate::edge::Parts;
 use crate::s3::{Reply, Result, S3Request};
 
 pub(in crate::s3) async fn delete(parts: &Parts, request: S3Request) -> Result<Reply> {
     check_version(&request)?;
     let object = request.object()?;
-    remove(parts, &request.cx, object).await?;
+    remove(parts, &request.cx, object, condition::on_write(&request)?).await?;
     Ok(status(StatusCode::NO_CONTENT))
 }
 
@@ -21,8 +21,9 @@ pub(in crate::s3) async fn remove(
     parts: &Parts,
     cx: &apus_store::Context,
     object: apus_cluster::ObjectPath,
+    conditions: WriteConditions,
 ) -> Result<()> {
-    let op = DeleteObject { object, with_segments: true, timestamp: None };
+    let op = DeleteObject { with_segments: true, conditions, ..DeleteObject::new(object) };
     match parts.store.delete_object(cx, op).await {
         Err(error) if error.kind == Kind::NotFound && error.subject == Subject::Object => Ok(()),
         Err(error) => Err(error.into()),

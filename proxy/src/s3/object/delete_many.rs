@@ -2,9 +2,10 @@
 
 use apus_store::access::Action;
 use apus_store::body::collect;
-use apus_store::operation::Authorize;
+use apus_store::operation::{Authorize, WriteConditions};
 use futures_util::StreamExt;
 
+use super::condition;
 use super::delete::remove;
 use super::put::verified_body;
 use crate::edge::Parts;
@@ -30,31 +31,25 @@ pub(in crate::s3) async fn delete(parts: &Parts, request: S3Request) -> Result<R
         return Err(S3Error::new(Code::BadDigest));
     }
     let root = xml::parse(&document)?;
-    let entries: Vec<(String, Option<String>)> =
-        root.all("Object")
-            .map(|object| {
-                let key = object.text_of("Key").filter(|key| !key.is_empty());
-                let key = key.ok_or_else(|| S3Error::new(Code::UserKeyMustBeSpecified))?;
-                // A condition per key must not be ignored.
-                if let Some(other) =
-                    object.children.iter().find(|c| c.name != "Key" && c.name != "VersionId")
-                {
-                    return Err(S3Error::new(Code::NotImplemented)
-                        .text(format!("{} is not done", other.name)));
-                }
-                Ok((key.to_owned(), object.text_of("VersionId").map(str::to_owned)))
-            })
-            .collect::<Result<_>>()?;
+    let entries: Vec<(String, Option<String>, WriteConditions)> = root
+        .all("Object")
+        .map(|object| {
+            let key = object.text_of("Key").filter(|key| !key.is_empty());
+            let key = key.ok_or_else(|| S3Error::new(Code::UserKeyMustBeSpecified))?;
+            let version = object.text_of("VersionId").map(str::to_owned);
+            Ok((key.to_owned(), version, condition::on_key(object)?))
+        })
+        .collect::<Result<_>>()?;
     if root.name != "Delete" || entries.is_empty() || entries.len() > KEYS_MAX {
         return Err(S3Error::new(Code::MalformedXML));
     }
     let quiet = root.text_of("Quiet").is_some_and(|text| text.trim().eq_ignore_ascii_case("true"));
-    let work = entries.into_iter().map(|(key, version)| {
+    let work = entries.into_iter().map(|(key, version, conditions)| {
         let (container, cx) = (container.clone(), request.cx.clone());
         async move {
             let result = match version.as_deref() {
                 None | Some("null") => match object_named(&container, &key) {
-                    Ok(object) => remove(parts, &cx, object).await,
+                    Ok(object) => remove(parts, &cx, object, conditions).await,
                     Err(error) => Err(error),
                 },
                 Some(_) => Err(S3Error::new(Code::NoSuchVersion)),

@@ -1,6 +1,7 @@
 //! Operations on objects, one file each.
 
 pub(super) mod attributes;
+pub(super) mod condition;
 pub(super) mod copy;
 pub(super) mod delete;
 pub(super) mod delete_many;

@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, StatusCode};
 
+use super::condition;
 use crate::edge::Parts;
 use crate::s3::checksum;
 use crate::s3::chunked;
@@ -149,6 +150,7 @@ pub(in crate::s3) fn written(written: &ObjectWritten) -> Reply {
 pub(in crate::s3) async fn put(parts: &Parts, request: S3Request) -> Result<Reply> {
     let object = request.object()?;
     let (metadata, content_type) = metadata(&request.head.headers)?;
+    let conditions = condition::on_write(&request)?;
     let chunked = request.header("transfer-encoding").is_some();
     let verified = verified_body(parts, request.payload, &request.head.headers, request.body)?;
     if verified.length.is_none() && !chunked {
@@ -162,7 +164,7 @@ pub(in crate::s3) async fn put(parts: &Parts, request: S3Request) -> Result<Repl
         metadata,
         etag: verified.etag,
         timestamp: None,
-        if_none_match: false,
+        conditions,
         late: verified.late,
     };
     Ok(written(&parts.store.put_object(&request.cx, op).await?))

@@ -240,11 +240,19 @@ impl Store for Slo {
         Ok(ObjectRead { head, served, body })
     }
 
-    async fn put_manifest(&self, cx: &Context, op: PutManifest) -> Result<ObjectWritten> {
+    async fn put_object(&self, cx: &Context, mut op: PutObject) -> Result<ObjectWritten> {
+        op.conditions.etag_at.push(ETAG_KEY.to_owned());
+        self.next.put_object(cx, op).await
+    }
+
+    async fn put_manifest(&self, cx: &Context, mut op: PutManifest) -> Result<ObjectWritten> {
+        op.conditions.etag_at.push(ETAG_KEY.to_owned());
         write::put(&self.next, cx, op).await
     }
 
-    async fn delete_object(&self, cx: &Context, op: DeleteObject) -> Result<Deleted> {
+    async fn delete_object(&self, cx: &Context, mut op: DeleteObject) -> Result<Deleted> {
+        op.conditions.etag_at.push(ETAG_KEY.to_owned());
+        op.conditions.size_at.push(SIZE_KEY.to_owned());
         if !op.with_segments {
             return self.next.delete_object(cx, op).await;
         }
@@ -260,11 +268,15 @@ impl Store for Slo {
         let entries = self.entries(cx, &op.object).await?;
         let account = op.object.container.account.clone();
         let mut report = Deleted::default();
+        let mut manifest = Some(DeleteObject { with_segments: false, ..op });
+        // Where the manifest may have to stay, its segments must not go first.
+        if let Some(conditional) = manifest.take_if(|op| !op.conditions.is_empty()) {
+            self.next.delete_object(cx, conditional).await?;
+        }
         for entry in entries.iter().filter(|entry| entry.data.is_none()) {
             let segment = DeleteObject {
-                object: entry.path(&account)?,
                 with_segments: entry.sub_slo,
-                timestamp: None,
+                ..DeleteObject::new(entry.path(&account)?)
             };
             match Box::pin(self.delete_object(cx, segment)).await {
                 Ok(more) => {
@@ -275,7 +287,9 @@ impl Store for Slo {
                 Err(error) => return Err(error),
             }
         }
-        self.next.delete_object(cx, DeleteObject { with_segments: false, ..op }).await?;
+        if let Some(last) = manifest {
+            self.next.delete_object(cx, last).await?;
+        }
         report.deleted += 1;
         Ok(report)
     }
@@ -290,7 +304,6 @@ impl Store for Slo {
         put_container(PutContainer) -> bool,
         post_container(PostContainer) -> (),
         delete_container(DeleteContainer) -> (),
-        put_object(PutObject) -> ObjectWritten,
         post_object(PostObject) -> (),
         copy_object(CopyObject) -> (ObjectHead, ObjectWritten),
         create_upload(CreateUpload) -> String,

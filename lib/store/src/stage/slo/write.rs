@@ -133,7 +133,7 @@ pub(super) async fn put(
         metadata,
         etag: None,
         timestamp: None,
-        if_none_match: op.if_none_match,
+        conditions: op.conditions,
         late: LateMetadata::default(),
     };
     let written = next.put_object(cx, put).await?;

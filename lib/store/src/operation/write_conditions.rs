@@ -1,0 +1,120 @@
+//! Conditions on writing: judged against the newest version while nobody else can write.
+
+use apus_cluster::etag::EtagList;
+
+use super::object::ObjectHead;
+use crate::{Error, Kind, Result, Subject};
+
+/// Conditions of a PUT, a completed upload, a copy's target or a DELETE.
+#[derive(Debug, Clone, Default)]
+pub struct WriteConditions {
+    /// `If-Match`: what is there has one of these etags.
+    pub if_match: Option<EtagList>,
+    /// `If-None-Match`: what is there, if anything, has none of these.
+    pub if_none_match: Option<EtagList>,
+    /// What is there has this length in bytes.
+    pub size: Option<u64>,
+    /// What is there was last modified in this second, counted from 1970 and rounded up.
+    pub modified: Option<u64>,
+    /// System metadata that may hold the etag to compare with, first found wins.
+    pub etag_at: Vec<String>,
+    /// System metadata that may hold the length to compare with.
+    pub size_at: Vec<String>,
+}
+
+impl WriteConditions {
+    /// Nothing may be there (`If-None-Match: *`).
+    pub fn absent() -> Self {
+        Self { if_none_match: Some(EtagList::parse("*")), ..Self::default() }
+    }
+
+    /// Whether there is any.
+    pub fn is_empty(&self) -> bool {
+        self.if_match.is_none()
+            && self.if_none_match.is_none()
+            && self.size.is_none()
+            && self.modified.is_none()
+    }
+
+    /// Whether all that is asked for is that nothing is there.
+    pub fn is_absent_only(&self) -> bool {
+        self.if_none_match.as_ref().is_some_and(EtagList::any)
+            && self.if_match.is_none()
+            && self.size.is_none()
+            && self.modified.is_none()
+    }
+
+    /// Whether they hold for what is there.
+    ///
+    /// # Errors
+    /// `PreconditionFailed`; `NotFound` when something was to match and nothing is there.
+    pub fn check(&self, current: Option<&ObjectHead>) -> Result<()> {
+        let Some(current) = current else {
+            let wants_one =
+                self.if_match.is_some() || self.size.is_some() || self.modified.is_some();
+            return if wants_one {
+                Err(Error::new(Kind::NotFound, Subject::Object))
+            } else {
+                Ok(())
+            };
+        };
+        let at = |names: &[String]| names.iter().find_map(|name| current.get(name));
+        let etag = at(&self.etag_at).unwrap_or(&current.etag);
+        let length = at(&self.size_at).and_then(|text| text.parse().ok()).unwrap_or(current.length);
+        let modified = current.timestamp.seconds_ceil();
+        let holds = self.if_match.as_ref().is_none_or(|list| list.matches(etag))
+            && self.if_none_match.as_ref().is_none_or(|list| !list.matches(etag))
+            && self.size.is_none_or(|size| size == length)
+            && self.modified.is_none_or(|second| second == modified);
+        if holds { Ok(()) } else { Err(Error::new(Kind::PreconditionFailed, Subject::Object)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use apus_cluster::{Metadata, Timestamp};
+
+    use super::*;
+
+    fn object() -> ObjectHead {
+        let joined = ("X-Object-Sysmeta-S3Api-Etag".to_owned(), "joined-2".to_owned());
+        ObjectHead {
+            timestamp: Timestamp::from_steps(1_000_000_000_001),
+            length: 7,
+            etag: "own".to_owned(),
+            metadata: Metadata::from([joined]),
+            ..ObjectHead::default()
+        }
+    }
+
+    fn kind(conditions: &WriteConditions, current: Option<&ObjectHead>) -> Option<Kind> {
+        conditions.check(current).err().map(|error| error.kind)
+    }
+
+    #[test]
+    fn each_condition_is_judged_by_what_is_there() {
+        let there = object();
+        let failed = Some(Kind::PreconditionFailed);
+        let list = |text| Some(EtagList::parse(text));
+        let none = WriteConditions::default();
+        assert_eq!(kind(&WriteConditions::absent(), None), None);
+        assert_eq!(kind(&WriteConditions::absent(), Some(&there)), failed);
+        let matching = WriteConditions { if_match: list("\"own\""), ..none.clone() };
+        assert_eq!(kind(&matching, Some(&there)), None);
+        assert_eq!(kind(&matching, None), Some(Kind::NotFound));
+        let at = vec!["X-Object-Sysmeta-S3Api-Etag".to_owned()];
+        let other = WriteConditions { etag_at: at, ..matching };
+        assert_eq!(kind(&other, Some(&there)), failed);
+        let unlike = WriteConditions { if_none_match: list("own"), ..none.clone() };
+        assert_eq!(kind(&unlike, Some(&there)), failed);
+        assert_eq!(kind(&unlike, None), None);
+        for (size, holds) in [(7, true), (8, false)] {
+            let sized = WriteConditions { size: Some(size), ..none.clone() };
+            assert_eq!(kind(&sized, Some(&there)).is_none(), holds);
+        }
+        for (second, holds) in [(10_000_001, true), (10_000_000, false)] {
+            let dated = WriteConditions { modified: Some(second), ..none.clone() };
+            assert_eq!(kind(&dated, Some(&there)).is_none(), holds);
+        }
+    }
+}

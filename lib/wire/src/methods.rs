@@ -1,0 +1,7 @@
+//! Verbs of ours between servers. A server that does not know one answers 405.
+
+/// Takes the name of an object at `X-Timestamp`, for a conditional write: 200 with what is stored
+/// or 404, with `X-Backend-Timestamp`; 409 when a later time was promised to somebody.
+pub const RESERVE: &str = "RESERVE";
+/// Gives back what was taken at `X-Timestamp`: 204.
+pub const RELEASE: &str = "RELEASE";

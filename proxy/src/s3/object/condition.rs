@@ -1,0 +1,93 @@
+//! Conditions on writing: `If-Match`, `If-None-Match`, and those of deletions.
+//!
+//! `If-None-Match` also takes etags, which AWS refuses; a missing object fails `If-Match` with
+//! `NoSuchKey` on writes and is deleted already for deletions, as on AWS.
+
+use apus_cluster::etag::EtagList;
+use apus_daemon::http::parse_date;
+use apus_store::operation::WriteConditions;
+
+use super::get::ETAG_AT;
+use crate::s3::error::{Code, S3Error};
+use crate::s3::xml::Element;
+use crate::s3::{Result, S3Request};
+
+fn bad(name: &str, value: &str, expected: &str) -> S3Error {
+    S3Error::new(Code::InvalidArgument).text(format!("{name}: {value:?}, expected {expected}"))
+}
+
+fn size(name: &str, text: Option<&str>) -> Result<Option<u64>> {
+    text.map(|text| text.trim().parse().map_err(|_| bad(name, text, "bytes"))).transpose()
+}
+
+/// Whole seconds since 1970, from an HTTP date or ISO 8601.
+fn date(name: &str, text: Option<&str>) -> Result<Option<u64>> {
+    text.map(|text| {
+        parse_date(text)
+            .or_else(|| iso_second(text.trim()))
+            .ok_or_else(|| bad(name, text, "a date"))
+    })
+    .transpose()
+}
+
+/// `2026-11-21T06:34:06[.809]Z`; a begun second counts as the next, as in `Last-Modified`.
+fn iso_second(text: &str) -> Option<u64> {
+    let (day, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let numbers = |text: &str, separator| -> Option<[u64; 3]> {
+        let parsed: Option<Vec<u64>> = text.split(separator).map(|n| n.parse().ok()).collect();
+        parsed?.try_into().ok()
+    };
+    let (time, fraction) = time.split_once('.').unwrap_or((time, ""));
+    let begun = fraction.bytes().any(|digit| digit != b'0');
+    let ([year, month, day], [hour, minute, second]) = (numbers(day, '-')?, numbers(time, ':')?);
+    let days = apus_cluster::timestamp::days_from_civil(year, month, day)?;
+    Some(days * 86_400 + hour * 3600 + minute * 60 + second + u64::from(begun))
+}
+
+fn named(conditions: WriteConditions) -> WriteConditions {
+    WriteConditions { etag_at: vec![ETAG_AT.to_owned()], ..conditions }
+}
+
+/// Those of a request.
+pub(in crate::s3) fn on_write(request: &S3Request) -> Result<WriteConditions> {
+    const SIZE: &str = "x-amz-if-match-size";
+    const MODIFIED: &str = "x-amz-if-match-last-modified-time";
+    let list = |name: &str| request.header(name).map(EtagList::parse);
+    Ok(named(WriteConditions {
+        if_match: list("if-match"),
+        if_none_match: list("if-none-match"),
+        size: size(SIZE, request.header(SIZE))?,
+        modified: date(MODIFIED, request.header(MODIFIED))?,
+        ..WriteConditions::default()
+    }))
+}
+
+/// Those of one key of a DeleteObjects document; an element that is none is refused.
+pub(super) fn on_key(object: &Element) -> Result<WriteConditions> {
+    const KNOWN: [&str; 5] = ["Key", "VersionId", "ETag", "Size", "LastModifiedTime"];
+    if let Some(other) = object.children.iter().find(|child| !KNOWN.contains(&child.name.as_str()))
+    {
+        return Err(S3Error::new(Code::NotImplemented).text(format!("{} is not done", other.name)));
+    }
+    Ok(named(WriteConditions {
+        if_match: object.text_of("ETag").map(EtagList::parse),
+        size: size("Size", object.text_of("Size"))?,
+        modified: date("LastModifiedTime", object.text_of("LastModifiedTime"))?,
+        ..WriteConditions::default()
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_read_in_both_spellings_and_begun_seconds_round_up() {
+        let read = |text| date("x", Some(text)).ok().flatten();
+        assert_eq!(read("Tue, 14 Nov 2023 22:13:20 GMT"), Some(1_700_000_000));
+        assert_eq!(read("2023-11-14T22:13:20Z"), Some(1_700_000_000));
+        assert_eq!(read("2023-11-14T22:13:20.000Z"), Some(1_700_000_000));
+        assert_eq!(read("2023-11-14T22:13:20.001Z"), Some(1_700_000_001));
+        assert_eq!(read("yesterday"), None);
+    }
+}
