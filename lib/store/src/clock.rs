@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use apus_cluster::Timestamp;
 use apus_daemon::Clock;
@@ -36,6 +37,11 @@ impl HybridClock {
     /// Notes a time that some node has, so that the next stamp is later.
     pub fn saw(&self, time: Timestamp) {
         self.last.fetch_max(time.steps(), Ordering::Relaxed);
+    }
+
+    /// The machine's time since 1970.
+    pub fn now(&self) -> Duration {
+        self.clock.now()
     }
 
     /// The machine's time, for expiry and the like.

@@ -63,6 +63,8 @@ pub const FINAL_TIMESTAMP: &str = "x-backend-apus-timestamp";
 pub const STRONG: &str = "x-backend-apus-strong";
 /// Ours, a header or a footer: `yes` on the commit of a write whose name was taken at its time.
 pub const RESERVED: &str = "x-backend-apus-reserved";
+/// Ours: nodes that are behind, as `ip:port/device`, comma separated.
+pub const REPAIR_TO: &str = "x-backend-apus-repair-to";
 /// Ours: a listing with deleted rows and full times, for strong reads.
 pub const LIST_DELETED: &str = "x-backend-apus-include-deleted";
 /// A deleted account still known.

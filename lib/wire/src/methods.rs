@@ -3,5 +3,8 @@
 /// Takes the name of an object at `X-Timestamp`, for a conditional write: 200 with what is stored
 /// or 404, with `X-Backend-Timestamp`; 409 when a later time was promised to somebody.
 pub const RESERVE: &str = "RESERVE";
+/// Sends an object to the nodes that [`REPAIR_TO`](crate::headers::REPAIR_TO) names, as replication
+/// would: 200 when all have it.
+pub const REPAIR: &str = "REPAIR";
 /// Gives back what was taken at `X-Timestamp`: 204.
 pub const RELEASE: &str = "RELEASE";

@@ -10,6 +10,7 @@ mod head;
 mod listing;
 mod nodes;
 mod read;
+mod repair;
 mod reserve;
 mod send;
 mod write;
@@ -48,6 +49,7 @@ pub struct Quorum {
     pub(crate) hash: HashConf,
     pub(crate) policies: Policies,
     pub(crate) clock: Arc<HybridClock>,
+    pub(crate) repairs: Arc<repair::Repairs>,
 }
 
 impl Quorum {
@@ -59,7 +61,7 @@ impl Quorum {
         policies: Policies,
         clock: Arc<HybridClock>,
     ) -> Self {
-        Self { client, rings, hash, policies, clock }
+        Self { client, rings, hash, policies, clock, repairs: Arc::default() }
     }
 
     /// The policies of the cluster.

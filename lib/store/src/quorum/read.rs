@@ -336,15 +336,25 @@ impl Quorum {
         });
         answers.extend(futures_util::future::join_all(asked).await.into_iter().flatten());
         // The newest wins; of a deletion and data of one time, the deletion.
-        let best = answers
-            .into_iter()
-            .max_by_key(|(_, answer)| {
+        let newest = answers
+            .iter()
+            .enumerate()
+            .max_by_key(|(_, (_, answer))| {
                 (
                     version(answer),
                     answer.status() == StatusCode::NOT_FOUND && version(answer).is_some(),
                 )
             })
+            .map(|(at, _)| at)
             .ok_or_else(|| Error::unavailable("no answer"))?;
+        let best = answers.swap_remove(newest);
+        if let Some(newest) = version(&best.1) {
+            let is_primary = |node: &Device| nodes.primaries.iter().any(|p| p.id == node.id);
+            let behind = answers.iter().filter(|(_, answer)| version(answer) < Some(newest));
+            let behind: Vec<Device> =
+                behind.map(|(node, _)| node.clone()).filter(is_primary).collect();
+            self.repair(request, &best.0, newest, &behind);
+        }
         self.with_body(best, request).await
     }
 
