@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use apus_broker::answer::{Refusal, failed, refuse, timestamp};
 use apus_broker::list_query;
 use apus_cluster::PolicyIndex;
 use apus_cluster::constraints::ACCOUNT_LISTING_LIMIT;
@@ -14,7 +15,7 @@ use http::{HeaderMap, Response, StatusCode};
 use serde_json::json;
 
 use crate::backend::{self, Info, Report};
-use crate::server::{Refusal, Server, Target, failed, refuse, timestamp};
+use crate::server::{Server, Target};
 
 fn metadata(head: &HeaderMap) -> BTreeMap<String, String> {
     head.iter()

@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use apus_broker::answer::{Refusal, failed, refuse};
 use apus_broker::place::{Devices, database_path};
-use apus_broker::{Broker, Database, DbError};
+use apus_broker::{Broker, Database};
 use apus_cluster::{AccountName, HashConf, Policies, Timestamp};
-use apus_daemon::http::{header, status, text};
+use apus_daemon::http::status;
 use apus_daemon::{Body, Clock, Handler};
 use apus_wire::NodePath;
 use async_trait::async_trait;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 
 use crate::handlers;
 
@@ -44,29 +45,6 @@ pub(crate) struct Target {
     pub(crate) database: PathBuf,
     pub(crate) account: AccountName,
     pub(crate) container: Option<String>,
-}
-
-/// A refusal that is already an answer.
-pub(crate) type Refusal = Box<Response<Body>>;
-
-pub(crate) fn refuse(status: StatusCode, body: &str) -> Refusal {
-    Box::new(text(status, body))
-}
-
-pub(crate) fn failed(error: &DbError) -> Refusal {
-    match error {
-        DbError::Busy => refuse(StatusCode::SERVICE_UNAVAILABLE, "too much waits"),
-        error => {
-            tracing::error!(%error, "account database");
-            refuse(StatusCode::INSUFFICIENT_STORAGE, "database failed")
-        }
-    }
-}
-
-pub(crate) fn timestamp(headers: &HeaderMap, name: &str) -> Result<Timestamp, Refusal> {
-    header(headers, name)
-        .and_then(Timestamp::parse)
-        .ok_or_else(|| refuse(StatusCode::BAD_REQUEST, &format!("Missing or bad {name}")))
 }
 
 impl Server {

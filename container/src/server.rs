@@ -4,14 +4,15 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use apus_broker::answer::{Refusal, failed, refuse};
 use apus_broker::place::{Devices, database_path};
-use apus_broker::{Broker, Database, DbError};
+use apus_broker::{Broker, Database};
 use apus_cluster::{AccountName, ContainerName, ContainerPath, HashConf, Timestamp};
-use apus_daemon::http::{header, status, text};
+use apus_daemon::http::status;
 use apus_daemon::{Body, Clock, Handler};
-use apus_wire::{Client, NodePath, headers};
+use apus_wire::{Client, NodePath};
 use async_trait::async_trait;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 
 use crate::handlers;
 
@@ -48,29 +49,6 @@ pub(crate) struct Target {
     pub(crate) container: ContainerPath,
     pub(crate) object: Option<String>,
     pub(crate) partition: u32,
-}
-
-/// A refusal that is already an answer.
-pub(crate) type Refusal = Box<Response<Body>>;
-
-pub(crate) fn refuse(status: StatusCode, body: &str) -> Refusal {
-    Box::new(text(status, body))
-}
-
-pub(crate) fn failed(error: &DbError) -> Refusal {
-    match error {
-        DbError::Busy => refuse(StatusCode::SERVICE_UNAVAILABLE, "too much waits"),
-        error => {
-            tracing::error!(%error, "container database");
-            refuse(StatusCode::INSUFFICIENT_STORAGE, "database failed")
-        }
-    }
-}
-
-pub(crate) fn timestamp(headers: &HeaderMap) -> Result<Timestamp, Refusal> {
-    header(headers, headers::TIMESTAMP)
-        .and_then(Timestamp::parse)
-        .ok_or_else(|| refuse(StatusCode::BAD_REQUEST, "Missing or bad timestamp"))
 }
 
 impl Server {

@@ -1,18 +1,20 @@
 //! `DELETE` of a container: only when it is empty.
 
+use apus_broker::answer::{Refusal, failed, timestamp};
 use apus_daemon::Body;
 use apus_daemon::http::status;
+use apus_wire::headers;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::backend;
-use crate::server::{Refusal, Server, Target, failed, timestamp};
+use crate::server::{Server, Target};
 
 pub(crate) async fn delete(
     server: &Server,
     target: &Target,
     head: &HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
-    let time = timestamp(head)?;
+    let time = timestamp(head, headers::TIMESTAMP)?;
     let missing = || Box::new(status(StatusCode::NOT_FOUND));
     let database = server.open(&target.database).await?.ok_or_else(missing)?;
     let outcome = database

@@ -1,5 +1,6 @@
 //! `GET` and `HEAD` of a container.
 
+use apus_broker::answer::{Refusal, failed, refuse};
 use apus_broker::list_query;
 use apus_cluster::constraints::CONTAINER_LISTING_LIMIT;
 use apus_cluster::listing::{ObjectEntry, ObjectRow};
@@ -11,7 +12,7 @@ use http::{HeaderMap, Response, StatusCode};
 
 use crate::backend::{self, Info};
 use crate::listing;
-use crate::server::{Refusal, Server, Target, failed, refuse};
+use crate::server::{Server, Target};
 
 /// Appends a JSON string.
 fn quote(out: &mut String, text: &str) {

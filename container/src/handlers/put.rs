@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use apus_broker::answer::{Refusal, failed, refuse, timestamp};
 use apus_cluster::Timestamp;
 use apus_cluster::metadata::{Resource, has_prefix, title_case};
 use apus_daemon::Body;
@@ -10,7 +11,7 @@ use apus_wire::headers;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::backend;
-use crate::server::{Refusal, Server, Target, failed, refuse, timestamp};
+use crate::server::{Server, Target};
 
 /// Headers besides metadata that a container keeps.
 const SAVED: [&str; 4] =
@@ -67,7 +68,7 @@ pub(crate) async fn put(
     target: &Target,
     head: &HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
-    let time = timestamp(head)?;
+    let time = timestamp(head, headers::TIMESTAMP)?;
     let explicit = policy(head, headers::POLICY_INDEX)?;
     let default = policy(head, headers::POLICY_DEFAULT)?.unwrap_or(0);
     let wanted = explicit.unwrap_or(default);
@@ -124,7 +125,7 @@ pub(crate) async fn post(
     target: &Target,
     head: &HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
-    let time = timestamp(head)?;
+    let time = timestamp(head, headers::TIMESTAMP)?;
     let missing = || Box::new(status(StatusCode::NOT_FOUND));
     let database = server.open(&target.database).await?.ok_or_else(missing)?;
     let changes = metadata(head);

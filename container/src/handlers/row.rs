@@ -1,5 +1,6 @@
 //! `PUT` and `DELETE` of `/device/partition/account/container/object`: a row of the listing.
 
+use apus_broker::answer::{Refusal, failed, refuse, timestamp};
 use apus_cluster::Timestamp;
 use apus_cluster::listing::ObjectRow;
 use apus_cluster::timestamp::RowTimes;
@@ -9,7 +10,7 @@ use apus_wire::headers;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::backend;
-use crate::server::{Refusal, Server, Target, failed, refuse, timestamp};
+use crate::server::{Server, Target};
 
 pub(crate) async fn put(
     server: &Server,
@@ -17,7 +18,7 @@ pub(crate) async fn put(
     head: &HeaderMap,
     deleted: bool,
 ) -> Result<Response<Body>, Refusal> {
-    let time = timestamp(head)?;
+    let time = timestamp(head, headers::TIMESTAMP)?;
     let name = target.object.clone().unwrap_or_default();
     let policy =
         header(head, headers::POLICY_INDEX).and_then(|index| index.parse().ok()).unwrap_or(0);

@@ -7,13 +7,14 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use apus_disk::{DeviceThreads, Priority};
 use tokio::sync::oneshot;
 
 use crate::error::DbError;
 use crate::handles::Counters;
+use crate::open::{Opened, Opener};
 use crate::raw::Connection;
 
 /// Writes in one transaction at most.
@@ -32,9 +33,12 @@ struct Queue {
 /// A database in the cache of open ones.
 pub struct Database {
     path: PathBuf,
-    connection: Mutex<Option<Connection>>,
+    opener: Opener,
+    /// Empty while the file is replaced, and until the next use after that.
+    opened: Mutex<Option<Opened>>,
     queue: Mutex<Queue>,
     poisoned: AtomicBool,
+    gone: AtomicBool,
     threads: Arc<DeviceThreads>,
     counters: Arc<Counters>,
 }
@@ -48,15 +52,18 @@ impl std::fmt::Debug for Database {
 impl Database {
     pub(crate) fn new(
         path: PathBuf,
-        connection: Connection,
+        opener: Opener,
+        opened: Opened,
         threads: Arc<DeviceThreads>,
         counters: Arc<Counters>,
     ) -> Self {
         Self {
             path,
-            connection: Mutex::new(Some(connection)),
+            opener,
+            opened: Mutex::new(Some(opened)),
             queue: Mutex::new(Queue::default()),
             poisoned: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
             threads,
             counters,
         }
@@ -72,8 +79,26 @@ impl Database {
         self.poisoned.load(Ordering::Relaxed)
     }
 
+    /// Whether it must be opened anew to be used: a commit failed, or its file is gone.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_poisoned() || self.gone.load(Ordering::Relaxed)
+    }
+
+    /// Notes that there is no such file any more.
+    pub(crate) fn set_gone(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+
+    /// The connection, kept from everybody else until the guard is dropped.
+    pub(crate) fn opened(&self) -> MutexGuard<'_, Option<Opened>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the connection for good.
     pub(crate) fn take_connection(&self) -> Option<Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let opened = self.opened().take();
+        self.set_gone();
+        opened.map(|opened| opened.connection)
     }
 
     fn with<T>(
@@ -83,8 +108,24 @@ impl Database {
         if self.is_poisoned() {
             return Err(DbError::Poisoned);
         }
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        work(connection.as_mut().ok_or(DbError::Poisoned)?)
+        let mut opened = self.opened();
+        if self.is_over() {
+            return Err(DbError::Missing);
+        }
+        if let Some(old) = opened.take_if(|opened| !opened.is_current(&self.path)) {
+            tracing::warn!(database = %self.path.display(), "replaced by another program");
+            self.opener.abandon(&self.path, old)?;
+        }
+        if opened.is_none() {
+            *opened = self.opener.open(&self.path)?;
+        }
+        match opened.as_mut() {
+            Some(opened) => work(&mut opened.connection),
+            None => {
+                self.set_gone();
+                Err(DbError::Missing)
+            }
+        }
     }
 
     /// Runs a read on the database's threads.

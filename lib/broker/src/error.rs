@@ -15,8 +15,10 @@ pub enum DbError {
     /// A commit failed before: what is in memory may differ from the disk, nothing more is
     /// written until the database is opened anew.
     Poisoned,
-    /// Too much waits for this device.
+    /// Too much waits for this device, or somebody else uses the database.
     Busy,
+    /// The file is not there any more.
+    Missing,
     /// The database holds what it must not.
     Corrupt(String),
 }
@@ -28,6 +30,7 @@ impl std::fmt::Display for DbError {
             Self::Io(error) => f.write_str(error),
             Self::Poisoned => f.write_str("a commit failed before"),
             Self::Busy => f.write_str("too much waits for this device"),
+            Self::Missing => f.write_str("no such database"),
             Self::Corrupt(what) => write!(f, "corrupt: {what}"),
         }
     }

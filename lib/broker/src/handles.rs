@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use apus_disk::{DeviceThreads, DirectoryLock, Priority, make_directories, sync_directory};
-use sqlx::ConnectOptions;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use apus_disk::{DeviceThreads, Priority, make_directories, sync_directory};
+use sqlx::sqlite::SqliteJournalMode;
 use tokio::sync::oneshot;
 
 use crate::database::Database;
 use crate::error::DbError;
+use crate::open::{self, AfterOpen, Opener, connect};
 use crate::raw::Connection;
 
 /// What the databases were asked to do, for budgets and metrics.
@@ -58,11 +58,17 @@ impl std::fmt::Debug for Broker {
     }
 }
 
-/// What a freshly opened database still has to take in: its `.pending` records.
-type AfterOpen = fn(&mut Connection, Vec<apus_cluster::pickle::Value>) -> Result<(), DbError>;
+/// What came of one try to have a database alone.
+enum Try<T, W> {
+    Done(Option<T>),
+    /// Somebody has it open; the work was not begun.
+    Busy(W),
+}
 
 impl Broker {
-    /// A broker with `open_max` databases open at most. Must be called on a tokio runtime.
+    /// A broker with `open_max` databases open at most. None are kept open with 0, as suits
+    /// daemons beside a server: what they have open nobody can replace. Must be called on a tokio
+    /// runtime.
     ///
     /// # Errors
     /// When its threads cannot be started.
@@ -94,7 +100,7 @@ impl Broker {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let (used, database) = open.get_mut(path)?;
         *used = self.clock.fetch_add(1, Ordering::Relaxed);
-        if database.is_poisoned() {
+        if database.is_over() {
             open.remove(path);
             return None;
         }
@@ -102,6 +108,9 @@ impl Broker {
     }
 
     fn remember(&self, path: &Path, database: &Arc<Database>) {
+        if self.open_max == 0 {
+            return;
+        }
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         while open.len() >= self.open_max {
             // Only what nobody uses may be closed; a busy cache grows past its bound instead.
@@ -143,25 +152,13 @@ impl Broker {
         if let Some(database) = self.cached(path) {
             return Ok(Some(database));
         }
-        let runtime = self.runtime.clone();
-        let file = path.to_owned();
-        let connection = self
-            .on_thread(move || {
-                if !file.exists() {
-                    return Ok(None);
-                }
-                let mut connection = runtime.block_on(connect(&file, SqliteJournalMode::Wal))?;
-                crate::pending::merge(&file, &mut connection, after_open)?;
-                Ok(Some(connection))
-            })
-            .await?;
-        let Some(connection) = connection else { return Ok(None) };
-        let database = Arc::new(Database::new(
-            path.to_owned(),
-            connection,
-            self.threads.clone(),
-            self.counters.clone(),
-        ));
+        let opener = self.opener(after_open);
+        let (file, opens) = (path.to_owned(), opener.clone());
+        let Some(opened) = self.on_thread(move || opens.open(&file)).await? else {
+            return Ok(None);
+        };
+        let (threads, counters) = (self.threads.clone(), self.counters.clone());
+        let database = Arc::new(Database::new(path.to_owned(), opener, opened, threads, counters));
         self.remember(path, &database);
         Ok(Some(database))
     }
@@ -187,32 +184,128 @@ impl Broker {
             let temporary = directory.join(format!(".{}.tmp", apus_daemon::seed::hex::<8>()));
             let built = (|| {
                 let mut connection =
-                    runtime.block_on(connect(&temporary, SqliteJournalMode::Memory))?;
+                    runtime.block_on(connect(&temporary, SqliteJournalMode::Memory, true))?;
                 connection.run("BEGIN", &[])?;
                 initialize(&mut connection)?;
                 connection.run("COMMIT", &[])?;
                 runtime.block_on(connection.close())?;
                 disk.sync();
                 std::fs::File::open(&temporary)?.sync_all()?;
-                let _lock = DirectoryLock::take(&directory, ".lock", Duration::from_secs(10))?;
-                // A hard link refuses to replace what is there, unlike a rename.
-                match std::fs::hard_link(&temporary, &path) {
-                    Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-                    other => other.map_err(DbError::from),
-                }
+                name(&temporary, &path).map(drop)
             })();
             // Our own temporary name: gone in any case.
             let _ = std::fs::remove_file(&temporary);
             built?;
-            sync_directory(&directory, &disk)?;
-            for new in made.iter().rev() {
-                if let Some(parent) = new.parent() {
-                    sync_directory(parent, &disk)?;
-                }
+            sync_made(&directory, &made, &disk)
+        })
+        .await
+    }
+
+    /// Gives a synced file, which nobody has open, the name of a database that is not there.
+    /// Tells whether it did: what is there stays.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub(crate) async fn install(
+        &self,
+        device: &Path,
+        file: &Path,
+        path: &Path,
+    ) -> Result<bool, DbError> {
+        let gate = self.gate(path);
+        let _held = gate.lock().await;
+        let (device, file, path) = (device.to_owned(), file.to_owned(), path.to_owned());
+        let disk = self.disk.clone();
+        self.on_thread(move || {
+            let directory = path.parent().unwrap_or(&device).to_owned();
+            let made = make_directories(&device, &directory, &disk)?;
+            let new = name(&file, &path)?;
+            apus_fault::point("replicate.database.renamed");
+            sync_made(&directory, &made, &disk)?;
+            std::fs::remove_file(&file)?;
+            Ok(new)
+        })
+        .await
+    }
+
+    /// Runs `work` while nobody, in no process, has the database open otherwise: it may replace or
+    /// remove the file. Those who wait for it meanwhile go on with what is there then. `None` when
+    /// there is no such database.
+    ///
+    /// # Errors
+    /// The work's; [`DbError::Busy`] when another process does not let go of it.
+    pub(crate) async fn alone<T: Send + 'static>(
+        &self,
+        path: &Path,
+        after_open: AfterOpen,
+        work: impl FnOnce(&mut Connection) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<Option<T>, DbError> {
+        const TRIES: u32 = 60;
+        const BETWEEN: Duration = Duration::from_millis(50);
+        let gate = self.gate(path);
+        let _held = gate.lock().await;
+        let mut work = work;
+        for _ in 0..TRIES {
+            let cached = self.cached(path);
+            let (file, opener) = (path.to_owned(), self.opener(after_open));
+            let tried = self
+                .on_thread(move || {
+                    let tried = alone(&opener, &file, cached.as_deref(), work);
+                    if let Some(database) = cached.filter(|_| !file.exists()) {
+                        database.set_gone();
+                    }
+                    tried
+                })
+                .await?;
+            match tried {
+                Try::Done(done) => return Ok(done),
+                Try::Busy(again) => work = again,
+            }
+            tokio::time::sleep(BETWEEN).await;
+        }
+        Err(DbError::Busy)
+    }
+
+    /// Moves a broken database's directory to `<device>/quarantined/<kind>/`, with all that lies
+    /// in it.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub async fn quarantine(
+        &self,
+        device: &Path,
+        kind: &'static str,
+        path: &Path,
+    ) -> Result<(), DbError> {
+        let gate = self.gate(path);
+        let _held = gate.lock().await;
+        let cached = self.cached(path);
+        let (device, path) = (device.to_owned(), path.to_owned());
+        self.on_thread(move || {
+            let mut opened = cached.as_deref().map(Database::opened);
+            let _lock = open::lock(&path)?;
+            let directory = path.parent().unwrap_or(&path);
+            let moved = apus_disk::quarantine(&device, kind, directory)?;
+            tracing::error!(to = %moved.display(), "database quarantined");
+            // What its connection still writes lands in the moved directory.
+            drop(opened.as_mut().and_then(|opened| opened.take()));
+            drop(opened);
+            if let Some(database) = cached {
+                database.set_gone();
             }
             Ok(())
         })
         .await
+    }
+
+    /// What opens databases on this broker's runtime.
+    pub(crate) fn opener(&self, after_open: AfterOpen) -> Opener {
+        Opener { runtime: self.runtime.clone(), after_open }
+    }
+
+    /// What is done to the disk is counted here.
+    pub(crate) fn disk(&self) -> &Arc<apus_disk::Counters> {
+        &self.disk
     }
 
     /// Closes everything, so that no WAL stays beside a database.
@@ -244,16 +337,62 @@ impl Broker {
     }
 }
 
-async fn connect(path: &Path, journal: SqliteJournalMode) -> Result<Connection, DbError> {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(journal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(false)
-        .pragma("temp_store", "MEMORY")
-        .busy_timeout(Duration::from_secs(10))
-        .disable_statement_logging();
-    let connection = options.connect().await.map_err(|error| DbError::Io(error.to_string()))?;
-    Connection::adopt(connection).await
+fn alone<T, W: FnOnce(&mut Connection) -> Result<T, DbError>>(
+    opener: &Opener,
+    path: &Path,
+    cached: Option<&Database>,
+    work: W,
+) -> Result<Try<T, W>, DbError> {
+    let mut held = cached.map(Database::opened);
+    let Some(_lock) = open::lock(path)? else { return Ok(Try::Done(None)) };
+    let kept = held.as_mut().and_then(|opened| opened.take());
+    let kept = kept.filter(|opened| opened.is_current(path));
+    let opened = match kept {
+        Some(opened) => Some(opened),
+        None => opener.open_locked(path)?,
+    };
+    let Some(mut opened) = opened else { return Ok(Try::Done(None)) };
+    crate::pending::merge(path, &mut opened.connection, opener.after_open)?;
+    let done = match open::make_alone(&mut opened.connection) {
+        Ok(()) => work(&mut opened.connection),
+        Err(DbError::Busy) => {
+            // The connection is as it was: in WAL mode.
+            if let Some(held) = held.as_mut() {
+                **held = Some(opened);
+            }
+            return Ok(Try::Busy(work));
+        }
+        Err(error) => Err(error),
+    };
+    opener.runtime.block_on(opened.connection.close())?;
+    done.map(|done| Try::Done(Some(done)))
+}
+
+/// Gives a file the name of a database; tells whether the name was free.
+fn name(file: &Path, path: &Path) -> Result<bool, DbError> {
+    let _lock = open::lock(path)?;
+    if path.exists() {
+        return Ok(false);
+    }
+    open::clear_leftovers(path)?;
+    // A hard link refuses to replace what is there, unlike a rename.
+    match std::fs::hard_link(file, path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn sync_made(
+    directory: &Path,
+    made: &[PathBuf],
+    disk: &apus_disk::Counters,
+) -> Result<(), DbError> {
+    sync_directory(directory, disk)?;
+    for new in made.iter().rev() {
+        if let Some(parent) = new.parent() {
+            sync_directory(parent, disk)?;
+        }
+    }
+    Ok(())
 }

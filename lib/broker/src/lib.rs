@@ -6,14 +6,17 @@
 //! rows that waited during one commit share the next.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+pub mod answer;
 mod database;
 mod error;
 mod handles;
 pub mod metadata;
+mod open;
 pub mod pending;
 pub mod place;
 mod query;
 mod raw;
+pub mod replication;
 pub mod schema;
 
 pub use database::Database;

@@ -5,16 +5,15 @@
 
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use apus_cluster::pickle::{self, Value};
-use apus_disk::DirectoryLock;
 use base64::Engine;
 
 use crate::error::DbError;
 use crate::raw::Connection;
 
-/// Merges the records beside a database, then empties the file.
+/// Merges the records beside a database, then empties the file. The caller holds the lock of the
+/// directory, which Swift takes to append.
 pub(crate) fn merge(
     database: &Path,
     connection: &mut Connection,
@@ -27,8 +26,6 @@ pub(crate) fn merge(
         Ok(metadata) if metadata.len() > 0 => {}
         _ => return Ok(()),
     }
-    let directory = database.parent().unwrap_or(database);
-    let _lock = DirectoryLock::take(directory, ".lock", Duration::from_secs(10))?;
     let records = decode(&std::fs::read(path)?);
     if !records.is_empty() {
         connection.run("BEGIN IMMEDIATE", &[])?;

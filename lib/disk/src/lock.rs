@@ -21,15 +21,29 @@ impl DirectoryLock {
     /// `WouldBlock` when somebody else holds the lock for that long.
     pub fn take(directory: &Path, name: &str, wait: Duration) -> io::Result<Self> {
         const POLL: Duration = Duration::from_millis(2);
-        let file = rustix::fs::open(
-            directory.join(name),
-            rustix::fs::OFlags::CREATE | rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
-            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
-        )?;
+        let path = directory.join(name);
+        let open = || {
+            rustix::fs::open(
+                &path,
+                rustix::fs::OFlags::CREATE | rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+                rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            )
+        };
+        let mut file = open()?;
         let mut waited = Duration::ZERO;
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self { _file: file.into() }),
+                Ok(()) => {
+                    // Who held it may have removed the directory, and another made it anew: then
+                    // this is not the lock that others take.
+                    let ours = rustix::fs::fstat(&file)?;
+                    match rustix::fs::stat(&path) {
+                        Ok(named) if named.st_ino == ours.st_ino => {
+                            return Ok(Self { _file: file.into() });
+                        }
+                        _ => file = open()?,
+                    }
+                }
                 Err(Errno::WOULDBLOCK) if waited < wait => {
                     std::thread::sleep(POLL);
                     waited += POLL;
