@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apus_cluster::pickle::{self, Value};
-use apus_cluster::{Metadata, PathHash, PolicyIndex, Timestamp};
+use apus_cluster::{HashConf, Metadata, PathHash, PolicyIndex, Timestamp};
 use apus_disk::{AtomicFile, Committer, Counters, Unnamed};
+
+use crate::diskfile::writer::CRC_ATTRIBUTE;
 
 /// One update: the verb, the three names and the headers of the request to container servers.
 #[derive(Debug, Clone)]
@@ -41,11 +43,11 @@ pub(crate) fn write(
     ]));
     let directory = device.join(policy.suffixed("async_pending")).join(hash.suffix_dir());
     let temporary = device.join(policy.suffixed("tmp"));
-    let target = directory.join(format!("{hash}-{time}"));
+    let target = directory.join(name(hash, time));
     let attempt = || {
         committer.make_directories(device, &directory)?;
         let mut file = AtomicFile::create(&directory, &temporary, committer.counters())?;
-        file.append(&pickled)?;
+        fill(&mut file, &pickled)?;
         let (target, root) = (target.clone(), device.to_owned());
         committer.commit_now(Unnamed { file, synced: false, target, root })
     };
@@ -54,6 +56,20 @@ pub(crate) fn write(
         Err(error) if error.kind() == io::ErrorKind::NotFound => attempt(),
         other => other,
     }
+}
+
+/// The file name of an update.
+pub(crate) fn name(hash: &PathHash, time: Timestamp) -> String {
+    format!("{hash}-{time}")
+}
+
+/// Writes an update with its checksum, which tells a damaged row from another.
+fn fill(file: &mut AtomicFile, pickled: &[u8]) -> io::Result<()> {
+    file.append(pickled)?;
+    let crc = format!("{:016x}", crc_fast::crc64_nvme(pickled));
+    // A help only: Swift's own have none either.
+    let _ = file.set_attribute(CRC_ATTRIBUTE, crc.as_bytes());
+    Ok(())
 }
 
 /// An update as it lies on a device. What is not understood is kept.
@@ -151,19 +167,54 @@ pub(crate) fn newest_of_each(suffix: &Path) -> io::Result<Found> {
     Ok(found)
 }
 
+/// The content of a file, or what is wrong with it; `None` when it is gone.
+fn load(path: &Path) -> io::Result<Option<Result<Pending, String>>> {
+    let file = match std::fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut &file, &mut bytes)?;
+    let mut stored = [0u8; 16];
+    let length = apus_disk::read_attribute(&file, CRC_ATTRIBUTE, &mut stored, &Counters::default());
+    let crc = format!("{:016x}", crc_fast::crc64_nvme(&bytes));
+    if length.is_some_and(|length| stored.get(..length) != Some(crc.as_bytes())) {
+        return Ok(Some(Err("does not match its checksum".to_owned())));
+    }
+    Ok(Some(match pickle::loads(&bytes) {
+        Ok(Value::Dict(fields)) => Ok(Pending(fields)),
+        Ok(_) => Err("no dictionary".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }))
+}
+
 /// Reads an update; `None` when it is gone or no update.
 pub(crate) fn read(path: &Path) -> io::Result<Option<Pending>> {
-    let bytes = match std::fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        bytes => bytes?,
-    };
-    match pickle::loads(&bytes) {
-        Ok(Value::Dict(fields)) => Ok(Some(Pending(fields))),
-        other => {
-            tracing::error!(path = %path.display(), ?other, "no row update");
+    match load(path)? {
+        None => Ok(None),
+        Some(Ok(pending)) => Ok(Some(pending)),
+        Some(Err(reason)) => {
+            tracing::error!(path = %path.display(), reason, "no row update");
             Ok(None)
         }
     }
+}
+
+/// What is wrong with the update that `hash` begins the name of; `None` when nothing is.
+pub(crate) fn damage(path: &Path, hash: &PathHash, conf: &HashConf) -> io::Result<Option<String>> {
+    let pending = match load(path)? {
+        None => return Ok(None),
+        Some(Err(reason)) => return Ok(Some(reason)),
+        Some(Ok(pending)) => pending,
+    };
+    if !matches!(pending.text("op").as_deref(), Some("PUT" | "DELETE")) {
+        return Ok(Some("neither PUT nor DELETE".to_owned()));
+    }
+    let names = ["account", "container", "obj"].map(|name| pending.text(name).unwrap_or_default());
+    let [account, container, object] = names.each_ref().map(String::as_str);
+    // Rows of internal accounts are about other objects than those that they are named after.
+    let own = account.starts_with('.') || conf.hash(&[account, container, object]) == *hash;
+    Ok((!own).then(|| format!("/{account}/{container}/{object} belongs elsewhere")))
 }
 
 /// Removes an update.
@@ -178,7 +229,7 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 pub(crate) fn replace(path: &Path, update: &Pending, counters: &Arc<Counters>) -> io::Result<()> {
     let directory = path.parent().unwrap_or(path);
     let mut file = AtomicFile::create(directory, directory, counters)?;
-    file.append(&pickle::dumps(&Value::Dict(update.0.clone())))?;
+    fill(&mut file, &pickle::dumps(&Value::Dict(update.0.clone())))?;
     file.sync()?;
     file.publish(path, &[])
 }

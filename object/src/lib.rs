@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod async_pending;
+
 mod conditions;
 mod container_update;
 mod device;
@@ -12,5 +13,6 @@ mod server;
 mod units;
 mod updater;
 
+pub use diskfile::flood::QuarantineLimit;
 pub use server::{Parts, Server};
 pub use units::{DaemonParts, units};

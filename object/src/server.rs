@@ -18,6 +18,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 
 use crate::device::{DeviceError, Devices};
+use crate::diskfile::flood::{Flood, QuarantineLimit};
 use crate::diskfile::reader::{self, OpenError, State};
 use crate::diskfile::writer::{Place, Writer, quarantine};
 use crate::handlers;
@@ -42,6 +43,11 @@ pub struct Parts {
     pub client: Arc<Client>,
     /// Counts what is asked of the disks.
     pub counters: Arc<Counters>,
+    /// A range of a body up to this length that has no checksums of its blocks (Swift wrote it) is
+    /// checked by reading the whole.
+    pub verify_ranges_bytes: u64,
+    /// How much that looks damaged is moved aside.
+    pub quarantine_limit: QuarantineLimit,
 }
 
 /// An object server. Cloning shares everything.
@@ -49,6 +55,7 @@ pub struct Parts {
 pub struct Server {
     pub(crate) parts: Parts,
     pub(crate) devices: Arc<Devices>,
+    pub(crate) flood: Arc<Flood>,
 }
 
 /// One object on one device of this server.
@@ -113,7 +120,8 @@ impl Server {
             parts.counters.clone(),
             parts.clock.clone(),
         ));
-        Self { parts, devices }
+        let flood = Arc::new(Flood::new(parts.quarantine_limit));
+        Self { parts, devices, flood }
     }
 
     fn target(&self, path: &str, head: &HeaderMap) -> Result<Target, Refusal> {
@@ -169,18 +177,45 @@ impl Server {
         }
         match opened {
             Ok(state) => Ok(state),
-            Err(OpenError::Corrupt(reason)) => {
-                let place = target.place.clone();
-                let work = move || quarantine(&place, &reason);
-                self.devices.run(&target.device, Priority::Read, work).await?;
-                Ok(State::Absent)
-            }
-            Err(OpenError::Collision) => {
+            Err(OpenError::OtherName(found))
+                if self.parts.hash.hash_joined(&found) == target.place.hash =>
+            {
                 Err(refuse(StatusCode::FORBIDDEN, "another object has this hash"))
             }
+            Err(OpenError::OtherName(found)) => {
+                self.still_unreadable(target, &format!("its name is {found:?}")).await
+            }
+            Err(OpenError::Corrupt(reason)) => self.still_unreadable(target, &reason).await,
             Err(OpenError::Io(error)) => Err(disk_failed(&error, target)),
             Err(OpenError::WouldWait) => Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "busy")),
         }
+    }
+
+    /// Moves an object aside whose metadata is damaged, unless it has been replaced meanwhile.
+    async fn still_unreadable(&self, target: &Target, reason: &str) -> Result<State, Refusal> {
+        let (counters, name) = (self.parts.counters.clone(), target.name.clone());
+        let still = move |place: &Place| {
+            let again = reader::open(place, &name, true, &counters);
+            matches!(again, Err(OpenError::Corrupt(_) | OpenError::OtherName(_)))
+        };
+        self.move_aside(target, reason, still).await?;
+        Ok(State::Absent)
+    }
+
+    /// Moves a damaged object aside if it is `still` the one that was looked at.
+    pub(crate) async fn move_aside(
+        &self,
+        target: &Target,
+        reason: &str,
+        still: impl FnOnce(&Place) -> bool + Send + 'static,
+    ) -> Result<(), Refusal> {
+        let (server, place, reason) = (self.clone(), target.place.clone(), reason.to_owned());
+        let work = move || {
+            if still(&place) && server.flood.may_move(&place.device, server.parts.clock.now()) {
+                quarantine(&place, &reason, &server.parts.counters);
+            }
+        };
+        Ok(self.devices.run(&target.device, Priority::Read, work).await?)
     }
 
     /// Writes a file on a device's threads and has it committed by the name that `prepare` gives

@@ -22,8 +22,10 @@ pub use counters::Counters;
 pub use lock::DirectoryLock;
 pub use mount::is_mount;
 pub use names::names;
-pub use quarantine::quarantine;
+pub use quarantine::{quarantine, quarantine_file};
 pub use read::{NowaitRead, WarmDirectory, open_cached, read_at, read_nowait};
 pub use reserve::{Reserve, free_space};
 pub use threads::{DeviceThreads, Priority, QueueFull};
-pub use xattr::{METADATA_KEY, XattrError, read_attribute, read_xattrs, write_xattrs};
+pub use xattr::{
+    METADATA_KEY, XattrError, read_attribute, read_xattrs, write_attribute, write_xattrs,
+};

@@ -1,6 +1,8 @@
 //! One object on one device: `<device>/objects[-N]/<partition>/<suffix>/<hash>/`.
 
+pub(crate) mod blocks;
 pub(crate) mod cleanup;
+pub(crate) mod flood;
 pub(crate) mod layout;
 pub(crate) mod metadata;
 pub(crate) mod reader;

@@ -9,6 +9,7 @@ use apus_cluster::metadata::belongs_to_data;
 use apus_cluster::{Metadata, Timestamp};
 use apus_disk::{Counters, WarmDirectory, open_cached};
 
+use super::blocks::{BLOCKS_ATTRIBUTE, Blocks, ENCODED_MAX, SMALLEST_BLOCK, Stored};
 use super::cleanup;
 use super::layout::{Layout, data_name};
 use super::metadata::{self, MetadataError};
@@ -57,12 +58,78 @@ impl Object {
         Some(Identity { data_time: self.data_time, numbers: (found.dev(), found.ino()) })
     }
 
+    /// What the body can be checked against, the finest first.
+    pub(crate) fn guard(&self, counters: &Counters) -> Guard {
+        match self.blocks(counters) {
+            Some(Stored::Blocks(blocks)) => Guard::Blocks(blocks),
+            Some(Stored::Damaged) => Guard::Damaged,
+            None | Some(Stored::Unknown) => match self.crc(counters) {
+                Some(crc) => Guard::Crc(crc),
+                None => Guard::Md5(self.etag().to_owned()),
+            },
+        }
+    }
+
+    /// MD5 of the body in hex, as the metadata says.
+    pub(crate) fn etag(&self) -> &str {
+        self.metadata.get("ETag").map_or("", String::as_str)
+    }
+
+    /// Checksums of the blocks of the body, when it has several and they are known.
+    pub(crate) fn blocks(&self, counters: &Counters) -> Option<Stored> {
+        if self.length <= SMALLEST_BLOCK {
+            return None;
+        }
+        let mut value = [0u8; ENCODED_MAX];
+        let length = apus_disk::read_attribute(&self.file, BLOCKS_ATTRIBUTE, &mut value, counters)?;
+        Some(Blocks::decode(value.get(..length)?, self.length))
+    }
+
+    /// Adds checksums of a body that was found good, durably; says whether all had room. Waits for
+    /// the disk.
+    pub(crate) fn add_checksums(
+        &self,
+        crc: Option<u64>,
+        mut blocks: Option<Blocks>,
+        counters: &Counters,
+    ) -> io::Result<bool> {
+        let set = |key, value: &[u8]| apus_disk::write_attribute(&self.file, key, value, counters);
+        let mut all = true;
+        if let Some(crc) = crc {
+            all &= set(CRC_ATTRIBUTE, format!("{crc:016x}").as_bytes()).is_ok();
+        }
+        while let Some(known) = &mut blocks
+            && set(BLOCKS_ATTRIBUTE, &known.encode()).is_err()
+        {
+            if !known.double() {
+                all = false;
+                break;
+            }
+        }
+        counters.sync();
+        self.file.sync_all()?;
+        Ok(all)
+    }
+
     /// Checksum of the body, when we wrote it.
     pub(crate) fn crc(&self, counters: &Counters) -> Option<u64> {
         let mut text = [0u8; 16];
         let length = apus_disk::read_attribute(&self.file, CRC_ATTRIBUTE, &mut text, counters)?;
         u64::from_str_radix(std::str::from_utf8(text.get(..length)?).ok()?, 16).ok()
     }
+}
+
+/// What a body can be checked against.
+#[derive(Debug)]
+pub(crate) enum Guard {
+    /// Checksums of its blocks.
+    Blocks(Blocks),
+    /// Those are damaged.
+    Damaged,
+    /// CRC-64/NVME of the whole.
+    Crc(u64),
+    /// MD5 of the whole, in hex.
+    Md5(String),
 }
 
 /// A data file, told from another of the same name.
@@ -87,8 +154,8 @@ pub(crate) enum OpenError {
     WouldWait,
     /// Damaged; the caller quarantines it.
     Corrupt(String),
-    /// The stored name is another object's with the same hash.
-    Collision,
+    /// The stored name is this one, which is another object's with the same hash, or damaged.
+    OtherName(String),
     /// The disk did not answer.
     Io(io::Error),
 }
@@ -148,9 +215,32 @@ pub(crate) fn newest(
     Ok(data.chain(layout.meta.map(|meta| meta.time)).max())
 }
 
+/// How often an object is looked for whose files are replaced while it is opened.
+const TRIES: usize = 5;
+
 /// Opens the object `name` (`/account/container/object`). With `may_wait` it must run on a device
 /// thread; without it anything that is not in memory gives [`OpenError::WouldWait`].
 pub(crate) fn open(
+    place: &Place,
+    name: &str,
+    may_wait: bool,
+    counters: &Counters,
+) -> Result<State, OpenError> {
+    for _ in 1..TRIES {
+        match open_listed(place, name, may_wait, counters) {
+            // Replaced between the listing and the opening: look again, on a device thread.
+            Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+                if !may_wait {
+                    return Err(OpenError::WouldWait);
+                }
+            }
+            other => return other,
+        }
+    }
+    open_listed(place, name, may_wait, counters)
+}
+
+fn open_listed(
     place: &Place,
     name: &str,
     may_wait: bool,
@@ -175,16 +265,10 @@ pub(crate) fn open(
             MetadataError::NeedsDisk => OpenError::WouldWait,
         })
     };
-    let file = match access.open(&data.name, counters) {
-        Ok(file) => file,
-        // Replaced between the listing and the opening: look again, on a device thread.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !may_wait => {
-            return Err(OpenError::WouldWait);
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let file = access.open(&data.name, counters)?;
     let stored = read(&file, &data.name)?;
-    check_name(&stored, name, place)?;
+    check_name(&stored, name)?;
+    check_time(&stored, data.time)?;
     let length = stored.get("Content-Length").and_then(|text| text.parse().ok());
     let length =
         length.ok_or_else(|| OpenError::Corrupt("no Content-Length in the metadata".to_owned()))?;
@@ -196,11 +280,15 @@ pub(crate) fn open(
     let mut content_type_time = data.time;
     if let Some(meta) = &layout.meta {
         let newer = read(&access.open(&meta.name, counters)?, &meta.name)?;
+        check_name(&newer, name)?;
+        check_time(&newer, meta.time)?;
         merged = merge(merged, newer, data.time, &mut content_type_time);
         time = meta.time;
     }
     if let Some(file) = &layout.content_type {
         let other = read(&access.open(&file.name, counters)?, &file.name)?;
+        check_name(&other, name)?;
+        check_time(&other, file.time)?;
         if let Some(content_type) = other.get("Content-Type") {
             merged.insert("Content-Type".to_owned(), content_type.clone());
             content_type_time = file.content_type_time.unwrap_or(content_type_time);
@@ -216,17 +304,21 @@ pub(crate) fn open(
     })))
 }
 
-/// A stored name that does not hash to this directory means damage; one that does, but is another
-/// name, means an MD5 collision.
-fn check_name(stored: &Metadata, name: &str, place: &Place) -> Result<(), OpenError> {
+fn check_name(stored: &Metadata, name: &str) -> Result<(), OpenError> {
     match stored.get("name") {
         Some(found) if found == name => Ok(()),
-        Some(found) => {
-            let _ = place;
-            tracing::error!(found, name, "stored name differs");
-            Err(OpenError::Collision)
-        }
+        Some(found) => Err(OpenError::OtherName(found.clone())),
         None => Err(OpenError::Corrupt("no name in the metadata".to_owned())),
+    }
+}
+
+/// A file is named after the time in its metadata; a name with another one is damaged.
+pub(crate) fn check_time(stored: &Metadata, time: Timestamp) -> Result<(), OpenError> {
+    match stored.get("X-Timestamp") {
+        Some(found) if Timestamp::parse(found) != Some(time) => {
+            Err(OpenError::Corrupt(format!("X-Timestamp {found} in a file of {time}")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apus_cluster::{Metadata, PathHash, PolicyIndex};
-use apus_disk::{AtomicFile, Committer, Unnamed};
+use apus_disk::{AtomicFile, Committer, Counters, Unnamed};
 
+use super::blocks::{BLOCKS_ATTRIBUTE, BlockDigest};
 use super::cleanup;
 use super::metadata;
 
@@ -50,6 +51,7 @@ pub(crate) struct Writer {
     /// The hash directory was made for this file a moment ago: nothing can be obsolete in it.
     alone: bool,
     file: AtomicFile,
+    blocks: BlockDigest,
     committer: Arc<Committer>,
     written_back: u64,
     synced: bool,
@@ -68,12 +70,23 @@ impl Writer {
         let file = AtomicFile::create(&directory, &temporary, committer.counters())?;
         file.reserve(length.unwrap_or(0))?;
         let committer = committer.clone();
-        Ok(Self { place, directory, alone, file, committer, written_back: 0, synced: false })
+        let blocks = BlockDigest::new();
+        Ok(Self {
+            place,
+            directory,
+            alone,
+            file,
+            blocks,
+            committer,
+            written_back: 0,
+            synced: false,
+        })
     }
 
     /// Appends to the body.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.append(bytes)?;
+        self.blocks.update(bytes);
         if self.file.length() - self.written_back >= WRITEBACK_BYTES {
             self.file.start_writeback();
             self.written_back = self.file.length();
@@ -99,6 +112,11 @@ impl Writer {
             // A help only: what has no room for it is checked by MD5.
             let _ = self.file.set_attribute(CRC_ATTRIBUTE, format!("{crc:016x}").as_bytes());
         }
+        let mut blocks = std::mem::replace(&mut self.blocks, BlockDigest::new()).finish();
+        while let Some(known) = &mut blocks
+            && self.file.set_attribute(BLOCKS_ATTRIBUTE, &known.encode()).is_err()
+            && known.double()
+        {}
         if self.file.length() > SYNC_ALONE_BYTES { self.sync() } else { Ok(()) }
     }
 
@@ -161,16 +179,34 @@ pub(crate) fn bodiless(
     Ok(writer)
 }
 
-/// Moves a damaged object aside.
-pub(crate) fn quarantine(place: &Place, reason: &str) {
+/// Moves a damaged object aside, as Swift does (`swift/obj/diskfile.py`, `quarantine_renamer`),
+/// and has its suffix hashed again, so that replication brings a good copy. Says whether it went.
+pub(crate) fn quarantine(place: &Place, reason: &str, counters: &Counters) -> bool {
     let kind = place.policy.suffixed("objects");
     let directory: &Path = &place.directory();
-    match apus_disk::quarantine(&place.device, &kind, directory) {
+    let invalidate = || {
+        let suffix = place.hash.suffix_dir();
+        cleanup::invalidate(&place.partition_directory(), &suffix, counters)
+    };
+    let moved = invalidate().and_then(|()| {
+        apus_fault::fallible("quarantine.object.invalidated")?;
+        let target = apus_disk::quarantine(&place.device, &kind, directory)?;
+        apus_fault::point("quarantine.object.moved");
+        Ok(target)
+    });
+    match moved {
         Ok(target) => {
             tracing::error!(object = %directory.display(), to = %target.display(), reason, "quarantined");
+            // Once more: somebody may have hashed the suffix in between.
+            if let Err(error) = invalidate() {
+                tracing::warn!(object = %directory.display(), %error, "its suffix is not hashed again");
+            }
+            apus_fault::point("quarantine.object.told");
+            true
         }
         Err(error) => {
             tracing::error!(object = %directory.display(), %error, reason, "quarantine failed");
+            false
         }
     }
 }

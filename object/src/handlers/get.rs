@@ -7,19 +7,17 @@ use apus_cluster::byte_range::{ByteRanges, Framing, Resolution, Resolved};
 use apus_daemon::Body;
 use apus_daemon::http::{BodyError, format_date, full, header, set, status, stream};
 use apus_daemon::task::{TaskKind, spawn};
-use apus_disk::{Counters, NowaitRead, Priority, read_at, read_nowait};
 use apus_wire::headers;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use tokio::sync::mpsc;
 
+use super::body::{READ_BYTES, ReadError, Reading};
 use crate::conditions;
+use crate::diskfile::blocks::SMALLEST_BLOCK;
 use crate::diskfile::reader::{Object, State};
-use crate::diskfile::writer::quarantine;
 use crate::server::{Refusal, Server, Target, refuse};
 
-/// Bytes per read, and the largest body that is answered in one piece.
-const READ_BYTES: usize = 256 * 1024;
 /// Pieces that wait between disk and network.
 const WINDOW: usize = 3;
 
@@ -98,8 +96,7 @@ pub(crate) async fn get(
     };
     set(response.headers_mut(), "content-length", &range.length.to_string());
     // A short whole body shows its length when it is read.
-    let read_at_once =
-        !is_head && range == whole && (1..=READ_BYTES as u64).contains(&range.length);
+    let read_at_once = !is_head && range == whole && (1..=SMALLEST_BLOCK).contains(&range.length);
     if !read_at_once && !object.has_its_length(&server.parts.counters) {
         return Err(damaged(server, target, &object, "length is not what the metadata says").await?);
     }
@@ -132,20 +129,12 @@ async fn several_ranges(
             if sender.send(Ok(head.into())).await.is_err() {
                 return;
             }
-            let (mut offset, end) = (range.start, range.start + range.length);
-            while offset < end {
-                let wanted = usize::try_from(end - offset).unwrap_or(READ_BYTES).min(READ_BYTES);
-                match read(&server, &target.device, &object, offset, wanted).await {
-                    Ok(piece) => {
-                        offset += piece.len() as u64;
-                        if sender.send(Ok(piece)).await.is_err() {
-                            return;
-                        }
-                    }
-                    Err(error) => {
-                        return break_off(&server, &target, &object, error, &sender).await;
-                    }
-                }
+            let reading = match Reading::begin(&server, &target.device, &object, range).await {
+                Ok(reading) => reading,
+                Err(error) => return break_off(&server, &target, &object, error, &sender).await,
+            };
+            if !send_all(&server, &target, &object, reading, &sender).await {
+                return;
             }
             if sender.send(Ok(framing.between.into())).await.is_err() {
                 return;
@@ -169,69 +158,6 @@ fn resolve(head: &HeaderMap, object: &Object) -> Resolution {
     if ignored { Resolution::Whole } else { ranges.resolve(object.length) }
 }
 
-/// What a whole body must add up to.
-enum Verify {
-    Crc(u64),
-    Md5(String),
-    /// A range cannot be checked against a digest of the whole.
-    Nothing,
-}
-
-fn verification(object: &Object, range: Resolved, counters: &Counters) -> Verify {
-    if range.length != object.length {
-        return Verify::Nothing;
-    }
-    match object.crc(counters) {
-        Some(crc) => Verify::Crc(crc),
-        None => Verify::Md5(object.metadata.get("ETag").cloned().unwrap_or_default()),
-    }
-}
-
-enum Digest {
-    Crc(Box<crc_fast::Digest>, u64),
-    Md5(Box<md5::Context>, String),
-    Nothing,
-}
-
-impl Digest {
-    fn new(verify: Verify) -> Self {
-        match verify {
-            Verify::Crc(expected) => Self::Crc(
-                Box::new(crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme)),
-                expected,
-            ),
-            Verify::Md5(expected) => Self::Md5(Box::new(md5::Context::new()), expected),
-            Verify::Nothing => Self::Nothing,
-        }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Crc(digest, _) => digest.update(bytes),
-            Self::Md5(context, _) => context.consume(bytes),
-            Self::Nothing => {}
-        }
-    }
-
-    fn matches(self) -> bool {
-        match self {
-            Self::Crc(digest, expected) => digest.finalize() == expected,
-            Self::Md5(context, expected) => format!("{:x}", context.finalize()) == expected,
-            Self::Nothing => true,
-        }
-    }
-}
-
-/// Why a piece could not be read.
-enum ReadError {
-    /// The file ends before its metadata says so.
-    Short,
-    /// The disk did not answer.
-    Failed(String),
-}
-
-const SHORTER: &str = "shorter than the metadata says";
-
 /// Ends a stream that cannot go on; a damaged object is moved aside first.
 async fn break_off(
     server: &Server,
@@ -241,10 +167,10 @@ async fn break_off(
     sender: &mpsc::Sender<Result<Bytes, BodyError>>,
 ) {
     let reason = match error {
-        ReadError::Short => {
+        ReadError::Damaged(reason) => {
             // Busy threads leave it to the next reader.
-            let _ = damaged(server, target, object, SHORTER).await;
-            SHORTER.to_owned()
+            let _ = damaged(server, target, object, reason).await;
+            reason.to_owned()
         }
         ReadError::Failed(reason) => reason,
     };
@@ -252,37 +178,19 @@ async fn break_off(
     let _ = sender.send(Err(reason.into())).await;
 }
 
-/// Reads one piece, from memory if possible, else on a device thread.
-async fn read(
+/// The answer to a body that cannot be read, before anything of it was sent.
+async fn unreadable(
     server: &Server,
-    device: &str,
-    object: &Arc<Object>,
-    offset: u64,
-    length: usize,
-) -> Result<Bytes, ReadError> {
-    let mut buffer = BytesMut::zeroed(length);
-    let counters = &server.parts.counters;
-    match read_nowait(&object.file, &mut buffer, offset, counters) {
-        Ok(NowaitRead::Read(read)) if read > 0 => {
-            buffer.truncate(read);
-            return Ok(buffer.freeze());
+    target: &Target,
+    object: &Object,
+    error: ReadError,
+) -> Result<Refusal, Refusal> {
+    match error {
+        ReadError::Damaged(reason) => damaged(server, target, object, reason).await,
+        ReadError::Failed(error) => {
+            tracing::error!(error, object = target.name, "read");
+            Ok(refuse(StatusCode::INSUFFICIENT_STORAGE, "read failed"))
         }
-        // Some kernels (5.9, 5.10) say 0 where they mean that they would wait.
-        Ok(NowaitRead::Read(_) | NowaitRead::WouldWait) => {}
-        Err(error) => return Err(ReadError::Failed(error.to_string())),
-    }
-    let (object, counters) = (object.clone(), counters.clone());
-    let work = move || {
-        let read = read_at(&object.file, &mut buffer, offset, &counters)?;
-        buffer.truncate(read);
-        Ok::<_, std::io::Error>(buffer.freeze())
-    };
-    let read = server.devices.run(device, Priority::Read, work).await;
-    match read {
-        Ok(Ok(bytes)) if !bytes.is_empty() => Ok(bytes),
-        Ok(Ok(_)) => Err(ReadError::Short),
-        Ok(Err(error)) => Err(ReadError::Failed(error.to_string())),
-        Err(error) => Err(ReadError::Failed(format!("{error:?}"))),
     }
 }
 
@@ -292,84 +200,56 @@ async fn body(
     object: Box<Object>,
     range: Resolved,
 ) -> Result<Body, Refusal> {
-    let mut digest = Digest::new(verification(&object, range, &server.parts.counters));
     let object = Arc::new(*object);
-    if let Ok(length) = usize::try_from(range.length)
-        && length <= READ_BYTES
-    {
-        let mut pieces = BytesMut::new();
-        let mut offset = range.start;
-        let end = range.start + range.length;
-        while offset < end {
-            // One byte more than there should be, which a file of the right length does not have.
-            let more = usize::from(end == object.length);
-            let wanted = usize::try_from(end - offset).unwrap_or(READ_BYTES) + more;
-            let piece = match read(server, &target.device, &object, offset, wanted).await {
-                Ok(piece) => piece,
-                Err(ReadError::Short) => {
-                    return Err(damaged(server, target, &object, SHORTER).await?);
-                }
-                Err(ReadError::Failed(error)) => {
-                    tracing::error!(error, object = target.name, "read");
-                    return Err(refuse(StatusCode::INSUFFICIENT_STORAGE, "read failed"));
-                }
-            };
-            offset += piece.len() as u64;
-            if offset > end {
-                return Err(
-                    damaged(server, target, &object, "longer than the metadata says").await?
-                );
+    let mut reading = match Reading::begin(server, &target.device, &object, range).await {
+        Ok(reading) => reading,
+        Err(error) => return Err(unreadable(server, target, &object, error).await?),
+    };
+    if range.length <= READ_BYTES as u64 {
+        let mut pieces: Vec<Bytes> = Vec::with_capacity(1);
+        loop {
+            match reading.next().await {
+                Ok(Some(piece)) => pieces.push(piece),
+                Ok(None) => break,
+                Err(error) => return Err(unreadable(server, target, &object, error).await?),
             }
-            if offset == end && pieces.is_empty() {
-                digest.update(&piece);
-                return verified(server, target, &object, digest, piece).await;
-            }
-            pieces.extend_from_slice(&piece);
         }
-        digest.update(&pieces);
-        return verified(server, target, &object, digest, pieces.freeze()).await;
+        return Ok(match pieces.as_slice() {
+            [only] => full(only.clone()),
+            several => full(several.concat()),
+        });
     }
     let (sender, receiver) = mpsc::channel(WINDOW);
     let server = server.clone();
     let target = target.clone();
     spawn(TaskKind::Request, async move {
-        let mut offset = range.start;
-        let end = range.start + range.length;
-        while offset < end {
-            let wanted = usize::try_from(end - offset).unwrap_or(READ_BYTES).min(READ_BYTES);
-            let piece = match read(&server, &target.device, &object, offset, wanted).await {
-                Ok(piece) => piece,
-                Err(error) => return break_off(&server, &target, &object, error, &sender).await,
-            };
-            digest.update(&piece);
-            offset += piece.len() as u64;
-            // The last piece is held back until the whole is known to be good.
-            if offset == end && !std::mem::replace(&mut digest, Digest::Nothing).matches() {
-                let reason = "body does not match its digest";
-                // Busy threads leave it to the next reader.
-                let _ = damaged(&server, &target, &object, reason).await;
-                let _ = sender.send(Err(reason.into())).await;
-                return;
-            }
-            if sender.send(Ok(piece)).await.is_err() {
-                return;
-            }
-        }
+        send_all(&server, &target, &object, reading, &sender).await;
     });
     Ok(stream(receiver))
 }
 
-async fn verified(
+/// Sends what is left of a part; says whether all of it went.
+async fn send_all(
     server: &Server,
     target: &Target,
     object: &Object,
-    digest: Digest,
-    bytes: Bytes,
-) -> Result<Body, Refusal> {
-    if digest.matches() {
-        return Ok(full(bytes));
+    mut reading: Reading,
+    sender: &mpsc::Sender<Result<Bytes, BodyError>>,
+) -> bool {
+    loop {
+        match reading.next().await {
+            Ok(Some(piece)) => {
+                if sender.send(Ok(piece)).await.is_err() {
+                    return false;
+                }
+            }
+            Ok(None) => return true,
+            Err(error) => {
+                break_off(server, target, object, error, sender).await;
+                return false;
+            }
+        }
     }
-    Err(damaged(server, target, object, "body does not match its digest").await?)
 }
 
 /// Moves a damaged object aside; then it is not there. What has taken its place meanwhile stays.
@@ -379,13 +259,9 @@ async fn damaged(
     object: &Object,
     reason: &'static str,
 ) -> Result<Refusal, Refusal> {
-    let place = target.place.clone();
     let seen = object.identity();
-    let work = move || {
-        if seen.is_some_and(|seen| seen.is_still_at(&place)) {
-            quarantine(&place, reason);
-        }
-    };
-    server.devices.run(&target.device, Priority::Read, work).await?;
+    server
+        .move_aside(target, reason, move |place| seen.is_some_and(|seen| seen.is_still_at(place)))
+        .await?;
     Ok(absent(None))
 }

@@ -1,5 +1,6 @@
 //! One file per verb.
 
+mod body;
 pub(crate) mod delete;
 pub(crate) mod get;
 pub(crate) mod post;

@@ -12,6 +12,7 @@ use apus_daemon::config::{Conf, Section};
 use apus_daemon::http::SharedHandler;
 use apus_daemon::task::{TaskKind, spawn};
 use apus_disk::Reserve;
+use apus_object::QuarantineLimit;
 use apus_ring::Local;
 
 use super::node::Builder;
@@ -26,6 +27,17 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Storage {
     pub(super) handler: SharedHandler,
     pub(super) units: Vec<Unit>,
+}
+
+/// Up to which length a range of an object that Swift wrote is checked by reading the whole.
+const VERIFY_RANGES_BYTES: u64 = 1024 * 1024;
+
+/// How much that looks damaged may be moved aside on a device within an hour.
+fn quarantine_limit(section: &Section<'_>) -> Result<QuarantineLimit, String> {
+    let default = QuarantineLimit::default();
+    let per_hour = section.parse("quarantines_per_hour", default.per_hour, "a whole number")?;
+    let percent = section.parse("quarantine_percent", default.share * 100.0, "a percentage")?;
+    Ok(QuarantineLimit { per_hour, share: percent / 100.0 })
 }
 
 /// Where the devices are, and whether they must be mount points.
@@ -115,6 +127,12 @@ impl Builder<'_> {
             clock: self.clock.clone(),
             client: self.client.clone(),
             counters: self.node.counters.clone(),
+            verify_ranges_bytes: section.parse(
+                "verify_ranges_without_checksums",
+                VERIFY_RANGES_BYTES,
+                "whole bytes",
+            )?,
+            quarantine_limit: quarantine_limit(&section)?,
         });
         let parts = apus_object::DaemonParts {
             rings: self.rings.clone(),

@@ -1,0 +1,264 @@
+//! Reads the part of a body that an answer holds, checked as it goes: a piece is given out only
+//! when its blocks, or at its end the whole, are known to be what was written.
+//!
+//! It never gives out a byte of a block that does not match, so a stream that breaks off can be
+//! resumed elsewhere at the same place.
+
+use std::sync::Arc;
+
+use apus_cluster::byte_range::Resolved;
+use apus_disk::{NowaitRead, Priority, read_at, read_nowait};
+use bytes::{Bytes, BytesMut};
+
+use crate::diskfile::blocks::{BlockSum, Blocks, SMALLEST_BLOCK};
+use crate::diskfile::reader::{Guard, Object};
+use crate::server::Server;
+
+/// Bytes per read, and the largest body that is answered in one piece.
+pub(super) const READ_BYTES: usize = 256 * 1024;
+/// The largest block that is held in memory until it is checked; a larger one is read twice.
+const HELD_BYTES: u64 = 512 * 1024;
+
+/// Why a piece could not be read.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    /// The object is not what was written; the caller moves it aside.
+    Damaged(&'static str),
+    /// The disk did not answer.
+    Failed(String),
+}
+
+const SHORTER: &str = "shorter than the metadata says";
+const LONGER: &str = "longer than the metadata says";
+const BODY: &str = "body does not match its digest";
+const BLOCK: &str = "a block of the body does not match its checksum";
+
+/// What the bytes that are read must add up to.
+enum Check {
+    /// Each block to its own checksum; up to here they did.
+    Blocks(Blocks, u64),
+    /// All of them to a digest of the whole.
+    Whole(Digest),
+    /// They have been checked, and are here from the beginning of the body on.
+    Held(Bytes),
+    /// They have been checked, or cannot be.
+    Nothing,
+}
+
+enum Digest {
+    Crc(Box<crc_fast::Digest>, u64),
+    Md5(Box<md5::Context>, String),
+}
+
+impl Digest {
+    fn new(guard: Guard) -> Option<Self> {
+        let crc64 = || Box::new(crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme));
+        match guard {
+            Guard::Crc(expected) => Some(Self::Crc(crc64(), expected)),
+            Guard::Md5(expected) => Some(Self::Md5(Box::new(md5::Context::new()), expected)),
+            Guard::Blocks(_) | Guard::Damaged => None,
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Crc(digest, _) => digest.update(bytes),
+            Self::Md5(context, _) => context.consume(bytes),
+        }
+    }
+
+    fn check(self) -> Result<(), ReadError> {
+        let matches = match self {
+            Self::Crc(digest, expected) => digest.finalize() == expected,
+            Self::Md5(context, expected) => format!("{:x}", context.finalize()) == expected,
+        };
+        if matches { Ok(()) } else { Err(ReadError::Damaged(BODY)) }
+    }
+}
+
+/// A part of a body that is being read.
+pub(super) struct Reading {
+    server: Server,
+    device: String,
+    object: Arc<Object>,
+    check: Check,
+    offset: u64,
+    end: u64,
+}
+
+impl Reading {
+    /// Finds out how `range` can be checked. One that only a digest of the whole covers makes the
+    /// whole be read, up to the configured length.
+    ///
+    /// # Errors
+    /// When that shows damage, or the disk does not answer.
+    pub(super) async fn begin(
+        server: &Server,
+        device: &str,
+        object: &Arc<Object>,
+        range: Resolved,
+    ) -> Result<Self, ReadError> {
+        let mut reading = Self {
+            server: server.clone(),
+            device: device.to_owned(),
+            object: object.clone(),
+            check: Check::Nothing,
+            offset: range.start,
+            end: range.start + range.length,
+        };
+        let whole = range.length == object.length;
+        let limit = server.parts.verify_ranges_bytes.max(SMALLEST_BLOCK);
+        reading.check = match object.guard(&server.parts.counters) {
+            Guard::Damaged => {
+                return Err(ReadError::Damaged("checksums of the blocks are damaged"));
+            }
+            Guard::Blocks(blocks) => Check::Blocks(blocks, 0),
+            guard if whole => Digest::new(guard).map_or(Check::Nothing, Check::Whole),
+            guard if object.length <= limit => reading.check_whole(Digest::new(guard)).await?,
+            _ => Check::Nothing,
+        };
+        Ok(reading)
+    }
+
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// When the piece is not what was written, or the disk does not answer.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
+        if self.offset >= self.end {
+            return Ok(None);
+        }
+        let piece = match std::mem::replace(&mut self.check, Check::Nothing) {
+            Check::Blocks(blocks, checked) if blocks.size <= HELD_BYTES => {
+                let piece = self.checked_blocks(&blocks).await?;
+                self.check = Check::Blocks(blocks, checked);
+                piece
+            }
+            Check::Blocks(blocks, mut checked) => {
+                if self.offset >= checked {
+                    checked = self.check_block(&blocks).await?;
+                }
+                let piece = self.read(self.offset, self.end.min(checked)).await?;
+                self.check = Check::Blocks(blocks, checked);
+                piece
+            }
+            Check::Whole(mut digest) => {
+                // One byte more than there should be, which a file of the right length lacks.
+                let more = usize::from(self.object.length <= SMALLEST_BLOCK);
+                let wanted = length_of(self.offset, self.end);
+                let piece = self.run(self.offset, wanted + more, wanted).await?;
+                if piece.len() > wanted {
+                    return Err(ReadError::Damaged(LONGER));
+                }
+                digest.update(&piece);
+                if self.offset + piece.len() as u64 == self.end {
+                    // The last piece is held back until the whole is known to be good.
+                    digest.check()?;
+                } else {
+                    self.check = Check::Whole(digest);
+                }
+                piece
+            }
+            Check::Held(body) => {
+                let [start, end] = [self.offset, self.end].map(|at| usize::try_from(at).ok());
+                let part = start.zip(end).filter(|(_, end)| *end <= body.len());
+                let (start, end) = part.ok_or(ReadError::Damaged(SHORTER))?;
+                body.slice(start..end)
+            }
+            Check::Nothing => self.read(self.offset, self.end).await?,
+        };
+        self.offset += piece.len() as u64;
+        Ok(Some(piece))
+    }
+
+    /// Reads some whole blocks from where the next piece begins; gives what of them is wanted.
+    async fn checked_blocks(&self, blocks: &Blocks) -> Result<Bytes, ReadError> {
+        let begin = self.offset - self.offset % blocks.size;
+        let end = self.end.next_multiple_of(blocks.size).min(self.object.length);
+        let run = blocks.size.max(READ_BYTES as u64);
+        let length = usize::try_from(run.min(end - begin)).unwrap_or(READ_BYTES);
+        let mut run = self.run(begin, length, length).await?;
+        if !blocks.all_match(begin, &run) {
+            return Err(ReadError::Damaged(BLOCK));
+        }
+        let wanted = usize::try_from(self.end - begin).unwrap_or(usize::MAX);
+        run.truncate(wanted);
+        let skipped = usize::try_from(self.offset - begin).unwrap_or(usize::MAX);
+        Ok(run.split_off(skipped.min(run.len())))
+    }
+
+    /// Reads the block in which the next piece begins; gives its end.
+    async fn check_block(&self, blocks: &Blocks) -> Result<u64, ReadError> {
+        let begin = self.offset - self.offset % blocks.size;
+        let end = (begin + blocks.size).min(self.object.length);
+        let mut sum = BlockSum::new();
+        let mut at = begin;
+        while at < end {
+            let piece = self.read(at, end).await?;
+            sum.update(&piece);
+            at += piece.len() as u64;
+        }
+        if blocks.matches(begin, sum.take()) { Ok(end) } else { Err(ReadError::Damaged(BLOCK)) }
+    }
+
+    /// Reads the whole body against its digest; a short one is kept.
+    async fn check_whole(&self, digest: Option<Digest>) -> Result<Check, ReadError> {
+        let Some(mut digest) = digest else { return Ok(Check::Nothing) };
+        let mut at = 0;
+        let mut only = Bytes::new();
+        while at < self.object.length {
+            only = self.read(at, self.object.length).await?;
+            digest.update(&only);
+            at += only.len() as u64;
+        }
+        digest.check()?;
+        let kept = only.len() as u64 == self.object.length;
+        Ok(if kept { Check::Held(only) } else { Check::Nothing })
+    }
+
+    /// One piece from `offset`, but not past `end`.
+    async fn read(&self, offset: u64, end: u64) -> Result<Bytes, ReadError> {
+        let length = length_of(offset, end);
+        self.run(offset, length, length).await
+    }
+
+    /// Reads `length` bytes, or fewer but `enough`; from memory if possible, else on a thread of
+    /// the device.
+    async fn run(&self, offset: u64, length: usize, enough: usize) -> Result<Bytes, ReadError> {
+        let mut buffer = BytesMut::zeroed(length);
+        let counters = &self.server.parts.counters;
+        let mut filled = match read_nowait(&self.object.file, &mut buffer, offset, counters) {
+            // Some kernels (5.9, 5.10) say 0 where they mean that they would wait.
+            Ok(NowaitRead::Read(read)) => read,
+            Ok(NowaitRead::WouldWait) => 0,
+            Err(error) => return Err(ReadError::Failed(error.to_string())),
+        };
+        if filled >= enough {
+            buffer.truncate(filled);
+            return Ok(buffer.freeze());
+        }
+        let (object, counters) = (self.object.clone(), counters.clone());
+        let work = move || {
+            while filled < enough {
+                let rest = buffer.get_mut(filled..).unwrap_or_default();
+                match read_at(&object.file, rest, offset + filled as u64, &counters)? {
+                    0 => break,
+                    read => filled += read,
+                }
+            }
+            buffer.truncate(filled);
+            Ok::<_, std::io::Error>(buffer.freeze())
+        };
+        match self.server.devices.run(&self.device, Priority::Read, work).await {
+            Ok(Ok(bytes)) if bytes.len() >= enough => Ok(bytes),
+            Ok(Ok(_)) => Err(ReadError::Damaged(SHORTER)),
+            Ok(Err(error)) => Err(ReadError::Failed(error.to_string())),
+            Err(error) => Err(ReadError::Failed(format!("{error:?}"))),
+        }
+    }
+}
+
+/// The length of one piece.
+fn length_of(offset: u64, end: u64) -> usize {
+    usize::try_from(end.saturating_sub(offset)).unwrap_or(READ_BYTES).min(READ_BYTES)
+}
