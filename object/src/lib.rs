@@ -2,7 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod async_pending;
-
+mod auditor;
 mod conditions;
 mod container_update;
 mod device;

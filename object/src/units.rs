@@ -7,6 +7,7 @@ use apus_daemon::config::Conf;
 use apus_ring::Local;
 use apus_store::quorum::Rings;
 
+use crate::auditor::{Auditor, Kind, Options};
 use crate::server::Server;
 use crate::updater::Updater;
 
@@ -25,7 +26,29 @@ pub struct DaemonParts {
 /// # Errors
 /// Names an option, its value and what was expected.
 pub fn units(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Unit>, String> {
-    Ok(vec![updater(server, parts, conf)?])
+    let mut units = vec![updater(server, parts, conf)?];
+    units.extend(auditors(server, parts, conf)?);
+    Ok(units)
+}
+
+/// The two sweeps of the auditor; options and defaults are Swift's (`swift/obj/auditor.py`).
+fn auditors(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Unit>, String> {
+    let section = conf.section("object-auditor");
+    let all = Options {
+        kind: Kind::All,
+        files_per_second: section.parse("files_per_second", 20.0, "a number")?,
+        bytes_per_second: section.parse("bytes_per_second", 10_000_000.0, "a number")?,
+        concurrency: section.parse("concurrency", 1, "a whole number")?,
+        log_time: Duration::from_secs(section.parse("log_time", 3600, "whole seconds")?),
+        add_checksums: section.flag("add_checksums", true)?,
+    };
+    let zero_byte_rate = section.parse("zero_byte_files_per_second", 50.0, "a number")?;
+    let zero = Options { kind: Kind::ZeroByteFiles, files_per_second: zero_byte_rate, ..all };
+    let interval = Duration::from_secs(section.parse("interval", 30, "whole seconds")?);
+    // As Swift's, a rate of zero switches the fast sweep off.
+    let sweeps = [Some(all), (zero_byte_rate > 0.0).then_some(zero)].into_iter().flatten();
+    let auditor = |options| Auditor::new(server.clone(), parts.rings.objects.clone(), options);
+    Ok(sweeps.map(|options| Unit::new(auditor(options), interval)).collect())
 }
 
 /// How often undelivered listing rows are tried again, in seconds.

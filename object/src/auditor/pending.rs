@@ -1,0 +1,101 @@
+//! Looks at the row updates in `async_pending`. One that is damaged is moved aside; what it had to
+//! tell is in the object itself, from which it is written anew.
+//!
+//! At every moment there is either the damaged update or a good one.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use apus_cluster::{HashConf, Metadata, PathHash, Timestamp};
+use apus_disk::{Committer, Counters};
+use apus_wire::headers;
+use http::HeaderMap;
+
+use super::object::{Examined, examine};
+use crate::async_pending::{self, Update};
+use crate::container_update::row_headers;
+use crate::diskfile::writer::Place;
+
+/// What became of one update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Checked {
+    /// As it was written, or gone, or nothing of ours.
+    Good,
+    /// It was moved aside, and the object told it anew.
+    Announced,
+    /// It was moved aside, and nothing is known of the object here.
+    Lost,
+}
+
+/// What is needed beside the file.
+pub(super) struct Surroundings<'a> {
+    pub(super) hash: &'a HashConf,
+    /// Where the object of a hash lies on this device, if it does.
+    pub(super) place: &'a (dyn Fn(PathHash) -> Place + Send + Sync),
+    pub(super) committer: &'a Committer,
+    pub(super) counters: &'a Arc<Counters>,
+}
+
+/// The time and the hash in the name of an update.
+fn parse(path: &Path) -> Option<(PathHash, Timestamp)> {
+    let name = path.file_name()?.to_str()?;
+    let (hash, time) = name.split_once('-')?;
+    Some((PathHash::parse(hash)?, Timestamp::parse(time)?))
+}
+
+/// Checks one file of a suffix directory. Waits for the disk.
+pub(super) fn check(path: &Path, around: &Surroundings<'_>) -> io::Result<Checked> {
+    let Some((hash, _)) = parse(path) else { return Ok(Checked::Good) };
+    let Some(reason) = async_pending::damage(path, &hash, around.hash)? else {
+        return Ok(Checked::Good);
+    };
+    let place = (around.place)(hash);
+    let kind = place.policy.suffixed("async_pending");
+    let aside = apus_disk::quarantine_file(&place.device, &kind, path)?;
+    tracing::error!(update = %path.display(), to = %aside.display(), reason, "quarantined");
+    apus_fault::point("quarantine.pending.linked");
+    let again = announce(&place, around)?;
+    apus_fault::point("quarantine.pending.announced");
+    // It may have taken the place of the damaged one.
+    if again.as_deref() != path.file_name().and_then(|name| name.to_str()) {
+        async_pending::remove(path)?;
+    }
+    Ok(if again.is_some() { Checked::Announced } else { Checked::Lost })
+}
+
+/// Writes the update of an object from its own metadata; gives the file's name.
+fn announce(place: &Place, around: &Surroundings<'_>) -> io::Result<Option<String>> {
+    let (name, method, time, mut row) = match examine(place, around.hash, around.counters)? {
+        Examined::Object(name, object) => {
+            let mut row = row_headers(&HeaderMap::new(), &object.metadata, object.data_time);
+            let later = [
+                (headers::CONTENT_TYPE_TIMESTAMP, object.content_type_time),
+                (headers::META_TIMESTAMP, object.time),
+            ];
+            row.extend(later.map(|(name, time)| (name.to_owned(), time.to_string())));
+            (name, "PUT", object.time, row)
+        }
+        Examined::Deleted(name, time) => {
+            let row = Metadata::from([(headers::TIMESTAMP.to_owned(), time.to_string())]);
+            (name, "DELETE", time, row)
+        }
+        Examined::Nothing | Examined::Damaged(_) => return Ok(None),
+    };
+    row.insert(headers::POLICY_INDEX.to_owned(), place.policy.to_string());
+    let mut names = name.trim_start_matches('/').splitn(3, '/').map(str::to_owned);
+    let (Some(account), Some(container), Some(object)) = (names.next(), names.next(), names.next())
+    else {
+        return Ok(None);
+    };
+    let update = Update { method, account, container, object, headers: row };
+    async_pending::write(
+        &place.device,
+        place.policy,
+        &place.hash,
+        time,
+        &update,
+        around.committer,
+    )?;
+    Ok(Some(async_pending::name(&place.hash, time)))
+}

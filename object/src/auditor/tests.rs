@@ -1,0 +1,460 @@
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use apus_cluster::{HashConf, Metadata, PathHash, Policies, Timestamp};
+use apus_daemon::clock::SystemClock;
+use apus_daemon::http::full;
+use apus_daemon::{Body, Clock, Drain, Handler, Scope};
+use apus_disk::{AtomicFile, Counters, Reserve};
+use apus_wire::{Client, Deadlines, Transport};
+use http::{Request, Response};
+use http_body_util::BodyExt;
+
+use super::*;
+use crate::async_pending::{self, Update};
+use crate::diskfile::blocks::{BLOCKS_ATTRIBUTE, BlockDigest};
+use crate::diskfile::flood::QuarantineLimit;
+use crate::diskfile::metadata::encode;
+use crate::server::Parts;
+
+/// An object server with one device.
+struct Bench {
+    root: PathBuf,
+    server: Server,
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.root);
+    }
+}
+
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state.to_be_bytes()
+    })
+    .flatten()
+    .take(length)
+    .collect()
+}
+
+impl Bench {
+    fn new(name: &str) -> Self {
+        Self::limited(name, QuarantineLimit::default())
+    }
+
+    fn limited(name: &str, quarantine_limit: QuarantineLimit) -> Self {
+        let root = std::env::temp_dir().join(format!("apus-audit-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&root);
+        std::fs::create_dir_all(root.join("sd1")).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let transport = Arc::new(Transport::default());
+        let server = Server::new(Parts {
+            devices: root.clone(),
+            mount_check: false,
+            reserve: Reserve::parse("0").unwrap(),
+            hash: HashConf { prefix: b"p".to_vec(), suffix: b"s".to_vec() },
+            policies: Policies::new(vec![]).unwrap(),
+            clock: clock.clone(),
+            client: Arc::new(Client::new(transport, clock, Deadlines::default())),
+            counters: Arc::default(),
+            verify_ranges_bytes: 1 << 20,
+            quarantine_limit,
+        });
+        Self { root, server }
+    }
+
+    async fn call(
+        &self,
+        method: &str,
+        name: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Response<Body> {
+        let mut request = Request::builder().method(method).uri(format!("/sd1/0/a/c/{name}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.server.call(request.body(full(body.to_vec())).unwrap()).await
+    }
+
+    async fn put(&self, name: &str, body: &[u8]) {
+        let length = body.len().to_string();
+        let headers = [
+            ("x-timestamp", "1700000000.00000"),
+            ("content-type", "a/b"),
+            ("content-length", &length),
+        ];
+        assert_eq!(self.call("PUT", name, &headers, body).await.status(), 201);
+    }
+
+    /// The bytes of a part; `None` when the answer breaks off or there is none.
+    async fn get(&self, name: &str, part: std::ops::Range<usize>) -> Option<Vec<u8>> {
+        let range = format!("bytes={}-{}", part.start, part.end - 1);
+        let answer = self.call("GET", name, &[("range", &range)], b"").await;
+        if !answer.status().is_success() {
+            return None;
+        }
+        answer.into_body().collect().await.ok().map(|body| body.to_bytes().to_vec())
+    }
+
+    fn hash(&self, name: &str) -> PathHash {
+        self.server.parts.hash.hash(&["a", "c", name])
+    }
+
+    fn directory(&self, name: &str) -> PathBuf {
+        let hash = self.hash(name);
+        self.root.join("sd1/objects/0").join(hash.suffix_dir()).join(hash.to_string())
+    }
+
+    fn data(&self, name: &str) -> PathBuf {
+        self.directory(name).join("1700000000.00000.data")
+    }
+
+    /// As Swift writes it: without attributes of ours but those given.
+    fn craft(&self, name: &str, body: &[u8], attributes: &[(&str, Vec<u8>)]) {
+        let directory = self.directory(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        let mut file = AtomicFile::create(&directory, &directory, &Arc::default()).unwrap();
+        file.append(body).unwrap();
+        let stored = [
+            ("name", format!("/a/c/{name}")),
+            ("X-Timestamp", "1700000000.00000".to_owned()),
+            ("Content-Type", "a/b".to_owned()),
+            ("Content-Length", body.len().to_string()),
+            ("ETag", format!("{:x}", md5::compute(body))),
+        ];
+        let stored = stored.into_iter().map(|(name, value)| (name.to_owned(), value));
+        file.set_metadata(&encode(&stored.collect::<Metadata>())).unwrap();
+        for (key, value) in attributes {
+            file.set_attribute(key, value).unwrap();
+        }
+        file.publish(&self.data(name), &[]).unwrap();
+    }
+
+    fn quarantined(&self) -> usize {
+        apus_disk::names(&self.root.join("sd1/quarantined/objects")).unwrap().len()
+    }
+
+    async fn sweep(&self, kind: Kind) -> Audited {
+        let options = Options {
+            kind,
+            files_per_second: 0.0,
+            bytes_per_second: 0.0,
+            concurrency: 1,
+            log_time: Duration::from_secs(3600),
+            add_checksums: true,
+        };
+        let cx = PassContext {
+            scope: Scope::default(),
+            clock: Arc::new(SystemClock),
+            drain: Drain::default(),
+            once: true,
+        };
+        Auditor::new(self.server.clone(), ObjectRings::new(), options).pass(&cx).await.unwrap()
+    }
+}
+
+fn flip(path: &Path, at: usize) {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at as u64).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], at as u64).unwrap();
+}
+
+const LENGTHS: [usize; 5] = [3, 65_536, 65_537, 300_000, 1_500_000];
+
+#[tokio::test]
+async fn no_range_ever_holds_a_flipped_bit() {
+    let bench = Bench::new("ranges");
+    for length in LENGTHS {
+        let body = noise(length);
+        for at in [0, length / 2, length - 1] {
+            let name = format!("{length}-{at}");
+            bench.put(&name, &body).await;
+            for part in [0..length, at..at + 1, at / 2..length, 0..(at + 1)] {
+                assert_eq!(bench.get(&name, part.clone()).await.unwrap(), body[part], "{name}");
+            }
+            flip(&bench.data(&name), at);
+            let block = at / 65_536 * 65_536;
+            if block > 0 {
+                let before = bench.get(&name, 0..block).await;
+                assert_eq!(before.unwrap(), body[..block], "what is good is served");
+            }
+            let part = at.saturating_sub(3)..(at + 5).min(length);
+            assert_eq!(bench.get(&name, part).await, None, "{name}");
+            assert!(!bench.directory(&name).exists(), "{name} was moved aside");
+            assert!(bench.root.join("sd1/objects/0/hashes.invalid").exists());
+        }
+    }
+    assert_eq!(bench.quarantined(), LENGTHS.len() * 3);
+}
+
+#[tokio::test]
+async fn a_whole_body_breaks_off_before_its_bad_block() {
+    let bench = Bench::new("whole");
+    let body = noise(1_500_000);
+    bench.put("o", &body).await;
+    flip(&bench.data("o"), 1_000_000);
+    let mut answer = bench.call("GET", "o", &[], b"").await.into_body();
+    let mut got = Vec::new();
+    let broken = loop {
+        match answer.frame().await {
+            Some(Ok(frame)) => got.extend_from_slice(&frame.into_data().unwrap()),
+            Some(Err(_)) => break true,
+            None => break false,
+        }
+    };
+    assert!(broken && got.len() <= 1_000_000 / 65_536 * 65_536);
+    assert_eq!(got, body[..got.len()]);
+}
+
+#[tokio::test]
+async fn large_blocks_are_checked_before_they_are_sent() {
+    let bench = Bench::new("large");
+    let body = noise(3_000_000);
+    let mut digest = BlockDigest::new();
+    digest.update(&body);
+    let mut blocks = digest.finish().unwrap();
+    while blocks.double() {}
+    assert_eq!(blocks.size, 2 << 20);
+    for (name, at) in [("first", 2_000_000), ("second", 2_999_999)] {
+        bench.craft(name, &body, &[(BLOCKS_ATTRIBUTE, blocks.encode())]);
+        for part in [0..3_000_000, 5..1_000_000, 2_097_151..2_097_153, 2_500_000..2_500_001] {
+            assert_eq!(bench.get(name, part.clone()).await.unwrap(), body[part]);
+        }
+        flip(&bench.data(name), at);
+        assert_eq!(bench.get(name, 1_999_000..2_999_999).await, None);
+        assert!(!bench.directory(name).exists());
+    }
+}
+
+#[tokio::test]
+async fn the_auditor_finds_each_flipped_bit_and_nothing_else() {
+    let bench = Bench::new("flips");
+    let mut damaged = 0;
+    for length in LENGTHS {
+        for at in [0, length / 2, length - 1] {
+            bench.put(&format!("good-{length}-{at}"), &noise(length)).await;
+            let name = format!("bad-{length}-{at}");
+            bench.put(&name, &noise(length)).await;
+            flip(&bench.data(&name), at);
+            damaged += 1;
+        }
+    }
+    assert_eq!(bench.sweep(Kind::ZeroByteFiles).await.quarantined, 0, "it reads no bodies");
+    let audited = bench.sweep(Kind::All).await;
+    assert_eq!((audited.quarantined, audited.errors), (damaged, 0), "{audited:?}");
+    assert_eq!(audited.checksums_added, 0);
+    assert_eq!(bench.quarantined() as u64, damaged);
+    let again = bench.sweep(Kind::All).await;
+    assert_eq!((again.quarantined, again.passes), (0, damaged));
+}
+
+#[tokio::test]
+async fn both_sweeps_find_what_is_wrong_beside_the_body() {
+    for kind in [Kind::All, Kind::ZeroByteFiles] {
+        let bench = Bench::new(kind.name());
+        for name in
+            ["good", "cut", "grown", "emptied", "renamed", "moved", "posted", "deleted", "stray"]
+        {
+            bench.put(name, &noise(5000)).await;
+        }
+        bench.put("empty", b"").await;
+        let post = [("x-timestamp", "1700000001.00000"), ("x-object-meta-a", "b")];
+        for name in ["good", "posted"] {
+            assert_eq!(bench.call("POST", name, &post, b"").await.status(), 202);
+        }
+        assert_eq!(bench.call("DELETE", "deleted", &post[..1], b"").await.status(), 204);
+        let truncate = |name, length| {
+            std::fs::OpenOptions::new().write(true).open(bench.data(name)).unwrap().set_len(length)
+        };
+        truncate("cut", 4999).unwrap();
+        truncate("grown", 5001).unwrap();
+        truncate("emptied", 0).unwrap();
+        let other = bench.directory("renamed").join("1700000000.00001.data");
+        std::fs::rename(bench.data("renamed"), other).unwrap();
+        let meta = bench.directory("posted").join("1700000001.00000.meta");
+        let tombstone = bench.directory("deleted").join("1700000001.00000.ts");
+        for path in [meta, tombstone] {
+            let file = std::fs::File::open(path).unwrap();
+            let counters = Counters::default();
+            apus_disk::write_attribute(&file, "user.swift.metadata", b"\x80\x02}q\0.", &counters)
+                .unwrap();
+        }
+        // One bit of a directory's name: another hash, and no hash.
+        let named = |name: &str, from, to: &str| {
+            let path = bench.directory(name);
+            let own = path.file_name().unwrap().to_str().unwrap().to_owned();
+            let other = format!("{to}{}", &own[from..]);
+            std::fs::rename(&path, path.with_file_name(other)).unwrap();
+        };
+        let first = if bench.hash("moved").to_string().starts_with('0') { "1" } else { "0" };
+        named("moved", 1, first);
+        named("stray", 1, "%");
+        let audited = bench.sweep(kind).await;
+        assert_eq!((audited.quarantined, audited.errors), (8, 0), "{audited:?}");
+        assert!(bench.data("good").exists() && bench.data("empty").exists());
+    }
+}
+
+#[tokio::test]
+async fn what_swift_wrote_is_covered_after_an_audit() {
+    let bench = Bench::new("adopt");
+    let body = noise(2_000_000);
+    bench.craft("long", &body, &[]);
+    bench.craft("short", &body[..1000], &[]);
+    flip(&bench.data("long"), 1_700_000);
+    let near = 1_699_000..1_701_000;
+    assert_ne!(bench.get("long", near.clone()).await.unwrap(), body[near.clone()], "nothing tells");
+    flip(&bench.data("long"), 1_700_000);
+    let audited = bench.sweep(Kind::All).await;
+    assert_eq!((audited.checksums_added, audited.quarantined), (2, 0));
+    assert_eq!(bench.get("long", near.clone()).await.unwrap(), body[near.clone()]);
+    flip(&bench.data("long"), 1_700_000);
+    assert_eq!(bench.get("long", near).await, None);
+    // A short one is read whole in any case.
+    bench.craft("wrong", &body[..1000], &[]);
+    flip(&bench.data("wrong"), 999);
+    assert_eq!(bench.get("wrong", 0..10).await, None);
+    assert_eq!(bench.quarantined(), 2);
+}
+
+#[tokio::test]
+async fn a_flood_of_damage_is_left_where_it_is() {
+    let bench = Bench::limited("flood", QuarantineLimit { per_hour: 3, share: 0.0 });
+    for index in 0..10 {
+        bench.put(&format!("o{index}"), b"12345").await;
+        flip(&bench.data(&format!("o{index}")), 2);
+    }
+    assert_eq!(bench.get("o0", 0..5).await, None);
+    let audited = bench.sweep(Kind::All).await;
+    assert_eq!((audited.quarantined, audited.left_damaged), (2, 7));
+    assert_eq!(bench.quarantined(), 3);
+    for index in 0..10 {
+        assert_eq!(bench.get(&format!("o{index}"), 0..5).await, None, "never served");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_row_update_is_told_anew_by_its_object() {
+    let bench = Bench::new("pending");
+    bench.put("o", b"12345").await;
+    let device = bench.root.join("sd1");
+    let committer = bench.server.devices.committer("sd1").unwrap();
+    let update = |object: &str| Update {
+        method: "PUT",
+        account: "a".to_owned(),
+        container: "c".to_owned(),
+        object: object.to_owned(),
+        headers: Metadata::from([("x-size".to_owned(), "12345".to_owned())]),
+    };
+    let place = |hash: PathHash| crate::diskfile::writer::Place {
+        device: device.clone(),
+        policy: PolicyIndex(0),
+        partition: 0,
+        hash,
+    };
+    let around = pending::Surroundings {
+        hash: &bench.server.parts.hash,
+        place: &place,
+        committer: &committer,
+        counters: &bench.server.parts.counters,
+    };
+    let time = Timestamp::parse("1700000000.00000").unwrap();
+    let write = |name: &str| {
+        let hash = bench.hash(name);
+        async_pending::write(&device, PolicyIndex(0), &hash, time, &update(name), &committer)
+            .unwrap();
+        let file = async_pending::name(&hash, time);
+        device.join("async_pending").join(hash.suffix_dir()).join(file)
+    };
+    let file = write("o");
+    assert_eq!(pending::check(&file, &around).unwrap(), pending::Checked::Good);
+    let bytes = std::fs::read(&file).unwrap();
+    let aside = device.join("quarantined/async_pending");
+    for bit in (0..bytes.len() * 8).step_by(13) {
+        let file = write("o");
+        flip_bit(&file, bit);
+        assert_eq!(async_pending::read(&file).unwrap(), None, "nobody sends it");
+        assert_eq!(pending::check(&file, &around).unwrap(), pending::Checked::Announced, "{bit}");
+        let told = async_pending::read(&file).unwrap().unwrap();
+        assert_eq!(told.names().unwrap(), ["a", "c", "o"]);
+        assert!(told.headers().contains(&("x-size".to_owned(), "5".to_owned())));
+        std::fs::remove_dir_all(&aside).unwrap();
+    }
+    let lost = write("gone");
+    flip_bit(&lost, 100);
+    assert_eq!(pending::check(&lost, &around).unwrap(), pending::Checked::Lost);
+    assert!(!lost.exists());
+    assert_eq!(apus_disk::names(&aside).unwrap().len(), 1);
+}
+
+fn flip_bit(path: &Path, bit: usize) {
+    // In place: the attributes stay.
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[bit / 8] ^= 1 << (bit % 8);
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&bytes, 0).unwrap();
+}
+
+#[tokio::test]
+async fn no_flipped_bit_of_the_metadata_is_served_or_kept() {
+    let bench = Bench::new("xattrs");
+    let counters = Counters::default();
+    bench.put("o", &noise(100_000)).await;
+    let file = std::fs::File::open(bench.data("o")).unwrap();
+    std::fs::rename(bench.directory("o"), bench.root.join("first")).unwrap();
+    let mut moved = 0;
+    for key in ["user.swift.metadata", "user.swift.metadata_checksum", BLOCKS_ATTRIBUTE] {
+        let mut value = vec![0; 4096];
+        let length = apus_disk::read_attribute(&file, key, &mut value, &counters).unwrap();
+        value.truncate(length);
+        for bit in (0..length * 8).step_by(29) {
+            let mut flipped = value.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            // The last one was moved aside.
+            bench.put("o", &noise(100_000)).await;
+            let file = std::fs::File::open(bench.data("o")).unwrap();
+            apus_disk::write_attribute(&file, key, &flipped, &counters).unwrap();
+            if bit % 2 == 0 {
+                assert_eq!(bench.get("o", 10..20).await, None, "{key} {bit}");
+            } else {
+                assert_eq!(bench.sweep(Kind::All).await.quarantined, 1, "{key} {bit}");
+            }
+            moved += 1;
+        }
+    }
+    assert!(moved > 50 && bench.quarantined() == moved, "{moved}");
+}
+
+#[tokio::test]
+async fn a_sweep_goes_on_where_it_was_stopped() {
+    let bench = Bench::new("resume");
+    bench.put("o", b"12345").await;
+    let objects = bench.root.join("sd1/objects");
+    std::fs::write(objects.join("auditor_status_ALL.json"), r#"{"partitions": []}"#).unwrap();
+    let options = Options {
+        kind: Kind::All,
+        files_per_second: 0.0,
+        bytes_per_second: 0.0,
+        concurrency: 1,
+        log_time: Duration::from_secs(3600),
+        add_checksums: true,
+    };
+    let cx = PassContext {
+        scope: Scope::default(),
+        clock: Arc::new(SystemClock),
+        drain: Drain::default(),
+        once: false,
+    };
+    let mut auditor = Auditor::new(bench.server.clone(), ObjectRings::new(), options);
+    assert_eq!(auditor.pass(&cx).await.unwrap().passes, 0, "it had been to all partitions");
+    assert_eq!(auditor.pass(&cx).await.unwrap().passes, 1, "a new sweep");
+    auditor.options.log_time = Duration::ZERO;
+    assert_eq!(auditor.pass(&cx).await.unwrap().passes, 0, "no time at all");
+    let status = std::fs::read(objects.join("auditor_status_ALL.json")).unwrap();
+    assert_eq!(status, br#"{"partitions":["0"]}"#);
+}
