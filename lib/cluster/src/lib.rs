@@ -4,6 +4,7 @@
 //! pickle encoding they travel in. Nothing here does I/O: callers read, these types give meaning.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+pub mod backend_auth;
 pub mod byte_range;
 pub mod constraints;
 pub mod etag;
@@ -17,6 +18,7 @@ pub mod policy;
 pub mod swift_conf;
 pub mod timestamp;
 
+pub use backend_auth::BackendAuth;
 pub use hashed_path::{HashConf, PathHash};
 pub use metadata::Metadata;
 pub use name::{AccountName, ContainerName, ContainerPath, ObjectName, ObjectPath};

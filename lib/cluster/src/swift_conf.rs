@@ -1,5 +1,6 @@
 //! Cluster-wide settings of `swift.conf`, built from key-value pairs that somebody else read.
 
+use crate::backend_auth::{self, BackendAuth};
 use crate::hashed_path::HashConf;
 use crate::policy::{Policies, Policy, PolicyIndex, PolicyType};
 
@@ -10,6 +11,8 @@ pub struct SwiftConf {
     pub hash: HashConf,
     /// The storage policies.
     pub policies: Policies,
+    /// How its servers know each other.
+    pub backend_auth: BackendAuth,
 }
 
 impl SwiftConf {
@@ -23,6 +26,7 @@ impl SwiftConf {
     ) -> Result<Self, String> {
         let mut hash = HashConf::default();
         let mut policies = Vec::new();
+        let mut backend_auth = BackendAuth::default();
         for (section, options) in sections {
             let option = |name: &str| {
                 options.iter().find(|(key, _)| *key == name).map(|(_, value)| value.trim())
@@ -31,6 +35,8 @@ impl SwiftConf {
                 let bytes = |name| option(name).unwrap_or_default().as_bytes().to_vec();
                 hash.prefix = bytes("swift_hash_path_prefix");
                 hash.suffix = bytes("swift_hash_path_suffix");
+            } else if section == backend_auth::SECTION {
+                backend_auth = BackendAuth::from_options(&options)?;
             } else if let Some(index) = section.strip_prefix("storage-policy:") {
                 let index = index.trim().parse().map_err(|_| {
                     format!("[{section}]: expected a whole number after the colon, got {index:?}")
@@ -76,7 +82,7 @@ impl SwiftConf {
                     .to_owned(),
             );
         }
-        Ok(Self { hash, policies: Policies::new(policies)? })
+        Ok(Self { hash, policies: Policies::new(policies)?, backend_auth })
     }
 }
 
