@@ -48,6 +48,10 @@ impl Default for Limits {
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
+/// The address of ours at which the connection arrived, in the extensions of each request.
+#[derive(Debug, Clone, Copy)]
+pub struct Reached(pub SocketAddr);
+
 /// Serves until the drain begins, then lets open requests finish.
 pub async fn serve(listener: TcpListener, handler: SharedHandler, drain: Drain, limits: Limits) {
     let mut http = hyper::server::conn::http1::Builder::new();
@@ -75,6 +79,7 @@ pub async fn serve(listener: TcpListener, handler: SharedHandler, drain: Drain, 
         };
         // Answers are written whole; waiting for more only delays them.
         let _ = stream.set_nodelay(true);
+        let reached = stream.local_addr().ok().map(Reached);
         let handler = handler.clone();
         let interim = Interim::default();
         let io = TokioIo::new(InterimIo::new(stream, interim.clone()));
@@ -83,6 +88,9 @@ pub async fn serve(listener: TcpListener, handler: SharedHandler, drain: Drain, 
             async move {
                 let (mut parts, body) = request.into_parts();
                 parts.extensions.insert(Peer(peer));
+                if let Some(reached) = reached {
+                    parts.extensions.insert(reached);
+                }
                 interim.reset();
                 parts.extensions.insert(interim);
                 let body = body.map_err(|error| error.into()).boxed_unsync();

@@ -10,6 +10,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::error_limit::ErrorLimits;
 use crate::path::NodePath;
+use crate::signed::Seldom;
 use crate::transport::{SendError, Transport};
 
 /// What the traffic between nodes cost since the process started.
@@ -79,6 +80,8 @@ pub enum NodeError {
     Limited,
     /// It did not answer in time.
     Timeout,
+    /// It does not accept what this process signs (401): keys or clocks differ, or `backend_auth`.
+    Refused,
     /// The request did not reach it or the connection broke.
     Send(SendError),
 }
@@ -88,6 +91,7 @@ impl std::fmt::Display for NodeError {
         match self {
             Self::Limited => f.write_str("avoided after errors"),
             Self::Timeout => f.write_str("no answer in time"),
+            Self::Refused => f.write_str("does not accept this node's signature (401)"),
             Self::Send(error) => error.fmt(f),
         }
     }
@@ -101,6 +105,7 @@ pub struct Client {
     clock: Arc<dyn Clock>,
     deadlines: Deadlines,
     counters: Counters,
+    refusals: Seldom,
 }
 
 impl Client {
@@ -112,6 +117,7 @@ impl Client {
             clock,
             deadlines,
             counters: Counters::default(),
+            refusals: Seldom::default(),
         }
     }
 
@@ -191,6 +197,19 @@ impl Client {
         let address = node.address();
         let answer = tokio::time::timeout(deadline, self.transport.send(&address, built)).await;
         match answer {
+            // No answer to what was asked: no server says 401 for another reason.
+            Ok(Ok(response)) if response.status() == StatusCode::UNAUTHORIZED => {
+                self.note_error(node);
+                if let Some(silent) = self.refusals.tell(self.clock.now()) {
+                    tracing::warn!(
+                        node = address,
+                        silent,
+                        "{}; the log of that node says why",
+                        NodeError::Refused
+                    );
+                }
+                Err(NodeError::Refused)
+            }
             Ok(Ok(response)) => {
                 match response.status() {
                     StatusCode::INSUFFICIENT_STORAGE => {

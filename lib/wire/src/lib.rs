@@ -9,6 +9,7 @@ pub mod methods;
 pub mod path;
 mod pool;
 pub mod put_stream;
+pub mod signed;
 pub mod transport;
 
 pub use client::{Client, Counters, Deadlines, NodeError, NodeRequest};

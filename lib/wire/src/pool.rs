@@ -1,23 +1,35 @@
-//! Idle TCP connections by address.
+//! Idle TCP connections by address, and what goes out on them: signed, when the cluster has a key.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use apus_daemon::Body;
+use apus_daemon::http::empty;
 use apus_daemon::task::{TaskKind, spawn};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::signed::{FRAMES, Signer};
 use crate::transport::SendError;
 
 /// Idle connections kept per address.
 const IDLE_MAX: usize = 32;
 
+/// Longest answer to the question whether a peer reads frames.
+const ASKED_BYTES_MAX: usize = 64 * 1024;
+
+struct Connection {
+    sender: SendRequest<Body>,
+    /// Whether bodies may go out in frames.
+    frames: bool,
+}
+
 #[derive(Default)]
 pub(crate) struct Pool {
-    idle: Mutex<HashMap<String, Vec<SendRequest<Body>>>>,
+    idle: Mutex<HashMap<String, Vec<Connection>>>,
+    signer: Option<Signer>,
 }
 
 impl std::fmt::Debug for Pool {
@@ -27,36 +39,63 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-async fn connect(address: &str) -> Result<SendRequest<Body>, SendError> {
+fn broken(error: &dyn std::fmt::Display) -> SendError {
+    SendError::Broken(error.to_string())
+}
+
+async fn connect(address: &str, signer: Option<&Signer>) -> Result<Connection, SendError> {
     let stream = TcpStream::connect(address).await.map_err(SendError::Connect)?;
     stream.set_nodelay(true).map_err(SendError::Connect)?;
-    let (connection, driver) = handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| SendError::Broken(error.to_string()))?;
+    let (mut sender, driver) =
+        handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
     spawn(TaskKind::Background, async move {
         if let Err(error) = driver.await {
             tracing::debug!(%error, "backend connection");
         }
     });
-    Ok(connection)
+    let frames = match signer {
+        None => false,
+        Some(signer) if signer.asks() => reads_frames(&mut sender, address).await?,
+        Some(_) => true,
+    };
+    Ok(Connection { sender, frames })
+}
+
+/// Asks a peer whether it reads frames.
+async fn reads_frames(sender: &mut SendRequest<Body>, address: &str) -> Result<bool, SendError> {
+    let question = http::Request::options("/").header(http::header::HOST, address).body(empty());
+    let question = question.map_err(|error| broken(&error))?;
+    let answer = sender.send_request(question).await.map_err(|error| broken(&error))?;
+    let frames = answer.headers().contains_key(FRAMES);
+    // Read to its end, so that the connection can be used.
+    Limited::new(answer.into_body(), ASKED_BYTES_MAX)
+        .collect()
+        .await
+        .map_err(|error| broken(&error))?;
+    sender.ready().await.map_err(|error| broken(&error))?;
+    Ok(frames)
 }
 
 impl Pool {
-    fn take(&self, address: &str) -> Option<SendRequest<Body>> {
+    pub(crate) fn new(signer: Option<Signer>) -> Self {
+        Self { idle: Mutex::default(), signer }
+    }
+
+    fn take(&self, address: &str) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let connections = idle.get_mut(address)?;
         while let Some(connection) = connections.pop() {
-            if connection.is_ready() {
+            if connection.sender.is_ready() {
                 return Some(connection);
             }
         }
         None
     }
 
-    fn put(&self, address: &str, connection: SendRequest<Body>) {
+    fn put(&self, address: &str, connection: Connection) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let connections = idle.entry(address.to_owned()).or_default();
-        if connections.len() < IDLE_MAX && !connection.is_closed() {
+        if connections.len() < IDLE_MAX && !connection.sender.is_closed() {
             connections.push(connection);
         }
     }
@@ -71,14 +110,28 @@ impl Pool {
         {
             request.headers_mut().insert(http::header::HOST, host);
         }
+        // How the body goes out, once that is decided.
+        let mut signed = None;
         loop {
             let idle = self.take(address);
             let reused = idle.is_some();
             let mut connection = match idle {
                 Some(connection) => connection,
-                None => connect(address).await?,
+                None => connect(address, self.signer.as_ref()).await?,
             };
-            match connection.try_send_request(request).await {
+            match (&self.signer, signed) {
+                (Some(signer), None) => {
+                    request = signer
+                        .sign(address, connection.frames, request)
+                        .ok_or_else(|| broken(&"address cannot be signed"))?;
+                    signed = Some(connection.frames);
+                }
+                (Some(_), Some(frames)) if frames != connection.frames => {
+                    return Err(broken(&"another server is at the address"));
+                }
+                _ => {}
+            }
+            match connection.sender.try_send_request(request).await {
                 Ok(response) => {
                     self.put(address, connection);
                     return Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()));
@@ -86,7 +139,7 @@ impl Pool {
                 // The server closed an idle connection before anything went out on it.
                 Err(mut error) => match error.take_message().filter(|_| reused) {
                     Some(unsent) => request = unsent,
-                    None => return Err(SendError::Broken(error.into_error().to_string())),
+                    None => return Err(broken(&error.into_error())),
                 },
             }
         }

@@ -1,4 +1,5 @@
-//! How a request reaches a server: a function call in the same process, TCP otherwise.
+//! How a request reaches a server: a function call in the same process, TCP otherwise; what goes
+//! over TCP is signed when the cluster has a key.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -7,6 +8,7 @@ use apus_daemon::http::SharedHandler;
 use apus_daemon::{Body, Handler};
 
 use crate::pool::Pool;
+use crate::signed::Signer;
 
 /// Why a request got no answer.
 #[derive(Debug)]
@@ -42,6 +44,11 @@ impl std::fmt::Debug for Transport {
 }
 
 impl Transport {
+    /// A transport that signs what it sends over TCP, if there is something to sign with.
+    pub fn new(signer: Option<Signer>) -> Self {
+        Self { local: RwLock::default(), pool: Pool::new(signer) }
+    }
+
     /// Lets requests to a ring address call this server directly.
     pub fn register(&self, address: &str, handler: SharedHandler) {
         let mut local = self.local.write().unwrap_or_else(PoisonError::into_inner);
