@@ -130,9 +130,11 @@ fn make(options: &Options, folder: &Folder) -> Result<(), String> {
         "etc/swift.conf",
         format!(
             "[swift-hash]\nswift_hash_path_prefix = {}\nswift_hash_path_suffix = {}\n\n\
-             [storage-policy:0]\nname = gold\ndefault = yes\n",
+             [storage-policy:0]\nname = gold\ndefault = yes\n\n\
+             [apus]\ncluster_key = {}\n",
             seed::hex::<16>(),
-            seed::hex::<16>()
+            seed::hex::<16>(),
+            seed::hex::<32>()
         )
         .as_bytes(),
     )?;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -65,8 +66,15 @@ impl Place {
     pub(crate) fn swift_conf(&self) -> Result<SwiftConf, String> {
         let path = self.swift_dir.join("swift.conf");
         let conf = Conf::read(&path)?;
-        SwiftConf::from_sections(conf.sections())
-            .map_err(|error| format!("{}: {error}", path.display()))
+        let cluster = SwiftConf::from_sections(conf.sections())
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        if !cluster.backend_auth.keys.is_empty() && is_readable_by_all(&path) {
+            tracing::warn!(
+                "{}: everybody on this machine can read the cluster key",
+                path.display()
+            );
+        }
+        Ok(cluster)
     }
 
     pub(crate) fn rings(&self, cluster: &SwiftConf) -> Result<Rings, String> {
@@ -84,6 +92,14 @@ impl Place {
             objects,
         })
     }
+}
+
+fn is_readable_by_all(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o004 != 0)
+        && path.parent().and_then(|parent| std::fs::metadata(parent).ok()).is_some_and(|parent| {
+            // Who may not enter the directory cannot read what is in it.
+            parent.permissions().mode() & 0o001 != 0
+        })
 }
 
 /// `bind_ip` and `bind_port`.

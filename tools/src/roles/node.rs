@@ -1,7 +1,8 @@
 //! A process with its roles: reads a place of configuration, makes servers and daemons, runs them.
 //!
 //! Servers that run here are called without a socket: each is registered under the addresses that
-//! the rings give to its own bind address.
+//! the rings give to its own bind address. Before each socket of a storage server stands a
+//! [`Guard`], which lets signed requests of the cluster through.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,14 +10,16 @@ use std::time::Duration;
 
 use apus_broker::Broker;
 use apus_cluster::SwiftConf;
+use apus_cluster::backend_auth::Mode;
 use apus_daemon::clock::SystemClock;
-use apus_daemon::config::Conf;
+use apus_daemon::config::{Conf, Section};
 use apus_daemon::http::SharedHandler;
 use apus_daemon::task::{TaskKind, spawn};
 use apus_daemon::{Clock, Drain, PassContext, ReconCache, Scope, Unit, addresses, serve};
 use apus_disk::Counters;
 use apus_ring::Local;
 use apus_store::quorum::Rings;
+use apus_wire::signed::{Guard, Signer};
 use apus_wire::{Client, Deadlines, Transport};
 use tokio::net::TcpListener;
 
@@ -114,8 +117,41 @@ impl Builder<'_> {
         let listener = TcpListener::bind(bind).await.map_err(|error| {
             format!("{} server: cannot listen on {bind}: {error}", server.name())
         })?;
+        let handler = match server {
+            Server::Proxy => handler,
+            _ => self.guarded(handler, &section),
+        };
         self.node.listeners.push((listener, handler));
         Ok(())
+    }
+
+    /// A storage server as others reach it. `reached_as`: addresses under which rings have it,
+    /// beside those of its sockets (names, or addresses that a network translates).
+    fn guarded(&self, handler: SharedHandler, section: &Section<'_>) -> SharedHandler {
+        let names = section.get("reached_as").unwrap_or_default().split(',').map(str::trim);
+        let names = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        Arc::new(Guard::new(handler, &self.cluster.backend_auth, self.clock.clone(), names))
+    }
+
+    /// Says what an open cluster means, unless nothing of it leaves this process.
+    fn warn_if_open(&self) {
+        let auth = &self.cluster.backend_auth;
+        let serves = |server| self.roles.servers.contains(&server);
+        let listens = self.node.listeners.len() > usize::from(serves(Server::Proxy));
+        if auth.mode == Mode::Signed || (Server::ALL.into_iter().all(serves) && !listens) {
+            return;
+        }
+        let how = if auth.keys.is_empty() {
+            "put the same `cluster_key` (`openssl rand -hex 32`) in [apus] of swift.conf on every node; \
+             with `backend_auth = open` beside it until all have it"
+        } else {
+            "requests are signed but need not be; when all nodes have the key, remove \
+             `backend_auth = open` from [apus] of swift.conf, node by node"
+        };
+        tracing::warn!(
+            "BACKEND REQUESTS ARE NOT AUTHENTICATED (backend_auth = open): whoever reaches the ports of \
+             account, container and object servers may read, write and delete everything; {how}"
+        );
     }
 
     /// Registers a server under every ring address that is its own.
@@ -154,7 +190,8 @@ impl Node {
         let cluster = place.swift_conf()?;
         let rings = place.rings(&cluster)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let transport = Arc::new(Transport::default());
+        let signer = Signer::new(&cluster.backend_auth, clock.clone());
+        let transport = Arc::new(Transport::new(signer));
         let client = Arc::new(Client::new(transport.clone(), clock.clone(), Deadlines::default()));
         let drain = Drain::default();
         let node = Self {
@@ -173,6 +210,7 @@ impl Node {
         for server in Server::ALL {
             builder.add(server).await?;
         }
+        builder.warn_if_open();
         Ok(builder.node)
     }
 
