@@ -59,6 +59,12 @@ impl PathHash {
         hex.get(29..).unwrap_or_default().to_owned()
     }
 
+    /// The hash as a number, modulo `divisor`: deals names out evenly. 0 for a divisor of 0.
+    pub fn modulo(&self, divisor: u64) -> u64 {
+        let rest = u128::from_be_bytes(self.0).checked_rem(u128::from(divisor)).unwrap_or(0);
+        u64::try_from(rest).unwrap_or(0)
+    }
+
     /// Parses 32 hex digits.
     pub fn parse(hex: &str) -> Option<Self> {
         if hex.len() != 32 || !hex.is_ascii() {
@@ -96,6 +102,15 @@ mod tests {
         assert_eq!(hash.partition(10), 628);
         assert_eq!(hash.suffix_dir(), "c83");
         assert_eq!(PathHash::parse("9d00c9d091fea9ea855f29c22714dc83"), Some(hash));
+    }
+
+    #[test]
+    fn names_are_dealt_out_as_swift_does() {
+        // int(md5(name).hexdigest(), 16) % 3
+        let plain = HashConf::default();
+        let dealt = |name| plain.hash_joined(name).modulo(3);
+        assert_eq!(["c1", "c2", "ü"].map(dealt), [1, 2, 1]);
+        assert_eq!(plain.hash_joined("c1").modulo(0), 0);
     }
 
     #[test]

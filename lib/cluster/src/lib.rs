@@ -8,6 +8,7 @@ pub mod backend_auth;
 pub mod byte_range;
 pub mod constraints;
 pub mod etag;
+pub mod expirer;
 pub mod hashed_path;
 pub mod listing;
 pub mod metadata;

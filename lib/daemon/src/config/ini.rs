@@ -1,7 +1,8 @@
 //! Sections, `[DEFAULT]`, `set key = value`, continuation lines, comments, `conf.d`.
 //!
 //! As Swift reads them: Python's ConfigParser without interpolation, plus Paste Deploy's rule that
-//! `set` overrides what `[DEFAULT]` says. `%` is literal.
+//! `set` overrides what `[DEFAULT]` says. `%` is literal. Options keep their case, since some hold
+//! names (`user_<account>_<user>`, `delay_reaping_<account>`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -87,7 +88,7 @@ impl Conf {
             })?;
             let at = section.ok_or_else(|| format!("line {number}: option before any section"))?;
             let key = key.trim();
-            let key = key.strip_prefix("set ").map_or(key, str::trim).to_lowercase();
+            let key = key.strip_prefix("set ").map_or(key, str::trim).to_owned();
             if let Some((_, options)) = self.sections.get_mut(at) {
                 options.insert(key.clone(), value.trim().to_owned());
             }
@@ -217,6 +218,13 @@ mod tests {
         assert_eq!(section.parse("bind_port", 0u16, "a port").unwrap(), 6210);
         assert_eq!(section.get("name"), Some("%x"));
         assert_eq!(section.get("long"), Some("a\nb"));
+    }
+
+    #[test]
+    fn names_in_options_keep_their_case() {
+        let conf = Conf::parse("[f]\ndelay_reaping_AUTH_a = 1\n").unwrap();
+        let own: Vec<_> = conf.section("f").own().collect();
+        assert_eq!(own, [("delay_reaping_AUTH_a", "1")]);
     }
 
     #[test]
