@@ -57,7 +57,7 @@ pub(crate) async fn put(
     };
     let database = match server.open(&target.database).await? {
         Some(database) => database,
-        None if target.container.account.is_internal() && !deleted => {
+        None if target.container.account.is_internal() => {
             super::put::create(server, target, time, policy).await?;
             server
                 .open(&target.database)

@@ -36,6 +36,16 @@ pub struct Context {
 }
 
 impl Context {
+    /// Work of our own that no client asked for, in the name of a daemon.
+    pub fn system(source: &'static str, trans_id: impl Into<Arc<str>>) -> Self {
+        Self {
+            trans_id: trans_id.into(),
+            identity: Arc::default(),
+            authority: Authority::System(source),
+            consistency: Consistency::Eventual,
+        }
+    }
+
     /// The same request in our own name, for the named feature.
     #[must_use]
     pub fn as_system(&self, source: &'static str) -> Self {

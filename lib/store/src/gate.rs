@@ -178,6 +178,17 @@ impl Store for Gate {
         self.quorum.post_account(cx, permit, &op.account, &op.metadata).await
     }
 
+    async fn put_account(&self, cx: &Context, mut op: PutAccount) -> Result<bool> {
+        let (permit, _) = self.permit_account(cx, Action::ManageAccount, &op.account).await?;
+        op.metadata.retain(|_, value| !value.is_empty());
+        self.quorum.put_account(cx, permit, &op).await
+    }
+
+    async fn delete_account(&self, cx: &Context, op: DeleteAccount) -> Result<()> {
+        let (permit, _) = self.permit_account(cx, Action::ManageAccount, &op.account).await?;
+        self.quorum.delete_account(cx, permit, &op).await
+    }
+
     async fn head_container(&self, cx: &Context, op: HeadContainer) -> Result<ContainerHead> {
         let (permit, owner, _) = self.permit_in(cx, Action::ReadContainer, &op.container).await?;
         let head = self.quorum.head_container(cx, permit, &op.container).await?;
@@ -243,7 +254,10 @@ impl Store for Gate {
     async fn delete_object(&self, cx: &Context, op: DeleteObject) -> Result<Deleted> {
         let (permit, policy) =
             self.permit_object(cx, Action::WriteObject, &op.object.container).await?;
-        self.quorum.delete_object(cx, permit, &op, policy).await?;
+        match op.if_delete_at {
+            Some(at) => self.quorum.delete_expired(cx, permit, &op.object, at, policy).await?,
+            None => self.quorum.delete_object(cx, permit, &op, policy).await?,
+        }
         Ok(Deleted { deleted: 1, missing: 0 })
     }
 

@@ -18,6 +18,10 @@ pub trait Store: Send + Sync {
     async fn list_containers(&self, cx: &Context, op: ListContainers) -> Result<ContainerList>;
     /// Changes an account's metadata.
     async fn post_account(&self, cx: &Context, op: PostAccount) -> Result<()>;
+    /// Makes an account; `true` when it is new.
+    async fn put_account(&self, cx: &Context, op: PutAccount) -> Result<bool>;
+    /// Deletes an account.
+    async fn delete_account(&self, cx: &Context, op: DeleteAccount) -> Result<()>;
     /// Reads a container's metadata.
     async fn head_container(&self, cx: &Context, op: HeadContainer) -> Result<ContainerHead>;
     /// Lists a container.

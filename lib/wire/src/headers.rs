@@ -8,6 +8,8 @@ pub const POLICY_INDEX: &str = "x-backend-storage-policy-index";
 pub const POLICY_DEFAULT: &str = "x-backend-storage-policy-default";
 /// Newest time an object server knows of a name.
 pub const BACKEND_TIMESTAMP: &str = "x-backend-timestamp";
+/// Content type with the parameters that only we see.
+pub const BACKEND_CONTENT_TYPE: &str = "x-backend-content-type";
 /// Time of the data file.
 pub const DATA_TIMESTAMP: &str = "x-backend-data-timestamp";
 /// Time of the newest durable data file.
@@ -18,6 +20,36 @@ pub const CONTAINER_HOST: &str = "x-container-host";
 pub const CONTAINER_PARTITION: &str = "x-container-partition";
 /// Devices, as many as hosts.
 pub const CONTAINER_DEVICE: &str = "x-container-device";
+/// State of the root container's database as the proxy knows it, kept with an undelivered row.
+pub const CONTAINER_ROOT_STATE: &str = "x-container-root-db-state";
+/// The shard that a container row belongs to, percent-encoded.
+pub const QUOTED_CONTAINER_PATH: &str = "x-backend-quoted-container-path";
+/// The same as it is, from older proxies.
+pub const CONTAINER_PATH: &str = "x-backend-container-path";
+/// When an object expires, in seconds since 1970.
+pub const DELETE_AT: &str = "x-delete-at";
+/// Container of the expirer's queue that the task belongs to.
+pub const DELETE_AT_CONTAINER: &str = "x-delete-at-container";
+/// Where the expirer's task is to be sent: addresses, comma separated.
+pub const DELETE_AT_HOST: &str = "x-delete-at-host";
+/// Partition of the queue's container.
+pub const DELETE_AT_PARTITION: &str = "x-delete-at-partition";
+/// Devices, as many as hosts.
+pub const DELETE_AT_DEVICE: &str = "x-delete-at-device";
+/// Delete only what expires at exactly this time.
+pub const IF_DELETE_AT: &str = "x-if-delete-at";
+/// Whether the server is to remove the task of an expiry that no longer holds; true unless said.
+pub const CLEAN_QUEUE: &str = "x-backend-clean-expiring-object-queue";
+/// A copy made by replication: no rows are sent for it.
+pub const REPLICATION: &str = "x-backend-replication";
+/// The sender of a row understands that another container is to have it.
+pub const ACCEPT_REDIRECT: &str = "x-backend-accept-redirect";
+/// And that its path may be percent-encoded.
+pub const ACCEPT_QUOTED_LOCATION: &str = "x-backend-accept-quoted-location";
+/// Whether `Location` is percent-encoded.
+pub const LOCATION_IS_QUOTED: &str = "x-backend-location-is-quoted";
+/// Time of the shard that a row is sent on to: of several the newest is right.
+pub const REDIRECT_TIMESTAMP: &str = "x-backend-redirect-timestamp";
 /// Where an account row is to be sent.
 pub const ACCOUNT_HOST: &str = "x-account-host";
 /// Partition of the account.
@@ -67,6 +99,8 @@ pub const RESERVED: &str = "x-backend-apus-reserved";
 pub const REPAIR_TO: &str = "x-backend-apus-repair-to";
 /// Ours: a listing with deleted rows and full times, for strong reads.
 pub const LIST_DELETED: &str = "x-backend-apus-include-deleted";
+/// The row is taken although the account is deleted.
+pub const ACCOUNT_OVERRIDE_DELETED: &str = "x-account-override-deleted";
 /// A deleted account still known.
 pub const ACCOUNT_STATUS: &str = "x-account-status";
 /// Read despite expiry.

@@ -1,14 +1,15 @@
 //! `/info`: what this cluster can do. Only what works is named; suites skip by it.
 
-use apus_cluster::Policies;
 use apus_cluster::constraints as limits;
 use serde_json::json;
 
+use super::Parts;
 use crate::swift::bulk_delete;
 
 /// The document.
-pub(super) fn document(policies: &Policies) -> Vec<u8> {
-    let policies: Vec<_> = policies
+pub(super) fn document(parts: &Parts) -> Vec<u8> {
+    let policies: Vec<_> = parts
+        .policies
         .iter()
         .filter(|policy| !policy.is_deprecated)
         .map(|policy| {
@@ -41,8 +42,8 @@ pub(super) fn document(policies: &Policies) -> Vec<u8> {
             "max_container_name_length": limits::MAX_CONTAINER_NAME_LENGTH,
             "extra_header_count": 0,
             "valid_api_versions": ["v1", "v1.0"],
-            "account_autocreate": true,
-            "allow_account_management": false,
+            "account_autocreate": parts.account_autocreate,
+            "allow_account_management": parts.allow_account_management,
             "allow_open_expired": false,
         },
         "slo": {

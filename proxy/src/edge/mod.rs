@@ -38,6 +38,10 @@ pub struct Parts {
     pub region: String,
     /// Whether requests signed by version 2 are accepted (presigned URLs always are).
     pub sigv2: bool,
+    /// Whether resellers may make and delete accounts (`allow_account_management`).
+    pub allow_account_management: bool,
+    /// Whether accounts are made by their first write (`account_autocreate`).
+    pub account_autocreate: bool,
     /// Seconds that a client may take between two pieces of a body.
     pub client_timeout_seconds: u64,
 }
@@ -75,7 +79,7 @@ impl Server {
         match path {
             "/healthcheck" if reads => return text(StatusCode::OK, "OK"),
             "/info" if reads => {
-                let mut response = Response::new(full(info::document(&self.parts.policies)));
+                let mut response = Response::new(full(info::document(&self.parts)));
                 set(response.headers_mut(), "content-type", "application/json; charset=UTF-8");
                 return response;
             }

@@ -1,13 +1,16 @@
 //! Account verbs.
 
-use apus_cluster::constraints::ACCOUNT_LISTING_LIMIT;
+use apus_cluster::Metadata;
+use apus_cluster::constraints::{ACCOUNT_LISTING_LIMIT, MAX_ACCOUNT_NAME_LENGTH};
 use apus_cluster::metadata::{Resource, has_prefix};
 use apus_daemon::http::{full, set, status};
-use apus_store::operation::{AccountHead, HeadAccount, ListContainers, PostAccount};
-use apus_store::{Error, Result};
+use apus_store::operation::{
+    AccountHead, DeleteAccount, HeadAccount, ListContainers, PostAccount, PutAccount,
+};
+use apus_store::{Error, Kind, Result};
 use http::{HeaderMap, Method, StatusCode};
 
-use super::error::{Reply, plain_error};
+use super::error::{Reply, html_error, plain_error};
 use super::listing::{self, Format};
 use super::request::SwiftRequest;
 use crate::auth::acl::AccountAcl;
@@ -65,7 +68,8 @@ pub(super) async fn get(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
     Ok(response)
 }
 
-pub(super) async fn post(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
+/// What a client sets, its access list among it.
+fn settings(request: &SwiftRequest) -> Result<Metadata> {
     let mut metadata = request.metadata(Resource::Account, &[])?;
     if let Some(acl) = request.header("x-account-access-control") {
         AccountAcl::parse(acl)
@@ -74,9 +78,42 @@ pub(super) async fn post(parts: &Parts, request: SwiftRequest) -> Result<Reply> 
     } else if request.header("x-remove-account-access-control").is_some() {
         metadata.insert(ACL_KEY.to_owned(), String::new());
     }
+    Ok(metadata)
+}
+
+/// An empty answer.
+fn done(code: StatusCode) -> Reply {
+    let mut response = status(code);
+    set(response.headers_mut(), "content-type", "text/html; charset=UTF-8");
+    response
+}
+
+pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
+    let metadata = settings(&request)?;
+    let (account, max) = (request.account().clone(), MAX_ACCOUNT_NAME_LENGTH);
+    let length = account.as_str().len();
+    if length > max {
+        return Err(Error::invalid(format!("Account name length of {length} longer than {max}")));
+    }
+    match parts.store.put_account(&request.cx, PutAccount { account, metadata }).await {
+        Ok(true) => Ok(html_error(StatusCode::CREATED)),
+        Ok(false) => Ok(html_error(StatusCode::ACCEPTED)),
+        Err(error) if error.kind == Kind::RecentlyDeleted => {
+            Ok(plain_error(StatusCode::FORBIDDEN, "Recently deleted"))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) async fn delete(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
+    let account = request.account().clone();
+    parts.store.delete_account(&request.cx, DeleteAccount { account }).await?;
+    Ok(done(StatusCode::NO_CONTENT))
+}
+
+pub(super) async fn post(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
+    let metadata = settings(&request)?;
     let account = request.account().clone();
     parts.store.post_account(&request.cx, PostAccount { account, metadata }).await?;
-    let mut response = status(StatusCode::NO_CONTENT);
-    set(response.headers_mut(), "content-type", "text/html; charset=UTF-8");
-    Ok(response)
+    Ok(done(StatusCode::NO_CONTENT))
 }

@@ -70,10 +70,17 @@ impl Swift {
 
     async fn dispatch(&self, request: SwiftRequest) -> Result<Reply, apus_store::Error> {
         let method = request.head.method.as_str().to_owned();
+        let manages = self.parts.allow_account_management;
         match (&request.path, method.as_str()) {
             _ if bulk_delete::is_asked(&request) => bulk_delete::delete(&self.parts, request).await,
             (Path::Account(_), "GET" | "HEAD") => account::get(&self.parts, request).await,
             (Path::Account(_), "POST") => account::post(&self.parts, request).await,
+            // A query was meant for something that is not there, and not for the whole account.
+            (Path::Account(_), "DELETE") if request.head.uri.query().is_some() => {
+                Ok(plain_error(StatusCode::BAD_REQUEST, ""))
+            }
+            (Path::Account(_), "PUT") if manages => account::put(&self.parts, request).await,
+            (Path::Account(_), "DELETE") if manages => account::delete(&self.parts, request).await,
             (Path::Container(_), "GET" | "HEAD") => container::get(&self.parts, request).await,
             (Path::Container(_), "PUT") => container::put(&self.parts, request).await,
             (Path::Container(_), "POST") => container::post(&self.parts, request).await,
@@ -86,6 +93,7 @@ impl Swift {
             (path, _) => {
                 let mut response = plain_error(StatusCode::METHOD_NOT_ALLOWED, "");
                 let allow = match path {
+                    Path::Account(_) if manages => "DELETE, GET, HEAD, POST, PUT",
                     Path::Account(_) => "GET, HEAD, POST",
                     Path::Container(_) => "DELETE, GET, HEAD, POST, PUT",
                     Path::Object(_) => "COPY, DELETE, GET, HEAD, POST, PUT",

@@ -50,8 +50,11 @@ impl Builder<'_> {
         let s3 = conf.section("filter:s3api");
         let domains = s3.get("storage_domain").unwrap_or_default();
         let app = conf.section("app:proxy-server");
+        // Without accounts of their own nobody could begin, so they are made unless told otherwise.
+        let account_autocreate = app.flag("account_autocreate", true)?;
+        let quorum = self.quorum().making_accounts(account_autocreate);
         Ok(Arc::new(apus_proxy::Server::new(apus_proxy::Parts {
-            store: apus_store::pipeline::client(self.quorum(), rules, upload_bytes(&app)?),
+            store: apus_store::pipeline::client(quorum, rules, upload_bytes(&app)?),
             auth: Arc::new(auth),
             policies: self.cluster.policies.clone(),
             clock: self.clock.clone(),
@@ -61,6 +64,8 @@ impl Builder<'_> {
                 .filter(|domain| !domain.is_empty())
                 .collect(),
             sigv2: s3.flag("sigv2", false)?,
+            allow_account_management: app.flag("allow_account_management", false)?,
+            account_autocreate,
             region: s3.get("location").unwrap_or("us-east-1").to_owned(),
             client_timeout_seconds: app.parse("client_timeout", 60, "whole seconds")?,
         })))

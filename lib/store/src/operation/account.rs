@@ -56,3 +56,19 @@ pub struct PostAccount {
     /// Changes; an empty value removes.
     pub metadata: Metadata,
 }
+
+/// Makes an account, or changes one that is there.
+#[derive(Debug, Clone)]
+pub struct PutAccount {
+    /// Which.
+    pub account: AccountName,
+    /// Metadata to set.
+    pub metadata: Metadata,
+}
+
+/// Deletes an account. What is in it goes with time, by the account reaper.
+#[derive(Debug, Clone)]
+pub struct DeleteAccount {
+    /// Which.
+    pub account: AccountName,
+}

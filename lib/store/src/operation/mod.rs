@@ -7,7 +7,8 @@ mod upload;
 mod write_conditions;
 
 pub use account::{
-    AccountHead, Authorize, ContainerList, HeadAccount, ListContainers, PostAccount,
+    AccountHead, Authorize, ContainerList, DeleteAccount, HeadAccount, ListContainers, PostAccount,
+    PutAccount,
 };
 pub use container::{
     ContainerHead, DeleteContainer, HeadContainer, ListObjects, ObjectList, Page, PostContainer,

@@ -236,6 +236,9 @@ pub struct DeleteObject {
     pub timestamp: Option<Timestamp>,
     /// What must hold for what is there.
     pub conditions: WriteConditions,
+    /// Delete only what expires at exactly this time, as of this time: the expirer's condition,
+    /// which stands alone.
+    pub if_delete_at: Option<Timestamp>,
 }
 
 impl DeleteObject {
@@ -246,6 +249,7 @@ impl DeleteObject {
             with_segments: false,
             timestamp: None,
             conditions: WriteConditions::default(),
+            if_delete_at: None,
         }
     }
 }

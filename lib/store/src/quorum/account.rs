@@ -16,7 +16,7 @@ use super::nodes::Nodes;
 use super::send::{Replayable, broadcast};
 use crate::access::Permit;
 use crate::context::Context;
-use crate::operation::{AccountHead, ContainerList};
+use crate::operation::{AccountHead, ContainerList, DeleteAccount, PutAccount};
 use crate::{Error, Kind, Result, Subject};
 
 #[derive(Deserialize)]
@@ -119,7 +119,8 @@ impl Quorum {
     /// accounts are made by their first write.
     ///
     /// # Errors
-    /// `NotFound` for a deleted account, `Unavailable` when too few answer.
+    /// `RecentlyDeleted`; `NotFound` where accounts are not made by writes; `Unavailable` when too
+    /// few answer.
     pub async fn read_account(
         &self,
         cx: &Context,
@@ -137,6 +138,9 @@ impl Quorum {
         match answer.status {
             StatusCode::NOT_FOUND if header(&answer.headers, headers::ACCOUNT_STATUS).is_some() => {
                 Err(Error::new(Kind::RecentlyDeleted, Subject::Account))
+            }
+            StatusCode::NOT_FOUND if !self.makes_accounts => {
+                Err(Error::new(Kind::NotFound, Subject::Account))
             }
             StatusCode::NOT_FOUND => {
                 let mut headers = Metadata::new();
@@ -180,20 +184,58 @@ impl Quorum {
         }
     }
 
-    /// Makes an account with this metadata.
+    /// Makes an account with this metadata, since something is written to it.
     ///
     /// # Errors
-    /// `RecentlyDeleted`, `Unavailable`.
+    /// `NotFound` where accounts are not made by writes, `RecentlyDeleted`, `Unavailable`.
     pub(crate) async fn make_account(
         &self,
         cx: &Context,
         account: &AccountName,
         metadata: &Metadata,
     ) -> Result<()> {
+        if !self.makes_accounts {
+            return Err(Error::new(Kind::NotFound, Subject::Account));
+        }
         let status = self.write_account(cx, Method::PUT, account, metadata).await?;
         match status {
             StatusCode::FORBIDDEN => Err(Error::new(Kind::RecentlyDeleted, Subject::Account)),
             _ => Ok(()),
+        }
+    }
+
+    /// Makes an account by name; `true` when it is new.
+    ///
+    /// # Errors
+    /// `RecentlyDeleted`, `Unavailable`.
+    pub async fn put_account(
+        &self,
+        cx: &Context,
+        _permit: Permit,
+        op: &PutAccount,
+    ) -> Result<bool> {
+        match self.write_account(cx, Method::PUT, &op.account, &op.metadata).await? {
+            StatusCode::CREATED => Ok(true),
+            StatusCode::FORBIDDEN => Err(Error::new(Kind::RecentlyDeleted, Subject::Account)),
+            status if status.is_success() => Ok(false),
+            status => Err(Error::unavailable(format!("account PUT answered {status}"))),
+        }
+    }
+
+    /// Marks an account as deleted.
+    ///
+    /// # Errors
+    /// `NotFound`, also when it is deleted already; `Unavailable`.
+    pub async fn delete_account(
+        &self,
+        cx: &Context,
+        _permit: Permit,
+        op: &DeleteAccount,
+    ) -> Result<()> {
+        match self.write_account(cx, Method::DELETE, &op.account, &Metadata::new()).await? {
+            StatusCode::NOT_FOUND => Err(Error::new(Kind::NotFound, Subject::Account)),
+            status if status.is_success() => Ok(()),
+            status => Err(Error::unavailable(format!("account DELETE answered {status}"))),
         }
     }
 

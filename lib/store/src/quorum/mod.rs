@@ -5,10 +5,12 @@ mod account;
 mod best;
 mod container;
 mod digest;
+mod expire;
 mod fan;
 mod head;
 mod listing;
 mod nodes;
+mod object_rows;
 mod read;
 mod repair;
 mod reserve;
@@ -50,6 +52,8 @@ pub struct Quorum {
     pub(crate) policies: Policies,
     pub(crate) clock: Arc<HybridClock>,
     pub(crate) repairs: Arc<repair::Repairs>,
+    /// Whether a write makes its account (`account_autocreate`).
+    pub(crate) makes_accounts: bool,
 }
 
 impl Quorum {
@@ -61,7 +65,14 @@ impl Quorum {
         policies: Policies,
         clock: Arc<HybridClock>,
     ) -> Self {
-        Self { client, rings, hash, policies, clock, repairs: Arc::default() }
+        let repairs = Arc::default();
+        Self { client, rings, hash, policies, clock, repairs, makes_accounts: true }
+    }
+
+    /// The same, making accounts by their first write or not (`account_autocreate`).
+    #[must_use]
+    pub fn making_accounts(self, makes_accounts: bool) -> Self {
+        Self { makes_accounts, ..self }
     }
 
     /// The policies of the cluster.

@@ -5,9 +5,9 @@
 //! gets that window again, one that fails later is dropped if a quorum goes on without it.
 
 use apus_cluster::policy::{majority, write_quorum};
-use apus_cluster::{Metadata, ObjectPath, PolicyIndex, Timestamp};
+use apus_cluster::{Metadata, ObjectPath, PolicyIndex, Timestamp, expirer};
 use apus_daemon::Body;
-use apus_daemon::http::{BodyError, set};
+use apus_daemon::http::{BodyError, header, set};
 use apus_wire::put_stream::PutEncoder;
 use apus_wire::{NodeRequest, headers};
 use bytes::Bytes;
@@ -16,10 +16,10 @@ use http_body_util::BodyExt;
 
 use super::Quorum;
 use super::best::best_status;
-use super::container::deal;
 use super::digest::Digests;
 use super::fan::Fan;
 use super::nodes::Nodes;
+use super::object_rows::ObjectRows;
 use super::reserve::Hold;
 use super::send::{Answer, Replayable, broadcast};
 use crate::access::Permit;
@@ -81,8 +81,9 @@ fn body_error(error: BodyError) -> Error {
 }
 
 impl Quorum {
-    /// The headers of a write that every replica gets, and the container nodes to deal out.
-    fn write_request(
+    /// The requests of a write by replica: what all get, `extra`, and who is to send which rows.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
+    pub(super) fn write_request(
         &self,
         cx: &Context,
         method: Method,
@@ -90,31 +91,25 @@ impl Quorum {
         policy: PolicyIndex,
         nodes: &Nodes,
         time: Timestamp,
-    ) -> impl Fn(usize, &HeaderMap) -> NodeRequest + use<> {
+        extra: &HeaderMap,
+    ) -> impl Fn(usize) -> NodeRequest + use<> {
         let mut request = self.object_request(cx, method, object, policy, nodes.partition);
         set(&mut request.headers, headers::TIMESTAMP, &time.to_string());
         if cx.is_strong() {
             set(&mut request.headers, headers::STRONG, "yes");
         }
-        let containers = self.container_nodes(&object.container);
-        let replicas = nodes.primaries.len();
-        move |index, extra| {
+        request.headers.extend(extra.clone());
+        let delete_at = header(extra, headers::DELETE_AT).and_then(|text| text.parse().ok());
+        let rows = ObjectRows::new(self, object, delete_at, nodes.primaries.len());
+        move |index| {
             let mut request = request.clone();
-            request.headers.extend(extra.clone());
-            deal(
-                &mut request.headers,
-                index,
-                replicas,
-                &containers.primaries,
-                [headers::CONTAINER_HOST, headers::CONTAINER_PARTITION, headers::CONTAINER_DEVICE],
-                containers.partition,
-            );
+            rows.deal(index, &mut request.headers);
             request
         }
     }
 
     /// Good answers that a write needs: a majority of primaries when it is strict.
-    fn needed(strict: bool, replicas: usize) -> usize {
+    pub(super) fn needed(strict: bool, replicas: usize) -> usize {
         if strict { majority(replicas) } else { write_quorum(replicas) }
     }
 
@@ -125,7 +120,7 @@ impl Quorum {
             .ok_or_else(|| Error::unavailable(format!("object servers answered {statuses:?}")))
     }
 
-    fn saw(&self, answers: &[Answer]) {
+    pub(super) fn saw(&self, answers: &[Answer]) {
         for time in answers.iter().filter_map(Answer::timestamp) {
             self.clock.saw(time);
         }
@@ -144,10 +139,7 @@ impl Quorum {
     ) -> Result<ObjectWritten> {
         let nodes = self.object_nodes(&op.object, policy)?;
         let encoder = PutEncoder::new(apus_daemon::seed::hex::<16>());
-        let mut extra = HeaderMap::new();
-        for (name, value) in &op.metadata {
-            set(&mut extra, name, value);
-        }
+        let mut extra = stored_headers(&op.metadata);
         set(&mut extra, "content-type", &op.content_type);
         set(&mut extra, headers::METADATA_FOOTER, "yes");
         set(&mut extra, headers::MIME_BOUNDARY, encoder.boundary());
@@ -214,9 +206,9 @@ impl Quorum {
         for attempt in 0..=RESTAMPS {
             let hold = self.hold(cx, &op.object, policy, nodes, &op.conditions).await?;
             let time = hold.time().or(op.timestamp).unwrap_or_else(|| self.clock.stamp());
-            let build = self.write_request(cx, Method::PUT, &op.object, policy, nodes, time);
+            let build = self.write_request(cx, Method::PUT, &op.object, policy, nodes, time, extra);
             let needed = Self::needed(hold.is_strict(cx), replicas);
-            let build = |index| hold.mark(index, build(index, extra));
+            let build = |index| hold.mark(index, build(index));
             let answers = broadcast(&self.client, nodes, needed, body.clone(), build).await;
             self.saw(&answers);
             let written =
@@ -284,10 +276,11 @@ impl Quorum {
         mut flow: Flow,
     ) -> Result<ObjectWritten> {
         let mut time = op.timestamp.unwrap_or_else(|| self.clock.stamp());
-        let build = self.write_request(cx, Method::PUT, &op.object, policy, nodes, time);
+        let extra = &flow.extra;
+        let build = self.write_request(cx, Method::PUT, &op.object, policy, nodes, time, extra);
         let replicas = nodes.primaries.len();
         let needed = Self::needed(cx.is_strong(), replicas);
-        let requests = (0..replicas).map(|index| build(index, &flow.extra)).collect();
+        let requests = (0..replicas).map(build).collect();
         let handoffs = nodes.handoffs.iter().cloned().collect();
         let mut fan = Fan::new(self.client.clone(), requests, handoffs);
         for (index, primary) in nodes.primaries.iter().enumerate() {
@@ -373,20 +366,18 @@ impl Quorum {
         policy: PolicyIndex,
     ) -> Result<()> {
         let nodes = self.object_nodes(&op.object, policy)?;
-        let mut extra = HeaderMap::new();
-        for (name, value) in &op.metadata {
-            set(&mut extra, name, value);
-        }
+        let mut extra = stored_headers(&op.metadata);
         if let Some(content_type) = &op.content_type {
             set(&mut extra, "content-type", content_type);
         }
         let replicas = nodes.primaries.len();
         for _ in 0..=RESTAMPS {
             let time = self.clock.stamp();
-            let build = self.write_request(cx, Method::POST, &op.object, policy, &nodes, time);
+            let build =
+                self.write_request(cx, Method::POST, &op.object, policy, &nodes, time, &extra);
             let none = Replayable::default();
             let needed = Self::needed(cx.is_strong(), replicas);
-            let answers = broadcast(&self.client, &nodes, needed, none, |i| build(i, &extra)).await;
+            let answers = broadcast(&self.client, &nodes, needed, none, build).await;
             self.saw(&answers);
             match Self::agreed_by(cx.is_strong(), &answers, replicas)? {
                 StatusCode::ACCEPTED => return Ok(()),
@@ -421,10 +412,11 @@ impl Quorum {
             let strict = hold.is_strict(cx);
             let needed = Self::needed(strict, replicas);
             let time = hold.time().or(op.timestamp).unwrap_or_else(|| self.clock.stamp());
-            let build = self.write_request(cx, Method::DELETE, &op.object, policy, &nodes, time);
+            let none = HeaderMap::new();
+            let build =
+                self.write_request(cx, Method::DELETE, &op.object, policy, &nodes, time, &none);
             let none = Replayable::default();
-            let extra = HeaderMap::new();
-            let build = |index| hold.mark(index, build(index, &extra));
+            let build = |index| hold.mark(index, build(index));
             let answers = broadcast(&self.client, &nodes, needed, none, build).await;
             self.saw(&answers);
             // 404 means that a tombstone was written over nothing: as durable as 204.
@@ -462,6 +454,19 @@ impl Quorum {
     }
 }
 
+/// What is stored with an object, as headers; an expiry is spelled as the queue sorts it.
+fn stored_headers(metadata: &Metadata) -> HeaderMap {
+    let mut stored = HeaderMap::new();
+    for (name, value) in metadata {
+        set(&mut stored, name, value);
+    }
+    let at: Option<u64> = header(&stored, headers::DELETE_AT).and_then(|text| text.parse().ok());
+    if let Some(at) = at {
+        set(&mut stored, headers::DELETE_AT, &expirer::ten_digits(at));
+    }
+    stored
+}
+
 enum Outcome {
     Written,
     Restamp,
@@ -489,5 +494,16 @@ async fn next_piece(body: &mut Body) -> Result<Option<Bytes>> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_has_ten_digits() {
+        let metadata = Metadata::from([("X-Delete-At".to_owned(), "1700".to_owned())]);
+        assert_eq!(header(&stored_headers(&metadata), "x-delete-at"), Some("0000001700"));
     }
 }

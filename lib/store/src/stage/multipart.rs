@@ -372,6 +372,8 @@ impl Store for Multipart {
         head_account(HeadAccount) -> AccountHead,
         list_containers(ListContainers) -> ContainerList,
         post_account(PostAccount) -> (),
+        put_account(PutAccount) -> bool,
+        delete_account(DeleteAccount) -> (),
         head_container(HeadContainer) -> ContainerHead,
         list_objects(ListObjects) -> ObjectList,
         put_container(PutContainer) -> bool,

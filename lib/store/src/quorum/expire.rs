@@ -1,0 +1,86 @@
+//! Deleting what has expired: only where it still expires at the time of its task, and as of that
+//! time, so that nothing written later is lost.
+
+use apus_cluster::{ObjectPath, PolicyIndex, Timestamp};
+use apus_daemon::http::set;
+use apus_wire::headers;
+use http::{HeaderMap, Method, StatusCode};
+
+use super::Quorum;
+use super::best::best_status;
+use super::send::{Replayable, broadcast};
+use crate::access::Permit;
+use crate::context::Context;
+use crate::{Error, Kind, Result, Subject};
+
+impl Quorum {
+    /// Deletes an object that expires at `at`.
+    ///
+    /// # Errors
+    /// `NotFound` and `PreconditionFailed` (it expires at another time, or never) when too few
+    /// servers deleted it, `Conflict` when something newer is there, `Unavailable`.
+    pub async fn delete_expired(
+        &self,
+        cx: &Context,
+        _permit: Permit,
+        object: &ObjectPath,
+        at: Timestamp,
+        policy: PolicyIndex,
+    ) -> Result<()> {
+        let nodes = self.object_nodes(object, policy)?;
+        let needed = Self::needed(cx.is_strong(), nodes.primaries.len());
+        let mut extra = HeaderMap::new();
+        set(&mut extra, headers::IF_DELETE_AT, &at.normal());
+        // Whoever deletes what has expired removes the task.
+        set(&mut extra, headers::CLEAN_QUEUE, "no");
+        let build = self.write_request(cx, Method::DELETE, object, policy, &nodes, at, &extra);
+        let none = Replayable::default();
+        let answers = broadcast(&self.client, &nodes, needed, none, build).await;
+        self.saw(&answers);
+        let counted = answers.iter().filter(|answer| answer.primary || !cx.is_strong());
+        deleted_if(&counted.map(|answer| answer.status).collect::<Vec<_>>(), needed)
+    }
+}
+
+/// What the answers to a conditional deletion mean: nothing was written where it was refused, so
+/// a refusal counts only as such. A 404 may stand for a deletion where there is no quorum without
+/// it, as in Swift's proxy (`status_overrides`).
+fn deleted_if(statuses: &[StatusCode], needed: usize) -> Result<()> {
+    let agreed = best_status(statuses, needed).or_else(|| {
+        let deleted = |status: &StatusCode| match *status {
+            StatusCode::NOT_FOUND => StatusCode::NO_CONTENT,
+            other => other,
+        };
+        let found = statuses.iter().any(StatusCode::is_success);
+        best_status(&statuses.iter().map(deleted).collect::<Vec<_>>(), needed).filter(|_| found)
+    });
+    let refused = |kind| Err(Error::new(kind, Subject::Object));
+    match agreed {
+        Some(status) if status.is_success() => Ok(()),
+        Some(StatusCode::NOT_FOUND) => refused(Kind::NotFound),
+        Some(StatusCode::CONFLICT) => refused(Kind::Conflict),
+        Some(StatusCode::PRECONDITION_FAILED) => refused(Kind::PreconditionFailed),
+        _ => Err(Error::unavailable(format!("object DELETE answered {statuses:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deleted(codes: &[u16]) -> Option<Kind> {
+        let statuses: Vec<_> = codes.iter().map(|c| StatusCode::from_u16(*c).unwrap()).collect();
+        deleted_if(&statuses, 2).err().map(|error| error.kind)
+    }
+
+    #[test]
+    fn a_conditional_deletion_is_what_a_quorum_says() {
+        assert_eq!(deleted(&[204, 204, 412]), None);
+        assert_eq!(deleted(&[204, 404, 503]), None);
+        assert_eq!(deleted(&[404, 404, 204]), Some(Kind::NotFound));
+        assert_eq!(deleted(&[412, 412, 204]), Some(Kind::PreconditionFailed));
+        assert_eq!(deleted(&[409, 409, 404]), Some(Kind::Conflict));
+        assert_eq!(deleted(&[404, 503]), Some(Kind::Unavailable));
+        assert_eq!(deleted(&[]), Some(Kind::Unavailable));
+    }
+}
