@@ -20,6 +20,19 @@ pub(crate) struct Update {
     pub(crate) container: String,
     pub(crate) object: String,
     pub(crate) headers: Metadata,
+    /// Account and container of the shard that is to have it instead.
+    pub(crate) container_path: Option<String>,
+    /// State of the root container's database, as the proxy knew it.
+    pub(crate) db_state: Option<String>,
+}
+
+impl Update {
+    /// Account, container and object of the row; the container that a shard named wins.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let shard = self.container_path.as_deref().and_then(|path| path.split_once('/'));
+        let (account, container) = shard.unwrap_or((&self.account, &self.container));
+        vec![account.to_owned(), container.to_owned(), self.object.clone()]
+    }
 }
 
 /// Writes an update durably.
@@ -33,23 +46,29 @@ pub(crate) fn write(
 ) -> io::Result<()> {
     let text = |text: &str| Value::Str(text.to_owned());
     let items = update.headers.iter().map(|(name, value)| (text(name), text(value)));
-    let pickled = pickle::dumps(&Value::Dict(vec![
+    let state = update.db_state.as_deref().map_or(Value::None, text);
+    let mut fields = vec![
         (text("op"), text(update.method)),
         (text("account"), text(&update.account)),
         (text("container"), text(&update.container)),
         (text("obj"), text(&update.object)),
         (text("headers"), Value::Dict(items.collect())),
-        (text("db_state"), Value::None),
-    ]));
+        (text("db_state"), state),
+    ];
+    fields.extend(update.container_path.iter().map(|path| (text("container_path"), text(path))));
+    let pickled = pickle::dumps(&Value::Dict(fields));
     let directory = device.join(policy.suffixed("async_pending")).join(hash.suffix_dir());
     let temporary = device.join(policy.suffixed("tmp"));
     let target = directory.join(name(hash, time));
-    let attempt = || {
+    let attempt = || -> io::Result<()> {
         committer.make_directories(device, &directory)?;
         let mut file = AtomicFile::create(&directory, &temporary, committer.counters())?;
         fill(&mut file, &pickled)?;
         let (target, root) = (target.clone(), device.to_owned());
-        committer.commit_now(Unnamed { file, synced: false, target, root })
+        apus_fault::point("async.write.written");
+        committer.commit_now(Unnamed { file, synced: false, target, root })?;
+        apus_fault::point("async.write.durable");
+        Ok(())
     };
     match attempt() {
         // The updater has just removed the empty directory.
@@ -116,8 +135,34 @@ impl Pending {
     pub(crate) fn succeeded(&mut self, id: i64) {
         let mut ids: Vec<Value> = self.successes().into_iter().map(Value::Int).collect();
         ids.push(Value::Int(id));
-        self.0.retain(|(key, _)| key.to_text().as_deref() != Some("successes"));
-        self.0.push((Value::Str("successes".to_owned()), Value::List(ids)));
+        self.set("successes", Value::List(ids));
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.0.retain(|(key, _)| key.to_text().as_deref() != Some(name));
+    }
+
+    fn set(&mut self, name: &str, value: Value) {
+        self.remove(name);
+        self.0.push((Value::Str(name.to_owned()), value));
+    }
+
+    /// From now on it is for the shard at `path` (account and container), whose databases have
+    /// nothing yet. A shard that it has been sent to before means a loop: then the root is asked
+    /// again.
+    pub(crate) fn redirect(&mut self, path: &str) {
+        self.remove("successes");
+        let history = self.value("redirect_history").and_then(Value::items).unwrap_or_default();
+        let mut history = history.to_vec();
+        let mut shard = Value::None;
+        if history.iter().any(|known| known.to_text().as_deref() == Some(path)) {
+            history.clear();
+        } else {
+            shard = Value::Str(path.to_owned());
+            history.push(shard.clone());
+        }
+        self.set("container_path", shard);
+        self.set("redirect_history", Value::List(history));
     }
 }
 
@@ -129,37 +174,39 @@ pub(crate) fn suffixes(directory: &Path) -> io::Result<Vec<PathBuf>> {
 /// The updates of one suffix directory.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// The newest of each object.
-    pub(crate) newest: Vec<PathBuf>,
+    /// The newest of each object, the oldest of these first.
+    pub(crate) newest: Vec<(Timestamp, PathBuf)>,
     /// Older ones, which were removed.
     pub(crate) obsolete: u64,
+    /// Files whose names say that they are something else.
+    pub(crate) strange: u64,
 }
 
 /// Lists a suffix directory and removes what a newer update of the same object made obsolete.
 pub(crate) fn newest_of_each(suffix: &Path) -> io::Result<Found> {
     let mut names: Vec<(String, Timestamp, PathBuf)> = Vec::new();
-    for entry in std::fs::read_dir(suffix)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        // Anything else is not ours to touch.
-        if let Some((hash, time)) = name.split_once('-')
-            && let Some(time) = Timestamp::parse(time)
-        {
-            names.push((hash.to_owned(), time, entry.path()));
+    let mut found = Found::default();
+    for name in apus_disk::names(suffix)? {
+        match name.split_once('-').map(|(hash, time)| (hash, Timestamp::parse(time))) {
+            Some((hash, Some(time))) => names.push((hash.to_owned(), time, suffix.join(&name))),
+            // A file on its way to its name.
+            _ if name.starts_with('.') => {}
+            // Not ours to touch.
+            _ => found.strange += 1,
         }
     }
     names.sort_by(|a, b| (&a.0, b.1).cmp(&(&b.0, a.1)));
-    let mut found = Found::default();
     let mut last = String::new();
-    for (hash, _, path) in names {
+    for (hash, time, path) in names {
         if hash == last {
             remove(&path)?;
             found.obsolete += 1;
         } else {
             last = hash;
-            found.newest.push(path);
+            found.newest.push((time, path));
         }
     }
+    found.newest.sort();
     if found.newest.is_empty() {
         // Somebody may write into it at this moment; then it stays.
         let _ = std::fs::remove_dir(suffix);
@@ -188,15 +235,15 @@ fn load(path: &Path) -> io::Result<Option<Result<Pending, String>>> {
     }))
 }
 
-/// Reads an update; `None` when it is gone or no update.
+/// Reads an update; `None` when it is gone.
+///
+/// # Errors
+/// `InvalidData` for what is no update; else as the operating system says.
 pub(crate) fn read(path: &Path) -> io::Result<Option<Pending>> {
     match load(path)? {
         None => Ok(None),
         Some(Ok(pending)) => Ok(Some(pending)),
-        Some(Err(reason)) => {
-            tracing::error!(path = %path.display(), reason, "no row update");
-            Ok(None)
-        }
+        Some(Err(reason)) => Err(io::Error::new(io::ErrorKind::InvalidData, reason)),
     }
 }
 
@@ -252,6 +299,8 @@ mod tests {
             container: "c".to_owned(),
             object: "o/ü".to_owned(),
             headers: Metadata::from([("x-size".to_owned(), size.to_owned())]),
+            container_path: None,
+            db_state: Some("unsharded".to_owned()),
         }
     }
 
@@ -266,15 +315,17 @@ mod tests {
         write(&device, policy, &hash, time, &update("1"), &committer).unwrap();
         let suffixes = suffixes(&device.join("async_pending-1")).unwrap();
         let found = newest_of_each(&suffixes[0]).unwrap();
-        let mut pending = read(&found.newest[0]).unwrap().unwrap();
+        let path = &found.newest[0].1;
+        let mut pending = read(path).unwrap().unwrap();
         assert_eq!(pending.names().unwrap(), ["AUTH_a", "c", "o/ü"]);
         assert_eq!(pending.headers(), [("x-size".to_owned(), "1".to_owned())]);
         pending.succeeded(4);
         pending.succeeded(9);
-        replace(&found.newest[0], &pending, &counters).unwrap();
-        let again = read(&found.newest[0]).unwrap().unwrap();
+        replace(path, &pending, &counters).unwrap();
+        let again = read(path).unwrap().unwrap();
         assert_eq!(again.successes(), [4, 9]);
         assert_eq!(again.text("op").as_deref(), Some("PUT"));
+        assert_eq!(again.text("db_state").as_deref(), Some("unsharded"));
         std::fs::remove_dir_all(&device).unwrap();
     }
 
@@ -290,9 +341,57 @@ mod tests {
         let suffix = suffixes(&device.join("async_pending")).unwrap().remove(0);
         std::fs::write(suffix.join("notes.txt"), "not ours").unwrap();
         let found = newest_of_each(&suffix).unwrap();
-        assert_eq!((found.newest.len(), found.obsolete), (1, 2));
-        assert!(found.newest[0].to_str().unwrap().ends_with("-0000000009.00000"));
+        assert_eq!((found.newest.len(), found.obsolete, found.strange), (1, 2, 1));
+        assert_eq!(found.newest[0].0, Timestamp::from_seconds(9));
+        assert!(found.newest[0].1.to_str().unwrap().ends_with("-0000000009.00000"));
         assert!(suffix.join("notes.txt").exists());
+        std::fs::remove_dir_all(&device).unwrap();
+    }
+
+    #[test]
+    fn the_oldest_update_comes_first() {
+        let device = scratch("oldest");
+        let committer = Committer::start("test", Arc::default()).unwrap();
+        for (hash, seconds) in [(1, 9), (2, 7), (3, 8)] {
+            let mut bytes = [0; 16];
+            bytes[0] = hash;
+            let (hash, time) = (PathHash(bytes), Timestamp::from_seconds(seconds));
+            write(&device, PolicyIndex(0), &hash, time, &update("1"), &committer).unwrap();
+        }
+        let suffix = suffixes(&device.join("async_pending")).unwrap().remove(0);
+        let times = newest_of_each(&suffix).unwrap().newest.into_iter().map(|(time, _)| time);
+        assert_eq!(times.map(Timestamp::seconds).collect::<Vec<_>>(), [7, 8, 9]);
+        std::fs::remove_dir_all(&device).unwrap();
+    }
+
+    #[test]
+    fn a_shard_is_remembered_and_a_loop_ends_at_the_root() {
+        let mut pending = Pending(vec![
+            (Value::Str("account".to_owned()), Value::Str("a".to_owned())),
+            (Value::Str("container".to_owned()), Value::Str("c".to_owned())),
+            (Value::Str("obj".to_owned()), Value::Str("o".to_owned())),
+        ]);
+        pending.succeeded(1);
+        pending.redirect(".shards_a/c-1");
+        assert_eq!(pending.names().unwrap(), [".shards_a", "c-1", "o"]);
+        assert!(pending.successes().is_empty());
+        pending.redirect(".shards_a/c-2");
+        assert_eq!(pending.names().unwrap(), [".shards_a", "c-2", "o"]);
+        pending.redirect(".shards_a/c-1");
+        assert_eq!(pending.names().unwrap(), ["a", "c", "o"]);
+        pending.redirect(".shards_a/c-2");
+        assert_eq!(pending.names().unwrap(), [".shards_a", "c-2", "o"]);
+    }
+
+    #[test]
+    fn what_is_no_update_is_an_error_and_what_is_gone_is_not() {
+        let device = scratch("unreadable");
+        let path = device.join("x");
+        assert_eq!(read(&path).unwrap(), None);
+        for content in [&b"torn"[..], b"", b"\x80\x02K\x01."] {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        }
         std::fs::remove_dir_all(&device).unwrap();
     }
 }

@@ -1,23 +1,34 @@
 //! The daemons of the object server: which there are, and their options.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use apus_daemon::Unit;
 use apus_daemon::config::Conf;
 use apus_ring::Local;
+use apus_store::Store;
 use apus_store::quorum::Rings;
 
 use crate::auditor::{Auditor, Kind, Options};
+use crate::expirer::{self, Expirer};
 use crate::server::Server;
-use crate::updater::Updater;
+use crate::updater::{self, Updater};
 
 /// What the daemons need beside their server.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct DaemonParts {
     /// The rings of the cluster.
     pub rings: Rings,
     /// Which devices of the objects' rings are this node's.
     pub local: Local,
+    /// The operations, in the system's name (`apus_store::pipeline::internal`).
+    pub store: Arc<dyn Store>,
+}
+
+impl std::fmt::Debug for DaemonParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DaemonParts").field("local", &self.local).finish_non_exhaustive()
+    }
 }
 
 /// All daemons that work on the devices of `server`, with their options from the object server's
@@ -26,7 +37,7 @@ pub struct DaemonParts {
 /// # Errors
 /// Names an option, its value and what was expected.
 pub fn units(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Unit>, String> {
-    let mut units = vec![updater(server, parts, conf)?];
+    let mut units = vec![updater(server, parts, conf)?, expirer(server, parts, conf)?];
     units.extend(auditors(server, parts, conf)?);
     Ok(units)
 }
@@ -57,6 +68,32 @@ const UPDATE_INTERVAL_SECONDS: u64 = 30;
 fn updater(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Unit, String> {
     let section = conf.section("object-updater");
     let interval = section.parse("interval", UPDATE_INTERVAL_SECONDS, "whole seconds")?;
-    let pass = Updater::new(server.clone(), parts.rings.container.clone());
+    let concurrency = section.parse("concurrency", 8_usize, "a number from 1")?;
+    if concurrency == 0 {
+        return Err(section.refuse("concurrency", "0", "a number from 1"));
+    }
+    let rate = |key, default| section.parse(key, default, "updates a second");
+    let options = updater::Options {
+        concurrency,
+        objects_per_second: rate("objects_per_second", 50.0)?,
+        per_container_per_second: rate("max_objects_per_container_per_second", 0.0)?,
+    };
+    let pass = Updater::new(server.clone(), parts.rings.container.clone(), options);
+    Ok(Unit::new(pass, Duration::from_secs(interval)))
+}
+
+/// How often the queue of expirations is worked off, in seconds (Swift's).
+const EXPIRE_INTERVAL_SECONDS: u64 = 300;
+
+fn expirer(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Unit, String> {
+    let section = conf.section("object-expirer");
+    let interval = section.parse("interval", EXPIRE_INTERVAL_SECONDS, "whole seconds")?;
+    let needed = expirer::Parts {
+        store: parts.store.clone(),
+        client: server.parts.client.clone(),
+        containers: parts.rings.container.clone(),
+        hash: server.parts.hash.clone(),
+    };
+    let pass = Expirer::new(needed, expirer::Options::read(&section)?);
     Ok(Unit::new(pass, Duration::from_secs(interval)))
 }

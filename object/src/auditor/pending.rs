@@ -88,7 +88,15 @@ fn announce(place: &Place, around: &Surroundings<'_>) -> io::Result<Option<Strin
     else {
         return Ok(None);
     };
-    let update = Update { method, account, container, object, headers: row };
+    let update = Update {
+        method,
+        account,
+        container,
+        object,
+        headers: row,
+        container_path: None,
+        db_state: None,
+    };
     async_pending::write(
         &place.device,
         place.policy,

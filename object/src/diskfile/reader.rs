@@ -46,6 +46,11 @@ impl Object {
         self.metadata.get("X-Delete-At").and_then(|text| text.parse().ok())
     }
 
+    /// Whether it has expired at `time`.
+    pub(crate) fn is_expired(&self, time: Timestamp) -> bool {
+        self.delete_at().is_some_and(|at| Timestamp::from_seconds(at) <= time)
+    }
+
     /// Whether the file is as long as its metadata says. Needs no disk: the inode is in memory.
     pub(crate) fn has_its_length(&self, counters: &Counters) -> bool {
         counters.calls(1);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use apus_cluster::Metadata;
+use apus_cluster::{Metadata, Timestamp};
 use apus_daemon::Body;
 use apus_daemon::http::{header, set, status};
 use apus_disk::Committer;
@@ -10,12 +10,14 @@ use apus_wire::headers;
 use http::{HeaderMap, Method, Response, StatusCode};
 
 use crate::container_update::update;
+use crate::delete_at_update;
 use crate::diskfile::layout::tombstone_name;
 use crate::diskfile::reader::State;
 use crate::diskfile::writer::bodiless;
 use crate::server::{Refusal, Server, Target, conflict, refuse, timestamp};
 
 use super::get::absent;
+use super::put::row_lost;
 use super::reserve::fence;
 
 pub(crate) async fn delete(
@@ -24,32 +26,37 @@ pub(crate) async fn delete(
     head: &HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
     let time = timestamp(head)?;
+    let condition =
+        match header(head, headers::IF_DELETE_AT) {
+            None => None,
+            Some(text) => Some(Timestamp::parse(text).ok_or_else(|| {
+                refuse(StatusCode::BAD_REQUEST, "Bad X-If-Delete-At header value")
+            })?),
+        };
     let state = server.open(target).await?;
     let (newest, delete_at) = match &state {
         State::Present(object) => (Some(object.time), object.delete_at()),
         State::Deleted(deleted) => (Some(*deleted), None),
         State::Absent => (None, None),
     };
-    if let Some(wanted) = header(head, "x-if-delete-at") {
-        let wanted: u64 = wanted
-            .parse()
-            .map_err(|_| refuse(StatusCode::BAD_REQUEST, "Bad X-If-Delete-At header value"))?;
-        match &state {
-            State::Absent | State::Deleted(_) => return Err(absent(newest)),
-            State::Present(_) if delete_at != Some(wanted) => {
-                return Err(refuse(
-                    StatusCode::PRECONDITION_FAILED,
-                    "X-If-Delete-At does not match",
-                ));
-            }
-            State::Present(_) => {}
-        }
+    // Without anything here nobody can say whether the condition holds: no tombstone then.
+    if condition.is_some() && newest.is_none() {
+        return Err(absent(None));
     }
     if let Some(newest) = newest.filter(|newest| *newest >= time) {
         return Err(conflict(newest));
     }
-    let expired = delete_at.is_some_and(|at| at <= server.now_seconds());
-    let existed = matches!(state, State::Present(_)) && !expired;
+    if condition.is_some_and(|wanted| delete_at.map(Timestamp::from_seconds) != Some(wanted)) {
+        let text = "X-If-Delete-At and X-Delete-At do not match";
+        return Err(refuse(StatusCode::PRECONDITION_FAILED, text));
+    }
+    let (existed, kind) = match &state {
+        State::Present(object) => {
+            let kind = object.metadata.get("Content-Type").cloned().unwrap_or_default();
+            (condition.is_some() || !object.is_expired(time), kind)
+        }
+        State::Deleted(_) | State::Absent => (false, String::new()),
+    };
     drop(state);
     let stored = Metadata::from([
         ("name".to_owned(), target.name.clone()),
@@ -61,12 +68,18 @@ pub(crate) async fn delete(
         Ok((bodiless(place, &name, &stored, committer)?, name))
     };
     server.write(target, time, fence(head), prepare).await?;
+    apus_fault::point("object.delete.published");
     let row = Metadata::from([("x-timestamp".to_owned(), time.to_string())]);
-    update(server, &target.place, &target.object, head, Method::DELETE, row, time)
-        .await
-        .map_err(|_| refuse(StatusCode::SERVICE_UNAVAILABLE, "container row was not kept"))?;
+    let told = async {
+        if let Some(delete_at) = delete_at {
+            delete_at_update::drop_task(server, target, head, delete_at, time).await?;
+        }
+        update(server, target, head, Method::DELETE, row, time).await
+    };
+    told.await.map_err(|error| row_lost(&error, target))?;
+    apus_fault::point("object.delete.told");
     let mut response = status(if existed { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND });
-    let before = newest.unwrap_or(time);
-    set(response.headers_mut(), headers::BACKEND_TIMESTAMP, &before.max(time).to_string());
+    set(response.headers_mut(), headers::BACKEND_TIMESTAMP, &time.to_string());
+    set(response.headers_mut(), headers::BACKEND_CONTENT_TYPE, &kind);
     Ok(response)
 }

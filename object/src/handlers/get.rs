@@ -5,6 +5,7 @@ use std::sync::Arc;
 use apus_cluster::Timestamp;
 use apus_cluster::byte_range::{ByteRanges, Framing, Resolution, Resolved};
 use apus_daemon::Body;
+use apus_daemon::config::value::flag;
 use apus_daemon::http::{BodyError, format_date, full, header, set, status, stream};
 use apus_daemon::task::{TaskKind, spawn};
 use apus_wire::headers;
@@ -14,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::body::{READ_BYTES, ReadError, Reading};
 use crate::conditions;
+use crate::delete_at_update;
 use crate::diskfile::blocks::SMALLEST_BLOCK;
 use crate::diskfile::reader::{Object, State};
 use crate::server::{Refusal, Server, Target, refuse};
@@ -29,6 +31,12 @@ pub(crate) fn absent(time: Option<Timestamp>) -> Refusal {
         set(response.headers_mut(), headers::TIMESTAMP, &time.normal());
     }
     Box::new(response)
+}
+
+/// Whether the sender wants what has expired as well.
+pub(crate) fn opens_expired(head: &HeaderMap) -> bool {
+    let asked = header(head, headers::OPEN_EXPIRED).and_then(flag).unwrap_or(false);
+    asked || delete_at_update::is_replication(head)
 }
 
 pub(crate) fn object_headers(object: &Object, out: &mut HeaderMap) {
@@ -58,8 +66,7 @@ pub(crate) async fn get(
         State::Deleted(time) => return Err(absent(Some(time))),
         State::Absent => return Err(absent(None)),
     };
-    let open_expired = header(head, headers::OPEN_EXPIRED).is_some();
-    if object.delete_at().is_some_and(|at| at <= server.now_seconds()) && !open_expired {
+    if object.delete_at().is_some_and(|at| at <= server.now_seconds()) && !opens_expired(head) {
         return Err(absent(Some(object.time)));
     }
     let etag = conditions::effective_etag(head, &object.metadata);

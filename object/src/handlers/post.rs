@@ -10,12 +10,14 @@ use apus_disk::Committer;
 use http::{HeaderMap, Method, Response, StatusCode};
 
 use crate::container_update::{row_headers, update};
+use crate::delete_at_update;
 use crate::diskfile::layout::meta_name;
 use crate::diskfile::reader::State;
 use crate::diskfile::writer::bodiless;
-use crate::server::{Refusal, Server, Target, conflict, refuse, timestamp};
+use crate::server::{Refusal, Server, Target, conflict, timestamp};
 
-use super::get::absent;
+use super::get::{absent, opens_expired};
+use super::put::{check_delete_at, row_lost};
 use super::reserve::fence;
 
 /// Headers of a POST that are kept.
@@ -32,15 +34,13 @@ pub(crate) async fn post(
     head: &HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
     let time = timestamp(head)?;
-    if let Some(at) = header(head, "x-delete-at") {
-        super::put::check_delete_at(at, server.now_seconds(), head)?;
-    }
+    check_delete_at(head, time)?;
     let object = match server.open(target).await? {
         State::Present(object) => object,
         State::Deleted(deleted) => return Err(absent(Some(deleted))),
         State::Absent => return Err(absent(None)),
     };
-    if object.delete_at().is_some_and(|at| at <= server.now_seconds()) {
+    if object.is_expired(time) && !opens_expired(head) {
         return Err(absent(Some(object.time)));
     }
     if object.time >= time {
@@ -73,14 +73,31 @@ pub(crate) async fn post(
     let place = target.place.clone();
     let prepare =
         move |committer: &Arc<Committer>| Ok((bodiless(place, &name, &stored, committer)?, name));
+    // First: an object that expires must not be unknown to the queue, but a task without an object
+    // does no harm.
+    let delete_at = delete_at_update::wanted(head);
+    if let Some(at) = delete_at {
+        let data = Metadata::from([
+            ("Content-Length".to_owned(), object.length.to_string()),
+            ("X-Timestamp".to_owned(), object.data_time.to_string()),
+        ]);
+        let told = delete_at_update::put_task(server, target, head, at, &data, time).await;
+        told.map_err(|error| row_lost(&error, target))?;
+    }
+    apus_fault::point("object.post.queued");
     server.write(target, time, fence(head), prepare).await?;
+    apus_fault::point("object.post.published");
+    if let Some(before) = object.delete_at().filter(|before| Some(*before) != delete_at) {
+        let dropped = delete_at_update::drop_task(server, target, head, before, time).await;
+        dropped.map_err(|error| row_lost(&error, target))?;
+    }
     let mut row_source = object.metadata.clone();
     row_source.insert("Content-Type".to_owned(), content_type);
     let mut row = row_headers(head, &row_source, object.data_time);
     row.insert("x-content-type-timestamp".to_owned(), content_type_time.to_string());
     row.insert("x-meta-timestamp".to_owned(), time.to_string());
-    update(server, &target.place, &target.object, head, Method::PUT, row, time)
-        .await
-        .map_err(|_| refuse(StatusCode::SERVICE_UNAVAILABLE, "container row was not kept"))?;
+    let told = update(server, target, head, Method::PUT, row, time).await;
+    told.map_err(|error| row_lost(&error, target))?;
+    apus_fault::point("object.post.told");
     Ok(status(StatusCode::ACCEPTED))
 }

@@ -19,6 +19,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 
 use crate::container_update::{row_headers, update};
+use crate::delete_at_update;
 use crate::diskfile::layout::data_name;
 use crate::diskfile::reader::State;
 use crate::diskfile::writer::Writer;
@@ -32,14 +33,17 @@ const WRITE_BYTES: usize = 512 * 1024;
 const COMMIT_WAIT: Duration = Duration::from_secs(60);
 /// How long the end of a document may take after its commit.
 const END_WAIT: Duration = Duration::from_secs(1);
+/// What the queue of expirations is told of an object.
+const TASK_FIELDS: [&str; 2] = ["Content-Length", "X-Timestamp"];
 /// 499: the client went away.
 const CLIENT_CLOSED: u16 = 499;
 
-/// `X-Delete-At` must lie in the future, except for copies made by replication.
-pub(crate) fn check_delete_at(text: &str, now: u64, head: &HeaderMap) -> Result<(), Refusal> {
+/// `X-Delete-At` must be later than the write, except for copies made by replication.
+pub(crate) fn check_delete_at(head: &HeaderMap, time: Timestamp) -> Result<(), Refusal> {
+    let Some(text) = header(head, headers::DELETE_AT) else { return Ok(()) };
     let at: u64 =
         text.parse().map_err(|_| refuse(StatusCode::BAD_REQUEST, "Non-integer X-Delete-At"))?;
-    if at <= now && header(head, "x-backend-replication").is_none() {
+    if Timestamp::from_seconds(at) <= time && !delete_at_update::is_replication(head) {
         return Err(refuse(StatusCode::BAD_REQUEST, "X-Delete-At in past"));
     }
     Ok(())
@@ -108,16 +112,14 @@ pub(crate) async fn put(
 ) -> Result<Response<Body>, Refusal> {
     let time = timestamp(head)?;
     let content_type = header(head, "content-type").map(str::to_owned);
-    if let Some(at) = header(head, "x-delete-at") {
-        check_delete_at(at, server.now_seconds(), head)?;
-    }
+    check_delete_at(head, time)?;
     let length: Option<u64> = header(head, headers::OBJECT_LENGTH)
         .or_else(|| {
             header(head, "content-length")
                 .filter(|_| header(head, headers::MIME_BOUNDARY).is_none())
         })
         .and_then(|text| text.parse().ok());
-    check_existing(server, target, head, time).await?;
+    let expired_before = check_existing(server, target, head, time).await?;
     if server.parts.reserve.is_short(&target.place.device, length.unwrap_or(0)).unwrap_or(false) {
         return Err(Box::new(status(StatusCode::INSUFFICIENT_STORAGE)));
     }
@@ -172,6 +174,9 @@ pub(crate) async fn put(
         content_type.as_deref(),
     )?;
     let row = row_headers(head, &stored, time);
+    let task = Metadata::from_iter(
+        TASK_FIELDS.map(|name| (name.to_owned(), stored.get(name).cloned().unwrap_or_default())),
+    );
     let place = target.place.clone();
     let name = data_name(time);
     let prepare = move |committer: &Arc<Committer>| {
@@ -213,9 +218,20 @@ pub(crate) async fn put(
         }
         _ => server.write(target, time, fence, prepare).await?,
     }
-    update(server, &target.place, &target.object, head, Method::PUT, row, time)
-        .await
-        .map_err(|_| refuse(StatusCode::SERVICE_UNAVAILABLE, "container row was not kept"))?;
+    apus_fault::point("object.put.published");
+    let told = async {
+        let delete_at = delete_at_update::wanted(head);
+        if let Some(at) = delete_at {
+            delete_at_update::put_task(server, target, head, at, &task, time).await?;
+        }
+        if let Some(before) = expired_before.filter(|before| Some(*before) != delete_at) {
+            delete_at_update::drop_task(server, target, head, before, time).await?;
+        }
+        apus_fault::point("object.put.queued");
+        update(server, target, head, Method::PUT, row, time).await
+    };
+    told.await.map_err(|error| row_lost(&error, target))?;
+    apus_fault::point("object.put.told");
     let mut response = status(StatusCode::CREATED);
     set(response.headers_mut(), "etag", &format!("\"{etag}\""));
     Ok(response)
@@ -236,26 +252,38 @@ async fn final_time(
     }
 }
 
-/// 409 when something as new is here, 412 when `If-None-Match` forbids what is here.
+/// The answer when a write is durable but nobody can be told of it.
+pub(crate) fn row_lost(error: &std::io::Error, target: &Target) -> Refusal {
+    tracing::error!(%error, device = target.device, object = target.name, "row was not kept");
+    refuse(StatusCode::SERVICE_UNAVAILABLE, "container row was not kept")
+}
+
+/// 409 when something as new is here, 412 when `If-None-Match` forbids what is here. Gives when
+/// what is here would expire, if somebody has to be told that it no longer will.
 async fn check_existing(
     server: &Server,
     target: &Target,
     head: &HeaderMap,
     time: Timestamp,
-) -> Result<(), Refusal> {
-    if let Some(unwanted) = header(head, "if-none-match").map(EtagList::parse)
+) -> Result<Option<u64>, Refusal> {
+    let unwanted = header(head, "if-none-match").map(EtagList::parse);
+    let newest = server.newest(target).await?;
+    let cleans = delete_at_update::cleans(head);
+    let mut delete_at = None;
+    if newest.is_some()
+        && (unwanted.is_some() || cleans)
         && let State::Present(object) = server.open(target).await?
+        && !object.is_expired(time)
     {
-        let expired = object.delete_at().is_some_and(|at| at <= server.now_seconds());
         let etag = object.metadata.get("ETag").map_or("", String::as_str);
-        if !expired && unwanted.matches(etag) {
+        if unwanted.is_some_and(|unwanted| unwanted.matches(etag)) {
             return Err(Box::new(status(StatusCode::PRECONDITION_FAILED)));
         }
+        delete_at = object.delete_at().filter(|_| cleans);
     }
-    let newest = server.newest(target).await?;
     match newest.filter(|newest| *newest >= time) {
         Some(newest) => Err(conflict(newest)),
-        None => Ok(()),
+        None => Ok(delete_at),
     }
 }
 

@@ -137,6 +137,7 @@ impl Builder<'_> {
         let parts = apus_object::DaemonParts {
             rings: self.rings.clone(),
             local: Self::local(&section, Server::Object)?,
+            store: apus_store::pipeline::internal(self.quorum()),
         };
         let units = apus_object::units(&server, &parts, conf)?;
         Ok(Storage { handler: Arc::new(server), units })

@@ -1,0 +1,442 @@
+//! The object expirer: deletes what has expired, and whose deletion was put off, by the tasks of
+//! the queue.
+//!
+//! It deletes an object only if it still expires at the time of the task, with that time as the
+//! time of the deletion, so that nothing written later is lost. It removes a task last. A task
+//! whose object is not there (yet), or expires at another time, is tried again until it is older
+//! than `reclaim_age`: another replica may know better. Source: `swift/obj/expirer.py`.
+
+mod options;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apus_cluster::listing::{ContainerEntry, ListQuery, ObjectEntry};
+use apus_cluster::{ContainerName, ContainerPath, HashConf, Timestamp, expirer};
+use apus_daemon::http::{empty, new_trans_id, set};
+use apus_daemon::{Clock, Pace, Pass, PassContext, Span, Stopped};
+use apus_ring::{Device, SharedRing};
+use apus_store::operation::{DeleteContainer, DeleteObject, ListContainers, ListObjects};
+use apus_store::{Context, Error, Kind, Store};
+use apus_wire::{Client, NodeRequest, headers};
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http::{HeaderMap, Method};
+use serde_json::{Map, Value};
+
+pub(crate) use options::Options;
+
+/// Rows of a listing that are held at a time.
+const PAGE: usize = 1000;
+
+/// What the expirer works through.
+pub(crate) struct Parts {
+    /// Objects and listings.
+    pub(crate) store: Arc<dyn Store>,
+    /// For the rows of the queue, which have no objects.
+    pub(crate) client: Arc<Client>,
+    /// Where those rows are.
+    pub(crate) containers: Arc<SharedRing>,
+    /// The cluster's hash prefix and suffix.
+    pub(crate) hash: HashConf,
+}
+
+/// The daemon `object-expirer`.
+pub(crate) struct Expirer {
+    parts: Parts,
+    options: Options,
+    pace: Pace,
+}
+
+/// What a pass did.
+#[derive(Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Expired {
+    /// Tasks that are done and removed.
+    pub(crate) objects: u64,
+    /// Tasks left since their objects are not there, or expire at another time.
+    pub(crate) retried: u64,
+    /// Tasks left since they are delayed.
+    pub(crate) delayed: u64,
+    /// Tasks of other processes.
+    pub(crate) skipped: u64,
+    /// Tasks and listings that failed, and names that make no sense.
+    pub(crate) errors: u64,
+    /// Empty containers of the queue that were removed.
+    pub(crate) containers_removed: u64,
+}
+
+/// What a row of the queue asks for now.
+#[derive(Debug, PartialEq, Eq)]
+enum Due {
+    /// Do it.
+    Now(Job),
+    /// Not yet, and nothing after it.
+    Later,
+    /// Not yet, but what comes after it may be due.
+    Delayed,
+    /// Another process does it.
+    Others,
+    /// It is no task.
+    Nonsense,
+}
+
+/// A task that is due.
+#[derive(Debug, PartialEq, Eq)]
+struct Job {
+    /// Name of its row.
+    name: String,
+    task: expirer::Task,
+    /// Delete whatever is there, not only what expires.
+    unconditional: bool,
+}
+
+impl Options {
+    /// What a row of the queue's container `container` asks for at `now`.
+    fn due(&self, container: &str, name: &str, content_type: &str, now: Duration) -> Due {
+        let Some(task) = expirer::Task::parse(name) else { return Due::Nonsense };
+        let unconditional = content_type == expirer::ASYNC_DELETE_TYPE;
+        let at = Duration::from_micros(task.time.steps().saturating_mul(10));
+        if at > now {
+            return Due::Later;
+        }
+        let share = HashConf::default().hash_joined(&format!("{container}/{name}"));
+        if self.processes > 0 && share.modulo(self.processes) != self.process {
+            return Due::Others;
+        }
+        let object = &task.object;
+        let delay = self.delay(object.account().as_str(), object.container.container.as_str());
+        let delay = Duration::try_from_secs_f64(delay).unwrap_or(Duration::MAX);
+        if at.saturating_add(delay) > now && !unconditional {
+            return Due::Delayed;
+        }
+        Due::Now(Job { name: name.to_owned(), task, unconditional })
+    }
+
+    /// Whether a task of this time is too old to be tried again.
+    fn gives_up(&self, task: Timestamp, now: Duration) -> bool {
+        task.seconds().saturating_add(self.reclaim_age) <= now.as_secs()
+    }
+}
+
+/// What became of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Done,
+    Retry,
+    Failed,
+}
+
+impl Expirer {
+    pub(crate) fn new(parts: Parts, options: Options) -> Self {
+        let pace = Pace::per_second(options.tasks_per_second);
+        Self { parts, options, pace }
+    }
+
+    fn context(clock: &dyn Clock) -> Context {
+        Context::system("expirer", new_trans_id(clock, ""))
+    }
+
+    /// Works off the containers of the queue whose time has come, page by page.
+    async fn queue(&mut self, cx: &PassContext, expired: &mut Expired) -> Result<(), Error> {
+        let mut query = ListQuery { limit: PAGE, ..ListQuery::default() };
+        loop {
+            let account = self.options.account.clone();
+            let op = ListContainers { account, query: query.clone() };
+            let store_cx = Self::context(cx.clock.as_ref());
+            let list = self.parts.store.list_containers(&store_cx, op).await?;
+            let mut last = None;
+            for entry in list.entries {
+                let ContainerEntry::Container(row) = entry else { continue };
+                let Some(time) = Timestamp::parse(&row.name) else {
+                    tracing::error!(container = row.name, "no container of the queue");
+                    expired.errors += 1;
+                    last = Some(row.name);
+                    continue;
+                };
+                if time.seconds() > cx.clock.now().as_secs() {
+                    return Ok(());
+                }
+                if let Err(error) = self.container(cx, &row.name, expired).await
+                    && error.kind != Kind::NotFound
+                {
+                    tracing::error!(%error, container = row.name, "expirer");
+                    expired.errors += 1;
+                }
+                last = Some(row.name);
+            }
+            match last {
+                Some(last) => query.marker = last,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Works off one container of the queue, and removes it when it is empty.
+    async fn container(
+        &mut self,
+        cx: &PassContext,
+        name: &str,
+        expired: &mut Expired,
+    ) -> Result<(), Error> {
+        let named =
+            ContainerName::parse(name).map_err(|error| Error::invalid(error.to_string()))?;
+        let container = ContainerPath::new(self.options.account.clone(), named);
+        let mut query = ListQuery { limit: PAGE, ..ListQuery::default() };
+        loop {
+            let op = ListObjects { container: container.clone(), query: query.clone() };
+            let store_cx = Self::context(cx.clock.as_ref());
+            let list = self.parts.store.list_objects(&store_cx, op).await?;
+            let rows = list.page.entries()?;
+            let Some(last) = rows.last().map(|row| row.name().to_owned()) else { break };
+            query.marker = last;
+            if !self.page(cx, &container, rows, expired).await {
+                return Ok(());
+            }
+        }
+        if query.marker.is_empty() {
+            let op = DeleteContainer { container };
+            let store_cx = Self::context(cx.clock.as_ref());
+            match self.parts.store.delete_container(&store_cx, op).await {
+                Ok(()) => {
+                    apus_fault::point("expire.container.removed");
+                    expired.containers_removed += 1;
+                }
+                Err(error) if matches!(error.kind, Kind::NotFound | Kind::NotEmpty) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what is due of a page; says whether what comes after it may be due.
+    async fn page(
+        &mut self,
+        cx: &PassContext,
+        container: &ContainerPath,
+        rows: Vec<ObjectEntry>,
+        expired: &mut Expired,
+    ) -> bool {
+        let mut running = FuturesUnordered::new();
+        let mut goes_on = true;
+        for row in rows {
+            let ObjectEntry::Object(row) = row else { continue };
+            let name = container.container.as_str();
+            let job = match self.options.due(name, &row.name, &row.content_type, cx.clock.now()) {
+                Due::Now(job) => job,
+                Due::Later => {
+                    goes_on = false;
+                    break;
+                }
+                Due::Delayed => {
+                    expired.delayed += 1;
+                    continue;
+                }
+                Due::Others => {
+                    expired.skipped += 1;
+                    continue;
+                }
+                Due::Nonsense => {
+                    tracing::error!(container = name, task = row.name, "no task of the queue");
+                    expired.errors += 1;
+                    continue;
+                }
+            };
+            self.pace.take(1.0).await;
+            if running.len() >= self.options.concurrency
+                && let Some(fate) = running.next().await
+            {
+                expired.count(fate);
+            }
+            let (parts, options) = (&self.parts, &self.options);
+            running.push(async move { parts.execute(cx, options, container, job).await });
+        }
+        while let Some(fate) = running.next().await {
+            expired.count(fate);
+        }
+        goes_on
+    }
+}
+
+impl Expired {
+    fn count(&mut self, fate: Fate) {
+        match fate {
+            Fate::Done => self.objects += 1,
+            Fate::Retry => self.retried += 1,
+            Fate::Failed => self.errors += 1,
+        }
+    }
+}
+
+impl Parts {
+    /// Deletes the object of a task, and removes the task.
+    async fn execute(
+        &self,
+        cx: &PassContext,
+        options: &Options,
+        container: &ContainerPath,
+        job: Job,
+    ) -> Fate {
+        let Job { name, task, unconditional } = job;
+        let op = DeleteObject {
+            timestamp: Some(task.time),
+            if_delete_at: (!unconditional).then_some(task.time),
+            ..DeleteObject::new(task.object.clone())
+        };
+        let store_cx = Expirer::context(cx.clock.as_ref());
+        match self
+            .store
+            .delete_object(&store_cx, op)
+            .await
+            .map_err(|error| (error.kind.clone(), error))
+        {
+            // A conflict: something newer is there, and the task is of the past.
+            Ok(_) | Err((Kind::Conflict, _)) => {}
+            Err((Kind::NotFound, _)) if unconditional => {}
+            Err((Kind::NotFound | Kind::PreconditionFailed, error)) => {
+                if !options.gives_up(task.time, cx.clock.now()) {
+                    tracing::debug!(%error, object = %task.object, "expirer: tried again later");
+                    return Fate::Retry;
+                }
+            }
+            Err((_, error)) => {
+                tracing::error!(%error, object = %task.object, "expirer");
+                return Fate::Failed;
+            }
+        }
+        apus_fault::point("expire.object.deleted");
+        self.remove_task(cx, container, &name).await;
+        apus_fault::point("expire.task.removed");
+        Fate::Done
+    }
+
+    /// Removes the row of a task from each primary. One that does not answer keeps it: the task
+    /// then comes again.
+    async fn remove_task(&self, cx: &PassContext, container: &ContainerPath, name: &str) {
+        let (account, queue) = (container.account.as_str(), container.container.as_str());
+        let (partition, nodes): (u32, Vec<Device>) = {
+            let ring = self.containers.get();
+            let partition = ring.partition_of(&self.hash, &[account, queue]);
+            (partition, ring.primaries(partition).into_iter().cloned().collect())
+        };
+        let steps = u64::try_from(cx.clock.now().as_micros() / 10).unwrap_or(u64::MAX);
+        let mut request_headers = HeaderMap::new();
+        let now = Timestamp::from_steps(steps).to_string();
+        set(&mut request_headers, headers::TIMESTAMP, &now);
+        set(&mut request_headers, headers::TRANS_ID, &new_trans_id(cx.clock.as_ref(), ""));
+        let request = NodeRequest {
+            method: Method::DELETE,
+            partition,
+            names: vec![account.to_owned(), queue.to_owned(), name.to_owned()],
+            query: String::new(),
+            headers: request_headers,
+        };
+        let sent = nodes.iter().map(|node| async {
+            match self.client.send(&node.for_replication(), &request, empty()).await {
+                Ok(response) if response.status().is_success() => {}
+                Ok(response) => {
+                    tracing::debug!(status = %response.status(), node = node.address(), "task");
+                }
+                Err(error) => tracing::debug!(%error, node = node.address(), "task"),
+            }
+        });
+        futures_util::future::join_all(sent).await;
+    }
+}
+
+#[async_trait]
+impl Pass for Expirer {
+    type Report = Expired;
+
+    fn name(&self) -> &'static str {
+        "object-expirer"
+    }
+
+    async fn pass(&mut self, cx: &PassContext) -> Result<Expired, Stopped> {
+        let mut expired = Expired::default();
+        if !self.options.dequeues {
+            tracing::info!("[object-expirer] dequeue_from_legacy is false: nothing expires here");
+            return Ok(expired);
+        }
+        // What a stop cuts off is still in the queue.
+        let queue = self.queue(cx, &mut expired);
+        match cx.unless_stopped(queue).await? {
+            Ok(()) => {}
+            // Nothing was ever put into the queue.
+            Err(error) if matches!(error.kind, Kind::NotFound | Kind::RecentlyDeleted) => {}
+            Err(error) => {
+                tracing::error!(%error, "expirer");
+                expired.errors += 1;
+            }
+        }
+        Ok(expired)
+    }
+
+    fn recon(&self, expired: &Expired, span: Span) -> Map<String, Value> {
+        Map::from_iter([
+            ("object_expiration_pass".to_owned(), span.seconds().into()),
+            ("expired_last_pass".to_owned(), expired.objects.into()),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use apus_daemon::config::Conf;
+
+    use super::*;
+
+    const CONTAINER: &str = "1699919962";
+    const NAME: &str = "1700000000-AUTH_test/c/o";
+
+    fn options(text: &str) -> Options {
+        let conf = Conf::parse(&format!("[object-expirer]\n{text}")).unwrap();
+        Options::read(&conf.section("object-expirer")).unwrap()
+    }
+
+    fn due(text: &str, name: &str, content_type: &str, now: u64) -> Due {
+        options(text).due(CONTAINER, name, content_type, Duration::from_secs(now))
+    }
+
+    #[test]
+    fn a_task_is_due_from_its_second_on() {
+        let kind = "text/plain;swift_expirer_bytes=3";
+        assert_eq!(due("", NAME, kind, 1_699_999_999), Due::Later);
+        let Due::Now(job) = due("", NAME, kind, 1_700_000_000) else { panic!() };
+        assert_eq!(job.task.object.to_string(), "/AUTH_test/c/o");
+        assert_eq!(
+            (job.task.time.normal().as_str(), job.unconditional),
+            ("1700000000.00000", false)
+        );
+        assert_eq!(due("", "notes", kind, 1_700_000_000), Due::Nonsense);
+    }
+
+    #[test]
+    fn delays_hold_for_expiries_and_not_for_deferred_deletions() {
+        let delay = "delay_reaping_AUTH_test = 10";
+        assert_eq!(due(delay, NAME, "text/plain", 1_700_000_009), Due::Delayed);
+        assert!(matches!(due(delay, NAME, "text/plain", 1_700_000_010), Due::Now(_)));
+        let Due::Now(job) = due(delay, NAME, expirer::ASYNC_DELETE_TYPE, 1_700_000_000) else {
+            panic!()
+        };
+        assert!(job.unconditional);
+    }
+
+    #[test]
+    fn each_task_is_one_processs() {
+        // int(md5(b'1699919962/1700000000-AUTH_test/c/o').hexdigest(), 16) % 3 == 1
+        for process in 0..3 {
+            let text = format!("processes = 3\nprocess = {process}");
+            let mine = matches!(due(&text, NAME, "text/plain", 1_700_000_000), Due::Now(_));
+            assert_eq!(mine, process == 1);
+        }
+    }
+
+    #[test]
+    fn a_task_is_given_up_when_it_is_old() {
+        let options = options("reclaim_age = 100");
+        let task = Timestamp::from_seconds(1000);
+        assert!(!options.gives_up(task, Duration::from_secs(1099)));
+        assert!(options.gives_up(task, Duration::from_secs(1100)));
+    }
+}

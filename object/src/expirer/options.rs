@@ -1,0 +1,138 @@
+//! How an operator wants the expirer: `[object-expirer]` of `object-server.conf`.
+
+use std::collections::BTreeMap;
+
+use apus_cluster::{AccountName, expirer, percent};
+use apus_daemon::config::Section;
+
+/// The options, with Swift's names and, but for one, its defaults.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Options {
+    /// The account of the queue (`expiring_objects_account_name`, without its dot).
+    pub(crate) account: AccountName,
+    /// Tasks at the same time.
+    pub(crate) concurrency: usize,
+    /// Tasks a second; 0 for as fast as it goes.
+    pub(crate) tasks_per_second: f64,
+    /// Processes that share the queue; 0 when there is only this one.
+    pub(crate) processes: u64,
+    /// Which of them this is, from 0.
+    pub(crate) process: u64,
+    /// Seconds after which a task that cannot be done is given up.
+    pub(crate) reclaim_age: u64,
+    /// Whether the queue is worked off here at all (`dequeue_from_legacy`; here the default is
+    /// yes: who starts an expirer wants it to expire).
+    pub(crate) dequeues: bool,
+    /// Seconds by which what has expired is kept, by account and container.
+    delays: BTreeMap<(String, Option<String>), f64>,
+}
+
+const DELAY: &str = "delay_reaping_";
+
+/// Account and container of `delay_reaping_<account>[/<container>]`, percent-encoded.
+fn delayed(key: &str) -> Option<(String, Option<String>)> {
+    let name = percent::decode_utf8(key)?;
+    let (account, container) = match name.split_once('/') {
+        Some((account, container)) => (account, Some(container)),
+        None => (name.as_str(), None),
+    };
+    let valid = !account.is_empty()
+        && container.is_none_or(|container| !container.is_empty() && !container.contains('/'));
+    valid.then(|| (account.to_owned(), container.map(str::to_owned)))
+}
+
+impl Options {
+    /// Reads them.
+    pub(crate) fn read(section: &Section<'_>) -> Result<Self, String> {
+        let account = match section.get("expiring_objects_account_name").filter(|n| !n.is_empty()) {
+            None => expirer::ACCOUNT.to_owned(),
+            Some(name) => format!(".{name}"),
+        };
+        let account = AccountName::parse(&account).map_err(|_| {
+            section.refuse("expiring_objects_account_name", &account, "an account's name")
+        })?;
+        let concurrency = section.parse("concurrency", 1_usize, "a number from 1")?;
+        if concurrency == 0 {
+            return Err(section.refuse("concurrency", "0", "a number from 1"));
+        }
+        let processes = section.parse("processes", 0, "a number of processes")?;
+        let process: u64 = section.parse("process", 0, "a process's number, from 0")?;
+        if processes > 0 && process >= processes {
+            let expected = format!("less than processes, which is {processes}");
+            return Err(section.refuse("process", &process.to_string(), &expected));
+        }
+        let mut delays = BTreeMap::new();
+        for (key, value) in section.own() {
+            let Some(name) = key.strip_prefix(DELAY) else { continue };
+            let form = "an option delay_reaping_<account> or delay_reaping_<account>/<container>";
+            let name = delayed(name).ok_or_else(|| section.refuse(key, value, form))?;
+            let seconds: Option<f64> = value.parse().ok();
+            let seconds = seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
+            let expected = "seconds, 0 or more";
+            delays.insert(name, seconds.ok_or_else(|| section.refuse(key, value, expected))?);
+        }
+        Ok(Self {
+            account,
+            concurrency,
+            tasks_per_second: section.parse("tasks_per_second", 50.0, "tasks a second")?,
+            processes,
+            process,
+            reclaim_age: section.parse("reclaim_age", 604_800, "whole seconds")?,
+            dequeues: section.flag("dequeue_from_legacy", true)?,
+            delays,
+        })
+    }
+
+    /// Seconds by which what has expired in a container is kept.
+    pub(crate) fn delay(&self, account: &str, container: &str) -> f64 {
+        let of_container = (account.to_owned(), Some(container.to_owned()));
+        let of_account = (account.to_owned(), None);
+        let known = self.delays.get(&of_container).or_else(|| self.delays.get(&of_account));
+        known.copied().unwrap_or(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use apus_daemon::config::Conf;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Options, String> {
+        let conf = Conf::parse(&format!("[object-expirer]\n{text}")).unwrap();
+        Options::read(&conf.section("object-expirer"))
+    }
+
+    #[test]
+    fn delays_are_those_of_the_container_then_of_the_account() {
+        let options = read(
+            "delay_reaping_AUTH_a = 10\ndelay_reaping_AUTH_a/c = 20.5\ndelay_reaping_B%20b/%C3%BC = 1\n",
+        )
+        .unwrap();
+        assert_eq!(options.delay("AUTH_a", "x"), 10.0);
+        assert_eq!(options.delay("AUTH_a", "c"), 20.5);
+        assert_eq!(options.delay("B b", "ü"), 1.0);
+        assert_eq!(options.delay("auth_a", "c"), 0.0);
+    }
+
+    #[test]
+    fn defaults_are_swifts_and_nonsense_is_named() {
+        let options = read("").unwrap();
+        assert_eq!(options.account.as_str(), ".expiring_objects");
+        assert_eq!((options.concurrency, options.processes), (1, 0));
+        assert_eq!((options.tasks_per_second, options.reclaim_age), (50.0, 604_800));
+        assert_eq!(read("expiring_objects_account_name = x").unwrap().account.as_str(), ".x");
+        for (text, word) in [
+            ("concurrency = 0", "concurrency"),
+            ("processes = 2\nprocess = 2", "process"),
+            ("delay_reaping_/a = 1", "delay_reaping_/a"),
+            ("delay_reaping_a/b/c = 1", "delay_reaping_a/b/c"),
+            ("delay_reaping_a = -1", "0 or more"),
+            ("delay_reaping_a = nan", "0 or more"),
+            ("tasks_per_second = x", "tasks_per_second"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(word) && error.contains("[object-expirer]"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! One update: to the primaries that do not have it, to the shard that they name, and back into
+//! its file or away.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use apus_cluster::PolicyIndex;
+use apus_daemon::http::{empty, set};
+use apus_disk::Priority;
+use apus_ring::{Device, SharedRing};
+use apus_wire::{NodeRequest, headers};
+use http::{HeaderMap, Method};
+
+use super::container_pace::ContainerPace;
+use crate::async_pending::{self, Pending};
+use crate::device::DeviceError;
+use crate::redirect::Redirect;
+use crate::server::Server;
+
+/// Sends what lies on the devices of `server`.
+#[derive(Debug)]
+pub(super) struct Courier {
+    pub(super) server: Server,
+    pub(super) containers: Arc<SharedRing>,
+}
+
+/// What became of an update.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Every primary has it, and the file is gone.
+    Delivered,
+    /// Some primary of this account and container does not have it.
+    Left(String, String),
+    /// Its container has had its share of this second.
+    Skipped,
+    /// Somebody else delivered it.
+    Gone,
+    /// It could not be read, or its file could not be changed.
+    Unreadable,
+}
+
+/// What became of an update, and how often it was sent on.
+#[derive(Debug)]
+pub(super) struct Delivered {
+    pub(super) fate: Fate,
+    pub(super) redirects: u64,
+}
+
+/// What one round of sending gave.
+enum Round {
+    Complete,
+    Redirected,
+    Incomplete { new_successes: bool },
+}
+
+impl Courier {
+    /// Sends one update, and once more when it is sent on.
+    pub(super) async fn deliver(
+        &self,
+        device: &str,
+        policy: PolicyIndex,
+        path: PathBuf,
+        pace: &ContainerPace,
+    ) -> Delivered {
+        let mut redirects = 0;
+        let fate = match self.try_deliver(device, policy, &path, pace, &mut redirects).await {
+            Ok(fate) => fate,
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "row update");
+                Fate::Unreadable
+            }
+        };
+        Delivered { fate, redirects }
+    }
+
+    /// Runs file work in the background of a device.
+    async fn run<T: Send + 'static>(
+        &self,
+        device: &str,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let failed = |error: DeviceError| io::Error::other(format!("{error:?}"));
+        self.server.devices.run(device, Priority::Background, work).await.map_err(failed)?
+    }
+
+    async fn try_deliver(
+        &self,
+        device: &str,
+        policy: PolicyIndex,
+        path: &Path,
+        pace: &ContainerPace,
+        redirects: &mut u64,
+    ) -> io::Result<Fate> {
+        let read = path.to_owned();
+        let Some(mut pending) = self.run(device, move || async_pending::read(&read)).await? else {
+            return Ok(Fate::Gone);
+        };
+        let names = |pending: &Pending| {
+            let invalid = || io::Error::new(io::ErrorKind::InvalidData, "no names in it");
+            pending.names().ok_or_else(invalid)
+        };
+        let [account, container, _] = names(&pending)?;
+        if !pace.allows(&self.server.parts.hash.hash(&[&account, &container])) {
+            return Ok(Fate::Skipped);
+        }
+        let mut round = self.send(policy, &mut pending).await?;
+        let mut changed = false;
+        if matches!(round, Round::Redirected) {
+            *redirects += 1;
+            changed = true;
+            round = self.send(policy, &mut pending).await?;
+        }
+        let path = path.to_owned();
+        match round {
+            Round::Complete => {
+                apus_fault::point("update.row.sent");
+                self.run(device, move || async_pending::remove(&path)).await?;
+                apus_fault::point("update.pending.removed");
+                return Ok(Fate::Delivered);
+            }
+            Round::Redirected => {
+                *redirects += 1;
+                changed = true;
+            }
+            Round::Incomplete { new_successes } => changed |= new_successes,
+        }
+        let [account, container, _] = names(&pending)?;
+        if changed {
+            let counters = self.server.parts.counters.clone();
+            self.run(device, move || async_pending::replace(&path, &pending, &counters)).await?;
+            apus_fault::point("update.pending.rewritten");
+        }
+        Ok(Fate::Left(account, container))
+    }
+
+    /// Sends to each primary that does not have it, and notes in `pending` who has it now or where
+    /// else it belongs.
+    async fn send(&self, policy: PolicyIndex, pending: &mut Pending) -> io::Result<Round> {
+        let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
+        let names = pending.names().ok_or_else(|| invalid("no names in it"))?;
+        let method = match pending.text("op").as_deref() {
+            Some("PUT") => Method::PUT,
+            Some("DELETE") => Method::DELETE,
+            _ => return Err(invalid("neither PUT nor DELETE")),
+        };
+        let mut request_headers = HeaderMap::new();
+        set(&mut request_headers, headers::POLICY_INDEX, &policy.to_string());
+        set(&mut request_headers, headers::ACCEPT_REDIRECT, "true");
+        set(&mut request_headers, headers::ACCEPT_QUOTED_LOCATION, "true");
+        for (name, value) in pending.headers() {
+            set(&mut request_headers, &name, &value);
+        }
+        let agent = format!("object-updater {}", std::process::id());
+        set(&mut request_headers, "user-agent", &agent);
+        let (partition, mut nodes): (u32, Vec<Device>) = {
+            let ring = self.containers.get();
+            let [account, container, _] = &names;
+            let partition = ring.partition_of(&self.server.parts.hash, &[account, container]);
+            (partition, ring.primaries(partition).into_iter().cloned().collect())
+        };
+        let known = pending.successes();
+        nodes.retain(|node| !known.contains(&i64::from(node.id)));
+        let request = NodeRequest {
+            method,
+            partition,
+            names: names.to_vec(),
+            query: String::new(),
+            headers: request_headers,
+        };
+        let sent = nodes.iter().map(|node| self.send_to(node, &request));
+        let answers = futures_util::future::join_all(sent).await;
+        if answers.iter().all(|answer| matches!(answer, Answer::Taken)) {
+            return Ok(Round::Complete);
+        }
+        let mut newest: Option<Redirect> = None;
+        let mut new_successes = false;
+        for (node, answer) in nodes.iter().zip(answers) {
+            match answer {
+                Answer::Taken => {
+                    pending.succeeded(i64::from(node.id));
+                    new_successes = true;
+                }
+                Answer::SentOn(redirect) => {
+                    newest = newest.into_iter().chain([redirect]).max_by_key(|one| one.time);
+                }
+                Answer::Refused => {}
+            }
+        }
+        Ok(match newest {
+            Some(redirect) => {
+                pending.redirect(&redirect.path);
+                Round::Redirected
+            }
+            None => Round::Incomplete { new_successes },
+        })
+    }
+
+    async fn send_to(&self, node: &Device, request: &NodeRequest) -> Answer {
+        let client = &self.server.parts.client;
+        match client.send(&node.for_replication(), request, empty()).await {
+            Ok(response) if response.status().is_success() => Answer::Taken,
+            Ok(response) => {
+                let status = response.status();
+                tracing::debug!(%status, node = node.address(), "row update");
+                Redirect::of(status, response.headers()).map_or(Answer::Refused, Answer::SentOn)
+            }
+            Err(error) => {
+                tracing::debug!(%error, node = node.address(), "row update");
+                Answer::Refused
+            }
+        }
+    }
+}
+
+/// One node's answer.
+enum Answer {
+    Taken,
+    SentOn(Redirect),
+    Refused,
+}

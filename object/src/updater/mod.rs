@@ -1,0 +1,155 @@
+//! The object updater: delivers the row updates that lie in `async_pending`, each to every primary
+//! of its container, until all have it.
+//!
+//! It removes an update only when each primary took it, or when a newer one of the same object lies
+//! beside it. What it cannot read it leaves alone. Source: `swift/obj/updater.py`.
+
+mod container_pace;
+mod delivery;
+mod stats;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use apus_cluster::PolicyIndex;
+use apus_daemon::{Pace, Pass, PassContext, Span, Stopped};
+use apus_disk::Priority;
+use apus_ring::SharedRing;
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use serde_json::{Map, Value};
+
+use self::container_pace::ContainerPace;
+use self::delivery::Courier;
+use self::stats::Swept;
+use crate::async_pending;
+use crate::device::DeviceError;
+use crate::server::Server;
+
+/// How an operator wants it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    /// Updates that are sent at the same time.
+    pub(crate) concurrency: usize,
+    /// Updates a second; 0 for as fast as it goes.
+    pub(crate) objects_per_second: f64,
+    /// Updates a second of one container; 0 for as fast as it goes.
+    pub(crate) per_container_per_second: f64,
+}
+
+/// The daemon `object-updater`.
+#[derive(Debug)]
+pub(crate) struct Updater {
+    courier: Courier,
+    concurrency: usize,
+    pace: Pace,
+    container_pace: ContainerPace,
+}
+
+impl Updater {
+    /// Delivers from the devices of `server` to the containers' servers.
+    pub(crate) fn new(server: Server, containers: Arc<SharedRing>, options: Options) -> Self {
+        Self {
+            courier: Courier { server, containers },
+            concurrency: options.concurrency.max(1),
+            pace: Pace::per_second(options.objects_per_second),
+            container_pace: ContainerPace::new(options.per_container_per_second),
+        }
+    }
+
+    async fn device(
+        &mut self,
+        device: &str,
+        policy: PolicyIndex,
+        swept: &mut Swept,
+    ) -> Result<(), DeviceError> {
+        let devices = self.courier.server.devices.clone();
+        let directory = devices.path(device)?.join(policy.suffixed("async_pending"));
+        let list = move || async_pending::suffixes(&directory);
+        match devices.run(device, Priority::Background, list).await? {
+            Ok(suffixes) => {
+                for suffix in suffixes {
+                    self.suffix(device, policy, suffix, swept).await?;
+                }
+            }
+            Err(error) => swept.error(&error, device),
+        }
+        Ok(())
+    }
+
+    /// Delivers the updates of one suffix directory.
+    async fn suffix(
+        &mut self,
+        device: &str,
+        policy: PolicyIndex,
+        suffix: PathBuf,
+        swept: &mut Swept,
+    ) -> Result<(), DeviceError> {
+        let list = move || async_pending::newest_of_each(&suffix);
+        let devices = &self.courier.server.devices;
+        let found = match devices.run(device, Priority::Background, list).await? {
+            Ok(found) => found,
+            Err(error) => {
+                swept.error(&error, device);
+                return Ok(());
+            }
+        };
+        swept.outdated_unlinks += found.obsolete;
+        swept.errors += found.strange;
+        swept.left += found.strange;
+        let mut running = FuturesUnordered::new();
+        for (time, path) in found.newest {
+            self.pace.take(1.0).await;
+            if running.len() >= self.concurrency
+                && let Some((time, delivered)) = running.next().await
+            {
+                swept.count(device, time, delivered);
+            }
+            let (courier, pace) = (&self.courier, &self.container_pace);
+            running.push(async move { (time, courier.deliver(device, policy, path, pace).await) });
+        }
+        while let Some((time, delivered)) = running.next().await {
+            swept.count(device, time, delivered);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Pass for Updater {
+    type Report = Swept;
+
+    fn name(&self) -> &'static str {
+        "object-updater"
+    }
+
+    /// One pass over all devices. A device that is missing or not mounted is left out.
+    async fn pass(&mut self, cx: &PassContext) -> Result<Swept, Stopped> {
+        let server = self.courier.server.clone();
+        let devices = server.devices.clone();
+        // Nobody waits for a pass, so the shared pool may list the devices.
+        let names = tokio::task::spawn_blocking(move || devices.names()).await.unwrap_or_default();
+        let mut swept = Swept::of_everything(cx.scope.devices.is_empty());
+        for device in names.into_iter().filter(|name| cx.scope.has_device(name)) {
+            swept.begin(&device);
+            for policy in server.parts.policies.iter() {
+                if !cx.scope.has_policy(policy.index.0) {
+                    continue;
+                }
+                // What a stop cuts off is still in its file.
+                let pass = self.device(&device, policy.index, &mut swept);
+                match cx.unless_stopped(pass).await? {
+                    Ok(()) => {}
+                    Err(DeviceError::Gone) => tracing::debug!(device, "object updater: not there"),
+                    Err(error) => tracing::warn!(?error, device, "object updater"),
+                }
+            }
+        }
+        Ok(swept)
+    }
+
+    fn recon(&self, swept: &Swept, span: Span) -> Map<String, Value> {
+        swept.recon(span)
+    }
+}

@@ -1,0 +1,190 @@
+//! What a sweep of the updater did, and what swift-recon is told of it.
+//!
+//! Names are Swift's (`SweepStats` and `OldestAsyncPendingTracker` in `swift/obj/updater.py`).
+
+use std::collections::BTreeMap;
+
+use apus_cluster::Timestamp;
+use apus_cluster::timestamp::STEPS_PER_SECOND;
+use apus_daemon::Span;
+use serde_json::{Map, Value, json};
+
+use super::delivery::{Delivered, Fate};
+
+/// Containers that are kept of those with old updates (`async_tracker_max_entries`).
+const TRACKED_MAX: usize = 100;
+/// Containers that are told of (`async_tracker_dump_count`).
+const TOLD: usize = 5;
+
+/// What a pass did.
+#[derive(Debug, Default, serde::Serialize)]
+pub(crate) struct Swept {
+    /// Delivered to every primary and removed.
+    pub(crate) successes: u64,
+    /// Left, since a primary did not take it.
+    pub(crate) failures: u64,
+    /// Removed since a newer update of the object is there.
+    pub(crate) outdated_unlinks: u64,
+    /// Sent on to a shard.
+    pub(crate) redirects: u64,
+    /// Left, since their container had its share.
+    pub(crate) skips: u64,
+    /// Files that could not be read, and directories.
+    pub(crate) errors: u64,
+    /// Files that lie there after the pass.
+    pub(crate) left: u64,
+    /// Whether it was a sweep of all devices.
+    #[serde(skip)]
+    everything: bool,
+    /// The oldest updates left, by device.
+    #[serde(skip)]
+    devices: BTreeMap<String, Oldest>,
+}
+
+impl Swept {
+    /// Nothing yet; `everything` when all devices will be swept.
+    pub(super) fn of_everything(everything: bool) -> Self {
+        Self { everything, ..Self::default() }
+    }
+
+    /// A device has its turn.
+    pub(super) fn begin(&mut self, device: &str) {
+        self.devices.insert(device.to_owned(), Oldest::default());
+    }
+
+    /// A directory could not be read.
+    pub(super) fn error(&mut self, error: &std::io::Error, device: &str) {
+        tracing::warn!(%error, device, "object updater");
+        self.errors += 1;
+    }
+
+    /// Counts the update of this time.
+    pub(super) fn count(&mut self, device: &str, time: Timestamp, delivered: Delivered) {
+        self.redirects += delivered.redirects;
+        self.left += u64::from(!matches!(delivered.fate, Fate::Delivered | Fate::Gone));
+        match delivered.fate {
+            Fate::Delivered => self.successes += 1,
+            Fate::Gone => {}
+            Fate::Skipped => self.skips += 1,
+            Fate::Unreadable => self.errors += 1,
+            Fate::Left(account, container) => {
+                self.failures += 1;
+                let oldest = self.devices.entry(device.to_owned()).or_default();
+                oldest.add(account, container, time);
+            }
+        }
+    }
+
+    /// The entries of the recon cache.
+    pub(super) fn recon(&self, span: Span) -> Map<String, Value> {
+        let now = span.ended.as_secs_f64();
+        let mut all = Oldest::default();
+        for (time, account, container) in self.devices.values().flat_map(|device| &device.entries) {
+            all.add(account.clone(), container.clone(), *time);
+        }
+        let devices = self.devices.iter().map(|(name, oldest)| (name.clone(), oldest.told(now)));
+        let mut told = Map::from_iter([
+            ("object_updater_sweep".to_owned(), span.seconds().into()),
+            ("object_updater_stats".to_owned(), all.told(now)),
+            ("object_updater_last".to_owned(), now.into()),
+            ("object_updater_per_device".to_owned(), Value::Object(devices.collect())),
+        ]);
+        if self.everything {
+            told.insert("async_pending".to_owned(), self.left.into());
+            told.insert("async_pending_last".to_owned(), now.into());
+        }
+        told
+    }
+}
+
+/// The containers with the oldest updates left, the oldest first.
+#[derive(Debug, Default)]
+struct Oldest {
+    entries: Vec<(Timestamp, String, String)>,
+}
+
+fn seconds(time: Timestamp) -> f64 {
+    time.steps() as f64 / STEPS_PER_SECOND as f64
+}
+
+impl Oldest {
+    fn add(&mut self, account: String, container: String, time: Timestamp) {
+        let same = |entry: &(_, String, String)| entry.1 == account && entry.2 == container;
+        if let Some(at) = self.entries.iter().position(same) {
+            if self.entries.get(at).is_some_and(|known| known.0 <= time) {
+                return;
+            }
+            self.entries.remove(at);
+        }
+        let at = self.entries.partition_point(|known| known.0 <= time);
+        self.entries.insert(at, (time, account, container));
+        self.entries.truncate(TRACKED_MAX);
+    }
+
+    fn told(&self, now: f64) -> Value {
+        let oldest = self.entries.first().map(|(time, ..)| seconds(*time));
+        let entries = self.entries.iter().take(TOLD).map(|(time, account, container)| {
+            json!({ "timestamp": seconds(*time), "account": account, "container": container })
+        });
+        let entries: Vec<Value> = entries.collect();
+        let size = |entry: &(Timestamp, String, String)| {
+            size_of_val(entry) + entry.1.capacity() + entry.2.capacity()
+        };
+        json!({
+            "failures_oldest_timestamp": oldest,
+            "failures_oldest_timestamp_age": oldest.map(|oldest| now - oldest),
+            "failures_account_container_count": self.entries.len(),
+            "failures_oldest_timestamp_account_containers": {
+                "oldest_count": entries.len(),
+                "oldest_entries": entries,
+            },
+            "tracker_memory_usage": self.entries.iter().map(size).sum::<usize>(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_oldest_updates_left_are_told_by_container() {
+        let mut swept = Swept::of_everything(true);
+        let left = |container: &str| Delivered {
+            fate: Fate::Left("a".to_owned(), container.to_owned()),
+            redirects: 0,
+        };
+        for (container, time) in [("x", 7), ("y", 5), ("x", 3), ("x", 9), ("z", 4)] {
+            swept.count("sd1", Timestamp::from_seconds(time), left(container));
+        }
+        let delivered = Delivered { fate: Fate::Delivered, redirects: 1 };
+        swept.count("sd1", Timestamp::from_seconds(1), delivered);
+        let span = Span { began: Duration::from_secs(8), ended: Duration::from_secs(10) };
+        let told = Value::Object(swept.recon(span));
+        assert_eq!(told["async_pending"], 5);
+        assert_eq!(told["object_updater_sweep"], 2.0);
+        assert_eq!(told["object_updater_last"], 10.0);
+        let stats = &told["object_updater_stats"];
+        assert_eq!(stats["failures_oldest_timestamp"], 3.0);
+        assert_eq!(stats["failures_oldest_timestamp_age"], 7.0);
+        assert_eq!(stats["failures_account_container_count"], 3);
+        let entries = &stats["failures_oldest_timestamp_account_containers"]["oldest_entries"];
+        assert_eq!(entries[0], json!({"timestamp": 3.0, "account": "a", "container": "x"}));
+        assert_eq!(entries[2]["container"], "y");
+        assert_eq!(told["object_updater_per_device"]["sd1"], *stats);
+        assert_eq!((swept.successes, swept.failures, swept.redirects), (1, 5, 1));
+    }
+
+    #[test]
+    fn a_hundred_containers_are_enough() {
+        let mut oldest = Oldest::default();
+        for number in (0..500).rev() {
+            let time = Timestamp::from_seconds(number);
+            oldest.add("a".to_owned(), number.to_string(), time);
+        }
+        assert_eq!(oldest.entries.len(), TRACKED_MAX);
+        assert_eq!(oldest.entries[0].2, "0");
+    }
+}
