@@ -109,6 +109,28 @@ pub(crate) fn info(connection: &mut Connection) -> Result<Info, DbError> {
     Ok(info)
 }
 
+/// An account that was deleted and still holds containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Doomed {
+    pub(crate) account: String,
+    pub(crate) deleted: Timestamp,
+}
+
+/// Whether this account is to be emptied.
+pub(crate) fn doomed(connection: &mut Connection) -> Result<Option<Doomed>, DbError> {
+    let mut doomed = None;
+    connection.query(
+        "SELECT account, delete_timestamp FROM account_stat
+         WHERE status = 'DELETED' AND container_count > 0",
+        &[],
+        |row| {
+            doomed = Some(Doomed { account: row.text(0), deleted: time(row, 1) });
+            false
+        },
+    )?;
+    Ok(doomed)
+}
+
 pub(crate) fn put_metadata(
     connection: &mut Connection,
     changes: &BTreeMap<String, String>,

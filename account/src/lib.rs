@@ -3,6 +3,7 @@
 
 mod backend;
 mod handlers;
+mod reaper;
 mod schema;
 mod server;
 mod units;

@@ -36,7 +36,7 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Server {
     pub(crate) parts: Parts,
-    devices: Devices,
+    pub(crate) devices: Devices,
 }
 
 /// One account on one device.

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use apus_cluster::PolicyIndex;
 use apus_daemon::Unit;
 use apus_daemon::config::Conf;
 use apus_ring::{Local, SharedRing};
+use apus_wire::Client;
 
+use crate::reaper::{self, Reaper};
 use crate::server::Server;
 
 /// What the daemons need beside their server.
@@ -21,6 +24,8 @@ pub struct DaemonParts {
     pub objects: BTreeMap<PolicyIndex, Arc<SharedRing>>,
     /// Which devices of the accounts' ring are this node's.
     pub local: Local,
+    /// For what is removed on other nodes.
+    pub client: Arc<Client>,
 }
 
 /// All daemons that work on the devices of `server`, with their options from the account server's
@@ -28,6 +33,28 @@ pub struct DaemonParts {
 ///
 /// # Errors
 /// Names an option, its value and what was expected.
-pub fn units(_: &Arc<Server>, _: &DaemonParts, _: &Conf) -> Result<Vec<Unit>, String> {
-    Ok(Vec::new())
+pub fn units(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Unit>, String> {
+    Ok(vec![reaper(server, parts, conf)?])
+}
+
+/// How often deleted accounts are looked for, in seconds (Swift's).
+const REAP_INTERVAL_SECONDS: u64 = 3600;
+/// How long a deleted account may take before it is told of, in seconds (Swift's): 30 days.
+const REAP_WARN_SECONDS: u64 = 30 * 86_400;
+
+fn reaper(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Unit, String> {
+    let section = conf.section("account-reaper");
+    let seconds = |key, default| section.parse(key, default, "whole seconds");
+    let interval = seconds("interval", REAP_INTERVAL_SECONDS)?;
+    let concurrency = section.parse("concurrency", 25_usize, "a number from 1")?;
+    if concurrency == 0 {
+        return Err(section.refuse("concurrency", "0", "a number from 1"));
+    }
+    let options = reaper::Options {
+        concurrency,
+        delay: Duration::from_secs(seconds("delay_reaping", 0)?),
+        warn_after: Duration::from_secs(seconds("reap_warn_after", REAP_WARN_SECONDS)?),
+    };
+    let pass = Reaper::new(server.clone(), parts.clone(), options);
+    Ok(Unit::new(pass, Duration::from_secs(interval)))
 }

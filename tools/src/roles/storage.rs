@@ -77,6 +77,7 @@ impl Builder<'_> {
             containers: self.rings.container.clone(),
             objects: self.rings.objects.clone(),
             local: Self::local(&section, Server::Account)?,
+            client: self.client.clone(),
         };
         let units = apus_account::units(&server, &parts, conf)?;
         Ok(Storage { handler: server, units })

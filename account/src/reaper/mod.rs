@@ -1,0 +1,238 @@
+//! The account reaper: removes what is in accounts that were deleted.
+//!
+//! It touches accounts whose status is DELETED and nothing else, after `delay_reaping`. The
+//! replicas of an account share its containers by name, so that each is removed by one node. The
+//! account's database itself stays until it is reclaimed. Source: `swift/account/reaper.py`.
+
+mod remove;
+mod report;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apus_broker::place::each_database;
+use apus_broker::{Database, DbError};
+use apus_cluster::HashConf;
+use apus_cluster::listing::{ContainerEntry, ListQuery};
+use apus_daemon::{Pass, PassContext, Stopped};
+use apus_ring::Device;
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+
+use self::remove::{Account, Remover};
+pub(crate) use self::report::Reaped;
+use crate::backend::{self, Doomed};
+use crate::server::Server;
+use crate::units::DaemonParts;
+
+/// Databases found and not yet looked at.
+const WINDOW: usize = 64;
+/// Rows of a listing that are held at a time.
+const PAGE: usize = 1000;
+
+/// How an operator wants it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    /// Objects that are removed at the same time: so many of a container in as many containers
+    /// that the product is at most this.
+    pub(crate) concurrency: usize,
+    /// How long a deleted account is left alone.
+    pub(crate) delay: Duration,
+    /// How long after that an account that is still there is told of.
+    pub(crate) warn_after: Duration,
+}
+
+/// The daemon `account-reaper`.
+#[derive(Debug)]
+pub(crate) struct Reaper {
+    server: Arc<Server>,
+    parts: DaemonParts,
+    options: Options,
+}
+
+/// The place of a database among the primaries of its partition.
+struct Share {
+    partition: u32,
+    primaries: Vec<Device>,
+    index: usize,
+}
+
+impl Share {
+    /// Whether a container is this replica's to remove.
+    fn has(&self, container: &str) -> bool {
+        let replicas = self.primaries.len() as u64;
+        HashConf::default().hash_joined(container).modulo(replicas) == self.index as u64
+    }
+}
+
+impl Reaper {
+    /// Reaps the accounts on the devices of `server`.
+    pub(crate) fn new(server: Arc<Server>, parts: DaemonParts, options: Options) -> Self {
+        Self { server, parts, options }
+    }
+
+    /// Our share, if this node holds a primary replica of the partition on this device.
+    fn share(&self, device: &str, partition: u32) -> Option<Share> {
+        let ring = self.parts.accounts.get();
+        let primaries: Vec<Device> = ring.primaries(partition).into_iter().cloned().collect();
+        let ours = |node: &Device| node.device == device && self.parts.local.owns(node);
+        let index = primaries.iter().position(ours)?;
+        Some(Share { partition, primaries, index })
+    }
+
+    /// Looks at one account, and removes our share of what is in it when it was deleted.
+    async fn account(
+        &self,
+        cx: &PassContext,
+        database: PathBuf,
+        share: Share,
+        reaped: &mut Reaped,
+    ) -> Result<(), DbError> {
+        let opened = self.server.parts.broker.open(&database, backend::merge_pending).await?;
+        let Some(opened) = opened else { return Ok(()) };
+        let Some(doomed) = opened.read(backend::doomed).await? else { return Ok(()) };
+        let age = age(&doomed, cx.clock.now());
+        if age <= self.options.delay {
+            return Ok(());
+        }
+        let began = cx.clock.now();
+        let name = doomed.account.clone();
+        tracing::info!(account = name, "pass on a deleted account begins");
+        let mut of_account = Reaped { accounts: 1, ..Reaped::default() };
+        let result = self.containers(&opened, &doomed, share, &mut of_account).await;
+        let seconds = cx.clock.now().saturating_sub(began).as_secs_f64();
+        tracing::info!(account = name, seconds, report = ?of_account, "pass on a deleted account");
+        let late = self.options.delay.saturating_add(self.options.warn_after);
+        if of_account.containers_remaining > 0 && age >= late {
+            let since = doomed.deleted.iso();
+            tracing::warn!(account = name, since, "a deleted account has not been reaped");
+        }
+        reaped.add(&of_account);
+        result
+    }
+
+    /// Removes the containers of our share, page by page.
+    async fn containers(
+        &self,
+        database: &Arc<Database>,
+        doomed: &Doomed,
+        share: Share,
+        reaped: &mut Reaped,
+    ) -> Result<(), DbError> {
+        let at_once = self.options.concurrency.isqrt().max(1);
+        let account = Account {
+            name: doomed.account.clone(),
+            partition: share.partition,
+            nodes: share.primaries.clone(),
+        };
+        let remover = Remover { server: &self.server, parts: &self.parts, at_once };
+        let mut query = ListQuery { limit: PAGE, ..ListQuery::default() };
+        loop {
+            let page = query.clone();
+            let rows = database.read(move |connection| backend::page(connection, &page)).await?;
+            let mut running = FuturesUnordered::new();
+            let mut last = None;
+            for row in rows {
+                let ContainerEntry::Container(row) = row else { continue };
+                last = Some(row.name.clone());
+                if !share.has(&row.name) {
+                    continue;
+                }
+                if running.len() >= at_once
+                    && let Some(one) = running.next().await
+                {
+                    reaped.add(&one);
+                }
+                running.push(remover.container(&account, row.name));
+            }
+            while let Some(one) = running.next().await {
+                reaped.add(&one);
+            }
+            match last {
+                Some(last) => query.marker = last,
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+/// How long ago an account was deleted.
+fn age(doomed: &Doomed, now: Duration) -> Duration {
+    now.saturating_sub(Duration::from_micros(doomed.deleted.steps().saturating_mul(10)))
+}
+
+#[async_trait]
+impl Pass for Reaper {
+    type Report = Reaped;
+
+    fn name(&self) -> &'static str {
+        "account-reaper"
+    }
+
+    async fn pass(&mut self, cx: &PassContext) -> Result<Reaped, Stopped> {
+        let (sender, mut found) = mpsc::channel::<(String, PathBuf, u32)>(WINDOW);
+        let devices = self.server.devices.clone();
+        let scope = cx.scope.clone();
+        // Nobody waits for a pass, so the shared pool may walk the directories.
+        let walk = tokio::task::spawn_blocking(move || {
+            for device in devices.all() {
+                let name = device.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                if !scope.has_device(&name) {
+                    continue;
+                }
+                let known = |path, partition| {
+                    !scope.has_partition(partition)
+                        || sender.blocking_send((name.clone(), path, partition)).is_ok()
+                };
+                if let Err(error) = each_database(&device, "accounts", known) {
+                    tracing::warn!(%error, device = %device.display(), "account reaper");
+                }
+            }
+        });
+        let mut reaped = Reaped::default();
+        while let Some((device, database, partition)) = found.recv().await {
+            let Some(share) = self.share(&device, partition) else { continue };
+            let path = database.clone();
+            // What a stop cuts off is still in the account's listing.
+            let account = self.account(cx, database, share, &mut reaped);
+            if let Err(error) = cx.unless_stopped(account).await? {
+                tracing::error!(%error, database = %path.display(), "account reaper");
+                reaped.errors += 1;
+            }
+        }
+        // A walk that panicked has been reported by the panic itself.
+        let _ = walk.await;
+        Ok(reaped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use apus_cluster::Timestamp;
+
+    use super::*;
+
+    fn share(index: usize) -> Share {
+        let node = |name: &str| Device::at("127.0.0.1:6202", name).unwrap();
+        Share { partition: 0, primaries: ["a", "b", "c"].map(node).to_vec(), index }
+    }
+
+    #[test]
+    fn each_container_is_one_replicas() {
+        // int(md5(name).hexdigest(), 16) % 3
+        for (name, owner) in [("c1", 1), ("c2", 2), ("ü", 1)] {
+            let owners: Vec<usize> = (0..3).filter(|index| share(*index).has(name)).collect();
+            assert_eq!(owners, [owner], "{name}");
+        }
+    }
+
+    #[test]
+    fn age_counts_from_the_deletion() {
+        let doomed = Doomed { account: "a".to_owned(), deleted: Timestamp::from_seconds(100) };
+        assert_eq!(age(&doomed, Duration::from_secs(130)), Duration::from_secs(30));
+        assert_eq!(age(&doomed, Duration::from_secs(90)), Duration::ZERO);
+    }
+}
