@@ -1,0 +1,242 @@
+"""Storage nodes with addresses of their own, proxies before them, and daemons that run once when told.
+
+A cluster holds an address range 127.77.R.x by a lock, so that several may run on one machine.
+"""
+
+import shutil
+import socket
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import etc, swift_code
+from .clients import Direct, S3, Swift
+from .faults import Faults
+from .process import Process
+
+LOCK_PORT = 7777
+DAEMON_SECONDS = 180
+
+
+def take_range():
+    """A number R that no other cluster has, and the socket that holds it."""
+    for number in range(1, 250):
+        holder = socket.socket()
+        try:
+            holder.bind((f"127.77.{number}.250", LOCK_PORT))
+            return number, holder
+        except OSError:
+            holder.close()
+    raise AssertionError("no free range of addresses")
+
+
+@dataclass
+class Placement:
+    """Where a path lies: its partition, its primary nodes in the ring's order, and the handoff nodes."""
+
+    partition: int
+    primaries: list
+    handoffs: list
+
+
+class Node:
+    """One machine: three servers, its devices, its configuration."""
+
+    def __init__(self, cluster, number, address):
+        self.cluster, self.number, self.address = cluster, number, address
+        self.folder = cluster.folder / f"node{number}"
+        self.etc, self.devices, self.cache = self.folder / "etc", self.folder / "devices", self.folder / "cache"
+        self.name, self.device = f"node{number}", f"sd{number}"
+        for folder in (self.etc, self.devices / self.device, self.cache):
+            folder.mkdir(parents=True, exist_ok=True)
+        (self.etc / "swift.conf").write_text(etc.SWIFT_CONF)
+        self.servers = {kind: self.process(f"{kind}-server", (address, port)) for kind, port in etc.KINDS.items()}
+
+    def __repr__(self):
+        return self.name
+
+    @property
+    def disk(self):
+        return self.devices / self.device
+
+    def process(self, role, address=None, *arguments):
+        cluster, name = self.cluster, f"{self.name}-{role}"
+        faults = cluster.faults.file(name)
+        return Process(name, [role, str(self.etc), *arguments], cluster.logs / f"{name}.log", faults, address)
+
+    def configure(self, **options):
+        """Writes the servers' files; `options` by section, with `_` for `-`: `object_replicator={…}`."""
+        given = {section.replace("_", "-"): more for section, more in options.items()}
+        for kind in etc.KINDS:
+            more = {**self.cluster.options, **given}
+            mount_check = self.cluster.mount_check
+            etc.write_storage(self.etc, kind, self.address, self.devices, self.cache, mount_check=mount_check, options=more)
+
+    def start(self, *kinds):
+        chosen = [self.servers[kind] for kind in kinds or self.servers]
+        for server in chosen:
+            if not server.is_alive:
+                server.spawn()
+        for server in chosen:
+            server.wait_ready()
+
+    def stop(self, *kinds):
+        for kind in kinds or self.servers:
+            self.servers[kind].stop()
+
+    def kill(self, *kinds):
+        for kind in kinds or self.servers:
+            self.servers[kind].kill()
+
+    def pause(self, *kinds):
+        for kind in kinds or self.servers:
+            self.servers[kind].pause()
+
+    def resume(self, *kinds):
+        for kind in kinds or self.servers:
+            self.servers[kind].resume()
+
+    def restart(self, *kinds):
+        self.kill(*kinds)
+        self.start(*kinds)
+
+    def daemon(self, role, *arguments):
+        """A daemon as a process that is not started yet."""
+        return self.process(role, None, *arguments)
+
+    def once(self, role, *arguments):
+        """Runs one pass of a daemon; gives its exit code, negative when a signal ended it."""
+        daemon = self.daemon(role, "--once", *arguments).spawn()
+        try:
+            return daemon.running.wait(timeout=DAEMON_SECONDS)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+            raise AssertionError(f"{daemon.name} does not end: {daemon.tail()}") from None
+
+    def direct(self, kind):
+        """A client that talks to a server of this node as other servers do."""
+        return Direct((self.address, etc.KINDS[kind]), self.device)
+
+
+class Cluster:
+    """`with Cluster() as cluster:` starts all processes and ends them, whatever happens."""
+
+    def __init__(self, folder=None, *, nodes=4, proxies=1, replicas=3, part_power=6, options=None, mount_check=False):
+        self.temporary = None if folder else tempfile.TemporaryDirectory(prefix="apus-bed-")
+        self.folder = Path(folder or self.temporary.name)
+        self.logs = self.folder / "logs"
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self.faults = Faults(self.folder / "faults")
+        # Rings change rarely and tests do not wait for a daemon's own interval.
+        self.options, self.mount_check = options or {}, mount_check
+        self.range, self.holder = take_range()
+        addresses = [f"127.77.{self.range}.{number}" for number in range(1, nodes + 1)]
+        self.rings_folder = self.folder / "rings"
+        self.rings_folder.mkdir(exist_ok=True)
+        etc.make_rings(self.rings_folder, addresses, part_power=part_power, replicas=replicas)
+        self.nodes = [Node(self, number, address) for number, address in enumerate(addresses, 1)]
+        self.proxies = [self._proxy(number) for number in range(1, proxies + 1)]
+        self.configure()
+        self.share_rings()
+        self._internal = None
+
+    def _proxy(self, number):
+        name, address = f"proxy{number}", f"127.77.{self.range}.{100 + number}"
+        folder = self.folder / name / "etc"
+        folder.mkdir(parents=True)
+        (folder / "swift.conf").write_text(etc.SWIFT_CONF)
+        etc.write_proxy(folder, address, self.options)
+        where = (address, etc.PROXY_PORT)
+        process = Process(name, ["proxy-server", str(folder)], self.logs / f"{name}.log", self.faults.file(name), where)
+        process.etc = folder
+        return process
+
+    def configure(self, **options):
+        for node in self.nodes:
+            node.configure(**options)
+
+    def share_rings(self, *, only=None):
+        """Gives the rings to all nodes and proxies, or to some."""
+        for holder in only or [*self.nodes, *self.proxies]:
+            etc.share_rings(self.rings_folder, holder.etc)
+        self.rings = {ring: swift_code.Ring(str(self.rings_folder), ring_name=ring) for ring in etc.RINGS}
+
+    @property
+    def proxy(self):
+        return self.proxies[0]
+
+    @property
+    def processes(self):
+        return [*self.proxies, *(server for node in self.nodes for server in node.servers.values())]
+
+    def start(self):
+        """Starts what does not run."""
+        started = [process.spawn() for process in self.processes if not process.is_alive]
+        for process in started:
+            process.wait_ready()
+        return self
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except BaseException:
+            self.close(check=False)
+            raise
+
+    def __exit__(self, kind, *_):
+        self.close(check=kind is None)
+
+    def close(self, check=True):
+        for process in self.processes:
+            process.resume()
+            process.kill()
+        self.holder.close()
+        panics = [log.name for log in self.logs.iterdir() if b"panicked at" in log.read_bytes()]
+        if self.temporary and not panics:
+            self.temporary.cleanup()
+        else:
+            shutil.rmtree(self.folder / "node1" / "nothing", ignore_errors=True)
+        assert not (check and panics), f"a process panicked: {panics} in {self.logs}"
+
+    def kill(self):
+        for process in self.processes:
+            process.kill()
+
+    def restart_proxies(self):
+        """Forgets what proxies remember of containers and of nodes that failed."""
+        for proxy in self.proxies:
+            proxy.kill()
+            proxy.start()
+
+    def once(self, *roles, nodes=None):
+        """Runs one pass of each daemon on all nodes at once, daemon after daemon."""
+        chosen = nodes or self.nodes
+        for role in roles:
+            with ThreadPoolExecutor(len(chosen)) as pool:
+                codes = list(pool.map(lambda node: node.once(role), chosen))
+            ended = dict(zip(chosen, codes, strict=True))
+            bad = {node: code for node, code in ended.items() if code != 0}
+            assert not bad, f"{role}: {bad}: {[node.daemon(role).tail(600) for node in bad]}"
+
+    def placement(self, kind, *names, policy=0):
+        """Where an account, a container or an object lies."""
+        ring = self.rings[f"object-{policy}" if kind == "object" and policy else kind]
+        partition, primaries = ring.get_nodes(*names)
+        handoffs = ring.get_more_nodes(partition)
+        by_address = {node.address: node for node in self.nodes}
+        of = lambda devices: [by_address[device["ip"]] for device in devices]
+        return Placement(partition, of(primaries), of(handoffs))
+
+    def swift(self, user="test:tester", key="testing", proxy=0):
+        return Swift(self.proxies[proxy].address, user, key)
+
+    def s3(self, access_key="test:tester", secret_key="testing", proxy=0):
+        return S3(self.proxies[proxy].address, access_key, secret_key)
+
+    def internal(self):
+        """Swift's own proxy over our servers; see `swift_code.internal_client`."""
+        if self._internal is None:
+            self._internal = swift_code.internal_client(self.folder, self.proxies[0].etc)
+        return self._internal

@@ -1,0 +1,94 @@
+"""Configuration files and rings of a cluster, as an operator would write them."""
+
+import shutil
+import subprocess
+
+from .process import APUS
+
+KINDS = {"account": 6202, "container": 6201, "object": 6200}
+PROXY_PORT = 8080
+POLICIES = {0: "gold", 1: "silver"}
+RINGS = {"account": "account", "container": "container", "object": "object", "object-1": "object"}
+
+# The same for all clusters: Swift's Python keeps them in globals.
+SWIFT_CONF = """
+[swift-hash]
+swift_hash_path_prefix = reliable
+swift_hash_path_suffix = bed
+[storage-policy:0]
+name = gold
+default = yes
+[storage-policy:1]
+name = silver
+"""
+USERS = {
+    "admin_admin": "admin .admin .reseller_admin",
+    "test_tester": "testing .admin",
+    "test2_tester2": "testing2 .admin",
+}
+
+
+def conf_text(sections):
+    """Sections of options → an INI file."""
+    lines = []
+    for section, options in sections.items():
+        lines.append(f"[{section}]")
+        lines += [f"{name} = {value}" for name, value in options.items()]
+    return "\n".join(lines) + "\n"
+
+
+def write_storage(etc, kind, address, devices, cache, *, mount_check, options):
+    """`<kind>-server.conf`; `options` are more options by section."""
+    sections = {
+        "DEFAULT": {
+            "bind_ip": address,
+            "bind_port": KINDS[kind],
+            "devices": devices,
+            "mount_check": str(mount_check).lower(),
+            "recon_cache_path": cache,
+        },
+        f"app:{kind}-server": {"use": f"egg:swift#{kind}"},
+    }
+    for section, more in options.items():
+        if section.split("-")[0] == kind or section == f"app:{kind}-server":
+            sections.setdefault(section, {}).update(more)
+    (etc / f"{kind}-server.conf").write_text(conf_text(sections))
+
+
+def write_proxy(etc, address, options):
+    users = {f"user_{name}": value for name, value in USERS.items()}
+    sections = {
+        "DEFAULT": {"bind_ip": address, "bind_port": PROXY_PORT},
+        "app:proxy-server": {"use": "egg:swift#proxy"},
+        "filter:tempauth": {"token_key": "0123456789abcdef0123456789abcdef", **users},
+        "filter:s3api": {"location": "us-east-1"},
+    }
+    for section, more in options.items():
+        if section in sections:
+            sections[section].update(more)
+    (etc / "proxy-server.conf").write_text(conf_text(sections))
+
+
+def build(folder, ring, *words):
+    done = subprocess.run(
+        [APUS, "ring-builder", str(folder / f"{ring}.builder"), *map(str, words)], capture_output=True, text=True
+    )
+    # 1 is a warning, such as that nothing had to be moved.
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+
+
+def make_rings(folder, addresses, *, part_power, replicas):
+    """Builds all rings; device `sdN` is on the N-th address, in a zone of its own."""
+    for ring, kind in RINGS.items():
+        build(folder, ring, "create", part_power, replicas, 0)
+        for number, address in enumerate(addresses, 1):
+            build(folder, ring, "add", f"r1z{number}-{address}:{KINDS[kind]}/sd{number}", 100)
+        build(folder, ring, "rebalance", "--seed", 7)
+
+
+def share_rings(folder, etc):
+    """Gives a node the rings, each in one step as operators do."""
+    for ring in RINGS:
+        beside = etc / f".{ring}.new"
+        shutil.copy(folder / f"{ring}.ring.gz", beside)
+        beside.rename(etc / f"{ring}.ring.gz")

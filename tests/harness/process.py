@@ -1,0 +1,92 @@
+"""One process of the executable: start, stop, kill, pause."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+APUS = os.environ.get("APUS_BIN", str(ROOT / "target/debug/apus"))
+
+START_SECONDS = 15
+
+
+def wait_until(condition, what, seconds=30, every=0.02):
+    """Waits for a condition to give something true, and gives that; fails by name when it does not in time."""
+    until = time.monotonic() + seconds
+    while True:
+        if found := condition():
+            return found
+        assert time.monotonic() < until, f"after {seconds} s: {what}"
+        time.sleep(every)
+
+
+def is_listening(address):
+    try:
+        socket.create_connection(address, timeout=1).close()
+        return True
+    except OSError:
+        return False
+
+
+class Process:
+    """A server, or a daemon that runs on. `address` is where it listens, if it does."""
+
+    def __init__(self, name, arguments, log, faults, address=None):
+        self.name, self.arguments, self.log, self.faults, self.address = name, arguments, log, faults, address
+        self.running = None
+
+    def spawn(self):
+        """Starts it and does not wait until it serves."""
+        environment = {**os.environ, "APUS_FAULTS": str(self.faults)}
+        with open(self.log, "ab") as log:
+            self.running = subprocess.Popen([APUS, *self.arguments], stderr=log, stdout=log, env=environment)
+        return self
+
+    def wait_ready(self):
+        def ready():
+            assert self.running.poll() is None, f"{self.name} ended with {self.running.returncode}: {self.tail()}"
+            return self.address is None or is_listening(self.address)
+
+        wait_until(ready, f"{self.name} does not listen", START_SECONDS, 0.01)
+
+    def start(self):
+        self.spawn().wait_ready()
+
+    @property
+    def is_alive(self):
+        return self.running is not None and self.running.poll() is None
+
+    @property
+    def was_killed(self):
+        """Whether it ended by SIGKILL, as at a fault point."""
+        return self.running is not None and self.running.poll() == -signal.SIGKILL
+
+    def kill(self):
+        if self.running is not None:
+            self.running.kill()
+            self.running.wait()
+
+    def stop(self):
+        """As an operator stops it; gives the exit code."""
+        if self.is_alive:
+            self.running.send_signal(signal.SIGCONT)
+            self.running.terminate()
+        try:
+            return self.running.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"{self.name} does not stop: {self.tail()}") from None
+
+    def pause(self):
+        if self.is_alive:
+            self.running.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        if self.is_alive:
+            self.running.send_signal(signal.SIGCONT)
+
+    def tail(self, size=3000):
+        return self.log.read_text(errors="replace")[-size:] if self.log.exists() else ""

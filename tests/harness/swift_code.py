@@ -1,0 +1,71 @@
+"""Swift's own code over our disks and rings.
+
+Swift keeps its configuration in globals: all clusters share one `swift.conf` (`etc.SWIFT_CONF`).
+"""
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+from swift.account.backend import AccountBroker
+from swift.common import storage_policy, utils
+from swift.common.exceptions import DiskFileDeleted, DiskFileError, DiskFileNotExist
+from swift.common.internal_client import InternalClient
+from swift.common.ring import Ring
+from swift.common.utils import Timestamp, hash_path, storage_directory
+from swift.container.backend import ContainerBroker
+from swift.obj.diskfile import DiskFileManager
+
+from . import etc
+
+__all__ = ["AccountBroker", "ContainerBroker", "DiskFileDeleted", "DiskFileNotExist", "Ring", "Timestamp", "hash_path"]
+
+_FOLDER = tempfile.TemporaryDirectory(prefix="swift-conf-")
+(Path(_FOLDER.name) / "swift.conf").write_text(etc.SWIFT_CONF)
+utils.set_swift_dir(_FOLDER.name)
+storage_policy.reload_storage_policies()
+
+LOGGER = logging.getLogger("swift-python")
+LOGGER.thread_locals = None
+
+
+def database_path(devices, device, kind, partition, *names):
+    """Where the database of an account or container lies."""
+    hashed = hash_path(*names)
+    return Path(devices, device, storage_directory(f"{kind}s", partition, hashed), f"{hashed}.db")
+
+
+def read_object(devices, device, partition, account, container, name, policy=0):
+    """Metadata and body as Swift's object server finds them; errors are Swift's (`DiskFileNotExist`, …)."""
+    options = {"devices": str(devices), "mount_check": "false"}
+    manager = DiskFileManager(options, LOGGER)
+    file = manager.get_diskfile(device, partition, account, container, name, storage_policy.POLICIES[policy])
+    with file.open(current_time=0):
+        metadata = file.get_metadata()
+        # Not the reader: it quarantines and would change what it looks at.
+        body = os.pread(file._fp.fileno(), int(metadata["Content-Length"]) + 1, 0)
+    return metadata, body
+
+
+def is_deleted(devices, device, partition, account, container, name, policy=0):
+    """Whether a tombstone lies there."""
+    try:
+        read_object(devices, device, partition, account, container, name, policy)
+    except DiskFileDeleted:
+        return True
+    except (DiskFileNotExist, DiskFileError):
+        return False
+    return False
+
+
+def internal_client(folder, cluster_etc):
+    """Swift's own proxy as a library: it talks to our servers as Swift's daemons do, past gatekeeper and auth."""
+    conf = folder / "internal-client.conf"
+    conf.write_text(
+        f"[DEFAULT]\nswift_dir = {cluster_etc}\n[pipeline:main]\npipeline = catch_errors cache proxy-server\n"
+        "[app:proxy-server]\nuse = egg:swift#proxy\naccount_autocreate = true\nallow_open_expired = false\n"
+        "[filter:cache]\nuse = egg:swift#memcache\nmemcache_servers = 127.0.0.1:1\n"
+        "[filter:catch_errors]\nuse = egg:swift#catch_errors\n"
+    )
+    return InternalClient(str(conf), "reliability", 1)
