@@ -111,6 +111,7 @@ impl Server {
                 good += usize::from(response.status().is_success());
             }
         }
+        apus_fault::point("container.report.sent");
         if good <= nodes.len() / 2 {
             return Err(format!("{good} of {} account servers took it", nodes.len()));
         }

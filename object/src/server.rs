@@ -234,6 +234,7 @@ impl Server {
         let (done, committed) = oneshot::channel();
         let work = move || {
             let (writer, name) = prepare(&committer)?;
+            apus_fault::point("object.write.prepared");
             // Nobody waits any more when the client went away.
             writer.commit(&name, move |result| drop(done.send(result)))
         };
@@ -241,6 +242,7 @@ impl Server {
         let obsolete = self.devices.run(&target.device, Priority::Write, work).await?;
         let obsolete = obsolete.map_err(failed)?;
         committed.await.map_err(|_| DeviceError::Busy)?.map_err(failed)?;
+        apus_fault::point("object.write.committed");
         drop(entry);
         if let Some(obsolete) = obsolete {
             let remove = move || obsolete.remove();

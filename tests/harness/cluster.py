@@ -3,11 +3,11 @@
 A cluster holds an address range 127.77.R.x by a lock, so that several may run on one machine.
 """
 
-import shutil
 import socket
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,16 @@ class Placement:
     partition: int
     primaries: list
     handoffs: list
+
+    @property
+    def primary_half(self):
+        """Two of the primaries: with Swift's brain splitter, the half that makes a quorum alone."""
+        return self.primaries[:2]
+
+    @property
+    def handoff_half(self):
+        """The other primary, and the handoff."""
+        return [*self.primaries[2:], *self.handoffs[:1]]
 
 
 class Node:
@@ -196,13 +206,22 @@ class Cluster:
         panics = [log.name for log in self.logs.iterdir() if b"panicked at" in log.read_bytes()]
         if self.temporary and not panics:
             self.temporary.cleanup()
-        else:
-            shutil.rmtree(self.folder / "node1" / "nothing", ignore_errors=True)
         assert not (check and panics), f"a process panicked: {panics} in {self.logs}"
 
     def kill(self):
         for process in self.processes:
             process.kill()
+
+    @contextmanager
+    def without(self, kind, *nodes):
+        """The servers of a kind on some nodes are killed inside the block, and back after it."""
+        for node in nodes:
+            node.kill(kind)
+        try:
+            yield
+        finally:
+            for node in nodes:
+                node.start(kind)
 
     def restart_proxies(self):
         """Forgets what proxies remember of containers and of nodes that failed."""

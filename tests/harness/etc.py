@@ -25,6 +25,8 @@ USERS = {
     "admin_admin": "admin .admin .reseller_admin",
     "test_tester": "testing .admin",
     "test2_tester2": "testing2 .admin",
+    # Accounts that nobody else uses, one a test.
+    **{f"own{number}_tester": "testing .admin" for number in range(100)},
 }
 
 

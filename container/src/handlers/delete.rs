@@ -20,7 +20,7 @@ pub(crate) async fn delete(
     let outcome = database
         .write(move |connection| {
             let before = backend::info(connection)?;
-            if before.object_count > 0 {
+            if before.object_count > 0 && !apus_fault::planted("bug.delete-full-container") {
                 return Ok((StatusCode::CONFLICT, before));
             }
             let existed = before.put_timestamp > before.delete_timestamp;
@@ -35,6 +35,7 @@ pub(crate) async fn delete(
         .await
         .map_err(|error| failed(&error))?;
     let (code, info) = outcome;
+    apus_fault::point("container.delete.committed");
     if code != StatusCode::CONFLICT
         && server.update_account(target, head, &info).await == Some(StatusCode::NOT_FOUND)
     {

@@ -111,6 +111,7 @@ pub(crate) async fn put(
             return Ok(response);
         }
     };
+    apus_fault::point("container.put.committed");
     created |= recreated;
     if server.update_account(target, head, &info).await == Some(StatusCode::NOT_FOUND) {
         return Ok(status(StatusCode::NOT_FOUND));

@@ -70,6 +70,9 @@ pub(crate) async fn put(
         .write(move |connection| backend::merge_row(connection, row))
         .await
         .map_err(|error| failed(&error))?;
-    server.note_change(target);
+    apus_fault::point("container.row.merged");
+    if !apus_fault::planted("bug.forget-account-row") {
+        server.note_change(target);
+    }
     Ok(status(if deleted { StatusCode::NO_CONTENT } else { StatusCode::CREATED }))
 }

@@ -201,12 +201,18 @@ impl Database {
                     outcomes.push(write(connection));
                 }
                 self.counters.transaction(outcomes.len() as u64);
+                apus_fault::point("database.batch.written");
+                if apus_fault::planted("bug.acknowledge-before-row-commit") {
+                    outcomes.drain(..).for_each(|outcome| outcome(Ok(())));
+                    apus_fault::point("database.bug.acknowledged");
+                }
                 connection.run("COMMIT", &[]).inspect_err(|_| {
                     // After a failed sync the kernel may have dropped the pages: neither this
                     // connection nor its file cache can be trusted any more.
                     self.poisoned.store(true, Ordering::Relaxed);
                 })
             });
+            apus_fault::point("database.commit.done");
             if let Err(error) = &result {
                 tracing::error!(database = %self.path.display(), %error, "commit");
             }

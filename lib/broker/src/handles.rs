@@ -191,8 +191,10 @@ impl Broker {
                 runtime.block_on(connection.close())?;
                 disk.sync();
                 std::fs::File::open(&temporary)?.sync_all()?;
+                apus_fault::point("database.create.synced");
                 name(&temporary, &path).map(drop)
             })();
+            apus_fault::point("database.create.linked");
             // Our own temporary name: gone in any case.
             let _ = std::fs::remove_file(&temporary);
             built?;

@@ -145,11 +145,15 @@ pub(crate) async fn connect(
     journal: SqliteJournalMode,
     make: bool,
 ) -> Result<Connection, DbError> {
+    let synchronous = match apus_fault::planted("bug.database-without-sync") {
+        true => SqliteSynchronous::Off,
+        false => SqliteSynchronous::Full,
+    };
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(make)
         .journal_mode(journal)
-        .synchronous(SqliteSynchronous::Full)
+        .synchronous(synchronous)
         .foreign_keys(false)
         .pragma("temp_store", "MEMORY")
         .busy_timeout(Duration::from_secs(10))

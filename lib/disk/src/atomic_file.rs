@@ -82,6 +82,7 @@ impl AtomicFile {
     /// # Errors
     /// As the operating system says; the file is then to be dropped.
     pub fn append(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        apus_fault::fallible("file.append.begun")?;
         while !bytes.is_empty() {
             self.counters.calls(1);
             let written = rustix::io::pwrite(&self.file, bytes, self.length)?;
@@ -136,14 +137,24 @@ impl AtomicFile {
     /// As the operating system says. The pages may be lost then: the file must be dropped.
     pub fn sync(&self) -> io::Result<()> {
         self.counters.sync();
+        apus_fault::fallible("file.sync.begun")?;
+        if apus_fault::planted("bug.skip-file-sync") {
+            return Ok(());
+        }
         rustix::fs::fsync(&self.file)?;
+        apus_fault::point("file.sync.done");
         Ok(())
     }
 
     /// Syncs the whole file system that the file is on.
     pub(crate) fn sync_file_system(&self) -> io::Result<()> {
         self.counters.sync();
+        apus_fault::fallible("file-system.sync.begun")?;
+        if apus_fault::planted("bug.skip-file-sync") {
+            return Ok(());
+        }
         rustix::fs::syncfs(&self.file)?;
+        apus_fault::point("file-system.sync.done");
         Ok(())
     }
 
@@ -172,6 +183,7 @@ impl AtomicFile {
 
     pub(crate) fn link(&mut self, target: &Path) -> io::Result<()> {
         self.counters.calls(1);
+        apus_fault::fallible("file.link.begun")?;
         if let Some(temporary) = self.temporary.take() {
             rustix::fs::rename(&temporary, target)?;
             return Ok(());
@@ -247,6 +259,9 @@ pub fn make_directories(root: &Path, path: &Path, counters: &Counters) -> io::Re
             Err(error) => return Err(error),
         }
     }
+    if !made.is_empty() {
+        apus_fault::point("directory.make.done");
+    }
     Ok(made)
 }
 
@@ -257,12 +272,17 @@ pub fn make_directories(root: &Path, path: &Path, counters: &Counters) -> io::Re
 pub fn sync_directory(path: &Path, counters: &Counters) -> io::Result<()> {
     counters.sync();
     counters.calls(1);
+    apus_fault::fallible("directory.sync.begun")?;
+    if apus_fault::planted("bug.skip-directory-sync") {
+        return Ok(());
+    }
     let directory = rustix::fs::open(
         path,
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )?;
     rustix::fs::fsync(&directory)?;
+    apus_fault::point("directory.sync.done");
     Ok(())
 }
 

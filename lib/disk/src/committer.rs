@@ -192,6 +192,10 @@ impl Committer {
         if let Err(error) = self.0.sync_left_behind(&unnamed.file) {
             return done(Err(error));
         }
+        if apus_fault::planted("bug.acknowledge-before-commit") {
+            done(Ok(()));
+            return drop(commit_alone(&self.0, unnamed));
+        }
         let mut queue = self.0.lock();
         let crowd = queue.grouping || !queue.waiting.is_empty() || queue.alone >= ALONE_MAX;
         let slow = queue.alone_until.is_some_and(|until| Instant::now() < until);
@@ -287,6 +291,7 @@ fn commit_alone(shared: &Shared, unnamed: Unnamed) -> io::Result<()> {
         file.sync()?;
     }
     file.link(&target)?;
+    apus_fault::point("commit.link.done");
     let directory = target.parent().unwrap_or(&root);
     sync_directory(directory, &shared.counters)?;
     for ancestor in directory.ancestors().take_while(|ancestor| *ancestor != root) {
@@ -338,10 +343,12 @@ fn sync_and_link(
 ) -> io::Result<()> {
     if let Some((first, _)) = group.first() {
         first.file.sync_file_system()?;
+        apus_fault::point("commit-group.sync.done");
     }
     for (unnamed, _) in group.iter_mut() {
         linked.push(unnamed.file.link(&unnamed.target));
     }
+    apus_fault::point("commit-group.link.done");
     if let Some((first, _)) = group.first() {
         first.file.sync_file_system()?;
     }

@@ -14,6 +14,7 @@ use crate::counters::Counters;
 pub fn quarantine(device: &Path, kind: &str, path: &Path) -> io::Result<PathBuf> {
     let target = free_target(device, kind, path)?;
     rustix::fs::rename(path, &target)?;
+    apus_fault::point("quarantine.move.done");
     Ok(target)
 }
 

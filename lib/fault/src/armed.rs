@@ -1,7 +1,7 @@
 //! What the points do in an executable under test.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +12,20 @@ static FILE: LazyLock<Option<PathBuf>> =
 
 /// How often each armed point was passed.
 static PASSES: LazyLock<Mutex<HashMap<String, u64>>> = LazyLock::new(Mutex::default);
+
+/// Notes in the file that `trace` names which points were passed, each once a process.
+fn trace(name: &str) {
+    let Some(path) = armed("trace") else { return };
+    let mut passes = PASSES.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = passes.entry(format!("{name} trace")).or_default();
+    *count += 1;
+    if *count == 1
+        && let Ok(mut file) = std::fs::OpenOptions::new().append(true).create(true).open(path)
+    {
+        // A trace that is incomplete makes the test fail that wanted it.
+        let _ = file.write_all(format!("{name}\n").as_bytes());
+    }
+}
 
 /// What the file says of a name, read anew.
 fn armed(name: &str) -> Option<String> {
@@ -33,6 +47,7 @@ fn is_due(name: &str, action: &str, wanted: &str) -> bool {
 }
 
 pub(crate) fn point(name: &str) {
+    trace(name);
     let Some(action) = armed(name) else { return };
     if let Some(pause) = action.strip_prefix("pause:").and_then(|ms| ms.parse().ok()) {
         std::thread::sleep(Duration::from_millis(pause));

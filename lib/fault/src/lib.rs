@@ -12,6 +12,7 @@
 //! object.put.synced error@2     the second pass gives an error (EIO)
 //! replicate.object.sent pause:500   each pass takes 500 ms longer
 //! bug.skip-directory-sync on    a planted bug is there
+//! trace /path/to/file           each point that is passed is noted there
 //! clock -3600.5                 the clock is that many seconds off
 //! ```
 //!

@@ -13,6 +13,9 @@ use super::metadata::{OVERFLOW_DIRECTORY, overflow_path};
 /// Appends the suffix to `hashes.invalid` under the partition's lock, as Swift does before a file
 /// gets its name, so that no replicator can miss it.
 pub(crate) fn invalidate(partition: &Path, suffix: &str, counters: &Counters) -> io::Result<()> {
+    if apus_fault::planted("bug.skip-invalidate") {
+        return Ok(());
+    }
     let _lock = DirectoryLock::take(partition, ".lock", Duration::from_secs(10))?;
     counters.calls(4);
     let path = partition.join("hashes.invalid");
@@ -41,6 +44,7 @@ pub(crate) fn remove_obsolete(
     let overflows = device.join(OVERFLOW_DIRECTORY).is_dir();
     for name in obsolete {
         counters.calls(1);
+        apus_fault::point("object.unlink.begun");
         if let Err(error) = std::fs::remove_file(directory.join(&name))
             && error.kind() != io::ErrorKind::NotFound
         {

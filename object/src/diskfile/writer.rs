@@ -139,6 +139,7 @@ impl Writer {
         let partition = self.place.partition_directory();
         let suffix = self.place.hash.suffix_dir();
         cleanup::invalidate(&partition, &suffix, self.committer.counters())?;
+        apus_fault::point("object.invalidate.done");
         let unnamed = Unnamed {
             file: self.file,
             synced: self.synced,

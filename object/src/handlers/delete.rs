@@ -67,7 +67,9 @@ pub(crate) async fn delete(
         let name = tombstone_name(time);
         Ok((bodiless(place, &name, &stored, committer)?, name))
     };
-    server.write(target, time, fence(head), prepare).await?;
+    if !apus_fault::planted("bug.delete-without-tombstone") {
+        server.write(target, time, fence(head), prepare).await?;
+    }
     apus_fault::point("object.delete.published");
     let row = Metadata::from([("x-timestamp".to_owned(), time.to_string())]);
     let told = async {

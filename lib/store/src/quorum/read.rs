@@ -224,7 +224,8 @@ impl Quorum {
         nodes: &Nodes,
         request: &NodeRequest,
     ) -> Result<(Device, Response<Body>)> {
-        let chosen = if newest || (cx.is_strong() && nodes.primaries.len() > 1) {
+        let strong = cx.is_strong() && !apus_fault::planted("bug.read-one-copy");
+        let chosen = if newest || (strong && nodes.primaries.len() > 1) {
             self.read_agreed(newest, nodes, request).await?
         } else {
             self.read_any(nodes, request).await?

@@ -110,6 +110,9 @@ impl Quorum {
 
     /// Good answers that a write needs: a majority of primaries when it is strict.
     pub(super) fn needed(strict: bool, replicas: usize) -> usize {
+        if apus_fault::planted("bug.write-one-copy") {
+            return 1;
+        }
         if strict { majority(replicas) } else { write_quorum(replicas) }
     }
 
@@ -210,6 +213,7 @@ impl Quorum {
             let needed = Self::needed(hold.is_strict(cx), replicas);
             let build = |index| hold.mark(index, build(index));
             let answers = broadcast(&self.client, nodes, needed, body.clone(), build).await;
+            apus_fault::point("proxy.put.answered");
             self.saw(&answers);
             let written =
                 ObjectWritten { etag: end.etag.clone(), timestamp: time, late: end.late.clone() };
