@@ -60,9 +60,12 @@ def container_rows(cluster, account, container):
         if not path.exists():
             found.append((node, None, {}))
             continue
-        broker = ContainerBroker(str(path))
-        rows = broker.list_objects_iter(1_000_000, "", None, None, None, storage_policy_index=None)
-        found.append((node, broker.get_info(), {row[0]: (row[2], row[4], row[1]) for row in rows}))
+        with swift_code.open_database(path, ContainerBroker) as broker:
+            info = broker.get_info()
+            rows = broker.list_objects_iter(
+                1_000_000, "", None, None, None, storage_policy_index=info["storage_policy_index"], allow_reserved=True
+            )
+            found.append((node, info, {row[0]: (row[2], row[4], row[1]) for row in rows}))
     return found
 
 
@@ -91,12 +94,16 @@ def check_account(cluster, findings, account, containers):
     placement = cluster.placement("account", account)
     for node in placement.primaries:
         path = swift_code.database_path(node.devices, node.device, "account", placement.partition, account)
-        broker = AccountBroker(str(path))
-        rows = {row[0]: (row[1], row[2]) for row in broker.list_containers_iter(100_000, "", None, None, None)}
+        if not path.exists():
+            findings.say(f"{account}: no database on {node}")
+            continue
+        with swift_code.open_database(path, AccountBroker) as broker:
+            listed = broker.list_containers_iter(100_000, "", None, None, None, allow_reserved=True)
+            rows = {row[0]: (row[1], row[2]) for row in listed}
+            info = broker.get_info()
         for name, wanted in containers.items():
             if rows.get(name) != wanted:
                 findings.say(f"{account}: {node} has {rows.get(name)} for {name}, it is {wanted}")
-        info = broker.get_info()
         sums = (len(rows), sum(row[0] for row in rows.values()), sum(row[1] for row in rows.values()))
         if (info["container_count"], info["object_count"], info["bytes_used"]) != sums:
             findings.say(f"{account}: {node} counts {info}, its rows add up to {sums}")

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import select
 import threading
 import time
 import xml.etree.ElementTree
@@ -48,6 +49,10 @@ class Connection:
     def request(self, method, path, headers, body=None):
         """Raises OSError (or http.client's) when no whole answer came: the outcome is then unknown."""
         connection = getattr(self.local, "connection", None)
+        if connection is not None and (connection.sock is None or select.select([connection.sock], [], [], 0)[0]):
+            # The server closed it, or it was never used: nothing is lost by a new one.
+            self.forget()
+            connection = None
         if connection is None:
             connection = self.local.connection = http.client.HTTPConnection(*self.address, timeout=self.timeout)
         try:

@@ -5,7 +5,9 @@ Swift keeps its configuration in globals: all clusters share one `swift.conf` (`
 
 import logging
 import os
+import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 from swift.account.backend import AccountBroker
@@ -59,13 +61,32 @@ def is_deleted(devices, device, partition, account, container, name, policy=0):
     return False
 
 
+@contextmanager
+def open_database(path, broker):
+    """A copy of a database in Swift's broker (`ContainerBroker`, `AccountBroker`), with the rows of its WAL in it.
+
+    A copy, since Swift's broker wants to leave WAL mode, for which nobody else may have the file open.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        copied = Path(folder, path.name)
+        for ending in ("", "-wal"):
+            if path.with_name(path.name + ending).exists():
+                shutil.copy(path.with_name(path.name + ending), copied.with_name(path.name + ending))
+        pending = path.with_name(path.name + ".pending")
+        if pending.exists():
+            shutil.copy(pending, copied.with_name(pending.name))
+        yield broker(str(copied))
+
+
 def internal_client(folder, cluster_etc):
     """Swift's own proxy as a library: it talks to our servers as Swift's daemons do, past gatekeeper and auth."""
+    for policy in storage_policy.POLICIES:
+        # Swift keeps the first ring that it loads.
+        policy.object_ring = None
     conf = folder / "internal-client.conf"
     conf.write_text(
-        f"[DEFAULT]\nswift_dir = {cluster_etc}\n[pipeline:main]\npipeline = catch_errors cache proxy-server\n"
+        f"[DEFAULT]\nswift_dir = {cluster_etc}\n[pipeline:main]\npipeline = catch_errors proxy-server\n"
         "[app:proxy-server]\nuse = egg:swift#proxy\naccount_autocreate = true\nallow_open_expired = false\n"
-        "[filter:cache]\nuse = egg:swift#memcache\nmemcache_servers = 127.0.0.1:1\n"
         "[filter:catch_errors]\nuse = egg:swift#catch_errors\n"
     )
     return InternalClient(str(conf), "reliability", 1)

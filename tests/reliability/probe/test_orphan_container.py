@@ -11,7 +11,8 @@ def outstanding(cluster, swift, container):
     for node in placement.primaries:
         path = swift_code.database_path(node.devices, node.device, "container", placement.partition, swift.account, container)
         if path.exists():
-            info = ContainerBroker(str(path)).get_info()
+            with swift_code.open_database(path, ContainerBroker) as broker:
+                info = broker.get_info()
             current = (info["put_timestamp"], info["delete_timestamp"], info["object_count"], info["bytes_used"])
             reported = tuple(info[f"reported_{name}"] for name in ("put_timestamp", "delete_timestamp", "object_count", "bytes_used"))
             found += [node] * (current != reported)

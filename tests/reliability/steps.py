@@ -1,0 +1,211 @@
+"""Steps of a workload that together pass every fault point: writes of each kind, and each daemon with work to do.
+
+A step goes on when servers die in the middle of it; it gives how many daemons were killed.
+"""
+
+import signal
+import time
+
+from harness import ledger, swift_code
+from harness.clients import Refused
+from harness.etc import KINDS
+
+DAEMONS = (
+    "object-updater", "object-replicator", "object-auditor", "object-expirer", "container-updater",
+    "container-replicator", "container-auditor", "account-replicator", "account-auditor", "account-reaper",
+)  # fmt: skip
+OPTIONS = {
+    "account-reaper": {"delay_reaping": 0},
+    "container-replicator": {"per_diff": 20},
+    "account-replicator": {"per_diff": 20},
+}
+
+
+class World:
+    """A cluster, its ledger, and a writer whose steps are taken one by one."""
+
+    def __init__(self, cluster, seed=1):
+        self.cluster, self.ledger, self.bucket = cluster, ledger.Ledger(), "matrix"
+        self.writer = ledger.Writer(cluster, self.ledger, self.bucket, 0, seed)
+        self.random, self.made = self.writer.random, 0
+        cluster.s3().put(self.bucket)
+
+    @staticmethod
+    def roles():
+        return ("proxy", *(f"{kind}-server" for kind in KINDS), *DAEMONS)
+
+    def processes(self, role):
+        """Names of the processes that have a role."""
+        return ["proxy1"] if role == "proxy" else [f"{node.name}-{role}" for node in self.cluster.nodes]
+
+    def fresh(self, what):
+        self.made += 1
+        return f"{what}{self.made}"
+
+    def write(self, kind, key=None, size=None):
+        sizes, self.writer.sizes = self.writer.sizes, (size,) if size is not None else self.writer.sizes
+        try:
+            self.writer.step(kind, key)
+        finally:
+            self.writer.sizes = sizes
+
+    def attempt(self, work, *arguments, **options):
+        """Whatever comes of it: a server may be killed at it."""
+        try:
+            return work(*arguments, **options)
+        except (OSError, Refused):
+            return None
+
+    def killed_servers(self):
+        return sum(process.was_killed for process in self.cluster.processes)
+
+    def once(self, *roles):
+        """Runs daemons; gives how many were killed. Servers that died meanwhile are started for the next."""
+        killed = 0
+        for role in roles:
+            running = [node.daemon(role, "--once").spawn() for node in self.cluster.nodes]
+            codes = [daemon.running.wait(timeout=120) for daemon in running]
+            killed += codes.count(-signal.SIGKILL) + self.killed_servers()
+            self.cluster.start()
+        return killed
+
+    def away(self, kind, *names):
+        """A primary whose server is stopped; give it to `back`."""
+        node = self.cluster.placement(kind, *names).primaries[0]
+        node.kill(kind)
+        # It was this test that killed it, not a fault point.
+        node.servers[kind].running = None
+        return node
+
+
+def writes(world):
+    for size in (0, 10, 70_000, 700_000):
+        key = world.fresh("write")
+        for kind in ("put", "s3-put", "post", "delete", "put", "s3-delete"):
+            world.write(kind, key, size)
+
+
+def many_at_once(world):
+    """Enough for the committer to make groups."""
+    writers = [ledger.Writer(world.cluster, world.ledger, world.bucket, 100 + n, world.made, sizes=(100,)) for n in range(16)]
+    world.made += 1
+    for writer in writers:
+        writer.start()
+    time.sleep(0.5)
+    for writer in writers:
+        writer.end()
+
+
+def containers(world):
+    swift, name = world.writer.swift, world.fresh("container")
+    world.attempt(swift.put, name, b"", {"X-Container-Meta-A": "b"})
+    world.attempt(swift.put, f"{name}/o", b"x")
+    world.attempt(swift.post, name, {"X-Container-Meta-A": "c"})
+    # The rows of the account are sent a second later.
+    time.sleep(1.3)
+    world.attempt(swift.delete, f"{name}/o")
+    world.attempt(swift.delete, name)
+    world.attempt(swift.post, "", {"X-Account-Meta-A": "c"})
+
+
+def late_rows(world):
+    away = world.away("container", "AUTH_test", world.bucket)
+    world.write("put", world.fresh("late"), 10)
+    world.write("delete", f"late{world.made}")
+    world.write("put", world.fresh("late"), 10)
+    away.start("container")
+    return world.killed_servers() + world.once("object-updater", "container-updater")
+
+
+def handoffs(world):
+    key = world.fresh("handoff")
+    away = world.away("object", "AUTH_test", world.bucket, key)
+    world.write("put", key, 5000)
+    world.write("post", key)
+    other = world.fresh("handoff")
+    world.write("put", other, 5000)
+    world.write("delete", other)
+    away.start("object")
+    return world.killed_servers() + world.once("object-replicator", "object-replicator")
+
+
+def damaged_files(world):
+    """One is found by a read, another by the auditor."""
+    for is_read in (True, False):
+        key = world.fresh("damaged")
+        world.write("put", key, 5000)
+        names = ["AUTH_test", world.bucket, key]
+        placement = world.cluster.placement("object", *names)
+        node = placement.primaries[0]
+        where = f"objects/{placement.partition}/*/{swift_code.hash_path(*names)}/*.data"
+        for file in node.disk.glob(where):
+            file.write_bytes(b"damaged" * 700)
+        if is_read:
+            world.attempt(node.direct("object").request, "GET", placement.partition, names)
+    return world.killed_servers() + world.once("object-auditor", "object-replicator")
+
+
+def databases(world):
+    swift = world.cluster.swift("test2:tester2", "testing2")
+    few, many = world.fresh("few"), world.fresh("many")
+    for name, rows in ((few, 3), (many, 90)):
+        world.attempt(swift.put, name)
+        away = world.away("container", swift.account, name)
+        for number in range(rows):
+            world.attempt(swift.put, f"{name}/o{number}", b"x")
+        away.start("container")
+    placement = world.cluster.placement("container", swift.account, few)
+    # A handoff that got the database, and a primary that lost it.
+    lost = placement.primaries[1]
+    killed = world.killed_servers() + world.once("container-replicator")
+    lost.kill("container")
+    lost.servers["container"].running = None
+    for path in lost.disk.glob(f"containers/{placement.partition}/*"):
+        path.rename(path.with_name(f"{path.name}.lost"))
+    lost.start("container")
+    away = world.away("account", swift.account)
+    world.attempt(swift.put, world.fresh("unseen"))
+    world.attempt(swift.delete, f"unseen{world.made}")
+    away.start("account")
+    return killed + world.once("container-replicator", "container-replicator", "account-replicator", "container-updater")
+
+
+def audits(world):
+    return world.once("container-auditor", "account-auditor", "object-auditor")
+
+
+def expiry(world):
+    swift, name = world.writer.swift, world.fresh("expiring")
+    world.attempt(swift.put, name)
+    for number in range(3):
+        world.attempt(swift.put, f"{name}/o{number}", b"x", {"X-Delete-After": "1"})
+    killed = world.killed_servers() + world.once("object-updater", "container-updater")
+    time.sleep(1.5)
+    return killed + world.once("object-expirer")
+
+
+def reaping(world):
+    swift = world.cluster.swift(f"own{world.made % 100}:tester")
+    world.made += 1
+    for name in ("one", "other"):
+        world.attempt(swift.put, name)
+        world.attempt(swift.put, f"{name}/o", b"x")
+    killed = world.killed_servers() + world.once("container-updater")
+    placement = world.cluster.placement("account", swift.account)
+    for node in placement.primaries:
+        world.attempt(node.direct("account").request, "DELETE", placement.partition, [swift.account])
+    return killed + world.once("account-reaper", "account-reaper")
+
+
+STEPS = {
+    "writes": writes,
+    "containers": containers,
+    "late-rows": late_rows,
+    "handoffs": handoffs,
+    "damaged-files": damaged_files,
+    "databases": databases,
+    "audits": audits,
+    "expiry": expiry,
+    "reaping": reaping,
+    "many-at-once": many_at_once,
+}

@@ -1,0 +1,89 @@
+"""Every fault point in the sources is passed by some step, and kills at it lose nothing that was acknowledged.
+
+The points are found by reading the sources. A first round without kills traces which step passes which point in which
+role. Then each point is armed in that role on all nodes, the step is taken, whatever died is started again, and all
+keys are checked. A point that no step passes fails the test, so that the matrix cannot rot.
+"""
+
+import pytest
+from steps import OPTIONS, STEPS, World
+
+from harness import faults, figures, ledger, quiesce
+from harness.cluster import Cluster
+
+# Points of a planted bug: nothing passes them while the bug is off.
+OF_BUGS = ".bug."
+ROUNDS = figures.amount(1, 6)
+
+
+def points():
+    return [point for point in faults.points() if OF_BUGS not in point]
+
+
+@pytest.fixture(scope="module")
+def traced():
+    """Point → [(step, role)], the first step that passes it first."""
+    assert faults.is_built_with_faults(), "the executable has no fault points: build it with --features faults"
+    passed = {}
+    with Cluster(options=OPTIONS) as cluster:
+        world = World(cluster)
+        for name, step in STEPS.items():
+            for role in world.roles():
+                for process in world.processes(role):
+                    cluster.faults.arm(process, f"trace {cluster.folder / role}.trace")
+            # A process notes a point once: new ones note it again.
+            cluster.kill()
+            cluster.start()
+            step(world)
+            cluster.faults.disarm()
+            for role in world.roles():
+                path = cluster.folder / f"{role}.trace"
+                if path.exists():
+                    for point in sorted(set(path.read_text().split())):
+                        passed.setdefault(point, []).append((name, role))
+                    path.unlink()
+    return passed
+
+
+def test_every_point_is_passed_by_a_step(traced):
+    missing = [point for point in points() if point not in traced]
+    assert not missing, f"no step of the workload passes {missing}"
+
+
+def drive_into(world, point, places, everywhere):
+    """Takes steps with the point armed until something died at it; gives how many processes did."""
+    for step, role in places[:4]:
+        armed = world.processes(role)
+        if not everywhere:
+            armed = [world.random.choice(armed)]
+        for process in armed:
+            world.cluster.faults.arm(process, f"{point} kill")
+        killed = STEPS[step](world) or 0
+        killed += world.killed_servers()
+        world.cluster.faults.disarm()
+        world.cluster.start()
+        if killed:
+            return killed
+    return 0
+
+
+def test_a_kill_at_each_point_loses_nothing(traced):
+    seed, kills, unreached = figures.seed(), 0, []
+    with Cluster(options=OPTIONS) as cluster:
+        world = World(cluster, seed)
+        for number in range(ROUNDS):
+            for point in filter(traced.__contains__, points()):
+                died = drive_into(world, point, traced[point], everywhere=number == 0)
+                kills += died
+                if not died and number == 0:
+                    unreached.append(point)
+                verdict = ledger.check(cluster, world.ledger, world.bucket)
+                assert verdict.is_good, f"after a kill at {point}, seed={seed}: {verdict.details[:5]}"
+        quiesce.settle(cluster)
+        verdict = ledger.check(cluster, world.ledger, world.bucket)
+        figures.tell(
+            part="kill-matrix", points=len(points()), kills=kills, acknowledged=world.ledger.acknowledged,
+            lost=verdict.lost, resurrected=verdict.resurrected, torn=verdict.torn, seed=seed,
+        )  # fmt: skip
+        assert verdict.is_good, verdict.details[:5]
+        assert not unreached, f"traced, and nothing died at {unreached}"
