@@ -136,6 +136,7 @@ impl Quorum {
             None => Served::Whole,
         };
         let range = range.unwrap_or(whole);
+        let version = version(&answer);
         let body = answer.into_body();
         let body = if range.length <= ONE_PIECE {
             body
@@ -148,7 +149,7 @@ impl Quorum {
             let resume = Resume {
                 client: self.client.clone(),
                 request,
-                version: head.timestamp,
+                version,
                 next: range.start,
                 end: range.start + range.length,
                 node,
@@ -343,7 +344,7 @@ impl Quorum {
             .max_by_key(|(_, (_, answer))| {
                 (
                     version(answer),
-                    answer.status() == StatusCode::NOT_FOUND && version(answer).is_some(),
+                    answer.status() == StatusCode::NOT_FOUND && version(answer).0.is_some(),
                 )
             })
             .map(|(at, _)| at)
@@ -388,15 +389,22 @@ impl Quorum {
     }
 }
 
-fn version(answer: &Response<Body>) -> Option<Timestamp> {
-    header(answer.headers(), headers::BACKEND_TIMESTAMP).and_then(Timestamp::parse)
+/// What a node knows of an object: the time of its data or deletion, and the newest of that and
+/// its metadata. Data goes first: where a PUT was missed and a later POST was not, old data lies
+/// below new metadata.
+type Version = (Option<Timestamp>, Option<Timestamp>);
+
+fn version(answer: &Response<Body>) -> Version {
+    let time = |name| header(answer.headers(), name).and_then(Timestamp::parse);
+    let newest = time(headers::BACKEND_TIMESTAMP);
+    (time(headers::DATA_TIMESTAMP).or(newest), newest)
 }
 
 /// A body that survives the node it comes from.
 struct Resume {
     client: Arc<Client>,
     request: NodeRequest,
-    version: Timestamp,
+    version: Version,
     next: u64,
     end: u64,
     node: Device,
@@ -458,7 +466,7 @@ impl Resume {
             let rest = ByteRanges::single(self.next, self.end - self.next);
             set(&mut request.headers, "range", &rest.to_header());
             let Ok(answer) = self.client.send(&node, &request, empty()).await else { continue };
-            if answer.status().is_success() && version(&answer) == Some(self.version) {
+            if answer.status().is_success() && version(&answer) == self.version {
                 self.node = node;
                 return Some(answer.into_body());
             }
