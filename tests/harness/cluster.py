@@ -151,6 +151,8 @@ class Cluster:
         self.configure()
         self.share_rings()
         self._internal = None
+        # What is to be undone when the processes are gone and before the folder is removed.
+        self.endings = []
 
     def _proxy(self, number):
         name, address = f"proxy{number}", f"127.77.{self.range}.{100 + number}"
@@ -202,6 +204,8 @@ class Cluster:
         for process in self.processes:
             process.resume()
             process.kill()
+        for ending in self.endings:
+            ending()
         self.holder.close()
         panics = [log.name for log in self.logs.iterdir() if b"panicked at" in log.read_bytes()]
         if self.temporary and not panics:

@@ -105,6 +105,7 @@ def images(cluster, kind, megabytes=None):
         for node in cluster.nodes:
             file = cluster.folder / f"{node.device}.{kind}"
             made[node] = image = Image(file, node.disk, kind, megabytes)
+            cluster.endings.append(image.end)
             image.mount()
         yield made
     finally:

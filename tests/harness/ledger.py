@@ -192,7 +192,11 @@ def read(s3, bucket, key):
 
 
 def check(cluster, ledger, bucket, *, account="test", keys=None):
-    """Reads every key and lists them; gives a verdict with what is wrong in it."""
+    """Reads every key and lists them; gives a verdict with what is wrong in it.
+
+    A listing may lag behind when container servers were away: waiting rows are delivered first.
+    """
+    cluster.once("object-updater")
     s3 = cluster.s3(f"{account}:tester")
     listed = patiently(lambda: s3.listing(bucket))
     verdict, details = Verdict(), []

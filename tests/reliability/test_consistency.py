@@ -1,0 +1,90 @@
+"""Registers and sets over S3 while servers are killed, hang, are cut off, and clocks jump: read-after-write and
+list-after-write hold, as docs/semantics.md promises them.
+
+Histories are kept as JSON lines in the folder named by `APUS_HISTORIES`, when there is one. Listings may lag behind
+while container servers do not answer, so sets run beside faults of object servers, proxies, links of proxies and
+clocks only.
+"""
+
+import os
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from nemesis import Nemesis
+
+from harness import figures, quiesce
+from harness.anomalies import check_registers, check_sets
+from harness.cluster import Cluster
+from harness.history import History, Keys, RegisterClient, SetClient
+from harness.network import Network
+
+CLIENTS = 12
+# As many operations as this, over at least as many seconds, so that there are faults beside them.
+OPERATIONS = figures.amount(700, 10_000)
+SECONDS = figures.amount(7, 60)
+REGISTER_MIXES = [("none",), ("kill",), ("pause",), ("partition",), ("clock",), ("kill", "clock"), ("pause", "partition"),
+                  ("kill", "partition", "clock")]  # fmt: skip
+SET_MIXES = [("none",), ("kill-objects",), ("pause-objects", "clock")]
+
+
+def run(cluster, mix, seed, clients, network, bucket):
+    """Drives clients and nemesis until there are enough records; gives the history."""
+    history, began = History(), time.monotonic()
+    enough = lambda: len(history.records) >= OPERATIONS and time.monotonic() > began + SECONDS
+    until = lambda: enough() or time.monotonic() > began + SECONDS * 10
+    cluster.s3().put(bucket)
+    made = clients(history, until)
+    nemesis = None if mix == ("none",) else Nemesis(cluster, mix, seed, network=network)
+    for thread in [*made, *([nemesis] if nemesis else [])]:
+        thread.start()
+    for client in made:
+        client.join()
+    if nemesis:
+        nemesis.end()
+    for client in made:
+        if client.unexpected is not None:
+            raise client.unexpected
+    cluster.faults.disarm()
+    cluster.start()
+    if folder := os.environ.get("APUS_HISTORIES"):
+        history.write(Path(folder) / f"{bucket}.jsonl")
+    return history, nemesis.made if nemesis else 0
+
+
+def judge(part, mix, seed, history, made, anomalies):
+    counts = history.counts()
+    figures.tell(part=part, mix="+".join(mix), operations=len(history.records), faults=made, **counts,
+                 anomalies=len(anomalies), seed=seed)  # fmt: skip
+    assert anomalies == [], f"seed={seed}: " + "\n".join(anomalies[:10])
+    assert counts["ok"] > OPERATIONS * 0.3, "nearly nothing succeeded"
+
+
+@pytest.mark.parametrize("mix", REGISTER_MIXES, ids="+".join)
+def test_registers_are_read_after_write(mix):
+    seed = figures.seed()
+    with Cluster(proxies=2) as cluster, Network(cluster) if "partition" in mix else nullcontext() as network:
+        keys = Keys(RegisterClient.keys, RegisterClient.turns)
+        bucket = f"register-{'-'.join(mix)}"
+
+        def clients(history, until):
+            return [RegisterClient(cluster, history, n, seed, until, bucket=bucket, proxy=n % 2, shared=keys) for n in range(CLIENTS)]
+
+        history, made = run(cluster, mix, seed, clients, network, bucket)
+        judge("registers", mix, seed, history, made, check_registers(history.records))
+        if mix == REGISTER_MIXES[-1]:
+            quiesce.settle(cluster)
+
+
+@pytest.mark.parametrize("mix", SET_MIXES, ids="+".join)
+def test_sets_are_list_after_write(mix):
+    seed = figures.seed()
+    with Cluster(proxies=2) as cluster:
+        bucket = f"set-{'-'.join(mix)}"
+
+        def clients(history, until):
+            return [SetClient(cluster, history, n, seed, until, bucket=bucket, proxy=n % 2) for n in range(CLIENTS)]
+
+        history, made = run(cluster, mix, seed, clients, None, bucket)
+        judge("sets", mix, seed, history, made, check_sets(history.records))
