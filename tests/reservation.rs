@@ -213,7 +213,7 @@ impl Game {
             self.servers[server].names.release(&NAME, time);
             self.reply(writer, server, Reply::TooEarly);
         } else {
-            self.reply(writer, server, Reply::Granted(stored));
+            self.reply(writer, server, Reply::Granted(stored.into()));
         }
     }
 
@@ -230,7 +230,7 @@ impl Game {
         match verdict(&own.replies, needs) {
             Verdict::Taken { newest } => {
                 own.expected = match own.replies[newest] {
-                    Reply::Granted(version) => version,
+                    Reply::Granted(version) => version.data,
                     _ => unreachable!("only what was granted is judged by"),
                 };
                 own.committing = true;

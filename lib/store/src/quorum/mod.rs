@@ -15,6 +15,7 @@ mod read;
 mod repair;
 mod reserve;
 mod send;
+mod version;
 mod write;
 
 pub(crate) use listing::object_entries;
@@ -31,6 +32,7 @@ use crate::{Error, Result};
 
 pub use container::ContainerFacts;
 pub use reserve::{Reply, Verdict, verdict};
+pub use version::Version;
 
 /// The rings of the cluster.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use apus_cluster::byte_range::{ByteRanges, Resolution, Resolved};
 use apus_cluster::policy::majority;
-use apus_cluster::{ObjectPath, PolicyIndex, Timestamp};
+use apus_cluster::{ObjectPath, PolicyIndex};
 use apus_daemon::Body;
 use apus_daemon::http::{BodyError, empty, header, set, stream};
 use apus_daemon::task::{TaskKind, spawn};
@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use super::Quorum;
 use super::head::{object_head, read_error, set_read};
 use super::nodes::Nodes;
+use super::version::Version;
 use crate::access::Permit;
 use crate::context::Context;
 use crate::operation::{GetObject, HeadObject, ObjectHead, ObjectRead, Served};
@@ -344,18 +345,19 @@ impl Quorum {
             .max_by_key(|(_, (_, answer))| {
                 (
                     version(answer),
-                    answer.status() == StatusCode::NOT_FOUND && version(answer).0.is_some(),
+                    answer.status() == StatusCode::NOT_FOUND && version(answer).data.is_some(),
                 )
             })
             .map(|(at, _)| at)
             .ok_or_else(|| Error::unavailable("no answer"))?;
         let best = answers.swap_remove(newest);
-        if let Some(newest) = version(&best.1) {
+        let newest = version(&best.1);
+        if let Some(time) = newest.newest {
             let is_primary = |node: &Device| nodes.primaries.iter().any(|p| p.id == node.id);
-            let behind = answers.iter().filter(|(_, answer)| version(answer) < Some(newest));
+            let behind = answers.iter().filter(|(_, answer)| version(answer) < newest);
             let behind: Vec<Device> =
                 behind.map(|(node, _)| node.clone()).filter(is_primary).collect();
-            self.repair(request, &best.0, newest, &behind);
+            self.repair(request, &best.0, time, &behind);
         }
         self.with_body(best, request).await
     }
@@ -389,15 +391,8 @@ impl Quorum {
     }
 }
 
-/// What a node knows of an object: the time of its data or deletion, and the newest of that and
-/// its metadata. Data goes first: where a PUT was missed and a later POST was not, old data lies
-/// below new metadata.
-type Version = (Option<Timestamp>, Option<Timestamp>);
-
 fn version(answer: &Response<Body>) -> Version {
-    let time = |name| header(answer.headers(), name).and_then(Timestamp::parse);
-    let newest = time(headers::BACKEND_TIMESTAMP);
-    (time(headers::DATA_TIMESTAMP).or(newest), newest)
+    Version::of(answer.headers())
 }
 
 /// A body that survives the node it comes from.

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::Quorum;
 use super::head::object_head;
 use super::nodes::Nodes;
+use super::version::Version;
 use crate::context::Context;
 use crate::operation::{ObjectHead, WriteConditions};
 use crate::{Error, Kind, Result, Subject};
@@ -36,8 +37,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// What one primary says.
 #[derive(Debug, Clone)]
 pub enum Reply {
-    /// The name is taken; this is there, be it a tombstone. `None` for nothing.
-    Granted(Option<Timestamp>),
+    /// The name is taken, and this is there, be it a tombstone.
+    Granted(Version),
     /// A later time is needed.
     TooEarly,
     /// It does not know of taking names: Python Swift's.
@@ -239,11 +240,10 @@ impl Quorum {
                 let mut told = Told { index, reply: Reply::Silent, head: None };
                 if let Ok(answer) = sent {
                     let head = answer.headers();
-                    let version =
-                        header(head, headers::BACKEND_TIMESTAMP).and_then(Timestamp::parse);
+                    let version = Version::of(head);
                     let reserved = header(head, headers::RESERVED).is_some();
-                    if let Some(version) = version {
-                        quorum.clock.saw(version);
+                    if let Some(newest) = version.newest {
+                        quorum.clock.saw(newest);
                     }
                     told.reply = match answer.status() {
                         StatusCode::OK if reserved => {
@@ -315,17 +315,21 @@ impl Quorum {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Option<Timestamp> {
-        Some(Timestamp::from_seconds(seconds))
+    fn at(seconds: u64) -> Version {
+        Some(Timestamp::from_seconds(seconds)).into()
+    }
+
+    fn nothing() -> Version {
+        Version::default()
     }
 
     #[test]
     fn the_newest_version_of_a_majority_is_judged_by() {
-        let replies = [Reply::Granted(None), Reply::Silent, Reply::Granted(at(3))];
+        let replies = [Reply::Granted(nothing()), Reply::Silent, Reply::Granted(at(3))];
         assert_eq!(verdict(&replies, 3), Verdict::Taken { newest: 2 });
         let replies = [Reply::Granted(at(4)), Reply::TooEarly, Reply::Granted(at(3))];
         assert_eq!(verdict(&replies, 3), Verdict::Taken { newest: 0 });
-        assert_eq!(verdict(&[Reply::Granted(None)], 1), Verdict::Taken { newest: 0 });
+        assert_eq!(verdict(&[Reply::Granted(nothing())], 1), Verdict::Taken { newest: 0 });
     }
 
     #[test]
