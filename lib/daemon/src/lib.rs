@@ -12,6 +12,7 @@ pub mod log;
 pub mod pace;
 pub mod pass;
 pub mod recon;
+pub mod recon_http;
 pub mod seed;
 pub mod serve;
 pub mod task;

@@ -63,8 +63,19 @@ impl Place {
         Conf::parse("")
     }
 
+    pub(crate) fn swift_conf_path(&self) -> PathBuf {
+        self.swift_dir.join("swift.conf")
+    }
+
+    /// Where all rings of the cluster are, those of erasure-coded policies included.
+    pub(crate) fn ring_paths(&self, cluster: &SwiftConf) -> Vec<PathBuf> {
+        let objects = cluster.policies.iter().map(|policy| policy.index.suffixed("object"));
+        let kinds = ["account", "container"].map(str::to_owned).into_iter().chain(objects);
+        kinds.map(|kind| self.swift_dir.join(format!("{kind}.ring.gz"))).collect()
+    }
+
     pub(crate) fn swift_conf(&self) -> Result<SwiftConf, String> {
-        let path = self.swift_dir.join("swift.conf");
+        let path = self.swift_conf_path();
         let conf = Conf::read(&path)?;
         let cluster = SwiftConf::from_sections(conf.sections())
             .map_err(|error| format!("{}: {error}", path.display()))?;

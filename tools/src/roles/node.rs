@@ -14,6 +14,7 @@ use apus_cluster::backend_auth::Mode;
 use apus_daemon::clock::SystemClock;
 use apus_daemon::config::{Conf, Section};
 use apus_daemon::http::SharedHandler;
+use apus_daemon::recon_http::{ReconHttp, ReconParts};
 use apus_daemon::task::{TaskKind, spawn};
 use apus_daemon::{Clock, Drain, PassContext, ReconCache, Scope, Unit, addresses, serve};
 use apus_disk::Counters;
@@ -119,10 +120,30 @@ impl Builder<'_> {
         })?;
         let handler = match server {
             Server::Proxy => handler,
-            _ => self.guarded(handler, &section),
+            _ => {
+                let recon = self.recon_parts(server, conf, &section)?;
+                self.guarded(Arc::new(ReconHttp::new(handler, recon)), &section)
+            }
         };
         self.node.listeners.push((listener, handler));
         Ok(())
+    }
+
+    fn recon_parts(
+        &self,
+        server: Server,
+        conf: &Conf,
+        section: &Section<'_>,
+    ) -> Result<ReconParts, String> {
+        let (devices, mount_check) = super::storage::devices(section)?;
+        Ok(ReconParts {
+            devices,
+            mount_check,
+            swift_conf: self.place.swift_conf_path(),
+            rings: self.place.ring_paths(&self.cluster),
+            cache: recon_cache(conf, server),
+            clock: self.clock.clone(),
+        })
     }
 
     /// A storage server as others reach it. `reached_as`: addresses under which rings have it,

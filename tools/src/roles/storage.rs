@@ -41,7 +41,7 @@ fn quarantine_limit(section: &Section<'_>) -> Result<QuarantineLimit, String> {
 }
 
 /// Where the devices are, and whether they must be mount points.
-fn devices(section: &Section<'_>) -> Result<(PathBuf, bool), String> {
+pub(super) fn devices(section: &Section<'_>) -> Result<(PathBuf, bool), String> {
     let devices = PathBuf::from(section.get("devices").unwrap_or("/srv/node"));
     Ok((devices, section.flag("mount_check", true)?))
 }

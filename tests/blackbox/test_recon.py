@@ -1,0 +1,101 @@
+"""What storage servers tell operators, as Swift's own middleware and `swift-recon` have it."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+from swift.common.middleware.recon import ReconMiddleware
+from swift.common.swob import Request
+
+from test_roles import KINDS, Servers
+
+KEY = "5a" * 32
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recon")
+    servers = Servers(folder)
+    servers.cache = folder / "cache"
+    # Reading checks needs no signature, so that swift-recon works as it is.
+    with open(servers.etc / "swift.conf", "a") as conf:
+        conf.write(f"[apus]\ncluster_key = {KEY}\n")
+    for kind in KINDS:
+        path = servers.etc / f"{kind}-server.conf"
+        path.write_text(path.read_text().replace("use =", f"recon_cache_path = {servers.cache}\nuse ="))
+    (servers.devices / "sd1/quarantined/objects/a").mkdir(parents=True)
+    (servers.devices / "sd2/quarantined/objects-1/b").mkdir(parents=True)
+    (servers.devices / "sd2/quarantined/containers/c").mkdir(parents=True)
+    servers.cache.mkdir()
+    (servers.cache / "object.recon").write_text(json.dumps({"async_pending": 7, "object_updater_sweep": 0.5}))
+    for kind in KINDS:
+        servers.start(kind)
+    yield servers
+    for kind in list(servers.processes):
+        assert servers.stop(kind) == 0, kind
+
+
+@pytest.fixture
+def swift(servers):
+    conf = {"devices": str(servers.devices), "swift_dir": str(servers.etc), "recon_cache_path": str(servers.cache)}
+    logging.disable(logging.CRITICAL)
+    yield ReconMiddleware(None, conf)
+    logging.disable(logging.NOTSET)
+
+
+def ask(servers, kind, check):
+    with urllib.request.urlopen(f"http://127.0.0.1:{servers.ports[kind]}/recon/{check}", timeout=10) as answer:
+        assert answer.headers["Content-Type"] == "application/json"
+        return json.load(answer)
+
+
+EXACT = [
+    *["devices", "quarantined", "ringmd5", "async", "driveaudit", "sharding", "reconstruction/object"],
+    *["replication", "replication/account", "replication/container", "replication/object"],
+    *["auditor/account", "auditor/container", "auditor/object", "expirer/object"],
+    *["updater/container", "updater/object"],
+]
+
+
+@pytest.mark.parametrize("check", EXACT)
+def test_a_check_answers_what_swifts_middleware_answers(servers, swift, check):
+    expected = json.loads(Request.blank(f"/recon/{check}").get_response(swift).body)
+    got = ask(servers, "object", check)
+    if check == "devices":
+        expected, got = ({path: sorted(names) for path, names in each.items()} for each in (expected, got))
+    assert got == expected
+
+
+@pytest.mark.parametrize("check", ["mem", "load", "sockstat"])
+def test_a_check_of_the_host_has_the_keys_and_types_of_swifts(servers, swift, check):
+    expected = json.loads(Request.blank(f"/recon/{check}").get_response(swift).body)
+    got = ask(servers, "account", check)
+    assert {key: type(value) for key, value in got.items()} == {key: type(value) for key, value in expected.items()}
+
+
+def test_an_unknown_check_is_404(servers):
+    for path in ["recon/nonsense", "recon/updater/account"]:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://127.0.0.1:{servers.ports['object']}/{path}", timeout=10)
+        assert refused.value.code == 404
+
+
+def swift_recon(servers, *options):
+    command = [os.path.join(os.path.dirname(sys.executable), "swift-recon"), "--swiftdir", str(servers.etc), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_swift_recon_reads_every_check_of_ours(servers):
+    for kind in KINDS:
+        told = swift_recon(servers, kind, "--unmounted", "--diskusage", "--load", "--quarantined", "--sockstat", "--time")
+        assert "1/1 hosts matched, 0 error[s] while checking hosts." in told, told
+        assert "[quarantined_objects] low: 2, high: 2" in told, told
+        assert "Disk usage: space used:" in told and "not mounted" not in told, told
+    told = swift_recon(servers, "object", "--async", "--updater", "--auditor", "--expirer", "--replication")
+    assert "[async_pending] low: 7, high: 7" in told, told
