@@ -11,6 +11,7 @@ import pytest
 from swift.common.middleware.recon import ReconMiddleware
 from swift.common.swob import Request
 
+from conftest import APUS, free_port
 from test_roles import KINDS, Servers
 
 KEY = "5a" * 32
@@ -99,3 +100,40 @@ def test_swift_recon_reads_every_check_of_ours(servers):
         assert "Disk usage: space used:" in told and "not mounted" not in told, told
     told = swift_recon(servers, "object", "--async", "--updater", "--auditor", "--expirer", "--replication")
     assert "[async_pending] low: 7, high: 7" in told, told
+
+
+def samples(port):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        text = answer.read().decode()
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines}
+
+
+def test_a_storage_server_tells_metrics_and_what_daemons_in_other_processes_reported(servers):
+    before = samples(servers.ports["object"])
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(f"http://127.0.0.1:{servers.ports['object']}/sd1/0/a/c/o", timeout=10)
+    after = samples(servers.ports["object"])
+    refused = 'apus_requests_total{server="object",method="GET",status="401"}'
+    assert after[refused] == before.get(refused, 0) + 1
+    assert after['apus_request_seconds_count{server="object",method="GET"}'] > 0
+    subprocess.run([APUS, "object-updater", str(servers.etc), "--once"], check=True, timeout=60)
+    after = samples(servers.ports["object"])
+    assert after['apus_daemon_pass_end_seconds{daemon="object-updater"}'] > 1_700_000_000
+    assert any(name.startswith('apus_daemon_report{daemon="object-updater"') for name in after)
+
+
+def test_a_proxy_tells_metrics_at_an_address_of_their_own(servers):
+    port = free_port()
+    path = servers.etc / "proxy-server.conf"
+    path.write_text(path.read_text().replace("use =", f"metrics_bind = 127.0.0.1:{port}\nuse ="))
+    servers.start("proxy")
+    servers.s3().create_bucket(Bucket="metrics")
+    # On the port for clients it is a bucket.
+    servers.s3().put_object(Bucket="metrics", Key="a", Body=b"x")
+    told = samples(port)
+    assert told['apus_requests_total{server="proxy",method="PUT",status="200"}'] == 2
+    assert told["apus_backend_requests_total"] > 0
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(f"http://127.0.0.1:{servers.ports['proxy']}/metrics", timeout=10)

@@ -1,5 +1,35 @@
 //! What the seams of this process counted: disk, databases, traffic between nodes.
 
+use std::sync::Arc;
+
+use apus_broker::Broker;
+use apus_wire::Client;
+
+/// Where counts come from.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources {
+    pub(crate) counters: Arc<apus_disk::Counters>,
+    pub(crate) client: Arc<Client>,
+    pub(crate) brokers: Vec<Arc<Broker>>,
+}
+
+impl Sources {
+    pub(crate) fn counts(&self) -> Counts {
+        let databases = |of: fn(&apus_broker::Counters) -> u64| {
+            self.brokers.iter().map(|broker| of(broker.counters())).sum()
+        };
+        Counts {
+            syncs: self.counters.syncs(),
+            file_calls: self.counters.file_calls(),
+            thread_hops: self.counters.reads().1,
+            transactions: databases(apus_broker::Counters::transactions),
+            database_writes: databases(apus_broker::Counters::writes),
+            backend_requests: self.client.counters().requests(),
+            md5_bytes: self.client.counters().md5_bytes(),
+        }
+    }
+}
+
 /// Totals since start, or the difference of two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
@@ -20,6 +50,19 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// By the names under which `/metrics` tells them.
+    pub(crate) fn totals(self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("syncs", self.syncs),
+            ("file_calls", self.file_calls),
+            ("thread_hops", self.thread_hops),
+            ("database_transactions", self.transactions),
+            ("database_writes", self.database_writes),
+            ("backend_requests", self.backend_requests),
+            ("md5_bytes", self.md5_bytes),
+        ]
+    }
+
     /// What was added since `before`.
     pub fn since(self, before: Self) -> Self {
         Self {

@@ -9,6 +9,7 @@ pub mod drain;
 pub mod http;
 pub mod interim;
 pub mod log;
+pub mod metrics;
 pub mod pace;
 pub mod pass;
 pub mod recon;

@@ -41,13 +41,15 @@ impl<P: Pass> Sweep for P {
         let span = Span { began, ended: cx.clock.now() };
         tracing::info!(daemon = name, seconds = span.seconds(), ?report, "pass");
         let entries = self.recon(&report, span);
-        if entries.is_empty() {
-            return Ok(());
-        }
+        let last = crate::metrics::last_pass(name, &report, span);
         let server = name.split('-').next().unwrap_or(name);
         let (recon, file) = (recon.clone(), format!("{server}.recon"));
         // Nobody waits for a recon file, so the shared pool may write it.
-        let merged = tokio::task::spawn_blocking(move || recon.merge(&file, entries)).await;
+        let merged = tokio::task::spawn_blocking(move || {
+            recon.merge(crate::metrics::PASSES, last)?;
+            if entries.is_empty() { Ok(()) } else { recon.merge(&file, entries) }
+        });
+        let merged = merged.await;
         if let Ok(Err(error)) = merged {
             tracing::warn!(daemon = name, %error, "recon cache");
         }
@@ -153,6 +155,7 @@ mod tests {
         let unit = Unit::new(Counting { sweeps: 0, drain }, Duration::from_secs(60));
         unit.run(cx, recon.clone()).await;
         assert_eq!(recon.read("object.recon").get("counted").unwrap(), 4);
+        assert_eq!(recon.read("apus-passes.recon")["object-counter"]["report"], 4);
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! Roles → servers and daemons of one process.
 
 mod conf;
+mod door;
 mod node;
 mod proxy;
 mod role;

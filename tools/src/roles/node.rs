@@ -1,8 +1,7 @@
 //! A process with its roles: reads a place of configuration, makes servers and daemons, runs them.
 //!
 //! Servers that run here are called without a socket: each is registered under the addresses that
-//! the rings give to its own bind address. Before each socket of a storage server stands a
-//! [`Guard`], which lets signed requests of the cluster through.
+//! the rings give to its own bind address; sockets are in [`super::door`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,24 +9,23 @@ use std::time::Duration;
 
 use apus_broker::Broker;
 use apus_cluster::SwiftConf;
-use apus_cluster::backend_auth::Mode;
 use apus_daemon::clock::SystemClock;
-use apus_daemon::config::{Conf, Section};
+use apus_daemon::config::Conf;
 use apus_daemon::http::SharedHandler;
-use apus_daemon::recon_http::{ReconHttp, ReconParts};
+use apus_daemon::metrics::Metrics;
 use apus_daemon::task::{TaskKind, spawn};
-use apus_daemon::{Clock, Drain, PassContext, ReconCache, Scope, Unit, addresses, serve};
+use apus_daemon::{Clock, Drain, PassContext, ReconCache, Scope, Unit, serve};
 use apus_disk::Counters;
 use apus_ring::Local;
 use apus_store::quorum::Rings;
-use apus_wire::signed::{Guard, Signer};
+use apus_wire::signed::Signer;
 use apus_wire::{Client, Deadlines, Transport};
 use tokio::net::TcpListener;
 
-use super::conf::{Place, bind_address};
+use super::conf::Place;
 use super::role::{Roles, Server};
 use super::storage::Storage;
-use crate::counts::Counts;
+use crate::counts::{Counts, Sources};
 
 /// How often rings are looked at for a new version (Swift's interval).
 const RING_INTERVAL: Duration = Duration::from_secs(15);
@@ -36,11 +34,14 @@ const RECON_CACHE_PATH: &str = "/var/cache/swift";
 
 /// Servers and daemons that are ready to run.
 pub struct Node {
-    proxy: Option<SharedHandler>,
+    pub(super) proxy: Option<SharedHandler>,
     pub(super) counters: Arc<Counters>,
     client: Arc<Client>,
     clock: Arc<dyn Clock>,
-    listeners: Vec<(TcpListener, SharedHandler)>,
+    pub(super) listeners: Vec<(TcpListener, SharedHandler)>,
+    /// Sockets that serve no data.
+    pub(super) open_listeners: Vec<(TcpListener, SharedHandler)>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) brokers: Vec<Arc<Broker>>,
     pub(super) background: Vec<tokio::task::JoinHandle<()>>,
     units: Vec<(Unit, ReconCache)>,
@@ -54,8 +55,8 @@ impl std::fmt::Debug for Node {
 }
 
 pub(super) struct Builder<'a> {
-    place: &'a Place,
-    roles: &'a Roles,
+    pub(super) place: &'a Place,
+    pub(super) roles: &'a Roles,
     pub(super) cluster: SwiftConf,
     pub(super) rings: Rings,
     transport: Arc<Transport>,
@@ -80,6 +81,7 @@ impl Builder<'_> {
             Server::Object => Some(self.object(&conf)?),
         };
         let recon = recon_cache(&conf, server);
+        self.node.metrics.read_reports_of(&recon);
         let handler = match storage {
             None => self.proxy(&conf)?,
             Some(Storage { handler, units }) => {
@@ -97,86 +99,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    async fn serve(
-        &mut self,
-        server: Server,
-        conf: &Conf,
-        handler: SharedHandler,
-    ) -> Result<(), String> {
-        let section = conf.section(&format!("app:{}-server", server.name()));
-        let bind = bind_address(&section, server)?;
-        let listens = section.flag("listen", false)?;
-        if server == Server::Proxy {
-            self.node.proxy = Some(handler.clone());
-        } else {
-            self.register(server, &Local::new(addresses::of(bind.ip()), bind.port()), &handler);
-            // In one process nobody needs the sockets, unless others are to reach this node.
-            if self.roles.servers.contains(&Server::Proxy) && !listens {
-                return Ok(());
-            }
-        }
-        let listener = TcpListener::bind(bind).await.map_err(|error| {
-            format!("{} server: cannot listen on {bind}: {error}", server.name())
-        })?;
-        let handler = match server {
-            Server::Proxy => handler,
-            _ => {
-                let recon = self.recon_parts(server, conf, &section)?;
-                self.guarded(Arc::new(ReconHttp::new(handler, recon)), &section)
-            }
-        };
-        self.node.listeners.push((listener, handler));
-        Ok(())
-    }
-
-    fn recon_parts(
-        &self,
-        server: Server,
-        conf: &Conf,
-        section: &Section<'_>,
-    ) -> Result<ReconParts, String> {
-        let (devices, mount_check) = super::storage::devices(section)?;
-        Ok(ReconParts {
-            devices,
-            mount_check,
-            swift_conf: self.place.swift_conf_path(),
-            rings: self.place.ring_paths(&self.cluster),
-            cache: recon_cache(conf, server),
-            clock: self.clock.clone(),
-        })
-    }
-
-    /// A storage server as others reach it. `reached_as`: addresses under which rings have it,
-    /// beside those of its sockets (names, or addresses that a network translates).
-    fn guarded(&self, handler: SharedHandler, section: &Section<'_>) -> SharedHandler {
-        let names = section.get("reached_as").unwrap_or_default().split(',').map(str::trim);
-        let names = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
-        Arc::new(Guard::new(handler, &self.cluster.backend_auth, self.clock.clone(), names))
-    }
-
-    /// Says what an open cluster means, unless nothing of it leaves this process.
-    fn warn_if_open(&self) {
-        let auth = &self.cluster.backend_auth;
-        let serves = |server| self.roles.servers.contains(&server);
-        let listens = self.node.listeners.len() > usize::from(serves(Server::Proxy));
-        if auth.mode == Mode::Signed || (Server::ALL.into_iter().all(serves) && !listens) {
-            return;
-        }
-        let how = if auth.keys.is_empty() {
-            "put the same `cluster_key` (`openssl rand -hex 32`) in [apus] of swift.conf on every node; \
-             with `backend_auth = open` beside it until all have it"
-        } else {
-            "requests are signed but need not be; when all nodes have the key, remove \
-             `backend_auth = open` from [apus] of swift.conf, node by node"
-        };
-        tracing::warn!(
-            "BACKEND REQUESTS ARE NOT AUTHENTICATED (backend_auth = open): whoever reaches the ports of \
-             account, container and object servers may read, write and delete everything; {how}"
-        );
-    }
-
     /// Registers a server under every ring address that is its own.
-    fn register(&self, server: Server, local: &Local, handler: &SharedHandler) {
+    pub(super) fn register(&self, server: Server, local: &Local, handler: &SharedHandler) {
         let rings: Vec<_> = match server {
             Server::Account => vec![&self.rings.account],
             Server::Container => vec![&self.rings.container],
@@ -195,7 +119,7 @@ impl Builder<'_> {
 }
 
 /// Where the daemons of a server tell what they did.
-fn recon_cache(conf: &Conf, server: Server) -> ReconCache {
+pub(super) fn recon_cache(conf: &Conf, server: Server) -> ReconCache {
     let section = conf.section(&format!("app:{}-server", server.name()));
     ReconCache::new(&PathBuf::from(section.get("recon_cache_path").unwrap_or(RECON_CACHE_PATH)))
 }
@@ -221,6 +145,8 @@ impl Node {
             client: client.clone(),
             clock: clock.clone(),
             listeners: Vec::new(),
+            open_listeners: Vec::new(),
+            metrics: Arc::default(),
             brokers: Vec::new(),
             background: vec![spawn(TaskKind::Background, watch(rings.clone(), drain.clone()))],
             units: Vec::new(),
@@ -232,7 +158,10 @@ impl Node {
             builder.add(server).await?;
         }
         builder.warn_if_open();
-        Ok(builder.node)
+        let node = builder.node;
+        let sources = node.sources();
+        node.metrics.add_totals(move || sources.counts().totals());
+        Ok(node)
     }
 
     /// What clients talk to, when the proxy runs here.
@@ -242,17 +171,14 @@ impl Node {
 
     /// What the seams counted so far.
     pub fn counts(&self) -> Counts {
-        let databases = |of: fn(&apus_broker::Counters) -> u64| {
-            self.brokers.iter().map(|broker| of(broker.counters())).sum()
-        };
-        Counts {
-            syncs: self.counters.syncs(),
-            file_calls: self.counters.file_calls(),
-            thread_hops: self.counters.reads().1,
-            transactions: databases(apus_broker::Counters::transactions),
-            database_writes: databases(apus_broker::Counters::writes),
-            backend_requests: self.client.counters().requests(),
-            md5_bytes: self.client.counters().md5_bytes(),
+        self.sources().counts()
+    }
+
+    fn sources(&self) -> Sources {
+        Sources {
+            counters: self.counters.clone(),
+            client: self.client.clone(),
+            brokers: self.brokers.clone(),
         }
     }
 
@@ -274,7 +200,8 @@ impl Node {
         for (unit, recon) in std::mem::take(&mut self.units) {
             running.push(spawn(TaskKind::Background, unit.run(cx.clone(), recon)));
         }
-        for (listener, handler) in std::mem::take(&mut self.listeners) {
+        let open = std::mem::take(&mut self.open_listeners);
+        for (listener, handler) in std::mem::take(&mut self.listeners).into_iter().chain(open) {
             let limits = serve::Limits::default();
             let work = serve::serve(listener, handler, self.drain.clone(), limits);
             running.push(spawn(TaskKind::Background, work));

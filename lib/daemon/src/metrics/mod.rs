@@ -1,0 +1,288 @@
+//! `GET /metrics` in Prometheus' text format: requests, what the seams of the process counted, and
+//! what each daemon's last pass reported.
+//!
+//! Names of accounts, containers, objects and clients never become labels: what can be counted is
+//! bounded by what servers and daemons are, not by what they are sent. Daemons may be other
+//! processes, so their reports come from the recon cache.
+
+mod text;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+use crate::http::{Body, Handler, SharedHandler, full, status};
+use crate::pass::Span;
+use crate::recon::ReconCache;
+
+/// Where daemons leave what their last pass reported, beside Swift's own recon files.
+pub(crate) const PASSES: &str = "apus-passes.recon";
+
+/// Upper ends of the latency histogram, in seconds.
+const BUCKETS: [f64; 12] =
+    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+
+/// Verbs that are told by name; all others are `other`.
+const METHODS: [&str; 11] = [
+    "GET",
+    "HEAD",
+    "PUT",
+    "POST",
+    "DELETE",
+    "COPY",
+    "OPTIONS",
+    "REPLICATE",
+    "SSYNC",
+    "RESERVE",
+    "RELEASE",
+];
+
+/// The entry of a daemon in [`PASSES`].
+pub(crate) fn last_pass(
+    name: &str,
+    report: &impl serde::Serialize,
+    span: Span,
+) -> Map<String, Value> {
+    let entry = json!({
+        "ended": span.ended.as_secs_f64(),
+        "seconds": span.seconds(),
+        "report": serde_json::to_value(report).unwrap_or(Value::Null),
+    });
+    Map::from_iter([(name.to_owned(), entry)])
+}
+
+#[derive(Debug, Default, Clone)]
+struct Latency {
+    /// Answers up to each bucket's end, but not up to the one before.
+    buckets: [u64; BUCKETS.len()],
+    count: u64,
+    seconds: f64,
+}
+
+#[derive(Debug, Default)]
+struct Requests {
+    answers: BTreeMap<(&'static str, &'static str, u16), u64>,
+    latencies: BTreeMap<(&'static str, &'static str), Latency>,
+}
+
+type Totals = Box<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
+
+/// What one process counts.
+#[derive(Default)]
+pub struct Metrics {
+    requests: Mutex<Requests>,
+    totals: Mutex<Vec<Totals>>,
+    caches: Mutex<Vec<ReconCache>>,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+fn locked<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Metrics {
+    /// Adds counters that only grow, by name without `apus_` and `_total`.
+    pub fn add_totals(
+        &self,
+        totals: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static,
+    ) {
+        locked(&self.totals).push(Box::new(totals));
+    }
+
+    /// Also tells what daemons leave in a recon cache.
+    pub fn read_reports_of(&self, cache: &ReconCache) {
+        let mut caches = locked(&self.caches);
+        if !caches.contains(cache) {
+            caches.push(cache.clone());
+        }
+    }
+
+    fn answered(&self, server: &'static str, method: &Method, status: StatusCode, took: Duration) {
+        let known = METHODS.iter().find(|known| **known == method.as_str());
+        let method = known.copied().unwrap_or("other");
+        let seconds = took.as_secs_f64();
+        let mut requests = locked(&self.requests);
+        *requests.answers.entry((server, method, status.as_u16())).or_default() += 1;
+        let latency = requests.latencies.entry((server, method)).or_default();
+        latency.count += 1;
+        latency.seconds += seconds;
+        let buckets = BUCKETS.iter().zip(&mut latency.buckets);
+        if let Some((_, bucket)) = buckets.into_iter().find(|(end, _)| seconds <= **end) {
+            *bucket += 1;
+        }
+    }
+
+    /// All of it as text. Waits for the disk.
+    fn render(&self) -> String {
+        let mut out = text::Exposition::default();
+        {
+            let requests = locked(&self.requests);
+            out.requests(&requests);
+        }
+        let totals: Vec<_> = locked(&self.totals).iter().flat_map(|totals| totals()).collect();
+        out.totals(&totals);
+        let caches = locked(&self.caches).clone();
+        let passes: BTreeMap<String, Value> =
+            caches.iter().flat_map(|cache| cache.read(PASSES)).collect();
+        out.passes(&passes);
+        out.text
+    }
+}
+
+/// Counts what a handler answers, and how long until the head of each answer.
+pub struct Counted {
+    inner: SharedHandler,
+    server: &'static str,
+    metrics: Arc<Metrics>,
+}
+
+impl std::fmt::Debug for Counted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Counted").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+impl Counted {
+    /// Before `inner`, which is told of as `server`.
+    pub fn new(inner: SharedHandler, server: &'static str, metrics: Arc<Metrics>) -> Self {
+        Self { inner, server, metrics }
+    }
+}
+
+#[async_trait]
+impl Handler for Counted {
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
+        let (method, began) = (request.method().clone(), Instant::now());
+        let answer = self.inner.call(request).await;
+        self.metrics.answered(self.server, &method, answer.status(), began.elapsed());
+        answer
+    }
+}
+
+/// Answers `GET /metrics`, and passes everything else on, if there is somebody.
+pub struct MetricsHttp {
+    inner: Option<SharedHandler>,
+    metrics: Arc<Metrics>,
+}
+
+impl std::fmt::Debug for MetricsHttp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MetricsHttp").finish_non_exhaustive()
+    }
+}
+
+impl MetricsHttp {
+    /// Before `inner`; without one everything else is 404.
+    pub fn new(inner: Option<SharedHandler>, metrics: Arc<Metrics>) -> Self {
+        Self { inner, metrics }
+    }
+}
+
+#[async_trait]
+impl Handler for MetricsHttp {
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
+        if request.method() == Method::GET && request.uri().path() == "/metrics" {
+            let metrics = self.metrics.clone();
+            let Ok(text) = tokio::task::spawn_blocking(move || metrics.render()).await else {
+                return status(StatusCode::INTERNAL_SERVER_ERROR);
+            };
+            let mut answer = Response::new(full(text));
+            let version = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+            answer.headers_mut().insert(http::header::CONTENT_TYPE, version);
+            return answer;
+        }
+        match &self.inner {
+            Some(inner) => inner.call(request).await,
+            None => status(StatusCode::NOT_FOUND),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::http::empty;
+
+    struct Created;
+
+    #[async_trait]
+    impl Handler for Created {
+        async fn call(&self, _: Request<Body>) -> Response<Body> {
+            status(StatusCode::CREATED)
+        }
+    }
+
+    async fn ask(handler: &dyn Handler, method: &str, path: &str) -> (u16, String) {
+        let request = Request::builder().method(method).uri(path).body(empty()).unwrap();
+        let answer = handler.call(request).await;
+        let status = answer.status().as_u16();
+        let text = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(text.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn requests_totals_and_reports_are_told() {
+        let directory = std::env::temp_dir().join(format!("apus-metrics-{}", std::process::id()));
+        let cache = ReconCache::new(&directory);
+        let span = Span { began: Duration::from_secs(100), ended: Duration::from_secs(102) };
+        let report =
+            json!({"sent": 3, "devices": {"sd\"1": {"rows": 2}}, "whole": true, "note": "x"});
+        cache.merge(PASSES, last_pass("object-updater", &report, span)).unwrap();
+        let metrics = Arc::new(Metrics::default());
+        metrics.read_reports_of(&cache);
+        metrics.read_reports_of(&cache);
+        metrics.add_totals(|| vec![("syncs", 7)]);
+        let counted = Counted::new(Arc::new(Created), "object", metrics.clone());
+        for method in ["PUT", "PUT", "X-ANY"] {
+            assert_eq!(ask(&counted, method, "/sd1/0/a/c/o").await.0, 201);
+        }
+        let server = MetricsHttp::new(Some(Arc::new(counted)), metrics);
+        let (status, text) = ask(&server, "GET", "/metrics").await;
+        assert_eq!(status, 200);
+        for line in [
+            "apus_requests_total{server=\"object\",method=\"PUT\",status=\"201\"} 2",
+            "apus_requests_total{server=\"object\",method=\"other\",status=\"201\"} 1",
+            "apus_request_seconds_bucket{server=\"object\",method=\"PUT\",le=\"30\"} 2",
+            "apus_request_seconds_bucket{server=\"object\",method=\"PUT\",le=\"+Inf\"} 2",
+            "apus_request_seconds_count{server=\"object\",method=\"PUT\"} 2",
+            "# TYPE apus_syncs_total counter",
+            "apus_syncs_total 7",
+            "apus_daemon_pass_end_seconds{daemon=\"object-updater\"} 102",
+            "apus_daemon_pass_duration_seconds{daemon=\"object-updater\"} 2",
+            "apus_daemon_report{daemon=\"object-updater\",item=\"sent\"} 3",
+            "apus_daemon_report{daemon=\"object-updater\",item=\"devices.sd\\\"1.rows\"} 2",
+            "apus_daemon_report{daemon=\"object-updater\",item=\"whole\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("note") && text.ends_with('\n'));
+        assert_eq!(ask(&server, "PUT", "/metrics").await.0, 201);
+        let alone = MetricsHttp::new(None, Arc::default());
+        assert_eq!(ask(&alone, "GET", "/").await.0, 404);
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn buckets_hold_everything_up_to_their_end() {
+        let metrics = Metrics::default();
+        for millis in [0, 1, 2, 40_000] {
+            metrics.answered("object", &Method::GET, StatusCode::OK, Duration::from_millis(millis));
+        }
+        let text = metrics.render();
+        for (end, count) in [("0.0005", 1), ("0.001", 2), ("0.0025", 3), ("30", 3), ("+Inf", 4)] {
+            let line = format!("method=\"GET\",le=\"{end}\"}} {count}\n");
+            assert!(text.contains(&line), "{line}\n{text}");
+        }
+    }
+}
