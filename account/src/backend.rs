@@ -24,12 +24,16 @@ pub(crate) struct Info {
 }
 
 impl Info {
+    /// Whether the account is gone.
     pub(crate) fn is_deleted(&self) -> bool {
-        self.is_marked_deleted() || self.delete_timestamp > self.put_timestamp
+        self.status == "DELETED"
+            || (self.container_count == 0 && self.delete_timestamp > self.put_timestamp)
     }
 
+    /// Whether it was deleted, also when what is in it has not gone yet. Replicas learn of a
+    /// deletion by its time, not by the status.
     pub(crate) fn is_marked_deleted(&self) -> bool {
-        self.status == "DELETED"
+        self.status == "DELETED" || self.delete_timestamp > self.put_timestamp
     }
 }
 

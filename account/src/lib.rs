@@ -4,6 +4,7 @@
 mod backend;
 mod handlers;
 mod reaper;
+mod replica;
 mod schema;
 mod server;
 mod units;

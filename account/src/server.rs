@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use apus_broker::answer::{Refusal, failed, refuse};
 use apus_broker::place::{Devices, database_path};
+use apus_broker::replication::Service;
 use apus_broker::{Broker, Database};
 use apus_cluster::{AccountName, HashConf, Policies, Timestamp};
 use apus_daemon::http::status;
@@ -14,6 +15,7 @@ use async_trait::async_trait;
 use http::{Method, Request, Response, StatusCode};
 
 use crate::handlers;
+use crate::replica::Accounts;
 
 /// What an account server is given at start.
 #[derive(Debug, Clone)]
@@ -37,6 +39,7 @@ pub struct Parts {
 pub struct Server {
     pub(crate) parts: Parts,
     pub(crate) devices: Devices,
+    replication: Service<Accounts>,
 }
 
 /// One account on one device.
@@ -51,7 +54,9 @@ impl Server {
     /// A server over its parts.
     pub fn new(parts: Parts) -> Self {
         let devices = Devices::new(&parts.devices, parts.mount_check);
-        Self { parts, devices }
+        let (broker, hash) = (parts.broker.clone(), parts.hash.clone());
+        let replication = Service::new(broker, devices.clone(), hash);
+        Self { parts, devices, replication }
     }
 
     fn target(&self, path: &str) -> Result<Target, Refusal> {
@@ -81,6 +86,11 @@ impl Server {
             .map_err(|error| failed(&error))
     }
 
+    fn now(&self) -> Timestamp {
+        let now = self.parts.clock.now();
+        Timestamp::from_steps(u64::try_from(now.as_micros() / 10).unwrap_or(u64::MAX))
+    }
+
     /// Makes the database of an account and opens it.
     pub(crate) async fn create(
         &self,
@@ -90,8 +100,7 @@ impl Server {
         let account = target.account.clone();
         let device = target.device.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let id = format!("{}-{device}", apus_daemon::seed::uuid());
-        let now = self.parts.clock.now();
-        let now = Timestamp::from_steps(u64::try_from(now.as_micros() / 10).unwrap_or(u64::MAX));
+        let now = self.now();
         self.parts
             .broker
             .create(&target.device, &target.database, move |connection| {
@@ -109,6 +118,10 @@ impl Server {
 impl Handler for Server {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
+        if head.method.as_str() == "REPLICATE" {
+            let path = head.uri.path();
+            return self.replication.call(path, &head.headers, body, self.now()).await.response;
+        }
         let target = match self.target(head.uri.path()) {
             Ok(target) => target,
             Err(refusal) => return *refusal,

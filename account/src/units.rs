@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use apus_broker::replication::{self, Options, Replicator};
 use apus_cluster::PolicyIndex;
 use apus_daemon::Unit;
 use apus_daemon::config::Conf;
@@ -11,6 +12,7 @@ use apus_ring::{Local, SharedRing};
 use apus_wire::Client;
 
 use crate::reaper::{self, Reaper};
+use crate::replica::Accounts;
 use crate::server::Server;
 
 /// What the daemons need beside their server.
@@ -34,7 +36,7 @@ pub struct DaemonParts {
 /// # Errors
 /// Names an option, its value and what was expected.
 pub fn units(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Unit>, String> {
-    Ok(vec![reaper(server, parts, conf)?])
+    Ok(vec![reaper(server, parts, conf)?, replicator(server, parts, conf)?])
 }
 
 /// How often deleted accounts are looked for, in seconds (Swift's).
@@ -57,4 +59,18 @@ fn reaper(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Unit
     };
     let pass = Reaper::new(server.clone(), parts.clone(), options);
     Ok(Unit::new(pass, Duration::from_secs(interval)))
+}
+
+fn replicator(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Unit, String> {
+    let options = Options::read(&conf.section("account-replicator"))?;
+    let interval = options.interval;
+    let parts = replication::Parts {
+        broker: server.parts.broker.clone(),
+        devices: server.devices.clone(),
+        hash: server.parts.hash.clone(),
+        ring: parts.accounts.clone(),
+        local: parts.local.clone(),
+        transport: parts.client.transport().clone(),
+    };
+    Ok(Unit::new(Replicator::<Accounts>::new(parts, options), interval))
 }

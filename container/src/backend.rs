@@ -68,6 +68,7 @@ pub(crate) fn initialize(
 ) -> Result<(), DbError> {
     connection.script(schema::SYNC_TABLES)?;
     connection.script(crate::schema::CONTAINER)?;
+    connection.script(crate::schema::SHARD_RANGE)?;
     let put = put.to_string();
     connection.run(
         "INSERT INTO container_info (account, container, created_at, id, put_timestamp,

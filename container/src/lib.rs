@@ -5,9 +5,11 @@ mod backend;
 mod handlers;
 mod listing;
 mod merge;
+mod replica;
 mod reporter;
 mod schema;
 mod server;
+mod shard_range;
 mod units;
 mod updater;
 

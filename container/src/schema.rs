@@ -1,7 +1,8 @@
 //! Swift's container schema (`swift/container/backend.py`), and one index of ours that Swift
 //! ignores: it covers a listing, so that a page is read from one B-tree.
 
-/// Everything a new container database needs, besides the tables all databases have.
+/// Everything a new container database needs, besides the tables all databases have and
+/// [`SHARD_RANGE`].
 pub(crate) const CONTAINER: &str = "
 CREATE TABLE object (
     ROWID INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -103,6 +104,10 @@ BEGIN
         storage_policy_index = NEW.storage_policy_index,
         reconciler_sync_point = NEW.reconciler_sync_point;
 END;
+";
+
+/// The shard ranges, which databases of old lack.
+pub(crate) const SHARD_RANGE: &str = "
 CREATE TABLE shard_range (
     ROWID INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use apus_broker::answer::{Refusal, failed, refuse};
 use apus_broker::place::{Devices, database_path};
+use apus_broker::replication::Service;
 use apus_broker::{Broker, Database};
 use apus_cluster::{AccountName, ContainerName, ContainerPath, HashConf, Timestamp};
 use apus_daemon::http::status;
@@ -15,6 +16,7 @@ use async_trait::async_trait;
 use http::{Method, Request, Response, StatusCode};
 
 use crate::handlers;
+use crate::replica::Containers;
 
 /// What a container server is given at start.
 #[derive(Debug, Clone)]
@@ -38,6 +40,7 @@ pub struct Parts {
 pub struct Server {
     pub(crate) parts: Parts,
     pub(crate) devices: Devices,
+    replication: Service<Containers>,
     /// Databases whose account row is behind.
     pub(crate) changed: Mutex<HashSet<(PathBuf, u32)>>,
 }
@@ -55,7 +58,9 @@ impl Server {
     /// A server over its parts.
     pub fn new(parts: Parts) -> Self {
         let devices = Devices::new(&parts.devices, parts.mount_check);
-        Self { parts, devices, changed: Mutex::default() }
+        let (broker, hash) = (parts.broker.clone(), parts.hash.clone());
+        let replication = Service::new(broker, devices.clone(), hash);
+        Self { parts, devices, replication, changed: Mutex::default() }
     }
 
     pub(crate) fn target(&self, path: &str) -> Result<Target, Refusal> {
@@ -102,10 +107,22 @@ impl Server {
 impl Handler for Server {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
+        if head.method.as_str() == "REPLICATE" {
+            let path = head.uri.path();
+            let answer = self.replication.call(path, &head.headers, body, self.now()).await;
+            if let Some((database, partition)) = answer.changed {
+                self.note_behind(database, partition);
+            }
+            return answer.response;
+        }
         let target = match self.target(head.uri.path()) {
             Ok(target) => target,
             Err(refusal) => return *refusal,
         };
+        if head.method.as_str() == "UPDATE" && target.object.is_none() {
+            let answer = handlers::update::update(self, &target, &head.headers, body).await;
+            return answer.unwrap_or_else(|refusal| *refusal);
+        }
         let answer = match (&head.method, &target.object) {
             (&Method::PUT, Some(_)) => {
                 handlers::row::put(self, &target, &head.headers, false).await

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use apus_broker::replication::{self, Options, Replicator};
 use apus_daemon::Unit;
 use apus_daemon::config::Conf;
 use apus_ring::{Local, SharedRing};
 
+use crate::replica::Containers;
 use crate::server::Server;
 use crate::updater::Updater;
 
@@ -27,7 +29,7 @@ pub struct DaemonParts {
 /// # Errors
 /// Names an option, its value and what was expected.
 pub fn units(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Unit>, String> {
-    Ok(vec![updater(server, parts, conf)?])
+    Ok(vec![updater(server, parts, conf)?, replicator(server, parts, conf)?])
 }
 
 /// How often all containers are looked at for account rows that are behind, in seconds (Swift's).
@@ -38,4 +40,18 @@ fn updater(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Uni
     let interval = section.parse("interval", UPDATE_INTERVAL_SECONDS, "whole seconds")?;
     let pass = Updater::new(server.clone(), parts.accounts.clone());
     Ok(Unit::new(pass, Duration::from_secs(interval)))
+}
+
+fn replicator(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Unit, String> {
+    let options = Options::read(&conf.section("container-replicator"))?;
+    let interval = options.interval;
+    let parts = replication::Parts {
+        broker: server.parts.broker.clone(),
+        devices: server.devices.clone(),
+        hash: server.parts.hash.clone(),
+        ring: parts.containers.clone(),
+        local: parts.local.clone(),
+        transport: server.parts.client.transport().clone(),
+    };
+    Ok(Unit::new(Replicator::<Containers>::new(parts, options), interval))
 }

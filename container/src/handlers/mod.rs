@@ -4,3 +4,4 @@ pub(crate) mod delete;
 pub(crate) mod get;
 pub(crate) mod put;
 pub(crate) mod row;
+pub(crate) mod update;

@@ -32,7 +32,7 @@ fn metadata(head: &HeaderMap) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn policy(head: &HeaderMap, key: &str) -> Result<Option<u32>, Refusal> {
+pub(crate) fn policy(head: &HeaderMap, key: &str) -> Result<Option<u32>, Refusal> {
     match header(head, key) {
         None | Some("") => Ok(None),
         Some(text) => text

@@ -23,6 +23,23 @@ pub enum DbError {
     Corrupt(String),
 }
 
+impl DbError {
+    /// Whether the file is broken, rather than in use or out of reach: it is to be set aside.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            // SQLITE_CORRUPT and SQLITE_NOTADB, or tables that are not there.
+            Self::Sqlite { code, message } => {
+                matches!(code & 0xff, 11 | 26) || message.starts_with("no such table")
+            }
+            // Opening goes through sqlx, which gives text only.
+            Self::Io(text) => {
+                text.contains("file is not a database") || text.contains("malformed")
+            }
+            Self::Corrupt(_) | Self::Poisoned | Self::Busy | Self::Missing => false,
+        }
+    }
+}
+
 impl std::fmt::Display for DbError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -41,12 +41,7 @@ pub fn merge(
     if changes.is_empty() {
         return Ok(());
     }
-    let mut stored = String::new();
-    connection.query(select, &[], |row| {
-        stored = row.text(0);
-        false
-    })?;
-    let mut dated = decode(&stored)?;
+    let mut dated = read(connection, select)?;
     let now = timestamp.to_string();
     for (name, value) in changes {
         // Names are stored in one spelling, so that a change finds what it changes.
@@ -57,6 +52,66 @@ pub fn merge(
             dated.insert(name, (value.clone(), now.clone()));
         }
     }
+    write(connection, update, dated)
+}
+
+/// Merges another replica's metadata into the stored by time; nothing is written when nothing is
+/// newer.
+///
+/// # Errors
+/// SQLite's.
+pub fn merge_dated(
+    connection: &mut Connection,
+    select: &'static str,
+    update: &'static str,
+    other: Dated,
+) -> Result<(), DbError> {
+    let mut dated = read(connection, select)?;
+    let mut changed = false;
+    for (name, (value, time)) in other {
+        if dated.get(&name).is_none_or(|(_, known)| time > *known) {
+            dated.insert(name, (value, time));
+            changed = true;
+        }
+    }
+    if changed { write(connection, update, dated) } else { Ok(()) }
+}
+
+/// Drops removals older than `then`, whose replicas all know of them.
+///
+/// # Errors
+/// SQLite's.
+pub fn reclaim(
+    connection: &mut Connection,
+    select: &'static str,
+    update: &'static str,
+    then: Timestamp,
+) -> Result<(), DbError> {
+    let mut dated = read(connection, select)?;
+    let before = dated.len();
+    dated.retain(|_, removal| !is_old_removal(removal, then));
+    if dated.len() == before { Ok(()) } else { write(connection, update, dated) }
+}
+
+/// Whether a value is a removal from before `then`.
+pub fn is_old_removal((value, time): &(String, String), then: Timestamp) -> bool {
+    value.is_empty() && Timestamp::parse(time).is_some_and(|time| time < then)
+}
+
+fn read(connection: &mut Connection, select: &'static str) -> Result<Dated, DbError> {
+    let mut stored = String::new();
+    connection.query(select, &[], |row| {
+        stored = row.text(0);
+        false
+    })?;
+    decode(&stored)
+}
+
+fn write(
+    connection: &mut Connection,
+    update: &'static str,
+    mut dated: Dated,
+) -> Result<(), DbError> {
     for (value, _) in dated.values_mut() {
         *value = to_wsgi(value);
     }

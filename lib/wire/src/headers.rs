@@ -101,6 +101,9 @@ pub const REPAIR_TO: &str = "x-backend-apus-repair-to";
 pub const LIST_DELETED: &str = "x-backend-apus-include-deleted";
 /// The row is taken although the account is deleted.
 pub const ACCOUNT_OVERRIDE_DELETED: &str = "x-account-override-deleted";
+/// In a `REPLICATE` request: the body is a whole database, that of this id. In the answer to one:
+/// this server takes such bodies (a header of ours).
+pub const DATABASE: &str = "x-backend-apus-database";
 /// A deleted account still known.
 pub const ACCOUNT_STATUS: &str = "x-account-status";
 /// Read despite expiry.

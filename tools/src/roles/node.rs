@@ -76,7 +76,7 @@ impl Builder<'_> {
         let conf = self.place.server_conf(server)?;
         let storage = match server {
             Server::Proxy => None,
-            Server::Account => Some(self.account(&conf)?),
+            Server::Account => Some(self.account(&conf, serves)?),
             Server::Container => Some(self.container(&conf, serves)?),
             Server::Object => Some(self.object(&conf)?),
         };

@@ -53,15 +53,17 @@ impl Builder<'_> {
         Ok(Local::new(addresses::of(bind.ip()), bind.port()))
     }
 
-    fn broker(&mut self, name: &str) -> Result<Arc<Broker>, String> {
-        let broker = Broker::new(name, DATABASES_MAX, self.node.counters.clone())
+    /// Beside a server of another process nothing is kept open.
+    fn broker(&mut self, name: &str, serves: bool) -> Result<Arc<Broker>, String> {
+        let open_max = if serves { DATABASES_MAX } else { 0 };
+        let broker = Broker::new(name, open_max, self.node.counters.clone())
             .map(Arc::new)
             .map_err(|error| format!("{name} server: {error}"))?;
         self.node.brokers.push(broker.clone());
         Ok(broker)
     }
 
-    pub(super) fn account(&mut self, conf: &Conf) -> Result<Storage, String> {
+    pub(super) fn account(&mut self, conf: &Conf, serves: bool) -> Result<Storage, String> {
         let section = conf.section("app:account-server");
         let (devices, mount_check) = devices(&section)?;
         let server = Arc::new(apus_account::Server::new(apus_account::Parts {
@@ -70,7 +72,7 @@ impl Builder<'_> {
             hash: self.cluster.hash.clone(),
             policies: self.cluster.policies.clone(),
             clock: self.clock.clone(),
-            broker: self.broker("account")?,
+            broker: self.broker("account", serves)?,
         }));
         let parts = apus_account::DaemonParts {
             accounts: self.rings.account.clone(),
@@ -93,7 +95,7 @@ impl Builder<'_> {
             hash: self.cluster.hash.clone(),
             clock: self.clock.clone(),
             client: self.client.clone(),
-            broker: self.broker("container")?,
+            broker: self.broker("container", serves)?,
         }));
         if serves {
             let report = apus_container::report_changes(

@@ -1,0 +1,205 @@
+//! An account database as a replica: its rows as Swift sends them.
+//!
+//! Source: `swift/account/backend.py`. Replicas of an account agree by rows, timestamps and
+//! metadata alone.
+
+use apus_broker::replication::{BeforeRows, Info, Kind, Operation, Statements, sync_point};
+use apus_broker::{Connection, DbError};
+use apus_cluster::Timestamp;
+use apus_cluster::pickle::Value as Pickled;
+use apus_daemon::http::set;
+use apus_wire::headers;
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::backend::{self, Report};
+
+/// Account databases.
+#[derive(Debug)]
+pub(crate) struct Accounts;
+
+/// A row of the `container` table in Swift's keys.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Row {
+    #[serde(rename = "ROWID", default, skip_serializing_if = "Option::is_none")]
+    row_id: Option<i64>,
+    name: String,
+    put_timestamp: Option<String>,
+    delete_timestamp: Option<String>,
+    object_count: Option<i64>,
+    bytes_used: Option<i64>,
+    #[serde(default)]
+    deleted: i64,
+    #[serde(default)]
+    storage_policy_index: u32,
+}
+
+impl TryFrom<Row> for Report {
+    type Error = DbError;
+
+    fn try_from(row: Row) -> Result<Self, DbError> {
+        let time = |text: &Option<String>| match text {
+            None => Ok(Timestamp::ZERO),
+            Some(text) => Timestamp::parse(text)
+                .ok_or_else(|| DbError::Corrupt(format!("row {:?}: time {text:?}", row.name))),
+        };
+        Ok(Self {
+            put_timestamp: time(&row.put_timestamp)?,
+            delete_timestamp: time(&row.delete_timestamp)?,
+            object_count: row.object_count.unwrap_or(0),
+            bytes_used: row.bytes_used.unwrap_or(0),
+            policy: row.storage_policy_index,
+            name: row.name,
+        })
+    }
+}
+
+impl Kind for Accounts {
+    const DAEMON: &'static str = "account-replicator";
+    const DIRECTORY: &'static str = "accounts";
+    const STATEMENTS: Statements =
+        apus_broker::statements!("account_stat", "container", "delete_timestamp");
+
+    type Row = Row;
+
+    fn row_id(row: &Row) -> Option<i64> {
+        row.row_id
+    }
+
+    fn info(connection: &mut Connection) -> Result<Info, DbError> {
+        let mut found = None;
+        connection.query(
+            "SELECT account, created_at, put_timestamp, delete_timestamp, status_changed_at,
+                 container_count, hash, id, metadata, object_count, bytes_used FROM account_stat",
+            &[],
+            |row| {
+                found = Some(Info {
+                    account: row.text(0),
+                    created_at: row.text(1),
+                    put_timestamp: row.text(2),
+                    delete_timestamp: row.text(3),
+                    status_changed_at: row.text(4),
+                    count: row.int(5),
+                    hash: row.text(6),
+                    id: row.text(7),
+                    metadata: row.text(8),
+                    more: Map::from_iter([
+                        ("object_count".to_owned(), row.int(9).into()),
+                        ("bytes_used".to_owned(), row.int(10).into()),
+                    ]),
+                    ..Info::default()
+                });
+                false
+            },
+        )?;
+        let mut info =
+            found.ok_or_else(|| DbError::Corrupt("no row in account_stat".to_owned()))?;
+        info.max_row = sync_point(connection, Self::STATEMENTS.max_row)?;
+        Ok(info)
+    }
+
+    fn rows_since(
+        connection: &mut Connection,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<Row>, DbError> {
+        let mut rows = Vec::new();
+        connection.query(
+            "SELECT ROWID, name, put_timestamp, delete_timestamp, object_count, bytes_used,
+                 deleted, storage_policy_index
+             FROM container WHERE ROWID > ? ORDER BY ROWID LIMIT ?",
+            &[after.into(), i64::try_from(limit).unwrap_or(i64::MAX).into()],
+            |row| {
+                rows.push(Row {
+                    row_id: Some(row.int(0)),
+                    name: row.text(1),
+                    put_timestamp: Some(row.text(2)),
+                    delete_timestamp: Some(row.text(3)),
+                    object_count: Some(row.int(4)),
+                    bytes_used: Some(row.int(5)),
+                    deleted: row.int(6),
+                    storage_policy_index: u32::try_from(row.int(7)).unwrap_or(0),
+                });
+                true
+            },
+        )?;
+        Ok(rows)
+    }
+
+    fn merge_row(connection: &mut Connection, row: Row) -> Result<(), DbError> {
+        backend::merge_report(connection, &row.try_into()?)
+    }
+
+    fn merge_pending(connection: &mut Connection, records: Vec<Pickled>) -> Result<(), DbError> {
+        backend::merge_pending(connection, records)
+    }
+
+    fn is_deleted(connection: &mut Connection) -> Result<bool, DbError> {
+        Ok(backend::info(connection)?.is_deleted())
+    }
+
+    fn is_spent(_: &mut Connection) -> Result<bool, DbError> {
+        // Nobody is told of an account.
+        Ok(true)
+    }
+
+    fn renewed(_: &mut Connection) -> Result<(), DbError> {
+        Ok(())
+    }
+
+    fn inherit(connection: &mut Connection, old: &mut Connection) -> Result<(), DbError> {
+        // A deleted account does not come back.
+        let known = backend::info(old)?;
+        if known.status != "DELETED" {
+            return Ok(());
+        }
+        let changed = Self::info(old)?.status_changed_at;
+        connection.run(
+            "UPDATE account_stat SET status = 'DELETED',
+                 status_changed_at = MAX(?, status_changed_at)",
+            &[(&changed).into()],
+        )
+    }
+
+    fn reconcile(_: &mut Connection, _: &Info, _: Timestamp) -> Result<bool, DbError> {
+        Ok(false)
+    }
+
+    fn disagrees(_: &Info, _: &Info) -> bool {
+        false
+    }
+
+    fn operation(_: &str, _: &[Value]) -> Result<Option<Operation>, String> {
+        Ok(None)
+    }
+
+    fn before_rows(_: &mut Connection) -> Result<BeforeRows, DbError> {
+        Ok(BeforeRows::default())
+    }
+
+    fn put_headers(info: &Info) -> HeaderMap {
+        let mut head = HeaderMap::new();
+        set(&mut head, headers::TIMESTAMP, &info.put_timestamp);
+        head
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rows_of_swift_are_read_with_nothing_told_as_nothing() {
+        let row: Row = serde_json::from_value(json!({
+            "ROWID": 1, "name": "c", "put_timestamp": "1700000000.00000",
+            "delete_timestamp": null, "object_count": 3, "bytes_used": null, "deleted": 0,
+        }))
+        .unwrap();
+        let report = Report::try_from(row).unwrap();
+        assert_eq!((report.object_count, report.bytes_used, report.policy), (3, 0, 0));
+        assert_eq!(report.delete_timestamp, Timestamp::ZERO);
+    }
+}

@@ -1,0 +1,311 @@
+//! A container database as a replica: its rows as Swift sends them, and what replicas of a
+//! container have to agree on besides rows.
+//!
+//! Source: `swift/container/{backend,replicator}.py`. Rows of another policy than the container's
+//! stay rows: moving their objects is the reconciler's work.
+
+use apus_broker::replication::{
+    BeforeRows, Info, Kind, Operation, Statements, is_better_policy, sync_point,
+};
+use apus_broker::{Connection, DbError};
+use apus_cluster::Timestamp;
+use apus_cluster::listing::ObjectRow;
+use apus_cluster::pickle::Value as Pickled;
+use apus_cluster::timestamp::RowTimes;
+use apus_daemon::http::set;
+use apus_wire::headers;
+use http::HeaderMap;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use crate::backend;
+use crate::shard_range::{self, ShardRange};
+
+/// Container databases.
+#[derive(Debug)]
+pub(crate) struct Containers;
+
+/// A row of the `object` table in Swift's keys.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Row {
+    #[serde(rename = "ROWID", default, skip_serializing_if = "Option::is_none")]
+    row_id: Option<i64>,
+    name: String,
+    created_at: String,
+    #[serde(default)]
+    size: Option<i64>,
+    #[serde(default)]
+    content_type: Option<String>,
+    #[serde(default)]
+    etag: Option<String>,
+    #[serde(default, deserialize_with = "flag")]
+    deleted: u8,
+    #[serde(default)]
+    storage_policy_index: u32,
+    /// Times that are not packed into `created_at`.
+    #[serde(default, skip_serializing)]
+    ctype_timestamp: Option<String>,
+    #[serde(default, skip_serializing)]
+    meta_timestamp: Option<String>,
+}
+
+/// Python's `True` and `1` are one.
+fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Bool(flag) => Ok(u8::from(flag)),
+        Value::Number(number) => Ok(u8::from(number.as_f64().unwrap_or(0.0) != 0.0)),
+        Value::Null => Ok(0),
+        other => Err(serde::de::Error::custom(format!("deleted: {other}"))),
+    }
+}
+
+impl TryFrom<Row> for ObjectRow {
+    type Error = DbError;
+
+    fn try_from(row: Row) -> Result<Self, DbError> {
+        let bad = |text: &str| DbError::Corrupt(format!("row {:?}: time {text:?}", row.name));
+        let mut times = RowTimes::decode(&row.created_at).ok_or_else(|| bad(&row.created_at))?;
+        let later = |text: &Option<String>| match text.as_deref() {
+            None | Some("") => Ok(None),
+            Some(text) => Timestamp::parse(text).map(Some).ok_or_else(|| bad(text)),
+        };
+        if let Some(content_type) = later(&row.ctype_timestamp)? {
+            times.content_type = content_type;
+            times.meta = content_type;
+        }
+        if let Some(meta) = later(&row.meta_timestamp)? {
+            times.meta = meta;
+        }
+        Ok(Self {
+            times,
+            size: u64::try_from(row.size.unwrap_or(0)).unwrap_or(0),
+            content_type: row.content_type.unwrap_or_default(),
+            etag: row.etag.unwrap_or_default(),
+            deleted: row.deleted != 0,
+            policy: row.storage_policy_index,
+            name: row.name,
+        })
+    }
+}
+
+impl Kind for Containers {
+    const DAEMON: &'static str = "container-replicator";
+    const DIRECTORY: &'static str = "containers";
+    const STATEMENTS: Statements =
+        apus_broker::statements!("container_info", "object", "created_at");
+
+    type Row = Row;
+
+    fn row_id(row: &Row) -> Option<i64> {
+        row.row_id
+    }
+
+    fn info(connection: &mut Connection) -> Result<Info, DbError> {
+        let mut found = None;
+        connection.query(
+            "SELECT account, container, created_at, put_timestamp, delete_timestamp,
+                 status_changed_at, object_count, hash, id, metadata, storage_policy_index,
+                 status, reported_put_timestamp, reported_delete_timestamp,
+                 reported_object_count, reported_bytes_used, bytes_used,
+                 x_container_sync_point1, x_container_sync_point2
+             FROM container_stat",
+            &[],
+            |row| {
+                let more = Map::from_iter([
+                    ("status".to_owned(), row.text(11).into()),
+                    ("reported_put_timestamp".to_owned(), row.text(12).into()),
+                    ("reported_delete_timestamp".to_owned(), row.text(13).into()),
+                    ("reported_object_count".to_owned(), row.int(14).into()),
+                    ("reported_bytes_used".to_owned(), row.int(15).into()),
+                    ("bytes_used".to_owned(), row.int(16).into()),
+                    ("x_container_sync_point1".to_owned(), row.int(17).into()),
+                    ("x_container_sync_point2".to_owned(), row.int(18).into()),
+                    ("db_state".to_owned(), "unsharded".into()),
+                ]);
+                found = Some(Info {
+                    account: row.text(0),
+                    container: Some(row.text(1)),
+                    created_at: row.text(2),
+                    put_timestamp: row.text(3),
+                    delete_timestamp: row.text(4),
+                    status_changed_at: row.text(5),
+                    count: row.int(6),
+                    hash: row.text(7),
+                    id: row.text(8),
+                    metadata: row.text(9),
+                    storage_policy_index: Some(row.int(10)),
+                    more,
+                    ..Info::default()
+                });
+                false
+            },
+        )?;
+        let mut info =
+            found.ok_or_else(|| DbError::Corrupt("no row in container_info".to_owned()))?;
+        info.max_row = sync_point(connection, Self::STATEMENTS.max_row)?;
+        info.shard_max_row = Some(sync_point(connection, shard_range::MAX_ROW)?);
+        Ok(info)
+    }
+
+    fn rows_since(
+        connection: &mut Connection,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<Row>, DbError> {
+        let mut rows = Vec::new();
+        connection.query(
+            "SELECT ROWID, name, created_at, size, content_type, etag, deleted,
+                 storage_policy_index FROM object WHERE ROWID > ? ORDER BY ROWID LIMIT ?",
+            &[after.into(), i64::try_from(limit).unwrap_or(i64::MAX).into()],
+            |row| {
+                rows.push(Row {
+                    row_id: Some(row.int(0)),
+                    name: row.text(1),
+                    created_at: row.text(2),
+                    size: Some(row.int(3)),
+                    content_type: Some(row.text(4)),
+                    etag: Some(row.text(5)),
+                    deleted: u8::from(row.int(6) != 0),
+                    storage_policy_index: u32::try_from(row.int(7)).unwrap_or(0),
+                    ctype_timestamp: None,
+                    meta_timestamp: None,
+                });
+                true
+            },
+        )?;
+        Ok(rows)
+    }
+
+    fn merge_row(connection: &mut Connection, row: Row) -> Result<(), DbError> {
+        backend::merge_row(connection, row.try_into()?)
+    }
+
+    fn merge_pending(connection: &mut Connection, records: Vec<Pickled>) -> Result<(), DbError> {
+        backend::merge_pending(connection, records)
+    }
+
+    fn is_deleted(connection: &mut Connection) -> Result<bool, DbError> {
+        Ok(backend::info(connection)?.is_deleted())
+    }
+
+    fn is_spent(connection: &mut Connection) -> Result<bool, DbError> {
+        let mut most = 0;
+        connection.query("SELECT max(object_count) FROM policy_stat", &[], |row| {
+            most = row.int(0);
+            false
+        })?;
+        let info = backend::info(connection)?;
+        Ok(most == 0 && info.reported == info.current())
+    }
+
+    fn renewed(connection: &mut Connection) -> Result<(), DbError> {
+        connection.run(
+            "UPDATE container_info SET reported_put_timestamp = 0, reported_delete_timestamp = 0,
+                 reported_object_count = 0, reported_bytes_used = 0",
+            &[],
+        )
+    }
+
+    fn inherit(connection: &mut Connection, old: &mut Connection) -> Result<(), DbError> {
+        let ranges = shard_range::all(old)?;
+        shard_range::merge_all(connection, ranges)
+    }
+
+    fn reconcile(
+        connection: &mut Connection,
+        remote: &Info,
+        now: Timestamp,
+    ) -> Result<bool, DbError> {
+        let local = Self::info(connection)?;
+        let Some(policy) = remote.storage_policy_index else { return Ok(false) };
+        if !is_better_policy(&local, remote) {
+            return Ok(false);
+        }
+        connection.run(
+            "INSERT OR IGNORE INTO policy_stat (storage_policy_index) VALUES (?)",
+            &[policy.into()],
+        )?;
+        connection.run(
+            "UPDATE container_info SET storage_policy_index = ?1,
+                 status_changed_at = MAX(?2, status_changed_at)",
+            &[policy.into(), (&now.to_string()).into()],
+        )?;
+        Ok(true)
+    }
+
+    fn disagrees(local: &Info, remote: &Info) -> bool {
+        is_better_policy(local, remote)
+    }
+
+    fn operation(name: &str, arguments: &[Value]) -> Result<Option<Operation>, String> {
+        match name {
+            "get_shard_ranges" => Ok(Some(Box::new(|connection| {
+                let ranges = shard_range::all(connection)?;
+                serde_json::to_value(ranges)
+                    .map(Some)
+                    .map_err(|error| DbError::Corrupt(error.to_string()))
+            }))),
+            "merge_shard_ranges" => {
+                let ranges = arguments.first().cloned().unwrap_or_default();
+                let ranges: Vec<ShardRange> = serde_json::from_value(ranges)
+                    .map_err(|error| format!("merge_shard_ranges: {error}"))?;
+                Ok(Some(Box::new(move |connection| {
+                    shard_range::merge_all(connection, ranges)?;
+                    Ok(None)
+                })))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn before_rows(connection: &mut Connection) -> Result<BeforeRows, DbError> {
+        let ranges = shard_range::all(connection)?;
+        if ranges.is_empty() {
+            return Ok(BeforeRows::default());
+        }
+        let info = backend::info(connection)?;
+        let own = format!("{}/{}", info.account, info.container);
+        let rows_wait = shard_range::is_sharding(&own, &ranges);
+        let ranges = serde_json::to_value(ranges)
+            .map_err(|error| DbError::Corrupt(error.to_string()))?;
+        Ok(BeforeRows { shard_ranges: Some(ranges), rows_wait })
+    }
+
+    fn put_headers(info: &Info) -> HeaderMap {
+        let mut head = HeaderMap::new();
+        set(&mut head, headers::TIMESTAMP, &info.put_timestamp);
+        let policy = info.storage_policy_index.unwrap_or(0);
+        set(&mut head, headers::POLICY_INDEX, &policy.to_string());
+        head
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rows_of_swift_are_read_with_times_packed_or_apart() {
+        let read = |value: Value| -> Result<ObjectRow, DbError> {
+            serde_json::from_value::<Row>(value).unwrap().try_into()
+        };
+        let swift = json!({
+            "ROWID": 3, "name": "o", "created_at": "1700000000.00000+186a0", "size": 5,
+            "content_type": "a/b", "etag": "e", "deleted": 0, "storage_policy_index": 1,
+        });
+        let row = read(swift).unwrap();
+        assert_eq!(row.times.content_type, Timestamp::from_seconds(1_700_000_001));
+        assert_eq!((row.policy, row.deleted, row.size), (1, false, 5));
+        let apart = json!({
+            "name": "o", "created_at": "1700000000.00000", "size": 0, "content_type": "x",
+            "etag": "noetag", "deleted": true, "ctype_timestamp": null,
+            "meta_timestamp": "1700000002.00000",
+        });
+        let row = read(apart).unwrap();
+        assert_eq!(row.times.meta, Timestamp::from_seconds(1_700_000_002));
+        assert!(row.deleted);
+        assert!(read(json!({"name": "o", "created_at": "long ago"})).is_err());
+    }
+}

@@ -1,0 +1,159 @@
+//! What a replica says of itself, in Swift's JSON keys (`get_replication_info`).
+
+use apus_cluster::{HashConf, PathHash, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Replication info of a database. Times are text, since that is what replicas compare.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Info {
+    /// Account.
+    pub account: String,
+    /// Container; none in an account's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// When the first replica was made.
+    pub created_at: String,
+    /// When it was last put.
+    pub put_timestamp: String,
+    /// When it was last deleted.
+    pub delete_timestamp: String,
+    /// When it last began or ceased to be deleted.
+    pub status_changed_at: String,
+    /// Rows that are not deleted.
+    pub count: i64,
+    /// Hash of all rows.
+    pub hash: String,
+    /// The replica's id.
+    pub id: String,
+    /// The `metadata` column.
+    pub metadata: String,
+    /// The greatest `ROWID` there has been; -1 when there was none.
+    pub max_row: i64,
+    /// The container's policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_policy_index: Option<i64>,
+    /// As `max_row`, of the shard ranges.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard_max_row: Option<i64>,
+    /// The last row of the asking replica that was merged here; -1 when none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub point: Option<i64>,
+    /// Everything else that Swift tells.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+impl Info {
+    /// From the arguments of a `sync` call; `None` when they are none.
+    pub(super) fn from_sync(arguments: &[Value]) -> Option<Self> {
+        let text = |index: usize| arguments.get(index)?.as_str().map(str::to_owned);
+        let more = arguments.len() > 9;
+        Some(Self {
+            max_row: arguments.first()?.as_i64()?,
+            hash: text(1)?,
+            id: text(2)?,
+            created_at: text(3)?,
+            put_timestamp: text(4)?,
+            delete_timestamp: text(5)?,
+            // Databases of old have no metadata at all.
+            metadata: text(6).unwrap_or_default(),
+            status_changed_at: if more { text(7)? } else { String::new() },
+            count: if more { arguments.get(8)?.as_i64()? } else { 0 },
+            storage_policy_index: if more { arguments.get(9)?.as_i64() } else { None },
+            ..Self::default()
+        })
+    }
+
+    /// The `sync` call.
+    pub(super) fn to_sync(&self) -> Value {
+        let mut call = vec![
+            Value::from("sync"),
+            self.max_row.into(),
+            self.hash.as_str().into(),
+            self.id.as_str().into(),
+            self.created_at.as_str().into(),
+            self.put_timestamp.as_str().into(),
+            self.delete_timestamp.as_str().into(),
+            self.metadata.as_str().into(),
+        ];
+        if let Some(policy) = self.storage_policy_index {
+            call.push(self.status_changed_at.as_str().into());
+            call.push(self.count.into());
+            call.push(policy.into());
+        }
+        Value::from(call)
+    }
+
+    pub(super) fn timestamps(&self) -> [&str; 3] {
+        [&self.created_at, &self.put_timestamp, &self.delete_timestamp]
+    }
+
+    /// What must not have changed between a replication and a removal.
+    pub(super) fn same_state(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.max_row == other.max_row
+            && self.hash == other.hash
+            && self.timestamps() == other.timestamps()
+            && self.metadata == other.metadata
+            && self.storage_policy_index == other.storage_policy_index
+            && self.shard_max_row == other.shard_max_row
+    }
+
+    /// The names, account first.
+    pub(super) fn names(&self) -> Vec<&str> {
+        std::iter::once(self.account.as_str()).chain(self.container.as_deref()).collect()
+    }
+
+    /// The hash under which it must lie.
+    pub(super) fn path_hash(&self, conf: &HashConf) -> PathHash {
+        conf.hash(&self.names())
+    }
+
+    /// A time; what cannot be read is older than any.
+    pub(super) fn time(text: &str) -> Timestamp {
+        Timestamp::parse(text).unwrap_or(Timestamp::ZERO)
+    }
+
+    /// Whether it was deleted before `then`, after it was put, and holds nothing.
+    pub(super) fn is_deleted_before(&self, then: Timestamp) -> bool {
+        let deleted = Self::time(&self.delete_timestamp);
+        self.count == 0 && then > deleted && deleted > Self::time(&self.put_timestamp)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_sync_call_is_read_as_it_was_written_with_and_without_policy() {
+        let info = Info {
+            max_row: 7,
+            hash: "h".to_owned(),
+            id: "i".to_owned(),
+            created_at: "1".to_owned(),
+            put_timestamp: "2".to_owned(),
+            delete_timestamp: "0".to_owned(),
+            metadata: "{}".to_owned(),
+            ..Info::default()
+        };
+        let call = info.to_sync();
+        let call = call.as_array().unwrap();
+        assert_eq!(call.len(), 8);
+        assert_eq!(Info::from_sync(&call[1..]), Some(info.clone()));
+        let info = Info {
+            status_changed_at: "2".to_owned(),
+            count: 3,
+            storage_policy_index: Some(1),
+            ..info
+        };
+        let call = info.to_sync();
+        assert_eq!(Info::from_sync(&call.as_array().unwrap()[1..]), Some(info));
+        assert_eq!(Info::from_sync(&[json!("7")]), None);
+        assert_eq!(Info::from_sync(&[]), None);
+    }
+}

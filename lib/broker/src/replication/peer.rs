@@ -1,0 +1,179 @@
+//! Calls to the server of a device: the sending side of `REPLICATE`.
+//!
+//! Not through `wire::Client`: its error limits are for clients, who have somewhere else to go. A
+//! replicator asks each replica in each pass.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apus_daemon::Body;
+use apus_daemon::http::{BodyError, empty, full, stream};
+use apus_ring::Device;
+use apus_wire::{NodePath, Transport, headers};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+/// Bytes of an answer at most: an info with its metadata, or a list of shard ranges.
+const ANSWER_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of a database in one piece.
+const PIECE: usize = 256 * 1024;
+/// A database is given this long for each of its bytes, beyond the time for a call.
+const BYTES_PER_SECOND: u64 = 4 * 1024 * 1024;
+
+/// Why a call had no answer.
+#[derive(Debug)]
+pub(super) struct Unanswered(String);
+
+impl std::fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    /// Whether this server takes whole databases as bodies.
+    pub(super) takes_databases: bool,
+    pub(super) body: Bytes,
+}
+
+/// One database on one device of another server, or of our own.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) transport: Arc<Transport>,
+    /// As daemons reach it.
+    pub(super) node: Device,
+    pub(super) partition: u32,
+    pub(super) hash: String,
+    pub(super) timeout: Duration,
+}
+
+impl Peer {
+    /// Calls an operation: a JSON list of its name and arguments.
+    pub(super) async fn call(&self, call: &impl Serialize) -> Result<Reply, Unanswered> {
+        let call = serde_json::to_vec(call).map_err(|error| Unanswered(error.to_string()))?;
+        let mut head = HeaderMap::new();
+        head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.replicate(head, full(call), self.timeout).await
+    }
+
+    /// As [`Peer::call`], for work that grows with the size of a database.
+    pub(super) async fn call_long(
+        &self,
+        call: &impl Serialize,
+        bytes: u64,
+    ) -> Result<Reply, Unanswered> {
+        let patient = Self { timeout: self.timeout + for_bytes(bytes), ..self.clone() };
+        patient.call(call).await
+    }
+
+    /// Sends a whole database.
+    pub(super) async fn send_file(
+        &self,
+        id: &str,
+        file: &Path,
+        length: u64,
+        md5: &str,
+    ) -> Result<Reply, Unanswered> {
+        let mut head = HeaderMap::new();
+        for (name, value) in
+            [(headers::DATABASE, id), ("etag", md5), ("content-length", &length.to_string())]
+        {
+            let value =
+                HeaderValue::from_str(value).map_err(|error| Unanswered(error.to_string()))?;
+            head.insert(name, value);
+        }
+        let (sender, pieces) = mpsc::channel(4);
+        let file = file.to_owned();
+        let read = tokio::task::spawn_blocking(move || read_pieces(&file, &sender));
+        let reply = self.replicate(head, stream(pieces), self.timeout + for_bytes(length)).await;
+        // A file that could not be read has broken the body.
+        let _ = read.await;
+        reply
+    }
+
+    async fn replicate(
+        &self,
+        head: HeaderMap,
+        body: Body,
+        timeout: Duration,
+    ) -> Result<Reply, Unanswered> {
+        let method = Method::from_bytes(b"REPLICATE").unwrap_or(Method::POST);
+        self.send(method, vec![self.hash.clone()], head, body, timeout).await
+    }
+
+    /// An ordinary `PUT` of the database's names, which makes it.
+    pub(super) async fn put(
+        &self,
+        names: &[&str],
+        head: HeaderMap,
+    ) -> Result<Reply, Unanswered> {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        self.send(Method::PUT, names, head, empty(), self.timeout).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        names: Vec<String>,
+        head: HeaderMap,
+        body: Body,
+        timeout: Duration,
+    ) -> Result<Reply, Unanswered> {
+        let path =
+            NodePath { device: self.node.device.clone(), partition: self.partition, names };
+        let request = Request::builder().method(method).uri(path.encode()).body(body);
+        let mut request = request.map_err(|error| Unanswered(error.to_string()))?;
+        *request.headers_mut() = head;
+        let address = self.node.address();
+        let answered = tokio::time::timeout(timeout, async {
+            let response = self
+                .transport
+                .send(&address, request)
+                .await
+                .map_err(|error| Unanswered(error.to_string()))?;
+            let (head, body) = response.into_parts();
+            let body = super::body::read(body, ANSWER_MAX).await;
+            let body = body.map_err(|error| Unanswered(error.to_string()))?;
+            Ok(Reply {
+                status: head.status,
+                takes_databases: head.headers.contains_key(headers::DATABASE),
+                body,
+            })
+        });
+        answered.await.unwrap_or_else(|_| Err(Unanswered("no answer in time".to_owned())))
+    }
+}
+
+fn for_bytes(bytes: u64) -> Duration {
+    Duration::from_secs(bytes / BYTES_PER_SECOND)
+}
+
+fn read_pieces(file: &Path, sender: &mpsc::Sender<Result<Bytes, BodyError>>) -> io::Result<()> {
+    use std::io::Read;
+    let mut file = std::fs::File::open(file)?;
+    loop {
+        let mut piece = vec![0; PIECE];
+        let read = match file.read(&mut piece) {
+            Ok(read) => read,
+            Err(error) => {
+                let _ = sender.blocking_send(Err(error.to_string().into()));
+                return Err(error);
+            }
+        };
+        if read == 0 {
+            return Ok(());
+        }
+        piece.truncate(read);
+        if sender.blocking_send(Ok(piece.into())).is_err() {
+            // Nobody reads any more.
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Reclaiming: what every replica knows to be deleted since long is dropped.
+//!
+//! Source: `swift/common/db.py`, `reclaim` and `TombstoneReclaimer`. Differently from Swift this
+//! waits until all replicas are up to date: a deletion that a replica has not heard of is kept,
+//! however old, or that replica would bring the object back.
+
+use std::sync::Arc;
+
+use apus_cluster::Timestamp;
+use apus_cluster::timestamp::STEPS_PER_SECOND;
+
+use super::info::Info;
+use super::kind::Kind;
+use crate::database::Database;
+use crate::error::DbError;
+use crate::metadata;
+use crate::raw::Connection;
+
+/// Deleted rows looked at in one transaction: others wait for it.
+const PAGE: i64 = 1000;
+
+/// `now` less an age in seconds.
+pub(super) fn before(now: Timestamp, seconds: f64) -> Timestamp {
+    let steps = (seconds * STEPS_PER_SECOND as f64) as u64;
+    Timestamp::from_steps(now.steps().saturating_sub(steps))
+}
+
+/// Drops deleted rows and removed metadata older than `age`, and sync points that were not touched
+/// for twice that time.
+pub(super) async fn reclaim<K: Kind>(
+    database: &Arc<Database>,
+    info: &Info,
+    now: Timestamp,
+    age: f64,
+) -> Result<(), DbError> {
+    let (then, long_ago) = (before(now, age), before(now, age * 2.0));
+    if database.read(move |connection| has_old::<K>(connection, then, long_ago)).await? {
+        let mut from = Some(String::new());
+        while let Some(at) = from {
+            from = database.write(move |connection| page::<K>(connection, &at, then)).await?;
+        }
+        let old = long_ago.seconds().to_string();
+        database
+            .write(move |connection| {
+                connection.run("DELETE FROM outgoing_sync WHERE updated_at < ?", &[(&old).into()])?;
+                connection.run("DELETE FROM incoming_sync WHERE updated_at < ?", &[(&old).into()])
+            })
+            .await?;
+    }
+    let removals = metadata::decode(&info.metadata)?;
+    if removals.values().any(|value| metadata::is_old_removal(value, then)) {
+        let (select, update) = (K::STATEMENTS.metadata, K::STATEMENTS.set_metadata);
+        database
+            .write(move |connection| metadata::reclaim(connection, select, update, then))
+            .await?;
+    }
+    Ok(())
+}
+
+fn has_old<K: Kind>(
+    connection: &mut Connection,
+    then: Timestamp,
+    long_ago: Timestamp,
+) -> Result<bool, DbError> {
+    let mut found = false;
+    let old = long_ago.seconds().to_string();
+    connection.query(K::STATEMENTS.old_tombstone, &[(&then.to_string()).into()], |_| {
+        found = true;
+        false
+    })?;
+    for sql in [
+        "SELECT 1 FROM outgoing_sync WHERE updated_at < ? LIMIT 1",
+        "SELECT 1 FROM incoming_sync WHERE updated_at < ? LIMIT 1",
+    ] {
+        connection.query(sql, &[(&old).into()], |_| {
+            found = true;
+            false
+        })?;
+    }
+    Ok(found)
+}
+
+/// One page of deleted rows by name from `from` on; gives where the next one begins.
+fn page<K: Kind>(
+    connection: &mut Connection,
+    from: &str,
+    then: Timestamp,
+) -> Result<Option<String>, DbError> {
+    let mut next = None;
+    let then = then.to_string();
+    connection.query(K::STATEMENTS.tombstone_at, &[from.into(), PAGE.into()], |row| {
+        next = Some(row.text(0));
+        false
+    })?;
+    // Names may repeat (one row for each policy): then a page holds more than it should.
+    let next = next.filter(|next| next != from);
+    match &next {
+        Some(next) => connection
+            .run(K::STATEMENTS.reclaim_until, &[from.into(), (&then).into(), next.into()])?,
+        None => connection.run(K::STATEMENTS.reclaim_rest, &[from.into(), (&then).into()])?,
+    }
+    Ok(next)
+}

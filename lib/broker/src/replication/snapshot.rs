@@ -1,0 +1,66 @@
+//! A consistent copy of a running database, to be sent whole.
+//!
+//! Copying the file would not do: in WAL mode part of the rows are in the log.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::kind::Kind;
+use crate::error::DbError;
+use crate::handles::Broker;
+
+/// A copy in `<device>/tmp`, which goes when it is dropped.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) file: PathBuf,
+    pub(super) length: u64,
+    /// 32 hex digits.
+    pub(super) md5: String,
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        // One that stays is cleared away when it is old.
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
+
+/// Copies a database with a connection of its own, beside readers and writers. `None` when there
+/// is no such database any more.
+pub(super) async fn take<K: Kind>(
+    broker: &Broker,
+    device: &Path,
+    path: &Path,
+) -> Result<Option<Snapshot>, DbError> {
+    let opener = broker.opener(K::merge_pending);
+    let temporary = device.join("tmp");
+    let path = path.to_owned();
+    let taken = tokio::task::spawn_blocking(move || {
+        let Some(mut opened) = opener.open(&path)? else { return Ok(None) };
+        std::fs::create_dir_all(&temporary)?;
+        let name = format!("apus-snapshot-{}", apus_daemon::seed::hex::<8>());
+        let mut snapshot =
+            Snapshot { file: temporary.join(name), length: 0, md5: String::new() };
+        let target = snapshot.file.to_string_lossy().into_owned();
+        opened.connection.run("VACUUM INTO ?", &[(&target).into()])?;
+        opener.runtime.block_on(opened.connection.close())?;
+        (snapshot.length, snapshot.md5) = digest(&snapshot.file)?;
+        Ok(Some(snapshot))
+    });
+    taken.await.unwrap_or_else(|error| Err(DbError::Io(error.to_string())))
+}
+
+fn digest(file: &Path) -> io::Result<(u64, String)> {
+    let mut file = std::fs::File::open(file)?;
+    let mut piece = vec![0; 256 * 1024];
+    let mut context = md5::Context::new();
+    let mut length = 0;
+    loop {
+        let read = file.read(&mut piece)?;
+        if read == 0 {
+            return Ok((length, format!("{:x}", context.finalize())));
+        }
+        context.consume(piece.get(..read).unwrap_or_default());
+        length += read as u64;
+    }
+}

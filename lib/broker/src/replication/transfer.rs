@@ -1,0 +1,333 @@
+//! Whole databases: received into `<device>/tmp/<id>`, then given their name, or merged with what
+//! has it. Also rsync may have put one there.
+//!
+//! What is in `tmp` is looked through before use, and is nobody's database until it is renamed.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use apus_cluster::{HashConf, PathHash, Timestamp};
+use apus_daemon::Body;
+use apus_disk::{AtomicFile, Counters, sync_directory};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use sqlx::sqlite::SqliteJournalMode;
+use tokio::sync::mpsc;
+
+use super::info::Info;
+use super::kind::Kind;
+use super::table;
+use crate::error::DbError;
+use crate::handles::Broker;
+use crate::open::{Opener, connect};
+use crate::raw::Connection;
+
+/// Rows copied in one step.
+const PAGE: usize = 1000;
+/// Pieces of a body that wait for the disk.
+const WINDOW: usize = 16;
+
+/// A database that was received, and where it belongs.
+#[derive(Debug, Clone)]
+pub(super) struct Arrival<'a> {
+    /// The device's directory.
+    pub(super) device: &'a Path,
+    /// Its file in `tmp`.
+    pub(super) file: &'a Path,
+    /// Id of the replica that it is a copy of.
+    pub(super) id: &'a str,
+    /// Where it is to be.
+    pub(super) path: &'a Path,
+    /// The hash of its names.
+    pub(super) hash: PathHash,
+}
+
+/// What a transfer came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Landed {
+    /// It is in its place.
+    Done,
+    /// There is nothing to replace, already something there, or nothing in `tmp`.
+    NotThere,
+}
+
+/// Runs what waits for the disk for long, where nobody else waits.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, DbError> + Send + 'static,
+) -> Result<T, DbError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(DbError::Io(error.to_string())),
+    }
+}
+
+/// Receives a database into `arrival.file`. It must have `length` bytes and this MD5 (32 hex
+/// digits), be whole, and be that of the right name.
+///
+/// # Errors
+/// [`DbError::Corrupt`] for a body that is not what was announced.
+pub(super) async fn receive<K: Kind>(
+    broker: &Broker,
+    conf: &HashConf,
+    arrival: &Arrival<'_>,
+    mut body: Body,
+    length: u64,
+    md5: &str,
+) -> Result<(), DbError> {
+    let (sender, pieces) = mpsc::channel(WINDOW);
+    let temporary = arrival.device.join("tmp");
+    let beside = temporary.join(format!("apus-{}", apus_daemon::seed::hex::<8>()));
+    let (opener, disk) = (broker.opener(K::merge_pending), broker.disk().clone());
+    let (conf, hash, file) = (conf.clone(), arrival.hash, arrival.file.to_owned());
+    let announced = md5.to_ascii_lowercase();
+    let writer = apart(move || {
+        std::fs::create_dir_all(&temporary)?;
+        let received = write_pieces(&temporary, &beside, length, &announced, pieces, &disk)
+            .and_then(|()| {
+                apus_fault::point("replicate.database.landed");
+                check::<K>(&opener, &conf, &beside, hash)?;
+                std::fs::rename(&beside, &file)?;
+                apus_fault::point("replicate.database.received");
+                Ok(sync_directory(&temporary, &disk)?)
+            });
+        if received.is_err() {
+            // Our own temporary name.
+            let _ = std::fs::remove_file(&beside);
+        }
+        received
+    });
+    let feeder = async {
+        while let Some(frame) = body.frame().await {
+            let piece = frame
+                .map_err(|error| io::Error::other(error.to_string()))
+                .map(|frame| frame.into_data().unwrap_or_default());
+            let broken = piece.is_err();
+            if sender.send(piece).await.is_err() || broken {
+                break;
+            }
+        }
+        drop(sender);
+    };
+    let (written, ()) = tokio::join!(writer, feeder);
+    written
+}
+
+fn write_pieces(
+    temporary: &Path,
+    beside: &Path,
+    length: u64,
+    md5: &str,
+    mut pieces: mpsc::Receiver<io::Result<Bytes>>,
+    disk: &Arc<Counters>,
+) -> Result<(), DbError> {
+    let mut file = AtomicFile::create(temporary, temporary, disk)?;
+    file.reserve(length)?;
+    let mut digest = md5::Context::new();
+    while let Some(piece) = pieces.blocking_recv() {
+        let piece = piece?;
+        if file.length() + piece.len() as u64 > length {
+            return Err(DbError::Corrupt(format!("more than the {length} bytes announced")));
+        }
+        digest.consume(&piece);
+        file.append(&piece)?;
+    }
+    if file.length() != length {
+        return Err(DbError::Corrupt(format!("{} of {length} bytes", file.length())));
+    }
+    let found = format!("{:x}", digest.finalize());
+    if found != md5 {
+        return Err(DbError::Corrupt(format!("MD5 {found}, announced was {md5}")));
+    }
+    file.sync()?;
+    file.publish(beside, &[])?;
+    Ok(())
+}
+
+/// Looks through a database in `tmp`.
+fn check<K: Kind>(
+    opener: &Opener,
+    conf: &HashConf,
+    file: &Path,
+    hash: PathHash,
+) -> Result<(), DbError> {
+    let mut connection = opener.runtime.block_on(connect(file, SqliteJournalMode::Delete, false))?;
+    let mut told = String::new();
+    connection.query("PRAGMA integrity_check(1)", &[], |row| {
+        told = row.text(0);
+        false
+    })?;
+    if told != "ok" {
+        return Err(DbError::Corrupt(told));
+    }
+    check_names::<K>(&mut connection, conf, hash)?;
+    opener.runtime.block_on(connection.close())
+}
+
+/// A database belongs where the hash of its names says.
+pub(super) fn check_names<K: Kind>(
+    connection: &mut Connection,
+    conf: &HashConf,
+    hash: PathHash,
+) -> Result<(), DbError> {
+    let info = K::info(connection)?;
+    let own = info.path_hash(conf);
+    if own == hash {
+        return Ok(());
+    }
+    Err(DbError::Corrupt(format!("{:?} has the hash {own} and lies under {hash}", info.names())))
+}
+
+/// Opens a database in `tmp` to change it. What is lost in a crash is sent again, so it is synced
+/// only at the end.
+fn open_arrived(opener: &Opener, file: &Path) -> Result<Connection, DbError> {
+    let mut connection = opener.runtime.block_on(connect(file, SqliteJournalMode::Memory, false))?;
+    connection.script("PRAGMA synchronous = OFF")?;
+    Ok(connection)
+}
+
+fn close_synced(
+    opener: &Opener,
+    connection: Connection,
+    file: &Path,
+    disk: &Counters,
+) -> Result<(), DbError> {
+    opener.runtime.block_on(connection.close())?;
+    disk.sync();
+    File::open(file)?.sync_all()?;
+    Ok(())
+}
+
+fn transaction<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&mut Connection) -> Result<T, DbError>,
+) -> Result<T, DbError> {
+    connection.run("BEGIN IMMEDIATE", &[])?;
+    let done = work(connection);
+    connection.run(if done.is_ok() { "COMMIT" } else { "ROLLBACK" }, &[])?;
+    done
+}
+
+fn device_name(device: &Path) -> String {
+    device.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Gives a database in `tmp` its name, when nothing has it: Swift's `complete_rsync`.
+pub(super) async fn complete<K: Kind>(
+    broker: &Broker,
+    conf: &HashConf,
+    arrival: &Arrival<'_>,
+) -> Result<Landed, DbError> {
+    if arrival.path.exists() || !arrival.file.exists() {
+        return Ok(Landed::NotThere);
+    }
+    let (opener, disk) = (broker.opener(K::merge_pending), broker.disk().clone());
+    let (file, id, conf) = (arrival.file.to_owned(), arrival.id.to_owned(), conf.clone());
+    let (device, hash) = (device_name(arrival.device), arrival.hash);
+    apart(move || {
+        let mut connection = open_arrived(&opener, &file)?;
+        check_names::<K>(&mut connection, &conf, hash)?;
+        transaction(&mut connection, |connection| table::renew::<K>(connection, &id, &device))?;
+        close_synced(&opener, connection, &file, &disk)
+    })
+    .await?;
+    let new = broker.install(arrival.device, arrival.file, arrival.path).await?;
+    Ok(if new { Landed::Done } else { Landed::NotThere })
+}
+
+/// Puts a database in `tmp` into the place of the one that is there, with its rows, sync points,
+/// metadata and timestamps: Swift's `rsync_then_merge`.
+///
+/// The rows are copied beside the running database; others wait only for those that came while
+/// that went on.
+pub(super) async fn merge<K: Kind>(
+    broker: &Broker,
+    conf: &HashConf,
+    arrival: &Arrival<'_>,
+    now: Timestamp,
+) -> Result<Landed, DbError> {
+    if !arrival.path.exists() || !arrival.file.exists() {
+        return Ok(Landed::NotThere);
+    }
+    let merged = merge_into::<K>(broker, conf, arrival, now).await;
+    if merged.is_err() {
+        // It has other rows by now than its id says. The source sends it again.
+        let _ = std::fs::remove_file(arrival.file);
+    }
+    merged
+}
+
+async fn merge_into<K: Kind>(
+    broker: &Broker,
+    conf: &HashConf,
+    arrival: &Arrival<'_>,
+    now: Timestamp,
+) -> Result<Landed, DbError> {
+    let (opener, disk) = (broker.opener(K::merge_pending), broker.disk().clone());
+    let (file, path) = (arrival.file.to_owned(), arrival.path.to_owned());
+    let (id, conf) = (arrival.id.to_owned(), conf.clone());
+    let (device, hash) = (device_name(arrival.device), arrival.hash);
+    let copied = apart(move || {
+        let Some(mut old) = opener.open(&path)? else { return Ok(None) };
+        let mut new = open_arrived(&opener, &file)?;
+        check_names::<K>(&mut new, &conf, hash)?;
+        transaction(&mut new, |new| table::renew::<K>(new, &id, &device))?;
+        let copied = copy_rows::<K>(&mut old.connection, &mut new, -1)?;
+        opener.runtime.block_on(old.connection.close())?;
+        close_synced(&opener, new, &file, &disk)?;
+        Ok(Some(copied))
+    })
+    .await?;
+    let Some(copied) = copied else { return Ok(Landed::NotThere) };
+    let (opener, disk) = (broker.opener(K::merge_pending), broker.disk().clone());
+    let (file, path) = (arrival.file.to_owned(), arrival.path.to_owned());
+    let replaced = broker
+        .alone(arrival.path, K::merge_pending, move |old| {
+            let mut new = open_arrived(&opener, &file)?;
+            copy_rows::<K>(old, &mut new, copied)?;
+            transaction(&mut new, |new| inherit::<K>(new, old, now))?;
+            close_synced(&opener, new, &file, &disk)?;
+            apus_fault::point("replicate.database.merged");
+            std::fs::rename(&file, &path)?;
+            apus_fault::point("replicate.database.replaced");
+            sync_directory(path.parent().unwrap_or(&path), &disk)?;
+            Ok(())
+        })
+        .await?;
+    Ok(if replaced.is_some() { Landed::Done } else { Landed::NotThere })
+}
+
+/// Merges rows after `after` from one database into the other; gives the last one's `ROWID`.
+fn copy_rows<K: Kind>(
+    from: &mut Connection,
+    to: &mut Connection,
+    mut after: i64,
+) -> Result<i64, DbError> {
+    loop {
+        let rows = K::rows_since(from, after, PAGE)?;
+        let last = rows.len() < PAGE;
+        let newest = rows.last().and_then(K::row_id);
+        transaction(to, |to| rows.into_iter().try_for_each(|row| K::merge_row(to, row)))?;
+        after = newest.unwrap_or(after);
+        if last {
+            return Ok(after);
+        }
+    }
+}
+
+/// What the replaced database knew besides rows.
+fn inherit<K: Kind>(
+    new: &mut Connection,
+    old: &mut Connection,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    for point in table::points(old)? {
+        table::merge_point(new, table::Way::Incoming, &point)?;
+    }
+    let known: Info = K::info(old)?;
+    K::reconcile(new, &known, now)?;
+    table::merge_metadata::<K>(new, &known.metadata)?;
+    table::merge_timestamps::<K>(new, &known, now)?;
+    K::inherit(new, old)
+}

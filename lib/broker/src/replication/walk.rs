@@ -1,0 +1,157 @@
+//! The databases of a device, found and removed with the directories around them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use apus_cluster::PathHash;
+use apus_disk::names;
+
+use crate::open::{beside, clear_leftovers};
+
+/// A database below a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) path: PathBuf,
+    pub(super) partition: u32,
+    pub(super) hash: PathHash,
+}
+
+/// What a walk is told to do.
+pub(super) struct Walk<'a> {
+    pub(super) device: &'a Path,
+    pub(super) kind: &'a str,
+    /// Which partitions to enter.
+    pub(super) wants: &'a dyn Fn(u32) -> bool,
+}
+
+impl Walk<'_> {
+    /// Finds databases until `found` wants no more. Partitions come in an order of their own each
+    /// time, so that what follows a slow one is not always late. Directories with nothing in them
+    /// go; gives how many.
+    pub(super) fn run(&self, mut found: impl FnMut(Found) -> bool) -> io::Result<u64> {
+        let mut removed = 0;
+        let root = self.device.join(self.kind);
+        let mut partitions = names(&root)?;
+        let start = u32::from_le_bytes(apus_daemon::seed::bytes()) as usize;
+        let turn = start.checked_rem(partitions.len()).unwrap_or(0);
+        partitions.rotate_left(turn);
+        for name in partitions {
+            let Ok(partition) = name.parse::<u32>() else { continue };
+            if !(self.wants)(partition) {
+                continue;
+            }
+            let directory = root.join(&name);
+            for suffix in names(&directory)? {
+                let suffix = directory.join(suffix);
+                for hash in names(&suffix)? {
+                    let path = suffix.join(&hash).join(format!("{hash}.db"));
+                    let Some(hash) = PathHash::parse(&hash) else { continue };
+                    if !path.is_file() {
+                        removed += remove_directory(&suffix.join(hash.to_string()));
+                    } else if !found(Found { path, partition, hash }) {
+                        return Ok(removed);
+                    }
+                }
+                removed += remove_directory(&suffix);
+            }
+            removed += remove_directory(&directory);
+        }
+        Ok(removed)
+    }
+}
+
+/// Removes a directory if it is empty; 1 if it did.
+fn remove_directory(path: &Path) -> u64 {
+    u64::from(path.is_dir() && std::fs::remove_dir(path).is_ok())
+}
+
+/// Whether other databases lie beside one: a sharded container has several.
+pub(super) fn has_other_files(path: &Path) -> io::Result<bool> {
+    let directory = path.parent().unwrap_or(path);
+    Ok(names(directory)?
+        .iter()
+        .any(|name| name.ends_with(".db") && path.file_name() != Some(name.as_ref())))
+}
+
+/// Removes a database that nobody else has open, and what belongs to it. The caller holds the lock
+/// of its directory.
+pub(super) fn remove_database(path: &Path) -> io::Result<()> {
+    std::fs::remove_file(path)?;
+    clear_leftovers(path)?;
+    let directory = path.parent().unwrap_or(path);
+    for file in [beside(path, ".pending"), directory.join(".lock")] {
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes the directories that a removed database left empty: its own, the suffix's and the
+/// partition's.
+pub(super) fn remove_empty_parents(device: &Path, path: &Path) {
+    let mut directory = path.parent();
+    for _ in 0..3 {
+        let Some(empty) = directory.filter(|directory| *directory != device) else { return };
+        if std::fs::remove_dir(empty).is_err() {
+            return;
+        }
+        directory = empty.parent();
+    }
+}
+
+/// Removes files in `<device>/tmp` that were last written before `age` ago: transfers that broke
+/// off.
+pub(super) fn clear_temporary(device: &Path, now: Duration, age: f64) -> io::Result<()> {
+    let directory = device.join("tmp");
+    for name in names(&directory)? {
+        let path = directory.join(name);
+        // What went away meanwhile is none of ours.
+        let Ok(metadata) = std::fs::symlink_metadata(&path) else { continue };
+        let written = metadata.modified()?.duration_since(SystemTime::UNIX_EPOCH);
+        let old = written.unwrap_or(now).as_secs_f64() + age < now.as_secs_f64();
+        if metadata.is_file() && old {
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn databases_are_found_and_empty_directories_go() {
+        let device = std::env::temp_dir().join(format!("apus-walk-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&device);
+        let hash = "9d00c9d091fea9ea855f29c22714dc83";
+        let directory = device.join("containers/7/c83").join(hash);
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join(format!("{hash}.db")), b"").unwrap();
+        std::fs::create_dir_all(device.join("containers/8/abc/9d00c9d091fea9ea855f29c22714dabc"))
+            .unwrap();
+        std::fs::create_dir_all(device.join("containers/9")).unwrap();
+        std::fs::create_dir_all(device.join("containers/not-a-partition")).unwrap();
+        let run = |partitions: &[u32]| {
+            let mut all = Vec::new();
+            let wants = |partition: u32| partitions.contains(&partition);
+            let walk = Walk { device: &device, kind: "containers", wants: &wants };
+            let removed = walk.run(|found| {
+                all.push(found);
+                true
+            });
+            (all, removed.unwrap())
+        };
+        let (found, removed) = run(&[7, 8]);
+        assert_eq!((found.len(), found[0].partition, removed), (1, 7, 3));
+        assert!(device.join("containers/9").exists());
+        assert_eq!(run(&[8, 9]), (Vec::new(), 1));
+        assert!(!has_other_files(&found[0].path).unwrap());
+        std::fs::write(directory.join(format!("{hash}_1700000000.00000.db")), b"").unwrap();
+        assert!(has_other_files(&found[0].path).unwrap());
+        std::fs::remove_dir_all(&device).unwrap();
+    }
+}
