@@ -55,6 +55,32 @@ impl TryFrom<Row> for Report {
     }
 }
 
+/// What is known of a container.
+struct Known {
+    put_timestamp: Timestamp,
+    delete_timestamp: Timestamp,
+    deleted: bool,
+}
+
+fn known(connection: &mut Connection, name: &str) -> Result<Option<Known>, DbError> {
+    let mut known = None;
+    connection.query(
+        "SELECT put_timestamp, delete_timestamp, deleted FROM container
+         WHERE name = ? AND deleted IN (0, 1)",
+        &[name.into()],
+        |row| {
+            let time = |column| Timestamp::parse(&row.text(column)).unwrap_or(Timestamp::ZERO);
+            known = Some(Known {
+                put_timestamp: time(0),
+                delete_timestamp: time(1),
+                deleted: row.int(2) != 0,
+            });
+            false
+        },
+    )?;
+    Ok(known)
+}
+
 impl Kind for Accounts {
     const DAEMON: &'static str = "account-replicator";
     const DIRECTORY: &'static str = "accounts";
@@ -128,7 +154,27 @@ impl Kind for Accounts {
     }
 
     fn merge_row(connection: &mut Connection, row: Row) -> Result<(), DbError> {
-        backend::merge_report(connection, &row.try_into()?)
+        let report: Report = row.try_into()?;
+        // Counts have no time of their own. Those of a replica that has not heard of a deletion
+        // are from before it, and must not undo it.
+        let stale = known(connection, &report.name)?.is_some_and(|known| {
+            known.deleted
+                && report.put_timestamp <= known.put_timestamp
+                && report.delete_timestamp <= known.delete_timestamp
+        });
+        if stale { Ok(()) } else { backend::merge_report(connection, &report) }
+    }
+
+    fn is_old_deletion(
+        connection: &mut Connection,
+        row: &Row,
+        then: Timestamp,
+    ) -> Result<bool, DbError> {
+        let time = row.delete_timestamp.as_deref().and_then(Timestamp::parse);
+        if row.deleted == 0 || time.is_none_or(|time| time >= then) {
+            return Ok(false);
+        }
+        Ok(known(connection, &row.name)?.is_none())
     }
 
     fn merge_pending(connection: &mut Connection, records: Vec<Pickled>) -> Result<(), DbError> {

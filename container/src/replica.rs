@@ -180,6 +180,27 @@ impl Kind for Containers {
         backend::merge_row(connection, row.try_into()?)
     }
 
+    fn is_old_deletion(
+        connection: &mut Connection,
+        row: &Row,
+        then: Timestamp,
+    ) -> Result<bool, DbError> {
+        let time = RowTimes::decode(&row.created_at).map(|times| times.data);
+        if row.deleted == 0 || time.is_none_or(|time| time >= then) {
+            return Ok(false);
+        }
+        let mut known = false;
+        connection.query(
+            "SELECT 1 FROM object WHERE deleted IN (0, 1) AND name = ? AND storage_policy_index = ?",
+            &[(&row.name).into(), i64::from(row.storage_policy_index).into()],
+            |_| {
+                known = true;
+                false
+            },
+        )?;
+        Ok(!known)
+    }
+
     fn merge_pending(connection: &mut Connection, records: Vec<Pickled>) -> Result<(), DbError> {
         backend::merge_pending(connection, records)
     }
@@ -266,8 +287,8 @@ impl Kind for Containers {
         let info = backend::info(connection)?;
         let own = format!("{}/{}", info.account, info.container);
         let rows_wait = shard_range::is_sharding(&own, &ranges);
-        let ranges = serde_json::to_value(ranges)
-            .map_err(|error| DbError::Corrupt(error.to_string()))?;
+        let ranges =
+            serde_json::to_value(ranges).map_err(|error| DbError::Corrupt(error.to_string()))?;
         Ok(BeforeRows { shard_ranges: Some(ranges), rows_wait })
     }
 

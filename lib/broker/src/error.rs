@@ -32,9 +32,7 @@ impl DbError {
                 matches!(code & 0xff, 11 | 26) || message.starts_with("no such table")
             }
             // Opening goes through sqlx, which gives text only.
-            Self::Io(text) => {
-                text.contains("file is not a database") || text.contains("malformed")
-            }
+            Self::Io(text) => text.contains("file is not a database") || text.contains("malformed"),
             Self::Corrupt(_) | Self::Poisoned | Self::Busy | Self::Missing => false,
         }
     }

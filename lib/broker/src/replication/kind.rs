@@ -52,6 +52,18 @@ pub trait Kind: std::fmt::Debug + Send + Sync + 'static {
     /// SQLite's; [`DbError::Corrupt`] for a row that is none.
     fn merge_row(connection: &mut Connection, row: Self::Row) -> Result<(), DbError>;
 
+    /// Whether a row is a deletion from before `then` of something that is not there. Such a row
+    /// tells nothing, and is not merged: replicas would drop it as old and get it anew from each
+    /// other for ever.
+    ///
+    /// # Errors
+    /// SQLite's.
+    fn is_old_deletion(
+        connection: &mut Connection,
+        row: &Self::Row,
+        then: Timestamp,
+    ) -> Result<bool, DbError>;
+
     /// Merges the records of a `.pending` file.
     ///
     /// # Errors

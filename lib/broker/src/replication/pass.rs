@@ -238,8 +238,7 @@ impl<K: Kind> Replicator<K> {
             };
             let walk = Walk { device: &directory, kind: K::DIRECTORY, wants: &wants };
             let walked = walk.run(|found| {
-                let job =
-                    Job { found, device: device.clone(), directory: directory.clone() };
+                let job = Job { found, device: device.clone(), directory: directory.clone() };
                 sender.blocking_send(job).is_ok()
             });
             match cleared.and(walked) {
@@ -338,8 +337,8 @@ impl<K: Kind> Work<K> {
             return;
         }
         let partition = self.ring.partition(&job.found.hash);
-        let belongs = partition == job.found.partition
-            && is_primary(&self.ring, partition, job.device.id);
+        let belongs =
+            partition == job.found.partition && is_primary(&self.ring, partition, job.device.id);
         if partition != job.found.partition {
             tracing::error!(database = %path.display(), partition, "lies in a wrong partition");
         }

@@ -109,11 +109,7 @@ impl Peer {
     }
 
     /// An ordinary `PUT` of the database's names, which makes it.
-    pub(super) async fn put(
-        &self,
-        names: &[&str],
-        head: HeaderMap,
-    ) -> Result<Reply, Unanswered> {
+    pub(super) async fn put(&self, names: &[&str], head: HeaderMap) -> Result<Reply, Unanswered> {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         self.send(Method::PUT, names, head, empty(), self.timeout).await
     }
@@ -126,8 +122,7 @@ impl Peer {
         body: Body,
         timeout: Duration,
     ) -> Result<Reply, Unanswered> {
-        let path =
-            NodePath { device: self.node.device.clone(), partition: self.partition, names };
+        let path = NodePath { device: self.node.device.clone(), partition: self.partition, names };
         let request = Request::builder().method(method).uri(path.encode()).body(body);
         let mut request = request.map_err(|error| Unanswered(error.to_string()))?;
         *request.headers_mut() = head;

@@ -16,8 +16,8 @@ use super::kind::Kind;
 use super::options::Options;
 use super::pass::Replicated;
 use super::peer::{Peer, Reply};
-use super::snapshot;
 use super::table::{self, SyncPoint, Way};
+use super::{reclaim, snapshot};
 use crate::database::Database;
 use crate::error::DbError;
 use crate::handles::Broker;
@@ -223,14 +223,22 @@ impl Source<'_> {
     ) -> Result<(), Failed> {
         let page = self.options.per_diff;
         let behind = |point: i64| u64::try_from(self.info.max_row - point).unwrap_or(0);
-        for _ in 0..self.options.max_diffs {
+        // So that a deletion which all knew is not passed on and on: see [`Kind::is_old_deletion`].
+        let then = reclaim::before(self.now, self.options.reclaim_age).to_string();
+        let mut pages = 0;
+        loop {
             let after = point;
-            let rows = self
-                .read::<K, _>(move |connection| K::rows_since(connection, after, page))
-                .await?;
+            let rows =
+                self.read::<K, _>(move |connection| K::rows_since(connection, after, page)).await?;
             let Some(last) = rows.last().and_then(K::row_id) else { break };
+            if pages == self.options.max_diffs {
+                stats.diff_capped += 1;
+                stats.rows_behind += behind(point);
+                return Err(Failed(format!("rows after {point} wait for the next pass")));
+            }
+            pages += 1;
             let count = rows.len();
-            let reply = peer.call(&("merge_items", rows, &self.info.id)).await;
+            let reply = peer.call(&("merge_items", rows, &self.info.id, &then)).await;
             if let Err(error) =
                 reply.map_err(Failed::from).and_then(|reply| accepted("merge_items", &reply))
             {
@@ -240,16 +248,9 @@ impl Source<'_> {
             apus_fault::point("replicate.rows.sent");
             point = last;
             if count < page {
+                // What comes from now on is for the next pass.
                 break;
             }
-        }
-        let after = point;
-        let more =
-            self.read::<K, _>(move |connection| K::rows_since(connection, after, 1)).await?;
-        if !more.is_empty() {
-            stats.diff_capped += 1;
-            stats.rows_behind += behind(point);
-            return Err(Failed(format!("rows after {point} wait for the next pass")));
         }
         let points = self.read::<K, _>(table::points).await?;
         accepted("merge_syncs", &peer.call(&("merge_syncs", points)).await?)?;
@@ -260,10 +261,8 @@ impl Source<'_> {
     /// Notes what the replica has.
     async fn note<K: Kind>(&self, remote_id: &str, point: i64) -> Result<(), DbError> {
         let point = SyncPoint { remote_id: remote_id.to_owned(), sync_point: point };
-        self.write::<K, _>(move |connection| {
-            table::merge_point(connection, Way::Outgoing, &point)
-        })
-        .await?;
+        self.write::<K, _>(move |connection| table::merge_point(connection, Way::Outgoing, &point))
+            .await?;
         apus_fault::point("replicate.points.written");
         Ok(())
     }

@@ -42,7 +42,8 @@ pub(super) async fn reclaim<K: Kind>(
         let old = long_ago.seconds().to_string();
         database
             .write(move |connection| {
-                connection.run("DELETE FROM outgoing_sync WHERE updated_at < ?", &[(&old).into()])?;
+                connection
+                    .run("DELETE FROM outgoing_sync WHERE updated_at < ?", &[(&old).into()])?;
                 connection.run("DELETE FROM incoming_sync WHERE updated_at < ?", &[(&old).into()])
             })
             .await?;

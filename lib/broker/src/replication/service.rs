@@ -72,8 +72,8 @@ fn is_file_name(name: &str) -> bool {
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Response<Body>, Refusal> {
-    let text = serde_json::to_vec(value)
-        .map_err(|error| failed(&DbError::Corrupt(error.to_string())))?;
+    let text =
+        serde_json::to_vec(value).map_err(|error| failed(&DbError::Corrupt(error.to_string())))?;
     let mut response = status(StatusCode::OK);
     set(response.headers_mut(), "content-type", "application/json");
     *response.body_mut() = full(text);
@@ -87,13 +87,7 @@ impl<K: Kind> Service<K> {
     }
 
     /// Answers one call.
-    pub async fn call(
-        &self,
-        path: &str,
-        head: &HeaderMap,
-        body: Body,
-        now: Timestamp,
-    ) -> Answer {
+    pub async fn call(&self, path: &str, head: &HeaderMap, body: Body, now: Timestamp) -> Answer {
         let mut changed = None;
         let mut response = match self.target(path) {
             Err(refusal) => *refusal,
@@ -141,9 +135,9 @@ impl<K: Kind> Service<K> {
         let arrival = target.arrival(&file, id);
         match transfer::receive::<K>(&self.broker, &self.hash, &arrival, body, length, md5).await {
             Ok(()) => Ok(status(StatusCode::CREATED)),
-            Err(DbError::Corrupt(what)) => {
-                tracing::warn!(what, path = %target.path.display(), "database refused");
-                Err(refuse(StatusCode::UNPROCESSABLE_ENTITY, &what))
+            Err(error) if error.is_damage() || matches!(error, DbError::Corrupt(_)) => {
+                tracing::warn!(%error, path = %target.path.display(), "database refused");
+                Err(refuse(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()))
             }
             Err(error) => Err(failed(&error)),
         }
@@ -415,11 +409,18 @@ async fn merge_items<K: Kind>(
     let rows = arguments.next().unwrap_or_default();
     let rows: Vec<K::Row> =
         serde_json::from_value(rows).map_err(|error| Called::Bad(error.to_string()))?;
-    let source = arguments.next().and_then(|source| source.as_str().map(str::to_owned));
+    let mut text = || arguments.next().and_then(|value| value.as_str().map(str::to_owned));
+    let source = text();
+    // Of ours only: Swift's nodes send no deletions that are older than they keep any.
+    let then = text().and_then(|then| Timestamp::parse(&then)).unwrap_or(Timestamp::ZERO);
     database
         .write(move |connection| {
             let last = rows.last().and_then(K::row_id);
-            rows.into_iter().try_for_each(|row| K::merge_row(connection, row))?;
+            for row in rows {
+                if !K::is_old_deletion(connection, &row, then)? {
+                    K::merge_row(connection, row)?;
+                }
+            }
             if let (Some(remote_id), Some(sync_point)) = (source, last) {
                 let point = SyncPoint { remote_id, sync_point };
                 table::merge_point(connection, Way::Incoming, &point)?;

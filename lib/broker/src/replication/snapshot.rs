@@ -39,8 +39,7 @@ pub(super) async fn take<K: Kind>(
         let Some(mut opened) = opener.open(&path)? else { return Ok(None) };
         std::fs::create_dir_all(&temporary)?;
         let name = format!("apus-snapshot-{}", apus_daemon::seed::hex::<8>());
-        let mut snapshot =
-            Snapshot { file: temporary.join(name), length: 0, md5: String::new() };
+        let mut snapshot = Snapshot { file: temporary.join(name), length: 0, md5: String::new() };
         let target = snapshot.file.to_string_lossy().into_owned();
         opened.connection.run("VACUUM INTO ?", &[(&target).into()])?;
         opener.runtime.block_on(opened.connection.close())?;

@@ -21,7 +21,7 @@ use super::kind::Kind;
 use super::table;
 use crate::error::DbError;
 use crate::handles::Broker;
-use crate::open::{Opener, connect};
+use crate::open::{Opener, clear_leftovers, connect};
 use crate::raw::Connection;
 
 /// Rows copied in one step.
@@ -95,6 +95,7 @@ pub(super) async fn receive<K: Kind>(
         if received.is_err() {
             // Our own temporary name.
             let _ = std::fs::remove_file(&beside);
+            let _ = clear_leftovers(&beside);
         }
         received
     });
@@ -152,7 +153,8 @@ fn check<K: Kind>(
     file: &Path,
     hash: PathHash,
 ) -> Result<(), DbError> {
-    let mut connection = opener.runtime.block_on(connect(file, SqliteJournalMode::Delete, false))?;
+    let mut connection =
+        opener.runtime.block_on(connect(file, SqliteJournalMode::Delete, false))?;
     let mut told = String::new();
     connection.query("PRAGMA integrity_check(1)", &[], |row| {
         told = row.text(0);
@@ -182,7 +184,8 @@ pub(super) fn check_names<K: Kind>(
 /// Opens a database in `tmp` to change it. What is lost in a crash is sent again, so it is synced
 /// only at the end.
 fn open_arrived(opener: &Opener, file: &Path) -> Result<Connection, DbError> {
-    let mut connection = opener.runtime.block_on(connect(file, SqliteJournalMode::Memory, false))?;
+    let mut connection =
+        opener.runtime.block_on(connect(file, SqliteJournalMode::Memory, false))?;
     connection.script("PRAGMA synchronous = OFF")?;
     Ok(connection)
 }
@@ -254,6 +257,7 @@ pub(super) async fn merge<K: Kind>(
     if merged.is_err() {
         // It has other rows by now than its id says. The source sends it again.
         let _ = std::fs::remove_file(arrival.file);
+        let _ = clear_leftovers(arrival.file);
     }
     merged
 }

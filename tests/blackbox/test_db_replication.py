@@ -1,0 +1,601 @@
+"""Replicas of account and container databases on nodes of their own: each node's servers and daemons are processes."""
+
+import hashlib
+import http.client
+import json
+import os
+import sqlite3
+import subprocess
+import threading
+import time
+import urllib.parse
+from contextlib import closing
+
+import pytest
+from swift.account.backend import AccountBroker
+from swift.common import utils
+from swift.common.db import chexor as chexor_of_swift
+from swift.common.ring import Ring
+from swift.container.backend import ContainerBroker
+
+from conftest import APUS, free_port
+from test_roles import Servers
+
+KINDS = ["account", "container"]
+PART_POWER = 4
+PREFIX, SUFFIX = b"a", b"b"
+utils.HASH_PATH_PREFIX, utils.HASH_PATH_SUFFIX = PREFIX, SUFFIX
+
+
+# A day ago: old enough for a short `reclaim_age`, and too young for the usual one.
+BEGIN = int(time.time()) - 86_400
+
+
+def stamp(seconds):
+    return f"{BEGIN + seconds:010d}.00000"
+
+
+def path_hash(*names):
+    return hashlib.md5(PREFIX + b"/" + "/".join(names).encode() + SUFFIX).hexdigest()
+
+
+def partition(*names):
+    return int(path_hash(*names)[:8], 16) >> (32 - PART_POWER)
+
+
+class Node(Servers):
+    """One node with one device, `sd1`."""
+
+    def __init__(self, folder, number, ports):
+        self.number, self.etc, self.ports = number, folder / f"etc{number}", ports
+        self.devices = folder / f"node{number}"
+        self.recon = folder / f"recon{number}"
+        self.processes = {}
+        (self.devices / "sd1").mkdir(parents=True)
+        self.etc.mkdir()
+        (self.etc / "swift.conf").write_text(
+            "[swift-hash]\nswift_hash_path_prefix = a\nswift_hash_path_suffix = b\n"
+            "[storage-policy:0]\nname = gold\ndefault = yes\n[storage-policy:1]\nname = silver\n"
+        )
+        self.options("")
+
+    def options(self, more):
+        for kind in KINDS:
+            defaults = f"devices = {self.devices}\nmount_check = false\nrecon_cache_path = {self.recon}\n"
+            self.conf(kind, defaults, f"[{kind}-replicator]\ndatabases_per_second = 0\n{more}")
+
+    def replicate(self, kind, *options):
+        """One pass of the daemon in a process of its own; gives what it tells recon."""
+        subprocess.run(
+            [APUS, f"{kind}-replicator", str(self.etc), "--once", *options],
+            check=True,
+            timeout=120,
+            stderr=subprocess.DEVNULL,
+        )
+        return json.loads((self.recon / f"{kind}.recon").read_text())["replication_stats"]
+
+    def request(self, kind, method, path, headers={}, body=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.ports[kind], timeout=30)
+        try:
+            connection.request(method, urllib.parse.quote(path), body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read(), dict(answer.getheaders())
+        finally:
+            connection.close()
+
+    def path(self, kind, *names):
+        return "/".join(["", "sd1", str(partition(*names)), *names])
+
+    def file(self, *names):
+        hashed = path_hash(*names)
+        kind = KINDS[len(names) - 1] + "s"
+        return self.devices / "sd1" / kind / str(partition(*names)) / hashed[-3:] / hashed / f"{hashed}.db"
+
+    def put_container(self, container, at=0, policy=0, **headers):
+        told = {"X-Timestamp": stamp(at), "X-Backend-Storage-Policy-Index": str(policy), **headers}
+        return self.request("container", "PUT", self.path("container", "a", container), told)[0]
+
+    def post_container(self, container, at, **headers):
+        told = {"X-Timestamp": stamp(at), **{name.replace("_", "-"): value for name, value in headers.items()}}
+        return self.request("container", "POST", self.path("container", "a", container), told)[0]
+
+    def delete_container(self, container, at):
+        return self.request("container", "DELETE", self.path("container", "a", container), {"X-Timestamp": stamp(at)})[0]
+
+    def row(self, container, name, at, deleted=False):
+        headers = {"X-Timestamp": stamp(at), "X-Size": "3", "X-Content-Type": "a/b", "X-Etag": "e" * 32}
+        path = self.path("container", "a", container) + "/" + name
+        return self.request("container", "DELETE" if deleted else "PUT", path, headers)[0]
+
+    def rows(self, container, names, at):
+        """Many rows at once, by the verb UPDATE."""
+        rows = [
+            {"name": name, "created_at": stamp(at), "size": 1, "content_type": "a/b", "etag": "e", "deleted": 0}
+            for name in names
+        ]
+        headers = {"X-Timestamp": stamp(at)}
+        status = self.request("container", "UPDATE", self.path("container", "a", container), headers, json.dumps(rows))[0]
+        assert status == 202
+
+    def put_account(self, account, at=0, **headers):
+        return self.request("account", "PUT", f"/sd1/{partition(account)}/{account}", {"X-Timestamp": stamp(at), **headers})[0]
+
+    def account_row(self, account, container, put, delete=0, count=1):
+        headers = {
+            "X-Put-Timestamp": stamp(put), "X-Delete-Timestamp": stamp(delete) if delete else "0",
+            "X-Object-Count": str(count), "X-Bytes-Used": "10", "X-Timestamp": stamp(put),
+            "X-Account-Override-Deleted": "yes",
+        }
+        return self.request("account", "PUT", f"/sd1/{partition(account)}/{account}/{container}", headers)[0]
+
+    def read(self, *names):
+        """Rows and facts of a database while servers may have it open; None when there is none."""
+        file = self.file(*names)
+        if not file.exists():
+            return None
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10)) as database:
+            return read_database(database, len(names) == 2)
+
+
+def read_database(database, is_container):
+    table, stat = ("object", "container_info") if is_container else ("container", "account_stat")
+    columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})") if row[1] != "ROWID"]
+    rows = sorted(database.execute(f"SELECT {', '.join(columns)} FROM {table}"))
+    database.row_factory = sqlite3.Row
+    info = dict(database.execute(f"SELECT * FROM {stat}").fetchone())
+    info["metadata"] = json.loads(info["metadata"] or "{}")
+    return {"rows": rows, "info": info, "names": [row[0] for row in rows]}
+
+
+class Nodes:
+    """Four nodes; each database has three primaries and one handoff."""
+
+    def __init__(self, folder):
+        ports = [{kind: free_port() for kind in KINDS} for _ in range(4)]
+        self.all = [Node(folder, number, ports[number]) for number in range(4)]
+        self.rings = {}
+        for kind in KINDS:
+            builder = str(folder / f"{kind}.builder")
+            run = lambda *words: subprocess.run([APUS, "ring-builder", builder, *words], check=True, stdout=subprocess.PIPE)
+            run("create", str(PART_POWER), "3", "1")
+            for number in range(4):
+                run("add", f"r1z{number + 1}-127.0.0.1:{ports[number][kind]}/sd1", "1")
+            run("rebalance")
+            for node in self.all:
+                (node.etc / f"{kind}.ring.gz").write_bytes((folder / f"{kind}.ring.gz").read_bytes())
+            self.rings[kind] = Ring(str(folder), ring_name=kind)
+        for node in self.all:
+            for unused in ["object", "object-1"]:
+                (node.etc / f"{unused}.ring.gz").write_bytes((folder / "account.ring.gz").read_bytes())
+            for kind in KINDS:
+                node.start(kind)
+
+    def of(self, *names):
+        """The primaries and the handoff of a database."""
+        ring = self.rings[KINDS[len(names) - 1]]
+        part = partition(*names)
+        primaries = [self.all[device["id"]] for device in ring._get_part_nodes(part)]
+        handoff = [self.all[device["id"]] for device in ring.get_more_nodes(part)]
+        return primaries, handoff[0]
+
+    def stop(self):
+        for node in self.all:
+            for kind in list(node.processes):
+                assert node.stop(kind) == 0
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory):
+    nodes = Nodes(tmp_path_factory.mktemp("nodes"))
+    yield nodes
+    nodes.stop()
+
+
+@pytest.fixture
+def name(nodes):
+    for node in nodes.all:
+        node.options("")
+    return f"c{time.time_ns()}"
+
+
+def chexor(rows, stamps):
+    total = 0
+    for row in rows:
+        total ^= int(hashlib.md5(f"{row[0]}-{stamps(row)}".encode()).hexdigest(), 16)
+    return f"{total:032x}"
+
+
+def assert_same(replicas):
+    first = replicas[0]
+    for other in replicas:
+        assert other["rows"] == first["rows"]
+        assert other["info"]["hash"] == first["info"]["hash"]
+        assert other["info"]["metadata"] == first["info"]["metadata"]
+        for key in ["put_timestamp", "delete_timestamp", "created_at"]:
+            assert other["info"][key] == first["info"][key], key
+    assert len({replica["info"]["id"] for replica in replicas}) == len(replicas)
+    if "container" in first["info"]:
+        assert first["info"]["hash"] == chexor(first["rows"], lambda row: row[1])
+    else:
+        assert first["info"]["hash"] == chexor(first["rows"], lambda row: "-".join(map(str, row[1:5])))
+
+
+def settle(nodes, kind, among):
+    """Passes until nobody has anything to send."""
+    for _ in range(6):
+        stats = [node.replicate(kind) for node in among]
+        if not any(one.get(key, 0) for one in stats for key in ["diff", "rsync", "remote_merge", "failure", "remove"]):
+            return
+    raise AssertionError(stats)
+
+
+def test_rows_deletions_and_metadata_on_different_replicas_converge(nodes, name):
+    (a, b, c), _ = nodes.of("a", name)
+    assert [node.put_container(name, at) for at, node in enumerate([a, b, c])] == [201] * 3
+    for number in range(10):
+        assert a.row(name, f"a{number}", 10) == 201
+        assert b.row(name, f"b{number}", 10) == 201
+    assert c.row(name, "a3", 20, deleted=True) == 204
+    assert c.row(name, "b3", 5, deleted=True) == 204
+    assert a.post_container(name, 30, X_Container_Meta_Colour="red", X_Container_Meta_Taste="sour") == 204
+    assert b.post_container(name, 40, X_Container_Meta_Colour="blue") == 204
+    assert c.post_container(name, 50, X_Container_Meta_Taste="") == 204
+    settle(nodes, "container", [a, b, c])
+    replicas = [node.read("a", name) for node in (a, b, c)]
+    assert_same(replicas)
+    deleted = {row[0]: row[5] for row in replicas[0]["rows"]}
+    assert len(deleted) == 20 and deleted["a3"] == 1 and deleted["b3"] == 0
+    metadata = replicas[0]["info"]["metadata"]
+    assert metadata["X-Container-Meta-Colour"][0] == "blue" and metadata["X-Container-Meta-Taste"][0] == ""
+    stats = a.replicate("container")
+    assert stats["no_change"] >= 2 and stats["failure"] == 0 and stats["behind"] == 0
+
+
+def test_a_wiped_replica_is_refilled_whole(nodes, name):
+    (a, b, c), _ = nodes.of("a", name)
+    assert a.put_container(name) == 201
+    a.rows(name, [f"o{number:04}" for number in range(1200)], 10)
+    stats = a.replicate("container")
+    assert stats["rsync"] == 2 and stats["failure"] == 0
+    settle(nodes, "container", [a, b, c])
+    replicas = [node.read("a", name) for node in (a, b, c)]
+    assert_same(replicas)
+    assert len(replicas[1]["names"]) == 1200
+    assert not list((b.devices / "sd1/tmp").iterdir()) and not list((a.devices / "sd1/tmp").iterdir())
+    # The copy is written on like any other.
+    assert b.row(name, "later", 20) == 201
+    settle(nodes, "container", [a, b, c])
+    assert "later" in a.read("a", name)["names"]
+
+
+def test_a_replica_that_lacks_most_gets_the_whole_and_keeps_its_own(nodes, name):
+    (a, b, c), _ = nodes.of("a", name)
+    for node in (a, b, c):
+        assert node.put_container(name) == 201
+    a.rows(name, [f"o{number:04}" for number in range(2500)], 10)
+    b.rows(name, [f"only-b{number}" for number in range(700)], 10)
+    assert b.row(name, "o0007", 20, deleted=True) == 204
+    assert b.post_container(name, 30, X_Container_Meta_From="b") == 204
+    stats = a.replicate("container")
+    assert stats["remote_merge"] == 2 and stats["failure"] == 0, stats
+    after = b.read("a", name)
+    assert len(after["names"]) == 3200 and after["info"]["metadata"]["X-Container-Meta-From"][0] == "b"
+    # A row that comes right after must not be taken for one that the copy had.
+    assert a.row(name, "next", 40) == 201
+    a.replicate("container")
+    assert "next" in b.read("a", name)["names"]
+    settle(nodes, "container", [a, b, c])
+    replicas = [node.read("a", name) for node in (a, b, c)]
+    assert_same(replicas)
+    assert len(replicas[2]["names"]) == 3201
+
+
+def test_rows_go_in_pages_and_no_more_of_them_than_a_pass_may_send(nodes, name):
+    (a, b, c), _ = nodes.of("a", name)
+    for node in (a, b, c):
+        assert node.put_container(name) == 201
+        node.rows(name, [f"o{number:04}" for number in range(2000)], 10)
+    settle(nodes, "container", [a, b, c])
+    a.rows(name, [f"p{number:04}" for number in range(1500)], 20)
+    a.options("per_diff = 100\nmax_diffs = 10\n")
+    stats = a.replicate("container", "--partitions", str(partition("a", name)))
+    assert stats["diff"] == 2 and stats["diff_capped"] == 2 and stats["behind"] == 1 and stats["rows_behind"] == 1000, stats
+    assert len(b.read("a", name)["names"]) == 3000
+    stats = a.replicate("container", "--partitions", str(partition("a", name)))
+    assert stats["diff_capped"] == 0 and stats["behind"] == 0, stats
+    a.options("")
+    settle(nodes, "container", [a, b, c])
+    assert_same([node.read("a", name) for node in (a, b, c)])
+    # Nobody has sent a page again that was there.
+    assert max(c.read("a", name)["names"]) == "p1499"
+
+
+def test_a_handoff_goes_home_while_it_is_written_to_and_nothing_is_lost(nodes, name):
+    primaries, handoff = nodes.of("a", name)
+    for node in primaries:
+        assert node.put_container(name) == 201
+    assert handoff.put_container(name) == 201
+    acknowledged, over = [], threading.Event()
+
+    def write():
+        number = 0
+        while not over.is_set() and number < 3000:
+            if handoff.row(name, f"w{number:04}", 10) == 201:
+                acknowledged.append(f"w{number:04}")
+            elif not handoff.file("a", name).exists():
+                return
+            number += 1
+
+    writers = [threading.Thread(target=write)]
+    for writer in writers:
+        writer.start()
+    until = time.monotonic() + 60
+    while handoff.file("a", name).exists() and time.monotonic() < until:
+        if len(acknowledged) > 300:
+            over.set()
+        stats = handoff.replicate("container")
+        assert stats["failure"] == 0, stats
+    over.set()
+    for writer in writers:
+        writer.join()
+    for _ in range(3):
+        handoff.replicate("container")
+    assert not handoff.file("a", name).parent.exists()
+    settle(nodes, "container", primaries)
+    for node in primaries:
+        assert set(acknowledged) <= set(node.read("a", name)["names"])
+    assert len(acknowledged) > 100
+
+
+def test_a_handoff_stays_while_a_primary_is_away(nodes, name):
+    primaries, handoff = nodes.of("a", name)
+    assert handoff.put_container(name) == 201 and handoff.row(name, "o", 10) == 201
+    primaries[1].stop("container")
+    scope = ["--partitions", str(partition("a", name))]
+    try:
+        stats = handoff.replicate("container", *scope)
+        assert stats["failure"] == 1 and stats["behind"] >= 1 and stats["remove"] == 0
+        assert handoff.file("a", name).exists()
+    finally:
+        primaries[1].start("container")
+    handoff.options("handoff_delete = 2\n")
+    assert handoff.replicate("container", *scope)["remove"] == 1
+    handoff.options("")
+    assert [node.read("a", name)["names"] for node in primaries] == [["o"]] * 3
+
+
+def test_an_unmounted_primary_is_made_up_for_on_the_handoff(nodes, name):
+    (a, b, c), handoff = nodes.of("a", name)
+    assert a.put_container(name) == 201 and a.row(name, "o", 10) == 201
+    os.rename(b.devices / "sd1", b.devices / "away")
+    try:
+        stats = a.replicate("container", "--partitions", str(partition("a", name)))
+        assert stats["failure"] >= 1 and stats["failure_nodes"]
+        assert handoff.read("a", name)["names"] == ["o"] and not (b.devices / "sd1").exists()
+    finally:
+        os.rename(b.devices / "away", b.devices / "sd1")
+    settle(nodes, "container", [handoff, a, b, c])
+    assert not handoff.file("a", name).exists() and b.read("a", name)["names"] == ["o"]
+
+
+def test_a_deleted_container_stays_deleted_and_goes_when_it_is_old(nodes, name):
+    (a, b, c), handoff = nodes.of("a", name)
+    for node in (a, b, c):
+        assert node.put_container(name) == 201 and node.row(name, "o", 5) == 201
+    assert a.row(name, "o", 6, deleted=True) == 204
+    assert a.delete_container(name, 10) == 204
+    assert handoff.put_container(name, 1) == 201
+    settle(nodes, "container", [b, c, handoff, a])
+    for node in (a, b, c):
+        assert node.request("container", "HEAD", node.path("container", "a", name))[0] == 404
+    assert_same([node.read("a", name) for node in (a, b, c)])
+    for node in (a, b, c):
+        # Nobody has been told of this container, as its account does not exist.
+        with closing(sqlite3.connect(node.file("a", name), timeout=10, isolation_level=None)) as database:
+            database.execute(
+                "UPDATE container_info SET reported_put_timestamp = put_timestamp, reported_delete_timestamp = delete_timestamp"
+            )
+        node.options("reclaim_age = 1000\n")
+    # One is away: it would bring the container back.
+    scope = ["--partitions", str(partition("a", name))]
+    c.stop("container")
+    stats = a.replicate("container", *scope)
+    assert stats["remove"] == 0 and a.file("a", name).exists()
+    c.start("container")
+    for node in (a, b, c):
+        assert node.replicate("container", *scope)["remove"] == 1
+        assert not node.file("a", name).exists()
+    for node in (a, b, c):
+        node.options("")
+        assert node.replicate("container", *scope)["attempted"] == 0
+
+
+def test_old_deletions_are_dropped_once_all_replicas_know_them(nodes, name):
+    (a, b, c), _ = nodes.of("a", name)
+    for node in (a, b, c):
+        assert node.put_container(name) == 201 and node.row(name, "gone", 5) == 201 and node.row(name, "kept", 5) == 201
+    assert a.row(name, "gone", 6, deleted=True) == 204
+    assert a.post_container(name, 6, X_Container_Meta_Gone="") == 204
+    scope = ["--partitions", str(partition("a", name))]
+    a.options("reclaim_age = 1000\n")
+    b.stop("container")
+    a.replicate("container", *scope)
+    assert a.read("a", name)["names"] == ["gone", "kept"]
+    b.start("container")
+    a.replicate("container", *scope)
+    assert a.read("a", name)["names"] == ["kept"] and a.read("a", name)["info"]["metadata"] == {}
+    a.options("")
+    settle(nodes, "container", [a, b, c])
+    assert {row[0]: row[5] for row in b.read("a", name)["rows"]} == {"gone": 1, "kept": 0}
+
+
+def test_the_oldest_policy_wins_and_misplaced_rows_stay(nodes, name):
+    (a, b, c), _ = nodes.of("a", name)
+    assert a.put_container(name, 2, policy=1) == 201 and b.put_container(name, 1, policy=0) == 201
+    assert a.request(
+        "container", "PUT", a.path("container", "a", name) + "/o",
+        {"X-Timestamp": stamp(9), "X-Size": "3", "X-Content-Type": "a/b", "X-Etag": "e", "X-Backend-Storage-Policy-Index": "1"},
+    )[0] == 201
+    settle(nodes, "container", [a, b, c])
+    replicas = [node.read("a", name) for node in (a, b, c)]
+    assert_same(replicas)
+    assert [replica["info"]["storage_policy_index"] for replica in replicas] == [0] * 3
+    assert [row[6] for row in replicas[0]["rows"]] == [1]
+
+
+def test_accounts_converge_and_deleted_ones_stay_deleted(nodes, name):
+    (a, b, c), handoff = nodes.of(name)
+    assert [node.put_account(name, at) for at, node in enumerate([a, b, c])] == [201] * 3
+    for number in range(10):
+        assert a.account_row(name, f"a{number}", 10) == 201
+        assert b.account_row(name, f"b{number}", 10) == 201
+    assert c.account_row(name, "a3", 10, delete=20, count=0) == 204
+    assert handoff.put_account(name, 5, **{"X-Account-Meta-Colour": "red"}) == 201
+    assert handoff.account_row(name, "h", 10) == 201
+    settle(nodes, "account", [a, b, c, handoff])
+    replicas = [node.read(name) for node in (a, b, c)]
+    assert_same(replicas)
+    assert len(replicas[0]["names"]) == 21 and not handoff.file(name).exists()
+    assert replicas[0]["info"]["metadata"]["X-Account-Meta-Colour"][0] == "red"
+    assert replicas[0]["info"]["container_count"] == 20
+    url = f"/sd1/{partition(name)}/{name}"
+    assert a.request("account", "DELETE", url, {"X-Timestamp": stamp(50)})[0] == 204
+    settle(nodes, "account", [a, b, c])
+    for node in (a, b, c):
+        assert node.put_account(name, 60) == 403, "a deleted account came back"
+    assert_same([node.read(name) for node in (a, b, c)])
+
+
+def test_what_lies_under_a_wrong_hash_is_set_aside(nodes, name):
+    (a, b, c), _ = nodes.of("a", name)
+    wrong = a.file("a", f"{name}-other")
+    assert a.put_container(name) == 201
+    a.stop("container")
+    wrong.parent.mkdir(parents=True)
+    wrong.write_bytes(a.file("a", name).read_bytes())
+    a.start("container")
+    stats = a.replicate("container")
+    assert stats["quarantined"] == 1 and not wrong.exists()
+    assert (a.devices / "sd1/quarantined/containers" / wrong.parent.name / wrong.name).exists()
+    assert a.file("a", name).exists()
+
+
+def test_a_replaced_file_is_noticed_by_the_server_that_has_it_open(nodes, name):
+    (a, b, c), _ = nodes.of("a", name)
+    assert a.put_container(name) == 201 and a.row(name, "old", 5) == 201
+    b.put_container(name)
+    b.row(name, "new", 5)
+    b.stop("container")
+    copy = a.file("a", name).with_name("copy")
+    copy.write_bytes(b.file("a", name).read_bytes())
+    os.rename(copy, a.file("a", name))
+    b.start("container")
+    assert a.row(name, "newer", 6) == 201
+    status, listing, _ = a.request("container", "GET", a.path("container", "a", name))
+    assert status == 200 and listing.decode().split() == ["new", "newer"]
+    assert a.read("a", name)["names"] == ["new", "newer"]
+
+
+def test_a_database_that_somebody_reads_is_removed_later(nodes, name):
+    primaries, handoff = nodes.of("a", name)
+    assert handoff.put_container(name) == 201 and handoff.row(name, "o", 10) == 201
+    with closing(sqlite3.connect(f"file:{handoff.file('a', name)}?mode=ro", uri=True)) as reader:
+        reader.execute("SELECT count(*) FROM object").fetchone()
+        assert handoff.replicate("container")["remove"] == 0
+        assert handoff.row(name, "p", 11) == 201
+    settle(nodes, "container", [handoff, *primaries])
+    assert not handoff.file("a", name).exists() and primaries[2].read("a", name)["names"] == ["o", "p"]
+
+
+def replicate(node, path, *call, headers={}):
+    status, body, answer = node.request("container", "REPLICATE", path, headers, json.dumps(call))
+    return status, json.loads(body) if status == 200 else body
+
+
+def test_calls_answer_as_swifts(nodes, name):
+    (a, _, _), _ = nodes.of("a", name)
+    path = f"/sd1/{partition('a', name)}/{path_hash('a', name)}"
+    sync = ["sync", -1, "0" * 32, "some-id", stamp(0), stamp(3), "0", ""]
+    assert replicate(a, path, *sync)[0] == 404
+    assert a.put_container(name, 1) == 201
+    status, info = replicate(a, path, *sync)
+    assert status == 200
+    for key, value in {
+        "account": "a", "container": name, "point": -1, "max_row": -1, "shard_max_row": -1, "count": 0,
+        "hash": "0" * 32, "metadata": "", "put_timestamp": stamp(1), "storage_policy_index": 0, "bytes_used": 0,
+    }.items():
+        assert info[key] == value, key
+    assert replicate(a, path, *sync)[1]["put_timestamp"] == stamp(3)
+    row = {"ROWID": 7, "name": "o", "created_at": stamp(5), "size": 1, "content_type": "x", "etag": "e", "deleted": 0}
+    assert replicate(a, path, "merge_items", [row], "some-id")[0] == 202
+    assert replicate(a, path, *sync)[1]["point"] == 7
+    assert replicate(a, path, "merge_syncs", [{"remote_id": "third", "sync_point": 5}])[0] == 202
+    assert replicate(a, path, "get_shard_ranges") == (200, [])
+    for status, call in [
+        (400, ["sync", 1]), (400, ["nonsense"]), (400, [1]), (400, ["merge_items", [{"name": 1}]]),
+        (400, ["merge_items", [{**row, "created_at": "soon"}], "some-id"]),
+        (404, ["complete_rsync", "not-there", f"{path_hash('a', name)}.db"]),
+        (400, ["complete_rsync", "../../x"]), (501, ["complete_rsync", "x", "other.db"]),
+        (409, ["apus_remove", {"id": "other"}]), (409, ["apus_quarantine"]),
+    ]:
+        assert replicate(a, path, *call)[0] == status, call
+    assert a.request("container", "REPLICATE", path, {}, "{}")[0] == 400
+    assert a.request("container", "REPLICATE", path, {}, "no json")[0] == 400
+    assert a.request("container", "REPLICATE", f"/sd1/1/{name}", {}, "[]")[0] == 400
+    assert a.request("container", "REPLICATE", path.replace("sd1", "sd9"), {}, "[]")[0] == 507
+
+
+def test_an_upload_that_is_not_whole_is_refused(nodes, name):
+    (a, b, _), _ = nodes.of("a", name)
+    assert a.put_container(name) == 201
+    a.stop("container")
+    database = a.file("a", name).read_bytes()
+    a.start("container")
+    path = f"/sd1/{partition('a', name)}/{path_hash('a', name)}"
+    other = f"/sd1/{partition('a', name)}/{path_hash('a', name + 'x')}"
+
+    def upload(path, body, md5=None, identity="id-sd1"):
+        headers = {"X-Backend-Apus-Database": identity, "ETag": md5 or hashlib.md5(body).hexdigest()}
+        return b.request("container", "REPLICATE", path, headers, body)[0]
+
+    assert upload(path, database, md5="0" * 32) == 422
+    assert upload(path, database[: len(database) // 2]) == 422
+    assert upload(path, b"no database at all" * 100) == 422
+    assert upload(other, database) == 422
+    assert upload(path, database, identity="../id") == 400
+    assert not list((b.devices / "sd1/tmp").iterdir())
+    assert upload(path, database) == 201
+    assert replicate(b, path, "complete_rsync", "id-sd1", f"{path_hash('a', name)}.db")[0] == 204
+    assert b.read("a", name)["info"]["id"] != a.read("a", name)["info"]["id"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_swifts_brokers_read_what_was_replicated(nodes, name, kind):
+    names = (name,) if kind == "account" else ("a", name)
+    (a, b, c), handoff = nodes.of(*names)
+    for node in (a, handoff):
+        if kind == "account":
+            assert node.put_account(name) == 201 and node.account_row(name, f"row-{node.number}", 10) == 201
+        else:
+            assert node.put_container(name) == 201 and node.row(name, f"row-{node.number}", 10) == 201
+    settle(nodes, kind, [handoff, a, b, c])
+    expected = a.read(*names)
+    for node in (a, b, c):
+        node.stop(kind)
+        broker = (AccountBroker if kind == "account" else ContainerBroker)(str(node.file(*names)))
+        with broker:
+            info = broker.get_replication_info()
+            assert info["hash"] == expected["info"]["hash"] and info["count"] == 2 and not broker.is_deleted()
+            rows = broker.get_items_since(-1, 10)
+            assert sorted(row["name"] for row in rows) == expected["names"]
+            stamps = lambda row: row["created_at"] if kind == "container" else "-".join(
+                str(row[key]) for key in ["put_timestamp", "delete_timestamp", "object_count", "bytes_used"]
+            )
+            total = "0" * 32
+            for row in rows:
+                total = chexor_of_swift(total, row["name"], stamps(row))
+            assert total == info["hash"]
+        # Swift has turned the log off; the server turns it on again.
+        node.start(kind)
+        if kind == "container":
+            assert node.row(name, "after", 20) == 201
