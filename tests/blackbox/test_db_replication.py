@@ -4,8 +4,11 @@ import hashlib
 import http.client
 import json
 import os
+import shutil
+import socket
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 import urllib.parse
@@ -599,3 +602,145 @@ def test_swifts_brokers_read_what_was_replicated(nodes, name, kind):
         node.start(kind)
         if kind == "container":
             assert node.row(name, "after", 20) == 201
+
+
+SWIFT_SERVER = """
+import sys
+from swift.common.utils import set_swift_dir
+set_swift_dir(sys.argv[1])
+import eventlet.wsgi
+from swift.container.server import ContainerController
+conf = {"devices": sys.argv[2], "mount_check": "false", "swift_dir": sys.argv[1]}
+socket = eventlet.listen(("127.0.0.1", int(sys.argv[3])))
+eventlet.wsgi.server(socket, ContainerController(conf), log_output=False)
+"""
+SWIFT_REPLICATOR = """
+import sys
+from swift.common.utils import set_swift_dir
+set_swift_dir(sys.argv[1])
+from swift.container.replicator import ContainerReplicator
+conf = {"devices": sys.argv[2], "mount_check": "false", "swift_dir": sys.argv[1], "bind_ip": "127.0.0.1",
+        "bind_port": sys.argv[3], "recon_cache_path": sys.argv[4], "rsync_module": sys.argv[6]}
+replicator = ContainerReplicator(conf)
+replicator.run_once(partitions=sys.argv[5])
+import json
+print(json.dumps(replicator.stats))
+"""
+
+
+def swift_replicate(node, name, rsync="nowhere::container"):
+    arguments = [str(node.etc), str(node.devices), str(node.ports["container"]), str(node.recon), str(partition("a", name)), rsync]
+    done = subprocess.run([sys.executable, "-c", SWIFT_REPLICATOR, *arguments], capture_output=True, text=True, timeout=120)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_swifts_replicator_pushes_rows_to_us(nodes, name):
+    (a, b, c), _ = nodes.of("a", name)
+    for node in (b, c):
+        assert node.put_container(name, 1) == 201
+    assert b.row(name, "mine", 10) == 201
+    a.stop("container")
+    try:
+        file = a.file("a", name)
+        file.parent.mkdir(parents=True)
+        with ContainerBroker(str(file), account="a", container=name) as broker:
+            broker.initialize(stamp(0), 0)
+            for number in range(250):
+                broker.put_object(f"o{number:03}", stamp(10), 1, "a/b", "e")
+            broker.delete_object("o007", stamp(20))
+            broker.put_object("o008", stamp(10), 1, "c/d", "e", ctype_timestamp=stamp(15), meta_timestamp=stamp(16))
+            broker.update_metadata({"X-Container-Meta-Colour": ("blue", stamp(30))})
+        stats = swift_replicate(a, name)
+        assert stats["failure"] == 0 and stats["diff"] == 2, stats
+        with ContainerBroker(str(file)) as broker:
+            hash_of_swift, points = broker.get_info()["hash"], broker.get_syncs(incoming=False)
+        assert len(points) == 2
+    finally:
+        a.start("container")
+    assert c.read("a", name)["info"]["hash"] == hash_of_swift
+    assert set(b.read("a", name)["names"]) == set(c.read("a", name)["names"]) | {"mine"}
+    settle(nodes, "container", [a, b, c])
+    replicas = [node.read("a", name) for node in (a, b, c)]
+    assert_same(replicas)
+    assert replicas[1]["info"]["metadata"]["X-Container-Meta-Colour"][0] == "blue"
+    rows = {row[0]: row for row in replicas[2]["rows"]}
+    assert rows["o007"][5] == 1 and rows["o008"][3] == "c/d" and len(rows) == 251
+
+
+@pytest.mark.skipif(not shutil.which("rsync"), reason="needs rsync")
+def test_databases_that_rsync_brought_are_put_in_place_or_merged(nodes, name, tmp_path):
+    (a, b, c), _ = nodes.of("a", name)
+    assert c.put_container(name, 1) == 201 and c.row(name, "mine", 10) == 201
+    port = free_port()
+    modules = "".join(
+        f"[container{node.ports['container']}]\npath = {node.devices}\nread only = no\nuse chroot = no\nuid = {os.getuid()}\ngid = {os.getgid()}\n"
+        for node in (b, c)
+    )
+    (tmp_path / "rsyncd.conf").write_text(modules)
+    command = ["rsync", "--daemon", "--no-detach", f"--config={tmp_path}/rsyncd.conf", f"--port={port}", "--address=127.0.0.1"]
+    rsync = subprocess.Popen(command)
+    a.stop("container")
+    try:
+        wait_for(port, rsync)
+        file = a.file("a", name)
+        file.parent.mkdir(parents=True)
+        with ContainerBroker(str(file), account="a", container=name) as broker:
+            broker.initialize(stamp(0), 0)
+            for number in range(1100):
+                broker.put_object(f"o{number:04}", stamp(10), 1, "a/b", "e")
+            broker.get_info()
+        stats = swift_replicate(a, name, f"rsync://127.0.0.1:{port}/container{{replication_port}}")
+        assert stats["failure"] == 0 and stats["rsync"] == 1 and stats["remote_merge"] == 1, stats
+    finally:
+        rsync.terminate()
+        rsync.wait()
+        a.start("container")
+    assert len(b.read("a", name)["names"]) == 1100 and len(c.read("a", name)["names"]) == 1101
+    assert c.row(name, "later", 20) == 201 and b.row(name, "later still", 20) == 201
+    settle(nodes, "container", [a, b, c])
+    replicas = [node.read("a", name) for node in (a, b, c)]
+    assert_same(replicas)
+    assert len(replicas[0]["names"]) == 1103
+
+
+def wait_for(port, process):
+    until = time.monotonic() + 20
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except ConnectionRefusedError:
+            assert process.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+
+
+def test_we_push_rows_to_swifts_server_and_make_what_it_lacks(nodes, name):
+    (a, b, c), _ = nodes.of("a", name)
+    assert a.put_container(name, 1, policy=1, **{"X-Container-Meta-Colour": "blue"}) == 201
+    a.rows(name, [f"o{number:03}" for number in range(250)], 10)
+    assert a.row(name, "o007", 20, deleted=True) == 204
+    b.stop("container")
+    arguments = [str(b.etc), str(b.devices), str(b.ports["container"])]
+    server = subprocess.Popen([sys.executable, "-c", SWIFT_SERVER, *arguments], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(b.ports["container"], server)
+        a.options("per_diff = 100\n")
+        scope = ["--partitions", str(partition("a", name))]
+        stats = a.replicate("container", *scope)
+        assert stats["failure"] == 0 and stats["rsync"] == 1 and stats["diff"] == 1, stats
+        assert a.row(name, "later", 30) == 201
+        stats = a.replicate("container", *scope)
+        assert stats["failure"] == 0 and stats["diff"] == 2, stats
+        assert a.replicate("container", *scope)["no_change"] == 2
+        with ContainerBroker(str(b.file("a", name))) as broker:
+            info = broker.get_replication_info()
+            expected = a.read("a", name)
+            assert info["hash"] == expected["info"]["hash"] and info["storage_policy_index"] == 1
+            assert info["created_at"] == expected["info"]["created_at"] and info["put_timestamp"] == expected["info"]["put_timestamp"]
+            assert broker.metadata["X-Container-Meta-Colour"][0] == "blue"
+            assert len(broker.get_items_since(-1, 1000)) == 251
+    finally:
+        server.terminate()
+        server.wait()
+        b.start("container")
+    settle(nodes, "container", [a, b, c])
+    assert_same([node.read("a", name) for node in (a, b, c)])
