@@ -134,6 +134,7 @@ pub(crate) async fn deliver(
     let sent = recipients.nodes.iter().map(|node| send(server, node, &request));
     let undelivered: Vec<Option<Redirect>> =
         futures_util::future::join_all(sent).await.into_iter().flatten().collect();
+    apus_fault::point("object.row.sent");
     if undelivered.is_empty() || apus_fault::planted("bug.forget-undelivered-row") {
         return Ok(());
     }

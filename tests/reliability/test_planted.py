@@ -1,0 +1,275 @@
+"""The suite notices what it is there for: each planted bug makes a named check fail, which passes without it.
+
+The bugs are one-line switches in the sources (`apus_fault::planted`). A switch without a check here fails, too.
+A directory that is not synced would want a strict model of a file system; what ext4 itself shows of it is tested: a
+later sync of anything on the same device hides it, so the last thing written before the cut is looked at.
+"""
+
+import time
+
+import pytest
+
+from harness import checkers, devices, faults, figures, ledger, swift_code
+from harness.clients import Refused
+from harness.cluster import Cluster
+from harness.process import wait_until
+
+BUCKET = "planted"
+CAUGHT = []
+
+
+class World:
+    """A cluster in which a bug may be on in every process."""
+
+    def __init__(self, cluster, bug):
+        self.cluster, self.bug = cluster, bug
+        self.ledger = ledger.Ledger()
+        self.writer = ledger.Writer(cluster, self.ledger, BUCKET, 0, figures.seed())
+        self.s3, self.swift = cluster.s3(), cluster.swift()
+        self.arm()
+        self.s3.put(BUCKET)
+
+    def arm(self, role="", *lines):
+        """Lines for the processes of a role, beside the bug in all."""
+        for process in self.cluster.processes:
+            own = lines if role and process.name.endswith(role) else ()
+            self.cluster.faults.arm(process.name, *([f"{self.bug} on"] if self.bug else []), *own)
+
+    def write(self, kind, key, size=1000):
+        self.writer.sizes = (size,)
+        self.writer.step(kind, key)
+
+    def check(self):
+        verdict = ledger.check(self.cluster, self.ledger, BUCKET)
+        assert verdict.is_good, verdict.details
+
+    def primaries(self, kind, *key):
+        return self.cluster.placement(kind, "AUTH_test", BUCKET, *key).primaries
+
+    def check_rows(self):
+        """All replicas of the listing show what is there."""
+        findings, live = checkers.Findings(), {}
+        for key in self.ledger.allowed:
+            metadata = checkers.check_object(self.cluster, findings, "AUTH_test", BUCKET, key)
+            if metadata is not None:
+                live[key] = (int(metadata["Content-Length"]), metadata["ETag"])
+        checkers.check_container(self.cluster, findings, "AUTH_test", BUCKET, live)
+        findings.check()
+
+
+def a_kill_before_the_name_loses_no_acknowledged_object(world):
+    world.write("put", "warm")
+    world.arm("object-server", "file.link.begun pause:1500")
+    world.write("s3-put", "key")
+    for node in world.cluster.nodes:
+        node.kill("object")
+    world.arm()
+    world.cluster.start()
+    world.cluster.restart_proxies()
+    world.check()
+
+
+def a_kill_before_the_commit_loses_no_acknowledged_row(world):
+    world.write("put", "warm")
+    world.arm("container-server", "database.bug.acknowledged pause:1500")
+    world.write("s3-put", "key")
+    for node in world.cluster.nodes:
+        node.kill("container")
+    world.arm()
+    world.cluster.start()
+    world.cluster.restart_proxies()
+    world.check()
+
+
+def a_deletion_stays(world):
+    world.write("s3-put", "key")
+    world.write("s3-delete", "key")
+    world.check()
+
+
+def a_read_after_a_write_that_one_copy_missed_gives_that_write(world):
+    world.write("s3-put", "key")
+    with world.cluster.without("object", world.primaries("object", "key")[0]):
+        world.write("s3-put", "key")
+    world.cluster.restart_proxies()
+    for _ in range(12):
+        world.check()
+
+
+def a_write_is_on_a_majority_before_it_is_acknowledged(world):
+    world.write("s3-put", "warm")
+    one, *others = world.primaries("object", "key")
+    handoffs = world.cluster.placement("object", "AUTH_test", BUCKET, "key").handoffs
+    with world.cluster.without("object", *others, *handoffs):
+        world.write("s3-put", "key")
+    world.cluster.restart_proxies()
+    with world.cluster.without("object", one):
+        found = ledger.read(world.s3, BUCKET, "key")
+        state = None if found is None else ledger.decode(*found)
+        assert world.ledger.judge("key", state) is None, "acknowledged and lost"
+
+
+def a_listing_after_a_write_that_one_database_missed_has_its_row(world):
+    world.write("s3-put", "early")
+    with world.cluster.without("container", world.primaries("container")[0]):
+        world.write("s3-put", "key")
+    world.cluster.restart_proxies()
+    for _ in range(15):
+        assert "key" in world.s3.listing(BUCKET)
+
+
+def a_write_by_a_proxy_whose_clock_is_behind_wins_over_an_earlier_one(world):
+    world.write("s3-put", "key")
+    world.arm("proxy1", "clock -60")
+    world.cluster.restart_proxies()
+    world.write("s3-put", "key")
+    world.arm()
+    world.check()
+
+
+def a_row_that_a_container_server_missed_arrives(world):
+    world.write("put", "early")
+    with world.cluster.without("container", world.primaries("container")[0]):
+        world.write("put", "key")
+    world.cluster.once("object-updater")
+    world.check_rows()
+
+
+def an_account_learns_of_objects_within_seconds(world):
+    # The row of the container itself is on its way for a moment.
+    time.sleep(2.5)
+    world.write("put", "key", 4321)
+    wait_until(lambda: any(row["bytes"] >= 4321 for row in world.swift.listing()), "the account knows nothing", 6, 0.2)
+
+
+def an_update_that_arrives_late_does_not_undo_a_newer_row(world):
+    away = world.primaries("container")[0]
+    with world.cluster.without("container", away):
+        world.write("put", "key", 10)
+    world.write("put", "key", 5000)
+    world.cluster.once("object-updater")
+    world.check_rows()
+
+
+def a_suffix_that_changed_has_another_hash(world):
+    placement = world.cluster.placement("object", "AUTH_test", BUCKET, "key")
+    suffix = swift_code.hash_path("AUTH_test", BUCKET, "key")[-3:]
+    hashes = []
+    for _ in range(2):
+        world.write("put", "key")
+        node = placement.primaries[0]
+        hashes.append(node.direct("object").suffix_hashes(placement.partition, suffix).get(suffix))
+    assert None not in hashes and hashes[0] != hashes[1], hashes
+
+
+def a_body_whose_bytes_changed_is_never_served_as_a_whole(world):
+    world.write("put", "key", 5000)
+    placement = world.cluster.placement("object", "AUTH_test", BUCKET, "key")
+    found = ledger.read(world.s3, BUCKET, "key")
+    for node in placement.primaries[:2]:
+        where = f"objects/{placement.partition}/*/{swift_code.hash_path('AUTH_test', BUCKET, 'key')}/*.data"
+        (file,) = node.disk.glob(where)
+        body = bytearray(file.read_bytes())
+        body[2500] ^= 1
+        file.write_bytes(body)
+    for _ in range(12):
+        assert world.swift.get(f"{BUCKET}/key").body == found[0]
+
+
+def cut_power(world, images, *, without_containers=False):
+    """Writes, cuts all power, comes back, checks."""
+    world.write("s3-put", "warm")
+    if without_containers:
+        for node in world.cluster.nodes:
+            node.kill("container")
+    for number in range(3):
+        world.write("put", f"key{number}", 20_000)
+    for image in images.values():
+        image.cut_power()
+    world.cluster.kill()
+    for image in images.values():
+        image.unmount()
+        image.mount()
+    world.cluster.start()
+    world.check()
+
+
+def acknowledged_objects_survive_a_power_cut(world, images):
+    cut_power(world, images)
+
+
+def acknowledged_rows_survive_a_power_cut(world, images):
+    cut_power(world, images)
+
+
+def rows_that_wait_beside_their_objects_survive_a_power_cut(world, images):
+    cut_power(world, images, without_containers=True)
+
+
+def a_device_that_is_not_mounted_is_not_filled(world, images):
+    node = world.cluster.nodes[0]
+    node.stop()
+    images[node].unmount()
+    node.start()
+    for number in range(12):
+        world.write("put", f"key{number}")
+    assert list(node.disk.iterdir()) == [], "the bare mount point was filled"
+
+
+CHECKS = {
+    "bug.acknowledge-before-commit": a_kill_before_the_name_loses_no_acknowledged_object,
+    "bug.acknowledge-before-row-commit": a_kill_before_the_commit_loses_no_acknowledged_row,
+    "bug.delete-without-tombstone": a_deletion_stays,
+    "bug.read-one-copy": a_read_after_a_write_that_one_copy_missed_gives_that_write,
+    "bug.write-one-copy": a_write_is_on_a_majority_before_it_is_acknowledged,
+    "bug.list-one-copy": a_listing_after_a_write_that_one_database_missed_has_its_row,
+    "bug.accept-older-put": a_write_by_a_proxy_whose_clock_is_behind_wins_over_an_earlier_one,
+    "bug.forget-undelivered-row": a_row_that_a_container_server_missed_arrives,
+    "bug.forget-account-row": an_account_learns_of_objects_within_seconds,
+    "bug.last-row-wins": an_update_that_arrives_late_does_not_undo_a_newer_row,
+    "bug.skip-invalidate": a_suffix_that_changed_has_another_hash,
+    "bug.read-unverified": a_body_whose_bytes_changed_is_never_served_as_a_whole,
+}
+# These need devices that are file systems of their own.
+CHECKS_ON_IMAGES = {
+    "bug.skip-file-sync": acknowledged_objects_survive_a_power_cut,
+    "bug.database-without-sync": acknowledged_rows_survive_a_power_cut,
+    "bug.skip-directory-sync": rows_that_wait_beside_their_objects_survive_a_power_cut,
+    "bug.skip-mount-check": a_device_that_is_not_mounted_is_not_filled,
+}
+
+
+def run(bug, check):
+    with Cluster() as cluster:
+        check(World(cluster, bug))
+
+
+def run_on_images(bug, check):
+    cluster = Cluster(mount_check=True)
+    with devices.images(cluster, "ext4") as images, cluster:
+        check(World(cluster, bug), images)
+
+
+def runs():
+    for bug, check in CHECKS.items():
+        yield pytest.param(run, bug, check, id=bug)
+    for bug, check in CHECKS_ON_IMAGES.items():
+        yield pytest.param(run_on_images, bug, check, id=bug)
+
+
+def test_every_planted_bug_has_a_check_and_there_are_enough():
+    assert set(faults.planted_bugs()) == {*CHECKS, *CHECKS_ON_IMAGES}
+    assert len({*CHECKS, *CHECKS_ON_IMAGES}) >= 15
+
+
+@pytest.mark.parametrize("runner, bug, check", list(runs()))
+def test_a_planted_bug_is_caught(runner, bug, check):
+    runner(None, check)
+    # An answer that the check did not expect is a failure of the check as well.
+    with pytest.raises((AssertionError, Refused)):
+        runner(bug, check)
+    CAUGHT.append(bug)
+
+
+def test_figures_of_the_planted_bugs():
+    figures.tell(part="planted-bugs", planted=len(faults.planted_bugs()), caught=len(CAUGHT))
