@@ -11,11 +11,16 @@ mod diskfile;
 mod expirer;
 mod handlers;
 mod redirect;
+mod rehash;
+mod replication;
+mod replicator;
 pub mod reservation;
 mod server;
+mod ssync;
 mod units;
 mod updater;
 
 pub use diskfile::flood::QuarantineLimit;
+pub use replication::ReplicationOptions;
 pub use server::{Parts, Server};
 pub use units::{DaemonParts, units};

@@ -19,9 +19,10 @@ use tokio::sync::oneshot;
 
 use crate::device::{DeviceError, Devices};
 use crate::diskfile::flood::{Flood, QuarantineLimit};
-use crate::diskfile::reader::{self, OpenError, State};
+use crate::diskfile::reader::{self, Expected, Found, Newest, OpenError, State};
 use crate::diskfile::writer::{Place, Writer, quarantine};
 use crate::handlers;
+use crate::replication::{Replicated, ReplicationOptions};
 use crate::reservation::Fence;
 
 /// What an object server is given at start.
@@ -48,6 +49,8 @@ pub struct Parts {
     pub verify_ranges_bytes: u64,
     /// How much that looks damaged is moved aside.
     pub quarantine_limit: QuarantineLimit,
+    /// What replication may do.
+    pub replication: ReplicationOptions,
 }
 
 /// An object server. Cloning shares everything.
@@ -124,6 +127,24 @@ impl Server {
         Self { parts, devices, flood }
     }
 
+    /// The policy of a request, if it is one that is served.
+    pub(crate) fn policy(&self, head: &HeaderMap) -> Result<PolicyIndex, Refusal> {
+        let policy = match header(head, headers::POLICY_INDEX) {
+            None => PolicyIndex(0),
+            Some(text) => PolicyIndex(
+                text.parse().map_err(|_| refuse(StatusCode::BAD_REQUEST, "bad policy index"))?,
+            ),
+        };
+        match self.parts.policies.get(policy) {
+            Some(known) if known.policy_type == PolicyType::Replication => Ok(policy),
+            Some(_) => Err(refuse(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "erasure-coded policies are not served yet",
+            )),
+            None => Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "unknown policy index")),
+        }
+    }
+
     fn target(&self, path: &str, head: &HeaderMap) -> Result<Target, Refusal> {
         let bad =
             |error: &dyn std::fmt::Display| refuse(StatusCode::BAD_REQUEST, &error.to_string());
@@ -139,20 +160,7 @@ impl Server {
             ),
             object: ObjectName::parse(&object).map_err(|error| bad(&error))?,
         };
-        let policy = match header(head, headers::POLICY_INDEX) {
-            None => PolicyIndex(0),
-            Some(text) => PolicyIndex(text.parse().map_err(|_| bad(&"bad policy index"))?),
-        };
-        match self.parts.policies.get(policy) {
-            Some(policy) if policy.policy_type == PolicyType::Replication => {}
-            Some(_) => {
-                return Err(refuse(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "erasure-coded policies are not served yet",
-                ));
-            }
-            None => return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "unknown policy index")),
-        }
+        let policy = self.policy(head)?;
         let name = object.to_string();
         Ok(Target {
             place: Place {
@@ -211,8 +219,8 @@ impl Server {
     ) -> Result<(), Refusal> {
         let (server, place, reason) = (self.clone(), target.place.clone(), reason.to_owned());
         let work = move || {
-            if still(&place) && server.flood.may_move(&place.device, server.parts.clock.now()) {
-                quarantine(&place, &reason, &server.parts.counters);
+            if still(&place) {
+                server.move_aside_now(&place, &reason);
             }
         };
         Ok(self.devices.run(&target.device, Priority::Read, work).await?)
@@ -254,8 +262,45 @@ impl Server {
         Ok(())
     }
 
-    /// The newest time of an object, without opening it.
-    pub(crate) async fn newest(&self, target: &Target) -> Result<Option<Timestamp>, Refusal> {
+    /// Opens an object's files for replication, which asks by hash; with the object's name. A
+    /// damaged one is moved aside. Blocking.
+    pub(crate) fn find_by_hash(&self, place: &Place) -> Result<(Found, String), OpenError> {
+        let (conf, counters) = (&self.parts.hash, &self.parts.counters);
+        let look = || {
+            let found = reader::find(place, Expected::Hash(conf, &place.hash), true, counters)?;
+            let name = match &found {
+                Found::Absent => String::new(),
+                Found::Deleted(_, file) => reader::tombstone_name(place, file, conf, counters)?,
+                Found::Present(files) => files.data.get("name").cloned().unwrap_or_default(),
+            };
+            Ok((found, name))
+        };
+        // What has just been replaced is not damaged.
+        let damage = |error: &OpenError| match error {
+            OpenError::Corrupt(reason) => Some(reason.clone()),
+            OpenError::OtherName(name) => Some(format!("{name:?} does not belong here")),
+            OpenError::WouldWait | OpenError::Io(_) => None,
+        };
+        let found = look();
+        if found.as_ref().err().and_then(damage).is_none() {
+            return found;
+        }
+        let again = look();
+        if let Some(reason) = again.as_ref().err().and_then(damage) {
+            self.move_aside_now(place, &reason);
+        }
+        again
+    }
+
+    /// Moves a damaged object aside, if not too many are at the same time. Blocking.
+    pub(crate) fn move_aside_now(&self, place: &Place, reason: &str) {
+        if self.flood.may_move(&place.device, self.parts.clock.now()) {
+            quarantine(place, reason, &self.parts.counters);
+        }
+    }
+
+    /// The newest times of an object, without opening it.
+    pub(crate) async fn newest(&self, target: &Target) -> Result<Newest, Refusal> {
         let counters = self.parts.counters.clone();
         let mut found = reader::newest(&target.place, false, &counters);
         if matches!(found, Err(OpenError::WouldWait)) {
@@ -292,6 +337,11 @@ impl Handler for Server {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
         let interim = head.extensions.get::<Interim>().cloned();
+        match head.method.as_str() {
+            methods::REPLICATE => return handlers::replicate::replicate(self, &head).await,
+            methods::SSYNC => return handlers::ssync::ssync(self, &head, body),
+            _ => {}
+        }
         let target = match self.target(head.uri.path(), &head.headers) {
             Ok(target) => target,
             Err(refusal) => return *refusal,
@@ -321,13 +371,17 @@ impl Handler for Server {
 async fn write(
     server: Server,
     target: Target,
-    head: http::request::Parts,
+    mut head: http::request::Parts,
     body: Body,
     interim: Option<Interim>,
 ) -> Result<Response<Body>, Refusal> {
+    let replicated = Replicated::of(&mut head);
+    let (head, replicated) = (&head, replicated.as_ref());
     match head.method {
-        Method::PUT => handlers::put::put(&server, &target, &head.headers, body, interim).await,
-        Method::POST => handlers::post::post(&server, &target, &head.headers).await,
-        _ => handlers::delete::delete(&server, &target, &head.headers).await,
+        Method::PUT => {
+            handlers::put::put(&server, &target, &head.headers, body, interim, replicated).await
+        }
+        Method::POST => handlers::post::post(&server, &target, &head.headers, replicated).await,
+        _ => handlers::delete::delete(&server, &target, &head.headers, replicated).await,
     }
 }

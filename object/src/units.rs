@@ -11,6 +11,7 @@ use apus_store::quorum::Rings;
 
 use crate::auditor::{Auditor, Kind, Options};
 use crate::expirer::{self, Expirer};
+use crate::replicator::{self, Replicator};
 use crate::server::Server;
 use crate::updater::{self, Updater};
 
@@ -39,7 +40,15 @@ impl std::fmt::Debug for DaemonParts {
 pub fn units(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Unit>, String> {
     let mut units = vec![updater(server, parts, conf)?, expirer(server, parts, conf)?];
     units.extend(auditors(server, parts, conf)?);
+    units.push(replicator(server, parts, conf)?);
     Ok(units)
+}
+
+fn replicator(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Unit, String> {
+    let options = replicator::Options::read(&conf.section("object-replicator"))?;
+    let interval = options.interval;
+    let pass = Replicator::new(server.clone(), parts.rings.clone(), parts.local.clone(), options);
+    Ok(Unit::new(pass, interval))
 }
 
 /// The two sweeps of the auditor; options and defaults are Swift's (`swift/obj/auditor.py`).

@@ -184,8 +184,9 @@ impl AtomicFile {
     pub(crate) fn link(&mut self, target: &Path) -> io::Result<()> {
         self.counters.calls(1);
         apus_fault::fallible("file.link.begun")?;
-        if let Some(temporary) = self.temporary.take() {
-            rustix::fs::rename(&temporary, target)?;
+        if let Some(temporary) = &self.temporary {
+            rustix::fs::rename(temporary, target)?;
+            self.temporary = None;
             return Ok(());
         }
         let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());

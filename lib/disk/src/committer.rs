@@ -35,6 +35,8 @@ const WAITING_MAX: usize = 1024;
 /// others write in bulk.
 const SLOW: Duration = Duration::from_millis(200);
 const BYTES_PER_MILLISECOND: u64 = 100_000;
+/// How often a directory that vanished is made again for one file.
+const REMAKE_MAX: u32 = 3;
 /// How long files are then committed alone.
 const ALONE_FOR: Duration = Duration::from_secs(5);
 
@@ -115,6 +117,41 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Gives a file its name. Who tidies up may have removed its directory while it was still
+    /// empty; then it is made again.
+    fn link(&self, file: &mut AtomicFile, target: &Path, root: &Path) -> io::Result<()> {
+        let mut tries = 0;
+        loop {
+            match file.link(target) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < REMAKE_MAX => {
+                    tries += 1;
+                    match self.make_directories(root, target.parent().unwrap_or(root)) {
+                        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                        _ => {}
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn make_directories(&self, root: &Path, path: &Path) -> io::Result<bool> {
+        // Held while they are made: nobody finds a directory that is not noted as fresh.
+        let mut fresh = self.fresh();
+        let made = match make_directories(root, path, &self.counters) {
+            Ok(made) => made,
+            Err(error) => {
+                // Some of them may have been made.
+                let below = path.ancestors().take_while(|ancestor| *ancestor != root);
+                below.for_each(|directory| fresh.add(directory.to_owned()));
+                return Err(error);
+            }
+        };
+        let new = made.last().is_some_and(|last| last == path);
+        made.into_iter().for_each(|directory| fresh.add(directory));
+        Ok(new)
+    }
+
     /// The first to commit makes durable what an earlier process may not have.
     fn sync_left_behind(&self, file: &AtomicFile) -> io::Result<()> {
         let mut left_behind = self.left_behind.lock().unwrap_or_else(PoisonError::into_inner);
@@ -169,20 +206,7 @@ impl Committer {
     /// # Errors
     /// As the operating system says; `NotFound` when `root` is missing.
     pub fn make_directories(&self, root: &Path, path: &Path) -> io::Result<bool> {
-        // Held while they are made: nobody finds a directory that is not noted as fresh.
-        let mut fresh = self.0.fresh();
-        let made = match make_directories(root, path, &self.0.counters) {
-            Ok(made) => made,
-            Err(error) => {
-                // Some of them may have been made.
-                let below = path.ancestors().take_while(|ancestor| *ancestor != root);
-                below.for_each(|directory| fresh.add(directory.to_owned()));
-                return Err(error);
-            }
-        };
-        let new = made.last().is_some_and(|last| last == path);
-        made.into_iter().for_each(|directory| fresh.add(directory));
-        Ok(new)
+        self.0.make_directories(root, path)
     }
 
     /// Commits a file: at once on this thread, which must be one that may wait, or later with
@@ -290,7 +314,7 @@ fn commit_alone(shared: &Shared, unnamed: Unnamed) -> io::Result<()> {
     if !synced {
         file.sync()?;
     }
-    file.link(&target)?;
+    shared.link(&mut file, &target, &root)?;
     apus_fault::point("commit.link.done");
     let directory = target.parent().unwrap_or(&root);
     sync_directory(directory, &shared.counters)?;
@@ -346,7 +370,7 @@ fn sync_and_link(
         apus_fault::point("commit-group.sync.done");
     }
     for (unnamed, _) in group.iter_mut() {
-        linked.push(unnamed.file.link(&unnamed.target));
+        linked.push(shared.link(&mut unnamed.file, &unnamed.target, &unnamed.root));
     }
     apus_fault::point("commit-group.link.done");
     if let Some((first, _)) = group.first() {
@@ -392,6 +416,17 @@ mod tests {
         let mut file = AtomicFile::create(directory, root, committer.counters()).unwrap();
         file.append(content).unwrap();
         Unnamed { file, synced: false, target, root: root.to_owned() }
+    }
+
+    #[test]
+    fn a_directory_that_was_tidied_away_is_made_again() {
+        let scratch = Scratch::new("tidied");
+        let committer = Committer::start("test", Arc::default()).unwrap();
+        let file = unnamed(&committer, &scratch.0, "a/b/1", b"kept");
+        std::fs::remove_dir(scratch.0.join("a/b")).unwrap();
+        std::fs::remove_dir(scratch.0.join("a")).unwrap();
+        committer.commit_now(file).unwrap();
+        assert_eq!(std::fs::read(scratch.0.join("a/b/1")).unwrap(), b"kept");
     }
 
     #[test]

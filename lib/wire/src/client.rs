@@ -177,6 +177,35 @@ impl Client {
         if self.is_limited(node) {
             return Err(NodeError::Limited);
         }
+        let answer = self.send_regardless(node, request, body, deadline).await;
+        match &answer {
+            Ok(response) => match response.status() {
+                StatusCode::INSUFFICIENT_STORAGE => {
+                    self.limits.gone(&Self::key(node), self.clock.now());
+                }
+                status if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE => {
+                    self.note_error(node);
+                }
+                _ => {}
+            },
+            Err(_) => self.note_error(node),
+        }
+        answer
+    }
+
+    /// As [`Client::send_within`], but also to a node that is being avoided, and without a word to
+    /// others about what came of it: daemons try everything, and clients should not suffer from
+    /// it.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    pub async fn send_regardless(
+        &self,
+        node: &Device,
+        request: &NodeRequest,
+        body: Body,
+        deadline: Duration,
+    ) -> Result<http::Response<Body>, NodeError> {
         let path = NodePath {
             device: node.device.clone(),
             partition: request.partition,
@@ -195,11 +224,9 @@ impl Client {
         *built.headers_mut() = request.headers.clone();
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         let address = node.address();
-        let answer = tokio::time::timeout(deadline, self.transport.send(&address, built)).await;
-        match answer {
+        match tokio::time::timeout(deadline, self.transport.send(&address, built)).await {
             // No answer to what was asked: no server says 401 for another reason.
             Ok(Ok(response)) if response.status() == StatusCode::UNAUTHORIZED => {
-                self.note_error(node);
                 if let Some(silent) = self.refusals.tell(self.clock.now()) {
                     tracing::warn!(
                         node = address,
@@ -210,29 +237,8 @@ impl Client {
                 }
                 Err(NodeError::Refused)
             }
-            Ok(Ok(response)) => {
-                match response.status() {
-                    StatusCode::INSUFFICIENT_STORAGE => {
-                        self.limits.gone(&Self::key(node), self.clock.now());
-                    }
-                    status
-                        if status.is_server_error()
-                            && status != StatusCode::SERVICE_UNAVAILABLE =>
-                    {
-                        self.note_error(node);
-                    }
-                    _ => {}
-                }
-                Ok(response)
-            }
-            Ok(Err(error)) => {
-                self.note_error(node);
-                Err(NodeError::Send(error))
-            }
-            Err(_) => {
-                self.note_error(node);
-                Err(NodeError::Timeout)
-            }
+            Ok(answer) => answer.map_err(NodeError::Send),
+            Err(_) => Err(NodeError::Timeout),
         }
     }
 }

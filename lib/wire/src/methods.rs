@@ -1,4 +1,9 @@
-//! Verbs of ours between servers. A server that does not know one answers 405.
+//! Verbs between servers beside HTTP's. A server that does not know one of ours answers 405.
+
+/// Swift's: the suffix hashes of a partition.
+pub const REPLICATE: &str = "REPLICATE";
+/// Swift's: an exchange in which one node brings another what it lacks.
+pub const SSYNC: &str = "SSYNC";
 
 /// Takes the name of an object at `X-Timestamp`, for a conditional write: 200 with what is stored
 /// or 404, with `X-Backend-Timestamp`; 409 when a later time was promised to somebody.

@@ -10,17 +10,30 @@ use apus_disk::{Counters, DirectoryLock};
 use super::layout::Layout;
 use super::metadata::{OVERFLOW_DIRECTORY, overflow_path};
 
+/// The lock under which a partition's hashes are read and written, and how long it is waited for.
+pub(crate) const LOCK: &str = ".lock";
+pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// Suffixes to be hashed again, one a line.
+pub(crate) const INVALIDATIONS: &str = "hashes.invalid";
+
 /// Appends the suffix to `hashes.invalid` under the partition's lock, as Swift does before a file
 /// gets its name, so that no replicator can miss it.
 pub(crate) fn invalidate(partition: &Path, suffix: &str, counters: &Counters) -> io::Result<()> {
     if apus_fault::planted("bug.skip-invalidate") {
         return Ok(());
     }
-    let _lock = DirectoryLock::take(partition, ".lock", Duration::from_secs(10))?;
-    counters.calls(4);
-    let path = partition.join("hashes.invalid");
-    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
-    file.write_all(format!("{suffix}\n").as_bytes())
+    let append = || {
+        let _lock = DirectoryLock::take(partition, LOCK, LOCK_WAIT)?;
+        counters.calls(4);
+        let path = partition.join(INVALIDATIONS);
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
+        file.write_all(format!("{suffix}\n").as_bytes())
+    };
+    match append() {
+        // The whole partition was handed off: what is made there next is hashed from nothing.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// Names in a hash directory; none when it does not exist.
@@ -41,18 +54,29 @@ pub(crate) fn remove_obsolete(
     if obsolete.is_empty() {
         return;
     }
+    unlink(device, directory, hash, &obsolete, counters);
+}
+
+/// Unlinks files of a hash directory, each with the metadata that did not fit into it.
+pub(crate) fn unlink(
+    device: &Path,
+    directory: &Path,
+    hash: &PathHash,
+    names: &[String],
+    counters: &Counters,
+) {
     let overflows = device.join(OVERFLOW_DIRECTORY).is_dir();
-    for name in obsolete {
+    for name in names {
         counters.calls(1);
         apus_fault::point("object.unlink.begun");
-        if let Err(error) = std::fs::remove_file(directory.join(&name))
+        if let Err(error) = std::fs::remove_file(directory.join(name))
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(%error, file = name, directory = %directory.display(), "unlink");
         }
         if overflows {
             // Most files have none.
-            let _ = std::fs::remove_file(overflow_path(device, hash, &name));
+            let _ = std::fs::remove_file(overflow_path(device, hash, name));
         }
     }
 }

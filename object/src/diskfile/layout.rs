@@ -79,6 +79,13 @@ pub(crate) fn meta_name(time: Timestamp, content_type_time: Option<Timestamp>) -
 }
 
 impl Layout {
+    /// When the content type was set, if that was after the body was written.
+    pub(crate) fn newer_content_type(&self) -> Option<Timestamp> {
+        let data = self.data.as_ref()?.time;
+        let file = self.content_type.as_ref().or(self.meta.as_ref())?;
+        file.content_type_time.filter(|time| *time > data)
+    }
+
     /// Sorts the names out.
     pub(crate) fn of(names: &[String]) -> Self {
         let mut layout = Self::default();
@@ -130,7 +137,9 @@ impl Layout {
             self.meta = Some(meta);
             return;
         };
-        let (newest, older) = if meta.time > newest.time {
+        // Of two with the same time only the one with the newer content type stays.
+        let rank = |file: &MetaFile| (file.time, file.content_type_time);
+        let (newest, older) = if rank(&meta) > rank(newest) {
             (meta, self.meta.take())
         } else {
             (newest.clone(), Some(meta))
@@ -223,6 +232,18 @@ mod tests {
             let mut wanted = expected.clone();
             wanted.obsolete.sort();
             assert_eq!(got, wanted);
+        }
+    }
+
+    #[test]
+    fn of_two_metadata_files_of_one_time_the_newer_content_type_stays() {
+        let names =
+            ["0000000001.00000.data", "0000000005.00000-186a0.meta", "0000000005.00000+0.meta"];
+        for names in [names, [names[2], names[1], names[0]]] {
+            let got = layout(&names);
+            assert_eq!(got.meta.unwrap().content_type_time, Some(time(5)));
+            assert_eq!(got.content_type, None);
+            assert_eq!(got.obsolete, ["0000000005.00000-186a0.meta"]);
         }
     }
 

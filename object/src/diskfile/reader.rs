@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use apus_cluster::metadata::belongs_to_data;
-use apus_cluster::{Metadata, Timestamp};
+use apus_cluster::{HashConf, Metadata, PathHash, Timestamp};
 use apus_disk::{Counters, WarmDirectory, open_cached};
 
 use super::blocks::{BLOCKS_ATTRIBUTE, Blocks, ENCODED_MAX, SMALLEST_BLOCK, Stored};
@@ -14,6 +14,9 @@ use super::cleanup;
 use super::layout::{Layout, data_name};
 use super::metadata::{self, MetadataError};
 use super::writer::{CRC_ATTRIBUTE, Place};
+
+/// In a metadata file: when its content type was set.
+pub(crate) const CONTENT_TYPE_TIME: &str = "Content-Type-Timestamp";
 
 /// An object that exists, or what is known of one that does not.
 #[derive(Debug)]
@@ -59,8 +62,7 @@ impl Object {
 
     /// Which file this is; its inode is in memory.
     pub(crate) fn identity(&self) -> Option<Identity> {
-        let found = self.file.metadata().ok()?;
-        Some(Identity { data_time: self.data_time, numbers: (found.dev(), found.ino()) })
+        Identity::of(&self.file, self.data_time)
     }
 
     /// What the body can be checked against, the finest first.
@@ -118,10 +120,14 @@ impl Object {
 
     /// Checksum of the body, when we wrote it.
     pub(crate) fn crc(&self, counters: &Counters) -> Option<u64> {
-        let mut text = [0u8; 16];
-        let length = apus_disk::read_attribute(&self.file, CRC_ATTRIBUTE, &mut text, counters)?;
-        u64::from_str_radix(std::str::from_utf8(text.get(..length)?).ok()?, 16).ok()
+        stored_crc(&self.file, counters)
     }
+}
+
+fn stored_crc(file: &File, counters: &Counters) -> Option<u64> {
+    let mut text = [0u8; 16];
+    let length = apus_disk::read_attribute(file, CRC_ATTRIBUTE, &mut text, counters)?;
+    u64::from_str_radix(std::str::from_utf8(text.get(..length)?).ok()?, 16).ok()
 }
 
 /// What a body can be checked against.
@@ -145,6 +151,11 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    fn of(file: &File, data_time: Timestamp) -> Option<Self> {
+        let found = file.metadata().ok()?;
+        Some(Self { data_time, numbers: (found.dev(), found.ino()) })
+    }
+
     /// Whether it still has its name. Waits for the disk.
     pub(crate) fn is_still_at(&self, place: &Place) -> bool {
         let path = place.directory().join(data_name(self.data_time));
@@ -207,21 +218,94 @@ fn list<'a>(
     }
 }
 
-/// The newest time of an object, from its file names alone; waits as [`open`] does.
+/// Newest times of an object.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Newest {
+    /// Of body and tombstone.
+    pub(crate) write: Option<Timestamp>,
+    /// Of these and metadata.
+    pub(crate) any: Option<Timestamp>,
+}
+
+/// The newest times of an object, from its file names alone; waits as [`open`] does.
 pub(crate) fn newest(
     place: &Place,
     may_wait: bool,
     counters: &Counters,
-) -> Result<Option<Timestamp>, OpenError> {
+) -> Result<Newest, OpenError> {
     let directory = place.directory();
-    let Some((_, names)) = list(&directory, may_wait, counters)? else { return Ok(None) };
+    let Some((_, names)) = list(&directory, may_wait, counters)? else {
+        return Ok(Newest::default());
+    };
     let layout = Layout::of(&names);
-    let data = [layout.data, layout.tombstone].into_iter().flatten().map(|file| file.time);
-    Ok(data.chain(layout.meta.map(|meta| meta.time)).max())
+    let write = [layout.data, layout.tombstone].into_iter().flatten().map(|file| file.time).max();
+    Ok(Newest { write, any: write.max(layout.meta.map(|meta| meta.time)) })
 }
 
 /// How often an object is looked for whose files are replaced while it is opened.
 const TRIES: usize = 5;
+
+/// Which object a hash directory must hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Expected<'a> {
+    /// The one of this name (`/account/container/object`).
+    Name(&'a str),
+    /// Any whose name has this hash.
+    Hash(&'a HashConf, &'a PathHash),
+}
+
+/// An object's files, each with its own metadata.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) file: File,
+    /// As the metadata says.
+    pub(crate) length: u64,
+    /// Metadata of the data file.
+    pub(crate) data: Metadata,
+    pub(crate) data_time: Timestamp,
+    /// Metadata of the newest metadata file, with the newest content type of any.
+    pub(crate) meta: Option<Metadata>,
+    /// Newest of data and metadata.
+    pub(crate) time: Timestamp,
+}
+
+/// What the files of a hash directory are.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Absent,
+    /// The tombstone's time and file name.
+    Deleted(Timestamp, String),
+    Present(Box<Files>),
+}
+
+impl Files {
+    /// As clients see it.
+    fn merged(self) -> Object {
+        let Self { file, length, data, data_time, meta, time } = self;
+        let mut content_type_time = data_time;
+        let metadata = match meta {
+            Some(meta) => merge(data, meta, data_time, &mut content_type_time),
+            None => data,
+        };
+        Object { file, length, metadata, data_time, time, content_type_time }
+    }
+
+    /// When the content type was set.
+    pub(crate) fn content_type_time(&self) -> Timestamp {
+        let meta = self.meta.as_ref().and_then(|meta| meta.get(CONTENT_TYPE_TIME));
+        meta.and_then(|text| Timestamp::parse(text)).unwrap_or_default().max(self.data_time)
+    }
+
+    /// Which file this is.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        Identity::of(&self.file, self.data_time)
+    }
+
+    /// Checksum of the body, when we wrote it.
+    pub(crate) fn crc(&self, counters: &Counters) -> Option<u64> {
+        stored_crc(&self.file, counters)
+    }
+}
 
 /// Opens the object `name` (`/account/container/object`). With `may_wait` it must run on a device
 /// thread; without it anything that is not in memory gives [`OpenError::WouldWait`].
@@ -231,8 +315,22 @@ pub(crate) fn open(
     may_wait: bool,
     counters: &Counters,
 ) -> Result<State, OpenError> {
+    Ok(match find(place, Expected::Name(name), may_wait, counters)? {
+        Found::Absent => State::Absent,
+        Found::Deleted(time, _) => State::Deleted(time),
+        Found::Present(files) => State::Present(Box::new(files.merged())),
+    })
+}
+
+/// Opens an object's files; waits as [`open`] does.
+pub(crate) fn find(
+    place: &Place,
+    expected: Expected<'_>,
+    may_wait: bool,
+    counters: &Counters,
+) -> Result<Found, OpenError> {
     for _ in 1..TRIES {
-        match open_listed(place, name, may_wait, counters) {
+        match find_listed(place, expected, may_wait, counters) {
             // Replaced between the listing and the opening: look again, on a device thread.
             Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
                 if !may_wait {
@@ -242,78 +340,96 @@ pub(crate) fn open(
             other => return other,
         }
     }
-    open_listed(place, name, may_wait, counters)
+    find_listed(place, expected, may_wait, counters)
 }
 
-fn open_listed(
+fn find_listed(
     place: &Place,
-    name: &str,
+    expected: Expected<'_>,
     may_wait: bool,
     counters: &Counters,
-) -> Result<State, OpenError> {
+) -> Result<Found, OpenError> {
     let directory = place.directory();
     let Some((access, names)) = list(&directory, may_wait, counters)? else {
-        return Ok(State::Absent);
+        return Ok(Found::Absent);
     };
     let layout = Layout::of(&names);
     let Some(data) = &layout.data else {
         return Ok(match layout.tombstone {
-            Some(tombstone) => State::Deleted(tombstone.time),
-            None => State::Absent,
+            Some(tombstone) => Found::Deleted(tombstone.time, tombstone.name),
+            None => Found::Absent,
         });
     };
-    let read = |file: &File, name: &str| -> Result<Metadata, OpenError> {
+    let read = |name: &str, time: Timestamp| -> Result<(File, Metadata), OpenError> {
+        let file = access.open(name, counters)?;
         let overflow = may_wait.then(|| place.overflow(name));
-        metadata::read(file, overflow.as_deref(), counters).map_err(|error| match error {
-            MetadataError::Corrupt(reason) => OpenError::Corrupt(reason),
-            MetadataError::Io(error) => error.into(),
-            MetadataError::NeedsDisk => OpenError::WouldWait,
-        })
+        let stored = metadata::read(&file, overflow.as_deref(), counters)?;
+        check_name(&stored, expected)?;
+        check_time(&stored, time)?;
+        Ok((file, stored))
     };
-    let file = access.open(&data.name, counters)?;
-    let stored = read(&file, &data.name)?;
-    check_name(&stored, name)?;
-    check_time(&stored, data.time)?;
+    let (file, stored) = read(&data.name, data.time)?;
     let length = stored.get("Content-Length").and_then(|text| text.parse().ok());
     let length =
         length.ok_or_else(|| OpenError::Corrupt("no Content-Length in the metadata".to_owned()))?;
     if !stored.contains_key("ETag") {
         return Err(OpenError::Corrupt("no ETag in the metadata".to_owned()));
     }
-    let mut merged = stored;
     let mut time = data.time;
-    let mut content_type_time = data.time;
+    let mut newer = None;
     if let Some(meta) = &layout.meta {
-        let newer = read(&access.open(&meta.name, counters)?, &meta.name)?;
-        check_name(&newer, name)?;
-        check_time(&newer, meta.time)?;
-        merged = merge(merged, newer, data.time, &mut content_type_time);
+        newer = Some(read(&meta.name, meta.time)?.1);
         time = meta.time;
     }
-    if let Some(file) = &layout.content_type {
-        let other = read(&access.open(&file.name, counters)?, &file.name)?;
-        check_name(&other, name)?;
-        check_time(&other, file.time)?;
-        if let Some(content_type) = other.get("Content-Type") {
-            merged.insert("Content-Type".to_owned(), content_type.clone());
-            content_type_time = file.content_type_time.unwrap_or(content_type_time);
+    if let (Some(file), Some(newer)) = (&layout.content_type, &mut newer) {
+        let (_, other) = read(&file.name, file.time)?;
+        if let (Some(content_type), Some(set)) = (other.get("Content-Type"), file.content_type_time)
+        {
+            newer.insert("Content-Type".to_owned(), content_type.clone());
+            newer.insert(CONTENT_TYPE_TIME.to_owned(), set.to_string());
         }
     }
-    Ok(State::Present(Box::new(Object {
+    Ok(Found::Present(Box::new(Files {
         file,
         length,
-        metadata: merged,
+        data: stored,
         data_time: data.time,
+        meta: newer,
         time,
-        content_type_time,
     })))
 }
 
-fn check_name(stored: &Metadata, name: &str) -> Result<(), OpenError> {
-    match stored.get("name") {
-        Some(found) if found == name => Ok(()),
-        Some(found) => Err(OpenError::OtherName(found.clone())),
-        None => Err(OpenError::Corrupt("no name in the metadata".to_owned())),
+/// The name that a tombstone was written for. Waits for the disk.
+pub(crate) fn tombstone_name(
+    place: &Place,
+    file: &str,
+    hash: &HashConf,
+    counters: &Counters,
+) -> Result<String, OpenError> {
+    let open = File::open(place.directory().join(file))?;
+    let stored = metadata::read(&open, Some(&place.overflow(file)), counters)?;
+    check_name(&stored, Expected::Hash(hash, &place.hash))?;
+    Ok(stored.get("name").cloned().unwrap_or_default())
+}
+
+impl From<MetadataError> for OpenError {
+    fn from(error: MetadataError) -> Self {
+        match error {
+            MetadataError::Corrupt(reason) => Self::Corrupt(reason),
+            MetadataError::Io(error) => error.into(),
+            MetadataError::NeedsDisk => Self::WouldWait,
+        }
+    }
+}
+
+fn check_name(stored: &Metadata, expected: Expected<'_>) -> Result<(), OpenError> {
+    let Some(found) = stored.get("name") else {
+        return Err(OpenError::Corrupt("no name in the metadata".to_owned()));
+    };
+    match expected {
+        Expected::Name(name) if found == name => Ok(()),
+        Expected::Hash(conf, hash) if conf.hash_joined(found) == *hash => Ok(()),
+        _ => Err(OpenError::OtherName(found.clone())),
     }
 }
 
@@ -335,7 +451,7 @@ fn merge(
     content_type_time: &mut Timestamp,
 ) -> Metadata {
     let set_by_post = meta
-        .get("Content-Type-Timestamp")
+        .get(CONTENT_TYPE_TIME)
         .and_then(|text| Timestamp::parse(text))
         .filter(|time| *time > data_time);
     let content_type = match set_by_post {
@@ -347,7 +463,7 @@ fn merge(
     };
     let content_type = content_type.or_else(|| data.get("Content-Type").cloned());
     let mut merged = meta;
-    merged.remove("Content-Type-Timestamp");
+    merged.remove(CONTENT_TYPE_TIME);
     merged.extend(data.into_iter().filter(|(name, _)| belongs_to_data(name) || name == "name"));
     if let Some(content_type) = content_type {
         merged.insert("Content-Type".to_owned(), content_type);

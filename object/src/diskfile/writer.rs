@@ -65,9 +65,17 @@ impl Writer {
         committer: &Arc<Committer>,
     ) -> io::Result<Self> {
         let directory = place.directory();
-        let alone = committer.make_directories(&place.device, &directory)?;
         let temporary = place.device.join(place.policy.suffixed("tmp"));
-        let file = AtomicFile::create(&directory, &temporary, committer.counters())?;
+        let open = || {
+            let alone = committer.make_directories(&place.device, &directory)?;
+            let file = AtomicFile::create(&directory, &temporary, committer.counters())?;
+            Ok::<_, io::Error>((alone, file))
+        };
+        let (alone, file) = match open() {
+            // Who tidies up has just removed the empty directory.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => open(),
+            other => other,
+        }?;
         file.reserve(length.unwrap_or(0))?;
         let committer = committer.clone();
         let blocks = BlockDigest::new();

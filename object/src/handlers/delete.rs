@@ -14,6 +14,7 @@ use crate::delete_at_update;
 use crate::diskfile::layout::tombstone_name;
 use crate::diskfile::reader::State;
 use crate::diskfile::writer::bodiless;
+use crate::replication::Replicated;
 use crate::server::{Refusal, Server, Target, conflict, refuse, timestamp};
 
 use super::get::absent;
@@ -24,6 +25,7 @@ pub(crate) async fn delete(
     server: &Server,
     target: &Target,
     head: &HeaderMap,
+    replicated: Option<&Replicated>,
 ) -> Result<Response<Body>, Refusal> {
     let time = timestamp(head)?;
     let condition =
@@ -35,6 +37,8 @@ pub(crate) async fn delete(
         };
     let state = server.open(target).await?;
     let (newest, delete_at) = match &state {
+        // Newer metadata does not keep a body that was deleted elsewhere.
+        State::Present(object) if replicated.is_some() => (Some(object.data_time), None),
         State::Present(object) => (Some(object.time), object.delete_at()),
         State::Deleted(deleted) => (Some(*deleted), None),
         State::Absent => (None, None),

@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use apus_cluster::Metadata;
 use apus_cluster::metadata::{OBJECT_HEADERS, Resource, TRANSIENT_PREFIX, has_prefix, title_case};
+use apus_cluster::{Metadata, Timestamp};
 use apus_daemon::Body;
 use apus_daemon::http::{header, status};
-use apus_disk::Committer;
+use apus_disk::{Committer, Priority};
 use http::{HeaderMap, Method, Response, StatusCode};
 
 use crate::container_update::{row_headers, update};
 use crate::delete_at_update;
 use crate::diskfile::layout::meta_name;
-use crate::diskfile::reader::State;
+use crate::diskfile::reader::{CONTENT_TYPE_TIME, Found, Object, State};
 use crate::diskfile::writer::bodiless;
-use crate::server::{Refusal, Server, Target, conflict, timestamp};
+use crate::replication::Replicated;
+use crate::server::{Refusal, Server, Target, conflict, refuse, timestamp};
 
 use super::get::{absent, opens_expired};
 use super::put::{check_delete_at, row_lost};
@@ -28,10 +29,19 @@ fn kept(name: &str) -> bool {
             && !name.eq_ignore_ascii_case("X-Static-Large-Object"))
 }
 
+/// What is to be stored, and the times it has.
+struct Change {
+    stored: Metadata,
+    time: Timestamp,
+    content_type: String,
+    content_type_time: Timestamp,
+}
+
 pub(crate) async fn post(
     server: &Server,
     target: &Target,
     head: &HeaderMap,
+    replicated: Option<&Replicated>,
 ) -> Result<Response<Body>, Refusal> {
     let time = timestamp(head)?;
     check_delete_at(head, time)?;
@@ -40,34 +50,21 @@ pub(crate) async fn post(
         State::Deleted(deleted) => return Err(absent(Some(deleted))),
         State::Absent => return Err(absent(None)),
     };
-    if object.is_expired(time) && !opens_expired(head) {
+    if object.is_expired(time) && !opens_expired(head) && replicated.is_none() {
         return Err(absent(Some(object.time)));
     }
-    if object.time >= time {
-        return Err(conflict(object.time));
-    }
-    let mut stored: Metadata = head
-        .iter()
-        .filter(|(name, _)| kept(name.as_str()))
-        .map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            (title_case(name.as_str()), value)
-        })
-        .collect();
+    let change = match replicated {
+        Some(replicated) => brought(server, target, head, replicated, &object, time).await?,
+        None if object.time >= time => return Err(conflict(object.time)),
+        None => asked_for(head, &object, time),
+    };
+    let Change { mut stored, time, content_type, content_type_time } = change;
     stored.insert("name".to_owned(), target.name.clone());
     stored.insert("X-Timestamp".to_owned(), time.to_string());
-    // One metadata file carries the newest content type on, so that the older ones can go.
-    let (content_type, content_type_time) = match header(head, "content-type") {
-        Some(content_type) => (content_type.to_owned(), time),
-        None => {
-            let current = object.metadata.get("Content-Type").cloned().unwrap_or_default();
-            (current, object.content_type_time)
-        }
-    };
     let changed_by_post = content_type_time > object.data_time;
     if changed_by_post {
         stored.insert("Content-Type".to_owned(), content_type.clone());
-        stored.insert("Content-Type-Timestamp".to_owned(), content_type_time.to_string());
+        stored.insert(CONTENT_TYPE_TIME.to_owned(), content_type_time.to_string());
     }
     let name = meta_name(time, changed_by_post.then_some(content_type_time));
     let place = target.place.clone();
@@ -100,4 +97,71 @@ pub(crate) async fn post(
     told.map_err(|error| row_lost(&error, target))?;
     apus_fault::point("object.post.told");
     Ok(status(StatusCode::ACCEPTED))
+}
+
+fn kept_headers(head: &HeaderMap) -> Metadata {
+    head.iter()
+        .filter(|(name, _)| kept(name.as_str()))
+        .map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            (title_case(name.as_str()), value)
+        })
+        .collect()
+}
+
+/// A client's: one metadata file carries the newest content type on, so that the older ones can go.
+fn asked_for(head: &HeaderMap, object: &Object, time: Timestamp) -> Change {
+    let (content_type, content_type_time) = match header(head, "content-type") {
+        Some(content_type) => (content_type.to_owned(), time),
+        None => {
+            let current = object.metadata.get("Content-Type").cloned().unwrap_or_default();
+            (current, object.content_type_time)
+        }
+    };
+    Change { stored: kept_headers(head), time, content_type, content_type_time }
+}
+
+/// Another node's: metadata and content type each count when newer than what is here.
+async fn brought(
+    server: &Server,
+    target: &Target,
+    head: &HeaderMap,
+    replicated: &Replicated,
+    object: &Object,
+    time: Timestamp,
+) -> Result<Change, Refusal> {
+    let given = replicated.0.get("Content-Type").cloned();
+    let given = given.or_else(|| header(head, "content-type").map(str::to_owned));
+    let set = match (&given, header(head, "content-type-timestamp")) {
+        (None, _) => Timestamp::ZERO,
+        (Some(_), None) => time,
+        (Some(_), Some(text)) => Timestamp::parse(text)
+            .ok_or_else(|| refuse(StatusCode::BAD_REQUEST, "bad Content-Type-Timestamp"))?,
+    };
+    if object.time >= time && object.content_type_time >= set {
+        return Err(conflict(object.time));
+    }
+    let current = object.metadata.get("Content-Type").cloned().unwrap_or_default();
+    let (content_type, content_type_time) = match given {
+        Some(given) if set > object.content_type_time => (given, set),
+        _ => (current, object.content_type_time),
+    };
+    if time > object.time {
+        let mut stored = kept_headers(head);
+        replicated.add_to(&mut stored);
+        // They stand there only when newer than the body.
+        stored.remove("Content-Type");
+        stored.remove(CONTENT_TYPE_TIME);
+        return Ok(Change { stored, time, content_type, content_type_time });
+    }
+    // The metadata here is as new: only the content type changes, beside it.
+    let (own, place) = (server.clone(), target.place.clone());
+    let look = move || own.find_by_hash(&place);
+    match server.devices.run(&target.device, Priority::Write, look).await? {
+        Ok((Found::Present(here), _)) if here.time == object.time => {
+            let stored = here.meta.unwrap_or_default();
+            Ok(Change { stored, time: object.time, content_type, content_type_time })
+        }
+        _ => Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "the object has just changed")),
+    }
 }

@@ -24,6 +24,7 @@ use crate::diskfile::layout::data_name;
 use crate::diskfile::reader::State;
 use crate::diskfile::writer::Writer;
 use crate::handlers::reserve::fence;
+use crate::replication::Replicated;
 use crate::reservation::Fence;
 use crate::server::{Refusal, Server, Target, conflict, disk_failed, refuse, timestamp};
 
@@ -109,6 +110,7 @@ pub(crate) async fn put(
     head: &HeaderMap,
     body: Body,
     interim: Option<Interim>,
+    replicated: Option<&Replicated>,
 ) -> Result<Response<Body>, Refusal> {
     let time = timestamp(head)?;
     let content_type = header(head, "content-type").map(str::to_owned);
@@ -119,7 +121,7 @@ pub(crate) async fn put(
                 .filter(|_| header(head, headers::MIME_BOUNDARY).is_none())
         })
         .and_then(|text| text.parse().ok());
-    let expired_before = check_existing(server, target, head, time).await?;
+    let expired_before = check_existing(server, target, head, time, replicated.is_some()).await?;
     if server.parts.reserve.is_short(&target.place.device, length.unwrap_or(0)).unwrap_or(false) {
         return Err(Box::new(status(StatusCode::INSUFFICIENT_STORAGE)));
     }
@@ -164,7 +166,7 @@ pub(crate) async fn put(
     };
     let crc = digests.crc.finalize();
     let etag = check_digests(head, &footers, crc, digests.md5)?;
-    let stored = stored_metadata(
+    let mut stored = stored_metadata(
         head,
         &footers,
         target,
@@ -173,6 +175,9 @@ pub(crate) async fn put(
         digests.length,
         content_type.as_deref(),
     )?;
+    if let Some(replicated) = replicated {
+        replicated.add_to(&mut stored);
+    }
     let row = row_headers(head, &stored, time);
     let task = Metadata::from_iter(
         TASK_FIELDS.map(|name| (name.to_owned(), stored.get(name).cloned().unwrap_or_default())),
@@ -246,7 +251,7 @@ async fn final_time(
 ) -> Result<Timestamp, Refusal> {
     let given = footers.get(headers::FINAL_TIMESTAMP).and_then(|text| Timestamp::parse(text));
     let Some(time) = given.filter(|given| *given > first) else { return Ok(first) };
-    match server.newest(target).await?.filter(|newest| *newest >= time) {
+    match server.newest(target).await?.any.filter(|newest| *newest >= time) {
         Some(newest) => Err(conflict(newest)),
         None => Ok(time),
     }
@@ -259,15 +264,18 @@ pub(crate) fn row_lost(error: &std::io::Error, target: &Target) -> Refusal {
 }
 
 /// 409 when something as new is here, 412 when `If-None-Match` forbids what is here. Gives when
-/// what is here would expire, if somebody has to be told that it no longer will.
+/// what is here would expire, if somebody has to be told that it no longer will. Newer metadata is
+/// not in the way of a replicated body: it belongs to it then.
 async fn check_existing(
     server: &Server,
     target: &Target,
     head: &HeaderMap,
     time: Timestamp,
+    replicated: bool,
 ) -> Result<Option<u64>, Refusal> {
     let unwanted = header(head, "if-none-match").map(EtagList::parse);
     let newest = server.newest(target).await?;
+    let newest = if replicated { newest.write } else { newest.any };
     let cleans = delete_at_update::cleans(head);
     let mut delete_at = None;
     if newest.is_some()

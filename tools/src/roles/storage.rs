@@ -136,6 +136,7 @@ impl Builder<'_> {
                 "whole bytes",
             )?,
             quarantine_limit: quarantine_limit(&section)?,
+            replication: apus_object::ReplicationOptions::read(&section)?,
         });
         let parts = apus_object::DaemonParts {
             rings: self.rings.clone(),

@@ -1,0 +1,257 @@
+//! Suffix hashes of one partition: `hashes.pkl` and the `hashes.invalid` that is folded into it.
+//!
+//! Source: `swift/obj/diskfile.py`, `read_hashes`, `consolidate_hashes`, `__get_hashes`. Both files
+//! are touched under the partition's `.lock` only, which is never held while directories are read.
+//! What cannot be read never counts as an answer: everything is hashed anew.
+//!
+//! Writers note a suffix before their file gets its name. A hash that is computed between the two
+//! must not be kept, so a suffix that was noted a moment ago stays invalid in the file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufRead, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use apus_cluster::pickle::{self, Value};
+use apus_disk::{AtomicFile, Counters, DirectoryLock};
+
+use super::cleanup::{INVALIDATIONS, LOCK, LOCK_WAIT};
+use super::partition::is_suffix;
+
+/// Suffix → hash, pickled.
+pub(crate) const HASHES: &str = "hashes.pkl";
+/// Larger files are damaged: there are 4096 suffixes.
+const BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// A file that was noted this long ago has its name, or never gets it.
+const SETTLED_AFTER: Duration = Duration::from_secs(60);
+
+/// What `hashes.pkl` says.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Hashes {
+    /// By suffix; `None` is to be computed anew.
+    pub(crate) suffixes: BTreeMap<String, Option<String>>,
+    /// Whether the file lists all suffixes that there are. If not, nothing in it is believed.
+    pub(crate) valid: bool,
+    /// Seconds since 1970 of the last write: tells two states of the file apart.
+    updated: f64,
+}
+
+/// The hashes after `hashes.invalid` was folded in.
+#[derive(Debug, Default)]
+pub(crate) struct Consolidated {
+    /// As the file says now.
+    pub(crate) hashes: Hashes,
+    /// Suffixes into which somebody may be writing at this moment.
+    pub(crate) unsettled: BTreeSet<String>,
+}
+
+/// Parses the content of `hashes.pkl`; `None` when it is damaged or holds fragments' hashes.
+fn decode(pickled: &[u8]) -> Option<Hashes> {
+    let Value::Dict(items) = pickle::loads(pickled).ok()? else { return None };
+    // A file without these keys was written by an old Swift and is believed.
+    let mut hashes = Hashes { valid: true, updated: -1.0, ..Hashes::default() };
+    for (key, value) in items {
+        match (key.to_text()?.as_str(), value) {
+            ("valid", value) => hashes.valid = value.as_int()? != 0,
+            ("updated", value) => hashes.updated = value.as_float()?,
+            (suffix, Value::None) if is_suffix(suffix) => {
+                hashes.suffixes.insert(suffix.to_owned(), None);
+            }
+            (suffix, value) if is_suffix(suffix) => {
+                let hash = value.to_text()?;
+                hashes.suffixes.insert(suffix.to_owned(), Some(hash));
+            }
+            _ => return None,
+        }
+    }
+    Some(hashes)
+}
+
+fn encode(hashes: &Hashes) -> Vec<u8> {
+    let text = |text: &str| Value::Str(text.to_owned());
+    let suffixes = hashes
+        .suffixes
+        .iter()
+        .map(|(suffix, hash)| (text(suffix), hash.as_deref().map_or(Value::None, text)));
+    let own = [
+        (text("valid"), Value::Bool(hashes.valid)),
+        (text("updated"), Value::Float(hashes.updated)),
+    ];
+    pickle::dumps(&Value::Dict(suffixes.chain(own).collect()))
+}
+
+/// Suffix → hash as `REPLICATE` answers it.
+pub(crate) fn encode_reply(hashes: &BTreeMap<String, String>) -> Vec<u8> {
+    let text = |text: &str| Value::Str(text.to_owned());
+    let items = hashes.iter().map(|(suffix, hash)| (text(suffix), text(hash)));
+    pickle::dumps(&Value::Dict(items.collect()))
+}
+
+/// The same read back; a suffix whose hash is not known is left out.
+pub(crate) fn decode_reply(pickled: &[u8]) -> Option<BTreeMap<String, String>> {
+    let hashes = decode(pickled)?;
+    Some(hashes.suffixes.into_iter().filter_map(|(suffix, hash)| Some((suffix, hash?))).collect())
+}
+
+/// Reads `hashes.pkl`; nothing valid when it is missing or damaged.
+fn read(partition: &Path, counters: &Counters) -> Hashes {
+    counters.calls(3);
+    let mut pickled = Vec::new();
+    let read = std::fs::File::open(partition.join(HASHES))
+        .and_then(|file| file.take(BYTES_MAX).read_to_end(&mut pickled));
+    match read {
+        Ok(length) if (length as u64) < BYTES_MAX => decode(&pickled).unwrap_or_default(),
+        _ => Hashes::default(),
+    }
+}
+
+fn write(partition: &Path, hashes: &Hashes, counters: &Arc<Counters>) -> io::Result<()> {
+    let mut file = AtomicFile::create(partition, partition, counters)?;
+    file.append(&encode(hashes))?;
+    file.sync()?;
+    file.publish(&partition.join(HASHES), &[])
+}
+
+/// The valid suffixes in `hashes.invalid`, whether there is anything in it, and whether it was
+/// written to a moment ago.
+fn invalidations(partition: &Path, now: Duration) -> io::Result<(BTreeSet<String>, bool, bool)> {
+    let file = match std::fs::File::open(partition.join(INVALIDATIONS)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(<_>::default()),
+        file => file?,
+    };
+    let written = file.metadata()?.modified()?.duration_since(SystemTime::UNIX_EPOCH);
+    let recent = now < written.unwrap_or_default() + SETTLED_AFTER;
+    let (mut suffixes, mut any) = (BTreeSet::new(), false);
+    // One line for each write since the last look: only the names are kept.
+    for line in io::BufReader::new(file).split(b'\n') {
+        any = true;
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        if is_suffix(line.trim()) {
+            suffixes.insert(line.trim().to_owned());
+        }
+    }
+    Ok((suffixes, any, recent))
+}
+
+/// Folds `hashes.invalid` into `hashes.pkl`, durably, and empties it.
+pub(crate) fn consolidate(
+    partition: &Path,
+    now: Duration,
+    counters: &Arc<Counters>,
+) -> io::Result<Consolidated> {
+    let _lock = DirectoryLock::take(partition, LOCK, LOCK_WAIT)?;
+    let mut hashes = read(partition, counters);
+    let (suffixes, any, recent) = invalidations(partition, now)?;
+    if !suffixes.is_empty() {
+        hashes.suffixes.extend(suffixes.iter().map(|suffix| (suffix.clone(), None)));
+        hashes.updated = now.as_secs_f64();
+        write(partition, &hashes, counters)?;
+        apus_fault::point("replicate.hashes.consolidated");
+    }
+    if any {
+        let open = std::fs::OpenOptions::new().write(true).truncate(true).to_owned();
+        open.open(partition.join(INVALIDATIONS))?;
+    }
+    let unsettled = if recent { suffixes } else { BTreeSet::new() };
+    Ok(Consolidated { hashes, unsettled })
+}
+
+/// Writes new hashes, unless the file is no longer as it was `seen`: then somebody else was faster
+/// and nothing is written.
+pub(crate) fn store(
+    partition: &Path,
+    seen: &Hashes,
+    suffixes: BTreeMap<String, Option<String>>,
+    now: Duration,
+    counters: &Arc<Counters>,
+) -> io::Result<bool> {
+    let _lock = DirectoryLock::take(partition, LOCK, LOCK_WAIT)?;
+    if read(partition, counters) != *seen {
+        return Ok(false);
+    }
+    let new = Hashes { suffixes, valid: true, updated: now.as_secs_f64() };
+    write(partition, &new, counters)?;
+    apus_fault::point("replicate.hashes.stored");
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diskfile::cleanup::invalidate;
+
+    fn scratch(name: &str) -> std::path::PathBuf {
+        let path = std::env::temp_dir().join(format!("apus-hashes-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    fn now() -> Duration {
+        use apus_daemon::Clock;
+        apus_daemon::clock::SystemClock.now()
+    }
+
+    fn hashed(pairs: &[(&str, Option<&str>)]) -> BTreeMap<String, Option<String>> {
+        pairs.iter().map(|(suffix, hash)| ((*suffix).to_owned(), hash.map(str::to_owned))).collect()
+    }
+
+    #[test]
+    fn invalidations_are_folded_in_and_a_fresh_one_stays_unsettled() {
+        let (path, counters) = (scratch("fold"), Arc::default());
+        assert!(
+            store(&path, &Hashes::default(), hashed(&[("abc", Some("1"))]), now(), &counters)
+                .unwrap()
+        );
+        invalidate(&path, "abc", &counters).unwrap();
+        invalidate(&path, "def", &counters).unwrap();
+        std::fs::write(path.join(INVALIDATIONS), "abc\ndef\nXYZ\n\nabcd\n").unwrap();
+        let found = consolidate(&path, now(), &counters).unwrap();
+        assert!(found.hashes.valid);
+        assert_eq!(found.hashes.suffixes, hashed(&[("abc", None), ("def", None)]));
+        assert_eq!(found.unsettled.len(), 2);
+        assert_eq!(std::fs::read(path.join(INVALIDATIONS)).unwrap(), b"");
+        invalidate(&path, "abc", &counters).unwrap();
+        let found = consolidate(&path, now() + 2 * SETTLED_AFTER, &counters).unwrap();
+        assert!(found.unsettled.is_empty());
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn who_was_overtaken_writes_nothing() {
+        let (path, counters) = (scratch("overtaken"), Arc::default());
+        let seen = consolidate(&path, now(), &counters).unwrap().hashes;
+        assert!(!seen.valid);
+        invalidate(&path, "abc", &counters).unwrap();
+        consolidate(&path, now(), &counters).unwrap();
+        assert!(!store(&path, &seen, hashed(&[("def", Some("1"))]), now(), &counters).unwrap());
+        assert_eq!(read(&path, &counters).suffixes, hashed(&[("abc", None)]));
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn what_is_damaged_or_strange_is_not_believed() {
+        let (path, counters) = (scratch("damaged"), Counters::default());
+        let pickled = |items: Vec<(&str, Value)>| {
+            let items = items.into_iter().map(|(key, value)| (Value::Str(key.to_owned()), value));
+            pickle::dumps(&Value::Dict(items.collect()))
+        };
+        let good = pickled(vec![("abc", Value::Str("1".to_owned()))]);
+        std::fs::write(path.join(HASHES), &good).unwrap();
+        let old = read(&path, &counters);
+        assert!(old.valid && old.updated < 0.0, "a file without our keys is believed");
+        for bad in [
+            good[..good.len() - 3].to_vec(),
+            b"".to_vec(),
+            pickled(vec![("../", Value::None)]),
+            pickled(vec![("abc", Value::Dict(vec![]))]),
+            pickled(vec![("valid", Value::Bool(false))]),
+        ] {
+            std::fs::write(path.join(HASHES), bad).unwrap();
+            assert!(!read(&path, &counters).valid);
+        }
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+}

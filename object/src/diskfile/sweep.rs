@@ -1,0 +1,262 @@
+//! Reads suffix directories for replication, and tidies them on the way: what a newer file made
+//! obsolete, tombstones after `reclaim_age`, files left over from broken writes, empty directories.
+//!
+//! Source: `swift/obj/diskfile.py`, `cleanup_ondisk_files`, `_hash_suffix_dir`, `yield_hashes`.
+//! Blocking: runs on the threads of its device. It never removes a body that counts, and no
+//! tombstone before its time.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use apus_cluster::{PathHash, Timestamp};
+use apus_disk::Counters;
+
+use super::cleanup;
+use super::layout::Layout;
+use super::partition::Partition;
+
+/// Temporary files of this age belong to nobody any more.
+const TEMPORARY_AGE: Duration = Duration::from_secs(86_400);
+
+/// What may go, and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reclaim {
+    /// The time, since 1970.
+    pub(crate) now: Duration,
+    /// Swift's `reclaim_age`.
+    pub(crate) age: Duration,
+}
+
+impl Reclaim {
+    fn is_over(&self, time: Timestamp) -> bool {
+        let age = self.now.saturating_sub(Duration::from_secs(time.seconds_ceil()));
+        age > self.age
+    }
+}
+
+/// The times that say which state of an object a node has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// Of the body or the tombstone.
+    pub(crate) data: Timestamp,
+    /// Of the newest metadata after it.
+    pub(crate) meta: Option<Timestamp>,
+    /// Of a content type that was set after the body was written.
+    pub(crate) content_type: Option<Timestamp>,
+}
+
+impl Times {
+    /// What the files of a hash directory add up to; `None` when they are no object.
+    pub(crate) fn of(layout: &Layout) -> Option<Self> {
+        match (&layout.data, &layout.tombstone) {
+            (Some(data), _) => Some(Self {
+                data: data.time,
+                meta: layout.meta.as_ref().map(|meta| meta.time),
+                content_type: layout.newer_content_type(),
+            }),
+            (None, Some(tombstone)) => {
+                Some(Self { data: tombstone.time, meta: None, content_type: None })
+            }
+            (None, None) => None,
+        }
+    }
+}
+
+/// Whether a name is that of a file on its way: ours, or rsync's.
+fn is_temporary(name: &str) -> bool {
+    name.starts_with('.')
+}
+
+/// Removes a temporary file that nobody writes any more; says whether it is gone.
+fn remove_leftover(path: &Path, now: Duration) -> bool {
+    let Ok(found) = std::fs::symlink_metadata(path) else { return true };
+    // The time of the last change of anything, which nobody can set.
+    let changed = Duration::from_secs(u64::try_from(found.ctime()).unwrap_or_default());
+    found.is_file()
+        && now.saturating_sub(changed) > TEMPORARY_AGE
+        && std::fs::remove_file(path).is_ok()
+}
+
+/// Removes temporary files that nobody writes any more from a `tmp` directory.
+pub(crate) fn sweep_temporary(directory: &Path, now: Duration, counters: &Counters) {
+    let names = apus_disk::names(directory).unwrap_or_default();
+    counters.calls(names.len() as u64);
+    let gone = names.iter().filter(|name| remove_leftover(&directory.join(name), now)).count();
+    if gone > 0 {
+        tracing::info!(directory = %directory.display(), gone, "removed leftover files");
+    }
+}
+
+/// Tidies one hash directory and says what is left in it.
+fn sweep_hash(
+    partition: &Partition,
+    directory: &Path,
+    hash: &PathHash,
+    reclaim: &Reclaim,
+    counters: &Counters,
+) -> io::Result<Layout> {
+    counters.calls(2);
+    let names = match std::fs::read_dir(directory) {
+        Ok(entries) => entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<io::Result<Vec<_>>>()?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Layout::default()),
+        Err(error) => return Err(error),
+    };
+    let mut layout = Layout::of(&names);
+    let mut gone = std::mem::take(&mut layout.obsolete);
+    if layout.tombstone.as_ref().is_some_and(|file| reclaim.is_over(file.time)) {
+        gone.extend(layout.tombstone.take().map(|file| file.name));
+    }
+    if layout.data.is_none() {
+        // Metadata whose body never came.
+        for file in [&mut layout.meta, &mut layout.content_type] {
+            if file.as_ref().is_some_and(|file| reclaim.is_over(file.time)) {
+                gone.extend(file.take().map(|file| file.name));
+            }
+        }
+    }
+    cleanup::unlink(&partition.device, directory, hash, &gone, counters);
+    let mut left = names.len() - gone.len();
+    for name in names.iter().filter(|name| is_temporary(name)) {
+        left -= usize::from(remove_leftover(&directory.join(name), reclaim.now));
+    }
+    if left == 0 {
+        counters.calls(1);
+        // Somebody may be writing into it at this moment; then it stays.
+        let _ = std::fs::remove_dir(directory);
+    }
+    Ok(layout)
+}
+
+/// Calls `each` for every hash directory of a suffix, in the order of their names.
+fn sweep_suffix(
+    partition: &Partition,
+    suffix: &str,
+    reclaim: &Reclaim,
+    counters: &Counters,
+    mut each: impl FnMut(PathHash, &Layout),
+) -> io::Result<()> {
+    let directory = partition.directory().join(suffix);
+    counters.calls(2);
+    let mut names = apus_disk::names(&directory)?;
+    names.sort_unstable();
+    for name in names {
+        let path = directory.join(&name);
+        if is_temporary(&name) {
+            remove_leftover(&path, reclaim.now);
+            continue;
+        }
+        let is_here = |hash: &PathHash| hash.to_string() == name && name.ends_with(suffix);
+        let Some(hash) = PathHash::parse(&name).filter(is_here) else {
+            tracing::warn!(path = %path.display(), "no hash directory");
+            continue;
+        };
+        match sweep_hash(partition, &path, &hash, reclaim, counters) {
+            Ok(layout) => each(hash, &layout),
+            Err(error) if is_broken_directory(&error) => {
+                let kind = partition.policy.suffixed("objects");
+                let to = apus_disk::quarantine(&partition.device, &kind, &path);
+                tracing::error!(%error, object = %path.display(), ?to, "quarantined");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// A file where a directory should be, or a directory that the file system cannot read.
+fn is_broken_directory(error: &io::Error) -> bool {
+    /// `ENODATA`, as some bad sectors show.
+    const NO_DATA: i32 = 61;
+    /// `EUCLEAN`: the file system's structure is damaged.
+    const UNCLEAN: i32 = 117;
+    error.kind() == io::ErrorKind::NotADirectory
+        || matches!(error.raw_os_error(), Some(NO_DATA | UNCLEAN))
+}
+
+/// Hashes one suffix as Swift does: over the times of the files that count. `None` when there is no
+/// such suffix any more.
+pub(crate) fn hash_suffix(
+    partition: &Partition,
+    suffix: &str,
+    reclaim: &Reclaim,
+    counters: &Counters,
+) -> io::Result<Option<String>> {
+    let mut context = md5::Context::new();
+    sweep_suffix(partition, suffix, reclaim, counters, |_, layout| {
+        if let (Some(_), Some(meta)) = (&layout.data, &layout.meta) {
+            context.consume(format!("{}.meta", meta.time));
+        }
+        if let Some(tombstone) = &layout.tombstone {
+            context.consume(format!("{}.ts", tombstone.time));
+        }
+        if let Some(data) = &layout.data {
+            context.consume(format!("{}.data", data.time));
+        }
+        if let Some(time) = layout.newer_content_type() {
+            context.consume(format!("{time}_ctype"));
+        }
+    })?;
+    counters.calls(1);
+    match std::fs::remove_dir(partition.directory().join(suffix)) {
+        Ok(()) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(None),
+        Err(_) => Ok(Some(format!("{:x}", context.finalize()))),
+    }
+}
+
+/// The objects of one suffix and the times of their files.
+pub(crate) fn objects_of_suffix(
+    partition: &Partition,
+    suffix: &str,
+    reclaim: &Reclaim,
+    counters: &Counters,
+) -> io::Result<Vec<(PathHash, Times)>> {
+    let mut found = Vec::new();
+    sweep_suffix(partition, suffix, reclaim, counters, |hash, layout| {
+        found.extend(Times::of(layout).map(|times| (hash, times)));
+    })?;
+    if found.is_empty() {
+        // The next hash finds it empty and removes it.
+        cleanup::invalidate(&partition.directory(), suffix, counters)?;
+    }
+    Ok(found)
+}
+
+/// Removes an object that others have in this very state, and nothing that came meanwhile. Says
+/// whether it went.
+pub(crate) fn remove_object(
+    partition: &Partition,
+    hash: PathHash,
+    times: Times,
+    counters: &Counters,
+) -> io::Result<bool> {
+    let directory = partition.place(hash).directory();
+    let names = cleanup::names(&directory, counters)?;
+    let layout = Layout::of(&names);
+    if Times::of(&layout) != Some(times) {
+        return Ok(false);
+    }
+    cleanup::invalidate(&partition.directory(), &hash.suffix_dir(), counters)?;
+    apus_fault::point("replicate.handoff.invalidated");
+    let mut gone = layout.obsolete;
+    gone.extend(layout.meta.map(|file| file.name));
+    gone.extend(layout.content_type.map(|file| file.name));
+    gone.extend(layout.tombstone.map(|file| file.name));
+    // The body last: what is cut off in between is an older state of the object, not a wrong one.
+    gone.extend(layout.data.map(|file| file.name));
+    cleanup::unlink(&partition.device, &directory, &hash, &gone, counters);
+    // Whatever came meanwhile keeps the directory.
+    let _ = std::fs::remove_dir(&directory);
+    if let Some(suffix) = directory.parent() {
+        let _ = std::fs::remove_dir(suffix);
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! `REPLICATE /device/partition[/suffix-suffix…]`: the suffix hashes of a partition, pickled.
+//!
+//! Source: `swift/obj/server.py`. With suffixes these are only marked to be hashed again, and the
+//! answer is `None`.
+
+use std::collections::BTreeSet;
+
+use apus_cluster::pickle::{self, Value};
+use apus_daemon::Body;
+use apus_daemon::http::{full, status};
+use apus_wire::NodePath;
+use http::request::Parts;
+use http::{Response, StatusCode};
+
+use crate::diskfile::cleanup::invalidate;
+use crate::diskfile::hashes::encode_reply;
+use crate::diskfile::partition::{Partition, is_suffix};
+use crate::rehash::RehashError;
+use crate::server::{Refusal, Server, refuse};
+
+impl From<RehashError> for Refusal {
+    fn from(error: RehashError) -> Self {
+        match error {
+            RehashError::Device(error) => error.into(),
+            RehashError::Io(error) => {
+                tracing::error!(%error, "suffix hashes");
+                Box::new(status(StatusCode::INSUFFICIENT_STORAGE))
+            }
+        }
+    }
+}
+
+/// The partition that a request names and its device; `names_max` words may follow.
+pub(super) fn partition(
+    server: &Server,
+    head: &Parts,
+    names_max: usize,
+) -> Result<(NodePath, Partition), Refusal> {
+    let path = NodePath::decode(head.uri.path(), names_max)
+        .map_err(|error| refuse(StatusCode::BAD_REQUEST, &error))?;
+    let policy = server.policy(&head.headers)?;
+    let device = server.devices.path(&path.device)?;
+    let partition = Partition { device, policy, number: path.partition };
+    Ok((path, partition))
+}
+
+pub(crate) async fn replicate(server: &Server, head: &Parts) -> Response<Body> {
+    hashes(server, head).await.unwrap_or_else(|refusal| *refusal)
+}
+
+async fn hashes(server: &Server, head: &Parts) -> Result<Response<Body>, Refusal> {
+    let (path, partition) = partition(server, head, 1)?;
+    let listed = path.names.first().map(String::as_str).unwrap_or_default();
+    let pickled = if listed.is_empty() {
+        let none = BTreeSet::new();
+        let found = server.suffix_hashes(&path.device, &partition, &none, false).await?;
+        encode_reply(&found.hashes)
+    } else {
+        let suffixes: BTreeSet<String> =
+            listed.split('-').filter(|name| is_suffix(name)).map(str::to_owned).collect();
+        let (directory, counters) = (partition.directory(), server.parts.counters.clone());
+        let mark = move || {
+            suffixes.iter().try_for_each(|suffix| invalidate(&directory, suffix, &counters))
+        };
+        server.background(&path.device, mark).await?;
+        pickle::dumps(&Value::None)
+    };
+    let mut response = status(StatusCode::OK);
+    *response.body_mut() = full(pickled);
+    Ok(response)
+}

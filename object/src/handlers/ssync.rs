@@ -1,0 +1,373 @@
+//! `SSYNC /device/partition`: takes what another node has newer, compared first, then sent.
+//!
+//! Source: `swift/obj/ssync_receiver.py`. The answer begins at once and goes on while the request
+//! is still being read. Everything that arrives goes through the handlers of `PUT`, `POST` and
+//! `DELETE`: nothing is published before its length and digest are checked. An exchange that fails
+//! drops the connection, so that the sender stops too.
+
+use std::time::Duration;
+
+use apus_cluster::metadata::title_case;
+use apus_cluster::percent;
+use apus_cluster::{Metadata, PathHash, Timestamp};
+use apus_daemon::http::{BodyError, header, set, status, stream};
+use apus_daemon::task::{TaskKind, spawn};
+use apus_daemon::{Body, Handler};
+use apus_disk::Priority;
+use apus_wire::headers;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use tokio::sync::mpsc;
+
+use super::replicate::partition;
+use crate::diskfile::partition::Partition;
+use crate::diskfile::partition_lock::LockError;
+use crate::diskfile::reader::{self, Found, OpenError};
+use crate::diskfile::sweep::Times;
+use crate::replication::Replicated;
+use crate::server::{Refusal, Server, refuse};
+use crate::ssync::input::{Input, InputError};
+use crate::ssync::line::{Offer, Wanted, encode_wanted};
+use crate::ssync::{MISSING_CHECK_END, MISSING_CHECK_START, UPDATES_END, UPDATES_START};
+
+/// How long the end of a request may take after its last line.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+/// Objects that one exchange may ask for: 17 bytes of memory each.
+const WANTED_MAX: usize = 1_000_000;
+/// Header lines of one object.
+const HEADERS_MAX: usize = 1024;
+/// Bytes of answer lines that go out together.
+const REPLY_BYTES: usize = 8 * 1024;
+
+type Replies = mpsc::Sender<Result<Bytes, BodyError>>;
+
+/// Why an exchange ended early.
+enum Failure {
+    /// The sender is to be told: a status (0 for none that fits) and a text.
+    Told(u16, String),
+    /// There is nobody to tell.
+    Gone(InputError),
+}
+
+impl From<InputError> for Failure {
+    fn from(error: InputError) -> Self {
+        match error {
+            InputError::Timeout => Self::Told(408, error.to_string()),
+            InputError::Broken(_) => Self::Gone(error),
+            InputError::Malformed(_) => Self::Told(0, error.to_string()),
+        }
+    }
+}
+
+fn failed(text: impl Into<String>) -> Failure {
+    Failure::Told(0, text.into())
+}
+
+struct Receiver {
+    server: Server,
+    device: String,
+    partition: Partition,
+    replies: Replies,
+}
+
+pub(crate) fn ssync(server: &Server, head: &Parts, body: Body) -> Response<Body> {
+    begin(server, head, body).unwrap_or_else(|refusal| *refusal)
+}
+
+fn begin(server: &Server, head: &Parts, body: Body) -> Result<Response<Body>, Refusal> {
+    let (path, partition) = partition(server, head, 1)?;
+    if !path.names.is_empty() {
+        return Err(refuse(StatusCode::BAD_REQUEST, "Invalid path: expected device/partition"));
+    }
+    let (replies, answer) = mpsc::channel(4);
+    let input = Input::new(body, server.parts.replication.client_timeout);
+    let receiver = Receiver { server: server.clone(), device: path.device, partition, replies };
+    spawn(TaskKind::Request, receiver.run(input));
+    let mut response = status(StatusCode::OK);
+    // Told by every receiver of Swift that knows fragments without commit.
+    set(response.headers_mut(), "x-backend-accept-no-commit", "True");
+    *response.body_mut() = stream(answer);
+    Ok(response)
+}
+
+impl Receiver {
+    async fn run(self, mut input: Input) {
+        let Err(failure) = self.exchange(&mut input).await else { return };
+        let (device, partition) = (&self.device, self.partition.number);
+        match failure {
+            Failure::Told(code, text) => {
+                tracing::warn!(device, partition, code, text, "ssync receiver");
+                // The sender may have gone.
+                let _ = self.say(format!(":ERROR: {code} {text:?}\n")).await;
+            }
+            Failure::Gone(error) => {
+                tracing::warn!(device, partition, %error, "ssync receiver");
+            }
+        }
+    }
+
+    async fn say(&self, text: impl Into<Bytes>) -> Result<(), Failure> {
+        let gone = |_| Failure::Gone(InputError::Broken("the sender does not listen".to_owned()));
+        self.replies.send(Ok(text.into())).await.map_err(gone)
+    }
+
+    async fn exchange(&self, input: &mut Input) -> Result<(), Failure> {
+        // Something must go out for the answer's head to go out.
+        self.say("\r\n").await?;
+        let options = self.server.parts.replication.clone();
+        let permit = options
+            .concurrency
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| Failure::Told(503, "too many exchanges at once".to_owned()))?;
+        let (per_device, wait) = (options.concurrency_per_device, options.lock_timeout);
+        let lock =
+            self.server.lock_replication(&self.device, &self.partition, true, per_device, wait);
+        let lock = lock.await.map_err(|error| match error {
+            LockError::Busy => failed(format!("{} s: lock timeout", wait.as_secs())),
+            LockError::Device(error) => Failure::Told(503, format!("{error:?}")),
+            LockError::Io(error) => failed(error.to_string()),
+        })?;
+        self.missing_check(input).await?;
+        self.updates(input).await?;
+        drop((lock, permit));
+        // An unread end of the request would cost the connection.
+        let end = async { while let Ok(Some(_)) = input.line().await {} };
+        let _ = tokio::time::timeout(CLOSE_WAIT, end).await;
+        Ok(())
+    }
+
+    async fn expect(&self, input: &mut Input, wanted: &str) -> Result<(), Failure> {
+        match input.line().await? {
+            Some(line) if line == wanted => Ok(()),
+            Some(line) => Err(failed(format!("Looking for {wanted} got {}", shown(&line)))),
+            None => Err(Failure::Gone(InputError::Broken(format!("ended before {wanted}")))),
+        }
+    }
+
+    /// Compares what the sender has with what is here. The answer waits for the end of the list:
+    /// a sender does not listen before.
+    async fn missing_check(&self, input: &mut Input) -> Result<(), Failure> {
+        self.expect(input, MISSING_CHECK_START).await?;
+        let mut wanted: Vec<(PathHash, Wanted)> = Vec::new();
+        loop {
+            let line = input.line().await?;
+            let line = line.ok_or_else(|| failed("the list of objects has no end"))?;
+            if line == MISSING_CHECK_END {
+                break;
+            }
+            let offer = std::str::from_utf8(&line).ok().and_then(Offer::decode);
+            let offer = offer.ok_or_else(|| failed(format!("no object: {}", shown(&line))))?;
+            let parts = self.compare(&offer).await?;
+            if parts.any() {
+                if wanted.len() >= WANTED_MAX {
+                    // What is not asked for would count as here.
+                    return Err(failed("more objects are missing than one exchange can hold"));
+                }
+                wanted.push((offer.hash, parts));
+            }
+        }
+        let mut text = format!("{MISSING_CHECK_START}\r\n");
+        for (hash, parts) in wanted {
+            text.push_str(&encode_wanted(&hash, parts));
+            text.push_str("\r\n");
+            if text.len() >= REPLY_BYTES {
+                self.say(std::mem::take(&mut text)).await?;
+            }
+        }
+        self.say(format!("{text}\r\n{MISSING_CHECK_END}\r\n")).await?;
+        apus_fault::point("replicate.receive.compared");
+        Ok(())
+    }
+
+    async fn compare(&self, offer: &Offer) -> Result<Wanted, Failure> {
+        let (server, place) = (self.server.clone(), self.partition.place(offer.hash));
+        let look = move || server.find_by_hash(&place).map(|(found, _)| found);
+        let found = self.server.devices.run(&self.device, Priority::Background, look).await;
+        let found = found.map_err(|error| Failure::Told(503, format!("{error:?}")))?;
+        Ok(match found {
+            Ok(Found::Present(stored)) => {
+                let local = Times {
+                    data: stored.data_time,
+                    meta: Some(stored.time),
+                    content_type: Some(stored.content_type_time()),
+                };
+                offer.wanted(Some(&local), false)
+            }
+            Ok(Found::Deleted(time, _)) => {
+                let local = Times { data: time, meta: None, content_type: None };
+                offer.wanted(Some(&local), true)
+            }
+            Ok(Found::Absent) | Err(OpenError::Corrupt(_) | OpenError::OtherName(_)) => {
+                offer.wanted(None, false)
+            }
+            Err(error) => return Err(failed(format!("{}: {error:?}", offer.hash))),
+        })
+    }
+
+    /// Takes objects until the sender has no more.
+    async fn updates(&self, input: &mut Input) -> Result<(), Failure> {
+        self.expect(input, UPDATES_START).await?;
+        let options = self.server.parts.replication.clone();
+        let (mut successes, mut failures) = (0_u64, 0_u64);
+        loop {
+            let line = input.line().await?;
+            let line = line.ok_or_else(|| failed("the updates have no end"))?;
+            if line == UPDATES_END {
+                break;
+            }
+            let status = self.update(input, &line).await?;
+            if status.is_success() || status == StatusCode::NOT_FOUND {
+                successes += 1;
+                apus_fault::point("replicate.receive.stored");
+            } else {
+                let device = &self.device;
+                tracing::warn!(device, %status, update = %shown(&line), "ssync receiver");
+                failures += 1;
+            }
+            let ratio = failures as f64 / successes as f64;
+            if failures >= options.failure_threshold
+                && failures > 0
+                && (successes == 0 || ratio > options.failure_ratio)
+            {
+                return Err(failed(format!(
+                    "Too many {failures} failures to {successes} successes"
+                )));
+            }
+        }
+        if failures > 0 {
+            return Err(Failure::Told(
+                500,
+                format!("ERROR: With :UPDATES: {failures} failures to {successes} successes"),
+            ));
+        }
+        self.say(format!("{UPDATES_START}\r\n{UPDATES_END}\r\n")).await
+    }
+
+    /// Reads one update and has it done; gives the status of its handler.
+    async fn update(&self, input: &mut Input, line: &[u8]) -> Result<StatusCode, Failure> {
+        let first = std::str::from_utf8(line).ok().and_then(|line| line.split_once(' '));
+        let (method, path) = first.ok_or_else(|| failed(format!("no update: {}", shown(line))))?;
+        let (head, replicated, length) = read_headers(input, line).await?;
+        let name = percent::decode_utf8(path).unwrap_or_default();
+        let time = header(&head, headers::TIMESTAMP).and_then(Timestamp::parse).unwrap_or_default();
+        let body = match (method, length) {
+            ("PUT", None) => return Err(failed(format!("No content-length sent for {path}"))),
+            ("PUT", Some(length)) => length,
+            ("DELETE" | "POST", None | Some(0)) => 0,
+            ("DELETE" | "POST", Some(_)) => {
+                return Err(failed(format!("{method} subrequest with content-length {path}")));
+            }
+            _ => return Err(failed(format!("Invalid subrequest method {method}"))),
+        };
+        let method = match method {
+            "PUT" => Method::PUT,
+            "POST" => Method::POST,
+            _ => Method::DELETE,
+        };
+        let (pieces, stream_of_pieces) = mpsc::channel(2);
+        let request = self.request(method, path, head, replicated, stream(stream_of_pieces))?;
+        let server = self.server.clone();
+        let (response, fed) = tokio::join!(server.call(request), feed(input, pieces, body));
+        fed?;
+        match response.status() {
+            StatusCode::CONFLICT if self.has_newer(&name, time).await? => Ok(StatusCode::OK),
+            status => Ok(status),
+        }
+    }
+
+    /// Whether a refused update is not needed, since what is here is as new. A name may also be
+    /// promised to a conditional write: then the update is to come again.
+    async fn has_newer(&self, name: &str, time: Timestamp) -> Result<bool, Failure> {
+        let place = self.partition.place(self.server.parts.hash.hash_joined(name));
+        let counters = self.server.parts.counters.clone();
+        let look = move || reader::newest(&place, true, &counters);
+        let newest = self.server.devices.run(&self.device, Priority::Background, look).await;
+        let newest = newest.map_err(|error| Failure::Told(503, format!("{error:?}")))?;
+        Ok(newest.is_ok_and(|newest| newest.any.is_some_and(|newest| newest >= time)))
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        mut head: HeaderMap,
+        replicated: Replicated,
+        body: Body,
+    ) -> Result<Request<Body>, Failure> {
+        let mut uri = String::from("/");
+        percent::encode_into(&mut uri, self.device.as_bytes(), b"");
+        uri.push_str(&format!("/{}{path}", self.partition.number));
+        set(&mut head, headers::POLICY_INDEX, &self.partition.policy.to_string());
+        set(&mut head, headers::REPLICATION, "True");
+        let built = Request::builder().method(method).uri(uri).extension(replicated).body(body);
+        let mut request = built.map_err(|error| failed(format!("{path}: {error}")))?;
+        *request.headers_mut() = head;
+        Ok(request)
+    }
+}
+
+/// The header lines of an update: as headers, as they are to be stored, and the length.
+async fn read_headers(
+    input: &mut Input,
+    context: &[u8],
+) -> Result<(HeaderMap, Replicated, Option<u64>), Failure> {
+    let (mut head, mut stored, mut length) = (HeaderMap::new(), Metadata::new(), None);
+    for _ in 0..HEADERS_MAX {
+        let line = input.line().await?;
+        let line = line.ok_or_else(|| failed(format!("Got no headers for {}", shown(context))))?;
+        if line.is_empty() {
+            return Ok((head, Replicated(stored), length));
+        }
+        // Names and values are UTF-8 in what we and Swift write.
+        let text = String::from_utf8_lossy(&line);
+        let (name, value) =
+            text.split_once(':').ok_or_else(|| failed(format!("no header: {text}")))?;
+        let (name, value) = (name.trim(), value.trim());
+        set(&mut head, name, value);
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => {
+                let bytes = value.parse().map_err(|_| failed(format!("no header: {text}")))?;
+                length = Some(bytes);
+            }
+            // The etag is stored under a spelling of its own, the other is no metadata.
+            "etag" | "x-backend-no-commit" => {}
+            _ if name.is_ascii() => drop(stored.insert(title_case(name), value.to_owned())),
+            _ => drop(stored.insert(name.to_owned(), value.to_owned())),
+        }
+    }
+    Err(failed(format!("too many headers for {}", shown(context))))
+}
+
+/// Hands the body of an update over. What its handler does not want is read all the same.
+async fn feed(input: &mut Input, pieces: Replies, length: u64) -> Result<(), Failure> {
+    let mut left = length;
+    let mut pieces = Some(pieces);
+    while left > 0 {
+        match input.piece(left).await {
+            Ok(piece) => {
+                left -= piece.len() as u64;
+                if let Some(open) = &pieces
+                    && open.send(Ok(piece)).await.is_err()
+                {
+                    pieces = None;
+                }
+            }
+            Err(error) => {
+                if let Some(open) = pieces {
+                    // The handler must not take what came so far for the whole.
+                    let _ = open.send(Err(error.to_string().into())).await;
+                }
+                return Err(error.into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of the peer, for a log line.
+fn shown(line: &[u8]) -> String {
+    const SHOWN_MAX: usize = 1024;
+    String::from_utf8_lossy(line.get(..SHOWN_MAX).unwrap_or(line)).into_owned()
+}

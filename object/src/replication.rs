@@ -1,0 +1,101 @@
+//! What replication may do here: options of the object server, and writes that replication brings.
+//!
+//! A replicated write keeps every header of the sender's copy, is measured against body and
+//! tombstone only, and tells no container.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apus_cluster::Metadata;
+use apus_cluster::metadata::title_case;
+use apus_daemon::config::Section;
+use apus_daemon::http::header;
+use http::request::Parts;
+use tokio::sync::Semaphore;
+
+use crate::delete_at_update::is_replication;
+
+/// Which of its headers are stored.
+pub(crate) const REPLICATION_HEADERS: &str = "x-backend-replication-headers";
+/// Swift's default `reclaim_age`.
+pub(crate) const RECLAIM_AGE_SECONDS: u64 = 604_800;
+
+/// Options of `[app:object-server]` for replication.
+#[derive(Debug, Clone)]
+pub struct ReplicationOptions {
+    /// How long tombstones are kept (`reclaim_age`).
+    pub reclaim_age: Duration,
+    /// `SSYNC` requests that are served at the same time (`replication_concurrency`).
+    pub concurrency: Arc<Semaphore>,
+    /// The same for each device, 0 for no limit (`replication_concurrency_per_device`).
+    pub concurrency_per_device: usize,
+    /// How long a request waits for its locks (`replication_lock_timeout`).
+    pub lock_timeout: Duration,
+    /// Failures from which on an exchange may be given up (`replication_failure_threshold`).
+    pub failure_threshold: u64,
+    /// Failures for each success above which it is (`replication_failure_ratio`).
+    pub failure_ratio: f64,
+    /// How long the sender may say nothing (`client_timeout`).
+    pub client_timeout: Duration,
+}
+
+impl ReplicationOptions {
+    /// Reads Swift's options.
+    ///
+    /// # Errors
+    /// Names an option, its value and what was expected.
+    pub fn read(section: &Section<'_>) -> Result<Self, String> {
+        let whole = "a whole number";
+        let concurrency: usize = section.parse("replication_concurrency", 4, whole)?;
+        // Swift's 0: as many as come.
+        let permits = if concurrency == 0 { Semaphore::MAX_PERMITS } else { concurrency };
+        let seconds = |name: &str, default: u64| {
+            section.parse(name, default, "whole seconds").map(Duration::from_secs)
+        };
+        Ok(Self {
+            reclaim_age: seconds("reclaim_age", RECLAIM_AGE_SECONDS)?,
+            concurrency: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
+            concurrency_per_device: section.parse(
+                "replication_concurrency_per_device",
+                1,
+                whole,
+            )?,
+            lock_timeout: seconds("replication_lock_timeout", 15)?,
+            failure_threshold: section.parse("replication_failure_threshold", 100, whole)?,
+            failure_ratio: section.parse("replication_failure_ratio", 1.0, "a number")?,
+            client_timeout: seconds("client_timeout", 60)?,
+        })
+    }
+}
+
+/// A write that replication brings: the headers of the sender's copy, spelled as they are stored.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Replicated(pub(crate) Metadata);
+
+impl Replicated {
+    /// What a request says; `None` for a client's. An exchange hands the headers over as they are,
+    /// since HTTP cannot carry every name that may be stored.
+    pub(crate) fn of(head: &mut Parts) -> Option<Self> {
+        if let Some(given) = head.extensions.remove::<Self>() {
+            return Some(given);
+        }
+        if !is_replication(&head.headers) {
+            return None;
+        }
+        let listed = header(&head.headers, REPLICATION_HEADERS).unwrap_or_default();
+        let stored = listed.split_whitespace().filter_map(|name| {
+            let value = head.headers.get(name)?;
+            Some((title_case(name), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        });
+        Some(Self(stored.collect()))
+    }
+
+    /// Adds what the write does not say itself.
+    pub(crate) fn add_to(&self, stored: &mut Metadata) {
+        for (name, value) in &self.0 {
+            if !stored.contains_key(name) {
+                stored.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}

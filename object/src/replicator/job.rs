@@ -1,0 +1,133 @@
+//! One partition of one local device, and what both kinds of work on it need.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use apus_cluster::Timestamp;
+use apus_daemon::http::{empty, set};
+use apus_ring::{Device, Ring};
+use apus_wire::{NodeRequest, headers, methods};
+use futures_util::FutureExt;
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::{BodyExt, Limited};
+
+use super::options::Options;
+use crate::diskfile::hashes::decode_reply;
+use crate::diskfile::partition::Partition;
+use crate::diskfile::sweep::{Times, objects_of_suffix};
+use crate::rehash::RehashError;
+use crate::server::Server;
+use crate::ssync::line::Offer;
+
+/// Objects that one exchange offers, but for the rest of a suffix: what is held in memory.
+const OFFERS_AT_ONCE: usize = 4096;
+/// Largest answer to `REPLICATE`: there are 4096 suffixes.
+const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Cloning shares everything.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub(super) server: Server,
+    /// The device of ours, as the ring knows it.
+    pub(super) local: Device,
+    pub(super) partition: Partition,
+    pub(super) ring: Arc<Ring>,
+    pub(super) options: Arc<Options>,
+    /// Suffix directories are compared with what is known of them.
+    pub(super) list: bool,
+    /// Since when the device was away for longer than tombstones are kept.
+    pub(super) away_since: Option<Timestamp>,
+}
+
+/// Why a node's hashes are not known.
+#[derive(Debug)]
+pub(super) enum RemoteError {
+    /// The device is not mounted there.
+    Unmounted,
+    /// Anything else, in one line.
+    Other(String),
+}
+
+impl Job {
+    /// All primaries but this device.
+    pub(super) fn other_primaries(&self) -> Vec<Device> {
+        let primaries = self.ring.primaries(self.partition.number);
+        primaries.into_iter().filter(|node| node.id != self.local.id).cloned().collect()
+    }
+
+    /// Whether this device is no primary of the partition.
+    pub(super) fn is_handoff(&self) -> bool {
+        let primaries = self.ring.primaries(self.partition.number);
+        !primaries.iter().any(|node| node.id == self.local.id)
+    }
+
+    /// The suffix hashes of a node.
+    pub(super) async fn remote_hashes(
+        &self,
+        node: &Device,
+    ) -> Result<BTreeMap<String, String>, RemoteError> {
+        let other = |error: &dyn std::fmt::Display| RemoteError::Other(error.to_string());
+        let mut head = HeaderMap::new();
+        set(&mut head, headers::POLICY_INDEX, &self.partition.policy.to_string());
+        set(&mut head, "content-length", "0");
+        let request = NodeRequest {
+            method: Method::from_bytes(methods::REPLICATE.as_bytes())
+                .map_err(|error| other(&error))?,
+            partition: self.partition.number,
+            names: Vec::new(),
+            query: String::new(),
+            headers: head,
+        };
+        let (client, timeout) = (&self.server.parts.client, self.options.http_timeout);
+        let node = node.for_replication();
+        let answer = client.send_regardless(&node, &request, empty(), timeout).await;
+        let answer = answer.map_err(|error| other(&error))?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::INSUFFICIENT_STORAGE => return Err(RemoteError::Unmounted),
+            status => return Err(other(&format!("answered {status}"))),
+        }
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().boxed();
+        let body = tokio::time::timeout(timeout, body).await.map_err(|error| other(&error))?;
+        let body = body.map_err(|error| other(&error))?.to_bytes();
+        decode_reply(&body).ok_or_else(|| RemoteError::Other("hashes cannot be read".to_owned()))
+    }
+
+    /// The objects of some suffixes, a bounded number at a time.
+    pub(super) fn batches(&self, suffixes: Vec<String>) -> Batches<'_> {
+        Batches { job: self, suffixes: suffixes.into() }
+    }
+}
+
+/// See [`Job::batches`].
+pub(super) struct Batches<'a> {
+    job: &'a Job,
+    suffixes: VecDeque<String>,
+}
+
+/// Objects that are offered together.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) offers: Vec<Offer>,
+    /// The state of each, in the same order.
+    pub(super) times: Vec<Times>,
+}
+
+impl Batches<'_> {
+    /// The next objects; `None` when there are no more.
+    pub(super) async fn next(&mut self) -> Result<Option<Batch>, RehashError> {
+        let mut batch = Batch::default();
+        while batch.offers.len() < OFFERS_AT_ONCE
+            && let Some(suffix) = self.suffixes.pop_front()
+        {
+            let (partition, reclaim) = (self.job.partition.clone(), self.job.server.reclaim());
+            let counters = self.job.server.parts.counters.clone();
+            let list = move || objects_of_suffix(&partition, &suffix, &reclaim, &counters);
+            for (hash, times) in self.job.server.background(&self.job.local.device, list).await? {
+                batch.offers.push(Offer::new(hash, &times));
+                batch.times.push(times);
+            }
+        }
+        Ok((!batch.offers.is_empty()).then_some(batch))
+    }
+}

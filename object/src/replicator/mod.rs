@@ -1,0 +1,290 @@
+//! The daemon `object-replicator`: what is here is to be where it belongs.
+//!
+//! Source: `swift/obj/replicator.py`. It pushes and never pulls, never removes what belongs here,
+//! and never makes a device that is missing.
+
+mod job;
+mod options;
+mod report;
+mod returned;
+mod revert;
+mod sender;
+mod update;
+mod verified;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use apus_cluster::{PolicyIndex, Timestamp, policy::PolicyType};
+use apus_daemon::{Pass, PassContext, Span, Stopped, seed};
+use apus_ring::{Device, Local, SharedRing};
+use apus_store::quorum::Rings;
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::Semaphore;
+
+use self::job::Job;
+pub(crate) use self::options::Options;
+use self::report::Report;
+use crate::diskfile::partition::Partition;
+use crate::diskfile::sweep::sweep_temporary;
+use crate::server::Server;
+
+/// Each partition's directories are listed in one of so many sweeps, and all when one is asked for.
+const LIST_EVERY: u32 = 10;
+
+/// The daemon.
+#[derive(Debug)]
+pub(crate) struct Replicator {
+    server: Server,
+    rings: Rings,
+    local: Local,
+    options: Arc<Options>,
+    sweeps: u32,
+}
+
+/// Which partitions a walk over a device takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Handoffs,
+    Primaries,
+    All,
+}
+
+/// A device of ours, in one policy.
+type Tenant = (PolicyIndex, Arc<SharedRing>, Device);
+
+impl Replicator {
+    /// Pushes from the devices of `server` that are `local` in the rings of objects.
+    pub(crate) fn new(server: Server, rings: Rings, local: Local, options: Options) -> Self {
+        let mut server = server;
+        server.parts.replication.reclaim_age = options.reclaim_age;
+        let sweeps = u32::from(u16::from_le_bytes(seed::bytes()));
+        Self { server, rings, local, options: Arc::new(options), sweeps }
+    }
+
+    /// Our devices by name, with the policies that use each.
+    fn devices(&self, cx: &PassContext) -> BTreeMap<String, Vec<Tenant>> {
+        let mut devices: BTreeMap<String, Vec<Tenant>> = BTreeMap::new();
+        for policy in self.server.parts.policies.iter() {
+            let index = policy.index;
+            let Some(ring) = self.rings.objects.get(&index) else { continue };
+            if policy.policy_type != PolicyType::Replication || !cx.scope.has_policy(index.0) {
+                continue;
+            }
+            let current = ring.get();
+            if current.next_part_power().is_some() {
+                // Each object has two places then, which would be copied as two.
+                tracing::warn!(policy = index.0, "part power is being changed: not replicated");
+                continue;
+            }
+            for device in current.devices().iter().flatten() {
+                if self.local.owns(device) && cx.scope.has_device(&device.device) {
+                    let tenant = (index, ring.clone(), device.clone());
+                    devices.entry(device.device.clone()).or_default().push(tenant);
+                }
+            }
+        }
+        devices
+    }
+
+    /// Walks over all devices at the same time.
+    async fn walk(
+        &self,
+        cx: &PassContext,
+        devices: &BTreeMap<String, Vec<Tenant>>,
+        phase: Phase,
+    ) -> Result<Report, Stopped> {
+        // Shared by all of them.
+        let slots = Arc::new(Semaphore::new(self.options.concurrency));
+        let mut walks = FuturesUnordered::new();
+        for (name, tenants) in devices {
+            let slots = slots.clone();
+            walks.push(Walk { replicator: self, cx, slots, name, tenants, phase }.run().boxed());
+        }
+        let mut report = Report::default();
+        while let Some(done) = walks.next().await {
+            report.add(done?);
+        }
+        Ok(report)
+    }
+}
+
+#[async_trait]
+impl Pass for Replicator {
+    type Report = Report;
+
+    fn name(&self) -> &'static str {
+        "object-replicator"
+    }
+
+    async fn pass(&mut self, cx: &PassContext) -> Result<Report, Stopped> {
+        self.sweeps = self.sweeps.wrapping_add(1);
+        let devices = self.devices(cx);
+        let mut report = Report::default();
+        if self.options.handoffs_first || self.options.handoffs_only {
+            report = self.walk(cx, &devices, Phase::Handoffs).await?;
+            if self.options.handoffs_only {
+                return Ok(report);
+            }
+            if report.handoffs_left > 0 {
+                tracing::warn!(
+                    handoffs = report.handoffs_left,
+                    "handoffs_first: primary partitions wait until none is left"
+                );
+                return Ok(report);
+            }
+        }
+        let phase = if self.options.handoffs_first { Phase::Primaries } else { Phase::All };
+        report.add(self.walk(cx, &devices, phase).await?);
+        Ok(report)
+    }
+
+    fn recon(&self, report: &Report, span: Span) -> serde_json::Map<String, serde_json::Value> {
+        report.recon(span)
+    }
+}
+
+/// A walk over one device.
+struct Walk<'a> {
+    replicator: &'a Replicator,
+    cx: &'a PassContext,
+    slots: Arc<Semaphore>,
+    name: &'a str,
+    tenants: &'a [Tenant],
+    phase: Phase,
+}
+
+impl Walk<'_> {
+    async fn run(self) -> Result<Report, Stopped> {
+        let server = &self.replicator.server;
+        let mut report = Report::default();
+        let Ok(root) = server.devices.path(self.name) else {
+            tracing::warn!(device = self.name, "object replicator: not there or not mounted");
+            report.devices_missing = 1;
+            return Ok(report);
+        };
+        let (path, counters) = (root.clone(), server.parts.counters.clone());
+        let (now, reclaim_age) = (self.cx.clock.now(), self.replicator.options.reclaim_age);
+        let policies: Vec<_> = self.tenants.iter().map(|(policy, ..)| *policy).collect();
+        let look = move || {
+            for policy in policies {
+                sweep_temporary(&path.join(policy.suffixed("tmp")), now, &counters);
+            }
+            returned::away_since(&path, now, reclaim_age, &counters)
+        };
+        let away_since = match server.background(self.name, look).await {
+            Ok(away_since) => away_since,
+            Err(error) => {
+                tracing::error!(device = self.name, ?error, "object replicator");
+                report.devices_missing = 1;
+                return Ok(report);
+            }
+        };
+        for tenant in self.tenants {
+            report.add(self.policy(tenant, away_since).await?);
+        }
+        let scope = &self.cx.scope;
+        if scope.partitions.is_empty() && scope.policies.is_empty() && self.phase != Phase::Handoffs
+        {
+            let (now, counters) = (self.cx.clock.now(), server.parts.counters.clone());
+            let note = move || returned::swept(&root, now, &counters);
+            if let Err(error) = server.background(self.name, note).await {
+                tracing::warn!(device = self.name, ?error, "object replicator: heartbeat");
+            }
+        }
+        Ok(report)
+    }
+
+    /// The partitions of one policy: their numbers only, in no order.
+    async fn partitions(&self, policy: PolicyIndex) -> Vec<u32> {
+        let server = &self.replicator.server;
+        let Ok(root) = server.devices.path(self.name) else { return Vec::new() };
+        let directory = root.join(policy.suffixed("objects"));
+        let list = move || {
+            let names = apus_disk::names(&directory)?;
+            Ok(names.iter().filter_map(|name| name.parse().ok()).collect::<Vec<u32>>())
+        };
+        let mut numbers = match server.background(self.name, list).await {
+            Ok(numbers) => numbers,
+            Err(error) => {
+                tracing::error!(device = self.name, ?error, "object replicator: partitions");
+                Vec::new()
+            }
+        };
+        // So that nodes do not all work on the same partition.
+        let salt = u32::from_le_bytes(seed::bytes());
+        numbers.sort_unstable_by_key(|number| number.wrapping_mul(2_654_435_761) ^ salt);
+        numbers
+    }
+
+    async fn policy(
+        &self,
+        (policy, ring, local): &Tenant,
+        away_since: Option<Timestamp>,
+    ) -> Result<Report, Stopped> {
+        let mut report = Report::default();
+        let numbers = self.partitions(*policy).await;
+        let mut numbers = numbers.into_iter().filter(|number| self.cx.scope.has_partition(*number));
+        let mut jobs = FuturesUnordered::new();
+        loop {
+            while jobs.len() < self.replicator.options.concurrency
+                && let Some(number) = numbers.next()
+            {
+                jobs.push(self.partition(*policy, ring, local, number, away_since).boxed());
+            }
+            match jobs.next().await {
+                Some(done) => report.add(done?),
+                None => return Ok(report),
+            }
+        }
+    }
+
+    async fn partition(
+        &self,
+        policy: PolicyIndex,
+        ring: &SharedRing,
+        local: &Device,
+        number: u32,
+        away_since: Option<Timestamp>,
+    ) -> Result<Report, Stopped> {
+        let server = &self.replicator.server;
+        let _slot = self.slots.acquire().await;
+        self.cx.safe_point().await?;
+        // As it is now: a new ring counts from the next partition on.
+        let ring = Arc::clone(&ring.get());
+        let mut failed = Report::default();
+        if number >= ring.partitions() {
+            tracing::warn!(device = self.name, partition = number, "no such partition in the ring");
+            failed.failure = 1;
+            return Ok(failed);
+        }
+        // The device may have gone since the walk began.
+        let Ok(device) = server.devices.path(self.name) else {
+            failed.failure = 1;
+            return Ok(failed);
+        };
+        let sweeps = self.replicator.sweeps;
+        let job = Job {
+            server: server.clone(),
+            local: local.clone(),
+            partition: Partition { device, policy, number },
+            ring,
+            options: self.replicator.options.clone(),
+            list: self.cx.once || sweeps.wrapping_add(number).is_multiple_of(LIST_EVERY),
+            away_since,
+        };
+        let work: BoxFuture<'static, Report> = match (self.phase, job.is_handoff()) {
+            (Phase::Handoffs | Phase::All, true) => {
+                async move { revert::revert(&job).await }.boxed()
+            }
+            (Phase::Primaries | Phase::All, false) => {
+                async move { update::update(&job).await }.boxed()
+            }
+            _ => return Ok(Report::default()),
+        };
+        self.cx.unless_stopped(work).await
+    }
+}

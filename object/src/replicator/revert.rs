@@ -1,0 +1,164 @@
+//! A partition that does not belong here: its primaries are to have it, then it goes.
+//!
+//! Source: `swift/obj/replicator.py`, `revert`. An object goes when all primaries, or as many as
+//! `handoff_delete` says, have told that they want nothing of it. What was sent is asked for
+//! again: only a node's own word counts. What arrives meanwhile stays until it is confirmed too.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::time::Duration;
+
+use apus_cluster::PathHash;
+use apus_ring::{Device, DeviceId};
+
+use super::job::{Batch, Job};
+use super::report::Report;
+use super::returned;
+use super::sender::{Send, SyncError, exchange};
+use crate::diskfile::partition_lock::LockError;
+use crate::diskfile::sweep::remove_object;
+use crate::rehash::RehashError;
+use crate::ssync::line::Offer;
+
+/// How long the partition's lock is waited for: who receives into it goes first.
+const LOCK_WAIT: Duration = Duration::from_millis(200);
+/// Objects that one job of a device's thread removes.
+const REMOVED_AT_ONCE: usize = 64;
+
+/// Pushes a handoff partition to its primaries and removes what they have.
+pub(super) async fn revert(job: &Job) -> Report {
+    let mut report = Report { attempted: 1, ..Report::default() };
+    let (device, partition) = (&job.local.device, job.partition.number);
+    let nodes = job.other_primaries();
+    // Held to the end: two nodes that push to each other must not both remove.
+    let lock = job.server.lock_replication(device, &job.partition, false, 0, LOCK_WAIT).await;
+    let _lock = match lock {
+        Ok(lock) => lock,
+        Err(LockError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return report,
+        Err(error) => {
+            tracing::info!(device, partition, ?error, "object replicator: handoff is in use");
+            report.handoffs_left = 1;
+            return report;
+        }
+    };
+    let mut push = Push { job, nodes, failed: BTreeSet::new(), report: &mut report };
+    match push.all().await {
+        Ok(true) => report.removed += 1,
+        Ok(false) => report.handoffs_left += 1,
+        Err(error) => {
+            tracing::error!(device, partition, ?error, "object replicator: handoff");
+            report.handoffs_left += 1;
+        }
+    }
+    report
+}
+
+struct Push<'a> {
+    job: &'a Job,
+    nodes: Vec<Device>,
+    /// Nodes that are not tried again for this partition.
+    failed: BTreeSet<DeviceId>,
+    report: &'a mut Report,
+}
+
+impl Push<'_> {
+    /// Whether nothing is left of the partition.
+    async fn all(&mut self) -> Result<bool, RehashError> {
+        let (server, device) = (&self.job.server, &self.job.local.device);
+        let (partition, counters) = (self.job.partition.clone(), server.parts.counters.clone());
+        let list = move || partition.suffixes(&counters);
+        let suffixes = server.background(device, list).await?;
+        let needed = match self.job.options.handoff_delete {
+            0 => self.nodes.len(),
+            some => some.min(self.nodes.len()),
+        };
+        let mut batches = self.job.batches(suffixes);
+        // A partition that nobody owns stays.
+        while needed > 0
+            && let Some(batch) = batches.next().await?
+        {
+            self.batch(&batch, needed).await?;
+        }
+        let good = self.nodes.iter().filter(|node| !self.failed.contains(&node.id)).count();
+        self.report.success += good as u64;
+        let (partition, counters) = (self.job.partition.clone(), server.parts.counters.clone());
+        server.background(device, move || partition.remove_if_empty(&counters)).await
+    }
+
+    /// Pushes some objects and removes those that enough nodes have.
+    async fn batch(&mut self, batch: &Batch, needed: usize) -> Result<(), RehashError> {
+        let held = returned::held(self.job, batch).await;
+        self.report.suspect += held.len() as u64;
+        let mut confirmed = vec![0; batch.offers.len()];
+        let mut regions = BTreeSet::new();
+        for node in self.nodes.clone() {
+            if self.failed.contains(&node.id) {
+                continue;
+            }
+            // One copy goes to each far region; its nodes give it to each other.
+            let send = match regions.contains(&node.region) {
+                true => Send::Nothing,
+                false => Send::AllBut(&held),
+            };
+            match self.lacking(&node, &batch.offers, send).await {
+                Ok(lacking) => {
+                    if node.region != self.job.local.region {
+                        regions.insert(node.region);
+                    }
+                    for (count, offer) in confirmed.iter_mut().zip(&batch.offers) {
+                        *count += usize::from(!lacking.contains(&offer.hash));
+                    }
+                }
+                Err(error) => {
+                    let (device, partition) = (&self.job.local.device, self.job.partition.number);
+                    let (address, remote) = (node.replication_address(), &node.device);
+                    tracing::warn!(device, partition, address, remote, %error, "handoff");
+                    self.failed.insert(node.id);
+                    self.report.failed(&node);
+                }
+            }
+        }
+        apus_fault::point("replicate.handoff.confirmed");
+        let objects = batch.offers.iter().zip(&batch.times).zip(confirmed);
+        let (done, left): (Vec<_>, Vec<_>) =
+            objects.partition(|(_, confirmed)| *confirmed >= needed);
+        self.report.objects_behind += left.len() as u64;
+        let done: Vec<_> =
+            done.into_iter().map(|((offer, times), _)| (offer.hash, *times)).collect();
+        for some in done.chunks(REMOVED_AT_ONCE) {
+            let (partition, some) = (self.job.partition.clone(), some.to_vec());
+            let counters = self.job.server.parts.counters.clone();
+            let remove = move || {
+                let mut gone = 0;
+                for (hash, times) in some {
+                    gone += u64::from(remove_object(&partition, hash, times, &counters)?);
+                    apus_fault::point("replicate.handoff.removed");
+                }
+                Ok(gone)
+            };
+            let gone = self.job.server.background(&self.job.local.device, remove).await?;
+            self.report.objects_removed += gone;
+        }
+        Ok(())
+    }
+
+    /// Sends objects to a node and gives those that it lacks after that.
+    async fn lacking(
+        &mut self,
+        node: &Device,
+        offers: &[Offer],
+        send: Send<'_>,
+    ) -> Result<BTreeSet<PathHash>, SyncError> {
+        let done = exchange(self.job, node, offers, send).await?;
+        self.report.objects_sent += done.sent;
+        self.report.synced += u64::from(done.sent > 0);
+        let lacking: BTreeSet<PathHash> = done.wanted.into_iter().map(|(hash, _)| hash).collect();
+        if lacking.is_empty() || matches!(send, Send::Nothing) {
+            return Ok(lacking);
+        }
+        let sent: Vec<Offer> =
+            offers.iter().filter(|offer| lacking.contains(&offer.hash)).copied().collect();
+        let again = exchange(self.job, node, &sent, Send::Nothing).await?;
+        Ok(again.wanted.into_iter().map(|(hash, _)| hash).collect())
+    }
+}

@@ -1,0 +1,388 @@
+//! The sending end of one `SSYNC` exchange.
+//!
+//! Source: `swift/obj/ssync_sender.py`. The receiver answers each half when it has read it whole,
+//! so nothing is read while something is sent. A body that turns out to be damaged in its middle
+//! breaks the exchange off: the receiver must not take it for good.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apus_cluster::percent;
+use apus_cluster::{Metadata, PathHash};
+use apus_daemon::http::{BodyError, set, stream};
+use apus_ring::Device;
+use apus_wire::client::NodeError;
+use apus_wire::{NodeRequest, headers, methods};
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use tokio::sync::mpsc;
+
+use super::job::Job;
+use super::verified::{ReadError, Verified};
+use crate::diskfile::reader::{Files, Found, OpenError};
+use crate::ssync::input::{Input, InputError};
+use crate::ssync::line::{Offer, Wanted, decode_wanted};
+use crate::ssync::{MISSING_CHECK_END, MISSING_CHECK_START, UPDATES_END, UPDATES_START};
+
+/// Bytes of lines that go out together.
+const LINES_BYTES: usize = 8 * 1024;
+/// How long the end of an answer may take after its last line.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+/// Pieces on their way to the network.
+const WINDOW: usize = 4;
+
+/// Why an exchange came to nothing, or broke off.
+#[derive(Debug)]
+pub(super) enum SyncError {
+    /// The node could not be reached.
+    Node(NodeError),
+    /// It refused.
+    Status(StatusCode),
+    /// It said something else than it should, or what went wrong.
+    Told(String),
+    /// It stopped talking or listening.
+    Input(InputError),
+    /// An object of ours is damaged; it has been moved aside.
+    Damaged,
+    /// Our own disk did not answer.
+    Disk(String),
+}
+
+impl std::fmt::Display for SyncError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Node(error) => error.fmt(f),
+            Self::Status(status) => write!(f, "answered {status}"),
+            Self::Told(text) => write!(f, "said {text:?}"),
+            Self::Input(error) => error.fmt(f),
+            Self::Damaged => f.write_str("an object here is damaged"),
+            Self::Disk(error) => write!(f, "own disk: {error}"),
+        }
+    }
+}
+
+impl From<InputError> for SyncError {
+    fn from(error: InputError) -> Self {
+        Self::Input(error)
+    }
+}
+
+/// What is to be sent of that which the receiver wants.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Send<'a> {
+    /// Nothing: the receiver is only asked what it lacks.
+    Nothing,
+    /// All but these.
+    AllBut(&'a BTreeSet<PathHash>),
+}
+
+/// What became of an exchange.
+#[derive(Debug, Default)]
+pub(super) struct Exchanged {
+    /// What the receiver wanted.
+    pub(super) wanted: Vec<(PathHash, Wanted)>,
+    /// Objects of which something was sent.
+    pub(super) sent: u64,
+}
+
+struct Exchange {
+    out: mpsc::Sender<Result<Bytes, BodyError>>,
+    input: Input,
+    job: Job,
+}
+
+/// Offers objects to a node and sends what it wants of them.
+pub(super) async fn exchange(
+    job: &Job,
+    node: &Device,
+    offers: &[Offer],
+    send: Send<'_>,
+) -> Result<Exchanged, SyncError> {
+    let mut open = Exchange::open(job, node).await?;
+    let wanted = open.missing_check(offers).await?;
+    let sent = open.updates(&wanted, send).await?;
+    open.close().await;
+    Ok(Exchanged { wanted, sent })
+}
+
+impl Exchange {
+    async fn open(job: &Job, node: &Device) -> Result<Self, SyncError> {
+        let mut head = HeaderMap::new();
+        set(&mut head, headers::POLICY_INDEX, &job.partition.policy.to_string());
+        let request = NodeRequest {
+            method: Method::from_bytes(methods::SSYNC.as_bytes()).unwrap_or_default(),
+            partition: job.partition.number,
+            names: Vec::new(),
+            query: String::new(),
+            headers: head,
+        };
+        let (out, pieces) = mpsc::channel(WINDOW);
+        let client = &job.server.parts.client;
+        let (node, timeout) = (node.for_replication(), job.options.node_timeout);
+        let answer = client.send_regardless(&node, &request, stream(pieces), timeout).await;
+        let answer = answer.map_err(SyncError::Node)?;
+        if answer.status() != StatusCode::OK {
+            return Err(SyncError::Status(answer.status()));
+        }
+        let input = Input::new(answer.into_body(), job.options.http_timeout);
+        Ok(Self { out, input, job: job.clone() })
+    }
+
+    async fn say(&mut self, text: impl Into<Bytes>) -> Result<(), SyncError> {
+        let sent = self.out.send(Ok(text.into()));
+        match tokio::time::timeout(self.job.options.http_timeout, sent).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(self.why_gone().await),
+            Err(_) => Err(InputError::Timeout.into()),
+        }
+    }
+
+    /// What a receiver that no longer listens has said last.
+    async fn why_gone(&mut self) -> SyncError {
+        loop {
+            match self.input.line().await {
+                Ok(Some(line)) if line.starts_with(b":ERROR:") => return told(&line),
+                Ok(Some(_)) => {}
+                Ok(None) => return InputError::Broken("it does not listen".to_owned()).into(),
+                Err(error) => return error.into(),
+            }
+        }
+    }
+
+    /// Reads up to a line; nothing but blank lines may come before.
+    async fn expect(&mut self, wanted: &str) -> Result<(), SyncError> {
+        loop {
+            match self.input.line().await? {
+                Some(line) if line == wanted => return Ok(()),
+                Some(line) if line.is_empty() => {}
+                Some(line) => return Err(told(&line)),
+                None => return Err(InputError::Broken(format!("ended before {wanted}")).into()),
+            }
+        }
+    }
+
+    async fn missing_check(
+        &mut self,
+        offers: &[Offer],
+    ) -> Result<Vec<(PathHash, Wanted)>, SyncError> {
+        let mut text = format!("{MISSING_CHECK_START}\r\n");
+        for offer in offers {
+            text.push_str(&offer.encode());
+            text.push_str("\r\n");
+            if text.len() >= LINES_BYTES {
+                self.say(std::mem::take(&mut text)).await?;
+            }
+        }
+        self.say(format!("{text}{MISSING_CHECK_END}\r\n")).await?;
+        self.expect(MISSING_CHECK_START).await?;
+        let mut open: BTreeSet<PathHash> = offers.iter().map(|offer| offer.hash).collect();
+        let mut wanted = Vec::new();
+        loop {
+            let line = self.input.line().await?;
+            let line = line.ok_or_else(|| InputError::Broken("its list has no end".to_owned()))?;
+            if line == MISSING_CHECK_END {
+                return Ok(wanted);
+            }
+            if line.is_empty() {
+                continue;
+            }
+            // Each at most once, and nothing that was not offered.
+            let read = std::str::from_utf8(&line).ok().and_then(decode_wanted);
+            let read = read.filter(|(hash, _)| open.remove(hash)).ok_or_else(|| told(&line))?;
+            wanted.push(read);
+        }
+    }
+
+    async fn updates(
+        &mut self,
+        wanted: &[(PathHash, Wanted)],
+        send: Send<'_>,
+    ) -> Result<u64, SyncError> {
+        self.say(format!("{UPDATES_START}\r\n")).await?;
+        let mut sent = 0;
+        if let Send::AllBut(held) = send {
+            for (hash, parts) in wanted.iter().filter(|(hash, _)| !held.contains(hash)) {
+                if self.object(*hash, *parts).await? {
+                    sent += 1;
+                    apus_fault::point("replicate.object.sent");
+                }
+            }
+        }
+        self.say(format!("{UPDATES_END}\r\n")).await?;
+        self.expect(UPDATES_START).await?;
+        self.expect(UPDATES_END).await?;
+        Ok(sent)
+    }
+
+    /// Ends both streams in order, so that the connection can be used again.
+    async fn close(self) {
+        let Self { out, mut input, .. } = self;
+        drop(out);
+        let end = async { while let Ok(Some(_)) = input.line().await {} };
+        // Everything has been said: who does not end only loses the connection.
+        let _ = tokio::time::timeout(CLOSE_WAIT, end).await;
+    }
+
+    /// Sends the wanted parts of one object; `false` when it is not there any more.
+    async fn object(&mut self, hash: PathHash, wanted: Wanted) -> Result<bool, SyncError> {
+        let job = self.job.clone();
+        let (server, place) = (job.server.clone(), job.partition.place(hash));
+        let look = move || Ok(server.find_by_hash(&place));
+        let found = job.server.background(&job.local.device, look).await;
+        match found.map_err(|error| SyncError::Disk(format!("{error:?}")))? {
+            // What became of it meanwhile is told by the next sweep.
+            Ok((Found::Absent, _)) | Err(OpenError::Corrupt(_) | OpenError::OtherName(_)) => {
+                Ok(false)
+            }
+            Err(error) => {
+                tracing::warn!(?error, %hash, "ssync sender: open");
+                Ok(false)
+            }
+            Ok((Found::Deleted(time, _), name)) => {
+                if !wanted.data {
+                    return Ok(false);
+                }
+                let stored = Metadata::from([("X-Timestamp".to_owned(), time.to_string())]);
+                let Some(head) = update("DELETE", &name, &stored) else { return Ok(false) };
+                self.say(head).await.map(|()| true)
+            }
+            Ok((Found::Present(stored), name)) => {
+                self.present(hash, Arc::new(*stored), &name, wanted).await
+            }
+        }
+    }
+
+    async fn present(
+        &mut self,
+        hash: PathHash,
+        stored: Arc<Files>,
+        name: &str,
+        wanted: Wanted,
+    ) -> Result<bool, SyncError> {
+        let mut sent = false;
+        if wanted.data {
+            let mut own = stored.data.clone();
+            own.insert("Content-Length".to_owned(), stored.length.to_string());
+            let Some(head) = update("PUT", name, &own) else { return Ok(false) };
+            if !self.body(hash, &stored, head).await? {
+                return Ok(false);
+            }
+            sent = true;
+        }
+        if let (true, Some(meta)) = (wanted.meta, &stored.meta) {
+            let Some(head) = update("POST", name, meta) else { return Ok(false) };
+            self.say(head).await?;
+            sent = true;
+        }
+        Ok(sent)
+    }
+
+    /// Sends a body; `false` when it was found to be damaged before anything went out.
+    async fn body(
+        &mut self,
+        hash: PathHash,
+        stored: &Arc<Files>,
+        head: String,
+    ) -> Result<bool, SyncError> {
+        let job = self.job.clone();
+        let (server, device) = (&job.server, &job.local.device);
+        let mut head = Some(head);
+        let damaged = async |reason: &'static str| {
+            let (place, seen) = (job.partition.place(hash), stored.identity());
+            let own = server.clone();
+            let aside = move || {
+                if seen.is_some_and(|seen| seen.is_still_at(&place)) {
+                    own.move_aside_now(&place, reason);
+                }
+                Ok(())
+            };
+            // Busy threads leave it to the next reader.
+            let _ = server.background(device, aside).await;
+        };
+        let mut body = match Verified::new(stored.clone(), &server.parts.counters) {
+            Ok(body) => body,
+            Err(ReadError::Damaged(reason)) => {
+                damaged(reason).await;
+                return Ok(false);
+            }
+            Err(ReadError::Failed(error)) => return Err(SyncError::Disk(error)),
+        };
+        loop {
+            let piece = match body.next(server, device).await {
+                Ok(piece) => piece,
+                Err(error) => {
+                    if let ReadError::Damaged(reason) = error {
+                        damaged(reason).await;
+                    }
+                    return match (head, error) {
+                        (Some(_), ReadError::Damaged(_)) => Ok(false),
+                        (_, error) => Err(self.break_off(error).await),
+                    };
+                }
+            };
+            if let Some(head) = head.take() {
+                self.say(head).await?;
+            }
+            match piece {
+                Some(piece) => self.say(piece).await?,
+                None => return Ok(true),
+            }
+        }
+    }
+
+    /// Ends the request in the middle, so that the receiver drops what it has of the object.
+    async fn break_off(&mut self, error: ReadError) -> SyncError {
+        let reason = match error {
+            ReadError::Damaged(_) => SyncError::Damaged,
+            ReadError::Failed(error) => SyncError::Disk(error),
+        };
+        // It may have gone by itself.
+        let _ = self.out.send(Err(reason.to_string().into())).await;
+        reason
+    }
+}
+
+fn told(line: &[u8]) -> SyncError {
+    SyncError::Told(String::from_utf8_lossy(line.get(..1024).unwrap_or(line)).into_owned())
+}
+
+/// The head of an update. `None` when a line would say something else than is stored.
+fn update(method: &str, name: &str, stored: &Metadata) -> Option<String> {
+    let mut text = format!("{method} {}\r\n", percent::encode_path(name));
+    for (name, value) in stored.iter().filter(|(name, _)| *name != "name") {
+        let breaks = |text: &str| text.contains(['\r', '\n']);
+        if breaks(name) || breaks(value) || name.contains(':') {
+            tracing::error!(name, value, "ssync sender: metadata that no line can hold");
+            return None;
+        }
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    text.push_str("\r\n");
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_update_is_swifts_subrequest() {
+        let stored = Metadata::from(
+            [
+                ("name", "/a/c/ü b"),
+                ("X-Timestamp", "1.00000"),
+                ("ETag", "e"),
+                ("X-Object-Meta-Ü", "☃"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
+        assert_eq!(
+            update("POST", "/a/c/ü b", &stored).unwrap(),
+            "POST /a/c/%C3%BC%20b\r\nETag: e\r\nX-Object-Meta-Ü: ☃\r\nX-Timestamp: 1.00000\r\n\r\n"
+        );
+        let mut torn = stored;
+        torn.insert("X-Object-Meta-A".to_owned(), "1\r\nX-Evil: 2".to_owned());
+        assert_eq!(update("POST", "/a/c/o", &torn), None);
+    }
+}

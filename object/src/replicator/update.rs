@@ -1,0 +1,166 @@
+//! A partition that belongs here: every other primary is to have what is here. It is never removed.
+//!
+//! Source: `swift/obj/replicator.py`, `update`. A primary whose device is not mounted is stood in
+//! for by the next handoff; one that cannot be reached is not, since it usually comes back with
+//! what it had.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use apus_daemon::seed;
+use apus_ring::Device;
+
+use super::job::{Job, RemoteError};
+use super::report::Report;
+use super::returned;
+use super::sender::{Send, exchange};
+use crate::rehash::RehashError;
+
+/// What came of one node.
+enum Outcome {
+    /// It has everything.
+    InSync,
+    /// It got something, but does not have everything.
+    Behind,
+    /// Its device is not mounted.
+    Unmounted,
+    /// It could not be asked, or did not take what it lacks.
+    Failed,
+}
+
+/// Compares a partition with its other primaries and pushes what they lack.
+pub(super) async fn update(job: &Job) -> Report {
+    let mut report = Report { attempted: 1, ..Report::default() };
+    if let Err(error) = try_update(job, &mut report).await {
+        let (device, partition) = (&job.local.device, job.partition.number);
+        tracing::error!(device, partition, ?error, "object replicator");
+        report.partitions_behind = 1;
+        job.other_primaries().iter().for_each(|node| report.failed(node));
+    }
+    report
+}
+
+async fn try_update(job: &Job, report: &mut Report) -> Result<(), RehashError> {
+    let (server, device) = (&job.server, &job.local.device);
+    let found = server.suffix_hashes(device, &job.partition, &BTreeSet::new(), job.list).await?;
+    report.suffixes_hashed += found.hashed;
+    let mut local = found.hashes;
+    let mut primaries = job.other_primaries();
+    if !primaries.is_empty() {
+        // So that not everybody begins with the same one.
+        let turn = usize::from(u16::from_le_bytes(seed::bytes())) % primaries.len();
+        primaries.rotate_left(turn);
+    }
+    let count = primaries.len();
+    let handoffs = job.ring.handoffs(job.partition.number).cloned();
+    let mut nodes = primaries.into_iter().chain(handoffs).enumerate();
+    let (mut attempts_left, mut tried, mut failed) = (count, 0, 0);
+    let mut regions = BTreeSet::new();
+    let mut behind = false;
+    while attempts_left > 0 {
+        let Some((index, node)) = nodes.next() else {
+            tracing::warn!(device, partition = job.partition.number, "no handoff is left");
+            break;
+        };
+        attempts_left -= 1;
+        tried += 1;
+        // One copy goes to each far region; its nodes give it to each other.
+        if regions.contains(&node.region) {
+            continue;
+        }
+        let outcome = one(job, &node, &mut local, report).await?;
+        behind |= index < count && !matches!(outcome, Outcome::InSync);
+        match outcome {
+            Outcome::InSync | Outcome::Behind => {
+                report.success += 1;
+                if node.region != job.local.region {
+                    regions.insert(node.region);
+                }
+            }
+            Outcome::Unmounted => {
+                failed += 1;
+                report.failed(&node);
+                // With `handoff_delete`, no more copies are made than it asks for; one is ours.
+                let hoped_for = 1 + tried - failed + attempts_left;
+                let enough = job.options.handoff_delete;
+                if enough == 0 || hoped_for < enough {
+                    attempts_left += 1;
+                }
+            }
+            Outcome::Failed => {
+                failed += 1;
+                report.failed(&node);
+            }
+        }
+    }
+    report.suffixes_checked += local.len() as u64;
+    report.partitions_behind += u64::from(behind);
+    Ok(())
+}
+
+/// The suffixes that differ from a node's.
+fn differing(
+    local: &BTreeMap<String, String>,
+    remote: &BTreeMap<String, String>,
+) -> BTreeSet<String> {
+    let differs = |(suffix, hash): &(&String, &String)| remote.get(*suffix) != Some(hash);
+    local.iter().filter(differs).map(|(suffix, _)| suffix.clone()).collect()
+}
+
+async fn one(
+    job: &Job,
+    node: &Device,
+    local: &mut BTreeMap<String, String>,
+    report: &mut Report,
+) -> Result<Outcome, RehashError> {
+    let (device, partition) = (&job.local.device, job.partition.number);
+    let failed = |error: &dyn std::fmt::Display| {
+        let (address, remote) = (node.replication_address(), &node.device);
+        tracing::warn!(device, partition, address, remote, %error, "object replicator");
+        Outcome::Failed
+    };
+    let remote = match job.remote_hashes(node).await {
+        Ok(remote) => remote,
+        Err(RemoteError::Unmounted) => return Ok(Outcome::Unmounted),
+        Err(RemoteError::Other(error)) => return Ok(failed(&error)),
+    };
+    let mut suffixes = differing(local, &remote);
+    if !suffixes.is_empty() {
+        // What is known of them may be old: they are read before anything is sent.
+        let found = job.server.suffix_hashes(device, &job.partition, &suffixes, false).await?;
+        report.suffixes_hashed += found.hashed;
+        *local = found.hashes;
+        suffixes = differing(local, &remote);
+    }
+    if suffixes.is_empty() {
+        report.hashmatch += 1;
+        return Ok(Outcome::InSync);
+    }
+    report.synced += 1;
+    report.suffixes_synced += suffixes.len() as u64;
+    let mut batches = job.batches(suffixes.iter().cloned().collect());
+    let mut all = true;
+    while let Some(batch) = batches.next().await? {
+        let held = returned::held(job, &batch).await;
+        match exchange(job, node, &batch.offers, Send::AllBut(&held)).await {
+            Ok(done) => {
+                report.objects_sent += done.sent;
+                let wanted = done.wanted.len() as u64;
+                let kept = done.wanted.iter().filter(|(hash, _)| held.contains(hash)).count();
+                report.suspect += kept as u64;
+                report.objects_behind += wanted.saturating_sub(done.sent);
+                all &= wanted == done.sent;
+            }
+            Err(error) => return Ok(failed(&error)),
+        }
+    }
+    if !all {
+        return Ok(Outcome::Behind);
+    }
+    // This has its hashes computed where the objects are still in memory, and shows that it is
+    // still there. It may have more than we have, which it pushes itself.
+    Ok(match job.remote_hashes(node).await {
+        Ok(_) => Outcome::InSync,
+        Err(RemoteError::Unmounted) => Outcome::Unmounted,
+        Err(RemoteError::Other(error)) => failed(&error),
+    })
+}

@@ -1,0 +1,102 @@
+//! Reads a body for another node, piece by piece, and gives the last one only when the whole is
+//! good: a damaged file is never sent as a good one.
+
+use std::sync::Arc;
+
+use apus_disk::{Counters, Priority, read_at};
+use bytes::{Bytes, BytesMut};
+
+use crate::diskfile::reader::Files;
+use crate::server::Server;
+
+/// Bytes per read.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Why a body cannot be read on.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    /// The file is not what its metadata says.
+    Damaged(&'static str),
+    /// The disk or its threads did not answer.
+    Failed(String),
+}
+
+enum Digest {
+    Crc(Box<crc_fast::Digest>, u64),
+    Md5(Box<md5::Context>, String),
+}
+
+/// A body that is checked as it is read.
+pub(super) struct Verified {
+    stored: Arc<Files>,
+    digest: Option<Digest>,
+    offset: u64,
+}
+
+impl Verified {
+    /// Of an open object; checks its length.
+    pub(super) fn new(stored: Arc<Files>, counters: &Counters) -> Result<Self, ReadError> {
+        counters.calls(1);
+        let found = stored.file.metadata().map_err(|error| ReadError::Failed(error.to_string()))?;
+        if found.len() != stored.length {
+            return Err(ReadError::Damaged("length is not what the metadata says"));
+        }
+        let digest = match stored.crc(counters) {
+            Some(crc) => {
+                let context = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
+                Digest::Crc(Box::new(context), crc)
+            }
+            None => {
+                let etag = stored.data.get("ETag").cloned().unwrap_or_default();
+                Digest::Md5(Box::new(md5::Context::new()), etag)
+            }
+        };
+        Ok(Self { stored, digest: Some(digest), offset: 0 })
+    }
+
+    /// The next piece; `None` after the last.
+    pub(super) async fn next(
+        &mut self,
+        server: &Server,
+        device: &str,
+    ) -> Result<Option<Bytes>, ReadError> {
+        let left = self.stored.length - self.offset;
+        if left == 0 {
+            return self.check().map(|()| None);
+        }
+        let (stored, offset) = (self.stored.clone(), self.offset);
+        let counters = server.parts.counters.clone();
+        let mut buffer =
+            BytesMut::zeroed(usize::try_from(left).unwrap_or(READ_BYTES).min(READ_BYTES));
+        let work = move || {
+            let read = read_at(&stored.file, &mut buffer, offset, &counters)?;
+            buffer.truncate(read);
+            Ok::<_, std::io::Error>(buffer.freeze())
+        };
+        let read = server.devices.run(device, Priority::Background, work).await;
+        let read = read.map_err(|error| ReadError::Failed(format!("{error:?}")))?;
+        let piece = read.map_err(|error| ReadError::Failed(error.to_string()))?;
+        if piece.is_empty() {
+            return Err(ReadError::Damaged("shorter than the metadata says"));
+        }
+        match &mut self.digest {
+            Some(Digest::Crc(digest, _)) => digest.update(&piece),
+            Some(Digest::Md5(context, _)) => context.consume(&piece),
+            None => {}
+        }
+        self.offset += piece.len() as u64;
+        if self.offset == self.stored.length {
+            self.check()?;
+        }
+        Ok(Some(piece))
+    }
+
+    fn check(&mut self) -> Result<(), ReadError> {
+        let good = match self.digest.take() {
+            Some(Digest::Crc(digest, expected)) => digest.finalize() == expected,
+            Some(Digest::Md5(context, expected)) => format!("{:x}", context.finalize()) == expected,
+            None => true,
+        };
+        if good { Ok(()) } else { Err(ReadError::Damaged("body does not match its digest")) }
+    }
+}

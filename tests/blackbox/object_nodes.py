@@ -1,0 +1,183 @@
+"""Object servers as processes of their own, each with its own devices and port, in one ring."""
+
+import hashlib
+import http.client
+import os
+import pickle
+import shutil
+import socket
+import subprocess
+import time
+import urllib.parse
+
+from swift.common.ring.ring import RingData
+
+from conftest import APUS, free_port
+
+PREFIX, SUFFIX = b"pre", b"suf"
+PART_POWER = 3
+
+
+def timestamp(seconds, offset=0):
+    return f"{seconds:016.5f}" + (f"_{offset:016x}" if offset else "")
+
+
+class Node:
+    """One server with one device, `sd<number>`."""
+
+    def __init__(self, folder, number, faults=None):
+        self.number, self.name = number, f"sd{number}"
+        self.etc, self.devices = folder / f"etc{number}", folder / f"devices{number}"
+        self.recon = folder / f"recon{number}"
+        self.port = free_port()
+        self.process = None
+        self.faults = faults
+        self.etc.mkdir()
+        self.device.mkdir(parents=True)
+        (self.etc / "swift.conf").write_text(
+            f"[swift-hash]\nswift_hash_path_prefix = {PREFIX.decode()}\nswift_hash_path_suffix = {SUFFIX.decode()}\n"
+            "[storage-policy:0]\nname = gold\ndefault = yes\n"
+        )
+        self.configure()
+
+    @property
+    def device(self):
+        return self.devices / self.name
+
+    def configure(self, replicator="", server=""):
+        (self.etc / "object-server.conf").write_text(
+            f"[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {self.port}\ndevices = {self.devices}\nmount_check = false\n"
+            f"recon_cache_path = {self.recon}\n"
+            f"[pipeline:main]\npipeline = object-server\n"
+            f"[app:object-server]\nuse = egg:swift#object\nreplication_lock_timeout = 2\n{server}\n"
+            f"[object-replicator]\nsync_method = ssync\n{replicator}\n"
+        )
+
+    def environment(self, armed=None):
+        environment = dict(os.environ)
+        if armed:
+            environment["APUS_FAULTS"] = str(armed)
+        return environment
+
+    def start(self, command=None, armed=None):
+        command = command or [APUS, "object-server", str(self.etc)]
+        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=self.environment(armed))
+        until = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return
+            except ConnectionRefusedError:
+                assert self.process.poll() is None and time.monotonic() < until, f"{command} does not listen"
+                time.sleep(0.02)
+
+    def stop(self):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def replicate(self, *options, check=True, armed=None):
+        """One sweep in a process of its own; gives what it told."""
+        done = subprocess.run(
+            [APUS, "object-replicator", str(self.etc), "--once", *options],
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            env=self.environment(armed),
+        )
+        assert not check or done.returncode == 0, done.stderr
+        return done.stderr
+
+    def request(self, method, path, headers=(), body=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, body=body, headers=dict(headers))
+            answer = connection.getresponse()
+            return answer.status, dict((key.lower(), value) for key, value in answer.getheaders()), answer.read()
+        finally:
+            connection.close()
+
+    def object(self, method, part, name, headers=(), body=None):
+        return self.request(method, f"/{self.name}/{part}{urllib.parse.quote(name)}", headers, body)
+
+    def put(self, part, name, time, body=b"", **headers):
+        given = {key.replace("_", "-"): value for key, value in headers.items()}
+        given = {"X-Timestamp": time, "Content-Type": "text/plain", "Content-Length": str(len(body)), **given}
+        status, _, _ = self.object("PUT", part, name, given, body)
+        assert status == 201, status
+
+    def post(self, part, name, time, **headers):
+        given = {key.replace("_", "-"): value for key, value in headers.items()}
+        status, _, _ = self.object("POST", part, name, {"X-Timestamp": time, **given})
+        assert status == 202, status
+
+    def delete(self, part, name, time):
+        status, _, _ = self.object("DELETE", part, name, {"X-Timestamp": time})
+        assert status in (204, 404), status
+
+    def hashes(self, part):
+        status, _, body = self.request("REPLICATE", f"/{self.name}/{part}")
+        assert status == 200, status
+        return pickle.loads(body)
+
+    def files(self):
+        """Everything that counts on the device: path below `objects` to body and attributes."""
+        found = {}
+        for path in self.device.glob("objects/*/*/*/*"):
+            attributes = {key: os.getxattr(path, key) for key in os.listxattr(path)}
+            found[str(path.relative_to(self.device / "objects"))] = (path.read_bytes(), attributes)
+        return found
+
+    def wipe(self):
+        for path in self.device.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+class Nodes:
+    def __init__(self, folder, count=4, replicas=3):
+        self.nodes = [Node(folder, number) for number in range(1, count + 1)]
+        for kind in ["object", "container", "account"]:
+            builder = str(folder / f"{kind}.builder")
+            run = lambda *words: subprocess.run([APUS, "ring-builder", builder, *words], check=True, stdout=subprocess.PIPE)
+            run("create", str(PART_POWER), str(replicas), "0")
+            for node in self.nodes:
+                run("add", f"r1z{node.number}-127.0.0.1:{node.port}/{node.name}", "1")
+            run("rebalance", "--seed", "1")
+            for node in self.nodes:
+                shutil.copy(folder / f"{kind}.ring.gz", node.etc)
+        self.ring = RingData.load(str(folder / "object.ring.gz"))
+
+    def __iter__(self):
+        return iter(self.nodes)
+
+    def start(self):
+        for node in self.nodes:
+            node.start()
+
+    def stop(self):
+        for node in self.nodes:
+            node.stop()
+
+    def primaries(self, part):
+        by_name = {node.name: node for node in self.nodes}
+        return [by_name[self.ring.devs[row[part]]["device"]] for row in self.ring._replica2part2dev_id]
+
+    def place(self, name):
+        """Partition, the three primaries in order, and the handoffs."""
+        digest = hashlib.md5(PREFIX + name.encode() + SUFFIX).digest()
+        part = int.from_bytes(digest[:4], "big") >> (32 - PART_POWER)
+        primaries = self.primaries(part)
+        return part, primaries, [node for node in self.nodes if node not in primaries]
+
+    def name_with(self, *, handoff=None, number=0):
+        """An object's name; with `handoff`, one whose only handoff is that node."""
+        while True:
+            name = f"/a/c/o{number}"
+            if handoff is None or self.place(name)[2] == [handoff]:
+                return name
+            number += 1
+
+    def sweep(self):
+        for node in self.nodes:
+            node.replicate()
