@@ -359,6 +359,9 @@ impl Handler for Server {
             method if method.as_str() == methods::RESERVE => {
                 handlers::reserve::reserve(self, &target, &head.headers).await
             }
+            method if method.as_str() == methods::REPAIR => {
+                crate::replicator::repair(self, &target, &head.headers).await
+            }
             method if method.as_str() == methods::RELEASE => {
                 handlers::reserve::release(self, &target, &head.headers)
             }

@@ -3,6 +3,7 @@ use std::path::Path;
 
 use apus_cluster::{HashConf, Metadata, PathHash, Policies, Timestamp};
 use apus_daemon::clock::SystemClock;
+use apus_daemon::config::Conf;
 use apus_daemon::http::full;
 use apus_daemon::{Body, Clock, Drain, Handler, Scope};
 use apus_disk::{AtomicFile, Counters, Reserve};
@@ -15,6 +16,7 @@ use crate::async_pending::{self, Update};
 use crate::diskfile::blocks::{BLOCKS_ATTRIBUTE, BlockDigest};
 use crate::diskfile::flood::QuarantineLimit;
 use crate::diskfile::metadata::encode;
+use crate::replication::ReplicationOptions;
 use crate::server::Parts;
 
 /// An object server with one device.
@@ -51,6 +53,7 @@ impl Bench {
         std::fs::create_dir_all(root.join("sd1")).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let transport = Arc::new(Transport::default());
+        let conf = Conf::parse("").unwrap();
         let server = Server::new(Parts {
             devices: root.clone(),
             mount_check: false,
@@ -62,6 +65,7 @@ impl Bench {
             counters: Arc::default(),
             verify_ranges_bytes: 1 << 20,
             quarantine_limit,
+            replication: ReplicationOptions::read(&conf.section("app:object-server")).unwrap(),
         });
         Self { root, server }
     }

@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
 
 use super::options::Options;
+use super::sender::Source;
 use crate::diskfile::hashes::decode_reply;
 use crate::diskfile::partition::Partition;
 use crate::diskfile::sweep::{Times, objects_of_suffix};
@@ -49,6 +50,17 @@ pub(super) enum RemoteError {
 }
 
 impl Job {
+    /// From where its objects are sent.
+    pub(super) fn source(&self) -> Source {
+        Source {
+            server: self.server.clone(),
+            device: self.local.device.clone(),
+            partition: self.partition.clone(),
+            node_timeout: self.options.node_timeout,
+            http_timeout: self.options.http_timeout,
+        }
+    }
+
     /// All primaries but this device.
     pub(super) fn other_primaries(&self) -> Vec<Device> {
         let primaries = self.ring.primaries(self.partition.number);

@@ -5,6 +5,7 @@
 
 mod job;
 mod options;
+mod repair;
 mod report;
 mod returned;
 mod revert;
@@ -27,6 +28,7 @@ use tokio::sync::Semaphore;
 
 use self::job::Job;
 pub(crate) use self::options::Options;
+pub(crate) use self::repair::repair;
 use self::report::Report;
 use crate::diskfile::partition::Partition;
 use crate::diskfile::sweep::sweep_temporary;

@@ -80,7 +80,7 @@ pub(super) async fn held(job: &Job, batch: &Batch) -> BTreeSet<PathHash> {
         if held.is_empty() {
             break;
         }
-        let Ok(done) = exchange(job, &node, &old, Send::Nothing).await else { continue };
+        let Ok(done) = exchange(&job.source(), &node, &old, Send::Nothing).await else { continue };
         let lacking = done.wanted.iter().filter(|(_, parts)| parts.data);
         let lacking: BTreeSet<PathHash> = lacking.map(|(hash, _)| *hash).collect();
         held.retain(|hash| lacking.contains(hash));

@@ -149,7 +149,7 @@ impl Push<'_> {
         offers: &[Offer],
         send: Send<'_>,
     ) -> Result<BTreeSet<PathHash>, SyncError> {
-        let done = exchange(self.job, node, offers, send).await?;
+        let done = exchange(&self.job.source(), node, offers, send).await?;
         self.report.objects_sent += done.sent;
         self.report.synced += u64::from(done.sent > 0);
         let lacking: BTreeSet<PathHash> = done.wanted.into_iter().map(|(hash, _)| hash).collect();
@@ -158,7 +158,7 @@ impl Push<'_> {
         }
         let sent: Vec<Offer> =
             offers.iter().filter(|offer| lacking.contains(&offer.hash)).copied().collect();
-        let again = exchange(self.job, node, &sent, Send::Nothing).await?;
+        let again = exchange(&self.job.source(), node, &sent, Send::Nothing).await?;
         Ok(again.wanted.into_iter().map(|(hash, _)| hash).collect())
     }
 }

@@ -18,9 +18,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::mpsc;
 
-use super::job::Job;
 use super::verified::{ReadError, Verified};
+use crate::diskfile::partition::Partition;
 use crate::diskfile::reader::{Files, Found, OpenError};
+use crate::server::Server;
 use crate::ssync::input::{Input, InputError};
 use crate::ssync::line::{Offer, Wanted, decode_wanted};
 use crate::ssync::{MISSING_CHECK_END, MISSING_CHECK_START, UPDATES_END, UPDATES_START};
@@ -86,20 +87,33 @@ pub(super) struct Exchanged {
     pub(super) sent: u64,
 }
 
+/// From where objects are sent. Cloning shares everything.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub(super) server: Server,
+    /// The device of ours.
+    pub(super) device: String,
+    pub(super) partition: Partition,
+    /// From sending a request to the head of its answer.
+    pub(super) node_timeout: Duration,
+    /// Between two lines of an exchange.
+    pub(super) http_timeout: Duration,
+}
+
 struct Exchange {
     out: mpsc::Sender<Result<Bytes, BodyError>>,
     input: Input,
-    job: Job,
+    source: Source,
 }
 
 /// Offers objects to a node and sends what it wants of them.
 pub(super) async fn exchange(
-    job: &Job,
+    source: &Source,
     node: &Device,
     offers: &[Offer],
     send: Send<'_>,
 ) -> Result<Exchanged, SyncError> {
-    let mut open = Exchange::open(job, node).await?;
+    let mut open = Exchange::open(source, node).await?;
     let wanted = open.missing_check(offers).await?;
     let sent = open.updates(&wanted, send).await?;
     open.close().await;
@@ -107,31 +121,31 @@ pub(super) async fn exchange(
 }
 
 impl Exchange {
-    async fn open(job: &Job, node: &Device) -> Result<Self, SyncError> {
+    async fn open(source: &Source, node: &Device) -> Result<Self, SyncError> {
         let mut head = HeaderMap::new();
-        set(&mut head, headers::POLICY_INDEX, &job.partition.policy.to_string());
+        set(&mut head, headers::POLICY_INDEX, &source.partition.policy.to_string());
         let request = NodeRequest {
             method: Method::from_bytes(methods::SSYNC.as_bytes()).unwrap_or_default(),
-            partition: job.partition.number,
+            partition: source.partition.number,
             names: Vec::new(),
             query: String::new(),
             headers: head,
         };
         let (out, pieces) = mpsc::channel(WINDOW);
-        let client = &job.server.parts.client;
-        let (node, timeout) = (node.for_replication(), job.options.node_timeout);
+        let client = &source.server.parts.client;
+        let (node, timeout) = (node.for_replication(), source.node_timeout);
         let answer = client.send_regardless(&node, &request, stream(pieces), timeout).await;
         let answer = answer.map_err(SyncError::Node)?;
         if answer.status() != StatusCode::OK {
             return Err(SyncError::Status(answer.status()));
         }
-        let input = Input::new(answer.into_body(), job.options.http_timeout);
-        Ok(Self { out, input, job: job.clone() })
+        let input = Input::new(answer.into_body(), source.http_timeout);
+        Ok(Self { out, input, source: source.clone() })
     }
 
     async fn say(&mut self, text: impl Into<Bytes>) -> Result<(), SyncError> {
         let sent = self.out.send(Ok(text.into()));
-        match tokio::time::timeout(self.job.options.http_timeout, sent).await {
+        match tokio::time::timeout(self.source.http_timeout, sent).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(self.why_gone().await),
             Err(_) => Err(InputError::Timeout.into()),
@@ -226,10 +240,10 @@ impl Exchange {
 
     /// Sends the wanted parts of one object; `false` when it is not there any more.
     async fn object(&mut self, hash: PathHash, wanted: Wanted) -> Result<bool, SyncError> {
-        let job = self.job.clone();
-        let (server, place) = (job.server.clone(), job.partition.place(hash));
+        let source = self.source.clone();
+        let (server, place) = (source.server.clone(), source.partition.place(hash));
         let look = move || Ok(server.find_by_hash(&place));
-        let found = job.server.background(&job.local.device, look).await;
+        let found = source.server.background(&source.device, look).await;
         match found.map_err(|error| SyncError::Disk(format!("{error:?}")))? {
             // What became of it meanwhile is told by the next sweep.
             Ok((Found::Absent, _)) | Err(OpenError::Corrupt(_) | OpenError::OtherName(_)) => {
@@ -285,11 +299,11 @@ impl Exchange {
         stored: &Arc<Files>,
         head: String,
     ) -> Result<bool, SyncError> {
-        let job = self.job.clone();
-        let (server, device) = (&job.server, &job.local.device);
+        let source = self.source.clone();
+        let (server, device) = (&source.server, &source.device);
         let mut head = Some(head);
         let damaged = async |reason: &'static str| {
-            let (place, seen) = (job.partition.place(hash), stored.identity());
+            let (place, seen) = (source.partition.place(hash), stored.identity());
             let own = server.clone();
             let aside = move || {
                 if seen.is_some_and(|seen| seen.is_still_at(&place)) {

@@ -141,7 +141,7 @@ async fn one(
     let mut all = true;
     while let Some(batch) = batches.next().await? {
         let held = returned::held(job, &batch).await;
-        match exchange(job, node, &batch.offers, Send::AllBut(&held)).await {
+        match exchange(&job.source(), node, &batch.offers, Send::AllBut(&held)).await {
             Ok(done) => {
                 report.objects_sent += done.sent;
                 let wanted = done.wanted.len() as u64;
