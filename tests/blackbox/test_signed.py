@@ -60,7 +60,8 @@ class SignedServers(Servers):
         found = {}
         for path in self.devices.rglob("*"):
             name = str(path.relative_to(self.devices))
-            if path.is_dir() or name.endswith((".db-wal", ".db-shm", ".lock")) or "/tmp/" in name:
+            locks = path.name.startswith(".lock") or name.endswith((".db-wal", ".db-shm", ".lock"))
+            if path.is_dir() or locks or "/tmp/" in name:
                 continue
             if path.suffix == ".db":
                 with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
@@ -259,6 +260,8 @@ def test_a_request_that_is_not_as_it_was_signed_is_refused_on_every_route(server
         # A server may hang up on a body that it will not read, or refuse the request before it would:
         # as a verb that it does not know, or as one older than what is there.
         refused = status == 401 or (request.sent and (status == 0 or 400 <= status < 500))
+        # The one answer that begins before the body is read: it must end there.
+        refused |= request.method == "SSYNC" and request.sent and status == 200 and b"START" not in body
         assert refused, (what, route[:3], status, body)
         assert b"secret" not in body
     assert servers.snapshot() == victim, what
