@@ -274,21 +274,26 @@ async fn check_existing(
     replicated: bool,
 ) -> Result<Option<u64>, Refusal> {
     let unwanted = header(head, "if-none-match").map(EtagList::parse);
-    let newest = server.newest(target).await?;
-    let newest = if replicated { newest.write } else { newest.any };
     let cleans = delete_at_update::cleans(head);
     let mut delete_at = None;
-    if newest.is_some()
-        && (unwanted.is_some() || cleans)
-        && let State::Present(object) = server.open(target).await?
-        && !object.is_expired(time)
-    {
-        let etag = object.metadata.get("ETag").map_or("", String::as_str);
-        if unwanted.is_some_and(|unwanted| unwanted.matches(etag)) {
-            return Err(Box::new(status(StatusCode::PRECONDITION_FAILED)));
+    let newest = if replicated || (unwanted.is_none() && !cleans) {
+        let newest = server.newest(target).await?;
+        if replicated { newest.write } else { newest.any }
+    } else {
+        match server.open(target).await? {
+            State::Absent => None,
+            State::Deleted(time) => Some(time),
+            State::Present(object) if object.is_expired(time) => Some(object.time),
+            State::Present(object) => {
+                let etag = object.metadata.get("ETag").map_or("", String::as_str);
+                if unwanted.is_some_and(|unwanted| unwanted.matches(etag)) {
+                    return Err(Box::new(status(StatusCode::PRECONDITION_FAILED)));
+                }
+                delete_at = object.delete_at().filter(|_| cleans);
+                Some(object.time)
+            }
         }
-        delete_at = object.delete_at().filter(|_| cleans);
-    }
+    };
     if apus_fault::planted("bug.accept-older-put") {
         return Ok(delete_at);
     }
