@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use apus_broker::metadata::{self, Dated};
-use apus_broker::{Connection, DbError, Param, Row, schema};
+use apus_broker::{Connection, DbError, Param, Row, digest, schema};
 use apus_cluster::listing::{ContainerEntry, ContainerRow, ListQuery, after_prefix, common_prefix};
 use apus_cluster::pickle::Value;
 use apus_cluster::{AccountName, Timestamp};
+
+use crate::audit;
 
 /// What an account database says of itself.
 #[derive(Debug, Clone)]
@@ -72,7 +74,10 @@ pub(crate) fn initialize(
             (&put).into(),
             (&put).into(),
         ],
-    )
+    )?;
+    connection.script(audit::DIGESTS)?;
+    digest::seal(connection, &audit::TABLES)?;
+    digest::seal_schema(connection)
 }
 
 pub(crate) fn info(connection: &mut Connection) -> Result<Info, DbError> {
@@ -146,14 +151,16 @@ pub(crate) fn put_metadata(
         "UPDATE account_stat SET metadata = ?",
         changes,
         timestamp,
-    )
+    )?;
+    digest::seal(connection, &audit::TABLES)
 }
 
 pub(crate) fn put(connection: &mut Connection, timestamp: Timestamp) -> Result<(), DbError> {
     connection.run(
         "UPDATE account_stat SET put_timestamp = ?1 WHERE put_timestamp < ?1",
         &[(&timestamp.to_string()).into()],
-    )
+    )?;
+    digest::seal(connection, &audit::TABLES)
 }
 
 pub(crate) fn delete(connection: &mut Connection, timestamp: Timestamp) -> Result<(), DbError> {
@@ -163,7 +170,8 @@ pub(crate) fn delete(connection: &mut Connection, timestamp: Timestamp) -> Resul
         "UPDATE account_stat SET delete_timestamp = ?1, status = 'DELETED',
              status_changed_at = ?1 WHERE delete_timestamp < ?1",
         &[(&timestamp.to_string()).into()],
-    )
+    )?;
+    digest::seal(connection, &audit::TABLES)
 }
 
 /// Merges a report: the newest times of both, the counts of the report, deleted when the newest
@@ -204,19 +212,27 @@ pub(crate) fn merge_report(connection: &mut Connection, report: &Report) -> Resu
             &[(&report.name).into()],
         )?;
     }
+    let texts = [
+        put.to_string(),
+        delete.to_string(),
+        report.object_count.to_string(),
+        report.bytes_used.to_string(),
+        i64::from(deleted).to_string(),
+        report.policy.to_string(),
+    ];
+    let [put, delete, objects, bytes, deleted, policy] = texts.each_ref().map(String::as_str);
+    insert_row(connection, [&report.name, put, delete, objects, bytes, deleted, policy])
+}
+
+/// Inserts a row whose columns are these, in the order of its digest; those that are numbers are
+/// stored as such.
+pub(crate) fn insert_row(connection: &mut Connection, columns: [&str; 7]) -> Result<(), DbError> {
     connection.run(
         "INSERT INTO container (name, put_timestamp, delete_timestamp, object_count, bytes_used,
              deleted, storage_policy_index) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        &[
-            (&report.name).into(),
-            (&put.to_string()).into(),
-            (&delete.to_string()).into(),
-            report.object_count.into(),
-            report.bytes_used.into(),
-            i64::from(deleted).into(),
-            i64::from(report.policy).into(),
-        ],
-    )
+        &columns.map(Param::from),
+    )?;
+    digest::inserted(connection, &columns)
 }
 
 /// Merges `.pending` records: name, put time, delete time, objects, bytes, deleted, policy.

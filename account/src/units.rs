@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use apus_broker::auditor::{self, Auditor};
 use apus_broker::replication::{self, Options, Replicator};
 use apus_cluster::PolicyIndex;
 use apus_daemon::Unit;
@@ -11,6 +12,7 @@ use apus_daemon::config::Conf;
 use apus_ring::{Local, SharedRing};
 use apus_wire::Client;
 
+use crate::audit::TABLES;
 use crate::reaper::{self, Reaper};
 use crate::replica::Accounts;
 use crate::server::Server;
@@ -26,7 +28,7 @@ pub struct DaemonParts {
     pub objects: BTreeMap<PolicyIndex, Arc<SharedRing>>,
     /// Which devices of the accounts' ring are this node's.
     pub local: Local,
-    /// For what is removed on other nodes.
+    /// To other servers.
     pub client: Arc<Client>,
 }
 
@@ -36,7 +38,7 @@ pub struct DaemonParts {
 /// # Errors
 /// Names an option, its value and what was expected.
 pub fn units(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Unit>, String> {
-    Ok(vec![reaper(server, parts, conf)?, replicator(server, parts, conf)?])
+    Ok(vec![reaper(server, parts, conf)?, replicator(server, parts, conf)?, auditor(server, parts, conf)?])
 }
 
 /// How often deleted accounts are looked for, in seconds (Swift's).
@@ -73,4 +75,27 @@ fn replicator(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<
         transport: parts.client.transport().clone(),
     };
     Ok(Unit::new(Replicator::<Accounts>::new(parts, options), interval))
+}
+
+/// How often all databases are audited, in seconds (Swift's).
+const AUDIT_INTERVAL_SECONDS: u64 = 1800;
+
+/// Options and defaults are Swift's (`swift/common/db_auditor.py`).
+fn auditor(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Unit, String> {
+    let section = conf.section("account-auditor");
+    let interval = section.parse("interval", AUDIT_INTERVAL_SECONDS, "whole seconds")?;
+    let pass = Auditor::new(auditor::Parts {
+        server: "account",
+        name: "account-auditor",
+        tables: &TABLES,
+        devices: server.devices.clone(),
+        broker: server.parts.broker.clone(),
+        after_open: crate::backend::merge_pending,
+        hash: server.parts.hash.clone(),
+        client: parts.client.clone(),
+        ring: parts.accounts.clone(),
+        local: parts.local.clone(),
+        per_second: section.parse("accounts_per_second", 200.0, "a number")?,
+    });
+    Ok(Unit::new(pass, Duration::from_secs(interval)))
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use apus_broker::metadata::{self, Dated};
-use apus_broker::{Connection, DbError, Row, schema};
+use apus_broker::{Connection, DbError, Row, digest, schema};
 use apus_cluster::listing::ObjectRow;
 use apus_cluster::pickle::Value;
 use apus_cluster::timestamp::RowTimes;
 use apus_cluster::{ContainerPath, Timestamp};
 
+use crate::audit;
 use crate::merge::merge;
 
 /// What a container database says of itself.
@@ -86,7 +87,10 @@ pub(crate) fn initialize(
     connection.run(
         "INSERT INTO policy_stat (storage_policy_index) VALUES (?)",
         &[i64::from(policy).into()],
-    )
+    )?;
+    connection.script(audit::DIGESTS)?;
+    digest::seal(connection, &audit::TABLES)?;
+    digest::seal_schema(connection)
 }
 
 pub(crate) fn info(connection: &mut Connection) -> Result<Info, DbError> {
@@ -139,7 +143,8 @@ pub(crate) fn put_metadata(
         "UPDATE container_info SET metadata = ?",
         changes,
         timestamp,
-    )
+    )?;
+    digest::seal(connection, &audit::TABLES)
 }
 
 /// Raises the put timestamp; a put after a delete makes the container live again.
@@ -164,7 +169,7 @@ pub(crate) fn put(
             &[i64::from(policy).into()],
         )?;
     }
-    Ok(())
+    digest::seal(connection, &audit::TABLES)
 }
 
 /// Deletes the container: all metadata emptied, the time of deletion raised.
@@ -176,7 +181,8 @@ pub(crate) fn delete(connection: &mut Connection, timestamp: Timestamp) -> Resul
         "UPDATE container_info SET delete_timestamp = ?1, status = 'DELETED',
              status_changed_at = ?1 WHERE delete_timestamp < ?1",
         &[(&timestamp.to_string()).into()],
-    )
+    )?;
+    digest::seal(connection, &audit::TABLES)
 }
 
 /// Notes what the account servers know now.
@@ -238,7 +244,9 @@ pub(crate) fn merge_row(connection: &mut Connection, new: ObjectRow) -> Result<(
             i64::from(row.deleted).into(),
             i64::from(row.policy).into(),
         ],
-    )
+    )?;
+    let columns = audit::columns(&row);
+    digest::inserted(connection, &columns.each_ref().map(String::as_str))
 }
 
 /// Merges the records of a `.pending` file: tuples of name, created_at, size, content_type, etag,

@@ -1,6 +1,7 @@
 //! The container server: which objects a container holds, in Swift's databases.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+mod audit;
 mod backend;
 mod handlers;
 mod listing;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use apus_broker::answer::{Refusal, failed, refuse};
 use apus_broker::place::{Devices, database_path};
 use apus_broker::replication::Service;
-use apus_broker::{Broker, Database};
+use apus_broker::{Broker, Database, set_aside};
 use apus_cluster::{AccountName, ContainerName, ContainerPath, HashConf, Timestamp};
 use apus_daemon::http::status;
 use apus_daemon::{Body, Clock, Handler};
@@ -15,6 +15,7 @@ use apus_wire::{Client, NodePath};
 use async_trait::async_trait;
 use http::{Method, Request, Response, StatusCode};
 
+use crate::audit::TABLES;
 use crate::handlers;
 use crate::replica::Containers;
 
@@ -143,6 +144,10 @@ impl Handler for Server {
             _ => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")),
         };
         drop(body);
-        answer.unwrap_or_else(|refusal| *refusal)
+        let answer = answer.unwrap_or_else(|refusal| *refusal);
+        let Parts { broker, hash, .. } = &self.parts;
+        let (device, database) = (&target.device, &target.database);
+        set_aside::if_damaged(&answer, broker, device, database, &TABLES, hash);
+        answer
     }
 }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use apus_broker::auditor::{self, Auditor};
 use apus_broker::replication::{self, Options, Replicator};
 use apus_daemon::Unit;
 use apus_daemon::config::Conf;
 use apus_ring::{Local, SharedRing};
 
+use crate::audit::TABLES;
 use crate::replica::Containers;
 use crate::server::Server;
 use crate::updater::Updater;
@@ -29,7 +31,7 @@ pub struct DaemonParts {
 /// # Errors
 /// Names an option, its value and what was expected.
 pub fn units(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Unit>, String> {
-    Ok(vec![updater(server, parts, conf)?, replicator(server, parts, conf)?])
+    Ok(vec![updater(server, parts, conf)?, replicator(server, parts, conf)?, auditor(server, parts, conf)?])
 }
 
 /// How often all containers are looked at for account rows that are behind, in seconds (Swift's).
@@ -54,4 +56,27 @@ fn replicator(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<
         transport: server.parts.client.transport().clone(),
     };
     Ok(Unit::new(Replicator::<Containers>::new(parts, options), interval))
+}
+
+/// How often all databases are audited, in seconds (Swift's).
+const AUDIT_INTERVAL_SECONDS: u64 = 1800;
+
+/// Options and defaults are Swift's (`swift/common/db_auditor.py`).
+fn auditor(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Unit, String> {
+    let section = conf.section("container-auditor");
+    let interval = section.parse("interval", AUDIT_INTERVAL_SECONDS, "whole seconds")?;
+    let pass = Auditor::new(auditor::Parts {
+        server: "container",
+        name: "container-auditor",
+        tables: &TABLES,
+        devices: server.devices.clone(),
+        broker: server.parts.broker.clone(),
+        after_open: crate::backend::merge_pending,
+        hash: server.parts.hash.clone(),
+        client: server.parts.client.clone(),
+        ring: parts.containers.clone(),
+        local: parts.local.clone(),
+        per_second: section.parse("containers_per_second", 200.0, "a number")?,
+    });
+    Ok(Unit::new(pass, Duration::from_secs(interval)))
 }

@@ -5,10 +5,15 @@ use apus_daemon::Body;
 use apus_daemon::http::{header, text};
 use http::{HeaderMap, Response, StatusCode};
 
+use crate::audit;
 use crate::error::DbError;
 
 /// A refusal that is already an answer.
 pub type Refusal = Box<Response<Body>>;
+
+/// Marks the answer of a database that looks damaged: its server sets it aside.
+#[derive(Debug, Clone, Copy)]
+pub struct Damaged;
 
 /// A refusal with a short text.
 pub fn refuse(status: StatusCode, body: &str) -> Refusal {
@@ -20,6 +25,12 @@ pub fn failed(error: &DbError) -> Refusal {
     match error {
         DbError::Busy => refuse(StatusCode::SERVICE_UNAVAILABLE, "too much waits"),
         DbError::Missing => refuse(StatusCode::NOT_FOUND, "no such database"),
+        error if audit::damage(error).is_some() => {
+            tracing::error!(%error, "database");
+            let mut answer = refuse(StatusCode::SERVICE_UNAVAILABLE, "database is damaged");
+            answer.extensions_mut().insert(Damaged);
+            answer
+        }
         error => {
             tracing::error!(%error, "database");
             refuse(StatusCode::INSUFFICIENT_STORAGE, "database failed")

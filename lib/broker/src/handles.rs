@@ -96,7 +96,7 @@ impl Broker {
         &self.counters
     }
 
-    fn cached(&self, path: &Path) -> Option<Arc<Database>> {
+    pub(crate) fn cached(&self, path: &Path) -> Option<Arc<Database>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let (used, database) = open.get_mut(path)?;
         *used = self.clock.fetch_add(1, Ordering::Relaxed);
@@ -128,7 +128,7 @@ impl Broker {
         open.insert(path.to_owned(), (used, database.clone()));
     }
 
-    fn gate(&self, path: &Path) -> Arc<tokio::sync::Mutex<()>> {
+    pub(crate) fn gate(&self, path: &Path) -> Arc<tokio::sync::Mutex<()>> {
         let mut opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         opening.retain(|_, gate| Arc::strong_count(gate) > 1);
         opening.entry(path.to_owned()).or_default().clone()
@@ -305,6 +305,11 @@ impl Broker {
         Opener { runtime: self.runtime.clone(), after_open }
     }
 
+    /// On which databases are opened and closed.
+    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.runtime
+    }
+
     /// What is done to the disk is counted here.
     pub(crate) fn disk(&self) -> &Arc<apus_disk::Counters> {
         &self.disk
@@ -371,7 +376,7 @@ fn alone<T, W: FnOnce(&mut Connection) -> Result<T, DbError>>(
 }
 
 /// Gives a file the name of a database; tells whether the name was free.
-fn name(file: &Path, path: &Path) -> Result<bool, DbError> {
+pub(crate) fn name(file: &Path, path: &Path) -> Result<bool, DbError> {
     let _lock = open::lock(path)?;
     if path.exists() {
         return Ok(false);
@@ -385,7 +390,7 @@ fn name(file: &Path, path: &Path) -> Result<bool, DbError> {
     }
 }
 
-fn sync_made(
+pub(crate) fn sync_made(
     directory: &Path,
     made: &[PathBuf],
     disk: &apus_disk::Counters,

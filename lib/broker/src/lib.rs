@@ -7,7 +7,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 pub mod answer;
+pub mod audit;
+pub mod auditor;
 mod database;
+pub mod digest;
 mod error;
 mod handles;
 pub mod metadata;
@@ -17,10 +20,14 @@ pub mod place;
 mod query;
 mod raw;
 pub mod replication;
+mod salvage;
 pub mod schema;
+pub mod set_aside;
 
 pub use database::Database;
 pub use error::DbError;
 pub use handles::{Broker, Counters};
+pub use open::AfterOpen;
 pub use query::list_query;
 pub use raw::{Connection, Param, Row};
+pub use salvage::SetAside;

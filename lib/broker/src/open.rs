@@ -21,8 +21,7 @@ use crate::raw::Connection;
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 /// What a freshly opened database still has to take in: its `.pending` records.
-pub(crate) type AfterOpen =
-    fn(&mut Connection, Vec<apus_cluster::pickle::Value>) -> Result<(), DbError>;
+pub type AfterOpen = fn(&mut Connection, Vec<apus_cluster::pickle::Value>) -> Result<(), DbError>;
 
 /// A file, whatever its name: device and inode number.
 type FileId = (u64, u64);

@@ -5,7 +5,7 @@
 //! that sqlx's own worker never touches the handle while we do.
 #![allow(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::{NonNull, null_mut};
 
@@ -48,6 +48,8 @@ impl From<i64> for Param<'_> {
 /// An open database, with its prepared statements.
 pub struct Connection {
     statements: HashMap<&'static str, Statement>,
+    /// Tables that were found to be there.
+    tables: HashSet<&'static str>,
     handle: NonNull<sqlite::sqlite3>,
     /// Keeps the handle open; dropped after the statements (fields drop in order).
     _owner: SqliteConnection,
@@ -127,7 +129,8 @@ impl Connection {
                 None,
             )
         };
-        let connection = Self { statements: HashMap::new(), handle, _owner: owner };
+        let (statements, tables) = Default::default();
+        let connection = Self { statements, tables, handle, _owner: owner };
         connection.check(code)?;
         Ok(connection)
     }
@@ -257,6 +260,32 @@ impl Connection {
     pub fn changes(&self) -> i64 {
         // SAFETY: the handle is open.
         unsafe { sqlite::sqlite3_changes64(self.handle.as_ptr()) }
+    }
+
+    /// The id of the row that was inserted last, by anything but a trigger.
+    pub fn last_row_id(&self) -> i64 {
+        // SAFETY: the handle is open.
+        unsafe { sqlite::sqlite3_last_insert_rowid(self.handle.as_ptr()) }
+    }
+
+    /// Whether there is such a table. One that was found is remembered.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn has_table(&mut self, name: &'static str) -> Result<bool, DbError> {
+        if self.tables.contains(name) {
+            return Ok(true);
+        }
+        let mut found = false;
+        let sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?";
+        self.query(sql, &[name.into()], |_| {
+            found = true;
+            false
+        })?;
+        if found {
+            self.tables.insert(name);
+        }
+        Ok(found)
     }
 
     /// Closes in order: statements first, then the connection, which folds the WAL back.

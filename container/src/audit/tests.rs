@@ -1,0 +1,245 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use apus_broker::audit::Verdict;
+use apus_broker::{Broker, Database, SetAside};
+use apus_cluster::HashConf;
+use apus_cluster::listing::ListQuery;
+
+use super::*;
+use crate::listing;
+
+const ROWS: usize = 300;
+
+/// One database on one device.
+struct Bench {
+    root: PathBuf,
+    broker: Broker,
+    hash: HashConf,
+    path: PathBuf,
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.root);
+    }
+}
+
+fn row(index: usize, deleted: bool) -> ObjectRow {
+    ObjectRow {
+        name: format!("photos/{index:04}.jpg"),
+        times: RowTimes::all(Timestamp::from_seconds(1_700_000_000 + index as u64)),
+        size: if deleted { 0 } else { 1000 + index as u64 },
+        content_type: if deleted { "application/deleted" } else { "image/jpeg" }.to_owned(),
+        etag: if deleted { "noetag".to_owned() } else { format!("{index:032x}") },
+        deleted,
+        policy: 0,
+    }
+}
+
+impl Bench {
+    /// A container with rows, closed.
+    async fn new(name: &str) -> Self {
+        let root = std::env::temp_dir().join(format!("apus-rot-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&root);
+        std::fs::create_dir_all(&root).unwrap();
+        let broker = Broker::new(name, 16, Arc::default()).unwrap();
+        let hash = HashConf { prefix: b"p".to_vec(), suffix: b"s".to_vec() };
+        let own = hash.hash(&["a", "c"]);
+        let path = apus_broker::place::database_path(&root, "containers", 1, &own);
+        let container = ContainerPath::new(
+            AccountName::parse("a").unwrap(),
+            ContainerName::parse("c").unwrap(),
+        );
+        let at = Timestamp::from_seconds(1_600_000_000);
+        broker
+            .create(&root, &path, move |connection| {
+                let id = format!("{}-sd1", apus_daemon::seed::uuid());
+                backend::initialize(connection, &container, &id, at, at, 0)
+            })
+            .await
+            .unwrap();
+        let bench = Self { root, broker, hash, path };
+        bench
+            .open()
+            .await
+            .write(move |connection| {
+                let changes = [("X-Container-Read", ".r:*"), ("X-Container-Meta-Colour", "blue")];
+                let changes = changes.map(|(name, value)| (name.to_owned(), value.to_owned()));
+                backend::put_metadata(connection, &changes.into(), at.next())?;
+                for index in 0..ROWS {
+                    backend::merge_row(connection, row(index, false))?;
+                }
+                for index in (0..ROWS).step_by(10) {
+                    let mut row = row(index, true);
+                    row.times = RowTimes::all(Timestamp::from_seconds(1_700_001_000));
+                    backend::merge_row(connection, row)?;
+                }
+                Ok(())
+            })
+            .await
+            .unwrap();
+        bench.broker.close().await;
+        bench
+    }
+
+    async fn open(&self) -> Arc<Database> {
+        self.broker.open(&self.path, backend::merge_pending).await.unwrap().unwrap()
+    }
+
+    async fn audit(&self) -> Verdict {
+        self.broker.audit(&self.path, &TABLES, &self.hash).await.unwrap()
+    }
+
+    /// Everything that anybody sees of the container; `None` when it cannot be read.
+    async fn seen(&self) -> Option<String> {
+        let database = self.broker.open(&self.path, backend::merge_pending).await.ok()??;
+        let seen = database.read(|connection| {
+            let mut info = backend::info(connection)?;
+            // What the account was told tells it again when it is wrong.
+            info.reported = info.current();
+            let query = ListQuery { limit: 10_000, ..ListQuery::default() };
+            let page = listing::page(connection, &query, info.policy)?;
+            let all = listing::page_with_deleted(connection, &query, info.policy)?;
+            Ok(format!("{info:?} {page:?} {all:?}"))
+        });
+        let seen = seen.await.ok();
+        self.broker.close().await;
+        seen
+    }
+}
+
+fn flip(path: &Path, bit: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[bit / 8] ^= 1 << (bit % 8);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_flipped_bit_that_anybody_can_see_is_found() {
+    let bench = Bench::new("flips").await;
+    assert_eq!(bench.audit().await, Verdict::Good { is_covered: true });
+    let good = std::fs::read(&bench.path).unwrap();
+    let before = bench.seen().await.unwrap();
+    let good_after_use = std::fs::read(&bench.path).unwrap();
+    assert_eq!(good.len(), good_after_use.len());
+    let (mut state, mut visible, mut found) = (20_261_121u64, 0, 0);
+    for _ in 0..600 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let bit = usize::try_from(state >> 20).unwrap() % (good.len() * 8);
+        std::fs::write(&bench.path, &good).unwrap();
+        flip(&bench.path, bit);
+        let verdict = bench.audit().await;
+        let is_damaged = matches!(verdict, Verdict::Damaged(_));
+        found += usize::from(is_damaged);
+        std::fs::write(&bench.path, &good).unwrap();
+        flip(&bench.path, bit);
+        if bench.seen().await.as_ref() != Some(&before) {
+            visible += 1;
+            assert!(is_damaged, "bit {bit} changes what is seen and is not found: {verdict:?}");
+        }
+        for ending in ["-wal", "-shm", "-journal"] {
+            let mut beside = bench.path.clone().into_os_string();
+            beside.push(ending);
+            let _ = std::fs::remove_file(beside);
+        }
+    }
+    println!("flips: 600, visible: {visible}, found: {found}");
+    assert!(visible > 100 && found >= visible);
+}
+
+/// Where some text lies in the database.
+fn places(path: &Path, text: &str) -> Vec<usize> {
+    let bytes = std::fs::read(path).unwrap();
+    let windows = bytes.windows(text.len()).enumerate();
+    windows.filter(|(_, window)| *window == text.as_bytes()).map(|(at, _)| at).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_can_be_trusted_is_saved() {
+    let mut outcomes = Vec::new();
+    for place in 0..2 {
+        let bench = Bench::new(&format!("salvage-{place}")).await;
+        let before = bench.seen().await.unwrap();
+        let database = bench.open().await;
+        let set_aside = bench.broker.set_aside(&bench.root, &bench.path, &TABLES, &bench.hash);
+        assert_eq!(set_aside.await.unwrap(), SetAside::Good, "nothing is wrong with it");
+        bench.broker.close().await;
+        drop(database);
+        // In the table, and in the index that listings are read from.
+        let found = places(&bench.path, &format!("{:032x}", 77));
+        assert_eq!(found.len(), 2);
+        flip(&bench.path, found[place] * 8 + 3);
+        let database = bench.open().await;
+        let set_aside = bench.broker.set_aside(&bench.root, &bench.path, &TABLES, &bench.hash);
+        let outcome = set_aside.await.unwrap();
+        let aside = bench.root.join("quarantined/containers");
+        let name = bench.path.file_stem().unwrap();
+        assert!(aside.join(name).join(bench.path.file_name().unwrap()).exists());
+        match &outcome {
+            SetAside::Moved { replaced: true, rows: 300 } => {
+                assert_eq!(bench.audit().await, Verdict::Good { is_covered: true });
+                // Who had it open goes on with the new one.
+                let count = database.read(|connection| Ok(backend::info(connection)?.object_count));
+                assert_eq!(count.await.unwrap(), 270);
+                assert_eq!(bench.seen().await.unwrap().len(), before.len());
+            }
+            SetAside::Moved { replaced: false, rows: 299 } => {
+                assert!(!bench.path.exists(), "half a listing is worse than none");
+                assert!(aside.join(name).join("salvaged.db").exists());
+            }
+            other => panic!("{other:?}"),
+        }
+        outcomes.push(outcome);
+    }
+    assert_ne!(outcomes[0], outcomes[1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_others_are_covered_by_the_next_audit() {
+    let bench = Bench::new("cover").await;
+    // As Swift writes: without digests.
+    let database = bench.open().await;
+    let swift = database.write(|connection| {
+        connection.run(
+            "INSERT INTO object (name, created_at, size, content_type, etag, deleted,
+                 storage_policy_index) VALUES ('swift', '1700000000.00000', 5, 'a/b', 'x', 0, 0)",
+            &[],
+        )?;
+        connection.run("UPDATE container_stat SET put_timestamp = '1700000000.00000'", &[])?;
+        connection.run("DELETE FROM object WHERE name = 'photos/0007.jpg'", &[])
+    });
+    swift.await.unwrap();
+    assert_eq!(bench.audit().await, Verdict::Good { is_covered: false });
+    let cover = |after| {
+        let database = database.clone();
+        async move {
+            let work = move |connection: &mut Connection| {
+                apus_broker::audit::cover(connection, &TABLES, after)
+            };
+            database.write(work).await.unwrap()
+        }
+    };
+    let last = cover(0).await.unwrap();
+    assert_eq!(cover(last).await, None);
+    assert_eq!(bench.audit().await, Verdict::Good { is_covered: true });
+    // A database of Swift's has neither table nor triggers, and none of our index.
+    let stripped = database.write(|connection| {
+        connection.script(
+            "DROP TRIGGER apus_row_digest_delete; DROP TRIGGER apus_info_digest_delete;
+             DROP TABLE apus_row_digest; DROP INDEX ix_apus_listing;",
+        )
+    });
+    stripped.await.unwrap();
+    bench.broker.close().await;
+    drop(database);
+    assert_eq!(bench.audit().await, Verdict::Good { is_covered: false });
+    let database = bench.open().await;
+    let mut after = Some(0);
+    while let Some(from) = after {
+        let work =
+            move |connection: &mut Connection| apus_broker::audit::cover(connection, &TABLES, from);
+        after = database.write(work).await.unwrap();
+    }
+    assert_eq!(bench.audit().await, Verdict::Good { is_covered: true });
+}

@@ -1,0 +1,227 @@
+//! The daemons `account-auditor` and `container-auditor`: look at every database again and again.
+//! A damaged one is set aside by the node's own server, which may have it open; this daemon only
+//! asks for that. What is good gets the digests that it lacks.
+//!
+//! Swift's auditors only open each database (`swift/common/db_auditor.py`).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use apus_cluster::{HashConf, PathHash};
+use apus_daemon::http::full;
+use apus_daemon::{Pace, Pass, PassContext, Span, Stopped};
+use apus_ring::{Local, SharedRing};
+use apus_wire::{Client, NodeRequest};
+use async_trait::async_trait;
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::{Map, Value};
+use tokio::sync::mpsc;
+
+use crate::audit::{self, Tables, Verdict};
+use crate::error::DbError;
+use crate::handles::Broker;
+use crate::open::AfterOpen;
+use crate::place::{Devices, each_database};
+
+/// Databases found and not yet looked at.
+const WINDOW: usize = 64;
+/// How long the server may take to set a database aside: it looks at all of it once more.
+const SET_ASIDE_WAIT: Duration = Duration::from_secs(600);
+/// Databases that one pass may have set aside in any case; beyond, one in twenty.
+const DAMAGED_MAX: u64 = 10;
+const ONE_IN: u64 = 20;
+
+/// What the daemon needs.
+#[derive(Debug)]
+pub struct Parts {
+    /// `account` or `container`.
+    pub server: &'static str,
+    /// The daemon's name.
+    pub name: &'static str,
+    /// What such a database holds.
+    pub tables: &'static Tables,
+    /// The devices.
+    pub devices: Devices,
+    /// The open databases of this process.
+    pub broker: Arc<Broker>,
+    /// Takes in `.pending` records.
+    pub after_open: AfterOpen,
+    /// The cluster's hash prefix and suffix.
+    pub hash: HashConf,
+    /// To the server of this node.
+    pub client: Arc<Client>,
+    /// Where the server of this node is.
+    pub ring: Arc<SharedRing>,
+    /// Which devices of the ring are this node's.
+    pub local: Local,
+    /// Databases a second; zero is as fast as it goes.
+    pub per_second: f64,
+}
+
+/// The daemon.
+#[derive(Debug)]
+pub struct Auditor(Parts);
+
+/// What a pass did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Audited {
+    /// Databases in which nothing is wrong.
+    pub passed: u64,
+    /// Databases that are damaged, or could not be looked at.
+    pub failed: u64,
+    /// Of these, set aside.
+    pub quarantined: u64,
+    /// Of these, damaged and left, since too many were: an alarm.
+    pub left_damaged: u64,
+    /// Good ones that got digests.
+    pub covered: u64,
+}
+
+impl Auditor {
+    /// A daemon with its parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(parts)
+    }
+
+    async fn one(&self, path: &Path, partition: u32, done: &mut Audited) {
+        let parts = &self.0;
+        let looked = parts.broker.audit(path, parts.tables, &parts.hash).await;
+        match looked {
+            Err(DbError::Missing) => {}
+            Ok(Verdict::Good { is_covered }) => {
+                done.passed += 1;
+                if !is_covered {
+                    match self.cover(path).await {
+                        Ok(()) => done.covered += 1,
+                        Err(error) => {
+                            tracing::warn!(database = %path.display(), %error, "no digests");
+                        }
+                    }
+                }
+            }
+            Ok(Verdict::Damaged(reason)) => {
+                done.failed += 1;
+                tracing::error!(database = %path.display(), reason, "damaged");
+                let set_aside = done.quarantined;
+                if set_aside >= DAMAGED_MAX && set_aside * ONE_IN > done.passed + done.failed {
+                    if done.left_damaged == 0 {
+                        tracing::error!("ALARM: too many databases look damaged; the others stay");
+                    }
+                    done.left_damaged += 1;
+                    return;
+                }
+                match self.ask(path, partition).await {
+                    Ok(()) => done.quarantined += 1,
+                    Err(reason) => {
+                        tracing::error!(database = %path.display(), reason, "it stays");
+                    }
+                }
+            }
+            Err(error) => {
+                done.failed += 1;
+                tracing::warn!(database = %path.display(), %error, "not audited");
+            }
+        }
+    }
+
+    /// Adds the digests that are missing, some rows a transaction.
+    async fn cover(&self, path: &Path) -> Result<(), DbError> {
+        let parts = &self.0;
+        let database = parts.broker.open(path, parts.after_open).await?.ok_or(DbError::Missing)?;
+        let tables = parts.tables;
+        let mut after = Some(0);
+        while let Some(from) = after {
+            after =
+                database.write(move |connection| audit::cover(connection, tables, from)).await?;
+            apus_fault::point("audit.database.covered");
+        }
+        Ok(())
+    }
+
+    /// Has the server of this node set a database aside.
+    async fn ask(&self, path: &Path, partition: u32) -> Result<(), String> {
+        let parts = &self.0;
+        let (device, hash) = place(path).ok_or("no place of a database")?;
+        let node = {
+            let ring = parts.ring.get();
+            let mut own = ring.devices().iter().flatten();
+            let own = own.find(|node| node.device == device && parts.local.owns(node));
+            own.ok_or("the ring has no such device of this node")?.for_replication()
+        };
+        let request = NodeRequest {
+            method: Method::from_bytes(b"REPLICATE").map_err(|error| error.to_string())?,
+            partition,
+            names: vec![hash.to_string()],
+            query: String::new(),
+            headers: HeaderMap::new(),
+        };
+        let body = full(format!("[\"{}\"]", crate::set_aside::OPERATION));
+        let answer = parts.client.send_within(&node, &request, body, SET_ASIDE_WAIT).await;
+        match answer {
+            Ok(answer) if answer.status().is_success() => Ok(()),
+            // Somebody was faster.
+            Ok(answer) if answer.status() == StatusCode::NOT_FOUND => Ok(()),
+            Ok(answer) => Err(format!("the server answered {}", answer.status())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Device and hash of `<device>/<kind>/<partition>/<suffix>/<hash>/<hash>.db`.
+fn place(path: &Path) -> Option<(String, PathHash)> {
+    let hash = PathHash::parse(path.file_stem()?.to_str()?)?;
+    let device = path.ancestors().nth(5)?.file_name()?.to_str()?;
+    Some((device.to_owned(), hash))
+}
+
+#[async_trait]
+impl Pass for Auditor {
+    type Report = Audited;
+
+    fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    async fn pass(&mut self, cx: &PassContext) -> Result<Audited, Stopped> {
+        let (sender, mut found) = mpsc::channel::<(PathBuf, u32)>(WINDOW);
+        let (devices, kind) = (self.0.devices.clone(), self.0.tables.kind);
+        let scope = cx.scope.clone();
+        // Nobody waits for a pass, so the shared pool may walk the directories.
+        let walk = tokio::task::spawn_blocking(move || {
+            for device in devices.all() {
+                let name = device.file_name().unwrap_or_default().to_string_lossy();
+                if !scope.has_device(&name) {
+                    continue;
+                }
+                let known = |path, partition| {
+                    !scope.has_partition(partition)
+                        || sender.blocking_send((path, partition)).is_ok()
+                };
+                if let Err(error) = each_database(&device, kind, known) {
+                    tracing::warn!(%error, device = %device.display(), "database auditor");
+                }
+            }
+        });
+        let mut pace = Pace::per_second(self.0.per_second);
+        let mut done = Audited::default();
+        while let Some((path, partition)) = found.recv().await {
+            cx.unless_stopped(pace.take(1.0)).await?;
+            cx.unless_stopped(self.one(&path, partition, &mut done)).await?;
+        }
+        // A walk that panicked has been reported by the panic itself.
+        let _ = walk.await;
+        Ok(done)
+    }
+
+    fn recon(&self, report: &Audited, span: Span) -> Map<String, Value> {
+        let server = self.0.server;
+        Map::from_iter([
+            (format!("{server}_audits_since"), span.began.as_secs_f64().into()),
+            (format!("{server}_audits_passed"), report.passed.into()),
+            (format!("{server}_audits_failed"), report.failed.into()),
+            (format!("{server}_auditor_pass_completed"), span.seconds().into()),
+        ])
+    }
+}

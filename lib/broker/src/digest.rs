@@ -1,0 +1,150 @@
+//! A digest of each row, which Swift ignores: SQLite itself does not see a flipped bit in a row.
+//!
+//! Digests are in a table of their own, under the row's id. Our writers add them in the transaction
+//! of the row. Swift's rows have none until the auditor has looked at the database; a trigger of
+//! built-in functions takes the digest of a row away with it, and that of the row about the
+//! database when one of its columns is set, so that Swift may write whatever it wants.
+//!
+//! Id 0 is the row about the database, without the columns that follow from the other rows or that
+//! repair themselves. Ids below are schemas, by `PRAGMA schema_version`.
+
+use crate::audit::Tables;
+use crate::error::DbError;
+use crate::raw::Connection;
+
+/// The table of digests.
+pub const TABLE: &str = "apus_row_digest";
+/// The id of the row about the database.
+const INFO: i64 = 0;
+
+/// The digest of a row: eight bytes of the MD5 over its id and its columns as text.
+#[must_use]
+pub fn of(id: i64, columns: &[&str]) -> i64 {
+    let mut context = md5::Context::new();
+    context.consume(id.to_le_bytes());
+    for column in columns {
+        context.consume((column.len() as u64).to_le_bytes());
+        context.consume(column.as_bytes());
+    }
+    let [a, b, c, d, e, f, g, h, ..] = context.finalize().0;
+    i64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// Whether this database has digests.
+///
+/// # Errors
+/// SQLite's.
+pub fn is_kept(connection: &mut Connection) -> Result<bool, DbError> {
+    connection.has_table(TABLE)
+}
+
+fn put(connection: &mut Connection, id: i64, digest: i64) -> Result<(), DbError> {
+    connection.run(
+        "INSERT OR REPLACE INTO apus_row_digest (row_id, digest) VALUES (?, ?)",
+        &[id.into(), digest.into()],
+    )
+}
+
+/// Adds the digest of a row whose columns are these, in the order of [`Tables::rows`].
+///
+/// # Errors
+/// SQLite's.
+pub fn add(connection: &mut Connection, id: i64, columns: &[&str]) -> Result<(), DbError> {
+    put(connection, id, of(id, columns))
+}
+
+/// Adds the digest of the row that has just been inserted, if this database has digests.
+///
+/// # Errors
+/// SQLite's.
+pub fn inserted(connection: &mut Connection, columns: &[&str]) -> Result<(), DbError> {
+    let id = connection.last_row_id();
+    if is_kept(connection)? { add(connection, id, columns) } else { Ok(()) }
+}
+
+/// Renews the digest of the row about the database after one of its columns was set.
+///
+/// # Errors
+/// SQLite's.
+pub fn seal(connection: &mut Connection, tables: &Tables) -> Result<(), DbError> {
+    if !is_kept(connection)? {
+        return Ok(());
+    }
+    let columns = info(connection, tables)?;
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    add(connection, INFO, &columns)
+}
+
+/// The columns of the row about the database that its digest covers.
+pub(crate) fn info(connection: &mut Connection, tables: &Tables) -> Result<Vec<String>, DbError> {
+    let mut rows = 0;
+    let mut columns = Vec::new();
+    connection.query(tables.info, &[], |row| {
+        rows += 1;
+        columns = (0..tables.info_columns).map(|column| row.text(column)).collect();
+        true
+    })?;
+    if rows == 1 {
+        return Ok(columns);
+    }
+    Err(DbError::Corrupt(format!("{rows} rows about the database")))
+}
+
+/// The digest of an id; `None` when it has none.
+fn known(connection: &mut Connection, id: i64) -> Result<Option<i64>, DbError> {
+    let mut found = None;
+    connection.query(
+        "SELECT digest FROM apus_row_digest WHERE row_id = ?",
+        &[id.into()],
+        |row| {
+            found = Some(row.int(0));
+            false
+        },
+    )?;
+    Ok(found)
+}
+
+/// Whether the row about the database is what was written; `None` when nothing tells.
+pub(crate) fn info_matches(
+    connection: &mut Connection,
+    columns: &[String],
+) -> Result<Option<bool>, DbError> {
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    Ok(known(connection, INFO)?.map(|digest| digest == of(INFO, &columns)))
+}
+
+/// Id and digest of the schema as it is.
+fn schema(connection: &mut Connection) -> Result<(i64, i64), DbError> {
+    let mut version = 0;
+    connection.query("PRAGMA schema_version", &[], |row| {
+        version = row.int(0);
+        false
+    })?;
+    let id = -1 - version;
+    let mut parts = Vec::new();
+    connection.query(
+        "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 1, 2",
+        &[],
+        |row| {
+            parts.extend((0..4).map(|column| row.text(column)));
+            true
+        },
+    )?;
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    Ok((id, of(id, &parts)))
+}
+
+/// Whether the schema is what was written; `None` when nothing tells.
+pub(crate) fn schema_matches(connection: &mut Connection) -> Result<Option<bool>, DbError> {
+    let (id, digest) = schema(connection)?;
+    Ok(known(connection, id)?.map(|known| known == digest))
+}
+
+/// Adds the digest of the schema as it is.
+///
+/// # Errors
+/// SQLite's.
+pub fn seal_schema(connection: &mut Connection) -> Result<(), DbError> {
+    let (id, digest) = schema(connection)?;
+    put(connection, id, digest)
+}

@@ -1,0 +1,226 @@
+//! Sets a damaged database aside, as Swift does (`swift/common/db.py`, `quarantine`), after all
+//! rows that can be trusted were taken out of it.
+//!
+//! A row can be trusted that matches its digest. When nothing but these was in the database, a new
+//! one of them takes its place at once. Otherwise they lie beside the damaged one as
+//! `salvaged.db`, and the other replicas bring a whole one: half a listing is worse than none.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use apus_cluster::HashConf;
+use apus_disk::{make_directories, sync_directory};
+use sqlx::sqlite::SqliteJournalMode;
+
+use crate::audit::{self, Found, Tables, Verdict};
+use crate::database::Database;
+use crate::digest;
+use crate::error::DbError;
+use crate::handles::{Broker, name, sync_made};
+use crate::open::{self, connect};
+use crate::raw::Connection;
+
+/// What became of a database that was said to be damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SetAside {
+    /// It is not there.
+    Missing,
+    /// Nothing is wrong with it.
+    Good,
+    /// It was moved; `replaced` when all of it could be saved.
+    Moved {
+        /// Whether a new one has its place.
+        replaced: bool,
+        /// Rows that were saved.
+        rows: u64,
+    },
+}
+
+impl Broker {
+    /// Looks whether a database is what was written to it. On a connection and a thread of its
+    /// own: it takes as long as reading everything.
+    ///
+    /// # Errors
+    /// What says nothing about the database; [`DbError::Missing`].
+    pub async fn audit(
+        &self,
+        path: &Path,
+        tables: &'static Tables,
+        hash: &HashConf,
+    ) -> Result<Verdict, DbError> {
+        let (path, runtime, hash) = (path.to_owned(), self.runtime().clone(), hash.clone());
+        // Not on the threads that requests wait for.
+        tokio::task::spawn_blocking(move || audit::look(&path, &runtime, tables, &hash, false))
+            .await
+            .unwrap_or(Err(DbError::Busy))
+    }
+
+    /// Looks at a database that nobody gets at meanwhile, and sets it aside if it is damaged.
+    ///
+    /// # Errors
+    /// The file system's; what says nothing about the database.
+    pub async fn set_aside(
+        &self,
+        device: &Path,
+        path: &Path,
+        tables: &'static Tables,
+        hash: &HashConf,
+    ) -> Result<SetAside, DbError> {
+        let gate = self.gate(path);
+        let _held = gate.lock().await;
+        let work = Work {
+            cached: self.cached(path),
+            device: device.to_owned(),
+            path: path.to_owned(),
+            tables,
+            hash: hash.clone(),
+            runtime: self.runtime().clone(),
+            disk: self.disk().clone(),
+        };
+        tokio::task::spawn_blocking(move || work.run()).await.unwrap_or(Err(DbError::Busy))
+    }
+}
+
+struct Work {
+    cached: Option<Arc<Database>>,
+    device: PathBuf,
+    path: PathBuf,
+    tables: &'static Tables,
+    hash: HashConf,
+    runtime: tokio::runtime::Handle,
+    disk: Arc<apus_disk::Counters>,
+}
+
+impl Work {
+    fn run(self) -> Result<SetAside, DbError> {
+        // Who uses it is waited for; who wants to use it waits.
+        let mut opened = self.cached.as_deref().map(Database::opened);
+        let Some(_lock) = open::lock(&self.path)? else { return Ok(SetAside::Missing) };
+        let verdict = audit::look(&self.path, &self.runtime, self.tables, &self.hash, true);
+        let reason = match verdict {
+            Err(DbError::Missing) => return Ok(SetAside::Missing),
+            Err(error) => return Err(error),
+            Ok(Verdict::Good { .. }) => return Ok(SetAside::Good),
+            Ok(Verdict::Damaged(reason)) => reason,
+        };
+        let temporary = self.device.join("tmp");
+        make_directories(&self.device, &temporary, &self.disk)?;
+        let fresh = temporary.join(format!("{}.salvaged.db", apus_daemon::seed::hex::<16>()));
+        let saved = self.salvage(&fresh).unwrap_or_else(|error| {
+            tracing::warn!(%error, database = %self.path.display(), "not all could be saved");
+            Saved::default()
+        });
+        apus_fault::fallible("quarantine.database.salvaged")?;
+        let directory = self.path.parent().unwrap_or(&self.path);
+        let moved = apus_disk::quarantine(&self.device, self.tables.kind, directory)?;
+        apus_fault::point("quarantine.database.moved");
+        tracing::error!(
+            database = %self.path.display(),
+            to = %moved.display(),
+            reason,
+            rows = saved.rows,
+            whole = saved.whole,
+            "quarantined"
+        );
+        if saved.whole {
+            let made = make_directories(&self.device, directory, &self.disk)?;
+            name(&fresh, &self.path)?;
+            sync_made(directory, &made, &self.disk)?;
+            apus_fault::point("quarantine.database.replaced");
+        } else if saved.made {
+            std::fs::hard_link(&fresh, moved.join("salvaged.db"))?;
+        }
+        // Ours alone; not there when nothing could be saved.
+        let _ = std::fs::remove_file(&fresh);
+        if let Some(parent) = directory.parent()
+            && let Err(error) = sync_directory(parent, &self.disk)
+        {
+            tracing::debug!(%error, "what was moved may be back after a power cut");
+        }
+        // What the connection still writes lands in the moved directory.
+        drop(opened.as_mut().and_then(|opened| opened.take()));
+        drop(opened);
+        if let Some(database) = self.cached.as_ref().filter(|_| !saved.whole) {
+            database.set_gone();
+        }
+        Ok(SetAside::Moved { replaced: saved.whole, rows: saved.rows })
+    }
+
+    /// Fills a new database with what can be trusted.
+    fn salvage(&self, fresh: &Path) -> Result<Saved, DbError> {
+        let mut old = audit::open_to_read(&self.path, &self.runtime)?;
+        let filled = self.fill(&mut old, fresh);
+        // What is damaged may also fail to close.
+        let _ = self.runtime.block_on(old.close());
+        filled
+    }
+
+    fn fill(&self, old: &mut Connection, fresh: &Path) -> Result<Saved, DbError> {
+        let info = digest::info(old, self.tables)?;
+        let is_good = digest::is_kept(old)? && digest::info_matches(old, &info)? == Some(true);
+        if !is_good {
+            return Err(DbError::Corrupt("the row about the database is lost".to_owned()));
+        }
+        let mut new = self.runtime.block_on(connect(fresh, SqliteJournalMode::Memory, true))?;
+        new.run("BEGIN", &[])?;
+        (self.tables.rebuild)(&mut new, &info)?;
+        let saved = self.rows(old, &mut new)?;
+        new.run("COMMIT", &[])?;
+        self.runtime.block_on(new.close())?;
+        self.disk.sync();
+        std::fs::File::open(fresh)?.sync_all()?;
+        Ok(saved)
+    }
+
+    /// Copies the rows that match their digests, by the ids that have digests: what one lost page
+    /// held does not keep the others.
+    fn rows(&self, old: &mut Connection, new: &mut Connection) -> Result<Saved, DbError> {
+        const PAGE: usize = 1000;
+        let mut saved = Saved { made: true, whole: true, rows: 0 };
+        let (mut after, mut more) = (0, true);
+        while more {
+            let mut ids = Vec::with_capacity(PAGE);
+            let sql = "SELECT row_id FROM apus_row_digest WHERE row_id > ? ORDER BY row_id";
+            let listed = old.query(sql, &[i64::into(after)], |row| {
+                ids.push(row.int(0));
+                ids.len() < PAGE
+            });
+            saved.whole &= listed.is_ok();
+            more = listed.is_ok() && ids.len() == PAGE;
+            after = ids.last().copied().unwrap_or(after);
+            for id in ids {
+                let mut found = None;
+                // A page that cannot be read is a row that is not there.
+                let _ = old.query(self.tables.row, &[id.into()], |row| {
+                    found = Some(Found::read(row, self.tables));
+                    false
+                });
+                match found.filter(|found| found.matches == Some(true)) {
+                    Some(found) => {
+                        (self.tables.restore)(new, &found.columns)?;
+                        saved.rows += 1;
+                    }
+                    None => saved.whole = false,
+                }
+            }
+        }
+        // Rows without a digest cannot be trusted.
+        let mut without = false;
+        let looked = old.query(self.tables.without_digest, &[i64::into(0)], |_| {
+            without = true;
+            false
+        });
+        saved.whole &= looked.is_ok() && !without;
+        Ok(saved)
+    }
+}
+
+/// What was saved.
+#[derive(Default)]
+struct Saved {
+    /// There is a new database.
+    made: bool,
+    /// Everything is in it.
+    whole: bool,
+    rows: u64,
+}
