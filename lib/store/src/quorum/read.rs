@@ -320,15 +320,15 @@ impl Quorum {
         }
         let first = answers.first().map(|(_, answer)| version(answer));
         let agreed = answers.iter().all(|(_, answer)| Some(version(answer)) == first);
-        let found =
-            |(_, answer): &(Device, Response<Body>)| answer.status() != StatusCode::NOT_FOUND;
-        let data_at = answers.iter().position(found);
-        if agreed {
-            let chosen = answers.swap_remove(data_at.unwrap_or(0));
-            return self.with_body(chosen, request).await;
+        // Those that never heard of it may have moved a damaged copy aside: the others may know.
+        let unheard = agreed && first == Some(Version::default());
+        if agreed && !unheard {
+            answers.sort_by_key(|(_, answer)| answer.status() == StatusCode::NOT_FOUND);
+            return self.first_readable(answers, request).await;
         }
         let known: Vec<u32> = answers.iter().map(|(node, _)| node.id).collect();
-        let others = nodes.primaries.iter().chain(&nodes.handoffs);
+        let handoffs = if unheard { &[][..] } else { nodes.handoffs.as_slice() };
+        let others = nodes.primaries.iter().chain(handoffs);
         let others = others.filter(|node| !known.contains(&node.id)).cloned();
         let asked = others.map(|node| {
             let head = &head;
@@ -359,7 +359,28 @@ impl Quorum {
                 behind.map(|(node, _)| node.clone()).filter(is_primary).collect();
             self.repair(request, &best.0, time, &behind);
         }
-        self.with_body(best, request).await
+        let is_there = best.1.status().is_success();
+        let same = answers.into_iter().filter(|(_, answer)| {
+            version(answer) == newest && answer.status().is_success() == is_there
+        });
+        self.first_readable(std::iter::once(best).chain(same).collect(), request).await
+    }
+
+    /// The first of several answers of one version whose body can be had: a copy may show only
+    /// when it is read that it is damaged.
+    async fn first_readable(
+        &self,
+        answers: Vec<(Device, Response<Body>)>,
+        request: &NodeRequest,
+    ) -> Result<(Device, Response<Body>)> {
+        let mut failed = Error::unavailable("no answer");
+        for chosen in answers {
+            match self.with_body(chosen, request).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
     }
 
     /// Gets the body as well when the chosen answer was to a `HEAD`.
