@@ -41,6 +41,15 @@ pub(crate) static TABLES: Tables = Tables {
          FROM container AS c NOT INDEXED LEFT JOIN apus_row_digest AS d ON d.row_id = c.ROWID
          WHERE c.ROWID = ?",
     columns: 7,
+    fields: &[
+        ("name", false),
+        ("put_timestamp", false),
+        ("delete_timestamp", false),
+        ("object_count", true),
+        ("bytes_used", true),
+        ("deleted", true),
+        ("storage_policy_index", true),
+    ],
     info: "SELECT account, created_at, put_timestamp, delete_timestamp, id, status,
              status_changed_at, metadata FROM account_stat",
     info_columns: 8,

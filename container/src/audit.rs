@@ -44,6 +44,15 @@ pub(crate) static TABLES: Tables = Tables {
          FROM object AS o NOT INDEXED LEFT JOIN apus_row_digest AS d ON d.row_id = o.ROWID
          WHERE o.ROWID = ?",
     columns: 7,
+    fields: &[
+        ("name", false),
+        ("created_at", false),
+        ("size", true),
+        ("content_type", false),
+        ("etag", false),
+        ("deleted", true),
+        ("storage_policy_index", true),
+    ],
     info: "SELECT account, container, created_at, put_timestamp, delete_timestamp, id, status,
              status_changed_at, metadata, x_container_sync_point1, x_container_sync_point2,
              storage_policy_index, reconciler_sync_point FROM container_info",

@@ -128,8 +128,11 @@ async fn a_damaged_index_costs_nothing() {
         flipped[place + 9] ^= 1;
         std::fs::create_dir_all(bench.path.parent().unwrap()).unwrap();
         std::fs::write(&bench.path, &flipped).unwrap();
-        let set_aside = bench.broker.set_aside(&bench.root, &bench.path, &TABLES, &bench.hash);
-        let SetAside::Moved { replaced, rows: saved } = set_aside.await.unwrap() else { panic!() };
+        let set_aside =
+            bench.broker.set_aside(&bench.root, &bench.path, &TABLES, &bench.hash, false);
+        let SetAside::Moved { replaced, rows: saved, .. } = set_aside.await.unwrap() else {
+            panic!()
+        };
         if replaced {
             assert_eq!(bench.seen().await.unwrap(), before);
         }

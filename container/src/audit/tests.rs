@@ -162,7 +162,8 @@ async fn all_that_can_be_trusted_is_saved() {
         let bench = Bench::new(&format!("salvage-{place}")).await;
         let before = bench.seen().await.unwrap();
         let database = bench.open().await;
-        let set_aside = bench.broker.set_aside(&bench.root, &bench.path, &TABLES, &bench.hash);
+        let set_aside =
+            bench.broker.set_aside(&bench.root, &bench.path, &TABLES, &bench.hash, false);
         assert_eq!(set_aside.await.unwrap(), SetAside::Good, "nothing is wrong with it");
         bench.broker.close().await;
         drop(database);
@@ -171,20 +172,21 @@ async fn all_that_can_be_trusted_is_saved() {
         assert_eq!(found.len(), 2);
         flip(&bench.path, found[place] * 8 + 3);
         let database = bench.open().await;
-        let set_aside = bench.broker.set_aside(&bench.root, &bench.path, &TABLES, &bench.hash);
+        let set_aside =
+            bench.broker.set_aside(&bench.root, &bench.path, &TABLES, &bench.hash, false);
         let outcome = set_aside.await.unwrap();
         let aside = bench.root.join("quarantined/containers");
         let name = bench.path.file_stem().unwrap();
         assert!(aside.join(name).join(bench.path.file_name().unwrap()).exists());
         match &outcome {
-            SetAside::Moved { replaced: true, rows: 300 } => {
+            SetAside::Moved { replaced: true, rows: 300, saved: None } => {
                 assert_eq!(bench.audit().await, Verdict::Good { is_covered: true });
                 // Who had it open goes on with the new one.
                 let count = database.read(|connection| Ok(backend::info(connection)?.object_count));
                 assert_eq!(count.await.unwrap(), 270);
                 assert_eq!(bench.seen().await.unwrap().len(), before.len());
             }
-            SetAside::Moved { replaced: false, rows: 299 } => {
+            SetAside::Moved { replaced: false, rows: 299, saved: Some(_) } => {
                 assert!(!bench.path.exists(), "half a listing is worse than none");
                 assert!(aside.join(name).join("salvaged.db").exists());
             }

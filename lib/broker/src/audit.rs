@@ -48,6 +48,8 @@ pub struct Tables {
     pub row: &'static str,
     /// Columns of a row.
     pub columns: i32,
+    /// Their names, and whether they are numbers, as replicas send them.
+    pub fields: &'static [(&'static str, bool)],
     /// The row about the database, names first.
     pub info: &'static str,
     /// Its columns.

@@ -9,20 +9,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apus_cluster::{HashConf, PathHash};
-use apus_daemon::http::full;
+use apus_daemon::http::{full, header};
 use apus_daemon::{Pace, Pass, PassContext, Span, Stopped};
-use apus_ring::{Local, SharedRing};
+use apus_ring::{Device, Local, SharedRing};
 use apus_wire::{Client, NodeRequest};
 use async_trait::async_trait;
 use http::{HeaderMap, Method, StatusCode};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
-use crate::audit::{self, Tables, Verdict};
+use crate::audit::{self, Found, Tables, Verdict};
 use crate::error::DbError;
 use crate::handles::Broker;
 use crate::open::AfterOpen;
 use crate::place::{Devices, each_database};
+use crate::set_aside;
 
 /// Databases found and not yet looked at.
 const WINDOW: usize = 64;
@@ -140,15 +141,19 @@ impl Auditor {
         Ok(())
     }
 
-    /// Has the server of this node set a database aside.
+    /// Has the server of this node set a database aside; rows that were saved and have no place
+    /// there go to the other replicas, which may lack them.
     async fn ask(&self, path: &Path, partition: u32) -> Result<(), String> {
         let parts = &self.0;
         let (device, hash) = place(path).ok_or("no place of a database")?;
-        let node = {
+        let (node, others) = {
             let ring = parts.ring.get();
             let mut own = ring.devices().iter().flatten();
             let own = own.find(|node| node.device == device && parts.local.owns(node));
-            own.ok_or("the ring has no such device of this node")?.for_replication()
+            let own = own.ok_or("the ring has no such device of this node")?;
+            let primaries = ring.primaries(partition).into_iter();
+            let others = primaries.filter(|node| node.id != own.id).map(Device::for_replication);
+            (own.for_replication(), others.collect::<Vec<_>>())
         };
         let request = NodeRequest {
             method: Method::from_bytes(b"REPLICATE").map_err(|error| error.to_string())?,
@@ -157,16 +162,77 @@ impl Auditor {
             query: String::new(),
             headers: HeaderMap::new(),
         };
-        let body = full(format!("[\"{}\"]", crate::set_aside::OPERATION));
-        let answer = parts.client.send_within(&node, &request, body, SET_ASIDE_WAIT).await;
+        let body = json!([set_aside::OPERATION, others.is_empty()]).to_string();
+        let answer = parts.client.send_within(&node, &request, full(body), SET_ASIDE_WAIT).await;
         match answer {
-            Ok(answer) if answer.status().is_success() => Ok(()),
+            Ok(answer) if answer.status().is_success() => {
+                if let Some(saved) = header(answer.headers(), set_aside::SAVED) {
+                    self.push(Path::new(saved), &request, &others).await;
+                }
+                Ok(())
+            }
             // Somebody was faster.
             Ok(answer) if answer.status() == StatusCode::NOT_FOUND => Ok(()),
             Ok(answer) => Err(format!("the server answered {}", answer.status())),
             Err(error) => Err(error.to_string()),
         }
     }
+
+    /// Sends the rows of a database to other replicas, as replication does.
+    async fn push(&self, saved: &Path, request: &NodeRequest, others: &[Device]) {
+        let (sender, mut pages) = mpsc::channel::<Vec<Value>>(1);
+        let (file, runtime) = (saved.to_owned(), self.0.broker.runtime().clone());
+        let tables = self.0.tables;
+        let read = tokio::task::spawn_blocking(move || pages_of(&file, &runtime, tables, &sender));
+        let mut taken: Vec<bool> = vec![true; others.len()];
+        // Nobody knows this id: no sync point means anything.
+        let id = apus_daemon::seed::uuid();
+        while let Some(rows) = pages.recv().await {
+            let body = json!(["merge_items", rows, id]).to_string();
+            for (node, taken) in others.iter().zip(&mut taken).filter(|(_, taken)| **taken) {
+                let answer = self.0.client.send(node, request, full(body.clone())).await;
+                *taken = answer.is_ok_and(|answer| answer.status().is_success());
+            }
+        }
+        let whole = matches!(read.await, Ok(Ok(())));
+        let count = taken.iter().filter(|taken| **taken).count();
+        if whole && count > 0 {
+            tracing::info!(saved = %saved.display(), replicas = count, "saved rows were sent");
+        } else {
+            tracing::error!(saved = %saved.display(), "saved rows stay there: no replica took all");
+        }
+    }
+}
+
+/// Reads a database page by page, as replicas send rows. Blocks.
+fn pages_of(
+    path: &Path,
+    runtime: &tokio::runtime::Handle,
+    tables: &Tables,
+    sender: &mpsc::Sender<Vec<Value>>,
+) -> Result<(), DbError> {
+    const PAGE: usize = 1000;
+    let mut connection = audit::open_to_read(path, runtime)?;
+    let mut page = Vec::new();
+    let mut is_wanted = true;
+    connection.query(tables.rows, &[], |row| {
+        let found = Found::read(row, tables);
+        let mut fields = Map::from_iter([("ROWID".to_owned(), found.id.into())]);
+        for ((name, is_number), text) in tables.fields.iter().zip(found.columns) {
+            let number = is_number.then(|| text.parse::<i64>().ok()).flatten();
+            fields.insert((*name).to_owned(), number.map_or(Value::String(text), Value::from));
+        }
+        page.push(Value::Object(fields));
+        if page.len() >= PAGE {
+            is_wanted = sender.blocking_send(std::mem::take(&mut page)).is_ok();
+        }
+        is_wanted
+    })?;
+    if !page.is_empty() {
+        // Who does not listen any more has stopped.
+        let _ = sender.blocking_send(page);
+    }
+    runtime.block_on(connection.close())
 }
 
 /// Device and hash of `<device>/<kind>/<partition>/<suffix>/<hash>/<hash>.db`.

@@ -33,6 +33,8 @@ pub enum SetAside {
         replaced: bool,
         /// Rows that were saved.
         rows: u64,
+        /// The database with what was saved, when it has no place.
+        saved: Option<PathBuf>,
     },
 }
 
@@ -55,7 +57,8 @@ impl Broker {
             .unwrap_or(Err(DbError::Busy))
     }
 
-    /// Looks at a database that nobody gets at meanwhile, and sets it aside if it is damaged.
+    /// Looks at a database that nobody gets at meanwhile, and sets it aside if it is damaged. Of
+    /// the `only_copy` there is, what was saved takes the place in any case.
     ///
     /// # Errors
     /// The file system's; what says nothing about the database.
@@ -65,6 +68,7 @@ impl Broker {
         path: &Path,
         tables: &'static Tables,
         hash: &HashConf,
+        only_copy: bool,
     ) -> Result<SetAside, DbError> {
         let gate = self.gate(path);
         let _held = gate.lock().await;
@@ -76,6 +80,7 @@ impl Broker {
             hash: hash.clone(),
             runtime: self.runtime().clone(),
             disk: self.disk().clone(),
+            only_copy,
         };
         tokio::task::spawn_blocking(move || work.run()).await.unwrap_or(Err(DbError::Busy))
     }
@@ -89,6 +94,7 @@ struct Work {
     hash: HashConf,
     runtime: tokio::runtime::Handle,
     disk: Arc<apus_disk::Counters>,
+    only_copy: bool,
 }
 
 impl Work {
@@ -122,13 +128,15 @@ impl Work {
             whole = saved.whole,
             "quarantined"
         );
-        if saved.whole {
+        let replaced = saved.whole || saved.made && self.only_copy;
+        let beside = moved.join("salvaged.db");
+        if replaced {
             let made = make_directories(&self.device, directory, &self.disk)?;
             name(&fresh, &self.path)?;
             sync_made(directory, &made, &self.disk)?;
             apus_fault::point("quarantine.database.replaced");
         } else if saved.made {
-            std::fs::hard_link(&fresh, moved.join("salvaged.db"))?;
+            std::fs::hard_link(&fresh, &beside)?;
         }
         // Ours alone; not there when nothing could be saved.
         let _ = std::fs::remove_file(&fresh);
@@ -140,10 +148,11 @@ impl Work {
         // What the connection still writes lands in the moved directory.
         drop(opened.as_mut().and_then(|opened| opened.take()));
         drop(opened);
-        if let Some(database) = self.cached.as_ref().filter(|_| !saved.whole) {
+        if let Some(database) = self.cached.as_ref().filter(|_| !replaced) {
             database.set_gone();
         }
-        Ok(SetAside::Moved { replaced: saved.whole, rows: saved.rows })
+        let kept = (saved.made && !replaced).then_some(beside);
+        Ok(SetAside::Moved { replaced, rows: saved.rows, saved: kept })
     }
 
     /// Fills a new database with what can be trusted.

@@ -1,17 +1,18 @@
-//! `REPLICATE /device/partition/hash` with `["apus_quarantine"]`: the node's own auditor asks its
-//! server to set a database aside. The server looks for itself first; nobody can make it give up a
-//! good one.
+//! `REPLICATE /device/partition/hash` with `["apus_quarantine", only_copy]`: the node's own auditor
+//! asks its server to set a database aside. The server looks for itself first; nobody can make it
+//! give up a good one. The answer tells where rows lie that were saved but have no place.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use apus_cluster::{HashConf, PathHash};
 use apus_daemon::Body;
-use apus_daemon::http::status;
+use apus_daemon::http::{set, status};
 use apus_daemon::task::{TaskKind, spawn};
 use apus_wire::NodePath;
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
+use serde_json::Value;
 
 use crate::answer::{Damaged, Refusal, failed, refuse};
 use crate::audit::Tables;
@@ -21,6 +22,8 @@ use crate::salvage::SetAside;
 
 /// The only operation that is answered here.
 pub const OPERATION: &str = "apus_quarantine";
+/// In the answer: the path of a database with the rows that were saved.
+pub(crate) const SAVED: &str = "x-backend-apus-salvaged";
 /// Bytes of such a call at most.
 const CALL_MAX: usize = 4096;
 
@@ -52,7 +55,7 @@ pub fn if_damaged(
     let (broker, hash) = (broker.clone(), hash.clone());
     let (device, database) = (device.to_owned(), database.to_owned());
     spawn(TaskKind::Background, async move {
-        if let Err(error) = broker.set_aside(&device, &database, tables, &hash).await {
+        if let Err(error) = broker.set_aside(&device, &database, tables, &hash, false).await {
             tracing::error!(database = %database.display(), %error, "it stays");
         }
     });
@@ -78,18 +81,25 @@ async fn answer(
             return Err(bad("too long"));
         }
     }
-    let call: Vec<String> = serde_json::from_slice(&text).unwrap_or_default();
-    if call.first().map(String::as_str) != Some(OPERATION) {
+    let call: Vec<Value> = serde_json::from_slice(&text).unwrap_or_default();
+    let only_copy = call.get(1).and_then(Value::as_bool).unwrap_or(false);
+    if call.first().and_then(Value::as_str) != Some(OPERATION) {
         return Err(refuse(StatusCode::NOT_IMPLEMENTED, "unknown replication operation"));
     }
     let device = devices
         .device(&path.device)
         .map_err(|_| Box::new(status(StatusCode::INSUFFICIENT_STORAGE)))?;
     let database = database_path(&device, tables.kind, path.partition, &named);
-    let done = broker.set_aside(&device, &database, tables, hash).await;
+    let done = broker.set_aside(&device, &database, tables, hash, only_copy).await;
     Ok(match done.map_err(|error| failed(&error))? {
         SetAside::Missing => status(StatusCode::NOT_FOUND),
         SetAside::Good => return Err(refuse(StatusCode::CONFLICT, "nothing is wrong with it")),
-        SetAside::Moved { .. } => status(StatusCode::NO_CONTENT),
+        SetAside::Moved { saved, .. } => {
+            let mut answer = status(StatusCode::NO_CONTENT);
+            if let Some(saved) = saved {
+                set(answer.headers_mut(), SAVED, &saved.to_string_lossy());
+            }
+            answer
+        }
     })
 }
