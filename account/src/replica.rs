@@ -3,6 +3,7 @@
 //! Source: `swift/account/backend.py`. Replicas of an account agree by rows, timestamps and
 //! metadata alone.
 
+use apus_broker::audit::Tables;
 use apus_broker::replication::{BeforeRows, Info, Kind, Operation, Statements, sync_point};
 use apus_broker::{Connection, DbError};
 use apus_cluster::Timestamp;
@@ -13,6 +14,7 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::audit;
 use crate::backend::{self, Report};
 
 /// Account databases.
@@ -86,6 +88,7 @@ impl Kind for Accounts {
     const DIRECTORY: &'static str = "accounts";
     const STATEMENTS: Statements =
         apus_broker::statements!("account_stat", "container", "delete_timestamp");
+    const TABLES: &'static Tables = &audit::TABLES;
 
     type Row = Row;
 

@@ -38,7 +38,11 @@ pub struct DaemonParts {
 /// # Errors
 /// Names an option, its value and what was expected.
 pub fn units(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Unit>, String> {
-    Ok(vec![reaper(server, parts, conf)?, replicator(server, parts, conf)?, auditor(server, parts, conf)?])
+    Ok(vec![
+        reaper(server, parts, conf)?,
+        replicator(server, parts, conf)?,
+        auditor(server, parts, conf)?,
+    ])
 }
 
 /// How often deleted accounts are looked for, in seconds (Swift's).

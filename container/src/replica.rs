@@ -4,6 +4,7 @@
 //! Source: `swift/container/{backend,replicator}.py`. Rows of another policy than the container's
 //! stay rows: moving their objects is the reconciler's work.
 
+use apus_broker::audit::Tables;
 use apus_broker::replication::{
     BeforeRows, Info, Kind, Operation, Statements, is_better_policy, sync_point,
 };
@@ -18,6 +19,7 @@ use http::HeaderMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use crate::audit;
 use crate::backend;
 use crate::shard_range::{self, ShardRange};
 
@@ -93,6 +95,7 @@ impl Kind for Containers {
     const DIRECTORY: &'static str = "containers";
     const STATEMENTS: Statements =
         apus_broker::statements!("container_info", "object", "created_at");
+    const TABLES: &'static Tables = &audit::TABLES;
 
     type Row = Row;
 

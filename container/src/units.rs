@@ -31,7 +31,11 @@ pub struct DaemonParts {
 /// # Errors
 /// Names an option, its value and what was expected.
 pub fn units(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Unit>, String> {
-    Ok(vec![updater(server, parts, conf)?, replicator(server, parts, conf)?, auditor(server, parts, conf)?])
+    Ok(vec![
+        updater(server, parts, conf)?,
+        replicator(server, parts, conf)?,
+        auditor(server, parts, conf)?,
+    ])
 }
 
 /// How often all containers are looked at for account rows that are behind, in seconds (Swift's).

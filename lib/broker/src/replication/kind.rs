@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::info::Info;
+use crate::audit::Tables;
 use crate::error::DbError;
 use crate::raw::Connection;
 
@@ -23,6 +24,8 @@ pub trait Kind: std::fmt::Debug + Send + Sync + 'static {
     const DIRECTORY: &'static str;
     /// Statements with this kind's tables.
     const STATEMENTS: Statements;
+    /// What an audit has to know of it.
+    const TABLES: &'static Tables;
 
     /// A row with its `ROWID`, spelled as Swift sends it.
     type Row: Serialize + DeserializeOwned + Send + Sync + 'static;

@@ -28,6 +28,7 @@ use crate::error::DbError;
 use crate::handles::Broker;
 use crate::place::{Devices, database_path};
 use crate::raw::Connection;
+use crate::set_aside;
 
 /// Bytes of a call at most. A thousand rows are some 200 KB, with the longest names some 10 MB.
 const CALL_MAX: usize = 64 * 1024 * 1024;
@@ -164,7 +165,7 @@ impl<K: Kind> Service<K> {
                 return self.land(target, name, &arguments, now).await;
             }
             "apus_remove" => return self.remove(target, &arguments).await,
-            "apus_quarantine" => return self.quarantine(target).await,
+            set_aside::OPERATION => return self.quarantine(target, &arguments).await,
             _ => {}
         }
         let database = match self.broker.open(&target.path, K::merge_pending).await {
@@ -278,27 +279,15 @@ impl<K: Kind> Service<K> {
     }
 
     /// Sets a database aside, when there really is something wrong with it: 409 otherwise.
-    async fn quarantine(&self, target: &Target) -> Result<Response<Body>, Refusal> {
-        let (conf, hash) = (self.hash.clone(), target.hash);
-        let looked = match self.broker.open(&target.path, K::merge_pending).await {
-            Ok(None) => return Err(missing()),
-            Err(error) => Err(error),
-            Ok(Some(database)) => {
-                let look = move |connection: &mut Connection| {
-                    transfer::check_names::<K>(connection, &conf, hash)
-                };
-                database.read(look).await
-            }
-        };
-        match looked {
-            Err(error) if error.is_damage() || matches!(error, DbError::Corrupt(_)) => {
-                tracing::error!(%error, path = %target.path.display(), "broken database");
-                self.set_aside(target).await?;
-                Ok(status(StatusCode::NO_CONTENT))
-            }
-            Err(error) => Err(failed(&error)),
-            Ok(()) => Err(refuse(StatusCode::CONFLICT, "nothing wrong with it")),
-        }
+    async fn quarantine(
+        &self,
+        target: &Target,
+        arguments: &[Value],
+    ) -> Result<Response<Body>, Refusal> {
+        let only_copy = arguments.first().and_then(Value::as_bool).unwrap_or(false);
+        let (device, path) = (&target.device, &target.path);
+        let done = self.broker.set_aside(device, path, K::TABLES, &self.hash, only_copy).await;
+        set_aside::answer(done.map_err(|error| failed(&error))?)
     }
 
     async fn set_aside(&self, target: &Target) -> Result<(), Refusal> {
