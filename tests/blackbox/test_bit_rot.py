@@ -92,13 +92,13 @@ def test_no_flipped_bit_is_served_and_what_is_read_is_moved_aside(rotten):
             assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == body, key
             assert swift.get_object(BUCKET, key)[1] == body, key
             reads += 4
-    gone = sum(not path.exists() for path in damaged)
     aside = list(cluster.data.glob("devices/*/quarantined/objects/*"))
-    print(f"bit rot: damaged={len(damaged)} reads={reads} wrong=0 found by reading={gone}")
-    assert gone == len(aside) and gone > len(damaged) // 2
+    print(f"bit rot: damaged={len(damaged)} reads={reads} wrong=0 found by reading={len(aside)}")
+    assert len(damaged) // 2 < len(aside) <= len(damaged)
+    # Strong reads have some of them brought back already.
     good = {hashlib.md5(body).hexdigest() for body in bodies.values()}
-    for path in cluster.data.glob("devices/*/objects/**/*.data"):
-        assert path in damaged or hashlib.md5(path.read_bytes()).hexdigest() in good
+    left = [path for path in cluster.data.glob("devices/*/objects/**/*.data") if hashlib.md5(path.read_bytes()).hexdigest() not in good]
+    assert set(left) <= set(damaged) and len(left) + len(aside) <= len(damaged)
 
 
 def test_one_sweep_moves_everything_damaged_aside_and_nothing_else(rotten):

@@ -58,7 +58,10 @@ pub(super) struct Sweep<'a> {
     until: Option<Duration>,
     files: Pace,
     bytes: Pace,
+    /// When the status file was written, or could have been.
     written: Duration,
+    /// Whether there is a status file of this device.
+    is_noted: bool,
     pub(super) done: Audited,
 }
 
@@ -80,7 +83,8 @@ impl<'a> Sweep<'a> {
             until,
             files: Pace::per_second(options.files_per_second),
             bytes: Pace::per_second(options.bytes_per_second),
-            written: Duration::ZERO,
+            written: cx.clock.now(),
+            is_noted: false,
             done: Audited::default(),
         }
     }
@@ -115,6 +119,7 @@ impl<'a> Sweep<'a> {
             })
         });
         let Some((left, is_over)) = left.await? else { return Ok(()) };
+        self.is_noted = is_over;
         let scoped = |partition: &u32| self.cx.scope.has_partition(*partition);
         let left: Vec<u32> = left.into_iter().filter(scoped).collect();
         for (position, partition) in left.iter().enumerate() {
@@ -124,8 +129,9 @@ impl<'a> Sweep<'a> {
         if self.options.kind == Kind::All && !(is_over && left.is_empty()) {
             self.updates(&device, policy).await?;
         }
-        // Nothing is left here, as long as other devices have something.
-        self.note(&file, &[], true).await
+        // Nothing is left here, as long as other devices have something. What took no time needs no
+        // file.
+        if self.is_noted { self.note(&file, &[], true).await } else { Ok(()) }
     }
 
     /// Whether a sweep goes on where the last one ended.
@@ -143,6 +149,7 @@ impl<'a> Sweep<'a> {
             return Ok(());
         }
         self.written = time;
+        self.is_noted = true;
         let (file, left) = (file.to_owned(), left.to_vec());
         let counters = self.server.parts.counters.clone();
         self.disk(move || status::write(&file, &left, &counters)).await?;
