@@ -154,14 +154,20 @@ def databases(world):
         for number in range(rows):
             world.attempt(swift.put, f"{name}/o{number}", b"x")
         away.start("container")
+    # A handoff that got the database.
+    guest = world.fresh("guest")
+    away = world.away("container", swift.account, guest)
+    world.attempt(swift.put, guest)
+    world.attempt(swift.put, f"{guest}/o", b"x")
+    away.start("container")
     placement = world.cluster.placement("container", swift.account, few)
-    # A handoff that got the database, and a primary that lost it.
+    # A primary that lost it.
     lost = placement.primaries[1]
     killed = world.killed_servers() + world.once("container-replicator")
     lost.kill("container")
     lost.servers["container"].running = None
-    for path in lost.disk.glob(f"containers/{placement.partition}/*"):
-        path.rename(path.with_name(f"{path.name}.lost"))
+    for path in lost.disk.glob(f"containers/{placement.partition}/???"):
+        path.rename(path.with_name(f"{path.name}.{few}"))
     lost.start("container")
     away = world.away("account", swift.account)
     world.attempt(swift.put, world.fresh("unseen"))

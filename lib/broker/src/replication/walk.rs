@@ -46,7 +46,12 @@ impl Walk<'_> {
                 let suffix = directory.join(suffix);
                 for hash in names(&suffix)? {
                     let path = suffix.join(&hash).join(format!("{hash}.db"));
-                    let Some(hash) = PathHash::parse(&hash) else { continue };
+                    // What lies elsewhere no server looks for, nor could it be asked to remove it.
+                    let Some(hash) = PathHash::parse(&hash)
+                        .filter(|hash| suffix.file_name() == Some(hash.suffix_dir().as_ref()))
+                    else {
+                        continue;
+                    };
                     if !path.is_file() {
                         removed += remove_directory(&suffix.join(hash.to_string()));
                     } else if !found(Found { path, partition, hash }) {
@@ -134,6 +139,9 @@ mod tests {
         std::fs::create_dir_all(device.join("containers/8/abc/9d00c9d091fea9ea855f29c22714dabc"))
             .unwrap();
         std::fs::create_dir_all(device.join("containers/9")).unwrap();
+        let aside = device.join("containers/7/c83.aside").join(hash);
+        std::fs::create_dir_all(&aside).unwrap();
+        std::fs::write(aside.join(format!("{hash}.db")), b"").unwrap();
         std::fs::create_dir_all(device.join("containers/not-a-partition")).unwrap();
         let run = |partitions: &[u32]| {
             let mut all = Vec::new();
