@@ -25,7 +25,7 @@ from conftest import APUS, free_port
 from test_roles import Servers
 
 KINDS = ["account", "container"]
-PART_POWER = 4
+PART_POWER = 8
 PREFIX, SUFFIX = b"a", b"b"
 utils.HASH_PATH_PREFIX, utils.HASH_PATH_SUFFIX = PREFIX, SUFFIX
 
@@ -156,7 +156,7 @@ class Nodes:
     def __init__(self, folder):
         ports = [{kind: free_port() for kind in KINDS} for _ in range(4)]
         self.all = [Node(folder, number, ports[number]) for number in range(4)]
-        self.rings = {}
+        self.rings, self.taken = {}, set()
         for kind in KINDS:
             builder = str(folder / f"{kind}.builder")
             run = lambda *words: subprocess.run([APUS, "ring-builder", builder, *words], check=True, stdout=subprocess.PIPE)
@@ -196,9 +196,16 @@ def nodes(tmp_path_factory):
 
 @pytest.fixture
 def name(nodes):
+    """A name in a partition of its own, so that a pass over that partition meets nothing else."""
     for node in nodes.all:
         node.options("")
-    return f"c{time.time_ns()}"
+    for number in range(1000):
+        name = f"c{number}"
+        places = {("container", partition("a", name)), ("account", partition(name))}
+        if not places & nodes.taken:
+            nodes.taken |= places
+            return name
+    raise AssertionError("no free partition")
 
 
 def chexor(rows, stamps):
