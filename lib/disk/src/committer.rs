@@ -218,7 +218,8 @@ impl Committer {
         }
         if apus_fault::planted("bug.acknowledge-before-commit") {
             done(Ok(()));
-            return drop(commit_alone(&self.0, unnamed));
+            self.0.lock().waiting.push((unnamed, Box::new(drop)));
+            return self.0.wake.notify_one();
         }
         let mut queue = self.0.lock();
         let crowd = queue.grouping || !queue.waiting.is_empty() || queue.alone >= ALONE_MAX;
