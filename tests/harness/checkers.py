@@ -114,7 +114,7 @@ def check_suffix_hashes(cluster, findings, account, container, name, policy=0):
     placement = cluster.placement("object", account, container, name, policy=policy)
     suffix = swift_code.hash_path(account, container, name)[-3:]
     told = {
-        node: node.direct("object").suffix_hashes(placement.partition, suffix, policy=policy).get(suffix)
+        node: node.direct("object").suffix_hashes(placement.partition, policy).get(suffix)
         for node in placement.primaries
     }
     if len(set(told.values())) != 1:

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import pickle
 import select
 import threading
 import time
@@ -228,9 +229,6 @@ class Direct:
         answer = self.request("GET", partition, names, query="format=json", expect=2)
         return [row["name"] for row in answer.json()] if answer.body else []
 
-    def suffix_hashes(self, partition, *suffixes, policy=0):
+    def suffix_hashes(self, partition, policy=0):
         """What replicators compare (`REPLICATE`): hash by suffix."""
-        import pickle
-
-        names = ["-".join(suffixes)] if suffixes else []
-        return pickle.loads(self.request("REPLICATE", partition, names, policy=policy, expect=2).body)
+        return pickle.loads(self.request("REPLICATE", partition, [], policy=policy, expect=2).body)

@@ -229,6 +229,7 @@ class Cluster:
 
     def restart_proxies(self):
         """Forgets what proxies remember of containers and of nodes that failed."""
+        self._internal = None
         for proxy in self.proxies:
             proxy.kill()
             proxy.start()

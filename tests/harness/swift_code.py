@@ -86,7 +86,7 @@ def internal_client(folder, cluster_etc):
     conf = folder / "internal-client.conf"
     conf.write_text(
         f"[DEFAULT]\nswift_dir = {cluster_etc}\n[pipeline:main]\npipeline = catch_errors proxy-server\n"
-        "[app:proxy-server]\nuse = egg:swift#proxy\naccount_autocreate = true\nallow_open_expired = false\n"
+        "[app:proxy-server]\nuse = egg:swift#proxy\naccount_autocreate = true\nerror_suppression_limit = 100000\nallow_open_expired = false\n"
         "[filter:catch_errors]\nuse = egg:swift#catch_errors\n"
     )
     return InternalClient(str(conf), "reliability", 1)
