@@ -132,7 +132,15 @@ impl Quorum {
                 Ok(gone.clone())
             }
             (Some(good), _) => Ok(good),
-            (None, Some(gone)) => Ok(gone.clone()),
+            // With most replicas out of reach, "not found" would be a guess; a deletion is none.
+            (None, Some(gone))
+                if primaries >= majority(nodes.primaries.len()) || newest(gone).is_some() =>
+            {
+                Ok(gone.clone())
+            }
+            (None, Some(_)) => {
+                Err(Error::unavailable(format!("{primaries} primary databases answered")))
+            }
             (None, None) => answers
                 .into_iter()
                 .find(|answer| answer.status.is_client_error())

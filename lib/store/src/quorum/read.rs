@@ -247,8 +247,11 @@ impl Quorum {
         let turn = self.clock.stamp().steps();
         let primaries = nodes.shuffled_primaries(&self.client, turn);
         let mut missing: Option<(Device, Response<Body>)> = None;
+        // Of primaries: a handoff has nothing in the ordinary run of things.
         let mut failures = 0;
-        for node in primaries.into_iter().chain(nodes.handoffs.iter().cloned()) {
+        let primaries = primaries.into_iter().map(|node| (node, 1));
+        let handoffs = nodes.handoffs.iter().map(|node| (node.clone(), 0));
+        for (node, counted) in primaries.chain(handoffs) {
             match self.client.send(&node, request, empty()).await {
                 Ok(answer) if answer.status() == StatusCode::NOT_FOUND => {
                     // A tombstone is better knowledge than never having heard of the object.
@@ -258,7 +261,7 @@ impl Quorum {
                         missing = Some((node, answer));
                     }
                 }
-                Ok(answer) if answer.status().is_server_error() => failures += 1,
+                Ok(answer) if answer.status().is_server_error() => failures += counted,
                 Ok(answer) => {
                     let deleted_later = missing
                         .as_ref()
@@ -269,14 +272,18 @@ impl Quorum {
                 }
                 Err(error) => {
                     tracing::debug!(%error, node = node.address(), device = node.device, "read");
-                    failures += 1;
+                    failures += counted;
                 }
             }
         }
-        // With most copies out of reach, "not found" would be a guess.
+        // With most copies out of reach, "not found" would be a guess; a tombstone is none.
         let primaries = nodes.primaries.len();
         match missing {
-            Some(missing) if failures < majority(primaries) => Ok(missing),
+            Some(missing)
+                if failures < majority(primaries) || version(&missing.1).newest.is_some() =>
+            {
+                Ok(missing)
+            }
             _ => Err(Error::unavailable(format!("{failures} object servers failed"))),
         }
     }
