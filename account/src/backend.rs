@@ -276,7 +276,7 @@ pub(crate) fn page(
     } else {
         (&query.marker, &query.end_marker)
     };
-    let mut from = prefix.clone().into_bytes();
+    let mut from = query.from(&prefix);
     let mut before = Some(high.clone().into_bytes()).filter(|high| !high.is_empty());
     if !prefix.is_empty()
         && let Some(end) = after_prefix(prefix.as_bytes())

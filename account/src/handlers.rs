@@ -194,10 +194,14 @@ fn info_headers(server: &Server, info: &Info, out: &mut HeaderMap) {
 pub(crate) async fn get(
     server: &Server,
     target: &Target,
+    head: &HeaderMap,
     query: &str,
     is_head: bool,
 ) -> Result<Response<Body>, Refusal> {
-    let (list, wants_json) = listing_of(query)?;
+    let (mut list, wants_json) = listing_of(query)?;
+    list.reserved = header(head, headers::ALLOW_RESERVED_NAMES)
+        .and_then(apus_daemon::config::value::flag)
+        .unwrap_or(false);
     let database = server.open(&target.database).await?.ok_or_else(|| missing(false))?;
     let (info, entries) = database
         .read(move |connection| {

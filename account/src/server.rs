@@ -135,8 +135,8 @@ impl Handler for Server {
             (&Method::PUT, None) => handlers::put(self, &target, &head.headers).await,
             (&Method::POST, None) => handlers::post(self, &target, &head.headers).await,
             (&Method::DELETE, None) => handlers::delete(self, &target, &head.headers).await,
-            (&Method::GET, None) => handlers::get(self, &target, query, false).await,
-            (&Method::HEAD, None) => handlers::get(self, &target, query, true).await,
+            (&Method::GET, None) => handlers::get(self, &target, &head.headers, query, false).await,
+            (&Method::HEAD, None) => handlers::get(self, &target, &head.headers, query, true).await,
             _ => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")),
         };
         drop(body);

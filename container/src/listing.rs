@@ -49,7 +49,7 @@ impl Interval {
         {
             before = Some(end);
         }
-        Self { after: low.as_bytes().to_vec(), from: prefix.as_bytes().to_vec(), before }
+        Self { after: low.as_bytes().to_vec(), from: query.from(prefix), before }
     }
 
     fn params(&self, policy: u32) -> [Param<'_>; 4] {

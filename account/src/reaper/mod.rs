@@ -129,7 +129,7 @@ impl Reaper {
             nodes: share.primaries.clone(),
         };
         let remover = Remover { server: &self.server, parts: &self.parts, at_once };
-        let mut query = ListQuery { limit: PAGE, ..ListQuery::default() };
+        let mut query = ListQuery { limit: PAGE, reserved: true, ..ListQuery::default() };
         loop {
             let page = query.clone();
             let rows = database.read(move |connection| backend::page(connection, &page)).await?;

@@ -132,12 +132,14 @@ impl Remover<'_> {
     ) -> Option<(PolicyIndex, Vec<Row>)> {
         let mut query = format!("format=json&limit={PAGE}&marker=");
         percent::encode_into(&mut query, marker.as_bytes(), b"");
+        let mut allow_reserved = HeaderMap::new();
+        set(&mut allow_reserved, headers::ALLOW_RESERVED_NAMES, "true");
         let request = NodeRequest {
             method: Method::GET,
             partition: container.partition,
             names: vec![container.account.to_owned(), container.name.to_owned()],
             query,
-            headers: HeaderMap::new(),
+            headers: allow_reserved,
         };
         for node in container.nodes.iter().rev() {
             let Some(response) = self.send(node, &request, reaped).await else { continue };

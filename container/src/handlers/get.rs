@@ -115,8 +115,11 @@ pub(crate) async fn get(
     query: &str,
     is_head: bool,
 ) -> Result<Response<Body>, Refusal> {
-    let list = list_query(query, CONTAINER_LISTING_LIMIT, |_, _| {})
+    let mut list = list_query(query, CONTAINER_LISTING_LIMIT, |_, _| {})
         .map_err(|text| refuse(StatusCode::PRECONDITION_FAILED, &text))?;
+    list.reserved = header(head, headers::ALLOW_RESERVED_NAMES)
+        .and_then(apus_daemon::config::value::flag)
+        .unwrap_or(false);
     let wants_json = query.split('&').any(|pair| pair == "format=json");
     let with_deleted = header(head, headers::LIST_DELETED).is_some();
     let missing = || Box::new(status(StatusCode::NOT_FOUND));

@@ -66,6 +66,17 @@ pub struct ListQuery {
     pub path: Option<String>,
     /// From the last to the first.
     pub reverse: bool,
+    /// Names that begin with NUL, too, which are the cluster's own.
+    #[serde(default)]
+    pub reserved: bool,
+}
+
+impl ListQuery {
+    /// The first name that may be listed: of the prefix, and past the reserved ones.
+    pub fn from(&self, prefix: &str) -> Vec<u8> {
+        let first = if self.reserved { Vec::new() } else { vec![1] };
+        prefix.as_bytes().to_vec().max(first)
+    }
 }
 
 /// A row of an account listing.

@@ -1,5 +1,9 @@
 //! Names of the headers between servers. Source: `swift/{account,container,obj}/server.py`.
 
+/// Asks that a change of a container's metadata leaves its own time as it is.
+pub const NO_TIMESTAMP_UPDATE: &str = "x-backend-no-timestamp-update";
+/// Asks a listing for names that begin with NUL, too.
+pub const ALLOW_RESERVED_NAMES: &str = "x-backend-allow-reserved-names";
 /// Time of a write.
 pub const TIMESTAMP: &str = "x-timestamp";
 /// Storage policy of the request or answer.

@@ -80,6 +80,7 @@ pub(super) fn query(request: &SwiftRequest, limit_max: usize) -> Result<ListQuer
             .param("reverse")
             .and_then(apus_daemon::config::value::flag)
             .unwrap_or(false),
+        reserved: false,
     })
 }
 
