@@ -130,12 +130,17 @@ pub(crate) async fn post(
     let missing = || Box::new(status(StatusCode::NOT_FOUND));
     let database = server.open(&target.database).await?.ok_or_else(missing)?;
     let changes = metadata(head);
+    let keeps_time = header(head, headers::NO_TIMESTAMP_UPDATE)
+        .and_then(apus_daemon::config::value::flag)
+        .unwrap_or(false);
     let found = database
         .write(move |connection| {
             if backend::info(connection)?.is_deleted() {
                 return Ok(false);
             }
-            backend::put(connection, time, None)?;
+            if !keeps_time {
+                backend::put(connection, time, None)?;
+            }
             backend::put_metadata(connection, &changes, time)?;
             Ok(true)
         })

@@ -260,7 +260,7 @@ async fn send_all(
 }
 
 /// Moves a damaged object aside; then it is not there. What has taken its place meanwhile stays.
-async fn damaged(
+pub(super) async fn damaged(
     server: &Server,
     target: &Target,
     object: &Object,

@@ -50,6 +50,10 @@ pub(crate) async fn post(
         State::Deleted(deleted) => return Err(absent(Some(deleted))),
         State::Absent => return Err(absent(None)),
     };
+    if !object.has_its_length(&server.parts.counters) {
+        let reason = "length is not what the metadata says";
+        return Err(super::get::damaged(server, target, &object, reason).await?);
+    }
     if object.is_expired(time) && !opens_expired(head) && replicated.is_none() {
         return Err(absent(Some(object.time)));
     }
