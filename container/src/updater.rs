@@ -71,7 +71,9 @@ impl Pass for Updater {
         while let Some((path, partition)) = found.recv().await {
             cx.safe_point().await?;
             swept.databases += 1;
-            if let Err(reason) = self.server.report_one(&self.accounts, &path).await {
+            // A stop does not wait for servers that are silent; what was told is told again.
+            let told = cx.unless_stopped(self.server.report_one(&self.accounts, &path)).await?;
+            if let Err(reason) = told {
                 tracing::debug!(database = %path.display(), reason, "account row stays behind");
                 self.server.note_behind(path, partition);
                 swept.behind += 1;
