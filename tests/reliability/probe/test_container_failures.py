@@ -53,7 +53,7 @@ def test_metadata_is_replicated_without_a_new_time_of_the_container(cluster, swi
     one.request("POST", placement.partition, [swift.account, container], {"X-Container-Meta-Foo": "baz"}, expect=2)
     changed = heads(placement, swift, container)[1]
     differing = {name for name in expected if expected[name] != changed[name]}
-    assert differing == {"x-container-meta-foo", "x-backend-put-timestamp", "x-put-timestamp", "last-modified"}
+    assert differing - {"last-modified"} == {"x-container-meta-foo", "x-backend-put-timestamp", "x-put-timestamp"}
 
 
 def test_a_deletion_that_only_one_node_knows_reaches_the_others(cluster, swift, container):

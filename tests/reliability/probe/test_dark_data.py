@@ -5,6 +5,7 @@ import pytest
 from harness import quiesce
 
 
+@pytest.mark.xfail(strict=True, reason="the auditor has no watchers (swift#dark_data) yet")
 @pytest.mark.parametrize("action", ["delete", "quarantine"])
 def test_data_that_no_listing_knows_is_dealt_with_as_configured(cluster, swift, container, action):
     cluster.configure(

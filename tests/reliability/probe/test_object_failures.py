@@ -50,17 +50,18 @@ def test_a_body_that_is_not_what_its_etag_says_is_quarantined_by_the_read_that_f
     assert len(copy.quarantined()) == 1
 
 
-def test_ranges_of_such_a_body_are_served_and_the_whole_is_quarantined(cluster, swift, container):
+@pytest.mark.parametrize("asked", ["bytes=0-2", "bytes=1-40", "bytes=0-40"])
+def test_ranges_of_such_a_body_are_not_served_either(cluster, swift, container, asked):
+    # Swift serves them: it checks whole bodies only, and its test says so.
     copy = Copy(cluster, swift, container, b"RANGE-OF-BYTES")
     copy.rewrite_metadata(ETag="badetag")
-    for text, wanted in [("bytes=0-2", b"RAN"), ("bytes=1-40", b"ANGE-OF-BYTES")]:
-        assert copy.request("GET", {"Range": text}).body == wanted
     try:
-        copy.request("GET")
+        assert copy.request("GET", {"Range": asked}).status == 404
     except OSError:
         pass
     wait_until(lambda: copy.request("GET").status == 404, "it is still served")
     assert len(copy.quarantined()) == 1
+    assert swift.get("/".join(copy.names[1:]), {"Range": "bytes=0-2"}).body == b"RAN"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])

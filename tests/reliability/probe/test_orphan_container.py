@@ -1,5 +1,7 @@
 """An account whose databases were destroyed below its containers (Swift's `test_orphan_container`)."""
 
+import pytest
+
 from harness import swift_code
 from harness.swift_code import ContainerBroker
 
@@ -19,6 +21,7 @@ def outstanding(cluster, swift, container):
     return found
 
 
+@pytest.mark.xfail(strict=True, reason="the container updater tries orphans for ever; Swift quarantines them")
 def test_updates_for_an_account_that_is_gone_come_to_an_end(cluster, swift, container):
     placement = cluster.placement("account", swift.account)
     first = placement.primaries[0]

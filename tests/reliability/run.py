@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""The reliability suite by one command: `tests/reliability/run.py [slice|full] [--only PART …] [--seed N]`.
+
+Builds the executable with its fault points (or takes the one named by `APUS_BIN`), runs the parts, and prints one line
+per figure: `reliability: part=random-kills kills=300 lost=0 resurrected=0 torn=0 seed=17`. The exit code is not zero
+when anything was lost, came back, was torn, or a test failed. `slice` is what CI runs; `full` takes about an hour.
+Run it by the Python that has the clients of `tests/requirements.txt`.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PARTS = {
+    "checkers": "test_checkers.py",
+    "probe": "probe",
+    "kill-matrix": "test_kill_matrix.py",
+    "random-kills": "test_random_kills.py",
+    "consistency": "test_consistency.py",
+    "power-cuts": "test_power_cuts.py",
+    "planted": "test_planted.py",
+}
+SECONDS_PER_TEST = {"slice": 600, "full": 3600}
+
+
+def build():
+    """The executable with fault points, in a target directory of its own: it must never be taken for a release."""
+    target = ROOT / "target/reliability"
+    subprocess.run(
+        ["cargo", "build", "--locked", "-p", "apus-tools", "--features", "faults", "--target-dir", str(target)],
+        cwd=ROOT,
+        check=True,
+    )
+    return target / "debug/apus"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("amount", nargs="?", choices=["slice", "full"], default="slice")
+    parser.add_argument("--only", nargs="+", choices=sorted(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--seed", type=int, help="repeats a run")
+    parser.add_argument("--histories", type=Path, help="folder for what clients did and saw, as JSON lines")
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else time.time_ns() % 1_000_000
+    executable = os.environ.get("APUS_BIN") or str(build())
+    failed = []
+    with tempfile.NamedTemporaryFile("r", prefix="figures-") as figures:
+        environment = {
+            **os.environ,
+            "APUS_BIN": executable,
+            "APUS_RELIABILITY": options.amount,
+            "APUS_SEED": str(seed),
+            "APUS_FIGURES": figures.name,
+        }
+        if options.histories:
+            options.histories.mkdir(parents=True, exist_ok=True)
+            environment["APUS_HISTORIES"] = str(options.histories.resolve())
+        for part in options.only or PARTS:
+            began = time.monotonic()
+            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rxX", str(HERE / PARTS[part])]
+            command.append(f"--timeout={SECONDS_PER_TEST[options.amount]}")
+            code = subprocess.run(command, cwd=HERE, env=environment).returncode
+            if code:
+                failed.append(part)
+            print(f"reliability: part={part} exit={code} seconds={time.monotonic() - began:.0f} seed={seed}", flush=True)
+        print(f"\n{figures.read()}reliability: parts={len(options.only or PARTS)} failed={len(failed)} seed={seed}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
