@@ -98,9 +98,16 @@ impl Swept {
 }
 
 /// The containers with the oldest updates left, the oldest first.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Oldest {
     entries: Vec<(Timestamp, String, String)>,
+}
+
+impl std::fmt::Debug for Oldest {
+    /// Their number only: the report of a pass is a line of the log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} containers", self.entries.len())
+    }
 }
 
 fn seconds(time: Timestamp) -> f64 {

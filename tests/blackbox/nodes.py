@@ -1,0 +1,108 @@
+"""Servers as processes of their own, asked directly as other servers do, and daemons that run once."""
+
+import http.client
+import json
+import pickle
+import subprocess
+import time
+from urllib.parse import quote
+
+from swift.common import utils
+from swift.common.ring import Ring
+
+from conftest import APUS
+from test_roles import KINDS, Servers
+
+QUEUE = ".expiring_objects"
+# As `Servers` writes swift.conf; Swift keeps these in globals.
+utils.HASH_PATH_PREFIX, utils.HASH_PATH_SUFFIX = b"a", b"b"
+
+USERS = {
+    "test_tester": "testing .admin",
+    "admin_admin": "admin .admin .reseller_admin",
+    "gone_tester": "testing .admin",
+}
+
+
+class Nodes(Servers):
+    def __init__(self, folder, app=""):
+        super().__init__(folder)
+        self.folder = folder
+        users = "".join(f"user_{name} = {value}\n" for name, value in USERS.items())
+        self.conf("proxy", "", f"{app}[filter:tempauth]\ntoken_key = {'k' * 32}\n{users}")
+
+    def __enter__(self):
+        for kind in [*KINDS, "proxy"]:
+            self.start(kind)
+        return self
+
+    def __exit__(self, *_):
+        for kind in list(self.processes):
+            self.stop(kind)
+
+    def option(self, kind, section, text):
+        """Sets a section of a server's configuration, without what it was before."""
+        path = self.etc / f"{kind}-server.conf"
+        path.write_text(path.read_text().split(f"[{section}]")[0] + f"[{section}]\n{text}\n")
+
+    def once(self, daemon, environment=None, expect=0):
+        cache = self.folder / "cache"
+        for kind in KINDS:
+            path = self.etc / f"{kind}-server.conf"
+            if "recon_cache_path" not in path.read_text():
+                path.write_text(path.read_text().replace("[DEFAULT]\n", f"[DEFAULT]\nrecon_cache_path = {cache}\n"))
+        command = [APUS, daemon, str(self.etc), "--once"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+        if expect is not None:
+            assert done.returncode == expect, done.stderr
+        return done
+
+    def recon(self, server):
+        return json.loads((self.folder / "cache" / f"{server}.recon").read_text())
+
+    def nodes_of(self, kind, *names):
+        """Partition and primary devices."""
+        return Ring(str(self.etc), ring_name=kind).get_nodes(*names)
+
+    def ask(self, kind, device, partition, method, names, headers=None, query=""):
+        """One request to a server: status, headers, body."""
+        path = "/" + "/".join(quote(str(part), safe="") for part in [device, partition, *names[:2]])
+        path += "".join(f"/{quote(name)}" for name in names[2:])
+        connection = http.client.HTTPConnection("127.0.0.1", self.ports[kind], timeout=20)
+        sent = {"X-Timestamp": f"{time.time():016.5f}", "X-Backend-Storage-Policy-Index": "0", **(headers or {})}
+        connection.request(method, path + query, headers=sent, body=b"" if method in ("PUT", "POST") else None)
+        response = connection.getresponse()
+        body = response.read()
+        connection.close()
+        return response.status, {name.lower(): value for name, value in response.getheaders()}, body
+
+    def ask_all(self, kind, method, names, headers=None, query=""):
+        """The same of every primary."""
+        partition, devices = self.nodes_of(kind, *names[: KINDS.index(kind) + 1])
+        return [self.ask(kind, device["device"], partition, method, names, headers, query) for device in devices]
+
+    def rows(self, account, container):
+        """The rows of each replica that has the container."""
+        partition, devices = self.nodes_of("container", account, container)
+        found = []
+        for device in devices:
+            status, _, body = self.ask("container", device["device"], partition, "GET", [account, container], query="?format=json")
+            if status // 100 == 2:
+                found.append(json.loads(body or b"[]"))
+        return found
+
+    def pending(self):
+        """All undelivered updates, unpickled."""
+        return [pickle.loads(path.read_bytes()) for path in self.devices.glob("*/async_pending*/*/*-*")]
+
+
+def wait_past(moment):
+    time.sleep(max(0, moment + 0.05 - time.time()))
+
+
+def wait_for(condition, what, seconds=20):
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, what
+        time.sleep(0.05)
+    return found
