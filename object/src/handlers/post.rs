@@ -115,7 +115,9 @@ fn kept_headers(head: &HeaderMap) -> Metadata {
 
 /// A client's: one metadata file carries the newest content type on, so that the older ones can go.
 fn asked_for(head: &HeaderMap, object: &Object, time: Timestamp) -> Change {
-    let (content_type, content_type_time) = match header(head, "content-type") {
+    // Swift's proxy names a content type that the client did not give, and leaves it empty.
+    let given = header(head, "content-type").filter(|given| !given.is_empty());
+    let (content_type, content_type_time) = match given {
         Some(content_type) => (content_type.to_owned(), time),
         None => {
             let current = object.metadata.get("Content-Type").cloned().unwrap_or_default();

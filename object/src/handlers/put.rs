@@ -41,7 +41,8 @@ const CLIENT_CLOSED: u16 = 499;
 
 /// `X-Delete-At` must be later than the write, except for copies made by replication.
 pub(crate) fn check_delete_at(head: &HeaderMap, time: Timestamp) -> Result<(), Refusal> {
-    let Some(text) = header(head, headers::DELETE_AT) else { return Ok(()) };
+    let given = header(head, headers::DELETE_AT).filter(|text| !text.is_empty());
+    let Some(text) = given else { return Ok(()) };
     let at: u64 =
         text.parse().map_err(|_| refuse(StatusCode::BAD_REQUEST, "Non-integer X-Delete-At"))?;
     if Timestamp::from_seconds(at) <= time && !delete_at_update::is_replication(head) {
