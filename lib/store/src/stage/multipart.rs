@@ -26,6 +26,13 @@ const S3_ETAG: &str = "X-Object-Sysmeta-S3Api-Etag";
 /// System metadata with the upload that made an object.
 const S3_UPLOAD_ID: &str = "X-Object-Sysmeta-S3Api-Upload-Id";
 
+/// On Swift's markers: whether the client gave a content type (`yes`, `no`), and which; the
+/// marker's own is `application/directory`.
+const S3_HAS_CONTENT_TYPE: &str = "X-Object-Sysmeta-S3Api-Has-Content-Type";
+const S3_CONTENT_TYPE: &str = "X-Object-Sysmeta-S3Api-Content-Type";
+/// What S3 gives to objects without a content type.
+const DEFAULT_CONTENT_TYPE: &str = "binary/octet-stream";
+
 /// The stage.
 pub struct Multipart {
     next: Arc<dyn Store>,
@@ -188,6 +195,18 @@ fn s3_etag(parts: &[&Part]) -> String {
     format!("{:x}-{}", digest.finalize(), parts.len())
 }
 
+/// Content type and metadata of the object that an upload becomes, from its marker.
+fn of_marker(own: &str, marker: &Metadata) -> (String, Metadata) {
+    let mut metadata = marker.clone();
+    let given = metadata.remove(S3_CONTENT_TYPE);
+    let content_type = match metadata.remove(S3_HAS_CONTENT_TYPE).as_deref() {
+        None => own.to_owned(),
+        Some("yes") => given.unwrap_or_else(|| DEFAULT_CONTENT_TYPE.to_owned()),
+        Some(_) => DEFAULT_CONTENT_TYPE.to_owned(),
+    };
+    (content_type, metadata)
+}
+
 #[async_trait]
 impl Store for Multipart {
     async fn create_upload(&self, cx: &Context, op: CreateUpload) -> Result<String> {
@@ -325,7 +344,7 @@ impl Store for Multipart {
         let sealed = op.seal.seal(&marker.metadata, &heads)?;
         let hidden = segments(&op.object.container)?;
         let etag = s3_etag(&chosen);
-        let mut metadata = marker.metadata.clone();
+        let (content_type, mut metadata) = of_marker(&marker.content_type, &marker.metadata);
         metadata.extend(sealed.clone());
         metadata.insert(S3_ETAG.to_owned(), etag.clone());
         metadata.insert(S3_UPLOAD_ID.to_owned(), op.upload_id.clone());
@@ -343,7 +362,7 @@ impl Store for Multipart {
                     ..Segment::default()
                 })
                 .collect(),
-            content_type: marker.content_type.clone(),
+            content_type,
             metadata,
             etag: None,
             conditions: op.conditions,
@@ -387,4 +406,22 @@ impl Store for Multipart {
         copy_object(CopyObject) -> (ObjectHead, ObjectWritten),
         put_manifest(PutManifest) -> ObjectWritten,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_that_swift_began_keeps_the_content_type_that_its_client_gave() {
+        let color = ("X-Object-Meta-Color".to_owned(), "blue".to_owned());
+        let mut marker = Metadata::from([color.clone()]);
+        assert_eq!(of_marker("a/b", &marker), ("a/b".to_owned(), marker.clone()));
+        marker.insert(S3_HAS_CONTENT_TYPE.to_owned(), "no".to_owned());
+        let (content_type, metadata) = of_marker("application/directory", &marker);
+        assert_eq!((content_type.as_str(), metadata), ("binary/octet-stream", [color].into()));
+        marker.insert(S3_HAS_CONTENT_TYPE.to_owned(), "yes".to_owned());
+        marker.insert(S3_CONTENT_TYPE.to_owned(), "c/d".to_owned());
+        assert_eq!(of_marker("application/directory", &marker).0, "c/d");
+    }
 }
