@@ -37,7 +37,7 @@ fn nodes(head: &HeaderMap) -> Result<Vec<Device>, Refusal> {
     })
 }
 
-fn failed(error: RehashError) -> Refusal {
+fn failed(error: &RehashError) -> Refusal {
     tracing::warn!(?error, "repair");
     Box::new(status(StatusCode::SERVICE_UNAVAILABLE))
 }
@@ -62,7 +62,8 @@ pub(crate) async fn repair(
         let found = objects_of_suffix(&listed, &hash.suffix_dir(), &reclaim, &counters)?;
         Ok((away, found))
     };
-    let (away, found) = server.background(&target.device, look).await.map_err(failed)?;
+    let (away, found) =
+        server.background(&target.device, look).await.map_err(|error| failed(&error))?;
     if away.is_some() {
         return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "this device was away for too long"));
     }
