@@ -202,7 +202,12 @@ fn check(
 }
 
 /// Names that belong elsewhere.
-fn misplaced(info: &[String], path: &Path, tables: &Tables, hash: &HashConf) -> Option<String> {
+pub(crate) fn misplaced(
+    info: &[String],
+    path: &Path,
+    tables: &Tables,
+    hash: &HashConf,
+) -> Option<String> {
     let names: Vec<&str> = info.iter().take(tables.names).map(String::as_str).collect();
     let own = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     // The database of a sharded container has an epoch in its name.

@@ -170,6 +170,10 @@ impl Work {
         if !is_good {
             return Err(DbError::Corrupt("the row about the database is lost".to_owned()));
         }
+        // Its rows are as good as ever, but another's: a new one of them would be as wrong here.
+        if let Some(reason) = audit::misplaced(&info, &self.path, self.tables, &self.hash) {
+            return Err(DbError::Corrupt(reason));
+        }
         let mut new = self.runtime.block_on(connect(fresh, SqliteJournalMode::Memory, true))?;
         new.run("BEGIN", &[])?;
         (self.tables.rebuild)(&mut new, &info)?;
