@@ -284,3 +284,69 @@ def test_tombstones_go_after_reclaim_age_and_not_before(nodes):
     for node in primaries:
         [left] = node.files()
         assert left.endswith(f"{timestamp(NOW - 900)}.ts")
+
+
+def test_one_object_is_brought_to_the_nodes_that_are_named(nodes):
+    name = nodes.name_with()
+    part, [node, *others], _ = nodes.place(name)
+    node.put(part, name, timestamp(NOW - 50), b"x" * 300_000)
+    node.post(part, name, timestamp(NOW - 40), X_Object_Meta_A="b")
+    to = {"X-Backend-Apus-Repair-To": ",".join(f"127.0.0.1:{other.port}/{other.name}" for other in others)}
+    assert node.object("REPAIR", part, name, to)[0] == 200
+    assert node.files() == others[0].files() == others[1].files()
+    node.delete(part, name, timestamp(NOW - 30))
+    assert node.object("REPAIR", part, name, to)[0] == 200
+    assert node.files() == others[0].files() == others[1].files()
+    assert node.object("REPAIR", part, "/a/c/none", to)[0] == 404
+    assert node.object("REPAIR", part, name)[0] == 400
+    others[1].stop()
+    assert node.object("REPAIR", part, name, to)[0] == 502
+
+
+def test_with_a_cluster_key_everything_that_is_sent_is_signed(nodes):
+    part, primaries, [handoff] = nodes.place(nodes.name_with())
+    names = [name for name in (f"/a/c/n{number}" for number in range(400)) if nodes.place(name)[0] == part][:20]
+    for node in [primaries[0], handoff]:
+        for size, name in enumerate(names):
+            node.put(part, name, timestamp(NOW - 50), os.urandom(1) * 10 ** (size % 7))
+    expected = handoff.files()
+    shutil.rmtree(primaries[0].device / "objects")
+    for node in nodes:
+        node.stop()
+        path = node.etc / "swift.conf"
+        path.write_text(path.read_text() + f"[apus]\ncluster_key = {'ab' * 32}\n")
+        path.chmod(0o600)
+        node.start()
+    assert primaries[0].request("REPLICATE", f"/{primaries[0].name}/{part}")[0] == 401
+    assert "removed: 1" in handoff.replicate()
+    assert all(node.files() == expected for node in primaries)
+
+
+def test_servers_and_daemon_of_one_process_replicate_without_sockets(tmp_path):
+    from conftest import Cluster
+
+    data = tmp_path / "data"
+    cluster = Cluster(data, "--no-daemons").start()
+    try:
+        s3 = cluster.s3(cluster.access["access_key"], cluster.access["secret_key"])
+        s3.create_bucket(Bucket="bucket")
+        bodies = {f"{number}": os.urandom(10 ** (number % 7)) for number in range(20)}
+        for key, body in bodies.items():
+            s3.put_object(Bucket="bucket", Key=key, Body=body, Metadata={"a": key})
+        s3.delete_object(Bucket="bucket", Key="3")
+    finally:
+        assert cluster.stop() == 0
+    files = lambda: {str(path.relative_to(data)): path.read_bytes() for path in data.glob("devices/sd2/objects/*/*/*/*")}
+    before = files()
+    assert len(before) > 5
+    shutil.rmtree(data / "devices/sd2/objects")
+    conf = data / "etc/object-server.conf"
+    conf.write_text(conf.read_text() + "[object-replicator]\ninterval = 1\n")
+    cluster = Cluster(data).start()
+    try:
+        until = time.monotonic() + 60
+        while files() != before:
+            assert time.monotonic() < until, before.keys() ^ files().keys()
+            time.sleep(0.2)
+    finally:
+        assert cluster.stop() == 0

@@ -69,6 +69,13 @@ fn is_temporary(name: &str) -> bool {
     name.starts_with('.')
 }
 
+/// Whether a name is one that rsync gives (`RE_RSYNC_TEMPFILE` in `swift/obj/diskfile.py`).
+fn is_rsyncs(name: &str) -> bool {
+    let end = name.rsplit_once('.').map_or("", |(_, end)| end);
+    let of_end = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    is_temporary(name) && end.len() == 6 && end.bytes().all(of_end)
+}
+
 /// Removes a temporary file that nobody writes any more; says whether it is gone.
 fn remove_leftover(path: &Path, now: Duration) -> bool {
     let Ok(found) = std::fs::symlink_metadata(path) else { return true };
@@ -249,6 +256,8 @@ pub(crate) fn remove_object(
     gone.extend(layout.tombstone.map(|file| file.name));
     // The body last: what is cut off in between is an older state of the object, not a wrong one.
     gone.extend(layout.data.map(|file| file.name));
+    // Whoever still copies into a place that is being emptied begins anew.
+    gone.extend(names.into_iter().filter(|name| is_rsyncs(name)));
     cleanup::unlink(&partition.device, &directory, &hash, &gone, counters);
     // Whatever came meanwhile keeps the directory.
     let _ = std::fs::remove_dir(&directory);

@@ -119,9 +119,9 @@ fn an_object_is_removed_only_in_the_state_that_was_confirmed() {
     else {
         panic!("one object");
     };
-    scratch.add(HASH, &["0000001006.00000+0.meta"]);
+    scratch.add(HASH, &["0000001006.00000+0.meta", ".0000001000.00000.data.Xy095a"]);
     assert!(!remove_object(&scratch.0, hash, times, &counters).unwrap());
-    assert_eq!(scratch.names(HASH).len(), 3);
+    assert_eq!(scratch.names(HASH).len(), 4);
     let [(hash, times)] = objects_of_suffix(&scratch.0, "abc", &at(1100), &counters).unwrap()[..]
     else {
         panic!("one object");
