@@ -245,3 +245,16 @@ async fn rows_of_others_are_covered_by_the_next_audit() {
     }
     assert_eq!(bench.audit().await, Verdict::Good { is_covered: true });
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_belongs_elsewhere_is_not_made_anew() {
+    let bench = Bench::new("misplaced").await;
+    let other = bench.hash.hash(&["a", "other"]);
+    let wrong = apus_broker::place::database_path(&bench.root, "containers", 1, &other);
+    std::fs::create_dir_all(wrong.parent().unwrap()).unwrap();
+    std::fs::copy(&bench.path, &wrong).unwrap();
+    let set_aside = bench.broker.set_aside(&bench.root, &wrong, &TABLES, &bench.hash, true);
+    let moved = SetAside::Moved { replaced: false, rows: 0, saved: None };
+    assert_eq!(set_aside.await.unwrap(), moved);
+    assert!(!wrong.exists() && bench.path.exists());
+}
