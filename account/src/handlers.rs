@@ -225,13 +225,18 @@ pub(crate) async fn get(
             .iter()
             .map(|entry| match entry {
                 ContainerEntry::Subdir(name) => json!({ "subdir": name }),
-                ContainerEntry::Container(row) => json!({
-                    "name": row.name,
-                    "count": row.object_count,
-                    "bytes": row.bytes_used,
-                    "last_modified": row.put_timestamp.iso(),
-                    "storage_policy_index": row.policy,
-                }),
+                ContainerEntry::Container(row) => {
+                    let mut shown = json!({
+                        "name": row.name,
+                        "count": row.object_count,
+                        "bytes": row.bytes_used,
+                        "last_modified": row.put_timestamp.iso(),
+                    });
+                    if let Some(policy) = server.parts.policies.get(PolicyIndex(row.policy)) {
+                        shown["storage_policy"] = policy.name.clone().into();
+                    }
+                    shown
+                }
             })
             .collect();
         serde_json::to_vec(&rows).unwrap_or_else(|_| b"[]".to_vec())

@@ -10,6 +10,7 @@ import time
 import boto3
 import botocore.config
 import pytest
+import requests
 import swiftclient
 
 from conftest import APUS, free_port
@@ -245,6 +246,53 @@ def test_a_two_phase_put_without_commit_leaves_nothing(servers):
             assert get(other, path)[0].startswith("HTTP/1.1 404 ")
     with servers.objects() as other:
         assert get(other, path)[0].startswith("HTTP/1.1 404 ")
+
+
+def backend(servers, kind, method, path, **headers):
+    """A request to a storage server as Swift's proxy makes them."""
+    url = f"http://127.0.0.1:{servers.ports[kind]}/sd1/0/{path}"
+    answer = requests.request(method, url, headers={key.replace("_", "-"): value for key, value in headers.items()}, timeout=10)
+    assert answer.ok, (method, path, answer.status_code)
+    return answer
+
+
+def test_a_post_with_an_empty_content_type_keeps_the_old_one(servers):
+    # Swift's proxy sends the header always.
+    path = "AUTH_test/c/posted"
+    backend(servers, "object", "PUT", path, X_Timestamp="1700000000.00000", Content_Type="a/b", Content_Length="0")
+    backend(servers, "object", "POST", path, X_Timestamp="1700000001.00000", Content_Type="", X_Object_Meta_New="1")
+    head = backend(servers, "object", "HEAD", path).headers
+    assert head["Content-Type"] == "a/b" and head["X-Object-Meta-New"] == "1"
+
+
+def test_reserved_names_are_listed_only_for_those_who_may_see_them(servers):
+    account, container = "AUTH_reserved", "AUTH_reserved/c"
+    backend(servers, "account", "PUT", account, X_Timestamp="1700000000.00000")
+    times = {"X_Put_Timestamp": "1700000000.00000", "X_Delete_Timestamp": "0", "X_Timestamp": "1700000000.00000"}
+    backend(servers, "container", "PUT", container, X_Timestamp="1700000000.00000")
+    row = {"X_Timestamp": "1700000000.00000", "X_Size": "0", "X_Content_Type": "a/b", "X_Etag": "0" * 32}
+    for name in ["plain", "%00hidden"]:
+        backend(servers, "account", "PUT", f"{account}/{name}", X_Object_Count="0", X_Bytes_Used="0", **times)
+        backend(servers, "container", "PUT", f"{container}/{name}", **row)
+    for kind, path in [("account", account), ("container", container)]:
+        for query in ["", "&reverse=on", "&delimiter=/"]:
+            names = [row["name"] for row in backend(servers, kind, "GET", f"{path}?format=json{query}").json()]
+            assert names == ["plain"], (kind, query)
+        allowed = backend(servers, kind, "GET", f"{path}?format=json", X_Backend_Allow_Reserved_Names="true")
+        assert [row["name"] for row in allowed.json()] == ["\0hidden", "plain"], kind
+
+
+def test_a_container_tells_swifts_proxy_what_its_records_are(servers):
+    path = "AUTH_records/c"
+    backend(servers, "container", "PUT", path, X_Timestamp="1700000000.50000")
+    answer = backend(servers, "container", "GET", f"{path}?format=json", X_Backend_Record_Type="auto")
+    assert answer.headers["X-Backend-Record-Type"] == "object"
+    assert answer.headers["X-Backend-Record-Storage-Policy-Index"] == "0"
+    assert answer.headers["Last-Modified"] == "Tue, 14 Nov 2023 22:13:21 GMT"
+    asked = {"X_Backend_Record_Type": "shard", "X_Backend_Record_Shard_Format": "namespace"}
+    answer = backend(servers, "container", "GET", f"{path}?format=json", **asked)
+    assert answer.headers["X-Backend-Record-Type"] == "shard" and answer.json() == []
+    assert answer.headers["X-Backend-Record-Shard-Format"] == "namespace"
 
 
 def test_several_ranges_come_as_one_multipart_answer(servers):

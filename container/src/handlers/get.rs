@@ -1,12 +1,14 @@
 //! `GET` and `HEAD` of a container.
 
+use std::borrow::Cow;
+
 use apus_broker::answer::{Refusal, failed, refuse};
 use apus_broker::list_query;
 use apus_cluster::constraints::CONTAINER_LISTING_LIMIT;
-use apus_cluster::listing::{ObjectEntry, ObjectRow};
+use apus_cluster::listing::{ObjectEntry, ObjectRow, split_swift_bytes};
 use apus_cluster::metadata;
 use apus_daemon::Body;
-use apus_daemon::http::{full, header, set, status};
+use apus_daemon::http::{format_date, full, header, set, status};
 use apus_wire::headers;
 use http::{HeaderMap, Response, StatusCode};
 
@@ -31,6 +33,16 @@ fn field(out: &mut String, name: &str, value: &str) {
     quote(out, value);
 }
 
+/// Content type and size as a listing tells them: of a joined object the size of the whole, which
+/// its row hides in the content type. Other servers (`full`) get the row as it is.
+fn shown(content_type: &str, size: u64, full: bool) -> (Cow<'_, str>, u64) {
+    if full || !content_type.contains("swift_bytes=") {
+        return (Cow::Borrowed(content_type), size);
+    }
+    let (content_type, joined) = split_swift_bytes(content_type);
+    (Cow::Owned(content_type), joined.and_then(|text| text.parse().ok()).unwrap_or(size))
+}
+
 /// Rows as a JSON array, `full` for other servers. Written straight into one buffer: listings are
 /// the largest documents there are.
 fn json<'a>(rows: impl Iterator<Item = Listed<'a>>, full: bool) -> Vec<u8> {
@@ -42,11 +54,12 @@ fn json<'a>(rows: impl Iterator<Item = Listed<'a>>, full: bool) -> Vec<u8> {
         match row {
             Listed::Subdir(name) => field(&mut out, "{\"subdir\": ", name),
             Listed::Object(row) => {
+                let (content_type, size) = shown(&row.content_type, row.size, full);
                 field(&mut out, "{\"name\": ", &row.name);
                 out.push_str(", \"bytes\": ");
-                out.push_str(&row.size.to_string());
+                out.push_str(&size.to_string());
                 field(&mut out, ", \"hash\": ", &row.etag);
-                field(&mut out, ", \"content_type\": ", &row.content_type);
+                field(&mut out, ", \"content_type\": ", &content_type);
                 field(&mut out, ", \"last_modified\": ", &row.last_modified().iso());
                 if full {
                     field(&mut out, ", \"created_at\": ", &row.times.encode());
@@ -92,6 +105,7 @@ fn info_headers(info: &Info, out: &mut HeaderMap) {
     set(out, "x-container-bytes-used", &info.bytes_used.to_string());
     set(out, "x-timestamp", &info.created_at.normal());
     set(out, "x-put-timestamp", &info.put_timestamp.normal());
+    set(out, "last-modified", &format_date(info.put_timestamp.seconds_ceil()));
 }
 
 fn metadata_of(info: &Info) -> metadata::Metadata {
@@ -105,7 +119,6 @@ fn backend_headers(info: &Info, out: &mut HeaderMap) {
     set(out, "x-backend-status-changed-at", &info.status_changed_at.to_string());
     set(out, headers::POLICY_INDEX, &info.policy.to_string());
     set(out, "x-backend-sharding-state", "unsharded");
-    set(out, "x-backend-record-type", "object");
 }
 
 pub(crate) async fn get(
@@ -122,6 +135,9 @@ pub(crate) async fn get(
         .unwrap_or(false);
     let wants_json = query.split('&').any(|pair| pair == "format=json");
     let with_deleted = header(head, headers::LIST_DELETED).is_some();
+    // No database here has shards, which is an answer, and not the objects.
+    let asks_shards = header(head, headers::RECORD_TYPE)
+        .is_some_and(|record_type| record_type.eq_ignore_ascii_case("shard"));
     let missing = || Box::new(status(StatusCode::NOT_FOUND));
     let database = server.open(&target.database).await?.ok_or_else(missing)?;
     let (info, body) = database
@@ -130,7 +146,9 @@ pub(crate) async fn get(
             if is_head || info.is_deleted() {
                 return Ok((info, Vec::new()));
             }
-            let body = if with_deleted {
+            let body = if asks_shards {
+                b"[]".to_vec()
+            } else if with_deleted {
                 let rows = listing::page_with_deleted(connection, &list, info.policy)?;
                 json(rows.iter().map(Listed::Object), true)
             } else {
@@ -157,9 +175,32 @@ pub(crate) async fn get(
         *response.body_mut() = full(body);
     }
     let out = response.headers_mut();
-    let kind = if wants_json || with_deleted { "application/json" } else { "text/plain" };
+    let kind =
+        if wants_json || with_deleted || asks_shards { "application/json" } else { "text/plain" };
     set(out, "content-type", &format!("{kind}; charset=utf-8"));
     info_headers(&info, out);
     backend_headers(&info, out);
+    if asks_shards {
+        set(out, headers::RECORD_TYPE, "shard");
+        let format = header(head, headers::SHARD_FORMAT).unwrap_or_default();
+        let namespace = format.eq_ignore_ascii_case("namespace");
+        set(out, headers::SHARD_FORMAT, if namespace { "namespace" } else { "full" });
+    } else if !is_head {
+        set(out, headers::RECORD_TYPE, "object");
+        set(out, headers::RECORD_POLICY, &info.policy.to_string());
+    }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_joined_object_is_listed_with_the_size_of_the_whole() {
+        assert_eq!(shown("a/b", 400, false), ("a/b".into(), 400));
+        let joined = "a/b;c=d;swift_bytes=7000";
+        assert_eq!(shown(joined, 400, false), ("a/b;c=d".into(), 7000));
+        assert_eq!(shown(joined, 400, true), (joined.into(), 400));
+    }
 }

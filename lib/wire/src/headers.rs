@@ -30,6 +30,12 @@ pub const CONTAINER_ROOT_STATE: &str = "x-container-root-db-state";
 pub const QUOTED_CONTAINER_PATH: &str = "x-backend-quoted-container-path";
 /// The same as it is, from older proxies.
 pub const CONTAINER_PATH: &str = "x-backend-container-path";
+/// What a container listing is to be, or is: `object`, `shard`, or `auto` for whichever fits.
+pub const RECORD_TYPE: &str = "x-backend-record-type";
+/// How much of each shard a listing of shards tells: `namespace` or `full`.
+pub const SHARD_FORMAT: &str = "x-backend-record-shard-format";
+/// Storage policy of the rows in a listing.
+pub const RECORD_POLICY: &str = "x-backend-record-storage-policy-index";
 /// When an object expires, in seconds since 1970.
 pub const DELETE_AT: &str = "x-delete-at";
 /// Container of the expirer's queue that the task belongs to.

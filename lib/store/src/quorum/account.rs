@@ -29,8 +29,7 @@ struct Row {
     bytes: u64,
     #[serde(default)]
     last_modified: String,
-    #[serde(default)]
-    storage_policy_index: u32,
+    storage_policy: Option<String>,
 }
 
 /// Parses the ISO time of a listing.
@@ -158,6 +157,10 @@ impl Quorum {
                     serde_json::from_slice(&answer.body)
                         .map_err(|error| Error::unavailable(format!("account listing: {error}")))?
                 };
+                let policy_of = |name: Option<String>| {
+                    name.and_then(|name| self.policies.by_name(&name))
+                        .map_or(0, |policy| policy.index.0)
+                };
                 let entries = rows.into_iter().filter_map(|row| match (row.subdir, row.name) {
                     (Some(subdir), _) => Some(ContainerEntry::Subdir(subdir)),
                     (None, Some(name)) => Some(ContainerEntry::Container(ContainerRow {
@@ -165,7 +168,7 @@ impl Quorum {
                         object_count: row.count,
                         bytes_used: row.bytes,
                         put_timestamp: parse_iso(&row.last_modified).unwrap_or(Timestamp::ZERO),
-                        policy: row.storage_policy_index,
+                        policy: policy_of(row.storage_policy),
                     })),
                     (None, None) => None,
                 });
