@@ -12,7 +12,7 @@ use apus_daemon::Scope;
 use clap::{Parser, Subcommand};
 
 use crate::bench;
-use crate::roles::{Roles, run};
+use crate::roles::{Manner, Roles, run};
 use crate::saio;
 
 /// Object storage: Swift and S3 over one ring.
@@ -118,12 +118,15 @@ Example:
 struct RoleOptions {
     /// Directory with swift.conf, rings and *-server.conf, or one server's conf file or conf.d
     conf: PathBuf,
-    /// `once`: as --once, as Swift's programs take it
-    #[arg(value_parser = ["once"])]
-    mode: Option<String>,
+    /// `once`, `verbose`: as the options of these names, as Swift's manager gives them
+    #[arg(value_parser = ["once", "verbose"])]
+    words: Vec<String>,
     /// Run the daemon's pass one time, then end
-    #[arg(long)]
+    #[arg(short, long)]
     once: bool,
+    /// Read the configuration and make the servers, but listen to nobody and run nothing
+    #[arg(short, long)]
+    test_config: bool,
     /// Only these devices, separated by commas
     #[arg(short, long, value_delimiter = ',')]
     devices: Vec<String>,
@@ -133,12 +136,24 @@ struct RoleOptions {
     /// Only these policies, by index, separated by commas
     #[arg(short = 'i', long, value_delimiter = ',')]
     policies: Vec<u32>,
-    /// Accepted as Swift's programs do; everything is always told
+    /// Under the name of one of Swift's programs: stay on the console instead of syslog
     #[arg(short, long)]
     verbose: bool,
 }
 
 impl RoleOptions {
+    fn says(&self, word: &str) -> bool {
+        self.words.iter().any(|given| given == word)
+    }
+
+    fn manner(&self) -> Manner {
+        Manner {
+            once: self.once || self.says("once"),
+            test: self.test_config,
+            detached: is_swifts_name() && !self.verbose && !self.says("verbose"),
+        }
+    }
+
     fn scope(&self) -> Scope {
         Scope {
             devices: self.devices.iter().cloned().collect(),
@@ -148,14 +163,23 @@ impl RoleOptions {
     }
 }
 
+/// The role that the name of one of Swift's programs stands for.
+fn role_of(program: &OsString) -> Option<String> {
+    let name = Path::new(program).file_name()?.to_string_lossy().into_owned();
+    name.strip_prefix("swift-").filter(|role| Roles::named(role).is_some()).map(str::to_owned)
+}
+
+/// Whether this process was started under the name of one of Swift's programs.
+fn is_swifts_name() -> bool {
+    std::env::args_os().next().is_some_and(|program| role_of(&program).is_some())
+}
+
 /// The words of the command line; a name of Swift's program becomes the role's.
 fn words(mut words: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let program = words.next().unwrap_or_default();
-    let name = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let role = role_of(&program);
     let mut all = vec![program];
-    if let Some(role) = name.strip_prefix("swift-").filter(|role| Roles::named(role).is_some()) {
-        all.push(role.into());
-    }
+    all.extend(role.map(OsString::from));
     all.extend(words);
     all
 }
@@ -174,12 +198,12 @@ pub fn main() -> ExitCode {
         Command::Saio(options) => saio::main(&options),
         Command::Role(role) => {
             let (name, options) = role.options();
-            let once = options.once || options.mode.is_some();
+            let manner = options.manner();
             match Roles::named(name) {
-                Some(roles) if once && !roles.servers.is_empty() => {
+                Some(roles) if manner.once && !roles.servers.is_empty() => {
                     Err(format!("{name}: only daemons can run once"))
                 }
-                Some(roles) => run(&options.conf, &roles, options.scope(), once),
+                Some(roles) => run(name, &options.conf, &roles, options.scope(), manner),
                 None => Err(format!("{name}: no such role")),
             }
         }
@@ -208,11 +232,12 @@ mod tests {
     fn swifts_programs_are_roles_under_their_own_names() {
         let servers = Server::ALL.map(|server| format!("{}-server", server.name()));
         for name in DAEMONS.map(|(name, _)| name.to_owned()).iter().chain(&servers) {
-            let cli = parse(&format!("/usr/bin/swift-{name} /etc/swift/x.conf once -v")).unwrap();
+            let cli =
+                parse(&format!("/usr/bin/swift-{name} /etc/swift/x.conf once verbose -v")).unwrap();
             let Command::Role(role) = cli.command else { panic!("{name} is no role") };
             let (role, options) = role.options();
             assert_eq!(role, name);
-            assert_eq!(options.mode.as_deref(), Some("once"));
+            assert!(options.says("once") && options.says("verbose") && !options.says("x"));
             assert_eq!(options.conf, Path::new("/etc/swift/x.conf"));
         }
         assert!(parse("swift-object /etc/swift").is_err());

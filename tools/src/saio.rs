@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use apus_daemon::{Scope, drain, seed};
+use apus_daemon::drain::Signals;
+use apus_daemon::{Scope, seed};
 use apus_disk::{AtomicFile, Counters};
 use apus_ring::builder::{NewDevice, RingBuilder, file};
 use apus_ring::format::v1;
@@ -303,7 +304,9 @@ pub(crate) fn main(options: &Options) -> Result<(), String> {
     let result = runtime.block_on(async {
         let node = Node::prepare(&folder.path("etc"), &roles(options)).await?;
         announce(options, &folder, &access);
-        node.run(Scope::default(), drain::stop_signal()).await
+        let mut signals = Signals::catch().map_err(|error| format!("signals: {error}"))?;
+        node.run(Scope::default(), &mut signals).await;
+        Ok(())
     });
     runtime.shutdown_timeout(Duration::from_secs(5));
     result

@@ -16,6 +16,7 @@ pub mod recon;
 pub mod recon_http;
 pub mod seed;
 pub mod serve;
+pub mod syslog;
 pub mod task;
 pub mod unit;
 

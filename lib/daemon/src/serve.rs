@@ -108,9 +108,13 @@ pub async fn serve(listener: TcpListener, handler: SharedHandler, drain: Drain, 
         });
     }
     drop(listener);
+    let late = async {
+        drain.hurried().await;
+        tokio::time::sleep(limits.drain_timeout).await;
+    };
     tokio::select! {
         () = graceful.shutdown() => {}
-        () = tokio::time::sleep(limits.drain_timeout) => {
+        () = late => {
             tracing::warn!("requests still open after the drain timeout were cut");
         }
     }

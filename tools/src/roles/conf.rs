@@ -113,6 +113,14 @@ fn is_readable_by_all(path: &Path) -> bool {
         })
 }
 
+/// The section that a role is configured in: of a group, that of its first server.
+pub(crate) fn section_of<'a>(conf: &'a Conf, role: &str, server: Server) -> Section<'a> {
+    match super::role::DAEMONS.iter().any(|(daemon, _)| *daemon == role) {
+        true => conf.section(role),
+        false => conf.section(&format!("app:{}-server", server.name())),
+    }
+}
+
 /// `bind_ip` and `bind_port`.
 pub(crate) fn bind_address(section: &Section<'_>, server: Server) -> Result<SocketAddr, String> {
     let ip = section.get("bind_ip").unwrap_or("127.0.0.1");

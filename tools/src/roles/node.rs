@@ -11,6 +11,7 @@ use apus_broker::Broker;
 use apus_cluster::SwiftConf;
 use apus_daemon::clock::SystemClock;
 use apus_daemon::config::Conf;
+use apus_daemon::drain::{Asked, Signals};
 use apus_daemon::http::SharedHandler;
 use apus_daemon::metrics::Metrics;
 use apus_daemon::task::{TaskKind, spawn};
@@ -63,6 +64,8 @@ pub(super) struct Builder<'a> {
     pub(super) client: Arc<Client>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) node: Node,
+    /// Whether sockets are bound.
+    binds: bool,
 }
 
 impl Builder<'_> {
@@ -90,9 +93,11 @@ impl Builder<'_> {
                 handler
             }
         };
-        if serves {
+        if serves && self.binds {
             self.serve(server, &conf, handler).await?;
         }
+        // What stands there was taken up when the process began.
+        super::start::note_options(&conf, server);
         for warning in conf.unused() {
             tracing::warn!("{warning}");
         }
@@ -131,6 +136,18 @@ impl Node {
     /// # Errors
     /// What is wrong with a file or an address, in one line.
     pub async fn prepare(path: &Path, roles: &Roles) -> Result<Self, String> {
+        Self::build(path, roles, true).await
+    }
+
+    /// As [`Node::prepare`], without sockets: to see that the configuration is good.
+    ///
+    /// # Errors
+    /// What is wrong with a file, in one line.
+    pub(crate) async fn prepare_unheard(path: &Path, roles: &Roles) -> Result<Self, String> {
+        Self::build(path, roles, false).await
+    }
+
+    async fn build(path: &Path, roles: &Roles, binds: bool) -> Result<Self, String> {
         let place = Place::find(path)?;
         let cluster = place.swift_conf()?;
         let rings = place.rings(&cluster)?;
@@ -153,7 +170,7 @@ impl Node {
             drain,
         };
         let mut builder =
-            Builder { place: &place, roles, cluster, rings, transport, client, clock, node };
+            Builder { place: &place, roles, cluster, rings, transport, client, clock, node, binds };
         for server in Server::ALL {
             builder.add(server).await?;
         }
@@ -186,15 +203,8 @@ impl Node {
         PassContext { scope, clock: self.clock.clone(), drain: self.drain.clone(), once }
     }
 
-    /// Serves until `stop`, then lets open requests finish and closes the databases.
-    ///
-    /// # Errors
-    /// When waiting for `stop` fails.
-    pub async fn run(
-        mut self,
-        scope: Scope,
-        stop: impl Future<Output = std::io::Result<()>>,
-    ) -> Result<(), String> {
+    /// Serves until a signal, then lets open requests finish and closes the databases.
+    pub async fn run(mut self, scope: Scope, signals: &mut Signals) {
         let cx = self.pass_context(scope, false);
         let mut running = std::mem::take(&mut self.background);
         for (unit, recon) in std::mem::take(&mut self.units) {
@@ -206,27 +216,40 @@ impl Node {
             let work = serve::serve(listener, handler, self.drain.clone(), limits);
             running.push(spawn(TaskKind::Background, work));
         }
-        let stopped = stop.await.map_err(|error| format!("signals: {error}"));
-        self.end(running).await;
-        stopped
+        loop {
+            match signals.next().await {
+                Asked::Stop => break,
+                Asked::Finish => {
+                    self.drain.begin_patiently();
+                    break;
+                }
+                Asked::Reload => tracing::warn!(
+                    "SIGUSR1: there is no seamless reload; the rings are reread by themselves, all else by a restart"
+                ),
+            }
+        }
+        if !self.drain.has_begun() {
+            self.drain.begin();
+        }
+        let drain = self.drain.clone();
+        tokio::select! {
+            () = self.end(running) => {}
+            // Whoever was patient may lose patience.
+            () = hurry(signals, drain) => {}
+        }
     }
 
-    /// Runs each daemon's pass once, one after the other, or until `stop`.
+    /// Runs each daemon's pass once, one after the other, or until a signal.
     ///
     /// # Errors
     /// The daemons whose pass did not come to its end.
-    pub async fn once(
-        mut self,
-        scope: Scope,
-        stop: impl Future<Output = std::io::Result<()>> + Send + 'static,
-    ) -> Result<(), String> {
+    pub async fn once(mut self, scope: Scope, mut signals: Signals) -> Result<(), String> {
         let cx = self.pass_context(scope, true);
         let drain = self.drain.clone();
         let mut running = std::mem::take(&mut self.background);
         running.push(spawn(TaskKind::Background, async move {
             tokio::select! {
-                // A process whose signals cannot be caught is stopped by them anyway.
-                _ = stop => drain.begin(),
+                _ = signals.next() => drain.begin(),
                 () = drain.begun() => {}
             }
         }));
@@ -236,18 +259,27 @@ impl Node {
                 failed.push(error);
             }
         }
+        self.drain.begin();
         self.end(running).await;
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
     }
 
     async fn end(self, running: Vec<tokio::task::JoinHandle<()>>) {
-        self.drain.begin();
         for task in running {
             // A task that panicked has been reported by the panic itself.
             let _ = task.await;
         }
         for broker in self.brokers {
             broker.close().await;
+        }
+    }
+}
+
+/// Ends the patience of a drain at the next signal that asks for it; never returns.
+async fn hurry(signals: &mut Signals, drain: Drain) {
+    loop {
+        if signals.next().await == Asked::Stop {
+            drain.begin();
         }
     }
 }

@@ -94,6 +94,13 @@ impl Roles {
         Some(Self { servers: vec![server], daemons: Vec::new() })
     }
 
+    /// The server whose configuration speaks for the process.
+    pub(crate) fn first(&self) -> Option<Server> {
+        let of_daemon = |name: &&str| DAEMONS.iter().find(|(known, _)| known == name);
+        let served = self.servers.first().copied();
+        served.or_else(|| self.daemons.iter().find_map(of_daemon).map(|(_, server)| *server))
+    }
+
     /// The daemons that work on the devices of `server`.
     pub(crate) fn daemons_of(&self, server: Server) -> impl Iterator<Item = &'static str> {
         let own = DAEMONS.iter().filter(move |(_, of)| *of == server);

@@ -1,0 +1,163 @@
+//! Log lines to syslog, as Swift's programs send them when nobody reads their standard error.
+//!
+//! A line that the other end does not take is lost: logging never waits and never fails a request.
+//! Source of the options: `get_logger` in `swift/common/utils/logs.py`.
+
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+use tracing::{Level, Metadata};
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::config::Section;
+
+/// Facilities by the names that Swift's configuration has, without `LOG_`.
+const FACILITIES: [(&str, u8); 20] = [
+    ("KERN", 0),
+    ("USER", 1),
+    ("MAIL", 2),
+    ("DAEMON", 3),
+    ("AUTH", 4),
+    ("SYSLOG", 5),
+    ("LPR", 6),
+    ("NEWS", 7),
+    ("UUCP", 8),
+    ("CRON", 9),
+    ("AUTHPRIV", 10),
+    ("FTP", 11),
+    ("LOCAL0", 16),
+    ("LOCAL1", 17),
+    ("LOCAL2", 18),
+    ("LOCAL3", 19),
+    ("LOCAL4", 20),
+    ("LOCAL5", 21),
+    ("LOCAL6", 22),
+    ("LOCAL7", 23),
+];
+/// Syslog's port.
+const UDP_PORT: u16 = 514;
+
+#[derive(Debug)]
+enum Socket {
+    Unix(UnixDatagram, PathBuf),
+    Udp(UdpSocket, SocketAddr),
+}
+
+/// Where the lines of one process go.
+#[derive(Debug)]
+pub struct Syslog {
+    socket: Socket,
+    facility: u8,
+    name: String,
+}
+
+impl Syslog {
+    /// From `log_address`, `log_udp_host`, `log_udp_port`, `log_facility` and `log_name` (else
+    /// `name`). Without a socket at `log_address` it is UDP to this machine, as with Swift.
+    ///
+    /// # Errors
+    /// What is wrong with an option, or why there is no socket.
+    pub fn from_options(section: &Section<'_>, name: &str) -> Result<Self, String> {
+        let facility = section.get("log_facility").unwrap_or("LOG_LOCAL0");
+        let word = facility.trim_start_matches("LOG_");
+        let known = FACILITIES.iter().find(|(known, _)| *known == word);
+        let (_, number) = known
+            .ok_or_else(|| section.refuse("log_facility", facility, "LOG_LOCAL0 or the like"))?;
+        let address = Path::new(section.get("log_address").unwrap_or("/dev/log"));
+        let port = section.parse("log_udp_port", UDP_PORT, "a port")?;
+        let host = section.get("log_udp_host").filter(|host| !host.is_empty());
+        let failed = |error: io::Error| format!("log: {error}");
+        let socket = if host.is_none() && address.exists() {
+            let socket = UnixDatagram::unbound().map_err(failed)?;
+            socket.set_nonblocking(true).map_err(failed)?;
+            Socket::Unix(socket, address.to_owned())
+        } else {
+            let host = host.unwrap_or("127.0.0.1");
+            let to = (host, port).to_socket_addrs().ok().and_then(|mut found| found.next());
+            let to = to.ok_or_else(|| section.refuse("log_udp_host", host, "a host"))?;
+            let any = if to.is_ipv4() {
+                SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
+            } else {
+                SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0))
+            };
+            let socket = UdpSocket::bind(any).map_err(failed)?;
+            socket.set_nonblocking(true).map_err(failed)?;
+            Socket::Udp(socket, to)
+        };
+        let name = section.get("log_name").unwrap_or(name).to_owned();
+        Ok(Self { socket, facility: *number, name })
+    }
+}
+
+/// One line on its way.
+#[derive(Debug)]
+pub struct Line<'a> {
+    syslog: &'a Syslog,
+    severity: u8,
+}
+
+impl Write for Line<'_> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let priority = self.syslog.facility * 8 + self.severity;
+        let mut message = format!("<{priority}>{}: ", self.syslog.name).into_bytes();
+        message.extend_from_slice(text.trim_ascii_end());
+        // Nobody can be told that the log does not work.
+        let _ = match &self.syslog.socket {
+            Socket::Unix(socket, address) => socket.send_to(&message, address),
+            Socket::Udp(socket, address) => socket.send_to(&message, address),
+        };
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Syslog {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line { syslog: self, severity: 6 }
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line<'a> {
+        let severity = match *metadata.level() {
+            Level::ERROR => 3,
+            Level::WARN => 4,
+            Level::INFO => 6,
+            Level::DEBUG | Level::TRACE => 7,
+        };
+        Line { syslog: self, severity }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Conf;
+
+    #[test]
+    fn lines_have_facility_severity_and_name() {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let text = format!(
+            "[DEFAULT]\nlog_facility = LOG_LOCAL2\nlog_udp_host = 127.0.0.1\nlog_udp_port = {port}\n"
+        );
+        let conf = Conf::parse(&text).unwrap();
+        let syslog = Syslog::from_options(&conf.section("DEFAULT"), "object-server").unwrap();
+        syslog.make_writer().write_all(b"it is up\n").unwrap();
+        let mut message = [0; 100];
+        let length = socket.recv(&mut message).unwrap();
+        assert_eq!(&message[..length], b"<150>object-server: it is up");
+    }
+
+    #[test]
+    fn an_unknown_facility_is_refused() {
+        let conf = Conf::parse("[DEFAULT]\nlog_facility = LOG_NOISE\n").unwrap();
+        let error = Syslog::from_options(&conf.section("DEFAULT"), "x").unwrap_err();
+        assert!(error.contains("log_facility") && error.contains("LOG_NOISE"), "{error}");
+    }
+}

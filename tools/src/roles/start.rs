@@ -1,0 +1,131 @@
+//! The first steps of a process: whose rights it has, where its log goes, what it holds on to.
+//!
+//! As Swift's programs do them (`run_wsgi`, `run_daemon`), so that its manager can start ours, and
+//! that files belong to the same user whichever wrote them.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use apus_daemon::config::{Conf, Section};
+use apus_daemon::log;
+use apus_daemon::syslog::Syslog;
+
+use super::conf::{Place, section_of};
+use super::role::{Roles, Server};
+
+/// Whom Swift's programs become when nothing is said.
+const SWIFTS_USER: &str = "swift";
+/// Options that are read before a server is made.
+const OPTIONS: [&str; 8] = [
+    "user",
+    "log_level",
+    "log_name",
+    "log_facility",
+    "log_address",
+    "log_udp_host",
+    "log_udp_port",
+    "swift_dir",
+];
+
+/// Counts the options of this step as known.
+pub(super) fn note_options(conf: &Conf, server: Server) {
+    for section in ["DEFAULT", &format!("app:{}-server", server.name())] {
+        let section = conf.section(section);
+        for option in OPTIONS {
+            let _ = section.get(option);
+        }
+    }
+}
+
+/// How a process goes about its roles.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    /// Each daemon's pass one time, then the end.
+    pub(crate) once: bool,
+    /// Only see that the configuration is good.
+    pub(crate) test: bool,
+    /// As a daemon of Swift's: logs go to syslog, and standard input and output are closed once
+    /// all is ready, which is what `swift-init` waits for.
+    pub(crate) detached: bool,
+}
+
+/// Becomes the `user` of the configuration and starts the log where the options of `name` have it.
+pub(super) fn begin(name: &str, path: &Path, roles: &Roles, manner: Manner) -> Result<(), String> {
+    let place = Place::find(path)?;
+    let Some(server) = roles.first() else { return Ok(()) };
+    let conf = place.server_conf(server)?;
+    let section = section_of(&conf, name, server);
+    become_user(&section, manner.detached)?;
+    let level = log::level(&section)?;
+    if manner.detached {
+        log::start_syslog(level, Syslog::from_options(&section, name)?);
+    } else {
+        log::start(level);
+    }
+    Ok(())
+}
+
+/// Lets go of the terminal or pipe that this process was started from.
+pub(super) fn detach() -> Result<(), String> {
+    let failed = |error: &dyn std::fmt::Display| format!("/dev/null: {error}");
+    let nothing = std::fs::File::options().read(true).write(true).open("/dev/null");
+    let nothing = nothing.map_err(|error| failed(&error))?;
+    for replace in
+        [rustix::stdio::dup2_stdin, rustix::stdio::dup2_stdout, rustix::stdio::dup2_stderr]
+    {
+        replace(&nothing).map_err(|error| failed(&error))?;
+    }
+    Ok(())
+}
+
+/// User and group number of a name in a file of the form of `/etc/passwd`.
+fn numbers(passwd: &str, user: &str) -> Option<(u32, u32)> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(user)).then_some(())?;
+        Some((fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?))
+    })
+}
+
+/// Gives root's rights up for those of `user`, by running this program once more. In the manner of
+/// Swift's programs that is `swift` unless said; elsewhere only what is said.
+fn become_user(section: &Section<'_>, as_swift: bool) -> Result<(), String> {
+    let given = section.get("user");
+    let Some(user) = given.or(as_swift.then_some(SWIFTS_USER)) else { return Ok(()) };
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let Some((uid, gid)) = numbers(&passwd, user) else {
+        return match given {
+            Some(user) => Err(section.refuse("user", user, "a user of /etc/passwd")),
+            // A machine that never had Swift's user has no files of its.
+            None => Ok(()),
+        };
+    };
+    if uid == 0 {
+        return Ok(());
+    }
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_else(|| OsString::from("apus"));
+    let program = std::env::current_exe().map_err(|error| format!("user = {user}: {error}"))?;
+    let error = Command::new(program).arg0(name).args(words).uid(uid).gid(gid).exec();
+    Err(format!("cannot become {user}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_has_the_numbers_of_its_line() {
+        let passwd =
+            "root:x:0:0:root:/root:/bin/sh\nswift:x:160:161::/var/lib/swift:/bin/false\nbad\n";
+        assert_eq!(numbers(passwd, "swift"), Some((160, 161)));
+        assert_eq!(numbers(passwd, "root"), Some((0, 0)));
+        assert_eq!(numbers(passwd, "bad"), None);
+        assert_eq!(numbers(passwd, "swif"), None);
+    }
+}
