@@ -1,0 +1,83 @@
+"""Runs Swift's test/functional over mixed clusters and tells case by case where they differ.
+
+    compare.py a        our proxy over Swift's servers, against the must-pass list (our proxy over ours)
+    compare.py b        Swift's proxy over our servers, against `swift`
+    compare.py swift    Swift's proxy over Swift's servers, the measure for `b`
+    compare.py          all of them
+
+Outcomes are kept in target/suites/mixed-NAME.json; a case is a difference when it passes in the measure only.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+# Both folders have a conftest.py; the suites need that of the black-box tests.
+sys.path[:0] = [str(HERE.parent / "suites"), str(HERE.parent / "blackbox")]
+
+import run  # noqa: E402
+from testbed import PROXY_PORT, Testbed  # noqa: E402
+
+CLUSTERS = {"a": ("apus", "swift"), "b": ("swift", "apus"), "swift": ("swift", "swift")}
+# pytest does not collect tests.py by its name, and it must not share a call with its folder.
+TARGETS = ["test/functional/tests.py", "test/functional"]
+
+
+def outcomes_of(name, only):
+    proxy, servers = CLUSTERS[name]
+    source, outcomes = run.swift_source(), {}
+    for targets in [only] if only else [[target] for target in TARGETS]:
+        folder = ROOT / "target" / "suites" / f"mixed-{name}-{time.time_ns()}"
+        testbed = Testbed(folder, lambda node, kind: servers).start()
+        try:
+            conf = folder / "test.conf"
+            text = run.SWIFT_CONF.replace("127.0.0.1", testbed.ip(proxy))
+            conf.write_text(text.format(port=PROXY_PORT))
+            environment = dict(os.environ, SWIFT_TEST_CONFIG_FILE=str(conf), SWIFT_TEST_IN_PROCESS="0")
+            outcomes.update(run.pytest_outcomes(source, environment, targets))
+        finally:
+            testbed.stop()
+        shutil.rmtree(folder)
+    return outcomes
+
+
+def kept(name):
+    return ROOT / "target" / "suites" / f"mixed-{name}.json"
+
+
+def measure(name):
+    if name == "a":
+        return {case: "PASSED" for case in (HERE.parent / "suites/swift.must-pass").read_text().split("\n") if case}
+    return json.loads(kept("swift").read_text()) if kept("swift").exists() else {}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clusters", nargs="*", default=["swift", "a", "b"], choices=[*CLUSTERS, []])
+    parser.add_argument("--only", nargs="*", help="files or cases, from Swift's source folder on; results are not kept")
+    options = parser.parse_args()
+    differences = 0
+    for name in options.clusters:
+        outcomes = outcomes_of(name, options.only)
+        if not options.only:
+            kept(name).write_text(json.dumps(outcomes, indent=1, sort_keys=True))
+        counts = {kind: sum(o == kind for o in outcomes.values()) for kind in ("PASSED", "FAILED", "SKIPPED", "ERROR")}
+        print(f"{name}: {counts}", flush=True)
+        if name == "swift":
+            continue
+        for case, outcome in sorted(measure(name).items()):
+            ran = case in outcomes or not options.only
+            if outcome == "PASSED" and ran and outcomes.get(case) != "PASSED":
+                print(f"{name}: {outcomes.get(case, 'did not run')}: {case}")
+                differences += 1
+    return 1 if differences else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

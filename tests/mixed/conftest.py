@@ -1,0 +1,20 @@
+"""Clusters whose servers are partly Apus' and partly Swift's; see testbed.py."""
+
+import pytest
+
+from testbed import Testbed
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Starts clusters; a test gives the function of node and kind that says who serves."""
+    running = []
+
+    def start(makers):
+        testbed = Testbed(tmp_path_factory.mktemp("mixed") / "cluster", makers)
+        running.append(testbed)
+        return testbed.start()
+
+    yield start
+    for testbed in running:
+        testbed.stop()

@@ -1,0 +1,18 @@
+"""Everything that one proxy writes the other reads, whoever made the servers below."""
+
+import pytest
+
+from workload import Workload
+
+SERVERS = {
+    "swift": lambda node, kind: "swift",
+    "apus": lambda node, kind: "apus",
+    "half": lambda node, kind: "swift" if node <= 2 else "apus",
+}
+
+
+@pytest.mark.parametrize("servers", SERVERS)
+def test_both_proxies_see_the_same_over(mixed, servers):
+    testbed = mixed(SERVERS[servers])
+    apus, swift = testbed.proxies["apus"], testbed.proxies["swift"]
+    Workload("one", apus, swift).run().verify()
