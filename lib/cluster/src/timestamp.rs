@@ -194,13 +194,12 @@ impl RowTimes {
     }
 
     /// Packs as Swift's `encode_timestamps`: the first in full, each next as a signed hex delta
-    /// to the one before, trailing equal ones dropped.
+    /// to the one before; both deltas, or none when all are equal. The text is part of the hash by
+    /// which replicas compare themselves, so there is one for each row.
     pub fn encode(&self) -> String {
         let mut text = self.data.to_string();
         if self.content_type != self.data || self.meta != self.data {
             text.push_str(&delta(self.data, self.content_type));
-        }
-        if self.meta != self.content_type {
             text.push_str(&delta(self.content_type, self.meta));
         }
         text
@@ -269,12 +268,14 @@ mod tests {
     }
 
     #[test]
-    fn row_times_round_trip_and_drop_equal_tails() {
+    fn row_times_round_trip_and_have_no_deltas_when_equal() {
         let times = RowTimes::decode("1700000000.12345+219b7+c350").unwrap();
         assert_eq!(times.content_type.steps() - times.data.steps(), 0x219b7);
         assert_eq!(times.meta.steps() - times.content_type.steps(), 0xc350);
         assert_eq!(times.encode(), "1700000000.12345+219b7+c350");
         assert_eq!(RowTimes::all(times.data).encode(), "1700000000.12345");
+        let typed = RowTimes { meta: times.content_type, ..times };
+        assert_eq!(typed.encode(), "1700000000.12345+219b7+0");
     }
 
     #[test]
