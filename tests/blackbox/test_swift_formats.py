@@ -119,7 +119,7 @@ def test_every_replicated_object_of_swifts_drive_has_the_same_bytes_and_headers(
 def test_swifts_own_code_reads_what_our_servers_wrote(tmp_path):
     cluster = Cluster(tmp_path / "data", "--dev-users").start()
     swift = cluster.swift()
-    swift.put_container("c", headers={"X-Container-Meta-A": "b"})
+    swift.put_container("c", headers={"X-Container-Meta-A": "bücher ☃"})
     body = os.urandom(200_000)
     swift.put_object("c", "o ü", body, content_type="x/y", headers={"X-Object-Meta-Color": "rot ü"})
     swift.put_object("c", "gone", b"x")
@@ -187,7 +187,7 @@ for node in nodes:
     assert [row[0] for row in rows] == ['o ü', 'posted'], rows
     info = broker.get_info()
     assert info['object_count'] == 2 and info['bytes_used'] == 200001, info
-    assert broker.metadata['X-Container-Meta-A'][0] == 'b'
+    assert broker.metadata['X-Container-Meta-A'][0] == 'bücher ☃', broker.metadata
     # The rolling hash is that of the rows, so Swift's replicator agrees with ours.
     from swift.common.db import chexor
     rolling = '0' * 32

@@ -1,11 +1,11 @@
 //! The `metadata` column: a JSON object of header name to `[value, timestamp]`.
 //!
-//! Values are in WSGI spelling, as Swift writes them. The newest timestamp of a key wins; an empty value is a removal, kept until it is reclaimed.
+//! Values are plain text. The newest timestamp of a key wins; an empty value is a removal, kept until
+//! it is reclaimed.
 
 use std::collections::BTreeMap;
 
 use apus_cluster::Timestamp;
-use apus_cluster::metadata::{from_wsgi, to_wsgi};
 
 use crate::error::DbError;
 use crate::raw::Connection;
@@ -21,9 +21,7 @@ pub fn decode(text: &str) -> Result<Dated, DbError> {
     if text.is_empty() {
         return Ok(Dated::new());
     }
-    let stored: Dated = serde_json::from_str(text)
-        .map_err(|error| DbError::Corrupt(format!("metadata: {error}")))?;
-    Ok(stored.into_iter().map(|(name, (value, time))| (name, (from_wsgi(&value), time))).collect())
+    serde_json::from_str(text).map_err(|error| DbError::Corrupt(format!("metadata: {error}")))
 }
 
 /// Merges changes into the stored metadata by time and writes them back. `select` and `update` are
@@ -107,14 +105,7 @@ fn read(connection: &mut Connection, select: &'static str) -> Result<Dated, DbEr
     decode(&stored)
 }
 
-fn write(
-    connection: &mut Connection,
-    update: &'static str,
-    mut dated: Dated,
-) -> Result<(), DbError> {
-    for (value, _) in dated.values_mut() {
-        *value = to_wsgi(value);
-    }
+fn write(connection: &mut Connection, update: &'static str, dated: Dated) -> Result<(), DbError> {
     let text =
         serde_json::to_string(&dated).map_err(|error| DbError::Corrupt(error.to_string()))?;
     connection.run(update, &[(&text).into()])
