@@ -41,7 +41,7 @@ class Managed:
         self.log = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.log.bind((testbed.ip("memcached"), SYSLOG_PORT))
         self.log.settimeout(10)
-        more = f"log_udp_host = {testbed.ip('memcached')}\nlog_udp_port = {SYSLOG_PORT}\nlog_name = managed\nuser = root\n"
+        more = f"log_udp_host = {testbed.ip('memcached')}\nlog_udp_port = {SYSLOG_PORT}\nlog_name = managed\n"
         for kind in KINDS:
             for node in (1, 2):
                 text = testbed.conf(node, kind).read_text().replace("[DEFAULT]\n", f"[DEFAULT]\n{more}", 1)

@@ -1,5 +1,6 @@
 """A cluster of four storage nodes and two proxies on loopback, where each server is Apus' or Swift's."""
 
+import getpass
 import itertools
 import json
 import os
@@ -51,6 +52,7 @@ mount_check = false
 disable_fallocate = true
 fallocate_reserve = 0
 workers = 0
+user = {user}
 recon_cache_path = {recon}
 log_level = INFO
 bind_timeout = 5
@@ -270,6 +272,7 @@ class Testbed:
                     devices=self.device(node).parent,
                     recon=self.node_folder(node) / "recon",
                     rsync_port=RSYNC_PORT,
+                    user=getpass.getuser(),
                 )
                 (self.node_folder(node) / "recon").mkdir(exist_ok=True)
                 self.conf(node, kind).write_text(text)

@@ -50,10 +50,14 @@ def put(proxy, name, expected, **headers):
 
 
 class Workload:
-    """`first` and `second` are proxies over one cluster; `seed` makes the bodies."""
+    """`first` and `second` are proxies over one cluster; `seed` makes the bodies.
 
-    def __init__(self, name, first, second, seed=1):
-        self.name, self.first, self.second = name, first, second
+    `exact`: replicas have the same times. Of an upload through S3 over servers of both kinds Swift's have the time of its
+    beginning, ours that of its end, until replication has brought the newest everywhere.
+    """
+
+    def __init__(self, name, first, second, seed=1, exact=True):
+        self.name, self.first, self.second, self.exact = name, first, second, exact
         self.random = random.Random(seed)
         self.objects = {}
         self.gone = set()
@@ -277,7 +281,9 @@ class Workload:
                 assert several.headers["Content-Type"].startswith("multipart/byteranges"), path
                 assert expected.body[4:7] in several.content, path
         ok(proxy.swift("GET", path, headers={"Range": "bytes=999999999-"}), 416)
-        kept = ["Etag", "Last-Modified", "X-Timestamp", "Content-Length", "X-Static-Large-Object", "X-Object-Manifest"]
+        kept = ["Etag", "Content-Length", "X-Static-Large-Object", "X-Object-Manifest"]
+        if self.exact:
+            kept += ["Last-Modified", "X-Timestamp"]
         return {key: head.headers.get(key) for key in kept}
 
     def verify_listings(self, proxies):
@@ -285,6 +291,8 @@ class Workload:
             names = sorted((name for of, name in self.objects if of == container), key=lambda name: name.encode())
             for query in LISTING_QUERIES:
                 pages = [ok(proxy.swift("GET", container, f"?format=json{query}"), 200).json() for proxy in proxies]
+                for row in [row for page in pages for row in page if not self.exact]:
+                    row.pop("last_modified", None)
                 assert all(page == pages[0] for page in pages), (container, query, pages)
                 if not query:
                     assert [row["name"] for row in pages[0]] == names, container
@@ -293,7 +301,7 @@ class Workload:
                         if not expected.manifest:
                             assert row["hash"] == hashlib.md5(expected.body).hexdigest(), row
                             assert row["bytes"] == len(expected.body), row
-            for form in ["plain", "xml"]:
+            for form in ["plain", "xml"] if self.exact else ["plain"]:
                 pages = [ok(proxy.swift("GET", container, f"?format={form}"), 200).content for proxy in proxies]
                 assert all(page == pages[0] for page in pages), (container, form, pages)
             heads = [ok(proxy.swift("HEAD", container), 204).headers for proxy in proxies]
@@ -308,7 +316,7 @@ class Workload:
             for proxy in proxies:
                 client = proxy.s3()
                 rows = client.list_objects_v2(Bucket=container)["Contents"]
-                found.append([(row["Key"], row["Size"], row["ETag"], row["LastModified"]) for row in rows])
+                found.append([(row["Key"], row["Size"], row["ETag"], self.exact and row["LastModified"]) for row in rows])
                 for row in rows:
                     expected = self.objects[container, row["Key"]]
                     answer = client.get_object(Bucket=container, Key=row["Key"])
