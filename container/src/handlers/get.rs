@@ -1,6 +1,7 @@
 //! `GET` and `HEAD` of a container.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 
 use apus_broker::answer::{Refusal, failed, refuse};
 use apus_broker::list_query;
@@ -16,16 +17,33 @@ use crate::backend::{self, Info};
 use crate::listing;
 use crate::server::{Server, Target};
 
-/// Appends a JSON string.
+/// Appends a JSON string, in ASCII as Python's `json.dumps` writes it: of pages that are the same
+/// byte for byte, whoever wrote them, a strong listing needs no second look.
 fn quote(out: &mut String, text: &str) {
-    let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    let plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\';
+    out.push('"');
     if text.bytes().all(plain) {
-        out.push('"');
         out.push_str(text);
-        out.push('"');
     } else {
-        out.push_str(&serde_json::Value::from(text).to_string());
+        for character in text.chars() {
+            match character {
+                '"' => out.push_str("\\\""),
+                '\\' => out.push_str("\\\\"),
+                '\n' => out.push_str("\\n"),
+                '\r' => out.push_str("\\r"),
+                '\t' => out.push_str("\\t"),
+                '\u{8}' => out.push_str("\\b"),
+                '\u{c}' => out.push_str("\\f"),
+                ' '..='~' => out.push(character),
+                other => {
+                    for unit in other.encode_utf16(&mut [0; 2]) {
+                        let _ = write!(out, "\\u{unit:04x}");
+                    }
+                }
+            }
+        }
     }
+    out.push('"');
 }
 
 fn field(out: &mut String, name: &str, value: &str) {
@@ -55,10 +73,10 @@ fn json<'a>(rows: impl Iterator<Item = Listed<'a>>, full: bool) -> Vec<u8> {
             Listed::Subdir(name) => field(&mut out, "{\"subdir\": ", name),
             Listed::Object(row) => {
                 let (content_type, size) = shown(&row.content_type, row.size, full);
-                field(&mut out, "{\"name\": ", &row.name);
-                out.push_str(", \"bytes\": ");
+                out.push_str("{\"bytes\": ");
                 out.push_str(&size.to_string());
                 field(&mut out, ", \"hash\": ", &row.etag);
+                field(&mut out, ", \"name\": ", &row.name);
                 field(&mut out, ", \"content_type\": ", &content_type);
                 field(&mut out, ", \"last_modified\": ", &row.last_modified().iso());
                 if full {
@@ -202,5 +220,13 @@ mod tests {
         let joined = "a/b;c=d;swift_bytes=7000";
         assert_eq!(shown(joined, 400, false), ("a/b;c=d".into(), 7000));
         assert_eq!(shown(joined, 400, true), (joined.into(), 400));
+    }
+
+    #[test]
+    fn strings_are_written_as_python_writes_them() {
+        let mut out = String::new();
+        quote(&mut out, "a\"b\\c\n\t\u{1}\u{7f}ü☃😀");
+        // json.dumps of the same text.
+        assert_eq!(out, r#""a\"b\\c\n\t\u0001\u007f\u00fc\u2603\ud83d\ude00""#);
     }
 }
