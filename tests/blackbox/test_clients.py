@@ -134,7 +134,6 @@ def test_what_is_not_done_answers_not_implemented(s3, bucket):
     for call in [
         lambda: s3.put_bucket_policy(Bucket=bucket, Policy="{}"),
         lambda: s3.put_bucket_acl(Bucket=bucket, ACL="public-read"),
-        lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"", IfNoneMatch="*"),
         lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"", ServerSideEncryption="AES256"),
         lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"", ACL="public-read"),
     ]:
