@@ -34,6 +34,8 @@ class Ledger:
 
     def __init__(self):
         self.allowed = {}
+        # Keys that were written to since somebody emptied this.
+        self.touched = set()
         self.acknowledged = self.unknown = 0
         self._lock = threading.Lock()
 
@@ -44,6 +46,7 @@ class Ledger:
         """A write is on its way; `after` are the states that it may leave. Gives what to do when it is acknowledged."""
         before = self.states(key)
         self.allowed[key] = before | after
+        self.touched.add(key)
         with self._lock:
             self.unknown += 1
 
@@ -132,6 +135,9 @@ class Writer(threading.Thread):
         path = f"{self.bucket}/{key}"
         if kind == "put":
             self.swift.put(path, state.body(), {"X-Object-Meta-Tag": tag})
+        elif kind == "s3-create":
+            # Only on a key that is not there for certain.
+            self.s3.put(self.bucket, key, state.body(), {"x-amz-meta-tag": tag, "If-None-Match": "*"})
         elif kind == "s3-put":
             self.s3.put(self.bucket, key, state.body(), {"x-amz-meta-tag": tag})
         elif kind == "delete":

@@ -40,7 +40,8 @@ def settle(cluster, *, auditors=False):
         if not left:
             break
     else:
-        raise AssertionError(f"after {ROUNDS} rounds of the daemons: {left[:5]}")
+        files = [str(file) for path in left[:3] for file in [path, *path.rglob("*")] if file.is_file()]
+        raise AssertionError(f"after {ROUNDS} rounds of the daemons {len(left)} places are not done with: {files[:12]}")
     # Once more: what the last round moved is compared everywhere now.
     cluster.once(*REPLICATORS, "container-updater")
     if auditors:

@@ -3,6 +3,7 @@
 A step goes on when servers die in the middle of it; it gives how many daemons were killed.
 """
 
+import shutil
 import signal
 import time
 
@@ -16,9 +17,13 @@ DAEMONS = (
 )  # fmt: skip
 OPTIONS = {
     "account-reaper": {"delay_reaping": 0},
-    "container-replicator": {"per_diff": 20},
-    "account-replicator": {"per_diff": 20},
+    "container-replicator": {"per_diff": 5},
+    "account-replicator": {"per_diff": 5},
 }
+
+
+class Killed(Exception):
+    """Something died at a fault point: the rest of the step would only wait for it."""
 
 
 class World:
@@ -48,30 +53,36 @@ class World:
             self.writer.step(kind, key)
         finally:
             self.writer.sizes = sizes
+        self.stop_at_kill()
 
     def attempt(self, work, *arguments, **options):
         """Whatever comes of it: a server may be killed at it."""
         try:
-            return work(*arguments, **options)
+            work(*arguments, **options)
         except (OSError, Refused):
-            return None
+            self.stop_at_kill()
+
+    def stop_at_kill(self):
+        if self.killed_servers():
+            raise Killed
 
     def killed_servers(self):
         return sum(process.was_killed for process in self.cluster.processes)
 
-    def once(self, *roles):
-        """Runs daemons; gives how many were killed. Servers that died meanwhile are started for the next."""
+    def once(self, *roles, start=True):
+        """Runs daemons; gives how many were killed. Servers that died meanwhile are started, unless told otherwise."""
         killed = 0
         for role in roles:
             running = [node.daemon(role, "--once").spawn() for node in self.cluster.nodes]
             codes = [daemon.running.wait(timeout=120) for daemon in running]
             killed += codes.count(-signal.SIGKILL) + self.killed_servers()
-            self.cluster.start()
+            if start:
+                self.cluster.start()
         return killed
 
-    def away(self, kind, *names):
-        """A primary whose server is stopped; give it to `back`."""
-        node = self.cluster.placement(kind, *names).primaries[0]
+    def away(self, kind, *names, at=0):
+        """A primary whose server is stopped."""
+        node = self.cluster.placement(kind, *names).primaries[at]
         node.kill(kind)
         # It was this test that killed it, not a fault point.
         node.servers[kind].running = None
@@ -83,6 +94,7 @@ def writes(world):
         key = world.fresh("write")
         for kind in ("put", "s3-put", "post", "delete", "put", "s3-delete"):
             world.write(kind, key, size)
+    world.write("s3-create", world.fresh("create"), 10)
 
 
 def many_at_once(world):
@@ -109,12 +121,19 @@ def containers(world):
 
 
 def late_rows(world):
-    away = world.away("container", "AUTH_test", world.bucket)
+    """Updates that wait: one is damaged, and of two servers that were away one comes back before the other."""
+    first, second = (world.away("container", "AUTH_test", world.bucket, at=at) for at in (0, 1))
     world.write("put", world.fresh("late"), 10)
     world.write("delete", f"late{world.made}")
     world.write("put", world.fresh("late"), 10)
-    away.start("container")
-    return world.killed_servers() + world.once("object-updater", "container-updater")
+    for node in world.cluster.nodes:
+        for path in list(node.disk.glob("async_pending/*/*"))[:1]:
+            path.write_bytes(path.read_bytes()[:-7] + b"damaged")
+    killed = world.killed_servers() + world.once("object-auditor", start=False)
+    first.start("container")
+    killed += world.once("object-updater", start=False)
+    second.start("container")
+    return killed + world.once("object-updater", "container-updater")
 
 
 def handoffs(world):
@@ -148,26 +167,22 @@ def damaged_files(world):
 def databases(world):
     swift = world.cluster.swift("test2:tester2", "testing2")
     few, many = world.fresh("few"), world.fresh("many")
-    for name, rows in ((few, 3), (many, 90)):
+    for name, rows in ((few, 2), (many, 30)):
         world.attempt(swift.put, name)
         away = world.away("container", swift.account, name)
+        # One that a handoff gets in the primary's place.
+        world.attempt(swift.put, world.fresh("elsewhere"))
         for number in range(rows):
             world.attempt(swift.put, f"{name}/o{number}", b"x")
         away.start("container")
-    # A handoff that got the database.
-    guest = world.fresh("guest")
-    away = world.away("container", swift.account, guest)
-    world.attempt(swift.put, guest)
-    world.attempt(swift.put, f"{guest}/o", b"x")
-    away.start("container")
     placement = world.cluster.placement("container", swift.account, few)
-    # A primary that lost it.
+    # A handoff that got the database, and a primary that lost it.
     lost = placement.primaries[1]
     killed = world.killed_servers() + world.once("container-replicator")
     lost.kill("container")
     lost.servers["container"].running = None
-    for path in lost.disk.glob(f"containers/{placement.partition}/???"):
-        path.rename(path.with_name(f"{path.name}.{few}"))
+    for path in lost.disk.glob(f"containers/{placement.partition}"):
+        shutil.rmtree(path)
     lost.start("container")
     away = world.away("account", swift.account)
     world.attempt(swift.put, world.fresh("unseen"))
@@ -177,6 +192,9 @@ def databases(world):
 
 
 def audits(world):
+    for node in world.cluster.nodes:
+        for path in list(node.disk.glob("objects/*/hashes.pkl"))[:1]:
+            path.write_bytes(b"damaged")
     return world.once("container-auditor", "account-auditor", "object-auditor")
 
 
@@ -187,7 +205,8 @@ def expiry(world):
         world.attempt(swift.put, f"{name}/o{number}", b"x", {"X-Delete-After": "1"})
     killed = world.killed_servers() + world.once("object-updater", "container-updater")
     time.sleep(1.5)
-    return killed + world.once("object-expirer")
+    # The second pass finds containers of the queue empty.
+    return killed + world.once("object-expirer", "object-expirer")
 
 
 def reaping(world):
