@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -100,6 +101,73 @@ def test_swift_recon_reads_every_check_of_ours(servers):
         assert "Disk usage: space used:" in told and "not mounted" not in told, told
     told = swift_recon(servers, "object", "--async", "--updater", "--auditor", "--expirer", "--replication")
     assert "[async_pending] low: 7, high: 7" in told, told
+
+
+def apus_recon(servers, *options, code=None):
+    command = [APUS, "recon", "--swiftdir", str(servers.etc), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode in ([code] if code is not None else [0, 1]), (done.returncode, done.stdout, done.stderr)
+    return done.stdout if code != 2 else done.stderr
+
+
+def without_moments(told):
+    """Without what is different from one moment to the next."""
+    told = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "NOW", told)
+    told = re.sub(r"\(\d+ \w+ ago\)", "(AGO)", told)
+    told = re.sub(r"^\d+\.\d\d%", "PERCENT", told, flags=re.M)
+    moving = r"^(\[(?:\w+_load_avg|tcp\w*|time_wait|orphan)\]).*$|^(Disk usage: ).*$"
+    return [re.sub(moving, r"\1\2", line).rstrip() for line in told.splitlines()]
+
+
+SAME = {
+    "account": ["--auditor", "-r", "-u", "-l", "-d", "-q", "--sockstat", "--validate-servers", "--driveaudit", "-T", "--swift-versions"],
+    "container": ["--auditor", "--updater", "--sharding", "-r", "-u", "-l", "-d", "-q", "--sockstat", "--validate-servers", "-T"],
+    "object": ["-a", "--auditor", "--updater", "--expirer", "-r", "-u", "-l", "-d", "--top=1", "--lowest=1", "-q", "--sockstat", "--swift-versions"],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("has_run", [False, True])
+def test_ours_tells_what_swift_recon_tells(servers, kind, has_run):
+    if has_run:
+        for daemon in ["auditor", "replicator", *([] if kind == "account" else ["updater"])]:
+            subprocess.run([APUS, f"{kind}-{daemon}", str(servers.etc), "--once"], check=True, timeout=60, stderr=subprocess.DEVNULL)
+    # A jitter, since Python rounds the time that it gets.
+    options = [kind, "--jitter", "1", *SAME[kind]]
+    ours, swifts = apus_recon(servers, *options), swift_recon(servers, *options)
+    assert without_moments(ours) == without_moments(swifts)
+
+
+def test_all_checks_are_in_one_document(servers):
+    told = json.loads(apus_recon(servers, "object", "container", "account", "--all", "--jitter=5", "--json"))
+    host = f"127.0.0.1:{servers.ports['object']}"
+    assert told["object"]["hosts"] == [host]
+    assert told["object"]["ring_md5"]["matched"] == 1 and told["object"]["swift_conf_md5"]["matched"] == 1
+    assert told["account"]["validate_servers"]["ok"] == 1 and told["container"]["time"]["matched"] == 1
+    assert told["object"]["quarantined"]["stats"]["quarantined_objects"]["total"] == 2
+    assert "expirer" not in told["account"] and "sharding" in told["container"]
+    assert all("errors" not in check for of in told.values() for check in of.values() if isinstance(check, dict))
+
+
+def test_a_ring_or_swift_conf_that_differs_is_told(servers, tmp_path):
+    for path in [*servers.etc.glob("*.ring.gz"), servers.etc / "swift.conf"]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    assert "!!" not in apus_recon(servers, "object", "--md5", code=0)
+    with open(tmp_path / "swift.conf", "a") as conf:
+        conf.write("# changed\n")
+    (tmp_path / "object.ring.gz").write_bytes((tmp_path / "account.ring.gz").read_bytes())
+    # Servers of the other ring are asked, as that is what is here.
+    told = apus_recon(servers, "object", "--md5", "--swiftdir", str(tmp_path), code=1)
+    assert told.count("doesn't match on disk md5sum") == 2 and told.count("0/1 hosts matched") == 2, told
+
+
+def test_what_cannot_be_asked_is_an_error(servers):
+    assert "no check is asked for" in apus_recon(servers, "object", code=2)
+    assert "Invalid Storage Policy: lead" in apus_recon(servers, "-a", "-p", "lead", code=2)
+    assert "Can't check asyncs on non object servers." in apus_recon(servers, "account", "-a", code=1)
+    assert "erasure_coding" in apus_recon(servers, "-R", code=1)
+    assert "none.ring" in apus_recon(servers, "-a", "--swiftdir", "/none.ring", code=2)
+    assert "on 0 hosts" in apus_recon(servers, "-a", "--region", "7", code=0)
 
 
 def samples(port):

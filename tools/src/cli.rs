@@ -12,6 +12,7 @@ use apus_daemon::Scope;
 use clap::{Parser, Subcommand};
 
 use crate::bench;
+use crate::recon;
 use crate::roles::{Manner, Roles, run};
 use crate::saio;
 
@@ -39,6 +40,9 @@ enum Command {
     /// Load a server over S3 or Swift and tell rates, latencies and CPU
     #[command(after_help = BENCH_HELP)]
     Bench(Box<bench::Options>),
+    /// Ask the servers of a cluster how they are, as `swift-recon`
+    #[command(after_help = RECON_HELP, infer_long_args = true, args_override_self = true)]
+    Recon(Box<recon::Options>),
 }
 
 /// What runs over a place of configuration.
@@ -114,6 +118,15 @@ Exit code: 0 all requests succeeded, 1 some failed, 2 the bench could not run.
 Example:
   apus bench --op put,get,head,list,delete --access-key test:tester --secret-key testing";
 
+const RECON_HELP: &str = "\
+Hosts are those of the rings in --swiftdir. Checks are in swift-recon's words; --all makes all.
+
+Exit code: 0 everything is as it should be, 1 a host did not answer or something is not, 2 nothing
+could be asked.
+
+Example:
+  apus recon object --replication --diskusage";
+
 #[derive(clap::Args)]
 struct RoleOptions {
     /// Directory with swift.conf, rings and *-server.conf, or one server's conf file or conf.d
@@ -163,23 +176,24 @@ impl RoleOptions {
     }
 }
 
-/// The role that the name of one of Swift's programs stands for.
-fn role_of(program: &OsString) -> Option<String> {
+/// The role or other command that the name of one of Swift's programs stands for.
+fn command_of(program: &OsString) -> Option<String> {
     let name = Path::new(program).file_name()?.to_string_lossy().into_owned();
-    name.strip_prefix("swift-").filter(|role| Roles::named(role).is_some()).map(str::to_owned)
+    let is_ours = |name: &&str| *name == "recon" || Roles::named(name).is_some();
+    name.strip_prefix("swift-").filter(is_ours).map(str::to_owned)
 }
 
 /// Whether this process was started under the name of one of Swift's programs.
 fn is_swifts_name() -> bool {
-    std::env::args_os().next().is_some_and(|program| role_of(&program).is_some())
+    std::env::args_os().next().is_some_and(|program| command_of(&program).is_some())
 }
 
-/// The words of the command line; a name of Swift's program becomes the role's.
+/// The words of the command line; a name of Swift's program becomes the command's.
 fn words(mut words: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let program = words.next().unwrap_or_default();
-    let role = role_of(&program);
+    let command = command_of(&program);
     let mut all = vec![program];
-    all.extend(role.map(OsString::from));
+    all.extend(command.map(OsString::from));
     all.extend(words);
     all
 }
@@ -209,6 +223,10 @@ pub fn main() -> ExitCode {
         }
         Command::RingBuilder { arguments } => return crate::ring::main(arguments),
         Command::Bench(options) => return bench::main(&options),
+        Command::Recon(options) => match recon::main(&options) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -241,6 +259,8 @@ mod tests {
             assert_eq!(options.conf, Path::new("/etc/swift/x.conf"));
         }
         assert!(parse("swift-object /etc/swift").is_err());
+        let cli = parse("swift-recon container -l --auditor --load -z 3 -t 9").unwrap();
+        assert!(matches!(cli.command, Command::Recon(_)));
     }
 
     #[test]

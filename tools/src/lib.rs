@@ -1,9 +1,11 @@
-//! The executables: servers by role, the one-box cluster, the ring builder, the load generator.
+//! The executables: servers by role, the one-box cluster, the ring builder, the load generator,
+//! the operators' view.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod bench;
 pub mod cli;
 pub mod counts;
+mod recon;
 pub mod ring;
 pub mod roles;
 pub mod saio;

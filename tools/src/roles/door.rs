@@ -84,6 +84,7 @@ impl Builder<'_> {
     ) -> Result<ReconParts, String> {
         let (devices, mount_check) = super::storage::devices(section)?;
         Ok(ReconParts {
+            server: server.name(),
             devices,
             mount_check,
             swift_conf: self.place.swift_conf_path(),

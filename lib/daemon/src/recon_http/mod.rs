@@ -1,4 +1,5 @@
-//! `GET /recon/<check>` and `/healthcheck` of a storage server, for operators and `swift-recon`.
+//! `GET /recon/<check>`, `/healthcheck` and `OPTIONS /` of a storage server, for operators and
+//! `swift-recon`.
 //!
 //! Checks and their answers are Swift's (`swift/common/middleware/recon.py`). They only read: the
 //! host, the directory of devices, and what daemons left in the recon cache. A disk that hangs must
@@ -16,7 +17,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
-use crate::http::{Body, Handler, SharedHandler, full, text};
+use crate::http::{Body, Handler, SharedHandler, full, set, status, text};
 use crate::recon::ReconCache;
 
 /// Checks at once.
@@ -27,6 +28,8 @@ const VERSION: &str = concat!("apus ", env!("CARGO_PKG_VERSION"));
 /// What checks look at.
 #[derive(Debug, Clone)]
 pub struct ReconParts {
+    /// `account`, `container` or `object`.
+    pub server: &'static str,
     /// Directory of the devices.
     pub devices: PathBuf,
     /// Whether devices must be mount points; else each directory counts as mounted.
@@ -58,6 +61,21 @@ impl ReconHttp {
     /// Before `inner`.
     pub fn new(inner: SharedHandler, parts: ReconParts) -> Self {
         Self { inner, parts: Arc::new(parts), slots: Arc::new(Semaphore::new(CHECKS_MAX)) }
+    }
+
+    /// What server this is, and what it can be asked (`swift/common/base_storage_server.py`).
+    fn options(&self) -> Response<Body> {
+        let mut answer = status(StatusCode::OK);
+        let own = match self.parts.server {
+            "object" => ", SSYNC",
+            "container" => ", UPDATE",
+            _ => "",
+        };
+        let allow = format!("DELETE, GET, HEAD, OPTIONS, POST, PUT, REPLICATE{own}");
+        let server = format!("{}-server/{}", self.parts.server, env!("CARGO_PKG_VERSION"));
+        set(answer.headers_mut(), "allow", &allow);
+        set(answer.headers_mut(), "server", &server);
+        answer
     }
 
     async fn check(&self, path: &str) -> Response<Body> {
@@ -96,6 +114,9 @@ fn is_check(path: &str) -> bool {
 impl Handler for ReconHttp {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let path = request.uri().path();
+        if *request.method() == Method::OPTIONS && path == "/" {
+            return self.options();
+        }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return self.inner.call(request).await;
         }

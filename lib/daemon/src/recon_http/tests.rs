@@ -40,6 +40,7 @@ fn node(name: &str, mount_check: bool) -> Node {
     std::fs::write(root.join("object.ring.gz"), "a").unwrap();
     std::fs::write(root.join("swift.conf"), "").unwrap();
     let parts = ReconParts {
+        server: "container",
         devices: root.join("devices"),
         mount_check,
         swift_conf: root.join("swift.conf"),
@@ -143,4 +144,15 @@ async fn only_checks_are_answered_and_only_for_reading() {
     assert_eq!(ask(&node, "GET", "/recon/0/a/c/o").await.0, 418);
     assert_eq!(ask(&node, "PUT", "/recon/mem").await.0, 418);
     assert_eq!(ask(&node, "GET", "/sd1/0/a").await.0, 418);
+}
+
+#[tokio::test]
+async fn a_server_says_what_it_is() {
+    let node = node("options", false);
+    let ask = |path| Request::builder().method("OPTIONS").uri(path).body(empty()).unwrap();
+    let answer = node.server.call(ask("/")).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(answer.headers()["server"].to_str().unwrap().starts_with("container-server/"));
+    assert!(answer.headers()["allow"].to_str().unwrap().contains("UPDATE"));
+    assert_eq!(node.server.call(ask("/sd1/0/a/c")).await.status(), StatusCode::IM_A_TEAPOT);
 }
