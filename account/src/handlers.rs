@@ -226,16 +226,16 @@ pub(crate) async fn get(
             .map(|entry| match entry {
                 ContainerEntry::Subdir(name) => json!({ "subdir": name }),
                 ContainerEntry::Container(row) => {
-                    let mut shown = json!({
-                        "name": row.name,
-                        "count": row.object_count,
-                        "bytes": row.bytes_used,
-                        "last_modified": row.put_timestamp.iso(),
-                    });
+                    let mut shown = serde_json::Map::from_iter([
+                        ("name".to_owned(), row.name.clone().into()),
+                        ("count".to_owned(), row.object_count.into()),
+                        ("bytes".to_owned(), row.bytes_used.into()),
+                        ("last_modified".to_owned(), row.put_timestamp.iso().into()),
+                    ]);
                     if let Some(policy) = server.parts.policies.get(PolicyIndex(row.policy)) {
-                        shown["storage_policy"] = policy.name.clone().into();
+                        shown.insert("storage_policy".to_owned(), policy.name.clone().into());
                     }
-                    shown
+                    shown.into()
                 }
             })
             .collect();

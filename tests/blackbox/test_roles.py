@@ -282,6 +282,22 @@ def test_reserved_names_are_listed_only_for_those_who_may_see_them(servers):
         assert [row["name"] for row in allowed.json()] == ["\0hidden", "plain"], kind
 
 
+def test_as_much_metadata_as_is_allowed_comes_back_over_sockets(servers):
+    swift = servers.swift()
+    swift.put_container("metadata")
+    items = {f"{number:02}": "x" * 40 for number in range(90)}
+    swift.post_account({f"X-Account-Meta-{key}": value for key, value in items.items()})
+    swift.post_container("metadata", {f"X-Container-Meta-{key}": value for key, value in items.items()})
+    swift.put_object("metadata", "o", b"1", headers={f"X-Object-Meta-{key}": value for key, value in items.items()})
+    for prefix, head in [
+        ("x-account-meta-", swift.head_account()),
+        ("x-container-meta-", swift.head_container("metadata")),
+        ("x-object-meta-", swift.head_object("metadata", "o")),
+    ]:
+        assert {key[len(prefix) :]: value for key, value in head.items() if key.startswith(prefix)} == items
+    swift.post_account({f"X-Account-Meta-{key}": "" for key in items})
+
+
 def test_a_container_tells_swifts_proxy_what_its_records_are(servers):
     path = "AUTH_records/c"
     backend(servers, "container", "PUT", path, X_Timestamp="1700000000.50000")

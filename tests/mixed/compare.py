@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -62,6 +63,8 @@ def main():
     parser.add_argument("clusters", nargs="*", default=["swift", "a", "b"], choices=[*CLUSTERS, []])
     parser.add_argument("--only", nargs="*", help="files or cases, from Swift's source folder on; results are not kept")
     options = parser.parse_args()
+    # So that the servers are stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     differences = 0
     for name in options.clusters:
         outcomes = outcomes_of(name, options.only)

@@ -50,7 +50,7 @@ pub fn merge(
             dated.insert(name, (value.clone(), now.clone()));
         }
     }
-    write(connection, update, dated)
+    write(connection, update, &dated)
 }
 
 /// Merges another replica's metadata into the stored by time; nothing is written when nothing is
@@ -72,7 +72,7 @@ pub fn merge_dated(
             changed = true;
         }
     }
-    if changed { write(connection, update, dated) } else { Ok(()) }
+    if changed { write(connection, update, &dated) } else { Ok(()) }
 }
 
 /// Drops removals older than `then`, whose replicas all know of them.
@@ -88,7 +88,7 @@ pub fn reclaim(
     let mut dated = read(connection, select)?;
     let before = dated.len();
     dated.retain(|_, removal| !is_old_removal(removal, then));
-    if dated.len() == before { Ok(()) } else { write(connection, update, dated) }
+    if dated.len() == before { Ok(()) } else { write(connection, update, &dated) }
 }
 
 /// Whether a value is a removal from before `then`.
@@ -105,9 +105,8 @@ fn read(connection: &mut Connection, select: &'static str) -> Result<Dated, DbEr
     decode(&stored)
 }
 
-fn write(connection: &mut Connection, update: &'static str, dated: Dated) -> Result<(), DbError> {
-    let text =
-        serde_json::to_string(&dated).map_err(|error| DbError::Corrupt(error.to_string()))?;
+fn write(connection: &mut Connection, update: &'static str, dated: &Dated) -> Result<(), DbError> {
+    let text = serde_json::to_string(dated).map_err(|error| DbError::Corrupt(error.to_string()))?;
     connection.run(update, &[(&text).into()])
 }
 

@@ -5,9 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use apus_daemon::Body;
 use apus_daemon::http::empty;
+use apus_daemon::serve::Limits;
 use apus_daemon::task::{TaskKind, spawn};
 use http_body_util::{BodyExt, Limited};
-use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
@@ -46,8 +47,12 @@ fn broken(error: &dyn std::fmt::Display) -> SendError {
 async fn connect(address: &str, signer: Option<&Signer>) -> Result<Connection, SendError> {
     let stream = TcpStream::connect(address).await.map_err(SendError::Connect)?;
     stream.set_nodelay(true).map_err(SendError::Connect)?;
+    // An answer may have as many headers as a request: 90 metadata items are not all of them.
+    let limits = Limits::default();
+    let mut http = Builder::new();
+    http.max_headers(limits.headers_max).max_buf_size(limits.head_bytes_max);
     let (mut sender, driver) =
-        handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
+        http.handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
     spawn(TaskKind::Background, async move {
         if let Err(error) = driver.await {
             tracing::debug!(%error, "backend connection");
