@@ -181,7 +181,11 @@ impl Broker {
         self.on_thread(move || {
             let directory = path.parent().unwrap_or(&device).to_owned();
             let made = make_directories(&device, &directory, &disk)?;
-            let temporary = directory.join(format!(".{}.tmp", apus_daemon::seed::hex::<8>()));
+            // What a crash leaves there is removed in time; in the database's own directory it would
+            // keep a handoff from being emptied.
+            let folder = device.join("tmp");
+            make_directories(&device, &folder, &disk)?;
+            let temporary = folder.join(format!(".{}.tmp", apus_daemon::seed::hex::<8>()));
             let built = (|| {
                 let mut connection =
                     runtime.block_on(connect(&temporary, SqliteJournalMode::Memory, true))?;
