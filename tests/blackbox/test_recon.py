@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -12,6 +13,8 @@ import pytest
 from swift.common.middleware.recon import ReconMiddleware
 from swift.common.swob import Request
 
+import object_nodes
+import test_db_replication as databases
 from conftest import APUS, free_port
 from test_roles import KINDS, Servers
 
@@ -205,3 +208,160 @@ def test_a_proxy_tells_metrics_at_an_address_of_their_own(servers):
     assert told["apus_backend_requests_total"] > 0
     with pytest.raises(urllib.error.HTTPError):
         urllib.request.urlopen(f"http://127.0.0.1:{servers.ports['proxy']}/metrics", timeout=10)
+
+
+def redundancy(node, server, code=None):
+    """What the cluster tells, summed up."""
+    told = json.loads(apus_recon(node, server, "--redundancy", "--json", code=code))[server]["redundancy"]
+    return told["policies"]["0"] if server == "object" else told
+
+
+@pytest.fixture
+def nodes(tmp_path):
+    nodes = object_nodes.Nodes(tmp_path)
+    nodes.start()
+    yield nodes
+    nodes.stop()
+
+
+def spread(nodes, count, only=None):
+    """Objects on all of their primaries; gives each one's primaries."""
+    placed, number = [], 0
+    while len(placed) < count:
+        name, number = f"/a/c/o{number}", number + 1
+        part, primaries, _ = nodes.place(name)
+        if only is None or part == only:
+            for node in primaries:
+                node.put(part, name, object_nodes.timestamp(1_700_000_000), b"body")
+            placed.append(primaries)
+    return placed
+
+
+def test_objects_that_a_wiped_device_lacks_are_counted_once_until_it_has_them(nodes):
+    first, *_ = nodes
+    part, (one, two, three), _ = nodes.place("/a/c/o0")
+    spread(nodes, 30, only=part)
+    nodes.sweep()
+    told = redundancy(first, "object", code=0)
+    assert (told["below"], told["unknown"], told["reported"]) == (0, 0, 4)
+    for wiped, counts in [(one, two), (three, one)]:
+        wiped.wipe()
+        # The first that has them counts and repairs; nobody else has anything to count then.
+        counts.replicate()
+        for node in nodes:
+            if node != counts:
+                node.replicate()
+        told = redundancy(first, "object", code=1)
+        assert (told["below"], told["unknown"]) == (30, 0)
+        nodes.sweep()
+        assert redundancy(first, "object", code=0)["below"] == 0
+    assert len({frozenset(node.hashes(part).items()) for node in (one, two, three)}) == 1
+
+
+def test_objects_of_a_device_that_is_not_mounted_are_below_and_those_of_a_silent_node_unknown(nodes):
+    first, second, *others = nodes
+    placed = spread(nodes, 40)
+    nodes.sweep()
+    expected = sum(second in primaries for primaries in placed)
+    assert 0 < expected < 40
+    away = second.devices / "away"
+    second.device.rename(away)
+    for node in [first, *others]:
+        node.replicate()
+    told = redundancy(first, "object", code=1)
+    assert (told["below"], told["unknown"]) == (expected, 0)
+    away.rename(second.device)
+    for _ in range(2):
+        nodes.sweep()
+    assert redundancy(first, "object", code=0)["below"] == 0
+    second.stop()
+    for node in [first, *others]:
+        node.replicate()
+    told = redundancy(first, "object", code=1)
+    assert (told["below"], told["unknown"], told["reported"]) == (0, expected, 3)
+    words = apus_recon(first, "object", "--redundancy", "--suppress", code=1)
+    assert f"[objects gold] below full redundancy: 0, unknown: {expected}" in words
+    assert "!! 1/4 hosts told nothing: the real numbers are larger" in words
+    second.start()
+    nodes.sweep()
+    assert redundancy(first, "object", code=0)["unknown"] == 0
+    told = samples(first.port)
+    assert told['apus_below_redundancy{kind="objects",policy="0"}'] == 0
+
+
+def test_an_object_that_only_a_handoff_has_is_counted_by_it_and_a_part_of_a_sweep_changes_nothing(nodes):
+    first, *_ = nodes
+    part, primaries, (handoff,) = nodes.place("/a/c/o")
+    nodes.sweep()
+    handoff.put(part, "/a/c/o", object_nodes.timestamp(1_700_000_000), b"body")
+    handoff.put(part, "/a/c/o", object_nodes.timestamp(1_700_000_001), b"newer")
+    primaries[1].put(part, "/a/c/o", object_nodes.timestamp(1_700_000_000), b"body")
+    primaries[1].stop()
+    handoff.replicate()
+    primaries[1].start()
+    assert redundancy(first, "object")["below"] == 1
+    # The primaries have it from here; the last one gets it from any of them.
+    nodes.sweep()
+    told = redundancy(first, "object")
+    assert told["below"] <= 1 and told["unknown"] == 0
+    nodes.sweep()
+    assert redundancy(first, "object", code=0)["below"] == 0
+    primaries[2].wipe()
+    before = first.recon.joinpath("object.recon").read_text()
+    first.replicate("--partitions", str(part))
+    after = first.recon.joinpath("object.recon").read_text()
+    last = lambda text: json.loads(text)["object_redundancy_last"]
+    assert last(before) == last(after)
+
+
+@pytest.fixture(scope="module")
+def database_nodes(tmp_path_factory):
+    nodes = databases.Nodes(tmp_path_factory.mktemp("databases"))
+    yield nodes
+    nodes.stop()
+
+
+@pytest.mark.parametrize("kind", ["account", "container"])
+def test_rows_that_a_replica_lacks_are_counted_once_until_it_has_them(database_nodes, kind):
+    name = f"r-{kind}"
+    names = (name,) if kind == "account" else ("a", name)
+    (a, b, c), handoff = database_nodes.of(*names)
+
+    def put(node, *rows):
+        for row in rows:
+            done = node.account_row(name, row, 10) if kind == "account" else node.row(name, row, 10)
+            assert done == 201
+
+    def told(*nodes):
+        for node in nodes:
+            node.replicate(kind)
+        found = redundancy(a, kind)
+        return [found[what][state] for what in ["rows", "databases"] for state in ["below", "unknown"]]
+
+    everybody = [a, b, c, handoff]
+    for node in (a, b, c):
+        assert (node.put_account(name) if kind == "account" else node.put_container(name)) == 201
+        put(node, *(f"o{number}" for number in range(20)))
+    assert told(*everybody) == [0, 0, 0, 0]
+    # One of many rows that came since the last pass is missing on one replica.
+    put(a, *(f"p{number}" for number in range(20)))
+    put(b, *(f"p{number}" for number in range(20)))
+    put(c, *(f"p{number}" for number in range(19)))
+    assert told(*everybody) == [1, 0, 0, 0]
+    assert told(*everybody) == [0, 0, 0, 0]
+    # One that the first lacks.
+    put(b, "q")
+    put(c, "q")
+    assert told(b, a, c, handoff) == [1, 0, 0, 0]
+    assert told(*everybody) == [0, 0, 0, 0]
+    c.stop(kind)
+    a.replicate(kind)
+    b.replicate(kind)
+    assert told(handoff) == [0, 41, 0, 1]
+    shutil.rmtree(c.file(*names).parent)
+    c.start(kind)
+    assert told(*everybody) == [41, 0, 1, 0]
+    assert told(*everybody) == [0, 0, 0, 0]
+    assert samples(a.ports[kind])[f'apus_unknown_redundancy{{kind="{kind}_rows"}}'] == 0
+    words = apus_recon(a, kind, "--redundancy", code=0)
+    assert f"[{kind} rows] below full redundancy: 0, unknown: 0" in words

@@ -288,6 +288,12 @@ impl Connection {
         Ok(found)
     }
 
+    /// Rows changed since the connection was opened.
+    pub fn total_changes(&self) -> i64 {
+        // SAFETY: the handle is open.
+        unsafe { sqlite::sqlite3_total_changes64(self.handle.as_ptr()) }
+    }
+
     /// Closes in order: statements first, then the connection, which folds the WAL back.
     pub(crate) async fn close(self) -> Result<(), DbError> {
         use sqlx::Connection as _;

@@ -114,6 +114,8 @@ pub const ACCOUNT_OVERRIDE_DELETED: &str = "x-account-override-deleted";
 /// In a `REPLICATE` request: the body is a whole database, that of this id. In the answer to one:
 /// this server takes such bodies (a header of ours).
 pub const DATABASE: &str = "x-backend-apus-database";
+/// In the answer to rows in a `REPLICATE` request: how many of them were new. Ours.
+pub const NEW_ROWS: &str = "x-backend-apus-new-rows";
 /// A deleted account still known.
 pub const ACCOUNT_STATUS: &str = "x-account-status";
 /// Read despite expiry.

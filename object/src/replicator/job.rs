@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use apus_cluster::Timestamp;
+use apus_cluster::{PathHash, Timestamp};
 use apus_daemon::http::{empty, set};
 use apus_ring::{Device, Ring};
 use apus_wire::{NodeRequest, headers, methods};
@@ -20,6 +20,8 @@ use crate::rehash::RehashError;
 use crate::server::Server;
 use crate::ssync::line::Offer;
 
+/// Suffix directories that one job of a device's thread counts.
+const COUNTED_AT_ONCE: usize = 64;
 /// Objects that one exchange offers, but for the rest of a suffix: what is held in memory.
 const OFFERS_AT_ONCE: usize = 4096;
 /// Largest answer to `REPLICATE`: there are 4096 suffixes.
@@ -103,6 +105,40 @@ impl Job {
         let body = tokio::time::timeout(timeout, body).await.map_err(|error| other(&error))?;
         let body = body.map_err(|error| other(&error))?.to_bytes();
         decode_reply(&body).ok_or_else(|| RemoteError::Other("hashes cannot be read".to_owned()))
+    }
+
+    /// Whether a primary comes before this device in the ring's order.
+    pub(super) fn is_earlier(&self, node: &Device) -> bool {
+        let primaries = self.ring.primaries(self.partition.number);
+        let place = |id| primaries.iter().position(|primary| primary.id == id);
+        match (place(node.id), place(self.local.id)) {
+            (Some(theirs), Some(own)) => theirs < own,
+            (theirs, _) => theirs.is_some(),
+        }
+    }
+
+    /// How many objects and deletions are here.
+    pub(super) async fn count_objects(&self) -> Result<u64, RehashError> {
+        let (server, device) = (&self.server, &self.local.device);
+        let (partition, counters) = (self.partition.clone(), server.parts.counters.clone());
+        let suffixes = server.background(device, move || partition.suffixes(&counters)).await?;
+        let mut count = 0;
+        for some in suffixes.chunks(COUNTED_AT_ONCE) {
+            let (directory, some) = (self.partition.directory(), some.to_vec());
+            let counters = server.parts.counters.clone();
+            let look = move || {
+                let mut found = 0;
+                for suffix in some {
+                    counters.calls(2);
+                    let names = apus_disk::names(&directory.join(suffix))?;
+                    let hashes = names.iter().filter(|name| PathHash::parse(name).is_some());
+                    found += hashes.count() as u64;
+                }
+                Ok(found)
+            };
+            count += server.background(device, look).await?;
+        }
+        Ok(count)
     }
 
     /// The objects of some suffixes, a bounded number at a time.

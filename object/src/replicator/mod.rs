@@ -5,6 +5,7 @@
 
 mod job;
 mod options;
+mod redundancy;
 mod repair;
 mod report;
 mod returned;
@@ -67,21 +68,30 @@ impl Replicator {
         Self { server, rings, local, options: Arc::new(options), sweeps }
     }
 
+    /// The policies that are replicated.
+    fn policies<'a>(
+        &'a self,
+        cx: &'a PassContext,
+    ) -> impl Iterator<Item = (PolicyIndex, &'a Arc<SharedRing>)> {
+        self.server.parts.policies.iter().filter_map(|policy| {
+            let (index, ring) = (policy.index, self.rings.objects.get(&policy.index)?);
+            if policy.policy_type != PolicyType::Replication || !cx.scope.has_policy(index.0) {
+                return None;
+            }
+            if ring.get().next_part_power().is_some() {
+                // Each object has two places then, which would be copied as two.
+                tracing::warn!(policy = index.0, "part power is being changed: not replicated");
+                return None;
+            }
+            Some((index, ring))
+        })
+    }
+
     /// Our devices by name, with the policies that use each.
     fn devices(&self, cx: &PassContext) -> BTreeMap<String, Vec<Tenant>> {
         let mut devices: BTreeMap<String, Vec<Tenant>> = BTreeMap::new();
-        for policy in self.server.parts.policies.iter() {
-            let index = policy.index;
-            let Some(ring) = self.rings.objects.get(&index) else { continue };
-            if policy.policy_type != PolicyType::Replication || !cx.scope.has_policy(index.0) {
-                continue;
-            }
+        for (index, ring) in self.policies(cx) {
             let current = ring.get();
-            if current.next_part_power().is_some() {
-                // Each object has two places then, which would be copied as two.
-                tracing::warn!(policy = index.0, "part power is being changed: not replicated");
-                continue;
-            }
             for device in current.devices().iter().flatten() {
                 if self.local.owns(device) && cx.scope.has_device(&device.device) {
                     let tenant = (index, ring.clone(), device.clone());
@@ -141,6 +151,9 @@ impl Pass for Replicator {
         }
         let phase = if self.options.handoffs_first { Phase::Primaries } else { Phase::All };
         report.add(self.walk(cx, &devices, phase).await?);
+        if cx.scope.devices.is_empty() && cx.scope.partitions.is_empty() {
+            report.compared = self.policies(cx).map(|(policy, _)| policy.0).collect();
+        }
         Ok(report)
     }
 

@@ -1,10 +1,13 @@
 //! What a sweep of the replicator did, and how Swift's recon tells it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use apus_cluster::PolicyIndex;
 use apus_daemon::Span;
 use apus_ring::Device;
 use serde_json::{Map, Value, json};
+
+use super::redundancy::Redundancy;
 
 /// Counts of one sweep, or of one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
@@ -41,6 +44,11 @@ pub(crate) struct Report {
     pub(crate) devices_missing: u64,
     /// Failures by address and device.
     pub(crate) failure_nodes: BTreeMap<String, BTreeMap<String, u64>>,
+    /// What this node counts of objects below full redundancy, by policy.
+    pub(crate) redundancy: BTreeMap<u32, Redundancy>,
+    /// Policies of which all partitions here were compared.
+    #[serde(skip)]
+    pub(crate) compared: BTreeSet<u32>,
 }
 
 impl Report {
@@ -48,6 +56,10 @@ impl Report {
         self.failure += 1;
         let ip = node.replication_ip.clone().unwrap_or_else(|| node.ip.clone());
         *self.failure_nodes.entry(ip).or_default().entry(node.device.clone()).or_default() += 1;
+    }
+
+    pub(super) fn redundancy(&mut self, policy: PolicyIndex, counts: Redundancy) {
+        self.redundancy.entry(policy.0).or_default().add(counts);
     }
 
     pub(crate) fn add(&mut self, other: Self) {
@@ -67,6 +79,10 @@ impl Report {
         self.objects_behind += other.objects_behind;
         self.suspect += other.suspect;
         self.devices_missing += other.devices_missing;
+        self.compared.extend(other.compared);
+        for (policy, counts) in other.redundancy {
+            self.redundancy.entry(policy).or_default().add(counts);
+        }
         for (ip, devices) in other.failure_nodes {
             let known = self.failure_nodes.entry(ip).or_default();
             for (device, count) in devices {
@@ -99,12 +115,22 @@ impl Report {
         });
         let minutes: Value = (span.seconds() / 60.0).into();
         let ended: Value = span.ended.as_secs_f64().into();
-        Map::from_iter([
+        let mut entries = Map::from_iter([
             ("replication_stats".to_owned(), stats),
             ("replication_time".to_owned(), minutes.clone()),
             ("replication_last".to_owned(), ended.clone()),
             ("object_replication_time".to_owned(), minutes),
-            ("object_replication_last".to_owned(), ended),
-        ])
+            ("object_replication_last".to_owned(), ended.clone()),
+        ]);
+        // After a sweep of a part of the node the numbers of the last whole one stay.
+        if !self.compared.is_empty() {
+            let counts = self.compared.iter().map(|policy| {
+                let counts = self.redundancy.get(policy).copied().unwrap_or_default();
+                (policy.to_string(), json!(counts))
+            });
+            entries.insert("object_redundancy".to_owned(), Value::Object(counts.collect()));
+            entries.insert("object_redundancy_last".to_owned(), ended);
+        }
+        entries
     }
 }

@@ -12,6 +12,7 @@ use apus_cluster::PathHash;
 use apus_ring::{Device, DeviceId};
 
 use super::job::{Batch, Job};
+use super::redundancy::{self, Redundancy};
 use super::report::Report;
 use super::returned;
 use super::sender::{Send, SyncError, exchange};
@@ -38,6 +39,8 @@ pub(super) async fn revert(job: &Job) -> Report {
         Err(error) => {
             tracing::info!(device, partition, ?error, "object replicator: handoff is in use");
             report.handoffs_left = 1;
+            let unknown = job.count_objects().await.unwrap_or(0);
+            report.redundancy(job.partition.policy, Redundancy { below: 0, unknown });
             return report;
         }
     };
@@ -90,6 +93,7 @@ impl Push<'_> {
         let held = returned::held(self.job, batch).await;
         self.report.suspect += held.len() as u64;
         let mut confirmed = vec![0; batch.offers.len()];
+        let (mut lacked, mut answered) = (vec![0; batch.offers.len()], 0);
         let mut regions = BTreeSet::new();
         for node in self.nodes.clone() {
             if self.failed.contains(&node.id) {
@@ -101,12 +105,16 @@ impl Push<'_> {
                 false => Send::AllBut(&held),
             };
             match self.lacking(&node, &batch.offers, send).await {
-                Ok(lacking) => {
+                Ok(node_lacks) => {
                     if node.region != self.job.local.region {
                         regions.insert(node.region);
                     }
+                    answered += 1;
+                    for (count, offer) in lacked.iter_mut().zip(&batch.offers) {
+                        *count += usize::from(node_lacks.before.contains(&offer.hash));
+                    }
                     for (count, offer) in confirmed.iter_mut().zip(&batch.offers) {
-                        *count += usize::from(!lacking.contains(&offer.hash));
+                        *count += usize::from(!node_lacks.after.contains(&offer.hash));
                     }
                 }
                 Err(error) => {
@@ -118,6 +126,8 @@ impl Push<'_> {
                 }
             }
         }
+        let counts = redundancy::of_handoff(&lacked, answered);
+        self.report.redundancy(self.job.partition.policy, counts);
         apus_fault::point("replicate.handoff.confirmed");
         let objects = batch.offers.iter().zip(&batch.times).zip(confirmed);
         let (done, left): (Vec<_>, Vec<_>) =
@@ -142,23 +152,30 @@ impl Push<'_> {
         Ok(())
     }
 
-    /// Sends objects to a node and gives those that it lacks after that.
+    /// Sends objects to a node and gives those that it lacks before and after that.
     async fn lacking(
         &mut self,
         node: &Device,
         offers: &[Offer],
         send: Send<'_>,
-    ) -> Result<BTreeSet<PathHash>, SyncError> {
+    ) -> Result<Lacking, SyncError> {
         let done = exchange(&self.job.source(), node, offers, send).await?;
         self.report.objects_sent += done.sent;
         self.report.synced += u64::from(done.sent > 0);
-        let lacking: BTreeSet<PathHash> = done.wanted.into_iter().map(|(hash, _)| hash).collect();
-        if lacking.is_empty() || matches!(send, Send::Nothing) {
-            return Ok(lacking);
+        let before: BTreeSet<PathHash> = done.wanted.into_iter().map(|(hash, _)| hash).collect();
+        if before.is_empty() || matches!(send, Send::Nothing) {
+            return Ok(Lacking { after: before.clone(), before });
         }
         let sent: Vec<Offer> =
-            offers.iter().filter(|offer| lacking.contains(&offer.hash)).copied().collect();
+            offers.iter().filter(|offer| before.contains(&offer.hash)).copied().collect();
         let again = exchange(&self.job.source(), node, &sent, Send::Nothing).await?;
-        Ok(again.wanted.into_iter().map(|(hash, _)| hash).collect())
+        let after = again.wanted.into_iter().map(|(hash, _)| hash).collect();
+        Ok(Lacking { before, after })
     }
+}
+
+/// What a node lacks of some objects, before and after they were sent.
+struct Lacking {
+    before: BTreeSet<PathHash>,
+    after: BTreeSet<PathHash>,
 }

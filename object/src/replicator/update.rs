@@ -6,14 +6,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use apus_cluster::PathHash;
 use apus_daemon::seed;
 use apus_ring::Device;
 
-use super::job::{Job, RemoteError};
+use super::job::{Batch, Job, RemoteError};
+use super::redundancy::{Comparison, Redundancy};
 use super::report::Report;
 use super::returned;
 use super::sender::{Send, exchange};
 use crate::rehash::RehashError;
+use crate::ssync::line::Wanted;
 
 /// What came of one node.
 enum Outcome {
@@ -35,6 +38,8 @@ pub(super) async fn update(job: &Job) -> Report {
         tracing::error!(device, partition, ?error, "object replicator");
         report.partitions_behind = 1;
         job.other_primaries().iter().for_each(|node| report.failed(node));
+        let unknown = job.count_objects().await.unwrap_or(0);
+        report.redundancy(job.partition.policy, Redundancy { below: 0, unknown });
     }
     report
 }
@@ -56,6 +61,7 @@ async fn try_update(job: &Job, report: &mut Report) -> Result<(), RehashError> {
     let (mut attempts_left, mut tried, mut failed) = (count, 0, 0);
     let mut regions = BTreeSet::new();
     let mut behind = false;
+    let mut comparison = Comparison::default();
     while attempts_left > 0 {
         let Some((index, node)) = nodes.next() else {
             tracing::warn!(device, partition = job.partition.number, "no handoff is left");
@@ -65,9 +71,13 @@ async fn try_update(job: &Job, report: &mut Report) -> Result<(), RehashError> {
         tried += 1;
         // One copy goes to each far region; its nodes give it to each other.
         if regions.contains(&node.region) {
+            if index < count {
+                ask(job, &node, &local, &mut comparison).await?;
+            }
             continue;
         }
-        let outcome = one(job, &node, &mut local, report).await?;
+        let compared = (index < count).then_some(&mut comparison);
+        let outcome = one(job, &node, &mut local, report, compared).await?;
         behind |= index < count && !matches!(outcome, Outcome::InSync);
         match outcome {
             Outcome::InSync | Outcome::Behind => {
@@ -94,7 +104,63 @@ async fn try_update(job: &Job, report: &mut Report) -> Result<(), RehashError> {
     }
     report.suffixes_checked += local.len() as u64;
     report.partitions_behind += u64::from(behind);
+    let total = match comparison.needs_total() {
+        true => job.count_objects().await?,
+        false => 0,
+    };
+    report.redundancy(job.partition.policy, comparison.count(total));
     Ok(())
+}
+
+/// Finds out what a primary lacks to which nothing is sent from here.
+async fn ask(
+    job: &Job,
+    node: &Device,
+    local: &BTreeMap<String, String>,
+    comparison: &mut Comparison,
+) -> Result<(), RehashError> {
+    let remote = match job.remote_hashes(node).await {
+        Ok(remote) => remote,
+        Err(RemoteError::Unmounted) => {
+            comparison.unmounted();
+            return Ok(());
+        }
+        Err(RemoteError::Other(_)) => {
+            comparison.silent();
+            return Ok(());
+        }
+    };
+    let is_earlier = job.is_earlier(node);
+    comparison.answered(is_earlier);
+    let mut batches = job.batches(differing(local, &remote).into_iter().collect());
+    let mut answers = true;
+    while let Some(batch) = batches.next().await? {
+        let lacked = match answers {
+            true => exchange(&job.source(), node, &batch.offers, Send::Nothing).await.ok(),
+            false => None,
+        };
+        answers = lacked.is_some();
+        note(comparison, is_earlier, &batch, lacked.map(|done| done.wanted).as_deref());
+    }
+    Ok(())
+}
+
+/// Notes which of some objects a primary lacks; `None` when it did not say.
+fn note(
+    comparison: &mut Comparison,
+    is_earlier: bool,
+    batch: &Batch,
+    wanted: Option<&[(PathHash, Wanted)]>,
+) {
+    match wanted {
+        Some(wanted) => {
+            wanted.iter().for_each(|(hash, _)| comparison.doubt(*hash, is_earlier, true));
+        }
+        None => {
+            let hashes = batch.offers.iter().map(|offer| offer.hash);
+            hashes.for_each(|hash| comparison.doubt(hash, is_earlier, false));
+        }
+    }
 }
 
 /// The suffixes that differ from a node's.
@@ -111,6 +177,7 @@ async fn one(
     node: &Device,
     local: &mut BTreeMap<String, String>,
     report: &mut Report,
+    mut comparison: Option<&mut Comparison>,
 ) -> Result<Outcome, RehashError> {
     let (device, partition) = (&job.local.device, job.partition.number);
     let failed = |error: &dyn std::fmt::Display| {
@@ -120,9 +187,19 @@ async fn one(
     };
     let remote = match job.remote_hashes(node).await {
         Ok(remote) => remote,
-        Err(RemoteError::Unmounted) => return Ok(Outcome::Unmounted),
-        Err(RemoteError::Other(error)) => return Ok(failed(&error)),
+        Err(RemoteError::Unmounted) => {
+            comparison.into_iter().for_each(Comparison::unmounted);
+            return Ok(Outcome::Unmounted);
+        }
+        Err(RemoteError::Other(error)) => {
+            comparison.into_iter().for_each(Comparison::silent);
+            return Ok(failed(&error));
+        }
     };
+    let is_earlier = job.is_earlier(node);
+    if let Some(comparison) = comparison.as_deref_mut() {
+        comparison.answered(is_earlier);
+    }
     let mut suffixes = differing(local, &remote);
     if !suffixes.is_empty() {
         // What is known of them may be old: they are read before anything is sent.
@@ -143,6 +220,9 @@ async fn one(
         let held = returned::held(job, &batch).await;
         match exchange(&job.source(), node, &batch.offers, Send::AllBut(&held)).await {
             Ok(done) => {
+                if let Some(comparison) = comparison.as_deref_mut() {
+                    note(comparison, is_earlier, &batch, Some(&done.wanted));
+                }
                 report.objects_sent += done.sent;
                 let wanted = done.wanted.len() as u64;
                 let kept = done.wanted.iter().filter(|(hash, _)| held.contains(hash)).count();
@@ -150,7 +230,15 @@ async fn one(
                 report.objects_behind += wanted.saturating_sub(done.sent);
                 all &= wanted == done.sent;
             }
-            Err(error) => return Ok(failed(&error)),
+            Err(error) => {
+                // The rest is only listed: of none of it is anything known.
+                let mut left = Some(batch);
+                while let (Some(comparison), Some(batch)) = (comparison.as_deref_mut(), left) {
+                    note(comparison, is_earlier, &batch, None);
+                    left = batches.next().await?;
+                }
+                return Ok(failed(&error));
+            }
         }
     }
     if !all {

@@ -17,6 +17,7 @@ mod object_auditor;
 mod options;
 mod quarantined;
 mod reconstruction;
+mod redundancy;
 mod replication;
 mod scout;
 mod sharding;
@@ -84,6 +85,7 @@ enum Check {
     DriveAudit,
     Time,
     Versions,
+    Redundancy,
 }
 
 impl Check {
@@ -108,6 +110,7 @@ impl Check {
             Self::DriveAudit => "driveaudit",
             Self::Time => "time",
             Self::Versions => "versions",
+            Self::Redundancy => "redundancy",
         }
     }
 
@@ -162,16 +165,17 @@ impl Check {
             Self::DriveAudit => driveaudit::check(session).await,
             Self::Time => time::check(session).await,
             Self::Versions => versions::check(session).await,
+            Self::Redundancy => redundancy::check(session).await,
         }
     }
 }
 
-/// The checks to make, in Swift's order.
+/// The checks to make, in Swift's order; ours come last.
 fn plan(options: &Options, server: ServerType) -> Vec<Check> {
     use Check::{
         Async, Auditor, DiskUsage, DriveAudit, Expirer, Load, Quarantined, Reconstruction,
-        Replication, RingMd5, Sharding, Sockstat, SwiftConfMd5, Time, Unmounted, Updater,
-        ValidateServers, Versions,
+        Redundancy, Replication, RingMd5, Sharding, Sockstat, SwiftConfMd5, Time, Unmounted,
+        Updater, ValidateServers, Versions,
     };
     if options.all {
         let own = match server {
@@ -192,6 +196,7 @@ fn plan(options: &Options, server: ServerType) -> Vec<Check> {
             DriveAudit,
             Time,
             Versions,
+            Redundancy,
         ];
         return own.into_iter().chain(shared).collect();
     }
@@ -214,6 +219,7 @@ fn plan(options: &Options, server: ServerType) -> Vec<Check> {
         (options.driveaudit, DriveAudit),
         (options.time, Time),
         (options.swift_versions, Versions),
+        (options.redundancy, Redundancy),
     ];
     asked.into_iter().filter(|(is_asked, _)| *is_asked).map(|(_, check)| check).collect()
 }

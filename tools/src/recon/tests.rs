@@ -104,3 +104,27 @@ fn checks_come_in_swifts_order() {
     assert_eq!(names, ["async", "auditor", "ring_md5", "swift_conf_md5", "time"]);
     assert!(plan(&Options::default(), ServerType::Object).is_empty());
 }
+
+#[tokio::test]
+async fn what_replicators_count_is_summed_and_silence_is_told() {
+    let text =
+        "{\"container_redundancy\": {\"below\": 3, \"unknown\": 0, \"databases_unknown\": 2},
+                 \"container_redundancy_last\": 1700000000.5}";
+    let found = told(text, ServerType::Container, Check::Redundancy).await;
+    assert_eq!(
+        found.lines[1..3],
+        [
+            "[container rows] below full redundancy: 3, unknown: 0",
+            "[container databases] below full redundancy: 0, unknown: 2"
+        ]
+    );
+    assert!(found.amiss);
+    let found = told("{}", ServerType::Container, Check::Redundancy).await;
+    assert_eq!(
+        found.lines[1..],
+        [
+            "[container rows] No hosts returned valid data.",
+            "!! 1/1 hosts told nothing: the real numbers are larger"
+        ]
+    );
+}

@@ -111,6 +111,11 @@ impl Info {
         conf.hash(&self.names())
     }
 
+    /// Rows that are not deleted, as many as can be lacked.
+    pub(super) fn rows(&self) -> u64 {
+        u64::try_from(self.count).unwrap_or(0)
+    }
+
     /// A time; what cannot be read is older than any.
     pub(super) fn time(text: &str) -> Timestamp {
         Timestamp::parse(text).unwrap_or(Timestamp::ZERO)

@@ -27,6 +27,7 @@ use super::options::Options;
 use super::peer::Peer;
 use super::push::{Sent, Source};
 use super::reclaim;
+use super::redundancy::{Gap, Redundancy, count};
 use super::walk::{Found, Walk, clear_temporary};
 use crate::error::DbError;
 use crate::handles::Broker;
@@ -89,6 +90,11 @@ pub struct Replicated {
     pub unmounted: u64,
     /// Failures by address and device.
     pub failure_nodes: BTreeMap<String, BTreeMap<String, u64>>,
+    /// What this node counts of rows below full redundancy.
+    pub redundancy: Redundancy,
+    /// Whether all databases here were compared.
+    #[serde(skip)]
+    pub is_whole: bool,
 }
 
 impl Replicated {
@@ -109,6 +115,7 @@ impl Replicated {
         self.behind += other.behind;
         self.rows_behind += other.rows_behind;
         self.unmounted += other.unmounted;
+        self.redundancy.add(other.redundancy);
         for (address, devices) in other.failure_nodes {
             let known = self.failure_nodes.entry(address).or_default();
             for (device, count) in devices {
@@ -186,6 +193,9 @@ impl<K: Kind> Pass for Replicator<K> {
             let (jobs, pace, cx) = (jobs.clone(), pace.clone(), cx.clone());
             workers.push(spawn(TaskKind::Background, work.run(jobs, pace, cx)));
         }
+        let scope = &cx.scope;
+        report.is_whole =
+            scope.devices.is_empty() && scope.partitions.is_empty() && !self.options.handoffs_only;
         let mut stopped = false;
         for worker in workers {
             match worker.await {
@@ -194,7 +204,10 @@ impl<K: Kind> Pass for Replicator<K> {
                     stopped |= done.is_err();
                 }
                 // A panic has been told; the databases that it left are met in the next pass.
-                Err(_) => report.failure += 1,
+                Err(_) => {
+                    report.failure += 1;
+                    report.is_whole = false;
+                }
             }
         }
         drop(jobs);
@@ -208,12 +221,22 @@ impl<K: Kind> Pass for Replicator<K> {
         let mut stats = serde_json::to_value(report).unwrap_or_default();
         if let Value::Object(stats) = &mut stats {
             stats.insert("start".to_owned(), span.began.as_secs_f64().into());
+            stats.remove("redundancy");
         }
-        Map::from_iter([
+        let ended = Value::from(span.ended.as_secs_f64());
+        let mut entries = Map::from_iter([
             ("replication_stats".to_owned(), stats),
             ("replication_time".to_owned(), span.seconds().into()),
-            ("replication_last".to_owned(), span.ended.as_secs_f64().into()),
-        ])
+            ("replication_last".to_owned(), ended.clone()),
+        ]);
+        // After a pass over a part of the node the numbers of the last whole one stay.
+        if report.is_whole {
+            let server = K::DAEMON.split('-').next().unwrap_or_default();
+            let counts = serde_json::to_value(report.redundancy).unwrap_or_default();
+            entries.insert(format!("{server}_redundancy"), counts);
+            entries.insert(format!("{server}_redundancy_last"), ended);
+        }
+        entries
     }
 }
 
@@ -366,14 +389,21 @@ impl<K: Kind> Work<K> {
         let own = job.device.id;
         let ring = self.ring.clone();
         let mut handoffs = ring.handoffs(partition).filter(|device| device.id != own);
-        let mut nodes = others(&ring.primaries(partition), own);
+        let all = ring.primaries(partition);
+        let mut nodes = others(&all, own);
         let primaries = nodes.len();
+        let mut gaps = Vec::new();
         let mut answers = Vec::new();
         let mut behind = false;
         let mut next = 0;
         while let Some(node) = nodes.get(next).copied() {
             let peer = self.peer(node, partition, job);
-            let good = match source.push::<K>(&peer, &mut self.stats).await {
+            let mut gap = Gap::default();
+            let pushed = source.push::<K>(&peer, &mut self.stats, &mut gap).await;
+            if next < primaries {
+                gaps.push((gap, is_earlier(&all, node.id, own)));
+            }
+            let good = match pushed {
                 Ok(Sent::UpToDate) => true,
                 Ok(Sent::Deferred) => {
                     self.stats.success += 1;
@@ -401,6 +431,9 @@ impl<K: Kind> Work<K> {
             next += 1;
         }
         self.stats.behind += u64::from(behind);
+        if !source.spent {
+            self.stats.redundancy.add(count(source.info.rows(), &gaps));
+        }
         answers
     }
 
@@ -463,6 +496,12 @@ fn others<'a>(primaries: &[&'a Device], own: DeviceId) -> Vec<&'a Device> {
             turned.into_iter().filter(|device| device.id != own).collect()
         }
     }
+}
+
+/// Whether a primary comes before a device in the ring's order; all come before a handoff.
+fn is_earlier(primaries: &[&Device], node: DeviceId, own: DeviceId) -> bool {
+    let place = |id| primaries.iter().position(|primary| primary.id == id);
+    place(own).is_none_or(|own| place(node).is_some_and(|node| node < own))
 }
 
 #[cfg(test)]

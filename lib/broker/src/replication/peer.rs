@@ -40,6 +40,8 @@ pub(super) struct Reply {
     pub(super) status: StatusCode,
     /// Whether this server takes whole databases as bodies.
     pub(super) takes_databases: bool,
+    /// How many of the rows that it was sent were new to it. Swift's servers do not say.
+    pub(super) new_rows: Option<u64>,
     pub(super) body: Bytes,
 }
 
@@ -139,6 +141,8 @@ impl Peer {
             Ok(Reply {
                 status: head.status,
                 takes_databases: head.headers.contains_key(headers::DATABASE),
+                new_rows: apus_daemon::http::header(&head.headers, headers::NEW_ROWS)
+                    .and_then(|rows| rows.parse().ok()),
                 body,
             })
         });

@@ -16,6 +16,7 @@ use super::kind::Kind;
 use super::options::Options;
 use super::pass::Replicated;
 use super::peer::{Peer, Reply};
+use super::redundancy::Gap;
 use super::table::{self, SyncPoint, Way};
 use super::{reclaim, snapshot};
 use crate::database::Database;
@@ -108,18 +109,21 @@ impl Source<'_> {
         self.open::<K>().await?.write(work).await
     }
 
-    /// Brings one replica up to date.
+    /// Brings one replica up to date; `gap` gets what it lacked.
     pub(super) async fn push<K: Kind>(
         &self,
         peer: &Peer,
         stats: &mut Replicated,
+        gap: &mut Gap,
     ) -> Result<Sent, Failed> {
         let mut reply = peer.call(&self.info.to_sync()).await?;
         if reply.status == StatusCode::NOT_FOUND {
             if self.spent {
                 // It was there and has gone: to send it again would never end.
+                gap.rows(0);
                 return Ok(Sent::UpToDate);
             }
+            *gap = Gap::Database;
             if reply.takes_databases {
                 stats.rsync += 1;
                 self.whole::<K>(peer, "complete_rsync").await?;
@@ -130,17 +134,19 @@ impl Source<'_> {
             reply = peer.call(&self.info.to_sync()).await?;
         }
         if reply.status == StatusCode::INSUFFICIENT_STORAGE {
+            *gap = Gap::Database;
             return Ok(Sent::NotMounted);
         }
         accepted("sync", &reply)?;
         let remote: Info = serde_json::from_slice(&reply.body)
             .map_err(|error| Failed(format!("sync: {error}")))?;
+        gap.rows(0);
         self.learn::<K>(&remote).await?;
         if self.exchange_shards::<K>(peer, &remote).await? {
             stats.deferred += 1;
             return Ok(Sent::Deferred);
         }
-        self.send::<K>(peer, &remote, reply.takes_databases, stats).await
+        self.send::<K>(peer, &remote, reply.takes_databases, stats, gap).await
     }
 
     /// Takes over what the replica says of itself.
@@ -186,6 +192,7 @@ impl Source<'_> {
         remote: &Info,
         takes_databases: bool,
         stats: &mut Replicated,
+        gap: &mut Gap,
     ) -> Result<Sent, Failed> {
         let id = remote.id.clone();
         let sent = self
@@ -203,11 +210,12 @@ impl Source<'_> {
             }
             Mode::Whole => {
                 stats.remote_merge += 1;
+                gap.rows(self.info.rows());
                 self.whole::<K>(peer, "rsync_then_merge").await?;
             }
             Mode::Rows(point) => {
                 stats.diff += 1;
-                self.rows::<K>(peer, &remote.id, point, stats).await?;
+                self.rows::<K>(peer, &remote.id, point, stats, gap).await?;
             }
         }
         Ok(Sent::UpToDate)
@@ -220,6 +228,7 @@ impl Source<'_> {
         remote_id: &str,
         mut point: i64,
         stats: &mut Replicated,
+        gap: &mut Gap,
     ) -> Result<(), Failed> {
         let page = self.options.per_diff;
         let behind = |point: i64| u64::try_from(self.info.max_row - point).unwrap_or(0);
@@ -234,16 +243,23 @@ impl Source<'_> {
             if pages == self.options.max_diffs {
                 stats.diff_capped += 1;
                 stats.rows_behind += behind(point);
+                gap.rows(behind(point));
                 return Err(Failed(format!("rows after {point} wait for the next pass")));
             }
             pages += 1;
             let count = rows.len();
             let reply = peer.call(&("merge_items", rows, &self.info.id, &then)).await;
-            if let Err(error) =
-                reply.map_err(Failed::from).and_then(|reply| accepted("merge_items", &reply))
-            {
-                stats.rows_behind += behind(point);
-                return Err(error);
+            let merged = reply.map_err(Failed::from).and_then(|reply| {
+                accepted("merge_items", &reply)?;
+                Ok(reply.new_rows)
+            });
+            match merged {
+                Ok(new) => gap.rows(new.unwrap_or(count as u64)),
+                Err(error) => {
+                    stats.rows_behind += behind(point);
+                    gap.rows(behind(point));
+                    return Err(error);
+                }
             }
             apus_fault::point("replicate.rows.sent");
             point = last;

@@ -195,8 +195,10 @@ impl<K: Kind> Service<K> {
                 done => json(&done.map_err(Called::refusal)?),
             },
             "merge_items" => {
-                merge_items::<K>(&database, arguments).await.map_err(Called::refusal)?;
-                Ok(status(StatusCode::ACCEPTED))
+                let new = merge_items::<K>(&database, arguments).await.map_err(Called::refusal)?;
+                let mut answer = status(StatusCode::ACCEPTED);
+                set(answer.headers_mut(), headers::NEW_ROWS, &new.to_string());
+                Ok(answer)
             }
             "merge_syncs" => {
                 let points = arguments.into_iter().next().unwrap_or_default();
@@ -390,10 +392,11 @@ fn is_new_point(info: &Info, remote: &Info, point: i64) -> bool {
     info.hash == remote.hash && point < remote.max_row
 }
 
+/// Merges rows; gives how many of them changed anything.
 async fn merge_items<K: Kind>(
     database: &Arc<Database>,
     arguments: Vec<Value>,
-) -> Result<(), Called> {
+) -> Result<u64, Called> {
     let mut arguments = arguments.into_iter();
     let rows = arguments.next().unwrap_or_default();
     let rows: Vec<K::Row> =
@@ -402,24 +405,27 @@ async fn merge_items<K: Kind>(
     let source = text();
     // Of ours only: Swift's nodes send no deletions that are older than they keep any.
     let then = text().and_then(|then| Timestamp::parse(&then)).unwrap_or(Timestamp::ZERO);
-    database
+    let new = database
         .write(move |connection| {
             let last = rows.last().and_then(K::row_id);
+            let mut new = 0;
             for row in rows {
                 if !K::is_old_deletion(connection, &row, then)? {
+                    let before = connection.total_changes();
                     K::merge_row(connection, row)?;
+                    new += u64::from(connection.total_changes() != before);
                 }
             }
             if let (Some(remote_id), Some(sync_point)) = (source, last) {
                 let point = SyncPoint { remote_id, sync_point };
                 table::merge_point(connection, Way::Incoming, &point)?;
             }
-            Ok(())
+            Ok(new)
         })
         .await
         .map_err(Called::Database)?;
     apus_fault::point("replicate.merge.committed");
-    Ok(())
+    Ok(new)
 }
 
 /// Merges rows that name no source: the body of the verb `UPDATE`. Gives Swift's status.

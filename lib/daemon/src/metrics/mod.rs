@@ -41,6 +41,9 @@ const METHODS: [&str; 11] = [
     "RELEASE",
 ];
 
+/// Whose replicators count what is below full redundancy.
+const SERVERS: [&str; 3] = ["account", "container", "object"];
+
 /// The entry of a daemon in [`PASSES`].
 pub(crate) fn last_pass(
     name: &str,
@@ -134,6 +137,15 @@ impl Metrics {
         let passes: BTreeMap<String, Value> =
             caches.iter().flat_map(|cache| cache.read(PASSES)).collect();
         out.passes(&passes);
+        let mut redundancy = BTreeMap::new();
+        for (cache, server) in caches.iter().flat_map(|cache| SERVERS.map(|server| (cache, server)))
+        {
+            let mut told = cache.read(&format!("{server}.recon"));
+            if let Some(counts) = told.remove(&format!("{server}_redundancy")) {
+                redundancy.insert(server, counts);
+            }
+        }
+        out.redundancy(&redundancy);
         out.text
     }
 }
@@ -239,6 +251,11 @@ mod tests {
         let report =
             json!({"sent": 3, "devices": {"sd\"1": {"rows": 2}}, "whole": true, "note": "x"});
         cache.merge(PASSES, last_pass("object-updater", &report, span)).unwrap();
+        let counts = json!({"object_redundancy": {"1": {"below": 4, "unknown": 5}}});
+        cache.merge("object.recon", counts.as_object().unwrap().clone()).unwrap();
+        let counts =
+            json!({"container_redundancy": {"below": 6, "unknown": 0, "databases_below": 7}});
+        cache.merge("container.recon", counts.as_object().unwrap().clone()).unwrap();
         let metrics = Arc::new(Metrics::default());
         metrics.read_reports_of(&cache);
         metrics.read_reports_of(&cache);
@@ -263,6 +280,11 @@ mod tests {
             "apus_daemon_report{daemon=\"object-updater\",item=\"sent\"} 3",
             "apus_daemon_report{daemon=\"object-updater\",item=\"devices.sd\\\"1.rows\"} 2",
             "apus_daemon_report{daemon=\"object-updater\",item=\"whole\"} 1",
+            "apus_below_redundancy{kind=\"objects\",policy=\"1\"} 4",
+            "apus_unknown_redundancy{kind=\"objects\",policy=\"1\"} 5",
+            "apus_below_redundancy{kind=\"container_rows\"} 6",
+            "apus_unknown_redundancy{kind=\"container_rows\"} 0",
+            "apus_below_redundancy{kind=\"container_databases\"} 7",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

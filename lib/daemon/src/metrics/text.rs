@@ -96,6 +96,36 @@ impl Exposition {
     }
 }
 
+impl Exposition {
+    /// What replicators of this node count: to be summed over all nodes.
+    pub(super) fn redundancy(&mut self, servers: &BTreeMap<&'static str, Value>) {
+        let no_policies = serde_json::Map::new();
+        for (state, help) in [
+            ("below", "Of which a primary lacks the newest state, counted once in the cluster."),
+            ("unknown", "Of which no primary is known to lack it, but one could not be asked."),
+        ] {
+            let name = format!("apus_{state}_redundancy");
+            self.family(&name, "gauge", help);
+            let policies = servers.get("object").and_then(Value::as_object);
+            for (policy, counts) in policies.unwrap_or(&no_policies) {
+                if let Some(count) = counts.get(state).and_then(Value::as_u64) {
+                    self.sample(&name, &[("kind", "objects"), ("policy", policy)], count);
+                }
+            }
+            for server in ["account", "container"] {
+                let count = |key: &str| servers.get(server)?.get(key)?.as_u64();
+                for (kind, key) in
+                    [("rows", state.to_owned()), ("databases", format!("databases_{state}"))]
+                {
+                    if let Some(count) = count(&key) {
+                        self.sample(&name, &[("kind", &format!("{server}_{kind}"))], count);
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// All numbers of a report, those within others by both names with a dot.
 fn numbers(value: &Value, name: String, items: &mut Vec<(String, f64)>) {
     if items.len() >= ITEMS_MAX {

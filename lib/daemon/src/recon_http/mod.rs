@@ -162,6 +162,11 @@ fn check(parts: &ReconParts, path: &str) -> Option<Value> {
         ["replication", server @ ("account" | "container")] => {
             from(server, &["replication_time", "replication_stats", "replication_last"])
         }
+        // Ours: what replicators count as below full redundancy.
+        ["redundancy", server @ ("account" | "container" | "object")] => {
+            let keys = ["redundancy", "redundancy_last"].map(|key| format!("{server}_{key}"));
+            from(server, &keys.each_ref().map(String::as_str))
+        }
         ["reconstruction", "object"] => {
             from("object", &["object_reconstruction_last", "object_reconstruction_time"])
         }

@@ -121,6 +121,8 @@ async fn what_daemons_left_is_told_and_null_for_what_they_did_not() {
         "relinker",
         "driveaudit",
         "reconstruction/object",
+        "redundancy/account",
+        "redundancy/object",
     ] {
         let (status, content) = ask(&node, "GET", &format!("/recon/{path}")).await;
         let content = content.as_object().unwrap();
