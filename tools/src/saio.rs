@@ -303,8 +303,9 @@ pub(crate) fn main(options: &Options) -> Result<(), String> {
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         let node = Node::prepare(&folder.path("etc"), &roles(options)).await?;
-        announce(options, &folder, &access);
+        // Who reads what is announced may stop it at once.
         let mut signals = Signals::catch().map_err(|error| format!("signals: {error}"))?;
+        announce(options, &folder, &access);
         node.run(Scope::default(), &mut signals).await;
         Ok(())
     });
