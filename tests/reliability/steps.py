@@ -192,10 +192,33 @@ def databases(world):
 
 
 def audits(world):
+    """A damaged file of hashes and a damaged database on each node, and databases that no audit has seen."""
+    swift, name = world.writer.swift, world.fresh("audited")
+    world.attempt(swift.put, name)
+    for number in range(40):
+        world.attempt(swift.put, f"{name}/object-{number}", b"x")
+    killed = world.once("object-replicator", "container-auditor")
     for node in world.cluster.nodes:
         for path in list(node.disk.glob("objects/*/hashes.pkl"))[:1]:
             path.write_bytes(b"damaged")
-    return world.once("container-auditor", "account-auditor", "object-auditor")
+    placement = world.cluster.placement("container", swift.account, name)
+    for number, node in enumerate(placement.primaries):
+        path = swift_code.database_path(node.devices, node.device, "container", placement.partition, swift.account, name)
+        # An ordinary stop, after which all is in the file itself.
+        node.stop("container")
+        if path.exists() and number < 2:
+            # A name stands in its row and in an index: one is damaged here, the other there.
+            whole = bytearray(path.read_bytes())
+            at = whole.find(b"object-7") if number else whole.rfind(b"object-7")
+            whole[at : at + 8] = b"objXct-7"
+            path.write_bytes(whole)
+        elif path.exists():
+            # A row that Swift wrote has no digest yet.
+            broker = swift_code.ContainerBroker(str(path))
+            broker.put_object("of-swift", swift_code.Timestamp.now().internal, 1, "a/b", "etag")
+            broker.get_info()
+        node.start("container")
+    return killed + world.once("container-auditor", "account-auditor", "object-auditor")
 
 
 def expiry(world):
