@@ -3,7 +3,7 @@
 
 Builds the executable with its fault points (or takes the one named by `APUS_BIN`), runs the parts, and prints one line
 per figure: `reliability: part=random-kills kills=300 lost=0 resurrected=0 torn=0 seed=17`. The exit code is not zero
-when anything was lost, came back, was torn, or a test failed. `slice` is what CI runs; `full` takes about an hour.
+when anything was lost, came back, was torn, or a test failed. `slice` is what CI runs; `full` takes hours.
 Run it by the Python that has the clients of `tests/requirements.txt`.
 """
 
