@@ -135,14 +135,14 @@ class Node:
 
 
 class Nodes:
-    def __init__(self, folder, count=4, replicas=3):
+    def __init__(self, folder, count=4, replicas=3, regions=(1, 1, 1, 1)):
         self.nodes = [Node(folder, number) for number in range(1, count + 1)]
         for kind in ["object", "container", "account"]:
             builder = str(folder / f"{kind}.builder")
             run = lambda *words: subprocess.run([APUS, "ring-builder", builder, *words], check=True, stdout=subprocess.PIPE)
             run("create", str(PART_POWER), str(replicas), "0")
-            for node in self.nodes:
-                run("add", f"r1z{node.number}-127.0.0.1:{node.port}/{node.name}", "1")
+            for node, region in zip(self.nodes, regions):
+                run("add", f"r{region}z{node.number}-127.0.0.1:{node.port}/{node.name}", "1")
             run("rebalance", "--seed", "1")
             for node in self.nodes:
                 shutil.copy(folder / f"{kind}.ring.gz", node.etc)

@@ -314,6 +314,30 @@ def test_an_object_that_only_a_handoff_has_is_counted_by_it_and_a_part_of_a_swee
     assert last(before) == last(after)
 
 
+def test_a_node_of_a_far_region_to_which_nothing_is_sent_is_compared_too(tmp_path):
+    nodes = object_nodes.Nodes(tmp_path, regions=(1, 1, 2, 2))
+    region = {node: 1 if node.number < 3 else 2 for node in nodes}
+    number = 0
+    while True:
+        name, number = f"/a/c/o{number}", number + 1
+        part, (first, second, third), _ = nodes.place(name)
+        if region[first] != region[second] == region[third]:
+            break
+    nodes.start()
+    try:
+        first.put(part, name, object_nodes.timestamp(1_700_000_000), b"body")
+        # Which of the two in the far region is sent to is chosen by chance.
+        for _ in range(4):
+            second.wipe()
+            third.wipe()
+            second.put(part, name, object_nodes.timestamp(1_700_000_000), b"body")
+            first.replicate()
+            counts = json.loads((first.recon / "object.recon").read_text())["object_redundancy"]["0"]
+            assert counts == {"below": 1, "unknown": 0}
+    finally:
+        nodes.stop()
+
+
 @pytest.fixture(scope="module")
 def database_nodes(tmp_path_factory):
     nodes = databases.Nodes(tmp_path_factory.mktemp("databases"))

@@ -2,8 +2,10 @@
 //!
 //! An object is counted as a sweep finds it, before the sweep repairs it, by one node of the
 //! cluster: the first primary in the ring's order that has it, of those that answer; by its handoff
-//! when no primary that answers has it. Deletions count as long as they are remembered. An object
-//! is `unknown` when nobody is known to lack it, but a primary could not be asked.
+//! when no primary that answers has it. Deletions count as long as they are remembered, and what is
+//! held back as suspect too. An object is `unknown` when nobody is known to lack it, but a primary
+//! could not be asked. What another node repairs before the one that counts it looks, is repaired
+//! and not counted; what it repairs itself counts until its next sweep.
 //!
 //! More than once are counted, never less: an object of which primaries have three different
 //! states; one that only handoffs have, by each of them, while no primary answers; one that a node
