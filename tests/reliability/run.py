@@ -9,6 +9,7 @@ Run it by the Python that has the clients of `tests/requirements.txt`.
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,14 +31,14 @@ SECONDS_PER_TEST = {"slice": 600, "full": 3600}
 
 
 def build():
-    """The executable with fault points, in a target directory of its own: it must never be taken for a release."""
-    target = ROOT / "target/reliability"
-    subprocess.run(
-        ["cargo", "build", "--locked", "-p", "apus-tools", "--features", "faults", "--target-dir", str(target)],
-        cwd=ROOT,
-        check=True,
-    )
-    return target / "debug/apus"
+    """The executable with fault points, in a place of its own: it must never be taken for a release."""
+    command = ["cargo", "build", "--quiet", "--locked", "-p", "apus-tools", "--features", "faults"]
+    # What the unit tests have compiled is used again.
+    subprocess.run(command, cwd=ROOT, check=True)
+    target = ROOT / "target/reliability/apus"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(ROOT / "target/debug/apus", target)
+    return target
 
 
 def main():
