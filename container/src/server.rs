@@ -139,7 +139,8 @@ impl Handler for Server {
                 handlers::get::get(self, &target, &head.headers, query, false).await
             }
             (&Method::HEAD, None) => {
-                handlers::get::get(self, &target, &head.headers, "", true).await
+                let query = head.uri.query().unwrap_or_default();
+                handlers::get::get(self, &target, &head.headers, query, true).await
             }
             _ => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")),
         };

@@ -305,6 +305,8 @@ def test_a_container_tells_swifts_proxy_what_its_records_are(servers):
     assert answer.headers["X-Backend-Record-Type"] == "object"
     assert answer.headers["X-Backend-Record-Storage-Policy-Index"] == "0"
     assert answer.headers["Last-Modified"] == "Tue, 14 Nov 2023 22:13:21 GMT"
+    head = backend(servers, "container", "HEAD", f"{path}?format=json")
+    assert head.headers["Content-Type"] == "application/json; charset=utf-8"
     asked = {"X_Backend_Record_Type": "shard", "X_Backend_Record_Shard_Format": "namespace"}
     answer = backend(servers, "container", "GET", f"{path}?format=json", **asked)
     assert answer.headers["X-Backend-Record-Type"] == "shard" and answer.json() == []

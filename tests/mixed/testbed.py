@@ -101,6 +101,7 @@ use = egg:swift#tempauth
 [filter:s3api]
 use = egg:swift#s3api
 location = us-east-1
+sigv2 = true
 [filter:cache]
 use = egg:swift#memcache
 memcache_servers = {memcached}
