@@ -12,10 +12,11 @@ NOT_DATA = re.compile(r"(hashes\.(pkl|invalid)|\.?lock(-.+)?|.*\.pending|.*\.db-
 
 
 def contents(disk):
-    """Relative paths of what was stored, without databases' times in it."""
-    return {
+    """Relative paths of what was stored, without databases' times in it, nor what was on its way (swept after a day)."""
+    names = {
         str(path.relative_to(disk)) for path in disk.rglob("*") if path.is_file() and not NOT_DATA.match(path.name)
     }
+    return {name for name in names if not name.startswith("tmp/")}
 
 
 def object_files(disk):
