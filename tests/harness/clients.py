@@ -40,6 +40,13 @@ def is_expected(status, expect):
     return any(status // 100 == one if one < 10 else status == one for one in wanted)
 
 
+def has_input(sock):
+    """Whether a socket can be read now: with nothing asked for, its other end has closed it."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 class Connection:
     """One kept connection a thread; a request is never sent twice."""
 
@@ -50,7 +57,7 @@ class Connection:
     def request(self, method, path, headers, body=None):
         """Raises OSError (or http.client's) when no whole answer came: the outcome is then unknown."""
         connection = getattr(self.local, "connection", None)
-        if connection is not None and (connection.sock is None or select.select([connection.sock], [], [], 0)[0]):
+        if connection is not None and (connection.sock is None or has_input(connection.sock)):
             # The server closed it, or it was never used: nothing is lost by a new one.
             self.forget()
             connection = None

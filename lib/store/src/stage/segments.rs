@@ -83,8 +83,12 @@ async fn open(store: &Arc<dyn Store>, cx: &Context, piece: &Piece) -> Result<Bod
     if !whole {
         get.ranges = Some(ByteRanges::single(start, piece.length));
     }
-    let read = store.get_object(cx, get).await.map_err(|error| {
-        Error::new(Kind::Conflict, Subject::Object).because(format!("segment {path}: {error}"))
+    let read = store.get_object(cx, get).await.map_err(|error| match error.kind {
+        // Its nodes are away: it may well be there.
+        Kind::Unavailable | Kind::Overloaded => error,
+        _ => {
+            Error::new(Kind::Conflict, Subject::Object).because(format!("segment {path}: {error}"))
+        }
     })?;
     let right = (etag.is_empty() || read.head.etag == *etag)
         && size.is_none_or(|size| size == read.head.length)
