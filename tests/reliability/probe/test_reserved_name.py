@@ -29,7 +29,7 @@ def test_clients_cannot_reach_reserved_names_and_daemons_can(cluster, swift):
 
 def test_a_symlink_leads_no_client_to_a_reserved_name(cluster, swift):
     if "symlink" not in swift.connection.request("GET", "/info", {}).json():
-        pytest.skip("no symlinks in this proxy")
+        pytest.xfail("symlinks are not written by this proxy yet")
     internal = cluster.internal()
     swift.put("links")
     internal.create_container(swift.account, "\0target")
