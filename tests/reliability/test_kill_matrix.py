@@ -5,6 +5,7 @@ role. Then each point is armed in that role on all nodes, the step is taken, wha
 keys are checked. A point that no step passes fails the test, so that the matrix cannot rot.
 """
 
+import random
 import time
 from contextlib import suppress
 
@@ -21,6 +22,12 @@ ROUNDS = figures.amount(1, 6)
 
 def points():
     return [point for point in faults.points() if OF_BUGS not in point]
+
+
+def chosen(seed):
+    """All points, or in a slice half of them, by the seed: each is drawn sooner or later."""
+    every = points()
+    return every if figures.IS_FULL else sorted(random.Random(seed).sample(every, len(every) // 2))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +84,7 @@ def test_a_kill_at_each_point_loses_nothing(traced):
     with Cluster(options=OPTIONS) as cluster:
         world = World(cluster, seed)
         for number in range(ROUNDS):
-            for point in filter(traced.__contains__, points()):
+            for point in filter(traced.__contains__, chosen(seed)):
                 began = time.monotonic()
                 died = drive_into(world, point, traced[point], everywhere=number == 0)
                 kills += died
@@ -89,7 +96,7 @@ def test_a_kill_at_each_point_loses_nothing(traced):
                 assert verdict.is_good, f"after a kill at {point}, seed={seed}: {verdict.details[:5]}"
         verdict = ledger.check(cluster, world.ledger, world.bucket)
         figures.tell(
-            part="kill-matrix", points=len(points()), kills=kills, acknowledged=world.ledger.acknowledged,
+            part="kill-matrix", points=len(points()), killed_at=len(chosen(seed)), kills=kills, acknowledged=world.ledger.acknowledged,
             lost=verdict.lost, resurrected=verdict.resurrected, torn=verdict.torn, seed=seed,
         )  # fmt: skip
         assert verdict.is_good, verdict.details[:5]
