@@ -88,8 +88,7 @@ impl Server {
     }
 
     fn now(&self) -> Timestamp {
-        let now = self.parts.clock.now();
-        Timestamp::from_steps(u64::try_from(now.as_micros() / 10).unwrap_or(u64::MAX))
+        Timestamp::from_duration(self.parts.clock.now())
     }
 
     /// Makes the database of an account and opens it.

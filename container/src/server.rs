@@ -99,8 +99,7 @@ impl Server {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        let now = self.parts.clock.now();
-        Timestamp::from_steps(u64::try_from(now.as_micros() / 10).unwrap_or(u64::MAX))
+        Timestamp::from_duration(self.parts.clock.now())
     }
 }
 

@@ -76,8 +76,7 @@ fn name_servers(
 
 impl Remover<'_> {
     fn now(&self) -> Timestamp {
-        let now = self.server.parts.clock.now();
-        Timestamp::from_steps(u64::try_from(now.as_micros() / 10).unwrap_or(u64::MAX))
+        Timestamp::from_duration(self.server.parts.clock.now())
     }
 
     async fn send(

@@ -15,6 +15,11 @@ pub fn hex<const N: usize>() -> String {
     bytes::<N>().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A random share, from 0 to 1, to spread what would else happen at the same moment.
+pub fn share() -> f64 {
+    f64::from(u16::from_le_bytes(bytes())) / f64::from(u16::MAX)
+}
+
 /// A random version 4 UUID in its usual spelling.
 #[allow(clippy::indexing_slicing, reason = "constant indexes into an array")]
 pub fn uuid() -> String {

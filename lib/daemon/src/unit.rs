@@ -83,7 +83,7 @@ impl Unit {
 
     /// Runs sweep after sweep until the drain begins.
     pub async fn run(mut self, cx: PassContext, recon: ReconCache) {
-        let mut wait = self.interval.min(FIRST_WAIT_MAX).mul_f64(random_share());
+        let mut wait = self.interval.min(FIRST_WAIT_MAX).mul_f64(seed::share());
         while cx.unless_stopped(tokio::time::sleep(wait)).await.is_ok() {
             if let Err(error) = self.once(&cx, &recon).await
                 && !cx.drain.has_begun()
@@ -91,18 +91,13 @@ impl Unit {
                 tracing::error!(error, "daemon");
             }
             // So that many nodes do not sweep in step.
-            wait = self.interval.mul_f64(0.9 + 0.2 * random_share());
+            wait = self.interval.mul_f64(0.9 + 0.2 * seed::share());
         }
     }
 }
 
 /// The first sweep begins within this time.
 const FIRST_WAIT_MAX: Duration = Duration::from_secs(1);
-
-/// From 0 to 1.
-fn random_share() -> f64 {
-    f64::from(u16::from_le_bytes(seed::bytes())) / f64::from(u16::MAX)
-}
 
 #[cfg(test)]
 mod tests {

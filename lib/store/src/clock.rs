@@ -22,7 +22,7 @@ impl HybridClock {
 
     /// A time later than any given or seen before.
     pub fn stamp(&self) -> Timestamp {
-        let now = u64::try_from(self.clock.now().as_micros() / 10).unwrap_or(u64::MAX);
+        let now = Timestamp::from_duration(self.clock.now()).steps();
         let mut last = self.last.load(Ordering::Relaxed);
         loop {
             let next = now.max(last + 1);

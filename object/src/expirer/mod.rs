@@ -319,9 +319,8 @@ impl Parts {
             let partition = ring.partition_of(&self.hash, &[account, queue]);
             (partition, ring.primaries(partition).into_iter().cloned().collect())
         };
-        let steps = u64::try_from(cx.clock.now().as_micros() / 10).unwrap_or(u64::MAX);
         let mut request_headers = HeaderMap::new();
-        let now = Timestamp::from_steps(steps).to_string();
+        let now = Timestamp::from_duration(cx.clock.now()).to_string();
         set(&mut request_headers, headers::TIMESTAMP, &now);
         set(&mut request_headers, headers::TRANS_ID, &new_trans_id(cx.clock.as_ref(), ""));
         let request = NodeRequest {

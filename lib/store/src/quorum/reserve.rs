@@ -11,6 +11,7 @@ use std::time::Duration;
 use apus_cluster::policy::majority;
 use apus_cluster::{ObjectPath, PolicyIndex, Timestamp};
 use apus_daemon::http::{empty, header, set};
+use apus_daemon::seed;
 use apus_daemon::task::{TaskKind, spawn};
 use apus_wire::{NodeRequest, headers, methods};
 use http::{Method, StatusCode};
@@ -191,9 +192,7 @@ impl Quorum {
                 }
                 Verdict::Again if Instant::now() < until => {
                     self.release(cx, object, policy, nodes, &held);
-                    let share = f64::from(u16::from_le_bytes(apus_daemon::seed::bytes()))
-                        / f64::from(u16::MAX);
-                    tokio::time::sleep(pause.mul_f64(share)).await;
+                    tokio::time::sleep(pause.mul_f64(seed::share())).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                     continue;
                 }
