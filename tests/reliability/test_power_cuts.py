@@ -15,7 +15,7 @@ from harness.cluster import Cluster
 WRITERS = 6
 BUCKET = "power-cuts"
 SIZES = (0, 10, 5000, 70_000, 200_000)
-WHOLE, SINGLE = figures.amount(8, 60), figures.amount(8, 60)
+WHOLE, SINGLE = figures.amount(8, 15), figures.amount(8, 100)
 
 
 def load(cluster, written, seed):
