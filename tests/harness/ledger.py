@@ -124,7 +124,10 @@ class Writer(threading.Thread):
             # What a broken connection leaves is not known, and the next try may be too early for a restarted server.
             self.stopped.wait(0.02)
         except Refused as refused:
-            if refused.status < 500:
+            if kind == "post" and refused.status == 404:
+                # Most nodes that answered missed the object (Swift's dialect is eventual); one may have the metadata.
+                pass
+            elif refused.status < 500:
                 refuse()
                 raise
             self.stopped.wait(0.02)
