@@ -3,6 +3,7 @@
 A cluster holds an address range 127.77.R.x by a lock, so that several may run on one machine.
 """
 
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -134,8 +135,8 @@ class Cluster:
     """`with Cluster() as cluster:` starts all processes and ends them, whatever happens."""
 
     def __init__(self, folder=None, *, nodes=4, proxies=1, replicas=3, part_power=6, options=None, mount_check=False):
-        self.temporary = None if folder else tempfile.TemporaryDirectory(prefix="apus-bed-")
-        self.folder = Path(folder or self.temporary.name)
+        self.is_temporary = folder is None
+        self.folder = Path(folder or tempfile.mkdtemp(prefix="apus-bed-"))
         self.logs = self.folder / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
         self.faults = Faults(self.folder / "faults")
@@ -208,8 +209,11 @@ class Cluster:
             ending()
         self.holder.close()
         panics = [log.name for log in self.logs.iterdir() if b"panicked at" in log.read_bytes()]
-        if self.temporary and not panics:
-            self.temporary.cleanup()
+        if self.is_temporary and check and not panics:
+            shutil.rmtree(self.folder)
+        elif self.is_temporary:
+            # What failed can be looked at: logs, and the disks or their images.
+            print(f"kept: {self.folder}")
         assert not (check and panics), f"a process panicked: {panics} in {self.logs}"
 
     def kill(self):

@@ -2,7 +2,9 @@
 
     compare.py a        our proxy over Swift's servers, against the must-pass list (our proxy over ours)
     compare.py b        Swift's proxy over our servers, against `swift`
-    compare.py swift    Swift's proxy over Swift's servers, the measure for `b`
+    compare.py c        our proxy over two nodes of ours and two of Swift's, against the must-pass list
+    compare.py d        Swift's proxy over the same, against `swift`
+    compare.py swift    Swift's proxy over Swift's servers, the measure for `b` and `d`
     compare.py          all of them
 
 Outcomes are kept in target/suites/mixed-NAME.json; a case is a difference when it passes in the measure only.
@@ -25,17 +27,24 @@ sys.path[:0] = [str(HERE.parent / "suites"), str(HERE.parent / "blackbox")]
 import run  # noqa: E402
 from testbed import PROXY_PORT, Testbed  # noqa: E402
 
-CLUSTERS = {"a": ("apus", "swift"), "b": ("swift", "apus"), "swift": ("swift", "swift")}
+# Whose proxy, and whose server a node of that number has.
+CLUSTERS = {
+    "swift": ("swift", lambda node: "swift"),
+    "a": ("apus", lambda node: "swift"),
+    "b": ("swift", lambda node: "apus"),
+    "c": ("apus", lambda node: "apus" if node % 2 else "swift"),
+    "d": ("swift", lambda node: "apus" if node % 2 else "swift"),
+}
 # pytest does not collect tests.py by its name, and it must not share a call with its folder.
 TARGETS = ["test/functional/tests.py", "test/functional"]
 
 
 def outcomes_of(name, only):
-    proxy, servers = CLUSTERS[name]
+    proxy, maker = CLUSTERS[name]
     source, outcomes = run.swift_source(), {}
     for targets in [only] if only else [[target] for target in TARGETS]:
         folder = ROOT / "target" / "suites" / f"mixed-{name}-{time.time_ns()}"
-        testbed = Testbed(folder, lambda node, kind: servers).start()
+        testbed = Testbed(folder, lambda node, kind: maker(node)).start()
         try:
             conf = folder / "test.conf"
             text = run.SWIFT_CONF.replace("127.0.0.1", testbed.ip(proxy))
@@ -53,14 +62,14 @@ def kept(name):
 
 
 def measure(name):
-    if name == "a":
+    if CLUSTERS[name][0] == "apus":
         return {case: "PASSED" for case in (HERE.parent / "suites/swift.must-pass").read_text().split("\n") if case}
     return json.loads(kept("swift").read_text()) if kept("swift").exists() else {}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clusters", nargs="*", default=["swift", "a", "b"], choices=[*CLUSTERS, []])
+    parser.add_argument("clusters", nargs="*", default=[*CLUSTERS], choices=[*CLUSTERS, []])
     parser.add_argument("--only", nargs="*", help="files or cases, from Swift's source folder on; results are not kept")
     options = parser.parse_args()
     # So that the servers are stopped.
