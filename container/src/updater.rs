@@ -4,20 +4,15 @@
 //! Source: `swift/container/updater.py`. It looks at every database and writes to none but those
 //! that the reporter then brings up to date.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use apus_broker::place::each_database;
+use apus_broker::place::{Databases, Located};
 use apus_daemon::{Pass, PassContext, Span, Stopped};
 use apus_ring::SharedRing;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
-use tokio::sync::mpsc;
 
 use crate::server::Server;
-
-/// Databases found and not yet looked at.
-const WINDOW: usize = 64;
 
 /// The daemon `container-updater`.
 #[derive(Debug)]
@@ -51,24 +46,10 @@ impl Pass for Updater {
     }
 
     async fn pass(&mut self, cx: &PassContext) -> Result<Swept, Stopped> {
-        let (sender, mut found) = mpsc::channel::<(PathBuf, u32)>(WINDOW);
-        let devices = self.server.devices.clone();
-        let scope = cx.scope.clone();
-        // Nobody waits for a pass, so the shared pool may walk the directories.
-        let walk = tokio::task::spawn_blocking(move || {
-            for device in devices.all() {
-                let name = device.file_name().unwrap_or_default().to_string_lossy();
-                if !scope.has_device(&name) {
-                    continue;
-                }
-                let known = |path, partition| sender.blocking_send((path, partition)).is_ok();
-                if let Err(error) = each_database(&device, "containers", known) {
-                    tracing::warn!(%error, device = %device.display(), "container updater");
-                }
-            }
-        });
+        let devices = &self.server.devices;
+        let mut found = Databases::find(devices, "containers", &cx.scope, self.name());
         let mut swept = Swept::default();
-        while let Some((path, partition)) = found.recv().await {
+        while let Some(Located { path, partition, .. }) = found.next().await {
             cx.safe_point().await?;
             swept.databases += 1;
             // A stop does not wait for servers that are silent; what was told is told again.
@@ -79,8 +60,6 @@ impl Pass for Updater {
                 swept.behind += 1;
             }
         }
-        // A walk that panicked has been reported by the panic itself.
-        let _ = walk.await;
         Ok(swept)
     }
 

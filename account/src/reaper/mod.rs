@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apus_broker::place::each_database;
+use apus_broker::place::{Databases, Located};
 use apus_broker::{Database, DbError};
 use apus_cluster::HashConf;
 use apus_cluster::listing::{ContainerEntry, ListQuery};
@@ -20,7 +20,6 @@ use apus_ring::Device;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::mpsc;
 
 use self::remove::{Account, Remover};
 pub(crate) use self::report::Reaped;
@@ -28,8 +27,6 @@ use crate::backend::{self, Doomed};
 use crate::server::Server;
 use crate::units::DaemonParts;
 
-/// Databases found and not yet looked at.
-const WINDOW: usize = 64;
 /// Rows of a listing that are held at a time.
 const PAGE: usize = 1000;
 
@@ -173,29 +170,12 @@ impl Pass for Reaper {
     }
 
     async fn pass(&mut self, cx: &PassContext) -> Result<Reaped, Stopped> {
-        let (sender, mut found) = mpsc::channel::<(String, PathBuf, u32)>(WINDOW);
-        let devices = self.server.devices.clone();
-        let scope = cx.scope.clone();
-        // Nobody waits for a pass, so the shared pool may walk the directories.
-        let walk = tokio::task::spawn_blocking(move || {
-            for device in devices.all() {
-                let name = device.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                if !scope.has_device(&name) {
-                    continue;
-                }
-                let known = |path, partition| {
-                    !scope.has_partition(partition)
-                        || sender.blocking_send((name.clone(), path, partition)).is_ok()
-                };
-                if let Err(error) = each_database(&device, "accounts", known) {
-                    tracing::warn!(%error, device = %device.display(), "account reaper");
-                }
-            }
-        });
+        let devices = &self.server.devices;
+        let mut found = Databases::find(devices, "accounts", &cx.scope, self.name());
         let mut reaped = Reaped::default();
-        while let Some((device, database, partition)) = found.recv().await {
+        while let Some(Located { device, path, partition }) = found.next().await {
             let Some(share) = self.share(&device, partition) else { continue };
-            let path = database.clone();
+            let database = path.clone();
             // What a stop cuts off is still in the account's listing.
             let account = self.account(cx, database, share, &mut reaped);
             if let Err(error) = cx.unless_stopped(account).await? {
@@ -203,8 +183,6 @@ impl Pass for Reaper {
                 reaped.errors += 1;
             }
         }
-        // A walk that panicked has been reported by the panic itself.
-        let _ = walk.await;
         Ok(reaped)
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! Swift's auditors only open each database (`swift/common/db_auditor.py`).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,11 +22,9 @@ use crate::audit::{self, Found, Tables, Verdict};
 use crate::error::DbError;
 use crate::handles::Broker;
 use crate::open::AfterOpen;
-use crate::place::{Devices, each_database};
+use crate::place::{Databases, Devices, Located};
 use crate::set_aside;
 
-/// Databases found and not yet looked at.
-const WINDOW: usize = 64;
 /// How long the server may take to set a database aside: it looks at all of it once more.
 const SET_ASIDE_WAIT: Duration = Duration::from_secs(600);
 /// Databases that one pass may have set aside in any case; beyond, one in twenty.
@@ -251,33 +249,14 @@ impl Pass for Auditor {
     }
 
     async fn pass(&mut self, cx: &PassContext) -> Result<Audited, Stopped> {
-        let (sender, mut found) = mpsc::channel::<(PathBuf, u32)>(WINDOW);
-        let (devices, kind) = (self.0.devices.clone(), self.0.tables.kind);
-        let scope = cx.scope.clone();
-        // Nobody waits for a pass, so the shared pool may walk the directories.
-        let walk = tokio::task::spawn_blocking(move || {
-            for device in devices.all() {
-                let name = device.file_name().unwrap_or_default().to_string_lossy();
-                if !scope.has_device(&name) {
-                    continue;
-                }
-                let known = |path, partition| {
-                    !scope.has_partition(partition)
-                        || sender.blocking_send((path, partition)).is_ok()
-                };
-                if let Err(error) = each_database(&device, kind, known) {
-                    tracing::warn!(%error, device = %device.display(), "database auditor");
-                }
-            }
-        });
+        let (kind, name) = (self.0.tables.kind, self.0.name);
+        let mut found = Databases::find(&self.0.devices, kind, &cx.scope, name);
         let mut pace = Pace::per_second(self.0.per_second);
         let mut done = Audited::default();
-        while let Some((path, partition)) = found.recv().await {
+        while let Some(Located { path, partition, .. }) = found.next().await {
             cx.unless_stopped(pace.take(1.0)).await?;
             cx.unless_stopped(self.one(&path, partition, &mut done)).await?;
         }
-        // A walk that panicked has been reported by the panic itself.
-        let _ = walk.await;
         Ok(done)
     }
 

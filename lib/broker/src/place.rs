@@ -4,7 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use apus_cluster::PathHash;
+use apus_daemon::Scope;
 use apus_disk::names;
+use tokio::sync::mpsc;
+
+/// Databases found and not yet looked at.
+const WINDOW: usize = 64;
 
 /// The devices of a server.
 #[derive(Debug, Clone)]
@@ -41,14 +46,63 @@ impl Devices {
     }
 }
 
+/// A database that lies on a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// The device's name.
+    pub device: String,
+    /// Its file.
+    pub path: PathBuf,
+    /// Its partition.
+    pub partition: u32,
+}
+
+/// The databases of a kind on all devices that are there, found while others are looked at. It
+/// writes nothing.
+#[derive(Debug)]
+pub struct Databases(mpsc::Receiver<Located>);
+
+impl Databases {
+    /// Begins to look for those in `scope`. What cannot be read is told in the log as `daemon`'s
+    /// and left out. Must be called on a tokio runtime.
+    pub fn find(
+        devices: &Devices,
+        kind: &'static str,
+        scope: &Scope,
+        daemon: &'static str,
+    ) -> Self {
+        let (sender, found) = mpsc::channel(WINDOW);
+        let (devices, scope) = (devices.clone(), scope.clone());
+        // Nobody waits for a pass, so the shared pool may walk the directories.
+        tokio::task::spawn_blocking(move || {
+            for path in devices.all() {
+                let device = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                if !scope.has_device(&device) {
+                    continue;
+                }
+                let mut found = |path, partition| {
+                    let database = Located { device: device.clone(), path, partition };
+                    !scope.has_partition(partition) || sender.blocking_send(database).is_ok()
+                };
+                if let Err(error) = each_database(&path, kind, &mut found) {
+                    tracing::warn!(%error, device, "{daemon}");
+                }
+            }
+        });
+        Self(found)
+    }
+
+    /// The next one; `None` when there are no more.
+    pub async fn next(&mut self) -> Option<Located> {
+        self.0.recv().await
+    }
+}
+
 /// Walks the databases of a kind on a device, until `found` (file and partition) wants no more.
-///
-/// # Errors
-/// As the operating system says.
-pub fn each_database(
+fn each_database(
     device: &Path,
     kind: &str,
-    mut found: impl FnMut(PathBuf, u32) -> bool,
+    found: &mut dyn FnMut(PathBuf, u32) -> bool,
 ) -> io::Result<()> {
     let root = device.join(kind);
     for partition in names(&root)? {
