@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use apus_broker::OwnServer;
 use apus_broker::auditor::{self, Auditor};
 use apus_broker::replication::{self, Options, Replicator};
 use apus_cluster::PolicyIndex;
@@ -96,9 +97,11 @@ fn auditor(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Uni
         broker: server.parts.broker.clone(),
         after_open: crate::backend::merge_pending,
         hash: server.parts.hash.clone(),
-        client: parts.client.clone(),
-        ring: parts.accounts.clone(),
-        local: parts.local.clone(),
+        own_server: OwnServer {
+            client: parts.client.clone(),
+            ring: parts.accounts.clone(),
+            local: parts.local.clone(),
+        },
         per_second: section.parse("accounts_per_second", 200.0, "a number")?,
     });
     Ok(Unit::new(pass, Duration::from_secs(interval)))

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use apus_broker::OwnServer;
 use apus_broker::auditor::{self, Auditor};
 use apus_broker::replication::{self, Options, Replicator};
 use apus_daemon::Unit;
@@ -62,6 +63,11 @@ fn replicator(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<
     Ok(Unit::new(Replicator::<Containers>::new(parts, options), interval))
 }
 
+fn own_server(server: &Server, parts: &DaemonParts) -> OwnServer {
+    let (ring, local) = (parts.containers.clone(), parts.local.clone());
+    OwnServer { client: server.parts.client.clone(), ring, local }
+}
+
 /// How often all databases are audited, in seconds (Swift's).
 const AUDIT_INTERVAL_SECONDS: u64 = 1800;
 
@@ -77,9 +83,7 @@ fn auditor(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Uni
         broker: server.parts.broker.clone(),
         after_open: crate::backend::merge_pending,
         hash: server.parts.hash.clone(),
-        client: server.parts.client.clone(),
-        ring: parts.containers.clone(),
-        local: parts.local.clone(),
+        own_server: own_server(server, parts),
         per_second: section.parse("containers_per_second", 200.0, "a number")?,
     });
     Ok(Unit::new(pass, Duration::from_secs(interval)))

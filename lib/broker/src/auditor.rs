@@ -8,28 +8,24 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apus_cluster::{HashConf, PathHash};
-use apus_daemon::http::{full, header};
+use apus_cluster::HashConf;
+use apus_daemon::http::header;
 use apus_daemon::{Pace, Pass, PassContext, Span, Stopped};
-use apus_ring::{Device, Local, SharedRing};
-use apus_wire::{Client, NodeRequest};
 use async_trait::async_trait;
-use http::{HeaderMap, Method, StatusCode};
-use serde_json::{Map, Value, json};
+use http::StatusCode;
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use crate::audit::{self, Found, Tables, Verdict};
 use crate::error::DbError;
 use crate::handles::Broker;
 use crate::open::AfterOpen;
+use crate::own_server::{Holders, OwnServer};
 use crate::place::{Databases, Devices, Located};
 use crate::set_aside;
 
 /// How long the server may take to set a database aside: it looks at all of it once more.
 const SET_ASIDE_WAIT: Duration = Duration::from_secs(600);
-/// Databases that one pass may have set aside in any case; beyond, one in twenty.
-const DAMAGED_MAX: u64 = 10;
-const ONE_IN: u64 = 20;
 
 /// What the daemon needs.
 #[derive(Debug)]
@@ -48,12 +44,8 @@ pub struct Parts {
     pub after_open: AfterOpen,
     /// The cluster's hash prefix and suffix.
     pub hash: HashConf,
-    /// To the server of this node.
-    pub client: Arc<Client>,
-    /// Where the server of this node is.
-    pub ring: Arc<SharedRing>,
-    /// Which devices of the ring are this node's.
-    pub local: Local,
+    /// The server of this node.
+    pub own_server: OwnServer,
     /// Databases a second; zero is as fast as it goes.
     pub per_second: f64,
 }
@@ -103,8 +95,7 @@ impl Auditor {
             Ok(Verdict::Damaged(reason)) => {
                 done.failed += 1;
                 tracing::error!(database = %path.display(), reason, "damaged");
-                let set_aside = done.quarantined;
-                if set_aside >= DAMAGED_MAX && set_aside * ONE_IN > done.passed + done.failed {
+                if set_aside::are_too_many(done.quarantined, done.passed + done.failed) {
                     if done.left_damaged == 0 {
                         tracing::error!("ALARM: too many databases look damaged; the others stay");
                     }
@@ -142,30 +133,12 @@ impl Auditor {
     /// Has the server of this node set a database aside; rows that were saved and have no place
     /// there go to the other replicas, which may lack them.
     async fn ask(&self, path: &Path, partition: u32) -> Result<(), String> {
-        let parts = &self.0;
-        let (device, hash) = place(path).ok_or("no place of a database")?;
-        let (node, others) = {
-            let ring = parts.ring.get();
-            let mut own = ring.devices().iter().flatten();
-            let own = own.find(|node| node.device == device && parts.local.owns(node));
-            let own = own.ok_or("the ring has no such device of this node")?;
-            let primaries = ring.primaries(partition).into_iter();
-            let others = primaries.filter(|node| node.id != own.id).map(Device::for_replication);
-            (own.for_replication(), others.collect::<Vec<_>>())
-        };
-        let request = NodeRequest {
-            method: Method::from_bytes(b"REPLICATE").map_err(|error| error.to_string())?,
-            partition,
-            names: vec![hash.to_string()],
-            query: String::new(),
-            headers: HeaderMap::new(),
-        };
-        let body = json!([set_aside::OPERATION, others.is_empty()]).to_string();
-        let answer = parts.client.send_within(&node, &request, full(body), SET_ASIDE_WAIT).await;
-        match answer {
+        let holders = self.0.own_server.holders(path, partition)?;
+        let call = (set_aside::OPERATION, holders.others.is_empty());
+        match holders.call(&holders.own, &call, SET_ASIDE_WAIT).await {
             Ok(answer) if answer.status().is_success() => {
                 if let Some(saved) = header(answer.headers(), set_aside::SAVED) {
-                    self.push(Path::new(saved), &request, &others).await;
+                    self.push(Path::new(saved), &holders).await;
                 }
                 Ok(())
             }
@@ -177,18 +150,20 @@ impl Auditor {
     }
 
     /// Sends the rows of a database to other replicas, as replication does.
-    async fn push(&self, saved: &Path, request: &NodeRequest, others: &[Device]) {
+    async fn push(&self, saved: &Path, holders: &Holders) {
         let (sender, mut pages) = mpsc::channel::<Vec<Value>>(1);
         let (file, runtime) = (saved.to_owned(), self.0.broker.runtime().clone());
         let tables = self.0.tables;
         let read = tokio::task::spawn_blocking(move || pages_of(&file, &runtime, tables, &sender));
-        let mut taken: Vec<bool> = vec![true; others.len()];
+        let mut taken: Vec<bool> = vec![true; holders.others.len()];
         // Nobody knows this id: no sync point means anything.
         let id = apus_daemon::seed::uuid();
+        let wait = self.0.own_server.client.deadlines().answer;
         while let Some(rows) = pages.recv().await {
-            let body = json!(["merge_items", rows, id]).to_string();
-            for (node, taken) in others.iter().zip(&mut taken).filter(|(_, taken)| **taken) {
-                let answer = self.0.client.send(node, request, full(body.clone())).await;
+            let call = ("merge_items", rows, &id);
+            for (node, taken) in holders.others.iter().zip(&mut taken).filter(|(_, taken)| **taken)
+            {
+                let answer = holders.call(node, &call, wait).await;
                 *taken = answer.is_ok_and(|answer| answer.status().is_success());
             }
         }
@@ -231,13 +206,6 @@ fn pages_of(
         let _ = sender.blocking_send(page);
     }
     runtime.block_on(connection.close())
-}
-
-/// Device and hash of `<device>/<kind>/<partition>/<suffix>/<hash>/<hash>.db`.
-fn place(path: &Path) -> Option<(String, PathHash)> {
-    let hash = PathHash::parse(path.file_stem()?.to_str()?)?;
-    let device = path.ancestors().nth(5)?.file_name()?.to_str()?;
-    Some((device.to_owned(), hash))
 }
 
 #[async_trait]

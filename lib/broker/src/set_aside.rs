@@ -16,6 +16,17 @@ use crate::audit::Tables;
 use crate::handles::Broker;
 use crate::salvage::SetAside;
 
+/// Databases that one pass may have set aside in any case; beyond, one in twenty.
+const IN_ANY_CASE: u64 = 10;
+const ONE_IN: u64 = 20;
+
+/// Whether a pass that looked at so many databases and had so many set aside is to leave the
+/// others: what looks wrong in so many is wrong elsewhere, in a ring or in a host.
+#[must_use]
+pub fn are_too_many(set_aside: u64, looked_at: u64) -> bool {
+    set_aside >= IN_ANY_CASE && set_aside.saturating_mul(ONE_IN) > looked_at
+}
+
 /// The operation of a replication call.
 pub const OPERATION: &str = "apus_quarantine";
 /// In the answer: the path of a database with the rows that were saved.
