@@ -6,6 +6,7 @@ mod backend;
 mod handlers;
 mod listing;
 mod merge;
+mod orphan;
 mod replica;
 mod reporter;
 mod schema;

@@ -23,6 +23,9 @@ use crate::audit;
 use crate::backend;
 use crate::shard_range::{self, ShardRange};
 
+/// The operation, of ours, after which a database counts as not reported to its account.
+pub(crate) const UNREPORTED: &str = "apus_unreported";
+
 /// Container databases.
 #[derive(Debug)]
 pub(crate) struct Containers;
@@ -278,6 +281,10 @@ impl Kind for Containers {
                     Ok(None)
                 })))
             }
+            UNREPORTED => Ok(Some(Box::new(|connection| {
+                Self::renewed(connection)?;
+                Ok(None)
+            }))),
             _ => Ok(None),
         }
     }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
+use apus_broker::DbError;
 use apus_daemon::http::{empty, header};
 use apus_ring::{Device, SharedRing};
 use apus_wire::{NodeRequest, headers};
@@ -11,6 +12,24 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::backend::{self, Info, Reported};
 use crate::server::{Server, Target};
+
+/// Why an account row stays behind.
+#[derive(Debug)]
+pub(crate) enum Behind {
+    /// No majority of the account's servers took it, or it could not be read.
+    Untold(String),
+    /// All of them say that there is no such account.
+    NoAccount,
+}
+
+impl std::fmt::Display for Behind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Untold(reason) => f.write_str(reason),
+            Self::NoAccount => f.write_str("no account server knows the account"),
+        }
+    }
+}
 
 impl Server {
     /// Notes that the account row of this container is behind.
@@ -24,7 +43,8 @@ impl Server {
         changed.insert((database, partition));
     }
 
-    fn account_request(&self, info: &Info, partition: u32) -> NodeRequest {
+    /// What tells an account server of a container.
+    pub(crate) fn account_request(&self, info: &Info, partition: u32) -> NodeRequest {
         let mut request_headers = HeaderMap::new();
         let mut set = |name: &'static str, value: String| {
             if let Ok(value) = HeaderValue::from_str(&value) {
@@ -86,17 +106,21 @@ impl Server {
             std::mem::take(&mut *changed)
         };
         for (path, partition) in changed {
-            if let Err(reason) = self.report_one(ring, &path).await {
-                tracing::debug!(database = %path.display(), reason, "account row stays behind");
+            if let Err(behind) = self.report_one(ring, &path).await {
+                tracing::debug!(database = %path.display(), %behind, "account row stays behind");
                 self.note_behind(path, partition);
             }
         }
     }
 
     /// Sends the account row of a database if it is behind.
-    pub(crate) async fn report_one(&self, ring: &SharedRing, path: &Path) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// Why it still is.
+    pub(crate) async fn report_one(&self, ring: &SharedRing, path: &Path) -> Result<(), Behind> {
+        let failed = |error: DbError| Behind::Untold(error.to_string());
         let Ok(Some(database)) = self.open(path).await else { return Ok(()) };
-        let info = database.read(backend::info).await.map_err(|error| error.to_string())?;
+        let info = database.read(backend::info).await.map_err(failed)?;
         let current: Reported = info.current();
         if current == info.reported {
             return Ok(());
@@ -105,20 +129,25 @@ impl Server {
         let partition = ring.partition_of(&self.parts.hash, &[&info.account]);
         let nodes = ring.primaries(partition);
         let request = self.account_request(&info, partition);
-        let mut good = 0;
+        let (mut good, mut missing) = (0, 0);
         for node in &nodes {
             if let Ok(response) = self.parts.client.send(node, &request, empty()).await {
                 good += usize::from(response.status().is_success());
+                missing += usize::from(response.status() == StatusCode::NOT_FOUND);
             }
         }
         apus_fault::point("container.report.sent");
         if good <= nodes.len() / 2 {
-            return Err(format!("{good} of {} account servers took it", nodes.len()));
+            let of = nodes.len();
+            return Err(match missing == of && of > 0 {
+                true => Behind::NoAccount,
+                false => Behind::Untold(format!("{good} of {of} account servers took it")),
+            });
         }
         database
             .write(move |connection| backend::reported(connection, &current))
             .await
-            .map_err(|error| error.to_string())
+            .map_err(failed)
     }
 }
 

@@ -45,7 +45,7 @@ const UPDATE_INTERVAL_SECONDS: u64 = 300;
 fn updater(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Unit, String> {
     let section = conf.section("container-updater");
     let interval = section.parse("interval", UPDATE_INTERVAL_SECONDS, "whole seconds")?;
-    let pass = Updater::new(server.clone(), parts.accounts.clone());
+    let pass = Updater::new(server.clone(), parts.accounts.clone(), own_server(server, parts));
     Ok(Unit::new(pass, Duration::from_secs(interval)))
 }
 

@@ -2,16 +2,21 @@
 //! account servers were away for longer than this process lived.
 //!
 //! Source: `swift/container/updater.py`. It looks at every database and writes to none but those
-//! that the reporter then brings up to date.
+//! that the reporter then brings up to date. Those whose accounts are gone are set aside
+//! (`orphan.rs`).
 
+use std::path::Path;
 use std::sync::Arc;
 
+use apus_broker::OwnServer;
 use apus_broker::place::{Databases, Located};
+use apus_broker::set_aside::are_too_many;
 use apus_daemon::{Pass, PassContext, Span, Stopped};
 use apus_ring::SharedRing;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
+use crate::reporter::Behind;
 use crate::server::Server;
 
 /// The daemon `container-updater`.
@@ -19,12 +24,13 @@ use crate::server::Server;
 pub(crate) struct Updater {
     server: Arc<Server>,
     accounts: Arc<SharedRing>,
+    own: OwnServer,
 }
 
 impl Updater {
     /// Looks through the devices of `server`.
-    pub(crate) fn new(server: Arc<Server>, accounts: Arc<SharedRing>) -> Self {
-        Self { server, accounts }
+    pub(crate) fn new(server: Arc<Server>, accounts: Arc<SharedRing>, own: OwnServer) -> Self {
+        Self { server, accounts, own }
     }
 }
 
@@ -35,6 +41,32 @@ pub(crate) struct Swept {
     pub(crate) databases: u64,
     /// Of these, left behind: their accounts' servers did not take the row.
     pub(crate) behind: u64,
+    /// Databases whose accounts are gone, set aside.
+    pub(crate) orphans: u64,
+    /// Of these, left, since too many were: an alarm.
+    pub(crate) left_orphans: u64,
+}
+
+impl Updater {
+    /// Has a database set aside whose account is gone.
+    async fn orphan(&self, path: &Path, partition: u32, swept: &mut Swept) {
+        if are_too_many(swept.orphans, swept.databases) {
+            if swept.left_orphans == 0 {
+                tracing::error!("ALARM: too many containers have no account; the others stay");
+            }
+            swept.left_orphans += 1;
+            return;
+        }
+        let moved = self.server.set_aside_orphan(&self.accounts, &self.own, path, partition).await;
+        match moved {
+            Ok(true) => swept.orphans += 1,
+            Ok(false) => swept.behind += 1,
+            Err(reason) => {
+                tracing::error!(database = %path.display(), reason, "an orphan, and it stays");
+                swept.behind += 1;
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -54,11 +86,14 @@ impl Pass for Updater {
             swept.databases += 1;
             // A stop does not wait for servers that are silent; what was told is told again.
             let told = cx.unless_stopped(self.server.report_one(&self.accounts, &path)).await?;
-            if let Err(reason) = told {
-                tracing::debug!(database = %path.display(), reason, "account row stays behind");
-                self.server.note_behind(path, partition);
+            let Err(behind) = told else { continue };
+            tracing::debug!(database = %path.display(), %behind, "account row stays behind");
+            if matches!(behind, Behind::NoAccount) {
+                cx.unless_stopped(self.orphan(&path, partition, &mut swept)).await?;
+            } else {
                 swept.behind += 1;
             }
+            self.server.note_behind(path, partition);
         }
         Ok(swept)
     }

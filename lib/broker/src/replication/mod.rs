@@ -30,5 +30,5 @@ pub use kind::{BeforeRows, Kind, Operation, Statements};
 pub use options::Options;
 pub use pass::{Parts, Replicated, Replicator};
 pub use redundancy::Redundancy;
-pub use service::{Answer, Service, update};
+pub use service::{Answer, ORPHAN, Service, update};
 pub use table::sync_point;

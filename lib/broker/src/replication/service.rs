@@ -1,8 +1,8 @@
 //! The server's side: `REPLICATE /device/partition/hash` with a JSON list `[operation, …]`.
 //!
 //! Source: `swift/common/db_replicator.py`, `ReplicatorRpc`. Operations of our own, which no client
-//! and no Swift node sends: a whole database as a body, `apus_remove` and `apus_quarantine` by the
-//! daemons of this node. Statuses are Swift's: 404 without a database, 202 after a merge, 204 when
+//! and no Swift node sends: a whole database as a body, `apus_remove`, `apus_orphan` and
+//! `apus_quarantine` by the daemons of this node. Statuses are Swift's: 404 without a database, 202 after a merge, 204 when
 //! a database has been put in place.
 
 use std::marker::PhantomData;
@@ -29,6 +29,10 @@ use crate::handles::Broker;
 use crate::place::{Devices, database_path};
 use crate::raw::Connection;
 use crate::set_aside;
+
+/// The operation that moves a database aside whose account is gone; its argument is what the daemon
+/// saw of it.
+pub const ORPHAN: &str = "apus_orphan";
 
 /// Bytes of a call at most. A thousand rows are some 200 KB, with the longest names some 10 MB.
 const CALL_MAX: usize = 64 * 1024 * 1024;
@@ -165,6 +169,7 @@ impl<K: Kind> Service<K> {
                 return self.land(target, name, &arguments, now).await;
             }
             "apus_remove" => return self.remove(target, &arguments).await,
+            ORPHAN => return self.orphan(target, &arguments).await,
             set_aside::OPERATION => return self.quarantine(target, &arguments).await,
             _ => {}
         }
@@ -250,30 +255,62 @@ impl<K: Kind> Service<K> {
         }
     }
 
-    /// Removes a database that nothing happened to since the daemon looked: 409 otherwise.
+    /// Removes a database.
     async fn remove(
         &self,
         target: &Target,
         arguments: &[Value],
     ) -> Result<Response<Body>, Refusal> {
+        let (path, device) = (target.path.clone(), target.device.clone());
+        let remove = move || {
+            apus_fault::point("handoff.remove.checked");
+            walk::remove_database(&path)?;
+            apus_fault::point("handoff.remove.removed");
+            walk::remove_empty_parents(&device, &path);
+            Ok(())
+        };
+        self.unless_changed(target, arguments, remove).await
+    }
+
+    /// Moves a database aside whose account is gone.
+    async fn orphan(
+        &self,
+        target: &Target,
+        arguments: &[Value],
+    ) -> Result<Response<Body>, Refusal> {
+        let (path, device) = (target.path.clone(), target.device.clone());
+        let move_aside = move || {
+            let directory = path.parent().unwrap_or(&path);
+            let moved = apus_disk::quarantine(&device, K::DIRECTORY, directory)?;
+            tracing::error!(to = %moved.display(), "no account replicas exist, quarantined");
+            Ok(())
+        };
+        self.unless_changed(target, arguments, move_aside).await
+    }
+
+    /// Does something with the file of a database that nothing happened to since the daemon looked,
+    /// and that has no others beside it: 409 otherwise.
+    async fn unless_changed(
+        &self,
+        target: &Target,
+        arguments: &[Value],
+        work: impl FnOnce() -> Result<(), DbError> + Send + 'static,
+    ) -> Result<Response<Body>, Refusal> {
         let seen: Info = serde_json::from_value(arguments.first().cloned().unwrap_or_default())
             .map_err(|error| bad(&error.to_string()))?;
-        let (path, device) = (target.path.clone(), target.device.clone());
-        let removed = self
+        let path = target.path.clone();
+        let done = self
             .broker
             .alone(&target.path, K::merge_pending, move |connection| {
                 if !K::info(connection)?.same_state(&seen) || walk::has_other_files(&path)? {
                     return Ok(false);
                 }
-                apus_fault::point("handoff.remove.checked");
-                walk::remove_database(&path)?;
-                apus_fault::point("handoff.remove.removed");
-                walk::remove_empty_parents(&device, &path);
+                work()?;
                 Ok(true)
             })
             .await
             .map_err(|error| failed(&error))?;
-        match removed {
+        match done {
             Some(true) => Ok(status(StatusCode::NO_CONTENT)),
             Some(false) => Err(refuse(StatusCode::CONFLICT, "changed meanwhile")),
             None => Err(missing()),
