@@ -171,6 +171,13 @@ pub(crate) fn suffixes(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(apus_disk::names(directory)?.into_iter().map(|name| directory.join(name)).collect())
 }
 
+/// Whether an update of an object waits on a device.
+pub(crate) fn of_object(device: &Path, policy: PolicyIndex, hash: &PathHash) -> io::Result<bool> {
+    let directory = device.join(policy.suffixed("async_pending")).join(hash.suffix_dir());
+    let own = format!("{hash}-");
+    Ok(apus_disk::names(&directory)?.iter().any(|name| name.starts_with(&own)))
+}
+
 /// The updates of one suffix directory.
 #[derive(Debug, Default)]
 pub(crate) struct Found {

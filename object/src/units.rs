@@ -9,7 +9,7 @@ use apus_ring::Local;
 use apus_store::Store;
 use apus_store::quorum::Rings;
 
-use crate::auditor::{Auditor, Kind, Options};
+use crate::auditor::{Auditor, Kind, Options, watcher};
 use crate::expirer::{self, Expirer};
 use crate::replicator::{self, Replicator};
 use crate::server::Server;
@@ -67,7 +67,15 @@ fn auditors(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Uni
     let interval = Duration::from_secs(section.parse("interval", 30, "whole seconds")?);
     // As Swift's, a rate of zero switches the fast sweep off.
     let sweeps = [Some(all), (zero_byte_rate > 0.0).then_some(zero)].into_iter().flatten();
-    let auditor = |options| Auditor::new(server.clone(), parts.rings.objects.clone(), options);
+    let around = watcher::Surroundings {
+        containers: parts.rings.container.clone(),
+        client: server.parts.client.clone(),
+        hash: server.parts.hash.clone(),
+    };
+    let watchers = watcher::load(conf, &around)?;
+    let auditor = |options| {
+        Auditor::new(server.clone(), parts.rings.objects.clone(), options, watchers.clone())
+    };
     Ok(sweeps.map(|options| Unit::new(auditor(options), interval)).collect())
 }
 

@@ -78,8 +78,9 @@ class Node:
         return Process(name, [role, str(self.etc), *arguments], cluster.logs / f"{name}.log", faults, address)
 
     def configure(self, **options):
-        """Writes the servers' files; `options` by section, with `_` for `-`: `object_replicator={…}`."""
-        given = {section.replace("_", "-"): more for section, more in options.items()}
+        """Writes the servers' files; `options` by section, with `_` for `-` in a daemon's name: `object_replicator={…}`."""
+        dashed = lambda section: section.replace("_", "-", section.partition(":")[0].count("_"))
+        given = {dashed(section): more for section, more in options.items()}
         for kind in etc.KINDS:
             more = {**self.cluster.options, **given}
             mount_check = self.cluster.mount_check

@@ -4,7 +4,8 @@
 //! Two sweeps, as Swift's (`swift/obj/auditor.py`): `ALL` reads bodies and metadata, suffix hashes
 //! and pending row updates; `ZBF` looks faster at everything but the bodies, which finds the empty
 //! files that a crash leaves behind. It relies on what lies on the device alone, never on rings,
-//! and deletes nothing but a damaged `hashes.pkl`.
+//! and deletes nothing but a damaged `hashes.pkl`; only watchers, which an operator has to ask for,
+//! look further ([`watcher`]).
 
 mod hashes;
 mod object;
@@ -13,6 +14,7 @@ mod status;
 mod sweep;
 #[cfg(test)]
 mod tests;
+pub(crate) mod watcher;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,6 +31,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::{Map, Value, json};
 
 use self::sweep::{Sweep, SweepEnd};
+use self::watcher::Watcher;
 use crate::server::Server;
 
 /// The objects' rings, only to know in which partition of a device an object lies.
@@ -84,6 +87,8 @@ pub(crate) struct Audited {
     pub(crate) bytes_processed: u64,
     /// Objects that got checksums.
     pub(crate) checksums_added: u64,
+    /// Objects that a watcher had removed.
+    pub(crate) deleted: u64,
     /// Damaged `hashes.pkl` that are to be made anew.
     pub(crate) hashes_removed: u64,
     /// Damaged row updates that were moved aside.
@@ -100,6 +105,7 @@ impl Audited {
         self.errors += other.errors;
         self.bytes_processed += other.bytes_processed;
         self.checksums_added += other.checksums_added;
+        self.deleted += other.deleted;
         self.hashes_removed += other.hashes_removed;
         self.updates_quarantined += other.updates_quarantined;
         self.updates_announced += other.updates_announced;
@@ -112,12 +118,18 @@ pub(crate) struct Auditor {
     server: Server,
     objects: ObjectRings,
     options: Options,
+    watchers: Vec<Arc<dyn Watcher>>,
 }
 
 impl Auditor {
     /// Sweeps the devices of `server`.
-    pub(crate) fn new(server: Server, objects: ObjectRings, options: Options) -> Self {
-        Self { server, objects, options }
+    pub(crate) fn new(
+        server: Server,
+        objects: ObjectRings,
+        options: Options,
+        watchers: Vec<Arc<dyn Watcher>>,
+    ) -> Self {
+        Self { server, objects, options, watchers }
     }
 
     async fn device(
@@ -127,7 +139,7 @@ impl Auditor {
         policies: Vec<PolicyIndex>,
         until: Option<Duration>,
     ) -> Result<(Audited, SweepEnd), Stopped> {
-        let mut sweep = Sweep::new(&self.server, &self.objects, cx, self.options, device, until);
+        let mut sweep = Sweep::new(self, cx, device, until);
         for policy in policies {
             match sweep.policy(policy).await? {
                 SweepEnd::Whole => {}
@@ -178,6 +190,7 @@ impl Pass for Auditor {
             .iter()
             .map(|device| self.device(cx, device.clone(), policies.clone(), until).boxed())
             .collect();
+        self.watchers.iter().for_each(|watcher| watcher.start(self.options.kind));
         let mut sweeps = stream::iter(sweeps).buffer_unordered(self.options.concurrency.max(1));
         let (mut audited, mut whole) = (Audited::default(), true);
         while let Some(swept) = sweeps.next().await {
@@ -186,6 +199,7 @@ impl Pass for Auditor {
             whole &= end != SweepEnd::TimeIsUp;
         }
         drop(sweeps);
+        self.watchers.iter().for_each(|watcher| watcher.end(self.options.kind));
         if whole && !cx.once {
             let files = self.status_files(&names);
             let cleared = tokio::task::spawn_blocking(move || {

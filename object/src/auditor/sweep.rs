@@ -5,16 +5,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use apus_cluster::{PathHash, PolicyIndex};
+use apus_cluster::{PathHash, PolicyIndex, Timestamp};
 use apus_daemon::{Pace, PassContext, Stopped};
 use apus_disk::Priority;
 
 use super::object::{Body, Examined, body, examine};
 use super::pending::{self, Checked, Surroundings};
-use super::{Audited, Kind, ObjectRings, Options, hashes, status};
+use super::watcher::{Seen, Watcher, Wish};
+use super::{Audited, Auditor, Kind, ObjectRings, Options, hashes, status};
 use crate::async_pending;
 use crate::device::DeviceError;
-use crate::diskfile::reader::Identity;
+use crate::diskfile::layout::Layout;
+use crate::diskfile::partition::Partition;
+use crate::diskfile::reader::{Identity, Object};
+use crate::diskfile::sweep::{Times, remove_object};
 use crate::diskfile::writer::{Place, quarantine};
 use crate::server::Server;
 
@@ -52,6 +56,7 @@ impl From<DeviceError> for Ended {
 pub(super) struct Sweep<'a> {
     server: &'a Server,
     objects: &'a ObjectRings,
+    watchers: &'a [Arc<dyn Watcher>],
     cx: &'a PassContext,
     options: Options,
     device: String,
@@ -67,18 +72,18 @@ pub(super) struct Sweep<'a> {
 
 impl<'a> Sweep<'a> {
     pub(super) fn new(
-        server: &'a Server,
-        objects: &'a ObjectRings,
+        auditor: &'a Auditor,
         cx: &'a PassContext,
-        options: Options,
         device: String,
         until: Option<Duration>,
     ) -> Self {
+        let Auditor { server, objects, options, watchers } = auditor;
         Self {
             server,
             objects,
+            watchers,
             cx,
-            options,
+            options: *options,
             device,
             until,
             files: Pace::per_second(options.files_per_second),
@@ -221,7 +226,7 @@ impl<'a> Sweep<'a> {
                 };
                 self.move_aside(place, reason, still).await
             }
-            Examined::Object(_, object) if self.options.kind == Kind::All => {
+            Examined::Object(name, object) if self.options.kind == Kind::All => {
                 let object = Arc::new(*object);
                 let seen = object.identity();
                 let add = self.options.add_checksums;
@@ -230,7 +235,7 @@ impl<'a> Sweep<'a> {
                 match self.cx.unless_stopped(read).await? {
                     Ok(Body::Good { added }) => {
                         self.done.checksums_added += u64::from(added);
-                        Ok(())
+                        self.watched(place, &name, &object).await
                     }
                     Ok(Body::Damaged(reason)) => {
                         let of = place.clone();
@@ -245,8 +250,63 @@ impl<'a> Sweep<'a> {
                     }
                 }
             }
-            Examined::Object(..) => Ok(()),
+            Examined::Object(name, object) => self.watched(place, &name, &object).await,
         }
+    }
+
+    /// Shows a good object to the watchers until one wants it away.
+    async fn watched(&mut self, place: Place, name: &str, object: &Object) -> Result<(), Ended> {
+        let now = self.cx.clock.now();
+        if self.watchers.is_empty() || object.is_expired(Timestamp::from_duration(now)) {
+            return Ok(());
+        }
+        let of = place.clone();
+        // Whatever is written from now on, nobody has been asked about.
+        let times = move || Ok(Times::of(&Layout::of(&apus_disk::names(&of.directory())?)));
+        let Some(Some(times)) = self.disk(times).await? else { return Ok(()) };
+        if times.data != object.data_time {
+            return Ok(());
+        }
+        let seen = Seen { name, policy: place.policy, time: object.data_time, now };
+        for watcher in self.watchers {
+            let wish = watcher.see_object(self.options.kind, &seen);
+            match self.cx.unless_stopped(wish).await? {
+                Wish::Keep => {}
+                wish => return self.carry_out(place, times, wish, watcher.name()).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what a watcher wants with an object that is as it was then, and whose row is not on its
+    /// way.
+    async fn carry_out(
+        &mut self,
+        place: Place,
+        times: Times,
+        wish: Wish,
+        watcher: &'static str,
+    ) -> Result<(), Ended> {
+        let of = place.clone();
+        let still = move || {
+            let names = apus_disk::names(&of.directory()).unwrap_or_default();
+            Times::of(&Layout::of(&names)) == Some(times)
+                && async_pending::of_object(&of.device, of.policy, &of.hash).is_ok_and(|row| !row)
+        };
+        if wish == Wish::Quarantine {
+            return self.move_aside(place, format!("requested by {watcher}"), still).await;
+        }
+        let (server, now) = (self.server.clone(), self.cx.clock.now());
+        let removed = self.disk(move || {
+            let Place { device, policy, partition, hash } = place;
+            if !still() || !server.flood.may_move(&device, now) {
+                return Ok(false);
+            }
+            let partition = Partition { device, policy, number: partition };
+            remove_object(&partition, hash, times, &server.parts.counters)
+        });
+        self.done.deleted += u64::from(removed.await? == Some(true));
+        Ok(())
     }
 
     /// Moves a damaged object aside, unless it has been replaced meanwhile or too many were moved.

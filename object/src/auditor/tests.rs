@@ -11,6 +11,7 @@ use apus_wire::{Client, Deadlines, Transport};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 
+use super::watcher::{Seen, Wish};
 use super::*;
 use crate::async_pending::{self, Update};
 use crate::diskfile::blocks::{BLOCKS_ATTRIBUTE, BlockDigest};
@@ -143,6 +144,10 @@ impl Bench {
     }
 
     async fn sweep(&self, kind: Kind) -> Audited {
+        self.watched_sweep(kind, Vec::new()).await
+    }
+
+    async fn watched_sweep(&self, kind: Kind, watchers: Vec<Arc<dyn Watcher>>) -> Audited {
         let options = Options {
             kind,
             files_per_second: 0.0,
@@ -157,7 +162,8 @@ impl Bench {
             drain: Drain::default(),
             once: true,
         };
-        Auditor::new(self.server.clone(), ObjectRings::new(), options).pass(&cx).await.unwrap()
+        let mut auditor = Auditor::new(self.server.clone(), ObjectRings::new(), options, watchers);
+        auditor.pass(&cx).await.unwrap()
     }
 }
 
@@ -456,11 +462,124 @@ async fn a_sweep_goes_on_where_it_was_stopped() {
         drain: Drain::default(),
         once: false,
     };
-    let mut auditor = Auditor::new(bench.server.clone(), ObjectRings::new(), options);
+    let mut auditor = Auditor::new(bench.server.clone(), ObjectRings::new(), options, Vec::new());
     assert_eq!(auditor.pass(&cx).await.unwrap().passes, 0, "it had been to all partitions");
     assert_eq!(auditor.pass(&cx).await.unwrap().passes, 1, "a new sweep");
     auditor.options.log_time = Duration::ZERO;
     assert_eq!(auditor.pass(&cx).await.unwrap().passes, 0, "no time at all");
     let status = std::fs::read(objects.join("auditor_status_ALL.json")).unwrap();
     assert_eq!(status, br#"{"partitions":["0"]}"#);
+}
+
+/// Wants everything away, and notes what it was called for.
+#[derive(Debug)]
+struct Wisher {
+    wish: Wish,
+    /// Before it answers, an object is written anew there.
+    writes: Option<Server>,
+    calls: std::sync::Mutex<Vec<String>>,
+}
+
+impl Wisher {
+    fn new(wish: Wish, writes: Option<Server>) -> Arc<Self> {
+        Arc::new(Self { wish, writes, calls: std::sync::Mutex::default() })
+    }
+
+    fn note(&self, sweep: Kind, what: &str) {
+        self.calls.lock().unwrap().push(format!("{} {what}", sweep.name()));
+    }
+}
+
+#[async_trait]
+impl Watcher for Wisher {
+    fn name(&self) -> &'static str {
+        "wisher"
+    }
+
+    fn start(&self, sweep: Kind) {
+        self.note(sweep, "start");
+    }
+
+    async fn see_object(&self, sweep: Kind, seen: &Seen<'_>) -> Wish {
+        self.note(sweep, seen.name);
+        if let Some(server) = &self.writes {
+            let request = Request::builder()
+                .method("PUT")
+                .uri(format!("/sd1/0{}", seen.name))
+                .header("x-timestamp", "1700000002.00000")
+                .header("content-type", "a/b")
+                .header("content-length", "3");
+            let written = server.call(request.body(full("new")).unwrap()).await;
+            assert_eq!(written.status(), 201);
+        }
+        self.wish
+    }
+
+    fn end(&self, sweep: Kind) {
+        self.note(sweep, "end");
+    }
+}
+
+#[tokio::test]
+async fn watchers_see_what_is_good_and_get_their_wish() {
+    let bench = Bench::new("watched");
+    for name in ["bad", "deleted", "expired", "good"] {
+        bench.put(name, b"12345").await;
+    }
+    flip(&bench.data("bad"), 2);
+    let later = ("x-timestamp", "1700000001.00000");
+    assert_eq!(bench.call("DELETE", "deleted", &[later], b"").await.status(), 204);
+    let expires = [later, ("x-delete-at", "1700000009")];
+    assert_eq!(bench.call("POST", "expired", &expires, b"").await.status(), 202);
+    for kind in [Kind::ZeroByteFiles, Kind::All] {
+        let keeps = Wisher::new(Wish::Keep, None);
+        bench.watched_sweep(kind, vec![keeps.clone()]).await;
+        let mut calls = keeps.calls.lock().unwrap().clone();
+        // The order of objects is that of their directories.
+        let last = calls.len() - 1;
+        calls[1..last].sort_unstable();
+        // Without its body, what is damaged in it looks good.
+        let seen: &[&str] = match kind {
+            Kind::All => &["start", "/a/c/good", "end"],
+            Kind::ZeroByteFiles => &["start", "/a/c/bad", "/a/c/good", "end"],
+        };
+        let seen: Vec<_> = seen.iter().map(|what| format!("{} {what}", kind.name())).collect();
+        assert_eq!(calls, seen);
+    }
+    let partition = bench.root.join("sd1/objects/0");
+    std::fs::write(partition.join("hashes.invalid"), "").unwrap();
+    let audited = bench.watched_sweep(Kind::All, vec![Wisher::new(Wish::Delete, None)]).await;
+    assert_eq!((audited.deleted, audited.quarantined), (1, 0));
+    assert!(!bench.directory("good").exists() && bench.directory("expired").exists());
+    let suffix = format!("{}\n", bench.hash("good").suffix_dir());
+    assert_eq!(std::fs::read_to_string(partition.join("hashes.invalid")).unwrap(), suffix);
+    bench.put("good", b"12345").await;
+    let audited = bench.watched_sweep(Kind::All, vec![Wisher::new(Wish::Quarantine, None)]).await;
+    assert_eq!((audited.deleted, audited.quarantined), (0, 1));
+    assert_eq!(bench.quarantined(), 2);
+}
+
+#[tokio::test]
+async fn what_is_written_while_a_watcher_thinks_stays() {
+    for wish in [Wish::Delete, Wish::Quarantine] {
+        let bench = Bench::new(&format!("overtaken-{wish:?}"));
+        bench.put("o", b"12345").await;
+        let watcher = Wisher::new(wish, Some(bench.server.clone()));
+        let audited = bench.watched_sweep(Kind::All, vec![watcher]).await;
+        assert_eq!((audited.deleted, audited.quarantined), (0, 0));
+        assert_eq!(bench.get("o", 0..3).await.unwrap(), b"new");
+    }
+}
+
+#[tokio::test]
+async fn a_watcher_gets_no_more_than_a_share_of_its_wishes() {
+    for wish in [Wish::Delete, Wish::Quarantine] {
+        let limit = QuarantineLimit { per_hour: 2, share: 0.0 };
+        let bench = Bench::limited(&format!("wishes-{wish:?}"), limit);
+        for index in 0..5 {
+            bench.put(&format!("o{index}"), b"12345").await;
+        }
+        let audited = bench.watched_sweep(Kind::All, vec![Wisher::new(wish, None)]).await;
+        assert_eq!(audited.deleted + audited.quarantined, 2);
+    }
 }

@@ -73,8 +73,8 @@ impl Flood {
                     device = %device.display(),
                     moved = hour.moved,
                     audited = hour.audited,
-                    "ALARM: too much looks damaged; nothing more is moved aside within this hour. \
-                     Look at the disk and at the memory"
+                    "ALARM: too much looks damaged, or unwanted by a watcher; nothing more is moved \
+                     aside or deleted within this hour. Look at the disk and at the memory"
                 );
             }
             false

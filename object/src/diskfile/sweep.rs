@@ -234,8 +234,8 @@ pub(crate) fn objects_of_suffix(
     Ok(found)
 }
 
-/// Removes an object that others have in this very state, and nothing that came meanwhile. Says
-/// whether it went.
+/// Removes an object in this very state, which others have or nobody wants, and nothing that came
+/// meanwhile. Says whether it went.
 pub(crate) fn remove_object(
     partition: &Partition,
     hash: PathHash,

@@ -1,0 +1,104 @@
+//! Audit watchers: who else looks at every good object that the auditor has read, and may wish it
+//! away. Swift loads them as plug-ins (`swift/obj/auditor.py`, `WatcherWrapper`); ours are built in,
+//! a file each, and named as there.
+//!
+//! A watcher changes nothing itself: the sweep carries out what it wishes, and only if the object is
+//! still as it was when the watcher was asked.
+
+mod dark_data;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apus_cluster::{HashConf, PolicyIndex, Timestamp};
+use apus_daemon::config::{Conf, Section};
+use apus_ring::SharedRing;
+use apus_wire::Client;
+use async_trait::async_trait;
+
+use self::dark_data::DarkData;
+use super::Kind;
+
+/// A watcher. Sweeps of several devices may ask it at the same time.
+#[async_trait]
+pub(crate) trait Watcher: std::fmt::Debug + Send + Sync {
+    /// Its name in `watchers`.
+    fn name(&self) -> &'static str;
+
+    /// A sweep begins.
+    fn start(&self, sweep: Kind);
+
+    /// An object in which nothing is damaged; of `ZBF` sweeps the body was not read.
+    async fn see_object(&self, sweep: Kind, seen: &Seen<'_>) -> Wish;
+
+    /// It ended.
+    fn end(&self, sweep: Kind);
+}
+
+/// An object as a watcher sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    /// `/account/container/object`.
+    pub(crate) name: &'a str,
+    pub(crate) policy: PolicyIndex,
+    /// When its body was written.
+    pub(crate) time: Timestamp,
+    /// Since 1970.
+    pub(crate) now: Duration,
+}
+
+/// What is to become of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Keep,
+    /// Moved aside, as if it were damaged.
+    Quarantine,
+    /// Removed on this device, without a tombstone.
+    Delete,
+}
+
+/// What watchers may need.
+#[derive(Debug, Clone)]
+pub(crate) struct Surroundings {
+    /// Where containers live.
+    pub(crate) containers: Arc<SharedRing>,
+    pub(crate) client: Arc<Client>,
+    pub(crate) hash: HashConf,
+}
+
+/// Makes a watcher from its section.
+type Make = fn(&Section<'_>, &Surroundings) -> Result<Arc<dyn Watcher>, String>;
+
+/// All watchers there are. Swift finds one without a package in its own.
+const KNOWN: [(&str, &[&str], Make); 1] = [(
+    dark_data::NAME,
+    &["swift#dark_data", "egg:swift#dark_data", "dark_data"],
+    |section, around| Ok(Arc::new(DarkData::new(section, around)?)),
+)];
+
+/// The watchers that `[object-auditor] watchers` names, each with the options of
+/// `[object-auditor:watcher:<name>]`.
+///
+/// # Errors
+/// Names a watcher that is none, or an option, its value and what was expected.
+pub(crate) fn load(conf: &Conf, around: &Surroundings) -> Result<Vec<Arc<dyn Watcher>>, String> {
+    let section = conf.section("object-auditor");
+    let mut watchers: Vec<Arc<dyn Watcher>> = Vec::new();
+    let names = section.get("watchers").unwrap_or_default();
+    for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let Some((own, _, make)) = KNOWN.iter().find(|(_, names, _)| names.contains(&name)) else {
+            let known: Vec<_> = KNOWN.iter().map(|(own, ..)| *own).collect();
+            let expected = format!(
+                "watchers that are built in ({}), not {name:?}: those of other packages cannot be \
+                 loaded",
+                known.join(", ")
+            );
+            return Err(section.refuse("watchers", names, &expected));
+        };
+        if watchers.iter().all(|watcher| watcher.name() != *own) {
+            let section = conf.section(&format!("object-auditor:watcher:{name}"));
+            watchers.push(make(&section, around)?);
+        }
+    }
+    Ok(watchers)
+}
