@@ -1,12 +1,22 @@
 //! Looks at `hashes.pkl` of a partition. One that cannot be read, or says what no suffix hash can
 //! be, is removed, so that all suffixes are hashed again; it holds nothing else.
+//!
+//! One that can be read may be wrong as well: before an object gets its name, its suffix is noted in
+//! `hashes.invalid`, which is not synced, in Swift neither. After a power cut the object may be there
+//! and the note gone; then nobody would see that other nodes lack the object. So each suffix is
+//! hashed again here, and noted where `hashes.pkl` says something else.
 
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use apus_cluster::pickle::{self, Value};
-use apus_disk::DirectoryLock;
+use apus_disk::{Counters, DirectoryLock};
+
+use crate::diskfile::cleanup::{INVALIDATIONS, invalidate};
+use crate::diskfile::hashes::known;
+use crate::diskfile::partition::Partition;
+use crate::diskfile::sweep::look_at_suffix;
 
 /// Whether the file of a partition was damaged and is gone now. Waits for the disk.
 pub(super) fn remove_damaged(partition: &Path) -> io::Result<bool> {
@@ -22,6 +32,29 @@ pub(super) fn remove_damaged(partition: &Path) -> io::Result<bool> {
     apus_fault::point("audit.hashes.found");
     std::fs::remove_file(&path)?;
     tracing::warn!(file = %path.display(), "damaged, to be made anew");
+    Ok(true)
+}
+
+/// Whether `hashes.pkl` was wrong about a suffix, which is noted now, durably. Waits for the disk.
+pub(super) fn note_if_stale(
+    partition: &Partition,
+    suffix: &str,
+    now: Duration,
+    counters: &Counters,
+) -> io::Result<bool> {
+    let directory = partition.directory();
+    let before = known(&directory, suffix, now, counters)?;
+    let (Some(told), Some(found)) = (&before, look_at_suffix(partition, suffix, counters)?) else {
+        return Ok(false);
+    };
+    // Who writes meanwhile has noted that before, and it has not been folded in yet or has.
+    if *told == Some(found) || known(&directory, suffix, now, counters)? != before {
+        return Ok(false);
+    }
+    invalidate(&directory, suffix, counters)?;
+    counters.sync();
+    std::fs::File::open(directory.join(INVALIDATIONS))?.sync_all()?;
+    tracing::warn!(partition = %directory.display(), suffix, "hashes.pkl was out of date");
     Ok(true)
 }
 

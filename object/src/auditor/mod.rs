@@ -91,6 +91,8 @@ pub(crate) struct Audited {
     pub(crate) deleted: u64,
     /// Damaged `hashes.pkl` that are to be made anew.
     pub(crate) hashes_removed: u64,
+    /// Suffixes of which `hashes.pkl` said what was not so.
+    pub(crate) hashes_stale: u64,
     /// Damaged row updates that were moved aside.
     pub(crate) updates_quarantined: u64,
     /// Of these, written anew from their objects.
@@ -107,6 +109,7 @@ impl Audited {
         self.checksums_added += other.checksums_added;
         self.deleted += other.deleted;
         self.hashes_removed += other.hashes_removed;
+        self.hashes_stale += other.hashes_stale;
         self.updates_quarantined += other.updates_quarantined;
         self.updates_announced += other.updates_announced;
     }

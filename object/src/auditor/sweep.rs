@@ -206,6 +206,10 @@ impl<'a> Sweep<'a> {
                     None => self.misnamed(device, policy, path.join(name)).await?,
                 }
             }
+            let of = Partition { device: device.to_owned(), policy, number: partition };
+            let (now, counters) = (self.cx.clock.now(), self.server.parts.counters.clone());
+            let look = move || hashes::note_if_stale(&of, &suffix, now, &counters);
+            self.done.hashes_stale += u64::from(self.disk(look).await? == Some(true));
         }
         Ok(())
     }

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -17,6 +18,7 @@ use crate::async_pending::{self, Update};
 use crate::diskfile::blocks::{BLOCKS_ATTRIBUTE, BlockDigest};
 use crate::diskfile::flood::QuarantineLimit;
 use crate::diskfile::metadata::encode;
+use crate::diskfile::partition::Partition;
 use crate::replication::ReplicationOptions;
 use crate::server::Parts;
 
@@ -581,5 +583,42 @@ async fn a_watcher_gets_no_more_than_a_share_of_its_wishes() {
         }
         let audited = bench.watched_sweep(Kind::All, vec![Wisher::new(wish, None)]).await;
         assert_eq!(audited.deleted + audited.quarantined, 2);
+    }
+}
+
+#[tokio::test]
+async fn a_suffix_whose_note_a_power_cut_lost_is_hashed_again() {
+    for kind in [Kind::All, Kind::ZeroByteFiles] {
+        let bench = Bench::new(&format!("stale-{}", kind.name()));
+        let partition =
+            Partition { device: bench.root.join("sd1"), policy: PolicyIndex(0), number: 0 };
+        let noted = bench.root.join("sd1/objects/0/hashes.invalid");
+        let hashes = async || {
+            // As a minute later: what is noted has been linked.
+            let file = std::fs::File::options().write(true).open(&noted).unwrap();
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+            let none = BTreeSet::new();
+            bench.server.suffix_hashes("sd1", &partition, &none, true).await.unwrap().hashes
+        };
+        bench.put("changed", b"12345").await;
+        bench.put("other", b"12345").await;
+        let before = hashes().await;
+        let later = [("x-timestamp", "1700000001.00000"), ("x-object-meta-a", "b")];
+        assert_eq!(bench.call("POST", "changed", &later, b"").await.status(), 202);
+        assert_eq!(bench.sweep(kind).await.hashes_stale, 0, "it is noted");
+        std::fs::write(&noted, "").unwrap();
+        assert_eq!(hashes().await, before, "nothing tells of the change");
+        bench.put("new", b"12345").await;
+        std::fs::write(&noted, "").unwrap();
+        let audited = bench.sweep(kind).await;
+        assert_eq!((audited.hashes_stale, audited.errors), (2, 0));
+        assert_eq!(bench.sweep(kind).await.hashes_stale, 0, "it is noted");
+        let after = hashes().await;
+        let differs = |name| {
+            let suffix = bench.hash(name).suffix_dir();
+            before.get(&suffix) != after.get(&suffix)
+        };
+        assert_eq!(["changed", "new", "other"].map(differs), [true, true, false]);
+        assert_eq!(bench.sweep(kind).await.hashes_stale, 0);
     }
 }

@@ -135,6 +135,27 @@ fn invalidations(partition: &Path, now: Duration) -> io::Result<(BTreeSet<String
     Ok((suffixes, any, recent))
 }
 
+/// What `hashes.pkl` holds of a suffix, which may be nothing; `None` when it is to be hashed again in
+/// any case.
+pub(crate) fn known(
+    partition: &Path,
+    suffix: &str,
+    now: Duration,
+    counters: &Counters,
+) -> io::Result<Option<Option<String>>> {
+    let _lock = DirectoryLock::take(partition, LOCK, LOCK_WAIT)?;
+    let hashes = read(partition, counters);
+    let (noted, ..) = invalidations(partition, now)?;
+    if !hashes.valid || noted.contains(suffix) {
+        return Ok(None);
+    }
+    Ok(match hashes.suffixes.get(suffix) {
+        None => Some(None),
+        Some(None) => None,
+        Some(Some(hash)) => Some(Some(hash.clone())),
+    })
+}
+
 /// Folds `hashes.invalid` into `hashes.pkl`, durably, and empties it.
 pub(crate) fn consolidate(
     partition: &Path,

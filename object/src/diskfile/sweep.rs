@@ -184,6 +184,44 @@ fn is_broken_directory(error: &io::Error) -> bool {
         || matches!(error.raw_os_error(), Some(NO_DATA | UNCLEAN))
 }
 
+/// What one object adds to the hash of its suffix.
+fn consume(context: &mut md5::Context, layout: &Layout) {
+    if let (Some(_), Some(meta)) = (&layout.data, &layout.meta) {
+        context.consume(format!("{}.meta", meta.time));
+    }
+    if let Some(tombstone) = &layout.tombstone {
+        context.consume(format!("{}.ts", tombstone.time));
+    }
+    if let Some(data) = &layout.data {
+        context.consume(format!("{}.data", data.time));
+    }
+    if let Some(time) = layout.newer_content_type() {
+        context.consume(format!("{time}_ctype"));
+    }
+}
+
+/// The hash of one suffix, without tidying anything. `None` when no object is in it.
+pub(crate) fn look_at_suffix(
+    partition: &Partition,
+    suffix: &str,
+    counters: &Counters,
+) -> io::Result<Option<String>> {
+    let directory = partition.directory().join(suffix);
+    counters.calls(2);
+    let mut names = apus_disk::names(&directory)?;
+    names.sort_unstable();
+    let (mut context, mut any) = (md5::Context::new(), false);
+    for name in names {
+        if PathHash::parse(&name).is_none_or(|hash| hash.suffix_dir() != suffix) {
+            continue;
+        }
+        let layout = Layout::of(&cleanup::names(&directory.join(&name), counters)?);
+        any |= Times::of(&layout).is_some();
+        consume(&mut context, &layout);
+    }
+    Ok(any.then(|| format!("{:x}", context.finalize())))
+}
+
 /// Hashes one suffix as Swift does: over the times of the files that count. `None` when there is no
 /// such suffix any more.
 pub(crate) fn hash_suffix(
@@ -193,20 +231,7 @@ pub(crate) fn hash_suffix(
     counters: &Counters,
 ) -> io::Result<Option<String>> {
     let mut context = md5::Context::new();
-    sweep_suffix(partition, suffix, reclaim, counters, |_, layout| {
-        if let (Some(_), Some(meta)) = (&layout.data, &layout.meta) {
-            context.consume(format!("{}.meta", meta.time));
-        }
-        if let Some(tombstone) = &layout.tombstone {
-            context.consume(format!("{}.ts", tombstone.time));
-        }
-        if let Some(data) = &layout.data {
-            context.consume(format!("{}.data", data.time));
-        }
-        if let Some(time) = layout.newer_content_type() {
-            context.consume(format!("{time}_ctype"));
-        }
-    })?;
+    sweep_suffix(partition, suffix, reclaim, counters, |_, layout| consume(&mut context, layout))?;
     counters.calls(1);
     match std::fs::remove_dir(partition.directory().join(suffix)) {
         Ok(()) => Ok(None),
