@@ -128,8 +128,12 @@ fn invalidations(partition: &Path, now: Duration) -> io::Result<(BTreeSet<String
         any = true;
         let line = line?;
         let line = String::from_utf8_lossy(&line);
-        if is_suffix(line.trim()) {
-            suffixes.insert(line.trim().to_owned());
+        let line = line.trim_end();
+        // Whoever ended a line wrote its end. What stands before, a power cut left: part of another
+        // line, or zeros.
+        let own = line.len().checked_sub(3).and_then(|from| line.get(from..)).unwrap_or_default();
+        if is_suffix(own) {
+            suffixes.insert(own.to_owned());
         }
     }
     Ok((suffixes, any, recent))
@@ -228,7 +232,7 @@ mod tests {
         );
         invalidate(&path, "abc", &counters).unwrap();
         invalidate(&path, "def", &counters).unwrap();
-        std::fs::write(path.join(INVALIDATIONS), "abc\ndef\nXYZ\n\nabcd\n").unwrap();
+        std::fs::write(path.join(INVALIDATIONS), "abc\ndef\nXYZ\n\nab\n").unwrap();
         let found = consolidate(&path, now(), &counters).unwrap();
         assert!(found.hashes.valid);
         assert_eq!(found.hashes.suffixes, hashed(&[("abc", None), ("def", None)]));
@@ -237,6 +241,22 @@ mod tests {
         invalidate(&path, "abc", &counters).unwrap();
         let found = consolidate(&path, now() + 2 * SETTLED_AFTER, &counters).unwrap();
         assert!(found.unsettled.is_empty());
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn what_a_power_cut_left_of_a_line_does_not_hide_the_next_one() {
+        let (path, counters) = (scratch("torn"), Arc::default());
+        std::fs::write(path.join(INVALIDATIONS), "abc\n\0\0\0\0").unwrap();
+        invalidate(&path, "def", &counters).unwrap();
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(path.join(INVALIDATIONS))
+            .and_then(|mut file| std::io::Write::write_all(&mut file, b"01"))
+            .unwrap();
+        invalidate(&path, "23e", &counters).unwrap();
+        let found = consolidate(&path, now(), &counters).unwrap();
+        assert_eq!(found.hashes.suffixes, hashed(&[("23e", None), ("abc", None), ("def", None)]));
         std::fs::remove_dir_all(&path).unwrap();
     }
 
