@@ -339,7 +339,7 @@ impl Handler for Server {
         let interim = head.extensions.get::<Interim>().cloned();
         match head.method.as_str() {
             methods::REPLICATE => return handlers::replicate::replicate(self, &head).await,
-            methods::SSYNC => return handlers::ssync::ssync(self, &head, body),
+            methods::SSYNC => return handlers::ssync::ssync(self, &head, body).await,
             _ => {}
         }
         let target = match self.target(head.uri.path(), &head.headers) {

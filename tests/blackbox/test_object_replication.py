@@ -272,6 +272,35 @@ def test_a_device_that_was_away_too_long_does_not_resurrect(nodes):
     assert others[0].object("GET", part, gone)[0] == 200
 
 
+def test_two_devices_that_were_away_together_do_not_vouch_for_each_other(nodes):
+    part, [one, two, here], _ = nodes.place(nodes.name_with())
+    names = [name for name in (f"/a/c/n{number}" for number in range(200)) if nodes.place(name)[0] == part][:2]
+    gone, kept = names
+    for node in nodes:
+        node.configure("reclaim_age = 1000", "reclaim_age = 1000")
+    for node in [one, two]:
+        node.put(part, gone, timestamp(NOW - 5000), b"deleted long ago, while both were away")
+        node.put(part, kept, timestamp(NOW - 5000), b"never deleted")
+        (node.device / "apus-replicated").write_text(f"{timestamp(NOW - 3000)}\n")
+    here.put(part, kept, timestamp(NOW - 5000), b"never deleted")
+    (here.device / "apus-present").write_text(f"{timestamp(NOW - 4000)}\n")
+    here.replicate()
+    (two.device / "objects" / str(part)).rename(two.device / "away")
+    assert "suspect: 2" in one.replicate(), "both others lack it now"
+    assert two.object("GET", part, kept)[2] == b"never deleted"
+    shutil.rmtree(two.device / "objects" / str(part))
+    (two.device / "away").rename(two.device / "objects" / str(part))
+    for node in [one, two, one]:
+        assert "suspect: 1" in node.replicate()
+        assert here.object("GET", part, gone)[0] == 404
+    # A disk that was put in since then knows nothing of what was deleted.
+    shutil.rmtree(here.device)
+    here.device.mkdir()
+    assert "suspect: 0" in one.replicate()
+    assert here.object("GET", part, gone)[0] == 200
+    assert here.object("GET", part, kept)[2] == b"never deleted"
+
+
 def test_tombstones_go_after_reclaim_age_and_not_before(nodes):
     name = nodes.name_with()
     part, primaries, _ = nodes.place(name)

@@ -116,6 +116,9 @@ pub const ACCOUNT_OVERRIDE_DELETED: &str = "x-account-override-deleted";
 pub const DATABASE: &str = "x-backend-apus-database";
 /// In the answer to rows in a `REPLICATE` request: how many of them were new. Ours.
 pub const NEW_ROWS: &str = "x-backend-apus-new-rows";
+/// In an `SSYNC` request: since when is your device there? In the answer: since then there was no gap
+/// in which tombstones were dropped that it never saw. Ours.
+pub const PRESENT_SINCE: &str = "x-backend-apus-present-since";
 /// A deleted account still known.
 pub const ACCOUNT_STATUS: &str = "x-account-status";
 /// Read despite expiry.

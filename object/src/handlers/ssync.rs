@@ -26,6 +26,7 @@ use crate::diskfile::partition_lock::LockError;
 use crate::diskfile::reader::{self, Found, OpenError};
 use crate::diskfile::sweep::Times;
 use crate::replication::Replicated;
+use crate::replicator::present_since;
 use crate::server::{Refusal, Server, refuse};
 use crate::ssync::input::{Input, InputError};
 use crate::ssync::line::{Offer, Wanted, encode_wanted};
@@ -71,14 +72,21 @@ struct Receiver {
     replies: Replies,
 }
 
-pub(crate) fn ssync(server: &Server, head: &Parts, body: Body) -> Response<Body> {
-    begin(server, head, body).unwrap_or_else(|refusal| *refusal)
+pub(crate) async fn ssync(server: &Server, head: &Parts, body: Body) -> Response<Body> {
+    begin(server, head, body).await.unwrap_or_else(|refusal| *refusal)
 }
 
-fn begin(server: &Server, head: &Parts, body: Body) -> Result<Response<Body>, Refusal> {
+async fn begin(server: &Server, head: &Parts, body: Body) -> Result<Response<Body>, Refusal> {
     let (path, partition) = partition(server, head, 1)?;
     if !path.names.is_empty() {
         return Err(refuse(StatusCode::BAD_REQUEST, "Invalid path: expected device/partition"));
+    }
+    let mut present = None;
+    if head.headers.contains_key(headers::PRESENT_SINCE) {
+        let (device, now) = (partition.device.clone(), server.parts.clock.now());
+        let reclaim_age = server.parts.replication.reclaim_age;
+        let look = move || present_since(&device, now, reclaim_age);
+        present = server.background(&path.device, look).await?;
     }
     let (replies, answer) = mpsc::channel(4);
     let input = Input::new(body, server.parts.replication.client_timeout);
@@ -87,6 +95,9 @@ fn begin(server: &Server, head: &Parts, body: Body) -> Result<Response<Body>, Re
     let mut response = status(StatusCode::OK);
     // Told by every receiver of Swift that knows fragments without commit.
     set(response.headers_mut(), "x-backend-accept-no-commit", "True");
+    if let Some(present) = present {
+        set(response.headers_mut(), headers::PRESENT_SINCE, &present.to_string());
+    }
     *response.body_mut() = stream(answer);
     Ok(response)
 }

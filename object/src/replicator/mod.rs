@@ -31,6 +31,7 @@ use self::job::Job;
 pub(crate) use self::options::Options;
 pub(crate) use self::repair::repair;
 use self::report::Report;
+pub(crate) use self::returned::present_since;
 use crate::diskfile::partition::Partition;
 use crate::diskfile::sweep::sweep_temporary;
 use crate::server::Server;

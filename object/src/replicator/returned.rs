@@ -2,11 +2,15 @@
 //!
 //! Each finished sweep leaves its time on the device. When the last one is longer ago than
 //! tombstones are kept, what was deleted meanwhile may be forgotten everywhere else. Then the
-//! beginning of the gap is noted, and an older object that no other primary has is not pushed, but
-//! counted as suspect, until an operator removes the note `<device>/apus-returned`. Objects that at
-//! least one other primary has are none of this: they are pushed as always.
+//! beginning of the gap is noted, and an older object is not pushed but counted as suspect, until an
+//! operator removes the note `<device>/apus-returned`, unless another primary vouches for it.
+//!
+//! Who has been there all the time is a witness: it would have taken the object's deletion, so what
+//! it has was not deleted, and what it lacks was. Whoever came back as well, or is new, has what it
+//! has for no better reason than we: its word counts only if no witness lacks the object, and if no
+//! primary is silent that may be one. Since when a device is there each tells in its answer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +24,8 @@ use super::sender::{Send, exchange};
 
 /// The time of the last finished sweep.
 const HEARTBEAT: &str = "apus-replicated";
+/// Since when there was no gap between sweeps that is longer than tombstones are kept.
+const PRESENT: &str = "apus-present";
 /// Since when the device was away, until somebody removes it.
 const RETURNED: &str = "apus-returned";
 
@@ -50,10 +56,11 @@ pub(super) fn away_since(
         return Ok(Some(noted));
     }
     let Some(last) = read(&device.join(HEARTBEAT))? else { return Ok(None) };
-    let gap = now.saturating_sub(Duration::from_secs(last.seconds()));
-    if gap <= reclaim_age {
+    if !is_gap(last, now, reclaim_age) {
         return Ok(None);
     }
+    // First: whoever finds the note looks no further.
+    write(device, PRESENT, Timestamp::from_duration(now), counters)?;
     write(device, RETURNED, last, counters)?;
     tracing::error!(
         device = %device.display(),
@@ -65,27 +72,97 @@ pub(super) fn away_since(
     Ok(Some(last))
 }
 
-/// Notes that a sweep of the device came to its end. Blocking.
-pub(super) fn swept(device: &Path, now: Duration, counters: &Arc<Counters>) -> io::Result<()> {
-    write(device, HEARTBEAT, Timestamp::from_duration(now), counters)
+/// Whether tombstones were dropped since the last sweep that were written after it.
+fn is_gap(last: Timestamp, now: Duration, reclaim_age: Duration) -> bool {
+    now.saturating_sub(Duration::from_secs(last.seconds())) > reclaim_age
 }
 
-/// Objects that may have been deleted while the device was away: older than that, and on no other
-/// primary. A primary that cannot be asked is none that has them.
+/// Notes that a sweep of the device came to its end. Blocking.
+pub(super) fn swept(device: &Path, now: Duration, counters: &Arc<Counters>) -> io::Result<()> {
+    let now = Timestamp::from_duration(now);
+    if read(&device.join(PRESENT))?.is_none() {
+        write(device, PRESENT, now, counters)?;
+    }
+    write(device, HEARTBEAT, now, counters)
+}
+
+/// Since when the device is there without a gap; `None` when nothing says so. Blocking.
+pub(crate) fn present_since(
+    device: &Path,
+    now: Duration,
+    reclaim_age: Duration,
+) -> io::Result<Option<Timestamp>> {
+    match read(&device.join(HEARTBEAT))? {
+        Some(last) if is_gap(last, now, reclaim_age) => Ok(Some(Timestamp::from_duration(now))),
+        Some(_) => read(&device.join(PRESENT)),
+        None => Ok(None),
+    }
+}
+
+/// What is known of an object that may have been deleted.
+#[derive(Debug, Clone, Copy, Default)]
+struct Doubt {
+    a_witness_has: bool,
+    a_witness_lacks: bool,
+    another_has: bool,
+}
+
+/// What other primaries say of objects that may have been deleted since a time.
+struct Testimony {
+    since: Timestamp,
+    doubts: BTreeMap<PathHash, Doubt>,
+    any_silent: bool,
+}
+
+impl Testimony {
+    fn of(since: Timestamp, objects: impl Iterator<Item = PathHash>) -> Self {
+        let doubts = objects.map(|hash| (hash, Doubt::default())).collect();
+        Self { since, doubts, any_silent: false }
+    }
+
+    /// A primary that is there since a time, if it told, lacks some of them.
+    fn hear(&mut self, present: Option<Timestamp>, lacking: &BTreeSet<PathHash>) {
+        let is_witness = present.is_some_and(|present| present <= self.since);
+        for (hash, doubt) in &mut self.doubts {
+            match (is_witness, lacking.contains(hash)) {
+                (true, true) => doubt.a_witness_lacks = true,
+                (true, false) => doubt.a_witness_has = true,
+                (false, true) => {}
+                (false, false) => doubt.another_has = true,
+            }
+        }
+    }
+
+    fn held(self) -> BTreeSet<PathHash> {
+        let any_silent = self.any_silent;
+        let is_held = |doubt: &Doubt| {
+            let word = doubt.another_has && !doubt.a_witness_lacks && !any_silent;
+            !doubt.a_witness_has && !word
+        };
+        self.doubts.into_iter().filter(|(_, doubt)| is_held(doubt)).map(|(hash, _)| hash).collect()
+    }
+}
+
+/// Objects that may have been deleted while the device was away: older than that, and nobody who can
+/// tell vouches for them.
 pub(super) async fn held(job: &Job, batch: &Batch) -> BTreeSet<PathHash> {
     let Some(since) = job.away_since else { return BTreeSet::new() };
     let old: Vec<_> = batch.offers.iter().filter(|offer| offer.data < since).copied().collect();
-    let mut held: BTreeSet<PathHash> = old.iter().map(|offer| offer.hash).collect();
-    for node in job.other_primaries() {
-        if held.is_empty() {
-            break;
-        }
-        let Ok(done) = exchange(&job.source(), &node, &old, Send::Nothing).await else { continue };
-        let lacking = done.wanted.iter().filter(|(_, parts)| parts.data);
-        let lacking: BTreeSet<PathHash> = lacking.map(|(hash, _)| *hash).collect();
-        held.retain(|hash| lacking.contains(hash));
+    let mut testimony = Testimony::of(since, old.iter().map(|offer| offer.hash));
+    if old.is_empty() {
+        return BTreeSet::new();
     }
-    held
+    for node in job.other_primaries() {
+        match exchange(&job.source(), &node, &old, Send::Nothing).await {
+            Ok(done) => {
+                let lacking = done.wanted.iter().filter(|(_, parts)| parts.data);
+                let lacking = lacking.map(|(hash, _)| *hash).collect();
+                testimony.hear(done.present_since, &lacking);
+            }
+            Err(_) => testimony.any_silent = true,
+        }
+    }
+    testimony.held()
 }
 
 #[cfg(test)]
@@ -109,5 +186,55 @@ mod tests {
         std::fs::remove_file(device.join(RETURNED)).unwrap();
         assert_eq!(since(1102), None);
         std::fs::remove_dir_all(&device).unwrap();
+    }
+
+    #[test]
+    fn a_device_is_there_since_its_first_sweep_or_since_it_came_back() {
+        let device = std::env::temp_dir().join(format!("apus-present-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&device);
+        std::fs::create_dir_all(&device).unwrap();
+        let (counters, age) = (Arc::default(), Duration::from_secs(100));
+        let at = Duration::from_secs;
+        let present = |now| {
+            let since = present_since(&device, at(now), age).unwrap();
+            since.map(|since| since.seconds())
+        };
+        assert_eq!(present(1000), None, "nobody knows");
+        for now in [1000, 1050, 1100] {
+            swept(&device, at(now), &counters).unwrap();
+            assert_eq!(present(now), Some(1000));
+        }
+        assert_eq!(present(1200), Some(1000));
+        assert_eq!(present(1201), Some(1201), "before anybody has noted the gap");
+        away_since(&device, at(1300), age, &counters).unwrap();
+        swept(&device, at(1310), &counters).unwrap();
+        assert_eq!(present(1310), Some(1300));
+        std::fs::remove_file(device.join(RETURNED)).unwrap();
+        assert_eq!(present(1310), Some(1300), "the note is about objects");
+        std::fs::remove_dir_all(&device).unwrap();
+    }
+
+    #[test]
+    fn who_came_back_too_vouches_only_where_no_witness_may_know_better() {
+        let [x, y] = [1, 2].map(|number| PathHash::parse(&format!("{number:032x}")).unwrap());
+        let at = Timestamp::from_seconds;
+        let (witness, returned, unknown) = (Some(at(500)), Some(at(2000)), None);
+        // Of two objects, those who answer lack the first or none.
+        let held = |answers: &[(Option<Timestamp>, bool)], any_silent| {
+            let mut testimony = Testimony::of(at(1000), [x, y].into_iter());
+            for (present, lacks) in answers {
+                testimony.hear(*present, &BTreeSet::from_iter(lacks.then_some(x)));
+            }
+            testimony.any_silent = any_silent;
+            testimony.held().into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(held(&[], false), [x, y], "nobody vouches");
+        assert_eq!(held(&[(witness, true)], false), [x]);
+        assert_eq!(held(&[(witness, false)], true), []);
+        assert_eq!(held(&[(witness, true), (witness, false)], false), []);
+        assert_eq!(held(&[(witness, true), (returned, false)], false), [x]);
+        assert_eq!(held(&[(returned, true), (returned, false)], false), [], "nobody knows better");
+        assert_eq!(held(&[(unknown, true), (unknown, false)], false), [], "as Swift's nodes");
+        assert_eq!(held(&[(returned, false)], true), [x, y], "a witness may be silent");
     }
 }

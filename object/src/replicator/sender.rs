@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apus_cluster::percent;
-use apus_cluster::{Metadata, PathHash};
-use apus_daemon::http::{BodyError, set, stream};
+use apus_cluster::{Metadata, PathHash, Timestamp};
+use apus_daemon::http::{BodyError, header, set, stream};
 use apus_ring::Device;
 use apus_wire::client::NodeError;
 use apus_wire::{NodeRequest, headers, methods};
@@ -85,6 +85,8 @@ pub(super) struct Exchanged {
     pub(super) wanted: Vec<(PathHash, Wanted)>,
     /// Objects of which something was sent.
     pub(super) sent: u64,
+    /// Since when the receiver's device is there, as it told when it was only asked.
+    pub(super) present_since: Option<Timestamp>,
 }
 
 /// From where objects are sent. Cloning shares everything.
@@ -104,6 +106,7 @@ struct Exchange {
     out: mpsc::Sender<Result<Bytes, BodyError>>,
     input: Input,
     source: Source,
+    present_since: Option<Timestamp>,
 }
 
 /// Offers objects to a node and sends what it wants of them.
@@ -113,16 +116,20 @@ pub(super) async fn exchange(
     offers: &[Offer],
     send: Send<'_>,
 ) -> Result<Exchanged, SyncError> {
-    let mut open = Exchange::open(source, node).await?;
+    let mut open = Exchange::open(source, node, send).await?;
     let wanted = open.missing_check(offers).await?;
     let sent = open.updates(&wanted, send).await?;
+    let present_since = open.present_since;
     open.close().await;
-    Ok(Exchanged { wanted, sent })
+    Ok(Exchanged { wanted, sent, present_since })
 }
 
 impl Exchange {
-    async fn open(source: &Source, node: &Device) -> Result<Self, SyncError> {
+    async fn open(source: &Source, node: &Device, send: Send<'_>) -> Result<Self, SyncError> {
         let mut head = HeaderMap::new();
+        if matches!(send, Send::Nothing) {
+            set(&mut head, headers::PRESENT_SINCE, "?");
+        }
         set(&mut head, headers::POLICY_INDEX, &source.partition.policy.to_string());
         let request = NodeRequest {
             method: Method::from_bytes(methods::SSYNC.as_bytes()).unwrap_or_default(),
@@ -139,8 +146,10 @@ impl Exchange {
         if answer.status() != StatusCode::OK {
             return Err(SyncError::Status(answer.status()));
         }
+        let present_since = header(answer.headers(), headers::PRESENT_SINCE);
+        let present_since = present_since.and_then(Timestamp::parse);
         let input = Input::new(answer.into_body(), source.http_timeout);
-        Ok(Self { out, input, source: source.clone() })
+        Ok(Self { out, input, source: source.clone(), present_since })
     }
 
     async fn say(&mut self, text: impl Into<Bytes>) -> Result<(), SyncError> {
