@@ -216,7 +216,7 @@ pub(crate) fn newest_of_each(suffix: &Path) -> io::Result<Found> {
     found.newest.sort();
     if found.newest.is_empty() {
         // Somebody may write into it at this moment; then it stays.
-        let _ = std::fs::remove_dir(suffix);
+        let _ = apus_disk::remove_directory(suffix);
     }
     Ok(found)
 }
@@ -273,7 +273,7 @@ pub(crate) fn damage(path: &Path, hash: &PathHash, conf: &HashConf) -> io::Resul
 
 /// Removes an update.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
+    match apus_disk::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }

@@ -9,7 +9,7 @@ from .process import APUS, ROOT
 
 # The macros and functions of lib/fault with a name in them.
 POINT = re.compile(r'apus_fault::(?:point|fallible)\(\s*"([^"]+)"')
-PLANTED = re.compile(r'apus_fault::planted\(\s*"([^"]+)"')
+PLANTED = re.compile(r'apus_fault::planted\(\s*"(bug\.[^"]+)"')
 
 
 class Faults:

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use apus_disk::{DeviceThreads, Priority, make_directories, sync_directory};
+use apus_disk::{DeviceThreads, FreshDirectories, Priority, make_directories};
 use sqlx::sqlite::SqliteJournalMode;
 use tokio::sync::oneshot;
 
@@ -49,6 +49,7 @@ pub struct Broker {
     threads: Arc<DeviceThreads>,
     counters: Arc<Counters>,
     disk: Arc<apus_disk::Counters>,
+    fresh: Arc<FreshDirectories>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -86,6 +87,7 @@ impl Broker {
             open_max,
             threads: Arc::new(DeviceThreads::start(name, THREADS, QUEUE_MAX)?),
             counters: Arc::default(),
+            fresh: Arc::new(FreshDirectories::new(disk.clone())),
             disk,
             runtime: tokio::runtime::Handle::current(),
         })
@@ -153,8 +155,14 @@ impl Broker {
             return Ok(Some(database));
         }
         let opener = self.opener(after_open);
-        let (file, opens) = (path.to_owned(), opener.clone());
-        let Some(opened) = self.on_thread(move || opens.open(&file)).await? else {
+        let (file, opens, fresh) = (path.to_owned(), opener.clone(), self.fresh.clone());
+        let open = move || {
+            let Some(opened) = opens.open(&file)? else { return Ok(None) };
+            // Rows will count as durable, so its name must be.
+            fresh.settle_left_behind(file.parent().unwrap_or(&file))?;
+            Ok(Some(opened))
+        };
+        let Some(opened) = self.on_thread(open).await? else {
             return Ok(None);
         };
         let (threads, counters) = (self.threads.clone(), self.counters.clone());
@@ -177,10 +185,11 @@ impl Broker {
         let gate = self.gate(path);
         let _held = gate.lock().await;
         let (device, path) = (device.to_owned(), path.to_owned());
-        let (runtime, disk) = (self.runtime.clone(), self.disk.clone());
+        let (runtime, disk, fresh) = (self.runtime.clone(), self.disk.clone(), self.fresh.clone());
         self.on_thread(move || {
+            fresh.settle_left_behind(&device)?;
             let directory = path.parent().unwrap_or(&device).to_owned();
-            let made = make_directories(&device, &directory, &disk)?;
+            fresh.make(&device, &directory)?;
             // What a crash leaves there is removed in time; in the database's own directory it would
             // keep a handoff from being emptied.
             let folder = device.join("tmp");
@@ -193,16 +202,15 @@ impl Broker {
                 initialize(&mut connection)?;
                 connection.run("COMMIT", &[])?;
                 runtime.block_on(connection.close())?;
-                disk.sync();
-                std::fs::File::open(&temporary)?.sync_all()?;
+                apus_disk::sync_file(&temporary, &disk)?;
                 apus_fault::point("database.create.synced");
                 name(&temporary, &path).map(drop)
             })();
             apus_fault::point("database.create.linked");
             // Our own temporary name: gone in any case.
-            let _ = std::fs::remove_file(&temporary);
+            let _ = apus_disk::remove_file(&temporary);
             built?;
-            sync_made(&directory, &made, &disk)
+            Ok(fresh.sync(&device, &directory)?)
         })
         .await
     }
@@ -221,14 +229,15 @@ impl Broker {
         let gate = self.gate(path);
         let _held = gate.lock().await;
         let (device, file, path) = (device.to_owned(), file.to_owned(), path.to_owned());
-        let disk = self.disk.clone();
+        let fresh = self.fresh.clone();
         self.on_thread(move || {
+            fresh.settle_left_behind(&device)?;
             let directory = path.parent().unwrap_or(&device).to_owned();
-            let made = make_directories(&device, &directory, &disk)?;
+            fresh.make(&device, &directory)?;
             let new = name(&file, &path)?;
             apus_fault::point("replicate.database.renamed");
-            sync_made(&directory, &made, &disk)?;
-            std::fs::remove_file(&file)?;
+            fresh.sync(&device, &directory)?;
+            apus_disk::remove_file(&file)?;
             Ok(new)
         })
         .await
@@ -314,6 +323,11 @@ impl Broker {
         &self.runtime
     }
 
+    /// The directories that were made here.
+    pub(crate) fn fresh(&self) -> &Arc<FreshDirectories> {
+        &self.fresh
+    }
+
     /// What is done to the disk is counted here.
     pub(crate) fn disk(&self) -> &Arc<apus_disk::Counters> {
         &self.disk
@@ -387,23 +401,9 @@ pub(crate) fn name(file: &Path, path: &Path) -> Result<bool, DbError> {
     }
     open::clear_leftovers(path)?;
     // A hard link refuses to replace what is there, unlike a rename.
-    match std::fs::hard_link(file, path) {
+    match apus_disk::hard_link(file, path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error.into()),
     }
-}
-
-pub(crate) fn sync_made(
-    directory: &Path,
-    made: &[PathBuf],
-    disk: &apus_disk::Counters,
-) -> Result<(), DbError> {
-    sync_directory(directory, disk)?;
-    for new in made.iter().rev() {
-        if let Some(parent) = new.parent() {
-            sync_directory(parent, disk)?;
-        }
-    }
-    Ok(())
 }

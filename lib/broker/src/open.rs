@@ -99,9 +99,9 @@ impl Opener {
         let held = lock(path)?;
         let log = beside(path, "-wal");
         if held.is_some() && opened.log.is_some() && file_id(&log) == opened.log {
-            std::fs::remove_file(&log)?;
+            apus_disk::remove_file(&log)?;
             // Made anew by the next one who opens the database.
-            let _ = std::fs::remove_file(beside(path, "-shm"));
+            let _ = apus_disk::remove_file(&beside(path, "-shm"));
         }
         self.runtime.block_on(opened.connection.close())
     }
@@ -130,7 +130,7 @@ pub(crate) fn make_alone(connection: &mut Connection) -> Result<(), DbError> {
 /// Takes away what a crash left of a database whose file is gone; a new one must not find it.
 pub(crate) fn clear_leftovers(path: &Path) -> io::Result<()> {
     for ending in ["-wal", "-shm", "-journal"] {
-        match std::fs::remove_file(beside(path, ending)) {
+        match apus_disk::remove_file(&beside(path, ending)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }

@@ -32,8 +32,8 @@ pub(crate) fn merge(
         take(connection, records)?;
         connection.run("COMMIT", &[])?;
     }
-    match std::fs::OpenOptions::new().write(true).truncate(true).open(path) {
-        Ok(_) => Ok(()),
+    match apus_disk::truncate(path) {
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apus_cluster::HashConf;
-use apus_disk::{make_directories, sync_directory};
+use apus_disk::{FreshDirectories, make_directories, sync_directory};
 use sqlx::sqlite::SqliteJournalMode;
 
 use crate::audit::{self, Found, Tables, Verdict};
 use crate::database::Database;
 use crate::digest;
 use crate::error::DbError;
-use crate::handles::{Broker, name, sync_made};
+use crate::handles::{Broker, name};
 use crate::open::{self, connect};
 use crate::raw::Connection;
 
@@ -80,6 +80,7 @@ impl Broker {
             hash: hash.clone(),
             runtime: self.runtime().clone(),
             disk: self.disk().clone(),
+            directories: self.fresh().clone(),
             only_copy,
         };
         tokio::task::spawn_blocking(move || work.run()).await.unwrap_or(Err(DbError::Busy))
@@ -94,6 +95,7 @@ struct Work {
     hash: HashConf,
     runtime: tokio::runtime::Handle,
     disk: Arc<apus_disk::Counters>,
+    directories: Arc<FreshDirectories>,
     only_copy: bool,
 }
 
@@ -131,15 +133,16 @@ impl Work {
         let replaced = saved.whole || saved.made && self.only_copy;
         let beside = moved.join("salvaged.db");
         if replaced {
-            let made = make_directories(&self.device, directory, &self.disk)?;
+            self.directories.make(&self.device, directory)?;
             name(&fresh, &self.path)?;
-            sync_made(directory, &made, &self.disk)?;
+            self.directories.sync(&self.device, directory)?;
             apus_fault::point("quarantine.database.replaced");
         } else if saved.made {
-            std::fs::hard_link(&fresh, &beside)?;
+            apus_disk::hard_link(&fresh, &beside)?;
+            sync_directory(&moved, &self.disk)?;
         }
         // Ours alone; not there when nothing could be saved.
-        let _ = std::fs::remove_file(&fresh);
+        let _ = apus_disk::remove_file(&fresh);
         if let Some(parent) = directory.parent()
             && let Err(error) = sync_directory(parent, &self.disk)
         {
@@ -180,8 +183,7 @@ impl Work {
         let saved = self.rows(old, &mut new)?;
         new.run("COMMIT", &[])?;
         self.runtime.block_on(new.close())?;
-        self.disk.sync();
-        std::fs::File::open(fresh)?.sync_all()?;
+        apus_disk::sync_file(fresh, &self.disk)?;
         Ok(saved)
     }
 

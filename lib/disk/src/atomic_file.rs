@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use apus_fault::journal::{self, Change, Which};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::change;
 use crate::counters::Counters;
 use crate::xattr::{XattrError, write_xattrs};
 
@@ -20,6 +22,8 @@ use crate::xattr::{XattrError, write_xattrs};
 #[derive(Debug)]
 pub struct AtomicFile {
     file: File,
+    /// Its number in a test's journal.
+    number: u64,
     /// Name in the temporary directory, on file systems without unnamed files.
     temporary: Option<PathBuf>,
     length: u64,
@@ -37,27 +41,33 @@ impl AtomicFile {
         counters.calls(1);
         let mode = Mode::RUSR | Mode::WUSR;
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-        match rustix::fs::open(near, flags, mode) {
-            Ok(fd) => {
-                let opened = Instant::now();
-                let counters = counters.clone();
-                Ok(Self { file: fd.into(), temporary: None, length: 0, opened, counters })
-            }
+        let opened = match apus_fault::planted("without-unnamed-files") {
+            false => rustix::fs::open(near, flags, mode),
+            true => Err(Errno::OPNOTSUPP),
+        };
+        let (fd, name) = match opened {
+            Ok(fd) => (fd, None),
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
-                std::fs::create_dir_all(temporary)?;
+                change::make_all(temporary)?;
                 let path = temporary.join(random_name()?);
                 let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-                let fd = rustix::fs::open(&path, flags, mode)?;
-                Ok(Self {
-                    file: fd.into(),
-                    temporary: Some(path),
-                    length: 0,
-                    opened: Instant::now(),
-                    counters: counters.clone(),
-                })
+                (rustix::fs::open(&path, flags, mode)?, Some(path))
             }
-            Err(error) => Err(error.into()),
+            Err(error) => return Err(error.into()),
+        };
+        let number = journal::number();
+        journal::note(|| Change::Create(Which::Number(number)));
+        if let Some(path) = &name {
+            journal::note(|| Change::Link { file: Which::Number(number), path: path.clone() });
         }
+        Ok(Self {
+            file: fd.into(),
+            number,
+            temporary: name,
+            length: 0,
+            opened: Instant::now(),
+            counters: counters.clone(),
+        })
     }
 
     /// Reserves room for `bytes`, so that a full disk is found before the body is read. File
@@ -89,8 +99,14 @@ impl AtomicFile {
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
+            let (done, rest) = bytes.split_at_checked(written).unwrap_or((bytes, &[]));
+            journal::note(|| Change::Write {
+                file: Which::Number(self.number),
+                offset: Some(self.length),
+                bytes: done.to_vec(),
+            });
             self.length += written as u64;
-            bytes = bytes.get(written..).unwrap_or_default();
+            bytes = rest;
         }
         Ok(())
     }
@@ -118,7 +134,7 @@ impl AtomicFile {
     /// # Errors
     /// [`XattrError::NoRoom`] when the file system has no room for them.
     pub fn set_metadata(&self, pickled: &[u8]) -> Result<(), XattrError> {
-        write_xattrs(self.file.as_fd(), pickled, &self.counters)
+        write_xattrs(self.file.as_fd(), &Which::Number(self.number), pickled, &self.counters)
     }
 
     /// Sets one attribute of our own.
@@ -128,6 +144,7 @@ impl AtomicFile {
     pub fn set_attribute(&self, key: &str, value: &[u8]) -> io::Result<()> {
         self.counters.calls(1);
         rustix::fs::fsetxattr(&self.file, key, value, rustix::fs::XattrFlags::empty())?;
+        change::note_attribute(&Which::Number(self.number), key, value);
         Ok(())
     }
 
@@ -141,7 +158,9 @@ impl AtomicFile {
         if apus_fault::planted("bug.skip-file-sync") {
             return Ok(());
         }
+        let begun = journal::length();
         rustix::fs::fsync(&self.file)?;
+        journal::note(|| Change::SyncFile { file: Which::Number(self.number), begun });
         apus_fault::point("file.sync.done");
         Ok(())
     }
@@ -153,7 +172,9 @@ impl AtomicFile {
         if apus_fault::planted("bug.skip-file-sync") {
             return Ok(());
         }
+        let begun = journal::length();
         rustix::fs::syncfs(&self.file)?;
+        journal::note(|| Change::SyncFileSystem { begun });
         apus_fault::point("file-system.sync.done");
         Ok(())
     }
@@ -171,38 +192,37 @@ impl AtomicFile {
     /// As the operating system says; whether the name is there is then unknown.
     pub fn publish(mut self, target: &Path, made: &[PathBuf]) -> io::Result<()> {
         self.link(target)?;
-        let directory = target.parent().unwrap_or(target);
-        sync_directory(directory, &self.counters)?;
-        for new in made.iter().rev() {
-            if let Some(parent) = new.parent() {
-                sync_directory(parent, &self.counters)?;
-            }
-        }
-        Ok(())
+        sync_directory(target.parent().unwrap_or(target), &self.counters)?;
+        sync_parents(made, &self.counters)
     }
 
     pub(crate) fn link(&mut self, target: &Path) -> io::Result<()> {
         self.counters.calls(1);
         apus_fault::fallible("file.link.begun")?;
         if let Some(temporary) = &self.temporary {
-            rustix::fs::rename(temporary, target)?;
+            change::rename(temporary, target)?;
             self.temporary = None;
             return Ok(());
         }
-        let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        match rustix::fs::linkat(CWD, &own, CWD, target, AtFlags::SYMLINK_FOLLOW) {
+        let link = |name: &Path| {
+            let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            rustix::fs::linkat(CWD, &own, CWD, name, AtFlags::SYMLINK_FOLLOW)?;
+            let file = Which::Number(self.number);
+            journal::note(|| Change::Link { file, path: name.to_owned() });
+            Ok(())
+        };
+        match link(target) {
             Ok(()) => Ok(()),
             // The same timestamp was written before; the newer write of it takes its place in one
             // step, so that there is always one of them.
             Err(Errno::EXIST) => {
                 self.counters.calls(2);
                 let beside = target.with_file_name(random_name()?);
-                rustix::fs::linkat(CWD, &own, CWD, &beside, AtFlags::SYMLINK_FOLLOW)?;
-                rustix::fs::rename(&beside, target).inspect_err(|_| {
+                link(&beside)?;
+                change::rename(&beside, target).inspect_err(|_| {
                     // Ours alone; whoever reads the directory ignores such a name.
-                    let _ = std::fs::remove_file(&beside);
-                })?;
-                Ok(())
+                    let _ = change::remove_file(&beside);
+                })
             }
             Err(error) => Err(error.into()),
         }
@@ -220,7 +240,7 @@ impl Drop for AtomicFile {
     fn drop(&mut self) {
         if let Some(temporary) = &self.temporary {
             // An abandoned write; nobody can do anything about a failure here.
-            let _ = std::fs::remove_file(temporary);
+            let _ = change::remove_file(temporary);
         }
     }
 }
@@ -236,7 +256,7 @@ pub fn make_directories(root: &Path, path: &Path, counters: &Counters) -> io::Re
     let mut at = path;
     loop {
         counters.calls(1);
-        match std::fs::create_dir(at) {
+        match change::make_directory(at) {
             Ok(()) => {
                 made.push(at.to_owned());
                 break;
@@ -254,7 +274,7 @@ pub fn make_directories(root: &Path, path: &Path, counters: &Counters) -> io::Re
     }
     for path in missing.into_iter().rev() {
         counters.calls(1);
-        match std::fs::create_dir(&path) {
+        match change::make_directory(&path) {
             Ok(()) => made.push(path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
@@ -282,8 +302,22 @@ pub fn sync_directory(path: &Path, counters: &Counters) -> io::Result<()> {
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )?;
+    let begun = journal::length();
     rustix::fs::fsync(&directory)?;
+    journal::note(|| Change::SyncDirectory { path: path.to_owned(), begun });
     apus_fault::point("directory.sync.done");
+    Ok(())
+}
+
+/// Makes the entries of new directories in their parents durable; `made` as [`make_directories`]
+/// gave it.
+///
+/// # Errors
+/// As the operating system says.
+pub fn sync_parents(made: &[PathBuf], counters: &Counters) -> io::Result<()> {
+    for parent in made.iter().rev().filter_map(|new| new.parent()) {
+        sync_directory(parent, counters)?;
+    }
     Ok(())
 }
 

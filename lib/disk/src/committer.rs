@@ -12,7 +12,6 @@
 //! there in bulk), files are committed alone for a while, on their own threads. Kernels before 5.8
 //! do not tell what failed in such a sync: there no groups are made.
 
-use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -20,8 +19,9 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::atomic_file::{AtomicFile, make_directories, sync_directory};
+use crate::atomic_file::{AtomicFile, sync_directory};
 use crate::counters::Counters;
+use crate::fresh::FreshDirectories;
 
 /// Files that are committed alone at the same time: the replicas of one write on a small cluster.
 const ALONE_MAX: usize = 3;
@@ -67,31 +67,10 @@ struct Queue {
     closed: bool,
 }
 
-/// Directories whose entry in their parent may not be durable yet, each with its mark: one that is
-/// made again is another.
-#[derive(Default)]
-struct Fresh {
-    marks: HashMap<PathBuf, u64>,
-    next: u64,
-}
-
-impl Fresh {
-    fn add(&mut self, directory: PathBuf) {
-        self.next += 1;
-        self.marks.insert(directory, self.next);
-    }
-
-    fn settle(&mut self, directory: &Path, mark: u64) {
-        if self.marks.get(directory) == Some(&mark) {
-            self.marks.remove(directory);
-        }
-    }
-}
-
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
-    fresh: Mutex<Fresh>,
+    fresh: FreshDirectories,
     /// Whether what an earlier process left behind may not be durable.
     left_behind: Mutex<bool>,
     groups: bool,
@@ -109,10 +88,6 @@ fn syncfs_tells_errors() -> bool {
 }
 
 impl Shared {
-    fn fresh(&self) -> MutexGuard<'_, Fresh> {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -125,7 +100,7 @@ impl Shared {
             match file.link(target) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && tries < REMAKE_MAX => {
                     tries += 1;
-                    match self.make_directories(root, target.parent().unwrap_or(root)) {
+                    match self.fresh.make(root, target.parent().unwrap_or(root)) {
                         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                         _ => {}
                     }
@@ -135,27 +110,10 @@ impl Shared {
         }
     }
 
-    fn make_directories(&self, root: &Path, path: &Path) -> io::Result<bool> {
-        // Held while they are made: nobody finds a directory that is not noted as fresh.
-        let mut fresh = self.fresh();
-        let made = match make_directories(root, path, &self.counters) {
-            Ok(made) => made,
-            Err(error) => {
-                // Some of them may have been made.
-                let below = path.ancestors().take_while(|ancestor| *ancestor != root);
-                below.for_each(|directory| fresh.add(directory.to_owned()));
-                return Err(error);
-            }
-        };
-        let new = made.last().is_some_and(|last| last == path);
-        made.into_iter().for_each(|directory| fresh.add(directory));
-        Ok(new)
-    }
-
     /// The first to commit makes durable what an earlier process may not have.
     fn sync_left_behind(&self, file: &AtomicFile) -> io::Result<()> {
         let mut left_behind = self.left_behind.lock().unwrap_or_else(PoisonError::into_inner);
-        if *left_behind {
+        if *left_behind && !apus_fault::planted("bug.forget-left-behind") {
             file.sync_file_system()?;
             *left_behind = false;
         }
@@ -182,7 +140,7 @@ impl Committer {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
-            fresh: Mutex::default(),
+            fresh: FreshDirectories::new(counters.clone()),
             left_behind: Mutex::new(true),
             groups: syncfs_tells_errors(),
             counters,
@@ -206,7 +164,7 @@ impl Committer {
     /// # Errors
     /// As the operating system says; `NotFound` when `root` is missing.
     pub fn make_directories(&self, root: &Path, path: &Path) -> io::Result<bool> {
-        self.0.make_directories(root, path)
+        self.0.fresh.make(root, path)
     }
 
     /// Commits a file: at once on this thread, which must be one that may wait, or later with
@@ -317,37 +275,18 @@ fn commit_alone(shared: &Shared, unnamed: Unnamed) -> io::Result<()> {
     }
     shared.link(&mut file, &target, &root)?;
     apus_fault::point("commit.link.done");
-    let directory = target.parent().unwrap_or(&root);
-    sync_directory(directory, &shared.counters)?;
-    for ancestor in directory.ancestors().take_while(|ancestor| *ancestor != root) {
-        let Some(mark) = shared.fresh().marks.get(ancestor).copied() else { continue };
-        if let Some(parent) = ancestor.parent() {
-            sync_directory(parent, &shared.counters)?;
-        }
-        shared.fresh().settle(ancestor, mark);
-    }
-    Ok(())
+    shared.fresh.sync(&root, target.parent().unwrap_or(&root))
 }
 
 /// Commits files of one file system.
 fn commit_group(shared: &Shared, mut group: Batch) {
-    let fresh: Vec<(PathBuf, u64)> = {
-        let fresh = shared.fresh();
-        let below = |directory: &Path| {
-            group.iter().any(|(unnamed, _)| directory.starts_with(&unnamed.root))
-        };
-        let marks = fresh.marks.iter().filter(|(directory, _)| below(directory));
-        marks.map(|(directory, mark)| (directory.clone(), *mark)).collect()
-    };
+    let fresh = shared.fresh.below(&group.iter().map(|(unnamed, _)| unnamed.root.as_path()));
     // The file that was opened first has seen every failed write since.
     group.sort_by_key(|(unnamed, _)| unnamed.file.opened());
     let mut linked = Vec::with_capacity(group.len());
     let result = sync_and_link(shared, &mut group, &mut linked);
     if result.is_ok() {
-        let mut known = shared.fresh();
-        for (directory, mark) in &fresh {
-            known.settle(directory, *mark);
-        }
+        shared.fresh.settle(fresh);
     }
     // Whoever shares a sync that failed is not durable, whatever became of the name.
     let failed = result.err();
@@ -477,7 +416,7 @@ mod tests {
         let shared = Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
-            fresh: Mutex::default(),
+            fresh: FreshDirectories::new(counters.clone()),
             left_behind: Mutex::default(),
             groups: true,
             counters: Arc::default(),

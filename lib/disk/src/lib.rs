@@ -1,12 +1,15 @@
 //! Promises about durability on a local file system.
 //!
 //! Every file that must survive a power cut is made through [`AtomicFile`]; every sync, file
-//! system call and extended attribute is counted in [`Counters`], so that budgets can be tested.
+//! system call and extended attribute is counted in [`Counters`], so that budgets can be tested,
+//! and every change is noted for the model of crash states in `tests/`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod atomic_file;
+mod change;
 mod committer;
 mod counters;
+mod fresh;
 mod lock;
 mod mount;
 mod names;
@@ -16,9 +19,11 @@ mod reserve;
 mod threads;
 mod xattr;
 
-pub use atomic_file::{AtomicFile, make_directories, sync_directory};
+pub use atomic_file::{AtomicFile, make_directories, sync_directory, sync_parents};
+pub use change::{append, hard_link, remove_directory, remove_file, rename, sync_file, truncate};
 pub use committer::{Committer, Unnamed};
 pub use counters::Counters;
+pub use fresh::FreshDirectories;
 pub use lock::DirectoryLock;
 pub use mount::is_mount;
 pub use names::names;
@@ -26,6 +31,4 @@ pub use quarantine::{quarantine, quarantine_file};
 pub use read::{NowaitRead, WarmDirectory, open_cached, read_at, read_nowait};
 pub use reserve::{Reserve, free_space};
 pub use threads::{DeviceThreads, Priority, QueueFull};
-pub use xattr::{
-    METADATA_KEY, XattrError, read_attribute, read_xattrs, write_attribute, write_xattrs,
-};
+pub use xattr::{METADATA_KEY, XattrError, read_attribute, read_xattrs, write_attribute};

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use apus_fault::journal::{self, Change, Which};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
@@ -23,11 +24,13 @@ impl DirectoryLock {
         const POLL: Duration = Duration::from_millis(2);
         let path = directory.join(name);
         let open = || {
-            rustix::fs::open(
+            let opened = rustix::fs::open(
                 &path,
                 rustix::fs::OFlags::CREATE | rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
                 rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
-            )
+            )?;
+            journal::note(|| Change::Create(Which::Path(path.clone())));
+            Ok::<_, Errno>(opened)
         };
         let mut file = open()?;
         let mut waited = Duration::ZERO;

@@ -1,9 +1,10 @@
-//! Moves what is broken aside; never deletes it.
+//! Moves what is broken aside, durably; never deletes it.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::atomic_file::make_directories;
+use crate::atomic_file::{make_directories, sync_directory, sync_parents};
+use crate::change::{hard_link, rename};
 use crate::counters::Counters;
 
 /// Moves `path` (a hash directory or database directory) to
@@ -13,8 +14,9 @@ use crate::counters::Counters;
 /// As the operating system says.
 pub fn quarantine(device: &Path, kind: &str, path: &Path) -> io::Result<PathBuf> {
     let target = free_target(device, kind, path)?;
-    rustix::fs::rename(path, &target)?;
+    rename(path, &target)?;
     apus_fault::point("quarantine.move.done");
+    keep(&target)?;
     Ok(target)
 }
 
@@ -25,15 +27,26 @@ pub fn quarantine(device: &Path, kind: &str, path: &Path) -> io::Result<PathBuf>
 /// As the operating system says.
 pub fn quarantine_file(device: &Path, kind: &str, path: &Path) -> io::Result<PathBuf> {
     let target = free_target(device, kind, path)?;
-    std::fs::hard_link(path, &target)?;
+    hard_link(path, &target)?;
+    keep(&target)?;
     Ok(target)
+}
+
+/// Syncs the new name: the old one may be made durable by anybody at any time, and what is moved
+/// must not vanish between the two.
+fn keep(target: &Path) -> io::Result<()> {
+    if apus_fault::planted("bug.quarantine-without-sync") {
+        return Ok(());
+    }
+    sync_directory(target.parent().unwrap_or(target), &Counters::default())
 }
 
 fn free_target(device: &Path, kind: &str, path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy().into_owned();
     let directory = device.join("quarantined").join(kind);
     // The device must be there: one that is not mounted is never filled.
-    make_directories(device, &directory, &Counters::default())?;
+    let made = make_directories(device, &directory, &Counters::default())?;
+    sync_parents(&made, &Counters::default())?;
     let target = directory.join(&name);
     if !target.exists() {
         return Ok(target);

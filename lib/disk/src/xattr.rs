@@ -6,9 +6,11 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use apus_fault::journal::Which;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
+use crate::change::note_attribute;
 use crate::counters::Counters;
 
 /// Name of the first metadata attribute.
@@ -94,18 +96,23 @@ pub fn read_xattrs(file: BorrowedFd<'_>, counters: &Counters) -> Result<Vec<u8>,
 ///
 /// # Errors
 /// [`XattrError::NoRoom`] when it does not fit (ext4 has about 4 KiB a file).
-pub fn write_xattrs(
+pub(crate) fn write_xattrs(
     file: BorrowedFd<'_>,
+    which: &Which,
     value: &[u8],
     counters: &Counters,
 ) -> Result<(), XattrError> {
     let checksum = format!("{:x}", md5::compute(value));
     let set = |key: &str, value: &[u8]| {
         counters.calls(1);
-        rustix::fs::fsetxattr(file, key, value, XattrFlags::empty()).map_err(|error| match error {
-            Errno::NOSPC | Errno::TOOBIG | Errno::DQUOT | Errno::RANGE => XattrError::NoRoom,
-            other => XattrError::Io(other.into()),
-        })
+        rustix::fs::fsetxattr(file, key, value, XattrFlags::empty()).map_err(
+            |error| match error {
+                Errno::NOSPC | Errno::TOOBIG | Errno::DQUOT | Errno::RANGE => XattrError::NoRoom,
+                other => XattrError::Io(other.into()),
+            },
+        )?;
+        note_attribute(which, key, value);
+        Ok(())
     };
     for (index, piece) in value.chunks(PIECE_BYTES).enumerate() {
         set(&piece_key(index), piece)?;

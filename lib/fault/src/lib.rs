@@ -22,6 +22,19 @@
 
 #[cfg(feature = "on")]
 mod armed;
+pub mod journal;
+
+/// Arms points of this very process: lines as in the file, which is not looked at from then on.
+#[cfg(feature = "on")]
+pub fn arm(lines: &str) {
+    armed::arm(lines);
+}
+
+/// Arms more points of this process beside those of [`arm`], in place of what this added before.
+#[cfg(feature = "on")]
+pub fn arm_beside(lines: &str) {
+    armed::arm_beside(lines);
+}
 
 /// Passes a point: may kill the process or take its time.
 #[inline]

@@ -30,7 +30,7 @@ pub(super) fn remove_damaged(partition: &Path) -> io::Result<bool> {
         return Ok(false);
     }
     apus_fault::point("audit.hashes.found");
-    std::fs::remove_file(&path)?;
+    apus_disk::remove_file(&path)?;
     tracing::warn!(file = %path.display(), "damaged, to be made anew");
     Ok(true)
 }

@@ -38,7 +38,7 @@ pub(super) fn write(path: &Path, left: &[u32], counters: &Arc<Counters>) -> io::
 
 /// Forgets it, after a whole sweep.
 pub(super) fn clear(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
+    match apus_disk::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

@@ -1,6 +1,6 @@
 //! Removes what a newer file made obsolete, and notes that a suffix must be hashed again.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,9 +25,7 @@ pub(crate) fn invalidate(partition: &Path, suffix: &str, counters: &Counters) ->
     let append = || {
         let _lock = DirectoryLock::take(partition, LOCK, LOCK_WAIT)?;
         counters.calls(4);
-        let path = partition.join(INVALIDATIONS);
-        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
-        file.write_all(format!("{suffix}\n").as_bytes())
+        apus_disk::append(&partition.join(INVALIDATIONS), format!("{suffix}\n").as_bytes())
     };
     match append() {
         // The whole partition was handed off: what is made there next is hashed from nothing.
@@ -69,14 +67,14 @@ pub(crate) fn unlink(
     for name in names {
         counters.calls(1);
         apus_fault::point("object.unlink.begun");
-        if let Err(error) = std::fs::remove_file(directory.join(name))
+        if let Err(error) = apus_disk::remove_file(&directory.join(name))
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(%error, file = name, directory = %directory.display(), "unlink");
         }
         if overflows {
             // Most files have none.
-            let _ = std::fs::remove_file(overflow_path(device, hash, name));
+            let _ = apus_disk::remove_file(&overflow_path(device, hash, name));
         }
     }
 }

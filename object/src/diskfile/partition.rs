@@ -52,7 +52,7 @@ impl Partition {
         for suffix in self.suffixes(counters)? {
             counters.calls(1);
             // One that is not empty stays.
-            let _ = std::fs::remove_dir(directory.join(suffix));
+            let _ = apus_disk::remove_directory(&directory.join(suffix));
         }
         let own = [LOCK, REPLICATION_LOCK, HASHES, INVALIDATIONS];
         let only_own = |names: Vec<String>| names.iter().all(|name| own.contains(&name.as_str()));
@@ -65,14 +65,14 @@ impl Partition {
         }
         for name in [HASHES, INVALIDATIONS, REPLICATION_LOCK, LOCK] {
             counters.calls(1);
-            match std::fs::remove_file(directory.join(name)) {
+            match apus_disk::remove_file(&directory.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
         drop(lock);
         counters.calls(1);
-        match std::fs::remove_dir(&directory) {
+        match apus_disk::remove_directory(&directory) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),

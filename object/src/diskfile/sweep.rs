@@ -83,7 +83,7 @@ fn remove_leftover(path: &Path, now: Duration) -> bool {
     let changed = Duration::from_secs(u64::try_from(found.ctime()).unwrap_or_default());
     found.is_file()
         && now.saturating_sub(changed) > TEMPORARY_AGE
-        && std::fs::remove_file(path).is_ok()
+        && apus_disk::remove_file(path).is_ok()
 }
 
 /// Removes temporary files that nobody writes any more from a `tmp` directory.
@@ -133,7 +133,7 @@ fn sweep_hash(
     if left == 0 {
         counters.calls(1);
         // Somebody may be writing into it at this moment; then it stays.
-        let _ = std::fs::remove_dir(directory);
+        let _ = apus_disk::remove_directory(directory);
     }
     Ok(layout)
 }
@@ -233,7 +233,7 @@ pub(crate) fn hash_suffix(
     let mut context = md5::Context::new();
     sweep_suffix(partition, suffix, reclaim, counters, |_, layout| consume(&mut context, layout))?;
     counters.calls(1);
-    match std::fs::remove_dir(partition.directory().join(suffix)) {
+    match apus_disk::remove_directory(&partition.directory().join(suffix)) {
         Ok(()) => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(None),
@@ -285,9 +285,9 @@ pub(crate) fn remove_object(
     gone.extend(names.into_iter().filter(|name| is_rsyncs(name)));
     cleanup::unlink(&partition.device, &directory, &hash, &gone, counters);
     // Whatever came meanwhile keeps the directory.
-    let _ = std::fs::remove_dir(&directory);
+    let _ = apus_disk::remove_directory(&directory);
     if let Some(suffix) = directory.parent() {
-        let _ = std::fs::remove_dir(suffix);
+        let _ = apus_disk::remove_directory(suffix);
     }
     Ok(true)
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use apus_cluster::{HashConf, PathHash, Timestamp};
 use apus_daemon::Body;
 use apus_daemon::http::{full, header, set, status};
+use apus_disk::make_directories;
 use apus_wire::{NodePath, headers};
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
@@ -183,8 +184,9 @@ impl<K: Kind> Service<K> {
             Err(error) => return Err(failed(&error)),
             Ok(None) => {
                 // rsync, which comes next, does not make it.
-                let temporary = target.device.join("tmp");
-                let made = tokio::task::spawn_blocking(move || std::fs::create_dir_all(temporary));
+                let (device, disk) = (target.device.clone(), self.broker.disk().clone());
+                let make = move || make_directories(&device, &device.join("tmp"), &disk);
+                let made = tokio::task::spawn_blocking(make);
                 // What cannot be made is missed by the one who needs it.
                 let _ = made.await;
                 return Err(missing());

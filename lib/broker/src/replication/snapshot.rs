@@ -5,6 +5,8 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use apus_disk::make_directories;
+
 use super::kind::Kind;
 use crate::error::DbError;
 use crate::handles::Broker;
@@ -21,7 +23,7 @@ pub(super) struct Snapshot {
 impl Drop for Snapshot {
     fn drop(&mut self) {
         // One that stays is cleared away when it is old.
-        let _ = std::fs::remove_file(&self.file);
+        let _ = apus_disk::remove_file(&self.file);
     }
 }
 
@@ -33,11 +35,12 @@ pub(super) async fn take<K: Kind>(
     path: &Path,
 ) -> Result<Option<Snapshot>, DbError> {
     let opener = broker.opener(K::merge_pending);
-    let temporary = device.join("tmp");
+    let (root, temporary) = (device.to_owned(), device.join("tmp"));
+    let disk = broker.disk().clone();
     let path = path.to_owned();
     let taken = tokio::task::spawn_blocking(move || {
         let Some(mut opened) = opener.open(&path)? else { return Ok(None) };
-        std::fs::create_dir_all(&temporary)?;
+        make_directories(&root, &temporary, &disk)?;
         let name = format!("apus-snapshot-{}", apus_daemon::seed::hex::<8>());
         let mut snapshot = Snapshot { file: temporary.join(name), length: 0, md5: String::new() };
         let target = snapshot.file.to_string_lossy().into_owned();

@@ -3,14 +3,13 @@
 //!
 //! What is in `tmp` is looked through before use, and is nobody's database until it is renamed.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use apus_cluster::{HashConf, PathHash, Timestamp};
 use apus_daemon::Body;
-use apus_disk::{AtomicFile, Counters, sync_directory};
+use apus_disk::{AtomicFile, Counters, make_directories, sync_directory};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use sqlx::sqlite::SqliteJournalMode;
@@ -81,20 +80,21 @@ pub(super) async fn receive<K: Kind>(
     let beside = temporary.join(format!("apus-{}", apus_daemon::seed::hex::<8>()));
     let (opener, disk) = (broker.opener(K::merge_pending), broker.disk().clone());
     let (conf, hash, file) = (conf.clone(), arrival.hash, arrival.file.to_owned());
+    let device = arrival.device.to_owned();
     let announced = md5.to_ascii_lowercase();
     let writer = apart(move || {
-        std::fs::create_dir_all(&temporary)?;
+        make_directories(&device, &temporary, &disk)?;
         let received = write_pieces(&temporary, &beside, length, &announced, pieces, &disk)
             .and_then(|()| {
                 apus_fault::point("replicate.database.landed");
                 check::<K>(&opener, &conf, &beside, hash)?;
-                std::fs::rename(&beside, &file)?;
+                apus_disk::rename(&beside, &file)?;
                 apus_fault::point("replicate.database.received");
                 Ok(sync_directory(&temporary, &disk)?)
             });
         if received.is_err() {
             // Our own temporary name.
-            let _ = std::fs::remove_file(&beside);
+            let _ = apus_disk::remove_file(&beside);
             let _ = clear_leftovers(&beside);
         }
         received
@@ -197,9 +197,7 @@ fn close_synced(
     disk: &Counters,
 ) -> Result<(), DbError> {
     opener.runtime.block_on(connection.close())?;
-    disk.sync();
-    File::open(file)?.sync_all()?;
-    Ok(())
+    Ok(apus_disk::sync_file(file, disk)?)
 }
 
 fn transaction<T>(
@@ -256,7 +254,7 @@ pub(super) async fn merge<K: Kind>(
     let merged = merge_into::<K>(broker, conf, arrival, now).await;
     if merged.is_err() {
         // It has other rows by now than its id says. The source sends it again.
-        let _ = std::fs::remove_file(arrival.file);
+        let _ = apus_disk::remove_file(arrival.file);
         let _ = clear_leftovers(arrival.file);
     }
     merged
@@ -293,7 +291,7 @@ async fn merge_into<K: Kind>(
             transaction(&mut new, |new| inherit::<K>(new, old, now))?;
             close_synced(&opener, new, &file, &disk)?;
             apus_fault::point("replicate.database.merged");
-            std::fs::rename(&file, &path)?;
+            apus_disk::rename(&file, &path)?;
             apus_fault::point("replicate.database.replaced");
             sync_directory(path.parent().unwrap_or(&path), &disk)?;
             Ok(())

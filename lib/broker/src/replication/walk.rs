@@ -68,7 +68,7 @@ impl Walk<'_> {
 
 /// Removes a directory if it is empty; 1 if it did.
 fn remove_directory(path: &Path) -> u64 {
-    u64::from(path.is_dir() && std::fs::remove_dir(path).is_ok())
+    u64::from(path.is_dir() && apus_disk::remove_directory(path).is_ok())
 }
 
 /// Whether other databases lie beside one: a sharded container has several.
@@ -82,11 +82,11 @@ pub(super) fn has_other_files(path: &Path) -> io::Result<bool> {
 /// Removes a database that nobody else has open, and what belongs to it. The caller holds the lock
 /// of its directory.
 pub(super) fn remove_database(path: &Path) -> io::Result<()> {
-    std::fs::remove_file(path)?;
+    apus_disk::remove_file(path)?;
     clear_leftovers(path)?;
     let directory = path.parent().unwrap_or(path);
     for file in [beside(path, ".pending"), directory.join(".lock")] {
-        match std::fs::remove_file(&file) {
+        match apus_disk::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -100,7 +100,7 @@ pub(super) fn remove_empty_parents(device: &Path, path: &Path) {
     let mut directory = path.parent();
     for _ in 0..3 {
         let Some(empty) = directory.filter(|directory| *directory != device) else { return };
-        if std::fs::remove_dir(empty).is_err() {
+        if apus_disk::remove_directory(empty).is_err() {
             return;
         }
         directory = empty.parent();
@@ -118,7 +118,7 @@ pub(super) fn clear_temporary(device: &Path, now: Duration, age: f64) -> io::Res
         let written = metadata.modified()?.duration_since(SystemTime::UNIX_EPOCH);
         let old = written.unwrap_or(now).as_secs_f64() + age < now.as_secs_f64();
         if metadata.is_file() && old {
-            let _ = std::fs::remove_file(&path);
+            let _ = apus_disk::remove_file(&path);
         }
     }
     Ok(())
