@@ -4,13 +4,17 @@
 //! are touched under the partition's `.lock` only, which is never held while directories are read.
 //! What cannot be read never counts as an answer: everything is hashed anew.
 //!
+//! Notes of writers are not synced, so a power cut may take back some of them while their objects
+//! stay. So our `hashes.pkl` has the boot of the machine in an attribute, and after another boot it
+//! is not believed.
+//!
 //! Writers note a suffix before their file gets its name. A hash that is computed between the two
 //! must not be kept, so a suffix that was noted a moment ago stays invalid in the file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, Read};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use apus_cluster::pickle::{self, Value};
@@ -23,6 +27,13 @@ use super::partition::is_suffix;
 pub(crate) const HASHES: &str = "hashes.pkl";
 /// Larger files are damaged: there are 4096 suffixes.
 const BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Attribute with the boot in which the file was written; Swift's have none, and are believed.
+const BOOT_ATTRIBUTE: &str = "user.apus.boot";
+/// The boot of this machine; `None` where the kernel does not tell.
+static BOOT: LazyLock<Option<String>> = LazyLock::new(|| {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+});
 /// A file that was noted this long ago has its name, or never gets it.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
 
@@ -94,12 +105,25 @@ pub(crate) fn decode_reply(pickled: &[u8]) -> Option<BTreeMap<String, String>> {
     Some(hashes.suffixes.into_iter().filter_map(|(suffix, hash)| Some((suffix, hash?))).collect())
 }
 
-/// Reads `hashes.pkl`; nothing valid when it is missing or damaged.
+/// Whether the file was written before the machine was started, when the power may have gone.
+fn is_of_another_boot(file: &std::fs::File, counters: &Counters) -> bool {
+    let mut id = [0; 64];
+    let length = apus_disk::read_attribute(file, BOOT_ATTRIBUTE, &mut id, counters);
+    let written = length.and_then(|length| id.get(..length));
+    written.is_some_and(|id| BOOT.as_deref().is_none_or(|now| now.as_bytes() != id))
+}
+
+/// Reads `hashes.pkl`; nothing valid when it is missing, damaged, or of another boot.
 fn read(partition: &Path, counters: &Counters) -> Hashes {
     counters.calls(3);
     let mut pickled = Vec::new();
-    let read = std::fs::File::open(partition.join(HASHES))
-        .and_then(|file| file.take(BYTES_MAX).read_to_end(&mut pickled));
+    let read =
+        std::fs::File::open(partition.join(HASHES)).and_then(|file| {
+            match is_of_another_boot(&file, counters) {
+                true => Err(io::ErrorKind::NotFound.into()),
+                false => file.take(BYTES_MAX).read_to_end(&mut pickled),
+            }
+        });
     match read {
         Ok(length) if (length as u64) < BYTES_MAX => decode(&pickled).unwrap_or_default(),
         _ => Hashes::default(),
@@ -109,6 +133,10 @@ fn read(partition: &Path, counters: &Counters) -> Hashes {
 fn write(partition: &Path, hashes: &Hashes, counters: &Arc<Counters>) -> io::Result<()> {
     let mut file = AtomicFile::create(partition, partition, counters)?;
     file.append(&encode(hashes))?;
+    if let Some(boot) = BOOT.as_deref() {
+        // Without room for it the file is as Swift's.
+        let _ = file.set_attribute(BOOT_ATTRIBUTE, boot.as_bytes());
+    }
     file.sync()?;
     file.publish(&partition.join(HASHES), &[])
 }
@@ -176,8 +204,7 @@ pub(crate) fn consolidate(
         apus_fault::point("replicate.hashes.consolidated");
     }
     if any {
-        let open = std::fs::OpenOptions::new().write(true).truncate(true).to_owned();
-        open.open(partition.join(INVALIDATIONS))?;
+        apus_disk::truncate(&partition.join(INVALIDATIONS))?;
     }
     let unsettled = if recent { suffixes } else { BTreeSet::new() };
     Ok(Consolidated { hashes, unsettled })
@@ -269,6 +296,20 @@ mod tests {
         consolidate(&path, now(), &counters).unwrap();
         assert!(!store(&path, &seen, hashed(&[("def", Some("1"))]), now(), &counters).unwrap());
         assert_eq!(read(&path, &counters).suffixes, hashed(&[("abc", None)]));
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn after_another_boot_nothing_is_believed() {
+        let (path, counters) = (scratch("boot"), Arc::default());
+        let seen = Hashes::default();
+        assert!(store(&path, &seen, hashed(&[("abc", Some("1"))]), now(), &counters).unwrap());
+        assert!(read(&path, &counters).valid);
+        let file = std::fs::OpenOptions::new().write(true).open(path.join(HASHES)).unwrap();
+        apus_disk::write_attribute(&file, BOOT_ATTRIBUTE, b"another", &counters).unwrap();
+        assert_eq!(consolidate(&path, now(), &counters).unwrap().hashes, Hashes::default());
+        assert!(store(&path, &seen, hashed(&[("abc", Some("2"))]), now(), &counters).unwrap());
+        assert_eq!(read(&path, &counters).suffixes, hashed(&[("abc", Some("2"))]));
         std::fs::remove_dir_all(&path).unwrap();
     }
 
