@@ -1,13 +1,15 @@
 """The suite notices what it is there for: each planted bug makes a named check fail, which passes without it.
 
 The bugs are one-line switches in the sources (`apus_fault::planted`). A switch without a check here fails, too.
-A directory that is not synced would want a strict model of a file system; what ext4 itself shows of it is tested: a
-later sync of anything on the same device hides it, so the last thing written before the cut is looked at.
+Of a directory that is not synced, what ext4 itself shows is tested: a later sync of anything on the same device hides
+it, so the last thing written before the cut is looked at. What ext4 never shows is for the model in
+`tests/crash_states`, which looks for bugs of its own.
 """
 
 import time
 
 import pytest
+from steps import DAEMONS
 
 from harness import checkers, devices, faults, figures, ledger, swift_code
 from harness.clients import Refused
@@ -31,9 +33,10 @@ class World:
 
     def arm(self, role="", *lines):
         """Lines for the processes of a role, beside the bug in all."""
-        for process in self.cluster.processes:
-            own = lines if role and process.name.endswith(role) else ()
-            self.cluster.faults.arm(process.name, *([f"{self.bug} on"] if self.bug else []), *own)
+        daemons = [f"{node.name}-{daemon}" for node in self.cluster.nodes for daemon in DAEMONS]
+        for name in [*(process.name for process in self.cluster.processes), *daemons]:
+            own = lines if role and name.endswith(role) else ()
+            self.cluster.faults.arm(name, *([f"{self.bug} on"] if self.bug else []), *own)
 
     def write(self, kind, key, size=1000):
         self.writer.sizes = (size,)
@@ -44,6 +47,13 @@ class World:
         self.cluster.once("object-updater")
         verdict = ledger.look(self.cluster, self.ledger, BUCKET)
         assert verdict.is_good, verdict.details
+
+    def at(self, node, key):
+        """What one node says of an object."""
+        names = ["AUTH_test", BUCKET, key]
+        answer = node.direct("object").request("GET", self.cluster.placement("object", *names).partition, names)
+        assert answer.status in (200, 404), answer
+        return answer
 
     def primaries(self, kind, *key):
         return self.cluster.placement(kind, "AUTH_test", BUCKET, *key).primaries
@@ -164,6 +174,100 @@ def a_suffix_that_changed_has_another_hash(world):
     assert None not in hashes and hashes[0] != hashes[1], hashes
 
 
+def a_handoff_keeps_what_not_all_primaries_have(world):
+    names = ["AUTH_test", BUCKET, "key"]
+    primaries, handoff = world.primaries("object", "key"), world.cluster.placement("object", *names).handoffs[0]
+    with world.cluster.without("object", primaries[0]):
+        world.write("put", "key")
+        with world.cluster.without("object", primaries[1]):
+            world.cluster.once("object-replicator", nodes=[handoff])
+        assert world.at(handoff, "key").status == 200, "a primary never confirmed it"
+        world.cluster.once("object-replicator", nodes=[handoff])
+    assert world.at(handoff, "key").status == 200, "a primary never confirmed it"
+    world.cluster.once("object-replicator", nodes=[handoff])
+    assert [world.at(node, "key").status for node in (*primaries, handoff)] == [200, 200, 200, 404]
+
+
+def a_deletion_that_one_copy_missed_is_brought_to_it(world):
+    world.write("put", "key")
+    away = world.primaries("object", "key")[0]
+    with world.cluster.without("object", away):
+        world.write("delete", "key")
+    world.cluster.once("object-replicator")
+    assert world.at(away, "key").status == 404, "it still has what was deleted"
+
+
+def metadata_that_one_copy_missed_is_brought_to_it(world):
+    world.write("put", "key")
+    away, *others = world.primaries("object", "key")
+    with world.cluster.without("object", away):
+        world.write("post", "key")
+    world.cluster.once("object-replicator")
+    times = {world.at(node, "key").headers.get("x-timestamp") for node in (away, *others)}
+    assert len(times) == 1, times
+
+
+def a_deletion_that_one_database_missed_is_brought_to_it(world):
+    world.write("put", "key")
+    placement = world.cluster.placement("container", "AUTH_test", BUCKET)
+    away = placement.primaries[0]
+    with world.cluster.without("container", away):
+        world.write("delete", "key")
+    assert away.direct("container").rows(placement.partition, "AUTH_test", BUCKET) == ["key"]
+    # Not the updater, which has a note of it as well.
+    world.cluster.once("container-replicator")
+    assert away.direct("container").rows(placement.partition, "AUTH_test", BUCKET) == []
+
+
+def metadata_that_one_database_missed_is_brought_to_it(world):
+    placement = world.cluster.placement("container", "AUTH_test", BUCKET)
+    away = placement.primaries[0]
+    with world.cluster.without("container", away):
+        world.swift.post(BUCKET, {"X-Container-Meta-Colour": "blue"})
+    world.cluster.once("container-replicator")
+    answer = away.direct("container").request("HEAD", placement.partition, ["AUTH_test", BUCKET], expect=2)
+    assert answer.headers.get("x-container-meta-colour") == "blue"
+
+
+def what_a_node_missed_the_deletion_of_does_not_come_back(world):
+    world.write("put", "key")
+    with world.cluster.without("object", *world.primaries("object", "key")[:1]):
+        world.write("delete", "key")
+        world.cluster.once("object-replicator")
+    world.cluster.once("object-replicator")
+    world.cluster.once("object-replicator")
+    world.check()
+    assert [world.at(node, "key").status for node in world.primaries("object", "key")] == [404] * 3
+
+
+def a_damaged_body_is_found_by_the_auditor_and_moved_aside(world):
+    world.write("put", "key", 5000)
+    placement = world.cluster.placement("object", "AUTH_test", BUCKET, "key")
+    name = swift_code.hash_path("AUTH_test", BUCKET, "key")
+    node = placement.primaries[0]
+    (file,) = node.disk.glob(f"objects/{placement.partition}/*/{name}/*.data")
+    body = bytearray(file.read_bytes())
+    body[2500] ^= 1
+    file.write_bytes(body)
+    world.cluster.once("object-auditor", nodes=[node])
+    assert not file.exists() and (node.disk / "quarantined/objects" / name / file.name).exists()
+
+
+def a_copy_that_a_read_found_behind_is_repaired_without_daemons(world):
+    world.write("s3-put", "key")
+    away, *others = world.primaries("object", "key")
+    with world.cluster.without("object", away):
+        world.write("s3-put", "key")
+    world.cluster.restart_proxies()
+    wanted = world.at(others[0], "key").headers.get("x-timestamp")
+
+    def is_repaired():
+        ledger.read(world.s3, BUCKET, "key")
+        return world.at(away, "key").headers.get("x-timestamp") == wanted
+
+    wait_until(is_repaired, "the copy stays behind", 20, 0.3)
+
+
 def a_body_whose_bytes_changed_is_never_served_as_a_whole(world):
     world.write("put", "key", 5000)
     placement = world.cluster.placement("object", "AUTH_test", BUCKET, "key")
@@ -231,6 +335,14 @@ CHECKS = {
     "bug.last-row-wins": an_update_that_arrives_late_does_not_undo_a_newer_row,
     "bug.skip-invalidate": a_suffix_that_changed_has_another_hash,
     "bug.read-unverified": a_body_whose_bytes_changed_is_never_served_as_a_whole,
+    "bug.hand-over-to-one": a_handoff_keeps_what_not_all_primaries_have,
+    "bug.send-no-tombstones": a_deletion_that_one_copy_missed_is_brought_to_it,
+    "bug.want-no-metadata": metadata_that_one_copy_missed_is_brought_to_it,
+    "bug.merge-no-deletions": a_deletion_that_one_database_missed_is_brought_to_it,
+    "bug.merge-no-metadata": metadata_that_one_database_missed_is_brought_to_it,
+    "bug.reclaim-at-once": what_a_node_missed_the_deletion_of_does_not_come_back,
+    "bug.audit-no-bodies": a_damaged_body_is_found_by_the_auditor_and_moved_aside,
+    "bug.repair-nothing": a_copy_that_a_read_found_behind_is_repaired_without_daemons,
 }
 # These need devices that are file systems of their own.
 CHECKS_ON_IMAGES = {
@@ -264,7 +376,9 @@ def runs():
 
 def test_every_planted_bug_has_a_check_and_there_are_enough():
     assert set(faults.planted_bugs()) == {*CHECKS, *CHECKS_ON_IMAGES, *CHECKED_BY_THE_MODEL}
-    assert len({*CHECKS, *CHECKS_ON_IMAGES}) >= 15
+    assert len({*CHECKS, *CHECKS_ON_IMAGES}) >= 24
+    model = (faults.ROOT / "tests/crash_states/main.rs").read_text()
+    assert all(f'"{bug}"' in model for bug in CHECKED_BY_THE_MODEL)
 
 
 @pytest.mark.parametrize("runner, bug, check", list(runs()))

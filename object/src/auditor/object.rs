@@ -168,6 +168,9 @@ pub(super) async fn body(
 
 fn compare(object: &Object, sums: Sums, add_checksums: bool, counters: &Counters) -> Body {
     let md5 = format!("{:x}", sums.md5.finalize());
+    if apus_fault::planted("bug.audit-no-bodies") {
+        return Body::Good { added: false };
+    }
     if md5 != object.etag() {
         return Body::Damaged(format!("MD5 {md5} is not the ETag {}", object.etag()));
     }

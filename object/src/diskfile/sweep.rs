@@ -32,7 +32,7 @@ pub(crate) struct Reclaim {
 impl Reclaim {
     fn is_over(&self, time: Timestamp) -> bool {
         let age = self.now.saturating_sub(Duration::from_secs(time.seconds_ceil()));
-        age > self.age
+        age > self.age || apus_fault::planted("bug.reclaim-at-once")
     }
 }
 

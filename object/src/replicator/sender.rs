@@ -263,7 +263,7 @@ impl Exchange {
                 Ok(false)
             }
             Ok((Found::Deleted(time, _), name)) => {
-                if !wanted.data {
+                if !wanted.data || apus_fault::planted("bug.send-no-tombstones") {
                     return Ok(false);
                 }
                 let stored = Metadata::from([("X-Timestamp".to_owned(), time.to_string())]);

@@ -110,7 +110,8 @@ impl Offer {
         }
         let content_type = local.content_type.unwrap_or(local.data);
         let newer_type = self.content_type > content_type && self.content_type > self.data;
-        Wanted { data, meta: self.meta > local.meta.unwrap_or(local.data) || newer_type }
+        let meta = self.meta > local.meta.unwrap_or(local.data) || newer_type;
+        Wanted { data, meta: meta && !apus_fault::planted("bug.want-no-metadata") }
     }
 }
 

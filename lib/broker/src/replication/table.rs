@@ -140,6 +140,9 @@ pub(super) fn merge_metadata<K: Kind>(
     connection: &mut Connection,
     remote: &str,
 ) -> Result<(), DbError> {
+    if apus_fault::planted("bug.merge-no-metadata") {
+        return Ok(());
+    }
     let (select, update) = (K::STATEMENTS.metadata, K::STATEMENTS.set_metadata);
     metadata::merge_dated(connection, select, update, metadata::decode(remote)?)
 }
