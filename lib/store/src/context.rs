@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use apus_cluster::PolicyIndex;
+
 use crate::access::Identity;
 
 /// In whose name the operation runs.
@@ -33,6 +35,9 @@ pub struct Context {
     pub authority: Authority,
     /// How consistent.
     pub consistency: Consistency,
+    /// The policy in which objects are read and written, whatever their container's is. Only what
+    /// runs in our own name is heard.
+    pub policy: Option<PolicyIndex>,
 }
 
 impl Context {
@@ -43,7 +48,14 @@ impl Context {
             identity: Arc::default(),
             authority: Authority::System(source),
             consistency: Consistency::Eventual,
+            policy: None,
         }
+    }
+
+    /// The same request for objects in one policy, whatever their container's is.
+    #[must_use]
+    pub fn in_policy(&self, policy: PolicyIndex) -> Self {
+        Self { policy: Some(policy), ..self.clone() }
     }
 
     /// The same request in our own name, for the named feature.

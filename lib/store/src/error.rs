@@ -83,7 +83,8 @@ pub struct Error {
     pub client_text: String,
     /// Words for the log.
     pub cause: String,
-    /// The object that a condition was about, where the answer shows its headers.
+    /// The object that a condition was about, where the answer shows its headers; of an object that
+    /// was deleted its time alone.
     pub head: Option<Box<crate::operation::ObjectHead>>,
 }
 

@@ -125,6 +125,10 @@ impl Gate {
         action: Action,
         container: &ContainerPath,
     ) -> Result<(Permit, PolicyIndex)> {
+        // A container of two policies is known to whoever says which; no client says so.
+        if let (Authority::System(_), Some(policy)) = (cx.authority, cx.policy) {
+            return Ok((Permit::new(), policy));
+        }
         let (permit, _, facts) = self.permit_in(cx, action, container).await?;
         Ok((permit, facts?.policy))
     }

@@ -151,6 +151,7 @@ impl S3 {
             identity: Arc::new(identity),
             authority: Authority::Caller,
             consistency: Consistency::Strong,
+            policy: None,
         };
         Ok(S3Request {
             operation,

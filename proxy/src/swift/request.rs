@@ -142,6 +142,7 @@ impl SwiftRequest {
             identity: Arc::new(identity),
             authority: Authority::Caller,
             consistency: Consistency::Eventual,
+            policy: None,
         };
         Ok(Self { head, body, path, cx, query })
     }

@@ -106,7 +106,12 @@ pub(crate) fn set_read(request: &mut HeaderMap, op: &HeadObject) {
 pub(crate) fn read_error(status: StatusCode, answer: &HeaderMap) -> Error {
     let head = || Some(Box::new(object_head(answer)));
     match status {
-        StatusCode::NOT_FOUND => Error::new(Kind::NotFound, Subject::Object),
+        StatusCode::NOT_FOUND => {
+            // Of what was deleted the time is known, and nothing else.
+            let deleted = header(answer, headers::BACKEND_TIMESTAMP).and_then(Timestamp::parse);
+            let head = deleted.map(|timestamp| ObjectHead { timestamp, ..ObjectHead::default() });
+            Error { head: head.map(Box::new), ..Error::new(Kind::NotFound, Subject::Object) }
+        }
         StatusCode::NOT_MODIFIED => {
             Error { head: head(), ..Error::new(Kind::NotModified, Subject::Object) }
         }
