@@ -58,6 +58,16 @@ fn time(row: &Row<'_>, column: i32) -> Timestamp {
     Timestamp::parse(&row.text(column)).unwrap_or(Timestamp::ZERO)
 }
 
+/// Whether there is no object in any policy.
+pub(crate) fn is_empty(connection: &mut Connection) -> Result<bool, DbError> {
+    let mut most = 0;
+    connection.query("SELECT max(object_count) FROM policy_stat", &[], |row| {
+        most = row.int(0);
+        false
+    })?;
+    Ok(most <= 0)
+}
+
 /// Fills a new database.
 pub(crate) fn initialize(
     connection: &mut Connection,

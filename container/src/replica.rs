@@ -219,13 +219,8 @@ impl Kind for Containers {
     }
 
     fn is_spent(connection: &mut Connection) -> Result<bool, DbError> {
-        let mut most = 0;
-        connection.query("SELECT max(object_count) FROM policy_stat", &[], |row| {
-            most = row.int(0);
-            false
-        })?;
         let info = backend::info(connection)?;
-        Ok(most == 0 && info.reported == info.current())
+        Ok(backend::is_empty(connection)? && info.reported == info.current())
     }
 
     fn renewed(connection: &mut Connection) -> Result<(), DbError> {

@@ -20,7 +20,7 @@ pub(crate) async fn delete(
     let outcome = database
         .write(move |connection| {
             let before = backend::info(connection)?;
-            if before.object_count > 0 {
+            if !backend::is_empty(connection)? {
                 return Ok((StatusCode::CONFLICT, before));
             }
             let existed = before.put_timestamp > before.delete_timestamp;
