@@ -78,6 +78,7 @@ fn replicator(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<
         ring: parts.accounts.clone(),
         local: parts.local.clone(),
         transport: parts.client.transport().clone(),
+        after: None,
     };
     Ok(Unit::new(Replicator::<Accounts>::new(parts, options), interval))
 }

@@ -169,6 +169,16 @@ pub(crate) fn put(
         &[(&text).into()],
     )?;
     if let Some(policy) = recreate_with {
+        if info(connection)?.policy != policy {
+            // What was deleted with the old container is nobody's to move; what is there may be.
+            let sql = if is_empty(connection)? {
+                "UPDATE container_info SET reconciler_sync_point =
+                     coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'object'), -1)"
+            } else {
+                "UPDATE container_info SET reconciler_sync_point = -1"
+            };
+            connection.run(sql, &[])?;
+        }
         connection.run(
             "UPDATE container_info SET status = '', status_changed_at = ?1,
                  storage_policy_index = ?2",
@@ -207,6 +217,17 @@ pub(crate) fn reported(connection: &mut Connection, reported: &Reported) -> Resu
             reported.bytes_used.into(),
         ],
     )
+}
+
+/// Notes up to which row what is misplaced was queued, if the container's policy is still the one
+/// by which that was judged.
+pub(crate) fn queued(connection: &mut Connection, point: i64, policy: u32) -> Result<(), DbError> {
+    connection.run(
+        "UPDATE container_info SET reconciler_sync_point = ?1
+             WHERE storage_policy_index = ?2 AND reconciler_sync_point < ?1",
+        &[point.into(), i64::from(policy).into()],
+    )?;
+    digest::seal(connection, &audit::TABLES)
 }
 
 /// A row of the `object` table from columns name, created_at, size, content_type, etag, deleted,

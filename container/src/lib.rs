@@ -7,6 +7,7 @@ mod handlers;
 mod listing;
 mod merge;
 mod orphan;
+mod reconciler;
 mod replica;
 mod reporter;
 mod schema;
@@ -15,6 +16,7 @@ mod shard_range;
 mod units;
 mod updater;
 
+pub use reconciler::Queue;
 pub use reporter::report_changes;
 pub use server::{Parts, Server};
 pub use units::{DaemonParts, units};

@@ -2,7 +2,7 @@
 //! container have to agree on besides rows.
 //!
 //! Source: `swift/container/{backend,replicator}.py`. Rows of another policy than the container's
-//! stay rows: moving their objects is the reconciler's work.
+//! stay rows: moving their objects is the reconciler's work ([`crate::reconciler`]).
 
 use apus_broker::audit::Tables;
 use apus_broker::replication::{
@@ -31,27 +31,27 @@ pub(crate) const UNREPORTED: &str = "apus_unreported";
 pub(crate) struct Containers;
 
 /// A row of the `object` table in Swift's keys.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Row {
     #[serde(rename = "ROWID", default, skip_serializing_if = "Option::is_none")]
-    row_id: Option<i64>,
-    name: String,
-    created_at: String,
+    pub(crate) row_id: Option<i64>,
+    pub(crate) name: String,
+    pub(crate) created_at: String,
     #[serde(default)]
-    size: Option<i64>,
+    pub(crate) size: Option<i64>,
     #[serde(default)]
-    content_type: Option<String>,
+    pub(crate) content_type: Option<String>,
     #[serde(default)]
-    etag: Option<String>,
+    pub(crate) etag: Option<String>,
     #[serde(default, deserialize_with = "flag")]
-    deleted: u8,
+    pub(crate) deleted: u8,
     #[serde(default)]
-    storage_policy_index: u32,
+    pub(crate) storage_policy_index: u32,
     /// Times that are not packed into `created_at`.
     #[serde(default, skip_serializing)]
-    ctype_timestamp: Option<String>,
+    pub(crate) ctype_timestamp: Option<String>,
     #[serde(default, skip_serializing)]
-    meta_timestamp: Option<String>,
+    pub(crate) meta_timestamp: Option<String>,
 }
 
 /// Python's `True` and `1` are one.
@@ -113,7 +113,8 @@ impl Kind for Containers {
                  status_changed_at, object_count, hash, id, metadata, storage_policy_index,
                  status, reported_put_timestamp, reported_delete_timestamp,
                  reported_object_count, reported_bytes_used, bytes_used,
-                 x_container_sync_point1, x_container_sync_point2
+                 x_container_sync_point1, x_container_sync_point2, reconciler_sync_point,
+                 (SELECT count(*) FROM policy_stat)
              FROM container_stat",
             &[],
             |row| {
@@ -140,6 +141,7 @@ impl Kind for Containers {
                     id: row.text(8),
                     metadata: row.text(9),
                     storage_policy_index: Some(row.int(10)),
+                    queued: (row.int(20) > 1).then(|| row.int(19)),
                     more,
                     ..Info::default()
                 });
@@ -250,9 +252,11 @@ impl Kind for Containers {
             "INSERT OR IGNORE INTO policy_stat (storage_policy_index) VALUES (?)",
             &[policy.into()],
         )?;
+        // What was in its place until now may be misplaced. Swift leaves the sync point as it is and
+        // relies on the replica that told of the policy to queue these rows, which may never happen.
         connection.run(
             "UPDATE container_info SET storage_policy_index = ?1,
-                 status_changed_at = MAX(?2, status_changed_at)",
+                 status_changed_at = MAX(?2, status_changed_at), reconciler_sync_point = -1",
             &[policy.into(), (&now.to_string()).into()],
         )?;
         Ok(true)

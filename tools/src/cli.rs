@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 
 use crate::bench;
 use crate::recon;
+use crate::reconciler_enqueue;
 use crate::roles::{Manner, Roles, run};
 use crate::saio;
 
@@ -43,6 +44,9 @@ enum Command {
     /// Ask the servers of a cluster how they are, as `swift-recon`
     #[command(after_help = RECON_HELP, infer_long_args = true, args_override_self = true)]
     Recon(Box<recon::Options>),
+    /// Put an object into the container reconciler's queue, as `swift-reconciler-enqueue`
+    #[command(after_help = ENQUEUE_HELP)]
+    ReconcilerEnqueue(reconciler_enqueue::Options),
 }
 
 /// What runs over a place of configuration.
@@ -64,6 +68,8 @@ enum Role {
     AccountReplicator(RoleOptions),
     /// Check container databases and put damaged ones aside
     ContainerAuditor(RoleOptions),
+    /// Move objects that were written in another policy than their container's
+    ContainerReconciler(RoleOptions),
     /// Bring container databases to the nodes that should have them
     ContainerReplicator(RoleOptions),
     /// Tell accounts what their containers hold
@@ -95,6 +101,7 @@ impl Role {
             Self::AccountReaper(options) => ("account-reaper", options),
             Self::AccountReplicator(options) => ("account-replicator", options),
             Self::ContainerAuditor(options) => ("container-auditor", options),
+            Self::ContainerReconciler(options) => ("container-reconciler", options),
             Self::ContainerReplicator(options) => ("container-replicator", options),
             Self::ContainerUpdater(options) => ("container-updater", options),
             Self::ObjectAuditor(options) => ("object-auditor", options),
@@ -126,6 +133,12 @@ could be asked.
 
 Example:
   apus recon object --replication --diskusage";
+
+const ENQUEUE_HELP: &str = "\
+The reconciler then looks whether the object is in the policy of its container, and moves it there.
+
+Example:
+  apus reconciler-enqueue 1 /AUTH_test/c/o 1700000000.12345";
 
 #[derive(clap::Args)]
 struct RoleOptions {
@@ -179,7 +192,9 @@ impl RoleOptions {
 /// The role or other command that the name of one of Swift's programs stands for.
 fn command_of(program: &OsString) -> Option<String> {
     let name = Path::new(program).file_name()?.to_string_lossy().into_owned();
-    let is_ours = |name: &&str| *name == "recon" || Roles::named(name).is_some();
+    let is_ours = |name: &&str| {
+        ["recon", "reconciler-enqueue"].contains(name) || Roles::named(name).is_some()
+    };
     name.strip_prefix("swift-").filter(is_ours).map(str::to_owned)
 }
 
@@ -223,6 +238,7 @@ pub fn main() -> ExitCode {
         }
         Command::RingBuilder { arguments } => return crate::ring::main(arguments),
         Command::Bench(options) => return bench::main(&options),
+        Command::ReconcilerEnqueue(options) => reconciler_enqueue::main(&options),
         Command::Recon(options) => match recon::main(&options) {
             Ok(code) => return code,
             Err(error) => Err(error),
@@ -261,6 +277,8 @@ mod tests {
         assert!(parse("swift-object /etc/swift").is_err());
         let cli = parse("swift-recon container -l --auditor --load -z 3 -t 9").unwrap();
         assert!(matches!(cli.command, Command::Recon(_)));
+        let cli = parse("swift-reconciler-enqueue 1 /a/c/o 1700000000 -X DELETE -f").unwrap();
+        assert!(matches!(cli.command, Command::ReconcilerEnqueue(_)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod bench;
 pub mod cli;
 pub mod counts;
 mod recon;
+mod reconciler_enqueue;
 pub mod ring;
 pub mod roles;
 pub mod saio;

@@ -16,6 +16,7 @@ pub mod name;
 pub mod percent;
 pub mod pickle;
 pub mod policy;
+pub mod reconciler;
 pub mod swift_conf;
 pub mod timestamp;
 

@@ -107,9 +107,9 @@ impl Builder<'_> {
             self.node.background.push(spawn(TaskKind::Background, report));
         }
         let parts = apus_container::DaemonParts {
-            accounts: self.rings.account.clone(),
-            containers: self.rings.container.clone(),
+            rings: self.rings.clone(),
             local: Self::local(&section, Server::Container)?,
+            store: apus_store::pipeline::internal(self.quorum()),
         };
         let units = apus_container::units(&server, &parts, conf)?;
         Ok(Storage { handler: server, units })

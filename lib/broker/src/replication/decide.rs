@@ -57,18 +57,20 @@ fn is_recreated(info: &Info) -> bool {
     Info::time(&info.put_timestamp) > deleted && deleted > Timestamp::ZERO
 }
 
-/// Whether the policy of `remote` is the container's, and not that of `local`: the oldest wins,
-/// but a container that was deleted and made again has the policy of the newest making.
+/// Whether the policy of `remote` is the container's, and not that of `local`.
+pub fn is_better_policy(local: &Info, remote: &Info) -> bool {
+    remote.storage_policy_index.is_some()
+        && remote.storage_policy_index != local.storage_policy_index
+        && policy_order(local, remote) == Ordering::Greater
+}
+
+/// Which of two replicas has the container's policy; it sorts first. The oldest has, but of a
+/// container that was deleted and made again it is the policy of the newest making.
 ///
 /// Source: `swift/container/reconciler.py`, `cmp_policy_info`.
-pub fn is_better_policy(local: &Info, remote: &Info) -> bool {
-    if remote.storage_policy_index.is_none()
-        || remote.storage_policy_index == local.storage_policy_index
-    {
-        return false;
-    }
+pub fn policy_order(local: &Info, remote: &Info) -> Ordering {
     let changed = |info: &Info| Info::time(&info.status_changed_at);
-    let order = match (is_deleted(local), is_deleted(remote)) {
+    match (is_deleted(local), is_deleted(remote)) {
         (true, true) => changed(remote).cmp(&changed(local)),
         (true, false) => Ordering::Greater,
         (false, true) => Ordering::Less,
@@ -89,8 +91,7 @@ pub fn is_better_policy(local: &Info, remote: &Info) -> bool {
                 }
             }
         },
-    };
-    order == Ordering::Greater
+    }
 }
 
 #[cfg(test)]

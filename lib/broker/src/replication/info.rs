@@ -40,6 +40,10 @@ pub struct Info {
     /// The last row of the asking replica that was merged here; -1 when none was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub point: Option<i64>,
+    /// Of a container with rows of several policies: up to which row what is misplaced was queued
+    /// for the reconciler. Told to nobody.
+    #[serde(skip)]
+    pub queued: Option<i64>,
     /// Everything else that Swift tells.
     #[serde(flatten)]
     pub more: Map<String, Value>,

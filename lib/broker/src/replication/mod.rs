@@ -24,11 +24,11 @@ mod table;
 mod transfer;
 mod walk;
 
-pub use decide::is_better_policy;
+pub use decide::{is_better_policy, policy_order};
 pub use info::Info;
 pub use kind::{BeforeRows, Kind, Operation, Statements};
 pub use options::Options;
-pub use pass::{Parts, Replicated, Replicator};
+pub use pass::{AfterPush, Parts, Replicated, Replicator};
 pub use redundancy::Redundancy;
 pub use service::{Answer, ORPHAN, Service, update};
 pub use table::sync_point;

@@ -36,6 +36,14 @@ use crate::place::Devices;
 /// Databases found and not yet begun.
 const WINDOW: usize = 64;
 
+/// What else is done with a database in each pass.
+#[async_trait]
+pub trait AfterPush: std::fmt::Debug + Send + Sync {
+    /// The database was pushed to its other replicas, as far as they could be reached, and is still
+    /// here. `info` is what was found before. What cannot be done is left for the next pass.
+    async fn pushed(&self, database: &Path, info: &Info);
+}
+
 /// What a replicator works with.
 #[derive(Debug)]
 pub struct Parts {
@@ -51,6 +59,8 @@ pub struct Parts {
     pub local: Local,
     /// The way to other servers.
     pub transport: Arc<Transport>,
+    /// What else is done with each database.
+    pub after: Option<Arc<dyn AfterPush>>,
 }
 
 /// What a pass did, under Swift's names where there are any.
@@ -375,6 +385,9 @@ impl<K: Kind> Work<K> {
             now,
         };
         let answers = self.push(&source, job, partition).await;
+        if let Some(after) = &self.parts.after {
+            after.pushed(path, &source.info).await;
+        }
         let all = answers.iter().all(|good| *good);
         if (spent && all) || (!belongs && decide::may_remove(&answers, self.options.handoff_delete))
         {

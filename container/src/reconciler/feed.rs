@@ -1,0 +1,173 @@
+//! Finds misplaced rows when a container has been replicated, and queues them.
+//!
+//! The sync point of a database says up to which row that was done. It moves only over rows that a
+//! majority of the queue's servers has, so that none is left out.
+//! Source: `swift/container/replicator.py`, `dump_to_reconciler`. Swift writes entries into a
+//! database beside its own and replicates that; here they are sent to where they belong.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use apus_broker::replication::{AfterPush, Info, Kind};
+use apus_broker::{Broker, DbError};
+use apus_cluster::reconciler::{self, Entry, Operation, queue_container};
+use apus_cluster::timestamp::RowTimes;
+use apus_cluster::{AccountName, ContainerName, ContainerPath, ObjectName, PolicyIndex};
+use async_trait::async_trait;
+
+use super::queue::{self, Queue};
+use crate::backend;
+use crate::replica::{Containers, Row};
+
+/// Rows that are looked at in one go.
+const PAGE: usize = 1000;
+
+/// Queues what is misplaced.
+#[derive(Debug)]
+pub(crate) struct Feeder {
+    /// The databases of this node.
+    pub(crate) broker: Arc<Broker>,
+    /// Where entries go.
+    pub(crate) queue: Queue,
+}
+
+/// The entry for a row; `None` when its name or time are none.
+fn entry(container: &ContainerPath, row: &Row) -> Option<(String, Row)> {
+    let times = RowTimes::decode(&row.created_at)?;
+    let object = container.object(ObjectName::parse(&row.name).ok()?);
+    let entry = Entry { policy: PolicyIndex(row.storage_policy_index), object };
+    let operation = if row.deleted == 0 { Operation::Put } else { Operation::Delete };
+    let queued = queue::row(&entry, operation, &row.created_at, &row.created_at);
+    Some((queue_container(times.meta), queued))
+}
+
+impl Feeder {
+    /// The container's policy now, and rows after `after`.
+    async fn page(&self, path: &Path, after: i64) -> Result<(u32, Vec<Row>), DbError> {
+        let opened = self.broker.open(path, backend::merge_pending).await?;
+        let database = opened.ok_or(DbError::Missing)?;
+        let look = database.read(move |connection| {
+            let policy = backend::info(connection)?.policy;
+            Ok((policy, Containers::rows_since(connection, after, PAGE)?))
+        });
+        look.await
+    }
+
+    /// Queues what is misplaced after row `point`; gives how many entries were queued.
+    async fn feed(&self, path: &Path, info: &Info, point: i64) -> Result<u64, String> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let container = ContainerPath::new(
+            AccountName::parse(&info.account).map_err(|error| text(&error))?,
+            ContainerName::parse(info.container.as_deref().unwrap_or_default())
+                .map_err(|error| text(&error))?,
+        );
+        let (mut queued, mut after) = (0, point);
+        let mut known = None;
+        let fed = loop {
+            let (policy, rows) = self.page(path, after).await.map_err(|error| text(&error))?;
+            // Rows that were in their place a page ago may be misplaced now.
+            if *known.get_or_insert(policy) != policy {
+                return Err("the policy changed meanwhile".to_owned());
+            }
+            let last = rows.last().and_then(|row| row.row_id).unwrap_or(after);
+            let is_end = rows.len() < PAGE;
+            let mut entries: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+            for row in rows.iter().filter(|row| row.storage_policy_index != policy) {
+                match entry(&container, row) {
+                    Some((queue, entry)) => entries.entry(queue).or_default().push(entry),
+                    None => tracing::error!(?row, container = %container, "no row to reconcile"),
+                }
+            }
+            let mut sent = Ok(());
+            for (queue, entries) in entries {
+                sent = self.queue.add(&queue, &entries).await;
+                if sent.is_err() {
+                    break;
+                }
+                queued += entries.len() as u64;
+            }
+            if sent.is_err() {
+                break sent;
+            }
+            after = last;
+            if is_end {
+                // Also what has been replaced since.
+                after = after.max(info.max_row);
+                break Ok(());
+            }
+        };
+        if let Some(policy) = known.filter(|_| after > point) {
+            let opened = self.broker.open(path, backend::merge_pending).await;
+            let database = opened.map_err(|error| text(&error))?.ok_or("the database is gone")?;
+            let noted =
+                database.write(move |connection| backend::queued(connection, after, policy)).await;
+            noted.map_err(|error| text(&error))?;
+            apus_fault::point("reconcile.point.written");
+        }
+        fed.map(|()| queued)
+    }
+}
+
+#[async_trait]
+impl AfterPush for Feeder {
+    async fn pushed(&self, database: &Path, info: &Info) {
+        let Some(point) = info.queued.filter(|point| *point < info.max_row) else { return };
+        if info.account == reconciler::ACCOUNT {
+            return;
+        }
+        match self.feed(database, info, point).await {
+            Ok(0) => {}
+            Ok(entries) => {
+                tracing::info!(entries, database = %database.display(), "misplaced objects queued");
+            }
+            Err(error) => {
+                tracing::warn!(error, database = %database.display(), "misplaced objects");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(deleted: u8, created_at: &str) -> Row {
+        Row {
+            row_id: Some(7),
+            name: "o/ü".to_owned(),
+            created_at: created_at.to_owned(),
+            size: Some(5),
+            content_type: Some("a/b".to_owned()),
+            etag: Some("e".to_owned()),
+            deleted,
+            storage_policy_index: 1,
+            ..Row::default()
+        }
+    }
+
+    fn container() -> ContainerPath {
+        ContainerPath::new(AccountName::parse("a").unwrap(), ContainerName::parse("c").unwrap())
+    }
+
+    #[test]
+    fn an_entry_is_what_swift_makes_of_a_row() {
+        // swift.container.reconciler.get_row_to_q_entry_translator
+        let (queue, queued) = entry(&container(), &row(0, "1700000000.12345+0+16e36000")).unwrap();
+        assert_eq!(queue, "1700002800");
+        let json = serde_json::to_value(&queued).unwrap();
+        let expected = serde_json::json!({
+            "name": "1:/a/c/o/ü",
+            "deleted": 0,
+            "created_at": "1700000000.12345+0+16e36000",
+            "etag": "1700000000.12345+0+16e36000",
+            "content_type": "application/x-put",
+            "size": 0,
+            "storage_policy_index": 0,
+        });
+        assert_eq!(json, expected);
+        let (_, queued) = entry(&container(), &row(1, "1700000000.12345")).unwrap();
+        assert_eq!(queued.content_type.unwrap(), "application/x-delete");
+        assert!(entry(&container(), &row(0, "long ago")).is_none());
+    }
+}
