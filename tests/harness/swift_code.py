@@ -17,11 +17,12 @@ from swift.common.internal_client import InternalClient
 from swift.common.ring import Ring
 from swift.common.utils import Timestamp, hash_path, storage_directory
 from swift.container.backend import ContainerBroker
+from swift.container.reconciler import get_reconciler_container_name as reconciler_container
 from swift.obj.diskfile import DiskFileManager
 
 from . import etc
 
-__all__ = ["AccountBroker", "ContainerBroker", "DiskFileDeleted", "DiskFileNotExist", "Ring", "Timestamp", "hash_path"]
+__all__ = ["AccountBroker", "ContainerBroker", "DiskFileDeleted", "DiskFileNotExist", "Ring", "Timestamp", "hash_path", "reconciler_container"]
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="swift-conf-")
 (Path(_FOLDER.name) / "swift.conf").write_text(etc.SWIFT_CONF)
@@ -78,15 +79,20 @@ def open_database(path, broker):
         yield broker(str(copied))
 
 
-def internal_client(folder, cluster_etc):
-    """Swift's own proxy as a library: it talks to our servers as Swift's daemons do, past gatekeeper and auth."""
+def internal_client(folder, cluster_etc, filters=""):
+    """Swift's own proxy as a library: it talks to our servers as Swift's daemons do, past gatekeeper and auth.
+
+    `filters` are more of Swift's middleware, by name, in the order of a pipeline.
+    """
     for policy in storage_policy.POLICIES:
         # Swift keeps the first ring that it loads.
         policy.object_ring = None
-    conf = folder / "internal-client.conf"
+    conf = folder / f"internal-client{filters.replace(' ', '-')}.conf"
+    options = {"versioned_writes": "allow_object_versioning = true\n"}
+    sections = "".join(f"[filter:{name}]\nuse = egg:swift#{name}\n{options.get(name, '')}" for name in filters.split())
     conf.write_text(
-        f"[DEFAULT]\nswift_dir = {cluster_etc}\n[pipeline:main]\npipeline = catch_errors proxy-server\n"
+        f"[DEFAULT]\nswift_dir = {cluster_etc}\n[pipeline:main]\npipeline = catch_errors {filters} proxy-server\n"
         "[app:proxy-server]\nuse = egg:swift#proxy\naccount_autocreate = true\nerror_suppression_limit = 100000\nallow_open_expired = false\n"
-        "[filter:catch_errors]\nuse = egg:swift#catch_errors\n"
+        f"[filter:catch_errors]\nuse = egg:swift#catch_errors\n{sections}"
     )
     return InternalClient(str(conf), "reliability", 1)

@@ -6,6 +6,7 @@ A step goes on when servers die in the middle of it; it gives how many daemons w
 import shutil
 import signal
 import time
+from contextlib import suppress
 
 from harness import ledger, swift_code
 from harness.clients import Refused
@@ -13,11 +14,13 @@ from harness.etc import KINDS
 
 DAEMONS = (
     "object-updater", "object-replicator", "object-auditor", "object-expirer", "container-updater",
-    "container-replicator", "container-auditor", "account-replicator", "account-auditor", "account-reaper",
+    "container-replicator", "container-reconciler", "container-auditor", "account-replicator", "account-auditor", "account-reaper",
 )  # fmt: skip
 OPTIONS = {
     "account-reaper": {"delay_reaping": 0},
     "container-replicator": {"per_diff": 5},
+    # Empty containers of the queue go at once.
+    "container-reconciler": {"reclaim_age": 0},
     "account-replicator": {"per_diff": 5},
 }
 
@@ -33,6 +36,8 @@ class World:
         self.cluster, self.ledger, self.bucket = cluster, ledger.Ledger(), "matrix"
         self.writer = ledger.Writer(cluster, self.ledger, self.bucket, 0, seed)
         self.random, self.made = self.writer.random, 0
+        # Containers with an object and a deletion in the wrong policy, all of which was acknowledged.
+        self.misplaced, self.hours = [], 0
         cluster.s3().put(self.bucket)
 
     @staticmethod
@@ -245,6 +250,53 @@ def reaping(world):
     return killed + world.once("account-reaper", "account-reaper")
 
 
+def misplaced(world):
+    """A container with two policies, the older of which wins: what was written and deleted in the other one moves."""
+    account, name = world.writer.swift.account, world.fresh("misplaced")
+    container = world.cluster.placement("container", account, name)
+    first, *others = container.primaries
+    for policy, nodes in ((0, [first]), (1, others)):
+        for node in nodes:
+            world.attempt(node.direct("container").request, "PUT", container.partition, [account, name], policy=policy)
+    rows = {
+        "X-Container-Host": ",".join(f"{node.address}:{KINDS['container']}" for node in container.primaries),
+        "X-Container-Device": ",".join(node.device for node in container.primaries),
+        "X-Container-Partition": str(container.partition),
+        "Content-Type": "text/plain",
+    }
+    statuses = []
+    # An hour of its own, so that there is a container of the queue that becomes empty.
+    world.hours = world.hours % 100 + 1
+    began = time.time() - 3600 * world.hours
+    writes = (("PUT", "moved", b"x", 1), ("PUT", "gone", b"x", 0), ("DELETE", "gone", None, 1))
+    for number, (method, key, body, policy) in enumerate(writes):
+        placement = world.cluster.placement("object", account, name, key, policy=policy)
+        stamped = {**rows, "X-Timestamp": swift_code.Timestamp(began + number).internal, "Content-Length": str(len(body or b""))}
+        names = [account, name, key]
+        for node in placement.primaries:
+            with suppress(OSError):
+                answer = node.direct("object").request(method, placement.partition, names, stamped, body, policy=policy)
+                statuses.append(answer.status)
+            world.stop_at_kill()
+    if statuses == [201] * 6 + [404] * 3:
+        world.misplaced.append(name)
+    # Rows to all replicas, agreement about the policy, entries; then the queue is empty and goes.
+    replicated = world.killed_servers() + world.once("container-replicator", "container-replicator", "container-replicator")
+    return replicated + world.once("container-updater", "container-reconciler", "container-reconciler")
+
+
+def check_misplaced(world):
+    """In a quiet cluster every such object is in its container's policy, and every such deletion was done there."""
+    world.once("object-updater", "container-replicator", "container-replicator", "container-replicator", "container-reconciler")
+    world.cluster.restart_proxies()
+    swift = world.writer.swift
+    for name in world.misplaced:
+        assert swift.names(name) == ["moved"], name
+        assert swift.get(f"{name}/moved").body == b"x", name
+        swift.get(f"{name}/gone", expect=404)
+    assert world.misplaced, "nothing was misplaced"
+
+
 STEPS = {
     "writes": writes,
     "containers": containers,
@@ -255,5 +307,6 @@ STEPS = {
     "audits": audits,
     "expiry": expiry,
     "reaping": reaping,
+    "misplaced": misplaced,
     "many-at-once": many_at_once,
 }

@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from steps import OPTIONS, STEPS, Killed, World
+from steps import OPTIONS, STEPS, Killed, World, check_misplaced
 
 from harness import faults, figures, ledger, quiesce
 from harness.cluster import Cluster
@@ -102,3 +102,5 @@ def test_a_kill_at_each_point_loses_nothing(traced):
         assert verdict.is_good, verdict.details[:5]
         assert not unreached, f"traced, and nothing died at {unreached}"
         quiesce.settle(cluster)
+        if world.misplaced:
+            check_misplaced(world)
