@@ -151,15 +151,20 @@ impl Source<'_> {
 
     /// Takes over what the replica says of itself.
     async fn learn<K: Kind>(&self, remote: &Info) -> Result<(), DbError> {
+        // By what was so before all pushes of this pass: who has just taken the policy of one replica
+        // looks younger than those that have not yet, and would take the wrong one from them again.
+        let disagrees = K::disagrees(&self.info, remote);
         let news = table::has_newer_times(&self.info, remote)
             || table::has_newer(&self.info.metadata, &remote.metadata)?
-            || K::disagrees(&self.info, remote);
+            || disagrees;
         if !news {
             return Ok(());
         }
         let (remote, now) = (remote.clone(), self.now);
         self.write::<K, _>(move |connection| {
-            K::reconcile(connection, &remote, now)?;
+            if disagrees {
+                K::reconcile(connection, &remote, now)?;
+            }
             table::merge_metadata::<K>(connection, &remote.metadata)?;
             table::merge_timestamps::<K>(connection, &remote, now)
         })
