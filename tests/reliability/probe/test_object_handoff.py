@@ -85,7 +85,6 @@ def test_missing_primaries_give_503_until_a_tombstone_tells(cluster, swift, cont
             swift.get(place.path, expect=404)
 
 
-@pytest.mark.xfail(strict=True, reason="a POST that most primaries answer 404 is not tried on handoffs, as Swift does")
 def test_metadata_can_be_posted_to_objects_whose_primaries_were_away(cluster, swift, container):
     for number, away in [(1, 1), (2, 2)]:
         place = Place(cluster, swift, container, f"object{number}")

@@ -158,7 +158,9 @@ impl Quorum {
             Ok(response) if !response.status().is_server_error() => {
                 let (head, body) = response.into_parts();
                 let body = body.collect().await.ok()?.to_bytes();
-                Some(Answer { status: head.status, headers: head.headers, body, primary })
+                let (node, replica) = (node.id, 0);
+                let (status, headers) = (head.status, head.headers);
+                Some(Answer { status, headers, body, primary, node, replica })
             }
             Ok(response) => {
                 tracing::debug!(status = %response.status(), node = node.address(), device = node.device, "read");

@@ -72,6 +72,8 @@ impl Fan {
                         headers: head.headers,
                         body: body.unwrap_or_default(),
                         primary,
+                        node: node.id,
+                        replica: index,
                     })
                 }
                 Err(error) => {

@@ -11,6 +11,7 @@ mod head;
 mod listing;
 mod nodes;
 mod object_rows;
+mod post;
 mod read;
 mod repair;
 mod reserve;

@@ -29,6 +29,10 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// Whether the node is a primary of the partition.
     pub(crate) primary: bool,
+    /// Id of the device that answered.
+    pub(crate) node: u32,
+    /// The replica whose request it answers; 0 where all nodes get the same one.
+    pub(crate) replica: usize,
 }
 
 impl Answer {
@@ -62,10 +66,10 @@ pub(crate) fn is_failure(status: StatusCode) -> bool {
 }
 
 /// Reads the short body of an answer.
-async fn finish(response: http::Response<Body>, primary: bool) -> Answer {
+async fn finish(response: http::Response<Body>, node: u32, primary: bool) -> Answer {
     let (head, body) = response.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    Answer { status: head.status, headers: head.headers, body, primary }
+    Answer { status: head.status, headers: head.headers, body, primary, node, replica: 0 }
 }
 
 /// Sends `request` (made for each replica by `build`) to every primary; one that fails is replaced
@@ -92,7 +96,8 @@ pub(crate) async fn broadcast(
                 let sent = client.send(&node, &request, body.body()).await;
                 match sent {
                     Ok(response) if !is_failure(response.status()) => {
-                        break Some(finish(response, is_primary).await);
+                        let answer = finish(response, node.id, is_primary).await;
+                        break Some(Answer { replica: index, ..answer });
                     }
                     Ok(response) => {
                         tracing::debug!(status = %response.status(), node = node.address(), device = node.device, "write");

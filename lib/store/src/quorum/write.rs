@@ -25,14 +25,14 @@ use super::send::{Answer, Replayable, broadcast};
 use crate::access::Permit;
 use crate::body::LateMetadata;
 use crate::context::Context;
-use crate::operation::{DeleteObject, ObjectWritten, PostObject, PutObject, WriteConditions};
+use crate::operation::{DeleteObject, ObjectWritten, PutObject, WriteConditions};
 use crate::{Error, Kind, Result, Subject};
 
 /// Bodies up to this many bytes are held whole.
 const SHORT: usize = 64 * 1024;
 
 /// How often a write is stamped anew because a node has something newer.
-const RESTAMPS: usize = 3;
+pub(super) const RESTAMPS: usize = 3;
 
 /// What the client promised of a body.
 struct Promise {
@@ -116,7 +116,11 @@ impl Quorum {
         if strict { majority(replicas) } else { write_quorum(replicas) }
     }
 
-    fn agreed_by(strict: bool, answers: &[Answer], replicas: usize) -> Result<StatusCode> {
+    pub(super) fn agreed_by(
+        strict: bool,
+        answers: &[Answer],
+        replicas: usize,
+    ) -> Result<StatusCode> {
         let counted = answers.iter().filter(|answer| answer.primary || !strict);
         let statuses: Vec<_> = counted.map(|answer| answer.status).collect();
         best_status(&statuses, Self::needed(strict, replicas))
@@ -358,46 +362,6 @@ impl Quorum {
         }
     }
 
-    /// Replaces an object's metadata.
-    ///
-    /// # Errors
-    /// `NotFound`, `Conflict`, `Invalid`, `Unavailable`.
-    pub async fn post_object(
-        &self,
-        cx: &Context,
-        _permit: Permit,
-        op: &PostObject,
-        policy: PolicyIndex,
-    ) -> Result<()> {
-        let nodes = self.object_nodes(&op.object, policy)?;
-        let mut extra = stored_headers(&op.metadata);
-        if let Some(content_type) = &op.content_type {
-            set(&mut extra, "content-type", content_type);
-        }
-        let replicas = nodes.primaries.len();
-        for _ in 0..=RESTAMPS {
-            let time = self.clock.stamp();
-            let build =
-                self.write_request(cx, Method::POST, &op.object, policy, &nodes, time, &extra);
-            let none = Replayable::default();
-            let needed = Self::needed(cx.is_strong(), replicas);
-            let answers = broadcast(&self.client, &nodes, needed, none, build).await;
-            self.saw(&answers);
-            match Self::agreed_by(cx.is_strong(), &answers, replicas)? {
-                StatusCode::ACCEPTED => return Ok(()),
-                StatusCode::NOT_FOUND => return Err(Error::new(Kind::NotFound, Subject::Object)),
-                StatusCode::CONFLICT => {}
-                StatusCode::BAD_REQUEST => {
-                    let text =
-                        answers.first().map(|answer| answer.body.clone()).unwrap_or_default();
-                    return Err(Error::invalid(String::from_utf8_lossy(&text)));
-                }
-                status => return Err(Error::unavailable(format!("object POST answered {status}"))),
-            }
-        }
-        Err(Error::new(Kind::Conflict, Subject::Object))
-    }
-
     /// Deletes an object.
     ///
     /// # Errors
@@ -459,7 +423,7 @@ impl Quorum {
 }
 
 /// What is stored with an object, as headers; an expiry is spelled as the queue sorts it.
-fn stored_headers(metadata: &Metadata) -> HeaderMap {
+pub(super) fn stored_headers(metadata: &Metadata) -> HeaderMap {
     let mut stored = HeaderMap::new();
     for (name, value) in metadata {
         set(&mut stored, name, value);
