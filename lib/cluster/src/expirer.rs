@@ -38,6 +38,13 @@ pub fn task_name(delete_at: u64, object: &ObjectPath) -> String {
     format!("{}-{}", ten_digits(delete_at), path.strip_prefix('/').unwrap_or(&path))
 }
 
+/// The name of the task that deletes `object` as it is at `time`, in hundred-thousandths of a
+/// second.
+pub fn precise_task_name(time: Timestamp, object: &ObjectPath) -> String {
+    let path = object.to_string();
+    format!("{}-{}", time.normal(), path.strip_prefix('/').unwrap_or(&path))
+}
+
 /// What a task's name says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
@@ -94,6 +101,7 @@ mod tests {
         let task = Task::parse("1700000000.12345-a/c/x-y/z").unwrap();
         assert_eq!(task.time.normal(), "1700000000.12345");
         assert_eq!(task.object, object("a", "x-y/z"));
+        assert_eq!(precise_task_name(task.time, &task.object), "1700000000.12345-a/c/x-y/z");
         for name in ["", "1700000000", "x-a/c/o", "1700000000-a/c", "1700000000-a/c/", "-a/c/o"] {
             assert_eq!(Task::parse(name), None, "{name}");
         }

@@ -265,6 +265,12 @@ impl Store for Gate {
         Ok(Deleted { deleted: 1, missing: 0 })
     }
 
+    async fn queue_deletions(&self, cx: &Context, op: QueueDeletions) -> Result<()> {
+        // Where there is no such container there is nothing to delete in it, and no harm done.
+        let (permit, _, _) = self.permit_in(cx, Action::WriteObject, &op.container).await?;
+        self.quorum.queue_deletions(cx, permit, &op).await
+    }
+
     async fn copy_object(&self, _: &Context, _: CopyObject) -> Result<(ObjectHead, ObjectWritten)> {
         Err(above("copy"))
     }

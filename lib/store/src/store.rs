@@ -42,6 +42,8 @@ pub trait Store: Send + Sync {
     async fn post_object(&self, cx: &Context, op: PostObject) -> Result<()>;
     /// Deletes an object.
     async fn delete_object(&self, cx: &Context, op: DeleteObject) -> Result<Deleted>;
+    /// Leaves the deletion of objects to the expirer.
+    async fn queue_deletions(&self, cx: &Context, op: QueueDeletions) -> Result<()>;
     /// Copies an object.
     async fn copy_object(
         &self,

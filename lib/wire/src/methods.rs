@@ -4,6 +4,8 @@
 pub const REPLICATE: &str = "REPLICATE";
 /// Swift's: an exchange in which one node brings another what it lacks.
 pub const SSYNC: &str = "SSYNC";
+/// Swift's: rows to merge into a container, whatever they say.
+pub const UPDATE: &str = "UPDATE";
 
 /// Takes the name of an object at `X-Timestamp`, for a conditional write: 200 with what is stored
 /// or 404, with `X-Backend-Timestamp`; 409 when a later time was promised to somebody.

@@ -50,7 +50,7 @@ pub(super) fn document(parts: &Parts) -> Vec<u8> {
             "max_manifest_segments": limits::SLO_MAX_SEGMENTS,
             "max_manifest_size": limits::SLO_MAX_MANIFEST_SIZE,
             "min_segment_size": 1,
-            "allow_async_delete": false,
+            "allow_async_delete": parts.allow_async_delete,
         },
         "bulk_delete": {
             "max_deletes_per_request": bulk_delete::DELETES_MAX,

@@ -10,7 +10,7 @@ use apus_daemon::http::{set, status};
 use apus_store::body::LateMetadata;
 use apus_store::operation::{
     CopyObject, DeleteObject, GetObject, ObjectHead, ObjectWritten, PostObject, PutManifest,
-    PutObject, WriteConditions,
+    PutObject, SegmentFate, WriteConditions,
 };
 use apus_store::{Error, Kind, Result, Subject};
 use http::StatusCode;
@@ -175,13 +175,18 @@ pub(super) async fn post(parts: &Parts, request: SwiftRequest) -> Result<Reply> 
 
 pub(super) async fn delete(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
     let object = target(&request)?;
-    let with_segments = request.param("multipart-manifest") == Some("delete");
+    let later = parts.allow_async_delete && request.param_flag("async");
+    let segments = match request.param("multipart-manifest") {
+        Some("delete") if later => SegmentFate::Queued,
+        Some("delete") => SegmentFate::Deleted,
+        _ => SegmentFate::Kept,
+    };
     if request.header("x-if-delete-at").is_some() {
         return Err(Error::invalid("Bad X-If-Delete-At header value"));
     }
-    let op = DeleteObject { with_segments, ..DeleteObject::new(object) };
+    let op = DeleteObject { segments, ..DeleteObject::new(object) };
     let result = parts.store.delete_object(&request.cx, op).await;
-    if with_segments {
+    if segments == SegmentFate::Deleted {
         return match format(&request) {
             Some(format) => manifest::report(result, format),
             None => Ok(plain_error(StatusCode::NOT_ACCEPTABLE, "")),

@@ -157,6 +157,11 @@ impl SwiftRequest {
         header(&self.head.headers, name)
     }
 
+    /// A boolean parameter in Swift's spellings.
+    pub(super) fn param_flag(&self, name: &str) -> bool {
+        self.param(name).and_then(apus_daemon::config::value::flag).unwrap_or(false)
+    }
+
     /// A boolean header in Swift's spellings.
     pub(super) fn flag(&self, name: &str) -> bool {
         self.header(name).and_then(apus_daemon::config::value::flag).unwrap_or(false)

@@ -160,9 +160,7 @@ def test_a_deletion_that_met_only_outdated_copies_is_tried_again(cluster, swift,
 
 
 def test_segments_of_a_large_object_are_deleted_by_the_expirer_when_asked_so(cluster, swift, container):
-    info = swift.connection.request("GET", "/info", {}).json()
-    if not info.get("slo", {}).get("allow_async_delete"):
-        pytest.xfail("large objects are not deleted asynchronously by this proxy yet")
+    assert swift.connection.request("GET", "/info", {}).json()["slo"]["allow_async_delete"] is True
     segments = f"{container}-segments"
     swift.put(segments)
     manifest = []
@@ -177,6 +175,23 @@ def test_segments_of_a_large_object_are_deleted_by_the_expirer_when_asked_so(clu
     expire(cluster)
     assert swift.names(segments) == []
     swift.get(f"{segments}/segment_2", expect=404)
+
+
+def test_only_segments_of_one_container_are_left_to_the_expirer(cluster, swift, container):
+    asynchronously = "multipart-manifest=delete&async=true"
+    other = f"{container}-other"
+    swift.put(other)
+    for path in (f"{container}/one", f"{other}/two"):
+        swift.put(path, b"12")
+    swift.put(f"{container}/apart", f'[{{"path":"{container}/one"}},{{"path":"{other}/two"}}]'.encode(), query="multipart-manifest=put")
+    swift.put(f"{container}/nested", f'[{{"path":"{container}/apart"}}]'.encode(), query="multipart-manifest=put")
+    for name in ("apart", "nested", "one"):
+        swift.delete(f"{container}/{name}", query=asynchronously, expect=400)
+    swift.delete(f"{container}/missing", query=asynchronously, expect=404)
+    assert swift.names(container) == ["apart", "nested", "one"]
+    assert swift.names(other) == ["two"]
+    expire(cluster)
+    assert swift.get(f"{container}/nested").body == b"1212"
 
 
 def test_daemons_write_reserved_objects_of_the_queue(cluster, swift):

@@ -16,7 +16,8 @@ pub use container::{
 };
 pub use object::{
     Conditions, CopyObject, DeleteObject, Deleted, GetObject, HeadObject, ObjectHead, ObjectRead,
-    ObjectWritten, PartHead, PartsPage, PostObject, PutManifest, PutObject, Segment, Served,
+    ObjectWritten, PartHead, PartsPage, PostObject, PutManifest, PutObject, QueueDeletions,
+    Segment, SegmentFate, Served,
 };
 pub use upload::{
     AbortUpload, CompleteUpload, CompletedPart, CreateUpload, ListParts, ListUploads, Part,

@@ -2,7 +2,7 @@
 
 use apus_cluster::byte_range::{ByteRanges, Resolved};
 use apus_cluster::etag::EtagList;
-use apus_cluster::{Metadata, ObjectPath, Timestamp};
+use apus_cluster::{ContainerPath, Metadata, ObjectName, ObjectPath, Timestamp};
 use apus_daemon::Body;
 
 use super::write_conditions::WriteConditions;
@@ -225,13 +225,24 @@ pub struct PostObject {
     pub content_type: Option<String>,
 }
 
+/// What becomes of the segments of a manifest that is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SegmentFate {
+    /// They stay.
+    Kept,
+    /// They are deleted before the manifest.
+    Deleted,
+    /// The expirer deletes them: they must be in one container and no manifests themselves.
+    Queued,
+}
+
 /// Deletes an object.
 #[derive(Debug, Clone)]
 pub struct DeleteObject {
     /// Which.
     pub object: ObjectPath,
-    /// Delete a manifest's segments as well.
-    pub with_segments: bool,
+    /// What becomes of a manifest's segments.
+    pub segments: SegmentFate,
     /// Time that the client gave.
     pub timestamp: Option<Timestamp>,
     /// What must hold for what is there.
@@ -246,12 +257,23 @@ impl DeleteObject {
     pub fn new(object: ObjectPath) -> Self {
         Self {
             object,
-            with_segments: false,
+            segments: SegmentFate::Kept,
             timestamp: None,
             conditions: WriteConditions::default(),
             if_delete_at: None,
         }
     }
+}
+
+/// Leaves it to the expirer to delete objects of one container as they are now.
+#[derive(Debug, Clone)]
+pub struct QueueDeletions {
+    /// The manifest that they belong to, by which the queue spreads its rows.
+    pub manifest: ObjectPath,
+    /// Where the objects are.
+    pub container: ContainerPath,
+    /// Which.
+    pub objects: Vec<ObjectName>,
 }
 
 /// Copies an object.

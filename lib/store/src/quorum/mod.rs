@@ -12,6 +12,7 @@ mod listing;
 mod nodes;
 mod object_rows;
 mod post;
+mod queue;
 mod read;
 mod repair;
 mod reserve;

@@ -87,6 +87,7 @@ impl Store for Admission {
         get_object(GetObject) -> ObjectRead,
         post_object(PostObject) -> (),
         delete_object(DeleteObject) -> Deleted,
+        queue_deletions(QueueDeletions) -> (),
         copy_object(CopyObject) -> (ObjectHead, ObjectWritten),
         put_manifest(PutManifest) -> ObjectWritten,
         create_upload(CreateUpload) -> String,

@@ -123,6 +123,7 @@ impl Store for Copy {
         put_object(PutObject) -> ObjectWritten,
         post_object(PostObject) -> (),
         delete_object(DeleteObject) -> Deleted,
+        queue_deletions(QueueDeletions) -> (),
         put_manifest(PutManifest) -> ObjectWritten,
         create_upload(CreateUpload) -> String,
         put_part(PutPart) -> ObjectWritten,

@@ -174,6 +174,7 @@ impl Store for Dlo {
         put_object(PutObject) -> ObjectWritten,
         post_object(PostObject) -> (),
         delete_object(DeleteObject) -> Deleted,
+        queue_deletions(QueueDeletions) -> (),
         copy_object(CopyObject) -> (ObjectHead, ObjectWritten),
         put_manifest(PutManifest) -> ObjectWritten,
         create_upload(CreateUpload) -> String,

@@ -139,6 +139,7 @@ impl Store for Symlink {
         put_object(PutObject) -> ObjectWritten,
         post_object(PostObject) -> (),
         delete_object(DeleteObject) -> Deleted,
+        queue_deletions(QueueDeletions) -> (),
         copy_object(CopyObject) -> (ObjectHead, ObjectWritten),
         put_manifest(PutManifest) -> ObjectWritten,
         create_upload(CreateUpload) -> String,

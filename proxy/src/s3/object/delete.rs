@@ -1,7 +1,7 @@
 //! DeleteObject: succeeds whether or not there is such an object.
 
 use apus_daemon::http::status;
-use apus_store::operation::{DeleteObject, WriteConditions};
+use apus_store::operation::{DeleteObject, SegmentFate, WriteConditions};
 use apus_store::{Kind, Subject};
 use http::StatusCode;
 
@@ -23,7 +23,8 @@ pub(in crate::s3) async fn remove(
     object: apus_cluster::ObjectPath,
     conditions: WriteConditions,
 ) -> Result<()> {
-    let op = DeleteObject { with_segments: true, conditions, ..DeleteObject::new(object) };
+    let segments = SegmentFate::Deleted;
+    let op = DeleteObject { segments, conditions, ..DeleteObject::new(object) };
     match parts.store.delete_object(cx, op).await {
         Err(error) if error.kind == Kind::NotFound && error.subject == Subject::Object => Ok(()),
         Err(error) => Err(error.into()),

@@ -4,6 +4,7 @@
 //! with `X-Static-Large-Object`, the joined etag and size in system metadata, and both in the
 //! container row.
 
+mod later;
 pub(crate) mod manifest;
 mod write;
 
@@ -253,8 +254,13 @@ impl Store for Slo {
     async fn delete_object(&self, cx: &Context, mut op: DeleteObject) -> Result<Deleted> {
         op.conditions.etag_at.push(ETAG_KEY.to_owned());
         op.conditions.size_at.push(SIZE_KEY.to_owned());
-        if !op.with_segments {
-            return self.next.delete_object(cx, op).await;
+        match op.segments {
+            SegmentFate::Kept => return self.next.delete_object(cx, op).await,
+            SegmentFate::Queued => {
+                later::queue_segments(&self.next, cx, &op.object).await?;
+                return self.next.delete_object(cx, op).await;
+            }
+            SegmentFate::Deleted => {}
         }
         let manifest = match self.next.head_object(cx, HeadObject::new(op.object.clone())).await {
             Ok(head) => head.is_manifest(),
@@ -268,16 +274,14 @@ impl Store for Slo {
         let entries = self.entries(cx, &op.object).await?;
         let account = op.object.container.account.clone();
         let mut report = Deleted::default();
-        let mut manifest = Some(DeleteObject { with_segments: false, ..op });
+        let mut manifest = Some(DeleteObject { segments: SegmentFate::Kept, ..op });
         // Where the manifest may have to stay, its segments must not go first.
         if let Some(conditional) = manifest.take_if(|op| !op.conditions.is_empty()) {
             self.next.delete_object(cx, conditional).await?;
         }
         for entry in entries.iter().filter(|entry| entry.data.is_none()) {
-            let segment = DeleteObject {
-                with_segments: entry.sub_slo,
-                ..DeleteObject::new(entry.path(&account)?)
-            };
+            let segments = if entry.sub_slo { SegmentFate::Deleted } else { SegmentFate::Kept };
+            let segment = DeleteObject { segments, ..DeleteObject::new(entry.path(&account)?) };
             match Box::pin(self.delete_object(cx, segment)).await {
                 Ok(more) => {
                     report.deleted += more.deleted;
@@ -307,6 +311,7 @@ impl Store for Slo {
         post_container(PostContainer) -> (),
         delete_container(DeleteContainer) -> (),
         post_object(PostObject) -> (),
+        queue_deletions(QueueDeletions) -> (),
         copy_object(CopyObject) -> (ObjectHead, ObjectWritten),
         create_upload(CreateUpload) -> String,
         put_part(PutPart) -> ObjectWritten,

@@ -1,0 +1,74 @@
+//! Telling the expirer to delete objects, whenever it comes to it, as they are now.
+//!
+//! Source: `make_delete_jobs` in `swift/cli/container_deleter.py`.
+
+use apus_cluster::policy::write_quorum;
+use apus_cluster::{AccountName, ContainerName, ContainerPath, Timestamp, expirer};
+use apus_daemon::http::set;
+use apus_wire::{headers, methods};
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::Quorum;
+use super::best::best_status;
+use super::send::{Replayable, broadcast};
+use crate::access::Permit;
+use crate::context::Context;
+use crate::operation::QueueDeletions;
+use crate::{Error, Result};
+
+/// MD5 of nothing.
+const EMPTY_ETAG: &str = "d41d8cd98f00b204e9800998ecf8427e";
+
+/// The rows of a queue, as a container takes them.
+fn tasks(op: &QueueDeletions, time: Timestamp) -> Value {
+    let row = |object: &apus_cluster::ObjectName| {
+        let path = op.container.object(object.clone());
+        json!({
+            "name": expirer::precise_task_name(time, &path),
+            "deleted": 0,
+            "created_at": time.to_string(),
+            "etag": EMPTY_ETAG,
+            "size": 0,
+            "storage_policy_index": 0,
+            "content_type": expirer::ASYNC_DELETE_TYPE,
+        })
+    };
+    op.objects.iter().map(row).collect()
+}
+
+impl Quorum {
+    /// Writes a task for each object into the queue of expirations.
+    ///
+    /// # Errors
+    /// `Unavailable`; some servers may have the tasks all the same.
+    pub async fn queue_deletions(
+        &self,
+        cx: &Context,
+        _permit: Permit,
+        op: &QueueDeletions,
+    ) -> Result<()> {
+        let time = self.clock.stamp();
+        let hash = self.hash.hash_joined(&op.manifest.to_string());
+        let name = expirer::task_container(&hash, time.seconds());
+        let refuse = |error: apus_cluster::name::NameError| Error::unavailable(error);
+        let account = AccountName::parse(expirer::ACCOUNT).map_err(refuse)?;
+        let queue = ContainerPath::new(account, ContainerName::parse(&name).map_err(refuse)?);
+        let nodes = self.container_nodes(&queue);
+        let method = Method::from_bytes(methods::UPDATE.as_bytes()).map_err(Error::unavailable)?;
+        let mut request = self.container_request(cx, method, &queue, &nodes);
+        set(&mut request.headers, headers::TIMESTAMP, &time.to_string());
+        // Swift's own accounts are always in policy 0.
+        set(&mut request.headers, headers::POLICY_INDEX, "0");
+        set(&mut request.headers, "content-type", "application/json");
+        let rows = Replayable(vec![Bytes::from(tasks(op, time).to_string())]);
+        let needed = write_quorum(nodes.primaries.len());
+        let answers = broadcast(&self.client, &nodes, needed, rows, |_| request.clone()).await;
+        let statuses: Vec<StatusCode> = answers.iter().map(|answer| answer.status).collect();
+        match best_status(&statuses, needed) {
+            Some(status) if status.is_success() => Ok(()),
+            _ => Err(Error::unavailable(format!("the queue's servers answered {statuses:?}"))),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Leaving a manifest's segments to the expirer, so that a deletion of many objects is answered
+//! at once.
+//!
+//! Source: `handle_async_delete` in `swift/common/middleware/slo.py`.
+
+use std::sync::Arc;
+
+use apus_cluster::{ObjectPath, percent};
+
+use super::{STORED_BYTES_MAX, manifest};
+use crate::access::Action;
+use crate::body::collect;
+use crate::context::Context;
+use crate::operation::{Authorize, GetObject, QueueDeletions};
+use crate::{Error, Result, Store};
+
+/// Queues the segments of `object`, which the caller then deletes.
+pub(super) async fn queue_segments(
+    next: &Arc<dyn Store>,
+    cx: &Context,
+    object: &ObjectPath,
+) -> Result<()> {
+    let mut get = GetObject::new(object.clone());
+    get.head.raw = true;
+    let read = next.get_object(cx, get).await?;
+    if !read.head.is_manifest() {
+        return Err(Error::invalid("Not an SLO manifest"));
+    }
+    let entries = manifest::parse(&collect(read.body, STORED_BYTES_MAX).await?)?;
+    let mut objects = Vec::with_capacity(entries.len());
+    let mut containers = Vec::new();
+    for entry in entries.iter().filter(|entry| entry.data.is_none()) {
+        if entry.sub_slo {
+            return Err(Error::invalid("No segments may be large objects."));
+        }
+        let path = entry.path(object.account())?;
+        if !containers.contains(&path.container) {
+            containers.push(path.container);
+        }
+        objects.push(path.object);
+    }
+    let container = match containers.as_slice() {
+        [] => return Ok(()),
+        [one] => one.clone(),
+        several => {
+            let name = |path: &apus_cluster::ContainerPath| {
+                format!("\"{}\"", percent::encode_path(path.container.as_str()))
+            };
+            let names: Vec<String> = several.iter().map(name).collect();
+            let names = names.join(", ");
+            return Err(Error::invalid(format!(
+                "All segments must be in one container. Found segments in {names}"
+            )));
+        }
+    };
+    // The queue asks for the segments' container itself; a manifest that has to stay must not
+    // lose its segments either.
+    let own = object.container.clone();
+    next.authorize(cx, Authorize { action: Action::WriteObject, container: own }).await?;
+    next.queue_deletions(cx, QueueDeletions { manifest: object.clone(), container, objects }).await
+}
