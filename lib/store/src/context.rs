@@ -38,6 +38,8 @@ pub struct Context {
     /// The policy in which objects are read and written, whatever their container's is. Only what
     /// runs in our own name is heard.
     pub policy: Option<PolicyIndex>,
+    /// Whether objects that have expired and are not deleted yet are read and posted to.
+    pub open_expired: bool,
 }
 
 impl Context {
@@ -49,6 +51,7 @@ impl Context {
             authority: Authority::System(source),
             consistency: Consistency::Eventual,
             policy: None,
+            open_expired: false,
         }
     }
 

@@ -44,7 +44,7 @@ pub(super) fn document(parts: &Parts) -> Vec<u8> {
             "valid_api_versions": ["v1", "v1.0"],
             "account_autocreate": parts.account_autocreate,
             "allow_account_management": parts.allow_account_management,
-            "allow_open_expired": false,
+            "allow_open_expired": parts.allow_open_expired,
         },
         "slo": {
             "max_manifest_segments": limits::SLO_MAX_SEGMENTS,

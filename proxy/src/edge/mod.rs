@@ -42,6 +42,8 @@ pub struct Parts {
     pub allow_account_management: bool,
     /// Whether accounts are made by their first write (`account_autocreate`).
     pub account_autocreate: bool,
+    /// Whether clients may open what has expired (`allow_open_expired`).
+    pub allow_open_expired: bool,
     /// Whether the expirer may be told to delete a manifest's segments (`allow_async_delete`).
     pub allow_async_delete: bool,
     /// Seconds that a client may take between two pieces of a body.

@@ -152,6 +152,7 @@ impl S3 {
             authority: Authority::Caller,
             consistency: Consistency::Strong,
             policy: None,
+            open_expired: false,
         };
         Ok(S3Request {
             operation,

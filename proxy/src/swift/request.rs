@@ -137,12 +137,15 @@ impl SwiftRequest {
             },
         };
         identity.referrer = header(&head.headers, "referer").map(str::to_owned);
+        let asks =
+            header(&head.headers, "x-open-expired").and_then(apus_daemon::config::value::flag);
         let cx = Context {
             trans_id,
             identity: Arc::new(identity),
             authority: Authority::Caller,
             consistency: Consistency::Eventual,
             policy: None,
+            open_expired: parts.allow_open_expired && asks.unwrap_or(false),
         };
         Ok(Self { head, body, path, cx, query })
     }

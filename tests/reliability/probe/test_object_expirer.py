@@ -5,7 +5,7 @@ from io import BytesIO
 
 import pytest
 
-from harness import quiesce
+from harness import etc, quiesce
 from harness.process import wait_until
 from harness.swift_code import Timestamp
 
@@ -107,6 +107,72 @@ def test_expired_objects_are_closed_to_clients_and_open_to_daemons_until_they_ar
     internal.get_object_metadata(
         swift.account, container, "object", acceptable_statuses=(4,), headers={"X-Backend-Open-Expired": "true"}
     )
+
+
+@pytest.fixture
+def opening(cluster):
+    """The cluster with a proxy that lets clients open what has expired."""
+    address, _ = cluster.proxy.address
+    etc.write_proxy(cluster.proxy.etc, address, {"app:proxy-server": {"allow_open_expired": "true"}})
+    cluster.restart_proxies()
+    yield cluster
+    etc.write_proxy(cluster.proxy.etc, address, cluster.options)
+    cluster.restart_proxies()
+
+
+OPEN = {"X-Open-Expired": "true"}
+
+
+def wait_expired(swift, path):
+    wait_until(lambda: swift.head(path, expect=(200, 404)).status == 404, f"{path} does not expire")
+
+
+def test_a_proxy_that_allows_it_opens_expired_objects_until_they_are_reaped(opening, swift, container):
+    assert swift.connection.request("GET", "/info", {}).json()["swift"]["allow_open_expired"] is True
+    path = f"{container}/object"
+    swift.put(path, b"foo", {"X-Delete-After": "2", "X-Object-Meta-Test": "foo"})
+    opening.once("container-updater")
+    wait_expired(swift, path)
+    assert swift.head(path, headers=OPEN).headers["x-object-meta-test"] == "foo"
+    assert swift.get(path, headers=OPEN).body == b"foo"
+    swift.get(path, headers={"X-Open-Expired": "false"}, expect=404)
+    new_delete_at = int(time.time() + 5)
+    swift.post(path, {**OPEN, "X-Delete-At": str(new_delete_at), "X-Object-Meta-Test": "bar"})
+    assert swift.get(path).body == b"foo"
+    expire(opening)
+    assert swift.head(path, headers=OPEN).headers["x-object-meta-test"] == "bar", "the older task deleted it"
+    wait_past(new_delete_at)
+    wait_expired(swift, path)
+    assert swift.head(path, headers=OPEN).headers["x-object-meta-test"] == "bar"
+    expire(opening)
+    swift.head(path, headers=OPEN, expect=404)
+
+
+def test_parts_of_expired_large_objects_are_opened_like_the_whole(opening, swift, container):
+    segments, path = f"{container}-segments", f"{container}/slo"
+    swift.put(segments)
+    bodies = [b"12", b"5678", b"9"]
+    for number, body in enumerate(bodies, 1):
+        swift.put(f"{segments}/segment_{number}", body)
+    manifest = ",".join(f'{{"path":"/{segments}/segment_{number}"}}' for number in (1, 2, 3))
+    swift.put(path, f"[{manifest}]".encode(), query="multipart-manifest=put")
+    swift.post(path, {"X-Delete-After": "1", "X-Object-Meta-Test": "foo"})
+    opening.once("container-updater")
+    wait_expired(swift, path)
+    told = swift.head(path, headers=OPEN, query="part-number=1", expect=206).headers
+    assert told["x-object-meta-test"] == "foo"
+    assert (told["content-range"], told["content-length"], told["x-parts-count"]) == ("bytes 0-1/7", "2", "3")
+    assert told["x-static-large-object"] == "True" and told["accept-ranges"] == "bytes"
+    for number in (1, 2):
+        swift.post(f"{segments}/segment_{number}", {"X-Delete-After": "1"})
+    opening.once("container-updater")
+    for number in (1, 2):
+        wait_expired(swift, f"{segments}/segment_{number}")
+    assert swift.head(f"{segments}/segment_2", headers=OPEN, query="part-number=1").headers["content-length"] == "4"
+    assert swift.get(path, headers=OPEN).body == b"".join(bodies), "its segments are opened as well"
+    expire(opening)
+    for number in (1, 2):
+        swift.head(f"{segments}/segment_{number}", headers=OPEN, query="part-number=1", expect=404)
 
 
 def test_replicas_of_the_queue_agree_on_the_size_of_what_expires(cluster, swift, container, place):

@@ -67,6 +67,7 @@ impl Builder<'_> {
             allow_account_management: app.flag("allow_account_management", false)?,
             account_autocreate,
             region: s3.get("location").unwrap_or("us-east-1").to_owned(),
+            allow_open_expired: app.flag("allow_open_expired", false)?,
             allow_async_delete: conf.section("filter:slo").flag("allow_async_delete", true)?,
             client_timeout_seconds: app.parse("client_timeout", 60, "whole seconds")?,
         })))

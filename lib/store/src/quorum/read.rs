@@ -51,6 +51,9 @@ impl Quorum {
         let mut request_headers = HeaderMap::new();
         set(&mut request_headers, headers::TRANS_ID, &cx.trans_id);
         set(&mut request_headers, headers::POLICY_INDEX, &policy.to_string());
+        if cx.open_expired && matches!(method, Method::GET | Method::HEAD | Method::POST) {
+            set(&mut request_headers, headers::OPEN_EXPIRED, "true");
+        }
         NodeRequest {
             method,
             partition,
