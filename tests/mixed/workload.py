@@ -3,7 +3,8 @@
 import hashlib
 import json
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from urllib.parse import quote
 
 from botocore.exceptions import ClientError
 
@@ -72,6 +73,7 @@ class Workload:
         self.swift_objects()
         self.changes_of_objects()
         self.large_objects()
+        self.links()
         self.s3_objects()
         self.s3_multipart()
         self.metadata_of_containers()
@@ -160,6 +162,34 @@ class Workload:
             answer = ok(other.swift("DELETE", f"{container}/{who}/doomed", query, headers=accept), 200)
             assert answer.json()["Number Deleted"] == 2, answer.text
             self.gone |= {(container, f"{who}/doomed"), (container, f"{who}/doomed segment")}
+
+    def links(self):
+        """Each proxy makes links to what the other has written, and posts to the other's."""
+        container = self.container("links")
+        ok(self.first.swift("PUT", container), 201)
+        for who, writer, other in [("a", self.first, self.second), ("b", self.second, self.first)]:
+            target = Expected(self.bytes(5000), "t/t", {"Colour": "grün"})
+            put(writer, f"{container}/{who}/target ü", target)
+            etag = hashlib.md5(target.body).hexdigest()
+            leads = {"X-Symlink-Target": quote(f"{container}/{who}/target ü")}
+            static = {**leads, "X-Symlink-Target-Etag": etag}
+            named = {**static, "X-Symlink-Target-Account": "AUTH_test"}
+            self.objects[container, f"{who}/target ü"] = target
+            for name, headers in [("dynamic", leads), ("static", static), ("named", named)]:
+                ok(other.swift("PUT", f"{container}/{who}/{name}", data=b"", headers=headers), 201)
+                # Rows of links have the etag of nothing.
+                self.objects[container, f"{who}/{name}"] = replace(target, manifest=True)
+            posted = {"X-Object-Meta-On": "the link"}
+            answer = writer.swift("POST", f"{container}/{who}/static", headers=posted, allow_redirects=False)
+            assert ok(answer, 307).headers["Location"].endswith(f"/{leads['X-Symlink-Target']}"), answer.headers
+            ok(writer.swift("COPY", f"{container}/{who}/static", "?symlink=get", headers={"Destination": f"{container}/{who}/copy"}), 201)
+            self.objects[container, f"{who}/copy"] = replace(target, manifest=True)
+            for proxy in (writer, other):
+                kept = ok(proxy.swift("HEAD", f"{container}/{who}/copy", "?symlink=get"), 200).headers
+                assert kept["X-Symlink-Target"] == leads["X-Symlink-Target"] and kept["X-Object-Meta-On"] == "the link"
+                assert (kept["X-Symlink-Target-Etag"], kept["X-Symlink-Target-Bytes"]) == (etag, "5000")
+            other.swift("PUT", f"{container}/{who}/wrong", data=b"", headers={**static, "X-Symlink-Target-Etag": "x"})
+            self.gone.add((container, f"{who}/wrong"))
 
     def s3_objects(self):
         container = self.container("s3")

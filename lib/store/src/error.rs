@@ -68,6 +68,8 @@ pub enum Kind {
     InvalidPartOrder,
     /// A part other than the last is too small.
     PartTooSmall,
+    /// It was done to a symbolic link, and the client may have meant what that leads to.
+    IsLink,
     /// The body itself failed for a reason that only the dialect knows.
     Body,
 }
@@ -86,12 +88,21 @@ pub struct Error {
     /// The object that a condition was about, where the answer shows its headers; of an object that
     /// was deleted its time alone.
     pub head: Option<Box<crate::operation::ObjectHead>>,
+    /// The path it is about, percent-encoded, when a link was followed there or leads there.
+    pub location: Option<String>,
 }
 
 impl Error {
     /// An error without words of its own.
     pub fn new(kind: Kind, subject: Subject) -> Self {
-        Self { kind, subject, client_text: String::new(), cause: String::new(), head: None }
+        Self {
+            kind,
+            subject,
+            client_text: String::new(),
+            cause: String::new(),
+            head: None,
+            location: None,
+        }
     }
 
     /// The same with words for the client.

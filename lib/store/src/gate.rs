@@ -249,7 +249,7 @@ impl Store for Gate {
         self.quorum.put_object(cx, permit, op, policy).await
     }
 
-    async fn post_object(&self, cx: &Context, op: PostObject) -> Result<()> {
+    async fn post_object(&self, cx: &Context, op: PostObject) -> Result<ObjectHead> {
         let (permit, policy) =
             self.permit_object(cx, Action::WriteObject, &op.object.container).await?;
         self.quorum.post_object(cx, permit, &op, policy).await
@@ -273,6 +273,10 @@ impl Store for Gate {
 
     async fn copy_object(&self, _: &Context, _: CopyObject) -> Result<(ObjectHead, ObjectWritten)> {
         Err(above("copy"))
+    }
+
+    async fn put_symlink(&self, _: &Context, _: PutSymlink) -> Result<ObjectWritten> {
+        Err(above("put_symlink"))
     }
 
     async fn put_manifest(&self, _: &Context, _: PutManifest) -> Result<ObjectWritten> {

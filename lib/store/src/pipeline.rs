@@ -19,16 +19,18 @@ pub fn internal(quorum: Quorum) -> Arc<dyn Store> {
     Arc::new(Gate::new(quorum, Arc::new(Nobody)))
 }
 
-/// What clients talk to. `upload_bytes` is the memory for bodies on their way.
+/// What clients talk to. `upload_bytes` is the memory for bodies on their way, `symloop_max` the
+/// number of links that are followed in a row.
 pub fn client(
     quorum: Quorum,
     authorizer: Arc<dyn Authorizer>,
     upload_bytes: u64,
+    symloop_max: usize,
 ) -> Arc<dyn Store> {
     // The one place that authorizes; everything above may only ask it.
     let gate: Arc<dyn Store> = Arc::new(Gate::new(quorum, authorizer));
     // A link is followed where its bytes are read, so that everything above sees its target.
-    let symlink: Arc<dyn Store> = Arc::new(Symlink::new(gate));
+    let symlink: Arc<dyn Store> = Arc::new(Symlink::new(gate, symloop_max));
     // A DLO manifest is an ordinary object with a header: joined from a listing.
     let dlo: Arc<dyn Store> = Arc::new(Dlo::new(symlink));
     // A static manifest is followed before a listing is: it may have DLO segments.

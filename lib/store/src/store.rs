@@ -38,8 +38,10 @@ pub trait Store: Send + Sync {
     async fn get_object(&self, cx: &Context, op: GetObject) -> Result<ObjectRead>;
     /// Writes an object.
     async fn put_object(&self, cx: &Context, op: PutObject) -> Result<ObjectWritten>;
-    /// Replaces an object's metadata.
-    async fn post_object(&self, cx: &Context, op: PostObject) -> Result<()>;
+    /// Writes a symbolic link.
+    async fn put_symlink(&self, cx: &Context, op: PutSymlink) -> Result<ObjectWritten>;
+    /// Replaces an object's metadata; gives what the servers told of it, system metadata above all.
+    async fn post_object(&self, cx: &Context, op: PostObject) -> Result<ObjectHead>;
     /// Deletes an object.
     async fn delete_object(&self, cx: &Context, op: DeleteObject) -> Result<Deleted>;
     /// Leaves the deletion of objects to the expirer.

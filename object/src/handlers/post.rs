@@ -5,8 +5,9 @@ use std::sync::Arc;
 use apus_cluster::metadata::{OBJECT_HEADERS, Resource, TRANSIENT_PREFIX, has_prefix, title_case};
 use apus_cluster::{Metadata, Timestamp};
 use apus_daemon::Body;
-use apus_daemon::http::{header, status};
+use apus_daemon::http::{header, set, status};
 use apus_disk::{Committer, Priority};
+use apus_wire::headers;
 use http::{HeaderMap, Method, Response, StatusCode};
 
 use crate::container_update::{row_headers, update};
@@ -100,7 +101,18 @@ pub(crate) async fn post(
     let told = update(server, target, head, Method::PUT, row, time).await;
     told.map_err(|error| row_lost(&error, target))?;
     apus_fault::point("object.post.told");
-    Ok(status(StatusCode::ACCEPTED))
+    let mut response = status(StatusCode::ACCEPTED);
+    let out = response.headers_mut();
+    if let Some(content_type) = row_source.get("Content-Type") {
+        set(out, headers::BACKEND_CONTENT_TYPE, content_type);
+    }
+    // What the proxy cannot know of the object that it posted to: a link, a manifest.
+    for (name, value) in &object.metadata {
+        if has_prefix(name, Resource::Object.system_prefix()) {
+            set(out, name, value);
+        }
+    }
+    Ok(response)
 }
 
 fn kept_headers(head: &HeaderMap) -> Metadata {

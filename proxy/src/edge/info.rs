@@ -56,6 +56,7 @@ pub(super) fn document(parts: &Parts) -> Vec<u8> {
             "max_deletes_per_request": bulk_delete::DELETES_MAX,
             "max_failed_deletes": bulk_delete::FAILURES_MAX,
         },
+        "symlink": { "symloop_max": parts.symloop_max, "static_links": true },
         "dlo": { "max_segments": limits::CONTAINER_LISTING_LIMIT },
         "tempauth": { "account_acls": true },
         "s3api": {

@@ -42,6 +42,8 @@ pub struct Parts {
     pub allow_account_management: bool,
     /// Whether accounts are made by their first write (`account_autocreate`).
     pub account_autocreate: bool,
+    /// Most symbolic links in a row (`symloop_max`).
+    pub symloop_max: usize,
     /// Whether clients may open what has expired (`allow_open_expired`).
     pub allow_open_expired: bool,
     /// Whether the expirer may be told to delete a manifest's segments (`allow_async_delete`).

@@ -138,7 +138,7 @@ impl From<Error> for S3Error {
             (Kind::ClientTimeout, _) => Code::RequestTimeout,
             (Kind::Unavailable, _) => Code::ServiceUnavailable,
             (Kind::Overloaded, _) => Code::SlowDown,
-            (Kind::NotSupported, _) => Code::NotImplemented,
+            (Kind::NotSupported | Kind::IsLink, _) => Code::NotImplemented,
             (Kind::InvalidPart, _) => Code::InvalidPart,
             (Kind::InvalidPartOrder, _) => Code::InvalidPartOrder,
             (Kind::PartTooSmall, _) => Code::EntityTooSmall,

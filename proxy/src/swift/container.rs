@@ -60,9 +60,9 @@ pub(super) async fn get(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
         return Ok(response);
     }
     let query = listing::query(&request, CONTAINER_LISTING_LIMIT)?;
-    let name = container.container.to_string();
+    let path = container.clone();
     let list = parts.store.list_objects(&cx, ListObjects { container, query }).await?;
-    let body = listing::objects(format, &name, list.page)?;
+    let body = listing::objects(format, &path, list.page)?;
     let empty = body.is_empty() && format == Format::Plain;
     let mut response = status(if empty { StatusCode::NO_CONTENT } else { StatusCode::OK });
     if !empty {

@@ -79,6 +79,7 @@ pub(super) fn status_of(error: &Error) -> StatusCode {
         }
         (Kind::TooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
         (Kind::PreconditionFailed, _) => StatusCode::PRECONDITION_FAILED,
+        (Kind::IsLink, _) => StatusCode::TEMPORARY_REDIRECT,
         (Kind::NotModified, _) => StatusCode::NOT_MODIFIED,
         (Kind::RangeNotSatisfiable { .. }, _) => StatusCode::RANGE_NOT_SATISFIABLE,
         (Kind::ChecksumMismatch, _) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -110,8 +111,12 @@ pub(crate) fn render(error: &Error) -> Reply {
     if error.kind == Kind::Overloaded {
         set(response.headers_mut(), "retry-after", RETRY_AFTER_SECONDS);
     }
+    if let Some(location) = error.location.as_ref().filter(|_| error.kind != Kind::IsLink) {
+        super::symlink::locate(location, response.headers_mut());
+    }
     if let Some(head) = &error.head {
         match error.kind {
+            Kind::IsLink => super::symlink::redirect(error, head, response.headers_mut()),
             Kind::NotModified => {
                 response = Response::new(apus_daemon::http::empty());
                 *response.status_mut() = status;

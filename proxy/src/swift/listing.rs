@@ -1,14 +1,14 @@
 //! Listings in Swift's three formats, and the parameters that ask for them.
 
-use apus_cluster::Policies;
-use apus_cluster::PolicyIndex;
 use apus_cluster::listing::{ContainerEntry, ListQuery, ObjectEntry, ObjectRow, split_swift_bytes};
+use apus_cluster::{AccountName, ContainerPath, Policies, PolicyIndex};
 use apus_store::operation::Page;
 use apus_store::{Error, Kind, Subject};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::request::SwiftRequest;
+use super::symlink;
 
 /// How a listing is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,27 +104,26 @@ struct Shown {
     bytes: u64,
     hash: String,
     content_type: String,
-    extra: Vec<(&'static str, String)>,
+    /// For JSON alone.
+    extra: Vec<(&'static str, Value)>,
 }
 
-fn show(row: &ObjectRow) -> Shown {
+fn show(row: &ObjectRow, account: &AccountName) -> Shown {
     let mut etag_words = row.etag.split(';').map(str::trim);
-    let mut hash = etag_words.next().unwrap_or_default().to_owned();
+    let hash = etag_words.next().unwrap_or_default().to_owned();
     let mut bytes = row.size;
     let mut extra = Vec::new();
+    let mut link = symlink::Row::default();
     for word in etag_words {
         if let Some(etag) = word.strip_prefix("slo_etag=") {
-            extra.push(("slo_etag", format!("\"{etag}\"")));
+            extra.push(("slo_etag", json!(format!("\"{etag}\""))));
         } else if let Some(etag) = word.strip_prefix("s3_etag=") {
-            extra.push(("s3_etag", format!("\"{etag}\"")));
-        } else if let Some(path) = word.strip_prefix("symlink_target=") {
-            extra.push(("symlink_path", format!("/v1/{path}")));
-        } else if let Some(etag) = word.strip_prefix("symlink_target_etag=") {
-            hash = etag.to_owned();
-        } else if let Some(size) = word.strip_prefix("symlink_target_bytes=") {
-            bytes = size.parse().unwrap_or(bytes);
+            extra.push(("s3_etag", json!(format!("\"{etag}\""))));
+        } else {
+            link.take(word);
         }
     }
+    extra.extend(link.shown(account));
     let (content_type, joined) = split_swift_bytes(&row.content_type);
     if let Some(size) = joined.and_then(|size| size.parse().ok()) {
         bytes = size;
@@ -144,7 +143,11 @@ fn is_plain(json: &[u8]) -> bool {
 ///
 /// # Errors
 /// `Unavailable` when a container server wrote something else than a page.
-pub(super) fn objects(format: Format, container: &str, page: Page) -> Result<Bytes, Error> {
+pub(super) fn objects(
+    format: Format,
+    container: &ContainerPath,
+    page: Page,
+) -> Result<Bytes, Error> {
     let page = match page {
         Page::Json(json) if format == Format::Json && is_plain(&json) => return Ok(json),
         page => page.entries()?,
@@ -152,7 +155,7 @@ pub(super) fn objects(format: Format, container: &str, page: Page) -> Result<Byt
     Ok(rendered(format, container, &page).into())
 }
 
-fn rendered(format: Format, container: &str, entries: &[ObjectEntry]) -> Vec<u8> {
+fn rendered(format: Format, container: &ContainerPath, entries: &[ObjectEntry]) -> Vec<u8> {
     match format {
         Format::Plain => {
             entries.iter().flat_map(|entry| format!("{}\n", entry.name()).into_bytes()).collect()
@@ -163,7 +166,7 @@ fn rendered(format: Format, container: &str, entries: &[ObjectEntry]) -> Vec<u8>
                 .map(|entry| match entry {
                     ObjectEntry::Subdir(name) => json!({ "subdir": name }),
                     ObjectEntry::Object(row) => {
-                        let shown = show(row);
+                        let shown = show(row, &container.account);
                         let mut object = Map::new();
                         object.insert("name".to_owned(), json!(row.name));
                         object.insert("hash".to_owned(), json!(shown.hash));
@@ -172,7 +175,7 @@ fn rendered(format: Format, container: &str, entries: &[ObjectEntry]) -> Vec<u8>
                         let modified = row.last_modified().iso();
                         object.insert("last_modified".to_owned(), json!(modified));
                         for (name, value) in shown.extra {
-                            object.insert(name.to_owned(), json!(value));
+                            object.insert(name.to_owned(), value);
                         }
                         Value::Object(object)
                     }
@@ -183,7 +186,7 @@ fn rendered(format: Format, container: &str, entries: &[ObjectEntry]) -> Vec<u8>
         Format::Xml => {
             let mut out = format!(
                 "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<container name=\"{}\">",
-                escape(container)
+                escape(container.container.as_str())
             );
             for entry in entries {
                 match entry {
@@ -194,7 +197,7 @@ fn rendered(format: Format, container: &str, entries: &[ObjectEntry]) -> Vec<u8>
                         ));
                     }
                     ObjectEntry::Object(row) => {
-                        let shown = show(row);
+                        let shown = show(row, &container.account);
                         out.push_str(&format!(
                             "<object><name>{}</name><hash>{}</hash><bytes>{}</bytes>\
                              <content_type>{}</content_type><last_modified>{}</last_modified></object>",

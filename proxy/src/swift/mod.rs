@@ -12,6 +12,7 @@ mod object_read;
 mod report;
 mod request;
 mod sign_in;
+mod symlink;
 
 use std::sync::Arc;
 

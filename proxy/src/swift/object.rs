@@ -20,6 +20,7 @@ use super::listing::format;
 use super::manifest;
 use super::object_read::{conditions, http_date};
 use super::request::{Path, SwiftRequest};
+use super::symlink;
 use crate::edge::Parts;
 
 /// Latest expiry, in seconds since 1970: ten digits, as the queue of expirations sorts them.
@@ -75,7 +76,7 @@ fn metadata(parts: &Parts, request: &SwiftRequest) -> Result<Metadata> {
 }
 
 /// The content type that the client gives or that the name suggests.
-fn content_type(request: &SwiftRequest, object: &ObjectPath) -> String {
+pub(super) fn content_type(request: &SwiftRequest, object: &ObjectPath) -> String {
     let given = request.header("content-type").filter(|kind| !kind.is_empty());
     match given.filter(|_| !request.flag("x-detect-content-type")) {
         Some(kind) => kind.to_owned(),
@@ -88,7 +89,7 @@ fn content_type(request: &SwiftRequest, object: &ObjectPath) -> String {
     }
 }
 
-fn created(written: &ObjectWritten, etag: &str) -> Reply {
+pub(super) fn created(written: &ObjectWritten, etag: &str) -> Reply {
     let mut response = status(StatusCode::CREATED);
     let out = response.headers_mut();
     set(out, "etag", etag);
@@ -135,6 +136,9 @@ pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
     let metadata = metadata(parts, &request)?;
     let content_type = content_type(&request, &object);
     let etag = request.header("etag").map(|etag| unquote(etag).to_owned());
+    if symlink::is_written(&request) {
+        return symlink::put(parts, request, object, metadata, conditions).await;
+    }
     if request.param("multipart-manifest") == Some("put") {
         let segments = manifest::parse(request.body, &object).await?;
         let op = PutManifest {
@@ -166,6 +170,7 @@ pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
 
 pub(super) async fn post(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
     let object = target(&request)?;
+    symlink::refuse_on_post(&request)?;
     let metadata = metadata(parts, &request)?;
     let content_type =
         request.header("content-type").filter(|kind| !kind.is_empty()).map(str::to_owned);
@@ -249,7 +254,9 @@ async fn copy_between(
     target: ObjectPath,
 ) -> Result<Reply> {
     let mut get = GetObject::new(source.clone());
+    symlink::refuse_on_copy(&request)?;
     get.head.conditions = conditions(&request);
+    get.head.link_itself = symlink::is_asked_itself(&request);
     get.ranges = request.header("range").and_then(apus_cluster::byte_range::ByteRanges::parse);
     let op = CopyObject {
         source: get,
@@ -260,6 +267,7 @@ async fn copy_between(
             .filter(|kind| !kind.is_empty())
             .map(str::to_owned),
         fresh_metadata: request.flag("x-fresh-metadata"),
+        link_account: symlink::target_account(&request)?,
         as_manifest: request.param("multipart-manifest") == Some("get"),
         conditions: WriteConditions::default(),
     };

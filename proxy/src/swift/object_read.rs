@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use super::error::Reply;
 use super::manifest;
 use super::request::{Path, SwiftRequest};
+use super::symlink;
 use crate::edge::Parts;
 
 /// Body of a 416 for a part.
@@ -53,6 +54,7 @@ pub(super) fn describe(head: &ObjectHead, out: &mut HeaderMap) {
     set(out, "x-timestamp", &head.timestamp.normal());
     set(out, "last-modified", &http_date(head.timestamp));
     set(out, "accept-ranges", "bytes");
+    super::symlink::describe(head, out);
     if let Some(etag) = &head.manifest_etag {
         set(out, "x-manifest-etag", etag);
     }
@@ -85,6 +87,7 @@ pub(super) async fn get(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
     head_op.conditions = conditions(&request);
     head_op.newest = request.flag("x-newest");
     head_op.raw = raw;
+    head_op.link_itself = symlink::is_asked_itself(&request);
     match part_number(&request) {
         _ if raw => {}
         Ok(part) => head_op.part = part,
@@ -121,6 +124,7 @@ pub(super) async fn get(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
         // A range is only for who has the same version: ask first.
         let mut ask = HeadObject::new(object.clone());
         ask.raw = raw;
+        ask.link_itself = symlink::is_asked_itself(&request);
         let head = parts.store.head_object(&request.cx, ask).await?;
         let same = match parse_date(if_range) {
             Some(seconds) => head.timestamp.seconds_ceil() == seconds,

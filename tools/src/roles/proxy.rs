@@ -8,11 +8,12 @@ use apus_proxy::auth::authorize::Rules;
 use apus_proxy::auth::tempauth::TempAuth;
 use apus_store::clock::HybridClock;
 use apus_store::quorum::Quorum;
+use apus_store::stage::symlink::HOPS_MAX;
 
 use super::node::Builder;
 
 /// Swift's filters whose work is done here, in our order; `cache` is not needed.
-const FILTERS: [&str; 13] = [
+const FILTERS: [&str; 14] = [
     "catch_errors",
     "gatekeeper",
     "healthcheck",
@@ -25,6 +26,7 @@ const FILTERS: [&str; 13] = [
     "copy",
     "slo",
     "dlo",
+    "symlink",
     "proxy-server",
 ];
 
@@ -52,9 +54,13 @@ impl Builder<'_> {
         let app = conf.section("app:proxy-server");
         // Without accounts of their own nobody could begin, so they are made unless told otherwise.
         let account_autocreate = app.flag("account_autocreate", true)?;
+        let symloop_max =
+            conf.section("filter:symlink").parse("symloop_max", HOPS_MAX, "a number")?;
+        // Swift's reading of what makes no sense.
+        let symloop_max = if symloop_max < 1 { HOPS_MAX } else { symloop_max };
         let quorum = self.quorum().making_accounts(account_autocreate);
         Ok(Arc::new(apus_proxy::Server::new(apus_proxy::Parts {
-            store: apus_store::pipeline::client(quorum, rules, upload_bytes(&app)?),
+            store: apus_store::pipeline::client(quorum, rules, upload_bytes(&app)?, symloop_max),
             auth: Arc::new(auth),
             policies: self.cluster.policies.clone(),
             clock: self.clock.clone(),
@@ -67,6 +73,7 @@ impl Builder<'_> {
             allow_account_management: app.flag("allow_account_management", false)?,
             account_autocreate,
             region: s3.get("location").unwrap_or("us-east-1").to_owned(),
+            symloop_max,
             allow_open_expired: app.flag("allow_open_expired", false)?,
             allow_async_delete: conf.section("filter:slo").flag("allow_async_delete", true)?,
             client_timeout_seconds: app.parse("client_timeout", 60, "whole seconds")?,

@@ -2,6 +2,7 @@
 
 mod account;
 mod container;
+mod link;
 mod object;
 mod upload;
 mod write_conditions;
@@ -14,6 +15,7 @@ pub use container::{
     ContainerHead, DeleteContainer, HeadContainer, ListObjects, ObjectList, Page, PostContainer,
     PutContainer,
 };
+pub use link::{LinkTarget, PutSymlink};
 pub use object::{
     Conditions, CopyObject, DeleteObject, Deleted, GetObject, HeadObject, ObjectHead, ObjectRead,
     ObjectWritten, PartHead, PartsPage, PostObject, PutManifest, PutObject, QueueDeletions,

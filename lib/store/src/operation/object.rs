@@ -2,7 +2,7 @@
 
 use apus_cluster::byte_range::{ByteRanges, Resolved};
 use apus_cluster::etag::EtagList;
-use apus_cluster::{ContainerPath, Metadata, ObjectName, ObjectPath, Timestamp};
+use apus_cluster::{AccountName, ContainerPath, Metadata, ObjectName, ObjectPath, Timestamp};
 use apus_daemon::Body;
 
 use super::write_conditions::WriteConditions;
@@ -44,6 +44,8 @@ pub struct HeadObject {
     pub newest: bool,
     /// Do not follow a manifest: the object itself.
     pub raw: bool,
+    /// Do not follow a symbolic link: the link itself.
+    pub link_itself: bool,
     /// Of a joined object this part only, from 1; other objects have no parts and ignore it.
     pub part: Option<u32>,
     /// Tell of these parts as well, without reading them.
@@ -63,6 +65,7 @@ impl HeadObject {
             etag_at: Vec::new(),
             newest: false,
             raw: false,
+            link_itself: false,
             part: None,
             parts: None,
             part_metadata: false,
@@ -113,7 +116,7 @@ pub struct ObjectHead {
     pub parts: Vec<PartHead>,
     /// Etag of the manifest itself, when it is a joined object.
     pub manifest_etag: Option<String>,
-    /// The path the bytes come from, when a link was followed.
+    /// The path the bytes come from, percent-encoded, when a link was followed.
     pub location: Option<String>,
 }
 
@@ -291,6 +294,8 @@ pub struct CopyObject {
     pub fresh_metadata: bool,
     /// Copy a manifest as a manifest instead of joining its segments.
     pub as_manifest: bool,
+    /// Account that the copy of a link leads into, instead of what the link says.
+    pub link_account: Option<AccountName>,
     /// What must hold for what is there.
     pub conditions: WriteConditions,
 }

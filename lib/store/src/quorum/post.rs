@@ -10,16 +10,17 @@ use apus_wire::NodeRequest;
 use http::{Method, StatusCode};
 
 use super::Quorum;
+use super::head::object_head;
 use super::nodes::Nodes;
 use super::send::{Answer, Replayable, broadcast};
 use super::write::{RESTAMPS, stored_headers};
 use crate::access::Permit;
 use crate::context::Context;
-use crate::operation::PostObject;
+use crate::operation::{ObjectHead, PostObject};
 use crate::{Error, Kind, Result, Subject};
 
 impl Quorum {
-    /// Replaces an object's metadata.
+    /// Replaces an object's metadata; gives the system metadata that servers tell with it.
     ///
     /// # Errors
     /// `NotFound`, `Conflict`, `Invalid`, `Unavailable`: also when some server has the object and
@@ -30,7 +31,7 @@ impl Quorum {
         _permit: Permit,
         op: &PostObject,
         policy: PolicyIndex,
-    ) -> Result<()> {
+    ) -> Result<ObjectHead> {
         let nodes = self.object_nodes(&op.object, policy)?;
         let mut extra = stored_headers(&op.metadata);
         if let Some(content_type) = &op.content_type {
@@ -52,7 +53,11 @@ impl Quorum {
             }
             self.saw(&answers);
             match Self::agreed_by(strict, &answers, replicas)? {
-                StatusCode::ACCEPTED => return Ok(()),
+                StatusCode::ACCEPTED => {
+                    let accepted = |answer: &&Answer| answer.status == StatusCode::ACCEPTED;
+                    let told = answers.iter().find(accepted);
+                    return Ok(told.map(|answer| object_head(&answer.headers)).unwrap_or_default());
+                }
                 // There is one that has it.
                 StatusCode::NOT_FOUND if is_there => {
                     return Err(Error::unavailable("only some object servers have the object"));

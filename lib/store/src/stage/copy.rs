@@ -9,6 +9,7 @@ use apus_cluster::metadata::{OBJECT_HEADERS, Resource, has_prefix};
 use async_trait::async_trait;
 
 use super::slo::manifest;
+use super::symlink::Link;
 use crate::body::{LateMetadata, collect};
 use crate::context::Context;
 use crate::operation::*;
@@ -58,12 +59,27 @@ impl Store for Copy {
     ) -> Result<(ObjectHead, ObjectWritten)> {
         let mut source = op.source;
         source.head.raw = op.as_manifest;
+        let link_itself = source.head.link_itself;
         let read = self.next.get_object(cx, source).await?;
         let mut metadata = inherited(&read.head, op.fresh_metadata, op.as_manifest);
         metadata.extend(op.metadata);
         metadata.retain(|_, value| !value.is_empty());
         let content_type =
             op.content_type.unwrap_or_else(|| split_swift_bytes(&read.head.content_type).0);
+        if link_itself && let Some(link) = Link::of(&read.head)? {
+            let account = op.link_account.or_else(|| link.target.account.clone());
+            let put = PutSymlink {
+                object: op.target,
+                target: LinkTarget { account, ..link.target },
+                target_etag: link.etag,
+                content_type: Some(content_type),
+                metadata,
+                etag: None,
+                conditions: op.conditions,
+            };
+            let written = self.next.put_symlink(cx, put).await?;
+            return Ok((read.head, written));
+        }
         if op.as_manifest && read.head.is_manifest() {
             // Written anew, so that every segment is looked at with the rights of the caller and
             // in the account of the copy.
@@ -121,7 +137,8 @@ impl Store for Copy {
         head_object(HeadObject) -> ObjectHead,
         get_object(GetObject) -> ObjectRead,
         put_object(PutObject) -> ObjectWritten,
-        post_object(PostObject) -> (),
+        put_symlink(PutSymlink) -> ObjectWritten,
+        post_object(PostObject) -> ObjectHead,
         delete_object(DeleteObject) -> Deleted,
         queue_deletions(QueueDeletions) -> (),
         put_manifest(PutManifest) -> ObjectWritten,

@@ -72,6 +72,7 @@ pub(in crate::s3) async fn copy(parts: &Parts, request: S3Request) -> Result<Rep
         content_type,
         fresh_metadata: replace,
         as_manifest: false,
+        link_account: None,
         conditions: condition::on_write(&request)?,
     };
     let (_, written) = parts.store.copy_object(&request.cx, op).await.map_err(copy_error)?;

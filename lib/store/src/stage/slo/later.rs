@@ -22,6 +22,7 @@ pub(super) async fn queue_segments(
 ) -> Result<()> {
     let mut get = GetObject::new(object.clone());
     get.head.raw = true;
+    get.head.link_itself = true;
     let read = next.get_object(cx, get).await?;
     if !read.head.is_manifest() {
         return Err(Error::invalid("Not an SLO manifest"));

@@ -262,7 +262,9 @@ impl Store for Slo {
             }
             SegmentFate::Deleted => {}
         }
-        let manifest = match self.next.head_object(cx, HeadObject::new(op.object.clone())).await {
+        // What a link leads to keeps its segments.
+        let head = HeadObject { link_itself: true, ..HeadObject::new(op.object.clone()) };
+        let manifest = match self.next.head_object(cx, head).await {
             Ok(head) => head.is_manifest(),
             // A deletion that broke off may have left a listing row: deleting again ends it.
             Err(error) if error.kind == Kind::NotFound => false,
@@ -310,7 +312,8 @@ impl Store for Slo {
         put_container(PutContainer) -> bool,
         post_container(PostContainer) -> (),
         delete_container(DeleteContainer) -> (),
-        post_object(PostObject) -> (),
+        put_symlink(PutSymlink) -> ObjectWritten,
+        post_object(PostObject) -> ObjectHead,
         queue_deletions(QueueDeletions) -> (),
         copy_object(CopyObject) -> (ObjectHead, ObjectWritten),
         create_upload(CreateUpload) -> String,

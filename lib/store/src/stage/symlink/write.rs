@@ -1,0 +1,94 @@
+//! Writing a link. The target of a static one is looked at first, and its etag and length stand in
+//! the listing; that of a dynamic one need not be there.
+
+use std::sync::Arc;
+
+use apus_cluster::listing::split_swift_bytes;
+
+use super::super::slo;
+use super::link::{Link, TARGET, TARGET_ACCOUNT, TARGET_BYTES};
+use super::walk::{Follows, Walk};
+use crate::body::LateMetadata;
+use crate::context::Context;
+use crate::operation::{HeadObject, ObjectHead, ObjectWritten, PutObject, PutSymlink};
+use crate::{Error, Kind, Result, Store, Subject};
+
+/// MD5 of nothing.
+const EMPTY_ETAG: &str = "d41d8cd98f00b204e9800998ecf8427e";
+/// What a row of a listing has for an etag.
+const ROW_ETAG: &str = "X-Object-Sysmeta-Container-Update-Override-Etag";
+/// Content type of a link that nobody gave one.
+const LINK_TYPE: &str = "application/symlink";
+
+pub(super) async fn put(
+    next: &Arc<dyn Store>,
+    cx: &Context,
+    op: PutSymlink,
+    most: usize,
+) -> Result<ObjectWritten> {
+    let path = op.target.of(op.object.account());
+    if path == op.object {
+        return Err(Error::invalid("Symlink cannot target itself"));
+    }
+    if path.container.container.is_reserved() || path.object.is_reserved() {
+        return Err(Error::new(Kind::PreconditionFailed, Subject::Request)
+            .text("X-Symlink-Target: names that begin with NUL are the cluster's own"));
+    }
+    let link = Link { target: op.target, etag: op.target_etag };
+    let mut metadata = op.metadata;
+    let stored = link.stored();
+    let mut words = Vec::new();
+    for (word, name) in [("symlink_target", TARGET), ("symlink_target_account", TARGET_ACCOUNT)] {
+        words.extend(stored.get(name).map(|value| format!("{word}={value}")));
+    }
+    metadata.extend(stored);
+    let mut row = EMPTY_ETAG.to_owned();
+    let mut content_type = op.content_type;
+    if let Some(etag) = &link.etag {
+        let mut walk = Walk::from(cx, &path, Follows::Static, most).wanting(etag);
+        let found = find(next, &mut walk, most).await.map_err(|error| match error.kind {
+            Kind::NotFound => walk.locate(
+                Error::new(Kind::Conflict, Subject::Object).text("X-Symlink-Target does not exist"),
+            ),
+            _ => walk.locate(error),
+        })?;
+        // What other features have put into the target's row is true of the link's as well.
+        let more = found.get(ROW_ETAG).and_then(|etag| etag.split_once(';'));
+        if let Some((_, more)) = more {
+            row.push(';');
+            row.push_str(more);
+        } else if let Some(etag) = found.get(slo::ETAG_KEY) {
+            row.push_str(&format!("; slo_etag={etag}"));
+        }
+        let length = found.length.to_string();
+        let bytes = found.get(slo::SIZE_KEY).unwrap_or(&length).to_owned();
+        words.push(format!("symlink_target_etag={etag}"));
+        words.push(format!("symlink_target_bytes={bytes}"));
+        metadata.insert(TARGET_BYTES.to_owned(), bytes);
+        content_type = content_type.or_else(|| Some(split_swift_bytes(&found.content_type).0));
+    }
+    words.insert(0, row);
+    metadata.insert(ROW_ETAG.to_owned(), words.join("; "));
+    let put = PutObject {
+        object: op.object,
+        body: apus_daemon::http::empty(),
+        length: Some(0),
+        content_type: content_type.unwrap_or_else(|| LINK_TYPE.to_owned()),
+        metadata,
+        etag: op.etag,
+        timestamp: None,
+        conditions: op.conditions,
+        late: LateMetadata::default(),
+    };
+    next.put_object(cx, put).await
+}
+
+/// What a static link leads to in the end.
+async fn find(next: &Arc<dyn Store>, walk: &mut Walk<'_>, most: usize) -> Result<ObjectHead> {
+    loop {
+        let head = next.head_object(&walk.cx, HeadObject::new(walk.name.clone())).await?;
+        if !walk.step(&head, most)? {
+            return Ok(head);
+        }
+    }
+}
