@@ -401,25 +401,16 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_was_made_again_stays_fresh() {
-        let mut fresh = Fresh::default();
-        fresh.add("a".into());
-        let mark = fresh.marks[Path::new("a")];
-        fresh.add("a".into());
-        fresh.settle(Path::new("a"), mark);
-        assert!(!fresh.marks.is_empty());
-    }
-
-    #[test]
     fn a_group_shares_three_syncs_and_one_bad_name_fails_alone() {
         let scratch = Scratch::new("group");
+        let counters: Arc<Counters> = Arc::default();
         let shared = Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
             fresh: FreshDirectories::new(counters.clone()),
             left_behind: Mutex::default(),
             groups: true,
-            counters: Arc::default(),
+            counters,
         };
         let committer = Committer(Arc::new(shared));
         let (sender, receiver) = channel();
@@ -445,6 +436,6 @@ mod tests {
             }
         }
         assert_eq!(committer.counters().syncs(), 3);
-        assert!(committer.0.fresh().marks.is_empty());
+        assert!(committer.0.fresh.below(&[scratch.0.as_path()].into_iter()).is_empty());
     }
 }

@@ -160,4 +160,14 @@ mod tests {
         assert_eq!(syncs("a/b"), 2);
         std::fs::remove_dir_all(&root).unwrap();
     }
+
+    #[test]
+    fn a_directory_that_was_made_again_stays_fresh() {
+        let fresh = FreshDirectories::new(Arc::default());
+        fresh.marks().add("a".into());
+        let mark = fresh.marks().marks[Path::new("a")];
+        fresh.marks().add("a".into());
+        fresh.settle([("a".into(), mark)]);
+        assert!(!fresh.marks().marks.is_empty());
+    }
 }
