@@ -1,10 +1,13 @@
 //! A ring that is reread when its file changes. A bad new file keeps the old ring.
+//!
+//! A new ring reaches the nodes of a cluster one after another. So the one before is remembered for
+//! a while: who must meet everybody else asks the primaries of both.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::format;
 use crate::ring::Ring;
@@ -14,6 +17,9 @@ use crate::ring::Ring;
 pub struct SharedRing {
     path: PathBuf,
     ring: ArcSwap<Ring>,
+    /// The ring before, and until when it counts.
+    former: ArcSwapOption<(Arc<Ring>, Instant)>,
+    overlap: Duration,
     modified: Mutex<Option<SystemTime>>,
 }
 
@@ -28,8 +34,23 @@ impl SharedRing {
         Ok(Self {
             path: path.to_owned(),
             ring: ArcSwap::from_pointee(ring),
+            former: ArcSwapOption::empty(),
+            overlap: Duration::ZERO,
             modified: Mutex::new(modified),
         })
+    }
+
+    /// Remembers the ring before for some time after each change.
+    #[must_use]
+    pub fn remembering(self, overlap: Duration) -> Self {
+        Self { overlap, ..self }
+    }
+
+    /// The ring before, as long as others may still go by it.
+    pub fn former(&self) -> Option<Arc<Ring>> {
+        let former = self.former.load();
+        let (ring, until) = former.as_deref()?;
+        (Instant::now() < *until).then(|| ring.clone())
     }
 
     /// The current ring.
@@ -56,7 +77,13 @@ impl SharedRing {
             }
             *known = now;
         }
-        self.ring.store(Arc::new(read(&self.path)?));
+        let (new, old) = (read(&self.path)?, self.ring.load_full());
+        // Another weight or address of a device moves nothing.
+        if new.rows() != old.rows() {
+            let until = Instant::now() + self.overlap;
+            self.former.store(Some(Arc::new((old, until))));
+        }
+        self.ring.store(Arc::new(new));
         Ok(true)
     }
 }
@@ -90,6 +117,34 @@ mod tests {
         std::fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
         assert!(shared.refresh().unwrap_err().contains("object.ring.gz"));
         assert_eq!(shared.get().partitions(), 1024);
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn the_ring_before_is_remembered_for_its_time_and_only_when_something_moved() {
+        let directory = std::env::temp_dir().join(format!("apus-former-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("object.ring.gz");
+        let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/vectors/ring");
+        let mut seconds = 0;
+        let mut put = |name: &str| {
+            seconds += 5;
+            std::fs::copy(format!("{vectors}/{name}.ring.gz"), &path).unwrap();
+            let later = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            std::fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
+        };
+        put("saio");
+        let shared = SharedRing::load(&path).unwrap().remembering(Duration::from_secs(60));
+        let forgetful = SharedRing::load(&path).unwrap();
+        put("saio");
+        assert_eq!(shared.refresh(), Ok(true));
+        assert!(shared.former().is_none(), "nothing moved");
+        put("two-regions");
+        assert_eq!((shared.refresh(), forgetful.refresh()), (Ok(true), Ok(true)));
+        let former = shared.former().unwrap();
+        assert_ne!(former.rows(), shared.get().rows());
+        assert_eq!(former.partitions(), 1024);
+        assert!(forgetful.former().is_none(), "its time is over");
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -3,6 +3,8 @@
 //! Swift's programs do not read this section. The key must never reach a log: [`ClusterKey`] has
 //! no `Display`, and its `Debug` tells nothing.
 
+use crate::swift_conf::RingChanges;
+
 /// The section's name.
 pub const SECTION: &str = "apus";
 /// Shortest key, in bytes.
@@ -71,8 +73,9 @@ impl BackendAuth {
     /// # Errors
     /// Text that names the option and what was expected, but never a key.
     pub fn from_options(options: &[(&str, &str)]) -> Result<Self, String> {
-        if let Some((name, _)) = options.iter().find(|(name, _)| !OPTIONS.contains(name)) {
-            return Err(format!("[{SECTION}] {name}: expected one of {}", OPTIONS.join(", ")));
+        let known = [&OPTIONS[..], &RingChanges::OPTIONS].concat();
+        if let Some((name, _)) = options.iter().find(|(name, _)| !known.contains(name)) {
+            return Err(format!("[{SECTION}] {name}: expected one of {}", known.join(", ")));
         }
         let option = |name: &str| {
             options.iter().find(|(key, _)| *key == name).map(|(_, value)| value.trim())

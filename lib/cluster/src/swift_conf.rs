@@ -1,5 +1,7 @@
 //! Cluster-wide settings of `swift.conf`, built from key-value pairs that somebody else read.
 
+use std::time::Duration;
+
 use crate::backend_auth::{self, BackendAuth};
 use crate::hashed_path::HashConf;
 use crate::policy::{Policies, Policy, PolicyIndex, PolicyType};
@@ -13,6 +15,48 @@ pub struct SwiftConf {
     pub policies: Policies,
     /// How its servers know each other.
     pub backend_auth: BackendAuth,
+    /// How new rings are taken up.
+    pub rings: RingChanges,
+}
+
+/// Options of `[apus]` for new rings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingChanges {
+    /// How often the files are looked at (`ring_check_interval`, Swift's 15 s).
+    pub check_interval: Duration,
+    /// How long a proxy goes on asking the former primaries as well (`ring_overlap`). Within this
+    /// time a new ring must be on all nodes.
+    pub overlap: Duration,
+}
+
+impl Default for RingChanges {
+    fn default() -> Self {
+        Self { check_interval: Duration::from_secs(15), overlap: Duration::from_secs(3600) }
+    }
+}
+
+impl RingChanges {
+    /// Names of its options.
+    pub const OPTIONS: [&str; 2] = ["ring_check_interval", "ring_overlap"];
+
+    fn from_options(options: &[(&str, &str)]) -> Result<Self, String> {
+        let seconds = |name: &str, default: Duration| {
+            let given = options.iter().find(|(key, _)| *key == name);
+            let Some((_, text)) = given else { return Ok(default) };
+            let parsed = text.trim().parse().ok().filter(|seconds| (0.01..=1e6).contains(seconds));
+            parsed.map(Duration::from_secs_f64).ok_or_else(|| {
+                format!(
+                    "[{}] {name} = {text:?}: expected seconds from 0.01 to 1000000",
+                    backend_auth::SECTION
+                )
+            })
+        };
+        let default = Self::default();
+        Ok(Self {
+            check_interval: seconds("ring_check_interval", default.check_interval)?,
+            overlap: seconds("ring_overlap", default.overlap)?,
+        })
+    }
 }
 
 impl SwiftConf {
@@ -27,6 +71,7 @@ impl SwiftConf {
         let mut hash = HashConf::default();
         let mut policies = Vec::new();
         let mut backend_auth = BackendAuth::default();
+        let mut rings = RingChanges::default();
         for (section, options) in sections {
             let option = |name: &str| {
                 options.iter().find(|(key, _)| *key == name).map(|(_, value)| value.trim())
@@ -37,6 +82,7 @@ impl SwiftConf {
                 hash.suffix = bytes("swift_hash_path_suffix");
             } else if section == backend_auth::SECTION {
                 backend_auth = BackendAuth::from_options(&options)?;
+                rings = RingChanges::from_options(&options)?;
             } else if let Some(index) = section.strip_prefix("storage-policy:") {
                 let index = index.trim().parse().map_err(|_| {
                     format!("[{section}]: expected a whole number after the colon, got {index:?}")
@@ -82,7 +128,7 @@ impl SwiftConf {
                     .to_owned(),
             );
         }
-        Ok(Self { hash, policies: Policies::new(policies)?, backend_auth })
+        Ok(Self { hash, policies: Policies::new(policies)?, backend_auth, rings })
     }
 }
 
@@ -109,5 +155,22 @@ mod tests {
         .unwrap();
         assert_eq!(conf.policies.default_policy().name, "gold");
         assert_eq!(conf.policies.by_name("EC42").unwrap().policy_type, PolicyType::ErasureCoding);
+    }
+
+    #[test]
+    fn options_for_new_rings_are_seconds_beside_those_of_the_key() {
+        let rings = |options: &[(&'static str, &'static str)]| {
+            let hash = ("swift-hash", vec![("swift_hash_path_suffix", "x")]);
+            let sections = [hash, ("apus", options.to_vec())];
+            SwiftConf::from_sections(sections.into_iter()).map(|conf| conf.rings)
+        };
+        assert_eq!(rings(&[]), Ok(RingChanges::default()));
+        let both = [("ring_check_interval", "0.5"), ("ring_overlap", "7200")];
+        let (check_interval, overlap) = (Duration::from_millis(500), Duration::from_secs(7200));
+        assert_eq!(rings(&both), Ok(RingChanges { check_interval, overlap }));
+        for bad in ["", "soon", "-1", "0", "inf", "NaN"] {
+            let error = rings(&[("ring_overlap", bad)]).unwrap_err();
+            assert!(error.contains("ring_overlap") && error.contains("expected"), "{error}");
+        }
     }
 }

@@ -89,7 +89,10 @@ impl Place {
     }
 
     pub(crate) fn rings(&self, cluster: &SwiftConf) -> Result<Rings, String> {
-        let load = |name: &str| SharedRing::load(&self.swift_dir.join(name)).map(Arc::new);
+        let load = |name: &str| {
+            let ring = SharedRing::load(&self.swift_dir.join(name))?;
+            Ok::<_, String>(Arc::new(ring.remembering(cluster.rings.overlap)))
+        };
         let mut objects = BTreeMap::new();
         for policy in cluster.policies.iter() {
             if policy.policy_type == PolicyType::Replication {

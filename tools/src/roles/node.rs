@@ -28,8 +28,6 @@ use super::role::{Roles, Server};
 use super::storage::Storage;
 use crate::counts::{Counts, Sources};
 
-/// How often rings are looked at for a new version (Swift's interval).
-const RING_INTERVAL: Duration = Duration::from_secs(15);
 /// Swift's default for `recon_cache_path`.
 const RECON_CACHE_PATH: &str = "/var/cache/swift";
 
@@ -165,7 +163,10 @@ impl Node {
             open_listeners: Vec::new(),
             metrics: Arc::default(),
             brokers: Vec::new(),
-            background: vec![spawn(TaskKind::Background, watch(rings.clone(), drain.clone()))],
+            background: vec![spawn(
+                TaskKind::Background,
+                watch(rings.clone(), cluster.rings.check_interval, drain.clone()),
+            )],
             units: Vec::new(),
             drain,
         };
@@ -285,10 +286,10 @@ async fn hurry(signals: &mut Signals, drain: Drain) {
 }
 
 /// Rereads rings that changed; a bad new file keeps the old ring and is named once.
-async fn watch(rings: Rings, drain: Drain) {
+async fn watch(rings: Rings, interval: Duration, drain: Drain) {
     loop {
         tokio::select! {
-            () = tokio::time::sleep(RING_INTERVAL) => {}
+            () = tokio::time::sleep(interval) => {}
             () = drain.begun() => return,
         }
         for ring in [&rings.account, &rings.container].into_iter().chain(rings.objects.values()) {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::Quorum;
 use super::best::best_status;
-use super::nodes::Nodes;
+use super::nodes::{Enough, Nodes};
 use super::send::{Replayable, broadcast};
 use crate::access::Permit;
 use crate::context::Context;
@@ -257,7 +257,9 @@ impl Quorum {
             set(&mut request.headers, name, value);
         }
         let build = |_| request.clone();
-        let answers = broadcast(&self.client, &nodes, needed, Replayable::default(), build).await;
+        let answers =
+            broadcast(&self.client, &nodes, &Enough::Any(needed), Replayable::default(), build)
+                .await;
         let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
         best_status(&statuses, needed)
             .ok_or_else(|| Error::unavailable(format!("account servers answered {statuses:?}")))

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use super::Quorum;
 use super::account::resource_headers;
 use super::best::best_status;
-use super::nodes::Nodes;
+use super::nodes::{Enough, Nodes};
 use super::send::{Answer, Replayable, broadcast};
 use crate::access::Permit;
 use crate::context::Context;
@@ -160,7 +160,7 @@ impl Quorum {
                 let body = body.collect().await.ok()?.to_bytes();
                 let (node, replica) = (node.id, 0);
                 let (status, headers) = (head.status, head.headers);
-                Some(Answer { status, headers, body, primary, node, replica })
+                Some(Answer { status, headers, body, primary, voter: None, node, replica })
             }
             Ok(response) => {
                 tracing::debug!(status = %response.status(), node = node.address(), device = node.device, "read");
@@ -249,7 +249,8 @@ impl Quorum {
             );
             request
         };
-        Ok(broadcast(&self.client, &nodes, needed, Replayable::default(), build).await)
+        Ok(broadcast(&self.client, &nodes, &Enough::Any(needed), Replayable::default(), build)
+            .await)
     }
 
     fn agreed(answers: &[Answer], replicas: usize) -> Result<StatusCode> {

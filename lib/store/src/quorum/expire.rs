@@ -35,7 +35,9 @@ impl Quorum {
         set(&mut extra, headers::CLEAN_QUEUE, "no");
         let build = self.write_request(cx, Method::DELETE, object, policy, &nodes, at, &extra);
         let none = Replayable::default();
-        let answers = broadcast(&self.client, &nodes, needed, none, build).await;
+        let answers =
+            broadcast(&self.client, &nodes, &Self::enough(cx.is_strong(), &nodes), none, build)
+                .await;
         self.saw(&answers);
         let counted = answers.iter().filter(|answer| answer.primary || !cx.is_strong());
         deleted_if(&counted.map(|answer| answer.status).collect::<Vec<_>>(), needed)

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
+use super::nodes::Enough;
 use super::send::{Answer, is_failure};
 
 /// Pieces that wait for one node.
@@ -26,7 +27,7 @@ type Piece = std::result::Result<Bytes, BodyError>;
 struct FanNode {
     /// The replica that it takes.
     index: usize,
-    primary: bool,
+    voter: Option<usize>,
     sender: Option<mpsc::Sender<Piece>>,
     answer: tokio::task::JoinHandle<Option<Answer>>,
 }
@@ -54,8 +55,8 @@ impl Fan {
         Self { client, requests, handoffs, replay: Some(Vec::new()), nodes, refusals }
     }
 
-    /// Opens the way of replica `index` to a node.
-    pub(super) fn open(&mut self, index: usize, node: Device, primary: bool) {
+    /// Opens the way of request `index` to a node.
+    pub(super) fn open(&mut self, index: usize, node: Device, voter: Option<usize>, primary: bool) {
         let Some(request) = self.requests.get(index).cloned() else { return };
         let (sender, receiver) = mpsc::channel(WINDOW);
         let client = self.client.clone();
@@ -74,6 +75,7 @@ impl Fan {
                         primary,
                         node: node.id,
                         replica: index,
+                        voter,
                     })
                 }
                 Err(error) => {
@@ -82,7 +84,7 @@ impl Fan {
                 }
             }
         });
-        self.nodes.push(FanNode { index, primary, sender: Some(sender), answer });
+        self.nodes.push(FanNode { index, voter, sender: Some(sender), answer });
     }
 
     /// Nodes that still take pieces.
@@ -104,12 +106,12 @@ impl Fan {
     }
 
     /// Sends each node a piece of its own, the last of the body; `of` is given the index of the
-    /// primary, or nothing for a handoff.
+    /// voter, or nothing for a handoff.
     pub(super) async fn send_each(&mut self, of: impl Fn(Option<usize>) -> Bytes) {
         self.replace_failed().await;
         let deadline = self.client.deadlines().chunk;
         let sends = self.nodes.iter_mut().map(|node| {
-            let piece = of(node.primary.then_some(node.index));
+            let piece = of(node.voter);
             async move {
                 if let Some(sender) = &node.sender {
                     let sent = tokio::time::timeout(deadline, sender.send(Ok(piece))).await;
@@ -142,7 +144,7 @@ impl Fan {
             let handoff = if refusal.is_some() { None } else { self.handoffs.pop_front() };
             self.refusals.extend(refusal);
             if let Some(handoff) = handoff {
-                self.open(node.index, handoff, false);
+                self.open(node.index, handoff, None, false);
                 if let Some(sender) = self.nodes.last().and_then(|node| node.sender.clone()) {
                     for piece in &replay {
                         // It failed as well, which the next piece will show.
@@ -163,7 +165,7 @@ impl Fan {
     }
 
     /// Ends the bodies and collects the answers; after a quorum the rest get a short grace.
-    pub(super) async fn finish(self, needed: usize) -> Vec<Answer> {
+    pub(super) async fn finish(self, enough: &Enough) -> Vec<Answer> {
         let mut waiting: futures_util::stream::FuturesUnordered<_> = self
             .nodes
             .into_iter()
@@ -175,8 +177,10 @@ impl Fan {
         use futures_util::StreamExt;
         let mut answers = self.refusals;
         loop {
-            let good = answers.iter().filter(|answer| answer.status.is_success()).count();
-            let grace = std::time::Duration::from_millis(if good >= needed { 500 } else { 60_000 });
+            let good = answers.iter().filter(|answer| answer.status.is_success());
+            let good: Vec<_> = good.map(|answer| answer.voter).collect();
+            let grace = if enough.is_met(&good) { 500 } else { 60_000 };
+            let grace = std::time::Duration::from_millis(grace);
             match tokio::time::timeout(grace, waiting.next()).await {
                 Ok(Some(answer)) => answers.extend(answer.ok().flatten()),
                 Ok(None) | Err(_) => return answers,

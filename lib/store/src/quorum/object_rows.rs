@@ -88,8 +88,9 @@ impl ObjectRows {
             set(request, headers::CONTAINER_PARTITION, &self.listing.partition.to_string());
         }
         // From the other end, so that no server has all of the extra ones.
-        let reversed = (self.requests.saturating_sub(1)).saturating_sub(index);
+        let reversed = self.requests.checked_sub(index + 1);
         if let Some((name, queue)) = &self.queue
+            && let Some(reversed) = reversed
             && let Some((hosts, devices)) = self.dealt(queue, reversed)
         {
             set(request, headers::DELETE_AT_CONTAINER, name);

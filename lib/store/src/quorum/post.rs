@@ -11,7 +11,7 @@ use http::{Method, StatusCode};
 
 use super::Quorum;
 use super::head::object_head;
-use super::nodes::Nodes;
+use super::nodes::{Enough, Nodes};
 use super::send::{Answer, Replayable, broadcast};
 use super::write::{RESTAMPS, stored_headers};
 use crate::access::Permit;
@@ -37,22 +37,21 @@ impl Quorum {
         if let Some(content_type) = &op.content_type {
             set(&mut extra, "content-type", content_type);
         }
-        let replicas = nodes.primaries.len();
         let strict = cx.is_strong();
+        let enough = Self::enough(strict, &nodes);
         for _ in 0..=RESTAMPS {
             let time = self.clock.stamp();
             let build =
                 self.write_request(cx, Method::POST, &op.object, policy, &nodes, time, &extra);
-            let needed = Self::needed(strict, replicas);
             let none = Replayable::default();
-            let mut answers = broadcast(&self.client, &nodes, needed, none, &build).await;
+            let mut answers = broadcast(&self.client, &nodes, &enough, none, &build).await;
             let is_there = answers.iter().any(|answer| answer.status == StatusCode::ACCEPTED);
             // A strong write counts primaries alone, whatever handoffs may have.
             if !strict && is_there {
                 self.post_to_handoffs(&nodes, &mut answers, &build).await;
             }
             self.saw(&answers);
-            match Self::agreed_by(strict, &answers, replicas)? {
+            match Self::agreed_by(&enough, &answers)? {
                 StatusCode::ACCEPTED => {
                     let accepted = |answer: &&Answer| answer.status == StatusCode::ACCEPTED;
                     let told = answers.iter().find(accepted);
@@ -89,18 +88,17 @@ impl Quorum {
         }
         let missing = answers.iter().filter(|answer| answer.status == StatusCode::NOT_FOUND);
         let missing: Vec<usize> = missing.map(|answer| answer.replica).collect();
-        let unasked = nodes
-            .handoffs
-            .iter()
-            .filter(|node| answers.iter().all(|answer| answer.node != node.id));
-        let instead = Nodes {
-            partition: nodes.partition,
-            primaries: unasked.take(missing.len()).cloned().collect(),
-            handoffs: Vec::new(),
-        };
+        let mut unasked = nodes.fallbacks(false);
+        unasked.retain(|node| answers.iter().all(|answer| answer.node != node.id));
+        unasked.truncate(missing.len());
+        let instead = Nodes::only(nodes.partition, unasked);
         let build = |index: usize| build(missing.get(index).copied().unwrap_or_default());
-        let all = instead.primaries.len();
-        let more = broadcast(&self.client, &instead, all, Replayable::default(), build).await;
-        answers.extend(more.into_iter().map(|answer| Answer { primary: false, ..answer }));
+        let all = Enough::Any(instead.primaries.len());
+        let more = broadcast(&self.client, &instead, &all, Replayable::default(), build).await;
+        answers.extend(more.into_iter().map(|answer| Answer {
+            primary: false,
+            voter: None,
+            ..answer
+        }));
     }
 }

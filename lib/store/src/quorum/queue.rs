@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::Quorum;
 use super::best::best_status;
+use super::nodes::Enough;
 use super::send::{Replayable, broadcast};
 use crate::access::Permit;
 use crate::context::Context;
@@ -64,7 +65,8 @@ impl Quorum {
         set(&mut request.headers, "content-type", "application/json");
         let rows = Replayable(vec![Bytes::from(tasks(op, time).to_string())]);
         let needed = write_quorum(nodes.primaries.len());
-        let answers = broadcast(&self.client, &nodes, needed, rows, |_| request.clone()).await;
+        let answers =
+            broadcast(&self.client, &nodes, &Enough::Any(needed), rows, |_| request.clone()).await;
         let statuses: Vec<StatusCode> = answers.iter().map(|answer| answer.status).collect();
         match best_status(&statuses, needed) {
             Some(status) if status.is_success() => Ok(()),

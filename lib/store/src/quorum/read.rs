@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::Quorum;
 use super::head::{object_head, read_error, set_read};
-use super::nodes::Nodes;
+use super::nodes::{Enough, Nodes};
 use super::version::Version;
 use crate::access::Permit;
 use crate::context::Context;
@@ -31,13 +31,13 @@ const ONE_PIECE: u64 = 256 * 1024;
 
 impl Quorum {
     pub(crate) fn object_nodes(&self, object: &ObjectPath, policy: PolicyIndex) -> Result<Nodes> {
-        let ring = self.object_ring(policy)?.get();
+        let ring = self.object_ring(policy)?;
         let names = [
             object.account().as_str(),
             object.container.container.as_str(),
             object.object.as_str(),
         ];
-        Ok(Nodes::new(&ring, ring.partition_of(&self.hash, &names)))
+        Ok(Nodes::of(ring, &self.hash, &names))
     }
 
     pub(crate) fn object_request(
@@ -146,7 +146,7 @@ impl Quorum {
             body
         } else {
             let mut others = nodes.primaries.clone();
-            others.extend(nodes.handoffs.iter().cloned());
+            others.extend(nodes.fallbacks(false));
             others.retain(|other| other.id != node.id);
             request.headers.remove("if-none-match");
             request.headers.remove("if-modified-since");
@@ -231,7 +231,7 @@ impl Quorum {
     ) -> Result<(Device, Response<Body>)> {
         let strong = cx.is_strong() && !apus_fault::planted("bug.read-one-copy");
         let chosen = if newest || (strong && nodes.primaries.len() > 1) {
-            self.read_agreed(newest, nodes, request).await?
+            self.read_agreed(newest, strong, nodes, request).await?
         } else {
             self.read_any(nodes, request).await?
         };
@@ -253,7 +253,7 @@ impl Quorum {
         // Of primaries: a handoff has nothing in the ordinary run of things.
         let mut failures = 0;
         let primaries = primaries.into_iter().map(|node| (node, 1));
-        let handoffs = nodes.handoffs.iter().map(|node| (node.clone(), 0));
+        let handoffs = nodes.fallbacks(false).into_iter().map(|node| (node, 0));
         for (node, counted) in primaries.chain(handoffs) {
             match self.client.send(&node, request, empty()).await {
                 Ok(answer) if answer.status() == StatusCode::NOT_FOUND => {
@@ -296,16 +296,25 @@ impl Quorum {
     async fn read_agreed(
         &self,
         newest: bool,
+        strong: bool,
         nodes: &Nodes,
         request: &NodeRequest,
     ) -> Result<(Device, Response<Body>)> {
+        let enough = match strong {
+            true => nodes.enough(majority(nodes.primaries.len())),
+            false => Enough::Any(majority(nodes.primaries.len())),
+        };
+        let is_enough = |answers: &[(Device, Response<Body>)]| {
+            enough.is_met(&answers.iter().map(|(node, _)| nodes.voter(node)).collect::<Vec<_>>())
+        };
         let needed = if newest { nodes.primaries.len() } else { majority(nodes.primaries.len()) };
         let head = NodeRequest { method: Method::HEAD, ..request.clone() };
         let turn = self.clock.stamp().steps();
-        let mut order = nodes.shuffled_primaries(&self.client, turn).into_iter();
+        let former = if strong { nodes.former.clone() } else { Vec::new() };
+        let mut order = nodes.shuffled_primaries(&self.client, turn).into_iter().chain(former);
         let mut answers: Vec<(Device, Response<Body>)> = Vec::new();
-        loop {
-            let missing = needed.saturating_sub(answers.len());
+        while answers.len() < needed || !is_enough(&answers) {
+            let missing = needed.saturating_sub(answers.len()).max(1);
             let batch: Vec<Device> = order.by_ref().take(missing).collect();
             if batch.is_empty() {
                 break;
@@ -321,12 +330,9 @@ impl Quorum {
             });
             answers.extend(futures_util::future::join_all(asked).await.into_iter().flatten());
         }
-        let enough = majority(nodes.primaries.len());
-        if answers.len() < enough {
-            return Err(Error::unavailable(format!(
-                "{} of {enough} copies answered",
-                answers.len()
-            )));
+        if !is_enough(&answers) {
+            let count = answers.len();
+            return Err(Error::unavailable(format!("{count} copies answered, which are too few")));
         }
         let first = answers.first().map(|(_, answer)| version(answer));
         let agreed = answers.iter().all(|(_, answer)| Some(version(answer)) == first);
@@ -337,8 +343,8 @@ impl Quorum {
             return self.first_readable(answers, request).await;
         }
         let known: Vec<u32> = answers.iter().map(|(node, _)| node.id).collect();
-        let handoffs = if unheard { &[][..] } else { nodes.handoffs.as_slice() };
-        let others = nodes.primaries.iter().chain(handoffs);
+        let handoffs = if unheard { nodes.former.clone() } else { nodes.fallbacks(false) };
+        let others = nodes.primaries.iter().chain(&handoffs);
         let others = others.filter(|node| !known.contains(&node.id)).cloned();
         let asked = others.map(|node| {
             let head = &head;

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::Quorum;
 use super::head::object_head;
-use super::nodes::Nodes;
+use super::nodes::{Enough, Nodes};
 use super::version::Version;
 use crate::context::Context;
 use crate::operation::{ObjectHead, WriteConditions};
@@ -66,20 +66,38 @@ pub enum Verdict {
 
 /// Judges the replies of `primaries` nodes.
 pub fn verdict(replies: &[Reply], primaries: usize) -> Verdict {
-    let granted = replies.iter().enumerate().filter_map(|(index, reply)| match reply {
+    let enough = Enough::OfEach(vec![((0..primaries).collect(), majority(primaries))]);
+    let replies: Vec<_> = replies.iter().cloned().enumerate().collect();
+    verdict_of(&replies, &enough)
+}
+
+/// The same of voters, each with its index.
+fn verdict_of(replies: &[(usize, Reply)], enough: &Enough) -> Verdict {
+    let those = |wanted: fn(&Reply) -> bool| {
+        let chosen = replies.iter().filter(|(_, reply)| wanted(reply));
+        chosen.map(|(voter, _)| Some(*voter)).collect::<Vec<_>>()
+    };
+    let granted = replies.iter().enumerate().filter_map(|(index, (_, reply))| match reply {
         Reply::Granted(version) => Some((index, *version)),
         _ => None,
     });
-    let granted: Vec<_> = granted.collect();
-    let count = |wanted: fn(&Reply) -> bool| replies.iter().filter(|reply| wanted(reply)).count();
-    let early = count(|reply| matches!(reply, Reply::TooEarly));
-    let needed = majority(primaries);
-    match granted.iter().max_by_key(|(_, version)| *version) {
-        Some((newest, _)) if granted.len() >= needed => Verdict::Taken { newest: *newest },
-        _ if granted.len() + early >= needed => Verdict::Again,
-        _ if count(|reply| matches!(reply, Reply::Unsupported)) > primaries - needed => {
-            Verdict::Unsupported
+    let met = |wanted| enough.is_met(&those(wanted));
+    // Without these nobody could be enough.
+    let others = those(|reply| !matches!(reply, Reply::Unsupported));
+    let unsupported = match enough {
+        Enough::Any(_) => false,
+        Enough::OfEach(sets) => sets.iter().any(|(set, needed)| {
+            let silent = set.iter().filter(|v| !replies.iter().any(|(voter, _)| voter == *v));
+            let others = others.iter().flatten().filter(|voter| set.contains(voter));
+            silent.count() + others.count() < *needed
+        }),
+    };
+    match granted.max_by_key(|(_, version)| *version) {
+        Some((newest, _)) if met(|reply| matches!(reply, Reply::Granted(_))) => {
+            Verdict::Taken { newest }
         }
+        _ if met(|reply| matches!(reply, Reply::Granted(_) | Reply::TooEarly)) => Verdict::Again,
+        _ if unsupported => Verdict::Unsupported,
         _ => Verdict::Unreachable,
     }
 }
@@ -90,7 +108,7 @@ pub(super) struct Held {
     /// When, which is the time to write at.
     pub(super) time: Timestamp,
     /// Indexes of the primaries that gave it.
-    pub(super) primaries: Vec<usize>,
+    pub(super) voters: Vec<usize>,
 }
 
 /// How a write is to go on.
@@ -120,7 +138,7 @@ impl Hold {
 
     /// Whether the primary of this index gave the name.
     pub(super) fn has(&self, index: usize) -> bool {
-        matches!(self, Self::Held(held) if held.primaries.contains(&index))
+        matches!(self, Self::Held(held) if held.voters.contains(&index))
     }
 
     /// The request to the primary of this index, as its commit or with the condition.
@@ -177,11 +195,12 @@ impl Quorum {
         loop {
             let time = self.clock.stamp();
             let told = self.ask_primaries(cx, object, policy, nodes, time).await?;
-            let replies: Vec<Reply> = told.iter().map(|told| told.reply.clone()).collect();
+            let replies: Vec<_> =
+                told.iter().map(|told| (told.index, told.reply.clone())).collect();
             let granted = |told: &&Told| matches!(told.reply, Reply::Granted(_));
-            let primaries = told.iter().filter(granted).map(|told| told.index).collect();
-            let held = Held { time, primaries };
-            let error = match verdict(&replies, nodes.primaries.len()) {
+            let voters = told.iter().filter(granted).map(|told| told.index).collect();
+            let held = Held { time, voters };
+            let error = match verdict_of(&replies, &nodes.enough(majority(nodes.primaries.len()))) {
                 Verdict::Taken { newest } => {
                     let current = told.get(newest).and_then(|told| told.head.as_ref());
                     let current = current.filter(|head| !self.has_expired(head));
@@ -228,9 +247,10 @@ impl Quorum {
         time: Timestamp,
     ) -> Result<Vec<Told>> {
         let request = self.name_request(cx, methods::RESERVE, object, policy, nodes, time)?;
-        let count = nodes.primaries.len();
+        let count = nodes.voters().count();
+        let enough = nodes.enough(majority(nodes.primaries.len()));
         let (sender, mut receiver) = mpsc::channel::<Told>(count.max(1));
-        for (index, primary) in nodes.primaries.iter().enumerate() {
+        for (index, primary) in nodes.voters().enumerate() {
             let (request, primary, sender) = (request.clone(), primary.clone(), sender.clone());
             let (quorum, cx, object, nodes) =
                 (self.clone(), cx.clone(), object.clone(), nodes.clone());
@@ -260,7 +280,7 @@ impl Quorum {
                 if let Err(late) = sender.send(told).await
                     && matches!(late.0.reply, Reply::Granted(_))
                 {
-                    let held = Held { time, primaries: vec![index] };
+                    let held = Held { time, voters: vec![index] };
                     quorum.release(&cx, &object, policy, &nodes, &held);
                 }
             });
@@ -268,8 +288,9 @@ impl Quorum {
         drop(sender);
         let mut told: Vec<Told> = Vec::with_capacity(count);
         loop {
-            let replies: Vec<Reply> = told.iter().map(|told| told.reply.clone()).collect();
-            let next = match verdict(&replies, count) {
+            let replies: Vec<_> =
+                told.iter().map(|told| (told.index, told.reply.clone())).collect();
+            let next = match verdict_of(&replies, &enough) {
                 Verdict::Taken { .. } => {
                     match tokio::time::timeout(AFTER_MAJORITY, receiver.recv()).await {
                         Ok(next) => next,
@@ -299,7 +320,7 @@ impl Quorum {
         else {
             return;
         };
-        for primary in held.primaries.iter().filter_map(|index| nodes.primaries.get(*index)) {
+        for primary in held.voters.iter().filter_map(|index| nodes.voters().nth(*index)) {
             let (client, primary, request) =
                 (self.client.clone(), primary.clone(), request.clone());
             spawn(TaskKind::Background, async move {

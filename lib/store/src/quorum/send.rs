@@ -15,7 +15,7 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
-use super::nodes::Nodes;
+use super::nodes::{Enough, Nodes};
 
 /// After a quorum has answered, the rest get this long before the client is answered without them
 /// (Swift's `post_quorum_timeout`).
@@ -29,6 +29,8 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// Whether the node is a primary of the partition.
     pub(crate) primary: bool,
+    /// Which voter of the partition it is.
+    pub(crate) voter: Option<usize>,
     /// Id of the device that answered.
     pub(crate) node: u32,
     /// The replica whose request it answers; 0 where all nodes get the same one.
@@ -66,38 +68,47 @@ pub(crate) fn is_failure(status: StatusCode) -> bool {
 }
 
 /// Reads the short body of an answer.
-async fn finish(response: http::Response<Body>, node: u32, primary: bool) -> Answer {
+async fn finish(
+    response: http::Response<Body>,
+    (node, replica): (u32, usize),
+    voter: Option<usize>,
+    primary: bool,
+) -> Answer {
     let (head, body) = response.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    Answer { status: head.status, headers: head.headers, body, primary, node, replica: 0 }
+    Answer { status: head.status, headers: head.headers, body, primary, voter, node, replica }
 }
 
-/// Sends `request` (made for each replica by `build`) to every primary; one that fails is replaced
-/// by the next handoff. Returns once all have answered, or `needed` good ones have and the rest
-/// had their grace; those go on in the background.
+/// Sends `request` (made for each by `build`) to every primary, or to every voter where those are
+/// counted; one that fails is replaced by the next handoff. Returns once all have answered, or
+/// enough good ones have and the rest had their grace; those go on in the background.
 pub(crate) async fn broadcast(
     client: &Arc<Client>,
     nodes: &Nodes,
-    needed: usize,
+    enough: &Enough,
     body: Replayable,
     build: impl Fn(usize) -> NodeRequest,
 ) -> Vec<Answer> {
+    let strict = matches!(enough, Enough::OfEach(_));
     let handoffs: Arc<Mutex<VecDeque<Device>>> =
-        Arc::new(Mutex::new(nodes.handoffs.iter().cloned().collect()));
-    let (sender, mut receiver) = mpsc::channel(nodes.primaries.len().max(1));
-    for (index, primary) in nodes.primaries.iter().enumerate() {
+        Arc::new(Mutex::new(nodes.fallbacks(strict).into()));
+    let primaries = nodes.primaries.len();
+    let asked = if strict { nodes.voters().count() } else { primaries };
+    let (sender, mut receiver) = mpsc::channel(asked.max(1));
+    for (index, primary) in nodes.voters().take(asked).enumerate() {
         let mut request = build(index);
         let (client, body, sender) = (client.clone(), body.clone(), sender.clone());
         let (handoffs, primary) = (handoffs.clone(), primary.clone());
         spawn(TaskKind::Request, async move {
             let mut node = primary;
-            let mut is_primary = true;
+            let mut voter = Some(index);
             let answer = loop {
                 let sent = client.send(&node, &request, body.body()).await;
                 match sent {
                     Ok(response) if !is_failure(response.status()) => {
-                        let answer = finish(response, node.id, is_primary).await;
-                        break Some(Answer { replica: index, ..answer });
+                        let is_primary = voter.is_some_and(|index| index < primaries);
+                        let from = (node.id, index);
+                        break Some(finish(response, from, voter, is_primary).await);
                     }
                     Ok(response) => {
                         tracing::debug!(status = %response.status(), node = node.address(), device = node.device, "write");
@@ -111,7 +122,7 @@ pub(crate) async fn broadcast(
                     Some(next) => node = next,
                     None => break None,
                 }
-                is_primary = false;
+                voter = None;
                 // A handoff has promised its name to nobody.
                 request.headers.remove(headers::RESERVED);
             };
@@ -122,8 +133,9 @@ pub(crate) async fn broadcast(
     drop(sender);
     let mut answers: Vec<Answer> = Vec::new();
     loop {
-        let good = answers.iter().filter(|answer| answer.status.is_success()).count();
-        let next = if good >= needed {
+        let good = answers.iter().filter(|answer| answer.status.is_success());
+        let good: Vec<_> = good.map(|answer| answer.voter).collect();
+        let next = if enough.is_met(&good) {
             match tokio::time::timeout(AFTER_QUORUM, receiver.recv()).await {
                 Ok(next) => next,
                 Err(_) => break,

@@ -18,7 +18,7 @@ use super::Quorum;
 use super::best::best_status;
 use super::digest::Digests;
 use super::fan::Fan;
-use super::nodes::Nodes;
+use super::nodes::{Enough, Nodes};
 use super::object_rows::ObjectRows;
 use super::reserve::Hold;
 use super::send::{Answer, Replayable, broadcast};
@@ -116,15 +116,32 @@ impl Quorum {
         if strict { majority(replicas) } else { write_quorum(replicas) }
     }
 
-    pub(super) fn agreed_by(
-        strict: bool,
-        answers: &[Answer],
-        replicas: usize,
-    ) -> Result<StatusCode> {
-        let counted = answers.iter().filter(|answer| answer.primary || !strict);
-        let statuses: Vec<_> = counted.map(|answer| answer.status).collect();
-        best_status(&statuses, Self::needed(strict, replicas))
-            .ok_or_else(|| Error::unavailable(format!("object servers answered {statuses:?}")))
+    /// How many of whom must have taken a write.
+    pub(super) fn enough(strict: bool, nodes: &Nodes) -> Enough {
+        let needed = Self::needed(strict, nodes.primaries.len());
+        if strict { nodes.enough(needed) } else { Enough::Any(needed) }
+    }
+
+    /// The status that enough servers agree on.
+    pub(super) fn agreed_by(enough: &Enough, answers: &[Answer]) -> Result<StatusCode> {
+        let statuses = |of: &dyn Fn(&&Answer) -> bool| {
+            answers.iter().filter(of).map(|answer| answer.status).collect::<Vec<_>>()
+        };
+        let agreed = match enough {
+            Enough::Any(needed) => best_status(&statuses(&|_| true), *needed),
+            Enough::OfEach(sets) => {
+                let of_each = sets.iter().map(|(set, needed)| {
+                    let is_of = |answer: &&Answer| answer.voter.is_some_and(|v| set.contains(&v));
+                    best_status(&statuses(&is_of), *needed)
+                });
+                let of_each: Option<Vec<StatusCode>> = of_each.collect();
+                // A refusal of one is a refusal.
+                of_each.and_then(|all| all.into_iter().max_by_key(|status| !status.is_success()))
+            }
+        };
+        agreed.ok_or_else(|| {
+            Error::unavailable(format!("object servers answered {:?}", statuses(&|_| true)))
+        })
     }
 
     pub(super) fn saw(&self, answers: &[Answer]) {
@@ -209,14 +226,13 @@ impl Quorum {
         pieces.extend(held);
         pieces.push(encoder.footers(&end.footers, false));
         let body = Replayable(pieces);
-        let replicas = nodes.primaries.len();
         for attempt in 0..=RESTAMPS {
             let hold = self.hold(cx, &op.object, policy, nodes, &op.conditions).await?;
             let time = hold.time().or(op.timestamp).unwrap_or_else(|| self.clock.stamp());
             let build = self.write_request(cx, Method::PUT, &op.object, policy, nodes, time, extra);
-            let needed = Self::needed(hold.is_strict(cx), replicas);
+            let enough = Self::enough(hold.is_strict(cx), nodes);
             let build = |index| hold.mark(index, build(index));
-            let answers = broadcast(&self.client, nodes, needed, body.clone(), build).await;
+            let answers = broadcast(&self.client, nodes, &enough, body.clone(), build).await;
             apus_fault::point("proxy.put.answered");
             self.saw(&answers);
             let written =
@@ -240,7 +256,7 @@ impl Quorum {
         hold: &Hold,
         answers: &[Answer],
     ) -> Result<Outcome> {
-        let agreed = Self::agreed_by(hold.is_strict(cx), answers, nodes.primaries.len());
+        let agreed = Self::agreed_by(&Self::enough(hold.is_strict(cx), nodes), answers);
         if let Hold::Held(held) = hold
             && !matches!(agreed, Ok(StatusCode::CREATED))
         {
@@ -288,11 +304,14 @@ impl Quorum {
         let build = self.write_request(cx, Method::PUT, &op.object, policy, nodes, time, extra);
         let replicas = nodes.primaries.len();
         let needed = Self::needed(cx.is_strong(), replicas);
-        let requests = (0..replicas).map(build).collect();
-        let handoffs = nodes.handoffs.iter().cloned().collect();
+        // Whoever may have to be counted gets the body.
+        let strict = cx.is_strong() || !op.conditions.is_empty();
+        let asked = if strict { nodes.voters().count() } else { replicas };
+        let requests = (0..asked).map(build).collect();
+        let handoffs = nodes.fallbacks(strict).into();
         let mut fan = Fan::new(self.client.clone(), requests, handoffs);
-        for (index, primary) in nodes.primaries.iter().enumerate() {
-            fan.open(index, primary.clone(), true);
+        for (index, node) in nodes.voters().take(asked).enumerate() {
+            fan.open(index, node.clone(), Some(index), index < replicas);
         }
         let mut pieces = vec![flow.encoder.head()];
         pieces.append(&mut flow.held);
@@ -338,7 +357,7 @@ impl Quorum {
                 let common = flow.encoder.footers(&end.footers, false);
                 end.footers.insert(headers::RESERVED.to_owned(), "yes".to_owned());
                 let held = flow.encoder.footers(&end.footers, false);
-                fan.send_each(|primary| match primary.is_some_and(|index| hold.has(index)) {
+                fan.send_each(|voter| match voter.is_some_and(|index| hold.has(index)) {
                     true => held.clone(),
                     false => common.clone(),
                 })
@@ -350,7 +369,7 @@ impl Quorum {
                 return Err(error);
             }
         };
-        let answers = fan.finish(needed).await;
+        let answers = fan.finish(&Self::enough(hold.is_strict(cx), nodes)).await;
         self.saw(&answers);
         match (self.put_outcome(cx, op, policy, nodes, &hold, &answers)?, end) {
             (Outcome::Written, Some(end)) => {
@@ -374,27 +393,27 @@ impl Quorum {
         policy: PolicyIndex,
     ) -> Result<()> {
         let nodes = self.object_nodes(&op.object, policy)?;
-        let replicas = nodes.primaries.len();
         for _ in 0..=RESTAMPS {
             let hold = self.hold(cx, &op.object, policy, &nodes, &op.conditions).await?;
             let strict = hold.is_strict(cx);
-            let needed = Self::needed(strict, replicas);
+            let enough = Self::enough(strict, &nodes);
             let time = hold.time().or(op.timestamp).unwrap_or_else(|| self.clock.stamp());
             let none = HeaderMap::new();
             let build =
                 self.write_request(cx, Method::DELETE, &op.object, policy, &nodes, time, &none);
             let none = Replayable::default();
             let build = |index| hold.mark(index, build(index));
-            let answers = broadcast(&self.client, &nodes, needed, none, build).await;
+            let answers = broadcast(&self.client, &nodes, &enough, none, build).await;
             self.saw(&answers);
             // 404 means that a tombstone was written over nothing: as durable as 204.
             let counted: Vec<&Answer> =
-                answers.iter().filter(|answer| answer.primary || !strict).collect();
+                answers.iter().filter(|answer| answer.voter.is_some() || !strict).collect();
             let written = |answer: &&&Answer| {
                 answer.status.is_success() || answer.status == StatusCode::NOT_FOUND
             };
-            let good = counted.iter().filter(written).count();
-            if good >= needed {
+            let good = counted.iter().filter(written);
+            let good: Vec<_> = good.map(|answer| answer.voter).collect();
+            if enough.is_met(&good) {
                 let found = counted.iter().any(|answer| answer.status.is_success());
                 return if found {
                     Ok(())
@@ -404,7 +423,7 @@ impl Quorum {
             }
             if let Hold::Held(held) = &hold {
                 self.release(cx, &op.object, policy, &nodes, held);
-                if good > 0 {
+                if !good.is_empty() {
                     return Err(Error::unavailable("a commit was taken by too few"));
                 }
             }
