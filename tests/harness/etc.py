@@ -7,11 +7,13 @@ from .process import APUS
 
 KINDS = {"account": 6202, "container": 6201, "object": 6200}
 PROXY_PORT = 8080
+# Seconds; a test does not wait for the usual ones.
+RING_CHECK_INTERVAL = 0.2
 POLICIES = {0: "gold", 1: "silver"}
 RINGS = {"account": "account", "container": "container", "object": "object", "object-1": "object"}
 
 # The same for all clusters: Swift's Python keeps them in globals.
-SWIFT_CONF = """
+SWIFT_CONF = f"""
 [swift-hash]
 swift_hash_path_prefix = reliable
 swift_hash_path_suffix = bed
@@ -20,6 +22,8 @@ name = gold
 default = yes
 [storage-policy:1]
 name = silver
+[apus]
+ring_check_interval = {RING_CHECK_INTERVAL}
 """
 USERS = {
     "admin_admin": "admin .admin .reseller_admin",

@@ -24,6 +24,7 @@ PARTS = {
     "kill-matrix": "test_kill_matrix.py",
     "random-kills": "test_random_kills.py",
     "consistency": "test_consistency.py",
+    "ring-changes": "test_ring_changes.py",
     "races": "test_conditional_races.py",
     "power-cuts": "test_power_cuts.py",
     "planted": "test_planted.py",

@@ -1,5 +1,5 @@
-"""Registers and sets over S3 while servers are killed, hang, are cut off, and clocks jump: read-after-write and
-list-after-write hold, as docs/semantics.md promises them.
+"""Registers and sets over S3 while servers are killed, hang, are cut off, clocks jump and rings change: read-after-write
+and list-after-write hold, as docs/semantics.md promises them.
 
 Histories are kept as JSON lines in the folder named by `APUS_HISTORIES`, when there is one. Listings may lag behind
 while container servers do not answer, so sets run beside faults of object servers, proxies, links of proxies and
@@ -25,8 +25,8 @@ CLIENTS = 12
 OPERATIONS = figures.amount(700, 10_000)
 SECONDS = figures.amount(7, 60)
 REGISTER_MIXES = [("none",), ("kill",), ("pause",), ("partition",), ("clock",), ("kill", "clock"), ("pause", "partition"),
-                  ("kill", "partition", "clock")]  # fmt: skip
-SET_MIXES = [("none",), ("kill-objects",), ("pause-objects", "clock")]
+                  ("ring",), ("ring", "kill"), ("kill", "partition", "clock")]  # fmt: skip
+SET_MIXES = [("none",), ("kill-objects",), ("pause-objects", "clock"), ("ring",)]
 
 
 def run(cluster, mix, seed, clients, network, bucket):
@@ -36,12 +36,14 @@ def run(cluster, mix, seed, clients, network, bucket):
     until = lambda: enough() or time.monotonic() > began + SECONDS * 10
     cluster.s3().put(bucket)
     made = clients(history, until)
-    nemesis = None if mix == ("none",) else Nemesis(cluster, mix, seed, network=network)
-    for thread in [*made, *([nemesis] if nemesis else [])]:
+    # A change of rings takes its time: other faults come beside it.
+    others = tuple(kind for kind in mix if kind not in ("none", "ring"))
+    nemeses = [Nemesis(cluster, kinds, seed, network=network) for kinds in (others, ("ring",) if "ring" in mix else ()) if kinds]
+    for thread in [*made, *nemeses]:
         thread.start()
     for client in made:
         client.join()
-    if nemesis:
+    for nemesis in nemeses:
         nemesis.end()
     for client in made:
         if client.unexpected is not None:
@@ -50,14 +52,15 @@ def run(cluster, mix, seed, clients, network, bucket):
     cluster.start()
     if folder := os.environ.get("APUS_HISTORIES"):
         history.write(Path(folder) / f"{bucket}.jsonl")
-    return history, nemesis.made if nemesis else 0
+    return history, {"faults": sum(n.made for n in nemeses), "moved": sum(n.replicas_moved for n in nemeses)}
 
 
 def judge(part, mix, seed, history, made, anomalies):
     counts = history.counts()
-    figures.tell(part=part, mix="+".join(mix), operations=len(history.records), faults=made, **counts,
+    figures.tell(part=part, mix="+".join(mix), operations=len(history.records), **made, **counts,
                  anomalies=len(anomalies), seed=seed)  # fmt: skip
     assert anomalies == [], f"seed={seed}: " + "\n".join(anomalies[:10])
+    assert made["moved"] > 0 or "ring" not in mix, "no replica of a partition moved"
     assert counts["ok"] > OPERATIONS * 0.3, "nearly nothing succeeded"
 
 
