@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use apus_cluster::Timestamp;
 use apus_daemon::Clock;
@@ -34,9 +34,16 @@ pub(crate) struct Devices {
     mount_check: bool,
     counters: Arc<Counters>,
     clock: Arc<dyn Clock>,
-    known: Mutex<HashMap<String, Arc<Device>>>,
+    known: Mutex<Known>,
     /// By the number of the file system.
     committers: Mutex<HashMap<u64, Arc<Committer>>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    devices: HashMap<String, Arc<Device>>,
+    /// Whether another process makes the promises.
+    sealed: bool,
 }
 
 /// What serves one device.
@@ -86,8 +93,7 @@ impl Devices {
     }
 
     fn device(&self, name: &str) -> Result<Arc<Device>, DeviceError> {
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(device) = known().get(name) {
+        if let Some(device) = self.known().devices.get(name) {
             return Ok(device.clone());
         }
         // Not under the lock: a device that hangs must not stop the others.
@@ -95,7 +101,27 @@ impl Devices {
             tracing::error!(%error, device = name, "start");
             DeviceError::Busy
         })?;
-        Ok(known().entry(name.to_owned()).or_insert_with(|| Arc::new(started)).clone())
+        let mut known = self.known();
+        if known.sealed {
+            started.reservations.begin_sealed();
+        }
+        Ok(known.devices.entry(name.to_owned()).or_insert_with(|| Arc::new(started)).clone())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Seals the promises of all devices.
+    pub(crate) async fn seal(&self) {
+        let devices: Vec<Arc<Device>> = {
+            let mut known = self.known();
+            known.sealed = true;
+            known.devices.values().cloned().collect()
+        };
+        for device in devices {
+            device.reservations.seal().await;
+        }
     }
 
     fn start(&self, name: &str) -> io::Result<Device> {

@@ -16,6 +16,11 @@
 //! the same way: it raises the *floor* of its device.
 //!
 //! A holder that does not come back is overtaken after [`HOLD`]; it then fails rule 2.
+//!
+//! When another process takes over, this one is *sealed* first ([`Reservations::seal`]): it makes
+//! no more promises, and what still gets through is judged by the ceiling too, which rises before
+//! the other process promises anything. `flock` on the device's directory keeps apart the rise of
+//! the ceiling and what a sealed process writes.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,7 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apus_cluster::{PathHash, Timestamp};
-use apus_disk::{AtomicFile, Counters};
+use apus_disk::{AtomicFile, Counters, RootLock};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -32,6 +37,8 @@ use tokio::time::Instant;
 const HOLD: Duration = Duration::from_secs(2);
 /// How far ahead of promises the ceiling is set, in steps of 10 µs: one write to the disk a second.
 const CEILING_STEPS: u64 = 100_000;
+/// How long one waits for the lock between two processes; whoever has it writes one file.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// Names that are remembered before the oldest promises become the floor.
 const NAMES_MAX: usize = 10_000;
 /// File with the ceiling, in the root of the device.
@@ -156,6 +163,16 @@ impl Names {
         self.names.get(hash).is_some_and(|name| name.writing > 0)
     }
 
+    /// Whether anybody holds a name.
+    pub fn are_held(&self) -> bool {
+        self.names.values().any(|name| name.held)
+    }
+
+    /// Gives all names back; the promises stay.
+    pub fn release_all(&mut self) {
+        self.names.values_mut().for_each(|name| name.held = false);
+    }
+
     /// Forgets idle names when there are more than `max`: the older half becomes the floor.
     pub fn forget(&mut self, max: usize) {
         if self.names.len() <= max {
@@ -171,11 +188,20 @@ impl Names {
     }
 }
 
+#[derive(Debug, Default)]
+struct State {
+    names: Names,
+    /// The ceiling when promises ended here.
+    sealed: Option<Timestamp>,
+    /// Writes that got through before that and are not on the disk yet.
+    passing: usize,
+}
+
 /// The promises of a device that is in use: with waiting, and a ceiling on its disk.
 #[derive(Debug)]
 pub(crate) struct Reservations {
     device: PathBuf,
-    names: Mutex<Names>,
+    state: Mutex<State>,
     /// What is on the disk.
     ceiling: tokio::sync::Mutex<Timestamp>,
     changed: Notify,
@@ -201,34 +227,88 @@ fn parse_ceiling(text: &str) -> Option<Timestamp> {
 pub(crate) enum NotTaken {
     /// Come with a later time than this.
     TooEarly(Timestamp),
+    /// Another process makes the promises from now on.
+    Sealed,
     /// The disk could not keep the promise.
     Disk(io::Error),
+}
+
+/// A write did not get through.
+#[derive(Debug)]
+pub(crate) enum NotThrough {
+    /// Its time must exceed this one.
+    TooEarly(Timestamp),
+    /// The ceiling could not be read.
+    Disk(io::Error),
+}
+
+fn read_ceiling(device: &Path) -> io::Result<Option<String>> {
+    match std::fs::read_to_string(device.join(CEILING_FILE)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 impl Reservations {
     /// Reads the ceiling of a device; when it is damaged, everything up to `now` and a second
     /// counts as promised. Waits for the disk.
     pub(crate) fn open(device: &Path, counters: Arc<Counters>, now: Timestamp) -> io::Result<Self> {
-        let path = device.join(CEILING_FILE);
-        let floor = match std::fs::read_to_string(&path) {
-            Ok(text) => parse_ceiling(&text).unwrap_or_else(|| {
-                tracing::error!(file = %path.display(), text, "damaged, all up to now is promised");
+        let floor = match read_ceiling(device)? {
+            Some(text) => parse_ceiling(&text).unwrap_or_else(|| {
+                let file = device.join(CEILING_FILE);
+                tracing::error!(file = %file.display(), text, "damaged, all up to now is promised");
                 ahead(now)
             }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Timestamp::ZERO,
-            Err(error) => return Err(error),
+            None => Timestamp::ZERO,
         };
         Ok(Self {
             device: device.to_owned(),
-            names: Mutex::new(Names::new(floor)),
+            state: Mutex::new(State { names: Names::new(floor), ..State::default() }),
             ceiling: tokio::sync::Mutex::new(floor),
             changed: Notify::new(),
             counters,
         })
     }
 
-    fn names(&self) -> MutexGuard<'_, Names> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As after [`Reservations::seal`], for one that was just made. That the ceiling rose since
+    /// cannot be told, so only later times than it get through.
+    pub(crate) fn begin_sealed(&self) {
+        self.state().sealed = Some(Timestamp::ZERO);
+    }
+
+    /// Makes no more promises, so that another process can. When this returns, nobody holds a
+    /// name, and what got through without a look at the ceiling is on the disk or has failed.
+    pub(crate) async fn seal(&self) {
+        {
+            // Nobody raises it meanwhile.
+            let ceiling = self.ceiling.lock().await;
+            self.state().sealed.get_or_insert(*ceiling);
+        }
+        let until = Instant::now() + HOLD;
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let mut state = self.state();
+                if Instant::now() >= until {
+                    state.names.release_all();
+                }
+                if !state.names.are_held() && state.passing == 0 {
+                    return;
+                }
+            }
+            if Instant::now() < until {
+                let _ = tokio::time::timeout_at(until, changed).await;
+            } else {
+                changed.await;
+            }
+        }
     }
 
     /// Takes a name: waits for its holder, then for writes on their way. When this returns, every
@@ -244,7 +324,13 @@ impl Reservations {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let ask = self.names().ask(hash, time, Instant::now() >= until);
+            let ask = {
+                let mut state = self.state();
+                if state.sealed.is_some() {
+                    return Err(NotTaken::Sealed);
+                }
+                state.names.ask(hash, time, Instant::now() >= until)
+            };
             match ask {
                 Ask::Granted => break,
                 Ask::TooEarly(promised) => return Err(NotTaken::TooEarly(promised)),
@@ -257,7 +343,7 @@ impl Reservations {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if !self.names().is_writing(&hash) {
+            if !self.state().names.is_writing(&hash) {
                 return Ok(taken);
             }
             changed.await;
@@ -270,10 +356,16 @@ impl Reservations {
         if time <= *ceiling {
             return Ok(());
         }
+        if self.state().sealed.is_some() {
+            // Whoever asks is told so in a moment.
+            return Ok(());
+        }
         let next = ahead(time);
         let (device, counters) = (self.device.clone(), self.counters.clone());
         // Once a second at most, so the shared pool may do it.
         tokio::task::spawn_blocking(move || {
+            // A process that was here before may still be writing.
+            let _lock = RootLock::exclusive(&device, LOCK_WAIT)?;
             let mut file = AtomicFile::create(&device, &device, &counters)?;
             file.append(ceiling_text(next).as_bytes())?;
             file.sync()?;
@@ -282,28 +374,62 @@ impl Reservations {
         .await
         .map_err(io::Error::other)??;
         *ceiling = next;
-        self.names().forget(NAMES_MAX);
+        self.state().names.forget(NAMES_MAX);
         Ok(())
     }
 
     /// Gives back what was taken at `time`.
     pub(crate) fn release(&self, hash: &PathHash, time: Timestamp) {
-        self.names().release(hash, time);
+        self.state().names.release(hash, time);
         self.changed.notify_waiters();
     }
 
     /// Lets a write through; it must be on the disk before the pass is dropped.
     ///
     /// # Errors
-    /// The time that it must exceed.
-    pub(crate) fn enter(
+    /// The time that it must exceed, or why that cannot be known.
+    pub(crate) async fn enter(
         self: &Arc<Self>,
         hash: PathHash,
         time: Timestamp,
         fence: Fence,
-    ) -> Result<Entry, Timestamp> {
-        self.names().enter(hash, time, fence)?;
-        Ok(Entry { of: self.clone(), hash, time, fence })
+    ) -> Result<Entry, NotThrough> {
+        let sealed = {
+            let mut state = self.state();
+            state.names.enter(hash, time, fence).map_err(NotThrough::TooEarly)?;
+            if state.sealed.is_none() {
+                state.passing += 1;
+            }
+            state.sealed
+        };
+        let passing = sealed.is_none();
+        let mut entry = Entry { of: self.clone(), hash, time, fence, passing, lock: None };
+        if let Some(sealed) = sealed {
+            entry.lock = Some(self.lock_below(sealed, time).await?);
+        }
+        Ok(entry)
+    }
+
+    /// For a write in a sealed process: sees that no other process promised `time` away, and that
+    /// none will as long as the lock is held.
+    async fn lock_below(&self, sealed: Timestamp, time: Timestamp) -> Result<RootLock, NotThrough> {
+        let device = self.device.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let lock = RootLock::shared(&device, LOCK_WAIT)?;
+            Ok((lock, read_ceiling(&device)?))
+        });
+        let looked: io::Result<_> = looked.await.map_err(io::Error::other).flatten();
+        let (lock, text) = looked.map_err(NotThrough::Disk)?;
+        let ceiling = match text.as_deref() {
+            None => Timestamp::ZERO,
+            Some(text) => parse_ceiling(text).ok_or_else(|| {
+                NotThrough::Disk(io::Error::other(format!("{CEILING_FILE} is damaged")))
+            })?,
+        };
+        if ceiling > sealed && time <= ceiling {
+            return Err(NotThrough::TooEarly(ceiling));
+        }
+        Ok(lock)
     }
 }
 
@@ -338,11 +464,21 @@ pub(crate) struct Entry {
     hash: PathHash,
     time: Timestamp,
     fence: Fence,
+    /// Whether it got through before the seal.
+    passing: bool,
+    /// Of a write in a sealed process.
+    lock: Option<RootLock>,
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.of.names().leave(&self.hash, self.time, self.fence);
+        {
+            let mut state = self.of.state();
+            state.names.leave(&self.hash, self.time, self.fence);
+            if self.passing {
+                state.passing = state.passing.saturating_sub(1);
+            }
+        }
         self.of.changed.notify_waiters();
     }
 }
@@ -414,17 +550,17 @@ mod tests {
         let before = open();
         before.take(NAME, at(100)).await.unwrap().keep();
         before.take(NAME, at(101)).await.unwrap().keep();
-        before.enter(NAME, at(100), Fence::Held).unwrap_err();
+        before.enter(NAME, at(100), Fence::Held).await.unwrap_err();
         let after = open();
-        assert!(after.enter(NAME, at(101), Fence::Strong).is_err());
+        assert!(after.enter(NAME, at(101), Fence::Strong).await.is_err());
         assert!(matches!(after.take(NAME, at(101)).await, Err(NotTaken::TooEarly(_))));
         drop(after.take(NAME, at(103)).await.unwrap());
         after.take(NAME, at(104)).await.unwrap();
         let ceiling = std::fs::read_to_string(device.join(CEILING_FILE)).unwrap();
         std::fs::write(device.join(CEILING_FILE), ceiling.replacen('0', "9", 1)).unwrap();
         let damaged = open();
-        assert!(damaged.enter(NAME, at(50), Fence::Strong).is_err());
-        damaged.enter(NAME, at(60), Fence::Strong).unwrap();
+        assert!(damaged.enter(NAME, at(50), Fence::Strong).await.is_err());
+        damaged.enter(NAME, at(60), Fence::Strong).await.unwrap();
         std::fs::remove_dir_all(&device).unwrap();
     }
 
@@ -433,14 +569,65 @@ mod tests {
         let device = std::env::temp_dir().join(format!("apus-way-{}", std::process::id()));
         std::fs::create_dir_all(&device).unwrap();
         let names = Arc::new(Reservations::open(&device, Arc::default(), at(0)).unwrap());
-        let entry = names.enter(NAME, at(1), Fence::Strong).unwrap();
+        let entry = names.enter(NAME, at(1), Fence::Strong).await.unwrap();
         let take = names.take(NAME, at(2));
         tokio::pin!(take);
         assert!(futures_util::poll!(take.as_mut()).is_pending());
-        while !names.names().names.get(&NAME).is_some_and(|name| name.held) {
+        while !names.state().names.names.get(&NAME).is_some_and(|name| name.held) {
             assert!(futures_util::poll!(take.as_mut()).is_pending());
             tokio::task::yield_now().await;
         }
+        drop(entry);
+        take.await.unwrap();
+        std::fs::remove_dir_all(&device).unwrap();
+    }
+
+    fn device(name: &str) -> PathBuf {
+        let device = std::env::temp_dir().join(format!("apus-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&device);
+        std::fs::create_dir_all(&device).unwrap();
+        device
+    }
+
+    #[tokio::test]
+    async fn a_seal_waits_for_holders_and_for_writes_on_their_way() {
+        let device = device("seal");
+        let names = Arc::new(Reservations::open(&device, Arc::default(), at(0)).unwrap());
+        let entry = names.enter(NAME, at(1), Fence::Strong).await.unwrap();
+        let other = PathHash([2; 16]);
+        names.take(other, at(2)).await.unwrap().keep();
+        let seal = names.seal();
+        tokio::pin!(seal);
+        assert!(futures_util::poll!(seal.as_mut()).is_pending());
+        assert!(matches!(names.take(NAME, at(3)).await, Err(NotTaken::Sealed)));
+        drop(entry);
+        assert!(futures_util::poll!(seal.as_mut()).is_pending());
+        drop(names.enter(other, at(2), Fence::Held).await.unwrap());
+        seal.await;
+        std::fs::remove_dir_all(&device).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_late_in_a_sealed_process_does_not_slip_below_promises_of_the_next() {
+        let device = device("sealed");
+        let open = || Arc::new(Reservations::open(&device, Arc::default(), at(0)).unwrap());
+        let before = open();
+        before.take(NAME, at(10)).await.unwrap();
+        before.seal().await;
+        let after = open();
+        // Nobody promised anything yet: as if it were alone.
+        drop(before.enter(NAME, at(11), Fence::Strong).await.unwrap());
+        after.take(NAME, at(20)).await.unwrap().keep();
+        for fence in [Fence::Strong, Fence::Plain] {
+            let refused = before.enter(NAME, at(19), fence).await;
+            assert!(matches!(refused, Err(NotThrough::TooEarly(time)) if time >= at(20)));
+        }
+        // Later than every promise. While it is written nobody promises a time that is later still.
+        let entry = before.enter(NAME, at(30), Fence::Strong).await.unwrap();
+        let take = after.take(NAME, at(40));
+        tokio::pin!(take);
+        let early = tokio::time::timeout(Duration::from_millis(50), take.as_mut()).await;
+        assert!(early.is_err());
         drop(entry);
         take.await.unwrap();
         std::fs::remove_dir_all(&device).unwrap();

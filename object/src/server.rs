@@ -23,7 +23,7 @@ use crate::diskfile::reader::{self, Expected, Found, Newest, OpenError, State};
 use crate::diskfile::writer::{Place, Writer, quarantine};
 use crate::handlers;
 use crate::replication::{Replicated, ReplicationOptions};
-use crate::reservation::Fence;
+use crate::reservation::{Fence, NotThrough};
 
 /// What an object server is given at start.
 #[derive(Debug, Clone)]
@@ -128,6 +128,12 @@ impl Server {
     }
 
     /// The policy of a request, if it is one that is served.
+    /// Leaves promises to another process that is about to take over; what is under way goes on.
+    /// To be waited for before the other one serves.
+    pub async fn seal(&self) {
+        self.devices.seal().await;
+    }
+
     pub(crate) fn policy(&self, head: &HeaderMap) -> Result<PolicyIndex, Refusal> {
         let policy = match header(head, headers::POLICY_INDEX) {
             None => PolicyIndex(0),
@@ -237,7 +243,11 @@ impl Server {
         prepare: impl FnOnce(&Arc<Committer>) -> io::Result<(Writer, String)> + Send + 'static,
     ) -> Result<(), Refusal> {
         let reservations = self.devices.reservations(&target.device)?;
-        let entry = reservations.enter(target.place.hash, time, fence).map_err(conflict)?;
+        let entered = reservations.enter(target.place.hash, time, fence).await;
+        let entry = entered.map_err(|error| match error {
+            NotThrough::TooEarly(promised) => conflict(promised),
+            NotThrough::Disk(error) => disk_failed(&error, target),
+        })?;
         let committer = self.devices.committer(&target.device)?;
         let (done, committed) = oneshot::channel();
         let work = move || {

@@ -24,7 +24,7 @@ pub use change::{append, hard_link, remove_directory, remove_file, rename, sync_
 pub use committer::{Committer, Unnamed};
 pub use counters::Counters;
 pub use fresh::FreshDirectories;
-pub use lock::DirectoryLock;
+pub use lock::{DirectoryLock, RootLock};
 pub use mount::is_mount;
 pub use names::names;
 pub use quarantine::{quarantine, quarantine_file};

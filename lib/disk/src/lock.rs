@@ -1,4 +1,5 @@
-//! Locks on directories, as Swift takes them: `flock` on a file in the directory.
+//! Locks on directories, as Swift takes them: `flock` on a file in the directory. And one of our
+//! own on the directory itself, for two processes of one server.
 
 use std::fs::File;
 use std::io;
@@ -8,6 +9,9 @@ use std::time::Duration;
 use apus_fault::journal::{self, Change, Which};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
+
+/// How often a lock that somebody else holds is tried.
+const POLL: Duration = Duration::from_millis(2);
 
 /// An exclusive lock, held until dropped.
 #[derive(Debug)]
@@ -21,7 +25,6 @@ impl DirectoryLock {
     /// # Errors
     /// `WouldBlock` when somebody else holds the lock for that long.
     pub fn take(directory: &Path, name: &str, wait: Duration) -> io::Result<Self> {
-        const POLL: Duration = Duration::from_millis(2);
         let path = directory.join(name);
         let open = || {
             let opened = rustix::fs::open(
@@ -47,6 +50,46 @@ impl DirectoryLock {
                         _ => file = open()?,
                     }
                 }
+                Err(Errno::WOULDBLOCK) if waited < wait => {
+                    std::thread::sleep(POLL);
+                    waited += POLL;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// A lock on a directory itself, shared or not, held until dropped. It leaves no file, and keeps
+/// the file system from being unmounted for as long as it is held.
+#[derive(Debug)]
+pub struct RootLock {
+    _directory: File,
+}
+
+impl RootLock {
+    /// Locks against everybody, waiting up to `wait`. Blocks the thread.
+    ///
+    /// # Errors
+    /// `WouldBlock` when somebody else holds a lock for that long.
+    pub fn exclusive(directory: &Path, wait: Duration) -> io::Result<Self> {
+        Self::take(directory, FlockOperation::NonBlockingLockExclusive, wait)
+    }
+
+    /// Locks against those who lock against everybody, likewise.
+    ///
+    /// # Errors
+    /// As [`RootLock::exclusive`].
+    pub fn shared(directory: &Path, wait: Duration) -> io::Result<Self> {
+        Self::take(directory, FlockOperation::NonBlockingLockShared, wait)
+    }
+
+    fn take(directory: &Path, how: FlockOperation, wait: Duration) -> io::Result<Self> {
+        let file = File::open(directory)?;
+        let mut waited = Duration::ZERO;
+        loop {
+            match rustix::fs::flock(&file, how) {
+                Ok(()) => return Ok(Self { _directory: file }),
                 Err(Errno::WOULDBLOCK) if waited < wait => {
                     std::thread::sleep(POLL);
                     waited += POLL;

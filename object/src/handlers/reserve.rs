@@ -10,7 +10,7 @@ use http::{HeaderMap, Response, StatusCode};
 use super::get::{absent, object_headers};
 use crate::diskfile::reader::State;
 use crate::reservation::{Fence, NotTaken};
-use crate::server::{Refusal, Server, Target, conflict, disk_failed, timestamp};
+use crate::server::{Refusal, Server, Target, conflict, disk_failed, refuse, timestamp};
 
 /// How a write asks to get through.
 pub(crate) fn fence(head: &HeaderMap) -> Fence {
@@ -32,6 +32,8 @@ pub(crate) async fn reserve(
     let reservations = server.devices.reservations(&target.device)?;
     let taken = reservations.take(target.place.hash, time).await.map_err(|error| match error {
         NotTaken::TooEarly(promised) => conflict(promised),
+        // Whoever asks again comes to the process that makes them.
+        NotTaken::Sealed => refuse(StatusCode::SERVICE_UNAVAILABLE, "promises are made elsewhere now"),
         NotTaken::Disk(error) => disk_failed(&error, target),
     })?;
     apus_fault::point("object.reserve.promised");
