@@ -94,6 +94,10 @@ impl Database {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn opener(&self) -> &Opener {
+        &self.opener
+    }
+
     /// Takes the connection for good.
     pub(crate) fn take_connection(&self) -> Option<Connection> {
         let opened = self.opened().take();

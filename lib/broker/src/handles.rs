@@ -333,6 +333,14 @@ impl Broker {
         &self.disk
     }
 
+    /// The cached databases that nobody asked for since an earlier call, which gave `before`.
+    pub(crate) fn unused_since(&self, before: u64) -> (u64, Vec<Arc<Database>>) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let unused = open.values().filter(|(used, _)| *used < before);
+        let unused = unused.map(|(_, database)| database.clone()).collect();
+        (self.clock.load(Ordering::Relaxed), unused)
+    }
+
     /// Closes everything, so that no WAL stays beside a database.
     pub async fn close(&self) {
         let open: Vec<Arc<Database>> = {
@@ -348,7 +356,7 @@ impl Broker {
         }
     }
 
-    async fn on_thread<T: Send + 'static>(
+    pub(crate) async fn on_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {

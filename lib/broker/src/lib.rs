@@ -24,6 +24,7 @@ pub mod replication;
 mod salvage;
 pub mod schema;
 pub mod set_aside;
+mod unused;
 
 pub use database::Database;
 pub use error::DbError;
@@ -33,3 +34,4 @@ pub use own_server::{Holders, OwnServer};
 pub use query::list_query;
 pub use raw::{Connection, Param, Row};
 pub use salvage::SetAside;
+pub use unused::close_unused;

@@ -60,6 +60,10 @@ impl Builder<'_> {
             .map(Arc::new)
             .map_err(|error| format!("{name} server: {error}"))?;
         self.node.brokers.push(broker.clone());
+        if serves {
+            let close = apus_broker::close_unused(broker.clone(), self.node.drain.clone());
+            self.node.background.push(spawn(TaskKind::Background, close));
+        }
         Ok(broker)
     }
 
