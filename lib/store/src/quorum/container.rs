@@ -81,7 +81,8 @@ impl Quorum {
     }
 
     /// Reads an account or container database: any good answer, or for strong reads the newest
-    /// of a majority.
+    /// of a majority. Others ask handoffs as well before they say that there is none: what was
+    /// acknowledged while primaries were away lies there.
     pub(crate) async fn read_database(
         &self,
         cx: &Context,
@@ -98,12 +99,13 @@ impl Quorum {
         loop {
             let primaries = answers.iter().filter(|answer| answer.primary).count();
             let found = answers.iter().any(|answer| answer.status.is_success());
-            if primaries >= needed
-                && (found || cx.is_strong() || primaries >= nodes.primaries.len())
-            {
+            if primaries >= needed && (found || cx.is_strong()) {
                 break;
             }
-            let missing = needed.saturating_sub(primaries).max(1);
+            let missing = match primaries >= nodes.primaries.len() {
+                true => nodes.handoffs.len(),
+                false => needed.saturating_sub(primaries).max(1),
+            };
             let batch: Vec<_> = waiting.by_ref().take(missing).collect();
             if batch.is_empty() {
                 break;
@@ -127,8 +129,11 @@ impl Quorum {
             .filter(|answer| answer.status == StatusCode::NOT_FOUND)
             .max_by_key(|answer| newest(answer));
         match (best_good, gone) {
-            // A deletion that is newer than what others still show wins in a strong read.
-            (Some(good), Some(gone)) if cx.is_strong() && newest(gone) > newest(&good) => {
+            // A deletion that is newer than what others still show wins in a strong read, and over
+            // what lies on a handoff.
+            (Some(good), Some(gone))
+                if (cx.is_strong() || !good.primary) && newest(gone) > newest(&good) =>
+            {
                 Ok(gone.clone())
             }
             (Some(good), _) => Ok(good),
