@@ -286,15 +286,20 @@ impl Quorum {
             self.write_container(cx, Method::PUT, &op.container, extra, &op.metadata)
         };
         let replicas = self.container_nodes(&op.container).primaries.len();
-        let mut status = Self::agreed(&put(extra.clone()).await?, replicas)?;
-        if status == StatusCode::NOT_FOUND {
-            self.make_account(cx, &op.container.account, &Metadata::new()).await?;
-            // The first round made the databases; without an account nobody had the container.
-            status = match Self::agreed(&put(extra).await?, replicas)? {
-                StatusCode::ACCEPTED => StatusCode::CREATED,
-                other => other,
-            };
-        }
+        let answers = put(extra.clone()).await?;
+        let status = match Self::agreed(&answers, replicas) {
+            Ok(status) if status != StatusCode::NOT_FOUND => status,
+            // The first round made the databases; without an account nobody had the container. Few
+            // servers may be there to tell that it is missing, and it is to be there when they are.
+            _ if answers.iter().any(|answer| answer.status == StatusCode::NOT_FOUND) => {
+                self.make_account(cx, &op.container.account, &Metadata::new()).await?;
+                match Self::agreed(&put(extra).await?, replicas)? {
+                    StatusCode::ACCEPTED => StatusCode::CREATED,
+                    other => other,
+                }
+            }
+            other => other?,
+        };
         match status {
             StatusCode::CREATED => Ok(true),
             StatusCode::ACCEPTED => Ok(false),
