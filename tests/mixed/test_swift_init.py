@@ -139,6 +139,31 @@ def test_reload_lets_open_requests_finish(managed):
     assert answer.content == b"helloworld"
 
 
+@pytest.mark.parametrize("word", ["reload", "reload-seamless"])
+def test_with_workers_a_reload_does_not_wait_for_open_requests(managed, word):
+    conf = managed.etc / "object-server" / "1.conf"
+    before = conf.read_text()
+    conf.write_text(before.replace("workers = 0", "workers = 1"))
+    managed.init("object-server.1", "stop")
+    managed.init("object-server.1", "start")
+    pid = managed.pid("object-server", 1)
+    try:
+
+        def reload_meanwhile():
+            managed.init("object-server.1", word)
+            assert requests.get(f"{url(managed, 'object')}/recon/version", timeout=5).ok
+
+        name = f"/sd1/0/AUTH_test/c/{word}"
+        assert slow_put(managed, name, reload_meanwhile).startswith("HTTP/1.1 201 ")
+        assert requests.get(url(managed, "object") + name, timeout=5).content == b"helloworld"
+        assert (managed.pid("object-server", 1) == pid) == (word == "reload-seamless")
+        assert "object-server running" in managed.init("object-server.1", "status")
+    finally:
+        conf.write_text(before)
+        managed.init("object-server.1", "stop")
+        managed.init("object-server.1", "start")
+
+
 def test_daemons_run_once_and_by_the_hour(managed):
     out = managed.init("object-replicator", "container-updater", "once")
     assert "Running object-replicator once" in out and "Running container-updater once" in out

@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 use crate::bench;
 use crate::recon;
 use crate::reconciler_enqueue;
-use crate::roles::{Manner, Roles, run};
+use crate::roles::{Manner, Roles, Task, run};
 use crate::saio;
 
 /// Object storage: Swift and S3 over one ring.
@@ -232,7 +232,10 @@ pub fn main() -> ExitCode {
                 Some(roles) if manner.once && !roles.servers.is_empty() => {
                     Err(format!("{name}: only daemons can run once"))
                 }
-                Some(roles) => run(name, &options.conf, &roles, options.scope(), manner),
+                Some(roles) => {
+                    let (path, scope) = (options.conf.as_path(), options.scope());
+                    run(&Task { name, path, roles: &roles, scope, manner })
+                }
                 None => Err(format!("{name}: no such role")),
             }
         }

@@ -2,24 +2,28 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Cloned into everything that must notice a stop.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
     begun: CancellationToken,
     hurried: CancellationToken,
+    listening: TaskTracker,
 }
 
 impl Drain {
     /// Asks everybody to finish soon.
     pub fn begin(&self) {
-        self.begun.cancel();
+        self.begin_patiently();
         self.hurried.cancel();
     }
 
     /// Asks everybody to finish; open requests may take their time until [`Drain::begin`].
     pub fn begin_patiently(&self) {
         self.begun.cancel();
+        self.listening.close();
     }
 
     /// Whether a stop was asked for.
@@ -30,6 +34,16 @@ impl Drain {
     /// Waits for a stop to be asked for.
     pub async fn begun(&self) {
         self.begun.cancelled().await;
+    }
+
+    /// To be held by whoever has a listening socket.
+    pub fn listening(&self) -> TaskTrackerToken {
+        self.listening.token()
+    }
+
+    /// Waits until a stop was asked for and nothing listens any more.
+    pub async fn deaf(&self) {
+        self.listening.wait().await;
     }
 
     /// Whether there is no more time for open requests.
@@ -50,7 +64,8 @@ pub enum Asked {
     Stop,
     /// SIGHUP: stop when all open requests are done, as Swift's servers do.
     Finish,
-    /// SIGUSR1: go on with the configuration and the executable as they are now.
+    /// SIGUSR1: let a new process, with the configuration and the executable as they are now, take
+    /// over.
     Reload,
 }
 

@@ -6,6 +6,7 @@ pub mod addresses;
 pub mod clock;
 pub mod config;
 pub mod drain;
+pub mod handover;
 pub mod http;
 pub mod interim;
 pub mod log;
@@ -17,6 +18,7 @@ pub mod recon_http;
 pub mod seed;
 pub mod serve;
 pub mod syslog;
+pub mod systemd;
 pub mod task;
 pub mod unit;
 

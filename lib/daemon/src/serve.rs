@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 use crate::drain::Drain;
 use crate::http::SharedHandler;
@@ -52,6 +53,10 @@ pub struct Peer(pub SocketAddr);
 #[derive(Debug, Clone, Copy)]
 pub struct Reached(pub SocketAddr);
 
+/// How long a connection that was just accepted may take for its first request after a patient
+/// stop. Its client was not refused, so it may expect an answer.
+const FIRST_REQUEST: Duration = Duration::from_secs(2);
+
 /// Serves until the drain begins, then lets open requests finish.
 pub async fn serve(listener: TcpListener, handler: SharedHandler, drain: Drain, limits: Limits) {
     let mut http = hyper::server::conn::http1::Builder::new();
@@ -60,7 +65,10 @@ pub async fn serve(listener: TcpListener, handler: SharedHandler, drain: Drain, 
         .max_headers(limits.headers_max)
         .max_buf_size(limits.head_bytes_max)
         .half_close(true);
+    let listening = drain.listening();
     let graceful = GracefulShutdown::new();
+    // Connections whose first request has not come yet.
+    let fresh = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(limits.connections_max));
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else { break };
@@ -82,9 +90,11 @@ pub async fn serve(listener: TcpListener, handler: SharedHandler, drain: Drain, 
         let reached = stream.local_addr().ok().map(Reached);
         let handler = handler.clone();
         let interim = Interim::default();
+        let first = Mutex::new(Some(fresh.token()));
         let io = TokioIo::new(InterimIo::new(stream, interim.clone()));
         let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let (handler, interim) = (handler.clone(), interim.clone());
+            drop(first.lock().unwrap_or_else(PoisonError::into_inner).take());
             async move {
                 let (mut parts, body) = request.into_parts();
                 parts.extensions.insert(Peer(peer));
@@ -108,6 +118,13 @@ pub async fn serve(listener: TcpListener, handler: SharedHandler, drain: Drain, 
         });
     }
     drop(listener);
+    drop(listening);
+    fresh.close();
+    tokio::select! {
+        () = fresh.wait() => {}
+        () = tokio::time::sleep(FIRST_REQUEST) => {}
+        () = drain.hurried() => {}
+    }
     let late = async {
         drain.hurried().await;
         tokio::time::sleep(limits.drain_timeout).await;
@@ -117,5 +134,46 @@ pub async fn serve(listener: TcpListener, handler: SharedHandler, drain: Drain, 
         () = late => {
             tracing::warn!("requests still open after the drain timeout were cut");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    struct Greeter;
+
+    #[async_trait::async_trait]
+    impl crate::Handler for Greeter {
+        async fn call(&self, _: http::Request<crate::Body>) -> http::Response<crate::Body> {
+            crate::http::status(http::StatusCode::NO_CONTENT)
+        }
+    }
+
+    async fn ask(stream: &mut TcpStream) -> String {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut answer = vec![0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_accepted_before_a_patient_stop_gets_its_first_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let drain = Drain::default();
+        let work = serve(listener, Arc::new(Greeter), drain.clone(), Limits::default());
+        let serving = spawn(TaskKind::Background, work);
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        // Accepted after the silent one.
+        let mut other = TcpStream::connect(address).await.unwrap();
+        assert_eq!(ask(&mut other).await, "HTTP/1.1 204");
+        drain.begin_patiently();
+        drain.deaf().await;
+        assert!(TcpStream::connect(address).await.is_err(), "it still listens");
+        assert_eq!(ask(&mut silent).await, "HTTP/1.1 204");
+        serving.await.unwrap();
     }
 }

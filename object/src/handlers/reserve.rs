@@ -33,7 +33,9 @@ pub(crate) async fn reserve(
     let taken = reservations.take(target.place.hash, time).await.map_err(|error| match error {
         NotTaken::TooEarly(promised) => conflict(promised),
         // Whoever asks again comes to the process that makes them.
-        NotTaken::Sealed => refuse(StatusCode::SERVICE_UNAVAILABLE, "promises are made elsewhere now"),
+        NotTaken::Sealed => {
+            refuse(StatusCode::SERVICE_UNAVAILABLE, "promises are made elsewhere now")
+        }
         NotTaken::Disk(error) => disk_failed(&error, target),
     })?;
     apus_fault::point("object.reserve.promised");

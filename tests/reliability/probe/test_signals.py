@@ -1,7 +1,7 @@
 """Servers that are asked to stop or are replaced, with requests in flight; daemons that hang (Swift's `test_signals`).
 
-Swift's servers have workers that survive a reload; ours are one process with threads, so a reload is a stop and a
-start, and what is tested is what a client sees of it.
+Here servers are one process each (`workers = 0`), so a reload is a stop and a start, and what is tested is what a client
+sees of it. With workers: `test_reload.py`.
 """
 
 import http.client

@@ -20,12 +20,16 @@ use super::conf::bind_address;
 use super::node::{Builder, recon_cache};
 use super::role::Server;
 
-async fn listen(bind: SocketAddr, what: &str) -> Result<TcpListener, String> {
-    let listener = TcpListener::bind(bind).await;
-    listener.map_err(|error| format!("{what}: cannot listen on {bind}: {error}"))
-}
-
 impl Builder<'_> {
+    /// A socket that listens: the one of the process before, if that had one at this address.
+    async fn listen(&mut self, bind: SocketAddr, what: &str) -> Result<TcpListener, String> {
+        let listener = match self.sockets.as_mut().and_then(|inherited| inherited.take(bind)) {
+            Some(inherited) => TcpListener::from_std(inherited),
+            None => TcpListener::bind(bind).await,
+        };
+        listener.map_err(|error| format!("{what}: cannot listen on {bind}: {error}"))
+    }
+
     /// Binds a server's socket, and lets this process call the server directly.
     pub(super) async fn serve(
         &mut self,
@@ -49,7 +53,7 @@ impl Builder<'_> {
                 return Ok(());
             }
         }
-        let listener = listen(bind, &format!("{} server", server.name())).await?;
+        let listener = self.listen(bind, &format!("{} server", server.name())).await?;
         let handler = match server {
             Server::Proxy => handler,
             _ => {
@@ -70,7 +74,7 @@ impl Builder<'_> {
         let bind = text
             .parse()
             .map_err(|_| section.refuse("metrics_bind", text, "an IP address and a port"))?;
-        let listener = listen(bind, "metrics").await?;
+        let listener = self.listen(bind, "metrics").await?;
         let handler = Arc::new(MetricsHttp::new(None, self.node.metrics.clone()));
         self.node.open_listeners.push((listener, handler));
         Ok(())

@@ -3,20 +3,26 @@
 mod conf;
 mod door;
 mod node;
+mod overseer;
 mod proxy;
 mod role;
 mod start;
 mod storage;
+mod worker;
 
 use std::path::Path;
 use std::time::Duration;
 
 use apus_daemon::Scope;
 use apus_daemon::drain::Signals;
+use apus_daemon::systemd::{State, notify};
 
 pub use node::Node;
 pub use role::{DAEMONS, Roles, Server};
 pub(crate) use start::Manner;
+
+/// A walk through a disk that hangs must not keep a process for longer.
+const HANGING_MAX: Duration = Duration::from_secs(5);
 
 /// A runtime for servers.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, String> {
@@ -26,34 +32,52 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, String> {
         .map_err(|error| format!("runtime: {error}"))
 }
 
-/// Runs the roles of a place of configuration until a signal. `name` is that of the role or group.
-pub(crate) fn run(
-    name: &str,
-    path: &Path,
-    roles: &Roles,
-    scope: Scope,
-    manner: Manner,
-) -> Result<(), String> {
-    start::begin(name, path, roles, manner)?;
+/// What a process was started for.
+#[derive(Debug)]
+pub(crate) struct Task<'a> {
+    /// Of the role or group.
+    pub(crate) name: &'a str,
+    /// A place of configuration.
+    pub(crate) path: &'a Path,
+    pub(crate) roles: &'a Roles,
+    pub(crate) scope: Scope,
+    pub(crate) manner: Manner,
+}
+
+/// Runs roles until a signal, in this process or in workers of it.
+pub(crate) fn run(task: &Task<'_>) -> Result<(), String> {
+    if worker::is_one() {
+        let runtime = runtime()?;
+        let result = runtime.block_on(worker::run(task));
+        runtime.shutdown_timeout(HANGING_MAX);
+        return result;
+    }
+    let oversight = start::begin(task)?;
+    if oversight.workers {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| format!("runtime: {error}"))?;
+        return runtime.block_on(overseer::run(task));
+    }
     let runtime = runtime()?;
-    let result = runtime.block_on(async {
-        let mut signals = Signals::catch().map_err(|error| format!("signals: {error}"))?;
-        if manner.test {
-            return Node::prepare_unheard(path, roles).await.map(drop);
-        }
-        let node = Node::prepare(path, roles).await?;
-        tracing::info!(conf = %path.display(), "ready");
-        if manner.detached {
-            start::detach()?;
-        }
-        if manner.once {
-            node.once(scope, signals).await
-        } else {
-            node.run(scope, &mut signals).await;
-            Ok(())
-        }
-    });
-    // A walk through a disk that hangs must not keep the process.
-    runtime.shutdown_timeout(Duration::from_secs(5));
+    let result = runtime.block_on(alone(task));
+    runtime.shutdown_timeout(HANGING_MAX);
     result
+}
+
+async fn alone(task: &Task<'_>) -> Result<(), String> {
+    let mut signals = Signals::catch().map_err(|error| format!("signals: {error}"))?;
+    if task.manner.test {
+        return Node::prepare_unheard(task.path, task.roles).await.map(drop);
+    }
+    let node = Node::prepare(task.path, task.roles).await?;
+    tracing::info!(conf = %task.path.display(), "ready");
+    if task.manner.detached {
+        start::detach()?;
+    }
+    notify(State::Ready);
+    if task.manner.once {
+        return node.once(task.scope.clone(), signals).await;
+    }
+    node.run(task.scope.clone(), &mut signals).await;
+    Ok(())
 }

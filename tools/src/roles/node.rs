@@ -3,6 +3,7 @@
 //! Servers that run here are called without a socket: each is registered under the addresses that
 //! the rings give to its own bind address; sockets are in [`super::door`].
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +13,10 @@ use apus_cluster::SwiftConf;
 use apus_daemon::clock::SystemClock;
 use apus_daemon::config::Conf;
 use apus_daemon::drain::{Asked, Signals};
+use apus_daemon::handover::Word;
 use apus_daemon::http::SharedHandler;
 use apus_daemon::metrics::Metrics;
+use apus_daemon::systemd::{State, notify};
 use apus_daemon::task::{TaskKind, spawn};
 use apus_daemon::{Clock, Drain, PassContext, ReconCache, Scope, Unit, serve};
 use apus_disk::Counters;
@@ -22,10 +25,12 @@ use apus_store::quorum::Rings;
 use apus_wire::signed::Signer;
 use apus_wire::{Client, Deadlines, Transport};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use super::conf::Place;
 use super::role::{Roles, Server};
 use super::storage::Storage;
+use super::worker::{Inherited, Overseen};
 use crate::counts::{Counts, Sources};
 
 /// Swift's default for `recon_cache_path`.
@@ -42,6 +47,7 @@ pub struct Node {
     pub(super) open_listeners: Vec<(TcpListener, SharedHandler)>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) brokers: Vec<Arc<Broker>>,
+    pub(super) object: Option<apus_object::Server>,
     pub(super) background: Vec<tokio::task::JoinHandle<()>>,
     units: Vec<(Unit, ReconCache)>,
     pub(super) drain: Drain,
@@ -62,8 +68,8 @@ pub(super) struct Builder<'a> {
     pub(super) client: Arc<Client>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) node: Node,
-    /// Whether sockets are bound.
-    binds: bool,
+    /// Those of the process before; nothing is bound without.
+    pub(super) sockets: Option<Inherited>,
 }
 
 impl Builder<'_> {
@@ -91,7 +97,7 @@ impl Builder<'_> {
                 handler
             }
         };
-        if serves && self.binds {
+        if serves && self.sockets.is_some() {
             self.serve(server, &conf, handler).await?;
         }
         // What stands there was taken up when the process began.
@@ -134,7 +140,19 @@ impl Node {
     /// # Errors
     /// What is wrong with a file or an address, in one line.
     pub async fn prepare(path: &Path, roles: &Roles) -> Result<Self, String> {
-        Self::build(path, roles, true).await
+        Self::prepare_on(path, roles, Inherited::default()).await
+    }
+
+    /// As [`Node::prepare`], with sockets of the process before where they are at the same address.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub(super) async fn prepare_on(
+        path: &Path,
+        roles: &Roles,
+        sockets: Inherited,
+    ) -> Result<Self, String> {
+        Self::build(path, roles, Some(sockets)).await
     }
 
     /// As [`Node::prepare`], without sockets: to see that the configuration is good.
@@ -142,10 +160,10 @@ impl Node {
     /// # Errors
     /// What is wrong with a file, in one line.
     pub(crate) async fn prepare_unheard(path: &Path, roles: &Roles) -> Result<Self, String> {
-        Self::build(path, roles, false).await
+        Self::build(path, roles, None).await
     }
 
-    async fn build(path: &Path, roles: &Roles, binds: bool) -> Result<Self, String> {
+    async fn build(path: &Path, roles: &Roles, sockets: Option<Inherited>) -> Result<Self, String> {
         let place = Place::find(path)?;
         let cluster = place.swift_conf()?;
         let rings = place.rings(&cluster)?;
@@ -163,6 +181,7 @@ impl Node {
             open_listeners: Vec::new(),
             metrics: Arc::default(),
             brokers: Vec::new(),
+            object: None,
             background: vec![spawn(
                 TaskKind::Background,
                 watch(rings.clone(), cluster.rings.check_interval, drain.clone()),
@@ -170,8 +189,17 @@ impl Node {
             units: Vec::new(),
             drain,
         };
-        let mut builder =
-            Builder { place: &place, roles, cluster, rings, transport, client, clock, node, binds };
+        let mut builder = Builder {
+            place: &place,
+            roles,
+            cluster,
+            rings,
+            transport,
+            client,
+            clock,
+            node,
+            sockets,
+        };
         for server in Server::ALL {
             builder.add(server).await?;
         }
@@ -204,8 +232,28 @@ impl Node {
         PassContext { scope, clock: self.clock.clone(), drain: self.drain.clone(), once }
     }
 
+    /// What it listens on.
+    pub(super) fn sockets(&self) -> Vec<BorrowedFd<'_>> {
+        let all = self.listeners.iter().chain(&self.open_listeners);
+        all.map(|(listener, _)| listener.as_fd()).collect()
+    }
+
     /// Serves until a signal, then lets open requests finish and closes the databases.
-    pub async fn run(mut self, scope: Scope, signals: &mut Signals) {
+    pub async fn run(self, scope: Scope, signals: &mut Signals) {
+        self.run_for(scope, signals, None).await;
+    }
+
+    /// As [`Node::run`], until the overseer says so.
+    pub(super) async fn run_overseen(
+        self,
+        scope: Scope,
+        signals: &mut Signals,
+        overseen: Overseen,
+    ) {
+        self.run_for(scope, signals, Some(overseen)).await;
+    }
+
+    async fn run_for(mut self, scope: Scope, signals: &mut Signals, overseen: Option<Overseen>) {
         let cx = self.pass_context(scope, false);
         let mut running = std::mem::take(&mut self.background);
         for (unit, recon) in std::mem::take(&mut self.units) {
@@ -217,26 +265,65 @@ impl Node {
             let work = serve::serve(listener, handler, self.drain.clone(), limits);
             running.push(spawn(TaskKind::Background, work));
         }
-        loop {
-            match signals.next().await {
-                Asked::Stop => break,
-                Asked::Finish => {
-                    self.drain.begin_patiently();
-                    break;
-                }
-                Asked::Reload => tracing::warn!(
-                    "SIGUSR1: there is no seamless reload; the rings are reread by themselves, all else by a restart"
-                ),
-            }
+        self.wait(signals, overseen.as_ref()).await;
+        if overseen.is_none() {
+            notify(State::Stopping);
         }
         if !self.drain.has_begun() {
             self.drain.begin();
         }
         let drain = self.drain.clone();
+        let patience = overseen.map(|overseen| overseen.patience);
         tokio::select! {
             () = self.end(running) => {}
             // Whoever was patient may lose patience.
-            () = hurry(signals, drain) => {}
+            () = hurry(signals, drain, patience) => {}
+        }
+    }
+
+    /// Waits until there is a reason to end; a patient end is begun.
+    async fn wait(&self, signals: &mut Signals, overseen: Option<&Overseen>) {
+        loop {
+            let asked = tokio::select! {
+                asked = signals.next() => asked,
+                heard = hear(overseen) => match (heard, overseen) {
+                    (Some(Word::Seal), Some(overseen)) => {
+                        self.seal().await;
+                        overseen.say(Word::Sealed).await;
+                        continue;
+                    }
+                    (Some(Word::Finish), Some(overseen)) => {
+                        self.drain.begin_patiently();
+                        self.drain.deaf().await;
+                        Overseen::let_go();
+                        overseen.say(Word::Deaf).await;
+                        return;
+                    }
+                    (Some(word), _) => {
+                        tracing::warn!(?word, "out of turn");
+                        continue;
+                    }
+                    // The overseer is gone.
+                    (None, _) => return,
+                },
+            };
+            match asked {
+                Asked::Stop => return,
+                Asked::Reload if overseen.is_none() => tracing::warn!(
+                    "SIGUSR1: no seamless reload with `workers = 0`; rings are reread by themselves"
+                ),
+                Asked::Finish | Asked::Reload => {
+                    self.seal().await;
+                    return self.drain.begin_patiently();
+                }
+            }
+        }
+    }
+
+    /// Lets another process do what only one may do at a time.
+    async fn seal(&self) {
+        if let Some(object) = &self.object {
+            object.seal().await;
         }
     }
 
@@ -276,11 +363,33 @@ impl Node {
     }
 }
 
-/// Ends the patience of a drain at the next signal that asks for it; never returns.
-async fn hurry(signals: &mut Signals, drain: Drain) {
+/// What the overseer says next: nothing, for ever, without one, and `None` when it is gone.
+async fn hear(overseen: Option<&Overseen>) -> Option<Word> {
+    match overseen {
+        Some(overseen) => overseen.channel.hear().await.ok().flatten().map(|heard| heard.word),
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends the patience of a drain at the next signal that asks for it, or after some time; never
+/// returns.
+async fn hurry(signals: &mut Signals, drain: Drain, patience: Option<Duration>) {
+    let until = patience.map(|patience| Instant::now() + patience);
     loop {
-        if signals.next().await == Asked::Stop {
-            drain.begin();
+        let late = async {
+            match until.filter(|_| !drain.is_hurried()) {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            asked = signals.next() => if asked == Asked::Stop {
+                drain.begin();
+            },
+            () = late => {
+                tracing::warn!("requests have been open for stale_worker_timeout");
+                drain.begin();
+            }
         }
     }
 }

@@ -5,21 +5,26 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use apus_daemon::config::{Conf, Section};
 use apus_daemon::log;
 use apus_daemon::syslog::Syslog;
 
+use super::Task;
 use super::conf::{Place, section_of};
-use super::role::{Roles, Server};
+use super::role::Server;
 
 /// Whom Swift's programs become when nothing is said.
 const SWIFTS_USER: &str = "swift";
+/// Swift's default for `stale_worker_timeout`.
+const STALE_SECONDS: u64 = 24 * 60 * 60;
 /// Options that are read before a server is made.
-const OPTIONS: [&str; 8] = [
+const OPTIONS: [&str; 10] = [
     "user",
+    "workers",
+    "stale_worker_timeout",
     "log_level",
     "log_name",
     "log_facility",
@@ -51,20 +56,52 @@ pub(crate) struct Manner {
     pub(crate) detached: bool,
 }
 
-/// Becomes the `user` of the configuration and starts the log where the options of `name` have it.
-pub(super) fn begin(name: &str, path: &Path, roles: &Roles, manner: Manner) -> Result<(), String> {
-    let place = Place::find(path)?;
-    let Some(server) = roles.first() else { return Ok(()) };
+/// Who serves: this process, or a worker of it that can be replaced.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Oversight {
+    /// Whether there are to be workers.
+    pub(super) workers: bool,
+    /// How long the requests of a worker may take after another took over.
+    pub(super) patience: Duration,
+}
+
+impl Oversight {
+    fn read(section: &Section<'_>, task: &Task<'_>) -> Result<Self, String> {
+        let workers = match section.get("workers") {
+            // Swift's default, for those who start servers as Swift's.
+            None | Some("auto") => task.manner.detached || section.get("workers").is_some(),
+            Some(_) => section.parse("workers", 0_u32, "a whole number, or auto")? > 0,
+        };
+        let serves = !task.roles.servers.is_empty() && !task.manner.once && !task.manner.test;
+        let seconds = section.parse("stale_worker_timeout", STALE_SECONDS, "whole seconds")?;
+        Ok(Self { workers: workers && serves, patience: Duration::from_secs(seconds) })
+    }
+}
+
+/// Becomes the `user` of the configuration and starts the log where its options have it.
+pub(super) fn begin(task: &Task<'_>) -> Result<Oversight, String> {
+    let place = Place::find(task.path)?;
+    let server = task.roles.first().ok_or_else(|| format!("{}: nothing to do", task.name))?;
     let conf = place.server_conf(server)?;
-    let section = section_of(&conf, name, server);
-    become_user(&section, manner.detached)?;
+    let section = section_of(&conf, task.name, server);
+    become_user(&section, task.manner.detached)?;
     let level = log::level(&section)?;
-    if manner.detached {
-        log::start_syslog(level, Syslog::from_options(&section, name)?);
+    if task.manner.detached {
+        lead();
+        log::start_syslog(level, Syslog::from_options(&section, task.name)?);
     } else {
         log::start(level);
     }
-    Ok(())
+    Oversight::read(&section, task)
+}
+
+/// Makes this process the leader of its group, which Swift's manager signals as a whole when it
+/// loses patience. Workers stay in the group of their overseer.
+fn lead() {
+    if !super::worker::is_one() {
+        // A leader already.
+        let _ = rustix::process::setsid();
+    }
 }
 
 /// Lets go of the terminal or pipe that this process was started from.

@@ -142,6 +142,7 @@ impl Builder<'_> {
             quarantine_limit: quarantine_limit(&section)?,
             replication: apus_object::ReplicationOptions::read(&section)?,
         });
+        self.node.object = Some(server.clone());
         let parts = apus_object::DaemonParts {
             rings: self.rings.clone(),
             local: Self::local(&section, Server::Object)?,

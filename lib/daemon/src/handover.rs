@@ -1,0 +1,185 @@
+//! What an overseer and its workers say to each other: words over a pair of sockets, with
+//! listening sockets as luggage (`SCM_RIGHTS`), which so stay open from one worker to the next.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+
+/// Listening sockets in one message.
+const SOCKETS_MAX: usize = 64;
+/// Bytes of a message.
+const MESSAGE_MAX: usize = 4096;
+
+/// What is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// Overseer: the sockets that the last worker listened on.
+    Sockets,
+    /// Worker: the configuration is good; with the sockets that it will listen on.
+    Ready,
+    /// Worker: it cannot serve; with the reason.
+    Failed,
+    /// Overseer: accept.
+    Go,
+    /// Overseer: another one takes over; leave what only one may do to it.
+    Seal,
+    /// Worker: done.
+    Sealed,
+    /// Overseer: accept nothing more, finish what is open, end.
+    Finish,
+    /// Worker: it accepts nothing more, and no longer ends with its overseer.
+    Deaf,
+}
+
+impl Word {
+    const ALL: [Self; 8] = [
+        Self::Sockets,
+        Self::Ready,
+        Self::Failed,
+        Self::Go,
+        Self::Seal,
+        Self::Sealed,
+        Self::Finish,
+        Self::Deaf,
+    ];
+}
+
+/// One message.
+#[derive(Debug)]
+pub struct Message {
+    /// What is said.
+    pub word: Word,
+    /// A reason; empty for most.
+    pub text: String,
+    /// Listening sockets.
+    pub sockets: Vec<OwnedFd>,
+}
+
+/// One end of the pair. Its sockets keep messages apart (`SEQPACKET`); tokio's stream only tells
+/// when there is something.
+#[derive(Debug)]
+pub struct Channel(UnixStream);
+
+impl Channel {
+    /// A new pair: one end for here, one to be the standard input of a worker.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn pair() -> io::Result<(Self, OwnedFd)> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        Ok((Self::over(ours)?, theirs))
+    }
+
+    /// The end that this process was given as its standard input.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn from_stdin() -> io::Result<Self> {
+        Self::over(io::stdin().as_fd().try_clone_to_owned()?)
+    }
+
+    fn over(socket: OwnedFd) -> io::Result<Self> {
+        Ok(Self(UnixStream::from_std(socket.into())?))
+    }
+
+    /// Says a word.
+    ///
+    /// # Errors
+    /// When the other side is gone, or there are too many sockets.
+    pub async fn say(&self, word: Word, text: &str, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+        if sockets.len() > SOCKETS_MAX {
+            return Err(io::Error::other(format!("more than {SOCKETS_MAX} listening sockets")));
+        }
+        let mut bytes = vec![word as u8];
+        bytes.extend(text.bytes().take(MESSAGE_MAX - 1));
+        let send = || {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
+            let mut luggage = SendAncillaryBuffer::new(&mut space);
+            if !sockets.is_empty() && !luggage.push(SendAncillaryMessage::ScmRights(sockets)) {
+                return Err(io::Error::other("no room for the sockets"));
+            }
+            let pieces = [io::IoSlice::new(&bytes)];
+            Ok(rustix::net::sendmsg(&self.0, &pieces, &mut luggage, SendFlags::NOSIGNAL)?)
+        };
+        self.0.async_io(Interest::WRITABLE, send).await.map(drop)
+    }
+
+    /// The next message; `None` when the other side is gone.
+    ///
+    /// # Errors
+    /// The kernel's, or words of another version.
+    pub async fn hear(&self) -> io::Result<Option<Message>> {
+        self.0.async_io(Interest::READABLE, || receive(self.0.as_fd())).await
+    }
+}
+
+fn receive(fd: BorrowedFd<'_>) -> io::Result<Option<Message>> {
+    let mut bytes = [0; MESSAGE_MAX];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
+    let mut luggage = RecvAncillaryBuffer::new(&mut space);
+    let mut pieces = [io::IoSliceMut::new(&mut bytes)];
+    let got = match rustix::net::recvmsg(fd, &mut pieces, &mut luggage, RecvFlags::CMSG_CLOEXEC) {
+        Ok(got) => got.bytes,
+        // It died with words of ours unread.
+        Err(rustix::io::Errno::CONNRESET) => 0,
+        Err(error) => return Err(error.into()),
+    };
+    let mut sockets = Vec::new();
+    for message in luggage.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            sockets.extend(rights);
+        }
+    }
+    let Some((word, text)) = bytes.get(..got).and_then(<[u8]>::split_first) else {
+        return Ok(None);
+    };
+    let word = Word::ALL.into_iter().find(|known| *known as u8 == *word);
+    let word = word.ok_or_else(|| io::Error::other("a word that is not known"))?;
+    Ok(Some(Message { word, text: String::from_utf8_lossy(text).into_owned(), sockets }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    #[tokio::test]
+    async fn a_socket_that_was_handed_over_goes_on_listening() {
+        let (here, there) = Channel::pair().unwrap();
+        let there = Channel::over(there).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        here.say(Word::Sockets, "text", &[listener.as_fd()]).await.unwrap();
+        drop(listener);
+        let waiting = TcpStream::connect(address).unwrap();
+        let message = there.hear().await.unwrap().unwrap();
+        assert_eq!((message.word, message.text.as_str()), (Word::Sockets, "text"));
+        let socket = message.sockets.into_iter().next().unwrap();
+        let (_, peer) = TcpListener::from(socket).accept().unwrap();
+        assert_eq!(peer, waiting.local_addr().unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_end_that_is_gone_is_noticed() {
+        let (here, there) = Channel::pair().unwrap();
+        drop(there);
+        assert!(here.hear().await.unwrap().is_none());
+        assert!(here.say(Word::Go, "", &[]).await.is_err());
+    }
+
+    #[test]
+    fn every_word_is_known() {
+        for (number, word) in Word::ALL.into_iter().enumerate() {
+            assert_eq!(word as usize, number);
+        }
+    }
+}
