@@ -61,12 +61,16 @@ def write_storage(etc, kind, address, devices, cache, *, mount_check, options):
     (etc / f"{kind}-server.conf").write_text(conf_text(sections))
 
 
+def user_options(users):
+    """Options of tempauth for users by `account_user`."""
+    return {f"user_{name}": value for name, value in users.items()}
+
+
 def write_proxy(etc, address, options):
-    users = {f"user_{name}": value for name, value in USERS.items()}
     sections = {
         "DEFAULT": {"bind_ip": address, "bind_port": PROXY_PORT},
         "app:proxy-server": {"use": "egg:swift#proxy"},
-        "filter:tempauth": {"token_key": "0123456789abcdef0123456789abcdef", **users},
+        "filter:tempauth": {"token_key": "0123456789abcdef0123456789abcdef", **user_options(USERS)},
         "filter:s3api": {"location": "us-east-1"},
     }
     for section, more in options.items():
@@ -83,12 +87,12 @@ def build(folder, ring, *words):
     assert done.returncode in (0, 1), done.stdout + done.stderr
 
 
-def make_rings(folder, addresses, *, part_power, replicas):
-    """Builds all rings; device `sdN` is on the N-th address, in a zone of its own."""
-    for ring, kind in RINGS.items():
+def make_rings(folder, addresses, *, part_power, replicas, rings=RINGS, device="sd{number}"):
+    """Builds rings; the device of the N-th address is in a zone of its own, `sdN` unless named."""
+    for ring, kind in rings.items():
         build(folder, ring, "create", part_power, replicas, 0)
         for number, address in enumerate(addresses, 1):
-            build(folder, ring, "add", f"r1z{number}-{address}:{KINDS[kind]}/sd{number}", 100)
+            build(folder, ring, "add", f"r1z{number}-{address}:{KINDS[kind]}/{device.format(number=number)}", 100)
         build(folder, ring, "rebalance", "--seed", 7)
 
 

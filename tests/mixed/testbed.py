@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import boto3
@@ -19,11 +18,15 @@ import requests
 from memcached import Memcached
 
 HERE = Path(__file__).resolve().parent
-APUS = os.environ.get("APUS_BIN", str(HERE.parents[1] / "target/release/apus"))
-KINDS = {"object": 6200, "container": 6201, "account": 6202}
+os.environ.setdefault("APUS_BIN", str(HERE.parents[1] / "target/release/apus"))
+sys.path.insert(0, str(HERE.parent))
+
+from harness import etc  # noqa: E402
+from harness.etc import KINDS, PROXY_PORT  # noqa: E402
+from harness.process import APUS, is_listening, wait_until  # noqa: E402
+
 NODES = (1, 2, 3, 4)
 RSYNC_PORT = 8873
-PROXY_PORT = 8080
 MEMCACHED_PORT = 11211
 USERS = {
     "admin_admin": "admin .admin .reseller_admin",
@@ -253,16 +256,9 @@ class Testbed:
 
     def write_configuration(self):
         (self.etc / "swift.conf").write_text(SWIFT_CONF)
+        addresses, rings = [self.ip(node) for node in NODES], {kind: kind for kind in KINDS}
+        etc.make_rings(self.etc, addresses, part_power=6, replicas=3, rings=rings, device="sd1")
         for kind, port in KINDS.items():
-            builder = str(self.etc / f"{kind}.builder")
-
-            def build(*words):
-                subprocess.run([APUS, "ring-builder", builder, *words], check=True, stdout=subprocess.DEVNULL)
-
-            build("create", "6", "3", "1")
-            for node in NODES:
-                build("add", f"r1z{node}-{self.ip(node)}:{port}/sd1", "1")
-            build("rebalance")
             for node in NODES:
                 self.device(node).mkdir(parents=True, exist_ok=True)
                 text = STORAGE.format(
@@ -277,7 +273,7 @@ class Testbed:
                 )
                 (self.node_folder(node) / "recon").mkdir(exist_ok=True)
                 self.conf(node, kind).write_text(text)
-        users = "".join(f"user_{name} = {value}\n" for name, value in USERS.items())
+        users = "".join(f"{name} = {value}\n" for name, value in etc.user_options(USERS).items())
         for maker in self.proxies:
             text = PROXY.format(
                 ip=self.ip(maker),
@@ -309,14 +305,7 @@ class Testbed:
             self.running[key] = SwiftProgram(self.programs, f"swift-{role}", str(conf), log)
 
     def wait_for(self, key, ip, port):
-        until = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection((ip, port), timeout=1).close()
-                return
-            except OSError:
-                assert time.monotonic() < until, f"{key} does not listen, see {self.logs}"
-                time.sleep(0.05)
+        wait_until(lambda: is_listening((ip, port)), f"{key} does not listen, see {self.logs}", seconds=60)
 
     def start_server(self, node, kind, maker=None, wait=True):
         maker = maker or self.makers(node, kind)
