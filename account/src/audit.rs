@@ -1,7 +1,7 @@
 //! What the auditor has to know of account databases.
 
 use apus_broker::audit::{Tables, Tally};
-use apus_broker::{Connection, DbError};
+use apus_broker::{Connection, DbError, stat};
 use apus_cluster::{AccountName, Timestamp};
 
 use crate::backend;
@@ -85,7 +85,7 @@ fn rebuild(connection: &mut Connection, info: &[String]) -> Result<(), DbError> 
     let time = |text: &str| Timestamp::parse(text).ok_or_else(|| corrupt("a time is none"));
     // Another database with another history: replicas send it everything.
     let device = id.get(37..).unwrap_or_default();
-    let id = format!("{}-{device}", apus_daemon::seed::uuid());
+    let id = stat::new_id(device);
     backend::initialize(connection, &account, &id, time(created)?, time(put)?)?;
     connection.run(
         "UPDATE account_stat SET delete_timestamp = ?, status = ?, status_changed_at = ?,

@@ -1,7 +1,5 @@
 //! Statements on one account database.
 
-use std::collections::BTreeMap;
-
 use apus_broker::metadata::{self, Dated};
 use apus_broker::{Connection, DbError, Param, Row, digest, schema};
 use apus_cluster::listing::{ContainerEntry, ContainerRow, ListQuery, after_prefix, common_prefix};
@@ -138,40 +136,6 @@ pub(crate) fn doomed(connection: &mut Connection) -> Result<Option<Doomed>, DbEr
         },
     )?;
     Ok(doomed)
-}
-
-pub(crate) fn put_metadata(
-    connection: &mut Connection,
-    changes: &BTreeMap<String, String>,
-    timestamp: Timestamp,
-) -> Result<(), DbError> {
-    metadata::merge(
-        connection,
-        "SELECT metadata FROM account_stat",
-        "UPDATE account_stat SET metadata = ?",
-        changes,
-        timestamp,
-    )?;
-    digest::seal(connection, &audit::TABLES)
-}
-
-pub(crate) fn put(connection: &mut Connection, timestamp: Timestamp) -> Result<(), DbError> {
-    connection.run(
-        "UPDATE account_stat SET put_timestamp = ?1 WHERE put_timestamp < ?1",
-        &[(&timestamp.to_string()).into()],
-    )?;
-    digest::seal(connection, &audit::TABLES)
-}
-
-pub(crate) fn delete(connection: &mut Connection, timestamp: Timestamp) -> Result<(), DbError> {
-    let emptied = info(connection)?.metadata.into_keys().map(|name| (name, String::new()));
-    put_metadata(connection, &emptied.collect(), timestamp)?;
-    connection.run(
-        "UPDATE account_stat SET delete_timestamp = ?1, status = 'DELETED',
-             status_changed_at = ?1 WHERE delete_timestamp < ?1",
-        &[(&timestamp.to_string()).into()],
-    )?;
-    digest::seal(connection, &audit::TABLES)
 }
 
 /// Merges a report: the newest times of both, the counts of the report, deleted when the newest

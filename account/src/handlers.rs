@@ -1,13 +1,11 @@
 //! The verbs: an account's `GET`, `HEAD`, `PUT`, `POST`, `DELETE`, and `PUT` of a container row.
 
-use std::collections::BTreeMap;
-
 use apus_broker::answer::{Refusal, failed, refuse, timestamp};
-use apus_broker::list_query;
+use apus_broker::{list_query, metadata, stat};
 use apus_cluster::PolicyIndex;
 use apus_cluster::constraints::ACCOUNT_LISTING_LIMIT;
 use apus_cluster::listing::{ContainerEntry, ListQuery};
-use apus_cluster::metadata::{Resource, has_prefix, title_case};
+use apus_cluster::metadata::Resource;
 use apus_daemon::Body;
 use apus_daemon::http::{full, header, set, status, text};
 use apus_wire::headers;
@@ -15,20 +13,8 @@ use http::{HeaderMap, Response, StatusCode};
 use serde_json::json;
 
 use crate::backend::{self, Info, Report};
+use crate::replica::Accounts;
 use crate::server::{Server, Target};
-
-fn metadata(head: &HeaderMap) -> BTreeMap<String, String> {
-    head.iter()
-        .filter(|(name, _)| {
-            has_prefix(name.as_str(), Resource::Account.user_prefix())
-                || has_prefix(name.as_str(), Resource::Account.system_prefix())
-        })
-        .map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            (title_case(name.as_str()), value)
-        })
-        .collect()
-}
 
 fn missing(deleted: bool) -> Refusal {
     let mut response = status(StatusCode::NOT_FOUND);
@@ -95,15 +81,15 @@ pub(crate) async fn put(
         Some(database) => (database, false),
         None => (server.create(target, time).await?, true),
     };
-    let changes = metadata(head);
+    let changes = metadata::of_headers(head, Resource::Account, &[]);
     let done = database
         .write(move |connection| {
             let info = backend::info(connection)?;
             if info.is_marked_deleted() {
                 return Ok(None);
             }
-            backend::put(connection, time)?;
-            backend::put_metadata(connection, &changes, time)?;
+            stat::put::<Accounts>(connection, time)?;
+            stat::put_metadata::<Accounts>(connection, &changes, time)?;
             Ok(Some(created || info.is_deleted()))
         })
         .await
@@ -126,13 +112,13 @@ pub(crate) async fn post(
 ) -> Result<Response<Body>, Refusal> {
     let time = timestamp(head, headers::TIMESTAMP)?;
     let database = server.open(&target.database).await?.ok_or_else(|| missing(false))?;
-    let changes = metadata(head);
+    let changes = metadata::of_headers(head, Resource::Account, &[]);
     let done = database
         .write(move |connection| {
             if backend::info(connection)?.is_deleted() {
                 return Ok(false);
             }
-            backend::put_metadata(connection, &changes, time)?;
+            stat::put_metadata::<Accounts>(connection, &changes, time)?;
             Ok(true)
         })
         .await
@@ -152,7 +138,7 @@ pub(crate) async fn delete(
             if backend::info(connection)?.is_deleted() {
                 return Ok(false);
             }
-            backend::delete(connection, time)?;
+            stat::delete::<Accounts>(connection, time)?;
             Ok(true)
         })
         .await
@@ -173,7 +159,7 @@ fn listing_of(query: &str) -> Result<(ListQuery, bool), Refusal> {
 }
 
 fn info_headers(server: &Server, info: &Info, out: &mut HeaderMap) {
-    for (name, value) in apus_broker::metadata::in_force(info.metadata.clone()) {
+    for (name, value) in metadata::in_force(info.metadata.clone()) {
         set(out, &name, &value);
     }
     set(out, "x-account-container-count", &info.container_count.to_string());

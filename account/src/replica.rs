@@ -4,7 +4,7 @@
 //! metadata alone.
 
 use apus_broker::audit::Tables;
-use apus_broker::replication::{BeforeRows, Info, Kind, Operation, Statements, sync_point};
+use apus_broker::replication::{BeforeRows, Info, Kind, Operation, Statements};
 use apus_broker::{Connection, DbError};
 use apus_cluster::Timestamp;
 use apus_cluster::pickle::Value as Pickled;
@@ -12,7 +12,7 @@ use apus_daemon::http::set;
 use apus_wire::headers;
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::audit;
 use crate::backend::{self, Report};
@@ -97,35 +97,15 @@ impl Kind for Accounts {
     }
 
     fn info(connection: &mut Connection) -> Result<Info, DbError> {
-        let mut found = None;
-        connection.query(
+        Info::read::<Self>(
+            connection,
             "SELECT account, created_at, put_timestamp, delete_timestamp, status_changed_at,
                  container_count, hash, id, metadata, object_count, bytes_used FROM account_stat",
-            &[],
-            |row| {
-                found = Some(Info {
-                    account: row.text(0),
-                    created_at: row.text(1),
-                    put_timestamp: row.text(2),
-                    delete_timestamp: row.text(3),
-                    status_changed_at: row.text(4),
-                    count: row.int(5),
-                    hash: row.text(6),
-                    id: row.text(7),
-                    metadata: row.text(8),
-                    more: Map::from_iter([
-                        ("object_count".to_owned(), row.int(9).into()),
-                        ("bytes_used".to_owned(), row.int(10).into()),
-                    ]),
-                    ..Info::default()
-                });
-                false
+            |info, row| {
+                info.tell("object_count", row.int(9));
+                info.tell("bytes_used", row.int(10));
             },
-        )?;
-        let mut info =
-            found.ok_or_else(|| DbError::Corrupt("no row in account_stat".to_owned()))?;
-        info.max_row = sync_point(connection, Self::STATEMENTS.max_row)?;
-        Ok(info)
+        )
     }
 
     fn rows_since(

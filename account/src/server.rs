@@ -6,7 +6,7 @@ use std::sync::Arc;
 use apus_broker::answer::{Refusal, failed, refuse};
 use apus_broker::place::{Devices, database_path};
 use apus_broker::replication::Service;
-use apus_broker::{Broker, Database, set_aside};
+use apus_broker::{Broker, Database, set_aside, stat};
 use apus_cluster::{AccountName, HashConf, Policies, Timestamp};
 use apus_daemon::http::status;
 use apus_daemon::{Body, Clock, Handler};
@@ -98,8 +98,8 @@ impl Server {
         put: Timestamp,
     ) -> Result<Arc<Database>, Refusal> {
         let account = target.account.clone();
-        let device = target.device.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let id = format!("{}-{device}", apus_daemon::seed::uuid());
+        let device = target.device.file_name().unwrap_or_default().to_string_lossy();
+        let id = stat::new_id(&device);
         let now = self.now();
         self.parts
             .broker

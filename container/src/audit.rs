@@ -1,7 +1,7 @@
 //! What the auditor has to know of container databases.
 
 use apus_broker::audit::{Tables, Tally};
-use apus_broker::{Connection, DbError};
+use apus_broker::{Connection, DbError, stat};
 use apus_cluster::listing::ObjectRow;
 use apus_cluster::timestamp::RowTimes;
 use apus_cluster::{AccountName, ContainerName, ContainerPath, Timestamp};
@@ -117,7 +117,7 @@ fn rebuild(connection: &mut Connection, info: &[String]) -> Result<(), DbError> 
     let policy = policy.parse().map_err(|_| corrupt("storage_policy_index"))?;
     // Another database with another history: replicas send it everything.
     let device = id.get(37..).unwrap_or_default();
-    let id = format!("{}-{device}", apus_daemon::seed::uuid());
+    let id = stat::new_id(device);
     backend::initialize(connection, &path, &id, time(created)?, time(put)?, policy)?;
     let int = |text: &str| text.parse::<i64>().map_err(|_| corrupt("a number is none"));
     connection.run(

@@ -1,9 +1,7 @@
 //! Statements on one container database.
 
-use std::collections::BTreeMap;
-
 use apus_broker::metadata::{self, Dated};
-use apus_broker::{Connection, DbError, Row, digest, schema};
+use apus_broker::{Connection, DbError, Row, digest, schema, stat};
 use apus_cluster::listing::ObjectRow;
 use apus_cluster::pickle::Value;
 use apus_cluster::timestamp::RowTimes;
@@ -11,6 +9,7 @@ use apus_cluster::{ContainerPath, Timestamp};
 
 use crate::audit;
 use crate::merge::merge;
+use crate::replica::Containers;
 
 /// What a container database says of itself.
 #[derive(Debug, Clone)]
@@ -141,66 +140,31 @@ pub(crate) fn info(connection: &mut Connection) -> Result<Info, DbError> {
     Ok(info)
 }
 
-/// Objects and bytes of each policy.
-pub(crate) fn put_metadata(
-    connection: &mut Connection,
-    changes: &BTreeMap<String, String>,
-    timestamp: Timestamp,
-) -> Result<(), DbError> {
-    metadata::merge(
-        connection,
-        "SELECT metadata FROM container_info",
-        "UPDATE container_info SET metadata = ?",
-        changes,
-        timestamp,
-    )?;
-    digest::seal(connection, &audit::TABLES)
-}
-
-/// Raises the put timestamp; a put after a delete makes the container live again.
+/// Raises the put timestamp; a put after a delete makes the container live again, with a policy.
 pub(crate) fn put(
     connection: &mut Connection,
     timestamp: Timestamp,
     recreate_with: Option<u32>,
 ) -> Result<(), DbError> {
-    let text = timestamp.to_string();
-    connection.run(
-        "UPDATE container_info SET put_timestamp = ?1 WHERE put_timestamp < ?1",
-        &[(&text).into()],
-    )?;
-    if let Some(policy) = recreate_with {
-        if info(connection)?.policy != policy {
-            // What was deleted with the old container is nobody's to move; what is there may be.
-            let sql = if is_empty(connection)? {
-                "UPDATE container_info SET reconciler_sync_point =
-                     coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'object'), -1)"
-            } else {
-                "UPDATE container_info SET reconciler_sync_point = -1"
-            };
-            connection.run(sql, &[])?;
-        }
-        connection.run(
-            "UPDATE container_info SET status = '', status_changed_at = ?1,
-                 storage_policy_index = ?2",
-            &[(&text).into(), i64::from(policy).into()],
-        )?;
-        connection.run(
-            "INSERT OR IGNORE INTO policy_stat (storage_policy_index) VALUES (?)",
-            &[i64::from(policy).into()],
-        )?;
+    stat::put::<Containers>(connection, timestamp)?;
+    let Some(policy) = recreate_with else { return Ok(()) };
+    if info(connection)?.policy != policy {
+        // What was deleted with the old container is nobody's to move; what is there may be.
+        let sql = if is_empty(connection)? {
+            "UPDATE container_info SET reconciler_sync_point =
+                 coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'object'), -1)"
+        } else {
+            "UPDATE container_info SET reconciler_sync_point = -1"
+        };
+        connection.run(sql, &[])?;
     }
-    digest::seal(connection, &audit::TABLES)
-}
-
-/// Deletes the container: all metadata emptied, the time of deletion raised.
-pub(crate) fn delete(connection: &mut Connection, timestamp: Timestamp) -> Result<(), DbError> {
-    let names = info(connection)?.metadata.into_keys();
-    let emptied = names.map(|name| (name, String::new())).collect();
-    put_metadata(connection, &emptied, timestamp)?;
     connection.run(
-        "UPDATE container_info SET delete_timestamp = ?1, status = 'DELETED',
-             status_changed_at = ?1 WHERE delete_timestamp < ?1",
-        &[(&timestamp.to_string()).into()],
+        "UPDATE container_info SET status = '', status_changed_at = ?1, storage_policy_index = ?2",
+        &[(&timestamp.to_string()).into(), i64::from(policy).into()],
+    )?;
+    connection.run(
+        "INSERT OR IGNORE INTO policy_stat (storage_policy_index) VALUES (?)",
+        &[i64::from(policy).into()],
     )?;
     digest::seal(connection, &audit::TABLES)
 }

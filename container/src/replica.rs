@@ -17,7 +17,7 @@ use apus_daemon::http::set;
 use apus_wire::headers;
 use http::HeaderMap;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::audit;
 use crate::backend;
@@ -107,50 +107,29 @@ impl Kind for Containers {
     }
 
     fn info(connection: &mut Connection) -> Result<Info, DbError> {
-        let mut found = None;
-        connection.query(
-            "SELECT account, container, created_at, put_timestamp, delete_timestamp,
-                 status_changed_at, object_count, hash, id, metadata, storage_policy_index,
-                 status, reported_put_timestamp, reported_delete_timestamp,
-                 reported_object_count, reported_bytes_used, bytes_used,
-                 x_container_sync_point1, x_container_sync_point2, reconciler_sync_point,
-                 (SELECT count(*) FROM policy_stat)
+        let mut info = Info::read::<Self>(
+            connection,
+            "SELECT account, created_at, put_timestamp, delete_timestamp, status_changed_at,
+                 object_count, hash, id, metadata, container, storage_policy_index, status,
+                 reported_put_timestamp, reported_delete_timestamp, reported_object_count,
+                 reported_bytes_used, bytes_used, x_container_sync_point1, x_container_sync_point2,
+                 reconciler_sync_point, (SELECT count(*) FROM policy_stat)
              FROM container_stat",
-            &[],
-            |row| {
-                let more = Map::from_iter([
-                    ("status".to_owned(), row.text(11).into()),
-                    ("reported_put_timestamp".to_owned(), row.text(12).into()),
-                    ("reported_delete_timestamp".to_owned(), row.text(13).into()),
-                    ("reported_object_count".to_owned(), row.int(14).into()),
-                    ("reported_bytes_used".to_owned(), row.int(15).into()),
-                    ("bytes_used".to_owned(), row.int(16).into()),
-                    ("x_container_sync_point1".to_owned(), row.int(17).into()),
-                    ("x_container_sync_point2".to_owned(), row.int(18).into()),
-                    ("db_state".to_owned(), "unsharded".into()),
-                ]);
-                found = Some(Info {
-                    account: row.text(0),
-                    container: Some(row.text(1)),
-                    created_at: row.text(2),
-                    put_timestamp: row.text(3),
-                    delete_timestamp: row.text(4),
-                    status_changed_at: row.text(5),
-                    count: row.int(6),
-                    hash: row.text(7),
-                    id: row.text(8),
-                    metadata: row.text(9),
-                    storage_policy_index: Some(row.int(10)),
-                    queued: (row.int(20) > 1).then(|| row.int(19)),
-                    more,
-                    ..Info::default()
-                });
-                false
+            |info, row| {
+                info.container = Some(row.text(9));
+                info.storage_policy_index = Some(row.int(10));
+                info.tell("status", row.text(11));
+                info.tell("reported_put_timestamp", row.text(12));
+                info.tell("reported_delete_timestamp", row.text(13));
+                info.tell("reported_object_count", row.int(14));
+                info.tell("reported_bytes_used", row.int(15));
+                info.tell("bytes_used", row.int(16));
+                info.tell("x_container_sync_point1", row.int(17));
+                info.tell("x_container_sync_point2", row.int(18));
+                info.tell("db_state", "unsharded");
+                info.queued = (row.int(20) > 1).then(|| row.int(19));
             },
         )?;
-        let mut info =
-            found.ok_or_else(|| DbError::Corrupt("no row in container_info".to_owned()))?;
-        info.max_row = sync_point(connection, Self::STATEMENTS.max_row)?;
         info.shard_max_row = Some(sync_point(connection, shard_range::MAX_ROW)?);
         Ok(info)
     }

@@ -8,6 +8,7 @@ use apus_cluster::listing::ListQuery;
 
 use super::*;
 use crate::listing;
+use crate::replica::Containers;
 
 const ROWS: usize = 300;
 
@@ -66,7 +67,7 @@ impl Bench {
             .write(move |connection| {
                 let changes = [("X-Container-Read", ".r:*"), ("X-Container-Meta-Colour", "blue")];
                 let changes = changes.map(|(name, value)| (name.to_owned(), value.to_owned()));
-                backend::put_metadata(connection, &changes.into(), at.next())?;
+                stat::put_metadata::<Containers>(connection, &changes.into(), at.next())?;
                 for index in 0..ROWS {
                     backend::merge_row(connection, row(index, false))?;
                 }

@@ -1,12 +1,14 @@
 //! `DELETE` of a container: only when it is empty.
 
 use apus_broker::answer::{Refusal, failed, timestamp};
+use apus_broker::stat;
 use apus_daemon::Body;
 use apus_daemon::http::status;
 use apus_wire::headers;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::backend;
+use crate::replica::Containers;
 use crate::server::{Server, Target};
 
 pub(crate) async fn delete(
@@ -24,7 +26,7 @@ pub(crate) async fn delete(
                 return Ok((StatusCode::CONFLICT, before));
             }
             let existed = before.put_timestamp > before.delete_timestamp;
-            backend::delete(connection, time)?;
+            stat::delete::<Containers>(connection, time)?;
             let after = backend::info(connection)?;
             Ok(match (after.is_deleted(), existed) {
                 (false, _) => (StatusCode::CONFLICT, after),

@@ -1,36 +1,21 @@
 //! `PUT` and `POST` of a container: make it, bring it back, change its metadata.
 
-use std::collections::BTreeMap;
-
 use apus_broker::answer::{Refusal, failed, refuse, timestamp};
+use apus_broker::{metadata, stat};
 use apus_cluster::Timestamp;
-use apus_cluster::metadata::{Resource, has_prefix, title_case};
+use apus_cluster::metadata::Resource;
 use apus_daemon::Body;
 use apus_daemon::http::{header, status};
 use apus_wire::headers;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::backend;
+use crate::replica::Containers;
 use crate::server::{Server, Target};
 
 /// Headers besides metadata that a container keeps.
 const SAVED: [&str; 4] =
     ["x-container-read", "x-container-write", "x-container-sync-key", "x-container-sync-to"];
-
-fn metadata(head: &HeaderMap) -> BTreeMap<String, String> {
-    head.iter()
-        .filter(|(name, _)| {
-            let name = name.as_str();
-            SAVED.contains(&name)
-                || has_prefix(name, Resource::Container.user_prefix())
-                || has_prefix(name, Resource::Container.system_prefix())
-        })
-        .map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            (title_case(name.as_str()), value)
-        })
-        .collect()
-}
 
 pub(crate) fn policy(head: &HeaderMap, key: &str) -> Result<Option<u32>, Refusal> {
     match header(head, key) {
@@ -50,8 +35,8 @@ pub(crate) async fn create(
     policy: u32,
 ) -> Result<(), Refusal> {
     let container = target.container.clone();
-    let device = target.device.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let id = format!("{}-{device}", apus_daemon::seed::uuid());
+    let device = target.device.file_name().unwrap_or_default().to_string_lossy();
+    let id = stat::new_id(&device);
     let now = server.now();
     server
         .parts
@@ -84,7 +69,7 @@ pub(crate) async fn put(
                 .ok_or_else(|| Box::new(status(StatusCode::INSUFFICIENT_STORAGE)))?
         }
     };
-    let changes = metadata(head);
+    let changes = metadata::of_headers(head, Resource::Container, &SAVED);
     let outcome = database
         .write(move |connection| {
             let info = backend::info(connection)?;
@@ -94,7 +79,7 @@ pub(crate) async fn put(
             }
             let recreate = (was_deleted && time > info.delete_timestamp).then_some(wanted);
             backend::put(connection, time, recreate)?;
-            backend::put_metadata(connection, &changes, time)?;
+            stat::put_metadata::<Containers>(connection, &changes, time)?;
             Ok(Ok((recreate.is_some(), backend::info(connection)?)))
         })
         .await
@@ -129,7 +114,7 @@ pub(crate) async fn post(
     let time = timestamp(head, headers::TIMESTAMP)?;
     let missing = || Box::new(status(StatusCode::NOT_FOUND));
     let database = server.open(&target.database).await?.ok_or_else(missing)?;
-    let changes = metadata(head);
+    let changes = metadata::of_headers(head, Resource::Container, &SAVED);
     let keeps_time = header(head, headers::NO_TIMESTAMP_UPDATE)
         .and_then(apus_daemon::config::value::flag)
         .unwrap_or(false);
@@ -139,9 +124,9 @@ pub(crate) async fn post(
                 return Ok(false);
             }
             if !keeps_time {
-                backend::put(connection, time, None)?;
+                stat::put::<Containers>(connection, time)?;
             }
-            backend::put_metadata(connection, &changes, time)?;
+            stat::put_metadata::<Containers>(connection, &changes, time)?;
             Ok(true)
         })
         .await

@@ -24,6 +24,7 @@ pub mod replication;
 mod salvage;
 pub mod schema;
 pub mod set_aside;
+pub mod stat;
 mod unused;
 
 pub use database::Database;

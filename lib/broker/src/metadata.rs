@@ -6,12 +6,33 @@
 use std::collections::BTreeMap;
 
 use apus_cluster::Timestamp;
+use apus_cluster::metadata::{Resource, has_prefix, title_case};
+use http::HeaderMap;
 
 use crate::error::DbError;
 use crate::raw::Connection;
 
 /// Header name to value and time.
 pub type Dated = BTreeMap<String, (String, String)>;
+
+/// What of a request's headers is stored: user and system metadata of accounts or containers, and
+/// what is kept `besides`, in lower case.
+pub fn of_headers(
+    head: &HeaderMap,
+    resource: Resource,
+    besides: &[&str],
+) -> BTreeMap<String, String> {
+    let is_kept = |name: &str| {
+        has_prefix(name, resource.user_prefix())
+            || has_prefix(name, resource.system_prefix())
+            || besides.contains(&name)
+    };
+    let stored = head.iter().filter(|(name, _)| is_kept(name.as_str())).map(|(name, value)| {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        (title_case(name.as_str()), value)
+    });
+    stored.collect()
+}
 
 /// Reads the column's text; anything but Swift's JSON is corrupt.
 ///
@@ -96,7 +117,7 @@ pub fn is_old_removal((value, time): &(String, String), then: Timestamp) -> bool
     value.is_empty() && Timestamp::parse(time).is_some_and(|time| time < then)
 }
 
-fn read(connection: &mut Connection, select: &'static str) -> Result<Dated, DbError> {
+pub(crate) fn read(connection: &mut Connection, select: &'static str) -> Result<Dated, DbError> {
     let mut stored = String::new();
     connection.query(select, &[], |row| {
         stored = row.text(0);

@@ -4,6 +4,11 @@ use apus_cluster::{HashConf, PathHash, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::kind::Kind;
+use super::table::sync_point;
+use crate::error::DbError;
+use crate::raw::{Connection, Row};
+
 /// Replication info of a database. Times are text, since that is what replicas compare.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -50,6 +55,45 @@ pub struct Info {
 }
 
 impl Info {
+    /// Reads it: `select` gives account, created_at, put_timestamp, delete_timestamp,
+    /// status_changed_at, the count, hash, id and metadata, and then what `own` takes from the row.
+    ///
+    /// # Errors
+    /// SQLite's; [`DbError::Corrupt`] for a database without such a row.
+    pub fn read<K: Kind>(
+        connection: &mut Connection,
+        select: &'static str,
+        own: fn(&mut Self, &Row<'_>),
+    ) -> Result<Self, DbError> {
+        let mut found = None;
+        connection.query(select, &[], |row| {
+            let mut info = Self {
+                account: row.text(0),
+                created_at: row.text(1),
+                put_timestamp: row.text(2),
+                delete_timestamp: row.text(3),
+                status_changed_at: row.text(4),
+                count: row.int(5),
+                hash: row.text(6),
+                id: row.text(7),
+                metadata: row.text(8),
+                ..Self::default()
+            };
+            own(&mut info, row);
+            found = Some(info);
+            false
+        })?;
+        let mut info =
+            found.ok_or_else(|| DbError::Corrupt("no row about the database".to_owned()))?;
+        info.max_row = sync_point(connection, K::STATEMENTS.max_row)?;
+        Ok(info)
+    }
+
+    /// Adds something that only this kind tells.
+    pub fn tell(&mut self, name: &str, value: impl Into<Value>) {
+        self.more.insert(name.to_owned(), value.into());
+    }
+
     /// From the arguments of a `sync` call; `None` when they are none.
     pub(super) fn from_sync(arguments: &[Value]) -> Option<Self> {
         let text = |index: usize| arguments.get(index)?.as_str().map(str::to_owned);

@@ -146,6 +146,8 @@ pub struct Statements {
     pub set_id: &'static str,
     pub metadata: &'static str,
     pub set_metadata: &'static str,
+    pub put: &'static str,
+    pub delete: &'static str,
     pub merge_timestamps: &'static str,
     pub status_changed: &'static str,
     pub last_row: &'static str,
@@ -166,6 +168,13 @@ macro_rules! statements {
             set_id: concat!("UPDATE ", $stat, " SET id = ?"),
             metadata: concat!("SELECT metadata FROM ", $stat),
             set_metadata: concat!("UPDATE ", $stat, " SET metadata = ?"),
+            put: concat!("UPDATE ", $stat, " SET put_timestamp = ?1 WHERE put_timestamp < ?1"),
+            delete: concat!(
+                "UPDATE ",
+                $stat,
+                " SET delete_timestamp = ?1, status = 'DELETED', status_changed_at = ?1
+                     WHERE delete_timestamp < ?1"
+            ),
             merge_timestamps: concat!(
                 "UPDATE ",
                 $stat,

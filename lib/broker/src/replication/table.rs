@@ -9,6 +9,7 @@ use super::kind::Kind;
 use crate::error::DbError;
 use crate::metadata;
 use crate::raw::{Connection, Param};
+use crate::stat;
 
 /// A sync point as replicas tell each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,8 +107,7 @@ pub(super) fn renew<K: Kind>(
     source: &str,
     device: &str,
 ) -> Result<(), DbError> {
-    let id = format!("{}-{device}", apus_daemon::seed::uuid());
-    connection.run(K::STATEMENTS.set_id, &[(&id).into()])?;
+    connection.run(K::STATEMENTS.set_id, &[(&stat::new_id(device)).into()])?;
     let last = integer(connection, K::STATEMENTS.last_row, &[])?.unwrap_or(-1);
     connection.run("DELETE FROM incoming_sync WHERE remote_id = ?", &[source.into()])?;
     let point = SyncPoint { remote_id: source.to_owned(), sync_point: last };
