@@ -1,6 +1,6 @@
 //! The verbs: an account's `GET`, `HEAD`, `PUT`, `POST`, `DELETE`, and `PUT` of a container row.
 
-use apus_broker::answer::{Refusal, failed, refuse, timestamp};
+use apus_broker::answer::{Refusal, refuse, timestamp};
 use apus_broker::{list_query, metadata, stat};
 use apus_cluster::PolicyIndex;
 use apus_cluster::constraints::ACCOUNT_LISTING_LIMIT;
@@ -62,8 +62,7 @@ pub(crate) async fn row(
             backend::merge_report(connection, &report)?;
             Ok(Some(report.delete_timestamp <= report.put_timestamp))
         })
-        .await
-        .map_err(|error| failed(&error))?;
+        .await?;
     match created {
         None => Err(missing(true)),
         Some(true) => Ok(status(StatusCode::CREATED)),
@@ -92,8 +91,7 @@ pub(crate) async fn put(
             stat::put_metadata::<Accounts>(connection, &changes, time)?;
             Ok(Some(created || info.is_deleted()))
         })
-        .await
-        .map_err(|error| failed(&error))?;
+        .await?;
     match done {
         None => {
             let mut response = text(StatusCode::FORBIDDEN, "Recently deleted");
@@ -121,8 +119,7 @@ pub(crate) async fn post(
             stat::put_metadata::<Accounts>(connection, &changes, time)?;
             Ok(true)
         })
-        .await
-        .map_err(|error| failed(&error))?;
+        .await?;
     if done { Ok(status(StatusCode::NO_CONTENT)) } else { Err(missing(true)) }
 }
 
@@ -141,8 +138,7 @@ pub(crate) async fn delete(
             stat::delete::<Accounts>(connection, time)?;
             Ok(true)
         })
-        .await
-        .map_err(|error| failed(&error))?;
+        .await?;
     if done { Ok(status(StatusCode::NO_CONTENT)) } else { Err(missing(true)) }
 }
 
@@ -199,8 +195,7 @@ pub(crate) async fn get(
             };
             Ok((info, entries))
         })
-        .await
-        .map_err(|error| failed(&error))?;
+        .await?;
     if info.is_deleted() {
         return Err(missing(info.is_marked_deleted()));
     }

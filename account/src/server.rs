@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use apus_broker::answer::{Refusal, failed, refuse};
+use apus_broker::answer::{Refusal, refuse};
 use apus_broker::place::{Devices, database_path};
 use apus_broker::replication::Service;
 use apus_broker::{Broker, Database, set_aside, stat};
@@ -80,11 +80,7 @@ impl Server {
     }
 
     pub(crate) async fn open(&self, database: &Path) -> Result<Option<Arc<Database>>, Refusal> {
-        self.parts
-            .broker
-            .open(database, crate::backend::merge_pending)
-            .await
-            .map_err(|error| failed(&error))
+        Ok(self.parts.broker.open(database, crate::backend::merge_pending).await?)
     }
 
     fn now(&self) -> Timestamp {
@@ -106,8 +102,7 @@ impl Server {
             .create(&target.device, &target.database, move |connection| {
                 crate::backend::initialize(connection, &account, &id, now, put)
             })
-            .await
-            .map_err(|error| failed(&error))?;
+            .await?;
         self.open(&target.database)
             .await?
             .ok_or_else(|| Box::new(status(StatusCode::INSUFFICIENT_STORAGE)))

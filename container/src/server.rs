@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use apus_broker::answer::{Refusal, failed, refuse};
+use apus_broker::answer::{Refusal, refuse};
 use apus_broker::place::{Devices, database_path};
 use apus_broker::replication::Service;
 use apus_broker::{Broker, Database, set_aside};
@@ -91,11 +91,7 @@ impl Server {
     }
 
     pub(crate) async fn open(&self, database: &Path) -> Result<Option<Arc<Database>>, Refusal> {
-        self.parts
-            .broker
-            .open(database, crate::backend::merge_pending)
-            .await
-            .map_err(|error| failed(&error))
+        Ok(self.parts.broker.open(database, crate::backend::merge_pending).await?)
     }
 
     pub(crate) fn now(&self) -> Timestamp {

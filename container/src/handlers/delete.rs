@@ -1,6 +1,6 @@
 //! `DELETE` of a container: only when it is empty.
 
-use apus_broker::answer::{Refusal, failed, timestamp};
+use apus_broker::answer::{Refusal, timestamp};
 use apus_broker::stat;
 use apus_daemon::Body;
 use apus_daemon::http::status;
@@ -34,8 +34,7 @@ pub(crate) async fn delete(
                 (true, false) => (StatusCode::NOT_FOUND, after),
             })
         })
-        .await
-        .map_err(|error| failed(&error))?;
+        .await?;
     let (code, info) = outcome;
     apus_fault::point("container.delete.committed");
     if code != StatusCode::CONFLICT

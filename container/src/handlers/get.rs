@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use apus_broker::answer::{Refusal, failed, refuse};
+use apus_broker::answer::{Refusal, refuse};
 use apus_broker::list_query;
 use apus_cluster::constraints::CONTAINER_LISTING_LIMIT;
 use apus_cluster::listing::{ObjectEntry, ObjectRow, split_swift_bytes};
@@ -179,8 +179,7 @@ pub(crate) async fn get(
             };
             Ok((info, body))
         })
-        .await
-        .map_err(|error| failed(&error))?;
+        .await?;
     if info.is_deleted() {
         let mut response = status(StatusCode::NOT_FOUND);
         backend_headers(&info, response.headers_mut());

@@ -1,7 +1,7 @@
 //! `PUT` and `POST` of a container: make it, bring it back, change its metadata.
 
-use apus_broker::answer::{Refusal, failed, refuse, timestamp};
-use apus_broker::{metadata, stat};
+use apus_broker::answer::{Refusal, refuse, timestamp};
+use apus_broker::{Connection, metadata, stat};
 use apus_cluster::Timestamp;
 use apus_cluster::metadata::Resource;
 use apus_daemon::Body;
@@ -38,14 +38,10 @@ pub(crate) async fn create(
     let device = target.device.file_name().unwrap_or_default().to_string_lossy();
     let id = stat::new_id(&device);
     let now = server.now();
-    server
-        .parts
-        .broker
-        .create(&target.device, &target.database, move |connection| {
-            backend::initialize(connection, &container, &id, now, put, policy)
-        })
-        .await
-        .map_err(|error| failed(&error))
+    let fill = move |connection: &mut Connection| {
+        backend::initialize(connection, &container, &id, now, put, policy)
+    };
+    Ok(server.parts.broker.create(&target.device, &target.database, fill).await?)
 }
 
 pub(crate) async fn put(
@@ -82,8 +78,7 @@ pub(crate) async fn put(
             stat::put_metadata::<Containers>(connection, &changes, time)?;
             Ok(Ok((recreate.is_some(), backend::info(connection)?)))
         })
-        .await
-        .map_err(|error| failed(&error))?;
+        .await?;
     let (recreated, info) = match outcome {
         Ok(done) => done,
         Err(policy) => {
@@ -129,7 +124,6 @@ pub(crate) async fn post(
             stat::put_metadata::<Containers>(connection, &changes, time)?;
             Ok(true)
         })
-        .await
-        .map_err(|error| failed(&error))?;
+        .await?;
     if found { Ok(status(StatusCode::NO_CONTENT)) } else { Err(missing()) }
 }

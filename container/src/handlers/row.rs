@@ -1,6 +1,6 @@
 //! `PUT` and `DELETE` of `/device/partition/account/container/object`: a row of the listing.
 
-use apus_broker::answer::{Refusal, failed, refuse, timestamp};
+use apus_broker::answer::{Refusal, refuse, timestamp};
 use apus_cluster::Timestamp;
 use apus_cluster::listing::ObjectRow;
 use apus_cluster::timestamp::RowTimes;
@@ -66,10 +66,7 @@ pub(crate) async fn put(
         }
         None => return Err(Box::new(status(StatusCode::NOT_FOUND))),
     };
-    database
-        .write(move |connection| backend::merge_row(connection, row))
-        .await
-        .map_err(|error| failed(&error))?;
+    database.write(move |connection| backend::merge_row(connection, row)).await?;
     apus_fault::point("container.row.merged");
     if !apus_fault::planted("bug.forget-account-row") {
         server.note_change(target);

@@ -21,19 +21,21 @@ pub fn refuse(status: StatusCode, body: &str) -> Refusal {
 }
 
 /// What a failed database answers.
-pub fn failed(error: &DbError) -> Refusal {
-    match error {
-        DbError::Busy => refuse(StatusCode::SERVICE_UNAVAILABLE, "too much waits"),
-        DbError::Missing => refuse(StatusCode::NOT_FOUND, "no such database"),
-        error if audit::damage(error).is_some() => {
-            tracing::error!(%error, "database");
-            let mut answer = refuse(StatusCode::SERVICE_UNAVAILABLE, "database is damaged");
-            answer.extensions_mut().insert(Damaged);
-            answer
-        }
-        error => {
-            tracing::error!(%error, "database");
-            refuse(StatusCode::INSUFFICIENT_STORAGE, "database failed")
+impl From<DbError> for Refusal {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::Busy => refuse(StatusCode::SERVICE_UNAVAILABLE, "too much waits"),
+            DbError::Missing => refuse(StatusCode::NOT_FOUND, "no such database"),
+            error if audit::damage(&error).is_some() => {
+                tracing::error!(%error, "database");
+                let mut answer = refuse(StatusCode::SERVICE_UNAVAILABLE, "database is damaged");
+                answer.extensions_mut().insert(Damaged);
+                answer
+            }
+            error => {
+                tracing::error!(%error, "database");
+                refuse(StatusCode::INSUFFICIENT_STORAGE, "database failed")
+            }
         }
     }
 }

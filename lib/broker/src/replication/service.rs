@@ -23,7 +23,7 @@ use super::kind::Kind;
 use super::table::{self, SyncPoint, Way};
 use super::transfer::{self, Arrival, Landed};
 use super::walk;
-use crate::answer::{Refusal, failed, refuse};
+use crate::answer::{Refusal, refuse};
 use crate::database::Database;
 use crate::error::DbError;
 use crate::handles::Broker;
@@ -78,8 +78,7 @@ fn is_file_name(name: &str) -> bool {
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Response<Body>, Refusal> {
-    let text =
-        serde_json::to_vec(value).map_err(|error| failed(&DbError::Corrupt(error.to_string())))?;
+    let text = serde_json::to_vec(value).map_err(|error| DbError::Corrupt(error.to_string()))?;
     let mut response = status(StatusCode::OK);
     set(response.headers_mut(), "content-type", "application/json");
     *response.body_mut() = full(text);
@@ -145,7 +144,7 @@ impl<K: Kind> Service<K> {
                 tracing::warn!(%error, path = %target.path.display(), "database refused");
                 Err(refuse(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()))
             }
-            Err(error) => Err(failed(&error)),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -181,7 +180,7 @@ impl<K: Kind> Service<K> {
                 self.set_aside(target).await?;
                 return Err(missing());
             }
-            Err(error) => return Err(failed(&error)),
+            Err(error) => return Err(error.into()),
             Ok(None) => {
                 // rsync, which comes next, does not make it.
                 let (device, disk) = (target.device.clone(), self.broker.disk().clone());
@@ -251,7 +250,7 @@ impl<K: Kind> Service<K> {
             "complete_rsync" => transfer::complete::<K>(&self.broker, &self.hash, &arrival).await,
             _ => transfer::merge::<K>(&self.broker, &self.hash, &arrival, now).await,
         };
-        match landed.map_err(|error| failed(&error))? {
+        match landed? {
             Landed::Done => Ok(status(StatusCode::NO_CONTENT)),
             Landed::NotThere => Err(missing()),
         }
@@ -310,8 +309,7 @@ impl<K: Kind> Service<K> {
                 work()?;
                 Ok(true)
             })
-            .await
-            .map_err(|error| failed(&error))?;
+            .await?;
         match done {
             Some(true) => Ok(status(StatusCode::NO_CONTENT)),
             Some(false) => Err(refuse(StatusCode::CONFLICT, "changed meanwhile")),
@@ -328,14 +326,11 @@ impl<K: Kind> Service<K> {
         let only_copy = arguments.first().and_then(Value::as_bool).unwrap_or(false);
         let (device, path) = (&target.device, &target.path);
         let done = self.broker.set_aside(device, path, K::TABLES, &self.hash, only_copy).await;
-        set_aside::answer(done.map_err(|error| failed(&error))?)
+        set_aside::answer(done?)
     }
 
     async fn set_aside(&self, target: &Target) -> Result<(), Refusal> {
-        self.broker
-            .quarantine(&target.device, K::DIRECTORY, &target.path)
-            .await
-            .map_err(|error| failed(&error))
+        Ok(self.broker.quarantine(&target.device, K::DIRECTORY, &target.path).await?)
     }
 }
 
@@ -355,7 +350,7 @@ impl Called {
     fn refusal(self) -> Refusal {
         match self {
             Self::Bad(text) | Self::Database(DbError::Corrupt(text)) => bad(&text),
-            Self::Database(error) => failed(&error),
+            Self::Database(error) => error.into(),
         }
     }
 }
