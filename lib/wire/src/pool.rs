@@ -51,6 +51,9 @@ async fn connect(address: &str, signer: Option<&Signer>) -> Result<Connection, S
     let limits = Limits::default();
     let mut http = Builder::new();
     http.max_headers(limits.headers_max).max_buf_size(limits.head_bytes_max);
+    // Swift's s3api stores metadata under names that are none to HTTP (`X-Object-Meta-A=5Fb`): such
+    // an item is left out, and must not take the object with it.
+    http.ignore_invalid_headers_in_responses(true);
     let (mut sender, driver) =
         http.handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
     spawn(TaskKind::Background, async move {
@@ -148,5 +151,29 @@ impl Pool {
                 },
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_header_whose_name_is_none_to_http_does_not_spoil_the_answer() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = spawn(TaskKind::Background, async move {
+            let (mut peer, _) = listener.accept().await.unwrap();
+            let mut asked = [0; 1024];
+            assert!(peer.read(&mut asked).await.unwrap() > 0);
+            let answer = "HTTP/1.1 200 OK\r\nX-Object-Meta-A=5Fb: 1\r\nX-Object-Meta-C: 2\r\nContent-Length: 0\r\n\r\n";
+            peer.write_all(answer.as_bytes()).await.unwrap();
+        });
+        let request = http::Request::get("/").body(empty()).unwrap();
+        let answer = Pool::new(None).send(&address, request).await.unwrap();
+        assert_eq!(answer.headers()["x-object-meta-c"], "2");
+        server.await.unwrap();
     }
 }
