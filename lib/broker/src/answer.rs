@@ -26,6 +26,7 @@ impl From<DbError> for Refusal {
         match error {
             DbError::Busy => refuse(StatusCode::SERVICE_UNAVAILABLE, "too much waits"),
             DbError::Missing => refuse(StatusCode::NOT_FOUND, "no such database"),
+            DbError::TooMuchMetadata(text) => refuse(StatusCode::BAD_REQUEST, &text),
             error if audit::damage(&error).is_some() => {
                 tracing::error!(%error, "database");
                 let mut answer = refuse(StatusCode::SERVICE_UNAVAILABLE, "database is damaged");

@@ -97,7 +97,7 @@ pub fn damage(error: &DbError) -> Option<String> {
             ["not a database", "malformed", "disk I/O error"].iter().any(|part| text.contains(part))
         }
         DbError::Corrupt(_) => true,
-        DbError::Poisoned | DbError::Busy | DbError::Missing => false,
+        DbError::Poisoned | DbError::Busy | DbError::Missing | DbError::TooMuchMetadata(_) => false,
     };
     is_damage.then(|| error.to_string())
 }

@@ -19,6 +19,8 @@ pub enum DbError {
     Busy,
     /// The file is not there any more.
     Missing,
+    /// The change would leave more metadata than a resource may have; the text is for the client.
+    TooMuchMetadata(String),
     /// The database holds what it must not.
     Corrupt(String),
 }
@@ -33,7 +35,11 @@ impl DbError {
             }
             // Opening goes through sqlx, which gives text only.
             Self::Io(text) => text.contains("file is not a database") || text.contains("malformed"),
-            Self::Corrupt(_) | Self::Poisoned | Self::Busy | Self::Missing => false,
+            Self::Corrupt(_)
+            | Self::Poisoned
+            | Self::Busy
+            | Self::Missing
+            | Self::TooMuchMetadata(_) => false,
         }
     }
 }
@@ -46,6 +52,7 @@ impl std::fmt::Display for DbError {
             Self::Poisoned => f.write_str("a commit failed before"),
             Self::Busy => f.write_str("too much waits for this device"),
             Self::Missing => f.write_str("no such database"),
+            Self::TooMuchMetadata(text) => f.write_str(text),
             Self::Corrupt(what) => write!(f, "corrupt: {what}"),
         }
     }

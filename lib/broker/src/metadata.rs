@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use apus_cluster::Timestamp;
+use apus_cluster::constraints::{MAX_META_COUNT, MAX_META_OVERALL_SIZE};
 use apus_cluster::metadata::{Resource, has_prefix, title_case};
 use http::HeaderMap;
 
@@ -45,11 +46,11 @@ pub fn decode(text: &str) -> Result<Dated, DbError> {
     serde_json::from_str(text).map_err(|error| DbError::Corrupt(format!("metadata: {error}")))
 }
 
-/// Merges changes into the stored metadata by time and writes them back. `select` and `update` are
-/// the statements for this kind of database.
+/// Merges a client's changes into the stored metadata by time and writes them back. `select` and
+/// `update` are the statements for this kind of database.
 ///
 /// # Errors
-/// SQLite's.
+/// SQLite's; [`DbError::TooMuchMetadata`] when all requests together set more than one may.
 pub fn merge(
     connection: &mut Connection,
     select: &'static str,
@@ -61,6 +62,7 @@ pub fn merge(
         return Ok(());
     }
     let mut dated = read(connection, select)?;
+    let mut changed = false;
     let now = timestamp.to_string();
     for (name, value) in changes {
         // Names are stored in one spelling, so that a change finds what it changes.
@@ -69,9 +71,35 @@ pub fn merge(
         let newer = dated.get(&name).is_none_or(|(_, time)| *time < now);
         if newer {
             dated.insert(name, (value.clone(), now.clone()));
+            changed = true;
         }
     }
+    if !changed {
+        return Ok(());
+    }
+    check_limits(&dated).map_err(DbError::TooMuchMetadata)?;
     write(connection, update, &dated)
+}
+
+/// Whether a resource may have all of this user metadata; removals do not count.
+///
+/// Source: `validate_metadata` in `swift/common/db.py`, which counts characters, not bytes.
+fn check_limits(dated: &Dated) -> Result<(), String> {
+    let prefixes = [Resource::Account, Resource::Container].map(Resource::user_prefix);
+    let (mut count, mut size) = (0, 0);
+    for (name, (value, _)) in dated.iter().filter(|(_, (value, _))| !value.is_empty()) {
+        let prefix = prefixes.iter().find(|prefix| has_prefix(name, prefix));
+        let Some(key) = prefix.and_then(|prefix| name.get(prefix.len()..)) else { continue };
+        count += 1;
+        size += key.chars().count() + value.chars().count();
+    }
+    if count > MAX_META_COUNT {
+        return Err(format!("Too many metadata items; max {MAX_META_COUNT}"));
+    }
+    if size > MAX_META_OVERALL_SIZE {
+        return Err(format!("Total metadata too large; max {MAX_META_OVERALL_SIZE}"));
+    }
+    Ok(())
 }
 
 /// Merges another replica's metadata into the stored by time; nothing is written when nothing is
@@ -138,4 +166,30 @@ pub fn in_force(dated: Dated) -> BTreeMap<String, String> {
         .filter(|(_, (value, _))| !value.is_empty())
         .map(|(name, (value, _))| (name, value))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dated(items: impl Iterator<Item = (String, String)>) -> Dated {
+        items.map(|(name, value)| (name, (value, "0000000001.00000".to_owned()))).collect()
+    }
+
+    #[test]
+    fn all_user_metadata_of_a_resource_together_has_limits() {
+        let items = |count: usize, value: &'static str| {
+            dated((0..count).map(move |n| (format!("X-Account-Meta-{n:03}"), value.to_owned())))
+        };
+        assert_eq!(check_limits(&items(MAX_META_COUNT, "v")), Ok(()));
+        assert!(check_limits(&items(MAX_META_COUNT + 1, "v")).unwrap_err().starts_with("Too many"));
+        assert_eq!(check_limits(&items(MAX_META_COUNT + 1, "")), Ok(()), "they are removals");
+        let long =
+            |name: &str, length: usize| dated([(name.to_owned(), "ü".repeat(length))].into_iter());
+        let user = "X-Container-Meta-K";
+        assert_eq!(check_limits(&long(user, MAX_META_OVERALL_SIZE - 1)), Ok(()));
+        assert!(check_limits(&long(user, MAX_META_OVERALL_SIZE)).unwrap_err().starts_with("Total"));
+        let system = "X-Container-Sysmeta-K";
+        assert_eq!(check_limits(&long(system, MAX_META_OVERALL_SIZE)), Ok(()));
+    }
 }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::Quorum;
 use super::best::best_status;
 use super::nodes::{Enough, Nodes};
-use super::send::{Replayable, broadcast};
+use super::send::{Replayable, bad_request, broadcast};
 use crate::access::Permit;
 use crate::context::Context;
 use crate::operation::{AccountHead, ContainerList, DeleteAccount, PutAccount};
@@ -261,14 +261,17 @@ impl Quorum {
             broadcast(&self.client, &nodes, &Enough::Any(needed), Replayable::default(), build)
                 .await;
         let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
-        best_status(&statuses, needed)
-            .ok_or_else(|| Error::unavailable(format!("account servers answered {statuses:?}")))
+        match best_status(&statuses, needed) {
+            Some(StatusCode::BAD_REQUEST) => Err(bad_request(&answers)),
+            Some(status) => Ok(status),
+            None => Err(Error::unavailable(format!("account servers answered {statuses:?}"))),
+        }
     }
 
     /// Changes an account's metadata, making the account if it does not exist.
     ///
     /// # Errors
-    /// `RecentlyDeleted`, `Unavailable`.
+    /// `RecentlyDeleted`, `Invalid`, `Unavailable`.
     pub async fn post_account(
         &self,
         cx: &Context,

@@ -12,7 +12,7 @@ use super::Quorum;
 use super::account::resource_headers;
 use super::best::best_status;
 use super::nodes::{Enough, Nodes};
-use super::send::{Answer, Replayable, broadcast};
+use super::send::{Answer, Replayable, bad_request, broadcast};
 use crate::access::Permit;
 use crate::context::Context;
 use crate::operation::{ContainerHead, DeleteContainer, PostContainer, PutContainer};
@@ -260,14 +260,17 @@ impl Quorum {
 
     fn agreed(answers: &[Answer], replicas: usize) -> Result<StatusCode> {
         let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
-        best_status(&statuses, write_quorum(replicas))
-            .ok_or_else(|| Error::unavailable(format!("container servers answered {statuses:?}")))
+        match best_status(&statuses, write_quorum(replicas)) {
+            Some(StatusCode::BAD_REQUEST) => Err(bad_request(answers)),
+            Some(status) => Ok(status),
+            None => Err(Error::unavailable(format!("container servers answered {statuses:?}"))),
+        }
     }
 
     /// Makes a container, and its account if need be; `true` when it is new.
     ///
     /// # Errors
-    /// `Conflict` when it exists with another policy, `Unavailable`.
+    /// `Conflict` when it exists with another policy, `Invalid`, `Unavailable`.
     pub async fn put_container(
         &self,
         cx: &Context,
@@ -311,7 +314,7 @@ impl Quorum {
     /// Changes a container's metadata.
     ///
     /// # Errors
-    /// `NotFound`, `Unavailable`.
+    /// `NotFound`, `Invalid`, `Unavailable`.
     pub async fn post_container(
         &self,
         cx: &Context,

@@ -12,7 +12,7 @@ use http::{Method, StatusCode};
 use super::Quorum;
 use super::head::object_head;
 use super::nodes::{Enough, Nodes};
-use super::send::{Answer, Replayable, broadcast};
+use super::send::{Answer, Replayable, bad_request, broadcast};
 use super::write::{RESTAMPS, stored_headers};
 use crate::access::Permit;
 use crate::context::Context;
@@ -63,11 +63,7 @@ impl Quorum {
                 }
                 StatusCode::NOT_FOUND => return Err(Error::new(Kind::NotFound, Subject::Object)),
                 StatusCode::CONFLICT => {}
-                StatusCode::BAD_REQUEST => {
-                    let text =
-                        answers.first().map(|answer| answer.body.clone()).unwrap_or_default();
-                    return Err(Error::invalid(String::from_utf8_lossy(&text)));
-                }
+                StatusCode::BAD_REQUEST => return Err(bad_request(&answers)),
                 status => return Err(Error::unavailable(format!("object POST answered {status}"))),
             }
         }

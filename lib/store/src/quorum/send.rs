@@ -16,6 +16,7 @@ use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
 use super::nodes::{Enough, Nodes};
+use crate::Error;
 
 /// After a quorum has answered, the rest get this long before the client is answered without them
 /// (Swift's `post_quorum_timeout`).
@@ -60,6 +61,13 @@ impl Replayable {
             }
         }
     }
+}
+
+/// The error that a 400 on which servers agree means, with their words.
+pub(crate) fn bad_request(answers: &[Answer]) -> Error {
+    let refusal = answers.iter().find(|answer| answer.status == StatusCode::BAD_REQUEST);
+    let text = refusal.map(|answer| String::from_utf8_lossy(&answer.body).into_owned());
+    Error::invalid(text.unwrap_or_default())
 }
 
 /// Whether an answer means that another node should be asked instead.

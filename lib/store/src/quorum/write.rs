@@ -21,7 +21,7 @@ use super::fan::Fan;
 use super::nodes::{Enough, Nodes};
 use super::object_rows::ObjectRows;
 use super::reserve::Hold;
-use super::send::{Answer, Replayable, broadcast};
+use super::send::{Answer, Replayable, bad_request, broadcast};
 use crate::access::Permit;
 use crate::body::LateMetadata;
 use crate::context::Context;
@@ -282,11 +282,7 @@ impl Quorum {
             StatusCode::UNPROCESSABLE_ENTITY => {
                 Err(Error::new(Kind::ChecksumMismatch, Subject::Object))
             }
-            StatusCode::BAD_REQUEST => {
-                let text = answers.iter().find(|a| a.status == StatusCode::BAD_REQUEST);
-                let text = text.map(|answer| String::from_utf8_lossy(&answer.body).into_owned());
-                Err(Error::invalid(text.unwrap_or_default()))
-            }
+            StatusCode::BAD_REQUEST => Err(bad_request(answers)),
             status => Err(Error::unavailable(format!("object PUT answered {status}"))),
         }
     }
