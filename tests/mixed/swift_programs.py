@@ -27,6 +27,7 @@ MODULES = {
     "swift-account-auditor": "swift.account.auditor",
     "swift-container-auditor": "swift.container.auditor",
     "swift-object-auditor": "swift.obj.auditor",
+    "swift-container-reconciler": "swift.container.reconciler",
     "swift-container-updater": "swift.container.updater",
     "swift-object-updater": "swift.obj.updater",
 }

@@ -44,6 +44,8 @@ swift_hash_path_suffix = cluster
 [storage-policy:0]
 name = gold
 default = yes
+[storage-policy:1]
+name = silver
 """
 STORAGE = """
 [DEFAULT]
@@ -121,6 +123,21 @@ allow_object_versioning = true
 use = egg:swift#container_quotas
 [filter:account-quotas]
 use = egg:swift#account_quotas
+"""
+# As Swift's sample: nothing that would change what is stored.
+RECONCILER = """
+[DEFAULT]
+swift_dir = {etc}
+user = {user}
+log_level = INFO
+[container-reconciler]
+concurrency = 4
+[pipeline:main]
+pipeline = catch_errors proxy-server
+[app:proxy-server]
+use = egg:swift#proxy
+[filter:catch_errors]
+use = egg:swift#catch_errors
 """
 # Filters without options of their own; the name in the pipeline is that of the entry point.
 for _name in "catch_errors gatekeeper healthcheck listing_formats bulk tempurl staticweb copy slo dlo symlink".split():
@@ -254,10 +271,16 @@ class Testbed:
     def conf(self, node, kind):
         return self.node_folder(node) / f"{kind}-server.conf"
 
+    def daemon_conf(self, node, daemon):
+        """The file of its server, but for the reconciler, which in Swift has its own."""
+        own = self.etc / f"{daemon}.conf"
+        return own if own.exists() else self.conf(node, daemon.split("-")[0])
+
     def write_configuration(self):
         (self.etc / "swift.conf").write_text(SWIFT_CONF)
-        addresses, rings = [self.ip(node) for node in NODES], {kind: kind for kind in KINDS}
-        etc.make_rings(self.etc, addresses, part_power=6, replicas=3, rings=rings, device="sd1")
+        (self.etc / "container-reconciler.conf").write_text(RECONCILER.format(etc=self.etc, user=getpass.getuser()))
+        addresses = [self.ip(node) for node in NODES]
+        etc.make_rings(self.etc, addresses, part_power=6, replicas=3, device="sd1")
         for kind, port in KINDS.items():
             for node in NODES:
                 self.device(node).mkdir(parents=True, exist_ok=True)
@@ -319,7 +342,7 @@ class Testbed:
     def once(self, node, daemon, maker=None, *options):
         """One pass of a daemon on one node."""
         maker = maker or self.makers(node, daemon.split("-")[0])
-        conf = str(self.conf(node, daemon.split("-")[0]))
+        conf = str(self.daemon_conf(node, daemon))
         log = str(self.logs / f"{node}-{daemon}-{maker}.log")
         if maker == "apus":
             with open(log, "ab") as file:
