@@ -130,6 +130,8 @@ impl AfterPush for Feeder {
 
 #[cfg(test)]
 mod tests {
+    use apus_cluster::Timestamp;
+
     use super::*;
 
     fn row(deleted: u8, created_at: &str) -> Row {
@@ -148,6 +150,96 @@ mod tests {
 
     fn container() -> ContainerPath {
         ContainerPath::new(AccountName::parse("a").unwrap(), ContainerName::parse("c").unwrap())
+    }
+
+    /// A container of policy 0.
+    struct Bench {
+        root: std::path::PathBuf,
+        database: Arc<apus_broker::Database>,
+    }
+
+    impl Bench {
+        async fn new(name: &str) -> Self {
+            let root = std::env::temp_dir().join(format!("apus-{name}-{}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&root);
+            std::fs::create_dir_all(&root).unwrap();
+            let broker = Broker::new(name, 4, Arc::default()).unwrap();
+            let path = root.join("containers/c.db");
+            let at = Timestamp::from_seconds(1_600_000_000);
+            broker
+                .create(&root, &path, move |connection| {
+                    backend::initialize(connection, &container(), "id-sd1", at, at, 0)
+                })
+                .await
+                .unwrap();
+            let database = broker.open(&path, backend::merge_pending).await.unwrap().unwrap();
+            Self { root, database }
+        }
+
+        async fn write<T: Send + 'static>(
+            &self,
+            work: impl FnOnce(&mut apus_broker::Connection) -> Result<T, DbError> + Send + 'static,
+        ) -> T {
+            self.database.write(work).await.unwrap()
+        }
+
+        async fn info(&self) -> Info {
+            self.write(Containers::info).await
+        }
+
+        /// A row of policy 1.
+        async fn row(&self, deleted: u8) {
+            let time = format!("170000000{deleted}.00000");
+            self.write(move |connection| Containers::merge_row(connection, row(deleted, &time)))
+                .await;
+        }
+    }
+
+    impl Drop for Bench {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.root);
+        }
+    }
+
+    #[tokio::test]
+    async fn rows_are_judged_anew_when_the_policy_changes() {
+        let bench = Bench::new("feed-policy").await;
+        assert_eq!(bench.info().await.queued, None, "one policy needs no look");
+        bench.row(0).await;
+        assert_eq!(bench.info().await.queued, Some(-1));
+        bench.write(|connection| backend::queued(connection, 1, 0)).await;
+        assert_eq!(bench.info().await.queued, Some(1));
+        // A look that was taken while the container had another policy does not count.
+        bench.write(|connection| backend::queued(connection, 2, 7)).await;
+        bench.write(|connection| backend::queued(connection, 0, 0)).await;
+        assert_eq!(bench.info().await.queued, Some(1));
+        let older = Info {
+            storage_policy_index: Some(1),
+            put_timestamp: "1500000000.00000".to_owned(),
+            status_changed_at: "1500000000.00000".to_owned(),
+            ..bench.info().await
+        };
+        let now = Timestamp::from_seconds(1_700_000_009);
+        assert!(
+            bench.write(move |connection| Containers::reconcile(connection, &older, now)).await
+        );
+        let info = bench.info().await;
+        assert_eq!((info.storage_policy_index, info.queued), (Some(1), Some(-1)));
+    }
+
+    #[tokio::test]
+    async fn a_container_that_is_made_again_leaves_what_was_deleted_with_it() {
+        let bench = Bench::new("feed-again").await;
+        bench.row(0).await;
+        assert!(!bench.write(backend::is_empty).await, "an object of another policy is an object");
+        let again = Timestamp::from_seconds(1_700_000_005);
+        bench.write(move |connection| backend::put(connection, again, Some(2))).await;
+        assert_eq!(bench.info().await.queued, Some(-1), "there is something to move");
+        bench.row(1).await;
+        assert!(bench.write(backend::is_empty).await);
+        bench.write(move |connection| backend::put(connection, again.next(), Some(3))).await;
+        let info = bench.info().await;
+        assert_eq!(info.queued, Some(info.max_row));
     }
 
     #[test]
