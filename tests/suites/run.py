@@ -2,6 +2,7 @@
 
     run.py swift     Swift's test/functional, from its source distribution on PyPI
     run.py s3-tests  ceph/s3-tests, from the checkout named by S3TESTS_DIR
+    run.py probe     Swift's test/probe, as Swift's functional tests or from a checkout named by SWIFT_PROBE_DIR; as root
 
 Every case on the list must pass. A list only grows: --update adds what passed and is not on it.
 """
@@ -21,6 +22,7 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent / "blackbox"))
 
 from conftest import Cluster  # noqa: E402
+from probe_environment import isolated  # noqa: E402
 
 SWIFT_VERSION = "2.38.1"
 SWIFT_CONF = """
@@ -97,10 +99,10 @@ secret_key = admin
 """
 
 
-def pytest_outcomes(folder, environment, targets):
+def pytest_outcomes(folder, environment, targets, wrapped=lambda command: command, timeout=120):
     """Runs pytest; gives outcome by test id."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rA", "--tb=line", "--timeout=120"]
-    command += ["-p", "no:cacheprovider", *targets]
+    command = [sys.executable, "-m", "pytest", "-q", "-rA", "--tb=line", f"--timeout={timeout}"]
+    command = wrapped([*command, "-p", "no:cacheprovider", *targets])
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     outcomes = {}
     for line in done.stdout.splitlines():
@@ -165,17 +167,46 @@ def run_s3_tests():
     return {name: outcome for name, outcome in found.items() if name in portable}
 
 
+def run_probe(every):
+    if os.getuid() != 0:
+        print("probe: needs root for namespaces; NOT RUN")
+        return {} if os.environ.get("CI") else None
+    checkout = os.environ.get("SWIFT_PROBE_DIR") or swift_source()
+    folder = ROOT / "target" / "suites" / f"probe-{time.time_ns()}"
+    folder.mkdir(parents=True)
+    targets = [f"test/probe/{name}" for name in must_pass("probe")]
+    if every:
+        # These cannot pass, and take long to fail: there is no sharder, and no reconciler to hang.
+        targets = ["test/probe", "--ignore=test/probe/test_sharder.py"]
+        targets.append("--deselect=test/probe/test_signals.py::TestHungDaemon")
+    outcomes = pytest_outcomes(
+        checkout,
+        dict(os.environ),
+        targets,
+        wrapped=lambda command: isolated(checkout, folder, command),
+        timeout=300,
+    )
+    print(f"probe: the log of our programs is {folder}/syslog")
+    return {name.removeprefix("test/probe/"): outcome for name, outcome in outcomes.items()}
+
+
+def must_pass(suite):
+    path = HERE / f"{suite}.must-pass"
+    names = path.read_text().split("\n") if path.exists() else []
+    return [name for name in names if name]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("suite", choices=["swift", "s3-tests"])
+    parser.add_argument("suite", choices=["swift", "s3-tests", "probe"])
     parser.add_argument("--update", action="store_true")
     options = parser.parse_args()
-    outcomes = run_swift() if options.suite == "swift" else run_s3_tests()
+    suites = {"swift": run_swift, "s3-tests": run_s3_tests, "probe": lambda: run_probe(options.update)}
+    outcomes = suites[options.suite]()
     if outcomes is None:
         return 0
     path = HERE / f"{options.suite}.must-pass"
-    required = path.read_text().split("\n") if path.exists() else []
-    required = [name for name in required if name]
+    required = must_pass(options.suite)
     passed = {name for name, outcome in outcomes.items() if outcome == "PASSED"}
     missing = [name for name in required if name not in passed]
     counts = {kind: sum(o == kind for o in outcomes.values()) for kind in ("PASSED", "FAILED", "SKIPPED", "ERROR")}
