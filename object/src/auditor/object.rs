@@ -194,7 +194,9 @@ fn compare(object: &Object, sums: Sums, add_checksums: bool, counters: &Counters
         (Some(Stored::Unknown), _) => blocks = None,
         _ => {}
     }
-    let crc = (known_crc.is_none() && object.length > 0).then_some(crc);
+    // An empty body needs none; one that is there and is none is replaced.
+    let needs_crc = known_crc.is_none() && (object.length > 0 || object.has_crc(counters));
+    let crc = needs_crc.then_some(crc);
     let added = add_checksums && add(object, crc, blocks, counters);
     Body::Good { added }
 }

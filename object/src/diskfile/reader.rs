@@ -122,6 +122,12 @@ impl Object {
     pub(crate) fn crc(&self, counters: &Counters) -> Option<u64> {
         stored_crc(&self.file, counters)
     }
+
+    /// Whether there is something in the place of that checksum, be it one or not.
+    pub(crate) fn has_crc(&self, counters: &Counters) -> bool {
+        let mut text = [0u8; 16];
+        apus_disk::read_attribute(&self.file, CRC_ATTRIBUTE, &mut text, counters).is_some()
+    }
 }
 
 fn stored_crc(file: &File, counters: &Counters) -> Option<u64> {
