@@ -14,6 +14,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::digest;
 use crate::error::DbError;
+use crate::log;
 use crate::open;
 use crate::raw::{Connection, Row};
 
@@ -136,6 +137,10 @@ pub(crate) fn look(
         let _lock = if locked { None } else { open::lock(path)? };
         if !path.exists() {
             return Err(DbError::Missing);
+        }
+        // Before SQLite looks, which takes a damaged frame for the end.
+        if let Some(reason) = log::look(path)?.damage() {
+            return Ok(Verdict::Damaged(reason));
         }
         open_to_read(path, runtime)
     };

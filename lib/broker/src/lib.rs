@@ -13,6 +13,7 @@ mod database;
 pub mod digest;
 mod error;
 mod handles;
+mod log;
 pub mod metadata;
 mod open;
 mod own_server;

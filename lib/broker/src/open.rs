@@ -15,6 +15,7 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use crate::error::DbError;
+use crate::log;
 use crate::raw::Connection;
 
 /// How long to wait for the lock of a directory; Swift's `LOCK_TIMEOUT` for databases.
@@ -84,6 +85,9 @@ impl Opener {
     pub(crate) fn open_locked(&self, path: &Path) -> Result<Option<Opened>, DbError> {
         if !path.exists() {
             return Ok(None);
+        }
+        if let Some(reason) = log::look(path)?.damage() {
+            return Err(DbError::Corrupt(reason));
         }
         let mut connection = self.runtime.block_on(connect(path, SqliteJournalMode::Wal, false))?;
         crate::pending::merge(path, &mut connection, self.after_open)?;

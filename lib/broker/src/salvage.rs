@@ -17,6 +17,7 @@ use crate::database::Database;
 use crate::digest;
 use crate::error::DbError;
 use crate::handles::{Broker, name};
+use crate::log::{self, Log};
 use crate::open::{self, connect};
 use crate::raw::Connection;
 
@@ -160,7 +161,25 @@ impl Work {
 
     /// Fills a new database with what can be trusted.
     fn salvage(&self, fresh: &Path) -> Result<Saved, DbError> {
-        let mut old = audit::open_to_read(&self.path, &self.runtime)?;
+        let log = log::look(&self.path)?;
+        let Log::Flipped(flips) = &log else {
+            let mut saved = self.salvage_from(&self.path, fresh)?;
+            // Commits that SQLite does not see.
+            saved.whole &= log == Log::Good;
+            return Ok(saved);
+        };
+        let copy = open::beside(fresh, ".mended");
+        let saved = log::copy_mended(&self.path, flips, &copy)
+            .map_err(DbError::from)
+            .and_then(|()| self.salvage_from(&copy, fresh));
+        // Ours alone.
+        let _ = std::fs::remove_file(&copy);
+        let _ = open::clear_leftovers(&copy);
+        saved
+    }
+
+    fn salvage_from(&self, from: &Path, fresh: &Path) -> Result<Saved, DbError> {
+        let mut old = audit::open_to_read(from, &self.runtime)?;
         let filled = self.fill(&mut old, fresh);
         // What is damaged may also fail to close.
         let _ = self.runtime.block_on(old.close());
