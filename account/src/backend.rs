@@ -222,11 +222,35 @@ pub(crate) fn merge_pending(
     Ok(())
 }
 
-const FORWARD: &str = "SELECT name, object_count, bytes_used, put_timestamp, storage_policy_index
-    FROM container WHERE deleted = 0 AND name > ?1 AND name >= ?2 AND name < ?3 ORDER BY name";
-const BACKWARD: &str = "SELECT name, object_count, bytes_used, put_timestamp, storage_policy_index
-    FROM container WHERE deleted = 0 AND name > ?1 AND name >= ?2 AND name < ?3
-    ORDER BY name DESC";
+/// A statement without and with the digests of its rows (see [`digest::row_matches`]).
+macro_rules! rows {
+    ($rest:literal) => {
+        [
+            concat!(
+                "SELECT c.name, c.put_timestamp, c.delete_timestamp, c.object_count, c.bytes_used,
+                     c.deleted, c.storage_policy_index, c.ROWID, NULL, NULL FROM container AS c ",
+                $rest
+            ),
+            concat!(
+                "SELECT c.name, c.put_timestamp, c.delete_timestamp, c.object_count, c.bytes_used,
+                     c.deleted, c.storage_policy_index, c.ROWID, d.row_id, d.digest
+                     FROM container AS c
+                     LEFT JOIN apus_row_digest AS d ON d.row_id = c.ROWID ",
+                $rest
+            ),
+        ]
+    };
+}
+pub(crate) use rows;
+
+/// Where [`rows`] has its digests.
+pub(crate) const DIGEST_AT: i32 = 7;
+
+const FORWARD: [&str; 2] =
+    rows!("WHERE c.deleted = 0 AND c.name > ?1 AND c.name >= ?2 AND c.name < ?3 ORDER BY c.name");
+const BACKWARD: [&str; 2] = rows!(
+    "WHERE c.deleted = 0 AND c.name > ?1 AND c.name >= ?2 AND c.name < ?3 ORDER BY c.name DESC"
+);
 
 /// One page of the listing; after a name that rolls up the walk seeks past its prefix.
 pub(crate) fn page(
@@ -249,10 +273,14 @@ pub(crate) fn page(
         before = Some(end);
     }
     while entries.len() < query.limit {
-        let mut skip = None;
-        let sql = if query.reverse { BACKWARD } else { FORWARD };
+        let (mut skip, mut damaged) = (None, None);
+        let sql = digest::chosen(connection, if query.reverse { BACKWARD } else { FORWARD })?;
         let end = before.as_ref().map_or(Param::Blob(b""), |before| Param::Text(before));
         connection.query(sql, &[low.into(), Param::Text(&from), end], |row| {
+            if !digest::row_matches(row, DIGEST_AT) {
+                damaged = Some(row.int(DIGEST_AT));
+                return false;
+            }
             let name = row.text(0);
             if let Some(directory) = common_prefix(&name, &prefix, &query.delimiter) {
                 if directory != query.marker {
@@ -263,13 +291,16 @@ pub(crate) fn page(
             }
             entries.push(ContainerEntry::Container(ContainerRow {
                 name,
-                object_count: u64::try_from(row.int(1)).unwrap_or(0),
-                bytes_used: u64::try_from(row.int(2)).unwrap_or(0),
-                put_timestamp: time(row, 3),
-                policy: u32::try_from(row.int(4)).unwrap_or(0),
+                object_count: u64::try_from(row.int(3)).unwrap_or(0),
+                bytes_used: u64::try_from(row.int(4)).unwrap_or(0),
+                put_timestamp: time(row, 1),
+                policy: u32::try_from(row.int(6)).unwrap_or(0),
             }));
             entries.len() < query.limit
         })?;
+        if let Some(id) = damaged {
+            return Err(digest::mismatch(id));
+        }
         match skip {
             None => break,
             Some(directory) if query.reverse => before = Some(directory.into_bytes()),

@@ -1,7 +1,7 @@
 //! The verbs: an account's `GET`, `HEAD`, `PUT`, `POST`, `DELETE`, and `PUT` of a container row.
 
 use apus_broker::answer::{Refusal, refuse, timestamp};
-use apus_broker::{list_query, metadata, stat};
+use apus_broker::{digest, list_query, metadata, stat};
 use apus_cluster::PolicyIndex;
 use apus_cluster::constraints::ACCOUNT_LISTING_LIMIT;
 use apus_cluster::listing::{ContainerEntry, ListQuery};
@@ -12,6 +12,7 @@ use apus_wire::headers;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::json;
 
+use crate::audit;
 use crate::backend::{self, Info, Report};
 use crate::replica::Accounts;
 use crate::server::{Server, Target};
@@ -187,6 +188,7 @@ pub(crate) async fn get(
     let database = server.open(&target.database).await?.ok_or_else(|| missing(false))?;
     let (info, entries) = database
         .read(move |connection| {
+            digest::check_info(connection, &audit::TABLES)?;
             let info = backend::info(connection)?;
             let entries = if is_head || info.is_deleted() {
                 Vec::new()

@@ -5,7 +5,7 @@
 
 use apus_broker::audit::Tables;
 use apus_broker::replication::{BeforeRows, Info, Kind, Operation, Statements};
-use apus_broker::{Connection, DbError};
+use apus_broker::{Connection, DbError, digest};
 use apus_cluster::Timestamp;
 use apus_cluster::pickle::Value as Pickled;
 use apus_daemon::http::set;
@@ -16,6 +16,8 @@ use serde_json::Value;
 
 use crate::audit;
 use crate::backend::{self, Report};
+
+const ROWS_SINCE: [&str; 2] = backend::rows!("WHERE c.ROWID > ? ORDER BY c.ROWID LIMIT ?");
 
 /// Account databases.
 #[derive(Debug)]
@@ -97,6 +99,7 @@ impl Kind for Accounts {
     }
 
     fn info(connection: &mut Connection) -> Result<Info, DbError> {
+        digest::check_info(connection, &audit::TABLES)?;
         Info::read::<Self>(
             connection,
             "SELECT account, created_at, put_timestamp, delete_timestamp, status_changed_at,
@@ -113,26 +116,30 @@ impl Kind for Accounts {
         after: i64,
         limit: usize,
     ) -> Result<Vec<Row>, DbError> {
-        let mut rows = Vec::new();
-        connection.query(
-            "SELECT ROWID, name, put_timestamp, delete_timestamp, object_count, bytes_used,
-                 deleted, storage_policy_index
-             FROM container WHERE ROWID > ? ORDER BY ROWID LIMIT ?",
-            &[after.into(), i64::try_from(limit).unwrap_or(i64::MAX).into()],
-            |row| {
-                rows.push(Row {
-                    row_id: Some(row.int(0)),
-                    name: row.text(1),
-                    put_timestamp: Some(row.text(2)),
-                    delete_timestamp: Some(row.text(3)),
-                    object_count: Some(row.int(4)),
-                    bytes_used: Some(row.int(5)),
-                    deleted: row.int(6),
-                    storage_policy_index: u32::try_from(row.int(7)).unwrap_or(0),
-                });
-                true
-            },
-        )?;
+        let (mut rows, mut damaged) = (Vec::new(), None);
+        let sql = digest::chosen(connection, ROWS_SINCE)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        connection.query(sql, &[after.into(), limit.into()], |row| {
+            // What is damaged must not become what the others have.
+            if !digest::row_matches(row, backend::DIGEST_AT) {
+                damaged = Some(row.int(backend::DIGEST_AT));
+                return false;
+            }
+            rows.push(Row {
+                row_id: Some(row.int(backend::DIGEST_AT)),
+                name: row.text(0),
+                put_timestamp: Some(row.text(1)),
+                delete_timestamp: Some(row.text(2)),
+                object_count: Some(row.int(3)),
+                bytes_used: Some(row.int(4)),
+                deleted: row.int(5),
+                storage_policy_index: u32::try_from(row.int(6)).unwrap_or(0),
+            });
+            true
+        })?;
+        if let Some(id) = damaged {
+            return Err(digest::mismatch(id));
+        }
         Ok(rows)
     }
 

@@ -4,26 +4,51 @@
 //! page of a million-object directory costs one row per entry shown.
 //! Rules of `swift/container/backend.py`, `list_objects_iter`.
 
-use apus_broker::{Connection, DbError, Param};
+use apus_broker::{Connection, DbError, Param, digest};
 use apus_cluster::listing::{ListQuery, ObjectEntry, ObjectRow, after_prefix, common_prefix};
 
 use crate::backend::object_row;
 
-const FORWARD: &str = "SELECT name, created_at, size, content_type, etag, deleted,
-    storage_policy_index FROM object
-    WHERE deleted = 0 AND name > ?1 AND name >= ?2 AND name < ?3 AND storage_policy_index = ?4
-    ORDER BY name";
-const BACKWARD: &str = "SELECT name, created_at, size, content_type, etag, deleted,
-    storage_policy_index FROM object
-    WHERE deleted = 0 AND name > ?1 AND name >= ?2 AND name < ?3 AND storage_policy_index = ?4
-    ORDER BY name DESC";
-const WITH_DELETED: [&str; 2] = [
-    "SELECT name, created_at, size, content_type, etag, deleted, storage_policy_index FROM object
-     WHERE deleted = 0 AND name > ?1 AND name >= ?2 AND name < ?3 AND storage_policy_index = ?4
-     ORDER BY name LIMIT ?5",
-    "SELECT name, created_at, size, content_type, etag, deleted, storage_policy_index FROM object
-     WHERE deleted = 1 AND name > ?1 AND name >= ?2 AND name < ?3 AND storage_policy_index = ?4
-     ORDER BY name LIMIT ?5",
+/// A statement without and with the digests of its rows (see [`digest::row_matches`]).
+macro_rules! rows {
+    ($rest:literal) => {
+        [
+            concat!(
+                "SELECT o.name, o.created_at, o.size, o.content_type, o.etag, o.deleted,
+                     o.storage_policy_index, o.ROWID, NULL, NULL FROM object AS o ",
+                $rest
+            ),
+            concat!(
+                "SELECT o.name, o.created_at, o.size, o.content_type, o.etag, o.deleted,
+                     o.storage_policy_index, o.ROWID, d.row_id, d.digest FROM object AS o
+                     LEFT JOIN apus_row_digest AS d ON d.row_id = o.ROWID ",
+                $rest
+            ),
+        ]
+    };
+}
+pub(crate) use rows;
+
+/// Where [`rows`] has its digests.
+pub(crate) const DIGEST_AT: i32 = 7;
+
+const FORWARD: [&str; 2] = rows!(
+    "WHERE o.deleted = 0 AND o.name > ?1 AND o.name >= ?2 AND o.name < ?3
+     AND o.storage_policy_index = ?4 ORDER BY o.name"
+);
+const BACKWARD: [&str; 2] = rows!(
+    "WHERE o.deleted = 0 AND o.name > ?1 AND o.name >= ?2 AND o.name < ?3
+     AND o.storage_policy_index = ?4 ORDER BY o.name DESC"
+);
+const WITH_DELETED: [[&str; 2]; 2] = [
+    rows!(
+        "WHERE o.deleted = 0 AND o.name > ?1 AND o.name >= ?2 AND o.name < ?3
+         AND o.storage_policy_index = ?4 ORDER BY o.name LIMIT ?5"
+    ),
+    rows!(
+        "WHERE o.deleted = 1 AND o.name > ?1 AND o.name >= ?2 AND o.name < ?3
+         AND o.storage_policy_index = ?4 ORDER BY o.name LIMIT ?5"
+    ),
 ];
 
 /// The half-open interval of names still to be walked.
@@ -73,9 +98,13 @@ pub(crate) fn page(
     };
     let mut interval = Interval::new(query, &prefix);
     while entries.len() < query.limit {
-        let mut skip = None;
-        let sql = if query.reverse { BACKWARD } else { FORWARD };
+        let (mut skip, mut damaged) = (None, None);
+        let sql = digest::chosen(connection, if query.reverse { BACKWARD } else { FORWARD })?;
         connection.query(sql, &interval.params(policy), |row| {
+            if !digest::row_matches(row, DIGEST_AT) {
+                damaged = Some(row.int(DIGEST_AT));
+                return false;
+            }
             let Some(row) = object_row(row) else { return true };
             let rolled = common_prefix(&row.name, &prefix, &delimiter).map(str::to_owned);
             match rolled {
@@ -99,6 +128,9 @@ pub(crate) fn page(
             }
             entries.len() < query.limit
         })?;
+        if let Some(id) = damaged {
+            return Err(digest::mismatch(id));
+        }
         match skip {
             None => break,
             Some(directory) if query.reverse => interval.before = Some(directory.into_bytes()),
@@ -121,13 +153,21 @@ pub(crate) fn page_with_deleted(
     let flat = ListQuery { reverse: false, ..query.clone() };
     let interval = Interval::new(&flat, &prefix);
     let mut rows: Vec<ObjectRow> = Vec::new();
-    for sql in WITH_DELETED {
+    let mut damaged = None;
+    for statements in WITH_DELETED {
+        let sql = digest::chosen(connection, statements)?;
         let [a, b, c, d] = interval.params(policy);
         let limit = Param::Int(i64::try_from(query.limit).unwrap_or(i64::MAX));
         connection.query(sql, &[a, b, c, d, limit], |row| {
+            if !digest::row_matches(row, DIGEST_AT) {
+                damaged = Some(row.int(DIGEST_AT));
+            }
             rows.extend(object_row(row));
-            true
+            damaged.is_none()
         })?;
+    }
+    if let Some(id) = damaged {
+        return Err(digest::mismatch(id));
     }
     rows.sort_by(|a, b| a.name.cmp(&b.name));
     rows.truncate(query.limit);

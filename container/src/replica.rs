@@ -8,7 +8,7 @@ use apus_broker::audit::Tables;
 use apus_broker::replication::{
     BeforeRows, Info, Kind, Operation, Statements, is_better_policy, sync_point,
 };
-use apus_broker::{Connection, DbError};
+use apus_broker::{Connection, DbError, digest};
 use apus_cluster::Timestamp;
 use apus_cluster::listing::ObjectRow;
 use apus_cluster::pickle::Value as Pickled;
@@ -21,10 +21,13 @@ use serde_json::Value;
 
 use crate::audit;
 use crate::backend;
+use crate::listing;
 use crate::shard_range::{self, ShardRange};
 
 /// The operation, of ours, after which a database counts as not reported to its account.
 pub(crate) const UNREPORTED: &str = "apus_unreported";
+
+const ROWS_SINCE: [&str; 2] = listing::rows!("WHERE o.ROWID > ? ORDER BY o.ROWID LIMIT ?");
 
 /// Container databases.
 #[derive(Debug)]
@@ -107,6 +110,7 @@ impl Kind for Containers {
     }
 
     fn info(connection: &mut Connection) -> Result<Info, DbError> {
+        digest::check_info(connection, &audit::TABLES)?;
         let mut info = Info::read::<Self>(
             connection,
             "SELECT account, created_at, put_timestamp, delete_timestamp, status_changed_at,
@@ -139,27 +143,32 @@ impl Kind for Containers {
         after: i64,
         limit: usize,
     ) -> Result<Vec<Row>, DbError> {
-        let mut rows = Vec::new();
-        connection.query(
-            "SELECT ROWID, name, created_at, size, content_type, etag, deleted,
-                 storage_policy_index FROM object WHERE ROWID > ? ORDER BY ROWID LIMIT ?",
-            &[after.into(), i64::try_from(limit).unwrap_or(i64::MAX).into()],
-            |row| {
-                rows.push(Row {
-                    row_id: Some(row.int(0)),
-                    name: row.text(1),
-                    created_at: row.text(2),
-                    size: Some(row.int(3)),
-                    content_type: Some(row.text(4)),
-                    etag: Some(row.text(5)),
-                    deleted: u8::from(row.int(6) != 0),
-                    storage_policy_index: u32::try_from(row.int(7)).unwrap_or(0),
-                    ctype_timestamp: None,
-                    meta_timestamp: None,
-                });
-                true
-            },
-        )?;
+        let (mut rows, mut damaged) = (Vec::new(), None);
+        let sql = digest::chosen(connection, ROWS_SINCE)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        connection.query(sql, &[after.into(), limit.into()], |row| {
+            // What is damaged must not become what the others have.
+            if !digest::row_matches(row, listing::DIGEST_AT) {
+                damaged = Some(row.int(listing::DIGEST_AT));
+                return false;
+            }
+            rows.push(Row {
+                row_id: Some(row.int(listing::DIGEST_AT)),
+                name: row.text(0),
+                created_at: row.text(1),
+                size: Some(row.int(2)),
+                content_type: Some(row.text(3)),
+                etag: Some(row.text(4)),
+                deleted: u8::from(row.int(5) != 0),
+                storage_policy_index: u32::try_from(row.int(6)).unwrap_or(0),
+                ctype_timestamp: None,
+                meta_timestamp: None,
+            });
+            true
+        })?;
+        if let Some(id) = damaged {
+            return Err(digest::mismatch(id));
+        }
         Ok(rows)
     }
 

@@ -259,3 +259,53 @@ async fn what_belongs_elsewhere_is_not_made_anew() {
     assert_eq!(set_aside.await.unwrap(), moved);
     assert!(!wrong.exists() && bench.path.exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_match_its_digest_is_told_to_no_client_and_no_replica() {
+    use apus_broker::digest;
+    use apus_broker::replication::Kind;
+
+    use crate::replica::Containers;
+
+    let bench = Bench::new("untold").await;
+    let database = bench.open().await;
+    let told = |prefix: &'static str| {
+        let query =
+            ListQuery { limit: 10_000, prefix: Some(prefix.to_owned()), ..ListQuery::default() };
+        database.read(move |connection| {
+            let page = listing::page(connection, &query, 0).map(|page| page.len());
+            let all = listing::page_with_deleted(connection, &query, 0).map(|page| page.len());
+            let sent = Containers::rows_since(connection, -1, 10_000).map(|rows| rows.len());
+            Ok((page, all, sent))
+        })
+    };
+    let (page, all, sent) = told("").await.unwrap();
+    assert_eq!((page.unwrap(), all.unwrap(), sent.unwrap()), (ROWS - ROWS / 10, ROWS, ROWS));
+    database
+        .write(|connection| {
+            // As a flipped bit leaves it: no trigger knows.
+            connection.run("DROP TRIGGER object_update", &[])?;
+            connection.run("UPDATE object SET size = 6 WHERE name = 'photos/0077.jpg'", &[])
+        })
+        .await
+        .unwrap();
+    let (page, all, sent) = told("").await.unwrap();
+    for error in [page.unwrap_err(), all.unwrap_err(), sent.unwrap_err()] {
+        assert!(error.to_string().contains("digest"), "{error}");
+        assert!(apus_broker::audit::damage(&error).is_some(), "the server sets it aside");
+    }
+    let (page, ..) = told("photos/02").await.unwrap();
+    assert_eq!(page.unwrap(), 90, "other rows are as good as ever");
+    let known = |connection: &mut Connection| {
+        Ok((digest::check_info(connection, &TABLES), Containers::info(connection).map(|_| ())))
+    };
+    assert!(matches!(database.read(known).await.unwrap(), (Ok(()), Ok(()))));
+    database
+        .write(|connection| {
+            connection.run("DROP TRIGGER apus_info_digest_delete", &[])?;
+            connection.run("UPDATE container_info SET metadata = replace(metadata, 'r', 's')", &[])
+        })
+        .await
+        .unwrap();
+    assert!(matches!(database.read(known).await.unwrap(), (Err(_), Err(_))));
+}

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use apus_broker::answer::{Refusal, refuse};
-use apus_broker::list_query;
+use apus_broker::{digest, list_query};
 use apus_cluster::constraints::CONTAINER_LISTING_LIMIT;
 use apus_cluster::listing::{ObjectEntry, ObjectRow, split_swift_bytes};
 use apus_cluster::metadata;
@@ -13,6 +13,7 @@ use apus_daemon::http::{format_date, full, header, set, status};
 use apus_wire::headers;
 use http::{HeaderMap, Response, StatusCode};
 
+use crate::audit;
 use crate::backend::{self, Info};
 use crate::listing;
 use crate::server::{Server, Target};
@@ -160,6 +161,7 @@ pub(crate) async fn get(
     let database = server.open(&target.database).await?.ok_or_else(missing)?;
     let (info, body) = database
         .read(move |connection| {
+            digest::check_info(connection, &audit::TABLES)?;
             let info = backend::info(connection)?;
             if is_head || info.is_deleted() {
                 return Ok((info, Vec::new()));

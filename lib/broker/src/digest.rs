@@ -5,12 +5,14 @@
 //! built-in functions takes the digest of a row away with it, and that of the row about the
 //! database when one of its columns is set, so that Swift may write whatever it wants.
 //!
+//! Servers tell nobody, client or replica, of a row that does not match: the database is set aside.
+//!
 //! Id 0 is the row about the database, without the columns that follow from the other rows or that
 //! repair themselves. Ids below are schemas, by `PRAGMA schema_version`.
 
 use crate::audit::Tables;
 use crate::error::DbError;
-use crate::raw::Connection;
+use crate::raw::{Connection, Row};
 
 /// The table of digests.
 pub const TABLE: &str = "apus_row_digest";
@@ -111,6 +113,52 @@ pub(crate) fn info_matches(
 ) -> Result<Option<bool>, DbError> {
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
     Ok(known(connection, INFO)?.map(|digest| digest == of(INFO, &columns)))
+}
+
+/// Whether a row matches its digest; one without a digest does. Before column `at` are the columns
+/// that the digest covers, in their order; from there on `ROWID`, the id in the table of digests,
+/// and the digest.
+#[must_use]
+pub fn row_matches(row: &Row<'_>, at: i32) -> bool {
+    // NULL is empty.
+    if row.text(at + 1).is_empty() {
+        return true;
+    }
+    let columns: Vec<String> = (0..at).map(|column| row.text(column)).collect();
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    row.int(at + 2) == of(row.int(at), &columns)
+}
+
+/// Of two statements, for a database without and with digests, the one that this one can answer.
+///
+/// # Errors
+/// SQLite's.
+pub fn chosen(
+    connection: &mut Connection,
+    [alone, with_digests]: [&'static str; 2],
+) -> Result<&'static str, DbError> {
+    Ok(if is_kept(connection)? { with_digests } else { alone })
+}
+
+/// The error of a row that does not match its digest: nobody may be told what it says.
+#[must_use]
+pub fn mismatch(row_id: i64) -> DbError {
+    DbError::Corrupt(format!("row {row_id} does not match its digest"))
+}
+
+/// Sees that the row about the database, with its metadata, is what was written, as far as its
+/// digest tells.
+///
+/// # Errors
+/// SQLite's; [`DbError::Corrupt`].
+pub fn check_info(connection: &mut Connection, tables: &Tables) -> Result<(), DbError> {
+    if is_kept(connection)? {
+        let columns = info(connection, tables)?;
+        if info_matches(connection, &columns)? == Some(false) {
+            return Err(DbError::Corrupt("the row about it does not match its digest".to_owned()));
+        }
+    }
+    Ok(())
 }
 
 /// Id and digest of the schema as it is.
