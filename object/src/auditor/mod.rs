@@ -95,7 +95,7 @@ pub(crate) struct Audited {
     pub(crate) hashes_stale: u64,
     /// Damaged row updates that were moved aside.
     pub(crate) updates_quarantined: u64,
-    /// Of these, written anew from their objects.
+    /// Of these, mended or written anew from their objects.
     pub(crate) updates_announced: u64,
 }
 

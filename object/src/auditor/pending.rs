@@ -1,5 +1,6 @@
-//! Looks at the row updates in `async_pending`. One that is damaged is moved aside; what it had to
-//! tell is in the object itself, from which it is written anew.
+//! Looks at the row updates in `async_pending`. One that is damaged is moved aside. When a single
+//! bit has flipped, its checksum tells which; else what it had to tell is in the object itself, from
+//! which it is written anew.
 //!
 //! At every moment there is either the damaged update or a good one.
 
@@ -22,6 +23,8 @@ use crate::diskfile::writer::Place;
 pub(super) enum Checked {
     /// As it was written, or gone, or nothing of ours.
     Good,
+    /// It was moved aside, and is there as it was before a bit flipped.
+    Mended,
     /// It was moved aside, and the object told it anew.
     Announced,
     /// It was moved aside, and nothing is known of the object here.
@@ -55,6 +58,12 @@ pub(super) fn check(path: &Path, around: &Surroundings<'_>) -> io::Result<Checke
     let aside = apus_disk::quarantine_file(&place.device, &kind, path)?;
     tracing::error!(update = %path.display(), to = %aside.display(), reason, "quarantined");
     apus_fault::point("quarantine.pending.linked");
+    if let Some(pending) = async_pending::mended(path)? {
+        async_pending::replace(path, &pending, around.counters)?;
+        if async_pending::damage(path, &hash, around.hash)?.is_none() {
+            return Ok(Checked::Mended);
+        }
+    }
     let again = announce(&place, around)?;
     apus_fault::point("quarantine.pending.announced");
     // It may have taken the place of the damaged one.

@@ -377,9 +377,10 @@ impl<'a> Sweep<'a> {
                 self.cx.safe_point().await?;
                 self.cx.unless_stopped(self.files.take(1.0)).await?;
                 let checked = self.update(device, policy, suffix.join(name)).await?;
-                let damaged = matches!(checked, Some(Checked::Announced | Checked::Lost));
+                let damaged = checked.is_some_and(|checked| checked != Checked::Good);
                 self.done.updates_quarantined += u64::from(damaged);
-                self.done.updates_announced += u64::from(checked == Some(Checked::Announced));
+                let again = matches!(checked, Some(Checked::Mended | Checked::Announced));
+                self.done.updates_announced += u64::from(again);
             }
         }
         Ok(())

@@ -19,6 +19,7 @@ use crate::diskfile::blocks::{BLOCKS_ATTRIBUTE, BlockDigest};
 use crate::diskfile::flood::QuarantineLimit;
 use crate::diskfile::metadata::encode;
 use crate::diskfile::partition::Partition;
+use crate::diskfile::writer::CRC_ATTRIBUTE;
 use crate::replication::ReplicationOptions;
 use crate::server::Parts;
 
@@ -351,7 +352,7 @@ async fn a_flood_of_damage_is_left_where_it_is() {
 }
 
 #[tokio::test]
-async fn a_damaged_row_update_is_told_anew_by_its_object() {
+async fn a_damaged_row_update_is_mended_or_told_anew_by_its_object() {
     let bench = Bench::new("pending");
     bench.put("o", b"12345").await;
     let device = bench.root.join("sd1");
@@ -393,14 +394,30 @@ async fn a_damaged_row_update_is_told_anew_by_its_object() {
         let file = write("o");
         flip_bit(&file, bit);
         assert!(async_pending::read(&file).is_err(), "nobody sends it");
+        assert_eq!(pending::check(&file, &around).unwrap(), pending::Checked::Mended, "{bit}");
+        let told = async_pending::read(&file).unwrap().unwrap();
+        assert!(told.headers().contains(&("x-size".to_owned(), "12345".to_owned())));
+        let file = write("o");
+        flip_bit(&file, bit);
+        flip_bit(&file, (bit + 77) % (bytes.len() * 8));
+        assert!(async_pending::read(&file).is_err(), "nobody sends it");
         assert_eq!(pending::check(&file, &around).unwrap(), pending::Checked::Announced, "{bit}");
         let told = async_pending::read(&file).unwrap().unwrap();
         assert_eq!(told.names().unwrap(), ["a", "c", "o"]);
         assert!(told.headers().contains(&("x-size".to_owned(), "5".to_owned())));
         std::fs::remove_dir_all(&aside).unwrap();
     }
+    let other = write("o");
+    let (open, counters) = (std::fs::File::open(&other).unwrap(), Counters::default());
+    let mut checksum = [0; 16];
+    apus_disk::read_attribute(&open, CRC_ATTRIBUTE, &mut checksum, &counters).unwrap();
+    checksum[5] ^= 1;
+    apus_disk::write_attribute(&open, CRC_ATTRIBUTE, &checksum, &counters).unwrap();
+    assert_eq!(pending::check(&other, &around).unwrap(), pending::Checked::Mended);
+    std::fs::remove_dir_all(&aside).unwrap();
     let lost = write("gone");
     flip_bit(&lost, 100);
+    flip_bit(&lost, 200);
     assert_eq!(pending::check(&lost, &around).unwrap(), pending::Checked::Lost);
     assert!(!lost.exists());
     assert_eq!(apus_disk::names(&aside).unwrap().len(), 1);
