@@ -27,6 +27,7 @@ PARTS = {
     "ring-changes": "test_ring_changes.py",
     "races": "test_conditional_races.py",
     "power-cuts": "test_power_cuts.py",
+    "bit-flips": "test_bit_flips.py",
     "planted": "test_planted.py",
 }
 SECONDS_PER_TEST = {"slice": 600, "full": 3600}
