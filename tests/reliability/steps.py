@@ -74,11 +74,11 @@ class World:
     def killed_servers(self):
         return sum(process.was_killed for process in self.cluster.processes)
 
-    def once(self, *roles, start=True):
+    def once(self, *roles, start=True, nodes=None):
         """Runs daemons; gives how many were killed. Servers that died meanwhile are started, unless told otherwise."""
         killed = 0
         for role in roles:
-            running = [node.daemon(role, "--once").spawn() for node in self.cluster.nodes]
+            running = [node.daemon(role, "--once").spawn() for node in nodes or self.cluster.nodes]
             codes = [daemon.running.wait(timeout=120) for daemon in running]
             killed += codes.count(-signal.SIGKILL) + self.killed_servers()
             if start:
@@ -282,7 +282,11 @@ def misplaced(world):
         world.misplaced.append(name)
     # Rows to all replicas, agreement about the policy, entries; then the queue is empty and goes.
     replicated = world.killed_servers() + world.once("container-replicator", "container-replicator", "container-replicator")
-    return replicated + world.once("container-updater", "container-reconciler", "container-reconciler")
+    killed = replicated + world.once("container-updater")
+    # One after the other: those that race each other leave it to the next pass to see what they did.
+    for node in world.cluster.nodes:
+        killed += world.once("container-reconciler", nodes=[node])
+    return killed + world.once("container-reconciler")
 
 
 def check_misplaced(world):

@@ -53,7 +53,7 @@ pub(super) enum Fate {
     DeleteSuccess,
     /// There is no source, and nobody will bring one.
     LostSource,
-    /// The container's policy is not known now, or the container is deleted.
+    /// The container's policy is not known or not settled, or the container is deleted.
     UnavailableContainer,
     /// One of the policies has no ring here, or its ring is being changed to more partitions.
     PpiSkip,
@@ -128,7 +128,8 @@ impl Mover {
             return Fate::UnavailableContainer;
         };
         if placement.policy == *source {
-            return Fate::NoopObject;
+            // An entry that was removed does not come again, even if the other policy wins in the end.
+            return if placement.agreed { Fate::NoopObject } else { Fate::UnavailableContainer };
         }
         if is_trace(*operation, *time) {
             return Fate::FoundObject;

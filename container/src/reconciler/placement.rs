@@ -34,6 +34,8 @@ pub(super) struct Placement {
     pub(super) policy: PolicyIndex,
     /// Whether the container is there, or was deleted.
     pub(super) exists: bool,
+    /// Whether all primaries say so: until then it may yet be the other policy.
+    pub(super) agreed: bool,
 }
 
 /// What one server says; `None` for one that never heard of the container.
@@ -49,11 +51,13 @@ fn told(status: StatusCode, answer: &HeaderMap) -> Option<(Info, bool)> {
     Some((info, status.is_success()))
 }
 
-/// What all of them say together: the one that replicators will make of them.
-fn best(told: &[(Info, bool)]) -> Option<Placement> {
+/// What they say together: the one that replicators will make of them. There are `primaries`.
+fn best(told: &[(Info, bool)], primaries: usize) -> Option<Placement> {
     let (info, exists) = told.iter().min_by(|one, other| policy_order(&one.0, &other.0))?;
     let policy = u32::try_from(info.storage_policy_index?).ok()?;
-    Some(Placement { policy: PolicyIndex(policy), exists: *exists })
+    let same = |other: &&(Info, bool)| other.0.storage_policy_index == info.storage_policy_index;
+    let agreed = told.iter().filter(same).count() >= primaries;
+    Some(Placement { policy: PolicyIndex(policy), exists: *exists, agreed })
 }
 
 impl Placements {
@@ -121,7 +125,7 @@ impl Placements {
         if answers.len() < majority(nodes.len()) {
             return None;
         }
-        best(&answers.into_iter().flatten().collect::<Vec<_>>())
+        best(&answers.into_iter().flatten().collect::<Vec<_>>(), nodes.len())
     }
 }
 
@@ -138,11 +142,12 @@ mod tests {
         head
     }
 
-    fn of(answers: &[(u16, HeaderMap)]) -> Option<(u32, bool)> {
+    fn of(answers: &[(u16, HeaderMap)]) -> Option<(u32, bool, bool)> {
         let status = |code| StatusCode::from_u16(code).unwrap();
         let told: Vec<_> =
             answers.iter().filter_map(|(code, head)| told(status(*code), head)).collect();
-        best(&told).map(|placement| (placement.policy.0, placement.exists))
+        let best = best(&told, answers.len())?;
+        Some((best.policy.0, best.exists, best.agreed))
     }
 
     #[test]
@@ -151,11 +156,13 @@ mod tests {
         let new = answer("1", "0000000002.00000", "0", "0000000002.00000");
         let again = answer("2", "0000000009.00000", "0000000005.00000", "0000000009.00000");
         let gone = answer("3", "0000000001.00000", "0000000007.00000", "0000000007.00000");
-        assert_eq!(of(&[(204, new.clone()), (204, old.clone())]), Some((0, true)));
-        assert_eq!(of(&[(204, old.clone()), (204, new.clone()), (204, again)]), Some((2, true)));
-        assert_eq!(of(&[(404, gone.clone()), (204, new)]), Some((1, true)));
-        assert_eq!(of(&[(404, gone)]), Some((3, false)));
-        assert_eq!(of(&[(404, HeaderMap::new()), (204, old)]), Some((0, true)));
+        let one_of = |policy| Some((policy, true, false));
+        assert_eq!(of(&[(204, new.clone()), (204, old.clone())]), one_of(0));
+        assert_eq!(of(&[(204, old.clone()), (204, new.clone()), (204, again)]), one_of(2));
+        assert_eq!(of(&[(404, gone.clone()), (204, new.clone())]), one_of(1));
+        assert_eq!(of(&[(404, HeaderMap::new()), (204, old)]), one_of(0));
+        assert_eq!(of(&[(204, new.clone()), (204, new)]), Some((1, true, true)));
+        assert_eq!(of(&[(404, gone)]), Some((3, false, true)));
         assert_eq!(of(&[(404, HeaderMap::new())]), None);
     }
 }
