@@ -113,7 +113,7 @@ fn make(options: &Options, folder: &Folder) -> Result<(), String> {
         }
         builder.rebalance(0, u64::from_le_bytes(seed::bytes()))?;
         folder.write(&format!("etc/{kind}.builder"), &file::encode(&builder))?;
-        folder.write(&format!("etc/{kind}.ring.gz"), &v1::encode(&builder.ring()?)?)?;
+        folder.write(&format!("etc/{kind}.ring.gz"), &v1::encode(&builder.ring_data())?)?;
         let (devices, cache) = (folder.path("devices"), folder.path("cache"));
         folder.write(
             &format!("etc/{kind}-server.conf"),

@@ -32,8 +32,8 @@ pub enum Value {
     Tuple(Vec<Value>),
     /// A dictionary (or a dict-like object) in the order it was written.
     Dict(Vec<(Value, Value)>),
-    /// `array.array` of integers.
-    Array(Vec<i64>),
+    /// `array.array` of integers, with its type code: `B` one byte, `H` two, `I` four.
+    Array(u8, Vec<i64>),
 }
 
 impl Value {

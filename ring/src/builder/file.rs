@@ -5,6 +5,7 @@
 
 use apus_cluster::pickle::{self, Value};
 
+use super::dispersion::{DispersionGraph, Tier};
 use super::{BuilderDevice, RingBuilder};
 use crate::device::{Device, DeviceId};
 use crate::ring::NO_DEVICE;
@@ -37,22 +38,32 @@ pub fn decode(bytes: &[u8]) -> Result<RingBuilder, String> {
         });
     }
     for row in dict.get("_replica2part2dev").and_then(Value::items).unwrap_or_default() {
-        let Value::Array(ids) = row else {
+        let Value::Array(code, ids) = row else {
             return Err("builder file: a replica row is no array".to_owned());
         };
-        builder.rows.push(
-            ids.iter()
-                .map(|id| match u16::try_from(*id) {
-                    Ok(u16::MAX) => NO_DEVICE,
-                    _ => DeviceId::try_from(*id).unwrap_or(NO_DEVICE),
-                })
-                .collect(),
-        );
+        let (width, none) = match code {
+            b'H' => (2, i64::from(u16::MAX)),
+            b'I' | b'L' => (4, i64::from(u32::MAX)),
+            _ => return Err("builder file: a replica row is no array of device ids".to_owned()),
+        };
+        builder.id_width = Some(width);
+        let id = |id: &i64| match *id {
+            id if id == none => NO_DEVICE,
+            id => DeviceId::try_from(id).unwrap_or(NO_DEVICE),
+        };
+        builder.rows.push(ids.iter().map(id).collect());
     }
-    if let Some(Value::Array(ages)) = dict.get("_last_part_moves") {
-        builder.last_moves = ages.iter().map(|age| u8::try_from(*age).unwrap_or(u8::MAX)).collect();
-    } else if let Some(Value::Bytes(ages)) = dict.get("_last_part_moves") {
-        builder.last_moves.clone_from(ages);
+    let age = |age: i64| u8::try_from(age).unwrap_or(u8::MAX);
+    match dict.get("_last_part_moves") {
+        Some(Value::Array(_, ages)) => {
+            builder.last_moves = ages.iter().map(|hours| age(*hours)).collect();
+        }
+        Some(Value::Bytes(ages)) => builder.last_moves.clone_from(ages),
+        // Swift writes a list after an increase of the part power.
+        Some(Value::List(ages)) => {
+            builder.last_moves = ages.iter().filter_map(Value::as_int).map(age).collect();
+        }
+        _ => {}
     }
     for removed in dict.get("_remove_devs").and_then(Value::items).unwrap_or_default() {
         if let Some(id) = removed.get("id").and_then(Value::as_int) {
@@ -67,9 +78,50 @@ pub fn decode(bytes: &[u8]) -> Result<RingBuilder, String> {
     builder.last_moves_epoch = optional("_last_part_moves_epoch").unwrap_or(0);
     builder.last_gather_start =
         optional("_last_part_gather_start").and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
-    builder.dispersion = dict.get("dispersion").and_then(Value::as_float).unwrap_or(0.0);
-    builder.id = dict.get("id").and_then(Value::to_text);
+    let dispersion = dict.get("dispersion").and_then(Value::as_float);
+    builder.dispersion = dispersion.unwrap_or(0.0);
+    builder.dispersion_is_known = dispersion.is_some();
+    builder.dispersion_graph = dict.get("_dispersion_graph").map(read_graph).unwrap_or_default();
+    builder.next_part_power = optional("next_part_power").and_then(|n| u32::try_from(n).ok());
+    // A pickled object keeps it under the name of its field.
+    builder.id = dict.get("id").or_else(|| dict.get("_id")).and_then(Value::to_text);
     Ok(builder)
+}
+
+/// A graph of which any part is not understood counts as none: it can be counted anew.
+fn read_graph(value: &Value) -> DispersionGraph {
+    let read = |(key, row): &(Value, Value)| {
+        let number = |at: usize| key.items()?.get(at)?.as_int().and_then(|n| u32::try_from(n).ok());
+        let length = key.items()?.len();
+        if !(1..=4).contains(&length) {
+            return None;
+        }
+        let tier = Tier {
+            region: number(0)?,
+            zone: number(1),
+            ip: key.items()?.get(2).and_then(Value::to_text),
+            id: number(3),
+        };
+        let count = |value: &Value| value.as_int().and_then(|n| u64::try_from(n).ok());
+        let row = row.items()?.iter().map(count).collect::<Option<Vec<u64>>>()?;
+        (tier.level() + 1 == length).then_some((tier, row))
+    };
+    match value {
+        Value::Dict(items) => items.iter().map(read).collect::<Option<_>>().unwrap_or_default(),
+        _ => DispersionGraph::new(),
+    }
+}
+
+fn write_graph(graph: &DispersionGraph) -> Value {
+    let int = |number: u64| Value::Int(i64::try_from(number).unwrap_or(i64::MAX));
+    let items = graph.iter().map(|(tier, row)| {
+        let mut key = vec![int(tier.region.into())];
+        key.extend(tier.zone.map(|zone| int(zone.into())));
+        key.extend(tier.ip.clone().map(Value::Str));
+        key.extend(tier.id.map(|id| int(id.into())));
+        (Value::Tuple(key), Value::List(row.iter().map(|count| int(*count)).collect()))
+    });
+    Value::Dict(items.collect())
 }
 
 fn read_device(value: &Value) -> Result<BuilderDevice, String> {
@@ -123,27 +175,30 @@ pub fn encode(builder: &RingBuilder) -> Vec<u8> {
         ])
     };
     let devices = builder.devices.iter().map(|slot| slot.as_ref().map_or(Value::None, device));
-    let rows = builder.rows.iter().map(|row| {
-        Value::Array(
-            row.iter()
-                .map(|id| if *id == NO_DEVICE { i64::from(u16::MAX) } else { i64::from(*id) })
-                .collect(),
-        )
-    });
+    let (code, none) = match builder.id_width() {
+        2 => (b'H', i64::from(u16::MAX)),
+        _ => (b'I', i64::from(u32::MAX)),
+    };
+    let id = |id: &DeviceId| if *id == NO_DEVICE { none } else { i64::from(*id) };
+    let rows = builder.rows.iter().map(|row| Value::Array(code, row.iter().map(id).collect()));
     let removed = builder.removed.iter().filter_map(|id| builder.device(*id)).map(device);
     let moves = if builder.rows.is_empty() {
         Value::None
     } else {
-        Value::Array(builder.last_moves.iter().map(|age| i64::from(*age)).collect())
+        Value::Array(b'B', builder.last_moves.iter().map(|age| i64::from(*age)).collect())
     };
     pickle::dumps(&Value::Dict(vec![
         (text("part_power"), int(builder.part_power.into())),
-        (text("next_part_power"), Value::None),
+        (
+            text("next_part_power"),
+            builder.next_part_power.map_or(Value::None, |power| int(power.into())),
+        ),
         (text("replicas"), Value::Float(builder.replicas)),
         (text("min_part_hours"), int(builder.min_part_hours)),
         (text("parts"), int(builder.partitions() as u64)),
         (text("devs"), Value::List(devices.collect())),
         (text("devs_changed"), Value::Bool(builder.devices_changed)),
+        (text("dev_id_bytes"), int(builder.id_width() as u64)),
         (text("version"), int(builder.version)),
         (text("overload"), Value::Float(builder.overload)),
         (
@@ -153,8 +208,14 @@ pub fn encode(builder: &RingBuilder) -> Vec<u8> {
         (text("_last_part_moves_epoch"), int(builder.last_moves_epoch)),
         (text("_last_part_moves"), moves),
         (text("_last_part_gather_start"), int(builder.last_gather_start.into())),
-        (text("_dispersion_graph"), Value::Dict(vec![])),
-        (text("dispersion"), Value::Float(builder.dispersion)),
+        (text("_dispersion_graph"), write_graph(&builder.dispersion_graph)),
+        (
+            text("dispersion"),
+            match builder.dispersion_is_known {
+                true => Value::Float(builder.dispersion),
+                false => Value::None,
+            },
+        ),
         (text("_remove_devs"), Value::List(removed.collect())),
         (text("id"), builder.id.as_deref().map_or(Value::None, text)),
     ]))

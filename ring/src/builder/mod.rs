@@ -4,10 +4,16 @@
 //! placement algorithm is our own and is told in [`rebalance`].
 
 mod balance;
+mod dispersion;
 pub mod file;
+mod overload;
+mod power;
 mod rebalance;
+mod settings;
+mod validate;
 
 pub use balance::{Balance, Dispersion};
+pub use dispersion::{DispersionGraph, Tier, TierReport};
 pub use rebalance::Rebalanced;
 
 use crate::device::{Device, DeviceId};
@@ -56,6 +62,14 @@ pub struct RingBuilder {
     pub removed: Vec<DeviceId>,
     /// Dispersion (percent) as of the last rebalance.
     pub dispersion: f64,
+    /// Whether the dispersion was ever counted; a builder that was made of a ring file tells none.
+    pub dispersion_is_known: bool,
+    /// What the dispersion was counted from; empty when it must be counted anew.
+    pub dispersion_graph: DispersionGraph,
+    /// The part power that an increase is under way to.
+    pub next_part_power: Option<u32>,
+    /// Bytes of device ids in files, when set; see [`RingBuilder::id_width`].
+    pub id_width: Option<usize>,
 }
 
 /// What a new device is to be; ids and defaults are given by the builder.
@@ -108,6 +122,10 @@ impl RingBuilder {
             last_gather_start: 0,
             removed: Vec::new(),
             dispersion: 0.0,
+            dispersion_is_known: true,
+            dispersion_graph: DispersionGraph::new(),
+            next_part_power: None,
+            id_width: None,
         })
     }
 
@@ -131,9 +149,10 @@ impl RingBuilder {
         self.devices.get_mut(id as usize).and_then(Option::as_mut)
     }
 
-    /// Adds a device and gives its id.
+    /// Adds a device and gives its id: the first that is free, as Swift does.
     pub fn add(&mut self, new: NewDevice) -> DeviceId {
-        let id = DeviceId::try_from(self.devices.len()).unwrap_or(NO_DEVICE - 1);
+        let at = self.devices.iter().position(Option::is_none).unwrap_or(self.devices.len());
+        let id = DeviceId::try_from(at).unwrap_or(NO_DEVICE - 1);
         let NewDevice {
             region,
             zone,
@@ -157,7 +176,11 @@ impl RingBuilder {
             weight,
             meta,
         };
-        self.devices.push(Some(BuilderDevice { device, parts: 0, parts_wanted: 0 }));
+        let device = Some(BuilderDevice { device, parts: 0, parts_wanted: 0 });
+        match self.devices.get_mut(at) {
+            Some(hole) => *hole = device,
+            None => self.devices.push(device),
+        }
         self.changed();
         id
     }
@@ -204,7 +227,7 @@ impl RingBuilder {
         self.version += 1;
     }
 
-    /// The ring as it stands.
+    /// The ring as it stands, to be used.
     ///
     /// # Errors
     /// When it was never rebalanced.
@@ -212,43 +235,21 @@ impl RingBuilder {
         if self.rows.is_empty() {
             return Err("the ring was never rebalanced".to_owned());
         }
-        Ring::check(UncheckedRing {
-            devices: self
-                .devices
-                .iter()
-                .map(|device| device.as_ref().map(|device| device.device.clone()))
-                .collect(),
-            rows: self.rows.clone(),
-            part_power: self.part_power,
-            next_part_power: None,
-            version: self.version,
-        })
+        Ring::check(self.ring_data())
     }
 
-    /// Checks that every partition has its replicas on devices that exist, none twice on one.
-    ///
-    /// # Errors
-    /// What is wrong, in Swift's words.
-    pub fn validate(&self) -> Result<(), String> {
-        for (replica, row) in self.rows.iter().enumerate() {
-            for (part, id) in row.iter().enumerate() {
-                if *id == NO_DEVICE || self.device(*id).is_none() {
-                    return Err(format!(
-                        "Partition {part}, replica {replica} was not allocated to a device."
-                    ));
-                }
-            }
+    /// The ring as it stands, to be written; without rows before the first rebalance.
+    pub fn ring_data(&self) -> UncheckedRing {
+        let ring_device = |device: &BuilderDevice| device.device.clone();
+        UncheckedRing {
+            devices: self.devices.iter().map(|slot| slot.as_ref().map(ring_device)).collect(),
+            rows: self.rows.clone(),
+            part_power: self.part_power,
+            // Swift tells it only with partitions.
+            next_part_power: self.next_part_power.filter(|_| !self.rows.is_empty()),
+            version: self.version,
+            id_width: self.id_width(),
         }
-        for device in self.devices() {
-            let held = self.rows.iter().flatten().filter(|id| **id == device.device.id).count();
-            if held as u64 != device.parts {
-                return Err(format!(
-                    "Device {} has {held} partitions assigned, the builder counts {}",
-                    device.device.id, device.parts
-                ));
-            }
-        }
-        Ok(())
     }
 
     /// Devices that hold a partition, by replica.

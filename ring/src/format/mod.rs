@@ -25,8 +25,45 @@ pub struct UncheckedRing {
     pub part_power: u32,
     /// Part power that an increase is under way to.
     pub next_part_power: Option<u32>,
-    /// Version of the builder.
+    /// Version of the builder; 0 when the file does not say.
     pub version: u64,
+    /// Bytes of a device id in the file.
+    pub id_width: usize,
+}
+
+impl UncheckedRing {
+    /// Replicas, possibly fractional.
+    pub fn replica_count(&self) -> f64 {
+        let whole = self.rows.first().map_or(0, Vec::len);
+        let last = self.rows.last().map_or(0, Vec::len);
+        self.rows.len().saturating_sub(1) as f64 + last as f64 / whole.max(1) as f64
+    }
+}
+
+/// The version of a ring file's format, from its first bytes.
+///
+/// # Errors
+/// Text that says why it is no ring file.
+pub fn version(file: &[u8]) -> Result<u16, String> {
+    let mut magic = [0; 6];
+    let read = flate2::read::MultiGzDecoder::new(file).read_exact(&mut magic);
+    read.map_err(|error| format!("not a gzip file: {error}"))?;
+    match magic {
+        [b'R', b'1', b'N', b'G', high, low] => Ok(u16::from_be_bytes([high, low])),
+        _ => Err("does not begin with R1NG".to_owned()),
+    }
+}
+
+/// Encodes a ring as a file of format 1 or 2.
+///
+/// # Errors
+/// When the format is another one, or cannot hold the ring.
+pub fn encode(ring: &UncheckedRing, version: u8) -> Result<Vec<u8>, String> {
+    match version {
+        1 => v1::encode(ring),
+        2 => v2::encode(ring),
+        other => Err(format!("ring format version {other}: expected 1 or 2")),
+    }
 }
 
 /// Decodes a ring file of either version.

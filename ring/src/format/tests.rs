@@ -52,9 +52,8 @@ fn both_versions_of_one_ring_say_the_same() {
 fn what_we_write_we_read_back_in_both_versions() {
     for name in ["saio", "two-regions", "fractional-replicas", "single-device", "ipv6"] {
         let raw = decode(&vector(&format!("{name}.ring.gz"))).unwrap();
-        let ring = Ring::check(raw.clone()).unwrap();
-        assert_eq!(decode(&v1::encode(&ring).unwrap()).unwrap(), raw, "{name} v1");
-        assert_eq!(decode(&v2::encode(&ring).unwrap()).unwrap(), raw, "{name} v2");
+        assert_eq!(decode(&v1::encode(&raw).unwrap()).unwrap(), raw, "{name} v1");
+        assert_eq!(decode(&v2::encode(&raw).unwrap()).unwrap(), raw, "{name} v2");
     }
 }
 

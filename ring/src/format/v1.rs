@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{GZIP_MTIME, UncheckedRing, split_rows};
 use crate::device::{Device, DeviceId};
-use crate::ring::{NO_DEVICE, Ring};
+use crate::ring::NO_DEVICE;
 
 /// The JSON head. Fields stand in the order of their names, as Swift writes them.
 #[derive(Serialize, Deserialize)]
@@ -50,6 +50,7 @@ pub(super) fn decode(rest: &[u8]) -> Result<UncheckedRing, String> {
         part_power,
         next_part_power: head.next_part_power,
         version: head.version.unwrap_or(0),
+        id_width: 2,
     })
 }
 
@@ -57,14 +58,17 @@ pub(super) fn decode(rest: &[u8]) -> Result<UncheckedRing, String> {
 ///
 /// # Errors
 /// When a device id does not fit two bytes.
-pub fn encode(ring: &Ring) -> Result<Vec<u8>, String> {
+pub fn encode(ring: &UncheckedRing) -> Result<Vec<u8>, String> {
+    if ring.id_width != 2 {
+        return Err("Ring v1 only supports 2-byte dev IDs".to_owned());
+    }
     let head = Head {
         byteorder: "little".to_owned(),
-        devs: ring.devices().to_vec(),
-        next_part_power: ring.next_part_power(),
-        part_shift: 32 - ring.part_power(),
-        replica_count: ring.rows().len(),
-        version: Some(ring.version()).filter(|version| *version > 0),
+        devs: ring.devices.clone(),
+        next_part_power: ring.next_part_power,
+        part_shift: 32 - ring.part_power,
+        replica_count: ring.rows.len(),
+        version: Some(ring.version).filter(|version| *version > 0),
     };
     let json = serde_json::to_vec(&head).map_err(|error| error.to_string())?;
     let mut out = GzBuilder::new().mtime(GZIP_MTIME).write(Vec::new(), Compression::best());
@@ -72,7 +76,7 @@ pub fn encode(ring: &Ring) -> Result<Vec<u8>, String> {
     let mut bytes = b"R1NG\0\x01".to_vec();
     bytes.extend(length.to_be_bytes());
     bytes.extend(json);
-    for id in ring.rows().iter().flatten() {
+    for id in ring.rows.iter().flatten() {
         let id = if *id == NO_DEVICE {
             u16::MAX
         } else {

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::{GZIP_MTIME, UncheckedRing, split_rows};
 use crate::device::{Device, DeviceId};
-use crate::ring::{NO_DEVICE, Ring};
+use crate::ring::NO_DEVICE;
 
 const METADATA: &str = "swift/ring/metadata";
 const DEVICES: &str = "swift/ring/devices";
@@ -78,6 +78,7 @@ pub(super) fn decode(inflated: &[u8]) -> Result<UncheckedRing, String> {
         part_power,
         next_part_power: metadata.next_part_power,
         version: metadata.version.unwrap_or(0),
+        id_width: width,
     })
 }
 
@@ -159,17 +160,18 @@ impl Sections {
 ///
 /// # Errors
 /// Only when JSON cannot be made of it.
-pub fn encode(ring: &Ring) -> Result<Vec<u8>, String> {
-    let width = if ring.devices().len() < usize::from(u16::MAX) { 2 } else { 4 };
+pub fn encode(ring: &UncheckedRing) -> Result<Vec<u8>, String> {
+    let needed = if ring.devices.len() <= usize::from(u16::MAX) { 2 } else { 4 };
+    let width = ring.id_width.clamp(needed, 4);
     let metadata = RingMetadata {
         dev_id_bytes: width,
-        next_part_power: ring.next_part_power(),
-        part_shift: 32 - ring.part_power(),
+        next_part_power: ring.next_part_power,
+        part_shift: 32 - ring.part_power,
         replica_count: ring.replica_count(),
-        version: Some(ring.version()),
+        version: Some(ring.version).filter(|version| *version > 0),
     };
     let mut assignments = Vec::new();
-    for id in ring.rows().iter().flatten() {
+    for id in ring.rows.iter().flatten() {
         let bytes = id.to_be_bytes();
         assignments.extend(bytes.get(4 - width..).unwrap_or_default());
     }
@@ -191,7 +193,7 @@ pub fn encode(ring: &Ring) -> Result<Vec<u8>, String> {
     sections.out.extend([0, 0, 0, 0xff, 0xff]);
     let json = |error: serde_json::Error| error.to_string();
     sections.blob(METADATA, &serde_json::to_vec(&metadata).map_err(json)?);
-    sections.blob(DEVICES, &serde_json::to_vec(ring.devices()).map_err(json)?);
+    sections.blob(DEVICES, &serde_json::to_vec(&ring.devices).map_err(json)?);
     sections.blob(ASSIGNMENTS, &assignments);
     let (compressed, uncompressed) = (sections.out.len() as u64, sections.uncompressed);
     sections.index.insert(INDEX.to_owned(), (compressed, uncompressed, None, None, None, None));

@@ -15,7 +15,7 @@ use apus_daemon::Clock;
 use apus_daemon::clock::SystemClock;
 use apus_disk::{AtomicFile, Counters, DirectoryLock};
 use apus_ring::builder::{RingBuilder, file};
-use apus_ring::format::{v1, v2};
+use apus_ring::format;
 
 /// How a command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,8 +181,7 @@ impl Session {
     }
 
     fn save_ring(&self, version: u8) -> Result<(), String> {
-        let ring = self.builder.ring()?;
-        let bytes = if version == 2 { v2::encode(&ring)? } else { v1::encode(&ring)? };
+        let bytes = format::encode(&self.builder.ring_data(), version)?;
         write(&self.ring_file, &bytes, self.now_seconds)
     }
 }

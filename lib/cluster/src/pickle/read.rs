@@ -360,26 +360,33 @@ impl<'a> Machine<'a> {
                 let bytes: Result<Vec<u8>, _> = latin1.collect();
                 Node::Leaf(Value::Bytes(bytes.map_err(|_| "not latin-1")?))
             }
-            ("array.array", [_typecode, items]) => match self.arena.get(*items) {
-                Some(Node::List(items)) => {
-                    let mut numbers = Vec::with_capacity(items.len());
-                    for item in items {
-                        match self.arena.get(*item) {
-                            Some(Node::Leaf(Value::Int(number))) => numbers.push(*number),
-                            _ => return Err("array of what is no integer".to_owned()),
-                        }
-                    }
-                    Node::Leaf(Value::Array(numbers))
-                }
-                // Python 2 pickled arrays as their raw bytes of 16-bit numbers.
-                Some(Node::Leaf(Value::Bytes(bytes))) => Node::Leaf(Value::Array(
-                    bytes
-                        .chunks(2)
-                        .map(|pair| pair.iter().rev().fold(0, |n, byte| n << 8 | i64::from(*byte)))
+            ("array.array", [code, items]) => {
+                let code = *self.text(*code)?.as_bytes().first().ok_or("array without a type")?;
+                let width = match code {
+                    b'B' => 1,
+                    b'H' => 2,
+                    b'I' | b'L' => 4,
+                    other => return Err(format!("array of type {:?}", char::from(other))),
+                };
+                let numbers = match self.arena.get(*items) {
+                    Some(Node::List(items)) => items
+                        .iter()
+                        .map(|item| match self.arena.get(*item) {
+                            Some(Node::Leaf(Value::Int(number))) => Ok(*number),
+                            _ => Err("array of what is no integer"),
+                        })
+                        .collect::<Result<_, _>>()?,
+                    // Python 2 pickled arrays as their raw bytes.
+                    Some(Node::Leaf(Value::Bytes(bytes))) => bytes
+                        .chunks(width)
+                        .map(|bytes| {
+                            bytes.iter().rev().fold(0, |n, byte| n << 8 | i64::from(*byte))
+                        })
                         .collect(),
-                )),
-                _ => return Err("array of an unknown form".to_owned()),
-            },
+                    _ => return Err("array of an unknown form".to_owned()),
+                };
+                Node::Leaf(Value::Array(code, numbers))
+            }
             ("builtins.bytes" | "__builtin__.bytes", []) => Node::Leaf(Value::Bytes(Vec::new())),
             ("builtins.dict" | "__builtin__.dict", []) => Node::Dict(Vec::new()),
             (
@@ -419,7 +426,7 @@ impl<'a> Machine<'a> {
         Ok(match self.arena.get(node).ok_or("no such node")? {
             Node::Leaf(value) => {
                 let cost = match value {
-                    Value::Array(numbers) => numbers.len(),
+                    Value::Array(_, numbers) => numbers.len(),
                     Value::Bytes(bytes) => bytes.len() / 64,
                     _ => 0,
                 };

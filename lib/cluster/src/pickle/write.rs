@@ -77,9 +77,9 @@ impl Writer<'_> {
                     self.out.push(b'u');
                 }
             }
-            Value::Array(numbers) => {
+            Value::Array(code, numbers) => {
                 self.out.extend(b"carray\narray\n");
-                self.text("H");
+                self.text(&char::from(*code).to_string());
                 self.out.push(b']');
                 if !numbers.is_empty() {
                     self.out.push(b'(');
