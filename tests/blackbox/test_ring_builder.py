@@ -1,11 +1,15 @@
 """`ring-builder` against Swift's own: each reads what the other wrote, and says the same."""
 
+import fcntl
 import json
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from swift.common.ring import RingBuilder, RingData
 
 from conftest import APUS
 
@@ -76,5 +80,43 @@ def test_reports_are_there_as_json(tmp_path):
     shown = json.loads(run(OURS, tmp_path, "o.builder", "--json")[1])
     assert shown["partitions"] == 256 and len(shown["devices"]) == 8
     assert sum(device["partitions"] for device in shown["devices"]) == 768
-    found = json.loads(run(OURS, tmp_path, "o.builder", "search", "z2", "--json")[1])
+    found = json.loads(run(OURS, tmp_path, "o.builder", "search", "z2", "--json")[1])["devices"]
     assert [device["zone"] for device in found] == [2, 2]
+
+
+def test_a_second_operator_waits_and_is_told_who_is_first(tmp_path):
+    build(OURS, tmp_path, "o.builder")
+    before = (tmp_path / "o.builder").read_bytes()
+    # The lock of `swift-ring-builder-safe`.
+    with open(tmp_path / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run(OURS, tmp_path, "o.builder", "search", "d0")[0] == 0
+        code, text = run(OURS, tmp_path, "o.builder", "set_weight", "d0", 1)
+        assert code == 2 and "Ring/builder dir currently locked." in text and f"process {os.getpid()} " in text
+    assert (tmp_path / "o.builder").read_bytes() == before
+    assert run(OURS, tmp_path, "o.builder", "set_weight", "d0", 1)[0] == 0
+
+
+def test_servers_of_other_users_may_read_rings_and_a_file_keeps_its_mode(tmp_path):
+    build(OURS, tmp_path, "o.builder")
+    mode = lambda name: stat.S_IMODE((tmp_path / name).stat().st_mode)
+    assert mode("o.ring.gz") == 0o644
+    (tmp_path / "o.builder").chmod(0o600)
+    run(OURS, tmp_path, "o.builder", "set_weight", "d0", 1)
+    assert mode("o.builder") == 0o600
+
+
+def test_builders_with_wide_ids_are_read_and_written(tmp_path):
+    build(OURS, tmp_path, "o.builder")
+    builder = RingBuilder.load(str(tmp_path / "o.builder"))
+    builder.set_dev_id_bytes(4)
+    builder.save(str(tmp_path / "o.builder"))
+    rows = [list(row) for row in builder._replica2part2dev]
+    assert "4-byte IDs" in run(OURS, tmp_path, "o.builder")[1]
+    assert run(OURS, tmp_path, "o.builder", "set_weight", "d0", 1)[0] == 0
+    builder = RingBuilder.load(str(tmp_path / "o.builder"))
+    assert builder.dev_id_bytes == 4 and [list(row) for row in builder._replica2part2dev] == rows
+    assert run(OURS, tmp_path, "o.builder", "write_ring", "--format-version", 1)[0] == 2
+    assert run(OURS, tmp_path, "o.builder", "write_ring", "--format-version", 2)[0] == 0
+    ring = RingData.load(str(tmp_path / "o.ring.gz"))
+    assert ring.dev_id_bytes == 4 and [list(row) for row in ring._replica2part2dev_id] == rows

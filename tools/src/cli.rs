@@ -38,6 +38,18 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Compose one ring of several builders, as `swift-ring-composer`
+    RingComposer {
+        /// `ring-composer`'s own arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Play a scenario of changes to a ring, as `swift-ring-builder-analyzer`
+    RingBuilderAnalyzer {
+        /// The scenario's file, `--check`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Load a server over S3 or Swift and tell rates, latencies and CPU
     #[command(after_help = BENCH_HELP)]
     Bench(Box<bench::Options>),
@@ -192,9 +204,9 @@ impl RoleOptions {
 /// The role or other command that the name of one of Swift's programs stands for.
 fn command_of(program: &OsString) -> Option<String> {
     let name = Path::new(program).file_name()?.to_string_lossy().into_owned();
-    let is_ours = |name: &&str| {
-        ["recon", "reconciler-enqueue"].contains(name) || Roles::named(name).is_some()
-    };
+    const TOOLS: [&str; 5] =
+        ["recon", "reconciler-enqueue", "ring-builder", "ring-builder-analyzer", "ring-composer"];
+    let is_ours = |name: &&str| TOOLS.contains(name) || Roles::named(name).is_some();
     name.strip_prefix("swift-").filter(is_ours).map(str::to_owned)
 }
 
@@ -240,6 +252,8 @@ pub fn main() -> ExitCode {
             }
         }
         Command::RingBuilder { arguments } => return crate::ring::main(arguments),
+        Command::RingComposer { arguments } => return crate::ring::composer(arguments),
+        Command::RingBuilderAnalyzer { arguments } => return crate::ring::analyzer(arguments),
         Command::Bench(options) => return bench::main(&options),
         Command::ReconcilerEnqueue(options) => reconciler_enqueue::main(&options),
         Command::Recon(options) => match recon::main(&options) {

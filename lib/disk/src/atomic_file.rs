@@ -111,6 +111,15 @@ impl AtomicFile {
         Ok(())
     }
 
+    /// Lets others read the file, too; without it only the owner may.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn set_mode(&self, mode: u32) -> io::Result<()> {
+        self.counters.calls(1);
+        Ok(rustix::fs::fchmod(&self.file, Mode::from_bits_truncate(mode))?)
+    }
+
     /// Bytes written so far.
     pub fn length(&self) -> u64 {
         self.length

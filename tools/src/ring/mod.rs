@@ -1,21 +1,31 @@
 //! `ring-builder`, in `swift-ring-builder`'s words and exit codes.
 //!
-//! 0 done, 1 warning, 2 error. One file per subject; `--json` beside the reports.
+//! 0 done, 1 warning, 2 error. One file per subject; `--json` gives any command's answer as one
+//! object. What a command changes is written durably, under the lock that Swift's own tool takes.
 
-mod change;
-mod report;
+mod analyze;
+mod composite;
+mod devices;
+mod dispersion;
+mod lock;
+mod options;
+mod output;
+mod progress;
+mod python;
+mod rebalance;
 mod search;
+mod session;
+mod settings;
+mod show;
+mod write;
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
 
 use apus_daemon::Clock;
 use apus_daemon::clock::SystemClock;
-use apus_disk::{AtomicFile, Counters, DirectoryLock};
-use apus_ring::builder::{RingBuilder, file};
-use apus_ring::format;
+
+use self::output::{Output, Problem};
+use self::session::{Names, Session, Unread};
 
 /// How a command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,55 +35,69 @@ enum Exit {
     Error,
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        match exit {
-            Exit::Success => Self::SUCCESS,
-            Exit::Warning => Self::from(1),
-            Exit::Error => Self::from(2),
+impl Exit {
+    fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Warning => 1,
+            Self::Error => 2,
         }
     }
 }
 
-/// What a command works on.
-struct Session {
-    builder_file: PathBuf,
-    ring_file: PathBuf,
-    builder: RingBuilder,
-    json: bool,
-    now_seconds: u64,
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
 }
 
-type Done = Result<Exit, String>;
+type Done = Result<Exit, Problem>;
 
-const USAGE: &str = "\
-Usage: ring-builder <builder_file> [<command> [<arguments>]] [--json]
+const USAGE: &str = include_str!("usage.txt");
 
-Commands:
-  create <part_power> <replicas> <min_part_hours>
-  add [r<region>]z<zone>-<ip>:<port>[R<r_ip>:<r_port>]/<device>[_<meta>] <weight> ...
-  add --region <region> --zone <zone> --ip <ip> --port <port> --device <device> --weight <weight>
-  set_weight <search-value> <weight> ...
-  set_info <search-value> <ip>:<port>[R<r_ip>:<r_port>]/<device>_<meta> ...
-  remove <search-value> ...
-  search <search-value> ...
-  list_parts <search-value> ...
-  rebalance [--force] [--seed <seed>] [--format-version 1|2]
-  validate
-  write_ring [--format-version 1|2]
-  dispersion
-  pretend_min_part_hours_passed
-  set_min_part_hours <hours>
-  set_replicas <replicas>
-  set_overload <overload>[%]
+/// The lines of [`USAGE`] that tell of a command.
+fn usage(command: &str) -> Problem {
+    let mine = |line: &&str| {
+        let words = line.trim_start().strip_prefix("<builder_file> ").unwrap_or(line.trim_start());
+        words.split(' ').next() == Some(command)
+    };
+    let mut text = String::from("Usage:");
+    let mut lines = USAGE.lines().peekable();
+    while let Some(line) = lines.next() {
+        if mine(&line) {
+            text.push('\n');
+            text.push_str(line);
+            while let Some(more) = lines.next_if(|line| line.starts_with("      ")) {
+                text.push('\n');
+                text.push_str(more);
+            }
+        }
+    }
+    Problem::Told(text)
+}
 
-Without a command the builder's devices are shown.
-Exit codes: 0 = done, 1 = warning, 2 = error
-
-Example:
-  ring-builder object.builder create 10 3 1
-  ring-builder object.builder add r1z1-127.0.0.1:6200/sdb1 100
-  ring-builder object.builder rebalance";
+/// Commands that may write.
+const WRITERS: [&str; 19] = [
+    "add",
+    "cancel_increase_partition_power",
+    "create",
+    "dispersion",
+    "finish_increase_partition_power",
+    "increase_partition_power",
+    "prepare_increase_partition_power",
+    "pretend_min_part_hours_passed",
+    "rebalance",
+    "remove",
+    "set_info",
+    "set_min_part_hours",
+    "set_overload",
+    "set_region",
+    "set_replicas",
+    "set_weight",
+    "set_zone",
+    "write_builder",
+    "write_ring",
+];
 
 /// Runs one command line (without the program's name).
 pub fn main(arguments: Vec<String>) -> ExitCode {
@@ -85,103 +109,108 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
             argument != "--json"
         })
         .collect();
-    let Some((builder_file, rest)) = arguments.split_first() else {
-        println!("{USAGE}");
-        return Exit::Error.into();
+    let Some((first, rest)) = arguments.split_first() else {
+        println!("{}", USAGE.trim_end());
+        return ExitCode::SUCCESS;
     };
-    if matches!(builder_file.as_str(), "--help" | "-h") {
-        println!("{USAGE}");
+    if matches!(first.as_str(), "--help" | "-h") {
+        println!("{}", USAGE.trim_end());
         return ExitCode::SUCCESS;
     }
-    match run(Path::new(builder_file), rest, json) {
-        Ok(exit) => exit.into(),
-        Err(text) => {
-            println!("{text}");
-            Exit::Error.into()
-        }
+    if first == "composer" {
+        return composite::main(rest.to_vec());
     }
+    let mut out = Output::new(json);
+    let now_seconds = SystemClock.now().as_secs();
+    let (out, done) = match first.as_str() {
+        "analyze" => {
+            let done = analyze::analyze(&mut out, rest, now_seconds);
+            (out, done)
+        }
+        _ => run(first, rest, out, now_seconds),
+    };
+    out.end(done).into()
 }
 
-fn run(builder_file: &Path, arguments: &[String], json: bool) -> Done {
+/// Runs the analyzer under its own name.
+pub fn analyzer(mut arguments: Vec<String>) -> ExitCode {
+    arguments.insert(0, "analyze".to_owned());
+    main(arguments)
+}
+
+/// Runs the composer under its own name.
+pub fn composer(arguments: Vec<String>) -> ExitCode {
+    composite::main(arguments)
+}
+
+fn run(given: &str, arguments: &[String], mut out: Output, now_seconds: u64) -> (Output, Done) {
+    let names = Names::of(given);
     let (command, arguments) = match arguments.split_first() {
         Some((command, rest)) => (command.as_str(), rest),
         None => ("default", arguments),
     };
-    let directory = builder_file.parent().filter(|path| !path.as_os_str().is_empty());
-    let directory = directory.unwrap_or(Path::new("."));
-    // Two operators must not write one builder.
-    let _lock = DirectoryLock::take(directory, ".ring-builder.lock", Duration::from_secs(10))
-        .map_err(|error| format!("Ring Builder file {}: {error}", builder_file.display()))?;
-    let ring_file = match builder_file.to_str().and_then(|path| path.strip_suffix(".builder")) {
-        Some(stem) => PathBuf::from(format!("{stem}.ring.gz")),
-        None => PathBuf::from(format!("{}.ring.gz", builder_file.display())),
-    };
-    let now_seconds = SystemClock.now().as_secs();
-    if command == "create" {
-        let builder = change::create(arguments)?;
-        let builder_file = builder_file.to_owned();
-        let session = Session { builder_file, ring_file, builder, json, now_seconds };
-        session.save()?;
-        return Ok(Exit::Success);
+    if names.builder.as_os_str() != given && !matches!(command, "write_builder" | "version") {
+        let builder = names.builder.display();
+        out.say(format!("Note: using {builder} instead of {given} as builder file"));
     }
-    let bytes = std::fs::read(builder_file)
-        .map_err(|_| format!("Ring Builder file does not exist: {}", builder_file.display()))?;
-    let builder = file::decode(&bytes).map_err(|error| {
-        format!("Problem occurred while reading builder file: {}. {error}", builder_file.display())
-    })?;
-    let builder_file = builder_file.to_owned();
-    let mut session = Session { builder_file, ring_file, builder, json, now_seconds };
-    match command {
-        "default" => report::default(&session),
-        "add" => change::add(&mut session, arguments),
-        "set_weight" => change::set_weight(&mut session, arguments),
-        "set_info" => change::set_info(&mut session, arguments),
-        "remove" => change::remove(&mut session, arguments),
-        "search" => report::search(&session, arguments),
-        "list_parts" => report::list_parts(&session, arguments),
-        "rebalance" => change::rebalance(&mut session, arguments),
-        "validate" => report::validate(&session),
-        "write_ring" => change::write_ring(&session, arguments),
-        "dispersion" => report::dispersion(&session),
-        "pretend_min_part_hours_passed" => {
-            session.builder.pretend_min_part_hours_passed();
-            session.save().map(|()| Exit::Success)
+    // What it reads it writes: nobody else may write in between.
+    let folder = session::folder(&names.builder);
+    let _lock = if WRITERS.contains(&command) && folder.is_dir() {
+        match lock::take(folder) {
+            Ok(lock) => Some(lock),
+            Err(error) => return (out, Err(error.into())),
         }
-        "set_min_part_hours" => change::set_min_part_hours(&mut session, arguments),
-        "set_replicas" => change::set_replicas(&mut session, arguments),
-        "set_overload" => change::set_overload(&mut session, arguments),
-        other => Err(format!("Unknown command: {other}\n\n{USAGE}")),
-    }
-}
-
-/// Writes a file durably, with a dated copy in `backups` beside it.
-fn write(path: &Path, bytes: &[u8], now_seconds: u64) -> Result<(), String> {
-    let directory = path.parent().filter(|path| !path.as_os_str().is_empty());
-    let directory = directory.unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let backups = directory.join("backups");
-    let counters: Arc<Counters> = Arc::default();
-    let put = |directory: &Path, name: &str| {
-        let mut file = AtomicFile::create(directory, directory, &counters)?;
-        file.append(bytes)?;
-        file.sync()?;
-        file.publish(&directory.join(name), &[])
+    } else {
+        None
     };
-    (|| {
-        std::fs::create_dir_all(&backups)?;
-        put(&backups, &format!("{now_seconds}.{name}"))?;
-        put(directory, &name)
-    })()
-    .map_err(|error: std::io::Error| format!("{}: {error}", path.display()))
+    let builder = match (session::read_builder(&names.builder), command) {
+        (Ok(_), "create") | (Err(Unread::Missing(_)), "create") => write::create(arguments),
+        (Err(Unread::Missing(_)), "version") | (Ok(_), "version") => {
+            let done = show::version(&names, &mut out);
+            return (out, done);
+        }
+        (Err(Unread::Missing(_)), "write_builder") | (Ok(_), "write_builder") => {
+            return write::write_builder(&names, arguments, out, now_seconds, false);
+        }
+        (Ok(builder), _) => Ok(builder),
+        (Err(Unread::Missing(text) | Unread::Bad(text)), _) => Err(text.into()),
+    };
+    let builder = match builder {
+        Ok(builder) => builder,
+        Err(error) => return (out, Err(error)),
+    };
+    let mut session = Session { names, builder, out, now_seconds, dry_run: false };
+    let done = perform(&mut session, command, arguments);
+    (session.out, done)
 }
 
-impl Session {
-    fn save(&self) -> Result<(), String> {
-        write(&self.builder_file, &file::encode(&self.builder), self.now_seconds)
-    }
-
-    fn save_ring(&self, version: u8) -> Result<(), String> {
-        let bytes = format::encode(&self.builder.ring_data(), version)?;
-        write(&self.ring_file, &bytes, self.now_seconds)
+fn perform(session: &mut Session, command: &str, arguments: &[String]) -> Done {
+    match command {
+        "default" => show::default(session),
+        "create" => {
+            session.save_with_backup()?;
+            Ok(Exit::Success)
+        }
+        "search" => devices::search(session, arguments),
+        "list_parts" => devices::list_parts(session, arguments),
+        "add" => devices::add(session, arguments),
+        "set_weight" => devices::set_weight(session, arguments),
+        "set_region" => devices::set_region(session, arguments),
+        "set_zone" => devices::set_zone(session, arguments),
+        "set_info" => devices::set_info(session, arguments),
+        "remove" => devices::remove(session, arguments),
+        "rebalance" => rebalance::rebalance(session, arguments),
+        "dispersion" => dispersion::dispersion(session, arguments),
+        "validate" => dispersion::validate(session),
+        "write_ring" => write::write_ring(session, arguments),
+        "pretend_min_part_hours_passed" => settings::pretend_min_part_hours_passed(session),
+        "set_min_part_hours" => settings::set_min_part_hours(session, arguments),
+        "set_replicas" => settings::set_replicas(session, arguments),
+        "set_overload" => settings::set_overload(session, arguments),
+        "prepare_increase_partition_power" => settings::prepare_increase_partition_power(session),
+        "increase_partition_power" => settings::increase_partition_power(session),
+        "cancel_increase_partition_power" => settings::cancel_increase_partition_power(session),
+        "finish_increase_partition_power" => settings::finish_increase_partition_power(session),
+        other => Err(Problem::Told(format!("Unknown command: {other}"))),
     }
 }
