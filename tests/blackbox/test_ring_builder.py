@@ -84,6 +84,56 @@ def test_reports_are_there_as_json(tmp_path):
     assert [device["zone"] for device in found] == [2, 2]
 
 
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_dry_run_tells_what_moves_and_writes_nothing(tmp_path):
+    build(OURS, tmp_path, "o.builder")
+    before = contents(tmp_path)
+    add = ["o.builder", "add", "r1z1-127.0.0.1:6200/sdc", 100]
+    code, text = run(OURS, tmp_path, *add, "--dry-run", "--used", "768GB", "--rate", "1GB", "--json")
+    assert code == 0 and contents(tmp_path) == before
+    told = json.loads(text)
+    moves, devices = told["moves"], [tier for tier in told["moves"]["tiers"] if tier["tier"] == "device"]
+    assert 60 <= moves["replicas"] <= 86 and moves["bytes"] == moves["replicas"] * 1e9
+    assert moves["partitions"] == moves["replicas"] and moves["partitions_with_several"] == 0
+    assert sum(device["in"] for device in devices) == sum(device["out"] for device in devices) == moves["replicas"]
+    new = next(device for device in devices if device["name"].endswith("/sdc"))
+    assert new["before"] == 0 and new["in"] == new["after"] == moves["replicas"] == moves["seconds"]
+    for change in [
+        ["set_weight", "d0", 0],
+        ["remove", "d0"],
+        ["set_replicas", 2],
+        ["rebalance"],
+        ["set_info", "d0", "_x"],
+        ["write_ring"],
+        ["pretend_min_part_hours_passed"],
+    ]:
+        assert run(OURS, tmp_path, "o.builder", *change, "--dry-run")[0] in (0, 1), change
+        assert contents(tmp_path) == before, change
+    assert run(OURS, tmp_path, "o.builder", "search", "d0", "--dry-run")[0] == 2
+    assert run(OURS, tmp_path, *add, "--dry-run", "--used", "much")[0] == 2
+
+
+def test_two_rings_are_compared_by_what_moves(tmp_path):
+    build(OURS, tmp_path, "o.builder")
+    (tmp_path / "old.ring.gz").write_bytes((tmp_path / "o.ring.gz").read_bytes())
+    same = json.loads(run(OURS, tmp_path, "diff", "old.ring.gz", "o.builder", "--json")[1])
+    assert same["moves"]["replicas"] == 0
+    run(OURS, tmp_path, "o.builder", "remove", "d7")
+    assert run(OURS, tmp_path, "o.builder", "rebalance", "--seed", 1)[0] in (0, 1)
+    old, new = (RingData.load(str(tmp_path / name))._replica2part2dev_id for name in ("old.ring.gz", "o.ring.gz"))
+    moved = sum(len(set(after) - set(before)) for before, after in zip(zip(*old), zip(*new)))
+    told = json.loads(run(OURS, tmp_path, "diff", "old.ring.gz", "o.ring.gz", "--used", "1TB", "--json")[1])
+    assert told["moves"]["replicas"] == moved > 0
+    gone = [tier for tier in told["moves"]["tiers"] if tier["name"] == "r1z4-127.0.0.4/sdb"]
+    assert [(tier["after"], tier["out"]) for tier in gone] == [(0, 96)]
+    code, text = run(OURS, tmp_path, "diff", "old.ring.gz", "o.ring.gz", "-v")
+    assert code == 0 and "r1z4-127.0.0.4/sdb" in text
+    assert run(OURS, tmp_path, "diff", "old.ring.gz", "gone.ring.gz")[0] == 2
+
+
 def test_a_second_operator_waits_and_is_told_who_is_first(tmp_path):
     build(OURS, tmp_path, "o.builder")
     before = (tmp_path / "o.builder").read_bytes()

@@ -6,12 +6,16 @@
 mod analyze;
 mod composite;
 mod devices;
+mod diff;
 mod dispersion;
+mod foresight;
 mod lock;
+mod moves;
 mod options;
 mod output;
 mod progress;
 mod python;
+mod quantity;
 mod rebalance;
 mod search;
 mod session;
@@ -24,6 +28,7 @@ use std::process::ExitCode;
 use apus_daemon::Clock;
 use apus_daemon::clock::SystemClock;
 
+use self::foresight::Foresight;
 use self::output::{Output, Problem};
 use self::session::{Names, Session, Unread};
 
@@ -127,6 +132,10 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
             let done = analyze::analyze(&mut out, rest, now_seconds);
             (out, done)
         }
+        "diff" => {
+            let done = diff::diff(&mut out, rest);
+            (out, done)
+        }
         _ => run(first, rest, out, now_seconds),
     };
     out.end(done).into()
@@ -153,9 +162,17 @@ fn run(given: &str, arguments: &[String], mut out: Output, now_seconds: u64) -> 
         let builder = names.builder.display();
         out.say(format!("Note: using {builder} instead of {given} as builder file"));
     }
+    let (foresight, arguments) = match Foresight::take(arguments) {
+        Ok((foresight, _)) if foresight.dry_run && !WRITERS.contains(&command) => {
+            return (out, Err(Problem::Told(format!("--dry-run: {command} changes nothing"))));
+        }
+        Ok(taken) => taken,
+        Err(error) => return (out, Err(error)),
+    };
+    let arguments = arguments.as_slice();
     // What it reads it writes: nobody else may write in between.
     let folder = session::folder(&names.builder);
-    let _lock = if WRITERS.contains(&command) && folder.is_dir() {
+    let _lock = if WRITERS.contains(&command) && folder.is_dir() && !foresight.dry_run {
         match lock::take(folder) {
             Ok(lock) => Some(lock),
             Err(error) => return (out, Err(error.into())),
@@ -170,7 +187,7 @@ fn run(given: &str, arguments: &[String], mut out: Output, now_seconds: u64) -> 
             return (out, done);
         }
         (Err(Unread::Missing(_)), "write_builder") | (Ok(_), "write_builder") => {
-            return write::write_builder(&names, arguments, out, now_seconds, false);
+            return write::write_builder(&names, arguments, out, now_seconds, foresight.dry_run);
         }
         (Ok(builder), _) => Ok(builder),
         (Err(Unread::Missing(text) | Unread::Bad(text)), _) => Err(text.into()),
@@ -179,8 +196,14 @@ fn run(given: &str, arguments: &[String], mut out: Output, now_seconds: u64) -> 
         Ok(builder) => builder,
         Err(error) => return (out, Err(error)),
     };
-    let mut session = Session { names, builder, out, now_seconds, dry_run: false };
-    let done = perform(&mut session, command, arguments);
+    let before = foresight.dry_run.then(|| builder.clone());
+    let mut session = Session { names, builder, out, now_seconds, dry_run: foresight.dry_run };
+    let done = perform(&mut session, command, arguments).and_then(|exit| {
+        if let Some(before) = before.filter(|_| command != "create") {
+            foresight.tell(&mut session, &before, command)?;
+        }
+        Ok(exit)
+    });
     (session.out, done)
 }
 

@@ -1,0 +1,104 @@
+//! `--dry-run`: what a change would move, told instead of done.
+
+use apus_ring::builder::RingBuilder;
+
+use super::moves::{Amounts, Same, compare};
+use super::output::Problem;
+use super::progress::Progress;
+use super::quantity::bytes;
+use super::rebalance::place;
+use super::session::Session;
+
+/// What comes with `--dry-run`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Foresight {
+    pub(super) dry_run: bool,
+    pub(super) amounts: Amounts,
+    verbose: bool,
+}
+
+/// Commands after which the next rebalance may move partitions.
+const MOVERS: [&str; 9] = [
+    "add",
+    "pretend_min_part_hours_passed",
+    "remove",
+    "set_min_part_hours",
+    "set_overload",
+    "set_region",
+    "set_replicas",
+    "set_weight",
+    "set_zone",
+];
+
+impl Foresight {
+    /// Takes the options out of a command's arguments.
+    pub(super) fn take(arguments: &[String]) -> Result<(Self, Vec<String>), Problem> {
+        let mut found = Self::default();
+        if !arguments.iter().any(|word| word == "--dry-run") {
+            return Ok((found, arguments.to_vec()));
+        }
+        let mut rest = Vec::new();
+        let mut words = arguments.iter();
+        while let Some(word) = words.next() {
+            let (name, value) = match word.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (word.as_str(), None),
+            };
+            match name {
+                "--dry-run" => found.dry_run = true,
+                "--moves" => found.verbose = true,
+                "--used" | "--rate" => {
+                    let value = value.or_else(|| words.next().cloned());
+                    let value = value.ok_or_else(|| format!("{name} needs a value"))?;
+                    let amount = bytes(&value).map_err(|error| format!("{name} {error}"))?;
+                    match name {
+                        "--used" => found.amounts.used = Some(amount),
+                        _ => found.amounts.rate = Some(amount),
+                    }
+                }
+                _ => rest.push(word.clone()),
+            }
+        }
+        Ok((found, rest))
+    }
+
+    /// Tells what a command, done in memory only, would come to.
+    pub(super) fn tell(
+        &self,
+        session: &mut Session,
+        before: &RingBuilder,
+        command: &str,
+    ) -> Result<(), Problem> {
+        session.out.set("dry_run", true);
+        session.out.show("Dry run: nothing was written.");
+        let mut after = session.builder.clone();
+        if MOVERS.contains(&command) {
+            session.out.show("The next rebalance would do this:");
+            if let Err(error) = placed(&mut after, session) {
+                session.out.show(format!("It would fail: {error}"));
+                session.out.set("rebalance_error", error);
+                return Ok(());
+            }
+            let (balance, dispersion) = (after.balance().percent, after.dispersion);
+            session.out.show(format!(
+                "Balance would be {balance:.2}, dispersion {dispersion:.2} (now {:.2} and {:.2}).",
+                before.balance().percent,
+                before.dispersion
+            ));
+            session.out.set("balance_after", balance);
+            session.out.set("dispersion_after", dispersion);
+        }
+        let progress = Progress::spinner(&session.out, "comparing");
+        let moves = compare(&before.ring_data(), &after.ring_data(), Same::Id);
+        progress.end();
+        moves?.tell(&mut session.out, self.amounts, self.verbose);
+        Ok(())
+    }
+}
+
+fn placed(builder: &mut RingBuilder, session: &Session) -> Result<(), String> {
+    let progress = Progress::spinner(&session.out, "placing partitions");
+    let done = place(builder, session.now_seconds, 0);
+    progress.end();
+    done.map(|_| ())
+}
