@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from swift.common.ring import RingBuilder, RingData
@@ -132,6 +133,21 @@ def test_two_rings_are_compared_by_what_moves(tmp_path):
     code, text = run(OURS, tmp_path, "diff", "old.ring.gz", "o.ring.gz", "-v")
     assert code == 0 and "r1z4-127.0.0.4/sdb" in text
     assert run(OURS, tmp_path, "diff", "old.ring.gz", "gone.ring.gz")[0] == 2
+
+
+def test_fill_and_dispersion_are_drawn(tmp_path):
+    build(OURS, tmp_path, "o.builder")
+    run(OURS, tmp_path, "o.builder", "set_weight", "d0", 300)
+    code, text = run(OURS, tmp_path, "o.builder", "plot", "o.svg", "--json")
+    assert code == 0, text
+    words = "".join(ElementTree.parse(tmp_path / "o.svg").getroot().itertext())
+    for level in ("region", "zone", "node", "device"):
+        assert f"by {level}" in words
+    devices = json.loads(text)["levels"][3]["tiers"]
+    assert len(devices) == 8 and devices[0]["before"]["fill"] == 100 > devices[0]["after"]["fill"]
+    assert run(OURS, tmp_path, "o.builder", "plot", "o.png")[0] == 0
+    assert (tmp_path / "o.png").read_bytes().startswith(b"\x89PNG")
+    assert run(OURS, tmp_path, "o.builder", "plot", "o.gif")[0] == 2
 
 
 def test_a_second_operator_waits_and_is_told_who_is_first(tmp_path):

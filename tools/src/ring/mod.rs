@@ -13,6 +13,7 @@ mod lock;
 mod moves;
 mod options;
 mod output;
+mod plot;
 mod progress;
 mod python;
 mod quantity;
@@ -223,6 +224,7 @@ fn perform(session: &mut Session, command: &str, arguments: &[String]) -> Done {
         "set_info" => devices::set_info(session, arguments),
         "remove" => devices::remove(session, arguments),
         "rebalance" => rebalance::rebalance(session, arguments),
+        "plot" => plot::plot(session, arguments),
         "dispersion" => dispersion::dispersion(session, arguments),
         "validate" => dispersion::validate(session),
         "write_ring" => write::write_ring(session, arguments),
