@@ -6,6 +6,8 @@ import os
 import stat
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -186,3 +188,41 @@ def test_builders_with_wide_ids_are_read_and_written(tmp_path):
     assert run(OURS, tmp_path, "o.builder", "write_ring", "--format-version", 2)[0] == 0
     ring = RingData.load(str(tmp_path / "o.ring.gz"))
     assert ring.dev_id_bytes == 4 and [list(row) for row in ring._replica2part2dev_id] == rows
+
+
+class Recon(BaseHTTPRequestHandler):
+    """A server that tells of two disks, one of them three times as large."""
+
+    def do_GET(self):
+        assert self.path == "/recon/diskusage"
+        disk = lambda name, size: {"device": name, "mounted": True, "size": size, "used": size // 2, "avail": size - size // 2}
+        body = json.dumps([disk("sda", 1000), disk("sdb", 3000)]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_weights_follow_what_servers_tell_of_their_disks(tmp_path):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Recon)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    port = server.server_address[1]
+    run(OURS, tmp_path, "o.builder", "create", 6, 1, 1)
+    for disk in ("sda", "sdb"):
+        assert run(OURS, tmp_path, "o.builder", "add", f"r1z1-127.0.0.1:{port}/{disk}", 100)[0] == 0
+    assert run(OURS, tmp_path, "o.builder", "rebalance")[0] == 0
+    before = (tmp_path / "o.builder").read_bytes()
+    code, text = run(OURS, tmp_path, "o.builder", "weigh", "--json")
+    assert code == 0 and [device["proposed"] for device in json.loads(text)["devices"]] == [50.0, 150.0]
+    assert (tmp_path / "o.builder").read_bytes() == before
+    told = json.loads(run(OURS, tmp_path, "o.builder", "weigh", "--apply", "--dry-run", "--used", "recon", "--json")[1])
+    assert told["moves"]["bytes"] == pytest.approx(2000 * told["moves"]["replicas"] / 64)
+    assert (tmp_path / "o.builder").read_bytes() == before
+    assert run(OURS, tmp_path, "o.builder", "weigh", "--apply", "--unit", "10")[0] == 0
+    assert [device["weight"] for device in RingBuilder.load(str(tmp_path / "o.builder")).devs] == [100.0, 300.0]
+    server.shutdown()
+    server.server_close()
+    assert run(OURS, tmp_path, "o.builder", "weigh")[0] == 2

@@ -8,6 +8,7 @@
 mod async_pending;
 mod auditor;
 mod disk_usage;
+mod disks;
 mod driveaudit;
 mod expirer;
 mod hosts;
@@ -37,6 +38,7 @@ use apus_cluster::policy::PolicyType;
 use apus_wire::Transport;
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::disks::{Disk, disks};
 use self::hosts::Host;
 pub(crate) use self::options::Options;
 use self::options::ServerType;

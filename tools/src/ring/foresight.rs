@@ -1,5 +1,7 @@
 //! `--dry-run`: what a change would move, told instead of done.
 
+use std::time::Duration;
+
 use apus_ring::builder::RingBuilder;
 
 use super::moves::{Amounts, Same, compare};
@@ -8,6 +10,7 @@ use super::progress::Progress;
 use super::quantity::bytes;
 use super::rebalance::place;
 use super::session::Session;
+use super::weigh::used_bytes;
 
 /// What comes with `--dry-run`.
 #[derive(Debug, Clone, Default)]
@@ -15,10 +18,15 @@ pub(super) struct Foresight {
     pub(super) dry_run: bool,
     pub(super) amounts: Amounts,
     verbose: bool,
+    /// The servers are asked for the bytes that are used.
+    ask: bool,
 }
 
+/// How long a server may take to tell its disks' use.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Commands after which the next rebalance may move partitions.
-const MOVERS: [&str; 9] = [
+const MOVERS: [&str; 10] = [
     "add",
     "pretend_min_part_hours_passed",
     "remove",
@@ -28,6 +36,7 @@ const MOVERS: [&str; 9] = [
     "set_replicas",
     "set_weight",
     "set_zone",
+    "weigh",
 ];
 
 impl Foresight {
@@ -50,6 +59,10 @@ impl Foresight {
                 "--used" | "--rate" => {
                     let value = value.or_else(|| words.next().cloned());
                     let value = value.ok_or_else(|| format!("{name} needs a value"))?;
+                    if name == "--used" && value == "recon" {
+                        found.ask = true;
+                        continue;
+                    }
                     let amount = bytes(&value).map_err(|error| format!("{name} {error}"))?;
                     match name {
                         "--used" => found.amounts.used = Some(amount),
@@ -88,10 +101,14 @@ impl Foresight {
             session.out.set("balance_after", balance);
             session.out.set("dispersion_after", dispersion);
         }
+        let mut amounts = self.amounts;
+        if self.ask {
+            amounts.used = Some(used_bytes(before, ASK_TIMEOUT)?);
+        }
         let progress = Progress::spinner(&session.out, "comparing");
         let moves = compare(&before.ring_data(), &after.ring_data(), Same::Id);
         progress.end();
-        moves?.tell(&mut session.out, self.amounts, self.verbose);
+        moves?.tell(&mut session.out, amounts, self.verbose);
         Ok(())
     }
 }

@@ -22,6 +22,7 @@ mod search;
 mod session;
 mod settings;
 mod show;
+mod weigh;
 mod write;
 
 use std::process::ExitCode;
@@ -83,7 +84,7 @@ fn usage(command: &str) -> Problem {
 }
 
 /// Commands that may write.
-const WRITERS: [&str; 19] = [
+const WRITERS: [&str; 20] = [
     "add",
     "cancel_increase_partition_power",
     "create",
@@ -101,6 +102,7 @@ const WRITERS: [&str; 19] = [
     "set_replicas",
     "set_weight",
     "set_zone",
+    "weigh",
     "write_builder",
     "write_ring",
 ];
@@ -227,6 +229,7 @@ fn perform(session: &mut Session, command: &str, arguments: &[String]) -> Done {
         "plot" => plot::plot(session, arguments),
         "dispersion" => dispersion::dispersion(session, arguments),
         "validate" => dispersion::validate(session),
+        "weigh" => weigh::weigh(session, arguments),
         "write_ring" => write::write_ring(session, arguments),
         "pretend_min_part_hours_passed" => settings::pretend_min_part_hours_passed(session),
         "set_min_part_hours" => settings::set_min_part_hours(session, arguments),
