@@ -38,7 +38,12 @@ def run(cluster, mix, seed, clients, network, bucket):
     made = clients(history, until)
     # A change of rings takes its time: other faults come beside it.
     others = tuple(kind for kind in mix if kind not in ("none", "ring"))
-    nemeses = [Nemesis(cluster, kinds, seed, network=network) for kinds in (others, ("ring",) if "ring" in mix else ()) if kinds]
+    nemeses = [Nemesis(cluster, others, seed, network=network)] if others else []
+    if "ring" in mix:
+        nemeses.append(Nemesis(cluster, ("ring",), seed))
+        for nemesis in nemeses[:-1]:
+            # Proxies leave nodes alone for a minute after ten errors: with too many kills nothing else would be seen.
+            nemesis.rest = (2, 4)
     for thread in [*made, *nemeses]:
         thread.start()
     for client in made:
