@@ -176,9 +176,8 @@ def run_probe(every):
     folder.mkdir(parents=True)
     targets = [f"test/probe/{name}" for name in must_pass("probe")]
     if every:
-        # These cannot pass, and take long to fail: there is no sharder, and no reconciler to hang.
+        # These cannot pass, and take long to fail: there is no sharder.
         targets = ["test/probe", "--ignore=test/probe/test_sharder.py"]
-        targets.append("--deselect=test/probe/test_signals.py::TestHungDaemon")
     outcomes = pytest_outcomes(
         checkout,
         dict(os.environ),
