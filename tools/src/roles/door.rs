@@ -3,8 +3,10 @@
 //!
 //! A call within the process meets the counting only.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use apus_cluster::backend_auth::Mode;
 use apus_daemon::addresses;
@@ -15,18 +17,40 @@ use apus_daemon::recon_http::{ReconHttp, ReconParts};
 use apus_ring::Local;
 use apus_wire::signed::Guard;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use super::conf::bind_address;
 use super::node::{Builder, recon_cache};
 use super::role::Server;
 
+/// For how long an address that somebody has is tried, unless `bind_timeout` says so (30 of
+/// Swift's servers: here nothing keeps an address for long).
+const BIND_SECONDS: u64 = 1;
+const BIND_AGAIN: Duration = Duration::from_millis(20);
+
 impl Builder<'_> {
     /// A socket that listens: the one of the process before, if that had one at this address.
-    async fn listen(&mut self, bind: SocketAddr, what: &str) -> Result<TcpListener, String> {
-        let listener = match self.sockets.as_mut().and_then(|inherited| inherited.take(bind)) {
+    /// While somebody else has the address it tries again for `bind_timeout`: one that was killed
+    /// may take a moment to go.
+    async fn listen(
+        &mut self,
+        bind: SocketAddr,
+        what: &str,
+        section: &Section<'_>,
+    ) -> Result<TcpListener, String> {
+        let seconds = section.parse("bind_timeout", BIND_SECONDS, "whole seconds")?;
+        let until = Instant::now() + Duration::from_secs(seconds);
+        let inherited = self.sockets.as_mut().and_then(|inherited| inherited.take(bind));
+        let mut listener = match inherited {
             Some(inherited) => TcpListener::from_std(inherited),
             None => TcpListener::bind(bind).await,
         };
+        while listener.as_ref().is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
+            && Instant::now() < until
+        {
+            tokio::time::sleep(BIND_AGAIN).await;
+            listener = TcpListener::bind(bind).await;
+        }
         listener.map_err(|error| format!("{what}: cannot listen on {bind}: {error}"))
     }
 
@@ -53,7 +77,7 @@ impl Builder<'_> {
                 return Ok(());
             }
         }
-        let listener = self.listen(bind, &format!("{} server", server.name())).await?;
+        let listener = self.listen(bind, &format!("{} server", server.name()), &section).await?;
         let handler = match server {
             Server::Proxy => handler,
             _ => {
@@ -74,7 +98,7 @@ impl Builder<'_> {
         let bind = text
             .parse()
             .map_err(|_| section.refuse("metrics_bind", text, "an IP address and a port"))?;
-        let listener = self.listen(bind, "metrics").await?;
+        let listener = self.listen(bind, "metrics", section).await?;
         let handler = Arc::new(MetricsHttp::new(None, self.node.metrics.clone()));
         self.node.open_listeners.push((listener, handler));
         Ok(())

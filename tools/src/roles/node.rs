@@ -288,7 +288,9 @@ impl Node {
                 asked = signals.next() => asked,
                 heard = hear(overseen) => match (heard, overseen) {
                     (Some(Word::Seal), Some(overseen)) => {
-                        self.seal().await;
+                        if !self.sealed(signals).await {
+                            return;
+                        }
                         overseen.say(Word::Sealed).await;
                         continue;
                     }
@@ -313,17 +315,23 @@ impl Node {
                     "SIGUSR1: no seamless reload with `workers = 0`; rings are reread by themselves"
                 ),
                 Asked::Finish | Asked::Reload => {
-                    self.seal().await;
-                    return self.drain.begin_patiently();
+                    if self.sealed(signals).await {
+                        self.drain.begin_patiently();
+                    }
+                    return;
                 }
             }
         }
     }
 
-    /// Lets another process do what only one may do at a time.
-    async fn seal(&self) {
-        if let Some(object) = &self.object {
-            object.seal().await;
+    /// Lets another process do what only one may do at a time; `false` when told to stop before
+    /// that was done, as a disk that hangs may want it.
+    async fn sealed(&self, signals: &mut Signals) -> bool {
+        let Some(object) = &self.object else { return true };
+        let stop = async { while signals.next().await != Asked::Stop {} };
+        tokio::select! {
+            () = object.seal() => true,
+            () = stop => false,
         }
     }
 

@@ -85,6 +85,14 @@ async fn ready(channel: &Channel, sockets: &[OwnedFd]) -> Result<Vec<OwnedFd>, S
     }
 }
 
+/// The next signal, or the reload that is still to be done.
+async fn next(signals: &mut Signals, again: bool) -> Asked {
+    match again {
+        true => Asked::Reload,
+        false => signals.next().await,
+    }
+}
+
 /// Waits until one of the children has ended, and forgets it; for ever when there is none.
 async fn ended_of(children: &mut Vec<Child>) {
     let waits = children.iter_mut().map(|child| Box::pin(child.wait()));
@@ -103,6 +111,8 @@ struct Overseer {
     signals: Signals,
     /// Workers that finish what is open.
     old: Vec<Child>,
+    /// A reload was asked for while a worker read its configuration, which may have changed since.
+    again: bool,
 }
 
 /// Oversees until a signal that ends it.
@@ -113,7 +123,7 @@ pub(super) async fn run(task: &Task<'_>) -> Result<(), String> {
     let program = std::env::current_exe().map_err(|error| format!("own path: {error}"))?;
     let signals = Signals::catch().map_err(|error| format!("signals: {error}"))?;
     let words = std::env::args_os().collect();
-    let mut overseer = Overseer { program, words, signals, old: Vec::new() };
+    let mut overseer = Overseer { program, words, signals, old: Vec::new(), again: false };
     let Some(first) = overseer.start(&[]).await? else { return Ok(()) };
     overseer.go(&first).await;
     if task.manner.detached {
@@ -145,10 +155,13 @@ impl Overseer {
             loop {
                 tokio::select! {
                     ready = &mut ready => break ready,
-                    asked = self.signals.next() => if matches!(asked, Asked::Stop | Asked::Finish) {
-                        send(&child, Signal::TERM);
-                        let _ = child.wait().await;
-                        return Ok(None);
+                    asked = self.signals.next() => match asked {
+                        Asked::Reload => self.again = true,
+                        Asked::Stop | Asked::Finish => {
+                            send(&child, Signal::TERM);
+                            let _ = child.wait().await;
+                            return Ok(None);
+                        }
                     },
                     () = tokio::time::sleep_until(until) => {
                         break Err(format!("it was not ready within {} s", START_MAX.as_secs()));
@@ -176,7 +189,7 @@ impl Overseer {
         let mut current = first;
         loop {
             let asked = tokio::select! {
-                asked = self.signals.next() => asked,
+                asked = next(&mut self.signals, self.again) => asked,
                 () = ended_of(&mut self.old) => continue,
                 ended = current.child.wait() => match self.replace_ended(current, ended).await {
                     Some(next) => {
@@ -186,6 +199,9 @@ impl Overseer {
                     None => return self.stop().await,
                 },
             };
+            if asked == Asked::Reload {
+                self.again = false;
+            }
             match asked {
                 Asked::Reload => match self.reload(current).await {
                     Some(next) => current = next,
