@@ -11,7 +11,7 @@
 //! Format: "The Database File Format", section 4 (sqlite.org/fileformat2.html).
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use crate::open::beside;
@@ -24,6 +24,8 @@ const MAGIC: u32 = 0x377f_0682;
 const VERSION: u32 = 3_007_000;
 /// More flipped bits than this are another kind of damage.
 const FLIPS_MAX: usize = 64;
+/// Bytes of a copy that are in memory.
+const COPIED_BYTES: usize = 1024 * 1024;
 /// Commits after a damaged frame that show that it had been synced.
 const COMMITS_AFTER: u32 = 2;
 
@@ -86,18 +88,29 @@ fn scan(database: &Path) -> io::Result<Log> {
 /// # Errors
 /// The file system's.
 pub(crate) fn copy_mended(database: &Path, flips: &Flips, to: &Path) -> io::Result<()> {
-    std::fs::copy(database, to)?;
-    let log = beside(to, "-wal");
-    std::fs::copy(beside(database, "-wal"), &log)?;
-    let mut file = File::options().read(true).write(true).open(&log)?;
-    for flip in &flips.0 {
-        let mut byte = [0];
-        file.seek(SeekFrom::Start(flip.at))?;
-        file.read_exact(&mut byte)?;
-        file.seek(SeekFrom::Start(flip.at))?;
-        file.write_all(&byte.map(|byte| byte ^ flip.mask))?;
+    copy(database, to, &[])?;
+    copy(&beside(database, "-wal"), &beside(to, "-wal"), &flips.0)
+}
+
+fn copy(from: &Path, to: &Path, flips: &[Flip]) -> io::Result<()> {
+    let mut file = File::open(from)?;
+    let mut piece = Vec::with_capacity(COPIED_BYTES);
+    let mut start = 0;
+    loop {
+        piece.clear();
+        Read::by_ref(&mut file).take(COPIED_BYTES as u64).read_to_end(&mut piece)?;
+        if piece.is_empty() {
+            return Ok(());
+        }
+        for flip in flips {
+            let at = flip.at.checked_sub(start).and_then(|at| usize::try_from(at).ok());
+            if let Some(byte) = at.and_then(|at| piece.get_mut(at)) {
+                *byte ^= flip.mask;
+            }
+        }
+        apus_disk::append(to, &piece)?;
+        start += piece.len() as u64;
     }
-    Ok(())
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {

@@ -173,7 +173,7 @@ impl Work {
             .map_err(DbError::from)
             .and_then(|()| self.salvage_from(&copy, fresh));
         // Ours alone.
-        let _ = std::fs::remove_file(&copy);
+        let _ = apus_disk::remove_file(&copy);
         let _ = open::clear_leftovers(&copy);
         saved
     }
