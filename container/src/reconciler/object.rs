@@ -137,7 +137,7 @@ impl Mover {
         if !self.is_settled(*source) || !self.is_settled(placement.policy) {
             return Fate::PpiSkip;
         }
-        // Strong, since what one pass wrote the next must see.
+        // Strong, since what one pass wrote the next must see: a majority of primaries.
         let context = Context::system("reconciler", new_trans_id(clock, "")).strong();
         let (from, to) = (context.in_policy(*source), context.in_policy(placement.policy));
         let (there, _) = match self.newest(&to, object).await {

@@ -36,7 +36,7 @@ pub struct Context {
     /// How consistent.
     pub consistency: Consistency,
     /// The policy in which objects are read and written, whatever their container's is. Only what
-    /// runs in our own name is heard.
+    /// runs in our own name is heard. Who says so moves writes of the past at their own times.
     pub policy: Option<PolicyIndex>,
     /// Whether objects that have expired and are not deleted yet are read and posted to.
     pub open_expired: bool,
@@ -71,6 +71,12 @@ impl Context {
     #[must_use]
     pub fn strong(&self) -> Self {
         Self { consistency: Consistency::Strong, ..self.clone() }
+    }
+
+    /// Whether a write must not get through below what object servers promised: a strong one, of
+    /// now. A moved one is older than most promises, and wins or loses by its time.
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.is_strong() && self.policy.is_none()
     }
 
     /// Whether reads must be strong.

@@ -414,3 +414,15 @@ def test_an_operator_may_queue_what_the_queue_has_forgotten(clients_brain):
     assert brain.queued() == []
     assert brain.request("GET", brain.name)[1] == b"LOST"
     assert subprocess.run([*words[:2], "9", *words[3:]], capture_output=True).returncode == 2
+
+
+def test_what_was_promised_to_conditional_writes_since_holds_no_move_up(clients_brain):
+    brain, s3 = clients_brain, clients_brain.cluster.s3()
+    brain.split()
+    s3.put("promised")
+    for number in range(8):
+        s3.put("promised", f"{brain.name}-{number}", b"x", {"If-None-Match": "*"})
+    # What was promised before a start counts for all names of a device.
+    for node in brain.cluster.nodes:
+        node.restart("object")
+    brain.check_moved()

@@ -95,7 +95,7 @@ impl Quorum {
     ) -> impl Fn(usize) -> NodeRequest + use<> {
         let mut request = self.object_request(cx, method, object, policy, nodes.partition);
         set(&mut request.headers, headers::TIMESTAMP, &time.to_string());
-        if cx.is_strong() {
+        if cx.is_fenced() {
             set(&mut request.headers, headers::STRONG, "yes");
         }
         request.headers.extend(extra.clone());
