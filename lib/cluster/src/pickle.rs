@@ -32,11 +32,22 @@ pub enum Value {
     Tuple(Vec<Value>),
     /// A dictionary (or a dict-like object) in the order it was written.
     Dict(Vec<(Value, Value)>),
-    /// `array.array` of integers, with its type code: `B` one byte, `H` two, `I` four.
-    Array(u8, Vec<i64>),
+    /// `array.array` of unsigned integers, with its type code: `B` one byte, `H` two, `I` four.
+    Array(u8, Vec<u32>),
 }
 
 impl Value {
+    /// Takes the value under a text key out of a dictionary and leaves `None` there.
+    pub fn take(&mut self, key: &str) -> Option<Value> {
+        match self {
+            Self::Dict(items) => items
+                .iter_mut()
+                .find(|(name, _)| name.as_bytes() == Some(key.as_bytes()))
+                .map(|(_, value)| std::mem::replace(value, Self::None)),
+            _ => None,
+        }
+    }
+
     /// The value under a text key of a dictionary.
     pub fn get(&self, key: &str) -> Option<&Value> {
         match self {

@@ -15,7 +15,9 @@ use crate::ring::NO_DEVICE;
 /// # Errors
 /// Text that names what is missing or wrong.
 pub fn decode(bytes: &[u8]) -> Result<RingBuilder, String> {
-    let dict = pickle::loads(bytes).map_err(|error| error.to_string())?;
+    let mut dict = pickle::loads(bytes).map_err(|error| error.to_string())?;
+    let rows = dict.take("_replica2part2dev");
+    let moves = dict.take("_last_part_moves");
     let need = |key: &str| dict.get(key).ok_or_else(|| format!("builder file has no {key:?}"));
     let unsigned = |key: &str| -> Result<u64, String> {
         need(key)?
@@ -37,28 +39,28 @@ pub fn decode(bytes: &[u8]) -> Result<RingBuilder, String> {
             }
         });
     }
-    for row in dict.get("_replica2part2dev").and_then(Value::items).unwrap_or_default() {
-        let Value::Array(code, ids) = row else {
-            return Err("builder file: a replica row is no array".to_owned());
-        };
-        let (width, none) = match code {
-            b'H' => (2, i64::from(u16::MAX)),
-            b'I' | b'L' => (4, i64::from(u32::MAX)),
-            _ => return Err("builder file: a replica row is no array of device ids".to_owned()),
-        };
-        builder.id_width = Some(width);
-        let id = |id: &i64| match *id {
-            id if id == none => NO_DEVICE,
-            id => DeviceId::try_from(id).unwrap_or(NO_DEVICE),
-        };
-        builder.rows.push(ids.iter().map(id).collect());
+    if let Some(Value::List(rows)) = rows {
+        for row in rows {
+            let Value::Array(code, mut row) = row else {
+                return Err("builder file: a replica row is no array".to_owned());
+            };
+            // The highest number of the width stands for "no device".
+            let (width, none) = match code {
+                b'H' => (2, u32::from(u16::MAX)),
+                b'I' | b'L' => (4, u32::MAX),
+                _ => return Err("builder file: a replica row is no array of device ids".to_owned()),
+            };
+            builder.id_width = Some(width);
+            row.iter_mut().filter(|id| **id == none).for_each(|id| *id = NO_DEVICE);
+            builder.rows.push(row);
+        }
     }
     let age = |age: i64| u8::try_from(age).unwrap_or(u8::MAX);
-    match dict.get("_last_part_moves") {
+    match moves {
         Some(Value::Array(_, ages)) => {
-            builder.last_moves = ages.iter().map(|hours| age(*hours)).collect();
+            builder.last_moves = ages.iter().map(|hours| age(i64::from(*hours))).collect();
         }
-        Some(Value::Bytes(ages)) => builder.last_moves.clone_from(ages),
+        Some(Value::Bytes(ages)) => builder.last_moves = ages,
         // Swift writes a list after an increase of the part power.
         Some(Value::List(ages)) => {
             builder.last_moves = ages.iter().filter_map(Value::as_int).map(age).collect();
@@ -176,16 +178,16 @@ pub fn encode(builder: &RingBuilder) -> Vec<u8> {
     };
     let devices = builder.devices.iter().map(|slot| slot.as_ref().map_or(Value::None, device));
     let (code, none) = match builder.id_width() {
-        2 => (b'H', i64::from(u16::MAX)),
-        _ => (b'I', i64::from(u32::MAX)),
+        2 => (b'H', u32::from(u16::MAX)),
+        _ => (b'I', u32::MAX),
     };
-    let id = |id: &DeviceId| if *id == NO_DEVICE { none } else { i64::from(*id) };
+    let id = |id: &DeviceId| if *id == NO_DEVICE { none } else { *id };
     let rows = builder.rows.iter().map(|row| Value::Array(code, row.iter().map(id).collect()));
     let removed = builder.removed.iter().filter_map(|id| builder.device(*id)).map(device);
     let moves = if builder.rows.is_empty() {
         Value::None
     } else {
-        Value::Array(b'B', builder.last_moves.iter().map(|age| i64::from(*age)).collect())
+        Value::Array(b'B', builder.last_moves.iter().map(|age| u32::from(*age)).collect())
     };
     pickle::dumps(&Value::Dict(vec![
         (text("part_power"), int(builder.part_power.into())),

@@ -3,6 +3,10 @@
 //! Nodes live in an arena and refer to each other by index, so that an object which is filled
 //! after it was memoised is seen whole everywhere. Turning the arena into a tree is bounded, so a
 //! small file cannot unfold into a large value.
+//!
+//! A ring builder's file is mostly four arrays of a million numbers and more. So small numbers
+//! are no nodes, they stand in the references themselves; and what an array is made of, and the
+//! array itself, are moved and not copied, which is why each may be used only once.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,6 +15,8 @@ use super::Value;
 
 /// Most values that one pickle may unfold into, beyond one for each of its bytes.
 const EXTRA_NODES_MAX: usize = 100_000;
+/// A reference with this bit is no node but a small number, in its low bits.
+const NUMBER: u64 = 1 << 63;
 /// Deepest nesting.
 const DEPTH_MAX: usize = 64;
 
@@ -34,10 +40,12 @@ impl std::error::Error for PickleError {}
 #[derive(Debug, Clone)]
 enum Node {
     Leaf(Value),
+    /// What was moved into something else.
+    Spent,
     Global(String),
-    List(Vec<usize>),
-    Tuple(Vec<usize>),
-    Dict(Vec<(usize, usize)>),
+    List(Vec<u64>),
+    Tuple(Vec<u64>),
+    Dict(Vec<(u64, u64)>),
 }
 
 /// Reads one pickle.
@@ -61,9 +69,9 @@ struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
     arena: Vec<Node>,
-    stack: Vec<usize>,
+    stack: Vec<u64>,
     marks: Vec<usize>,
-    memo: HashMap<u64, usize>,
+    memo: HashMap<u64, u64>,
 }
 
 type Step<T> = Result<T, String>;
@@ -93,7 +101,7 @@ impl<'a> Machine<'a> {
     }
 
     fn push(&mut self, node: Node) {
-        self.stack.push(self.arena.len());
+        self.stack.push(self.arena.len() as u64);
         self.arena.push(node);
     }
 
@@ -101,16 +109,28 @@ impl<'a> Machine<'a> {
         self.push(Node::Leaf(value));
     }
 
-    fn pop(&mut self) -> Step<usize> {
+    fn small(&mut self, number: u64) {
+        self.stack.push(NUMBER | number);
+    }
+
+    fn node(&self, reference: u64) -> Option<&Node> {
+        self.arena.get(usize::try_from(reference).ok()?)
+    }
+
+    fn node_mut(&mut self, reference: u64) -> Option<&mut Node> {
+        self.arena.get_mut(usize::try_from(reference).ok()?)
+    }
+
+    fn pop(&mut self) -> Step<u64> {
         self.stack.pop().ok_or_else(|| "stack is empty".to_owned())
     }
 
     fn top(&mut self) -> Step<&mut Node> {
         let top = *self.stack.last().ok_or("stack is empty")?;
-        self.arena.get_mut(top).ok_or_else(|| "no such node".to_owned())
+        self.node_mut(top).ok_or_else(|| "no such node".to_owned())
     }
 
-    fn since_mark(&mut self) -> Step<Vec<usize>> {
+    fn since_mark(&mut self) -> Step<Vec<u64>> {
         let mark = self.marks.pop().ok_or("no mark")?;
         if mark > self.stack.len() {
             return Err("mark past the stack".to_owned());
@@ -137,7 +157,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn append(&mut self, items: &[usize]) -> Step<()> {
+    fn append(&mut self, items: &[u64]) -> Step<()> {
         match self.top()? {
             Node::List(list) => list.extend(items),
             _ => return Err("append to what is no list".to_owned()),
@@ -145,7 +165,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn set_items(&mut self, items: &[usize]) -> Step<()> {
+    fn set_items(&mut self, items: &[u64]) -> Step<()> {
         match self.top()? {
             Node::Dict(dict) => {
                 for pair in items.chunks(2) {
@@ -158,7 +178,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn run(&mut self) -> Step<usize> {
+    fn run(&mut self) -> Step<u64> {
         loop {
             let opcode = *self.take(1)?.first().ok_or("ends too early")?;
             match opcode {
@@ -197,16 +217,19 @@ impl<'a> Machine<'a> {
                     self.leaf(value);
                 }
                 b'J' => {
-                    let number = self.number(4)? as u32;
-                    self.leaf(Value::Int(i64::from(number.cast_signed())));
+                    let number = (self.number(4)? as u32).cast_signed();
+                    match u64::try_from(number) {
+                        Ok(number) => self.small(number),
+                        Err(_) => self.leaf(Value::Int(i64::from(number))),
+                    }
                 }
                 b'K' => {
-                    let number = self.number(1)?.cast_signed();
-                    self.leaf(Value::Int(number));
+                    let number = self.number(1)?;
+                    self.small(number);
                 }
                 b'M' => {
-                    let number = self.number(2)?.cast_signed();
-                    self.leaf(Value::Int(number));
+                    let number = self.number(2)?;
+                    self.small(number);
                 }
                 0x8a | 0x8b => {
                     let length = self.length(if opcode == 0x8a { 1 } else { 4 })?;
@@ -334,8 +357,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn text(&self, node: usize) -> Step<&str> {
-        match self.arena.get(node) {
+    fn text(&self, node: u64) -> Step<&str> {
+        match self.node(node) {
             Some(Node::Leaf(Value::Str(text))) => Ok(text),
             Some(Node::Leaf(Value::Bytes(bytes))) => {
                 std::str::from_utf8(bytes).map_err(|_| "text expected".to_owned())
@@ -348,10 +371,10 @@ impl<'a> Machine<'a> {
     fn reduce(&mut self) -> Step<()> {
         let arguments = self.pop()?;
         let callable = self.pop()?;
-        let Some(Node::Global(name)) = self.arena.get(callable).cloned() else {
+        let Some(Node::Global(name)) = self.node(callable).cloned() else {
             return Err("call of what is no global".to_owned());
         };
-        let Some(Node::Tuple(arguments)) = self.arena.get(arguments).cloned() else {
+        let Some(Node::Tuple(arguments)) = self.node(arguments).cloned() else {
             return Err("arguments are no tuple".to_owned());
         };
         let node = match (name.as_str(), arguments.as_slice()) {
@@ -368,24 +391,19 @@ impl<'a> Machine<'a> {
                     b'I' | b'L' => 4,
                     other => return Err(format!("array of type {:?}", char::from(other))),
                 };
-                let numbers = match self.arena.get(*items) {
-                    Some(Node::List(items)) => items
-                        .iter()
-                        .map(|item| match self.arena.get(*item) {
-                            Some(Node::Leaf(Value::Int(number))) => Ok(*number),
-                            _ => Err("array of what is no integer"),
-                        })
-                        .collect::<Result<_, _>>()?,
+                let items = self.node_mut(*items).ok_or("array of an unknown form")?;
+                let items = match std::mem::replace(items, Node::Spent) {
+                    Node::List(items) => self.numbers(&items)?,
                     // Python 2 pickled arrays as their raw bytes.
-                    Some(Node::Leaf(Value::Bytes(bytes))) => bytes
-                        .chunks(width)
-                        .map(|bytes| {
-                            bytes.iter().rev().fold(0, |n, byte| n << 8 | i64::from(*byte))
-                        })
-                        .collect(),
+                    Node::Leaf(Value::Bytes(bytes)) => {
+                        let number = |bytes: &[u8]| {
+                            bytes.iter().rev().fold(0, |n, byte| n << 8 | u32::from(*byte))
+                        };
+                        bytes.chunks(width).map(number).collect()
+                    }
                     _ => return Err("array of an unknown form".to_owned()),
                 };
-                Node::Leaf(Value::Array(code, numbers))
+                Node::Leaf(Value::Array(code, items))
             }
             ("builtins.bytes" | "__builtin__.bytes", []) => Node::Leaf(Value::Bytes(Vec::new())),
             ("builtins.dict" | "__builtin__.dict", []) => Node::Dict(Vec::new()),
@@ -394,7 +412,7 @@ impl<'a> Machine<'a> {
                 | "copyreg._reconstructor"
                 | "swift.common.header_key_dict.HeaderKeyDict",
                 arguments,
-            ) => match arguments.get(2).and_then(|state| self.arena.get(*state)) {
+            ) => match arguments.get(2).and_then(|state| self.node(*state)) {
                 Some(Node::Dict(items)) => Node::Dict(items.clone()),
                 _ => Node::Dict(Vec::new()),
             },
@@ -405,48 +423,78 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    /// The items of an array.
+    fn numbers(&self, items: &[u64]) -> Step<Vec<u32>> {
+        let number = |item: u64| match self.node(item) {
+            _ if item & NUMBER != 0 => u32::try_from(item & !NUMBER).ok(),
+            Some(Node::Leaf(Value::Int(number))) => u32::try_from(*number).ok(),
+            _ => None,
+        };
+        let numbers: Option<Vec<u32>> = items.iter().map(|item| number(*item)).collect();
+        numbers.ok_or_else(|| "array of what is no integer of four bytes".to_owned())
+    }
+
     /// `BUILD`: the state of an object becomes the items of the dict that stands for it.
     fn build(&mut self) -> Step<()> {
         let state = self.pop()?;
-        let Some(Node::Dict(items)) = self.arena.get(state).cloned() else { return Ok(()) };
+        let Some(Node::Dict(items)) = self.node(state).cloned() else { return Ok(()) };
         if let Node::Dict(dict) = self.top()? {
             dict.extend(items);
         }
         Ok(())
     }
 
-    fn unfold(&self, node: usize, depth: usize, budget: &mut usize) -> Step<Value> {
+    fn unfold(&mut self, node: u64, depth: usize, budget: &mut usize) -> Step<Value> {
         if depth > DEPTH_MAX {
             return Err(format!("nested deeper than {DEPTH_MAX}"));
         }
         *budget = budget.checked_sub(1).ok_or("unfolds into too many values")?;
-        let many = |items: &[usize], budget: &mut usize| -> Step<Vec<Value>> {
-            items.iter().map(|item| self.unfold(*item, depth + 1, budget)).collect()
-        };
-        Ok(match self.arena.get(node).ok_or("no such node")? {
+        if node & NUMBER != 0 {
+            return Ok(Value::Int((node & !NUMBER).cast_signed()));
+        }
+        Ok(match self.node_mut(node).ok_or("no such node")? {
+            Node::Leaf(Value::Array(code, items)) => {
+                let (code, items) = (*code, std::mem::take(items));
+                *budget = budget.checked_sub(items.len()).ok_or("unfolds into too many values")?;
+                if let Some(node) = self.node_mut(node) {
+                    *node = Node::Spent;
+                }
+                Value::Array(code, items)
+            }
             Node::Leaf(value) => {
                 let cost = match value {
-                    Value::Array(_, numbers) => numbers.len(),
                     Value::Bytes(bytes) => bytes.len() / 64,
                     _ => 0,
                 };
                 *budget = budget.checked_sub(cost).ok_or("unfolds into too many values")?;
                 value.clone()
             }
+            Node::Spent => return Err("an array is used more than once".to_owned()),
             Node::Global(name) => return Err(format!("global {name:?} as a value")),
-            Node::List(items) => Value::List(many(items, budget)?),
-            Node::Tuple(items) => Value::Tuple(many(items, budget)?),
+            Node::List(items) => {
+                let items = items.clone();
+                Value::List(self.unfold_all(&items, depth, budget)?)
+            }
+            Node::Tuple(items) => {
+                let items = items.clone();
+                Value::Tuple(self.unfold_all(&items, depth, budget)?)
+            }
             Node::Dict(items) => {
+                let items = items.clone();
                 let mut dict = Vec::with_capacity(items.len());
                 for (key, value) in items {
                     dict.push((
-                        self.unfold(*key, depth + 1, budget)?,
-                        self.unfold(*value, depth + 1, budget)?,
+                        self.unfold(key, depth + 1, budget)?,
+                        self.unfold(value, depth + 1, budget)?,
                     ));
                 }
                 Value::Dict(dict)
             }
         })
+    }
+
+    fn unfold_all(&mut self, items: &[u64], depth: usize, budget: &mut usize) -> Step<Vec<Value>> {
+        items.iter().map(|item| self.unfold(*item, depth + 1, budget)).collect()
     }
 }
 

@@ -48,3 +48,20 @@ fn no_prefix_of_a_pickle_panics() {
         assert!(loads(&whole[..end]).is_err());
     }
 }
+
+#[test]
+fn arrays_keep_their_type_and_are_not_used_twice() {
+    let arrays = |codes: &[u8]| {
+        let array = |code: &u8| Value::Array(*code, vec![0, 255, 65_535, 70_000, u32::MAX]);
+        Value::List(codes.iter().map(array).collect())
+    };
+    assert_eq!(loads(&dumps(&arrays(b"BHIL"))).unwrap(), arrays(b"BHIL"));
+    assert!(loads(&dumps(&arrays(b"d"))).unwrap_err().reason.contains("'d'"));
+    let negative = b"\x80\x02carray\narray\nX\x01\x00\x00\x00H]J\xff\xff\xff\xffa\x86R.";
+    assert!(loads(negative).unwrap_err().reason.contains("no integer of four bytes"));
+    let twice = b"\x80\x02](carray\narray\nX\x01\x00\x00\x00H]K\x01a\x86Rq\x00h\x00e.";
+    assert!(loads(twice).unwrap_err().reason.contains("more than once"));
+    let python2 =
+        b"\x80\x02carray\narray\nX\x01\x00\x00\x00IU\x08\x01\x00\x00\x00\x00\x00\x01\x00\x86R.";
+    assert_eq!(loads(python2).unwrap(), Value::Array(b'I', vec![1, 65_536]));
+}

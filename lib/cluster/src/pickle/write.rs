@@ -77,13 +77,14 @@ impl Writer<'_> {
                     self.out.push(b'u');
                 }
             }
-            Value::Array(code, numbers) => {
+            Value::Array(code, items) => {
                 self.out.extend(b"carray\narray\n");
-                self.text(&char::from(*code).to_string());
+                self.text(char::from(*code).encode_utf8(&mut [0; 4]));
                 self.out.push(b']');
-                if !numbers.is_empty() {
+                if !items.is_empty() {
                     self.out.push(b'(');
-                    numbers.iter().for_each(|number| self.int(*number));
+                    self.out.reserve(3 * items.len());
+                    items.iter().for_each(|number| self.int(i64::from(*number)));
                     self.out.push(b'e');
                 }
                 self.out.extend([0x86, b'R']);
