@@ -3,11 +3,20 @@
 //! Source: `swift/common/ring/ring.py`, `get_more_nodes`. Four passes over all partitions from a
 //! pseudo-random start: a region not used so far, then a zone, then an address, then any device.
 //! Each pass ends early once nothing of its kind is left.
-
-use std::collections::HashSet;
+//!
+//! A walk to the end looks at some forty replicas for each device of the ring before it has met
+//! the last one. So what was used is kept in flat tables by the numbers of the ring's `Domains`,
+//! and partitions are looked through in one tight loop, more and more of them at a time; a walk
+//! that ends early has looked at little in vain.
 
 use crate::device::{Device, DeviceId};
-use crate::ring::Ring;
+use crate::ring::{NO_DEVICE, Ring};
+
+/// The pass that takes any device, after region, zone and address.
+const ANY_DEVICE: usize = 3;
+
+/// Most partitions that are looked through at a time.
+const AHEAD_MAX: usize = 256;
 
 /// Iterator over the handoffs of one partition.
 #[derive(Debug)]
@@ -16,14 +25,19 @@ pub struct Handoffs<'a> {
     start: usize,
     step: usize,
     /// Which pass: 0 region, 1 zone, 2 address, 3 device, 4 done.
-    pass: u8,
-    /// Position in the walk of this pass, and the replica row there.
-    position: usize,
-    row: usize,
-    used: HashSet<DeviceId>,
-    regions: HashSet<u32>,
-    zones: HashSet<(u32, u32)>,
-    ips: HashSet<(u32, u32, &'a str)>,
+    pass: usize,
+    /// Partition of the walk in this pass that is looked at next, and whether it has come round.
+    part: usize,
+    wrapped: bool,
+    /// Devices met last, those of them that suited then, how many of these were taken up, and
+    /// partitions to look through next time.
+    met: Vec<DeviceId>,
+    found: Vec<DeviceId>,
+    taken: usize,
+    ahead: usize,
+    /// What was used: regions, zones, addresses and devices, by number, and how many of each.
+    used: [Vec<bool>; 4],
+    count: [usize; 4],
 }
 
 impl<'a> Handoffs<'a> {
@@ -33,63 +47,110 @@ impl<'a> Handoffs<'a> {
         let start = u32::from_be_bytes([a, b, c, d])
             .checked_shr(32 - ring.part_power())
             .unwrap_or(0) as usize;
-        let step = (ring.partitions() as usize / 65_536).max(1);
+        let [regions, zones, ips] = ring.domains.known;
+        let marks = |size: usize| vec![false; size];
         let mut handoffs = Self {
             ring,
             start,
-            step,
+            step: (ring.partitions() as usize / 65_536).max(1),
             pass: 0,
-            position: 0,
-            row: 0,
-            used: HashSet::new(),
-            regions: HashSet::new(),
-            zones: HashSet::new(),
-            ips: HashSet::new(),
+            part: start,
+            wrapped: false,
+            met: Vec::new(),
+            found: Vec::new(),
+            taken: 0,
+            ahead: 1,
+            used: [marks(regions), marks(zones), marks(ips), marks(ring.devices().len())],
+            count: [0; 4],
         };
-        for device in ring.primaries(partition) {
-            handoffs.mark(device);
+        for id in ring.primary_ids(partition) {
+            handoffs.mark(id);
         }
         handoffs
     }
 
-    fn mark(&mut self, device: &'a Device) {
-        self.used.insert(device.id);
-        self.regions.insert(device.region);
-        self.zones.insert((device.region, device.zone));
-        self.ips.insert((device.region, device.zone, &device.ip));
+    /// The numbers of a device's region, zone and address, and its own.
+    fn numbers(&self, id: DeviceId) -> Option<[u32; 4]> {
+        let [region, zone, ip] = *self.ring.domains.of.get(id as usize)?;
+        Some([region, zone, ip, id])
     }
 
-    /// The n-th partition of the walk, or `None` past its end.
-    fn partition_at(&self, position: usize) -> Option<usize> {
-        let parts = self.ring.partitions() as usize;
-        let ahead = (parts - self.start).div_ceil(self.step);
-        if position < ahead {
-            return Some(self.start + position * self.step);
+    fn mark(&mut self, id: DeviceId) {
+        let Some(numbers) = self.numbers(id) else { return };
+        for ((used, count), number) in self.used.iter_mut().zip(&mut self.count).zip(numbers) {
+            if let Some(mark) = used.get_mut(number as usize).filter(|mark| !**mark) {
+                *mark = true;
+                *count += 1;
+            }
         }
-        let wrapped = self.step - ((parts - self.start) % self.step);
-        // A step of one wraps to 1 - 0 = 1 in Swift's formula only when the remainder is 0, and
-        // `step - 0` skips partition 0 then; kept, so that the order is the same.
-        let part = wrapped + (position - ahead) * self.step;
-        (part < self.start).then_some(part)
+    }
+
+    fn is_used(&self, kind: usize, number: u32) -> bool {
+        self.used.get(kind).and_then(|used| used.get(number as usize)).copied().unwrap_or(true)
     }
 
     fn pass_is_over(&self) -> bool {
-        match self.pass {
-            0 => self.regions.len() == self.ring.regions,
-            1 => self.zones.len() == self.ring.zones,
-            2 => self.ips.len() == self.ring.ips,
-            _ => self.used.len() == self.ring.devices_used,
-        }
+        self.count.get(self.pass) == self.ring.domains.used.get(self.pass)
     }
 
-    fn suits(&self, device: &Device) -> bool {
-        !self.used.contains(&device.id)
-            && match self.pass {
-                0 => !self.regions.contains(&device.region),
-                1 => !self.zones.contains(&(device.region, device.zone)),
-                2 => !self.ips.contains(&(device.region, device.zone, device.ip.as_str())),
-                _ => true,
+    fn suits(&self, id: DeviceId) -> bool {
+        if self.is_used(ANY_DEVICE, id) {
+            return false;
+        }
+        self.pass == ANY_DEVICE
+            || self
+                .numbers(id)
+                .and_then(|numbers| numbers.get(self.pass).copied())
+                .is_some_and(|number| !self.is_used(self.pass, number))
+    }
+
+    fn begin_pass(&mut self) {
+        self.pass += 1;
+        self.part = self.start;
+        self.wrapped = false;
+        self.found.clear();
+        self.taken = 0;
+        self.ahead = 1;
+    }
+
+    /// Looks through the next partitions of the walk; `false` past its end.
+    fn look_on(&mut self) -> bool {
+        let ring = self.ring;
+        let parts = ring.partitions() as usize;
+        if !self.wrapped && self.part >= parts {
+            self.wrapped = true;
+            // A step of one wraps to 1 - 0 = 1 in Swift's formula only when the remainder is 0, and
+            // `step - 0` skips partition 0 then; kept, so that the order is the same.
+            self.part = self.step - ((parts - self.start) % self.step);
+        }
+        let end = if self.wrapped { self.start } else { parts };
+        if self.part >= end {
+            return false;
+        }
+        self.found.clear();
+        self.taken = 0;
+        let ahead = (end - self.part).div_ceil(self.step).min(self.ahead);
+        // First all ids, a row at a time, so that the memory is not waited for one by one.
+        let rows = ring.rows().len();
+        self.met.clear();
+        self.met.resize(ahead * rows, NO_DEVICE);
+        for (number, row) in ring.rows().iter().enumerate() {
+            let ids = row.get(self.part..).unwrap_or_default().iter().step_by(self.step);
+            for (place, id) in self.met.iter_mut().skip(number).step_by(rows).zip(ids) {
+                *place = *id;
             }
+        }
+        let used = self.used.last().map(Vec::as_slice).unwrap_or_default();
+        let any = self.pass == ANY_DEVICE;
+        for id in &self.met {
+            let unused = used.get(*id as usize) == Some(&false);
+            if unused && (any || self.suits(*id)) {
+                self.found.push(*id);
+            }
+        }
+        self.part += ahead * self.step;
+        self.ahead = (2 * self.ahead).min(AHEAD_MAX);
+        true
     }
 }
 
@@ -97,25 +158,23 @@ impl<'a> Iterator for Handoffs<'a> {
     type Item = &'a Device;
 
     fn next(&mut self) -> Option<&'a Device> {
-        while self.pass < 4 {
-            let part = if self.pass_is_over() { None } else { self.partition_at(self.position) };
-            let Some(part) = part else {
-                self.pass += 1;
-                self.position = 0;
-                self.row = 0;
+        while self.pass <= ANY_DEVICE {
+            if self.pass_is_over() {
+                self.begin_pass();
                 continue;
-            };
-            let Some(row) = self.ring.rows().get(self.row) else {
-                self.row = 0;
-                self.position += 1;
-                continue;
-            };
-            self.row += 1;
-            if let Some(device) = row.get(part).and_then(|id| self.ring.device(*id))
-                && self.suits(device)
-            {
-                self.mark(device);
-                return Some(device);
+            }
+            while let Some(id) = self.found.get(self.taken).copied() {
+                self.taken += 1;
+                // One that suited may have been met twice, or beside one of its domain.
+                if self.suits(id)
+                    && let Some(device) = self.ring.device(id)
+                {
+                    self.mark(id);
+                    return Some(device);
+                }
+            }
+            if !self.look_on() {
+                self.begin_pass();
             }
         }
         None

@@ -1,6 +1,6 @@
 //! The ring as servers use it: flat tables, loaded once, never changed.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 
 use apus_cluster::{HashConf, PathHash};
 
@@ -20,10 +20,55 @@ pub struct Ring {
     next_part_power: Option<u32>,
     replica_count: f64,
     version: u64,
-    pub(crate) regions: usize,
-    pub(crate) zones: usize,
-    pub(crate) ips: usize,
-    pub(crate) devices_used: usize,
+    pub(crate) domains: Domains,
+}
+
+/// The failure domains of devices as small numbers, so that a walk over handoffs marks what it
+/// used in flat tables.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Domains {
+    /// Numbers of region, zone and address, by device id.
+    pub(crate) of: Vec<[u32; 3]>,
+    /// How many regions, zones and addresses there are.
+    pub(crate) known: [usize; 3],
+    /// How many of them, and how many devices, hold partitions.
+    pub(crate) used: [usize; 4],
+}
+
+impl Domains {
+    fn new(devices: &[Option<Device>], used: &[bool]) -> Self {
+        let mut domains = Self { of: vec![[0; 3]; devices.len()], ..Self::default() };
+        let mut numbers: HashMap<(usize, u32, u32, &str), u32> = HashMap::new();
+        let mut in_use: [Vec<bool>; 3] = Default::default();
+        for (id, device) in devices.iter().enumerate() {
+            let (Some(device), Some(of)) = (device, domains.of.get_mut(id)) else { continue };
+            let holds = used.get(id).copied().unwrap_or(false);
+            let keys = [
+                (0, device.region, 0, ""),
+                (1, device.region, device.zone, ""),
+                (2, device.region, device.zone, device.ip.as_str()),
+            ];
+            for (level, key) in keys.into_iter().enumerate() {
+                let (Some(known), Some(marks), Some(number)) =
+                    (domains.known.get_mut(level), in_use.get_mut(level), of.get_mut(level))
+                else {
+                    continue;
+                };
+                *number = *numbers.entry(key).or_insert_with(|| {
+                    *known += 1;
+                    marks.push(false);
+                    (*known - 1) as u32
+                });
+                if let Some(mark) = marks.get_mut(*number as usize) {
+                    *mark |= holds;
+                }
+            }
+        }
+        let [regions, zones, ips] =
+            in_use.map(|marks| marks.into_iter().filter(|mark| *mark).count());
+        domains.used = [regions, zones, ips, used.iter().filter(|used| **used).count()];
+        domains
+    }
 }
 
 impl Ring {
@@ -40,7 +85,8 @@ impl Ring {
             return Err("ring has no replicas".to_owned());
         }
         let last = raw.rows.len() - 1;
-        let mut used = BTreeSet::new();
+        let known: Vec<bool> = raw.devices.iter().map(Option::is_some).collect();
+        let mut used = vec![false; known.len()];
         for (index, row) in raw.rows.iter().enumerate() {
             if row.len() > parts || (index != last && row.len() != parts) {
                 return Err(format!(
@@ -49,37 +95,19 @@ impl Ring {
                 ));
             }
             for (part, id) in row.iter().enumerate() {
-                let device = usize::try_from(*id).ok().and_then(|id| raw.devices.get(id));
-                if *id != NO_DEVICE && !matches!(device, Some(Some(_))) {
-                    return Err(format!("replica {index}, partition {part}: no device {id}"));
-                }
-                if *id != NO_DEVICE {
-                    used.insert(*id);
+                match used.get_mut(*id as usize) {
+                    Some(true) => {}
+                    Some(mark) if known.get(*id as usize) == Some(&true) => *mark = true,
+                    _ if *id == NO_DEVICE => {}
+                    _ => return Err(format!("replica {index}, partition {part}: no device {id}")),
                 }
             }
         }
-        let device = |id: &DeviceId| {
-            usize::try_from(*id).ok().and_then(|id| raw.devices.get(id)).and_then(Option::as_ref)
-        };
-        let tiers = |level: u8| {
-            used.iter()
-                .filter_map(device)
-                .map(|device| match level {
-                    0 => (device.region, 0, ""),
-                    1 => (device.region, device.zone, ""),
-                    _ => (device.region, device.zone, device.ip.as_str()),
-                })
-                .collect::<BTreeSet<_>>()
-                .len()
-        };
-        let (regions, zones, ips) = (tiers(0), tiers(1), tiers(2));
+        let domains = Domains::new(&raw.devices, &used);
         let fraction = raw.rows.last().map_or(0, Vec::len) as f64 / parts as f64;
         Ok(Self {
             replica_count: last as f64 + fraction,
-            regions,
-            zones,
-            ips,
-            devices_used: used.len(),
+            domains,
             devices: raw.devices,
             rows: raw.rows,
             part_power: raw.part_power,
@@ -137,18 +165,32 @@ impl Ring {
         self.partition(&conf.hash(parts))
     }
 
+    /// The ids of a partition's devices by row, without checks for one that comes twice: the
+    /// shortest way to a partition's places.
+    pub fn primary_ids(&self, partition: u32) -> impl Iterator<Item = DeviceId> + '_ {
+        self.primary_ids_at(partition as usize).filter(|id| *id != NO_DEVICE)
+    }
+
+    pub(crate) fn primary_ids_at(&self, part: usize) -> impl Iterator<Item = DeviceId> + '_ {
+        self.rows.iter().filter_map(move |row| row.get(part).copied())
+    }
+
     /// The devices that own a partition, each once, in the order of the rows.
     pub fn primaries(&self, partition: u32) -> Vec<&Device> {
-        let part = partition as usize;
-        let mut primaries: Vec<&Device> = Vec::with_capacity(self.rows.len());
-        for row in &self.rows {
-            if let Some(device) = row.get(part).and_then(|id| self.device(*id))
-                && !primaries.iter().any(|known| known.id == device.id)
-            {
-                primaries.push(device);
-            }
-        }
+        let mut primaries = Vec::with_capacity(self.rows.len());
+        primaries.extend(self.primary_devices(partition));
         primaries
+    }
+
+    /// The same without a vector.
+    pub fn primary_devices(&self, partition: u32) -> impl Iterator<Item = &Device> + '_ {
+        let part = partition as usize;
+        let ids = self.primary_ids_at(part).enumerate();
+        // Ids are compared, not devices: those are far away in memory.
+        let once = ids.filter(move |(row, id)| {
+            !self.primary_ids_at(part).take(*row).any(|known| known == *id)
+        });
+        once.filter_map(|(_, id)| self.device(id))
     }
 
     /// The devices to use when primaries fail, in the order every node agrees on.

@@ -7,6 +7,8 @@ pub mod v2;
 
 use std::io::Read;
 
+use flate2::Compression;
+
 use crate::device::{Device, DeviceId};
 
 /// Greatest inflated size of a ring file we read, in bytes: 2^32 partitions would not fit anyway.
@@ -71,8 +73,8 @@ pub fn encode(ring: &UncheckedRing, version: u8) -> Result<Vec<u8>, String> {
 /// # Errors
 /// Text that says what is wrong.
 pub fn decode(file: &[u8]) -> Result<UncheckedRing, String> {
-    let mut inflated = Vec::new();
-    flate2::read::MultiGzDecoder::new(file)
+    let mut inflated = Vec::with_capacity(inflated_size(file));
+    flate2::bufread::MultiGzDecoder::new(file)
         .take(INFLATED_MAX)
         .read_to_end(&mut inflated)
         .map_err(|error| format!("not a gzip file: {error}"))?;
@@ -87,20 +89,49 @@ pub fn decode(file: &[u8]) -> Result<UncheckedRing, String> {
     }
 }
 
-/// Splits ids into rows of 2^`part_power`; the last may be short.
+/// How hard to compress ids. Those of many devices are so even that they lose a fifth at best, and
+/// inflating them would be most of the time that a server takes to load the ring.
+pub(crate) fn level_of_ids(devices: usize) -> Compression {
+    const MANY: usize = 1000;
+    if devices > MANY { Compression::none() } else { Compression::best() }
+}
+
+/// What the end of a gzip file says of its size, as far as that can be.
+fn inflated_size(file: &[u8]) -> usize {
+    /// Deflate's greatest ratio.
+    const RATIO_MAX: usize = 1032;
+    let told = file.last_chunk::<4>().map_or(0, |size| u32::from_le_bytes(*size) as usize);
+    told.min(file.len().saturating_mul(RATIO_MAX)) + 1
+}
+
+/// Splits the bytes of ids into rows of 2^`part_power` ids; the last may be short.
 pub(crate) fn split_rows(
-    ids: &[DeviceId],
+    bytes: &[u8],
+    width: usize,
     part_power: u32,
     rows: usize,
+    ids: impl Fn(&[u8]) -> Result<Vec<DeviceId>, String>,
 ) -> Result<Vec<Vec<DeviceId>>, String> {
     let parts = 1usize.checked_shl(part_power).ok_or("part power too large")?;
-    if ids.len() > rows.saturating_mul(parts) || ids.len() + parts <= rows.saturating_mul(parts) {
+    let count = bytes.len() / width;
+    let room = rows.saturating_mul(parts);
+    if !bytes.len().is_multiple_of(width) || count > room || count.saturating_add(parts) <= room {
         return Err(format!(
-            "{} assignments do not fit {rows} replicas of {parts} partitions",
-            ids.len()
+            "{} bytes of assignments do not fit {rows} replicas of {parts} partitions",
+            bytes.len()
         ));
     }
-    Ok(ids.chunks(parts).map(<[DeviceId]>::to_vec).collect())
+    bytes.chunks(parts.saturating_mul(width)).map(ids).collect()
+}
+
+/// Ids of two bytes; the highest stands for "no device".
+pub(crate) fn two_byte_ids(bytes: &[u8], read: impl Fn([u8; 2]) -> u16) -> Vec<DeviceId> {
+    let (pairs, _) = bytes.as_chunks::<2>();
+    let id = |pair: &[u8; 2]| match read(*pair) {
+        u16::MAX => crate::ring::NO_DEVICE,
+        id => DeviceId::from(id),
+    };
+    pairs.iter().map(id).collect()
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use std::io::Write;
 
-use flate2::{Compression, GzBuilder};
+use flate2::GzBuilder;
 use serde::{Deserialize, Serialize};
 
-use super::{GZIP_MTIME, UncheckedRing, split_rows};
-use crate::device::{Device, DeviceId};
+use super::{GZIP_MTIME, UncheckedRing, level_of_ids, split_rows, two_byte_ids};
+use crate::device::Device;
 use crate::ring::NO_DEVICE;
 
 /// The JSON head. Fields stand in the order of their names, as Swift writes them.
@@ -31,21 +31,16 @@ pub(super) fn decode(rest: &[u8]) -> Result<UncheckedRing, String> {
     let part_power = 32u32
         .checked_sub(head.part_shift)
         .ok_or_else(|| format!("part_shift {}", head.part_shift))?;
-    let id = |pair: &[u8]| -> DeviceId {
-        let pair = [pair.first().copied().unwrap_or(0), pair.get(1).copied().unwrap_or(0)];
-        let id = if head.byteorder == "big" {
-            u16::from_be_bytes(pair)
+    let big = head.byteorder == "big";
+    let read = |row: &[u8]| {
+        Ok(if big {
+            two_byte_ids(row, u16::from_be_bytes)
         } else {
-            u16::from_le_bytes(pair)
-        };
-        if id == u16::MAX { NO_DEVICE } else { DeviceId::from(id) }
+            two_byte_ids(row, u16::from_le_bytes)
+        })
     };
     Ok(UncheckedRing {
-        rows: split_rows(
-            &ids.chunks(2).map(id).collect::<Vec<_>>(),
-            part_power,
-            head.replica_count,
-        )?,
+        rows: split_rows(ids, 2, part_power, head.replica_count, read)?,
         devices: head.devs,
         part_power,
         next_part_power: head.next_part_power,
@@ -71,7 +66,8 @@ pub fn encode(ring: &UncheckedRing) -> Result<Vec<u8>, String> {
         version: Some(ring.version).filter(|version| *version > 0),
     };
     let json = serde_json::to_vec(&head).map_err(|error| error.to_string())?;
-    let mut out = GzBuilder::new().mtime(GZIP_MTIME).write(Vec::new(), Compression::best());
+    let level = level_of_ids(ring.devices.len());
+    let mut out = GzBuilder::new().mtime(GZIP_MTIME).write(Vec::new(), level);
     let length = u32::try_from(json.len()).map_err(|_| "too many devices")?;
     let mut bytes = b"R1NG\0\x01".to_vec();
     bytes.extend(length.to_be_bytes());

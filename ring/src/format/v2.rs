@@ -9,7 +9,7 @@ use flate2::{Compress, Compression, Crc, FlushCompress};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{GZIP_MTIME, UncheckedRing, split_rows};
+use super::{GZIP_MTIME, UncheckedRing, level_of_ids, split_rows, two_byte_ids};
 use crate::device::{Device, DeviceId};
 use crate::ring::NO_DEVICE;
 
@@ -58,22 +58,29 @@ pub(super) fn decode(inflated: &[u8]) -> Result<UncheckedRing, String> {
         return Err(format!("dev_id_bytes {width}: expected 2, 4 or 8"));
     }
     let none = if width == 8 { u64::MAX } else { (1u64 << (8 * width)) - 1 };
-    let ids = section(ASSIGNMENTS)?
-        .chunks(width)
-        .map(|bytes| {
-            let id = bytes.iter().fold(0u64, |id, byte| id << 8 | u64::from(*byte));
-            if id == none {
-                Ok(NO_DEVICE)
-            } else {
-                DeviceId::try_from(id).map_err(|_| format!("device id {id} is too large"))
-            }
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+    let wide_id = |bytes: &[u8]| {
+        let id = bytes.iter().fold(0u64, |id, byte| id << 8 | u64::from(*byte));
+        if id == none {
+            Ok(NO_DEVICE)
+        } else {
+            DeviceId::try_from(id).map_err(|_| format!("device id {id} is too large"))
+        }
+    };
+    let read = |row: &[u8]| match width {
+        2 => Ok(two_byte_ids(row, u16::from_be_bytes)),
+        _ => row.chunks(width).map(wide_id).collect(),
+    };
     let part_power = 32u32
         .checked_sub(metadata.part_shift)
         .ok_or_else(|| format!("part_shift {}", metadata.part_shift))?;
     Ok(UncheckedRing {
-        rows: split_rows(&ids, part_power, metadata.replica_count.ceil() as usize)?,
+        rows: split_rows(
+            section(ASSIGNMENTS)?,
+            width,
+            part_power,
+            metadata.replica_count.ceil() as usize,
+            read,
+        )?,
         devices,
         part_power,
         next_part_power: metadata.next_part_power,
@@ -194,7 +201,12 @@ pub fn encode(ring: &UncheckedRing) -> Result<Vec<u8>, String> {
     let json = |error: serde_json::Error| error.to_string();
     sections.blob(METADATA, &serde_json::to_vec(&metadata).map_err(json)?);
     sections.blob(DEVICES, &serde_json::to_vec(&ring.devices).map_err(json)?);
+    // A flush ended the last section, so that another compressor can go on from there.
+    let best = Compress::new(Compression::best(), false);
+    let for_ids = Compress::new(level_of_ids(ring.devices.len()), false);
+    sections.deflate = for_ids;
     sections.blob(ASSIGNMENTS, &assignments);
+    sections.deflate = best;
     let (compressed, uncompressed) = (sections.out.len() as u64, sections.uncompressed);
     sections.index.insert(INDEX.to_owned(), (compressed, uncompressed, None, None, None, None));
     let index = serde_json::to_vec(&sections.index).map_err(json)?;
