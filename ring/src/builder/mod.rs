@@ -12,7 +12,7 @@ mod rebalance;
 mod settings;
 mod validate;
 
-pub use balance::{Balance, Dispersion};
+pub use balance::Balance;
 pub use dispersion::{DispersionGraph, Tier, TierReport};
 pub use rebalance::Rebalanced;
 

@@ -86,6 +86,9 @@ impl RingBuilder {
 
     /// Adds the whole hours that passed to the time since each partition moved.
     pub fn age_moves_to(&mut self, now_seconds: u64) {
+        if self.last_moves.len() != self.partitions() {
+            self.last_moves = vec![u8::MAX; self.partitions()];
+        }
         let hours = now_seconds.saturating_sub(self.last_moves_epoch) / 3600;
         if hours == 0 {
             return;

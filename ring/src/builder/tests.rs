@@ -41,7 +41,7 @@ fn replicas_spread_over_zones_and_devices_evenly() {
         assert_eq!(zones.len(), 3, "partition {part}");
     }
     assert!(builder.balance().percent < 1.5, "{:?}", builder.balance());
-    assert_eq!(builder.dispersion().percent, 0.0);
+    assert_eq!(builder.dispersion, 0.0);
 }
 
 #[test]

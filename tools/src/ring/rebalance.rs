@@ -69,7 +69,6 @@ pub(super) fn place(
     }
     let done = builder.rebalance(now_seconds, seed)?;
     builder.close_gaps();
-    builder.note_dispersion();
     Ok(Outcome { moved: done.moved, removed: done.removed, balance: builder.balance().percent })
 }
 

@@ -43,31 +43,10 @@ pub struct Rebalanced {
 }
 
 impl RingBuilder {
-    /// Seconds until a rebalance may move partitions again.
-    pub fn min_part_seconds_left(&self, now_seconds: u64) -> u64 {
-        let passed = now_seconds.saturating_sub(self.last_moves_epoch);
-        self.min_part_hours.saturating_mul(3600).saturating_sub(passed)
-    }
-
     /// Lets every partition move again.
     pub fn pretend_min_part_hours_passed(&mut self) {
         self.last_moves_epoch = 0;
         self.last_moves = vec![u8::MAX; self.partitions()];
-    }
-
-    /// Hours that passed since moves were last noted, folded into `last_moves`.
-    fn age_moves(&mut self, now_seconds: u64) {
-        let hours = now_seconds.saturating_sub(self.last_moves_epoch) / 3600;
-        if self.last_moves.len() != self.partitions() {
-            self.last_moves = vec![u8::MAX; self.partitions()];
-        }
-        if hours > 0 {
-            let hours = u8::try_from(hours).unwrap_or(u8::MAX);
-            for age in &mut self.last_moves {
-                *age = age.saturating_add(hours);
-            }
-            self.last_moves_epoch = now_seconds;
-        }
     }
 
     /// Places partitions. `now_seconds` is the time since 1970; one seed gives one ring.
@@ -82,7 +61,7 @@ impl RingBuilder {
                 self.replicas
             ));
         }
-        self.age_moves(now_seconds);
+        self.age_moves_to(now_seconds);
         let mut random = Random::new(seed);
         let start = self.turn(&mut random);
         let before = self.rows.clone();
@@ -115,7 +94,7 @@ impl RingBuilder {
         self.count_parts(&tiers, &share);
         self.devices_changed = false;
         self.version += 1;
-        self.dispersion = self.dispersion().percent;
+        self.note_dispersion();
         Ok(Rebalanced { moved, removed })
     }
 

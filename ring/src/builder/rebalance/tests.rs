@@ -232,7 +232,7 @@ fn a_third_zone_takes_one_replica_of_every_partition_and_nothing_else_moves() {
     for i in 24..36 {
         builder.add(device(1, 3, i % 3 + 1, i, 100.0));
     }
-    builder.dispersion = builder.dispersion().percent;
+    builder.note_dispersion();
     assert!(builder.dispersion > 33.3, "two of three in one zone: {}", builder.dispersion);
     let before = builder.rows.clone();
     builder.pretend_min_part_hours_passed();
