@@ -250,7 +250,9 @@ class Run:
                 flip.detected = bool(list(aside.glob(f"{flip.thing[0]}s/{flip.thing[1]}*")))
             elif flip.kind == "hashes":
                 where = f"{flip.node} {flip.thing[1]}/{flip.thing[2]}:"
-                flip.detected = not any(text.startswith(where) for text in findings.wrong)
+                still = [text for text in findings.wrong if text.startswith(where)]
+                flip.detected = not still
+                flip.where += "".join(f"; {text}" for text in still)
             elif flip.kind == "async":
                 moved = list(aside.glob(f"async_pending*/{flip.path.name}*"))
                 flip.detected = bool(moved) or not flip.path.exists() or rot.note(flip.path) == flip.before

@@ -39,16 +39,15 @@ pub(super) fn remove_damaged(partition: &Path) -> io::Result<bool> {
 pub(super) fn note_if_stale(
     partition: &Partition,
     suffix: &str,
-    now: Duration,
     counters: &Counters,
 ) -> io::Result<bool> {
     let directory = partition.directory();
-    let before = known(&directory, suffix, now, counters)?;
+    let before = known(&directory, suffix, counters)?;
     let (Some(told), Some(found)) = (&before, look_at_suffix(partition, suffix, counters)?) else {
         return Ok(false);
     };
     // Who writes meanwhile has noted that before, and it has not been folded in yet or has.
-    if *told == Some(found) || known(&directory, suffix, now, counters)? != before {
+    if *told == Some(found) || known(&directory, suffix, counters)? != before {
         return Ok(false);
     }
     invalidate(&directory, suffix, counters)?;

@@ -207,8 +207,8 @@ impl<'a> Sweep<'a> {
                 }
             }
             let of = Partition { device: device.to_owned(), policy, number: partition };
-            let (now, counters) = (self.cx.clock.now(), self.server.parts.counters.clone());
-            let look = move || hashes::note_if_stale(&of, &suffix, now, &counters);
+            let counters = self.server.parts.counters.clone();
+            let look = move || hashes::note_if_stale(&of, &suffix, &counters);
             self.done.hashes_stale += u64::from(self.disk(look).await? == Some(true));
         }
         Ok(())

@@ -571,7 +571,10 @@ async fn watchers_see_what_is_good_and_get_their_wish() {
     assert_eq!((audited.deleted, audited.quarantined), (1, 0));
     assert!(!bench.directory("good").exists() && bench.directory("expired").exists());
     let suffix = format!("{}\n", bench.hash("good").suffix_dir());
-    assert_eq!(std::fs::read_to_string(partition.join("hashes.invalid")).unwrap(), suffix);
+    assert_eq!(
+        std::fs::read_to_string(partition.join("hashes.invalid")).unwrap(),
+        format!("\n{suffix}")
+    );
     bench.put("good", b"12345").await;
     let audited = bench.watched_sweep(Kind::All, vec![Wisher::new(Wish::Quarantine, None)]).await;
     assert_eq!((audited.deleted, audited.quarantined), (0, 1));

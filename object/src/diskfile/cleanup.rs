@@ -17,7 +17,8 @@ pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(10);
 pub(crate) const INVALIDATIONS: &str = "hashes.invalid";
 
 /// Appends the suffix to `hashes.invalid` under the partition's lock, as Swift does before a file
-/// gets its name, so that no replicator can miss it.
+/// gets its name, so that no replicator can miss it. The line also begins with an end of line: the
+/// one before may have lost its own, and empty lines are nothing to Swift.
 pub(crate) fn invalidate(partition: &Path, suffix: &str, counters: &Counters) -> io::Result<()> {
     if apus_fault::planted("bug.skip-invalidate") {
         return Ok(());
@@ -25,7 +26,7 @@ pub(crate) fn invalidate(partition: &Path, suffix: &str, counters: &Counters) ->
     let append = || {
         let _lock = DirectoryLock::take(partition, LOCK, LOCK_WAIT)?;
         counters.calls(4);
-        apus_disk::append(&partition.join(INVALIDATIONS), format!("{suffix}\n").as_bytes())
+        apus_disk::append(&partition.join(INVALIDATIONS), format!("\n{suffix}\n").as_bytes())
     };
     match append() {
         // The whole partition was handed off: what is made there next is hashed from nothing.

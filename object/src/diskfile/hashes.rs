@@ -167,18 +167,25 @@ fn invalidations(partition: &Path, now: Duration) -> io::Result<(BTreeSet<String
     Ok((suffixes, any, recent))
 }
 
+/// Whether a line of `hashes.invalid` is a suffix and nothing else, so that Swift reads it, too.
+fn is_noted(partition: &Path, suffix: &str) -> io::Result<bool> {
+    match std::fs::read(partition.join(INVALIDATIONS)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        noted => Ok(noted?.split(|byte| *byte == b'\n').any(|line| line == suffix.as_bytes())),
+    }
+}
+
 /// What `hashes.pkl` holds of a suffix, which may be nothing; `None` when it is to be hashed again in
 /// any case.
 pub(crate) fn known(
     partition: &Path,
     suffix: &str,
-    now: Duration,
     counters: &Counters,
 ) -> io::Result<Option<Option<String>>> {
     let _lock = DirectoryLock::take(partition, LOCK, LOCK_WAIT)?;
     let hashes = read(partition, counters);
-    let (noted, ..) = invalidations(partition, now)?;
-    if !hashes.valid || noted.contains(suffix) {
+    let noted = is_noted(partition, suffix)?;
+    if !hashes.valid || noted {
         return Ok(None);
     }
     Ok(match hashes.suffixes.get(suffix) {
