@@ -127,7 +127,11 @@ impl Quorum {
         let gone = answers
             .iter()
             .filter(|answer| answer.status == StatusCode::NOT_FOUND)
-            .max_by_key(|answer| newest(answer));
+            // That an account was deleted is told by who had it.
+            .max_by_key(|answer| {
+                let is_deleted = header(&answer.headers, headers::ACCOUNT_STATUS).is_some();
+                (newest(answer), is_deleted, answer.primary)
+            });
         match (best_good, gone) {
             // A deletion that is newer than what others still show wins in a strong read, and over
             // what lies on a handoff.
