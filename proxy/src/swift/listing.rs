@@ -110,7 +110,7 @@ struct Shown {
 
 fn show(row: &ObjectRow, account: &AccountName) -> Shown {
     let mut etag_words = row.etag.split(';').map(str::trim);
-    let hash = etag_words.next().unwrap_or_default().to_owned();
+    let mut hash = etag_words.next().unwrap_or_default().to_owned();
     let mut bytes = row.size;
     let mut extra = Vec::new();
     let mut link = symlink::Row::default();
@@ -123,7 +123,11 @@ fn show(row: &ObjectRow, account: &AccountName) -> Shown {
             link.take(word);
         }
     }
-    extra.extend(link.shown(account));
+    if let Some((etag, size)) = link.version() {
+        (hash, bytes) = (etag, size);
+    } else {
+        extra.extend(link.shown(account));
+    }
     let (content_type, joined) = split_swift_bytes(&row.content_type);
     if let Some(size) = joined.and_then(|size| size.parse().ok()) {
         bytes = size;

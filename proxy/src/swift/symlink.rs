@@ -172,6 +172,13 @@ impl Row {
         }
     }
 
+    /// ETag and size of the current version of an object, which Swift's versioning makes such a link
+    /// to; listings show them as the object's own (`swift/common/middleware/versioned_writes/`).
+    pub(super) fn version(&self) -> Option<(String, u64)> {
+        let is_version = self.path.as_ref()?.starts_with("%00versions%00");
+        is_version.then(|| self.etag.clone().zip(self.bytes)).flatten()
+    }
+
     /// What a JSON listing of a container in `account` shows.
     pub(super) fn shown(
         self,
@@ -206,5 +213,18 @@ mod tests {
         let told = json!({"symlink_path": "/v1/b/c/o%20", "symlink_etag": "e", "symlink_bytes": 7});
         assert_eq!(shown(all), told);
         assert_eq!(shown("d41d"), json!({}));
+    }
+
+    #[test]
+    fn a_link_to_a_version_is_the_object_itself() {
+        let version = |etag: &str| {
+            let mut row = Row::default();
+            etag.split("; ").for_each(|word| row.take(word));
+            row.version()
+        };
+        let words = "d41d; symlink_target=%00versions%00c/%00o%00123; symlink_target_etag=e; \
+                     symlink_target_bytes=7";
+        assert_eq!(version(words), Some(("e".to_owned(), 7)));
+        assert_eq!(version(&words.replace("%00versions%00", "")), None);
     }
 }
