@@ -144,9 +144,9 @@ def test_a_damaged_container_database_is_set_aside_by_the_server_that_has_it_ope
     place = databases[0].read_bytes().index(etag)
     flip(databases[0], place * 8 + 1)
     cluster.start()
+    # Opens it and reads no row; a listing would find the row damaged and have it set aside itself.
     for _ in range(6):
-        listed = cluster.s3().list_objects_v2(Bucket=BUCKET)["Contents"]
-        assert len(listed) == 200, "strong listings ask a majority"
+        cluster.s3().head_bucket(Bucket=BUCKET)
     recon, log = daemon_once(cluster, "container-auditor")
     assert recon["container_audits_failed"] == 1 and recon["container_audits_passed"] == 2, log
     assert recon["container_auditor_pass_completed"] > 0 and recon["container_audits_since"] > 1e9

@@ -93,6 +93,7 @@ def contents(folder):
 
 def test_a_dry_run_tells_what_moves_and_writes_nothing(tmp_path):
     build(OURS, tmp_path, "o.builder")
+    run(OURS, tmp_path, "o.builder", "pretend_min_part_hours_passed")
     before = contents(tmp_path)
     add = ["o.builder", "add", "r1z1-127.0.0.1:6200/sdc", 100]
     code, text = run(OURS, tmp_path, *add, "--dry-run", "--used", "768GB", "--rate", "1GB", "--json")
@@ -103,7 +104,9 @@ def test_a_dry_run_tells_what_moves_and_writes_nothing(tmp_path):
     assert moves["partitions"] == moves["replicas"] and moves["partitions_with_several"] == 0
     assert sum(device["in"] for device in devices) == sum(device["out"] for device in devices) == moves["replicas"]
     new = next(device for device in devices if device["name"].endswith("/sdc"))
-    assert new["before"] == 0 and new["in"] == new["after"] == moves["replicas"] == moves["seconds"]
+    assert new["before"] == 0 and new["in"] == new["after"] == moves["seconds"]
+    # Another may move, so that zones stay apart.
+    assert new["in"] <= moves["replicas"] <= new["in"] + 2
     for change in [
         ["set_weight", "d0", 0],
         ["remove", "d0"],
