@@ -97,11 +97,8 @@ impl Server {
                 return Ok(Rehashed { hashes: hashes(), hashed });
             }
             let mut kept = known.clone();
-            for suffix in &seen.unsettled {
-                if let Some(hash) = kept.get_mut(suffix) {
-                    *hash = None;
-                }
-            }
+            // Also one that is not there yet: its directory may be made at this moment.
+            kept.extend(seen.unsettled.iter().map(|suffix| (suffix.clone(), None)));
             let (directory, now) = (partition.directory(), self.parts.clock.now());
             let counters = self.parts.counters.clone();
             let store = move || match hashes::store(&directory, &seen.hashes, kept, now, &counters)

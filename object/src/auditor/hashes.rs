@@ -43,11 +43,14 @@ pub(super) fn note_if_stale(
 ) -> io::Result<bool> {
     let directory = partition.directory();
     let before = known(&directory, suffix, counters)?;
-    let (Some(told), Some(found)) = (&before, look_at_suffix(partition, suffix, counters)?) else {
+    let Some(told) = &before else { return Ok(false) };
+    let found = look_at_suffix(partition, suffix, counters)?;
+    // What is left in a suffix without objects is others' to tidy.
+    if found.is_none() && directory.join(suffix).exists() {
         return Ok(false);
-    };
+    }
     // Who writes meanwhile has noted that before, and it has not been folded in yet or has.
-    if *told == Some(found) || known(&directory, suffix, counters)? != before {
+    if *told == found || known(&directory, suffix, counters)? != before {
         return Ok(false);
     }
     invalidate(&directory, suffix, counters)?;

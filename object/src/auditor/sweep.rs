@@ -15,6 +15,7 @@ use super::watcher::{Seen, Watcher, Wish};
 use super::{Audited, Auditor, Kind, ObjectRings, Options, hashes, status};
 use crate::async_pending;
 use crate::device::DeviceError;
+use crate::diskfile::hashes::told;
 use crate::diskfile::layout::Layout;
 use crate::diskfile::partition::Partition;
 use crate::diskfile::reader::{Identity, Object};
@@ -189,8 +190,13 @@ impl<'a> Sweep<'a> {
             let removed = self.disk(move || hashes::remove_damaged(&of)).await?;
             self.done.hashes_removed += u64::from(removed == Some(true));
         }
-        let list = directory.clone();
-        let suffixes = self.disk(move || apus_disk::names(&list)).await?.unwrap_or_default();
+        let (list, counters) = (directory.clone(), self.server.parts.counters.clone());
+        // Those that are there, and those of which only `hashes.pkl` says so.
+        let find = move || Ok((apus_disk::names(&list)?, told(&list, &counters)));
+        let (mut suffixes, told) = self.disk(find).await?.unwrap_or_default();
+        suffixes.extend(told);
+        suffixes.sort_unstable();
+        suffixes.dedup();
         for suffix in suffixes.into_iter().filter(|name| name.len() == 3) {
             let path = directory.join(&suffix);
             let list = path.clone();

@@ -640,5 +640,25 @@ async fn a_suffix_whose_note_a_power_cut_lost_is_hashed_again() {
         };
         assert_eq!(["changed", "new", "other"].map(differs), [true, true, false]);
         assert_eq!(bench.sweep(kind).await.hashes_stale, 0);
+        let gone = bench.hash("other").suffix_dir();
+        std::fs::remove_dir_all(bench.root.join("sd1/objects/0").join(&gone)).unwrap();
+        assert_eq!(bench.sweep(kind).await.hashes_stale, 1, "there is no such suffix");
+        assert!(!hashes().await.contains_key(&gone));
     }
+}
+
+#[tokio::test]
+async fn a_suffix_that_is_hashed_before_its_first_object_has_its_name_is_hashed_again() {
+    let bench = Bench::new("unsettled");
+    let partition = Partition { device: bench.root.join("sd1"), policy: PolicyIndex(0), number: 0 };
+    bench.put("other", b"12345").await;
+    bench.put("new", b"12345").await;
+    let (suffix, none) = (bench.hash("new").suffix_dir(), BTreeSet::new());
+    let (directory, aside) = (partition.directory().join(&suffix), bench.root.join("aside"));
+    std::fs::rename(&directory, &aside).unwrap();
+    let hashes =
+        async || bench.server.suffix_hashes("sd1", &partition, &none, false).await.unwrap().hashes;
+    assert!(!hashes().await.contains_key(&suffix), "it is noted and not there");
+    std::fs::rename(&aside, &directory).unwrap();
+    assert!(hashes().await.contains_key(&suffix));
 }

@@ -167,6 +167,12 @@ fn invalidations(partition: &Path, now: Duration) -> io::Result<(BTreeSet<String
     Ok((suffixes, any, recent))
 }
 
+/// The suffixes of which `hashes.pkl` tells a hash, whether they are there or not.
+pub(crate) fn told(partition: &Path, counters: &Counters) -> Vec<String> {
+    let hashed = |(suffix, hash): (String, Option<String>)| hash.map(|_| suffix);
+    read(partition, counters).suffixes.into_iter().filter_map(hashed).collect()
+}
+
 /// Whether a line of `hashes.invalid` is a suffix and nothing else, so that Swift reads it, too.
 fn is_noted(partition: &Path, suffix: &str) -> io::Result<bool> {
     match std::fs::read(partition.join(INVALIDATIONS)) {
