@@ -145,12 +145,16 @@ def read_database(kind, path):
         return {"error": str(error)}
 
 
+# The digests, and how far replicas have told each other of rows, which clients cannot see.
+KEPT_BESIDE = (b"apus_row_digest", b"incoming_sync", b"outgoing_sync")
+
+
 def everything(path):
-    """All tables of a database but what SQLite and the digests keep for themselves; to tell whether a flip is visible."""
+    """All tables of a database but what SQLite and replication keep for themselves; to tell whether a flip is visible."""
     try:
         with copied(path) as connection:
             made = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 1, 2").fetchall()
-            tables = [name.decode() for kind, name, *_ in made if kind == b"table" and name != b"apus_row_digest"]
+            tables = [name.decode() for kind, name, *_ in made if kind == b"table" and name not in KEPT_BESIDE]
             found = {name: connection.execute(f"SELECT rowid, * FROM {name} NOT INDEXED").fetchall() for name in tables}
             return made, found, connection.execute("PRAGMA integrity_check").fetchall()
     except (sqlite3.Error, OverflowError, UnicodeError) as error:
