@@ -55,12 +55,8 @@ fn reaper(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Unit
     let section = conf.section("account-reaper");
     let seconds = |key, default| section.parse(key, default, "whole seconds");
     let interval = seconds("interval", REAP_INTERVAL_SECONDS)?;
-    let concurrency = section.parse("concurrency", 25_usize, "a number from 1")?;
-    if concurrency == 0 {
-        return Err(section.refuse("concurrency", "0", "a number from 1"));
-    }
     let options = reaper::Options {
-        concurrency,
+        concurrency: section.concurrency(25)?,
         delay: Duration::from_secs(seconds("delay_reaping", 0)?),
         warn_after: Duration::from_secs(seconds("reap_warn_after", REAP_WARN_SECONDS)?),
     };

@@ -85,13 +85,9 @@ const UPDATE_INTERVAL_SECONDS: u64 = 30;
 fn updater(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Unit, String> {
     let section = conf.section("object-updater");
     let interval = section.parse("interval", UPDATE_INTERVAL_SECONDS, "whole seconds")?;
-    let concurrency = section.parse("concurrency", 8_usize, "a number from 1")?;
-    if concurrency == 0 {
-        return Err(section.refuse("concurrency", "0", "a number from 1"));
-    }
     let rate = |key, default| section.parse(key, default, "updates a second");
     let options = updater::Options {
-        concurrency,
+        concurrency: section.concurrency(8)?,
         objects_per_second: rate("objects_per_second", 50.0)?,
         per_container_per_second: rate("max_objects_per_container_per_second", 0.0)?,
     };

@@ -159,8 +159,7 @@ impl Reconciler {
         let container = &object.container;
         let names =
             [object.account().as_str(), container.container.as_str(), object.object.as_str()];
-        self.options.processes == 0
-            || self.hash().hash(&names).modulo(self.options.processes) == self.options.process
+        self.options.share.takes(|processes| self.hash().hash(&names).modulo(processes))
     }
 
     /// Works off all containers of the queue: the newest first, which the account may not list yet.

@@ -100,8 +100,8 @@ impl Options {
         if at > now {
             return Due::Later;
         }
-        let share = HashConf::default().hash_joined(&format!("{container}/{name}"));
-        if self.processes > 0 && share.modulo(self.processes) != self.process {
+        let hash = HashConf::default().hash_joined(&format!("{container}/{name}"));
+        if !self.share.takes(|processes| hash.modulo(processes)) {
             return Due::Others;
         }
         let object = &task.object;

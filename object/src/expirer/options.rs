@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use apus_cluster::{AccountName, expirer, percent};
-use apus_daemon::config::Section;
+use apus_daemon::config::{Section, Share};
 
 /// The options, with Swift's names and, but for one, its defaults.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,10 +14,8 @@ pub(crate) struct Options {
     pub(crate) concurrency: usize,
     /// Tasks a second; 0 for as fast as it goes.
     pub(crate) tasks_per_second: f64,
-    /// Processes that share the queue; 0 when there is only this one.
-    pub(crate) processes: u64,
-    /// Which of them this is, from 0.
-    pub(crate) process: u64,
+    /// The part of the queue that is this process's.
+    pub(crate) share: Share,
     /// Seconds after which a task that cannot be done is given up.
     pub(crate) reclaim_age: u64,
     /// Whether the queue is worked off here at all (`dequeue_from_legacy`; here the default is
@@ -51,16 +49,6 @@ impl Options {
         let account = AccountName::parse(&account).map_err(|_| {
             section.refuse("expiring_objects_account_name", &account, "an account's name")
         })?;
-        let concurrency = section.parse("concurrency", 1_usize, "a number from 1")?;
-        if concurrency == 0 {
-            return Err(section.refuse("concurrency", "0", "a number from 1"));
-        }
-        let processes = section.parse("processes", 0, "a number of processes")?;
-        let process: u64 = section.parse("process", 0, "a process's number, from 0")?;
-        if processes > 0 && process >= processes {
-            let expected = format!("less than processes, which is {processes}");
-            return Err(section.refuse("process", &process.to_string(), &expected));
-        }
         let mut delays = BTreeMap::new();
         for (key, value) in section.own() {
             let Some(name) = key.strip_prefix(DELAY) else { continue };
@@ -73,10 +61,9 @@ impl Options {
         }
         Ok(Self {
             account,
-            concurrency,
+            concurrency: section.concurrency(1)?,
             tasks_per_second: section.parse("tasks_per_second", 50.0, "tasks a second")?,
-            processes,
-            process,
+            share: Share::read(section)?,
             reclaim_age: section.parse("reclaim_age", 604_800, "whole seconds")?,
             dequeues: section.flag("dequeue_from_legacy", true)?,
             delays,
@@ -119,7 +106,7 @@ mod tests {
     fn defaults_are_swifts_and_nonsense_is_named() {
         let options = read("").unwrap();
         assert_eq!(options.account.as_str(), ".expiring_objects");
-        assert_eq!((options.concurrency, options.processes), (1, 0));
+        assert_eq!((options.concurrency, options.share), (1, Share::default()));
         assert_eq!((options.tasks_per_second, options.reclaim_age), (50.0, 604_800));
         assert_eq!(read("expiring_objects_account_name = x").unwrap().account.as_str(), ".x");
         for (text, word) in [

@@ -186,6 +186,18 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// `concurrency`, how much is done at the same time: a number from 1.
+    ///
+    /// # Errors
+    /// As [`Section::parse`].
+    pub fn concurrency(&self, default: usize) -> Result<usize, String> {
+        const EXPECTED: &str = "a number from 1";
+        match self.parse("concurrency", default, EXPECTED)? {
+            0 => Err(self.refuse("concurrency", "0", EXPECTED)),
+            concurrency => Ok(concurrency),
+        }
+    }
+
     /// A boolean option, in all of Swift's spellings.
     ///
     /// # Errors
