@@ -1,12 +1,13 @@
 //! The cache of open databases. Each costs a thread under sqlx, so their number is bounded.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use apus_disk::{DeviceThreads, FreshDirectories, Priority, make_directories};
+use apus_disk::{DeviceThreads, DirectoryLock, FreshDirectories, Priority, make_directories};
 use sqlx::sqlite::SqliteJournalMode;
 use tokio::sync::oneshot;
 
@@ -188,8 +189,7 @@ impl Broker {
         let (runtime, disk, fresh) = (self.runtime.clone(), self.disk.clone(), self.fresh.clone());
         self.on_thread(move || {
             fresh.settle_left_behind(&device)?;
-            let directory = path.parent().unwrap_or(&device).to_owned();
-            fresh.make(&device, &directory)?;
+            let (directory, _lock) = claim(&fresh, &device, &path)?;
             // What a crash leaves there is removed in time; in the database's own directory it would
             // keep a handoff from being emptied.
             let folder = device.join("tmp");
@@ -232,8 +232,7 @@ impl Broker {
         let fresh = self.fresh.clone();
         self.on_thread(move || {
             fresh.settle_left_behind(&device)?;
-            let directory = path.parent().unwrap_or(&device).to_owned();
-            fresh.make(&device, &directory)?;
+            let (directory, _lock) = claim(&fresh, &device, &path)?;
             let new = name(&file, &path)?;
             apus_fault::point("replicate.database.renamed");
             fresh.sync(&device, &directory)?;
@@ -401,9 +400,31 @@ fn alone<T, W: FnOnce(&mut Connection) -> Result<T, DbError>>(
     done.map(|done| Try::Done(Some(done)))
 }
 
-/// Gives a file the name of a database; tells whether the name was free.
+/// Makes the directory of a database and takes its lock, without which a replicator's pass would
+/// take the directory for one that was left empty, and remove it. Gives both.
+pub(crate) fn claim(
+    fresh: &FreshDirectories,
+    device: &Path,
+    path: &Path,
+) -> Result<(PathBuf, DirectoryLock), DbError> {
+    /// A pass may come by between the two, but not again and again.
+    const TRIES: u32 = 16;
+    let directory = path.parent().unwrap_or(device);
+    for _ in 0..TRIES {
+        match fresh.make(device, directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound && device.is_dir() => continue,
+            made => made?,
+        };
+        if let Some(lock) = open::lock(path)? {
+            return Ok((directory.to_owned(), lock));
+        }
+    }
+    Err(std::io::Error::from(ErrorKind::NotFound).into())
+}
+
+/// Gives a file the name of a database, whose directory the caller has locked; tells whether the
+/// name was free.
 pub(crate) fn name(file: &Path, path: &Path) -> Result<bool, DbError> {
-    let _lock = open::lock(path)?;
     if path.exists() {
         return Ok(false);
     }
@@ -411,7 +432,7 @@ pub(crate) fn name(file: &Path, path: &Path) -> Result<bool, DbError> {
     // A hard link refuses to replace what is there, unlike a rename.
     match apus_disk::hard_link(file, path) {
         Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

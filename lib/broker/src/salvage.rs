@@ -16,7 +16,7 @@ use crate::audit::{self, Found, Tables, Verdict};
 use crate::database::Database;
 use crate::digest;
 use crate::error::DbError;
-use crate::handles::{Broker, name};
+use crate::handles::{Broker, claim, name};
 use crate::log::{self, Log};
 use crate::open::{self, connect};
 use crate::raw::Connection;
@@ -134,7 +134,7 @@ impl Work {
         let replaced = saved.whole || saved.made && self.only_copy;
         let beside = moved.join("salvaged.db");
         if replaced {
-            self.directories.make(&self.device, directory)?;
+            let (_, _lock) = claim(&self.directories, &self.device, &self.path)?;
             name(&fresh, &self.path)?;
             self.directories.sync(&self.device, directory)?;
             apus_fault::point("quarantine.database.replaced");

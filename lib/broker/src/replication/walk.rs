@@ -162,4 +162,35 @@ mod tests {
         assert!(has_other_files(&found[0].path).unwrap());
         std::fs::remove_dir_all(&device).unwrap();
     }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_walk_does_not_take_away_the_directory_of_a_database_that_is_being_made() {
+        let device = std::env::temp_dir().join(format!("apus-walk-made-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&device);
+        std::fs::create_dir_all(&device).unwrap();
+        let broker = crate::Broker::new("walk", 4, Default::default()).unwrap();
+        let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let walker = {
+            let (device, over) = (device.clone(), over.clone());
+            std::thread::spawn(move || {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let walk = Walk { device: &device, kind: "containers", wants: &|_| true };
+                    walk.run(|_| true).unwrap();
+                }
+            })
+        };
+        for number in 0..40 {
+            let hash = PathHash::parse(&format!("{number:032x}")).unwrap();
+            let path = crate::place::database_path(&device, "containers", number, &hash);
+            let slowly = |connection: &mut crate::raw::Connection| {
+                std::thread::sleep(Duration::from_millis(3));
+                connection.run("CREATE TABLE t (a INTEGER)", &[])
+            };
+            broker.create(&device, &path, slowly).await.unwrap();
+            assert!(path.is_file());
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        walker.join().unwrap();
+        std::fs::remove_dir_all(&device).unwrap();
+    }
 }
