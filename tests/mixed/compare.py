@@ -69,13 +69,13 @@ def measure(name):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clusters", nargs="*", default=[*CLUSTERS], choices=[*CLUSTERS, []])
+    parser.add_argument("clusters", nargs="*", choices=[*CLUSTERS, []], default=[])
     parser.add_argument("--only", nargs="*", help="files or cases, from Swift's source folder on; results are not kept")
     options = parser.parse_args()
     # So that the servers are stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     differences = 0
-    for name in options.clusters:
+    for name in options.clusters or CLUSTERS:
         outcomes = outcomes_of(name, options.only)
         if not options.only:
             kept(name).write_text(json.dumps(outcomes, indent=1, sort_keys=True))
