@@ -177,6 +177,22 @@ impl Client {
         if self.is_limited(node) {
             return Err(NodeError::Limited);
         }
+        self.send_anyway(node, request, body, deadline).await
+    }
+
+    /// As [`Client::send_within`], but also to a node that is being avoided: for whoever cannot do
+    /// without it. If it answers it is avoided no longer.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    pub async fn send_anyway(
+        &self,
+        node: &Device,
+        request: &NodeRequest,
+        body: Body,
+        deadline: Duration,
+    ) -> Result<http::Response<Body>, NodeError> {
+        let was_limited = self.is_limited(node);
         let answer = self.send_regardless(node, request, body, deadline).await;
         match &answer {
             Ok(response) => match response.status() {
@@ -185,6 +201,9 @@ impl Client {
                 }
                 status if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE => {
                     self.note_error(node);
+                }
+                status if was_limited && !status.is_server_error() => {
+                    self.limits.forget(&Self::key(node));
                 }
                 _ => {}
             },

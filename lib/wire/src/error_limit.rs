@@ -1,7 +1,8 @@
 //! Which nodes to avoid, and for how long.
 //!
 //! As Swift's proxy: after `suppression_limit` errors within the interval a device is left out
-//! until the interval has passed; a 507 leaves it out at once.
+//! until the interval has passed; a 507 leaves it out at once. Unlike Swift's, whoever cannot do
+//! without such a device asks it all the same, and one that answers is back.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -46,6 +47,11 @@ impl ErrorLimits {
         self.add(device, now, SUPPRESSION_LIMIT);
     }
 
+    /// Notes that the device, though avoided, did what it was asked.
+    pub fn forget(&self, device: &str) {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner).remove(device);
+    }
+
     fn add(&self, device: &str, now: Duration, count: u32) {
         let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
         let errors = devices.entry(device.to_owned()).or_default();
@@ -70,5 +76,7 @@ mod tests {
         limits.gone("b", now);
         assert!(limits.is_limited("a", now) && limits.is_limited("b", now));
         assert!(!limits.is_limited("b", now + SUPPRESSION_INTERVAL * 2));
+        limits.forget("a");
+        assert!(!limits.is_limited("a", now));
     }
 }

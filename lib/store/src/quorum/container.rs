@@ -91,9 +91,14 @@ impl Quorum {
     ) -> Result<Answer> {
         let needed = if cx.is_strong() { majority(nodes.primaries.len()) } else { 1 };
         let turn = self.clock.stamp().steps();
-        let order = nodes.shuffled_primaries(&self.client, turn);
+        let (free, avoided) = nodes.shuffled_primaries(&self.client, turn);
         let mut answers: Vec<Answer> = Vec::new();
-        let mut waiting: Vec<(Device, bool)> = order.into_iter().map(|node| (node, true)).collect();
+        let of_primaries = |nodes: Vec<Device>| nodes.into_iter().map(|node| (node, true));
+        let mut waiting: Vec<(Device, bool)> = of_primaries(free).collect();
+        let mut avoided: Vec<(Device, bool)> = of_primaries(avoided).collect();
+        if cx.is_strong() {
+            waiting.append(&mut avoided);
+        }
         waiting.extend(nodes.handoffs.iter().map(|node| (node.clone(), false)));
         let mut waiting = waiting.into_iter();
         loop {
@@ -106,7 +111,10 @@ impl Quorum {
                 true => nodes.handoffs.len(),
                 false => needed.saturating_sub(primaries).max(1),
             };
-            let batch: Vec<_> = waiting.by_ref().take(missing).collect();
+            let mut batch: Vec<_> = waiting.by_ref().take(missing).collect();
+            if batch.is_empty() && !found && primaries < majority(nodes.primaries.len()) {
+                batch.append(&mut avoided);
+            }
             if batch.is_empty() {
                 break;
             }
@@ -157,13 +165,22 @@ impl Quorum {
         }
     }
 
+    /// The answer of a node unless it is a failure. A primary is asked also when it is being
+    /// avoided: the caller chooses.
     pub(crate) async fn ask(
         &self,
         node: Device,
         primary: bool,
         request: &NodeRequest,
     ) -> Option<Answer> {
-        match self.client.send(&node, request, empty()).await {
+        let sent = match primary {
+            true => {
+                let deadline = self.client.deadlines().answer;
+                self.client.send_anyway(&node, request, empty(), deadline).await
+            }
+            false => self.client.send(&node, request, empty()).await,
+        };
+        match sent {
             Ok(response) if !response.status().is_server_error() => {
                 let (head, body) = response.into_parts();
                 let body = body.collect().await.ok()?.to_bytes();

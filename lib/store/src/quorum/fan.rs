@@ -1,7 +1,8 @@
 //! One long body on its way to several nodes, each through a bounded queue of its own.
 //!
 //! A node that fails while everything sent so far is still held is replaced by a handoff; one that
-//! fails later is dropped, and the caller decides whether enough go on.
+//! fails later is dropped, and the caller decides whether enough go on. A node that is being avoided
+//! is replaced from the beginning, and opened after all when another fails.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -36,10 +37,14 @@ struct FanNode {
 pub(super) struct Fan {
     client: Arc<apus_wire::Client>,
     requests: Vec<NodeRequest>,
+    /// How many voters are primaries, which come first.
+    primaries: usize,
     handoffs: VecDeque<Device>,
     /// The pieces sent so far, while a replacement can still get them all.
     replay: Option<Vec<Bytes>>,
     nodes: Vec<FanNode>,
+    /// Voters that are being avoided, with the replica that each takes.
+    avoided: Vec<(usize, Device)>,
     /// Answers that came before the body had ended: refusals.
     refusals: Vec<Answer>,
 }
@@ -49,21 +54,39 @@ impl Fan {
     pub(super) fn new(
         client: Arc<apus_wire::Client>,
         requests: Vec<NodeRequest>,
+        primaries: usize,
         handoffs: VecDeque<Device>,
     ) -> Self {
-        let (nodes, refusals) = (Vec::new(), Vec::new());
-        Self { client, requests, handoffs, replay: Some(Vec::new()), nodes, refusals }
+        let (nodes, avoided, refusals) = (Vec::new(), Vec::new(), Vec::new());
+        let replay = Some(Vec::new());
+        Self { client, requests, primaries, handoffs, replay, nodes, avoided, refusals }
     }
 
-    /// Opens the way of request `index` to a node.
-    pub(super) fn open(&mut self, index: usize, node: Device, voter: Option<usize>, primary: bool) {
+    /// Opens the way of request `index` to the voter of this index, or to a handoff if the voter is
+    /// being avoided and can be done without.
+    pub(super) fn open_voter(&mut self, index: usize, node: Device, is_needed: bool) {
+        if is_needed || !self.client.is_limited(&node) {
+            self.open(index, node, Some(index));
+            return;
+        }
+        self.avoided.push((index, node));
+        if let Some(handoff) = self.handoffs.pop_front() {
+            self.open(index, handoff, None);
+        }
+    }
+
+    fn open(&mut self, index: usize, node: Device, voter: Option<usize>) {
         let Some(request) = self.requests.get(index).cloned() else { return };
         let (sender, receiver) = mpsc::channel(WINDOW);
-        let client = self.client.clone();
+        let (client, primaries) = (self.client.clone(), self.primaries);
         let answer = spawn(TaskKind::Request, async move {
             // The answer comes when the body has ended, which may take long.
             let deadline = std::time::Duration::from_secs(24 * 3600);
-            let response = client.send_within(&node, &request, stream(receiver), deadline).await;
+            let body = stream(receiver);
+            let response = match voter {
+                Some(_) => client.send_anyway(&node, &request, body, deadline).await,
+                None => client.send_within(&node, &request, body, deadline).await,
+            };
             match response {
                 Ok(response) => {
                     let (head, body) = response.into_parts();
@@ -72,7 +95,7 @@ impl Fan {
                         status: head.status,
                         headers: head.headers,
                         body: body.unwrap_or_default(),
-                        primary,
+                        primary: voter.is_some_and(|index| index < primaries),
                         node: node.id,
                         replica: index,
                         voter,
@@ -141,17 +164,28 @@ impl Fan {
             let answer = node.answer.await.ok().flatten();
             let refusal = answer.filter(|answer| !is_failure(answer.status));
             // A refusal such as 409 is an answer, not a failure.
-            let handoff = if refusal.is_some() { None } else { self.handoffs.pop_front() };
+            let has_failed = refusal.is_none();
             self.refusals.extend(refusal);
-            if let Some(handoff) = handoff {
-                self.open(node.index, handoff, None, false);
-                if let Some(sender) = self.nodes.last().and_then(|node| node.sender.clone()) {
-                    for piece in &replay {
-                        // It failed as well, which the next piece will show.
-                        let _ = sender.send(Ok(piece.clone())).await;
-                    }
-                }
+            if has_failed && let Some(handoff) = self.handoffs.pop_front() {
+                self.open(node.index, handoff, None);
+                self.catch_up(&replay).await;
             }
+            if has_failed
+                && node.voter.is_some()
+                && let Some((index, avoided)) = self.avoided.pop()
+            {
+                self.open(index, avoided, Some(index));
+                self.catch_up(&replay).await;
+            }
+        }
+    }
+
+    /// Sends the node that was opened last what the others have.
+    async fn catch_up(&mut self, replay: &[Bytes]) {
+        let Some(sender) = self.nodes.last().and_then(|node| node.sender.clone()) else { return };
+        for piece in replay {
+            // It failed as well, which the next piece will show.
+            let _ = sender.send(Ok(piece.clone())).await;
         }
     }
 

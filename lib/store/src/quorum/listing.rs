@@ -124,8 +124,8 @@ impl Quorum {
         let mut request = self.container_request(cx, Method::GET, container, nodes);
         request.query = encode_query(query);
         let mut answers: Vec<Answer> = Vec::new();
-        let mut order =
-            nodes.shuffled_primaries(&self.client, self.clock.stamp().steps()).into_iter();
+        let (free, avoided) = nodes.shuffled_primaries(&self.client, self.clock.stamp().steps());
+        let mut order = free.into_iter().chain(avoided);
         while answers.len() < needed {
             let batch: Vec<_> = order.by_ref().take(needed - answers.len()).collect();
             if batch.is_empty() {
@@ -177,9 +177,15 @@ impl Quorum {
             let mut request = self.container_request(cx, Method::GET, container, nodes);
             request.query = encode_query(&ask);
             set(&mut request.headers, headers::LIST_DELETED, "yes");
-            let asked = nodes.primaries.iter().map(|node| self.ask(node.clone(), true, &request));
-            let answers: Vec<Answer> =
-                futures_util::future::join_all(asked).await.into_iter().flatten().collect();
+            let (free, avoided) = nodes.shuffled_primaries(&self.client, 0);
+            let mut answers: Vec<Answer> = Vec::new();
+            for some in [free, avoided] {
+                if answers.len() < needed {
+                    let asked = some.into_iter().map(|node| self.ask(node, true, &request));
+                    let told = futures_util::future::join_all(asked).await;
+                    answers.extend(told.into_iter().flatten());
+                }
+            }
             if answers.len() < needed {
                 return Err(Error::unavailable("too few container databases answered"));
             }

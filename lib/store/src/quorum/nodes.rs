@@ -120,6 +120,17 @@ impl Nodes {
         former.iter().chain(&self.handoffs).cloned().collect()
     }
 
+    /// Whether those that are not being avoided can be enough.
+    pub(crate) fn can_avoid(&self, client: &Client, enough: &Enough) -> bool {
+        let strict = matches!(enough, Enough::OfEach(_));
+        let fallbacks = self.fallbacks(strict);
+        let voters = self.voters().take(if strict { usize::MAX } else { self.primaries.len() });
+        let voters = voters.enumerate().map(|(index, node)| (Some(index), node));
+        let others = fallbacks.iter().map(|node| (None, node));
+        let free = voters.chain(others).filter(|(_, node)| !client.is_limited(node));
+        enough.is_met(&free.map(|(voter, _)| voter).collect::<Vec<_>>())
+    }
+
     /// So many of the primaries, and a majority of those before.
     pub(crate) fn enough(&self, needed: usize) -> Enough {
         let mut sets = vec![((0..self.primaries.len()).collect(), needed)];
@@ -129,17 +140,21 @@ impl Nodes {
         Enough::OfEach(sets)
     }
 
-    /// Primaries for reading: in a different order for every request, so that load spreads;
-    /// those being avoided come last, and before them those that are new.
-    pub(crate) fn shuffled_primaries(&self, client: &Client, turn: u64) -> Vec<Device> {
+    /// Primaries for reading: in a different order for every request, so that load spreads; those
+    /// that are new come last. Then those that are being avoided, for whoever cannot do without.
+    pub(crate) fn shuffled_primaries(
+        &self,
+        client: &Client,
+        turn: u64,
+    ) -> (Vec<Device>, Vec<Device>) {
         let mut nodes: Vec<(usize, Device)> = self.primaries.iter().cloned().enumerate().collect();
         if !nodes.is_empty() {
             let by = usize::try_from(turn).unwrap_or(0) % nodes.len();
             nodes.rotate_left(by);
         }
         let is_new = |index: &usize| !self.before.is_empty() && !self.before.contains(index);
-        nodes.sort_by_key(|(index, node)| (client.is_limited(node), is_new(index)));
-        nodes.into_iter().map(|(_, node)| node).collect()
+        nodes.sort_by_key(|(index, _)| is_new(index));
+        nodes.into_iter().map(|(_, node)| node).partition(|node| !client.is_limited(node))
     }
 }
 

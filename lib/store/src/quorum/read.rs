@@ -248,14 +248,27 @@ impl Quorum {
         request: &NodeRequest,
     ) -> Result<(Device, Response<Body>)> {
         let turn = self.clock.stamp().steps();
-        let primaries = nodes.shuffled_primaries(&self.client, turn);
+        let (free, avoided) = nodes.shuffled_primaries(&self.client, turn);
         let mut missing: Option<(Device, Response<Body>)> = None;
         // Of primaries: a handoff has nothing in the ordinary run of things.
-        let mut failures = 0;
-        let primaries = primaries.into_iter().map(|node| (node, 1));
+        let mut failures = avoided.len();
+        let free = free.into_iter().map(|node| (node, 1));
         let handoffs = nodes.fallbacks(false).into_iter().map(|node| (node, 0));
-        for (node, counted) in primaries.chain(handoffs) {
-            match self.client.send(&node, request, empty()).await {
+        let first = free.len() + handoffs.len();
+        let avoided = avoided.into_iter().map(|node| (node, 1));
+        for (at, (node, counted)) in free.chain(handoffs).chain(avoided).enumerate() {
+            let sent = if at < first {
+                self.client.send(&node, request, empty()).await
+            } else {
+                if missing.is_some() && failures < majority(nodes.primaries.len()) {
+                    break;
+                }
+                failures -= 1;
+                self.client
+                    .send_anyway(&node, request, empty(), self.client.deadlines().answer)
+                    .await
+            };
+            match sent {
                 Ok(answer) if answer.status() == StatusCode::NOT_FOUND => {
                     // A tombstone is better knowledge than never having heard of the object.
                     let better =
@@ -311,11 +324,16 @@ impl Quorum {
         let head = NodeRequest { method: Method::HEAD, ..request.clone() };
         let turn = self.clock.stamp().steps();
         let former = if strong { nodes.former.clone() } else { Vec::new() };
-        let mut order = nodes.shuffled_primaries(&self.client, turn).into_iter().chain(former);
+        let (free, avoided) = nodes.shuffled_primaries(&self.client, turn);
+        let mut order = free.into_iter().chain(former);
+        let mut avoided = Some(avoided);
         let mut answers: Vec<(Device, Response<Body>)> = Vec::new();
         while answers.len() < needed || !is_enough(&answers) {
             let missing = needed.saturating_sub(answers.len()).max(1);
-            let batch: Vec<Device> = order.by_ref().take(missing).collect();
+            let mut batch: Vec<Device> = order.by_ref().take(missing).collect();
+            if batch.is_empty() && !is_enough(&answers) {
+                batch.extend(avoided.take().into_iter().flatten());
+            }
             if batch.is_empty() {
                 break;
             }
@@ -323,8 +341,10 @@ impl Quorum {
                 answers.iter().any(|(_, answer)| answer.status() != StatusCode::NOT_FOUND);
             let asked = batch.into_iter().enumerate().map(|(index, node)| {
                 let wanted = if index == 0 && !data_is_here { request } else { &head };
+                let deadline = self.client.deadlines().answer;
                 async move {
-                    let answer = self.client.send(&node, wanted, empty()).await.ok()?;
+                    let sent = self.client.send_anyway(&node, wanted, empty(), deadline).await;
+                    let answer = sent.ok()?;
                     (!answer.status().is_server_error()).then_some((node, answer))
                 }
             });

@@ -13,6 +13,7 @@ use apus_cluster::{ObjectPath, PolicyIndex, Timestamp};
 use apus_daemon::http::{empty, header, set};
 use apus_daemon::seed;
 use apus_daemon::task::{TaskKind, spawn};
+use apus_ring::Device;
 use apus_wire::{NodeRequest, headers, methods};
 use http::{Method, StatusCode};
 use tokio::sync::mpsc;
@@ -249,13 +250,16 @@ impl Quorum {
         let request = self.name_request(cx, methods::RESERVE, object, policy, nodes, time)?;
         let count = nodes.voters().count();
         let enough = nodes.enough(majority(nodes.primaries.len()));
+        // Those that are being avoided are asked when the others are not enough.
+        let (free, mut avoided): (Vec<_>, Vec<_>) =
+            nodes.voters().enumerate().partition(|(_, voter)| !self.client.is_limited(voter));
         let (sender, mut receiver) = mpsc::channel::<Told>(count.max(1));
-        for (index, primary) in nodes.voters().enumerate() {
-            let (request, primary, sender) = (request.clone(), primary.clone(), sender.clone());
+        let ask = |(index, primary): (usize, &Device), sender: mpsc::Sender<Told>| {
+            let (request, primary) = (request.clone(), primary.clone());
             let (quorum, cx, object, nodes) =
                 (self.clone(), cx.clone(), object.clone(), nodes.clone());
             spawn(TaskKind::Request, async move {
-                let sent = quorum.client.send_within(&primary, &request, empty(), ANSWER).await;
+                let sent = quorum.client.send_anyway(&primary, &request, empty(), ANSWER).await;
                 let mut told = Told { index, reply: Reply::Silent, head: None };
                 if let Ok(answer) = sent {
                     let head = answer.headers();
@@ -284,18 +288,30 @@ impl Quorum {
                     quorum.release(&cx, &object, policy, &nodes, &held);
                 }
             });
+        };
+        for voter in free {
+            ask(voter, sender.clone());
         }
-        drop(sender);
+        let mut sender = (!avoided.is_empty()).then_some(sender);
         let mut told: Vec<Told> = Vec::with_capacity(count);
         loop {
             let replies: Vec<_> =
                 told.iter().map(|told| (told.index, told.reply.clone())).collect();
+            let have_all_told = told.len() == count - avoided.len();
             let next = match verdict_of(&replies, &enough) {
+                Verdict::Taken { .. } | Verdict::Again if have_all_told => break,
                 Verdict::Taken { .. } => {
                     match tokio::time::timeout(AFTER_MAJORITY, receiver.recv()).await {
                         Ok(next) => next,
                         Err(_) => break,
                     }
+                }
+                _ if have_all_told => {
+                    let Some(sender) = sender.take() else { break };
+                    for voter in avoided.drain(..) {
+                        ask(voter, sender.clone());
+                    }
+                    continue;
                 }
                 _ => receiver.recv().await,
             };

@@ -9,12 +9,13 @@ use apus_daemon::Body;
 use apus_daemon::http::{empty, full, header};
 use apus_daemon::task::{TaskKind, spawn};
 use apus_ring::Device;
-use apus_wire::{Client, NodeRequest, headers};
+use apus_wire::{Client, NodeError, NodeRequest, headers};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
+use super::best::best_status;
 use super::nodes::{Enough, Nodes};
 use crate::Error;
 
@@ -87,9 +88,18 @@ async fn finish(
     Answer { status: head.status, headers: head.headers, body, primary, voter, node, replica }
 }
 
+/// What came of one voter's request.
+struct Told {
+    index: usize,
+    answer: Option<Answer>,
+    /// The voter itself was not asked, since it is being avoided.
+    skipped: bool,
+}
+
 /// Sends `request` (made for each by `build`) to every primary, or to every voter where those are
-/// counted; one that fails is replaced by the next handoff. Returns once all have answered, or
-/// enough good ones have and the rest had their grace; those go on in the background.
+/// counted; one that fails or is being avoided is replaced by the next handoff. Returns once all
+/// have answered, or enough good ones have and the rest had their grace; those go on in the
+/// background. Where the answers decide nothing, those that were avoided are asked after all.
 pub(crate) async fn broadcast(
     client: &Arc<Client>,
     nodes: &Nodes,
@@ -110,20 +120,14 @@ pub(crate) async fn broadcast(
         spawn(TaskKind::Request, async move {
             let mut node = primary;
             let mut voter = Some(index);
+            let mut skipped = false;
             let answer = loop {
                 let sent = client.send(&node, &request, body.body()).await;
-                match sent {
-                    Ok(response) if !is_failure(response.status()) => {
-                        let is_primary = voter.is_some_and(|index| index < primaries);
-                        let from = (node.id, index);
-                        break Some(finish(response, from, voter, is_primary).await);
-                    }
-                    Ok(response) => {
-                        tracing::debug!(status = %response.status(), node = node.address(), device = node.device, "write");
-                    }
-                    Err(error) => {
-                        tracing::debug!(%error, node = node.address(), device = node.device, "write");
-                    }
+                skipped |= voter.is_some() && matches!(sent, Err(NodeError::Limited));
+                let is_primary = voter.is_some_and(|index| index < primaries);
+                let answer = judged(sent, &node, index, voter, is_primary).await;
+                if answer.is_some() {
+                    break answer;
                 }
                 let next = handoffs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                 match next {
@@ -135,11 +139,12 @@ pub(crate) async fn broadcast(
                 request.headers.remove(headers::RESERVED);
             };
             // The caller may have answered its client already.
-            let _ = sender.send(answer).await;
+            let _ = sender.send(Told { index, answer, skipped }).await;
         });
     }
     drop(sender);
     let mut answers: Vec<Answer> = Vec::new();
+    let mut skipped = Vec::new();
     loop {
         let good = answers.iter().filter(|answer| answer.status.is_success());
         let good: Vec<_> = good.map(|answer| answer.voter).collect();
@@ -152,9 +157,65 @@ pub(crate) async fn broadcast(
             receiver.recv().await
         };
         match next {
-            Some(answer) => answers.extend(answer),
+            Some(told) => {
+                skipped.extend(told.skipped.then_some(told.index));
+                answers.extend(told.answer);
+            }
             None => break,
         }
     }
+    if !skipped.is_empty() && agreed_status(enough, &answers).is_none() {
+        let asked = skipped.into_iter().filter_map(|index| {
+            let (node, request) = (nodes.voters().nth(index)?, build(index));
+            let (body, deadline) = (body.body(), client.deadlines().answer);
+            Some(async move {
+                let sent = client.send_anyway(node, &request, body, deadline).await;
+                judged(sent, node, index, Some(index), index < primaries).await
+            })
+        });
+        answers.extend(futures_util::future::join_all(asked).await.into_iter().flatten());
+    }
     answers
+}
+
+/// The answer to a write unless it is a failure.
+async fn judged(
+    sent: Result<http::Response<Body>, NodeError>,
+    node: &Device,
+    replica: usize,
+    voter: Option<usize>,
+    primary: bool,
+) -> Option<Answer> {
+    match sent {
+        Ok(response) if !is_failure(response.status()) => {
+            Some(finish(response, (node.id, replica), voter, primary).await)
+        }
+        Ok(response) => {
+            tracing::debug!(status = %response.status(), node = node.address(), device = node.device, "write");
+            None
+        }
+        Err(error) => {
+            tracing::debug!(%error, node = node.address(), device = node.device, "write");
+            None
+        }
+    }
+}
+
+/// The status that enough servers agree on, if any.
+pub(super) fn agreed_status(enough: &Enough, answers: &[Answer]) -> Option<StatusCode> {
+    let statuses = |of: &dyn Fn(&&Answer) -> bool| {
+        answers.iter().filter(of).map(|answer| answer.status).collect::<Vec<_>>()
+    };
+    match enough {
+        Enough::Any(needed) => best_status(&statuses(&|_| true), *needed),
+        Enough::OfEach(sets) => {
+            let of_each = sets.iter().map(|(set, needed)| {
+                let is_of = |answer: &&Answer| answer.voter.is_some_and(|v| set.contains(&v));
+                best_status(&statuses(&is_of), *needed)
+            });
+            let of_each: Option<Vec<StatusCode>> = of_each.collect();
+            // A refusal of one is a refusal.
+            of_each.and_then(|all| all.into_iter().max_by_key(|status| !status.is_success()))
+        }
+    }
 }

@@ -15,13 +15,12 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 
 use super::Quorum;
-use super::best::best_status;
 use super::digest::Digests;
 use super::fan::Fan;
 use super::nodes::{Enough, Nodes};
 use super::object_rows::ObjectRows;
 use super::reserve::Hold;
-use super::send::{Answer, Replayable, bad_request, broadcast};
+use super::send::{Answer, Replayable, agreed_status, bad_request, broadcast};
 use crate::access::Permit;
 use crate::body::LateMetadata;
 use crate::context::Context;
@@ -124,23 +123,9 @@ impl Quorum {
 
     /// The status that enough servers agree on.
     pub(super) fn agreed_by(enough: &Enough, answers: &[Answer]) -> Result<StatusCode> {
-        let statuses = |of: &dyn Fn(&&Answer) -> bool| {
-            answers.iter().filter(of).map(|answer| answer.status).collect::<Vec<_>>()
-        };
-        let agreed = match enough {
-            Enough::Any(needed) => best_status(&statuses(&|_| true), *needed),
-            Enough::OfEach(sets) => {
-                let of_each = sets.iter().map(|(set, needed)| {
-                    let is_of = |answer: &&Answer| answer.voter.is_some_and(|v| set.contains(&v));
-                    best_status(&statuses(&is_of), *needed)
-                });
-                let of_each: Option<Vec<StatusCode>> = of_each.collect();
-                // A refusal of one is a refusal.
-                of_each.and_then(|all| all.into_iter().max_by_key(|status| !status.is_success()))
-            }
-        };
-        agreed.ok_or_else(|| {
-            Error::unavailable(format!("object servers answered {:?}", statuses(&|_| true)))
+        agreed_status(enough, answers).ok_or_else(|| {
+            let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+            Error::unavailable(format!("object servers answered {statuses:?}"))
         })
     }
 
@@ -305,9 +290,10 @@ impl Quorum {
         let asked = if strict { nodes.voters().count() } else { replicas };
         let requests = (0..asked).map(build).collect();
         let handoffs = nodes.fallbacks(strict).into();
-        let mut fan = Fan::new(self.client.clone(), requests, handoffs);
+        let is_needed = !nodes.can_avoid(&self.client, &Self::enough(strict, nodes));
+        let mut fan = Fan::new(self.client.clone(), requests, replicas, handoffs);
         for (index, node) in nodes.voters().take(asked).enumerate() {
-            fan.open(index, node.clone(), Some(index), index < replicas);
+            fan.open_voter(index, node.clone(), is_needed);
         }
         let mut pieces = vec![flow.encoder.head()];
         pieces.append(&mut flow.held);
