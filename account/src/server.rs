@@ -105,7 +105,7 @@ impl Server {
             .await?;
         self.open(&target.database)
             .await?
-            .ok_or_else(|| Box::new(status(StatusCode::INSUFFICIENT_STORAGE)))
+            .ok_or_else(|| refuse(StatusCode::INTERNAL_SERVER_ERROR, "the new database is gone"))
     }
 }
 

@@ -87,13 +87,19 @@ impl From<DeviceError> for Refusal {
     }
 }
 
-/// The answer to a failed disk: full, gone or broken, the proxy is to go elsewhere.
+/// The answer to a failed disk; the proxy is to go elsewhere. As in Swift 507 means that it is full
+/// (or gone, see [`DeviceError`]): a proxy then avoids the device for all that it holds.
 pub(crate) fn disk_failed(error: &std::io::Error, target: &Target) -> Refusal {
     if error.kind() == io::ErrorKind::ResourceBusy {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "too much waits for the disk");
     }
     tracing::error!(%error, device = target.device, object = target.name, "disk");
-    Box::new(status(StatusCode::INSUFFICIENT_STORAGE))
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Box::new(status(StatusCode::INSUFFICIENT_STORAGE))
+        }
+        _ => refuse(StatusCode::INTERNAL_SERVER_ERROR, "disk failed"),
+    }
 }
 
 /// The required `X-Timestamp`.

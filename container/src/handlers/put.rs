@@ -59,10 +59,9 @@ pub(crate) async fn put(
         None => {
             create(server, target, time, wanted).await?;
             created = true;
-            server
-                .open(&target.database)
-                .await?
-                .ok_or_else(|| Box::new(status(StatusCode::INSUFFICIENT_STORAGE)))?
+            server.open(&target.database).await?.ok_or_else(|| {
+                refuse(StatusCode::INTERNAL_SERVER_ERROR, "the new database is gone")
+            })?
         }
     };
     let changes = metadata::of_headers(head, Resource::Container, &SAVED);

@@ -33,9 +33,14 @@ impl From<DbError> for Refusal {
                 answer.extensions_mut().insert(Damaged);
                 answer
             }
+            // 507 says that the device is gone or full: a proxy then avoids it for all that it holds.
+            error if error.is_full() => {
+                tracing::error!(%error, "database");
+                refuse(StatusCode::INSUFFICIENT_STORAGE, "no space for the database")
+            }
             error => {
                 tracing::error!(%error, "database");
-                refuse(StatusCode::INSUFFICIENT_STORAGE, "database failed")
+                refuse(StatusCode::INTERNAL_SERVER_ERROR, "database failed")
             }
         }
     }
@@ -49,4 +54,23 @@ pub fn timestamp(headers: &HeaderMap, name: &str) -> Result<Timestamp, Refusal> 
     header(headers, name)
         .and_then(Timestamp::parse)
         .ok_or_else(|| refuse(StatusCode::BAD_REQUEST, &format!("Missing or bad {name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_full_device_answers_507() {
+        let sqlite = |code: i32| DbError::Sqlite { code, message: String::new() };
+        let status = |error: DbError| Refusal::from(error).status().as_u16();
+        assert_eq!(status(sqlite(13)), 507);
+        assert_eq!(status(std::io::Error::from_raw_os_error(28).into()), 507);
+        // SQLITE_CANTOPEN, too many open files: one database's trouble, or the process'.
+        for error in [sqlite(14), std::io::Error::from_raw_os_error(24).into()] {
+            assert_eq!(status(error), 500);
+        }
+        assert_eq!(status(DbError::Poisoned), 500);
+        assert_eq!((status(DbError::Busy), status(DbError::Missing)), (503, 404));
+    }
 }

@@ -44,6 +44,19 @@ impl DbError {
     }
 }
 
+impl DbError {
+    /// Whether its device has no space left.
+    pub fn is_full(&self) -> bool {
+        match self {
+            // SQLITE_FULL.
+            Self::Sqlite { code, .. } => code & 0xff == 13,
+            // ENOSPC and EDQUOT: of these only the text is kept.
+            Self::Io(text) => text.contains("(os error 28)") || text.contains("(os error 122)"),
+            _ => false,
+        }
+    }
+}
+
 impl std::fmt::Display for DbError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -196,7 +196,7 @@ async fn unreadable(
         ReadError::Damaged(reason) => damaged(server, target, object, reason).await,
         ReadError::Failed(error) => {
             tracing::error!(error, object = target.name, "read");
-            Ok(refuse(StatusCode::INSUFFICIENT_STORAGE, "read failed"))
+            Ok(refuse(StatusCode::INTERNAL_SERVER_ERROR, "read failed"))
         }
     }
 }
