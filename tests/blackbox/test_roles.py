@@ -325,3 +325,38 @@ def test_several_ranges_come_as_one_multipart_answer(servers):
         got = [part.split(b"\r\n\r\n", 1) for part in parts[1:-1]]
         assert [data[:-2] for _, data in got] == [body[:10], body[100:110], body[-5:]]
         assert b"Content-Range: bytes 100-109/1024" in got[1][0] and b"Content-Type: a/b" in got[1][0]
+
+
+@pytest.mark.parametrize("role", ["object-auditor", "rest"])
+def test_a_daemon_is_where_its_own_section_says(servers, tmp_path, role):
+    swift = servers.swift()
+    swift.put_container("sections")
+    swift.put_object("sections", role, b"bytes of " + role.encode())
+    # The third copy may come after the answer.
+    until = time.monotonic() + 10
+    copies = lambda: [file for file in servers.devices.glob("*/objects/*/*/*/*.data") if role.encode() in file.read_bytes()]
+    while len(damaged := copies()) < 3:
+        assert time.monotonic() < until, damaged
+        time.sleep(0.05)
+    etc, devices = tmp_path / "etc", tmp_path / "devices"
+    shutil.copytree(servers.etc, etc)
+    shutil.copytree(servers.devices, devices)
+    for file in damaged:
+        copy = devices / file.relative_to(servers.devices)
+        copy.write_bytes(b"damage" + copy.read_bytes()[6:])
+    for kind in KINDS:
+        text = (etc / f"{kind}-server.conf").read_text()
+        there = f"devices = {servers.devices}\nmount_check = false\n"
+        text = text.replace(there, f"devices = /nowhere\nrecon_cache_path = {tmp_path}/others\n")
+        (etc / f"{kind}-server.conf").write_text(text)
+    with open(etc / "object-server.conf", "a") as conf:
+        conf.write(f"[object-auditor]\ndevices = {devices}\nmount_check = no\nrecon_cache_path = {tmp_path}/own\n")
+    with open(tmp_path / "told", "w") as told:
+        done = subprocess.run([APUS, role, str(etc), "--once"], stderr=told, timeout=120)
+    told = (tmp_path / "told").read_text()
+    assert done.returncode == 0, told
+    assert "has no effect" not in told
+    assert len(list(devices.glob("*/quarantined/objects/*"))) == 3, told
+    assert "object_auditor" in (tmp_path / "own" / "object.recon").read_text()
+    if role == "rest":
+        assert "object_auditor" not in (tmp_path / "others" / "object.recon").read_text()

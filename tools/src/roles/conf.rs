@@ -15,7 +15,7 @@ use apus_daemon::config::{Conf, Section};
 use apus_ring::SharedRing;
 use apus_store::quorum::Rings;
 
-use super::role::Server;
+use super::role::{Roles, Server};
 
 /// Swift's default for `swift_dir`.
 const SWIFT_DIR: &str = "/etc/swift";
@@ -30,8 +30,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Finds `swift_dir` of what was named.
-    pub(crate) fn find(path: &Path) -> Result<Self, String> {
+    /// Finds `swift_dir` of what was named, for a process with these roles.
+    pub(crate) fn find(path: &Path, roles: &Roles) -> Result<Self, String> {
         if path.join("swift.conf").exists() {
             return Ok(Self { path: path.to_owned(), swift_dir: path.to_owned() });
         }
@@ -40,7 +40,12 @@ impl Place {
         }
         let conf = Conf::read(path)?;
         let parent = path.parent().unwrap_or(Path::new("."));
-        let swift_dir = match conf.section("DEFAULT").get("swift_dir") {
+        let section = match (roles.first(), roles.servers.as_slice(), roles.daemons.as_slice()) {
+            (Some(server), [], [daemon]) => section_of(&conf, daemon, server),
+            (Some(server), ..) => section_of(&conf, "", server),
+            (None, ..) => conf.section("DEFAULT"),
+        };
+        let swift_dir = match section.get("swift_dir") {
             Some(given) => PathBuf::from(given),
             None if parent.join("swift.conf").exists() => parent.to_owned(),
             None => PathBuf::from(SWIFT_DIR),
@@ -118,9 +123,10 @@ fn is_readable_by_all(path: &Path) -> bool {
 
 /// The section that a role is configured in: of a group, that of its first server.
 pub(crate) fn section_of<'a>(conf: &'a Conf, role: &str, server: Server) -> Section<'a> {
+    let of_server = format!("app:{}-server", server.name());
     match super::role::DAEMONS.iter().any(|(daemon, _)| *daemon == role) {
-        true => conf.section(role),
-        false => conf.section(&format!("app:{}-server", server.name())),
+        true => conf.daemon_section(role, &of_server),
+        false => conf.section(&of_server),
     }
 }
 

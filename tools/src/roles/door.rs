@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apus_cluster::backend_auth::Mode;
+use apus_daemon::ReconCache;
 use apus_daemon::addresses;
 use apus_daemon::config::{Conf, Section};
 use apus_daemon::http::SharedHandler;
@@ -20,8 +21,9 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::conf::bind_address;
-use super::node::{Builder, recon_cache};
+use super::node::Builder;
 use super::role::Server;
+use super::storage::Site;
 
 /// For how long an address that somebody has is tried, unless `bind_timeout` says so (30 of
 /// Swift's servers: here nothing keeps an address for long).
@@ -81,7 +83,7 @@ impl Builder<'_> {
         let handler = match server {
             Server::Proxy => handler,
             _ => {
-                let recon = self.recon_parts(server, conf, &section)?;
+                let recon = self.recon_parts(server, conf)?;
                 let recon = Arc::new(ReconHttp::new(handler, recon));
                 let metrics = MetricsHttp::new(Some(recon), self.node.metrics.clone());
                 self.guarded(Arc::new(metrics), &section)
@@ -104,20 +106,15 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn recon_parts(
-        &self,
-        server: Server,
-        conf: &Conf,
-        section: &Section<'_>,
-    ) -> Result<ReconParts, String> {
-        let (devices, mount_check) = super::storage::devices(section)?;
+    fn recon_parts(&self, server: Server, conf: &Conf) -> Result<ReconParts, String> {
+        let site = Site::read(conf, "", server)?;
         Ok(ReconParts {
             server: server.name(),
-            devices,
-            mount_check,
+            devices: site.devices,
+            mount_check: site.mount_check,
             swift_conf: self.place.swift_conf_path(),
             rings: self.place.ring_paths(&self.cluster),
-            cache: recon_cache(conf, server),
+            cache: ReconCache::new(&site.recon),
             clock: self.clock.clone(),
         })
     }

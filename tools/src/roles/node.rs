@@ -4,14 +4,13 @@
 //! the rings give to its own bind address; sockets are in [`super::door`].
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use apus_broker::Broker;
 use apus_cluster::SwiftConf;
 use apus_daemon::clock::SystemClock;
-use apus_daemon::config::Conf;
 use apus_daemon::drain::{Asked, Signals};
 use apus_daemon::handover::Word;
 use apus_daemon::http::SharedHandler;
@@ -29,12 +28,9 @@ use tokio::time::Instant;
 
 use super::conf::Place;
 use super::role::{Roles, Server};
-use super::storage::Storage;
+use super::storage::Site;
 use super::worker::{Inherited, Overseen};
 use crate::counts::{Counts, Sources};
-
-/// Swift's default for `recon_cache_path`.
-const RECON_CACHE_PATH: &str = "/var/cache/swift";
 
 /// Servers and daemons that are ready to run.
 pub struct Node {
@@ -49,7 +45,7 @@ pub struct Node {
     pub(super) brokers: Vec<Arc<Broker>>,
     pub(super) object: Option<apus_object::Server>,
     pub(super) background: Vec<tokio::task::JoinHandle<()>>,
-    units: Vec<(Unit, ReconCache)>,
+    pub(super) units: Vec<(Unit, ReconCache)>,
     pub(super) drain: Drain,
 }
 
@@ -81,27 +77,19 @@ impl Builder<'_> {
             return Ok(());
         }
         let conf = self.place.server_conf(server)?;
-        let storage = match server {
-            Server::Proxy => None,
-            Server::Account => Some(self.account(&conf, serves)?),
-            Server::Container => Some(self.container(&conf, serves)?),
-            Server::Object => Some(self.object(&conf)?),
-        };
-        let recon = recon_cache(&conf, server);
-        self.node.metrics.read_reports_of(&recon);
-        let handler = match storage {
-            None => self.proxy(&conf)?,
-            Some(Storage { handler, units }) => {
-                let units = units.into_iter().filter(|unit| wanted.contains(&unit.name()));
-                self.node.units.extend(units.map(|unit| (unit, recon.clone())));
-                handler
+        let handler = match server {
+            Server::Proxy => {
+                let recon = Site::read(&conf, "", server)?.recon;
+                self.node.metrics.read_reports_of(&ReconCache::new(&recon));
+                Some(self.proxy(&conf)?)
             }
+            _ => self.storage(&conf, server, serves, &wanted)?,
         };
-        if serves && self.sockets.is_some() {
+        if let Some(handler) = handler.filter(|_| serves && self.sockets.is_some()) {
             self.serve(server, &conf, handler).await?;
         }
         // What stands there was taken up when the process began.
-        super::start::note_options(&conf, server);
+        super::start::note_options(&conf, server, self.roles);
         for warning in conf.unused() {
             tracing::warn!("{warning}");
         }
@@ -125,12 +113,6 @@ impl Builder<'_> {
             }
         }
     }
-}
-
-/// Where the daemons of a server tell what they did.
-pub(super) fn recon_cache(conf: &Conf, server: Server) -> ReconCache {
-    let section = conf.section(&format!("app:{}-server", server.name()));
-    ReconCache::new(&PathBuf::from(section.get("recon_cache_path").unwrap_or(RECON_CACHE_PATH)))
 }
 
 impl Node {
@@ -164,7 +146,7 @@ impl Node {
     }
 
     async fn build(path: &Path, roles: &Roles, sockets: Option<Inherited>) -> Result<Self, String> {
-        let place = Place::find(path)?;
+        let place = Place::find(path, roles)?;
         let cluster = place.swift_conf()?;
         let rings = place.rings(&cluster)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);

@@ -14,7 +14,8 @@ use apus_daemon::syslog::Syslog;
 
 use super::Task;
 use super::conf::{Place, section_of};
-use super::role::Server;
+use super::role::{DAEMONS, Roles, Server};
+use super::storage::Site;
 
 /// Whom Swift's programs become when nothing is said.
 const SWIFTS_USER: &str = "swift";
@@ -35,12 +36,19 @@ const OPTIONS: [&str; 10] = [
 ];
 
 /// Counts the options of this step as known.
-pub(super) fn note_options(conf: &Conf, server: Server) {
-    for section in ["DEFAULT", &format!("app:{}-server", server.name())] {
+pub(super) fn note_options(conf: &Conf, server: Server, roles: &Roles) {
+    // Of several the first server speaks, see `section_of`.
+    let alone = if roles.servers.is_empty() { roles.daemons.as_slice() } else { &[] };
+    let alone = if let [daemon] = alone { daemon } else { "" };
+    for section in ["DEFAULT", alone, &format!("app:{}-server", server.name())] {
         let section = conf.section(section);
         for option in OPTIONS {
             let _ = section.get(option);
         }
+    }
+    // Other processes read theirs.
+    for (daemon, _) in DAEMONS.iter().filter(|(_, of)| *of == server) {
+        let _ = Site::read(conf, daemon, server);
     }
 }
 
@@ -80,7 +88,7 @@ impl Oversight {
 
 /// Becomes the `user` of the configuration and starts the log where its options have it.
 pub(super) fn begin(task: &Task<'_>) -> Result<Oversight, String> {
-    let place = Place::find(task.path)?;
+    let place = Place::find(task.path, task.roles)?;
     let server = task.roles.first().ok_or_else(|| format!("{}: nothing to do", task.name))?;
     let conf = place.server_conf(server)?;
     let section = section_of(&conf, task.name, server);

@@ -1,20 +1,22 @@
 //! Account, container and object servers of one process, with the daemons that work on the same
 //! devices.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use apus_broker::Broker;
-use apus_daemon::Unit;
 use apus_daemon::addresses;
 use apus_daemon::config::{Conf, Section};
 use apus_daemon::http::SharedHandler;
 use apus_daemon::task::{TaskKind, spawn};
+use apus_daemon::{ReconCache, Unit};
 use apus_disk::Reserve;
 use apus_object::QuarantineLimit;
 use apus_ring::Local;
 
+use super::conf::{bind_address, section_of};
 use super::node::Builder;
 use super::role::Server;
 
@@ -23,10 +25,13 @@ const DATABASES_MAX: usize = 256;
 /// How often account rows of changed containers are sent.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Swift's default for `recon_cache_path`.
+const RECON_CACHE_PATH: &str = "/var/cache/swift";
+
 /// A server and all its daemons.
-pub(super) struct Storage {
-    pub(super) handler: SharedHandler,
-    pub(super) units: Vec<Unit>,
+struct Storage {
+    handler: SharedHandler,
+    units: Vec<Unit>,
 }
 
 /// Up to which length a range of an object that Swift wrote is checked by reading the whole.
@@ -40,17 +45,75 @@ fn quarantine_limit(section: &Section<'_>) -> Result<QuarantineLimit, String> {
     Ok(QuarantineLimit { per_hour, share: percent / 100.0 })
 }
 
-/// Where the devices are, and whether they must be mount points.
-pub(super) fn devices(section: &Section<'_>) -> Result<(PathBuf, bool), String> {
-    let devices = PathBuf::from(section.get("devices").unwrap_or("/srv/node"));
-    Ok((devices, section.flag("mount_check", true)?))
+/// Where a server or a daemon works, as its own section has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Site {
+    /// Where the devices are.
+    pub(super) devices: PathBuf,
+    /// Whether they must be mount points.
+    pub(super) mount_check: bool,
+    /// By which the rings' devices are known as this node's.
+    bind: SocketAddr,
+    /// Where daemons tell what they did.
+    pub(super) recon: PathBuf,
+}
+
+impl Site {
+    /// Of a daemon by name; of the server itself by any other.
+    pub(super) fn read(conf: &Conf, role: &str, server: Server) -> Result<Self, String> {
+        let section = section_of(conf, role, server);
+        let text = |key, default: &str| PathBuf::from(section.get(key).unwrap_or(default));
+        Ok(Self {
+            devices: text("devices", "/srv/node"),
+            mount_check: section.flag("mount_check", true)?,
+            bind: bind_address(&section, server)?,
+            recon: text("recon_cache_path", RECON_CACHE_PATH),
+        })
+    }
+
+    /// Which devices of the rings are this node's.
+    fn local(&self) -> Local {
+        Local::new(addresses::of(self.bind.ip()), self.bind.port())
+    }
 }
 
 impl Builder<'_> {
-    /// Which devices of the rings are this node's.
-    fn local(section: &Section<'_>, server: Server) -> Result<Local, String> {
-        let bind = super::conf::bind_address(section, server)?;
-        Ok(Local::new(addresses::of(bind.ip()), bind.port()))
+    /// Makes a server for requests and the daemons that work where it does, and one without
+    /// requests for each other place where daemons of its work; gives the first one's handler.
+    pub(super) fn storage(
+        &mut self,
+        conf: &Conf,
+        server: Server,
+        serves: bool,
+        daemons: &[&'static str],
+    ) -> Result<Option<SharedHandler>, String> {
+        let mut sites: Vec<(Site, Vec<&str>)> = Vec::new();
+        if serves {
+            sites.push((Site::read(conf, "", server)?, Vec::new()));
+        }
+        for daemon in daemons {
+            let site = Site::read(conf, daemon, server)?;
+            match sites.iter_mut().find(|(known, _)| *known == site) {
+                Some((_, those)) => those.push(daemon),
+                None => sites.push((site, vec![daemon])),
+            }
+        }
+        let mut first = None;
+        for (index, (site, those)) in sites.iter().enumerate() {
+            let serves = serves && index == 0;
+            let made = match server {
+                Server::Proxy => return Ok(None),
+                Server::Account => self.account(conf, site, serves)?,
+                Server::Container => self.container(conf, site, serves)?,
+                Server::Object => self.object(conf, site)?,
+            };
+            let recon = ReconCache::new(&site.recon);
+            self.node.metrics.read_reports_of(&recon);
+            let units = made.units.into_iter().filter(|unit| those.contains(&unit.name()));
+            self.node.units.extend(units.map(|unit| (unit, recon.clone())));
+            first.get_or_insert(made.handler);
+        }
+        Ok(first)
     }
 
     /// Beside a server of another process nothing is kept open.
@@ -67,12 +130,10 @@ impl Builder<'_> {
         Ok(broker)
     }
 
-    pub(super) fn account(&mut self, conf: &Conf, serves: bool) -> Result<Storage, String> {
-        let section = conf.section("app:account-server");
-        let (devices, mount_check) = devices(&section)?;
+    fn account(&mut self, conf: &Conf, site: &Site, serves: bool) -> Result<Storage, String> {
         let server = Arc::new(apus_account::Server::new(apus_account::Parts {
-            devices,
-            mount_check,
+            devices: site.devices.clone(),
+            mount_check: site.mount_check,
             hash: self.cluster.hash.clone(),
             policies: self.cluster.policies.clone(),
             clock: self.clock.clone(),
@@ -82,7 +143,7 @@ impl Builder<'_> {
             accounts: self.rings.account.clone(),
             containers: self.rings.container.clone(),
             objects: self.rings.objects.clone(),
-            local: Self::local(&section, Server::Account)?,
+            local: site.local(),
             client: self.client.clone(),
         };
         let units = apus_account::units(&server, &parts, conf)?;
@@ -90,12 +151,10 @@ impl Builder<'_> {
     }
 
     /// `serves`: requests are served here, so account rows are sent from here.
-    pub(super) fn container(&mut self, conf: &Conf, serves: bool) -> Result<Storage, String> {
-        let section = conf.section("app:container-server");
-        let (devices, mount_check) = devices(&section)?;
+    fn container(&mut self, conf: &Conf, site: &Site, serves: bool) -> Result<Storage, String> {
         let server = Arc::new(apus_container::Server::new(apus_container::Parts {
-            devices,
-            mount_check,
+            devices: site.devices.clone(),
+            mount_check: site.mount_check,
             hash: self.cluster.hash.clone(),
             clock: self.clock.clone(),
             client: self.client.clone(),
@@ -112,22 +171,21 @@ impl Builder<'_> {
         }
         let parts = apus_container::DaemonParts {
             rings: self.rings.clone(),
-            local: Self::local(&section, Server::Container)?,
+            local: site.local(),
             store: apus_store::pipeline::internal(self.quorum()),
         };
         let units = apus_container::units(&server, &parts, conf)?;
         Ok(Storage { handler: server, units })
     }
 
-    pub(super) fn object(&mut self, conf: &Conf) -> Result<Storage, String> {
+    fn object(&mut self, conf: &Conf, site: &Site) -> Result<Storage, String> {
         let section = conf.section("app:object-server");
-        let (devices, mount_check) = devices(&section)?;
         let text = section.get("fallocate_reserve").unwrap_or("1%");
         let reserve = Reserve::parse(text)
             .ok_or_else(|| section.refuse("fallocate_reserve", text, "bytes or a percentage"))?;
         let server = apus_object::Server::new(apus_object::Parts {
-            devices,
-            mount_check,
+            devices: site.devices.clone(),
+            mount_check: site.mount_check,
             reserve,
             hash: self.cluster.hash.clone(),
             policies: self.cluster.policies.clone(),
@@ -142,10 +200,10 @@ impl Builder<'_> {
             quarantine_limit: quarantine_limit(&section)?,
             replication: apus_object::ReplicationOptions::read(&section)?,
         });
-        self.node.object = Some(server.clone());
+        self.node.object.get_or_insert_with(|| server.clone());
         let parts = apus_object::DaemonParts {
             rings: self.rings.clone(),
-            local: Self::local(&section, Server::Object)?,
+            local: site.local(),
             store: apus_store::pipeline::internal(self.quorum()),
         };
         let units = apus_object::units(&server, &parts, conf)?;

@@ -120,7 +120,15 @@ impl Conf {
         let find = |name: &str| {
             self.sections.iter().find(|(known, _)| known == name).map(|(_, options)| options)
         };
-        Section { name: name.to_owned(), own: find(name), defaults: find("DEFAULT"), conf: self }
+        let (own, defaults) = (find(name), find("DEFAULT"));
+        Section { name: name.to_owned(), own, defaults, last: None, conf: self }
+    }
+
+    /// A daemon's section over `[DEFAULT]`, as Swift's daemons read theirs, and for what neither
+    /// says that of its server.
+    pub fn daemon_section(&self, name: &str, server: &str) -> Section<'_> {
+        let last = self.section(server).own.map(|options| (server.to_owned(), options));
+        Section { last, ..self.section(name) }
     }
 
     /// What nobody has asked for so far, as text for a warning: an operator should know that an
@@ -154,6 +162,8 @@ pub struct Section<'a> {
     name: String,
     own: Option<&'a BTreeMap<String, String>>,
     defaults: Option<&'a BTreeMap<String, String>>,
+    /// Another section for what the first two do not say.
+    last: Option<(String, &'a BTreeMap<String, String>)>,
     conf: &'a Conf,
 }
 
@@ -161,10 +171,14 @@ impl<'a> Section<'a> {
     /// An option's text.
     pub fn get(&self, key: &str) -> Option<&'a str> {
         self.conf.note(&self.name, key);
-        self.own
-            .and_then(|options| options.get(key))
-            .or_else(|| self.defaults.and_then(|options| options.get(key)))
-            .map(String::as_str)
+        let first = [self.own, self.defaults].into_iter().flatten();
+        let said = first.filter_map(|options| options.get(key)).next();
+        let said = said.or_else(|| {
+            let (name, options) = self.last.as_ref()?;
+            self.conf.note(name, key);
+            options.get(key)
+        });
+        said.map(String::as_str)
     }
 
     /// All options of the section itself.
@@ -230,6 +244,17 @@ mod tests {
         assert_eq!(section.parse("bind_port", 0u16, "a port").unwrap(), 6210);
         assert_eq!(section.get("name"), Some("%x"));
         assert_eq!(section.get("long"), Some("a\nb"));
+    }
+
+    #[test]
+    fn a_daemons_section_stands_before_defaults_and_those_before_its_servers() {
+        let text = "[DEFAULT]\na = default\nb = default\n[app:x-server]\nb = server\nc = server\n[x-auditor]\na = own\n";
+        let conf = Conf::parse(text).unwrap();
+        let daemon = conf.daemon_section("x-auditor", "app:x-server");
+        let said = ["a", "b", "c", "d"].map(|key| daemon.get(key));
+        assert_eq!(said, [Some("own"), Some("default"), Some("server"), None]);
+        let absent = conf.daemon_section("x-updater", "app:x-server");
+        assert_eq!((absent.get("a"), absent.get("c")), (Some("default"), Some("server")));
     }
 
     #[test]
