@@ -3,7 +3,6 @@
 use apus_broker::answer::{Refusal, refuse, timestamp};
 use apus_broker::{digest, list_query, metadata, stat};
 use apus_cluster::PolicyIndex;
-use apus_cluster::constraints::ACCOUNT_LISTING_LIMIT;
 use apus_cluster::listing::{ContainerEntry, ListQuery};
 use apus_cluster::metadata::Resource;
 use apus_daemon::Body;
@@ -82,6 +81,7 @@ pub(crate) async fn put(
         None => (server.create(target, time).await?, true),
     };
     let changes = metadata::of_headers(head, Resource::Account, &[]);
+    let constraints = server.parts.constraints.clone();
     let done = database
         .write(move |connection| {
             let info = backend::info(connection)?;
@@ -89,7 +89,7 @@ pub(crate) async fn put(
                 return Ok(None);
             }
             stat::put::<Accounts>(connection, time)?;
-            stat::put_metadata::<Accounts>(connection, &changes, time)?;
+            stat::put_metadata::<Accounts>(connection, &changes, time, &constraints)?;
             Ok(Some(created || info.is_deleted()))
         })
         .await?;
@@ -112,12 +112,13 @@ pub(crate) async fn post(
     let time = timestamp(head, headers::TIMESTAMP)?;
     let database = server.open(&target.database).await?.ok_or_else(|| missing(false))?;
     let changes = metadata::of_headers(head, Resource::Account, &[]);
+    let constraints = server.parts.constraints.clone();
     let done = database
         .write(move |connection| {
             if backend::info(connection)?.is_deleted() {
                 return Ok(false);
             }
-            stat::put_metadata::<Accounts>(connection, &changes, time)?;
+            stat::put_metadata::<Accounts>(connection, &changes, time, &constraints)?;
             Ok(true)
         })
         .await?;
@@ -143,14 +144,14 @@ pub(crate) async fn delete(
     if done { Ok(status(StatusCode::NO_CONTENT)) } else { Err(missing(true)) }
 }
 
-fn listing_of(query: &str) -> Result<(ListQuery, bool), Refusal> {
+fn listing_of(query: &str, limit: usize) -> Result<(ListQuery, bool), Refusal> {
     let mut wants_json = false;
     let format = |key: &str, value: &str| {
         if key == "format" {
             wants_json = value == "json";
         }
     };
-    let list = list_query(query, ACCOUNT_LISTING_LIMIT, format)
+    let list = list_query(query, limit, format)
         .map_err(|text| refuse(StatusCode::PRECONDITION_FAILED, &text))?;
     Ok((list, wants_json))
 }
@@ -181,7 +182,7 @@ pub(crate) async fn get(
     query: &str,
     is_head: bool,
 ) -> Result<Response<Body>, Refusal> {
-    let (mut list, wants_json) = listing_of(query)?;
+    let (mut list, wants_json) = listing_of(query, server.parts.constraints.account_listing_limit)?;
     list.reserved = header(head, headers::ALLOW_RESERVED_NAMES)
         .and_then(apus_daemon::config::value::flag)
         .unwrap_or(false);

@@ -7,6 +7,7 @@ use apus_broker::answer::{Refusal, refuse};
 use apus_broker::place::{Devices, database_path};
 use apus_broker::replication::Service;
 use apus_broker::{Broker, Database, set_aside, stat};
+use apus_cluster::constraints::Constraints;
 use apus_cluster::{AccountName, HashConf, Policies, Timestamp};
 use apus_daemon::http::status;
 use apus_daemon::{Body, Clock, Handler};
@@ -33,6 +34,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The open databases.
     pub broker: Arc<Broker>,
+    /// What clients may store and ask for.
+    pub constraints: Arc<Constraints>,
 }
 
 /// An account server.

@@ -8,6 +8,7 @@ use apus_broker::answer::{Refusal, refuse};
 use apus_broker::place::{Devices, database_path};
 use apus_broker::replication::Service;
 use apus_broker::{Broker, Database, set_aside};
+use apus_cluster::constraints::Constraints;
 use apus_cluster::{AccountName, ContainerName, ContainerPath, HashConf, Timestamp};
 use apus_daemon::http::status;
 use apus_daemon::{Body, Clock, Handler};
@@ -34,6 +35,8 @@ pub struct Parts {
     pub client: Arc<Client>,
     /// The open databases.
     pub broker: Arc<Broker>,
+    /// What clients may store and ask for.
+    pub constraints: Arc<Constraints>,
 }
 
 /// A container server.

@@ -101,6 +101,7 @@ pub(crate) fn servers(devices: &Path) -> (SharedHandler, SharedHandler) {
         clock,
         client,
         broker: Arc::new(Broker::new("crash", 16, Arc::default()).unwrap()),
+        constraints: Arc::default(),
     });
     (Arc::new(object), Arc::new(container))
 }

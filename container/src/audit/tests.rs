@@ -67,7 +67,12 @@ impl Bench {
             .write(move |connection| {
                 let changes = [("X-Container-Read", ".r:*"), ("X-Container-Meta-Colour", "blue")];
                 let changes = changes.map(|(name, value)| (name.to_owned(), value.to_owned()));
-                stat::put_metadata::<Containers>(connection, &changes.into(), at.next())?;
+                stat::put_metadata::<Containers>(
+                    connection,
+                    &changes.into(),
+                    at.next(),
+                    &Default::default(),
+                )?;
                 for index in 0..ROWS {
                     backend::merge_row(connection, row(index, false))?;
                 }

@@ -5,7 +5,6 @@ use std::fmt::Write;
 
 use apus_broker::answer::{Refusal, refuse};
 use apus_broker::{digest, list_query};
-use apus_cluster::constraints::CONTAINER_LISTING_LIMIT;
 use apus_cluster::listing::{ObjectEntry, ObjectRow, split_swift_bytes};
 use apus_cluster::metadata;
 use apus_daemon::Body;
@@ -147,7 +146,7 @@ pub(crate) async fn get(
     query: &str,
     is_head: bool,
 ) -> Result<Response<Body>, Refusal> {
-    let mut list = list_query(query, CONTAINER_LISTING_LIMIT, |_, _| {})
+    let mut list = list_query(query, server.parts.constraints.container_listing_limit, |_, _| {})
         .map_err(|text| refuse(StatusCode::PRECONDITION_FAILED, &text))?;
     list.reserved = header(head, headers::ALLOW_RESERVED_NAMES)
         .and_then(apus_daemon::config::value::flag)

@@ -65,6 +65,7 @@ pub(crate) async fn put(
         }
     };
     let changes = metadata::of_headers(head, Resource::Container, &SAVED);
+    let constraints = server.parts.constraints.clone();
     let outcome = database
         .write(move |connection| {
             let info = backend::info(connection)?;
@@ -74,7 +75,7 @@ pub(crate) async fn put(
             }
             let recreate = (was_deleted && time > info.delete_timestamp).then_some(wanted);
             backend::put(connection, time, recreate)?;
-            stat::put_metadata::<Containers>(connection, &changes, time)?;
+            stat::put_metadata::<Containers>(connection, &changes, time, &constraints)?;
             Ok(Ok((recreate.is_some(), backend::info(connection)?)))
         })
         .await?;
@@ -109,6 +110,7 @@ pub(crate) async fn post(
     let missing = || Box::new(status(StatusCode::NOT_FOUND));
     let database = server.open(&target.database).await?.ok_or_else(missing)?;
     let changes = metadata::of_headers(head, Resource::Container, &SAVED);
+    let constraints = server.parts.constraints.clone();
     let keeps_time = header(head, headers::NO_TIMESTAMP_UPDATE)
         .and_then(apus_daemon::config::value::flag)
         .unwrap_or(false);
@@ -120,7 +122,7 @@ pub(crate) async fn post(
             if !keeps_time {
                 stat::put::<Containers>(connection, time)?;
             }
-            stat::put_metadata::<Containers>(connection, &changes, time)?;
+            stat::put_metadata::<Containers>(connection, &changes, time, &constraints)?;
             Ok(true)
         })
         .await?;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use apus_cluster::Timestamp;
-use apus_cluster::constraints::{MAX_META_COUNT, MAX_META_OVERALL_SIZE};
+use apus_cluster::constraints::Constraints;
 use apus_cluster::metadata::{Resource, has_prefix, title_case};
 use http::HeaderMap;
 
@@ -57,6 +57,7 @@ pub fn merge(
     update: &'static str,
     changes: &BTreeMap<String, String>,
     timestamp: Timestamp,
+    constraints: &Constraints,
 ) -> Result<(), DbError> {
     if changes.is_empty() {
         return Ok(());
@@ -77,14 +78,14 @@ pub fn merge(
     if !changed {
         return Ok(());
     }
-    check_limits(&dated).map_err(DbError::TooMuchMetadata)?;
+    check_limits(&dated, constraints).map_err(DbError::TooMuchMetadata)?;
     write(connection, update, &dated)
 }
 
 /// Whether a resource may have all of this user metadata; removals do not count.
 ///
 /// Source: `validate_metadata` in `swift/common/db.py`, which counts characters, not bytes.
-fn check_limits(dated: &Dated) -> Result<(), String> {
+fn check_limits(dated: &Dated, constraints: &Constraints) -> Result<(), String> {
     let prefixes = [Resource::Account, Resource::Container].map(Resource::user_prefix);
     let (mut count, mut size) = (0, 0);
     for (name, (value, _)) in dated.iter().filter(|(_, (value, _))| !value.is_empty()) {
@@ -93,11 +94,12 @@ fn check_limits(dated: &Dated) -> Result<(), String> {
         count += 1;
         size += key.chars().count() + value.chars().count();
     }
-    if count > MAX_META_COUNT {
-        return Err(format!("Too many metadata items; max {MAX_META_COUNT}"));
+    let (count_max, size_max) = (constraints.max_meta_count, constraints.max_meta_overall_size);
+    if count > count_max {
+        return Err(format!("Too many metadata items; max {count_max}"));
     }
-    if size > MAX_META_OVERALL_SIZE {
-        return Err(format!("Total metadata too large; max {MAX_META_OVERALL_SIZE}"));
+    if size > size_max {
+        return Err(format!("Total metadata too large; max {size_max}"));
     }
     Ok(())
 }
@@ -178,18 +180,24 @@ mod tests {
 
     #[test]
     fn all_user_metadata_of_a_resource_together_has_limits() {
+        let constraints = Constraints::default();
+        let check = |dated: &Dated| check_limits(dated, &constraints);
         let items = |count: usize, value: &'static str| {
             dated((0..count).map(move |n| (format!("X-Account-Meta-{n:03}"), value.to_owned())))
         };
-        assert_eq!(check_limits(&items(MAX_META_COUNT, "v")), Ok(()));
-        assert!(check_limits(&items(MAX_META_COUNT + 1, "v")).unwrap_err().starts_with("Too many"));
-        assert_eq!(check_limits(&items(MAX_META_COUNT + 1, "")), Ok(()), "they are removals");
+        assert_eq!(check(&items(constraints.max_meta_count, "v")), Ok(()));
+        assert!(
+            check(&items(constraints.max_meta_count + 1, "v")).unwrap_err().starts_with("Too many")
+        );
+        assert_eq!(check(&items(constraints.max_meta_count + 1, "")), Ok(()), "they are removals");
         let long =
             |name: &str, length: usize| dated([(name.to_owned(), "ü".repeat(length))].into_iter());
         let user = "X-Container-Meta-K";
-        assert_eq!(check_limits(&long(user, MAX_META_OVERALL_SIZE - 1)), Ok(()));
-        assert!(check_limits(&long(user, MAX_META_OVERALL_SIZE)).unwrap_err().starts_with("Total"));
+        assert_eq!(check(&long(user, constraints.max_meta_overall_size - 1)), Ok(()));
+        assert!(
+            check(&long(user, constraints.max_meta_overall_size)).unwrap_err().starts_with("Total")
+        );
         let system = "X-Container-Sysmeta-K";
-        assert_eq!(check_limits(&long(system, MAX_META_OVERALL_SIZE)), Ok(()));
+        assert_eq!(check(&long(system, constraints.max_meta_overall_size)), Ok(()));
     }
 }

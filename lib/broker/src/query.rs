@@ -1,10 +1,11 @@
 //! The parameters of a listing in a backend's query string.
 
+use apus_cluster::constraints::LISTING_PAGE_MAX;
 use apus_cluster::listing::ListQuery;
 use apus_cluster::percent;
 
-/// Reads them; `limit_max` is also the limit when none is given. What is no parameter of a listing
-/// goes to `other`, decoded.
+/// Reads them; `limit_max` is also the limit when none is given, and our own daemons may always ask
+/// for their pages. What is no parameter of a listing goes to `other`, decoded.
 ///
 /// # Errors
 /// Text for a 412.
@@ -21,7 +22,7 @@ pub fn list_query(
         match key {
             "limit" => {
                 list.limit = value.parse().unwrap_or(limit_max);
-                if list.limit > limit_max {
+                if list.limit > limit_max.max(LISTING_PAGE_MAX) {
                     return Err(format!("Maximum limit is {limit_max}"));
                 }
             }

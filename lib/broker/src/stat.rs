@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use apus_cluster::Timestamp;
+use apus_cluster::constraints::Constraints;
 
 use crate::digest;
 use crate::error::DbError;
@@ -25,9 +26,10 @@ pub fn put_metadata<K: Kind>(
     connection: &mut Connection,
     changes: &BTreeMap<String, String>,
     timestamp: Timestamp,
+    constraints: &Constraints,
 ) -> Result<(), DbError> {
     let (select, update) = (K::STATEMENTS.metadata, K::STATEMENTS.set_metadata);
-    metadata::merge(connection, select, update, changes, timestamp)?;
+    metadata::merge(connection, select, update, changes, timestamp, constraints)?;
     digest::seal(connection, K::TABLES)
 }
 
@@ -47,7 +49,8 @@ pub fn put<K: Kind>(connection: &mut Connection, timestamp: Timestamp) -> Result
 pub fn delete<K: Kind>(connection: &mut Connection, timestamp: Timestamp) -> Result<(), DbError> {
     let known = metadata::read(connection, K::STATEMENTS.metadata)?.into_keys();
     let emptied = known.map(|name| (name, String::new())).collect();
-    put_metadata::<K>(connection, &emptied, timestamp)?;
+    // Nothing stays that could be too much.
+    put_metadata::<K>(connection, &emptied, timestamp, &Constraints::default())?;
     connection.run(K::STATEMENTS.delete, &[(&timestamp.to_string()).into()])?;
     digest::seal(connection, K::TABLES)
 }

@@ -1,30 +1,23 @@
-//! Every limit of the API, with unit and reason. Values are Swift's defaults
-//! (`swift/common/constraints.py`), which `/info` announces.
+//! Every limit of the API, with unit and reason. Those that `[swift-constraints]` of `swift.conf` may
+//! change are in [`Constraints`], whose defaults are Swift's (`swift/common/constraints.py`); the
+//! others are constants. `/info` announces both.
 
+use std::str::FromStr;
+
+/// The section of `swift.conf`.
+pub const SECTION: &str = "swift-constraints";
+/// What backends list at most when asked for so many rows, whatever clients may ask for: our own
+/// daemons read in such pages.
+pub const LISTING_PAGE_MAX: usize = 10_000;
+/// Longest account, container and object name that servers take, in bytes: internal names are
+/// longer than what clients may choose.
+pub const NAME_BYTES_MAX: [usize; 3] = [512, 512, 2048];
+/// Largest object that one PUT of S3 may make, in bytes.
+pub const S3_MAX_FILE_SIZE: u64 = 5_368_709_122;
+/// Longest key in S3, in bytes.
+pub const S3_MAX_KEY_LENGTH: usize = 1024;
 /// Memory that one long body may take on its way through a proxy, in bytes.
 pub const UPLOAD_WINDOW_BYTES: u64 = 1024 * 1024;
-/// Largest object in one PUT, in bytes: 5 GiB and 2 bytes, as Swift.
-pub const MAX_FILE_SIZE: u64 = 5_368_709_122;
-/// Longest metadata name, in bytes, without the `X-Object-Meta-` prefix.
-pub const MAX_META_NAME_LENGTH: usize = 128;
-/// Longest metadata value, in bytes.
-pub const MAX_META_VALUE_LENGTH: usize = 256;
-/// Most metadata items on one resource.
-pub const MAX_META_COUNT: usize = 90;
-/// Names and values of all metadata of one resource, in bytes.
-pub const MAX_META_OVERALL_SIZE: usize = 4096;
-/// Longest header value, in bytes.
-pub const MAX_HEADER_SIZE: usize = 8192;
-/// Longest object name, in bytes.
-pub const MAX_OBJECT_NAME_LENGTH: usize = 1024;
-/// Most rows in one container listing.
-pub const CONTAINER_LISTING_LIMIT: usize = 10_000;
-/// Most rows in one account listing.
-pub const ACCOUNT_LISTING_LIMIT: usize = 10_000;
-/// Longest account name, in bytes.
-pub const MAX_ACCOUNT_NAME_LENGTH: usize = 256;
-/// Longest container name, in bytes.
-pub const MAX_CONTAINER_NAME_LENGTH: usize = 256;
 /// Most ranges in one `Range` header.
 pub const MAX_RANGES: usize = 50;
 /// Most segments of one static large object.
@@ -38,6 +31,198 @@ pub const S3_MIN_PART_SIZE: u64 = 5 * 1024 * 1024;
 /// Deepest nesting of large objects in one another.
 pub const SLO_NESTING_MAX: usize = 10;
 
-const _: () = assert!(MAX_META_VALUE_LENGTH < MAX_META_OVERALL_SIZE);
-const _: () = assert!(MAX_META_OVERALL_SIZE <= MAX_HEADER_SIZE);
 const _: () = assert!(SLO_MAX_SEGMENTS <= S3_MAX_PARTS as usize);
+
+/// The limits that a cluster may choose for its clients, by the names of their options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Constraints {
+    /// Largest object in one PUT, in bytes: 5 GiB and 2 bytes.
+    pub max_file_size: u64,
+    /// Longest metadata name, in bytes, without the `X-Object-Meta-` prefix.
+    pub max_meta_name_length: usize,
+    /// Longest metadata value, in bytes.
+    pub max_meta_value_length: usize,
+    /// Most metadata items on one resource.
+    pub max_meta_count: usize,
+    /// Names and values of all metadata of one resource, in bytes.
+    pub max_meta_overall_size: usize,
+    /// Longest header value, in bytes.
+    pub max_header_size: usize,
+    /// Longest request line, in bytes.
+    pub max_request_line: usize,
+    /// Longest object name, in bytes.
+    pub max_object_name_length: usize,
+    /// Most rows in one container listing.
+    pub container_listing_limit: usize,
+    /// Most rows in one account listing.
+    pub account_listing_limit: usize,
+    /// Longest account name, in bytes.
+    pub max_account_name_length: usize,
+    /// Longest container name, in bytes.
+    pub max_container_name_length: usize,
+    /// What the first word of a path may be.
+    pub valid_api_versions: Vec<String>,
+    /// Headers in one request beyond those that Swift knows of.
+    pub extra_header_count: usize,
+}
+
+/// The first character of accounts that clients cannot reach. Swift lets an operator choose; ours
+/// keep to the default, which is in the names of queues.
+const AUTO_CREATE_ACCOUNT_PREFIX: &str = ".";
+
+impl Default for Constraints {
+    fn default() -> Self {
+        Self {
+            max_file_size: 5_368_709_122,
+            max_meta_name_length: 128,
+            max_meta_value_length: 256,
+            max_meta_count: 90,
+            max_meta_overall_size: 4096,
+            max_header_size: 8192,
+            max_request_line: 8192,
+            max_object_name_length: 1024,
+            container_listing_limit: 10_000,
+            account_listing_limit: 10_000,
+            max_account_name_length: 256,
+            max_container_name_length: 256,
+            valid_api_versions: vec!["v1".to_owned(), "v1.0".to_owned()],
+            extra_header_count: 0,
+        }
+    }
+}
+
+/// A number from `least` to `most`.
+fn number<T: FromStr + PartialOrd + std::fmt::Display>(
+    name: &str,
+    text: &str,
+    (least, most): (T, T),
+) -> Result<T, String> {
+    let parsed = text.trim().parse().ok().filter(|number| (&least..=&most).contains(&number));
+    parsed.ok_or_else(|| refused(name, text, &format!("a whole number from {least} to {most}")))
+}
+
+fn refused(name: &str, text: &str, expected: &str) -> String {
+    format!("[{SECTION}] {name} = {text:?}: expected {expected}")
+}
+
+/// The versions in a list; each is a word of a path.
+fn versions(name: &str, text: &str) -> Result<Vec<String>, String> {
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let words: Vec<String> = words.map(str::to_owned).collect();
+    let is_plain = |word: &String| {
+        word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+    };
+    match words.iter().any(|word| word == "v1") && words.iter().all(is_plain) {
+        true => Ok(words),
+        // Storage URLs that sign-in gives have it.
+        false => Err(refused(name, text, "words between commas, v1 among them")),
+    }
+}
+
+impl Constraints {
+    /// From the options of `[swift-constraints]`. One that Swift has not is left alone, as Swift does.
+    ///
+    /// # Errors
+    /// Text that names the option, its value and what was expected.
+    pub fn from_options(options: &[(&str, &str)]) -> Result<Self, String> {
+        const COUNT: (usize, usize) = (0, 1_000_000);
+        const BYTES: (usize, usize) = (1, 65_536);
+        let [account, container, object] = NAME_BYTES_MAX;
+        let mut out = Self::default();
+        for (name, text) in options {
+            match *name {
+                "max_file_size" => out.max_file_size = number(name, text, (1, i64::MAX as u64))?,
+                "max_meta_name_length" => out.max_meta_name_length = number(name, text, BYTES)?,
+                "max_meta_value_length" => out.max_meta_value_length = number(name, text, BYTES)?,
+                "max_meta_count" => out.max_meta_count = number(name, text, (0, 1024))?,
+                "max_meta_overall_size" => out.max_meta_overall_size = number(name, text, BYTES)?,
+                "max_header_size" => out.max_header_size = number(name, text, (512, BYTES.1))?,
+                "max_request_line" => out.max_request_line = number(name, text, (512, BYTES.1))?,
+                "max_object_name_length" => {
+                    out.max_object_name_length = number(name, text, (1, object))?;
+                }
+                "container_listing_limit" => {
+                    out.container_listing_limit = number(name, text, (1, COUNT.1))?;
+                }
+                "account_listing_limit" => {
+                    out.account_listing_limit = number(name, text, (1, COUNT.1))?;
+                }
+                "max_account_name_length" => {
+                    out.max_account_name_length = number(name, text, (1, account))?;
+                }
+                "max_container_name_length" => {
+                    out.max_container_name_length = number(name, text, (1, container))?;
+                }
+                "valid_api_versions" => out.valid_api_versions = versions(name, text)?,
+                "extra_header_count" => out.extra_header_count = number(name, text, (0, 1024))?,
+                "auto_create_account_prefix" if text.trim() != AUTO_CREATE_ACCOUNT_PREFIX => {
+                    return Err(refused(name, text, "\".\", the only one that is supported"));
+                }
+                _ => {}
+            }
+        }
+        Ok(out)
+    }
+
+    /// How many headers a request may have: Swift's 90 metadata items and ample room for the rest.
+    pub fn headers_max(&self) -> usize {
+        256 + self.max_meta_count.saturating_sub(90) + self.extra_header_count
+    }
+
+    /// How long the head of a request may be, in bytes.
+    pub fn head_bytes_max(&self) -> usize {
+        112 * 1024 + self.max_header_size + self.max_request_line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_change_what_they_name() {
+        assert_eq!(Constraints::from_options(&[]), Ok(Constraints::default()));
+        let options = [
+            ("max_file_size", "12"),
+            ("max_meta_count", " 5 "),
+            ("valid_api_versions", "v1, v2"),
+            ("auto_create_account_prefix", "."),
+            ("of_a_later_swift", "x"),
+        ];
+        let expected = Constraints {
+            max_file_size: 12,
+            max_meta_count: 5,
+            valid_api_versions: vec!["v1".to_owned(), "v2".to_owned()],
+            ..Constraints::default()
+        };
+        assert_eq!(Constraints::from_options(&options), Ok(expected));
+    }
+
+    #[test]
+    fn bad_values_are_refused_by_name() {
+        for (name, value) in [
+            ("max_file_size", "5G"),
+            ("max_file_size", "0"),
+            ("max_header_size", "12"),
+            ("max_object_name_length", "4096"),
+            ("container_listing_limit", "-1"),
+            ("extra_header_count", "many"),
+            ("valid_api_versions", "v2"),
+            ("valid_api_versions", "v1,a/b"),
+            ("auto_create_account_prefix", "_"),
+        ] {
+            let error = Constraints::from_options(&[(name, value)]).unwrap_err();
+            for word in ["[swift-constraints]", name, value, "expected"] {
+                assert!(error.contains(word), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_of_the_greatest_metadata_finds_room() {
+        let usual = Constraints::default();
+        assert_eq!((usual.headers_max(), usual.head_bytes_max()), (256, 128 * 1024));
+        let options = [("max_meta_count", "300"), ("extra_header_count", "20")];
+        assert_eq!(Constraints::from_options(&options).unwrap().headers_max(), 486);
+    }
+}

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::constraints;
+use crate::constraints::Constraints;
 
 /// Stored headers by title-cased name (`X-Object-Meta-Color`).
 pub type Metadata = BTreeMap<String, String>;
@@ -119,15 +119,16 @@ pub fn from_wsgi(text: &str) -> String {
 pub fn check_user_metadata<'a>(
     items: impl Iterator<Item = (&'a str, &'a str)>,
     prefix: &str,
+    constraints: &Constraints,
 ) -> Result<(), String> {
     let mut count = 0;
     let mut size = 0;
     for (name, value) in items {
         if !name.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix)) {
-            if value.len() > constraints::MAX_HEADER_SIZE {
+            if value.len() > constraints.max_header_size {
                 return Err(format!(
                     "Header value too long: {}",
-                    name.get(..name.len().min(constraints::MAX_META_NAME_LENGTH)).unwrap_or(name)
+                    name.get(..name.len().min(constraints.max_meta_name_length)).unwrap_or(name)
                 ));
             }
             continue;
@@ -136,24 +137,24 @@ pub fn check_user_metadata<'a>(
         if key.is_empty() {
             return Err("Metadata name cannot be empty".to_owned());
         }
-        if key.len() > constraints::MAX_META_NAME_LENGTH {
+        if key.len() > constraints.max_meta_name_length {
             return Err(format!("Metadata name too long: {prefix}{key}"));
         }
-        if value.len() > constraints::MAX_META_VALUE_LENGTH {
+        if value.len() > constraints.max_meta_value_length {
             return Err(format!(
                 "Metadata value longer than {}: {prefix}{key}",
-                constraints::MAX_META_VALUE_LENGTH
+                constraints.max_meta_value_length
             ));
         }
         count += 1;
         size += key.len() + value.len();
-        if count > constraints::MAX_META_COUNT {
-            return Err(format!("Too many metadata items; max {}", constraints::MAX_META_COUNT));
+        if count > constraints.max_meta_count {
+            return Err(format!("Too many metadata items; max {}", constraints.max_meta_count));
         }
-        if size > constraints::MAX_META_OVERALL_SIZE {
+        if size > constraints.max_meta_overall_size {
             return Err(format!(
                 "Total metadata too large; max {}",
-                constraints::MAX_META_OVERALL_SIZE
+                constraints.max_meta_overall_size
             ));
         }
     }
@@ -182,9 +183,10 @@ mod tests {
 
     #[test]
     fn limits_are_exact() {
-        let value = "v".repeat(constraints::MAX_META_VALUE_LENGTH);
+        let constraints = Constraints::default();
+        let value = "v".repeat(constraints.max_meta_value_length);
         let check = |name: &str, value: &str| {
-            check_user_metadata([(name, value)].into_iter(), "X-Object-Meta-")
+            check_user_metadata([(name, value)].into_iter(), "X-Object-Meta-", &constraints)
         };
         assert!(check("X-Object-Meta-A", &value).is_ok());
         assert!(check("X-Object-Meta-A", &format!("{value}v")).is_err());

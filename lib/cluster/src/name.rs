@@ -90,7 +90,7 @@ fn checked(name: &str, max: usize) -> Result<(), NameError> {
 impl AccountName {
     /// Parses an account name.
     pub fn parse(name: &str) -> Result<Self, NameError> {
-        checked(name, constraints::MAX_ACCOUNT_NAME_LENGTH * 2)?;
+        checked(name, constraints::NAME_BYTES_MAX[0])?;
         if name.contains('/') {
             return Err(NameError::Slash);
         }
@@ -107,7 +107,7 @@ impl ContainerName {
     /// Parses a container name. Twice the usual length is allowed here, because internal
     /// accounts need it; the front door applies the client's limit.
     pub fn parse(name: &str) -> Result<Self, NameError> {
-        checked(name, constraints::MAX_CONTAINER_NAME_LENGTH * 2)?;
+        checked(name, constraints::NAME_BYTES_MAX[1])?;
         if name.contains('/') {
             return Err(NameError::Slash);
         }
@@ -119,7 +119,7 @@ impl ObjectName {
     /// Parses an object name. As for containers, the backends allow more than clients may ask
     /// for, since version names are longer than what they name.
     pub fn parse(name: &str) -> Result<Self, NameError> {
-        checked(name, constraints::MAX_OBJECT_NAME_LENGTH * 2)?;
+        checked(name, constraints::NAME_BYTES_MAX[2])?;
         Ok(Self(name.to_owned()))
     }
 }

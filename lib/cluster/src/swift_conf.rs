@@ -1,8 +1,10 @@
 //! Cluster-wide settings of `swift.conf`, built from key-value pairs that somebody else read.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend_auth::{self, BackendAuth};
+use crate::constraints::{self, Constraints};
 use crate::hashed_path::HashConf;
 use crate::policy::{Policies, Policy, PolicyIndex, PolicyType};
 
@@ -17,6 +19,8 @@ pub struct SwiftConf {
     pub backend_auth: BackendAuth,
     /// How new rings are taken up.
     pub rings: RingChanges,
+    /// What clients may send and ask for.
+    pub constraints: Arc<Constraints>,
 }
 
 /// Options of `[apus]` for new rings.
@@ -72,6 +76,7 @@ impl SwiftConf {
         let mut policies = Vec::new();
         let mut backend_auth = BackendAuth::default();
         let mut rings = RingChanges::default();
+        let mut constraints = Constraints::default();
         for (section, options) in sections {
             let option = |name: &str| {
                 options.iter().find(|(key, _)| *key == name).map(|(_, value)| value.trim())
@@ -80,6 +85,8 @@ impl SwiftConf {
                 let bytes = |name| option(name).unwrap_or_default().as_bytes().to_vec();
                 hash.prefix = bytes("swift_hash_path_prefix");
                 hash.suffix = bytes("swift_hash_path_suffix");
+            } else if section == constraints::SECTION {
+                constraints = Constraints::from_options(&options)?;
             } else if section == backend_auth::SECTION {
                 backend_auth = BackendAuth::from_options(&options)?;
                 rings = RingChanges::from_options(&options)?;
@@ -128,7 +135,8 @@ impl SwiftConf {
                     .to_owned(),
             );
         }
-        Ok(Self { hash, policies: Policies::new(policies)?, backend_auth, rings })
+        let policies = Policies::new(policies)?;
+        Ok(Self { hash, policies, backend_auth, rings, constraints: Arc::new(constraints) })
     }
 }
 

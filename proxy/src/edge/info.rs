@@ -25,23 +25,26 @@ pub(super) fn document(parts: &Parts) -> Vec<u8> {
             entry
         })
         .collect();
+    let constraints = &parts.constraints;
     let document = json!({
         "swift": {
             "version": env!("CARGO_PKG_VERSION"),
             "policies": policies,
-            "max_file_size": limits::MAX_FILE_SIZE,
-            "max_meta_name_length": limits::MAX_META_NAME_LENGTH,
-            "max_meta_value_length": limits::MAX_META_VALUE_LENGTH,
-            "max_meta_count": limits::MAX_META_COUNT,
-            "max_meta_overall_size": limits::MAX_META_OVERALL_SIZE,
-            "max_header_size": limits::MAX_HEADER_SIZE,
-            "max_object_name_length": limits::MAX_OBJECT_NAME_LENGTH,
-            "container_listing_limit": limits::CONTAINER_LISTING_LIMIT,
-            "account_listing_limit": limits::ACCOUNT_LISTING_LIMIT,
-            "max_account_name_length": limits::MAX_ACCOUNT_NAME_LENGTH,
-            "max_container_name_length": limits::MAX_CONTAINER_NAME_LENGTH,
-            "extra_header_count": 0,
-            "valid_api_versions": ["v1", "v1.0"],
+            "max_file_size": constraints.max_file_size,
+            "max_meta_name_length": constraints.max_meta_name_length,
+            "max_meta_value_length": constraints.max_meta_value_length,
+            "max_meta_count": constraints.max_meta_count,
+            "max_meta_overall_size": constraints.max_meta_overall_size,
+            "max_header_size": constraints.max_header_size,
+            "max_object_name_length": constraints.max_object_name_length,
+            "container_listing_limit": constraints.container_listing_limit,
+            "account_listing_limit": constraints.account_listing_limit,
+            "max_account_name_length": constraints.max_account_name_length,
+            "max_container_name_length": constraints.max_container_name_length,
+            "max_request_line": constraints.max_request_line,
+            "extra_header_count": constraints.extra_header_count,
+            "valid_api_versions": constraints.valid_api_versions,
+            "auto_create_account_prefix": ".",
             "account_autocreate": parts.account_autocreate,
             "allow_account_management": parts.allow_account_management,
             "allow_open_expired": parts.allow_open_expired,
@@ -57,7 +60,7 @@ pub(super) fn document(parts: &Parts) -> Vec<u8> {
             "max_failed_deletes": bulk_delete::FAILURES_MAX,
         },
         "symlink": { "symloop_max": parts.symloop_max, "static_links": true },
-        "dlo": { "max_segments": limits::CONTAINER_LISTING_LIMIT },
+        "dlo": { "max_segments": limits::LISTING_PAGE_MAX },
         "tempauth": { "account_acls": true },
         "s3api": {
             "max_bucket_listing": 1000,

@@ -10,12 +10,13 @@ pub(crate) const RETRY_AFTER_SECONDS: &str = "1";
 use std::sync::Arc;
 
 use apus_cluster::Policies;
+use apus_cluster::constraints::Constraints;
 use apus_daemon::http::{format_date, full, header, new_trans_id, set, text};
 use apus_daemon::{Body, Clock, Handler};
 use apus_store::Store;
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::auth::tempauth::TempAuth;
 use crate::s3::S3;
@@ -32,6 +33,8 @@ pub struct Parts {
     pub policies: Policies,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// What clients may send and ask for.
+    pub constraints: Arc<Constraints>,
     /// Host names below which buckets are host names (virtual-host style).
     pub storage_domains: Vec<String>,
     /// Region that S3 signatures must name; empty accepts any.
@@ -79,7 +82,31 @@ impl Server {
         Self { swift: Swift::new(parts.clone()), s3: S3::new(parts.clone()), parts }
     }
 
+    /// What a request with too long a line is answered, at its end as Swift's server does.
+    fn too_long(&self, request: &Request<Body>) -> Option<Response<Body>> {
+        let constraints = &self.parts.constraints;
+        let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+        // Method, target and `HTTP/1.1` with what is between and after them.
+        let first = request.method().as_str().len() + target + 12;
+        // Name and value with `: ` between and a line break after them.
+        let line =
+            |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+        let longest = request.headers().iter().map(line).max().unwrap_or(0);
+        let mut refusal = if first >= constraints.max_request_line {
+            text(StatusCode::URI_TOO_LONG, "")
+        } else if longest >= constraints.max_header_size {
+            text(StatusCode::BAD_REQUEST, "Header Line Too Long")
+        } else {
+            return None;
+        };
+        set(refusal.headers_mut(), "connection", "close");
+        Some(refusal)
+    }
+
     async fn route(&self, request: Request<Body>, trans_id: &Arc<str>) -> Response<Body> {
+        if let Some(refusal) = self.too_long(&request) {
+            return refusal;
+        }
         let path = request.uri().path();
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         match path {
@@ -91,7 +118,7 @@ impl Server {
             }
             _ => {}
         }
-        if S3::speaks(&request, &self.parts.storage_domains) {
+        if S3::speaks(&request, &self.parts) {
             self.s3.handle(request, trans_id.clone()).await
         } else {
             self.swift.handle(request, trans_id.clone()).await

@@ -88,7 +88,7 @@ pub(super) fn owner(out: &mut Writer, element: &str, name: &str) {
 
 pub(super) async fn create(parts: &Parts, request: S3Request) -> Result<Reply> {
     let name = request.bucket.clone().unwrap_or_default();
-    if !is_bucket_name(&name) {
+    if !is_bucket_name(&name) || name.len() > parts.constraints.max_container_name_length {
         return Err(S3Error::new(Code::InvalidBucketName).with("BucketName", name));
     }
     let container = request.container()?;

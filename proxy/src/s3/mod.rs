@@ -78,7 +78,7 @@ impl S3Request {
 
 /// A key of at most 1,024 bytes.
 fn object_named(container: &ContainerPath, key: &str) -> Result<ObjectPath> {
-    if key.len() > apus_cluster::constraints::MAX_OBJECT_NAME_LENGTH {
+    if key.len() > apus_cluster::constraints::S3_MAX_KEY_LENGTH {
         return Err(S3Error::new(Code::KeyTooLongError));
     }
     let name = ObjectName::parse(key).map_err(|_| S3Error::new(Code::InvalidArgument))?;
@@ -92,7 +92,7 @@ impl S3 {
 
     /// Whether a request is S3's: signed its way, to a bucket's host name, or to no path of
     /// Swift's.
-    pub(crate) fn speaks(request: &Request<Body>, domains: &[String]) -> bool {
+    pub(crate) fn speaks(request: &Request<Body>, parts: &Parts) -> bool {
         let authorization = header(request.headers(), "authorization").unwrap_or_default();
         if authorization.starts_with("AWS4-HMAC-SHA256") || authorization.starts_with("AWS ") {
             return true;
@@ -102,12 +102,14 @@ impl S3 {
         if has("X-Amz-Algorithm") || has("X-Amz-Signature") || has("AWSAccessKeyId") {
             return true;
         }
-        if address::bucket_of_host(request.headers(), domains).is_some() {
+        if address::bucket_of_host(request.headers(), &parts.storage_domains).is_some() {
             return true;
         }
         let path = request.uri().path();
         let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-        let swift = path.starts_with("//") || matches!(first, "v1" | "v1.0" | "auth" | "");
+        let is_version =
+            |word: &str| parts.constraints.valid_api_versions.iter().any(|valid| valid == word);
+        let swift = path.starts_with("//") || matches!(first, "auth" | "") || is_version(first);
         let token = request.headers().contains_key("x-auth-token");
         !swift && !token
     }
@@ -130,6 +132,11 @@ impl S3 {
     fn parse(&self, request: Request<Body>, trans_id: Arc<str>) -> Result<S3Request> {
         let (head, body) = request.into_parts();
         let Address { bucket, key } = address::parse(&head, &self.parts.storage_domains)?;
+        let writes = matches!(head.method, Method::PUT | Method::POST);
+        let max = self.parts.constraints.max_object_name_length;
+        if writes && key.as_ref().is_some_and(|key| key.len() > max) {
+            return Err(S3Error::new(Code::KeyTooLongError));
+        }
         let query = address::query(head.uri.query().unwrap_or_default())?;
         let signed = sign::verify(&self.parts, &head, &query)?;
         let anonymous = signed.is_none();

@@ -1,7 +1,6 @@
 //! Account verbs.
 
 use apus_cluster::Metadata;
-use apus_cluster::constraints::{ACCOUNT_LISTING_LIMIT, MAX_ACCOUNT_NAME_LENGTH};
 use apus_cluster::metadata::{Resource, has_prefix};
 use apus_daemon::http::{full, set, status};
 use apus_store::operation::{
@@ -54,7 +53,7 @@ pub(super) async fn get(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
         set(response.headers_mut(), "content-type", format.content_type());
         return Ok(response);
     }
-    let query = listing::query(&request, ACCOUNT_LISTING_LIMIT)?;
+    let query = listing::query(&request, parts.constraints.account_listing_limit)?;
     let op = ListContainers { account: account.clone(), query };
     let list = parts.store.list_containers(&request.cx, op).await?;
     let body = listing::containers(format, account.as_str(), &list.entries, &parts.policies);
@@ -90,7 +89,7 @@ fn done(code: StatusCode) -> Reply {
 
 pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
     let metadata = settings(&request)?;
-    let (account, max) = (request.account().clone(), MAX_ACCOUNT_NAME_LENGTH);
+    let (account, max) = (request.account().clone(), parts.constraints.max_account_name_length);
     let length = account.as_str().len();
     if length > max {
         return Err(Error::invalid(format!("Account name length of {length} longer than {max}")));

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use apus_cluster::constraints::Constraints;
 use apus_cluster::percent;
 use apus_daemon::Body;
 use apus_daemon::http::{set, status};
@@ -148,7 +149,7 @@ fn one(
     let below = percent::encode_path(name.trim_start_matches('/'));
     let path = format!("/v1/{}/{below}", percent::encode_path(account));
     async move {
-        let outcome = match parse_path(&path) {
+        let outcome = match parse_path(&path, &Constraints::default()) {
             Ok(Path::Object(object)) => {
                 let op = DeleteObject::new(object);
                 store.delete_object(&cx, op).await.map(drop)

@@ -1,6 +1,5 @@
 //! Container verbs.
 
-use apus_cluster::constraints::CONTAINER_LISTING_LIMIT;
 use apus_cluster::metadata::{Resource, has_prefix};
 use apus_cluster::{ContainerPath, Metadata, Timestamp};
 use apus_daemon::http::{full, set, status};
@@ -59,7 +58,7 @@ pub(super) async fn get(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
         set(response.headers_mut(), "content-type", format.content_type());
         return Ok(response);
     }
-    let query = listing::query(&request, CONTAINER_LISTING_LIMIT)?;
+    let query = listing::query(&request, parts.constraints.container_listing_limit)?;
     let path = container.clone();
     let list = parts.store.list_objects(&cx, ListObjects { container, query }).await?;
     let body = listing::objects(format, &path, list.page)?;

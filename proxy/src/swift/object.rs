@@ -1,12 +1,12 @@
 //! `PUT`, `POST`, `DELETE` and `COPY` of an object.
 
-use apus_cluster::constraints::{MAX_FILE_SIZE, MAX_OBJECT_NAME_LENGTH};
 use apus_cluster::etag::unquote;
 use apus_cluster::metadata::{OBJECT_HEADERS, Resource};
 use apus_cluster::{
     AccountName, ContainerName, ContainerPath, Metadata, ObjectName, ObjectPath, percent,
 };
-use apus_daemon::http::{set, status};
+use apus_daemon::Body;
+use apus_daemon::http::{BodyError, set, status};
 use apus_store::body::LateMetadata;
 use apus_store::operation::{
     CopyObject, DeleteObject, GetObject, ObjectHead, ObjectWritten, PostObject, PutManifest,
@@ -14,6 +14,7 @@ use apus_store::operation::{
 };
 use apus_store::{Error, Kind, Result, Subject};
 use http::StatusCode;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::error::{Reply, html_error, plain_error};
 use super::listing::format;
@@ -98,6 +99,20 @@ pub(super) fn created(written: &ObjectWritten, etag: &str) -> Reply {
     response
 }
 
+fn too_large() -> Error {
+    Error::new(Kind::TooLarge, Subject::Object).text("Your request is too large.")
+}
+
+/// A body that fails when it is longer than `max` bytes, since its client need not say its length.
+fn within(body: Body, max: u64) -> Body {
+    let limited = Limited::new(body, usize::try_from(max).unwrap_or(usize::MAX));
+    let refuse = |error: BodyError| match error.downcast::<LengthLimitError>() {
+        Ok(_) => too_large().into(),
+        Err(error) => error,
+    };
+    limited.map_err(refuse).boxed_unsync()
+}
+
 pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
     request.check_name_lengths()?;
     let object = target(&request)?;
@@ -116,10 +131,8 @@ pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
             let length: u64 = text.parse().map_err(|_| {
                 Error::invalid(format!("Invalid Content-Length header value: {text:?}"))
             })?;
-            if length > MAX_FILE_SIZE {
-                return Err(
-                    Error::new(Kind::TooLarge, Subject::Object).text("Your request is too large.")
-                );
+            if length > parts.constraints.max_file_size {
+                return Err(too_large());
             }
             Some(length)
         }
@@ -155,7 +168,7 @@ pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
     }
     let op = PutObject {
         object,
-        body: parts.timed(request.body),
+        body: within(parts.timed(request.body), parts.constraints.max_file_size),
         length,
         content_type,
         metadata,
@@ -228,11 +241,9 @@ fn named_object(
     };
     let container = ContainerName::parse(container).map_err(|_| form())?;
     let object = ObjectName::parse(object).map_err(|_| form())?;
-    if object.as_str().len() > MAX_OBJECT_NAME_LENGTH {
-        return Err(Error::invalid(format!(
-            "Object name length of {} longer than {MAX_OBJECT_NAME_LENGTH}",
-            object.as_str().len()
-        )));
+    let (length, max) = (object.as_str().len(), request.constraints.max_object_name_length);
+    if length > max {
+        return Err(Error::invalid(format!("Object name length of {length} longer than {max}")));
     }
     Ok(ContainerPath::new(account, container).object(object))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use apus_cluster::constraints as limits;
+use apus_cluster::constraints::Constraints;
 use apus_cluster::metadata::{Resource, check_user_metadata, has_prefix, title_case};
 use apus_cluster::{
     AccountName, ContainerName, ContainerPath, Metadata, ObjectName, ObjectPath, percent,
@@ -31,6 +31,7 @@ pub(super) struct SwiftRequest {
     pub(super) path: Path,
     pub(super) cx: Context,
     pub(super) query: Vec<(String, String)>,
+    pub(super) constraints: Arc<Constraints>,
 }
 
 type Refusal = Box<Reply>;
@@ -55,7 +56,7 @@ pub(super) fn parse_query(query: &str) -> Option<Vec<(String, String)>> {
 }
 
 /// The names of a path below `/v1/`.
-pub(super) fn parse_path(raw: &str) -> Result<Path, Refusal> {
+pub(super) fn parse_path(raw: &str, constraints: &Constraints) -> Result<Path, Refusal> {
     let not_found = || refuse(StatusCode::NOT_FOUND, "");
     let mut parts = raw.strip_prefix('/').ok_or_else(not_found)?.splitn(4, '/');
     let version = parts.next().unwrap_or_default();
@@ -71,7 +72,7 @@ pub(super) fn parse_path(raw: &str) -> Result<Path, Refusal> {
             })?;
         names.push(name);
     }
-    if !matches!(version, "v1" | "v1.0") {
+    if !constraints.valid_api_versions.iter().any(|valid| valid == version) {
         return Err(if names.is_empty() { bad_url() } else { not_found() });
     }
     // A trailing slash names what is before it.
@@ -94,7 +95,7 @@ pub(super) fn parse_path(raw: &str) -> Result<Path, Refusal> {
     }
     let container = ContainerName::parse(&container).map_err(|_| {
         let length = container.len();
-        let max = limits::MAX_CONTAINER_NAME_LENGTH;
+        let max = constraints.max_container_name_length;
         refuse(
             StatusCode::BAD_REQUEST,
             &format!("Container name length of {length} longer than {max}"),
@@ -102,12 +103,12 @@ pub(super) fn parse_path(raw: &str) -> Result<Path, Refusal> {
     })?;
     let container = ContainerPath::new(account, container);
     let Some(object) = names.next() else { return Ok(Path::Container(container)) };
-    let object = ObjectName::parse(&object).map_err(|_| long_object(object.len()))?;
+    let object = ObjectName::parse(&object).map_err(|_| long_object(object.len(), constraints))?;
     Ok(Path::Object(container.object(object)))
 }
 
-fn long_object(length: usize) -> Refusal {
-    let max = limits::MAX_OBJECT_NAME_LENGTH;
+fn long_object(length: usize, constraints: &Constraints) -> Refusal {
+    let max = constraints.max_object_name_length;
     refuse(StatusCode::BAD_REQUEST, &format!("Object name length of {length} longer than {max}"))
 }
 
@@ -118,7 +119,7 @@ impl SwiftRequest {
         trans_id: Arc<str>,
     ) -> Result<Self, Refusal> {
         let (head, body) = request.into_parts();
-        let path = parse_path(head.uri.path())?;
+        let path = parse_path(head.uri.path(), &parts.constraints)?;
         let query = parse_query(head.uri.query().unwrap_or_default()).ok_or_else(|| {
             refuse(StatusCode::PRECONDITION_FAILED, "Invalid UTF8 or contains NULL")
         })?;
@@ -147,7 +148,7 @@ impl SwiftRequest {
             policy: None,
             open_expired: parts.allow_open_expired && asks.unwrap_or(false),
         };
-        Ok(Self { head, body, path, cx, query })
+        Ok(Self { head, body, path, cx, query, constraints: parts.constraints.clone() })
     }
 
     /// A query parameter.
@@ -182,7 +183,8 @@ impl SwiftRequest {
     /// Client's limits on new names, which are tighter than what backends take.
     pub(super) fn check_name_lengths(&self) -> Result<(), Error> {
         if let Path::Object(object) = &self.path {
-            let (length, max) = (object.object.as_str().len(), limits::MAX_OBJECT_NAME_LENGTH);
+            let (length, max) =
+                (object.object.as_str().len(), self.constraints.max_object_name_length);
             if length > max {
                 return Err(Error::invalid(format!(
                     "Object name length of {length} longer than {max}"
@@ -191,7 +193,7 @@ impl SwiftRequest {
         }
         if let Path::Container(container) = &self.path {
             let (length, max) =
-                (container.container.as_str().len(), limits::MAX_CONTAINER_NAME_LENGTH);
+                (container.container.as_str().len(), self.constraints.max_container_name_length);
             if length > max {
                 return Err(Error::invalid(format!(
                     "Container name length of {length} longer than {max}"
@@ -209,7 +211,7 @@ impl SwiftRequest {
         let mut metadata = Metadata::new();
         for (name, value) in &self.head.headers {
             let name = name.as_str();
-            if value.len() > limits::MAX_HEADER_SIZE {
+            if value.len() > self.constraints.max_header_size {
                 return Err(Error::invalid(format!("Header value too long: {name}")));
             }
             let is_user = name.len() >= prefix.len()
@@ -222,7 +224,7 @@ impl SwiftRequest {
             metadata.insert(title_case(name), value.to_owned());
         }
         let user = metadata.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        check_user_metadata(user, prefix).map_err(Error::invalid)?;
+        check_user_metadata(user, prefix, &self.constraints).map_err(Error::invalid)?;
         let removal = format!("x-remove-{}-", word.to_ascii_lowercase());
         for name in self.head.headers.keys() {
             if has_prefix(name.as_str(), &removal) {

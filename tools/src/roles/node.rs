@@ -46,6 +46,7 @@ pub struct Node {
     pub(super) object: Option<apus_object::Server>,
     pub(super) background: Vec<tokio::task::JoinHandle<()>>,
     pub(super) units: Vec<(Unit, ReconCache)>,
+    limits: serve::Limits,
     pub(super) drain: Drain,
 }
 
@@ -169,6 +170,11 @@ impl Node {
                 watch(rings.clone(), cluster.rings.check_interval, drain.clone()),
             )],
             units: Vec::new(),
+            limits: serve::Limits {
+                headers_max: cluster.constraints.headers_max(),
+                head_bytes_max: cluster.constraints.head_bytes_max(),
+                ..serve::Limits::default()
+            },
             drain,
         };
         let mut builder = Builder {
@@ -243,7 +249,7 @@ impl Node {
         }
         let open = std::mem::take(&mut self.open_listeners);
         for (listener, handler) in std::mem::take(&mut self.listeners).into_iter().chain(open) {
-            let limits = serve::Limits::default();
+            let limits = self.limits;
             let work = serve::serve(listener, handler, self.drain.clone(), limits);
             running.push(spawn(TaskKind::Background, work));
         }

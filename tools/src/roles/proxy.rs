@@ -64,6 +64,7 @@ impl Builder<'_> {
             auth: Arc::new(auth),
             policies: self.cluster.policies.clone(),
             clock: self.clock.clone(),
+            constraints: self.cluster.constraints.clone(),
             storage_domains: domains
                 .split(',')
                 .map(|domain| domain.trim().to_owned())

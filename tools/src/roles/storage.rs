@@ -138,6 +138,7 @@ impl Builder<'_> {
             policies: self.cluster.policies.clone(),
             clock: self.clock.clone(),
             broker: self.broker("account", serves)?,
+            constraints: self.cluster.constraints.clone(),
         }));
         let parts = apus_account::DaemonParts {
             accounts: self.rings.account.clone(),
@@ -159,6 +160,7 @@ impl Builder<'_> {
             clock: self.clock.clone(),
             client: self.client.clone(),
             broker: self.broker("container", serves)?,
+            constraints: self.cluster.constraints.clone(),
         }));
         if serves {
             let report = apus_container::report_changes(

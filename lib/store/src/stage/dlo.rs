@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use apus_cluster::byte_range::ByteRanges;
-use apus_cluster::constraints::CONTAINER_LISTING_LIMIT;
+use apus_cluster::constraints::LISTING_PAGE_MAX;
 use apus_cluster::listing::{ListQuery, ObjectEntry};
 use apus_cluster::{ContainerName, ContainerPath, ObjectName, percent};
 use async_trait::async_trait;
@@ -49,7 +49,7 @@ impl Dlo {
             .map_err(|error| Error::invalid(format!("X-Object-Manifest: {error}")))?;
         let container = ContainerPath::new(own.account.clone(), container);
         let mut query = ListQuery {
-            limit: CONTAINER_LISTING_LIMIT,
+            limit: LISTING_PAGE_MAX,
             prefix: Some(prefix.to_owned()),
             ..ListQuery::default()
         };

@@ -1,7 +1,7 @@
 //! PutObject, and what all uploads share: metadata headers and the verified body.
 
 use apus_cluster::Metadata;
-use apus_cluster::constraints::MAX_FILE_SIZE;
+use apus_cluster::constraints::S3_MAX_FILE_SIZE;
 use apus_cluster::metadata::title_case;
 use apus_daemon::Body;
 use apus_daemon::http::{header, set, status};
@@ -79,7 +79,7 @@ pub(in crate::s3) fn verified_body(
             Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
         }
     };
-    if length.is_some_and(|length| length > MAX_FILE_SIZE) {
+    if length.is_some_and(|length| length > parts.constraints.max_file_size.min(S3_MAX_FILE_SIZE)) {
         return Err(S3Error::new(Code::EntityTooLarge));
     }
     let body = checksum::check(body, wish, trailers, &late);
