@@ -4,6 +4,7 @@
 //! placement algorithm is our own and is told in [`rebalance`].
 
 mod balance;
+mod cooperative;
 mod dispersion;
 pub mod file;
 mod overload;
@@ -13,6 +14,7 @@ mod settings;
 mod validate;
 
 pub use balance::Balance;
+pub use cooperative::rebalance_together;
 pub use dispersion::{DispersionGraph, Tier, TierReport};
 pub use rebalance::Rebalanced;
 

@@ -23,7 +23,7 @@ mod disperse;
 mod level;
 mod place;
 mod plan;
-mod random;
+pub(super) mod random;
 pub(super) mod tiers;
 
 use self::board::{Board, Lock};
@@ -54,6 +54,17 @@ impl RingBuilder {
     /// # Errors
     /// When fewer devices have weight than there are replicas, in Swift's words.
     pub fn rebalance(&mut self, now_seconds: u64, seed: u64) -> Result<Rebalanced, String> {
+        self.rebalance_but(&[], now_seconds, seed)
+    }
+
+    /// Places partitions, but moves none of those that are marked in `kept`. (Replicas of removed
+    /// devices are placed all the same: they are lost.)
+    pub(super) fn rebalance_but(
+        &mut self,
+        kept: &[bool],
+        now_seconds: u64,
+        seed: u64,
+    ) -> Result<Rebalanced, String> {
         let weighted = self.devices().filter(|device| device.device.weight > 0.0).count();
         if (weighted as f64) < self.replicas {
             return Err(format!(
@@ -77,7 +88,7 @@ impl RingBuilder {
         if held.first().is_none_or(|held| *held == 0) {
             deal::deal(&tiers, &share, &mut self.rows, &mut random);
         } else {
-            let locks = self.locks();
+            let locks = self.locks(kept);
             let mut board = Board::new(
                 &tiers,
                 &mut self.rows,
@@ -172,11 +183,10 @@ impl RingBuilder {
     }
 
     /// What may move of each partition: with an empty place, only what is placed now.
-    fn locks(&self) -> Vec<Lock> {
-        let mut locks: Vec<Lock> = self
-            .last_moves
-            .iter()
-            .map(|age| if u64::from(*age) >= self.min_part_hours { Lock::Open } else { Lock::Shut })
+    fn locks(&self, kept: &[bool]) -> Vec<Lock> {
+        let may_move = |part: usize| self.has_rested(part) && kept.get(part) != Some(&true);
+        let mut locks: Vec<Lock> = (0..self.partitions())
+            .map(|part| if may_move(part) { Lock::Open } else { Lock::Shut })
             .collect();
         for row in &self.rows {
             for (lock, id) in locks.iter_mut().zip(row) {
@@ -186,6 +196,12 @@ impl RingBuilder {
             }
         }
         locks
+    }
+
+    /// Whether `min_part_hours` have passed since a partition moved.
+    pub(super) fn has_rested(&self, part: usize) -> bool {
+        let age = self.last_moves.get(part).copied().unwrap_or(u8::MAX);
+        u64::from(age) >= self.min_part_hours
     }
 
     /// Counts replicas that have another device than before, and starts their partitions' time.
