@@ -123,14 +123,12 @@ fn set_a_is_balanced_to_the_bound_and_moves_the_least() {
 }
 
 #[test]
-#[ignore = "larger than a debug build should be asked for: cargo test --release -- --ignored"]
 fn set_b_is_balanced_to_the_bound_and_moves_the_least() {
     let swift = Swift { balance: [0.14, 0.13], moved: 37369 };
     grow(18, &Shape(4, 5, 10, false), [1000, 1050], &swift);
 }
 
 #[test]
-#[ignore = "larger than a debug build should be asked for: cargo test --release -- --ignored"]
 fn set_c_is_balanced_to_the_bound_and_moves_the_least() {
     let swift = Swift { balance: [0.1, 0.05], moved: 149_805 };
     grow(20, &Shape(4, 5, 10, false), [2000, 2100], &swift);
