@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use apus_ring::builder::RingBuilder;
+use apus_ring::format::UncheckedRing;
 
+use super::commands::Effect;
 use super::moves::{Amounts, Same, compare};
-use super::output::Problem;
+use super::output::{Output, Problem};
 use super::progress::Progress;
 use super::quantity::bytes;
 use super::rebalance::place;
@@ -24,20 +26,6 @@ pub(super) struct Foresight {
 
 /// How long a server may take to tell its disks' use.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Commands after which the next rebalance may move partitions.
-const MOVERS: [&str; 10] = [
-    "add",
-    "pretend_min_part_hours_passed",
-    "remove",
-    "set_min_part_hours",
-    "set_overload",
-    "set_region",
-    "set_replicas",
-    "set_weight",
-    "set_zone",
-    "weigh",
-];
 
 impl Foresight {
     /// Takes the options out of a command's arguments.
@@ -80,12 +68,11 @@ impl Foresight {
         &self,
         session: &mut Session,
         before: &RingBuilder,
-        command: &str,
+        effect: Effect,
     ) -> Result<(), Problem> {
-        session.out.set("dry_run", true);
-        session.out.show("Dry run: nothing was written.");
+        nothing_written(&mut session.out);
         let mut after = session.builder.clone();
-        if MOVERS.contains(&command) {
+        if effect == Effect::Moves {
             session.out.show("The next rebalance would do this:");
             if let Err(error) = placed(&mut after, session) {
                 session.out.show(format!("It would fail: {error}"));
@@ -101,16 +88,36 @@ impl Foresight {
             session.out.set("balance_after", balance);
             session.out.set("dispersion_after", dispersion);
         }
+        let old = std::slice::from_ref(before);
+        self.tell_moves(&mut session.out, old, [&before.ring_data(), &after.ring_data()], Same::Id)
+    }
+
+    /// Tells what moves from one ring to another. Servers of the builders are those that
+    /// `--used recon` asks.
+    pub(super) fn tell_moves(
+        &self,
+        out: &mut Output,
+        builders: &[RingBuilder],
+        [old, new]: [&UncheckedRing; 2],
+        same: Same,
+    ) -> Result<(), Problem> {
         let mut amounts = self.amounts;
         if self.ask {
-            amounts.used = Some(used_bytes(before, ASK_TIMEOUT)?);
+            let used = builders.iter().map(|builder| used_bytes(builder, ASK_TIMEOUT));
+            amounts.used = Some(used.sum::<Result<f64, String>>()?);
         }
-        let progress = Progress::spinner(&session.out, "comparing");
-        let moves = compare(&before.ring_data(), &after.ring_data(), Same::Id);
+        let progress = Progress::spinner(out, "comparing");
+        let moves = compare(old, new, same);
         progress.end();
-        moves?.tell(&mut session.out, amounts, self.verbose);
+        moves?.tell(out, amounts, self.verbose);
         Ok(())
     }
+}
+
+/// Says that this was a dry run.
+pub(super) fn nothing_written(out: &mut Output) {
+    out.set("dry_run", true);
+    out.show("Dry run: nothing was written.");
 }
 
 fn placed(builder: &mut RingBuilder, session: &Session) -> Result<(), String> {

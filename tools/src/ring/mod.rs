@@ -4,6 +4,7 @@
 //! object. What a command changes is written durably, under the lock that Swift's own tool takes.
 
 mod analyze;
+mod commands;
 mod composite;
 mod devices;
 mod diff;
@@ -30,6 +31,7 @@ use std::process::ExitCode;
 use apus_daemon::Clock;
 use apus_daemon::clock::SystemClock;
 
+use self::commands::{Effect, Lost, Run};
 use self::foresight::Foresight;
 use self::output::{Output, Problem};
 use self::session::{Names, Session, Unread};
@@ -83,30 +85,6 @@ fn usage(command: &str) -> Problem {
     Problem::Told(text)
 }
 
-/// Commands that may write.
-const WRITERS: [&str; 20] = [
-    "add",
-    "cancel_increase_partition_power",
-    "create",
-    "dispersion",
-    "finish_increase_partition_power",
-    "increase_partition_power",
-    "prepare_increase_partition_power",
-    "pretend_min_part_hours_passed",
-    "rebalance",
-    "remove",
-    "set_info",
-    "set_min_part_hours",
-    "set_overload",
-    "set_region",
-    "set_replicas",
-    "set_weight",
-    "set_zone",
-    "weigh",
-    "write_builder",
-    "write_ring",
-];
-
 /// Runs one command line (without the program's name).
 pub fn main(arguments: Vec<String>) -> ExitCode {
     let mut json = false;
@@ -157,25 +135,29 @@ pub fn composer(arguments: Vec<String>) -> ExitCode {
 
 fn run(given: &str, arguments: &[String], mut out: Output, now_seconds: u64) -> (Output, Done) {
     let names = Names::of(given);
-    let (command, arguments) = match arguments.split_first() {
-        Some((command, rest)) => (command.as_str(), rest),
-        None => ("default", arguments),
+    let (name, arguments) = match arguments.split_first() {
+        Some((name, rest)) => (Some(name.as_str()), rest),
+        None => (None, arguments),
     };
-    if names.builder.as_os_str() != given && !matches!(command, "write_builder" | "version") {
+    let command = commands::find(name);
+    let starts_from_ring = command.is_some_and(|command| matches!(command.run, Run::Ring(_)));
+    if names.builder.as_os_str() != given && !starts_from_ring {
         let builder = names.builder.display();
         out.say(format!("Note: using {builder} instead of {given} as builder file"));
     }
+    let effect = command.map_or(Effect::Reads, |command| command.effect);
     let (foresight, arguments) = match Foresight::take(arguments) {
-        Ok((foresight, _)) if foresight.dry_run && !WRITERS.contains(&command) => {
-            return (out, Err(Problem::Told(format!("--dry-run: {command} changes nothing"))));
+        Ok((foresight, _)) if foresight.dry_run && effect == Effect::Reads => {
+            let name = name.unwrap_or("showing a builder");
+            return (out, Err(Problem::Told(format!("--dry-run: {name} changes nothing"))));
         }
         Ok(taken) => taken,
         Err(error) => return (out, Err(error)),
     };
-    let arguments = arguments.as_slice();
+    let (arguments, dry_run) = (arguments.as_slice(), foresight.dry_run);
     // What it reads it writes: nobody else may write in between.
     let folder = session::folder(&names.builder);
-    let _lock = if WRITERS.contains(&command) && folder.is_dir() && !foresight.dry_run {
+    let _lock = if effect != Effect::Reads && folder.is_dir() && !dry_run {
         match lock::take(folder) {
             Ok(lock) => Some(lock),
             Err(error) => return (out, Err(error.into())),
@@ -183,14 +165,14 @@ fn run(given: &str, arguments: &[String], mut out: Output, now_seconds: u64) -> 
     } else {
         None
     };
-    let builder = match (session::read_builder(&names.builder), command) {
-        (Ok(_), "create") | (Err(Unread::Missing(_)), "create") => write::create(arguments),
-        (Err(Unread::Missing(_)), "version") | (Ok(_), "version") => {
-            let done = show::version(&names, &mut out);
+    let builder = match (session::read_builder(&names.builder), command.map(|known| known.run)) {
+        (Ok(_) | Err(Unread::Missing(_)), Some(Run::Create)) => write::create(arguments),
+        (Ok(_) | Err(Unread::Missing(_)), Some(Run::Ring(run))) => {
+            let done = run(&Lost { names: &names, arguments, now_seconds, dry_run }, &mut out);
+            if dry_run && done.is_ok() {
+                foresight::nothing_written(&mut out);
+            }
             return (out, done);
-        }
-        (Err(Unread::Missing(_)), "write_builder") | (Ok(_), "write_builder") => {
-            return write::write_builder(&names, arguments, out, now_seconds, foresight.dry_run);
         }
         (Ok(builder), _) => Ok(builder),
         (Err(Unread::Missing(text) | Unread::Bad(text)), _) => Err(text.into()),
@@ -199,46 +181,20 @@ fn run(given: &str, arguments: &[String], mut out: Output, now_seconds: u64) -> 
         Ok(builder) => builder,
         Err(error) => return (out, Err(error)),
     };
-    let before = foresight.dry_run.then(|| builder.clone());
-    let mut session = Session { names, builder, out, now_seconds, dry_run: foresight.dry_run };
-    let done = perform(&mut session, command, arguments).and_then(|exit| {
-        if let Some(before) = before.filter(|_| command != "create") {
-            foresight.tell(&mut session, &before, command)?;
-        }
-        Ok(exit)
-    });
+    let Some(command) = command else {
+        let name = name.unwrap_or_default();
+        return (out, Err(Problem::Told(format!("Unknown command: {name}"))));
+    };
+    let before = dry_run.then(|| builder.clone());
+    let mut session = Session { names, builder, out, now_seconds, dry_run };
+    let done = match command.run {
+        Run::Builder(run) => run(&mut session, arguments).and_then(|exit| {
+            if let Some(before) = before {
+                foresight.tell(&mut session, &before, effect)?;
+            }
+            Ok(exit)
+        }),
+        Run::Create | Run::Ring(_) => write::save_created(&mut session),
+    };
     (session.out, done)
-}
-
-fn perform(session: &mut Session, command: &str, arguments: &[String]) -> Done {
-    match command {
-        "default" => show::default(session),
-        "create" => {
-            session.save_with_backup()?;
-            Ok(Exit::Success)
-        }
-        "search" => devices::search(session, arguments),
-        "list_parts" => devices::list_parts(session, arguments),
-        "add" => devices::add(session, arguments),
-        "set_weight" => devices::set_weight(session, arguments),
-        "set_region" => devices::set_region(session, arguments),
-        "set_zone" => devices::set_zone(session, arguments),
-        "set_info" => devices::set_info(session, arguments),
-        "remove" => devices::remove(session, arguments),
-        "rebalance" => rebalance::rebalance(session, arguments),
-        "plot" => plot::plot(session, arguments),
-        "dispersion" => dispersion::dispersion(session, arguments),
-        "validate" => dispersion::validate(session),
-        "weigh" => weigh::weigh(session, arguments),
-        "write_ring" => write::write_ring(session, arguments),
-        "pretend_min_part_hours_passed" => settings::pretend_min_part_hours_passed(session),
-        "set_min_part_hours" => settings::set_min_part_hours(session, arguments),
-        "set_replicas" => settings::set_replicas(session, arguments),
-        "set_overload" => settings::set_overload(session, arguments),
-        "prepare_increase_partition_power" => settings::prepare_increase_partition_power(session),
-        "increase_partition_power" => settings::increase_partition_power(session),
-        "cancel_increase_partition_power" => settings::cancel_increase_partition_power(session),
-        "finish_increase_partition_power" => settings::finish_increase_partition_power(session),
-        other => Err(Problem::Told(format!("Unknown command: {other}"))),
-    }
 }

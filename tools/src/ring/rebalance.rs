@@ -1,11 +1,12 @@
 //! Rebalance: places partitions anew and writes builder and ring.
 
 use apus_daemon::seed;
+use apus_ring::builder::RingBuilder;
 use clap::Parser;
 use serde_json::json;
 
 use super::options::{FormatOptions, parse};
-use super::output::Problem;
+use super::output::{Output, Problem};
 use super::progress::Progress;
 use super::search::format_device;
 use super::session::Session;
@@ -41,6 +42,11 @@ pub(super) fn seed_of(text: &str) -> u64 {
     })
 }
 
+/// The seed that was given, or one by chance.
+pub(super) fn seed_or_chance(given: Option<&str>) -> u64 {
+    given.map_or_else(|| u64::from_le_bytes(seed::bytes()), seed_of)
+}
+
 /// What a rebalance came to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Outcome {
@@ -51,7 +57,7 @@ pub(super) struct Outcome {
 
 /// Rebalances a builder, with what Swift's does beside the placement.
 pub(super) fn place(
-    builder: &mut apus_ring::builder::RingBuilder,
+    builder: &mut RingBuilder,
     now_seconds: u64,
     seed: u64,
 ) -> Result<Outcome, String> {
@@ -89,8 +95,7 @@ pub(super) fn rebalance(session: &mut Session, arguments: &[String]) -> Done {
                     You need to finish the increase first before rebalancing."
             .into());
     }
-    let seed = options.seed.or(options.positional_seed);
-    let seed = seed.map_or_else(|| u64::from_le_bytes(seed::bytes()), |text| seed_of(&text));
+    let seed = seed_or_chance(options.seed.or(options.positional_seed).as_deref());
     let (devices_changed, last) =
         (session.builder.devices_changed, session.builder.balance().percent);
     let last_dispersion = session.builder.dispersion_is_known.then_some(session.builder.dispersion);
@@ -130,28 +135,28 @@ pub(super) fn rebalance(session: &mut Session, arguments: &[String]) -> Done {
         return Ok(Exit::Warning);
     }
     session.builder.validate().map_err(|error| validation_error(&error))?;
-    let exit = tell(session, moved, balance);
+    let exit = tell(&mut session.out, &session.builder, moved, balance);
     session.save_ring(&session.builder.ring_data(), version)?;
     session.save_with_backup()?;
     session.out.set("saved", !session.dry_run);
     Ok(exit)
 }
 
-fn tell(session: &mut Session, moved: u64, balance: f64) -> Exit {
-    let builder = &session.builder;
+/// Tells what a rebalance did, and what is still to be wished for.
+pub(super) fn tell(out: &mut Output, builder: &RingBuilder, moved: u64, balance: f64) -> Exit {
     let (dispersion, overload, hours) =
         (builder.dispersion, builder.overload, builder.min_part_hours);
     let share = 100.0 * moved as f64 / builder.partitions() as f64;
-    session.out.say(format!(
+    out.say(format!(
         "Reassigned {moved} ({share:.2}%) partitions. Balance is now {balance:.2}.  Dispersion is now {dispersion:.2}"
     ));
     if dispersion > 0.0 {
-        session.out.say(format!(
+        out.say(format!(
             "{RULE}\nNOTE: Dispersion of {dispersion:.6} indicates some parts are not\n      optimally dispersed.\n\n      You may want to adjust some device weights, increase\n      the overload or review the dispersion report.\n{RULE}"
         ));
         Exit::Warning
     } else if balance > 5.0 && balance / 100.0 > overload {
-        session.out.say(format!(
+        out.say(format!(
             "{RULE}\nNOTE: Balance of {balance:.2} indicates you should push this \n      ring, wait at least {hours} hours, and rebalance/repush.\n{RULE}"
         ));
         Exit::Warning

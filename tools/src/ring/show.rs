@@ -6,9 +6,10 @@ use apus_ring::builder::{BuilderDevice, RingBuilder};
 use apus_ring::format;
 use serde_json::{Value, json};
 
+use super::commands::Lost;
 use super::output::Output;
 use super::search::bracketed;
-use super::session::{Names, Session};
+use super::session::Session;
 use super::{Done, Exit};
 
 /// A device as `--json` tells it.
@@ -206,9 +207,9 @@ fn increase(session: &Session, ring: &str) -> Vec<String> {
 }
 
 /// Tells of the ring file; the builder may be lost.
-pub(super) fn version(names: &Names, out: &mut Output) -> Done {
-    let name = names.ring.display();
-    let bytes = std::fs::read(&names.ring)
+pub(super) fn version(lost: &Lost<'_>, out: &mut Output) -> Done {
+    let name = lost.names.ring.display();
+    let bytes = std::fs::read(&lost.names.ring)
         .map_err(|error| super::Problem::Uncaught(format!("{name}: {error}")))?;
     let format = format::version(&bytes)?;
     let ring = format::decode(&bytes)?;

@@ -8,6 +8,8 @@ use apus_ring::builder::{BuilderDevice, RingBuilder};
 use apus_ring::format;
 use clap::Parser;
 
+use super::commands::Lost;
+use super::foresight::nothing_written;
 use super::options::{FormatOptions, parse};
 use super::output::{Output, Problem};
 use super::session::{Names, Session};
@@ -34,6 +36,15 @@ pub(super) fn create(arguments: &[String]) -> Result<RingBuilder, Problem> {
     let mut builder = RingBuilder::new(part_power, replicas, hours)?;
     builder.id = Some(seed::hex::<16>());
     Ok(builder)
+}
+
+/// Saves the builder that was made.
+pub(super) fn save_created(session: &mut Session) -> Done {
+    session.save_with_backup()?;
+    if session.dry_run {
+        nothing_written(&mut session.out);
+    }
+    Ok(Exit::Success)
 }
 
 #[derive(Debug, Parser)]
@@ -76,20 +87,12 @@ pub(super) fn write_ring(session: &mut Session, arguments: &[String]) -> Done {
 }
 
 /// Makes a builder of a ring file. What only builders know is lost.
-pub(super) fn write_builder(
-    names: &Names,
-    arguments: &[String],
-    mut out: Output,
-    now_seconds: u64,
-    dry_run: bool,
-) -> (Output, Done) {
-    let done = rebuilt(names, arguments, &mut out).and_then(|builder| {
-        let names = names.clone();
-        let session = Session { names, builder, out: Output::new(false), now_seconds, dry_run };
-        session.save()?;
-        Ok(Exit::Success)
-    });
-    (out, done)
+pub(super) fn write_builder(lost: &Lost<'_>, out: &mut Output) -> Done {
+    let builder = rebuilt(lost.names, lost.arguments, out)?;
+    let (names, out) = (lost.names.clone(), Output::new(false));
+    let Lost { now_seconds, dry_run, .. } = *lost;
+    Session { names, builder, out, now_seconds, dry_run }.save()?;
+    Ok(Exit::Success)
 }
 
 fn rebuilt(names: &Names, arguments: &[String], out: &mut Output) -> Result<RingBuilder, Problem> {
