@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use apus_disk::DirectoryLock;
 use apus_ring::builder::RingBuilder;
 use apus_ring::format::{self, UncheckedRing};
 use clap::{Parser, Subcommand};
@@ -15,8 +16,11 @@ use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Map, Value, json};
 
+use super::foresight::{Foresight, nothing_written};
+use super::moves::Same;
+use super::output::{Output, Problem};
 use super::session::{Unread, folder, put, read_builder};
-use super::{Exit, lock};
+use super::{Exit, diff, lock};
 
 /// A tool for building a composite ring file from other existing ring builder files. The component
 /// ring builders must all have the same partition power. Each device must only be used in a single
@@ -49,21 +53,24 @@ enum Command {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
         format_version: u8,
     },
+    /// Rebalance the component builders, a partition in one of them at a time; compose then
+    /// makes the ring of them
+    Rebalance(super::cooperative::Options),
 }
 
 /// One builder of a composition.
 #[derive(Debug, Clone, PartialEq)]
-struct Component {
-    id: String,
+pub(super) struct Component {
+    pub(super) id: String,
     version: u64,
     replicas: f64,
-    file: PathBuf,
+    pub(super) file: PathBuf,
 }
 
 /// What a composite builder file holds.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Composite {
-    components: Vec<Component>,
+    pub(super) components: Vec<Component>,
     version: u64,
 }
 
@@ -119,7 +126,7 @@ impl Composite {
 
     /// Refuses other builders, or another order of them, than those of the last time. Tells
     /// whether one has changed.
-    fn check_against(&self, new: &[Component]) -> Result<bool, String> {
+    pub(super) fn check_against(&self, new: &[Component]) -> Result<bool, String> {
         let mut errors = Vec::new();
         let mut is_newer = false;
         for (index, old) in self.components.iter().enumerate() {
@@ -151,7 +158,8 @@ impl Composite {
     }
 }
 
-fn load(files: &[PathBuf]) -> Result<(Vec<RingBuilder>, Vec<Component>), String> {
+/// Reads component builders.
+pub(super) fn load(files: &[PathBuf]) -> Result<(Vec<RingBuilder>, Vec<Component>), String> {
     if files.len() < 2 {
         return Err("Two or more component builders are required.".to_owned());
     }
@@ -229,7 +237,7 @@ fn check_together(builders: &[RingBuilder]) -> Result<(), String> {
 }
 
 /// The rows of all builders, one after another; ids of later builders follow those of earlier.
-fn joined(builders: &[RingBuilder]) -> UncheckedRing {
+pub(super) fn joined(builders: &[RingBuilder]) -> UncheckedRing {
     let total: usize = builders.iter().map(|builder| builder.devices.len()).sum();
     let mut ring = UncheckedRing {
         devices: Vec::with_capacity(total),
@@ -255,51 +263,101 @@ fn joined(builders: &[RingBuilder]) -> UncheckedRing {
     ring
 }
 
-fn run(options: &Options) -> Result<(), String> {
-    let path = &options.composite_builder_file;
-    let read = || {
-        let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
-        bytes.and_then(|bytes| Composite::decode(&bytes)).map_err(|error| {
-            format!(
-                "An error occurred while loading the composite builder file.\n\
-                 Original exception message:\n{error}"
-            )
-        })
+/// Reads a composite builder file.
+fn read(path: &Path) -> Result<Composite, String> {
+    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+    bytes.and_then(|bytes| Composite::decode(&bytes)).map_err(|error| {
+        format!(
+            "An error occurred while loading the composite builder file.\n\
+             Original exception message:\n{error}"
+        )
+    })
+}
+
+fn read_if_any(path: &Path) -> Result<Composite, String> {
+    if path.exists() { read(path) } else { Ok(Composite::default()) }
+}
+
+/// Locks the folders of all these files, in one order for everybody.
+pub(super) fn lock_folders<'a>(
+    files: impl Iterator<Item = &'a PathBuf>,
+) -> Result<Vec<DirectoryLock>, String> {
+    let known = |file: &'a PathBuf| {
+        let folder = folder(file);
+        folder.canonicalize().map_err(|error| format!("{}: {error}", folder.display()))
     };
+    let folders: BTreeSet<PathBuf> = files.map(known).collect::<Result<_, String>>()?;
+    folders.iter().map(|folder| lock::take(folder)).collect()
+}
+
+fn run(options: &Options, foresight: &Foresight, out: &mut Output) -> Result<Exit, String> {
+    let path = &options.composite_builder_file;
     match &options.command {
+        Command::Show if foresight.dry_run => Err("--dry-run: show changes nothing".to_owned()),
         Command::Show => {
+            let composite = read(path)?.to_json();
+            if out.is_json() {
+                composite.into_iter().for_each(|(key, value)| out.set(&key, value));
+                return Ok(Exit::Success);
+            }
             let mut text = Vec::new();
             let formatter = PrettyFormatter::with_indent(b"    ");
             let mut serializer = Serializer::with_formatter(&mut text, formatter);
-            Value::Object(read()?.to_json())
+            Value::Object(composite)
                 .serialize(&mut serializer)
                 .map_err(|error| error.to_string())?;
-            println!("{}", String::from_utf8_lossy(&text));
-            Ok(())
+            out.say(String::from_utf8_lossy(&text));
+            Ok(Exit::Success)
         }
         Command::Compose { builder_files, output, force, format_version } => {
-            let _lock = lock::take(folder(path))?;
-            let old = if path.exists() { read()? } else { Composite::default() };
-            compose(&old, builder_files, *force)
-                .map_err(|error| {
-                    format!(
-                        "An error occurred while composing the ring.\n\
-                         Original exception message:\n{error}"
-                    )
-                })
-                .and_then(|(new, ring)| {
-                    put(output, &format::encode(&ring, *format_version)?)?;
-                    put(path, &new.encode(path)?)
-                })
+            let files = [path].into_iter().filter(|_| !foresight.dry_run);
+            let _locks = lock_folders(files)?;
+            let old = read_if_any(path)?;
+            let (new, builders) = compose(&old, builder_files, *force).map_err(|error| {
+                format!(
+                    "An error occurred while composing the ring.\n\
+                     Original exception message:\n{error}"
+                )
+            })?;
+            let ring = joined(&builders);
+            if foresight.dry_run {
+                nothing_written(out);
+                let before = diff::read(output).unwrap_or_else(|_| joined(&[]));
+                tell_moves(foresight, out, &builders, &before, &ring)?;
+                return Ok(Exit::Success);
+            }
+            put(output, &format::encode(&ring, *format_version)?)?;
+            put(path, &new.encode(path)?)?;
+            Ok(Exit::Success)
+        }
+        Command::Rebalance(options) => {
+            let old = read_if_any(path)?;
+            super::cooperative::rebalance(&old, path, options, foresight, out)
         }
     }
+}
+
+/// Tells what moves from one composite ring to another.
+pub(super) fn tell_moves(
+    foresight: &Foresight,
+    out: &mut Output,
+    builders: &[RingBuilder],
+    old: &UncheckedRing,
+    new: &UncheckedRing,
+) -> Result<(), String> {
+    if old.rows.is_empty() {
+        out.show("There is no ring yet: all of it would be new.");
+        return Ok(());
+    }
+    // Ids follow the sizes of the components before.
+    foresight.tell_moves(out, builders, [old, new], Same::Place).map_err(Problem::into_text)
 }
 
 fn compose(
     old: &Composite,
     files: &[PathBuf],
     force: bool,
-) -> Result<(Composite, UncheckedRing), String> {
+) -> Result<(Composite, Vec<RingBuilder>), String> {
     let known: Vec<PathBuf> = old.components.iter().map(|known| known.file.clone()).collect();
     let (builders, components) = load(if files.is_empty() { &known } else { files })?;
     if !old.components.is_empty() && !force && !old.check_against(&components)? {
@@ -308,11 +366,17 @@ fn compose(
             .to_owned());
     }
     check_together(&builders)?;
-    Ok((Composite { components, version: old.version + 1 }, joined(&builders)))
+    Ok((Composite { components, version: old.version + 1 }, builders))
 }
 
-/// Runs one command line (without the program's name).
-pub(super) fn main(arguments: Vec<String>) -> ExitCode {
+/// Runs one command line (without the program's name). Errors are told on standard error, as
+/// `swift-ring-composer` does.
+pub(super) fn main(arguments: &[String], json: bool) -> ExitCode {
+    let mut out = Output::new(json);
+    let (foresight, arguments) = match Foresight::take(arguments) {
+        Ok(taken) => taken,
+        Err(error) => return out.end(Err(error)).into(),
+    };
     let words = std::iter::once("ring-composer".to_owned()).chain(arguments);
     let options = match Options::try_parse_from(words) {
         Ok(options) => options,
@@ -322,11 +386,12 @@ pub(super) fn main(arguments: Vec<String>) -> ExitCode {
             return if error.use_stderr() { Exit::Error.into() } else { ExitCode::SUCCESS };
         }
     };
-    match run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(text) => {
-            eprintln!("{text}");
-            Exit::Error.into()
+    let done = run(&options, &foresight, &mut out).map_err(|text| {
+        if json {
+            return Problem::Told(text);
         }
-    }
+        eprintln!("{text}");
+        Problem::Silent
+    });
+    out.end(done).into()
 }

@@ -6,6 +6,7 @@
 mod analyze;
 mod commands;
 mod composite;
+mod cooperative;
 mod devices;
 mod diff;
 mod dispersion;
@@ -87,14 +88,7 @@ fn usage(command: &str) -> Problem {
 
 /// Runs one command line (without the program's name).
 pub fn main(arguments: Vec<String>) -> ExitCode {
-    let mut json = false;
-    let arguments: Vec<String> = arguments
-        .into_iter()
-        .filter(|argument| {
-            json |= argument == "--json";
-            argument != "--json"
-        })
-        .collect();
+    let (json, arguments) = take_json(arguments);
     let Some((first, rest)) = arguments.split_first() else {
         println!("{}", USAGE.trim_end());
         return ExitCode::SUCCESS;
@@ -104,7 +98,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if first == "composer" {
-        return composite::main(rest.to_vec());
+        return composite::main(rest, json);
     }
     let mut out = Output::new(json);
     let now_seconds = SystemClock.now().as_secs();
@@ -130,7 +124,15 @@ pub fn analyzer(mut arguments: Vec<String>) -> ExitCode {
 
 /// Runs the composer under its own name.
 pub fn composer(arguments: Vec<String>) -> ExitCode {
-    composite::main(arguments)
+    let (json, arguments) = take_json(arguments);
+    composite::main(&arguments, json)
+}
+
+/// Takes `--json`, which may stand anywhere, out of a command line.
+fn take_json(arguments: Vec<String>) -> (bool, Vec<String>) {
+    let (json, rest): (Vec<String>, Vec<String>) =
+        arguments.into_iter().partition(|argument| argument == "--json");
+    (!json.is_empty(), rest)
 }
 
 fn run(given: &str, arguments: &[String], mut out: Output, now_seconds: u64) -> (Output, Done) {

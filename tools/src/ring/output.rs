@@ -15,6 +15,16 @@ pub(super) enum Problem {
     Silent,
 }
 
+impl Problem {
+    /// What there is to say of it.
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Self::Told(text) | Self::Uncaught(text) => text,
+            Self::Silent => String::new(),
+        }
+    }
+}
+
 impl From<String> for Problem {
     fn from(text: String) -> Self {
         Self::Told(text)

@@ -23,7 +23,9 @@ fn components(count: u32, min_part_hours: u64) -> Vec<RingBuilder> {
     (1..=count)
         .map(|region| {
             let mut builder = RingBuilder::new(9, 2.0, min_part_hours).unwrap();
-            (0..6).for_each(|number| drop(builder.add(device(region, number))));
+            for number in 0..6 {
+                builder.add(device(region, number));
+            }
             builder.rebalance(NOW, 1).unwrap();
             builder
         })
@@ -104,7 +106,9 @@ fn a_component_that_is_new_is_placed_whole_and_holds_nobody_up() {
     for seed in 0..4 {
         let mut builders = components(2, 24);
         let mut new = RingBuilder::new(9, 1.0, 24).unwrap();
-        (0..3).for_each(|number| drop(new.add(device(3, number))));
+        for number in 0..3 {
+            new.add(device(3, number));
+        }
         builders.push(new);
         builders[0].add(device(1, 6));
         let before = builders.clone();
