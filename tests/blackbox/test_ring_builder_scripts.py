@@ -408,6 +408,48 @@ SCRIPTS = {
         create 4 3 1
         prepare_increase_partition_power
     """,
+    "odd words": REBALANCED + """
+        ! rebalance --help
+        ! dispersion -h
+        ! write_ring --help
+        ! search --help
+        ! set_weight --help d0
+        ! add --help
+        ! rebalance --help=x
+        search ""
+        search d-1
+        search "d0 "
+        search _
+        search --meta ""
+        search --port 0
+        list_parts d0 nonsense
+        list_parts d0 d0
+        set_info d0 ""
+        set_info d0 :
+        set_info d0 /
+        set_info --id 0
+        remove d1 nonsense
+        remove --yes
+        set_weight d2 1 d2 2
+        set_weight d2 " 5 "
+        set_weight d2 5 d9 5
+        set_min_part_hours 300
+        set_overload -0.1%
+        set_overload 10%%
+        set_overload 200%
+        set_replicas " 3 "
+        add r1z1-[host.example]:6200/sdx 1
+        add r1z1-10.0.1.1:6200/sd_a_b_c 1
+        add r1z1-10.0.1.4:0/sdx 1
+        add r0z0-10.0.1.5:6200/sdx 0
+        add r1z1-10.0.1.6:6200R:6300/sdx 1
+        add r1z1-10.0.1.9:6200/sdx 1 garbage 1
+        add --region 1 --zone 1 --ip 10.0.2.1 --port 6200 --device "" --weight 1
+        add --zone 1 --ip 10.0.2.4 --port 6200 --device a --weight 1
+        create 8.0 3 1
+        create " 8" 3 1
+        default
+    """,
     "unknown": FOUR + """
         no_such_command
         no_such_command d0

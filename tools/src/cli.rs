@@ -207,7 +207,10 @@ fn command_of(program: &OsString) -> Option<String> {
     const TOOLS: [&str; 5] =
         ["recon", "reconciler-enqueue", "ring-builder", "ring-builder-analyzer", "ring-composer"];
     let is_ours = |name: &&str| TOOLS.contains(name) || Roles::named(name).is_some();
-    name.strip_prefix("swift-").filter(is_ours).map(str::to_owned)
+    let name = name.strip_prefix("swift-")?;
+    // Swift's builder takes the folder's lock only under the longer name, ours always.
+    let name = if name == "ring-builder-safe" { "ring-builder" } else { name };
+    Some(name).filter(is_ours).map(str::to_owned)
 }
 
 /// Whether this process was started under the name of one of Swift's programs.

@@ -64,12 +64,16 @@ pub(super) struct DeviceOptions {
     pub(super) words: Vec<String>,
 }
 
-/// Parses options; help and errors are printed as usual, errors end with 2.
+/// Parses a command's options; help and errors are printed as usual, help ends with 0 and errors
+/// with 2.
 pub(super) fn parse<T: Parser>(arguments: &[String]) -> Result<T, Problem> {
-    T::try_parse_from(arguments).map_err(|error| {
+    let command = T::command().bin_name("ring-builder ... <command>");
+    let found =
+        command.try_get_matches_from(arguments).and_then(|found| T::from_arg_matches(&found));
+    found.map_err(|error| {
         // A pipe that is closed early is not our error.
         let _ = error.print();
-        Problem::Silent
+        if error.use_stderr() { Problem::Silent } else { Problem::Helped }
     })
 }
 

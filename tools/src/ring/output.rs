@@ -13,6 +13,8 @@ pub(super) enum Problem {
     Uncaught(String),
     /// Nothing is left to say.
     Silent,
+    /// None: its options were asked for, and told.
+    Helped,
 }
 
 impl Problem {
@@ -20,7 +22,7 @@ impl Problem {
     pub(super) fn into_text(self) -> String {
         match self {
             Self::Told(text) | Self::Uncaught(text) => text,
-            Self::Silent => String::new(),
+            Self::Silent | Self::Helped => String::new(),
         }
     }
 }
@@ -88,13 +90,14 @@ impl Output {
     pub(super) fn end(mut self, done: Result<Exit, Problem>) -> Exit {
         let exit = match done {
             Ok(exit) => exit,
+            Err(Problem::Helped) => return Exit::Success,
             Err(problem) => {
                 match problem {
                     Problem::Told(text) if self.is_json() => self.set("error", text),
                     Problem::Uncaught(text) if self.is_json() => self.set("error", text),
                     Problem::Told(text) => self.say(text),
                     Problem::Uncaught(text) => self.warn(&format!("ring-builder: {text}")),
-                    Problem::Silent => {}
+                    Problem::Silent | Problem::Helped => {}
                 }
                 Exit::Error
             }
