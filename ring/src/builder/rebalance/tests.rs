@@ -88,13 +88,20 @@ struct Swift {
 fn grow(part_power: u32, shape: &Shape, [first, then]: [u32; 2], swift: &Swift) {
     let mut builder = RingBuilder::new(part_power, 3.0, 1).unwrap();
     add(&mut builder, shape, [0, first]);
+    let mut twin = builder.clone();
     let report = builder.rebalance(NOW, 1).unwrap();
     assert_eq!(report.moved, 3 << part_power);
+    assert_eq!(twin.rebalance(NOW, 1).unwrap(), report);
+    assert!(twin.rows == builder.rows, "one seed, one ring");
     at_the_bound(&builder, swift.balance[0], 0.0);
     let before = builder.rows.clone();
-    add(&mut builder, shape, [first, then]);
-    builder.pretend_min_part_hours_passed();
+    for builder in [&mut builder, &mut twin] {
+        add(builder, shape, [first, then]);
+        builder.pretend_min_part_hours_passed();
+    }
     let report = builder.rebalance(NOW, 1).unwrap();
+    twin.rebalance(NOW, 1).unwrap();
+    assert!(twin.rows == builder.rows, "one seed, one ring");
     at_the_bound(&builder, swift.balance[1], 0.0);
     let new = builder.devices().skip(first as usize);
     let due: f64 = new.map(|device| builder.target_parts(device.device.weight)).sum();
@@ -134,6 +141,21 @@ fn set_c_is_balanced_to_the_bound_and_moves_the_least() {
     grow(20, &Shape(4, 5, 10, false), [2000, 2100], &swift);
 }
 
+/// Replicas in excess by level (region, zone, server, device): those beyond a domain's limit. What
+/// a domain holds beyond its limit of every partition is in excess whoever places it; that there
+/// is no other excess is checked for each domain.
+fn least_excess(builder: &RingBuilder) -> [u64; 4] {
+    let mut levels = [0; 4];
+    for tier in builder.dispersion_report() {
+        let over = |(times, parts): (u64, &u64)| times.saturating_sub(tier.replicas_max) * parts;
+        let excess: u64 = (0..).zip(&tier.replicas).map(over).sum();
+        let least = tier.placed.saturating_sub(tier.replicas_max * builder.partitions() as u64);
+        assert_eq!(excess, least, "{}", tier.name);
+        levels[tier.tier.level()] += excess;
+    }
+    levels
+}
+
 /// Replicas in a region beyond `limit` of each partition.
 fn excess(builder: &RingBuilder, region: u32, limit: usize) -> usize {
     let of = |part: usize| {
@@ -159,6 +181,7 @@ fn regions_too_large_for_their_replicas_have_the_least_excess() {
         assert_eq!(excess(&builder, 1, limit) as u64, least);
         let percent = 100.0 * least as f64 / (replicas * f64::from(1 << part_power));
         at_the_bound(&builder, swift_balance, percent);
+        assert_eq!(least_excess(&builder), [least, 0, 0, 0]);
         for _ in 0..2 {
             builder.pretend_min_part_hours_passed();
             assert_eq!(builder.rebalance(NOW, 1).unwrap().moved, 0);
@@ -179,13 +202,42 @@ fn overload_is_used_up_for_dispersion_and_never_exceeded() {
     // goes beyond one of each partition is in excess. Swift's figures are 10.02 and 22.02.
     assert_eq!((held(&builder, 2), held(&builder, 3)), (most(2), most(3)));
     let least = held(&builder, 1) - (1 << 16);
-    assert_eq!(excess(&builder, 1, 1) as u64, least);
+    assert_eq!(least_excess(&builder), [least, 0, 0, 0]);
     assert!((builder.dispersion - 100.0 * least as f64 / f64::from(3 << 16)).abs() < 1e-9);
     assert!(builder.dispersion < 19.6 && builder.balance().percent <= 10.0);
     let before = builder.rows.clone();
     builder.pretend_min_part_hours_passed();
     builder.rebalance(NOW, 1).unwrap();
     assert_eq!(moves(&before, &builder), (0, 0));
+}
+
+#[test]
+fn each_domain_has_the_least_excess_whatever_others_have() {
+    let mut builder = RingBuilder::new(12, 5.0, 1).unwrap();
+    // Region 1 is too large, and within others a zone is.
+    for (region, zone, server, disks, weight) in [
+        (1, 1, 1, 8, 150.0),
+        (1, 2, 1, 8, 150.0),
+        (1, 2, 2, 8, 100.0),
+        (2, 1, 1, 8, 100.0),
+        (2, 1, 2, 8, 100.0),
+        (2, 2, 1, 4, 50.0),
+        (3, 1, 1, 8, 100.0),
+        (3, 1, 2, 2, 50.0),
+        (3, 2, 1, 6, 50.0),
+    ] {
+        for disk in 0..disks {
+            builder.add(device(region, zone, server, disk, weight));
+        }
+    }
+    builder.rebalance(NOW, 1).unwrap();
+    builder.validate().unwrap();
+    let levels = least_excess(&builder);
+    assert!(levels[0] > 0 && levels[1] > 0, "{levels:?}");
+    // The figure counts a partition at its worst level: no less than the worst level has in all.
+    let replicas = builder.dispersion / 100.0 * 5.0 * f64::from(1 << 12);
+    let (worst, sum) = (levels.iter().max().unwrap(), levels.iter().sum::<u64>());
+    assert!(*worst as f64 <= replicas + 1e-6 && replicas <= sum as f64 + 1e-6, "{replicas}");
 }
 
 #[test]
