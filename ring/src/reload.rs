@@ -3,9 +3,10 @@
 //! A new ring reaches the nodes of a cluster one after another. So the one before is remembered for
 //! a while: who must meet everybody else asks the primaries of both.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
@@ -20,7 +21,17 @@ pub struct SharedRing {
     /// The ring before, and until when it counts.
     former: ArcSwapOption<(Arc<Ring>, Instant)>,
     overlap: Duration,
-    modified: Mutex<Option<SystemTime>>,
+    /// Of the file that was last looked at. Whoever rereads holds it, so that an older file never
+    /// takes the place of a newer one.
+    seen: Mutex<Option<Seen>>,
+}
+
+/// Tells one file from another: two of them may come within one tick of the file system's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
 }
 
 impl SharedRing {
@@ -29,14 +40,14 @@ impl SharedRing {
     /// # Errors
     /// Text that names the file and what is wrong with it.
     pub fn load(path: &Path) -> Result<Self, String> {
-        let modified = modified(path);
+        let seen = seen(path);
         let ring = read(path)?;
         Ok(Self {
             path: path.to_owned(),
             ring: ArcSwap::from_pointee(ring),
             former: ArcSwapOption::empty(),
             overlap: Duration::ZERO,
-            modified: Mutex::new(modified),
+            seen: Mutex::new(seen),
         })
     }
 
@@ -69,14 +80,12 @@ impl SharedRing {
     /// # Errors
     /// What is wrong with the new file; the old ring stays, and the same file is not tried again.
     pub fn refresh(&self) -> Result<bool, String> {
-        let now = modified(&self.path);
-        {
-            let mut known = self.modified.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if *known == now || now.is_none() {
-                return Ok(false);
-            }
-            *known = now;
+        let mut known = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = seen(&self.path);
+        if *known == now || now.is_none() {
+            return Ok(false);
         }
+        *known = now;
         let (new, old) = (read(&self.path)?, self.ring.load_full());
         // Another weight or address of a device moves nothing.
         if new.rows() != old.rows() {
@@ -88,8 +97,10 @@ impl SharedRing {
     }
 }
 
-fn modified(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
+fn seen(path: &Path) -> Option<Seen> {
+    let found = std::fs::metadata(path).ok()?;
+    let modified = (found.mtime(), found.mtime_nsec());
+    Some(Seen { inode: found.ino(), length: found.len(), modified })
 }
 
 fn read(path: &Path) -> Result<Ring, String> {
@@ -101,6 +112,8 @@ fn read(path: &Path) -> Result<Ring, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]
@@ -117,6 +130,25 @@ mod tests {
         std::fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
         assert!(shared.refresh().unwrap_err().contains("object.ring.gz"));
         assert_eq!(shared.get().partitions(), 1024);
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_file_of_the_same_time_in_place_of_another_is_seen() {
+        let directory = std::env::temp_dir().join(format!("apus-tick-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/vectors/ring");
+        let put = |name: &str| {
+            let (path, ring) = (directory.join(name), directory.join("object.ring.gz"));
+            std::fs::copy(format!("{vectors}/{name}.ring.gz"), &path).unwrap();
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+            std::fs::rename(path, &ring).unwrap();
+            ring
+        };
+        let shared = SharedRing::load(&put("saio")).unwrap();
+        put("two-regions");
+        assert_eq!(shared.refresh(), Ok(true));
         std::fs::remove_dir_all(&directory).unwrap();
     }
 

@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 use crate::bench;
 use crate::recon;
 use crate::reconciler_enqueue;
+use crate::ring_transport;
 use crate::roles::{Manner, Roles, Task, run};
 use crate::saio;
 
@@ -50,6 +51,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Bring rings to all nodes of a cluster, and tell who has which
+    Ring(Box<ring_transport::Options>),
     /// Load a server over S3 or Swift and tell rates, latencies and CPU
     #[command(after_help = BENCH_HELP)]
     Bench(Box<bench::Options>),
@@ -257,6 +260,10 @@ pub fn main() -> ExitCode {
         Command::RingBuilder { arguments } => return crate::ring::main(arguments),
         Command::RingComposer { arguments } => return crate::ring::composer(arguments),
         Command::RingBuilderAnalyzer { arguments } => return crate::ring::analyzer(arguments),
+        Command::Ring(options) => match ring_transport::main(&options) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Bench(options) => return bench::main(&options),
         Command::ReconcilerEnqueue(options) => reconciler_enqueue::main(&options),
         Command::Recon(options) => match recon::main(&options) {

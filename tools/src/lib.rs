@@ -8,5 +8,6 @@ pub mod counts;
 mod recon;
 mod reconciler_enqueue;
 pub mod ring;
+mod ring_transport;
 pub mod roles;
 pub mod saio;

@@ -31,27 +31,40 @@ pub struct RingChanges {
     /// How long a proxy goes on asking the former primaries as well (`ring_overlap`). Within this
     /// time a new ring must be on all nodes.
     pub overlap: Duration,
+    /// How often servers ask some others for newer rings (`ring_fetch_interval`); 0 for never.
+    pub fetch_interval: Duration,
 }
+
+/// The one of them that may be 0.
+const FETCH_INTERVAL: &str = "ring_fetch_interval";
 
 impl Default for RingChanges {
     fn default() -> Self {
-        Self { check_interval: Duration::from_secs(15), overlap: Duration::from_secs(3600) }
+        Self {
+            check_interval: Duration::from_secs(15),
+            overlap: Duration::from_secs(3600),
+            fetch_interval: Duration::from_secs(60),
+        }
     }
 }
 
 impl RingChanges {
     /// Names of its options.
-    pub const OPTIONS: [&str; 2] = ["ring_check_interval", "ring_overlap"];
+    pub const OPTIONS: [&str; 3] = ["ring_check_interval", "ring_overlap", FETCH_INTERVAL];
 
     fn from_options(options: &[(&str, &str)]) -> Result<Self, String> {
         let seconds = |name: &str, default: Duration| {
             let given = options.iter().find(|(key, _)| *key == name);
             let Some((_, text)) = given else { return Ok(default) };
-            let parsed = text.trim().parse().ok().filter(|seconds| (0.01..=1e6).contains(seconds));
+            let may_be_off = name == FETCH_INTERVAL;
+            let good =
+                |seconds: &f64| (0.01..=1e6).contains(seconds) || (may_be_off && *seconds == 0.0);
+            let parsed = text.trim().parse().ok().filter(good);
             parsed.map(Duration::from_secs_f64).ok_or_else(|| {
                 format!(
-                    "[{}] {name} = {text:?}: expected seconds from 0.01 to 1000000",
-                    backend_auth::SECTION
+                    "[{}] {name} = {text:?}: expected seconds from 0.01 to 1000000{}",
+                    backend_auth::SECTION,
+                    if may_be_off { ", or 0 for never" } else { "" }
                 )
             })
         };
@@ -59,6 +72,7 @@ impl RingChanges {
         Ok(Self {
             check_interval: seconds("ring_check_interval", default.check_interval)?,
             overlap: seconds("ring_overlap", default.overlap)?,
+            fetch_interval: seconds(FETCH_INTERVAL, default.fetch_interval)?,
         })
     }
 }
@@ -175,7 +189,11 @@ mod tests {
         assert_eq!(rings(&[]), Ok(RingChanges::default()));
         let both = [("ring_check_interval", "0.5"), ("ring_overlap", "7200")];
         let (check_interval, overlap) = (Duration::from_millis(500), Duration::from_secs(7200));
-        assert_eq!(rings(&both), Ok(RingChanges { check_interval, overlap }));
+        let given = RingChanges { check_interval, overlap, ..RingChanges::default() };
+        assert_eq!(rings(&both), Ok(given));
+        let never = rings(&[("ring_fetch_interval", "0")]).unwrap();
+        assert_eq!(never.fetch_interval, Duration::ZERO);
+        assert!(rings(&[("ring_fetch_interval", "-0.5")]).unwrap_err().contains("0 for never"));
         for bad in ["", "soon", "-1", "0", "inf", "NaN"] {
             let error = rings(&[("ring_overlap", bad)]).unwrap_err();
             assert!(error.contains("ring_overlap") && error.contains("expected"), "{error}");

@@ -9,6 +9,7 @@ pub mod methods;
 pub mod path;
 mod pool;
 pub mod put_stream;
+pub mod rings;
 pub mod signed;
 pub mod transport;
 

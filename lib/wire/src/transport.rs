@@ -59,6 +59,11 @@ impl Transport {
         self.local.read().unwrap_or_else(PoisonError::into_inner).get(address).cloned()
     }
 
+    /// Whether the server at a ring address is called in this process.
+    pub fn is_local(&self, address: &str) -> bool {
+        self.local(address).is_some()
+    }
+
     /// Sends a request and gives the head of the answer.
     ///
     /// # Errors

@@ -68,6 +68,10 @@ impl Place {
         Conf::parse("")
     }
 
+    pub(crate) fn swift_dir(&self) -> &Path {
+        &self.swift_dir
+    }
+
     pub(crate) fn swift_conf_path(&self) -> PathBuf {
         self.swift_dir.join("swift.conf")
     }

@@ -84,7 +84,7 @@ impl Builder<'_> {
             Server::Proxy => handler,
             _ => {
                 let recon = self.recon_parts(server, conf)?;
-                let recon = Arc::new(ReconHttp::new(handler, recon));
+                let recon = self.with_rings(Arc::new(ReconHttp::new(handler, recon)));
                 let metrics = MetricsHttp::new(Some(recon), self.node.metrics.clone());
                 self.guarded(Arc::new(metrics), &section)
             }

@@ -5,6 +5,7 @@ mod door;
 mod node;
 mod overseer;
 mod proxy;
+mod rings;
 mod role;
 mod start;
 mod storage;

@@ -21,12 +21,14 @@ use apus_daemon::{Clock, Drain, PassContext, ReconCache, Scope, Unit, serve};
 use apus_disk::Counters;
 use apus_ring::Local;
 use apus_store::quorum::Rings;
+use apus_wire::rings::RingFolder;
 use apus_wire::signed::Signer;
 use apus_wire::{Client, Deadlines, Transport};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::conf::Place;
+use super::rings::{ring_folder, used, watch};
 use super::role::{Roles, Server};
 use super::storage::Site;
 use super::worker::{Inherited, Overseen};
@@ -61,12 +63,14 @@ pub(super) struct Builder<'a> {
     pub(super) roles: &'a Roles,
     pub(super) cluster: SwiftConf,
     pub(super) rings: Rings,
-    transport: Arc<Transport>,
+    pub(super) transport: Arc<Transport>,
     pub(super) client: Arc<Client>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) node: Node,
     /// Those of the process before; nothing is bound without.
     pub(super) sockets: Option<Inherited>,
+    /// Nothing in an open cluster.
+    pub(super) ring_folder: Option<Arc<RingFolder>>,
 }
 
 impl Builder<'_> {
@@ -167,7 +171,7 @@ impl Node {
             object: None,
             background: vec![spawn(
                 TaskKind::Background,
-                watch(rings.clone(), cluster.rings.check_interval, drain.clone()),
+                watch(used(&rings), cluster.rings.check_interval, drain.clone()),
             )],
             units: Vec::new(),
             limits: serve::Limits {
@@ -177,7 +181,9 @@ impl Node {
             },
             drain,
         };
+        let ring_folder = ring_folder(&place, &cluster, &rings);
         let mut builder = Builder {
+            ring_folder,
             place: &place,
             roles,
             cluster,
@@ -192,6 +198,7 @@ impl Node {
             builder.add(server).await?;
         }
         builder.warn_if_open();
+        builder.fetch_rings();
         let node = builder.node;
         let sources = node.sources();
         node.metrics.add_totals(move || sources.counts().totals());
@@ -385,23 +392,6 @@ async fn hurry(signals: &mut Signals, drain: Drain, patience: Option<Duration>) 
             () = late => {
                 tracing::warn!("requests have been open for stale_worker_timeout");
                 drain.begin();
-            }
-        }
-    }
-}
-
-/// Rereads rings that changed; a bad new file keeps the old ring and is named once.
-async fn watch(rings: Rings, interval: Duration, drain: Drain) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(interval) => {}
-            () = drain.begun() => return,
-        }
-        for ring in [&rings.account, &rings.container].into_iter().chain(rings.objects.values()) {
-            match ring.refresh() {
-                Ok(true) => tracing::info!(ring = %ring.path().display(), "new ring"),
-                Ok(false) => {}
-                Err(error) => tracing::error!(error, "the old ring stays"),
             }
         }
     }

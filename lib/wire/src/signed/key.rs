@@ -5,10 +5,10 @@ use apus_cluster::backend_auth::ClusterKey;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-pub(super) type HmacSha256 = Hmac<Sha256>;
+pub(crate) type HmacSha256 = Hmac<Sha256>;
 
 /// Bytes of a MAC.
-pub(super) const MAC_BYTES: usize = 32;
+pub(crate) const MAC_BYTES: usize = 32;
 /// Bytes of a block of SHA-256.
 const BLOCK_BYTES: usize = 64;
 
@@ -31,11 +31,12 @@ fn derived(key: &[u8], purpose: &[u8]) -> [u8; MAC_BYTES] {
 
 /// A cluster key, ready for use.
 #[derive(Clone)]
-pub(super) struct Key {
+pub(crate) struct Key {
     /// Names the key in requests and logs; tells nothing of it.
-    pub(super) id: String,
+    pub(crate) id: String,
     requests: HmacSha256,
     bodies: HmacSha256,
+    rings: HmacSha256,
 }
 
 impl std::fmt::Debug for Key {
@@ -45,23 +46,29 @@ impl std::fmt::Debug for Key {
 }
 
 impl Key {
-    pub(super) fn new(key: &ClusterKey) -> Self {
+    pub(crate) fn new(key: &ClusterKey) -> Self {
         let part = |purpose: &[u8]| derived(key.bytes(), purpose);
         let id = part(b"apus v1 key id");
         Self {
             id: id.iter().take(4).map(|byte| format!("{byte:02x}")).collect(),
             requests: keyed(&part(b"apus v1 backend requests")),
             bodies: keyed(&part(b"apus v1 backend bodies")),
+            rings: keyed(&part(b"apus v1 ring files")),
         }
     }
 
     /// For the signature of one request.
-    pub(super) fn request(&self) -> HmacSha256 {
+    pub(crate) fn request(&self) -> HmacSha256 {
         self.requests.clone()
     }
 
+    /// For what is said of one ring file.
+    pub(crate) fn ring(&self) -> HmacSha256 {
+        self.rings.clone()
+    }
+
     /// For the body of the request with this signature.
-    pub(super) fn body(&self, signature: &[u8; MAC_BYTES]) -> HmacSha256 {
+    pub(crate) fn body(&self, signature: &[u8; MAC_BYTES]) -> HmacSha256 {
         let mut mac = self.bodies.clone();
         mac.update(signature);
         keyed(&mac.finalize().into_bytes())

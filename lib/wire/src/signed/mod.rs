@@ -26,7 +26,7 @@
 
 mod frames;
 mod guard;
-mod key;
+pub(crate) mod key;
 mod nonces;
 mod seldom;
 mod signature;

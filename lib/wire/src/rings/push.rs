@@ -1,0 +1,294 @@
+//! Brings new rings to all nodes, and tells who has them.
+//!
+//! Servers are asked for their manifest first: so a ring that is there is not sent again, also
+//! when several servers of a node have one `swift_dir`, and a dry run can tell what would happen.
+
+use std::collections::BTreeMap;
+
+use apus_ring::Ring;
+use futures_util::{StreamExt, stream};
+use serde::Serialize;
+
+use super::judge::{check_step, check_usable, judge};
+use super::manifest::Facts;
+use super::{Courier, Entry, Failure, Manifest, RingFile, RingKeys, RingName, Statement, Step};
+
+/// A server that rings know.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Target {
+    /// `ip:port`.
+    pub address: String,
+    /// Servers of one address are those of one node; they are not asked at the same time.
+    pub ip: String,
+    /// Its region; 0 when only the address is known.
+    pub region: u32,
+    /// Its zone likewise.
+    pub zone: u32,
+}
+
+impl Target {
+    /// A server of which only `ip:port` is known; `None` when that is no such address.
+    pub fn at(address: &str) -> Option<Self> {
+        let device = apus_ring::Device::at(address, "")?;
+        Some(Self { address: device.address(), ip: device.ip, region: 0, zone: 0 })
+    }
+}
+
+/// The servers of some rings, each once, in order: one at each `ip:port`, without those for
+/// replication only.
+pub fn targets_of<'a>(rings: impl IntoIterator<Item = &'a Ring>) -> Vec<Target> {
+    let mut targets = BTreeMap::new();
+    for device in rings.into_iter().flat_map(|ring| ring.devices().iter().flatten()) {
+        targets.entry(device.address()).or_insert_with(|| Target {
+            address: device.address(),
+            ip: device.ip.clone(),
+            region: device.region,
+            zone: device.zone,
+        });
+    }
+    targets.into_values().collect()
+}
+
+/// How rings are pushed.
+#[derive(Debug, Clone)]
+pub struct PushOptions {
+    /// Also put an older ring in force (a new series).
+    pub force: bool,
+    /// Ask, but change nothing.
+    pub dry_run: bool,
+    /// Nodes that are asked at once.
+    pub at_once: usize,
+}
+
+impl Default for PushOptions {
+    fn default() -> Self {
+        Self { force: false, dry_run: false, at_once: 16 }
+    }
+}
+
+/// What came of one ring at one server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is there now, and was not before.
+    Installed {
+        /// Version of the ring before.
+        before: Option<u64>,
+    },
+    /// It was there.
+    HasIt,
+    /// It would be installed (dry run).
+    Would {
+        /// Version of the ring that is there.
+        before: Option<u64>,
+    },
+    /// It was refused.
+    Refused {
+        /// Status of the answer.
+        status: u16,
+        /// Why.
+        reason: String,
+    },
+    /// The server did not answer.
+    Unreachable {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// Whether the server has the ring.
+    pub fn is_there(&self) -> bool {
+        matches!(self, Self::Installed { .. } | Self::HasIt)
+    }
+}
+
+impl From<Failure> for Outcome {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused { status, reason } => Self::Refused { status, reason },
+            failure => Self::Unreachable { reason: failure.to_string() },
+        }
+    }
+}
+
+/// What came of one ring at one server, with their names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Told {
+    /// `ip:port`.
+    pub address: String,
+    /// The ring.
+    pub ring: RingName,
+    /// What came of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// What came of a push.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// What was pushed, as it was signed.
+    pub rings: Vec<Statement>,
+    /// By server and ring.
+    pub told: Vec<Told>,
+    /// Nothing was changed.
+    pub dry_run: bool,
+}
+
+impl Report {
+    /// Whether all servers have all rings.
+    pub fn is_complete(&self) -> bool {
+        self.told.iter().all(|told| told.outcome.is_there())
+    }
+
+    /// Servers and rings of which that cannot be said.
+    pub fn missing(&self) -> impl Iterator<Item = &Told> {
+        self.told.iter().filter(|told| !told.outcome.is_there())
+    }
+}
+
+/// Signs ring files and brings them to servers. Never fails as a whole: the report tells of each.
+///
+/// # Errors
+/// When a file cannot be used, before anybody was asked.
+pub async fn push(
+    courier: &Courier,
+    keys: &RingKeys,
+    files: &[RingFile],
+    targets: &[Target],
+    options: &PushOptions,
+) -> Result<Report, String> {
+    for file in files {
+        check_usable(file.name(), file.ring()).map_err(|refusal| refusal.to_string())?;
+    }
+    let mut nodes: BTreeMap<&str, Vec<&Target>> = BTreeMap::new();
+    for target in targets {
+        nodes.entry(&target.ip).or_default().push(target);
+    }
+    let at_once = options.at_once.max(1);
+    let asked = stream::iter(targets).map(|target| async move {
+        (target.address.clone(), courier.manifest(&target.address).await)
+    });
+    let manifests: BTreeMap<_, _> = asked.buffer_unordered(at_once).collect().await;
+    let signed: Vec<(RingFile, Statement)> = files
+        .iter()
+        .filter_map(|file| {
+            let series = series_of(keys, file, manifests.values().flatten(), options.force);
+            Some((file.clone(), keys.sign(file, series)?))
+        })
+        .collect();
+    let round = Round { courier, keys, signed: &signed, manifests: &manifests, options };
+    let pushed = stream::iter(nodes.into_values()).map(|node| round.node(node));
+    let mut told: Vec<Told> =
+        pushed.buffer_unordered(at_once).collect::<Vec<_>>().await.into_iter().flatten().collect();
+    told.sort_by(|a, b| (&a.address, &a.ring).cmp(&(&b.address, &b.ring)));
+    let rings = signed.into_iter().map(|(_, statement)| statement).collect();
+    Ok(Report { rings, told, dry_run: options.dry_run })
+}
+
+/// The series that a ring is signed in: the highest that is known, or one more if it must be
+/// forced.
+fn series_of<'a>(
+    keys: &RingKeys,
+    file: &RingFile,
+    manifests: impl Iterator<Item = &'a Manifest>,
+    force: bool,
+) -> u64 {
+    let held = manifests
+        .filter_map(|manifest| manifest.get(file.name()))
+        .map(|entry| believed(keys, entry));
+    held.map(|held| {
+        let known = held.rank().map_or(0, |rank| rank.series);
+        let is_other = held.sha256 != file.sha256();
+        if force && is_other {
+            held.series_to_beat(file.ring().version()).max(known)
+        } else {
+            known
+        }
+    })
+    .max()
+    .unwrap_or(0)
+}
+
+/// A server's entry without a statement that nobody of the cluster made.
+pub(super) fn believed(keys: &RingKeys, entry: &Entry) -> Entry {
+    let statement = entry.statement.clone().filter(|said| keys.verify(said).is_ok());
+    Entry { statement, ..entry.clone() }
+}
+
+struct Round<'a> {
+    courier: &'a Courier,
+    keys: &'a RingKeys,
+    signed: &'a [(RingFile, Statement)],
+    manifests: &'a BTreeMap<String, Result<Manifest, Failure>>,
+    options: &'a PushOptions,
+}
+
+impl Round<'_> {
+    /// The servers of one node, one after the other: the second finds what the first was given.
+    async fn node(&self, servers: Vec<&Target>) -> Vec<Told> {
+        let mut told = Vec::new();
+        for (index, server) in servers.into_iter().enumerate() {
+            let address = &server.address;
+            let known = self.manifests.get(address).cloned();
+            let known = known.unwrap_or_else(|| Err(Failure::Unreachable("not asked".to_owned())));
+            let known = match known {
+                Ok(_) if index > 0 && !self.options.dry_run => self.courier.manifest(address).await,
+                known => known,
+            };
+            for (file, statement) in self.signed {
+                let outcome = match &known {
+                    Ok(manifest) => self.ring(address, manifest, file, statement).await,
+                    Err(failure) => Outcome::from(failure.clone()),
+                };
+                told.push(Told { address: address.clone(), ring: file.name().clone(), outcome });
+            }
+        }
+        told
+    }
+
+    async fn ring(
+        &self,
+        address: &str,
+        manifest: &Manifest,
+        file: &RingFile,
+        statement: &Statement,
+    ) -> Outcome {
+        let held = manifest.get(file.name()).map(|entry| believed(self.keys, entry));
+        let before = held.as_ref().and_then(|held| held.ring.as_ref());
+        let foreseen = judge(held.as_ref(), statement, |said| self.keys.is_current(said));
+        let foreseen = foreseen.and_then(|step| match (step, before) {
+            (Step::Install, Some(before)) => {
+                check_step(file.name(), before, &Facts::of(file.ring())).map(|()| step)
+            }
+            (step, _) => Ok(step),
+        });
+        let before = before.map(|before| before.version);
+        match foreseen {
+            Ok(Step::Nothing) => return Outcome::HasIt,
+            Ok(Step::Sign) if self.options.dry_run => return Outcome::HasIt,
+            Ok(Step::Install) if self.options.dry_run => return Outcome::Would { before },
+            Ok(_) => {}
+            Err(refusal) => {
+                let status = refusal.status().as_u16();
+                return Outcome::Refused { status, reason: refusal.to_string() };
+            }
+        }
+        match self.courier.put(address, file, statement).await {
+            Ok(Step::Install) => Outcome::Installed { before },
+            Ok(Step::Sign | Step::Nothing) => Outcome::HasIt,
+            Err(failure) => Outcome::from(failure),
+        }
+    }
+}
+
+/// Which rings many servers have.
+pub async fn manifests(
+    courier: &Courier,
+    targets: &[Target],
+    at_once: usize,
+) -> Vec<(Target, Result<Manifest, Failure>)> {
+    let asked = stream::iter(targets)
+        .map(|target| async move { (target.clone(), courier.manifest(&target.address).await) });
+    asked.buffered(at_once.max(1)).collect().await
+}

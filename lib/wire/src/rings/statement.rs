@@ -1,0 +1,278 @@
+//! What is said of a ring file under the cluster's key.
+//!
+//! ```text
+//! {"name":"object.ring.gz","series":0,"version":7,"length":1234,"sha256":"…","md5":"…","key":"0011aabb","mac":"…"}
+//! ```
+//!
+//! The MAC is HMAC-SHA256 over lines: `apus v1 ring file` and the fields before `key`, in this order,
+//! each with a line break behind it. The key is derived from the cluster's.
+
+use std::fmt;
+
+use apus_cluster::backend_auth::{BackendAuth, Mode};
+use bytes::Bytes;
+use hmac::Mac;
+use serde::{Deserialize, Serialize};
+
+use super::{FILE_BYTES_MAX, Refusal, RingFile, RingName, STATEMENT_BYTES_MAX};
+use crate::signed::key::Key;
+
+/// What decides between two rings of one name; the higher wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    /// How often an older ring was forced upon the cluster.
+    pub series: u64,
+    /// Version of the builder; 0 when the file does not say.
+    pub version: u64,
+}
+
+impl fmt::Display for Rank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.series {
+            0 => write!(f, "version {}", self.version),
+            series => write!(f, "version {} of series {series}", self.version),
+        }
+    }
+}
+
+/// Signed facts of a ring file. One that was read is not believed before [`RingKeys::verify`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Statement {
+    /// Name of the file.
+    pub name: RingName,
+    /// How often an older ring was forced.
+    pub series: u64,
+    /// The ring's own version.
+    pub version: u64,
+    /// Bytes of the file.
+    pub length: u64,
+    /// SHA-256 of the file, in lower-case hexadecimal digits.
+    pub sha256: String,
+    /// MD5 of the file likewise, as `/recon/ringmd5` tells it.
+    pub md5: String,
+    /// Names the key.
+    pub key: String,
+    /// The MAC, in lower-case hexadecimal digits.
+    pub mac: String,
+}
+
+impl Statement {
+    /// Reads its JSON.
+    ///
+    /// # Errors
+    /// [`Refusal::Malformed`], or [`Refusal::TooLong`] for a longer file than is read.
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        let malformed = |what: &str| Refusal::Malformed(format!("statement of the ring: {what}"));
+        if text.len() > STATEMENT_BYTES_MAX {
+            return Err(malformed("too long"));
+        }
+        let read: Self =
+            serde_json::from_str(text).map_err(|error| malformed(&error.to_string()))?;
+        let is_hex = |text: &str, digits: usize| {
+            text.len() == digits
+                && text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        for (field, text, digits) in [
+            ("sha256", &read.sha256, 64),
+            ("md5", &read.md5, 32),
+            ("key", &read.key, 8),
+            ("mac", &read.mac, 64),
+        ] {
+            if !is_hex(text, digits) {
+                return Err(malformed(&format!(
+                    "{field} = {text:?}: expected {digits} lower-case hexadecimal digits"
+                )));
+            }
+        }
+        if read.length > FILE_BYTES_MAX {
+            return Err(Refusal::TooLong(read.length));
+        }
+        Ok(read)
+    }
+
+    /// As JSON, in one line of ASCII.
+    pub fn to_text(&self) -> String {
+        // Only strings and numbers: nothing that JSON cannot say.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// What decides between it and another of its name.
+    pub fn rank(&self) -> Rank {
+        Rank { series: self.series, version: self.version }
+    }
+
+    /// The ring file that it speaks of.
+    ///
+    /// # Errors
+    /// [`Refusal::Altered`] for other bytes, [`Refusal::Unusable`] when they are no ring.
+    pub fn file(&self, bytes: Bytes) -> Result<RingFile, Refusal> {
+        match RingFile::new(self.name.clone(), bytes.clone()) {
+            Ok(file) => self.check_fits(&file).map(|()| file),
+            Err(_) if super::file::digests(&bytes).0 != self.sha256 => {
+                Err(Refusal::Altered(format!("{}: other bytes than were signed", self.name)))
+            }
+            Err(error) => Err(Refusal::Unusable(error)),
+        }
+    }
+
+    /// Whether it speaks of just these bytes.
+    ///
+    /// # Errors
+    /// [`Refusal::Altered`].
+    pub fn check_fits(&self, file: &RingFile) -> Result<(), Refusal> {
+        let altered = |what: &str, said: &dyn fmt::Display, is: &dyn fmt::Display| {
+            Err(Refusal::Altered(format!("{what} {is}, but {said} was signed")))
+        };
+        if self.name != *file.name() {
+            return altered("name", &self.name, file.name());
+        }
+        if self.length != file.length() {
+            return altered("length", &self.length, &file.length());
+        }
+        if self.sha256 != file.sha256() {
+            return altered("SHA-256", &self.sha256, &file.sha256());
+        }
+        if self.md5 != file.md5() {
+            return altered("MD5", &self.md5, &file.md5());
+        }
+        let version = file.ring().version();
+        if self.version != version {
+            return altered("version", &self.version, &version);
+        }
+        Ok(())
+    }
+
+    fn cover(&self, key: &Key) -> crate::signed::key::HmacSha256 {
+        let Self { name, series, version, length, sha256, md5, .. } = self;
+        let mut mac = key.ring();
+        let lines =
+            format!("apus v1 ring file\n{name}\n{series}\n{version}\n{length}\n{sha256}\n{md5}\n");
+        mac.update(lines.as_bytes());
+        mac
+    }
+}
+
+/// The keys that sign rings.
+#[derive(Debug, Clone)]
+pub struct RingKeys(Vec<Key>);
+
+impl RingKeys {
+    /// The cluster's.
+    ///
+    /// # Errors
+    /// When requests need not be signed: then rings do not travel.
+    pub fn new(auth: &BackendAuth) -> Result<Self, String> {
+        match auth.mode {
+            Mode::Signed => Ok(Self(auth.keys.iter().map(Key::new).collect())),
+            Mode::Open => Err(OPEN.to_owned()),
+        }
+    }
+
+    /// Signs a file with the first key.
+    pub fn sign(&self, file: &RingFile, series: u64) -> Option<Statement> {
+        let key = self.0.first()?;
+        let mut statement = Statement {
+            name: file.name().clone(),
+            series,
+            version: file.ring().version(),
+            length: file.length(),
+            sha256: file.sha256().to_owned(),
+            md5: file.md5().to_owned(),
+            key: key.id.clone(),
+            mac: String::new(),
+        };
+        let mac = statement.cover(key).finalize().into_bytes();
+        statement.mac = super::file::hex(&mac);
+        Some(statement)
+    }
+
+    /// Whether somebody who has the key made the statement.
+    ///
+    /// # Errors
+    /// [`Refusal::Signature`].
+    pub fn verify(&self, statement: &Statement) -> Result<(), Refusal> {
+        let key = self.0.iter().find(|key| key.id == statement.key).ok_or_else(|| {
+            Refusal::Signature(format!(
+                "{} was signed with another cluster key, {:?}, than this server has",
+                statement.name, statement.key
+            ))
+        })?;
+        let digits = statement.mac.as_bytes().chunks(2);
+        let mac: Option<Vec<u8>> = digits
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+            .collect();
+        statement.cover(key).verify_slice(&mac.unwrap_or_default()).map_err(|_| {
+            Refusal::Signature(format!("{}: the signature does not fit", statement.name))
+        })
+    }
+
+    /// Whether it was signed with the key that signs now, not with the previous one.
+    pub(super) fn is_current(&self, statement: &Statement) -> bool {
+        self.0.first().is_some_and(|key| key.id == statement.key)
+    }
+}
+
+/// Why there is no way for rings in an open cluster.
+pub(super) const OPEN: &str = "rings travel only between servers that sign all their requests: \
+     swift.conf: [apus] cluster_key, without backend_auth = open";
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::file::tests::ring_file;
+    use super::*;
+    use apus_cluster::backend_auth::ClusterKey;
+
+    pub(in crate::rings) fn keys(digits: &[&str]) -> RingKeys {
+        let keys = digits.iter().map(|digits| ClusterKey::parse(&digits.repeat(32)).unwrap());
+        RingKeys::new(&BackendAuth { mode: Mode::Signed, keys: keys.collect() }).unwrap()
+    }
+
+    #[test]
+    fn a_statement_is_believed_only_as_it_was_signed_and_by_this_cluster() {
+        let (ours, theirs) = (keys(&["ab"]), keys(&["cd"]));
+        let signed = ours.sign(&ring_file("object", 7), 2).unwrap();
+        assert_eq!(Statement::parse(&signed.to_text()), Ok(signed.clone()));
+        assert_eq!(ours.verify(&signed), Ok(()));
+        assert_eq!(keys(&["cd", "ab"]).verify(&signed), Ok(()), "the previous key is believed");
+        assert!(matches!(theirs.verify(&signed), Err(Refusal::Signature(_))));
+        let name = RingName::parse("object-1.ring.gz").unwrap();
+        let other = "0".repeat(64);
+        for altered in [
+            Statement { name, ..signed.clone() },
+            Statement { series: 3, ..signed.clone() },
+            Statement { version: 8, ..signed.clone() },
+            Statement { length: 1, ..signed.clone() },
+            Statement { sha256: other.clone(), ..signed.clone() },
+            Statement { md5: "0".repeat(32), ..signed.clone() },
+            Statement { mac: other, ..signed.clone() },
+        ] {
+            assert!(matches!(ours.verify(&altered), Err(Refusal::Signature(_))), "{altered:?}");
+        }
+    }
+
+    #[test]
+    fn a_statement_that_is_none_is_named_by_its_field() {
+        let text = keys(&["ab"]).sign(&ring_file("object", 7), 0).unwrap().to_text();
+        for (from, to, word) in [
+            ("object.ring.gz", "/etc/passwd", "/etc/passwd"),
+            ("\"md5\":\"", "\"md5\":\"X", "md5"),
+            ("\"version\":7", "\"version\":-7", "-7"),
+            ("\"series\":0,", "", "series"),
+            ("{", "{\"more\":1,", "more"),
+        ] {
+            let Err(Refusal::Malformed(told)) = Statement::parse(&text.replacen(from, to, 1))
+            else {
+                panic!("{from} as {to} is taken");
+            };
+            assert!(told.contains(word), "{told}");
+        }
+        let long = Statement { length: u64::MAX, ..Statement::parse(&text).unwrap() };
+        assert_eq!(Statement::parse(&long.to_text()), Err(Refusal::TooLong(u64::MAX)));
+    }
+
+    #[test]
+    fn rings_of_an_open_cluster_are_not_signed() {
+        assert!(RingKeys::new(&BackendAuth::default()).unwrap_err().contains("cluster_key"));
+    }
+}

@@ -1,0 +1,78 @@
+//! What a process does about its rings: it takes up files that changed, and in a signed cluster gives
+//! them to other nodes and takes newer ones from them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apus_cluster::SwiftConf;
+use apus_daemon::Drain;
+use apus_daemon::http::SharedHandler;
+use apus_daemon::task::{TaskKind, spawn};
+use apus_ring::SharedRing;
+use apus_store::quorum::Rings;
+use apus_wire::rings::{Courier, RingFolder, RingKeys, RingsHttp, keep_fetching, take_up};
+
+use super::conf::Place;
+use super::node::Builder;
+
+/// How long another node may take to tell which rings it has.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// All rings that a process goes by.
+pub(super) fn used(rings: &Rings) -> Vec<Arc<SharedRing>> {
+    let Rings { account, container, objects } = rings;
+    [account, container].into_iter().chain(objects.values()).cloned().collect()
+}
+
+/// Where a process keeps its rings; nothing in an open cluster, where they do not travel.
+pub(super) fn ring_folder(
+    place: &Place,
+    cluster: &SwiftConf,
+    rings: &Rings,
+) -> Option<Arc<RingFolder>> {
+    let keys = RingKeys::new(&cluster.backend_auth).ok()?;
+    Some(Arc::new(RingFolder::new(place.swift_dir(), keys, used(rings))))
+}
+
+/// Rereads rings that changed.
+pub(super) async fn watch(rings: Vec<Arc<SharedRing>>, interval: Duration, drain: Drain) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = drain.begun() => return,
+        }
+        let rings = rings.clone();
+        // A panic has been reported by itself.
+        let _ = tokio::task::spawn_blocking(move || take_up(&rings)).await;
+    }
+}
+
+impl Builder<'_> {
+    /// A storage server that tells and takes rings.
+    pub(super) fn with_rings(&self, handler: SharedHandler) -> SharedHandler {
+        Arc::new(RingsHttp::new(handler, self.ring_folder.clone()))
+    }
+
+    /// Has this process ask others for newer rings, if it serves anybody.
+    pub(super) fn fetch_rings(&mut self) {
+        let interval = self.cluster.rings.fetch_interval;
+        let serves = self.sockets.is_some() && !self.roles.servers.is_empty();
+        let Some(folder) = self.ring_folder.clone() else { return };
+        if !serves || interval.is_zero() {
+            return;
+        }
+        let (rings, transport) = (used(&self.rings), self.transport.clone());
+        let courier = Courier::new(transport.clone(), ANSWER);
+        let peers = move || {
+            let mut peers = BTreeSet::new();
+            for ring in &rings {
+                peers.extend(ring.get().devices().iter().flatten().map(|device| device.address()));
+            }
+            peers.retain(|address| !transport.is_local(address));
+            peers.into_iter().collect()
+        };
+        let fetching = keep_fetching(courier, folder, peers, interval, self.node.drain.clone());
+        self.node.background.push(spawn(TaskKind::Background, fetching));
+    }
+}
