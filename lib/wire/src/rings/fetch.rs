@@ -80,7 +80,7 @@ async fn ring(
     let (installer, said) = (folder.clone(), statement.clone());
     let installed = on_a_thread(move || {
         installer.judge(&said)?;
-        installer.install(&said.file(bytes)?, &said)
+        installer.install(&said.file(&bytes)?, &said)
     });
     match installed.await {
         Ok(Step::Install) => Fetched::Installed(statement),

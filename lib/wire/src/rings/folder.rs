@@ -259,4 +259,4 @@ pub fn take_up(rings: &[Arc<SharedRing>]) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -130,7 +130,7 @@ impl RingsHttp {
                 let read = tokio::time::timeout(BODY, collect(body, statement.length)).await;
                 let bytes = read.map_err(|_| Refusal::Slow)??;
                 on_a_thread(move || {
-                    let file = statement.file(bytes)?;
+                    let file = statement.file(&bytes)?;
                     folder.install(&file, &statement)
                 })
                 .await??

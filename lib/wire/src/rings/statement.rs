@@ -106,10 +106,10 @@ impl Statement {
     ///
     /// # Errors
     /// [`Refusal::Altered`] for other bytes, [`Refusal::Unusable`] when they are no ring.
-    pub fn file(&self, bytes: Bytes) -> Result<RingFile, Refusal> {
+    pub fn file(&self, bytes: &Bytes) -> Result<RingFile, Refusal> {
         match RingFile::new(self.name.clone(), bytes.clone()) {
             Ok(file) => self.check_fits(&file).map(|()| file),
-            Err(_) if super::file::digests(&bytes).0 != self.sha256 => {
+            Err(_) if super::file::digests(bytes).0 != self.sha256 => {
                 Err(Refusal::Altered(format!("{}: other bytes than were signed", self.name)))
             }
             Err(error) => Err(Refusal::Unusable(error)),
@@ -171,20 +171,24 @@ impl RingKeys {
 
     /// Signs a file with the first key.
     pub fn sign(&self, file: &RingFile, series: u64) -> Option<Statement> {
-        let key = self.0.first()?;
-        let mut statement = Statement {
+        let statement = Statement {
             name: file.name().clone(),
             series,
             version: file.ring().version(),
             length: file.length(),
             sha256: file.sha256().to_owned(),
             md5: file.md5().to_owned(),
-            key: key.id.clone(),
+            key: String::new(),
             mac: String::new(),
         };
-        let mac = statement.cover(key).finalize().into_bytes();
-        statement.mac = super::file::hex(&mac);
-        Some(statement)
+        self.signed(statement)
+    }
+
+    /// The same with key and MAC.
+    pub(super) fn signed(&self, statement: Statement) -> Option<Statement> {
+        let key = self.0.first()?;
+        let mac = super::file::hex(&statement.cover(key).finalize().into_bytes());
+        Some(Statement { key: key.id.clone(), mac, ..statement })
     }
 
     /// Whether somebody who has the key made the statement.
@@ -218,15 +222,10 @@ pub(super) const OPEN: &str = "rings travel only between servers that sign all t
      swift.conf: [apus] cluster_key, without backend_auth = open";
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::super::file::tests::ring_file;
+    use super::super::folder::tests::keys;
     use super::*;
-    use apus_cluster::backend_auth::ClusterKey;
-
-    pub(in crate::rings) fn keys(digits: &[&str]) -> RingKeys {
-        let keys = digits.iter().map(|digits| ClusterKey::parse(&digits.repeat(32)).unwrap());
-        RingKeys::new(&BackendAuth { mode: Mode::Signed, keys: keys.collect() }).unwrap()
-    }
 
     #[test]
     fn a_statement_is_believed_only_as_it_was_signed_and_by_this_cluster() {
