@@ -1,7 +1,7 @@
 //! `/apus/rings` of a storage server: the manifest, a file, and where a file is put.
 //!
 //! Stands behind the guard, which has seen that a server of the cluster asks; in an open cluster it
-//! refuses everybody. What a body costs is known and allowed before it is read: its statement comes
+//! refuses everybody. What a body costs is known and allowed before it is kept: its statement comes
 //! in a header, and one ring is taken at a time.
 
 use std::fs::File;
@@ -13,7 +13,7 @@ use apus_daemon::http::{SharedHandler, full, header, set, stream, text};
 use apus_daemon::{Body, Handler};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
@@ -25,6 +25,8 @@ use super::{PATH, Refusal, RingFolder, RingName, STATEMENT, Statement, Step};
 const SENT_MAX: usize = 4;
 /// Within which a ring must have come.
 const BODY: Duration = Duration::from_secs(120);
+/// For how long the rest of a body is read that nobody wants.
+const REST: Duration = Duration::from_secs(30);
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Answers for rings, and passes everything else on.
@@ -112,8 +114,22 @@ impl RingsHttp {
         name: RingName,
         request: Request<Body>,
     ) -> Result<Response<Body>, Refusal> {
-        let (head, body) = request.into_parts();
-        let said = header(&head.headers, STATEMENT)
+        let (head, mut body) = request.into_parts();
+        let taken = self.take_body(folder, name, &head.headers, &mut body).await;
+        // An answer to somebody who is still sending would be lost with the connection.
+        let _ = tokio::time::timeout(REST, async { while let Some(Ok(_)) = body.frame().await {} })
+            .await;
+        taken
+    }
+
+    async fn take_body(
+        &self,
+        folder: Arc<RingFolder>,
+        name: RingName,
+        headers: &HeaderMap,
+        body: &mut Body,
+    ) -> Result<Response<Body>, Refusal> {
+        let said = header(headers, STATEMENT)
             .ok_or_else(|| Refusal::Malformed(format!("{STATEMENT}: expected a statement")))?;
         let statement = Statement::parse(said)?;
         if statement.name != name {
@@ -148,7 +164,7 @@ impl RingsHttp {
 }
 
 /// The whole of a body that is to have a length.
-async fn collect(mut body: Body, length: u64) -> Result<Bytes, Refusal> {
+async fn collect(body: &mut Body, length: u64) -> Result<Bytes, Refusal> {
     let mut bytes = BytesMut::with_capacity(usize::try_from(length).unwrap_or_default());
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Refusal::Altered(format!("body: {error}")))?;

@@ -37,7 +37,7 @@ async fn ask(
     (status, String::from_utf8_lossy(&body).into_owned())
 }
 
-/// A body that nobody may read.
+/// A body that nobody may need: it breaks off at once.
 fn unread() -> Body {
     let (to, body) = mpsc::channel(1);
     to.try_send(Err("the body was read".into())).unwrap();
@@ -68,7 +68,7 @@ async fn a_ring_that_was_put_is_told_and_given_as_it_came() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_taken_is_refused_before_its_body_is_read() {
+async fn what_cannot_be_taken_is_refused_whatever_its_body_is() {
     let directory = Directory::new("refused");
     let (server, file) = (server(&directory), ring_file("object", 7));
     let ours = keys(&["ab"]);
