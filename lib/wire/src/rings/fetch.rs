@@ -112,6 +112,10 @@ pub async fn keep_fetching(
 ) {
     let mut told = Told::default();
     loop {
+        let renewed = folder.clone();
+        if let Err(refusal) = on_a_thread(move || renewed.renew_statements()).await {
+            tracing::debug!("rings are not signed anew: {refusal}");
+        }
         for address in chosen(peers()) {
             tokio::select! {
                 fetched = fetch_from(&courier, &folder, &address) => told.tell(&address, fetched),

@@ -55,13 +55,16 @@ pub struct RingFolder {
     /// Those that this process goes by.
     used: Vec<Arc<SharedRing>>,
     known: Mutex<BTreeMap<RingName, Known>>,
+    /// Held by whoever reads a file that is not known: once is enough.
+    reading: Mutex<()>,
 }
 
 impl RingFolder {
     /// The rings of `swift_dir`. `used` are those of them that this process goes by: they are taken
     /// up as soon as they were installed.
     pub fn new(swift_dir: &Path, keys: RingKeys, used: Vec<Arc<SharedRing>>) -> Self {
-        Self { directory: swift_dir.to_owned(), keys, used, known: Mutex::default() }
+        let directory = swift_dir.to_owned();
+        Self { directory, keys, used, known: Mutex::default(), reading: Mutex::default() }
     }
 
     /// What signs and verifies here.
@@ -72,7 +75,7 @@ impl RingFolder {
     /// All rings of the directory.
     ///
     /// # Errors
-    /// When the directory or a file cannot be read; the text names it.
+    /// When the directory cannot be read. A file that cannot is told as such.
     pub fn manifest(&self) -> Result<Manifest, String> {
         let listed = std::fs::read_dir(&self.directory)
             .map_err(|error| format!("{}: {error}", self.directory.display()))?;
@@ -84,7 +87,10 @@ impl RingFolder {
         names.sort_unstable();
         let mut manifest = Manifest::default();
         for name in names {
-            manifest.rings.extend(self.entry(&name)?);
+            match self.entry(&name) {
+                Ok(entry) => manifest.rings.extend(entry),
+                Err(fault) => manifest.rings.push(self.unread(name, fault)),
+            }
         }
         Ok(manifest)
     }
@@ -94,12 +100,28 @@ impl RingFolder {
     /// # Errors
     /// When a file cannot be read; the text names it.
     pub fn entry(&self, name: &RingName) -> Result<Option<Entry>, String> {
-        Ok(self.look(name)?.map(|(_, known)| {
-            let path = self.directory.join(name.as_str());
-            let used = self.used.iter().find(|ring| ring.path() == path);
-            let loaded_version = used.map(|ring| ring.get().version());
-            Entry { loaded_version, ..known.entry }
-        }))
+        let found = self.look(name)?;
+        let entry = found.map(|(_, known)| known.entry);
+        Ok(entry.map(|entry| Entry { loaded_version: self.loaded_version(name), ..entry }))
+    }
+
+    fn loaded_version(&self, name: &RingName) -> Option<u64> {
+        let path = self.directory.join(name.as_str());
+        let used = self.used.iter().find(|ring| ring.path() == path)?;
+        Some(used.get().version())
+    }
+
+    fn unread(&self, name: RingName, fault: String) -> Entry {
+        Entry {
+            loaded_version: self.loaded_version(&name),
+            name,
+            length: 0,
+            sha256: String::new(),
+            md5: String::new(),
+            ring: None,
+            statement: None,
+            fault: Some(fault),
+        }
     }
 
     /// A ring that may be passed on: its file, open at the beginning, and what is said of it.
@@ -123,10 +145,16 @@ impl RingFolder {
         let ring = Stamp::of(&file.metadata().map_err(told)?);
         let beside = statement_path(&self.directory, name);
         let statement = std::fs::metadata(&beside).ok().map(|found| Stamp::of(&found));
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        if let Some(known) =
-            known.filter(|known| known.ring == ring && known.statement == statement)
-        {
+        let remembered = || {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = known.get(name)?;
+            (known.ring == ring && known.statement == statement).then(|| known.clone())
+        };
+        if let Some(known) = remembered() {
+            return Ok(Some((file, known)));
+        }
+        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = remembered() {
             return Ok(Some((file, known)));
         }
         if ring.length > FILE_BYTES_MAX {
@@ -239,6 +267,20 @@ impl RingFolder {
         let path = self.directory.join(offered.name.as_str());
         let file = RingFile::read(&path).map_err(Refusal::Disk)?;
         self.install(&file, offered)
+    }
+
+    /// Signs again what was signed with the previous key, which will be forgotten.
+    ///
+    /// # Errors
+    /// When that cannot be kept.
+    pub fn renew_statements(&self) -> Result<(), Refusal> {
+        for entry in self.manifest().map_err(Refusal::Disk)?.rings {
+            let known = entry.signed().filter(|known| !self.keys.is_current(known)).cloned();
+            if let Some(renewed) = known.and_then(|known| self.keys.signed(known)) {
+                self.keep_statement(&renewed)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes up whatever files are newer than what this process goes by.

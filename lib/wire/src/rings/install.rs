@@ -30,7 +30,13 @@ impl<'a> Writer<'a> {
     /// Waits for whoever writes there. Removes what a crash left unfinished.
     pub(super) fn of(directory: &'a Path) -> io::Result<Self> {
         let path = directory.join(LOCK);
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        // Whoever made it: who may only read it can lock it as well.
+        let lock = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                OpenOptions::new().create(true).truncate(false).write(true).open(path)?
+            }
+            opened => opened?,
+        };
         lock.lock()?;
         for entry in std::fs::read_dir(directory)?.flatten() {
             let name = entry.file_name();
@@ -43,21 +49,24 @@ impl<'a> Writer<'a> {
 
     /// Writes a ring.
     pub(super) fn ring(&self, file: &RingFile) -> io::Result<()> {
-        self.write(file.name().as_str(), file.bytes())
+        let name = file.name().as_str();
+        self.write(name, file.bytes(), &self.directory.join(name))
     }
 
     /// Writes what is said of a ring.
     pub(super) fn statement(&self, statement: &Statement) -> io::Result<()> {
         let text = statement.to_text() + "\n";
-        self.write(&statement.name.of_statement(), text.as_bytes())
+        let ring = self.directory.join(statement.name.as_str());
+        self.write(&statement.name.of_statement(), text.as_bytes(), &ring)
     }
 
-    fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
+    /// With the mode and the owner of the file `like`.
+    fn write(&self, name: &str, content: &[u8], like: &Path) -> io::Result<()> {
         let (path, unfinished) = (self.directory.join(name), self.unfinished(name));
         let written = (|| {
             let mut file = OpenOptions::new().create_new(true).write(true).open(&unfinished)?;
             file.write_all(content)?;
-            keep_owner(&file, &path)?;
+            keep_owner(&file, like)?;
             file.sync_all()?;
             std::fs::rename(&unfinished, &path)
         })();
@@ -74,9 +83,9 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Gives a new file the mode and, as far as this process may, the owner of the one that it replaces.
-fn keep_owner(file: &File, replaced: &Path) -> io::Result<()> {
-    let known = std::fs::metadata(replaced).ok();
+/// Gives a new file the mode and, as far as this process may, the owner of another.
+fn keep_owner(file: &File, like: &Path) -> io::Result<()> {
+    let known = std::fs::metadata(like).ok();
     let mode = known.as_ref().map_or(MODE, |known| known.mode() & 0o777);
     if let Some(known) = known {
         // Only root may give files away; the rest keeps them.

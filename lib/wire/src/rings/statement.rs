@@ -69,26 +69,32 @@ impl Statement {
         }
         let read: Self =
             serde_json::from_str(text).map_err(|error| malformed(&error.to_string()))?;
+        read.check_form()?;
+        Ok(read)
+    }
+
+    /// Only one spelling is taken, since it is kept as it came.
+    fn check_form(&self) -> Result<(), Refusal> {
         let is_hex = |text: &str, digits: usize| {
             text.len() == digits
                 && text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
         };
         for (field, text, digits) in [
-            ("sha256", &read.sha256, 64),
-            ("md5", &read.md5, 32),
-            ("key", &read.key, 8),
-            ("mac", &read.mac, 64),
+            ("sha256", &self.sha256, 64),
+            ("md5", &self.md5, 32),
+            ("key", &self.key, 8),
+            ("mac", &self.mac, 64),
         ] {
             if !is_hex(text, digits) {
-                return Err(malformed(&format!(
-                    "{field} = {text:?}: expected {digits} lower-case hexadecimal digits"
+                return Err(Refusal::Malformed(format!(
+                    "statement of the ring: {field} = {text:?}: expected {digits} lower-case hexadecimal digits"
                 )));
             }
         }
-        if read.length > FILE_BYTES_MAX {
-            return Err(Refusal::TooLong(read.length));
+        match self.length {
+            length if length > FILE_BYTES_MAX => Err(Refusal::TooLong(length)),
+            _ => Ok(()),
         }
-        Ok(read)
     }
 
     /// As JSON, in one line of ASCII.
@@ -194,8 +200,9 @@ impl RingKeys {
     /// Whether somebody who has the key made the statement.
     ///
     /// # Errors
-    /// [`Refusal::Signature`].
+    /// [`Refusal::Signature`]; or what [`Statement::parse`] refuses.
     pub fn verify(&self, statement: &Statement) -> Result<(), Refusal> {
+        statement.check_form()?;
         let key = self.0.iter().find(|key| key.id == statement.key).ok_or_else(|| {
             Refusal::Signature(format!(
                 "{} was signed with another cluster key, {:?}, than this server has",
