@@ -172,3 +172,154 @@ impl Told {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use apus_daemon::http::{SharedHandler, full, set, text};
+    use apus_daemon::{Body, Handler};
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use http::{Request, Response, StatusCode};
+
+    use super::super::file::tests::ring_file;
+    use super::super::folder::tests::{Directory, keys};
+    use super::super::manifest::Facts;
+    use super::super::{Entry, Manifest, PATH, RingFile, RingKeys, STATEMENT};
+    use super::*;
+    use crate::Transport;
+
+    const PEER: &str = "127.0.0.9:6200";
+
+    /// A server that says what it likes.
+    struct Peer {
+        manifest: Manifest,
+        given: Option<(Statement, Bytes)>,
+        asked: Mutex<Vec<String>>,
+    }
+
+    #[async_trait]
+    impl Handler for Peer {
+        async fn call(&self, request: Request<Body>) -> Response<Body> {
+            let path = request.uri().path().to_owned();
+            self.asked.lock().unwrap().push(path.clone());
+            if path == PATH {
+                return Response::new(full(serde_json::to_vec(&self.manifest).unwrap()));
+            }
+            let Some((statement, bytes)) = self.given.clone() else {
+                return text(StatusCode::NOT_FOUND, "not here\nand more");
+            };
+            let mut answer = Response::new(full(bytes));
+            set(answer.headers_mut(), STATEMENT, &statement.to_text());
+            answer
+        }
+    }
+
+    fn told(file: &RingFile, statement: Statement) -> Manifest {
+        let entry = Entry {
+            name: file.name().clone(),
+            length: file.length(),
+            sha256: file.sha256().to_owned(),
+            md5: file.md5().to_owned(),
+            ring: Some(Facts::of(file.ring())),
+            loaded_version: None,
+            statement: Some(statement),
+            fault: None,
+        };
+        Manifest { rings: vec![entry] }
+    }
+
+    fn signed(keys: &RingKeys, file: &RingFile) -> Statement {
+        keys.sign(file, 0).unwrap()
+    }
+
+    /// What comes of asking a peer, at a node that has version 7; and what the peer was asked.
+    async fn fetched(
+        name: &str,
+        manifest: Manifest,
+        given: Option<(Statement, Bytes)>,
+    ) -> (Fetched, u64, usize) {
+        let directory = Directory::new(name);
+        let ours = keys(&["ab"]);
+        let folder = Arc::new(RingFolder::new(&directory.0, ours.clone(), Vec::new()));
+        let here = ring_file("object", 7);
+        folder.install(&here, &signed(&ours, &here)).unwrap();
+        let peer = Arc::new(Peer { manifest, given, asked: Mutex::default() });
+        let transport = Arc::new(Transport::default());
+        let handler: SharedHandler = peer.clone();
+        transport.register(PEER, handler);
+        let courier = Courier::new(transport, Duration::from_secs(5));
+        let mut rings = fetch_from(&courier, &folder, PEER).await.unwrap();
+        let version = folder.open_signed(here.name()).unwrap().unwrap().1.version;
+        let asked = peer.asked.lock().unwrap().len();
+        (rings.remove(0).1, version, asked)
+    }
+
+    #[tokio::test]
+    async fn what_is_newer_and_signed_is_taken_and_what_is_not_is_not_even_asked_for() {
+        let ours = keys(&["ab"]);
+        for (version, kept, asked) in [(8, 8, 2), (7, 7, 1), (6, 7, 1)] {
+            let file = ring_file("object", version);
+            let statement = signed(&ours, &file);
+            let given = Some((statement.clone(), file.bytes().clone()));
+            let name = format!("fetch-{version}");
+            let found = fetched(&name, told(&file, statement.clone()), given).await;
+            let expected = match version {
+                8 => Fetched::Installed(statement),
+                _ => Fetched::HasIt(statement),
+            };
+            assert_eq!(found, (expected, kept, asked), "{version}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_lies_changes_nothing() {
+        let (ours, theirs) = (keys(&["ab"]), keys(&["cd"]));
+        let (older, newer) = (ring_file("object", 6), ring_file("object", 8));
+        let good = signed(&ours, &newer);
+        let bytes = |file: &RingFile| file.bytes().clone();
+        let longer = Bytes::from([newer.bytes().as_ref(), b"x"].concat());
+        let container = ring_file("container", 9);
+        let of_container = (signed(&ours, &container), bytes(&container));
+        for (name, manifest, given) in [
+            ("foreign", told(&newer, signed(&theirs, &newer)), Some((good.clone(), bytes(&newer)))),
+            (
+                "foreign-file",
+                told(&newer, good.clone()),
+                Some((signed(&theirs, &newer), bytes(&newer))),
+            ),
+            ("other-bytes", told(&newer, good.clone()), Some((good.clone(), bytes(&older)))),
+            ("more-bytes", told(&newer, good.clone()), Some((good.clone(), longer))),
+            ("older", told(&newer, good.clone()), Some((signed(&ours, &older), bytes(&older)))),
+            ("other-ring", told(&newer, good.clone()), Some(of_container)),
+            ("nothing", told(&newer, good.clone()), None),
+        ] {
+            let (found, version, _) = fetched(name, manifest, given).await;
+            assert!(matches!(found, Fetched::Refused(_) | Fetched::Failed(_)), "{name}: {found:?}");
+            assert_eq!(version, 7, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn another_ring_of_the_same_version_is_told_for_people_to_decide() {
+        let mut raw = super::super::file::tests::raw(7);
+        raw.devices[0].as_mut().unwrap().weight = 2.0;
+        let rival = super::super::file::tests::file_of("object", &raw);
+        let manifest = told(&rival, signed(&keys(&["ab"]), &rival));
+        let (found, ..) = fetched("rival", manifest, None).await;
+        let Fetched::Refused(refusal) = found else { panic!("{found:?}") };
+        assert!(refusal.to_string().contains("another ring of version 7"), "{refusal}");
+    }
+
+    #[test]
+    fn peers_are_drawn_each_once_and_no_more_than_there_are() {
+        let peers = |count: usize| (0..count).map(|number| number.to_string()).collect::<Vec<_>>();
+        for count in [0, 2, 3, 50] {
+            let mut drawn = chosen(peers(count));
+            drawn.sort_unstable();
+            drawn.dedup();
+            assert_eq!(drawn.len(), count.min(PEERS));
+        }
+    }
+}

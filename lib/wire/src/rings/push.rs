@@ -292,3 +292,113 @@ pub async fn manifests(
         .map(|target| async move { (target.clone(), courier.manifest(&target.address).await) });
     asked.buffered(at_once.max(1)).collect().await
 }
+
+#[cfg(test)]
+mod tests {
+    use apus_daemon::http::SharedHandler;
+    use apus_daemon::{Body, Handler};
+    use async_trait::async_trait;
+    use http::{Request, Response, StatusCode};
+
+    use super::super::file::tests::{file_of, raw, ring_file};
+    use super::super::folder::tests::{Directory, keys};
+    use super::super::{RingFolder, RingsHttp};
+    use super::*;
+    use crate::Transport;
+
+    struct Nothing;
+
+    #[async_trait]
+    impl Handler for Nothing {
+        async fn call(&self, _: Request<Body>) -> Response<Body> {
+            apus_daemon::http::status(StatusCode::NOT_FOUND)
+        }
+    }
+
+    /// Servers at these addresses, each with a directory of its own.
+    fn courier(addresses: &[(&str, &Directory)]) -> Courier {
+        let transport = Transport::default();
+        for (address, directory) in addresses {
+            let folder = RingFolder::new(&directory.0, keys(&["ab"]), Vec::new());
+            let handler: SharedHandler = std::sync::Arc::new(RingsHttp::new(
+                std::sync::Arc::new(Nothing),
+                Some(folder.into()),
+            ));
+            transport.register(address, handler);
+        }
+        Courier::new(transport.into(), std::time::Duration::from_secs(5))
+    }
+
+    fn outcomes(report: &Report) -> Vec<&Outcome> {
+        report.told.iter().map(|told| &told.outcome).collect()
+    }
+
+    #[test]
+    fn each_server_is_asked_once_also_when_many_devices_and_rings_have_it() {
+        let (one, two) = (ring_file("object", 7), ring_file("container", 7));
+        let targets = targets_of([one.ring(), two.ring()]);
+        let addresses: Vec<_> = targets.iter().map(|target| target.address.as_str()).collect();
+        assert_eq!(addresses, ["127.0.0.1:6200", "127.0.0.2:6200", "127.0.0.3:6200"]);
+        assert_eq!(targets[1].zone, 2);
+        assert_eq!(Target::at("[::1]:6200").unwrap().address, "[::1]:6200");
+        assert_eq!(Target::at("host"), None);
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_two_servers_share_is_given_a_ring_once() {
+        let (shared, own) = (Directory::new("shared"), Directory::new("own"));
+        let addresses = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.2:1"];
+        let courier =
+            courier(&[(addresses[0], &shared), (addresses[1], &shared), (addresses[2], &own)]);
+        let targets = addresses.map(|address| Target::at(address).unwrap());
+        let (ours, files) = (keys(&["ab"]), [ring_file("object", 7)]);
+        let dry = PushOptions { dry_run: true, ..PushOptions::default() };
+        let report = push(&courier, &ours, &files, &targets, &dry).await.unwrap();
+        assert_eq!(outcomes(&report), [&Outcome::Would { before: None }; 3]);
+        let options = PushOptions::default();
+        let report = push(&courier, &ours, &files, &targets, &options).await.unwrap();
+        let installed = Outcome::Installed { before: None };
+        assert_eq!(outcomes(&report), [&installed, &Outcome::HasIt, &installed]);
+        assert!(report.is_complete());
+        let report = push(&courier, &ours, &files, &targets, &options).await.unwrap();
+        assert_eq!(outcomes(&report), [&Outcome::HasIt; 3]);
+    }
+
+    #[tokio::test]
+    async fn a_series_begins_only_when_an_older_ring_must_be_forced() {
+        let directory = Directory::new("series");
+        let (courier, ours) = (courier(&[("127.0.0.1:1", &directory)]), keys(&["ab"]));
+        let targets = [Target::at("127.0.0.1:1").unwrap()];
+        let mut rival = raw(9);
+        rival.devices[0].as_mut().unwrap().weight = 2.0;
+        for (file, force, series, is_there) in [
+            (ring_file("object", 8), true, 0, true),
+            (ring_file("object", 7), false, 0, false),
+            (ring_file("object", 7), true, 1, true),
+            (ring_file("object", 7), true, 1, true),
+            (ring_file("object", 9), true, 1, true),
+            (file_of("object", &rival), false, 1, false),
+            (file_of("object", &rival), true, 2, true),
+        ] {
+            let version = file.ring().version();
+            let options = PushOptions { force, ..PushOptions::default() };
+            let report = push(&courier, &ours, &[file], &targets, &options).await.unwrap();
+            assert_eq!(report.rings[0].series, series, "{version} {force}");
+            assert_eq!(report.is_complete(), is_there, "{version} {force}: {report:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_nobody_reaches_is_missing_and_does_not_keep_the_others() {
+        let directory = Directory::new("away");
+        let courier = courier(&[("127.0.0.1:1", &directory)]);
+        // Nobody listens there.
+        let targets = ["127.0.0.1:1", "127.0.0.2:1"].map(|address| Target::at(address).unwrap());
+        let (ours, files) = (keys(&["ab"]), [ring_file("object", 7)]);
+        let report =
+            push(&courier, &ours, &files, &targets, &PushOptions::default()).await.unwrap();
+        let missing: Vec<_> = report.missing().map(|told| told.address.as_str()).collect();
+        assert_eq!(missing, ["127.0.0.2:1"]);
+        assert!(report.told[0].outcome.is_there());
+    }
+}
