@@ -14,7 +14,7 @@ use apus_fault::journal::{self, Change, Which};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::change;
+use crate::change::{self, random_name};
 use crate::counters::Counters;
 use crate::xattr::{XattrError, write_xattrs};
 
@@ -238,13 +238,6 @@ impl AtomicFile {
     }
 }
 
-/// A name that nobody else has.
-fn random_name() -> io::Result<String> {
-    let mut random = [0u8; 8];
-    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(format!(".{:016x}.tmp", u64::from_le_bytes(random)))
-}
-
 impl Drop for AtomicFile {
     fn drop(&mut self) {
         if let Some(temporary) = &self.temporary {
@@ -315,6 +308,22 @@ pub fn sync_directory(path: &Path, counters: &Counters) -> io::Result<()> {
     rustix::fs::fsync(&directory)?;
     journal::note(|| Change::SyncDirectory { path: path.to_owned(), begun });
     apus_fault::point("directory.sync.done");
+    Ok(())
+}
+
+/// Makes everything durable that was changed on the file system of `directory`.
+///
+/// # Errors
+/// As the operating system says.
+pub fn sync_file_system(directory: &Path, counters: &Counters) -> io::Result<()> {
+    counters.sync();
+    apus_fault::fallible("file-system.sync.begun")?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = rustix::fs::open(directory, flags, Mode::empty())?;
+    let begun = journal::length();
+    rustix::fs::syncfs(&open)?;
+    journal::note(|| Change::SyncFileSystem { begun });
+    apus_fault::point("file-system.sync.done");
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 //! Nothing here is durable by itself: see [`sync_directory`](crate::sync_directory).
 
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use apus_fault::journal::{self, Change, Which};
@@ -58,6 +59,47 @@ pub fn hard_link(file: &Path, name: &Path) -> io::Result<()> {
     let which = || Which::Path(file.to_owned());
     journal::note(|| Change::Link { file: which(), path: name.to_owned() });
     Ok(())
+}
+
+/// Gives a file a second name; another file that has it is replaced in one step. A link to the same
+/// file is left as it is.
+///
+/// # Errors
+/// As the operating system says.
+pub fn hard_link_over(file: &Path, name: &Path) -> io::Result<()> {
+    match hard_link(file, name) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        other => return other,
+    }
+    if is_same_file(file, name)? {
+        return Ok(());
+    }
+    let beside = name.with_file_name(random_name()?);
+    hard_link(file, &beside)?;
+    rename(&beside, name).inspect_err(|_| {
+        // Ours alone; whoever reads the directory ignores such a name.
+        let _ = remove_file(&beside);
+    })
+}
+
+/// Whether two names are of one file; `false` when there is no second.
+///
+/// # Errors
+/// As the operating system says; `NotFound` when there is no first.
+pub fn is_same_file(one: &Path, other: &Path) -> io::Result<bool> {
+    let one = std::fs::symlink_metadata(one)?;
+    match std::fs::symlink_metadata(other) {
+        Ok(other) => Ok((one.dev(), one.ino()) == (other.dev(), other.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// A name that nobody else has.
+pub(crate) fn random_name() -> io::Result<String> {
+    let mut random = [0u8; 8];
+    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(format!(".{:016x}.tmp", u64::from_le_bytes(random)))
 }
 
 /// Removes a name of a file.

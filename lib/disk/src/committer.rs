@@ -167,6 +167,14 @@ impl Committer {
         self.0.fresh.make(root, path)
     }
 
+    /// Makes the names in `directory` durable, and those of new directories up to `root`.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn sync_names(&self, root: &Path, directory: &Path) -> io::Result<()> {
+        self.0.fresh.sync(root, directory)
+    }
+
     /// Commits a file: at once on this thread, which must be one that may wait, or later with
     /// others. `done` is called when it is durable, on any thread, and must not wait; it gets
     /// `ResourceBusy` when too many files wait already.

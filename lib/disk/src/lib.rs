@@ -19,8 +19,13 @@ mod reserve;
 mod threads;
 mod xattr;
 
-pub use atomic_file::{AtomicFile, make_directories, sync_directory, sync_parents};
-pub use change::{append, hard_link, remove_directory, remove_file, rename, sync_file, truncate};
+pub use atomic_file::{
+    AtomicFile, make_directories, sync_directory, sync_file_system, sync_parents,
+};
+pub use change::{
+    append, hard_link, hard_link_over, is_same_file, remove_directory, remove_file, rename,
+    sync_file, truncate,
+};
 pub use committer::{Committer, Unnamed};
 pub use counters::Counters;
 pub use fresh::FreshDirectories;

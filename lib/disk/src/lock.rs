@@ -13,7 +13,7 @@ use rustix::io::Errno;
 /// How often a lock that somebody else holds is tried.
 const POLL: Duration = Duration::from_millis(2);
 
-/// An exclusive lock, held until dropped.
+/// A lock, exclusive or shared, held until dropped.
 #[derive(Debug)]
 pub struct DirectoryLock {
     _file: File,
@@ -25,6 +25,18 @@ impl DirectoryLock {
     /// # Errors
     /// `WouldBlock` when somebody else holds the lock for that long.
     pub fn take(directory: &Path, name: &str, wait: Duration) -> io::Result<Self> {
+        Self::lock(directory, name, wait, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// Locks it against those who want it for themselves, likewise.
+    ///
+    /// # Errors
+    /// As [`DirectoryLock::take`].
+    pub fn share(directory: &Path, name: &str, wait: Duration) -> io::Result<Self> {
+        Self::lock(directory, name, wait, FlockOperation::NonBlockingLockShared)
+    }
+
+    fn lock(directory: &Path, name: &str, wait: Duration, how: FlockOperation) -> io::Result<Self> {
         let path = directory.join(name);
         let open = || {
             let opened = rustix::fs::open(
@@ -38,7 +50,7 @@ impl DirectoryLock {
         let mut file = open()?;
         let mut waited = Duration::ZERO;
         loop {
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            match rustix::fs::flock(&file, how) {
                 Ok(()) => {
                     // Who held it may have removed the directory, and another made it anew: then
                     // this is not the lock that others take.
