@@ -12,6 +12,7 @@ mod expirer;
 mod handlers;
 mod redirect;
 mod rehash;
+pub mod relinker;
 mod replication;
 mod replicator;
 pub mod reservation;

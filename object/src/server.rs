@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::device::{DeviceError, Devices};
 use crate::diskfile::flood::{Flood, QuarantineLimit};
+use crate::diskfile::other_path::OtherPath;
 use crate::diskfile::reader::{self, Expected, Found, Newest, OpenError, State};
 use crate::diskfile::writer::{Place, Writer, quarantine};
 use crate::handlers;
@@ -69,6 +70,8 @@ pub(crate) struct Target {
     pub(crate) object: ObjectPath,
     /// `/account/container/object`, as stored.
     pub(crate) name: String,
+    /// Where a write has to do as well, while the part power is being changed.
+    pub(crate) other: Option<OtherPath>,
 }
 
 /// A refusal that is already an answer.
@@ -111,6 +114,20 @@ pub(crate) fn timestamp(head: &HeaderMap) -> Result<Timestamp, Refusal> {
             &format!("X-Timestamp {found:?}: expected seconds.decimals"),
         )
     })
+}
+
+/// `X-Backend-Next-Part-Power`, if it is there.
+pub(crate) fn next_part_power(head: &HeaderMap) -> Result<Option<u32>, Refusal> {
+    /// A partition is told by four bytes of the hash.
+    const POWER_MAX: u32 = 32;
+    let Some(text) = header(head, headers::NEXT_PART_POWER) else { return Ok(None) };
+    match text.parse().ok().filter(|power| *power <= POWER_MAX) {
+        Some(power) => Ok(Some(power)),
+        None => Err(refuse(
+            StatusCode::BAD_REQUEST,
+            &format!("{} {text:?}: expected 0 to {POWER_MAX}", headers::NEXT_PART_POWER),
+        )),
+    }
 }
 
 /// 409, with the time that is in the way.
@@ -174,17 +191,14 @@ impl Server {
         };
         let policy = self.policy(head)?;
         let name = object.to_string();
-        Ok(Target {
-            place: Place {
-                device: self.devices.path(&path.device)?,
-                policy,
-                partition: path.partition,
-                hash: self.parts.hash.hash_joined(&name),
-            },
-            device: path.device,
-            object,
-            name,
-        })
+        let place = Place {
+            device: self.devices.path(&path.device)?,
+            policy,
+            partition: path.partition,
+            hash: self.parts.hash.hash_joined(&name),
+        };
+        let other = next_part_power(head)?.and_then(|power| OtherPath::of(&place, power));
+        Ok(Target { place, device: path.device, object, name, other })
     }
 
     /// Opens the object, from memory if possible. A damaged one is quarantined and counts as
@@ -254,19 +268,24 @@ impl Server {
             NotThrough::TooEarly(promised) => conflict(promised),
             NotThrough::Disk(error) => disk_failed(&error, target),
         })?;
+        let is_strong = !matches!(fence, Fence::Plain);
         let committer = self.devices.committer(&target.device)?;
         let (done, committed) = oneshot::channel();
         let work = move || {
             let (writer, name) = prepare(&committer)?;
             apus_fault::point("object.write.prepared");
             // Nobody waits any more when the client went away.
-            writer.commit(&name, move |result| drop(done.send(result)))
+            let obsolete = writer.commit(&name, move |result| drop(done.send(result)))?;
+            Ok((obsolete, name))
         };
         let failed = |error: io::Error| disk_failed(&error, target);
         let obsolete = self.devices.run(&target.device, Priority::Write, work).await?;
-        let obsolete = obsolete.map_err(failed)?;
+        let (obsolete, name) = obsolete.map_err(failed)?;
         committed.await.map_err(|_| DeviceError::Busy)?.map_err(failed)?;
         apus_fault::point("object.write.committed");
+        if let Some(other) = &target.other {
+            self.settle_other(target, other, name, is_strong).await?;
+        }
         drop(entry);
         if let Some(obsolete) = obsolete {
             let remove = move || obsolete.remove();
@@ -276,6 +295,36 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// Gives what was written its other path. As Swift's, a write does not fail for it: the file is
+    /// durable, and the relinker links it before anything is removed. But a strong one must be found
+    /// by whoever goes by another ring than its writer.
+    async fn settle_other(
+        &self,
+        target: &Target,
+        other: &OtherPath,
+        name: String,
+        is_strong: bool,
+    ) -> Result<(), Refusal> {
+        let committer = self.devices.committer(&target.device)?;
+        let (other, place) = (other.clone(), target.place.clone());
+        let work = move || other.settle(&place, &name, &committer);
+        match self.devices.run(&target.device, Priority::Write, work).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if is_strong => Err(disk_failed(&error, target)),
+            Err(error) if is_strong => Err(error.into()),
+            Ok(Err(error)) => {
+                let (device, object) = (&target.device, &target.name);
+                tracing::error!(%error, device, object, "not linked into its other partition");
+                Ok(())
+            }
+            Err(error) => {
+                let (device, object) = (&target.device, &target.name);
+                tracing::error!(?error, device, object, "not linked into its other partition");
+                Ok(())
+            }
+        }
     }
 
     /// Opens an object's files for replication, which asks by hash; with the object's name. A

@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 use crate::bench;
 use crate::recon;
 use crate::reconciler_enqueue;
+use crate::relinker;
 use crate::ring_transport;
 use crate::roles::{Manner, Roles, Task, run};
 use crate::saio;
@@ -59,6 +60,9 @@ enum Command {
     /// Ask the servers of a cluster how they are, as `swift-recon`
     #[command(after_help = RECON_HELP, infer_long_args = true, args_override_self = true)]
     Recon(Box<recon::Options>),
+    /// Link objects to their next partitions, as `swift-object-relinker`
+    #[command(after_help = RELINKER_HELP, args_override_self = true)]
+    ObjectRelinker(Box<relinker::Options>),
     /// Put an object into the container reconciler's queue, as `swift-reconciler-enqueue`
     #[command(after_help = ENQUEUE_HELP)]
     ReconcilerEnqueue(reconciler_enqueue::Options),
@@ -149,6 +153,16 @@ could be asked.
 Example:
   apus recon object --replication --diskusage";
 
+const RELINKER_HELP: &str = "\
+Run `relink` on every node between `prepare_increase_partition_power` and
+`increase_partition_power`, and `cleanup` between that, or a cancellation, and
+`finish_increase_partition_power`. It may be stopped and started again at any time.
+
+Exit code: 0 done, 1 something failed, 2 no policy's ring is at this step.
+
+Example:
+  apus object-relinker relink /etc/swift/object-server.conf";
+
 const ENQUEUE_HELP: &str = "\
 The reconciler then looks whether the object is in the policy of its container, and moves it there.
 
@@ -207,8 +221,14 @@ impl RoleOptions {
 /// The role or other command that the name of one of Swift's programs stands for.
 fn command_of(program: &OsString) -> Option<String> {
     let name = Path::new(program).file_name()?.to_string_lossy().into_owned();
-    const TOOLS: [&str; 5] =
-        ["recon", "reconciler-enqueue", "ring-builder", "ring-builder-analyzer", "ring-composer"];
+    const TOOLS: [&str; 6] = [
+        "object-relinker",
+        "recon",
+        "reconciler-enqueue",
+        "ring-builder",
+        "ring-builder-analyzer",
+        "ring-composer",
+    ];
     let is_ours = |name: &&str| TOOLS.contains(name) || Roles::named(name).is_some();
     let name = name.strip_prefix("swift-")?;
     // Swift's builder takes the folder's lock only under the longer name, ours always.
@@ -217,7 +237,7 @@ fn command_of(program: &OsString) -> Option<String> {
 }
 
 /// Whether this process was started under the name of one of Swift's programs.
-fn is_swifts_name() -> bool {
+pub(crate) fn is_swifts_name() -> bool {
     std::env::args_os().next().is_some_and(|program| command_of(&program).is_some())
 }
 
@@ -266,6 +286,13 @@ pub fn main() -> ExitCode {
         },
         Command::Bench(options) => return bench::main(&options),
         Command::ReconcilerEnqueue(options) => reconciler_enqueue::main(&options),
+        Command::ObjectRelinker(options) => match relinker::main(&options) {
+            Ok(code) => return ExitCode::from(code),
+            Err(error) => {
+                eprintln!("apus: {error}");
+                return ExitCode::from(relinker::FAILED);
+            }
+        },
         Command::Recon(options) => match recon::main(&options) {
             Ok(code) => return code,
             Err(error) => Err(error),
@@ -304,6 +331,8 @@ mod tests {
         assert!(parse("swift-object /etc/swift").is_err());
         let cli = parse("swift-recon container -l --auditor --load -z 3 -t 9").unwrap();
         assert!(matches!(cli.command, Command::Recon(_)));
+        let cli = parse("swift-object-relinker relink x.conf --device sd1 -p 1 -p 2 --workers 2");
+        assert!(matches!(cli.unwrap().command, Command::ObjectRelinker(_)));
         let cli = parse("swift-reconciler-enqueue 1 /a/c/o 1700000000 -X DELETE -f").unwrap();
         assert!(matches!(cli.command, Command::ReconcilerEnqueue(_)));
     }

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod counts;
 mod recon;
 mod reconciler_enqueue;
+mod relinker;
 pub mod ring;
 mod ring_transport;
 pub mod roles;

@@ -1,5 +1,7 @@
 //! Logging to standard error or to syslog; `RUST_LOG` filters as usual.
 
+use std::path::Path;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
@@ -10,6 +12,17 @@ use crate::syslog::Syslog;
 /// otherwise.
 pub fn start(level: &str) {
     start_with(level, BoxMakeWriter::new(std::io::stderr));
+}
+
+/// Starts logging to the end of a file at `level`.
+///
+/// # Errors
+/// When the file cannot be opened.
+pub fn start_file(level: &str, path: &Path) -> Result<(), String> {
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    let file = file.map_err(|error| format!("{}: {error}", path.display()))?;
+    start_with(level, BoxMakeWriter::new(file));
+    Ok(())
 }
 
 /// Starts logging to syslog at `level`.

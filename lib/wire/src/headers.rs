@@ -52,6 +52,8 @@ pub const IF_DELETE_AT: &str = "x-if-delete-at";
 pub const CLEAN_QUEUE: &str = "x-backend-clean-expiring-object-queue";
 /// A copy made by replication: no rows are sent for it.
 pub const REPLICATION: &str = "x-backend-replication";
+/// Another part power: what is written is to have a name in that partition, too.
+pub const NEXT_PART_POWER: &str = "x-backend-next-part-power";
 /// The sender of a row understands that another container is to have it.
 pub const ACCEPT_REDIRECT: &str = "x-backend-accept-redirect";
 /// And that its path may be percent-encoded.

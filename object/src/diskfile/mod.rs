@@ -6,6 +6,7 @@ pub(crate) mod flood;
 pub(crate) mod hashes;
 pub(crate) mod layout;
 pub(crate) mod metadata;
+pub(crate) mod other_path;
 pub(crate) mod partition;
 pub(crate) mod partition_lock;
 pub(crate) mod reader;

@@ -27,7 +27,7 @@ use crate::diskfile::reader::{self, Found, OpenError};
 use crate::diskfile::sweep::Times;
 use crate::replication::Replicated;
 use crate::replicator::present_since;
-use crate::server::{Refusal, Server, refuse};
+use crate::server::{Refusal, Server, next_part_power, refuse};
 use crate::ssync::input::{Input, InputError};
 use crate::ssync::line::{Offer, Wanted, encode_wanted};
 use crate::ssync::{MISSING_CHECK_END, MISSING_CHECK_START, UPDATES_END, UPDATES_START};
@@ -69,6 +69,8 @@ struct Receiver {
     server: Server,
     device: String,
     partition: Partition,
+    /// By which what is taken has another path.
+    other_power: Option<u32>,
     replies: Replies,
 }
 
@@ -90,7 +92,9 @@ async fn begin(server: &Server, head: &Parts, body: Body) -> Result<Response<Bod
     }
     let (replies, answer) = mpsc::channel(4);
     let input = Input::new(body, server.parts.replication.client_timeout);
-    let receiver = Receiver { server: server.clone(), device: path.device, partition, replies };
+    let other_power = next_part_power(&head.headers)?;
+    let (server, device) = (server.clone(), path.device);
+    let receiver = Receiver { server, device, partition, other_power, replies };
     spawn(TaskKind::Request, receiver.run(input));
     let mut response = status(StatusCode::OK);
     // Told by every receiver of Swift that knows fragments without commit.
@@ -312,6 +316,9 @@ impl Receiver {
         uri.push_str(&format!("/{}{path}", self.partition.number));
         set(&mut head, headers::POLICY_INDEX, &self.partition.policy.to_string());
         set(&mut head, headers::REPLICATION, "True");
+        if let Some(power) = self.other_power {
+            set(&mut head, headers::NEXT_PART_POWER, &power.to_string());
+        }
         let built = Request::builder().method(method).uri(uri).extension(replicated).body(body);
         let mut request = built.map_err(|error| failed(format!("{path}: {error}")))?;
         *request.headers_mut() = head;

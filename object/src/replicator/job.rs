@@ -58,6 +58,8 @@ impl Job {
             server: self.server.clone(),
             device: self.local.device.clone(),
             partition: self.partition.clone(),
+            // Nothing is replicated while a part power is being changed.
+            other_power: None,
             node_timeout: self.options.node_timeout,
             http_timeout: self.options.http_timeout,
         }

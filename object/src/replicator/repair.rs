@@ -17,7 +17,7 @@ use super::sender::{Send, Source, exchange};
 use crate::diskfile::partition::Partition;
 use crate::diskfile::sweep::objects_of_suffix;
 use crate::rehash::RehashError;
-use crate::server::{Refusal, Server, Target, refuse};
+use crate::server::{Refusal, Server, Target, next_part_power, refuse};
 use crate::ssync::line::Offer;
 
 /// Nodes that one request may name.
@@ -74,6 +74,7 @@ pub(crate) async fn repair(
         server: server.clone(),
         device: target.device.clone(),
         partition,
+        other_power: next_part_power(head)?,
         node_timeout: NODE_TIMEOUT,
         http_timeout: LINE_TIMEOUT,
     };

@@ -96,6 +96,8 @@ pub(super) struct Source {
     /// The device of ours.
     pub(super) device: String,
     pub(super) partition: Partition,
+    /// By which what is sent has another path.
+    pub(super) other_power: Option<u32>,
     /// From sending a request to the head of its answer.
     pub(super) node_timeout: Duration,
     /// Between two lines of an exchange.
@@ -131,6 +133,9 @@ impl Exchange {
             set(&mut head, headers::PRESENT_SINCE, "?");
         }
         set(&mut head, headers::POLICY_INDEX, &source.partition.policy.to_string());
+        if let Some(power) = source.other_power {
+            set(&mut head, headers::NEXT_PART_POWER, &power.to_string());
+        }
         let request = NodeRequest {
             method: Method::from_bytes(methods::SSYNC.as_bytes()).unwrap_or_default(),
             partition: source.partition.number,

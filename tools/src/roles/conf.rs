@@ -68,6 +68,7 @@ impl Place {
         Conf::parse("")
     }
 
+    /// Where `swift.conf` and the rings are.
     pub(crate) fn swift_dir(&self) -> &Path {
         &self.swift_dir
     }

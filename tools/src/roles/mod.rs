@@ -18,9 +18,10 @@ use apus_daemon::Scope;
 use apus_daemon::drain::Signals;
 use apus_daemon::systemd::{State, notify};
 
+pub(crate) use conf::Place;
 pub use node::Node;
 pub use role::{DAEMONS, Roles, Server};
-pub(crate) use start::Manner;
+pub(crate) use start::{Manner, be};
 
 /// A walk through a disk that hangs must not keep a process for longer.
 const HANGING_MAX: Duration = Duration::from_secs(5);

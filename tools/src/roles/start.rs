@@ -137,18 +137,22 @@ fn numbers(passwd: &str, user: &str) -> Option<(u32, u32)> {
 /// Gives root's rights up for those of `user`, by running this program once more. In the manner of
 /// Swift's programs that is `swift` unless said; elsewhere only what is said.
 fn become_user(section: &Section<'_>, as_swift: bool) -> Result<(), String> {
-    let given = section.get("user");
-    let Some(user) = given.or(as_swift.then_some(SWIFTS_USER)) else { return Ok(()) };
+    match section.get("user") {
+        Some(user) => be(user, || Err(section.refuse("user", user, "a user of /etc/passwd"))),
+        // A machine that never had Swift's user has no files of its.
+        None if as_swift => be(SWIFTS_USER, || Ok(())),
+        None => Ok(()),
+    }
+}
+
+/// Gives root's rights up for those of `user`; `unknown` says what it means when there is none.
+pub(crate) fn be(user: &str, unknown: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let Some((uid, gid)) = numbers(&passwd, user) else {
-        return match given {
-            Some(user) => Err(section.refuse("user", user, "a user of /etc/passwd")),
-            // A machine that never had Swift's user has no files of its.
-            None => Ok(()),
-        };
+        return unknown();
     };
     if uid == 0 {
         return Ok(());

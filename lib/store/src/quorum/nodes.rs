@@ -6,6 +6,10 @@
 //! reader would not meet a writer. So for a while after a change whoever must meet everybody needs
 //! a majority of the old primaries *and* one of the new: that meets those who still go by the old
 //! ring, and those who go by the new one alone (as in Raft's joint consensus).
+//!
+//! While the number of partitions is being doubled, an object has a path in each of two partitions of
+//! the same nodes. What is written is to be in both for as long as somebody may look there: in the
+//! next one from the announcement on, and in the one before as long as others may go by that ring.
 
 use apus_cluster::HashConf;
 use apus_cluster::policy::majority;
@@ -23,6 +27,8 @@ pub(crate) struct Nodes {
     pub(crate) former: Vec<Device>,
     /// All primaries by the ring before, as indices of voters; empty when nothing was moved.
     before: Vec<usize>,
+    /// The part power by which a written object has its other path.
+    pub(crate) other_power: Option<u32>,
 }
 
 /// Handoffs that are asked at most, per primary (Swift's `request_node_count = 2 * replicas`).
@@ -50,6 +56,13 @@ impl Enough {
     }
 }
 
+/// Where what is written is also to be found. Swift's proxies tell the next part power only, as long
+/// as it is in the ring, and its servers take any.
+fn other_power(power: u32, next: Option<u32>, former: Option<u32>) -> Option<u32> {
+    let next = next?;
+    Some(former.filter(|former| *former < power && next == power).unwrap_or(next))
+}
+
 fn is_same(one: &Device, other: &Device) -> bool {
     // Not the id: a builder gives that of a device which went to the next one that comes.
     one.device == other.device && one.address() == other.address()
@@ -70,19 +83,20 @@ impl Nodes {
     /// These alone.
     pub(crate) fn only(partition: u32, primaries: Vec<Device>) -> Self {
         let (handoffs, former, before) = (Vec::new(), Vec::new(), Vec::new());
-        Self { partition, primaries, handoffs, former, before }
+        Self { partition, primaries, handoffs, former, before, other_power: None }
     }
 
     /// By the current ring, and by the one before as long as others may go by that.
     pub(crate) fn of(rings: &SharedRing, hash: &HashConf, names: &[&str]) -> Self {
         // In this order: whoever changes them remembers the old one first.
         let ring = rings.get();
-        let nodes = Self::new(&ring, ring.partition_of(hash, names));
-        match rings.former().filter(|former| former.part_power() == ring.part_power()) {
-            Some(former) => {
-                let before = former.primaries(nodes.partition);
-                nodes.beside(&before)
-            }
+        let own = hash.hash(names);
+        let former = rings.former();
+        let mut nodes = Self::new(&ring, ring.partition(&own));
+        let before = former.as_ref().map(|former| former.part_power());
+        nodes.other_power = other_power(ring.part_power(), ring.next_part_power(), before);
+        match former {
+            Some(former) => nodes.beside(&former.primaries(former.partition(&own))),
             None => nodes,
         }
     }
@@ -199,6 +213,17 @@ mod tests {
             }
         }
         assert!(!enough.is_met(&[Some(0), None, None]), "handoffs are no voters");
+    }
+
+    #[test]
+    fn writes_go_to_the_next_partition_and_to_the_one_before_while_others_may_look_there() {
+        assert_eq!(other_power(4, None, None), None);
+        assert_eq!(other_power(4, Some(5), None), Some(5), "announced");
+        assert_eq!(other_power(5, Some(5), Some(4)), Some(4), "doubled a moment ago");
+        assert_eq!(other_power(5, Some(5), None), Some(5), "everybody knows it");
+        assert_eq!(other_power(5, None, Some(4)), None, "finished");
+        assert_eq!(other_power(4, Some(4), Some(4)), Some(4), "cancelled");
+        assert_eq!(other_power(5, Some(6), Some(4)), Some(6), "announced again");
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Quorum {
         method: Method,
         object: &ObjectPath,
         policy: PolicyIndex,
-        partition: u32,
+        nodes: &Nodes,
     ) -> NodeRequest {
         let mut request_headers = HeaderMap::new();
         set(&mut request_headers, headers::TRANS_ID, &cx.trans_id);
@@ -54,9 +54,12 @@ impl Quorum {
         if cx.open_expired && matches!(method, Method::GET | Method::HEAD | Method::POST) {
             set(&mut request_headers, headers::OPEN_EXPIRED, "true");
         }
+        if let Some(power) = nodes.other_power {
+            set(&mut request_headers, headers::NEXT_PART_POWER, &power.to_string());
+        }
         NodeRequest {
             method,
-            partition,
+            partition: nodes.partition,
             names: vec![
                 object.account().to_string(),
                 object.container.container.to_string(),
@@ -79,8 +82,7 @@ impl Quorum {
         policy: PolicyIndex,
     ) -> Result<ObjectHead> {
         let nodes = self.object_nodes(&op.object, policy)?;
-        let mut request =
-            self.object_request(cx, Method::HEAD, &op.object, policy, nodes.partition);
+        let mut request = self.object_request(cx, Method::HEAD, &op.object, policy, &nodes);
         set_read(&mut request.headers, op);
         let (_, answer) = self.read_one(cx, op.newest, &nodes, &request).await?;
         Ok(object_head(answer.headers()))
@@ -99,8 +101,7 @@ impl Quorum {
     ) -> Result<ObjectRead> {
         let ignore_range_if = op.ignore_range_if.as_deref();
         let nodes = self.object_nodes(&op.head.object, policy)?;
-        let mut request =
-            self.object_request(cx, Method::GET, &op.head.object, policy, nodes.partition);
+        let mut request = self.object_request(cx, Method::GET, &op.head.object, policy, &nodes);
         set_read(&mut request.headers, &op.head);
         let several = op.ranges.as_ref().filter(|ranges| ranges.is_several());
         if let Some(ranges) = several {
@@ -181,8 +182,7 @@ impl Quorum {
         let (sender, receiver) = mpsc::channel(2);
         spawn(TaskKind::Request, async move {
             for range in ranges {
-                let mut request =
-                    quorum.object_request(&cx, Method::GET, &object, policy, nodes.partition);
+                let mut request = quorum.object_request(&cx, Method::GET, &object, policy, &nodes);
                 let wanted = ByteRanges::single(range.start, range.length);
                 set(&mut request.headers, "range", &wanted.to_header());
                 let read = quorum.read_one(&cx, newest, &nodes, &request).await;

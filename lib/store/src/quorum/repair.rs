@@ -92,7 +92,7 @@ impl Quorum {
             query: String::new(),
             headers: http::HeaderMap::new(),
         };
-        for name in [headers::POLICY_INDEX, headers::TRANS_ID] {
+        for name in [headers::POLICY_INDEX, headers::TRANS_ID, headers::NEXT_PART_POWER] {
             if let Some(value) = request.headers.get(name) {
                 repair.headers.insert(name, value.clone());
             }

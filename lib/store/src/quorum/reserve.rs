@@ -169,7 +169,7 @@ impl Quorum {
         time: Timestamp,
     ) -> Result<NodeRequest> {
         let verb = Method::from_bytes(verb.as_bytes()).map_err(Error::unavailable)?;
-        let mut request = self.object_request(cx, verb, object, policy, nodes.partition);
+        let mut request = self.object_request(cx, verb, object, policy, nodes);
         set(&mut request.headers, headers::TIMESTAMP, &time.to_string());
         Ok(request)
     }

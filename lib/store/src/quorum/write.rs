@@ -92,7 +92,7 @@ impl Quorum {
         time: Timestamp,
         extra: &HeaderMap,
     ) -> impl Fn(usize) -> NodeRequest + use<> {
-        let mut request = self.object_request(cx, method, object, policy, nodes.partition);
+        let mut request = self.object_request(cx, method, object, policy, nodes);
         set(&mut request.headers, headers::TIMESTAMP, &time.to_string());
         if cx.is_fenced() {
             set(&mut request.headers, headers::STRONG, "yes");

@@ -1,0 +1,278 @@
+//! The relinker's walk over one device: partition by partition, each noted when it is done and what
+//! was linked in it is durable.
+//!
+//! Only one relinker works on a device. A ring that changes meanwhile ends the walk: what is half
+//! done for one part power must not be gone on with for another.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use apus_disk::{Counters, DirectoryLock};
+
+use super::links::Links;
+use super::progress::{Progress, Reporter};
+use super::state::{self, State};
+use super::{Doubling, Options, Step};
+use crate::diskfile::cleanup;
+use crate::diskfile::partition::Partition;
+use crate::diskfile::partition_lock::REPLICATION_LOCK;
+
+/// How often the notes are written: each time costs a sync of the file system.
+const STORE_EVERY: Duration = Duration::from_secs(1);
+
+/// So many hash directories a second; none is as many as it goes.
+#[derive(Debug)]
+pub(super) struct Rate {
+    per_second: f64,
+    next: Option<Instant>,
+}
+
+impl Rate {
+    pub(super) fn new(per_second: f64) -> Self {
+        Self { per_second, next: None }
+    }
+
+    /// Waits until some more may be looked at.
+    fn take(&mut self, amount: usize) {
+        if self.per_second <= 0.0 {
+            return;
+        }
+        let now = Instant::now();
+        let start = self.next.map_or(now, |next| next.max(now));
+        let cost = Duration::try_from_secs_f64(amount as f64 / self.per_second);
+        self.next = Some(start + cost.unwrap_or_default());
+        std::thread::sleep(start - now);
+    }
+}
+
+/// Why a walk ended early.
+#[derive(Debug)]
+enum Ended {
+    /// The ring is another now.
+    Ring(String),
+    Disk(io::Error),
+}
+
+impl From<io::Error> for Ended {
+    fn from(error: io::Error) -> Self {
+        Self::Disk(error)
+    }
+}
+
+/// A walk over one device for one policy.
+struct Walk<'a> {
+    options: &'a Options,
+    doubling: &'a Doubling,
+    name: &'a str,
+    device: &'a Path,
+    state: State,
+    progress: Progress,
+    rate: &'a mut Rate,
+    reporter: &'a mut Reporter,
+    counters: &'a Arc<Counters>,
+    /// Links that may not be durable.
+    unsynced: bool,
+    stored: Instant,
+}
+
+/// Works on one device for one policy. What fails is logged and counted.
+pub(super) fn walk(
+    options: &Options,
+    doubling: &Doubling,
+    name: &str,
+    rate: &mut Rate,
+    reporter: &mut Reporter,
+) {
+    let device = options.devices.join(name);
+    let mut progress = Progress {
+        begun: reporter.now(),
+        part_power: doubling.part_power,
+        next_part_power: doubling.next_part_power,
+        ..Progress::default()
+    };
+    let there = if options.mount_check { apus_disk::is_mount(&device) } else { device.is_dir() };
+    if !there {
+        tracing::warn!(device = name, "skipped: not there or not mounted");
+        progress.stats.unmounted = 1;
+        return reporter.update(name, doubling.policy.0, &progress, true);
+    }
+    let kind = doubling.policy.suffixed("objects");
+    let begun = lock(&device, &kind, name).and_then(|lock| {
+        let (own, next) = (doubling.part_power, doubling.next_part_power);
+        Ok((lock, State::load(&device, &kind, own, next)?))
+    });
+    let (lock, state) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            tracing::error!(%error, device = name, "relinker's lock or notes");
+            progress.stats.errors = 1;
+            return reporter.update(name, doubling.policy.0, &progress, true);
+        }
+    };
+    let counters = Arc::default();
+    let mut walk = Walk {
+        options,
+        doubling,
+        name,
+        device: &device,
+        state,
+        progress,
+        rate,
+        reporter,
+        counters: &counters,
+        unsynced: false,
+        stored: Instant::now(),
+    };
+    match walk.run(&kind) {
+        Ok(()) => {}
+        Err(Ended::Ring(why)) => {
+            tracing::error!(device = name, why, "stopped; start the step that the ring is at");
+            walk.progress.stats.errors += 1;
+        }
+        Err(Ended::Disk(error)) => {
+            tracing::error!(%error, device = name, "stopped");
+            walk.progress.stats.errors += 1;
+        }
+    }
+    let (begun, now) = (walk.progress.begun, walk.reporter.now());
+    walk.progress.took = Some(now.saturating_sub(begun));
+    walk.tell(true);
+    drop(lock);
+}
+
+/// The lock of a device, however long somebody else has it.
+fn lock(device: &Path, kind: &str, name: &str) -> io::Result<DirectoryLock> {
+    let file = state::lock(kind);
+    match DirectoryLock::take(device, &file, Duration::ZERO) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            tracing::info!(device = name, "another relinker works here, or a write: waiting");
+            DirectoryLock::take(device, &file, Duration::MAX)
+        }
+        taken => taken,
+    }
+}
+
+impl Walk<'_> {
+    fn run(&mut self, kind: &str) -> Result<(), Ended> {
+        let there: Vec<u32> = match apus_disk::names(&self.device.join(kind)) {
+            Ok(names) => names.iter().filter_map(|name| name.parse().ok()).collect(),
+            Err(error) => {
+                tracing::error!(%error, device = self.name, "partitions");
+                self.progress.stats.unlistable_partitions = 1;
+                return Ok(());
+            }
+        };
+        let mut left = self.state.choose(there, self.options.again);
+        if !self.options.partitions.is_empty() {
+            left.retain(|number| self.options.partitions.contains(number));
+        }
+        if self.options.step == Step::Cleanup {
+            // Links that somebody else made, and did not sync.
+            apus_disk::sync_file_system(self.device, self.counters)?;
+            // From now on servers link nothing back into the old partitions.
+            self.store()?;
+        }
+        self.tell(false);
+        for number in left {
+            self.doubling.check().map_err(Ended::Ring)?;
+            let policy = self.doubling.policy;
+            let partition = Partition { device: self.device.to_owned(), policy, number };
+            self.partition(&partition)?;
+            if self.stored.elapsed() >= STORE_EVERY {
+                self.store()?;
+            }
+            self.tell(false);
+        }
+        self.store()?;
+        Ok(())
+    }
+
+    fn partition(&mut self, partition: &Partition) -> io::Result<()> {
+        let errors = self.progress.stats.errors;
+        let number = partition.number;
+        match partition.suffixes(self.counters) {
+            Ok(suffixes) => {
+                for suffix in suffixes {
+                    self.suffix(partition, &suffix);
+                }
+            }
+            Err(error) => self.failed(partition, &error),
+        }
+        if self.options.step == Step::Cleanup
+            && let Err(error) = self.remove_if_empty(partition)
+        {
+            // The replicators do it, too.
+            tracing::info!(%error, device = self.name, partition = number, "it stays");
+        }
+        if self.progress.stats.errors == errors {
+            self.state.done(number);
+        }
+        let (done, all) = self.state.counts();
+        let policy = &self.doubling.name;
+        tracing::info!("Device: {} Policy: {policy} Partitions: {done}/{all}", self.name);
+        Ok(())
+    }
+
+    fn suffix(&mut self, partition: &Partition, suffix: &str) {
+        let mut links = Links {
+            cleanup: self.options.step == Step::Cleanup,
+            clobber: self.options.clobber_hardlink_collisions,
+            power: self.doubling.next_part_power,
+            stats: &mut self.progress.stats,
+            counters: self.counters,
+        };
+        match links.misplaced(partition, suffix) {
+            Ok(hashes) if hashes.is_empty() => {}
+            Ok(hashes) => {
+                self.rate.take(hashes.len());
+                self.unsynced |= links.suffix(partition, &hashes);
+            }
+            Err(error) => return self.failed(partition, &error),
+        }
+        if self.options.step == Step::Cleanup {
+            // One that is not empty stays.
+            let _ = apus_disk::remove_directory(&partition.directory().join(suffix));
+        }
+    }
+
+    fn failed(&mut self, partition: &Partition, error: &io::Error) {
+        tracing::error!(%error, partition = %partition.directory().display(), "relink");
+        self.progress.stats.errors += 1;
+    }
+
+    /// Of an old partition that is empty now nothing stays, so that nobody takes it for a handoff.
+    fn remove_if_empty(&self, partition: &Partition) -> io::Result<()> {
+        let names = cleanup::names(&partition.directory(), self.counters)?;
+        if names.is_empty() {
+            return match apus_disk::remove_directory(&partition.directory()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            };
+        }
+        let own = |name: &String| !crate::diskfile::partition::is_suffix(name);
+        if !names.iter().all(own) {
+            return Ok(());
+        }
+        let directory = partition.directory();
+        let _lock = DirectoryLock::take(&directory, REPLICATION_LOCK, Duration::ZERO)?;
+        partition.remove_if_empty(self.counters).map(drop)
+    }
+
+    /// Makes what was done durable, and notes it.
+    fn store(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.unsynced) {
+            apus_disk::sync_file_system(self.device, self.counters)?;
+        }
+        self.state.store(self.counters)?;
+        self.stored = Instant::now();
+        apus_fault::point("relink.state.stored");
+        Ok(())
+    }
+
+    fn tell(&mut self, now: bool) {
+        self.progress.parts = self.state.counts();
+        self.reporter.update(self.name, self.doubling.policy.0, &self.progress, now);
+    }
+}
