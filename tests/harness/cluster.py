@@ -15,7 +15,7 @@ from pathlib import Path
 from . import etc, swift_code
 from .clients import Direct, S3, Swift
 from .faults import Faults
-from .process import Process
+from .process import Process, wait_until
 
 LOCK_PORT = 7777
 DAEMON_SECONDS = 180
@@ -127,6 +127,12 @@ class Node:
             daemon.kill()
             raise AssertionError(f"{daemon.name} does not end: {daemon.tail()}") from None
 
+    def relinker(self, step, *options):
+        """The relinker as a process that is not started yet; `step` is `relink` or `cleanup`."""
+        name = f"{self.name}-object-relinker"
+        arguments = ["object-relinker", step, str(self.etc), *options]
+        return Process(name, arguments, self.cluster.logs / f"{name}.log", self.cluster.faults.file(name))
+
     def direct(self, kind):
         """A client that talks to a server of this node as other servers do."""
         return Direct((self.address, etc.KINDS[kind]), self.device)
@@ -176,6 +182,21 @@ class Cluster:
         for holder in only or [*self.nodes, *self.proxies]:
             etc.share_rings(self.rings_folder, holder.etc)
         self.rings = {ring: swift_code.Ring(str(self.rings_folder), ring_name=ring) for ring in etc.RINGS}
+
+    def take_up_rings(self, proxies=None):
+        """Gives the rings to all nodes, and to all proxies or some, which go by them when this returns."""
+        proxies = self.proxies if proxies is None else proxies
+        told = lambda proxy: proxy.log.read_bytes().count(b"object.ring.gz")
+        before = [(proxy, told(proxy)) for proxy in proxies if proxy.is_alive]
+        self.share_rings(only=[*proxies, *self.nodes])
+        is_new = lambda: all(told(proxy) > count for proxy, count in before)
+        wait_until(is_new, "a proxy does not take up a ring", 20, 0.05)
+
+    def change_part_power(self, step, proxies=None):
+        """A step of an increase (`prepare_increase`, …) of the objects' ring, taken up as above."""
+        for words in ([f"{step}_partition_power"], ["write_ring"]):
+            etc.build(self.rings_folder, "object", *words)
+        self.take_up_rings(proxies)
 
     @property
     def proxy(self):

@@ -42,7 +42,7 @@ class World:
 
     @staticmethod
     def roles():
-        return ("proxy", *(f"{kind}-server" for kind in KINDS), *DAEMONS)
+        return ("proxy", *(f"{kind}-server" for kind in KINDS), *DAEMONS, "object-relinker")
 
     def processes(self, role):
         """Names of the processes that have a role."""
@@ -301,6 +301,33 @@ def check_misplaced(world):
     assert world.misplaced, "nothing was misplaced"
 
 
+def doubling(world):
+    """An increase of the part power that is announced, worked at, and taken back."""
+    cluster, killed = world.cluster, 0
+    # One for the relinkers to link; the others the servers link themselves.
+    world.write("put", world.fresh("before"), 10)
+
+    def relinkers(step):
+        running = [node.relinker(step).spawn() for node in cluster.nodes]
+        codes = [relinker.running.wait(timeout=120) for relinker in running]
+        assert set(codes) <= {0, -signal.SIGKILL}, (step, codes, running[0].tail())
+        return codes.count(-signal.SIGKILL)
+
+    cluster.change_part_power("prepare_increase")
+    try:
+        for kind in ("put", "post", "s3-put", "delete", "put"):
+            world.write(kind, world.fresh("doubled") if kind == "put" else f"doubled{world.made}", 5000)
+        killed = relinkers("relink")
+    finally:
+        cluster.change_part_power("cancel_increase")
+        now = relinkers("cleanup")
+        if now:
+            cluster.faults.disarm()
+            assert relinkers("cleanup") == 0
+        cluster.change_part_power("finish_increase")
+    return killed + now
+
+
 STEPS = {
     "writes": writes,
     "containers": containers,
@@ -313,4 +340,5 @@ STEPS = {
     "reaping": reaping,
     "misplaced": misplaced,
     "many-at-once": many_at_once,
+    "doubling": doubling,
 }

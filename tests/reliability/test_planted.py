@@ -300,6 +300,15 @@ def cut_power(world, images, *, without_containers=False):
     world.check()
 
 
+def what_is_written_while_the_part_power_is_increased_is_found_after_it(world):
+    world.cluster.change_part_power("prepare_increase")
+    for kind, key in [("put", "put"), ("s3-put", "post"), ("post", "post")]:
+        world.write(kind, key)
+    # No relinker was there: the servers themselves have linked it.
+    world.cluster.change_part_power("increase")
+    world.check()
+
+
 def acknowledged_objects_survive_a_power_cut(world, images):
     cut_power(world, images)
 
@@ -342,6 +351,7 @@ CHECKS = {
     "bug.merge-no-metadata": metadata_that_one_database_missed_is_brought_to_it,
     "bug.reclaim-at-once": what_a_node_missed_the_deletion_of_does_not_come_back,
     "bug.audit-no-bodies": a_damaged_body_is_found_by_the_auditor_and_moved_aside,
+    "bug.skip-other-path": what_is_written_while_the_part_power_is_increased_is_found_after_it,
     "bug.repair-nothing": a_copy_that_a_read_found_behind_is_repaired_without_daemons,
 }
 # These need devices that are file systems of their own.
