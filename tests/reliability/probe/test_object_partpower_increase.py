@@ -138,3 +138,25 @@ def test_canceled(increase):
     increase.write()
     increase.is_intact()
     increase.finish(POWER)
+
+
+def test_a_link_that_cannot_be_made_fails_strong_writes_alone_and_is_made_by_the_relinkers():
+    with Cluster(part_power=POWER) as cluster:
+        swift, s3 = cluster.swift(), cluster.s3()
+        swift.put(BUCKET)
+        cluster.change_part_power("prepare_increase")
+        for node in cluster.nodes:
+            cluster.faults.arm(f"{node.name}-object-server", "object.other-path.begun error")
+        swift.put(f"{BUCKET}/plain", b"plain")
+        s3.put(BUCKET, "strong", b"strong", expect=503)
+        cluster.faults.disarm()
+        cluster.restart_proxies()
+        cluster.change_part_power("increase")
+        swift.get(f"{BUCKET}/plain", expect=404)
+        codes = [node.relinker("cleanup").spawn().running.wait(timeout=60) for node in cluster.nodes]
+        assert codes == [0] * 4
+        assert swift.get(f"{BUCKET}/plain").body == b"plain"
+        s3.put(BUCKET, "strong", b"again")
+        cluster.change_part_power("finish_increase")
+        quiesce.settle(cluster)
+        assert s3.get(BUCKET, "strong").body == b"again"
