@@ -98,7 +98,7 @@ class Year:
             address = f"11.{self.serial >> 16}.{self.serial >> 8 & 255}.{self.serial & 255}"
             new += [(f"r{r}z{z}-{address}:6200/d{disk}", size) for disk in range(DISKS)]
         if failed:
-            self.user += self.builder.run("remove", *[f"d{id_}" for id_ in failed])[1]
+            self.user += self.builder.run("remove", "--yes", *[f"d{id_}" for id_ in failed])[1]
         self.add(new)
         self.user += self.builder.run("pretend_min_part_hours_passed")[1]
         (moved, balance, dispersion), cost = self.builder.rebalance(week)

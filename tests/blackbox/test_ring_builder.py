@@ -109,17 +109,42 @@ def test_a_dry_run_tells_what_moves_and_writes_nothing(tmp_path):
     assert new["in"] <= moves["replicas"] <= new["in"] + 2
     for change in [
         ["set_weight", "d0", 0],
+        ["set_region", "d0", 2],
+        ["set_zone", "d0", 9],
         ["remove", "d0"],
         ["set_replicas", 2],
+        ["set_overload", "10%"],
+        ["set_min_part_hours", 3],
         ["rebalance"],
         ["set_info", "d0", "_x"],
         ["write_ring"],
         ["pretend_min_part_hours_passed"],
+        ["dispersion", "--recalculate"],
     ]:
-        assert run(OURS, tmp_path, "o.builder", *change, "--dry-run")[0] in (0, 1), change
+        code, text = run(OURS, tmp_path, "o.builder", *change, "--dry-run", "--used", "768GB", "--rate", "1GB", "--json")
+        told = json.loads(text)
+        assert code in (0, 1) and told["dry_run"] and contents(tmp_path) == before, change
+        assert told["moves"]["bytes"] == told["moves"]["replicas"] * 1e9 and told["moves"]["seconds"] is not None, change
+        assert told["moves"]["replicas"] > 0 or change[0] not in ("set_weight", "remove"), change
+    for change in [["o.builder", "create", 8, 3, 1], ["new.builder", "create", 8, 3, 1]]:
+        assert run(OURS, tmp_path, *change, "--dry-run") == (0, "Dry run: nothing was written.\n")
         assert contents(tmp_path) == before, change
     assert run(OURS, tmp_path, "o.builder", "search", "d0", "--dry-run")[0] == 2
     assert run(OURS, tmp_path, *add, "--dry-run", "--used", "much")[0] == 2
+
+
+def test_a_dry_run_of_doubled_partitions_and_of_a_lost_builder(tmp_path):
+    build(OURS, tmp_path, "object.builder")
+    steps = ["prepare_increase_partition_power", "cancel_increase_partition_power", "finish_increase_partition_power"]
+    for step in [*steps, "prepare_increase_partition_power", "increase_partition_power", "finish_increase_partition_power"]:
+        before = contents(tmp_path)
+        code, text = run(OURS, tmp_path, "object.builder", step, "--dry-run", "--json")
+        assert code == 0 and json.loads(text)["moves"]["replicas"] == 0 and contents(tmp_path) == before, step
+        assert run(OURS, tmp_path, "object.builder", step)[0] == 0, step
+    (tmp_path / "object.builder").unlink()
+    before = contents(tmp_path)
+    assert run(OURS, tmp_path, "object.ring.gz", "write_builder", 1, "--dry-run") == (0, "Dry run: nothing was written.\n")
+    assert contents(tmp_path) == before
 
 
 def test_two_rings_are_compared_by_what_moves(tmp_path):
