@@ -87,6 +87,59 @@ def test_reports_are_there_as_json(tmp_path):
     assert [device["zone"] for device in found] == [2, 2]
 
 
+def test_every_command_answers_with_one_json_object(tmp_path):
+    build(OURS, tmp_path, "object.builder")
+    (tmp_path / "scenario.json").write_text(json.dumps({"part_power": 4, "replicas": 1, "overload": 0, "random_seed": 1, "rounds": [[["add", "z1-10.0.0.1:1/a", 1]]]}))
+    sub = lambda command, *facts: (["object.builder", *command.split()], facts)
+    for words, facts in [
+        sub("", "devices", "balance"),
+        sub("search d0", "devices"),
+        sub("list_parts d0", "partitions"),
+        sub("validate"),
+        sub("version", "version", "format_version"),
+        sub("add r1z5-127.0.0.5:6200/sda 100", "added"),
+        sub("set_weight d8 50", "changed"),
+        sub("set_region d8 1", "changed"),
+        sub("set_zone d8 5", "changed"),
+        sub("set_info d8 _x", "changed"),
+        sub("set_min_part_hours 0", "min_part_hours"),
+        sub("set_replicas 3", "replicas"),
+        sub("set_overload 0.1", "overload"),
+        sub("pretend_min_part_hours_passed"),
+        sub("rebalance", "moved", "balance", "dispersion", "saved"),
+        sub("remove d8", "changed"),
+        sub("rebalance", "removed_devices"),
+        sub("dispersion -v", "dispersion", "tiers"),
+        sub("write_ring --format-version 2", "format_version", "dev_id_bytes"),
+        sub("prepare_increase_partition_power"),
+        sub("cancel_increase_partition_power"),
+        sub("finish_increase_partition_power"),
+        (["diff", "object.ring.gz", "object.builder"], ["moves"]),
+        (["analyze", "scenario.json"], ["rounds"]),
+        (["lost.ring.gz", "write_builder"], ["error"]),
+        sub("no_such_command", "error"),
+        (["gone.builder"], ["error"]),
+    ]:
+        code, text = run(OURS, tmp_path, *words, "--json")
+        told = json.loads(text)
+        assert told["exit"] == code == (2 if "error" in facts else 0), (words, text)
+        assert set(facts) <= set(told), (words, text)
+
+
+def test_long_work_shows_a_sign_of_life_on_terminals_only(tmp_path):
+    build(OURS, tmp_path, "o.builder")
+    words = ["o.builder", "rebalance", "--force", "--format-version", "1"]
+    main, terminal = os.openpty()
+    environment = {**os.environ, "TERM": "xterm"}
+    done = subprocess.run([OURS, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=terminal, env=environment, timeout=60)
+    os.close(terminal)
+    assert done.returncode == 0 and b"placing" not in done.stdout
+    assert b"placing partitions" in os.read(main, 65536)
+    os.close(main)
+    done = subprocess.run([OURS, *words], cwd=tmp_path, capture_output=True, timeout=60)
+    assert done.returncode == 0 and done.stderr == b""
+
+
 def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import os
+import pickle
 import re
 import shlex
 import shutil
@@ -450,6 +451,19 @@ SCRIPTS = {
         create " 8" 3 1
         default
     """,
+    "a pickled object": REBALANCED + """
+        age o.builder
+        default
+        search r1
+        list_parts d0
+        validate
+        write_ring
+        set_weight d0 50
+        default
+        dispersion -v
+        rebalance --seed 2
+        default
+    """,
     "unknown": FOUR + """
         no_such_command
         no_such_command d0
@@ -540,20 +554,31 @@ def compare_files(swifts, mine, placement):
     assert set(kept(mine)) == set(kept(swifts))
 
 
+def widen(path):
+    builder = RingBuilder.load(str(path))
+    builder.set_dev_id_bytes(4)
+    builder.save(str(path))
+
+
+def age(path):
+    """A builder as Swift pickled it in its first years: the object itself."""
+    builder = RingBuilder.load(str(path))
+    del builder.logger
+    path.write_bytes(pickle.dumps(builder, protocol=2))
+
+
+# What scripts do to a file, in both folders.
+FILE_CHANGES = {"remove-file": Path.unlink, "widen": widen, "age": age}
+
+
 def run_step(line, swifts, mine):
     loose = line.startswith("! ")
     line, _, answer = line.removeprefix("! ").partition(" <")
     answer = answer.strip() and answer.strip() + "\n"
     words = shlex.split(line)
-    if words[0] == "remove-file":
+    if words[0] in FILE_CHANGES:
         for folder in (swifts, mine):
-            (folder / words[1]).unlink()
-        return
-    if words[0] == "widen":
-        for folder in (swifts, mine):
-            builder = RingBuilder.load(str(folder / words[1]))
-            builder.set_dev_id_bytes(4)
-            builder.save(str(folder / words[1]))
+            FILE_CHANGES[words[0]](folder / words[1])
         return
     name = words.pop(0)[1:] if words[0].startswith("@") else "o.builder"
     words = [word for word in words if word != "default"]

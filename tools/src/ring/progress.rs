@@ -24,6 +24,8 @@ impl Progress {
             return Self(None);
         }
         let bar = ProgressBar::new_spinner().with_message(what.to_owned());
+        // At once: the first tick of its thread may come late.
+        bar.tick();
         bar.enable_steady_tick(TICK);
         Self(Some(bar))
     }
