@@ -130,9 +130,9 @@ class Cluster:
         self.etc = folder / "etc-proxy"
         self.etc.mkdir()
         (self.etc / "swift.conf").write_text(conf)
-        self.port = free_port()
+        self.port, self.metrics = free_port(), free_port()
         (self.etc / "proxy-server.conf").write_text(
-            f"[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {self.port}\n[filter:tempauth]\nuser_test_tester = testing .admin\n"
+            f"[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {self.port}\n[app:proxy-server]\nuse = egg:swift#proxy\nmetrics_bind = 127.0.0.1:{self.metrics}\n[filter:tempauth]\nuser_test_tester = testing .admin\n"
         )
         self.proxy = Process("proxy", self.etc, f"127.0.0.1:{self.port}")
         for kind in KINDS:
@@ -259,7 +259,9 @@ def test_a_node_that_was_down_and_the_proxy_come_by_a_ring_themselves_and_go_by_
     assert len(troubles) == 3 and all(last.ip in trouble for trouble in troubles), troubles
     last.start()
     cluster.settled(path)
-    wait_for(lambda: "new ring" in (cluster.etc / "proxy.log").read_text(), "the proxy takes it up")
+    line = f'apus_ring_version{{ring="object.ring.gz"}} {version_of(path)}\n'
+    metrics = f"http://127.0.0.1:{cluster.metrics}/metrics"
+    wait_for(lambda: line in requests.get(metrics, timeout=10).text, "the proxy goes by it")
     assert cluster.report()["troubles"] == []
     for number in range(8):
         swift.put_object("c", f"after-{number}", b"y")

@@ -28,7 +28,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::conf::Place;
-use super::rings::{ring_folder, used, watch};
+use super::rings::{ring_folder, used, versions, watch};
 use super::role::{Roles, Server};
 use super::storage::Site;
 use super::worker::{Inherited, Overseen};
@@ -199,9 +199,11 @@ impl Node {
         }
         builder.warn_if_open();
         builder.fetch_rings();
+        let used = used(&builder.rings);
         let node = builder.node;
         let sources = node.sources();
         node.metrics.add_totals(move || sources.counts().totals());
+        node.metrics.tell_rings(move || versions(&used));
         Ok(node)
     }
 

@@ -25,6 +25,13 @@ pub(super) fn used(rings: &Rings) -> Vec<Arc<SharedRing>> {
     [account, container].into_iter().chain(objects.values()).cloned().collect()
 }
 
+/// Their versions by file name.
+pub(super) fn versions(rings: &[Arc<SharedRing>]) -> Vec<(String, u64)> {
+    let name =
+        |ring: &SharedRing| ring.path().file_name().map(|name| name.to_string_lossy().into_owned());
+    rings.iter().filter_map(|ring| Some((name(ring)?, ring.get().version()))).collect()
+}
+
 /// Where a process keeps its rings; nothing in an open cluster, where they do not travel.
 pub(super) fn ring_folder(
     place: &Place,

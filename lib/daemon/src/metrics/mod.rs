@@ -73,12 +73,14 @@ struct Requests {
 }
 
 type Totals = Box<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
+type Rings = Box<dyn Fn() -> Vec<(String, u64)> + Send + Sync>;
 
 /// What one process counts.
 #[derive(Default)]
 pub struct Metrics {
     requests: Mutex<Requests>,
     totals: Mutex<Vec<Totals>>,
+    rings: Mutex<Vec<Rings>>,
     caches: Mutex<Vec<ReconCache>>,
 }
 
@@ -99,6 +101,11 @@ impl Metrics {
         totals: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static,
     ) {
         locked(&self.totals).push(Box::new(totals));
+    }
+
+    /// Also tells the versions of the rings that this process goes by, by file name.
+    pub fn tell_rings(&self, rings: impl Fn() -> Vec<(String, u64)> + Send + Sync + 'static) {
+        locked(&self.rings).push(Box::new(rings));
     }
 
     /// Also tells what daemons leave in a recon cache.
@@ -133,6 +140,8 @@ impl Metrics {
         }
         let totals: Vec<_> = locked(&self.totals).iter().flat_map(|totals| totals()).collect();
         out.totals(&totals);
+        let rings: Vec<_> = locked(&self.rings).iter().flat_map(|rings| rings()).collect();
+        out.rings(&rings);
         let caches = locked(&self.caches).clone();
         let passes: BTreeMap<String, Value> =
             caches.iter().flat_map(|cache| cache.read(PASSES)).collect();
@@ -260,6 +269,7 @@ mod tests {
         metrics.read_reports_of(&cache);
         metrics.read_reports_of(&cache);
         metrics.add_totals(|| vec![("syncs", 7)]);
+        metrics.tell_rings(|| vec![("object-1.ring.gz".to_owned(), 9)]);
         let counted = Counted::new(Arc::new(Created), "object", metrics.clone());
         for method in ["PUT", "PUT", "X-ANY"] {
             assert_eq!(ask(&counted, method, "/sd1/0/a/c/o").await.0, 201);
@@ -275,6 +285,7 @@ mod tests {
             "apus_request_seconds_count{server=\"object\",method=\"PUT\"} 2",
             "# TYPE apus_syncs_total counter",
             "apus_syncs_total 7",
+            "apus_ring_version{ring=\"object-1.ring.gz\"} 9",
             "apus_daemon_pass_end_seconds{daemon=\"object-updater\"} 102",
             "apus_daemon_pass_duration_seconds{daemon=\"object-updater\"} 2",
             "apus_daemon_report{daemon=\"object-updater\",item=\"sent\"} 3",

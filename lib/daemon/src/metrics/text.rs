@@ -73,6 +73,14 @@ impl Exposition {
         }
     }
 
+    pub(super) fn rings(&mut self, rings: &[(String, u64)]) {
+        let name = "apus_ring_version";
+        self.family(name, "gauge", "Version of the ring that this process goes by.");
+        for (ring, version) in rings {
+            self.sample(name, &[("ring", ring)], version);
+        }
+    }
+
     pub(super) fn passes(&mut self, passes: &BTreeMap<String, Value>) {
         for (field, name, help) in [
             ("ended", "apus_daemon_pass_end_seconds", "When the last pass ended, since 1970."),
