@@ -412,6 +412,7 @@ def test_in_an_open_cluster_rings_do_not_travel(cluster, tmp_path):
             status, told = ask()
             assert status == 403 and "cluster_key" in told
         assert requests.get(f"http://{node.address('object')}/apus/rings", timeout=10).status_code == 403
+        assert "ring_fetch_interval has no effect" in (node.etc / "object.log").read_text()
     finally:
         server.stop()
     told = cluster.run("push", cluster.builders / "object.ring.gz", "--swift-dir", str(node.etc), expect=2)

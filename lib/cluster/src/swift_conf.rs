@@ -31,11 +31,14 @@ pub struct RingChanges {
     /// How long a proxy goes on asking the former primaries as well (`ring_overlap`). Within this
     /// time a new ring must be on all nodes.
     pub overlap: Duration,
-    /// How often servers ask some others for newer rings (`ring_fetch_interval`); 0 for never.
-    pub fetch_interval: Duration,
+    /// How often servers ask some others for newer rings, when that is given
+    /// (`ring_fetch_interval`); 0 for never.
+    pub fetch_interval: Option<Duration>,
 }
 
-/// The one of them that may be 0.
+/// How often others are asked for rings, unless it is given.
+const FETCH_DEFAULT: Duration = Duration::from_secs(60);
+/// The option that may be 0.
 const FETCH_INTERVAL: &str = "ring_fetch_interval";
 
 impl Default for RingChanges {
@@ -43,7 +46,7 @@ impl Default for RingChanges {
         Self {
             check_interval: Duration::from_secs(15),
             overlap: Duration::from_secs(3600),
-            fetch_interval: Duration::from_secs(60),
+            fetch_interval: None,
         }
     }
 }
@@ -72,8 +75,16 @@ impl RingChanges {
         Ok(Self {
             check_interval: seconds("ring_check_interval", default.check_interval)?,
             overlap: seconds("ring_overlap", default.overlap)?,
-            fetch_interval: seconds(FETCH_INTERVAL, default.fetch_interval)?,
+            fetch_interval: match options.iter().any(|(key, _)| *key == FETCH_INTERVAL) {
+                true => Some(seconds(FETCH_INTERVAL, Duration::ZERO)?),
+                false => None,
+            },
         })
+    }
+
+    /// How often others are asked: a minute, unless something else is given; `None` for never.
+    pub fn fetch_every(&self) -> Option<Duration> {
+        Some(self.fetch_interval.unwrap_or(FETCH_DEFAULT)).filter(|interval| !interval.is_zero())
     }
 }
 
@@ -192,7 +203,8 @@ mod tests {
         let given = RingChanges { check_interval, overlap, ..RingChanges::default() };
         assert_eq!(rings(&both), Ok(given));
         let never = rings(&[("ring_fetch_interval", "0")]).unwrap();
-        assert_eq!(never.fetch_interval, Duration::ZERO);
+        assert_eq!(never.fetch_every(), None);
+        assert_eq!(RingChanges::default().fetch_every(), Some(Duration::from_secs(60)));
         assert!(rings(&[("ring_fetch_interval", "-0.5")]).unwrap_err().contains("0 for never"));
         for bad in ["", "soon", "-1", "0", "inf", "NaN"] {
             let error = rings(&[("ring_overlap", bad)]).unwrap_err();

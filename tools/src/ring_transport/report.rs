@@ -132,3 +132,81 @@ pub(super) async fn main(options: &Options) -> Result<bool, String> {
     }
     Ok(troubles.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use apus_wire::rings::manifest::Facts;
+
+    use super::*;
+
+    fn entry(name: &str, version: u64, content: &str) -> Entry {
+        Entry {
+            name: RingName::parse(name).unwrap(),
+            length: 1,
+            sha256: content.repeat(64),
+            md5: content.repeat(32),
+            ring: Some(Facts {
+                version,
+                part_power: 4,
+                next_part_power: None,
+                replicas: 3.0,
+                devices: 3,
+            }),
+            loaded_version: Some(version),
+            statement: None,
+            fault: None,
+        }
+    }
+
+    fn told(answers: &Answers) -> Vec<String> {
+        troubles(answers, &groups(answers))
+    }
+
+    fn at(address: &str, rings: Vec<Entry>) -> (Target, Result<Manifest, Failure>) {
+        (Target::at(address).unwrap(), Ok(Manifest { rings }))
+    }
+
+    #[test]
+    fn nothing_is_told_of_servers_that_have_the_same_rings() {
+        let same = || vec![entry("account.ring.gz", 7, "a"), entry("object.ring.gz", 8, "b")];
+        assert_eq!(told(&[at("10.0.0.1:1", same()), at("10.0.0.2:1", same())]), [""; 0]);
+    }
+
+    #[test]
+    fn whoever_differs_from_the_newest_is_named_with_what_is_amiss() {
+        let newest = entry("object.ring.gz", 8, "b");
+        let unread =
+            Entry { ring: None, fault: Some("torn".to_owned()), ..entry("object.ring.gz", 0, "d") };
+        let away = Failure::Unreachable("no route".to_owned());
+        let answers = [
+            at("10.0.0.1:1", vec![newest.clone()]),
+            // More servers are no reason to be right.
+            at("10.0.0.2:1", vec![entry("object.ring.gz", 7, "a")]),
+            at("10.0.0.3:1", vec![entry("object.ring.gz", 7, "a")]),
+            at("10.0.0.4:1", vec![entry("object.ring.gz", 8, "c")]),
+            at("10.0.0.5:1", vec![]),
+            at("10.0.0.6:1", vec![Entry { loaded_version: Some(6), ..newest.clone() }]),
+            at("10.0.0.7:1", vec![unread]),
+            (Target::at("10.0.0.8:1").unwrap(), Err(away)),
+        ];
+        let told = told(&answers);
+        let of = |number: u32| -> Vec<&String> {
+            told.iter().filter(|line| line.starts_with(&format!("10.0.0.{number}:1: "))).collect()
+        };
+        assert_eq!(of(1), [""; 0]);
+        for (number, words) in [
+            (2, vec!["version 7", "version 8"]),
+            (3, vec!["version 7", "version 8"]),
+            (4, vec!["version 8", "cccc"]),
+            (5, vec!["not there"]),
+            (6, vec!["goes by version 6"]),
+            (8, vec!["no route"]),
+        ] {
+            let lines = of(number);
+            assert_eq!(lines.len(), 1, "{told:?}");
+            assert!(words.iter().all(|word| lines[0].contains(word)), "{lines:?}");
+        }
+        assert!(of(7).iter().any(|line| line.contains("torn")), "{told:?}");
+        assert!(of(7).iter().any(|line| line.contains("no ring")), "{told:?}");
+    }
+}

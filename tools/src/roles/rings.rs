@@ -63,12 +63,17 @@ impl Builder<'_> {
 
     /// Has this process ask others for newer rings, if it serves anybody.
     pub(super) fn fetch_rings(&mut self) {
-        let interval = self.cluster.rings.fetch_interval;
+        let changes = self.cluster.rings;
         let serves = self.sockets.is_some() && !self.roles.servers.is_empty();
-        let Some(folder) = self.ring_folder.clone() else { return };
-        if !serves || interval.is_zero() {
+        let Some(interval) = changes.fetch_every().filter(|_| serves) else { return };
+        let Some(folder) = self.ring_folder.clone() else {
+            if changes.fetch_interval.is_some() {
+                tracing::warn!(
+                    "swift.conf: [apus] ring_fetch_interval has no effect with backend_auth = open"
+                );
+            }
             return;
-        }
+        };
         let (rings, transport) = (used(&self.rings), self.transport.clone());
         let courier = Courier::new(transport.clone(), ANSWER);
         let peers = move || {
