@@ -76,6 +76,10 @@ pub fn check_step(name: &RingName, before: &Facts, after: &Facts) -> Result<(), 
     let (from, to) = (before.part_power, after.part_power);
     let refused =
         |what: &str| Err(Refusal::Step(format!("{name}: part power {to} after {from}: {what}")));
+    if to != from && matches!(name.kind(), "account" | "container") {
+        // Nothing moves databases to other partitions.
+        return refused("expected the same: only rings of objects can be doubled");
+    }
     if to != from && before.next_part_power != Some(to) {
         return refused("expected the same, or the one that an increase was prepared for");
     }

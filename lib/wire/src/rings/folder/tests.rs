@@ -175,7 +175,7 @@ fn part_powers_follow_swifts_increase_step_by_step() {
     let directory = Directory::new("power");
     let folder = folder(&directory);
     let mut version = 7;
-    let mut try_power = |power: u32, next: Option<u32>| {
+    let mut try_power_of = |kind: &str, power: u32, next: Option<u32>| {
         version += 1;
         let rows = raw(1).rows.iter().map(|row| vec![row[0]; 1 << power]).collect();
         let ring = apus_ring::format::UncheckedRing {
@@ -184,8 +184,13 @@ fn part_powers_follow_swifts_increase_step_by_step() {
             rows,
             ..raw(version)
         };
-        put(&folder, &file_of("object", &ring), 0).map_err(|refusal| refusal.status().as_u16())
+        put(&folder, &file_of(kind, &ring), 0).map_err(|refusal| refusal.status().as_u16())
     };
+    for kind in ["account", "container"] {
+        assert_eq!(try_power_of(kind, 4, Some(5)), Ok(Step::Install));
+        assert_eq!(try_power_of(kind, 5, Some(5)), Err(409), "{kind}");
+    }
+    let mut try_power = |power, next| try_power_of("object-1", power, next);
     assert_eq!(try_power(4, None), Ok(Step::Install));
     for (power, next) in [(5, None), (5, Some(5)), (3, None), (4, Some(6)), (4, Some(3))] {
         assert_eq!(try_power(power, next), Err(409), "{power} {next:?}");
