@@ -153,6 +153,52 @@ mod tests {
         assert!(OtherPath::of(&place(0), 0).is_none(), "one partition has none before it");
     }
 
+    /// A device with a file in one of the two places, and its committer.
+    fn bed(name: &str, own: u32) -> (Place, Arc<Committer>) {
+        let device = std::env::temp_dir().join(format!("apus-other-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&device);
+        let place = Place { device, ..place(own) };
+        std::fs::create_dir_all(place.directory()).unwrap();
+        std::fs::write(place.directory().join("0000000002.00000.data"), "new").unwrap();
+        (place, Arc::new(Committer::start(name, Arc::default()).unwrap()))
+    }
+
+    #[test]
+    fn the_other_name_replaces_what_has_it_and_what_is_obsolete_there_goes() {
+        let (own, committer) = bed("replaces", 628);
+        let OtherPath::Link(other) = OtherPath::of(&own, 11).unwrap() else { panic!("no link") };
+        std::fs::create_dir_all(other.directory()).unwrap();
+        let name = "0000000002.00000.data";
+        for name in [name, "0000000001.00000.data"] {
+            std::fs::write(other.directory().join(name), "old").unwrap();
+        }
+        for _ in 0..2 {
+            let wanted = OtherPath::Link(other.clone());
+            wanted.settle(&own, name, &committer).unwrap();
+            assert_eq!(apus_disk::names(&other.directory()).unwrap(), [name]);
+            assert_eq!(std::fs::read(other.directory().join(name)).unwrap(), b"new");
+        }
+        // What was replaced by a newer write meanwhile needs no link.
+        let gone = "0000000001.00000.ts";
+        OtherPath::Link(other.clone()).settle(&own, gone, &committer).unwrap();
+        assert_eq!(apus_disk::names(&other.directory()).unwrap(), [name]);
+        std::fs::remove_dir_all(&own.device).unwrap();
+    }
+
+    #[test]
+    fn a_link_back_is_left_out_while_the_relinker_works() {
+        let (own, committer) = bed("back", 1256);
+        let back = OtherPath::of(&own, 10).unwrap();
+        let (name, before) = ("0000000002.00000.data", own.device.join("objects/628"));
+        let held = DirectoryLock::take(&own.device, &state::lock("objects"), Duration::ZERO);
+        back.settle(&own, name, &committer).unwrap();
+        assert!(!before.exists());
+        drop(held);
+        back.settle(&own, name, &committer).unwrap();
+        assert!(before.exists());
+        std::fs::remove_dir_all(&own.device).unwrap();
+    }
+
     #[test]
     fn nothing_is_linked_back_once_the_old_partitions_are_being_emptied() {
         let state = std::env::temp_dir().join(format!("apus-back-{}", std::process::id()));
