@@ -7,6 +7,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod bench;
+mod doubling;
 mod judge;
 mod model;
 
@@ -147,6 +148,27 @@ async fn explore(
     wrongs
 }
 
+/// The same for a device whose partitions were doubled; no server is needed to judge it.
+fn explore_doubling(run: &doubling::Run, seed: u64) -> Vec<String> {
+    let mut model = Model::new(&run.devices.join(DEVICE));
+    let mut wrongs = Vec::new();
+    for at in 0..=run.changes.len() {
+        let some = [Keep::Some(seed ^ at as u64), Keep::Some((seed << 32) ^ at as u64)];
+        for keep in [Keep::Nothing, Keep::Everything].into_iter().chain(some) {
+            let found = run.wrongs(at, &model.crash(keep));
+            let last = at.checked_sub(1).and_then(|last| run.changes.get(last));
+            let last = format!("{last:?}").chars().take(200).collect::<String>();
+            wrongs.extend(
+                found.into_iter().map(|wrong| format!("{at} {keep:?}: {wrong} (after {last})")),
+            );
+        }
+        if let Some(change) = run.changes.get(at) {
+            model.apply(change);
+        }
+    }
+    wrongs
+}
+
 /// That the journal knows everything which is on the disk: nothing goes past the seams.
 fn nothing_was_done_behind_the_journal(devices: &std::path::Path, changes: &[Change]) {
     let root = devices.join(DEVICE);
@@ -213,6 +235,21 @@ async fn every_state_that_a_power_cut_may_leave_has_all_that_was_acknowledged() 
         assert!(wrongs.is_empty(), "seed={seed}\n{}", wrongs.join("\n"));
         std::fs::remove_dir_all(run.0).unwrap();
     }
+    let doubled = doubling::record(&scratch("doubled"), "").await;
+    nothing_was_done_behind_the_journal(&doubled.devices, &doubled.changes);
+    let wrongs = explore_doubling(&doubled, seed);
+    println!(
+        "reliability: part=crash-states run=doubled changes={} wrong={} seed={seed} seconds={:.1}",
+        doubled.changes.len(),
+        wrongs.len(),
+        begun.elapsed().as_secs_f64()
+    );
+    assert!(wrongs.is_empty(), "seed={seed}\n{}", wrongs.join("\n"));
+    for bug in ["bug.skip-other-path", "bug.skip-directory-sync"] {
+        let run = doubling::record(&scratch("doubled"), &format!("{bug} on")).await;
+        assert!(!explore_doubling(&run, seed).is_empty(), "{bug} is not found");
+    }
+    std::fs::remove_dir_all(&doubled.devices).unwrap();
     // What the model is there for: it must find each of these.
     for bug in [
         "bug.skip-file-sync",
