@@ -1,5 +1,6 @@
 //! Cluster-wide settings of `swift.conf`, built from key-value pairs that somebody else read.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub struct RingChanges {
     /// How often servers ask some others for newer rings, when that is given
     /// (`ring_fetch_interval`); 0 for never.
     pub fetch_interval: Option<Duration>,
+    /// Where the ring manager listens (`ring_manager`), if the cluster has one.
+    pub manager: Option<SocketAddr>,
 }
 
 /// How often others are asked for rings, unless it is given.
@@ -47,13 +50,15 @@ impl Default for RingChanges {
             check_interval: Duration::from_secs(15),
             overlap: Duration::from_secs(3600),
             fetch_interval: None,
+            manager: None,
         }
     }
 }
 
 impl RingChanges {
     /// Names of its options.
-    pub const OPTIONS: [&str; 3] = ["ring_check_interval", "ring_overlap", FETCH_INTERVAL];
+    pub const OPTIONS: [&str; 4] =
+        ["ring_check_interval", "ring_overlap", FETCH_INTERVAL, "ring_manager"];
 
     fn from_options(options: &[(&str, &str)]) -> Result<Self, String> {
         let seconds = |name: &str, default: Duration| {
@@ -71,6 +76,15 @@ impl RingChanges {
                 )
             })
         };
+        let manager = options.iter().find(|(key, _)| *key == "ring_manager");
+        let manager = manager.map(|(_, text)| {
+            text.trim().parse().map_err(|_| {
+                format!(
+                    "[{}] ring_manager = {text:?}: expected an IP address and a port",
+                    backend_auth::SECTION
+                )
+            })
+        });
         let default = Self::default();
         Ok(Self {
             check_interval: seconds("ring_check_interval", default.check_interval)?,
@@ -79,6 +93,7 @@ impl RingChanges {
                 true => Some(seconds(FETCH_INTERVAL, Duration::ZERO)?),
                 false => None,
             },
+            manager: manager.transpose()?,
         })
     }
 
@@ -206,6 +221,11 @@ mod tests {
         assert_eq!(never.fetch_every(), None);
         assert_eq!(RingChanges::default().fetch_every(), Some(Duration::from_secs(60)));
         assert!(rings(&[("ring_fetch_interval", "-0.5")]).unwrap_err().contains("0 for never"));
+        let manager = Some("10.0.0.1:6203".parse().unwrap());
+        let given = RingChanges { manager, ..RingChanges::default() };
+        assert_eq!(rings(&[("ring_manager", "10.0.0.1:6203")]), Ok(given));
+        let error = rings(&[("ring_manager", "here")]).unwrap_err();
+        assert!(error.contains("ring_manager") && error.contains("expected"), "{error}");
         for bad in ["", "soon", "-1", "0", "inf", "NaN"] {
             let error = rings(&[("ring_overlap", bad)]).unwrap_err();
             assert!(error.contains("ring_overlap") && error.contains("expected"), "{error}");
