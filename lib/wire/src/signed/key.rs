@@ -37,6 +37,7 @@ pub(crate) struct Key {
     requests: HmacSha256,
     bodies: HmacSha256,
     rings: HmacSha256,
+    answers: HmacSha256,
 }
 
 impl std::fmt::Debug for Key {
@@ -54,6 +55,7 @@ impl Key {
             requests: keyed(&part(b"apus v1 backend requests")),
             bodies: keyed(&part(b"apus v1 backend bodies")),
             rings: keyed(&part(b"apus v1 ring files")),
+            answers: keyed(&part(b"apus v1 sealed answers")),
         }
     }
 
@@ -65,6 +67,11 @@ impl Key {
     /// For what is said of one ring file.
     pub(crate) fn ring(&self) -> HmacSha256 {
         self.rings.clone()
+    }
+
+    /// For one answer that is to be believed.
+    pub(crate) fn answer(&self) -> HmacSha256 {
+        self.answers.clone()
     }
 
     /// For the body of the request with this signature.

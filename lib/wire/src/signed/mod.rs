@@ -15,7 +15,7 @@
 //! each side with the SHA instructions of the processor, which `sha2` finds at run time; universal
 //! hashes are faster and need another dependency.
 //!
-//! **Answers are not signed.** Whoever can alter packets on the way can forge an answer (a false 404,
+//! **Answers are not signed**, but for those that set up a node or let a disk be pulled ([`seal`]). Whoever can alter packets on the way can forge an answer (a false 404,
 //! another body); an end-to-end check of content is the reader's digest. Where the network itself is
 //! hostile, TLS between nodes is the remedy, which also hides what is sent.
 //!
@@ -28,6 +28,7 @@ mod frames;
 mod guard;
 pub(crate) mod key;
 mod nonces;
+pub mod seal;
 mod seldom;
 mod signature;
 mod signer;

@@ -1,0 +1,98 @@
+//! Answers that must be believed: what makes a node's configuration, or lets an operator pull a disk.
+//!
+//! Ordinary answers are not signed. Whoever asks for one that is sends a nonce with its (signed)
+//! request; the answer has an HMAC-SHA256 under the cluster key of that nonce, its status and its
+//! body. So nobody without the key makes an answer, and an old one fits no new question.
+
+use apus_cluster::backend_auth::BackendAuth;
+use hmac::Mac;
+
+use super::key::{HmacSha256, Key};
+
+/// Header of a request: a text that is used once.
+pub const NONCE: &str = "x-apus-nonce";
+/// Header of its answer.
+pub const SEAL: &str = "x-apus-seal";
+
+/// Seals answers, and looks at seals.
+#[derive(Debug)]
+pub struct Sealer(Vec<Key>);
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> = text
+        .chars()
+        .map(|digit| digit.to_digit(16).and_then(|value| value.try_into().ok()))
+        .collect();
+    let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
+    Some(
+        digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |all, one| all << 4 | one)).collect(),
+    )
+}
+
+fn cover(key: &Key, nonce: &str, status: u16, body: &[u8]) -> HmacSha256 {
+    let mut mac = key.answer();
+    mac.update(&(nonce.len() as u64).to_be_bytes());
+    mac.update(nonce.as_bytes());
+    mac.update(&status.to_be_bytes());
+    mac.update(body);
+    mac
+}
+
+impl Sealer {
+    /// With the keys of a cluster.
+    pub fn new(auth: &BackendAuth) -> Self {
+        Self(auth.keys.iter().map(Key::new).collect())
+    }
+
+    /// The seal of an answer; `None` without a key.
+    pub fn seal(&self, nonce: &str, status: u16, body: &[u8]) -> Option<String> {
+        let key = self.0.first()?;
+        let mac = cover(key, nonce, status, body).finalize().into_bytes();
+        Some(format!("{} {}", key.id, hex(&mac)))
+    }
+
+    /// Whether somebody who has the key gave this answer to the question with this nonce.
+    pub fn is_good(&self, seal: &str, nonce: &str, status: u16, body: &[u8]) -> bool {
+        let Some((id, mac)) = seal.split_once(' ') else { return false };
+        let (key, mac) = (self.0.iter().find(|key| key.id == id), unhex(mac));
+        key.zip(mac)
+            .is_some_and(|(key, mac)| cover(key, nonce, status, body).verify_slice(&mac).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealer(digit: &str) -> Sealer {
+        let key = digit.repeat(64);
+        Sealer::new(&BackendAuth::from_options(&[("cluster_key", &key)]).unwrap())
+    }
+
+    #[test]
+    fn a_seal_fits_one_answer_to_one_question_under_one_key() {
+        let ours = sealer("a");
+        let seal = ours.seal("nonce", 200, b"body").unwrap();
+        assert!(ours.is_good(&seal, "nonce", 200, b"body"));
+        for (nonce, status, body) in [
+            ("other", 200, "body"),
+            ("nonce", 409, "body"),
+            ("nonce", 200, "bodz"),
+            ("nonc", 200, "ebody"),
+        ] {
+            assert!(
+                !ours.is_good(&seal, nonce, status, body.as_bytes()),
+                "{nonce} {status} {body}"
+            );
+        }
+        assert!(!sealer("b").is_good(&seal, "nonce", 200, b"body"));
+        for bad in ["", " ", "x y", &seal[..seal.len() - 2], &seal.replace(' ', "")] {
+            assert!(!ours.is_good(bad, "nonce", 200, b"body"), "{bad}");
+        }
+        assert_eq!(Sealer::new(&BackendAuth::default()).seal("nonce", 200, b"body"), None);
+    }
+}
