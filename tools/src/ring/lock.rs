@@ -13,7 +13,7 @@ const WAIT: Duration = Duration::from_secs(5);
 const NAME: &str = ".lock";
 
 /// Locks the folder of a builder file.
-pub(super) fn take(folder: &Path) -> Result<DirectoryLock, String> {
+pub(crate) fn take(folder: &Path) -> Result<DirectoryLock, String> {
     DirectoryLock::take(folder, NAME, WAIT).map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => {
             let who = holder(&folder.join(NAME)).unwrap_or_else(|| "another process".to_owned());

@@ -15,7 +15,7 @@ use super::quantity::show_bytes;
 
 /// How devices of two rings are recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Same {
+pub(crate) enum Same {
     /// By id: both rings are of one builder, and no id was given anew in between.
     Id,
     /// By address, port and name.
@@ -33,21 +33,21 @@ pub(super) struct Change {
 
 /// Everything that moves.
 #[derive(Debug, Default)]
-pub(super) struct Moves {
-    pub(super) partitions: u64,
+pub(crate) struct Moves {
+    pub(crate) partitions: u64,
     /// Replicas that get another device.
-    pub(super) replicas: u64,
+    pub(crate) replicas: u64,
     /// Partitions of which more than one replica moves.
-    pub(super) risky: u64,
+    pub(crate) risky: u64,
     replicas_before: u64,
     tiers: BTreeMap<Tier, (String, Change)>,
 }
 
 /// Bytes on all devices now, and bytes a second that a device takes in or gives.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Amounts {
-    pub(super) used: Option<f64>,
-    pub(super) rate: Option<f64>,
+pub(crate) struct Amounts {
+    pub(crate) used: Option<f64>,
+    pub(crate) rate: Option<f64>,
 }
 
 /// A device of either ring, numbered alike in both.
@@ -88,7 +88,7 @@ fn number(old: &UncheckedRing, new: &UncheckedRing, same: Same) -> Numbers {
 }
 
 /// Compares two rings. The new one may have twice the partitions, each pair of which came of one.
-pub(super) fn compare(
+pub(crate) fn compare(
     old: &UncheckedRing,
     new: &UncheckedRing,
     same: Same,
@@ -235,6 +235,13 @@ impl Moves {
                 out.show(line);
             }
         }
+        out.set("moves", self.json(amounts));
+    }
+
+    /// The same for programs.
+    pub(crate) fn json(&self, amounts: Amounts) -> Value {
+        let each = self.each(amounts);
+        let bytes = |replicas: u64| each.map(|each| each * replicas as f64);
         let tier = |(tier, (name, change)): (&Tier, &(String, Change))| {
             let level = ["region", "zone", "node", "device"].get(tier.level()).copied();
             json!({
@@ -248,17 +255,14 @@ impl Moves {
                 "bytes_out": bytes(change.out),
             })
         };
-        out.set(
-            "moves",
-            json!({
-                "replicas": self.replicas,
-                "partitions": self.partitions,
-                "partitions_with_several": self.risky,
-                "bytes": bytes(self.replicas),
-                "seconds": self.seconds(amounts),
-                "tiers": self.tiers.iter().map(tier).collect::<Value>(),
-            }),
-        );
+        json!({
+            "replicas": self.replicas,
+            "partitions": self.partitions,
+            "partitions_with_several": self.risky,
+            "bytes": bytes(self.replicas),
+            "seconds": self.seconds(amounts),
+            "tiers": self.tiers.iter().map(tier).collect::<Value>(),
+        })
     }
 }
 

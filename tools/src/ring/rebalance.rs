@@ -49,14 +49,14 @@ pub(super) fn seed_or_chance(given: Option<&str>) -> u64 {
 
 /// What a rebalance came to.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Outcome {
-    pub(super) moved: u64,
-    pub(super) removed: u64,
-    pub(super) balance: f64,
+pub(crate) struct Outcome {
+    pub(crate) moved: u64,
+    pub(crate) removed: u64,
+    pub(crate) balance: f64,
 }
 
 /// Rebalances a builder, with what Swift's does beside the placement.
-pub(super) fn place(
+pub(crate) fn place(
     builder: &mut RingBuilder,
     now_seconds: u64,
     seed: u64,

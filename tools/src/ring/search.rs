@@ -8,17 +8,17 @@ use super::python;
 
 /// What a device must be like, or is to be; what is `None` matches all and changes nothing.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub(super) struct Wanted {
-    pub(super) id: Option<i64>,
-    pub(super) region: Option<i64>,
-    pub(super) zone: Option<i64>,
-    pub(super) ip: Option<String>,
-    pub(super) port: Option<i64>,
-    pub(super) replication_ip: Option<String>,
-    pub(super) replication_port: Option<i64>,
-    pub(super) device: Option<String>,
-    pub(super) weight: Option<f64>,
-    pub(super) meta: Option<String>,
+pub(crate) struct Wanted {
+    pub(crate) id: Option<i64>,
+    pub(crate) region: Option<i64>,
+    pub(crate) zone: Option<i64>,
+    pub(crate) ip: Option<String>,
+    pub(crate) port: Option<i64>,
+    pub(crate) replication_ip: Option<String>,
+    pub(crate) replication_port: Option<i64>,
+    pub(crate) device: Option<String>,
+    pub(crate) weight: Option<f64>,
+    pub(crate) meta: Option<String>,
 }
 
 /// Reads a text from its front.
@@ -108,7 +108,7 @@ fn is_hostname(name: &str) -> bool {
 }
 
 /// An IP address, perhaps in brackets, or a host name in lower case.
-pub(super) fn normal_address(text: &str) -> Result<String, String> {
+pub(crate) fn normal_address(text: &str) -> Result<String, String> {
     let inside = text.trim_start_matches('[').trim_end_matches(']');
     if text.starts_with('[') && text.ends_with(']') {
         return normal_ip(inside);
@@ -135,7 +135,7 @@ fn fit<T: TryFrom<i64>>(number: i64, what: &str) -> Result<T, String> {
 
 impl Wanted {
     /// A search value such as `d74r4z1-1.2.3.4:5678R5.6.7.8:99/sdb1_"meta"`, any part of it.
-    pub(super) fn search(text: &str) -> Result<Self, String> {
+    pub(crate) fn search(text: &str) -> Result<Self, String> {
         let mut cursor = Cursor(text);
         let mut wanted = Self {
             id: cursor.number_after('d')?,
@@ -163,7 +163,7 @@ impl Wanted {
     }
 
     /// A device to add, such as `r1z2-10.1.2.3:7878/sdf_meta`; the region may lack.
-    pub(super) fn add(text: &str) -> Result<Self, String> {
+    pub(crate) fn add(text: &str) -> Result<Self, String> {
         let refuse = || format!("Invalid add value: {text}");
         let mut cursor = Cursor(text);
         let region = cursor.number_after('r')?;
@@ -213,7 +213,7 @@ impl Wanted {
     }
 
     /// Devices of a builder that match.
-    pub(super) fn find<'a>(&self, builder: &'a RingBuilder) -> Vec<&'a BuilderDevice> {
+    pub(crate) fn find<'a>(&self, builder: &'a RingBuilder) -> Vec<&'a BuilderDevice> {
         builder.devices().filter(|device| self.matches(&device.device)).collect()
     }
 
@@ -241,7 +241,7 @@ impl Wanted {
     }
 
     /// A device to add.
-    pub(super) fn new_device(self) -> Result<NewDevice, String> {
+    pub(crate) fn new_device(self) -> Result<NewDevice, String> {
         let need = |option: &str| format!("Required argument {option} not specified.");
         let region = self.region.ok_or_else(|| need("-r/--region"))?;
         let zone = self.zone.ok_or_else(|| need("-z/--zone"))?;
@@ -269,7 +269,7 @@ impl Wanted {
 }
 
 /// `d0r1z1-127.0.0.1:6200R127.0.0.1:6200/sdb1_"meta"`.
-pub(super) fn format_device(device: &Device) -> String {
+pub(crate) fn format_device(device: &Device) -> String {
     let replication_ip = device.replication_ip.as_ref().unwrap_or(&device.ip);
     format!(
         "d{}r{}z{}-{}:{}R{}:{}/{}_\"{}\"",

@@ -80,11 +80,16 @@ pub(super) struct Session {
 const FILE_MODE: u32 = 0o644;
 
 /// Writes a file that appears whole, and is there when this returns.
-pub(super) fn put(path: &Path, bytes: &[u8]) -> Result<(), String> {
+pub(crate) fn put(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    put_as(path, bytes, FILE_MODE)
+}
+
+/// As [`put`]; `mode` is that of a file that is not there yet.
+pub(crate) fn put_as(path: &Path, bytes: &[u8], mode: u32) -> Result<(), String> {
     let counters: Arc<Counters> = Arc::default();
     (|| {
         let directory = folder(path);
-        let mode = std::fs::metadata(path).map_or(FILE_MODE, |known| known.mode() & 0o777);
+        let mode = std::fs::metadata(path).map_or(mode, |known| known.mode() & 0o777);
         let mut file = AtomicFile::create(directory, directory, &counters)?;
         file.append(bytes)?;
         file.set_mode(mode)?;
