@@ -15,6 +15,7 @@ use crate::bench;
 use crate::recon;
 use crate::reconciler_enqueue;
 use crate::relinker;
+use crate::ring_manager;
 use crate::ring_transport;
 use crate::roles::{Manner, Roles, Task, run};
 use crate::saio;
@@ -63,6 +64,14 @@ enum Command {
     /// Link objects to their next partitions, as `swift-object-relinker`
     #[command(after_help = RELINKER_HELP, args_override_self = true)]
     ObjectRelinker(Box<relinker::Options>),
+    /// Keep the builders of a cluster: let nodes join, drain devices, rebalance
+    RingManager(ring_manager::Options),
+    /// Make this machine a node of a cluster
+    #[command(after_help = JOIN_HELP)]
+    Join(Box<ring_manager::join::Options>),
+    /// Empty a node or a device, and tell when it is safe to pull
+    #[command(after_help = DRAIN_HELP)]
+    Drain(ring_manager::operate::Drain),
     /// Put an object into the container reconciler's queue, as `swift-reconciler-enqueue`
     #[command(after_help = ENQUEUE_HELP)]
     ReconcilerEnqueue(reconciler_enqueue::Options),
@@ -133,6 +142,18 @@ impl Role {
         }
     }
 }
+
+const JOIN_HELP: &str = "\
+Nothing that is there is overwritten; all of it may be done again.
+
+Example:
+  apus join 10.0.0.1 --device /srv/node/sdb1 --device /srv/node/sdc1 --key-file key";
+
+const DRAIN_HELP: &str = "\
+Exit code: 0 safe to pull, 1 not yet, 2 nothing could be done.
+
+Example:
+  apus drain 10.0.0.4 --wait && ssh 10.0.0.4 poweroff && apus drain 10.0.0.4 --remove";
 
 const BENCH_HELP: &str = "\
 Latencies and rates are of the requests that succeeded. S3 requests are hashed and signed before the
@@ -293,18 +314,23 @@ pub fn main() -> ExitCode {
                 return ExitCode::from(relinker::FAILED);
             }
         },
+        Command::RingManager(options) => ring_manager::main(&options),
+        Command::Join(options) => return ended(ring_manager::join::main(&options)),
+        Command::Drain(options) => return ended(ring_manager::operate::drain(&options)),
         Command::Recon(options) => match recon::main(&options) {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("apus: {error}");
-            ExitCode::from(2)
-        }
-    }
+    ended(result.map(|()| ExitCode::SUCCESS))
+}
+
+/// The exit code of a command; says what went wrong.
+fn ended(result: Result<ExitCode, String>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("apus: {error}");
+        ExitCode::from(2)
+    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod recon;
 mod reconciler_enqueue;
 mod relinker;
 pub mod ring;
+mod ring_manager;
 mod ring_transport;
 pub mod roles;
 pub mod saio;

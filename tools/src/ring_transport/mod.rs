@@ -13,6 +13,7 @@ use clap::{Args, Subcommand};
 
 pub(crate) use cluster::{Chosen, Cluster};
 
+use crate::ring_manager::operate;
 use crate::roles::runtime;
 
 /// Options of `apus ring`.
@@ -33,6 +34,10 @@ enum Command {
     /// Take all rings of a node
     #[command(after_help = FETCH_HELP)]
     Fetch(fetch::Options),
+    /// Tell which changes wait at the ring manager, and for what
+    Pending(operate::Where),
+    /// Let the ring manager do what is pending, in as many steps as it takes
+    Approve(operate::Approve),
 }
 
 const PUSH_HELP: &str = "\
@@ -66,6 +71,8 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode, String> {
             Command::Push(options) => push::main(options).await,
             Command::Report(options) => report::main(options).await,
             Command::Fetch(options) => fetch::main(options).await,
+            Command::Pending(options) => operate::pending(options).await,
+            Command::Approve(options) => operate::approve(options).await,
         }
     })?;
     Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::from(1) })

@@ -24,6 +24,7 @@ use super::conf::bind_address;
 use super::node::Builder;
 use super::role::Server;
 use super::storage::Site;
+use crate::ring_manager::facts::{JoinHttp, JoinParts};
 
 /// For how long an address that somebody has is tried, unless `bind_timeout` says so (30 of
 /// Swift's servers: here nothing keeps an address for long).
@@ -86,7 +87,13 @@ impl Builder<'_> {
                 let recon = self.recon_parts(server, conf)?;
                 let recon = self.with_rings(Arc::new(ReconHttp::new(handler, recon)));
                 let metrics = MetricsHttp::new(Some(recon), self.node.metrics.clone());
-                self.guarded(Arc::new(metrics), &section)
+                let site = Site::read(conf, "", server)?;
+                let join = JoinParts {
+                    swift_dir: self.place.swift_dir().to_owned(),
+                    devices: (site.devices, site.mount_check),
+                    auth: self.cluster.backend_auth.clone(),
+                };
+                self.guarded(Arc::new(JoinHttp::new(Arc::new(metrics), join)), &section)
             }
         };
         self.node.listeners.push((listener, count(handler)));

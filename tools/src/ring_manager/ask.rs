@@ -1,0 +1,122 @@
+//! Requests with JSON answers to servers of the cluster, signed; many at a time, none for ever.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apus_cluster::backend_auth::BackendAuth;
+use apus_daemon::clock::SystemClock;
+use apus_daemon::http::{Body, empty, full};
+use apus_daemon::seed;
+use apus_wire::Transport;
+use apus_wire::signed::Signer;
+use apus_wire::signed::seal::{NONCE, SEAL, Sealer};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::BodyExt;
+use serde_json::Value;
+
+/// Longest answer: the status of a large cluster.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Of an error's text, what is repeated.
+const TEXT_MAX: usize = 500;
+
+/// All bytes of a body; an error when they are too many, or break off.
+pub(super) async fn collect(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|error| error.to_string())?.into_data() else { continue };
+        if bytes.len() + data.len() > bytes_max {
+            return Err(format!("over {bytes_max} bytes"));
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
+}
+
+/// Asks servers.
+#[derive(Debug, Clone)]
+pub(super) struct Asker {
+    transport: Arc<Transport>,
+    sealer: Arc<Sealer>,
+    timeout: Duration,
+}
+
+impl Asker {
+    /// Signs with the first of the keys.
+    pub(super) fn new(auth: &BackendAuth, timeout: Duration) -> Self {
+        let signer = Signer::new(auth, Arc::new(SystemClock));
+        let (transport, sealer) = (Arc::new(Transport::new(signer)), Arc::new(Sealer::new(auth)));
+        Self { transport, sealer, timeout }
+    }
+
+    /// The body of a 2xx answer of `address` (`ip:port`); every other answer is an error, and so is
+    /// one without a good seal, if it must have one.
+    async fn bytes(
+        &self,
+        address: &str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        is_sealed: bool,
+    ) -> Result<Vec<u8>, String> {
+        let nonce = seed::hex::<16>();
+        let named = |error: &dyn std::fmt::Display| format!("{address}: {error}");
+        let sent = body.map_or_else(empty, |body| full(body.to_string()));
+        let request = Request::builder().method(method).uri(path);
+        // One for each of many servers, now and then: none is kept open.
+        let request = request.header(header::CONNECTION, "close").header(NONCE, &nonce).body(sent);
+        let request = request.map_err(|error| named(&error))?;
+        let exchange = async {
+            let answer = self.transport.send(address, request).await;
+            let answer = answer.map_err(|error| named(&error))?;
+            let status = answer.status();
+            let seal =
+                apus_daemon::http::header(answer.headers(), SEAL).unwrap_or_default().to_owned();
+            let body = collect(answer.into_body(), ANSWER_BYTES_MAX).await;
+            let body = body.map_err(|error| named(&error))?;
+            let is_good = || self.sealer.is_good(&seal, &nonce, status.as_u16(), &body);
+            if status.is_success() {
+                let refused = named(&"the answer is not signed with the cluster key");
+                return if is_sealed && !is_good() { Err(refused) } else { Ok(body) };
+            }
+            let told: Option<Value> = serde_json::from_slice(&body).ok();
+            let told =
+                told.as_ref().and_then(|told| told.get("error")?.as_str().map(str::to_owned));
+            let text = told.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
+            let text: String = text.trim().chars().take(TEXT_MAX).collect();
+            Err(match status {
+                StatusCode::BAD_REQUEST | StatusCode::CONFLICT => text,
+                status => named(&format!("{}: {text}", status.as_u16())),
+            })
+        };
+        let done = tokio::time::timeout(self.timeout, exchange).await;
+        done.unwrap_or_else(|_| Err(named(&"no answer in time")))
+    }
+
+    /// The same, sealed, as JSON.
+    pub(super) async fn json(
+        &self,
+        address: &str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, String> {
+        let bytes = self.bytes(address, method, path, body, true).await?;
+        parse(address, path, &bytes)
+    }
+
+    /// `GET` as JSON.
+    pub(super) async fn get(&self, address: &str, path: &str) -> Result<Value, String> {
+        self.json(address, Method::GET, path, None).await
+    }
+
+    /// `GET` of what servers tell everybody (`/recon/`), which is not sealed.
+    pub(super) async fn get_open(&self, address: &str, path: &str) -> Result<Value, String> {
+        let bytes = self.bytes(address, Method::GET, path, None, false).await?;
+        parse(address, path, &bytes)
+    }
+}
+
+fn parse(address: &str, path: &str, bytes: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| format!("{address}{path}: the answer is no JSON: {error}"))
+}

@@ -1,0 +1,98 @@
+//! `apus ring-manager`: keeps the builders of a cluster, lets nodes join and drains devices.
+//!
+//! It runs on one node that the operator chooses, beside the builder files, which stay the truth:
+//! `ring-builder` may be used at any time. Nobody needs it to read or write objects: when it is
+//! away, rings stay as they are. All its requests are signed. `docs/joining.md` is for operators.
+//!
+//! One partition never has two replicas on the move: the next step comes when every server runs the
+//! rings of the last one and every replicator has found everything in place since.
+
+mod ask;
+mod builders;
+mod conf;
+mod draining;
+pub(crate) mod facts;
+mod held;
+pub(crate) mod join;
+mod joining;
+mod manager;
+pub(crate) mod operate;
+mod requests;
+mod rounds;
+mod samples;
+mod state;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use apus_cluster::SwiftConf;
+use apus_cluster::backend_auth::Mode;
+use apus_daemon::clock::SystemClock;
+use apus_daemon::config::Conf;
+use apus_daemon::drain::Signals;
+use apus_daemon::systemd::{State as Systemd, notify};
+use apus_daemon::task::{TaskKind, spawn};
+use apus_daemon::{Drain, serve};
+use apus_wire::signed::Guard;
+use apus_wire::signed::seal::Sealer;
+use tokio::net::TcpListener;
+
+use self::conf::Settings;
+use self::requests::Requests;
+use self::rounds::Rounds;
+use crate::roles::runtime;
+
+/// Options of `apus ring-manager`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// ring-manager.conf, or the directory that it is in
+    conf: PathBuf,
+}
+
+/// `swift.conf` of a directory.
+fn swift_conf(folder: &Path) -> Result<SwiftConf, String> {
+    let path = folder.join("swift.conf");
+    let conf = Conf::read(&path)?;
+    SwiftConf::from_sections(conf.sections())
+        .map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Serves until a signal.
+pub(crate) fn main(options: &Options) -> Result<(), String> {
+    let settings = Settings::read(&options.conf)?;
+    apus_daemon::log::start(settings.log_level);
+    let cluster = swift_conf(&settings.swift_dir)?;
+    if cluster.backend_auth.mode != Mode::Signed {
+        return Err(
+            "the ring manager takes signed requests only: set cluster_key in [apus] of swift.conf, without backend_auth = open"
+                .to_owned(),
+        );
+    }
+    runtime()?.block_on(run(settings, cluster))
+}
+
+async fn run(settings: Settings, cluster: SwiftConf) -> Result<(), String> {
+    let mut signals = Signals::catch().map_err(|error| format!("signals: {error}"))?;
+    let bind = settings.bind;
+    let auth = cluster.backend_auth.clone();
+    let rounds = Arc::new(Rounds::open(settings, cluster)?);
+    let requests = Requests::new(rounds.clone(), Sealer::new(&auth));
+    let guard = Guard::new(Arc::new(requests), &auth, Arc::new(SystemClock), Vec::new());
+    let listener = TcpListener::bind(bind).await;
+    let listener = listener.map_err(|error| format!("cannot listen on {bind}: {error}"))?;
+    let drain = Drain::default();
+    let serving = serve::serve(listener, Arc::new(guard), drain.clone(), serve::Limits::default());
+    let serving = spawn(TaskKind::Background, serving);
+    tracing::info!(%bind, "ready");
+    notify(Systemd::Ready);
+    let stop = async {
+        let _ = signals.next().await;
+        notify(Systemd::Stopping);
+        drain.begin();
+    };
+    tokio::join!(rounds.run(drain.clone()), stop);
+    // A task that panicked has been reported by the panic itself.
+    let _ = serving.await;
+    Ok(())
+}
