@@ -55,14 +55,15 @@ class Placement:
 class Node:
     """One machine: three servers, its devices, its configuration."""
 
-    def __init__(self, cluster, number, address):
+    def __init__(self, cluster, number, address, *, is_new=False):
         self.cluster, self.number, self.address = cluster, number, address
         self.folder = cluster.folder / f"node{number}"
         self.etc, self.devices, self.cache = self.folder / "etc", self.folder / "devices", self.folder / "cache"
         self.name, self.device = f"node{number}", f"sd{number}"
         for folder in (self.etc, self.devices / self.device, self.cache):
             folder.mkdir(parents=True, exist_ok=True)
-        (self.etc / "swift.conf").write_text(etc.SWIFT_CONF)
+        if not is_new:
+            (self.etc / "swift.conf").write_text(cluster.swift_conf)
         self.servers = {kind: self.process(f"{kind}-server", (address, port)) for kind, port in etc.KINDS.items()}
 
     def __repr__(self):
@@ -141,7 +142,7 @@ class Node:
 class Cluster:
     """`with Cluster() as cluster:` starts all processes and ends them, whatever happens."""
 
-    def __init__(self, folder=None, *, nodes=4, proxies=1, replicas=3, part_power=6, options=None, mount_check=False):
+    def __init__(self, folder=None, *, nodes=4, proxies=1, replicas=3, part_power=6, options=None, mount_check=False, apus=None):
         self.is_temporary = folder is None
         self.folder = Path(folder or tempfile.mkdtemp(prefix="apus-bed-"))
         self.logs = self.folder / "logs"
@@ -150,6 +151,9 @@ class Cluster:
         # Rings change rarely and tests do not wait for a daemon's own interval.
         self.options, self.mount_check = options or {}, mount_check
         self.range, self.holder = take_range()
+        # `apus`: more options of that section, with `{range}` for the number of the addresses.
+        more = {name: str(value).format(range=self.range) for name, value in (apus or {}).items()}
+        self.swift_conf = etc.SWIFT_CONF + "".join(f"{name} = {value}\n" for name, value in more.items())
         addresses = [f"127.77.{self.range}.{number}" for number in range(1, nodes + 1)]
         self.rings_folder = self.folder / "rings"
         self.rings_folder.mkdir(exist_ok=True)
@@ -166,12 +170,20 @@ class Cluster:
         name, address = f"proxy{number}", f"127.77.{self.range}.{100 + number}"
         folder = self.folder / name / "etc"
         folder.mkdir(parents=True)
-        (folder / "swift.conf").write_text(etc.SWIFT_CONF)
+        (folder / "swift.conf").write_text(self.swift_conf)
         etc.write_proxy(folder, address, self.options)
         where = (address, etc.PROXY_PORT)
         process = Process(name, ["proxy-server", str(folder)], self.logs / f"{name}.log", self.faults.file(name), where)
         process.etc = folder
         return process
+
+    def new_node(self):
+        """A machine with disks and files of its servers that is no node yet: neither `swift.conf` nor rings."""
+        number = max(node.number for node in self.nodes) + 1
+        node = Node(self, number, f"127.77.{self.range}.{number}", is_new=True)
+        node.configure()
+        self.nodes.append(node)
+        return node
 
     def configure(self, **options):
         for node in self.nodes:
@@ -181,6 +193,10 @@ class Cluster:
         """Gives the rings to all nodes and proxies, or to some."""
         for holder in only or [*self.nodes, *self.proxies]:
             etc.share_rings(self.rings_folder, holder.etc)
+        self.load_rings()
+
+    def load_rings(self):
+        """Reads the rings as they are in the builders' folder."""
         self.rings = {ring: swift_code.Ring(str(self.rings_folder), ring_name=ring) for ring in etc.RINGS}
 
     def take_up_rings(self, proxies=None):

@@ -25,6 +25,7 @@ PARTS = {
     "random-kills": "test_random_kills.py",
     "consistency": "test_consistency.py",
     "ring-changes": "test_ring_changes.py",
+    "join-drain": "test_join_drain.py",
     "races": "test_conditional_races.py",
     "power-cuts": "test_power_cuts.py",
     "bit-flips": "test_bit_flips.py",
