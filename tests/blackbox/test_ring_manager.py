@@ -95,12 +95,14 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     place = Place(tmp_path_factory.mktemp("ring-manager"))
-    place.start("object-server", place.etc, port=place.port)
-    place.start("ring-manager", place.etc, port=place.manager_port)
-    # It signs the rings of the server that answers.
-    wait_for(lambda: len(list(place.etc.glob("*.ring.gz.signature"))) == 3, "rings that are signed")
-    yield place
-    place.stop()
+    try:
+        place.start("object-server", place.etc, port=place.port)
+        place.start("ring-manager", place.etc, port=place.manager_port)
+        # It signs the rings of the server that answers.
+        wait_for(lambda: len(list(place.etc.glob("*.ring.gz.signature"))) == 3, "rings that are signed")
+        yield place
+    finally:
+        place.stop()
 
 
 def test_facts_are_told_to_signed_requests_only_and_without_the_key(place):
