@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
-use crate::format;
 use crate::ring::Ring;
 
 /// The newest good ring of one file, shared by everybody in the process.
@@ -64,6 +63,13 @@ impl SharedRing {
         (Instant::now() < *until).then(|| ring.clone())
     }
 
+    /// Takes a ring as the one before, for so long, if this one has moved something.
+    pub fn remember(&self, former: Ring, rest: Duration) {
+        if former.rows() != self.ring.load().rows() {
+            self.former.store(Some(Arc::new((Arc::new(former), Instant::now() + rest))));
+        }
+    }
+
     /// The current ring.
     pub fn get(&self) -> arc_swap::Guard<Arc<Ring>> {
         self.ring.load()
@@ -105,9 +111,7 @@ fn seen(path: &Path) -> Option<Seen> {
 
 fn read(path: &Path) -> Result<Ring, String> {
     let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    format::decode(&bytes)
-        .and_then(Ring::check)
-        .map_err(|error| format!("{}: {error}", path.display()))
+    Ring::decode(&bytes).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

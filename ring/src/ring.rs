@@ -72,6 +72,14 @@ impl Domains {
 }
 
 impl Ring {
+    /// The ring in the bytes of a file.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        crate::format::decode(bytes).and_then(Self::check)
+    }
+
     /// Checks what a file said: lengths of rows, and that every id names a device.
     ///
     /// # Errors

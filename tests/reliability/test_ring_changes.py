@@ -18,16 +18,27 @@ READS = 12
 class Moved:
     """A cluster whose first proxy has a new ring, and keys of a partition with one replica elsewhere in it."""
 
-    def __init__(self, cluster):
+    def __init__(self, cluster, restarted):
         self.cluster, self.old = cluster, cluster.rings["object"]
         self.by_new, self.by_old = cluster.s3(proxy=0), cluster.s3(proxy=1)
         self.by_old.put(BUCKET)
         etc.build(cluster.rings_folder, "object", "set_weight", "d0", 40)
         etc.build(cluster.rings_folder, "object", "rebalance", "--seed", 3)
+        if restarted:
+            # It meets the new ring when it starts, and at its second start nothing is new.
+            cluster.proxies[0].kill()
         cluster.share_rings(only=[cluster.proxies[0]])
+        for _ in range(2 if restarted else 0):
+            cluster.proxies[0].kill()
+            cluster.proxies[0].start()
         self.new = cluster.rings["object"]
         log = cluster.logs / "proxy1.log"
         self.keys = iter([key for key in map("key{}".format, range(2000)) if self.is_good(key)])
+        if not restarted:
+            self.wait(log)
+
+    @staticmethod
+    def wait(log):
         wait_until(lambda: b"new ring" in log.read_bytes(), "the proxy does not take up the ring", 20, 0.1)
 
     def nodes(self, ring, key):
@@ -111,20 +122,20 @@ CHECKS = [
 ]
 
 
-@pytest.mark.parametrize("overlap", [3600, 0.01])
-def test_proxies_with_different_rings_see_each_others_writes(overlap):
+@pytest.mark.parametrize("overlap, restarted", [(3600, False), (3600, True), (0.01, False)])
+def test_proxies_with_different_rings_see_each_others_writes(overlap, restarted):
     cluster = Cluster(nodes=6, proxies=2)
     for proxy in cluster.proxies:
         (proxy.etc / "swift.conf").write_text(f"{etc.SWIFT_CONF}ring_overlap = {overlap}\n")
     failed = []
     with cluster:
-        moved = Moved(cluster)
+        moved = Moved(cluster, restarted)
         for check in CHECKS:
             try:
                 check(moved)
             except (AssertionError, Refused) as error:
                 failed.append((check.__name__, str(error)[:200]))
-    figures.tell(part="ring-changes", overlap=overlap, checks=len(CHECKS), failed=len(failed))
+    figures.tell(part="ring-changes", overlap=overlap, restarted=restarted, checks=len(CHECKS), failed=len(failed))
     if overlap > 1:
         assert failed == []
     else:

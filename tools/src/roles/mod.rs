@@ -2,6 +2,7 @@
 
 mod conf;
 mod door;
+mod former;
 mod node;
 mod overseer;
 mod proxy;

@@ -28,7 +28,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::conf::Place;
-use super::rings::{ring_folder, used, versions, watch};
+use super::rings::{former_rings, ring_folder, used, versions, watch};
 use super::role::{Roles, Server};
 use super::storage::Site;
 use super::worker::{Inherited, Overseen};
@@ -155,6 +155,13 @@ impl Node {
         let cluster = place.swift_conf()?;
         let rings = place.rings(&cluster)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let former = former_rings(&place, roles, &cluster, &clock)?;
+        if let Some(former) = &former {
+            for ring in used(&rings) {
+                former.note(ring.path());
+                former.recall(&ring);
+            }
+        }
         let signer = Signer::new(&cluster.backend_auth, clock.clone());
         let transport = Arc::new(Transport::new(signer));
         let client = Arc::new(Client::new(transport.clone(), clock.clone(), Deadlines::default()));
@@ -171,7 +178,7 @@ impl Node {
             object: None,
             background: vec![spawn(
                 TaskKind::Background,
-                watch(used(&rings), cluster.rings.check_interval, drain.clone()),
+                watch(used(&rings), former, cluster.rings.check_interval, drain.clone()),
             )],
             units: Vec::new(),
             limits: serve::Limits {

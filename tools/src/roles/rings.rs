@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apus_cluster::SwiftConf;
-use apus_daemon::Drain;
 use apus_daemon::http::SharedHandler;
 use apus_daemon::task::{TaskKind, spawn};
-use apus_ring::SharedRing;
+use apus_daemon::{Clock, Drain};
+use apus_ring::{Ring, SharedRing};
 use apus_store::quorum::Rings;
 use apus_wire::rings::{Courier, RingFolder, RingKeys, RingsHttp, keep_fetching, take_up};
 
 use super::conf::Place;
+use super::former::FormerRings;
 use super::node::Builder;
+use super::role::{Roles, Server};
+use super::storage::Site;
 
 /// How long another node may take to tell which rings it has.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -42,16 +45,52 @@ pub(super) fn ring_folder(
     Some(Arc::new(RingFolder::new(place.swift_dir(), keys, used(rings))))
 }
 
-/// Rereads rings that changed.
-pub(super) async fn watch(rings: Vec<Arc<SharedRing>>, interval: Duration, drain: Drain) {
+/// Where the rings before are kept; only proxies ask for majorities of two rings.
+pub(super) fn former_rings(
+    place: &Place,
+    roles: &Roles,
+    cluster: &SwiftConf,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<FormerRings>, String> {
+    if !roles.servers.contains(&Server::Proxy) {
+        return Ok(None);
+    }
+    let site = Site::read(&place.server_conf(Server::Proxy)?, "", Server::Proxy)?;
+    Ok(FormerRings::find(place.swift_dir(), &site.recon, cluster.rings.overlap, clock))
+}
+
+/// Rereads rings that changed, and has the ones before kept.
+pub(super) async fn watch(
+    rings: Vec<Arc<SharedRing>>,
+    former: Option<FormerRings>,
+    interval: Duration,
+    drain: Drain,
+) {
+    let current = |rings: &[Arc<SharedRing>]| -> Vec<Arc<Ring>> {
+        rings.iter().map(|ring| Arc::clone(&ring.get())).collect()
+    };
+    let mut noted = current(&rings);
     loop {
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
             () = drain.begun() => return,
         }
-        let rings = rings.clone();
+        let (taken, former, before) = (rings.clone(), former.clone(), noted.clone());
+        let take = move || {
+            take_up(&taken);
+            // Others may have taken one up as well.
+            for (ring, before) in taken.iter().zip(&before) {
+                if let Some(former) = former.as_ref().filter(|_| !Arc::ptr_eq(&ring.get(), before))
+                {
+                    former.note(ring.path());
+                }
+            }
+        };
+        // Before: what comes meanwhile is noted the next time.
+        let taken = current(&rings);
         // A panic has been reported by itself.
-        let _ = tokio::task::spawn_blocking(move || take_up(&rings)).await;
+        let _ = tokio::task::spawn_blocking(take).await;
+        noted = taken;
     }
 }
 
