@@ -18,12 +18,12 @@ READS = 12
 class Moved:
     """A cluster whose first proxy has a new ring, and keys of a partition with one replica elsewhere in it."""
 
-    def __init__(self, cluster, restarted):
-        self.cluster, self.old = cluster, cluster.rings["object"]
+    def __init__(self, cluster, restarted, kind="object"):
+        self.cluster, self.kind, self.old = cluster, kind, cluster.rings[kind]
         self.by_new, self.by_old = cluster.s3(proxy=0), cluster.s3(proxy=1)
         self.by_old.put(BUCKET)
-        etc.build(cluster.rings_folder, "object", "set_weight", "d0", 40)
-        etc.build(cluster.rings_folder, "object", "rebalance", "--seed", 3)
+        etc.build(cluster.rings_folder, kind, "set_weight", "d0", 40)
+        etc.build(cluster.rings_folder, kind, "rebalance", "--seed", 3)
         if restarted:
             # It meets the new ring when it starts, and at its second start nothing is new.
             cluster.proxies[0].kill()
@@ -31,8 +31,9 @@ class Moved:
         for _ in range(2 if restarted else 0):
             cluster.proxies[0].kill()
             cluster.proxies[0].start()
-        self.new = cluster.rings["object"]
+        self.new = cluster.rings[kind]
         log = cluster.logs / "proxy1.log"
+        # Of a bucket in a ring of containers, or of an object in the bucket.
         self.keys = iter([key for key in map("key{}".format, range(2000)) if self.is_good(key)])
         if not restarted:
             self.wait(log)
@@ -42,7 +43,8 @@ class Moved:
         wait_until(lambda: b"new ring" in log.read_bytes(), "the proxy does not take up the ring", 20, 0.1)
 
     def nodes(self, ring, key):
-        partition, primaries = ring.get_nodes("AUTH_test", BUCKET, key)
+        names = [BUCKET, key] if self.kind == "object" else [key]
+        partition, primaries = ring.get_nodes("AUTH_test", *names)
         more = [device["ip"] for device in ring.get_more_nodes(partition)]
         return [device["ip"] for device in primaries], more
 
@@ -122,22 +124,66 @@ CHECKS = [
 ]
 
 
+def a_bucket_that_the_new_ring_made_is_seen_by_the_old_one(moved):
+    key, _, b, _, _ = moved.place()
+    with moved.cluster.without("container", b):
+        moved.by_new.put(key)
+    for _ in range(READS):
+        moved.by_old.head(key)
+
+
+def a_bucket_that_the_old_ring_made_is_seen_by_the_new_one(moved):
+    key, _, _, c, _ = moved.place()
+    with moved.cluster.without("container", c):
+        moved.by_old.put(key)
+    for _ in range(READS):
+        moved.by_new.head(key)
+        assert moved.by_new.listing(key) == {}
+
+
+def a_bucket_that_the_new_ring_deleted_is_gone_by_the_old_one(moved):
+    key, _, b, _, _ = moved.place()
+    moved.by_new.put(key)
+    with moved.cluster.without("container", b):
+        moved.by_new.delete(key)
+    for _ in range(READS):
+        moved.by_old.head(key, expect=404)
+        moved.by_old.get(key, expect=404)
+
+
+BUCKET_CHECKS = [
+    a_bucket_that_the_new_ring_made_is_seen_by_the_old_one,
+    a_bucket_that_the_old_ring_made_is_seen_by_the_new_one,
+    a_bucket_that_the_new_ring_deleted_is_gone_by_the_old_one,
+]
+
+
 @pytest.mark.parametrize("overlap, restarted", [(3600, False), (3600, True), (0.01, False)])
 def test_proxies_with_different_rings_see_each_others_writes(overlap, restarted):
+    find_failures("object", CHECKS, overlap, restarted)
+
+
+@pytest.mark.parametrize("overlap", [3600, 0.01])
+def test_proxies_with_different_rings_of_containers_see_each_others_buckets(overlap):
+    find_failures("container", BUCKET_CHECKS, overlap)
+
+
+def find_failures(kind, checks, overlap, restarted=False):
+    """All checks must pass with an overlap of rings, and all fail without."""
     cluster = Cluster(nodes=6, proxies=2)
     for proxy in cluster.proxies:
         (proxy.etc / "swift.conf").write_text(f"{etc.SWIFT_CONF}ring_overlap = {overlap}\n")
     failed = []
     with cluster:
-        moved = Moved(cluster, restarted)
-        for check in CHECKS:
+        moved = Moved(cluster, restarted, kind)
+        for check in checks:
             try:
                 check(moved)
             except (AssertionError, Refused) as error:
                 failed.append((check.__name__, str(error)[:200]))
-    figures.tell(part="ring-changes", overlap=overlap, restarted=restarted, checks=len(CHECKS), failed=len(failed))
+    figures.tell(part="ring-changes", ring=kind, overlap=overlap, restarted=restarted, checks=len(checks), failed=len(failed))
     if overlap > 1:
         assert failed == []
     else:
         # Or these checks would find nothing.
-        assert [name for name, _ in failed] == [check.__name__ for check in CHECKS]
+        assert [name for name, _ in failed] == [check.__name__ for check in checks]

@@ -2,7 +2,6 @@
 
 use apus_cluster::listing::{ContainerEntry, ContainerRow, ListQuery};
 use apus_cluster::metadata::title_case;
-use apus_cluster::policy::write_quorum;
 use apus_cluster::timestamp::days_from_civil;
 use apus_cluster::{AccountName, Metadata, Timestamp};
 use apus_daemon::http::{header, set};
@@ -11,9 +10,8 @@ use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
 
 use super::Quorum;
-use super::best::best_status;
-use super::nodes::{Enough, Nodes};
-use super::send::{Replayable, bad_request, broadcast};
+use super::nodes::Nodes;
+use super::send::{Replayable, agreed_status, bad_request, broadcast};
 use crate::access::Permit;
 use crate::context::Context;
 use crate::operation::{AccountHead, ContainerList, DeleteAccount, PutAccount};
@@ -92,8 +90,7 @@ pub(crate) fn resource_headers(answer: &HeaderMap) -> Metadata {
 
 impl Quorum {
     fn account_nodes(&self, account: &AccountName) -> Nodes {
-        let ring = self.rings.account.get();
-        Nodes::new(&ring, ring.partition_of(&self.hash, &[account.as_str()]))
+        Nodes::of(&self.rings.account, &self.hash, &[account.as_str()])
     }
 
     fn account_request(
@@ -250,18 +247,17 @@ impl Quorum {
         metadata: &Metadata,
     ) -> Result<StatusCode> {
         let nodes = self.account_nodes(account);
-        let needed = write_quorum(nodes.primaries.len());
+        let enough = Self::enough_databases(cx, &nodes);
         let mut request = self.account_request(cx, method, account, &nodes);
         set(&mut request.headers, headers::TIMESTAMP, &self.clock.stamp().to_string());
         for (name, value) in metadata {
             set(&mut request.headers, name, value);
         }
         let build = |_| request.clone();
-        let answers =
-            broadcast(&self.client, &nodes, &Enough::Any(needed), Replayable::default(), build)
-                .await;
+        let none = Replayable::default();
+        let answers = broadcast(&self.client, &nodes, &enough, none, build).await;
         let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
-        match best_status(&statuses, needed) {
+        match agreed_status(&enough, &answers) {
             Some(StatusCode::BAD_REQUEST) => Err(bad_request(&answers)),
             Some(status) => Ok(status),
             None => Err(Error::unavailable(format!("account servers answered {statuses:?}"))),

@@ -10,9 +10,8 @@ use http_body_util::BodyExt;
 
 use super::Quorum;
 use super::account::resource_headers;
-use super::best::best_status;
 use super::nodes::{Enough, Nodes};
-use super::send::{Answer, Replayable, bad_request, broadcast};
+use super::send::{Answer, Replayable, agreed_status, bad_request, broadcast};
 use crate::access::Permit;
 use crate::context::Context;
 use crate::operation::{ContainerHead, DeleteContainer, PostContainer, PutContainer};
@@ -55,11 +54,16 @@ pub(crate) fn deal(
     set(target, part, &partition.to_string());
 }
 
+/// When a database came to be as it is, or went.
+pub(super) fn newest(answer: &Answer) -> Option<Timestamp> {
+    let time = |name| header(&answer.headers, name).and_then(Timestamp::parse);
+    time("x-backend-status-changed-at").or_else(|| time("x-backend-put-timestamp"))
+}
+
 impl Quorum {
     pub(crate) fn container_nodes(&self, container: &ContainerPath) -> Nodes {
-        let ring = self.rings.container.get();
         let names = [container.account.as_str(), container.container.as_str()];
-        Nodes::new(&ring, ring.partition_of(&self.hash, &names))
+        Nodes::of(&self.rings.container, &self.hash, &names)
     }
 
     pub(crate) fn container_request(
@@ -91,24 +95,27 @@ impl Quorum {
     ) -> Result<Answer> {
         let needed = if cx.is_strong() { majority(nodes.primaries.len()) } else { 1 };
         let turn = self.clock.stamp().steps();
-        let (free, avoided) = nodes.shuffled_primaries(&self.client, turn);
+        let (free, mut avoided) = nodes.shuffled_primaries(&self.client, turn);
         let mut answers: Vec<Answer> = Vec::new();
-        let of_primaries = |nodes: Vec<Device>| nodes.into_iter().map(|node| (node, true));
-        let mut waiting: Vec<(Device, bool)> = of_primaries(free).collect();
-        let mut avoided: Vec<(Device, bool)> = of_primaries(avoided).collect();
+        let mut waiting = free;
         if cx.is_strong() {
+            waiting.extend(nodes.former.iter().cloned());
             waiting.append(&mut avoided);
         }
-        waiting.extend(nodes.handoffs.iter().map(|node| (node.clone(), false)));
+        waiting.extend(nodes.fallbacks(cx.is_strong()));
         let mut waiting = waiting.into_iter();
         loop {
             let primaries = answers.iter().filter(|answer| answer.primary).count();
             let found = answers.iter().any(|answer| answer.status.is_success());
-            if primaries >= needed && (found || cx.is_strong()) {
+            let is_enough = match cx.is_strong() {
+                true => Self::are_majority(nodes, &answers),
+                false => primaries >= needed && found,
+            };
+            if is_enough {
                 break;
             }
             let missing = match primaries >= nodes.primaries.len() {
-                true => nodes.handoffs.len(),
+                true => nodes.handoffs.len().max(1),
                 false => needed.saturating_sub(primaries).max(1),
             };
             let mut batch: Vec<_> = waiting.by_ref().take(missing).collect();
@@ -118,18 +125,14 @@ impl Quorum {
             if batch.is_empty() {
                 break;
             }
-            let asked = batch.into_iter().map(|(node, primary)| self.ask(node, primary, request));
+            let asked = batch.into_iter().map(|node| self.ask(nodes, node, request));
             answers.extend(futures_util::future::join_all(asked).await.into_iter().flatten());
         }
         // A client error such as a bad parameter is everybody's answer.
         let primaries = answers.iter().filter(|answer| answer.primary).count();
-        if cx.is_strong() && primaries < needed {
+        if cx.is_strong() && !Self::are_majority(nodes, &answers) {
             return Err(Error::unavailable(format!("{primaries} of {needed} databases answered")));
         }
-        let newest = |answer: &Answer| {
-            let time = |name| header(&answer.headers, name).and_then(Timestamp::parse);
-            time("x-backend-status-changed-at").or_else(|| time("x-backend-put-timestamp"))
-        };
         let good = answers.iter().filter(|answer| answer.status.is_success());
         let best_good = good.max_by_key(|answer| newest(answer)).cloned();
         let gone = answers
@@ -165,15 +168,33 @@ impl Quorum {
         }
     }
 
-    /// The answer of a node unless it is a failure. A primary is asked also when it is being
-    /// avoided: the caller chooses.
+    /// Whether these are of a majority of the primaries, and of those of the ring before.
+    pub(crate) fn are_majority(nodes: &Nodes, answers: &[Answer]) -> bool {
+        let by: Vec<_> = answers.iter().map(|answer| answer.voter).collect();
+        nodes.enough(majority(nodes.primaries.len())).is_met(&by)
+    }
+
+    /// How many of whom must have taken a change of a database: a write quorum, handoffs among
+    /// them; while others may go by another ring, a strong one needs majorities of both.
+    pub(crate) fn enough_databases(cx: &Context, nodes: &Nodes) -> Enough {
+        let replicas = nodes.primaries.len();
+        match cx.is_strong() && !nodes.former.is_empty() {
+            true => nodes.enough(majority(replicas)),
+            false => Enough::Any(write_quorum(replicas)),
+        }
+    }
+
+    /// The answer of a node unless it is a failure. A voter is asked also when it is being avoided:
+    /// the caller chooses.
     pub(crate) async fn ask(
         &self,
+        nodes: &Nodes,
         node: Device,
-        primary: bool,
         request: &NodeRequest,
     ) -> Option<Answer> {
-        let sent = match primary {
+        let voter = nodes.voter(&node);
+        let primary = voter.is_some_and(|index| index < nodes.primaries.len());
+        let sent = match voter.is_some() {
             true => {
                 let deadline = self.client.deadlines().answer;
                 self.client.send_anyway(&node, request, empty(), deadline).await
@@ -186,7 +207,7 @@ impl Quorum {
                 let body = body.collect().await.ok()?.to_bytes();
                 let (node, replica) = (node.id, 0);
                 let (status, headers) = (head.status, head.headers);
-                Some(Answer { status, headers, body, primary, voter: None, node, replica })
+                Some(Answer { status, headers, body, primary, voter, node, replica })
             }
             Ok(response) => {
                 tracing::debug!(status = %response.status(), node = node.address(), device = node.device, "read");
@@ -249,9 +270,9 @@ impl Quorum {
         container: &ContainerPath,
         mut extra: HeaderMap,
         metadata: &Metadata,
-    ) -> Result<Vec<Answer>> {
+    ) -> Result<(Vec<Answer>, Enough)> {
         let nodes = self.container_nodes(container);
-        let needed = write_quorum(nodes.primaries.len());
+        let enough = Self::enough_databases(cx, &nodes);
         let mut request = self.container_request(cx, method, container, &nodes);
         set(&mut extra, headers::TIMESTAMP, &self.clock.stamp().to_string());
         for (name, value) in metadata {
@@ -275,16 +296,19 @@ impl Quorum {
             );
             request
         };
-        Ok(broadcast(&self.client, &nodes, &Enough::Any(needed), Replayable::default(), build)
-            .await)
+        let none = Replayable::default();
+        let answers = broadcast(&self.client, &nodes, &enough, none, build).await;
+        Ok((answers, enough))
     }
 
-    fn agreed(answers: &[Answer], replicas: usize) -> Result<StatusCode> {
-        let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
-        match best_status(&statuses, write_quorum(replicas)) {
+    fn agreed((answers, enough): &(Vec<Answer>, Enough)) -> Result<StatusCode> {
+        match agreed_status(enough, answers) {
             Some(StatusCode::BAD_REQUEST) => Err(bad_request(answers)),
             Some(status) => Ok(status),
-            None => Err(Error::unavailable(format!("container servers answered {statuses:?}"))),
+            None => {
+                let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+                Err(Error::unavailable(format!("container servers answered {statuses:?}")))
+            }
         }
     }
 
@@ -309,15 +333,14 @@ impl Quorum {
         let put = |extra: HeaderMap| {
             self.write_container(cx, Method::PUT, &op.container, extra, &op.metadata)
         };
-        let replicas = self.container_nodes(&op.container).primaries.len();
         let answers = put(extra.clone()).await?;
-        let status = match Self::agreed(&answers, replicas) {
+        let status = match Self::agreed(&answers) {
             Ok(status) if status != StatusCode::NOT_FOUND => status,
             // The first round made the databases; without an account nobody had the container. Few
             // servers may be there to tell that it is missing, and it is to be there when they are.
-            _ if answers.iter().any(|answer| answer.status == StatusCode::NOT_FOUND) => {
+            _ if answers.0.iter().any(|answer| answer.status == StatusCode::NOT_FOUND) => {
                 self.make_account(cx, &op.container.account, &Metadata::new()).await?;
-                match Self::agreed(&put(extra).await?, replicas)? {
+                match Self::agreed(&put(extra).await?)? {
                     StatusCode::ACCEPTED => StatusCode::CREATED,
                     other => other,
                 }
@@ -345,8 +368,7 @@ impl Quorum {
         let answers = self
             .write_container(cx, Method::POST, &op.container, HeaderMap::new(), &op.metadata)
             .await?;
-        let replicas = self.container_nodes(&op.container).primaries.len();
-        match Self::agreed(&answers, replicas)? {
+        match Self::agreed(&answers)? {
             StatusCode::NOT_FOUND => Err(Error::new(Kind::NotFound, Subject::Container)),
             status if status.is_success() => Ok(()),
             status => Err(Error::unavailable(format!("container POST answered {status}"))),
@@ -367,11 +389,10 @@ impl Quorum {
         let answers =
             self.write_container(cx, Method::DELETE, &op.container, none.0, &none.1).await?;
         // One replica that holds an object is enough to refuse: it may be the only one that knows.
-        if answers.iter().any(|answer| answer.status == StatusCode::CONFLICT) {
+        if answers.0.iter().any(|answer| answer.status == StatusCode::CONFLICT) {
             return Err(Error::new(Kind::NotEmpty, Subject::Container));
         }
-        let replicas = self.container_nodes(&op.container).primaries.len();
-        match Self::agreed(&answers, replicas)? {
+        match Self::agreed(&answers)? {
             StatusCode::NOT_FOUND => Err(Error::new(Kind::NotFound, Subject::Container)),
             status if status.is_success() => Ok(()),
             status => Err(Error::unavailable(format!("container DELETE answered {status}"))),

@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 use super::Quorum;
 use super::account::{encode_query, parse_iso};
+use super::container::newest;
 use super::nodes::Nodes;
 use super::send::Answer;
 use crate::access::Permit;
@@ -125,16 +126,17 @@ impl Quorum {
         request.query = encode_query(query);
         let mut answers: Vec<Answer> = Vec::new();
         let (free, avoided) = nodes.shuffled_primaries(&self.client, self.clock.stamp().steps());
-        let mut order = free.into_iter().chain(avoided);
-        while answers.len() < needed {
-            let batch: Vec<_> = order.by_ref().take(needed - answers.len()).collect();
+        let mut order = free.into_iter().chain(nodes.former.iter().cloned()).chain(avoided);
+        while !Self::are_majority(nodes, &answers) {
+            let missing = needed.saturating_sub(answers.len()).max(1);
+            let batch: Vec<_> = order.by_ref().take(missing).collect();
             if batch.is_empty() {
                 return Err(Error::unavailable(format!(
                     "{} of {needed} container databases answered",
                     answers.len()
                 )));
             }
-            let asked = batch.into_iter().map(|node| self.ask(node, true, &request));
+            let asked = batch.into_iter().map(|node| self.ask(nodes, node, &request));
             answers.extend(futures_util::future::join_all(asked).await.into_iter().flatten());
         }
         let Some(first) = answers.first() else {
@@ -145,10 +147,19 @@ impl Quorum {
         if same {
             return Self::list_of(first);
         }
-        let some = answers.iter().find(|answer| answer.status.is_success());
-        let Some(some) = some else { return Self::list_of(first) };
+        let good = answers.iter().filter(|answer| answer.status.is_success());
+        let Some(some) = good.max_by_key(|answer| newest(answer)) else {
+            return Self::list_of(first);
+        };
+        // A deletion that is newer than what others still list.
+        let is_gone = |answer: &&Answer| {
+            answer.status == StatusCode::NOT_FOUND && newest(answer) > newest(some)
+        };
+        if let Some(gone) = answers.iter().find(is_gone) {
+            return Self::list_of(gone);
+        }
         let head = Self::container_head(some);
-        let entries = self.merged_page(cx, container, query, nodes, needed).await?;
+        let entries = self.merged_page(cx, container, query, nodes).await?;
         Ok(ObjectList { head, page: Page::Entries(entries) })
     }
 
@@ -159,7 +170,6 @@ impl Quorum {
         container: &ContainerPath,
         query: &ListQuery,
         nodes: &Nodes,
-        needed: usize,
     ) -> Result<Vec<ObjectEntry>> {
         let prefix = query.prefix.clone().unwrap_or_default();
         let mut page = Vec::new();
@@ -177,16 +187,17 @@ impl Quorum {
             let mut request = self.container_request(cx, Method::GET, container, nodes);
             request.query = encode_query(&ask);
             set(&mut request.headers, headers::LIST_DELETED, "yes");
-            let (free, avoided) = nodes.shuffled_primaries(&self.client, 0);
+            let (mut free, avoided) = nodes.shuffled_primaries(&self.client, 0);
+            free.extend(nodes.former.iter().cloned());
             let mut answers: Vec<Answer> = Vec::new();
             for some in [free, avoided] {
-                if answers.len() < needed {
-                    let asked = some.into_iter().map(|node| self.ask(node, true, &request));
+                if !Self::are_majority(nodes, &answers) {
+                    let asked = some.into_iter().map(|node| self.ask(nodes, node, &request));
                     let told = futures_util::future::join_all(asked).await;
                     answers.extend(told.into_iter().flatten());
                 }
             }
-            if answers.len() < needed {
+            if !Self::are_majority(nodes, &answers) {
                 return Err(Error::unavailable("too few container databases answered"));
             }
             let mut newest: BTreeMap<String, ObjectRow> = BTreeMap::new();
