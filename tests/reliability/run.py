@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -45,16 +47,28 @@ def build():
     return target
 
 
+def run_part(part, amount, environment):
+    """Runs a part and prints what it printed, at once; gives its exit code."""
+    began = time.monotonic()
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rxX", str(HERE / PARTS[part])]
+    command.append(f"--timeout={SECONDS_PER_TEST[amount]}")
+    done = subprocess.run(command, cwd=HERE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    seconds, seed = time.monotonic() - began, environment["APUS_SEED"]
+    told = f"reliability: part={part} exit={done.returncode} seconds={seconds:.0f} seed={seed}"
+    print(f"{done.stdout}{told}", flush=True)
+    return done.returncode
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("amount", nargs="?", choices=["slice", "full"], default="slice")
     parser.add_argument("--only", nargs="+", choices=sorted(PARTS), metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--seed", type=int, help="repeats a run")
+    parser.add_argument("--jobs", type=int, default=2, help="parts that run at the same time (2)")
     parser.add_argument("--histories", type=Path, help="folder for what clients did and saw, as JSON lines")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else time.time_ns() % 1_000_000
     executable = os.environ.get("APUS_BIN") or str(build())
-    failed = []
     with tempfile.NamedTemporaryFile("r", prefix="figures-") as figures:
         environment = {
             **os.environ,
@@ -66,15 +80,12 @@ def main():
         if options.histories:
             options.histories.mkdir(parents=True, exist_ok=True)
             environment["APUS_HISTORIES"] = str(options.histories.resolve())
-        for part in options.only or PARTS:
-            began = time.monotonic()
-            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rxX", str(HERE / PARTS[part])]
-            command.append(f"--timeout={SECONDS_PER_TEST[options.amount]}")
-            code = subprocess.run(command, cwd=HERE, env=environment).returncode
-            if code:
-                failed.append(part)
-            print(f"reliability: part={part} exit={code} seconds={time.monotonic() - began:.0f} seed={seed}", flush=True)
-        print(f"\n{figures.read()}reliability: parts={len(options.only or PARTS)} failed={len(failed)} seed={seed}")
+        parts = options.only or list(PARTS)
+        # Each has addresses and folders of its own, and mostly waits for disks and for processes to start.
+        with ThreadPoolExecutor(options.jobs) as pool:
+            codes = list(pool.map(partial(run_part, amount=options.amount, environment=environment), parts))
+        failed = [part for part, code in zip(parts, codes, strict=True) if code]
+        print(f"\n{figures.read()}reliability: parts={len(parts)} failed={len(failed)} seed={seed}")
     return 1 if failed else 0
 
 
