@@ -20,13 +20,20 @@ pub(super) enum Mode {
     Whole,
 }
 
+/// The last of our rows that a replica has, by its word or by what was noted here (`sent`).
+///
+/// Differently from Swift, a point past our own last row is not believed: it counts rows of another
+/// life of this id, or a bit of it has flipped.
+pub(super) fn point(local: &Info, remote: &Info, sent: i64) -> i64 {
+    let believed = |point: i64| if point > local.max_row { -1 } else { point };
+    believed(remote.point.unwrap_or(-1)).max(believed(sent))
+}
+
 /// How to go on with a replica that exists. `sent` is the last row that it is known here to have.
 ///
-/// Source: `_in_sync` and `_choose_replication_mode`. Differently from Swift, a point past our own
-/// last row is not believed: it counts rows of another life of this id.
+/// Source: `_in_sync` and `_choose_replication_mode`.
 pub(super) fn mode(local: &Info, remote: &Info, sent: i64, per_diff: usize) -> Mode {
-    let claimed = remote.point.unwrap_or(-1);
-    let point = if claimed > local.max_row { sent } else { claimed.max(sent) };
+    let point = point(local, remote, sent);
     if point >= local.max_row {
         return Mode::UpToDate;
     }
@@ -127,6 +134,7 @@ mod tests {
         let local = replica(10, "a", -1);
         assert_eq!(mode(&local, &replica(50, "b", 50), -1, 1000), Mode::Rows(-1));
         assert_eq!(mode(&local, &replica(50, "b", 50), 10, 1000), Mode::UpToDate);
+        assert_eq!(mode(&local, &replica(10, "b", 3), 4 + (1 << 40), 1000), Mode::Rows(3));
     }
 
     #[test]

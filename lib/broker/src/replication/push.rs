@@ -204,7 +204,7 @@ impl Source<'_> {
             .read::<K, _>(move |connection| table::point(connection, Way::Outgoing, &id))
             .await?;
         let mode = match decide::mode(&self.info, remote, sent, self.options.per_diff) {
-            Mode::Whole if !takes_databases => Mode::Rows(remote.point.unwrap_or(-1).max(sent)),
+            Mode::Whole if !takes_databases => Mode::Rows(decide::point(&self.info, remote, sent)),
             mode => mode,
         };
         match mode {
