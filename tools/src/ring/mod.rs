@@ -16,7 +16,7 @@ pub(crate) mod moves;
 mod options;
 mod output;
 mod plot;
-mod progress;
+pub(crate) mod progress;
 mod python;
 mod quantity;
 pub(crate) mod rebalance;

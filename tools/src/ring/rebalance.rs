@@ -14,6 +14,8 @@ use super::{Done, Exit};
 
 const RULE: &str =
     "-------------------------------------------------------------------------------";
+/// Placing, checking, writing the ring, writing the builder.
+const PARTS: usize = 4;
 /// Swift's figure for a device that holds partitions without weight.
 const BALANCE_MAX: f64 = 999.99;
 
@@ -100,12 +102,12 @@ pub(super) fn rebalance(session: &mut Session, arguments: &[String]) -> Done {
         (session.builder.devices_changed, session.builder.balance().percent);
     let last_dispersion = session.builder.dispersion_is_known.then_some(session.builder.dispersion);
     let seconds_left = session.builder.seconds_until_rebalance(session.now_seconds);
-    let progress = Progress::spinner(&session.out, "placing partitions");
+    let progress = Progress::bar(session.out.is_json(), PARTS);
+    progress.at(0, "placing partitions");
     let outcome = place(&mut session.builder, session.now_seconds, seed);
-    progress.end();
     let Outcome { moved, removed, balance } = outcome.map_err(|error| validation_error(&error))?;
     if options.debug {
-        debug(session);
+        progress.beside(|| debug(session));
     }
     session.out.set("moved", moved);
     session.out.set("removed_devices", removed);
@@ -113,6 +115,7 @@ pub(super) fn rebalance(session: &mut Session, arguments: &[String]) -> Done {
     session.out.set("dispersion", session.builder.dispersion);
     session.out.set("saved", false);
     if moved == 0 && removed == 0 && !options.force {
+        progress.end();
         session.out.say("No partitions could be reassigned.");
         let text = match seconds_left {
             0 => "There is no need to do so at this time".to_owned(),
@@ -131,13 +134,18 @@ pub(super) fn rebalance(session: &mut Session, arguments: &[String]) -> Done {
     let dispersion_changed =
         last_dispersion.is_none_or(|last| (last - session.builder.dispersion).abs() >= 1.0);
     if !options.force && !devices_changed && !balance_changed && !dispersion_changed {
+        progress.end();
         session.out.say("Cowardly refusing to save rebalance as it did not change at least 1%.");
         return Ok(Exit::Warning);
     }
+    progress.at(1, "checking the ring");
     session.builder.validate().map_err(|error| validation_error(&error))?;
-    let exit = tell(&mut session.out, &session.builder, moved, balance);
+    let exit = progress.beside(|| tell(&mut session.out, &session.builder, moved, balance));
+    progress.at(2, "writing the ring");
     session.save_ring(&session.builder.ring_data(), version)?;
+    progress.at(3, "writing the builder");
     session.save_with_backup()?;
+    progress.end();
     session.out.set("saved", !session.dry_run);
     Ok(exit)
 }

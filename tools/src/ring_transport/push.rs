@@ -1,11 +1,16 @@
 //! `apus ring push`.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use apus_wire::rings::{Outcome, PushOptions, Report, RingFile, push};
 
 use super::{Chosen, Cluster};
+use crate::ring::progress::Progress;
+
+/// How often the bar is brought up to date.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Options of `apus ring push`.
 #[derive(Debug, clap::Args)]
@@ -45,7 +50,16 @@ pub(super) async fn main(options: &Options) -> Result<bool, String> {
     let targets = cluster.targets(&files, &options.chosen)?;
     let how =
         PushOptions { force: options.force, dry_run: options.dry_run, ..PushOptions::default() };
-    let report = push(&cluster.courier, &cluster.keys, &files, &targets, &how).await?;
+    let progress = Progress::bar(options.json, targets.len());
+    let pushed = push(&cluster.courier, &cluster.keys, &files, &targets, &how);
+    tokio::pin!(pushed);
+    let report = loop {
+        tokio::select! {
+            report = &mut pushed => break report?,
+            () = tokio::time::sleep(LOOK) => progress.at(how.told.load(Ordering::Relaxed), "servers"),
+        }
+    };
+    progress.end();
     if options.json {
         println!("{}", serde_json::to_string(&report).map_err(|error| error.to_string())?);
     } else {

@@ -4,6 +4,8 @@
 //! when several servers of a node have one `swift_dir`, and a dry run can tell what would happen.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use apus_ring::Ring;
 use futures_util::{StreamExt, stream};
@@ -58,11 +60,13 @@ pub struct PushOptions {
     pub dry_run: bool,
     /// Nodes that are asked at once.
     pub at_once: usize,
+    /// Counts the servers that were told, or could not be.
+    pub told: Arc<AtomicUsize>,
 }
 
 impl Default for PushOptions {
     fn default() -> Self {
-        Self { force: false, dry_run: false, at_once: 16 }
+        Self { force: false, dry_run: false, at_once: 16, told: Arc::default() }
     }
 }
 
@@ -243,6 +247,7 @@ impl Round<'_> {
                 };
                 told.push(Told { address: address.clone(), ring: file.name().clone(), outcome });
             }
+            self.options.told.fetch_add(1, Ordering::Relaxed);
         }
         told
     }
