@@ -24,6 +24,7 @@ PARTS = {
     "checkers": "test_checkers.py",
     "probe": "probe",
     "kill-matrix": "test_kill_matrix.py",
+    "relinker": "test_relinker.py",
     "random-kills": "test_random_kills.py",
     "consistency": "test_consistency.py",
     "ring-changes": "test_ring_changes.py",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import APUS
+from harness.process import APUS
 
 OURS, SWIFTS = "ours", "swift's"
 # Swift's, with the policies of another directory than /etc/swift, and its log to be seen.
