@@ -6,7 +6,9 @@ it, so the last thing written before the cut is looked at. What ext4 never shows
 `tests/crash_states`, which looks for bugs of its own.
 """
 
+import shutil
 import time
+from contextlib import contextmanager
 
 import pytest
 from steps import DAEMONS
@@ -366,14 +368,24 @@ CHECKS_ON_IMAGES = {
 CHECKED_BY_THE_MODEL = {"bug.skip-new-parent-sync", "bug.forget-left-behind", "bug.quarantine-without-sync"}
 
 
+@contextmanager
+def bed(bug, **options):
+    """A cluster that is not started yet. With a bug it is to fail, and nobody looks at what it leaves."""
+    cluster = Cluster(**options)
+    try:
+        yield cluster
+    finally:
+        if bug:
+            shutil.rmtree(cluster.folder)
+
+
 def run(bug, check):
-    with Cluster() as cluster:
+    with bed(bug) as cluster, cluster:
         check(World(cluster, bug))
 
 
 def run_on_images(bug, check):
-    cluster = Cluster(mount_check=True)
-    with devices.images(cluster, "ext4") as images, cluster:
+    with bed(bug, mount_check=True) as cluster, devices.images(cluster, "ext4") as images, cluster:
         check(World(cluster, bug), images)
 
 
