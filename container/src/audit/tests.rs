@@ -162,6 +162,22 @@ fn places(path: &Path, text: &str) -> Vec<usize> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_flipped_bit_hides_the_table_of_digests() {
+    let bench = Bench::new("hidden").await;
+    let good = std::fs::read(&bench.path).unwrap();
+    // Its line in the schema: type, name and name of the table.
+    let line = format!("table{0}{0}", apus_broker::digest::TABLE);
+    let found = places(&bench.path, &line);
+    assert_eq!(found.len(), 1);
+    for bit in found[0] * 8..(found[0] + line.len()) * 8 {
+        std::fs::write(&bench.path, &good).unwrap();
+        flip(&bench.path, bit);
+        let verdict = bench.audit().await;
+        assert!(matches!(verdict, Verdict::Damaged(_)), "bit {bit}: {verdict:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_that_can_be_trusted_is_saved() {
     let mut outcomes = Vec::new();
     for place in 0..2 {

@@ -178,6 +178,9 @@ fn check(
     let metadata = info.get(tables.metadata).map_or("", String::as_str);
     crate::metadata::decode(metadata)?;
     let kept = digest::is_kept(connection)?;
+    if !kept && digest::is_hidden(connection)? {
+        return Ok(Verdict::Damaged("the schema hides the table of digests".to_owned()));
+    }
     let mut is_covered = kept;
     if kept {
         for (what, matches) in [

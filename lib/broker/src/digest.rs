@@ -40,6 +40,17 @@ pub fn is_kept(connection: &mut Connection) -> Result<bool, DbError> {
     connection.has_table(TABLE)
 }
 
+/// Whether the schema speaks of the table although it [is not there](is_kept): its line is damaged.
+pub(crate) fn is_hidden(connection: &mut Connection) -> Result<bool, DbError> {
+    let mut found = false;
+    let sql = "SELECT 1 FROM sqlite_master WHERE ? IN (name, tbl_name)";
+    connection.query(sql, &[TABLE.into()], |_| {
+        found = true;
+        false
+    })?;
+    Ok(found)
+}
+
 fn put(connection: &mut Connection, id: i64, digest: i64) -> Result<(), DbError> {
     connection.run(
         "INSERT OR REPLACE INTO apus_row_digest (row_id, digest) VALUES (?, ?)",
