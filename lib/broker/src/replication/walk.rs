@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use apus_cluster::PathHash;
-use apus_disk::names;
+use apus_disk::{DirectoryLock, names};
 
 use crate::open::{beside, clear_leftovers};
+
+/// The lock of a database's directory.
+const LOCK: &str = ".lock";
 
 /// A database below a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +56,7 @@ impl Walk<'_> {
                         continue;
                     };
                     if !path.is_file() {
-                        removed += remove_directory(&suffix.join(hash.to_string()));
+                        removed += remove_unused(&suffix.join(hash.to_string()));
                     } else if !found(Found { path, partition, hash }) {
                         return Ok(removed);
                     }
@@ -64,6 +67,20 @@ impl Walk<'_> {
         }
         Ok(removed)
     }
+}
+
+/// Removes the directory of a database that is not there, if nothing but its lock is in it, as a
+/// crash leaves it, and nobody holds that; 1 if it did.
+fn remove_unused(directory: &Path) -> u64 {
+    let has_only_lock = || names(directory).is_ok_and(|names| names == [LOCK]);
+    if has_only_lock()
+        && let Ok(_lock) = DirectoryLock::take(directory, LOCK, Duration::ZERO)
+        && has_only_lock()
+        && let Err(error) = apus_disk::remove_file(&directory.join(LOCK))
+    {
+        tracing::debug!(%error, directory = %directory.display(), "its lock stays");
+    }
+    remove_directory(directory)
 }
 
 /// Removes a directory if it is empty; 1 if it did.
@@ -137,6 +154,9 @@ mod tests {
         std::fs::create_dir_all(&directory).unwrap();
         std::fs::write(directory.join(format!("{hash}.db")), b"").unwrap();
         std::fs::create_dir_all(device.join("containers/8/abc/9d00c9d091fea9ea855f29c22714dabc"))
+            .unwrap();
+        // A crash left only the lock of the database that was being made.
+        std::fs::write(device.join("containers/8/abc/9d00c9d091fea9ea855f29c22714dabc/.lock"), b"")
             .unwrap();
         std::fs::create_dir_all(device.join("containers/9")).unwrap();
         let aside = device.join("containers/7/c83.aside").join(hash);
