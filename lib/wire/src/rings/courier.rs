@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use apus_daemon::Body;
 use apus_daemon::http::{empty, full, header};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::BodyExt;
 
+use super::body::{Unfit, whole};
 use super::{Manifest, PATH, RingFile, RingName, STATEMENT, Statement, Step};
 use crate::Transport;
 
@@ -140,15 +140,10 @@ impl Courier {
 
 /// The whole of a body, up to a length.
 async fn collect(mut body: Body, bytes_max: u64) -> Result<Bytes, Failure> {
-    let mut bytes = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Failure::Unreachable(error.to_string()))?;
-        bytes.extend_from_slice(&frame.into_data().unwrap_or_default());
-        if bytes.len() as u64 > bytes_max {
-            return Err(Failure::Nonsense(format!("more than {bytes_max} bytes")));
-        }
-    }
-    Ok(bytes.freeze())
+    whole(&mut body, bytes_max, 0).await.map_err(|unfit| match unfit {
+        Unfit::Broken(error) => Failure::Unreachable(error),
+        Unfit::TooLong => Failure::Nonsense(format!("more than {bytes_max} bytes")),
+    })
 }
 
 async fn within<T>(

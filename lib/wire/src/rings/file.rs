@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use apus_ring::{Ring, format};
+use apus_ring::Ring;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
@@ -24,9 +24,7 @@ impl RingFile {
     /// # Errors
     /// Text that says why it is no ring.
     pub fn new(name: RingName, bytes: Bytes) -> Result<Self, String> {
-        let ring = format::decode(&bytes)
-            .and_then(Ring::check)
-            .map_err(|error| format!("{name}: {error}"))?;
+        let ring = Ring::decode(&bytes).map_err(|error| format!("{name}: {error}"))?;
         let (sha256, md5) = digests(&bytes);
         Ok(Self { name, bytes, sha256, md5, ring })
     }
@@ -80,17 +78,13 @@ impl RingFile {
 
 /// SHA-256 and MD5.
 pub(super) fn digests(bytes: &[u8]) -> (String, String) {
-    (hex(&Sha256::digest(bytes)), format!("{:x}", md5::compute(bytes)))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    (hex::encode(Sha256::digest(bytes)), format!("{:x}", md5::compute(bytes)))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use apus_ring::builder::{NewDevice, RingBuilder};
-    use apus_ring::format::UncheckedRing;
+    use apus_ring::format::{self, UncheckedRing};
 
     use super::*;
 

@@ -12,12 +12,13 @@ use std::time::Duration;
 use apus_daemon::http::{SharedHandler, full, header, set, stream, text};
 use apus_daemon::{Body, Handler};
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::body::{Unfit, whole};
 use super::statement::OPEN;
 use super::{PATH, Refusal, RingFolder, RingName, STATEMENT, Statement, Step};
 
@@ -165,15 +166,10 @@ impl RingsHttp {
 
 /// The whole of a body that is to have a length.
 async fn collect(body: &mut Body, length: u64) -> Result<Bytes, Refusal> {
-    let mut bytes = BytesMut::with_capacity(usize::try_from(length).unwrap_or_default());
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Refusal::Altered(format!("body: {error}")))?;
-        bytes.extend_from_slice(&frame.into_data().unwrap_or_default());
-        if bytes.len() as u64 > length {
-            return Err(Refusal::Altered(format!("body of more than the {length} bytes signed")));
-        }
-    }
-    Ok(bytes.freeze())
+    whole(body, length, length).await.map_err(|unfit| match unfit {
+        Unfit::Broken(error) => Refusal::Altered(format!("body: {error}")),
+        Unfit::TooLong => Refusal::Altered(format!("body of more than the {length} bytes signed")),
+    })
 }
 
 /// Sends a file to its end, or until nobody reads it.

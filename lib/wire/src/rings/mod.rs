@@ -18,6 +18,7 @@
 //! is newer ([`fetch`]). All of it needs signed requests: where anybody may send requests, anybody could
 //! send rings.
 
+mod body;
 pub mod courier;
 pub mod fetch;
 pub mod file;

@@ -193,7 +193,7 @@ impl RingKeys {
     /// The same with key and MAC.
     pub(super) fn signed(&self, statement: Statement) -> Option<Statement> {
         let key = self.0.first()?;
-        let mac = super::file::hex(&statement.cover(key).finalize().into_bytes());
+        let mac = hex::encode(statement.cover(key).finalize().into_bytes());
         Some(Statement { key: key.id.clone(), mac, ..statement })
     }
 
@@ -209,11 +209,8 @@ impl RingKeys {
                 statement.name, statement.key
             ))
         })?;
-        let digits = statement.mac.as_bytes().chunks(2);
-        let mac: Option<Vec<u8>> = digits
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-            .collect();
-        statement.cover(key).verify_slice(&mac.unwrap_or_default()).map_err(|_| {
+        let mac = hex::decode(&statement.mac).unwrap_or_default();
+        statement.cover(key).verify_slice(&mac).map_err(|_| {
             Refusal::Signature(format!("{}: the signature does not fit", statement.name))
         })
     }

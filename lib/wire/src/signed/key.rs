@@ -51,7 +51,7 @@ impl Key {
         let part = |purpose: &[u8]| derived(key.bytes(), purpose);
         let id = part(b"apus v1 key id");
         Self {
-            id: id.iter().take(4).map(|byte| format!("{byte:02x}")).collect(),
+            id: hex::encode(id).chars().take(8).collect(),
             requests: keyed(&part(b"apus v1 backend requests")),
             bodies: keyed(&part(b"apus v1 backend bodies")),
             rings: keyed(&part(b"apus v1 ring files")),
@@ -86,19 +86,15 @@ impl Key {
 mod tests {
     use super::*;
 
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
     #[test]
     fn the_mac_is_that_of_rfc_4231_for_short_and_long_keys() {
         assert_eq!(
-            hex(&derived(b"Jefe", b"what do ya want for nothing?")),
+            hex::encode(derived(b"Jefe", b"what do ya want for nothing?")),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
         let long = "Test Using Larger Than Block-Size Key - Hash Key First";
         assert_eq!(
-            hex(&derived(&[0xaa; 131], long.as_bytes())),
+            hex::encode(derived(&[0xaa; 131], long.as_bytes())),
             "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
         );
     }

@@ -18,21 +18,6 @@ pub const SEAL: &str = "x-apus-seal";
 #[derive(Debug)]
 pub struct Sealer(Vec<Key>);
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text
-        .chars()
-        .map(|digit| digit.to_digit(16).and_then(|value| value.try_into().ok()))
-        .collect();
-    let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
-    Some(
-        digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |all, one| all << 4 | one)).collect(),
-    )
-}
-
 fn cover(key: &Key, nonce: &str, status: u16, body: &[u8]) -> HmacSha256 {
     let mut mac = key.answer();
     mac.update(&(nonce.len() as u64).to_be_bytes());
@@ -52,13 +37,13 @@ impl Sealer {
     pub fn seal(&self, nonce: &str, status: u16, body: &[u8]) -> Option<String> {
         let key = self.0.first()?;
         let mac = cover(key, nonce, status, body).finalize().into_bytes();
-        Some(format!("{} {}", key.id, hex(&mac)))
+        Some(format!("{} {}", key.id, hex::encode(mac)))
     }
 
     /// Whether somebody who has the key gave this answer to the question with this nonce.
     pub fn is_good(&self, seal: &str, nonce: &str, status: u16, body: &[u8]) -> bool {
         let Some((id, mac)) = seal.split_once(' ') else { return false };
-        let (key, mac) = (self.0.iter().find(|key| key.id == id), unhex(mac));
+        let (key, mac) = (self.0.iter().find(|key| key.id == id), hex::decode(mac).ok());
         key.zip(mac)
             .is_some_and(|(key, mac)| cover(key, nonce, status, body).verify_slice(&mac).is_ok())
     }

@@ -94,20 +94,14 @@ impl Claim {
 
 /// The header's value.
 pub(super) fn header_value(claim: &str, mac: &[u8]) -> String {
-    let mac: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{claim} mac={mac}")
+    format!("{claim} mac={}", hex::encode(mac))
 }
 
 /// Splits the header's value into what is claimed and the MAC.
 pub(super) fn parse(value: &str) -> Option<(Claim, [u8; MAC_BYTES])> {
     let (claim, digits) = value.split_once(" mac=")?;
-    if digits.len() != 2 * MAC_BYTES || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
     let mut mac = [0; MAC_BYTES];
-    for (index, byte) in mac.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(digits.get(2 * index..2 * index + 2)?, 16).ok()?;
-    }
+    hex::decode_to_slice(digits, &mut mac).ok()?;
     Some((Claim::parse(claim)?, mac))
 }
 
