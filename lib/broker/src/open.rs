@@ -18,6 +18,8 @@ use crate::error::DbError;
 use crate::log;
 use crate::raw::Connection;
 
+/// What is locked in a database's directory, as Swift does.
+pub(crate) const LOCK: &str = ".lock";
 /// How long to wait for the lock of a directory; Swift's `LOCK_TIMEOUT` for databases.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
@@ -42,7 +44,7 @@ pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
 /// The lock of a database's directory; `None` when there is no such directory.
 pub(crate) fn lock(path: &Path) -> Result<Option<DirectoryLock>, DbError> {
     let directory = path.parent().unwrap_or(path);
-    match DirectoryLock::take(directory, ".lock", LOCK_WAIT) {
+    match DirectoryLock::take(directory, LOCK, LOCK_WAIT) {
         Ok(lock) => Ok(Some(lock)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),

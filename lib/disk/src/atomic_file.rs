@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -181,9 +181,7 @@ impl AtomicFile {
         if apus_fault::planted("bug.skip-file-sync") {
             return Ok(());
         }
-        let begun = journal::length();
-        rustix::fs::syncfs(&self.file)?;
-        journal::note(|| Change::SyncFileSystem { begun });
+        sync_all_beside(&self.file)?;
         apus_fault::point("file-system.sync.done");
         Ok(())
     }
@@ -218,22 +216,17 @@ impl AtomicFile {
             rustix::fs::linkat(CWD, &own, CWD, name, AtFlags::SYMLINK_FOLLOW)?;
             let file = Which::Number(self.number);
             journal::note(|| Change::Link { file, path: name.to_owned() });
-            Ok(())
+            Ok::<_, io::Error>(())
         };
         match link(target) {
             Ok(()) => Ok(()),
             // The same timestamp was written before; the newer write of it takes its place in one
             // step, so that there is always one of them.
-            Err(Errno::EXIST) => {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.counters.calls(2);
-                let beside = target.with_file_name(random_name()?);
-                link(&beside)?;
-                change::rename(&beside, target).inspect_err(|_| {
-                    // Ours alone; whoever reads the directory ignores such a name.
-                    let _ = change::remove_file(&beside);
-                })
+                change::take_name(target, link)
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 }
@@ -299,11 +292,7 @@ pub fn sync_directory(path: &Path, counters: &Counters) -> io::Result<()> {
     if apus_fault::planted("bug.skip-directory-sync") {
         return Ok(());
     }
-    let directory = rustix::fs::open(
-        path,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
+    let directory = open_directory(path)?;
     let begun = journal::length();
     rustix::fs::fsync(&directory)?;
     journal::note(|| Change::SyncDirectory { path: path.to_owned(), begun });
@@ -318,12 +307,21 @@ pub fn sync_directory(path: &Path, counters: &Counters) -> io::Result<()> {
 pub fn sync_file_system(directory: &Path, counters: &Counters) -> io::Result<()> {
     counters.sync();
     apus_fault::fallible("file-system.sync.begun")?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let open = rustix::fs::open(directory, flags, Mode::empty())?;
-    let begun = journal::length();
-    rustix::fs::syncfs(&open)?;
-    journal::note(|| Change::SyncFileSystem { begun });
+    sync_all_beside(open_directory(directory)?)?;
     apus_fault::point("file-system.sync.done");
+    Ok(())
+}
+
+pub(crate) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// Syncs the file system of something that is open.
+pub(crate) fn sync_all_beside(open: impl AsFd) -> io::Result<()> {
+    let begun = journal::length();
+    rustix::fs::syncfs(open)?;
+    journal::note(|| Change::SyncFileSystem { begun });
     Ok(())
 }
 

@@ -74,8 +74,13 @@ pub fn hard_link_over(file: &Path, name: &Path) -> io::Result<()> {
     if is_same_file(file, name)? {
         return Ok(());
     }
+    take_name(name, |beside| hard_link(file, beside))
+}
+
+/// Gives a file the name that another has, in one step; `link` gives it any other name.
+pub(crate) fn take_name(name: &Path, link: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let beside = name.with_file_name(random_name()?);
-    hard_link(file, &beside)?;
+    link(&beside)?;
     rename(&beside, name).inspect_err(|_| {
         // Ours alone; whoever reads the directory ignores such a name.
         let _ = remove_file(&beside);

@@ -9,10 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use apus_fault::journal::{self, Change};
-use rustix::fs::{Mode, OFlags};
-
-use crate::atomic_file::{make_directories, sync_directory};
+use crate::atomic_file::{make_directories, open_directory, sync_all_beside, sync_directory};
 use crate::counters::Counters;
 
 /// Each with its mark: one that is made again is another.
@@ -123,12 +120,9 @@ impl FreshDirectories {
         if settled.contains(&number) || apus_fault::planted("bug.forget-left-behind") {
             return Ok(());
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let open = rustix::fs::open(directory, flags, Mode::empty())?;
+        let open = open_directory(directory)?;
         self.counters.sync();
-        let begun = journal::length();
-        rustix::fs::syncfs(&open)?;
-        journal::note(|| Change::SyncFileSystem { begun });
+        sync_all_beside(open)?;
         settled.insert(number);
         Ok(())
     }

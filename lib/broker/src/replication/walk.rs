@@ -7,10 +7,7 @@ use std::time::{Duration, SystemTime};
 use apus_cluster::PathHash;
 use apus_disk::{DirectoryLock, names};
 
-use crate::open::{beside, clear_leftovers};
-
-/// The lock of a database's directory.
-const LOCK: &str = ".lock";
+use crate::open::{LOCK, beside, clear_leftovers};
 
 /// A database below a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +99,7 @@ pub(super) fn remove_database(path: &Path) -> io::Result<()> {
     apus_disk::remove_file(path)?;
     clear_leftovers(path)?;
     let directory = path.parent().unwrap_or(path);
-    for file in [beside(path, ".pending"), directory.join(".lock")] {
+    for file in [beside(path, ".pending"), directory.join(LOCK)] {
         match apus_disk::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
