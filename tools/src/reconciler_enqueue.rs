@@ -11,12 +11,11 @@ use apus_cluster::{PolicyIndex, SwiftConf, Timestamp};
 use apus_container::Queue;
 use apus_daemon::Clock;
 use apus_daemon::clock::SystemClock;
-use apus_daemon::config::Conf;
 use apus_ring::SharedRing;
 use apus_wire::signed::Signer;
 use apus_wire::{Client, Deadlines, Transport};
 
-use crate::roles::runtime;
+use crate::roles::{runtime, swift_conf};
 
 /// Options of `apus reconciler-enqueue`; those that Swift's has are the same.
 #[derive(Debug, clap::Args)]
@@ -55,10 +54,7 @@ fn entry(options: &Options, cluster: &SwiftConf) -> Result<(Entry, Timestamp), S
 /// Queues it, and prints the container of the queue that it is in.
 pub(crate) fn main(options: &Options) -> Result<(), String> {
     apus_daemon::log::start("warn");
-    let path = options.swiftdir.join("swift.conf");
-    let conf = Conf::read(&path)?;
-    let cluster = SwiftConf::from_sections(conf.sections())
-        .map_err(|error| format!("{}: {error}", path.display()))?;
+    let cluster = swift_conf(&options.swiftdir)?;
     let (entry, written) = entry(options, &cluster)?;
     let containers = Arc::new(SharedRing::load(&options.swiftdir.join("container.ring.gz"))?);
     let operation = if options.op == "DELETE" { Operation::Delete } else { Operation::Put };
@@ -76,6 +72,8 @@ pub(crate) fn main(options: &Options) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use apus_daemon::config::Conf;
+
     use super::*;
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apus_cluster::policy::{Policy, PolicyType};
-use apus_cluster::{Policies, PolicyIndex, SwiftConf};
+use apus_cluster::{Policies, PolicyIndex};
 use apus_daemon::ReconCache;
 use apus_daemon::clock::SystemClock;
 use apus_daemon::config::{Conf, Section};
@@ -169,10 +169,7 @@ pub(crate) fn main(options: &Options) -> Result<u8, String> {
     let swift_dir = swift_dir.or_else(|| section.get("swift_dir").map(PathBuf::from));
     let swift_dir = swift_dir.or(place.map(|place| place.swift_dir().to_owned()));
     let swift_dir = swift_dir.unwrap_or_else(|| SWIFT_DIR.into());
-    let path = swift_dir.join("swift.conf");
-    let cluster = Conf::read(&path)?;
-    let cluster = SwiftConf::from_sections(cluster.sections())
-        .map_err(|error| format!("{}: {error}", path.display()))?;
+    let cluster = roles::swift_conf(&swift_dir)?;
     let step = if options.action == "cleanup" { Step::Cleanup } else { Step::Relink };
     let policies = chosen(&cluster.policies, &options.policies)?;
     let doublings = doublings(&policies, &swift_dir, step)?;
@@ -205,6 +202,8 @@ pub(crate) fn main(options: &Options) -> Result<u8, String> {
 
 #[cfg(test)]
 mod tests {
+    use apus_cluster::SwiftConf;
+
     use super::*;
 
     #[test]

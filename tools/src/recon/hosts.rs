@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use apus_cluster::{Policies, Policy, PolicyIndex, SwiftConf};
-use apus_daemon::config::Conf;
+use apus_cluster::{Policies, Policy, PolicyIndex};
 use apus_ring::SharedRing;
 
 use super::options::{Options, ServerType};
+use crate::roles::swift_conf;
 
 /// A server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,10 +19,7 @@ pub(super) struct Host {
 
 /// The policies of the cluster.
 pub(super) fn policies(swiftdir: &Path) -> Result<Policies, String> {
-    let path = swiftdir.join("swift.conf");
-    let conf = Conf::read(&path)?;
-    let conf = SwiftConf::from_sections(conf.sections());
-    Ok(conf.map_err(|error| format!("{}: {error}", path.display()))?.policies)
+    Ok(swift_conf(swiftdir)?.policies)
 }
 
 /// The policies that are asked for by name or index; all when none is named.
@@ -63,6 +60,9 @@ pub(super) fn hosts(
 
 #[cfg(test)]
 mod tests {
+    use apus_cluster::SwiftConf;
+    use apus_daemon::config::Conf;
+
     use super::*;
 
     #[test]

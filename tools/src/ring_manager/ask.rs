@@ -10,8 +10,10 @@ use apus_daemon::seed;
 use apus_wire::Transport;
 use apus_wire::signed::Signer;
 use apus_wire::signed::seal::{NONCE, SEAL, Sealer};
+use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{Method, Request, StatusCode, header};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use serde_json::Value;
 
 /// Longest answer: the status of a large cluster.
@@ -20,16 +22,13 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const TEXT_MAX: usize = 500;
 
 /// All bytes of a body; an error when they are too many, or break off.
-pub(super) async fn collect(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|error| error.to_string())?.into_data() else { continue };
-        if bytes.len() + data.len() > bytes_max {
-            return Err(format!("over {bytes_max} bytes"));
-        }
-        bytes.extend_from_slice(&data);
-    }
-    Ok(bytes)
+pub(super) async fn collect(body: Body, bytes_max: usize) -> Result<Bytes, String> {
+    // Boxed, for the compiler does not see that its error outlives a request.
+    let whole = Limited::new(body, bytes_max).collect().boxed().await;
+    whole.map(Collected::to_bytes).map_err(|error| match error.is::<LengthLimitError>() {
+        true => format!("over {bytes_max} bytes"),
+        false => error.to_string(),
+    })
 }
 
 /// Asks servers.
@@ -57,7 +56,7 @@ impl Asker {
         path: &str,
         body: Option<&Value>,
         is_sealed: bool,
-    ) -> Result<Vec<u8>, String> {
+    ) -> Result<Bytes, String> {
         let nonce = seed::hex::<16>();
         let named = |error: &dyn std::fmt::Display| format!("{address}: {error}");
         let sent = body.map_or_else(empty, |body| full(body.to_string()));

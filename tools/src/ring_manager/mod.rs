@@ -23,13 +23,12 @@ mod samples;
 mod state;
 mod watch;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use apus_cluster::SwiftConf;
 use apus_cluster::backend_auth::Mode;
 use apus_daemon::clock::SystemClock;
-use apus_daemon::config::Conf;
 use apus_daemon::drain::Signals;
 use apus_daemon::systemd::{State as Systemd, notify};
 use apus_daemon::task::{TaskKind, spawn};
@@ -41,21 +40,13 @@ use tokio::net::TcpListener;
 use self::conf::Settings;
 use self::requests::Requests;
 use self::rounds::Rounds;
-use crate::roles::runtime;
+use crate::roles::{runtime, swift_conf};
 
 /// Options of `apus ring-manager`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// ring-manager.conf, or the directory that it is in
     conf: PathBuf,
-}
-
-/// `swift.conf` of a directory.
-fn swift_conf(folder: &Path) -> Result<SwiftConf, String> {
-    let path = folder.join("swift.conf");
-    let conf = Conf::read(&path)?;
-    SwiftConf::from_sections(conf.sections())
-        .map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Serves until a signal.

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use apus_cluster::SwiftConf;
 use apus_cluster::backend_auth::{BackendAuth, ClusterKey, Mode};
 use apus_daemon::clock::SystemClock;
-use apus_daemon::config::Conf;
 use apus_wire::Transport;
 use apus_wire::rings::{Courier, RingFile, RingFolder, RingKeys, RingName, Target, targets_of};
 use apus_wire::signed::Signer;
+
+use crate::roles::swift_conf;
 
 /// A cluster, as one of its nodes or an operator's machine knows it.
 #[derive(Debug)]
@@ -61,12 +61,7 @@ impl Cluster {
     ) -> Result<Self, String> {
         let auth = match key_file {
             Some(path) => auth_of(path)?,
-            None => {
-                let path = swift_dir.join("swift.conf");
-                let conf = Conf::read(&path)?;
-                let conf = SwiftConf::from_sections(conf.sections());
-                conf.map_err(|error| format!("{}: {error}", path.display()))?.backend_auth
-            }
+            None => swift_conf(swift_dir)?.backend_auth,
         };
         let keys = RingKeys::new(&auth)?;
         let signer = Signer::new(&auth, Arc::new(SystemClock));

@@ -86,9 +86,7 @@ impl Place {
 
     pub(crate) fn swift_conf(&self) -> Result<SwiftConf, String> {
         let path = self.swift_conf_path();
-        let conf = Conf::read(&path)?;
-        let cluster = SwiftConf::from_sections(conf.sections())
-            .map_err(|error| format!("{}: {error}", path.display()))?;
+        let cluster = swift_conf(&self.swift_dir)?;
         if !cluster.backend_auth.keys.is_empty() && is_readable_by_all(&path) {
             tracing::warn!(
                 "{}: everybody on this machine can read the cluster key",
@@ -124,6 +122,14 @@ fn is_readable_by_all(path: &Path) -> bool {
             // Who may not enter the directory cannot read what is in it.
             parent.permissions().mode() & 0o001 != 0
         })
+}
+
+/// `swift.conf` of a directory.
+pub(crate) fn swift_conf(swift_dir: &Path) -> Result<SwiftConf, String> {
+    let path = swift_dir.join("swift.conf");
+    let conf = Conf::read(&path)?;
+    SwiftConf::from_sections(conf.sections())
+        .map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// The section that a role is configured in: of a group, that of its first server.

@@ -19,7 +19,7 @@ use apus_daemon::Scope;
 use apus_daemon::drain::Signals;
 use apus_daemon::systemd::{State, notify};
 
-pub(crate) use conf::Place;
+pub(crate) use conf::{Place, swift_conf};
 pub use node::Node;
 pub use role::{DAEMONS, Roles, Server};
 pub(crate) use start::{Manner, be};
