@@ -1,7 +1,7 @@
 //! What the auditor has to know of account databases.
 
 use apus_broker::audit::{Tables, Tally};
-use apus_broker::{Connection, DbError, stat};
+use apus_broker::{Connection, DbError, digest, stat};
 use apus_cluster::{AccountName, Timestamp};
 
 use crate::backend;
@@ -87,12 +87,13 @@ fn rebuild(connection: &mut Connection, info: &[String]) -> Result<(), DbError> 
     let device = id.get(37..).unwrap_or_default();
     let id = stat::new_id(device);
     backend::initialize(connection, &account, &id, time(created)?, time(put)?)?;
-    connection.run(
-        "UPDATE account_stat SET delete_timestamp = ?, status = ?, status_changed_at = ?,
-             metadata = ?",
-        &[delete.into(), status.into(), changed.into(), metadata.into()],
-    )?;
-    apus_broker::digest::seal(connection, &TABLES)
+    digest::change_info(connection, &TABLES, |connection| {
+        connection.run(
+            "UPDATE account_stat SET delete_timestamp = ?, status = ?, status_changed_at = ?,
+                 metadata = ?",
+            &[delete.into(), status.into(), changed.into(), metadata.into()],
+        )
+    })
 }
 
 fn restore(connection: &mut Connection, columns: &[String]) -> Result<(), DbError> {

@@ -73,9 +73,7 @@ pub(crate) fn initialize(
             (&put).into(),
         ],
     )?;
-    connection.script(audit::DIGESTS)?;
-    digest::seal(connection, &audit::TABLES)?;
-    digest::seal_schema(connection)
+    digest::keep(connection, &audit::TABLES)
 }
 
 pub(crate) fn info(connection: &mut Connection) -> Result<Info, DbError> {
@@ -138,22 +136,50 @@ pub(crate) fn doomed(connection: &mut Connection) -> Result<Option<Doomed>, DbEr
     Ok(doomed)
 }
 
+/// A statement without and with the digests of its rows (see [`digest::row_matches`]).
+macro_rules! rows {
+    ($rest:literal) => {
+        [
+            concat!(
+                "SELECT c.name, c.put_timestamp, c.delete_timestamp, c.object_count, c.bytes_used,
+                     c.deleted, c.storage_policy_index, c.ROWID, NULL, NULL FROM container AS c ",
+                $rest
+            ),
+            concat!(
+                "SELECT c.name, c.put_timestamp, c.delete_timestamp, c.object_count, c.bytes_used,
+                     c.deleted, c.storage_policy_index, c.ROWID, d.row_id, d.digest
+                     FROM container AS c
+                     LEFT JOIN apus_row_digest AS d ON d.row_id = c.ROWID ",
+                $rest
+            ),
+        ]
+    };
+}
+pub(crate) use rows;
+
+/// Where [`rows`] has its digests.
+pub(crate) const DIGEST_AT: i32 = 7;
+
+const KNOWN: [&str; 2] = rows!("WHERE c.name = ? AND c.deleted IN (0, 1)");
+
 /// Merges a report: the newest times of both, the counts of the report, deleted when the newest
-/// deletion is past the newest put and the container is empty.
+/// deletion is past the newest put and the container is empty. Not into a row that is damaged: it may seem to be
+/// newer, and what stays of it would get a digest that calls it good.
 pub(crate) fn merge_report(connection: &mut Connection, report: &Report) -> Result<(), DbError> {
     let mut put = report.put_timestamp;
     let mut delete = report.delete_timestamp;
-    let mut known = None;
-    connection.query(
-        "SELECT put_timestamp, delete_timestamp, object_count, bytes_used, storage_policy_index,
-             deleted FROM container WHERE name = ? AND deleted IN (0, 1)",
-        &[(&report.name).into()],
-        |row| {
-            known =
-                Some((time(row, 0), time(row, 1), row.int(2), row.int(3), row.int(4), row.int(5)));
-            true
-        },
-    )?;
+    let (mut known, mut damaged) = (None, None);
+    let sql = digest::chosen(connection, KNOWN)?;
+    connection.query(sql, &[(&report.name).into()], |row| {
+        if !digest::row_matches(row, DIGEST_AT) {
+            damaged = Some(row.int(DIGEST_AT));
+        }
+        known = Some((time(row, 1), time(row, 2), row.int(3), row.int(4), row.int(6), row.int(5)));
+        true
+    })?;
+    if let Some(id) = damaged {
+        return Err(digest::mismatch(id));
+    }
     if let Some((known_put, known_delete, ..)) = known {
         put = put.max(known_put);
         delete = delete.max(known_delete);
@@ -221,30 +247,6 @@ pub(crate) fn merge_pending(
     }
     Ok(())
 }
-
-/// A statement without and with the digests of its rows (see [`digest::row_matches`]).
-macro_rules! rows {
-    ($rest:literal) => {
-        [
-            concat!(
-                "SELECT c.name, c.put_timestamp, c.delete_timestamp, c.object_count, c.bytes_used,
-                     c.deleted, c.storage_policy_index, c.ROWID, NULL, NULL FROM container AS c ",
-                $rest
-            ),
-            concat!(
-                "SELECT c.name, c.put_timestamp, c.delete_timestamp, c.object_count, c.bytes_used,
-                     c.deleted, c.storage_policy_index, c.ROWID, d.row_id, d.digest
-                     FROM container AS c
-                     LEFT JOIN apus_row_digest AS d ON d.row_id = c.ROWID ",
-                $rest
-            ),
-        ]
-    };
-}
-pub(crate) use rows;
-
-/// Where [`rows`] has its digests.
-pub(crate) const DIGEST_AT: i32 = 7;
 
 const FORWARD: [&str; 2] =
     rows!("WHERE c.deleted = 0 AND c.name > ?1 AND c.name >= ?2 AND c.name < ?3 ORDER BY c.name");

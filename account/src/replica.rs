@@ -191,11 +191,13 @@ impl Kind for Accounts {
             return Ok(());
         }
         let changed = Self::info(old)?.status_changed_at;
-        connection.run(
-            "UPDATE account_stat SET status = 'DELETED',
-                 status_changed_at = MAX(?, status_changed_at)",
-            &[(&changed).into()],
-        )
+        digest::change_info(connection, &audit::TABLES, |connection| {
+            connection.run(
+                "UPDATE account_stat SET status = 'DELETED',
+                     status_changed_at = MAX(?, status_changed_at)",
+                &[(&changed).into()],
+            )
+        })
     }
 
     fn reconcile(_: &mut Connection, _: &Info, _: Timestamp) -> Result<bool, DbError> {

@@ -1,7 +1,7 @@
 //! What the auditor has to know of container databases.
 
 use apus_broker::audit::{Tables, Tally};
-use apus_broker::{Connection, DbError, stat};
+use apus_broker::{Connection, DbError, digest, stat};
 use apus_cluster::listing::ObjectRow;
 use apus_cluster::timestamp::RowTimes;
 use apus_cluster::{AccountName, ContainerName, ContainerPath, Timestamp};
@@ -120,21 +120,22 @@ fn rebuild(connection: &mut Connection, info: &[String]) -> Result<(), DbError> 
     let id = stat::new_id(device);
     backend::initialize(connection, &path, &id, time(created)?, time(put)?, policy)?;
     let int = |text: &str| text.parse::<i64>().map_err(|_| corrupt("a number is none"));
-    connection.run(
-        "UPDATE container_info SET delete_timestamp = ?, status = ?, status_changed_at = ?,
-             metadata = ?, x_container_sync_point1 = ?, x_container_sync_point2 = ?,
-             reconciler_sync_point = ?",
-        &[
-            delete.into(),
-            status.into(),
-            changed.into(),
-            metadata.into(),
-            int(sync_1)?.into(),
-            int(sync_2)?.into(),
-            int(reconciler)?.into(),
-        ],
-    )?;
-    apus_broker::digest::seal(connection, &TABLES)
+    digest::change_info(connection, &TABLES, |connection| {
+        connection.run(
+            "UPDATE container_info SET delete_timestamp = ?, status = ?, status_changed_at = ?,
+                 metadata = ?, x_container_sync_point1 = ?, x_container_sync_point2 = ?,
+                 reconciler_sync_point = ?",
+            &[
+                delete.into(),
+                status.into(),
+                changed.into(),
+                metadata.into(),
+                int(sync_1)?.into(),
+                int(sync_2)?.into(),
+                int(reconciler)?.into(),
+            ],
+        )
+    })
 }
 
 fn restore(connection: &mut Connection, columns: &[String]) -> Result<(), DbError> {

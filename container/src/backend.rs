@@ -8,6 +8,7 @@ use apus_cluster::timestamp::RowTimes;
 use apus_cluster::{ContainerPath, Timestamp};
 
 use crate::audit;
+use crate::listing::{DIGEST_AT, rows};
 use crate::merge::merge;
 use crate::replica::Containers;
 
@@ -24,7 +25,8 @@ pub(crate) struct Info {
     pub(crate) object_count: i64,
     pub(crate) bytes_used: i64,
     pub(crate) metadata: Dated,
-    pub(crate) reported: Reported,
+    /// `None` when nobody can have been told what is there.
+    pub(crate) reported: Option<Reported>,
 }
 
 /// What the account servers were last told.
@@ -97,9 +99,7 @@ pub(crate) fn initialize(
         "INSERT INTO policy_stat (storage_policy_index) VALUES (?)",
         &[i64::from(policy).into()],
     )?;
-    connection.script(audit::DIGESTS)?;
-    digest::seal(connection, &audit::TABLES)?;
-    digest::seal_schema(connection)
+    digest::keep(connection, &audit::TABLES)
 }
 
 pub(crate) fn info(connection: &mut Connection) -> Result<Info, DbError> {
@@ -125,12 +125,7 @@ pub(crate) fn info(connection: &mut Connection) -> Result<Info, DbError> {
                 object_count: row.int(7),
                 bytes_used: row.int(8),
                 metadata: Dated::new(),
-                reported: Reported {
-                    put_timestamp: time(row, 10),
-                    delete_timestamp: time(row, 11),
-                    object_count: row.int(12),
-                    bytes_used: row.int(13),
-                },
+                reported: reported_of(row),
             });
             false
         },
@@ -138,6 +133,15 @@ pub(crate) fn info(connection: &mut Connection) -> Result<Info, DbError> {
     let mut info = info.ok_or_else(|| DbError::Corrupt("no row in container_info".to_owned()))?;
     info.metadata = metadata::decode(&stored)?;
     Ok(info)
+}
+
+fn reported_of(row: &Row<'_>) -> Option<Reported> {
+    Some(Reported {
+        put_timestamp: Timestamp::parse(&row.text(10))?,
+        delete_timestamp: Timestamp::parse(&row.text(11))?,
+        object_count: row.int(12),
+        bytes_used: row.int(13),
+    })
 }
 
 /// Raises the put timestamp; a put after a delete makes the container live again, with a policy.
@@ -148,6 +152,13 @@ pub(crate) fn put(
 ) -> Result<(), DbError> {
     stat::put::<Containers>(connection, timestamp)?;
     let Some(policy) = recreate_with else { return Ok(()) };
+    digest::change_info(connection, &audit::TABLES, |connection| {
+        recreate(connection, timestamp, policy)
+    })
+}
+
+/// Makes a deleted container live again.
+fn recreate(connection: &mut Connection, timestamp: Timestamp, policy: u32) -> Result<(), DbError> {
     if info(connection)?.policy != policy {
         // What was deleted with the old container is nobody's to move; what is there may be.
         let sql = if is_empty(connection)? {
@@ -165,8 +176,7 @@ pub(crate) fn put(
     connection.run(
         "INSERT OR IGNORE INTO policy_stat (storage_policy_index) VALUES (?)",
         &[i64::from(policy).into()],
-    )?;
-    digest::seal(connection, &audit::TABLES)
+    )
 }
 
 /// Notes what the account servers know now.
@@ -186,12 +196,13 @@ pub(crate) fn reported(connection: &mut Connection, reported: &Reported) -> Resu
 /// Notes up to which row what is misplaced was queued, if the container's policy is still the one
 /// by which that was judged.
 pub(crate) fn queued(connection: &mut Connection, point: i64, policy: u32) -> Result<(), DbError> {
-    connection.run(
-        "UPDATE container_info SET reconciler_sync_point = ?1
-             WHERE storage_policy_index = ?2 AND reconciler_sync_point < ?1",
-        &[point.into(), i64::from(policy).into()],
-    )?;
-    digest::seal(connection, &audit::TABLES)
+    digest::change_info(connection, &audit::TABLES, |connection| {
+        connection.run(
+            "UPDATE container_info SET reconciler_sync_point = ?1
+                 WHERE storage_policy_index = ?2 AND reconciler_sync_point < ?1",
+            &[point.into(), i64::from(policy).into()],
+        )
+    })
 }
 
 /// A row of the `object` table from columns name, created_at, size, content_type, etag, deleted,
@@ -208,18 +219,24 @@ pub(crate) fn object_row(row: &Row<'_>) -> Option<ObjectRow> {
     })
 }
 
-/// Merges one row.
+const KNOWN: [&str; 2] =
+    rows!("WHERE o.deleted IN (0, 1) AND o.name = ? AND o.storage_policy_index = ?");
+
+/// Merges one row. Not into one that is damaged: it may seem to be newer, and what stays of it
+/// would get a digest that calls it good.
 pub(crate) fn merge_row(connection: &mut Connection, new: ObjectRow) -> Result<(), DbError> {
-    let mut existing = None;
-    connection.query(
-        "SELECT name, created_at, size, content_type, etag, deleted, storage_policy_index
-         FROM object WHERE deleted IN (0, 1) AND name = ? AND storage_policy_index = ?",
-        &[(&new.name).into(), i64::from(new.policy).into()],
-        |row| {
-            existing = object_row(row);
-            true
-        },
-    )?;
+    let (mut existing, mut damaged) = (None, None);
+    let sql = digest::chosen(connection, KNOWN)?;
+    connection.query(sql, &[(&new.name).into(), i64::from(new.policy).into()], |row| {
+        if !digest::row_matches(row, DIGEST_AT) {
+            damaged = Some(row.int(DIGEST_AT));
+        }
+        existing = object_row(row);
+        true
+    })?;
+    if let Some(id) = damaged {
+        return Err(digest::mismatch(id));
+    }
     let Some(row) = merge(existing.as_ref(), new) else { return Ok(()) };
     if existing.is_some() {
         connection.run(

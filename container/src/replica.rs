@@ -210,7 +210,7 @@ impl Kind for Containers {
 
     fn is_spent(connection: &mut Connection) -> Result<bool, DbError> {
         let info = backend::info(connection)?;
-        Ok(backend::is_empty(connection)? && info.reported == info.current())
+        Ok(backend::is_empty(connection)? && info.reported == Some(info.current()))
     }
 
     fn renewed(connection: &mut Connection) -> Result<(), DbError> {
@@ -242,11 +242,13 @@ impl Kind for Containers {
         )?;
         // What was in its place until now may be misplaced. Swift leaves the sync point as it is and
         // relies on the replica that told of the policy to queue these rows, which may never happen.
-        connection.run(
-            "UPDATE container_info SET storage_policy_index = ?1,
-                 status_changed_at = MAX(?2, status_changed_at), reconciler_sync_point = -1",
-            &[policy.into(), (&now.to_string()).into()],
-        )?;
+        digest::change_info(connection, &audit::TABLES, |connection| {
+            connection.run(
+                "UPDATE container_info SET storage_policy_index = ?1,
+                     status_changed_at = MAX(?2, status_changed_at), reconciler_sync_point = -1",
+                &[policy.into(), (&now.to_string()).into()],
+            )
+        })?;
         Ok(true)
     }
 

@@ -122,7 +122,7 @@ impl Server {
         let Ok(Some(database)) = self.open(path).await else { return Ok(()) };
         let info = database.read(backend::info).await.map_err(failed)?;
         let current: Reported = info.current();
-        if current == info.reported {
+        if info.reported.as_ref() == Some(&current) {
             return Ok(());
         }
         let ring = ring.get();

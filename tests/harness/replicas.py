@@ -161,6 +161,18 @@ def everything(path):
         return str(error)
 
 
+def check_digests(cluster, findings):
+    """The row about each database and its schema have digests: what replicators change is covered at once, not only
+    when the auditor comes."""
+    for (kind, hashed), by_node in databases(cluster).items():
+        for node, path in by_node.items():
+            with copied(path) as connection:
+                (version,) = connection.execute("PRAGMA schema_version").fetchone()
+                for what, row in ("row", 0), ("schema", -1 - version):
+                    if not connection.execute("SELECT 1 FROM apus_row_digest WHERE row_id = ?", (row,)).fetchone():
+                        findings.say(f"{kind} {hashed} on {node}: its {what} has no digest")
+
+
 def compare_databases(cluster, findings, before=None, but=()):
     """Every primary has the same rows and statistics, and no other node has the database; gives them by (kind, hash),
     of all but some.

@@ -7,12 +7,17 @@ thing is. A flip also knows whether it is visible, which means that what the fil
 import io
 import os
 import pickle
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from swift.common.ring import RingData
 
 from . import etc, replicas
+
+# Where the row about a database begins, and how much of it is looked for.
+ABOUT = re.compile(rb"AUTH_\w+?\d{10}\.\d{5}")
+ABOUT_BYTES = 300
 
 
 @dataclass
@@ -146,10 +151,14 @@ class Rot:
         return self.some(candidates(), count, flip)
 
     def bit_of_database(self, file):
-        """Most of a small database is empty pages: half of the bits are drawn from bytes that are not zero."""
+        """Most of a small database is empty pages: some of the bits are drawn from all, some from bytes that are not
+        zero, and some from the row about the database."""
         content = file.read_bytes()
         bit = self.draw.randrange(len(content) * 8)
-        if self.draw.random() < 0.5:
+        kind = self.draw.random()
+        if kind < 0.3 and (rows := [match.start() for match in ABOUT.finditer(content)]):
+            return min(self.draw.choice(rows) * 8 + self.draw.randrange(ABOUT_BYTES * 8), len(content) * 8 - 1)
+        if kind < 0.7:
             while not content[bit // 8]:
                 bit = self.draw.randrange(len(content) * 8)
         return bit

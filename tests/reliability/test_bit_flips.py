@@ -62,6 +62,7 @@ class Run:
         but = {("account", swift_code.hash_path("AUTH_test"))}
         self.databases = replicas.compare_databases(self.cluster, findings, databases, but)
         replicas.check_hashes(self.cluster, findings)
+        replicas.check_digests(self.cluster, findings)
         checkers.check_container(self.cluster, findings, "AUTH_test", CHANGES, self.world.expected_rows(CHANGES))
         for path in quiesce.partitions_on_handoffs(self.cluster):
             findings.say(f"on a handoff: {path}")

@@ -103,7 +103,7 @@ impl Bench {
         let seen = database.read(|connection| {
             let mut info = backend::info(connection)?;
             // What the account was told tells it again when it is wrong.
-            info.reported = info.current();
+            info.reported = Some(info.current());
             let query = ListQuery { limit: 10_000, ..ListQuery::default() };
             let page = listing::page(connection, &query, info.policy)?;
             let all = listing::page_with_deleted(connection, &query, info.policy)?;
@@ -329,4 +329,53 @@ async fn what_does_not_match_its_digest_is_told_to_no_client_and_no_replica() {
         .await
         .unwrap();
     assert!(matches!(database.read(known).await.unwrap(), (Err(_), Err(_))));
+}
+
+/// Who merged and put on top of what is damaged would call it good by a new digest.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_on_top_of_what_does_not_match_its_digest() {
+    let bench = Bench::new("on-top").await;
+    let database = bench.open().await;
+    let damaged = database.write(|connection| {
+        connection.run("DROP TRIGGER object_update", &[])?;
+        connection
+            .run("UPDATE object SET created_at = '1800000000.00000' WHERE size = 1077", &[])?;
+        connection.run("DROP TRIGGER apus_info_digest_delete", &[])?;
+        connection.run("UPDATE container_info SET status_changed_at = '1800000000.00000'", &[])
+    });
+    damaged.await.unwrap();
+    let later = Timestamp::from_seconds(1_700_002_000);
+    let newer = |index| ObjectRow { times: RowTimes::all(later), ..row(index, false) };
+    let merged = |row| database.write(move |connection| backend::merge_row(connection, row));
+    let put = database.write(move |connection| stat::put::<Containers>(connection, later));
+    for refused in [merged(newer(77)).await, put.await] {
+        let error = refused.unwrap_err();
+        assert!(error.to_string().contains("digest"), "{error}");
+        assert!(apus_broker::audit::damage(&error).is_some(), "the server sets it aside");
+    }
+    merged(newer(78)).await.unwrap();
+    assert!(matches!(bench.audit().await, Verdict::Damaged(_)), "it is still found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_can_have_been_told_is_told_again() {
+    let bench = Bench::new("told-again").await;
+    let database = bench.open().await;
+    let told = |sql: &'static str| {
+        database.write(move |connection| {
+            let info = backend::info(connection)?;
+            backend::reported(connection, &info.current())?;
+            connection.run(sql, &[])?;
+            let info = backend::info(connection)?;
+            Ok(info.reported == Some(info.current()))
+        })
+    };
+    assert!(told("SELECT 1").await.unwrap());
+    for sql in [
+        "UPDATE container_info SET reported_delete_timestamp = '00000000p0.00000'",
+        "UPDATE container_info SET reported_put_timestamp = CAST(X'31B0' AS TEXT)",
+        "UPDATE container_info SET reported_object_count = reported_object_count + 1",
+    ] {
+        assert!(!told(sql).await.unwrap(), "{sql}");
+    }
 }

@@ -75,11 +75,37 @@ pub fn inserted(connection: &mut Connection, columns: &[&str]) -> Result<(), DbE
     if is_kept(connection)? { add(connection, id, columns) } else { Ok(()) }
 }
 
-/// Renews the digest of the row about the database after one of its columns was set.
+/// Begins to keep digests of a database that has just been filled, and has no rows yet.
 ///
 /// # Errors
 /// SQLite's.
-pub fn seal(connection: &mut Connection, tables: &Tables) -> Result<(), DbError> {
+pub fn keep(connection: &mut Connection, tables: &Tables) -> Result<(), DbError> {
+    connection.script(tables.schema)?;
+    seal(connection, tables)?;
+    seal_schema(connection)
+}
+
+/// Changes columns of the row about the database and renews its digest. What does not match before
+/// is not changed: its new digest would call it good.
+///
+/// # Errors
+/// SQLite's; [`DbError::Corrupt`]; what the change gives.
+pub fn change_info<T>(
+    connection: &mut Connection,
+    tables: &Tables,
+    change: impl FnOnce(&mut Connection) -> Result<T, DbError>,
+) -> Result<T, DbError> {
+    check_info(connection, tables)?;
+    let changed = change(connection)?;
+    seal(connection, tables)?;
+    Ok(changed)
+}
+
+/// Renews the digest of the row about the database, which was found good or has just been written.
+///
+/// # Errors
+/// SQLite's.
+pub(crate) fn seal(connection: &mut Connection, tables: &Tables) -> Result<(), DbError> {
     if !is_kept(connection)? {
         return Ok(());
     }
@@ -199,11 +225,25 @@ pub(crate) fn schema_matches(connection: &mut Connection) -> Result<Option<bool>
     Ok(known(connection, id)?.map(|known| known == digest))
 }
 
-/// Adds the digest of the schema as it is.
+/// Sees that the schema is what was written, as far as its digest tells.
+///
+/// # Errors
+/// SQLite's; [`DbError::Corrupt`].
+pub(crate) fn check_schema(connection: &mut Connection) -> Result<(), DbError> {
+    if is_kept(connection)? && schema_matches(connection)? == Some(false) {
+        return Err(DbError::Corrupt("the schema does not match its digest".to_owned()));
+    }
+    Ok(())
+}
+
+/// Adds the digest of the schema as it is, if this database has digests.
 ///
 /// # Errors
 /// SQLite's.
-pub fn seal_schema(connection: &mut Connection) -> Result<(), DbError> {
+pub(crate) fn seal_schema(connection: &mut Connection) -> Result<(), DbError> {
+    if !is_kept(connection)? {
+        return Ok(());
+    }
     let (id, digest) = schema(connection)?;
     put(connection, id, digest)
 }

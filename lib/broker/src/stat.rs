@@ -29,8 +29,9 @@ pub fn put_metadata<K: Kind>(
     constraints: &Constraints,
 ) -> Result<(), DbError> {
     let (select, update) = (K::STATEMENTS.metadata, K::STATEMENTS.set_metadata);
-    metadata::merge(connection, select, update, changes, timestamp, constraints)?;
-    digest::seal(connection, K::TABLES)
+    digest::change_info(connection, K::TABLES, |connection| {
+        metadata::merge(connection, select, update, changes, timestamp, constraints)
+    })
 }
 
 /// Raises the time of the last put.
@@ -38,8 +39,9 @@ pub fn put_metadata<K: Kind>(
 /// # Errors
 /// SQLite's.
 pub fn put<K: Kind>(connection: &mut Connection, timestamp: Timestamp) -> Result<(), DbError> {
-    connection.run(K::STATEMENTS.put, &[(&timestamp.to_string()).into()])?;
-    digest::seal(connection, K::TABLES)
+    digest::change_info(connection, K::TABLES, |connection| {
+        connection.run(K::STATEMENTS.put, &[(&timestamp.to_string()).into()])
+    })
 }
 
 /// Deletes: all metadata emptied, the time of deletion raised.
@@ -51,6 +53,7 @@ pub fn delete<K: Kind>(connection: &mut Connection, timestamp: Timestamp) -> Res
     let emptied = known.map(|name| (name, String::new())).collect();
     // Nothing stays that could be too much.
     put_metadata::<K>(connection, &emptied, timestamp, &Constraints::default())?;
-    connection.run(K::STATEMENTS.delete, &[(&timestamp.to_string()).into()])?;
-    digest::seal(connection, K::TABLES)
+    digest::change_info(connection, K::TABLES, |connection| {
+        connection.run(K::STATEMENTS.delete, &[(&timestamp.to_string()).into()])
+    })
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use apus_disk::make_directories;
 
 use super::kind::Kind;
+use super::transfer::open_arrived;
+use crate::digest;
 use crate::error::DbError;
 use crate::handles::Broker;
 
@@ -44,15 +46,20 @@ pub(super) async fn take<K: Kind>(
         let name = format!("apus-snapshot-{}", apus_daemon::seed::hex::<8>());
         let mut snapshot = Snapshot { file: temporary.join(name), length: 0, md5: String::new() };
         let target = snapshot.file.to_string_lossy().into_owned();
+        digest::check_schema(&mut opened.connection)?;
         opened.connection.run("VACUUM INTO ?", &[(&target).into()])?;
         opener.runtime.block_on(opened.connection.close())?;
-        (snapshot.length, snapshot.md5) = digest(&snapshot.file)?;
+        // It has another `schema_version`, by which the digest of its schema is found.
+        let mut copy = open_arrived(&opener, &snapshot.file)?;
+        digest::seal_schema(&mut copy)?;
+        opener.runtime.block_on(copy.close())?;
+        (snapshot.length, snapshot.md5) = length_and_md5(&snapshot.file)?;
         Ok(Some(snapshot))
     });
     taken.await.unwrap_or_else(|error| Err(DbError::Io(error.to_string())))
 }
 
-fn digest(file: &Path) -> io::Result<(u64, String)> {
+fn length_and_md5(file: &Path) -> io::Result<(u64, String)> {
     let mut file = std::fs::File::open(file)?;
     let mut piece = vec![0; 256 * 1024];
     let mut context = md5::Context::new();

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::info::Info;
 use super::kind::Kind;
+use crate::digest;
 use crate::error::DbError;
 use crate::metadata;
 use crate::raw::{Connection, Param};
@@ -107,7 +108,9 @@ pub(super) fn renew<K: Kind>(
     source: &str,
     device: &str,
 ) -> Result<(), DbError> {
-    connection.run(K::STATEMENTS.set_id, &[(&stat::new_id(device)).into()])?;
+    digest::change_info(connection, K::TABLES, |connection| {
+        connection.run(K::STATEMENTS.set_id, &[(&stat::new_id(device)).into()])
+    })?;
     let last = integer(connection, K::STATEMENTS.last_row, &[])?.unwrap_or(-1);
     connection.run("DELETE FROM incoming_sync WHERE remote_id = ?", &[source.into()])?;
     let point = SyncPoint { remote_id: source.to_owned(), sync_point: last };
@@ -128,11 +131,13 @@ pub(super) fn merge_timestamps<K: Kind>(
     let before = K::is_deleted(connection)?;
     let [created, put, delete] = remote.timestamps();
     let params = [created.into(), put.into(), delete.into()];
-    connection.run(K::STATEMENTS.merge_timestamps, &params)?;
-    if K::is_deleted(connection)? != before {
-        connection.run(K::STATEMENTS.status_changed, &[(&now.to_string()).into()])?;
-    }
-    Ok(())
+    digest::change_info(connection, K::TABLES, |connection| {
+        connection.run(K::STATEMENTS.merge_timestamps, &params)?;
+        if K::is_deleted(connection)? != before {
+            connection.run(K::STATEMENTS.status_changed, &[(&now.to_string()).into()])?;
+        }
+        Ok(())
+    })
 }
 
 /// Merges a replica's metadata, given as the text of its column.
@@ -144,7 +149,10 @@ pub(super) fn merge_metadata<K: Kind>(
         return Ok(());
     }
     let (select, update) = (K::STATEMENTS.metadata, K::STATEMENTS.set_metadata);
-    metadata::merge_dated(connection, select, update, metadata::decode(remote)?)
+    let remote = metadata::decode(remote)?;
+    digest::change_info(connection, K::TABLES, |connection| {
+        metadata::merge_dated(connection, select, update, remote)
+    })
 }
 
 /// Whether metadata of a replica has anything newer than ours.

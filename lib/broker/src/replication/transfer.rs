@@ -183,7 +183,7 @@ pub(super) fn check_names<K: Kind>(
 
 /// Opens a database in `tmp` to change it. What is lost in a crash is sent again, so it is synced
 /// only at the end.
-fn open_arrived(opener: &Opener, file: &Path) -> Result<Connection, DbError> {
+pub(super) fn open_arrived(opener: &Opener, file: &Path) -> Result<Connection, DbError> {
     let mut connection =
         opener.runtime.block_on(connect(file, SqliteJournalMode::Memory, false))?;
     connection.script("PRAGMA synchronous = OFF")?;
