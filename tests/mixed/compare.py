@@ -7,7 +7,8 @@
     compare.py swift    Swift's proxy over Swift's servers, the measure for `b` and `d`
     compare.py          all of them
 
-Outcomes are kept in target/suites/mixed-NAME.json; a case is a difference when it passes in the measure only.
+Outcomes are kept in target/suites/mixed-NAME.json; a case is a difference when it passes in the measure only. One that
+fails in the last run of `swift`, too, is not: it is Swift's servers on this file system that cannot do it.
 """
 
 import argparse
@@ -61,10 +62,15 @@ def kept(name):
     return ROOT / "target" / "suites" / f"mixed-{name}.json"
 
 
+def swift_alone():
+    """The last outcomes of Swift's proxy over Swift's servers."""
+    return json.loads(kept("swift").read_text()) if kept("swift").exists() else {}
+
+
 def measure(name):
     if CLUSTERS[name][0] == "apus":
         return {case: "PASSED" for case in (HERE.parent / "suites/swift.must-pass").read_text().split("\n") if case}
-    return json.loads(kept("swift").read_text()) if kept("swift").exists() else {}
+    return swift_alone()
 
 
 def main():
@@ -83,11 +89,14 @@ def main():
         print(f"{name}: {counts}", flush=True)
         if name == "swift":
             continue
+        alone = swift_alone()
         for case, outcome in sorted(measure(name).items()):
             ran = case in outcomes or not options.only
             if outcome == "PASSED" and ran and outcomes.get(case) != "PASSED":
-                print(f"{name}: {outcomes.get(case, 'did not run')}: {case}")
-                differences += 1
+                is_swifts = alone.get(case, "PASSED") not in ("PASSED", "SKIPPED")
+                told = ", as over Swift's servers alone" if is_swifts else ""
+                print(f"{name}: {outcomes.get(case, 'did not run')}{told}: {case}")
+                differences += not is_swifts
     return 1 if differences else 0
 
 
