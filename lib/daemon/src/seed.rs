@@ -12,7 +12,7 @@ pub fn bytes<const N: usize>() -> [u8; N] {
 
 /// `2 * N` random lower-case hex digits.
 pub fn hex<const N: usize>() -> String {
-    bytes::<N>().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(bytes::<N>())
 }
 
 /// A random share, from 0 to 1, to spread what would else happen at the same moment.
@@ -26,7 +26,7 @@ pub fn uuid() -> String {
     let mut raw = bytes::<16>();
     raw[6] = raw[6] & 0x0f | 0x40;
     raw[8] = raw[8] & 0x3f | 0x80;
-    let hex: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex::encode(raw);
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default().to_owned();
     [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
 }

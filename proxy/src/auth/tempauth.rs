@@ -128,8 +128,7 @@ impl TempAuth {
             return String::new();
         };
         mac.update(payload.as_bytes());
-        let bytes = mac.finalize().into_bytes();
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(mac.finalize().into_bytes())
     }
 
     /// Who a token belongs to, if it is ours and not expired.

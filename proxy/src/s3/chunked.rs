@@ -101,10 +101,6 @@ fn bad_signature() -> BodyError {
     body_error("SignatureDoesNotMatch")
 }
 
-fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl Decoder {
     /// A line of framing, if it is all there.
     fn line(&mut self) -> Step<Option<String>> {
@@ -143,7 +139,7 @@ impl Decoder {
     }
 
     fn check_chunk(&mut self, signature: &str) -> Step<()> {
-        let hash = hex(std::mem::take(&mut self.hash));
+        let hash = hex::encode(std::mem::take(&mut self.hash).finalize());
         let good = self.seed.as_mut().is_none_or(|seed| seed.check_chunk(&hash, signature));
         if good { Ok(()) } else { Err(bad_signature()) }
     }

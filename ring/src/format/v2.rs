@@ -42,7 +42,7 @@ pub(super) fn decode(inflated: &[u8]) -> Result<UncheckedRing, String> {
         let entry = index.get(name).ok_or_else(|| format!("no section {name}"))?;
         let (with_length, data) = blob(inflated, entry.1)?;
         if let (Some("sha256"), Some(expected)) = (entry.4.as_deref(), entry.5.as_deref()) {
-            let found = hex(&Sha256::digest(with_length));
+            let found = hex::encode(Sha256::digest(with_length));
             if found != expected {
                 return Err(format!("section {name}: sha256 is {found}, expected {expected}"));
             }
@@ -103,10 +103,6 @@ fn blob(bytes: &[u8], at: u64) -> Result<(&[u8], &[u8]), String> {
     Ok((whole, whole.get(8..).unwrap_or_default()))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Writes raw deflate data with full flushes, and knows both offsets.
 struct Sections {
     out: Vec<u8>,
@@ -148,7 +144,7 @@ impl Sections {
                 Some(self.out.len() as u64),
                 Some(self.uncompressed),
                 Some("sha256".to_owned()),
-                Some(hex(&Sha256::digest(&with_length))),
+                Some(hex::encode(Sha256::digest(&with_length))),
             ),
         );
     }

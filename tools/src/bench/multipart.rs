@@ -11,7 +11,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::connection::{Connection, whole};
 use super::pattern::Content;
-use super::sign::hex;
 use super::work::{Failure, Prepared, Work, answer, put};
 
 /// Documents of 10,000 parts are below this.
@@ -64,7 +63,7 @@ pub(super) async fn upload(
         );
     }
     list.push_str("</CompleteMultipartUpload>");
-    let hash = hex(&Sha256::digest(list.as_bytes()));
+    let hash = hex::encode(Sha256::digest(list.as_bytes()));
     let query = format!("uploadId={encoded}");
     let ticket = work.target.ticket(Method::POST, &key, &query, &hash)?;
     let done = document(connection, &ticket, Content::document(Bytes::from(list))).await?;

@@ -34,14 +34,6 @@ pub(super) struct Signature {
     pub(super) authorization: String,
 }
 
-/// Lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit =
-        |nibble: u8| DIGITS.get(usize::from(nibble)).map_or('0', |digit| char::from(*digit));
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
 /// `YYYYMMDD'T'HHMMSS'Z'`.
 fn amz_date(now: Duration) -> String {
     let seconds = now.as_secs();
@@ -69,7 +61,7 @@ impl Signer {
             "{method}\n{path}\n{query}\nhost:{host}\nx-amz-content-sha256:{payload_hash}\n\
              x-amz-date:{date}\n\n{names}\n{payload_hash}"
         );
-        let hash = hex(&Sha256::digest(canonical.as_bytes()));
+        let hash = hex::encode(Sha256::digest(canonical.as_bytes()));
         let text = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{hash}");
         let key = generate_signing_key(secret_key, SystemTime::UNIX_EPOCH + now, region, "s3");
         let signature = calculate_signature(key, text.as_bytes());

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::connection::{Connection, piece, whole};
 use super::options::{Dialect, Operation, Options, Payload};
 use super::pattern::{Content, Pool};
-use super::sign::{UNSIGNED, hex};
+use super::sign::UNSIGNED;
 use super::target::{Target, Ticket};
 
 /// Above this size a PUT's MD5 is not computed ahead, and its ETag not checked.
@@ -127,7 +127,8 @@ impl Work {
             });
         }
         Digest {
-            payload_hash: sha256.map_or_else(|| UNSIGNED.to_owned(), |hash| hex(&hash.finalize())),
+            payload_hash: sha256
+                .map_or_else(|| UNSIGNED.to_owned(), |hash| hex::encode(hash.finalize())),
             md5: md5.map(|md5| md5.finalize().0),
         }
     }
@@ -303,10 +304,10 @@ pub(super) async fn put(
     let etag = etag.unwrap_or_default().trim_matches('"').to_owned();
     whole(response.into_body(), ERROR_TEXT_MAX).await?;
     match digest.and_then(|digest| digest.md5) {
-        Some(md5) if hex(&md5) != etag => Err(Failure::Corrupt(format!(
+        Some(md5) if hex::encode(md5) != etag => Err(Failure::Corrupt(format!(
             "{}: ETag {etag:?}, expected {:?}",
             ticket.name(),
-            hex(&md5)
+            hex::encode(md5)
         ))),
         _ => Ok(etag),
     }

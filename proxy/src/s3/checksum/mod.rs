@@ -229,8 +229,7 @@ pub(super) fn check(
 impl Checked {
     fn end(&mut self) -> std::result::Result<(), BodyError> {
         if let Some((digest, expected)) = self.sha256.take() {
-            let found: String =
-                digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+            let found = hex::encode(digest.finalize());
             if found != expected {
                 return Err(body_error("XAmzContentSHA256Mismatch"));
             }

@@ -76,7 +76,7 @@ pub(in crate::s3) fn verified_body(
         Some(text) => {
             let digest = STANDARD.decode(text).ok().filter(|digest| digest.len() == 16);
             let digest = digest.ok_or_else(|| S3Error::new(Code::InvalidDigest))?;
-            Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+            Some(hex::encode(digest))
         }
     };
     if length.is_some_and(|length| length > parts.constraints.max_file_size.min(S3_MAX_FILE_SIZE)) {

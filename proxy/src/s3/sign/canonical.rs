@@ -4,14 +4,9 @@ use apus_cluster::percent;
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
-/// Lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// SHA-256 in hex.
 pub(super) fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// The path decoded once and encoded again byte for byte; S3 does not normalise it.
