@@ -48,14 +48,13 @@ impl Asker {
     }
 
     /// The body of a 2xx answer of `address` (`ip:port`); every other answer is an error, and so is
-    /// one without a good seal, if it must have one.
+    /// one without a good seal.
     async fn bytes(
         &self,
         address: &str,
         method: Method,
         path: &str,
         body: Option<&Value>,
-        is_sealed: bool,
     ) -> Result<Bytes, String> {
         let nonce = seed::hex::<16>();
         let named = |error: &dyn std::fmt::Display| format!("{address}: {error}");
@@ -75,7 +74,7 @@ impl Asker {
             let is_good = || self.sealer.is_good(&seal, &nonce, status.as_u16(), &body);
             if status.is_success() {
                 let refused = named(&"the answer is not signed with the cluster key");
-                return if is_sealed && !is_good() { Err(refused) } else { Ok(body) };
+                return if is_good() { Ok(body) } else { Err(refused) };
             }
             let told: Option<Value> = serde_json::from_slice(&body).ok();
             let told =
@@ -99,19 +98,13 @@ impl Asker {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, String> {
-        let bytes = self.bytes(address, method, path, body, true).await?;
+        let bytes = self.bytes(address, method, path, body).await?;
         parse(address, path, &bytes)
     }
 
     /// `GET` as JSON.
     pub(super) async fn get(&self, address: &str, path: &str) -> Result<Value, String> {
         self.json(address, Method::GET, path, None).await
-    }
-
-    /// `GET` of what servers tell everybody (`/recon/`), which is not sealed.
-    pub(super) async fn get_open(&self, address: &str, path: &str) -> Result<Value, String> {
-        let bytes = self.bytes(address, Method::GET, path, None, false).await?;
-        parse(address, path, &bytes)
     }
 }
 

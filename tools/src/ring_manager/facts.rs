@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use apus_cluster::backend_auth::{self, BackendAuth, Mode};
 use apus_daemon::config::Conf;
-use apus_daemon::http::{Body, Handler, SharedHandler, full, set};
-use apus_wire::signed::seal::{NONCE, SEAL, Sealer};
+use apus_daemon::http::{Body, Handler, SharedHandler, full};
 use async_trait::async_trait;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -94,7 +93,6 @@ impl Facts {
 pub(crate) struct JoinHttp {
     inner: SharedHandler,
     parts: Arc<JoinParts>,
-    sealer: Sealer,
     slots: Arc<Semaphore>,
 }
 
@@ -114,24 +112,10 @@ impl std::fmt::Debug for JoinHttp {
     }
 }
 
-/// The nonce of a question, if it has one.
-pub(super) fn nonce<B>(request: &Request<B>) -> Option<String> {
-    apus_daemon::http::header(request.headers(), NONCE).map(str::to_owned)
-}
-
-/// An answer with JSON, sealed for whoever asked with a nonce.
-pub(super) fn sealed(
-    sealer: &Sealer,
-    nonce: Option<&str>,
-    (status, content): (StatusCode, &Value),
-) -> Response<Body> {
-    let text = content.to_string();
-    let seal = nonce.and_then(|nonce| sealer.seal(nonce, status.as_u16(), text.as_bytes()));
-    let mut answer = Response::new(full(text));
+/// An answer with JSON.
+pub(super) fn told((status, content): (StatusCode, Value)) -> Response<Body> {
+    let mut answer = Response::new(full(content.to_string()));
     *answer.status_mut() = status;
-    if let Some(seal) = seal {
-        set(answer.headers_mut(), SEAL, &seal);
-    }
     let json = HeaderValue::from_static("application/json");
     answer.headers_mut().insert(header::CONTENT_TYPE, json);
     answer
@@ -146,8 +130,7 @@ impl JoinHttp {
     /// Before `inner`.
     pub(crate) fn new(inner: SharedHandler, parts: JoinParts) -> Self {
         let slots = Arc::new(Semaphore::new(QUESTIONS_MAX));
-        let sealer = Sealer::new(&parts.auth);
-        Self { inner, parts: Arc::new(parts), sealer, slots }
+        Self { inner, parts: Arc::new(parts), slots }
     }
 
     async fn answer(&self, path: String) -> (StatusCode, Value) {
@@ -190,9 +173,7 @@ impl Handler for JoinHttp {
         // A device may be called `apus`: then a number follows.
         let is_ours = path == "/apus/join" || path.starts_with("/apus/device/");
         if is_ours && *request.method() == Method::GET {
-            let (path, nonce) = (path.to_owned(), nonce(&request));
-            let (status, content) = self.answer(path).await;
-            return sealed(&self.sealer, nonce.as_deref(), (status, &content));
+            return told(self.answer(path.to_owned()).await);
         }
         self.inner.call(request).await
     }

@@ -34,7 +34,7 @@ use apus_daemon::systemd::{State as Systemd, notify};
 use apus_daemon::task::{TaskKind, spawn};
 use apus_daemon::{Drain, serve};
 use apus_wire::signed::Guard;
-use apus_wire::signed::seal::Sealer;
+use apus_wire::signed::seal::Sealed;
 use tokio::net::TcpListener;
 
 use self::conf::Settings;
@@ -68,8 +68,9 @@ async fn run(settings: Settings, cluster: SwiftConf) -> Result<(), String> {
     let bind = settings.bind;
     let auth = cluster.backend_auth.clone();
     let rounds = Arc::new(Rounds::open(settings, cluster)?);
-    let requests = Requests::new(rounds.clone(), Sealer::new(&auth));
-    let guard = Guard::new(Arc::new(requests), &auth, Arc::new(SystemClock), Vec::new());
+    let requests = Arc::new(Requests::new(rounds.clone()));
+    let sealed = Sealed::new(requests, &auth, &["/"]);
+    let guard = Guard::new(Arc::new(sealed), &auth, Arc::new(SystemClock), Vec::new());
     let listener = TcpListener::bind(bind).await;
     let listener = listener.map_err(|error| format!("cannot listen on {bind}: {error}"))?;
     let drain = Drain::default();

@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use apus_daemon::http::{Body, Handler};
-use apus_wire::signed::seal::Sealer;
 use async_trait::async_trait;
 use http::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ask::collect;
-use super::facts::{nonce, refusal, sealed};
+use super::facts::{refusal, told};
 use super::joining::Joining;
 use super::manager::Policy;
 use super::rounds::Rounds;
@@ -33,7 +32,6 @@ struct Search {
 #[derive(Debug)]
 pub(super) struct Requests {
     rounds: Arc<Rounds>,
-    sealer: Sealer,
 }
 
 fn named(places: &[Place]) -> Value {
@@ -41,8 +39,8 @@ fn named(places: &[Place]) -> Value {
 }
 
 impl Requests {
-    pub(super) fn new(rounds: Arc<Rounds>, sealer: Sealer) -> Self {
-        Self { rounds, sealer }
+    pub(super) fn new(rounds: Arc<Rounds>) -> Self {
+        Self { rounds }
     }
 
     async fn join(&self, joining: Joining) -> Result<Value, String> {
@@ -102,9 +100,8 @@ impl Requests {
 #[async_trait]
 impl Handler for Requests {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
-        let nonce = nonce(&request);
         let (head, body) = request.into_parts();
-        let (status, content) = match collect(body, BODY_BYTES_MAX).await {
+        told(match collect(body, BODY_BYTES_MAX).await {
             Err(error) => refusal(StatusCode::BAD_REQUEST, &format!("body: {error}")),
             Ok(body) => match self.ask(&head.method, head.uri.path(), &body).await {
                 Some(Ok(content)) => (StatusCode::OK, content),
@@ -115,7 +112,6 @@ impl Handler for Requests {
                     &format!("{} {}: this is a ring manager", head.method, head.uri.path()),
                 ),
             },
-        };
-        sealed(&self.sealer, nonce.as_deref(), (status, &content))
+        })
     }
 }

@@ -96,7 +96,7 @@ async fn ask(
         (name.trim_end_matches(".ring.gz").to_owned(), entry.md5)
     });
     let get =
-        async |check: &str| scout.asker.get_open(&server.address, &format!("/recon/{check}")).await;
+        async |check: &str| scout.asker.get(&server.address, &format!("/recon/{check}")).await;
     let theirs =
         get("time").await?.as_f64().ok_or_else(|| format!("{server}: time is no number"))?;
     let ahead = theirs - now();

@@ -17,6 +17,7 @@ use apus_daemon::metrics::{Counted, MetricsHttp};
 use apus_daemon::recon_http::{ReconHttp, ReconParts};
 use apus_ring::Local;
 use apus_wire::signed::Guard;
+use apus_wire::signed::seal::Sealed;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
@@ -30,6 +31,8 @@ use crate::ring_manager::facts::{JoinHttp, JoinParts};
 /// Swift's servers: here nothing keeps an address for long).
 const BIND_SECONDS: u64 = 1;
 const BIND_AGAIN: Duration = Duration::from_millis(20);
+/// What makes a node one of the cluster, or says when a disk may be pulled.
+const SEALED: &[&str] = &["/apus/join", "/apus/device/", "/recon/"];
 
 impl Builder<'_> {
     /// A socket that listens: the one of the process before, if that had one at this address.
@@ -93,7 +96,9 @@ impl Builder<'_> {
                     devices: (site.devices, site.mount_check),
                     auth: self.cluster.backend_auth.clone(),
                 };
-                self.guarded(Arc::new(JoinHttp::new(Arc::new(metrics), join)), &section)
+                let told = Arc::new(JoinHttp::new(Arc::new(metrics), join));
+                let sealed = Sealed::new(told, &self.cluster.backend_auth, SEALED);
+                self.guarded(Arc::new(sealed), &section)
             }
         };
         self.node.listeners.push((listener, count(handler)));

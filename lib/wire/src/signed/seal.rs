@@ -5,7 +5,12 @@
 //! body. So nobody without the key makes an answer, and an old one fits no new question.
 
 use apus_cluster::backend_auth::BackendAuth;
+use apus_daemon::http::{Body, Handler, SharedHandler, full, header, set, text};
+use async_trait::async_trait;
 use hmac::Mac;
+use http::{Request, Response, StatusCode};
+use http_body::Body as _;
+use http_body_util::BodyExt;
 
 use super::key::{HmacSha256, Key};
 
@@ -13,6 +18,8 @@ use super::key::{HmacSha256, Key};
 pub const NONCE: &str = "x-apus-nonce";
 /// Header of its answer.
 pub const SEAL: &str = "x-apus-seal";
+/// Longer answers are not sealed: none that is waited for is.
+const SEALED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Seals answers, and looks at seals.
 #[derive(Debug)]
@@ -46,6 +53,50 @@ impl Sealer {
         let (key, mac) = (self.0.iter().find(|key| key.id == id), hex::decode(mac).ok());
         key.zip(mac)
             .is_some_and(|(key, mac)| cover(key, nonce, status, body).verify_slice(&mac).is_ok())
+    }
+}
+
+/// Seals what a handler answers below some paths to whoever asks with a nonce.
+pub struct Sealed {
+    inner: SharedHandler,
+    sealer: Sealer,
+    paths: &'static [&'static str],
+}
+
+impl std::fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sealed").field("paths", &self.paths).finish_non_exhaustive()
+    }
+}
+
+impl Sealed {
+    /// `paths`: beginnings of those whose answers are sealed.
+    pub fn new(inner: SharedHandler, auth: &BackendAuth, paths: &'static [&'static str]) -> Self {
+        Self { inner, sealer: Sealer::new(auth), paths }
+    }
+}
+
+#[async_trait]
+impl Handler for Sealed {
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
+        let path = request.uri().path();
+        let is_sealed = self.paths.iter().any(|beginning| path.starts_with(beginning));
+        let nonce = header(request.headers(), NONCE).filter(|_| is_sealed).map(str::to_owned);
+        let answer = self.inner.call(request).await;
+        let is_short = |most: u64| most <= SEALED_BYTES_MAX;
+        let Some(nonce) = nonce.filter(|_| answer.body().size_hint().upper().is_some_and(is_short))
+        else {
+            return answer;
+        };
+        let (mut head, body) = answer.into_parts();
+        let body = match body.collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        };
+        if let Some(seal) = self.sealer.seal(&nonce, head.status.as_u16(), &body) {
+            set(&mut head.headers, SEAL, &seal);
+        }
+        Response::from_parts(head, full(body))
     }
 }
 
