@@ -29,7 +29,8 @@ impl NodePath {
     }
 
     /// Splits a request path into device, partition and at most `names_max` names; the last
-    /// keeps its slashes.
+    /// keeps its slashes. A slash at the end names nothing (`swift.common.utils.split_path`):
+    /// Swift's proxy asks for `AUTH_a/c/` when its client does.
     ///
     /// # Errors
     /// Text for a 400.
@@ -38,7 +39,10 @@ impl NodePath {
         let mut next = || -> Option<String> { parts.next().and_then(percent::decode_utf8) };
         let device = next().filter(|device| !device.is_empty());
         let partition = next().and_then(|partition| partition.parse().ok());
-        let names: Vec<String> = std::iter::from_fn(next).collect();
+        let mut names: Vec<String> = std::iter::from_fn(next).collect();
+        if names.len() > 1 {
+            names.pop_if(|last| last.is_empty());
+        }
         match (device, partition) {
             // A device name is one directory below the root of devices, never a way out of it.
             (Some(device), Some(partition))
@@ -65,6 +69,15 @@ mod tests {
             names: vec!["AUTH_ü".to_owned(), "c%2F".to_owned(), "a//b/?#".to_owned()],
         };
         assert_eq!(NodePath::decode(&path.encode(), 3).unwrap(), path);
+    }
+
+    #[test]
+    fn a_slash_at_the_end_names_nothing() {
+        let names = |path: &str| NodePath::decode(path, 3).map(|path| path.names);
+        assert_eq!(names("/sda/1/a/c/").unwrap(), ["a", "c"]);
+        assert_eq!(names("/sda/1/a/").unwrap(), ["a"]);
+        assert_eq!(names("/sda/1/a/c/o/").unwrap(), ["a", "c", "o/"]);
+        assert!(names("/sda/1/a//o").is_err() && names("/sda/1/").is_err());
     }
 
     #[test]
