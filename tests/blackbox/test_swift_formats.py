@@ -122,6 +122,10 @@ def test_swifts_own_code_reads_what_our_servers_wrote(tmp_path):
     swift.put_container("c", headers={"X-Container-Meta-A": "bücher ☃"})
     body = os.urandom(200_000)
     swift.put_object("c", "o ü", body, content_type="x/y", headers={"X-Object-Meta-Color": "rot ü"})
+    # As its s3api spells names with an underscore.
+    swift.post_object("c", "o ü", {"X-Object-Meta-Color": "rot ü", "X-Object-Meta-Foo_Bar": "under", "X-Object-Meta-Foo-Bar": "dash"})
+    shown = swift.head_object("c", "o ü")
+    assert (shown["x-object-meta-foo_bar"], shown["x-object-meta-foo-bar"]) == ("under", "dash")
     swift.put_object("c", "gone", b"x")
     swift.delete_object("c", "gone")
     swift.put_object("c", "posted", b"1", headers={"X-Object-Meta-Old": "1"})
@@ -169,6 +173,7 @@ for name in ['o ü', 'posted']:
         else:
             # Swift hands header values out as WSGI strings.
             assert metadata['X-Object-Meta-Color'].encode('latin-1').decode() == 'rot ü'
+            assert (metadata['X-Object-Meta-Foo=5Fbar'], metadata['X-Object-Meta-Foo-Bar']) == ('under', 'dash')
             assert len(data) == 200000
         checked += 1
 part, nodes = ring.get_nodes('AUTH_test', 'c', 'gone')

@@ -1,6 +1,7 @@
 //! User, system and transient metadata in stored form: header names in Swift's title case and
 //! their values.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::constraints::Constraints;
@@ -78,6 +79,27 @@ pub fn title_case(name: &str) -> String {
         start = !character.is_alphabetic();
     }
     out
+}
+
+/// The name under which a header of an object is stored. No header of Swift's can hold an
+/// underscore, so its S3 dialect spells one in the name of user metadata `=5F` (`s3api/s3request.py`).
+pub fn stored_name(header: &str) -> String {
+    let prefix = Resource::Object.user_prefix();
+    match header.get(prefix.len()..) {
+        Some(key) if has_prefix(header, prefix) && key.contains('_') => {
+            title_case(&format!("{prefix}{}", key.replace('_', "=5F")))
+        }
+        _ => title_case(header),
+    }
+}
+
+/// The header that shows what is stored under a name; other than in Swift it can have underscores.
+pub fn header_name(stored: &str) -> Cow<'_, str> {
+    let spelled = stored.contains("=5") && has_prefix(stored, Resource::Object.user_prefix());
+    match spelled {
+        true => Cow::Owned(stored.replace("=5F", "_").replace("=5f", "_")),
+        false => Cow::Borrowed(stored),
+    }
 }
 
 /// Whether `name` (in any case) starts with `prefix` and has something after it.
@@ -168,6 +190,17 @@ mod tests {
     #[test]
     fn title_case_is_pythons() {
         assert_eq!(title_case("x-object-meta-a1b-cOLOR"), "X-Object-Meta-A1B-Color");
+    }
+
+    #[test]
+    fn underscores_of_user_metadata_are_stored_as_swifts_s3_spells_them() {
+        let stored = "X-Object-Meta-Foo=5Fbar=5F1-Baz";
+        assert_eq!(stored_name("x-object-meta-foo_bar_1-baz"), stored);
+        assert_eq!(header_name(stored).to_lowercase(), "x-object-meta-foo_bar_1-baz");
+        for other in ["X-Object-Sysmeta-A_B", "X-Object-Meta-A-B", "X-Object-Meta-\u{dc}"] {
+            assert_eq!(stored_name(other), other);
+            assert_eq!(header_name(other), other);
+        }
         assert_eq!(title_case("etag"), "Etag");
     }
 

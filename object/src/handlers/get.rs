@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use apus_cluster::Timestamp;
 use apus_cluster::byte_range::{ByteRanges, Framing, Resolution, Resolved};
+use apus_cluster::metadata::header_name;
 use apus_daemon::Body;
 use apus_daemon::config::value::flag;
 use apus_daemon::http::{BodyError, format_date, full, header, set, status, stream};
@@ -43,7 +44,7 @@ pub(crate) fn object_headers(object: &Object, out: &mut HeaderMap) {
     for (name, value) in &object.metadata {
         let own = ["name", "ETag", "X-Timestamp", "Content-Length"];
         if !own.contains(&name.as_str()) {
-            set(out, name, value);
+            set(out, &header_name(name), value);
         }
     }
     set(out, "etag", &format!("\"{}\"", object.metadata.get("ETag").map_or("", String::as_str)));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use apus_cluster::metadata::{OBJECT_HEADERS, Resource, TRANSIENT_PREFIX, has_prefix, title_case};
+use apus_cluster::metadata::{OBJECT_HEADERS, Resource, TRANSIENT_PREFIX, has_prefix, stored_name};
 use apus_cluster::{Metadata, Timestamp};
 use apus_daemon::Body;
 use apus_daemon::http::{header, set, status};
@@ -120,7 +120,7 @@ fn kept_headers(head: &HeaderMap) -> Metadata {
         .filter(|(name, _)| kept(name.as_str()))
         .map(|(name, value)| {
             let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            (title_case(name.as_str()), value)
+            (stored_name(name.as_str()), value)
         })
         .collect()
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apus_cluster::etag::EtagList;
-use apus_cluster::metadata::{is_stored_with_object, title_case};
+use apus_cluster::metadata::{is_stored_with_object, stored_name};
 use apus_cluster::{Metadata, Timestamp};
 use apus_daemon::http::{header, set, status};
 use apus_daemon::{Body, Interim};
@@ -399,7 +399,7 @@ fn stored_metadata(
     let mut stored: Metadata = from_head
         .chain(from_footers)
         .filter(|(name, _)| is_stored_with_object(name))
-        .map(|(name, value)| (title_case(name), value))
+        .map(|(name, value)| (stored_name(name), value))
         .collect();
     let footer_type =
         footers.iter().find(|(key, _)| key.eq_ignore_ascii_case("content-type")).map(|(_, v)| v);
