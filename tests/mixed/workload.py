@@ -194,13 +194,13 @@ class Workload:
     def s3_objects(self):
         container = self.container("s3")
         self.first.s3().create_bucket(Bucket=container)
+        # To S3 the latter two are not one.
+        meta = {"colour": "green", "foo_bar": "under", "foo-bar": "dash"}
         for who, writer, other in [("a", self.first.s3(), self.second.s3()), ("b", self.second.s3(), self.first.s3())]:
             for what, size in SIZES.items():
                 key = f"{who}/{what}/ü"
-                expected = Expected(self.bytes(size), "s/3", {"Colour": "green"})
-                writer.put_object(
-                    Bucket=container, Key=key, Body=expected.body, ContentType="s/3", Metadata={"colour": "green"}
-                )
+                expected = Expected(self.bytes(size), "s/3", meta)
+                writer.put_object(Bucket=container, Key=key, Body=expected.body, ContentType="s/3", Metadata=meta)
                 self.objects[container, key] = expected
             source = {"Bucket": container, "Key": f"{who}/small/ü"}
             other.copy_object(Bucket=container, Key=f"{who}/copy", CopySource=source)
@@ -286,8 +286,10 @@ class Workload:
         answer = ok(proxy.swift("GET", path), 200)
         assert answer.content == expected.body, (path, len(answer.content), len(expected.body))
         assert answer.headers["Content-Type"] == expected.content_type, path
+        # Swift's proxy shows an underscore as its s3api spells it.
+        shown = {key.lower().replace("=5f", "_"): value for key, value in answer.headers.items()}
         for key, value in expected.meta.items():
-            assert answer.headers[f"X-Object-Meta-{key}"].encode("latin-1").decode() == value, path
+            assert shown[f"x-object-meta-{key.lower()}"].encode("latin-1").decode() == value, path
         etag = answer.headers["Etag"]
         if not expected.manifest:
             assert etag == hashlib.md5(expected.body).hexdigest(), path

@@ -11,11 +11,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_util::either::Either;
 use tokio_util::task::TaskTracker;
 
 use crate::drain::Drain;
 use crate::http::SharedHandler;
 use crate::interim::{Interim, InterimIo};
+use crate::metadata_names::MetadataNames;
 use crate::task::{TaskKind, spawn};
 
 /// Limits of one listener.
@@ -45,6 +47,15 @@ impl Default for Limits {
     }
 }
 
+/// Who connects to a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Callers {
+    /// Clients, or servers of ours.
+    Plain,
+    /// Swift's proxies and servers, too: names of metadata are as they have them.
+    Swifts,
+}
+
 /// The address of the peer, in the extensions of each request.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
@@ -58,7 +69,13 @@ pub struct Reached(pub SocketAddr);
 const FIRST_REQUEST: Duration = Duration::from_secs(2);
 
 /// Serves until the drain begins, then lets open requests finish.
-pub async fn serve(listener: TcpListener, handler: SharedHandler, drain: Drain, limits: Limits) {
+pub async fn serve(
+    listener: TcpListener,
+    handler: SharedHandler,
+    callers: Callers,
+    drain: Drain,
+    limits: Limits,
+) {
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
@@ -91,6 +108,10 @@ pub async fn serve(listener: TcpListener, handler: SharedHandler, drain: Drain, 
         let handler = handler.clone();
         let interim = Interim::default();
         let first = Mutex::new(Some(fresh.token()));
+        let stream = match callers {
+            Callers::Plain => Either::Left(stream),
+            Callers::Swifts => Either::Right(MetadataNames::server(stream, limits.head_bytes_max)),
+        };
         let io = TokioIo::new(InterimIo::new(stream, interim.clone()));
         let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let (handler, interim) = (handler.clone(), interim.clone());
@@ -164,7 +185,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let drain = Drain::default();
-        let work = serve(listener, Arc::new(Greeter), drain.clone(), Limits::default());
+        let work =
+            serve(listener, Arc::new(Greeter), Callers::Swifts, drain.clone(), Limits::default());
         let serving = spawn(TaskKind::Background, work);
         let mut silent = TcpStream::connect(address).await.unwrap();
         // Accepted after the silent one.

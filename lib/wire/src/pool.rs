@@ -1,15 +1,18 @@
 //! Idle TCP connections by address, and what goes out on them: signed, when the cluster has a key.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use apus_daemon::Body;
 use apus_daemon::http::empty;
+use apus_daemon::metadata_names::MetadataNames;
 use apus_daemon::serve::Limits;
 use apus_daemon::task::{TaskKind, spawn};
 use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::signed::{FRAMES, Signer};
@@ -51,22 +54,33 @@ async fn connect(address: &str, signer: Option<&Signer>) -> Result<Connection, S
     let limits = Limits::default();
     let mut http = Builder::new();
     http.max_headers(limits.headers_max).max_buf_size(limits.head_bytes_max);
-    // Swift's s3api stores metadata under names that are none to HTTP (`X-Object-Meta-A=5Fb`): such
-    // an item is left out, and must not take the object with it.
+    // Swift's servers may keep metadata under names that are none to HTTP: such an item is left out,
+    // and must not take the object with it.
     http.ignore_invalid_headers_in_responses(true);
-    let (mut sender, driver) =
+    if signer.is_some_and(|signer| !signer.asks()) {
+        return Ok(Connection { sender: handshake(&http, stream).await?, frames: true });
+    }
+    // The peer may be one of Swift's.
+    let (stream, peer_is_ours) = MetadataNames::client(stream, limits.head_bytes_max);
+    let mut sender = handshake(&http, stream).await?;
+    let frames = signer.is_some() && reads_frames(&mut sender, address).await?;
+    peer_is_ours.store(frames, Ordering::Release);
+    Ok(Connection { sender, frames })
+}
+
+/// Begins to speak HTTP.
+async fn handshake<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    http: &Builder,
+    stream: T,
+) -> Result<SendRequest<Body>, SendError> {
+    let (sender, driver) =
         http.handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
     spawn(TaskKind::Background, async move {
         if let Err(error) = driver.await {
             tracing::debug!(%error, "backend connection");
         }
     });
-    let frames = match signer {
-        None => false,
-        Some(signer) if signer.asks() => reads_frames(&mut sender, address).await?,
-        Some(_) => true,
-    };
-    Ok(Connection { sender, frames })
+    Ok(sender)
 }
 
 /// Asks a peer whether it reads frames.
@@ -161,19 +175,22 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_header_whose_name_is_none_to_http_does_not_spoil_the_answer() {
+    async fn names_travel_as_swifts_servers_have_them_and_one_that_is_none_spoils_nothing() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let server = spawn(TaskKind::Background, async move {
             let (mut peer, _) = listener.accept().await.unwrap();
-            let mut asked = [0; 1024];
-            assert!(peer.read(&mut asked).await.unwrap() > 0);
-            let answer = "HTTP/1.1 200 OK\r\nX-Object-Meta-A=5Fb: 1\r\nX-Object-Meta-C: 2\r\nContent-Length: 0\r\n\r\n";
+            let mut asked = vec![0; 1024];
+            let many = peer.read(&mut asked).await.unwrap();
+            let answer = "HTTP/1.1 200 OK\r\nX-Object-Meta-A=5Fb: 1\r\nX-Object-Meta-(=2: 1\r\nX-Object-Meta-C: 2\r\nContent-Length: 0\r\n\r\n";
             peer.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8(asked[..many].to_vec()).unwrap()
         });
-        let request = http::Request::get("/").body(empty()).unwrap();
-        let answer = Pool::new(None).send(&address, request).await.unwrap();
+        let request = http::Request::get("/a_b").header("x-object-meta-c_d", "e_f").body(empty());
+        let answer = Pool::new(None).send(&address, request.unwrap()).await.unwrap();
+        assert_eq!(answer.headers()["x-object-meta-a_b"], "1");
         assert_eq!(answer.headers()["x-object-meta-c"], "2");
-        server.await.unwrap();
+        let asked = server.await.unwrap();
+        assert!(asked.contains("GET /a_b ") && asked.contains("-c=5Fd: e_f\r\n"), "{asked}");
     }
 }

@@ -74,7 +74,13 @@ async fn run(settings: Settings, cluster: SwiftConf) -> Result<(), String> {
     let listener = TcpListener::bind(bind).await;
     let listener = listener.map_err(|error| format!("cannot listen on {bind}: {error}"))?;
     let drain = Drain::default();
-    let serving = serve::serve(listener, Arc::new(guard), drain.clone(), serve::Limits::default());
+    let serving = serve::serve(
+        listener,
+        Arc::new(guard),
+        serve::Callers::Plain,
+        drain.clone(),
+        serve::Limits::default(),
+    );
     let serving = spawn(TaskKind::Background, serving);
     tracing::info!(%bind, "ready");
     notify(Systemd::Ready);

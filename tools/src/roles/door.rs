@@ -15,6 +15,7 @@ use apus_daemon::config::{Conf, Section};
 use apus_daemon::http::SharedHandler;
 use apus_daemon::metrics::{Counted, MetricsHttp};
 use apus_daemon::recon_http::{ReconHttp, ReconParts};
+use apus_daemon::serve::Callers;
 use apus_ring::Local;
 use apus_wire::signed::Guard;
 use apus_wire::signed::seal::Sealed;
@@ -101,7 +102,11 @@ impl Builder<'_> {
                 self.guarded(Arc::new(sealed), &section)
             }
         };
-        self.node.listeners.push((listener, count(handler)));
+        let callers = match self.cluster.backend_auth.mode {
+            Mode::Open if server != Server::Proxy => Callers::Swifts,
+            Mode::Open | Mode::Signed => Callers::Plain,
+        };
+        self.node.listeners.push((listener, count(handler), callers));
         Ok(())
     }
 
@@ -114,7 +119,7 @@ impl Builder<'_> {
             .map_err(|_| section.refuse("metrics_bind", text, "an IP address and a port"))?;
         let listener = self.listen(bind, "metrics", section).await?;
         let handler = Arc::new(MetricsHttp::new(None, self.node.metrics.clone()));
-        self.node.open_listeners.push((listener, handler));
+        self.node.open_listeners.push((listener, handler, Callers::Plain));
         Ok(())
     }
 

@@ -40,9 +40,9 @@ pub struct Node {
     pub(super) counters: Arc<Counters>,
     client: Arc<Client>,
     clock: Arc<dyn Clock>,
-    pub(super) listeners: Vec<(TcpListener, SharedHandler)>,
+    pub(super) listeners: Vec<(TcpListener, SharedHandler, serve::Callers)>,
     /// Sockets that serve no data.
-    pub(super) open_listeners: Vec<(TcpListener, SharedHandler)>,
+    pub(super) open_listeners: Vec<(TcpListener, SharedHandler, serve::Callers)>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) brokers: Vec<Arc<Broker>>,
     pub(super) object: Option<apus_object::Server>,
@@ -239,7 +239,7 @@ impl Node {
     /// What it listens on.
     pub(super) fn sockets(&self) -> Vec<BorrowedFd<'_>> {
         let all = self.listeners.iter().chain(&self.open_listeners);
-        all.map(|(listener, _)| listener.as_fd()).collect()
+        all.map(|(listener, ..)| listener.as_fd()).collect()
     }
 
     /// Serves until a signal, then lets open requests finish and closes the databases.
@@ -264,9 +264,9 @@ impl Node {
             running.push(spawn(TaskKind::Background, unit.run(cx.clone(), recon)));
         }
         let open = std::mem::take(&mut self.open_listeners);
-        for (listener, handler) in std::mem::take(&mut self.listeners).into_iter().chain(open) {
-            let limits = self.limits;
-            let work = serve::serve(listener, handler, self.drain.clone(), limits);
+        let all = std::mem::take(&mut self.listeners).into_iter().chain(open);
+        for (listener, handler, callers) in all {
+            let work = serve::serve(listener, handler, callers, self.drain.clone(), self.limits);
             running.push(spawn(TaskKind::Background, work));
         }
         self.wait(signals, overseen.as_ref()).await;
