@@ -81,12 +81,21 @@ pub fn title_case(name: &str) -> String {
     out
 }
 
+/// What Swift's encryption keeps of an item of user metadata, under the item's name.
+const CRYPTO_META_PREFIX: &str = "x-object-transient-sysmeta-crypto-meta-";
+
+/// The end of a name that Swift spells without underscores.
+fn spelled(name: &str) -> Option<(&str, &str)> {
+    let prefixes = [Resource::Object.user_prefix(), CRYPTO_META_PREFIX];
+    let prefix = prefixes.into_iter().find(|prefix| has_prefix(name, prefix))?;
+    name.split_at_checked(prefix.len())
+}
+
 /// The name under which a header of an object is stored. No header of Swift's can hold an
 /// underscore, so its S3 dialect spells one in the name of user metadata `=5F` (`s3api/s3request.py`).
 pub fn stored_name(header: &str) -> String {
-    let prefix = Resource::Object.user_prefix();
-    match header.get(prefix.len()..) {
-        Some(key) if has_prefix(header, prefix) && key.contains('_') => {
+    match spelled(header) {
+        Some((prefix, key)) if key.contains('_') => {
             title_case(&format!("{prefix}{}", key.replace('_', "=5F")))
         }
         _ => title_case(header),
@@ -95,8 +104,7 @@ pub fn stored_name(header: &str) -> String {
 
 /// The header that shows what is stored under a name; other than in Swift it can have underscores.
 pub fn header_name(stored: &str) -> Cow<'_, str> {
-    let spelled = stored.contains("=5") && has_prefix(stored, Resource::Object.user_prefix());
-    match spelled {
+    match stored.contains("=5") && spelled(stored).is_some() {
         true => Cow::Owned(stored.replace("=5F", "_").replace("=5f", "_")),
         false => Cow::Borrowed(stored),
     }
@@ -197,6 +205,9 @@ mod tests {
         let stored = "X-Object-Meta-Foo=5Fbar=5F1-Baz";
         assert_eq!(stored_name("x-object-meta-foo_bar_1-baz"), stored);
         assert_eq!(header_name(stored).to_lowercase(), "x-object-meta-foo_bar_1-baz");
+        let stored = "X-Object-Transient-Sysmeta-Crypto-Meta-Foo=5Fbar";
+        assert_eq!(stored_name("x-object-transient-sysmeta-crypto-meta-foo_bar"), stored);
+        assert_eq!(header_name(stored), stored.replace("=5F", "_"));
         for other in ["X-Object-Sysmeta-A_B", "X-Object-Meta-A-B", "X-Object-Meta-\u{dc}"] {
             assert_eq!(stored_name(other), other);
             assert_eq!(header_name(other), other);
