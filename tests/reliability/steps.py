@@ -17,6 +17,12 @@ DAEMONS = (
     "container-replicator", "container-reconciler", "container-auditor", "account-replicator", "account-auditor", "account-reaper",
 )  # fmt: skip
 OPTIONS = {
+    # Without limits: at Swift's rates a pass takes minutes when some thousand files have been written.
+    "object-auditor": {"files_per_second": 0, "bytes_per_second": 0},
+    "container-auditor": {"containers_per_second": 0},
+    "account-auditor": {"accounts_per_second": 0},
+    "object-updater": {"objects_per_second": 0},
+    "container-updater": {"containers_per_second": 0},
     "account-reaper": {"delay_reaping": 0},
     "container-replicator": {"per_diff": 5},
     # Empty containers of the queue go at once.
