@@ -101,8 +101,9 @@ class Node:
     def object(self, method, part, name, headers=(), body=None):
         return self.request(method, f"/{self.name}/{part}{urllib.parse.quote(name)}", headers, body)
 
-    def put(self, part, name, time, body=b"", **headers):
-        given = {key.replace("_", "-"): value for key, value in headers.items()}
+    def put(self, part, name, time, body=b"", more=None, **headers):
+        """`more`: headers as they are."""
+        given = {key.replace("_", "-"): value for key, value in headers.items()} | (more or {})
         given = {"X-Timestamp": time, "Content-Type": "text/plain", "Content-Length": str(len(body)), **given}
         status, _, _ = self.object("PUT", part, name, given, body)
         assert status == 201, status

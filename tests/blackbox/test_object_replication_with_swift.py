@@ -127,7 +127,8 @@ def fill(nodes, node=None):
     names = [name for name in names if nodes.place(name)[0] == part][:12]
     for node in [node] if node else primaries:
         for number, name in enumerate(names):
-            node.put(part, name, timestamp(NOW - 500, number % 3), name.encode() * 10 ** (number % 6), X_Object_Meta_A="grün".encode().decode("latin-1"), X_Object_Sysmeta_B="b", X_Delete_At=str(int(NOW) + 1000))
+            body, meta = name.encode() * 10 ** (number % 6), {"X-Object-Meta-S3_Name": "s3", "X-Object-Meta-S3-Name": "other"}
+            node.put(part, name, timestamp(NOW - 500, number % 3), body, meta, X_Object_Meta_A="grün".encode().decode("latin-1"), X_Object_Sysmeta_B="b", X_Delete_At=str(int(NOW) + 1000))
             if number % 3 == 1:
                 node.post(part, name, timestamp(NOW - 400), X_Object_Meta_A="posted")
             if number % 4 == 1:
