@@ -79,28 +79,30 @@ def drive_into(world, point, places, everywhere):
     return 0
 
 
-def test_a_kill_at_each_point_loses_nothing(traced):
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_a_kill_at_each_point_loses_nothing(traced, number):
+    """In the first round all processes of a role have the point armed, in the others one that is drawn."""
     seed, kills, unreached = figures.seed(), 0, []
     with Cluster(options=OPTIONS) as cluster:
-        world = World(cluster, seed)
-        for number in range(ROUNDS):
-            for point in filter(traced.__contains__, chosen(seed)):
-                began = time.monotonic()
-                died = drive_into(world, point, traced[point], everywhere=number == 0)
-                kills += died
-                print(f"{point}: {died} died, {time.monotonic() - began:.1f} s", flush=True)
-                if not died and number == 0:
-                    unreached.append(point)
-                touched, world.ledger.touched = world.ledger.touched, set()
+        world = World(cluster, seed + number)
+        for point in filter(traced.__contains__, chosen(seed)):
+            began = time.monotonic()
+            died = drive_into(world, point, traced[point], everywhere=number == 0)
+            kills += died
+            print(f"{point}: {died} died, {time.monotonic() - began:.1f} s", flush=True)
+            if not died and number == 0:
+                unreached.append(point)
+            touched, world.ledger.touched = world.ledger.touched, set()
+            verdict = ledger.check(cluster, world.ledger, world.bucket, keys=sorted(touched))
+            if not verdict.is_good:
+                # A note of a row that a step damaged is made anew by the auditor, which may have been killed.
+                cluster.once("object-auditor")
                 verdict = ledger.check(cluster, world.ledger, world.bucket, keys=sorted(touched))
-                if not verdict.is_good:
-                    # A note of a row that a step damaged is made anew by the auditor, which may have been killed.
-                    cluster.once("object-auditor")
-                    verdict = ledger.check(cluster, world.ledger, world.bucket, keys=sorted(touched))
-                assert verdict.is_good, f"after a kill at {point}, seed={seed}: {verdict.details[:5]}"
+            assert verdict.is_good, f"after a kill at {point}, seed={seed}: {verdict.details[:5]}"
         verdict = ledger.check(cluster, world.ledger, world.bucket)
         figures.tell(
-            part="kill-matrix", points=len(points()), killed_at=len(chosen(seed)), kills=kills, acknowledged=world.ledger.acknowledged,
+            part="kill-matrix", round=number, points=len(points()), killed_at=len(chosen(seed)), kills=kills,
+            acknowledged=world.ledger.acknowledged,
             lost=verdict.lost, resurrected=verdict.resurrected, torn=verdict.torn, seed=seed,
         )  # fmt: skip
         assert verdict.is_good, verdict.details[:5]
