@@ -163,8 +163,8 @@ pub(crate) const DIGEST_AT: i32 = 7;
 const KNOWN: [&str; 2] = rows!("WHERE c.name = ? AND c.deleted IN (0, 1)");
 
 /// Merges a report: the newest times of both, the counts of the report, deleted when the newest
-/// deletion is past the newest put and the container is empty. Not into a row that is damaged: it may seem to be
-/// newer, and what stays of it would get a digest that calls it good.
+/// deletion is past the newest put and the container is empty. Not into a row that is damaged: it
+/// may seem to be newer, and what stays of it would get a digest that calls it good.
 pub(crate) fn merge_report(connection: &mut Connection, report: &Report) -> Result<(), DbError> {
     let mut put = report.put_timestamp;
     let mut delete = report.delete_timestamp;
