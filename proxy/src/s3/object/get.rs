@@ -60,9 +60,7 @@ fn describe(request: &Shown, head: &ObjectHead, out: &mut HeaderMap) {
     for (name, value) in &head.metadata {
         if has_prefix(name, Resource::Object.user_prefix()) {
             let key = name.get(Resource::Object.user_prefix().len()..).unwrap_or_default();
-            // Swift's s3api spells an underscore so, since its headers cannot hold one.
-            let key = key.to_ascii_lowercase().replace("=5f", "_");
-            set(out, &format!("x-amz-meta-{key}"), value);
+            set(out, &format!("x-amz-meta-{}", key.to_ascii_lowercase()), value);
         } else if [
             "Cache-Control",
             "Content-Disposition",
