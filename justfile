@@ -18,6 +18,10 @@ build:
 blackbox: build
     target/venv/bin/python -m pytest -q -p no:cacheprovider --timeout=300 tests/blackbox
 
+# Every part at dates 40 days, 400 days and 20 years ahead; takes hours.
+later: build
+    target/venv/bin/python tests/later/run.py full
+
 suite name: build
     target/venv/bin/python tests/suites/run.py {{name}}
 
