@@ -8,16 +8,19 @@ use apus_cluster::{PolicyIndex, Timestamp, percent};
 use apus_daemon::http::{empty, header, set};
 use apus_ring::Device;
 use apus_wire::{NodeRequest, headers};
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use http::{HeaderMap, Method, Response, StatusCode};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
 
 use super::PAGE;
 use super::report::{Reaped, Removal};
 use crate::server::Server;
 use crate::units::DaemonParts;
+
+/// Longest page of a listing that a container server may answer, in bytes.
+const LISTING_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// A deleted account and who holds it.
 pub(super) struct Account {
@@ -149,7 +152,9 @@ impl Remover<'_> {
             let policy = header(&head.headers, headers::POLICY_INDEX);
             let policy = PolicyIndex(policy.and_then(|text| text.parse().ok()).unwrap_or(0));
             let deadline = self.parts.client.deadlines().answer;
-            let Ok(Ok(body)) = tokio::time::timeout(deadline, body.collect()).await else {
+            // Boxed, since the compiler does not see that its error outlives a request.
+            let listing = Limited::new(body, LISTING_BYTES_MAX).collect().boxed();
+            let Ok(Ok(body)) = tokio::time::timeout(deadline, listing).await else {
                 tracing::debug!(node = node.address(), "reaper: a listing broke off");
                 continue;
             };

@@ -6,13 +6,13 @@ use apus_daemon::http::{empty, header, set};
 use apus_ring::Device;
 use apus_wire::{NodeRequest, headers};
 use http::{HeaderMap, Method, StatusCode};
-use http_body_util::BodyExt;
 
 use super::Quorum;
 use super::account::resource_headers;
 use super::nodes::{Enough, Nodes};
 use super::send::{Answer, Replayable, agreed_status, bad_request, broadcast};
 use crate::access::Permit;
+use crate::body::{LISTING_BYTES_MAX, collect_answer};
 use crate::context::Context;
 use crate::operation::{ContainerHead, DeleteContainer, PostContainer, PutContainer};
 use crate::{Error, Kind, Result, Subject};
@@ -204,7 +204,7 @@ impl Quorum {
         match sent {
             Ok(response) if !response.status().is_server_error() => {
                 let (head, body) = response.into_parts();
-                let body = body.collect().await.ok()?.to_bytes();
+                let body = collect_answer(body, LISTING_BYTES_MAX).await.ok()?;
                 let (node, replica) = (node.id, 0);
                 let (status, headers) = (head.status, head.headers);
                 Some(Answer { status, headers, body, primary, voter, node, replica })

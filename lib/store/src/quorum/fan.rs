@@ -12,11 +12,11 @@ use apus_daemon::task::{TaskKind, spawn};
 use apus_ring::Device;
 use apus_wire::NodeRequest;
 use bytes::Bytes;
-use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
 use super::nodes::Enough;
 use super::send::{Answer, is_failure};
+use crate::body::{ANSWER_BYTES_MAX, collect_answer};
 
 /// Pieces that wait for one node.
 const WINDOW: usize = 8;
@@ -90,7 +90,7 @@ impl Fan {
             match response {
                 Ok(response) => {
                     let (head, body) = response.into_parts();
-                    let body = body.collect().await.map(http_body_util::Collected::to_bytes);
+                    let body = collect_answer(body, ANSWER_BYTES_MAX).await;
                     Some(Answer {
                         status: head.status,
                         headers: head.headers,

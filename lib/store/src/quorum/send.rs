@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::best::best_status;
 use super::nodes::{Enough, Nodes};
 use crate::Error;
+use crate::body::{ANSWER_BYTES_MAX, collect_answer};
 
 /// After a quorum has answered, the rest get this long before the client is answered without them
 /// (Swift's `post_quorum_timeout`).
@@ -84,7 +85,7 @@ async fn finish(
     primary: bool,
 ) -> Answer {
     let (head, body) = response.into_parts();
-    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let body = collect_answer(body, ANSWER_BYTES_MAX).await.unwrap_or_default();
     Answer { status: head.status, headers: head.headers, body, primary, voter, node, replica }
 }
 
