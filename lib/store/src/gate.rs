@@ -262,7 +262,7 @@ impl Store for Gate {
             Some(at) => self.quorum.delete_expired(cx, permit, &op.object, at, policy).await?,
             None => self.quorum.delete_object(cx, permit, &op, policy).await?,
         }
-        Ok(Deleted { deleted: 1, missing: 0 })
+        Ok(Deleted { deleted: 1, ..Deleted::default() })
     }
 
     async fn queue_deletions(&self, cx: &Context, op: QueueDeletions) -> Result<()> {

@@ -169,7 +169,8 @@ fn one(
     .boxed()
 }
 
-fn note(report: &mut Report, name: &str, outcome: std::result::Result<(), StatusCode>) {
+/// Notes in a report what became of one name.
+pub(super) fn note(report: &mut Report, name: &str, outcome: std::result::Result<(), StatusCode>) {
     let failure = match outcome {
         Ok(()) => {
             report.deleted += 1;

@@ -5,12 +5,13 @@ use apus_cluster::constraints::{SLO_MAX_MANIFEST_SIZE, SLO_MAX_SEGMENTS};
 use apus_daemon::Body;
 use apus_daemon::http::{full, set, status};
 use apus_store::body::collect;
-use apus_store::operation::{Deleted, ObjectRead, Segment};
+use apus_store::operation::{Deleted, FailedDeletion, ObjectRead, Segment};
 use apus_store::{Error, Kind, Result, Subject};
 use http::StatusCode;
 use serde_json::Value;
 
-use super::error::Reply;
+use super::bulk_delete::note;
+use super::error::{Reply, status_of};
 use super::listing::Format;
 use super::object_read::describe;
 use super::report::{Report, content_type};
@@ -147,7 +148,7 @@ pub(super) async fn show(read: ObjectRead, as_sent: bool) -> Result<Reply> {
 /// The report of a deletion with segments.
 pub(super) fn report(result: Result<Deleted>, format: Format) -> Result<Reply> {
     let report = match result {
-        Ok(Deleted { deleted, missing }) => Report { deleted, missing, ..Report::default() },
+        Ok(deletion) => report_of(deletion),
         Err(error) if error.kind == Kind::NotFound => {
             Report { missing: 1, status: StatusCode::NOT_FOUND, ..Report::default() }
         }
@@ -157,4 +158,47 @@ pub(super) fn report(result: Result<Deleted>, format: Format) -> Result<Reply> {
     set(response.headers_mut(), "content-type", content_type(format));
     *response.body_mut() = full(report.render(format));
     Ok(response)
+}
+
+fn report_of(deletion: Deleted) -> Report {
+    let Deleted { deleted, missing, failed, cut_short } = deletion;
+    let mut report = Report { deleted, missing, ..Report::default() };
+    for FailedDeletion { object, error } in failed {
+        // As the manifest names it: below the account.
+        let name = format!("/{}/{}", object.container.container, object.object);
+        note(&mut report, &name, Err(status_of(&error)));
+    }
+    if cut_short {
+        if report.status == StatusCode::OK {
+            report.status = StatusCode::BAD_REQUEST;
+        }
+        report.body = "Too many buffered slo segments to delete.";
+    }
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use apus_cluster::{AccountName, ContainerName, ContainerPath, ObjectName};
+
+    use super::*;
+
+    #[test]
+    fn a_report_names_what_stays_and_says_that_there_is_more() {
+        let container = ContainerName::parse("c").unwrap();
+        let container = ContainerPath::new(AccountName::parse("a").unwrap(), container);
+        let object = container.object(ObjectName::parse("o p").unwrap());
+        let error = Error::new(Kind::Forbidden, Subject::Request);
+        let failed = vec![FailedDeletion { object, error }];
+        let deletion = Deleted { deleted: 3, missing: 2, failed, cut_short: true };
+        let text = report_of(deletion).render(Format::Plain);
+        assert_eq!(
+            text,
+            "Number Deleted: 3\nNumber Not Found: 2\n\
+             Response Body: Too many buffered slo segments to delete.\n\
+             Response Status: 400 Bad Request\nErrors:\n/c/o%20p, 403 Forbidden"
+        );
+        let whole = Deleted { deleted: 3, ..Deleted::default() };
+        assert_eq!(report_of(whole).status, StatusCode::OK);
+    }
 }

@@ -49,7 +49,9 @@ pub(super) fn describe(head: &ObjectHead, out: &mut HeaderMap) {
         }
     }
     set(out, "content-type", &shown_content_type(&head.content_type));
-    set(out, "content-length", &head.length.to_string());
+    if let Some(length) = head.known_length() {
+        set(out, "content-length", &length.to_string());
+    }
     set(out, "etag", &shown_etag(head));
     set(out, "x-timestamp", &head.timestamp.normal());
     set(out, "last-modified", &http_date(head.timestamp));

@@ -17,9 +17,9 @@ pub use container::{
 };
 pub use link::{LinkTarget, PutSymlink};
 pub use object::{
-    Conditions, CopyObject, DeleteObject, Deleted, GetObject, HeadObject, ObjectHead, ObjectRead,
-    ObjectWritten, PartHead, PartsPage, PostObject, PutManifest, PutObject, QueueDeletions,
-    Segment, SegmentFate, Served,
+    Conditions, CopyObject, DeleteObject, Deleted, FailedDeletion, GetObject, HeadObject,
+    ObjectHead, ObjectRead, ObjectWritten, PartHead, PartsPage, PostObject, PutManifest, PutObject,
+    QueueDeletions, Segment, SegmentFate, Served,
 };
 pub use upload::{
     AbortUpload, CompleteUpload, CompletedPart, CreateUpload, ListParts, ListUploads, Part,

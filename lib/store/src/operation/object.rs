@@ -102,8 +102,10 @@ pub struct PartHead {
 pub struct ObjectHead {
     /// Newest of data and metadata.
     pub timestamp: Timestamp,
-    /// Length in bytes.
+    /// Length in bytes; 0 when it is not known.
     pub length: u64,
+    /// Whether the length is not known: a dynamic large object of very many segments.
+    pub length_unknown: bool,
     /// Etag, bare.
     pub etag: String,
     /// Content type.
@@ -121,6 +123,11 @@ pub struct ObjectHead {
 }
 
 impl ObjectHead {
+    /// Length in bytes, where it is known.
+    pub fn known_length(&self) -> Option<u64> {
+        (!self.length_unknown).then_some(self.length)
+    }
+
     /// A stored header by its title-cased name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.metadata.get(name).map(String::as_str)
@@ -233,8 +240,10 @@ pub struct PostObject {
 pub enum SegmentFate {
     /// They stay.
     Kept,
-    /// They are deleted before the manifest.
+    /// All are deleted before the manifest, which stays when one of them does.
     Deleted,
+    /// Those are deleted that are parts of the multipart upload which made the object; others stay.
+    OwnParts,
     /// The expirer deletes them: they must be in one container and no manifests themselves.
     Queued,
 }
@@ -335,10 +344,24 @@ pub struct PutManifest {
 }
 
 /// What a deletion did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Deleted {
     /// Objects deleted, segments included.
     pub deleted: u64,
     /// Segments that were gone already.
     pub missing: u64,
+    /// What could not be deleted. Manifests that name it are there still.
+    pub failed: Vec<FailedDeletion>,
+    /// Whether the manifest names more segments than one deletion may delete. The same deletion
+    /// again goes on.
+    pub cut_short: bool,
+}
+
+/// A segment that could not be deleted.
+#[derive(Debug, Clone)]
+pub struct FailedDeletion {
+    /// Which.
+    pub object: ObjectPath,
+    /// Why.
+    pub error: crate::Error,
 }

@@ -49,6 +49,7 @@ pub(crate) fn object_head(answer: &HeaderMap) -> ObjectHead {
     ObjectHead {
         timestamp: time,
         length,
+        length_unknown: false,
         etag: text("etag").trim_matches('"').to_owned(),
         content_type: text("content-type").to_owned(),
         metadata,

@@ -104,13 +104,13 @@ impl Store for Copy {
             return Ok((read.head, written));
         }
         let length = match &read.served {
-            Served::Whole => read.head.length,
-            Served::Ranges(ranges) => ranges.iter().map(|range| range.length).sum(),
+            Served::Whole => read.head.known_length(),
+            Served::Ranges(ranges) => Some(ranges.iter().map(|range| range.length).sum()),
         };
         let put = PutObject {
             object: op.target,
             body: read.body,
-            length: Some(length),
+            length,
             content_type,
             metadata,
             etag: None,

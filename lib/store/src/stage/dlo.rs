@@ -1,18 +1,190 @@
 //! Dynamic large objects: `X-Object-Manifest: container/prefix` joins what that prefix lists.
+//!
+//! The listing is read page by page, and never more than one page is held. Length and etag of the
+//! whole are in the head of an answer, so the pages are added up before it, but no more than ten:
+//! an object with more segments is answered as Swift answers one with more than a page, without a
+//! length, with the etag of the manifest, and whole. The pages are then listed again as the body
+//! streams, from that on which has the first byte that is wanted.
 
 use std::sync::Arc;
 
-use apus_cluster::byte_range::ByteRanges;
+use apus_cluster::byte_range::{ByteRanges, Resolved};
 use apus_cluster::constraints::LISTING_PAGE_MAX;
 use apus_cluster::listing::{ListQuery, ObjectEntry};
 use apus_cluster::{ContainerName, ContainerPath, ObjectName, percent};
 use async_trait::async_trait;
 
-use super::segments::{self, Piece, Source};
+use super::segments::{self, Piece, PieceSource, Source};
+use super::slo::add_lengths;
 use crate::context::Context;
 use crate::operation::*;
 use crate::store::forward;
 use crate::{Error, Kind, Result, Store, Subject};
+
+/// Pages of a listing that are added up before the answer begins.
+const MEASURED_PAGES_MAX: usize = 10;
+
+/// What a manifest names.
+#[derive(Debug, Clone)]
+struct ListedPrefix {
+    container: ContainerPath,
+    prefix: String,
+}
+
+/// One page of segments.
+struct SegmentPage {
+    segments: std::vec::IntoIter<Piece>,
+    /// Where the next page begins; `None` after the last.
+    next: Option<String>,
+}
+
+/// What is known of a joined object before its body.
+struct MeasuredPrefix {
+    /// The first page, which is most often all.
+    first: SegmentPage,
+    /// Where later pages begin: the first byte, and the marker to list them with.
+    later: Vec<(u64, String)>,
+    /// Length and etag, when there were not too many pages.
+    whole: Option<(u64, String)>,
+}
+
+impl ListedPrefix {
+    fn of(manifest: &str, own: &ContainerPath) -> Result<Self> {
+        let manifest = percent::decode_utf8(manifest)
+            .ok_or_else(|| Error::invalid("X-Object-Manifest is not UTF-8"))?;
+        let (container, prefix) = manifest
+            .trim_start_matches('/')
+            .split_once('/')
+            .ok_or_else(|| Error::invalid("X-Object-Manifest: expected container/prefix"))?;
+        let container = ContainerName::parse(container)
+            .map_err(|error| Error::invalid(format!("X-Object-Manifest: {error}")))?;
+        let container = ContainerPath::new(own.account.clone(), container);
+        Ok(Self { container, prefix: prefix.to_owned() })
+    }
+
+    /// Lists one page.
+    async fn page(
+        &self,
+        store: &Arc<dyn Store>,
+        cx: &Context,
+        marker: String,
+    ) -> Result<SegmentPage> {
+        let prefix = Some(self.prefix.clone());
+        let query = ListQuery { limit: LISTING_PAGE_MAX, marker, prefix, ..ListQuery::default() };
+        let op = ListObjects { container: self.container.clone(), query };
+        let entries = store.list_objects(cx, op).await?.page.entries()?;
+        let full = entries.len() >= LISTING_PAGE_MAX;
+        let next = entries.last().filter(|_| full).map(|entry| entry.name().to_owned());
+        let segment = |entry: ObjectEntry| {
+            let ObjectEntry::Object(row) = entry else { return None };
+            let name = ObjectName::parse(&row.name).ok()?;
+            let etag = row.etag.split(';').next().unwrap_or_default().trim().to_owned();
+            let path = self.container.object(name);
+            let source = Source::Object { path, etag, size: Some(row.size), start: 0 };
+            Some(Piece { source, length: row.size })
+        };
+        let segments: Vec<Piece> = entries.into_iter().filter_map(segment).collect();
+        Ok(SegmentPage { segments: segments.into_iter(), next })
+    }
+
+    /// Adds up the pages.
+    async fn measure(&self, store: &Arc<dyn Store>, cx: &Context) -> Result<MeasuredPrefix> {
+        let first = self.page(store, cx, String::new()).await?;
+        let mut digest = md5::Context::new();
+        let mut total = 0;
+        let mut add = |segments: &[Piece]| -> Result<u64> {
+            for piece in segments {
+                if let Source::Object { etag, .. } = &piece.source {
+                    digest.consume(etag.as_bytes());
+                }
+                total = add_lengths(total, piece.length)?;
+            }
+            Ok(total)
+        };
+        let mut end = add(first.segments.as_slice())?;
+        let mut later = Vec::new();
+        let mut next = first.next.clone();
+        while let Some(marker) = next {
+            if later.len() + 1 >= MEASURED_PAGES_MAX {
+                return Ok(MeasuredPrefix { first, later: Vec::new(), whole: None });
+            }
+            let page = self.page(store, cx, marker.clone()).await?;
+            later.push((end, marker));
+            end = add(page.segments.as_slice())?;
+            next = page.next;
+        }
+        Ok(MeasuredPrefix { first, later, whole: Some((end, format!("{:x}", digest.finalize()))) })
+    }
+}
+
+/// The segments of a range, or of everything, page by page.
+struct ListingWalk {
+    store: Arc<dyn Store>,
+    cx: Context,
+    prefix: ListedPrefix,
+    page: SegmentPage,
+    /// Where the next segment begins in the whole.
+    offset: u64,
+    wanted: Resolved,
+    /// Bytes that are still to come; `None` when the length of the whole is not known.
+    left: Option<u64>,
+}
+
+impl ListingWalk {
+    /// Through `wanted`, from the page on that holds its first byte.
+    fn new(
+        store: Arc<dyn Store>,
+        cx: Context,
+        prefix: ListedPrefix,
+        measured: MeasuredPrefix,
+        wanted: Resolved,
+    ) -> Self {
+        let left = measured.whole.is_some().then_some(wanted.length);
+        let begun = measured.later.into_iter().rfind(|(start, _)| *start <= wanted.start);
+        let (offset, page) = match begun {
+            Some((start, marker)) => {
+                (start, SegmentPage { segments: Vec::new().into_iter(), next: Some(marker) })
+            }
+            None => (0, measured.first),
+        };
+        Self { store, cx, prefix, page, offset, wanted, left }
+    }
+}
+
+#[async_trait]
+impl PieceSource for ListingWalk {
+    async fn next(&mut self) -> Result<Option<Piece>> {
+        let end = self.wanted.start.saturating_add(self.wanted.length);
+        loop {
+            if self.is_at_end() {
+                return Ok(None);
+            }
+            let Some(piece) = self.page.segments.next() else {
+                let Some(marker) = self.page.next.take() else {
+                    return match self.left {
+                        None => Ok(None),
+                        Some(left) => Err(Error::new(Kind::Conflict, Subject::Object)
+                            .because(format!("the listing changed: {left} bytes are missing"))),
+                    };
+                };
+                self.page = self.prefix.page(&self.store, &self.cx, marker).await?;
+                continue;
+            };
+            let begin = self.offset;
+            self.offset = add_lengths(begin, piece.length)?;
+            let (from, to) = (begin.max(self.wanted.start), self.offset.min(end));
+            if from < to {
+                let piece = piece.part(from - begin, to - from);
+                self.left = self.left.map(|left| left.saturating_sub(piece.length));
+                return Ok(Some(piece));
+            }
+        }
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.left == Some(0)
+    }
+}
 
 /// The stage.
 pub struct Dlo {
@@ -31,53 +203,25 @@ impl Dlo {
         Self { next }
     }
 
-    /// The pieces that a manifest names, and the etag of the whole. At most one listing page,
-    /// as Swift's `HEAD` and the common case of its `GET`.
-    async fn pieces(
+    /// Measures what a manifest names, and notes it in the head.
+    async fn measure(
         &self,
         cx: &Context,
-        manifest: &str,
-        own: &ContainerPath,
-    ) -> Result<(Vec<Piece>, String)> {
-        let manifest = percent::decode_utf8(manifest)
-            .ok_or_else(|| Error::invalid("X-Object-Manifest is not UTF-8"))?;
-        let (container, prefix) = manifest
-            .trim_start_matches('/')
-            .split_once('/')
-            .ok_or_else(|| Error::invalid("X-Object-Manifest: expected container/prefix"))?;
-        let container = ContainerName::parse(container)
-            .map_err(|error| Error::invalid(format!("X-Object-Manifest: {error}")))?;
-        let container = ContainerPath::new(own.account.clone(), container);
-        let mut query = ListQuery {
-            limit: LISTING_PAGE_MAX,
-            prefix: Some(prefix.to_owned()),
-            ..ListQuery::default()
-        };
-        let mut pieces = Vec::new();
-        let mut digest = md5::Context::new();
-        loop {
-            let op = ListObjects { container: container.clone(), query: query.clone() };
-            let page = self.next.list_objects(cx, op).await?;
-            let entries = page.page.entries()?;
-            let full = entries.len() == query.limit;
-            for entry in entries {
-                let ObjectEntry::Object(row) = entry else { continue };
-                query.marker.clone_from(&row.name);
-                let Ok(name) = ObjectName::parse(&row.name) else { continue };
-                let etag = row.etag.split(';').next().unwrap_or_default().trim().to_owned();
-                digest.consume(etag.as_bytes());
-                let source = Source::Object {
-                    path: container.object(name),
-                    etag,
-                    size: Some(row.size),
-                    start: 0,
-                };
-                pieces.push(Piece { source, length: row.size });
+        prefix: &ListedPrefix,
+        head: &mut ObjectHead,
+    ) -> Result<MeasuredPrefix> {
+        let measured = prefix.measure(&self.next, cx).await?;
+        match &measured.whole {
+            Some((length, etag)) => {
+                head.length = *length;
+                head.etag.clone_from(etag);
             }
-            if !full {
-                return Ok((pieces, format!("{:x}", digest.finalize())));
+            None => {
+                head.length = 0;
+                head.length_unknown = true;
             }
         }
+        Ok(measured)
     }
 }
 
@@ -113,9 +257,8 @@ impl Store for Dlo {
             head => head?,
         };
         if let Some(manifest) = head.get("X-Object-Manifest").filter(|_| !raw).map(str::to_owned) {
-            let (pieces, etag) = self.pieces(cx, &manifest, &container).await?;
-            head.length = pieces.iter().map(|piece| piece.length).sum();
-            head.etag = etag;
+            let prefix = ListedPrefix::of(&manifest, &container)?;
+            self.measure(cx, &prefix, &mut head).await?;
             check(&conditions, &head)?;
         }
         Ok(head)
@@ -150,11 +293,17 @@ impl Store for Dlo {
             return Ok(read);
         };
         let mut head = read.head;
-        let (pieces, etag) = self.pieces(cx, &manifest, &container).await?;
-        head.length = pieces.iter().map(|piece| piece.length).sum();
-        head.etag = etag;
+        let prefix = ListedPrefix::of(&manifest, &container)?;
+        let measured = self.measure(cx, &prefix, &mut head).await?;
         check(&conditions, &head)?;
-        let (served, pieces) = segments::plan(&pieces, ranges.as_ref(), head.length)?;
+        let (served, wanted) = if head.length_unknown {
+            (Served::Whole, Resolved { start: 0, length: u64::MAX })
+        } else {
+            let (served, wanted) = segments::plan(ranges.as_ref(), head.length)?;
+            let one = wanted.first().copied().unwrap_or(Resolved { start: 0, length: 0 });
+            (served, one)
+        };
+        let pieces = ListingWalk::new(self.next.clone(), cx.clone(), prefix, measured, wanted);
         let body = segments::join(self.next.clone(), cx.clone(), pieces).await?;
         Ok(ObjectRead { head, served, body })
     }
@@ -186,4 +335,72 @@ impl Store for Dlo {
         complete_upload(CompleteUpload) -> ObjectWritten,
         abort_upload(AbortUpload) -> (),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory_store::{MemoryStore, object, test_context};
+    use super::*;
+    use crate::body::collect;
+
+    /// A manifest of so many segments, each of which holds its number in seven digits.
+    fn joined(segments: usize) -> (Arc<MemoryStore>, Dlo) {
+        let store = Arc::new(MemoryStore::default());
+        for number in 0..segments {
+            let digits = format!("{number:07}");
+            store.put(&format!("s/p/{digits}"), digits.as_bytes());
+        }
+        store.put_with("c/m", b"", &[("X-Object-Manifest", "s/p/")]);
+        (store.clone(), Dlo::new(store))
+    }
+
+    async fn open(dlo: &Dlo, range: Option<(u64, u64)>) -> Result<ObjectRead> {
+        let mut op = GetObject::new(object("c/m"));
+        op.ranges = range.map(|(start, length)| ByteRanges::single(start, length));
+        dlo.get_object(&test_context(), op).await
+    }
+
+    #[tokio::test]
+    async fn one_page_is_listed_once() {
+        let (store, dlo) = joined(3);
+        let read = open(&dlo, None).await.unwrap();
+        assert_eq!((read.head.length, store.listed()), (21, 1));
+        assert_eq!(collect(read.body, 99).await.unwrap().as_ref(), b"000000000000010000002");
+        let read = open(&dlo, Some((6, 9))).await.unwrap();
+        assert_eq!(collect(read.body, 99).await.unwrap().as_ref(), b"000000010");
+        assert_eq!(store.listed(), 2);
+    }
+
+    #[tokio::test]
+    async fn several_pages_are_measured_and_listed_again_from_where_the_range_begins() {
+        let (store, dlo) = joined(2 * LISTING_PAGE_MAX + 5);
+        let end = (2 * LISTING_PAGE_MAX as u64 + 5) * 7;
+        let read = open(&dlo, Some((end - 7, 7))).await.unwrap();
+        assert_eq!((read.head.length, store.listed()), (end, 4), "the last page comes again");
+        assert_eq!(collect(read.body, 99).await.unwrap().as_ref(), b"0020004");
+        let between = LISTING_PAGE_MAX as u64 * 7;
+        let read = open(&dlo, Some((between - 7, 14))).await.unwrap();
+        assert_eq!(collect(read.body, 99).await.unwrap().as_ref(), b"00099990010000");
+        let head = dlo.head_object(&test_context(), HeadObject::new(object("c/m"))).await.unwrap();
+        assert_eq!((head.known_length(), head.etag.len()), (Some(end), 32));
+    }
+
+    #[tokio::test]
+    async fn an_object_of_very_many_segments_is_answered_without_its_length() {
+        let segments = MEASURED_PAGES_MAX * LISTING_PAGE_MAX + 1;
+        let (store, dlo) = joined(segments);
+        let read = open(&dlo, Some((0, 7))).await.unwrap();
+        assert_eq!(store.listed(), MEASURED_PAGES_MAX);
+        assert_eq!((read.head.known_length(), read.served), (None, Served::Whole));
+        assert_eq!(collect(read.body, u64::MAX).await.unwrap().len(), 7 * segments);
+    }
+
+    #[tokio::test]
+    async fn a_segment_that_is_missing_from_a_later_page_breaks_the_body_off() {
+        let (store, dlo) = joined(LISTING_PAGE_MAX + 5);
+        let read = open(&dlo, None).await.unwrap();
+        let last = object(&format!("s/p/{:07}", LISTING_PAGE_MAX + 4));
+        store.delete_object(&test_context(), DeleteObject::new(last)).await.unwrap();
+        assert!(collect(read.body, u64::MAX).await.is_err());
+    }
 }

@@ -3,6 +3,8 @@
 pub mod admission;
 pub mod copy;
 pub mod dlo;
+#[cfg(test)]
+mod memory_store;
 pub mod multipart;
 mod part_heads;
 mod segments;

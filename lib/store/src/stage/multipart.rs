@@ -60,6 +60,29 @@ fn is_upload_id(id: &str) -> bool {
     id.len() >= 32 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=".contains(&byte))
 }
 
+/// Where the parts of one upload lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PlaceOfParts {
+    container: ContainerPath,
+    prefix: String,
+}
+
+impl PlaceOfParts {
+    /// Whether an object lies there.
+    pub(super) fn holds(&self, object: &ObjectPath) -> bool {
+        let below = object.object.as_str().strip_prefix(&self.prefix);
+        object.container == self.container && below.is_some_and(|name| !name.is_empty())
+    }
+}
+
+/// Where the parts of the upload lie that made `object`, by the object's own metadata, which only
+/// the cluster sets; `None` when no upload made it.
+pub(super) fn place_of_parts(object: &ObjectPath, head: &ObjectHead) -> Option<PlaceOfParts> {
+    let id = head.get(S3_UPLOAD_ID).filter(|id| !id.is_empty() && !id.contains('/'))?;
+    let container = segments(&object.container).ok()?;
+    Some(PlaceOfParts { container, prefix: format!("{}/{id}/", object.object) })
+}
+
 fn no_upload() -> Error {
     Error::new(Kind::NotFound, Subject::Upload)
 }
@@ -242,13 +265,13 @@ impl Store for Multipart {
         self.upload(cx, &op.object, &op.upload_id).await?;
         let read = self.next.get_object(cx, op.source).await?;
         let length = match &read.served {
-            Served::Whole => read.head.length,
-            Served::Ranges(ranges) => ranges.iter().map(|range| range.length).sum(),
+            Served::Whole => read.head.known_length(),
+            Served::Ranges(ranges) => Some(ranges.iter().map(|range| range.length).sum()),
         };
         let put = PutObject {
             object: Self::part(&op.object, &op.upload_id, op.number)?,
             body: read.body,
-            length: Some(length),
+            length,
             content_type: "application/octet-stream".to_owned(),
             metadata: Metadata::new(),
             etag: None,

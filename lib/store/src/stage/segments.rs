@@ -5,8 +5,9 @@ use std::sync::Arc;
 use apus_cluster::ObjectPath;
 use apus_cluster::byte_range::{ByteRanges, Resolution, Resolved};
 use apus_daemon::Body;
-use apus_daemon::http::stream;
+use apus_daemon::http::{BodyError, stream};
 use apus_daemon::task::{TaskKind, spawn};
+use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
@@ -42,34 +43,32 @@ pub(crate) struct Piece {
     pub(crate) length: u64,
 }
 
-/// The parts of `pieces` that lie in `range` of the joined object.
-pub(crate) fn cut(pieces: &[Piece], range: Resolved) -> Vec<Piece> {
-    let mut at = 0;
-    let mut cut = Vec::new();
-    let end = range.start + range.length;
-    for piece in pieces {
-        let (from, to) = (range.start.max(at), end.min(at + piece.length));
-        if from < to {
-            let skip = from - at;
-            let length = to - from;
-            let source = match &piece.source {
-                Source::Object { path, etag, size, start } => Source::Object {
-                    path: path.clone(),
-                    etag: etag.clone(),
-                    size: *size,
-                    start: start + skip,
-                },
-                Source::Inline(bytes) => {
-                    let from = usize::try_from(skip).unwrap_or(bytes.len()).min(bytes.len());
-                    let to = usize::try_from(skip + length).unwrap_or(bytes.len()).min(bytes.len());
-                    Source::Inline(bytes.slice(from..to))
-                }
-            };
-            cut.push(Piece { source, length });
-        }
-        at += piece.length;
+impl Piece {
+    /// `length` bytes of it after the first `skip`; no more than it has.
+    pub(crate) fn part(self, skip: u64, length: u64) -> Self {
+        let skip = skip.min(self.length);
+        let length = length.min(self.length - skip);
+        let source = match self.source {
+            Source::Object { path, etag, size, start } => {
+                Source::Object { path, etag, size, start: start.saturating_add(skip) }
+            }
+            Source::Inline(bytes) => {
+                let place = |at: u64| usize::try_from(at).unwrap_or(bytes.len()).min(bytes.len());
+                Source::Inline(bytes.slice(place(skip)..place(skip + length)))
+            }
+        };
+        Self { source, length }
     }
-    cut
+}
+
+/// The pieces of a body, found one after another as it streams.
+#[async_trait]
+pub(crate) trait PieceSource: Send {
+    /// The next piece.
+    async fn next(&mut self) -> Result<Option<Piece>>;
+
+    /// Whether it is known that no piece follows.
+    fn is_at_end(&self) -> bool;
 }
 
 /// Opens one piece.
@@ -108,57 +107,75 @@ async fn open(store: &Arc<dyn Store>, cx: &Context, piece: &Piece) -> Result<Bod
 }
 
 /// Joins pieces. The first is opened before this returns, so that a broken manifest is an error
-/// and not a short body.
-pub(crate) async fn join(store: Arc<dyn Store>, cx: Context, pieces: Vec<Piece>) -> Result<Body> {
-    let Some(first) = pieces.first() else { return Ok(apus_daemon::http::empty()) };
-    let mut body = open(&store, &cx, first).await?;
-    if pieces.len() == 1 {
+/// and not a short body. The work ends when the body is dropped.
+pub(crate) async fn join(
+    store: Arc<dyn Store>,
+    cx: Context,
+    mut pieces: impl PieceSource + 'static,
+) -> Result<Body> {
+    let Some(first) = pieces.next().await? else { return Ok(apus_daemon::http::empty()) };
+    let body = open(&store, &cx, &first).await?;
+    if pieces.is_at_end() {
         return Ok(body);
     }
     let (sender, receiver) = mpsc::channel(2);
     spawn(TaskKind::Request, async move {
-        let mut rest = pieces.iter().skip(1);
-        loop {
-            while let Some(frame) = body.frame().await {
-                let piece = match frame.map(http_body::Frame::into_data) {
-                    Ok(Ok(data)) => Ok(data),
-                    Ok(Err(_)) => continue,
-                    Err(error) => Err(error),
-                };
-                let failed = piece.is_err();
-                if sender.send(piece).await.is_err() || failed {
-                    return;
-                }
-            }
-            let Some(next) = rest.next() else { return };
-            match open(&store, &cx, next).await {
-                Ok(next) => body = next,
-                Err(error) => {
-                    tracing::error!(%error, trans_id = %cx.trans_id, "segment");
-                    let _ = sender.send(Err(error.into())).await;
-                    return;
-                }
-            }
+        tokio::select! {
+            // Also while nothing is sent: when manifests are opened or a node is slow.
+            () = sender.closed() => {}
+            () = send_pieces(&store, &cx, body, pieces, &sender) => {}
         }
     });
     Ok(stream(receiver))
 }
 
-/// Which bytes a request for `ranges` of a joined object of `total` bytes gets, and the pieces.
-pub(crate) fn plan(
-    pieces: &[Piece],
-    ranges: Option<&ByteRanges>,
-    total: u64,
-) -> Result<(Served, Vec<Piece>)> {
+/// Sends an open piece and all that follow.
+async fn send_pieces(
+    store: &Arc<dyn Store>,
+    cx: &Context,
+    mut body: Body,
+    mut pieces: impl PieceSource,
+    sender: &mpsc::Sender<std::result::Result<Bytes, BodyError>>,
+) {
+    loop {
+        while let Some(frame) = body.frame().await {
+            let data = match frame.map(http_body::Frame::into_data) {
+                Ok(Ok(data)) => Ok(data),
+                Ok(Err(_)) => continue,
+                Err(error) => Err(error),
+            };
+            let failed = data.is_err();
+            if sender.send(data).await.is_err() || failed {
+                return;
+            }
+        }
+        let next = match pieces.next().await {
+            Ok(None) => return,
+            Ok(Some(piece)) => open(store, cx, &piece).await,
+            Err(error) => Err(error),
+        };
+        match next {
+            Ok(next) => body = next,
+            Err(error) => {
+                tracing::error!(%error, trans_id = %cx.trans_id, "segment");
+                // Without a receiver the body was dropped, and nothing is left to do.
+                let _ = sender.send(Err(error.into())).await;
+                return;
+            }
+        }
+    }
+}
+
+/// Which bytes a request for `ranges` of a joined object of `total` bytes gets: how they are
+/// answered, and the ranges to read.
+pub(crate) fn plan(ranges: Option<&ByteRanges>, total: u64) -> Result<(Served, Vec<Resolved>)> {
     match ranges.map_or(Resolution::Whole, |ranges| ranges.resolve(total)) {
-        Resolution::Whole => Ok((Served::Whole, pieces.to_vec())),
+        Resolution::Whole if total == 0 => Ok((Served::Whole, Vec::new())),
+        Resolution::Whole => Ok((Served::Whole, vec![Resolved { start: 0, length: total }])),
         Resolution::Unsatisfiable => {
             Err(Error::new(Kind::RangeNotSatisfiable { size: total }, Subject::Object))
         }
-        Resolution::Ranges(ranges) => {
-            let cut = ranges.iter().flat_map(|range| cut(pieces, *range)).collect();
-            Ok((Served::Ranges(ranges), cut))
-        }
+        Resolution::Ranges(ranges) => Ok((Served::Ranges(ranges.clone()), ranges)),
     }
 }
 
@@ -167,19 +184,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cut_takes_parts_of_pieces() {
+    fn a_part_of_a_piece_never_reaches_past_its_end() {
         let inline = |text: &'static str| Piece {
             source: Source::Inline(Bytes::from_static(text.as_bytes())),
             length: text.len() as u64,
         };
-        let pieces = [inline("abc"), inline("defg"), inline("hi")];
-        let got: Vec<u8> = cut(&pieces, Resolved { start: 2, length: 6 })
-            .into_iter()
-            .flat_map(|piece| match piece.source {
-                Source::Inline(bytes) => bytes.to_vec(),
-                Source::Object { .. } => unreachable!(),
-            })
-            .collect();
-        assert_eq!(got, b"cdefgh");
+        for (skip, length, expected) in
+            [(0, 5, "abcde"), (2, 2, "cd"), (4, 9, "e"), (5, 1, ""), (u64::MAX, u64::MAX, "")]
+        {
+            let part = inline("abcde").part(skip, length);
+            let Source::Inline(bytes) = &part.source else { unreachable!() };
+            assert_eq!((bytes.as_ref(), part.length), (expected.as_bytes(), expected.len() as u64));
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_of_an_empty_object() {
+        assert_eq!(plan(None, 0).unwrap(), (Served::Whole, Vec::new()));
+        let range = Resolved { start: 1, length: 2 };
+        let (served, read) = plan(Some(&ByteRanges::single(1, 2)), 9).unwrap();
+        assert_eq!((served, read), (Served::Ranges(vec![range]), vec![range]));
     }
 }

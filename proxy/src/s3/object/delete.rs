@@ -16,14 +16,15 @@ pub(in crate::s3) async fn delete(parts: &Parts, request: S3Request) -> Result<R
     Ok(status(StatusCode::NO_CONTENT))
 }
 
-/// Deletes one object and, of a multipart object, its parts.
+/// Deletes one object and, of a multipart object, its own parts: segments that a manifest of
+/// Swift's dialect names belong to whoever wrote them, and stay.
 pub(in crate::s3) async fn remove(
     parts: &Parts,
     cx: &apus_store::Context,
     object: apus_cluster::ObjectPath,
     conditions: WriteConditions,
 ) -> Result<()> {
-    let segments = SegmentFate::Deleted;
+    let segments = SegmentFate::OwnParts;
     let op = DeleteObject { segments, conditions, ..DeleteObject::new(object) };
     match parts.store.delete_object(cx, op).await {
         Err(error) if error.kind == Kind::NotFound && error.subject == Subject::Object => Ok(()),

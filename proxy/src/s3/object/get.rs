@@ -74,7 +74,9 @@ fn describe(request: &Shown, head: &ObjectHead, out: &mut HeaderMap) {
         }
     }
     set(out, "content-type", &split_swift_bytes(&head.content_type).0);
-    set(out, "content-length", &head.length.to_string());
+    if let Some(length) = head.known_length() {
+        set(out, "content-length", &length.to_string());
+    }
     set(out, "etag", &format!("\"{}\"", etag(head)));
     set(out, "last-modified", &modified(head));
     set(out, "accept-ranges", "bytes");
@@ -143,7 +145,7 @@ pub(in crate::s3) async fn get(parts: &Parts, request: S3Request) -> Result<Repl
         }
         if let Some(ranges) = ranges {
             use apus_cluster::byte_range::Resolution;
-            match ranges.resolve(head.length) {
+            match head.known_length().map_or(Resolution::Whole, |length| ranges.resolve(length)) {
                 Resolution::Ranges(ranges) => {
                     if let [one] = ranges.as_slice() {
                         *response.status_mut() = StatusCode::PARTIAL_CONTENT;

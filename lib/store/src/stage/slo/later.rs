@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use apus_cluster::{ObjectPath, percent};
 
-use super::{STORED_BYTES_MAX, manifest};
+use super::budget::HELD_BYTES_MAX;
+use super::manifest::StoredManifest;
 use crate::access::Action;
-use crate::body::collect;
 use crate::context::Context;
 use crate::operation::{Authorize, GetObject, QueueDeletions};
 use crate::{Error, Result, Store};
@@ -27,7 +27,7 @@ pub(super) async fn queue_segments(
     if !read.head.is_manifest() {
         return Err(Error::invalid("Not an SLO manifest"));
     }
-    let entries = manifest::parse(&collect(read.body, STORED_BYTES_MAX).await?)?;
+    let entries = StoredManifest::collect(read, HELD_BYTES_MAX).await?.entries;
     let mut objects = Vec::with_capacity(entries.len());
     let mut containers = Vec::new();
     for entry in entries.iter().filter(|entry| entry.data.is_none()) {

@@ -1,11 +1,17 @@
 //! The stored manifest: a JSON list of entries.
 
+use std::sync::Arc;
+
 use apus_cluster::{AccountName, ContainerName, ContainerPath, ObjectName, ObjectPath};
 use base64::Engine;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Kind, Result, Subject};
+use super::budget::{HELD_BYTES_MAX, JOINED_BYTES_MAX, add_lengths};
+use crate::body::collect;
+use crate::context::Context;
+use crate::operation::{GetObject, ObjectRead};
+use crate::{Error, Kind, Result, Store, Subject};
 
 /// One entry, as Swift stores it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,8 +84,10 @@ impl Entry {
         let (first, last) = range.split_once('-').ok_or_else(|| broken("bad range"))?;
         let number = |text: &str| text.parse::<u64>().map_err(|_| broken("bad range"));
         let (first, last) = (number(first)?, number(last)?);
-        let length = last.checked_sub(first).ok_or_else(|| broken("bad range"))? + 1;
-        Ok((first, length))
+        if first > last || last >= JOINED_BYTES_MAX {
+            return Err(broken("bad range"));
+        }
+        Ok((first, last - first + 1))
     }
 
     /// Bytes the entry adds to the whole.
@@ -91,9 +99,88 @@ impl Entry {
     }
 }
 
-/// Bytes that each entry adds.
-pub(crate) fn lengths(entries: &[Entry]) -> Result<Vec<u64>> {
-    entries.iter().map(Entry::length).collect()
+/// A manifest that was read, with the places of its entries in the whole.
+#[derive(Debug, Default)]
+pub(crate) struct StoredManifest {
+    /// The entries in order.
+    pub(crate) entries: Vec<Entry>,
+    /// Where each entry ends in the joined object, in bytes.
+    ends: Vec<u64>,
+    /// Size of the manifest as it is stored, in bytes.
+    pub(crate) stored_bytes: u64,
+}
+
+impl StoredManifest {
+    /// Adds up the entries.
+    ///
+    /// # Errors
+    /// `Conflict` for an entry that is broken, or when the whole is too long.
+    pub(crate) fn new(entries: Vec<Entry>, stored_bytes: u64) -> Result<Self> {
+        let mut ends = Vec::with_capacity(entries.len());
+        let mut end = 0;
+        for entry in &entries {
+            end = add_lengths(end, entry.length()?)?;
+            ends.push(end);
+        }
+        Ok(Self { entries, ends, stored_bytes })
+    }
+
+    /// Takes the manifest from the answer to a raw read; no more than `bytes_max` bytes of it.
+    ///
+    /// # Errors
+    /// `Conflict` when the object is no manifest, or one that cannot be joined.
+    pub(crate) async fn collect(read: ObjectRead, bytes_max: u64) -> Result<Self> {
+        if !read.head.is_manifest() {
+            return Err(broken("the object is no manifest"));
+        }
+        let json = collect(read.body, bytes_max).await.map_err(|error| match error.kind {
+            Kind::TooLarge => broken("too many bytes"),
+            _ => error,
+        })?;
+        Self::new(parse(&json)?, json.len() as u64)
+    }
+
+    /// Reads the manifest of `object`.
+    ///
+    /// # Errors
+    /// As [`StoredManifest::collect`], and those of the read.
+    pub(crate) async fn read(
+        store: &Arc<dyn Store>,
+        cx: &Context,
+        object: &ObjectPath,
+    ) -> Result<Self> {
+        Self::collect(open(store, cx, object).await?, HELD_BYTES_MAX).await
+    }
+
+    /// Bytes of the joined object.
+    pub(crate) fn total(&self) -> u64 {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    /// The entry that holds this byte of the joined object; the number of entries when it is past
+    /// the end.
+    pub(crate) fn entry_at(&self, offset: u64) -> usize {
+        self.ends.partition_point(|end| *end <= offset)
+    }
+
+    /// The entry of this number, where it begins in the joined object and where it ends.
+    pub(crate) fn entry(&self, number: usize) -> Option<(&Entry, u64, u64)> {
+        let entry = self.entries.get(number)?;
+        let end = *self.ends.get(number)?;
+        let start = number.checked_sub(1).and_then(|before| self.ends.get(before).copied());
+        Some((entry, start.unwrap_or(0), end))
+    }
+}
+
+/// Reads an object as it is stored, without following a manifest.
+pub(super) async fn open(
+    store: &Arc<dyn Store>,
+    cx: &Context,
+    object: &ObjectPath,
+) -> Result<ObjectRead> {
+    let mut get = GetObject::new(object.clone());
+    get.head.raw = true;
+    store.get_object(cx, get).await
 }
 
 /// MD5 over the etags of the entries, with `:range;` behind those that have one.

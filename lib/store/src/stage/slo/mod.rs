@@ -4,22 +4,32 @@
 //! with `X-Static-Large-Object`, the joined etag and size in system metadata, and both in the
 //! container row.
 
+//!
+//! What one request may do with manifests is limited by [`budget::ManifestBudget`]. Before the
+//! first byte of a body at most ten manifests are read, one for each level of nesting, and one
+//! segment; a new manifest has each object that it names looked at once; a deletion deletes at most
+//! 10,000 names below its manifest.
+
+mod budget;
+mod delete;
 mod later;
 pub(crate) mod manifest;
+#[cfg(test)]
+mod tests;
+mod walk;
 mod write;
 
 use std::sync::Arc;
 
 use apus_cluster::byte_range::ByteRanges;
-use apus_cluster::constraints::SLO_NESTING_MAX;
 use apus_cluster::{Metadata, ObjectPath};
 use async_trait::async_trait;
-use futures_util::future::BoxFuture;
 
-use self::manifest::Entry;
+pub(crate) use self::budget::add_lengths;
+use self::manifest::StoredManifest;
+use self::walk::ManifestWalk;
 use super::part_heads;
-use super::segments::{self, Piece, Source};
-use crate::body::collect;
+use super::segments;
 use crate::context::Context;
 use crate::operation::*;
 use crate::store::forward;
@@ -29,6 +39,9 @@ use crate::{Error, Kind, Result, Store, Subject};
 pub(crate) const ETAG_KEY: &str = "X-Object-Sysmeta-Slo-Etag";
 /// System metadata with its size.
 pub(crate) const SIZE_KEY: &str = "X-Object-Sysmeta-Slo-Size";
+/// System metadata of our own with the number of manifests that are nested in one another, where it
+/// is more than one. Swift's manifests are without it.
+const DEPTH_KEY: &str = "X-Object-Sysmeta-Apus-Slo-Depth";
 
 /// What a read asks about parts.
 #[derive(Clone, Copy)]
@@ -47,11 +60,6 @@ impl AskedParts {
         self.part.is_some() || self.page.is_some()
     }
 }
-
-/// Pieces of one object at most, with all manifests in manifests opened.
-const PIECES_MAX: usize = 250_000;
-/// Bytes of a stored manifest at most: 10,000 parts of the longest names.
-const STORED_BYTES_MAX: u64 = 48 * 1024 * 1024;
 
 /// The stage.
 pub struct Slo {
@@ -90,19 +98,12 @@ impl Slo {
         Self { next }
     }
 
-    async fn entries(&self, cx: &Context, object: &ObjectPath) -> Result<Vec<Entry>> {
-        let mut get = GetObject::new(object.clone());
-        get.head.raw = true;
-        let read = self.next.get_object(cx, get).await?;
-        manifest::parse(&collect(read.body, STORED_BYTES_MAX).await?)
-    }
-
     /// Fills in what was asked about parts: one by its number, or a page of them.
     async fn tell_of_parts(
         &self,
         cx: &Context,
         object: &ObjectPath,
-        entries: &[Entry],
+        manifest: &StoredManifest,
         asked: AskedParts,
         head: &mut ObjectHead,
     ) -> Result<()> {
@@ -114,20 +115,18 @@ impl Slo {
                 PartsPage { after: number.saturating_sub(1), limit: 1 }
             }
         };
-        head.parts_count = Some(entries.len());
-        let lengths = manifest::lengths(entries)?;
-        let mut start = lengths.iter().take(page.after).sum();
+        let count = manifest.entries.len();
+        head.parts_count = Some(count);
         let mut parts = Vec::new();
-        let wanted = entries.iter().zip(lengths).enumerate().skip(page.after).take(page.limit);
-        for (index, (entry, length)) in wanted {
+        for index in (page.after..count).take(page.limit) {
+            let Some((entry, start, end)) = manifest.entry(index) else { break };
             // What is stored with a segment is not true of a range of it.
             let path = match (&entry.data, &entry.range) {
                 (None, None) if asked.metadata => Some(entry.path(&object.container.account)?),
                 _ => None,
             };
-            let number = index + 1;
+            let (number, length) = (index + 1, end - start);
             parts.push((PartHead { number, start, length, metadata: Metadata::new() }, path));
-            start += length;
         }
         head.parts = part_heads::fill(&self.next, cx, parts).await?;
         if let (Some(part), []) = (asked.part, head.parts.as_slice()) {
@@ -137,46 +136,6 @@ impl Slo {
             return Err(error);
         }
         Ok(())
-    }
-
-    /// The pieces of a manifest's entries; manifests among them are opened in turn.
-    fn pieces<'a>(
-        &'a self,
-        cx: &'a Context,
-        object: &'a ObjectPath,
-        entries: Vec<Entry>,
-        depth: usize,
-    ) -> BoxFuture<'a, Result<Vec<Piece>>> {
-        Box::pin(async move {
-            if depth > SLO_NESTING_MAX {
-                return Err(Error::new(Kind::Conflict, Subject::Object).because("nested too deep"));
-            }
-            let mut pieces = Vec::with_capacity(entries.len());
-            for entry in entries {
-                if let Some(data) = entry.inline()? {
-                    let length = data.len() as u64;
-                    pieces.push(Piece { source: Source::Inline(data), length });
-                    continue;
-                }
-                let path = entry.path(&object.container.account)?;
-                let (start, length) = entry.span()?;
-                if entry.sub_slo {
-                    let nested = self.entries(cx, &path).await?;
-                    let nested = self.pieces(cx, &path, nested, depth + 1).await?;
-                    let range = apus_cluster::byte_range::Resolved { start, length };
-                    pieces.extend(segments::cut(&nested, range));
-                    if pieces.len() > PIECES_MAX {
-                        let error = Error::new(Kind::Conflict, Subject::Object);
-                        return Err(error.because("manifests in manifests name too many segments"));
-                    }
-                } else {
-                    let source =
-                        Source::Object { path, etag: entry.hash, size: Some(entry.bytes), start };
-                    pieces.push(Piece { source, length });
-                }
-            }
-            Ok(pieces)
-        })
     }
 }
 
@@ -194,9 +153,9 @@ impl Store for Slo {
         }
         let mut head = joined_head(head);
         if head.get(SIZE_KEY).is_none() || asked.any() {
-            let entries = self.entries(cx, &object).await?;
-            head.length = manifest::lengths(&entries)?.iter().sum();
-            self.tell_of_parts(cx, &object, &entries, asked, &mut head).await?;
+            let manifest = StoredManifest::read(&self.next, cx, &object).await?;
+            head.length = manifest.total();
+            self.tell_of_parts(cx, &object, &manifest, asked, &mut head).await?;
         }
         Ok(head)
     }
@@ -213,14 +172,13 @@ impl Store for Slo {
         if !read.head.is_manifest() {
             return Ok(read);
         }
-        let entries = manifest::parse(&collect(read.body, STORED_BYTES_MAX).await?)?;
-        let mut head = joined_head(read.head);
-        let etag = manifest::joined_etag(&entries)?;
-        head.length = manifest::lengths(&entries)?.iter().sum();
+        let mut head = joined_head(read.head.clone());
+        let manifest = StoredManifest::collect(read, budget::HELD_BYTES_MAX).await?;
+        head.length = manifest.total();
         if head.get(ETAG_KEY).is_none() {
-            head.etag = etag;
+            head.etag = manifest::joined_etag(&manifest.entries)?;
         }
-        self.tell_of_parts(cx, &object, &entries, asked, &mut head).await?;
+        self.tell_of_parts(cx, &object, &manifest, asked, &mut head).await?;
         let ranges = match (asked.part, head.parts.first()) {
             (Some(_), Some(part)) if part.length == 0 => {
                 // No range can say this: an empty answer.
@@ -231,12 +189,12 @@ impl Store for Slo {
             (Some(_), Some(part)) => Some(ByteRanges::single(part.start, part.length)),
             _ => ranges,
         };
-        let pieces = self.pieces(cx, &object, entries, 1).await?;
-        let planned = segments::plan(&pieces, ranges.as_ref(), head.length);
-        let (served, pieces) = planned.map_err(|mut error| {
+        let planned = segments::plan(ranges.as_ref(), head.length);
+        let (served, wanted) = planned.map_err(|mut error| {
             error.head = Some(Box::new(head.clone()));
             error
         })?;
+        let pieces = ManifestWalk::new(self.next.clone(), cx.clone(), object, manifest, wanted);
         let body = segments::join(self.next.clone(), cx.clone(), pieces).await?;
         Ok(ObjectRead { head, served, body })
     }
@@ -260,44 +218,20 @@ impl Store for Slo {
                 later::queue_segments(&self.next, cx, &op.object).await?;
                 return self.next.delete_object(cx, op).await;
             }
+            SegmentFate::OwnParts => {
+                return delete::with_own_parts(&self.next, cx, op).await;
+            }
             SegmentFate::Deleted => {}
         }
         // What a link leads to keeps its segments.
         let head = HeadObject { link_itself: true, ..HeadObject::new(op.object.clone()) };
-        let manifest = match self.next.head_object(cx, head).await {
-            Ok(head) => head.is_manifest(),
+        match self.next.head_object(cx, head).await {
+            Ok(head) if head.is_manifest() => delete::with_segments(&self.next, cx, op).await,
+            Ok(_) => self.next.delete_object(cx, op).await,
             // A deletion that broke off may have left a listing row: deleting again ends it.
-            Err(error) if error.kind == Kind::NotFound => false,
-            Err(error) => return Err(error),
-        };
-        if !manifest {
-            return self.next.delete_object(cx, op).await;
+            Err(error) if error.kind == Kind::NotFound => self.next.delete_object(cx, op).await,
+            Err(error) => Err(error),
         }
-        let entries = self.entries(cx, &op.object).await?;
-        let account = op.object.container.account.clone();
-        let mut report = Deleted::default();
-        let mut manifest = Some(DeleteObject { segments: SegmentFate::Kept, ..op });
-        // Where the manifest may have to stay, its segments must not go first.
-        if let Some(conditional) = manifest.take_if(|op| !op.conditions.is_empty()) {
-            self.next.delete_object(cx, conditional).await?;
-        }
-        for entry in entries.iter().filter(|entry| entry.data.is_none()) {
-            let segments = if entry.sub_slo { SegmentFate::Deleted } else { SegmentFate::Kept };
-            let segment = DeleteObject { segments, ..DeleteObject::new(entry.path(&account)?) };
-            match Box::pin(self.delete_object(cx, segment)).await {
-                Ok(more) => {
-                    report.deleted += more.deleted;
-                    report.missing += more.missing;
-                }
-                Err(error) if error.kind == Kind::NotFound => report.missing += 1,
-                Err(error) => return Err(error),
-            }
-        }
-        if let Some(last) = manifest {
-            self.next.delete_object(cx, last).await?;
-        }
-        report.deleted += 1;
-        Ok(report)
     }
 
     forward!(next:

@@ -1,75 +1,148 @@
-//! Writing a manifest: every segment is looked at and must be what the client says it is.
+//! Writing a manifest: every object that it names is looked at once, and each segment must be what
+//! the client says it is.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use apus_cluster::byte_range::{ByteRanges, Resolution};
+use apus_cluster::constraints::SLO_NESTING_MAX;
 use apus_cluster::etag::unquote;
-use futures_util::StreamExt;
+use apus_cluster::{AccountName, percent};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
 
-use super::manifest::{Entry, joined_etag};
-use super::{ETAG_KEY, SIZE_KEY};
+use super::budget::{ManifestBudget, SpentBudget};
+use super::manifest::{Entry, StoredManifest, joined_etag};
+use super::{DEPTH_KEY, ETAG_KEY, SIZE_KEY};
 use crate::body::LateMetadata;
 use crate::context::Context;
-use crate::operation::{HeadObject, ObjectWritten, PutManifest, PutObject, Segment};
+use crate::operation::{HeadObject, ObjectHead, ObjectWritten, PutManifest, PutObject, Segment};
 use crate::{Error, Kind, Result, Store, Subject};
 
-/// Segments looked at at the same time.
+/// Objects looked at at the same time.
 const CONCURRENCY: usize = 8;
 
-/// Problems of segments, as Swift reports them: name and what is wrong.
-type Problem = (String, String);
+/// An object that segments name, as it was found: an entry without a range, and how deep manifests
+/// are nested below it. Or why it cannot be a segment.
+type Found = std::result::Result<(Entry, usize), String>;
 
-async fn look(
-    next: &Arc<dyn Store>,
-    cx: &Context,
-    account: &apus_cluster::AccountName,
-    segment: Segment,
-) -> std::result::Result<Entry, Problem> {
-    if segment.data.is_some() {
-        return Ok(Entry { data: segment.data, ..Entry::default() });
-    }
-    let mut entry = Entry { name: segment.path.clone(), ..Entry::default() };
-    if !entry.name.starts_with('/') {
-        entry.name.insert(0, '/');
-    }
-    let problem = |text: &str| (segment.path.clone(), text.to_owned());
-    let path = entry.path(account).map_err(|error| problem(&error.to_string()))?;
+/// What became of the segments.
+struct CheckedSegments {
+    entries: Vec<Entry>,
+    /// How many manifests are nested in one another, with the new one.
+    depth: usize,
+}
+
+/// Manifests that are nested in one another, from this one on: what it says itself. One that Swift
+/// wrote does not say, and counts as one.
+fn depth_of(head: &ObjectHead) -> usize {
+    let said = head.get(DEPTH_KEY).and_then(|depth| depth.parse().ok());
+    usize::from(head.is_manifest()).max(said.unwrap_or(0))
+}
+
+/// Looks at one object.
+async fn look(store: Arc<dyn Store>, cx: Context, account: AccountName, name: String) -> Found {
+    let mut entry = Entry { name, ..Entry::default() };
+    let path = entry.path(&account).map_err(|error| error.to_string())?;
     let mut op = HeadObject::new(path);
     op.raw = true;
-    let head = next.head_object(cx, op).await.map_err(|error| match error.kind {
-        Kind::NotFound => problem("404 Not Found"),
-        Kind::Unauthorized => problem("401 Unauthorized"),
-        Kind::Forbidden => problem("403 Forbidden"),
-        _ => problem("503 Service Unavailable"),
+    let head = store.head_object(&cx, op).await.map_err(|error| match error.kind {
+        Kind::NotFound => "404 Not Found".to_owned(),
+        Kind::Unauthorized => "401 Unauthorized".to_owned(),
+        Kind::Forbidden => "403 Forbidden".to_owned(),
+        _ => "503 Service Unavailable".to_owned(),
     })?;
+    let depth = depth_of(&head);
     entry.sub_slo = head.is_manifest();
-    let joined = super::joined_head(head.clone());
-    let head = if entry.sub_slo { joined } else { head };
+    let head = if entry.sub_slo { super::joined_head(head) } else { head };
+    if ManifestBudget::check_depth(depth.saturating_add(1)).is_err() {
+        return Err(format!("Manifests nested more than {SLO_NESTING_MAX} deep"));
+    }
     entry.bytes = head.length;
-    entry.hash.clone_from(&head.etag);
-    entry.content_type.clone_from(&head.content_type);
+    entry.hash = head.etag;
+    entry.content_type = head.content_type;
     entry.last_modified = head.timestamp.iso();
-    if segment.size.is_some_and(|size| size != head.length) {
-        return Err(problem("Size Mismatch"));
-    }
-    if segment.etag.as_deref().is_some_and(|etag| unquote(etag) != head.etag) {
-        return Err(problem("Etag Mismatch"));
-    }
+    Ok((entry, depth))
+}
+
+/// Compares a segment with the object that it names, and notes its range in the entry; what is
+/// wrong goes into `problems`. Only the last segment may be empty.
+fn compare(segment: &Segment, entry: &mut Entry, is_last: bool, problems: &mut Vec<&str>) {
+    let mut length = entry.bytes;
     if let Some(range) = &segment.range {
-        let resolved = ByteRanges::parse(&format!("bytes={range}")).map(|r| r.resolve(head.length));
-        entry.range = match resolved {
-            Some(Resolution::Ranges(ranges)) => match ranges.as_slice() {
-                [one] if one.length == head.length => None,
-                [one] => Some(format!("{}-{}", one.start, one.start + one.length - 1)),
-                _ => return Err(problem("Unsatisfiable Range")),
-            },
-            _ => return Err(problem("Unsatisfiable Range")),
+        let ranges = ByteRanges::parse(&format!("bytes={range}"));
+        match ranges.map(|ranges| ranges.resolve(entry.bytes)) {
+            Some(Resolution::Ranges(ranges)) if ranges.len() == 1 => {
+                if let Some(one) = ranges.first().filter(|one| one.length != entry.bytes) {
+                    let last = one.start.saturating_add(one.length).saturating_sub(1);
+                    entry.range = Some(format!("{}-{last}", one.start));
+                    length = one.length;
+                }
+            }
+            _ => problems.push("Unsatisfiable Range"),
+        }
+    }
+    if length == 0 && !is_last {
+        problems.push("Too small; each segment must be at least 1 byte.");
+    }
+    if segment.size.is_some_and(|size| size != entry.bytes) {
+        problems.push("Size Mismatch");
+    }
+    if segment.etag.as_deref().is_some_and(|etag| unquote(etag) != entry.hash) {
+        problems.push("Etag Mismatch");
+    }
+}
+
+/// Looks at every object once, and compares all segments with what was found.
+async fn check(
+    next: &Arc<dyn Store>,
+    cx: &Context,
+    account: &AccountName,
+    segments: Vec<Segment>,
+) -> Result<CheckedSegments> {
+    let mut numbers: HashMap<String, usize> = HashMap::new();
+    let mut looks: Vec<BoxFuture<'static, Found>> = Vec::new();
+    let mut found_at = Vec::with_capacity(segments.len());
+    for segment in &segments {
+        if segment.data.is_some() {
+            found_at.push(None);
+            continue;
+        }
+        let name = format!("/{}", segment.path.trim_start_matches('/'));
+        let number = *numbers.entry(name).or_insert_with_key(|name| {
+            looks.push(look(next.clone(), cx.clone(), account.clone(), name.clone()).boxed());
+            looks.len() - 1
+        });
+        found_at.push(Some(number));
+    }
+    let found: Vec<Found> = stream::iter(looks).buffered(CONCURRENCY).collect().await;
+    let mut checked = CheckedSegments { entries: Vec::with_capacity(segments.len()), depth: 1 };
+    let mut problems = Vec::new();
+    let last = segments.len().saturating_sub(1);
+    for (index, (segment, number)) in segments.into_iter().zip(found_at).enumerate() {
+        let Some(number) = number else {
+            checked.entries.push(Entry { data: segment.data, ..Entry::default() });
+            continue;
         };
+        let mut wrong = Vec::new();
+        match found.get(number) {
+            Some(Ok((object, depth))) => {
+                let mut entry = object.clone();
+                compare(&segment, &mut entry, index == last, &mut wrong);
+                checked.depth = checked.depth.max(depth.saturating_add(1));
+                checked.entries.push(entry);
+            }
+            Some(Err(problem)) => wrong.push(problem),
+            None => {}
+        }
+        let name = percent::encode_path(&segment.path);
+        problems.extend(wrong.iter().map(|problem| format!("{name}, {problem}\n")));
     }
-    if head.length == 0 {
-        return Err(problem("Too small; each segment must be at least 1 byte"));
+    if problems.is_empty() {
+        return Ok(checked);
     }
-    Ok(entry)
+    Err(Error::new(Kind::InvalidPart, Subject::Object)
+        .text(format!("Errors:\n{}", problems.concat())))
 }
 
 fn trust(segment: Segment) -> Entry {
@@ -82,39 +155,33 @@ fn trust(segment: Segment) -> Entry {
     }
 }
 
+/// A new manifest that is too long or names too much.
+fn too_large(spent: SpentBudget) -> Error {
+    Error::new(Kind::TooLarge, Subject::Object).text(format!("A large object of {spent}"))
+}
+
 pub(super) async fn put(
     next: &Arc<dyn Store>,
     cx: &Context,
     op: PutManifest,
 ) -> Result<ObjectWritten> {
     let account = op.object.container.account.clone();
-    let mut entries = Vec::with_capacity(op.segments.len());
-    if op.trusted {
-        entries.extend(op.segments.into_iter().map(trust));
+    ManifestBudget::of_write().take(op.segments.len()).map_err(too_large)?;
+    let CheckedSegments { entries, depth } = if op.trusted {
+        CheckedSegments { entries: op.segments.into_iter().map(trust).collect(), depth: 1 }
     } else {
-        let looks = op.segments.into_iter().map(|segment| look(next, cx, &account, segment));
-        let looked: Vec<_> =
-            futures_util::stream::iter(looks).buffered(CONCURRENCY).collect().await;
-        let mut problems: Vec<Problem> = Vec::new();
-        for result in looked {
-            match result {
-                Ok(entry) => entries.push(entry),
-                Err(problem) => problems.push(problem),
-            }
-        }
-        if !problems.is_empty() {
-            let text: Vec<String> =
-                problems.iter().map(|(name, what)| format!("{name}, {what}")).collect();
-            return Err(Error::new(Kind::InvalidPart, Subject::Object)
-                .text(format!("Errors:\n{}\n", text.join("\n"))));
-        }
-    }
+        check(next, cx, &account, op.segments).await?
+    };
     let etag = joined_etag(&entries)?;
     if op.etag.as_deref().is_some_and(|wanted| unquote(wanted) != etag) {
         return Err(Error::new(Kind::ChecksumMismatch, Subject::Object).text("Etag mismatch"));
     }
-    let size: u64 = entries.iter().map(Entry::length).sum::<Result<u64>>()?;
     let json = serde_json::to_vec(&entries).map_err(Error::unavailable)?;
+    let manifest = StoredManifest::new(entries, json.len() as u64).map_err(|error| {
+        // The entries were checked, so only their sum can be wrong.
+        too_large(SpentBudget::Bytes).because(error)
+    })?;
+    let size = manifest.total();
     let own_etag = format!("{:x}", md5::compute(&json));
     let mut metadata = op.metadata;
     let mut row_etag = format!("{own_etag}; slo_etag={etag}");
@@ -124,6 +191,9 @@ pub(super) async fn put(
     metadata.insert("X-Static-Large-Object".to_owned(), "True".to_owned());
     metadata.insert(ETAG_KEY.to_owned(), etag.clone());
     metadata.insert(SIZE_KEY.to_owned(), size.to_string());
+    if depth > 1 {
+        metadata.insert(DEPTH_KEY.to_owned(), depth.to_string());
+    }
     metadata.insert("X-Object-Sysmeta-Container-Update-Override-Etag".to_owned(), row_etag);
     let put = PutObject {
         object: op.object,

@@ -1,0 +1,287 @@
+//! Deleting a manifest together with segments.
+//!
+//! Swift's `multipart-manifest=delete` deletes everything that the manifest names, manifests in
+//! manifests included: a walk with a list of open manifests, no deeper than reads go, that visits
+//! each name once, so that manifests which name each other end it, and deletes at most 10,000
+//! names. A manifest is deleted after everything below it, and stays when something stays that it
+//! names: the same request can then be repeated.
+//!
+//! Source: `get_segments_to_delete_iter` in `swift/common/middleware/slo.py`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use apus_cluster::ObjectPath;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
+
+use super::budget::ManifestBudget;
+use super::manifest::StoredManifest;
+use crate::access::Action;
+use crate::context::Context;
+use crate::operation::{
+    Authorize, DeleteObject, Deleted, FailedDeletion, GetObject, HeadObject, SegmentFate,
+};
+use crate::stage::multipart;
+use crate::{Error, Kind, Result, Store, Subject};
+
+/// Deletions at the same time.
+const AT_ONCE: usize = 4;
+/// Failures after which the rest is left alone (Swift's `max_failed_deletes`).
+const FAILURES_MAX: usize = 1000;
+
+/// A manifest whose names are being deleted.
+struct DoomedManifest {
+    object: ObjectPath,
+    /// Manifests among its entries that were not looked at yet.
+    nested: Vec<ObjectPath>,
+    /// Whether everything below it is gone.
+    emptied: bool,
+}
+
+struct ManifestDeletion<'a> {
+    next: &'a Arc<dyn Store>,
+    cx: &'a Context,
+    budget: ManifestBudget,
+    visited: HashSet<ObjectPath>,
+    /// From the outermost manifest to the innermost.
+    open: Vec<DoomedManifest>,
+    report: Deleted,
+    /// Nothing more is begun.
+    stopped: bool,
+}
+
+/// Deletes a manifest and what it names.
+pub(super) async fn with_segments(
+    next: &Arc<dyn Store>,
+    cx: &Context,
+    op: DeleteObject,
+) -> Result<Deleted> {
+    let manifest = StoredManifest::read(next, cx, &op.object).await?;
+    let mut deletion = ManifestDeletion {
+        next,
+        cx,
+        budget: ManifestBudget::of_deletion(),
+        visited: HashSet::from([op.object.clone()]),
+        open: Vec::new(),
+        report: Deleted::default(),
+        stopped: false,
+    };
+    let object = op.object.clone();
+    let mut last = Some(DeleteObject { segments: SegmentFate::Kept, ..op });
+    // Where the manifest may have to stay, its segments must not go first.
+    if let Some(conditional) = last.take_if(|op| !op.conditions.is_empty()) {
+        next.delete_object(cx, conditional).await?;
+    }
+    deletion.enter(object, manifest).await;
+    let emptied = deletion.empty().await;
+    let mut report = deletion.report;
+    match last {
+        Some(last) if emptied => {
+            next.delete_object(cx, last).await?;
+            report.deleted += 1;
+        }
+        // It stays until nothing stays that it names.
+        Some(_) => {}
+        None => report.deleted += 1,
+    }
+    Ok(report)
+}
+
+impl ManifestDeletion<'_> {
+    /// Deletes the segments of a manifest, and puts it on the list for those that are manifests.
+    async fn enter(&mut self, object: ObjectPath, manifest: StoredManifest) {
+        let account = object.account().clone();
+        let mut doomed = DoomedManifest { object, nested: Vec::new(), emptied: true };
+        let mut segments = Vec::new();
+        for entry in manifest.entries.iter().filter(|entry| entry.data.is_none()) {
+            let path = match entry.path(&account) {
+                Ok(path) => path,
+                Err(error) => {
+                    self.fail(doomed.object.clone(), error);
+                    doomed.emptied = false;
+                    continue;
+                }
+            };
+            if !self.visited.insert(path.clone()) {
+                continue;
+            }
+            if self.budget.take(1).is_err() {
+                self.report.cut_short = true;
+                doomed.emptied = false;
+                break;
+            }
+            match entry.sub_slo {
+                true => doomed.nested.push(path),
+                false => segments.push(path),
+            }
+        }
+        drop(manifest);
+        doomed.nested.reverse();
+        doomed.emptied &= self.delete_all(segments).await;
+        self.stopped |= self.report.cut_short;
+        self.open.push(doomed);
+    }
+
+    /// Works through the list but for the outermost manifest itself; whether that has nothing left.
+    async fn empty(&mut self) -> bool {
+        while let Some(innermost) = self.open.last_mut() {
+            if let Some(nested) = innermost.nested.pop() {
+                if self.stopped {
+                    innermost.emptied = false;
+                    innermost.nested.clear();
+                } else {
+                    self.descend(nested).await;
+                }
+                continue;
+            }
+            let Some(done) = self.open.pop() else { break };
+            let Some(above) = self.open.len().checked_sub(1) else { return done.emptied };
+            let gone = done.emptied && self.delete_all(vec![done.object]).await;
+            if let Some(above) = self.open.get_mut(above).filter(|_| !gone) {
+                above.emptied = false;
+            }
+        }
+        true
+    }
+
+    /// Opens a manifest that the innermost one names.
+    async fn descend(&mut self, object: ObjectPath) {
+        let opened = match self.budget.open(self.open.len() + 1) {
+            Ok(()) => self.read(&object).await,
+            Err(spent) => Err(Error::new(Kind::Invalid, Subject::Object)
+                .text(format!("Not deleted: {spent}"))
+                .because(spent)),
+        };
+        match opened {
+            Ok(manifest) => self.enter(object, manifest).await,
+            Err(error) if error.kind == Kind::NotFound => self.report.missing += 1,
+            Err(error) => {
+                self.fail(object, error);
+                if let Some(above) = self.open.last_mut() {
+                    above.emptied = false;
+                }
+            }
+        }
+    }
+
+    async fn read(&self, object: &ObjectPath) -> Result<StoredManifest> {
+        let mut get = GetObject::new(object.clone());
+        get.head.raw = true;
+        // What a link leads to keeps its segments.
+        get.head.link_itself = true;
+        let read = self.next.get_object(self.cx, get).await?;
+        if !read.head.is_manifest() {
+            // It was replaced since, or is a link: it goes as any segment does.
+            return Ok(StoredManifest::default());
+        }
+        StoredManifest::collect(read, super::budget::HELD_BYTES_MAX).await
+    }
+
+    /// Deletes objects alone, several at a time; whether all are gone.
+    async fn delete_all(&mut self, objects: Vec<ObjectPath>) -> bool {
+        let mut all = true;
+        let mut objects = objects.into_iter();
+        while !self.stopped {
+            let some: Vec<ObjectPath> = objects.by_ref().take(8 * AT_ONCE).collect();
+            if some.is_empty() {
+                return all;
+            }
+            for (object, result) in delete_some(self.next, self.cx, some).await {
+                match result {
+                    Ok(deleted) => self.report.deleted += deleted.deleted,
+                    Err(error) if error.kind == Kind::NotFound => self.report.missing += 1,
+                    Err(error) => {
+                        all = false;
+                        self.fail(object, error);
+                    }
+                }
+            }
+        }
+        all && objects.next().is_none()
+    }
+
+    fn fail(&mut self, object: ObjectPath, error: Error) {
+        // The other segments are likely to have to wait for the same nodes.
+        self.stopped |= matches!(error.kind, Kind::Unavailable | Kind::Overloaded);
+        self.report.failed.push(FailedDeletion { object, error });
+        self.stopped |= self.report.failed.len() >= FAILURES_MAX;
+    }
+}
+
+async fn delete_some(
+    next: &Arc<dyn Store>,
+    cx: &Context,
+    objects: Vec<ObjectPath>,
+) -> Vec<(ObjectPath, Result<Deleted>)> {
+    let one = |object: ObjectPath| -> BoxFuture<'static, (ObjectPath, Result<Deleted>)> {
+        let (next, cx) = (next.clone(), cx.clone());
+        async move {
+            let result = next.delete_object(&cx, DeleteObject::new(object.clone())).await;
+            (object, result)
+        }
+        .boxed()
+    };
+    stream::iter(objects.into_iter().map(one)).buffer_unordered(AT_ONCE).collect().await
+}
+
+/// Deletes an object and, when a multipart upload made it, the parts of that upload: those of its
+/// segments that lie where the upload put them. They are deleted in our own name, since nobody
+/// else can write there, after the caller was found to have the right to delete the object.
+/// Segments that lie elsewhere were not uploaded with the object and stay.
+pub(super) async fn with_own_parts(
+    next: &Arc<dyn Store>,
+    cx: &Context,
+    op: DeleteObject,
+) -> Result<Deleted> {
+    // What a link leads to keeps its parts.
+    let head = HeadObject { link_itself: true, ..HeadObject::new(op.object.clone()) };
+    let place = match next.head_object(cx, head).await {
+        Ok(head) if head.is_manifest() => multipart::place_of_parts(&op.object, &head),
+        Ok(_) => None,
+        // A deletion that broke off may have left a listing row: deleting again ends it.
+        Err(error) if error.kind == Kind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let op = DeleteObject { segments: SegmentFate::Kept, ..op };
+    let Some(place) = place else { return next.delete_object(cx, op).await };
+    let entries = match StoredManifest::read(next, cx, &op.object).await {
+        Ok(manifest) => manifest.entries,
+        // A manifest that cannot be read names no parts; it must not be there for ever.
+        Err(error) if error.kind == Kind::Conflict => {
+            tracing::warn!(%error, object = %op.object, "deleted without its parts");
+            Vec::new()
+        }
+        Err(error) => return Err(error),
+    };
+    let named = entries.into_iter().filter(|entry| entry.data.is_none());
+    let parts = named.filter_map(|entry| entry.path(op.object.account()).ok());
+    let parts: Vec<ObjectPath> = parts.filter(|path| place.holds(path)).collect();
+    let container = op.object.container.clone();
+    next.authorize(cx, Authorize { action: Action::WriteObject, container }).await?;
+    let mut report = Deleted { deleted: 1, ..Deleted::default() };
+    let conditional = !op.conditions.is_empty();
+    if conditional {
+        // Where the object may have to stay, its parts must not go first.
+        next.delete_object(cx, op.clone()).await?;
+    }
+    let system = cx.as_system("multipart");
+    let mut parts = parts.into_iter();
+    loop {
+        let some: Vec<ObjectPath> = parts.by_ref().take(8 * AT_ONCE).collect();
+        if some.is_empty() {
+            break;
+        }
+        for (_, result) in delete_some(next, &system, some).await {
+            match result {
+                Ok(deleted) => report.deleted += deleted.deleted,
+                Err(error) if error.kind == Kind::NotFound => report.missing += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    if !conditional {
+        next.delete_object(cx, op).await?;
+    }
+    Ok(report)
+}
