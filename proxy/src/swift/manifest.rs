@@ -1,108 +1,82 @@
 //! The query-string views of static large objects: `multipart-manifest=put|get|delete`.
 
 use apus_cluster::ObjectPath;
-use apus_cluster::constraints::{SLO_MAX_MANIFEST_SIZE, SLO_MAX_SEGMENTS};
+use apus_cluster::constraints::SLO_MAX_MANIFEST_SIZE;
 use apus_daemon::Body;
 use apus_daemon::http::{full, set, status};
 use apus_store::body::collect;
 use apus_store::operation::{Deleted, FailedDeletion, ObjectRead, Segment};
 use apus_store::{Error, Kind, Result, Subject};
 use http::StatusCode;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use super::bulk_delete::note;
 use super::error::{Reply, status_of};
 use super::listing::Format;
 use super::object_read::describe;
 use super::report::{Report, content_type};
+use super::segment_list;
 
 /// Reads the list of segments that a client sends.
-pub(super) async fn parse(body: Body, object: &ObjectPath) -> Result<Vec<Segment>> {
+///
+/// `length` is what the client said of the document. Memory is a small multiple of its bytes: of
+/// what is in the list only segments are kept, and what is wrong with them up to a limit.
+pub(super) async fn read(
+    body: Body,
+    length: Option<u64>,
+    object: &ObjectPath,
+) -> Result<Vec<Segment>> {
+    let too_large = || {
+        Error::new(Kind::TooLarge, Subject::Request)
+            .text(format!("Manifest File > {SLO_MAX_MANIFEST_SIZE} bytes"))
+    };
+    if length.is_some_and(|length| length > SLO_MAX_MANIFEST_SIZE) {
+        return Err(too_large());
+    }
     let json = collect(body, SLO_MAX_MANIFEST_SIZE).await.map_err(|error| match error.kind {
-        Kind::TooLarge => Error::new(Kind::TooLarge, Subject::Request)
-            .text(format!("Manifest File > {SLO_MAX_MANIFEST_SIZE} bytes")),
+        Kind::TooLarge => too_large(),
         _ => error,
     })?;
-    let list: Vec<Value> = serde_json::from_slice(&json)
-        .map_err(|_| Error::invalid("Manifest must be valid JSON.\n"))?;
-    if list.is_empty() {
-        return Err(Error::invalid("Manifest must contain at least one segment"));
-    }
-    if list.len() > SLO_MAX_SEGMENTS {
-        return Err(Error::new(Kind::TooLarge, Subject::Request)
-            .text(format!("Number of segments must be <= {SLO_MAX_SEGMENTS}")));
-    }
-    let mut problems = Vec::new();
-    let own = format!("/{}/{}", object.container.container, object.object);
-    let mut segments = Vec::with_capacity(list.len());
-    for (index, entry) in list.iter().enumerate() {
-        match segment(entry) {
-            Ok(segment) if segment.data.is_none() && segment.path == own => problems
-                .push(format!("Index {index}: manifest must not include itself as a segment")),
-            Ok(segment) => segments.push(segment),
-            Err(problem) => problems.push(format!("Index {index}: {problem}")),
-        }
-    }
-    if segments.iter().all(|segment| segment.data.is_some()) && problems.is_empty() {
-        problems
-            .push("Inline data segments require at least one object-backed segment.".to_owned());
-    }
-    if problems.is_empty() {
-        Ok(segments)
-    } else {
-        Err(Error::invalid(format!("{}\n", problems.join("\n"))))
-    }
+    segment_list::parse(&json, object)
 }
 
-fn segment(entry: &Value) -> std::result::Result<Segment, String> {
-    let object = entry.as_object().ok_or("not a JSON object")?;
-    if let Some(unknown) = object
-        .keys()
-        .find(|key| !matches!(key.as_str(), "path" | "etag" | "size_bytes" | "range" | "data"))
-    {
-        return Err(format!("extraneous keys \"{unknown}\""));
-    }
-    let text = |key: &str| match object.get(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(format!("{key} must be a string")),
-    };
-    if let Some(data) = text("data")? {
-        use base64::Engine;
-        let decoded = base64::engine::general_purpose::STANDARD
-            .decode(&data)
-            .map_err(|_| "data must be valid base64")?;
-        if decoded.is_empty() {
-            return Err("too small; each segment must be at least 1 byte".to_owned());
+/// What is shown of an entry of a stored manifest.
+#[derive(Debug, Deserialize)]
+struct StoredSegment {
+    name: Option<String>,
+    bytes: Option<u64>,
+    hash: Option<String>,
+    range: Option<String>,
+    data: Option<String>,
+}
+
+/// A segment as a client sends it, its keys in Swift's order.
+#[derive(Debug, Serialize)]
+struct ShownSegment<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    etag: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    range: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size_bytes: Option<u64>,
+}
+
+impl<'a> ShownSegment<'a> {
+    fn of(stored: &'a StoredSegment) -> Self {
+        let inline = stored.data.is_some();
+        let text = |field: &'a Option<String>| field.as_deref().filter(|_| !inline);
+        Self {
+            data: stored.data.as_deref(),
+            etag: text(&stored.hash),
+            path: text(&stored.name),
+            range: text(&stored.range),
+            size_bytes: stored.bytes.filter(|_| !inline),
         }
-        return Ok(Segment { data: Some(data), ..Segment::default() });
     }
-    let path = text("path")?.ok_or("expected keys to include one of \"path\" or \"data\"")?;
-    let names = path.trim_start_matches('/');
-    if names.split_once('/').is_none_or(|(c, o)| c.is_empty() || o.is_empty()) {
-        return Err(
-            "path does not refer to an object. Path must be of the form /container/object."
-                .to_owned(),
-        );
-    }
-    let size = match object.get("size_bytes") {
-        None | Some(Value::Null) => None,
-        Some(Value::Number(number)) => Some(number.as_u64().ok_or("invalid size_bytes")?),
-        Some(Value::String(text)) => Some(text.parse().map_err(|_| "invalid size_bytes")?),
-        Some(_) => return Err("invalid size_bytes".to_owned()),
-    };
-    if size == Some(0) {
-        return Err("too small; each segment must be at least 1 byte.".to_owned());
-    }
-    let range = text("range")?;
-    if let Some(range) = &range {
-        if range.contains(',') {
-            return Err("multiple ranges (only one allowed)".to_owned());
-        }
-        apus_cluster::byte_range::ByteRanges::parse(&format!("bytes={range}"))
-            .ok_or("invalid range")?;
-    }
-    Ok(Segment { path: format!("/{names}"), etag: text("etag")?, size, range, data: None })
 }
 
 /// Shows a manifest: as stored, or with `format=raw` as a client would send it.
@@ -116,29 +90,10 @@ pub(super) async fn show(read: ObjectRead, as_sent: bool) -> Result<Reply> {
         return Ok(response);
     }
     let stored = collect(read.body, SLO_MAX_MANIFEST_SIZE).await?;
-    let entries: Vec<Value> = serde_json::from_slice(&stored)
-        .map_err(|error| Error::unavailable(format!("stored manifest: {error}")))?;
-    let sent: Vec<Value> = entries
-        .iter()
-        .map(|entry| {
-            let mut out = serde_json::Map::new();
-            for (from, to) in [
-                ("name", "path"),
-                ("hash", "etag"),
-                ("bytes", "size_bytes"),
-                ("range", "range"),
-                ("data", "data"),
-            ] {
-                if let Some(value) = entry.get(from)
-                    && !(entry.get("data").is_some() && from != "data")
-                {
-                    out.insert(to.to_owned(), value.clone());
-                }
-            }
-            Value::Object(out)
-        })
-        .collect();
-    let body = Value::Array(sent).to_string();
+    let unreadable = |error| Error::unavailable(format!("stored manifest: {error}"));
+    let entries: Vec<StoredSegment> = serde_json::from_slice(&stored).map_err(unreadable)?;
+    let shown: Vec<ShownSegment<'_>> = entries.iter().map(ShownSegment::of).collect();
+    let body = serde_json::to_string(&shown).map_err(unreadable)?;
     set(response.headers_mut(), "etag", &format!("{:x}", md5::compute(&body)));
     set(response.headers_mut(), "content-length", &body.len().to_string());
     *response.body_mut() = full(body);

@@ -11,6 +11,7 @@ mod object;
 mod object_read;
 mod report;
 mod request;
+mod segment_list;
 mod sign_in;
 mod symlink;
 

@@ -7,10 +7,11 @@ use apus_cluster::{
 };
 use apus_daemon::Body;
 use apus_daemon::http::{BodyError, set, status};
+use apus_store::access::Action;
 use apus_store::body::LateMetadata;
 use apus_store::operation::{
-    CopyObject, DeleteObject, GetObject, ObjectHead, ObjectWritten, PostObject, PutManifest,
-    PutObject, SegmentFate, WriteConditions,
+    Authorize, CopyObject, DeleteObject, GetObject, ObjectHead, ObjectWritten, PostObject,
+    PutManifest, PutObject, SegmentFate, WriteConditions,
 };
 use apus_store::{Error, Kind, Result, Subject};
 use http::StatusCode;
@@ -153,7 +154,11 @@ pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
         return symlink::put(parts, request, object, metadata, conditions).await;
     }
     if request.param("multipart-manifest") == Some("put") {
-        let segments = manifest::parse(request.body, &object).await?;
+        // Rights and the container come before the document.
+        let container = object.container.clone();
+        let ask = Authorize { action: Action::WriteObject, container };
+        parts.store.authorize(&request.cx, ask).await?;
+        let segments = manifest::read(parts.timed(request.body), length, &object).await?;
         let op = PutManifest {
             object,
             segments,
