@@ -1,6 +1,7 @@
 //! Operations on buckets, and the list of them.
 
 use apus_cluster::Metadata;
+use apus_cluster::constraints::LISTING_PAGE_MAX;
 use apus_cluster::listing::{ContainerEntry, ListQuery};
 use apus_daemon::http::{set, status};
 use apus_store::body::collect;
@@ -18,42 +19,57 @@ use crate::edge::Parts;
 /// Ending of the containers that hold multipart uploads: not buckets.
 const SEGMENTS: &str = "+segments";
 
+/// Buckets in one answer at most, as in AWS.
+const BUCKETS_MAX: usize = 10_000;
+/// Pages of containers read for one answer.
+const PAGES_MAX: usize = 10;
+/// Rows of a page at least, since not all are buckets.
+const PAGE_ROWS_MIN: usize = 1000;
+
 pub(super) async fn list_buckets(parts: &Parts, request: S3Request) -> Result<Reply> {
-    let max: Option<usize> = match request.param("max-buckets") {
-        None => None,
-        Some(text) => Some(
-            text.parse()
-                .ok()
-                .filter(|max| (1..=10_000).contains(max))
-                .ok_or_else(|| S3Error::new(Code::InvalidArgument))?,
-        ),
+    let max: usize = match request.param("max-buckets") {
+        None => BUCKETS_MAX,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|max| (1..=BUCKETS_MAX).contains(max))
+            .ok_or_else(|| S3Error::new(Code::InvalidArgument))?,
     };
     let prefix = request.param("prefix").unwrap_or_default().to_owned();
     let mut query = ListQuery {
-        limit: 10_000,
+        // One more than is answered tells whether there are more.
+        limit: (max + 1).clamp(PAGE_ROWS_MIN, LISTING_PAGE_MAX),
         marker: request.param("continuation-token").unwrap_or_default().to_owned(),
         prefix: Some(prefix.clone()).filter(|prefix| !prefix.is_empty()),
         ..ListQuery::default()
     };
     let mut buckets = Vec::new();
-    let mut more = false;
+    // Where the next page of buckets begins, when there is one.
+    let mut token = None;
+    let mut pages = 0;
     'pages: loop {
         let op = ListContainers { account: request.account.clone(), query: query.clone() };
         let page = parts.store.list_containers(&request.cx, op).await?;
         let full = page.entries.len() == query.limit;
         for entry in page.entries {
             let ContainerEntry::Container(row) = entry else { continue };
-            query.marker.clone_from(&row.name);
-            if row.name.ends_with(SEGMENTS) || row.name.starts_with('\0') {
-                continue;
-            }
-            if max.is_some_and(|max| buckets.len() >= max) {
-                more = true;
+            let hidden = row.name.ends_with(SEGMENTS) || row.name.starts_with('\0');
+            if !hidden && buckets.len() >= max {
+                token = Some(query.marker);
                 break 'pages;
             }
-            buckets.push(row);
+            query.marker.clone_from(&row.name);
+            if !hidden {
+                buckets.push(row);
+            }
         }
         if !full {
+            break;
+        }
+        pages += 1;
+        if pages >= PAGES_MAX {
+            // Most of what was listed is not a bucket: the client asks for the rest.
+            token = Some(query.marker);
             break;
         }
     }
@@ -71,8 +87,8 @@ pub(super) async fn list_buckets(parts: &Parts, request: S3Request) -> Result<Re
     if !prefix.is_empty() {
         out.text("Prefix", &prefix);
     }
-    if let Some(last) = buckets.last().filter(|_| more) {
-        out.text("ContinuationToken", &last.name);
+    if let Some(token) = token {
+        out.text("ContinuationToken", &token);
     }
     out.close("ListAllMyBucketsResult");
     Ok(xml_reply(out.finish()))

@@ -260,15 +260,15 @@ pub(super) async fn list_uploads(parts: &Parts, request: S3Request) -> Result<Re
     out.text("Bucket", request.bucket.as_deref().unwrap_or_default());
     out.text("KeyMarker", &name(&key_marker));
     out.text("UploadIdMarker", &upload_id_marker);
-    let next = page.uploads.last().filter(|_| page.truncated);
-    out.text("NextKeyMarker", &next.map_or_else(String::new, |last| name(&last.key)));
-    out.text("NextUploadIdMarker", next.map_or("", |last| last.id.as_str()));
+    let (next_key, next_id) = page.next.clone().unwrap_or_default();
+    out.text("NextKeyMarker", &name(&next_key));
+    out.text("NextUploadIdMarker", &next_id);
     out.text("Prefix", &name(&prefix));
     out.number("MaxUploads", limit);
     if encode {
         out.text("EncodingType", "url");
     }
-    out.flag("IsTruncated", page.truncated);
+    out.flag("IsTruncated", page.next.is_some());
     for upload in &page.uploads {
         out.open("Upload");
         out.text("Key", &name(&upload.key));

@@ -106,10 +106,10 @@ pub struct ListUploads {
 /// A page of uploads.
 #[derive(Debug, Clone, Default)]
 pub struct UploadList {
-    /// The uploads by key, then by id.
+    /// The uploads in the order of `<key>/<id>`.
     pub uploads: Vec<Upload>,
-    /// Whether there are more.
-    pub truncated: bool,
+    /// Key and id after which the next page begins, when there may be more.
+    pub next: Option<(String, String)>,
 }
 
 /// A part as the client names it when it completes an upload.

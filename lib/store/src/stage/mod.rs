@@ -10,3 +10,4 @@ mod part_heads;
 mod segments;
 pub mod slo;
 pub mod symlink;
+mod upload_list;

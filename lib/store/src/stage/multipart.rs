@@ -11,7 +11,7 @@ use apus_cluster::listing::{ListQuery, ObjectEntry};
 use apus_cluster::{ContainerName, ContainerPath, Metadata, ObjectName, ObjectPath};
 use async_trait::async_trait;
 
-use super::part_heads;
+use super::{part_heads, upload_list};
 use crate::access::Action;
 use crate::body::LateMetadata;
 use crate::context::Context;
@@ -56,7 +56,7 @@ fn inner(container: &ContainerPath, name: &str) -> Result<ObjectPath> {
 }
 
 /// Ids are ours to choose: 32 hex digits. Swift's are longer; both hold no slash.
-fn is_upload_id(id: &str) -> bool {
+pub(super) fn is_upload_id(id: &str) -> bool {
     id.len() >= 32 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=".contains(&byte))
 }
 
@@ -294,28 +294,8 @@ impl Store for Multipart {
     async fn list_uploads(&self, cx: &Context, op: ListUploads) -> Result<UploadList> {
         let container = op.container.clone();
         self.next.authorize(cx, Authorize { action: Action::ReadContainer, container }).await?;
-        let mut uploads = Vec::new();
-        let after = (op.key_marker.clone(), op.upload_id_marker.clone());
-        self.rows(cx, &segments(&op.container)?, op.prefix, |row| {
-            // Parts end in a number, markers in an id.
-            if let Some((key, id)) = row.name.rsplit_once('/')
-                && is_upload_id(id)
-                && (key, id) > (after.0.as_str(), after.1.as_str())
-                && (key > after.0.as_str() || !after.1.is_empty())
-            {
-                uploads.push(Upload {
-                    key: key.to_owned(),
-                    id: id.to_owned(),
-                    initiated: row.last_modified(),
-                });
-            }
-            true
-        })
-        .await?;
-        uploads.sort_by(|a, b| (&a.key, &a.id).cmp(&(&b.key, &b.id)));
-        let truncated = uploads.len() > op.limit;
-        uploads.truncate(op.limit);
-        Ok(UploadList { uploads, truncated })
+        let hidden = segments(&op.container)?;
+        upload_list::list(&self.next, &cx.as_system("multipart"), hidden, op).await
     }
 
     async fn complete_upload(&self, cx: &Context, op: CompleteUpload) -> Result<ObjectWritten> {
