@@ -129,6 +129,16 @@ pub fn split_swift_bytes(content_type: &str) -> (String, Option<String>) {
     (kept.join(";"), bytes)
 }
 
+/// The first parameter of a content type that begins with `swift_`: names of the cluster's own, by
+/// which listings show other sizes. Content types of clients must not have one.
+///
+/// Source: `check_content_type` in `swift/common/constraints.py`; parameter names have no case.
+pub fn reserved_parameter(content_type: &str) -> Option<&str> {
+    content_type.split(';').skip(1).map(str::trim).find(|parameter| {
+        parameter.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("swift_"))
+    })
+}
+
 /// The common prefix of `name` under a listing's prefix and delimiter, if it rolls up.
 pub fn common_prefix<'a>(name: &'a str, prefix: &str, delimiter: &str) -> Option<&'a str> {
     if delimiter.is_empty() {
@@ -149,6 +159,22 @@ mod tests {
         assert_eq!(common_prefix("a/b/c", "a/", "/"), Some("a/b/"));
         assert_eq!(common_prefix("a/b", "a/", "/"), None);
         assert_eq!(common_prefix("a", "", "/"), None);
+    }
+
+    #[test]
+    fn parameters_of_the_cluster_are_found_in_content_types() {
+        for (content_type, found) in [
+            ("text/plain", None),
+            ("swift_bytes=1", None),
+            ("text/plain;charset=utf-8", None),
+            ("text/plain; x=swift_bytes", None),
+            ("text/plain;swift_bytes=9", Some("swift_bytes=9")),
+            ("text/plain; charset=utf-8 ;\tSwift_Hash=x", Some("Swift_Hash=x")),
+            ("text/plain; swift_", Some("swift_")),
+            ("text/plain;\u{fc}\u{fc}\u{fc}", None),
+        ] {
+            assert_eq!(reserved_parameter(content_type), found, "{content_type}");
+        }
     }
 
     #[test]
