@@ -38,20 +38,30 @@ impl Writer {
         self.0.push('>');
     }
 
+    /// An element with text. Characters that XML 1.0 cannot carry at all, not even as references,
+    /// become U+FFFD, so that the document can be read.
     pub(super) fn text(&mut self, name: &str, text: &str) {
+        let is_special = |character: char| {
+            character < ' ' || matches!(character, '&' | '<' | '>' | '"' | '\u{fffe}' | '\u{ffff}')
+        };
         self.open(name);
         let mut rest = text;
-        while let Some(at) = rest.find(['&', '<', '>', '"', '\r']) {
-            let (plain, special) = rest.split_at(at);
+        while let Some(at) = rest.find(is_special) {
+            let (plain, tail) = rest.split_at(at);
+            let mut characters = tail.chars();
             self.0.push_str(plain);
-            self.0.push_str(match special.as_bytes().first() {
-                Some(b'&') => "&amp;",
-                Some(b'<') => "&lt;",
-                Some(b'>') => "&gt;",
-                Some(b'"') => "&quot;",
-                _ => "&#13;",
+            self.0.push_str(match characters.next() {
+                Some('&') => "&amp;",
+                Some('<') => "&lt;",
+                Some('>') => "&gt;",
+                Some('"') => "&quot;",
+                // As they are, readers may change them.
+                Some('\t') => "&#x9;",
+                Some('\n') => "&#xA;",
+                Some('\r') => "&#xD;",
+                _ => "\u{fffd}",
             });
-            rest = special.get(1..).unwrap_or_default();
+            rest = characters.as_str();
         }
         self.0.push_str(rest);
         self.close(name);
@@ -168,6 +178,23 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Element> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_text_is_written_so_that_it_can_be_read() {
+        for (text, read) in [
+            ("plain ü ☃", "plain ü ☃"),
+            ("<a> & \"b\" 'c'", "<a> & \"b\" 'c'"),
+            ("a\tb\nc\rd\r\ne", "a\tb\nc\rd\r\ne"),
+            ("bell\u{7}nul\0esc\u{1b}", "bell\u{fffd}nul\u{fffd}esc\u{fffd}"),
+            ("\u{fffe}\u{ffff}\u{7f}\u{85}", "\u{fffd}\u{fffd}\u{7f}\u{85}"),
+        ] {
+            let mut out = Writer::new();
+            out.text("K", text);
+            let document = out.finish();
+            assert!(!document.trim_end().contains(['\r', '\t', '\0']), "{document:?}");
+            assert_eq!(parse(document.as_bytes()).unwrap().text, read);
+        }
+    }
 
     #[test]
     fn documents_are_read_with_references_and_without_entities() {
