@@ -90,6 +90,8 @@ pub struct Error {
     pub head: Option<Box<crate::operation::ObjectHead>>,
     /// The path it is about, percent-encoded, when a link was followed there or leads there.
     pub location: Option<String>,
+    /// The part of a multipart upload that it is about.
+    pub part: Option<Box<crate::operation::FaultyPart>>,
 }
 
 impl Error {
@@ -102,6 +104,7 @@ impl Error {
             cause: String::new(),
             head: None,
             location: None,
+            part: None,
         }
     }
 
@@ -116,6 +119,13 @@ impl Error {
     #[must_use]
     pub fn because(mut self, cause: impl fmt::Display) -> Self {
         self.cause = cause.to_string();
+        self
+    }
+
+    /// The same about one part of an upload.
+    #[must_use]
+    pub fn about_part(mut self, part: crate::operation::FaultyPart) -> Self {
+        self.part = Some(Box::new(part));
         self
     }
 

@@ -285,6 +285,7 @@ async fn copy_between(
         fresh_metadata: request.flag("x-fresh-metadata"),
         link_account: symlink::target_account(&request)?,
         as_manifest: request.param("multipart-manifest") == Some("get"),
+        body: None,
         conditions: WriteConditions::default(),
     };
     let (head, written): (ObjectHead, ObjectWritten) =

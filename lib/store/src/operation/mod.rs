@@ -17,12 +17,12 @@ pub use container::{
 };
 pub use link::{LinkTarget, PutSymlink};
 pub use object::{
-    Conditions, CopyObject, DeleteObject, Deleted, FailedDeletion, GetObject, HeadObject,
+    Conditions, CopyBody, CopyObject, DeleteObject, Deleted, FailedDeletion, GetObject, HeadObject,
     ObjectHead, ObjectRead, ObjectWritten, PartHead, PartsPage, PostObject, PutManifest, PutObject,
     QueueDeletions, Segment, SegmentFate, Served,
 };
 pub use upload::{
-    AbortUpload, CompleteUpload, CompletedPart, CreateUpload, ListParts, ListUploads, Part,
-    PartList, PutPart, PutPartCopy, Seal, Upload, UploadList,
+    AbortUpload, CompleteUpload, CompletedPart, CreateUpload, FaultyPart, ListParts, ListUploads,
+    Part, PartCheck, PartList, PutPart, PutPartCopy, Seal, Upload, UploadList,
 };
 pub use write_conditions::WriteConditions;

@@ -1,5 +1,7 @@
 //! Operations on objects.
 
+use std::sync::Arc;
+
 use apus_cluster::byte_range::{ByteRanges, Resolved};
 use apus_cluster::etag::EtagList;
 use apus_cluster::{AccountName, ContainerPath, Metadata, ObjectName, ObjectPath, Timestamp};
@@ -288,6 +290,16 @@ pub struct QueueDeletions {
     pub objects: Vec<ObjectName>,
 }
 
+/// What a dialect does with the bytes of a copy on their way.
+pub trait CopyBody: std::fmt::Debug + Send + Sync {
+    /// The copy's body, if it is to have checksums that the body adds to `late` at its end; the
+    /// body back otherwise, and the copy keeps those of the source.
+    ///
+    /// # Errors
+    /// The body as it is.
+    fn wrap(&self, source: &ObjectHead, body: Body, late: &LateMetadata) -> Result<Body, Body>;
+}
+
 /// Copies an object.
 #[derive(Debug, Clone)]
 pub struct CopyObject {
@@ -303,6 +315,8 @@ pub struct CopyObject {
     pub fresh_metadata: bool,
     /// Copy a manifest as a manifest instead of joining its segments.
     pub as_manifest: bool,
+    /// What the dialect does with the bytes.
+    pub body: Option<Arc<dyn CopyBody>>,
     /// Account that the copy of a link leads into, instead of what the link says.
     pub link_account: Option<AccountName>,
     /// What must hold for what is there.

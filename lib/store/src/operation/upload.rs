@@ -29,6 +29,15 @@ pub struct Upload {
     pub initiated: Timestamp,
 }
 
+/// What a dialect asks of an upload before it takes a part.
+pub trait PartCheck: std::fmt::Debug + Send + Sync {
+    /// Judges the part by the upload's metadata.
+    ///
+    /// # Errors
+    /// Why the upload does not take it; its body is then not read.
+    fn check(&self, upload: &Metadata) -> crate::Result<()>;
+}
+
 /// Writes one part.
 #[derive(Debug)]
 pub struct PutPart {
@@ -38,6 +47,8 @@ pub struct PutPart {
     pub number: u32,
     /// The part's bytes; its `object` is the upload's object.
     pub put: PutObject,
+    /// Whether the upload takes it.
+    pub check: Arc<dyn PartCheck>,
 }
 
 /// Copies one part.
@@ -64,6 +75,19 @@ pub struct Part {
     pub size: u64,
     /// When it was written.
     pub modified: Timestamp,
+    /// What is stored with it, when that was asked for.
+    pub metadata: Metadata,
+}
+
+/// The part that an error is about, as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FaultyPart {
+    /// Its number.
+    pub number: u32,
+    /// The etag that the client gave.
+    pub etag: String,
+    /// Its size in bytes.
+    pub size: Option<u64>,
 }
 
 /// Lists the parts of an upload.
@@ -77,6 +101,8 @@ pub struct ListParts {
     pub marker: u32,
     /// Most parts to list.
     pub limit: usize,
+    /// Tell what is stored with the parts if the upload has this metadata item.
+    pub metadata_if: String,
 }
 
 /// A page of parts.
@@ -84,6 +110,8 @@ pub struct ListParts {
 pub struct PartList {
     /// The parts in order.
     pub parts: Vec<Part>,
+    /// What is stored with the upload.
+    pub upload: Metadata,
     /// Whether there are more.
     pub truncated: bool,
 }
@@ -95,20 +123,25 @@ pub struct ListUploads {
     pub container: ContainerPath,
     /// Keys that start so.
     pub prefix: String,
+    /// Rolls up keys that hold this text after the prefix; empty for none.
+    pub delimiter: String,
     /// After this key.
     pub key_marker: String,
     /// And, for that key, after this id.
     pub upload_id_marker: String,
-    /// Most uploads to list.
+    /// Most uploads and common prefixes to list.
     pub limit: usize,
 }
 
 /// A page of uploads.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UploadList {
-    /// The uploads in the order of `<key>/<id>`.
+    /// The uploads by key, then by id.
     pub uploads: Vec<Upload>,
-    /// Key and id after which the next page begins, when there may be more.
+    /// Common prefixes of the keys that are rolled up, in order.
+    pub prefixes: Vec<String>,
+    /// Where the page after a truncated one begins: key and upload id, which is empty after a
+    /// prefix.
     pub next: Option<(String, String)>,
 }
 

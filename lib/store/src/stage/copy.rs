@@ -34,9 +34,35 @@ impl Copy {
     }
 }
 
-/// What a copy inherits: user metadata unless fresh is asked for, and the headers that describe
-/// the content. How the source was stored (a manifest, a checksum of its parts) stays behind.
-fn inherited(source: &ObjectHead, fresh: bool, as_manifest: bool) -> Metadata {
+/// System metadata with checksums of an object's bytes, and how they came about.
+const CHECKSUMS: &str = "X-Object-Sysmeta-S3Api-Checksum-";
+/// System metadata with the type of the checksum of a multipart object.
+const CHECKSUM_TYPE: &str = "X-Object-Sysmeta-S3Api-Checksum-Type";
+/// System metadata with the etag that S3 shows of a multipart object.
+const S3_ETAG: &str = "X-Object-Sysmeta-S3Api-Etag";
+
+/// What is copied of an object's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Copied {
+    /// Some of them.
+    Range,
+    /// All, as one object.
+    Whole,
+    /// The manifest, which names the same segments.
+    Manifest,
+}
+
+/// What a copy inherits: user metadata and the headers that describe the content, unless fresh ones
+/// are asked for, and in any case what is true of the bytes: their checksums. Where and how the
+/// source was stored, and by which upload, stays behind.
+fn inherited(source: &ObjectHead, fresh: bool, copied: Copied) -> Metadata {
+    let is_of_parts = source.get(CHECKSUM_TYPE) == Some("COMPOSITE");
+    let is_true_of_bytes = |name: &str| match copied {
+        Copied::Range => false,
+        // A checksum of parts is of no use without them.
+        Copied::Whole => has_prefix(name, CHECKSUMS) && !is_of_parts,
+        Copied::Manifest => has_prefix(name, CHECKSUMS) || name == S3_ETAG,
+    };
     source
         .metadata
         .iter()
@@ -44,10 +70,20 @@ fn inherited(source: &ObjectHead, fresh: bool, as_manifest: bool) -> Metadata {
             let user = has_prefix(name, Resource::Object.user_prefix());
             let kept = OBJECT_HEADERS.contains(&name.as_str()) && *name != "X-Static-Large-Object";
             let dlo = *name == "X-Object-Manifest";
-            (user && !fresh) || (kept && !fresh && (!dlo || as_manifest))
+            let described = user || (kept && (!dlo || copied == Copied::Manifest));
+            (described && !fresh) || is_true_of_bytes(name)
         })
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
+}
+
+/// Metadata of the copy. User metadata may be empty; an empty content header takes one away.
+fn of_copy(mut metadata: Metadata, given: Metadata) -> Metadata {
+    metadata.extend(given);
+    metadata.retain(|name, value| {
+        !value.is_empty() || has_prefix(name, Resource::Object.user_prefix())
+    });
+    metadata
 }
 
 #[async_trait]
@@ -61,9 +97,13 @@ impl Store for Copy {
         source.head.raw = op.as_manifest;
         let link_itself = source.head.link_itself;
         let read = self.next.get_object(cx, source).await?;
-        let mut metadata = inherited(&read.head, op.fresh_metadata, op.as_manifest);
-        metadata.extend(op.metadata);
-        metadata.retain(|_, value| !value.is_empty());
+        let copied = match &read.served {
+            _ if op.as_manifest => Copied::Manifest,
+            Served::Whole => Copied::Whole,
+            Served::Ranges(_) => Copied::Range,
+        };
+        let inherited = inherited(&read.head, op.fresh_metadata, copied);
+        let mut metadata = of_copy(inherited, op.metadata);
         let content_type =
             op.content_type.unwrap_or_else(|| split_swift_bytes(&read.head.content_type).0);
         if link_itself && let Some(link) = Link::of(&read.head)? {
@@ -107,16 +147,27 @@ impl Store for Copy {
             Served::Whole => read.head.known_length(),
             Served::Ranges(ranges) => Some(ranges.iter().map(|range| range.length).sum()),
         };
+        let late = LateMetadata::default();
+        let mut body = read.body;
+        if let Some(dialect) = op.body {
+            body = match dialect.wrap(&read.head, body, &late) {
+                Ok(wrapped) => {
+                    metadata.retain(|name, _| !has_prefix(name, CHECKSUMS));
+                    wrapped
+                }
+                Err(same) => same,
+            };
+        }
         let put = PutObject {
             object: op.target,
-            body: read.body,
+            body,
             length,
             content_type,
             metadata,
             etag: None,
             timestamp: None,
             conditions: op.conditions,
-            late: LateMetadata::default(),
+            late,
         };
         let written = self.next.put_object(cx, put).await?;
         Ok((read.head, written))
@@ -150,4 +201,58 @@ impl Store for Copy {
         complete_upload(CompleteUpload) -> ObjectWritten,
         abort_upload(AbortUpload) -> (),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(kind: &str) -> ObjectHead {
+        let items = [
+            ("X-Object-Meta-Color", "blue"),
+            ("X-Object-Meta-Empty", ""),
+            ("Cache-Control", "max-age=60"),
+            ("X-Static-Large-Object", "True"),
+            ("X-Object-Manifest", "c/p"),
+            ("X-Object-Sysmeta-Slo-Etag", "e"),
+            ("X-Object-Sysmeta-S3Api-Upload-Id", "id"),
+            ("X-Object-Sysmeta-S3Api-Etag", "e-2"),
+            ("X-Object-Sysmeta-S3Api-Checksum-Crc32", "AAAAAA=="),
+            ("X-Object-Sysmeta-S3Api-Checksum-Type", kind),
+        ];
+        let metadata = items.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        ObjectHead { metadata, ..ObjectHead::default() }
+    }
+
+    fn names(metadata: &Metadata) -> Vec<&str> {
+        metadata.keys().map(|name| name.rsplit('-').next().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_copy_keeps_what_is_true_of_the_object_and_not_of_its_place() {
+        let full = source("FULL_OBJECT");
+        let parts = source("COMPOSITE");
+        for (source, fresh, copied, expected) in [
+            (&full, false, Copied::Whole, vec!["Control", "Color", "Empty", "Crc32", "Type"]),
+            (&full, true, Copied::Whole, vec!["Crc32", "Type"]),
+            (&full, false, Copied::Range, vec!["Control", "Color", "Empty"]),
+            (&parts, false, Copied::Whole, vec!["Control", "Color", "Empty"]),
+            (&parts, true, Copied::Manifest, vec!["Crc32", "Type", "Etag"]),
+        ] {
+            let kept = inherited(source, fresh, copied);
+            assert_eq!(names(&kept), expected, "{copied:?}");
+        }
+        let kept = inherited(&parts, false, Copied::Manifest);
+        assert!(kept.contains_key("X-Object-Manifest"));
+    }
+
+    #[test]
+    fn empty_user_metadata_is_copied_and_an_empty_content_header_takes_one_away() {
+        let given = Metadata::from([
+            ("Cache-Control".to_owned(), String::new()),
+            ("X-Object-Meta-New".to_owned(), String::new()),
+        ]);
+        let copy = of_copy(inherited(&source(""), false, Copied::Range), given);
+        assert_eq!(names(&copy), ["Color", "Empty", "New"]);
+    }
 }

@@ -11,3 +11,4 @@ mod segments;
 pub mod slo;
 pub mod symlink;
 mod upload_list;
+mod upload_page;

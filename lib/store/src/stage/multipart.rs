@@ -165,6 +165,7 @@ impl Multipart {
                     etag: row.etag.split(';').next().unwrap_or_default().to_owned(),
                     size: row.size,
                     modified: row.last_modified(),
+                    metadata: Metadata::new(),
                 });
             }
             true
@@ -172,6 +173,27 @@ impl Multipart {
         .await?;
         parts.sort_by_key(|part| part.number);
         Ok(parts)
+    }
+
+    /// Fills in what is stored with parts.
+    async fn fill_parts(
+        &self,
+        cx: &Context,
+        object: &ObjectPath,
+        id: &str,
+        parts: &mut [Part],
+    ) -> Result<()> {
+        let mut asked = Vec::with_capacity(parts.len());
+        for part in parts.iter() {
+            let number = usize::try_from(part.number).unwrap_or(usize::MAX);
+            let head = PartHead { number, start: 0, length: part.size, metadata: Metadata::new() };
+            asked.push((head, Some(Self::part(object, id, part.number)?)));
+        }
+        let heads = part_heads::fill(&self.next, &cx.as_system("multipart"), asked).await?;
+        for (part, head) in parts.iter_mut().zip(heads) {
+            part.metadata = head.metadata;
+        }
+        Ok(())
     }
 
     /// The chosen parts for the dialect's seal, with their metadata if it needs that.
@@ -255,7 +277,8 @@ impl Store for Multipart {
     }
 
     async fn put_part(&self, cx: &Context, op: PutPart) -> Result<ObjectWritten> {
-        self.upload(cx, &op.put.object, &op.upload_id).await?;
+        let upload = self.upload(cx, &op.put.object, &op.upload_id).await?;
+        op.check.check(&upload.metadata)?;
         let mut put = op.put;
         put.object = Self::part(&put.object, &op.upload_id, op.number)?;
         self.next.put_object(&cx.as_system("multipart"), put).await
@@ -283,12 +306,15 @@ impl Store for Multipart {
     }
 
     async fn list_parts(&self, cx: &Context, op: ListParts) -> Result<PartList> {
-        self.upload(cx, &op.object, &op.upload_id).await?;
+        let upload = self.upload(cx, &op.object, &op.upload_id).await?.metadata;
         let mut parts = self.parts(cx, &op.object, &op.upload_id).await?;
         parts.retain(|part| part.number > op.marker);
         let truncated = parts.len() > op.limit;
         parts.truncate(op.limit);
-        Ok(PartList { parts, truncated })
+        if upload.contains_key(&op.metadata_if) {
+            self.fill_parts(cx, &op.object, &op.upload_id, &mut parts).await?;
+        }
+        Ok(PartList { parts, upload, truncated })
     }
 
     async fn list_uploads(&self, cx: &Context, op: ListUploads) -> Result<UploadList> {
@@ -317,21 +343,21 @@ impl Store for Multipart {
             Err(error) => return Err(error),
         };
         let stored = self.parts(cx, &op.object, &op.upload_id).await?;
-        // Of a number that is named twice the last counts: a part that was sent again.
-        let mut wanted_parts: Vec<&CompletedPart> = op.parts.iter().rev().collect();
-        wanted_parts.dedup_by_key(|part| part.number);
-        wanted_parts.reverse();
-        let mut chosen: Vec<&Part> = Vec::with_capacity(wanted_parts.len());
-        for wanted in wanted_parts {
+        let mut chosen: Vec<&Part> = Vec::with_capacity(op.parts.len());
+        for wanted in &op.parts {
             if chosen.last().is_some_and(|last| last.number >= wanted.number) {
                 return Err(Error::new(Kind::InvalidPartOrder, Subject::Upload));
             }
             let part = stored
-                .iter()
-                .find(|part| part.number == wanted.number && part.etag == wanted.etag)
+                .binary_search_by_key(&wanted.number, |part| part.number)
+                .ok()
+                .and_then(|index| stored.get(index))
+                .filter(|part| part.etag == wanted.etag)
                 .ok_or_else(|| {
+                    let (number, etag) = (wanted.number, wanted.etag.clone());
                     Error::new(Kind::InvalidPart, Subject::Upload)
-                        .text(format!("part {} with etag {}", wanted.number, wanted.etag))
+                        .text(format!("part {number} with etag {etag}"))
+                        .about_part(FaultyPart { number, etag, size: None })
                 })?;
             chosen.push(part);
         }
@@ -340,8 +366,11 @@ impl Store for Multipart {
         }
         let all_but_last = chosen.iter().take(chosen.len() - 1);
         if let Some(small) = all_but_last.clone().find(|part| part.size < S3_MIN_PART_SIZE) {
+            let (number, size) = (small.number, small.size);
+            let part = FaultyPart { number, etag: small.etag.clone(), size: Some(size) };
             return Err(Error::new(Kind::PartTooSmall, Subject::Upload)
-                .text(format!("part {} has {} bytes", small.number, small.size)));
+                .text(format!("part {number} has {size} bytes"))
+                .about_part(part));
         }
         let heads = self.part_heads(cx, &op, &marker.metadata, &chosen).await?;
         let sealed = op.seal.seal(&marker.metadata, &heads)?;

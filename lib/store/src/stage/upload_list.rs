@@ -1,23 +1,21 @@
 //! The uploads that are under way in a bucket, from the markers in its hidden container.
 //!
 //! The hidden container also has the parts of all multipart objects of the bucket, which are many
-//! more. So a page of uploads is read in small pages, parts are passed over by the marker of the
-//! listing, and after some pages the answer says where to go on. The order is that of the names in
-//! the container, `<key>/<id>`, as Swift's s3api has it.
+//! more: it is read in pages, and the parts of an upload are passed over by the marker of the
+//! listing. No more is held than one page of rows and the page that is asked for.
 
 use std::sync::Arc;
 
 use apus_cluster::ContainerPath;
 use apus_cluster::constraints::LISTING_PAGE_MAX;
-use apus_cluster::listing::{ListQuery, ObjectEntry, ObjectRow};
+use apus_cluster::listing::{ListQuery, ObjectEntry};
 
 use super::multipart::is_upload_id;
+use super::upload_page::UploadPage;
 use crate::context::Context;
-use crate::operation::{ListObjects, ListUploads, Upload, UploadList};
+use crate::operation::{ListObjects, ListUploads, UploadList};
 use crate::{Kind, Result, Store};
 
-/// Pages of the hidden container that are read for one answer.
-const PAGES_MAX: usize = 100;
 /// Rows of a page at least: parts of one upload are passed over within it.
 const PAGE_ROWS_MIN: usize = 1000;
 
@@ -52,43 +50,6 @@ fn past_parts(marker: &str) -> String {
     format!("{marker}/:")
 }
 
-/// The uploads that a request asks for.
-#[derive(Debug)]
-struct UploadPage {
-    /// Most uploads.
-    limit: usize,
-    /// Only keys after this one, where no id was given with it.
-    after_key: Option<String>,
-    uploads: Vec<Upload>,
-    /// Name of the last row that was looked at.
-    seen: String,
-}
-
-impl UploadPage {
-    /// Looks at one row; `false` when the page is full and there is one more upload.
-    fn add(&mut self, row: &ObjectRow) -> bool {
-        if let HiddenRow::Marker(key, id) = HiddenRow::of(&row.name)
-            && self.after_key.as_deref().is_none_or(|after| key > after)
-        {
-            if self.uploads.len() >= self.limit {
-                return false;
-            }
-            let (key, id) = (key.to_owned(), id.to_owned());
-            self.uploads.push(Upload { key, id, initiated: row.last_modified() });
-        }
-        self.seen.clone_from(&row.name);
-        true
-    }
-
-    /// The answer; the next one begins after the last row that was looked at.
-    fn more(self) -> UploadList {
-        let split = self.seen.rsplit_once('/').filter(|(_, id)| !id.is_empty());
-        let (key, id) = split.unwrap_or((&self.seen, ""));
-        let next = Some((key.to_owned(), id.to_owned()));
-        UploadList { uploads: self.uploads, next }
-    }
-}
-
 /// Lists uploads in the hidden container.
 pub(super) async fn list(
     store: &Arc<dyn Store>,
@@ -96,16 +57,12 @@ pub(super) async fn list(
     hidden: ContainerPath,
     op: ListUploads,
 ) -> Result<UploadList> {
-    let (marker, after_key) = match op.upload_id_marker.as_str() {
-        // Names of later keys come after the key itself.
-        "" => (op.key_marker.clone(), Some(op.key_marker).filter(|key| !key.is_empty())),
-        id => (format!("{}/{id}", op.key_marker), None),
-    };
-    let mut page = UploadPage { limit: op.limit, after_key, uploads: Vec::new(), seen: marker };
+    let mut page = UploadPage::new(&op);
     let limit = op.limit.saturating_add(1).clamp(PAGE_ROWS_MIN, LISTING_PAGE_MAX);
-    let mut query = ListQuery { limit, prefix: Some(op.prefix), ..ListQuery::default() };
-    query.marker.clone_from(&page.seen);
-    for _ in 0..PAGES_MAX {
+    // Rows of all keys from the key marker on begin with it or come after it.
+    let (prefix, marker) = (Some(op.prefix.clone()), op.key_marker.clone());
+    let mut query = ListQuery { limit, prefix, marker, ..ListQuery::default() };
+    loop {
         let ask = ListObjects { container: hidden.clone(), query: query.clone() };
         let entries = match store.list_objects(system, ask).await {
             Err(error) if error.kind == Kind::NotFound => return Ok(UploadList::default()),
@@ -113,19 +70,18 @@ pub(super) async fn list(
         };
         for entry in &entries {
             let ObjectEntry::Object(row) = entry else { continue };
-            if !page.add(row) {
-                return Ok(page.more());
-            }
+            query.marker = match HiddenRow::of(&row.name) {
+                HiddenRow::Part(marker) => past_parts(marker),
+                HiddenRow::Marker(key, id) if !page.offer(key, id, row.last_modified()) => {
+                    return Ok(page.finish());
+                }
+                HiddenRow::Marker(..) | HiddenRow::Other => row.name.clone(),
+            };
         }
         if entries.len() < query.limit {
-            return Ok(UploadList { uploads: page.uploads, next: None });
+            return Ok(page.finish());
         }
-        query.marker = match HiddenRow::of(&page.seen) {
-            HiddenRow::Part(marker) => past_parts(marker),
-            HiddenRow::Marker(..) | HiddenRow::Other => page.seen.clone(),
-        };
     }
-    Ok(page.more())
 }
 
 #[cfg(test)]
@@ -144,8 +100,9 @@ mod tests {
 
     fn ask(limit: usize, after: Option<(String, String)>) -> ListUploads {
         let (key_marker, upload_id_marker) = after.unwrap_or_default();
-        let prefix = String::new();
-        ListUploads { container: container("b"), prefix, key_marker, upload_id_marker, limit }
+        let (prefix, delimiter) = (String::new(), String::new());
+        let container = container("b");
+        ListUploads { container, prefix, delimiter, key_marker, upload_id_marker, limit }
     }
 
     #[tokio::test]
@@ -166,7 +123,6 @@ mod tests {
                 break;
             }
         }
-        keys.sort();
         assert_eq!(keys, ["a", "a-b", "a/b", "b", "c/d"]);
         let (later, _) = listed(&store, ask(9, Some(("a-b".to_owned(), String::new())))).await;
         assert_eq!(later, ["a/b", "b", "c/d"], "a key alone leaves out smaller ones");
@@ -184,19 +140,5 @@ mod tests {
         let (keys, list) = listed(&store, ask(1, None)).await;
         assert_eq!((keys, list.next), (vec!["z".to_owned()], None));
         assert_eq!(store.listed(), 6, "half of the parts are listed");
-    }
-
-    #[tokio::test]
-    async fn a_scan_that_finds_nothing_ends_and_says_where_to_go_on() {
-        let store = Arc::new(MemoryStore::default());
-        for number in 0..PAGES_MAX * PAGE_ROWS_MIN + 5 {
-            store.put(&format!("b+segments/other-{number:09}"), b"");
-        }
-        store.put(&format!("b+segments/z/{ID}"), b"");
-        let (keys, list) = listed(&store, ask(1, None)).await;
-        assert!(keys.is_empty());
-        assert_eq!(store.listed(), PAGES_MAX);
-        let (keys, list) = listed(&store, ask(1, list.next)).await;
-        assert_eq!((keys, list.next), (vec!["z".to_owned()], None));
     }
 }
