@@ -3,6 +3,7 @@
 
 pub mod auth;
 mod edge;
+mod header_value;
 mod s3;
 mod swift;
 

@@ -1,9 +1,8 @@
 //! `aws-chunked` bodies: strips the framing, checks the signature of every chunk and of the
-//! trailers, and the length that was promised.
+//! trailer, and the length that was promised. Nothing may follow the end of such a body.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use apus_daemon::Body;
@@ -18,22 +17,24 @@ use super::sign::Seed;
 
 /// Longest line of framing: a chunk's head, or one trailer.
 const LINE_BYTES_MAX: usize = 4096;
-/// Most trailers.
-const TRAILERS_MAX: usize = 8;
+/// Name of the trailer that signs the other one.
+const SIGNATURE: &str = "x-amz-trailer-signature";
 
-/// Trailers, known when the body has ended.
+/// What `x-amz-trailer` announces of a body that may have a trailer.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Trailers(Arc<Mutex<BTreeMap<String, String>>>);
+pub(super) struct Announced {
+    /// The one trailer that must come, in lower case; `None` for a body without one.
+    pub(super) name: Option<String>,
+}
 
-impl Trailers {
-    /// A trailer by its lower-case name.
-    pub(super) fn get(&self, name: &str) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
+/// The value of the announced trailer, known when the body has ended.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TrailerValue(Arc<OnceLock<String>>);
 
-    fn insert(&self, name: &str, value: &str) {
-        let mut trailers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        trailers.insert(name.to_owned(), value.to_owned());
+impl TrailerValue {
+    /// The value, once it has come.
+    pub(super) fn get(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
     }
 }
 
@@ -51,6 +52,8 @@ enum State {
     },
     /// After the last chunk.
     Trailers,
+    /// After the signature of the trailer: a last line end may come.
+    Closing,
     Done,
 }
 
@@ -59,46 +62,64 @@ struct Decoder {
     buffer: BytesMut,
     state: State,
     seed: Option<Seed>,
-    has_trailer: bool,
+    announced: Option<Announced>,
     hash: Sha256,
-    trailer_text: String,
-    trailers: Trailers,
+    trailer: TrailerValue,
     /// Bytes of the object still to come.
     remaining: u64,
     source_ended: bool,
 }
 
-/// Decodes a body of `length` bytes (`x-amz-decoded-content-length`).
+/// Decodes a body of `length` bytes (`x-amz-decoded-content-length`); `announced` is given for the
+/// kinds of body that may have a trailer.
 pub(super) fn decode(
     body: Body,
     seed: Option<Seed>,
-    has_trailer: bool,
+    announced: Option<Announced>,
     length: u64,
-) -> (Body, Trailers) {
-    let trailers = Trailers::default();
+) -> (Body, TrailerValue) {
+    let trailer = TrailerValue::default();
     let decoder = Decoder {
         body,
         buffer: BytesMut::new(),
         state: State::Head,
         seed,
-        has_trailer,
+        announced,
         hash: Sha256::new(),
-        trailer_text: String::new(),
-        trailers: trailers.clone(),
+        trailer: trailer.clone(),
         remaining: length,
         source_ended: false,
     };
-    (decoder.boxed_unsync(), trailers)
+    (decoder.boxed_unsync(), trailer)
 }
 
 type Step<T> = Result<T, BodyError>;
 
-fn incomplete() -> BodyError {
-    body_error("IncompleteBody")
+fn incomplete(text: &str) -> BodyError {
+    body_error("IncompleteBody", &format!("The aws-chunked body is not complete: {text}"))
+}
+
+fn cut_off() -> BodyError {
+    incomplete("it ended within its framing.")
 }
 
 fn bad_signature() -> BodyError {
-    body_error("SignatureDoesNotMatch")
+    body_error("SignatureDoesNotMatch", "")
+}
+
+fn bad_trailer(text: &str) -> BodyError {
+    body_error(
+        "MalformedTrailerError",
+        &format!(
+            "The request contained trailing data that was not well-formed or did not conform to our published schema: {text}"
+        ),
+    )
+}
+
+/// The size of a chunk: hexadecimal digits and nothing else.
+fn chunk_size(text: &str) -> Option<u64> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u64::from_str_radix(text, 16).ok().filter(|_| digits)
 }
 
 impl Decoder {
@@ -108,22 +129,39 @@ impl Decoder {
             Some(at) if at <= LINE_BYTES_MAX => {
                 let line = self.buffer.split_to(at);
                 self.buffer.advance(2);
-                String::from_utf8(line.to_vec()).map(Some).map_err(|_| incomplete())
+                String::from_utf8(line.to_vec())
+                    .map(Some)
+                    .map_err(|_| incomplete("a line of its framing is not UTF-8."))
             }
             None if self.buffer.len() <= LINE_BYTES_MAX => Ok(None),
-            _ => Err(incomplete()),
+            _ => Err(incomplete(&format!(
+                "a line of its framing has more than {LINE_BYTES_MAX} bytes."
+            ))),
         }
+    }
+
+    /// Takes a line end, which must be next.
+    fn line_end(&mut self, otherwise: &str) -> Step<()> {
+        if !self.buffer.starts_with(b"\r\n") {
+            return Err(incomplete(otherwise));
+        }
+        self.buffer.advance(2);
+        Ok(())
     }
 
     fn head(&mut self, line: &str) -> Step<()> {
         let (size, extension) = line.split_once(';').unwrap_or((line, ""));
-        let size = u64::from_str_radix(size.trim(), 16).map_err(|_| incomplete())?;
+        let size = chunk_size(size).ok_or_else(|| {
+            incomplete(&format!(
+                "{size:?} where a chunk's size in hexadecimal digits was expected."
+            ))
+        })?;
         let signature = extension.trim().strip_prefix("chunk-signature=").unwrap_or_default();
         if self.seed.is_some() && signature.is_empty() {
             return Err(bad_signature());
         }
         if size > self.remaining {
-            return Err(incomplete());
+            return Err(incomplete("its chunks hold more than x-amz-decoded-content-length."));
         }
         self.hash = Sha256::new();
         if size > 0 {
@@ -132,7 +170,7 @@ impl Decoder {
         }
         self.check_chunk(signature)?;
         if self.remaining > 0 {
-            return Err(incomplete());
+            return Err(incomplete("its chunks hold less than x-amz-decoded-content-length."));
         }
         self.state = State::Trailers;
         Ok(())
@@ -144,35 +182,52 @@ impl Decoder {
         if good { Ok(()) } else { Err(bad_signature()) }
     }
 
+    /// One line after the last chunk: the announced trailer, its signature, or the empty line that
+    /// ends them.
     fn trailer(&mut self, line: &str) -> Step<()> {
         if line.is_empty() {
-            if self.has_trailer && self.seed.is_some() {
-                // The signature of the trailers must have come.
+            if self.announced.is_some() && self.seed.is_some() {
+                // The signature of the trailer must have come.
                 return Err(bad_signature());
             }
             self.state = State::Done;
-            return Ok(());
+            return self.check_trailer_came();
         }
-        let (name, value) = line.split_once(':').ok_or_else(incomplete)?;
+        let announced = self
+            .announced
+            .as_ref()
+            .ok_or_else(|| bad_trailer("x-amz-content-sha256 names a body without trailers."))?;
+        let (name, value) =
+            line.split_once(':').ok_or_else(|| bad_trailer("a line of it has no colon."))?;
         let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
-        if name == "x-amz-trailer-signature" {
-            let text = std::mem::take(&mut self.trailer_text);
-            let good = match &mut self.seed {
-                Some(seed) => seed.check_trailers(text.as_bytes(), value),
-                None => false,
+        if name == SIGNATURE
+            && let Some(seed) = &mut self.seed
+        {
+            let text = match (&announced.name, self.trailer.get()) {
+                (Some(name), Some(value)) => format!("{name}:{value}\n"),
+                _ => String::new(),
             };
-            if !good {
+            if !seed.check_trailers(text.as_bytes(), value) {
                 return Err(bad_signature());
             }
-            self.state = State::Done;
-            return Ok(());
+            self.state = State::Closing;
+            return self.check_trailer_came();
         }
-        if !self.has_trailer || self.trailer_text.lines().count() >= TRAILERS_MAX {
-            return Err(incomplete());
+        if announced.name.as_deref() != Some(&name) {
+            return Err(bad_trailer(&format!("x-amz-trailer does not announce {name:?}.")));
         }
-        self.trailer_text.push_str(&format!("{name}:{value}\n"));
-        self.trailers.insert(&name, value);
-        Ok(())
+        self.trailer
+            .0
+            .set(value.to_owned())
+            .map_err(|_| bad_trailer(&format!("{name} came twice.")))
+    }
+
+    fn check_trailer_came(&self) -> Step<()> {
+        let announced = self.announced.as_ref().and_then(|announced| announced.name.as_deref());
+        match (announced, self.trailer.get()) {
+            (Some(name), None) => Err(bad_trailer(&format!("{name} was announced and missing."))),
+            _ => Ok(()),
+        }
     }
 
     /// Does what the buffer allows; gives data as soon as there is some.
@@ -199,26 +254,36 @@ impl Decoder {
                     }
                     return Ok(Some(data));
                 }
-                State::DataEnd { signature } => {
+                State::DataEnd { .. } => {
                     if self.buffer.len() < 2 {
                         return Ok(None);
                     }
-                    if !self.buffer.starts_with(b"\r\n") {
-                        return Err(incomplete());
-                    }
-                    self.buffer.advance(2);
+                    self.line_end("a chunk is longer than its size, or its line end is missing.")?;
+                    let State::DataEnd { signature } = &mut self.state else { continue };
                     let signature = std::mem::take(signature);
                     self.check_chunk(&signature)?;
                     self.state = State::Head;
                 }
                 State::Trailers => match self.line()? {
                     Some(line) => self.trailer(&line)?,
-                    None if self.source_ended && self.buffer.is_empty() && !self.has_trailer => {
+                    None if self.source_ended
+                        && self.buffer.is_empty()
+                        && self.announced.is_none() =>
+                    {
                         self.state = State::Done;
                     }
                     None => return Ok(None),
                 },
-                State::Done => return Ok(None),
+                State::Closing => match self.buffer.len() {
+                    0 if self.source_ended => self.state = State::Done,
+                    0 | 1 => return Ok(None),
+                    _ => {
+                        self.line_end("bytes follow its end.")?;
+                        self.state = State::Done;
+                    }
+                },
+                State::Done if self.buffer.is_empty() => return Ok(None),
+                State::Done => return Err(incomplete("bytes follow its end.")),
             }
         }
     }
@@ -240,7 +305,7 @@ impl http_body::Body for Decoder {
             }
             if self.source_ended {
                 let done = matches!(self.state, State::Done);
-                return Poll::Ready((!done).then(|| Err(incomplete())));
+                return Poll::Ready((!done).then(|| Err(cut_off())));
             }
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Pending => return Poll::Pending,
@@ -268,18 +333,29 @@ mod tests {
 
     use super::*;
 
+    const CRC32: &str = "x-amz-checksum-crc32";
+
+    /// Decodes `text`, which comes in pieces of `size` bytes.
     async fn run(
         text: &[u8],
-        cut: usize,
+        size: usize,
         length: u64,
-        trailer: bool,
-    ) -> Result<(Vec<u8>, Trailers), BodyError> {
-        let (sender, receiver) = tokio::sync::mpsc::channel(4);
-        sender.send(Ok(Bytes::copy_from_slice(&text[..cut]))).await.unwrap();
-        sender.send(Ok(Bytes::copy_from_slice(&text[cut..]))).await.unwrap();
+        announced: Option<Option<&str>>,
+    ) -> Result<(Vec<u8>, TrailerValue), BodyError> {
+        let (sender, receiver) = tokio::sync::mpsc::channel(text.len() + 1);
+        for piece in text.chunks(size) {
+            sender.send(Ok(Bytes::copy_from_slice(piece))).await.unwrap();
+        }
         drop(sender);
-        let (body, trailers) = decode(stream(receiver), None, trailer, length);
-        Ok((body.collect().await?.to_bytes().to_vec(), trailers))
+        let announced = announced.map(|name| Announced { name: name.map(str::to_owned) });
+        let (body, trailer) = decode(stream(receiver), None, announced, length);
+        Ok((body.collect().await?.to_bytes().to_vec(), trailer))
+    }
+
+    async fn code(text: &str, announced: Option<Option<&str>>) -> Option<String> {
+        let error = run(text.as_bytes(), 4096, 5, announced).await.err()?;
+        let error = error.downcast::<apus_store::Error>().unwrap();
+        Some(error.client_text.split(':').next().unwrap().to_owned())
     }
 
     const UNSIGNED: &[u8] =
@@ -287,21 +363,84 @@ mod tests {
 
     #[tokio::test]
     async fn any_cut_of_an_unsigned_body_decodes_to_the_same() {
-        for cut in 0..=UNSIGNED.len() {
-            let (data, trailers) = run(UNSIGNED, cut, 11, true).await.unwrap();
+        for size in 1..=UNSIGNED.len() {
+            let (data, trailer) = run(UNSIGNED, size, 11, Some(Some(CRC32))).await.unwrap();
             assert_eq!(data, b"hello world");
-            assert_eq!(trailers.get("x-amz-checksum-crc32").as_deref(), Some("DUoRhQ=="));
+            assert_eq!(trailer.get(), Some("DUoRhQ=="));
         }
     }
 
     #[tokio::test]
     async fn truncated_or_lying_bodies_fail() {
+        let announced = Some(Some(CRC32));
         for end in 0..UNSIGNED.len() - 1 {
-            assert!(run(&UNSIGNED[..end], 0, 11, true).await.is_err(), "cut at {end}");
+            assert!(run(&UNSIGNED[..end], 4096, 11, announced).await.is_err(), "cut at {end}");
         }
-        assert!(run(UNSIGNED, 0, 10, true).await.is_err());
-        assert!(run(UNSIGNED, 0, 12, true).await.is_err());
-        assert!(run(UNSIGNED, 0, 11, false).await.is_err());
-        assert!(run(b"ffffffffffffffffff\r\n", 0, 11, true).await.is_err());
+        assert!(run(UNSIGNED, 4096, 10, announced).await.is_err());
+        assert!(run(UNSIGNED, 4096, 12, announced).await.is_err());
+        assert!(run(UNSIGNED, 4096, 11, None).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn sizes_of_chunks_are_hexadecimal_digits() {
+        for size in ["5", "05", "0000000000000000005", "5;x=y"] {
+            assert_eq!(code(&format!("{size}\r\nhello\r\n0\r\n\r\n"), None).await, None, "{size}");
+        }
+        for size in ["+5", "-5", "0x5", " 5", "5 ", "", "5_", "ffffffffffffffffff", "\u{665}"] {
+            let text = format!("{size}\r\nhello\r\n0\r\n\r\n");
+            assert_eq!(code(&text, None).await.as_deref(), Some("IncompleteBody"), "{size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_may_follow_the_end() {
+        for (end, announced) in [
+            ("0\r\n\r\n", None),
+            ("0\r\n\r\n", Some(None)),
+            ("0\r\nx-amz-checksum-crc32:a\r\n\r\n", Some(Some(CRC32))),
+        ] {
+            let whole = format!("5\r\nhello\r\n{end}");
+            assert_eq!(code(&whole, announced).await, None, "{end:?}");
+            for more in ["x", "\r\n", "\0", "0\r\n\r\n"] {
+                let found = code(&format!("{whole}{more}"), announced).await;
+                assert_eq!(found.as_deref(), Some("IncompleteBody"), "{end:?} {more:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_trailer_is_the_announced_one_and_comes_once() {
+        let crc = "x-amz-checksum-crc32:a\r\n";
+        let sha = "x-amz-checksum-sha1:a\r\n";
+        for (trailers, announced, good) in [
+            (crc, Some(Some(CRC32)), true),
+            ("X-Amz-Checksum-CRC32 : a \n\r\n", Some(Some(CRC32)), true),
+            ("", Some(None), true),
+            ("", None, true),
+            ("", Some(Some(CRC32)), false),
+            (sha, Some(Some(CRC32)), false),
+            (&format!("{crc}{crc}"), Some(Some(CRC32)), false),
+            (&format!("{crc}{sha}"), Some(Some(CRC32)), false),
+            (crc, Some(None), false),
+            (crc, None, false),
+            ("no colon\r\n", Some(Some(CRC32)), false),
+            ("x-amz-trailer-signature:a\r\n", Some(Some(CRC32)), false),
+        ] {
+            let found = code(&format!("5\r\nhello\r\n0\r\n{trailers}\r\n"), announced).await;
+            let expected = (!good).then_some("MalformedTrailerError");
+            assert_eq!(found.as_deref(), expected, "{trailers:?} {announced:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_endless_end_is_refused_at_its_first_bytes() {
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        let (body, _) = decode(stream(receiver), None, None, 5);
+        let sending = async move {
+            sender.send(Ok(Bytes::from_static(b"5\r\nhello\r\n0\r\n\r\n"))).await.unwrap();
+            // The decoder lets the source go instead of reading on.
+            while sender.send(Ok(Bytes::from(vec![b'x'; 65_536]))).await.is_ok() {}
+        };
+        assert!(tokio::join!(body.collect(), sending).0.is_err());
     }
 }

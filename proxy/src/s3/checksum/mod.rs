@@ -1,9 +1,11 @@
 //! The checksums of S3 clients: `x-amz-checksum-*` in a header or a trailer, checked on the way in
 //! and stored with the object.
 
+mod copy;
 mod multipart;
 
-pub(super) use multipart::{Type, Whole, choice, keep};
+pub(super) use copy::CopyChecksum;
+pub(super) use multipart::{ALGORITHM_KEY, PartAlgorithm, Type, Whole, begun_with, choice, keep};
 
 use apus_cluster::Metadata;
 use apus_daemon::Body;
@@ -21,9 +23,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::Result;
-use super::chunked::Trailers;
+use super::chunked::TrailerValue;
 use super::error::{Code, S3Error};
+use super::xml::Writer;
+use crate::header_value;
 
+/// What the headers of all algorithms begin with.
+const HEADER_PREFIX: &str = "x-amz-checksum-";
 /// System metadata under which an object's checksums are kept, by algorithm.
 const KEY_PREFIX: &str = "X-Object-Sysmeta-S3Api-Checksum-";
 
@@ -54,7 +60,7 @@ impl Algorithm {
 
     /// `x-amz-checksum-crc32`.
     pub(super) fn header(self) -> String {
-        format!("x-amz-checksum-{}", self.name().to_ascii_lowercase())
+        format!("{HEADER_PREFIX}{}", self.name().to_ascii_lowercase())
     }
 
     /// `ChecksumCRC32`, the name in documents.
@@ -125,6 +131,19 @@ pub(super) struct Wish {
     pub(super) sha256: Option<String>,
 }
 
+/// Whether a header is a checksum of an algorithm that we do not have.
+fn is_unknown(name: &str) -> bool {
+    name.strip_prefix(HEADER_PREFIX).is_some_and(|rest| {
+        !matches!(rest, "algorithm" | "type" | "mode")
+            && Algorithm::ALL.iter().all(|known| known.header() != name)
+    })
+}
+
+fn not_supported(what: &str) -> S3Error {
+    let known = Algorithm::ALL.map(Algorithm::header).join(", ");
+    S3Error::new(Code::InvalidRequest).text(format!("{what} is not supported; use one of {known}"))
+}
+
 /// Reads the checksum headers of a request.
 pub(super) fn wish(headers: &HeaderMap) -> Result<Wish> {
     let mut wish = Wish::default();
@@ -142,27 +161,21 @@ pub(super) fn wish(headers: &HeaderMap) -> Result<Wish> {
             wish.checksum = Some((algorithm, Some(value.to_owned())));
         }
     }
-    if let Some(name) = headers.keys().find(|name| {
-        name.as_str().starts_with("x-amz-checksum-")
-            && !matches!(
-                name.as_str(),
-                "x-amz-checksum-algorithm" | "x-amz-checksum-type" | "x-amz-checksum-mode"
-            )
-            && Algorithm::ALL.iter().all(|known| known.header() != name.as_str())
-    }) {
-        return Err(S3Error::new(Code::InvalidRequest).text(format!("{name} is not known")));
+    if let Some(name) = headers.keys().find(|name| is_unknown(name.as_str())) {
+        return Err(not_supported(name.as_str()));
     }
-    if let Some(trailer) = header(headers, "x-amz-trailer") {
-        let known = Algorithm::ALL
-            .iter()
-            .find(|known| trailer.trim().eq_ignore_ascii_case(&known.header()));
-        let known = known.ok_or_else(|| {
-            S3Error::new(Code::InvalidRequest)
-                .text("The value specified in the x-amz-trailer header is not supported")
+    if let Some(trailer) = header_value::list(headers, "x-amz-trailer") {
+        let name = trailer.trim().to_ascii_lowercase();
+        let known = Algorithm::ALL.iter().find(|known| name == known.header());
+        let known = known.ok_or_else(|| match name.strip_prefix(HEADER_PREFIX) {
+            Some(_) => not_supported(&format!("x-amz-trailer: {name}")),
+            None => S3Error::new(Code::InvalidRequest)
+                .text("The value specified in the x-amz-trailer header is not supported"),
         })?;
         if wish.checksum.is_some() {
-            return Err(S3Error::new(Code::InvalidRequest)
-                .text("Expecting a single x-amz-checksum- header"));
+            return Err(S3Error::new(Code::InvalidRequest).text(
+                "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
+            ));
         }
         wish.checksum = Some((*known, None));
     }
@@ -193,33 +206,64 @@ pub(super) fn show(metadata: &Metadata, kind: Type, out: &mut HeaderMap) {
     }
 }
 
+/// Writes the checksums of a whole object as elements of a document.
+pub(super) fn elements(metadata: &Metadata, out: &mut Writer) {
+    let mut any = false;
+    for (algorithm, value) in stored(metadata) {
+        out.text(&algorithm.element(), value);
+        any = true;
+    }
+    if any {
+        out.text("ChecksumType", Type::stored(metadata).name());
+    }
+}
+
+/// What a digest is compared with at the end.
+enum Expected {
+    Value(String),
+    /// The trailer of the body.
+    Trailer,
+    /// Nothing was promised: it is made for what is stored.
+    Nothing,
+}
+
 struct Checked {
     body: Body,
-    digest: Option<(Algorithm, Digest, Option<String>)>,
+    digest: Option<(Algorithm, Digest, Expected)>,
     sha256: Option<(Box<sha2::Sha256>, String)>,
-    trailers: Option<Trailers>,
+    trailer: Option<TrailerValue>,
     late: LateMetadata,
     ended: bool,
 }
 
-/// An error that the dialect names by its code.
-pub(super) fn body_error(code: &str) -> BodyError {
-    Error::new(Kind::Body, Subject::Request).text(code).into()
+/// An error of a body, by its code and, unless that is empty, its message.
+pub(super) fn coded(code: &str, message: &str) -> Error {
+    let text = if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") };
+    Error::new(Kind::Body, Subject::Request).text(text)
+}
+
+/// The same, from within a body.
+pub(super) fn body_error(code: &str, message: &str) -> BodyError {
+    coded(code, message).into()
 }
 
 /// Wraps a body so that it fails at its end unless it is what was promised; what was checked goes
-/// into `late`. `trailers` are those of the decoder below, if any.
+/// into `late`. `trailer` is that of the decoder below, if any.
 pub(super) fn check(
     body: Body,
     wish: Wish,
-    trailers: Option<Trailers>,
+    trailer: Option<TrailerValue>,
     late: &LateMetadata,
 ) -> Body {
+    let digest = wish.checksum.map(|(algorithm, value)| {
+        let expected = value.map_or(Expected::Trailer, Expected::Value);
+        (algorithm, Digest::new(algorithm), expected)
+    });
     Checked {
         body,
-        digest: wish.checksum.map(|(algorithm, value)| (algorithm, Digest::new(algorithm), value)),
+        digest,
         sha256: wish.sha256.map(|value| (Box::default(), value)),
-        trailers,
+        trailer,
         late: late.clone(),
         ended: false,
     }
@@ -231,14 +275,24 @@ impl Checked {
         if let Some((digest, expected)) = self.sha256.take() {
             let found = hex::encode(digest.finalize());
             if found != expected {
-                return Err(body_error("XAmzContentSHA256Mismatch"));
+                return Err(body_error("XAmzContentSHA256Mismatch", ""));
             }
         }
         if let Some((algorithm, digest, expected)) = self.digest.take() {
-            let expected = expected.or_else(|| self.trailers.as_ref()?.get(&algorithm.header()));
             let found = digest.base64();
-            if expected.as_ref() != Some(&found) {
-                return Err(body_error("BadDigest"));
+            let is_expected = match &expected {
+                Expected::Value(value) => *value == found,
+                Expected::Trailer => {
+                    self.trailer.as_ref().and_then(TrailerValue::get) == Some(&found)
+                }
+                Expected::Nothing => true,
+            };
+            if !is_expected {
+                let text = format!(
+                    "The {} you specified did not match the calculated checksum.",
+                    algorithm.name()
+                );
+                return Err(body_error("BadDigest", &text));
             }
             self.late.insert(&algorithm.key(), &found);
         }

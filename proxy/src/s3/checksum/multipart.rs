@@ -6,20 +6,20 @@
 
 use apus_cluster::Metadata;
 use apus_daemon::http::header;
-use apus_store::operation::{PartHead, Seal};
+use apus_store::operation::{FaultyPart, PartCheck, PartHead, Seal};
 use apus_store::{Error, Kind, Subject};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use crc_fast::{CrcAlgorithm, checksum_combine};
 use http::HeaderMap;
 
-use super::{Algorithm, Digest};
+use super::{Algorithm, Digest, coded};
 use crate::s3::Result;
 use crate::s3::error::{Code, S3Error};
 use crate::s3::xml::Element;
 
 /// System metadata with the algorithm that an upload was begun with.
-const ALGORITHM_KEY: &str = "X-Object-Sysmeta-S3Api-Checksum-Algorithm";
+pub(in crate::s3) const ALGORITHM_KEY: &str = "X-Object-Sysmeta-S3Api-Checksum-Algorithm";
 /// System metadata with the type of a multipart object's checksum.
 const TYPE_KEY: &str = "X-Object-Sysmeta-S3Api-Checksum-Type";
 
@@ -146,9 +146,7 @@ impl Whole {
 
     /// Algorithm and type of the whole: as the upload was begun, or as asked for now.
     fn chosen(&self, upload: &Metadata) -> Option<(Algorithm, Type)> {
-        let begun = upload.get(ALGORITHM_KEY);
-        let begun = begun.and_then(|name| Algorithm::ALL.into_iter().find(|a| a.name() == name));
-        match (begun, &self.value) {
+        match (begun_with(upload), &self.value) {
             (Some(algorithm), _) => Some((algorithm, Type::stored(upload))),
             (None, Some((algorithm, _))) => {
                 Some((*algorithm, self.kind.unwrap_or(Type::of(*algorithm))))
@@ -158,8 +156,8 @@ impl Whole {
     }
 }
 
-fn refuse(code: &str) -> Error {
-    Error::new(Kind::Body, Subject::Request).text(code)
+fn invalid_request(text: impl Into<String>) -> Error {
+    coded("InvalidRequest", &text.into())
 }
 
 impl Seal for Whole {
@@ -170,22 +168,32 @@ impl Seal for Whole {
     fn seal(&self, upload: &Metadata, parts: &[PartHead]) -> apus_store::Result<Metadata> {
         let total: u64 = parts.iter().map(|part| part.length).sum();
         if self.size.is_some_and(|size| size != total) {
-            return Err(refuse("InvalidRequest").because("x-amz-mp-object-size"));
+            return Err(invalid_request(format!(
+                "The provided 'x-amz-mp-object-size' header does not match the {total} bytes of the parts"
+            )));
         }
         for (number, algorithm, value) in &self.parts {
             let part = parts.iter().find(|part| part.number == *number);
             let stored = part.and_then(|part| part.metadata.get(&algorithm.key()));
             if stored.is_some_and(|stored| stored != value) {
+                let text = format!("part {number} with {} {value}", algorithm.name());
+                let number = u32::try_from(*number).unwrap_or(u32::MAX);
+                let part = FaultyPart { number, ..FaultyPart::default() };
                 return Err(Error::new(Kind::InvalidPart, Subject::Upload)
-                    .text(format!("part {number} with {} {value}", algorithm.name())));
+                    .text(text)
+                    .about_part(part));
             }
         }
         let Some((algorithm, kind)) = self.chosen(upload) else { return Ok(Metadata::new()) };
         let asked = self.value.as_ref().map(|(algorithm, _)| *algorithm);
-        if asked.is_some_and(|asked| asked != algorithm)
-            || self.kind.is_some_and(|asked| asked != kind)
-        {
-            return Err(refuse("InvalidRequest").because("checksum of another kind"));
+        if let Some(asked) = asked.filter(|asked| *asked != algorithm) {
+            return Err(mismatch(algorithm, Some(asked)));
+        }
+        if self.kind.is_some_and(|asked| asked != kind) {
+            return Err(invalid_request(format!(
+                "The upload was created using the {} checksum mode. The complete request must use the same checksum mode.",
+                kind.name()
+            )));
         }
         let digests: Option<Vec<(Vec<u8>, u64)>> = parts
             .iter()
@@ -198,21 +206,69 @@ impl Seal for Whole {
         let Some(digests) = digests else {
             return match self.value {
                 None => Ok(Metadata::new()),
-                Some(_) => Err(refuse("InvalidRequest").because("a part has no checksum")),
+                Some(_) => Err(invalid_request(format!(
+                    "A part was uploaded without a {} checksum, so that of the whole cannot be checked",
+                    algorithm.name()
+                ))),
             };
         };
         let value = match kind {
             Type::Composite => composite(algorithm, &digests),
             Type::FullObject => full_object(algorithm, &digests),
         };
-        if self.value.as_ref().is_some_and(|(_, asked)| *asked != value) {
-            return Err(refuse("BadDigest"));
+        if self.value.as_ref().is_some_and(|(_, asked)| !is_same(asked, &value, kind)) {
+            let name = algorithm.name();
+            let text = format!("The {name} you specified did not match the calculated checksum.");
+            return Err(coded("BadDigest", &text));
         }
         Ok(Metadata::from([
             (algorithm.key(), value),
             (TYPE_KEY.to_owned(), kind.name().to_owned()),
         ]))
     }
+}
+
+/// A part or a request with another algorithm than its upload, or without any.
+fn mismatch(expected: Algorithm, actual: Option<Algorithm>) -> Error {
+    let word = |algorithm: Algorithm| algorithm.name().to_ascii_lowercase();
+    invalid_request(format!(
+        "Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {}",
+        word(expected),
+        actual.map_or("null".to_owned(), word)
+    ))
+}
+
+/// Whether a client means this checksum. AWS takes a composite one also without its number of
+/// parts, which some clients (minio-go before 7.0.89) leave out.
+fn is_same(asked: &str, value: &str, kind: Type) -> bool {
+    asked == value
+        || (kind == Type::Composite
+            && value.rsplit_once('-').is_some_and(|(digest, _)| digest == asked))
+}
+
+/// The algorithm of one part, which must be that of its upload. A part without a checksum is taken
+/// where the whole has one of its own.
+#[derive(Debug)]
+pub(in crate::s3) struct PartAlgorithm(pub(in crate::s3) Option<Algorithm>);
+
+impl PartCheck for PartAlgorithm {
+    fn check(&self, upload: &Metadata) -> apus_store::Result<()> {
+        match (begun_with(upload), self.0) {
+            (Some(expected), Some(actual)) if expected != actual => {
+                Err(mismatch(expected, Some(actual)))
+            }
+            (Some(expected), None) if Type::stored(upload) == Type::Composite => {
+                Err(mismatch(expected, None))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The algorithm that an upload was begun with.
+pub(in crate::s3) fn begun_with(upload: &Metadata) -> Option<Algorithm> {
+    let name = upload.get(ALGORITHM_KEY)?;
+    Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name)
 }
 
 fn composite(algorithm: Algorithm, digests: &[(Vec<u8>, u64)]) -> String {
@@ -300,6 +356,48 @@ mod tests {
         parts[1].metadata.clear();
         assert!(Whole::default().seal(&upload, &parts).unwrap().is_empty());
         assert!(wrong.seal(&upload, &parts).is_err());
+    }
+
+    #[test]
+    fn a_composite_is_also_taken_without_its_number_of_parts() {
+        let parts = parts(Algorithm::Crc32, &[b"a", b"b"]);
+        let composite = upload(Algorithm::Crc32, Type::Composite);
+        let whole = Whole::default().seal(&composite, &parts).unwrap();
+        let value = whole[&Algorithm::Crc32.key()].clone();
+        let bare = value.strip_suffix("-2").unwrap().to_owned();
+        for (value, kind, good) in [
+            (value.clone(), Type::Composite, true),
+            (bare.clone(), Type::Composite, true),
+            (format!("{bare}-3"), Type::Composite, false),
+            (format!("{bare}-"), Type::Composite, false),
+            ("AAAAAA==".to_owned(), Type::Composite, false),
+            (bare, Type::FullObject, false),
+        ] {
+            let asked =
+                Whole { value: Some((Algorithm::Crc32, value.clone())), ..Whole::default() };
+            let sealed = asked.seal(&upload(Algorithm::Crc32, kind), &parts);
+            assert_eq!(sealed.is_ok(), good, "{value} {kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_has_the_algorithm_of_its_upload() {
+        let sha = Some(Algorithm::Sha256);
+        let crc = Some(Algorithm::Crc32);
+        let full = upload(Algorithm::Crc32, Type::FullObject);
+        let composite = upload(Algorithm::Sha256, Type::Composite);
+        for (upload, part, good) in [
+            (&Metadata::new(), None, true),
+            (&Metadata::new(), crc, true),
+            (&composite, sha, true),
+            (&composite, crc, false),
+            (&composite, None, false),
+            (&full, crc, true),
+            (&full, sha, false),
+            (&full, None, true),
+        ] {
+            assert_eq!(PartAlgorithm(part).check(upload).is_ok(), good, "{part:?}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use apus_cluster::Metadata;
 use apus_cluster::constraints::S3_MAX_FILE_SIZE;
+use apus_cluster::listing::reserved_parameter;
 use apus_cluster::metadata::title_case;
 use apus_daemon::Body;
 use apus_daemon::http::{header, set, status};
@@ -13,14 +14,17 @@ use http::{HeaderMap, StatusCode};
 
 use super::condition;
 use crate::edge::Parts;
+use crate::header_value;
 use crate::s3::checksum;
-use crate::s3::chunked;
+use crate::s3::chunked::{self, Announced};
 use crate::s3::error::{Code, S3Error};
 use crate::s3::sign::Payload;
 use crate::s3::{Reply, Result, S3Request};
 
 /// Names and values of a client's metadata, in bytes.
 const META_BYTES_MAX: usize = 2048;
+/// Length of the object whose upload is framed in chunks.
+const DECODED_LENGTH: &str = "x-amz-decoded-content-length";
 
 /// A body that fails unless it is what the request says.
 pub(in crate::s3) struct Verified {
@@ -28,6 +32,20 @@ pub(in crate::s3) struct Verified {
     pub(in crate::s3) length: Option<u64>,
     pub(in crate::s3) etag: Option<String>,
     pub(in crate::s3) late: LateMetadata,
+    /// The algorithm of the checksum that it is compared with.
+    pub(in crate::s3) algorithm: Option<checksum::Algorithm>,
+}
+
+/// The trailer that the end of an `aws-chunked` body must have; the payload's kind says whether it
+/// has any.
+fn announced_trailer(headers: &HeaderMap, has_trailer: bool) -> Result<Option<Announced>> {
+    match (header_value::list(headers, "x-amz-trailer"), has_trailer) {
+        (None, false) => Ok(None),
+        // Signed trailers may be none but the signature.
+        (None, true) => Ok(Some(Announced::default())),
+        (Some(name), true) => Ok(Some(Announced { name: Some(name.trim().to_ascii_lowercase()) })),
+        (Some(_), false) => Err(S3Error::new(Code::MalformedTrailerError)),
+    }
 }
 
 /// Wraps a request's body: framing, signatures, checksums, deadline.
@@ -41,8 +59,12 @@ pub(in crate::s3) fn verified_body(
     let number = |name: &str| -> Result<Option<u64>> {
         header(headers, name)
             .map(|text| {
-                text.parse().map_err(|_| {
-                    S3Error::new(Code::InvalidArgument).text(format!("{name}: expected a number"))
+                // No sign: `parse` alone would take a plus.
+                let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+                text.parse().ok().filter(|_| digits).ok_or_else(|| {
+                    S3Error::new(Code::InvalidArgument)
+                        .text(format!("{name}: {text:?}, expected a number of bytes"))
+                        .argument(name, text)
                 })
             })
             .transpose()
@@ -50,14 +72,17 @@ pub(in crate::s3) fn verified_body(
     let mut wish = checksum::wish(headers)?;
     let late = LateMetadata::default();
     let mut length = number("content-length")?;
-    let mut trailers = None;
+    let mut trailer_value = None;
     let body = match payload {
         Payload::Chunked { seed, trailer } => {
-            let decoded = number("x-amz-decoded-content-length")?
-                .ok_or_else(|| S3Error::new(Code::MissingContentLength))?;
+            let decoded = number(DECODED_LENGTH)?.ok_or_else(|| {
+                S3Error::new(Code::MissingContentLength)
+                    .text(format!("You must provide the {DECODED_LENGTH} HTTP header."))
+            })?;
             length = Some(decoded);
-            let (body, found) = chunked::decode(body, seed, trailer, decoded);
-            trailers = Some(found);
+            let announced = announced_trailer(headers, trailer)?;
+            let (body, found) = chunked::decode(body, seed, announced, decoded);
+            trailer_value = Some(found);
             body
         }
         Payload::Sha256(hash) => {
@@ -66,10 +91,8 @@ pub(in crate::s3) fn verified_body(
         }
         Payload::Unsigned => body,
     };
-    if wish.checksum.as_ref().is_some_and(|(_, value)| value.is_none()) && trailers.is_none() {
-        return Err(
-            S3Error::new(Code::InvalidRequest).text("x-amz-trailer needs a body with trailers")
-        );
+    if trailer_value.is_none() && headers.contains_key("x-amz-trailer") {
+        return Err(S3Error::new(Code::MalformedTrailerError));
     }
     let etag = match header(headers, "content-md5") {
         None => None,
@@ -79,63 +102,79 @@ pub(in crate::s3) fn verified_body(
             Some(hex::encode(digest))
         }
     };
-    if length.is_some_and(|length| length > parts.constraints.max_file_size.min(S3_MAX_FILE_SIZE)) {
-        return Err(S3Error::new(Code::EntityTooLarge));
+    let max = parts.constraints.max_file_size.min(S3_MAX_FILE_SIZE);
+    if length.is_some_and(|length| length > max) {
+        return Err(S3Error::new(Code::EntityTooLarge)
+            .with("ProposedSize", length.unwrap_or_default().to_string())
+            .with("MaxSizeAllowed", max.to_string()));
     }
-    let body = checksum::check(body, wish, trailers, &late);
-    Ok(Verified { body, length, etag, late })
+    let algorithm = wish.checksum.as_ref().map(|(algorithm, _)| *algorithm);
+    let body = checksum::check(body, wish, trailer_value, &late);
+    Ok(Verified { body, length, etag, late, algorithm })
 }
 
-/// The metadata and content headers of an upload, as they are stored.
+/// Content headers that are kept with an object, by the names under which they are stored.
+const CONTENT_HEADERS: [&str; 4] =
+    ["Cache-Control", "Content-Disposition", "Content-Language", "Expires"];
+
+/// The metadata and content headers of an upload, as they are stored: as text, with the lines of
+/// one header joined by commas.
 pub(in crate::s3) fn metadata(headers: &HeaderMap) -> Result<(Metadata, Option<String>)> {
     let mut metadata = Metadata::new();
     let mut bytes = 0;
-    for (name, value) in headers {
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        if let Some(key) = name.as_str().strip_prefix("x-amz-meta-") {
-            if key.is_empty() {
-                return Err(S3Error::new(Code::InvalidArgument).text("x-amz-meta-: empty name"));
-            }
-            bytes += key.len() + value.len();
-            let key = title_case(&format!("X-Object-Meta-{key}"));
-            let joined = match metadata.get(&key) {
-                Some(known) => format!("{known},{value}"),
-                None => value,
-            };
-            metadata.insert(key, joined);
-            continue;
+    for name in headers.keys() {
+        let Some(key) = name.as_str().strip_prefix("x-amz-meta-") else { continue };
+        if key.is_empty() {
+            return Err(S3Error::new(Code::InvalidArgument)
+                .text("x-amz-meta-: expected a name after the prefix"));
         }
-        let stored = match name.as_str() {
-            "cache-control" => "Cache-Control",
-            "content-disposition" => "Content-Disposition",
-            "content-language" => "Content-Language",
-            "expires" => "Expires",
-            "content-encoding" => {
-                // The framing of the upload is no property of the object.
-                let framing = |word: &&str| word.eq_ignore_ascii_case("aws-chunked");
-                let words: Vec<&str> = value.split(',').map(str::trim).collect();
-                if !words.iter().any(framing) {
-                    metadata.insert("Content-Encoding".to_owned(), value);
-                    continue;
-                }
-                let kept: Vec<&str> =
-                    words.into_iter().filter(|word| !framing(word) && !word.is_empty()).collect();
-                if !kept.is_empty() {
-                    metadata.insert("Content-Encoding".to_owned(), kept.join(", "));
-                }
-                continue;
-            }
-            _ => continue,
-        };
-        metadata.insert(stored.to_owned(), value);
+        let value = header_value::list(headers, name.as_str()).unwrap_or_default();
+        let value = header_value::decode_words(&value).into_owned();
+        bytes += key.len() + value.len();
+        metadata.insert(title_case(&format!("X-Object-Meta-{key}")), value);
     }
     if bytes > META_BYTES_MAX {
         return Err(S3Error::new(Code::MetadataTooLarge)
             .with("Size", bytes.to_string())
             .with("MaxSizeAllowed", META_BYTES_MAX.to_string()));
     }
-    let content_type = header(headers, "content-type").filter(|kind| !kind.is_empty());
-    Ok((metadata, content_type.map(str::to_owned)))
+    for name in CONTENT_HEADERS {
+        if let Some(value) = header_value::list(headers, name) {
+            metadata.insert(name.to_owned(), value.into_owned());
+        }
+    }
+    if let Some(value) = header_value::list(headers, "content-encoding")
+        && let Some(value) = without_framing(&value)
+    {
+        metadata.insert("Content-Encoding".to_owned(), value);
+    }
+    Ok((metadata, content_type(headers)?))
+}
+
+/// A `Content-Encoding` without the framing of the upload, which is no property of the object.
+fn without_framing(value: &str) -> Option<String> {
+    let framing = |word: &&str| word.eq_ignore_ascii_case("aws-chunked");
+    let words: Vec<&str> = value.split(',').map(str::trim).collect();
+    if !words.iter().any(framing) {
+        return Some(value.to_owned());
+    }
+    let kept: Vec<&str> =
+        words.into_iter().filter(|word| !framing(word) && !word.is_empty()).collect();
+    (!kept.is_empty()).then(|| kept.join(", "))
+}
+
+fn content_type(headers: &HeaderMap) -> Result<Option<String>> {
+    // Of several lines the first counts: a list of types is no type.
+    let value = headers.get("content-type").map(|value| header_value::text(value.as_bytes()));
+    let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
+    if let Some(parameter) = reserved_parameter(&value) {
+        return Err(S3Error::new(Code::InvalidArgument)
+            .text(format!(
+                "Content-Type: the parameter {parameter:?} begins with swift_, which is reserved"
+            ))
+            .argument("Content-Type", &value));
+    }
+    Ok(Some(value.into_owned()))
 }
 
 /// The answer to an upload: etag and the checksums that were checked.
@@ -167,5 +206,7 @@ pub(in crate::s3) async fn put(parts: &Parts, request: S3Request) -> Result<Repl
         conditions,
         late: verified.late,
     };
-    Ok(written(&parts.store.put_object(&request.cx, op).await?))
+    let put = parts.store.put_object(&request.cx, op).await;
+    let put = put.map_err(|error| condition::failed(error, &request.head.headers, ""))?;
+    Ok(written(&put))
 }

@@ -4,6 +4,8 @@ use apus_cluster::percent;
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
+use crate::header_value;
+
 /// SHA-256 in hex.
 pub(super) fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
@@ -50,7 +52,8 @@ fn value(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
         found = true;
         let mut last_blank = true;
         let start = joined.len();
-        for byte in value.as_bytes() {
+        // Clients sign the text, whatever bytes they send it in.
+        for byte in header_value::text(value.as_bytes()).as_bytes() {
             let blank = matches!(byte, b' ' | b'\t');
             if !(blank && last_blank) {
                 joined.push(if blank { b' ' } else { *byte });
@@ -109,5 +112,8 @@ mod tests {
         headers.append("x-amz-meta-a", "  one   two ".parse().unwrap());
         headers.append("x-amz-meta-a", "three".parse().unwrap());
         assert_eq!(value(&headers, "x-amz-meta-a").unwrap(), b"one two,three");
+        let latin_1 = http::HeaderValue::from_bytes(b"gr\xfcn").unwrap();
+        headers.insert("x-amz-meta-b", latin_1);
+        assert_eq!(value(&headers, "x-amz-meta-b").unwrap(), "grün".as_bytes());
     }
 }
