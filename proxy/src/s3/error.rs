@@ -1,10 +1,14 @@
 //! The only place where a failure becomes an S3 code, a status and XML.
 
+use apus_cluster::constraints::{S3_MAX_KEY_LENGTH, S3_MIN_PART_SIZE};
+use apus_daemon::Body;
 use apus_daemon::http::{full, set};
+use apus_store::operation::{FaultyPart, ObjectHead};
 use apus_store::{Error, Kind, Subject};
-use http::{Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 
 use super::Reply;
+use super::address::{self, Address};
 use super::xml::Writer;
 use crate::edge::RETRY_AFTER_SECONDS;
 
@@ -59,6 +63,7 @@ codes! {
     InvalidStorageClass 400 "The storage class that you specified is not valid.",
     InvalidURI 400 "The specified URI couldn't be parsed.",
     KeyTooLongError 400 "Your key is too long",
+    MalformedTrailerError 400 "The request contained trailing data that was not well-formed or did not conform to our published schema.",
     MalformedXML 400 "The XML that you provided was not well formed or did not validate against our published schema.",
     MetadataTooLarge 400 "Your metadata headers exceed the maximum allowed metadata size.",
     MethodNotAllowed 405 "The specified method is not allowed against this resource.",
@@ -104,6 +109,11 @@ impl S3Error {
         self
     }
 
+    /// Names the header or parameter that is not valid.
+    pub(super) fn argument(self, name: &str, value: &str) -> Self {
+        self.with("ArgumentName", name).with("ArgumentValue", value)
+    }
+
     pub(super) fn message(&self) -> &str {
         &self.message
     }
@@ -111,6 +121,98 @@ impl S3Error {
     /// AWS's name of the code.
     pub(super) fn name(&self) -> &'static str {
         self.code.name()
+    }
+}
+
+impl S3Error {
+    /// Names a part of an upload.
+    fn about(self, part: &FaultyPart) -> Self {
+        let sizes = part.size.filter(|_| self.code == Code::EntityTooSmall);
+        let own = match sizes {
+            Some(size) => self
+                .with("ProposedSize", size.to_string())
+                .with("MinSizeAllowed", S3_MIN_PART_SIZE.to_string()),
+            None => self,
+        };
+        let own = own.with("PartNumber", part.number.to_string());
+        match part.etag.is_empty() {
+            true => own,
+            false => own.with("ETag", part.etag.clone()),
+        }
+    }
+}
+
+/// What a request named, for the documents of its errors. Cheap to keep until there is one.
+pub(super) struct Place {
+    uri: http::Uri,
+    host: Option<HeaderValue>,
+}
+
+impl Place {
+    pub(super) fn of(request: &Request<Body>) -> Self {
+        let host = request.headers().get("host").cloned();
+        Self { uri: request.uri().clone(), host }
+    }
+
+    /// Bucket and key, if they can be read.
+    fn address(&self, domains: &[String]) -> Option<Address> {
+        let mut request = Request::builder().uri(self.uri.clone());
+        if let Some(host) = &self.host {
+            request = request.header("host", host);
+        }
+        let (head, ()) = request.body(()).ok()?.into_parts();
+        address::parse(&head, domains).ok()
+    }
+
+    fn upload_id(&self) -> Option<String> {
+        let query = address::query(self.uri.query()?).ok()?;
+        query.into_iter().find(|(name, _)| name == "uploadId").map(|(_, value)| value)
+    }
+
+    /// The elements that an error has by its code, unless it brings them itself, and the resource.
+    fn elements(&self, error: &S3Error, domains: &[String]) -> Vec<(&'static str, String)> {
+        let address = self.address(domains).unwrap_or(Address { bucket: None, key: None });
+        let (bucket, key) = (address.bucket.unwrap_or_default(), address.key.unwrap_or_default());
+        let resource = match (bucket.is_empty(), key.is_empty()) {
+            (true, _) => self.uri.path().to_owned(),
+            (false, true) => format!("/{bucket}"),
+            (false, false) => format!("/{bucket}/{key}"),
+        };
+        let mut elements = match error.code {
+            Code::NoSuchKey => vec![("Key", key)],
+            Code::NoSuchBucket
+            | Code::BucketNotEmpty
+            | Code::BucketAlreadyExists
+            | Code::BucketAlreadyOwnedByYou
+            | Code::InvalidBucketName => vec![("BucketName", bucket)],
+            Code::NoSuchUpload | Code::InvalidPart => {
+                self.upload_id().map(|id| ("UploadId", id)).into_iter().collect()
+            }
+            Code::KeyTooLongError => vec![
+                ("Size", key.len().to_string()),
+                ("MaxSizeAllowed", S3_MAX_KEY_LENGTH.to_string()),
+            ],
+            _ => Vec::new(),
+        };
+        elements.push(("Resource", resource));
+        elements.retain(|(name, value)| {
+            !value.is_empty() && error.extra.iter().all(|(known, _)| known != name)
+        });
+        elements
+    }
+}
+
+/// Headers that a 304 has of the object, by the names under which they are stored.
+const OF_NOT_MODIFIED: [&str; 2] = ["Cache-Control", "Expires"];
+
+/// What a 304 tells of the object, as a 200 would have.
+fn not_modified(head: &ObjectHead, out: &mut HeaderMap) {
+    set(out, "etag", &format!("\"{}\"", super::object::etag(head)));
+    set(out, "last-modified", &super::object::get::modified(head));
+    for name in OF_NOT_MODIFIED {
+        if let Some(value) = head.get(name) {
+            set(out, name, value);
+        }
     }
 }
 
@@ -143,11 +245,24 @@ impl From<Error> for S3Error {
             (Kind::InvalidPartOrder, _) => Code::InvalidPartOrder,
             (Kind::PartTooSmall, _) => Code::EntityTooSmall,
             // Wrappers of the body name the code themselves.
-            (Kind::Body, _) => Code::named(&error.client_text).unwrap_or(Code::IncompleteBody),
+            (Kind::Body, _) => {
+                let name = error.client_text.split(": ").next().unwrap_or_default();
+                Code::named(name).unwrap_or(Code::IncompleteBody)
+            }
         };
         let mut own = Self::new(code);
         if matches!(error.kind, Kind::Invalid) && !error.client_text.is_empty() {
             own.message.clone_from(&error.client_text);
+        }
+        if let (Kind::Body, Some((_, message))) = (&error.kind, error.client_text.split_once(": "))
+        {
+            own.message = message.to_owned();
+        }
+        if let Kind::RangeNotSatisfiable { size } = error.kind {
+            own = own.with("ActualObjectSize", size.to_string());
+        }
+        if let Some(part) = &error.part {
+            own = own.about(part);
         }
         own.source = Some(Box::new(error));
         own
@@ -155,7 +270,13 @@ impl From<Error> for S3Error {
 }
 
 /// Renders an error.
-pub(super) fn render(error: &S3Error, trans_id: &str, is_head: bool) -> Reply {
+pub(super) fn render(
+    error: &S3Error,
+    place: &Place,
+    domains: &[String],
+    trans_id: &str,
+    is_head: bool,
+) -> Reply {
     let status = StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::BAD_REQUEST);
     if status.is_server_error()
         && error.code != Code::NotImplemented
@@ -170,20 +291,22 @@ pub(super) fn render(error: &S3Error, trans_id: &str, is_head: bool) -> Reply {
     for (name, value) in &error.extra {
         xml.text(name, value);
     }
+    for (name, value) in place.elements(error, domains) {
+        xml.text(name, &value);
+    }
     xml.text("RequestId", trans_id);
     xml.text("HostId", trans_id);
     xml.close("Error");
     let mut response = Response::new(full(xml.finish()));
     *response.status_mut() = status;
     set(response.headers_mut(), "content-type", "application/xml");
-    if let Some(head) = error.source.as_ref().and_then(|source| source.head.as_ref()) {
-        if error.code == Code::NotModified {
-            set(response.headers_mut(), "etag", &format!("\"{}\"", super::object::etag(head)));
+    if let Some(source) = &error.source {
+        let out = response.headers_mut();
+        if let Some(head) = source.head.as_ref().filter(|_| error.code == Code::NotModified) {
+            not_modified(head, out);
         }
-        if let Some(Kind::RangeNotSatisfiable { size }) =
-            error.source.as_ref().map(|s| s.kind.clone())
-        {
-            set(response.headers_mut(), "content-range", &format!("bytes */{size}"));
+        if let Kind::RangeNotSatisfiable { size } = source.kind {
+            set(out, "content-range", &format!("bytes */{size}"));
         }
     }
     if error.code == Code::SlowDown {

@@ -50,7 +50,7 @@ impl Wish {
                     || {
                         S3Error::new(Code::InvalidArgument)
                             .text("Provided max-keys not an integer or within integer range")
-                            .with("ArgumentName", "max-keys")
+                            .argument("max-keys", text)
                     },
                 )? as usize
             }
@@ -58,9 +58,10 @@ impl Wish {
         let encode = match request.param("encoding-type") {
             None => false,
             Some("url") => true,
-            Some(_) => {
+            Some(other) => {
                 return Err(S3Error::new(Code::InvalidArgument)
-                    .text("Invalid Encoding Method specified in Request"));
+                    .text("Invalid Encoding Method specified in Request")
+                    .argument("encoding-type", other));
             }
         };
         Ok(Self {
@@ -204,6 +205,7 @@ pub(super) async fn list_v2(parts: &Parts, request: S3Request) -> Result<Reply> 
             .ok_or_else(|| {
                 S3Error::new(Code::InvalidArgument)
                     .text("The continuation token provided is incorrect")
+                    .argument("continuation-token", token)
             })?,
     };
     let fetch_owner = request.param("fetch-owner") == Some("true");

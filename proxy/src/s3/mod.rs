@@ -14,6 +14,7 @@ mod xml;
 
 use std::sync::Arc;
 
+use apus_cluster::constraints::S3_MAX_KEY_LENGTH;
 use apus_cluster::{AccountName, ContainerName, ContainerPath, ObjectName, ObjectPath};
 use apus_daemon::Body;
 use apus_daemon::http::{header, set};
@@ -76,12 +77,19 @@ impl S3Request {
     }
 }
 
-/// A key of at most 1,024 bytes.
+/// A key of at most 1,024 bytes that no client is kept from naming in a path: without NUL, which
+/// names of the cluster's own begin with.
 fn object_named(container: &ContainerPath, key: &str) -> Result<ObjectPath> {
-    if key.len() > apus_cluster::constraints::S3_MAX_KEY_LENGTH {
-        return Err(S3Error::new(Code::KeyTooLongError));
+    if key.len() > S3_MAX_KEY_LENGTH {
+        return Err(S3Error::new(Code::KeyTooLongError)
+            .with("Size", key.len().to_string())
+            .with("MaxSizeAllowed", S3_MAX_KEY_LENGTH.to_string()));
     }
-    let name = ObjectName::parse(key).map_err(|_| S3Error::new(Code::InvalidArgument))?;
+    let invalid = |text: &str| S3Error::new(Code::InvalidArgument).text(text).argument("Key", key);
+    if key.contains('\0') {
+        return Err(invalid("A key must not hold the character NUL"));
+    }
+    let name = ObjectName::parse(key).map_err(|error| invalid(&format!("Key: {error}")))?;
     Ok(container.object(name))
 }
 
@@ -116,13 +124,17 @@ impl S3 {
 
     pub(crate) async fn handle(&self, request: Request<Body>, trans_id: Arc<str>) -> Reply {
         let is_head = request.method() == Method::HEAD;
+        let place = error::Place::of(&request);
         let answer = match self.parse(request, trans_id.clone()) {
             Ok(request) => Box::pin(self.perform(request)).await,
             Err(error) => Err(error),
         };
         let mut response = match answer {
             Ok(response) => response,
-            Err(error) => error::render(&error, &trans_id, is_head),
+            Err(error) => {
+                let domains = &self.parts.storage_domains;
+                error::render(&error, &place, domains, &trans_id, is_head)
+            }
         };
         set(response.headers_mut(), "x-amz-request-id", &trans_id);
         set(response.headers_mut(), "x-amz-id-2", &trans_id);

@@ -15,7 +15,7 @@ use apus_store::operation::{
 use http::StatusCode;
 
 use super::bucket::owner;
-use super::checksum::{self, Type, Whole};
+use super::checksum::{self, PartAlgorithm, Type, Whole};
 use super::error::{Code, S3Error};
 use super::object::{condition, copy, put};
 use super::xml::{self, Writer};
@@ -27,10 +27,12 @@ fn upload_id(request: &S3Request) -> String {
 }
 
 fn part_number(request: &S3Request) -> Result<u32> {
-    let number = request.param("partNumber").and_then(|text| text.parse().ok());
+    let text = request.param("partNumber").unwrap_or_default();
+    let number = text.parse().ok();
     number.filter(|number| (1..=S3_MAX_PARTS).contains(number)).ok_or_else(|| {
         S3Error::new(Code::InvalidArgument)
             .text(format!("Part number must be an integer between 1 and {S3_MAX_PARTS}, inclusive"))
+            .argument("partNumber", text)
     })
 }
 
@@ -75,7 +77,8 @@ pub(super) async fn part(parts: &Parts, request: S3Request) -> Result<Reply> {
         conditions: WriteConditions::default(),
         late: verified.late,
     };
-    let op = PutPart { upload_id: id, number, put };
+    let check = Arc::new(PartAlgorithm(verified.algorithm));
+    let op = PutPart { upload_id: id, number, put, check };
     let mut response = put::written(&parts.store.put_part(&request.cx, op).await?);
     response.headers_mut().remove("x-amz-checksum-type");
     Ok(response)
@@ -87,6 +90,7 @@ pub(super) async fn part_copy(parts: &Parts, request: S3Request) -> Result<Reply
         let invalid = || {
             S3Error::new(Code::InvalidArgument)
                 .text("The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy")
+                .argument("x-amz-copy-source-range", range)
         };
         let ranges = ByteRanges::parse(range).ok_or_else(invalid)?;
         let (first, last) =
@@ -96,10 +100,20 @@ pub(super) async fn part_copy(parts: &Parts, request: S3Request) -> Result<Reply
         }
         let last: u64 = last.parse().map_err(|_| invalid())?;
         // The last byte must be in the source: S3 does not shorten a copy.
-        let head = parts
-            .store
-            .head_object(&request.cx, HeadObject::new(source.head.object.clone()))
-            .await?;
+        let from = source.head.object.clone();
+        let head = match parts.store.head_object(&request.cx, HeadObject::new(from.clone())).await {
+            Ok(head) => head,
+            Err(error) => {
+                return Err(copy::copy_error(
+                    parts,
+                    &request.cx,
+                    &request.head.headers,
+                    &from,
+                    error,
+                )
+                .await);
+            }
+        };
         if last >= head.length {
             return Err(S3Error::new(Code::InvalidRange).text(format!(
                 "Range specified is not valid for source object of size: {}",
@@ -108,13 +122,21 @@ pub(super) async fn part_copy(parts: &Parts, request: S3Request) -> Result<Reply
         }
         source.ranges = Some(ranges);
     }
+    let from = source.head.object.clone();
     let op = PutPartCopy {
         object: request.object()?,
         upload_id: upload_id(&request),
         number: part_number(&request)?,
         source,
     };
-    let written = parts.store.put_part_copy(&request.cx, op).await.map_err(copy::copy_error)?;
+    let written = match parts.store.put_part_copy(&request.cx, op).await {
+        Ok(written) => written,
+        Err(error) => {
+            return Err(
+                copy::copy_error(parts, &request.cx, &request.head.headers, &from, error).await
+            );
+        }
+    };
     let mut out = Writer::new();
     out.root("CopyPartResult");
     let modified = apus_cluster::Timestamp::from_seconds(written.timestamp.seconds_ceil());
@@ -163,7 +185,8 @@ pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply>
     }
     let op =
         CompleteUpload { object, upload_id: id, parts: chosen, seal: Arc::new(whole), conditions };
-    let written = parts.store.complete_upload(&request.cx, op).await?;
+    let written = parts.store.complete_upload(&request.cx, op).await;
+    let written = written.map_err(|error| condition::failed(error, &request.head.headers, ""))?;
     let (bucket, key) = (request.bucket.unwrap_or_default(), request.key.unwrap_or_default());
     let mut out = Writer::new();
     out.root("CompleteMultipartUploadResult");
@@ -172,14 +195,7 @@ pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply>
     out.text("Bucket", &bucket);
     out.text("Key", &key);
     out.text("ETag", &format!("\"{}\"", written.etag));
-    let mut any = false;
-    for (algorithm, value) in checksum::stored(&written.late) {
-        out.text(&algorithm.element(), value);
-        any = true;
-    }
-    if any {
-        out.text("ChecksumType", Type::stored(&written.late).name());
-    }
+    checksum::elements(&written.late, &mut out);
     out.close("CompleteMultipartUploadResult");
     Ok(xml_reply(out.finish()))
 }
@@ -194,7 +210,9 @@ fn page_limit(request: &S3Request, name: &str) -> Result<usize> {
     match request.param(name) {
         None => Ok(1000),
         Some(text) => text.parse().map(|limit: usize| limit.min(1000)).map_err(|_| {
-            S3Error::new(Code::InvalidArgument).text(format!("{name}: expected a whole number"))
+            S3Error::new(Code::InvalidArgument)
+                .text(format!("{name}: {text:?}, expected a whole number"))
+                .argument(name, text)
         }),
     }
 }
@@ -202,11 +220,20 @@ fn page_limit(request: &S3Request, name: &str) -> Result<usize> {
 pub(super) async fn list_parts(parts: &Parts, request: S3Request) -> Result<Reply> {
     let marker = request.param("part-number-marker").unwrap_or("0");
     let marker: u32 = marker.parse().map_err(|_| {
-        S3Error::new(Code::InvalidArgument).text("part-number-marker: expected a whole number")
+        S3Error::new(Code::InvalidArgument)
+            .text(format!("part-number-marker: {marker:?}, expected a whole number"))
+            .argument("part-number-marker", marker)
     })?;
     let limit = page_limit(&request, "max-parts")?;
     let id = upload_id(&request);
-    let op = ListParts { object: request.object()?, upload_id: id.clone(), marker, limit };
+    let op = ListParts {
+        object: request.object()?,
+        upload_id: id.clone(),
+        marker,
+        limit,
+        // Other parts have no checksum that anybody could rely on.
+        metadata_if: checksum::ALGORITHM_KEY.to_owned(),
+    };
     let page = parts.store.list_parts(&request.cx, op).await?;
     let mut out = Writer::new();
     out.root("ListPartsResult");
@@ -220,6 +247,10 @@ pub(super) async fn list_parts(parts: &Parts, request: S3Request) -> Result<Repl
     out.number("NextPartNumberMarker", page.parts.last().map_or(0, |part| part.number));
     out.number("MaxParts", limit);
     out.flag("IsTruncated", page.truncated);
+    if let Some(algorithm) = checksum::begun_with(&page.upload) {
+        out.text("ChecksumAlgorithm", algorithm.name());
+        out.text("ChecksumType", Type::stored(&page.upload).name());
+    }
     for part in &page.parts {
         out.open("Part");
         out.number("PartNumber", part.number);
@@ -227,6 +258,9 @@ pub(super) async fn list_parts(parts: &Parts, request: S3Request) -> Result<Repl
         out.text("LastModified", &modified.iso_millis());
         out.text("ETag", &format!("\"{}\"", part.etag));
         out.number("Size", part.size);
+        for (algorithm, value) in checksum::stored(&part.metadata) {
+            out.text(&algorithm.element(), value);
+        }
         out.close("Part");
     }
     out.close("ListPartsResult");
@@ -234,22 +268,27 @@ pub(super) async fn list_parts(parts: &Parts, request: S3Request) -> Result<Repl
 }
 
 pub(super) async fn list_uploads(parts: &Parts, request: S3Request) -> Result<Reply> {
-    if request.param("delimiter").is_some_and(|delimiter| !delimiter.is_empty()) {
-        return Err(S3Error::new(Code::NotImplemented).text("delimiter is not done for uploads"));
-    }
-    let encode = request.param("encoding-type") == Some("url");
-    let name = |text: &str| {
-        if !encode {
-            return text.to_owned();
+    let encode = match request.param("encoding-type") {
+        None => false,
+        Some("url") => true,
+        Some(other) => {
+            return Err(S3Error::new(Code::InvalidArgument)
+                .text("Invalid Encoding Method specified in Request")
+                .argument("encoding-type", other));
         }
-        apus_cluster::percent::encode_path(text)
     };
-    let [prefix, key_marker, upload_id_marker] = ["prefix", "key-marker", "upload-id-marker"]
-        .map(|name| request.param(name).unwrap_or_default().to_owned());
+    let name = |text: &str| match encode {
+        true => apus_cluster::percent::encode_path(text),
+        false => text.to_owned(),
+    };
+    let [prefix, delimiter, key_marker, upload_id_marker] =
+        ["prefix", "delimiter", "key-marker", "upload-id-marker"]
+            .map(|name| request.param(name).unwrap_or_default().to_owned());
     let limit = page_limit(&request, "max-uploads")?;
     let op = ListUploads {
         container: request.container()?,
         prefix: prefix.clone(),
+        delimiter: delimiter.clone(),
         key_marker: key_marker.clone(),
         upload_id_marker: upload_id_marker.clone(),
         limit,
@@ -264,6 +303,9 @@ pub(super) async fn list_uploads(parts: &Parts, request: S3Request) -> Result<Re
     out.text("NextKeyMarker", &name(&next_key));
     out.text("NextUploadIdMarker", &next_id);
     out.text("Prefix", &name(&prefix));
+    if !delimiter.is_empty() {
+        out.text("Delimiter", &name(&delimiter));
+    }
     out.number("MaxUploads", limit);
     if encode {
         out.text("EncodingType", "url");
@@ -278,6 +320,11 @@ pub(super) async fn list_uploads(parts: &Parts, request: S3Request) -> Result<Re
         out.text("StorageClass", "STANDARD");
         out.text("Initiated", &upload.initiated.iso_millis());
         out.close("Upload");
+    }
+    for prefix in &page.prefixes {
+        out.open("CommonPrefixes");
+        out.text("Prefix", &name(prefix));
+        out.close("CommonPrefixes");
     }
     out.close("ListMultipartUploadsResult");
     Ok(xml_reply(out.finish()))

@@ -5,6 +5,7 @@ use apus_store::operation::{HeadObject, PartsPage};
 
 use super::{check_version, etag};
 use crate::edge::Parts;
+use crate::header_value;
 use crate::s3::checksum::{self, Type};
 use crate::s3::error::{Code, S3Error};
 use crate::s3::xml::Writer;
@@ -17,20 +18,24 @@ const KNOWN: [&str; 5] = ["ETag", "Checksum", "ObjectParts", "StorageClass", "Ob
 fn number(request: &S3Request, name: &str, absent: usize) -> Result<usize> {
     let Some(text) = request.header(name) else { return Ok(absent) };
     text.parse().map_err(|_| {
-        S3Error::new(Code::InvalidArgument).text(format!("{name}: expected a whole number"))
+        S3Error::new(Code::InvalidArgument)
+            .text(format!("{name}: {text:?}, expected a whole number"))
+            .argument(name, text)
     })
 }
 
 pub(in crate::s3) async fn get(parts: &Parts, request: S3Request) -> Result<Reply> {
     check_version(&request)?;
-    let asked = request.header("x-amz-object-attributes").unwrap_or_default();
-    let asked: Vec<&str> =
-        asked.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    let list = header_value::list(&request.head.headers, "x-amz-object-attributes");
+    let list = list.unwrap_or_default();
+    let asked: Vec<&str> = list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
     if asked.is_empty() || asked.iter().any(|name| !KNOWN.contains(name)) {
-        return Err(S3Error::new(Code::InvalidArgument).text(format!(
-            "x-amz-object-attributes: {asked:?}: expected some of {}",
-            KNOWN.join(", ")
-        )));
+        return Err(S3Error::new(Code::InvalidArgument)
+            .text(format!(
+                "x-amz-object-attributes: {list:?}: expected some of {}",
+                KNOWN.join(", ")
+            ))
+            .argument("x-amz-object-attributes", &list));
     }
     let has = |name: &str| asked.contains(&name);
     let after = number(&request, "x-amz-part-number-marker", 0)?;

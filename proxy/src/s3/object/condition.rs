@@ -5,15 +5,20 @@
 
 use apus_cluster::etag::EtagList;
 use apus_daemon::http::parse_date;
+use apus_store::Kind;
 use apus_store::operation::WriteConditions;
+use http::HeaderMap;
 
+use super::etag;
 use super::get::ETAG_AT;
 use crate::s3::error::{Code, S3Error};
 use crate::s3::xml::Element;
 use crate::s3::{Result, S3Request};
 
 fn bad(name: &str, value: &str, expected: &str) -> S3Error {
-    S3Error::new(Code::InvalidArgument).text(format!("{name}: {value:?}, expected {expected}"))
+    S3Error::new(Code::InvalidArgument)
+        .text(format!("{name}: {value:?}, expected {expected}"))
+        .argument(name, value)
 }
 
 fn size(name: &str, text: Option<&str>) -> Result<Option<u64>> {
@@ -77,9 +82,82 @@ pub(super) fn on_key(object: &Element) -> Result<WriteConditions> {
     }))
 }
 
+/// What begins the names of conditions on the source of a copy.
+pub(in crate::s3) const OF_SOURCE: &str = "x-amz-copy-source-";
+
+/// The names of conditions, spelled and in the order as AWS judges and tells them.
+const NAMES: [&str; 6] = [
+    "If-Match",
+    "If-Unmodified-Since",
+    "If-None-Match",
+    "If-Modified-Since",
+    "x-amz-if-match-size",
+    "x-amz-if-match-last-modified-time",
+];
+
+/// An error of an operation, with the name of the condition that did not hold. `prefix` is what
+/// the names of its conditions begin with.
+pub(in crate::s3) fn failed(
+    error: apus_store::Error,
+    headers: &HeaderMap,
+    prefix: &str,
+) -> S3Error {
+    if error.kind != Kind::PreconditionFailed {
+        return error.into();
+    }
+    let name = failing(&error, headers, prefix);
+    match name {
+        Some(name) => S3Error::from(error).with("Condition", name),
+        None => error.into(),
+    }
+}
+
+fn failing(error: &apus_store::Error, headers: &HeaderMap, prefix: &str) -> Option<String> {
+    let holds = |name: &str, value: &http::HeaderValue| {
+        let current = error.head.as_ref().filter(|_| name == "If-Match");
+        current.is_some_and(|head| {
+            value.to_str().is_ok_and(|list| EtagList::parse(list).matches(etag(head)))
+        })
+    };
+    NAMES.into_iter().find_map(|name| {
+        let full = format!("{prefix}{name}");
+        let value = headers.get(&full)?;
+        (!holds(name, value)).then_some(full)
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use apus_store::Subject;
+    use apus_store::operation::ObjectHead;
+
     use super::*;
+
+    #[test]
+    fn the_condition_that_did_not_hold_is_named() {
+        let head = ObjectHead { etag: "abc".to_owned(), ..ObjectHead::default() };
+        let mut error = apus_store::Error::new(Kind::PreconditionFailed, Subject::Object);
+        for (prefix, sent, known, expected) in [
+            ("", vec![("if-match", "x")], false, Some("If-Match")),
+            ("", vec![("if-none-match", "*")], false, Some("If-None-Match")),
+            ("", vec![("if-match", "abc"), ("if-none-match", "abc")], true, Some("If-None-Match")),
+            ("", vec![("x-amz-if-match-size", "1")], false, Some("x-amz-if-match-size")),
+            (
+                OF_SOURCE,
+                vec![("if-match", "x"), ("x-amz-copy-source-if-unmodified-since", "x")],
+                true,
+                Some("x-amz-copy-source-If-Unmodified-Since"),
+            ),
+            ("", vec![], true, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in sent {
+                headers.insert(name, value.parse().unwrap());
+            }
+            error.head = known.then(|| Box::new(head.clone()));
+            assert_eq!(failing(&error, &headers, prefix).as_deref(), expected);
+        }
+    }
 
     #[test]
     fn dates_are_read_in_both_spellings_and_begun_seconds_round_up() {

@@ -1,60 +1,137 @@
 //! CopyObject, and reading `x-amz-copy-source`.
 
-use apus_cluster::{ContainerName, ContainerPath, Metadata, percent};
-use apus_store::operation::{CopyObject, GetObject};
+use std::sync::Arc;
+
+use apus_cluster::{ContainerName, ContainerPath, Metadata, ObjectPath, percent};
+use apus_store::operation::{CopyObject, GetObject, HeadContainer, HeadObject};
+use apus_store::{Context, Kind, Subject};
+use http::HeaderMap;
 
 use super::get::{ETAG_AT, conditions};
 use super::{condition, put};
 use crate::edge::Parts;
+use crate::header_value;
+use crate::s3::address::may_be_bucket;
+use crate::s3::checksum::{self, CopyChecksum, Type};
 use crate::s3::error::{Code, S3Error};
 use crate::s3::xml::Writer;
 use crate::s3::{Reply, Result, S3Request, object_named, xml_reply};
 
+/// What ends the path of `x-amz-copy-source`; any other question mark belongs to the key.
+const VERSION: &str = "?versionId=";
+
+/// Bucket, key and version of `x-amz-copy-source`. As AWS reads it: percent-encoded, and a plus
+/// sign is a space.
+fn parse_source(value: &str) -> Option<(String, String, Option<String>)> {
+    let decode = |text: &str| percent::decode_utf8(&text.replace('+', " "));
+    let (path, version) = match value.rsplit_once(VERSION) {
+        Some((path, version)) => (path, Some(decode(version)?)),
+        None => (value, None),
+    };
+    let path = decode(path)?;
+    let path = path.strip_prefix('/').unwrap_or(&path);
+    let (bucket, key) = path.split_once('/')?;
+    let names = !bucket.is_empty() && !key.is_empty();
+    names.then(|| (bucket.to_owned(), key.to_owned(), version))
+}
+
 /// The source that a request names, with its conditions.
 pub(in crate::s3) fn source(request: &S3Request) -> Result<GetObject> {
+    const HEADER: &str = "x-amz-copy-source";
+    let value = request.head.headers.get(HEADER).map(|value| header_value::text(value.as_bytes()));
+    let value = value.unwrap_or_default();
     let invalid = || {
         S3Error::new(Code::InvalidArgument)
             .text("Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
-            .with("ArgumentName", "x-amz-copy-source")
+            .argument(HEADER, &value)
     };
-    let value = request.header("x-amz-copy-source").ok_or_else(invalid)?;
-    let (path, query) = value.split_once('?').unwrap_or((value, ""));
-    if let Some(id) = query.strip_prefix("versionId=").filter(|id| *id != "null") {
-        return Err(S3Error::new(Code::NoSuchVersion).with("VersionId", id));
+    let (bucket, key, version) = parse_source(&value).ok_or_else(invalid)?;
+    match version.as_deref() {
+        None | Some("null") => {}
+        Some("") => {
+            return Err(S3Error::new(Code::InvalidArgument)
+                .text("Version id cannot be the empty string")
+                .argument("versionId", ""));
+        }
+        Some(id) => {
+            return Err(S3Error::new(Code::NoSuchVersion).with("Key", key).with("VersionId", id));
+        }
     }
-    let path = percent::decode_utf8(path).ok_or_else(invalid)?;
-    let (bucket, key) = path.trim_start_matches('/').split_once('/').ok_or_else(invalid)?;
-    let bucket = ContainerName::parse(bucket).map_err(|_| invalid())?;
-    if key.is_empty() {
-        return Err(invalid());
+    if !may_be_bucket(&bucket) {
+        return Err(S3Error::new(Code::InvalidBucketName).with("BucketName", bucket));
     }
+    let bucket = ContainerName::parse(&bucket).map_err(|_| invalid())?;
     let container = ContainerPath::new(request.account.clone(), bucket);
-    let mut get = GetObject::new(object_named(&container, key)?);
-    get.head.conditions = conditions(request, "x-amz-copy-source-");
+    let mut get = GetObject::new(object_named(&container, &key)?);
+    get.head.conditions = conditions(request, condition::OF_SOURCE);
     get.head.etag_at.push(ETAG_AT.to_owned());
     Ok(get)
 }
 
-/// A condition that does not hold is 412 for a copy, whatever it would be for a read.
-pub(in crate::s3) fn copy_error(error: apus_store::Error) -> S3Error {
-    match error.kind {
-        apus_store::Kind::NotModified => S3Error::new(Code::PreconditionFailed),
+/// An error of a copy. A condition that does not hold is 412, whatever it would be for a read, and
+/// what is missing is named: the source or the target.
+pub(in crate::s3) async fn copy_error(
+    parts: &Parts,
+    cx: &Context,
+    headers: &HeaderMap,
+    source: &ObjectPath,
+    error: apus_store::Error,
+) -> S3Error {
+    match (&error.kind, error.subject) {
+        (Kind::NotModified, _) => {
+            let error = apus_store::Error { kind: Kind::PreconditionFailed, ..error };
+            condition::failed(error, headers, condition::OF_SOURCE)
+        }
+        // Only what was read is known.
+        (Kind::PreconditionFailed, _) if error.head.is_some() => {
+            condition::failed(error, headers, condition::OF_SOURCE)
+        }
+        (Kind::PreconditionFailed, _) => condition::failed(error, headers, ""),
+        (Kind::NotFound, Subject::Container) => {
+            let ask = HeadContainer { container: source.container.clone() };
+            match parts.store.head_container(cx, ask).await {
+                Ok(_) => error.into(),
+                Err(_) => {
+                    S3Error::from(error).with("BucketName", source.container.container.as_str())
+                }
+            }
+        }
+        (Kind::NotFound, Subject::Object) => {
+            let ask = HeadObject::new(source.clone());
+            match parts.store.head_object(cx, ask).await {
+                // `If-Match` on a target that is not there.
+                Ok(_) => error.into(),
+                Err(_) => S3Error::from(error).with("Key", source.object.as_str()),
+            }
+        }
         _ => error.into(),
+    }
+}
+
+/// `COPY` or `REPLACE` in a header; `true` for the latter.
+fn replaces(request: &S3Request, header: &str, what: &str) -> Result<bool> {
+    match request.header(header) {
+        None => Ok(false),
+        Some(text) if text.eq_ignore_ascii_case("COPY") => Ok(false),
+        Some(text) if text.eq_ignore_ascii_case("REPLACE") => Ok(true),
+        Some(text) => Err(S3Error::new(Code::InvalidArgument)
+            .text(format!("Unknown {what} directive: {header}: expected COPY or REPLACE"))
+            .argument(header, text)),
     }
 }
 
 pub(in crate::s3) async fn copy(parts: &Parts, request: S3Request) -> Result<Reply> {
     let target = request.object()?;
     let source = source(&request)?;
-    let replace = match request.header("x-amz-metadata-directive") {
-        None => false,
-        Some(text) if text.eq_ignore_ascii_case("COPY") => false,
-        Some(text) if text.eq_ignore_ascii_case("REPLACE") => true,
-        Some(_) => {
-            return Err(S3Error::new(Code::InvalidArgument).text("Unknown metadata directive."));
-        }
-    };
-    if source.head.object == target && !replace {
+    let replace = replaces(&request, "x-amz-metadata-directive", "metadata")?;
+    let replace_tags = replaces(&request, "x-amz-tagging-directive", "tagging")?;
+    let checksum = CopyChecksum::of(&request.head.headers)?;
+    // A storage class counts although there is one only: clients name it to rewrite an object.
+    let changes = replace
+        || replace_tags
+        || checksum.is_asked_for()
+        || request.header("x-amz-storage-class").is_some();
+    if source.head.object == target && !changes {
         return Err(S3Error::new(Code::InvalidRequest).text(
             "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
         ));
@@ -65,6 +142,7 @@ pub(in crate::s3) async fn copy(parts: &Parts, request: S3Request) -> Result<Rep
     } else {
         (Metadata::new(), None)
     };
+    let from = source.head.object.clone();
     let op = CopyObject {
         source,
         target,
@@ -72,15 +150,66 @@ pub(in crate::s3) async fn copy(parts: &Parts, request: S3Request) -> Result<Rep
         content_type,
         fresh_metadata: replace,
         as_manifest: false,
+        body: Some(Arc::new(checksum)),
         link_account: None,
         conditions: condition::on_write(&request)?,
     };
-    let (_, written) = parts.store.copy_object(&request.cx, op).await.map_err(copy_error)?;
+    let (head, written) = match parts.store.copy_object(&request.cx, op).await {
+        Ok(copied) => copied,
+        Err(error) => {
+            return Err(copy_error(parts, &request.cx, &request.head.headers, &from, error).await);
+        }
+    };
     let mut out = Writer::new();
     out.root("CopyObjectResult");
     let modified = apus_cluster::Timestamp::from_seconds(written.timestamp.seconds_ceil());
     out.text("LastModified", &modified.iso_millis());
     out.text("ETag", &format!("\"{}\"", written.etag));
+    // What was made of the bytes, or else the source's, which the copy keeps.
+    let kept = if checksum::stored(&written.late).next().is_some() {
+        &written.late
+    } else {
+        &head.metadata
+    };
+    if Type::stored(kept) == Type::FullObject {
+        checksum::elements(kept, &mut out);
+    }
     out.close("CopyObjectResult");
     Ok(xml_reply(out.finish()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_read_as_aws_reads_them() {
+        for (value, expected) in [
+            ("b/k", Some(("b", "k", None))),
+            ("/b/k", Some(("b", "k", None))),
+            ("b%2Fk", Some(("b", "k", None))),
+            ("%2Fb%2Fk", Some(("b", "k", None))),
+            ("b/a+b", Some(("b", "a b", None))),
+            ("b%2Fa+b%20c", Some(("b", "a b c", None))),
+            ("b/a%2Bb", Some(("b", "a+b", None))),
+            ("b/gr\u{fc}n", Some(("b", "gr\u{fc}n", None))),
+            ("b//k", Some(("b", "/k", None))),
+            ("b/what?.txt", Some(("b", "what?.txt", None))),
+            ("b/k?x=1", Some(("b", "k?x=1", None))),
+            ("b/%3FversionId%3Dx", Some(("b", "?versionId=x", None))),
+            ("b/k?versionId=null", Some(("b", "k", Some("null")))),
+            ("b/k?versionId=", Some(("b", "k", Some("")))),
+            ("b/a?versionId=1?versionId=2", Some(("b", "a?versionId=1", Some("2")))),
+            ("b/", None),
+            ("b", None),
+            ("/", None),
+            ("//k", None),
+            ("", None),
+            ("b/%ff", None),
+        ] {
+            let found = parse_source(value);
+            let found = found.as_ref().map(|(b, k, v)| (b.as_str(), k.as_str(), v.as_deref()));
+            assert_eq!(found, expected, "{value}");
+        }
+    }
 }

@@ -12,7 +12,9 @@ use crate::s3::{Reply, Result, S3Request};
 pub(in crate::s3) async fn delete(parts: &Parts, request: S3Request) -> Result<Reply> {
     check_version(&request)?;
     let object = request.object()?;
-    remove(parts, &request.cx, object, condition::on_write(&request)?).await?;
+    remove(parts, &request.cx, object, condition::on_write(&request)?)
+        .await
+        .map_err(|error| condition::failed(error, &request.head.headers, ""))?;
     Ok(status(StatusCode::NO_CONTENT))
 }
 
@@ -23,12 +25,12 @@ pub(in crate::s3) async fn remove(
     cx: &apus_store::Context,
     object: apus_cluster::ObjectPath,
     conditions: WriteConditions,
-) -> Result<()> {
+) -> apus_store::Result<()> {
     let segments = SegmentFate::OwnParts;
     let op = DeleteObject { segments, conditions, ..DeleteObject::new(object) };
     match parts.store.delete_object(cx, op).await {
         Err(error) if error.kind == Kind::NotFound && error.subject == Subject::Object => Ok(()),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
         Ok(_) => Ok(()),
     }
 }

@@ -28,7 +28,8 @@ pub(in crate::s3) async fn delete(parts: &Parts, request: S3Request) -> Result<R
     if let Some(expected) = verified.etag
         && expected != format!("{:x}", md5::compute(&document))
     {
-        return Err(S3Error::new(Code::BadDigest));
+        return Err(S3Error::new(Code::BadDigest)
+            .text("The Content-MD5 you specified did not match what we received."));
     }
     let root = xml::parse(&document)?;
     let entries: Vec<(String, Option<String>, WriteConditions)> = root
@@ -49,7 +50,9 @@ pub(in crate::s3) async fn delete(parts: &Parts, request: S3Request) -> Result<R
         async move {
             let result = match version.as_deref() {
                 None | Some("null") => match object_named(&container, &key) {
-                    Ok(object) => remove(parts, &cx, object, conditions).await,
+                    Ok(object) => {
+                        remove(parts, &cx, object, conditions).await.map_err(S3Error::from)
+                    }
                     Err(error) => Err(error),
                 },
                 Some(_) => Err(S3Error::new(Code::NoSuchVersion)),
@@ -74,6 +77,9 @@ pub(in crate::s3) async fn delete(parts: &Parts, request: S3Request) -> Result<R
             Err(error) => {
                 out.open("Error");
                 out.text("Key", &key);
+                if let Some(version) = version {
+                    out.text("VersionId", &version);
+                }
                 out.text("Code", error.name());
                 out.text("Message", error.message());
                 out.close("Error");
