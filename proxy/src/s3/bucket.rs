@@ -102,6 +102,10 @@ pub(super) fn owner(out: &mut Writer, element: &str, name: &str) {
     out.close(element);
 }
 
+/// The document of a request that creates a bucket.
+const DOCUMENT: xml::Schema =
+    xml::Schema { root: "CreateBucketConfiguration", item: "LocationConstraint", items_max: 1 };
+
 pub(super) async fn create(parts: &Parts, request: S3Request) -> Result<Reply> {
     let name = request.bucket.clone().unwrap_or_default();
     if !is_bucket_name(&name) || name.len() > parts.constraints.max_container_name_length {
@@ -116,16 +120,10 @@ pub(super) async fn create(parts: &Parts, request: S3Request) -> Result<Reply> {
     )?;
     let document = collect(body.body, xml::DOCUMENT_BYTES_MAX).await?;
     if !document.is_empty() {
-        let root = xml::parse(&document)?;
-        if root.name != "CreateBucketConfiguration" {
-            return Err(S3Error::new(Code::MalformedXML));
-        }
-        if let Some(unknown) = root.children.iter().find(|child| child.name != "LocationConstraint")
-        {
-            return Err(
-                S3Error::new(Code::NotImplemented).text(format!("{} is not done", unknown.name))
-            );
-        }
+        xml::read(&document, &DOCUMENT, |child| match child.name.as_str() {
+            "LocationConstraint" => Ok(()),
+            other => Err(S3Error::new(Code::NotImplemented).text(format!("{other} is not done"))),
+        })?;
     }
     match parts
         .store

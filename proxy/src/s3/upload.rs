@@ -146,6 +146,22 @@ pub(super) async fn part_copy(parts: &Parts, request: S3Request) -> Result<Reply
     Ok(xml_reply(out.finish()))
 }
 
+/// The document that completes an upload.
+const DOCUMENT: xml::Schema =
+    xml::Schema { root: "CompleteMultipartUpload", item: "Part", items_max: S3_MAX_PARTS as usize };
+
+fn completed(part: &xml::Element, whole: &mut Whole) -> Result<CompletedPart> {
+    let number = part.text_of("PartNumber").and_then(|text| text.trim().parse().ok());
+    let etag = part.text_of("ETag").map(|etag| unquote(etag).to_owned());
+    match (number, etag) {
+        (Some(number), Some(etag)) => {
+            whole.part(number, part);
+            Ok(CompletedPart { number, etag })
+        }
+        _ => Err(S3Error::new(Code::MalformedXML)),
+    }
+}
+
 pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply> {
     let (object, id) = (request.object()?, upload_id(&request));
     // Rights and the bucket come before the document.
@@ -162,24 +178,14 @@ pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply>
     }
     let verified = put::verified_body(parts, request.payload, &headers, request.body)?;
     let document = collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?;
-    let root = xml::parse(&document)?;
-    if root.name != "CompleteMultipartUpload" {
-        return Err(S3Error::new(Code::MalformedXML));
-    }
-    let chosen: Vec<CompletedPart> = root
-        .all("Part")
-        .map(|part| {
-            let number = part.text_of("PartNumber").and_then(|text| text.trim().parse().ok());
-            let etag = part.text_of("ETag").map(|etag| unquote(etag).to_owned());
-            match (number, etag) {
-                (Some(number), Some(etag)) => {
-                    whole.part(number, part);
-                    Ok(CompletedPart { number, etag })
-                }
-                _ => Err(S3Error::new(Code::MalformedXML)),
-            }
-        })
-        .collect::<Result<_>>()?;
+    let mut chosen = Vec::new();
+    xml::read(&document, &DOCUMENT, |element| {
+        if element.name == "Part" {
+            chosen.push(completed(&element, &mut whole)?);
+        }
+        Ok(())
+    })?;
+    drop(document);
     if chosen.is_empty() {
         return Err(S3Error::new(Code::MalformedXML));
     }

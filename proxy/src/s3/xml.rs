@@ -1,4 +1,4 @@
-//! XML documents: a small writer, and a strict reader without entities or declarations.
+//! XML documents: a small writer, and a strict reader that hands over items as they come.
 
 use quick_xml::Reader;
 use quick_xml::events::Event;
@@ -92,6 +92,10 @@ pub(super) struct Element {
 }
 
 impl Element {
+    fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
     /// The first child of this name.
     pub(super) fn child(&self, name: &str) -> Option<&Element> {
         self.children.iter().find(|child| child.name == name)
@@ -101,58 +105,131 @@ impl Element {
     pub(super) fn text_of(&self, name: &str) -> Option<&str> {
         self.child(name).map(|child| child.text.as_str())
     }
-
-    /// All children of this name.
-    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Element> {
-        self.children.iter().filter(move |child| child.name == name)
-    }
 }
+
+/// What a document consists of: a root with items of one name, and little else.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Schema {
+    /// Name of the root.
+    pub(super) root: &'static str,
+    /// Name of the children of the root that may be many.
+    pub(super) item: &'static str,
+    /// Most of them.
+    pub(super) items_max: usize,
+}
+
+/// Most children of the root that are no items, and most elements within one child.
+const ELEMENTS_MAX: usize = 64;
 
 fn malformed() -> S3Error {
     S3Error::new(Code::MalformedXML)
 }
 
-/// Reads a document.
-pub(super) fn parse(bytes: &[u8]) -> Result<Element> {
+/// The state of a reading: the names of open elements are quick-xml's to check, so that only the
+/// child of the root which is being read is held.
+struct Children<'a, F> {
+    schema: &'a Schema,
+    /// Elements that are open below the root, the child of the root first.
+    open: Vec<Element>,
+    /// Whether the root is open, and whether it was closed.
+    in_root: bool,
+    ended: bool,
+    items: usize,
+    others: usize,
+    /// Elements within the child that is being read.
+    within: usize,
+    take: F,
+}
+
+impl<F: FnMut(Element) -> Result<()>> Children<'_, F> {
+    fn start(&mut self, name: &str) -> Result<()> {
+        if !self.in_root {
+            if self.ended || name != self.schema.root {
+                return Err(malformed());
+            }
+            self.in_root = true;
+            return Ok(());
+        }
+        if self.open.is_empty() {
+            let (count, max) = match name == self.schema.item {
+                true => (&mut self.items, self.schema.items_max),
+                false => (&mut self.others, ELEMENTS_MAX),
+            };
+            *count += 1;
+            if *count > max {
+                return Err(malformed());
+            }
+            self.within = 0;
+        } else {
+            self.within += 1;
+        }
+        if self.open.len() >= DEPTH_MAX || self.within > ELEMENTS_MAX {
+            return Err(malformed());
+        }
+        self.open.push(Element::named(name));
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let Some(element) = self.open.pop() else {
+            if !self.in_root {
+                return Err(malformed());
+            }
+            (self.in_root, self.ended) = (false, true);
+            return Ok(());
+        };
+        match self.open.last_mut() {
+            Some(parent) => parent.children.push(element),
+            None => (self.take)(element)?,
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, text: &str) -> Result<()> {
+        match self.open.last_mut() {
+            Some(element) => element.text.push_str(text),
+            // Between the children of the root text has no meaning.
+            None if self.in_root || text.trim().is_empty() => {}
+            None => return Err(malformed()),
+        }
+        Ok(())
+    }
+}
+
+/// Reads a document and hands over each child of its root as soon as it is complete, so that no
+/// more than one is held.
+///
+/// # Errors
+/// `MalformedXML` for another root, more than `items_max` items, what is no XML, and anything that
+/// would expand; and what `take` refuses.
+pub(super) fn read(
+    bytes: &[u8],
+    schema: &Schema,
+    take: impl FnMut(Element) -> Result<()>,
+) -> Result<()> {
     let text = std::str::from_utf8(bytes).map_err(|_| malformed())?;
     let mut reader = Reader::from_str(text);
-    let mut open: Vec<Element> = Vec::new();
-    let mut root: Option<Element> = None;
+    let mut children = Children {
+        schema,
+        open: Vec::new(),
+        in_root: false,
+        ended: false,
+        items: 0,
+        others: 0,
+        within: 0,
+        take,
+    };
     loop {
         match reader.read_event().map_err(|_| malformed())? {
-            Event::Start(start) => {
-                if open.len() >= DEPTH_MAX || root.is_some() {
-                    return Err(malformed());
-                }
-                let name = start.local_name().as_ref().to_owned();
-                open.push(Element { name, ..Element::default() });
-            }
+            Event::Start(start) => children.start(start.local_name().as_ref())?,
             Event::Empty(start) => {
-                let name = start.local_name().as_ref().to_owned();
-                let element = Element { name, ..Element::default() };
-                match open.last_mut() {
-                    Some(parent) => parent.children.push(element),
-                    None if root.is_none() => root = Some(element),
-                    None => return Err(malformed()),
-                }
+                children.start(start.local_name().as_ref())?;
+                children.end()?;
             }
-            Event::End(_) => {
-                let element = open.pop().ok_or_else(malformed)?;
-                match open.last_mut() {
-                    Some(parent) => parent.children.push(element),
-                    None => root = Some(element),
-                }
-            }
-            Event::Text(piece) => match open.last_mut() {
-                Some(element) => element.text.push_str(&piece),
-                None if piece.trim().is_empty() => {}
-                None => return Err(malformed()),
-            },
-            Event::CData(piece) => {
-                open.last_mut().ok_or_else(malformed)?.text.push_str(&piece);
-            }
-            Event::GeneralRef(reference) => {
-                let element = open.last_mut().ok_or_else(malformed)?;
+            Event::End(_) => children.end()?,
+            Event::Text(piece) => children.text(&piece)?,
+            Event::CData(piece) if children.in_root => children.text(&piece)?,
+            Event::GeneralRef(reference) if children.in_root => {
                 let character = match &*reference {
                     "amp" => '&',
                     "lt" => '<',
@@ -162,22 +239,30 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Element> {
                     // Only characters by number; no entity is ever expanded.
                     _ => reference.resolve_char_ref().ok().flatten().ok_or_else(malformed)?,
                 };
-                element.text.push(character);
+                children.text(character.encode_utf8(&mut [0; 4]))?;
             }
-            Event::DocType(_) => return Err(malformed()),
+            Event::CData(_) | Event::GeneralRef(_) | Event::DocType(_) => return Err(malformed()),
             Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
             Event::Eof => break,
         }
     }
-    if !open.is_empty() {
-        return Err(malformed());
-    }
-    root.ok_or_else(malformed)
+    if children.ended { Ok(()) } else { Err(malformed()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SCHEMA: Schema = Schema { root: "D", item: "K", items_max: 1000 };
+
+    fn items(document: &[u8]) -> Result<Vec<Element>> {
+        let mut found = Vec::new();
+        read(document, &SCHEMA, |element| {
+            found.push(element);
+            Ok(())
+        })?;
+        Ok(found)
+    }
 
     #[test]
     fn any_text_is_written_so_that_it_can_be_read() {
@@ -197,21 +282,55 @@ mod tests {
 
     #[test]
     fn documents_are_read_with_references_and_without_entities() {
-        let root =
-            parse(b"<?xml version='1.0'?><D xmlns='x'><K>a &amp; &#x42;</K><K/></D>").unwrap();
-        assert_eq!(root.name, "D");
-        let texts: Vec<_> = root.all("K").map(|key| key.text.as_str()).collect();
-        assert_eq!(texts, ["a & B", ""]);
+        let found =
+            items(b"<?xml version='1.0'?><D xmlns='x'><K>a &amp; &#x42;</K><x:K/></D>").unwrap();
+        let texts: Vec<_> = found.iter().map(|key| (&*key.name, &*key.text)).collect();
+        assert_eq!(texts, [("K", "a & B"), ("K", "")]);
+        let found = items(b"<D><K><A>1</A><A>2</A><B><C/></B></K><Quiet>true</Quiet></D>").unwrap();
+        assert_eq!(found[0].text_of("A"), Some("1"));
+        assert!(found[0].child("B").unwrap().child("C").is_some());
+        assert_eq!((&*found[1].name, &*found[1].text), ("Quiet", "true"));
+    }
+
+    #[test]
+    fn what_is_no_document_of_this_kind_is_refused() {
         for bad in [
             "",
-            "<a>",
-            "<a></b>",
-            "<!DOCTYPE a [<!ENTITY x 'y'>]><a>&x;</a>",
-            "<a>&x;</a>",
-            "<a/><b/>",
+            "<D>",
+            "<D></E>",
+            "<!DOCTYPE D [<!ENTITY x 'y'>]><D><K>&x;</K></D>",
+            "<D><K>&x;</K></D>",
+            "<D/><D/>",
+            "<E/>",
+            "<D/>text",
+            "<D/>&amp;",
             "text",
         ] {
-            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+            assert_eq!(items(bad.as_bytes()).unwrap_err().code, Code::MalformedXML, "{bad}");
         }
+    }
+
+    #[test]
+    fn reading_stops_at_the_first_element_beyond_what_is_allowed() {
+        let many = |element: &str, count: usize| format!("<D>{}</D>", element.repeat(count));
+        assert_eq!(items(many("<K/>", 1000).as_bytes()).unwrap().len(), 1000);
+        let deep = format!("<D>{}{}</D>", "<K>".repeat(17), "</K>".repeat(17));
+        for (what, document) in [
+            ("items", many("<K/>", 1001)),
+            ("others", many("<a/>", 65)),
+            ("within an item", format!("<D><K>{}</K></D>", "<a/>".repeat(65))),
+            ("depth", deep),
+        ] {
+            assert_eq!(items(document.as_bytes()).unwrap_err().code, Code::MalformedXML, "{what}");
+        }
+        // The rest is not read: it would be refused for another reason only if it were.
+        let mut taken = 0;
+        let document = format!("<D>{}<not closed", "<K/>".repeat(2000));
+        let refused = read(document.as_bytes(), &SCHEMA, |_| {
+            taken += 1;
+            Ok(())
+        });
+        assert!(refused.is_err());
+        assert_eq!(taken, 1000);
     }
 }

@@ -15,8 +15,20 @@ use crate::s3::{Reply, Result, S3Request, object_named, xml_reply};
 
 /// Most keys in one request.
 const KEYS_MAX: usize = 1000;
+/// The document of a request.
+const DOCUMENT: xml::Schema = xml::Schema { root: "Delete", item: "Object", items_max: KEYS_MAX };
 /// Deletions at the same time.
 const CONCURRENCY: usize = 8;
+
+/// A key that is to be deleted, with its version and conditions.
+type Entry = (String, Option<String>, WriteConditions);
+
+fn entry(object: &xml::Element) -> Result<Entry> {
+    let key = object.text_of("Key").filter(|key| !key.is_empty());
+    let key = key.ok_or_else(|| S3Error::new(Code::UserKeyMustBeSpecified))?;
+    let version = object.text_of("VersionId").map(str::to_owned);
+    Ok((key.to_owned(), version, condition::on_key(object)?))
+}
 
 pub(in crate::s3) async fn delete(parts: &Parts, request: S3Request) -> Result<Reply> {
     let container = request.container()?;
@@ -31,20 +43,19 @@ pub(in crate::s3) async fn delete(parts: &Parts, request: S3Request) -> Result<R
         return Err(S3Error::new(Code::BadDigest)
             .text("The Content-MD5 you specified did not match what we received."));
     }
-    let root = xml::parse(&document)?;
-    let entries: Vec<(String, Option<String>, WriteConditions)> = root
-        .all("Object")
-        .map(|object| {
-            let key = object.text_of("Key").filter(|key| !key.is_empty());
-            let key = key.ok_or_else(|| S3Error::new(Code::UserKeyMustBeSpecified))?;
-            let version = object.text_of("VersionId").map(str::to_owned);
-            Ok((key.to_owned(), version, condition::on_key(object)?))
-        })
-        .collect::<Result<_>>()?;
-    if root.name != "Delete" || entries.is_empty() || entries.len() > KEYS_MAX {
+    let (mut entries, mut quiet) = (Vec::new(), false);
+    xml::read(&document, &DOCUMENT, |element| {
+        match element.name.as_str() {
+            "Object" => entries.push(entry(&element)?),
+            "Quiet" => quiet = element.text.trim().eq_ignore_ascii_case("true"),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    drop(document);
+    if entries.is_empty() {
         return Err(S3Error::new(Code::MalformedXML));
     }
-    let quiet = root.text_of("Quiet").is_some_and(|text| text.trim().eq_ignore_ascii_case("true"));
     let work = entries.into_iter().map(|(key, version, conditions)| {
         let (container, cx) = (container.clone(), request.cx.clone());
         async move {
