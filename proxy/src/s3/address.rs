@@ -21,8 +21,9 @@ pub(super) fn bucket_of_host(headers: &HeaderMap, domains: &[String]) -> Option<
     });
     domains.iter().find_map(|domain| {
         let domain = domain.trim_start_matches('.');
-        let bucket = host.strip_suffix(domain)?.strip_suffix('.')?;
-        (!bucket.is_empty()).then(|| bucket.to_ascii_lowercase())
+        let (bucket, rest) = host.split_at_checked(host.len().checked_sub(domain.len())?)?;
+        let bucket = bucket.strip_suffix('.').filter(|bucket| !bucket.is_empty())?;
+        rest.eq_ignore_ascii_case(domain).then(|| bucket.to_ascii_lowercase())
     })
 }
 
@@ -37,6 +38,11 @@ pub(super) fn parse(head: &http::request::Parts, domains: &[String]) -> Result<A
     };
     let (bucket, key) = match bucket_of_host(&head.headers, domains) {
         Some(bucket) => (bucket, decode(raw)?),
+        // Without a bucket there is no key; nothing but the path `/` is the list of buckets.
+        None if raw.starts_with('/') => {
+            return Err(invalid_bucket_name("")
+                .text("The path begins with two slashes: no bucket has an empty name"));
+        }
         None => {
             let (bucket, key) = raw.split_once('/').unwrap_or((raw, ""));
             (decode(bucket)?, decode(key)?)
@@ -59,6 +65,26 @@ pub(super) fn query(raw: &str) -> Result<Vec<(String, String)>> {
             Ok((decode(key)?, decode(value)?))
         })
         .collect()
+}
+
+/// The error for a name that no bucket has.
+pub(super) fn invalid_bucket_name(name: &str) -> S3Error {
+    S3Error::new(Code::InvalidBucketName)
+        .text(format!(
+            "The specified bucket is not valid: {name:?} is not 3 to 255 letters, digits, '.', '_' or '-'"
+        ))
+        .with("BucketName", name)
+}
+
+/// The error for a name that no new bucket may have.
+pub(super) fn invalid_new_bucket_name(name: &str) -> S3Error {
+    S3Error::new(Code::InvalidBucketName)
+        .text(format!(
+            "The specified bucket is not valid: {name:?}: a name has 3 to 63 lower-case letters, digits, \
+             '.' and '-', begins and ends with a letter or digit, and has no \"..\" and not the form of \
+             an IP address"
+        ))
+        .with("BucketName", name)
 }
 
 /// Whether a bucket may have this name (AWS's general purpose bucket rules).
@@ -106,9 +132,42 @@ mod tests {
         headers.insert("host", "photos.localhost:8080".parse().unwrap());
         let domains = ["localhost".to_owned()];
         assert_eq!(bucket_of_host(&headers, &domains).as_deref(), Some("photos"));
+        for (host, bucket) in [
+            ("Photos.LOCALHOST:8080", Some("photos")),
+            ("photos.LocalHost", Some("photos")),
+            ("a.b.localhost", Some("a.b")),
+            (".localhost", None),
+            ("xlocalhost", None),
+            ("photos.localhost.example", None),
+            ("\u{fc}.localhost", Some("\u{fc}")),
+            ("\u{fc}ocalhost", None),
+        ] {
+            headers.insert("host", host.parse().unwrap());
+            assert_eq!(bucket_of_host(&headers, &domains).as_deref(), bucket, "{host}");
+        }
         headers.insert("host", "localhost:8080".parse().unwrap());
         assert_eq!(bucket_of_host(&headers, &domains), None);
         headers.insert("host", "127.0.0.1:8080".parse().unwrap());
         assert_eq!(bucket_of_host(&headers, &domains), None);
+    }
+
+    #[test]
+    fn a_path_that_begins_with_two_slashes_names_nothing() {
+        let parse = |path: &str, host: &str| {
+            let request = http::Request::builder().uri(path).header("host", host);
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            super::parse(&head, &["localhost".to_owned()])
+        };
+        for path in ["//", "//demo", "//demo/a", "///"] {
+            let refused = parse(path, "127.0.0.1").err().unwrap();
+            assert_eq!(refused.code, Code::InvalidBucketName, "{path}");
+        }
+        let service = parse("/", "127.0.0.1").unwrap();
+        assert_eq!((service.bucket, service.key), (None, None));
+        let slashes = parse("/demo//a", "127.0.0.1").unwrap();
+        assert_eq!(slashes.key.as_deref(), Some("/a"));
+        // In a bucket's own host name the whole path is the key.
+        let own = parse("//a", "demo.localhost").unwrap();
+        assert_eq!((own.bucket.as_deref(), own.key.as_deref()), (Some("demo"), Some("/a")));
     }
 }

@@ -4,19 +4,21 @@ use apus_cluster::Metadata;
 use apus_cluster::constraints::LISTING_PAGE_MAX;
 use apus_cluster::listing::{ContainerEntry, ListQuery};
 use apus_daemon::http::{set, status};
+use apus_store::access::Action;
 use apus_store::body::collect;
 use apus_store::operation::{
-    DeleteContainer, HeadContainer, HeadObject, ListContainers, PutContainer,
+    Authorize, DeleteContainer, HeadContainer, HeadObject, ListContainers, PutContainer,
 };
 use http::StatusCode;
 
-use super::address::is_bucket_name;
+use super::address::{invalid_new_bucket_name, is_bucket_name, may_be_bucket};
 use super::error::{Code, S3Error};
+use super::object::check_version;
 use super::xml::{self, Writer};
 use super::{Reply, Result, S3Request, xml_reply};
 use crate::edge::Parts;
 
-/// Ending of the containers that hold multipart uploads: not buckets.
+/// Ending of the containers that hold multipart uploads: not buckets, as `may_be_bucket` says.
 const SEGMENTS: &str = "+segments";
 
 /// Buckets in one answer at most, as in AWS.
@@ -53,7 +55,7 @@ pub(super) async fn list_buckets(parts: &Parts, request: S3Request) -> Result<Re
         let full = page.entries.len() == query.limit;
         for entry in page.entries {
             let ContainerEntry::Container(row) = entry else { continue };
-            let hidden = row.name.ends_with(SEGMENTS) || row.name.starts_with('\0');
+            let hidden = !may_be_bucket(&row.name);
             if !hidden && buckets.len() >= max {
                 token = Some(query.marker);
                 break 'pages;
@@ -109,9 +111,15 @@ const DOCUMENT: xml::Schema =
 pub(super) async fn create(parts: &Parts, request: S3Request) -> Result<Reply> {
     let name = request.bucket.clone().unwrap_or_default();
     if !is_bucket_name(&name) || name.len() > parts.constraints.max_container_name_length {
-        return Err(S3Error::new(Code::InvalidBucketName).with("BucketName", name));
+        return Err(invalid_new_bucket_name(&name));
     }
     let container = request.container()?;
+    // Rights come before the document.
+    let ask = Authorize { action: Action::WriteContainer, container: container.clone() };
+    match parts.store.authorize(&request.cx, ask).await {
+        Err(error) if error.kind != apus_store::Kind::NotFound => return Err(error.into()),
+        _ => {}
+    }
     let body = super::object::put::verified_body(
         parts,
         request.payload,
@@ -191,6 +199,7 @@ pub(super) async fn versioning(parts: &Parts, request: S3Request) -> Result<Repl
 /// The grants of a bucket or object: its owner's, and nobody else's.
 pub(super) async fn acl(parts: &Parts, request: S3Request) -> Result<Reply> {
     if request.key.is_some() {
+        check_version(&request)?;
         let op = HeadObject::new(request.object()?);
         parts.store.head_object(&request.cx, op).await?;
     } else {

@@ -83,6 +83,20 @@ codes! {
     SlowDown 503 "Please reduce your request rate.",
     UserKeyMustBeSpecified 400 "The key of an object must be specified.",
     XAmzContentSHA256Mismatch 400 "The provided 'x-amz-content-sha256' header does not match what was computed.",
+    AccessForbidden 403 "CORSResponse: CORS is not enabled for this bucket.",
+    BadRequest 400 "Bad Request",
+    MetadataConfigurationNotFound 404 "The metadata configuration does not exist.",
+    NoSuchBucketPolicy 404 "The bucket policy does not exist",
+    NoSuchConfiguration 404 "The specified configuration does not exist.",
+    NoSuchCORSConfiguration 404 "The CORS configuration does not exist",
+    NoSuchLifecycleConfiguration 404 "The lifecycle configuration does not exist",
+    NoSuchPublicAccessBlockConfiguration 404 "The public access block configuration was not found",
+    NoSuchTagSet 404 "The TagSet does not exist",
+    NoSuchWebsiteConfiguration 404 "The specified bucket does not have a website configuration",
+    ObjectLockConfigurationNotFoundError 404 "Object Lock configuration does not exist for this bucket",
+    OwnershipControlsNotFoundError 404 "The bucket ownership controls were not found",
+    ReplicationConfigurationNotFoundError 404 "The replication configuration was not found",
+    ServerSideEncryptionConfigurationNotFoundError 404 "The server side encryption configuration was not found",
 }
 
 /// A refusal.

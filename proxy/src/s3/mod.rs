@@ -2,20 +2,24 @@
 
 mod address;
 mod bucket;
+mod catalogue;
 mod checksum;
 mod chunked;
 mod error;
 mod listing;
 mod object;
+mod request_headers;
 mod route;
 mod sign;
+mod unset;
+mod unsigned;
 mod upload;
 mod xml;
 
 use std::sync::Arc;
 
 use apus_cluster::constraints::S3_MAX_KEY_LENGTH;
-use apus_cluster::{AccountName, ContainerName, ContainerPath, ObjectName, ObjectPath};
+use apus_cluster::{AccountName, ContainerName, ContainerPath, ObjectName, ObjectPath, percent};
 use apus_daemon::Body;
 use apus_daemon::http::{header, set};
 use apus_store::access::Identity;
@@ -23,6 +27,7 @@ use apus_store::{Authority, Consistency, Context};
 use http::{Method, Request, Response};
 
 use self::address::Address;
+use self::catalogue::Resource;
 use self::error::{Code, S3Error};
 use self::route::Operation;
 use self::sign::{Payload, Signed};
@@ -65,15 +70,43 @@ impl S3Request {
     fn container(&self) -> Result<ContainerPath> {
         let name = self.bucket.as_deref().unwrap_or_default();
         if !address::may_be_bucket(name) {
-            return Err(S3Error::new(Code::InvalidBucketName).with("BucketName", name));
+            return Err(address::invalid_bucket_name(name));
         }
-        let name = ContainerName::parse(name).map_err(|_| S3Error::new(Code::InvalidBucketName))?;
+        let name = ContainerName::parse(name).map_err(|_| address::invalid_bucket_name(name))?;
         Ok(ContainerPath::new(self.account.clone(), name))
     }
 
     fn object(&self) -> Result<ObjectPath> {
         let key = self.key.as_deref().unwrap_or_default();
         object_named(&self.container()?, key)
+    }
+
+    /// The address of the object, in the style in which the request names its bucket.
+    fn location(&self, domains: &[String]) -> String {
+        let host = self.header("host").unwrap_or_default();
+        let bucket = self.bucket.as_deref().unwrap_or_default();
+        let key = percent::encode_path(self.key.as_deref().unwrap_or_default());
+        match address::bucket_of_host(&self.head.headers, domains) {
+            Some(_) => format!("http://{host}/{key}"),
+            None => format!("http://{host}/{}/{key}", percent::encode_path(bucket)),
+        }
+    }
+
+    /// Nothing is done to a bucket of another owner than the caller expects. All buckets that a key
+    /// reaches are those of its account, whose owner listings show.
+    fn check_owner(&self) -> Result<()> {
+        let copies = matches!(self.operation, Operation::CopyObject | Operation::UploadPartCopy);
+        for (name, applies) in [
+            ("x-amz-expected-bucket-owner", self.bucket.is_some()),
+            ("x-amz-source-expected-bucket-owner", copies),
+        ] {
+            let mut expected = self.head.headers.get_all(name).iter();
+            if applies && expected.any(|owner| owner.as_bytes() != self.owner.as_bytes()) {
+                return Err(S3Error::new(Code::AccessDenied)
+                    .text(format!("Access Denied: the bucket's owner is not the one of {name}")));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -123,6 +156,9 @@ impl S3 {
     }
 
     pub(crate) async fn handle(&self, request: Request<Body>, trans_id: Arc<str>) -> Reply {
+        if let Some(reply) = unsigned::keystone(&request) {
+            return reply;
+        }
         let is_head = request.method() == Method::HEAD;
         let place = error::Place::of(&request);
         let answer = match self.parse(request, trans_id.clone()) {
@@ -142,27 +178,26 @@ impl S3 {
     }
 
     fn parse(&self, request: Request<Body>, trans_id: Arc<str>) -> Result<S3Request> {
-        let (head, body) = request.into_parts();
-        let Address { bucket, key } = address::parse(&head, &self.parts.storage_domains)?;
+        let (mut head, body) = request.into_parts();
+        let address = address::parse(&head, &self.parts.storage_domains)?;
+        unsigned::check(&head, &address)?;
+        let Address { bucket, key } = address;
         let writes = matches!(head.method, Method::PUT | Method::POST);
         let max = self.parts.constraints.max_object_name_length;
         if writes && key.as_ref().is_some_and(|key| key.len() > max) {
             return Err(S3Error::new(Code::KeyTooLongError));
         }
         let query = address::query(head.uri.query().unwrap_or_default())?;
-        let signed = sign::verify(&self.parts, &head, &query)?;
-        let anonymous = signed.is_none();
-        let (identity, account, payload, owner) = match signed {
-            Some(Signed { identity, account, payload }) => {
-                let owner = identity.user.clone().unwrap_or_default();
-                (identity, account, payload, owner)
-            }
-            // Buckets belong to accounts, and an anonymous request names none.
-            None => return Err(S3Error::new(Code::AccessDenied)),
-        };
+        let signed = sign::verify(&self.parts, &mut head, &query)?;
+        let Signed { identity, account, payload } = signed.ok_or_else(unsigned::refusal)?;
+        let owner = identity.user.clone().unwrap_or_default();
         let account = AccountName::parse(&account).map_err(|_| S3Error::new(Code::AccessDenied))?;
-        let operation =
-            route::operation(&head.method, bucket.is_some(), key.is_some(), &query, &head.headers)?;
+        let resource = match (&bucket, &key) {
+            (None, _) => Resource::Service,
+            (Some(_), None) => Resource::Bucket,
+            (Some(_), Some(_)) => Resource::Key,
+        };
+        let operation = route::operation(&head.method, resource, &query, &head.headers)?;
         let identity =
             Identity { referrer: header(&head.headers, "referer").map(str::to_owned), ..identity };
         let cx = Context {
@@ -173,7 +208,7 @@ impl S3 {
             policy: None,
             open_expired: false,
         };
-        Ok(S3Request {
+        let request = S3Request {
             operation,
             head,
             body,
@@ -184,8 +219,10 @@ impl S3 {
             key,
             cx,
             owner,
-            anonymous,
-        })
+            anonymous: false,
+        };
+        request.check_owner()?;
+        Ok(request)
     }
 
     async fn perform(&self, request: S3Request) -> Result<Reply> {
@@ -197,6 +234,8 @@ impl S3 {
             Operation::DeleteBucket => bucket::delete(parts, request).await,
             Operation::GetBucketLocation => bucket::location(parts, request).await,
             Operation::GetBucketVersioning => bucket::versioning(parts, request).await,
+            Operation::GetUnset(unset) => unset::get(parts, request, unset).await,
+            Operation::DeleteUnset(unset) => unset::delete(parts, request, unset).await,
             Operation::GetAcl => bucket::acl(parts, request).await,
             Operation::ListObjects => listing::list_v1(parts, request).await,
             Operation::ListObjectsV2 => listing::list_v2(parts, request).await,

@@ -1,10 +1,14 @@
-//! Which operation a request is. What is not in this file does not exist: 501.
+//! Which operation a request is. An operation is named by its method, by what it is asked of, and by
+//! the sub-resource in the query; what the tables of `catalogue` and `unset` do not name is refused,
+//! and never taken for another operation.
 
-use apus_daemon::http::header;
 use http::{HeaderMap, Method};
 
 use super::Result;
+use super::catalogue::{self, FOREIGN, NOT_DONE, ROUTES, Resource, Route};
 use super::error::{Code, S3Error};
+use super::request_headers::{self, not_implemented};
+use super::unset::{self, Unset};
 
 /// The operations that are done, by AWS's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,96 +37,14 @@ pub(super) enum Operation {
     AbortMultipartUpload,
     ListParts,
     ListMultipartUploads,
-}
-
-/// Sub-resources that name operations which are not done (yet): the list of 501s.
-const NOT_IMPLEMENTED: [&str; 36] = [
-    "abac",
-    "accelerate",
-    "analytics",
-    "annotation",
-    "cors",
-    "encryption",
-    "intelligent-tiering",
-    "inventory",
-    "legal-hold",
-    "lifecycle",
-    "logging",
-    "metadataConfiguration",
-    "metadataInventoryTable",
-    "metadataJournalTable",
-    "metadataTable",
-    "metrics",
-    "notification",
-    "object-lock",
-    "ownershipControls",
-    "policy",
-    "policyStatus",
-    "publicAccessBlock",
-    "renameObject",
-    "replication",
-    "requestPayment",
-    "restore",
-    "retention",
-    "select",
-    "select-type",
-    "session",
-    "tagging",
-    "torrent",
-    "website",
-    "append",
-    "comp",
-    "encryptionKey",
-];
-
-/// Request headers that ask for what is not done. A header that is not here and not handled does
-/// not change what an operation does.
-const HEADERS_NOT_IMPLEMENTED: [&str; 16] = [
-    "x-amz-server-side-encryption",
-    "x-amz-server-side-encryption-aws-kms-key-id",
-    "x-amz-server-side-encryption-context",
-    "x-amz-server-side-encryption-customer-algorithm",
-    "x-amz-server-side-encryption-customer-key",
-    "x-amz-server-side-encryption-customer-key-md5",
-    "x-amz-copy-source-server-side-encryption-customer-algorithm",
-    "x-amz-copy-source-server-side-encryption-customer-key",
-    "x-amz-tagging",
-    "x-amz-object-lock-mode",
-    "x-amz-object-lock-retain-until-date",
-    "x-amz-object-lock-legal-hold",
-    "x-amz-bucket-object-lock-enabled",
-    "x-amz-website-redirect-location",
-    "x-amz-write-offset-bytes",
-    "x-amz-mfa",
-];
-
-fn not_implemented(what: &str) -> S3Error {
-    S3Error::new(Code::NotImplemented).text(format!(
-        "A header or parameter you provided implies functionality that is not implemented: {what}"
-    ))
-}
-
-/// Refuses headers that ask for what is not done.
-fn check_headers(headers: &HeaderMap) -> Result<()> {
-    if let Some(name) = HEADERS_NOT_IMPLEMENTED.iter().find(|name| headers.contains_key(**name)) {
-        return Err(not_implemented(name));
-    }
-    if let Some(name) = headers.keys().find(|name| name.as_str().starts_with("x-amz-grant-")) {
-        return Err(not_implemented(name.as_str()));
-    }
-    let acl = header(headers, "x-amz-acl").unwrap_or("private");
-    if !matches!(acl, "private" | "bucket-owner-full-control" | "bucket-owner-read") {
-        return Err(not_implemented("x-amz-acl"));
-    }
-    let class = header(headers, "x-amz-storage-class").unwrap_or("STANDARD");
-    if class != "STANDARD" {
-        return Err(S3Error::new(Code::InvalidStorageClass));
-    }
-    Ok(())
+    /// Reading a configuration that is never set.
+    GetUnset(&'static Unset),
+    /// Deleting one.
+    DeleteUnset(&'static Unset),
 }
 
 /// Headers that are conditions, and where each is one.
-const CONDITIONS: [(&str, &[Operation]); 6] = {
+const CONDITIONS: [(&str, &[Operation]); 8] = {
     use Operation::*;
     const READS: [Operation; 2] = [GetObject, HeadObject];
     [
@@ -135,6 +57,8 @@ const CONDITIONS: [(&str, &[Operation]); 6] = {
         ("if-unmodified-since", &READS),
         ("x-amz-if-match-last-modified-time", &[DeleteObject]),
         ("x-amz-if-match-size", &[DeleteObject]),
+        ("x-amz-if-match-initiated-time", &[]),
+        ("x-amz-object-if-match", &[]),
     ]
 };
 
@@ -151,131 +75,154 @@ fn check_conditions(method: &Method, operation: Operation, headers: &HeaderMap) 
     }
 }
 
+fn argument(name: &str, value: &str, text: String) -> S3Error {
+    S3Error::new(Code::InvalidArgument)
+        .text(text)
+        .with("ArgumentName", name)
+        .with("ArgumentValue", value)
+}
+
+/// The sub-resource in a query; empty when there is none.
+fn sub_resource(query: &[(String, String)]) -> Result<&'static str> {
+    let mut found = "";
+    for (name, value) in query {
+        let Some(known) = catalogue::sub_resource(name) else { continue };
+        // The two always come together.
+        let name = if known.name == "select-type" { "select" } else { known.name };
+        if !found.is_empty() && (found != name || name == "uploadId") {
+            let text = format!("Conflicting query string parameters: {found}, {name}");
+            return Err(argument(name, value, text));
+        }
+        found = name;
+    }
+    Ok(found)
+}
+
+fn refused(method: &Method, resource: Resource) -> S3Error {
+    S3Error::new(Code::MethodNotAllowed)
+        .with("Method", method.as_str())
+        .with("ResourceType", resource.name())
+}
+
+/// Why a request that no operation is named by is refused.
+fn refusal(method: &Method, resource: Resource, sub: &str) -> S3Error {
+    let not_done =
+        |row: &(&str, Resource, &str)| row.0 == *method && row.1 == resource && row.2 == sub;
+    if FOREIGN.contains(&sub) || (!sub.is_empty() && NOT_DONE.iter().any(not_done)) {
+        return S3Error::new(Code::NotImplemented)
+            .text("The requested resource is not implemented")
+            .with("SubResource", sub);
+    }
+    let Some(known) = catalogue::sub_resource(sub) else {
+        return match (method.as_str(), resource) {
+            ("POST", Resource::Bucket) => not_implemented("upload by an HTML form"),
+            _ => refused(method, resource),
+        };
+    };
+    let text = match resource {
+        Resource::Bucket if !known.of_bucket => {
+            format!("A key must be specified: buckets have no ?{sub}")
+        }
+        Resource::Key if !known.of_key => {
+            format!("There is no such thing as the ?{sub} sub-resource for a key")
+        }
+        _ => return refused(method, resource),
+    };
+    S3Error::new(Code::InvalidRequest).text(text).with("SubResource", sub)
+}
+
+fn named(method: &Method, resource: Resource, sub: &str) -> Option<&'static Route> {
+    ROUTES
+        .iter()
+        .find(|route| route.resource == resource && route.sub == sub && route.method == *method)
+}
+
+/// Parameters that say of what part or version an object's operation is: where they have no meaning
+/// the caller expects something else than would be done.
+fn check_operands(resource: Resource, allowed: &[&str], query: &[(String, String)]) -> Result<()> {
+    for name in ["partNumber", "versionId"] {
+        let mut given = query.iter().filter(|(key, _)| key == name);
+        let Some((_, value)) = given.next() else { continue };
+        let text = match (resource, allowed.contains(&name)) {
+            (Resource::Key, true) if given.next().is_none() => continue,
+            (_, true) => format!("{name} is given more than once"),
+            (Resource::Key, false) if name == "partNumber" => {
+                "partNumber has no meaning here: of writes only UploadPart has one, with an uploadId"
+                    .to_owned()
+            }
+            (Resource::Key, false) => "This operation does not accept a version-id.".to_owned(),
+            (_, false) => format!("A key must be specified: buckets have no {name}"),
+        };
+        return Err(argument(name, value, text));
+    }
+    Ok(())
+}
+
+/// Version 2 of a listing, or 1 where the parameter says so.
+fn check_list_type(query: &[(String, String)]) -> Result<Operation> {
+    let value = query.iter().find(|(key, _)| key == "list-type");
+    match value.map_or("", |(_, value)| value) {
+        "2" => Ok(Operation::ListObjectsV2),
+        "1" | "" => Ok(Operation::ListObjects),
+        other => {
+            Err(argument("list-type", other, "Invalid List Type specified in Request".to_owned()))
+        }
+    }
+}
+
+/// A header makes an upload a copy; what else has it expects a copy that would not be made.
+fn as_copy(operation: Operation, method: &Method, headers: &HeaderMap) -> Result<Operation> {
+    const SOURCE: &str = "x-amz-copy-source";
+    if matches!(*method, Method::GET | Method::HEAD | Method::DELETE) {
+        return Ok(operation);
+    }
+    let is_copy = headers.contains_key(SOURCE);
+    let copy = match operation {
+        Operation::PutObject if is_copy => Operation::CopyObject,
+        Operation::UploadPart if is_copy => Operation::UploadPartCopy,
+        _ => operation,
+    };
+    let refuse = |name: &str, text: &str| {
+        Err(S3Error::new(Code::InvalidArgument).text(text).with("ArgumentName", name))
+    };
+    let mut names = headers.keys().map(|name| name.as_str());
+    match names.find(|name| name.starts_with(SOURCE)) {
+        Some(name) if copy == operation => {
+            refuse(name, "You can only specify a copy source header for copy requests.")
+        }
+        _ if copy == Operation::CopyObject && headers.contains_key("x-amz-copy-source-range") => {
+            refuse("x-amz-copy-source-range", "Only parts of uploads are copied by ranges.")
+        }
+        _ => Ok(copy),
+    }
+}
+
 /// The operation of a request.
 pub(super) fn operation(
     method: &Method,
-    bucket: bool,
-    key: bool,
+    resource: Resource,
     query: &[(String, String)],
     headers: &HeaderMap,
 ) -> Result<Operation> {
-    let has = |name: &str| query.iter().any(|(key, _)| key == name);
-    if let Some(name) = NOT_IMPLEMENTED.iter().find(|name| has(name)) {
-        return Err(S3Error::new(Code::NotImplemented)
-            .text("The requested resource is not implemented")
-            .with("SubResource", *name));
-    }
-    check_headers(headers)?;
-    let copy = headers.contains_key("x-amz-copy-source");
-    let refused = || S3Error::new(Code::MethodNotAllowed);
-    if has("acl") {
-        // Only the owner has access, which can be told but not changed.
-        return match *method {
-            Method::GET if bucket => Ok(Operation::GetAcl),
-            _ => Err(not_implemented("acl")),
-        };
-    }
-    let operation = match (method.as_str(), bucket, key) {
-        ("GET", false, _) => Operation::ListBuckets,
-        (_, false, _) => return Err(refused()),
-        ("GET", true, false) if has("location") => Operation::GetBucketLocation,
-        ("GET", true, false) if has("versioning") => Operation::GetBucketVersioning,
-        ("GET", true, false) if has("uploads") => Operation::ListMultipartUploads,
-        ("GET", true, false) if has("versions") => Operation::ListObjectVersions,
-        ("GET", true, false) if query.iter().any(|(k, v)| k == "list-type" && v == "2") => {
-            Operation::ListObjectsV2
-        }
-        ("GET", true, false) => Operation::ListObjects,
-        ("PUT", true, false) if has("versioning") => return Err(not_implemented("versioning")),
-        ("PUT", true, false) => Operation::CreateBucket,
-        ("HEAD", true, false) => Operation::HeadBucket,
-        ("DELETE", true, false) => Operation::DeleteBucket,
-        ("POST", true, false) if has("delete") => Operation::DeleteObjects,
-        ("POST", true, false) => return Err(not_implemented("POST policy upload")),
-        ("GET", true, true) if has("uploadId") => Operation::ListParts,
-        ("GET", true, true) if has("attributes") => Operation::GetObjectAttributes,
-        ("GET", true, true) => Operation::GetObject,
-        ("HEAD", true, true) => Operation::HeadObject,
-        ("PUT", true, true) if has("uploadId") && copy => Operation::UploadPartCopy,
-        ("PUT", true, true) if has("uploadId") => Operation::UploadPart,
-        ("PUT", true, true) if has("partNumber") => {
-            return Err(
-                S3Error::new(Code::InvalidArgument).text("This operation needs an uploadId")
-            );
-        }
-        ("PUT", true, true) if copy => Operation::CopyObject,
-        ("PUT", true, true) => Operation::PutObject,
-        ("POST", true, true) if has("uploads") => Operation::CreateMultipartUpload,
-        ("POST", true, true) if has("uploadId") => Operation::CompleteMultipartUpload,
-        ("DELETE", true, true) if has("uploadId") => Operation::AbortMultipartUpload,
-        ("DELETE", true, true) => Operation::DeleteObject,
-        _ => return Err(refused()),
+    let sub = sub_resource(query)?;
+    let (operation, operands): (_, &[&str]) = match named(method, resource, sub) {
+        Some(route) => (route.operation, route.operands),
+        None => match unset::find(method.as_str(), resource, sub) {
+            Some(unset) if *method == Method::GET => (Operation::GetUnset(unset), &["versionId"]),
+            Some(unset) => (Operation::DeleteUnset(unset), &["versionId"]),
+            None => return Err(refusal(method, resource, sub)),
+        },
     };
+    let allowed = if resource == Resource::Key { operands } else { &[] };
+    check_operands(resource, allowed, query)?;
+    let operation = match operation {
+        Operation::ListObjectsV2 => check_list_type(query)?,
+        other => as_copy(other, method, headers)?,
+    };
+    request_headers::check(method, headers)?;
     check_conditions(method, operation, headers)?;
     Ok(operation)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn route(
-        method: &Method,
-        key: bool,
-        query: &str,
-        headers: &[(&'static str, &str)],
-    ) -> Result<Operation> {
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            map.insert(*name, value.parse().unwrap());
-        }
-        let query = super::super::address::query(query).unwrap();
-        operation(method, true, key, &query, &map)
-    }
-
-    #[test]
-    fn sub_resources_that_are_not_done_are_501_for_every_method() {
-        for name in NOT_IMPLEMENTED {
-            for method in [Method::GET, Method::PUT, Method::DELETE, Method::POST] {
-                for key in [false, true] {
-                    let error = route(&method, key, name, &[]).unwrap_err();
-                    assert_eq!(error.code, Code::NotImplemented, "{method} ?{name}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_condition_on_a_write_is_never_ignored() {
-        for (query, name) in [
-            ("uploadId=x&partNumber=1", "if-match"),
-            ("uploadId=x&partNumber=1", "if-none-match"),
-            ("", "if-unmodified-since"),
-            ("", "x-amz-if-match-size"),
-        ] {
-            let error = route(&Method::PUT, true, query, &[(name, "*")]).unwrap_err();
-            assert_eq!(error.code, Code::NotImplemented, "{query} {name}");
-        }
-        let delete = |name| route(&Method::DELETE, true, "", &[(name, "*")]);
-        assert_eq!(delete("if-none-match").unwrap_err().code, Code::NotImplemented);
-        assert_eq!(delete("if-match").unwrap(), Operation::DeleteObject);
-        assert_eq!(
-            route(&Method::GET, true, "", &[("if-match", "*")]).unwrap(),
-            Operation::GetObject
-        );
-    }
-
-    #[test]
-    fn public_acls_and_encryption_are_never_ignored() {
-        for (name, value) in [
-            ("x-amz-acl", "public-read"),
-            ("x-amz-server-side-encryption", "AES256"),
-            ("x-amz-grant-read", "x"),
-        ] {
-            assert_eq!(
-                route(&Method::PUT, true, "", &[(name, value)]).unwrap_err().code,
-                Code::NotImplemented
-            );
-        }
-    }
-}
+mod tests;

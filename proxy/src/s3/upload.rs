@@ -168,7 +168,7 @@ pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply>
     let container = object.container.clone();
     let ask = Authorize { action: Action::WriteObject, container };
     parts.store.authorize(&request.cx, ask).await?;
-    let host = request.header("host").unwrap_or_default().to_owned();
+    let location = request.location(&parts.storage_domains);
     let conditions = condition::on_write(&request)?;
     let mut whole = Whole::of(&request.head.headers)?;
     // Checksums in this request are of the object, not of the document.
@@ -196,8 +196,7 @@ pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply>
     let (bucket, key) = (request.bucket.unwrap_or_default(), request.key.unwrap_or_default());
     let mut out = Writer::new();
     out.root("CompleteMultipartUploadResult");
-    let path = apus_cluster::percent::encode_path(&format!("{bucket}/{key}"));
-    out.text("Location", &format!("http://{host}/{path}"));
+    out.text("Location", &location);
     out.text("Bucket", &bucket);
     out.text("Key", &key);
     out.text("ETag", &format!("\"{}\"", written.etag));

@@ -19,7 +19,7 @@ pub(super) fn etag(head: &ObjectHead) -> &str {
 }
 
 /// Buckets were never versioned: only the version `null` is there.
-fn check_version(request: &S3Request) -> Result<()> {
+pub(super) fn check_version(request: &S3Request) -> Result<()> {
     match request.param("versionId") {
         None | Some("null") => Ok(()),
         Some("") => {

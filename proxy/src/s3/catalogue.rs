@@ -1,0 +1,248 @@
+//! What S3 has: its sub-resources, the operations that are done, and those that are not. Data alone,
+//! which `route` reads. An operation that is in none of these tables is refused.
+//!
+//! Source: the service model of botocore 1.44.5 (2026).
+
+use super::route::Operation;
+
+/// What a request names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Resource {
+    /// The service: the list of buckets.
+    Service,
+    /// A bucket.
+    Bucket,
+    /// An object.
+    Key,
+}
+
+impl Resource {
+    /// AWS's word for it in error documents.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Service => "SERVICE",
+            Self::Bucket => "BUCKET",
+            Self::Key => "OBJECT",
+        }
+    }
+}
+
+/// A query parameter that selects an operation.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct SubResource {
+    /// Name of the parameter.
+    pub(super) name: &'static str,
+    /// Whether buckets have it.
+    pub(super) of_bucket: bool,
+    /// Whether objects have it.
+    pub(super) of_key: bool,
+}
+
+const fn of_bucket(name: &'static str) -> SubResource {
+    SubResource { name, of_bucket: true, of_key: false }
+}
+
+const fn of_key(name: &'static str) -> SubResource {
+    SubResource { name, of_bucket: false, of_key: true }
+}
+
+const fn of_both(name: &'static str) -> SubResource {
+    SubResource { name, of_bucket: true, of_key: true }
+}
+
+/// All sub-resources, in the order of their names. `append`, `comp` and `encryptionKey` are those of
+/// other stores that speak S3.
+pub(super) static SUB_RESOURCES: [SubResource; 46] = [
+    of_bucket("abac"),
+    of_bucket("accelerate"),
+    of_both("acl"),
+    of_bucket("analytics"),
+    of_key("annotation"),
+    of_both("append"),
+    of_key("attributes"),
+    of_both("comp"),
+    of_bucket("cors"),
+    of_bucket("delete"),
+    of_both("encryption"),
+    of_both("encryptionKey"),
+    of_bucket("intelligent-tiering"),
+    of_bucket("inventory"),
+    of_key("legal-hold"),
+    of_bucket("lifecycle"),
+    of_bucket("list-type"),
+    of_bucket("location"),
+    of_bucket("logging"),
+    of_bucket("metadataAnnotationTable"),
+    of_bucket("metadataConfiguration"),
+    of_bucket("metadataInventoryTable"),
+    of_bucket("metadataJournalTable"),
+    of_bucket("metadataTable"),
+    of_bucket("metrics"),
+    of_bucket("notification"),
+    of_bucket("object-lock"),
+    of_bucket("ownershipControls"),
+    of_bucket("policy"),
+    of_bucket("policyStatus"),
+    of_bucket("publicAccessBlock"),
+    of_key("renameObject"),
+    of_bucket("replication"),
+    of_bucket("requestPayment"),
+    of_key("restore"),
+    of_key("retention"),
+    of_key("select"),
+    of_key("select-type"),
+    of_bucket("session"),
+    of_both("tagging"),
+    of_key("torrent"),
+    of_key("uploadId"),
+    of_both("uploads"),
+    of_bucket("versioning"),
+    of_bucket("versions"),
+    of_bucket("website"),
+];
+
+/// The sub-resource of this name.
+pub(super) fn sub_resource(name: &str) -> Option<&'static SubResource> {
+    let at = SUB_RESOURCES.binary_search_by(|known| known.name.cmp(name)).ok()?;
+    SUB_RESOURCES.get(at)
+}
+
+/// An operation that is done.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) method: &'static str,
+    pub(super) resource: Resource,
+    /// The sub-resource; empty for the resource itself.
+    pub(super) sub: &'static str,
+    pub(super) operation: Operation,
+    /// The parameters of an object that have a meaning: `partNumber`, `versionId`.
+    pub(super) operands: &'static [&'static str],
+}
+
+const fn row(
+    method: &'static str,
+    resource: Resource,
+    sub: &'static str,
+    operation: Operation,
+    operands: &'static [&'static str],
+) -> Route {
+    Route { method, resource, sub, operation, operands }
+}
+
+const PART: &[&str] = &["partNumber"];
+const VERSION: &[&str] = &["versionId"];
+const BOTH: &[&str] = &["partNumber", "versionId"];
+
+/// What is done, without copies, which a header makes of uploads, and answers of `unset`.
+pub(super) static ROUTES: [Route; 23] = {
+    use Operation::*;
+    use Resource::{Bucket, Key, Service};
+    [
+        row("GET", Key, "", GetObject, BOTH),
+        row("PUT", Key, "", PutObject, &[]),
+        row("HEAD", Key, "", HeadObject, BOTH),
+        row("DELETE", Key, "", DeleteObject, VERSION),
+        row("PUT", Key, "uploadId", UploadPart, PART),
+        row("GET", Bucket, "list-type", ListObjectsV2, &[]),
+        row("GET", Bucket, "", ListObjects, &[]),
+        row("HEAD", Bucket, "", HeadBucket, &[]),
+        row("PUT", Bucket, "", CreateBucket, &[]),
+        row("DELETE", Bucket, "", DeleteBucket, &[]),
+        row("POST", Bucket, "delete", DeleteObjects, &[]),
+        row("GET", Bucket, "location", GetBucketLocation, &[]),
+        row("GET", Bucket, "versioning", GetBucketVersioning, &[]),
+        row("GET", Bucket, "versions", ListObjectVersions, &[]),
+        row("GET", Bucket, "uploads", ListMultipartUploads, &[]),
+        row("GET", Bucket, "acl", GetAcl, &[]),
+        row("GET", Key, "acl", GetAcl, VERSION),
+        row("GET", Key, "attributes", GetObjectAttributes, VERSION),
+        row("POST", Key, "uploads", CreateMultipartUpload, &[]),
+        row("POST", Key, "uploadId", CompleteMultipartUpload, &[]),
+        row("DELETE", Key, "uploadId", AbortMultipartUpload, &[]),
+        row("GET", Key, "uploadId", ListParts, &[]),
+        row("GET", Service, "", ListBuckets, &[]),
+    ]
+};
+
+/// Operations of S3 that are not done: method, resource, sub-resource.
+pub(super) static NOT_DONE: &[(&str, Resource, &str)] = {
+    use Resource::{Bucket, Key};
+    &[
+        // Upload by an HTML form.
+        ("POST", Bucket, ""),
+        ("PUT", Bucket, "abac"),
+        ("PUT", Bucket, "accelerate"),
+        ("PUT", Bucket, "acl"),
+        ("PUT", Key, "acl"),
+        ("PUT", Bucket, "analytics"),
+        ("GET", Key, "annotation"),
+        ("PUT", Key, "annotation"),
+        ("DELETE", Key, "annotation"),
+        ("PUT", Bucket, "cors"),
+        ("PUT", Bucket, "encryption"),
+        ("PUT", Key, "encryption"),
+        ("PUT", Bucket, "intelligent-tiering"),
+        ("PUT", Bucket, "inventory"),
+        ("PUT", Key, "legal-hold"),
+        ("PUT", Bucket, "lifecycle"),
+        ("PUT", Bucket, "logging"),
+        ("PUT", Bucket, "metadataAnnotationTable"),
+        ("POST", Bucket, "metadataConfiguration"),
+        ("PUT", Bucket, "metadataInventoryTable"),
+        ("PUT", Bucket, "metadataJournalTable"),
+        ("POST", Bucket, "metadataTable"),
+        ("PUT", Bucket, "metrics"),
+        ("PUT", Bucket, "notification"),
+        ("PUT", Bucket, "object-lock"),
+        ("PUT", Bucket, "ownershipControls"),
+        ("PUT", Bucket, "policy"),
+        ("PUT", Bucket, "publicAccessBlock"),
+        ("PUT", Key, "renameObject"),
+        ("PUT", Bucket, "replication"),
+        ("PUT", Bucket, "requestPayment"),
+        ("POST", Key, "restore"),
+        ("PUT", Key, "retention"),
+        ("POST", Key, "select"),
+        ("GET", Bucket, "session"),
+        ("PUT", Bucket, "tagging"),
+        ("PUT", Key, "tagging"),
+        ("GET", Key, "torrent"),
+        ("PUT", Bucket, "versioning"),
+        ("PUT", Bucket, "website"),
+    ]
+};
+
+/// Sub-resources of other stores: refused with every method.
+pub(super) const FOREIGN: [&str; 3] = ["append", "comp", "encryptionKey"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sub_resources_are_in_order_and_every_row_names_a_known_one() {
+        assert!(SUB_RESOURCES.windows(2).all(|pair| pair[0].name < pair[1].name));
+        let rows = ROUTES.iter().map(|route| (route.resource, route.sub));
+        let all = rows.chain(NOT_DONE.iter().map(|row| (row.1, row.2)));
+        for (resource, sub) in
+            all.filter(|(resource, sub)| !sub.is_empty() && *resource != Resource::Service)
+        {
+            let known = sub_resource(sub).unwrap();
+            let fits = if resource == Resource::Key { known.of_key } else { known.of_bucket };
+            assert!(fits, "{resource:?} {sub}");
+        }
+    }
+
+    #[test]
+    fn no_operation_is_named_twice() {
+        let mut all: Vec<_> = ROUTES
+            .iter()
+            .map(|route| (route.method, route.resource.name(), route.sub))
+            .chain(NOT_DONE.iter().map(|row| (row.0, row.1.name(), row.2)))
+            .collect();
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+}

@@ -1,0 +1,299 @@
+//! The `x-amz-` headers of requests that S3 knows, and what each of them does here. A header that is
+//! not in the table is ignored, as AWS ignores it.
+//!
+//! Source: the service model of botocore 1.44.5 (2026), and the rules of signatures.
+
+use apus_daemon::http::header;
+use http::{HeaderMap, Method};
+
+use super::Result;
+use super::error::{Code, S3Error};
+
+/// What a header does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// An operation reads it.
+    Read,
+    /// It is part of a signature or describes it.
+    Signature,
+    /// It changes nothing that is done here.
+    Nothing,
+    /// It asks PUT and POST for what is not done, unless it has one of these values.
+    Write(&'static [&'static str]),
+    /// It asks for what is not done, whatever the method, unless it has one of these values.
+    Always(&'static [&'static str]),
+}
+
+/// The headers, in the order of their names.
+static HEADERS: [(&str, Meaning); 69] = {
+    use Meaning::{Always, Nothing, Read, Signature, Write};
+    [
+        ("x-amz-acl", Read),
+        ("x-amz-algorithm", Signature),
+        ("x-amz-bucket-namespace", Write(&["global"])),
+        ("x-amz-bucket-object-lock-enabled", Write(&["false"])),
+        ("x-amz-bucket-object-lock-token", Nothing),
+        ("x-amz-bypass-governance-retention", Nothing),
+        ("x-amz-client-token", Nothing),
+        ("x-amz-confirm-remove-self-bucket-access", Nothing),
+        ("x-amz-content-sha256", Signature),
+        ("x-amz-copy-source", Read),
+        ("x-amz-copy-source-if-match", Read),
+        ("x-amz-copy-source-if-modified-since", Read),
+        ("x-amz-copy-source-if-none-match", Read),
+        ("x-amz-copy-source-if-unmodified-since", Read),
+        ("x-amz-copy-source-range", Read),
+        ("x-amz-copy-source-server-side-encryption-customer-algorithm", Always(&[])),
+        ("x-amz-copy-source-server-side-encryption-customer-key", Always(&[])),
+        ("x-amz-copy-source-server-side-encryption-customer-key-md5", Always(&[])),
+        ("x-amz-create-session-mode", Nothing),
+        ("x-amz-credential", Signature),
+        ("x-amz-date", Signature),
+        ("x-amz-decoded-content-length", Read),
+        ("x-amz-expected-bucket-owner", Read),
+        ("x-amz-expires", Signature),
+        ("x-amz-if-match-initiated-time", Read),
+        ("x-amz-if-match-last-modified-time", Read),
+        ("x-amz-if-match-size", Read),
+        ("x-amz-max-parts", Read),
+        ("x-amz-metadata-directive", Read),
+        ("x-amz-mfa", Always(&[""])),
+        ("x-amz-mp-object-size", Read),
+        ("x-amz-object-annotation-directive", Nothing),
+        ("x-amz-object-attributes", Read),
+        ("x-amz-object-if-match", Read),
+        ("x-amz-object-lock-event-hold", Write(&["OFF"])),
+        ("x-amz-object-lock-event-hold-duration-days", Write(&[])),
+        ("x-amz-object-lock-event-hold-duration-years", Write(&[])),
+        ("x-amz-object-lock-legal-hold", Write(&["OFF"])),
+        ("x-amz-object-lock-mode", Write(&[])),
+        ("x-amz-object-lock-retain-until-date", Write(&[])),
+        ("x-amz-object-ownership", Write(&["BucketOwnerEnforced"])),
+        ("x-amz-optional-object-attributes", Nothing),
+        ("x-amz-part-number-marker", Read),
+        ("x-amz-rename-source", Write(&[])),
+        ("x-amz-rename-source-if-match", Write(&[])),
+        ("x-amz-rename-source-if-modified-since", Write(&[])),
+        ("x-amz-rename-source-if-none-match", Write(&[])),
+        ("x-amz-rename-source-if-unmodified-since", Write(&[])),
+        ("x-amz-request-payer", Nothing),
+        ("x-amz-sdk-checksum-algorithm", Read),
+        ("x-amz-security-token", Signature),
+        ("x-amz-server-side-encryption", Write(&[])),
+        ("x-amz-server-side-encryption-aws-kms-key-id", Write(&[])),
+        ("x-amz-server-side-encryption-bucket-key-enabled", Write(&["false"])),
+        ("x-amz-server-side-encryption-context", Write(&[])),
+        ("x-amz-server-side-encryption-customer-algorithm", Always(&[])),
+        ("x-amz-server-side-encryption-customer-key", Always(&[])),
+        ("x-amz-server-side-encryption-customer-key-md5", Always(&[])),
+        ("x-amz-signature", Signature),
+        ("x-amz-signedheaders", Signature),
+        ("x-amz-skip-destination-validation", Nothing),
+        ("x-amz-source-expected-bucket-owner", Read),
+        ("x-amz-storage-class", Read),
+        ("x-amz-tagging", Write(&[""])),
+        ("x-amz-tagging-directive", Write(&["COPY", "REPLACE"])),
+        ("x-amz-trailer", Read),
+        ("x-amz-transition-default-minimum-object-size", Nothing),
+        ("x-amz-website-redirect-location", Write(&[""])),
+        ("x-amz-write-offset-bytes", Write(&[])),
+    ]
+};
+
+/// Beginnings of names of which there are many.
+const FAMILIES: [(&str, Meaning); 3] = [
+    ("x-amz-meta-", Meaning::Read),
+    ("x-amz-checksum-", Meaning::Read),
+    ("x-amz-grant-", Meaning::Write(&[])),
+];
+
+/// What a header of this name in lower case does; `None` when S3 does not know it.
+pub(super) fn meaning(name: &str) -> Option<Meaning> {
+    match HEADERS.binary_search_by(|(known, _)| (*known).cmp(name)) {
+        Ok(at) => HEADERS.get(at).map(|(_, meaning)| *meaning),
+        Err(_) => {
+            let family = FAMILIES.iter().find(|(start, _)| name.starts_with(start));
+            family.map(|(_, meaning)| *meaning)
+        }
+    }
+}
+
+pub(super) fn not_implemented(what: &str) -> S3Error {
+    S3Error::new(Code::NotImplemented).text(format!(
+        "A header or parameter you provided implies functionality that is not implemented: {what}"
+    ))
+}
+
+/// The canned ACLs by which no more than the owner has access.
+const ACLS: [&str; 3] = ["private", "bucket-owner-full-control", "bucket-owner-read"];
+/// Those that give access to others.
+const OTHER_ACLS: [&str; 5] = [
+    "public-read",
+    "public-read-write",
+    "authenticated-read",
+    "aws-exec-read",
+    "log-delivery-write",
+];
+
+fn check_acl(headers: &HeaderMap) -> Result<()> {
+    match header(headers, "x-amz-acl") {
+        None => Ok(()),
+        Some(acl) if ACLS.contains(&acl) => Ok(()),
+        Some(acl) if OTHER_ACLS.contains(&acl) => {
+            Err(not_implemented(&format!("x-amz-acl: {acl}")))
+        }
+        Some(acl) => Err(S3Error::new(Code::InvalidArgument)
+            .text(format!("x-amz-acl: {acl:?}: expected one of {}", ACLS.join(", ")))
+            .with("ArgumentName", "x-amz-acl")
+            .with("ArgumentValue", acl)),
+    }
+}
+
+/// Refuses headers that ask for what is not done. One that says "no" asks for nothing.
+pub(super) fn check(method: &Method, headers: &HeaderMap) -> Result<()> {
+    let writes = matches!(*method, Method::PUT | Method::POST);
+    for (name, value) in headers {
+        let name = name.as_str();
+        if !name.starts_with("x-amz-") {
+            continue;
+        }
+        let harmless = match meaning(name) {
+            Some(Meaning::Always(harmless)) => harmless,
+            Some(Meaning::Write(harmless)) if writes => harmless,
+            _ => continue,
+        };
+        let value = value.as_bytes().trim_ascii();
+        if harmless.iter().all(|known| !known.as_bytes().eq_ignore_ascii_case(value)) {
+            return Err(not_implemented(name));
+        }
+    }
+    if !writes {
+        return Ok(());
+    }
+    check_acl(headers)?;
+    match header(headers, "x-amz-storage-class") {
+        None | Some("STANDARD") => Ok(()),
+        Some(_) => Err(S3Error::new(Code::InvalidStorageClass)),
+    }
+}
+
+/// Refuses, in the query of a request whose signature is in a header, what would have an effect as a
+/// header: AWS takes it from presigned queries only, so that it would be ignored without a word.
+pub(super) fn check_query(query: &[(String, String)]) -> Result<()> {
+    for (key, value) in query {
+        if !key.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-")) {
+            continue;
+        }
+        match meaning(&key.to_ascii_lowercase()) {
+            None | Some(Meaning::Nothing | Meaning::Signature) => {}
+            Some(_) => {
+                return Err(S3Error::new(Code::InvalidArgument)
+                    .text(format!(
+                        "{key} is a parameter of presigned URLs: send it as a header of this request"
+                    ))
+                    .with("ArgumentName", key)
+                    .with("ArgumentValue", value));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_one(method: &Method, name: &'static str, value: &str) -> Result<()> {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, value.parse().unwrap());
+        check(method, &headers)
+    }
+
+    #[test]
+    fn the_table_is_in_order_and_in_lower_case() {
+        assert!(HEADERS.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        assert!(HEADERS.iter().all(|(name, _)| *name == name.to_ascii_lowercase()));
+    }
+
+    #[test]
+    fn what_would_change_something_is_refused() {
+        for (name, value) in [
+            ("x-amz-acl", "public-read"),
+            ("x-amz-grant-read", "id=x"),
+            ("x-amz-grant-full-control", ""),
+            ("x-amz-server-side-encryption", "AES256"),
+            ("x-amz-server-side-encryption", ""),
+            ("x-amz-server-side-encryption-bucket-key-enabled", "true"),
+            ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+            ("x-amz-tagging", "a=b"),
+            ("x-amz-object-lock-mode", "GOVERNANCE"),
+            ("x-amz-object-lock-legal-hold", "ON"),
+            ("x-amz-object-lock-event-hold", "ON"),
+            ("x-amz-object-lock-retain-until-date", "2030-01-01T00:00:00Z"),
+            ("x-amz-bucket-object-lock-enabled", "true"),
+            ("x-amz-bucket-object-lock-enabled", "yes"),
+            ("x-amz-object-ownership", "ObjectWriter"),
+            ("x-amz-bucket-namespace", "account-regional"),
+            ("x-amz-website-redirect-location", "/x"),
+            ("x-amz-write-offset-bytes", "0"),
+            ("x-amz-rename-source", "/b/k"),
+            ("x-amz-mfa", "123 456"),
+        ] {
+            let error = check_one(&Method::PUT, name, value).unwrap_err();
+            assert_eq!(error.code, Code::NotImplemented, "{name}: {value}");
+        }
+        for method in [Method::GET, Method::HEAD, Method::DELETE] {
+            let name = "x-amz-server-side-encryption-customer-key";
+            assert_eq!(check_one(&method, name, "x").unwrap_err().code, Code::NotImplemented);
+        }
+        let refused = |name, value| check_one(&Method::PUT, name, value).unwrap_err().code;
+        assert_eq!(refused("x-amz-acl", "public-ready"), Code::InvalidArgument);
+        assert_eq!(refused("x-amz-storage-class", "GLACIER"), Code::InvalidStorageClass);
+    }
+
+    #[test]
+    fn what_says_no_or_changes_nothing_is_accepted() {
+        for (name, value) in [
+            ("x-amz-acl", "private"),
+            ("x-amz-bucket-object-lock-enabled", "false"),
+            ("x-amz-bucket-object-lock-enabled", "False"),
+            ("x-amz-bypass-governance-retention", "false"),
+            ("x-amz-bypass-governance-retention", "true"),
+            ("x-amz-server-side-encryption-bucket-key-enabled", "false"),
+            ("x-amz-request-payer", "requester"),
+            ("x-amz-object-lock-legal-hold", "OFF"),
+            ("x-amz-object-lock-event-hold", "off"),
+            ("x-amz-tagging", ""),
+            ("x-amz-tagging-directive", "COPY"),
+            ("x-amz-website-redirect-location", ""),
+            ("x-amz-storage-class", "STANDARD"),
+            ("x-amz-object-ownership", "BucketOwnerEnforced"),
+            ("x-amz-bucket-namespace", "global"),
+            ("x-amz-optional-object-attributes", "RestoreStatus"),
+            ("x-amz-not-known", "x"),
+        ] {
+            assert!(check_one(&Method::PUT, name, value).is_ok(), "{name}: {value}");
+        }
+        // What only writes would do is no matter of reads.
+        for name in
+            ["x-amz-acl", "x-amz-tagging", "x-amz-server-side-encryption", "x-amz-grant-read"]
+        {
+            assert!(check_one(&Method::GET, name, "public-read").is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn parameters_that_only_presigned_urls_have_are_refused_in_other_queries() {
+        let query = |name: &str| [(name.to_owned(), "x".to_owned())];
+        for name in ["x-amz-acl", "X-Amz-Meta-A", "x-amz-copy-source", "x-amz-checksum-crc32"] {
+            assert_eq!(
+                check_query(&query(name)).unwrap_err().code,
+                Code::InvalidArgument,
+                "{name}"
+            );
+        }
+        for name in ["x-id", "X-Amz-Date", "x-amz-request-payer", "x-amz-not-known", "x-a", "é"] {
+            assert!(check_query(&query(name)).is_ok(), "{name}");
+        }
+    }
+}
