@@ -67,27 +67,30 @@ fn value(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
     found.then_some(joined)
 }
 
-/// The canonical request; `None` when a signed header is not there.
-pub(super) fn request(
+/// The canonical request.
+///
+/// # Errors
+/// The name of a signed header that is not there.
+pub(super) fn request<'a>(
     method: &str,
     raw_path: &str,
     raw_query: &str,
     headers: &HeaderMap,
-    signed: &[&str],
+    signed: &[&'a str],
     payload_hash: &str,
-) -> Option<Vec<u8>> {
+) -> Result<Vec<u8>, &'a str> {
     let mut out = format!("{method}\n{}\n{}\n", path(raw_path), query(raw_query)).into_bytes();
     for name in signed {
         out.extend_from_slice(name.as_bytes());
         out.push(b':');
-        out.extend(value(headers, name)?);
+        out.extend(value(headers, name).ok_or(*name)?);
         out.push(b'\n');
     }
     out.push(b'\n');
     out.extend_from_slice(signed.join(";").as_bytes());
     out.push(b'\n');
     out.extend_from_slice(payload_hash.as_bytes());
-    Some(out)
+    Ok(out)
 }
 
 #[cfg(test)]

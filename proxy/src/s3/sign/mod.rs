@@ -2,6 +2,7 @@
 //! and, if switched on, in the header. One place, fails closed.
 
 mod canonical;
+mod hoisted;
 mod v2;
 mod v4;
 
@@ -11,6 +12,7 @@ use http::request;
 
 use super::Result;
 use super::error::{Code, S3Error};
+use super::request_headers::check_query;
 use crate::edge::Parts;
 
 pub(super) use v4::Seed;
@@ -44,10 +46,23 @@ pub(super) struct Signed {
     pub(super) payload: Payload,
 }
 
-/// Verifies a request; `None` when it carries no signature at all.
+/// How far a client's clock may be off, in seconds.
+const SKEW_SECONDS: u64 = 900;
+
+/// The error for a request whose time, as it is written there, is too far from ours.
+fn too_skewed(parts: &Parts, request_time: &str) -> S3Error {
+    let now = apus_cluster::Timestamp::from_seconds(parts.clock.now().as_secs());
+    S3Error::new(Code::RequestTimeTooSkewed)
+        .with("RequestTime", request_time)
+        .with("ServerTime", now.iso_millis())
+        .with("MaxAllowedSkewMilliseconds", (SKEW_SECONDS * 1000).to_string())
+}
+
+/// Verifies a request; `None` when it carries no signature at all. The headers that a presigned
+/// query holds are among the request's afterwards; in other queries they are refused.
 pub(super) fn verify(
     parts: &Parts,
-    head: &request::Parts,
+    head: &mut request::Parts,
     query: &[(String, String)],
 ) -> Result<Option<Signed>> {
     // An empty header signs nothing.
@@ -57,6 +72,8 @@ pub(super) fn verify(
     let presigned = in_query("X-Amz-Signature") || in_query("X-Amz-Algorithm");
     let presigned_v2 = in_query("AWSAccessKeyId") || in_query("Signature");
     if presigned_v2 && !presigned && authorization.is_none() {
+        // They are in the string that was signed.
+        hoisted::fold(&mut head.headers, query, &v2::HOISTED)?;
         return v2::from_query(parts, head, query).map(Some);
     }
     if let Some(authorization) = authorization.filter(|value| value.starts_with("AWS "))
@@ -64,7 +81,9 @@ pub(super) fn verify(
         && !presigned_v2
         && !presigned
     {
-        return v2::from_header(parts, head, query, authorization).map(Some);
+        let signed = v2::from_header(parts, head, query, authorization)?;
+        check_query(query)?;
+        return Ok(Some(signed));
     }
     if presigned_v2 || authorization.is_some_and(|value| value.starts_with("AWS ")) {
         return Err(S3Error::new(Code::InvalidRequest).text(
@@ -74,8 +93,16 @@ pub(super) fn verify(
     match (authorization, presigned) {
         (Some(_), true) => Err(S3Error::new(Code::InvalidArgument)
             .text("Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified")),
-        (Some(authorization), false) => v4::from_header(parts, head, authorization).map(Some),
-        (None, true) => v4::from_query(parts, head, query).map(Some),
+        (Some(authorization), false) => {
+            let signed = v4::from_header(parts, head, authorization)?;
+            check_query(query)?;
+            Ok(Some(signed))
+        }
+        (None, true) => {
+            let signed = v4::from_query(parts, head, query)?;
+            hoisted::fold(&mut head.headers, query, &[])?;
+            Ok(Some(signed))
+        }
         (None, false) => Ok(None),
     }
 }

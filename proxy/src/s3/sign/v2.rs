@@ -20,20 +20,25 @@ use crate::s3::Result;
 use crate::s3::address::bucket_of_host;
 use crate::s3::error::{Code, S3Error};
 
-/// How far a client's clock may be off.
-const SKEW: Duration = Duration::from_secs(900);
+/// Headers besides `x-amz-` ones that tools move into a query which they presign.
+pub(super) const HOISTED: [&str; 3] = ["content-md5", "content-type", "x-amz-security-token"];
 
 /// Query parameters that are part of the signed resource.
-const SUB_RESOURCES: [&str; 29] = [
+const SUB_RESOURCES: [&str; 36] = [
+    "accelerate",
     "acl",
+    "analytics",
     "cors",
     "delete",
+    "inventory",
     "lifecycle",
     "location",
     "logging",
+    "metrics",
     "notification",
     "partNumber",
     "policy",
+    "replication",
     "requestPayment",
     "response-cache-control",
     "response-content-disposition",
@@ -42,6 +47,8 @@ const SUB_RESOURCES: [&str; 29] = [
     "response-content-type",
     "response-expires",
     "restore",
+    "select",
+    "select-type",
     "tagging",
     "torrent",
     "uploadId",
@@ -139,8 +146,8 @@ pub(super) fn from_header(
         S3Error::new(Code::AccessDenied)
             .text("AWS authentication requires a valid Date or x-amz-date header")
     })?;
-    if parts.clock.now().abs_diff(time) > SKEW {
-        return Err(S3Error::new(Code::RequestTimeTooSkewed).with("RequestTime", raw));
+    if parts.clock.now().abs_diff(time).as_secs() > super::SKEW_SECONDS {
+        return Err(super::too_skewed(parts, raw));
     }
     // With `x-amz-date`, which is signed as a header, the date's own line is empty.
     let line = if amz_date.is_some() { "" } else { raw };

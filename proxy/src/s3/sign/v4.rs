@@ -8,13 +8,11 @@ use http::{HeaderMap, request};
 use subtle::ConstantTimeEq;
 
 use super::canonical::{self, sha256};
-use super::{Payload, Signed};
+use super::{Payload, SKEW_SECONDS, Signed, too_skewed};
 use crate::edge::Parts;
 use crate::s3::Result;
 use crate::s3::error::{Code, S3Error};
 
-/// How far a client's clock may be off.
-const SKEW_SECONDS: u64 = 900;
 /// Longest life of a presigned URL: seven days.
 const EXPIRES_MAX: u64 = 604_800;
 /// Stands in for the secret of a key that does not exist, so that both cost the same.
@@ -81,12 +79,29 @@ impl Credential<'_> {
     }
 }
 
+/// Where a signature is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carrier {
+    Header,
+    Query,
+}
+
+impl Carrier {
+    fn malformed(self, text: &str) -> S3Error {
+        match self {
+            Self::Header => malformed(text),
+            Self::Query => S3Error::new(Code::AuthorizationQueryParametersError)
+                .text(format!("Error parsing the X-Amz-Credential parameter; {text}")),
+        }
+    }
+}
+
 fn malformed(text: &str) -> S3Error {
     S3Error::new(Code::AuthorizationHeaderMalformed)
         .text(format!("The authorization header is malformed; {text}"))
 }
 
-fn credential(text: &str) -> Result<Credential<'_>> {
+fn credential(text: &str, carrier: Carrier) -> Result<Credential<'_>> {
     // The access key may hold slashes, the scope may not.
     let mut words = text.rsplitn(5, '/');
     let mut next = || words.next().filter(|word| !word.is_empty());
@@ -94,7 +109,7 @@ fn credential(text: &str) -> Result<Credential<'_>> {
         (Some("aws4_request"), Some(service), Some(region), Some(date), Some(access_key)) => {
             Ok(Credential { access_key, date, region, service })
         }
-        _ => Err(malformed(
+        _ => Err(carrier.malformed(
             "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".",
         )),
     }
@@ -106,16 +121,52 @@ fn parse_date(text: &str) -> Option<u64> {
     if bytes.len() != 16 || bytes.get(8) != Some(&b'T') || bytes.get(15) != Some(&b'Z') {
         return None;
     }
-    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+    let digits = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = |from: usize, to: usize| text.get(from..to).filter(digits)?.parse::<u64>().ok();
     let days =
         apus_cluster::timestamp::days_from_civil(number(0, 4)?, number(4, 6)?, number(6, 8)?)?;
     Some(((days * 24 + number(9, 11)?) * 60 + number(11, 13)?) * 60 + number(13, 15)?)
 }
 
+/// The scope must be ours: the day of the request, our region unless any is taken, and S3.
+fn check_scope(
+    credential: &Credential<'_>,
+    date: &str,
+    region: &str,
+    carrier: Carrier,
+) -> Result<()> {
+    if credential.service != "s3" {
+        return Err(carrier.malformed(&format!(
+            "incorrect service {:?}. This endpoint belongs to \"s3\".",
+            credential.service
+        )));
+    }
+    // The date of the request has been read, so that its first eight characters are digits.
+    if date.get(..8) != Some(credential.date) {
+        return Err(carrier.malformed(&format!(
+            "Invalid credential date {:?}. This date is not the same as X-Amz-Date: {date:?}.",
+            credential.date
+        )));
+    }
+    // AWS's SDK for .NET writes regions in lower case.
+    if !region.is_empty()
+        && credential.region != region
+        && credential.region != region.to_ascii_lowercase()
+    {
+        let text = format!("the region '{}' is wrong; expecting '{region}'", credential.region);
+        return Err(carrier.malformed(&text).with("Region", region));
+    }
+    Ok(())
+}
+
 /// Everything security-relevant must be signed: the host and every `x-amz-` header.
-fn check_coverage(headers: &HeaderMap, signed: &[&str]) -> Result<()> {
+fn check_coverage(headers: &HeaderMap, signed: &[&str], carrier: Carrier) -> Result<()> {
     if !signed.contains(&"host") {
-        return Err(malformed("host is not signed."));
+        return Err(match carrier {
+            Carrier::Header => malformed("host is not signed."),
+            Carrier::Query => S3Error::new(Code::AuthorizationQueryParametersError)
+                .text("X-Amz-SignedHeaders must name host"),
+        });
     }
     let uncovered = headers
         .keys()
@@ -150,16 +201,22 @@ struct Claim<'a> {
     signed: Vec<&'a str>,
     signature: &'a str,
     payload_hash: &'a str,
+    carrier: Carrier,
+}
+
+/// The error for a signed header that the request does not have.
+fn header_missing(name: &str) -> S3Error {
+    S3Error::new(Code::SignatureDoesNotMatch)
+        .text(format!(
+            "The request signature that the server calculated does not match the signature that you \
+             provided: {name} is among the signed headers and not in the request."
+        ))
+        .with("HeaderMissing", name)
 }
 
 fn judge(parts: &Parts, head: &request::Parts, claim: &Claim<'_>, time: u64) -> Result<Signed> {
-    let Claim { credential, date, signed, signature, payload_hash } = claim;
-    if credential.service != "s3" {
-        return Err(malformed("incorrect service. This endpoint belongs to \"s3\"."));
-    }
-    if !date.starts_with(credential.date) {
-        return Err(malformed("invalid credential date."));
-    }
+    let Claim { credential, date, signed, signature, payload_hash, carrier } = claim;
+    check_scope(credential, date, &parts.region, *carrier)?;
     let user = parts.auth.s3_user(credential.access_key);
     let secret = user.as_ref().map_or(NO_SECRET, |(secret, ..)| secret);
     let canonical = canonical::request(
@@ -170,7 +227,7 @@ fn judge(parts: &Parts, head: &request::Parts, claim: &Claim<'_>, time: u64) -> 
         signed,
         payload_hash,
     )
-    .ok_or_else(|| malformed("a signed header is missing."))?;
+    .map_err(header_missing)?;
     let scope = credential.scope();
     let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", sha256(&canonical));
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(time);
@@ -256,16 +313,31 @@ pub(super) fn from_header(
     })?;
     let now = parts.clock.now().as_secs();
     if now.abs_diff(time) > SKEW_SECONDS {
-        return Err(S3Error::new(Code::RequestTimeTooSkewed).with("RequestTime", date));
+        return Err(too_skewed(parts, &date));
     }
-    check_coverage(&head.headers, &signed)?;
+    check_coverage(&head.headers, &signed, Carrier::Header)?;
     let payload_hash = header(&head.headers, "x-amz-content-sha256").ok_or_else(|| {
         S3Error::new(Code::InvalidRequest)
             .text("Missing required header for this request: x-amz-content-sha256")
     })?;
-    let claim =
-        Claim { credential: credential(scope)?, date: &date, signed, signature, payload_hash };
+    let carrier = Carrier::Header;
+    let credential = credential(scope, carrier)?;
+    let claim = Claim { credential, date: &date, signed, signature, payload_hash, carrier };
     judge(parts, head, &claim, time)
+}
+
+/// What a presigned URL says of the body: in a header or in the query, and in both the same.
+fn presigned_payload<'a>(headers: &'a HeaderMap, query: &'a [(String, String)]) -> Result<&'a str> {
+    const NAME: &str = "x-amz-content-sha256";
+    let in_query = query.iter().filter(|(key, _)| key.eq_ignore_ascii_case(NAME));
+    let mut given = header(headers, NAME).into_iter().chain(in_query.map(|(_, value)| &**value));
+    let Some(hash) = given.next() else { return Ok("UNSIGNED-PAYLOAD") };
+    if given.any(|other| other != hash) {
+        return Err(S3Error::new(Code::InvalidArgument)
+            .text("x-amz-content-sha256 is given twice with different values")
+            .with("ArgumentName", NAME));
+    }
+    Ok(hash)
 }
 
 /// Verifies a presigned URL.
@@ -309,17 +381,58 @@ pub(super) fn from_query(
             .with("X-Amz-Expires", expires.to_string()));
     }
     let signed: Vec<&str> = one("X-Amz-SignedHeaders")?.split(';').collect();
-    check_coverage(&head.headers, &signed)?;
-    let from_query = query.iter().find(|(key, _)| key == "X-Amz-Content-Sha256");
-    let payload_hash = header(&head.headers, "x-amz-content-sha256")
-        .or_else(|| from_query.map(|(_, value)| value.as_str()))
-        .unwrap_or("UNSIGNED-PAYLOAD");
+    check_coverage(&head.headers, &signed, Carrier::Query)?;
+    let payload_hash = presigned_payload(&head.headers, query)?;
     let claim = Claim {
-        credential: credential(one("X-Amz-Credential")?).map_err(|error| wrong(error.message()))?,
+        carrier: Carrier::Query,
+        credential: credential(one("X-Amz-Credential")?, Carrier::Query)?,
         date,
         signed,
         signature: one("X-Amz-Signature")?,
         payload_hash,
     };
     judge(parts, head, &claim, time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(text: &str, region: &str, carrier: Carrier) -> Result<()> {
+        check_scope(&credential(text, carrier)?, "20261130T060000Z", region, carrier)
+    }
+
+    #[test]
+    fn the_scope_names_the_day_the_region_and_the_service() {
+        let header = |text: &str, region: &str| scope(text, region, Carrier::Header);
+        assert!(header("k/20261130/us-east-1/s3/aws4_request", "us-east-1").is_ok());
+        assert!(header("k:a/b/20261130/us-east-1/s3/aws4_request", "us-east-1").is_ok());
+        assert!(header("k/20261130/anything/s3/aws4_request", "").is_ok());
+        assert!(header("k/20261130/regionone/s3/aws4_request", "RegionOne").is_ok());
+        for bad in [
+            "k/20261130/eu-west-1/s3/aws4_request",
+            "k/20261130/US-EAST-1/s3/aws4_request",
+            "k/20261130/us-east-1/ec2/aws4_request",
+            "k/20261130/us-east-1/s3/aws3_request",
+            "k/2026/us-east-1/s3/aws4_request",
+            "k/2/us-east-1/s3/aws4_request",
+            "k/20261129/us-east-1/s3/aws4_request",
+            "k/20261130T/us-east-1/s3/aws4_request",
+            "k/us-east-1/s3/aws4_request",
+        ] {
+            let code = header(bad, "us-east-1").unwrap_err().code;
+            assert_eq!(code, Code::AuthorizationHeaderMalformed, "{bad}");
+            let code = scope(bad, "us-east-1", Carrier::Query).unwrap_err().code;
+            assert_eq!(code, Code::AuthorizationQueryParametersError, "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_are_digits_alone() {
+        assert_eq!(parse_date("19700101T000001Z"), Some(1));
+        for bad in ["+9700101T000001Z", "1970+101T000001Z", "19700101T00000+Z", "19700101 000001Z"]
+        {
+            assert_eq!(parse_date(bad), None, "{bad}");
+        }
+    }
 }
