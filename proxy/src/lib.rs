@@ -7,4 +7,4 @@ mod header_value;
 mod s3;
 mod swift;
 
-pub use edge::{Parts, Server};
+pub use edge::{Parts, PublicUrl, Server};

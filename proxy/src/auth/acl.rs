@@ -2,15 +2,26 @@
 //!
 //! Source: `swift/common/middleware/acl.py`.
 
-use serde::Deserialize;
+use apus_cluster::percent;
+
+/// Groups that operators give and that are more than names.
+const RESELLERS: [&str; 2] = [".reseller_admin", ".reseller_reader"];
+
+/// Whether a word of a configuration or a list can be a group. Words with a dot before them have
+/// meanings of their own, as `.admin` and `.rlistings`; only those of resellers are groups.
+pub fn is_group(word: &str) -> bool {
+    !word.is_empty() && (!word.starts_with('.') || RESELLERS.contains(&word))
+}
 
 /// The parsed list of a container.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Acl {
-    /// Referrer rules in order: host and whether it is allowed.
+    /// Referrer rules in order: host in lower case and whether it is allowed.
     referrers: Vec<(String, bool)>,
-    /// Groups, users, `.rlistings`.
+    /// Groups and users.
     pub groups: Vec<String>,
+    /// Whether those whom a referrer rule lets in may also list (`.rlistings`).
+    pub listings: bool,
 }
 
 /// Checks a list and spells it as it is stored.
@@ -53,16 +64,21 @@ pub fn clean(name: &str, value: &str) -> Result<String, String> {
 }
 
 impl Acl {
-    /// Parses a stored list.
+    /// Parses a stored list. Groups in it are percent-encoded.
     pub fn parse(value: &str) -> Self {
         let mut acl = Self::default();
         for item in value.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-            match item.strip_prefix(".r:") {
-                Some(host) => match host.strip_prefix('-') {
-                    Some(host) => acl.referrers.push((host.to_owned(), false)),
-                    None => acl.referrers.push((host.to_owned(), true)),
-                },
-                None => acl.groups.push(item.to_owned()),
+            if let Some(host) = item.strip_prefix(".r:") {
+                let (host, allow) =
+                    host.strip_prefix('-').map_or((host, true), |host| (host, false));
+                acl.referrers.push((host.to_lowercase(), allow));
+                continue;
+            }
+            let word = String::from_utf8_lossy(&percent::decode(item)).into_owned();
+            if word == ".rlistings" {
+                acl.listings = true;
+            } else if is_group(&word) {
+                acl.groups.push(word);
             }
         }
         acl
@@ -70,12 +86,15 @@ impl Acl {
 
     /// Whether a request with this `Referer` is allowed; the last rule that matches decides.
     pub fn allows_referrer(&self, referrer: Option<&str>) -> bool {
-        let host = referrer.map_or("unknown", host_of);
+        if self.referrers.is_empty() {
+            return false;
+        }
+        let host = referrer.and_then(host_of).unwrap_or_else(|| "unknown".to_owned());
         let mut allowed = false;
         for (rule, allow) in &self.referrers {
-            let matches = rule == "*"
-                || rule == host
-                || (rule.starts_with('.') && host.ends_with(rule.as_str()));
+            let is_any = rule == "*" && *allow;
+            let matches =
+                is_any || *rule == host || (rule.starts_with('.') && host.ends_with(rule.as_str()));
             if matches {
                 allowed = *allow;
             }
@@ -84,40 +103,23 @@ impl Acl {
     }
 }
 
-fn host_of(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let rest = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    let host = rest.split(':').next().unwrap_or(rest);
-    if host.is_empty() { "unknown" } else { host }
-}
-
-/// The list of an account.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AccountAcl {
-    /// May do everything the owner may.
-    #[serde(default)]
-    pub admin: Vec<String>,
-    /// May read and write containers and objects.
-    #[serde(default, rename = "read-write")]
-    pub read_write: Vec<String>,
-    /// May read.
-    #[serde(default, rename = "read-only")]
-    pub read_only: Vec<String>,
-}
-
-impl AccountAcl {
-    /// Parses the JSON of `X-Account-Access-Control`.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn parse(json: &str) -> Result<Self, String> {
-        if json.trim().is_empty() {
-            return Ok(Self::default());
-        }
-        serde_json::from_str(json).map_err(|error| error.to_string())
+/// The host of a URL in lower case, as Python's `urlparse` finds it.
+fn host_of(url: &str) -> Option<String> {
+    let (scheme, rest) = url.trim_start().split_once("//")?;
+    let is_scheme = scheme.strip_suffix(':').is_some_and(|scheme| {
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    });
+    if !scheme.is_empty() && !is_scheme {
+        return None;
     }
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = match host.split_once('[') {
+        Some((_, bracketed)) => bracketed.split(']').next()?,
+        None => host.split(':').next()?,
+    };
+    (!host.is_empty()).then(|| host.to_lowercase())
 }
 
 #[cfg(test)]
@@ -147,5 +149,39 @@ mod tests {
         assert!(!acl.allows_referrer(Some("https://www.evil.com:8080/")));
         assert!(!Acl::parse("bob").allows_referrer(None));
         assert_eq!(acl.groups, ["bob"]);
+    }
+
+    #[test]
+    fn hosts_are_compared_without_regard_to_case() {
+        for (list, referrer, allowed) in [
+            (".r:*,.r:-evil.org", "http://EVIL.ORG/", false),
+            (".r:*,.r:-EVIL.org", "http://evil.org/", false),
+            (".r:*,.r:-.evil.com", "http://WWW.EVIL.COM:80/x", false),
+            (".r:*,.r:-.Evil.Com", "http://www.evil.com/", false),
+            (".r:Good.org", "HTTPS://u:p@good.ORG:8443/a?b#c", true),
+            (".r:good.org", "//good.org/", true),
+            (".r:good.org", "good.org/", false),
+            (".r:good.org", "http://evil.org/http://good.org", false),
+            (".r:good.org", "http://good.org@evil.org/", false),
+            (".r:good.org", "http://evil.org?@good.org/", false),
+            (".r:2001:db8::1", "http://[2001:DB8::1]:80/", true),
+            (".r:*,.r:-unknown", "", false),
+            (".r:-*,.r:good.org", "http://good.org/", true),
+            (".r:*,.r:-*", "http://good.org/", true),
+        ] {
+            let referrer = Some(referrer);
+            assert_eq!(Acl::parse(list).allows_referrer(referrer), allowed, "{list} {referrer:?}");
+        }
+    }
+
+    #[test]
+    fn words_with_a_dot_before_them_are_no_groups() {
+        let acl = Acl::parse(".admin,%2Eadmin,.rlistings,.r,.x,bob,a%2Cb,.reseller_reader");
+        assert_eq!(acl.groups, ["bob", "a,b", ".reseller_reader"]);
+        assert!(acl.listings);
+        assert!(!acl.allows_referrer(None));
+        assert!(Acl::parse("%2Erlistings").listings);
+        assert!(Acl::parse("%2Er:*").groups.is_empty());
+        assert!(!Acl::parse("%2Er:*").allows_referrer(None));
     }
 }

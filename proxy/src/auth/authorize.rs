@@ -2,7 +2,8 @@
 
 use apus_store::access::{Action, Authorizer, Decision, Identity, Lists, Target};
 
-use super::acl::{AccountAcl, Acl};
+use super::account_acl::AccountAcl;
+use super::acl::Acl;
 
 /// The rules.
 #[derive(Debug, Clone)]
@@ -30,7 +31,8 @@ impl Authorizer for Rules {
         lists: &Lists,
     ) -> Decision {
         let account = target.account.as_str();
-        if !account.starts_with(&self.reseller_prefix) || account == self.reseller_prefix {
+        let is_ours = account.starts_with(&self.reseller_prefix) && account != self.reseller_prefix;
+        if !is_ours || target.account.is_internal() {
             return Decision::Deny;
         }
         let in_group = |group: &str| identity.groups.iter().any(|own| own == group);
@@ -43,8 +45,9 @@ impl Authorizer for Rules {
         if in_group(account) && action != Action::ManageAccount {
             return Decision::Allow { owner: true };
         }
-        if let Ok(acl) = AccountAcl::parse(&lists.account) {
-            let listed = |list: &[String]| list.iter().any(|group| in_group(group));
+        if !lists.account.is_empty() {
+            let acl = AccountAcl::stored(&lists.account);
+            let listed = |list: &[String]| AccountAcl::names(list, &identity.groups);
             if listed(&acl.admin) && action != Action::ManageAccount {
                 return Decision::Allow { owner: true };
             }
@@ -64,8 +67,7 @@ impl Authorizer for Rules {
             | Action::ManageAccount
             | Action::WriteContainer => return Decision::Deny,
         };
-        let listing_allowed =
-            action == Action::ReadObject || list.groups.iter().any(|group| group == ".rlistings");
+        let listing_allowed = action == Action::ReadObject || list.listings;
         if is_read(action) && listing_allowed && list.allows_referrer(identity.referrer.as_deref())
         {
             return Decision::Allow { owner: false };
@@ -116,5 +118,52 @@ mod tests {
         assert_eq!(decide(&[], Action::ReadContainer, ".r:*", ""), Decision::Deny);
         assert_eq!(decide(&[], Action::ReadContainer, ".r:*,.rlistings", ""), allow);
         assert_eq!(decide(&[], Action::WriteObject, ".r:*", ".r:*"), Decision::Deny);
+    }
+
+    #[test]
+    fn words_of_administrators_open_no_account_of_others() {
+        let admin = ["test2", "test2:tester2", "AUTH_test2", ".admin"];
+        for word in [".admin", "%2Eadmin", ".rlistings", ".r", "."] {
+            for action in [Action::ReadObject, Action::ReadContainer, Action::WriteObject] {
+                assert_eq!(decide(&admin, action, word, word), Decision::Deny, "{word} {action:?}");
+            }
+        }
+        let reader = ["ops", "ops:reader", ".reseller_reader"];
+        let allow = Decision::Allow { owner: false };
+        assert_eq!(decide(&reader, Action::ReadObject, "", ""), allow);
+        assert_eq!(decide(&reader, Action::WriteObject, "", ""), Decision::Deny);
+    }
+
+    #[test]
+    fn a_list_of_an_account_gives_rights_to_those_it_names() {
+        let decide = |groups: &[&str], account: &str| {
+            let identity = Identity {
+                user: Some("x".to_owned()),
+                groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+                referrer: None,
+            };
+            let target =
+                Target { account: AccountName::parse("AUTH_test").unwrap(), container: None };
+            let lists = Lists { account: account.to_owned(), ..Lists::default() };
+            Rules::new("AUTH_").decide(&identity, Action::WriteAccount, &target, &lists)
+        };
+        let admin = Decision::Allow { owner: true };
+        assert_eq!(decide(&["test2", "test2:u"], r#"{"admin":["test2:u"]}"#), admin);
+        assert_eq!(decide(&["test2", ".admin"], r#"{"admin":[".admin"]}"#), Decision::Deny);
+        assert_eq!(decide(&["test2", "test2:u"], r#"[["test2:u"]]"#), Decision::Deny);
+    }
+
+    #[test]
+    fn nobody_reaches_internal_accounts() {
+        let identity = Identity {
+            user: Some("ops:admin".to_owned()),
+            groups: vec![".reseller_admin".to_owned()],
+            referrer: None,
+        };
+        let account = AccountName::parse(".expiring_objects").unwrap();
+        let target = Target { account, container: None };
+        let decided =
+            Rules::new("").decide(&identity, Action::ReadAccount, &target, &Lists::default());
+        assert_eq!(decided, Decision::Deny);
     }
 }

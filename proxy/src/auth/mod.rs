@@ -1,5 +1,7 @@
 //! The one place that authenticates, and the rules by which the gate authorizes.
 
+pub mod account_acl;
 pub mod acl;
 pub mod authorize;
+pub mod failed_sign_ins;
 pub mod tempauth;

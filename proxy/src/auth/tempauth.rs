@@ -5,13 +5,19 @@
 //! Source of the rules: `swift/common/middleware/tempauth.py`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use apus_cluster::{HashConf, percent};
+use apus_cluster::{AccountName, HashConf, percent};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use apus_store::access::Identity;
+
+use super::acl::is_group;
+use super::failed_sign_ins::{FailedSignIns, PER_MINUTE};
 
 /// Seconds that a token is good for.
 pub const TOKEN_LIFE_SECONDS: u64 = 86_400;
@@ -21,8 +27,18 @@ pub const TOKEN_LIFE_SECONDS: u64 = 86_400;
 struct User {
     key: String,
     groups: Vec<String>,
-    /// Storage URL path if the configuration names another one.
     account: String,
+    /// Where the account is reached, `$HOST` standing for this cluster.
+    url: String,
+}
+
+/// What a user gets who signed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignIn {
+    /// Proves the sign-in for [`TOKEN_LIFE_SECONDS`].
+    pub token: String,
+    /// Where the user's account is reached.
+    pub storage_url: String,
 }
 
 /// All users.
@@ -31,6 +47,10 @@ pub struct TempAuth {
     users: BTreeMap<String, User>,
     reseller_prefix: String,
     token_key: Vec<u8>,
+    /// What storage URLs begin with instead of the scheme that they would have.
+    storage_url_scheme: Option<String>,
+    /// The failures of the last minute.
+    pub failed: Arc<FailedSignIns>,
 }
 
 impl std::fmt::Debug for TempAuth {
@@ -40,7 +60,8 @@ impl std::fmt::Debug for TempAuth {
 }
 
 impl TempAuth {
-    /// From the options of `[filter:tempauth]`: `user_<account>_<user> = <key> [group…] [url]`.
+    /// From the options of `[filter:tempauth]`: `user_<account>_<user> = <key> [group…] [url]`, the
+    /// same with `user64_` and both names in base64, and those that Swift's manual has.
     ///
     /// Tokens are signed with `token_key`. A configuration of Swift has none: then the key comes
     /// from what all proxies of the cluster share and nobody else knows, the cluster's hash prefix
@@ -56,11 +77,25 @@ impl TempAuth {
             users: BTreeMap::new(),
             reseller_prefix: "AUTH_".to_owned(),
             token_key: Vec::new(),
+            storage_url_scheme: None,
+            failed: Arc::new(FailedSignIns::new(PER_MINUTE)),
         };
         let mut lines = Vec::new();
         for (option, value) in options {
-            if let Some(name) = option.strip_prefix("user_") {
-                lines.push((name, value));
+            let refused = |expected: &str| {
+                format!("[filter:tempauth] {option} = {value:?}: expected {expected}")
+            };
+            if option.starts_with("user_") || option.starts_with("user64_") {
+                lines.push((option, value));
+            } else if option == "storage_url_scheme" {
+                auth.storage_url_scheme = match value {
+                    "default" => None,
+                    "http" | "https" => Some(value.to_owned()),
+                    _ => return Err(refused("http, https or default")),
+                };
+            } else if option == "failed_sign_ins_per_minute" {
+                let number = value.parse().map_err(|_| refused("a whole number; 0 is no limit"))?;
+                auth.failed = Arc::new(FailedSignIns::new(number));
             } else if option == "reseller_prefix" {
                 let prefix = value.split(',').next().unwrap_or_default().trim();
                 auth.reseller_prefix = prefix.trim_end_matches('_').to_owned();
@@ -79,26 +114,55 @@ impl TempAuth {
         if auth.token_key.is_empty() {
             auth.token_key = shared_key(hash, &lines);
         }
-        for (name, value) in lines {
-            let (account, user) = name.split_once('_').ok_or_else(|| {
-                format!("[filter:tempauth] user_{name}: expected user_<account>_<user>")
-            })?;
-            let mut words = value.split_whitespace();
-            let key = words.next().ok_or_else(|| {
-                format!("[filter:tempauth] user_{name}: expected a key as its first word")
-            })?;
-            let account_name = format!("{}{account}", auth.reseller_prefix);
-            let mut groups = vec![account.to_owned(), format!("{account}:{user}")];
-            for group in words.filter(|word| !word.contains("://")) {
-                groups.push(group.to_owned());
-                if group == ".admin" {
-                    groups.push(account_name.clone());
-                }
-            }
-            let user_record = User { key: key.to_owned(), groups, account: account_name };
-            auth.users.insert(format!("{account}:{user}"), user_record);
+        for (option, value) in lines {
+            let (name, user) = auth.user(option, value)?;
+            auth.users.insert(name, user);
         }
         Ok(auth)
+    }
+
+    /// The user of one option.
+    fn user(&self, option: &str, value: &str) -> Result<(String, User), String> {
+        let refused = |expected: &str| format!("[filter:tempauth] {option}: expected {expected}");
+        let names = || refused("user_<account>_<user>, or user64_ with both names in base64");
+        let (kind, rest) = option.split_once('_').ok_or_else(names)?;
+        let (account, user) = rest.split_once('_').ok_or_else(names)?;
+        let (account, user) = match kind {
+            "user64" => (decoded(account).ok_or_else(names)?, decoded(user).ok_or_else(names)?),
+            _ => (account.to_owned(), user.to_owned()),
+        };
+        if account.is_empty() || user.is_empty() {
+            return Err(names());
+        }
+        if account.starts_with('.') || account.contains(['/', ':', '\0']) {
+            return Err(refused("an account without a dot before it and without : and /"));
+        }
+        let mut words: Vec<&str> = value.split_whitespace().collect();
+        if words.is_empty() {
+            return Err(refused("a key as its first word"));
+        }
+        let key = words.remove(0);
+        let own_url = words.pop_if(|last| last.contains("://") || last.contains("$HOST"));
+        let prefixed = format!("{}{account}", self.reseller_prefix);
+        let url = own_url.map_or_else(
+            || format!("$HOST/v1/{}", percent::encode_path(&prefixed)),
+            |url| url.trim_end_matches('/').to_owned(),
+        );
+        let path = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+        let last = path.rsplit_once('/').and_then(|(_, last)| percent::decode_utf8(last));
+        let own_account = last.filter(|name| AccountName::parse(name).is_ok());
+        let own_account = own_account.ok_or_else(|| refused("a URL that ends in an account"))?;
+        let name = format!("{account}:{user}");
+        // A word with a dot before it is a right and no group that a list could name.
+        let mut groups = vec![account, name.clone()];
+        groups.extend(words.iter().filter(|word| is_group(word)).map(|word| (*word).to_owned()));
+        if words.contains(&".admin") {
+            groups.push(prefixed);
+            if !groups.contains(&own_account) {
+                groups.push(own_account.clone());
+            }
+        }
+        Ok((name, User { key: key.to_owned(), groups, account: own_account, url }))
     }
 
     /// Prefix of the accounts that these users have.
@@ -110,8 +174,8 @@ impl TempAuth {
         Identity { user: Some(name.to_owned()), groups: user.groups.clone(), referrer: None }
     }
 
-    /// Checks a user's key; gives a token and the user's account.
-    pub fn sign_in(&self, name: &str, key: &str, now_seconds: u64) -> Option<(String, String)> {
+    /// Checks a user's key. Clients reach this cluster at `base`, such as `http://127.0.0.1:8080`.
+    pub fn sign_in(&self, name: &str, key: &str, base: &str, now_seconds: u64) -> Option<SignIn> {
         let user = self.users.get(name);
         // The comparison costs the same whether or not there is such a user.
         let expected = user.map_or("", |user| user.key.as_str());
@@ -120,7 +184,16 @@ impl TempAuth {
         let expires = now_seconds + TOKEN_LIFE_SECONDS;
         let payload = format!("{expires:x}.{}", percent::encode_path(name));
         let token = format!("{}tk{payload}.{}", self.reseller_prefix, self.mac(&payload));
-        Some((token, user.account.clone()))
+        Some(SignIn { token, storage_url: self.storage_url(user, base) })
+    }
+
+    /// Source: `handle_get_token` in `swift/common/middleware/tempauth.py`.
+    fn storage_url(&self, user: &User, base: &str) -> String {
+        let url = user.url.replace("$HOST", base);
+        match (&self.storage_url_scheme, url.split_once(':')) {
+            (Some(scheme), Some((_, rest))) => format!("{scheme}:{rest}"),
+            _ => url,
+        }
     }
 
     fn mac(&self, payload: &str) -> String {
@@ -153,6 +226,12 @@ impl TempAuth {
     }
 }
 
+/// A name in base64, which an option's name can have without its padding.
+fn decoded(word: &str) -> Option<String> {
+    let bytes = STANDARD_NO_PAD.decode(word.trim_end_matches('=')).ok()?;
+    String::from_utf8(bytes).ok()
+}
+
 /// A key that every proxy with the same `swift.conf` and users makes.
 fn shared_key(hash: &HashConf, users: &[(&str, &str)]) -> Vec<u8> {
     let secret = [hash.prefix.as_slice(), b"\0", &hash.suffix].concat();
@@ -161,6 +240,7 @@ fn shared_key(hash: &HashConf, users: &[(&str, &str)]) -> Vec<u8> {
     let mut users = users.to_vec();
     users.sort_unstable();
     for (name, value) in users {
+        let name = name.strip_prefix("user_").unwrap_or(name);
         mac.update(format!("\n{name}={value}").as_bytes());
     }
     mac.finalize().into_bytes().to_vec()
@@ -169,6 +249,8 @@ fn shared_key(hash: &HashConf, users: &[(&str, &str)]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const BASE: &str = "http://127.0.0.1:8080";
 
     fn hash(suffix: &str) -> HashConf {
         HashConf { prefix: Vec::new(), suffix: suffix.into() }
@@ -181,7 +263,7 @@ mod tests {
         let two = TempAuth::from_options(users.into_iter().rev(), &hash("x")).unwrap();
         let foreign = TempAuth::from_options(users.into_iter(), &hash("y")).unwrap();
         let fewer = TempAuth::from_options(users.into_iter().take(1), &hash("x")).unwrap();
-        let (token, _) = one.sign_in("a:b", "key", 1000).unwrap();
+        let token = one.sign_in("a:b", "key", BASE, 1000).unwrap().token;
         assert!(two.token(&token, 1000).is_some());
         assert!(foreign.token(&token, 1000).is_none());
         assert!(fewer.token(&token, 1000).is_none());
@@ -199,8 +281,9 @@ mod tests {
     #[test]
     fn a_token_tells_its_user_until_it_expires_or_is_changed() {
         let auth = auth();
-        let (token, account) = auth.sign_in("test:tester", "testing", 1000).unwrap();
-        assert_eq!(account, "AUTH_test");
+        let SignIn { token, storage_url } =
+            auth.sign_in("test:tester", "testing", BASE, 1000).unwrap();
+        assert_eq!(storage_url, "http://127.0.0.1:8080/v1/AUTH_test");
         let identity = auth.token(&token, 1001).unwrap();
         assert!(identity.groups.contains(&"AUTH_test".to_owned()));
         assert_eq!(auth.token(&token, 1000 + TOKEN_LIFE_SECONDS), None);
@@ -210,7 +293,74 @@ mod tests {
 
     #[test]
     fn a_wrong_key_or_user_gets_nothing() {
-        assert_eq!(auth().sign_in("test:tester", "nope", 1), None);
-        assert_eq!(auth().sign_in("test:nobody", "", 1), None);
+        assert_eq!(auth().sign_in("test:tester", "nope", BASE, 1), None);
+        assert_eq!(auth().sign_in("test:nobody", "", BASE, 1), None);
+    }
+
+    fn with(options: &[(&'static str, &'static str)]) -> Result<TempAuth, String> {
+        TempAuth::from_options(options.iter().copied(), &hash("x"))
+    }
+
+    #[test]
+    fn storage_urls_follow_the_configuration() {
+        let url = |user: &'static str, options: &[(&'static str, &'static str)]| {
+            let auth = with(&[&[("user_a_b", user)][..], options].concat()).unwrap();
+            auth.sign_in("a:b", "key", BASE, 0).unwrap().storage_url
+        };
+        let https: &[_] = &[("storage_url_scheme", "https")];
+        for (user, options, expected) in [
+            ("key .admin", &[][..], "http://127.0.0.1:8080/v1/AUTH_a"),
+            ("key .admin", https, "https://127.0.0.1:8080/v1/AUTH_a"),
+            ("key", &[("storage_url_scheme", "default")][..], "http://127.0.0.1:8080/v1/AUTH_a"),
+            ("key $HOST/v1/AUTH_other", &[][..], "http://127.0.0.1:8080/v1/AUTH_other"),
+            ("key https://store.example/v1/AUTH_a", &[][..], "https://store.example/v1/AUTH_a"),
+            ("key http://store.example/v1/AUTH_a/", https, "https://store.example/v1/AUTH_a"),
+        ] {
+            assert_eq!(url(user, options), expected, "{user} {options:?}");
+        }
+    }
+
+    #[test]
+    fn groups_are_names_and_rights_of_resellers() {
+        let groups = |value: &'static str| {
+            let auth = with(&[("user_a_b", value)]).unwrap();
+            let token = auth.sign_in("a:b", "key", BASE, 0).unwrap().token;
+            auth.token(&token, 1).unwrap().groups
+        };
+        assert_eq!(groups("key"), ["a", "a:b"]);
+        assert_eq!(groups("key .admin staff"), ["a", "a:b", "staff", "AUTH_a"]);
+        assert_eq!(groups("key .rlistings .r .x"), ["a", "a:b"]);
+        assert_eq!(groups("key .reseller_admin"), ["a", "a:b", ".reseller_admin"]);
+        assert_eq!(groups("key .reseller_reader"), ["a", "a:b", ".reseller_reader"]);
+        let own = groups("key .admin http://h/v1/AUTH_own%20one");
+        assert_eq!(own, ["a", "a:b", "AUTH_a", "AUTH_own one"]);
+        assert_eq!(groups("key $HOST/v1/AUTH_own"), ["a", "a:b"]);
+    }
+
+    #[test]
+    fn names_in_base64_are_users_too() {
+        // dGVzdF8x is test_1, dTpz is u:s, YQ is a.
+        let auth = with(&[("user64_dGVzdF8x_dTpz", "key"), ("user64_YQ_YQ==", "key")]).unwrap();
+        assert!(auth.sign_in("test_1:u:s", "key", BASE, 0).is_some());
+        assert!(auth.sign_in("a:a", "key", BASE, 0).is_some());
+    }
+
+    #[test]
+    fn bad_options_are_refused_by_name() {
+        for (option, value) in [
+            ("user_a", "key"),
+            ("user__b", "key"),
+            ("user_a_", "key"),
+            ("user_a_b", ""),
+            ("user_.reseller_admin_b", "key"),
+            ("user64_%%_YQ", "key"),
+            ("user_a_b", "key http://store.example/"),
+            ("storage_url_scheme", "ftp"),
+            ("failed_sign_ins_per_minute", "-1"),
+            ("token_key", "short"),
+        ] {
+            let error = with(&[(option, value)]).unwrap_err();
+            assert!(error.contains(option) && error.contains("expected"), "{error}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod deadline;
 mod info;
+mod public_url;
 
 /// When to come back after a refusal for want of memory, in seconds.
 pub(crate) const RETRY_AFTER_SECONDS: &str = "1";
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
+pub use self::public_url::PublicUrl;
 use crate::auth::tempauth::TempAuth;
 use crate::s3::S3;
 use crate::swift::Swift;
@@ -51,6 +53,8 @@ pub struct Parts {
     pub allow_open_expired: bool,
     /// Whether the expirer may be told to delete a manifest's segments (`allow_async_delete`).
     pub allow_async_delete: bool,
+    /// Where clients reach this cluster.
+    pub public_url: PublicUrl,
     /// Seconds that a client may take between two pieces of a body.
     pub client_timeout_seconds: u64,
 }

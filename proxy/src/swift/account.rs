@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, StatusCode};
 use super::error::{Reply, html_error, plain_error};
 use super::listing::{self, Format};
 use super::request::SwiftRequest;
-use crate::auth::acl::AccountAcl;
+use crate::auth::account_acl::AccountAcl;
 use crate::edge::Parts;
 
 /// Where the account's own list is kept.
@@ -31,10 +31,11 @@ fn describe(head: &AccountHead, out: &mut HeaderMap) {
     }
     if head.owner
         && let Some(acl) = head.headers.get(ACL_KEY)
-        && let Ok(acl) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(acl)
-        && !acl.is_empty()
     {
-        set(out, "x-account-access-control", &serde_json::Value::Object(acl).to_string());
+        let in_force = AccountAcl::stored(acl).render();
+        if !in_force.is_empty() {
+            set(out, "x-account-access-control", &in_force);
+        }
     }
     set(out, "accept-ranges", "bytes");
 }
@@ -71,9 +72,10 @@ pub(super) async fn get(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
 fn settings(request: &SwiftRequest) -> Result<Metadata> {
     let mut metadata = request.metadata(Resource::Account, &[])?;
     if let Some(acl) = request.header("x-account-access-control") {
-        AccountAcl::parse(acl)
-            .map_err(|error| Error::invalid(format!("X-Account-Access-Control: {error}")))?;
-        metadata.insert(ACL_KEY.to_owned(), acl.to_owned());
+        let parsed = AccountAcl::parse(acl).map_err(|error| {
+            Error::invalid(format!("X-Account-Access-Control invalid: {error}\n\nInput: {acl}\n"))
+        })?;
+        metadata.insert(ACL_KEY.to_owned(), parsed.render());
     } else if request.header("x-remove-account-access-control").is_some() {
         metadata.insert(ACL_KEY.to_owned(), String::new());
     }

@@ -2,10 +2,11 @@
 
 use apus_daemon::Body;
 use apus_daemon::http::{header, set, status};
+use apus_daemon::serve::Peer;
 use http::{Method, Request, Response, StatusCode};
 
 use super::error::plain_error;
-use crate::auth::tempauth::TOKEN_LIFE_SECONDS;
+use crate::auth::tempauth::{SignIn, TOKEN_LIFE_SECONDS};
 use crate::edge::Parts;
 
 pub(super) fn sign_in(parts: &Parts, request: &Request<Body>) -> Response<Body> {
@@ -34,16 +35,27 @@ pub(super) fn sign_in(parts: &Parts, request: &Request<Body>) -> Response<Body> 
         _ => user.to_owned(),
     };
     let now = parts.clock.now().as_secs();
-    let Some((token, account)) = parts.auth.sign_in(&user, key, now) else {
+    let address = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    let failed = &parts.auth.failed;
+    if let Some(seconds) = failed.wait(address, &user, now) {
+        let text = format!("Too many failed sign-ins; try again in {seconds} seconds.\n");
+        let mut response = plain_error(StatusCode::TOO_MANY_REQUESTS, &text);
+        set(response.headers_mut(), "retry-after", &seconds.to_string());
+        return response;
+    }
+    let Some(base) = parts.public_url.base(headers) else {
+        return plain_error(StatusCode::BAD_REQUEST, "Invalid Host header");
+    };
+    let Some(SignIn { token, storage_url }) = parts.auth.sign_in(&user, key, &base, now) else {
+        failed.note(address, &user, now);
         return unauthorized();
     };
-    let host = header(headers, "host").unwrap_or("127.0.0.1");
     let mut response = status(StatusCode::OK);
     let out = response.headers_mut();
     set(out, "x-auth-token", &token);
     set(out, "x-storage-token", &token);
     set(out, "x-auth-token-expires", &TOKEN_LIFE_SECONDS.to_string());
-    set(out, "x-storage-url", &format!("http://{host}/v1/{account}"));
+    set(out, "x-storage-url", &storage_url);
     set(out, "content-type", "text/plain; charset=UTF-8");
     response
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use apus_daemon::config::{Conf, Section};
 use apus_daemon::http::SharedHandler;
+use apus_proxy::PublicUrl;
 use apus_proxy::auth::authorize::Rules;
 use apus_proxy::auth::tempauth::TempAuth;
 use apus_store::clock::HybridClock;
@@ -77,6 +78,8 @@ impl Builder<'_> {
             symloop_max,
             allow_open_expired: app.flag("allow_open_expired", false)?,
             allow_async_delete: conf.section("filter:slo").flag("allow_async_delete", true)?,
+            public_url: PublicUrl::parse(app.get("public_url").unwrap_or_default())
+                .map_err(|error| format!("proxy-server.conf: [app:proxy-server] {error}"))?,
             client_timeout_seconds: app.parse("client_timeout", 60, "whole seconds")?,
         })))
     }

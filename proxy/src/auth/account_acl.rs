@@ -1,0 +1,188 @@
+//! The access list of an account: JSON in `X-Account-Access-Control`.
+//!
+//! Source: `extract_acl_and_report_errors` in `swift/common/middleware/tempauth.py`, `format_acl_v2` in
+//! `swift/common/middleware/acl.py`.
+
+use std::fmt::Write;
+
+use serde::Deserialize;
+use serde::de::{Error, MapAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::acl::is_group;
+
+/// What is in a list, in the order in which it is stored.
+const KEYS: [&str; 3] = ["admin", "read-only", "read-write"];
+
+/// The list of an account. Each of its lists has users and groups.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct AccountAcl {
+    /// May do everything the owner may.
+    pub admin: Vec<String>,
+    /// May read.
+    pub read_only: Vec<String>,
+    /// May read and write containers and objects.
+    pub read_write: Vec<String>,
+}
+
+/// An object of JSON in which each key is there once.
+struct Once(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Once {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Once;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "an object with lists")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut items: A) -> Result<Once, A::Error> {
+                let mut map = Map::new();
+                while let Some((key, value)) = items.next_entry::<String, Value>()? {
+                    if map.contains_key(&key) {
+                        return Err(A::Error::custom(format!("Key {key:?} is there twice")));
+                    }
+                    map.insert(key, value);
+                }
+                Ok(Once(map))
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+impl AccountAcl {
+    /// Parses what a client sends.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(json: &str) -> Result<Self, String> {
+        if json.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        let Once(map) = serde_json::from_str(json)
+            .map_err(|error| format!("Syntax error in input: {error}"))?;
+        if let Some(key) = map.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            return Err(format!("Key {key:?} not recognized"));
+        }
+        Self::of(&map)
+    }
+
+    /// Reads what is stored: by us, or as a client gave it to Swift. What has another form gives no
+    /// rights.
+    pub fn stored(json: &str) -> Self {
+        serde_json::from_str(json).ok().and_then(|map| Self::of(&map).ok()).unwrap_or_default()
+    }
+
+    fn of(map: &Map<String, Value>) -> Result<Self, String> {
+        let list = |key: &str| {
+            let Some(value) = map.get(key) else { return Ok(Vec::new()) };
+            let list =
+                value.as_array().ok_or_else(|| format!("Value for key {key:?} must be a list"))?;
+            let words = list.iter().map(|word| word.as_str().map(str::to_owned));
+            words
+                .collect::<Option<Vec<String>>>()
+                .ok_or_else(|| format!("Elements of {key:?} list must be strings"))
+        };
+        let [admin, read_only, read_write] = KEYS.map(list);
+        Ok(Self { admin: admin?, read_only: read_only?, read_write: read_write? })
+    }
+
+    /// Whether a list names one of these groups.
+    pub(super) fn names(list: &[String], groups: &[String]) -> bool {
+        list.iter().any(|word| is_group(word) && groups.contains(word))
+    }
+
+    /// As it is stored and shown: ASCII, without lists that name nobody; empty when all are so.
+    pub fn render(&self) -> String {
+        let lists = [&self.admin, &self.read_only, &self.read_write];
+        let map: Map<String, Value> = KEYS
+            .into_iter()
+            .zip(lists)
+            .filter(|(_, list)| !list.is_empty())
+            .map(|(key, list)| (key.to_owned(), Value::from(list.clone())))
+            .collect();
+        if map.is_empty() {
+            return String::new();
+        }
+        let mut out = String::new();
+        for character in Value::Object(map).to_string().chars() {
+            if (' '..='~').contains(&character) {
+                out.push(character);
+                continue;
+            }
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_object_of_lists_of_strings_is_a_list() {
+        for json in [
+            r#"[["test2:tester2"]]"#,
+            r#"["a",["b"],["c"]]"#,
+            "[]",
+            "null",
+            "1",
+            r#""admin""#,
+            "yuck",
+            "{",
+            r#"{"admin":["a"]} x"#,
+            r#"{"admin":"a"}"#,
+            r#"{"admin":null}"#,
+            r#"{"admin":{"a":1}}"#,
+            r#"{"admin":[1]}"#,
+            r#"{"admin":[null]}"#,
+            r#"{"admin":[["a"]]}"#,
+            r#"{"admin":["a"],"admin":["b"]}"#,
+            r#"{"read-only":[],"read-only":[]}"#,
+            r#"{"readers":["a"]}"#,
+            r#"{"Admin":["a"]}"#,
+            r#"{"read_only":["a"]}"#,
+        ] {
+            assert!(AccountAcl::parse(json).is_err(), "{json}");
+            if !json.contains("dmin\":[\"a\"],") && !json.contains("[],") {
+                assert_eq!(AccountAcl::stored(json), AccountAcl::default(), "{json}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_stored_is_what_was_understood() {
+        for (json, stored) in [
+            ("", ""),
+            ("{}", ""),
+            (r#"{"admin":[]}"#, ""),
+            (r#"{"admin":["bob"]}"#, r#"{"admin":["bob"]}"#),
+            (
+                r#" { "read-write" : ["b"] , "read-only":["a", "c"], "admin":[] } "#,
+                r#"{"read-only":["a","c"],"read-write":["b"]}"#,
+            ),
+            (
+                r#"{"admin":["\u00fc☃\ud83d\ude00\u0000"]}"#,
+                r#"{"admin":["\u00fc\u2603\ud83d\ude00\u0000"]}"#,
+            ),
+        ] {
+            let acl = AccountAcl::parse(json).unwrap();
+            assert_eq!(acl.render(), stored);
+            assert_eq!(AccountAcl::stored(stored), acl);
+        }
+    }
+
+    #[test]
+    fn lists_that_swift_stored_are_read_as_swift_reads_them() {
+        let acl = AccountAcl::stored(r#"{"admin":["a"],"later":1,"admin":["b"]}"#);
+        assert_eq!(acl, AccountAcl { admin: vec!["b".to_owned()], ..AccountAcl::default() });
+        assert_eq!(AccountAcl::stored(""), AccountAcl::default());
+    }
+}

@@ -1,0 +1,100 @@
+//! Where clients reach this cluster: as the operator says, or as each client says in `Host`.
+
+use apus_daemon::http::header;
+use http::HeaderMap;
+
+/// The first part of URLs that answers tell: scheme, host, port, and a path that a gateway takes off.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PublicUrl(Option<String>);
+
+impl PublicUrl {
+    /// From `public_url` of `[app:proxy-server]`; empty leaves it to clients.
+    ///
+    /// # Errors
+    /// Text that names the option, its value and what was expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        let url = text.trim_end_matches('/');
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        let (host, path) = rest.map_or(("", ""), |rest| rest.split_once('/').unwrap_or((rest, "")));
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/%".contains(&byte);
+        if !is_host(host) || !path.bytes().all(is_plain) {
+            return Err(format!(
+                "public_url = {text:?}: expected http:// or https://, a host and perhaps a port and a path"
+            ));
+        }
+        Ok(Self(Some(url.to_owned())))
+    }
+
+    /// What URLs in the answer to a request begin with, without a slash at the end; `None` when the
+    /// request's `Host` is needed and is none.
+    pub(crate) fn base(&self, headers: &HeaderMap) -> Option<String> {
+        if let Some(url) = &self.0 {
+            return Some(url.clone());
+        }
+        let host = match headers.contains_key("host") {
+            true => header(headers, "host").filter(|host| is_host(host))?,
+            false => "127.0.0.1",
+        };
+        Some(format!("http://{host}"))
+    }
+}
+
+/// Whether a text can be a host, with or without a port.
+fn is_host(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    !text.is_empty() && text.bytes().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base(public: &str, host: Option<&str>) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        if let Some(host) = host {
+            headers.insert("host", host.parse().unwrap());
+        }
+        PublicUrl::parse(public).unwrap().base(&headers)
+    }
+
+    #[test]
+    fn a_configured_url_does_not_follow_the_request() {
+        for public in ["https://store.example", "https://store.example:8443/", "http://[::1]/gate"]
+        {
+            let expected = Some(public.trim_end_matches('/').to_owned());
+            assert_eq!(base(public, Some("evil.example")), expected);
+            assert_eq!(base(public, Some("e\"vil")), expected);
+            assert_eq!(base(public, None), expected);
+        }
+    }
+
+    #[test]
+    fn without_one_only_a_host_is_repeated() {
+        assert_eq!(base("", Some("h.example:8080")).unwrap(), "http://h.example:8080");
+        assert_eq!(base("", Some("[2001:db8::1]:80")).unwrap(), "http://[2001:db8::1]:80");
+        assert_eq!(base("", None).unwrap(), "http://127.0.0.1");
+        for host in ["", "a/b", "a b", "u@h", "h?x", "h#x", "\"h\"", "h\\x", "<h>"] {
+            assert_eq!(base("", Some(host)), None, "{host}");
+        }
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        for text in [
+            "store.example",
+            "ftp://h",
+            "https://",
+            "http:///x",
+            "http://u:p@h",
+            "http://h/?a",
+            "http://h /",
+        ] {
+            let error = PublicUrl::parse(text).unwrap_err();
+            assert!(error.contains("public_url") && error.contains("expected"), "{error}");
+        }
+    }
+}
