@@ -23,7 +23,7 @@ pub mod timestamp;
 pub use backend_auth::BackendAuth;
 pub use hashed_path::{HashConf, PathHash};
 pub use metadata::Metadata;
-pub use name::{AccountName, ContainerName, ContainerPath, ObjectName, ObjectPath};
+pub use name::{AccountName, ClientName, ContainerName, ContainerPath, ObjectName, ObjectPath};
 pub use policy::{Policies, Policy, PolicyIndex};
 pub use swift_conf::SwiftConf;
 pub use timestamp::Timestamp;

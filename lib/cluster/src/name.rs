@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::constraints;
+use crate::{constraints, percent};
 
 /// Why a name was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,10 @@ pub enum NameError {
     },
     /// An account or container name holds a slash.
     Slash,
+    /// A client's name is not UTF-8 or holds NUL.
+    Text,
+    /// A path has no object, or an empty container or object name.
+    NoObject,
 }
 
 impl fmt::Display for NameError {
@@ -31,6 +35,8 @@ impl fmt::Display for NameError {
                 write!(f, "name of {length} bytes is longer than {max}")
             }
             Self::Slash => write!(f, "name holds a slash"),
+            Self::Text => write!(f, "name is not UTF-8 or contains NUL"),
+            Self::NoObject => write!(f, "expected <container name>/<object name>"),
         }
     }
 }
@@ -124,6 +130,81 @@ impl ObjectName {
     }
 }
 
+/// A name or path that a client sent, decoded once. It is UTF-8 and holds no NUL, since names with NUL
+/// are for Swift's own features. Whatever a client names goes through this type, wherever in a
+/// request the name is.
+///
+/// Source: `check_utf8` in `swift/common/constraints.py`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientName(String);
+
+impl ClientName {
+    /// From a path, or a header whose value is percent-encoded like a path. A question mark in it
+    /// begins no query.
+    ///
+    /// # Errors
+    /// `Text`.
+    pub fn decode(encoded: &str) -> Result<Self, NameError> {
+        Self::checked(percent::decode_utf8(encoded).ok_or(NameError::Text)?)
+    }
+
+    /// From text that is not percent-encoded: a string of JSON or XML, or a value that was decoded
+    /// already.
+    ///
+    /// # Errors
+    /// `Text`.
+    pub fn plain(text: &str) -> Result<Self, NameError> {
+        Self::checked(text.to_owned())
+    }
+
+    fn checked(text: String) -> Result<Self, NameError> {
+        if text.contains('\0') { Err(NameError::Text) } else { Ok(Self(text)) }
+    }
+
+    /// The decoded text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name of an account.
+    ///
+    /// # Errors
+    /// What [`AccountName::parse`] refuses.
+    pub fn account(&self) -> Result<AccountName, NameError> {
+        AccountName::parse(&self.0)
+    }
+
+    /// The name of a container.
+    ///
+    /// # Errors
+    /// What [`ContainerName::parse`] refuses.
+    pub fn container(&self) -> Result<ContainerName, NameError> {
+        ContainerName::parse(&self.0)
+    }
+
+    /// The name of an object.
+    ///
+    /// # Errors
+    /// What [`ObjectName::parse`] refuses.
+    pub fn object(&self) -> Result<ObjectName, NameError> {
+        ObjectName::parse(&self.0)
+    }
+
+    /// The names in `container/object` or `/container/object`. A second leading slash is an empty
+    /// container name, as in Swift's `split_path`.
+    ///
+    /// # Errors
+    /// `NoObject` when one of the two is missing or empty; lengths.
+    pub fn container_and_object(&self) -> Result<(ContainerName, ObjectName), NameError> {
+        let path = self.0.strip_prefix('/').unwrap_or(&self.0);
+        let (container, object) = path.split_once('/').ok_or(NameError::NoObject)?;
+        if container.is_empty() || object.is_empty() {
+            return Err(NameError::NoObject);
+        }
+        Ok((ContainerName::parse(container)?, ObjectName::parse(object)?))
+    }
+}
+
 /// A container and the account it is in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ContainerPath {
@@ -187,5 +268,51 @@ mod tests {
     fn reserved_names_start_with_nul() {
         assert!(ContainerName::parse("\0versions\0c").unwrap().is_reserved());
         assert!(!ContainerName::parse("c").unwrap().is_reserved());
+    }
+
+    #[test]
+    fn names_of_clients_are_decoded_once_and_hold_no_nul() {
+        for (encoded, name) in [
+            ("c/o", Some("c/o")),
+            ("c%2Fo", Some("c/o")),
+            ("c/%252F", Some("c/%2F")),
+            ("c/what?.txt", Some("c/what?.txt")),
+            ("c/%3Fversion-id=1", Some("c/?version-id=1")),
+            ("c/+%2B", Some("c/++")),
+            ("c/%zz", Some("c/%zz")),
+            ("c/%00o", None),
+            ("%00versions%00c/o", None),
+            ("c/o%00", None),
+            ("c/\0", None),
+            ("c/%ff", None),
+            ("c/%ed%a0%80", None),
+        ] {
+            let decoded = ClientName::decode(encoded);
+            assert_eq!(decoded.as_ref().map(ClientName::as_str).ok(), name, "{encoded}");
+        }
+        assert_eq!(ClientName::plain("a%00").unwrap().as_str(), "a%00");
+        assert_eq!(ClientName::plain("a\0b"), Err(NameError::Text));
+    }
+
+    #[test]
+    fn a_path_below_an_account_has_a_container_and_an_object() {
+        for (path, names) in [
+            ("c/o", Some(("c", "o"))),
+            ("/c/o", Some(("c", "o"))),
+            ("c//o/", Some(("c", "/o/"))),
+            ("/c%2Fo", Some(("c", "o"))),
+            ("//c/o", None),
+            ("c", None),
+            ("c/", None),
+            ("/c", None),
+            ("/", None),
+            ("", None),
+        ] {
+            let name = ClientName::decode(path).unwrap();
+            let found = name.container_and_object();
+            let found =
+                found.as_ref().map(|(container, object)| (container.as_str(), object.as_str()));
+            assert_eq!(found.ok(), names, "{path}");
+        }
     }
 }

@@ -19,7 +19,7 @@ mod xml;
 use std::sync::Arc;
 
 use apus_cluster::constraints::S3_MAX_KEY_LENGTH;
-use apus_cluster::{AccountName, ContainerName, ContainerPath, ObjectName, ObjectPath, percent};
+use apus_cluster::{AccountName, ClientName, ContainerName, ContainerPath, ObjectPath, percent};
 use apus_daemon::Body;
 use apus_daemon::http::{header, set};
 use apus_store::access::Identity;
@@ -119,10 +119,9 @@ fn object_named(container: &ContainerPath, key: &str) -> Result<ObjectPath> {
             .with("MaxSizeAllowed", S3_MAX_KEY_LENGTH.to_string()));
     }
     let invalid = |text: &str| S3Error::new(Code::InvalidArgument).text(text).argument("Key", key);
-    if key.contains('\0') {
-        return Err(invalid("A key must not hold the character NUL"));
-    }
-    let name = ObjectName::parse(key).map_err(|error| invalid(&format!("Key: {error}")))?;
+    let name = ClientName::plain(key)
+        .and_then(|name| name.object())
+        .map_err(|error| invalid(&format!("Key: {error}")))?;
     Ok(container.object(name))
 }
 

@@ -41,8 +41,9 @@ fn describe(head: &AccountHead, out: &mut HeaderMap) {
 }
 
 pub(super) async fn get(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
-    let Some(format) = listing::format(&request) else {
-        return Ok(plain_error(StatusCode::NOT_ACCEPTABLE, ""));
+    let format = match listing::format(&request) {
+        Ok(format) => format,
+        Err(refusal) => return Ok(*refusal),
     };
     let account = request.account().clone();
     if request.head.method == Method::HEAD {

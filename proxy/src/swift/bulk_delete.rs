@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use apus_cluster::constraints::Constraints;
-use apus_cluster::percent;
+use apus_cluster::{ClientName, percent};
 use apus_daemon::Body;
 use apus_daemon::http::{set, status};
 use apus_store::operation::{DeleteContainer, DeleteObject};
@@ -21,7 +21,7 @@ use super::error::{Reply, plain_error, status_of};
 use super::heartbeat;
 use super::listing::{Format, format};
 use super::report::{Report, content_type, status_line};
-use super::request::{Path, SwiftRequest, parse_path};
+use super::request::{Path, SwiftRequest, names_of};
 use crate::edge::Parts;
 
 /// Paths in one request (`max_deletes_per_request`).
@@ -33,8 +33,8 @@ const AT_ONCE: usize = 4;
 /// Bytes of one line: a container and an object, every byte percent-encoded.
 const LINE_BYTES_MAX: usize = 3 * (256 + 1024) + 2;
 
-/// A path, or how one that is no text is shown.
-type Line = std::result::Result<String, String>;
+/// A path, or how one that names nothing is shown.
+type Line = std::result::Result<ClientName, String>;
 
 /// Whether a request is one.
 pub(super) fn is_asked(request: &SwiftRequest) -> bool {
@@ -43,8 +43,9 @@ pub(super) fn is_asked(request: &SwiftRequest) -> bool {
 }
 
 pub(super) async fn delete(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
-    let Some(format) = format(&request) else {
-        return Ok(plain_error(StatusCode::NOT_ACCEPTABLE, ""));
+    let format = match format(&request) {
+        Ok(format) => format,
+        Err(refusal) => return Ok(*refusal),
     };
     let kind = request.header("content-type").unwrap_or_default();
     if !kind.is_empty() && !kind.starts_with("text/plain") {
@@ -69,7 +70,7 @@ pub(super) async fn delete(parts: &Parts, request: SwiftRequest) -> Result<Reply
 }
 
 /// The lines of a document, decoded; `None` when they are too many or too long. A line that is no
-/// UTF-8 is kept as an error, since a name made of its remains would be another one's.
+/// UTF-8 or holds NUL is kept as an error, since a name made of its remains would be another one's.
 async fn lines(mut body: Body) -> Result<Option<Vec<Line>>> {
     let mut lines = Vec::new();
     let mut open: Vec<u8> = Vec::new();
@@ -78,8 +79,8 @@ async fn lines(mut body: Body) -> Result<Option<Vec<Line>>> {
         line.clear();
         if !text.is_empty() {
             let shown = String::from_utf8_lossy(&text).into_owned();
-            let decoded = std::str::from_utf8(&text).ok().and_then(percent::decode_utf8);
-            lines.push(decoded.ok_or_else(|| percent::encode_path(&shown)));
+            let name = std::str::from_utf8(&text).ok().map(ClientName::decode);
+            lines.push(name.and_then(|name| name.ok()).ok_or_else(|| percent::encode_path(&shown)));
         }
         lines.len() <= DELETES_MAX
     };
@@ -111,8 +112,9 @@ async fn all(store: Arc<dyn Store>, cx: Context, account: String, lines: Vec<Lin
             Err(shown) => report.errors.push((shown, status_line(StatusCode::PRECONDITION_FAILED))),
         }
     }
-    let is_object = |name: &String| name.trim_matches('/').contains('/');
-    let (objects, containers): (Vec<String>, Vec<String>) = names.into_iter().partition(is_object);
+    let is_object = |name: &ClientName| name.as_str().trim_matches('/').contains('/');
+    let (objects, containers): (Vec<ClientName>, Vec<ClientName>) =
+        names.into_iter().partition(is_object);
     if !report.errors.is_empty() {
         report.status = StatusCode::BAD_REQUEST;
     }
@@ -121,7 +123,7 @@ async fn all(store: Arc<dyn Store>, cx: Context, account: String, lines: Vec<Lin
         let (store, cx, account) = (&store, &cx, &account);
         // Those under way when there are too many failures are waited for, the rest is not begun.
         let begun = names.into_iter().take_while(|_| !failed.load(Ordering::Relaxed));
-        let deletions = begun.map(|name| one(store.clone(), cx.clone(), account, name));
+        let deletions = begun.map(|name| one(store.clone(), cx.clone(), account, &name));
         let mut outcomes = stream::iter(deletions).buffered(AT_ONCE);
         while let Some((name, outcome)) = outcomes.next().await {
             note(&mut report, &name, outcome);
@@ -144,12 +146,15 @@ fn one(
     store: Arc<dyn Store>,
     cx: Context,
     account: &str,
-    name: String,
+    name: &ClientName,
 ) -> BoxFuture<'static, (String, std::result::Result<(), StatusCode>)> {
-    let below = percent::encode_path(name.trim_start_matches('/'));
-    let path = format!("/v1/{}/{below}", percent::encode_path(account));
+    let name = name.as_str().to_owned();
+    let path = ClientName::plain(&format!("/v1/{account}/{}", name.trim_start_matches('/')));
     async move {
-        let outcome = match parse_path(&path, &Constraints::default()) {
+        let Ok(path) = path else {
+            return (name, Err(StatusCode::PRECONDITION_FAILED));
+        };
+        let outcome = match names_of(&path, &Constraints::default()) {
             Ok(Path::Object(object)) => {
                 let op = DeleteObject::new(object);
                 store.delete_object(&cx, op).await.map(drop)

@@ -9,7 +9,7 @@ use apus_store::operation::{
 use apus_store::{Error, Result};
 use http::{HeaderMap, Method, StatusCode};
 
-use super::error::{Reply, html_error, plain_error};
+use super::error::{Reply, html_error};
 use super::listing::{self, Format};
 use super::request::{Path, SwiftRequest};
 use crate::auth::acl;
@@ -46,8 +46,9 @@ fn describe(parts: &Parts, head: &ContainerHead, out: &mut HeaderMap) {
 }
 
 pub(super) async fn get(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
-    let Some(format) = listing::format(&request) else {
-        return Ok(plain_error(StatusCode::NOT_ACCEPTABLE, ""));
+    let format = match listing::format(&request) {
+        Ok(format) => format,
+        Err(refusal) => return Ok(*refusal),
     };
     let container = target(&request)?;
     let cx = if request.flag("x-newest") { request.cx.strong() } else { request.cx.clone() };

@@ -5,10 +5,13 @@ use apus_cluster::{AccountName, ContainerPath, Policies, PolicyIndex};
 use apus_store::operation::Page;
 use apus_store::{Error, Kind, Subject};
 use bytes::Bytes;
+use http::StatusCode;
 use serde_json::{Map, Value, json};
 
+use super::error::{Reply, plain_error};
 use super::request::SwiftRequest;
 use super::symlink;
+use super::xml::{attribute, text};
 
 /// How a listing is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,42 +31,80 @@ impl Format {
     }
 }
 
-/// The format that a request asks for: `format=` first, then `Accept`. `None` when nothing that
-/// we write is acceptable (406).
-pub(super) fn format(request: &SwiftRequest) -> Option<Format> {
+/// The format that a request asks for: `format=` first, then `Accept`.
+///
+/// # Errors
+/// 406 when nothing that we write is acceptable, 400 when `Accept` makes no sense.
+pub(super) fn format(request: &SwiftRequest) -> Result<Format, Box<Reply>> {
     match request.param("format").map(str::to_ascii_lowercase).as_deref() {
-        Some("json") => return Some(Format::Json),
-        Some("xml") => return Some(Format::Xml),
-        Some(_) => return Some(Format::Plain),
-        None => {}
+        None | Some("") => {}
+        Some("json") => return Ok(Format::Json),
+        Some("xml") => return Ok(Format::Xml),
+        Some(_) => return Ok(Format::Plain),
     }
-    let Some(accept) = request.header("accept") else { return Some(Format::Plain) };
-    let mut best: Option<(f32, Format)> = None;
+    match acceptable(request.header("accept").unwrap_or_default()) {
+        Ok(Some(format)) => Ok(format),
+        Ok(None) => Err(Box::new(plain_error(StatusCode::NOT_ACCEPTABLE, ""))),
+        Err(()) => Err(Box::new(plain_error(StatusCode::BAD_REQUEST, "Invalid Accept header"))),
+    }
+}
+
+/// The format that an `Accept` header likes best: any when it is empty.
+///
+/// Source: `Accept` in `swift/common/swob.py`; of two types of the same quality an exact one comes
+/// before a pattern.
+fn acceptable(accept: &str) -> Result<Option<Format>, ()> {
+    let mut best: Option<(f32, bool, Format)> = None;
+    if accept.trim().is_empty() {
+        return Ok(Some(Format::Plain));
+    }
     for item in accept.split(',') {
         let mut words = item.split(';').map(str::trim);
         let kind = words.next().unwrap_or_default();
-        let quality = words
-            .find_map(|word| word.strip_prefix("q="))
-            .map_or(Some(1.0), |text| text.parse::<f32>().ok())?;
-        let format = match kind {
-            "*/*" | "text/*" | "text/plain" => Format::Plain,
-            "application/json" | "application/*" => Format::Json,
-            "application/xml" | "text/xml" => Format::Xml,
+        let is_token = |word: &str| {
+            !word.is_empty()
+                && !word.bytes().any(|byte| {
+                    byte <= b' ' || byte == 0x7f || b"()<>@,;:\"/[]?={}".contains(&byte)
+                })
+        };
+        let (main, sub) = kind.split_once('/').ok_or(())?;
+        if !is_token(main) || !is_token(sub) {
+            return Err(());
+        }
+        let mut quality = None;
+        for word in words.filter(|word| !word.is_empty()) {
+            let (name, value) = word.split_once('=').ok_or(())?;
+            if name.trim() == "q" {
+                let value: f32 = value.trim().parse().map_err(drop)?;
+                if quality.replace(value).is_some() {
+                    return Err(());
+                }
+            }
+        }
+        let (format, is_exact) = match (main, sub) {
+            ("*", "*" | "plain") | ("text", "*") => (Format::Plain, false),
+            ("text", "plain") => (Format::Plain, true),
+            ("*", "json") | ("application", "*") => (Format::Json, false),
+            ("application", "json") => (Format::Json, true),
+            ("*", "xml") => (Format::Xml, false),
+            ("application" | "text", "xml") => (Format::Xml, true),
             _ => continue,
         };
-        if quality > 0.0 && best.is_none_or(|(known, _)| quality > known) {
-            best = Some((quality, format));
+        let quality = quality.unwrap_or(1.0);
+        let is_better = best.is_none_or(|(known, exact, _)| (quality, is_exact) > (known, exact));
+        if quality > 0.0 && is_better {
+            best = Some((quality, is_exact, format));
         }
     }
-    best.map(|(_, format)| format)
+    Ok(best.map(|(_, _, format)| format))
 }
 
 /// The parameters of a listing.
 pub(super) fn query(request: &SwiftRequest, limit_max: usize) -> Result<ListQuery, Error> {
-    let text = |name: &str| request.param(name).unwrap_or_default().to_owned();
+    let param = |name: &str| request.param(name).unwrap_or_default().to_owned();
     let limit = match request.param("limit") {
         None | Some("") => limit_max,
-        Some(text) => text.parse().unwrap_or(limit_max),
+        Some(number) => number.parse().unwrap_or(limit_max),
     };
     if limit > limit_max {
         return Err(Error::new(Kind::PreconditionFailed, Subject::Request)
@@ -71,10 +112,10 @@ pub(super) fn query(request: &SwiftRequest, limit_max: usize) -> Result<ListQuer
     }
     Ok(ListQuery {
         limit,
-        marker: text("marker"),
-        end_marker: text("end_marker"),
+        marker: param("marker"),
+        end_marker: param("end_marker"),
         prefix: request.param("prefix").map(str::to_owned),
-        delimiter: text("delimiter"),
+        delimiter: param("delimiter"),
         path: request.param("path").map(str::to_owned),
         reverse: request
             .param("reverse")
@@ -82,21 +123,6 @@ pub(super) fn query(request: &SwiftRequest, limit_max: usize) -> Result<ListQuer
             .unwrap_or(false),
         reserved: false,
     })
-}
-
-/// Escapes text for XML, control characters as references.
-pub(super) fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            other => out.push(other),
-        }
-    }
-    out
 }
 
 /// An object row as clients see it: what middleware hid in the etag and content type taken out.
@@ -190,14 +216,15 @@ fn rendered(format: Format, container: &ContainerPath, entries: &[ObjectEntry]) 
         Format::Xml => {
             let mut out = format!(
                 "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<container name=\"{}\">",
-                escape(container.container.as_str())
+                attribute(container.container.as_str())
             );
             for entry in entries {
                 match entry {
                     ObjectEntry::Subdir(name) => {
-                        let name = escape(name);
                         out.push_str(&format!(
-                            "<subdir name=\"{name}\"><name>{name}</name></subdir>"
+                            "<subdir name=\"{}\"><name>{}</name></subdir>",
+                            attribute(name),
+                            text(name)
                         ));
                     }
                     ObjectEntry::Object(row) => {
@@ -205,10 +232,10 @@ fn rendered(format: Format, container: &ContainerPath, entries: &[ObjectEntry]) 
                         out.push_str(&format!(
                             "<object><name>{}</name><hash>{}</hash><bytes>{}</bytes>\
                              <content_type>{}</content_type><last_modified>{}</last_modified></object>",
-                            escape(&row.name),
-                            escape(&shown.hash),
+                            text(&row.name),
+                            text(&shown.hash),
                             shown.bytes,
-                            escape(&shown.content_type),
+                            text(&shown.content_type),
                             row.last_modified().iso()
                         ));
                     }
@@ -257,26 +284,56 @@ pub(super) fn containers(
         Format::Xml => {
             let mut out = format!(
                 "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<account name=\"{}\">",
-                escape(account)
+                attribute(account)
             );
             for entry in entries {
                 match entry {
                     ContainerEntry::Subdir(name) => {
-                        out.push_str(&format!("<subdir name=\"{}\" />", escape(name)));
+                        out.push_str(&format!("<subdir name=\"{}\" />", attribute(name)));
                     }
                     ContainerEntry::Container(row) => out.push_str(&format!(
                         "<container><name>{}</name><count>{}</count><bytes>{}</bytes>\
                          <last_modified>{}</last_modified><storage_policy>{}</storage_policy></container>",
-                        escape(&row.name),
+                        text(&row.name),
                         row.object_count,
                         row.bytes_used,
                         row.put_timestamp.iso(),
-                        escape(&policy(row.policy)),
+                        text(&policy(row.policy)),
                     )),
                 }
             }
             out.push_str("</account>");
             out.into_bytes()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_acceptable_format_is_written() {
+        for (accept, format) in [
+            ("", Ok(Some(Format::Plain))),
+            (" ", Ok(Some(Format::Plain))),
+            ("*/*", Ok(Some(Format::Plain))),
+            ("application/*", Ok(Some(Format::Json))),
+            ("text/xml", Ok(Some(Format::Xml))),
+            ("*/*,application/json", Ok(Some(Format::Json))),
+            ("application/json;q=0.5, application/xml ; q=0.6", Ok(Some(Format::Xml))),
+            ("text/plain;charset=utf-8", Ok(Some(Format::Plain))),
+            ("application/json;q=0", Ok(None)),
+            ("image/png", Ok(None)),
+            ("image/png, */*;q=0.1", Ok(Some(Format::Plain))),
+            ("json", Err(())),
+            ("text/plain,", Err(())),
+            ("text/plain;q", Err(())),
+            ("text/plain;q=high", Err(())),
+            ("text/plain;q=1;q=0.5", Err(())),
+            ("text/pl ain", Err(())),
+        ] {
+            assert_eq!(acceptable(accept), format, "{accept:?}");
         }
     }
 }

@@ -14,9 +14,11 @@ mod request;
 mod segment_list;
 mod sign_in;
 mod symlink;
+mod xml;
 
 use std::sync::Arc;
 
+use apus_cluster::percent;
 use apus_daemon::Body;
 use apus_daemon::http::{header, set};
 use http::{Request, Response, StatusCode};
@@ -44,7 +46,7 @@ impl Swift {
         if request.uri().path().starts_with("/auth/") {
             return sign_in::sign_in(&self.parts, &request);
         }
-        let realm = request.uri().path().split('/').nth(2).unwrap_or("unknown").to_owned();
+        let uri = request.uri().clone();
         let keep_alive = header(request.headers(), "connection")
             .is_some_and(|value| value.eq_ignore_ascii_case("keep-alive"));
         let mut response = match SwiftRequest::parse(&self.parts, request, trans_id) {
@@ -60,7 +62,7 @@ impl Swift {
             // Swift's clients read the length of every answer, even of none.
             StatusCode::NO_CONTENT => set(out, "content-length", "0"),
             StatusCode::UNAUTHORIZED => {
-                set(out, "www-authenticate", &format!("Swift realm=\"{realm}\""));
+                set(out, "www-authenticate", &challenge(uri.path()));
             }
             _ => {}
         }
@@ -92,17 +94,68 @@ impl Swift {
             (Path::Object(_), "POST") => object::post(&self.parts, request).await,
             (Path::Object(_), "DELETE") => object::delete(&self.parts, request).await,
             (Path::Object(_), "COPY") => object::copy(&self.parts, request).await,
-            (path, _) => {
-                let mut response = plain_error(StatusCode::METHOD_NOT_ALLOWED, "");
+            (path, method) => {
+                // Swift's answer to a preflight for a container without rules of its own.
+                let is_preflight = request.header("origin").is_some();
+                let mut response = match method {
+                    "OPTIONS" if is_preflight => plain_error(StatusCode::UNAUTHORIZED, ""),
+                    "OPTIONS" => apus_daemon::http::status(StatusCode::OK),
+                    _ => plain_error(StatusCode::METHOD_NOT_ALLOWED, ""),
+                };
                 let allow = match path {
-                    Path::Account(_) if manages => "DELETE, GET, HEAD, POST, PUT",
-                    Path::Account(_) => "GET, HEAD, POST",
-                    Path::Container(_) => "DELETE, GET, HEAD, POST, PUT",
-                    Path::Object(_) => "COPY, DELETE, GET, HEAD, POST, PUT",
+                    Path::Account(_) if manages => "DELETE, GET, HEAD, OPTIONS, POST, PUT",
+                    Path::Account(_) => "GET, HEAD, OPTIONS, POST",
+                    Path::Container(_) => "DELETE, GET, HEAD, OPTIONS, POST, PUT",
+                    Path::Object(_) => "COPY, DELETE, GET, HEAD, OPTIONS, POST, PUT",
                 };
                 apus_daemon::http::set(response.headers_mut(), "allow", allow);
                 Ok(response)
             }
+        }
+    }
+}
+
+/// `WWW-Authenticate` of a request for a path: its account is the realm, when it has one.
+///
+/// Source: `www_authenticate` in `swift/common/swob.py`.
+fn challenge(raw_path: &str) -> String {
+    let decoded = percent::decode(raw_path);
+    let mut words = decoded.splitn(4, |byte| *byte == b'/');
+    let (root, version, account) = (words.next(), words.next(), words.next());
+    let is_named = |word: Option<&[u8]>| word.is_some_and(|word| !word.is_empty());
+    let realm = account.filter(|realm| {
+        root.is_some_and(<[u8]>::is_empty)
+            && is_named(version)
+            && is_named(account)
+            && ![&b"v1.0"[..], b"auth"].contains(realm)
+    });
+    let mut quoted = String::new();
+    percent::encode_into(&mut quoted, realm.unwrap_or(b"unknown"), b"/");
+    format!("Swift realm=\"{quoted}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_realm_of_a_challenge_is_the_quoted_account() {
+        for (path, realm) in [
+            ("/v1/AUTH_test/c/o", "AUTH_test"),
+            ("/v1/AUTH_test", "AUTH_test"),
+            ("/v1/AUTH_\"x\"/c", "AUTH_%22x%22"),
+            ("/v1/AUTH_%22x%22/c", "AUTH_%22x%22"),
+            ("/v1/AUTH_a%5C%22,%20b/c", "AUTH_a%5C%22%2C%20b"),
+            ("/v1/AUTH_%0d%0aX:/c", "AUTH_%0D%0AX%3A"),
+            ("/v1/%ff/c", "%FF"),
+            ("/v1%2FAUTH_test", "AUTH_test"),
+            ("/v1", "unknown"),
+            ("/v1/", "unknown"),
+            ("/v1//c", "unknown"),
+            ("//AUTH_test", "unknown"),
+            ("/auth/v1.0", "unknown"),
+        ] {
+            assert_eq!(challenge(path), format!("Swift realm=\"{realm}\""), "{path}");
         }
     }
 }

@@ -2,9 +2,7 @@
 
 use apus_cluster::etag::unquote;
 use apus_cluster::metadata::{OBJECT_HEADERS, Resource};
-use apus_cluster::{
-    AccountName, ContainerName, ContainerPath, Metadata, ObjectName, ObjectPath, percent,
-};
+use apus_cluster::{AccountName, ClientName, ContainerPath, Metadata, ObjectPath, percent};
 use apus_daemon::Body;
 use apus_daemon::http::{BodyError, set, status};
 use apus_store::access::Action;
@@ -64,13 +62,14 @@ fn metadata(parts: &Parts, request: &SwiftRequest) -> Result<Metadata> {
         metadata.insert("X-Delete-At".to_owned(), at.to_string());
     }
     if let Some(manifest) = metadata.get("X-Object-Manifest").filter(|value| !value.is_empty()) {
-        let decoded = percent::decode_utf8(manifest).unwrap_or_default();
-        let valid =
-            decoded.trim_start_matches('/').split_once('/').is_some_and(|(container, prefix)| {
-                !container.is_empty() && !prefix.is_empty() && !prefix.contains(['?', '&'])
-            });
-        if !valid {
-            return Err(Error::invalid("X-Object-Manifest must be in the format container/prefix"));
+        let form = || Error::invalid("X-Object-Manifest must be in the format container/prefix");
+        let decoded = ClientName::decode(manifest)
+            .map_err(|error| Error::invalid(format!("X-Object-Manifest: {error}")))?;
+        let names = decoded.as_str().trim_start_matches('/').split_once('/');
+        let (container, prefix) = names.ok_or_else(form)?;
+        let is_empty = container.is_empty() || prefix.is_empty() || prefix.starts_with('/');
+        if is_empty || manifest.contains(['?', '&']) {
+            return Err(form());
         }
     }
     metadata.retain(|_, value| !value.is_empty());
@@ -78,9 +77,12 @@ fn metadata(parts: &Parts, request: &SwiftRequest) -> Result<Metadata> {
 }
 
 /// The content type that the client gives or that the name suggests.
-pub(super) fn content_type(request: &SwiftRequest, object: &ObjectPath) -> String {
-    let given = request.header("content-type").filter(|kind| !kind.is_empty());
-    match given.filter(|_| !request.flag("x-detect-content-type")) {
+///
+/// # Errors
+/// What [`SwiftRequest::content_type`] refuses.
+pub(super) fn content_type(request: &SwiftRequest, object: &ObjectPath) -> Result<String> {
+    let given = request.content_type()?;
+    Ok(match given.filter(|_| !request.flag("x-detect-content-type")) {
         Some(kind) => kind.to_owned(),
         // The standard's name is audio/wav; Swift answers what Python's table has.
         None if object.object.as_str().ends_with(".wav") => "audio/x-wav".to_owned(),
@@ -88,7 +90,7 @@ pub(super) fn content_type(request: &SwiftRequest, object: &ObjectPath) -> Strin
             .first_raw()
             .unwrap_or("application/octet-stream")
             .to_owned(),
-    }
+    })
 }
 
 pub(super) fn created(written: &ObjectWritten, etag: &str) -> Reply {
@@ -117,8 +119,14 @@ fn within(body: Body, max: u64) -> Body {
 pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
     request.check_name_lengths()?;
     let object = target(&request)?;
-    if let Some(from) = request.header("x-copy-from") {
-        let account = request.header("x-copy-from-account");
+    if let Some(from) = request.given("x-copy-from") {
+        if request.header("content-length").is_some_and(|length| length.trim() != "0") {
+            return Err(Error::invalid("Copy requests require a zero byte body"));
+        }
+        let account = match request.given("x-copy-from-account") {
+            Some(_) => request.account_in("x-copy-from-account")?,
+            None => None,
+        };
         let source = named_object(&request, from, account, "X-Copy-From")?;
         if request.header("content-length").is_some_and(|length| length != "0") {
             return Err(Error::invalid("Copy requests require a zero byte body"));
@@ -148,7 +156,7 @@ pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
         Some(_) => return Err(Error::invalid("If-None-Match only supports *")),
     };
     let metadata = metadata(parts, &request)?;
-    let content_type = content_type(&request, &object);
+    let content_type = content_type(&request, &object)?;
     let etag = request.header("etag").map(|etag| unquote(etag).to_owned());
     if symlink::is_written(&request) {
         return symlink::put(parts, request, object, metadata, conditions).await;
@@ -190,8 +198,7 @@ pub(super) async fn post(parts: &Parts, request: SwiftRequest) -> Result<Reply> 
     let object = target(&request)?;
     symlink::refuse_on_post(&request)?;
     let metadata = metadata(parts, &request)?;
-    let content_type =
-        request.header("content-type").filter(|kind| !kind.is_empty()).map(str::to_owned);
+    let content_type = request.content_type()?.map(str::to_owned);
     parts.store.post_object(&request.cx, PostObject { object, metadata, content_type }).await?;
     Ok(html_error(StatusCode::ACCEPTED))
 }
@@ -211,8 +218,8 @@ pub(super) async fn delete(parts: &Parts, request: SwiftRequest) -> Result<Reply
     let result = parts.store.delete_object(&request.cx, op).await;
     if segments == SegmentFate::Deleted {
         return match format(&request) {
-            Some(format) => manifest::report(result, format),
-            None => Ok(plain_error(StatusCode::NOT_ACCEPTABLE, "")),
+            Ok(format) => manifest::report(result, format),
+            Err(refusal) => Ok(*refusal),
         };
     }
     result?;
@@ -225,40 +232,20 @@ pub(super) async fn delete(parts: &Parts, request: SwiftRequest) -> Result<Reply
 fn named_object(
     request: &SwiftRequest,
     value: &str,
-    account: Option<&str>,
+    account: Option<AccountName>,
     header: &str,
 ) -> Result<ObjectPath> {
-    let refuse = |text: String| Error::new(Kind::PreconditionFailed, Subject::Request).text(text);
-    let form = || {
-        let what = format!("{header} header must be of the form <container name>/<object name>");
-        refuse(what)
-    };
-    let value = value.split('?').next().unwrap_or_default();
-    let decoded = percent::decode_utf8(value).ok_or_else(form)?;
-    let (container, object) = decoded.trim_start_matches('/').split_once('/').ok_or_else(form)?;
-    let account = match account {
-        None => request.account().clone(),
-        Some(text) => {
-            let text = percent::decode_utf8(text).unwrap_or_default();
-            AccountName::parse(&text)
-                .map_err(|_| refuse("Account name cannot contain slashes".to_owned()))?
-        }
-    };
-    let container = ContainerName::parse(container).map_err(|_| form())?;
-    let object = ObjectName::parse(object).map_err(|_| form())?;
-    let (length, max) = (object.as_str().len(), request.constraints.max_object_name_length);
-    if length > max {
-        return Err(Error::invalid(format!("Object name length of {length} longer than {max}")));
-    }
+    let account = account.unwrap_or_else(|| request.account().clone());
+    let (container, object) = request.object_in(header, value)?;
     Ok(ContainerPath::new(account, container).object(object))
 }
 
 pub(super) async fn copy(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
     let source = target(&request)?;
-    let Some(destination) = request.header("destination") else {
+    let Some(destination) = request.given("destination") else {
         return Ok(plain_error(StatusCode::PRECONDITION_FAILED, "Destination header required"));
     };
-    let account = request.header("destination-account");
+    let account = request.account_in("destination-account")?;
     let destination = named_object(&request, destination, account, "Destination")?;
     copy_between(parts, request, source, destination).await
 }
@@ -278,10 +265,7 @@ async fn copy_between(
         source: get,
         target,
         metadata: metadata(parts, &request)?,
-        content_type: request
-            .header("content-type")
-            .filter(|kind| !kind.is_empty())
-            .map(str::to_owned),
+        content_type: request.content_type()?.map(str::to_owned),
         fresh_metadata: request.flag("x-fresh-metadata"),
         link_account: symlink::target_account(&request)?,
         as_manifest: request.param("multipart-manifest") == Some("get"),

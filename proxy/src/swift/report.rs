@@ -5,7 +5,8 @@
 use http::StatusCode;
 use serde_json::json;
 
-use super::listing::{Format, escape};
+use super::listing::Format;
+use super::xml::text;
 
 /// What became of each name.
 #[derive(Debug, Default)]
@@ -55,7 +56,7 @@ impl Report {
             }
             Format::Xml => {
                 let error = |(name, why): &(String, String)| {
-                    let (name, why) = (escape(name), escape(why));
+                    let (name, why) = (text(name), text(why));
                     format!("<object><name>{name}</name><status>{why}</status></object>")
                 };
                 let errors: String = self.errors.iter().map(error).collect();
@@ -65,7 +66,7 @@ impl Report {
                      <errors>{errors}</errors>\n</delete>\n",
                     self.deleted,
                     self.missing,
-                    escape(self.body),
+                    text(self.body),
                 )
             }
         }

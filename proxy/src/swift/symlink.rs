@@ -4,7 +4,8 @@
 //! Source: `swift/common/middleware/symlink.py`.
 
 use apus_cluster::etag::unquote;
-use apus_cluster::{AccountName, ContainerName, Metadata, ObjectName, ObjectPath, percent};
+use apus_cluster::metadata::has_prefix;
+use apus_cluster::{AccountName, Metadata, ObjectPath, percent};
 use apus_daemon::Body;
 use apus_daemon::http::set;
 use apus_store::operation::{LinkTarget, ObjectHead, PutSymlink, WriteConditions};
@@ -63,12 +64,11 @@ pub(super) async fn put(
     if target_etag.is_some_and(|etag| etag.contains([';', '"', '\\'])) {
         return Err(Error::invalid("Bad X-Symlink-Target-Etag format"));
     }
-    let given = request.header("content-type").is_some_and(|kind| !kind.is_empty());
-    let given = given || request.flag("x-detect-content-type");
+    let given = request.given("content-type").is_some() || request.flag("x-detect-content-type");
     let op = PutSymlink {
         target,
         target_etag: target_etag.map(str::to_owned),
-        content_type: given.then(|| content_type(&request, &object)),
+        content_type: if given { Some(content_type(&request, &object)?) } else { None },
         metadata,
         etag: request.header("etag").map(|etag| unquote(etag).to_owned()),
         conditions,
@@ -92,30 +92,20 @@ async fn has_bytes(mut body: Body) -> Result<bool> {
     Ok(false)
 }
 
-fn refuse(text: &str) -> Error {
-    Error::new(Kind::PreconditionFailed, Subject::Request).text(text)
-}
-
 /// The account that a link is to lead into, if a request names one.
 pub(super) fn target_account(request: &SwiftRequest) -> Result<Option<AccountName>> {
-    let Some(name) = request.header(TARGET_ACCOUNT) else { return Ok(None) };
-    let name = percent::decode_utf8(name).unwrap_or_default();
-    AccountName::parse(&name).map(Some).map_err(|_| match name.is_empty() {
-        true => refuse("Account name cannot be empty"),
-        false => refuse("Account name cannot contain slashes"),
-    })
+    request.account_in(TARGET_ACCOUNT)
 }
 
 fn target(request: &SwiftRequest) -> Result<LinkTarget> {
-    let form =
-        || refuse("X-Symlink-Target header must be of the form <container name>/<object name>");
-    let path = percent::decode_utf8(request.header(TARGET).unwrap_or_default()).ok_or_else(form)?;
-    let (container, object) = path.split_once('/').ok_or_else(form)?;
-    Ok(LinkTarget {
-        account: target_account(request)?,
-        container: ContainerName::parse(container).map_err(|_| form())?,
-        object: ObjectName::parse(object).map_err(|_| form())?,
-    })
+    let value = request.header(TARGET).unwrap_or_default();
+    // Other headers that name an object may begin with a slash; this one never does.
+    if value.starts_with('/') || has_prefix(value, "%2F") {
+        return Err(Error::new(Kind::PreconditionFailed, Subject::Request)
+            .text("X-Symlink-Target header must be of the form <container name>/<object name>"));
+    }
+    let (container, object) = request.object_in("X-Symlink-Target", value)?;
+    Ok(LinkTarget { account: target_account(request)?, container, object })
 }
 
 /// Writes what clients may see of a link, and where bytes come from that a link led to.
