@@ -101,7 +101,8 @@ pub(super) fn status_of(error: &Error) -> StatusCode {
 /// Renders an error.
 pub(crate) fn render(error: &Error) -> Reply {
     let status = status_of(error);
-    if status.is_server_error() {
+    // What is not supported is the request's fault, not the server's.
+    if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED {
         tracing::error!(%error, "request failed");
     }
     let mut response = plain_error(status, &error.client_text);

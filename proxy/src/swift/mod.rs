@@ -14,6 +14,7 @@ mod request;
 mod segment_list;
 mod sign_in;
 mod symlink;
+mod unsupported;
 mod xml;
 
 use std::sync::Arc;
@@ -75,6 +76,7 @@ impl Swift {
     async fn dispatch(&self, request: SwiftRequest) -> Result<Reply, apus_store::Error> {
         let method = request.head.method.as_str().to_owned();
         let manages = self.parts.allow_account_management;
+        unsupported::refuse(&request)?;
         match (&request.path, method.as_str()) {
             _ if bulk_delete::is_asked(&request) => bulk_delete::delete(&self.parts, request).await,
             (Path::Account(_), "GET" | "HEAD") => account::get(&self.parts, request).await,

@@ -1,0 +1,151 @@
+//! What Swift's optional filters do and this proxy does not. Swift without such a filter answers 2xx
+//! and does nothing, and a client takes that for done; here it is refused by name. Removing a
+//! setting, or switching it off, is always accepted.
+
+use apus_store::{Error, Kind, Subject};
+use http::HeaderMap;
+
+use super::request::{Path, SwiftRequest};
+
+/// Settings of a container, and the feature that each is for.
+const OF_CONTAINERS: [(&str, &str); 18] = [
+    ("x-versions-enabled", VERSIONING),
+    ("x-versions-location", VERSIONING),
+    ("x-history-location", VERSIONING),
+    ("x-container-sync-to", "container synchronization"),
+    ("x-container-meta-quota-bytes", QUOTAS),
+    ("x-container-meta-quota-count", QUOTAS),
+    ("x-container-meta-temp-url-key", TEMP_URLS),
+    ("x-container-meta-temp-url-key-2", TEMP_URLS),
+    ("x-container-meta-web-index", WEB),
+    ("x-container-meta-web-error", WEB),
+    ("x-container-meta-web-listings", WEB),
+    ("x-container-meta-web-listings-css", WEB),
+    ("x-container-meta-web-listings-label", WEB),
+    ("x-container-meta-web-directory-type", WEB),
+    ("x-container-meta-access-control-allow-origin", CORS),
+    ("x-container-meta-access-control-allow-headers", CORS),
+    ("x-container-meta-access-control-expose-headers", CORS),
+    ("x-container-meta-access-control-max-age", CORS),
+];
+/// Settings of an account. Its keys of temporary URLs are kept, as Swift keeps them secret with or
+/// without the filter; each use of such a URL is refused.
+const OF_ACCOUNTS: [(&str, &str); 1] = [("x-account-meta-quota-bytes", QUOTAS)];
+/// First part of further settings of accounts.
+const OF_ACCOUNTS_PREFIX: &str = "x-account-quota-";
+/// Parameters of a query that ask for more than the request itself.
+const PARAMETERS: [(&str, &str); 5] = [
+    ("temp_url_sig", TEMP_URLS),
+    ("temp_url_expires", TEMP_URLS),
+    ("version-id", VERSIONING),
+    ("versions", VERSIONING),
+    ("version_marker", VERSIONING),
+];
+
+const VERSIONING: &str = "object versioning";
+const QUOTAS: &str = "quotas";
+const TEMP_URLS: &str = "temporary URLs";
+const WEB: &str = "static web sites";
+const CORS: &str = "cross-origin resource sharing";
+
+/// Refuses what the request asks for and would not get.
+///
+/// # Errors
+/// `NotSupported`, with the name of the header or parameter.
+pub(super) fn refuse(request: &SwiftRequest) -> Result<(), Error> {
+    let method = request.head.method.as_str();
+    for (name, feature) in PARAMETERS {
+        if request.param(name).is_some() {
+            return Err(not_supported(&format!("?{name}"), feature));
+        }
+    }
+    if method == "PUT" && request.param("extract-archive").is_some() {
+        return Err(not_supported("?extract-archive", "unpacking of archives"));
+    }
+    if !matches!(method, "PUT" | "POST") {
+        return Ok(());
+    }
+    let kind = request.header("content-type").unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if method == "POST" && kind.eq_ignore_ascii_case("multipart/form-data") {
+        return Err(not_supported("Content-Type: multipart/form-data", "uploads of forms"));
+    }
+    match request.path {
+        Path::Account(_) => {
+            refuse_settings(&request.head.headers, &OF_ACCOUNTS, Some(OF_ACCOUNTS_PREFIX))
+        }
+        Path::Container(_) => refuse_settings(&request.head.headers, &OF_CONTAINERS, None),
+        Path::Object(_) => Ok(()),
+    }
+}
+
+fn refuse_settings(
+    headers: &HeaderMap,
+    settings: &[(&str, &str)],
+    prefix: Option<&str>,
+) -> Result<(), Error> {
+    for (name, value) in headers {
+        let name = name.as_str();
+        let listed = settings.iter().find(|(known, _)| *known == name).map(|(_, what)| *what);
+        let feature =
+            listed.or_else(|| prefix.filter(|prefix| name.starts_with(prefix)).map(|_| QUOTAS));
+        let Some(feature) = feature else { continue };
+        let value = value.as_bytes().trim_ascii();
+        let is_off = name == "x-versions-enabled"
+            && std::str::from_utf8(value)
+                .is_ok_and(|text| apus_daemon::config::value::flag(text) == Some(false));
+        if !value.is_empty() && !is_off {
+            return Err(not_supported(&apus_cluster::metadata::title_case(name), feature));
+        }
+    }
+    Ok(())
+}
+
+fn not_supported(what: &str, feature: &str) -> Error {
+    Error::new(Kind::NotSupported, Subject::Request)
+        .text(format!("{what} is not supported: this cluster has no {feature}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(settings: &[(&str, &str)], prefix: Option<&str>, name: &str, value: &str) -> bool {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-container-meta-color", "red".parse().unwrap());
+        headers
+            .insert(http::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        match refuse_settings(&headers, settings, prefix) {
+            Ok(()) => false,
+            Err(error) => {
+                assert_eq!(error.kind, Kind::NotSupported);
+                assert!(error.client_text.to_ascii_lowercase().starts_with(name), "{error:?}");
+                true
+            }
+        }
+    }
+
+    #[test]
+    fn settings_of_containers_are_refused_unless_they_remove_something() {
+        for (name, _) in OF_CONTAINERS {
+            assert!(refused(&OF_CONTAINERS, None, name, "1"), "{name}");
+            assert!(!refused(&OF_CONTAINERS, None, name, ""), "{name}");
+            let removal = name.replace("x-", "x-remove-");
+            assert!(!refused(&OF_CONTAINERS, None, &removal, "x"), "{removal}");
+        }
+        assert!(!refused(&OF_CONTAINERS, None, "x-versions-enabled", "False"));
+        assert!(refused(&OF_CONTAINERS, None, "x-versions-enabled", "maybe"));
+        assert!(!refused(&OF_CONTAINERS, None, "x-container-meta-web", "x"));
+        assert!(!refused(&OF_CONTAINERS, None, "x-container-meta-quota", "x"));
+    }
+
+    #[test]
+    fn quotas_of_accounts_are_refused_and_keys_are_kept() {
+        let refused = |name: &str| refused(&OF_ACCOUNTS, Some(OF_ACCOUNTS_PREFIX), name, "1");
+        assert!(refused("x-account-meta-quota-bytes"));
+        assert!(refused("x-account-quota-bytes"));
+        assert!(refused("x-account-quota-count-policy-gold"));
+        assert!(!refused("x-account-meta-temp-url-key"));
+        assert!(!refused("x-account-meta-quota"));
+    }
+}

@@ -1,0 +1,136 @@
+"""What Swift's optional filters do and this proxy does not is refused by name, never accepted and left
+undone; sign-in follows the operator and not the client."""
+
+import pytest
+from conftest import Cluster
+from swift_http import SwiftHttp
+
+SETTINGS = [
+    ("X-Versions-Enabled", "true"),
+    ("X-Versions-Location", "old"),
+    ("X-History-Location", "old"),
+    ("X-Container-Sync-To", "//realm/cluster/AUTH_a/c"),
+    ("X-Container-Meta-Quota-Bytes", "10"),
+    ("X-Container-Meta-Quota-Count", "1"),
+    ("X-Container-Meta-Temp-URL-Key", "secret"),
+    ("X-Container-Meta-Temp-Url-Key-2", "secret"),
+    ("X-Container-Meta-Web-Index", "index.html"),
+    ("X-Container-Meta-Web-Error", "error.html"),
+    ("X-Container-Meta-Web-Listings", "true"),
+    ("X-Container-Meta-Web-Listings-CSS", "style.css"),
+    ("X-Container-Meta-Web-Directory-Type", "text/dir"),
+    ("X-Container-Meta-Access-Control-Allow-Origin", "*"),
+    ("X-Container-Meta-Access-Control-Max-Age", "60"),
+    ("X-Container-Meta-Access-Control-Expose-Headers", "X-A"),
+]
+
+
+@pytest.fixture(scope="module")
+def swift(cluster):
+    swift = SwiftHttp(cluster)
+    assert swift("PUT", "/c")[0] == 201
+    assert swift("PUT", "/c/o", body=b"data")[0] == 201
+    return swift
+
+
+@pytest.mark.parametrize("name, value", SETTINGS)
+def test_settings_without_effect_are_refused_by_name(swift, name, value):
+    for method, path in [("PUT", "/never"), ("PUT", "/c"), ("POST", "/c")]:
+        status, _, body = swift(method, path, {name: value})
+        assert status == 501 and body.decode().lower().startswith(name.lower()), body
+    assert swift("HEAD", "/never")[0] == 404
+    assert name.lower() not in swift("HEAD", "/c")[1]
+    assert swift("POST", "/c", {name: ""})[0] == 204
+    assert swift("POST", "/c", {name.replace("X-", "X-Remove-", 1): "x"})[0] == 204
+
+
+def test_versioning_that_is_off_is_accepted(swift):
+    assert swift("POST", "/c", {"X-Versions-Enabled": "false"})[0] == 204
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["X-Account-Meta-Quota-Bytes", "X-Account-Quota-Bytes", "X-Account-Quota-Count-Policy-Policy-0"],
+)
+def test_quotas_of_accounts_are_refused_by_name(swift, name):
+    status, _, body = swift("POST", "", {name: "1"})
+    assert status == 501 and body.decode().startswith(name)
+    assert swift("POST", "", {name: ""})[0] == 204
+
+
+@pytest.mark.parametrize("query", ["temp_url_sig=00&temp_url_expires=9999999999", "version-id=1", "versions"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "POST"])
+def test_queries_without_effect_are_refused(swift, query, method):
+    status, _, body = swift(method, f"/c/o?{query}")
+    assert status == 501
+    assert method == "HEAD" or body.decode().startswith("?" + query.split("=")[0])
+    assert swift("GET", "/c/o")[2] == b"data"
+
+
+def test_urls_without_a_token_are_not_taken_for_anonymous_requests(swift):
+    assert swift.raw("GET", f"{swift.root}/c/o?temp_url_sig=00&temp_url_expires=1")[0] == 501
+
+
+@pytest.mark.parametrize("path", ["", "/c", "/c/o"])
+def test_archives_and_forms_are_not_taken_for_plain_requests(swift, path):
+    for kind in ["tar", "tar.gz", "tar.bz2"]:
+        assert swift("PUT", f"{path}?extract-archive={kind}", body=b"x")[0] == 501
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert swift("POST", path, form, b"--x--\r\n")[0] == 501
+    assert swift("GET", "/c/o")[1]["content-type"] != form["Content-Type"]
+
+
+def test_keys_of_temporary_urls_of_accounts_stay_the_owners_secret(cluster, swift):
+    assert swift("POST", "", {"X-Account-Meta-Temp-URL-Key": "secret"})[0] == 204
+    assert swift("HEAD")[1]["x-account-meta-temp-url-key"] == "secret"
+    assert swift("POST", "", {"X-Remove-Account-Meta-Temp-URL-Key": "x"})[0] == 204
+
+
+@pytest.fixture
+def configured(tmp_path):
+    """A cluster whose proxy is configured with `lines`."""
+    clusters = []
+
+    def start(section, lines):
+        cluster = Cluster(tmp_path / "data", "--dev-users").start()
+        cluster.stop()
+        conf = cluster.data / "etc/proxy-server.conf"
+        text = conf.read_text()
+        assert f"[{section}]" in text, text
+        conf.write_text(text.replace(f"[{section}]", f"[{section}]\n{lines}", 1))
+        clusters.append(cluster.start())
+        return cluster
+
+    yield start
+    for cluster in clusters:
+        assert cluster.stop() == 0
+
+
+def sign_in(cluster, key="testing", **headers):
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = {"X-Auth-User": "test:tester", "X-Auth-Key": key, **headers}
+    return SwiftHttp.raw(cluster, "GET", "/auth/v1.0", request)
+
+
+def test_storage_urls_follow_the_operator(configured):
+    cluster = configured("app:proxy-server", "public_url = https://store.example:8443/")
+    told = sign_in(cluster, Host="evil.example")[1]["x-storage-url"]
+    assert told == "https://store.example:8443/v1/AUTH_test"
+
+
+def test_storage_urls_have_the_configured_scheme(configured):
+    cluster = configured("filter:tempauth", "storage_url_scheme = https")
+    told = sign_in(cluster, Host="store.example")[1]["x-storage-url"]
+    assert told == "https://store.example/v1/AUTH_test"
+    for host in ['"x"', "a/b", "u@h"]:
+        assert sign_in(cluster, Host=host)[0] == 400
+
+
+def test_too_many_failed_sign_ins_wait(configured):
+    cluster = configured("filter:tempauth", "failed_sign_ins_per_minute = 3")
+    answers = [sign_in(cluster, key="guess") for _ in range(8)]
+    statuses = [answer[0] for answer in answers]
+    # A minute may end in between; then there are three more.
+    assert statuses[:3] == [401] * 3 and 429 in statuses and set(statuses) == {401, 429}
+    refused = next(headers for status, headers, _ in answers if status == 429)
+    assert 1 <= int(refused["retry-after"]) <= 60
