@@ -3,8 +3,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 pub mod addresses;
+mod client_io;
 pub mod clock;
 pub mod config;
+mod descriptors;
 pub mod drain;
 mod framing;
 pub mod handover;
@@ -19,11 +21,14 @@ pub mod recon;
 pub mod recon_http;
 pub mod seed;
 pub mod serve;
+mod slots;
 pub mod syslog;
 pub mod systemd;
 pub mod task;
 pub mod unit;
+mod unread;
 
+pub use client_io::Malformed;
 pub use clock::Clock;
 pub use drain::Drain;
 pub use http::{Body, Handler};

@@ -1,24 +1,32 @@
-//! The accept loop: hyper over each connection, limits on heads, drain on stop.
+//! The accept loop: hyper over each connection, limits on connections and heads, drain on stop.
+//!
+//! Connections are always accepted. One for which there is no place is answered 503 and closed.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http_body_util::BodyExt;
+use http::{HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::either::Either;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::client_io::{ClientIo, Exchange};
 use crate::drain::Drain;
-use crate::http::SharedHandler;
+use crate::http::{Body, SharedHandler, empty, full};
 use crate::interim::{Interim, InterimIo};
 use crate::metadata_names::MetadataNames;
+use crate::slots::{FirstRequest, Slot, Slots};
 use crate::task::{TaskKind, spawn};
+use crate::{descriptors, unread};
 
 /// Limits of one listener.
 #[derive(Debug, Clone, Copy)]
@@ -27,10 +35,16 @@ pub struct Limits {
     pub headers_max: usize,
     /// Bytes of one request head.
     pub head_bytes_max: usize,
-    /// Time for a head to arrive.
+    /// Time for a head to arrive, and for the next request of an idle connection.
     pub head_timeout: Duration,
-    /// Connections at once.
+    /// Time in which some bytes must go out while bytes wait to be written.
+    pub write_timeout: Duration,
+    /// How long a read goes on for a client that has ended its side while no bytes move.
+    pub hang_up_grace: Duration,
+    /// Connections at once; fewer when the process may not open so many files.
     pub connections_max: usize,
+    /// Connections at once of one client's address; half of all when `None`.
+    pub address_connections_max: Option<usize>,
     /// Time that open requests have after a stop.
     pub drain_timeout: Duration,
 }
@@ -41,7 +55,11 @@ impl Default for Limits {
             headers_max: 256,
             head_bytes_max: 128 * 1024,
             head_timeout: Duration::from_secs(60),
+            // Longer than a proxy waits for a client that reads slowly.
+            write_timeout: Duration::from_secs(15 * 60),
+            hang_up_grace: Duration::from_secs(3),
             connections_max: 8192,
+            address_connections_max: None,
             drain_timeout: Duration::from_secs(20),
         }
     }
@@ -50,7 +68,9 @@ impl Default for Limits {
 /// Who connects to a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Callers {
-    /// Clients, or servers of ours.
+    /// Anybody: each address has a share of the connections.
+    Clients,
+    /// Servers of ours.
     Plain,
     /// Swift's proxies and servers, too: names of metadata are as they have them.
     Swifts,
@@ -68,6 +88,158 @@ pub struct Reached(pub SocketAddr);
 /// stop. Its client was not refused, so it may expect an answer.
 const FIRST_REQUEST: Duration = Duration::from_secs(2);
 
+/// What is answered when there is no place for a connection.
+const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\n\
+    Content-Length: 22\r\nRetry-After: 1\r\nConnection: close\r\n\r\ntoo many connections.\n";
+/// Refused connections that are given time to read that, and how much.
+const REFUSED_AT_ONCE: usize = 32;
+const REFUSED_TIME: Duration = Duration::from_secs(1);
+/// Time between two attempts when no connection can be accepted.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// What all connections of a listener share.
+struct Listener {
+    handler: SharedHandler,
+    callers: Callers,
+    limits: Limits,
+    http: hyper::server::conn::http1::Builder,
+    graceful: GracefulShutdown,
+    /// Connections whose first request has not come yet.
+    fresh: TaskTracker,
+    refused: Arc<Semaphore>,
+}
+
+/// One connection, as its requests see it.
+struct Connection {
+    handler: SharedHandler,
+    interim: Interim,
+    exchange: Arc<Exchange>,
+    peer: Peer,
+    reached: Option<Reached>,
+    first: Mutex<Option<(TaskTrackerToken, FirstRequest)>>,
+}
+
+impl Connection {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let (mut parts, body) = request.into_parts();
+        let has_body = !hyper::body::Body::is_end_stream(&body);
+        let refusal = self.exchange.request(&parts.method, &parts.headers, has_body);
+        if let Some(refusal) = refusal {
+            let head = format!("{} {} HTTP/1.1\r\n", parts.method, parts.uri);
+            let (content_type, text) = self.handler.malformed(refusal, &head);
+            let mut answer = Response::new(full(text));
+            *answer.status_mut() = refusal.status();
+            let headers = answer.headers_mut();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return answer;
+        }
+        parts.extensions.insert(self.peer);
+        if let Some(reached) = self.reached {
+            parts.extensions.insert(reached);
+        }
+        self.interim.reset();
+        parts.extensions.insert(self.interim.clone());
+        if !has_body {
+            return self.handler.call(Request::from_parts(parts, empty())).await;
+        }
+        let waits = parts.headers.contains_key(header::EXPECT);
+        let (body, leftover) = unread::watched(body);
+        let mut answer = self.handler.call(Request::from_parts(parts, body)).await;
+        leftover.settle(&mut answer, waits, &self.exchange).await;
+        answer
+    }
+}
+
+impl Listener {
+    fn new(handler: SharedHandler, callers: Callers, limits: Limits) -> Self {
+        let mut http = hyper::server::conn::http1::Builder::new();
+        // A client that has ended its side may still read: `ClientIo` decides when it is gone.
+        http.timer(TokioTimer::new())
+            .header_read_timeout(limits.head_timeout)
+            .max_headers(limits.headers_max)
+            .max_buf_size(limits.head_bytes_max)
+            .half_close(true);
+        Self {
+            handler,
+            callers,
+            limits,
+            http,
+            graceful: GracefulShutdown::new(),
+            fresh: TaskTracker::new(),
+            refused: Arc::new(Semaphore::new(REFUSED_AT_ONCE)),
+        }
+    }
+
+    fn slots(&self) -> Arc<Slots> {
+        let most = self.limits.connections_max.min(descriptors::for_connections(self.callers));
+        let of_address = match self.callers {
+            Callers::Clients => self.limits.address_connections_max.unwrap_or(most.div_ceil(2)),
+            Callers::Plain | Callers::Swifts => most,
+        };
+        Slots::new(most, of_address)
+    }
+
+    /// Serves a connection in a task of its own.
+    fn begin(&self, stream: TcpStream, peer: SocketAddr, slot: Slot) {
+        // Answers are written whole; waiting for more only delays them.
+        let _ = stream.set_nodelay(true);
+        let exchange = Exchange::new(self.limits.head_bytes_max);
+        let connection = Arc::new(Connection {
+            handler: self.handler.clone(),
+            interim: Interim::default(),
+            exchange: exchange.clone(),
+            peer: Peer(peer),
+            reached: stream.local_addr().ok().map(Reached),
+            first: Mutex::new(Some((self.fresh.token(), slot.first_request()))),
+        });
+        let stream = ClientIo::new(stream, exchange, self.handler.clone(), self.limits);
+        let stream = match self.callers {
+            Callers::Clients | Callers::Plain => Either::Left(stream),
+            Callers::Swifts => {
+                Either::Right(MetadataNames::server(stream, self.limits.head_bytes_max))
+            }
+        };
+        let io = TokioIo::new(InterimIo::new(stream, connection.interim.clone()));
+        let service = service_fn(move |request: Request<Incoming>| {
+            let connection = connection.clone();
+            drop(connection.first.lock().unwrap_or_else(PoisonError::into_inner).take());
+            async move { Ok::<_, Infallible>(connection.answer(request).await) }
+        });
+        let connection = self.graceful.watch(self.http.serve_connection(io, service));
+        spawn(TaskKind::Request, async move {
+            tokio::select! {
+                // A client that goes away in mid-request is everyday life.
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, %peer, "connection");
+                },
+                () = slot.evicted() => tracing::debug!(%peer, "silent connection made room"),
+            }
+            drop(slot);
+        });
+    }
+
+    /// Says that there is no place, and closes. Only some are given time to read it.
+    fn refuse(&self, mut stream: TcpStream, peer: SocketAddr) {
+        tracing::debug!(%peer, "no place for a connection");
+        let Ok(permit) = self.refused.clone().try_acquire_owned() else {
+            let _ = stream.try_write(NO_PLACE);
+            return;
+        };
+        spawn(TaskKind::Request, async move {
+            let end = async {
+                stream.write_all(NO_PLACE).await?;
+                stream.shutdown().await?;
+                let mut space = [0; 4096];
+                while stream.read(&mut space).await? > 0 {}
+                Ok::<_, std::io::Error>(())
+            };
+            let _ = tokio::time::timeout(REFUSED_TIME, end).await;
+            drop(permit);
+        });
+    }
+}
+
 /// Serves until the drain begins, then lets open requests finish.
 pub async fn serve(
     listener: TcpListener,
@@ -76,68 +248,27 @@ pub async fn serve(
     drain: Drain,
     limits: Limits,
 ) {
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.head_timeout)
-        .max_headers(limits.headers_max)
-        .max_buf_size(limits.head_bytes_max)
-        .half_close(true);
     let listening = drain.listening();
-    let graceful = GracefulShutdown::new();
-    // Connections whose first request has not come yet.
-    let fresh = TaskTracker::new();
-    let slots = Arc::new(Semaphore::new(limits.connections_max));
+    let shared = Listener::new(handler, callers, limits);
+    let slots = shared.slots();
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { break };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = drain.begun() => break,
         };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+        match accepted {
+            Ok((stream, peer)) => match slots.take(peer.ip(), Instant::now()) {
+                Some(slot) => shared.begin(stream, peer, slot),
+                None => shared.refuse(stream, peer),
+            },
             Err(error) => {
                 // Out of file descriptors, most likely: wait for some to be closed.
                 tracing::warn!(%error, "accept");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
+                tokio::time::sleep(ACCEPT_AGAIN).await;
             }
-        };
-        // Answers are written whole; waiting for more only delays them.
-        let _ = stream.set_nodelay(true);
-        let reached = stream.local_addr().ok().map(Reached);
-        let handler = handler.clone();
-        let interim = Interim::default();
-        let first = Mutex::new(Some(fresh.token()));
-        let stream = match callers {
-            Callers::Plain => Either::Left(stream),
-            Callers::Swifts => Either::Right(MetadataNames::server(stream, limits.head_bytes_max)),
-        };
-        let io = TokioIo::new(InterimIo::new(stream, interim.clone()));
-        let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-            let (handler, interim) = (handler.clone(), interim.clone());
-            drop(first.lock().unwrap_or_else(PoisonError::into_inner).take());
-            async move {
-                let (mut parts, body) = request.into_parts();
-                parts.extensions.insert(Peer(peer));
-                if let Some(reached) = reached {
-                    parts.extensions.insert(reached);
-                }
-                interim.reset();
-                parts.extensions.insert(interim);
-                let body = body.map_err(|error| error.into()).boxed_unsync();
-                let request = http::Request::from_parts(parts, body);
-                Ok::<_, Infallible>(handler.call(request).await)
-            }
-        });
-        let connection = graceful.watch(http.serve_connection(io, service));
-        spawn(TaskKind::Request, async move {
-            // A client that goes away in mid-request is everyday life.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, %peer, "connection");
-            }
-            drop(slot);
-        });
+        }
     }
+    let Listener { graceful, fresh, .. } = shared;
     drop(listener);
     drop(listening);
     fresh.close();
@@ -159,43 +290,4 @@ pub async fn serve(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
-
-    struct Greeter;
-
-    #[async_trait::async_trait]
-    impl crate::Handler for Greeter {
-        async fn call(&self, _: http::Request<crate::Body>) -> http::Response<crate::Body> {
-            crate::http::status(http::StatusCode::NO_CONTENT)
-        }
-    }
-
-    async fn ask(stream: &mut TcpStream) -> String {
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-        let mut answer = vec![0; 12];
-        stream.read_exact(&mut answer).await.unwrap();
-        String::from_utf8(answer).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_connection_that_was_accepted_before_a_patient_stop_gets_its_first_answer() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let drain = Drain::default();
-        let work =
-            serve(listener, Arc::new(Greeter), Callers::Swifts, drain.clone(), Limits::default());
-        let serving = spawn(TaskKind::Background, work);
-        let mut silent = TcpStream::connect(address).await.unwrap();
-        // Accepted after the silent one.
-        let mut other = TcpStream::connect(address).await.unwrap();
-        assert_eq!(ask(&mut other).await, "HTTP/1.1 204");
-        drain.begin_patiently();
-        drain.deaf().await;
-        assert!(TcpStream::connect(address).await.is_err(), "it still listens");
-        assert_eq!(ask(&mut silent).await, "HTTP/1.1 204");
-        serving.await.unwrap();
-    }
-}
+mod tests;

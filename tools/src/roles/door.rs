@@ -22,6 +22,7 @@ use apus_wire::signed::seal::Sealed;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
+use super::client_limits::client_limits;
 use super::conf::bind_address;
 use super::node::Builder;
 use super::role::Server;
@@ -75,6 +76,7 @@ impl Builder<'_> {
         let count = |handler| Arc::new(Counted::new(handler, server.name(), metrics.clone()));
         if server == Server::Proxy {
             self.node.proxy = Some(count(handler.clone()));
+            self.node.client_limits = client_limits(&section, self.node.limits)?;
             self.serve_metrics(&section).await?;
         } else {
             let called: SharedHandler = count(handler.clone());
@@ -103,8 +105,9 @@ impl Builder<'_> {
             }
         };
         let callers = match self.cluster.backend_auth.mode {
-            Mode::Open if server != Server::Proxy => Callers::Swifts,
-            Mode::Open | Mode::Signed => Callers::Plain,
+            _ if server == Server::Proxy => Callers::Clients,
+            Mode::Open => Callers::Swifts,
+            Mode::Signed => Callers::Plain,
         };
         self.node.listeners.push((listener, count(handler), callers));
         Ok(())

@@ -1,5 +1,6 @@
 //! Roles → servers and daemons of one process.
 
+mod client_limits;
 mod conf;
 mod door;
 mod former;

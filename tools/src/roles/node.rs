@@ -48,7 +48,9 @@ pub struct Node {
     pub(super) object: Option<apus_object::Server>,
     pub(super) background: Vec<tokio::task::JoinHandle<()>>,
     pub(super) units: Vec<(Unit, ReconCache)>,
-    limits: serve::Limits,
+    pub(super) limits: serve::Limits,
+    /// Of the proxy's listener.
+    pub(super) client_limits: serve::Limits,
     pub(super) drain: Drain,
 }
 
@@ -166,6 +168,11 @@ impl Node {
         let transport = Arc::new(Transport::new(signer));
         let client = Arc::new(Client::new(transport.clone(), clock.clone(), Deadlines::default()));
         let drain = Drain::default();
+        let limits = serve::Limits {
+            headers_max: cluster.constraints.headers_max(),
+            head_bytes_max: cluster.constraints.head_bytes_max(),
+            ..serve::Limits::default()
+        };
         let node = Self {
             proxy: None,
             counters: Arc::default(),
@@ -181,11 +188,8 @@ impl Node {
                 watch(used(&rings), former, cluster.rings.check_interval, drain.clone()),
             )],
             units: Vec::new(),
-            limits: serve::Limits {
-                headers_max: cluster.constraints.headers_max(),
-                head_bytes_max: cluster.constraints.head_bytes_max(),
-                ..serve::Limits::default()
-            },
+            limits,
+            client_limits: limits,
             drain,
         };
         let ring_folder = ring_folder(&place, &cluster, &rings);
@@ -266,7 +270,11 @@ impl Node {
         let open = std::mem::take(&mut self.open_listeners);
         let all = std::mem::take(&mut self.listeners).into_iter().chain(open);
         for (listener, handler, callers) in all {
-            let work = serve::serve(listener, handler, callers, self.drain.clone(), self.limits);
+            let limits = match callers {
+                serve::Callers::Clients => self.client_limits,
+                serve::Callers::Plain | serve::Callers::Swifts => self.limits,
+            };
+            let work = serve::serve(listener, handler, callers, self.drain.clone(), limits);
             running.push(spawn(TaskKind::Background, work));
         }
         self.wait(signals, overseen.as_ref()).await;

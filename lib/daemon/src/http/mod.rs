@@ -17,6 +17,12 @@ pub use trans_id::new_trans_id;
 pub trait Handler: Send + Sync {
     /// Answers one request. Never fails: errors are answers.
     async fn call(&self, request: http::Request<Body>) -> http::Response<Body>;
+
+    /// The content type and the text for a client whose request is refused before it is one. `head`
+    /// is what arrived of it, to tell the client's dialect by.
+    fn malformed(&self, refusal: crate::Malformed, _head: &str) -> (&'static str, String) {
+        ("text/plain; charset=utf-8", refusal.message().to_owned())
+    }
 }
 
 /// Shared by all connections.

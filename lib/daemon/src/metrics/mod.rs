@@ -187,6 +187,10 @@ impl Handler for Counted {
         self.metrics.answered(self.server, &method, answer.status(), began.elapsed());
         answer
     }
+
+    fn malformed(&self, refusal: crate::Malformed, head: &str) -> (&'static str, String) {
+        self.inner.malformed(refusal, head)
+    }
 }
 
 /// Answers `GET /metrics`, and passes everything else on, if there is somebody.
