@@ -50,7 +50,7 @@ class Connection:
         self.socket.settimeout(timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.connect(address)
-        self.buffer = b""
+        self.buffer = bytearray()
 
     def __enter__(self):
         return self
@@ -92,21 +92,24 @@ class Connection:
         try:
             more = self.socket.recv(65536)
         except ConnectionResetError as error:
-            raise Closed(f"reset after {self.buffer!r}") from error
+            raise Closed(f"reset after {bytes(self.buffer[-200:])}") from error
         if not more:
-            raise Closed(f"end after {self.buffer!r}")
+            raise Closed(f"end after {bytes(self.buffer[-200:])}")
         self.buffer += more
 
     def _until(self, end):
         while end not in self.buffer:
             self._fill()
-        found, self.buffer = self.buffer.split(end, 1)
-        return found
+        return self._take(self.buffer.index(end), len(end))
 
     def _exactly(self, size):
         while len(self.buffer) < size:
             self._fill()
-        found, self.buffer = self.buffer[:size], self.buffer[size:]
+        return self._take(size)
+
+    def _take(self, size, dropped=0):
+        found = bytes(self.buffer[:size])
+        del self.buffer[: size + dropped]
         return found
 
     def head(self):
@@ -142,8 +145,7 @@ class Connection:
             while True:
                 self._fill()
         except Closed:
-            found, self.buffer = self.buffer, b""
-            return found
+            return self._take(len(self.buffer))
 
     def is_closed(self):
         """Whether the server has closed or reset it; reads nothing that is a response."""

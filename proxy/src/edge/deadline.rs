@@ -15,14 +15,14 @@ use http_body_util::BodyExt;
 struct PerPiece {
     body: Body,
     limit: Duration,
-    sleep: Pin<Box<tokio::time::Sleep>>,
+    /// Made when the first piece is waited for.
+    sleep: Option<Pin<Box<tokio::time::Sleep>>>,
     waiting: bool,
 }
 
 /// Wraps a body.
 pub(crate) fn per_piece(body: Body, limit: Duration) -> Body {
-    let sleep = Box::pin(tokio::time::sleep(limit));
-    PerPiece { body, limit, sleep, waiting: false }.boxed_unsync()
+    PerPiece { body, limit, sleep: None, waiting: false }.boxed_unsync()
 }
 
 impl http_body::Body for PerPiece {
@@ -33,18 +33,21 @@ impl http_body::Body for PerPiece {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.body).poll_frame(cx) {
+        let this = &mut *self;
+        match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(frame) => {
-                self.waiting = false;
+                this.waiting = false;
                 Poll::Ready(frame)
             }
             Poll::Pending => {
-                if !self.waiting {
-                    let deadline = tokio::time::Instant::now() + self.limit;
-                    self.sleep.as_mut().reset(deadline);
-                    self.waiting = true;
+                let deadline = tokio::time::Instant::now() + this.limit;
+                let sleep =
+                    this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+                if !this.waiting {
+                    sleep.as_mut().reset(deadline);
+                    this.waiting = true;
                 }
-                match self.sleep.as_mut().poll(cx) {
+                match sleep.as_mut().poll(cx) {
                     Poll::Ready(()) => {
                         let error = Error::new(Kind::ClientTimeout, Subject::Request);
                         Poll::Ready(Some(Err(error.into())))
@@ -57,5 +60,30 @@ impl http_body::Body for PerPiece {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use apus_daemon::http::stream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_stalls_ends_with_a_timeout_after_the_pieces_that_came() {
+        let (sender, receiver) = tokio::sync::mpsc::channel(3);
+        let mut body = per_piece(stream(receiver), Duration::from_millis(20));
+        for _ in 0..3 {
+            sender.try_send(Ok(Bytes::from_static(b"x"))).unwrap();
+        }
+        for _ in 0..3 {
+            assert!(body.frame().await.unwrap().is_ok());
+        }
+        let error = body.frame().await.unwrap().unwrap_err();
+        assert_eq!(error.downcast::<Error>().unwrap().kind, Kind::ClientTimeout);
     }
 }

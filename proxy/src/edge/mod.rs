@@ -1,9 +1,11 @@
 //! What happens to every request, in this order: a transaction id; a guard against panics; an
-//! access log line; fixed paths; then the dialect that the request speaks.
+//! access log line; refusals of what is wrong as HTTP; a deadline for each piece of the body; fixed
+//! paths; then the dialect that the request speaks.
 
 pub(crate) mod deadline;
 mod info;
 mod public_url;
+mod refusal;
 
 /// When to come back after a refusal for want of memory, in seconds.
 pub(crate) const RETRY_AFTER_SECONDS: &str = "1";
@@ -13,11 +15,12 @@ use std::sync::Arc;
 use apus_cluster::Policies;
 use apus_cluster::constraints::Constraints;
 use apus_daemon::http::{format_date, full, header, new_trans_id, set, text};
-use apus_daemon::{Body, Clock, Handler};
+use apus_daemon::{Body, Clock, Handler, Malformed};
 use apus_store::Store;
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
+use http_body::Body as _;
 
 pub use self::public_url::PublicUrl;
 use crate::auth::tempauth::TempAuth;
@@ -60,9 +63,10 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// A client's body with a deadline for each piece.
+    /// A client's body; the edge has given it a deadline for each piece.
+    #[allow(clippy::unused_self, reason = "dialects say here that they read from the client")]
     pub(crate) fn timed(&self, body: Body) -> Body {
-        deadline::per_piece(body, std::time::Duration::from_secs(self.client_timeout_seconds))
+        body
     }
 }
 
@@ -86,31 +90,16 @@ impl Server {
         Self { swift: Swift::new(parts.clone()), s3: S3::new(parts.clone()), parts }
     }
 
-    /// What a request with too long a line is answered, at its end as Swift's server does.
-    fn too_long(&self, request: &Request<Body>) -> Option<Response<Body>> {
-        let constraints = &self.parts.constraints;
-        let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-        // Method, target and `HTTP/1.1` with what is between and after them.
-        let first = request.method().as_str().len() + target + 12;
-        // Name and value with `: ` between and a line break after them.
-        let line =
-            |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
-        let longest = request.headers().iter().map(line).max().unwrap_or(0);
-        let mut refusal = if first >= constraints.max_request_line {
-            text(StatusCode::URI_TOO_LONG, "")
-        } else if longest >= constraints.max_header_size {
-            text(StatusCode::BAD_REQUEST, "Header Line Too Long")
-        } else {
-            return None;
-        };
-        set(refusal.headers_mut(), "connection", "close");
-        Some(refusal)
-    }
-
     async fn route(&self, request: Request<Body>, trans_id: &Arc<str>) -> Response<Body> {
-        if let Some(refusal) = self.too_long(&request) {
-            return refusal;
+        if let Some(refusal) = refusal::of(&request, &self.parts) {
+            return refusal.render(refusal::is_s3(&request, &self.parts), trans_id);
         }
+        // Here for all bodies, so that no dialect waits for a client for ever.
+        let limit = std::time::Duration::from_secs(self.parts.client_timeout_seconds);
+        let request = request.map(|body| match body.is_end_stream() {
+            true => body,
+            false => deadline::per_piece(body, limit),
+        });
         let path = request.uri().path();
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         match path {
@@ -162,5 +151,9 @@ impl Handler for Server {
             agent,
         );
         response
+    }
+
+    fn malformed(&self, refusal: Malformed, head: &str) -> (&'static str, String) {
+        refusal::malformed(refusal, head, &self.parts.constraints.valid_api_versions)
     }
 }
