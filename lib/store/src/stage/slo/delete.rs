@@ -8,7 +8,7 @@
 //!
 //! Source: `get_segments_to_delete_iter` in `swift/common/middleware/slo.py`.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use apus_cluster::ObjectPath;
@@ -43,7 +43,8 @@ struct ManifestDeletion<'a> {
     next: &'a Arc<dyn Store>,
     cx: &'a Context,
     budget: ManifestBudget,
-    visited: HashSet<ObjectPath>,
+    /// What was come by, and whether it stays.
+    visited: HashMap<ObjectPath, bool>,
     /// From the outermost manifest to the innermost.
     open: Vec<DoomedManifest>,
     report: Deleted,
@@ -62,7 +63,7 @@ pub(super) async fn with_segments(
         next,
         cx,
         budget: ManifestBudget::of_deletion(),
-        visited: HashSet::from([op.object.clone()]),
+        visited: HashMap::from([(op.object.clone(), false)]),
         open: Vec::new(),
         report: Deleted::default(),
         stopped: false,
@@ -103,9 +104,11 @@ impl ManifestDeletion<'_> {
                     continue;
                 }
             };
-            if !self.visited.insert(path.clone()) {
+            if let Some(stays) = self.visited.get(&path) {
+                doomed.emptied &= !stays;
                 continue;
             }
+            self.visited.insert(path.clone(), false);
             if self.budget.take(1).is_err() {
                 self.report.cut_short = true;
                 doomed.emptied = false;
@@ -137,8 +140,11 @@ impl ManifestDeletion<'_> {
             }
             let Some(done) = self.open.pop() else { break };
             let Some(above) = self.open.len().checked_sub(1) else { return done.emptied };
-            let gone = done.emptied && self.delete_all(vec![done.object]).await;
-            if let Some(above) = self.open.get_mut(above).filter(|_| !gone) {
+            if done.emptied && self.delete_all(vec![done.object.clone()]).await {
+                continue;
+            }
+            self.visited.insert(done.object, true);
+            if let Some(above) = self.open.get_mut(above) {
                 above.emptied = false;
             }
         }
@@ -204,6 +210,7 @@ impl ManifestDeletion<'_> {
     fn fail(&mut self, object: ObjectPath, error: Error) {
         // The other segments are likely to have to wait for the same nodes.
         self.stopped |= matches!(error.kind, Kind::Unavailable | Kind::Overloaded);
+        self.visited.insert(object.clone(), true);
         self.report.failed.push(FailedDeletion { object, error });
         self.stopped |= self.report.failed.len() >= FAILURES_MAX;
     }

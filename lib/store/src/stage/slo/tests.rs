@@ -227,12 +227,14 @@ async fn a_manifest_stays_while_something_stays_that_it_names() {
     }
     write(&slo, "c/low", vec![named("/c/a"), named("/c/b")]).await.unwrap();
     write(&slo, "c/other", vec![named("/c/d"), named("/c/a")]).await.unwrap();
-    write(&slo, "c/top", vec![named("/c/low"), named("/c/other")]).await.unwrap();
+    write(&slo, "c/same", vec![named("/c/b")]).await.unwrap();
+    let list = ["/c/low", "/c/other", "/c/same", "/c/low"].map(named);
+    write(&slo, "c/top", list.to_vec()).await.unwrap();
     store.keep("c/b");
     let report = delete(&slo, "c/top", SegmentFate::Deleted).await.unwrap();
     assert_eq!((report.deleted, report.missing, report.failed.len()), (3, 0, 1));
     assert_eq!(report.failed[0].object, object("c/b"));
-    assert_eq!(store.names(), ["c/b", "c/low", "c/top"]);
+    assert_eq!(store.names(), ["c/b", "c/low", "c/same", "c/top"]);
 }
 
 #[tokio::test]
