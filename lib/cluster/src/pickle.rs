@@ -2,9 +2,11 @@
 //!
 //! Reads protocols 0 to 4; writes protocol 2. The reader accepts the few constructors that stand
 //! in Swift's files (`_codecs.encode`, `array.array`, dict-like objects) and refuses every other
-//! global, so a hostile file can cost memory only in proportion to its size.
+//! global. Reading takes memory for at most 128 bytes per byte of the pickle and 1 MiB (vectors that
+//! grow may reserve twice that), whatever the pickle says; what would need more is refused.
 //! Source of the opcodes: CPython `Lib/pickletools.py`.
 
+mod budget;
 mod read;
 mod write;
 

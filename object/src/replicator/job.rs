@@ -24,8 +24,9 @@ use crate::ssync::line::Offer;
 const COUNTED_AT_ONCE: usize = 64;
 /// Objects that one exchange offers, but for the rest of a suffix: what is held in memory.
 const OFFERS_AT_ONCE: usize = 4096;
-/// Largest answer to `REPLICATE`: there are 4096 suffixes.
-const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Largest answer to `REPLICATE`. There are 4,096 suffixes, and Swift's oldest protocol takes some
+/// 60 bytes for each. What is read may take 128 times this (`pickle::loads`).
+const ANSWER_BYTES_MAX: usize = 512 * 1024;
 
 /// Cloning shares everything.
 #[derive(Debug, Clone)]

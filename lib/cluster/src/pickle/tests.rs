@@ -1,5 +1,7 @@
 use super::*;
 
+mod hostile;
+
 #[test]
 fn both_written_forms_are_read_back() {
     let value = Value::Dict(vec![
