@@ -5,14 +5,25 @@
 pub mod v1;
 pub mod v2;
 
+use std::fmt;
 use std::io::Read;
 
 use flate2::Compression;
+use serde::de::{Error, SeqAccess, Visitor};
 
 use crate::device::{Device, DeviceId};
 
-/// Greatest inflated size of a ring file we read, in bytes: 2^32 partitions would not fit anyway.
-const INFLATED_MAX: u64 = 4 << 30;
+/// A ring file may inflate to so many times its size, and [`INFLATED_EXTRA`]. Ids of three devices
+/// and more shrink to a twentieth at best.
+const INFLATED_RATIO_MAX: u64 = 64;
+/// Bytes that any ring file may inflate to: a ring of one device is all zeros.
+const INFLATED_EXTRA: u64 = 16 << 20;
+/// Most replicas of a ring file.
+const REPLICAS_MAX: usize = 4096;
+/// Ids without a device that a ring file may have in any case.
+const HOLES_EXTRA: usize = 65_536;
+/// Ids without a device that a ring file may have for each device.
+const HOLES_PER_DEVICE: usize = 4;
 /// Modification time in the gzip header, constant so that equal rings are equal files.
 pub(crate) const GZIP_MTIME: u32 = 1_300_507_380;
 
@@ -73,11 +84,7 @@ pub fn encode(ring: &UncheckedRing, version: u8) -> Result<Vec<u8>, String> {
 /// # Errors
 /// Text that says what is wrong.
 pub fn decode(file: &[u8]) -> Result<UncheckedRing, String> {
-    let mut inflated = Vec::with_capacity(inflated_size(file));
-    flate2::bufread::MultiGzDecoder::new(file)
-        .take(INFLATED_MAX)
-        .read_to_end(&mut inflated)
-        .map_err(|error| format!("not a gzip file: {error}"))?;
+    let inflated = inflate(file)?;
     let (magic, rest) = inflated.split_at_checked(6).ok_or("file of under 6 bytes")?;
     match magic {
         b"R1NG\0\x01" => v1::decode(rest),
@@ -96,12 +103,55 @@ pub(crate) fn level_of_ids(devices: usize) -> Compression {
     if devices > MANY { Compression::none() } else { Compression::best() }
 }
 
-/// What the end of a gzip file says of its size, as far as that can be.
-fn inflated_size(file: &[u8]) -> usize {
-    /// Deflate's greatest ratio.
-    const RATIO_MAX: usize = 1032;
-    let told = file.last_chunk::<4>().map_or(0, |size| u32::from_le_bytes(*size) as usize);
-    told.min(file.len().saturating_mul(RATIO_MAX)) + 1
+fn inflate(file: &[u8]) -> Result<Vec<u8>, String> {
+    let max = (file.len() as u64).saturating_mul(INFLATED_RATIO_MAX);
+    let max = max.saturating_add(INFLATED_EXTRA);
+    // The end of a gzip file says its size, as far as that can be believed.
+    let said = file.last_chunk::<4>().map_or(0, |size| u64::from(u32::from_le_bytes(*size)));
+    let room = usize::try_from(said.min(max)).unwrap_or(0).saturating_add(1);
+    let mut inflated = Vec::with_capacity(room);
+    flate2::bufread::MultiGzDecoder::new(file)
+        .take(max.saturating_add(1))
+        .read_to_end(&mut inflated)
+        .map_err(|error| format!("not a gzip file: {error}"))?;
+    match inflated.len() as u64 > max {
+        true => Err(format!("{} bytes inflate to more than {max}: no ring does", file.len())),
+        false => Ok(inflated),
+    }
+}
+
+/// The list of devices. Holes cost much more in memory than in a file, so they are limited.
+pub(crate) fn devices<'de, D>(deserializer: D) -> Result<Vec<Option<Device>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    deserializer.deserialize_seq(Devices)
+}
+
+struct Devices;
+
+impl<'de> Visitor<'de> for Devices {
+    type Value = Vec<Option<Device>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of devices")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let (mut devices, mut present) = (Vec::new(), 0usize);
+        while let Some(device) = items.next_element::<Option<Device>>()? {
+            present += usize::from(device.is_some());
+            let holes_max = present.saturating_mul(HOLES_PER_DEVICE).saturating_add(HOLES_EXTRA);
+            if devices.len().saturating_sub(present) > holes_max {
+                return Err(A::Error::custom(format!(
+                    "{present} devices among {} ids: too many are without a device",
+                    devices.len()
+                )));
+            }
+            devices.push(device);
+        }
+        Ok(devices)
+    }
 }
 
 /// Splits the bytes of ids into rows of 2^`part_power` ids; the last may be short.
@@ -114,6 +164,9 @@ pub(crate) fn split_rows(
 ) -> Result<Vec<Vec<DeviceId>>, String> {
     let parts = 1usize.checked_shl(part_power).ok_or("part power too large")?;
     let count = bytes.len() / width;
+    if rows > REPLICAS_MAX {
+        return Err(format!("{rows} replicas: expected at most {REPLICAS_MAX}"));
+    }
     let room = rows.saturating_mul(parts);
     if !bytes.len().is_multiple_of(width) || count > room || count.saturating_add(parts) <= room {
         return Err(format!(

@@ -13,6 +13,7 @@ use crate::ring::NO_DEVICE;
 #[derive(Serialize, Deserialize)]
 struct Head {
     byteorder: String,
+    #[serde(deserialize_with = "super::devices")]
     devs: Vec<Option<Device>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     next_part_power: Option<u32>,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{GZIP_MTIME, UncheckedRing, level_of_ids, split_rows, two_byte_ids};
-use crate::device::{Device, DeviceId};
+use crate::device::DeviceId;
 use crate::ring::NO_DEVICE;
 
 const METADATA: &str = "swift/ring/metadata";
@@ -51,7 +51,7 @@ pub(super) fn decode(inflated: &[u8]) -> Result<UncheckedRing, String> {
     };
     let metadata: RingMetadata = serde_json::from_slice(section(METADATA)?)
         .map_err(|error| format!("section {METADATA}: {error}"))?;
-    let devices: Vec<Option<Device>> = serde_json::from_slice(section(DEVICES)?)
+    let devices = super::devices(&mut serde_json::Deserializer::from_slice(section(DEVICES)?))
         .map_err(|error| format!("section {DEVICES}: {error}"))?;
     let width = metadata.dev_id_bytes;
     if !matches!(width, 2 | 4 | 8) {

@@ -78,11 +78,17 @@ impl Courier {
         .await
     }
 
-    /// A ring of the server, and what it says of it: neither is believed yet.
+    /// A ring of the server that is not longer than `bytes_max`, and what it says of it: neither is
+    /// believed yet.
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn get(&self, address: &str, name: &RingName) -> Result<(Statement, Bytes), Failure> {
+    pub async fn get(
+        &self,
+        address: &str,
+        name: &RingName,
+        bytes_max: u64,
+    ) -> Result<(Statement, Bytes), Failure> {
         within(self.file, async {
             let path = format!("{PATH}/{name}");
             let answer =
@@ -90,7 +96,7 @@ impl Courier {
             let said = header(answer.headers(), STATEMENT).unwrap_or_default();
             let statement =
                 Statement::parse(said).map_err(|error| Failure::Nonsense(error.to_string()))?;
-            let bytes = collect(answer.into_body(), statement.length).await?;
+            let bytes = collect(answer.into_body(), statement.length.min(bytes_max)).await?;
             Ok((statement, bytes))
         })
         .await

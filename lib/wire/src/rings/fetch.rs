@@ -10,6 +10,8 @@ use apus_daemon::{Drain, seed};
 
 use super::{Courier, Failure, Refusal, RingFolder, RingName, Statement, Step};
 
+/// By how many bytes, beyond its own length, a ring may have grown since it was offered.
+const GROWTH_BYTES: u64 = 1024 * 1024;
 /// Servers that are asked at a time.
 const PEERS: usize = 3;
 
@@ -69,8 +71,10 @@ async fn ring(
         }
         Err(refusal) => return Fetched::Refused(refusal),
     }
-    // It may be a newer one by now.
-    let (statement, bytes) = match courier.get(address, &offered.name).await {
+    // It may be a newer one by now, which may be a little longer; one that is much longer is fetched
+    // when it was offered and judged.
+    let bytes_max = offered.length.saturating_mul(2).saturating_add(GROWTH_BYTES);
+    let (statement, bytes) = match courier.get(address, &offered.name, bytes_max).await {
         Ok(got) if got.0.name == offered.name => got,
         Ok(_) => {
             return Fetched::Failed(Failure::Nonsense("another ring than asked for".to_owned()));

@@ -24,8 +24,17 @@ impl RingFile {
     /// # Errors
     /// Text that says why it is no ring.
     pub fn new(name: RingName, bytes: Bytes) -> Result<Self, String> {
+        let digests = digests(&bytes);
+        Self::with_digests(name, bytes, digests)
+    }
+
+    /// As [`RingFile::new`], with what [`digests`] gave for the bytes.
+    pub(super) fn with_digests(
+        name: RingName,
+        bytes: Bytes,
+        (sha256, md5): (String, String),
+    ) -> Result<Self, String> {
         let ring = Ring::decode(&bytes).map_err(|error| format!("{name}: {error}"))?;
-        let (sha256, md5) = digests(&bytes);
         Ok(Self { name, bytes, sha256, md5, ring })
     }
 

@@ -108,18 +108,20 @@ impl Statement {
         Rank { series: self.series, version: self.version }
     }
 
-    /// The ring file that it speaks of.
+    /// The ring file that it speaks of. Bytes are inflated only when they are those of the
+    /// statement.
     ///
     /// # Errors
     /// [`Refusal::Altered`] for other bytes, [`Refusal::Unusable`] when they are no ring.
     pub fn file(&self, bytes: &Bytes) -> Result<RingFile, Refusal> {
-        match RingFile::new(self.name.clone(), bytes.clone()) {
-            Ok(file) => self.check_fits(&file).map(|()| file),
-            Err(_) if super::file::digests(bytes).0 != self.sha256 => {
-                Err(Refusal::Altered(format!("{}: other bytes than were signed", self.name)))
-            }
-            Err(error) => Err(Refusal::Unusable(error)),
+        let digests = super::file::digests(bytes);
+        if digests.0 != self.sha256 {
+            return Err(Refusal::Altered(format!("{}: other bytes than were signed", self.name)));
         }
+        let file = RingFile::with_digests(self.name.clone(), bytes.clone(), digests);
+        let file = file.map_err(Refusal::Unusable)?;
+        self.check_fits(&file)?;
+        Ok(file)
     }
 
     /// Whether it speaks of just these bytes.
@@ -272,6 +274,24 @@ mod tests {
         }
         let long = Statement { length: u64::MAX, ..Statement::parse(&text).unwrap() };
         assert_eq!(Statement::parse(&long.to_text()), Err(Refusal::TooLong(u64::MAX)));
+    }
+
+    #[test]
+    fn bytes_of_another_digest_are_not_even_inflated() {
+        let file = ring_file("object", 7);
+        let signed = keys(&["ab"]).sign(&file, 0).unwrap();
+        assert!(signed.file(file.bytes()).is_ok());
+        let mut flipped = file.bytes().to_vec();
+        *flipped.last_mut().unwrap() ^= 1;
+        let other = ring_file("object", 8).bytes().clone();
+        for bytes in [Bytes::from(flipped), other, Bytes::from_static(b"no gzip"), Bytes::new()] {
+            let Err(Refusal::Altered(reason)) = signed.file(&bytes) else {
+                panic!("{} other bytes are taken", bytes.len());
+            };
+            assert!(reason.contains("other bytes"), "{reason}");
+        }
+        let other_version = Statement { version: 8, ..signed };
+        assert!(matches!(other_version.file(file.bytes()), Err(Refusal::Altered(_))));
     }
 
     #[test]
