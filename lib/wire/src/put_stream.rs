@@ -146,22 +146,26 @@ impl PutDecoder {
         let more = self.more_needed().await?;
         if self.pending.is_empty() {
             self.pending = more;
-        } else {
-            let mut joined = BytesMut::with_capacity(self.pending.len() + more.len());
-            joined.extend_from_slice(&self.pending);
-            joined.extend_from_slice(&more);
-            self.pending = joined.freeze();
+            return Ok(());
         }
+        // What was joined before is ours and has room: many small frames are not copied each time.
+        let mut joined = std::mem::take(&mut self.pending)
+            .try_into_mut()
+            .unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
+        joined.extend_from_slice(&more);
+        self.pending = joined.freeze();
         Ok(())
     }
 
     /// Takes everything up to and including `end`.
     async fn until(&mut self, end: &[u8]) -> Result<Bytes, PutStreamError> {
+        let mut searched = 0;
         loop {
-            if let Some(at) = memchr::memmem::find(&self.pending, end) {
-                let taken = self.pending.split_to(at + end.len());
-                return Ok(taken);
+            let unseen = self.pending.get(searched..).unwrap_or_default();
+            if let Some(at) = memchr::memmem::find(unseen, end) {
+                return Ok(self.pending.split_to(searched + at + end.len()));
             }
+            searched = self.pending.len().saturating_sub(end.len());
             if self.pending.len() > PART_BYTES_MAX {
                 return Err(PutStreamError::Malformed("part too long"));
             }
