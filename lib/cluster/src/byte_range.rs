@@ -59,7 +59,8 @@ impl Framing {
         let heads: Vec<String> = ranges.iter().map(head).collect();
         let end = format!("--{boundary}--");
         let framed = heads.iter().map(|head| head.len() + between.len()).sum::<usize>() + end.len();
-        let length = ranges.iter().map(|range| range.length).sum::<u64>() + framed as u64;
+        let lengths = ranges.iter().map(|range| range.length);
+        let length = lengths.fold(framed as u64, u64::saturating_add);
         let content_type = format!("multipart/byteranges;boundary={boundary}");
         Self { content_type, heads, between, end, length }
     }
@@ -117,7 +118,7 @@ impl ByteRanges {
 
     /// One range from start with a length.
     pub fn single(start: u64, length: u64) -> Self {
-        Self(vec![ByteRange::FromTo(start, (start + length).saturating_sub(1))])
+        Self(vec![ByteRange::FromTo(start, start.saturating_add(length).saturating_sub(1))])
     }
 
     /// Whether there is just one range.

@@ -17,8 +17,6 @@ use crate::context::Context;
 use crate::operation::{ContainerHead, DeleteContainer, PostContainer, PutContainer};
 use crate::{Error, Kind, Result, Subject};
 
-/// Longest answer of a container server that is read: ten thousand rows of the longest names, escaped.
-const ANSWER_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
 /// What object operations need to know of their container.
 #[derive(Debug, Clone)]

@@ -145,7 +145,9 @@ impl Store for Copy {
         }
         let length = match &read.served {
             Served::Whole => read.head.known_length(),
-            Served::Ranges(ranges) => Some(ranges.iter().map(|range| range.length).sum()),
+            Served::Ranges(ranges) => {
+                Some(ranges.iter().map(|range| range.length).fold(0, u64::saturating_add))
+            }
         };
         let late = LateMetadata::default();
         let mut body = read.body;

@@ -205,12 +205,12 @@ impl Multipart {
         chosen: &[&Part],
     ) -> Result<Vec<PartHead>> {
         let needed = op.seal.needs_parts(upload);
-        let mut start = 0;
+        let mut start = 0u64;
         let mut heads = Vec::with_capacity(chosen.len());
         for part in chosen {
             let number = usize::try_from(part.number).unwrap_or(usize::MAX);
             let head = PartHead { number, start, length: part.size, metadata: Metadata::new() };
-            start += part.size;
+            start = start.saturating_add(part.size);
             let path = match needed {
                 true => Some(Self::part(&op.object, &op.upload_id, part.number)?),
                 false => None,
@@ -289,7 +289,9 @@ impl Store for Multipart {
         let read = self.next.get_object(cx, op.source).await?;
         let length = match &read.served {
             Served::Whole => read.head.known_length(),
-            Served::Ranges(ranges) => Some(ranges.iter().map(|range| range.length).sum()),
+            Served::Ranges(ranges) => {
+                Some(ranges.iter().map(|range| range.length).fold(0, u64::saturating_add))
+            }
         };
         let put = PutObject {
             object: Self::part(&op.object, &op.upload_id, op.number)?,

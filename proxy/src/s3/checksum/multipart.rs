@@ -166,7 +166,7 @@ impl Seal for Whole {
     }
 
     fn seal(&self, upload: &Metadata, parts: &[PartHead]) -> apus_store::Result<Metadata> {
-        let total: u64 = parts.iter().map(|part| part.length).sum();
+        let total: u64 = parts.iter().map(|part| part.length).fold(0, u64::saturating_add);
         if self.size.is_some_and(|size| size != total) {
             return Err(invalid_request(format!(
                 "The provided 'x-amz-mp-object-size' header does not match the {total} bytes of the parts"
