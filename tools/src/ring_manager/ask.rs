@@ -9,7 +9,7 @@ use apus_daemon::http::{Body, empty, full};
 use apus_daemon::seed;
 use apus_wire::Transport;
 use apus_wire::signed::Signer;
-use apus_wire::signed::seal::{NONCE, SEAL, Sealer};
+use apus_wire::signed::seal::{NONCE, Question, SEAL, Sealer};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{Method, Request, StatusCode, header};
@@ -18,6 +18,8 @@ use serde_json::Value;
 
 /// Longest answer: the status of a large cluster.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Longest answer that is an error: it is parsed without a seal.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
 /// Of an error's text, what is repeated.
 const TEXT_MAX: usize = 500;
 
@@ -59,19 +61,22 @@ impl Asker {
         let nonce = seed::hex::<16>();
         let named = |error: &dyn std::fmt::Display| format!("{address}: {error}");
         let sent = body.map_or_else(empty, |body| full(body.to_string()));
-        let request = Request::builder().method(method).uri(path);
+        let request = Request::builder().method(method.clone()).uri(path);
         // One for each of many servers, now and then: none is kept open.
         let request = request.header(header::CONNECTION, "close").header(NONCE, &nonce).body(sent);
         let request = request.map_err(|error| named(&error))?;
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let question = Question { method, host: address.to_owned(), path, nonce };
         let exchange = async {
             let answer = self.transport.send(address, request).await;
             let answer = answer.map_err(|error| named(&error))?;
             let status = answer.status();
             let seal =
                 apus_daemon::http::header(answer.headers(), SEAL).unwrap_or_default().to_owned();
-            let body = collect(answer.into_body(), ANSWER_BYTES_MAX).await;
+            let bytes_max = if status.is_success() { ANSWER_BYTES_MAX } else { ERROR_BYTES_MAX };
+            let body = collect(answer.into_body(), bytes_max).await;
             let body = body.map_err(|error| named(&error))?;
-            let is_good = || self.sealer.is_good(&seal, &nonce, status.as_u16(), &body);
+            let is_good = || self.sealer.is_good(&seal, &question, status.as_u16(), &body);
             if status.is_success() {
                 let refused = named(&"the answer is not signed with the cluster key");
                 return if is_good() { Ok(body) } else { Err(refused) };

@@ -20,10 +20,11 @@ use super::frames::{Altered, Unframed};
 use super::key::{HmacSha256, Key};
 use super::nonces::{Seen, Sight};
 use super::signature::{BodyGuard, cover, parse};
-use super::{FRAMES, SIGNATURE, Seldom, VERSION, WINDOW_MS};
+use super::{FRAMES, SIGNATURE, Seldom, VERSION, VerifiedRequest, WINDOW_MS};
 
 /// What anybody may `GET` and `HEAD` beside `/recon/<check>`; `OPTIONS` is open on every path. The
-/// one list of such paths.
+/// one list of such paths. A signature that such a request has is checked all the same, since its
+/// answer may be sealed.
 const OPEN_PATHS: [&str; 2] = ["/healthcheck", "/metrics"];
 const OPEN_PREFIX: &str = "/recon/";
 
@@ -238,7 +239,8 @@ impl Handler for Guard {
             }
             return answer;
         }
-        if is_open(&head.method, head.uri.path()) {
+        let is_signed = head.headers.contains_key(SIGNATURE);
+        if !is_signed && is_open(&head.method, head.uri.path()) {
             return self.inner.call(Request::from_parts(head, empty())).await;
         }
         let checked = self.check(&head, &body);
@@ -253,6 +255,7 @@ impl Handler for Guard {
             Err(refusal) => return self.refuse(&told, &refusal),
         };
         head.headers.remove(SIGNATURE);
+        head.extensions.insert(VerifiedRequest);
         let altered = Altered::default();
         let body = match guard {
             BodyGuard::Plain => body,

@@ -37,6 +37,10 @@ pub use guard::Guard;
 pub(crate) use seldom::Seldom;
 pub use signer::Signer;
 
+/// Extension of a request whose signature the guard found good.
+#[derive(Debug, Clone, Copy)]
+struct VerifiedRequest;
+
 /// The signature of a request.
 pub const SIGNATURE: &str = "x-apus-signature";
 /// On answers to `OPTIONS`: the version of framed bodies that this server reads.

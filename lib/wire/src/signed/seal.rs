@@ -1,17 +1,21 @@
 //! Answers that must be believed: what makes a node's configuration, or lets an operator pull a disk.
 //!
-//! Ordinary answers are not signed. Whoever asks for one that is sends a nonce with its (signed)
-//! request; the answer has an HMAC-SHA256 under the cluster key of that nonce, its status and its
-//! body. So nobody without the key makes an answer, and an old one fits no new question.
+//! Ordinary answers are not signed. A server that needs one that is sends a nonce with its signed
+//! request; the answer has an HMAC-SHA256 under the cluster key of that nonce, the request's method,
+//! host and path with query, and the answer's status and body. So only a server with the key makes an
+//! answer, an old one fits no new question, and neither does one that another server or another path
+//! gave. A request that is not signed gets no seal, whatever nonce it sends: a peer without the key
+//! cannot have answers made for it.
 
 use apus_cluster::backend_auth::BackendAuth;
 use apus_daemon::http::{Body, Handler, SharedHandler, full, header, set, text};
 use async_trait::async_trait;
 use hmac::Mac;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
+use super::VerifiedRequest;
 use super::key::{HmacSha256, Key};
 
 /// Header of a request: a text that is used once.
@@ -25,10 +29,37 @@ const SEALED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Sealer(Vec<Key>);
 
-fn cover(key: &Key, nonce: &str, status: u16, body: &[u8]) -> HmacSha256 {
+/// What was asked, as far as its answer is bound to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Method of the request.
+    pub method: Method,
+    /// `Host` of the request: the address of the server that is asked.
+    pub host: String,
+    /// Path and query.
+    pub path: String,
+    /// Value of [`NONCE`].
+    pub nonce: String,
+}
+
+impl Question {
+    /// What a request that was received asks; `None` without a nonce.
+    fn of<B>(request: &Request<B>) -> Option<Self> {
+        let nonce = header(request.headers(), NONCE)?.to_owned();
+        let host = header(request.headers(), http::header::HOST.as_str())?.to_owned();
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        Some(Self { method: request.method().clone(), host, path, nonce })
+    }
+}
+
+/// Each field goes with its length before it, so that none can pass for the beginning of the next.
+fn cover(key: &Key, question: &Question, status: u16, body: &[u8]) -> HmacSha256 {
+    let Question { method, host, path, nonce } = question;
     let mut mac = key.answer();
-    mac.update(&(nonce.len() as u64).to_be_bytes());
-    mac.update(nonce.as_bytes());
+    for field in ["apus v2 answer", nonce, method.as_str(), host, path] {
+        mac.update(&(field.len() as u64).to_be_bytes());
+        mac.update(field.as_bytes());
+    }
     mac.update(&status.to_be_bytes());
     mac.update(body);
     mac
@@ -41,22 +72,23 @@ impl Sealer {
     }
 
     /// The seal of an answer; `None` without a key.
-    pub fn seal(&self, nonce: &str, status: u16, body: &[u8]) -> Option<String> {
+    pub fn seal(&self, question: &Question, status: u16, body: &[u8]) -> Option<String> {
         let key = self.0.first()?;
-        let mac = cover(key, nonce, status, body).finalize().into_bytes();
+        let mac = cover(key, question, status, body).finalize().into_bytes();
         Some(format!("{} {}", key.id, hex::encode(mac)))
     }
 
-    /// Whether somebody who has the key gave this answer to the question with this nonce.
-    pub fn is_good(&self, seal: &str, nonce: &str, status: u16, body: &[u8]) -> bool {
+    /// Whether a server that has the key gave this answer to this question.
+    pub fn is_good(&self, seal: &str, question: &Question, status: u16, body: &[u8]) -> bool {
         let Some((id, mac)) = seal.split_once(' ') else { return false };
         let (key, mac) = (self.0.iter().find(|key| key.id == id), hex::decode(mac).ok());
         key.zip(mac)
-            .is_some_and(|(key, mac)| cover(key, nonce, status, body).verify_slice(&mac).is_ok())
+            .is_some_and(|(key, mac)| cover(key, question, status, body).verify_slice(&mac).is_ok())
     }
 }
 
-/// Seals what a handler answers below some paths to whoever asks with a nonce.
+/// Seals what a handler answers below some paths to signed requests with a nonce. It stands behind
+/// the [`Guard`](super::Guard), which says what is signed.
 pub struct Sealed {
     inner: SharedHandler,
     sealer: Sealer,
@@ -81,10 +113,12 @@ impl Handler for Sealed {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let path = request.uri().path();
         let is_sealed = self.paths.iter().any(|beginning| path.starts_with(beginning));
-        let nonce = header(request.headers(), NONCE).filter(|_| is_sealed).map(str::to_owned);
+        let is_signed = request.extensions().get::<VerifiedRequest>().is_some();
+        let question = if is_sealed && is_signed { Question::of(&request) } else { None };
         let answer = self.inner.call(request).await;
         let is_short = |most: u64| most <= SEALED_BYTES_MAX;
-        let Some(nonce) = nonce.filter(|_| answer.body().size_hint().upper().is_some_and(is_short))
+        let Some(question) =
+            question.filter(|_| answer.body().size_hint().upper().is_some_and(is_short))
         else {
             return answer;
         };
@@ -93,7 +127,7 @@ impl Handler for Sealed {
             Ok(body) => body.to_bytes(),
             Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         };
-        if let Some(seal) = self.sealer.seal(&nonce, head.status.as_u16(), &body) {
+        if let Some(seal) = self.sealer.seal(&question, head.status.as_u16(), &body) {
             set(&mut head.headers, SEAL, &seal);
         }
         Response::from_parts(head, full(body))
@@ -109,26 +143,65 @@ mod tests {
         Sealer::new(&BackendAuth::from_options(&[("cluster_key", &key)]).unwrap())
     }
 
+    fn question() -> Question {
+        Question {
+            method: Method::GET,
+            host: "10.0.0.1:6200".to_owned(),
+            path: "/recon/redundancy/object?policy=0".to_owned(),
+            nonce: "nonce".to_owned(),
+        }
+    }
+
     #[test]
     fn a_seal_fits_one_answer_to_one_question_under_one_key() {
         let ours = sealer("a");
-        let seal = ours.seal("nonce", 200, b"body").unwrap();
-        assert!(ours.is_good(&seal, "nonce", 200, b"body"));
-        for (nonce, status, body) in [
-            ("other", 200, "body"),
-            ("nonce", 409, "body"),
-            ("nonce", 200, "bodz"),
-            ("nonc", 200, "ebody"),
+        let asked = question();
+        let seal = ours.seal(&asked, 200, b"body").unwrap();
+        assert!(ours.is_good(&seal, &asked, 200, b"body"));
+        let with = |change: fn(&mut Question)| {
+            let mut other = question();
+            change(&mut other);
+            other
+        };
+        for (asked, status, body) in [
+            (with(|asked| asked.nonce = "other".to_owned()), 200, "body"),
+            (with(|asked| asked.nonce = "nonc".to_owned()), 200, "ebody"),
+            (with(|asked| asked.method = Method::HEAD), 200, "body"),
+            (with(|asked| asked.method = Method::POST), 200, "body"),
+            (with(|asked| asked.host = "10.0.0.2:6200".to_owned()), 200, "body"),
+            (with(|asked| asked.host = "10.0.0.1:6201".to_owned()), 200, "body"),
+            (
+                with(|asked| asked.path = "/recon/replication/object?policy=0".to_owned()),
+                200,
+                "body",
+            ),
+            (
+                with(|asked| asked.path = "/recon/redundancy/object?policy=1".to_owned()),
+                200,
+                "body",
+            ),
+            (with(|asked| asked.path = "/recon/redundancy/object".to_owned()), 200, "body"),
+            (
+                with(|asked| {
+                    asked.host = "10.0.0.1:620".to_owned();
+                    asked.path = format!("0{}", asked.path);
+                }),
+                200,
+                "body",
+            ),
+            (question(), 409, "body"),
+            (question(), 200, "bodz"),
+            (question(), 200, ""),
         ] {
             assert!(
-                !ours.is_good(&seal, nonce, status, body.as_bytes()),
-                "{nonce} {status} {body}"
+                !ours.is_good(&seal, &asked, status, body.as_bytes()),
+                "{asked:?} {status} {body}"
             );
         }
-        assert!(!sealer("b").is_good(&seal, "nonce", 200, b"body"));
+        assert!(!sealer("b").is_good(&seal, &asked, 200, b"body"));
         for bad in ["", " ", "x y", &seal[..seal.len() - 2], &seal.replace(' ', "")] {
-            assert!(!ours.is_good(bad, "nonce", 200, b"body"), "{bad}");
+            assert!(!ours.is_good(bad, &asked, 200, b"body"), "{bad}");
         }
-        assert_eq!(Sealer::new(&BackendAuth::default()).seal("nonce", 200, b"body"), None);
+        assert_eq!(Sealer::new(&BackendAuth::default()).seal(&asked, 200, b"body"), None);
     }
 }

@@ -293,6 +293,76 @@ async fn only_reading_the_listed_paths_needs_no_signature() {
     assert!(inner.0.lock().unwrap().iter().all(|(_, body)| body.is_empty()));
 }
 
+/// Answers every request with its path.
+struct Tells;
+
+#[async_trait]
+impl Handler for Tells {
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
+        Response::new(full(request.uri().path().to_owned()))
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_sealed_for_who_signed_the_question_and_for_nobody_else() {
+    use super::super::seal::{NONCE, Question, SEAL, Sealed, Sealer};
+    for mode in [Mode::Signed, Mode::Open] {
+        let auth = auth(mode, &["ab"]);
+        let sealed = Sealed::new(Arc::new(Tells), &auth, &["/recon/", "/apus/"]);
+        let guard = Guard::new(Arc::new(sealed), &auth, Arc::new(At(NOW)), vec![]);
+        let asked = |path: &str| {
+            Request::builder()
+                .uri(path)
+                .header(NONCE, "n")
+                .header("host", HERE)
+                .body(empty())
+                .unwrap()
+        };
+        let seal = |answer: &Response<Body>| answer.headers().get(SEAL).cloned();
+        for path in ["/recon/redundancy/object?policy=1", "/recon/mem", "/apus/join"] {
+            let answer = guard.call(asked(path)).await;
+            assert_eq!(seal(&answer), None, "{path} without a signature");
+            let mut options = asked(path);
+            *options.method_mut() = Method::OPTIONS;
+            assert_eq!(seal(&guard.call(options).await), None, "OPTIONS {path}");
+
+            let signed = Captured::of(&signer(mode, "ab", NOW), asked(path)).await;
+            let answer = guard.call(signed.request()).await;
+            let seal_given = seal(&answer).expect(path);
+            let (status, body) = said(answer).await;
+            let question = Question {
+                method: Method::GET,
+                host: HERE.to_owned(),
+                path: path.to_owned(),
+                nonce: "n".to_owned(),
+            };
+            let is_good = |question: &Question| {
+                let seal = seal_given.to_str().unwrap();
+                Sealer::new(&auth).is_good(seal, question, status, body.as_bytes())
+            };
+            assert!(is_good(&question), "{path}");
+            let relayed = Question { path: "/recon/replication/object".to_owned(), ..question };
+            assert!(!is_good(&relayed), "{path}");
+
+            // Sent again, signed with another key, too late, for another path or another nonce.
+            assert_eq!(said(guard.call(signed.request()).await).await.0, 401, "{path}");
+            for (key, now) in [("cd", NOW), ("ab", NOW + Duration::from_secs(90))] {
+                let other = Captured::of(&signer(mode, key, now), asked(path)).await;
+                let answer = guard.call(other.request()).await;
+                assert_eq!((answer.status().as_u16(), seal(&answer)), (401, None), "{path}");
+            }
+            let mut other = Captured::of(&signer(mode, "ab", NOW), asked(path)).await;
+            other.0.headers.insert(NONCE, "m".parse().unwrap());
+            assert_eq!(said(guard.call(other.request()).await).await.0, 401, "{path}");
+            let mut other = Captured::of(&signer(mode, "ab", NOW), asked(path)).await;
+            other.0.uri = "/recon/diskusage".parse().unwrap();
+            assert_eq!(said(guard.call(other.request()).await).await.0, 401, "{path}");
+        }
+        let signed = Captured::of(&signer(mode, "ab", NOW), asked("/sd1/0/a")).await;
+        assert_eq!(seal(&guard.call(signed.request()).await), None, "not one of the sealed paths");
+    }
+}
+
 #[tokio::test]
 async fn a_stream_is_verified_piece_by_piece() {
     let (inner, guard) = guard(Mode::Signed, &["ab"]);
