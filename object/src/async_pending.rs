@@ -12,6 +12,8 @@ use apus_disk::{AtomicFile, Committer, Counters, Unnamed};
 
 use crate::diskfile::writer::CRC_ATTRIBUTE;
 
+/// Longest update that is read: Swift's hold the headers of one request.
+const BYTES_MAX: u64 = 1024 * 1024;
 /// Larger updates are not mended: it takes the square of their length.
 const MENDED_BYTES_MAX: u64 = 16 * 1024;
 
@@ -268,7 +270,10 @@ fn load(path: &Path) -> io::Result<Option<Result<Pending, String>>> {
         file => file?,
     };
     let mut bytes = Vec::new();
-    (&file).read_to_end(&mut bytes)?;
+    let length = (&file).take(BYTES_MAX).read_to_end(&mut bytes)?;
+    if length as u64 == BYTES_MAX {
+        return Ok(Some(Err(format!("{BYTES_MAX} bytes or more: no update is so long"))));
+    }
     let mut stored = [0u8; 16];
     let length = apus_disk::read_attribute(&file, CRC_ATTRIBUTE, &mut stored, &Counters::default());
     let crc = format!("{:016x}", crc_fast::crc64_nvme(&bytes));

@@ -74,7 +74,7 @@ impl Folder {
         let path = self.path(name);
         let directory = path.parent().unwrap_or(&self.root);
         let written = (|| {
-            std::fs::create_dir_all(directory)?;
+            make_private(directory)?;
             let mut file = AtomicFile::create(directory, directory, &self.counters)?;
             file.append(content)?;
             file.sync()?;
@@ -93,7 +93,7 @@ fn make(options: &Options, folder: &Folder) -> Result<(), String> {
     }
     for device in 1..=options.devices {
         let path = folder.path(&format!("devices/sd{device}"));
-        std::fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        make_private(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     for (kind, port) in KINDS {
         let mut builder = RingBuilder::new(PART_POWER, f64::from(options.replicas), 1)?;
@@ -163,11 +163,17 @@ fn make(options: &Options, folder: &Folder) -> Result<(), String> {
     folder.write(FORMAT_FILE, FORMAT.as_bytes())
 }
 
-/// Keys are in `etc`: nobody else may read them.
+/// Keys and names are in there: no other user may read them.
 fn restrict(path: &Path) -> Result<(), String> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
         .map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Makes a directory and those above it for this user only; what is there keeps its mode.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Makes the cluster on the first start; refuses folders that are something else.
@@ -176,7 +182,7 @@ fn ensure(options: &Options) -> Result<Folder, String> {
         .map_err(|error| format!("{}: {error}", options.data.display()))?;
     let folder = Folder { root, counters: Arc::default() };
     let at = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.root.display());
-    std::fs::create_dir_all(&folder.root).map_err(|error| at(&error))?;
+    make_private(&folder.root).map_err(|error| at(&error))?;
     match std::fs::read_to_string(folder.path(FORMAT_FILE)) {
         Ok(format) if format == FORMAT => {}
         Ok(format) => {
@@ -188,6 +194,8 @@ fn ensure(options: &Options) -> Result<Folder, String> {
             if entries.next().is_some() && !unfinished {
                 return Err(at(&"is not empty and no data folder of apus"));
             }
+            // Also when an empty directory was given.
+            restrict(&folder.root)?;
             make(options, &folder)?;
         }
         Err(error) => return Err(at(&error)),

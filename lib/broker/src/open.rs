@@ -144,7 +144,8 @@ pub(crate) fn clear_leftovers(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A connection to a file, which may be made.
+/// A connection to a file, which may be made: then only this user may read it, and SQLite gives its
+/// log and shared memory the mode of the database. One that is there keeps its mode.
 pub(crate) async fn connect(
     path: &Path,
     journal: SqliteJournalMode,
@@ -154,9 +155,12 @@ pub(crate) async fn connect(
         true => SqliteSynchronous::Off,
         false => SqliteSynchronous::Full,
     };
+    if make {
+        apus_disk::make_private_file(path)?;
+    }
     let options = SqliteConnectOptions::new()
         .filename(path)
-        .create_if_missing(make)
+        .create_if_missing(false)
         .journal_mode(journal)
         .synchronous(synchronous)
         .foreign_keys(false)

@@ -12,6 +12,11 @@ use base64::Engine;
 use crate::error::DbError;
 use crate::raw::Connection;
 
+/// Longest entry that is read. Swift's have the names and the metadata of one row.
+const ENTRY_BYTES_MAX: usize = 256 * 1024;
+/// Records that are held at a time.
+const RECORDS_AT_ONCE: usize = 1000;
+
 /// Merges the records beside a database, then empties the file. The caller holds the lock of the
 /// directory, which Swift takes to append.
 pub(crate) fn merge(
@@ -26,12 +31,20 @@ pub(crate) fn merge(
         Ok(metadata) if metadata.len() > 0 => {}
         _ => return Ok(()),
     }
-    let records = decode(&std::fs::read(path)?);
+    connection.run("BEGIN IMMEDIATE", &[])?;
+    let file = io::BufReader::new(std::fs::File::open(path)?);
+    let mut records = Vec::new();
+    each_record(file, |record| {
+        records.push(record);
+        match records.len() < RECORDS_AT_ONCE {
+            true => Ok(()),
+            false => take(connection, std::mem::take(&mut records)),
+        }
+    })?;
     if !records.is_empty() {
-        connection.run("BEGIN IMMEDIATE", &[])?;
         take(connection, records)?;
-        connection.run("COMMIT", &[])?;
     }
+    connection.run("COMMIT", &[])?;
     match apus_disk::truncate(path) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -39,20 +52,37 @@ pub(crate) fn merge(
     }
 }
 
-/// The records of a file. What cannot be read (a torn last write) is left out with a warning.
-pub fn decode(bytes: &[u8]) -> Vec<Value> {
-    bytes
-        .split(|byte| *byte == b':')
-        .filter(|entry| !entry.is_empty())
-        .filter_map(|entry| {
-            let decoded = base64::engine::general_purpose::STANDARD.decode(entry).ok();
-            let record = decoded.and_then(|pickled| pickle::loads(&pickled).ok());
-            if record.is_none() {
+/// Calls `take` with each record of a file. What cannot be read (a torn last write) is left out with
+/// a warning.
+fn each_record(
+    file: impl io::BufRead,
+    mut take: impl FnMut(Value) -> Result<(), DbError>,
+) -> Result<(), DbError> {
+    apus_disk::each_piece(file, b':', ENTRY_BYTES_MAX, |entry, is_whole| {
+        if entry.is_empty() {
+            return Ok(());
+        }
+        let decoded = base64::engine::general_purpose::STANDARD.decode(entry).ok();
+        let decoded = decoded.filter(|_| is_whole);
+        match decoded.and_then(|pickled| pickle::loads(&pickled).ok()) {
+            Some(record) => take(record),
+            None => {
                 tracing::warn!(bytes = entry.len(), "unreadable record in a pending file");
+                Ok(())
             }
-            record
-        })
-        .collect()
+        }
+    })
+}
+
+/// The records of a file.
+pub fn decode(bytes: &[u8]) -> Vec<Value> {
+    let mut records = Vec::new();
+    // Nothing fails: there is no disk, and what cannot be read is left out.
+    let _ = each_record(bytes, |record| {
+        records.push(record);
+        Ok(())
+    });
+    records
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 //! is there, one level deep; an empty object or null removes the key. A recon file that cannot be
 //! written is no reason for a daemon to stop.
 
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -36,11 +37,12 @@ impl ReconCache {
     /// # Errors
     /// As the operating system says.
     pub fn merge(&self, file: &str, entries: Map<String, Value>) -> io::Result<()> {
-        std::fs::create_dir_all(&self.directory)?;
-        let lock = std::fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
+        // For this user only, as Swift's `dump_recon_cache` writes them.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        let private = |options: &mut std::fs::OpenOptions| {
+            options.create(true).write(true).mode(0o600).to_owned()
+        };
+        let lock = private(std::fs::OpenOptions::new().truncate(false))
             .open(self.directory.join(format!(".{file}.lock")))?;
         lock.lock()?;
         let mut content = self.read(file);
@@ -48,7 +50,8 @@ impl ReconCache {
             merge_one(&mut content, key, value);
         }
         let temporary = self.directory.join(format!(".{file}.tmp"));
-        std::fs::write(&temporary, Value::Object(content).to_string() + "\n")?;
+        let mut written = private(std::fs::OpenOptions::new().truncate(true)).open(&temporary)?;
+        written.write_all((Value::Object(content).to_string() + "\n").as_bytes())?;
         std::fs::rename(&temporary, self.directory.join(file))
     }
 }

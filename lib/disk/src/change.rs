@@ -5,16 +5,21 @@
 //! Nothing here is durable by itself: see [`sync_directory`](crate::sync_directory).
 
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use apus_fault::journal::{self, Change, Which};
 
 use crate::counters::Counters;
 
+/// Mode of every directory that is made: their names and what is in them are for this user only.
+const DIRECTORY_MODE: u32 = 0o700;
+/// Mode of every file that is made, as of Swift's `mkstemp`, whatever the umask.
+const FILE_MODE: u32 = 0o600;
+
 /// Makes one directory.
 pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
-    std::fs::create_dir(path)?;
+    std::fs::DirBuilder::new().mode(DIRECTORY_MODE).create(path)?;
     journal::note(|| Change::MakeDirectory(path.to_owned()));
     Ok(())
 }
@@ -132,12 +137,26 @@ pub fn remove_directory(path: &Path) -> io::Result<()> {
 /// # Errors
 /// As the operating system says.
 pub fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.append(true).create(true).mode(FILE_MODE).open(path)?;
     let which = || Which::Path(path.to_owned());
     journal::note(|| Change::Create(which()));
     file.write_all(bytes)?;
     journal::note(|| Change::Write { file: which(), offset: None, bytes: bytes.to_vec() });
     Ok(())
+}
+
+/// Makes an empty file for a writer that would choose another mode, such as SQLite. A file that is
+/// there is left as it is.
+///
+/// # Errors
+/// As the operating system says.
+pub fn make_private_file(path: &Path) -> io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    match options.write(true).create_new(true).mode(FILE_MODE).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
+    }
 }
 
 /// Empties a file that is there.

@@ -13,6 +13,7 @@ mod fresh;
 mod lock;
 mod mount;
 mod names;
+mod pieces;
 mod quarantine;
 mod read;
 mod reserve;
@@ -23,8 +24,8 @@ pub use atomic_file::{
     AtomicFile, make_directories, sync_directory, sync_file_system, sync_parents,
 };
 pub use change::{
-    append, hard_link, hard_link_over, is_same_file, remove_directory, remove_file, rename,
-    sync_file, truncate,
+    append, hard_link, hard_link_over, is_same_file, make_private_file, remove_directory,
+    remove_file, rename, sync_file, truncate,
 };
 pub use committer::{Committer, Unnamed};
 pub use counters::Counters;
@@ -32,6 +33,7 @@ pub use fresh::FreshDirectories;
 pub use lock::{DirectoryLock, RootLock};
 pub use mount::is_mount;
 pub use names::names;
+pub use pieces::each_piece;
 pub use quarantine::{quarantine, quarantine_file};
 pub use read::{NowaitRead, WarmDirectory, open_cached, read_at, read_nowait};
 pub use reserve::{Reserve, free_space};

@@ -12,7 +12,7 @@
 //! must not be kept, so a suffix that was noted a moment ago stays invalid in the file.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufRead, Read};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
@@ -27,6 +27,8 @@ use super::partition::is_suffix;
 pub(crate) const HASHES: &str = "hashes.pkl";
 /// Larger files are damaged: there are 4096 suffixes.
 const BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Of a line of `hashes.invalid`, what is looked at, from its end: a line is a suffix.
+const LINE_BYTES_MAX: usize = 256;
 /// Attribute with the boot in which the file was written; Swift's have none, and are believed.
 const BOOT_ATTRIBUTE: &str = "user.apus.boot";
 /// The boot of this machine; `None` where the kernel does not tell.
@@ -152,10 +154,9 @@ fn invalidations(partition: &Path, now: Duration) -> io::Result<(BTreeSet<String
     let recent = now < written.unwrap_or_default() + SETTLED_AFTER;
     let (mut suffixes, mut any) = (BTreeSet::new(), false);
     // One line for each write since the last look: only the names are kept.
-    for line in io::BufReader::new(file).split(b'\n') {
+    apus_disk::each_piece(io::BufReader::new(file), b'\n', LINE_BYTES_MAX, |line, _| {
         any = true;
-        let line = line?;
-        let line = String::from_utf8_lossy(&line);
+        let line = String::from_utf8_lossy(line);
         let line = line.trim_end();
         // Whoever ended a line wrote its end. What stands before, a power cut left: part of another
         // line, or zeros.
@@ -163,7 +164,8 @@ fn invalidations(partition: &Path, now: Duration) -> io::Result<(BTreeSet<String
         if is_suffix(own) {
             suffixes.insert(own.to_owned());
         }
-    }
+        Ok::<(), io::Error>(())
+    })?;
     Ok((suffixes, any, recent))
 }
 
@@ -175,10 +177,16 @@ pub(crate) fn told(partition: &Path, counters: &Counters) -> Vec<String> {
 
 /// Whether a line of `hashes.invalid` is a suffix and nothing else, so that Swift reads it, too.
 fn is_noted(partition: &Path, suffix: &str) -> io::Result<bool> {
-    match std::fs::read(partition.join(INVALIDATIONS)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        noted => Ok(noted?.split(|byte| *byte == b'\n').any(|line| line == suffix.as_bytes())),
-    }
+    let file = match std::fs::File::open(partition.join(INVALIDATIONS)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file?,
+    };
+    let mut is_noted = false;
+    apus_disk::each_piece(io::BufReader::new(file), b'\n', LINE_BYTES_MAX, |line, _| {
+        is_noted |= line == suffix.as_bytes();
+        Ok::<(), io::Error>(())
+    })?;
+    Ok(is_noted)
 }
 
 /// What `hashes.pkl` holds of a suffix, which may be nothing; `None` when it is to be hashed again in

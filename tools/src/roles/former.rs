@@ -8,7 +8,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -61,12 +61,13 @@ impl FormerRings {
     }
 
     fn lock(&self) -> io::Result<File> {
-        match fs::create_dir(&self.folder) {
+        match fs::DirBuilder::new().mode(0o700).create(&self.folder) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
         let path = self.folder.join(".lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(path)?;
+        let mut options = File::options();
+        let lock = options.create(true).truncate(false).write(true).mode(0o600).open(path)?;
         lock.lock()?;
         Ok(lock)
     }
@@ -80,7 +81,9 @@ impl FormerRings {
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let temporary = self.folder.join(".new");
-        let mut file = File::create(&temporary)?;
+        let mut options = File::options();
+        let mut file =
+            options.create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
         file.write_all(bytes)?;
         // Torn by a power cut it would be named as bad: better it is whole.
         file.sync_all()?;

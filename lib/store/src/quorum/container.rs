@@ -17,7 +17,6 @@ use crate::context::Context;
 use crate::operation::{ContainerHead, DeleteContainer, PostContainer, PutContainer};
 use crate::{Error, Kind, Result, Subject};
 
-
 /// What object operations need to know of their container.
 #[derive(Debug, Clone)]
 pub struct ContainerFacts {

@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{RingFile, RingName, Statement};
@@ -64,7 +64,9 @@ impl<'a> Writer<'a> {
     fn write(&self, name: &str, content: &[u8], like: &Path) -> io::Result<()> {
         let (path, unfinished) = (self.directory.join(name), self.unfinished(name));
         let written = (|| {
-            let mut file = OpenOptions::new().create_new(true).write(true).open(&unfinished)?;
+            // Until it has the mode of its ring.
+            let mut options = OpenOptions::new();
+            let mut file = options.create_new(true).write(true).mode(0o600).open(&unfinished)?;
             file.write_all(content)?;
             keep_owner(&file, like)?;
             file.sync_all()?;
