@@ -22,6 +22,7 @@ impl Sources {
             syncs: self.counters.syncs(),
             file_calls: self.counters.file_calls(),
             thread_hops: self.counters.reads().1,
+            database_opens: databases(apus_broker::Counters::opens),
             transactions: databases(apus_broker::Counters::transactions),
             database_writes: databases(apus_broker::Counters::writes),
             backend_requests: self.client.counters().requests(),
@@ -39,6 +40,8 @@ pub struct Counts {
     pub file_calls: u64,
     /// Reads that went to a device's threads.
     pub thread_hops: u64,
+    /// Database files opened for work, but for those that auditors only read.
+    pub database_opens: u64,
     /// Committed database transactions; each is one sync in SQLite.
     pub transactions: u64,
     /// Rows and other writes in them.
@@ -56,6 +59,7 @@ impl Counts {
             ("syncs", self.syncs),
             ("file_calls", self.file_calls),
             ("thread_hops", self.thread_hops),
+            ("database_opens", self.database_opens),
             ("database_transactions", self.transactions),
             ("database_writes", self.database_writes),
             ("backend_requests", self.backend_requests),
@@ -69,6 +73,7 @@ impl Counts {
             syncs: self.syncs - before.syncs,
             file_calls: self.file_calls - before.file_calls,
             thread_hops: self.thread_hops - before.thread_hops,
+            database_opens: self.database_opens - before.database_opens,
             transactions: self.transactions - before.transactions,
             database_writes: self.database_writes - before.database_writes,
             backend_requests: self.backend_requests - before.backend_requests,

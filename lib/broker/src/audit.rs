@@ -6,11 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use apus_cluster::HashConf;
-use sqlx::ConnectOptions;
-use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::digest;
 use crate::error::DbError;
@@ -93,7 +90,7 @@ pub fn damage(error: &DbError) -> Option<String> {
             matches!(code & 0xff, 10 | 11 | 26)
                 || (code & 0xff == 1 && message.starts_with("no such"))
         }
-        // Opening goes through sqlx, which gives text only.
+        // Of what sqlx opens only the text is kept.
         DbError::Io(text) => {
             ["not a database", "malformed", "disk I/O error"].iter().any(|part| text.contains(part))
         }
@@ -104,21 +101,10 @@ pub fn damage(error: &DbError) -> Option<String> {
 }
 
 /// Opens a database to look at it; it stays in whatever journal mode it is. Blocks.
-pub(crate) fn open_to_read(
-    path: &Path,
-    runtime: &tokio::runtime::Handle,
-) -> Result<Connection, DbError> {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(false)
-        .pragma("query_only", "ON")
-        .pragma("temp_store", "MEMORY")
-        .busy_timeout(Duration::from_secs(10))
-        .disable_statement_logging();
-    runtime.block_on(async {
-        let connection = options.connect().await.map_err(|error| DbError::Io(error.to_string()))?;
-        Connection::adopt(connection).await
-    })
+pub(crate) fn open_to_read(path: &Path) -> Result<Connection, DbError> {
+    let mut connection = Connection::open(path, false)?;
+    connection.script("PRAGMA query_only = ON")?;
+    Ok(connection)
 }
 
 /// Looks at a file. Blocks.
@@ -127,7 +113,6 @@ pub(crate) fn open_to_read(
 /// What says nothing about the file.
 pub(crate) fn look(
     path: &Path,
-    runtime: &tokio::runtime::Handle,
     tables: &Tables,
     hash: &HashConf,
     locked: bool,
@@ -142,12 +127,12 @@ pub(crate) fn look(
         if let Some(reason) = log::look(path)?.damage() {
             return Ok(Verdict::Damaged(reason));
         }
-        open_to_read(path, runtime)
+        open_to_read(path)
     };
     let checked = opened.and_then(|mut connection| {
         let verdict = check(&mut connection, path, tables, hash);
         // What is damaged may also fail to close.
-        let _ = runtime.block_on(connection.close());
+        let _ = connection.close();
         verdict
     });
     checked.or_else(|error| match damage(&error) {

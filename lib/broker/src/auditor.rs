@@ -152,9 +152,9 @@ impl Auditor {
     /// Sends the rows of a database to other replicas, as replication does.
     async fn push(&self, saved: &Path, holders: &Holders) {
         let (sender, mut pages) = mpsc::channel::<Vec<Value>>(1);
-        let (file, runtime) = (saved.to_owned(), self.0.broker.runtime().clone());
+        let file = saved.to_owned();
         let tables = self.0.tables;
-        let read = tokio::task::spawn_blocking(move || pages_of(&file, &runtime, tables, &sender));
+        let read = tokio::task::spawn_blocking(move || pages_of(&file, tables, &sender));
         let mut taken: Vec<bool> = vec![true; holders.others.len()];
         // Nobody knows this id: no sync point means anything.
         let id = apus_daemon::seed::uuid();
@@ -180,12 +180,11 @@ impl Auditor {
 /// Reads a database page by page, as replicas send rows. Blocks.
 fn pages_of(
     path: &Path,
-    runtime: &tokio::runtime::Handle,
     tables: &Tables,
     sender: &mpsc::Sender<Vec<Value>>,
 ) -> Result<(), DbError> {
     const PAGE: usize = 1000;
-    let mut connection = audit::open_to_read(path, runtime)?;
+    let mut connection = audit::open_to_read(path)?;
     let mut page = Vec::new();
     let mut is_wanted = true;
     connection.query(tables.rows, &[], |row| {
@@ -205,7 +204,7 @@ fn pages_of(
         // Who does not listen any more has stopped.
         let _ = sender.blocking_send(page);
     }
-    runtime.block_on(connection.close())
+    connection.close()
 }
 
 #[async_trait]

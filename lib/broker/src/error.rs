@@ -33,7 +33,7 @@ impl DbError {
             Self::Sqlite { code, message } => {
                 matches!(code & 0xff, 11 | 26) || message.starts_with("no such table")
             }
-            // Opening goes through sqlx, which gives text only.
+            // Of what sqlx opens only the text is kept.
             Self::Io(text) => text.contains("file is not a database") || text.contains("malformed"),
             Self::Corrupt(_)
             | Self::Poisoned

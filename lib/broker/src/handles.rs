@@ -8,17 +8,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use apus_disk::{DeviceThreads, DirectoryLock, FreshDirectories, Priority, make_directories};
-use sqlx::sqlite::SqliteJournalMode;
 use tokio::sync::oneshot;
 
 use crate::database::Database;
 use crate::error::DbError;
-use crate::open::{self, AfterOpen, Opener, connect};
+use crate::open::{self, AfterOpen, Journal, Opener, connect};
 use crate::raw::Connection;
 
 /// What the databases were asked to do, for budgets and metrics.
 #[derive(Debug, Default)]
 pub struct Counters {
+    opens: AtomicU64,
     transactions: AtomicU64,
     writes: AtomicU64,
 }
@@ -27,6 +27,15 @@ impl Counters {
     pub(crate) fn transaction(&self, writes: u64) {
         self.transactions.fetch_add(1, Ordering::Relaxed);
         self.writes.fetch_add(writes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn opened(&self) {
+        self.opens.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Database files that were opened.
+    pub fn opens(&self) -> u64 {
+        self.opens.load(Ordering::Relaxed)
     }
 
     /// Committed transactions.
@@ -186,7 +195,7 @@ impl Broker {
         let gate = self.gate(path);
         let _held = gate.lock().await;
         let (device, path) = (device.to_owned(), path.to_owned());
-        let (runtime, disk, fresh) = (self.runtime.clone(), self.disk.clone(), self.fresh.clone());
+        let (disk, fresh) = (self.disk.clone(), self.fresh.clone());
         self.on_thread(move || {
             fresh.settle_left_behind(&device)?;
             let (directory, _lock) = claim(&fresh, &device, &path)?;
@@ -196,12 +205,11 @@ impl Broker {
             make_directories(&device, &folder, &disk)?;
             let temporary = folder.join(format!(".{}.tmp", apus_daemon::seed::hex::<8>()));
             let built = (|| {
-                let mut connection =
-                    runtime.block_on(connect(&temporary, SqliteJournalMode::Memory, true))?;
+                let mut connection = connect(&temporary, Journal::Memory, true)?;
                 connection.run("BEGIN", &[])?;
                 initialize(&mut connection)?;
                 connection.run("COMMIT", &[])?;
-                runtime.block_on(connection.close())?;
+                connection.close()?;
                 apus_disk::sync_file(&temporary, &disk)?;
                 apus_fault::point("database.create.synced");
                 name(&temporary, &path).map(drop)
@@ -312,14 +320,10 @@ impl Broker {
         .await
     }
 
-    /// What opens databases on this broker's runtime.
+    /// What opens databases for this broker.
     pub(crate) fn opener(&self, after_open: AfterOpen) -> Opener {
-        Opener { runtime: self.runtime.clone(), after_open }
-    }
-
-    /// On which databases are opened and closed.
-    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
-        &self.runtime
+        let keeper = (self.open_max > 0).then(|| self.runtime.clone());
+        Opener { counters: self.counters.clone(), keeper, after_open }
     }
 
     /// The directories that were made here.
@@ -346,13 +350,17 @@ impl Broker {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             open.drain().map(|(_, (_, database))| database).collect()
         };
-        for database in open {
-            if let Some(connection) = database.take_connection()
-                && let Err(error) = connection.close().await
-            {
-                tracing::warn!(database = %database.path().display(), %error, "close");
+        let close = move || {
+            for database in open {
+                if let Some(connection) = database.take_connection()
+                    && let Err(error) = connection.close()
+                {
+                    tracing::warn!(database = %database.path().display(), %error, "close");
+                }
             }
-        }
+        };
+        // A panic in it has been logged, and there is nothing left to close.
+        let _ = tokio::task::spawn_blocking(close).await;
     }
 
     pub(crate) async fn on_thread<T: Send + 'static>(
@@ -396,7 +404,7 @@ fn alone<T, W: FnOnce(&mut Connection) -> Result<T, DbError>>(
         }
         Err(error) => Err(error),
     };
-    opener.runtime.block_on(opened.connection.close())?;
+    opened.connection.close()?;
     done.map(|done| Try::Done(Some(done)))
 }
 

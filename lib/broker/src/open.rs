@@ -8,6 +8,7 @@
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use apus_disk::DirectoryLock;
@@ -15,6 +16,7 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use crate::error::DbError;
+use crate::handles::Counters;
 use crate::log;
 use crate::raw::Connection;
 
@@ -69,7 +71,9 @@ impl Opened {
 /// Opens databases for work: in WAL mode, with what lay in `.pending` merged.
 #[derive(Debug, Clone)]
 pub(crate) struct Opener {
-    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) counters: Arc<Counters>,
+    /// Where sqlx opens what is kept open; without one, nothing is kept.
+    pub(crate) keeper: Option<tokio::runtime::Handle>,
     pub(crate) after_open: AfterOpen,
 }
 
@@ -91,7 +95,11 @@ impl Opener {
         if let Some(reason) = log::look(path)?.damage() {
             return Err(DbError::Corrupt(reason));
         }
-        let mut connection = self.runtime.block_on(connect(path, SqliteJournalMode::Wal, false))?;
+        self.counters.opened();
+        let mut connection = match &self.keeper {
+            Some(runtime) => runtime.block_on(connect_kept(path, runtime.clone()))?,
+            None => connect(path, Journal::Wal, false)?,
+        };
         crate::pending::merge(path, &mut connection, self.after_open)?;
         // The log exists from the first read on.
         connection.query("SELECT count(*) FROM sqlite_master", &[], |_| false)?;
@@ -109,7 +117,7 @@ impl Opener {
             // Made anew by the next one who opens the database.
             let _ = apus_disk::remove_file(&beside(path, "-shm"));
         }
-        self.runtime.block_on(opened.connection.close())
+        opened.connection.close()
     }
 }
 
@@ -144,29 +152,56 @@ pub(crate) fn clear_leftovers(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A connection to a file, which may be made: then only this user may read it, and SQLite gives its
-/// log and shared memory the mode of the database. One that is there keeps its mode.
-pub(crate) async fn connect(
-    path: &Path,
-    journal: SqliteJournalMode,
-    make: bool,
-) -> Result<Connection, DbError> {
-    let synchronous = match apus_fault::planted("bug.database-without-sync") {
+/// How SQLite keeps a transaction until it is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Journal {
+    /// The write-ahead log, as servers work.
+    Wal,
+    /// A file that is deleted at the end of each transaction, as Swift works.
+    Delete,
+    /// Nothing that outlives a crash.
+    Memory,
+}
+
+fn is_without_sync() -> bool {
+    apus_fault::planted("bug.database-without-sync")
+}
+
+/// A connection that is kept open.
+async fn connect_kept(path: &Path, runtime: tokio::runtime::Handle) -> Result<Connection, DbError> {
+    let synchronous = match is_without_sync() {
         true => SqliteSynchronous::Off,
         false => SqliteSynchronous::Full,
     };
-    if make {
-        apus_disk::make_private_file(path)?;
-    }
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
-        .journal_mode(journal)
+        .journal_mode(SqliteJournalMode::Wal)
         .synchronous(synchronous)
         .foreign_keys(false)
         .pragma("temp_store", "MEMORY")
         .busy_timeout(Duration::from_secs(10))
         .disable_statement_logging();
     let connection = options.connect().await.map_err(|error| DbError::Io(error.to_string()))?;
-    Connection::adopt(connection).await
+    Connection::adopt(connection, runtime).await
+}
+
+/// A connection for a moment, without a thread of its own, to a file which may be made: then only
+/// this user may read it, and SQLite gives its log and shared memory the mode of the database. One
+/// that is there keeps its mode. Blocks.
+pub(crate) fn connect(path: &Path, journal: Journal, make: bool) -> Result<Connection, DbError> {
+    if make {
+        apus_disk::make_private_file(path)?;
+    }
+    let mut connection = Connection::open(path)?;
+    connection.script(match journal {
+        Journal::Wal => "PRAGMA journal_mode = WAL",
+        Journal::Delete => "PRAGMA journal_mode = DELETE",
+        Journal::Memory => "PRAGMA journal_mode = MEMORY",
+    })?;
+    connection.script(match is_without_sync() {
+        true => "PRAGMA foreign_keys = OFF; PRAGMA synchronous = OFF",
+        false => "PRAGMA foreign_keys = OFF; PRAGMA synchronous = FULL",
+    })?;
+    Ok(connection)
 }

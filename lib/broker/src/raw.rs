@@ -1,18 +1,24 @@
-//! The raw SQLite handle under sqlx: `chexor`, and statements stepped without a thread hop.
+//! SQLite's C interface: connections, statements, and `chexor`.
 //!
-//! The crate's only `unsafe` file. sqlx opens and closes the connection; between the two it is
-//! owned by one [`Connection`], which is used by one thread at a time (`&mut self` everywhere), so
-//! that sqlx's own worker never touches the handle while we do.
+//! The crate's only `unsafe` file. A handle is owned by one [`Connection`], which is used by one
+//! thread at a time (`&mut self` everywhere). sqlx opens and closes those that are kept open, and
+//! never touches the handle in between; it starts a thread for each. What is opened for a moment is
+//! opened here, without a thread.
 #![allow(unsafe_code)]
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr::{NonNull, null_mut};
 
 use libsqlite3_sys as sqlite;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::error::DbError;
+
+/// How long a statement waits for another connection that has locked the file.
+const BUSY_WAIT_MILLISECONDS: c_int = 10_000;
 
 /// A value bound to a statement.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +58,36 @@ pub struct Connection {
     tables: HashSet<&'static str>,
     handle: NonNull<sqlite::sqlite3>,
     /// Keeps the handle open; dropped after the statements (fields drop in order).
-    _owner: SqliteConnection,
+    owner: Owner,
+}
+
+/// By whom a connection was opened.
+enum Owner {
+    Sqlx(SqliteConnection, tokio::runtime::Handle),
+    Own(SqliteHandle),
+}
+
+/// An open connection of SQLite, closed when it is dropped.
+struct SqliteHandle(NonNull<sqlite::sqlite3>);
+
+impl SqliteHandle {
+    fn as_ptr(&self) -> *mut sqlite::sqlite3 {
+        self.0.as_ptr()
+    }
+
+    /// Closes it, and gives SQLite's code.
+    fn close(self) -> c_int {
+        let pointer = std::mem::ManuallyDrop::new(self).as_ptr();
+        // SAFETY: the pointer came from sqlite3_open_v2 and is closed once: it is not dropped.
+        unsafe { sqlite::sqlite3_close(pointer) }
+    }
+}
+
+impl Drop for SqliteHandle {
+    fn drop(&mut self) {
+        // SAFETY: the pointer came from sqlite3_open_v2 and is closed once, here.
+        unsafe { sqlite::sqlite3_close(self.as_ptr()) };
+    }
 }
 
 // SAFETY: SQLite is built threadsafe (at least multi-thread mode): a connection may be used by any
@@ -107,18 +142,62 @@ impl Row<'_> {
 }
 
 impl Connection {
-    /// Takes over a connection that sqlx opened, and registers `chexor`.
-    pub(crate) async fn adopt(mut owner: SqliteConnection) -> Result<Self, DbError> {
+    /// Opens a file, which is made if it is to be (`make`), and registers `chexor`. Whoever finds
+    /// it locked waits for some seconds. Blocks.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub(crate) fn open(path: &Path) -> Result<Self, DbError> {
+        let name = CString::new(path.as_os_str().as_bytes())
+            .map_err(|_| DbError::Corrupt("NUL in the name of a database".to_owned()))?;
+        let flags = sqlite::SQLITE_OPEN_READWRITE
+            | sqlite::SQLITE_OPEN_NOMUTEX
+            | sqlite::SQLITE_OPEN_PRIVATECACHE
+            | sqlite::SQLITE_OPEN_EXRESCODE;
+        let mut raw = null_mut();
+        // SAFETY: the name is a C string, and `raw` is there to be written to.
+        let code = unsafe { sqlite::sqlite3_open_v2(name.as_ptr(), &mut raw, flags, null_mut()) };
+        // Also one that could not be opened has a handle, unless memory is out.
+        let handle = NonNull::new(raw)
+            .ok_or_else(|| DbError::Sqlite { code, message: "out of memory".to_owned() })?;
+        let mut connection = Self::new(handle, Owner::Own(SqliteHandle(handle)));
+        connection.check(code)?;
+        // SAFETY: the handle is open.
+        unsafe { sqlite::sqlite3_busy_timeout(handle.as_ptr(), BUSY_WAIT_MILLISECONDS) };
+        connection.register()?;
+        connection.script("PRAGMA temp_store = MEMORY")?;
+        Ok(connection)
+    }
+
+    /// Takes over a connection that sqlx opened on `runtime`, and registers `chexor`.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub(crate) async fn adopt(
+        mut owner: SqliteConnection,
+        runtime: tokio::runtime::Handle,
+    ) -> Result<Self, DbError> {
         let handle = owner
             .lock_handle()
             .await
             .map_err(|error| DbError::Io(error.to_string()))?
             .as_raw_handle();
-        // SAFETY: the handle is open and stays so while `owner` lives; the name is a C string and
-        // the function has the signature SQLite expects, without user data.
+        let connection = Self::new(handle, Owner::Sqlx(owner, runtime));
+        connection.register()?;
+        Ok(connection)
+    }
+
+    fn new(handle: NonNull<sqlite::sqlite3>, owner: Owner) -> Self {
+        let (statements, tables) = Default::default();
+        Self { statements, tables, handle, owner }
+    }
+
+    fn register(&self) -> Result<(), DbError> {
+        // SAFETY: the handle is open and stays so while `self` lives; the name is a C string and the
+        // function has the signature SQLite expects, without user data.
         let code = unsafe {
             sqlite::sqlite3_create_function_v2(
-                handle.as_ptr(),
+                self.handle.as_ptr(),
                 c"chexor".as_ptr(),
                 3,
                 sqlite::SQLITE_UTF8 | sqlite::SQLITE_DETERMINISTIC,
@@ -129,10 +208,7 @@ impl Connection {
                 None,
             )
         };
-        let (statements, tables) = Default::default();
-        let connection = Self { statements, tables, handle, _owner: owner };
-        connection.check(code)?;
-        Ok(connection)
+        self.check(code)
     }
 
     fn check(&self, code: c_int) -> Result<(), DbError> {
@@ -294,12 +370,23 @@ impl Connection {
         unsafe { sqlite::sqlite3_total_changes64(self.handle.as_ptr()) }
     }
 
-    /// Closes in order: statements first, then the connection, which folds the WAL back.
-    pub(crate) async fn close(self) -> Result<(), DbError> {
+    /// Closes in order: statements first, then the connection, which folds the WAL back. Blocks.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub(crate) fn close(self) -> Result<(), DbError> {
         use sqlx::Connection as _;
-        let Self { statements, _owner: owner, .. } = self;
+        let Self { statements, owner, .. } = self;
         drop(statements);
-        owner.close().await.map_err(|error| DbError::Io(error.to_string()))
+        match owner {
+            Owner::Sqlx(owner, runtime) => {
+                runtime.block_on(owner.close()).map_err(|error| DbError::Io(error.to_string()))
+            }
+            Owner::Own(handle) => match handle.close() {
+                sqlite::SQLITE_OK => Ok(()),
+                code => Err(DbError::Sqlite { code, message: "close".to_owned() }),
+            },
+        }
     }
 }
 

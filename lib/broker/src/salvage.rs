@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use apus_cluster::HashConf;
 use apus_disk::{FreshDirectories, make_directories, sync_directory};
-use sqlx::sqlite::SqliteJournalMode;
 
 use crate::audit::{self, Found, Tables, Verdict};
 use crate::database::Database;
@@ -18,7 +17,7 @@ use crate::digest;
 use crate::error::DbError;
 use crate::handles::{Broker, claim, name};
 use crate::log::{self, Log};
-use crate::open::{self, connect};
+use crate::open::{self, Journal, connect};
 use crate::raw::Connection;
 
 /// What became of a database that was said to be damaged.
@@ -51,9 +50,9 @@ impl Broker {
         tables: &'static Tables,
         hash: &HashConf,
     ) -> Result<Verdict, DbError> {
-        let (path, runtime, hash) = (path.to_owned(), self.runtime().clone(), hash.clone());
+        let (path, hash) = (path.to_owned(), hash.clone());
         // Not on the threads that requests wait for.
-        tokio::task::spawn_blocking(move || audit::look(&path, &runtime, tables, &hash, false))
+        tokio::task::spawn_blocking(move || audit::look(&path, tables, &hash, false))
             .await
             .unwrap_or(Err(DbError::Busy))
     }
@@ -79,7 +78,6 @@ impl Broker {
             path: path.to_owned(),
             tables,
             hash: hash.clone(),
-            runtime: self.runtime().clone(),
             disk: self.disk().clone(),
             directories: self.fresh().clone(),
             only_copy,
@@ -94,7 +92,6 @@ struct Work {
     path: PathBuf,
     tables: &'static Tables,
     hash: HashConf,
-    runtime: tokio::runtime::Handle,
     disk: Arc<apus_disk::Counters>,
     directories: Arc<FreshDirectories>,
     only_copy: bool,
@@ -105,7 +102,7 @@ impl Work {
         // Who uses it is waited for; who wants to use it waits.
         let mut opened = self.cached.as_deref().map(Database::opened);
         let Some(_lock) = open::lock(&self.path)? else { return Ok(SetAside::Missing) };
-        let verdict = audit::look(&self.path, &self.runtime, self.tables, &self.hash, true);
+        let verdict = audit::look(&self.path, self.tables, &self.hash, true);
         let reason = match verdict {
             Err(DbError::Missing) => return Ok(SetAside::Missing),
             Err(error) => return Err(error),
@@ -179,10 +176,10 @@ impl Work {
     }
 
     fn salvage_from(&self, from: &Path, fresh: &Path) -> Result<Saved, DbError> {
-        let mut old = audit::open_to_read(from, &self.runtime)?;
+        let mut old = audit::open_to_read(from)?;
         let filled = self.fill(&mut old, fresh);
         // What is damaged may also fail to close.
-        let _ = self.runtime.block_on(old.close());
+        let _ = old.close();
         filled
     }
 
@@ -196,12 +193,12 @@ impl Work {
         if let Some(reason) = audit::misplaced(&info, &self.path, self.tables, &self.hash) {
             return Err(DbError::Corrupt(reason));
         }
-        let mut new = self.runtime.block_on(connect(fresh, SqliteJournalMode::Memory, true))?;
+        let mut new = connect(fresh, Journal::Memory, true)?;
         new.run("BEGIN", &[])?;
         (self.tables.rebuild)(&mut new, &info)?;
         let saved = self.rows(old, &mut new)?;
         new.run("COMMIT", &[])?;
-        self.runtime.block_on(new.close())?;
+        new.close()?;
         apus_disk::sync_file(fresh, &self.disk)?;
         Ok(saved)
     }

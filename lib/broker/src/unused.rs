@@ -46,9 +46,7 @@ impl Database {
     fn close_file(&self) -> Result<(), DbError> {
         let mut opened = self.opened();
         match opened.take() {
-            Some(current) if current.is_current(self.path()) => {
-                self.opener().runtime.block_on(current.connection.close())
-            }
+            Some(current) if current.is_current(self.path()) => current.connection.close(),
             Some(replaced) => self.opener().abandon(self.path(), replaced),
             None => Ok(()),
         }
@@ -58,9 +56,8 @@ impl Database {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::open::{beside, connect};
+    use crate::open::{Journal, beside, connect};
     use crate::raw::Connection;
-    use sqlx::sqlite::SqliteJournalMode;
 
     fn count(connection: &mut Connection) -> Result<i64, DbError> {
         let mut count = 0;
@@ -89,9 +86,9 @@ mod tests {
         broker.close_unused(before).await;
         assert!(!beside(&path, "-wal").exists());
         // As Swift opens it.
-        let mut other = connect(&path, SqliteJournalMode::Delete, false).await.unwrap();
+        let mut other = connect(&path, Journal::Delete, false).unwrap();
         assert_eq!(count(&mut other).unwrap(), 1);
-        other.close().await.unwrap();
+        other.close().unwrap();
 
         database.write(insert).await.unwrap();
         assert_eq!(database.read(count).await.unwrap(), 2);

@@ -10,9 +10,7 @@ fn written(name: &str) -> (PathBuf, Vec<u8>) {
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("one.db");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let wal = sqlx::sqlite::SqliteJournalMode::Wal;
-    let mut connection = runtime.block_on(crate::open::connect(&path, wal, true)).unwrap();
+    let mut connection = crate::open::connect(&path, crate::open::Journal::Wal, true).unwrap();
     connection.script("CREATE TABLE t (a TEXT)").unwrap();
     for number in 0..9 {
         connection
@@ -22,7 +20,7 @@ fn written(name: &str) -> (PathBuf, Vec<u8>) {
     // Before it is closed, which folds the log back.
     let (database, log) =
         (std::fs::read(&path).unwrap(), std::fs::read(beside(&path, "-wal")).unwrap());
-    runtime.block_on(connection.close()).unwrap();
+    connection.close().unwrap();
     std::fs::write(&path, database).unwrap();
     std::fs::write(beside(&path, "-wal"), &log).unwrap();
     (path, log)
@@ -77,8 +75,7 @@ fn a_mended_copy_has_every_row() {
     let copy = path.with_file_name("copy.db");
     copy_mended(&path, &flips, &copy).unwrap();
     assert_eq!(look(&copy).unwrap(), Log::Good);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let mut connection = crate::audit::open_to_read(&copy, runtime.handle()).unwrap();
+    let mut connection = crate::audit::open_to_read(&copy).unwrap();
     let mut rows = 0;
     connection
         .query("SELECT a FROM t", &[], |_| {
@@ -87,7 +84,7 @@ fn a_mended_copy_has_every_row() {
         })
         .unwrap();
     assert_eq!(rows, 9);
-    runtime.block_on(connection.close()).unwrap();
+    connection.close().unwrap();
     std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
 }
 

@@ -48,11 +48,11 @@ pub(super) async fn take<K: Kind>(
         let target = snapshot.file.to_string_lossy().into_owned();
         digest::check_schema(&mut opened.connection)?;
         opened.connection.run("VACUUM INTO ?", &[(&target).into()])?;
-        opener.runtime.block_on(opened.connection.close())?;
+        opened.connection.close()?;
         // It has another `schema_version`, by which the digest of its schema is found.
-        let mut copy = open_arrived(&opener, &snapshot.file)?;
+        let mut copy = open_arrived(&snapshot.file)?;
         digest::seal_schema(&mut copy)?;
-        opener.runtime.block_on(copy.close())?;
+        copy.close()?;
         (snapshot.length, snapshot.md5) = length_and_md5(&snapshot.file)?;
         Ok(Some(snapshot))
     });

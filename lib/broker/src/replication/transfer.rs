@@ -12,7 +12,6 @@ use apus_daemon::Body;
 use apus_disk::{AtomicFile, Counters, make_directories, sync_directory};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use sqlx::sqlite::SqliteJournalMode;
 use tokio::sync::mpsc;
 
 use super::info::Info;
@@ -20,7 +19,7 @@ use super::kind::Kind;
 use super::table;
 use crate::error::DbError;
 use crate::handles::Broker;
-use crate::open::{Opener, clear_leftovers, connect};
+use crate::open::{Journal, clear_leftovers, connect};
 use crate::raw::Connection;
 
 /// Rows copied in one step.
@@ -78,7 +77,7 @@ pub(super) async fn receive<K: Kind>(
     let (sender, pieces) = mpsc::channel(WINDOW);
     let temporary = arrival.device.join("tmp");
     let beside = temporary.join(format!("apus-{}", apus_daemon::seed::hex::<8>()));
-    let (opener, disk) = (broker.opener(K::merge_pending), broker.disk().clone());
+    let disk = broker.disk().clone();
     let (conf, hash, file) = (conf.clone(), arrival.hash, arrival.file.to_owned());
     let device = arrival.device.to_owned();
     let announced = md5.to_ascii_lowercase();
@@ -87,7 +86,7 @@ pub(super) async fn receive<K: Kind>(
         let received = write_pieces(&temporary, &beside, length, &announced, pieces, &disk)
             .and_then(|()| {
                 apus_fault::point("replicate.database.landed");
-                check::<K>(&opener, &conf, &beside, hash)?;
+                check::<K>(&conf, &beside, hash)?;
                 apus_disk::rename(&beside, &file)?;
                 apus_fault::point("replicate.database.received");
                 Ok(sync_directory(&temporary, &disk)?)
@@ -147,14 +146,8 @@ fn write_pieces(
 }
 
 /// Looks through a database in `tmp`.
-fn check<K: Kind>(
-    opener: &Opener,
-    conf: &HashConf,
-    file: &Path,
-    hash: PathHash,
-) -> Result<(), DbError> {
-    let mut connection =
-        opener.runtime.block_on(connect(file, SqliteJournalMode::Delete, false))?;
+fn check<K: Kind>(conf: &HashConf, file: &Path, hash: PathHash) -> Result<(), DbError> {
+    let mut connection = connect(file, Journal::Delete, false)?;
     let mut told = String::new();
     connection.query("PRAGMA integrity_check(1)", &[], |row| {
         told = row.text(0);
@@ -164,7 +157,7 @@ fn check<K: Kind>(
         return Err(DbError::Corrupt(told));
     }
     check_names::<K>(&mut connection, conf, hash)?;
-    opener.runtime.block_on(connection.close())
+    connection.close()
 }
 
 /// A database belongs where the hash of its names says.
@@ -183,20 +176,14 @@ pub(super) fn check_names<K: Kind>(
 
 /// Opens a database in `tmp` to change it. What is lost in a crash is sent again, so it is synced
 /// only at the end.
-pub(super) fn open_arrived(opener: &Opener, file: &Path) -> Result<Connection, DbError> {
-    let mut connection =
-        opener.runtime.block_on(connect(file, SqliteJournalMode::Memory, false))?;
+pub(super) fn open_arrived(file: &Path) -> Result<Connection, DbError> {
+    let mut connection = connect(file, Journal::Memory, false)?;
     connection.script("PRAGMA synchronous = OFF")?;
     Ok(connection)
 }
 
-fn close_synced(
-    opener: &Opener,
-    connection: Connection,
-    file: &Path,
-    disk: &Counters,
-) -> Result<(), DbError> {
-    opener.runtime.block_on(connection.close())?;
+fn close_synced(connection: Connection, file: &Path, disk: &Counters) -> Result<(), DbError> {
+    connection.close()?;
     Ok(apus_disk::sync_file(file, disk)?)
 }
 
@@ -223,14 +210,14 @@ pub(super) async fn complete<K: Kind>(
     if arrival.path.exists() || !arrival.file.exists() {
         return Ok(Landed::NotThere);
     }
-    let (opener, disk) = (broker.opener(K::merge_pending), broker.disk().clone());
+    let disk = broker.disk().clone();
     let (file, id, conf) = (arrival.file.to_owned(), arrival.id.to_owned(), conf.clone());
     let (device, hash) = (device_name(arrival.device), arrival.hash);
     apart(move || {
-        let mut connection = open_arrived(&opener, &file)?;
+        let mut connection = open_arrived(&file)?;
         check_names::<K>(&mut connection, &conf, hash)?;
         transaction(&mut connection, |connection| table::renew::<K>(connection, &id, &device))?;
-        close_synced(&opener, connection, &file, &disk)
+        close_synced(connection, &file, &disk)
     })
     .await?;
     let new = broker.install(arrival.device, arrival.file, arrival.path).await?;
@@ -272,24 +259,24 @@ async fn merge_into<K: Kind>(
     let (device, hash) = (device_name(arrival.device), arrival.hash);
     let copied = apart(move || {
         let Some(mut old) = opener.open(&path)? else { return Ok(None) };
-        let mut new = open_arrived(&opener, &file)?;
+        let mut new = open_arrived(&file)?;
         check_names::<K>(&mut new, &conf, hash)?;
         transaction(&mut new, |new| table::renew::<K>(new, &id, &device))?;
         let copied = copy_rows::<K>(&mut old.connection, &mut new, -1)?;
-        opener.runtime.block_on(old.connection.close())?;
-        close_synced(&opener, new, &file, &disk)?;
+        old.connection.close()?;
+        close_synced(new, &file, &disk)?;
         Ok(Some(copied))
     })
     .await?;
     let Some(copied) = copied else { return Ok(Landed::NotThere) };
-    let (opener, disk) = (broker.opener(K::merge_pending), broker.disk().clone());
+    let disk = broker.disk().clone();
     let (file, path) = (arrival.file.to_owned(), arrival.path.to_owned());
     let replaced = broker
         .alone(arrival.path, K::merge_pending, move |old| {
-            let mut new = open_arrived(&opener, &file)?;
+            let mut new = open_arrived(&file)?;
             copy_rows::<K>(old, &mut new, copied)?;
             transaction(&mut new, |new| inherit::<K>(new, old, now))?;
-            close_synced(&opener, new, &file, &disk)?;
+            close_synced(new, &file, &disk)?;
             apus_fault::point("replicate.database.merged");
             apus_disk::rename(&file, &path)?;
             apus_fault::point("replicate.database.replaced");
