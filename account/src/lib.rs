@@ -4,6 +4,8 @@
 mod audit;
 mod backend;
 mod handlers;
+#[cfg(test)]
+mod idle_tests;
 mod reaper;
 mod replica;
 mod schema;

@@ -113,17 +113,18 @@ impl Server {
         }
     }
 
-    /// Sends the account row of a database if it is behind.
+    /// Sends the account row of a database if it is behind. Says whether it was not; `false` also
+    /// when the database could not be opened.
     ///
     /// # Errors
     /// Why it still is.
-    pub(crate) async fn report_one(&self, ring: &SharedRing, path: &Path) -> Result<(), Behind> {
+    pub(crate) async fn report_one(&self, ring: &SharedRing, path: &Path) -> Result<bool, Behind> {
         let failed = |error: DbError| Behind::Untold(error.to_string());
-        let Ok(Some(database)) = self.open(path).await else { return Ok(()) };
+        let Ok(Some(database)) = self.open(path).await else { return Ok(false) };
         let info = database.read(backend::info).await.map_err(failed)?;
         let current: Reported = info.current();
         if info.reported.as_ref() == Some(&current) {
-            return Ok(());
+            return Ok(true);
         }
         let ring = ring.get();
         let partition = ring.partition_of(&self.parts.hash, &[&info.account]);
@@ -147,7 +148,8 @@ impl Server {
         database
             .write(move |connection| backend::reported(connection, &current))
             .await
-            .map_err(failed)
+            .map_err(failed)?;
+        Ok(false)
     }
 }
 

@@ -1,16 +1,16 @@
 //! Finds containers whose account row is behind: what changed just before a crash, or while the
 //! account servers were away for longer than this process lived.
 //!
-//! Source: `swift/container/updater.py`. It looks at every database and writes to none but those
-//! that the reporter then brings up to date. Those whose accounts are gone are set aside
+//! Source: `swift/container/updater.py`. It looks at every database that changed since its account
+//! row was found up to date, and writes to none but those that the reporter then brings up to date. Those whose accounts are gone are set aside
 //! (`orphan.rs`).
 
 use std::path::Path;
 use std::sync::Arc;
 
-use apus_broker::OwnServer;
 use apus_broker::place::{Databases, Located};
 use apus_broker::set_aside::are_too_many;
+use apus_broker::{FileMark, OwnServer, Visits};
 use apus_daemon::{Pass, PassContext, Span, Stopped};
 use apus_ring::SharedRing;
 use async_trait::async_trait;
@@ -25,12 +25,14 @@ pub(crate) struct Updater {
     server: Arc<Server>,
     accounts: Arc<SharedRing>,
     own: OwnServer,
+    /// Databases whose account rows are up to date.
+    visits: Visits<FileMark>,
 }
 
 impl Updater {
     /// Looks through the devices of `server`.
     pub(crate) fn new(server: Arc<Server>, accounts: Arc<SharedRing>, own: OwnServer) -> Self {
-        Self { server, accounts, own }
+        Self { server, accounts, own, visits: Visits::default() }
     }
 }
 
@@ -79,14 +81,25 @@ impl Pass for Updater {
 
     async fn pass(&mut self, cx: &PassContext) -> Result<Swept, Stopped> {
         let devices = &self.server.devices;
-        let mut found = Databases::find(devices, "containers", &cx.scope, self.name());
+        let mut found = Databases::find(devices, "containers", cx, self.name());
         let mut swept = Swept::default();
-        while let Some(Located { path, partition, .. }) = found.next().await {
+        while let Some(Located { path, partition, mark, .. }) = found.next().await {
             cx.safe_point().await?;
             swept.databases += 1;
+            if mark.is_some() && self.visits.get(&path) == mark {
+                continue;
+            }
             // A stop does not wait for servers that are silent; what was told is told again.
             let told = cx.unless_stopped(self.server.report_one(&self.accounts, &path)).await?;
-            let Err(behind) = told else { continue };
+            let behind = match told {
+                Ok(is_current) => {
+                    if let Some(mark) = mark.filter(|_| is_current) {
+                        self.visits.insert(&path, mark);
+                    }
+                    continue;
+                }
+                Err(behind) => behind,
+            };
             tracing::debug!(database = %path.display(), %behind, "account row stays behind");
             if matches!(behind, Behind::NoAccount) {
                 cx.unless_stopped(self.orphan(&path, partition, &mut swept)).await?;
@@ -94,6 +107,9 @@ impl Pass for Updater {
                 swept.behind += 1;
             }
             self.server.note_behind(path, partition);
+        }
+        if cx.scope.devices.is_empty() && cx.scope.partitions.is_empty() {
+            self.visits.end_pass();
         }
         Ok(swept)
     }

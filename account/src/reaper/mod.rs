@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apus_broker::place::{Databases, Located};
-use apus_broker::{Database, DbError};
+use apus_broker::{Database, DbError, FileMark, Visits};
 use apus_cluster::HashConf;
 use apus_cluster::listing::{ContainerEntry, ListQuery};
 use apus_daemon::{Pass, PassContext, Stopped};
@@ -48,6 +48,8 @@ pub(crate) struct Reaper {
     server: Arc<Server>,
     parts: DaemonParts,
     options: Options,
+    /// Accounts that were not deleted.
+    visits: Visits<FileMark>,
 }
 
 /// The place of a database among the primaries of its partition.
@@ -68,7 +70,7 @@ impl Share {
 impl Reaper {
     /// Reaps the accounts on the devices of `server`.
     pub(crate) fn new(server: Arc<Server>, parts: DaemonParts, options: Options) -> Self {
-        Self { server, parts, options }
+        Self { server, parts, options, visits: Visits::default() }
     }
 
     /// Our share, if this node holds a primary replica of the partition on this device.
@@ -80,20 +82,21 @@ impl Reaper {
         Some(Share { partition, primaries, index })
     }
 
-    /// Looks at one account, and removes our share of what is in it when it was deleted.
+    /// Looks at one account, and removes our share of what is in it when it was deleted. Says whether
+    /// it was.
     async fn account(
         &self,
         cx: &PassContext,
         database: PathBuf,
         share: Share,
         reaped: &mut Reaped,
-    ) -> Result<(), DbError> {
+    ) -> Result<bool, DbError> {
         let opened = self.server.parts.broker.open(&database, backend::merge_pending).await?;
-        let Some(opened) = opened else { return Ok(()) };
-        let Some(doomed) = opened.read(backend::doomed).await? else { return Ok(()) };
+        let opened = opened.ok_or(DbError::Missing)?;
+        let Some(doomed) = opened.read(backend::doomed).await? else { return Ok(false) };
         let age = age(&doomed, cx.clock.now());
         if age <= self.options.delay {
-            return Ok(());
+            return Ok(true);
         }
         let began = cx.clock.now();
         let name = doomed.account.clone();
@@ -108,7 +111,7 @@ impl Reaper {
             tracing::warn!(account = name, since, "a deleted account has not been reaped");
         }
         reaped.add(&of_account);
-        result
+        result.map(|()| true)
     }
 
     /// Removes the containers of our share, page by page.
@@ -171,17 +174,31 @@ impl Pass for Reaper {
 
     async fn pass(&mut self, cx: &PassContext) -> Result<Reaped, Stopped> {
         let devices = &self.server.devices;
-        let mut found = Databases::find(devices, "accounts", &cx.scope, self.name());
+        let mut found = Databases::find(devices, "accounts", cx, self.name());
         let mut reaped = Reaped::default();
-        while let Some(Located { device, path, partition }) = found.next().await {
+        while let Some(Located { device, path, partition, mark }) = found.next().await {
             let Some(share) = self.share(&device, partition) else { continue };
+            if mark.is_some() && self.visits.get(&path) == mark {
+                continue;
+            }
             let database = path.clone();
             // What a stop cuts off is still in the account's listing.
             let account = self.account(cx, database, share, &mut reaped);
-            if let Err(error) = cx.unless_stopped(account).await? {
-                tracing::error!(%error, database = %path.display(), "account reaper");
-                reaped.errors += 1;
+            match cx.unless_stopped(account).await? {
+                Ok(true) | Err(DbError::Missing) => {}
+                Ok(false) => {
+                    if let Some(mark) = mark {
+                        self.visits.insert(&path, mark);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, database = %path.display(), "account reaper");
+                    reaped.errors += 1;
+                }
             }
+        }
+        if cx.scope.devices.is_empty() && cx.scope.partitions.is_empty() {
+            self.visits.end_pass();
         }
         Ok(reaped)
     }

@@ -217,7 +217,7 @@ impl Pass for Auditor {
 
     async fn pass(&mut self, cx: &PassContext) -> Result<Audited, Stopped> {
         let (kind, name) = (self.0.tables.kind, self.0.name);
-        let mut found = Databases::find(&self.0.devices, kind, &cx.scope, name);
+        let mut found = Databases::find(&self.0.devices, kind, cx, name);
         let mut pace = Pace::per_second(self.0.per_second);
         let mut done = Audited::default();
         while let Some(Located { path, partition, .. }) = found.next().await {

@@ -363,6 +363,20 @@ impl Broker {
         let _ = tokio::task::spawn_blocking(close).await;
     }
 
+    /// Runs work for which nobody waits on the databases' threads.
+    pub(crate) async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, DbError> {
+        let (reply, answer) = oneshot::channel();
+        self.threads
+            .submit(Priority::Background, move || {
+                let _ = reply.send(work());
+            })
+            .map_err(|_| DbError::Busy)?;
+        answer.await.map_err(|_| DbError::Poisoned)
+    }
+
     pub(crate) async fn on_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, DbError> + Send + 'static,

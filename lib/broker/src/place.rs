@@ -2,11 +2,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use apus_cluster::PathHash;
-use apus_daemon::Scope;
+use apus_daemon::PassContext;
 use apus_disk::names;
 use tokio::sync::mpsc;
+
+use crate::mark::FileMark;
 
 /// Databases found and not yet looked at.
 const WINDOW: usize = 64;
@@ -55,6 +58,8 @@ pub struct Located {
     pub path: PathBuf,
     /// Its partition.
     pub partition: u32,
+    /// The mark of its files as it was found.
+    pub mark: Option<FileMark>,
 }
 
 /// The databases of a kind on all devices that are there, found while others are looked at. It
@@ -63,16 +68,16 @@ pub struct Located {
 pub struct Databases(mpsc::Receiver<Located>);
 
 impl Databases {
-    /// Begins to look for those in `scope`. What cannot be read is told in the log as `daemon`'s
+    /// Begins to look for those in the scope of `cx`. What cannot be read is told in the log as `daemon`'s
     /// and left out. Must be called on a tokio runtime.
     pub fn find(
         devices: &Devices,
         kind: &'static str,
-        scope: &Scope,
+        cx: &PassContext,
         daemon: &'static str,
     ) -> Self {
         let (sender, found) = mpsc::channel(WINDOW);
-        let (devices, scope) = (devices.clone(), scope.clone());
+        let (devices, scope, clock) = (devices.clone(), cx.scope.clone(), Arc::clone(&cx.clock));
         // Nobody waits for a pass, so the shared pool may walk the directories.
         tokio::task::spawn_blocking(move || {
             for path in devices.all() {
@@ -80,8 +85,9 @@ impl Databases {
                 if !scope.has_device(&device) {
                     continue;
                 }
-                let mut found = |path, partition| {
-                    let database = Located { device: device.clone(), path, partition };
+                let mut found = |path: PathBuf, partition| {
+                    let mark = FileMark::of(&path, clock.now());
+                    let database = Located { device: device.clone(), path, partition, mark };
                     !scope.has_partition(partition) || sender.blocking_send(database).is_ok()
                 };
                 if let Err(error) = each_database(&path, kind, &mut found) {

@@ -116,6 +116,9 @@ pub const ACCOUNT_OVERRIDE_DELETED: &str = "x-account-override-deleted";
 /// In a `REPLICATE` request: the body is a whole database, that of this id. In the answer to one:
 /// this server takes such bodies (a header of ours).
 pub const DATABASE: &str = "x-backend-apus-database";
+/// In the answer to a `sync` call of replication: the mark of the database's files, taken before it
+/// was read. Ours.
+pub const FILE_MARK: &str = "x-backend-apus-file-mark";
 /// In the answer to rows in a `REPLICATE` request: how many of them were new. Ours.
 pub const NEW_ROWS: &str = "x-backend-apus-new-rows";
 /// In an `SSYNC` request: since when is your device there? In the answer: since then there was no gap

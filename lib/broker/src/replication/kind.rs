@@ -153,6 +153,7 @@ pub struct Statements {
     pub last_row: &'static str,
     pub max_row: &'static str,
     pub old_tombstone: &'static str,
+    pub oldest_tombstone: &'static str,
     pub tombstone_at: &'static str,
     pub reclaim_until: &'static str,
     pub reclaim_rest: &'static str,
@@ -195,6 +196,7 @@ macro_rules! statements {
                 $age,
                 " < ? LIMIT 1"
             ),
+            oldest_tombstone: concat!("SELECT MIN(", $age, ") FROM ", $table, " WHERE deleted = 1"),
             tombstone_at: concat!(
                 "SELECT name FROM ",
                 $table,

@@ -19,6 +19,7 @@ mod push;
 mod reclaim;
 mod redundancy;
 mod service;
+mod sift;
 mod snapshot;
 mod table;
 mod transfer;

@@ -4,15 +4,15 @@
 //! A database that does not belong on its device goes once they have it. It is the node's own
 //! server that removes it, and only if nothing happened to it since.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use apus_cluster::timestamp::STEPS_PER_SECOND;
 use apus_cluster::{HashConf, Timestamp};
 use apus_daemon::task::{TaskKind, spawn};
-use apus_daemon::{Pace, Pass, PassContext, Span, Stopped};
+use apus_daemon::{Pass, PassContext, Span, Stopped};
 use apus_ring::{Device, DeviceId, Local, Ring, SharedRing};
 use apus_wire::Transport;
 use async_trait::async_trait;
@@ -28,19 +28,22 @@ use super::peer::Peer;
 use super::push::{Sent, Source};
 use super::reclaim;
 use super::redundancy::{Gap, Redundancy, count};
-use super::walk::{Found, Walk, clear_temporary};
+use super::sift::{InSync, Job, Memory, Sieve};
+use super::walk::{Walk, clear_temporary};
 use crate::error::DbError;
 use crate::handles::Broker;
+use crate::mark::FileMark;
 use crate::place::Devices;
 
 /// Databases found and not yet begun.
 const WINDOW: usize = 64;
 
-/// What else is done with a database in each pass.
+/// What else is done with a database that a pass looked at.
 #[async_trait]
 pub trait AfterPush: std::fmt::Debug + Send + Sync {
     /// The database was pushed to its other replicas, as far as they could be reached, and is still
-    /// here. `info` is what was found before. What cannot be done is left for the next pass.
+    /// here. `info` is what was found before. What cannot be done is left for the next pass, which
+    /// comes to it again as long as [`Info::queued`] is something.
     async fn pushed(&self, database: &Path, info: &Info);
 }
 
@@ -147,21 +150,18 @@ impl Replicated {
 pub struct Replicator<K> {
     parts: Arc<Parts>,
     options: Arc<Options>,
+    memory: Memory,
+    /// To which what is remembered belongs.
+    ring: Option<Arc<Ring>>,
     kind: PhantomData<fn() -> K>,
 }
 
 impl<K: Kind> Replicator<K> {
     /// A replicator of the databases on the devices of `parts`.
     pub fn new(parts: Parts, options: Options) -> Self {
-        Self { parts: Arc::new(parts), options: Arc::new(options), kind: PhantomData }
+        let (parts, options) = (Arc::new(parts), Arc::new(options));
+        Self { parts, options, memory: Memory::default(), ring: None, kind: PhantomData }
     }
-}
-
-/// A database, and the device of the ring that it was found on.
-struct Job {
-    found: Found,
-    device: Device,
-    directory: PathBuf,
 }
 
 #[async_trait]
@@ -174,7 +174,13 @@ impl<K: Kind> Pass for Replicator<K> {
 
     async fn pass(&mut self, cx: &PassContext) -> Result<Replicated, Stopped> {
         let ring = Arc::clone(&self.parts.ring.get());
-        let (sender, jobs) = mpsc::channel(WINDOW);
+        // Who asks for one sweep has everything compared.
+        let is_same = self.ring.as_ref().is_some_and(|before| Arc::ptr_eq(before, &ring));
+        if cx.once || !is_same {
+            self.memory.lock().clear();
+        }
+        self.ring = Some(ring.clone());
+        let (sender, found) = mpsc::channel(WINDOW);
         let mut report = Replicated::default();
         let mut walks = Vec::new();
         for device in ring.devices().iter().flatten() {
@@ -189,19 +195,20 @@ impl<K: Kind> Pass for Replicator<K> {
             walks.push(self.walk(&ring, device, directory, cx, sender.clone()));
         }
         drop(sender);
-        let jobs = Arc::new(Mutex::new(jobs));
-        let pace = Arc::new(Mutex::new(Pace::per_second(self.options.databases_per_second)));
-        let mut workers = Vec::new();
+        let (sieve, jobs) = (self.sieve(&ring), mpsc::channel(WINDOW));
+        let mut workers = vec![spawn(TaskKind::Background, sieve.run(found, jobs.0, cx.clone()))];
+        let jobs = Arc::new(Mutex::new(jobs.1));
         for _ in 0..self.options.concurrency {
             let work = Work::<K> {
                 parts: self.parts.clone(),
                 options: self.options.clone(),
                 ring: ring.clone(),
+                memory: self.memory.clone(),
                 stats: Replicated::default(),
                 kind: PhantomData,
             };
-            let (jobs, pace, cx) = (jobs.clone(), pace.clone(), cx.clone());
-            workers.push(spawn(TaskKind::Background, work.run(jobs, pace, cx)));
+            let (jobs, cx) = (jobs.clone(), cx.clone());
+            workers.push(spawn(TaskKind::Background, work.run(jobs, cx)));
         }
         let scope = &cx.scope;
         report.is_whole =
@@ -223,6 +230,9 @@ impl<K: Kind> Pass for Replicator<K> {
         drop(jobs);
         for walk in walks {
             report.empty += walk.await.unwrap_or(0);
+        }
+        if report.is_whole && !stopped {
+            self.memory.lock().end_pass();
         }
         if stopped { Err(Stopped) } else { Ok(report) }
     }
@@ -251,6 +261,17 @@ impl<K: Kind> Pass for Replicator<K> {
 }
 
 impl<K: Kind> Replicator<K> {
+    fn sieve(&self, ring: &Arc<Ring>) -> Sieve {
+        Sieve {
+            parts: self.parts.clone(),
+            options: self.options.clone(),
+            ring: ring.clone(),
+            memory: self.memory.clone(),
+            silent: HashSet::new(),
+            stats: Replicated::default(),
+        }
+    }
+
     /// Finds the databases of a device. Nobody waits for a pass, so the shared pool may walk.
     fn walk(
         &self,
@@ -262,14 +283,15 @@ impl<K: Kind> Replicator<K> {
     ) -> tokio::task::JoinHandle<u64> {
         let (ring, device, scope) = (ring.clone(), device.clone(), cx.scope.clone());
         let handoffs_only = self.options.handoffs_only;
-        let (now, age) = (cx.clock.now(), self.options.reclaim_age);
+        let (clock, age) = (Arc::clone(&cx.clock), self.options.reclaim_age);
         tokio::task::spawn_blocking(move || {
-            let cleared = clear_temporary(&directory, now, age);
+            let cleared = clear_temporary(&directory, clock.now(), age);
             let wants = |partition| {
                 scope.has_partition(partition)
                     && !(handoffs_only && is_primary(&ring, partition, device.id))
             };
-            let walk = Walk { device: &directory, kind: K::DIRECTORY, wants: &wants };
+            let kind = K::DIRECTORY;
+            let walk = Walk { device: &directory, kind, wants: &wants, clock: clock.as_ref() };
             let walked = walk.run(|found| {
                 let job = Job { found, device: device.clone(), directory: directory.clone() };
                 sender.blocking_send(job).is_ok()
@@ -294,6 +316,7 @@ struct Work<K> {
     parts: Arc<Parts>,
     options: Arc<Options>,
     ring: Arc<Ring>,
+    memory: Memory,
     stats: Replicated,
     kind: PhantomData<fn() -> K>,
 }
@@ -302,7 +325,6 @@ impl<K: Kind> Work<K> {
     async fn run(
         mut self,
         jobs: Arc<Mutex<mpsc::Receiver<Job>>>,
-        pace: Arc<Mutex<Pace>>,
         cx: PassContext,
     ) -> (Replicated, Result<(), Stopped>) {
         loop {
@@ -311,10 +333,7 @@ impl<K: Kind> Work<K> {
             if cx.safe_point().await.is_err() {
                 return (self.stats, Err(Stopped));
             }
-            pace.lock().await.take(1.0).await;
             let now = cx.clock.now();
-            let steps = now.as_micros() * u128::from(STEPS_PER_SECOND) / 1_000_000;
-            let now = Timestamp::from_steps(u64::try_from(steps).unwrap_or(u64::MAX));
             // A stop does not wait for a large database on a slow network.
             if cx.unless_stopped(self.one(&job, now)).await.is_err() {
                 return (self.stats, Err(Stopped));
@@ -348,8 +367,9 @@ impl<K: Kind> Work<K> {
     }
 
     /// Replicates one database.
-    async fn one(&mut self, job: &Job, now: Timestamp) {
-        let path = &job.found.path;
+    async fn one(&mut self, job: &Job, time: Duration) {
+        let (path, now) = (&job.found.path, Timestamp::from_duration(time));
+        self.memory.lock().remove(path);
         self.stats.attempted += 1;
         let (info, spent) = match self.look(path, now).await {
             Ok(Some((info, spent))) => (info, spent),
@@ -384,7 +404,7 @@ impl<K: Kind> Work<K> {
             spent,
             now,
         };
-        let answers = self.push(&source, job, partition).await;
+        let (answers, marks) = self.push(&source, job, partition).await;
         if let Some(after) = &self.parts.after {
             after.pushed(path, &source.info).await;
         }
@@ -392,13 +412,45 @@ impl<K: Kind> Work<K> {
         if (spent && all) || (!belongs && decide::may_remove(&answers, self.options.handoff_delete))
         {
             self.remove(job, &source.info).await;
-        } else if all && let Err(error) = self.reclaim(&source).await {
-            tracing::warn!(%error, database = %path.display(), "reclaim");
+        } else if all {
+            match self.reclaim(&source).await {
+                Ok(due) if belongs && marks.len() == answers.len() => {
+                    self.remember(job, &source, &marks, due, time);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, database = %path.display(), "reclaim");
+                }
+            }
         }
     }
 
-    /// Pushes to each replica; gives whether each is up to date.
-    async fn push(&mut self, source: &Source<'_>, job: &Job, partition: u32) -> Vec<bool> {
+    /// Notes that a database was in sync with all other primaries, and so needs no look until one
+    /// of them changes or something in it grows old.
+    fn remember(
+        &self,
+        job: &Job,
+        source: &Source<'_>,
+        marks: &[FileMark],
+        due: Option<Duration>,
+        now: Duration,
+    ) {
+        if let Some(own) = job.found.mark
+            && source.info.queued.is_none()
+        {
+            let found = InSync::new(own, marks, due, now);
+            self.memory.lock().insert(&job.found.path, found);
+        }
+    }
+
+    /// Pushes to each replica; gives whether each is up to date, and the marks of those that were so
+    /// before.
+    async fn push(
+        &mut self,
+        source: &Source<'_>,
+        job: &Job,
+        partition: u32,
+    ) -> (Vec<bool>, Vec<FileMark>) {
         let own = job.device.id;
         let ring = self.ring.clone();
         let mut handoffs = ring.handoffs(partition).filter(|device| device.id != own);
@@ -406,7 +458,7 @@ impl<K: Kind> Work<K> {
         let mut nodes = others(&all, own);
         let primaries = nodes.len();
         let mut gaps = Vec::new();
-        let mut answers = Vec::new();
+        let (mut answers, mut marks) = (Vec::new(), Vec::new());
         let mut behind = false;
         let mut next = 0;
         while let Some(node) = nodes.get(next).copied() {
@@ -417,7 +469,10 @@ impl<K: Kind> Work<K> {
                 gaps.push((gap, is_earlier(&all, node.id, own)));
             }
             let good = match pushed {
-                Ok(Sent::UpToDate) => true,
+                Ok(Sent::UpToDate(mark)) => {
+                    marks.extend(mark);
+                    true
+                }
                 Ok(Sent::Deferred) => {
                     self.stats.success += 1;
                     answers.push(false);
@@ -447,13 +502,17 @@ impl<K: Kind> Work<K> {
         if !source.spent {
             self.stats.redundancy.add(count(source.info.rows(), &gaps));
         }
-        answers
+        (answers, marks)
     }
 
-    async fn reclaim(&self, source: &Source<'_>) -> Result<(), DbError> {
+    /// Drops what is old; gives when there will be more, if ever.
+    async fn reclaim(&self, source: &Source<'_>) -> Result<Option<Duration>, DbError> {
         let opened = self.parts.broker.open(source.path, K::merge_pending).await?;
-        let Some(database) = opened else { return Ok(()) };
-        reclaim::reclaim::<K>(&database, &source.info, source.now, self.options.reclaim_age).await
+        let database = opened.ok_or(DbError::Missing)?;
+        let age = self.options.reclaim_age;
+        reclaim::reclaim::<K>(&database, &source.info, source.now, age).await?;
+        let info = source.info.clone();
+        database.read(move |connection| reclaim::next::<K>(connection, &info, age)).await
     }
 
     /// Has our own server remove a database.
@@ -500,7 +559,7 @@ impl<K: Kind> Work<K> {
 
 /// The replicas to push to, beginning after our own place: nodes that are all far apart do not all
 /// send to the same one first.
-fn others<'a>(primaries: &[&'a Device], own: DeviceId) -> Vec<&'a Device> {
+pub(super) fn others<'a>(primaries: &[&'a Device], own: DeviceId) -> Vec<&'a Device> {
     match primaries.iter().position(|device| device.id == own) {
         None => primaries.to_vec(),
         Some(place) => {

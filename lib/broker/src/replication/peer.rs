@@ -17,6 +17,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use crate::mark::FileMark;
+
 /// Bytes of an answer at most: an info with its metadata, or a list of shard ranges.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of a database in one piece.
@@ -40,6 +42,8 @@ pub(super) struct Reply {
     pub(super) status: StatusCode,
     /// Whether this server takes whole databases as bodies.
     pub(super) takes_databases: bool,
+    /// The mark of the database's files before it was read.
+    pub(super) mark: Option<FileMark>,
     /// How many of the rows that it was sent were new to it. Swift's servers do not say.
     pub(super) new_rows: Option<u64>,
     pub(super) body: Bytes,
@@ -140,6 +144,8 @@ impl Peer {
             let body = body.map_err(|error| Unanswered(error.to_string()))?;
             Ok(Reply {
                 status: head.status,
+                mark: apus_daemon::http::header(&head.headers, headers::FILE_MARK)
+                    .and_then(FileMark::parse),
                 takes_databases: head.headers.contains_key(headers::DATABASE),
                 new_rows: apus_daemon::http::header(&head.headers, headers::NEW_ROWS)
                     .and_then(|rows| rows.parse().ok()),

@@ -22,6 +22,7 @@ use super::{reclaim, snapshot};
 use crate::database::Database;
 use crate::error::DbError;
 use crate::handles::Broker;
+use crate::mark::FileMark;
 use crate::raw::Connection;
 
 /// The database that is pushed.
@@ -42,8 +43,8 @@ pub(super) struct Source<'a> {
 /// How a replica is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
-    /// It has everything.
-    UpToDate,
+    /// It has everything. It had so before, and said so, if its mark is given.
+    UpToDate(Option<FileMark>),
     /// It has everything but rows, which go another way.
     Deferred,
     /// Its device is not mounted.
@@ -121,13 +122,13 @@ impl Source<'_> {
             if self.spent {
                 // It was there and has gone: to send it again would never end.
                 gap.rows(0);
-                return Ok(Sent::UpToDate);
+                return Ok(Sent::UpToDate(None));
             }
             *gap = Gap::Database;
             if reply.takes_databases {
                 stats.rsync += 1;
                 self.whole::<K>(peer, "complete_rsync").await?;
-                return Ok(Sent::UpToDate);
+                return Ok(Sent::UpToDate(None));
             }
             let made = peer.put(&self.info.names(), K::put_headers(&self.info)).await?;
             accepted("PUT", &made)?;
@@ -146,7 +147,8 @@ impl Source<'_> {
             stats.deferred += 1;
             return Ok(Sent::Deferred);
         }
-        self.send::<K>(peer, &remote, reply.takes_databases, stats, gap).await
+        let sent = self.send::<K>(peer, &remote, reply.takes_databases, stats, gap).await?;
+        Ok(Sent::UpToDate(reply.mark.filter(|_| sent == Mode::UpToDate)))
     }
 
     /// Takes over what the replica says of itself.
@@ -191,6 +193,7 @@ impl Source<'_> {
         Ok(before.rows_wait)
     }
 
+    /// Sends what the replica lacks; gives the way.
     async fn send<K: Kind>(
         &self,
         peer: &Peer,
@@ -198,7 +201,7 @@ impl Source<'_> {
         takes_databases: bool,
         stats: &mut Replicated,
         gap: &mut Gap,
-    ) -> Result<Sent, Failed> {
+    ) -> Result<Mode, Failed> {
         let id = remote.id.clone();
         let sent = self
             .read::<K, _>(move |connection| table::point(connection, Way::Outgoing, &id))
@@ -223,7 +226,7 @@ impl Source<'_> {
                 self.rows::<K>(peer, &remote.id, point, stats, gap).await?;
             }
         }
-        Ok(Sent::UpToDate)
+        Ok(mode)
     }
 
     /// Sends the rows after `point`, page by page.

@@ -5,6 +5,7 @@
 //! however old, or that replica would bring the object back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use apus_cluster::Timestamp;
 use apus_cluster::timestamp::STEPS_PER_SECOND;
@@ -56,6 +57,43 @@ pub(super) async fn reclaim<K: Kind>(
             .await?;
     }
     Ok(())
+}
+
+/// When something in a database will be old enough to go, if nothing changes: since 1970, or early
+/// by less than a second. `None` when nothing in it grows old.
+pub(super) fn next<K: Kind>(
+    connection: &mut Connection,
+    info: &Info,
+    age: f64,
+) -> Result<Option<Duration>, DbError> {
+    let mut due: Option<f64> = None;
+    let mut add = |time: &str, age: f64| {
+        // What is no time is never old.
+        let seconds = time.split('.').next().and_then(|seconds| seconds.parse::<f64>().ok());
+        if let Some(seconds) = seconds {
+            due = Some(due.map_or(seconds + age, |due| due.min(seconds + age)));
+        }
+    };
+    connection.query(K::STATEMENTS.oldest_tombstone, &[], |row| {
+        add(&row.text(0), age);
+        false
+    })?;
+    for sql in
+        ["SELECT MIN(updated_at) FROM outgoing_sync", "SELECT MIN(updated_at) FROM incoming_sync"]
+    {
+        connection.query(sql, &[], |row| {
+            add(&row.text(0), age * 2.0);
+            false
+        })?;
+    }
+    let metadata = metadata::decode(&info.metadata)?;
+    for (_, time) in metadata.values().filter(|(value, _)| value.is_empty()) {
+        add(time, age);
+    }
+    if Info::time(&info.delete_timestamp) > Info::time(&info.put_timestamp) {
+        add(&info.delete_timestamp, age);
+    }
+    Ok(due.map(|due| Duration::try_from_secs_f64(due).unwrap_or(Duration::MAX)))
 }
 
 fn has_old<K: Kind>(

@@ -1,13 +1,14 @@
 //! The server's side: `REPLICATE /device/partition/hash` with a JSON list `[operation, …]`.
 //!
 //! Source: `swift/common/db_replicator.py`, `ReplicatorRpc`. Operations of our own, which no client
-//! and no Swift node sends: a whole database as a body, `apus_remove`, `apus_orphan` and
-//! `apus_quarantine` by the daemons of this node. Statuses are Swift's: 404 without a database, 202 after a merge, 204 when
+//! and no Swift node sends: a whole database as a body, `apus_states` for the marks of many
+//! databases, and `apus_remove`, `apus_orphan` and `apus_quarantine` by the daemons of this node. Statuses are Swift's: 404 without a database, 202 after a merge, 204 when
 //! a database has been put in place.
 
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use apus_cluster::{HashConf, PathHash, Timestamp};
 use apus_daemon::Body;
@@ -20,6 +21,7 @@ use serde_json::Value;
 use super::body::{self, Unread};
 use super::info::Info;
 use super::kind::Kind;
+use super::sift::{STATES, STATES_MAX};
 use super::table::{self, SyncPoint, Way};
 use super::transfer::{self, Arrival, Landed};
 use super::walk;
@@ -27,6 +29,7 @@ use crate::answer::{Refusal, refuse};
 use crate::database::Database;
 use crate::error::DbError;
 use crate::handles::Broker;
+use crate::mark::FileMark;
 use crate::place::{Devices, database_path};
 use crate::raw::Connection;
 use crate::set_aside;
@@ -62,6 +65,10 @@ struct Target {
     partition: u32,
     hash: PathHash,
     path: PathBuf,
+}
+
+fn since_1970(time: Timestamp) -> Duration {
+    Duration::from_micros(time.steps().saturating_mul(10))
 }
 
 fn bad(text: &str) -> Refusal {
@@ -171,8 +178,10 @@ impl<K: Kind> Service<K> {
             "apus_remove" => return self.remove(target, &arguments).await,
             ORPHAN => return self.orphan(target, &arguments).await,
             set_aside::OPERATION => return self.quarantine(target, &arguments).await,
+            STATES => return self.states(target, &arguments, now).await,
             _ => {}
         }
+        let mark = if name == "sync" { self.mark(&target.path, now).await } else { None };
         let database = match self.broker.open(&target.path, K::merge_pending).await {
             Ok(Some(database)) => database,
             // A database that lost its tables is no database; another replica brings a whole one.
@@ -198,7 +207,13 @@ impl<K: Kind> Service<K> {
                     self.set_aside(target).await?;
                     Err(missing())
                 }
-                done => json(&done.map_err(Called::refusal)?),
+                done => {
+                    let mut answer = json(&done.map_err(Called::refusal)?)?;
+                    if let Some(mark) = mark {
+                        set(answer.headers_mut(), headers::FILE_MARK, &mark.to_string());
+                    }
+                    Ok(answer)
+                }
             },
             "merge_items" => {
                 let new = merge_items::<K>(&database, arguments).await.map_err(Called::refusal)?;
@@ -228,6 +243,41 @@ impl<K: Kind> Service<K> {
                 }
             }
         }
+    }
+
+    /// The mark of a database now.
+    async fn mark(&self, path: &Path, now: Timestamp) -> Option<FileMark> {
+        let (path, now) = (path.to_owned(), since_1970(now));
+        // Without one it is compared again in the next pass.
+        self.broker.aside(move || FileMark::of(&path, now)).await.unwrap_or_default()
+    }
+
+    /// The marks of some databases of a device, in the order in which they were asked for.
+    async fn states(
+        &self,
+        target: &Target,
+        arguments: &[Value],
+        now: Timestamp,
+    ) -> Result<Response<Body>, Refusal> {
+        let list = arguments.first().and_then(Value::as_array);
+        let list = list.filter(|list| list.len() <= STATES_MAX);
+        let list = list.ok_or_else(|| bad("expected a list of at most 1000 databases"))?;
+        let mut files = Vec::with_capacity(list.len());
+        for database in list {
+            let partition = database.get(0).and_then(Value::as_u64);
+            let partition = partition.and_then(|partition| u32::try_from(partition).ok());
+            let hash = database.get(1).and_then(Value::as_str).and_then(PathHash::parse);
+            let (Some(partition), Some(hash)) = (partition, hash) else {
+                return Err(bad(&format!("{database}: expected a partition and a hash")));
+            };
+            files.push(database_path(&target.device, K::DIRECTORY, partition, &hash));
+        }
+        let now = since_1970(now);
+        let look = move || {
+            let mark = |file: &PathBuf| FileMark::of(file, now).map(|mark| mark.to_string());
+            files.iter().map(mark).collect::<Vec<_>>()
+        };
+        json(&self.broker.aside(look).await?)
     }
 
     async fn land(

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use apus_cluster::PathHash;
+use apus_daemon::Clock;
 use apus_disk::{DirectoryLock, names};
 
+use crate::mark::FileMark;
 use crate::open::{LOCK, beside, clear_leftovers};
 
 /// A database below a device.
@@ -15,6 +17,8 @@ pub(super) struct Found {
     pub(super) path: PathBuf,
     pub(super) partition: u32,
     pub(super) hash: PathHash,
+    /// The mark of its files as it was found.
+    pub(super) mark: Option<FileMark>,
 }
 
 /// What a walk is told to do.
@@ -23,6 +27,8 @@ pub(super) struct Walk<'a> {
     pub(super) kind: &'a str,
     /// Which partitions to enter.
     pub(super) wants: &'a dyn Fn(u32) -> bool,
+    /// For marks.
+    pub(super) clock: &'a dyn Clock,
 }
 
 impl Walk<'_> {
@@ -54,7 +60,10 @@ impl Walk<'_> {
                     };
                     if !path.is_file() {
                         removed += remove_unused(&suffix.join(hash.to_string()));
-                    } else if !found(Found { path, partition, hash }) {
+                        continue;
+                    }
+                    let mark = FileMark::of(&path, self.clock.now());
+                    if !found(Found { path, partition, hash, mark }) {
                         return Ok(removed);
                     }
                 }
@@ -141,6 +150,7 @@ pub(super) fn clear_temporary(device: &Path, now: Duration, age: f64) -> io::Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use apus_daemon::clock::SystemClock;
 
     #[test]
     fn databases_are_found_and_empty_directories_go() {
@@ -163,7 +173,8 @@ mod tests {
         let run = |partitions: &[u32]| {
             let mut all = Vec::new();
             let wants = |partition: u32| partitions.contains(&partition);
-            let walk = Walk { device: &device, kind: "containers", wants: &wants };
+            let walk =
+                Walk { device: &device, kind: "containers", wants: &wants, clock: &SystemClock };
             let removed = walk.run(|found| {
                 all.push(found);
                 true
@@ -191,7 +202,12 @@ mod tests {
             let (device, over) = (device.clone(), over.clone());
             std::thread::spawn(move || {
                 while !over.load(std::sync::atomic::Ordering::Relaxed) {
-                    let walk = Walk { device: &device, kind: "containers", wants: &|_| true };
+                    let walk = Walk {
+                        device: &device,
+                        kind: "containers",
+                        wants: &|_| true,
+                        clock: &SystemClock,
+                    };
                     walk.run(|_| true).unwrap();
                 }
             })
