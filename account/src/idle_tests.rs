@@ -209,9 +209,9 @@ async fn a_change_of_any_replica_is_seen_by_the_next_pass() {
 async fn a_lost_replica_is_back_after_the_next_pass() {
     let mut bench = Bench::new("lost").await;
     bench.write(0, bench.row("c", false)).await;
-    for lost in 0..3 {
+    for (lost, device) in DEVICES.iter().enumerate() {
         bench.settle().await;
-        std::fs::remove_dir_all(bench.root.join(DEVICES[lost]).join("accounts")).unwrap();
+        std::fs::remove_dir_all(bench.root.join(device).join("accounts")).unwrap();
         let (report, _) = bench.pass().await;
         assert!(report.rsync > 0, "{report:?}");
         assert_eq!(bench.rows(lost).await, 1);
