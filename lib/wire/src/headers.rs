@@ -116,6 +116,10 @@ pub const ACCOUNT_OVERRIDE_DELETED: &str = "x-account-override-deleted";
 /// In a `REPLICATE` request: the body is a whole database, that of this id. In the answer to one:
 /// this server takes such bodies (a header of ours).
 pub const DATABASE: &str = "x-backend-apus-database";
+/// In a `REPLICATE` request to an object server: numbers of partitions, with commas between, whose
+/// marks are wanted as a list in JSON, with null for one that has none. In the answer to one for
+/// suffix hashes: the mark of that partition, taken before they were read. Ours.
+pub const PARTITION_MARKS: &str = "x-backend-apus-partition-marks";
 /// In the answer to a `sync` call of replication: the mark of the database's files, taken before it
 /// was read. Ours.
 pub const FILE_MARK: &str = "x-backend-apus-file-mark";

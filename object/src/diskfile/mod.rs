@@ -9,6 +9,7 @@ pub(crate) mod metadata;
 pub(crate) mod other_path;
 pub(crate) mod partition;
 pub(crate) mod partition_lock;
+pub(crate) mod partition_mark;
 pub(crate) mod reader;
 pub(crate) mod sweep;
 pub(crate) mod writer;

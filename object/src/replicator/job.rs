@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use apus_cluster::{PathHash, Timestamp};
-use apus_daemon::http::{empty, set};
+use apus_daemon::http::{empty, header, set};
 use apus_ring::{Device, Ring};
 use apus_wire::{NodeRequest, headers, methods};
 use futures_util::FutureExt;
@@ -13,8 +13,10 @@ use http_body_util::{BodyExt, Limited};
 
 use super::options::Options;
 use super::sender::Source;
+use super::unchanged::Memory;
 use crate::diskfile::hashes::decode_reply;
 use crate::diskfile::partition::Partition;
+use crate::diskfile::partition_mark::PartitionMark;
 use crate::diskfile::sweep::{Times, objects_of_suffix};
 use crate::rehash::RehashError;
 use crate::server::Server;
@@ -41,6 +43,18 @@ pub(super) struct Job {
     pub(super) list: bool,
     /// Since when the device was away for longer than tombstones are kept.
     pub(super) away_since: Option<Timestamp>,
+    /// The mark of the partition before it was read.
+    pub(super) mark: Option<PartitionMark>,
+    pub(super) memory: Memory,
+}
+
+/// What a node has of a partition.
+#[derive(Debug)]
+pub(super) struct Remote {
+    /// By suffix.
+    pub(super) hashes: BTreeMap<String, String>,
+    /// The mark of the partition there before these were read.
+    pub(super) mark: Option<PartitionMark>,
 }
 
 /// Why a node's hashes are not known.
@@ -79,10 +93,7 @@ impl Job {
     }
 
     /// The suffix hashes of a node.
-    pub(super) async fn remote_hashes(
-        &self,
-        node: &Device,
-    ) -> Result<BTreeMap<String, String>, RemoteError> {
+    pub(super) async fn remote_hashes(&self, node: &Device) -> Result<Remote, RemoteError> {
         let other = |error: &dyn std::fmt::Display| RemoteError::Other(error.to_string());
         let mut head = HeaderMap::new();
         set(&mut head, headers::POLICY_INDEX, &self.partition.policy.to_string());
@@ -104,10 +115,14 @@ impl Job {
             StatusCode::INSUFFICIENT_STORAGE => return Err(RemoteError::Unmounted),
             status => return Err(other(&format!("answered {status}"))),
         }
+        let mark = header(answer.headers(), headers::PARTITION_MARKS);
+        let mark = mark.and_then(PartitionMark::parse);
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().boxed();
         let body = tokio::time::timeout(timeout, body).await.map_err(|error| other(&error))?;
         let body = body.map_err(|error| other(&error))?.to_bytes();
-        decode_reply(&body).ok_or_else(|| RemoteError::Other("hashes cannot be read".to_owned()))
+        let hashes = decode_reply(&body)
+            .ok_or_else(|| RemoteError::Other("hashes cannot be read".to_owned()))?;
+        Ok(Remote { hashes, mark })
     }
 
     /// Whether a primary comes before this device in the ring's order.

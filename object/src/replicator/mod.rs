@@ -11,6 +11,7 @@ mod report;
 mod returned;
 mod revert;
 mod sender;
+mod unchanged;
 mod update;
 mod verified;
 
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 use apus_cluster::{PolicyIndex, Timestamp, policy::PolicyType};
 use apus_daemon::{Pass, PassContext, Span, Stopped, seed};
-use apus_ring::{Device, Local, SharedRing};
+use apus_ring::{Device, Local, Ring, SharedRing};
 use apus_store::quorum::Rings;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -32,7 +33,9 @@ pub(crate) use self::options::Options;
 pub(crate) use self::repair::repair;
 use self::report::Report;
 pub(crate) use self::returned::present_since;
+use self::unchanged::{Memory, Sieve};
 use crate::diskfile::partition::Partition;
+use crate::diskfile::partition_mark::PartitionMark;
 use crate::diskfile::sweep::sweep_temporary;
 use crate::server::Server;
 
@@ -47,6 +50,7 @@ pub(crate) struct Replicator {
     local: Local,
     options: Arc<Options>,
     sweeps: u32,
+    memory: Memory,
 }
 
 /// Which partitions a walk over a device takes.
@@ -66,7 +70,7 @@ impl Replicator {
         let mut server = server;
         server.parts.replication.reclaim_age = options.reclaim_age;
         let sweeps = u32::from(u16::from_le_bytes(seed::bytes()));
-        Self { server, rings, local, options: Arc::new(options), sweeps }
+        Self { server, rings, local, options: Arc::new(options), sweeps, memory: Memory::default() }
     }
 
     /// The policies that are replicated.
@@ -136,6 +140,8 @@ impl Pass for Replicator {
     async fn pass(&mut self, cx: &PassContext) -> Result<Report, Stopped> {
         self.sweeps = self.sweeps.wrapping_add(1);
         let devices = self.devices(cx);
+        let rings = self.policies(cx).map(|(policy, ring)| (policy.0, Arc::clone(&ring.get())));
+        self.memory.begin(rings.collect());
         let mut report = Report::default();
         if self.options.handoffs_first || self.options.handoffs_only {
             report = self.walk(cx, &devices, Phase::Handoffs).await?;
@@ -154,6 +160,7 @@ impl Pass for Replicator {
         report.add(self.walk(cx, &devices, phase).await?);
         if cx.scope.devices.is_empty() && cx.scope.partitions.is_empty() {
             report.compared = self.policies(cx).map(|(policy, _)| policy.0).collect();
+            self.memory.end();
         }
         Ok(report)
     }
@@ -236,20 +243,46 @@ impl Walk<'_> {
         numbers
     }
 
+    /// Whether the directories of a partition are listed in this sweep.
+    fn is_listed(&self, number: u32) -> bool {
+        self.cx.once || self.replicator.sweeps.wrapping_add(number).is_multiple_of(LIST_EVERY)
+    }
+
+    fn sieve<'a>(&'a self, policy: PolicyIndex, ring: &'a Ring, local: &'a Device) -> Sieve<'a> {
+        Sieve {
+            server: &self.replicator.server,
+            memory: &self.replicator.memory,
+            ring,
+            policy,
+            local,
+            timeout: self.replicator.options.http_timeout,
+        }
+    }
+
     async fn policy(
         &self,
         (policy, ring, local): &Tenant,
         away_since: Option<Timestamp>,
     ) -> Result<Report, Stopped> {
         let mut report = Report::default();
-        let numbers = self.partitions(*policy).await;
-        let mut numbers = numbers.into_iter().filter(|number| self.cx.scope.has_partition(*number));
+        let mut numbers = self.partitions(*policy).await;
+        numbers.retain(|number| self.cx.scope.has_partition(*number));
+        let numbers = match self.phase == Phase::Handoffs || away_since.is_some() {
+            true => numbers.into_iter().map(|number| (number, None)).collect(),
+            false => {
+                let ring = Arc::clone(&ring.get());
+                let sieve = self.sieve(*policy, &ring, local);
+                let sift = sieve.sift(&numbers, |number| self.is_listed(number), &mut report);
+                self.cx.unless_stopped(sift).await?
+            }
+        };
+        let mut numbers = numbers.into_iter();
         let mut jobs = FuturesUnordered::new();
         loop {
             while jobs.len() < self.replicator.options.concurrency
                 && let Some(number) = numbers.next()
             {
-                jobs.push(self.partition(*policy, ring, local, number, away_since).boxed());
+                jobs.push(self.partition((*policy, ring, local), number, away_since).boxed());
             }
             match jobs.next().await {
                 Some(done) => report.add(done?),
@@ -260,10 +293,8 @@ impl Walk<'_> {
 
     async fn partition(
         &self,
-        policy: PolicyIndex,
-        ring: &SharedRing,
-        local: &Device,
-        number: u32,
+        (policy, ring, local): (PolicyIndex, &SharedRing, &Device),
+        (number, mark): (u32, Option<PartitionMark>),
         away_since: Option<Timestamp>,
     ) -> Result<Report, Stopped> {
         let server = &self.replicator.server;
@@ -286,15 +317,16 @@ impl Walk<'_> {
             failed.failure = 1;
             return Ok(failed);
         };
-        let sweeps = self.replicator.sweeps;
         let job = Job {
             server: server.clone(),
             local: local.clone(),
             partition: Partition { device, policy, number },
             ring,
             options: self.replicator.options.clone(),
-            list: self.cx.once || sweeps.wrapping_add(number).is_multiple_of(LIST_EVERY),
+            list: self.is_listed(number),
             away_since,
+            mark,
+            memory: self.replicator.memory.clone(),
         };
         let work: BoxFuture<'static, Report> = match (self.phase, job.is_handoff()) {
             (Phase::Handoffs | Phase::All, true) => {

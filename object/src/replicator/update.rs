@@ -15,13 +15,15 @@ use super::redundancy::{Comparison, Redundancy};
 use super::report::Report;
 use super::returned;
 use super::sender::{Send, exchange};
+use super::unchanged::Marks;
+use crate::diskfile::partition_mark::PartitionMark;
 use crate::rehash::RehashError;
 use crate::ssync::line::Wanted;
 
 /// What came of one node.
 enum Outcome {
-    /// It has everything.
-    InSync,
+    /// It has everything. Its hashes were equal at once, if its mark is given.
+    InSync(Option<PartitionMark>),
     /// It got something, but does not have everything.
     Behind,
     /// Its device is not mounted.
@@ -33,7 +35,15 @@ enum Outcome {
 /// Compares a partition with its other primaries and pushes what they lack.
 pub(super) async fn update(job: &Job) -> Report {
     let mut report = Report { attempted: 1, ..Report::default() };
-    if let Err(error) = try_update(job, &mut report).await {
+    let key = (job.local.id, job.partition.policy.0, job.partition.number);
+    job.memory.forget(key);
+    let done = try_update(job, &mut report).await;
+    if let (Ok(Some((marks, suffixes))), Some(own)) = (&done, job.mark)
+        && job.away_since.is_none()
+    {
+        job.memory.remember(key, own, marks, *suffixes);
+    }
+    if let Err(error) = done {
         let (device, partition) = (&job.local.device, job.partition.number);
         tracing::error!(device, partition, ?error, "object replicator");
         report.partitions_behind = 1;
@@ -44,7 +54,9 @@ pub(super) async fn update(job: &Job) -> Report {
     report
 }
 
-async fn try_update(job: &Job, report: &mut Report) -> Result<(), RehashError> {
+/// Gives the marks of the other primaries and how many suffixes there are, if all of them had
+/// everything at once.
+async fn try_update(job: &Job, report: &mut Report) -> Result<Option<(Marks, usize)>, RehashError> {
     let (server, device) = (&job.server, &job.local.device);
     let found = server.suffix_hashes(device, &job.partition, &BTreeSet::new(), job.list).await?;
     report.suffixes_hashed += found.hashed;
@@ -62,6 +74,7 @@ async fn try_update(job: &Job, report: &mut Report) -> Result<(), RehashError> {
     let mut regions = BTreeSet::new();
     let mut behind = false;
     let mut comparison = Comparison::default();
+    let mut marks = Marks::new();
     while attempts_left > 0 {
         let Some((index, node)) = nodes.next() else {
             tracing::warn!(device, partition = job.partition.number, "no handoff is left");
@@ -78,9 +91,12 @@ async fn try_update(job: &Job, report: &mut Report) -> Result<(), RehashError> {
         }
         let compared = (index < count).then_some(&mut comparison);
         let outcome = one(job, &node, &mut local, report, compared).await?;
-        behind |= index < count && !matches!(outcome, Outcome::InSync);
+        behind |= index < count && !matches!(outcome, Outcome::InSync(_));
+        if let (true, Outcome::InSync(Some(mark))) = (index < count, &outcome) {
+            marks.insert(node.id, *mark);
+        }
         match outcome {
-            Outcome::InSync | Outcome::Behind => {
+            Outcome::InSync(_) | Outcome::Behind => {
                 report.success += 1;
                 if node.region != job.local.region {
                     regions.insert(node.region);
@@ -109,7 +125,7 @@ async fn try_update(job: &Job, report: &mut Report) -> Result<(), RehashError> {
         false => 0,
     };
     report.redundancy(job.partition.policy, comparison.count(total));
-    Ok(())
+    Ok((marks.len() == count).then_some((marks, local.len())))
 }
 
 /// Finds out what a primary lacks to which nothing is sent from here.
@@ -132,7 +148,7 @@ async fn ask(
     };
     let is_earlier = job.is_earlier(node);
     comparison.answered(is_earlier);
-    let mut batches = job.batches(differing(local, &remote).into_iter().collect());
+    let mut batches = job.batches(differing(local, &remote.hashes).into_iter().collect());
     let mut answers = true;
     while let Some(batch) = batches.next().await? {
         let lacked = match answers {
@@ -200,17 +216,18 @@ async fn one(
     if let Some(comparison) = comparison.as_deref_mut() {
         comparison.answered(is_earlier);
     }
-    let mut suffixes = differing(local, &remote);
+    let mut suffixes = differing(local, &remote.hashes);
+    let was_equal = suffixes.is_empty();
     if !suffixes.is_empty() {
         // What is known of them may be old: they are read before anything is sent.
         let found = job.server.suffix_hashes(device, &job.partition, &suffixes, false).await?;
         report.suffixes_hashed += found.hashed;
         *local = found.hashes;
-        suffixes = differing(local, &remote);
+        suffixes = differing(local, &remote.hashes);
     }
     if suffixes.is_empty() {
         report.hashmatch += 1;
-        return Ok(Outcome::InSync);
+        return Ok(Outcome::InSync(remote.mark.filter(|_| was_equal)));
     }
     report.synced += 1;
     report.suffixes_synced += suffixes.len() as u64;
@@ -247,7 +264,7 @@ async fn one(
     // This has its hashes computed where the objects are still in memory, and shows that it is
     // still there. It may have more than we have, which it pushes itself.
     Ok(match job.remote_hashes(node).await {
-        Ok(_) => Outcome::InSync,
+        Ok(_) => Outcome::InSync(None),
         Err(RemoteError::Unmounted) => Outcome::Unmounted,
         Err(RemoteError::Other(error)) => failed(&error),
     })
