@@ -5,7 +5,9 @@ mod audit;
 mod backend;
 mod handlers;
 #[cfg(test)]
-mod idle_tests;
+mod idle {
+    mod tests;
+}
 mod reaper;
 mod replica;
 mod schema;
