@@ -102,7 +102,7 @@ pub fn damage(error: &DbError) -> Option<String> {
 
 /// Opens a database to look at it; it stays in whatever journal mode it is. Blocks.
 pub(crate) fn open_to_read(path: &Path) -> Result<Connection, DbError> {
-    let mut connection = Connection::open(path, false)?;
+    let mut connection = Connection::open(path)?;
     connection.script("PRAGMA query_only = ON")?;
     Ok(connection)
 }

@@ -142,8 +142,8 @@ impl Row<'_> {
 }
 
 impl Connection {
-    /// Opens a file, which is made if it is to be (`make`), and registers `chexor`. Whoever finds
-    /// it locked waits for some seconds. Blocks.
+    /// Opens a file that is there, and registers `chexor`. A statement that finds it locked waits
+    /// for some seconds. Blocks.
     ///
     /// # Errors
     /// SQLite's.
