@@ -102,6 +102,7 @@ conn_timeout = 2
 node_timeout = 20
 [filter:tempauth]
 use = egg:swift#tempauth
+allow_sample_keys = true
 {users}
 [filter:s3api]
 use = egg:swift#s3api

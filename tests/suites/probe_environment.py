@@ -70,6 +70,7 @@ def conf(text):
     text = re.sub(r"(?ms)^\[(filter:cache|storage-policy:2)\]\n.*?(?=^\[|\Z)", "", text)
     text = re.sub(r"(?m)^pipeline = .*$", lambda line: re.sub(r" (cache|keymaster|encryption)\b", "", line[0]), text)
     text = text.replace(" tempauth ", " s3api tempauth ").replace("<your-user-name>", "root")
+    text = text.replace("use = egg:swift#tempauth\n", "use = egg:swift#tempauth\nallow_sample_keys = true\n")
     return re.sub(r"(?m)^log_facility = .*$", "log_udp_host = 127.0.0.1\nlog_udp_port = 514", text)
 
 

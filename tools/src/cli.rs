@@ -32,7 +32,7 @@ struct Cli {
 enum Command {
     /// Run a whole cluster in one process
     #[command(after_help = "Example:\n  apus saio --data ./apus-data --port 8080")]
-    Saio(saio::Options),
+    Saio(saio::Arguments),
     #[command(flatten)]
     Role(Role),
     /// Build and inspect rings, as `ring-builder`
@@ -230,6 +230,11 @@ impl RoleOptions {
         }
     }
 
+    /// Whether only a part is to be worked on.
+    fn is_limited(&self) -> bool {
+        !(self.devices.is_empty() && self.partitions.is_empty() && self.policies.is_empty())
+    }
+
     fn scope(&self) -> Scope {
         Scope {
             devices: self.devices.iter().cloned().collect(),
@@ -291,6 +296,9 @@ pub fn main() -> ExitCode {
                 Some(roles) if manner.once && !roles.servers.is_empty() => {
                     Err(format!("{name}: only daemons can run once"))
                 }
+                Some(roles) if roles.daemons.is_empty() && options.is_limited() => Err(format!(
+                    "{name}: --devices, --partitions and --policies are for daemons, and have no effect on servers"
+                )),
                 Some(roles) => {
                     let (path, scope) = (options.conf.as_path(), options.scope());
                     run(&Task { name, path, roles: &roles, scope, manner })

@@ -26,7 +26,7 @@ pub(super) fn document(parts: &Parts) -> Vec<u8> {
         })
         .collect();
     let constraints = &parts.constraints;
-    let document = json!({
+    let mut document = json!({
         "swift": {
             "version": env!("CARGO_PKG_VERSION"),
             "policies": policies,
@@ -72,5 +72,8 @@ pub(super) fn document(parts: &Parts) -> Vec<u8> {
             "s3_acl": false,
         },
     });
+    if let Some(document) = document.as_object_mut().filter(|_| !parts.s3api) {
+        document.remove("s3api");
+    }
     document.to_string().into_bytes()
 }

@@ -40,6 +40,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// What clients may send and ask for.
     pub constraints: Arc<Constraints>,
+    /// Whether S3 is spoken at all.
+    pub s3api: bool,
     /// Host names below which buckets are host names (virtual-host style).
     pub storage_domains: Vec<String>,
     /// Region that S3 signatures must name; empty accepts any.
@@ -111,7 +113,7 @@ impl Server {
             }
             _ => {}
         }
-        if S3::speaks(&request, &self.parts) {
+        if self.parts.s3api && S3::speaks(&request, &self.parts) {
             self.s3.handle(request, trans_id.clone()).await
         } else {
             self.swift.handle(request, trans_id.clone()).await

@@ -5,12 +5,12 @@
 //! and the rings are in its `swift_dir`.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use apus_cluster::{SwiftConf, policy::PolicyType};
+use apus_cluster::{SwiftConf, backend_auth, policy::PolicyType};
 use apus_daemon::config::{Conf, Section};
 use apus_ring::SharedRing;
 use apus_store::quorum::Rings;
@@ -56,16 +56,21 @@ impl Place {
     /// `<role>-server.conf`, or the directory `<role>-server.conf.d`; defaults when there is
     /// neither.
     pub(crate) fn server_conf(&self, server: Server) -> Result<Conf, String> {
+        self.server_conf_or_defaults(server).map(|(conf, _)| conf)
+    }
+
+    /// The same, and whether there is one.
+    pub(super) fn server_conf_or_defaults(&self, server: Server) -> Result<(Conf, bool), String> {
         if self.path != self.swift_dir {
-            return Conf::read(&self.path);
+            return Conf::read(&self.path).map(|conf| (conf, true));
         }
         for end in ["conf", "conf.d"] {
             let path = self.path.join(format!("{}-server.{end}", server.name()));
             if path.exists() {
-                return Conf::read(&path);
+                return Conf::read(&path).map(|conf| (conf, true));
             }
         }
-        Conf::parse("")
+        Conf::parse("").map(|conf| (conf, false))
     }
 
     /// Where `swift.conf` and the rings are.
@@ -96,6 +101,38 @@ impl Place {
         Ok(cluster)
     }
 
+    /// Whether a cluster without a key is meant to be one. A `swift.conf` of Swift, without our
+    /// section, is; and so is one whose rings lead to this machine only.
+    ///
+    /// # Errors
+    /// A section of ours with neither a key nor the word that says so.
+    pub(super) fn expect_key(&self, cluster: &SwiftConf, rings: &Rings) -> Result<(), String> {
+        if !cluster.backend_auth.keys.is_empty() {
+            return Ok(());
+        }
+        let path = self.swift_conf_path();
+        let conf = Conf::read(&path)?;
+        if !conf.sections().any(|(name, _)| name == backend_auth::SECTION)
+            || conf.section(backend_auth::SECTION).get("backend_auth").is_some()
+        {
+            return Ok(());
+        }
+        let remote =
+            rings.objects.values().chain([&rings.account, &rings.container]).find_map(|ring| {
+                let ring = ring.get();
+                let mut devices = ring.devices().iter().flatten();
+                devices.find(|device| !is_loopback(&device.ip)).map(|device| device.ip.clone())
+            });
+        match remote {
+            None => Ok(()),
+            Some(ip) => Err(format!(
+                "{}: [{}] has no cluster_key, and rings name {ip}: everybody who reaches a storage server could read, write and delete everything. Put the same `cluster_key` (`openssl rand -hex 32`) on every node, or say `backend_auth = open` there if that is meant",
+                path.display(),
+                backend_auth::SECTION
+            )),
+        }
+    }
+
     pub(crate) fn rings(&self, cluster: &SwiftConf) -> Result<Rings, String> {
         let load = |name: &str| {
             let ring = SharedRing::load(&self.swift_dir.join(name))?;
@@ -114,6 +151,11 @@ impl Place {
             objects,
         })
     }
+}
+
+/// Whether only this machine is at an address of a ring.
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn is_readable_by_all(path: &Path) -> bool {

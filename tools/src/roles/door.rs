@@ -16,7 +16,7 @@ use apus_daemon::http::SharedHandler;
 use apus_daemon::metrics::{Counted, MetricsHttp};
 use apus_daemon::recon_http::{ReconHttp, ReconParts};
 use apus_daemon::serve::Callers;
-use apus_ring::Local;
+use apus_ring::{Local, SharedRing};
 use apus_wire::signed::Guard;
 use apus_wire::signed::seal::Sealed;
 use tokio::net::TcpListener;
@@ -59,7 +59,65 @@ impl Builder<'_> {
             tokio::time::sleep(BIND_AGAIN).await;
             listener = TcpListener::bind(bind).await;
         }
-        listener.map_err(|error| format!("{what}: cannot listen on {bind}: {error}"))
+        listener.map_err(|error| {
+            let hint = match error.kind() {
+                ErrorKind::AddrInUse => {
+                    "; another process listens there: stop it, or set another bind_port (`apus saio`: use --port N)"
+                }
+                ErrorKind::AddrNotAvailable => "; this machine has no such address: set bind_ip",
+                ErrorKind::PermissionDenied => "; ports below 1024 need root: set another bind_port",
+                _ => "",
+            };
+            format!("{what}: cannot listen on {bind}: {error}{hint}")
+        })
+    }
+
+    /// Whether a server is meant to run here. A file that is missing is named, with what is assumed
+    /// without it: a proxy without a file would know no user, so there is none.
+    pub(super) fn is_meant(
+        &self,
+        server: Server,
+        conf: &Conf,
+        is_there: bool,
+    ) -> Result<bool, String> {
+        if is_there {
+            return Ok(true);
+        }
+        let (name, folder) = (server.name(), self.place.swift_dir().display());
+        if server != Server::Proxy {
+            let site = Site::read(conf, "", server)?;
+            let bind = bind_address(&conf.section(&format!("app:{name}-server")), server)?;
+            let check = if site.mount_check { "mounted in" } else { "in" };
+            let devices = site.devices.display();
+            tracing::warn!(
+                "no {name}-server.conf in {folder}: assumed bind_ip = {}, bind_port = {}, devices {check} {devices}",
+                bind.ip(),
+                bind.port()
+            );
+        } else if self.roles.servers.len() > 1 {
+            tracing::warn!("no proxy-server.conf in {folder}: no proxy server runs here");
+            return Ok(false);
+        } else {
+            return Err(format!("no proxy-server.conf in {folder}, which names its users"));
+        }
+        Ok(true)
+    }
+
+    /// Notes what runs and where; a storage server to which no ring leads would hold nothing.
+    fn note_running(&mut self, server: Server, bind: SocketAddr, is_silent: bool) {
+        let name = server.name();
+        let where_ = if is_silent { "in this process".to_owned() } else { bind.to_string() };
+        self.node.running.push(format!("{name}-server {where_}"));
+        let local = Local::new(addresses::of(bind.ip()), bind.port());
+        let rings = self.rings_of(server);
+        let is_ours = |ring: &&Arc<SharedRing>| {
+            ring.get().devices().iter().flatten().any(|device| local.owns(device))
+        };
+        if server != Server::Proxy && !rings.iter().any(is_ours) {
+            tracing::warn!(
+                "{name} server: no ring has a device at {bind}, so nothing will be asked of it: see bind_ip and bind_port of {name}-server.conf"
+            );
+        }
     }
 
     /// Binds a server's socket, and lets this process call the server directly.
@@ -71,7 +129,7 @@ impl Builder<'_> {
     ) -> Result<(), String> {
         let section = conf.section(&format!("app:{}-server", server.name()));
         let bind = bind_address(&section, server)?;
-        let listens = section.flag("listen", false)?;
+        let listens = section.flag("listen", self.listens)?;
         let metrics = self.node.metrics.clone();
         let count = |handler| Arc::new(Counted::new(handler, server.name(), metrics.clone()));
         if server == Server::Proxy {
@@ -81,14 +139,20 @@ impl Builder<'_> {
         } else {
             let called: SharedHandler = count(handler.clone());
             self.register(server, &Local::new(addresses::of(bind.ip()), bind.port()), &called);
-            // In one process nobody needs the sockets, unless others are to reach this node.
+            // Only a process with all servers of a cluster needs no sockets for them.
             if self.roles.servers.contains(&Server::Proxy) && !listens {
+                self.note_running(server, bind, true);
                 return Ok(());
             }
         }
         let listener = self.listen(bind, &format!("{} server", server.name()), &section).await?;
+        let bound = listener.local_addr().unwrap_or(bind);
+        self.note_running(server, bound, false);
         let handler = match server {
-            Server::Proxy => handler,
+            Server::Proxy => {
+                self.node.proxy_address = Some(bound);
+                handler
+            }
             _ => {
                 let recon = self.recon_parts(server, conf)?;
                 let recon = self.with_rings(Arc::new(ReconHttp::new(handler, recon)));

@@ -2,10 +2,13 @@
 
 mod client_limits;
 mod conf;
+pub(crate) mod device_lock;
 mod door;
+mod filters;
 mod former;
 mod node;
 mod overseer;
+mod owners;
 mod proxy;
 mod rings;
 mod role;
@@ -21,7 +24,9 @@ use apus_daemon::drain::Signals;
 use apus_daemon::systemd::{State, notify};
 
 pub(crate) use conf::{Place, swift_conf};
+pub(crate) use filters::ALLOW_SAMPLE_KEYS;
 pub use node::Node;
+pub(crate) use owners::this_process;
 pub use role::{DAEMONS, Roles, Server};
 pub(crate) use start::{Manner, be};
 
@@ -73,8 +78,11 @@ async fn alone(task: &Task<'_>) -> Result<(), String> {
     if task.manner.test {
         return Node::prepare_unheard(task.path, task.roles).await.map(drop);
     }
-    let node = Node::prepare(task.path, task.roles).await?;
-    tracing::info!(conf = %task.path.display(), "ready");
+    let mut node = Node::prepare(task.path, task.roles).await?;
+    if !task.manner.once {
+        node.own_for_daemons(&task.scope).await?;
+    }
+    tracing::info!(conf = %task.path.display(), "ready: {}", node.running());
     if task.manner.detached {
         start::detach()?;
     }

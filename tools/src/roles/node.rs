@@ -3,6 +3,8 @@
 //! Servers that run here are called without a socket: each is registered under the addresses that
 //! the rings give to its own bind address; sockets are in [`super::door`].
 
+use std::any::Any;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use apus_daemon::systemd::{State, notify};
 use apus_daemon::task::{TaskKind, spawn};
 use apus_daemon::{Clock, Drain, PassContext, ReconCache, Scope, Unit, serve};
 use apus_disk::Counters;
-use apus_ring::Local;
+use apus_ring::{Local, SharedRing};
 use apus_store::quorum::Rings;
 use apus_wire::rings::RingFolder;
 use apus_wire::signed::Signer;
@@ -28,6 +30,8 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::conf::Place;
+use super::device_lock::Holder;
+use super::owners::{Owners, this_process};
 use super::rings::{former_rings, ring_folder, used, versions, watch};
 use super::role::{Roles, Server};
 use super::storage::Site;
@@ -48,10 +52,20 @@ pub struct Node {
     pub(super) object: Option<apus_object::Server>,
     pub(super) background: Vec<tokio::task::JoinHandle<()>>,
     pub(super) units: Vec<(Unit, ReconCache)>,
+    /// Of the devices that its servers use.
+    pub(super) owners: Vec<Arc<Owners>>,
+    /// Of the devices that its daemons use, when they run all the time.
+    pub(super) daemon_owners: Vec<Owners>,
     pub(super) limits: serve::Limits,
     /// Of the proxy's listener.
     pub(super) client_limits: serve::Limits,
     pub(super) drain: Drain,
+    /// Where the proxy listens.
+    pub(super) proxy_address: Option<SocketAddr>,
+    /// What runs here and where, for the operator.
+    pub(super) running: Vec<String>,
+    /// What must live as long as this, such as a lock.
+    kept: Vec<Box<dyn Any + Send + Sync>>,
 }
 
 impl std::fmt::Debug for Node {
@@ -69,6 +83,10 @@ pub(super) struct Builder<'a> {
     pub(super) client: Arc<Client>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) node: Node,
+    /// As locks of devices name this process.
+    pub(super) this: Holder,
+    /// Storage servers open sockets unless their files say otherwise.
+    pub(super) listens: bool,
     /// Those of the process before; nothing is bound without.
     pub(super) sockets: Option<Inherited>,
     /// Nothing in an open cluster.
@@ -83,7 +101,12 @@ impl Builder<'_> {
         if !serves && wanted.is_empty() {
             return Ok(());
         }
-        let conf = self.place.server_conf(server)?;
+        let (conf, is_there) = self.place.server_conf_or_defaults(server)?;
+        let serves = serves && self.is_meant(server, &conf, is_there)?;
+        self.node.running.extend(wanted.iter().map(|daemon| (*daemon).to_owned()));
+        if server == Server::Proxy && !serves {
+            return Ok(());
+        }
         let handler = match server {
             Server::Proxy => {
                 let recon = Site::read(&conf, "", server)?.recon;
@@ -92,7 +115,9 @@ impl Builder<'_> {
             }
             _ => self.storage(&conf, server, serves, &wanted)?,
         };
+        self.note_daemons(server, &conf, &wanted)?;
         if let Some(handler) = handler.filter(|_| serves && self.sockets.is_some()) {
+            let handler = self.owned(server, &conf, handler).await?;
             self.serve(server, &conf, handler).await?;
         }
         // What stands there was taken up when the process began.
@@ -103,15 +128,19 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Registers a server under every ring address that is its own.
-    pub(super) fn register(&self, server: Server, local: &Local, handler: &SharedHandler) {
-        let rings: Vec<_> = match server {
+    /// The rings that name the servers of a kind.
+    pub(super) fn rings_of(&self, server: Server) -> Vec<&Arc<SharedRing>> {
+        match server {
             Server::Account => vec![&self.rings.account],
             Server::Container => vec![&self.rings.container],
             Server::Object => self.rings.objects.values().collect(),
             Server::Proxy => vec![],
-        };
-        for ring in rings {
+        }
+    }
+
+    /// Registers a server under every ring address that is its own.
+    pub(super) fn register(&self, server: Server, local: &Local, handler: &SharedHandler) {
+        for ring in self.rings_of(server) {
             for device in ring.get().devices().iter().flatten() {
                 if local.owns(device) {
                     self.transport.register(&device.address(), handler.clone());
@@ -141,7 +170,16 @@ impl Node {
         roles: &Roles,
         sockets: Inherited,
     ) -> Result<Self, String> {
-        Self::build(path, roles, Some(sockets)).await
+        Self::build(path, roles, Some(sockets), true).await
+    }
+
+    /// As [`Node::prepare`], but storage servers are called within this process only, unless their
+    /// files say `listen = true`.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub(crate) async fn prepare_silent(path: &Path, roles: &Roles) -> Result<Self, String> {
+        Self::build(path, roles, Some(Inherited::default()), false).await
     }
 
     /// As [`Node::prepare`], without sockets: to see that the configuration is good.
@@ -149,13 +187,19 @@ impl Node {
     /// # Errors
     /// What is wrong with a file, in one line.
     pub(crate) async fn prepare_unheard(path: &Path, roles: &Roles) -> Result<Self, String> {
-        Self::build(path, roles, None).await
+        Self::build(path, roles, None, true).await
     }
 
-    async fn build(path: &Path, roles: &Roles, sockets: Option<Inherited>) -> Result<Self, String> {
+    async fn build(
+        path: &Path,
+        roles: &Roles,
+        sockets: Option<Inherited>,
+        listens: bool,
+    ) -> Result<Self, String> {
         let place = Place::find(path, roles)?;
         let cluster = place.swift_conf()?;
         let rings = place.rings(&cluster)?;
+        place.expect_key(&cluster, &rings)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let former = former_rings(&place, roles, &cluster, &clock)?;
         if let Some(former) = &former {
@@ -188,9 +232,14 @@ impl Node {
                 watch(used(&rings), former, cluster.rings.check_interval, drain.clone()),
             )],
             units: Vec::new(),
+            owners: Vec::new(),
+            daemon_owners: Vec::new(),
             limits,
             client_limits: limits,
             drain,
+            proxy_address: None,
+            running: Vec::new(),
+            kept: Vec::new(),
         };
         let ring_folder = ring_folder(&place, &cluster, &rings);
         let mut builder = Builder {
@@ -203,6 +252,8 @@ impl Node {
             client,
             clock,
             node,
+            this: this_process(path),
+            listens,
             sockets,
         };
         for server in Server::ALL {
@@ -223,6 +274,21 @@ impl Node {
         self.proxy.clone()
     }
 
+    /// Where the proxy listens, when it runs here.
+    pub(crate) fn proxy_address(&self) -> Option<SocketAddr> {
+        self.proxy_address
+    }
+
+    /// What runs here and where it listens: `object-server 10.0.0.1:6200, object-auditor`.
+    pub(super) fn running(&self) -> String {
+        self.running.join(", ")
+    }
+
+    /// Keeps something until the end, such as a lock.
+    pub(crate) fn keep(&mut self, thing: Box<dyn Any + Send + Sync>) {
+        self.kept.push(thing);
+    }
+
     /// What the seams counted so far.
     pub fn counts(&self) -> Counts {
         self.sources().counts()
@@ -233,6 +299,26 @@ impl Node {
             counters: self.counters.clone(),
             client: self.client.clone(),
             brokers: self.brokers.clone(),
+        }
+    }
+
+    /// Takes the devices of the daemons that are to run all the time, before [`Node::run`].
+    ///
+    /// # Errors
+    /// A device on which another process runs the same daemon.
+    pub async fn own_for_daemons(&mut self, scope: &Scope) -> Result<(), String> {
+        for owners in std::mem::take(&mut self.daemon_owners) {
+            let owners = Arc::new(owners.within(scope));
+            owners.start().await?;
+            self.owners.push(owners);
+        }
+        Ok(())
+    }
+
+    /// Takes the devices of the worker before, which was sealed.
+    pub(super) async fn take_over(&self) {
+        for owners in &self.owners {
+            owners.take_over().await;
         }
     }
 
@@ -266,6 +352,10 @@ impl Node {
         let mut running = std::mem::take(&mut self.background);
         for (unit, recon) in std::mem::take(&mut self.units) {
             running.push(spawn(TaskKind::Background, unit.run(cx.clone(), recon)));
+        }
+        for owners in &self.owners {
+            let watch = owners.clone().watch(self.drain.clone());
+            running.push(spawn(TaskKind::Background, watch));
         }
         let open = std::mem::take(&mut self.open_listeners);
         let all = std::mem::take(&mut self.listeners).into_iter().chain(open);
@@ -339,10 +429,15 @@ impl Node {
     /// Lets another process do what only one may do at a time; `false` when told to stop before
     /// that was done, as a disk that hangs may want it.
     async fn sealed(&self, signals: &mut Signals) -> bool {
-        let Some(object) = &self.object else { return true };
         let stop = async { while signals.next().await != Asked::Stop {} };
+        let seal = async {
+            if let Some(object) = &self.object {
+                object.seal().await;
+            }
+            self.owners.iter().for_each(|owners| owners.release());
+        };
         tokio::select! {
-            () = object.seal() => true,
+            () = seal => true,
             () = stop => false,
         }
     }

@@ -11,25 +11,10 @@ use apus_store::clock::HybridClock;
 use apus_store::quorum::Quorum;
 use apus_store::stage::symlink::HOPS_MAX;
 
+use super::conf::bind_address;
+use super::filters::{Pipeline, tempauth_options};
 use super::node::Builder;
-
-/// Swift's filters whose work is done here, in our order; `cache` is not needed.
-const FILTERS: [&str; 14] = [
-    "catch_errors",
-    "gatekeeper",
-    "healthcheck",
-    "proxy-logging",
-    "cache",
-    "listing_formats",
-    "s3api",
-    "tempauth",
-    "bulk",
-    "copy",
-    "slo",
-    "dlo",
-    "symlink",
-    "proxy-server",
-];
+use super::role::Server;
 
 impl Builder<'_> {
     pub(super) fn quorum(&self) -> Quorum {
@@ -43,20 +28,20 @@ impl Builder<'_> {
     }
 
     pub(super) fn proxy(&self, conf: &Conf) -> Result<SharedHandler, String> {
-        let auth = conf.section("filter:tempauth");
-        let auth = TempAuth::from_options(auth.own(), &self.cluster.hash)
+        let app = conf.section("app:proxy-server");
+        let pipeline = Pipeline::read(conf)?;
+        let is_loopback = bind_address(&app, Server::Proxy)?.ip().is_loopback();
+        let users = tempauth_options(conf, &pipeline, is_loopback)?;
+        let auth = TempAuth::from_options(users.into_iter(), &self.cluster.hash)
             .map_err(|error| format!("proxy-server.conf: {error}"))?;
         let rules = Arc::new(Rules::new(auth.reseller_prefix()));
-        for filter in pipeline(conf).filter(|filter| !FILTERS.contains(filter)) {
-            tracing::warn!("proxy-server.conf: pipeline: {filter} is not done and left out");
-        }
-        let s3 = conf.section("filter:s3api");
+        // Options of a filter that is off have no effect.
+        let of = |name: &Option<String>| conf.section(name.as_deref().unwrap_or_default());
+        let s3 = of(&pipeline.s3api);
         let domains = s3.get("storage_domain").unwrap_or_default();
-        let app = conf.section("app:proxy-server");
         // Without accounts of their own nobody could begin, so they are made unless told otherwise.
         let account_autocreate = app.flag("account_autocreate", true)?;
-        let symloop_max =
-            conf.section("filter:symlink").parse("symloop_max", HOPS_MAX, "a number")?;
+        let symloop_max = of(&pipeline.symlink).parse("symloop_max", HOPS_MAX, "a number")?;
         // Swift's reading of what makes no sense.
         let symloop_max = if symloop_max < 1 { HOPS_MAX } else { symloop_max };
         let quorum = self.quorum().making_accounts(account_autocreate);
@@ -71,24 +56,19 @@ impl Builder<'_> {
                 .map(|domain| domain.trim().to_owned())
                 .filter(|domain| !domain.is_empty())
                 .collect(),
+            s3api: pipeline.s3api.is_some(),
             sigv2: s3.flag("sigv2", false)?,
             allow_account_management: app.flag("allow_account_management", false)?,
             account_autocreate,
             region: s3.get("location").unwrap_or("us-east-1").to_owned(),
             symloop_max,
             allow_open_expired: app.flag("allow_open_expired", false)?,
-            allow_async_delete: conf.section("filter:slo").flag("allow_async_delete", true)?,
+            allow_async_delete: of(&pipeline.slo).flag("allow_async_delete", true)?,
             public_url: PublicUrl::parse(app.get("public_url").unwrap_or_default())
                 .map_err(|error| format!("proxy-server.conf: [app:proxy-server] {error}"))?,
             client_timeout_seconds: app.parse("client_timeout", 60, "whole seconds")?,
         })))
     }
-}
-
-/// The names in Swift's `pipeline = …`; none when there is no such line.
-fn pipeline(conf: &Conf) -> impl Iterator<Item = &str> {
-    let names = conf.section("pipeline:main").get("pipeline").unwrap_or_default();
-    names.split_whitespace()
 }
 
 /// `upload_memory`, in MiB; a quarter of the machine's memory when it is not given.

@@ -46,6 +46,13 @@ pub(super) fn note_options(conf: &Conf, server: Server, roles: &Roles) {
             let _ = section.get(option);
         }
     }
+    // A storage server's pipeline is what Swift requires: health and recon are always answered.
+    if server != Server::Proxy {
+        let _ = conf.section("pipeline:main").get("pipeline");
+        for filter in ["healthcheck", "recon"] {
+            let _ = conf.section(&format!("filter:{filter}")).get("recon_cache_path");
+        }
+    }
     // Other processes read theirs.
     for (daemon, _) in DAEMONS.iter().filter(|(_, of)| *of == server) {
         let _ = Site::read(conf, daemon, server);

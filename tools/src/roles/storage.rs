@@ -72,7 +72,7 @@ impl Site {
     }
 
     /// Which devices of the rings are this node's.
-    fn local(&self) -> Local {
+    pub(super) fn local(&self) -> Local {
         Local::new(addresses::of(self.bind.ip()), self.bind.port())
     }
 }

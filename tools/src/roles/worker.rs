@@ -97,7 +97,8 @@ async fn prepare(
     let oversight = start::begin(task)?;
     let mut signals = Signals::catch().map_err(|error| format!("signals: {error}"))?;
     let handed = channel.hear().await.map_err(failed)?.ok_or_else(gone)?;
-    let node = Node::prepare_on(task.path, task.roles, Inherited::new(handed.sockets)).await?;
+    let mut node = Node::prepare_on(task.path, task.roles, Inherited::new(handed.sockets)).await?;
+    node.own_for_daemons(&task.scope).await?;
     channel.say(Word::Ready, "", &node.sockets()).await.map_err(failed)?;
     loop {
         tokio::select! {
@@ -110,7 +111,8 @@ async fn prepare(
             },
         }
     }
-    tracing::info!(conf = %task.path.display(), "ready");
+    node.take_over().await;
+    tracing::info!(conf = %task.path.display(), "ready: {}", node.running());
     if task.manner.detached {
         start::detach()?;
     }
