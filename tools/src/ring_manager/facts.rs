@@ -4,7 +4,7 @@
 //! The cluster key is never told: who asks has signed with it. A cluster without a key tells nobody.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apus_cluster::backend_auth::{self, BackendAuth, Mode};
@@ -30,6 +30,39 @@ const SECRET: &str = "cluster_key";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Facts {
     pub(crate) sections: BTreeMap<String, BTreeMap<String, String>>,
+    /// The file's text with [`KEY_PLACE`] instead of the key and its name, so that all nodes have the same file.
+    /// None when the file holds what is told to nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) template: Option<String>,
+}
+
+/// What stands for the key's name and for the key in the text of the file.
+const KEY_PLACE: (&str, &str) = ("<name of the key>", "<the key>");
+
+/// The text of `swift.conf` without its key; `None` when it holds sections, keys or comments that
+/// are not to be told.
+fn template(text: &str, conf: &Conf) -> Option<String> {
+    let is_told =
+        |name: &str| name == "DEFAULT" || SECTIONS.contains(&name) || name.starts_with(POLICY);
+    let key = conf.section(backend_auth::SECTION).get(SECRET)?;
+    if key.is_empty() || conf.sections().any(|(name, _)| !is_told(name)) {
+        return None;
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut places = 0;
+    for line in text.split_inclusive('\n') {
+        let is_option = line.split(['=', ':']).next().is_some_and(|name| name.trim() == SECRET);
+        if is_option && line.matches(key).count() == 1 {
+            places += 1;
+            let (name, value) = KEY_PLACE;
+            out.push_str(&line.replace(key, value).replacen(SECRET, name, 1));
+        } else {
+            out.push_str(line);
+        }
+    }
+    // Once, and nothing of another key, such as the one before or one in a comment.
+    let is_clean = places == 1 && !out.contains(SECRET) && !out.contains(key);
+    is_clean.then_some(out)
 }
 
 impl Facts {
@@ -46,7 +79,15 @@ impl Facts {
                 sections.entry(name.to_owned()).or_default().extend(own);
             }
         }
-        Self { sections }
+        Self { sections, template: None }
+    }
+
+    /// As [`Facts::of`], with the text.
+    fn with_text(path: &Path) -> Result<Self, String> {
+        let conf = Conf::read(path)?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self { template: template(&text, &conf), ..Self::of(&conf) })
     }
 
     /// Where the ring manager listens.
@@ -73,8 +114,22 @@ impl Facts {
         found
     }
 
-    /// The text of a `swift.conf` with these facts and a key.
+    /// The text of a `swift.conf` with these facts and a key: that of the others, so that sums of
+    /// the file are alike on all nodes.
     pub(crate) fn text(&self, key: &str) -> String {
+        let (name, value) = KEY_PLACE;
+        let copied = self.template.as_ref();
+        let copied = copied.map(|text| text.replace(name, SECRET).replace(value, key));
+        let is_meant = |text: &String| {
+            Conf::parse(text).is_ok_and(|conf| {
+                Self::of(&conf).sections == self.sections
+                    && conf.section(backend_auth::SECTION).get(SECRET) == Some(key)
+            })
+        };
+        copied.filter(is_meant).unwrap_or_else(|| self.composed(key))
+    }
+
+    fn composed(&self, key: &str) -> String {
         let mut text = String::from("# Written by `apus join`. The same on all nodes.\n");
         let mut sections = self.sections.clone();
         let apus = sections.entry(backend_auth::SECTION.to_owned()).or_default();
@@ -155,8 +210,8 @@ fn tell(parts: &JoinParts, path: &str) -> (StatusCode, Value) {
     let words: Vec<&str> = path.trim_start_matches("/apus/").split('/').collect();
     let (devices, mount_check) = &parts.devices;
     match words.as_slice() {
-        ["join"] => match Conf::read(&parts.swift_dir.join("swift.conf")) {
-            Ok(conf) => (StatusCode::OK, json!({ "facts": Facts::of(&conf) })),
+        ["join"] => match Facts::with_text(&parts.swift_dir.join("swift.conf")) {
+            Ok(facts) => (StatusCode::OK, json!({ "facts": facts })),
             Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &error),
         },
         ["device", name] if !name.is_empty() && !name.starts_with('.') => {
@@ -202,6 +257,36 @@ mod tests {
         let conf = Conf::parse(&written).unwrap();
         assert_eq!(Facts::of(&conf), told);
         assert_eq!(conf.section("apus").get("cluster_key"), Some(KEY));
+    }
+
+    #[test]
+    fn a_new_node_has_the_very_file_of_the_others_but_what_is_secret_is_never_copied() {
+        let text = format!(
+            "# ours\n[swift-hash]\nswift_hash_path_prefix=a\n\n[storage-policy:0]\nname : gold\n\
+             [apus]\ncluster_key =  {KEY}\nring_manager = 10.0.0.1:6203\n"
+        );
+        let told = |text: &str| {
+            let conf = Conf::parse(text).unwrap();
+            Facts { template: template(text, &conf), ..Facts::of(&conf) }
+        };
+        let facts = told(&text);
+        assert!(!json!(facts).to_string().contains(&KEY[..20]));
+        assert_eq!(facts.text(KEY), text);
+        for secret in [
+            format!("{text}cluster_key_previous = {KEY}\n"),
+            format!("{text}# cluster_key = {KEY}\n"),
+            format!("{text}# it was {KEY}\n"),
+            format!("{text}[other]\npassword = x\n"),
+        ] {
+            let facts = told(&secret);
+            assert_eq!(facts.template, None, "{secret}");
+            let conf = Conf::parse(&facts.text(KEY)).unwrap();
+            assert_eq!(Facts::of(&conf).sections, facts.sections);
+        }
+        // Of a template that is not what the facts say nothing is believed.
+        let other =
+            Facts { template: Some("[apus]\n<name of the key> = <the key>\n".into()), ..facts };
+        assert!(other.text(KEY).contains("swift_hash_path_prefix"));
     }
 
     #[test]

@@ -30,6 +30,8 @@ use crate::roles::runtime;
 
 /// The port of HOST unless said: that of object servers.
 const HOST_PORT: u16 = 6200;
+/// Where configuration is unless said.
+const SWIFT_DIR: &str = "/etc/swift";
 const TIMEOUT: Duration = Duration::from_secs(30);
 const WAIT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -58,7 +60,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// Where swift.conf, rings and servers' files are, or are to be
-    #[arg(long, default_value = "/etc/swift", value_name = "DIR")]
+    #[arg(long, default_value = SWIFT_DIR, value_name = "DIR")]
     swift_dir: PathBuf,
     /// Tell what would be done, and do nothing
     #[arg(long)]
@@ -169,7 +171,8 @@ struct Confs {
     missing: Vec<(PathBuf, String)>,
 }
 
-fn confs(swift_dir: &Path, ip: &str, root: &Path) -> Result<Confs, String> {
+fn confs(swift_dir: &Path, place: &samples::Place<'_>) -> Result<Confs, String> {
+    let root = place.devices;
     let (mut ports, mut missing) = (BTreeMap::new(), Vec::new());
     for (kind, port, daemons) in KINDS {
         let path = swift_dir.join(format!("{kind}-server.conf"));
@@ -177,7 +180,7 @@ fn confs(swift_dir: &Path, ip: &str, root: &Path) -> Result<Confs, String> {
         let found = [&path, &folder].into_iter().find(|path| path.exists());
         let Some(found) = found else {
             ports.insert(kind.to_owned(), port);
-            missing.push((path, samples::conf(kind, port, daemons, ip, root)));
+            missing.push((path, samples::conf(kind, port, daemons, place)));
             continue;
         };
         let conf = Conf::read(found)?;
@@ -224,7 +227,22 @@ async fn join(options: &Options, report: &mut Report) -> Result<ExitCode, String
     let asker = Asker::new(&auth, TIMEOUT);
     let host = resolve(&options.host)?;
     let ip = options.ip.map_or_else(|| own_address(host), Ok)?.to_string();
-    let confs = confs(&options.swift_dir, &ip, &root)?;
+    let plain = devices.iter().find(|device| !apus_disk::is_mount(&device.path));
+    // Swift's directory belongs to the configuration in Swift's place.
+    let recon = options.swift_dir.join("cache");
+    let place = samples::Place {
+        ip: &ip,
+        devices: &root,
+        mount_check: plain.is_none(),
+        recon: (options.swift_dir != Path::new(SWIFT_DIR)).then_some(recon.as_path()),
+    };
+    let confs = confs(&options.swift_dir, &place)?;
+    if let Some(plain) = plain.filter(|_| !confs.missing.is_empty()) {
+        report.say(&format!(
+            "{} is no mount point: the files will have mount_check = false.",
+            plain.path.display()
+        ));
+    }
     let mut joining = Joining {
         ip: ip.clone(),
         region: options.region,
@@ -267,7 +285,7 @@ async fn join(options: &Options, report: &mut Report) -> Result<ExitCode, String
 
     let body = json!(joining);
     let registered = asker.json(manager, Method::POST, "/apus/manager/join", Some(&body)).await?;
-    tell(report, &registered, manager, options.dry_run);
+    tell(report, &registered, manager, options);
     if options.wait && !options.dry_run {
         wait(&asker, manager, &joining, report).await?;
     }
@@ -343,7 +361,8 @@ async fn rings(
     Ok(())
 }
 
-fn tell(report: &mut Report, registered: &Value, manager: &str, dry_run: bool) {
+fn tell(report: &mut Report, registered: &Value, manager: &str, options: &Options) {
+    let (dry_run, swift_dir) = (options.dry_run, &options.swift_dir);
     let text = |value: &Value, key: &str| {
         let found = value.get(key).unwrap_or(&Value::Null);
         found.as_str().map_or_else(|| found.to_string(), str::to_owned)
@@ -372,8 +391,10 @@ fn tell(report: &mut Report, registered: &Value, manager: &str, dry_run: bool) {
             "The ring manager at {manager} rebalances as soon as this node's servers answer and min_part_hours allow."
         ));
     }
-    report
-        .say("Start the servers and daemons of this node now: `apus all DIR`, or each by itself.");
+    report.say(&format!(
+        "Start the servers and daemons of this node now: `apus all {}`, or each by itself.",
+        swift_dir.display()
+    ));
     report.facts.insert("manager".to_owned(), json!(manager));
     report.facts.insert("registered".to_owned(), registered.clone());
 }

@@ -12,6 +12,7 @@ mod builders;
 mod conf;
 mod draining;
 pub(crate) mod facts;
+mod freshness;
 mod held;
 pub(crate) mod join;
 mod joining;
@@ -32,12 +33,13 @@ use apus_daemon::clock::SystemClock;
 use apus_daemon::drain::Signals;
 use apus_daemon::systemd::{State as Systemd, notify};
 use apus_daemon::task::{TaskKind, spawn};
-use apus_daemon::{Drain, serve};
+use apus_daemon::{Clock, Drain, serve};
 use apus_wire::signed::Guard;
 use apus_wire::signed::seal::Sealed;
 use tokio::net::TcpListener;
 
 use self::conf::Settings;
+use self::freshness::{DateNoted, Freshness};
 use self::requests::Requests;
 use self::rounds::Rounds;
 use crate::roles::{runtime, swift_conf};
@@ -67,16 +69,19 @@ async fn run(settings: Settings, cluster: SwiftConf) -> Result<(), String> {
     let mut signals = Signals::catch().map_err(|error| format!("signals: {error}"))?;
     let bind = settings.bind;
     let auth = cluster.backend_auth.clone();
+    let builder_dir = settings.builder_dir.clone();
     let rounds = Arc::new(Rounds::open(settings, cluster)?);
     let requests = Arc::new(Requests::new(rounds.clone()));
-    let sealed = Sealed::new(requests, &auth, &["/"]);
+    let now_ms = u64::try_from(SystemClock.now().as_millis()).unwrap_or(u64::MAX);
+    let fresh = Arc::new(Freshness::new(requests, &builder_dir, now_ms)?);
+    let sealed = Sealed::new(fresh, &auth, &["/"]);
     let guard = Guard::new(Arc::new(sealed), &auth, Arc::new(SystemClock), Vec::new());
     let listener = TcpListener::bind(bind).await;
     let listener = listener.map_err(|error| format!("cannot listen on {bind}: {error}"))?;
     let drain = Drain::default();
     let serving = serve::serve(
         listener,
-        Arc::new(guard),
+        Arc::new(DateNoted(Arc::new(guard))),
         serve::Callers::Plain,
         drain.clone(),
         serve::Limits::default(),
