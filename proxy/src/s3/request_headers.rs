@@ -92,7 +92,7 @@ static HEADERS: [(&str, Meaning); 69] = {
         ("x-amz-source-expected-bucket-owner", Read),
         ("x-amz-storage-class", Read),
         ("x-amz-tagging", Write(&[""])),
-        ("x-amz-tagging-directive", Write(&["COPY", "REPLACE"])),
+        ("x-amz-tagging-directive", Read),
         ("x-amz-trailer", Read),
         ("x-amz-transition-default-minimum-object-size", Nothing),
         ("x-amz-website-redirect-location", Write(&[""])),
