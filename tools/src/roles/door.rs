@@ -115,7 +115,7 @@ impl Builder<'_> {
         };
         if server != Server::Proxy && !rings.iter().any(is_ours) {
             tracing::warn!(
-                "{name} server: no ring has a device at {bind}, so nothing will be asked of it: see bind_ip and bind_port of {name}-server.conf"
+                "{name} server: no ring has a device at {bind}, so nothing is asked of it: for a node that joins see `apus ring pending`, otherwise bind_ip and bind_port of {name}-server.conf"
             );
         }
     }
