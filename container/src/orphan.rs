@@ -22,6 +22,11 @@ use crate::server::Server;
 
 /// How long a server may take to move a database, which it waits to have alone.
 const WAIT: Duration = Duration::from_secs(60);
+/// A proxy that makes the first container of an account makes the container before the account:
+/// one that was put less than so many seconds ago is looked at twice.
+const YOUNG_SECONDS: u64 = 60;
+/// Time between the two looks.
+const SECOND_LOOK: Duration = Duration::from_secs(5);
 
 impl Server {
     /// Has a database moved aside if its account is gone. Tells whether it was.
@@ -48,6 +53,13 @@ impl Server {
         let (seen, info) = looked;
         if !self.is_account_gone(accounts, &info).await {
             return Ok(false);
+        }
+        let age = self.now().seconds().saturating_sub(info.put_timestamp.seconds());
+        if age < YOUNG_SECONDS {
+            tokio::time::sleep(SECOND_LOOK).await;
+            if !self.is_account_gone(accounts, &info).await {
+                return Ok(false);
+            }
         }
         let holders = own.holders(path, partition)?;
         match holders.call(&holders.own, &(ORPHAN, seen), WAIT).await {
