@@ -150,10 +150,14 @@ async fn what_is_nested_too_deep_is_refused_when_written_and_when_read() {
         write(&slo, &format!("c/m{level}"), vec![below]).await.unwrap();
     }
     let top = format!("/c/m{SLO_NESTING_MAX}");
-    let refused = write(&slo, "c/deeper", vec![named("/c/m1"), named(&top)]).await.unwrap_err();
-    assert_eq!(refused.kind, Kind::InvalidPart);
-    assert!(refused.client_text.contains(&format!("{top}, Manifests nested more than 10 deep")));
     assert_eq!(text(&slo, &top[1..], None).await.unwrap(), "x");
+    // Swift takes one level more, which cannot be read.
+    write(&slo, "c/over", vec![named(&top)]).await.unwrap();
+    assert_eq!(open(&slo, "c/over", None).await.unwrap_err().kind, Kind::Conflict);
+    let refused = write(&slo, "c/deeper", vec![named("/c/m1"), named("/c/over")]);
+    let refused = refused.await.unwrap_err();
+    assert_eq!(refused.kind, Kind::InvalidPart);
+    assert!(refused.client_text.contains("/c/over, Manifests nested more than 10 deep"));
     // Written when what it names was not nested yet, or by Swift.
     let size = [(SIZE_KEY, "1")];
     store_manifest(&store, "c/deeper", &format!("[{}]", nested_entry(&top[1..], 1)), &size);

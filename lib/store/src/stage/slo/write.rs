@@ -55,7 +55,8 @@ async fn look(store: Arc<dyn Store>, cx: Context, account: AccountName, name: St
     let depth = depth_of(&head);
     entry.sub_slo = head.is_manifest();
     let head = if entry.sub_slo { super::joined_head(head) } else { head };
-    if ManifestBudget::check_depth(depth.saturating_add(1)).is_err() {
+    // As Swift, whose tests want this: one level more may be written than can be read.
+    if ManifestBudget::check_depth(depth).is_err() {
         return Err(format!("Manifests nested more than {SLO_NESTING_MAX} deep"));
     }
     entry.bytes = head.length;
