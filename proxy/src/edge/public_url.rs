@@ -29,6 +29,11 @@ impl PublicUrl {
         Ok(Self(Some(url.to_owned())))
     }
 
+    /// Whether the operator says where clients reach the cluster.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// What URLs in the answer to a request begin with, without a slash at the end; `None` when the
     /// request's `Host` is needed and is none.
     pub(crate) fn base(&self, headers: &HeaderMap) -> Option<String> {

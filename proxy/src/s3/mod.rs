@@ -81,14 +81,16 @@ impl S3Request {
         object_named(&self.container()?, key)
     }
 
-    /// The address of the object, in the style in which the request names its bucket.
-    fn location(&self, domains: &[String]) -> String {
-        let host = self.header("host").unwrap_or_default();
+    /// The address of the object: below the cluster's public URL, or else in the style in which the
+    /// request names its bucket.
+    fn location(&self, parts: &Parts) -> String {
+        let headers = &self.head.headers;
+        let base = parts.public_url.base(headers).unwrap_or_default();
         let bucket = self.bucket.as_deref().unwrap_or_default();
         let key = percent::encode_path(self.key.as_deref().unwrap_or_default());
-        match address::bucket_of_host(&self.head.headers, domains) {
-            Some(_) => format!("http://{host}/{key}"),
-            None => format!("http://{host}/{}/{key}", percent::encode_path(bucket)),
+        match address::bucket_of_host(headers, &parts.storage_domains) {
+            Some(_) if !parts.public_url.is_set() => format!("{base}/{key}"),
+            _ => format!("{base}/{}/{key}", percent::encode_path(bucket)),
         }
     }
 

@@ -168,7 +168,7 @@ pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply>
     let container = object.container.clone();
     let ask = Authorize { action: Action::WriteObject, container };
     parts.store.authorize(&request.cx, ask).await?;
-    let location = request.location(&parts.storage_domains);
+    let location = request.location(parts);
     let conditions = condition::on_write(&request)?;
     let mut whole = Whole::of(&request.head.headers)?;
     // Checksums in this request are of the object, not of the document.
