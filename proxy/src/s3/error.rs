@@ -208,7 +208,10 @@ impl Place {
             ],
             _ => Vec::new(),
         };
-        elements.push(("Resource", resource));
+        // What was sent is wrong, not what was named.
+        if error.code != Code::MalformedXML {
+            elements.push(("Resource", resource));
+        }
         elements.retain(|(name, value)| {
             !value.is_empty() && error.extra.iter().all(|(known, _)| known != name)
         });
