@@ -21,7 +21,7 @@ def open_to_others(root):
 
 def write_some_of_everything(cluster):
     swift = cluster.swift()
-    swift.put_container("c", headers={"X-Container-Meta-Temp-URL-Key": "secret"})
+    swift.put_container("c", headers={"X-Container-Meta-Secret": "secret"})
     swift.put_object("c", "small", b"1")
     swift.put_object("c", "large", b"2" * 300_000)
     # More than the attributes of most file systems hold.

@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -101,7 +102,7 @@ impl DeviceLock {
     /// Who has it, or what failed.
     pub(crate) fn take(device: &Path, role: &str, holder: &Holder) -> Result<Self, NoLock> {
         let folder = device.join(FOLDER);
-        if let Err(error) = std::fs::create_dir(&folder)
+        if let Err(error) = std::fs::DirBuilder::new().mode(0o700).create(&folder)
             && error.kind() != ErrorKind::AlreadyExists
         {
             return Err(refused(error));
@@ -149,11 +150,11 @@ impl DeviceLock {
     }
 }
 
-/// For reading and writing; only for reading when the file belongs to another user or the file
-/// system is read-only, which is enough for a lock.
+/// For reading and writing; only for reading when the file system is read-only, which is enough for
+/// a lock. The file is for its own user only: any other that can open it could hold the lock.
 fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+    let mode = Mode::RUSR | Mode::WUSR;
     let opened = match rustix::fs::open(path, flags | OFlags::CREATE | OFlags::RDWR, mode) {
         Err(error @ (Errno::ACCESS | Errno::ROFS | Errno::PERM)) => {
             rustix::fs::open(path, flags | OFlags::RDONLY, Mode::empty()).map_err(|_| error)
