@@ -197,7 +197,14 @@ const SAMPLE_KEYS: [(&str, &str); 8] = [
 ];
 
 /// Options of tempauth that have an effect here, besides the users.
-const TEMPAUTH: [&str; 4] = ["use", "reseller_prefix", "token_key", ALLOW_SAMPLE_KEYS];
+const TEMPAUTH: [&str; 6] = [
+    "use",
+    "reseller_prefix",
+    "token_key",
+    "storage_url_scheme",
+    "failed_sign_ins_per_minute",
+    ALLOW_SAMPLE_KEYS,
+];
 
 /// The options of tempauth's section that have an effect; the others are told as such.
 ///
@@ -239,7 +246,7 @@ pub(super) fn tempauth_options<'a>(
 }
 
 fn has_effect(option: &str) -> bool {
-    option.starts_with("user_") || TEMPAUTH.contains(&option)
+    option.starts_with("user_") || option.starts_with("user64_") || TEMPAUTH.contains(&option)
 }
 
 #[cfg(test)]
