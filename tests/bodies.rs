@@ -10,10 +10,11 @@ const READS: [&str; 4] = [".frame()", "Limited::new(", "body.collect()", "into_b
 const FUNCTIONS: [&str; 2] = ["collect(", "collect_answer("];
 
 /// Files with such calls, how many, and the bound of each.
-const PLACES: [(&str, usize, &str); 35] = [
+const PLACES: [(&str, usize, &str); 40] = [
     ("account/src/reaper/remove.rs", 1, "LISTING_BYTES_MAX"),
     ("lib/broker/src/replication/body.rs", 1, "its caller's `max`"),
     ("lib/broker/src/replication/transfer.rs", 1, "into a file; a queue of pieces"),
+    ("lib/daemon/src/unread.rs", 1, "throws each piece away; REST_BYTES_MAX"),
     ("lib/store/src/body.rs", 2, "its caller's `max` and the memory for documents"),
     ("lib/store/src/quorum/container.rs", 1, "LISTING_BYTES_MAX"),
     ("lib/store/src/quorum/fan.rs", 1, "ANSWER_BYTES_MAX"),
@@ -21,9 +22,12 @@ const PLACES: [(&str, usize, &str); 35] = [
     ("lib/store/src/quorum/send.rs", 1, "ANSWER_BYTES_MAX"),
     ("lib/store/src/quorum/write.rs", 1, "SHORT, then a queue of pieces per node; admission"),
     ("lib/store/src/stage/copy.rs", 1, "SLO_MAX_MANIFEST_SIZE"),
+    ("lib/store/src/stage/memory_store.rs", 1, "compiled for tests only"),
     ("lib/store/src/stage/segments.rs", 1, "streams; one piece"),
     ("lib/store/src/stage/slo/later.rs", 1, "STORED_BYTES_MAX"),
-    ("lib/store/src/stage/slo/mod.rs", 2, "STORED_BYTES_MAX"),
+    ("lib/store/src/stage/slo/delete.rs", 1, "HELD_BYTES_MAX"),
+    ("lib/store/src/stage/slo/manifest.rs", 2, "HELD_BYTES_MAX, or its caller's `bytes_max`"),
+    ("lib/store/src/stage/slo/walk.rs", 1, "HELD_BYTES_MAX for all that are open"),
     ("lib/wire/src/pool.rs", 1, "ASKED_BYTES_MAX"),
     ("lib/wire/src/put_stream.rs", 1, "streams; the head of a part is bounded"),
     ("lib/wire/src/rings/body.rs", 1, "its caller's `bytes_max`"),
@@ -33,6 +37,7 @@ const PLACES: [(&str, usize, &str); 35] = [
     ("object/src/auditor/watcher/dark_data.rs", 1, "ANSWER_BYTES"),
     ("object/src/handlers/put.rs", 1, "streams; one piece"),
     ("object/src/replicator/job.rs", 1, "ANSWER_BYTES_MAX"),
+    ("object/src/replicator/unchanged.rs", 1, "ANSWER_BYTES_MAX"),
     ("object/src/ssync/input.rs", 1, "one line, or one piece"),
     ("proxy/src/s3/bucket.rs", 1, "DOCUMENT_BYTES_MAX"),
     ("proxy/src/s3/object/delete_many.rs", 1, "DOCUMENT_BYTES_MAX"),

@@ -125,7 +125,8 @@ def test_listings_hide_reserved_names_and_refuse_other_bytes(swift):
 def test_no_s3_request_names_what_a_path_cannot(s3):
     s3.create_bucket(Bucket="names")
     s3.put_object(Bucket="names", Key="o", Body=b"data")
-    for source in ["names/%00o", "names%2Fo%00", "%00names/o"]:
+    # The client percent-encodes them.
+    for source in ["names/\0o", "names/o\0", "\0names/o"]:
         with pytest.raises(s3.exceptions.ClientError) as caught:
             s3.copy_object(Bucket="names", Key="copy", CopySource=source)
         assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400

@@ -4,6 +4,7 @@
 //! `cargo test -p apus-tests --test fuzz` runs the same two thousand inputs for each target every
 //! time. `APUS_FUZZ_SECONDS=600` goes on for so long with each target, `APUS_FUZZ_SEED=7` chooses
 //! other inputs. What fails is printed as hexadecimal digits, for a test where the fault is.
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod mutation;
 mod targets;

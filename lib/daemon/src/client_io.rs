@@ -30,6 +30,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use crate::clock::{Clock as _, SystemClock};
 use crate::framing::Head;
 use crate::http::SharedHandler;
 use crate::serve::Limits;
@@ -328,7 +329,7 @@ impl ClientIo {
             "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
              Connection: close\r\nDate: {}\r\n\r\n",
             body.len(),
-            httpdate::fmt_http_date(std::time::SystemTime::now()),
+            crate::http::format_date(SystemClock.now().as_secs()),
         );
         self.due.extend_from_slice(head.as_bytes());
         self.due.extend_from_slice(body.as_bytes());
