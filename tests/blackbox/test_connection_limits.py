@@ -1,4 +1,4 @@
-"""Connections are limited, and those over the limits keep nobody else from being served."""
+"""Connections are limited, and those over the limits do not keep others from being served."""
 
 import json
 import resource

@@ -363,7 +363,7 @@ impl Broker {
         let _ = tokio::task::spawn_blocking(close).await;
     }
 
-    /// Runs work for which nobody waits on the databases' threads.
+    /// Runs work that no caller waits for on the databases' threads.
     pub(crate) async fn aside<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,

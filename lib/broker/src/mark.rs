@@ -1,7 +1,7 @@
 //! What can be said of a database without opening it: a mark, which changes when its files do.
 //!
 //! A mark is made of the inode, size and change time of the database and of its write-ahead log,
-//! which every write changes, whoever makes it. A bit that flips on the disk changes none of them:
+//! which every write changes, of any process. A bit that flips on the disk changes none of them:
 //! that is for auditors to find, who read everything.
 
 use std::hash::{DefaultHasher, Hasher};

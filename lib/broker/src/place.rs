@@ -68,7 +68,7 @@ pub struct Located {
 pub struct Databases(mpsc::Receiver<Located>);
 
 impl Databases {
-    /// Begins to look for those in the scope of `cx`. What cannot be read is told in the log as `daemon`'s
+    /// Begins to look for those in the scope of `cx`. What cannot be read is logged as `daemon`'s
     /// and left out. Must be called on a tokio runtime.
     pub fn find(
         devices: &Devices,

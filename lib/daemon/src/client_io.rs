@@ -75,7 +75,7 @@ impl Malformed {
         }
     }
 
-    /// What the client is told.
+    /// What the client reads.
     pub fn message(self) -> &'static str {
         match self {
             Self::NotHttp => {

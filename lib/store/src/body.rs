@@ -1,7 +1,7 @@
 //! Bodies of operations: what is known only at their end, and bodies that are read whole.
 //!
 //! Documents (manifests, XML, JSON) are read whole because they are parsed. One process holds so
-//! many bytes of them and no more, whoever sends them; what does not fit is refused at once. Answers
+//! many bytes of them and no more, of all senders together; what does not fit is refused at once. Answers
 //! of servers have a bound each.
 
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};

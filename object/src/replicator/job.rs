@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Limited};
 
 use super::options::Options;
 use super::sender::Source;
-use super::unchanged::Memory;
+use super::unchanged::SyncedPartitions;
 use crate::diskfile::hashes::decode_reply;
 use crate::diskfile::partition::Partition;
 use crate::diskfile::partition_mark::PartitionMark;
@@ -45,7 +45,7 @@ pub(super) struct Job {
     pub(super) away_since: Option<Timestamp>,
     /// The mark of the partition before it was read.
     pub(super) mark: Option<PartitionMark>,
-    pub(super) memory: Memory,
+    pub(super) memory: SyncedPartitions,
 }
 
 /// What a node has of a partition.

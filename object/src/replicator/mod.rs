@@ -33,7 +33,7 @@ pub(crate) use self::options::Options;
 pub(crate) use self::repair::repair;
 use self::report::Report;
 pub(crate) use self::returned::present_since;
-use self::unchanged::{Memory, Sieve};
+use self::unchanged::{PartitionFilter, SyncedPartitions};
 use crate::diskfile::partition::Partition;
 use crate::diskfile::partition_mark::PartitionMark;
 use crate::diskfile::sweep::sweep_temporary;
@@ -50,7 +50,7 @@ pub(crate) struct Replicator {
     local: Local,
     options: Arc<Options>,
     sweeps: u32,
-    memory: Memory,
+    memory: SyncedPartitions,
 }
 
 /// Which partitions a walk over a device takes.
@@ -70,7 +70,14 @@ impl Replicator {
         let mut server = server;
         server.parts.replication.reclaim_age = options.reclaim_age;
         let sweeps = u32::from(u16::from_le_bytes(seed::bytes()));
-        Self { server, rings, local, options: Arc::new(options), sweeps, memory: Memory::default() }
+        Self {
+            server,
+            rings,
+            local,
+            options: Arc::new(options),
+            sweeps,
+            memory: SyncedPartitions::default(),
+        }
     }
 
     /// The policies that are replicated.
@@ -248,8 +255,13 @@ impl Walk<'_> {
         self.cx.once || self.replicator.sweeps.wrapping_add(number).is_multiple_of(LIST_EVERY)
     }
 
-    fn sieve<'a>(&'a self, policy: PolicyIndex, ring: &'a Ring, local: &'a Device) -> Sieve<'a> {
-        Sieve {
+    fn sieve<'a>(
+        &'a self,
+        policy: PolicyIndex,
+        ring: &'a Ring,
+        local: &'a Device,
+    ) -> PartitionFilter<'a> {
+        PartitionFilter {
             server: &self.replicator.server,
             memory: &self.replicator.memory,
             ring,

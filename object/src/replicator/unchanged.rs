@@ -72,9 +72,9 @@ struct Found {
 
 /// What a replicator remembers from sweep to sweep, in memory only.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Memory(Arc<Mutex<Found>>);
+pub(super) struct SyncedPartitions(Arc<Mutex<Found>>);
 
-impl Memory {
+impl SyncedPartitions {
     fn lock(&self) -> std::sync::MutexGuard<'_, Found> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,9 +126,9 @@ impl Memory {
 
 /// One policy on one device of ours.
 #[derive(Debug)]
-pub(super) struct Sieve<'a> {
+pub(super) struct PartitionFilter<'a> {
     pub(super) server: &'a Server,
-    pub(super) memory: &'a Memory,
+    pub(super) memory: &'a SyncedPartitions,
     pub(super) ring: &'a Ring,
     pub(super) policy: PolicyIndex,
     /// The device of ours.
@@ -137,7 +137,7 @@ pub(super) struct Sieve<'a> {
     pub(super) timeout: Duration,
 }
 
-impl Sieve<'_> {
+impl PartitionFilter<'_> {
     /// Those partitions that must be compared, with their marks; the others are counted in `report`.
     /// `is_listed` says which are to be compared in any case.
     pub(super) async fn sift(

@@ -95,7 +95,7 @@ impl AccountAcl {
         list.iter().any(|word| is_group(word) && groups.contains(word))
     }
 
-    /// As it is stored and shown: ASCII, without lists that name nobody; empty when all are so.
+    /// As it is stored and shown: ASCII, without lists that are empty; empty when all are so.
     pub fn render(&self) -> String {
         let lists = [&self.admin, &self.read_only, &self.read_write];
         let map: Map<String, Value> = KEYS

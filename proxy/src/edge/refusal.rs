@@ -40,7 +40,7 @@ const NO_SINGLE_HOST: Refusal = Refusal {
     plain: "A request of HTTP/1.1 must have exactly one Host header.",
 };
 
-/// What is wrong with a request, whoever sends it.
+/// What is wrong with a request of any dialect.
 pub(super) fn of(request: &Request<Body>, parts: &Parts) -> Option<Refusal> {
     let constraints = &parts.constraints;
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());

@@ -1,6 +1,6 @@
 //! Text as XML 1.0 can carry it.
 //!
-//! Swift's `xml.etree` leaves characters that XML does not have as they are, and nobody can parse
+//! Swift's `xml.etree` leaves characters that XML does not have as they are, and no parser can read
 //! such a document. Here they are replaced.
 
 /// What stands for a character that XML 1.0 cannot carry, not even as a reference.

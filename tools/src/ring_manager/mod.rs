@@ -1,7 +1,7 @@
 //! `apus ring-manager`: keeps the builders of a cluster, lets nodes join and drains devices.
 //!
 //! It runs on one node that the operator chooses, beside the builder files, which stay the truth:
-//! `ring-builder` may be used at any time. Nobody needs it to read or write objects: when it is
+//! `ring-builder` may be used at any time. Reads and writes of objects do not need it: when it is
 //! away, rings stay as they are. All its requests are signed. `docs/joining.md` is for operators.
 //!
 //! One partition never has two replicas on the move: the next step comes when every server runs the

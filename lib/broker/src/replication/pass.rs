@@ -28,7 +28,7 @@ use super::peer::Peer;
 use super::push::{Sent, Source};
 use super::reclaim;
 use super::redundancy::{Gap, Redundancy, count};
-use super::sift::{InSync, Job, Memory, Sieve};
+use super::sift::{DatabaseFilter, InSync, Job, SyncedDatabases};
 use super::walk::{Walk, clear_temporary};
 use crate::error::DbError;
 use crate::handles::Broker;
@@ -150,7 +150,7 @@ impl Replicated {
 pub struct Replicator<K> {
     parts: Arc<Parts>,
     options: Arc<Options>,
-    memory: Memory,
+    memory: SyncedDatabases,
     /// To which what is remembered belongs.
     ring: Option<Arc<Ring>>,
     kind: PhantomData<fn() -> K>,
@@ -160,7 +160,7 @@ impl<K: Kind> Replicator<K> {
     /// A replicator of the databases on the devices of `parts`.
     pub fn new(parts: Parts, options: Options) -> Self {
         let (parts, options) = (Arc::new(parts), Arc::new(options));
-        Self { parts, options, memory: Memory::default(), ring: None, kind: PhantomData }
+        Self { parts, options, memory: SyncedDatabases::default(), ring: None, kind: PhantomData }
     }
 }
 
@@ -261,8 +261,8 @@ impl<K: Kind> Pass for Replicator<K> {
 }
 
 impl<K: Kind> Replicator<K> {
-    fn sieve(&self, ring: &Arc<Ring>) -> Sieve {
-        Sieve {
+    fn sieve(&self, ring: &Arc<Ring>) -> DatabaseFilter {
+        DatabaseFilter {
             parts: self.parts.clone(),
             options: self.options.clone(),
             ring: ring.clone(),
@@ -316,7 +316,7 @@ struct Work<K> {
     parts: Arc<Parts>,
     options: Arc<Options>,
     ring: Arc<Ring>,
-    memory: Memory,
+    memory: SyncedDatabases,
     stats: Replicated,
     kind: PhantomData<fn() -> K>,
 }

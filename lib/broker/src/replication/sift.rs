@@ -81,9 +81,9 @@ fn together(marks: &[FileMark]) -> u64 {
 
 /// What is remembered by all workers of a replicator.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Memory(Arc<Mutex<Visits<InSync>>>);
+pub(super) struct SyncedDatabases(Arc<Mutex<Visits<InSync>>>);
 
-impl Memory {
+impl SyncedDatabases {
     pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, Visits<InSync>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,11 +91,11 @@ impl Memory {
 
 /// Passes on the databases of a pass that have to be looked at.
 #[derive(Debug)]
-pub(super) struct Sieve {
+pub(super) struct DatabaseFilter {
     pub(super) parts: Arc<Parts>,
     pub(super) options: Arc<Options>,
     pub(super) ring: Arc<Ring>,
-    pub(super) memory: Memory,
+    pub(super) memory: SyncedDatabases,
     /// Devices that did not answer in this pass.
     pub(super) silent: HashSet<DeviceId>,
     pub(super) stats: Replicated,
@@ -108,7 +108,7 @@ struct Candidate {
     primaries: Vec<DeviceId>,
 }
 
-impl Sieve {
+impl DatabaseFilter {
     /// Takes databases from `found` at the pace of the options and gives `jobs` those that have to
     /// be looked at; the others are counted.
     pub(super) async fn run(

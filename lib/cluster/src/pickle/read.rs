@@ -398,7 +398,7 @@ impl<'a> Machine<'a> {
         self.push(Node::Global(format!("{module}.{name}")))
     }
 
-    /// The text of a node, paid for since whoever asks copies it.
+    /// The text of a node, paid for since its caller copies it.
     fn text(&mut self, reference: u64) -> Step<&str> {
         let expected = "text expected";
         let length = match self.node(reference) {

@@ -66,9 +66,9 @@ pub(crate) struct MemoryStore {
     gets: AtomicUsize,
     heads: AtomicUsize,
     lists: AtomicUsize,
-    /// Told when a read of [`STALLED`] begins.
+    /// Notified when a read of [`STALLED`] begins.
     pub(crate) stalled: Notify,
-    /// Told when such a read is given up.
+    /// Notified when such a read is given up.
     pub(crate) given_up: std::sync::Arc<Notify>,
 }
 

@@ -19,7 +19,7 @@ pub(in crate::s3) async fn delete(parts: &Parts, request: S3Request) -> Result<R
 }
 
 /// Deletes one object and, of a multipart object, its own parts: segments that a manifest of
-/// Swift's dialect names belong to whoever wrote them, and stay.
+/// Swift's dialect names belong to their own writers, and stay.
 pub(in crate::s3) async fn remove(
     parts: &Parts,
     cx: &apus_store::Context,

@@ -233,8 +233,8 @@ async fn delete_some(
 }
 
 /// Deletes an object and, when a multipart upload made it, the parts of that upload: those of its
-/// segments that lie where the upload put them. They are deleted in our own name, since nobody
-/// else can write there, after the caller was found to have the right to delete the object.
+/// segments that lie where the upload put them. They are deleted in the system's name, since clients
+/// cannot write there, after the caller was found to have the right to delete the object.
 /// Segments that lie elsewhere were not uploaded with the object and stay.
 pub(super) async fn with_own_parts(
     next: &Arc<dyn Store>,
