@@ -64,14 +64,6 @@ pub struct Parts {
     pub client_timeout_seconds: u64,
 }
 
-impl Parts {
-    /// A client's body; the edge has given it a deadline for each piece.
-    #[allow(clippy::unused_self, reason = "dialects say here that they read from the client")]
-    pub(crate) fn timed(&self, body: Body) -> Body {
-        body
-    }
-}
-
 impl std::fmt::Debug for Parts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Parts").field("region", &self.region).finish_non_exhaustive()

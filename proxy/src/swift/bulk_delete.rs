@@ -56,7 +56,7 @@ pub(super) async fn delete(parts: &Parts, request: SwiftRequest) -> Result<Reply
         return Err(Error::new(Kind::Unauthorized, Subject::Account));
     }
     let account = request.account().to_string();
-    let Some(lines) = lines(parts.timed(request.body)).await? else {
+    let Some(lines) = lines(request.body).await? else {
         let text = format!("Maximum Bulk Deletes: {DELETES_MAX} per request");
         return Ok(plain_error(StatusCode::PAYLOAD_TOO_LARGE, &text));
     };

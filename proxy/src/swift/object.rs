@@ -166,7 +166,7 @@ pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
         let container = object.container.clone();
         let ask = Authorize { action: Action::WriteObject, container };
         parts.store.authorize(&request.cx, ask).await?;
-        let segments = manifest::read(parts.timed(request.body), length, &object).await?;
+        let segments = manifest::read(request.body, length, &object).await?;
         let op = PutManifest {
             object,
             segments,
@@ -181,7 +181,7 @@ pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
     }
     let op = PutObject {
         object,
-        body: within(parts.timed(request.body), parts.constraints.max_file_size),
+        body: within(request.body, parts.constraints.max_file_size),
         length,
         content_type,
         metadata,

@@ -74,7 +74,7 @@ pub(super) async fn put(
         conditions,
         object,
     };
-    if has_bytes(parts.timed(request.body)).await? {
+    if has_bytes(request.body).await? {
         return Err(Error::invalid("Symlink requests require a zero byte body"));
     }
     let written = parts.store.put_symlink(&request.cx, op).await?;

@@ -48,14 +48,13 @@ fn announced_trailer(headers: &HeaderMap, has_trailer: bool) -> Result<Option<An
     }
 }
 
-/// Wraps a request's body: framing, signatures, checksums, deadline.
+/// Wraps a request's body: framing, signatures, checksums.
 pub(in crate::s3) fn verified_body(
     parts: &Parts,
     payload: Payload,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Verified> {
-    let body = parts.timed(body);
     let number = |name: &str| -> Result<Option<u64>> {
         header(headers, name)
             .map(|text| {
