@@ -1,6 +1,7 @@
 //! Typed values of headers: how each kind is read and written.
 
-use apus_cluster::{PolicyIndex, Timestamp};
+use apus_cluster::metadata::{Resource, has_prefix, title_case};
+use apus_cluster::{Metadata, PolicyIndex, Timestamp};
 use apus_daemon::config::value::flag as parse_flag;
 use apus_daemon::http::{header, set};
 use http::HeaderMap;
@@ -83,4 +84,31 @@ pub(super) fn set_display<T: std::fmt::Display>(
     if let Some(value) = value {
         set(head, name, &value.to_string());
     }
+}
+
+/// User and system metadata of an account or a container, and the headers that are `kept` in
+/// addition (in lower case), under the names they are stored under.
+pub(super) fn database_metadata(head: &HeaderMap, resource: Resource, kept: &[&str]) -> Metadata {
+    let is_kept = |name: &str| {
+        has_prefix(name, resource.user_prefix())
+            || has_prefix(name, resource.system_prefix())
+            || kept.contains(&name)
+    };
+    let stored = head.iter().filter(|(name, _)| is_kept(name.as_str())).map(|(name, value)| {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        (title_case(name.as_str()), value)
+    });
+    stored.collect()
+}
+
+/// Headers of an answer that say something of the resource, in title case.
+pub(super) fn resource_headers(head: &HeaderMap) -> Metadata {
+    let transport = ["content-length", "content-type", "date", "connection", "transfer-encoding"];
+    let of_resource = head.iter().filter(|(name, _)| !transport.contains(&name.as_str()));
+    of_resource
+        .map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            (title_case(name.as_str()), value)
+        })
+        .collect()
 }

@@ -5,6 +5,8 @@
 //! (`swift/{account,container,obj}/server.py`, `swift/proxy/controllers/*.py`); those that begin
 //! with `X-Backend-Apus-` are ours and are ignored by Swift's servers.
 
+pub mod account;
+pub mod container;
 mod fields;
 mod invalid;
 pub mod object;
