@@ -27,7 +27,8 @@ class LoggedServers:
             (self.devices / device).mkdir(parents=True)
         for kind in STORAGE:
             self.make_ring(kind)
-            self.write_conf(kind, f"devices = {self.devices}\nmount_check = false\n")
+            level = "DEBUG" if kind == "container" else "INFO"
+            self.write_conf(kind, f"devices = {self.devices}\nmount_check = false\nlog_level = {level}\n")
         self.write_conf("proxy", "", "[filter:tempauth]\nuser_test_tester = testing .admin\n")
 
     def make_ring(self, kind):
@@ -67,9 +68,9 @@ class LoggedServers:
     def lines(self, kind, text):
         return [line for line in self.log(kind).read_text().splitlines() if text in line]
 
-    def break_directory(self, name):
-        """Puts a file in place of a directory of one device."""
-        directory = self.devices / DEVICES[0] / name
+    def break_objects(self):
+        """Puts a file in place of the directory of objects of one device."""
+        directory = self.devices / DEVICES[0] / "objects"
         shutil.rmtree(directory)
         directory.write_text("not a directory")
 
@@ -88,26 +89,27 @@ def test_one_transaction_id_is_in_the_logs_of_three_servers(servers):
     swift = swiftclient.Connection(authurl=url, user="test:tester", key="testing", retries=0)
     swift.put_container("c")
     swift.put_object("c", "good", b"good")
-    for name in ["containers", "objects"]:
-        servers.break_directory(name)
+    servers.break_objects()
     answer = {}
     swift.put_object("c", "broken", b"broken", response_dict=answer)
-    trans_id = answer["headers"]["x-trans-id"]
+    swift.close()
     assert answer["status"] == 201
-
-    def complete():
-        return all(servers.lines(kind, trans_id) for kind in ["proxy", "object", "container"])
-
+    trans_id = answer["headers"]["x-trans-id"]
+    expected = {
+        "proxy": " access: ",
+        "object": "Request failed status=500",
+        "container": "Request answered status=201",
+    }
     until = time.monotonic() + 10
-    while not complete():
-        logs = {kind: servers.log(kind).read_text() for kind in servers.ports}
-        assert time.monotonic() < until, logs
+    while not all(any(text in line for line in servers.lines(kind, trans_id)) for kind, text in expected.items()):
+        assert time.monotonic() < until, {kind: servers.log(kind).read_text() for kind in expected}
         time.sleep(0.05)
-    access = [line for line in servers.lines("proxy", trans_id) if " access: " in line]
-    assert len(access) == 1 and "/v1/AUTH_test/c/broken" in access[0], access
+    [access] = servers.lines("proxy", trans_id)
+    assert "/v1/AUTH_test/c/broken" in access
     for kind in ["object", "container"]:
-        lines = servers.lines(kind, trans_id)
-        assert all(line.count(trans_id) == 1 for line in lines), lines
-        assert all(f"server={kind}" in line and "method=PUT" in line for line in lines), lines
-        assert any("path=/sd1/" in line for line in lines), lines
-    assert not servers.lines("container", "path=/sd2/"), "good answers are not logged at this level"
+        for line in servers.lines(kind, trans_id):
+            assert line.count(trans_id) == 1, line
+            assert f"server={kind}" in line and "method=PUT" in line and "/AUTH_test/c/broken" in line, line
+    causes = servers.lines("object", trans_id)
+    assert any("ERROR" in line and "Not a directory" in line and 'device="sd1"' in line for line in causes), causes
+    assert all("path=/sd1/" in line for line in causes), "good answers are not logged at this level"
