@@ -64,7 +64,7 @@ pub fn if_damaged(
     }
     let (broker, hash) = (broker.clone(), hash.clone());
     let (device, database) = (device.to_owned(), database.to_owned());
-    spawn(TaskKind::Background, async move {
+    spawn(TaskKind::Request, async move {
         if let Err(error) = broker.set_aside(&device, &database, tables, &hash, false).await {
             tracing::error!(database = %database.display(), %error, "it stays");
         }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use apus_cluster::Policies;
 use apus_cluster::constraints::Constraints;
-use apus_daemon::http::{format_date, full, header, new_trans_id, set, text};
+use apus_daemon::http::{format_date, full, header, new_trans_id, record_trans_id, set, text};
 use apus_daemon::{Body, Clock, Handler, Malformed};
 use apus_store::Store;
 use async_trait::async_trait;
@@ -118,6 +118,7 @@ impl Handler for Server {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let started = self.parts.clock.now();
         let trans_id: Arc<str> = new_trans_id(self.parts.clock.as_ref(), "").into();
+        record_trans_id(&trans_id);
         let method = request.method().clone();
         // Query strings may hold signatures: they stay out of the log.
         let path = request.uri().path().to_owned();

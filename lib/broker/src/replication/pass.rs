@@ -196,7 +196,7 @@ impl<K: Kind> Pass for Replicator<K> {
         }
         drop(sender);
         let (sieve, jobs) = (self.sieve(&ring), mpsc::channel(WINDOW));
-        let mut workers = vec![spawn(TaskKind::Background, sieve.run(found, jobs.0, cx.clone()))];
+        let mut workers = vec![spawn(TaskKind::Request, sieve.run(found, jobs.0, cx.clone()))];
         let jobs = Arc::new(Mutex::new(jobs.1));
         for _ in 0..self.options.concurrency {
             let work = Work::<K> {
@@ -208,7 +208,7 @@ impl<K: Kind> Pass for Replicator<K> {
                 kind: PhantomData,
             };
             let (jobs, cx) = (jobs.clone(), cx.clone());
-            workers.push(spawn(TaskKind::Background, work.run(jobs, cx)));
+            workers.push(spawn(TaskKind::Request, work.run(jobs, cx)));
         }
         let scope = &cx.scope;
         report.is_whole =

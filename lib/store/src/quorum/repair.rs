@@ -99,7 +99,7 @@ impl Quorum {
         }
         set(&mut repair.headers, headers::REPAIR_TO, &targets.join(","));
         let (client, source) = (self.client.clone(), source.clone());
-        spawn(TaskKind::Background, async move {
+        spawn(TaskKind::Request, async move {
             let _permit = permit;
             let sent = client.send_within(&source, &repair, empty(), DEADLINE).await;
             match sent {

@@ -339,7 +339,7 @@ impl Quorum {
         for primary in held.voters.iter().filter_map(|index| nodes.voters().nth(*index)) {
             let (client, primary, request) =
                 (self.client.clone(), primary.clone(), request.clone());
-            spawn(TaskKind::Background, async move {
+            spawn(TaskKind::Request, async move {
                 // Nobody gave it back: then it is overtaken after a while.
                 let _ = client.send_within(&primary, &request, empty(), ANSWER).await;
             });
