@@ -12,8 +12,8 @@ use serde::Deserialize;
 use super::Quorum;
 use super::nodes::Nodes;
 use super::send::{Replayable, agreed_status, bad_request, broadcast};
-use crate::access::Permit;
 use crate::context::Context;
+use crate::gate::Permit;
 use crate::operation::{AccountHead, ContainerList, DeleteAccount, PutAccount};
 use crate::{Error, Kind, Result, Subject};
 

@@ -11,9 +11,9 @@ use super::Quorum;
 use super::account::resource_headers;
 use super::nodes::{Enough, Nodes};
 use super::send::{Answer, Replayable, agreed_status, bad_request, broadcast};
-use crate::access::Permit;
 use crate::body::{LISTING_BYTES_MAX, collect_answer};
 use crate::context::Context;
+use crate::gate::Permit;
 use crate::operation::{ContainerHead, DeleteContainer, PostContainer, PutContainer};
 use crate::{Error, Kind, Result, Subject};
 

@@ -9,8 +9,8 @@ use http::{HeaderMap, Method, StatusCode};
 use super::Quorum;
 use super::best::best_status;
 use super::send::{Replayable, broadcast};
-use crate::access::Permit;
 use crate::context::Context;
+use crate::gate::Permit;
 use crate::{Error, Kind, Result, Subject};
 
 impl Quorum {

@@ -21,8 +21,8 @@ use super::account::{encode_query, parse_iso};
 use super::container::newest;
 use super::nodes::Nodes;
 use super::send::Answer;
-use crate::access::Permit;
 use crate::context::Context;
+use crate::gate::Permit;
 use crate::operation::{ObjectList, Page};
 use crate::{Error, Kind, Result, Subject};
 

@@ -1,4 +1,4 @@
-//! The operations on nodes. Every public function takes a [`Permit`](crate::access::Permit), so
+//! The operations on nodes. Every public function takes a [`Permit`](crate::gate::Permit), so
 //! that nothing gets here past the gate.
 
 mod account;

@@ -14,8 +14,8 @@ use super::head::object_head;
 use super::nodes::{Enough, Nodes};
 use super::send::{Answer, Replayable, bad_request, broadcast};
 use super::write::{RESTAMPS, stored_headers};
-use crate::access::Permit;
 use crate::context::Context;
+use crate::gate::Permit;
 use crate::operation::{ObjectHead, PostObject};
 use crate::{Error, Kind, Result, Subject};
 

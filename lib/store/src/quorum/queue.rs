@@ -14,8 +14,8 @@ use super::Quorum;
 use super::best::best_status;
 use super::nodes::Enough;
 use super::send::{Replayable, broadcast};
-use crate::access::Permit;
 use crate::context::Context;
+use crate::gate::Permit;
 use crate::operation::QueueDeletions;
 use crate::{Error, Result};
 

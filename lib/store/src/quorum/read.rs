@@ -21,8 +21,8 @@ use super::Quorum;
 use super::head::{object_head, read_error, set_read};
 use super::nodes::{Enough, Nodes};
 use super::version::Version;
-use crate::access::Permit;
 use crate::context::Context;
+use crate::gate::Permit;
 use crate::operation::{GetObject, HeadObject, ObjectHead, ObjectRead, Served};
 use crate::{Error, Kind, Result, Subject};
 

@@ -21,9 +21,9 @@ use super::nodes::{Enough, Nodes};
 use super::object_rows::ObjectRows;
 use super::reserve::Hold;
 use super::send::{Answer, Replayable, agreed_status, bad_request, broadcast};
-use crate::access::Permit;
 use crate::body::LateMetadata;
 use crate::context::Context;
+use crate::gate::Permit;
 use crate::operation::{DeleteObject, ObjectWritten, PutObject, WriteConditions};
 use crate::{Error, Kind, Result, Subject};
 
