@@ -87,7 +87,7 @@ impl Gate {
         if let Some(known) = self.info.get(container, now) {
             return Ok(known);
         }
-        let head = Arc::new(self.quorum.container_facts_of(cx, container).await?);
+        let head = Arc::new(self.quorum.container_for_gate(cx, container).await?);
         self.info.put(container, head.clone(), now);
         Ok(head)
     }
@@ -257,10 +257,7 @@ impl Primitive for Gate {
     async fn delete_object(&self, cx: &Context, op: DeleteObject) -> Result<Deleted> {
         let (permit, policy) =
             self.permit_object(cx, Action::WriteObject, &op.object.container).await?;
-        match op.if_delete_at {
-            Some(at) => self.quorum.delete_expired(cx, permit, &op.object, at, policy).await?,
-            None => self.quorum.delete_object(cx, permit, &op, policy).await?,
-        }
+        self.quorum.delete_object(cx, permit, &op, policy).await?;
         Ok(Deleted { deleted: 1, ..Deleted::default() })
     }
 
