@@ -9,7 +9,7 @@ use apus_broker::replication::{self, Options, Replicator};
 use apus_daemon::Unit;
 use apus_daemon::config::Conf;
 use apus_ring::Local;
-use apus_store::Store;
+use apus_store::Primitive;
 use apus_store::quorum::Rings;
 
 use crate::audit::TABLES;
@@ -26,7 +26,7 @@ pub struct DaemonParts {
     /// Which devices of the containers' ring are this node's.
     pub local: Local,
     /// The operations, in the system's name (`apus_store::pipeline::internal`).
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Primitive>,
 }
 
 impl std::fmt::Debug for DaemonParts {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use apus_daemon::Unit;
 use apus_daemon::config::Conf;
 use apus_ring::Local;
-use apus_store::Store;
+use apus_store::Primitive;
 use apus_store::quorum::Rings;
 
 use crate::auditor::{Auditor, Kind, Options, watcher};
@@ -23,7 +23,7 @@ pub struct DaemonParts {
     /// Which devices of the objects' rings are this node's.
     pub local: Local,
     /// The operations, in the system's name (`apus_store::pipeline::internal`).
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Primitive>,
 }
 
 impl std::fmt::Debug for DaemonParts {

@@ -17,7 +17,7 @@ use apus_daemon::http::{empty, new_trans_id, set};
 use apus_daemon::{Clock, Pace, Pass, PassContext, Span, Stopped};
 use apus_ring::{Device, SharedRing};
 use apus_store::operation::{DeleteContainer, DeleteObject, ListContainers, ListObjects};
-use apus_store::{Context, Error, Kind, Store};
+use apus_store::{Context, Error, Kind, Primitive};
 use apus_wire::{Client, NodeRequest, headers};
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -33,7 +33,7 @@ const PAGE: usize = 1000;
 /// What the expirer works through.
 pub(crate) struct Parts {
     /// Objects and listings.
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Primitive>,
     /// For the rows of the queue, which have no objects.
     pub(crate) client: Arc<Client>,
     /// Where those rows are.

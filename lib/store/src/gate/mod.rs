@@ -1,16 +1,19 @@
-//! The innermost door: nothing reaches a node unpermitted.
+//! The innermost stage: authorizes each operation and lets the quorum perform it.
+
+mod permit;
 
 use std::sync::Arc;
 
 use apus_cluster::{AccountName, ContainerPath, PolicyIndex};
 use async_trait::async_trait;
 
-use crate::access::{Action, Authorizer, Decision, Lists, Permit, Target};
+pub use self::permit::Permit;
+use crate::access::{Action, Authorizer, Decision, Lists, Target};
 use crate::context::{Authority, Context};
 use crate::info::InfoCache;
 use crate::operation::*;
 use crate::quorum::Quorum;
-use crate::{Error, Kind, Result, Store, Subject};
+use crate::{Error, Kind, Primitive, Result, Subject};
 
 /// Authorizes, then lets the quorum act.
 #[derive(Debug)]
@@ -84,7 +87,7 @@ impl Gate {
         if let Some(known) = self.info.get(container, now) {
             return Ok(known);
         }
-        let head = Arc::new(self.quorum.container_facts_of(cx, container).await?);
+        let head = Arc::new(self.quorum.container_for_gate(cx, container).await?);
         self.info.put(container, head.clone(), now);
         Ok(head)
     }
@@ -146,12 +149,8 @@ fn keep_owners_headers(owner: bool, metadata: &mut apus_cluster::Metadata) {
     }
 }
 
-fn above(operation: &str) -> Error {
-    Error::unavailable(format!("{operation} is done by a stage above the gate"))
-}
-
 #[async_trait]
-impl Store for Gate {
+impl Primitive for Gate {
     async fn authorize(&self, cx: &Context, op: Authorize) -> Result<()> {
         let (_, _, facts) = self.permit_in(cx, op.action, &op.container).await?;
         facts.map(|_| ())
@@ -258,10 +257,7 @@ impl Store for Gate {
     async fn delete_object(&self, cx: &Context, op: DeleteObject) -> Result<Deleted> {
         let (permit, policy) =
             self.permit_object(cx, Action::WriteObject, &op.object.container).await?;
-        match op.if_delete_at {
-            Some(at) => self.quorum.delete_expired(cx, permit, &op.object, at, policy).await?,
-            None => self.quorum.delete_object(cx, permit, &op, policy).await?,
-        }
+        self.quorum.delete_object(cx, permit, &op, policy).await?;
         Ok(Deleted { deleted: 1, ..Deleted::default() })
     }
 
@@ -269,45 +265,5 @@ impl Store for Gate {
         // Where there is no such container there is nothing to delete in it, and no harm done.
         let (permit, _, _) = self.permit_in(cx, Action::WriteObject, &op.container).await?;
         self.quorum.queue_deletions(cx, permit, &op).await
-    }
-
-    async fn copy_object(&self, _: &Context, _: CopyObject) -> Result<(ObjectHead, ObjectWritten)> {
-        Err(above("copy"))
-    }
-
-    async fn put_symlink(&self, _: &Context, _: PutSymlink) -> Result<ObjectWritten> {
-        Err(above("put_symlink"))
-    }
-
-    async fn put_manifest(&self, _: &Context, _: PutManifest) -> Result<ObjectWritten> {
-        Err(above("put_manifest"))
-    }
-
-    async fn create_upload(&self, _: &Context, _: CreateUpload) -> Result<String> {
-        Err(above("create_upload"))
-    }
-
-    async fn put_part(&self, _: &Context, _: PutPart) -> Result<ObjectWritten> {
-        Err(above("put_part"))
-    }
-
-    async fn put_part_copy(&self, _: &Context, _: PutPartCopy) -> Result<ObjectWritten> {
-        Err(above("put_part_copy"))
-    }
-
-    async fn list_parts(&self, _: &Context, _: ListParts) -> Result<PartList> {
-        Err(above("list_parts"))
-    }
-
-    async fn list_uploads(&self, _: &Context, _: ListUploads) -> Result<UploadList> {
-        Err(above("list_uploads"))
-    }
-
-    async fn complete_upload(&self, _: &Context, _: CompleteUpload) -> Result<ObjectWritten> {
-        Err(above("complete_upload"))
-    }
-
-    async fn abort_upload(&self, _: &Context, _: AbortUpload) -> Result<()> {
-        Err(above("abort_upload"))
     }
 }

@@ -1,50 +1,38 @@
-//! Deleting what has expired: only where it still expires at the time of its task, and as of that
-//! time, so that nothing written later is lost.
+//! Deletion of expired objects, conditional on the expiry of the task.
+//!
+//! An object is deleted only where it still expires at the time of its task, and as of that time, so
+//! that nothing written later is lost.
 
-use apus_cluster::{ObjectPath, PolicyIndex, Timestamp};
+use apus_cluster::Timestamp;
 use apus_daemon::http::set;
 use apus_wire::headers;
 use http::{HeaderMap, Method, StatusCode};
 
-use super::Quorum;
-use super::best::best_status;
-use super::send::{Replayable, broadcast};
-use crate::access::Permit;
-use crate::context::Context;
+use super::super::best::best_status;
+use super::super::call::ObjectCall;
+use super::super::send::Replayable;
+use super::needed;
 use crate::{Error, Kind, Result, Subject};
 
-impl Quorum {
-    /// Deletes an object that expires at `at`.
-    ///
-    /// # Errors
-    /// `NotFound` and `PreconditionFailed` (it expires at another time, or never) when too few
-    /// servers deleted it, `Conflict` when something newer is there, `Unavailable`.
-    pub async fn delete_expired(
-        &self,
-        cx: &Context,
-        _permit: Permit,
-        object: &ObjectPath,
-        at: Timestamp,
-        policy: PolicyIndex,
-    ) -> Result<()> {
-        let nodes = self.object_nodes(object, policy)?;
-        let needed = Self::needed(cx.is_strong(), nodes.primaries.len());
-        let mut extra = HeaderMap::new();
-        set(&mut extra, headers::IF_DELETE_AT, &at.normal());
-        // Whoever deletes what has expired removes the task.
-        set(&mut extra, headers::CLEAN_QUEUE, "no");
-        let build = self.write_request(cx, Method::DELETE, object, policy, &nodes, at, &extra);
-        let none = Replayable::default();
-        let answers =
-            broadcast(&self.client, &nodes, &Self::enough(cx.is_strong(), &nodes), none, build)
-                .await;
-        self.saw(&answers);
-        let counted = answers.iter().filter(|answer| answer.primary || !cx.is_strong());
-        deleted_if(&counted.map(|answer| answer.status).collect::<Vec<_>>(), needed)
-    }
+/// Deletes an object that expires at `at`.
+///
+/// # Errors
+/// `NotFound` and `PreconditionFailed` (it expires at another time, or never) when too few servers
+/// deleted it, `Conflict` when something newer exists, `Unavailable`.
+pub(super) async fn delete_expired(call: &ObjectCall<'_>, at: Timestamp) -> Result<()> {
+    let mut extra = HeaderMap::new();
+    set(&mut extra, headers::IF_DELETE_AT, &at.normal());
+    // The expirer, which asks for the deletion, also removes the task.
+    set(&mut extra, headers::CLEAN_QUEUE, "no");
+    let build = call.write_requests(Method::DELETE, at, &extra);
+    let strict = call.cx.is_strong();
+    let answers = call.broadcast(&call.write_rule(strict), Replayable::default(), build).await;
+    let counted = answers.iter().filter(|answer| answer.primary || !strict);
+    let statuses: Vec<_> = counted.map(|answer| answer.status).collect();
+    deleted_if(&statuses, needed(strict, call.nodes.primaries.len()))
 }
 
-/// What the answers to a conditional deletion mean: nothing was written where it was refused, so
+/// The result of a conditional deletion by its answers. Nothing was written where it was refused, so
 /// a refusal counts only as such. A 404 may stand for a deletion where there is no quorum without
 /// it, as in Swift's proxy (`status_overrides`).
 fn deleted_if(statuses: &[StatusCode], needed: usize) -> Result<()> {
@@ -76,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conditional_deletion_is_what_a_quorum_says() {
+    fn a_conditional_deletion_follows_the_quorum() {
         assert_eq!(deleted(&[204, 204, 412]), None);
         assert_eq!(deleted(&[204, 404, 503]), None);
         assert_eq!(deleted(&[404, 404, 204]), Some(Kind::NotFound));
