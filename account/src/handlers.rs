@@ -152,7 +152,7 @@ fn listing_of(query: &str, limit: usize) -> Result<(ListQuery, bool), Refusal> {
         }
     };
     let list = list_query(query, limit, format)
-        .map_err(|text| refuse(StatusCode::PRECONDITION_FAILED, &text))?;
+        .map_err(|error| refuse(StatusCode::PRECONDITION_FAILED, &error.to_string()))?;
     Ok((list, wants_json))
 }
 

@@ -46,7 +46,7 @@ impl TryFrom<Row> for Report {
         let time = |text: &Option<String>| match text {
             None => Ok(Timestamp::ZERO),
             Some(text) => Timestamp::parse(text)
-                .ok_or_else(|| DbError::Corrupt(format!("row {:?}: time {text:?}", row.name))),
+                .ok_or_else(|| DbError::Invalid(format!("row {:?}: time {text:?}", row.name))),
         };
         Ok(Self {
             put_timestamp: time(&row.put_timestamp)?,
@@ -208,7 +208,7 @@ impl Kind for Accounts {
         false
     }
 
-    fn operation(_: &str, _: &[Value]) -> Result<Option<Operation>, String> {
+    fn operation(_: &str, _: &[Value]) -> Result<Option<Operation>, DbError> {
         Ok(None)
     }
 

@@ -16,7 +16,7 @@ mod shard_range;
 mod units;
 mod updater;
 
-pub use reconciler::Queue;
+pub use reconciler::{Queue, QueueError};
 pub use reporter::report_changes;
 pub use server::{Parts, Server};
 pub use units::{DaemonParts, units};

@@ -10,10 +10,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use apus_broker::OwnServer;
 use apus_broker::replication::{Kind as _, ORPHAN};
+use apus_broker::{DbError, NoHolders, OwnServer};
 use apus_daemon::http::empty;
 use apus_ring::SharedRing;
+use apus_wire::NodeError;
 use http::StatusCode;
 
 use crate::backend::{self, Info};
@@ -28,24 +29,37 @@ const YOUNG_SECONDS: u64 = 60;
 /// Time between the two looks.
 const SECOND_LOOK: Duration = Duration::from_secs(5);
 
+/// Reasons why the database of an orphan was not quarantined.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotMoved {
+    #[error(transparent)]
+    Database(#[from] DbError),
+    #[error(transparent)]
+    Holders(#[from] NoHolders),
+    #[error("the server returned {0}")]
+    Status(StatusCode),
+    #[error("the request failed: {0}")]
+    Request(NodeError),
+}
+
 impl Server {
     /// Has a database moved aside if its account is gone. Tells whether it was.
     ///
     /// # Errors
-    /// Why it could not be moved.
+    /// See [`NotMoved`].
     pub(crate) async fn set_aside_orphan(
         &self,
         accounts: &SharedRing,
         own: &OwnServer,
         path: &Path,
         partition: u32,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, NotMoved> {
         let looked = match self.open(path).await {
             Ok(Some(database)) => {
                 let look = |connection: &mut _| {
                     Ok((Containers::info(connection)?, backend::info(connection)?))
                 };
-                database.read(look).await.map_err(|error| error.to_string())?
+                database.read(look).await?
             }
             // Gone, or damaged, which is the auditor's to see.
             _ => return Ok(false),
@@ -70,8 +84,8 @@ impl Server {
             {
                 return Ok(false);
             }
-            Ok(answer) => return Err(format!("the server answered {}", answer.status())),
-            Err(error) => return Err(error.to_string()),
+            Ok(answer) => return Err(NotMoved::Status(answer.status())),
+            Err(error) => return Err(NotMoved::Request(error)),
         }
         // A replica that told the account in time would bring this one back for ever: it is to look
         // for itself. One that does not hear of it is told again then.

@@ -71,7 +71,7 @@ impl TryFrom<Row> for ObjectRow {
     type Error = DbError;
 
     fn try_from(row: Row) -> Result<Self, DbError> {
-        let bad = |text: &str| DbError::Corrupt(format!("row {:?}: time {text:?}", row.name));
+        let bad = |text: &str| DbError::Invalid(format!("row {:?}: time {text:?}", row.name));
         let mut times = RowTimes::decode(&row.created_at).ok_or_else(|| bad(&row.created_at))?;
         let later = |text: &Option<String>| match text.as_deref() {
             None | Some("") => Ok(None),
@@ -256,7 +256,7 @@ impl Kind for Containers {
         is_better_policy(local, remote)
     }
 
-    fn operation(name: &str, arguments: &[Value]) -> Result<Option<Operation>, String> {
+    fn operation(name: &str, arguments: &[Value]) -> Result<Option<Operation>, DbError> {
         match name {
             "get_shard_ranges" => Ok(Some(Box::new(|connection| {
                 let ranges = shard_range::all(connection)?;
@@ -267,7 +267,7 @@ impl Kind for Containers {
             "merge_shard_ranges" => {
                 let ranges = arguments.first().cloned().unwrap_or_default();
                 let ranges: Vec<ShardRange> = serde_json::from_value(ranges)
-                    .map_err(|error| format!("merge_shard_ranges: {error}"))?;
+                    .map_err(|error| DbError::Invalid(format!("merge_shard_ranges: {error}")))?;
                 Ok(Some(Box::new(move |connection| {
                     shard_range::merge_all(connection, ranges)?;
                     Ok(None)

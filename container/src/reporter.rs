@@ -13,22 +13,18 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use crate::backend::{self, Info, Reported};
 use crate::server::{Server, Target};
 
-/// Why an account row stays behind.
-#[derive(Debug)]
+/// Reasons why an account row is behind.
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum Behind {
-    /// No majority of the account's servers took it, or it could not be read.
-    Untold(String),
+    /// The database could not be read.
+    #[error(transparent)]
+    Database(#[from] DbError),
+    /// No majority of the account's servers accepted it.
+    #[error("{accepted} of {servers} account servers accepted the row")]
+    NoMajority { accepted: usize, servers: usize },
     /// All of them say that there is no such account.
+    #[error("no account server has the account")]
     NoAccount,
-}
-
-impl std::fmt::Display for Behind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Untold(reason) => f.write_str(reason),
-            Self::NoAccount => f.write_str("no account server knows the account"),
-        }
-    }
 }
 
 impl Server {
@@ -119,9 +115,8 @@ impl Server {
     /// # Errors
     /// Why it still is.
     pub(crate) async fn report_one(&self, ring: &SharedRing, path: &Path) -> Result<bool, Behind> {
-        let failed = |error: DbError| Behind::Untold(error.to_string());
         let Ok(Some(database)) = self.open(path).await else { return Ok(false) };
-        let info = database.read(backend::info).await.map_err(failed)?;
+        let info = database.read(backend::info).await?;
         let current: Reported = info.current();
         if info.reported.as_ref() == Some(&current) {
             return Ok(true);
@@ -139,16 +134,13 @@ impl Server {
         }
         apus_fault::point("container.report.sent");
         if good <= nodes.len() / 2 {
-            let of = nodes.len();
-            return Err(match missing == of && of > 0 {
+            let servers = nodes.len();
+            return Err(match missing == servers && servers > 0 {
                 true => Behind::NoAccount,
-                false => Behind::Untold(format!("{good} of {of} account servers took it")),
+                false => Behind::NoMajority { accepted: good, servers },
             });
         }
-        database
-            .write(move |connection| backend::reported(connection, &current))
-            .await
-            .map_err(failed)?;
+        database.write(move |connection| backend::reported(connection, &current)).await?;
         Ok(false)
     }
 }

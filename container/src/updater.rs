@@ -63,8 +63,8 @@ impl Updater {
         match moved {
             Ok(true) => swept.orphans += 1,
             Ok(false) => swept.behind += 1,
-            Err(reason) => {
-                tracing::error!(database = %path.display(), reason, "an orphan, and it stays");
+            Err(error) => {
+                tracing::error!(database = %path.display(), %error, "an orphan, and it stays");
                 swept.behind += 1;
             }
         }

@@ -313,7 +313,7 @@ async fn what_does_not_match_its_digest_is_told_to_no_client_and_no_replica() {
     let (page, all, sent) = told("").await.unwrap();
     for error in [page.unwrap_err(), all.unwrap_err(), sent.unwrap_err()] {
         assert!(error.to_string().contains("digest"), "{error}");
-        assert!(apus_broker::audit::damage(&error).is_some(), "the server sets it aside");
+        assert!(error.is_damage(), "the server sets it aside");
     }
     let (page, ..) = told("photos/02").await.unwrap();
     assert_eq!(page.unwrap(), 90, "other rows are as good as ever");
@@ -351,7 +351,7 @@ async fn nothing_is_written_on_top_of_what_does_not_match_its_digest() {
     for refused in [merged(newer(77)).await, put.await] {
         let error = refused.unwrap_err();
         assert!(error.to_string().contains("digest"), "{error}");
-        assert!(apus_broker::audit::damage(&error).is_some(), "the server sets it aside");
+        assert!(error.is_damage(), "the server sets it aside");
     }
     merged(newer(78)).await.unwrap();
     assert!(matches!(bench.audit().await, Verdict::Damaged(_)), "it is still found");

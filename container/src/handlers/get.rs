@@ -147,7 +147,7 @@ pub(crate) async fn get(
     is_head: bool,
 ) -> Result<Response<Body>, Refusal> {
     let mut list = list_query(query, server.parts.constraints.container_listing_limit, |_, _| {})
-        .map_err(|text| refuse(StatusCode::PRECONDITION_FAILED, &text))?;
+        .map_err(|error| refuse(StatusCode::PRECONDITION_FAILED, &error.to_string()))?;
     list.reserved = header(head, headers::ALLOW_RESERVED_NAMES)
         .and_then(apus_daemon::config::value::flag)
         .unwrap_or(false);

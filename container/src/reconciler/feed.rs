@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use apus_broker::replication::{AfterPush, Info, Kind};
 use apus_broker::{Broker, DbError};
+use apus_cluster::name::NameError;
 use apus_cluster::reconciler::{self, Entry, Operation, queue_container};
 use apus_cluster::timestamp::RowTimes;
 use apus_cluster::{AccountName, ContainerName, ContainerPath, ObjectName, PolicyIndex};
 use async_trait::async_trait;
 
-use super::queue::{self, Queue};
+use super::queue::{self, Queue, QueueError};
 use crate::backend;
 use crate::replica::{Containers, Row};
 
@@ -30,6 +31,19 @@ pub(crate) struct Feeder {
     pub(crate) broker: Arc<Broker>,
     /// Where entries go.
     pub(crate) queue: Queue,
+}
+
+/// Reasons why not all misplaced rows were queued.
+#[derive(Debug, thiserror::Error)]
+enum FeedError {
+    #[error(transparent)]
+    Database(#[from] DbError),
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error("the policy changed meanwhile")]
+    PolicyChanged,
 }
 
 /// The entry for a row; `None` when its name or time are none.
@@ -55,20 +69,18 @@ impl Feeder {
     }
 
     /// Queues what is misplaced after row `point`; gives how many entries were queued.
-    async fn feed(&self, path: &Path, info: &Info, point: i64) -> Result<u64, String> {
-        let text = |error: &dyn std::fmt::Display| error.to_string();
+    async fn feed(&self, path: &Path, info: &Info, point: i64) -> Result<u64, FeedError> {
         let container = ContainerPath::new(
-            AccountName::parse(&info.account).map_err(|error| text(&error))?,
-            ContainerName::parse(info.container.as_deref().unwrap_or_default())
-                .map_err(|error| text(&error))?,
+            AccountName::parse(&info.account)?,
+            ContainerName::parse(info.container.as_deref().unwrap_or_default())?,
         );
         let (mut queued, mut after) = (0, point);
         let mut known = None;
         let fed = loop {
-            let (policy, rows) = self.page(path, after).await.map_err(|error| text(&error))?;
+            let (policy, rows) = self.page(path, after).await?;
             // Rows that were in their place a page ago may be misplaced now.
             if *known.get_or_insert(policy) != policy {
-                return Err("the policy changed meanwhile".to_owned());
+                return Err(FeedError::PolicyChanged);
             }
             let last = rows.last().and_then(|row| row.row_id).unwrap_or(after);
             let is_end = rows.len() < PAGE;
@@ -98,14 +110,12 @@ impl Feeder {
             }
         };
         if let Some(policy) = known.filter(|_| after > point) {
-            let opened = self.broker.open(path, backend::merge_pending).await;
-            let database = opened.map_err(|error| text(&error))?.ok_or("the database is gone")?;
-            let noted =
-                database.write(move |connection| backend::queued(connection, after, policy)).await;
-            noted.map_err(|error| text(&error))?;
+            let opened = self.broker.open(path, backend::merge_pending).await?;
+            let database = opened.ok_or(DbError::Missing)?;
+            database.write(move |connection| backend::queued(connection, after, policy)).await?;
             apus_fault::point("reconcile.point.written");
         }
-        fed.map(|()| queued)
+        fed.map(|()| queued).map_err(FeedError::from)
     }
 }
 
@@ -122,7 +132,7 @@ impl AfterPush for Feeder {
                 tracing::info!(entries, database = %database.display(), "misplaced objects queued");
             }
             Err(error) => {
-                tracing::warn!(error, database = %database.display(), "misplaced objects");
+                tracing::warn!(%error, database = %database.display(), "misplaced objects");
             }
         }
     }

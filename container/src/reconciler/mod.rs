@@ -32,7 +32,7 @@ pub(crate) use self::feed::Feeder;
 use self::object::{Fate, Job, Mover};
 pub(crate) use self::options::Options;
 use self::placement::Placements;
-pub use self::queue::Queue;
+pub use self::queue::{Queue, QueueError};
 
 /// Rows of a listing that are held at a time.
 const PAGE: usize = 1000;

@@ -5,7 +5,6 @@ use apus_daemon::Body;
 use apus_daemon::http::{header, text};
 use http::{HeaderMap, Response, StatusCode};
 
-use crate::audit;
 use crate::error::DbError;
 
 /// A refusal that is already an answer.
@@ -26,8 +25,9 @@ impl From<DbError> for Refusal {
         match error {
             DbError::Busy => refuse(StatusCode::SERVICE_UNAVAILABLE, "too much waits"),
             DbError::Missing => refuse(StatusCode::NOT_FOUND, "no such database"),
-            DbError::TooMuchMetadata(text) => refuse(StatusCode::BAD_REQUEST, &text),
-            error if audit::damage(&error).is_some() => {
+            DbError::TooMuchMetadata(limit) => refuse(StatusCode::BAD_REQUEST, &limit.to_string()),
+            DbError::Invalid(text) => refuse(StatusCode::BAD_REQUEST, &text),
+            error if error.is_damage() => {
                 tracing::error!(%error, "database");
                 let mut answer = refuse(StatusCode::SERVICE_UNAVAILABLE, "database is damaged");
                 answer.extensions_mut().insert(Damaged);

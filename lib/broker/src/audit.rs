@@ -80,26 +80,6 @@ pub enum Verdict {
     Damaged(String),
 }
 
-/// What is wrong with the file, if that is what an error says; see Swift's `possibly_quarantine`
-/// (`swift/common/db.py`).
-#[must_use]
-pub fn damage(error: &DbError) -> Option<String> {
-    let is_damage = match error {
-        // SQLITE_IOERR, SQLITE_CORRUPT, SQLITE_NOTADB; and SQLITE_ERROR for lost tables.
-        DbError::Sqlite { code, message } => {
-            matches!(code & 0xff, 10 | 11 | 26)
-                || (code & 0xff == 1 && message.starts_with("no such"))
-        }
-        // Of what sqlx opens only the text is kept.
-        DbError::Io(text) => {
-            ["not a database", "malformed", "disk I/O error"].iter().any(|part| text.contains(part))
-        }
-        DbError::Corrupt(_) => true,
-        DbError::Poisoned | DbError::Busy | DbError::Missing | DbError::TooMuchMetadata(_) => false,
-    };
-    is_damage.then(|| error.to_string())
-}
-
 /// Opens a database to look at it; it stays in whatever journal mode it is. Blocks.
 pub(crate) fn open_to_read(path: &Path) -> Result<Connection, DbError> {
     let mut connection = Connection::open(path)?;
@@ -135,9 +115,9 @@ pub(crate) fn look(
         let _ = connection.close();
         verdict
     });
-    checked.or_else(|error| match damage(&error) {
-        Some(reason) => Ok(Verdict::Damaged(reason)),
-        None => Err(error),
+    checked.or_else(|error| match error.is_damage() {
+        true => Ok(Verdict::Damaged(error.to_string())),
+        false => Err(error),
     })
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use apus_cluster::HashConf;
 use apus_daemon::http::header;
 use apus_daemon::{Pace, Pass, PassContext, Span, Stopped};
+use apus_wire::NodeError;
 use async_trait::async_trait;
 use http::StatusCode;
 use serde_json::{Map, Value};
@@ -20,7 +21,7 @@ use crate::audit::{self, Found, Tables, Verdict};
 use crate::error::DbError;
 use crate::handles::Broker;
 use crate::open::AfterOpen;
-use crate::own_server::{Holders, OwnServer};
+use crate::own_server::{Holders, NoHolders, OwnServer};
 use crate::place::{Databases, Devices, Located};
 use crate::set_aside;
 
@@ -69,6 +70,17 @@ pub struct Audited {
     pub covered: u64,
 }
 
+/// Reasons why the server did not quarantine a damaged database.
+#[derive(Debug, thiserror::Error)]
+enum NotQuarantined {
+    #[error(transparent)]
+    Holders(#[from] NoHolders),
+    #[error("the server returned {0}")]
+    Status(StatusCode),
+    #[error("the request failed: {0}")]
+    Request(NodeError),
+}
+
 impl Auditor {
     /// A daemon with its parts.
     #[must_use]
@@ -104,8 +116,8 @@ impl Auditor {
                 }
                 match self.ask(path, partition).await {
                     Ok(()) => done.quarantined += 1,
-                    Err(reason) => {
-                        tracing::error!(database = %path.display(), reason, "it stays");
+                    Err(error) => {
+                        tracing::error!(database = %path.display(), %error, "it stays");
                     }
                 }
             }
@@ -132,7 +144,7 @@ impl Auditor {
 
     /// Has the server of this node set a database aside; rows that were saved and have no place
     /// there go to the other replicas, which may lack them.
-    async fn ask(&self, path: &Path, partition: u32) -> Result<(), String> {
+    async fn ask(&self, path: &Path, partition: u32) -> Result<(), NotQuarantined> {
         let holders = self.0.own_server.holders(path, partition)?;
         let call = (set_aside::OPERATION, holders.others.is_empty());
         match holders.call(&holders.own, &call, SET_ASIDE_WAIT).await {
@@ -144,8 +156,8 @@ impl Auditor {
             }
             // Somebody was faster.
             Ok(answer) if answer.status() == StatusCode::NOT_FOUND => Ok(()),
-            Ok(answer) => Err(format!("the server answered {}", answer.status())),
-            Err(error) => Err(error.to_string()),
+            Ok(answer) => Err(NotQuarantined::Status(answer.status())),
+            Err(error) => Err(NotQuarantined::Request(error)),
         }
     }
 

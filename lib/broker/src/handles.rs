@@ -288,38 +288,6 @@ impl Broker {
         Err(DbError::Busy)
     }
 
-    /// Moves a broken database's directory to `<device>/quarantined/<kind>/`, with all that lies
-    /// in it.
-    ///
-    /// # Errors
-    /// The file system's.
-    pub async fn quarantine(
-        &self,
-        device: &Path,
-        kind: &'static str,
-        path: &Path,
-    ) -> Result<(), DbError> {
-        let gate = self.gate(path);
-        let _held = gate.lock().await;
-        let cached = self.cached(path);
-        let (device, path) = (device.to_owned(), path.to_owned());
-        self.on_thread(move || {
-            let mut opened = cached.as_deref().map(Database::opened);
-            let _lock = open::lock(&path)?;
-            let directory = path.parent().unwrap_or(&path);
-            let moved = apus_disk::quarantine(&device, kind, directory)?;
-            tracing::error!(to = %moved.display(), "database quarantined");
-            // What its connection still writes lands in the moved directory.
-            drop(opened.as_mut().and_then(|opened| opened.take()));
-            drop(opened);
-            if let Some(database) = cached {
-                database.set_gone();
-            }
-            Ok(())
-        })
-        .await
-    }
-
     /// What opens databases for this broker.
     pub(crate) fn opener(&self, after_open: AfterOpen) -> Opener {
         let keeper = (self.open_max > 0).then(|| self.runtime.clone());

@@ -13,6 +13,17 @@ use http::HeaderMap;
 use crate::error::DbError;
 use crate::raw::Connection;
 
+/// Limit of all user metadata of a resource that a change would exceed; the text is for clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MetadataLimit {
+    /// The number of items.
+    #[error("Too many metadata items; max {0}")]
+    Count(usize),
+    /// The characters of all names and values.
+    #[error("Total metadata too large; max {0}")]
+    Size(usize),
+}
+
 /// Header name to value and time.
 pub type Dated = BTreeMap<String, (String, String)>;
 
@@ -78,14 +89,14 @@ pub fn merge(
     if !changed {
         return Ok(());
     }
-    check_limits(&dated, constraints).map_err(DbError::TooMuchMetadata)?;
+    check_limits(&dated, constraints)?;
     write(connection, update, &dated)
 }
 
 /// Whether a resource may have all of this user metadata; removals do not count.
 ///
 /// Source: `validate_metadata` in `swift/common/db.py`, which counts characters, not bytes.
-fn check_limits(dated: &Dated, constraints: &Constraints) -> Result<(), String> {
+fn check_limits(dated: &Dated, constraints: &Constraints) -> Result<(), MetadataLimit> {
     let prefixes = [Resource::Account, Resource::Container].map(Resource::user_prefix);
     let (mut count, mut size) = (0, 0);
     for (name, (value, _)) in dated.iter().filter(|(_, (value, _))| !value.is_empty()) {
@@ -96,10 +107,10 @@ fn check_limits(dated: &Dated, constraints: &Constraints) -> Result<(), String> 
     }
     let (count_max, size_max) = (constraints.max_meta_count, constraints.max_meta_overall_size);
     if count > count_max {
-        return Err(format!("Too many metadata items; max {count_max}"));
+        return Err(MetadataLimit::Count(count_max));
     }
     if size > size_max {
-        return Err(format!("Total metadata too large; max {size_max}"));
+        return Err(MetadataLimit::Size(size_max));
     }
     Ok(())
 }
@@ -186,17 +197,15 @@ mod tests {
             dated((0..count).map(move |n| (format!("X-Account-Meta-{n:03}"), value.to_owned())))
         };
         assert_eq!(check(&items(constraints.max_meta_count, "v")), Ok(()));
-        assert!(
-            check(&items(constraints.max_meta_count + 1, "v")).unwrap_err().starts_with("Too many")
-        );
+        let too_many = check(&items(constraints.max_meta_count + 1, "v"));
+        assert_eq!(too_many, Err(MetadataLimit::Count(constraints.max_meta_count)));
         assert_eq!(check(&items(constraints.max_meta_count + 1, "")), Ok(()), "they are removals");
         let long =
             |name: &str, length: usize| dated([(name.to_owned(), "ü".repeat(length))].into_iter());
         let user = "X-Container-Meta-K";
         assert_eq!(check(&long(user, constraints.max_meta_overall_size - 1)), Ok(()));
-        assert!(
-            check(&long(user, constraints.max_meta_overall_size)).unwrap_err().starts_with("Total")
-        );
+        let too_large = check(&long(user, constraints.max_meta_overall_size));
+        assert_eq!(too_large, Err(MetadataLimit::Size(constraints.max_meta_overall_size)));
         let system = "X-Container-Sysmeta-K";
         assert_eq!(check(&long(system, constraints.max_meta_overall_size)), Ok(()));
     }

@@ -15,7 +15,7 @@ use apus_disk::DirectoryLock;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
-use crate::error::DbError;
+use crate::error::{DbError, primary};
 use crate::handles::Counters;
 use crate::log;
 use crate::raw::Connection;
@@ -135,8 +135,9 @@ pub(crate) fn make_alone(connection: &mut Connection) -> Result<(), DbError> {
     match changed {
         Ok(()) if mode == "delete" => Ok(()),
         Ok(()) => Err(DbError::Busy),
-        // SQLITE_BUSY and its extended codes.
-        Err(DbError::Sqlite { code, .. }) if code & 0xff == 5 => Err(DbError::Busy),
+        Err(DbError::Sqlite { code, .. }) if primary(code) == libsqlite3_sys::SQLITE_BUSY => {
+            Err(DbError::Busy)
+        }
         Err(error) => Err(error),
     }
 }
@@ -168,7 +169,10 @@ fn is_without_sync() -> bool {
 }
 
 /// A connection that is kept open.
-async fn connect_kept(path: &Path, runtime: tokio::runtime::Handle) -> Result<Connection, DbError> {
+pub(crate) async fn connect_kept(
+    path: &Path,
+    runtime: tokio::runtime::Handle,
+) -> Result<Connection, DbError> {
     let synchronous = match is_without_sync() {
         true => SqliteSynchronous::Off,
         false => SqliteSynchronous::Full,
@@ -182,7 +186,7 @@ async fn connect_kept(path: &Path, runtime: tokio::runtime::Handle) -> Result<Co
         .pragma("temp_store", "MEMORY")
         .busy_timeout(Duration::from_secs(10))
         .disable_statement_logging();
-    let connection = options.connect().await.map_err(|error| DbError::Io(error.to_string()))?;
+    let connection = options.connect().await?;
     Connection::adopt(connection, runtime).await
 }
 

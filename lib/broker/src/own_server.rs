@@ -35,21 +35,32 @@ pub struct Holders {
     request: NodeRequest,
 }
 
+/// Reasons why no server can be asked about a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoHolders {
+    /// The path is not that of a database.
+    #[error("the path is not that of a database")]
+    Path,
+    /// The ring has no such device of this node.
+    #[error("the ring has no such device of this node")]
+    Device,
+}
+
 impl OwnServer {
     /// Who has the database in this file, which lies on a device of this node.
     ///
     /// # Errors
-    /// Why nobody can be asked: this is no place of a database, or the ring has no such device.
-    pub fn holders(&self, path: &Path, partition: u32) -> Result<Holders, String> {
-        let (device, hash) = place(path).ok_or("no place of a database")?;
+    /// See [`NoHolders`].
+    pub fn holders(&self, path: &Path, partition: u32) -> Result<Holders, NoHolders> {
+        let (device, hash) = place(path).ok_or(NoHolders::Path)?;
         let ring = self.ring.get();
         let mut own = ring.devices().iter().flatten();
         let own = own.find(|node| node.device == device && self.local.owns(node));
-        let own = own.ok_or("the ring has no such device of this node")?;
+        let own = own.ok_or(NoHolders::Device)?;
         let primaries = ring.primaries(partition).into_iter();
         let others = primaries.filter(|node| node.id != own.id).map(Device::for_replication);
         let request = NodeRequest {
-            method: Method::from_bytes(b"REPLICATE").map_err(|error| error.to_string())?,
+            method: Method::from_bytes(b"REPLICATE").map_err(|_| NoHolders::Path)?,
             partition,
             names: vec![hash.to_string()],
             query: String::new(),

@@ -15,7 +15,7 @@ use std::ptr::{NonNull, null_mut};
 use libsqlite3_sys as sqlite;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::error::DbError;
+use crate::error::{DbError, primary};
 
 /// How long a statement waits for another connection that has locked the file.
 const BUSY_WAIT_MILLISECONDS: c_int = 10_000;
@@ -177,11 +177,7 @@ impl Connection {
         mut owner: SqliteConnection,
         runtime: tokio::runtime::Handle,
     ) -> Result<Self, DbError> {
-        let handle = owner
-            .lock_handle()
-            .await
-            .map_err(|error| DbError::Io(error.to_string()))?
-            .as_raw_handle();
+        let handle = owner.lock_handle().await?.as_raw_handle();
         let connection = Self::new(handle, Owner::Sqlx(owner, runtime));
         connection.register()?;
         Ok(connection)
@@ -237,6 +233,13 @@ impl Connection {
         if let Some(statement) = self.statements.get(sql) {
             return Ok(statement.0);
         }
+        let statement = self.compile(sql)?;
+        let handle = statement.0;
+        self.statements.insert(sql, statement);
+        Ok(handle)
+    }
+
+    fn compile(&self, sql: &str) -> Result<Statement, DbError> {
         let mut raw: *mut sqlite::sqlite3_stmt = null_mut();
         let length = c_int::try_from(sql.len()).unwrap_or(c_int::MAX);
         // SAFETY: the handle is open; the text and its length belong together.
@@ -250,11 +253,27 @@ impl Connection {
                 null_mut(),
             )
         };
-        self.check(code)?;
+        self.check(code).map_err(|error| match error {
+            // Statements are valid SQL: what such a one lacks is a table or a column.
+            DbError::Sqlite { code, message } if primary(code) == sqlite::SQLITE_ERROR => {
+                DbError::Schema(message)
+            }
+            error => error,
+        })?;
         let statement = NonNull::new(raw)
             .ok_or_else(|| DbError::Corrupt(format!("no statement in {sql:?}")))?;
-        self.statements.insert(sql, Statement(statement));
-        Ok(statement)
+        Ok(Statement(statement))
+    }
+
+    /// The error of a failed step. When the schema has changed, SQLite compiles the statement again
+    /// in the step; whether that is what failed is found by doing the same.
+    fn step_error(&self, sql: &str, error: DbError) -> DbError {
+        match &error {
+            DbError::Sqlite { code, .. } if primary(*code) == sqlite::SQLITE_ERROR => {
+                self.compile(sql).err().unwrap_or(error)
+            }
+            _ => error,
+        }
     }
 
     fn bind(
@@ -313,7 +332,7 @@ impl Connection {
             loop {
                 // SAFETY: the statement belongs to this open connection.
                 let code = unsafe { sqlite::sqlite3_step(statement.as_ptr()) };
-                self.check(code)?;
+                self.check(code).map_err(|error| self.step_error(sql, error))?;
                 if code != sqlite::SQLITE_ROW || !each(&Row { statement: &statement }) {
                     return Ok(());
                 }
@@ -379,9 +398,7 @@ impl Connection {
         let Self { statements, owner, .. } = self;
         drop(statements);
         match owner {
-            Owner::Sqlx(owner, runtime) => {
-                runtime.block_on(owner.close()).map_err(|error| DbError::Io(error.to_string()))
-            }
+            Owner::Sqlx(owner, runtime) => Ok(runtime.block_on(owner.close())?),
             Owner::Own(handle) => match handle.close() {
                 sqlite::SQLITE_OK => Ok(()),
                 code => Err(DbError::Sqlite { code, message: "close".to_owned() }),

@@ -116,8 +116,8 @@ pub trait Kind: std::fmt::Debug + Send + Sync + 'static {
     /// A call of this kind's own; `None` when there is none of that name.
     ///
     /// # Errors
-    /// Text for a 400.
-    fn operation(name: &str, arguments: &[Value]) -> Result<Option<Operation>, String>;
+    /// [`DbError::Invalid`].
+    fn operation(name: &str, arguments: &[Value]) -> Result<Option<Operation>, DbError>;
 
     /// Calls that a replica is sent before rows, and whether rows have to wait.
     ///

@@ -11,12 +11,14 @@ use std::time::Duration;
 use apus_daemon::Body;
 use apus_daemon::http::{BodyError, empty, full, stream};
 use apus_ring::Device;
+use apus_wire::transport::SendError;
 use apus_wire::{NodePath, Transport, headers};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::body::Unread;
 use crate::mark::FileMark;
 
 /// Bytes of an answer at most: an info with its metadata, or a list of shard ranges.
@@ -26,14 +28,19 @@ const PIECE: usize = 256 * 1024;
 /// A database is given this long for each of its bytes, beyond the time for a call.
 const BYTES_PER_SECOND: u64 = 4 * 1024 * 1024;
 
-/// Why a call had no answer.
-#[derive(Debug)]
-pub(super) struct Unanswered(String);
-
-impl std::fmt::Display for Unanswered {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
+/// Reasons why a call got no response.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unanswered {
+    #[error("the call cannot be encoded: {0}")]
+    Encode(#[from] serde_json::Error),
+    #[error("the request is invalid: {0}")]
+    Request(#[from] http::Error),
+    #[error(transparent)]
+    Send(#[from] SendError),
+    #[error(transparent)]
+    Body(#[from] Unread),
+    #[error("no response in time")]
+    Timeout,
 }
 
 /// An answer.
@@ -63,7 +70,7 @@ pub(super) struct Peer {
 impl Peer {
     /// Calls an operation: a JSON list of its name and arguments.
     pub(super) async fn call(&self, call: &impl Serialize) -> Result<Reply, Unanswered> {
-        let call = serde_json::to_vec(call).map_err(|error| Unanswered(error.to_string()))?;
+        let call = serde_json::to_vec(call)?;
         let mut head = HeaderMap::new();
         head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         self.replicate(head, full(call), self.timeout).await
@@ -91,9 +98,7 @@ impl Peer {
         for (name, value) in
             [(headers::DATABASE, id), ("etag", md5), ("content-length", &length.to_string())]
         {
-            let value =
-                HeaderValue::from_str(value).map_err(|error| Unanswered(error.to_string()))?;
-            head.insert(name, value);
+            head.insert(name, HeaderValue::from_str(value).map_err(http::Error::from)?);
         }
         let (sender, pieces) = mpsc::channel(4);
         let file = file.to_owned();
@@ -130,18 +135,13 @@ impl Peer {
     ) -> Result<Reply, Unanswered> {
         let path = NodePath { device: self.node.device.clone(), partition: self.partition, names };
         let request = Request::builder().method(method).uri(path.encode()).body(body);
-        let mut request = request.map_err(|error| Unanswered(error.to_string()))?;
+        let mut request = request?;
         *request.headers_mut() = head;
         let address = self.node.address();
         let answered = tokio::time::timeout(timeout, async {
-            let response = self
-                .transport
-                .send(&address, request)
-                .await
-                .map_err(|error| Unanswered(error.to_string()))?;
+            let response = self.transport.send(&address, request).await?;
             let (head, body) = response.into_parts();
-            let body = super::body::read(body, ANSWER_MAX).await;
-            let body = body.map_err(|error| Unanswered(error.to_string()))?;
+            let body = super::body::read(body, ANSWER_MAX).await?;
             Ok(Reply {
                 status: head.status,
                 mark: apus_daemon::http::header(&head.headers, headers::FILE_MARK)
@@ -152,7 +152,7 @@ impl Peer {
                 body,
             })
         });
-        answered.await.unwrap_or_else(|_| Err(Unanswered("no answer in time".to_owned())))
+        answered.await.unwrap_or(Err(Unanswered::Timeout))
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use apus_cluster::Timestamp;
 use http::StatusCode;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::decide::{self, Mode};
@@ -15,7 +16,7 @@ use super::info::Info;
 use super::kind::Kind;
 use super::options::Options;
 use super::pass::Replicated;
-use super::peer::{Peer, Reply};
+use super::peer::{Peer, Reply, Unanswered};
 use super::redundancy::Gap;
 use super::table::{self, SyncPoint, Way};
 use super::{reclaim, snapshot};
@@ -51,33 +52,30 @@ pub(super) enum Sent {
     NotMounted,
 }
 
-/// Why a replica could not be brought up to date.
-#[derive(Debug)]
-pub(super) struct Failed(String);
-
-impl std::fmt::Display for Failed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
+/// Reasons why a replica could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PushError {
+    #[error(transparent)]
+    Database(#[from] DbError),
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
+    #[error("{call}: the server returned {status}")]
+    Refused { call: &'static str, status: StatusCode },
+    #[error("{call}: the response is invalid: {source}")]
+    Response { call: &'static str, source: serde_json::Error },
+    #[error("rows after {0} wait for the next pass")]
+    Capped(i64),
 }
 
-impl From<DbError> for Failed {
-    fn from(error: DbError) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl From<super::peer::Unanswered> for Failed {
-    fn from(error: super::peer::Unanswered) -> Self {
-        Self(error.to_string())
-    }
-}
-
-fn accepted(what: &str, reply: &Reply) -> Result<(), Failed> {
+fn accepted(call: &'static str, reply: &Reply) -> Result<(), PushError> {
     if reply.status.is_success() {
         return Ok(());
     }
-    Err(Failed(format!("{what}: {}", reply.status)))
+    Err(PushError::Refused { call, status: reply.status })
+}
+
+fn decoded<T: DeserializeOwned>(call: &'static str, reply: &Reply) -> Result<T, PushError> {
+    serde_json::from_slice(&reply.body).map_err(|source| PushError::Response { call, source })
 }
 
 impl Source<'_> {
@@ -116,7 +114,7 @@ impl Source<'_> {
         peer: &Peer,
         stats: &mut Replicated,
         gap: &mut Gap,
-    ) -> Result<Sent, Failed> {
+    ) -> Result<Sent, PushError> {
         let mut reply = peer.call(&self.info.to_sync()).await?;
         if reply.status == StatusCode::NOT_FOUND {
             if self.spent {
@@ -139,8 +137,7 @@ impl Source<'_> {
             return Ok(Sent::NotMounted);
         }
         accepted("sync", &reply)?;
-        let remote: Info = serde_json::from_slice(&reply.body)
-            .map_err(|error| Failed(format!("sync: {error}")))?;
+        let remote: Info = decoded("sync", &reply)?;
         gap.rows(0);
         self.learn::<K>(&remote).await?;
         if self.exchange_shards::<K>(peer, &remote).await? {
@@ -174,14 +171,17 @@ impl Source<'_> {
     }
 
     /// Shard ranges go both ways; tells whether rows have to wait.
-    async fn exchange_shards<K: Kind>(&self, peer: &Peer, remote: &Info) -> Result<bool, Failed> {
+    async fn exchange_shards<K: Kind>(
+        &self,
+        peer: &Peer,
+        remote: &Info,
+    ) -> Result<bool, PushError> {
         let Some(theirs) = remote.shard_max_row else { return Ok(false) };
         if theirs >= 0 {
             let reply = peer.call(&["get_shard_ranges"]).await?;
             accepted("get_shard_ranges", &reply)?;
-            let ranges: Value = serde_json::from_slice(&reply.body)
-                .map_err(|error| Failed(format!("get_shard_ranges: {error}")))?;
-            if let Some(merge) = K::operation("merge_shard_ranges", &[ranges]).map_err(Failed)? {
+            let ranges: Value = decoded("get_shard_ranges", &reply)?;
+            if let Some(merge) = K::operation("merge_shard_ranges", &[ranges])? {
                 self.write::<K, _>(merge).await?;
             }
         }
@@ -201,7 +201,7 @@ impl Source<'_> {
         takes_databases: bool,
         stats: &mut Replicated,
         gap: &mut Gap,
-    ) -> Result<Mode, Failed> {
+    ) -> Result<Mode, PushError> {
         let id = remote.id.clone();
         let sent = self
             .read::<K, _>(move |connection| table::point(connection, Way::Outgoing, &id))
@@ -237,7 +237,7 @@ impl Source<'_> {
         mut point: i64,
         stats: &mut Replicated,
         gap: &mut Gap,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), PushError> {
         let page = self.options.per_diff;
         let behind = |point: i64| u64::try_from(self.info.max_row - point).unwrap_or(0);
         // So that a deletion which all knew is not passed on and on: see [`Kind::is_old_deletion`].
@@ -252,12 +252,12 @@ impl Source<'_> {
                 stats.diff_capped += 1;
                 stats.rows_behind += behind(point);
                 gap.rows(behind(point));
-                return Err(Failed(format!("rows after {point} wait for the next pass")));
+                return Err(PushError::Capped(point));
             }
             pages += 1;
             let count = rows.len();
             let reply = peer.call(&("merge_items", rows, &self.info.id, &then)).await;
-            let merged = reply.map_err(Failed::from).and_then(|reply| {
+            let merged = reply.map_err(PushError::from).and_then(|reply| {
                 accepted("merge_items", &reply)?;
                 Ok(reply.new_rows)
             });
@@ -292,7 +292,7 @@ impl Source<'_> {
     }
 
     /// Sends the whole database, and has it put in place.
-    async fn whole<K: Kind>(&self, peer: &Peer, then: &str) -> Result<(), Failed> {
+    async fn whole<K: Kind>(&self, peer: &Peer, then: &'static str) -> Result<(), PushError> {
         let taken = snapshot::take::<K>(self.broker, self.device, self.path).await?;
         let snapshot = taken.ok_or(DbError::Missing)?;
         let id = &self.info.id;

@@ -32,6 +32,7 @@ use crate::handles::Broker;
 use crate::mark::FileMark;
 use crate::place::{Devices, database_path};
 use crate::raw::Connection;
+use crate::salvage::SetAside;
 use crate::set_aside;
 
 /// The operation that moves a database aside whose account is gone; its argument is what the daemon
@@ -147,7 +148,7 @@ impl<K: Kind> Service<K> {
         let arrival = target.arrival(&file, id);
         match transfer::receive::<K>(&self.broker, &self.hash, &arrival, body, length, md5).await {
             Ok(()) => Ok(status(StatusCode::CREATED)),
-            Err(error) if error.is_damage() || matches!(error, DbError::Corrupt(_)) => {
+            Err(error) if error.is_damage() || matches!(error, DbError::Invalid(_)) => {
                 tracing::warn!(%error, path = %target.path.display(), "database refused");
                 Err(refuse(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()))
             }
@@ -184,12 +185,7 @@ impl<K: Kind> Service<K> {
         let mark = if name == "sync" { self.mark(&target.path, now).await } else { None };
         let database = match self.broker.open(&target.path, K::merge_pending).await {
             Ok(Some(database)) => database,
-            // A database that lost its tables is no database; another replica brings a whole one.
-            Err(error) if error.is_damage() => {
-                self.set_aside(target).await?;
-                return Err(missing());
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(self.refusal(target, error).await?),
             Ok(None) => {
                 // rsync, which comes next, does not make it.
                 let (device, disk) = (target.device.clone(), self.broker.disk().clone());
@@ -204,8 +200,7 @@ impl<K: Kind> Service<K> {
             "sync" => match sync::<K>(&database, &arguments, now).await {
                 Err(Called::Database(error)) if error.is_damage() => {
                     drop(database);
-                    self.set_aside(target).await?;
-                    Err(missing())
+                    Err(self.refusal(target, error).await?)
                 }
                 done => {
                     let mut answer = json(&done.map_err(Called::refusal)?)?;
@@ -234,7 +229,7 @@ impl<K: Kind> Service<K> {
                 Ok(status(StatusCode::ACCEPTED))
             }
             other => {
-                let operation = K::operation(other, &arguments).map_err(|error| bad(&error))?;
+                let operation = K::operation(other, &arguments)?;
                 let operation =
                     operation.ok_or_else(|| bad(&format!("unknown operation {other:?}")))?;
                 match write(&database, operation).await? {
@@ -379,8 +374,20 @@ impl<K: Kind> Service<K> {
         set_aside::answer(done?)
     }
 
-    async fn set_aside(&self, target: &Target) -> Result<(), Refusal> {
-        Ok(self.broker.quarantine(&target.device, K::DIRECTORY, &target.path).await?)
+    /// The refusal of a call that met an error. A database that is damaged is quarantined first;
+    /// then it does not exist, and the calling replica sends a whole one.
+    async fn refusal(&self, target: &Target, error: DbError) -> Result<Refusal, Refusal> {
+        if !error.is_damage() {
+            return Ok(error.into());
+        }
+        let (device, path) = (&target.device, &target.path);
+        let done = self.broker.set_aside(device, path, K::TABLES, &self.hash, false).await?;
+        Ok(match done {
+            SetAside::Missing | SetAside::Moved { replaced: false, .. } => missing(),
+            SetAside::Good | SetAside::Moved { replaced: true, .. } => {
+                Called::Database(error).refusal()
+            }
+        })
     }
 }
 
@@ -399,7 +406,9 @@ enum Called {
 impl Called {
     fn refusal(self) -> Refusal {
         match self {
-            Self::Bad(text) | Self::Database(DbError::Corrupt(text)) => bad(&text),
+            Self::Bad(text) | Self::Database(DbError::Corrupt(text) | DbError::Invalid(text)) => {
+                bad(&text)
+            }
             Self::Database(error) => error.into(),
         }
     }
@@ -528,7 +537,7 @@ pub async fn update<K: Kind>(
 async fn read_call(body: Body) -> Result<Value, Refusal> {
     let body = body::read(body, CALL_MAX).await.map_err(|error| match error {
         Unread::TooLarge => refuse(StatusCode::PAYLOAD_TOO_LARGE, "call too large"),
-        Unread::Broken(error) => bad(&error),
+        Unread::Broken(error) => bad(&error.to_string()),
     })?;
     serde_json::from_slice(&body).map_err(|error| bad(&error.to_string()))
 }

@@ -56,7 +56,7 @@ pub(super) async fn take<K: Kind>(
         (snapshot.length, snapshot.md5) = length_and_md5(&snapshot.file)?;
         Ok(Some(snapshot))
     });
-    taken.await.unwrap_or_else(|error| Err(DbError::Io(error.to_string())))
+    taken.await?
 }
 
 fn length_and_md5(file: &Path) -> io::Result<(u64, String)> {

@@ -126,7 +126,7 @@ pub(super) fn merge_timestamps<K: Kind>(
     now: Timestamp,
 ) -> Result<(), DbError> {
     if remote.timestamps().iter().any(|time| Timestamp::parse(time).is_none()) {
-        return Err(DbError::Corrupt(format!("timestamps {:?}", remote.timestamps())));
+        return Err(DbError::Invalid(format!("timestamps {:?}", remote.timestamps())));
     }
     let before = K::is_deleted(connection)?;
     let [created, put, delete] = remote.timestamps();
@@ -149,10 +149,14 @@ pub(super) fn merge_metadata<K: Kind>(
         return Ok(());
     }
     let (select, update) = (K::STATEMENTS.metadata, K::STATEMENTS.set_metadata);
-    let remote = metadata::decode(remote)?;
+    let remote = decode_remote(remote)?;
     digest::change_info(connection, K::TABLES, |connection| {
         metadata::merge_dated(connection, select, update, remote)
     })
+}
+
+fn decode_remote(text: &str) -> Result<metadata::Dated, DbError> {
+    metadata::decode(text).map_err(|error| DbError::Invalid(error.to_string()))
 }
 
 /// Whether metadata of a replica has anything newer than ours.
@@ -164,7 +168,7 @@ pub(super) fn has_newer(local: &str, remote: &str) -> Result<bool, DbError> {
     let newer = |(name, (_, time)): (&String, &(String, String))| {
         local.get(name).is_none_or(|(_, known)| time > known)
     };
-    Ok(metadata::decode(remote)?.iter().any(newer))
+    Ok(decode_remote(remote)?.iter().any(newer))
 }
 
 /// Whether a replica's timestamps would change ours.

@@ -55,17 +55,14 @@ pub(super) enum Landed {
 async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DbError> + Send + 'static,
 ) -> Result<T, DbError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => Err(DbError::Io(error.to_string())),
-    }
+    tokio::task::spawn_blocking(work).await?
 }
 
 /// Receives a database into `arrival.file`. It must have `length` bytes and this MD5 (32 hex
 /// digits), be whole, and be that of the right name.
 ///
 /// # Errors
-/// [`DbError::Corrupt`] for a body that is not what was announced.
+/// [`DbError::Invalid`] for a body that is not what was announced.
 pub(super) async fn receive<K: Kind>(
     broker: &Broker,
     conf: &HashConf,
@@ -128,17 +125,17 @@ fn write_pieces(
     while let Some(piece) = pieces.blocking_recv() {
         let piece = piece?;
         if file.length() + piece.len() as u64 > length {
-            return Err(DbError::Corrupt(format!("more than the {length} bytes announced")));
+            return Err(DbError::Invalid(format!("more than the {length} bytes announced")));
         }
         digest.consume(&piece);
         file.append(&piece)?;
     }
     if file.length() != length {
-        return Err(DbError::Corrupt(format!("{} of {length} bytes", file.length())));
+        return Err(DbError::Invalid(format!("{} of {length} bytes", file.length())));
     }
     let found = format!("{:x}", digest.finalize());
     if found != md5 {
-        return Err(DbError::Corrupt(format!("MD5 {found}, announced was {md5}")));
+        return Err(DbError::Invalid(format!("MD5 {found}, announced was {md5}")));
     }
     file.sync()?;
     file.publish(beside, &[])?;
