@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{HeaderMap, Method};
 
-use crate::replica::Row;
+use crate::kind::ObjectRecord;
 
 /// The way to the queue of misplaced objects.
 #[derive(Debug, Clone)]
@@ -53,14 +53,19 @@ pub enum QueueError {
 
 /// The row of an entry: `created_at` is its own time, `written` that of the write that it is about,
 /// with all that a listing row packs into it.
-pub(super) fn row(entry: &Entry, operation: Operation, created_at: &str, written: &str) -> Row {
-    Row {
+pub(super) fn row(
+    entry: &Entry,
+    operation: Operation,
+    created_at: &str,
+    written: &str,
+) -> ObjectRecord {
+    ObjectRecord {
         name: entry.to_string(),
         created_at: created_at.to_owned(),
         size: Some(0),
         content_type: Some(operation.content_type().to_owned()),
         etag: Some(written.to_owned()),
-        ..Row::default()
+        ..ObjectRecord::default()
     }
 }
 
@@ -121,7 +126,11 @@ impl Queue {
     ///
     /// # Errors
     /// See [`QueueError`].
-    pub(crate) async fn add(&self, container: &str, rows: &[Row]) -> Result<(), QueueError> {
+    pub(crate) async fn add(
+        &self,
+        container: &str,
+        rows: &[ObjectRecord],
+    ) -> Result<(), QueueError> {
         let Place { partition, primaries, handoffs } = self.place(container);
         let now = Timestamp::from_duration(self.clock.now());
         let update = Method::from_bytes(b"UPDATE").map_err(http::Error::from)?;

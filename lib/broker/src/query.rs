@@ -1,4 +1,4 @@
-//! The parameters of a listing in a backend's query string.
+//! Parameters of a listing in a backend's query string.
 
 use apus_cluster::constraints::LISTING_PAGE_MAX;
 use apus_cluster::listing::ListQuery;
@@ -15,8 +15,8 @@ pub enum ListQueryError {
     Limit(usize),
 }
 
-/// Reads them; `limit_max` is also the limit when none is given, and our own daemons may always ask
-/// for their pages. What is no parameter of a listing goes to `other`, decoded.
+/// Parses them. `limit_max` is also the limit when none is given; our own daemons may always request
+/// their pages. Other parameters go to `other`, decoded.
 ///
 /// # Errors
 /// See [`ListQueryError`].

@@ -1,33 +1,38 @@
-//! How daemons reach the server of their own node, which alone moves or removes a database: it may
-//! have it open.
+//! The client that daemons use for the server of their own node.
+//!
+//! Only that server moves or removes a database, since it may have it open.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use apus_cluster::PathHash;
-use apus_daemon::Body;
-use apus_daemon::http::full;
+use apus_daemon::http::{full, header};
 use apus_ring::{Device, Local, SharedRing};
 use apus_wire::{Client, NodeError, NodeRequest};
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
 
-/// Where this node's databases of one kind are served.
+use crate::quarantine;
+
+/// How long the server may take to quarantine a database: it reads all of it again.
+const QUARANTINE_WAIT: Duration = Duration::from_secs(600);
+
+/// Client of this node's server of one kind of database.
 #[derive(Debug, Clone)]
-pub struct OwnServer {
-    /// To servers.
+pub struct LocalClient {
+    /// Sends requests.
     pub client: Arc<Client>,
-    /// Where databases of this kind live.
+    /// The ring of these databases.
     pub ring: Arc<SharedRing>,
     /// Which devices of the ring are this node's.
     pub local: Local,
 }
 
-/// One database, and who has it.
+/// The devices that hold one database.
 #[derive(Debug)]
 pub struct Holders {
-    /// The device it lies on, as daemons reach it.
+    /// The device of this node that it was found on, by its replication address.
     pub own: Device,
     /// The other primaries of its partition.
     pub others: Vec<Device>,
@@ -46,13 +51,20 @@ pub enum NoHolders {
     Device,
 }
 
-impl OwnServer {
-    /// Who has the database in this file, which lies on a device of this node.
+/// Reply to a request to quarantine a database.
+pub(crate) struct QuarantineReply {
+    pub(crate) status: StatusCode,
+    /// The file with rows that were salvaged and are not in a new database.
+    pub(crate) salvaged: Option<PathBuf>,
+}
+
+impl LocalClient {
+    /// The devices that hold the database in this file, which is on a device of this node.
     ///
     /// # Errors
     /// See [`NoHolders`].
     pub fn holders(&self, path: &Path, partition: u32) -> Result<Holders, NoHolders> {
-        let (device, hash) = place(path).ok_or(NoHolders::Path)?;
+        let (device, hash) = parse(path).ok_or(NoHolders::Path)?;
         let ring = self.ring.get();
         let mut own = ring.devices().iter().flatten();
         let own = own.find(|node| node.device == device && self.local.owns(node));
@@ -72,7 +84,7 @@ impl OwnServer {
 }
 
 impl Holders {
-    /// Calls an operation of one of them: a list of its name and arguments.
+    /// Calls an operation on one of them: a list of its name and arguments.
     ///
     /// # Errors
     /// As [`Client::send_within`].
@@ -81,15 +93,26 @@ impl Holders {
         node: &Device,
         call: &(impl Serialize + Sync),
         wait: Duration,
-    ) -> Result<Response<Body>, NodeError> {
-        // What is called has text for keys, which can always be written.
+    ) -> Result<StatusCode, NodeError> {
+        // Calls have text for keys, which can always be encoded.
         let call = serde_json::to_vec(call).unwrap_or_default();
-        self.client.send_within(node, &self.request, full(call), wait).await
+        let response = self.client.send_within(node, &self.request, full(call), wait).await?;
+        Ok(response.status())
+    }
+
+    /// Asks the server of this node to quarantine the database.
+    pub(crate) async fn quarantine(&self) -> Result<QuarantineReply, NodeError> {
+        let call = (quarantine::OPERATION, self.others.is_empty());
+        let call = full(serde_json::to_vec(&call).unwrap_or_default());
+        let sent = self.client.send_within(&self.own, &self.request, call, QUARANTINE_WAIT);
+        let response = sent.await?;
+        let salvaged = header(response.headers(), quarantine::SALVAGED).map(PathBuf::from);
+        Ok(QuarantineReply { status: response.status(), salvaged })
     }
 }
 
 /// Device and hash of `<device>/<kind>/<partition>/<suffix>/<hash>/<hash>.db`.
-fn place(path: &Path) -> Option<(String, PathHash)> {
+fn parse(path: &Path) -> Option<(String, PathHash)> {
     let hash = PathHash::parse(path.file_stem()?.to_str()?)?;
     let device = path.ancestors().nth(5)?.file_name()?.to_str()?;
     Some((device.to_owned(), hash))
