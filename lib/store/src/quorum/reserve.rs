@@ -332,7 +332,7 @@ impl ObjectCall<'_> {
         for voter in lease.voters.iter().filter_map(|index| self.nodes.voters().nth(*index)) {
             let (client, voter, request) =
                 (self.quorum.client.clone(), voter.clone(), request.clone());
-            spawn(TaskKind::Background, async move {
+            spawn(TaskKind::Request, async move {
                 // A lease that is not released is overridden after a while.
                 let _ = client.send_within(&voter, &request, empty(), ANSWER).await;
             });

@@ -2,13 +2,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apus_broker::audit::Verdict;
-use apus_broker::{Broker, Database, SetAside};
+use apus_broker::replication::rows_since;
+use apus_broker::{Broker, Database, QuarantineOutcome, stat};
 use apus_cluster::HashConf;
 use apus_cluster::listing::ListQuery;
 
 use super::*;
 use crate::listing;
-use crate::replica::Containers;
 
 const ROWS: usize = 300;
 
@@ -47,7 +47,7 @@ impl Bench {
         let broker = Broker::new(name, 16, Arc::default()).unwrap();
         let hash = HashConf { prefix: b"p".to_vec(), suffix: b"s".to_vec() };
         let own = hash.hash(&["a", "c"]);
-        let path = apus_broker::place::database_path(&root, "containers", 1, &own);
+        let path = apus_broker::path::database_path(&root, "containers", 1, &own);
         let container = ContainerPath::new(
             AccountName::parse("a").unwrap(),
             ContainerName::parse("c").unwrap(),
@@ -56,7 +56,8 @@ impl Bench {
         broker
             .create(&root, &path, move |connection| {
                 let id = format!("{}-sd1", apus_daemon::seed::uuid());
-                backend::initialize(connection, &container, &id, at, at, 0)
+                let new = NewDatabase { path: container, id, created: at, put: at };
+                backend::initialize(connection, &new, 0)
             })
             .await
             .unwrap();
@@ -67,8 +68,9 @@ impl Bench {
             .write(move |connection| {
                 let changes = [("X-Container-Read", ".r:*"), ("X-Container-Meta-Colour", "blue")];
                 let changes = changes.map(|(name, value)| (name.to_owned(), value.to_owned()));
-                stat::put_metadata::<Containers>(
+                stat::put_metadata(
                     connection,
+                    &SCHEMA,
                     &changes.into(),
                     at.next(),
                     &Default::default(),
@@ -94,15 +96,15 @@ impl Bench {
     }
 
     async fn audit(&self) -> Verdict {
-        self.broker.audit(&self.path, &TABLES, &self.hash).await.unwrap()
+        self.broker.audit::<Containers>(&self.path, &self.hash).await.unwrap()
     }
 
-    /// Everything that anybody sees of the container; `None` when it cannot be read.
+    /// Everything that is visible of the container; `None` when it cannot be read.
     async fn seen(&self) -> Option<String> {
         let database = self.broker.open(&self.path, backend::merge_pending).await.ok()??;
         let seen = database.read(|connection| {
             let mut info = backend::info(connection)?;
-            // What the account was told tells it again when it is wrong.
+            // A wrong report to the account is sent again.
             info.reported = Some(info.current());
             let query = ListQuery { limit: 10_000, ..ListQuery::default() };
             let page = listing::page(connection, &query, info.policy)?;
@@ -122,7 +124,7 @@ fn flip(path: &Path, bit: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_flipped_bit_that_anybody_can_see_is_found() {
+async fn every_visible_flipped_bit_is_found() {
     let bench = Bench::new("flips").await;
     assert_eq!(bench.audit().await, Verdict::Good { is_covered: true });
     let good = std::fs::read(&bench.path).unwrap();
@@ -142,7 +144,7 @@ async fn every_flipped_bit_that_anybody_can_see_is_found() {
         flip(&bench.path, bit);
         if bench.seen().await.as_ref() != Some(&before) {
             visible += 1;
-            assert!(is_damaged, "bit {bit} changes what is seen and is not found: {verdict:?}");
+            assert!(is_damaged, "bit {bit} is visible and is not found: {verdict:?}");
         }
         for ending in ["-wal", "-shm", "-journal"] {
             let mut beside = bench.path.clone().into_os_string();
@@ -154,7 +156,7 @@ async fn every_flipped_bit_that_anybody_can_see_is_found() {
     assert!(visible > 100 && found >= visible);
 }
 
-/// Where some text lies in the database.
+/// The places of a text in the database.
 fn places(path: &Path, text: &str) -> Vec<usize> {
     let bytes = std::fs::read(path).unwrap();
     let windows = bytes.windows(text.len()).enumerate();
@@ -178,15 +180,15 @@ async fn no_flipped_bit_hides_the_table_of_digests() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_that_can_be_trusted_is_saved() {
+async fn all_rows_that_can_be_trusted_are_salvaged() {
     let mut outcomes = Vec::new();
     for place in 0..2 {
         let bench = Bench::new(&format!("salvage-{place}")).await;
         let before = bench.seen().await.unwrap();
         let database = bench.open().await;
-        let set_aside =
-            bench.broker.set_aside(&bench.root, &bench.path, &TABLES, &bench.hash, false);
-        assert_eq!(set_aside.await.unwrap(), SetAside::Good, "nothing is wrong with it");
+        let quarantined =
+            bench.broker.quarantine::<Containers>(&bench.root, &bench.path, &bench.hash, false);
+        assert_eq!(quarantined.await.unwrap(), QuarantineOutcome::Good, "nothing is wrong with it");
         bench.broker.close().await;
         drop(database);
         // In the table, and in the index that listings are read from.
@@ -194,21 +196,21 @@ async fn all_that_can_be_trusted_is_saved() {
         assert_eq!(found.len(), 2);
         flip(&bench.path, found[place] * 8 + 3);
         let database = bench.open().await;
-        let set_aside =
-            bench.broker.set_aside(&bench.root, &bench.path, &TABLES, &bench.hash, false);
-        let outcome = set_aside.await.unwrap();
+        let quarantined =
+            bench.broker.quarantine::<Containers>(&bench.root, &bench.path, &bench.hash, false);
+        let outcome = quarantined.await.unwrap();
         let aside = bench.root.join("quarantined/containers");
         let name = bench.path.file_stem().unwrap();
         assert!(aside.join(name).join(bench.path.file_name().unwrap()).exists());
         match &outcome {
-            SetAside::Moved { replaced: true, rows: 300, saved: None } => {
+            QuarantineOutcome::Quarantined { replaced: true, rows: 300, salvaged: None } => {
                 assert_eq!(bench.audit().await, Verdict::Good { is_covered: true });
-                // Who had it open goes on with the new one.
+                // A handle that was open before uses the new one.
                 let count = database.read(|connection| Ok(backend::info(connection)?.object_count));
                 assert_eq!(count.await.unwrap(), 270);
                 assert_eq!(bench.seen().await.unwrap().len(), before.len());
             }
-            SetAside::Moved { replaced: false, rows: 299, saved: Some(_) } => {
+            QuarantineOutcome::Quarantined { replaced: false, rows: 299, salvaged: Some(_) } => {
                 assert!(!bench.path.exists(), "half a listing is worse than none");
                 assert!(aside.join(name).join("salvaged.db").exists());
             }
@@ -239,7 +241,7 @@ async fn rows_of_others_are_covered_by_the_next_audit() {
         let database = database.clone();
         async move {
             let work = move |connection: &mut Connection| {
-                apus_broker::audit::cover(connection, &TABLES, after)
+                apus_broker::audit::cover(connection, &SCHEMA, after)
             };
             database.write(work).await.unwrap()
         }
@@ -247,7 +249,7 @@ async fn rows_of_others_are_covered_by_the_next_audit() {
     let last = cover(0).await.unwrap();
     assert_eq!(cover(last).await, None);
     assert_eq!(bench.audit().await, Verdict::Good { is_covered: true });
-    // A database of Swift's has neither table nor triggers, and none of our index.
+    // A database of Swift has neither the table nor the triggers nor our index.
     let stripped = database.write(|connection| {
         connection.script(
             "DROP TRIGGER apus_row_digest_delete; DROP TRIGGER apus_info_digest_delete;
@@ -262,63 +264,58 @@ async fn rows_of_others_are_covered_by_the_next_audit() {
     let mut after = Some(0);
     while let Some(from) = after {
         let work =
-            move |connection: &mut Connection| apus_broker::audit::cover(connection, &TABLES, from);
+            move |connection: &mut Connection| apus_broker::audit::cover(connection, &SCHEMA, from);
         after = database.write(work).await.unwrap();
     }
     assert_eq!(bench.audit().await, Verdict::Good { is_covered: true });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_belongs_elsewhere_is_not_made_anew() {
+async fn a_database_of_another_path_is_not_replaced() {
     let bench = Bench::new("misplaced").await;
     let other = bench.hash.hash(&["a", "other"]);
-    let wrong = apus_broker::place::database_path(&bench.root, "containers", 1, &other);
+    let wrong = apus_broker::path::database_path(&bench.root, "containers", 1, &other);
     std::fs::create_dir_all(wrong.parent().unwrap()).unwrap();
     std::fs::copy(&bench.path, &wrong).unwrap();
-    let set_aside = bench.broker.set_aside(&bench.root, &wrong, &TABLES, &bench.hash, true);
-    let moved = SetAside::Moved { replaced: false, rows: 0, saved: None };
-    assert_eq!(set_aside.await.unwrap(), moved);
+    let quarantined = bench.broker.quarantine::<Containers>(&bench.root, &wrong, &bench.hash, true);
+    let moved = QuarantineOutcome::Quarantined { replaced: false, rows: 0, salvaged: None };
+    assert_eq!(quarantined.await.unwrap(), moved);
     assert!(!wrong.exists() && bench.path.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_match_its_digest_is_told_to_no_client_and_no_replica() {
-    use apus_broker::digest;
-    use apus_broker::replication::Kind;
-
-    use crate::replica::Containers;
-
-    let bench = Bench::new("untold").await;
+async fn a_row_that_does_not_match_its_digest_is_sent_to_no_client_and_no_replica() {
+    let bench = Bench::new("mismatch").await;
     let database = bench.open().await;
-    let told = |prefix: &'static str| {
+    let counts = |prefix: &'static str| {
         let query =
             ListQuery { limit: 10_000, prefix: Some(prefix.to_owned()), ..ListQuery::default() };
         database.read(move |connection| {
             let page = listing::page(connection, &query, 0).map(|page| page.len());
             let all = listing::page_with_deleted(connection, &query, 0).map(|page| page.len());
-            let sent = Containers::rows_since(connection, -1, 10_000).map(|rows| rows.len());
+            let sent = rows_since::<Containers>(connection, -1, 10_000).map(|rows| rows.len());
             Ok((page, all, sent))
         })
     };
-    let (page, all, sent) = told("").await.unwrap();
+    let (page, all, sent) = counts("").await.unwrap();
     assert_eq!((page.unwrap(), all.unwrap(), sent.unwrap()), (ROWS - ROWS / 10, ROWS, ROWS));
     database
         .write(|connection| {
-            // As a flipped bit leaves it: no trigger knows.
+            // As a flipped bit leaves it: no trigger runs.
             connection.run("DROP TRIGGER object_update", &[])?;
             connection.run("UPDATE object SET size = 6 WHERE name = 'photos/0077.jpg'", &[])
         })
         .await
         .unwrap();
-    let (page, all, sent) = told("").await.unwrap();
+    let (page, all, sent) = counts("").await.unwrap();
     for error in [page.unwrap_err(), all.unwrap_err(), sent.unwrap_err()] {
         assert!(error.to_string().contains("digest"), "{error}");
-        assert!(apus_broker::audit::damage(&error).is_some(), "the server sets it aside");
+        assert!(error.is_damage(), "the server quarantines it");
     }
-    let (page, ..) = told("photos/02").await.unwrap();
-    assert_eq!(page.unwrap(), 90, "other rows are as good as ever");
+    let (page, ..) = counts("photos/02").await.unwrap();
+    assert_eq!(page.unwrap(), 90, "other rows are good");
     let known = |connection: &mut Connection| {
-        Ok((digest::check_info(connection, &TABLES), Containers::info(connection).map(|_| ())))
+        Ok((digest::check_info(connection, &SCHEMA), Containers::info(connection).map(|_| ())))
     };
     assert!(matches!(database.read(known).await.unwrap(), (Ok(()), Ok(()))));
     database
@@ -331,9 +328,9 @@ async fn what_does_not_match_its_digest_is_told_to_no_client_and_no_replica() {
     assert!(matches!(database.read(known).await.unwrap(), (Err(_), Err(_))));
 }
 
-/// Who merged and put on top of what is damaged would call it good by a new digest.
+/// A new digest would make the damaged row look good.
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_written_on_top_of_what_does_not_match_its_digest() {
+async fn a_row_that_does_not_match_its_digest_is_not_overwritten() {
     let bench = Bench::new("on-top").await;
     let database = bench.open().await;
     let damaged = database.write(|connection| {
@@ -347,21 +344,21 @@ async fn nothing_is_written_on_top_of_what_does_not_match_its_digest() {
     let later = Timestamp::from_seconds(1_700_002_000);
     let newer = |index| ObjectRow { times: RowTimes::all(later), ..row(index, false) };
     let merged = |row| database.write(move |connection| backend::merge_row(connection, row));
-    let put = database.write(move |connection| stat::put::<Containers>(connection, later));
+    let put = database.write(move |connection| stat::put(connection, &SCHEMA, later));
     for refused in [merged(newer(77)).await, put.await] {
         let error = refused.unwrap_err();
         assert!(error.to_string().contains("digest"), "{error}");
-        assert!(apus_broker::audit::damage(&error).is_some(), "the server sets it aside");
+        assert!(error.is_damage(), "the server quarantines it");
     }
     merged(newer(78)).await.unwrap();
     assert!(matches!(bench.audit().await, Verdict::Damaged(_)), "it is still found");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_can_have_been_told_is_told_again() {
-    let bench = Bench::new("told-again").await;
+async fn a_row_that_cannot_have_been_reported_is_reported_again() {
+    let bench = Bench::new("reported-again").await;
     let database = bench.open().await;
-    let told = |sql: &'static str| {
+    let is_reported = |sql: &'static str| {
         database.write(move |connection| {
             let info = backend::info(connection)?;
             backend::reported(connection, &info.current())?;
@@ -370,12 +367,12 @@ async fn what_nobody_can_have_been_told_is_told_again() {
             Ok(info.reported == Some(info.current()))
         })
     };
-    assert!(told("SELECT 1").await.unwrap());
+    assert!(is_reported("SELECT 1").await.unwrap());
     for sql in [
         "UPDATE container_info SET reported_delete_timestamp = '00000000p0.00000'",
         "UPDATE container_info SET reported_put_timestamp = CAST(X'31B0' AS TEXT)",
         "UPDATE container_info SET reported_object_count = reported_object_count + 1",
     ] {
-        assert!(!told(sql).await.unwrap(), "{sql}");
+        assert!(!is_reported(sql).await.unwrap(), "{sql}");
     }
 }

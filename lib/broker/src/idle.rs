@@ -1,7 +1,8 @@
-//! Closes databases that nobody used for some seconds, so that no log stays beside them and
-//! Swift's tools, which want another journal mode and wait up to 25 s for it, can open them.
+//! Closes databases that were not used for some seconds.
 //!
-//! The handle stays in the cache and opens its file again at the next use.
+//! Then they have no write-ahead log, and Swift's tools, which set another journal mode and wait up
+//! to 25 s for it, can open them. The handle stays in the cache and opens its file again at the next
+//! use.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::handles::Broker;
 /// A database is closed after not being used for once to twice as long.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Closes what is not used, until the drain begins.
+/// Closes idle databases until the drain begins.
 pub async fn close_unused(broker: Arc<Broker>, drain: Drain) {
     let mut before = 0;
     loop {
@@ -28,13 +29,13 @@ pub async fn close_unused(broker: Arc<Broker>, drain: Drain) {
 }
 
 impl Broker {
-    /// Closes databases that were not used since an earlier call, which gave `before`.
+    /// Closes databases that were not used since an earlier call, which returned `before`.
     async fn close_unused(&self, before: u64) -> u64 {
         let (now, unused) = self.unused_since(before);
         for database in unused {
             let path = database.path().to_owned();
             if let Err(error) = self.on_thread(move || database.close_file()).await {
-                tracing::warn!(database = %path.display(), %error, "close");
+                tracing::warn!(database = %path.display(), %error, "Failed to close an idle database");
             }
         }
         now
@@ -56,7 +57,8 @@ impl Database {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::open::{Journal, beside, connect};
+    use crate::open::{Journal, connect};
+    use crate::path::beside;
     use crate::raw::Connection;
 
     fn count(connection: &mut Connection) -> Result<i64, DbError> {
@@ -69,7 +71,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn an_unused_database_is_free_for_others_and_opens_again() {
+    async fn an_idle_database_is_free_for_others_and_opens_again() {
         let root = std::env::temp_dir().join(format!("apus-unused-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&root);
         let path = root.join("containers/1/abc/0123/0123.db");

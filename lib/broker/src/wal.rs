@@ -1,12 +1,12 @@
-//! The write-ahead log beside a database: whether it is what was written.
+//! Verifies the checksums of a database's write-ahead log.
 //!
 //! SQLite takes the first frame that does not match its checksum for the end of the log. After a
-//! power cut that is right; where a bit has flipped it silently undoes every commit after it, and
-//! may lay older pages over newer ones. A log is never changed here, since somebody may be writing
-//! it: a database with such a log is set aside, and what it says is read from a copy in which the
-//! bit is as it was, where the checksum tells which it is.
+//! power cut that is right. Where a bit has flipped, it silently undoes every commit after it, and
+//! may put older pages over newer ones. A log is never changed here, since another process may be
+//! writing it: a database with such a log is quarantined, and its content is read from a copy in
+//! which the bit is restored, if the checksum shows which bit it is.
 //!
-//! A torn write looks otherwise: no single bit makes its frame match 64 bits of checksum, and no
+//! A torn write looks different: no single bit makes its frame match 64 bits of checksum, and no
 //! two commits follow it, since each is synced before the next.
 //! Format: "The Database File Format", section 4 (sqlite.org/fileformat2.html).
 
@@ -14,17 +14,17 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-use crate::open::beside;
+use crate::path::beside;
 
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
 const PAGE_BYTES_MAX: usize = 65_536;
-/// The last bit of the magic number says whether words of checksums are big-endian.
+/// The last bit of the magic number is set when words of checksums are big-endian.
 const MAGIC: u32 = 0x377f_0682;
 const VERSION: u32 = 3_007_000;
 /// More flipped bits than this are another kind of damage.
 const FLIPS_MAX: usize = 64;
-/// Bytes of a copy that are in memory.
+/// Bytes of a copy in memory at a time.
 const COPIED_BYTES: usize = 1024 * 1024;
 /// Commits after a damaged frame that show that it had been synced.
 const COMMITS_AFTER: u32 = 2;
@@ -37,10 +37,10 @@ struct Flip {
     mask: u8,
 }
 
-/// What a log is.
+/// State of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Log {
-    /// As it was written, or not there.
+pub(crate) enum WalState {
+    /// As it was written, or missing.
     Good,
     /// As it was written but for single bits.
     Flipped(Flips),
@@ -48,11 +48,11 @@ pub(crate) enum Log {
     Lost(u64),
 }
 
-/// Single bits that are not as they were.
+/// Bits that have flipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Flips(Vec<Flip>);
 
-impl Log {
+impl WalState {
     /// What is wrong with it.
     pub(crate) fn damage(&self) -> Option<String> {
         match self {
@@ -65,25 +65,25 @@ impl Log {
     }
 }
 
-/// Looks at the log of a database. Blocks.
+/// Checks the log of a database. Blocks.
 ///
 /// # Errors
 /// The file system's.
-pub(crate) fn look(database: &Path) -> io::Result<Log> {
+pub(crate) fn check(database: &Path) -> io::Result<WalState> {
     let found = scan(database)?;
-    // What was being written at that moment is whole the second time.
-    if found == Log::Good || scan(database)? != found { Ok(Log::Good) } else { Ok(found) }
+    // A frame that was being written at that moment is whole the second time.
+    if found == WalState::Good || scan(database)? != found { Ok(WalState::Good) } else { Ok(found) }
 }
 
-fn scan(database: &Path) -> io::Result<Log> {
+fn scan(database: &Path) -> io::Result<WalState> {
     match File::open(beside(database, "-wal")) {
-        Ok(file) => check(&mut BufReader::with_capacity(256 * 1024, file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Log::Good),
+        Ok(file) => scan_log(&mut BufReader::with_capacity(256 * 1024, file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(WalState::Good),
         Err(error) => Err(error),
     }
 }
 
-/// Copies a database and its log, with the flipped bits as they were. Blocks.
+/// Copies a database and its log, with the flipped bits restored. Blocks.
 ///
 /// # Errors
 /// The file system's.
@@ -154,9 +154,9 @@ impl Sums {
 
 /// The bits of `bytes` any of which makes their sums come out as `wanted` instead of `found`.
 ///
-/// One more in a word adds a vector to the sums that depends only on where the word is: it is known
-/// for the last words, and for those before by one more step. Of the highest bits of words the sums
-/// cannot tell some from others.
+/// Adding one to a word adds a vector to the sums that depends only on the place of the word: it is
+/// known for the last words, and for those before by one more step. The sums cannot distinguish
+/// some of the highest bits of words.
 fn flipped_bits(bytes: &[u8], found: Sums, wanted: Sums, is_big: bool) -> Vec<Flip> {
     let delta = Sums(wanted.0.wrapping_sub(found.0), wanted.1.wrapping_sub(found.1));
     let (mut first, mut second) = (Sums(1, 1), Sums(0, 1));
@@ -191,7 +191,7 @@ fn one_bit(found: u64, wanted: u64, at: u64) -> Option<Flip> {
     })
 }
 
-/// What the header of a log says.
+/// The header of a log.
 #[derive(Debug, Clone, Copy)]
 struct Header {
     is_big: bool,
@@ -214,8 +214,8 @@ impl Header {
         is_good.then(|| Self { is_big, page_bytes, salts: pair(bytes, 16), sums })
     }
 
-    /// A header in which one bit has flipped, and which. Of several that would do, the one that the
-    /// first frame, which is among the bytes that are `next`, belongs to.
+    /// A header in which one bit has flipped, and that bit. Of several candidates, the one that the
+    /// first frame belongs to, which is among the `next` bytes.
     fn mended(bytes: &[u8; HEADER_BYTES], next: &[u8]) -> Option<(Self, Flip)> {
         let candidates = || {
             (0..HEADER_BYTES * 8).filter_map(|bit| {
@@ -243,10 +243,10 @@ fn fill(log: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     }
 }
 
-fn check(log: &mut impl Read) -> io::Result<Log> {
+fn scan_log(log: &mut impl Read) -> io::Result<WalState> {
     let mut bytes = [0; HEADER_BYTES];
     if !fill(log, &mut bytes)? {
-        return Ok(Log::Good);
+        return Ok(WalState::Good);
     }
     let mut flips = Vec::new();
     let mut next = Vec::new();
@@ -259,7 +259,7 @@ fn check(log: &mut impl Read) -> io::Result<Log> {
                 header
             }
             // The beginning of a log that was never synced.
-            None => return Ok(Log::Good),
+            None => return Ok(WalState::Good),
         },
     };
     let mut log = next.as_slice().chain(log);
@@ -273,29 +273,33 @@ fn check(log: &mut impl Read) -> io::Result<Log> {
                 flips.push(Flip { at: start + flip.at, ..flip });
                 sums = after;
             }
-            Frame::OneOfSeveral => return Ok(Log::Lost(number)),
+            Frame::OneOfSeveral => return Ok(WalState::Lost(number)),
             Frame::Flipped(..) | Frame::Other => {
                 let after = Sums::of(pair(&frame, 16));
                 if commits_after(&mut log, &header, after)? {
-                    return Ok(Log::Lost(number));
+                    return Ok(WalState::Lost(number));
                 }
                 break;
             }
         }
         number += 1;
     }
-    // A header alone is no loss: it is written anew with the first frame.
-    if flips.is_empty() || number == 0 { Ok(Log::Good) } else { Ok(Log::Flipped(Flips(flips))) }
+    // A header alone is not a loss: it is written again with the first frame.
+    if flips.is_empty() || number == 0 {
+        Ok(WalState::Good)
+    } else {
+        Ok(WalState::Flipped(Flips(flips)))
+    }
 }
 
 enum Frame {
-    /// With the sums after it.
+    /// Good, with the sums after it.
     Good(Sums),
-    /// But for one bit, at a byte of the frame.
+    /// Good but for one bit, at a byte of the frame.
     Flipped(Flip, Sums),
-    /// But for one bit, and several bits could be it.
+    /// Good but for one bit, which may be one of several.
     OneOfSeveral,
-    /// Damaged, torn, or of an earlier life of the log.
+    /// Damaged, torn, or of an earlier use of the log.
     Other,
 }
 

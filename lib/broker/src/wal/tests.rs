@@ -17,7 +17,7 @@ fn written(name: &str) -> (PathBuf, Vec<u8>) {
             .run("INSERT INTO t VALUES (?)", &[format!("row {number}").as_str().into()])
             .unwrap();
     }
-    // Before it is closed, which folds the log back.
+    // Before it is closed, which checkpoints the log.
     let (database, log) =
         (std::fs::read(&path).unwrap(), std::fs::read(beside(&path, "-wal")).unwrap());
     connection.close().unwrap();
@@ -26,14 +26,14 @@ fn written(name: &str) -> (PathBuf, Vec<u8>) {
     (path, log)
 }
 
-fn checked(log: &[u8]) -> Log {
-    check(&mut &log[..]).unwrap()
+fn checked(log: &[u8]) -> WalState {
+    scan_log(&mut &log[..]).unwrap()
 }
 
 #[test]
 fn every_flipped_bit_is_found_where_it_is() {
     let (path, mut log) = written("flips");
-    assert_eq!(look(&path).unwrap(), Log::Good);
+    assert_eq!(check(&path).unwrap(), WalState::Good);
     assert!(log.len() > 10 * 4096);
     let frame = FRAME_HEADER_BYTES + 4096;
     let heads = (0..HEADER_BYTES + FRAME_HEADER_BYTES)
@@ -52,10 +52,10 @@ fn every_flipped_bit_is_found_where_it_is() {
                     16..FRAME_HEADER_BYTES => false,
                     _ => inside % 4 < 2,
                 };
-            if is_sure || matches!(found, Log::Flipped(_)) {
+            if is_sure || matches!(found, WalState::Flipped(_)) {
                 assert_eq!(
                     found,
-                    Log::Flipped(Flips(vec![Flip { at: at as u64, mask }])),
+                    WalState::Flipped(Flips(vec![Flip { at: at as u64, mask }])),
                     "byte {at}"
                 );
             }
@@ -71,10 +71,10 @@ fn a_mended_copy_has_every_row() {
     let at = HEADER_BYTES + FRAME_HEADER_BYTES + 77;
     log[at] ^= 4;
     std::fs::write(beside(&path, "-wal"), &log).unwrap();
-    let Log::Flipped(flips) = look(&path).unwrap() else { panic!("good") };
+    let WalState::Flipped(flips) = check(&path).unwrap() else { panic!("good") };
     let copy = path.with_file_name("copy.db");
     copy_mended(&path, &flips, &copy).unwrap();
-    assert_eq!(look(&copy).unwrap(), Log::Good);
+    assert_eq!(check(&copy).unwrap(), WalState::Good);
     let mut connection = crate::audit::open_to_read(&copy).unwrap();
     let mut rows = 0;
     connection
@@ -95,18 +95,18 @@ fn what_was_never_synced_is_no_damage() {
     assert_eq!((log.len() - HEADER_BYTES) % frame, 0);
     // Cut anywhere, a last frame of zeros, one of which a sector is missing, frames of an earlier life.
     for length in [0, 5, HEADER_BYTES, HEADER_BYTES + 100, log.len() - 1] {
-        assert_eq!(checked(&log[..length]), Log::Good);
+        assert_eq!(checked(&log[..length]), WalState::Good);
     }
     let zeros = [&log[..], &vec![0; frame]].concat();
-    assert_eq!(checked(&zeros), Log::Good);
+    assert_eq!(checked(&zeros), WalState::Good);
     let mut torn = log.clone();
     let end = torn.len();
     torn[end - 512..].fill(0x5a);
-    assert_eq!(checked(&torn), Log::Good);
+    assert_eq!(checked(&torn), WalState::Good);
     let mut earlier = log.clone();
     let last = end - frame;
     earlier[last + 8..last + 16].copy_from_slice(&[0x11; 8]);
-    assert_eq!(checked(&earlier), Log::Good);
+    assert_eq!(checked(&earlier), WalState::Good);
     std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
 }
 
@@ -114,6 +114,6 @@ fn what_was_never_synced_is_no_damage() {
 fn a_frame_that_was_synced_and_is_beyond_repair_is_damage() {
     let (path, mut log) = written("lost");
     log[HEADER_BYTES + FRAME_HEADER_BYTES + 100..][..512].fill(0x5a);
-    assert_eq!(checked(&log), Log::Lost(0));
+    assert_eq!(checked(&log), WalState::Lost(0));
     std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
 }

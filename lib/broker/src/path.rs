@@ -1,4 +1,4 @@
-//! Where a database lies: `<devices>/<device>/<kind>/<partition>/<suffix>/<hash>/<hash>.db`.
+//! Paths of databases: `<devices>/<device>/<kind>/<partition>/<suffix>/<hash>/<hash>.db`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::mark::FileMark;
 
-/// Databases found and not yet looked at.
+/// Databases that were found and are not yet received.
 const WINDOW: usize = 64;
 
 /// The devices of a server.
@@ -21,7 +21,7 @@ pub struct Devices {
     mount_check: bool,
 }
 
-/// The device is missing or not mounted: answer 507 and touch nothing.
+/// The device is missing or not mounted: the response is 507.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoDevice;
 
@@ -41,7 +41,7 @@ impl Devices {
         if there { Ok(path) } else { Err(NoDevice) }
     }
 
-    /// All device directories that are there.
+    /// All device directories that exist.
     pub fn all(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(&self.root);
         let names = entries.into_iter().flatten().filter_map(Result::ok);
@@ -49,7 +49,7 @@ impl Devices {
     }
 }
 
-/// A database that lies on a device.
+/// A database on a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
     /// The device's name.
@@ -58,18 +58,17 @@ pub struct Located {
     pub path: PathBuf,
     /// Its partition.
     pub partition: u32,
-    /// The mark of its files as it was found.
+    /// The mark of its files when it was found.
     pub mark: Option<FileMark>,
 }
 
-/// The databases of a kind on all devices that are there, found while others are looked at. It
-/// writes nothing.
+/// The databases of a kind on all devices, found while others are in use. Writes nothing.
 #[derive(Debug)]
 pub struct Databases(mpsc::Receiver<Located>);
 
 impl Databases {
-    /// Begins to look for those in the scope of `cx`. What cannot be read is logged as `daemon`'s
-    /// and left out. Must be called on a tokio runtime.
+    /// Begins to find those in the scope of `cx`, for a daemon. A directory that cannot be read is
+    /// logged and left out. Must be called on a Tokio runtime.
     pub fn find(
         devices: &Devices,
         kind: &'static str,
@@ -78,7 +77,7 @@ impl Databases {
     ) -> Self {
         let (sender, found) = mpsc::channel(WINDOW);
         let (devices, scope, clock) = (devices.clone(), cx.scope.clone(), Arc::clone(&cx.clock));
-        // Nobody waits for a pass, so the shared pool may walk the directories.
+        // No client waits for a pass, so the shared pool may walk the directories.
         tokio::task::spawn_blocking(move || {
             for path in devices.all() {
                 let device = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -91,7 +90,7 @@ impl Databases {
                     !scope.has_partition(partition) || sender.blocking_send(database).is_ok()
                 };
                 if let Err(error) = each_database(&path, kind, &mut found) {
-                    tracing::warn!(%error, device, "{daemon}");
+                    tracing::warn!(%error, device, daemon, "Failed to find the databases of a device");
                 }
             }
         });
@@ -104,7 +103,7 @@ impl Databases {
     }
 }
 
-/// Walks the databases of a kind on a device, until `found` (file and partition) wants no more.
+/// Walks the databases of a kind on a device, until `found` (file and partition) returns false.
 fn each_database(
     device: &Path,
     kind: &str,
@@ -125,6 +124,13 @@ fn each_database(
         }
     }
     Ok(())
+}
+
+/// The path with a suffix: `.db-wal`, `.db.pending`.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 /// The file of a database below its device.

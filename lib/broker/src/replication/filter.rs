@@ -1,11 +1,11 @@
-//! Finds out which databases of a pass need not be opened: those that were in sync with all other
-//! primaries at the last visit, of which no replica has changed since, and in which nothing has
-//! grown old enough to go.
+//! Filters out the databases of a pass that need not be opened.
 //!
-//! The other primaries are asked about many databases with one call, [`STATES`]; each answers with
-//! the marks of their files ([`FileMark`]), by which a replica that was lost or changed is noticed
-//! in the pass that comes to it. Servers of Swift have no marks, so that each of their databases is
-//! compared in each pass.
+//! These were in sync with all other primaries at the last visit, no replica of them has changed
+//! since, and nothing in them has become old enough to be dropped.
+//!
+//! The other primaries are asked about many databases with one call, [`STATES`]. Each returns the
+//! marks of their files ([`FileMark`]), which show a replica that was lost or changed. Servers of
+//! Swift have no marks, so each of their databases is compared in each pass.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hasher};
@@ -19,27 +19,28 @@ use apus_ring::{Device, DeviceId, Ring};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::options::Options;
-use super::pass::{Parts, Replicated, others};
+use super::options::ReplicationOptions;
+use super::pass::{ReplicatorDeps, others};
 use super::peer::Peer;
-use super::walk::Found;
+use super::report::Replicated;
+use super::walk::DatabaseFile;
 use crate::mark::FileMark;
 use crate::visits::Visits;
 
-/// The call, of ours, that asks for the marks of some databases of a device: a list of partitions
-/// and hashes. The answer is a list of marks, null for a database that has none.
+/// The call, of Apus only, that asks for the marks of some databases of a device: a list of partitions
+/// and hashes. The response is a list of marks, null for a database that has none.
 pub(super) const STATES: &str = "apus_states";
 /// Databases in one call at most.
 pub(super) const STATES_MAX: usize = 1000;
-/// Databases that are sifted together.
+/// Databases that are filtered together.
 const BATCH: usize = 32;
 /// After this time a database is compared in any case.
 const TRUSTED_FOR: Duration = Duration::from_secs(6 * 3600);
 
 /// A database, and the device of the ring that it was found on.
 #[derive(Debug)]
-pub(super) struct Job {
-    pub(super) found: Found,
+pub(super) struct ReplicationJob {
+    pub(super) found: DatabaseFile,
     pub(super) device: Device,
     pub(super) directory: PathBuf,
 }
@@ -49,15 +50,15 @@ pub(super) struct Job {
 pub(super) struct InSync {
     /// Its own mark then.
     own: FileMark,
-    /// Made of the marks of the other primaries.
+    /// A hash of the marks of the other primaries.
     others: u64,
-    /// Until when this counts, in seconds since 1970.
+    /// Until when this holds, in seconds since 1970.
     until: u64,
 }
 
 impl InSync {
     /// A database with its mark from before it was compared, and the mark of each other primary in
-    /// the order of [`others`]. `due` is when something in it grows old.
+    /// the order of [`others`]. `due` is when something in it becomes old.
     pub(super) fn new(
         own: FileMark,
         marks: &[FileMark],
@@ -65,7 +66,7 @@ impl InSync {
         now: Duration,
     ) -> Self {
         let until = due.unwrap_or(Duration::MAX).min(now + TRUSTED_FOR).as_secs();
-        Self { own, others: together(marks), until }
+        Self { own, others: combined(marks), until }
     }
 
     fn holds(&self, own: Option<FileMark>, now: Duration) -> bool {
@@ -73,13 +74,13 @@ impl InSync {
     }
 }
 
-fn together(marks: &[FileMark]) -> u64 {
+fn combined(marks: &[FileMark]) -> u64 {
     let mut hasher = DefaultHasher::new();
     marks.iter().for_each(|mark| hasher.write_u64(mark.number()));
     hasher.finish()
 }
 
-/// What is remembered by all workers of a replicator.
+/// The memory of all workers of a replicator.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SyncedDatabases(Arc<Mutex<Visits<InSync>>>);
 
@@ -89,69 +90,74 @@ impl SyncedDatabases {
     }
 }
 
-/// Passes on the databases of a pass that have to be looked at.
+/// Passes on the databases of a pass that have to be compared.
 #[derive(Debug)]
 pub(super) struct DatabaseFilter {
-    pub(super) parts: Arc<Parts>,
-    pub(super) options: Arc<Options>,
+    pub(super) deps: Arc<ReplicatorDeps>,
+    pub(super) options: Arc<ReplicationOptions>,
     pub(super) ring: Arc<Ring>,
     pub(super) memory: SyncedDatabases,
-    /// Devices that did not answer in this pass.
+    /// Devices that did not respond in this pass.
     pub(super) silent: HashSet<DeviceId>,
     pub(super) stats: Replicated,
 }
 
-/// A job that may be left out: its other primaries by id.
+/// A job that may be left out, with its other primaries by id.
 struct Candidate {
-    job: Job,
-    known: InSync,
+    job: ReplicationJob,
+    last: InSync,
     primaries: Vec<DeviceId>,
 }
 
 impl DatabaseFilter {
-    /// Takes databases from `found` at the pace of the options and gives `jobs` those that have to
-    /// be looked at; the others are counted.
+    /// Takes databases from `found` at the rate of the options, sends to `jobs` those that have to be
+    /// compared, and counts the others.
     pub(super) async fn run(
         mut self,
-        mut found: mpsc::Receiver<Job>,
-        jobs: mpsc::Sender<Job>,
+        mut found: mpsc::Receiver<ReplicationJob>,
+        jobs: mpsc::Sender<ReplicationJob>,
         cx: PassContext,
     ) -> (Replicated, Result<(), Stopped>) {
         let rate = self.options.databases_per_second;
         let mut pace = Pace::per_second(rate);
-        // No more at once than a second's worth.
+        // At most those of one second at a time.
         let batch_max = if rate > 0.0 { (rate as usize).clamp(1, BATCH) } else { BATCH };
         let mut batch = Vec::with_capacity(batch_max);
         while found.recv_many(&mut batch, batch_max).await > 0 {
-            let sift = async {
+            let filter = async {
                 pace.take(batch.len() as f64).await;
-                self.sift(std::mem::take(&mut batch), &jobs, cx.clock.now()).await;
+                self.filter(std::mem::take(&mut batch), &jobs, cx.clock.now()).await;
             };
-            if cx.unless_stopped(sift).await.is_err() {
+            if cx.unless_stopped(filter).await.is_err() {
                 return (self.stats, Err(Stopped));
             }
         }
         (self.stats, Ok(()))
     }
 
-    async fn sift(&mut self, batch: Vec<Job>, jobs: &mpsc::Sender<Job>, now: Duration) {
+    async fn filter(
+        &mut self,
+        batch: Vec<ReplicationJob>,
+        jobs: &mpsc::Sender<ReplicationJob>,
+        now: Duration,
+    ) {
         let (mut candidates, mut rest) = (Vec::new(), Vec::new());
         for job in batch {
-            let known = self.memory.lock().get(&job.found.path);
-            match known.filter(|known| known.holds(job.found.mark, now)) {
-                Some(known) => {
+            let last = self.memory.lock().get(&job.found.path);
+            match last.filter(|last| last.holds(job.found.mark, now)) {
+                Some(last) => {
                     let all = self.ring.primaries(job.found.partition);
                     let primaries = others(&all, job.device.id).iter().map(|at| at.id).collect();
-                    candidates.push(Candidate { job, known, primaries });
+                    candidates.push(Candidate { job, last, primaries });
                 }
                 None => rest.push(job),
             }
         }
         let states = self.states(&candidates).await;
-        for Candidate { job, known, primaries } in candidates {
+        for Candidate { job, last, primaries } in candidates {
             let mark = |id| states.get(&(id, job.found.hash)).copied();
             let marks: Option<Vec<FileMark>> = primaries.iter().map(|id| mark(*id)).collect();
-            if marks.is_some_and(|marks| together(&marks) == known.others) {
+            if marks.is_some_and(|marks| combined(&marks) == last.others) {
                 self.stats.attempted += 1;
                 self.stats.success += primaries.len() as u64;
                 self.stats.no_change += primaries.len() as u64;
@@ -167,7 +173,7 @@ impl DatabaseFilter {
         }
     }
 
-    /// The marks of replicas on other devices, as far as these answer.
+    /// The marks of replicas on other devices, as far as these respond.
     async fn states(
         &mut self,
         candidates: &[Candidate],
@@ -193,7 +199,7 @@ impl DatabaseFilter {
         states
     }
 
-    /// Asks one device; `None` when it gives no marks.
+    /// Asks one device; `None` when it returns no marks.
     async fn ask(
         &self,
         id: DeviceId,
@@ -203,7 +209,7 @@ impl DatabaseFilter {
         let primaries = self.ring.primaries(partition);
         let node = primaries.into_iter().find(|node| node.id == id)?;
         let peer = Peer {
-            transport: self.parts.transport.clone(),
+            transport: self.deps.transport.clone(),
             node: node.for_replication(),
             partition,
             hash: hash.to_string(),

@@ -2,12 +2,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use apus_broker::audit::Verdict;
-use apus_broker::{Broker, SetAside};
+use apus_broker::{Broker, QuarantineOutcome};
 use apus_cluster::HashConf;
 use apus_cluster::listing::ListQuery;
 
 use super::*;
-use crate::backend::Report;
 
 struct Bench {
     root: PathBuf,
@@ -30,13 +29,14 @@ impl Bench {
         let broker = Broker::new(name, 16, Arc::default()).unwrap();
         let hash = HashConf { prefix: b"p".to_vec(), suffix: b"s".to_vec() };
         let own = hash.hash(&["a"]);
-        let path = apus_broker::place::database_path(&root, "accounts", 1, &own);
+        let path = apus_broker::path::database_path(&root, "accounts", 1, &own);
         let at = Timestamp::from_seconds(1_600_000_000);
         let account = AccountName::parse("a").unwrap();
         broker
             .create(&root, &path, move |connection| {
                 let id = format!("{}-sd1", apus_daemon::seed::uuid());
-                backend::initialize(connection, &account, &id, at, at)
+                let new = NewDatabase { path: account, id, created: at, put: at };
+                backend::initialize(connection, &new)
             })
             .await
             .unwrap();
@@ -46,7 +46,7 @@ impl Bench {
         let filled = database.write(move |connection| {
             for index in 0..200u64 {
                 let gone = index % 10 == 0;
-                let report = Report {
+                let report = ContainerReport {
                     name: format!("bucket-{index:04}"),
                     put_timestamp: Timestamp::from_seconds(1_700_000_000 + index),
                     delete_timestamp: Timestamp::from_seconds(if gone { 1_700_009_000 } else { 0 }),
@@ -65,7 +65,7 @@ impl Bench {
     }
 
     async fn audit(&self) -> Verdict {
-        self.broker.audit(&self.path, &TABLES, &self.hash).await.unwrap()
+        self.broker.audit::<Accounts>(&self.path, &self.hash).await.unwrap()
     }
 
     async fn seen(&self) -> Option<String> {
@@ -82,7 +82,7 @@ impl Bench {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_flipped_bit_that_anybody_can_see_is_found() {
+async fn every_visible_flipped_bit_is_found() {
     let bench = Bench::new("account-flips").await;
     assert_eq!(bench.audit().await, Verdict::Good { is_covered: true });
     let before = bench.seen().await.unwrap();
@@ -98,7 +98,7 @@ async fn every_flipped_bit_that_anybody_can_see_is_found() {
         std::fs::write(&bench.path, &flipped).unwrap();
         if bench.seen().await.as_ref() != Some(&before) {
             visible += 1;
-            assert!(is_damaged, "bit {bit} changes what is seen and is not found");
+            assert!(is_damaged, "bit {bit} is visible and is not found");
         }
         for ending in ["-wal", "-shm", "-journal"] {
             let mut beside = bench.path.clone().into_os_string();
@@ -111,7 +111,7 @@ async fn every_flipped_bit_that_anybody_can_see_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_damaged_index_costs_nothing() {
+async fn a_damaged_index_loses_no_row() {
     let bench = Bench::new("account-salvage").await;
     let before = bench.seen().await.unwrap();
     let good = std::fs::read(&bench.path).unwrap();
@@ -128,9 +128,11 @@ async fn a_damaged_index_costs_nothing() {
         flipped[place + 9] ^= 1;
         std::fs::create_dir_all(bench.path.parent().unwrap()).unwrap();
         std::fs::write(&bench.path, &flipped).unwrap();
-        let set_aside =
-            bench.broker.set_aside(&bench.root, &bench.path, &TABLES, &bench.hash, false);
-        let SetAside::Moved { replaced, rows: saved, .. } = set_aside.await.unwrap() else {
+        let quarantined =
+            bench.broker.quarantine::<Accounts>(&bench.root, &bench.path, &bench.hash, false);
+        let QuarantineOutcome::Quarantined { replaced, rows: saved, .. } =
+            quarantined.await.unwrap()
+        else {
             panic!()
         };
         if replaced {

@@ -1,33 +1,29 @@
-//! A container database as a replica: its rows as Swift sends them, and what replicas of a
-//! container have to agree on besides rows.
+//! Container databases as a kind of database: tables, rows, replication.
 //!
 //! Source: `swift/container/{backend,replicator}.py`. Rows of another policy than the container's
 //! stay rows: moving their objects is the reconciler's work ([`crate::reconciler`]).
 
-use apus_broker::audit::Tables;
 use apus_broker::replication::{
-    BeforeRows, Info, Kind, Operation, Statements, is_better_policy, sync_point,
+    BeforeRows, Operation, Replica, ReplicaInfo, is_better_policy, sync_point,
 };
-use apus_broker::{Connection, DbError, digest};
-use apus_cluster::Timestamp;
+use apus_broker::{Connection, DatabaseKind, DbError, NewDatabase, Schema, Tally, digest};
 use apus_cluster::listing::ObjectRow;
+use apus_cluster::name::NameError;
 use apus_cluster::pickle::Value as Pickled;
 use apus_cluster::timestamp::RowTimes;
+use apus_cluster::{AccountName, ContainerName, ContainerPath, Timestamp};
 use apus_daemon::http::set;
 use apus_wire::headers;
 use http::HeaderMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::audit;
 use crate::backend;
-use crate::listing;
+use crate::schema::SCHEMA;
 use crate::shard_range::{self, ShardRange};
 
-/// The operation, of ours, after which a database counts as not reported to its account.
+/// The operation of Apus after which a database counts as not reported to its account.
 pub(crate) const UNREPORTED: &str = "apus_unreported";
-
-const ROWS_SINCE: [&str; 2] = listing::rows!("WHERE o.ROWID > ? ORDER BY o.ROWID LIMIT ?");
 
 /// Container databases.
 #[derive(Debug)]
@@ -35,7 +31,7 @@ pub(crate) struct Containers;
 
 /// A row of the `object` table in Swift's keys.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Row {
+pub(crate) struct ObjectRecord {
     #[serde(rename = "ROWID", default, skip_serializing_if = "Option::is_none")]
     pub(crate) row_id: Option<i64>,
     pub(crate) name: String,
@@ -57,7 +53,7 @@ pub(crate) struct Row {
     pub(crate) meta_timestamp: Option<String>,
 }
 
-/// Python's `True` and `1` are one.
+/// A flag as Python writes it: `True` or `1`.
 fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
     match Value::deserialize(deserializer)? {
         Value::Bool(flag) => Ok(u8::from(flag)),
@@ -67,11 +63,11 @@ fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
     }
 }
 
-impl TryFrom<Row> for ObjectRow {
+impl TryFrom<ObjectRecord> for ObjectRow {
     type Error = DbError;
 
-    fn try_from(row: Row) -> Result<Self, DbError> {
-        let bad = |text: &str| DbError::Corrupt(format!("row {:?}: time {text:?}", row.name));
+    fn try_from(row: ObjectRecord) -> Result<Self, DbError> {
+        let bad = |text: &str| DbError::Invalid(format!("row {:?}: time {text:?}", row.name));
         let mut times = RowTimes::decode(&row.created_at).ok_or_else(|| bad(&row.created_at))?;
         let later = |text: &Option<String>| match text.as_deref() {
             None | Some("") => Ok(None),
@@ -96,22 +92,21 @@ impl TryFrom<Row> for ObjectRow {
     }
 }
 
-impl Kind for Containers {
-    const DAEMON: &'static str = "container-replicator";
-    const DIRECTORY: &'static str = "containers";
-    const STATEMENTS: Statements =
-        apus_broker::statements!("container_info", "object", "created_at");
-    const TABLES: &'static Tables = &audit::TABLES;
+impl DatabaseKind for Containers {
+    type Path = ContainerPath;
 
-    type Row = Row;
-
-    fn row_id(row: &Row) -> Option<i64> {
-        row.row_id
+    fn schema() -> &'static Schema {
+        &SCHEMA
     }
 
-    fn info(connection: &mut Connection) -> Result<Info, DbError> {
-        digest::check_info(connection, &audit::TABLES)?;
-        let mut info = Info::read::<Self>(
+    fn path(names: &[String]) -> Result<ContainerPath, NameError> {
+        let name = |index: usize| names.get(index).map_or("", String::as_str);
+        Ok(ContainerPath::new(AccountName::parse(name(0))?, ContainerName::parse(name(1))?))
+    }
+
+    fn info(connection: &mut Connection) -> Result<ReplicaInfo, DbError> {
+        digest::check_info(connection, &SCHEMA)?;
+        let mut info = ReplicaInfo::read::<Self>(
             connection,
             "SELECT account, created_at, put_timestamp, delete_timestamp, status_changed_at,
                  object_count, hash, id, metadata, container, storage_policy_index, status,
@@ -122,15 +117,15 @@ impl Kind for Containers {
             |info, row| {
                 info.container = Some(row.text(9));
                 info.storage_policy_index = Some(row.int(10));
-                info.tell("status", row.text(11));
-                info.tell("reported_put_timestamp", row.text(12));
-                info.tell("reported_delete_timestamp", row.text(13));
-                info.tell("reported_object_count", row.int(14));
-                info.tell("reported_bytes_used", row.int(15));
-                info.tell("bytes_used", row.int(16));
-                info.tell("x_container_sync_point1", row.int(17));
-                info.tell("x_container_sync_point2", row.int(18));
-                info.tell("db_state", "unsharded");
+                info.add("status", row.text(11));
+                info.add("reported_put_timestamp", row.text(12));
+                info.add("reported_delete_timestamp", row.text(13));
+                info.add("reported_object_count", row.int(14));
+                info.add("reported_bytes_used", row.int(15));
+                info.add("bytes_used", row.int(16));
+                info.add("x_container_sync_point1", row.int(17));
+                info.add("x_container_sync_point2", row.int(18));
+                info.add("db_state", "unsharded");
                 info.queued = (row.int(20) > 1).then(|| row.int(19));
             },
         )?;
@@ -138,41 +133,74 @@ impl Kind for Containers {
         Ok(info)
     }
 
-    fn rows_since(
-        connection: &mut Connection,
-        after: i64,
-        limit: usize,
-    ) -> Result<Vec<Row>, DbError> {
-        let (mut rows, mut damaged) = (Vec::new(), None);
-        let sql = digest::chosen(connection, ROWS_SINCE)?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        connection.query(sql, &[after.into(), limit.into()], |row| {
-            // What is damaged must not become what the others have.
-            if !digest::row_matches(row, listing::DIGEST_AT) {
-                damaged = Some(row.int(listing::DIGEST_AT));
-                return false;
-            }
-            rows.push(Row {
-                row_id: Some(row.int(listing::DIGEST_AT)),
-                name: row.text(0),
-                created_at: row.text(1),
-                size: Some(row.int(2)),
-                content_type: Some(row.text(3)),
-                etag: Some(row.text(4)),
-                deleted: u8::from(row.int(5) != 0),
-                storage_policy_index: u32::try_from(row.int(6)).unwrap_or(0),
-                ctype_timestamp: None,
-                meta_timestamp: None,
-            });
-            true
-        })?;
-        if let Some(id) = damaged {
-            return Err(digest::mismatch(id));
-        }
-        Ok(rows)
+    fn is_deleted(connection: &mut Connection) -> Result<bool, DbError> {
+        Ok(backend::info(connection)?.is_deleted())
     }
 
-    fn merge_row(connection: &mut Connection, row: Row) -> Result<(), DbError> {
+    fn merge_pending(connection: &mut Connection, records: Vec<Pickled>) -> Result<(), DbError> {
+        backend::merge_pending(connection, records)
+    }
+
+    fn tally(columns: &[String]) -> Option<Tally> {
+        let [_, created_at, size, _, _, deleted, policy] = columns else { return None };
+        let present = 1i64.checked_sub(deleted.parse().ok()?)?;
+        let counts = [present, size.parse().ok()?, 0];
+        Some(Tally { policy: policy.parse().ok()?, counts, version: created_at.clone() })
+    }
+
+    fn rebuild(connection: &mut Connection, info: &[String]) -> Result<(), DbError> {
+        let [_, _, created, put, _, id, .., policy, _] = info else {
+            return Err(DbError::Corrupt("container_info".to_owned()));
+        };
+        let policy = policy
+            .parse()
+            .map_err(|_| DbError::Corrupt(format!("storage_policy_index {policy:?}")))?;
+        let new = NewDatabase::replacing(Self::path(info), id, created, put)?;
+        backend::initialize(connection, &new, policy)?;
+        SCHEMA.restore_info(connection, info)
+    }
+
+    fn restore(connection: &mut Connection, columns: &[String]) -> Result<(), DbError> {
+        let [name, created_at, size, content_type, etag, deleted, policy] = columns else {
+            return Err(DbError::Corrupt("object".to_owned()));
+        };
+        let corrupt = |what: &str| DbError::Corrupt(format!("row {name:?}: {what}"));
+        let row = ObjectRow {
+            name: name.clone(),
+            times: RowTimes::decode(created_at).ok_or_else(|| corrupt("created_at"))?,
+            size: size.parse().map_err(|_| corrupt("size"))?,
+            content_type: content_type.clone(),
+            etag: etag.clone(),
+            deleted: deleted != "0",
+            policy: policy.parse().map_err(|_| corrupt("storage_policy_index"))?,
+        };
+        backend::merge_row(connection, row)
+    }
+}
+
+impl Replica for Containers {
+    type Row = ObjectRecord;
+
+    fn row_id(row: &ObjectRecord) -> Option<i64> {
+        row.row_id
+    }
+
+    fn read_row(row: &apus_broker::Row<'_>, id: i64) -> ObjectRecord {
+        ObjectRecord {
+            row_id: Some(id),
+            name: row.text(0),
+            created_at: row.text(1),
+            size: Some(row.int(2)),
+            content_type: Some(row.text(3)),
+            etag: Some(row.text(4)),
+            deleted: u8::from(row.int(5) != 0),
+            storage_policy_index: u32::try_from(row.int(6)).unwrap_or(0),
+            ctype_timestamp: None,
+            meta_timestamp: None,
+        }
+    }
+
+    fn merge_row(connection: &mut Connection, row: ObjectRecord) -> Result<(), DbError> {
         if row.deleted != 0 && apus_fault::planted("bug.merge-no-deletions") {
             return Ok(());
         }
@@ -181,31 +209,23 @@ impl Kind for Containers {
 
     fn is_old_deletion(
         connection: &mut Connection,
-        row: &Row,
+        row: &ObjectRecord,
         then: Timestamp,
     ) -> Result<bool, DbError> {
         let time = RowTimes::decode(&row.created_at).map(|times| times.data);
         if row.deleted == 0 || time.is_none_or(|time| time >= then) {
             return Ok(false);
         }
-        let mut known = false;
+        let mut exists = false;
         connection.query(
             "SELECT 1 FROM object WHERE deleted IN (0, 1) AND name = ? AND storage_policy_index = ?",
             &[(&row.name).into(), i64::from(row.storage_policy_index).into()],
             |_| {
-                known = true;
+                exists = true;
                 false
             },
         )?;
-        Ok(!known)
-    }
-
-    fn merge_pending(connection: &mut Connection, records: Vec<Pickled>) -> Result<(), DbError> {
-        backend::merge_pending(connection, records)
-    }
-
-    fn is_deleted(connection: &mut Connection) -> Result<bool, DbError> {
-        Ok(backend::info(connection)?.is_deleted())
+        Ok(!exists)
     }
 
     fn is_spent(connection: &mut Connection) -> Result<bool, DbError> {
@@ -228,7 +248,7 @@ impl Kind for Containers {
 
     fn reconcile(
         connection: &mut Connection,
-        remote: &Info,
+        remote: &ReplicaInfo,
         now: Timestamp,
     ) -> Result<bool, DbError> {
         let local = Self::info(connection)?;
@@ -240,9 +260,9 @@ impl Kind for Containers {
             "INSERT OR IGNORE INTO policy_stat (storage_policy_index) VALUES (?)",
             &[policy.into()],
         )?;
-        // What was in its place until now may be misplaced. Swift leaves the sync point as it is and
-        // relies on the replica that told of the policy to queue these rows, which may never happen.
-        digest::change_info(connection, &audit::TABLES, |connection| {
+        // Rows that were in their place until now may be misplaced. Swift leaves the sync point as it
+        // is and relies on the replica that has the policy to queue these rows, which may never happen.
+        digest::change_info(connection, &SCHEMA, |connection| {
             connection.run(
                 "UPDATE container_info SET storage_policy_index = ?1,
                      status_changed_at = MAX(?2, status_changed_at), reconciler_sync_point = -1",
@@ -252,11 +272,11 @@ impl Kind for Containers {
         Ok(true)
     }
 
-    fn disagrees(local: &Info, remote: &Info) -> bool {
+    fn disagrees(local: &ReplicaInfo, remote: &ReplicaInfo) -> bool {
         is_better_policy(local, remote)
     }
 
-    fn operation(name: &str, arguments: &[Value]) -> Result<Option<Operation>, String> {
+    fn operation(name: &str, arguments: &[Value]) -> Result<Option<Operation>, DbError> {
         match name {
             "get_shard_ranges" => Ok(Some(Box::new(|connection| {
                 let ranges = shard_range::all(connection)?;
@@ -267,7 +287,7 @@ impl Kind for Containers {
             "merge_shard_ranges" => {
                 let ranges = arguments.first().cloned().unwrap_or_default();
                 let ranges: Vec<ShardRange> = serde_json::from_value(ranges)
-                    .map_err(|error| format!("merge_shard_ranges: {error}"))?;
+                    .map_err(|error| DbError::Invalid(format!("merge_shard_ranges: {error}")))?;
                 Ok(Some(Box::new(move |connection| {
                     shard_range::merge_all(connection, ranges)?;
                     Ok(None)
@@ -294,7 +314,7 @@ impl Kind for Containers {
         Ok(BeforeRows { shard_ranges: Some(ranges), rows_wait })
     }
 
-    fn put_headers(info: &Info) -> HeaderMap {
+    fn put_headers(info: &ReplicaInfo) -> HeaderMap {
         let mut head = HeaderMap::new();
         set(&mut head, headers::TIMESTAMP, &info.put_timestamp);
         let policy = info.storage_policy_index.unwrap_or(0);
@@ -304,7 +324,10 @@ impl Kind for Containers {
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod record_tests {
     use serde_json::json;
 
     use super::*;
@@ -312,7 +335,7 @@ mod tests {
     #[test]
     fn rows_of_swift_are_read_with_times_packed_or_apart() {
         let read = |value: Value| -> Result<ObjectRow, DbError> {
-            serde_json::from_value::<Row>(value).unwrap().try_into()
+            serde_json::from_value::<ObjectRecord>(value).unwrap().try_into()
         };
         let swift = json!({
             "ROWID": 3, "name": "o", "created_at": "1700000000.00000+186a0", "size": 5,
