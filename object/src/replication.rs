@@ -13,7 +13,7 @@ use apus_daemon::http::header;
 use http::request::Parts;
 use tokio::sync::Semaphore;
 
-use crate::delete_at_update::is_replication;
+use crate::rows::expirer::is_replication;
 
 /// Which of its headers are stored.
 pub(crate) const REPLICATION_HEADERS: &str = "x-backend-replication-headers";

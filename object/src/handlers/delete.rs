@@ -1,21 +1,15 @@
 //! `DELETE`: writes a tombstone, also over nothing, so that an older PUT cannot come back.
 
-use std::sync::Arc;
-
 use apus_cluster::{Metadata, Timestamp};
 use apus_daemon::Body;
 use apus_daemon::http::{header, set, status};
-use apus_disk::Committer;
 use apus_wire::headers;
 use http::{HeaderMap, Method, Response, StatusCode};
 
-use crate::container_update::update;
-use crate::delete_at_update;
-use crate::diskfile::layout::tombstone_name;
-use crate::diskfile::reader::State;
-use crate::diskfile::writer::bodiless;
+use crate::engine::object::{State, Version};
 use crate::replication::Replicated;
-use crate::server::{Refusal, Server, Target, conflict, refuse, timestamp};
+use crate::server::{Refusal, Server, conflict, refuse, store_failed, timestamp};
+use crate::store::LocalObject;
 
 use super::get::absent;
 use super::put::row_lost;
@@ -23,7 +17,7 @@ use super::reserve::fence;
 
 pub(crate) async fn delete(
     server: &Server,
-    target: &Target,
+    target: &LocalObject,
     head: &HeaderMap,
     replicated: Option<&Replicated>,
 ) -> Result<Response<Body>, Refusal> {
@@ -35,7 +29,7 @@ pub(crate) async fn delete(
                 refuse(StatusCode::BAD_REQUEST, "Bad X-If-Delete-At header value")
             })?),
         };
-    let state = server.open(target).await?;
+    let state = server.store.open(target).await.map_err(|error| store_failed(error, target))?;
     let (newest, delete_at) = match &state {
         // Newer metadata does not keep a body that was deleted elsewhere.
         State::Present(object) if replicated.is_some() => (Some(object.data_time), None),
@@ -56,7 +50,7 @@ pub(crate) async fn delete(
     }
     let (existed, kind) = match &state {
         State::Present(object) => {
-            let kind = object.metadata.get("Content-Type").cloned().unwrap_or_default();
+            let kind = object.content_type();
             (condition.is_some() || !object.is_expired(time), kind)
         }
         State::Deleted(_) | State::Absent => (false, String::new()),
@@ -66,21 +60,18 @@ pub(crate) async fn delete(
         ("name".to_owned(), target.name.clone()),
         ("X-Timestamp".to_owned(), time.to_string()),
     ]);
-    let place = target.place.clone();
-    let prepare = move |committer: &Arc<Committer>| {
-        let name = tombstone_name(time);
-        Ok((bodiless(place, &name, &stored, committer)?, name))
-    };
     if !apus_fault::planted("bug.delete-without-tombstone") {
-        server.write(target, time, fence(head), prepare).await?;
+        let version = (Version::Tombstone(time), fence(head));
+        let written = server.store.write_bodiless(target, version, stored).await;
+        written.map_err(|error| store_failed(error, target))?;
     }
     apus_fault::point("object.delete.published");
     let row = Metadata::from([("x-timestamp".to_owned(), time.to_string())]);
     let told = async {
         if let Some(delete_at) = delete_at {
-            delete_at_update::drop_task(server, target, head, delete_at, time).await?;
+            server.rows.remove_task(target, head, delete_at, time).await?;
         }
-        update(server, target, head, Method::DELETE, row, time).await
+        server.rows.update(target, head, Method::DELETE, row, time).await
     };
     told.await.map_err(|error| row_lost(&error, target))?;
     apus_fault::point("object.delete.told");

@@ -15,11 +15,13 @@ use http::{HeaderMap, Response, StatusCode};
 use tokio::sync::mpsc;
 
 use super::body::{READ_BYTES, ReadError, Reading};
-use crate::conditions;
-use crate::delete_at_update;
-use crate::diskfile::blocks::SMALLEST_BLOCK;
-use crate::diskfile::reader::{Object, State};
-use crate::server::{Refusal, Server, Target, refuse};
+use super::conditions;
+use crate::engine::blocks::SMALLEST_BLOCK;
+use crate::engine::object::{Object, State};
+use crate::engine::place::Place;
+use crate::rows::expirer;
+use crate::server::{Refusal, Server, refuse, store_failed};
+use crate::store::LocalObject;
 
 /// Pieces that wait between disk and network.
 const WINDOW: usize = 3;
@@ -37,7 +39,7 @@ pub(crate) fn absent(time: Option<Timestamp>) -> Refusal {
 /// Whether the sender wants what has expired as well.
 pub(crate) fn opens_expired(head: &HeaderMap) -> bool {
     let asked = header(head, headers::OPEN_EXPIRED).and_then(flag).unwrap_or(false);
-    asked || delete_at_update::is_replication(head)
+    asked || expirer::is_replication(head)
 }
 
 pub(crate) fn object_headers(object: &Object, out: &mut HeaderMap) {
@@ -58,15 +60,16 @@ pub(crate) fn object_headers(object: &Object, out: &mut HeaderMap) {
 
 pub(crate) async fn get(
     server: &Server,
-    target: &Target,
+    target: &LocalObject,
     head: &HeaderMap,
     is_head: bool,
 ) -> Result<Response<Body>, Refusal> {
-    let object = match server.open(target).await? {
-        State::Present(object) => object,
-        State::Deleted(time) => return Err(absent(Some(time))),
-        State::Absent => return Err(absent(None)),
-    };
+    let object =
+        match server.store.open(target).await.map_err(|error| store_failed(error, target))? {
+            State::Present(object) => object,
+            State::Deleted(time) => return Err(absent(Some(time))),
+            State::Absent => return Err(absent(None)),
+        };
     if object.delete_at().is_some_and(|at| at <= server.now_seconds()) && !opens_expired(head) {
         return Err(absent(Some(object.time)));
     }
@@ -95,7 +98,7 @@ pub(crate) async fn get(
                 *one
             }
             several => {
-                let kind = object.metadata.get("Content-Type").cloned().unwrap_or_default();
+                let kind = object.content_type();
                 let boundary = apus_daemon::seed::hex::<16>();
                 let framing = Framing::new(several, object.length, &kind, &boundary);
                 return several_ranges(server, target, *object, several, framing, response).await;
@@ -105,7 +108,7 @@ pub(crate) async fn get(
     set(response.headers_mut(), "content-length", &range.length.to_string());
     // A short whole body shows its length when it is read.
     let read_at_once = !is_head && range == whole && (1..=SMALLEST_BLOCK).contains(&range.length);
-    if !read_at_once && !object.has_its_length(&server.parts.counters) {
+    if !read_at_once && !object.has_its_length() {
         return Err(damaged(server, target, &object, "length is not what the metadata says").await?);
     }
     if !is_head && range.length > 0 {
@@ -117,13 +120,13 @@ pub(crate) async fn get(
 /// Several ranges in one answer, which our own proxies ask for one by one.
 async fn several_ranges(
     server: &Server,
-    target: &Target,
+    target: &LocalObject,
     object: Object,
     ranges: &[Resolved],
     framing: Framing,
     mut response: Response<Body>,
 ) -> Result<Response<Body>, Refusal> {
-    if !object.has_its_length(&server.parts.counters) {
+    if !object.has_its_length() {
         return Err(damaged(server, target, &object, "length is not what the metadata says").await?);
     }
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -169,7 +172,7 @@ fn resolve(head: &HeaderMap, object: &Object) -> Resolution {
 /// Ends a stream that cannot go on; a damaged object is moved aside first.
 async fn break_off(
     server: &Server,
-    target: &Target,
+    target: &LocalObject,
     object: &Object,
     error: ReadError,
     sender: &mpsc::Sender<Result<Bytes, BodyError>>,
@@ -180,7 +183,7 @@ async fn break_off(
             let _ = damaged(server, target, object, reason).await;
             reason.to_owned()
         }
-        ReadError::Failed(reason) => reason,
+        ReadError::Disk(error) => error.to_string(),
     };
     // The client may have gone.
     let _ = sender.send(Err(reason.into())).await;
@@ -189,14 +192,14 @@ async fn break_off(
 /// The answer to a body that cannot be read, before anything of it was sent.
 async fn unreadable(
     server: &Server,
-    target: &Target,
+    target: &LocalObject,
     object: &Object,
     error: ReadError,
 ) -> Result<Refusal, Refusal> {
     match error {
         ReadError::Damaged(reason) => damaged(server, target, object, reason).await,
-        ReadError::Failed(error) => {
-            tracing::error!(error, object = target.name, "read");
+        ReadError::Disk(error) => {
+            tracing::error!(%error, object = target.name, "Failed to read a body");
             Ok(refuse(StatusCode::INTERNAL_SERVER_ERROR, "read failed"))
         }
     }
@@ -204,7 +207,7 @@ async fn unreadable(
 
 async fn body(
     server: &Server,
-    target: &Target,
+    target: &LocalObject,
     object: Box<Object>,
     range: Resolved,
 ) -> Result<Body, Refusal> {
@@ -239,7 +242,7 @@ async fn body(
 /// Sends what is left of a part; says whether all of it went.
 async fn send_all(
     server: &Server,
-    target: &Target,
+    target: &LocalObject,
     object: &Object,
     mut reading: Reading,
     sender: &mpsc::Sender<Result<Bytes, BodyError>>,
@@ -263,13 +266,15 @@ async fn send_all(
 /// Moves a damaged object aside; then it is not there. What has taken its place meanwhile stays.
 pub(super) async fn damaged(
     server: &Server,
-    target: &Target,
+    target: &LocalObject,
     object: &Object,
     reason: &'static str,
 ) -> Result<Refusal, Refusal> {
-    let seen = object.identity();
-    server
-        .move_aside(target, reason, move |place| seen.is_some_and(|seen| seen.is_still_at(place)))
-        .await?;
+    let identity = object.identity();
+    let engine = server.store.engine(target.place.policy).clone();
+    let is_same =
+        move |place: &Place| identity.is_some_and(|identity| engine.holds(place, &identity));
+    let quarantined = server.store.quarantine(target, reason, is_same).await;
+    quarantined.map_err(|error| store_failed(error, target))?;
     Ok(absent(None))
 }

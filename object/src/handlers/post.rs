@@ -1,22 +1,19 @@
 //! `POST`: replaces the metadata of an object.
 
-use std::sync::Arc;
-
 use apus_cluster::metadata::{OBJECT_HEADERS, Resource, TRANSIENT_PREFIX, has_prefix, stored_name};
 use apus_cluster::{Metadata, Timestamp};
 use apus_daemon::Body;
 use apus_daemon::http::{header, set, status};
-use apus_disk::{Committer, Priority};
+use apus_disk::Priority;
 use apus_wire::headers;
 use http::{HeaderMap, Method, Response, StatusCode};
 
-use crate::container_update::{row_headers, update};
-use crate::delete_at_update;
-use crate::diskfile::layout::meta_name;
-use crate::diskfile::reader::{CONTENT_TYPE_TIME, Found, Object, State};
-use crate::diskfile::writer::bodiless;
+use crate::engine::object::{CONTENT_TYPE_TIME, DirectoryState, Object, State, Version};
 use crate::replication::Replicated;
-use crate::server::{Refusal, Server, Target, conflict, refuse, timestamp};
+use crate::rows::container::row_headers;
+use crate::rows::expirer;
+use crate::server::{Refusal, Server, conflict, refuse, store_failed, timestamp};
+use crate::store::LocalObject;
 
 use super::get::{absent, opens_expired};
 use super::put::{check_delete_at, row_lost};
@@ -40,18 +37,19 @@ struct Change {
 
 pub(crate) async fn post(
     server: &Server,
-    target: &Target,
+    target: &LocalObject,
     head: &HeaderMap,
     replicated: Option<&Replicated>,
 ) -> Result<Response<Body>, Refusal> {
     let time = timestamp(head)?;
     check_delete_at(head, time)?;
-    let object = match server.open(target).await? {
-        State::Present(object) => object,
-        State::Deleted(deleted) => return Err(absent(Some(deleted))),
-        State::Absent => return Err(absent(None)),
-    };
-    if !object.has_its_length(&server.parts.counters) {
+    let object =
+        match server.store.open(target).await.map_err(|error| store_failed(error, target))? {
+            State::Present(object) => object,
+            State::Deleted(deleted) => return Err(absent(Some(deleted))),
+            State::Absent => return Err(absent(None)),
+        };
+    if !object.has_its_length() {
         let reason = "length is not what the metadata says";
         return Err(super::get::damaged(server, target, &object, reason).await?);
     }
@@ -71,26 +69,25 @@ pub(crate) async fn post(
         stored.insert("Content-Type".to_owned(), content_type.clone());
         stored.insert(CONTENT_TYPE_TIME.to_owned(), content_type_time.to_string());
     }
-    let name = meta_name(time, changed_by_post.then_some(content_type_time));
-    let place = target.place.clone();
-    let prepare =
-        move |committer: &Arc<Committer>| Ok((bodiless(place, &name, &stored, committer)?, name));
+    let content_type_changed = changed_by_post.then_some(content_type_time);
+    let version = Version::Metadata { time, content_type: content_type_changed };
     // First: an object that expires must not be unknown to the queue, but a task without an object
     // does no harm.
-    let delete_at = delete_at_update::wanted(head);
+    let delete_at = expirer::wanted(head);
     if let Some(at) = delete_at {
         let data = Metadata::from([
             ("Content-Length".to_owned(), object.length.to_string()),
             ("X-Timestamp".to_owned(), object.data_time.to_string()),
         ]);
-        let told = delete_at_update::put_task(server, target, head, at, &data, time).await;
+        let told = server.rows.add_task(target, head, at, &data, time).await;
         told.map_err(|error| row_lost(&error, target))?;
     }
     apus_fault::point("object.post.queued");
-    server.write(target, time, fence(head), prepare).await?;
+    let written = server.store.write_bodiless(target, (version, fence(head)), stored).await;
+    written.map_err(|error| store_failed(error, target))?;
     apus_fault::point("object.post.published");
     if let Some(before) = object.delete_at().filter(|before| Some(*before) != delete_at) {
-        let dropped = delete_at_update::drop_task(server, target, head, before, time).await;
+        let dropped = server.rows.remove_task(target, head, before, time).await;
         dropped.map_err(|error| row_lost(&error, target))?;
     }
     let mut row_source = object.metadata.clone();
@@ -98,7 +95,7 @@ pub(crate) async fn post(
     let mut row = row_headers(head, &row_source, object.data_time);
     row.insert("x-content-type-timestamp".to_owned(), content_type_time.to_string());
     row.insert("x-meta-timestamp".to_owned(), time.to_string());
-    let told = update(server, target, head, Method::PUT, row, time).await;
+    let told = server.rows.update(target, head, Method::PUT, row, time).await;
     told.map_err(|error| row_lost(&error, target))?;
     apus_fault::point("object.post.told");
     let mut response = status(StatusCode::ACCEPTED);
@@ -132,7 +129,7 @@ fn asked_for(head: &HeaderMap, object: &Object, time: Timestamp) -> Change {
     let (content_type, content_type_time) = match given {
         Some(content_type) => (content_type.to_owned(), time),
         None => {
-            let current = object.metadata.get("Content-Type").cloned().unwrap_or_default();
+            let current = object.content_type();
             (current, object.content_type_time)
         }
     };
@@ -142,7 +139,7 @@ fn asked_for(head: &HeaderMap, object: &Object, time: Timestamp) -> Change {
 /// Another node's: metadata and content type each count when newer than what is here.
 async fn brought(
     server: &Server,
-    target: &Target,
+    target: &LocalObject,
     head: &HeaderMap,
     replicated: &Replicated,
     object: &Object,
@@ -159,7 +156,7 @@ async fn brought(
     if object.time >= time && object.content_type_time >= set {
         return Err(conflict(object.time));
     }
-    let current = object.metadata.get("Content-Type").cloned().unwrap_or_default();
+    let current = object.content_type();
     let (content_type, content_type_time) = match given {
         Some(given) if set > object.content_type_time => (given, set),
         _ => (current, object.content_type_time),
@@ -173,10 +170,10 @@ async fn brought(
         return Ok(Change { stored, time, content_type, content_type_time });
     }
     // The metadata here is as new: only the content type changes, beside it.
-    let (own, place) = (server.clone(), target.place.clone());
+    let (own, place) = (server.store.clone(), target.place.clone());
     let look = move || own.find_by_hash(&place);
-    match server.devices.run(&target.device, Priority::Write, look).await? {
-        Ok((Found::Present(here), _)) if here.time == object.time => {
+    match server.store.devices.run(&target.device, Priority::Write, look).await? {
+        Ok((DirectoryState::Present(here), _)) if here.time == object.time => {
             let stored = here.meta.unwrap_or_default();
             Ok(Change { stored, time: object.time, content_type, content_type_time })
         }

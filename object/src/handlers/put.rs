@@ -18,15 +18,15 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 
-use crate::container_update::{row_headers, update};
-use crate::delete_at_update;
-use crate::diskfile::layout::data_name;
-use crate::diskfile::reader::State;
-use crate::diskfile::writer::Writer;
+use crate::engine::ObjectWriter;
+use crate::engine::object::{State, Version};
 use crate::handlers::reserve::fence;
 use crate::replication::Replicated;
-use crate::reservation::Fence;
-use crate::server::{Refusal, Server, Target, conflict, disk_failed, refuse, timestamp};
+use crate::rows::container::row_headers;
+use crate::rows::expirer;
+use crate::server::{Refusal, Server, conflict, refuse, store_failed, timestamp};
+use crate::store::LocalObject;
+use crate::store::reservation::Fence;
 
 /// Bytes gathered before the disk is asked to write.
 const WRITE_BYTES: usize = 512 * 1024;
@@ -45,7 +45,7 @@ pub(crate) fn check_delete_at(head: &HeaderMap, time: Timestamp) -> Result<(), R
     let Some(text) = given else { return Ok(()) };
     let at: u64 =
         text.parse().map_err(|_| refuse(StatusCode::BAD_REQUEST, "Non-integer X-Delete-At"))?;
-    if Timestamp::from_seconds(at) <= time && !delete_at_update::is_replication(head) {
+    if Timestamp::from_seconds(at) <= time && !expirer::is_replication(head) {
         return Err(refuse(StatusCode::BAD_REQUEST, "X-Delete-At in past"));
     }
     Ok(())
@@ -107,7 +107,7 @@ impl Digests {
 
 pub(crate) async fn put(
     server: &Server,
-    target: &Target,
+    target: &LocalObject,
     head: &HeaderMap,
     body: Body,
     interim: Option<Interim>,
@@ -123,7 +123,7 @@ pub(crate) async fn put(
         })
         .and_then(|text| text.parse().ok());
     let expired_before = check_existing(server, target, head, time, replicated.is_some()).await?;
-    if server.parts.reserve.is_short(&target.place.device, length.unwrap_or(0)).unwrap_or(false) {
+    if server.reserve.is_short(&target.place.device, length.unwrap_or(0)).unwrap_or(false) {
         return Err(Box::new(status(StatusCode::INSUFFICIENT_STORAGE)));
     }
     let peer_sends_crc = header(head, headers::BODY_CRC).is_some();
@@ -184,32 +184,34 @@ pub(crate) async fn put(
         TASK_FIELDS.map(|name| (name.to_owned(), stored.get(name).cloned().unwrap_or_default())),
     );
     let place = target.place.clone();
-    let name = data_name(time);
+    let engine = server.store.engine(target.place.policy).clone();
     let prepare = move |committer: &Arc<Committer>| {
         let mut writer = match writer {
             Some(mut writer) => {
-                writer.took_long();
+                writer.mark_shared();
                 writer
             }
-            None => Writer::create(place, length, committer)?,
+            None => engine.create(place, length, committer)?,
         };
         for piece in &pieces {
             writer.append(piece)?;
         }
-        writer.seal(&name, &stored, Some(crc))?;
-        Ok((writer, name))
+        writer.seal(Version::Data(time), &stored, Some(crc))?;
+        Ok(writer)
     };
     match &mut source {
         Source::Mime(decoder) if two_phases => {
-            let committer = server.devices.committer(&target.device)?;
+            let committer = server.store.devices.committer(&target.device)?;
             let durable = move || {
-                let (mut writer, name) = prepare(&committer)?;
-                writer.took_long();
+                let mut writer = prepare(&committer)?;
+                writer.mark_shared();
                 writer.sync()?;
-                Ok((writer, name))
+                Ok(writer)
             };
-            let prepared = server.devices.run(&target.device, Priority::Write, durable).await?;
-            let prepared = prepared.map_err(|error| disk_failed(&error, target))?;
+            let prepared =
+                server.store.devices.run(&target.device, Priority::Write, durable).await?;
+            let prepared =
+                prepared.map_err(|error: std::io::Error| store_failed(error.into(), target))?;
             // Everything is on the disk but has no name: the commit is all that is left to do.
             if let Some(interim) = &interim {
                 interim.go_on();
@@ -218,23 +220,27 @@ pub(crate) async fn put(
             let committed =
                 committed.unwrap_or_else(|late| Err(PutStreamError::Broken(late.into())));
             committed.map_err(|error| stream_refusal(&error))?;
-            server.write(target, time, fence, move |_| Ok(prepared)).await?;
+            let written = server.store.write(target, (time, fence), move |_| Ok(prepared)).await;
+            written.map_err(|error| store_failed(error, target))?;
             // It is published whatever comes: a sender without an end only loses its connection.
             let _ = tokio::time::timeout(END_WAIT, decoder.finish()).await;
         }
-        _ => server.write(target, time, fence, prepare).await?,
+        _ => {
+            let written = server.store.write(target, (time, fence), prepare).await;
+            written.map_err(|error| store_failed(error, target))?;
+        }
     }
     apus_fault::point("object.put.published");
     let told = async {
-        let delete_at = delete_at_update::wanted(head);
+        let delete_at = expirer::wanted(head);
         if let Some(at) = delete_at {
-            delete_at_update::put_task(server, target, head, at, &task, time).await?;
+            server.rows.add_task(target, head, at, &task, time).await?;
         }
         if let Some(before) = expired_before.filter(|before| Some(*before) != delete_at) {
-            delete_at_update::drop_task(server, target, head, before, time).await?;
+            server.rows.remove_task(target, head, before, time).await?;
         }
         apus_fault::point("object.put.queued");
-        update(server, target, head, Method::PUT, row, time).await
+        server.rows.update(target, head, Method::PUT, row, time).await
     };
     told.await.map_err(|error| row_lost(&error, target))?;
     apus_fault::point("object.put.told");
@@ -246,20 +252,27 @@ pub(crate) async fn put(
 /// The time that the footers give instead of the first; then what is here is looked at again.
 async fn final_time(
     server: &Server,
-    target: &Target,
+    target: &LocalObject,
     footers: &Metadata,
     first: Timestamp,
 ) -> Result<Timestamp, Refusal> {
     let given = footers.get(headers::FINAL_TIMESTAMP).and_then(|text| Timestamp::parse(text));
     let Some(time) = given.filter(|given| *given > first) else { return Ok(first) };
-    match server.newest(target).await?.any.filter(|newest| *newest >= time) {
+    match server
+        .store
+        .newest(target)
+        .await
+        .map_err(|error| store_failed(error, target))?
+        .any
+        .filter(|newest| *newest >= time)
+    {
         Some(newest) => Err(conflict(newest)),
         None => Ok(time),
     }
 }
 
 /// The answer when a write is durable but nobody can be told of it.
-pub(crate) fn row_lost(error: &std::io::Error, target: &Target) -> Refusal {
+pub(crate) fn row_lost(error: &std::io::Error, target: &LocalObject) -> Refusal {
     tracing::error!(%error, device = target.device, object = target.name, "row was not kept");
     refuse(StatusCode::SERVICE_UNAVAILABLE, "container row was not kept")
 }
@@ -269,20 +282,21 @@ pub(crate) fn row_lost(error: &std::io::Error, target: &Target) -> Refusal {
 /// not in the way of a replicated body: it belongs to it then.
 async fn check_existing(
     server: &Server,
-    target: &Target,
+    target: &LocalObject,
     head: &HeaderMap,
     time: Timestamp,
     replicated: bool,
 ) -> Result<Option<u64>, Refusal> {
     let unwanted = header(head, "if-none-match").map(EtagList::parse);
-    let cleans = delete_at_update::cleans(head);
+    let cleans = expirer::cleans(head);
     let mut delete_at = None;
     // The names alone tell the times; opening costs a little more and is only for those who ask.
     let newest = if unwanted.is_none() && !cleans {
-        let newest = server.newest(target).await?;
+        let newest =
+            server.store.newest(target).await.map_err(|error| store_failed(error, target))?;
         if replicated { newest.write } else { newest.any }
     } else {
-        match server.open(target).await? {
+        match server.store.open(target).await.map_err(|error| store_failed(error, target))? {
             State::Present(object) => {
                 if !object.is_expired(time) {
                     let etag = object.metadata.get("ETag").map_or("", String::as_str);
@@ -309,18 +323,18 @@ async fn check_existing(
 /// Reads the body. A short one stays in memory; of a longer one all but the tail is written.
 async fn receive(
     server: &Server,
-    target: &Target,
+    target: &LocalObject,
     source: &mut Source,
     digests: &mut Digests,
     length: Option<u64>,
-) -> Result<(Vec<Bytes>, Option<Writer>), Refusal> {
+) -> Result<(Vec<Bytes>, Option<Box<dyn ObjectWriter>>), Refusal> {
     let mut pieces: Vec<Bytes> = Vec::new();
     let mut waiting = 0;
-    let mut writer: Option<Writer> = None;
+    let mut writer: Option<Box<dyn ObjectWriter>> = None;
     while let Some(piece) = source.next().await.map_err(|error| stream_refusal(&error))? {
         digests.update(&piece);
         if digests.md5.is_some() {
-            server.parts.client.counters().digested(piece.len());
+            server.client.counters().digested(piece.len());
         }
         waiting += piece.len();
         pieces.push(piece);
@@ -330,13 +344,16 @@ async fn receive(
         let batch = std::mem::take(&mut pieces);
         waiting = 0;
         let open = writer.take();
-        let (place, committer) = (target.place.clone(), server.devices.committer(&target.device)?);
+        let (place, committer) =
+            (target.place.clone(), server.store.devices.committer(&target.device)?);
+        let engine = server.store.engine(place.policy).clone();
         let written = server
+            .store
             .devices
             .run(&target.device, Priority::Write, move || {
                 let mut writer = match open {
                     Some(writer) => writer,
-                    None => Writer::create(place, length, &committer)?,
+                    None => engine.create(place, length, &committer)?,
                 };
                 for piece in &batch {
                     writer.append(piece)?;
@@ -344,7 +361,7 @@ async fn receive(
                 Ok::<_, std::io::Error>(writer)
             })
             .await?;
-        writer = Some(written.map_err(|error| disk_failed(&error, target))?);
+        writer = Some(written.map_err(|error| store_failed(error.into(), target))?);
         apus_fault::point("object.put.piece-written");
     }
     Ok((pieces, writer))
@@ -386,7 +403,7 @@ fn check_digests(
 fn stored_metadata(
     head: &HeaderMap,
     footers: &Metadata,
-    target: &Target,
+    target: &LocalObject,
     time: Timestamp,
     etag: &str,
     length: u64,

@@ -12,18 +12,18 @@ use apus_wire::{NodePath, headers};
 use http::request::Parts;
 use http::{Response, StatusCode};
 
-use crate::diskfile::cleanup::invalidate;
-use crate::diskfile::hashes::encode_reply;
-use crate::diskfile::partition::{Partition, is_suffix};
-use crate::rehash::RehashError;
+use crate::engine::place::{Partition, is_suffix};
+use crate::engine::suffix_hashes::encode_reply;
 use crate::server::{Refusal, Server, refuse};
+use crate::store::StoreError;
+use crate::store::suffix_hashes::HashingOptions;
 
-impl From<RehashError> for Refusal {
-    fn from(error: RehashError) -> Self {
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
         match error {
-            RehashError::Device(error) => error.into(),
-            RehashError::Io(error) => {
-                tracing::error!(%error, "suffix hashes");
+            StoreError::Device(error) => error.into(),
+            error => {
+                tracing::error!(%error, "Failed to compute suffix hashes");
                 Box::new(status(StatusCode::INSUFFICIENT_STORAGE))
             }
         }
@@ -39,7 +39,7 @@ pub(super) fn partition(
     let path = NodePath::decode(head.uri.path(), names_max)
         .map_err(|error| refuse(StatusCode::BAD_REQUEST, &error))?;
     let policy = server.policy(&head.headers)?;
-    let device = server.devices.path(&path.device)?;
+    let device = server.store.devices.path(&path.device)?;
     let partition = Partition { device, policy, number: path.partition };
     Ok((path, partition))
 }
@@ -65,7 +65,7 @@ async fn marks(
         refuse(StatusCode::BAD_REQUEST, &format!("{}: {expected}", headers::PARTITION_MARKS))
     })?;
     let Partition { device, policy, .. } = partition;
-    let marks = server.partition_marks(&path.device, device, policy, numbers).await?;
+    let marks = server.store.partition_marks(&path.device, device, policy, numbers).await?;
     let marks: Vec<Option<String>> =
         marks.into_iter().map(|mark| mark.map(|mark| mark.to_string())).collect();
     let mut response = status(StatusCode::OK);
@@ -84,18 +84,19 @@ async fn hashes(server: &Server, head: &Parts) -> Result<Response<Body>, Refusal
     let pickled = if listed.is_empty() {
         let none = BTreeSet::new();
         let (device, numbers) = (partition.device.clone(), vec![partition.number]);
-        let marks = server.partition_marks(&path.device, device, partition.policy, numbers);
+        let marks = server.store.partition_marks(&path.device, device, partition.policy, numbers);
         mark = marks.await?.pop().flatten();
-        let found = server.suffix_hashes(&path.device, &partition, &none, false).await?;
+        let reclaim_age = server.replication.reclaim_age;
+        let options = HashingOptions { recalculate: &none, list: false, reclaim_age };
+        let found = server.store.suffix_hashes(&path.device, &partition, options).await?;
         encode_reply(&found.hashes)
     } else {
         let suffixes: BTreeSet<String> =
             listed.split('-').filter(|name| is_suffix(name)).map(str::to_owned).collect();
-        let (directory, counters) = (partition.directory(), server.parts.counters.clone());
-        let mark = move || {
-            suffixes.iter().try_for_each(|suffix| invalidate(&directory, suffix, &counters))
-        };
-        server.background(&path.device, mark).await?;
+        let engine = server.store.engine(partition.policy).clone();
+        let mark =
+            move || suffixes.iter().try_for_each(|suffix| engine.invalidate(&partition, suffix));
+        server.store.background(&path.device, mark).await?;
         pickle::dumps(&Value::None)
     };
     let mut response = status(StatusCode::OK);

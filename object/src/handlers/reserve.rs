@@ -1,6 +1,6 @@
 //! `RESERVE` and `RELEASE`: taking an object's name for a conditional write, and giving it back.
 //!
-//! The rules are in [`crate::reservation`]; nothing here judges a condition.
+//! The rules are in [`crate::store::reservation`]; nothing here judges a condition.
 
 use apus_daemon::Body;
 use apus_daemon::http::{header, status};
@@ -8,9 +8,10 @@ use apus_wire::headers;
 use http::{HeaderMap, Response, StatusCode};
 
 use super::get::{absent, object_headers};
-use crate::diskfile::reader::State;
-use crate::reservation::{Fence, NotTaken};
-use crate::server::{Refusal, Server, Target, conflict, disk_failed, refuse, timestamp};
+use crate::engine::object::State;
+use crate::server::{Refusal, Server, conflict, refuse, store_failed, timestamp};
+use crate::store::LocalObject;
+use crate::store::reservation::{Fence, ReserveRefusal};
 
 /// How a write asks to get through.
 pub(crate) fn fence(head: &HeaderMap) -> Fence {
@@ -25,34 +26,35 @@ pub(crate) fn fence(head: &HeaderMap) -> Fence {
 
 pub(crate) async fn reserve(
     server: &Server,
-    target: &Target,
+    target: &LocalObject,
     head: &HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
     let time = timestamp(head)?;
-    let reservations = server.devices.reservations(&target.device)?;
+    let reservations = server.store.devices.reservations(&target.device)?;
     let taken = reservations.take(target.place.hash, time).await.map_err(|error| match error {
-        NotTaken::TooEarly(promised) => conflict(promised),
+        ReserveRefusal::TooEarly(promised) => conflict(promised),
         // Whoever asks again comes to the process that makes them.
-        NotTaken::Sealed => {
+        ReserveRefusal::Sealed => {
             refuse(StatusCode::SERVICE_UNAVAILABLE, "promises are made elsewhere now")
         }
-        NotTaken::Disk(error) => disk_failed(&error, target),
+        ReserveRefusal::Disk(error) => store_failed(error.into(), target),
     })?;
     apus_fault::point("object.reserve.promised");
-    let (newest, mut response) = match server.open(target).await? {
-        State::Present(object) => {
-            let mut response = status(StatusCode::OK);
-            object_headers(&object, response.headers_mut());
-            apus_daemon::http::set(
-                response.headers_mut(),
-                "content-length",
-                &object.length.to_string(),
-            );
-            (Some(object.time), response)
-        }
-        State::Deleted(deleted) => (Some(deleted), *absent(Some(deleted))),
-        State::Absent => (None, *absent(None)),
-    };
+    let (newest, mut response) =
+        match server.store.open(target).await.map_err(|error| store_failed(error, target))? {
+            State::Present(object) => {
+                let mut response = status(StatusCode::OK);
+                object_headers(&object, response.headers_mut());
+                apus_daemon::http::set(
+                    response.headers_mut(),
+                    "content-length",
+                    &object.length.to_string(),
+                );
+                (Some(object.time), response)
+            }
+            State::Deleted(deleted) => (Some(deleted), *absent(Some(deleted))),
+            State::Absent => (None, *absent(None)),
+        };
     if let Some(newest) = newest.filter(|newest| *newest >= time) {
         return Err(conflict(newest));
     }
@@ -63,10 +65,10 @@ pub(crate) async fn reserve(
 
 pub(crate) fn release(
     server: &Server,
-    target: &Target,
+    target: &LocalObject,
     head: &HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
     let time = timestamp(head)?;
-    server.devices.reservations(&target.device)?.release(&target.place.hash, time);
+    server.store.devices.reservations(&target.device)?.release(&target.place.hash, time);
     Ok(status(StatusCode::NO_CONTENT))
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 use apus_cluster::metadata::title_case;
 use apus_cluster::percent;
 use apus_cluster::{Metadata, PathHash, Timestamp};
+use apus_daemon::Body;
 use apus_daemon::http::{BodyError, header, set, status, stream};
 use apus_daemon::task::{TaskKind, spawn};
-use apus_daemon::{Body, Handler};
 use apus_disk::Priority;
 use apus_wire::headers;
 use bytes::Bytes;
@@ -21,16 +21,17 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::mpsc;
 
 use super::replicate::partition;
-use crate::diskfile::partition::Partition;
-use crate::diskfile::partition_lock::LockError;
-use crate::diskfile::reader::{self, Found, OpenError};
-use crate::diskfile::sweep::Times;
+use super::write::write;
+use crate::engine::object::{DirectoryState, OpenError, Times};
+use crate::engine::place::Partition;
 use crate::replication::Replicated;
-use crate::replicator::present_since;
 use crate::server::{Refusal, Server, next_part_power, refuse};
 use crate::ssync::input::{Input, InputError};
 use crate::ssync::line::{Offer, Wanted, encode_wanted};
 use crate::ssync::{MISSING_CHECK_END, MISSING_CHECK_START, UPDATES_END, UPDATES_START};
+use crate::store::StoreError;
+use crate::store::presence::present_since;
+use crate::store::replication_lock::{LockError, LockOptions};
 
 /// How long the end of a request may take after its last line.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
@@ -85,13 +86,13 @@ async fn begin(server: &Server, head: &Parts, body: Body) -> Result<Response<Bod
     }
     let mut present = None;
     if head.headers.contains_key(headers::PRESENT_SINCE) {
-        let (device, now) = (partition.device.clone(), server.parts.clock.now());
-        let reclaim_age = server.parts.replication.reclaim_age;
+        let (device, now) = (partition.device.clone(), server.store.clock.now());
+        let reclaim_age = server.replication.reclaim_age;
         let look = move || present_since(&device, now, reclaim_age);
-        present = server.background(&path.device, look).await?;
+        present = server.store.background(&path.device, look).await?;
     }
     let (replies, answer) = mpsc::channel(4);
-    let input = Input::new(body, server.parts.replication.client_timeout);
+    let input = Input::new(body, server.replication.client_timeout);
     let other_power = next_part_power(&head.headers)?;
     let (server, device) = (server.clone(), path.device);
     let receiver = Receiver { server, device, partition, other_power, replies };
@@ -130,19 +131,19 @@ impl Receiver {
     async fn exchange(&self, input: &mut Input) -> Result<(), Failure> {
         // Something must go out for the answer's head to go out.
         self.say("\r\n").await?;
-        let options = self.server.parts.replication.clone();
+        let options = self.server.replication.clone();
         let permit = options
             .concurrency
             .clone()
             .try_acquire_owned()
             .map_err(|_| Failure::Told(503, "too many exchanges at once".to_owned()))?;
         let (per_device, wait) = (options.concurrency_per_device, options.lock_timeout);
-        let lock =
-            self.server.lock_replication(&self.device, &self.partition, true, per_device, wait);
+        let options = LockOptions { create: true, per_device, wait };
+        let lock = self.server.store.lock_replication(&self.device, &self.partition, options);
         let lock = lock.await.map_err(|error| match error {
             LockError::Busy => failed(format!("{} s: lock timeout", wait.as_secs())),
-            LockError::Device(error) => Failure::Told(503, format!("{error:?}")),
-            LockError::Io(error) => failed(error.to_string()),
+            LockError::Store(StoreError::Device(error)) => Failure::Told(503, error.to_string()),
+            LockError::Store(error) => failed(error.to_string()),
         })?;
         self.missing_check(input).await?;
         self.updates(input).await?;
@@ -197,12 +198,12 @@ impl Receiver {
     }
 
     async fn compare(&self, offer: &Offer) -> Result<Wanted, Failure> {
-        let (server, place) = (self.server.clone(), self.partition.place(offer.hash));
-        let look = move || server.find_by_hash(&place).map(|(found, _)| found);
-        let found = self.server.devices.run(&self.device, Priority::Background, look).await;
-        let found = found.map_err(|error| Failure::Told(503, format!("{error:?}")))?;
+        let (store, place) = (self.server.store.clone(), self.partition.place(offer.hash));
+        let look = move || store.find_by_hash(&place).map(|(found, _)| found);
+        let found = self.server.store.devices.run(&self.device, Priority::Background, look).await;
+        let found = found.map_err(|error| Failure::Told(503, error.to_string()))?;
         Ok(match found {
-            Ok(Found::Present(stored)) => {
+            Ok(DirectoryState::Present(stored)) => {
                 let local = Times {
                     data: stored.data_time,
                     meta: Some(stored.time),
@@ -210,11 +211,11 @@ impl Receiver {
                 };
                 offer.wanted(Some(&local), false)
             }
-            Ok(Found::Deleted(time, _)) => {
+            Ok(DirectoryState::Deleted(time, _)) => {
                 let local = Times { data: time, meta: None, content_type: None };
                 offer.wanted(Some(&local), true)
             }
-            Ok(Found::Absent) | Err(OpenError::Corrupt(_) | OpenError::OtherName(_)) => {
+            Ok(DirectoryState::Absent) | Err(OpenError::Corrupt(_) | OpenError::OtherName(_)) => {
                 offer.wanted(None, false)
             }
             Err(error) => return Err(failed(format!("{}: {error:?}", offer.hash))),
@@ -224,7 +225,7 @@ impl Receiver {
     /// Takes objects until the sender has no more.
     async fn updates(&self, input: &mut Input) -> Result<(), Failure> {
         self.expect(input, UPDATES_START).await?;
-        let options = self.server.parts.replication.clone();
+        let options = self.server.replication.clone();
         let (mut successes, mut failures) = (0_u64, 0_u64);
         loop {
             let line = input.line().await?;
@@ -283,23 +284,32 @@ impl Receiver {
         };
         let (pieces, stream_of_pieces) = mpsc::channel(2);
         let request = self.request(method, path, head, replicated, stream(stream_of_pieces))?;
-        let server = self.server.clone();
-        let (response, fed) = tokio::join!(server.call(request), feed(input, pieces, body));
+        let (status, fed) = tokio::join!(self.write(request), feed(input, pieces, body));
         fed?;
-        match response.status() {
+        match status {
             StatusCode::CONFLICT if self.has_newer(&name, time).await? => Ok(StatusCode::OK),
             status => Ok(status),
         }
     }
 
+    /// Applies an update; returns the status of its handler.
+    async fn write(&self, request: Request<Body>) -> StatusCode {
+        let (head, body) = request.into_parts();
+        let answer = match self.server.target(head.uri.path(), &head.headers) {
+            Ok(target) => write(&self.server, target, head, body, None).await,
+            Err(refusal) => Err(refusal),
+        };
+        answer.unwrap_or_else(|refusal| *refusal).status()
+    }
+
     /// Whether a refused update is not needed, since what is here is as new. A name may also be
     /// promised to a conditional write: then the update is to come again.
     async fn has_newer(&self, name: &str, time: Timestamp) -> Result<bool, Failure> {
-        let place = self.partition.place(self.server.parts.hash.hash_joined(name));
-        let counters = self.server.parts.counters.clone();
-        let look = move || reader::newest(&place, true, &counters);
-        let newest = self.server.devices.run(&self.device, Priority::Background, look).await;
-        let newest = newest.map_err(|error| Failure::Told(503, format!("{error:?}")))?;
+        let place = self.partition.place(self.server.store.hash.hash_joined(name));
+        let engine = self.server.store.engine(place.policy).clone();
+        let look = move || engine.newest(&place, true);
+        let newest = self.server.store.devices.run(&self.device, Priority::Background, look).await;
+        let newest = newest.map_err(|error| Failure::Told(503, error.to_string()))?;
         Ok(newest.is_ok_and(|newest| newest.any.is_some_and(|newest| newest >= time)))
     }
 

@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
 
-use super::{Kind, Seen, Surroundings, Watcher, Wish};
+use super::{AuditedObject, SweepKind, Watcher, WatcherContext, WatcherVerdict};
 
 /// Swift's name.
 pub(super) const NAME: &str = "swift#dark_data";
@@ -42,9 +42,9 @@ struct Totals {
 /// The watcher.
 #[derive(Debug)]
 pub(super) struct DarkData {
-    around: Surroundings,
+    around: WatcherContext,
     /// What is wished for dark objects.
-    action: Wish,
+    action: WatcherVerdict,
     grace_age: Duration,
     totals: Mutex<Totals>,
 }
@@ -60,11 +60,11 @@ enum Listed {
 
 impl DarkData {
     /// With its options, `action` and `grace_age`.
-    pub(super) fn new(section: &Section<'_>, around: &Surroundings) -> Result<Self, String> {
+    pub(super) fn new(section: &Section<'_>, around: &WatcherContext) -> Result<Self, String> {
         let action = match section.get("action").unwrap_or("log") {
-            "log" => Wish::Keep,
-            "delete" => Wish::Delete,
-            "quarantine" => Wish::Quarantine,
+            "log" => WatcherVerdict::Keep,
+            "delete" => WatcherVerdict::Delete,
+            "quarantine" => WatcherVerdict::Quarantine,
             // Swift logs it and goes on with `log`.
             other => return Err(section.refuse("action", other, "log, delete or quarantine")),
         };
@@ -82,7 +82,7 @@ impl DarkData {
     }
 
     /// Asks the servers of an object's container one after the other, until one lists it.
-    async fn listed(&self, seen: &Seen<'_>) -> Listed {
+    async fn listed(&self, seen: &AuditedObject<'_>) -> Listed {
         let mut names = seen.name.splitn(4, '/').skip(1);
         let (Some(account), Some(container), Some(object)) =
             (names.next(), names.next(), names.next())
@@ -116,7 +116,7 @@ impl DarkData {
         node: &Device,
         request: &NodeRequest,
         object: &str,
-        seen: &Seen<'_>,
+        seen: &AuditedObject<'_>,
     ) -> Listed {
         let answered = tokio::time::timeout(ANSWER, async {
             let answer = self.around.client.send_regardless(node, request, empty(), ANSWER).await;
@@ -189,21 +189,21 @@ impl Watcher for DarkData {
         NAME
     }
 
-    fn start(&self, sweep: Kind) {
-        if sweep == Kind::All {
+    fn start(&self, sweep: SweepKind) {
+        if sweep == SweepKind::All {
             *self.totals() = Totals::default();
         }
     }
 
-    async fn see_object(&self, sweep: Kind, seen: &Seen<'_>) -> Wish {
-        if sweep != Kind::All {
+    async fn see_object(&self, sweep: SweepKind, seen: &AuditedObject<'_>) -> WatcherVerdict {
+        if sweep != SweepKind::All {
             // The containers are asked once for each object, not twice.
-            return Wish::Keep;
+            return WatcherVerdict::Keep;
         }
         let old = Timestamp::from_duration(seen.now.saturating_sub(self.grace_age));
         if seen.time >= old {
             self.totals().ok += 1;
-            return Wish::Keep;
+            return WatcherVerdict::Keep;
         }
         match self.listed(seen).await {
             Listed::Yes => self.totals().ok += 1,
@@ -214,11 +214,11 @@ impl Watcher for DarkData {
                 return self.action;
             }
         }
-        Wish::Keep
+        WatcherVerdict::Keep
     }
 
-    fn end(&self, sweep: Kind) {
-        if sweep == Kind::All {
+    fn end(&self, sweep: SweepKind) {
+        if sweep == SweepKind::All {
             let Totals { unknown, ok, dark } = *self.totals();
             tracing::info!(unknown, ok, dark, "dark data watcher");
         }

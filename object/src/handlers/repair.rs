@@ -12,13 +12,11 @@ use apus_ring::Device;
 use apus_wire::headers;
 use http::{HeaderMap, Response, StatusCode};
 
-use super::returned::away_since;
-use super::sender::{Send, Source, exchange};
-use crate::diskfile::partition::Partition;
-use crate::diskfile::sweep::objects_of_suffix;
-use crate::rehash::RehashError;
-use crate::server::{Refusal, Server, Target, next_part_power, refuse};
+use crate::replicator::sender::{Send, Source, exchange};
+use crate::server::{Refusal, Server, next_part_power, refuse};
 use crate::ssync::line::Offer;
+use crate::store::presence::away_since;
+use crate::store::{LocalObject, StoreError};
 
 /// Nodes that one request may name.
 const NODES_MAX: usize = 16;
@@ -37,7 +35,7 @@ fn nodes(head: &HeaderMap) -> Result<Vec<Device>, Refusal> {
     })
 }
 
-fn failed(error: &RehashError) -> Refusal {
+fn failed(error: &StoreError) -> Refusal {
     tracing::warn!(?error, "repair");
     Box::new(status(StatusCode::SERVICE_UNAVAILABLE))
 }
@@ -46,24 +44,23 @@ fn failed(error: &RehashError) -> Refusal {
 /// this device cannot say whether it was deleted elsewhere meanwhile.
 pub(crate) async fn repair(
     server: &Server,
-    target: &Target,
+    target: &LocalObject,
     head: &HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
     let nodes = nodes(head)?;
     let place = &target.place;
-    let partition =
-        Partition { device: place.device.clone(), policy: place.policy, number: place.partition };
-    let (reclaim, counters, hash) = (server.reclaim(), server.parts.counters.clone(), place.hash);
-    let (device, now) = (place.device.clone(), server.parts.clock.now());
-    let reclaim_age = server.parts.replication.reclaim_age;
+    let (store, partition, hash) = (server.store.clone(), place.in_partition(), place.hash);
+    let reclaim_age = server.replication.reclaim_age;
     let listed = partition.clone();
     let look = move || {
-        let away = away_since(&device, now, reclaim_age, &counters)?;
-        let found = objects_of_suffix(&listed, &hash.suffix_dir(), &reclaim, &counters)?;
+        let reclaim = store.reclaim(reclaim_age);
+        let away = away_since(&listed.device, reclaim.now, reclaim_age, &store.counters)?;
+        let engine = store.engine(listed.policy);
+        let found = engine.objects(&listed, &hash.suffix_dir(), &reclaim)?;
         Ok((away, found))
     };
     let (away, found) =
-        server.background(&target.device, look).await.map_err(|error| failed(&error))?;
+        server.store.background(&target.device, look).await.map_err(|error| failed(&error))?;
     if away.is_some() {
         return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "this device was away for too long"));
     }
@@ -71,7 +68,8 @@ pub(crate) async fn repair(
         return Err(Box::new(status(StatusCode::NOT_FOUND)));
     };
     let source = Source {
-        server: server.clone(),
+        store: server.store.clone(),
+        client: server.client.clone(),
         device: target.device.clone(),
         partition,
         other_power: next_part_power(head)?,

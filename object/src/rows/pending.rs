@@ -98,9 +98,9 @@ fn fill(file: &mut AtomicFile, pickled: &[u8]) -> io::Result<()> {
 
 /// An update as it lies on a device. What is not understood is kept.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Pending(Vec<(Value, Value)>);
+pub(crate) struct PendingUpdate(Vec<(Value, Value)>);
 
-impl Pending {
+impl PendingUpdate {
     fn value(&self, name: &str) -> Option<&Value> {
         self.0
             .iter()
@@ -185,7 +185,7 @@ pub(crate) fn of_object(device: &Path, policy: PolicyIndex, hash: &PathHash) -> 
 
 /// The updates of one suffix directory.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct PendingUpdates {
     /// The newest of each object, the oldest of these first.
     pub(crate) newest: Vec<(Timestamp, PathBuf)>,
     /// Older ones, which were removed.
@@ -195,9 +195,9 @@ pub(crate) struct Found {
 }
 
 /// Lists a suffix directory and removes what a newer update of the same object made obsolete.
-pub(crate) fn newest_of_each(suffix: &Path) -> io::Result<Found> {
+pub(crate) fn newest_of_each(suffix: &Path) -> io::Result<PendingUpdates> {
     let mut names: Vec<(String, Timestamp, PathBuf)> = Vec::new();
-    let mut found = Found::default();
+    let mut found = PendingUpdates::default();
     for name in apus_disk::names(suffix)? {
         match name.split_once('-').map(|(hash, time)| (hash, Timestamp::parse(time))) {
             Some((hash, Some(time))) => names.push((hash.to_owned(), time, suffix.join(&name))),
@@ -231,7 +231,7 @@ pub(crate) fn newest_of_each(suffix: &Path) -> io::Result<Found> {
 ///
 /// # Errors
 /// As the operating system says.
-pub(crate) fn mended(path: &Path) -> io::Result<Option<Pending>> {
+pub(crate) fn mended(path: &Path) -> io::Result<Option<PendingUpdate>> {
     let file = std::fs::File::open(path)?;
     let mut bytes = Vec::new();
     (&file).take(MENDED_BYTES_MAX).read_to_end(&mut bytes)?;
@@ -241,7 +241,7 @@ pub(crate) fn mended(path: &Path) -> io::Result<Option<Pending>> {
         return Ok(None);
     }
     let parse = |bytes: &[u8]| match pickle::loads(bytes) {
-        Ok(Value::Dict(fields)) => Some(Pending(fields)),
+        Ok(Value::Dict(fields)) => Some(PendingUpdate(fields)),
         _ => None,
     };
     let computed = format!("{:016x}", crc_fast::crc64_nvme(&bytes));
@@ -264,7 +264,7 @@ pub(crate) fn mended(path: &Path) -> io::Result<Option<Pending>> {
 }
 
 /// The content of a file, or what is wrong with it; `None` when it is gone.
-fn load(path: &Path) -> io::Result<Option<Result<Pending, String>>> {
+fn load(path: &Path) -> io::Result<Option<Result<PendingUpdate, String>>> {
     let file = match std::fs::File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
@@ -281,7 +281,7 @@ fn load(path: &Path) -> io::Result<Option<Result<Pending, String>>> {
         return Ok(Some(Err("does not match its checksum".to_owned())));
     }
     Ok(Some(match pickle::loads(&bytes) {
-        Ok(Value::Dict(fields)) => Ok(Pending(fields)),
+        Ok(Value::Dict(fields)) => Ok(PendingUpdate(fields)),
         Ok(_) => Err("no dictionary".to_owned()),
         Err(error) => Err(error.to_string()),
     }))
@@ -291,7 +291,7 @@ fn load(path: &Path) -> io::Result<Option<Result<Pending, String>>> {
 ///
 /// # Errors
 /// `InvalidData` for what is no update; else as the operating system says.
-pub(crate) fn read(path: &Path) -> io::Result<Option<Pending>> {
+pub(crate) fn read(path: &Path) -> io::Result<Option<PendingUpdate>> {
     match load(path)? {
         None => Ok(None),
         Some(Ok(pending)) => Ok(Some(pending)),
@@ -325,7 +325,11 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// Writes an update over itself, durably.
-pub(crate) fn replace(path: &Path, update: &Pending, counters: &Arc<Counters>) -> io::Result<()> {
+pub(crate) fn replace(
+    path: &Path,
+    update: &PendingUpdate,
+    counters: &Arc<Counters>,
+) -> io::Result<()> {
     let directory = path.parent().unwrap_or(path);
     let mut file = AtomicFile::create(directory, directory, counters)?;
     fill(&mut file, &pickle::dumps(&Value::Dict(update.0.clone())))?;
@@ -418,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_shard_is_remembered_and_a_loop_ends_at_the_root() {
-        let mut pending = Pending(vec![
+        let mut pending = PendingUpdate(vec![
             (Value::Str("account".to_owned()), Value::Str("a".to_owned())),
             (Value::Str("container".to_owned()), Value::Str("c".to_owned())),
             (Value::Str("obj".to_owned()), Value::Str("o".to_owned())),

@@ -13,9 +13,10 @@ use apus_daemon::http::header;
 use apus_wire::headers;
 use http::HeaderMap;
 
-use crate::async_pending::Update;
-use crate::container_update::{Recipients, deliver, keep};
-use crate::server::{Server, Target};
+use super::RowNotifier;
+use super::container::Recipients;
+use super::pending::Update;
+use crate::store::LocalObject;
 
 /// MD5 of nothing.
 const EMPTY_ETAG: &str = "d41d8cd98f00b204e9800998ecf8427e";
@@ -50,7 +51,7 @@ fn row(stored: &Metadata) -> Metadata {
 
 /// What all rows of the queue have.
 fn update(
-    target: &Target,
+    target: &LocalObject,
     head: &HeaderMap,
     (method, container, delete_at): (&'static str, String, u64),
     mut row: Metadata,
@@ -73,56 +74,58 @@ fn update(
     }
 }
 
-/// Puts the task of an expiry into the queue, or keeps it for the updater. Does nothing when the
-/// request names no databases: others are then asked to.
-///
-/// # Errors
-/// When it could be neither sent nor kept; the write must then not be acknowledged.
-pub(crate) async fn put_task(
-    server: &Server,
-    target: &Target,
-    head: &HeaderMap,
-    delete_at: u64,
-    stored: &Metadata,
-    time: Timestamp,
-) -> io::Result<()> {
-    if is_replication(head) || header(head, headers::DELETE_AT_HOST).is_none() {
-        return Ok(());
+impl RowNotifier {
+    /// Adds the task of an expiry to the queue, or keeps it for the updater. Does nothing when the
+    /// request names no databases: the proxy asks other servers then.
+    ///
+    /// # Errors
+    /// When it could be neither sent nor kept; the write must then not be acknowledged.
+    pub(crate) async fn add_task(
+        &self,
+        target: &LocalObject,
+        head: &HeaderMap,
+        delete_at: u64,
+        stored: &Metadata,
+        time: Timestamp,
+    ) -> io::Result<()> {
+        if is_replication(head) || header(head, headers::DELETE_AT_HOST).is_none() {
+            return Ok(());
+        }
+        let named = header(head, headers::DELETE_AT_CONTAINER).and_then(|name| name.parse().ok());
+        // The proxy's name fits the databases that it names, whatever this server would choose.
+        let container = match named {
+            Some(named) => expirer::ten_digits(named),
+            None => expirer::task_container(&target.place.hash, delete_at),
+        };
+        let recipients = Recipients::named(
+            head,
+            [headers::DELETE_AT_HOST, headers::DELETE_AT_PARTITION, headers::DELETE_AT_DEVICE],
+        );
+        let update = update(target, head, ("PUT", container, delete_at), row(stored), time);
+        if recipients.is_empty() {
+            return self.keep(target, update, time).await;
+        }
+        self.deliver(target, recipients, update, time).await
     }
-    let named = header(head, headers::DELETE_AT_CONTAINER).and_then(|name| name.parse().ok());
-    // The proxy's name fits the databases that it names, whatever we would have chosen.
-    let container = match named {
-        Some(named) => expirer::ten_digits(named),
-        None => expirer::task_container(&target.place.hash, delete_at),
-    };
-    let recipients = Recipients::named(
-        head,
-        [headers::DELETE_AT_HOST, headers::DELETE_AT_PARTITION, headers::DELETE_AT_DEVICE],
-    );
-    let update = update(target, head, ("PUT", container, delete_at), row(stored), time);
-    if recipients.is_empty() {
-        return keep(server, target, update, time).await;
-    }
-    deliver(server, target, recipients, update, time).await
-}
 
-/// Has the task of an expiry that no longer holds removed, later.
-///
-/// # Errors
-/// When that could not be kept.
-pub(crate) async fn drop_task(
-    server: &Server,
-    target: &Target,
-    head: &HeaderMap,
-    delete_at: u64,
-    time: Timestamp,
-) -> io::Result<()> {
-    if !cleans(head) {
-        return Ok(());
+    /// Has the updater remove the task of an expiry that no longer applies.
+    ///
+    /// # Errors
+    /// When that could not be kept.
+    pub(crate) async fn remove_task(
+        &self,
+        target: &LocalObject,
+        head: &HeaderMap,
+        delete_at: u64,
+        time: Timestamp,
+    ) -> io::Result<()> {
+        if !cleans(head) {
+            return Ok(());
+        }
+        let container = expirer::task_container(&target.place.hash, delete_at);
+        let update = update(target, head, ("DELETE", container, delete_at), Metadata::new(), time);
+        self.keep(target, update, time).await
     }
-    let container = expirer::task_container(&target.place.hash, delete_at);
-    let update = update(target, head, ("DELETE", container, delete_at), Metadata::new(), time);
-    keep(server, target, update, time).await
 }
 
 #[cfg(test)]
