@@ -12,31 +12,17 @@ use crate::server::{Server, refuse};
 impl Handler for Server {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
-        let interim = head.extensions.get::<Interim>().cloned();
-        match head.method.as_str() {
-            methods::REPLICATE => return handlers::replicate::replicate(self, &head).await,
-            methods::SSYNC => return handlers::ssync::ssync(self, &head, body).await,
-            _ => {}
-        }
-        let target = match self.target(head.uri.path(), &head.headers) {
-            Ok(target) => target,
-            Err(refusal) => return *refusal,
-        };
-        let answer = match head.method {
-            Method::GET => handlers::get::get(self, &target, &head.headers, false).await,
-            Method::HEAD => handlers::get::get(self, &target, &head.headers, true).await,
-            Method::PUT | Method::POST | Method::DELETE => {
-                handlers::write::write(self, target, head, body, interim).await
+        let answer = match (head.method.as_str(), &head.method) {
+            (_, &Method::GET | &Method::HEAD) => handlers::get::get(self, &head).await,
+            (_, &Method::PUT | &Method::POST | &Method::DELETE) => {
+                let interim = head.extensions.get::<Interim>().cloned();
+                handlers::write::write(self, head, body, interim).await
             }
-            method if method.as_str() == methods::RESERVE => {
-                handlers::reserve::reserve(self, &target, &head.headers).await
-            }
-            method if method.as_str() == methods::REPAIR => {
-                handlers::repair::repair(self, &target, &head.headers).await
-            }
-            method if method.as_str() == methods::RELEASE => {
-                handlers::reserve::release(self, &target, &head.headers)
-            }
+            (methods::REPLICATE, _) => handlers::replicate::replicate(self, &head).await,
+            (methods::SSYNC, _) => handlers::ssync::ssync(self, &head, body).await,
+            (methods::RESERVE, _) => handlers::reserve::reserve(self, &head).await,
+            (methods::RELEASE, _) => handlers::reserve::release(self, &head),
+            (methods::REPAIR, _) => handlers::repair::repair(self, &head).await,
             _ => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")),
         };
         answer.unwrap_or_else(|refusal| *refusal)

@@ -4,15 +4,14 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use apus_cluster::{
-    AccountName, ContainerName, ContainerPath, HashConf, ObjectName, ObjectPath, Policies,
-    PolicyIndex, Timestamp, policy::PolicyType,
-};
-use apus_daemon::http::{header, status, text};
+use apus_cluster::{HashConf, Policies, PolicyIndex, Timestamp, policy::PolicyType};
+use apus_daemon::http::{status, text};
 use apus_daemon::{Body, Clock};
 use apus_disk::{Counters, Reserve};
-use apus_wire::{Client, NodePath, headers};
-use http::{HeaderMap, Response, StatusCode};
+use apus_wire::Client;
+use apus_wire::message::InvalidRequest;
+use apus_wire::message::object::{ObjectAddress, ObjectWriteReply};
+use http::{Response, StatusCode};
 
 use crate::engine::place::{OtherPath, Place};
 use crate::replication::ReplicationOptions;
@@ -100,35 +99,16 @@ pub(crate) fn store_failed(error: StoreError, object: &LocalObject) -> Refusal {
     }
 }
 
-/// The required `X-Timestamp`.
-pub(crate) fn timestamp(head: &HeaderMap) -> Result<Timestamp, Refusal> {
-    header(head, headers::TIMESTAMP).and_then(Timestamp::parse).ok_or_else(|| {
-        let found = header(head, headers::TIMESTAMP).unwrap_or_default();
-        refuse(
-            StatusCode::BAD_REQUEST,
-            &format!("X-Timestamp {found:?}: expected seconds.decimals"),
-        )
-    })
-}
-
-/// `X-Backend-Next-Part-Power`, if it is present.
-pub(crate) fn next_part_power(head: &HeaderMap) -> Result<Option<u32>, Refusal> {
-    /// Four bytes of the hash determine a partition.
-    const POWER_MAX: u32 = 32;
-    let Some(text) = header(head, headers::NEXT_PART_POWER) else { return Ok(None) };
-    match text.parse().ok().filter(|power| *power <= POWER_MAX) {
-        Some(power) => Ok(Some(power)),
-        None => Err(refuse(
-            StatusCode::BAD_REQUEST,
-            &format!("{} {text:?}: expected 0 to {POWER_MAX}", headers::NEXT_PART_POWER),
-        )),
-    }
+/// 400, with what is wrong with the request.
+pub(crate) fn malformed(error: &InvalidRequest) -> Refusal {
+    refuse(StatusCode::BAD_REQUEST, &error.to_string())
 }
 
 /// 409, with the time that a write must exceed.
 pub(crate) fn conflict(newest: Timestamp) -> Refusal {
     let mut response = status(StatusCode::CONFLICT);
-    apus_daemon::http::set(response.headers_mut(), headers::BACKEND_TIMESTAMP, &newest.to_string());
+    let reply = ObjectWriteReply { newest: Some(newest), ..ObjectWriteReply::default() };
+    reply.encode(response.headers_mut());
     Box::new(response)
 }
 
@@ -167,49 +147,33 @@ impl Server {
         self.store.seal().await;
     }
 
-    /// The policy of a request, if it is served.
-    pub(crate) fn policy(&self, head: &HeaderMap) -> Result<PolicyIndex, Refusal> {
-        let policy = match header(head, headers::POLICY_INDEX) {
-            None => PolicyIndex(0),
-            Some(text) => PolicyIndex(
-                text.parse().map_err(|_| refuse(StatusCode::BAD_REQUEST, "bad policy index"))?,
-            ),
+    /// Refuses a policy that is not served.
+    pub(crate) fn check_policy(&self, policy: PolicyIndex) -> Result<(), Refusal> {
+        let reason = match self.store.policies.get(policy) {
+            Some(known) if known.policy_type == PolicyType::Replication => return Ok(()),
+            Some(_) => "erasure-coded policies are not served yet",
+            None => "unknown policy index",
         };
-        match self.store.policies.get(policy) {
-            Some(known) if known.policy_type == PolicyType::Replication => Ok(policy),
-            Some(_) => Err(refuse(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "erasure-coded policies are not served yet",
-            )),
-            None => Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "unknown policy index")),
-        }
+        Err(refuse(StatusCode::SERVICE_UNAVAILABLE, reason))
     }
 
-    pub(crate) fn target(&self, path: &str, head: &HeaderMap) -> Result<LocalObject, Refusal> {
-        let bad =
-            |error: &dyn std::fmt::Display| refuse(StatusCode::BAD_REQUEST, &error.to_string());
-        let path = NodePath::decode(path, 3).map_err(|error| bad(&error))?;
-        let [account, container, object] = path
-            .names
-            .try_into()
-            .map_err(|_| bad(&"Invalid path: expected account, container and object"))?;
-        let object = ObjectPath {
-            container: ContainerPath::new(
-                AccountName::parse(&account).map_err(|error| bad(&error))?,
-                ContainerName::parse(&container).map_err(|error| bad(&error))?,
-            ),
-            object: ObjectName::parse(&object).map_err(|error| bad(&error))?,
-        };
-        let policy = self.policy(head)?;
+    /// The object of a request, on a device of this node.
+    pub(crate) fn object(
+        &self,
+        device: String,
+        address: &ObjectAddress,
+    ) -> Result<LocalObject, Refusal> {
+        self.check_policy(address.policy)?;
+        let object = address.object.clone();
         let name = object.to_string();
         let place = Place {
-            device: self.store.devices.path(&path.device)?,
-            policy,
-            partition: path.partition,
+            device: self.store.devices.path(&device)?,
+            policy: address.policy,
+            partition: address.partition,
             hash: self.store.hash.hash_joined(&name),
         };
-        let other = next_part_power(head)?.and_then(|power| OtherPath::of(&place, power));
-        Ok(LocalObject { place, device: path.device, object, name, other })
+        let other = address.next_part_power.and_then(|power| OtherPath::of(&place, power));
+        Ok(LocalObject { place, device, object, name, other })
     }
 
     /// Seconds since 1970.

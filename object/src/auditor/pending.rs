@@ -9,8 +9,7 @@ use std::path::Path;
 
 use apus_cluster::{Metadata, PathHash, Timestamp};
 use apus_disk::Committer;
-use apus_wire::headers;
-use http::HeaderMap;
+use apus_wire::message::container::{RowHeaders, RowVerb};
 
 use crate::engine::audit::Examined;
 use crate::engine::place::Place;
@@ -74,30 +73,25 @@ pub(super) fn check(path: &Path, context: &RepairContext<'_>) -> io::Result<Chec
 
 /// Writes the update of an object from its own metadata; gives the file's name.
 fn announce(place: &Place, context: &RepairContext<'_>) -> io::Result<Option<String>> {
-    let (name, method, time, mut row) = match context.store.engine(place.policy).examine(place)? {
+    let (name, verb, time, mut row) = match context.store.engine(place.policy).examine(place)? {
         Examined::Object(name, object) => {
-            let mut row = row_headers(&HeaderMap::new(), &object.metadata, object.data_time);
-            let later = [
-                (headers::CONTENT_TYPE_TIMESTAMP, object.content_type_time),
-                (headers::META_TIMESTAMP, object.time),
-            ];
-            row.extend(later.map(|(name, time)| (name.to_owned(), time.to_string())));
-            (name, "PUT", object.time, row)
+            let overrides = Metadata::new();
+            let mut row = row_headers(&overrides, &object.metadata, object.data_time);
+            row.set_content_type_timestamp(&object.content_type_time.to_string());
+            row.set_meta_timestamp(object.time);
+            (name, RowVerb::Put, object.time, row)
         }
-        Examined::Deleted(name, time) => {
-            let row = Metadata::from([(headers::TIMESTAMP.to_owned(), time.to_string())]);
-            (name, "DELETE", time, row)
-        }
+        Examined::Deleted(name, time) => (name, RowVerb::Delete, time, RowHeaders::deleted(time)),
         Examined::Nothing | Examined::Damaged(_) => return Ok(None),
     };
-    row.insert(headers::POLICY_INDEX.to_owned(), place.policy.to_string());
+    row.set_origin(place.policy, None);
     let mut names = name.trim_start_matches('/').splitn(3, '/').map(str::to_owned);
     let (Some(account), Some(container), Some(object)) = (names.next(), names.next(), names.next())
     else {
         return Ok(None);
     };
     let update = Update {
-        method,
+        verb,
         account,
         container,
         object,
@@ -105,6 +99,7 @@ fn announce(place: &Place, context: &RepairContext<'_>) -> io::Result<Option<Str
         container_path: None,
         db_state: None,
     };
-    row_updates::write(&place.device, place.policy, &place.hash, time, &update, context.committer)?;
+    let of = (place.device.as_path(), place.policy, &place.hash);
+    row_updates::write(of, time, &update, context.committer)?;
     Ok(Some(row_updates::name(&place.hash, time)))
 }

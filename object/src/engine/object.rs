@@ -100,8 +100,8 @@ impl Object {
         self.metadata.get("ETag").map_or("", String::as_str)
     }
 
-    pub(crate) fn content_type(&self) -> String {
-        self.metadata.get("Content-Type").cloned().unwrap_or_default()
+    pub(crate) fn content_type(&self) -> &str {
+        self.metadata.get("Content-Type").map_or("", String::as_str)
     }
 
     /// Block checksums of a body of several blocks, if they were stored.

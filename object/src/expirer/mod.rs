@@ -13,16 +13,16 @@ use std::time::Duration;
 
 use apus_cluster::listing::{ContainerEntry, ListQuery, ObjectEntry};
 use apus_cluster::{ContainerName, ContainerPath, HashConf, Timestamp, expirer};
-use apus_daemon::http::{empty, new_trans_id, set};
+use apus_daemon::http::{empty, new_trans_id};
 use apus_daemon::{Clock, Pace, Pass, PassContext, Span, Stopped};
 use apus_ring::{Device, SharedRing};
 use apus_store::operation::{DeleteContainer, DeleteObject, ListContainers, ListObjects};
 use apus_store::{Context, Error, Kind, Store};
-use apus_wire::{Client, NodeRequest, headers};
+use apus_wire::Client;
+use apus_wire::message::container::{RowHeaders, RowVerb};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use http::{HeaderMap, Method};
 use serde_json::{Map, Value};
 
 pub(crate) use options::ExpirerOptions;
@@ -319,17 +319,10 @@ impl ExpirerDeps {
             let partition = ring.partition_of(&self.hash, &[account, queue]);
             (partition, ring.primaries(partition).into_iter().cloned().collect())
         };
-        let mut request_headers = HeaderMap::new();
-        let now = Timestamp::from_duration(cx.clock.now()).to_string();
-        set(&mut request_headers, headers::TIMESTAMP, &now);
-        set(&mut request_headers, headers::TRANS_ID, &new_trans_id(cx.clock.as_ref(), ""));
-        let request = NodeRequest {
-            method: Method::DELETE,
-            partition,
-            names: vec![account.to_owned(), queue.to_owned(), name.to_owned()],
-            query: String::new(),
-            headers: request_headers,
-        };
+        let mut row = RowHeaders::deleted(Timestamp::from_duration(cx.clock.now()));
+        row.set_trans_id(&new_trans_id(cx.clock.as_ref(), ""));
+        let names = vec![account.to_owned(), queue.to_owned(), name.to_owned()];
+        let request = row.encode(RowVerb::Delete, partition, names);
         let sent = nodes.iter().map(|node| async {
             match self.client.send(&node.for_replication(), &request, empty()).await {
                 Ok(response) if response.status().is_success() => {}

@@ -79,7 +79,7 @@ impl Digest {
 }
 
 /// A part of a body that is being read.
-pub(super) struct Reading {
+pub(super) struct BodyReader {
     server: Server,
     device: String,
     object: Arc<Object>,
@@ -88,7 +88,7 @@ pub(super) struct Reading {
     end: u64,
 }
 
-impl Reading {
+impl BodyReader {
     /// Finds out how `range` can be checked. One that only a digest of the whole covers makes the
     /// whole be read, up to the configured length.
     ///

@@ -1,11 +1,16 @@
-//! One file per verb.
+//! Handlers of requests, one file per verb.
+//!
+//! Each decodes its message, checks it against the store, acts, and responds.
 
 mod body;
 mod conditions;
-pub(crate) mod delete;
+mod context;
+mod delete;
 pub(crate) mod get;
-pub(crate) mod post;
-pub(crate) mod put;
+mod post;
+mod put;
+mod put_body;
+mod quarantine;
 pub(crate) mod repair;
 pub(crate) mod replicate;
 pub(crate) mod reserve;

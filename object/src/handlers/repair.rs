@@ -7,33 +7,22 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use apus_daemon::Body;
-use apus_daemon::http::{header, status, text};
-use apus_ring::Device;
-use apus_wire::headers;
-use http::{HeaderMap, Response, StatusCode};
+use apus_daemon::http::{status, text};
+use apus_wire::message::Received;
+use apus_wire::message::object::RepairRequest;
+use http::request::Parts;
+use http::{Response, StatusCode};
 
 use crate::replicator::sender::{Send, Source, exchange};
-use crate::server::{Refusal, Server, next_part_power, refuse};
+use crate::server::{Refusal, Server, malformed, refuse};
 use crate::ssync::line::Offer;
+use crate::store::StoreError;
 use crate::store::presence::away_since;
-use crate::store::{LocalObject, StoreError};
 
-/// Nodes that one request may name.
-const NODES_MAX: usize = 16;
 /// From sending a request to the head of its answer.
 const NODE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two lines of an exchange.
 const LINE_TIMEOUT: Duration = Duration::from_secs(20);
-
-fn nodes(head: &HeaderMap) -> Result<Vec<Device>, Refusal> {
-    let named = header(head, headers::REPAIR_TO).unwrap_or_default();
-    let node = |text: &str| text.split_once('/').and_then(|(host, name)| Device::at(host, name));
-    let nodes: Option<Vec<Device>> = named.split(',').map(node).collect();
-    nodes.filter(|nodes| nodes.len() <= NODES_MAX).ok_or_else(|| {
-        let expected = "expected ip:port/device, comma separated";
-        refuse(StatusCode::BAD_REQUEST, &format!("{} {named:?}: {expected}", headers::REPAIR_TO))
-    })
-}
 
 fn failed(error: &StoreError) -> Refusal {
     tracing::warn!(?error, "repair");
@@ -42,12 +31,10 @@ fn failed(error: &StoreError) -> Refusal {
 
 /// 200 when every node has it, 404 when it is not here, 502 when a node did not take it, 503 when
 /// this device cannot say whether it was deleted elsewhere meanwhile.
-pub(crate) async fn repair(
-    server: &Server,
-    target: &LocalObject,
-    head: &HeaderMap,
-) -> Result<Response<Body>, Refusal> {
-    let nodes = nodes(head)?;
+pub(crate) async fn repair(server: &Server, head: &Parts) -> Result<Response<Body>, Refusal> {
+    let Received { device, message: request } =
+        RepairRequest::decode(head).map_err(|error| malformed(&error))?;
+    let target = server.object(device, &request.address)?;
     let place = &target.place;
     let (store, partition, hash) = (server.store.clone(), place.in_partition(), place.hash);
     let reclaim_age = server.replication.reclaim_age;
@@ -72,12 +59,12 @@ pub(crate) async fn repair(
         client: server.client.clone(),
         device: target.device.clone(),
         partition,
-        other_power: next_part_power(head)?,
+        other_power: request.address.next_part_power,
         node_timeout: NODE_TIMEOUT,
         http_timeout: LINE_TIMEOUT,
     };
     let mut failed = Vec::new();
-    for node in &nodes {
+    for node in &request.nodes {
         let offers = [Offer::new(hash, &times)];
         let sent = exchange(&source, node, &offers, Send::AllBut(&BTreeSet::new())).await;
         match sent {

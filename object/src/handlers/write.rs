@@ -1,37 +1,56 @@
-//! Runs a write to its end, whether or not its client waits.
+//! Decodes a write and runs it to its end, whether or not its client waits.
 
 use apus_daemon::task::{TaskKind, spawn};
 use apus_daemon::{Body, Interim};
+use apus_wire::message::object::{
+    DeleteObjectRequest, ObjectAddress, PostObjectRequest, PutObjectRequest,
+};
+use apus_wire::message::{InvalidRequest, Received};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
+use super::context::Write;
 use super::{delete, post, put};
 use crate::replication::Replicated;
-use crate::server::{Refusal, Server, refuse};
-use crate::store::LocalObject;
+use crate::server::{Refusal, Server, malformed, refuse};
 
-/// A write that was begun ends, with its row, even when the client disconnects.
+/// Decodes `PUT`, `POST` or `DELETE` and applies it. A write that was begun ends, with its row,
+/// even when the client disconnects.
 pub(crate) async fn write(
     server: &Server,
-    target: LocalObject,
-    head: Parts,
+    mut head: Parts,
     body: Body,
     interim: Option<Interim>,
 ) -> Result<Response<Body>, Refusal> {
-    let server = server.clone();
-    let write = async move {
-        let mut head = head;
-        let replicated = Replicated::of(&mut head);
-        let (head, replicated) = (&head, replicated.as_ref());
-        match head.method {
-            Method::PUT => {
-                put::put(&server, &target, &head.headers, body, interim, replicated).await
-            }
-            Method::POST => post::post(&server, &target, &head.headers, replicated).await,
-            _ => delete::delete(&server, &target, &head.headers, replicated).await,
+    let replicated = Replicated::of(&mut head);
+    let written = match head.method {
+        Method::PUT => {
+            let request = PutObjectRequest::decode(&head);
+            let write = begin(server, request, |request| &request.address, replicated)?;
+            spawn(TaskKind::Request, async move { put::put(&write, body, interim).await }).await
+        }
+        Method::POST => {
+            let request = PostObjectRequest::decode(&head);
+            let write = begin(server, request, |request| &request.address, replicated)?;
+            spawn(TaskKind::Request, async move { post::post(&write).await }).await
+        }
+        _ => {
+            let request = DeleteObjectRequest::decode(&head);
+            let write = begin(server, request, |request| &request.address, replicated)?;
+            spawn(TaskKind::Request, async move { delete::delete(&write).await }).await
         }
     };
-    spawn(TaskKind::Request, write)
-        .await
-        .unwrap_or_else(|_| Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, "the write panicked")))
+    let panicked = |_| Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, "the write panicked"));
+    written.unwrap_or_else(panicked)
+}
+
+fn begin<T>(
+    server: &Server,
+    request: Result<Received<T>, InvalidRequest>,
+    address: fn(&T) -> &ObjectAddress,
+    replicated: Option<Replicated>,
+) -> Result<Write<T>, Refusal> {
+    let Received { device, message: request } = request.map_err(|error| malformed(&error))?;
+    let object = server.object(device, address(&request))?;
+    Ok(Write { server: server.clone(), object, request, replicated })
 }

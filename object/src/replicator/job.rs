@@ -5,11 +5,15 @@ use std::io;
 use std::sync::Arc;
 
 use apus_cluster::Timestamp;
-use apus_daemon::http::{empty, header, set};
+use apus_daemon::http::{BodyError, empty};
 use apus_ring::{Device, Ring};
-use apus_wire::{Client, NodeRequest, headers, methods};
+use apus_wire::Client;
+use apus_wire::client::NodeError;
+use apus_wire::message::object::{
+    PartitionAddress, ReplicatePartitionRequest, ReplicatePurpose, ReplicateReply,
+};
 use futures_util::FutureExt;
-use http::{HeaderMap, Method, StatusCode};
+use http::StatusCode;
 use http_body_util::{BodyExt, Limited};
 
 use super::options::ReplicatorOptions;
@@ -60,13 +64,22 @@ pub(super) struct Remote {
     pub(super) mark: Option<PartitionMark>,
 }
 
-/// Why a node's hashes are not known.
-#[derive(Debug)]
+/// Why a node did not return its hashes.
+#[derive(Debug, thiserror::Error)]
 pub(super) enum RemoteError {
     /// The device is not mounted there.
+    #[error("its device is not mounted")]
     Unmounted,
-    /// Anything else, in one line.
-    Other(String),
+    #[error("{0}")]
+    Node(NodeError),
+    #[error("the node answered {0}")]
+    Status(StatusCode),
+    #[error("the node did not answer in time")]
+    Timeout,
+    #[error("its response broke off: {0}")]
+    Body(#[source] BodyError),
+    #[error("its suffix hashes cannot be decoded")]
+    Malformed,
 }
 
 impl Job {
@@ -98,34 +111,25 @@ impl Job {
 
     /// The suffix hashes of a node.
     pub(super) async fn remote_hashes(&self, node: &Device) -> Result<Remote, RemoteError> {
-        let other = |error: &dyn std::fmt::Display| RemoteError::Other(error.to_string());
-        let mut head = HeaderMap::new();
-        set(&mut head, headers::POLICY_INDEX, &self.partition.policy.to_string());
-        set(&mut head, "content-length", "0");
-        let request = NodeRequest {
-            method: Method::from_bytes(methods::REPLICATE.as_bytes())
-                .map_err(|error| other(&error))?,
-            partition: self.partition.number,
-            names: Vec::new(),
-            query: String::new(),
-            headers: head,
-        };
+        let (partition, policy) = (self.partition.number, self.partition.policy);
+        let address = PartitionAddress { partition, policy };
+        let request =
+            ReplicatePartitionRequest { address, purpose: ReplicatePurpose::Hashes }.encode();
         let (client, timeout) = (&self.client, self.options.http_timeout);
         let node = node.for_replication();
         let answer = client.send_regardless(&node, &request, empty(), timeout).await;
-        let answer = answer.map_err(|error| other(&error))?;
+        let answer = answer.map_err(RemoteError::Node)?;
         match answer.status() {
             StatusCode::OK => {}
             StatusCode::INSUFFICIENT_STORAGE => return Err(RemoteError::Unmounted),
-            status => return Err(other(&format!("answered {status}"))),
+            status => return Err(RemoteError::Status(status)),
         }
-        let mark = header(answer.headers(), headers::PARTITION_MARKS);
-        let mark = mark.and_then(PartitionMark::parse);
+        let mark = ReplicateReply::decode(answer.headers()).mark;
+        let mark = mark.as_deref().and_then(PartitionMark::parse);
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().boxed();
-        let body = tokio::time::timeout(timeout, body).await.map_err(|error| other(&error))?;
-        let body = body.map_err(|error| other(&error))?.to_bytes();
-        let hashes = decode_reply(&body)
-            .ok_or_else(|| RemoteError::Other("hashes cannot be read".to_owned()))?;
+        let body = tokio::time::timeout(timeout, body).await.map_err(|_| RemoteError::Timeout)?;
+        let body = body.map_err(RemoteError::Body)?.to_bytes();
+        let hashes = decode_reply(&body).ok_or(RemoteError::Malformed)?;
         Ok(Remote { hashes, mark })
     }
 

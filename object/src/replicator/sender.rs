@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use apus_cluster::percent;
 use apus_cluster::{Metadata, PathHash, Timestamp};
-use apus_daemon::http::{BodyError, header, set, stream};
+use apus_daemon::http::{BodyError, stream};
 use apus_ring::Device;
+use apus_wire::Client;
 use apus_wire::client::NodeError;
-use apus_wire::{Client, NodeRequest, headers, methods};
+use apus_wire::message::object::{PartitionAddress, SsyncReply, SsyncRequest};
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::StatusCode;
 use tokio::sync::mpsc;
 
 use super::verified::{ReadError, Verified};
@@ -116,31 +117,22 @@ pub(crate) async fn exchange(
 
 impl Exchange {
     async fn open(source: &Source, node: &Device, send: Send<'_>) -> Result<Self, SyncError> {
-        let mut head = HeaderMap::new();
-        if matches!(send, Send::Nothing) {
-            set(&mut head, headers::PRESENT_SINCE, "?");
-        }
-        set(&mut head, headers::POLICY_INDEX, &source.partition.policy.to_string());
-        if let Some(power) = source.other_power {
-            set(&mut head, headers::NEXT_PART_POWER, &power.to_string());
-        }
-        let request = NodeRequest {
-            method: Method::from_bytes(methods::SSYNC.as_bytes()).unwrap_or_default(),
-            partition: source.partition.number,
-            names: Vec::new(),
-            query: String::new(),
-            headers: head,
+        let (policy, number) = (source.partition.policy, source.partition.number);
+        let request = SsyncRequest {
+            address: PartitionAddress { partition: number, policy },
+            next_part_power: source.other_power,
+            asks_presence: matches!(send, Send::Nothing),
         };
         let (out, pieces) = mpsc::channel(WINDOW);
         let client = &source.client;
         let (node, timeout) = (node.for_replication(), source.node_timeout);
-        let answer = client.send_regardless(&node, &request, stream(pieces), timeout).await;
+        let answer =
+            client.send_regardless(&node, &request.encode(), stream(pieces), timeout).await;
         let answer = answer.map_err(SyncError::Node)?;
         if answer.status() != StatusCode::OK {
             return Err(SyncError::Status(answer.status()));
         }
-        let present_since = header(answer.headers(), headers::PRESENT_SINCE);
-        let present_since = present_since.and_then(Timestamp::parse);
+        let SsyncReply { present_since } = SsyncReply::decode(answer.headers());
         let input = Input::new(answer.into_body(), source.http_timeout);
         Ok(Self { out, input, source: source.clone(), present_since })
     }

@@ -141,7 +141,7 @@ async fn ask(
             comparison.unmounted();
             return Ok(());
         }
-        Err(RemoteError::Other(_)) => {
+        Err(_) => {
             comparison.silent();
             return Ok(());
         }
@@ -207,7 +207,7 @@ async fn one(
             comparison.into_iter().for_each(Comparison::unmounted);
             return Ok(Outcome::Unmounted);
         }
-        Err(RemoteError::Other(error)) => {
+        Err(error) => {
             comparison.into_iter().for_each(Comparison::silent);
             return Ok(failed(&error));
         }
@@ -266,6 +266,6 @@ async fn one(
     Ok(match job.remote_hashes(node).await {
         Ok(_) => Outcome::InSync(None),
         Err(RemoteError::Unmounted) => Outcome::Unmounted,
-        Err(RemoteError::Other(error)) => failed(&error),
+        Err(error) => failed(&error),
     })
 }

@@ -6,15 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apus_cluster::PolicyIndex;
-use apus_daemon::http::{empty, set};
+use apus_daemon::http::empty;
 use apus_disk::Priority;
 use apus_ring::{Device, SharedRing};
-use apus_wire::{Client, NodeRequest, headers};
-use http::{HeaderMap, Method};
+use apus_wire::message::container::{RowHeaders, RowRedirect};
+use apus_wire::{Client, NodeRequest};
 
 use super::container_pace::ContainerPace;
 use crate::rows::pending::{self as row_updates, PendingUpdate};
-use crate::rows::redirect::Redirect;
 use crate::store::ObjectStore;
 
 /// Sends the updates on the devices of `store`.
@@ -138,20 +137,14 @@ impl UpdateSender {
     async fn send(&self, policy: PolicyIndex, pending: &mut PendingUpdate) -> io::Result<Round> {
         let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
         let names = pending.names().ok_or_else(|| invalid("no names in it"))?;
-        let method = match pending.text("op").as_deref() {
-            Some("PUT") => Method::PUT,
-            Some("DELETE") => Method::DELETE,
-            _ => return Err(invalid("neither PUT nor DELETE")),
-        };
-        let mut request_headers = HeaderMap::new();
-        set(&mut request_headers, headers::POLICY_INDEX, &policy.to_string());
-        set(&mut request_headers, headers::ACCEPT_REDIRECT, "true");
-        set(&mut request_headers, headers::ACCEPT_QUOTED_LOCATION, "true");
-        for (name, value) in pending.headers() {
-            set(&mut request_headers, &name, &value);
-        }
-        let agent = format!("object-updater {}", std::process::id());
-        set(&mut request_headers, "user-agent", &agent);
+        let verb = pending.verb().ok_or_else(|| invalid("neither PUT nor DELETE"))?;
+        let mut row = RowHeaders::default();
+        row.set_origin(policy, None);
+        row.accept_redirects();
+        // Swift spells them in title case.
+        let stored = pending.headers().0.into_iter();
+        row.0.extend(stored.map(|(name, value)| (name.to_ascii_lowercase(), value)));
+        row.set_user_agent(&format!("object-updater {}", std::process::id()));
         let (partition, mut nodes): (u32, Vec<Device>) = {
             let ring = self.containers.get();
             let [account, container, _] = &names;
@@ -160,19 +153,13 @@ impl UpdateSender {
         };
         let known = pending.successes();
         nodes.retain(|node| !known.contains(&i64::from(node.id)));
-        let request = NodeRequest {
-            method,
-            partition,
-            names: names.to_vec(),
-            query: String::new(),
-            headers: request_headers,
-        };
+        let request = row.encode(verb, partition, names.to_vec());
         let sent = nodes.iter().map(|node| self.send_to(node, &request));
         let answers = futures_util::future::join_all(sent).await;
         if answers.iter().all(|answer| matches!(answer, Answer::Taken)) {
             return Ok(Round::Complete);
         }
-        let mut newest: Option<Redirect> = None;
+        let mut newest: Option<RowRedirect> = None;
         let mut new_successes = false;
         for (node, answer) in nodes.iter().zip(answers) {
             match answer {
@@ -201,7 +188,8 @@ impl UpdateSender {
             Ok(response) => {
                 let status = response.status();
                 tracing::debug!(%status, node = node.address(), "row update");
-                Redirect::of(status, response.headers()).map_or(Answer::Refused, Answer::SentOn)
+                RowRedirect::decode(status, response.headers())
+                    .map_or(Answer::Refused, Answer::SentOn)
             }
             Err(error) => {
                 tracing::debug!(%error, node = node.address(), "row update");
@@ -214,6 +202,6 @@ impl UpdateSender {
 /// One node's answer.
 enum Answer {
     Taken,
-    SentOn(Redirect),
+    SentOn(RowRedirect),
     Refused,
 }
