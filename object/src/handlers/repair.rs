@@ -7,63 +7,47 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use apus_daemon::Body;
-use apus_daemon::http::{header, status, text};
-use apus_ring::Device;
-use apus_wire::headers;
-use http::{HeaderMap, Response, StatusCode};
+use apus_daemon::http::{status, text};
+use apus_wire::message::Received;
+use apus_wire::message::object::RepairRequest;
+use http::request::Parts;
+use http::{Response, StatusCode};
 
-use super::returned::away_since;
-use super::sender::{Send, Source, exchange};
-use crate::diskfile::partition::Partition;
-use crate::diskfile::sweep::objects_of_suffix;
-use crate::rehash::RehashError;
-use crate::server::{Refusal, Server, Target, next_part_power, refuse};
+use crate::replicator::sender::{Send, Source, exchange};
+use crate::server::{Refusal, Server, malformed, refuse};
 use crate::ssync::line::Offer;
+use crate::store::StoreError;
+use crate::store::presence::away_since;
 
-/// Nodes that one request may name.
-const NODES_MAX: usize = 16;
 /// From sending a request to the head of its answer.
 const NODE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two lines of an exchange.
 const LINE_TIMEOUT: Duration = Duration::from_secs(20);
 
-fn nodes(head: &HeaderMap) -> Result<Vec<Device>, Refusal> {
-    let named = header(head, headers::REPAIR_TO).unwrap_or_default();
-    let node = |text: &str| text.split_once('/').and_then(|(host, name)| Device::at(host, name));
-    let nodes: Option<Vec<Device>> = named.split(',').map(node).collect();
-    nodes.filter(|nodes| nodes.len() <= NODES_MAX).ok_or_else(|| {
-        let expected = "expected ip:port/device, comma separated";
-        refuse(StatusCode::BAD_REQUEST, &format!("{} {named:?}: {expected}", headers::REPAIR_TO))
-    })
-}
-
-fn failed(error: &RehashError) -> Refusal {
+fn failed(error: &StoreError) -> Refusal {
     tracing::warn!(?error, "repair");
     Box::new(status(StatusCode::SERVICE_UNAVAILABLE))
 }
 
 /// 200 when every node has it, 404 when it is not here, 502 when a node did not take it, 503 when
 /// this device cannot say whether it was deleted elsewhere meanwhile.
-pub(crate) async fn repair(
-    server: &Server,
-    target: &Target,
-    head: &HeaderMap,
-) -> Result<Response<Body>, Refusal> {
-    let nodes = nodes(head)?;
+pub(crate) async fn repair(server: &Server, head: &Parts) -> Result<Response<Body>, Refusal> {
+    let Received { device, message: request } =
+        RepairRequest::decode(head).map_err(|error| malformed(&error))?;
+    let target = server.object(device, &request.address)?;
     let place = &target.place;
-    let partition =
-        Partition { device: place.device.clone(), policy: place.policy, number: place.partition };
-    let (reclaim, counters, hash) = (server.reclaim(), server.parts.counters.clone(), place.hash);
-    let (device, now) = (place.device.clone(), server.parts.clock.now());
-    let reclaim_age = server.parts.replication.reclaim_age;
+    let (store, partition, hash) = (server.store.clone(), place.in_partition(), place.hash);
+    let reclaim_age = server.replication.reclaim_age;
     let listed = partition.clone();
     let look = move || {
-        let away = away_since(&device, now, reclaim_age, &counters)?;
-        let found = objects_of_suffix(&listed, &hash.suffix_dir(), &reclaim, &counters)?;
+        let reclaim = store.reclaim(reclaim_age);
+        let away = away_since(&listed.device, reclaim.now, reclaim_age, &store.counters)?;
+        let engine = store.engine(listed.policy);
+        let found = engine.objects(&listed, &hash.suffix_dir(), &reclaim)?;
         Ok((away, found))
     };
     let (away, found) =
-        server.background(&target.device, look).await.map_err(|error| failed(&error))?;
+        server.store.background(&target.device, look).await.map_err(|error| failed(&error))?;
     if away.is_some() {
         return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "this device was away for too long"));
     }
@@ -71,15 +55,16 @@ pub(crate) async fn repair(
         return Err(Box::new(status(StatusCode::NOT_FOUND)));
     };
     let source = Source {
-        server: server.clone(),
+        store: server.store.clone(),
+        client: server.client.clone(),
         device: target.device.clone(),
         partition,
-        other_power: next_part_power(head)?,
+        other_power: request.address.next_part_power,
         node_timeout: NODE_TIMEOUT,
         http_timeout: LINE_TIMEOUT,
     };
     let mut failed = Vec::new();
-    for node in &nodes {
+    for node in &request.nodes {
         let offers = [Offer::new(hash, &times)];
         let sent = exchange(&source, node, &offers, Send::AllBut(&BTreeSet::new())).await;
         match sent {

@@ -1,4 +1,4 @@
-//! The devices of a server, each with its own threads, and a committer for each file system.
+//! The devices of a node: threads of each, and a committer per file system.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,20 +11,12 @@ use apus_daemon::Clock;
 use apus_disk::{Committer, Counters, DeviceThreads, Priority, is_mount};
 use tokio::sync::oneshot;
 
-use crate::reservation::Reservations;
-
-/// Why a device did no work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DeviceError {
-    /// Missing or not mounted: 507.
-    Gone,
-    /// Too much waits: 503.
-    Busy,
-}
+use super::error::DeviceError;
+use super::reservation::Reservations;
 
 /// Threads that serve one device.
 const THREADS: usize = 4;
-/// Work that may wait for one device.
+/// Operations that may wait for one device.
 const QUEUE_MAX: usize = 4096;
 
 /// All devices below one directory.
@@ -34,19 +26,20 @@ pub(crate) struct Devices {
     mount_check: bool,
     counters: Arc<Counters>,
     clock: Arc<dyn Clock>,
-    known: Mutex<Known>,
+    table: Mutex<DeviceTable>,
     /// By the number of the file system.
     committers: Mutex<HashMap<u64, Arc<Committer>>>,
 }
 
+/// The devices in use.
 #[derive(Debug, Default)]
-struct Known {
+struct DeviceTable {
     devices: HashMap<String, Arc<Device>>,
-    /// Whether another process makes the promises.
+    /// Whether another process reserves names now.
     sealed: bool,
 }
 
-/// What serves one device.
+/// Threads, committer and reservations of one device.
 #[derive(Debug)]
 struct Device {
     threads: DeviceThreads,
@@ -67,12 +60,12 @@ impl Devices {
             mount_check,
             counters,
             clock,
-            known: Mutex::default(),
+            table: Mutex::default(),
             committers: Mutex::default(),
         }
     }
 
-    /// Names below the devices' directory, whether they are usable or not.
+    /// Names in the directory of devices, usable or not.
     pub(crate) fn names(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(&self.root) else { return Vec::new() };
         let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -81,7 +74,7 @@ impl Devices {
         names
     }
 
-    /// The directory of a device that is there.
+    /// The directory of a device that is present.
     pub(crate) fn path(&self, name: &str) -> Result<PathBuf, DeviceError> {
         let path = self.root.join(name);
         let there = if self.mount_check && !apus_fault::planted("bug.skip-mount-check") {
@@ -89,35 +82,35 @@ impl Devices {
         } else {
             path.is_dir()
         };
-        if there { Ok(path) } else { Err(DeviceError::Gone) }
+        if there { Ok(path) } else { Err(DeviceError::Unmounted) }
     }
 
     fn device(&self, name: &str) -> Result<Arc<Device>, DeviceError> {
-        if let Some(device) = self.known().devices.get(name) {
+        if let Some(device) = self.table().devices.get(name) {
             return Ok(device.clone());
         }
         // Not under the lock: a device that hangs must not stop the others.
         let started = self.start(name).map_err(|error| {
-            tracing::error!(%error, device = name, "start");
+            tracing::error!(%error, device = name, "Failed to start the threads of a device");
             DeviceError::Busy
         })?;
-        let mut known = self.known();
-        if known.sealed {
+        let mut table = self.table();
+        if table.sealed {
             started.reservations.begin_sealed();
         }
-        Ok(known.devices.entry(name.to_owned()).or_insert_with(|| Arc::new(started)).clone())
+        Ok(table.devices.entry(name.to_owned()).or_insert_with(|| Arc::new(started)).clone())
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> MutexGuard<'_, DeviceTable> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Seals the promises of all devices.
+    /// Seals the reservations of all devices.
     pub(crate) async fn seal(&self) {
         let devices: Vec<Arc<Device>> = {
-            let mut known = self.known();
-            known.sealed = true;
-            known.devices.values().cloned().collect()
+            let mut table = self.table();
+            table.sealed = true;
+            table.devices.values().cloned().collect()
         };
         for device in devices {
             device.reservations.seal().await;
@@ -147,7 +140,7 @@ impl Devices {
         Ok(self.device(name)?.committer.clone())
     }
 
-    /// Who may write which name of a device.
+    /// The reservations of a device.
     pub(crate) fn reservations(&self, name: &str) -> Result<Arc<Reservations>, DeviceError> {
         Ok(self.device(name)?.reservations.clone())
     }
@@ -163,7 +156,7 @@ impl Devices {
         self.device(name)?
             .threads
             .submit(priority, move || {
-                // Nobody waits any more when the client went away.
+                // No receiver is left when the client disconnected.
                 let _ = reply.send(work());
             })
             .map_err(|_| DeviceError::Busy)?;

@@ -1,64 +1,64 @@
 //! The locks of replication: one exchange per partition, few per device, across processes.
 //!
-//! Source: `swift/obj/diskfile.py`, `replication_lock`, `partition_lock`. Waiting takes no thread:
-//! the lock is tried again and again.
+//! Source: `swift/obj/diskfile.py`, `replication_lock`, `partition_lock`. Waiting occupies no thread:
+//! the lock is tried repeatedly.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use apus_disk::{DirectoryLock, Priority};
+use apus_disk::DirectoryLock;
 
-use super::partition::Partition;
-use crate::device::DeviceError;
-use crate::server::Server;
+use super::{ObjectStore, StoreError};
+use crate::diskfile::partition::REPLICATION_LOCK;
+use crate::engine::place::Partition;
 
-/// Held while a partition is received, or is pushed away.
-pub(crate) const REPLICATION_LOCK: &str = ".lock-replication";
-/// Between two tries.
+/// Time between two attempts.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Why there is no lock.
-#[derive(Debug)]
+/// Why a lock was not acquired.
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum LockError {
-    /// Others hold it.
+    /// Other exchanges hold it.
+    #[error("another exchange holds the lock")]
     Busy,
-    /// The device is gone or has too much to do.
-    Device(DeviceError),
-    /// The disk did not answer.
-    Io(io::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
-impl From<DeviceError> for LockError {
-    fn from(error: DeviceError) -> Self {
-        Self::Device(error)
-    }
+/// How the lock of a partition is acquired.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LockOptions {
+    /// Whether the partition is created if it does not exist.
+    pub(crate) create: bool,
+    /// Exchanges per device; 0 for no limit.
+    pub(crate) per_device: usize,
+    /// How long to wait.
+    pub(crate) wait: Duration,
 }
 
-/// The partition's lock and, if devices are limited, one of the device's.
+/// Held locks: the partition's and, if devices are limited, one of the device's.
 #[derive(Debug)]
 pub(crate) struct ReplicationLock {
     _partition: DirectoryLock,
     _device: Option<DirectoryLock>,
 }
 
-impl Server {
-    /// Takes the lock of a partition and one of `per_device` of its device (0: as many as want).
-    /// With `make`, the partition is made if it is not there.
+impl ObjectStore {
+    /// Acquires the lock of a partition and, if devices are limited, one of its device.
     pub(crate) async fn lock_replication(
         &self,
         device: &str,
         partition: &Partition,
-        make: bool,
-        per_device: usize,
-        wait: Duration,
+        options: LockOptions,
     ) -> Result<ReplicationLock, LockError> {
+        let LockOptions { create, per_device, wait } = options;
         let until = tokio::time::Instant::now() + wait;
-        if make {
-            let committer = self.devices.committer(device)?;
+        if create {
+            let committer = self.devices.committer(device).map_err(StoreError::from)?;
             let (root, directory) = (partition.device.clone(), partition.directory());
             let work = move || committer.make_directories(&root, &directory).map(drop);
-            self.devices.run(device, Priority::Background, work).await?.map_err(LockError::Io)?;
+            self.background(device, work).await?;
         }
         let names = vec![REPLICATION_LOCK.to_owned()];
         let own = self.lock_one(device, partition.directory(), names, until).await?;
@@ -74,7 +74,7 @@ impl Server {
         Ok(ReplicationLock { _partition: own, _device: of_device })
     }
 
-    /// Takes any of several locks.
+    /// Acquires any of several locks.
     async fn lock_one(
         &self,
         device: &str,
@@ -94,8 +94,7 @@ impl Server {
                 }
                 Ok(None)
             };
-            let taken = self.devices.run(device, Priority::Background, work).await?;
-            if let Some(lock) = taken.map_err(LockError::Io)? {
+            if let Some(lock) = self.background(device, work).await? {
                 return Ok(lock);
             }
             if tokio::time::Instant::now() >= until {

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apus_cluster::pickle::{self, Value};
-use apus_cluster::{HashConf, Metadata, PathHash, PolicyIndex, Timestamp};
+use apus_cluster::{HashConf, PathHash, PolicyIndex, Timestamp};
 use apus_disk::{AtomicFile, Committer, Counters, Unnamed};
+use apus_wire::message::container::{RowHeaders, RowVerb};
 
 use crate::diskfile::writer::CRC_ATTRIBUTE;
 
@@ -20,11 +21,11 @@ const MENDED_BYTES_MAX: u64 = 16 * 1024;
 /// One update: the verb, the three names and the headers of the request to container servers.
 #[derive(Debug, Clone)]
 pub(crate) struct Update {
-    pub(crate) method: &'static str,
+    pub(crate) verb: RowVerb,
     pub(crate) account: String,
     pub(crate) container: String,
     pub(crate) object: String,
-    pub(crate) headers: Metadata,
+    pub(crate) headers: RowHeaders,
     /// Account and container of the shard that is to have it instead.
     pub(crate) container_path: Option<String>,
     /// State of the root container's database, as the proxy knew it.
@@ -42,18 +43,16 @@ impl Update {
 
 /// Writes an update durably.
 pub(crate) fn write(
-    device: &Path,
-    policy: PolicyIndex,
-    hash: &PathHash,
+    (device, policy, hash): (&Path, PolicyIndex, &PathHash),
     time: Timestamp,
     update: &Update,
     committer: &Committer,
 ) -> io::Result<()> {
     let text = |text: &str| Value::Str(text.to_owned());
-    let items = update.headers.iter().map(|(name, value)| (text(name), text(value)));
+    let items = update.headers.0.iter().map(|(name, value)| (text(name), text(value)));
     let state = update.db_state.as_deref().map_or(Value::None, text);
     let mut fields = vec![
-        (text("op"), text(update.method)),
+        (text("op"), text(update.verb.word())),
         (text("account"), text(&update.account)),
         (text("container"), text(&update.container)),
         (text("obj"), text(&update.object)),
@@ -98,9 +97,9 @@ fn fill(file: &mut AtomicFile, pickled: &[u8]) -> io::Result<()> {
 
 /// An update as it lies on a device. What is not understood is kept.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Pending(Vec<(Value, Value)>);
+pub(crate) struct PendingUpdate(Vec<(Value, Value)>);
 
-impl Pending {
+impl PendingUpdate {
     fn value(&self, name: &str) -> Option<&Value> {
         self.0
             .iter()
@@ -124,10 +123,21 @@ impl Pending {
     }
 
     /// The headers of the request.
-    pub(crate) fn headers(&self) -> Vec<(String, String)> {
-        let Some(Value::Dict(headers)) = self.value("headers") else { return Vec::new() };
+    pub(crate) fn headers(&self) -> RowHeaders {
+        let Some(Value::Dict(headers)) = self.value("headers") else {
+            return RowHeaders::default();
+        };
         let pair = |(name, value): &(Value, Value)| Some((name.to_text()?, value.to_text()?));
-        headers.iter().filter_map(pair).collect()
+        RowHeaders(headers.iter().filter_map(pair).collect())
+    }
+
+    /// Whether the row is put or deleted; `None` when it is neither.
+    pub(crate) fn verb(&self) -> Option<RowVerb> {
+        match self.text("op").as_deref() {
+            Some("PUT") => Some(RowVerb::Put),
+            Some("DELETE") => Some(RowVerb::Delete),
+            _ => None,
+        }
     }
 
     /// Ids of the devices that have it.
@@ -185,7 +195,7 @@ pub(crate) fn of_object(device: &Path, policy: PolicyIndex, hash: &PathHash) -> 
 
 /// The updates of one suffix directory.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct PendingUpdates {
     /// The newest of each object, the oldest of these first.
     pub(crate) newest: Vec<(Timestamp, PathBuf)>,
     /// Older ones, which were removed.
@@ -195,9 +205,9 @@ pub(crate) struct Found {
 }
 
 /// Lists a suffix directory and removes what a newer update of the same object made obsolete.
-pub(crate) fn newest_of_each(suffix: &Path) -> io::Result<Found> {
+pub(crate) fn newest_of_each(suffix: &Path) -> io::Result<PendingUpdates> {
     let mut names: Vec<(String, Timestamp, PathBuf)> = Vec::new();
-    let mut found = Found::default();
+    let mut found = PendingUpdates::default();
     for name in apus_disk::names(suffix)? {
         match name.split_once('-').map(|(hash, time)| (hash, Timestamp::parse(time))) {
             Some((hash, Some(time))) => names.push((hash.to_owned(), time, suffix.join(&name))),
@@ -231,7 +241,7 @@ pub(crate) fn newest_of_each(suffix: &Path) -> io::Result<Found> {
 ///
 /// # Errors
 /// As the operating system says.
-pub(crate) fn mended(path: &Path) -> io::Result<Option<Pending>> {
+pub(crate) fn mended(path: &Path) -> io::Result<Option<PendingUpdate>> {
     let file = std::fs::File::open(path)?;
     let mut bytes = Vec::new();
     (&file).take(MENDED_BYTES_MAX).read_to_end(&mut bytes)?;
@@ -241,7 +251,7 @@ pub(crate) fn mended(path: &Path) -> io::Result<Option<Pending>> {
         return Ok(None);
     }
     let parse = |bytes: &[u8]| match pickle::loads(bytes) {
-        Ok(Value::Dict(fields)) => Some(Pending(fields)),
+        Ok(Value::Dict(fields)) => Some(PendingUpdate(fields)),
         _ => None,
     };
     let computed = format!("{:016x}", crc_fast::crc64_nvme(&bytes));
@@ -264,7 +274,7 @@ pub(crate) fn mended(path: &Path) -> io::Result<Option<Pending>> {
 }
 
 /// The content of a file, or what is wrong with it; `None` when it is gone.
-fn load(path: &Path) -> io::Result<Option<Result<Pending, String>>> {
+fn load(path: &Path) -> io::Result<Option<Result<PendingUpdate, String>>> {
     let file = match std::fs::File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
@@ -281,7 +291,7 @@ fn load(path: &Path) -> io::Result<Option<Result<Pending, String>>> {
         return Ok(Some(Err("does not match its checksum".to_owned())));
     }
     Ok(Some(match pickle::loads(&bytes) {
-        Ok(Value::Dict(fields)) => Ok(Pending(fields)),
+        Ok(Value::Dict(fields)) => Ok(PendingUpdate(fields)),
         Ok(_) => Err("no dictionary".to_owned()),
         Err(error) => Err(error.to_string()),
     }))
@@ -291,7 +301,7 @@ fn load(path: &Path) -> io::Result<Option<Result<Pending, String>>> {
 ///
 /// # Errors
 /// `InvalidData` for what is no update; else as the operating system says.
-pub(crate) fn read(path: &Path) -> io::Result<Option<Pending>> {
+pub(crate) fn read(path: &Path) -> io::Result<Option<PendingUpdate>> {
     match load(path)? {
         None => Ok(None),
         Some(Ok(pending)) => Ok(Some(pending)),
@@ -306,7 +316,7 @@ pub(crate) fn damage(path: &Path, hash: &PathHash, conf: &HashConf) -> io::Resul
         Some(Err(reason)) => return Ok(Some(reason)),
         Some(Ok(pending)) => pending,
     };
-    if !matches!(pending.text("op").as_deref(), Some("PUT" | "DELETE")) {
+    if pending.verb().is_none() {
         return Ok(Some("neither PUT nor DELETE".to_owned()));
     }
     let names = ["account", "container", "obj"].map(|name| pending.text(name).unwrap_or_default());
@@ -325,7 +335,11 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// Writes an update over itself, durably.
-pub(crate) fn replace(path: &Path, update: &Pending, counters: &Arc<Counters>) -> io::Result<()> {
+pub(crate) fn replace(
+    path: &Path,
+    update: &PendingUpdate,
+    counters: &Arc<Counters>,
+) -> io::Result<()> {
     let directory = path.parent().unwrap_or(path);
     let mut file = AtomicFile::create(directory, directory, counters)?;
     fill(&mut file, &pickle::dumps(&Value::Dict(update.0.clone())))?;
@@ -335,6 +349,8 @@ pub(crate) fn replace(path: &Path, update: &Pending, counters: &Arc<Counters>) -
 
 #[cfg(test)]
 mod tests {
+    use apus_cluster::Metadata;
+
     use super::*;
 
     fn scratch(name: &str) -> PathBuf {
@@ -346,11 +362,11 @@ mod tests {
 
     fn update(size: &str) -> Update {
         Update {
-            method: "PUT",
+            verb: RowVerb::Put,
             account: "AUTH_a".to_owned(),
             container: "c".to_owned(),
             object: "o/ü".to_owned(),
-            headers: Metadata::from([("x-size".to_owned(), size.to_owned())]),
+            headers: RowHeaders(Metadata::from([("x-size".to_owned(), size.to_owned())])),
             container_path: None,
             db_state: Some("unsharded".to_owned()),
         }
@@ -364,13 +380,13 @@ mod tests {
         let hash = PathHash([7; 16]);
         let policy = PolicyIndex(1);
         let time = Timestamp::from_seconds(5);
-        write(&device, policy, &hash, time, &update("1"), &committer).unwrap();
+        write((&device, policy, &hash), time, &update("1"), &committer).unwrap();
         let suffixes = suffixes(&device.join("async_pending-1")).unwrap();
         let found = newest_of_each(&suffixes[0]).unwrap();
         let path = &found.newest[0].1;
         let mut pending = read(path).unwrap().unwrap();
         assert_eq!(pending.names().unwrap(), ["AUTH_a", "c", "o/ü"]);
-        assert_eq!(pending.headers(), [("x-size".to_owned(), "1".to_owned())]);
+        assert_eq!(pending.headers(), update("1").headers);
         pending.succeeded(4);
         pending.succeeded(9);
         replace(path, &pending, &counters).unwrap();
@@ -388,7 +404,7 @@ mod tests {
         let one = PathHash([1; 16]);
         for seconds in [7, 9, 8] {
             let time = Timestamp::from_seconds(seconds);
-            write(&device, PolicyIndex(0), &one, time, &update("1"), &committer).unwrap();
+            write((&device, PolicyIndex(0), &one), time, &update("1"), &committer).unwrap();
         }
         let suffix = suffixes(&device.join("async_pending")).unwrap().remove(0);
         std::fs::write(suffix.join("notes.txt"), "not ours").unwrap();
@@ -408,7 +424,7 @@ mod tests {
             let mut bytes = [0; 16];
             bytes[0] = hash;
             let (hash, time) = (PathHash(bytes), Timestamp::from_seconds(seconds));
-            write(&device, PolicyIndex(0), &hash, time, &update("1"), &committer).unwrap();
+            write((&device, PolicyIndex(0), &hash), time, &update("1"), &committer).unwrap();
         }
         let suffix = suffixes(&device.join("async_pending")).unwrap().remove(0);
         let times = newest_of_each(&suffix).unwrap().newest.into_iter().map(|(time, _)| time);
@@ -418,7 +434,7 @@ mod tests {
 
     #[test]
     fn a_shard_is_remembered_and_a_loop_ends_at_the_root() {
-        let mut pending = Pending(vec![
+        let mut pending = PendingUpdate(vec![
             (Value::Str("account".to_owned()), Value::Str("a".to_owned())),
             (Value::Str("container".to_owned()), Value::Str("c".to_owned())),
             (Value::Str("obj".to_owned()), Value::Str("o".to_owned())),

@@ -1,10 +1,11 @@
-//! Looks at `hashes.pkl` of a partition. One that cannot be read, or says what no suffix hash can
-//! be, is removed, so that all suffixes are hashed again; it holds nothing else.
+//! Checks the stored suffix hashes of a partition, for the auditor.
 //!
-//! One that can be read may be wrong as well: before an object gets its name, its suffix is noted in
-//! `hashes.invalid`, which is not synced, in Swift neither. After a power cut the object may be there
-//! and the note gone; then nobody would see that other nodes lack the object. So each suffix is
-//! hashed again here, and noted where `hashes.pkl` says something else.
+//! A damaged `hashes.pkl` is removed, so that all suffixes are hashed again; it holds nothing else.
+//!
+//! A readable one may be wrong as well: before an object gets its name, its suffix is noted in
+//! `hashes.invalid`, which is not synced, in Swift neither. After a power cut the object may exist
+//! while the note is lost; then no node would notice that others lack the object. So each suffix is
+//! hashed again here, and noted where `hashes.pkl` differs.
 
 use std::io;
 use std::path::Path;
@@ -13,29 +14,29 @@ use std::time::Duration;
 use apus_cluster::pickle::{self, Value};
 use apus_disk::{Counters, DirectoryLock};
 
-use crate::diskfile::cleanup::{INVALIDATIONS, invalidate};
-use crate::diskfile::hashes::known;
-use crate::diskfile::partition::Partition;
-use crate::diskfile::sweep::look_at_suffix;
+use super::cleanup::{INVALIDATIONS, invalidate};
+use super::hashes::known;
+use super::sweep::look_at_suffix;
+use crate::engine::place::Partition;
 
-/// Whether the file of a partition was damaged and is gone now. Waits for the disk.
+/// Removes the file of a partition if it is damaged; returns whether it was.
 pub(super) fn remove_damaged(partition: &Path) -> io::Result<bool> {
     let path = partition.join("hashes.pkl");
     if is_good(&path)? {
         return Ok(false);
     }
-    // Whoever writes it holds this lock (`swift/obj/diskfile.py`, `lock_path`).
+    // Its writers hold this lock (`swift/obj/diskfile.py`, `lock_path`).
     let _lock = DirectoryLock::take(partition, ".lock", Duration::from_secs(10))?;
     if is_good(&path)? {
         return Ok(false);
     }
     apus_fault::point("audit.hashes.found");
     apus_disk::remove_file(&path)?;
-    tracing::warn!(file = %path.display(), "damaged, to be made anew");
+    tracing::warn!(file = %path.display(), "Removed damaged suffix hashes");
     Ok(true)
 }
 
-/// Whether `hashes.pkl` was wrong about a suffix, which is noted now, durably. Waits for the disk.
+/// Notes a suffix about which `hashes.pkl` is wrong, durably; returns whether it was.
 pub(super) fn note_if_stale(
     partition: &Partition,
     suffix: &str,
@@ -43,20 +44,20 @@ pub(super) fn note_if_stale(
 ) -> io::Result<bool> {
     let directory = partition.directory();
     let before = known(&directory, suffix, counters)?;
-    let Some(told) = &before else { return Ok(false) };
+    let Some(stored) = &before else { return Ok(false) };
     let found = look_at_suffix(partition, suffix, counters)?;
-    // What is left in a suffix without objects is others' to tidy.
+    // A suffix with leftovers but without objects is tidied by the replicator.
     if found.is_none() && directory.join(suffix).exists() {
         return Ok(false);
     }
-    // Who writes meanwhile has noted that before, and it has not been folded in yet or has.
-    if *told == found || known(&directory, suffix, counters)? != before {
+    // A concurrent writer has noted the suffix first; the note may have been folded in already.
+    if *stored == found || known(&directory, suffix, counters)? != before {
         return Ok(false);
     }
     invalidate(&directory, suffix, counters)?;
     counters.sync();
     std::fs::File::open(directory.join(INVALIDATIONS))?.sync_all()?;
-    tracing::warn!(partition = %directory.display(), suffix, "hashes.pkl was out of date");
+    tracing::warn!(partition = %directory.display(), suffix, "Invalidated a suffix whose stored hash was wrong");
     Ok(true)
 }
 
@@ -99,7 +100,7 @@ mod tests {
     fn only_a_damaged_file_is_removed() {
         let partition = std::env::temp_dir().join(format!("apus-hashes-{}", std::process::id()));
         std::fs::create_dir_all(&partition).unwrap();
-        assert!(!remove_damaged(&partition).unwrap(), "there is none");
+        assert!(!remove_damaged(&partition).unwrap(), "no file");
         let text = |text: &str| Value::Str(text.to_owned());
         let good = pickle::dumps(&Value::Dict(vec![
             (text("abc"), text("d41d8cd98f00b204e9800998ecf8427e")),

@@ -1,8 +1,8 @@
-//! Checksums of the blocks of a body, so that any part of it can be checked without the rest. Pure.
+//! Checksums of the blocks of a body, which verify any part of it without the rest.
 //!
-//! Kept in an attribute of ours, which Swift ignores. Its room is what ext4 leaves beside the
-//! metadata, so the blocks grow with the body, and double once more when there is still no room.
-//! Bodies of one block have none: the checksum of the whole does for them.
+//! Pure. They are stored in an attribute of ours, which Swift ignores. Its room is what ext4 leaves
+//! in addition to the metadata, so the blocks grow with the body, and double once more when there
+//! is still no room. Bodies of one block have none: the checksum of the whole is sufficient.
 //!
 //! Version 1: version, binary logarithm of the block size, two zero bytes, length of the body
 //! (u64), a CRC-32C for each block (u32 each), CRC-32C of all that. Little-endian.
@@ -21,7 +21,7 @@ pub(crate) const ENCODED_MAX: usize = HEAD_BYTES + (BLOCKS_MAX + 1) * 4;
 
 const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 12;
-/// A block of more bytes than that has a larger logarithm than any body needs.
+/// Larger than the logarithm that any body needs.
 const LOGARITHM_MAX: u8 = 48;
 
 /// The checksums of one body.
@@ -33,11 +33,10 @@ pub(crate) struct Blocks {
     sums: Vec<u32>,
 }
 
-/// What an attribute says.
+/// Result of decoding the attribute.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Stored {
-    /// The checksums.
-    Blocks(Blocks),
+pub(crate) enum DecodedBlocks {
+    Valid(Blocks),
     /// It was written by a later version.
     Unknown,
     /// It is not what was written.
@@ -59,20 +58,22 @@ impl Blocks {
     }
 
     /// Reads the attribute of a body of `length` bytes.
-    pub(crate) fn decode(value: &[u8], length: u64) -> Stored {
-        let Some((content, own)) = value.split_last_chunk::<4>() else { return Stored::Damaged };
+    pub(crate) fn decode(value: &[u8], length: u64) -> DecodedBlocks {
+        let Some((content, own)) = value.split_last_chunk::<4>() else {
+            return DecodedBlocks::Damaged;
+        };
         if crc32_iscsi(content) != u32::from_le_bytes(*own) {
-            return Stored::Damaged;
+            return DecodedBlocks::Damaged;
         }
         let Some((head, sums)) = content.split_first_chunk::<HEAD_BYTES>() else {
-            return Stored::Damaged;
+            return DecodedBlocks::Damaged;
         };
         let [version, logarithm, _, _, stored @ ..] = *head;
         if version != VERSION {
-            return Stored::Unknown;
+            return DecodedBlocks::Unknown;
         }
         if u64::from_le_bytes(stored) != length || logarithm > LOGARITHM_MAX {
-            return Stored::Damaged;
+            return DecodedBlocks::Damaged;
         }
         let (sums, rest) = sums.as_chunks::<4>();
         let blocks = Self {
@@ -81,16 +82,16 @@ impl Blocks {
             sums: sums.iter().map(|sum| u32::from_le_bytes(*sum)).collect(),
         };
         let whole = rest.is_empty() && blocks.sums.len() as u64 == length.div_ceil(blocks.size);
-        if whole { Stored::Blocks(blocks) } else { Stored::Damaged }
+        if whole { DecodedBlocks::Valid(blocks) } else { DecodedBlocks::Damaged }
     }
 
-    /// Whether the body of a block, which begins at `offset`, is what was written.
+    /// Whether the block that begins at `offset` has this checksum.
     pub(crate) fn matches(&self, offset: u64, sum: u32) -> bool {
         let index = usize::try_from(offset / self.size).unwrap_or(usize::MAX);
         self.sums.get(index) == Some(&sum)
     }
 
-    /// Whether bytes that begin with a block and end with one are what was written.
+    /// Whether whole blocks, the first of which begins at `offset`, are what was written.
     pub(crate) fn all_match(&self, offset: u64, bytes: &[u8]) -> bool {
         let size = usize::try_from(self.size).unwrap_or(usize::MAX);
         let mut at = offset;
@@ -101,7 +102,7 @@ impl Blocks {
         })
     }
 
-    /// Makes of each two blocks one, to take less room; says whether that is worth anything.
+    /// Merges pairs of blocks, to take less room. Returns whether it could.
     pub(crate) fn double(&mut self) -> bool {
         if self.sums.len() <= 2 {
             return false;
@@ -140,7 +141,7 @@ fn low(sum: u64) -> u32 {
     sum as u32
 }
 
-/// Computes the checksums of a body as it passes, whatever its length.
+/// Computes the block checksums of a body of any length as it is received.
 #[derive(Debug)]
 pub(crate) struct BlockDigest {
     size: u64,
@@ -162,7 +163,7 @@ impl BlockDigest {
         }
     }
 
-    /// Takes in the next bytes.
+    /// Adds the next bytes.
     pub(crate) fn update(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let room = usize::try_from(self.size - self.held).unwrap_or(usize::MAX);
@@ -180,7 +181,7 @@ impl BlockDigest {
     fn close_block(&mut self) {
         self.sums.push(low(self.current.finalize_reset()));
         self.held = 0;
-        // An even number, all full.
+        // An even number of blocks, all of them full.
         if self.sums.len() == BLOCKS_MAX {
             self.sums = doubled(&self.sums, self.size, self.size);
             self.size *= 2;
@@ -212,7 +213,7 @@ impl BlockSum {
         self.0.update(bytes);
     }
 
-    /// The checksum of what came since the last call.
+    /// The checksum of the bytes since the last call.
     pub(crate) fn take(&mut self) -> u32 {
         low(self.0.finalize_reset())
     }
@@ -252,7 +253,7 @@ mod tests {
         let body = body(1_000_003);
         let one = blocks(&body, 7777).unwrap();
         assert_eq!(one, blocks(&body, 1 << 20).unwrap());
-        assert_eq!(Blocks::decode(&one.encode(), 1_000_003), Stored::Blocks(one.clone()));
+        assert_eq!(Blocks::decode(&one.encode(), 1_000_003), DecodedBlocks::Valid(one.clone()));
         assert!(one.all_match(0, &body));
         assert!(one.all_match(65_536 * 3, &body[65_536 * 3..65_536 * 5]));
     }
@@ -280,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_of_body_and_attribute_is_seen() {
+    fn every_flipped_bit_of_body_and_attribute_is_detected() {
         let mut body = body(200_000);
         let blocks = blocks(&body, 200_000).unwrap();
         for bit in (0..body.len() * 8).step_by(4099) {
@@ -291,10 +292,10 @@ mod tests {
         let mut value = blocks.encode();
         for bit in 0..value.len() * 8 {
             value[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Blocks::decode(&value, 200_000), Stored::Damaged);
+            assert_eq!(Blocks::decode(&value, 200_000), DecodedBlocks::Damaged);
             value[bit / 8] ^= 1 << (bit % 8);
         }
-        assert_eq!(Blocks::decode(&value, 200_001), Stored::Damaged);
-        assert_eq!(Blocks::decode(&[], 200_000), Stored::Damaged);
+        assert_eq!(Blocks::decode(&value, 200_001), DecodedBlocks::Damaged);
+        assert_eq!(Blocks::decode(&[], 200_000), DecodedBlocks::Damaged);
     }
 }

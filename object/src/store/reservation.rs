@@ -224,7 +224,7 @@ fn parse_ceiling(text: &str) -> Option<Timestamp> {
 
 /// A name was not to be had.
 #[derive(Debug)]
-pub(crate) enum NotTaken {
+pub(crate) enum ReserveRefusal {
     /// Come with a later time than this.
     TooEarly(Timestamp),
     /// Another process makes the promises from now on.
@@ -235,7 +235,7 @@ pub(crate) enum NotTaken {
 
 /// A write did not get through.
 #[derive(Debug)]
-pub(crate) enum NotThrough {
+pub(crate) enum CommitRefusal {
     /// Its time must exceed this one.
     TooEarly(Timestamp),
     /// The ceiling could not be read.
@@ -317,8 +317,8 @@ impl Reservations {
         self: &Arc<Self>,
         hash: PathHash,
         time: Timestamp,
-    ) -> Result<Taken, NotTaken> {
-        self.raise(time).await.map_err(NotTaken::Disk)?;
+    ) -> Result<LeaseGuard, ReserveRefusal> {
+        self.raise(time).await.map_err(ReserveRefusal::Disk)?;
         let until = Instant::now() + HOLD;
         loop {
             let changed = self.changed.notified();
@@ -327,18 +327,18 @@ impl Reservations {
             let ask = {
                 let mut state = self.state();
                 if state.sealed.is_some() {
-                    return Err(NotTaken::Sealed);
+                    return Err(ReserveRefusal::Sealed);
                 }
                 state.names.ask(hash, time, Instant::now() >= until)
             };
             match ask {
                 Ask::Granted => break,
-                Ask::TooEarly(promised) => return Err(NotTaken::TooEarly(promised)),
+                Ask::TooEarly(promised) => return Err(ReserveRefusal::TooEarly(promised)),
                 // Woken up or not, it asks again.
                 Ask::Busy => drop(tokio::time::timeout_at(until, changed).await),
             }
         }
-        let taken = Taken { of: self.clone(), hash, time, given_back: true };
+        let taken = LeaseGuard { of: self.clone(), hash, time, given_back: true };
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -393,17 +393,17 @@ impl Reservations {
         hash: PathHash,
         time: Timestamp,
         fence: Fence,
-    ) -> Result<Entry, NotThrough> {
+    ) -> Result<CommitEntry, CommitRefusal> {
         let sealed = {
             let mut state = self.state();
-            state.names.enter(hash, time, fence).map_err(NotThrough::TooEarly)?;
+            state.names.enter(hash, time, fence).map_err(CommitRefusal::TooEarly)?;
             if state.sealed.is_none() {
                 state.passing += 1;
             }
             state.sealed
         };
         let passing = sealed.is_none();
-        let mut entry = Entry { of: self.clone(), hash, time, fence, passing, lock: None };
+        let mut entry = CommitEntry { of: self.clone(), hash, time, fence, passing, lock: None };
         if let Some(sealed) = sealed {
             entry.lock = Some(self.lock_below(sealed, time).await?);
         }
@@ -412,44 +412,48 @@ impl Reservations {
 
     /// For a write in a sealed process: sees that no other process promised `time` away, and that
     /// none will as long as the lock is held.
-    async fn lock_below(&self, sealed: Timestamp, time: Timestamp) -> Result<RootLock, NotThrough> {
+    async fn lock_below(
+        &self,
+        sealed: Timestamp,
+        time: Timestamp,
+    ) -> Result<RootLock, CommitRefusal> {
         let device = self.device.clone();
         let looked = tokio::task::spawn_blocking(move || {
             let lock = RootLock::shared(&device, LOCK_WAIT)?;
             Ok((lock, read_ceiling(&device)?))
         });
         let looked: io::Result<_> = looked.await.map_err(io::Error::other).flatten();
-        let (lock, text) = looked.map_err(NotThrough::Disk)?;
+        let (lock, text) = looked.map_err(CommitRefusal::Disk)?;
         let ceiling = match text.as_deref() {
             None => Timestamp::ZERO,
             Some(text) => parse_ceiling(text).ok_or_else(|| {
-                NotThrough::Disk(io::Error::other(format!("{CEILING_FILE} is damaged")))
+                CommitRefusal::Disk(io::Error::other(format!("{CEILING_FILE} is damaged")))
             })?,
         };
         if ceiling > sealed && time <= ceiling {
-            return Err(NotThrough::TooEarly(ceiling));
+            return Err(CommitRefusal::TooEarly(ceiling));
         }
         Ok(lock)
     }
 }
 
-/// A name that was taken. Dropped before [`keep`](Taken::keep), it is given back: nobody was told.
+/// A name that was taken. Dropped before [`keep`](LeaseGuard::keep), it is given back: nobody was told.
 #[derive(Debug)]
-pub(crate) struct Taken {
+pub(crate) struct LeaseGuard {
     of: Arc<Reservations>,
     hash: PathHash,
     time: Timestamp,
     given_back: bool,
 }
 
-impl Taken {
+impl LeaseGuard {
     /// The one who asked is told.
     pub(crate) fn keep(mut self) {
         self.given_back = false;
     }
 }
 
-impl Drop for Taken {
+impl Drop for LeaseGuard {
     fn drop(&mut self) {
         if self.given_back {
             self.of.release(&self.hash, self.time);
@@ -459,7 +463,7 @@ impl Drop for Taken {
 
 /// A write that got through.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct CommitEntry {
     of: Arc<Reservations>,
     hash: PathHash,
     time: Timestamp,
@@ -470,7 +474,7 @@ pub(crate) struct Entry {
     lock: Option<RootLock>,
 }
 
-impl Drop for Entry {
+impl Drop for CommitEntry {
     fn drop(&mut self) {
         {
             let mut state = self.of.state();
@@ -553,7 +557,7 @@ mod tests {
         before.enter(NAME, at(100), Fence::Held).await.unwrap_err();
         let after = open();
         assert!(after.enter(NAME, at(101), Fence::Strong).await.is_err());
-        assert!(matches!(after.take(NAME, at(101)).await, Err(NotTaken::TooEarly(_))));
+        assert!(matches!(after.take(NAME, at(101)).await, Err(ReserveRefusal::TooEarly(_))));
         drop(after.take(NAME, at(103)).await.unwrap());
         after.take(NAME, at(104)).await.unwrap();
         let ceiling = std::fs::read_to_string(device.join(CEILING_FILE)).unwrap();
@@ -599,7 +603,7 @@ mod tests {
         let seal = names.seal();
         tokio::pin!(seal);
         assert!(futures_util::poll!(seal.as_mut()).is_pending());
-        assert!(matches!(names.take(NAME, at(3)).await, Err(NotTaken::Sealed)));
+        assert!(matches!(names.take(NAME, at(3)).await, Err(ReserveRefusal::Sealed)));
         drop(entry);
         assert!(futures_util::poll!(seal.as_mut()).is_pending());
         drop(names.enter(other, at(2), Fence::Held).await.unwrap());
@@ -620,7 +624,7 @@ mod tests {
         after.take(NAME, at(20)).await.unwrap().keep();
         for fence in [Fence::Strong, Fence::Plain] {
             let refused = before.enter(NAME, at(19), fence).await;
-            assert!(matches!(refused, Err(NotThrough::TooEarly(time)) if time >= at(20)));
+            assert!(matches!(refused, Err(CommitRefusal::TooEarly(time)) if time >= at(20)));
         }
         // Later than every promise. While it is written nobody promises a time that is later still.
         let entry = before.enter(NAME, at(30), Fence::Strong).await.unwrap();
