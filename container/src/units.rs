@@ -21,13 +21,8 @@ pub struct DaemonParts {
     pub rings: Rings,
     /// Which devices of the containers' ring are this node's.
     pub local: Local,
-<<<<<<< HEAD
-    /// The operations, in the system's name (`apus_store::pipeline::internal`).
-    pub store: Arc<dyn Primitive>,
-=======
     /// The store, for operations of the system (`apus_store::pipeline::internal`).
-    pub store: Arc<dyn Store>,
->>>>>>> w-db
+    pub store: Arc<dyn Primitive>,
 }
 
 impl std::fmt::Debug for DaemonParts {

@@ -114,13 +114,8 @@ impl<K: Replica> Pass for Replicator<K> {
             walks.push(self.walk(&ring, device, directory, cx, sender.clone()));
         }
         drop(sender);
-<<<<<<< HEAD
-        let (sieve, jobs) = (self.sieve(&ring), mpsc::channel(WINDOW));
-        let mut workers = vec![spawn(TaskKind::Request, sieve.run(found, jobs.0, cx.clone()))];
-=======
         let (filter, jobs) = (self.filter(&ring), mpsc::channel(WINDOW));
-        let mut workers = vec![spawn(TaskKind::Background, filter.run(found, jobs.0, cx.clone()))];
->>>>>>> w-db
+        let mut workers = vec![spawn(TaskKind::Request, filter.run(found, jobs.0, cx.clone()))];
         let jobs = Arc::new(Mutex::new(jobs.1));
         for _ in 0..self.options.concurrency {
             let worker = ReplicationWorker::<K> {
@@ -132,11 +127,7 @@ impl<K: Replica> Pass for Replicator<K> {
                 kind: PhantomData,
             };
             let (jobs, cx) = (jobs.clone(), cx.clone());
-<<<<<<< HEAD
-            workers.push(spawn(TaskKind::Request, work.run(jobs, cx)));
-=======
-            workers.push(spawn(TaskKind::Background, worker.run(jobs, cx)));
->>>>>>> w-db
+            workers.push(spawn(TaskKind::Request, worker.run(jobs, cx)));
         }
         let scope = &cx.scope;
         report.is_whole =
