@@ -7,15 +7,13 @@ client over one connection and only inform.
 import http.client
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../blackbox"))
 os.environ["APUS_BIN"] = sys.argv[1]
 
-from conftest import Cluster  # noqa: E402
+from apus_testing.saio import Saio
 
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -48,7 +46,7 @@ def measure(cluster, name, count, work):
 
 with tempfile.TemporaryDirectory() as folder:
     began = time.perf_counter()
-    cluster = Cluster(folder + "/data", "--dev-users").start()
+    cluster = Saio(folder + "/data", "--dev-users").start()
     print(f"first start, ready after {(time.perf_counter() - began) * 1000:.0f} ms")
     swift = cluster.swift()
     url, token = swift.get_auth()

@@ -22,12 +22,9 @@ import os
 import random
 import shutil
 import struct
-import sys
 import tempfile
 
-sys.path.insert(0, os.path.dirname(__file__))
-
-from ring_sets import Builder, Grid  # noqa: E402
+from ring_sets import Builder, Grid
 
 DISKS = 10
 COPY_HOURS = 24

@@ -5,7 +5,8 @@ import itertools
 import zlib
 
 import pytest
-from s3_signing import SignedClient
+
+from apus_testing.s3_signing import SignedClient
 
 UNSIGNED = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 SIGNED = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"

@@ -5,7 +5,8 @@ import subprocess
 import time
 
 import pytest
-from conftest import APUS
+
+from apus_testing.executables import APUS
 
 PHASES = ["put", "get", "head", "list", "delete"]
 CREDENTIALS = {

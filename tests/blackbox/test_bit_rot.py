@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from conftest import APUS, Cluster
+from apus_testing.executables import APUS
+from apus_testing.saio import Saio
 
 BUCKET = "rot"
 SIZES = [1, 1000, 65_536, 70_000, 300_000, 2_000_000, 9_000_000]
@@ -47,7 +48,7 @@ def flip_attribute(path, key, bit):
 def rotten(tmp_path):
     """A cluster of whose objects two replicas of three are damaged each."""
     rng = random.Random(SEED)
-    cluster = Cluster(tmp_path / "data", "--dev-users", "--no-daemons").start()
+    cluster = Saio(tmp_path / "data", "--dev-users", "--no-daemons").start()
     s3 = cluster.s3()
     s3.create_bucket(Bucket=BUCKET)
     bodies = {f"{size}-{n}": rng.randbytes(size) for size in SIZES for n in range(4)}
@@ -126,7 +127,7 @@ def test_one_sweep_moves_everything_damaged_aside_and_nothing_else(rotten):
 
 
 def test_a_damaged_container_database_is_set_aside_by_the_server_that_has_it_open(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--dev-users", "--no-daemons").start()
+    cluster = Saio(tmp_path / "data", "--dev-users", "--no-daemons").start()
     cluster.kill()
     for server in ["account", "container"]:
         conf = cluster.data / f"etc/{server}-server.conf"
@@ -204,7 +205,7 @@ print('swift is fine')
 
 
 def test_swifts_own_code_writes_to_a_database_with_digests(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--dev-users", "--no-daemons").start()
+    cluster = Saio(tmp_path / "data", "--dev-users", "--no-daemons").start()
     swift = cluster.swift()
     swift.put_container("c", headers={"X-Container-Meta-B": "c"})
     for n in range(30):

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from conftest import APUS
+from apus_testing.executables import APUS
 
 KEY = "5a" * 32
 PLAIN = (

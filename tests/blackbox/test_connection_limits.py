@@ -6,14 +6,16 @@ import subprocess
 
 import pytest
 
-from conftest import APUS, Cluster
-from raw_http import Closed, Connection, open_sockets, wait_until
+from apus_testing.executables import APUS
+from apus_testing.raw_http import Closed, Connection, open_sockets
+from apus_testing.saio import Saio
+from apus_testing.waiting import wait_until
 
 FILES = 256
 SILENT = 1000
 
 
-class Small(Cluster):
+class Small(Saio):
     """A cluster whose process may open few files."""
 
     def start(self):
@@ -100,7 +102,7 @@ def test_a_connection_over_the_limit_is_refused_with_a_text_and_can_come_back(sm
 
 
 def test_limits_of_clients_are_read_from_the_configuration(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--dev-users").start()
+    cluster = Saio(tmp_path / "data", "--dev-users").start()
     assert cluster.stop() == 0
     conf = tmp_path / "data/etc/proxy-server.conf"
     text = conf.read_text()

@@ -11,9 +11,11 @@ import time
 
 import pytest
 
-from conftest import APUS, Cluster, free_port
-from nodes import wait_for
-from test_roles import Servers
+from apus_testing.executables import APUS
+from apus_testing.ports import free_port
+from apus_testing.saio import Saio
+from apus_testing.servers import Servers
+from apus_testing.waiting import wait_until
 
 TIMEOUT = 30
 
@@ -40,7 +42,7 @@ def copy_with_ports(etc, to, ports):
 
 
 def test_a_second_saio_on_a_folder_is_refused_and_changes_nothing(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--no-daemons").start()
+    cluster = Saio(tmp_path / "data", "--no-daemons").start()
     etc = tree(tmp_path / "data/etc")
     told = refused("saio", "--data", tmp_path / "data", "--port", free_port(), "--dev-users")
     assert str(tmp_path / "data") in told and str(cluster.process.pid) in told, told
@@ -68,14 +70,14 @@ def test_of_two_that_make_a_folder_at_the_same_time_one_serves(tmp_path):
 
 
 def test_a_folder_whose_format_file_is_locked_is_in_use(tmp_path):
-    Cluster(tmp_path / "data", "--no-daemons").start().stop()
+    Saio(tmp_path / "data", "--no-daemons").start().stop()
     with open(tmp_path / "data/FORMAT") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert "is in use" in refused("saio", "--data", tmp_path / "data", "--port", free_port())
 
 
 def test_the_devices_of_a_saio_are_not_served_by_others(tmp_path):
-    cluster = Cluster(tmp_path / "data").start()
+    cluster = Saio(tmp_path / "data").start()
     pid = str(cluster.process.pid)
     for role in ["object-server", "container-server", "account-server", "object-replicator", "all"]:
         told = refused(role, tmp_path / "data/etc")
@@ -102,7 +104,7 @@ def test_servers_and_daemons_of_a_node_share_its_devices_and_a_second_of_a_kind_
     try:
         for name, daemon in daemons.items():
             lock = servers.devices / "sd1/.apus-locks" / name
-            wait_for(lambda: lock.exists() and f"pid = {daemon.pid}\n" in lock.read_text(), f"a lock of {name}")
+            wait_until(lambda: lock.exists() and f"pid = {daemon.pid}\n" in lock.read_text(), f"a lock of {name}")
             told = refused(name, servers.etc)
             assert str(daemon.pid) in told and str(servers.devices) in told, told
     finally:
@@ -117,7 +119,7 @@ def test_servers_and_daemons_of_a_node_share_its_devices_and_a_second_of_a_kind_
     port = int(text.split("bind_port = ")[1].split()[0])
     second = subprocess.Popen([APUS, "object-server", etc], stderr=subprocess.PIPE, text=True)
     try:
-        wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, "the second server listens")
+        wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, "the second server listens")
         with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as connection:
             connection.sendall(b"HEAD /sd1/0/AUTH_test/c/o HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             assert connection.recv(100).startswith(b"HTTP/1.1 507")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from raw_http import Connection, chunked
+from apus_testing.raw_http import Connection, chunked
 
 LONG = 3_000_000
 

@@ -6,7 +6,8 @@ import time
 import pytest
 from swift.obj.expirer import ASYNC_DELETE_TYPE, ExpirerConfig, build_task_obj
 
-from nodes import QUEUE, Nodes, wait_for, wait_past
+from apus_testing.nodes import QUEUE, Nodes, wait_past
+from apus_testing.waiting import wait_until
 
 ACCOUNT = "AUTH_test"
 CONFIG = ExpirerConfig({})
@@ -86,7 +87,7 @@ def test_the_old_task_is_removed_when_the_expiry_changes(nodes, container, chang
         assert {row["content_type"] for row in task_rows(nodes, old, container)} == {"text/plain;swift_expirer_bytes=2"}
         return
     # As Swift: two object servers leave it to their updaters.
-    pending = wait_for(lambda: nodes.pending() if len(nodes.pending()) == 2 else None, nodes.pending())
+    pending = wait_until(lambda: nodes.pending() if len(nodes.pending()) == 2 else None, nodes.pending())
     for update in pending:
         assert (update["op"], update["account"], update["container"], update["obj"]) == ("DELETE", QUEUE, queue, task)
         assert update["headers"]["x-backend-storage-policy-index"] == "0"
@@ -105,7 +106,7 @@ def test_a_task_that_cannot_be_delivered_waits_beside_the_object(nodes, containe
         nodes.swift().put_object(container, "o", b"x", headers={"X-Delete-At": str(delete_at)})
         wanted = ("PUT", QUEUE, *queue_of(delete_at, container))
         found = lambda: [u for u in nodes.pending() if (u["op"], u["account"], u["container"], u["obj"]) == wanted]
-        wait_for(lambda: len(found()) == 3, "each object server keeps the task that it could not send")
+        wait_until(lambda: len(found()) == 3, "each object server keeps the task that it could not send")
     finally:
         nodes.start("container")
     nodes.once("object-updater")

@@ -11,7 +11,7 @@ import pytest
 import swiftclient
 from botocore.exceptions import BotoCoreError, ClientError
 
-from conftest import Cluster
+from apus_testing.saio import Saio
 
 KILLS = int(os.environ.get("APUS_KILLS", "100"))
 CLIENTS = 6
@@ -127,7 +127,7 @@ def test_every_acknowledged_write_survives_a_hundred_kills(tmp_path):
     seed = int(os.environ.get("APUS_SEED", time.time_ns() % 1_000_000))
     print(f"seed {seed}")
     pace = random.Random(seed)
-    cluster = Cluster(tmp_path / "data", "--dev-users").start()
+    cluster = Saio(tmp_path / "data", "--dev-users").start()
     cluster.s3().create_bucket(Bucket=BUCKET)
     allowed = {}
     acknowledged = 0
@@ -151,7 +151,7 @@ def test_every_acknowledged_write_survives_a_hundred_kills(tmp_path):
 
 
 def test_reads_writes_and_listings_go_on_without_one_device(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--dev-users").start()
+    cluster = Saio(tmp_path / "data", "--dev-users").start()
     s3, swift = cluster.s3(), cluster.swift()
     s3.create_bucket(Bucket=BUCKET)
     before = {f"before/{n}": os.urandom(n * 7000) for n in range(20)}
@@ -180,7 +180,7 @@ def test_reads_writes_and_listings_go_on_without_one_device(tmp_path):
 
 def test_deleting_what_is_gone_already_removes_its_row(tmp_path):
     # A deletion that was cut off between its tombstones and its rows looks like this.
-    cluster = Cluster(tmp_path / "data", "--dev-users", "--no-daemons").start()
+    cluster = Saio(tmp_path / "data", "--dev-users", "--no-daemons").start()
     s3, swift = cluster.s3(), cluster.swift()
     s3.create_bucket(Bucket=BUCKET)
     for key in ["through-s3", "through-swift"]:
@@ -197,7 +197,7 @@ def test_deleting_what_is_gone_already_removes_its_row(tmp_path):
 
 
 def test_a_body_that_finds_no_memory_is_refused_before_it_is_read(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--dev-users").start()
+    cluster = Saio(tmp_path / "data", "--dev-users").start()
     cluster.s3().create_bucket(Bucket=BUCKET)
     assert cluster.stop() == 0
     conf = cluster.data / "etc/proxy-server.conf"
@@ -226,7 +226,7 @@ def test_a_body_that_finds_no_memory_is_refused_before_it_is_read(tmp_path):
 
 
 def test_an_account_tells_what_its_containers_hold_after_a_kill(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--dev-users").start()
+    cluster = Saio(tmp_path / "data", "--dev-users").start()
     s3 = cluster.s3()
     for bucket in ["one-bucket", "other-bucket"]:
         s3.create_bucket(Bucket=bucket)
@@ -244,7 +244,7 @@ def test_an_account_tells_what_its_containers_hold_after_a_kill(tmp_path):
 
 
 def test_a_short_file_is_quarantined_and_its_copies_are_served(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--dev-users").start()
+    cluster = Saio(tmp_path / "data", "--dev-users").start()
     s3, swift = cluster.s3(), cluster.swift()
     s3.create_bucket(Bucket=BUCKET)
     for key in ["emptied", "cut", "longer"]:

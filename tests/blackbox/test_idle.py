@@ -7,7 +7,8 @@ import urllib.request
 
 import pytest
 
-from conftest import Cluster, free_port
+from apus_testing.ports import free_port
+from apus_testing.saio import Saio
 
 
 def until(condition, seconds=60):
@@ -17,7 +18,7 @@ def until(condition, seconds=60):
         time.sleep(0.05)
 
 
-class Idle(Cluster):
+class Idle(Saio):
     """Replicators go round and round; the other daemons have their usual intervals."""
 
     def prepare(self):

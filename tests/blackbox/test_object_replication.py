@@ -9,14 +9,14 @@ import time
 
 import pytest
 
-from object_nodes import Nodes, timestamp
+from apus_testing.object_nodes import ObjectNodes, timestamp
 
 NOW = time.time()
 
 
 @pytest.fixture
 def nodes(tmp_path):
-    nodes = Nodes(tmp_path)
+    nodes = ObjectNodes(tmp_path)
     nodes.start()
     yield nodes
     nodes.stop()

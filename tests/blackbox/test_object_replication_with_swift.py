@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from conftest import VECTORS
-from object_nodes import PREFIX, SUFFIX, Nodes, timestamp
+from apus_testing import swift_disk
+from apus_testing.object_nodes import ObjectNodes, timestamp
 
 NOW = time.time()
-# Longer than any age that a tombstone of the vectors can have.
+# Longer than any age that a tombstone of the committed disk can have.
 NEVER_RECLAIMED = 10**10
 BIN = Path(sys.executable).parent
 
 
 @pytest.fixture
 def nodes(tmp_path):
-    nodes = Nodes(tmp_path)
+    nodes = ObjectNodes(tmp_path)
     for node in nodes:
         path = node.etc / "swift.conf"
         path.write_text(path.read_text() + "policy_type = replication\n")
@@ -99,16 +99,11 @@ def test_suffix_hashes_are_swifts_for_any_files(nodes):
 
 
 def test_suffix_hashes_are_swifts_for_what_both_wrote(nodes, tmp_path):
-    import zstandard
-
     node = next(iter(nodes))
     node.stop()
     node.configure(server=f"reclaim_age = {NEVER_RECLAIMED}")
     node.start()
-    with open(VECTORS / "disk/srv.tar.zst", "rb") as source, open(tmp_path / "srv.tar", "wb") as target:
-        zstandard.ZstdDecompressor(max_window_size=1 << 27).copy_stream(source, target)
-    words = ["tar", "--xattrs", "--xattrs-include=user.*", "-xf", tmp_path / "srv.tar", "-C", tmp_path]
-    subprocess.run(words, check=True)
+    swift_disk.unpack(tmp_path)
     compared = 0
     for name in ["sd1", "sd2", "sd3"]:
         for kind in ["ours", "swifts"]:

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 import pytest
 import requests
 
-from conftest import APUS, free_port
-from nodes import wait_for
+from apus_testing.executables import APUS
+from apus_testing.ports import free_port
+from apus_testing.waiting import wait_until
 
 TIMEOUT = 30
 SAMPLE = """
@@ -56,7 +57,7 @@ def proxy(etc, pipeline, sections, app=""):
             assert process.poll() is None, "the proxy ended"
             return socket.socket().connect_ex(("127.0.0.1", port)) == 0
 
-        wait_for(is_up, "the proxy listens")
+        wait_until(is_up, "the proxy listens")
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()

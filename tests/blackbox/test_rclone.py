@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from conftest import ROOT
+from apus_testing.executables import ROOT
 
 RCLONE = shutil.which("rclone") or shutil.which(str(ROOT / "target/tools/usr/bin/rclone"))
 

@@ -5,7 +5,7 @@ import time
 import pytest
 import swiftclient
 
-from nodes import Nodes
+from apus_testing.nodes import Nodes
 
 ACCOUNT = "AUTH_gone"
 BODY = b"test-body"

@@ -13,10 +13,10 @@ import pytest
 from swift.common.middleware.recon import ReconMiddleware
 from swift.common.swob import Request
 
-import object_nodes
-import test_db_replication as databases
-from conftest import APUS, free_port
-from test_roles import KINDS, Servers
+from apus_testing import databases, object_nodes
+from apus_testing.executables import APUS
+from apus_testing.ports import free_port
+from apus_testing.servers import KINDS, Servers
 
 KEY = "5a" * 32
 
@@ -218,7 +218,7 @@ def redundancy(node, server, code=None):
 
 @pytest.fixture
 def nodes(tmp_path):
-    nodes = object_nodes.Nodes(tmp_path)
+    nodes = object_nodes.ObjectNodes(tmp_path)
     nodes.start()
     yield nodes
     nodes.stop()
@@ -315,7 +315,7 @@ def test_an_object_that_only_a_handoff_has_is_counted_by_it_and_a_part_of_a_swee
 
 
 def test_a_node_of_a_far_region_to_which_nothing_is_sent_is_compared_too(tmp_path):
-    nodes = object_nodes.Nodes(tmp_path, regions=(1, 1, 2, 2))
+    nodes = object_nodes.ObjectNodes(tmp_path, regions=(1, 1, 2, 2))
     region = {node: 1 if node.number < 3 else 2 for node in nodes}
     number = 0
     while True:
@@ -340,7 +340,7 @@ def test_a_node_of_a_far_region_to_which_nothing_is_sent_is_compared_too(tmp_pat
 
 @pytest.fixture(scope="module")
 def database_nodes(tmp_path_factory):
-    nodes = databases.Nodes(tmp_path_factory.mktemp("databases"))
+    nodes = databases.DatabaseNodes(tmp_path_factory.mktemp("databases"))
     yield nodes
     nodes.stop()
 

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 from swift.common.ring import RingBuilder, RingData
 
-from conftest import APUS
+from apus_testing.executables import APUS
 
 OURS = str(Path(APUS).with_name("ring-builder"))
 SWIFTS = str(Path(sys.executable).parent / "swift-ring-builder")

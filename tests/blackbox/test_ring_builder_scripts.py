@@ -4,10 +4,7 @@ Swift's runs within this process, since starting it costs more than what it does
 one's own: after a rebalance the figures that depend on it are masked, and both go on with Swift's files.
 """
 
-import contextlib
-import io
 import json
-import os
 import pickle
 import re
 import shlex
@@ -20,12 +17,11 @@ from swift.cli import ring_builder_analyzer, ringbuilder
 from swift.common import utils
 from swift.common.ring import RingBuilder, RingData
 
-from conftest import APUS
+from apus_testing.executables import RING_BUILDER
+from apus_testing.ring_scripts import in_process
 
 # `write_builder` of Swift asks for it, though it hashes nothing.
 utils.HASH_PATH_SUFFIX = utils.HASH_PATH_SUFFIX or b"suffix"
-
-OURS = str(Path(APUS).with_name("ring-builder"))
 
 FOUR = """
 create 6 3 1
@@ -481,34 +477,8 @@ PLACED = [
 ]
 
 
-def in_process(main, folder, argv, answer=""):
-    out, code = io.StringIO(), None
-    before = os.getcwd()
-    os.chdir(folder)
-    stdin = io.StringIO(answer)
-
-    def ask(question):
-        out.write(question)
-        line = stdin.readline()
-        if not line:
-            raise EOFError
-        return line.rstrip("\n")
-
-    ringbuilder.input = ask
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
-            code = main(argv)
-    except SystemExit as ended:
-        code = ended.code
-    except Exception:  # Swift's executable prints a traceback and ends with 2
-        code = 2
-    finally:
-        os.chdir(before)
-    return code or 0, out.getvalue()
-
-
 def ours(folder, arguments, answer=""):
-    done = subprocess.run([OURS, *arguments], cwd=folder, input=answer, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([RING_BUILDER, *arguments], cwd=folder, input=answer, capture_output=True, text=True, timeout=60)
     assert "panicked" not in done.stderr, done.stderr
     return done.returncode, done.stdout
 

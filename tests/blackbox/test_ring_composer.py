@@ -9,7 +9,8 @@ from swift.cli import ringcomposer
 from swift.common.ring import RingBuilder, RingData
 from swift.common.ring.composite_builder import CompositeRingBuilder
 
-from test_ring_builder_scripts import OURS, in_process
+from apus_testing.executables import RING_BUILDER
+from apus_testing.ring_scripts import in_process
 
 
 def component(folder, name, region, **changes):
@@ -71,7 +72,7 @@ def test_composite_rings_are_composed_and_refused_alike(tmp_path):
                 builder.save(str(folder / words[1]))
             continue
         code, told = in_process(ringcomposer.main, swifts, ["swift-ring-composer", *words])
-        found = subprocess.run([OURS, "composer", *words], cwd=mine, capture_output=True, text=True, timeout=60)
+        found = subprocess.run([RING_BUILDER, "composer", *words], cwd=mine, capture_output=True, text=True, timeout=60)
         assert found.returncode == code, (step, found)
         assert found.stdout.replace(str(mine), str(swifts)) == told, step
         for path in swifts.glob("*.ring.gz"):
@@ -89,7 +90,7 @@ NAMES = ["a.builder", "b.builder", "c.builder"]
 
 
 def composer(folder, *words):
-    command = [OURS, "composer", *map(str, words), "--json"]
+    command = [RING_BUILDER, "composer", *map(str, words), "--json"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
     return done.returncode, json.loads(done.stdout)
 

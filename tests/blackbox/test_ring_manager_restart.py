@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from backend_signature import Request
-from nodes import wait_for
-from test_ring_manager import KEY, Place, apus
+from apus_testing.backend_signature import Request
+from apus_testing.ring_manager import KEY, Place, apus
+from apus_testing.waiting import wait_until
 
 APPROVE = "/apus/manager/approve"
 
@@ -17,7 +17,7 @@ def place(tmp_path):
     try:
         place.start("object-server", place.etc, port=place.port)
         place.start("ring-manager", place.etc, port=place.manager_port)
-        wait_for(lambda: len(list(place.etc.glob("*.ring.gz.signature"))) == 3, "rings that are signed")
+        wait_until(lambda: len(list(place.etc.glob("*.ring.gz.signature"))) == 3, "rings that are signed")
         yield place
     finally:
         place.stop()

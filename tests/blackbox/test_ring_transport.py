@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import hmac
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -14,10 +13,11 @@ import pytest
 import requests
 import swiftclient
 
-from backend_signature import Request, exchange
-from conftest import APUS, free_port
-from nodes import wait_for
-from test_roles import KINDS
+from apus_testing.backend_signature import Request, exchange
+from apus_testing.executables import APUS
+from apus_testing.ports import free_port
+from apus_testing.servers import KINDS
+from apus_testing.waiting import wait_until
 
 KEY, OTHER_KEY = "5a" * 32, "c3" * 32
 NETWORK = f"127.88.{random.randrange(1, 250)}"
@@ -64,7 +64,7 @@ class Process:
             except requests.ConnectionError:
                 return False
 
-        wait_for(is_up, f"{self.kind} server at {self.address}")
+        wait_until(is_up, f"{self.kind} server at {self.address}")
 
     def stop(self):
         if self.process and self.process.poll() is None:
@@ -117,7 +117,7 @@ class Node:
         return status, answer.decode(errors="replace")
 
 
-class Cluster:
+class RingCluster:
     def __init__(self, folder):
         self.folder, self.builders = folder, folder / "builders"
         self.builders.mkdir()
@@ -172,7 +172,7 @@ class Cluster:
         """Waits until all nodes and the proxy have a ring."""
         name, content = name or path.name, path.read_bytes()
         places = [self.etc, *[node.etc for node in self.nodes]]
-        wait_for(lambda: all((place / name).read_bytes() == content for place in places), f"{name} everywhere")
+        wait_until(lambda: all((place / name).read_bytes() == content for place in places), f"{name} everywhere")
 
     def swift(self):
         url = f"http://127.0.0.1:{self.port}/auth/v1.0"
@@ -181,7 +181,7 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    cluster = Cluster(tmp_path_factory.mktemp("rings"))
+    cluster = RingCluster(tmp_path_factory.mktemp("rings"))
     servers = [server for node in cluster.nodes for server in node.servers] + [cluster.proxy]
     try:
         for server in servers:
@@ -213,7 +213,7 @@ def test_rings_that_were_brought_by_hand_are_signed_by_a_push_and_the_report_tel
     assert not list(cluster.folder.glob("etc*/*.signature"))
     assert set(outcomes(cluster.push(*paths))) == {"has_it"}
     assert cluster.report()["troubles"] == []
-    wait_for(lambda: len(list(cluster.etc.glob("*.signature"))) == 3, "the proxy keeps what is said of its rings")
+    wait_until(lambda: len(list(cluster.etc.glob("*.signature"))) == 3, "the proxy keeps what is said of its rings")
 
 
 def test_a_push_reaches_every_node_once_and_is_in_force_in_every_process_at_once(cluster):
@@ -261,7 +261,7 @@ def test_a_node_that_was_down_and_the_proxy_come_by_a_ring_themselves_and_go_by_
     cluster.settled(path)
     line = f'apus_ring_version{{ring="object.ring.gz"}} {version_of(path)}\n'
     metrics = f"http://127.0.0.1:{cluster.metrics}/metrics"
-    wait_for(lambda: line in requests.get(metrics, timeout=10).text, "the proxy goes by it")
+    wait_until(lambda: line in requests.get(metrics, timeout=10).text, "the proxy goes by it")
     assert cluster.report()["troubles"] == []
     for number in range(8):
         swift.put_object("c", f"after-{number}", b"y")
@@ -383,7 +383,7 @@ def test_a_node_that_is_killed_while_rings_come_has_a_whole_one_and_catches_up(c
         assert 0 < version_of(node.etc / "container.ring.gz") <= version_of(path)
         node.start()
     cluster.settled(path)
-    wait_for(lambda: not any(node.ip in trouble for trouble in json.loads(cluster.run("report", "--json", expect=None))["troubles"]), "signed again")
+    wait_until(lambda: not any(node.ip in trouble for trouble in json.loads(cluster.run("report", "--json", expect=None))["troubles"]), "signed again")
     assert not list(node.etc.glob("*.apus-unfinished"))
 
 

@@ -3,7 +3,8 @@
 from xml.etree import ElementTree
 
 import pytest
-from s3_signing import SignedClient
+
+from apus_testing.s3_signing import SignedClient
 
 
 @pytest.fixture

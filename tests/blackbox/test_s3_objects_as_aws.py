@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 from botocore.exceptions import ClientError
-from s3_signing import SignedClient
+
+from apus_testing.s3_signing import SignedClient
 
 PART = b"p" * (5 * 1024 * 1024)
 

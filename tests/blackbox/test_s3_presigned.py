@@ -8,7 +8,7 @@ import boto3
 import botocore.config
 import pytest
 
-from s3_requests import PRESIGNED, Requests
+from apus_testing.s3_requests import PRESIGNED, Requests
 
 SDK_CHECKSUM = f"x-amz-checksum-crc32={quote('AAAAAA==', safe='')}&x-amz-sdk-checksum-algorithm=CRC32"
 

@@ -3,7 +3,7 @@
 import pytest
 from botocore.exceptions import ClientError
 
-from s3_requests import PRESIGNED, UNSIGNED, Requests
+from apus_testing.s3_requests import PRESIGNED, UNSIGNED, Requests
 
 MISSING = {
     "get_bucket_policy": "NoSuchBucketPolicy",

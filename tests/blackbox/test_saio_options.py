@@ -5,7 +5,9 @@ import subprocess
 
 import requests
 
-from conftest import APUS, Cluster, free_port
+from apus_testing.executables import APUS
+from apus_testing.ports import free_port
+from apus_testing.saio import Saio
 
 TIMEOUT = 30
 
@@ -22,7 +24,7 @@ def signs_in(cluster, user="test:tester", key="testing"):
 
 
 def test_users_for_tests_are_added_to_a_cluster_that_exists_and_stay(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--no-daemons").start()
+    cluster = Saio(tmp_path / "data", "--no-daemons").start()
     access = dict(cluster.access)
     assert not signs_in(cluster)
     cluster.stop()
@@ -36,7 +38,7 @@ def test_users_for_tests_are_added_to_a_cluster_that_exists_and_stay(tmp_path):
 
 
 def test_a_user_that_exists_with_another_key_is_not_changed(tmp_path):
-    Cluster(tmp_path / "data", "--no-daemons").start().stop()
+    Saio(tmp_path / "data", "--no-daemons").start().stop()
     conf = tmp_path / "data/etc/proxy-server.conf"
     own = conf.read_text().replace("user_apus_admin", "user_test_tester = mine .admin\nuser_apus_admin")
     conf.write_text(own)
@@ -47,23 +49,23 @@ def test_a_user_that_exists_with_another_key_is_not_changed(tmp_path):
 
 def test_devices_and_replicas_of_a_cluster_that_exists_cannot_be_changed(tmp_path):
     data = tmp_path / "data"
-    Cluster(data, "--no-daemons", "--devices", "2", "--replicas", "2").start().stop()
+    Saio(data, "--no-daemons", "--devices", "2", "--replicas", "2").start().stop()
     before = (data / "etc/proxy-server.conf").read_bytes()
     for option, value, there in [("--devices", 3, "2"), ("--replicas", 1, "2")]:
         told = refused("--data", data, "--port", free_port(), option, value)
         assert f"{option} {value}" in told and f"has {there}" in told and str(data) in told, told
     assert (data / "etc/proxy-server.conf").read_bytes() == before
-    same = Cluster(data, "--no-daemons", "--devices", "2", "--replicas", "2").start()
+    same = Saio(data, "--no-daemons", "--devices", "2", "--replicas", "2").start()
     assert same.stop() == 0
 
 
 def test_fewer_devices_than_the_usual_replicas_need_no_second_option(tmp_path):
-    assert Cluster(tmp_path / "data", "--no-daemons", "--devices", "1").start().stop() == 0
+    assert Saio(tmp_path / "data", "--no-daemons", "--devices", "1").start().stop() == 0
     assert "--replicas 3" in refused("--data", tmp_path / "other", "--devices", "2", "--replicas", "3")
 
 
 def test_port_0_tells_the_port_that_was_found(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--no-daemons")
+    cluster = Saio(tmp_path / "data", "--no-daemons")
     cluster.port = 0
     cluster.start()
     port = int(cluster.access["endpoint"].rsplit(":", 1)[1])
@@ -73,7 +75,7 @@ def test_port_0_tells_the_port_that_was_found(tmp_path):
 
 
 def test_a_port_is_kept_until_another_one_is_given(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--no-daemons").start()
+    cluster = Saio(tmp_path / "data", "--no-daemons").start()
     cluster.stop()
     command = [APUS, "saio", "--no-daemons", "--json", "--data", str(cluster.data)]
     again = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -7,8 +7,8 @@ import struct
 
 import pytest
 
-from backend_signature import Request, mac
-from test_signed import KEY, OTHER_KEY, SignedServers, stop_all
+from apus_testing.backend_signature import Request, mac
+from apus_testing.signed_servers import KEY, OTHER_KEY, SignedServers, stop_all
 
 PATHS = ["/recon/redundancy/object", "/recon/replication/object", "/recon/mem", "/recon/ringmd5?x=1", "/apus/device/sd1"]
 

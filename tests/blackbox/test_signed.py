@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import socket
-import sqlite3
 import subprocess
 import threading
 import time
@@ -14,76 +13,14 @@ import botocore.exceptions
 import pytest
 import swiftclient
 
-from backend_signature import Request, chunk, exchange, read_answer
-from conftest import APUS, Cluster, free_port
-from test_roles import KINDS, Servers, answer
+from apus_testing.backend_signature import Request, chunk, exchange
+from apus_testing.executables import APUS
+from apus_testing.ports import free_port
+from apus_testing.saio import Saio
+from apus_testing.servers import KINDS, answer
+from apus_testing.signed_servers import KEY, OTHER_KEY, SignedServers, apus_section, stop_all
 
-KEY, OTHER_KEY = "5a" * 32, "c3" * 40
 ACCOUNT, CONTAINER = "/AUTH_victim", "/AUTH_victim/c"
-
-
-def apus_section(**options):
-    return "[apus]\n" + "".join(f"{name} = {value}\n" for name, value in options.items())
-
-
-class SignedServers(Servers):
-    def __init__(self, folder):
-        super().__init__(folder)
-        self.plain_conf = (self.etc / "swift.conf").read_text()
-
-    def start_with(self, kind, **options):
-        (self.etc / "swift.conf").write_text(self.plain_conf + (apus_section(**options) if options else ""))
-        self.start(kind)
-
-    def start(self, kind):
-        """As its parent does, with everything it has to say kept."""
-        with open(self.log(kind), "a") as log:
-            environment = {**os.environ, "RUST_LOG": "trace"}
-            process = subprocess.Popen([APUS, f"{kind}-server", str(self.etc)], stderr=log, env=environment)
-        self.processes[kind] = process
-        until = time.monotonic() + 10
-        while True:
-            try:
-                return socket.create_connection(self.address(kind), timeout=1).close()
-            except ConnectionRefusedError:
-                assert process.poll() is None and time.monotonic() < until, self.log(kind).read_text()
-                time.sleep(0.02)
-
-    def log(self, kind):
-        return self.etc / f"{kind}.log"
-
-    def address(self, kind):
-        return ("127.0.0.1", self.ports[kind])
-
-    def snapshot(self):
-        """What is on the disks: files by content, databases by their rows."""
-        found = {}
-        for path in self.devices.rglob("*"):
-            name = str(path.relative_to(self.devices))
-            locks = path.name.startswith(".lock") or name.endswith((".db-wal", ".db-shm", ".lock"))
-            if path.is_dir() or locks or "/tmp/" in name:
-                continue
-            if path.suffix == ".db":
-                with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
-                    found[name] = list(connection.iterdump())
-                connection.close()
-            else:
-                found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        return found
-
-    def settled(self):
-        before = self.snapshot()
-        while True:
-            time.sleep(1.5)
-            now = self.snapshot()
-            if now == before:
-                return now
-            before = now
-
-
-def stop_all(servers):
-    for kind in list(servers.processes):
-        assert servers.stop(kind) == 0, kind
 
 
 @pytest.fixture(scope="module")
@@ -616,7 +553,7 @@ def test_a_section_with_a_mistake_stops_the_start(mixed, options, word):
 def test_a_new_one_box_cluster_has_a_key_of_its_own(tmp_path):
     keys = set()
     for name in ["one", "two"]:
-        Cluster(tmp_path / name).start().kill()
+        Saio(tmp_path / name).start().kill()
         etc = tmp_path / name / "etc"
         conf = configparser.ConfigParser()
         conf.read(etc / "swift.conf")

@@ -1,21 +1,19 @@
 """It is really Swift's format: its disks served by us, ours read by Swift's own code."""
 
 import hashlib
-import json
 import os
-import shutil
 import subprocess
-import tarfile
 
 import pytest
 import requests
-import zstandard
 
-from conftest import APUS, VECTORS, Cluster, free_port
+from apus_testing import swift_disk
+from apus_testing.executables import APUS
+from apus_testing.saio import Saio
 
 PROXY = """
 [DEFAULT]
-bind_ip = 127.0.0.1
+bind_ip = {ip}
 bind_port = {port}
 [app:proxy-server]
 use = egg:swift#proxy
@@ -27,7 +25,7 @@ STORAGE = """
 [DEFAULT]
 devices = {devices}
 mount_check = false
-bind_ip = 127.0.0.1
+bind_ip = {ip}
 bind_port = {port}
 fallocate_reserve = 0
 """
@@ -37,18 +35,11 @@ fallocate_reserve = 0
 def drive(tmp_path_factory):
     """Our servers on the disks that Swift wrote, with Swift's rings and swift.conf."""
     folder = tmp_path_factory.mktemp("drive")
-    packed, plain = VECTORS / "disk/srv.tar.zst", folder / "srv.tar"
-    with open(packed, "rb") as source, open(plain, "wb") as target:
-        zstandard.ZstdDecompressor(max_window_size=1 << 27).copy_stream(source, target)
-    subprocess.run(["tar", "--xattrs", "--xattrs-include=user.*", "-xf", plain, "-C", folder], check=True)
-    plain.unlink()
+    swift_disk.unpack(folder)
     etc = folder / "etc"
-    shutil.copytree(VECTORS / "disk/etc", etc)
-    subprocess.run(["chmod", "-R", "u+w", folder], check=True)
-    port = free_port()
-    (etc / "proxy-server.conf").write_text(PROXY.format(port=port))
-    for kind, number in [("object", 7200), ("container", 7201), ("account", 7202)]:
-        text = STORAGE.format(devices=folder / "srv", port=number)
+    (etc / "proxy-server.conf").write_text(PROXY.format(ip=swift_disk.IP, port=swift_disk.PORTS["proxy"]))
+    for kind in ("object", "container", "account"):
+        text = STORAGE.format(ip=swift_disk.IP, port=swift_disk.PORTS[kind], devices=folder / "srv")
         (etc / f"{kind}-server.conf").write_text(text)
     process = subprocess.Popen([APUS, "all", str(etc)], stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
@@ -56,7 +47,7 @@ def drive(tmp_path_factory):
             break
     else:
         pytest.fail(f"ended with {process.wait()}")
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://{swift_disk.IP}:{swift_disk.PORTS['proxy']}"
     answer = requests.get(f"{url}/auth/v1.0", headers={"X-Auth-User": "test:tester", "X-Auth-Key": "testing"}, timeout=10)
     session = requests.Session()
     session.headers["X-Auth-Token"] = answer.headers["X-Auth-Token"]
@@ -68,7 +59,7 @@ def drive(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected():
-    return json.loads((VECTORS / "disk/expected.json").read_text())
+    return swift_disk.expected()
 
 
 def test_every_container_listing_of_swifts_drive_is_the_same(drive, expected):
@@ -117,7 +108,7 @@ def test_every_replicated_object_of_swifts_drive_has_the_same_bytes_and_headers(
 
 
 def test_swifts_own_code_reads_what_our_servers_wrote(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--dev-users").start()
+    cluster = Saio(tmp_path / "data", "--dev-users").start()
     swift = cluster.swift()
     swift.put_container("c", headers={"X-Container-Meta-A": "bücher ☃"})
     body = os.urandom(200_000)

@@ -4,7 +4,8 @@ import json
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from swift_http import SwiftHttp
+
+from apus_testing.swift_http import SwiftHttp
 
 TEXT = b"Invalid UTF8 or contains NULL"
 

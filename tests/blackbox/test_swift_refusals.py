@@ -2,8 +2,9 @@
 undone; sign-in follows the operator and not the client."""
 
 import pytest
-from conftest import Cluster
-from swift_http import SwiftHttp
+
+from apus_testing.saio import Saio
+from apus_testing.swift_http import SwiftHttp
 
 SETTINGS = [
     ("X-Versions-Enabled", "true"),
@@ -92,7 +93,7 @@ def configured(tmp_path):
     clusters = []
 
     def start(section, lines):
-        cluster = Cluster(tmp_path / "data", "--dev-users").start()
+        cluster = Saio(tmp_path / "data", "--dev-users").start()
         cluster.stop()
         conf = cluster.data / "etc/proxy-server.conf"
         text = conf.read_text()

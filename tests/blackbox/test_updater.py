@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nodes import Nodes, wait_for
+from apus_testing.nodes import Nodes
+from apus_testing.waiting import wait_until
 
 ACCOUNT = "AUTH_test"
 SHARD, OTHER = ".shards_AUTH_test/c-1 ü", ".shards_AUTH_test/c-2"
@@ -28,7 +29,7 @@ class Containers:
             with socket.socket() as sock:
                 return sock.connect_ex(("127.0.0.1", port)) == 0
 
-        wait_for(listens, "the stand-in does not listen")
+        wait_until(listens, "the stand-in does not listen")
 
     def plan(self, locations=None, refused=()):
         """What is answered from now on; what was asked before is forgotten."""
@@ -58,7 +59,7 @@ def containers(nodes, tmp_path):
     swift.put_object("c", "warm", b"x")
     nodes.stop("container", kill=True)
     swift.put_object("c", "o", b"x")
-    wait_for(lambda: len(nodes.pending()) == 3, nodes.pending())
+    wait_until(lambda: len(nodes.pending()) == 3, nodes.pending())
     containers = Containers(nodes.ports["container"], tmp_path / "containers")
     yield containers
     containers.process.kill()

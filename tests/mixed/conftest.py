@@ -2,7 +2,7 @@
 
 import pytest
 
-from testbed import Testbed
+from apus_testing.testbed import Testbed
 
 
 @pytest.fixture(scope="module")

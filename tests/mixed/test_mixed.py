@@ -2,7 +2,7 @@
 
 import pytest
 
-from workload import Workload
+from apus_testing.workload import Workload
 
 SERVERS = {
     "swift": lambda node, kind: "swift",

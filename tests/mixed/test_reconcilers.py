@@ -10,7 +10,7 @@ import requests
 from swift.common import utils
 from swift.common.ring import Ring
 
-from testbed import KINDS, NODES
+from apus_testing.testbed import KINDS, NODES
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("rsync") and not os.environ.get("CI"), reason="Swift's database replicators need rsync"
@@ -23,7 +23,7 @@ RIGHT, WRONG = 0, 1
 BODY = b"misplaced " * 1000
 
 
-class Cluster:
+class StorageServers:
     """Requests to the servers themselves, which say what each of them has."""
 
     def __init__(self, testbed):
@@ -92,7 +92,7 @@ def cluster(mixed):
     for node in NODES:
         testbed.start_rsyncd(node)
     assert testbed.proxies["apus"].swift("PUT", "so-that-the-account-exists").status_code in (201, 202)
-    return Cluster(testbed)
+    return StorageServers(testbed)
 
 
 def replicate(cluster, makers):

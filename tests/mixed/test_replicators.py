@@ -7,8 +7,8 @@ from collections import defaultdict
 
 import pytest
 
-from testbed import KINDS, NODES
-from workload import Workload
+from apus_testing.testbed import KINDS, NODES
+from apus_testing.workload import Workload
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("rsync") and not os.environ.get("CI"), reason="Swift's database replicators need rsync"

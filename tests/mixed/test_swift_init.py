@@ -1,7 +1,6 @@
 """Swift's own manager (`swift-init`) starts, reloads and stops our programs by the names of Swift's."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from testbed import APUS, KINDS, NODES, Testbed
+from apus_testing.testbed import APUS, KINDS, Testbed
 
 # swift-init, with configuration and pid files elsewhere.
 MANAGER = """

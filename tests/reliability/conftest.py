@@ -2,15 +2,11 @@
 
 import itertools
 import os
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from harness.cluster import Cluster
+from apus_testing.cluster import Cluster
 
 ACCOUNTS = itertools.count()
 

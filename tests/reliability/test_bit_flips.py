@@ -19,10 +19,10 @@ from contextlib import contextmanager
 import pytest
 from swift.obj import diskfile
 
-from harness import checkers, etc, figures, quiesce, replicas, rot, swift_code
-from harness.cluster import Cluster
-from harness.process import APUS
-from rotten import CHANGES, THINGS, World
+from apus_testing import checkers, etc, figures, quiesce, replicas, rot, swift_code
+from apus_testing.cluster import Cluster
+from apus_testing.executables import APUS
+from apus_testing.rotten import CHANGES, THINGS, World
 
 ROUNDS = 4
 # Flips of a round by kind: 50 in the slice, 400 in the whole.

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from harness.anomalies import check_registers, check_sets
+from apus_testing.anomalies import check_registers, check_sets
 
 
 class Store:

@@ -12,9 +12,9 @@ import xml.etree.ElementTree
 
 import pytest
 
-from harness import figures, ledger
-from harness.cluster import Cluster
-from harness.clients import NAMESPACE, Refused
+from apus_testing import figures, ledger
+from apus_testing.clients import NAMESPACE, Refused
+from apus_testing.cluster import Cluster
 
 CLIENTS = 16
 ROUNDS = figures.amount(12, 120)

@@ -12,13 +12,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from nemesis import Nemesis
 
-from harness import figures, quiesce
-from harness.anomalies import check_registers, check_sets
-from harness.cluster import Cluster
-from harness.history import History, Keys, RegisterClient, SetClient
-from harness.network import Network
+from apus_testing import figures, quiesce
+from apus_testing.anomalies import check_registers, check_sets
+from apus_testing.cluster import Cluster
+from apus_testing.history import History, Keys, RegisterClient, SetClient
+from apus_testing.nemesis import Nemesis
+from apus_testing.network import Network
 
 CLIENTS = 12
 # As many operations as this, over at least as many seconds, so that there are faults beside them.

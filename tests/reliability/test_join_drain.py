@@ -11,9 +11,11 @@ import subprocess
 import threading
 import time
 
-from harness import etc, figures, quiesce, replicas, swift_code
-from harness.cluster import Cluster
-from harness.process import APUS, Process, wait_until
+from apus_testing import etc, figures, quiesce, replicas, swift_code
+from apus_testing.cluster import Cluster
+from apus_testing.executables import APUS
+from apus_testing.process import Process
+from apus_testing.waiting import wait_until
 
 KEY = "5e" * 32
 MANAGER_PORT = 6203

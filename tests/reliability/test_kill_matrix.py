@@ -10,10 +10,10 @@ import time
 from contextlib import suppress
 
 import pytest
-from steps import OPTIONS, STEPS, Killed, World, check_misplaced
 
-from harness import faults, figures, ledger, quiesce
-from harness.cluster import Cluster
+from apus_testing import faults, figures, ledger, quiesce
+from apus_testing.cluster import Cluster
+from apus_testing.steps import OPTIONS, STEPS, Killed, World, check_misplaced
 
 # Points of a planted bug: nothing passes them while the bug is off.
 OF_BUGS = ".bug."

@@ -11,12 +11,12 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from steps import DAEMONS
 
-from harness import checkers, devices, faults, figures, ledger, swift_code
-from harness.clients import Refused
-from harness.cluster import Cluster
-from harness.process import wait_until
+from apus_testing import checkers, devices, faults, figures, ledger, swift_code
+from apus_testing.clients import Refused
+from apus_testing.cluster import Cluster
+from apus_testing.steps import DAEMONS
+from apus_testing.waiting import wait_until
 
 BUCKET = "planted"
 CAUGHT = []

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from harness import devices, figures, ledger, quiesce
-from harness.cluster import Cluster
+from apus_testing import devices, figures, ledger, quiesce
+from apus_testing.cluster import Cluster
 
 WRITERS = 6
 BUCKET = "power-cuts"

@@ -3,8 +3,8 @@
 import random
 import time
 
-from harness import checkers, figures, ledger, quiesce
-from harness.cluster import Cluster
+from apus_testing import checkers, figures, ledger, quiesce
+from apus_testing.cluster import Cluster
 
 KILLS = figures.amount(60, 300)
 WRITERS = 6

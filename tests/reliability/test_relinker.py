@@ -9,11 +9,10 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from harness.process import APUS
+from apus_testing.executables import APUS
 
 OURS, SWIFTS = "ours", "swift's"
 # Swift's, with the policies of another directory than /etc/swift, and its log to be seen.

@@ -6,10 +6,10 @@ of the one, a and b, has nothing in common with a majority of the other, c and d
 
 import pytest
 
-from harness import etc, figures
-from harness.clients import Refused
-from harness.cluster import Cluster
-from harness.process import wait_until
+from apus_testing import etc, figures
+from apus_testing.clients import Refused
+from apus_testing.cluster import Cluster
+from apus_testing.waiting import wait_until
 
 BUCKET = "moves"
 READS = 12

@@ -5,7 +5,7 @@ from io import BytesIO
 
 import pytest
 
-from harness import quiesce
+from apus_testing import quiesce
 
 BODY = b"test-body"
 

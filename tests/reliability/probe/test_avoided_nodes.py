@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from harness import devices
+from apus_testing import devices
 
 # As many errors as make a proxy avoid a node (lib/wire/src/error_limit.rs), and some more.
 ERRORS = 12

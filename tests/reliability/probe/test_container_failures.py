@@ -3,7 +3,7 @@
 import sqlite3
 import time
 
-from harness import quiesce, swift_code
+from apus_testing import quiesce, swift_code
 
 
 def totals(swift):

@@ -12,10 +12,10 @@ from io import BytesIO
 
 import pytest
 
-from harness import quiesce, swift_code
-from harness.etc import POLICIES
-from harness.process import APUS
-from harness.swift_code import ContainerBroker, Timestamp
+from apus_testing import quiesce, swift_code
+from apus_testing.etc import POLICIES
+from apus_testing.executables import APUS
+from apus_testing.swift_code import ContainerBroker, Timestamp
 
 QUEUE = ".misplaced_objects"
 OLD, NEW = 0, 1

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness import quiesce, swift_code
+from apus_testing import quiesce, swift_code
 
 
 @pytest.fixture(autouse=True)

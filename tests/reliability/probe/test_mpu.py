@@ -3,7 +3,7 @@
 import hashlib
 import xml.etree.ElementTree
 
-from harness.clients import NAMESPACE
+from apus_testing.clients import NAMESPACE
 
 
 def test_a_manifest_goes_to_its_buckets_policy_though_the_segments_are_in_another(cluster):

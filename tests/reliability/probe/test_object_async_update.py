@@ -6,7 +6,7 @@ Swift's three `TestUpdateOverridesEC` cases are here with replicated objects: wh
 import json
 import random
 
-from harness import quiesce
+from apus_testing import quiesce
 
 
 def listed(node, placement, swift, container):

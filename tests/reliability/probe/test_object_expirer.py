@@ -5,9 +5,9 @@ from io import BytesIO
 
 import pytest
 
-from harness import etc, quiesce
-from harness.process import wait_until
-from harness.swift_code import Timestamp
+from apus_testing import etc, quiesce
+from apus_testing.swift_code import Timestamp
+from apus_testing.waiting import wait_until
 
 QUEUE = ".expiring_objects"
 

@@ -6,7 +6,7 @@ import time
 import pytest
 from swift.obj.diskfile import read_metadata, write_metadata
 
-from harness.process import wait_until
+from apus_testing.waiting import wait_until
 
 
 class Copy:

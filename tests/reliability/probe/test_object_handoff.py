@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness import quiesce
+from apus_testing import quiesce
 
 
 @pytest.fixture

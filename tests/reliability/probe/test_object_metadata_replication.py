@@ -10,7 +10,7 @@ from io import BytesIO
 
 import pytest
 
-from harness import checkers, quiesce
+from apus_testing import checkers, quiesce
 
 NAME = "object"
 

@@ -8,9 +8,9 @@ import json
 
 import pytest
 
-from harness import ledger, quiesce, replicas
-from harness.checkers import Findings
-from harness.cluster import Cluster
+from apus_testing import ledger, quiesce, replicas
+from apus_testing.checkers import Findings
+from apus_testing.cluster import Cluster
 
 BUCKET, POWER = "doubled", 4
 SIZES = (0, 5000, 200_000)

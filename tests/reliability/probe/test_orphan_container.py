@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness import swift_code
-from harness.swift_code import ContainerBroker
+from apus_testing import swift_code
+from apus_testing.swift_code import ContainerBroker
 
 
 def outstanding(cluster, swift, container):

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import etc
-from harness.clients import Refused
-from harness.cluster import Cluster
-from harness.process import is_listening, wait_until
-from test_signals import object_upload, proxy_upload
+from apus_testing import etc
+from apus_testing.clients import Refused
+from apus_testing.cluster import Cluster
+from apus_testing.process import is_listening
+from apus_testing.uploads import object_upload, proxy_upload
+from apus_testing.waiting import wait_until
 
 RELOADS = 5
 SERVERS = ["proxy", *etc.KINDS]

@@ -6,7 +6,7 @@ from io import BytesIO
 
 import pytest
 
-from harness import devices
+from apus_testing import devices
 
 NOT_DATA = re.compile(r"(hashes\.(pkl|invalid)|\.?lock(-.+)?|.*\.pending|.*\.db-(wal|shm)|apus-.*)$")
 

@@ -2,9 +2,10 @@
 
 import os
 import socket
-import time
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from .waiting import wait_until
 
 # How long a condition may take to come true; nothing waits that long when all is well.
 PATIENCE = 30
@@ -173,17 +174,6 @@ class Connection:
 def chunked(*pieces):
     """Pieces in HTTP's chunked coding."""
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in (*pieces, b""))
-
-
-def wait_until(holds, what, patience=PATIENCE):
-    """Polls until `holds()` is true and gives what it returned."""
-    end = time.monotonic() + patience
-    while True:
-        found = holds()
-        if found:
-            return found
-        assert time.monotonic() < end, f"not in {patience} s: {what}"
-        time.sleep(0.02)
 
 
 def open_sockets(pid):

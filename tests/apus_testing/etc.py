@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 
-from .process import APUS
+from .executables import APUS
 
 KINDS = {"account": 6202, "container": 6201, "object": 6200}
 PROXY_PORT = 8080

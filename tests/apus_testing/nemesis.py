@@ -8,7 +8,7 @@ import threading
 import time
 from contextlib import contextmanager
 
-from harness import etc, quiesce
+from . import etc, quiesce
 
 KINDS = tuple(etc.KINDS)
 

@@ -4,23 +4,11 @@ import os
 import signal
 import socket
 import subprocess
-import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-APUS = os.environ.get("APUS_BIN", str(ROOT / "target/debug/apus"))
+from .executables import APUS
+from .waiting import wait_until
 
 START_SECONDS = 15
-
-
-def wait_until(condition, what, seconds=30, every=0.02):
-    """Waits for a condition to give something true, and gives that; fails by name when it does not in time."""
-    until = time.monotonic() + seconds
-    while True:
-        if found := condition():
-            return found
-        assert time.monotonic() < until, f"after {seconds} s: {what}"
-        time.sleep(every)
 
 
 def is_listening(address):

@@ -15,15 +15,13 @@ import boto3
 import botocore.config
 import requests
 
-from memcached import Memcached
+from .memcached import Memcached
 
 HERE = Path(__file__).resolve().parent
-os.environ.setdefault("APUS_BIN", str(HERE.parents[1] / "target/release/apus"))
-sys.path.insert(0, str(HERE.parent))
-
-from harness import etc  # noqa: E402
-from harness.etc import KINDS, PROXY_PORT  # noqa: E402
-from harness.process import APUS, is_listening, wait_until  # noqa: E402
+from . import etc
+from .etc import KINDS, PROXY_PORT
+from .executables import APUS
+from .process import is_listening, wait_until
 
 NODES = (1, 2, 3, 4)
 RSYNC_PORT = 8873

@@ -12,7 +12,8 @@ import urllib.parse
 
 from swift.common.ring.ring import RingData
 
-from conftest import APUS, free_port
+from .executables import APUS
+from .ports import free_port
 
 PREFIX, SUFFIX = b"pre", b"suf"
 PART_POWER = 3
@@ -22,7 +23,7 @@ def timestamp(seconds, offset=0):
     return f"{seconds:016.5f}" + (f"_{offset:016x}" if offset else "")
 
 
-class Node:
+class ObjectNode:
     """One server with one device, `sd<number>`."""
 
     def __init__(self, folder, number, faults=None):
@@ -135,9 +136,9 @@ class Node:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-class Nodes:
+class ObjectNodes:
     def __init__(self, folder, count=4, replicas=3, regions=(1, 1, 1, 1)):
-        self.nodes = [Node(folder, number) for number in range(1, count + 1)]
+        self.nodes = [ObjectNode(folder, number) for number in range(1, count + 1)]
         for kind in ["object", "container", "account"]:
             builder = str(folder / f"{kind}.builder")
             run = lambda *words: subprocess.run([APUS, "ring-builder", builder, *words], check=True, stdout=subprocess.PIPE)

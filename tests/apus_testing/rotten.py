@@ -10,9 +10,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from harness import figures
-from harness.clients import Refused
-from harness.ledger import patiently
+from . import figures
+from .clients import Refused
+from .ledger import patiently
 
 THINGS, CHANGES, PARTS, SLO = "things", "changes", "multipart", "large"
 SIZES = (0, 1, 10, 100, 1000, 5000, 65_535, 65_536, 65_537, 70_000, 131_072, 300_000, 700_000, 1_500_000)

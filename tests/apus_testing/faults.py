@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from .process import APUS, ROOT
+from .executables import APUS, ROOT
 
 # The macros and functions of lib/fault with a name in them.
 POINT = re.compile(r'apus_fault::(?:point|fallible)\(\s*"([^"]+)"')

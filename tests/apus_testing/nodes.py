@@ -10,8 +10,8 @@ from urllib.parse import quote
 from swift.common import utils
 from swift.common.ring import Ring
 
-from conftest import APUS
-from test_roles import KINDS, Servers
+from .executables import APUS
+from .servers import KINDS, Servers
 
 QUEUE = ".expiring_objects"
 # As `Servers` writes swift.conf; Swift keeps these in globals.
@@ -100,9 +100,3 @@ def wait_past(moment):
     time.sleep(max(0, moment + 0.05 - time.time()))
 
 
-def wait_for(condition, what, seconds=20):
-    until = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < until, what
-        time.sleep(0.05)
-    return found

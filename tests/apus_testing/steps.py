@@ -8,9 +8,9 @@ import signal
 import time
 from contextlib import suppress
 
-from harness import ledger, swift_code
-from harness.clients import Refused
-from harness.etc import KINDS
+from . import ledger, swift_code
+from .clients import Refused
+from .etc import KINDS
 
 DAEMONS = (
     "object-updater", "object-replicator", "object-auditor", "object-expirer", "container-updater",

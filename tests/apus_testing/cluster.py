@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import etc, swift_code
-from .clients import Direct, S3, Swift
+from .clients import S3, Direct, Swift
 from .faults import Faults
-from .process import Process, wait_until
+from .process import Process
+from .waiting import wait_until
 
 LOCK_PORT = 7777
 DAEMON_SECONDS = 180
