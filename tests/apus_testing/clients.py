@@ -205,7 +205,8 @@ class S3:
                 query["continuation-token"] = token
             tree = xml.etree.ElementTree.fromstring(self.get(bucket, query=query).body)
             for row in tree.findall("s3:Contents", NAMESPACE):
-                text = lambda name, row=row: row.findtext(f"s3:{name}", namespaces=NAMESPACE)
+                def text(name, row=row):
+                    return row.findtext(f"s3:{name}", namespaces=NAMESPACE)
                 found[text("Key")] = (int(text("Size")), text("ETag").strip('"'))
             token = tree.findtext("s3:NextContinuationToken", namespaces=NAMESPACE)
             if not token:

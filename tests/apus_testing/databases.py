@@ -65,10 +65,10 @@ class DatabaseNode(Servers):
         )
         return json.loads((self.recon / f"{kind}.recon").read_text())["replication_stats"]
 
-    def request(self, kind, method, path, headers={}, body=None):
+    def request(self, kind, method, path, headers=None, body=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.ports[kind], timeout=30)
         try:
-            connection.request(method, urllib.parse.quote(path), body, headers)
+            connection.request(method, urllib.parse.quote(path), body, headers or {})
             answer = connection.getresponse()
             return answer.status, answer.read(), dict(answer.getheaders())
         finally:
@@ -147,7 +147,8 @@ class DatabaseNodes:
         self.rings, self.taken = {}, set()
         for kind in KINDS:
             builder = str(folder / f"{kind}.builder")
-            run = lambda *words: subprocess.run([APUS, "ring-builder", builder, *words], check=True, stdout=subprocess.PIPE)
+            def run(*words):
+                return subprocess.run([APUS, "ring-builder", builder, *words], check=True, stdout=subprocess.PIPE)
             run("create", str(PART_POWER), "3", "1")
             for number in range(4):
                 run("add", f"r1z{number + 1}-127.0.0.1:{ports[number][kind]}/sd1", "1")

@@ -6,6 +6,8 @@ import time
 
 
 class Handler(socketserver.StreamRequestHandler):
+    server: "Memcached"
+
     def handle(self):
         for line in self.rfile:
             command, *words = line.decode().split()

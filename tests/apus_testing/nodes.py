@@ -46,11 +46,10 @@ class Nodes(Servers):
         path.write_text(path.read_text().split(f"[{section}]")[0] + f"[{section}]\n{text}\n")
 
     def once(self, daemon, environment=None, expect=0):
-        cache = self.folder / "cache"
         for kind in KINDS:
             path = self.etc / f"{kind}-server.conf"
             if "recon_cache_path" not in path.read_text():
-                path.write_text(path.read_text().replace("[DEFAULT]\n", f"[DEFAULT]\nrecon_cache_path = {cache}\n"))
+                path.write_text(path.read_text().replace("[DEFAULT]\n", f"[DEFAULT]\nrecon_cache_path = {self.cache}\n"))
         command = [APUS, daemon, str(self.etc), "--once"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
         if expect is not None:
@@ -58,7 +57,7 @@ class Nodes(Servers):
         return done
 
     def recon(self, server):
-        return json.loads((self.folder / "cache" / f"{server}.recon").read_text())
+        return json.loads((self.cache / f"{server}.recon").read_text())
 
     def nodes_of(self, kind, *names):
         """Partition and primary devices."""

@@ -141,9 +141,10 @@ class ObjectNodes:
         self.nodes = [ObjectNode(folder, number) for number in range(1, count + 1)]
         for kind in ["object", "container", "account"]:
             builder = str(folder / f"{kind}.builder")
-            run = lambda *words: subprocess.run([APUS, "ring-builder", builder, *words], check=True, stdout=subprocess.PIPE)
+            def run(*words):
+                return subprocess.run([APUS, "ring-builder", builder, *words], check=True, stdout=subprocess.PIPE)
             run("create", str(PART_POWER), str(replicas), "0")
-            for node, region in zip(self.nodes, regions):
+            for node, region in zip(self.nodes, regions, strict=False):
                 run("add", f"r{region}z{node.number}-127.0.0.1:{node.port}/{node.name}", "1")
             run("rebalance", "--seed", "1")
             for node in self.nodes:

@@ -25,6 +25,8 @@ class Process:
     def __init__(self, name, arguments, log, faults, address=None):
         self.name, self.arguments, self.log, self.faults, self.address = name, arguments, log, faults, address
         self.running = None
+        # The configuration of one that is not on a node.
+        self.etc = None
 
     def spawn(self):
         """Starts it and does not wait until it serves."""

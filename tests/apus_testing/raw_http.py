@@ -2,6 +2,7 @@
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -93,9 +94,9 @@ class Connection:
         try:
             more = self.socket.recv(65536)
         except ConnectionResetError as error:
-            raise Closed(f"reset after {bytes(self.buffer[-200:])}") from error
+            raise Closed(f"reset after {bytes(self.buffer[-200:])!r}") from error
         if not more:
-            raise Closed(f"end after {bytes(self.buffer[-200:])}")
+            raise Closed(f"end after {bytes(self.buffer[-200:])!r}")
         self.buffer += more
 
     def _until(self, end):
@@ -180,8 +181,6 @@ def open_sockets(pid):
     """The number of sockets that a process has open."""
     found = 0
     for entry in Path(f"/proc/{pid}/fd").iterdir():
-        try:
+        with suppress(FileNotFoundError):
             found += os.readlink(entry).startswith("socket:")
-        except FileNotFoundError:
-            pass
     return found

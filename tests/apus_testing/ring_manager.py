@@ -47,8 +47,8 @@ class Place:
         self.processes = []
 
     def start(self, *words, port):
-        log = open(self.folder / f"{words[0]}.log", "w")
-        self.processes.append(subprocess.Popen([APUS, *map(str, words)], stdout=log, stderr=log))
+        with open(self.folder / f"{words[0]}.log", "w") as log:
+            self.processes.append(subprocess.Popen([APUS, *map(str, words)], stdout=log, stderr=log))
 
         def is_up():
             assert self.processes[-1].poll() is None, (self.folder / f"{words[0]}.log").read_text()

@@ -121,7 +121,7 @@ class World:
         upload = upload.partition("<UploadId>")[2].partition("</UploadId>")[0]
         bodies, etags = [self.body(MULTIPART_PART), self.body(100_000)], []
         for number, body in enumerate(bodies, 1):
-            query = {"partNumber": number, "uploadId": upload}
+            query = {"partNumber": str(number), "uploadId": upload}
             etags.append(self.s3.request("PUT", PARTS, "upload", body, query=query).headers["etag"].strip('"'))
         listed = "".join(f"<Part><PartNumber>{n}</PartNumber><ETag>{etag}</ETag></Part>" for n, etag in enumerate(etags, 1))
         text = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
@@ -210,7 +210,7 @@ class World:
         draw.shuffle(keys)
         seeds = {key: draw.randrange(1 << 30) for key in keys}
         self.each(lambda key: self.read(key, random.Random(seeds[key]), wrong, is_damaged), keys)
-        self.each(lambda of: self.list(*of, wrong), [(a, c) for a, own in self.rows.items() for c in own])
+        self.each(lambda of: self.list_container(of[0], of[1], wrong), [(a, c) for a, own in self.rows.items() for c in own])
 
     def read(self, key, draw, wrong, is_damaged=False):
         container, name = key
@@ -222,7 +222,8 @@ class World:
         }
         for dialect in ("s3",) if is_damaged and container == CHANGES else ("s3", "swift"):
             ask, prefix = dialects[dialect]
-            told = lambda what, dialect=dialect: wrong(f"{dialect} {path}: {what}")
+            def told(what, dialect=dialect):
+                return wrong(f"{dialect} {path}: {what}")
             if own is None:
                 answer = patiently(lambda ask=ask: ask("GET", expect=(200, 404)))
                 if answer.status != 404:
@@ -257,7 +258,7 @@ class World:
         if found not in expected:
             wrong(f"metadata {found}, it is {expected}")
 
-    def list(self, account, container, wrong):
+    def list_container(self, account, container, wrong):
         """A listing and the metadata of a container, in both dialects."""
         names = self.rows[account][container]
         expected = {name: (len(name), hashlib.md5(name.encode()).hexdigest()) for name in names}

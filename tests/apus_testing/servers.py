@@ -16,7 +16,7 @@ KINDS = ["account", "container", "object"]
 
 class Servers:
     def __init__(self, folder):
-        self.etc, self.devices = folder / "etc", folder / "devices"
+        self.etc, self.devices, self.cache = folder / "etc", folder / "devices", folder / "cache"
         self.ports = {kind: free_port() for kind in [*KINDS, "proxy"]}
         self.processes = {}
         self.etc.mkdir()
@@ -28,7 +28,8 @@ class Servers:
         )
         for kind in KINDS:
             builder = str(self.etc / f"{kind}.builder")
-            run = lambda *words: subprocess.run([APUS, "ring-builder", builder, *words], check=True, stdout=subprocess.PIPE)
+            def run(*words):
+                return subprocess.run([APUS, "ring-builder", builder, *words], check=True, stdout=subprocess.PIPE)
             run("create", "8", "3", "1")
             for number in range(1, 5):
                 run("add", f"r1z{number}-127.0.0.1:{self.ports[kind]}/sd{number}", "1")

@@ -48,7 +48,7 @@ class SignedServers(Servers):
 
     def snapshot(self):
         """What is on the disks: files by content, databases by their rows."""
-        found = {}
+        found: dict[str, object] = {}
         for path in self.devices.rglob("*"):
             name = str(path.relative_to(self.devices))
             locks = path.name.startswith(".lock") or name.endswith((".db-wal", ".db-shm", ".lock"))

@@ -30,7 +30,8 @@ utils.set_swift_dir(_FOLDER.name)
 storage_policy.reload_storage_policies()
 
 LOGGER = logging.getLogger("swift-python")
-LOGGER.thread_locals = None
+# Swift's code sets and reads this attribute of its own loggers.
+setattr(LOGGER, "thread_locals", None)  # noqa: B010
 
 
 def database_path(devices, device, kind, partition, *names):

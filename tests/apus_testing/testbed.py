@@ -10,17 +10,16 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import boto3
 import botocore.config
 import requests
 
-from .memcached import Memcached
-
-HERE = Path(__file__).resolve().parent
 from . import etc
 from .etc import KINDS, PROXY_PORT
 from .executables import APUS
+from .memcached import Memcached
 from .process import is_listening, wait_until
 
 NODES = (1, 2, 3, 4)
@@ -83,6 +82,10 @@ interval = 3600
 interval = 3600
 [{kind}-reaper]
 """
+PIPELINE = (
+    "catch_errors gatekeeper healthcheck proxy-logging cache etag-quoter listing_formats bulk tempurl s3api tempauth staticweb copy"
+    " container-quotas account-quotas slo dlo versioned_writes symlink proxy-logging proxy-server"
+)
 PROXY = """
 [DEFAULT]
 bind_ip = {ip}
@@ -91,7 +94,7 @@ swift_dir = {etc}
 workers = 0
 log_level = INFO
 [pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck proxy-logging cache etag-quoter listing_formats bulk tempurl s3api tempauth staticweb copy container-quotas account-quotas slo dlo versioned_writes symlink proxy-logging proxy-server
+pipeline = {pipeline}
 [app:proxy-server]
 use = egg:swift#proxy
 allow_account_management = true
@@ -138,8 +141,11 @@ use = egg:swift#proxy
 [filter:catch_errors]
 use = egg:swift#catch_errors
 """
-# Filters without options of their own; the name in the pipeline is that of the entry point.
-for _name in "catch_errors gatekeeper healthcheck listing_formats bulk tempurl staticweb copy slo dlo symlink".split():
+# Their names in the pipeline are those of their entry points.
+FILTERS_WITHOUT_OPTIONS = [
+    *["catch_errors", "gatekeeper", "healthcheck", "listing_formats", "bulk", "tempurl", "staticweb", "copy", "slo", "dlo", "symlink"],
+]
+for _name in FILTERS_WITHOUT_OPTIONS:
     PROXY += f"[filter:{_name}]\nuse = egg:swift#{_name}\n"
 RSYNC = """
 port = {port}
@@ -155,7 +161,7 @@ class SwiftPrograms:
 
     def __init__(self, etc):
         pipe = subprocess.PIPE
-        command = [sys.executable, str(HERE / "swift_programs.py"), str(etc)]
+        command = [sys.executable, str(Path(__file__).with_name("swift_programs.py")), str(etc)]
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
 
     def ask(self, **request):
@@ -210,7 +216,7 @@ class Access:
         """A request of Swift's dialect; `path` is not quoted yet."""
         if self.base is None:
             self.sign_in()
-        quoted = requests.utils.quote(path)
+        quoted = quote(path)
         url = f"{self.base}/{quoted}" if path else self.base
         return self.session.request(method, url + query, timeout=60, **options)
 
@@ -301,6 +307,7 @@ class Testbed:
                 ip=self.ip(maker),
                 port=PROXY_PORT,
                 etc=self.etc,
+                pipeline=PIPELINE,
                 users=users,
                 memcached=f"{self.ip('memcached')}:{MEMCACHED_PORT}",
             )

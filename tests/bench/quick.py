@@ -10,6 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 os.environ["APUS_BIN"] = sys.argv[1]
 
@@ -19,12 +20,12 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 
 def cpu(pid):
-    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
 def rss_mib(pid):
-    for line in open(f"/proc/{pid}/status"):
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1024
     return 0

@@ -68,7 +68,7 @@ class Year:
         self.user += user
         ids = [int(line.rsplit(" ", 1)[1]) for line in text.splitlines() if "got id" in line]
         assert len(ids) == len(devices), text[-500:]
-        for id_, (place, weight) in zip(ids, devices):
+        for id_, (place, weight) in zip(ids, devices, strict=True):
             self.weights[id_], self.places[id_] = weight, place
 
     def week(self, week, rows, copying):
@@ -103,11 +103,11 @@ class Year:
         shutil.rmtree(self.backups, ignore_errors=True)
         now = rows_of(self.ring)
         changed = {}
-        for old, row in zip(rows, now):
-            for part, (before, after) in enumerate(zip(old, row)):
+        for old, row in zip(rows, now, strict=True):
+            for part, (before, after) in enumerate(zip(old, row, strict=False)):
                 if before != after:
                     changed.setdefault(part, []).append(after)
-        assert moved == sum(map(len, changed.values())), (moved, len(changed))
+        assert moved == sum(len(devices) for devices in changed.values()), (moved, len(changed))
         self.figures.append((moved, self.least(rows, failed), balance, dispersion))
         return now, changed
 
@@ -175,7 +175,9 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--verbose", action="store_true", help="tell every week")
     options = parser.parse_args()
-    print("| builder | devices | partitions | balance worst / last | dispersion worst / last | replicas moved | to the least | bytes moved | ever below two | user s |")
+    columns = ["builder", "devices", "partitions", "balance worst / last", "dispersion worst / last", "replicas moved"]
+    columns += ["to the least", "bytes moved", "ever below two", "user s"]
+    print(f"| {' | '.join(columns)} |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     for label, tool in [("ours", options.ours), ("Swift", options.swift)]:
         if tool:

@@ -59,7 +59,7 @@ def rotten(tmp_path):
     for path in cluster.data.glob("devices/*/objects/**/*.data"):
         replicas.setdefault(by_digest[hashlib.md5(path.read_bytes()).hexdigest()], []).append(path)
     damaged = []
-    for key, paths in replicas.items():
+    for paths in replicas.values():
         assert len(paths) == 3
         for path in rng.sample(paths, 2):
             how = rng.choice(["body", "body", "first", "last", "metadata", "checksum", "cut", "grown"])

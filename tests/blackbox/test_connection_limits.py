@@ -3,6 +3,7 @@
 import json
 import resource
 import subprocess
+from contextlib import suppress
 
 import pytest
 
@@ -20,7 +21,8 @@ class Small(Saio):
 
     def start(self):
         command = [APUS, "saio", "--data", str(self.data), "--port", str(self.port), "--json", *self.options]
-        limit = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
+        def limit():
+            return resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=limit)
         self.access = json.loads(self.process.stdout.readline())
         return self
@@ -47,10 +49,8 @@ def test_silent_connections_leave_room_for_those_that_are_served_and_for_new_one
     silent = []
     for _ in range(SILENT):
         connection = Connection(endpoint, source="127.0.0.3")
-        try:
+        with suppress(OSError):
             connection.send("G")
-        except OSError:
-            pass
         silent.append(connection)
     assert open_sockets(small.process.pid) < FILES
     for number in range(10):

@@ -354,8 +354,8 @@ def test_a_database_that_somebody_reads_is_removed_later(nodes, name):
     assert not handoff.file("a", name).exists() and primaries[2].read("a", name)["names"] == ["o", "p"]
 
 
-def replicate(node, path, *call, headers={}):
-    status, body, answer = node.request("container", "REPLICATE", path, headers, json.dumps(call))
+def replicate(node, path, *call, headers=None):
+    status, body, answer = node.request("container", "REPLICATE", path, headers or {}, json.dumps(call))
     return status, json.loads(body) if status == 200 else body
 
 
@@ -435,9 +435,10 @@ def test_swifts_brokers_read_what_was_replicated(nodes, name, kind):
             assert info["hash"] == expected["info"]["hash"] and info["count"] == 2 and not broker.is_deleted()
             rows = broker.get_items_since(-1, 10)
             assert sorted(row["name"] for row in rows) == expected["names"]
-            stamps = lambda row: row["created_at"] if kind == "container" else "-".join(
-                str(row[key]) for key in ["put_timestamp", "delete_timestamp", "object_count", "bytes_used"]
-            )
+            def stamps(row):
+                return row["created_at"] if kind == "container" else "-".join(
+                            str(row[key]) for key in ["put_timestamp", "delete_timestamp", "object_count", "bytes_used"]
+                        )
             total = "0" * 32
             for row in rows:
                 total = chexor_of_swift(total, row["name"], stamps(row))

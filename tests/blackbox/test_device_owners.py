@@ -153,7 +153,8 @@ def test_a_reload_hands_the_devices_to_the_next_worker(tmp_path):
     servers.start("object")
     overseer = servers.processes["object"]
     lock = servers.devices / "sd1/.apus-locks/object-server"
-    pid = lambda: int(lock.read_text().split("pid = ")[1].split()[0])
+    def pid():
+        return int(lock.read_text().split("pid = ")[1].split()[0])
 
     def status():
         with servers.objects() as connection:

@@ -105,7 +105,8 @@ def test_a_task_that_cannot_be_delivered_waits_beside_the_object(nodes, containe
     try:
         nodes.swift().put_object(container, "o", b"x", headers={"X-Delete-At": str(delete_at)})
         wanted = ("PUT", QUEUE, *queue_of(delete_at, container))
-        found = lambda: [u for u in nodes.pending() if (u["op"], u["account"], u["container"], u["obj"]) == wanted]
+        def found():
+            return [u for u in nodes.pending() if (u["op"], u["account"], u["container"], u["obj"]) == wanted]
         wait_until(lambda: len(found()) == 3, "each object server keeps the task that it could not send")
     finally:
         nodes.start("container")
@@ -181,7 +182,8 @@ def test_processes_share_the_queue(nodes, container):
         # `hash_mod` of Swift's expirer.
         from hashlib import md5
 
-        share = lambda name: int(md5("/".join(queue_of(delete_at, container, name)).encode()).hexdigest(), 16) % 3
+        def share(name):
+            return int(md5("/".join(queue_of(delete_at, container, name)).encode()).hexdigest(), 16) % 3
         assert left == sorted(name for name in names if share(name) > process)
     assert sum(done) == 12
 

@@ -50,6 +50,7 @@ class Client(threading.Thread):
     def step(self, write, key, kind, size):
         before = self.allowed.setdefault(key, {None})
         tag = f"{time.time_ns()}"
+        after: set
         if kind == "delete":
             after = {None}
         elif kind == "put":

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from apus_testing.object_nodes import ObjectNodes, timestamp
+from apus_testing.saio import Saio
 
 NOW = time.time()
 
@@ -122,10 +123,19 @@ def test_a_delete_that_a_node_missed_reaches_it(nodes):
 
 def test_the_newest_of_each_part_wins_in_any_order(nodes):
     """As Swift's probe test_object_metadata_replication."""
+
+    def put(node, part, name, at):
+        headers = {"Content_Type": f"put/{at[-7:-6]}", "X_Object_Sysmeta_S": at, "X_Object_Meta_M": f"put {at}"}
+        return node.put(part, name, at, at.encode(), **headers)
+
+    def post_type(node, part, name, at):
+        headers = {"X-Timestamp": at, "Content-Type": f"type/{at[-7:-6]}", "X-Object-Meta-M": f"type {at}"}
+        return node.object("POST", part, name, headers)
+
     operations = {
-        "put": lambda node, part, name, at: node.put(part, name, at, at.encode(), Content_Type=f"put/{at[-7:-6]}", X_Object_Sysmeta_S=at, X_Object_Meta_M=f"put {at}"),
+        "put": put,
         "post": lambda node, part, name, at: node.object("POST", part, name, {"X-Timestamp": at, "X-Object-Meta-M": f"post {at}"}),
-        "type": lambda node, part, name, at: node.object("POST", part, name, {"X-Timestamp": at, "Content-Type": f"type/{at[-7:-6]}", "X-Object-Meta-M": f"type {at}"}),
+        "type": post_type,
         "delete": lambda node, part, name, at: node.delete(part, name, at),
     }
     names = []
@@ -354,10 +364,8 @@ def test_with_a_cluster_key_everything_that_is_sent_is_signed(nodes):
 
 
 def test_servers_and_daemon_of_one_process_replicate_without_sockets(tmp_path):
-    from conftest import Cluster
-
     data = tmp_path / "data"
-    cluster = Cluster(data, "--no-daemons").start()
+    cluster = Saio(data, "--no-daemons").start()
     try:
         s3 = cluster.s3(cluster.access["access_key"], cluster.access["secret_key"])
         s3.create_bucket(Bucket="bucket")
@@ -367,13 +375,14 @@ def test_servers_and_daemon_of_one_process_replicate_without_sockets(tmp_path):
         s3.delete_object(Bucket="bucket", Key="3")
     finally:
         assert cluster.stop() == 0
-    files = lambda: {str(path.relative_to(data)): path.read_bytes() for path in data.glob("devices/sd2/objects/*/*/*/*")}
+    def files():
+        return {str(path.relative_to(data)): path.read_bytes() for path in data.glob("devices/sd2/objects/*/*/*/*")}
     before = files()
     assert len(before) > 5
     shutil.rmtree(data / "devices/sd2/objects")
     conf = data / "etc/object-server.conf"
     conf.write_text(conf.read_text() + "[object-replicator]\ninterval = 1\n")
-    cluster = Cluster(data).start()
+    cluster = Saio(data).start()
     try:
         until = time.monotonic() + 60
         while files() != before:

@@ -59,7 +59,7 @@ def test_suffix_hashes_are_swifts_for_any_files(nodes):
     node = next(iter(nodes))
     rng = random.Random(7)
     times = [NOW - 100 + step for step in range(6)]
-    for number in range(300):
+    for _ in range(300):
         digest = f"{rng.getrandbits(116):029x}{rng.randrange(20):03x}"
         directory = node.device / "objects" / "5" / digest[-3:] / digest
         directory.mkdir(parents=True)
@@ -125,16 +125,17 @@ def fill(nodes, node=None):
     part, primaries, _ = nodes.place(name)
     names = [f"/a/c/ü {number}" for number in range(400)]
     names = [name for name in names if nodes.place(name)[0] == part][:12]
-    for node in [node] if node else primaries:
+    for own in [node] if node else primaries:
         for number, name in enumerate(names):
             body, meta = name.encode() * 10 ** (number % 6), {"X-Object-Meta-S3_Name": "s3", "X-Object-Meta-S3-Name": "other"}
-            node.put(part, name, timestamp(NOW - 500, number % 3), body, meta, X_Object_Meta_A="grün".encode().decode("latin-1"), X_Object_Sysmeta_B="b", X_Delete_At=str(int(NOW) + 1000))
+            meta |= {"X-Object-Meta-A": "grün".encode().decode("latin-1"), "X-Object-Sysmeta-B": "b", "X-Delete-At": str(int(NOW) + 1000)}
+            own.put(part, name, timestamp(NOW - 500, number % 3), body, meta)
             if number % 3 == 1:
-                node.post(part, name, timestamp(NOW - 400), X_Object_Meta_A="posted")
+                own.post(part, name, timestamp(NOW - 400), X_Object_Meta_A="posted")
             if number % 4 == 1:
-                node.post(part, name, timestamp(NOW - 300), Content_Type="a/b", X_Object_Meta_A="typed")
+                own.post(part, name, timestamp(NOW - 300), Content_Type="a/b", X_Object_Meta_A="typed")
             if number % 5 == 1:
-                node.delete(part, name, timestamp(NOW - 200))
+                own.delete(part, name, timestamp(NOW - 200))
     return part
 
 
@@ -168,7 +169,7 @@ def run_swift_replicator(node):
     )
     words = [sys.executable, "-c", code, str(node.etc / "swift.conf"), str(node.etc / "object-server.conf"), str(node.etc)]
     node.recon.mkdir(exist_ok=True)
-    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr
     failures, successes, synced = map(int, done.stdout.split()[-3:])
     return failures, successes, synced, done.stderr

@@ -25,7 +25,6 @@ KEY = "5a" * 32
 def servers(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recon")
     servers = Servers(folder)
-    servers.cache = folder / "cache"
     # Reading checks needs no signature, so that swift-recon works as it is.
     with open(servers.etc / "swift.conf", "a") as conf:
         conf.write(f"[apus]\ncluster_key = {KEY}\n")
@@ -310,7 +309,8 @@ def test_an_object_that_only_a_handoff_has_is_counted_by_it_and_a_part_of_a_swee
     before = first.recon.joinpath("object.recon").read_text()
     first.replicate("--partitions", str(part))
     after = first.recon.joinpath("object.recon").read_text()
-    last = lambda text: json.loads(text)["object_redundancy_last"]
+    def last(text):
+        return json.loads(text)["object_redundancy_last"]
     assert last(before) == last(after)
 
 

@@ -89,8 +89,10 @@ def test_reports_are_there_as_json(tmp_path):
 
 def test_every_command_answers_with_one_json_object(tmp_path):
     build(OURS, tmp_path, "object.builder")
-    (tmp_path / "scenario.json").write_text(json.dumps({"part_power": 4, "replicas": 1, "overload": 0, "random_seed": 1, "rounds": [[["add", "z1-10.0.0.1:1/a", 1]]]}))
-    sub = lambda command, *facts: (["object.builder", *command.split()], facts)
+    scenario = {"part_power": 4, "replicas": 1, "overload": 0, "random_seed": 1, "rounds": [[["add", "z1-10.0.0.1:1/a", 1]]]}
+    (tmp_path / "scenario.json").write_text(json.dumps(scenario))
+    def sub(command, *facts):
+        return (["object.builder", *command.split()], facts)
     for words, facts in [
         sub("", "devices", "balance"),
         sub("search d0", "devices"),
@@ -162,13 +164,13 @@ def test_a_dry_run_tells_what_moves_and_writes_nothing(tmp_path):
     # Another may move, so that zones stay apart.
     assert new["in"] <= moves["replicas"] <= new["in"] + 2
     for change in [
-        ["set_weight", "d0", 0],
-        ["set_region", "d0", 2],
-        ["set_zone", "d0", 9],
+        ["set_weight", "d0", "0"],
+        ["set_region", "d0", "2"],
+        ["set_zone", "d0", "9"],
         ["remove", "d0"],
-        ["set_replicas", 2],
+        ["set_replicas", "2"],
         ["set_overload", "10%"],
-        ["set_min_part_hours", 3],
+        ["set_min_part_hours", "3"],
         ["rebalance"],
         ["set_info", "d0", "_x"],
         ["write_ring"],
@@ -180,7 +182,7 @@ def test_a_dry_run_tells_what_moves_and_writes_nothing(tmp_path):
         assert code in (0, 1) and told["dry_run"] and contents(tmp_path) == before, change
         assert told["moves"]["bytes"] == told["moves"]["replicas"] * 1e9 and told["moves"]["seconds"] is not None, change
         assert told["moves"]["replicas"] > 0 or change[0] not in ("set_weight", "remove"), change
-    for change in [["o.builder", "create", 8, 3, 1], ["new.builder", "create", 8, 3, 1]]:
+    for change in [["o.builder", "create", "8", "3", "1"], ["new.builder", "create", "8", "3", "1"]]:
         assert run(OURS, tmp_path, *change, "--dry-run") == (0, "Dry run: nothing was written.\n")
         assert contents(tmp_path) == before, change
     assert run(OURS, tmp_path, "o.builder", "search", "d0", "--dry-run")[0] == 2
@@ -209,7 +211,7 @@ def test_two_rings_are_compared_by_what_moves(tmp_path):
     run(OURS, tmp_path, "o.builder", "remove", "d7")
     assert run(OURS, tmp_path, "o.builder", "rebalance", "--seed", 1)[0] in (0, 1)
     old, new = (RingData.load(str(tmp_path / name))._replica2part2dev_id for name in ("old.ring.gz", "o.ring.gz"))
-    moved = sum(len(set(after) - set(before)) for before, after in zip(zip(*old), zip(*new)))
+    moved = sum(len(set(after) - set(before)) for before, after in zip(zip(*old, strict=False), zip(*new, strict=False), strict=True))
     told = json.loads(run(OURS, tmp_path, "diff", "old.ring.gz", "o.ring.gz", "--used", "1TB", "--json")[1])
     assert told["moves"]["replicas"] == moved > 0
     gone = [tier for tier in told["moves"]["tiers"] if tier["name"] == "r1z4-127.0.0.4/sdb"]
@@ -249,7 +251,8 @@ def test_a_second_operator_waits_and_is_told_who_is_first(tmp_path):
 
 def test_servers_of_other_users_may_read_rings_and_a_file_keeps_its_mode(tmp_path):
     build(OURS, tmp_path, "o.builder")
-    mode = lambda name: stat.S_IMODE((tmp_path / name).stat().st_mode)
+    def mode(name):
+        return stat.S_IMODE((tmp_path / name).stat().st_mode)
     assert mode("o.ring.gz") == 0o644
     (tmp_path / "o.builder").chmod(0o600)
     run(OURS, tmp_path, "o.builder", "set_weight", "d0", 1)
@@ -277,7 +280,8 @@ class Recon(BaseHTTPRequestHandler):
 
     def do_GET(self):
         assert self.path == "/recon/diskusage"
-        disk = lambda name, size: {"device": name, "mounted": True, "size": size, "used": size // 2, "avail": size - size // 2}
+        def disk(name, size):
+            return {"device": name, "mounted": True, "size": size, "used": size // 2, "avail": size - size // 2}
         body = json.dumps([disk("sda", 1000), disk("sdb", 3000)]).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))

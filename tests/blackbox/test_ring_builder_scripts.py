@@ -520,7 +520,8 @@ def compare_files(swifts, mine, placement):
             assert builder_facts(mine / path.name, placement) == builder_facts(path, placement)
         elif path.name.endswith(".ring.gz"):
             assert ring_facts(mine / path.name, placement) == ring_facts(path, placement)
-    kept = lambda folder: sorted(re.sub(r"^\d+\.", "", path.name) for path in folder.glob("backups/*"))
+    def kept(folder):
+        return sorted(re.sub(r"^\d+\.", "", path.name) for path in folder.glob("backups/*"))
     assert set(kept(mine)) == set(kept(swifts))
 
 

@@ -111,8 +111,9 @@ def builders(folder):
 
 def moved(before, after):
     """For each component, the partitions that have another device than before."""
-    parts = lambda old, new: {part for part in range(PARTS) if any(a[part] != b[part] for a, b in zip(old, new))}
-    return [parts(old._replica2part2dev, new._replica2part2dev) for old, new in zip(before, after)]
+    def parts(old, new):
+        return {part for part in range(PARTS) if any(a[part] != b[part] for a, b in zip(old, new, strict=True))}
+    return [parts(old._replica2part2dev, new._replica2part2dev) for old, new in zip(before, after, strict=True)]
 
 
 def composed(folder, hours):
@@ -198,7 +199,8 @@ def test_a_component_that_cannot_be_rebalanced_changes_none(tmp_path):
 def test_dry_runs_tell_what_moves_and_write_nothing(tmp_path):
     composed(tmp_path, 0)
     change(tmp_path, 0.5)
-    contents = lambda: {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    def contents():
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     before = contents()
     code, told = composer(tmp_path, "m.json", "rebalance", "--seed", 7, "--dry-run", "--used", "1536MB", "--rate", "1MB")
     moves = told["moves"]

@@ -132,7 +132,8 @@ class RingCluster:
         (self.etc / "swift.conf").write_text(conf)
         self.port, self.metrics = free_port(), free_port()
         (self.etc / "proxy-server.conf").write_text(
-            f"[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {self.port}\n[app:proxy-server]\nuse = egg:swift#proxy\nmetrics_bind = 127.0.0.1:{self.metrics}\n[filter:tempauth]\nuser_test_tester = testing .admin\n"
+            f"[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {self.port}\n[app:proxy-server]\nuse = egg:swift#proxy\n"
+            f"metrics_bind = 127.0.0.1:{self.metrics}\n[filter:tempauth]\nuser_test_tester = testing .admin\n"
         )
         self.proxy = Process("proxy", self.etc, f"127.0.0.1:{self.port}")
         for kind in KINDS:
@@ -157,7 +158,7 @@ class RingCluster:
 
     def run(self, *words, expect=0):
         if "--swift-dir" not in words:
-            words = [*words, "--swift-dir", str(self.etc)]
+            words = (*words, "--swift-dir", str(self.etc))
         done = subprocess.run([APUS, "ring", *map(str, words)], capture_output=True, text=True, timeout=60)
         assert expect is None or done.returncode == expect, done.stdout + done.stderr
         return done.stderr if expect == 2 else done.stdout

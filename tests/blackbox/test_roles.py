@@ -253,7 +253,8 @@ def test_a_daemon_is_where_its_own_section_says(servers, tmp_path, role):
     swift.put_object("sections", role, b"bytes of " + role.encode())
     # The third copy may come after the answer.
     until = time.monotonic() + 10
-    copies = lambda: [file for file in servers.devices.glob("*/objects/*/*/*/*.data") if role.encode() in file.read_bytes()]
+    def copies():
+        return [file for file in servers.devices.glob("*/objects/*/*/*/*.data") if role.encode() in file.read_bytes()]
     while len(damaged := copies()) < 3:
         assert time.monotonic() < until, damaged
         time.sleep(0.05)

@@ -152,10 +152,10 @@ def test_the_part_that_is_wrong_is_named(raw, s3, bucket):
     etags = [s3.upload_part(**which, PartNumber=n, Body=b"small")["ETag"].strip('"') for n in (1, 2)]
 
     def complete(*parts):
-        parts = "".join(
+        listed = "".join(
             f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>" for number, etag in parts
         )
-        body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+        body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
         return error(raw("POST", f"/{bucket}/k?uploadId={upload}", {}, body))
 
     status, code, elements = complete((1, etags[0]), (2, etags[1]))

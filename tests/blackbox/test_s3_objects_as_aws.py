@@ -258,7 +258,8 @@ def test_a_part_that_is_named_twice_is_out_of_order(s3, bucket):
     which = {"Bucket": bucket, "Key": "k", "UploadId": upload}
     etag = s3.upload_part(**which, PartNumber=1, Body=b"x")["ETag"]
     part = {"PartNumber": 1, "ETag": etag}
-    complete = lambda parts: {**which, "MultipartUpload": {"Parts": parts}}
+    def complete(parts):
+        return {**which, "MultipartUpload": {"Parts": parts}}
     stale = {"PartNumber": 1, "ETag": '"%s"' % ("f" * 32)}
     for parts in ([part, part], [stale, part, part]):
         twice = complete(parts)

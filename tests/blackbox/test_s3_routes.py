@@ -1,5 +1,7 @@
 """Which operation a request of S3 is, what is refused, and what an unset configuration answers."""
 
+from collections.abc import Callable
+
 import pytest
 from botocore.exceptions import ClientError
 
@@ -181,7 +183,7 @@ def test_the_expected_owner_is_the_one_that_listings_show(s3, bucket):
     owner = s3.list_buckets()["Owner"]["ID"]
     s3.put_object(Bucket=bucket, Key="k", Body=b"x", ExpectedBucketOwner=owner)
     wrong = {"Bucket": bucket, "ExpectedBucketOwner": "somebody"}
-    for call, more in [
+    calls: list[tuple[Callable, dict]] = [
         (s3.get_object, {"Key": "k"}),
         (s3.head_object, {"Key": "k"}),
         (s3.put_object, {"Key": "k", "Body": b"y"}),
@@ -193,7 +195,8 @@ def test_the_expected_owner_is_the_one_that_listings_show(s3, bucket):
         (s3.create_multipart_upload, {"Key": "k"}),
         (s3.delete_objects, {"Delete": {"Objects": [{"Key": "k"}]}}),
         (s3.delete_bucket, {}),
-    ]:
+    ]
+    for call, more in calls:
         assert refused(call, **wrong, **more) in ("AccessDenied", "403")
     source = {"Bucket": bucket, "Key": "copy", "CopySource": f"{bucket}/k"}
     assert refused(s3.copy_object, **source, ExpectedSourceBucketOwner="somebody") == "AccessDenied"

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import subprocess
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -31,6 +32,16 @@ fallocate_reserve = 0
 """
 
 
+class Drive:
+    """Requests to one account."""
+
+    def __init__(self, url, token):
+        self.url, self.headers = url, {"X-Auth-Token": token}
+
+    def get(self, path):
+        return requests.get(self.url + path, headers=self.headers, timeout=20)
+
+
 @pytest.fixture(scope="module")
 def drive(tmp_path_factory):
     """Our servers on the disks that Swift wrote, with Swift's rings and swift.conf."""
@@ -49,10 +60,7 @@ def drive(tmp_path_factory):
         pytest.fail(f"ended with {process.wait()}")
     url = f"http://{swift_disk.IP}:{swift_disk.PORTS['proxy']}"
     answer = requests.get(f"{url}/auth/v1.0", headers={"X-Auth-User": "test:tester", "X-Auth-Key": "testing"}, timeout=10)
-    session = requests.Session()
-    session.headers["X-Auth-Token"] = answer.headers["X-Auth-Token"]
-    session.base = answer.headers["X-Storage-Url"]
-    yield session
+    yield Drive(answer.headers["X-Storage-Url"], answer.headers["X-Auth-Token"])
     process.terminate()
     assert process.wait(timeout=30) == 0
 
@@ -65,7 +73,7 @@ def expected():
 def test_every_container_listing_of_swifts_drive_is_the_same(drive, expected):
     compared = 0
     for name, container in expected["containers"].items():
-        answer = drive.get(f"{drive.base}/{requests.utils.quote(name)}?format=json", timeout=20)
+        answer = drive.get(f"/{quote(name)}?format=json")
         assert answer.status_code == 200, name
         fields = ["name", "bytes", "hash", "content_type", "last_modified", "slo_etag", "s3_etag"]
 
@@ -82,7 +90,7 @@ def test_every_container_listing_of_swifts_drive_is_the_same(drive, expected):
 
 
 def test_the_account_of_swifts_drive_is_the_same(drive, expected):
-    answer = drive.get(f"{drive.base}?format=json", timeout=20)
+    answer = drive.get("?format=json")
     names = [row["name"] for row in expected["account"]["listing"]]
     # Swift hides the container that holds old versions, whose name is reserved.
     assert [row["name"] for row in answer.json() if not row["name"].startswith("\0")] == names
@@ -92,7 +100,7 @@ def test_the_account_of_swifts_drive_is_the_same(drive, expected):
 def test_every_replicated_object_of_swifts_drive_has_the_same_bytes_and_headers(drive, expected):
     compared = 0
     for name, wanted in expected["objects"].items():
-        answer = drive.get(f"{drive.base}/{requests.utils.quote(name)}", timeout=20)
+        answer = drive.get(f"/{quote(name)}")
         if name.startswith("ec/"):
             assert answer.status_code == 503, name
             continue

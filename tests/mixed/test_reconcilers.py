@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import time
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -42,7 +43,7 @@ class StorageServers:
         sent = {"X-Timestamp": f"{time.time():016.5f}", **(headers or {})}
         if policy is not None:
             sent["X-Backend-Storage-Policy-Index"] = str(policy)
-        path = requests.utils.quote("/".join(["sd1", str(partition), *names]))
+        path = quote("/".join(["sd1", str(partition), *names]))
         url = f"http://{self.testbed.ip(node)}:{KINDS[kind]}/{path}{query}"
         return requests.request(method, url, headers=sent, data=body if method == "PUT" else None, timeout=30)
 
@@ -109,8 +110,8 @@ def test_what_one_queues_the_other_moves(cluster, feeder, mover):
     partition, nodes = cluster.primaries("container", ACCOUNT, container)
     # The oldest is one whose replicator runs, so that it tells all others of the right policy.
     oldest = next(node for node in nodes if node in NODES_OF[feeder])
-    for policy, nodes in ((RIGHT, [oldest]), (WRONG, [node for node in nodes if node != oldest])):
-        for node in nodes:
+    for policy, holders in ((RIGHT, [oldest]), (WRONG, [node for node in nodes if node != oldest])):
+        for node in holders:
             assert cluster.request("PUT", node, "container", partition, [ACCOUNT, container], policy).status_code == 201
     assert cluster.write("PUT", container, "deleted", RIGHT, body=b"x") == [201] * 3
     meta = {"X-Object-Meta-Color": "blue", "X-Object-Sysmeta-Kept": "yes", "X-Delete-At": str(int(time.time()) + 9999)}

@@ -75,7 +75,8 @@ class Run:
         world.change(away)
         world.leave_notes(FLIPS["async"])
         damage = self.damage(draw)
-        wrong = lambda text: self.wrong.append(f"round {number}: {text}")
+        def wrong(text):
+            return self.wrong.append(f"round {number}: {text}")
         world.read_all(draw, wrong, is_damaged=True)
         self.ask_damaged(damage, draw, wrong)
         self.try_rings(damage)
@@ -102,7 +103,8 @@ class Run:
         # Writes of this round changed what is expected of their own container only.
         objects, databases = before
         changed = self.changed_things()
-        keep = lambda known: {key: value for key, value in known.items() if key[1] not in changed}
+        def keep(known):
+            return {key: value for key, value in known.items() if key[1] not in changed}
         self.judge(keep(objects), databases)
         left = quiesce.pending(self.cluster)
         assert not left, f"updates still wait: {left[:3]}"
@@ -121,7 +123,8 @@ class Run:
         made.data(FLIPS["data"])
         made.xattrs(FLIPS["xattrs"])
         made.async_files(FLIPS["async"])
-        partition = lambda hashed: str(int(hashed[:8], 16) >> self.cluster.rings["object"]._part_shift)
+        def partition(hashed):
+            return str(int(hashed[:8], 16) >> self.cluster.rings["object"]._part_shift)
         made.hash_files(FLIPS["hashes"], {("partition", "objects", partition(hashed)) for _, _, hashed in fresh})
         half = FLIPS["databases"] // 2
         made.databases(half, stopped=False)
@@ -146,10 +149,12 @@ class Run:
         """What is damaged is asked of the server that has it: it says what is true, or that it cannot."""
         for flip in damage:
             if flip.kind in ("data", "xattrs") and draw.random() < 0.5:
-                told = lambda text, flip=flip: wrong(f"{flip}: {text}")
+                def told(text, flip=flip):
+                    return wrong(f"{flip}: {text}")
                 self.ask_object(flip, draw, told)
             elif flip.kind == "databases":
-                told = lambda text, flip=flip: wrong(f"{flip}: {text}")
+                def told(text, flip=flip):
+                    return wrong(f"{flip}: {text}")
                 self.ask_database(flip, told)
 
     def ask(self, flip, kind, method, names, **options):
@@ -205,7 +210,8 @@ class Run:
         listed = answer.json() if answer.body else []
         if kind == "container":
             # Of what is put together from others, the whole is listed.
-            size = lambda bytes, etag: None if "slo_etag" in etag else bytes
+            def size(bytes, etag):
+                return None if "slo_etag" in etag else bytes
             found = {(row["name"], size(row["bytes"], row["hash"]), row["hash"]) for row in listed}
             rows = [(row[0].decode(), row[2], row[4].decode()) for row in true["listed"]]
             expected = {(name, size(bytes, etag), etag) for name, bytes, etag in rows}
@@ -215,9 +221,9 @@ class Run:
         if found != expected:
             wrong(f"lists {sorted(found ^ expected)[:4]}")
         metadata = json.loads(true["about"][0][-1 if kind == "account" else -2] or "{}")
-        expected = {name.lower(): value[0] for name, value in metadata.items()}
-        if any(answer.headers.get(name, "") != value for name, value in expected.items()):
-            wrong(f"metadata {answer.headers}, it is {expected}")
+        headers = {name.lower(): value[0] for name, value in metadata.items()}
+        if any(answer.headers.get(name, "") != value for name, value in headers.items()):
+            wrong(f"metadata {answer.headers}, it is {headers}")
 
     def try_rings(self, damage):
         """What starts says which ring is bad; the servers that run have theirs; then the operator pushes it again."""
@@ -290,7 +296,8 @@ def difference(before, after):
     """What a flip changed in the tables of a database."""
     if isinstance(after, str):
         return after
-    rows = lambda tables: {(name, row) for name, found in tables.items() for row in found}
+    def rows(tables):
+        return {(name, row) for name, found in tables.items() for row in found}
     return sorted(rows(before[1]) ^ rows(after[1]), key=str)[:4] or after[2]
 
 

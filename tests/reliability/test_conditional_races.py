@@ -83,7 +83,7 @@ def complete(s3, key, body, _):
 
 def one_round(clients, work, key, etag):
     """The outcome of each client: "won", "lost" or "unknown"."""
-    outcomes, ready = [None] * len(clients), threading.Barrier(len(clients))
+    outcomes, ready = ["unknown"] * len(clients), threading.Barrier(len(clients))
 
     def race(number):
         ready.wait()

@@ -390,10 +390,8 @@ def run_on_images(bug, check):
 
 
 def runs():
-    for bug, check in CHECKS.items():
-        yield pytest.param(run, bug, check, id=bug)
-    for bug, check in CHECKS_ON_IMAGES.items():
-        yield pytest.param(run_on_images, bug, check, id=bug)
+    yield from (pytest.param(run, bug, check, id=bug) for bug, check in CHECKS.items())
+    yield from (pytest.param(run_on_images, bug, check, id=bug) for bug, check in CHECKS_ON_IMAGES.items())
 
 
 def test_every_planted_bug_has_a_check_and_there_are_enough():

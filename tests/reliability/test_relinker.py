@@ -159,7 +159,8 @@ def test_relinking_and_cleaning_up_leave_what_swifts_leave(tmp_path, machine):
     assert machine.files() == swifts.files()
     assert machine.misplaced(POWER + 1) == []
     assert [machine.state(device) for device in ["sda", "sdb"]] == [swifts.state(device) for device in ["sda", "sdb"]]
-    partitions = lambda node: sorted(path.relative_to(node.devices) for path in node.devices.glob("*/objects/*"))
+    def partitions(node):
+        return sorted(path.relative_to(node.devices) for path in node.devices.glob("*/objects/*"))
     assert partitions(machine) == partitions(swifts), "empty partitions are gone"
     assert machine.run(OURS, "cleanup", "--again") == 0
     assert "0 linked, 0 removed, 0 errors" in machine.said
@@ -200,7 +201,8 @@ def test_each_goes_on_where_the_other_stopped(machine):
 
 def test_a_relinker_that_is_killed_anywhere_loses_nothing_and_is_gone_on_with(tmp_path, machine):
     machine.step("prepare_increase")
-    lost = lambda node, before: before - {path.read_text() for path in node.devices.rglob("*.data")}
+    def lost(node, before):
+        return before - {path.read_text() for path in node.devices.rglob("*.data")}
     expected = machine.copy(tmp_path / "expected")
     assert expected.run(OURS, "relink") == 0
     linked = expected.files()

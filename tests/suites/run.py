@@ -14,12 +14,12 @@ import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
 from apus_testing.executables import ROOT
 from apus_testing.probe_environment import isolated
 from apus_testing.saio import Saio
 from apus_testing.suites import SWIFT_CONF, must_pass, pytest_outcomes, swift_source
 
+HERE = Path(__file__).resolve().parent
 S3_CONF = """
 [DEFAULT]
 host = 127.0.0.1

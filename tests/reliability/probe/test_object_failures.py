@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 
 import pytest
 from swift.obj.diskfile import read_metadata, write_metadata
@@ -55,10 +56,8 @@ def test_ranges_of_such_a_body_are_not_served_either(cluster, swift, container, 
     # Swift serves them: it checks whole bodies only, and its test says so.
     copy = Copy(cluster, swift, container, b"RANGE-OF-BYTES")
     copy.rewrite_metadata(ETag="badetag")
-    try:
+    with suppress(OSError):
         assert copy.request("GET", {"Range": asked}).status == 404
-    except OSError:
-        pass
     wait_until(lambda: copy.request("GET").status == 404, "it is still served")
     assert len(copy.quarantined()) == 1
     assert swift.get("/".join(copy.names[1:]), {"Range": "bytes=0-2"}).body == b"RAN"
