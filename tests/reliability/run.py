@@ -39,12 +39,13 @@ SECONDS_PER_TEST = {"slice": 600, "full": 3600}
 
 def build():
     """The executable with fault points, in a place of its own: it must never be taken for a release."""
-    command = ["cargo", "build", "--quiet", "--locked", "-p", "apus-tools", "--features", "faults"]
-    # What the unit tests have compiled is used again.
+    # With the tests: their features include the fault points, and what they have compiled is used again.
+    command = ["cargo", "build", "--quiet", "--locked", "--workspace", "--bins", "--tests"]
     subprocess.run(command, cwd=ROOT, check=True)
-    target = ROOT / "target/reliability/apus"
+    source, target = ROOT / "target/debug/apus", ROOT / "target/reliability/apus"
+    assert b"APUS_FAULTS" in source.read_bytes(), "the executable was built without fault points"
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(ROOT / "target/debug/apus", target)
+    shutil.copy2(source, target)
     return target
 
 
