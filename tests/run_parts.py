@@ -115,7 +115,7 @@ PARTS = [
     Part("licences", "licences, bans and sources of dependencies", cargo_deny),
     Part(
         "unit",
-        "unit tests, crash states and house rules",
+        "unit tests, crash states and rules of the sources",
         ["cargo", "test", "--quiet", "--locked", "--workspace"],
         needs=("unit-build",),
         lock="debug",

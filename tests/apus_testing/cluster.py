@@ -1,4 +1,4 @@
-"""Storage nodes with addresses of their own, proxies before them, and daemons that run once when told.
+"""Storage nodes with addresses of their own, proxies before them, and daemons that run on request.
 
 A cluster holds an address range 127.77.R.x by a lock, so that several may run on one machine.
 """
@@ -180,7 +180,7 @@ class Cluster:
         return process
 
     def new_node(self):
-        """A machine with disks and files of its servers that is no node yet: neither `swift.conf` nor rings."""
+        """A machine with disks and server configuration that is not a node yet: without `swift.conf` and rings."""
         number = max(node.number for node in self.nodes) + 1
         node = Node(self, number, f"127.77.{self.range}.{number}", is_new=True)
         node.configure()
@@ -202,14 +202,14 @@ class Cluster:
         self.rings = {ring: swift_code.Ring(str(self.rings_folder), ring_name=ring) for ring in etc.RINGS}
 
     def take_up_rings(self, proxies=None):
-        """Gives the rings to all nodes, and to all proxies or some, which go by them when this returns."""
+        """Copies the rings to all nodes, and to all proxies or some of them, which use them when this returns."""
         proxies = self.proxies if proxies is None else proxies
-        def told(proxy):
+        def loaded_count(proxy):
             return proxy.log.read_bytes().count(b"object.ring.gz")
-        before = [(proxy, told(proxy)) for proxy in proxies if proxy.is_alive]
+        before = [(proxy, loaded_count(proxy)) for proxy in proxies if proxy.is_alive]
         self.share_rings(only=[*proxies, *self.nodes])
         def is_new():
-            return all(told(proxy) > count for proxy, count in before)
+            return all(loaded_count(proxy) > count for proxy, count in before)
         wait_until(is_new, "a proxy does not take up a ring", 20, 0.05)
 
     def change_part_power(self, step, proxies=None):

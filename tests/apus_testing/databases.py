@@ -56,7 +56,7 @@ class DatabaseNode(Servers):
             self.conf(kind, defaults, f"[{kind}-replicator]\ndatabases_per_second = 0\n{more}")
 
     def replicate(self, kind, *options):
-        """One pass of the daemon in a process of its own; gives what it tells recon."""
+        """One pass of the daemon in a process of its own; returns its statistics in recon."""
         subprocess.run(
             [APUS, f"{kind}-replicator", str(self.etc), "--once", *options],
             check=True,
@@ -83,12 +83,12 @@ class DatabaseNode(Servers):
         return self.devices / "sd1" / kind / str(partition(*names)) / hashed[-3:] / hashed / f"{hashed}.db"
 
     def put_container(self, container, at=0, policy=0, **headers):
-        told = {"X-Timestamp": stamp(at), "X-Backend-Storage-Policy-Index": str(policy), **headers}
-        return self.request("container", "PUT", self.path("container", "a", container), told)[0]
+        sent = {"X-Timestamp": stamp(at), "X-Backend-Storage-Policy-Index": str(policy), **headers}
+        return self.request("container", "PUT", self.path("container", "a", container), sent)[0]
 
     def post_container(self, container, at, **headers):
-        told = {"X-Timestamp": stamp(at), **{name.replace("_", "-"): value for name, value in headers.items()}}
-        return self.request("container", "POST", self.path("container", "a", container), told)[0]
+        sent = {"X-Timestamp": stamp(at), **{name.replace("_", "-"): value for name, value in headers.items()}}
+        return self.request("container", "POST", self.path("container", "a", container), sent)[0]
 
     def delete_container(self, container, at):
         return self.request("container", "DELETE", self.path("container", "a", container), {"X-Timestamp": stamp(at)})[0]
@@ -120,7 +120,7 @@ class DatabaseNode(Servers):
         return self.request("account", "PUT", f"/sd1/{partition(account)}/{account}/{container}", headers)[0]
 
     def read(self, *names):
-        """Rows and facts of a database while servers may have it open; None when there is none."""
+        """Rows and facts of a database, which servers may have open; None when it does not exist."""
         file = self.file(*names)
         if not file.exists():
             return None

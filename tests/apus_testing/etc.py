@@ -29,7 +29,7 @@ USERS = {
     "admin_admin": "admin .admin .reseller_admin",
     "test_tester": "testing .admin",
     "test2_tester2": "testing2 .admin",
-    # Accounts that nobody else uses, one a test.
+    # Accounts that only one test uses.
     **{f"own{number}_tester": "testing .admin" for number in range(100)},
 }
 
@@ -99,6 +99,6 @@ def make_rings(folder, addresses, *, part_power, replicas, rings=RINGS, device="
 def share_rings(folder, etc):
     """Gives a node the rings, each in one step as operators do."""
     for ring in RINGS:
-        beside = etc / f".{ring}.new"
-        shutil.copy(folder / f"{ring}.ring.gz", beside)
-        beside.rename(etc / f"{ring}.ring.gz")
+        temporary = etc / f".{ring}.new"
+        shutil.copy(folder / f"{ring}.ring.gz", temporary)
+        temporary.rename(etc / f"{ring}.ring.gz")

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import tempfile
 from pathlib import Path
 
 from .executables import APUS, ROOT
@@ -24,9 +23,9 @@ class Faults:
 
     def arm(self, process, *lines):
         """Each line as lib/fault reads it: `object.put.linked kill@2`. Replaces what was armed."""
-        beside = self.folder / f".{process}.new"
-        beside.write_text("".join(f"{line}\n" for line in lines))
-        beside.rename(self.file(process))
+        temporary = self.folder / f".{process}.new"
+        temporary.write_text("".join(f"{line}\n" for line in lines))
+        temporary.rename(self.file(process))
 
     def disarm(self, *processes):
         for process in processes or [path.name for path in self.folder.iterdir()]:
@@ -53,9 +52,5 @@ def planted_bugs():
 
 
 def is_built_with_faults():
-    """Whether the executable has its points: one with a clock 30 years ahead tells in its log."""
-    with tempfile.TemporaryDirectory() as folder:
-        armed = Path(folder) / "armed"
-        armed.write_text("bug.probe on\n")
-        strings = subprocess.run(["grep", "-c", "APUS_FAULTS", APUS], capture_output=True, text=True)
-        return strings.returncode == 0
+    """Whether the executable was built with fault points: it then contains the name of their environment variable."""
+    return b"APUS_FAULTS" in Path(APUS).read_bytes()

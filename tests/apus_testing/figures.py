@@ -20,7 +20,7 @@ def seed():
     return int(os.environ.get("APUS_SEED", time.time_ns() % 1_000_000))
 
 
-def tell(**figures):
+def report(**figures):
     """Prints a line of figures, in their order."""
     line = "reliability: " + " ".join(f"{name}={value}" for name, value in figures.items())
     print(line)

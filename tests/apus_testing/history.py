@@ -2,7 +2,7 @@
 
 A record is `{process, f, key, value, invoke_ns, return_ns, ok, node}`: `f` is write, read, delete, add, remove or list;
 `ok` is "ok", "fail" (refused: it had no effect) or "info" (the outcome is unknown for ever; `return_ns` is null).
-Values are unique, so a read tells which write it saw.
+Values are unique, so a read shows which write it saw.
 """
 
 import json
@@ -59,7 +59,7 @@ class Client(threading.Thread):
             while not self.until():
                 self.step()
                 time.sleep(self.random.uniform(0, THINK_SECONDS))
-        except Exception as error:  # told to the main thread
+        except Exception as error:  # raised by the main thread
             self.unexpected = error
 
     def unique(self):

@@ -34,7 +34,7 @@ class Ledger:
 
     def __init__(self):
         self.allowed = {}
-        # Keys that were written to since somebody emptied this.
+        # Keys that were written to since this was last cleared.
         self.touched = set()
         self.acknowledged = self.unknown = 0
         self._lock = threading.Lock()
@@ -77,7 +77,7 @@ class Ledger:
 
 
 class Writer(threading.Thread):
-    """Writes its own keys through both dialects until told to stop."""
+    """Writes its own keys through both dialects until it is stopped."""
 
     def __init__(self, cluster, ledger, bucket, number, seed, *, keys=6, pause=0.0, proxy=0, account="test", sizes=SIZES):
         super().__init__(name=f"writer{number}", daemon=True)
@@ -92,7 +92,7 @@ class Writer(threading.Thread):
         try:
             while not self.stopped.wait(self.pause):
                 self.step()
-        except Exception as error:  # told to the main thread
+        except Exception as error:  # raised by the main thread
             self.unexpected = error
 
     def end(self):
@@ -170,9 +170,9 @@ class Verdict:
 
 
 def decode(body, meta):
-    """What was read → the state that it is, or the raw pieces when it is none."""
+    """What was read → the state that it is, or the raw pieces when it matches no state."""
     text = body[:64].decode(errors="replace")
-    # The metadata of a PUT is its tag; after a POST the body tells the tag, as far as it goes.
+    # The metadata of a PUT is its tag; after a POST the body shows the tag, as far as its length allows.
     for tag in (meta, text):
         state = State(len(body), tag, meta)
         if tag and body and body == state.body():

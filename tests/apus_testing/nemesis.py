@@ -1,4 +1,4 @@
-"""What goes wrong while clients work, again and again until told to stop; everything is right again afterwards.
+"""Makes faults while clients work until it is stopped, and repairs everything afterwards.
 
 Each kind is a context: inside the fault is there, after it is healed.
 """
@@ -29,7 +29,7 @@ class Nemesis(threading.Thread):
                 with FAULTS[self.random.choice(self.kinds)](self):
                     self.made += 1
                     self.stopped.wait(self.random.uniform(*self.span))
-        except Exception as error:  # told to the main thread
+        except Exception as error:  # raised by the main thread
             self.unexpected = error
 
     def end(self):

@@ -79,7 +79,7 @@ class ObjectNode:
             self.process = None
 
     def replicate(self, *options, check=True, armed=None):
-        """One sweep in a process of its own; gives what it told."""
+        """One sweep in a process of its own; returns its log."""
         done = subprocess.run(
             [APUS, "object-replicator", str(self.etc), "--once", *options],
             stderr=subprocess.PIPE,

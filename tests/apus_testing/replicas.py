@@ -41,7 +41,7 @@ def object_directories(cluster):
 
 
 def read_file(path):
-    """What a file of an object says: its metadata, or why there is none, and the MD5 of its body."""
+    """What a file of an object says: its metadata, or why it has none, and the MD5 of its body."""
     try:
         metadata = read_metadata(str(path))
     except DiskFileError as error:
@@ -146,12 +146,12 @@ def read_database(kind, path):
         return {"error": str(error)}
 
 
-# The digests, and how far replicas have told each other of rows, which clients cannot see.
+# The digests, and how far replicas have sent rows to each other, which clients cannot see.
 KEPT_BESIDE = (b"apus_row_digest", b"incoming_sync", b"outgoing_sync")
 
 
 def everything(path):
-    """All tables of a database but what SQLite and replication keep for themselves; to tell whether a flip is visible."""
+    """All tables of a database but what SQLite and replication keep for themselves; for deciding whether a flip is visible."""
     try:
         with copied(path) as connection:
             made = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 1, 2").fetchall()
@@ -223,7 +223,7 @@ def partitions(cluster):
 
 
 def believed(partition):
-    """Suffix → hash, as a replicator believes it without looking; None when everything is hashed anew."""
+    """Suffix → hash, as a replicator believes it without looking; None when everything is hashed again."""
     hashes = read_hashes(str(partition))
     if not hashes.pop("valid", False):
         return None

@@ -58,7 +58,7 @@ def attributes(path):
 
 
 def meaning(path):
-    """What a file of an object says, the checksums beside its metadata as what they stand for."""
+    """What a file of an object says, with the values that the checksums of its metadata stand for."""
     own = {name: value for name, value in attributes(path).items() if name.startswith("user.apus")}
     if (crc := own.get("user.apus.crc64nvme")) is not None:
         own["user.apus.crc64nvme"] = int(crc, 16) if all(byte in b"0123456789abcdefABCDEF" for byte in crc) else crc
@@ -111,7 +111,7 @@ class Rot:
         return self.some(self.object_files(False), count, flip)
 
     def xattrs(self, count):
-        """Metadata in attributes, the checksums beside it, and the files for what has no room in attributes."""
+        """Metadata in attributes, their checksums, and the files for metadata that does not fit into attributes."""
 
         def flip(node, path, thing):
             before = meaning(path)
@@ -131,7 +131,7 @@ class Rot:
         return self.some(self.object_files(True), count, flip)
 
     def databases(self, count, stopped):
-        """`stopped`: nobody has them open, and a WAL may lie beside one; else their servers run."""
+        """`stopped`: no process has them open, and one may have a WAL; otherwise their servers run."""
 
         def candidates():
             for (kind, hashed), by_node in replicas.databases(self.cluster).items():

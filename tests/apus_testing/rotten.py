@@ -201,7 +201,7 @@ class World:
         return {name: own for (of, name), own in self.objects.items() if of == container and own is not None}
 
     def read_all(self, draw, wrong, is_damaged):
-        """Everything through the proxy in both dialects; what is not as it was written is told to `wrong`.
+        """Everything through the proxy in both dialects; what differs from what was written is reported to `wrong`.
 
         While something is damaged, the copies of what has just changed are not equal either, and Swift's dialect may give
         what a copy had before.
@@ -222,24 +222,24 @@ class World:
         }
         for dialect in ("s3",) if is_damaged and container == CHANGES else ("s3", "swift"):
             ask, prefix = dialects[dialect]
-            def told(what, dialect=dialect):
+            def report_wrong(what, dialect=dialect):
                 return wrong(f"{dialect} {path}: {what}")
             if own is None:
                 answer = patiently(lambda ask=ask: ask("GET", expect=(200, 404)))
                 if answer.status != 404:
-                    told(f"{answer.status}, it was deleted")
+                    report_wrong(f"{answer.status}, it was deleted")
                 continue
             # While a copy is repaired, Swift's dialect may see the body before the metadata of a later POST.
             states = [(own.meta, own.content_type)]
             states += own.earlier if dialect == "swift" and is_damaged else []
-            self.compare(patiently(lambda ask=ask: ask("GET")), own, own.body, prefix, states, told)
-            self.compare(patiently(lambda ask=ask: ask("HEAD")), own, None, prefix, states, told)
+            self.compare(patiently(lambda ask=ask: ask("GET")), own, own.body, prefix, states, report_wrong)
+            self.compare(patiently(lambda ask=ask: ask("HEAD")), own, None, prefix, states, report_wrong)
             if own.body:
                 start = draw.randrange(len(own.body))
                 end = draw.choice([start, len(own.body) - 1, draw.randrange(start, len(own.body))])
                 headers = {"Range": f"bytes={start}-{end}"}
                 answer = patiently(lambda ask=ask, headers=headers: ask("GET", headers=headers))
-                self.compare(answer, own, own.body[start : end + 1], prefix, states, told)
+                self.compare(answer, own, own.body[start : end + 1], prefix, states, report_wrong)
 
     @staticmethod
     def compare(answer, own, body, prefix, states, wrong):
@@ -292,7 +292,7 @@ class World:
         return {name: (len(own.body), own.etag) for name, own in self.live(container).items()}
 
     def await_accounts(self):
-        """Container servers tell accounts a second later."""
+        """Container servers notify accounts a second later."""
         time.sleep(1.3)
         self.cluster.once("container-updater")
 

@@ -81,7 +81,7 @@ class World:
         return sum(process.was_killed for process in self.cluster.processes)
 
     def once(self, *roles, start=True, nodes=None):
-        """Runs daemons; gives how many were killed. Servers that died meanwhile are started, unless told otherwise."""
+        """Runs daemons; returns how many were killed. Servers that died meanwhile are started, unless `start` is false."""
         killed = 0
         for role in roles:
             running = [node.daemon(role, "--once").spawn() for node in nodes or self.cluster.nodes]

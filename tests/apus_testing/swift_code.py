@@ -67,7 +67,7 @@ def is_deleted(devices, device, partition, account, container, name, policy=0):
 def open_database(path, broker):
     """A copy of a database in Swift's broker (`ContainerBroker`, `AccountBroker`), with the rows of its WAL in it.
 
-    A copy, since Swift's broker wants to leave WAL mode, for which nobody else may have the file open.
+    A copy, since Swift's broker wants to leave WAL mode, for which no other process may have the file open.
     """
     with tempfile.TemporaryDirectory() as folder:
         copied = Path(folder, path.name)

@@ -1,6 +1,6 @@
 """Runs Swift's own programs as processes of their own, all forked from this one, which has imported Swift once.
 
-The argument is the directory of swift.conf: Swift reads policies when it is imported, from /etc/swift unless told before.
+The argument is the directory of swift.conf: Swift reads policies when it is imported, from /etc/swift unless another directory was set before.
 Reads one JSON request a line from standard input and answers each with a line:
     {"start": program, "arguments": [...], "log": path}  -> {"pid": ...}
     {"run": ...}, as start, but waits for the end        -> {"code": ...}

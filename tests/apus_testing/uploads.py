@@ -7,7 +7,7 @@ from . import etc
 
 
 class Upload:
-    """A PUT whose body is sent when told."""
+    """A PUT whose body is sent by `finish`."""
 
     def __init__(self, address, path, headers, body=b"body" * 10):
         self.body = body

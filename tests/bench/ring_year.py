@@ -7,10 +7,10 @@ Every week, by the seed and so the same for both builders: each device fails by 
 at some hour; servers of ten disks are added so that the number of devices grows by 30 % in the year, in turn to
 every zone, with sizes from 12,000 at its start to 24,000 at its end. At the end of the week failed devices are removed,
 replaced by devices of today's size, new servers are added, and the ring is rebalanced once (min_part_hours is
-far shorter than a week). What the rebalance placed anew is copied within 24 hours.
+far shorter than a week). What the rebalance moved is copied within 24 hours.
 
-A replica lives when its device works and it has been copied there; what a former device still holds is not counted. Told
-are the worst and the last balance and dispersion, replicas moved beside the least that weights ask for,
+A replica lives when its device works and it has been copied there; what a former device still holds is not counted. Printed
+are the worst and the last balance and dispersion, replicas moved next to the least that weights ask for,
 bytes moved when devices are 60 % full, and partitions that had fewer than two living replicas at any moment.
 """
 
@@ -148,7 +148,7 @@ class Year:
                 print(week, len(self.weights), *self.figures[-1], len(self.below_two), flush=True)
         return rows
 
-    def tell(self, label):
+    def report(self, label):
         moved, least = (sum(figure[at] for figure in self.figures) for at in (0, 1))
         known = [figure for figure in self.figures if figure[2] is not None]
         stored = sum(self.weights.values()) * 0.6 / 1000
@@ -173,7 +173,7 @@ def main():
     parser.add_argument("--afr", type=float, default=0.015, help="share of devices that fail in a year")
     parser.add_argument("--growth", type=float, default=0.3, help="share by which devices grow in a year")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--verbose", action="store_true", help="tell every week")
+    parser.add_argument("--verbose", action="store_true", help="print every week")
     options = parser.parse_args()
     columns = ["builder", "devices", "partitions", "balance worst / last", "dispersion worst / last", "replicas moved"]
     columns += ["to the least", "bytes moved", "ever below two", "user s"]
@@ -184,7 +184,7 @@ def main():
             with tempfile.TemporaryDirectory() as folder:
                 year = Year(tool, folder, options)
                 year.run()
-                year.tell(label)
+                year.report(label)
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def test_a_damaged_container_database_is_set_aside_by_the_server_that_has_it_ope
     place = databases[0].read_bytes().index(etag)
     flip(databases[0], place * 8 + 1)
     cluster.start()
-    # Opens it and reads no row; a listing would find the row damaged and have it set aside itself.
+    # Opens it and reads no row; a listing would find the damaged row and quarantine the database itself.
     for _ in range(6):
         cluster.s3().head_bucket(Bucket=BUCKET)
     recon, log = daemon_once(cluster, "container-auditor")
@@ -164,7 +164,7 @@ def test_a_damaged_container_database_is_set_aside_by_the_server_that_has_it_ope
         assert len(cluster.s3().list_objects_v2(Bucket=BUCKET)["Contents"]) == 200
     again, _ = daemon_once(cluster, "container-auditor")
     assert again["container_audits_failed"] == 0
-    # Accounts, and a file that is no database at all, met while serving.
+    # Accounts, and a file that is not a database at all, met while serving.
     account = sorted(cluster.data.glob("devices/*/accounts/**/*.db"))[0]
     assert cluster.stop() == 0
     flip(account, 3)

@@ -186,7 +186,7 @@ def test_metadata_up_to_swifts_limits_is_kept_on_any_file_system(swift, bucket):
 
 def test_of_two_overlapping_uploads_the_one_that_ends_later_wins(s3, bucket):
     class Meanwhile:
-        """A body in whose middle somebody else writes the same key."""
+        """A body during which another client writes the same key."""
 
         def __init__(self):
             self.sent = 0

@@ -1,4 +1,4 @@
-"""`[swift-constraints]` of `swift.conf`: told in `/info`, and kept to in both dialects."""
+"""`[swift-constraints]` of `swift.conf`: shown in `/info` and enforced in both dialects."""
 
 import subprocess
 
@@ -63,10 +63,10 @@ def swift(cluster):
     return client
 
 
-def test_info_tells_them(cluster):
-    told = requests.get(f"{cluster.access['endpoint']}/info", timeout=10).json()["swift"]
-    assert {name: told[name] for name in OPTIONS} == OPTIONS
-    assert told["valid_api_versions"] == ["v1", "v2"]
+def test_info_shows_them(cluster):
+    output = requests.get(f"{cluster.access['endpoint']}/info", timeout=10).json()["swift"]
+    assert {name: output[name] for name in OPTIONS} == OPTIONS
+    assert output["valid_api_versions"] == ["v1", "v2"]
 
 
 def test_names_and_bodies_are_as_long_as_they_say(swift):

@@ -68,7 +68,7 @@ def assert_same(replicas):
 
 
 def settle(nodes, kind, among):
-    """Passes until nobody has anything to send."""
+    """Runs passes until no node has anything to send."""
     for _ in range(6):
         stats = [node.replicate(kind) for node in among]
         if not any(one.get(key, 0) for one in stats for key in ["diff", "rsync", "remote_merge", "failure", "remove"]):
@@ -153,7 +153,7 @@ def test_rows_go_in_pages_and_no_more_of_them_than_a_pass_may_send(nodes, name):
     a.options("")
     settle(nodes, "container", [a, b, c])
     assert_same([node.read("a", name) for node in (a, b, c)])
-    # Nobody has sent a page again that was there.
+    # No page that was already there was sent again.
     assert max(c.read("a", name)["names"]) == "p1499"
 
 
@@ -237,7 +237,7 @@ def test_a_deleted_container_stays_deleted_and_goes_when_it_is_old(nodes, name):
         assert node.request("container", "HEAD", node.path("container", "a", name))[0] == 404
     assert_same([node.read("a", name) for node in (a, b, c)])
     for node in (a, b, c):
-        # Nobody has been told of this container, as its account does not exist.
+        # No account server was notified of this container, as its account does not exist.
         with closing(sqlite3.connect(node.file("a", name), timeout=10, isolation_level=None)) as database:
             database.execute(
                 "UPDATE container_info SET reported_put_timestamp = put_timestamp, reported_delete_timestamp = delete_timestamp"
@@ -343,7 +343,7 @@ def test_a_replaced_file_is_noticed_by_the_server_that_has_it_open(nodes, name):
     assert a.read("a", name)["names"] == ["new", "newer"]
 
 
-def test_a_database_that_somebody_reads_is_removed_later(nodes, name):
+def test_a_database_that_is_being_read_is_removed_later(nodes, name):
     primaries, handoff = nodes.of("a", name)
     assert handoff.put_container(name) == 201 and handoff.row(name, "o", 10) == 201
     with closing(sqlite3.connect(f"file:{handoff.file('a', name)}?mode=ro", uri=True)) as reader:

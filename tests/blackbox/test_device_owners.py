@@ -44,8 +44,8 @@ def copy_with_ports(etc, to, ports):
 def test_a_second_saio_on_a_folder_is_refused_and_changes_nothing(tmp_path):
     cluster = Saio(tmp_path / "data", "--no-daemons").start()
     etc = tree(tmp_path / "data/etc")
-    told = refused("saio", "--data", tmp_path / "data", "--port", free_port(), "--dev-users")
-    assert str(tmp_path / "data") in told and str(cluster.process.pid) in told, told
+    output = refused("saio", "--data", tmp_path / "data", "--port", free_port(), "--dev-users")
+    assert str(tmp_path / "data") in output and str(cluster.process.pid) in output, output
     assert tree(tmp_path / "data/etc") == etc
     # A path of another name leads to the same folder.
     (tmp_path / "link").symlink_to(tmp_path / "data")
@@ -80,8 +80,8 @@ def test_the_devices_of_a_saio_are_not_served_by_others(tmp_path):
     cluster = Saio(tmp_path / "data").start()
     pid = str(cluster.process.pid)
     for role in ["object-server", "container-server", "account-server", "object-replicator", "all"]:
-        told = refused(role, tmp_path / "data/etc")
-        assert pid in told and str(tmp_path / "data") in told, (role, told)
+        output = refused(role, tmp_path / "data/etc")
+        assert pid in output and str(tmp_path / "data") in output, (role, output)
     # One pass by hand is what operators do while a daemon runs.
     once = subprocess.run([APUS, "object-replicator", tmp_path / "data/etc", "--once"], capture_output=True, timeout=TIMEOUT)
     assert once.returncode == 0, once.stderr
@@ -105,15 +105,15 @@ def test_servers_and_daemons_of_a_node_share_its_devices_and_a_second_of_a_kind_
         for name, daemon in daemons.items():
             lock = servers.devices / "sd1/.apus-locks" / name
             wait_until(lambda: lock.exists() and f"pid = {daemon.pid}\n" in lock.read_text(), f"a lock of {name}")
-            told = refused(name, servers.etc)
-            assert str(daemon.pid) in told and str(servers.devices) in told, told
+            output = refused(name, servers.etc)
+            assert str(daemon.pid) in output and str(servers.devices) in output, output
     finally:
         for daemon in daemons.values():
             daemon.terminate()
             assert daemon.wait(timeout=TIMEOUT) == 0
     # By the same ring address a port is taken as well: named is the device.
-    told = refused("object-server", servers.etc)
-    assert str(servers.processes["object"].pid) in told and "sd1" in told
+    output = refused("object-server", servers.etc)
+    assert str(servers.processes["object"].pid) in output and "sd1" in output
     # A server that no ring leads to takes devices when they are used.
     text = (etc / "object-server.conf").read_text()
     port = int(text.split("bind_port = ")[1].split()[0])

@@ -1,4 +1,4 @@
-"""Answers that are given before the body was read, and requests that are no plain HTTP."""
+"""Responses that are sent before the body was read, and requests that are not plain HTTP."""
 
 import pytest
 

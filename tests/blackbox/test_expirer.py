@@ -54,7 +54,7 @@ def expire(nodes):
     return nodes.recon("object")
 
 
-def test_the_task_is_where_swift_looks_for_it_and_tells_the_size(nodes, container):
+def test_the_task_is_where_swift_looks_for_it_and_has_the_size(nodes, container):
     delete_at = int(time.time()) + 1000
     nodes.swift().put_object(container, "o", b"12345", headers={"X-Delete-At": str(delete_at)})
     rows = task_rows(nodes, delete_at, container)

@@ -20,7 +20,7 @@ BUCKET = "crash"
 
 
 class Client(threading.Thread):
-    """Writes its own keys through one dialect until told to stop, and knows what may be read.
+    """Writes its own keys through one dialect until it is stopped, and knows what may be read.
 
     `allowed[key]` holds every state that may be found: the last acknowledged one, and those of
     writes whose answer never came. An acknowledged write leaves exactly its own.
@@ -44,7 +44,7 @@ class Client(threading.Thread):
                 self.step(write, key, kind, size)
         except (OSError, BotoCoreError, swiftclient.ClientException):
             pass
-        except Exception as error:  # told to the main thread
+        except Exception as error:  # raised by the main thread
             self.unexpected = error
 
     def step(self, write, key, kind, size):
@@ -114,7 +114,7 @@ def observe(s3, key):
 def check(cluster, allowed):
     s3 = cluster.s3()
     listed = {row["Key"]: row["Size"] for row in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])}
-    assert set(listed) <= set(allowed), "a row that nobody wrote"
+    assert set(listed) <= set(allowed), "a row that was never written"
     for key, states in allowed.items():
         found = observe(s3, key)
         expected = {None if state is None else (body(state[0], state[1]), state[2]) for state in states}
@@ -226,7 +226,7 @@ def test_a_body_that_finds_no_memory_is_refused_before_it_is_read(tmp_path):
     cluster.stop()
 
 
-def test_an_account_tells_what_its_containers_hold_after_a_kill(tmp_path):
+def test_an_account_has_the_totals_of_its_containers_after_a_kill(tmp_path):
     cluster = Saio(tmp_path / "data", "--dev-users").start()
     s3 = cluster.s3()
     for bucket in ["one-bucket", "other-bucket"]:

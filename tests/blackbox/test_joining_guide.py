@@ -106,7 +106,7 @@ class Machine:
 
 
 def runs(process):
-    """Whether a process is there, and is no zombie: its parent has ended."""
+    """Whether a process exists and is not a zombie, since its parent has ended."""
     try:
         return ") Z " not in Path(f"/proc/{process}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

@@ -57,8 +57,8 @@ def test_a_wiped_device_is_refilled_byte_for_byte(nodes):
     assert len(before) > 10
     victim.wipe()
     for node in others:
-        told = node.replicate()
-        assert "failure: 0" in told and "objects_behind: 0" in told, told
+        output = node.replicate()
+        assert "failure: 0" in output and "objects_behind: 0" in output, output
     assert victim.files() == before
     for node in others:
         assert "objects_sent: 0" in node.replicate()
@@ -66,8 +66,8 @@ def test_a_wiped_device_is_refilled_byte_for_byte(nodes):
     for part in range(8):
         hashes = [node.hashes(part) for node in nodes.primaries(part)]
         assert all(other == hashes[0] for other in hashes)
-    told = json.loads((others[0].recon / "object.recon").read_text())
-    assert told["replication_stats"]["failure"] == 0 and told["object_replication_last"] > NOW
+    output = json.loads((others[0].recon / "object.recon").read_text())
+    assert output["replication_stats"]["failure"] == 0 and output["object_replication_last"] > NOW
 
 
 def test_a_handoff_is_returned_and_emptied(nodes):
@@ -80,8 +80,8 @@ def test_a_handoff_is_returned_and_emptied(nodes):
         node.post(part, name, timestamp(NOW - 40), X_Object_Meta_A="b")
         node.delete(part, others[0], timestamp(NOW - 30))
     expected = handoff.files()
-    told = handoff.replicate()
-    assert f"objects_removed: {len(others) + 1}" in told and "removed: 1" in told, told
+    output = handoff.replicate()
+    assert f"objects_removed: {len(others) + 1}" in output and "removed: 1" in output, output
     assert primaries[2].files() == expected == primaries[0].files()
     assert not (handoff.device / "objects" / str(part)).exists()
     assert "attempted: 0" in handoff.replicate()
@@ -93,8 +93,8 @@ def test_a_handoff_stays_until_every_primary_has_it(nodes):
     handoff.put(part, name, timestamp(NOW - 50), b"only here")
     expected = handoff.files()
     primaries[1].stop()
-    told = handoff.replicate()
-    assert "objects_removed: 0" in told and "handoffs_left: 1" in told and "objects_behind: 1" in told, told
+    output = handoff.replicate()
+    assert "objects_removed: 0" in output and "handoffs_left: 1" in output and "objects_behind: 1" in output, output
     assert handoff.files() == expected == primaries[0].files() == primaries[2].files()
     handoff.configure("handoff_delete = 2")
     assert "objects_removed: 1" in handoff.replicate()
@@ -182,8 +182,8 @@ def test_an_unmounted_device_is_stood_in_for_and_never_made(nodes):
         node.put(part, name, timestamp(NOW - 50), b"x")
     expected = lost.files()
     shutil.rmtree(lost.device)
-    told = others[0].replicate()
-    assert "partitions_behind: 1" in told and "failure: 1" in told, told
+    output = others[0].replicate()
+    assert "partitions_behind: 1" in output and "failure: 1" in output, output
     assert "devices_missing: 1" in lost.replicate()
     assert not lost.device.exists()
     assert handoff.files() == expected
@@ -272,8 +272,8 @@ def test_a_device_that_was_away_too_long_does_not_resurrect(nodes):
         node.configure("reclaim_age = 1000", "reclaim_age = 1000")
     (old.device / "apus-replicated").write_text(f"{timestamp(NOW - 3000)}\n")
     for _ in range(2):
-        told = old.replicate()
-        assert "suspect: 2" in told, told
+        output = old.replicate()
+        assert "suspect: 2" in output, output
         assert others[0].object("GET", part, gone)[0] == 404
         assert others[1].object("GET", part, kept)[2] == b"known elsewhere"
         assert others[1].object("GET", part, new)[2] == b"written after it came back"

@@ -196,8 +196,8 @@ def test_swifts_sender_fills_our_server(nodes):
     source, target, third = nodes.primaries(part)
     expected = contents(source)
     target.wipe()
-    failures, _, synced, told = run_swift_replicator(source)
-    assert (failures, synced) == (0, 1), told
+    failures, _, synced, output = run_swift_replicator(source)
+    assert (failures, synced) == (0, 1), output
     assert contents(target) == expected and len(expected) > 10
     assert run_swift_replicator(source)[2] == 0
     assert swift_hashes(target, [part]) == swift_hashes(third, [part])
@@ -207,8 +207,8 @@ def test_swifts_sender_empties_a_handoff_to_our_servers(nodes):
     part, primaries, [handoff] = nodes.place(nodes.name_with())
     fill(nodes, handoff)
     expected = contents(handoff)
-    failures, successes, _, told = run_swift_replicator(handoff)
-    assert (failures, successes) == (0, 3), told
+    failures, successes, _, output = run_swift_replicator(handoff)
+    assert (failures, successes) == (0, 3), output
     assert all(contents(node) == expected for node in primaries) and contents(handoff) == {}
 
 
@@ -218,14 +218,14 @@ def test_our_sender_fills_swifts_server(nodes):
     expected = contents(source)
     target.wipe()
     start_swift_server(target)
-    told = source.replicate()
-    assert "failure: 0" in told and "objects_behind: 0" in told, told
+    output = source.replicate()
+    assert "failure: 0" in output and "objects_behind: 0" in output, output
     assert contents(target) == expected and len(expected) > 10
     assert "objects_sent: 0" in source.replicate()
     # And back: Swift's disk and daemon refill one of ours.
     third.wipe()
-    failures, _, synced, told = run_swift_replicator(target)
-    assert (failures, synced) == (0, 1), told
+    failures, _, synced, output = run_swift_replicator(target)
+    assert (failures, synced) == (0, 1), output
     assert contents(third) == expected
 
 
@@ -235,6 +235,6 @@ def test_our_handoff_goes_to_swifts_servers(nodes):
     expected = contents(handoff)
     for node in primaries[:2]:
         start_swift_server(node)
-    told = handoff.replicate()
-    assert "failure: 0" in told and "removed: 1" in told, told
+    output = handoff.replicate()
+    assert "failure: 0" in output and "removed: 1" in output, output
     assert all(contents(node) == expected for node in primaries) and contents(handoff) == {}

@@ -114,8 +114,8 @@ def test_without_s3api_in_the_pipeline_s3_is_not_spoken(etc):
     ],
 )
 def test_a_filter_that_guards_and_is_not_done_is_refused_with_its_name_and_file(etc, pipeline, sections, word):
-    told = refused(etc, pipeline, sections)
-    assert word in told and "proxy-server.conf" in told and "leave_out_filters" in told, told
+    output = refused(etc, pipeline, sections)
+    assert word in output and "proxy-server.conf" in output and "leave_out_filters" in output, output
 
 
 def test_an_operator_may_do_without_a_filter_by_naming_it(etc):
@@ -125,8 +125,8 @@ def test_an_operator_may_do_without_a_filter_by_naming_it(etc):
 
 
 def test_the_keys_of_swifts_sample_work_only_when_they_are_asked_for(etc):
-    told = refused(etc, "tempauth proxy-server", SAMPLE)
-    assert "user_admin_admin" in told and "allow_sample_keys" in told and "proxy-server.conf" in told, told
+    output = refused(etc, "tempauth proxy-server", SAMPLE)
+    assert "user_admin_admin" in output and "allow_sample_keys" in output and "proxy-server.conf" in output, output
     assert "user_test_tester3" in refused(etc, "tempauth proxy-server", "[filter:tempauth]\nuse = egg:swift#tempauth\nuser_test_tester3 = testing3\n")
     with proxy(etc, "tempauth proxy-server", SAMPLE + "allow_sample_keys = true\n") as url:
         assert sign_in(url, "test:tester", "testing").status_code == 200

@@ -123,9 +123,9 @@ def test_every_command_answers_with_one_json_object(tmp_path):
         (["gone.builder"], ["error"]),
     ]:
         code, text = run(OURS, tmp_path, *words, "--json")
-        told = json.loads(text)
-        assert told["exit"] == code == (2 if "error" in facts else 0), (words, text)
-        assert set(facts) <= set(told), (words, text)
+        output = json.loads(text)
+        assert output["exit"] == code == (2 if "error" in facts else 0), (words, text)
+        assert set(facts) <= set(output), (words, text)
 
 
 def test_long_work_shows_how_far_it_is_on_terminals_only(tmp_path):
@@ -147,15 +147,15 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_dry_run_tells_what_moves_and_writes_nothing(tmp_path):
+def test_a_dry_run_prints_what_moves_and_writes_nothing(tmp_path):
     build(OURS, tmp_path, "o.builder")
     run(OURS, tmp_path, "o.builder", "pretend_min_part_hours_passed")
     before = contents(tmp_path)
     add = ["o.builder", "add", "r1z1-127.0.0.1:6200/sdc", 100]
     code, text = run(OURS, tmp_path, *add, "--dry-run", "--used", "768GB", "--rate", "1GB", "--json")
     assert code == 0 and contents(tmp_path) == before
-    told = json.loads(text)
-    moves, devices = told["moves"], [tier for tier in told["moves"]["tiers"] if tier["tier"] == "device"]
+    output = json.loads(text)
+    moves, devices = output["moves"], [tier for tier in output["moves"]["tiers"] if tier["tier"] == "device"]
     assert 60 <= moves["replicas"] <= 86 and moves["bytes"] == moves["replicas"] * 1e9
     assert moves["partitions"] == moves["replicas"] and moves["partitions_with_several"] == 0
     assert sum(device["in"] for device in devices) == sum(device["out"] for device in devices) == moves["replicas"]
@@ -178,10 +178,10 @@ def test_a_dry_run_tells_what_moves_and_writes_nothing(tmp_path):
         ["dispersion", "--recalculate"],
     ]:
         code, text = run(OURS, tmp_path, "o.builder", *change, "--dry-run", "--used", "768GB", "--rate", "1GB", "--json")
-        told = json.loads(text)
-        assert code in (0, 1) and told["dry_run"] and contents(tmp_path) == before, change
-        assert told["moves"]["bytes"] == told["moves"]["replicas"] * 1e9 and told["moves"]["seconds"] is not None, change
-        assert told["moves"]["replicas"] > 0 or change[0] not in ("set_weight", "remove"), change
+        output = json.loads(text)
+        assert code in (0, 1) and output["dry_run"] and contents(tmp_path) == before, change
+        assert output["moves"]["bytes"] == output["moves"]["replicas"] * 1e9 and output["moves"]["seconds"] is not None, change
+        assert output["moves"]["replicas"] > 0 or change[0] not in ("set_weight", "remove"), change
     for change in [["o.builder", "create", "8", "3", "1"], ["new.builder", "create", "8", "3", "1"]]:
         assert run(OURS, tmp_path, *change, "--dry-run") == (0, "Dry run: nothing was written.\n")
         assert contents(tmp_path) == before, change
@@ -212,9 +212,9 @@ def test_two_rings_are_compared_by_what_moves(tmp_path):
     assert run(OURS, tmp_path, "o.builder", "rebalance", "--seed", 1)[0] in (0, 1)
     old, new = (RingData.load(str(tmp_path / name))._replica2part2dev_id for name in ("old.ring.gz", "o.ring.gz"))
     moved = sum(len(set(after) - set(before)) for before, after in zip(zip(*old, strict=False), zip(*new, strict=False), strict=True))
-    told = json.loads(run(OURS, tmp_path, "diff", "old.ring.gz", "o.ring.gz", "--used", "1TB", "--json")[1])
-    assert told["moves"]["replicas"] == moved > 0
-    gone = [tier for tier in told["moves"]["tiers"] if tier["name"] == "r1z4-127.0.0.4/sdb"]
+    output = json.loads(run(OURS, tmp_path, "diff", "old.ring.gz", "o.ring.gz", "--used", "1TB", "--json")[1])
+    assert output["moves"]["replicas"] == moved > 0
+    gone = [tier for tier in output["moves"]["tiers"] if tier["name"] == "r1z4-127.0.0.4/sdb"]
     assert [(tier["after"], tier["out"]) for tier in gone] == [(0, 96)]
     code, text = run(OURS, tmp_path, "diff", "old.ring.gz", "o.ring.gz", "-v")
     assert code == 0 and "r1z4-127.0.0.4/sdb" in text
@@ -236,7 +236,7 @@ def test_fill_and_dispersion_are_drawn(tmp_path):
     assert run(OURS, tmp_path, "o.builder", "plot", "o.gif")[0] == 2
 
 
-def test_a_second_operator_waits_and_is_told_who_is_first(tmp_path):
+def test_a_second_operator_waits_and_learns_who_is_first(tmp_path):
     build(OURS, tmp_path, "o.builder")
     before = (tmp_path / "o.builder").read_bytes()
     # The lock of `swift-ring-builder-safe`.
@@ -276,7 +276,7 @@ def test_builders_with_wide_ids_are_read_and_written(tmp_path):
 
 
 class Recon(BaseHTTPRequestHandler):
-    """A server that tells of two disks, one of them three times as large."""
+    """A server that reports two disks, one of them three times as large."""
 
     def do_GET(self):
         assert self.path == "/recon/diskusage"
@@ -304,8 +304,8 @@ def test_weights_follow_what_servers_tell_of_their_disks(tmp_path):
     code, text = run(OURS, tmp_path, "o.builder", "weigh", "--json")
     assert code == 0 and [device["proposed"] for device in json.loads(text)["devices"]] == [50.0, 150.0]
     assert (tmp_path / "o.builder").read_bytes() == before
-    told = json.loads(run(OURS, tmp_path, "o.builder", "weigh", "--apply", "--dry-run", "--used", "recon", "--json")[1])
-    assert told["moves"]["bytes"] == pytest.approx(2000 * told["moves"]["replicas"] / 64)
+    output = json.loads(run(OURS, tmp_path, "o.builder", "weigh", "--apply", "--dry-run", "--used", "recon", "--json")[1])
+    assert output["moves"]["bytes"] == pytest.approx(2000 * output["moves"]["replicas"] / 64)
     assert (tmp_path / "o.builder").read_bytes() == before
     assert run(OURS, tmp_path, "o.builder", "weigh", "--apply", "--unit", "10")[0] == 0
     assert [device["weight"] for device in RingBuilder.load(str(tmp_path / "o.builder")).devs] == [100.0, 300.0]

@@ -31,7 +31,7 @@ add r1z3-10.0.0.3:6200/sdc 100.5 r2z1-[2001:0DB8::1]:6200/sdd_shiny 50
 REBALANCED = FOUR + "rebalance --seed 1\n"
 
 # A line is a command on o.builder, or of another file after "@file". "< text" answers questions. "!" marks what
-# Swift tells by its own usage text or a traceback: there only exit code and files are compared.
+# Swift answers by its own usage text or a traceback: there only exit code and files are compared.
 SCRIPTS = {
     "create": """
         create 8 3 1
@@ -588,11 +588,11 @@ def test_a_script_gives_the_same_words_codes_and_files(tmp_path, script):
 
 def test_every_command_of_swift_is_in_a_script():
     commands = {name for name in vars(ringbuilder.Commands) if not name.startswith("_")} - {"unknown"}
-    told = set()
+    covered = set()
     for script in SCRIPTS.values():
         for line in script.splitlines():
-            told.update(line.removeprefix("! ").split()[:2] if "@" in line else line.split()[:2])
-    assert commands <= told, commands - told
+            covered.update(line.removeprefix("! ").split()[:2] if "@" in line else line.split()[:2])
+    assert commands <= covered, commands - covered
 
 
 SCENARIO = {

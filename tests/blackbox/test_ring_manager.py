@@ -1,4 +1,4 @@
-"""The commands of the ring manager over one real server: what they write, ask, tell and refuse.
+"""The commands of the ring manager over one real server: what they write, ask, print and refuse.
 
 How partitions move is `tests/reliability/test_join_drain.py`.
 """
@@ -27,7 +27,7 @@ def place(tmp_path_factory):
         place.stop()
 
 
-def test_facts_are_told_to_signed_requests_only_and_without_the_key(place):
+def test_facts_are_returned_to_signed_requests_only_and_without_the_key(place):
     address = ("127.0.0.1", place.port)
     status, answer = Request(KEY, "GET", "/apus/join", address).send(address)
     assert status == 200 and KEY not in answer.decode() and "cluster_key" not in answer.decode()
@@ -40,8 +40,8 @@ def test_facts_are_told_to_signed_requests_only_and_without_the_key(place):
 
 def test_a_dry_run_writes_nothing(place):
     etc, disk = place.new("dry")
-    told = place.join(etc, disk, "--dry-run")
-    assert "Would write swift.conf" in told and "would be registered" in told
+    output = place.join(etc, disk, "--dry-run")
+    assert "Would write swift.conf" in output and "would be registered" in output
     assert not etc.exists() and place.pending()["pending"] == []
 
 
@@ -54,8 +54,8 @@ def test_what_would_harm_is_refused_by_name(place):
     assert "as the others" in apus(*words, "--device", place.folder / "devices/sd1", code=2)
     etc.mkdir()
     (etc / "swift.conf").write_text(place.conf.replace("very%secret", "other").replace("gold", "silver"))
-    told = place.join(etc, disk, code=2)
-    assert "[storage-policy:0] name, [swift-hash] swift_hash_path_prefix" in told and "secret" not in told
+    output = place.join(etc, disk, code=2)
+    assert "[storage-policy:0] name, [swift-hash] swift_hash_path_prefix" in output and "secret" not in output
     (etc / "swift.conf").unlink()
     (etc / "object-server.conf").write_text("[DEFAULT]\ndevices = /srv/other\n")
     assert "/srv/other" in place.join(etc, disk, code=2)
@@ -74,8 +74,8 @@ def test_an_open_cluster_has_no_manager(place):
 def test_a_node_joins_is_approved_and_drained(place):
     etc, disk = place.new("new")
     rings = {path.name: path.read_bytes() for path in place.builders.glob("*.ring.gz")}
-    told = place.join(etc, disk)
-    assert "apus ring approve" in told
+    output = place.join(etc, disk)
+    assert "apus ring approve" in output
     assert (etc / "swift.conf").stat().st_mode & 0o777 == 0o600
     names = {"swift.conf", *(f"{kind}{end}" for kind in ("account", "container", "object") for end in ("-server.conf", ".ring.gz"))}
     assert names <= {path.name for path in etc.iterdir()}
@@ -96,14 +96,14 @@ def test_a_node_joins_is_approved_and_drained(place):
     assert not any(one["is_approved"] for one in place.pending()["pending"])
     approved = json.loads(apus("ring", "approve", "--swift-dir", etc, "--json"))
     assert approved["approved"] == ["account", "container", "object"]
-    # Nobody answers at the new node, so nothing moves, and it is told why.
+    # No server answers at the new node, so nothing moves, and the reason is given.
     wait_until(lambda: any("127.0.0.7" in text for text in place.pending()["waits_for"]), "the reason")
     assert {path.name: path.read_bytes() for path in place.builders.glob("*.ring.gz")} == rings
 
     assert "would be drained" in apus("drain", "127.0.0.7", "--dry-run", "--swift-dir", etc)
     assert "not yet" in apus("drain", "127.0.0.7", "--swift-dir", etc, code=1)
-    told = json.loads(apus("drain", "z2-127.0.0.7/sdx", "--swift-dir", etc, "--json", code=1))
-    assert not told["safe_to_pull"] and any("not known" in text for text in told["drains"][0]["not_yet"])
+    output = json.loads(apus("drain", "z2-127.0.0.7/sdx", "--swift-dir", etc, "--json", code=1))
+    assert not output["safe_to_pull"] and any("not known" in text for text in output["drains"][0]["not_yet"])
     assert "not known to be safe" in apus("drain", "127.0.0.7", "--remove", "--swift-dir", etc, code=2)
     assert "would be left" in apus("drain", "127.0.0.1", "--swift-dir", etc, code=2)
     assert "no matching" in apus("drain", "127.0.0.9", "--swift-dir", etc, code=2)

@@ -202,10 +202,10 @@ def version_of(path):
 
 
 def outcomes(report):
-    return [told["outcome"] for told in report["told"]]
+    return [answer["outcome"] for answer in report["told"]]
 
 
-def test_rings_that_were_brought_by_hand_are_signed_by_a_push_and_the_report_tells_it(cluster):
+def test_rings_that_were_brought_by_hand_are_signed_by_a_push_and_the_report_shows_it(cluster):
     troubles = cluster.report(expect=1)["troubles"]
     assert len(troubles) == 27 and all("nobody pushed it" in trouble for trouble in troubles), troubles
     paths = [cluster.builders / name for name in RINGS]
@@ -225,10 +225,10 @@ def test_a_push_reaches_every_node_once_and_is_in_force_in_every_process_at_once
     report = cluster.push(path)
     # The servers of a node have one directory: the first one that is asked takes the ring, or the node fetched it.
     assert len(report["told"]) == 9 and outcomes(report).count("installed") <= 3
-    assert {told["address"] for told in report["told"]} == {node.address(kind) for node in cluster.nodes for kind in KINDS}
-    told = cluster.report()
-    assert told["troubles"] == []
-    loaded = [ring["loaded_version"] for server in told["servers"] for ring in server["rings"] if ring["name"] == "object.ring.gz"]
+    assert {answer["address"] for answer in report["told"]} == {node.address(kind) for node in cluster.nodes for kind in KINDS}
+    answer = cluster.report()
+    assert answer["troubles"] == []
+    loaded = [ring["loaded_version"] for server in answer["servers"] for ring in server["rings"] if ring["name"] == "object.ring.gz"]
     assert loaded == [version] * 9
     for node in cluster.nodes:
         digests = requests.get(f"http://{node.address('object')}/recon/ringmd5", timeout=10).json()
@@ -253,8 +253,8 @@ def test_a_node_that_was_down_and_the_proxy_come_by_a_ring_themselves_and_go_by_
         cluster.build("object", "rebalance")
     path = cluster.next()
     report = cluster.push(path, expect=1)
-    missing = [told for told in report["told"] if told["outcome"] == "unreachable"]
-    assert sorted(told["address"] for told in missing) == sorted(last.address(kind) for kind in KINDS)
+    missing = [answer for answer in report["told"] if answer["outcome"] == "unreachable"]
+    assert sorted(answer["address"] for answer in missing) == sorted(last.address(kind) for kind in KINDS)
     assert outcomes(report).count("unreachable") + outcomes(report).count("installed") + outcomes(report).count("has_it") == 9
     troubles = cluster.report(expect=1)["troubles"]
     assert len(troubles) == 3 and all(last.ip in trouble for trouble in troubles), troubles
@@ -262,7 +262,7 @@ def test_a_node_that_was_down_and_the_proxy_come_by_a_ring_themselves_and_go_by_
     cluster.settled(path)
     line = f'apus_ring_version{{ring="object.ring.gz"}} {version_of(path)}\n'
     metrics = f"http://127.0.0.1:{cluster.metrics}/metrics"
-    wait_until(lambda: line in requests.get(metrics, timeout=10).text, "the proxy goes by it")
+    wait_until(lambda: line in requests.get(metrics, timeout=10).text, "the proxy uses it")
     assert cluster.report()["troubles"] == []
     for number in range(8):
         swift.put_object("c", f"after-{number}", b"y")
@@ -277,8 +277,8 @@ def test_what_is_not_newer_is_refused_and_what_is_forced_wins_at_nodes_that_were
         cluster.push(place / "container.ring.gz")
     older, newer = version_of(old / "container.ring.gz"), version_of(new / "container.ring.gz")
     report = cluster.push(old / "container.ring.gz", expect=1)
-    assert {told["status"] for told in report["told"]} == {409}
-    assert all(f"version {older}" in told["reason"] and f"version {newer}" in told["reason"] for told in report["told"])
+    assert {answer["status"] for answer in report["told"]} == {409}
+    assert all(f"version {older}" in answer["reason"] and f"version {newer}" in answer["reason"] for answer in report["told"])
     last = cluster.nodes[2]
     last.stop()
     report = cluster.push(old / "container.ring.gz", "--force", expect=1)
@@ -288,8 +288,8 @@ def test_what_is_not_newer_is_refused_and_what_is_forced_wins_at_nodes_that_were
     # What was signed before is refused from now on, from whomever it comes.
     content = (new / "container.ring.gz").read_bytes()
     said = statement(KEY, "container.ring.gz", content, newer)
-    status, told = last.ask("PUT", "/apus/rings/container.ring.gz", content, said)
-    assert status == 409 and f"version {older} of series 1" in told, told
+    status, answer = last.ask("PUT", "/apus/rings/container.ring.gz", content, said)
+    assert status == 409 and f"version {older} of series 1" in answer, answer
     cluster.settled(old / "container.ring.gz")
     report = cluster.push(cluster.next("container"))
     assert report["rings"][0]["series"] == 1
@@ -306,9 +306,9 @@ def test_of_two_versions_that_are_pushed_at_once_the_higher_is_everywhere_in_the
         subprocess.Popen([APUS, "ring", "push", str(place), "--swift-dir", str(cluster.etc)], stdout=subprocess.PIPE, text=True)
         for place in reversed(places)
     ]
-    told = [(push.communicate(timeout=30)[0], push.returncode) for push in pushes]
-    assert told[0][1] == 0, told[0][0]
-    assert all(code in (0, 1) for _, code in told)
+    answer = [(push.communicate(timeout=30)[0], push.returncode) for push in pushes]
+    assert answer[0][1] == 0, answer[0][0]
+    assert all(code in (0, 1) for _, code in answer)
     cluster.settled(places[-1])
     assert cluster.report()["troubles"] == []
 
@@ -345,9 +345,9 @@ def test_nothing_but_a_good_ring_of_this_cluster_is_taken(cluster, tmp_path):
         (405, "expected GET", lambda: node.ask("DELETE", path)),
     ]
     for status, word, ask in refusals:
-        found, told = ask()
-        told = told.decode() if isinstance(told, bytes) else told
-        assert (found, word in told) == (status, True), (status, word, found, told)
+        found, answer = ask()
+        answer = answer.decode() if isinstance(answer, bytes) else answer
+        assert (found, word in answer) == (status, True), (status, word, found, answer)
     assert {place: place.read_bytes() for place in before} == before
     # Clients of the proxy do not come near it.
     answer = requests.get(f"http://127.0.0.1:{cluster.port}/apus/rings", timeout=10)
@@ -355,7 +355,7 @@ def test_nothing_but_a_good_ring_of_this_cluster_is_taken(cluster, tmp_path):
     assert cluster.push(cluster.builders / name)
 
 
-def test_a_ring_that_was_altered_on_a_node_is_told_and_passed_on_to_nobody(cluster):
+def test_a_ring_that_was_altered_on_a_node_is_reported_and_not_passed_on(cluster):
     first = cluster.nodes[0]
     path, kept = first.etc / "object.ring.gz", first.ring()
     stranger = cluster.next().read_bytes()
@@ -410,11 +410,11 @@ def test_in_an_open_cluster_rings_do_not_travel(cluster, tmp_path):
     try:
         server.wait()
         for ask in (lambda: node.ask("GET", "/apus/rings"), lambda: node.ask("PUT", "/apus/rings/object.ring.gz", b"x", "{}")):
-            status, told = ask()
-            assert status == 403 and "cluster_key" in told
+            status, answer = ask()
+            assert status == 403 and "cluster_key" in answer
         assert requests.get(f"http://{node.address('object')}/apus/rings", timeout=10).status_code == 403
         assert "ring_fetch_interval has no effect" in (node.etc / "object.log").read_text()
     finally:
         server.stop()
-    told = cluster.run("push", cluster.builders / "object.ring.gz", "--swift-dir", str(node.etc), expect=2)
-    assert "cluster_key" in told
+    answer = cluster.run("push", cluster.builders / "object.ring.gz", "--swift-dir", str(node.etc), expect=2)
+    assert "cluster_key" in answer

@@ -43,24 +43,24 @@ def test_both_dialects_work_over_sockets_between_four_processes(servers):
     assert s3.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 7
 
 
-def test_options_without_effect_are_told_at_start(servers, tmp_path):
+def test_options_without_effect_are_logged_at_start(servers, tmp_path):
     etc = tmp_path / "etc"
     shutil.copytree(servers.etc, etc)
     with open(etc / "proxy-server.conf", "a") as conf:
         conf.write("[pipeline:main]\npipeline = catch_errors ratelimit proxy-server\n[filter:ratelimit]\nrate_buffer = 5\n")
     text = (etc / "proxy-server.conf").read_text().replace(str(servers.ports["proxy"]), str(free_port()))
     (etc / "proxy-server.conf").write_text(text)
-    told_path = tmp_path / "told"
-    with open(told_path, "w") as told_file:
-        process = subprocess.Popen([APUS, "proxy-server", str(etc)], stderr=told_file)
+    output_path = tmp_path / "stderr"
+    with open(output_path, "w") as output_file:
+        process = subprocess.Popen([APUS, "proxy-server", str(etc)], stderr=output_file)
     until = time.monotonic() + 10
-    while "ready" not in told_path.read_text():
-        assert process.poll() is None and time.monotonic() < until, told_path.read_text()
+    while "ready" not in output_path.read_text():
+        assert process.poll() is None and time.monotonic() < until, output_path.read_text()
         time.sleep(0.02)
     process.terminate()
     assert process.wait(timeout=30) == 0
-    told = told_path.read_text()
-    assert "pipeline: ratelimit is not done" in told and "[filter:ratelimit] rate_buffer" in told, told
+    output = output_path.read_text()
+    assert "pipeline: ratelimit is not done" in output and "[filter:ratelimit] rate_buffer" in output, output
 
 
 def test_a_server_that_was_killed_and_came_back_is_used_again(servers):
@@ -217,7 +217,7 @@ def test_as_much_metadata_as_is_allowed_comes_back_over_sockets(servers):
     swift.post_account({f"X-Account-Meta-{key}": "" for key in items})
 
 
-def test_a_container_tells_swifts_proxy_what_its_records_are(servers):
+def test_a_container_returns_the_type_of_its_records_to_swifts_proxy(servers):
     path = "AUTH_records/c"
     backend(servers, "container", "PUT", path, X_Timestamp="1700000000.50000")
     answer = backend(servers, "container", "GET", f"{path}?format=json", X_Backend_Record_Type="auto")
@@ -271,12 +271,12 @@ def test_a_daemon_is_where_its_own_section_says(servers, tmp_path, role):
         (etc / f"{kind}-server.conf").write_text(text)
     with open(etc / "object-server.conf", "a") as conf:
         conf.write(f"[object-auditor]\ndevices = {devices}\nmount_check = no\nrecon_cache_path = {tmp_path}/own\n")
-    with open(tmp_path / "told", "w") as told:
-        done = subprocess.run([APUS, role, str(etc), "--once"], stderr=told, timeout=120)
-    told = (tmp_path / "told").read_text()
-    assert done.returncode == 0, told
-    assert "has no effect" not in told
-    assert len(list(devices.glob("*/quarantined/objects/*"))) == 3, told
+    with open(tmp_path / "stderr", "w") as output:
+        done = subprocess.run([APUS, role, str(etc), "--once"], stderr=output, timeout=120)
+    output = (tmp_path / "stderr").read_text()
+    assert done.returncode == 0, output
+    assert "has no effect" not in output
+    assert len(list(devices.glob("*/quarantined/objects/*"))) == 3, output
     assert "object_auditor" in (tmp_path / "own" / "object.recon").read_text()
     if role == "rest":
         assert "object_auditor" not in (tmp_path / "others" / "object.recon").read_text()

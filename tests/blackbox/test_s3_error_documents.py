@@ -1,4 +1,4 @@
-"""The elements by which clients and users tell what an S3 error is about."""
+"""The elements of S3 error documents that clients and users rely on."""
 
 from xml.etree import ElementTree
 

@@ -84,7 +84,7 @@ def test_what_was_never_set_on_an_object_is_empty_and_only_of_an_object_that_is_
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
 
 
-def test_what_was_never_set_is_told_to_those_who_may_read_the_bucket(cluster, s3, bucket):
+def test_missing_configuration_is_reported_to_those_who_may_read_the_bucket(cluster, s3, bucket):
     missing, stranger = "b-that-is-not-there", cluster.s3("test:tester3", "testing3")
     for name in [*MISSING, *EMPTY, *DELETES]:
         assert refused(getattr(s3, name), Bucket=missing) == "NoSuchBucket", name
@@ -182,7 +182,7 @@ def test_headers_that_say_no_are_no_reason_to_refuse(s3, bucket):
 def test_the_expected_owner_is_the_one_that_listings_show(s3, bucket):
     owner = s3.list_buckets()["Owner"]["ID"]
     s3.put_object(Bucket=bucket, Key="k", Body=b"x", ExpectedBucketOwner=owner)
-    wrong = {"Bucket": bucket, "ExpectedBucketOwner": "somebody"}
+    wrong = {"Bucket": bucket, "ExpectedBucketOwner": "another"}
     calls: list[tuple[Callable, dict]] = [
         (s3.get_object, {"Key": "k"}),
         (s3.head_object, {"Key": "k"}),
@@ -199,7 +199,7 @@ def test_the_expected_owner_is_the_one_that_listings_show(s3, bucket):
     for call, more in calls:
         assert refused(call, **wrong, **more) in ("AccessDenied", "403")
     source = {"Bucket": bucket, "Key": "copy", "CopySource": f"{bucket}/k"}
-    assert refused(s3.copy_object, **source, ExpectedSourceBucketOwner="somebody") == "AccessDenied"
+    assert refused(s3.copy_object, **source, ExpectedSourceBucketOwner="another") == "AccessDenied"
     s3.copy_object(**source, ExpectedSourceBucketOwner=owner, ExpectedBucketOwner=owner)
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
 
@@ -242,7 +242,7 @@ def test_a_scope_of_another_date_is_refused(request_s3, bucket):
         assert request_s3.send("GET", target, changed).code == "AuthorizationHeaderMalformed", wrong
 
 
-def test_a_clock_that_is_off_is_told_ours(request_s3, bucket):
+def test_a_client_whose_clock_is_off_gets_the_time_of_the_server(request_s3, bucket):
     _, headers = request_s3.signed("GET", f"/{bucket}")
     old = dict(headers)
     old["X-Amz-Date"] = "20200101T000000Z"

@@ -263,7 +263,7 @@ def test_both_dialects_work_over_signed_sockets(servers):
     s3.delete_object(Bucket="signed", Key=odd)
     until = time.monotonic() + 20
     while int(swift.head_account()["x-account-object-count"]) < 10:
-        assert time.monotonic() < until, "the account was not told"
+        assert time.monotonic() < until, "the account was not updated"
         time.sleep(0.2)
 
 
@@ -328,7 +328,7 @@ def test_a_two_phase_put_of_which_a_piece_was_altered_publishes_nothing(servers,
 
 
 class Tap:
-    """A wire that somebody holds: passes on what goes from one port to another, remembers, and changes."""
+    """A proxy in the middle: forwards bytes from one port to another, keeps them, and changes some."""
 
     def __init__(self, port, to):
         self.to, self.sent, self.change = to, [], None
@@ -526,12 +526,12 @@ def test_an_open_cluster_says_so_at_start_and_a_signed_one_does_not(mixed):
     mixed.start_with("container", cluster_key=KEY, backend_auth="open")
     mixed.start_with("object", cluster_key=KEY)
     mixed.start_with("proxy")
-    for kind, told in [("account", True), ("container", True), ("object", False), ("proxy", True)]:
+    for kind, warns in [("account", True), ("container", True), ("object", False), ("proxy", True)]:
         until = time.monotonic() + 10
         while " ready" not in mixed.log(kind).read_text():
             assert time.monotonic() < until, kind
             time.sleep(0.02)
-        assert (warning in mixed.log(kind).read_text()) == told, kind
+        assert (warning in mixed.log(kind).read_text()) == warns, kind
     assert "swift.conf: everybody on this machine can read" in mixed.log("object").read_text()
 
 

@@ -115,14 +115,14 @@ def sign_in(cluster, key="testing", **headers):
 
 def test_storage_urls_follow_the_operator(configured):
     cluster = configured("app:proxy-server", "public_url = https://store.example:8443/")
-    told = sign_in(cluster, Host="evil.example")[1]["x-storage-url"]
-    assert told == "https://store.example:8443/v1/AUTH_test"
+    output = sign_in(cluster, Host="evil.example")[1]["x-storage-url"]
+    assert output == "https://store.example:8443/v1/AUTH_test"
 
 
 def test_storage_urls_have_the_configured_scheme(configured):
     cluster = configured("filter:tempauth", "storage_url_scheme = https")
-    told = sign_in(cluster, Host="store.example")[1]["x-storage-url"]
-    assert told == "https://store.example/v1/AUTH_test"
+    output = sign_in(cluster, Host="store.example")[1]["x-storage-url"]
+    assert output == "https://store.example/v1/AUTH_test"
     for host in ['"x"', "a/b", "u@h"]:
         assert sign_in(cluster, Host=host)[0] == 400
 

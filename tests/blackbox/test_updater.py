@@ -108,7 +108,7 @@ def test_redirects_that_go_round_end_at_the_root(nodes, containers):
         assert (update["container_path"], update["redirect_history"]) == (OTHER, [SHARD, OTHER])
     nodes.once("object-updater")
     for update in nodes.pending():
-        # Sent on to a shard that it had been at: the root next, and from there anew.
+        # Sent on to a shard that it had been at: the root is next, and the search begins again there.
         assert (update["container_path"], update["redirect_history"]) == (SHARD, [SHARD])
     assert len(nodes.pending()) == 3
     containers.plan()
@@ -116,7 +116,7 @@ def test_redirects_that_go_round_end_at_the_root(nodes, containers):
     assert nodes.pending() == []
 
 
-def test_recon_tells_what_is_left_and_unreadable_files_stay(nodes, containers):
+def test_recon_reports_what_is_left_and_unreadable_files_stay(nodes, containers):
     containers.plan(refused=[f"sd{number}" for number in range(1, 5)])
     damaged = next(nodes.devices.glob("*/async_pending/*/*-*"))
     damaged.write_bytes(b"torn")

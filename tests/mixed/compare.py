@@ -1,4 +1,4 @@
-"""Runs Swift's test/functional over mixed clusters and tells case by case where they differ.
+"""Runs Swift's test/functional over mixed clusters and prints the cases in which they differ.
 
     compare.py a        our proxy over Swift's servers, against the must-pass list (our proxy over ours)
     compare.py b        Swift's proxy over our servers, against `swift`
@@ -109,8 +109,8 @@ def main():
             ran = case in outcomes or not options.only
             if outcome == "PASSED" and ran and outcomes.get(case) != "PASSED":
                 is_swifts = alone.get(case, "PASSED") not in ("PASSED", "SKIPPED")
-                told = ", as over Swift's servers alone" if is_swifts else ""
-                print(f"{name}: {outcomes.get(case, 'did not run')}{told}: {case}")
+                note = ", as over Swift's servers alone" if is_swifts else ""
+                print(f"{name}: {outcomes.get(case, 'did not run')}{note}: {case}")
                 differences += not is_swifts
     return 1 if differences else 0
 

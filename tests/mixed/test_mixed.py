@@ -1,4 +1,4 @@
-"""Everything that one proxy writes the other reads, whoever made the servers below."""
+"""Everything that one proxy writes the other reads, over servers of either kind."""
 
 import pytest
 

@@ -108,7 +108,7 @@ def replicate(cluster, makers):
 def test_what_one_queues_the_other_moves(cluster, feeder, mover):
     container = f"split-{feeder}-{mover}"
     partition, nodes = cluster.primaries("container", ACCOUNT, container)
-    # The oldest is one whose replicator runs, so that it tells all others of the right policy.
+    # The oldest is one whose replicator runs, so that it sends the right policy to all others.
     oldest = next(node for node in nodes if node in NODES_OF[feeder])
     for policy, holders in ((RIGHT, [oldest]), (WRONG, [node for node in nodes if node != oldest])):
         for node in holders:
@@ -144,7 +144,7 @@ def test_what_one_queues_the_other_moves(cluster, feeder, mover):
         for proxy in cluster.testbed.proxies.values():
             assert proxy.swift("GET", container).text.split() == ["empty", "moved", "newer"]
             assert proxy.swift("GET", f"{container}/moved").content == BODY
-        # What the moves themselves left in the databases moves nothing anew.
+        # What the moves themselves left in the databases moves nothing again.
         replicate(cluster, ["swift", "apus"])
         for maker in NODES_OF:
             cluster.testbed.once(NODES_OF[maker][0], "container-reconciler", maker)

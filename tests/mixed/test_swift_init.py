@@ -188,7 +188,7 @@ def test_swifts_options_are_taken(managed):
     assert done.returncode != 0 and "bind_port" in done.stderr
 
 
-def test_a_configuration_that_is_not_good_is_told_through_the_manager(managed):
+def test_a_configuration_error_is_shown_by_the_manager(managed):
     conf = managed.etc / "object-server" / "3.conf"
     conf.write_text("[DEFAULT]\nswift_dir = /nonexistent\n")
     assert "/nonexistent" in managed.init("object-server.3", "start", code=1)

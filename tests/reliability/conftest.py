@@ -29,7 +29,7 @@ def cluster(bed):
 
 @pytest.fixture
 def swift(cluster):
-    """A client whose account nobody else uses."""
+    """A client with an account of its own."""
     return cluster.swift(f"own{next(ACCOUNTS) % 100}:tester")
 
 

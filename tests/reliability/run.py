@@ -56,8 +56,8 @@ def run_part(part, amount, environment):
     command.append(f"--timeout={SECONDS_PER_TEST[amount]}")
     done = subprocess.run(command, cwd=HERE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     seconds, seed = time.monotonic() - began, environment["APUS_SEED"]
-    told = f"reliability: part={part} exit={done.returncode} seconds={seconds:.0f} seed={seed}"
-    print(f"{done.stdout}{told}", flush=True)
+    summary = f"reliability: part={part} exit={done.returncode} seconds={seconds:.0f} seed={seed}"
+    print(f"{done.stdout}{summary}", flush=True)
     return done.returncode
 
 

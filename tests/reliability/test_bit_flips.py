@@ -55,7 +55,7 @@ class Run:
         self.judge({}, {})
 
     def judge(self, objects, databases):
-        """All copies of all things are equal, and as they were where nobody changed them."""
+        """All copies of all things are equal, and unchanged where no client changed them."""
         findings = checkers.Findings()
         self.objects = replicas.compare_objects(self.cluster, findings, objects)
         # The account's own counts follow later, and nothing in it is damaged.
@@ -113,7 +113,7 @@ class Run:
         return {swift_code.hash_path("AUTH_test", container, name) for container, name in self.world.objects if container == CHANGES}
 
     def damage(self, draw):
-        """Flips for this round: of databases one half beside their servers, the other while these are away."""
+        """Flips for this round: of databases one half while their servers run, the other while they are stopped."""
         for node in self.cluster.nodes:
             shutil.rmtree(node.disk / "quarantined", ignore_errors=True)
         made = rot.Rot(self.cluster, draw)
@@ -149,13 +149,13 @@ class Run:
         """What is damaged is asked of the server that has it: it says what is true, or that it cannot."""
         for flip in damage:
             if flip.kind in ("data", "xattrs") and draw.random() < 0.5:
-                def told(text, flip=flip):
+                def output(text, flip=flip):
                     return wrong(f"{flip}: {text}")
-                self.ask_object(flip, draw, told)
+                self.ask_object(flip, draw, output)
             elif flip.kind == "databases":
-                def told(text, flip=flip):
+                def output(text, flip=flip):
                     return wrong(f"{flip}: {text}")
-                self.ask_database(flip, told)
+                self.ask_database(flip, output)
 
     def ask(self, flip, kind, method, names, **options):
         """An answer of 2xx, or None."""
@@ -232,8 +232,8 @@ class Run:
             holder = flip.node
             if holder in self.cluster.nodes:
                 with urllib.request.urlopen(f"http://{holder.address}:{etc.KINDS['object']}/recon/ringmd5", timeout=10) as answer:
-                    told = json.load(answer)
-                assert told[str(flip.path)] != good[flip.path.name.removesuffix(".ring.gz")], "recon does not tell"
+                    output = json.load(answer)
+                assert output[str(flip.path)] != good[flip.path.name.removesuffix(".ring.gz")], "recon does not report it"
             # A daemon that has nothing to do here, and a proxy that would find its port taken.
             words = ["account-reaper", "--once"] if holder in self.cluster.nodes else ["proxy-server", "--test-config"]
             command = [APUS, words[0], str(holder.etc), words[1]]
@@ -272,19 +272,19 @@ class Run:
 
     @staticmethod
     def look_again(damage):
-        """After the updaters: a container that tells its account what it did not seem to have told notes that anew."""
+        """After the updaters: a container that reports totals to its account again records that again."""
         for flip in damage:
             if flip.kind == "databases" and flip.visible and not flip.detected:
                 flip.detected = is_as_before(flip)
 
     def check_recon(self):
-        """Operators see what was moved aside."""
+        """Operators see what was quarantined."""
         for node in self.cluster.nodes:
             with urllib.request.urlopen(f"http://{node.address}:{etc.KINDS['object']}/recon/quarantined", timeout=10) as answer:
-                told = json.load(answer)
+                output = json.load(answer)
             for kind in ("objects", "accounts", "containers"):
                 there = len(list((node.disk / "quarantined" / kind).glob("*")))
-                assert told[kind] == there, f"{node}: recon says {told}, there are {there} {kind}"
+                assert output[kind] == there, f"{node}: recon says {output}, there are {there} {kind}"
 
 
 def is_as_before(flip):
@@ -320,7 +320,7 @@ def test_every_visible_flip_is_found_and_healed_and_none_is_served(run):
     for kind in FLIPS:
         own = [flip for flip in run.flips if flip.kind == kind]
         visible = [flip for flip in own if flip.visible]
-        figures.tell(
+        figures.report(
             part="bit-flips", kind=kind, flips=len(own), visible=len(visible),
             detected=sum(flip.detected for flip in visible), healed=sum(flip.healed for flip in visible),
             wrong_bytes=len(run.wrong), seed=run.seed,
@@ -348,7 +348,7 @@ def changed_without_trace(*paths):
                 os.setxattr(path, name, value)
 
 
-def test_the_comparison_sees_what_no_checksum_tells(run):
+def test_the_comparison_sees_what_no_checksum_shows(run):
     known = run.objects, run.databases
     name = next(name for (of, name), own in run.world.objects.items() if of == THINGS and own and len(own.body) == 5000)
     hashed = swift_code.hash_path("AUTH_test", THINGS, name)

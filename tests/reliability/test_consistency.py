@@ -2,7 +2,7 @@
 and list-after-write hold, as docs/semantics.md promises them.
 
 Histories are kept as JSON lines in the folder named by `APUS_HISTORIES`, when there is one. Listings may lag behind
-while container servers do not answer, so sets run beside faults of object servers, proxies, links of proxies and
+while container servers do not answer, so sets run during faults of object servers, proxies, links of proxies and
 clocks only.
 """
 
@@ -21,7 +21,7 @@ from apus_testing.nemesis import Nemesis
 from apus_testing.network import Network
 
 CLIENTS = 12
-# As many operations as this, over at least as many seconds, so that there are faults beside them.
+# As many operations as this, over at least as many seconds, so that faults happen meanwhile.
 OPERATIONS = figures.amount(700, 10_000)
 SECONDS = figures.amount(7, 60)
 REGISTER_MIXES = [("none",), ("kill",), ("pause",), ("partition",), ("clock",), ("kill", "clock"), ("pause", "partition"),
@@ -38,7 +38,7 @@ def run(cluster, mix, seed, clients, network, bucket):
         return enough() or time.monotonic() > began + SECONDS * 10
     cluster.s3().put(bucket)
     made = clients(history, until)
-    # A change of rings takes its time: other faults come beside it.
+    # A change of rings takes its time: other faults happen at the same time.
     others = tuple(kind for kind in mix if kind not in ("none", "ring"))
     nemeses = [Nemesis(cluster, others, seed, network=network)] if others else []
     if "ring" in mix:
@@ -64,7 +64,7 @@ def run(cluster, mix, seed, clients, network, bucket):
 
 def judge(part, mix, seed, history, made, anomalies):
     counts = history.counts()
-    figures.tell(part=part, mix="+".join(mix), operations=len(history.records), **made, **counts,
+    figures.report(part=part, mix="+".join(mix), operations=len(history.records), **made, **counts,
                  anomalies=len(anomalies), seed=seed)  # fmt: skip
     assert anomalies == [], f"seed={seed}: " + "\n".join(anomalies[:10])
     assert made["moved"] > 0 or "ring" not in mix, "no replica of a partition moved"

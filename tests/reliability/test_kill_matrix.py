@@ -95,12 +95,12 @@ def test_a_kill_at_each_point_loses_nothing(traced, number):
             touched, world.ledger.touched = world.ledger.touched, set()
             verdict = ledger.check(cluster, world.ledger, world.bucket, keys=sorted(touched))
             if not verdict.is_good:
-                # A note of a row that a step damaged is made anew by the auditor, which may have been killed.
+                # A note of a row that a step damaged is made again by the auditor, which may have been killed.
                 cluster.once("object-auditor")
                 verdict = ledger.check(cluster, world.ledger, world.bucket, keys=sorted(touched))
             assert verdict.is_good, f"after a kill at {point}, seed={seed}: {verdict.details[:5]}"
         verdict = ledger.check(cluster, world.ledger, world.bucket)
-        figures.tell(
+        figures.report(
             part="kill-matrix", round=number, points=len(points()), killed_at=len(chosen(seed)), kills=kills,
             acknowledged=world.ledger.acknowledged,
             lost=verdict.lost, resurrected=verdict.resurrected, torn=verdict.torn, seed=seed,

@@ -34,7 +34,7 @@ class World:
         self.s3.put(BUCKET)
 
     def arm(self, role="", *lines):
-        """Lines for the processes of a role, beside the bug in all."""
+        """Arms lines in the processes of a role, and the bug in all."""
         daemons = [f"{node.name}-{daemon}" for node in self.cluster.nodes for daemon in DAEMONS]
         for name in [*(process.name for process in self.cluster.processes), *daemons]:
             own = lines if role and name.endswith(role) else ()
@@ -370,7 +370,7 @@ CHECKED_BY_THE_MODEL = {"bug.skip-new-parent-sync", "bug.forget-left-behind", "b
 
 @contextmanager
 def bed(bug, **options):
-    """A cluster that is not started yet. With a bug it is to fail, and nobody looks at what it leaves."""
+    """A cluster that is not started yet. With a bug it has to fail, and what it leaves is not looked at."""
     cluster = Cluster(**options)
     try:
         yield cluster
@@ -411,4 +411,4 @@ def test_a_planted_bug_is_caught(runner, bug, check):
 
 
 def test_figures_of_the_planted_bugs():
-    figures.tell(part="planted-bugs", planted=len(CHECKS) + len(CHECKS_ON_IMAGES), caught=len(CAUGHT))
+    figures.report(part="planted-bugs", planted=len(CHECKS) + len(CHECKS_ON_IMAGES), caught=len(CAUGHT))

@@ -256,13 +256,13 @@ def test_policies_and_devices_can_be_chosen_and_a_missing_device_is_an_error(mac
     assert [path.name for path in machine.devices.glob("*/relink.*")] == ["relink.objects-1.json"]
     assert machine.run(OURS, "relink", "--policy", "bronze") == 1 and "bronze" in machine.said
     assert machine.run(OURS, "relink", "--device", "sdz") == 1
-    told = machine.recon()
-    assert told["devices"]["sdz"]["stats"]["unmounted"] == 2, "for each policy"
-    assert [worker["return_code"] for worker in told["workers"].values()] == [1]
+    output = machine.recon()
+    assert output["devices"]["sdz"]["stats"]["unmounted"] == 2, "for each policy"
+    assert [worker["return_code"] for worker in output["workers"].values()] == [1]
     assert machine.run(OURS, "relink", "--workers", "1", "--files-per-second", "10000") == 0
-    told = machine.recon()["devices"]
-    assert sorted(told) == ["sda", "sdb"], "the last run's are gone"
-    stats = told["sda"]["policies"]["0"]
+    output = machine.recon()["devices"]
+    assert sorted(output) == ["sda", "sdb"], "the last run's are gone"
+    stats = output["sda"]["policies"]["0"]
     assert (stats["step"], stats["part_power"], stats["next_part_power"]) == ("relink", POWER, POWER + 1)
     assert stats["parts_done"] == stats["total_parts"] > 0
     assert stats["stats"]["linked"] == stats["stats"]["files"] > 0

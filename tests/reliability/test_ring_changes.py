@@ -181,7 +181,7 @@ def find_failures(kind, checks, overlap, restarted=False):
                 check(moved)
             except (AssertionError, Refused) as error:
                 failed.append((check.__name__, str(error)[:200]))
-    figures.tell(part="ring-changes", ring=kind, overlap=overlap, restarted=restarted, checks=len(checks), failed=len(failed))
+    figures.report(part="ring-changes", ring=kind, overlap=overlap, restarted=restarted, checks=len(checks), failed=len(failed))
     if overlap > 1:
         assert failed == []
     else:

@@ -119,7 +119,7 @@ def run_probe(every):
     folder.mkdir(parents=True)
     targets = [f"test/probe/{name}" for name in must_pass("probe")]
     if every:
-        # These cannot pass, and take long to fail: there is no sharder.
+        # These cannot pass, since a sharder does not exist, and take long to fail.
         targets = ["test/probe", "--ignore=test/probe/test_sharder.py"]
     outcomes = pytest_outcomes(
         checkout,

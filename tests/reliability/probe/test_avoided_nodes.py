@@ -1,5 +1,5 @@
-"""Nodes that a proxy avoids after errors are asked all the same when there is no doing without them: whoever is back
-serves the very next request. Each test makes the proxy avoid them first, and waits for nothing.
+"""A proxy still asks nodes that it avoids after errors when it cannot do without them, so that a node that is back serves
+the next request. Each test makes the proxy avoid them first, and does not wait.
 """
 
 import itertools
@@ -92,7 +92,7 @@ def test_a_bucket_is_deleted_by_servers_that_are_back(bucket):
 
 
 @pytest.mark.parametrize("path", ["", "{name}", "{name}/key"])
-def test_swifts_dialect_asks_them_when_nobody_else_knows(bucket, cluster, path):
+def test_swifts_dialect_asks_them_when_no_other_node_knows(bucket, cluster, path):
     swift = cluster.swift()
     swift.authenticate()
     path = path.format(name=bucket.name)

@@ -70,14 +70,14 @@ def dark(cluster, swift, container):
         shutil.rmtree(node.disk / "objects" / str(placement.partition) / own[-3:] / own, ignore_errors=True)
 
 
-def test_listed_and_young_data_stay_and_log_only_tells(cluster, swift, container, dark):
+def test_listed_and_young_data_stay_and_log_only_logs(cluster, swift, container, dark):
     for action, grace_age in (("log", 0), ("delete", 3600)):
         watch(cluster, action, grace_age)
         cluster.once("object-auditor")
         assert len(dark()) == 3, (action, grace_age)
-    told = [node.daemon("object-auditor").tail() for node in cluster.nodes]
-    assert any(f"/{swift.account}/{container}/dark" in log for log in told)
-    assert not any(f"/{swift.account}/{container}/listed" in log for log in told)
+    output = [node.daemon("object-auditor").tail() for node in cluster.nodes]
+    assert any(f"/{swift.account}/{container}/dark" in log for log in output)
+    assert not any(f"/{swift.account}/{container}/listed" in log for log in output)
     watch(cluster, "delete")
     cluster.once("object-auditor")
     assert dark() == []
@@ -124,7 +124,7 @@ def test_an_object_whose_row_is_on_its_way_is_not_dark(cluster, swift, container
 
 
 def test_a_watcher_that_cannot_be_and_a_bad_option_are_refused_by_name(cluster):
-    for options, told in (
+    for options, output in (
         ({"watchers": "swift#dark_data, other#thing"}, ["watchers", "other#thing", "swift#dark_data"]),
         ({"action": "remove"}, ["object-auditor:watcher:swift#dark_data", "action", "remove", "delete or quarantine"]),
         ({"grace_age": "a week"}, ["grace_age", "a week", "seconds"]),
@@ -135,4 +135,4 @@ def test_a_watcher_that_cannot_be_and_a_bad_option_are_refused_by_name(cluster):
         node = cluster.nodes[0]
         assert node.once("object-auditor") != 0
         log = node.daemon("object-auditor").tail(1000)
-        assert all(word in log for word in told), log
+        assert all(word in log for word in output), log

@@ -72,7 +72,7 @@ def test_the_expirer_makes_no_needless_updates(cluster, swift):
         assert swift.names(f"expiring-{policy}") == []
 
 
-def test_an_object_that_was_written_anew_after_its_expiry_stays(cluster, swift, container, place):
+def test_an_object_that_was_written_again_after_its_expiry_stays(cluster, swift, container, place):
     internal = cluster.internal()
     path = internal.make_path(swift.account, container, "object")
     now = time.time()
@@ -159,10 +159,10 @@ def test_parts_of_expired_large_objects_are_opened_like_the_whole(opening, swift
     swift.post(path, {"X-Delete-After": "1", "X-Object-Meta-Test": "foo"})
     opening.once("container-updater")
     wait_expired(swift, path)
-    told = swift.head(path, headers=OPEN, query="part-number=1", expect=206).headers
-    assert told["x-object-meta-test"] == "foo"
-    assert (told["content-range"], told["content-length"], told["x-parts-count"]) == ("bytes 0-1/7", "2", "3")
-    assert told["x-static-large-object"] == "True" and told["accept-ranges"] == "bytes"
+    output = swift.head(path, headers=OPEN, query="part-number=1", expect=206).headers
+    assert output["x-object-meta-test"] == "foo"
+    assert (output["content-range"], output["content-length"], output["x-parts-count"]) == ("bytes 0-1/7", "2", "3")
+    assert output["x-static-large-object"] == "True" and output["accept-ranges"] == "bytes"
     for number in (1, 2):
         swift.post(f"{segments}/segment_{number}", {"X-Delete-After": "1"})
     opening.once("container-updater")
@@ -202,9 +202,9 @@ def test_replicas_of_the_queue_agree_on_the_size_of_what_expires(cluster, swift,
         return found
 
     cluster.once("container-replicator")
-    told = sizes()
-    assert len(told) == 3 and len(set(told)) == 1, told
-    assert "swift_expirer_bytes=32" in told[0]
+    output = sizes()
+    assert len(output) == 3 and len(set(output)) == 1, output
+    assert "swift_expirer_bytes=32" in output[0]
 
 
 @pytest.mark.parametrize("existed", [False, True], ids=["404", "412"])

@@ -74,7 +74,7 @@ def test_a_stale_copy_on_a_handoff_is_not_served_after_a_deletion(cluster, swift
     swift.get(place.path, expect=404)
 
 
-def test_missing_primaries_give_503_until_a_tombstone_tells(cluster, swift, container):
+def test_missing_primaries_give_503_until_a_tombstone_is_found(cluster, swift, container):
     place = Place(cluster, swift, container, "never-written")
     first, *others = place.primaries
     with cluster.without("object", *others):

@@ -50,7 +50,7 @@ class Increase:
         assert found in allowed, f"{key} in phase {self.phases}: found {found and (found[0][:40], found[1])}, allowed {self.ledger.states(key)}"
 
     def is_intact(self):
-        """Whether every proxy finds what it should of all keys that nobody writes to."""
+        """Whether every proxy finds what it should of all keys that are not being written."""
         for reader in self.by_proxy:
             for key in sorted(self.ledger.allowed):
                 if int(key.split("/")[0]) in [writer.number for writer in self.phase_writers]:
@@ -97,8 +97,8 @@ class Increase:
         findings.check()
         self.cluster.once("object-replicator")
         for node in self.cluster.nodes:
-            told = json.loads((node.cache / "object.recon").read_text())["replication_stats"]
-            assert (told["objects_sent"], told["objects_removed"]) == (0, 0), told
+            output = json.loads((node.cache / "object.recon").read_text())["replication_stats"]
+            assert (output["objects_sent"], output["objects_removed"]) == (0, 0), output
         assert self.misplaced(power) == []
         assert not list(self.cluster.folder.glob("node*/devices/*/quarantined/*"))
 

@@ -34,7 +34,7 @@ def cluster(bed):
 
 
 def status(pid, field):
-    """A line of /proc/<pid>/status; `None` when there is no such process."""
+    """A line of /proc/<pid>/status; `None` when the process does not exist."""
     try:
         lines = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
     except (OSError, ValueError):
@@ -85,7 +85,7 @@ def load(work, threads=3):
             try:
                 work(number)
                 done.append(number)
-            except Exception as error:  # counted and told by the test
+            except Exception as error:  # counted and reported by the test
                 failed.append(error)
 
     running = [threading.Thread(target=repeat, args=(number,)) for number in range(threads)]

@@ -55,7 +55,7 @@ def test_a_wiped_node_is_filled_and_missing_files_are_found_by_their_hashes(clus
         shutil.rmtree(suffix)
     cluster.once("object-replicator")
     assert object_files(node.disk) <= files
-    # … until the hashes are made anew.
+    # … until the hashes are computed again.
     for pickled in node.disk.glob("objects/*/hashes.pkl"):
         pickled.unlink()
     cluster.once("object-replicator")

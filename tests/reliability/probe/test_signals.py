@@ -58,7 +58,7 @@ def test_a_rolling_restart_of_all_nodes_fails_no_request(cluster, swift, contain
                 swift.put(f"{container}/o{number % 20}", b"x" * 100)
                 assert swift.get(f"{container}/o{number % 20}").body == b"x" * 100
                 done.append(number)
-            except Exception as error:  # counted and told below
+            except Exception as error:  # counted and reported below
                 failures.append(error)
 
     loader = threading.Thread(target=load)
@@ -115,7 +115,7 @@ def test_a_daemon_that_waits_for_a_silent_server_still_stops(cluster, swift, con
         silent = [Silent((node.address, etc.KINDS["account"])) for node in cluster.nodes]
         try:
             daemon = holder.daemon("container-updater").spawn()
-            wait_until(lambda: any(one.connections for one in silent), "it connects to nobody")
+            wait_until(lambda: any(one.connections for one in silent), "it does not connect")
             began = time.monotonic()
             daemon.running.terminate()
             assert daemon.running.wait(timeout=15) == 0
