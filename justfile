@@ -14,6 +14,7 @@ unit:
 
 build:
     cargo build --locked --release
+    ln -sf apus target/release/ring-builder
 
 blackbox: build
     target/venv/bin/python -m pytest -q -p no:cacheprovider --timeout=300 tests/blackbox

@@ -47,10 +47,10 @@ const PLACES: [(&str, usize, &str); 40] = [
     ("proxy/src/swift/object.rs", 1, "streams; max_file_size"),
     ("proxy/src/swift/object_read.rs", 1, "streams; one piece"),
     ("proxy/src/swift/symlink.rs", 1, "refuses the first byte"),
-    ("tools/src/bench/connection.rs", 1, "its caller's `limit`"),
-    ("tools/src/recon/scout.rs", 1, "ANSWER_BYTES_MAX"),
-    ("tools/src/ring_manager/ask.rs", 2, "its caller's `bytes_max`"),
-    ("tools/src/ring_manager/requests.rs", 1, "BODY_BYTES_MAX"),
+    ("tools/bench/src/connection.rs", 1, "its caller's `limit`"),
+    ("tools/recon/src/scout.rs", 1, "ANSWER_BYTES_MAX"),
+    ("tools/ring-manager/src/ask.rs", 2, "its caller's `bytes_max`"),
+    ("tools/ring-manager/src/requests.rs", 1, "BODY_BYTES_MAX"),
 ];
 
 fn sources() -> Vec<(String, String)> {

@@ -69,6 +69,14 @@ def environment():
             print(f"not all of {', '.join(programs)} could be installed")
 
 
+def release_build():
+    run("cargo", "build", "--quiet", "--locked", "--release")
+    # The ring builder is the same program under another name.
+    link = TARGET / "release/ring-builder"
+    link.unlink(missing_ok=True)
+    link.symlink_to("apus")
+
+
 def python_lints():
     run(VENV / "bin/ruff", "check", "--quiet", "--no-cache", "tests")
     run(PYTHON, "-m", "mypy", "--no-error-summary", "--cache-dir", TARGET / "mypy", ".", folder=ROOT / "tests")
@@ -105,7 +113,7 @@ PARTS = [
         lock="debug",
     ),
     Part("python-lints", "ruff and mypy", python_lints, needs=("environment",)),
-    Part("build", "the release executable", ["cargo", "build", "--quiet", "--locked", "--release"], lock="release"),
+    Part("build", "the release executable", release_build, lock="release"),
     Part(
         "unit-build",
         "compiles the unit tests and the executable with fault points",
