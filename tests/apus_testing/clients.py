@@ -4,26 +4,14 @@ import datetime
 import hashlib
 import hmac
 import http.client
-import json
 import pickle
 import select
 import threading
 import time
 import xml.etree.ElementTree
-from dataclasses import dataclass
 from urllib.parse import quote
 
-TIMEOUT_SECONDS = 30
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: dict
-    body: bytes
-
-    def json(self):
-        return json.loads(self.body)
+from .answers import TIMEOUT_SECONDS, Answer
 
 
 class Refused(Exception):
@@ -62,7 +50,7 @@ class Connection:
             self.forget()
             connection = None
         if connection is None:
-            connection = self.local.connection = http.client.HTTPConnection(*self.address, timeout=self.timeout)
+            connection = self.local.connection = http.client.HTTPConnection(self.address[0], self.address[1], timeout=self.timeout)
         try:
             connection.request(method, path, body=body, headers=headers, encode_chunked=body_is_chunked(body))
             response = connection.getresponse()

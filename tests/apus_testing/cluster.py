@@ -1,10 +1,9 @@
 """Storage nodes with addresses of their own, proxies before them, and daemons that run on request.
 
-A cluster holds an address range 127.77.R.x by a lock, so that several may run on one machine.
+A cluster holds the addresses 127.77.R.x by a lock, so that several may run on one machine.
 """
 
 import shutil
-import socket
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -12,26 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import etc, swift_code
+from . import etc, rings, swift_code
+from .addresses import Network
 from .clients import S3, Direct, Swift
 from .faults import Faults
 from .process import Process
 from .waiting import wait_until
 
-LOCK_PORT = 7777
 DAEMON_SECONDS = 180
-
-
-def take_range():
-    """A number R that no other cluster has, and the socket that holds it."""
-    for number in range(1, 250):
-        holder = socket.socket()
-        try:
-            holder.bind((f"127.77.{number}.250", LOCK_PORT))
-            return number, holder
-        except OSError:
-            holder.close()
-    raise AssertionError("no free range of addresses")
 
 
 @dataclass
@@ -152,11 +139,12 @@ class Cluster:
         self.faults = Faults(self.folder / "faults")
         # Rings change rarely and tests do not wait for a daemon's own interval.
         self.options, self.mount_check = options or {}, mount_check
-        self.range, self.holder = take_range()
+        self.network = Network()
+        self.range = self.network.number
         # `apus`: more options of that section, with `{range}` for the number of the addresses.
         more = {name: str(value).format(range=self.range) for name, value in (apus or {}).items()}
         self.swift_conf = etc.SWIFT_CONF + "".join(f"{name} = {value}\n" for name, value in more.items())
-        addresses = [f"127.77.{self.range}.{number}" for number in range(1, nodes + 1)]
+        addresses = [self.network.address(number) for number in range(1, nodes + 1)]
         self.rings_folder = self.folder / "rings"
         self.rings_folder.mkdir(exist_ok=True)
         etc.make_rings(self.rings_folder, addresses, part_power=part_power, replicas=replicas)
@@ -169,7 +157,7 @@ class Cluster:
         self.endings = []
 
     def _proxy(self, number):
-        name, address = f"proxy{number}", f"127.77.{self.range}.{100 + number}"
+        name, address = f"proxy{number}", self.network.address(100 + number)
         folder = self.folder / name / "etc"
         folder.mkdir(parents=True)
         (folder / "swift.conf").write_text(self.swift_conf)
@@ -182,7 +170,7 @@ class Cluster:
     def new_node(self):
         """A machine with disks and server configuration that is not a node yet: without `swift.conf` and rings."""
         number = max(node.number for node in self.nodes) + 1
-        node = Node(self, number, f"127.77.{self.range}.{number}", is_new=True)
+        node = Node(self, number, self.network.address(number), is_new=True)
         node.configure()
         self.nodes.append(node)
         return node
@@ -215,7 +203,7 @@ class Cluster:
     def change_part_power(self, step, proxies=None):
         """A step of an increase (`prepare_increase`, …) of the objects' ring, taken up as above."""
         for words in ([f"{step}_partition_power"], ["write_ring"]):
-            etc.build(self.rings_folder, "object", *words)
+            rings.build(self.rings_folder, "object", *words)
         self.take_up_rings(proxies)
 
     @property
@@ -249,7 +237,7 @@ class Cluster:
             process.kill()
         for ending in self.endings:
             ending()
-        self.holder.close()
+        self.network.close()
         panics = [log.name for log in self.logs.iterdir() if b"panicked at" in log.read_bytes()]
         if self.is_temporary and check and not panics:
             shutil.rmtree(self.folder)

@@ -1,7 +1,6 @@
 """Account and container servers on nodes of their own, each with one device; their daemons are processes that run once."""
 
 import hashlib
-import http.client
 import json
 import sqlite3
 import subprocess
@@ -11,8 +10,10 @@ from contextlib import closing
 
 from swift.common.ring import Ring
 
+from .addresses import free_port
+from .answers import request
 from .executables import APUS
-from .ports import free_port
+from .rings import make_ring
 from .servers import Servers
 
 KINDS = ["account", "container"]
@@ -66,13 +67,7 @@ class DatabaseNode(Servers):
         return json.loads((self.recon / f"{kind}.recon").read_text())["replication_stats"]
 
     def request(self, kind, method, path, headers=None, body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.ports[kind], timeout=30)
-        try:
-            connection.request(method, urllib.parse.quote(path), body, headers or {})
-            answer = connection.getresponse()
-            return answer.status, answer.read(), dict(answer.getheaders())
-        finally:
-            connection.close()
+        return request(self.address(kind), method, urllib.parse.quote(path), headers, body)
 
     def path(self, kind, *names):
         return "/".join(["", "sd1", str(partition(*names)), *names])
@@ -146,13 +141,8 @@ class DatabaseNodes:
         self.all = [DatabaseNode(folder, number, ports[number]) for number in range(4)]
         self.rings, self.taken = {}, set()
         for kind in KINDS:
-            builder = str(folder / f"{kind}.builder")
-            def run(*words):
-                return subprocess.run([APUS, "ring-builder", builder, *words], check=True, stdout=subprocess.PIPE)
-            run("create", str(PART_POWER), "3", "1")
-            for number in range(4):
-                run("add", f"r1z{number + 1}-127.0.0.1:{ports[number][kind]}/sd1", "1")
-            run("rebalance")
+            devices = [f"r1z{number + 1}-127.0.0.1:{ports[number][kind]}/sd1" for number in range(4)]
+            make_ring(folder, kind, devices, part_power=PART_POWER, min_part_hours=1)
             for node in self.all:
                 (node.etc / f"{kind}.ring.gz").write_bytes((folder / f"{kind}.ring.gz").read_bytes())
             self.rings[kind] = Ring(str(folder), ring_name=kind)
@@ -172,5 +162,4 @@ class DatabaseNodes:
 
     def stop(self):
         for node in self.all:
-            for kind in list(node.processes):
-                assert node.stop(kind) == 0
+            node.stop_all()

@@ -1,9 +1,8 @@
 """Configuration files and rings of a cluster, as an operator would write them."""
 
 import shutil
-import subprocess
 
-from .executables import APUS
+from .rings import make_ring
 
 KINDS = {"account": 6202, "container": 6201, "object": 6200}
 PROXY_PORT = 8080
@@ -79,21 +78,13 @@ def write_proxy(etc, address, options):
     (etc / "proxy-server.conf").write_text(conf_text(sections))
 
 
-def build(folder, ring, *words):
-    done = subprocess.run(
-        [APUS, "ring-builder", str(folder / f"{ring}.builder"), *map(str, words)], capture_output=True, text=True
-    )
-    # 1 is a warning, such as that nothing had to be moved.
-    assert done.returncode in (0, 1), done.stdout + done.stderr
-
-
 def make_rings(folder, addresses, *, part_power, replicas, rings=RINGS, device="sd{number}"):
     """Builds rings; the device of the N-th address is in a zone of its own, `sdN` unless named."""
     for ring, kind in rings.items():
-        build(folder, ring, "create", part_power, replicas, 0)
-        for number, address in enumerate(addresses, 1):
-            build(folder, ring, "add", f"r1z{number}-{address}:{KINDS[kind]}/{device.format(number=number)}", 100)
-        build(folder, ring, "rebalance", "--seed", 7)
+        named = [
+            f"r1z{number}-{address}:{KINDS[kind]}/{device.format(number=number)}" for number, address in enumerate(addresses, 1)
+        ]
+        make_ring(folder, ring, named, part_power=part_power, replicas=replicas, weight=100)
 
 
 def share_rings(folder, etc):

@@ -8,7 +8,7 @@ import threading
 import time
 from contextlib import contextmanager
 
-from . import etc, quiesce
+from . import etc, quiesce, rings
 
 KINDS = tuple(etc.KINDS)
 
@@ -143,8 +143,8 @@ def ring(nemesis):
     """
     cluster, before = nemesis.cluster, dict(nemesis.cluster.rings)
     for name in etc.RINGS:
-        etc.build(cluster.rings_folder, name, "set_weight", f"d{nemesis.random.randrange(4)}", nemesis.random.choice([50, 100, 150]))
-        etc.build(cluster.rings_folder, name, "rebalance", "--seed", nemesis.random.randrange(1000))
+        rings.build(cluster.rings_folder, name, "set_weight", f"d{nemesis.random.randrange(4)}", nemesis.random.choice([50, 100, 150]))
+        rings.build(cluster.rings_folder, name, "rebalance", "--seed", nemesis.random.randrange(1000))
     holders = [*cluster.nodes, *cluster.proxies]
     nemesis.random.shuffle(holders)
     for holder in holders:

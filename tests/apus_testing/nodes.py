@@ -1,6 +1,5 @@
 """Servers as processes of their own, asked directly as other servers do, and daemons that run once."""
 
-import http.client
 import json
 import pickle
 import subprocess
@@ -10,6 +9,7 @@ from urllib.parse import quote
 from swift.common import utils
 from swift.common.ring import Ring
 
+from .answers import request
 from .executables import APUS
 from .servers import KINDS, Servers
 
@@ -24,7 +24,9 @@ USERS = {
 }
 
 
-class Nodes(Servers):
+class ServersWithDaemons(Servers):
+    """Servers that are asked directly, and their daemons, each as a process that runs once."""
+
     def __init__(self, folder, app=""):
         super().__init__(folder)
         self.folder = folder
@@ -64,16 +66,11 @@ class Nodes(Servers):
         return Ring(str(self.etc), ring_name=kind).get_nodes(*names)
 
     def ask(self, kind, device, partition, method, names, headers=None, query=""):
-        """One request to a server: status, headers, body."""
+        """One request to a server."""
         path = "/" + "/".join(quote(str(part), safe="") for part in [device, partition, *names[:2]])
         path += "".join(f"/{quote(name)}" for name in names[2:])
-        connection = http.client.HTTPConnection("127.0.0.1", self.ports[kind], timeout=20)
         sent = {"X-Timestamp": f"{time.time():016.5f}", "X-Backend-Storage-Policy-Index": "0", **(headers or {})}
-        connection.request(method, path + query, headers=sent, body=b"" if method in ("PUT", "POST") else None)
-        response = connection.getresponse()
-        body = response.read()
-        connection.close()
-        return response.status, {name.lower(): value for name, value in response.getheaders()}, body
+        return request(self.address(kind), method, path + query, sent, b"" if method in ("PUT", "POST") else None)
 
     def ask_all(self, kind, method, names, headers=None, query=""):
         """The same of every primary."""

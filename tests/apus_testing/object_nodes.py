@@ -1,19 +1,19 @@
 """Object servers as processes of their own, each with its own devices and port, in one ring."""
 
 import hashlib
-import http.client
 import os
 import pickle
 import shutil
-import socket
 import subprocess
-import time
 import urllib.parse
 
 from swift.common.ring.ring import RingData
 
+from .addresses import free_port
+from .answers import request
 from .executables import APUS
-from .ports import free_port
+from .process import Process
+from .rings import make_ring
 
 PREFIX, SUFFIX = b"pre", b"suf"
 PART_POWER = 3
@@ -54,28 +54,15 @@ class ObjectNode:
             f"[object-replicator]\nsync_method = ssync\n{replicator}\n"
         )
 
-    def environment(self, armed=None):
-        environment = dict(os.environ)
-        if armed:
-            environment["APUS_FAULTS"] = str(armed)
-        return environment
-
     def start(self, command=None, armed=None):
-        command = command or [APUS, "object-server", str(self.etc)]
-        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=self.environment(armed))
-        until = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
-            except ConnectionRefusedError:
-                assert self.process.poll() is None and time.monotonic() < until, f"{command} does not listen"
-                time.sleep(0.02)
+        """Starts the server, or another program that serves at its port."""
+        log = self.etc / "object-server.log"
+        process = Process(self.name, ["object-server", self.etc], log, faults=armed, address=self.address, program=command)
+        self.process = process.start()
 
     def stop(self):
         if self.process:
             self.process.kill()
-            self.process.wait()
             self.process = None
 
     def replicate(self, *options, check=True, armed=None):
@@ -85,19 +72,17 @@ class ObjectNode:
             stderr=subprocess.PIPE,
             text=True,
             timeout=120,
-            env=self.environment(armed),
+            env={**os.environ, **({"APUS_FAULTS": str(armed)} if armed else {})},
         )
         assert not check or done.returncode == 0, done.stderr
         return done.stderr
 
+    @property
+    def address(self):
+        return "127.0.0.1", self.port
+
     def request(self, method, path, headers=(), body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request(method, path, body=body, headers=dict(headers))
-            answer = connection.getresponse()
-            return answer.status, dict((key.lower(), value) for key, value in answer.getheaders()), answer.read()
-        finally:
-            connection.close()
+        return request(self.address, method, path, headers, body)
 
     def object(self, method, part, name, headers=(), body=None):
         return self.request(method, f"/{self.name}/{part}{urllib.parse.quote(name)}", headers, body)
@@ -139,16 +124,12 @@ class ObjectNode:
 class ObjectNodes:
     def __init__(self, folder, count=4, replicas=3, regions=(1, 1, 1, 1)):
         self.nodes = [ObjectNode(folder, number) for number in range(1, count + 1)]
+        zones = zip(self.nodes, regions, strict=False)
+        devices = [f"r{region}z{node.number}-127.0.0.1:{node.port}/{node.name}" for node, region in zones]
         for kind in ["object", "container", "account"]:
-            builder = str(folder / f"{kind}.builder")
-            def run(*words):
-                return subprocess.run([APUS, "ring-builder", builder, *words], check=True, stdout=subprocess.PIPE)
-            run("create", str(PART_POWER), str(replicas), "0")
-            for node, region in zip(self.nodes, regions, strict=False):
-                run("add", f"r{region}z{node.number}-127.0.0.1:{node.port}/{node.name}", "1")
-            run("rebalance", "--seed", "1")
+            ring = make_ring(folder, kind, devices, part_power=PART_POWER, replicas=replicas)
             for node in self.nodes:
-                shutil.copy(folder / f"{kind}.ring.gz", node.etc)
+                shutil.copy(ring, node.etc)
         self.ring = RingData.load(str(folder / "object.ring.gz"))
 
     def __iter__(self):

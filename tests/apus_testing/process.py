@@ -20,19 +20,24 @@ def is_listening(address):
 
 
 class Process:
-    """A server, or a daemon that runs on. `address` is where it listens, if it does."""
+    """A server, or a daemon that runs on.
 
-    def __init__(self, name, arguments, log, faults, address=None):
-        self.name, self.arguments, self.log, self.faults, self.address = name, arguments, log, faults, address
+    `faults` is the file of its armed fault points, `address` is where it listens, if it does, and `program` a command line
+    that serves there instead of the executable.
+    """
+
+    def __init__(self, name, arguments, log, faults=None, address=None, environment=None, program=None):
+        self.name, self.arguments, self.log, self.address = name, [str(word) for word in arguments], log, address
+        self.environment = {**(environment or {}), **({"APUS_FAULTS": str(faults)} if faults else {})}
+        self.command = program or [APUS, *self.arguments]
         self.running = None
         # The configuration of one that is not on a node.
         self.etc = None
 
     def spawn(self):
         """Starts it and does not wait until it serves."""
-        environment = {**os.environ, "APUS_FAULTS": str(self.faults)}
         with open(self.log, "ab") as log:
-            self.running = subprocess.Popen([APUS, *self.arguments], stderr=log, stdout=log, env=environment)
+            self.running = subprocess.Popen(self.command, stderr=log, stdout=log, env={**os.environ, **self.environment})
         return self
 
     def wait_ready(self):
@@ -44,6 +49,11 @@ class Process:
 
     def start(self):
         self.spawn().wait_ready()
+        return self
+
+    @property
+    def pid(self):
+        return self.running.pid
 
     @property
     def is_alive(self):
@@ -55,9 +65,11 @@ class Process:
         return self.running is not None and self.running.poll() == -signal.SIGKILL
 
     def kill(self):
+        """Ends it at once; returns the exit code."""
         if self.running is not None:
             self.running.kill()
-            self.running.wait()
+            return self.running.wait()
+        return None
 
     def stop(self):
         """As an operator stops it; gives the exit code."""

@@ -1,13 +1,13 @@
 """A ring manager with builders of three rings, and one object server."""
 
 import json
+import shutil
 import subprocess
-import urllib.error
-import urllib.request
 
+from .addresses import free_port
 from .executables import APUS
-from .ports import free_port
-from .waiting import wait_until
+from .process import Process
+from .rings import make_ring
 
 KEY, OTHER_KEY = "5a" * 32, "c3" * 32
 PORTS = {"account": 1, "container": 2}
@@ -39,33 +39,17 @@ class Place:
             f"[ring-manager]\nbind_port = {self.manager_port}\nbuilder_dir = {self.builders}\ninterval = 0.2\n"
         )
         for ring, port in {**PORTS, "object": self.port}.items():
-            builder = self.builders / f"{ring}.builder"
-            apus("ring-builder", builder, "create", 4, 1, 0)
-            apus("ring-builder", builder, "add", f"r1z1-127.0.0.1:{port}/sd1", 100)
-            apus("ring-builder", builder, "rebalance")
-            (self.etc / f"{ring}.ring.gz").write_bytes((self.builders / f"{ring}.ring.gz").read_bytes())
+            made = make_ring(self.builders, ring, [f"r1z1-127.0.0.1:{port}/sd1"], part_power=4, replicas=1, weight=100)
+            shutil.copy(made, self.etc)
         self.processes = []
 
     def start(self, *words, port):
-        with open(self.folder / f"{words[0]}.log", "w") as log:
-            self.processes.append(subprocess.Popen([APUS, *map(str, words)], stdout=log, stderr=log))
-
-        def is_up():
-            assert self.processes[-1].poll() is None, (self.folder / f"{words[0]}.log").read_text()
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/healthcheck", timeout=5)
-            except urllib.error.HTTPError:
-                return True
-            except OSError:
-                return False
-            return True
-
-        wait_until(is_up, words[0])
+        log = self.folder / f"{words[0]}.log"
+        self.processes.append(Process(words[0], words, log, address=("127.0.0.1", port)).start())
 
     def stop(self):
         for process in self.processes:
-            process.terminate()
-            assert process.wait(timeout=30) == 0
+            assert process.stop() == 0
 
     def new(self, name):
         """A directory for the configuration of a new machine, and its disk."""

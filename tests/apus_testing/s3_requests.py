@@ -1,61 +1,117 @@
-"""Requests to S3 as they are on the wire, signed by botocore's signers."""
+"""S3 requests that are signed by botocore and sent as they are, for what no SDK sends."""
 
+import hashlib
+import hmac
 import http.client
-import re
+from urllib.parse import urlsplit
 
-import botocore.auth
-import botocore.awsrequest
-import botocore.credentials
+from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from .answers import TIMEOUT_SECONDS, read_answer
 
 HEADER, PRESIGNED, UNSIGNED = "header", "presigned", "unsigned"
+REGION = "us-east-1"
+UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
 
-class Answer:
-    def __init__(self, response):
-        self.status = response.status
-        self.headers = {name.lower(): value for name, value in response.getheaders()}
-        self.body = response.read()
+class Signer(S3SigV4Auth):
+    """Signs with a given `x-amz-content-sha256`, or with that of the body."""
 
-    def text(self, element):
-        """The text of an element of the document."""
-        found = re.search(rf"<{element}>(.*?)</{element}>".encode(), self.body, re.DOTALL)
-        return found and found[1].decode()
+    def __init__(self, credentials, region, content_sha256=None):
+        super().__init__(credentials, "s3", region)
+        self.content_sha256 = content_sha256
 
-    @property
-    def code(self):
-        return self.text("Code")
+    def payload(self, request):
+        return self.content_sha256 or super().payload(request)
 
 
-class Requests:
-    """Requests of one user to one server."""
+class S3Requests:
+    """Requests of one user; `payload` is what is signed as the hash of bodies, unless it is that of the body itself."""
 
-    def __init__(self, port, access_key="test:tester", secret_key="testing"):
-        self.port = port
-        self.credentials = botocore.credentials.Credentials(access_key, secret_key)
+    def __init__(self, endpoint, access_key="test:tester", secret_key="testing", payload=None):
+        parts = urlsplit(endpoint)
+        self.endpoint, self.host, self.port, self.payload = endpoint, parts.netloc, parts.port, payload
+        self.credentials = Credentials(access_key, secret_key)
 
-    def signed(self, method, target, headers=None, body=b"", how=HEADER, region="us-east-1"):
+    def signed(self, method, target, headers=None, body=b"", how=HEADER, region=REGION, payload=None):
         """The target and headers of a signed request. Headers of a presigned one stay headers."""
-        url = f"http://127.0.0.1:{self.port}{target}"
-        presigned = how == PRESIGNED
-        request = botocore.awsrequest.AWSRequest(
-            method, url, headers=dict(headers or {}), data=None if presigned else body
-        )
-        if presigned:
-            signer = botocore.auth.S3SigV4QueryAuth(self.credentials, "s3", region, expires=300)
-        else:
-            signer = botocore.auth.S3SigV4Auth(self.credentials, "s3", region)
-        if how != UNSIGNED:
-            signer.add_auth(request)
-        return request.url.split(f":{self.port}", 1)[1], dict(request.headers)
+        url, data = f"{self.endpoint}{target}", None if how == PRESIGNED else body
+        request = AWSRequest(method, url, headers=dict(headers or {}), data=data)
+        if how == PRESIGNED:
+            S3SigV4QueryAuth(self.credentials, "s3", region, expires=300).add_auth(request)
+        elif how == HEADER:
+            Signer(self.credentials, region, payload or self.payload).add_auth(request)
+        return request.url.removeprefix(self.endpoint), dict(request.headers)
 
-    def send(self, method, target, headers=None, body=b""):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+    def chunk_chain(self, headers):
+        """The chain of signatures that the chunks of a signed request continue."""
+        signature = headers["Authorization"].rsplit("Signature=", 1)[1]
+        return ChunkChain(self.credentials.secret_key, headers["X-Amz-Date"], signature)
+
+    def send(self, method, target, headers=None, body=b"", framed=False):
+        """Sends headers as they are, values of bytes untouched; `framed` sends the body in one chunk of HTTP, without
+        its length."""
+        headers = headers or {}
+        connection = http.client.HTTPConnection(self.host, timeout=TIMEOUT_SECONDS)
         try:
-            connection.request(method, target, body, headers or {})
-            return Answer(connection.getresponse())
+            self.put_head(connection, method, target, headers)
+            if framed:
+                connection.putheader("Transfer-Encoding", "chunked")
+                body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+            elif (body or method in ("PUT", "POST")) and "content-length" not in {name.lower() for name in headers}:
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body)
+            return read_answer(connection.getresponse())
         finally:
             connection.close()
 
-    def __call__(self, method, target, headers=None, body=b"", how=HEADER, region="us-east-1"):
-        target, headers = self.signed(method, target, headers, body, how, region)
+    def send_head(self, method, target, headers):
+        """Sends the headers of a request without the body that they promise."""
+        connection = http.client.HTTPConnection(self.host, timeout=TIMEOUT_SECONDS)
+        try:
+            self.put_head(connection, method, target, headers)
+            connection.endheaders()
+            return read_answer(connection.getresponse())
+        finally:
+            connection.close()
+
+    @staticmethod
+    def put_head(connection, method, target, headers):
+        has_host = "host" in {name.lower() for name in headers}
+        connection.putrequest(method, target, skip_host=has_host, skip_accept_encoding=True)
+        for name, value in headers.items():
+            for line in value if isinstance(value, list) else [value]:
+                connection.putheader(name, line)
+
+    def __call__(self, method, target, headers=None, body=b"", how=HEADER, region=REGION, payload=None):
+        target, headers = self.signed(method, target, headers, body, how, region, payload)
         return self.send(method, target, headers, body)
+
+
+class ChunkChain:
+    """Signatures of the chunks and the trailer of one body."""
+
+    def __init__(self, secret, stamp, signature):
+        key = ("AWS4" + secret).encode()
+        for word in (stamp[:8], REGION, "s3", "aws4_request"):
+            key = hmac.digest(key, word.encode(), "sha256")
+        self.key, self.stamp, self.signature = key, stamp, signature
+        self.scope = f"{stamp[:8]}/{REGION}/s3/aws4_request"
+
+    def _next(self, kind, *hashes):
+        lines = [f"AWS4-HMAC-SHA256-{kind}", self.stamp, self.scope, self.signature, *hashes]
+        self.signature = hmac.digest(self.key, "\n".join(lines).encode(), "sha256").hex()
+        return self.signature
+
+    def chunk(self, data):
+        empty, digest = hashlib.sha256(b"").hexdigest(), hashlib.sha256(data).hexdigest()
+        signature = self._next("PAYLOAD", empty, digest)
+        end = b"\r\n" if data else b""
+        return b"%x;chunk-signature=%s\r\n" % (len(data), signature.encode()) + data + end
+
+    def trailer(self, name, value):
+        line = f"{name}:{value}\n"
+        signature = self._next("TRAILER", hashlib.sha256(line.encode()).hexdigest())
+        return f"{name}:{value}\r\nx-amz-trailer-signature:{signature}\r\n".encode()

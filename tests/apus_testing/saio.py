@@ -9,8 +9,8 @@ import boto3
 import botocore.config
 import swiftclient
 
+from .addresses import free_port
 from .executables import APUS
-from .ports import free_port
 
 
 class Saio:

@@ -1,39 +1,39 @@
 """Each server as a process of its own, over sockets, as racks run them and as Swift's proxy calls them."""
 
 import socket
-import subprocess
-import time
 
 import boto3
 import botocore.config
 import swiftclient
 
-from .executables import APUS
-from .ports import free_port
+from .addresses import free_port
+from .process import Process
+from .rings import make_ring
 
 KINDS = ["account", "container", "object"]
+DEVICES = 4
 
 
 class Servers:
+    """One machine with four devices, its three storage servers and a proxy, all with one folder of configuration."""
+
+    # Of each server process.
+    environment: dict[str, str] = {}
+
     def __init__(self, folder):
         self.etc, self.devices, self.cache = folder / "etc", folder / "devices", folder / "cache"
         self.ports = {kind: free_port() for kind in [*KINDS, "proxy"]}
         self.processes = {}
         self.etc.mkdir()
-        for number in range(1, 5):
+        for number in range(1, DEVICES + 1):
             (self.devices / f"sd{number}").mkdir(parents=True)
         (self.etc / "swift.conf").write_text(
             "[swift-hash]\nswift_hash_path_prefix = a\nswift_hash_path_suffix = b\n"
             "[storage-policy:0]\nname = gold\ndefault = yes\n"
         )
         for kind in KINDS:
-            builder = str(self.etc / f"{kind}.builder")
-            def run(*words):
-                return subprocess.run([APUS, "ring-builder", builder, *words], check=True, stdout=subprocess.PIPE)
-            run("create", "8", "3", "1")
-            for number in range(1, 5):
-                run("add", f"r1z{number}-127.0.0.1:{self.ports[kind]}/sd{number}", "1")
-            run("rebalance")
+            devices = [f"r1z{number}-127.0.0.1:{self.ports[kind]}/sd{number}" for number in range(1, DEVICES + 1)]
+            make_ring(self.etc, kind, devices, part_power=8, min_part_hours=1)
             self.conf(kind, f"devices = {self.devices}\nmount_check = false\n")
         with open(self.etc / "object-server.conf", "a") as conf:
             conf.write("[object-updater]\ninterval = 1\n")
@@ -44,25 +44,28 @@ class Servers:
         text = f"[DEFAULT]\n{bind}{defaults}[app:{kind}-server]\nuse = egg:swift#{kind}\n{more}"
         (self.etc / f"{kind}-server.conf").write_text(text)
 
+    def address(self, kind):
+        return "127.0.0.1", self.ports[kind]
+
+    def log(self, name):
+        return self.etc / f"{name}.log"
+
     def start(self, kind):
-        process = subprocess.Popen([APUS, f"{kind}-server", str(self.etc)], stderr=subprocess.DEVNULL)
-        self.processes[kind] = process
-        until = time.monotonic() + 10
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.ports[kind]), timeout=1).close()
-                return
-            except ConnectionRefusedError:
-                assert process.poll() is None and time.monotonic() < until, f"{kind} server does not listen"
-                time.sleep(0.02)
+        words = [f"{kind}-server", self.etc]
+        process = Process(f"{kind} server", words, self.log(kind), address=self.address(kind), environment=self.environment)
+        self.processes[kind] = process.start()
 
     def start_daemon(self, name):
-        self.processes[name] = subprocess.Popen([APUS, name, str(self.etc)], stderr=subprocess.DEVNULL)
+        self.processes[name] = Process(name, [name, self.etc], self.log(name)).spawn()
 
     def stop(self, kind, kill=False):
+        """Stops a server or a daemon; returns its exit code."""
         process = self.processes.pop(kind)
-        process.kill() if kill else process.terminate()
-        return process.wait(timeout=30)
+        return process.kill() if kill else process.stop()
+
+    def stop_all(self):
+        for kind in list(self.processes):
+            assert self.stop(kind) == 0, kind
 
     def s3(self):
         return boto3.client(
@@ -80,7 +83,7 @@ class Servers:
 
     def objects(self):
         """A connection to the object server, spoken by hand."""
-        return socket.create_connection(("127.0.0.1", self.ports["object"]), timeout=10)
+        return socket.create_connection(self.address("object"), timeout=10)
 
 
 def answer(connection):

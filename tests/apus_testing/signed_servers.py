@@ -1,15 +1,13 @@
 """Servers that sign the requests that they send each other, and their complete logs."""
 
 import hashlib
-import os
-import socket
 import sqlite3
-import subprocess
-import time
 
-from .executables import APUS
 from .servers import Servers
+from .waiting import wait_until
 
+# Longer than a write takes that the client does not wait for.
+QUIET_SECONDS = 1.5
 KEY, OTHER_KEY = "5a" * 32, "c3" * 40
 
 
@@ -18,6 +16,10 @@ def apus_section(**options):
 
 
 class SignedServers(Servers):
+    """With everything that they log."""
+
+    environment = {"RUST_LOG": "trace"}
+
     def __init__(self, folder):
         super().__init__(folder)
         self.plain_conf = (self.etc / "swift.conf").read_text()
@@ -25,26 +27,6 @@ class SignedServers(Servers):
     def start_with(self, kind, **options):
         (self.etc / "swift.conf").write_text(self.plain_conf + (apus_section(**options) if options else ""))
         self.start(kind)
-
-    def start(self, kind):
-        """As its parent does, with everything it has to say kept."""
-        with open(self.log(kind), "a") as log:
-            environment = {**os.environ, "RUST_LOG": "trace"}
-            process = subprocess.Popen([APUS, f"{kind}-server", str(self.etc)], stderr=log, env=environment)
-        self.processes[kind] = process
-        until = time.monotonic() + 10
-        while True:
-            try:
-                return socket.create_connection(self.address(kind), timeout=1).close()
-            except ConnectionRefusedError:
-                assert process.poll() is None and time.monotonic() < until, self.log(kind).read_text()
-                time.sleep(0.02)
-
-    def log(self, kind):
-        return self.etc / f"{kind}.log"
-
-    def address(self, kind):
-        return ("127.0.0.1", self.ports[kind])
 
     def snapshot(self):
         """What is on the disks: files by content, databases by their rows."""
@@ -63,15 +45,12 @@ class SignedServers(Servers):
         return found
 
     def settled(self):
-        before = self.snapshot()
-        while True:
-            time.sleep(1.5)
-            now = self.snapshot()
-            if now == before:
-                return now
-            before = now
+        """What is on the disks when nothing has changed for a while."""
+        snapshots = [self.snapshot()]
 
+        def is_quiet():
+            snapshots.append(self.snapshot())
+            return snapshots[-1] == snapshots[-2]
 
-def stop_all(servers):
-    for kind in list(servers.processes):
-        assert servers.stop(kind) == 0, kind
+        wait_until(is_quiet, "the disks do not change any longer", every=QUIET_SECONDS)
+        return snapshots[-1]

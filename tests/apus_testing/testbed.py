@@ -1,12 +1,10 @@
 """A cluster of four storage nodes and two proxies on loopback, where each server is Apus' or Swift's."""
 
 import getpass
-import itertools
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +15,7 @@ import botocore.config
 import requests
 
 from . import etc
+from .addresses import Network
 from .etc import KINDS, PROXY_PORT
 from .executables import APUS
 from .memcached import Memcached
@@ -245,27 +244,15 @@ class Testbed:
         self.running, self.rsyncds = {}, {}
         for path in [self.etc, self.logs]:
             path.mkdir(parents=True)
-        self.lock, self.network = self.reserve_network()
+        self.network = Network()
         self.memcached = Memcached((self.ip("memcached"), MEMCACHED_PORT))
         self.proxies = {maker: Access(self.ip(maker)) for maker in ["apus", "swift"]}
         self.write_configuration()
         self.programs = SwiftPrograms(self.etc)
 
-    @staticmethod
-    def reserve_network():
-        """127.78.n.0/24, held by a socket as long as this runs."""
-        for number in itertools.chain(range(os.getpid() % 200, 250), range(250)):
-            lock = socket.socket()
-            try:
-                lock.bind((f"127.78.{number}.250", 6199))
-                return lock, number
-            except OSError:
-                lock.close()
-        raise RuntimeError("no free network of 127.78.0.0/16")
-
     def ip(self, who):
         last = {"apus": 100, "swift": 101, "memcached": 102}.get(who, who)
-        return f"127.78.{self.network}.{last}"
+        return self.network.address(last)
 
     def node_folder(self, node):
         return self.folder / f"node{node}"
@@ -388,5 +375,5 @@ class Testbed:
             process.wait()
         self.programs.end()
         self.memcached.stop()
-        self.lock.close()
+        self.network.close()
         return codes

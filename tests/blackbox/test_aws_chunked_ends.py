@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from apus_testing.s3_signing import SignedClient
+from apus_testing.s3_requests import UNSIGNED_PAYLOAD, S3Requests
 
 UNSIGNED = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 SIGNED = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
@@ -29,7 +29,8 @@ class FramedPut:
         if trailer is not None:
             headers["x-amz-trailer"] = trailer
         target = f"/{self.bucket}/{next(NUMBERS)}"
-        headers, chain = self.client.signed("PUT", target, headers, payload)
+        target, headers = self.client.signed("PUT", target, headers, payload=payload)
+        chain = self.client.chunk_chain(headers)
         answer = self.client.send("PUT", target, headers, body(chain) if callable(body) else body, framed)
         read = self.client("GET", target)
         if answer.status == 200:
@@ -42,7 +43,7 @@ class FramedPut:
 
 @pytest.fixture
 def put(cluster, bucket):
-    return FramedPut(SignedClient(cluster.access["endpoint"]), bucket)
+    return FramedPut(S3Requests(cluster.access["endpoint"], payload=UNSIGNED_PAYLOAD), bucket)
 
 
 GOOD = b"5\r\nhello\r\n0\r\n" + TRAILER + b"\r\n"

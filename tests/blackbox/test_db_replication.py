@@ -18,8 +18,8 @@ from swift.common import utils
 from swift.common.db import chexor as chexor_of_swift
 from swift.container.backend import ContainerBroker
 
+from apus_testing.addresses import free_port
 from apus_testing.databases import KINDS, PREFIX, SUFFIX, DatabaseNodes, partition, path_hash, stamp
-from apus_testing.ports import free_port
 
 utils.HASH_PATH_PREFIX, utils.HASH_PATH_SUFFIX = PREFIX, SUFFIX
 
@@ -338,7 +338,7 @@ def test_a_replaced_file_is_noticed_by_the_server_that_has_it_open(nodes, name):
     os.rename(copy, a.file("a", name))
     b.start("container")
     assert a.row(name, "newer", 6) == 201
-    status, listing, _ = a.request("container", "GET", a.path("container", "a", name))
+    status, _, listing = a.request("container", "GET", a.path("container", "a", name))
     assert status == 200 and listing.decode().split() == ["new", "newer"]
     assert a.read("a", name)["names"] == ["new", "newer"]
 
@@ -355,7 +355,7 @@ def test_a_database_that_is_being_read_is_removed_later(nodes, name):
 
 
 def replicate(node, path, *call, headers=None):
-    status, body, answer = node.request("container", "REPLICATE", path, headers or {}, json.dumps(call))
+    status, _, body = node.request("container", "REPLICATE", path, headers or {}, json.dumps(call))
     return status, json.loads(body) if status == 200 else body
 
 

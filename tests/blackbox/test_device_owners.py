@@ -11,8 +11,8 @@ import time
 
 import pytest
 
+from apus_testing.addresses import free_port
 from apus_testing.executables import APUS
-from apus_testing.ports import free_port
 from apus_testing.saio import Saio
 from apus_testing.servers import Servers
 from apus_testing.waiting import wait_until

@@ -6,7 +6,7 @@ import time
 import pytest
 from swift.obj.expirer import ASYNC_DELETE_TYPE, ExpirerConfig, build_task_obj
 
-from apus_testing.nodes import QUEUE, Nodes, wait_past
+from apus_testing.nodes import QUEUE, ServersWithDaemons, wait_past
 from apus_testing.waiting import wait_until
 
 ACCOUNT = "AUTH_test"
@@ -15,7 +15,7 @@ CONFIG = ExpirerConfig({})
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory):
-    with Nodes(tmp_path_factory.mktemp("expirer")) as nodes:
+    with ServersWithDaemons(tmp_path_factory.mktemp("expirer")) as nodes:
         yield nodes
 
 

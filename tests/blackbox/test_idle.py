@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 
-from apus_testing.ports import free_port
+from apus_testing.addresses import free_port
 from apus_testing.saio import Saio
 
 

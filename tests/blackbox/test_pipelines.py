@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 import requests
 
+from apus_testing.addresses import free_port
 from apus_testing.executables import APUS
-from apus_testing.ports import free_port
 from apus_testing.waiting import wait_until
 
 TIMEOUT = 30

@@ -5,7 +5,7 @@ import time
 import pytest
 import swiftclient
 
-from apus_testing.nodes import Nodes
+from apus_testing.nodes import ServersWithDaemons
 
 ACCOUNT = "AUTH_gone"
 BODY = b"test-body"
@@ -30,7 +30,7 @@ def send(nodes, method, user="admin:admin", key="admin", account=ACCOUNT, query=
 
 @pytest.fixture
 def nodes(tmp_path):
-    with Nodes(tmp_path, app="allow_account_management = true\n") as nodes:
+    with ServersWithDaemons(tmp_path, app="allow_account_management = true\n") as nodes:
         yield nodes
 
 

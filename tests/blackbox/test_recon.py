@@ -14,8 +14,8 @@ from swift.common.middleware.recon import ReconMiddleware
 from swift.common.swob import Request
 
 from apus_testing import databases, object_nodes
+from apus_testing.addresses import free_port
 from apus_testing.executables import APUS
-from apus_testing.ports import free_port
 from apus_testing.servers import KINDS, Servers
 
 KEY = "5a" * 32
@@ -39,8 +39,7 @@ def servers(tmp_path_factory):
     for kind in KINDS:
         servers.start(kind)
     yield servers
-    for kind in list(servers.processes):
-        assert servers.stop(kind) == 0, kind
+    servers.stop_all()
 
 
 @pytest.fixture

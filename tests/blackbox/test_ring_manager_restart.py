@@ -25,8 +25,7 @@ def place(tmp_path):
 
 def restart_manager(place):
     manager = place.processes.pop()
-    manager.terminate()
-    assert manager.wait(timeout=30) == 0
+    assert manager.stop() == 0
     place.start("ring-manager", place.etc, port=place.manager_port)
 
 

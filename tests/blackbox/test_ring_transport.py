@@ -13,14 +13,16 @@ import pytest
 import requests
 import swiftclient
 
+from apus_testing import rings
+from apus_testing.addresses import Network, free_port
 from apus_testing.backend_signature import Request, exchange
 from apus_testing.executables import APUS
-from apus_testing.ports import free_port
+from apus_testing.process import Process
 from apus_testing.servers import KINDS
 from apus_testing.waiting import wait_until
 
 KEY, OTHER_KEY = "5a" * 32, "c3" * 32
-NETWORK = f"127.88.{random.randrange(1, 250)}"
+FETCH_INTERVAL = 0.3
 RINGS = [f"{kind}.ring.gz" for kind in KINDS]
 
 
@@ -45,38 +47,15 @@ def statement(key, name, content, version, series=0, length=None):
     return json.dumps(said, separators=(",", ":"))
 
 
-class Process:
-    """A server over a place of configuration; what it says is kept."""
-
-    def __init__(self, kind, etc, address):
-        self.kind, self.etc, self.address = kind, etc, address
-        self.process = None
-
-    def start(self):
-        with open(self.etc / f"{self.kind}.log", "a") as log:
-            self.process = subprocess.Popen([APUS, f"{self.kind}-server", str(self.etc)], stderr=log, stdout=log)
-
-    def wait(self):
-        def is_up():
-            assert self.process.poll() is None, (self.etc / f"{self.kind}.log").read_text()
-            try:
-                return requests.get(f"http://{self.address}/healthcheck", timeout=5).ok
-            except requests.ConnectionError:
-                return False
-
-        wait_until(is_up, f"{self.kind} server at {self.address}")
-
-    def stop(self):
-        if self.process and self.process.poll() is None:
-            self.process.terminate()
-            assert self.process.wait(timeout=30) == 0, self.kind
+def new_server(kind, etc, address):
+    return Process(f"{kind} server", [f"{kind}-server", etc], etc / f"{kind}.log", address=address)
 
 
 class Node:
     """Three servers at one address, with one `swift_dir`."""
 
-    def __init__(self, folder, number, conf):
-        self.ip, self.etc, self.devices = f"{NETWORK}.{number}", folder / f"etc{number}", folder / f"devices{number}"
+    def __init__(self, folder, number, ip, conf):
+        self.ip, self.etc, self.devices = ip, folder / f"etc{number}", folder / f"devices{number}"
         self.number = number
         self.etc.mkdir()
         for device in (1, 2):
@@ -89,20 +68,20 @@ class Node:
                 f"[DEFAULT]\nbind_ip = {self.ip}\nbind_port = {self.ports[kind]}\ndevices = {self.devices}\nmount_check = false\n"
                 f"recon_cache_path = {folder}/cache{number}\n[app:{kind}-server]\nuse = egg:swift#{kind}\n"
             )
-            self.servers.append(Process(kind, self.etc, self.address(kind)))
+            self.servers.append(new_server(kind, self.etc, (self.ip, self.ports[kind])))
 
     def address(self, kind):
         return f"{self.ip}:{self.ports[kind]}"
 
     def start(self):
-        for server in self.servers:
-            server.start()
-        for server in self.servers:
-            server.wait()
+        for own in self.servers:
+            own.spawn()
+        for own in self.servers:
+            own.wait_ready()
 
     def stop(self):
-        for server in self.servers:
-            server.stop()
+        for own in self.servers:
+            assert not own.is_alive or own.stop() == 0, own.name
 
     def ring(self, name="object.ring.gz"):
         return (self.etc / name).read_bytes()
@@ -124,9 +103,10 @@ class RingCluster:
         self.weight = 1.0
         conf = (
             "[swift-hash]\nswift_hash_path_prefix = a\nswift_hash_path_suffix = b\n[storage-policy:0]\nname = gold\ndefault = yes\n"
-            f"[apus]\ncluster_key = {KEY}\nring_check_interval = 1000\nring_overlap = 0.01\nring_fetch_interval = 0.3\n"
+            f"[apus]\ncluster_key = {KEY}\nring_check_interval = 1000\nring_overlap = 0.01\nring_fetch_interval = {FETCH_INTERVAL}\n"
         )
-        self.nodes = [Node(folder, number, conf) for number in (1, 2, 3)]
+        self.network = Network()
+        self.nodes = [Node(folder, number, self.network.address(number), conf) for number in (1, 2, 3)]
         self.etc = folder / "etc-proxy"
         self.etc.mkdir()
         (self.etc / "swift.conf").write_text(conf)
@@ -135,7 +115,7 @@ class RingCluster:
             f"[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {self.port}\n[app:proxy-server]\nuse = egg:swift#proxy\n"
             f"metrics_bind = 127.0.0.1:{self.metrics}\n[filter:tempauth]\nuser_test_tester = testing .admin\n"
         )
-        self.proxy = Process("proxy", self.etc, f"127.0.0.1:{self.port}")
+        self.proxy = new_server("proxy", self.etc, ("127.0.0.1", self.port))
         for kind in KINDS:
             self.build(kind, "create", "6", "3", "0")
             for node in self.nodes:
@@ -146,8 +126,7 @@ class RingCluster:
                 shutil.copy(self.builders / f"{kind}.ring.gz", place)
 
     def build(self, kind, *words):
-        done = subprocess.run([APUS, "ring-builder", str(self.builders / f"{kind}.builder"), *words], stdout=subprocess.PIPE)
-        assert done.returncode < 2, done.stdout
+        rings.build(self.builders, kind, *words)
 
     def next(self, kind="object"):
         """A newer ring, in the folder of builders: its path. No partition moves."""
@@ -186,13 +165,14 @@ def cluster(tmp_path_factory):
     servers = [server for node in cluster.nodes for server in node.servers] + [cluster.proxy]
     try:
         for server in servers:
-            server.start()
+            server.spawn()
         for server in servers:
-            server.wait()
+            server.wait_ready()
         yield cluster
     finally:
         for server in servers:
-            server.stop()
+            assert not server.is_alive or server.stop() == 0, server.name
+        cluster.network.close()
 
 
 def version_of(path):
@@ -363,7 +343,8 @@ def test_a_ring_that_was_altered_on_a_node_is_reported_and_not_passed_on(cluster
     troubles = cluster.report(expect=1)["troubles"]
     assert any(first.ip in trouble and "not passed on" in trouble for trouble in troubles), troubles
     assert first.ask("GET", "/apus/rings/object.ring.gz")[0] == 404
-    time.sleep(1)
+    # Long enough for the others to ask for it several times.
+    time.sleep(4 * FETCH_INTERVAL)
     assert [node.ring() == kept for node in cluster.nodes] == [False, True, True]
     report = cluster.push(cluster.builders / "object.ring.gz")
     assert set(outcomes(report)) <= {"installed", "has_it"}
@@ -378,8 +359,7 @@ def test_a_node_that_is_killed_while_rings_come_has_a_whole_one_and_catches_up(c
         push = subprocess.Popen([APUS, "ring", "push", str(path), "--swift-dir", str(cluster.etc)], stdout=subprocess.DEVNULL)
         time.sleep(rounds.random() * 0.06)
         for server in node.servers:
-            server.process.kill()
-            server.process.wait()
+            server.kill()
         assert push.wait(timeout=30) in (0, 1)
         assert 0 < version_of(node.etc / "container.ring.gz") <= version_of(path)
         node.start()
@@ -402,19 +382,18 @@ def test_a_new_node_takes_all_rings_of_another(cluster, tmp_path):
 
 
 def test_in_an_open_cluster_rings_do_not_travel(cluster, tmp_path):
-    node = Node(tmp_path, 9, (cluster.etc / "swift.conf").read_text().replace("[apus]", "[apus]\nbackend_auth = open"))
+    node = Node(tmp_path, 9, cluster.network.address(9), (cluster.etc / "swift.conf").read_text().replace("[apus]", "[apus]\nbackend_auth = open"))
     for name in RINGS:
         shutil.copy(cluster.etc / name, node.etc)
     server = node.servers[-1]
-    server.start()
     try:
-        server.wait()
+        server.start()
         for ask in (lambda: node.ask("GET", "/apus/rings"), lambda: node.ask("PUT", "/apus/rings/object.ring.gz", b"x", "{}")):
             status, answer = ask()
             assert status == 403 and "cluster_key" in answer
         assert requests.get(f"http://{node.address('object')}/apus/rings", timeout=10).status_code == 403
         assert "ring_fetch_interval has no effect" in (node.etc / "object.log").read_text()
     finally:
-        server.stop()
+        assert server.stop() == 0
     answer = cluster.run("push", cluster.builders / "object.ring.gz", "--swift-dir", str(node.etc), expect=2)
     assert "cluster_key" in answer

@@ -4,12 +4,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from apus_testing.s3_signing import SignedClient
+from apus_testing.s3_requests import UNSIGNED_PAYLOAD, S3Requests
 
 
 @pytest.fixture
 def raw(cluster):
-    return SignedClient(cluster.access["endpoint"])
+    return S3Requests(cluster.access["endpoint"], payload=UNSIGNED_PAYLOAD)
 
 
 @pytest.fixture
@@ -170,9 +170,9 @@ def test_the_part_that_is_wrong_is_named(raw, s3, bucket):
 
 
 def test_an_upload_that_is_too_large_says_so_before_it_is_sent(raw, bucket):
-    headers, _ = raw.signed("PUT", f"/{bucket}/k", {"Content-Length": "6000000000"})
+    _, headers = raw.signed("PUT", f"/{bucket}/k", {"Content-Length": "6000000000"})
     headers["Expect"] = "100-continue"
-    status, code, elements = error(raw.head_only("PUT", f"/{bucket}/k", headers))
+    status, code, elements = error(raw.send_head("PUT", f"/{bucket}/k", headers))
     assert (status, code) == (400, "EntityTooLarge")
     assert (elements["ProposedSize"], elements["MaxSizeAllowed"]) == ("6000000000", "5368709122")
 
@@ -184,7 +184,7 @@ def test_an_algorithm_that_is_not_supported_is_answered_with_those_that_are(raw,
     assert (status, code) == (400, "InvalidRequest")
     assert elements["Message"].startswith(f"{header} is not supported; use one of x-amz-checksum-crc32")
     trailer = {"x-amz-trailer": header, "x-amz-decoded-content-length": "0"}
-    answer = raw("PUT", f"/{bucket}/k", trailer, b"0\r\n\r\n", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")
+    answer = raw("PUT", f"/{bucket}/k", trailer, b"0\r\n\r\n", payload="STREAMING-UNSIGNED-PAYLOAD-TRAILER")
     assert "not supported; use one of" in error(answer)[2]["Message"]
 
 

@@ -5,8 +5,8 @@ import socket
 import subprocess
 import time
 
+from apus_testing.addresses import free_port
 from apus_testing.executables import APUS
-from apus_testing.ports import free_port
 from apus_testing.saio import Saio
 
 

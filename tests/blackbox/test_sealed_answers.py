@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from apus_testing.backend_signature import Request, mac
-from apus_testing.signed_servers import KEY, OTHER_KEY, SignedServers, stop_all
+from apus_testing.signed_servers import KEY, OTHER_KEY, SignedServers
 
 PATHS = ["/recon/redundancy/object", "/recon/replication/object", "/recon/mem", "/recon/ringmd5?x=1", "/apus/device/sd1"]
 
@@ -19,7 +19,7 @@ def servers(tmp_path_factory):
     for kind in ["object", "container"]:
         servers.start_with(kind, cluster_key=KEY)
     yield servers
-    stop_all(servers)
+    servers.stop_all()
 
 
 def send(address, method, path, headers):

@@ -14,12 +14,12 @@ import botocore.exceptions
 import pytest
 import swiftclient
 
+from apus_testing.addresses import free_port
 from apus_testing.backend_signature import Request, chunk, exchange
 from apus_testing.executables import APUS
-from apus_testing.ports import free_port
 from apus_testing.saio import Saio
 from apus_testing.servers import KINDS, answer
-from apus_testing.signed_servers import KEY, OTHER_KEY, SignedServers, apus_section, stop_all
+from apus_testing.signed_servers import KEY, OTHER_KEY, SignedServers, apus_section
 
 ACCOUNT, CONTAINER = "/AUTH_victim", "/AUTH_victim/c"
 
@@ -30,7 +30,7 @@ def servers(tmp_path_factory):
     for kind in [*KINDS, "proxy"]:
         servers.start_with(kind, cluster_key=KEY)
     yield servers
-    stop_all(servers)
+    servers.stop_all()
 
 
 def headers(timestamp="1700000000.00000", **more):
@@ -378,7 +378,7 @@ def tapped(tmp_path_factory):
     tap = Tap(ring_port, hidden)
     servers.s3().create_bucket(Bucket="tapped")
     yield servers, tap
-    stop_all(servers)
+    servers.stop_all()
     tap.listener.close()
 
 
@@ -452,7 +452,7 @@ def mixed(tmp_path):
     """Servers that are not started."""
     servers = SignedServers(tmp_path)
     yield servers
-    stop_all(servers)
+    servers.stop_all()
 
 
 def works(servers, bucket):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from apus_testing.nodes import Nodes
+from apus_testing.nodes import ServersWithDaemons
 from apus_testing.waiting import wait_until
 
 ACCOUNT = "AUTH_test"
@@ -47,7 +47,7 @@ class Containers:
 
 @pytest.fixture
 def nodes(tmp_path):
-    with Nodes(tmp_path) as nodes:
+    with ServersWithDaemons(tmp_path) as nodes:
         yield nodes
 
 

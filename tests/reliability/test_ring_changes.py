@@ -6,7 +6,7 @@ of the one, a and b, has nothing in common with a majority of the other, c and d
 
 import pytest
 
-from apus_testing import etc, figures
+from apus_testing import etc, figures, rings
 from apus_testing.clients import Refused
 from apus_testing.cluster import Cluster
 from apus_testing.waiting import wait_until
@@ -22,8 +22,8 @@ class Moved:
         self.cluster, self.kind, self.old = cluster, kind, cluster.rings[kind]
         self.by_new, self.by_old = cluster.s3(proxy=0), cluster.s3(proxy=1)
         self.by_old.put(BUCKET)
-        etc.build(cluster.rings_folder, kind, "set_weight", "d0", 40)
-        etc.build(cluster.rings_folder, kind, "rebalance", "--seed", 3)
+        rings.build(cluster.rings_folder, kind, "set_weight", "d0", 40)
+        rings.build(cluster.rings_folder, kind, "rebalance", "--seed", 3)
         if restarted:
             # It meets the new ring when it starts, and at its second start nothing is new.
             cluster.proxies[0].kill()
