@@ -79,6 +79,7 @@ def release_build():
 
 def python_lints():
     run(VENV / "bin/ruff", "check", "--quiet", "--no-cache", "tests")
+    run(VENV / "bin/ruff", "format", "--check", "--quiet", "--no-cache", "tests")
     run(PYTHON, "-m", "mypy", "--no-error-summary", "--cache-dir", TARGET / "mypy", ".", folder=ROOT / "tests")
 
 

@@ -90,9 +90,3 @@ class ServersWithDaemons(Servers):
     def pending(self):
         """All undelivered updates, unpickled."""
         return [pickle.loads(path.read_bytes()) for path in self.devices.glob("*/async_pending*/*/*-*")]
-
-
-def wait_past(moment):
-    time.sleep(max(0, moment + 0.05 - time.time()))
-
-

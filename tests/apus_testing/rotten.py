@@ -6,13 +6,13 @@ Whatever a client wrote is remembered here, and every answer is held against tha
 import hashlib
 import json
 import random
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from . import figures
 from .clients import Refused
 from .ledger import patiently
+from .waiting import wait_for_container_reports
 
 THINGS, CHANGES, PARTS, SLO = "things", "changes", "multipart", "large"
 SIZES = (0, 1, 10, 100, 1000, 5000, 65_535, 65_536, 65_537, 70_000, 131_072, 300_000, 700_000, 1_500_000)
@@ -292,8 +292,8 @@ class World:
         return {name: (len(own.body), own.etag) for name, own in self.live(container).items()}
 
     def await_accounts(self):
-        """Container servers notify accounts a second later."""
-        time.sleep(1.3)
+        """Waits until accounts have the totals of their containers."""
+        wait_for_container_reports()
         self.cluster.once("container-updater")
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from . import ledger, swift_code
 from .clients import Refused
 from .etc import KINDS
+from .waiting import wait_for_container_reports, wait_past
 
 DAEMONS = (
     "object-updater", "object-replicator", "object-auditor", "object-expirer", "container-updater",
@@ -108,13 +109,17 @@ def writes(world):
     world.write("s3-create", world.fresh("create"), 10)
 
 
+MANY_AT_ONCE_SECONDS = 0.5
+
+
 def many_at_once(world):
     """Enough for the committer to make groups."""
     writers = [ledger.Writer(world.cluster, world.ledger, world.bucket, 100 + n, world.made, sizes=(100,)) for n in range(16)]
     world.made += 1
     for writer in writers:
         writer.start()
-    time.sleep(0.5)
+    # Also when a server was killed, since then no write may succeed.
+    wait_past(time.time() + MANY_AT_ONCE_SECONDS)
     for writer in writers:
         writer.end()
 
@@ -124,8 +129,7 @@ def containers(world):
     world.attempt(swift.put, name, b"", {"X-Container-Meta-A": "b"})
     world.attempt(swift.put, f"{name}/o", b"x")
     world.attempt(swift.post, name, {"X-Container-Meta-A": "c"})
-    # The rows of the account are sent a second later.
-    time.sleep(1.3)
+    wait_for_container_reports()
     world.attempt(swift.delete, f"{name}/o")
     world.attempt(swift.delete, name)
     world.attempt(swift.post, "", {"X-Account-Meta-A": "c"})
@@ -238,7 +242,7 @@ def expiry(world):
     for number in range(3):
         world.attempt(swift.put, f"{name}/o{number}", b"x", {"X-Delete-After": "1"})
     killed = world.killed_servers() + world.once("object-updater", "container-updater")
-    time.sleep(1.5)
+    wait_past(time.time() + 1)
     # The second pass finds containers of the queue empty.
     return killed + world.once("object-expirer", "object-expirer")
 

@@ -15,6 +15,7 @@ from pathlib import Path
 os.environ["APUS_BIN"] = sys.argv[1]
 
 from apus_testing.saio import Saio
+from apus_testing.waiting import wait_until
 
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -29,6 +30,13 @@ def rss_mib(pid):
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1024
     return 0
+
+
+def is_idle(pid):
+    """Whether a process uses no CPU for half a second."""
+    before = cpu(pid)
+    time.sleep(0.5)
+    return cpu(pid) == before
 
 
 def measure(cluster, name, count, work):
@@ -53,7 +61,7 @@ with tempfile.TemporaryDirectory() as folder:
     url, token = swift.get_auth()
     base = url.split(str(cluster.port), 1)[1]
     swift.put_container("c")
-    time.sleep(1)
+    wait_until(lambda: is_idle(cluster.process.pid), "the server has nothing to do")
     print(f"idle memory {rss_mib(cluster.process.pid):.0f} MiB")
     connection = http.client.HTTPConnection("127.0.0.1", cluster.port)
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +19,8 @@ from swift.container.backend import ContainerBroker
 
 from apus_testing.addresses import free_port
 from apus_testing.databases import KINDS, PREFIX, SUFFIX, DatabaseNodes, partition, path_hash, stamp
+from apus_testing.process import is_listening
+from apus_testing.waiting import wait_until
 
 utils.HASH_PATH_PREFIX, utils.HASH_PATH_SUFFIX = PREFIX, SUFFIX
 
@@ -549,13 +550,11 @@ def test_databases_that_rsync_brought_are_put_in_place_or_merged(nodes, name, tm
 
 
 def wait_for(port, process):
-    until = time.monotonic() + 20
-    while True:
-        try:
-            return socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except ConnectionRefusedError:
-            assert process.poll() is None and time.monotonic() < until
-            time.sleep(0.05)
+    def is_up():
+        assert process.poll() is None
+        return is_listening(("127.0.0.1", port))
+
+    wait_until(is_up, "Swift's server listens", 20)
 
 
 def test_we_push_rows_to_swifts_server_and_make_what_it_lacks(nodes, name):

@@ -12,6 +12,7 @@ import swiftclient
 from botocore.exceptions import BotoCoreError, ClientError
 
 from apus_testing.saio import Saio
+from apus_testing.waiting import wait_until
 
 KILLS = int(os.environ.get("APUS_KILLS", "100"))
 CLIENTS = 6
@@ -234,13 +235,11 @@ def test_an_account_has_the_totals_of_its_containers_after_a_kill(tmp_path):
         s3.put_object(Bucket=bucket, Key="k", Body=b"12345")
     cluster.kill()
     cluster.start()
-    until = time.monotonic() + 30
-    while {(row["name"], row["count"], row["bytes"]) for row in cluster.swift().get_account()[1]} != {
-        ("one-bucket", 1, 5),
-        ("other-bucket", 1, 5),
-    }:
-        assert time.monotonic() < until, cluster.swift().get_account()[1]
-        time.sleep(0.2)
+
+    def rows():
+        return {(row["name"], row["count"], row["bytes"]) for row in cluster.swift().get_account()[1]}
+
+    wait_until(lambda: rows() == {("one-bucket", 1, 5), ("other-bucket", 1, 5)}, rows, 30, 0.2)
     cluster.stop()
 
 
@@ -260,10 +259,12 @@ def test_a_short_file_is_quarantined_and_its_copies_are_served(tmp_path):
     for _ in range(10):
         for key in ["emptied", "cut", "longer"]:
             assert swift.get_object(BUCKET, key)[1] == key.encode() * 500
-    until = time.monotonic() + 60
-    while any(path.exists() for path in damaged):
+
+    def are_quarantined():
         for key in ["emptied", "cut", "longer"]:
             assert swift.get_object(BUCKET, key)[1] == key.encode() * 500
-        assert time.monotonic() < until, [path for path in damaged if path.exists()]
+        return not any(path.exists() for path in damaged)
+
+    wait_until(are_quarantined, lambda: [path for path in damaged if path.exists()], 60)
     assert len(list(cluster.data.glob("devices/*/quarantined/objects/*"))) == 6
     cluster.stop()

@@ -11,6 +11,7 @@ import pytest
 
 from apus_testing.object_nodes import ObjectNodes, timestamp
 from apus_testing.saio import Saio
+from apus_testing.waiting import wait_until
 
 NOW = time.time()
 
@@ -384,9 +385,6 @@ def test_servers_and_daemon_of_one_process_replicate_without_sockets(tmp_path):
     conf.write_text(conf.read_text() + "[object-replicator]\ninterval = 1\n")
     cluster = Saio(data).start()
     try:
-        until = time.monotonic() + 60
-        while files() != before:
-            assert time.monotonic() < until, before.keys() ^ files().keys()
-            time.sleep(0.2)
+        wait_until(lambda: files() == before, lambda: before.keys() ^ files().keys(), 60, 0.2)
     finally:
         assert cluster.stop() == 0

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-import time
 
 import pytest
 import requests
@@ -12,6 +11,7 @@ import requests
 from apus_testing.addresses import free_port
 from apus_testing.executables import APUS
 from apus_testing.servers import KINDS, Servers, answer
+from apus_testing.waiting import wait_until
 
 BUCKET = "roles"
 
@@ -52,10 +52,7 @@ def test_options_without_effect_are_logged_at_start(servers, tmp_path):
     output_path = tmp_path / "stderr"
     with open(output_path, "w") as output_file:
         process = subprocess.Popen([APUS, "proxy-server", str(etc)], stderr=output_file)
-    until = time.monotonic() + 10
-    while "ready" not in output_path.read_text():
-        assert process.poll() is None and time.monotonic() < until, output_path.read_text()
-        time.sleep(0.02)
+    wait_until(lambda: "ready" in output_path.read_text(), output_path.read_text, 10)
     process.terminate()
     assert process.wait(timeout=30) == 0
     output = output_path.read_text()
@@ -81,19 +78,19 @@ def test_rows_that_could_not_be_delivered_arrive_when_the_container_server_is_ba
     servers.stop("container", kill=True)
     swift.put_object("late-rows", "late", b"late")
     swift.delete_object("late-rows", "early")
-    until = time.monotonic() + 10
-    while len(pending := list(servers.devices.glob("*/async_pending/*/*"))) < 2 * 3:
-        assert len(pending) >= 2 * 2, "a row that is nowhere was acknowledged"
-        assert time.monotonic() < until, "the third replica keeps no note"
-        time.sleep(0.05)
+
+    def pending():
+        found = list(servers.devices.glob("*/async_pending/*/*"))
+        assert len(found) >= 2 * 2, "a row that is nowhere was acknowledged"
+        return found if len(found) == 2 * 3 else None
+
+    def listed():
+        return {row["Key"] for row in s3.list_objects_v2(Bucket="late-rows").get("Contents", [])}
+
+    updates = wait_until(pending, "the third replica keeps its updates", 10)
     servers.start("container")
-    until = time.monotonic() + 60
-    while {row["Key"] for row in s3.list_objects_v2(Bucket="late-rows").get("Contents", [])} != {"late"}:
-        assert time.monotonic() < until, "rows are still missing"
-        time.sleep(0.2)
-    while any(path.exists() for path in pending):
-        assert time.monotonic() < until, "delivered updates are still there"
-        time.sleep(0.2)
+    wait_until(lambda: listed() == {"late"}, "rows are delivered", 60, 0.2)
+    wait_until(lambda: not any(path.exists() for path in updates), "delivered updates are removed", 60, 0.2)
 
 
 def mime_put(connection, path, timestamp, body, *, commit):
@@ -250,13 +247,13 @@ def test_a_daemon_is_where_its_own_section_says(servers, tmp_path, role):
     swift = servers.swift()
     swift.put_container("sections")
     swift.put_object("sections", role, b"bytes of " + role.encode())
-    # The third copy may come after the answer.
-    until = time.monotonic() + 10
+
     def copies():
-        return [file for file in servers.devices.glob("*/objects/*/*/*/*.data") if role.encode() in file.read_bytes()]
-    while len(damaged := copies()) < 3:
-        assert time.monotonic() < until, damaged
-        time.sleep(0.05)
+        found = [file for file in servers.devices.glob("*/objects/*/*/*/*.data") if role.encode() in file.read_bytes()]
+        return found if len(found) == 3 else None
+
+    # The third copy may come after the answer.
+    damaged = wait_until(copies, "three copies", 10)
     etc, devices = tmp_path / "etc", tmp_path / "devices"
     shutil.copytree(servers.etc, etc)
     shutil.copytree(servers.devices, devices)

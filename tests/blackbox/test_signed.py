@@ -20,6 +20,7 @@ from apus_testing.executables import APUS
 from apus_testing.saio import Saio
 from apus_testing.servers import KINDS, answer
 from apus_testing.signed_servers import KEY, OTHER_KEY, SignedServers, apus_section
+from apus_testing.waiting import wait_until
 
 ACCOUNT, CONTAINER = "/AUTH_victim", "/AUTH_victim/c"
 
@@ -261,10 +262,7 @@ def test_both_dialects_work_over_signed_sockets(servers):
     s3.put_object(Bucket="signed", Key=odd, Body=b"odd", Metadata={"a": "x" * 2000})
     assert swift.get_object("signed", odd)[1] == b"odd"
     s3.delete_object(Bucket="signed", Key=odd)
-    until = time.monotonic() + 20
-    while int(swift.head_account()["x-account-object-count"]) < 10:
-        assert time.monotonic() < until, "the account was not updated"
-        time.sleep(0.2)
+    wait_until(lambda: int(swift.head_account()["x-account-object-count"]) >= 10, "the account was not updated", 20, 0.2)
 
 
 def two_phase(servers, path, change=lambda name, data: data):
@@ -527,10 +525,7 @@ def test_an_open_cluster_says_so_at_start_and_a_signed_one_does_not(mixed):
     mixed.start_with("object", cluster_key=KEY)
     mixed.start_with("proxy")
     for kind, warns in [("account", True), ("container", True), ("object", False), ("proxy", True)]:
-        until = time.monotonic() + 10
-        while " ready" not in mixed.log(kind).read_text():
-            assert time.monotonic() < until, kind
-            time.sleep(0.02)
+        wait_until(lambda: " ready" in mixed.log(kind).read_text(), kind, 10)
         assert (warning in mixed.log(kind).read_text()) == warns, kind
     assert "swift.conf: everybody on this machine can read" in mixed.log("object").read_text()
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from apus_testing.process import is_listening
 from apus_testing.testbed import APUS, KINDS, Testbed
+from apus_testing.waiting import wait_until
 
 # swift-init, with configuration and pid files elsewhere.
 MANAGER = """
@@ -122,14 +124,7 @@ def test_reload_lets_open_requests_finish(managed):
 
     def reload_meanwhile():
         reloader.start()
-        until = time.monotonic() + 10
-        while True:
-            try:
-                socket.create_connection((managed.testbed.ip(1), KINDS["object"]), timeout=1).close()
-            except OSError:
-                return
-            assert time.monotonic() < until, "still accepts"
-            time.sleep(0.02)
+        wait_until(lambda: not is_listening((managed.testbed.ip(1), KINDS["object"])), "it accepts no connections", 10)
 
     assert slow_put(managed, "/sd1/0/AUTH_test/c/slow", reload_meanwhile).startswith("HTTP/1.1 201 ")
     reloader.join()

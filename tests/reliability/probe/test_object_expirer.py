@@ -7,13 +7,9 @@ import pytest
 
 from apus_testing import etc, quiesce
 from apus_testing.swift_code import Timestamp
-from apus_testing.waiting import wait_until
+from apus_testing.waiting import wait_past, wait_until
 
 QUEUE = ".expiring_objects"
-
-
-def wait_past(moment):
-    time.sleep(max(0, moment + 0.1 - time.time()))
 
 
 @pytest.fixture
