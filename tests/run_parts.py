@@ -243,9 +243,7 @@ def print_times(parts, total):
 
 def main():
     listed = "\n".join(f"  {part.name:13} {part.about}" for part in PARTS)
-    parser = argparse.ArgumentParser(
-        prog="./test", description=__doc__ + listed, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog="./test", description=__doc__ + listed, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help="part to run, with what it needs")
     parser.add_argument("--work", choices=BY_NAME, help=argparse.SUPPRESS)
     options = parser.parse_args()

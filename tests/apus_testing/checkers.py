@@ -113,10 +113,7 @@ def check_suffix_hashes(cluster, findings, account, container, name, policy=0):
     """All primaries return the same hash of an object's suffix."""
     placement = cluster.placement("object", account, container, name, policy=policy)
     suffix = swift_code.hash_path(account, container, name)[-3:]
-    hashes_by_node = {
-        node: node.direct("object").suffix_hashes(placement.partition, policy).get(suffix)
-        for node in placement.primaries
-    }
+    hashes_by_node = {node: node.direct("object").suffix_hashes(placement.partition, policy).get(suffix) for node in placement.primaries}
     if len(set(hashes_by_node.values())) != 1:
         findings.say(f"{container}/{name}: suffix hashes {hashes_by_node}")
 

@@ -157,9 +157,7 @@ class S3:
         sent = {"host": f"{host}:{port}", "x-amz-content-sha256": digest, "x-amz-date": now}
         sent.update({name.lower(): value for name, value in (headers or {}).items()})
         names = sorted(sent)
-        canonical = "\n".join(
-            [method, path, query_text, *(f"{name}:{sent[name].strip()}" for name in names), "", ";".join(names), digest]
-        )
+        canonical = "\n".join([method, path, query_text, *(f"{name}:{sent[name].strip()}" for name in names), "", ";".join(names), digest])
         scope = f"{now[:8]}/{self.region}/s3/aws4_request"
         hashed = hashlib.sha256(canonical.encode()).hexdigest()
         text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashed}"
@@ -193,8 +191,10 @@ class S3:
                 query["continuation-token"] = token
             tree = xml.etree.ElementTree.fromstring(self.get(bucket, query=query).body)
             for row in tree.findall("s3:Contents", NAMESPACE):
+
                 def text(name, row=row):
                     return row.findtext(f"s3:{name}", namespaces=NAMESPACE)
+
                 found[text("Key")] = (int(text("Size")), text("ETag").strip('"'))
             token = tree.findtext("s3:NextContinuationToken", namespaces=NAMESPACE)
             if not token:

@@ -68,8 +68,10 @@ class Node:
 
     def configure(self, **options):
         """Writes the servers' files; `options` by section, with `_` for `-` in a daemon's name: `object_replicator={…}`."""
+
         def dashed(section):
             return section.replace("_", "-", section.partition(":")[0].count("_"))
+
         given = {dashed(section): more for section, more in options.items()}
         for kind in etc.KINDS:
             more = {**self.cluster.options, **given}
@@ -192,12 +194,16 @@ class Cluster:
     def take_up_rings(self, proxies=None):
         """Copies the rings to all nodes, and to all proxies or some of them, which use them when this returns."""
         proxies = self.proxies if proxies is None else proxies
+
         def loaded_count(proxy):
             return proxy.log.read_bytes().count(b"object.ring.gz")
+
         before = [(proxy, loaded_count(proxy)) for proxy in proxies if proxy.is_alive]
         self.share_rings(only=[*proxies, *self.nodes])
+
         def is_new():
             return all(loaded_count(proxy) > count for proxy, count in before)
+
         wait_until(is_new, "a proxy does not take up a ring", 20, 0.05)
 
     def change_part_power(self, step, proxies=None):
@@ -284,8 +290,10 @@ class Cluster:
         partition, primaries = ring.get_nodes(*names)
         handoffs = ring.get_more_nodes(partition)
         by_address = {node.address: node for node in self.nodes}
+
         def of(devices):
             return [by_address[device["ip"]] for device in devices]
+
         return Placement(partition, of(primaries), of(handoffs))
 
     def swift(self, user="test:tester", key="testing", proxy=0):

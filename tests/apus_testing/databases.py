@@ -95,10 +95,7 @@ class DatabaseNode(Servers):
 
     def rows(self, container, names, at):
         """Many rows at once, by the verb UPDATE."""
-        rows = [
-            {"name": name, "created_at": stamp(at), "size": 1, "content_type": "a/b", "etag": "e", "deleted": 0}
-            for name in names
-        ]
+        rows = [{"name": name, "created_at": stamp(at), "size": 1, "content_type": "a/b", "etag": "e", "deleted": 0} for name in names]
         headers = {"X-Timestamp": stamp(at)}
         status = self.request("container", "UPDATE", self.path("container", "a", container), headers, json.dumps(rows))[0]
         assert status == 202
@@ -108,8 +105,11 @@ class DatabaseNode(Servers):
 
     def account_row(self, account, container, put, delete=0, count=1):
         headers = {
-            "X-Put-Timestamp": stamp(put), "X-Delete-Timestamp": stamp(delete) if delete else "0",
-            "X-Object-Count": str(count), "X-Bytes-Used": "10", "X-Timestamp": stamp(put),
+            "X-Put-Timestamp": stamp(put),
+            "X-Delete-Timestamp": stamp(delete) if delete else "0",
+            "X-Object-Count": str(count),
+            "X-Bytes-Used": "10",
+            "X-Timestamp": stamp(put),
             "X-Account-Override-Deleted": "yes",
         }
         return self.request("account", "PUT", f"/sd1/{partition(account)}/{account}/{container}", headers)[0]

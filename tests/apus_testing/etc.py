@@ -81,9 +81,7 @@ def write_proxy(etc, address, options):
 def make_rings(folder, addresses, *, part_power, replicas, rings=RINGS, device="sd{number}"):
     """Builds rings; the device of the N-th address is in a zone of its own, `sdN` unless named."""
     for ring, kind in rings.items():
-        named = [
-            f"r1z{number}-{address}:{KINDS[kind]}/{device.format(number=number)}" for number, address in enumerate(addresses, 1)
-        ]
+        named = [f"r1z{number}-{address}:{KINDS[kind]}/{device.format(number=number)}" for number, address in enumerate(addresses, 1)]
         make_ring(folder, ring, named, part_power=part_power, replicas=replicas, weight=100)
 
 

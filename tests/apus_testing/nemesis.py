@@ -46,9 +46,7 @@ class Nemesis(threading.Thread):
 @contextmanager
 def kill(nemesis):
     """One server of a node, all of a node, or a proxy."""
-    victims = nemesis.random.choice(
-        [[nemesis.random.choice(nemesis.cluster.processes)], list(nemesis.node().servers.values())]
-    )
+    victims = nemesis.random.choice([[nemesis.random.choice(nemesis.cluster.processes)], list(nemesis.node().servers.values())])
     for victim in victims:
         victim.kill()
     yield

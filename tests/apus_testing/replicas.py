@@ -132,8 +132,10 @@ def read_database(kind, path):
     """Rows, statistics, and what SQLite thinks of it; an error is what it says, too."""
     try:
         with copied(path) as connection:
+
             def ask(sql):
                 return sorted(connection.execute(sql).fetchall(), key=repr)
+
             return {
                 "rows": ask(ROWS[kind]),
                 # By way of the index, as listings do.

@@ -222,8 +222,10 @@ class World:
         }
         for dialect in ("s3",) if is_damaged and container == CHANGES else ("s3", "swift"):
             ask, prefix = dialects[dialect]
+
             def report_wrong(what, dialect=dialect):
                 return wrong(f"{dialect} {path}: {what}")
+
             if own is None:
                 answer = patiently(lambda ask=ask: ask("GET", expect=(200, 404)))
                 if answer.status != 404:
@@ -295,5 +297,3 @@ class World:
         """Waits until accounts have the totals of their containers."""
         wait_for_container_reports()
         self.cluster.once("container-updater")
-
-

@@ -42,9 +42,7 @@ class Saio:
         return self.process.wait(timeout=30)
 
     def s3(self, access_key="test:tester", secret_key="testing", **options):
-        config = botocore.config.Config(
-            retries={"max_attempts": 1}, connect_timeout=5, read_timeout=30, **options
-        )
+        config = botocore.config.Config(retries={"max_attempts": 1}, connect_timeout=5, read_timeout=30, **options)
         return boto3.client(
             "s3",
             endpoint_url=self.access["endpoint"],

@@ -28,8 +28,7 @@ class Servers:
         for number in range(1, DEVICES + 1):
             (self.devices / f"sd{number}").mkdir(parents=True)
         (self.etc / "swift.conf").write_text(
-            "[swift-hash]\nswift_hash_path_prefix = a\nswift_hash_path_suffix = b\n"
-            "[storage-policy:0]\nname = gold\ndefault = yes\n"
+            "[swift-hash]\nswift_hash_path_prefix = a\nswift_hash_path_suffix = b\n[storage-policy:0]\nname = gold\ndefault = yes\n"
         )
         for kind in KINDS:
             devices = [f"r1z{number}-127.0.0.1:{self.ports[kind]}/sd{number}" for number in range(1, DEVICES + 1)]

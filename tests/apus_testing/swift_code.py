@@ -22,7 +22,16 @@ from swift.obj.diskfile import DiskFileManager
 
 from . import etc
 
-__all__ = ["AccountBroker", "ContainerBroker", "DiskFileDeleted", "DiskFileNotExist", "Ring", "Timestamp", "hash_path", "reconciler_container"]
+__all__ = [
+    "AccountBroker",
+    "ContainerBroker",
+    "DiskFileDeleted",
+    "DiskFileNotExist",
+    "Ring",
+    "Timestamp",
+    "hash_path",
+    "reconciler_container",
+]
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="swift-conf-")
 (Path(_FOLDER.name) / "swift.conf").write_text(etc.SWIFT_CONF)

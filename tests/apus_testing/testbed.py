@@ -220,9 +220,7 @@ class Access:
         return self.session.request(method, url + query, timeout=60, **options)
 
     def s3(self, access_key="test:tester", secret_key="testing"):
-        config = botocore.config.Config(
-            retries={"max_attempts": 1}, connect_timeout=5, read_timeout=60, s3={"addressing_style": "path"}
-        )
+        config = botocore.config.Config(retries={"max_attempts": 1}, connect_timeout=5, read_timeout=60, s3={"addressing_style": "path"})
         return boto3.client(
             "s3",
             endpoint_url=self.url,

@@ -109,14 +109,18 @@ def test_signed_bodies_end_as_strictly(put):
         return chain.chunk(b"hello") + chain.chunk(b"") + chain.trailer(name, value)
 
     assert put(good, trailer=None, payload=SIGNED) == (200, None)
+
     def after(chain):
         return good(chain) + b"x"
+
     assert put(after, trailer=None, payload=SIGNED) == (400, "IncompleteBody")
     signed = f"{SIGNED}-TRAILER"
     for end in (b"", b"\r\n"):
         assert put(lambda chain: with_trailer(chain) + end, payload=signed) == (200, None)
     for more in (b"x", b"\r\n\r\n", b"\r\nx"):
         assert put(lambda chain: with_trailer(chain) + more, payload=signed) == (400, "IncompleteBody")
+
     def forged(chain):
         return with_trailer(chain)[:-4] + b"00\r\n"
+
     assert put(forged, payload=signed) == (403, "SignatureDoesNotMatch")

@@ -213,7 +213,9 @@ def test_swifts_own_code_writes_to_a_database_with_digests(tmp_path):
     assert cluster.stop() == 0
     databases = sorted(cluster.data.glob("devices/*/containers/**/*.db"))
     for database in databases:
-        run = subprocess.run([sys.executable, "-c", SWIFT, str(cluster.data / "etc/swift.conf"), str(database)], capture_output=True, text=True)
+        run = subprocess.run(
+            [sys.executable, "-c", SWIFT, str(cluster.data / "etc/swift.conf"), str(database)], capture_output=True, text=True
+        )
         assert "swift is fine" in run.stdout, run.stderr
     recon, log = daemon_once(cluster, "container-auditor")
     assert (recon["container_audits_passed"], recon["container_audits_failed"]) == (3, 0), log

@@ -22,6 +22,7 @@ def code(call, **arguments):
 def test_a_put_is_judged_by_the_etag_that_is_there(s3, bucket):
     def put(**conditions):
         return code(s3.put_object, Bucket=bucket, Key="k", Body=b"new", **conditions)
+
     assert put(IfMatch="*") == "NoSuchKey"
     assert put(IfNoneMatch="*") is None
     assert put(IfNoneMatch="*") == "PreconditionFailed"
@@ -45,10 +46,10 @@ def test_a_completed_upload_and_a_copy_are_judged_as_well(s3, bucket):
         upload = s3.create_multipart_upload(Bucket=bucket, Key="mpu")["UploadId"]
         part = s3.upload_part(Bucket=bucket, Key="mpu", UploadId=upload, PartNumber=1, Body=b"part")
         parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+
         def call(**more):
-            return s3.complete_multipart_upload(
-                    Bucket=bucket, Key="mpu", UploadId=upload, MultipartUpload=parts, **more
-                )
+            return s3.complete_multipart_upload(Bucket=bucket, Key="mpu", UploadId=upload, MultipartUpload=parts, **more)
+
         refused = code(call, **conditions)
         if refused:
             # What was refused can be completed later.
@@ -61,8 +62,10 @@ def test_a_completed_upload_and_a_copy_are_judged_as_well(s3, bucket):
     assert complete(IfNoneMatch="*") == "PreconditionFailed"
     assert complete(IfMatch=etag) is None
     source = {"Bucket": bucket, "Key": "mpu"}
+
     def copy(**conditions):
         return code(s3.copy_object, Bucket=bucket, Key="copy", CopySource=source, **conditions)
+
     assert copy(IfNoneMatch="*") is None
     assert copy(IfNoneMatch="*") == "PreconditionFailed"
 
@@ -70,8 +73,10 @@ def test_a_completed_upload_and_a_copy_are_judged_as_well(s3, bucket):
 def test_a_deletion_is_judged_by_etag_size_and_time(s3, bucket):
     def put():
         return s3.put_object(Bucket=bucket, Key="gone", Body=b"four")["ETag"]
+
     def delete(**conditions):
         return code(s3.delete_object, Bucket=bucket, Key="gone", **conditions)
+
     etag = put()
     modified = s3.head_object(Bucket=bucket, Key="gone")["LastModified"]
     assert delete(IfMatch='"0123"') == "PreconditionFailed"

@@ -21,8 +21,10 @@ class Small(Saio):
 
     def start(self):
         command = [APUS, "saio", "--data", str(self.data), "--port", str(self.port), "--json", *self.options]
+
         def limit():
             return resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
+
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=limit)
         self.access = json.loads(self.process.stdout.readline())
         return self
@@ -61,6 +63,7 @@ def test_silent_connections_leave_room_for_those_that_are_served_and_for_new_one
         # Another address has its own share.
         with Connection(endpoint) as new:
             assert new.request("GET", path, token).body == body
+
     # Of the address that is silent, the oldest connections make room.
     def comes_in():
         with Connection(endpoint, source="127.0.0.3") as new:

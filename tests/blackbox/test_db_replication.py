@@ -280,10 +280,15 @@ def test_old_deletions_are_dropped_once_all_replicas_know_them(nodes, name):
 def test_the_oldest_policy_wins_and_misplaced_rows_stay(nodes, name):
     (a, b, c), _ = nodes.of("a", name)
     assert a.put_container(name, 2, policy=1) == 201 and b.put_container(name, 1, policy=0) == 201
-    assert a.request(
-        "container", "PUT", a.path("container", "a", name) + "/o",
-        {"X-Timestamp": stamp(9), "X-Size": "3", "X-Content-Type": "a/b", "X-Etag": "e", "X-Backend-Storage-Policy-Index": "1"},
-    )[0] == 201
+    assert (
+        a.request(
+            "container",
+            "PUT",
+            a.path("container", "a", name) + "/o",
+            {"X-Timestamp": stamp(9), "X-Size": "3", "X-Content-Type": "a/b", "X-Etag": "e", "X-Backend-Storage-Policy-Index": "1"},
+        )[0]
+        == 201
+    )
     settle(nodes, "container", [a, b, c])
     replicas = [node.read("a", name) for node in (a, b, c)]
     assert_same(replicas)
@@ -369,8 +374,17 @@ def test_calls_answer_as_swifts(nodes, name):
     status, info = replicate(a, path, *sync)
     assert status == 200
     for key, value in {
-        "account": "a", "container": name, "point": -1, "max_row": -1, "shard_max_row": -1, "count": 0,
-        "hash": "0" * 32, "metadata": "", "put_timestamp": stamp(1), "storage_policy_index": 0, "bytes_used": 0,
+        "account": "a",
+        "container": name,
+        "point": -1,
+        "max_row": -1,
+        "shard_max_row": -1,
+        "count": 0,
+        "hash": "0" * 32,
+        "metadata": "",
+        "put_timestamp": stamp(1),
+        "storage_policy_index": 0,
+        "bytes_used": 0,
     }.items():
         assert info[key] == value, key
     assert replicate(a, path, *sync)[1]["put_timestamp"] == stamp(3)
@@ -380,11 +394,16 @@ def test_calls_answer_as_swifts(nodes, name):
     assert replicate(a, path, "merge_syncs", [{"remote_id": "third", "sync_point": 5}])[0] == 202
     assert replicate(a, path, "get_shard_ranges") == (200, [])
     for status, call in [
-        (400, ["sync", 1]), (400, ["nonsense"]), (400, [1]), (400, ["merge_items", [{"name": 1}]]),
+        (400, ["sync", 1]),
+        (400, ["nonsense"]),
+        (400, [1]),
+        (400, ["merge_items", [{"name": 1}]]),
         (400, ["merge_items", [{**row, "created_at": "soon"}], "some-id"]),
         (404, ["complete_rsync", "not-there", f"{path_hash('a', name)}.db"]),
-        (400, ["complete_rsync", "../../x"]), (501, ["complete_rsync", "x", "other.db"]),
-        (409, ["apus_remove", {"id": "other"}]), (409, ["apus_quarantine"]),
+        (400, ["complete_rsync", "../../x"]),
+        (501, ["complete_rsync", "x", "other.db"]),
+        (409, ["apus_remove", {"id": "other"}]),
+        (409, ["apus_quarantine"]),
     ]:
         assert replicate(a, path, *call)[0] == status, call
     assert a.request("container", "REPLICATE", path, {}, "{}")[0] == 400
@@ -436,10 +455,14 @@ def test_swifts_brokers_read_what_was_replicated(nodes, name, kind):
             assert info["hash"] == expected["info"]["hash"] and info["count"] == 2 and not broker.is_deleted()
             rows = broker.get_items_since(-1, 10)
             assert sorted(row["name"] for row in rows) == expected["names"]
+
             def stamps(row):
-                return row["created_at"] if kind == "container" else "-".join(
-                            str(row[key]) for key in ["put_timestamp", "delete_timestamp", "object_count", "bytes_used"]
-                        )
+                return (
+                    row["created_at"]
+                    if kind == "container"
+                    else "-".join(str(row[key]) for key in ["put_timestamp", "delete_timestamp", "object_count", "bytes_used"])
+                )
+
             total = "0" * 32
             for row in rows:
                 total = chexor_of_swift(total, row["name"], stamps(row))

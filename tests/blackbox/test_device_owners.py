@@ -100,7 +100,9 @@ def servers(tmp_path_factory):
 
 def test_servers_and_daemons_of_a_node_share_its_devices_and_a_second_of_a_kind_does_not(servers, tmp_path):
     etc = copy_with_ports(servers.etc, tmp_path / "etc", servers.ports.values())
-    daemons = {name: subprocess.Popen([APUS, name, servers.etc], stderr=subprocess.DEVNULL) for name in ["object-auditor", "container-updater"]}
+    daemons = {
+        name: subprocess.Popen([APUS, name, servers.etc], stderr=subprocess.DEVNULL) for name in ["object-auditor", "container-updater"]
+    }
     try:
         for name, daemon in daemons.items():
             lock = servers.devices / "sd1/.apus-locks" / name
@@ -153,6 +155,7 @@ def test_a_reload_hands_the_devices_to_the_next_worker(tmp_path):
     servers.start("object")
     overseer = servers.processes["object"]
     lock = servers.devices / "sd1/.apus-locks/object-server"
+
     def pid():
         return int(lock.read_text().split("pid = ")[1].split()[0])
 

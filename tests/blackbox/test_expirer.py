@@ -105,8 +105,10 @@ def test_a_task_that_cannot_be_delivered_waits_beside_the_object(nodes, containe
     try:
         nodes.swift().put_object(container, "o", b"x", headers={"X-Delete-At": str(delete_at)})
         wanted = ("PUT", QUEUE, *queue_of(delete_at, container))
+
         def found():
             return [u for u in nodes.pending() if (u["op"], u["account"], u["container"], u["obj"]) == wanted]
+
         wait_until(lambda: len(found()) == 3, "each object server keeps the task that it could not send")
     finally:
         nodes.start("container")
@@ -184,6 +186,7 @@ def test_processes_share_the_queue(nodes, container):
 
         def share(name):
             return int(md5("/".join(queue_of(delete_at, container, name)).encode()).hexdigest(), 16) % 3
+
         assert left == sorted(name for name in names if share(name) > process)
     assert sum(done) == 12
 
@@ -226,8 +229,7 @@ def test_a_conditional_deletion_on_an_object_server(nodes, container):
     assert delete("deleted", delete_at, timestamp=1_000_000_000) == 409
     wait_past(delete_at)
     closed, opened = (
-        nodes.ask_all("object", "HEAD", [ACCOUNT, container, "o"], headers)
-        for headers in ({}, {"X-Backend-Open-Expired": "true"})
+        nodes.ask_all("object", "HEAD", [ACCOUNT, container, "o"], headers) for headers in ({}, {"X-Backend-Open-Expired": "true"})
     )
     assert [status for status, _, _ in closed] == [404, 404, 404]
     assert all("x-backend-timestamp" in headers for _, headers, _ in closed)

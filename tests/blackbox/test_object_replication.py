@@ -233,7 +233,13 @@ def test_an_update_that_breaks_off_or_lies_is_not_published(nodes):
         assert ":UPDATES: END" not in exchange(lie).split(":MISSING_CHECK: END")[1]
         assert node.files() == {}
     assert "failures to" in exchange(update(1, b"x", ETag="0" * 32) + end)
-    for nonsense in [b"COPY /a/c/o\r\n\r\n", b"PUT\r\n", b"DELETE /a/c/o\r\nContent-Length: 1\r\n\r\nx", b"\xff\xfe\r\n", b"PUT /a/c/o\r\n\r\n"]:
+    for nonsense in [
+        b"COPY /a/c/o\r\n\r\n",
+        b"PUT\r\n",
+        b"DELETE /a/c/o\r\nContent-Length: 1\r\n\r\nx",
+        b"\xff\xfe\r\n",
+        b"PUT /a/c/o\r\n\r\n",
+    ]:
         assert ":ERROR:" in exchange(nonsense)
     good = exchange(update(1, b"x", X_Object_Meta_A="b", X_Odd_But_Stored="yes") + end)
     assert good.endswith(":UPDATES: START\r\n:UPDATES: END\r\n")
@@ -376,8 +382,10 @@ def test_servers_and_daemon_of_one_process_replicate_without_sockets(tmp_path):
         s3.delete_object(Bucket="bucket", Key="3")
     finally:
         assert cluster.stop() == 0
+
     def files():
         return {str(path.relative_to(data)): path.read_bytes() for path in data.glob("devices/sd2/objects/*/*/*/*")}
+
     before = files()
     assert len(before) > 5
     shutil.rmtree(data / "devices/sd2/objects")

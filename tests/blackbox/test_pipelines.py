@@ -53,6 +53,7 @@ def proxy(etc, pipeline, sections, app=""):
     port = write(etc, pipeline, sections, app)
     process = subprocess.Popen([APUS, "proxy-server", etc], stderr=subprocess.DEVNULL)
     try:
+
         def is_up():
             assert process.poll() is None, "the proxy ended"
             return socket.socket().connect_ex(("127.0.0.1", port)) == 0
@@ -127,7 +128,9 @@ def test_an_operator_may_do_without_a_filter_by_naming_it(etc):
 def test_the_keys_of_swifts_sample_work_only_when_they_are_asked_for(etc):
     output = refused(etc, "tempauth proxy-server", SAMPLE)
     assert "user_admin_admin" in output and "allow_sample_keys" in output and "proxy-server.conf" in output, output
-    assert "user_test_tester3" in refused(etc, "tempauth proxy-server", "[filter:tempauth]\nuse = egg:swift#tempauth\nuser_test_tester3 = testing3\n")
+    assert "user_test_tester3" in refused(
+        etc, "tempauth proxy-server", "[filter:tempauth]\nuse = egg:swift#tempauth\nuser_test_tester3 = testing3\n"
+    )
     with proxy(etc, "tempauth proxy-server", SAMPLE + "allow_sample_keys = true\n") as url:
         assert sign_in(url, "test:tester", "testing").status_code == 200
 

@@ -123,7 +123,21 @@ def without_moments(output):
 SAME = {
     "account": ["--auditor", "-r", "-u", "-l", "-d", "-q", "--sockstat", "--validate-servers", "--driveaudit", "-T", "--swift-versions"],
     "container": ["--auditor", "--updater", "--sharding", "-r", "-u", "-l", "-d", "-q", "--sockstat", "--validate-servers", "-T"],
-    "object": ["-a", "--auditor", "--updater", "--expirer", "-r", "-u", "-l", "-d", "--top=1", "--lowest=1", "-q", "--sockstat", "--swift-versions"],
+    "object": [
+        "-a",
+        "--auditor",
+        "--updater",
+        "--expirer",
+        "-r",
+        "-u",
+        "-l",
+        "-d",
+        "--top=1",
+        "--lowest=1",
+        "-q",
+        "--sockstat",
+        "--swift-versions",
+    ],
 }
 
 
@@ -308,8 +322,10 @@ def test_an_object_that_only_a_handoff_has_is_counted_by_it_and_a_part_of_a_swee
     before = first.recon.joinpath("object.recon").read_text()
     first.replicate("--partitions", str(part))
     after = first.recon.joinpath("object.recon").read_text()
+
     def last(text):
         return json.loads(text)["object_redundancy_last"]
+
     assert last(before) == last(after)
 
 

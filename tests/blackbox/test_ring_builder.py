@@ -53,7 +53,24 @@ def test_both_say_the_same_of_devices(tmp_path):
         run(tool, folder, "o.builder", "create", 6, 2, 1)
         said = [
             run(tool, folder, "o.builder", "add", "r1z1-10.0.0.1:6200R10.0.1.1:6300/sda_fast", 10.5),
-            run(tool, folder, "o.builder", "add", "--region", 1, "--zone", 2, "--ip", "10.0.0.2", "--port", 6200, "--device", "sdb", "--weight", 1),
+            run(
+                tool,
+                folder,
+                "o.builder",
+                "add",
+                "--region",
+                1,
+                "--zone",
+                2,
+                "--ip",
+                "10.0.0.2",
+                "--port",
+                6200,
+                "--device",
+                "sdb",
+                "--weight",
+                1,
+            ),
             run(tool, folder, "o.builder", "validate")[0],
             run(tool, folder, "o.builder", "set_min_part_hours", 3),
         ]
@@ -90,8 +107,10 @@ def test_every_command_answers_with_one_json_object(tmp_path):
     build(RING_BUILDER, tmp_path, "object.builder")
     scenario = {"part_power": 4, "replicas": 1, "overload": 0, "random_seed": 1, "rounds": [[["add", "z1-10.0.0.1:1/a", 1]]]}
     (tmp_path / "scenario.json").write_text(json.dumps(scenario))
+
     def sub(command, *facts):
         return (["object.builder", *command.split()], facts)
+
     for words, facts in [
         sub("", "devices", "balance"),
         sub("search d0", "devices"),
@@ -250,8 +269,10 @@ def test_a_second_operator_waits_and_learns_who_is_first(tmp_path):
 
 def test_servers_of_other_users_may_read_rings_and_a_file_keeps_its_mode(tmp_path):
     build(RING_BUILDER, tmp_path, "o.builder")
+
     def mode(name):
         return stat.S_IMODE((tmp_path / name).stat().st_mode)
+
     assert mode("o.ring.gz") == 0o644
     (tmp_path / "o.builder").chmod(0o600)
     run(RING_BUILDER, tmp_path, "o.builder", "set_weight", "d0", 1)
@@ -279,8 +300,10 @@ class Recon(BaseHTTPRequestHandler):
 
     def do_GET(self):
         assert self.path == "/recon/diskusage"
+
         def disk(name, size):
             return {"device": name, "mounted": True, "size": size, "used": size // 2, "avail": size - size // 2}
+
         body = json.dumps([disk("sda", 1000), disk("sdb", 3000)]).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))

@@ -56,7 +56,8 @@ SCRIPTS = {
         @o.ring.gz
         @o
     """,
-    "add": FOUR + """
+    "add": FOUR
+    + """
         default
         add z4-10.0.0.4:6200/sde 1
         add --region 1 --zone 2 --ip 10.0.0.5 --port 6200 --device sdf --weight 1
@@ -88,7 +89,8 @@ SCRIPTS = {
         ! add --no-such-option 2
         default
     """,
-    "search": REBALANCED + """
+    "search": REBALANCED
+    + """
         search d0
         search r1
         search z1
@@ -132,12 +134,14 @@ SCRIPTS = {
         ! list_parts
         ! list_parts d0 --id 1
     """,
-    "list_parts too early": FOUR + """
+    "list_parts too early": FOUR
+    + """
         list_parts d0
         dispersion
         search d0
     """,
-    "set_weight": REBALANCED + """
+    "set_weight": REBALANCED
+    + """
         set_weight d0 50
         set_weight d1 1e3 d2 0.00001 /sdd 1e16
         set_weight --id 3 7.25
@@ -159,7 +163,8 @@ SCRIPTS = {
         set_region d0 1
         set_zone d0 1
     """,
-    "set_region, set_zone": REBALANCED + """
+    "set_region, set_zone": REBALANCED
+    + """
         set_region d0 2
         set_zone d0 5
         set_region --id 1 3
@@ -176,7 +181,8 @@ SCRIPTS = {
         rebalance --seed 2
         default
     """,
-    "set_info": REBALANCED + """
+    "set_info": REBALANCED
+    + """
         set_info d0 10.9.9.9:6201R10.9.9.8:6301/sdz_new
         set_info d0 _"snet: 1.2.3.4"
         set_info d0 :6202
@@ -199,7 +205,8 @@ SCRIPTS = {
         write_ring
         default
     """,
-    "remove": REBALANCED + """
+    "remove": REBALANCED
+    + """
         remove d3
         default
         remove r1 < n
@@ -222,7 +229,8 @@ SCRIPTS = {
         add r1z1-10.0.0.1:6200/e 1 r1z1-10.0.0.1:6200/f 1
         default
     """,
-    "rebalance": FOUR + """
+    "rebalance": FOUR
+    + """
         rebalance --seed 1 --format-version 1
         rebalance
         pretend_min_part_hours_passed
@@ -248,7 +256,8 @@ SCRIPTS = {
         default
         version
     """,
-    "settings": REBALANCED + """
+    "settings": REBALANCED
+    + """
         set_min_part_hours 3
         set_replicas 2
         set_replicas 3.25
@@ -308,7 +317,8 @@ SCRIPTS = {
         rebalance
         validate
     """,
-    "wide ids": REBALANCED + """
+    "wide ids": REBALANCED
+    + """
         widen o.builder
         default
         list_parts d0
@@ -328,7 +338,8 @@ SCRIPTS = {
         default
         dispersion -v
     """,
-    "dispersion": REBALANCED + """
+    "dispersion": REBALANCED
+    + """
         dispersion
         dispersion -v
         dispersion --verbose "r\\d+z\\d+$"
@@ -345,7 +356,8 @@ SCRIPTS = {
         dispersion -v
         validate
     """,
-    "write": REBALANCED + """
+    "write": REBALANCED
+    + """
         write_ring
         version
         write_ring --format-version 2
@@ -364,7 +376,8 @@ SCRIPTS = {
         write_ring
         default
     """,
-    "a lost builder": REBALANCED + """
+    "a lost builder": REBALANCED
+    + """
         remove-file o.builder
         @o.ring.gz write_builder 5
         default
@@ -405,7 +418,8 @@ SCRIPTS = {
         create 4 3 1
         prepare_increase_partition_power
     """,
-    "odd words": REBALANCED + """
+    "odd words": REBALANCED
+    + """
         ! rebalance --help
         ! dispersion -h
         ! write_ring --help
@@ -447,7 +461,8 @@ SCRIPTS = {
         create " 8" 3 1
         default
     """,
-    "a pickled object": REBALANCED + """
+    "a pickled object": REBALANCED
+    + """
         age o.builder
         default
         search r1
@@ -460,7 +475,8 @@ SCRIPTS = {
         rebalance --seed 2
         default
     """,
-    "unknown": FOUR + """
+    "unknown": FOUR
+    + """
         no_such_command
         no_such_command d0
     """,
@@ -520,8 +536,10 @@ def compare_files(swifts, mine, placement):
             assert builder_facts(mine / path.name, placement) == builder_facts(path, placement)
         elif path.name.endswith(".ring.gz"):
             assert ring_facts(mine / path.name, placement) == ring_facts(path, placement)
+
     def kept(folder):
         return sorted(re.sub(r"^\d+\.", "", path.name) for path in folder.glob("backups/*"))
+
     assert set(kept(mine)) == set(kept(swifts))
 
 

@@ -111,8 +111,10 @@ def builders(folder):
 
 def moved(before, after):
     """For each component, the partitions that have another device than before."""
+
     def parts(old, new):
         return {part for part in range(PARTS) if any(a[part] != b[part] for a, b in zip(old, new, strict=True))}
+
     return [parts(old._replica2part2dev, new._replica2part2dev) for old, new in zip(before, after, strict=True)]
 
 
@@ -120,7 +122,9 @@ def composed(folder, hours):
     for region, name in enumerate(NAMES, 1):
         builder = RingBuilder(8, 2, hours)
         for number in range(6):
-            builder.add_dev({"region": region, "zone": number % 3, "ip": f"10.0.{region}.{number}", "port": 6200, "device": "d", "weight": 1})
+            builder.add_dev(
+                {"region": region, "zone": number % 3, "ip": f"10.0.{region}.{number}", "port": 6200, "device": "d", "weight": 1}
+            )
         builder.rebalance(seed=1)
         builder.pretend_min_part_hours_passed()
         builder.save(str(folder / name))
@@ -199,8 +203,10 @@ def test_a_component_that_cannot_be_rebalanced_changes_none(tmp_path):
 def test_dry_runs_tell_what_moves_and_write_nothing(tmp_path):
     composed(tmp_path, 0)
     change(tmp_path, 0.5)
+
     def contents():
         return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
     before = contents()
     code, output = composer(tmp_path, "m.json", "rebalance", "--seed", 7, "--dry-run", "--used", "1536MB", "--rate", "1MB")
     moves = output["moves"]

@@ -301,13 +301,22 @@ def test_nothing_but_a_good_ring_of_this_cluster_is_taken(cluster, tmp_path):
     flipped = content[:40] + bytes([content[40] ^ 1]) + content[41:]
     damaged = gzip.compress(gzip.decompress(content)[:-1])
     larger = tmp_path / "account.builder"
-    for words in (["create", "7", "3", "0"], ["add", f"r1z1-{node.address('account')}/sd1", "1", "--yes"], ["set_replicas", "1"], ["rebalance"]):
+    for words in (
+        ["create", "7", "3", "0"],
+        ["add", f"r1z1-{node.address('account')}/sd1", "1", "--yes"],
+        ["set_replicas", "1"],
+        ["rebalance"],
+    ):
         subprocess.run([APUS, "ring-builder", larger, *words], stdout=subprocess.DEVNULL)
     larger = tmp_path / "account.ring.gz"
     power, its_version = larger.read_bytes(), version_of(larger)
     before = {place: place.read_bytes() for place in node.etc.iterdir() if not place.name.endswith((".log", ".lock"))}
     refusals = [
-        (401, "not signed", lambda: exchange((node.ip, node.ports["object"]), f"GET {path} HTTP/1.1\r\nHost: {node.address('object')}\r\n\r\n".encode())),
+        (
+            401,
+            "not signed",
+            lambda: exchange((node.ip, node.ports["object"]), f"GET {path} HTTP/1.1\r\nHost: {node.address('object')}\r\n\r\n".encode()),
+        ),
         (401, "another cluster key", lambda: node.ask("PUT", path, content, good, key=OTHER_KEY)),
         (403, "another cluster key", lambda: node.ask("PUT", path, content, statement(OTHER_KEY, name, content, version))),
         (403, "does not fit", lambda: node.ask("PUT", path, content, good.replace(f'"version":{version}', f'"version":{version + 1}'))),
@@ -364,7 +373,10 @@ def test_a_node_that_is_killed_while_rings_come_has_a_whole_one_and_catches_up(c
         assert 0 < version_of(node.etc / "container.ring.gz") <= version_of(path)
         node.start()
     cluster.settled(path)
-    wait_until(lambda: not any(node.ip in trouble for trouble in json.loads(cluster.run("report", "--json", expect=None))["troubles"]), "signed again")
+    wait_until(
+        lambda: not any(node.ip in trouble for trouble in json.loads(cluster.run("report", "--json", expect=None))["troubles"]),
+        "signed again",
+    )
     assert not list(node.etc.glob("*.apus-unfinished"))
 
 
@@ -382,7 +394,9 @@ def test_a_new_node_takes_all_rings_of_another(cluster, tmp_path):
 
 
 def test_in_an_open_cluster_rings_do_not_travel(cluster, tmp_path):
-    node = Node(tmp_path, 9, cluster.network.address(9), (cluster.etc / "swift.conf").read_text().replace("[apus]", "[apus]\nbackend_auth = open"))
+    node = Node(
+        tmp_path, 9, cluster.network.address(9), (cluster.etc / "swift.conf").read_text().replace("[apus]", "[apus]\nbackend_auth = open")
+    )
     for name in RINGS:
         shutil.copy(cluster.etc / name, node.etc)
     server = node.servers[-1]

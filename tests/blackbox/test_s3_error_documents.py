@@ -152,9 +152,7 @@ def test_the_part_that_is_wrong_is_named(raw, s3, bucket):
     etags = [s3.upload_part(**which, PartNumber=n, Body=b"small")["ETag"].strip('"') for n in (1, 2)]
 
     def complete(*parts):
-        listed = "".join(
-            f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>" for number, etag in parts
-        )
+        listed = "".join(f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>" for number, etag in parts)
         body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
         return error(raw("POST", f"/{bucket}/k?uploadId={upload}", {}, body))
 
@@ -194,10 +192,7 @@ def test_each_key_that_was_not_deleted_is_named(raw, demo):
         '<Object><Key>a</Key><ETag>"x"</ETag></Object><Object><Key>empty</Key></Object></Delete>'
     )
     answer = raw("POST", f"/{demo}?delete", {}, document.encode())
-    results = [
-        {element.tag.rsplit("}", 1)[1]: element.text for element in result}
-        for result in ElementTree.fromstring(answer.body)
-    ]
+    results = [{element.tag.rsplit("}", 1)[1]: element.text for element in result} for result in ElementTree.fromstring(answer.body)]
     assert [(found["Key"], found.get("Code")) for found in results] == [
         ("a", "NoSuchVersion"),
         ("a", "PreconditionFailed"),

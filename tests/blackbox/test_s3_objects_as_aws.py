@@ -258,8 +258,10 @@ def test_a_part_that_is_named_twice_is_out_of_order(s3, bucket):
     which = {"Bucket": bucket, "Key": "k", "UploadId": upload}
     etag = s3.upload_part(**which, PartNumber=1, Body=b"x")["ETag"]
     part = {"PartNumber": 1, "ETag": etag}
+
     def complete(parts):
         return {**which, "MultipartUpload": {"Parts": parts}}
+
     stale = {"PartNumber": 1, "ETag": '"%s"' % ("f" * 32)}
     for parts in ([part, part], [stale, part, part]):
         twice = complete(parts)
@@ -276,9 +278,7 @@ def test_uploads_are_listed_by_delimiter_a_page_at_a_time(s3, bucket):
     assert [upload["Key"] for upload in listed["Uploads"]] == keys
     for size in range(1, 8):
         uploads, prefixes = [], []
-        pages = s3.get_paginator("list_multipart_uploads").paginate(
-            Bucket=bucket, Delimiter="/", PaginationConfig={"PageSize": size}
-        )
+        pages = s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Delimiter="/", PaginationConfig={"PageSize": size})
         for page in pages:
             found = [upload["Key"] for upload in page.get("Uploads", [])]
             rolled = [prefix["Prefix"] for prefix in page.get("CommonPrefixes", [])]

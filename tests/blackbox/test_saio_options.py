@@ -79,7 +79,7 @@ def test_a_port_is_kept_until_another_one_is_given(tmp_path):
     cluster.stop()
     command = [APUS, "saio", "--no-daemons", "--json", "--data", str(cluster.data)]
     again = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert f":{cluster.port}\"" in again.stdout.readline()
+    assert f':{cluster.port}"' in again.stdout.readline()
     again.terminate()
     assert again.wait(timeout=TIMEOUT) == 0
 

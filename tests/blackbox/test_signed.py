@@ -47,7 +47,13 @@ MAKE = [
 ]
 ROUTES = MAKE + [
     ("account", "PUT", f"/sd1/0{ACCOUNT}", headers(LATER, X_Account_Meta_A="b"), None),
-    ("account", "PUT", f"/sd1/0{CONTAINER}", headers(LATER, X_Put_Timestamp=LATER, X_Delete_Timestamp="0", X_Object_Count="1", X_Bytes_Used="1"), None),
+    (
+        "account",
+        "PUT",
+        f"/sd1/0{CONTAINER}",
+        headers(LATER, X_Put_Timestamp=LATER, X_Delete_Timestamp="0", X_Object_Count="1", X_Bytes_Used="1"),
+        None,
+    ),
     ("account", "POST", f"/sd1/0{ACCOUNT}", headers(LATER, X_Account_Meta_A="b"), None),
     ("account", "DELETE", f"/sd1/0{ACCOUNT}", headers(LATER), None),
     ("account", "GET", f"/sd1/0{ACCOUNT}?format=json", {}, None),

@@ -134,7 +134,7 @@ def test_swifts_own_code_reads_what_our_servers_wrote(tmp_path):
     script = f"""
 import sys
 from pathlib import Path
-root = Path({str(tmp_path / 'data')!r})
+root = Path({str(tmp_path / "data")!r})
 import swift.common.utils as utils
 utils.SWIFT_CONF_FILE = str(root / 'etc/swift.conf')
 utils.HASH_PATH_PREFIX = utils.HASH_PATH_SUFFIX = b''

@@ -13,9 +13,7 @@ from swift.common.ring import Ring
 
 from apus_testing.testbed import KINDS, NODES
 
-pytestmark = pytest.mark.skipif(
-    not shutil.which("rsync") and not os.environ.get("CI"), reason="Swift's database replicators need rsync"
-)
+pytestmark = pytest.mark.skipif(not shutil.which("rsync") and not os.environ.get("CI"), reason="Swift's database replicators need rsync")
 QUEUE = ".misplaced_objects"
 ACCOUNT = "AUTH_test"
 # Nodes of each kind; three of four are primaries, so there is one of each among them.

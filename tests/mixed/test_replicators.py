@@ -10,9 +10,7 @@ import pytest
 from apus_testing.testbed import KINDS, NODES
 from apus_testing.workload import Workload
 
-pytestmark = pytest.mark.skipif(
-    not shutil.which("rsync") and not os.environ.get("CI"), reason="Swift's database replicators need rsync"
-)
+pytestmark = pytest.mark.skipif(not shutil.which("rsync") and not os.environ.get("CI"), reason="Swift's database replicators need rsync")
 # Two of one kind and two of the other.
 SWIFTS = (1, 2)
 

@@ -75,8 +75,10 @@ class Run:
         world.change(away)
         world.leave_notes(FLIPS["async"])
         damage = self.damage(draw)
+
         def wrong(text):
             return self.wrong.append(f"round {number}: {text}")
+
         world.read_all(draw, wrong, is_damaged=True)
         self.ask_damaged(damage, draw, wrong)
         self.try_rings(damage)
@@ -103,8 +105,10 @@ class Run:
         # Writes of this round changed what is expected of their own container only.
         objects, databases = before
         changed = self.changed_things()
+
         def keep(known):
             return {key: value for key, value in known.items() if key[1] not in changed}
+
         self.judge(keep(objects), databases)
         left = quiesce.pending(self.cluster)
         assert not left, f"updates still wait: {left[:3]}"
@@ -123,8 +127,10 @@ class Run:
         made.data(FLIPS["data"])
         made.xattrs(FLIPS["xattrs"])
         made.async_files(FLIPS["async"])
+
         def partition(hashed):
             return str(int(hashed[:8], 16) >> self.cluster.rings["object"]._part_shift)
+
         made.hash_files(FLIPS["hashes"], {("partition", "objects", partition(hashed)) for _, _, hashed in fresh})
         half = FLIPS["databases"] // 2
         made.databases(half, stopped=False)
@@ -149,12 +155,16 @@ class Run:
         """What is damaged is asked of the server that has it: it says what is true, or that it cannot."""
         for flip in damage:
             if flip.kind in ("data", "xattrs") and draw.random() < 0.5:
+
                 def output(text, flip=flip):
                     return wrong(f"{flip}: {text}")
+
                 self.ask_object(flip, draw, output)
             elif flip.kind == "databases":
+
                 def output(text, flip=flip):
                     return wrong(f"{flip}: {text}")
+
                 self.ask_database(flip, output)
 
     def ask(self, flip, kind, method, names, **options):
@@ -212,6 +222,7 @@ class Run:
             # Of what is put together from others, the whole is listed.
             def size(bytes, etag):
                 return None if "slo_etag" in etag else bytes
+
             found = {(row["name"], size(row["bytes"], row["hash"]), row["hash"]) for row in listed}
             rows = [(row[0].decode(), row[2], row[4].decode()) for row in true["listed"]]
             expected = {(name, size(bytes, etag), etag) for name, bytes, etag in rows}
@@ -296,8 +307,10 @@ def difference(before, after):
     """What a flip changed in the tables of a database."""
     if isinstance(after, str):
         return after
+
     def rows(tables):
         return {(name, row) for name, found in tables.items() for row in found}
+
     return sorted(rows(before[1]) ^ rows(after[1]), key=str)[:4] or after[2]
 
 

@@ -75,9 +75,7 @@ def complete(s3, key, body, _):
 
     upload = text(s3.request("POST", BUCKET, key, query={"uploads": ""}), "UploadId")
     part = s3.put(BUCKET, key, body, query={"partNumber": 1, "uploadId": upload}).headers["etag"]
-    document = (
-        f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{part}</ETag></Part></CompleteMultipartUpload>"
-    ).encode()
+    document = (f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{part}</ETag></Part></CompleteMultipartUpload>").encode()
     s3.request("POST", BUCKET, key, document, {"If-None-Match": "*"}, {"uploadId": upload})
 
 

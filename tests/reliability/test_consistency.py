@@ -32,10 +32,13 @@ SET_MIXES = [("none",), ("kill-objects",), ("pause-objects", "clock"), ("ring",)
 def run(cluster, mix, seed, clients, network, bucket):
     """Drives clients and nemesis until there are enough records; gives the history."""
     history, began = History(), time.monotonic()
+
     def enough():
         return len(history.records) >= OPERATIONS and time.monotonic() > began + SECONDS
+
     def until():
         return enough() or time.monotonic() > began + SECONDS * 10
+
     cluster.s3().put(bucket)
     made = clients(history, until)
     # A change of rings takes its time: other faults happen at the same time.

@@ -214,10 +214,13 @@ def lost(clients):
 
 def owners(cluster):
     """Where each replica lies, partition after partition of all rings. (Swift's Ring reads its file again by itself.)"""
+
     def parts(ring):
         return range(ring.partition_count)
+
     def address(device):
         return (device["ip"], device["device"])
+
     return [{address(device) for device in ring.get_part_nodes(part)} for ring in cluster.rings.values() for part in parts(ring)]
 
 

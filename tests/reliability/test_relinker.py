@@ -125,7 +125,9 @@ class Machine:
     def live_traffic(self, power, seed=11):
         """As servers leave it: newer files in one place only, or in both."""
         chosen = random.Random(seed)
-        directories = sorted(path for path in self.devices.glob("*/objects/*/*/*") if int(path.name[:8], 16) >> (32 - power) == int(path.parts[-3]))
+        directories = sorted(
+            path for path in self.devices.glob("*/objects/*/*/*") if int(path.name[:8], 16) >> (32 - power) == int(path.parts[-3])
+        )
         for directory in directories:
             device, hashed = directory.relative_to(self.devices).parts[0], directory.name
             if chosen.random() < 0.4:
@@ -159,8 +161,10 @@ def test_relinking_and_cleaning_up_leave_what_swifts_leave(tmp_path, machine):
     assert machine.files() == swifts.files()
     assert machine.misplaced(POWER + 1) == []
     assert [machine.state(device) for device in ["sda", "sdb"]] == [swifts.state(device) for device in ["sda", "sdb"]]
+
     def partitions(node):
         return sorted(path.relative_to(node.devices) for path in node.devices.glob("*/objects/*"))
+
     assert partitions(machine) == partitions(swifts), "empty partitions are gone"
     assert machine.run(OURS, "cleanup", "--again") == 0
     assert "0 linked, 0 removed, 0 errors" in machine.said
@@ -201,8 +205,10 @@ def test_each_goes_on_where_the_other_stopped(machine):
 
 def test_a_relinker_that_is_killed_anywhere_loses_nothing_and_is_gone_on_with(tmp_path, machine):
     machine.step("prepare_increase")
+
     def lost(node, before):
         return before - {path.read_text() for path in node.devices.rglob("*.data")}
+
     expected = machine.copy(tmp_path / "expected")
     assert expected.run(OURS, "relink") == 0
     linked = expected.files()

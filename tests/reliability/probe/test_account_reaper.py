@@ -37,10 +37,7 @@ def deletion_times(cluster, account, objects):
     found = []
     for policy, container, name in objects:
         placement = cluster.placement("container", account, container)
-        answers = [
-            node.direct("container").request("HEAD", placement.partition, [account, container])
-            for node in placement.primaries
-        ]
+        answers = [node.direct("container").request("HEAD", placement.partition, [account, container]) for node in placement.primaries]
         found.append(([a.status for a in answers], {a.headers.get("x-backend-delete-timestamp") for a in answers}))
         placement = cluster.placement("object", account, container, name, policy=policy)
         answers = [

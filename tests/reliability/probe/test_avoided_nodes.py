@@ -29,8 +29,10 @@ class Bucket:
     def avoid(self, kind, *, killed=False):
         """Two of three primaries fail until they are avoided, and are back."""
         two = self.placement(kind).primaries[1:]
+
         def refused():
             return self.s3.get(self.name, "key" if kind == "object" else "", expect=503)
+
         if killed:
             with self.cluster.without(kind, *two):
                 for _ in range(ERRORS):

@@ -27,10 +27,10 @@ def test_data_that_no_listing_knows_is_dealt_with_as_configured(cluster, swift, 
     names = (swift.account, container, "object")
     placement = cluster.placement("object", *names)
     swift.put(f"{container}/object", b"dark")
+
     def files(ending):
-        return [
-            path for node in placement.primaries for path in node.disk.glob(f"objects/{placement.partition}/*/*/*{ending}")
-        ]
+        return [path for node in placement.primaries for path in node.disk.glob(f"objects/{placement.partition}/*/*/*{ending}")]
+
     with cluster.without("object", placement.primaries[2], *placement.handoffs):
         swift.delete(f"{container}/object")
         cluster.once("object-updater", "container-replicator")
@@ -118,8 +118,10 @@ def test_an_object_whose_row_is_on_its_way_is_not_dark(cluster, swift, container
     waiting.parent.mkdir(parents=True, exist_ok=True)
     waiting.write_bytes(b"damaged, and nevertheless a row")
     cluster.once("object-auditor")
+
     def files(node):
         return list(node.disk.glob(f"objects/*/*/{own}/*.data"))
+
     assert [len(files(node)) for node in placement.primaries] == [1, 0, 0]
 
 

@@ -40,8 +40,5 @@ def test_a_manifest_goes_to_its_buckets_policy_though_the_segments_are_in_anothe
     for policy, files in [(0, 1), (1, 0)]:
         names = (swift.account, bucket, key)
         placement = cluster.placement("object", *names, policy=policy)
-        statuses = {
-            node.direct("object").request("HEAD", placement.partition, names, policy=policy).status
-            for node in placement.primaries
-        }
+        statuses = {node.direct("object").request("HEAD", placement.partition, names, policy=policy).status for node in placement.primaries}
         assert statuses == ({200} if files else {404}), policy

@@ -3,9 +3,7 @@
 import pytest
 
 
-@pytest.mark.parametrize(
-    "body", [b"OVERWRITE", b"", [b"OVERWRITE"], []], ids=["length", "zero-length", "chunked", "empty-chunked"]
-)
+@pytest.mark.parametrize("body", [b"OVERWRITE", b"", [b"OVERWRITE"], []], ids=["length", "zero-length", "chunked", "empty-chunked"])
 def test_an_object_on_one_of_three_nodes_is_not_overwritten(cluster, swift, container, body):
     path = f"{container}/object"
     placement = cluster.placement("object", swift.account, container, "object")

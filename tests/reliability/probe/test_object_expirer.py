@@ -35,8 +35,11 @@ def test_an_object_in_the_wrong_policy_expires_once_its_container_has_the_right_
         swift.put(name, b"", {"X-Storage-Policy": "gold"}, expect=(2, 503))
         answer = swift.put(f"{name}/object", b"", {"X-Delete-After": "2"})
         deadline = time.time() + 2
-    created = Timestamp(cluster.internal().get_object_metadata(
-        swift.account, name, "object", headers={"X-Backend-Storage-Policy-Index": "0"})["x-backend-timestamp"])
+    created = Timestamp(
+        cluster.internal().get_object_metadata(swift.account, name, "object", headers={"X-Backend-Storage-Policy-Index": "0"})[
+            "x-backend-timestamp"
+        ]
+    )
     assert answer.status == 201
     cluster.once("object-updater")
     with cluster.without("container", *placement.handoff_half):
@@ -100,9 +103,7 @@ def test_expired_objects_are_closed_to_clients_and_open_to_daemons_until_they_ar
     opened = internal.get_object_metadata(swift.account, container, "object", headers={"X-Backend-Open-Expired": "true"})
     assert opened["x-object-meta-test"] == "foo"
     expire(cluster)
-    internal.get_object_metadata(
-        swift.account, container, "object", acceptable_statuses=(4,), headers={"X-Backend-Open-Expired": "true"}
-    )
+    internal.get_object_metadata(swift.account, container, "object", acceptable_statuses=(4,), headers={"X-Backend-Open-Expired": "true"})
 
 
 @pytest.fixture

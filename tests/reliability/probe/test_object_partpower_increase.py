@@ -23,8 +23,10 @@ class Increase:
         self.cluster, self.ledger, self.phases = cluster, ledger.Ledger(), 0
         self.by_proxy = [cluster.s3(proxy=number) for number in (0, 1)]
         self.by_proxy[0].put(BUCKET)
+
         def make(number):
             return ledger.Writer(cluster, self.ledger, BUCKET, number, 3, keys=8, pause=0.02, proxy=number % 2, sizes=SIZES)
+
         self.writers = [make(number) for number in range(2)]
         # Written in a phase only: what is never touched again must come through it, too.
         self.phase_writers = [make(number) for number in (10, 11)]
@@ -32,10 +34,18 @@ class Increase:
     def write(self):
         """Puts, posts and deletes objects of this phase by each proxy; the other one finds each at once."""
         for writer, reader in zip(self.phase_writers, reversed(self.by_proxy), strict=True):
+
             def key(name):
                 return f"{writer.number}/{self.phases}/{name}"
+
             kept = [f"{writer.number}/{phase}/kept" for phase in range(self.phases)]
-            steps = [("put", key("kept")), ("s3-put", key("posted")), ("post", key("posted")), ("put", key("gone")), ("s3-delete", key("gone"))]
+            steps = [
+                ("put", key("kept")),
+                ("s3-put", key("posted")),
+                ("post", key("posted")),
+                ("put", key("gone")),
+                ("s3-delete", key("gone")),
+            ]
             # Of the phases before one is written again, one posted to, one deleted.
             steps += list(zip(["s3-put", "post", "delete"], reversed(kept), strict=False))
             for kind, name in steps:
@@ -47,7 +57,9 @@ class Increase:
     def judge(self, reader, key):
         found = ledger.read(reader, BUCKET, key)
         allowed = [state and (state.body(), state.meta) for state in self.ledger.states(key)]
-        assert found in allowed, f"{key} in phase {self.phases}: found {found and (found[0][:40], found[1])}, allowed {self.ledger.states(key)}"
+        assert found in allowed, (
+            f"{key} in phase {self.phases}: found {found and (found[0][:40], found[1])}, allowed {self.ledger.states(key)}"
+        )
 
     def is_intact(self):
         """Whether every proxy finds what it should of all keys that are not being written."""

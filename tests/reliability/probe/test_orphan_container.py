@@ -42,9 +42,7 @@ def unreported(cluster, swift, container):
 
 def databases(swift, placement, nodes):
     """Where the account's databases lie on some nodes."""
-    return [
-        swift_code.database_path(node.devices, node.device, "account", placement.partition, swift.account) for node in nodes
-    ]
+    return [swift_code.database_path(node.devices, node.device, "account", placement.partition, swift.account) for node in nodes]
 
 
 def lose(path):

@@ -234,4 +234,3 @@ def test_a_reload_is_refused_where_there_are_no_workers(cluster):
         assert is_listening(process.address)
     process.stop()
     process.start()
-

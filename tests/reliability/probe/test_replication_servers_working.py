@@ -13,9 +13,7 @@ NOT_DATA = re.compile(r"(hashes\.(pkl|invalid)|\.?lock(-.+)?|.*\.pending|.*\.db-
 
 def contents(disk):
     """Relative paths of what was stored, without databases' times in it, nor locks and what was on its way (swept after a day)."""
-    names = {
-        str(path.relative_to(disk)) for path in disk.rglob("*") if path.is_file() and not NOT_DATA.match(path.name)
-    }
+    names = {str(path.relative_to(disk)) for path in disk.rglob("*") if path.is_file() and not NOT_DATA.match(path.name)}
     return {name for name in names if not name.startswith(("tmp/", ".apus-locks/"))}
 
 
