@@ -1,5 +1,5 @@
-"""A cluster of real processes on this machine, the faults that can be made in it, and what must hold after them.
+"""Clusters of real processes, faults to make in them, clients, and checks: what the tests share.
 
-Each module has one subject. Nothing here knows a test; disks are read with Swift's own Python code, so that our
-files are judged by Swift.
+Each module has one subject, and none imports a test. Disks are read with Swift's own Python code, so that our files
+are checked by Swift.
 """

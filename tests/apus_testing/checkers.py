@@ -1,4 +1,4 @@
-"""What must hold on the disks once a cluster is quiet: O4 to O7 of the fault model, read with Swift's own code."""
+"""Checks of the disks of a quiet cluster: O4 to O7 of the fault model, read with Swift's own code."""
 
 from dataclasses import dataclass, field
 
@@ -37,7 +37,7 @@ def object_copies(cluster, account, container, name, policy=0):
 
 
 def check_object(cluster, findings, account, container, name, policy=0):
-    """All primaries have the same bytes, metadata and time; gives the metadata, or None when it is deleted."""
+    """All primaries have the same bytes, metadata and time; returns the metadata, or None when it is deleted."""
     copies = object_copies(cluster, account, container, name, policy)
     (_, metadata, body), *others = copies
     # A node that never heard of a deleted object is as good as one with the tombstone.
@@ -119,7 +119,7 @@ def check_suffix_hashes(cluster, findings, account, container, name, policy=0):
 
 
 def check_leftovers(cluster, findings):
-    """No update waits, no handoff holds anything, no temporary file is left."""
+    """Checks that no update is pending, no handoff holds data, and no temporary file is left."""
     for path in pending(cluster):
         findings.say(f"an update waits: {path}")
     for path in partitions_on_handoffs(cluster):
@@ -132,7 +132,7 @@ def check_leftovers(cluster, findings):
 
 
 def check_all(cluster, account, container, names, *, hashes=True):
-    """Everything above for one container and the names that were ever written to it; gives the live ones."""
+    """Runs all checks for one container and all names ever written to it; returns the live ones."""
     findings, live = Findings(), {}
     for name in names:
         metadata = check_object(cluster, findings, account, container, name)

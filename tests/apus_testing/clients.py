@@ -15,7 +15,7 @@ from .answers import TIMEOUT_SECONDS, Answer
 
 
 class Refused(Exception):
-    """An answer with a status that the caller did not expect."""
+    """A response with a status that the caller did not expect."""
 
     def __init__(self, what, answer):
         super().__init__(f"{what}: {answer.status} {answer.body[:300]!r}")
@@ -29,7 +29,7 @@ def is_expected(status, expect):
 
 
 def has_input(sock):
-    """Whether a socket can be read now: with nothing asked for, its other end has closed it."""
+    """Whether a socket can be read now; without a request in flight, its other end has closed it."""
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     return bool(poll.poll(0))
@@ -208,7 +208,7 @@ class Direct:
         self.address, self.device = address, device
 
     def request(self, method, partition, names, headers=None, body=None, query="", expect=None, policy=0):
-        """`expect=None`: any answer is given."""
+        """Sends a request; with `expect=None` any response is returned."""
         sent = {"X-Timestamp": f"{time.time():016.5f}", "X-Backend-Storage-Policy-Index": str(policy), **(headers or {})}
         path = "/" + "/".join(quote(str(part), safe="/" if at == 4 else "") for at, part in enumerate([self.device, partition, *names]))
         connection = Connection(self.address, timeout=20)

@@ -23,7 +23,7 @@ DAEMON_SECONDS = 180
 
 @dataclass
 class Placement:
-    """Where a path lies: its partition, its primary nodes in the ring's order, and the handoff nodes."""
+    """Placement of a path: its partition, its primary nodes in the ring's order, and the handoff nodes."""
 
     partition: int
     primaries: list
@@ -111,7 +111,7 @@ class Node:
         return self.process(role, None, *arguments)
 
     def once(self, role, *arguments):
-        """Runs one pass of a daemon; gives its exit code, negative when a signal ended it."""
+        """Runs one pass of a daemon; returns its exit code, negative when a signal ended it."""
         daemon = self.daemon(role, "--once", *arguments).spawn()
         try:
             return daemon.running.wait(timeout=DAEMON_SECONDS)
@@ -131,7 +131,7 @@ class Node:
 
 
 class Cluster:
-    """`with Cluster() as cluster:` starts all processes and ends them, whatever happens."""
+    """`with Cluster() as cluster:` starts all processes and always ends them."""
 
     def __init__(self, folder=None, *, nodes=4, proxies=1, replicas=3, part_power=6, options=None, mount_check=False, apus=None):
         self.is_temporary = folder is None
@@ -182,7 +182,7 @@ class Cluster:
             node.configure(**options)
 
     def share_rings(self, *, only=None):
-        """Gives the rings to all nodes and proxies, or to some."""
+        """Copies the rings to all nodes and proxies, or to some."""
         for holder in only or [*self.nodes, *self.proxies]:
             etc.share_rings(self.rings_folder, holder.etc)
         self.load_rings()
@@ -207,7 +207,7 @@ class Cluster:
         wait_until(is_new, "a proxy does not take up a ring", 20, 0.05)
 
     def change_part_power(self, step, proxies=None):
-        """A step of an increase (`prepare_increase`, …) of the objects' ring, taken up as above."""
+        """Runs a step of an increase (`prepare_increase`, …) on the objects' ring and waits until proxies use it."""
         for words in ([f"{step}_partition_power"], ["write_ring"]):
             rings.build(self.rings_folder, "object", *words)
         self.take_up_rings(proxies)
@@ -221,7 +221,7 @@ class Cluster:
         return [*self.proxies, *(server for node in self.nodes for server in node.servers.values())]
 
     def start(self):
-        """Starts what does not run."""
+        """Starts all processes that are not running."""
         started = [process.spawn() for process in self.processes if not process.is_alive]
         for process in started:
             process.wait_ready()
@@ -258,7 +258,7 @@ class Cluster:
 
     @contextmanager
     def without(self, kind, *nodes):
-        """The servers of a kind on some nodes are killed inside the block, and back after it."""
+        """Kills the servers of a kind on some nodes for the time of the block."""
         for node in nodes:
             node.kill(kind)
         try:
@@ -268,7 +268,7 @@ class Cluster:
                 node.start(kind)
 
     def restart_proxies(self):
-        """Forgets what proxies remember of containers and of nodes that failed."""
+        """Restarts proxies, which then have no cached containers and failed nodes."""
         self._internal = None
         for proxy in self.proxies:
             proxy.kill()
@@ -285,7 +285,7 @@ class Cluster:
             assert not bad, f"{role}: {bad}: {[node.daemon(role).tail(600) for node in bad]}"
 
     def placement(self, kind, *names, policy=0):
-        """Where an account, a container or an object lies."""
+        """Placement of an account, a container or an object."""
         ring = self.rings[f"object-{policy}" if kind == "object" and policy else kind]
         partition, primaries = ring.get_nodes(*names)
         handoffs = ring.get_more_nodes(partition)

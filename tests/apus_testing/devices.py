@@ -1,4 +1,4 @@
-"""Devices that go away, fill up, lose power, come back."""
+"""Devices that are unmounted, lose power and come back."""
 
 import fcntl
 import os
@@ -20,7 +20,7 @@ def away(node):
 
 
 def take_away(node):
-    """The device answers 507 from now on (Swift's `kill_drive`)."""
+    """Unmounts a device, so that its server answers 507 (Swift's `kill_drive`)."""
     node.disk.rename(away(node))
 
 
@@ -30,7 +30,7 @@ def bring_back(node):
 
 @contextmanager
 def gone(*nodes):
-    """Their devices are away inside the block."""
+    """Unmounts the devices of nodes for the time of the block."""
     for node in nodes:
         take_away(node)
     try:
@@ -41,7 +41,7 @@ def gone(*nodes):
 
 
 def wipe(node):
-    """An empty new disk in the place of the old."""
+    """Replaces the disk by an empty one."""
     for path in node.disk.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -65,7 +65,7 @@ def ensure_images(kind):
 
 
 class Image:
-    """A file system of its own in a file, mounted where a device belongs."""
+    """A file system in a file, mounted as a device."""
 
     def __init__(self, file, mount_point, kind="ext4", megabytes=None):
         self.file, self.mount_point, self.kind = Path(file), Path(mount_point), kind
@@ -92,13 +92,13 @@ class Image:
         run("umount", self.mount_point)
 
     def end(self):
-        """Whatever state it is in."""
+        """Unmounts it in any state."""
         subprocess.run(["umount", "-l", str(self.mount_point)], capture_output=True)
 
 
 @contextmanager
 def images(cluster, kind, megabytes=None):
-    """Every device of a cluster (not started yet) on an image; gives them by node."""
+    """Puts every device of a cluster that is not started yet on an image; returns the images by node."""
     ensure_images(kind)
     made = {}
     try:

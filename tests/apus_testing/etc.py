@@ -86,7 +86,7 @@ def make_rings(folder, addresses, *, part_power, replicas, rings=RINGS, device="
 
 
 def share_rings(folder, etc):
-    """Gives a node the rings, each in one step as operators do."""
+    """Copies the rings to a node, each atomically as operators do."""
     for ring in RINGS:
         temporary = etc / f".{ring}.new"
         shutil.copy(folder / f"{ring}.ring.gz", temporary)

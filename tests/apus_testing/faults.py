@@ -1,4 +1,4 @@
-"""What the executable's fault points do: one file a process, read at each point (see `lib/fault`)."""
+"""Arms the fault points of the executable: one file per process, read at each point (see `lib/fault`)."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What clients did and saw, as JSON lines, and the clients that make it: registers and sets over S3.
+"""Histories of clients as JSON lines, and the clients that write them: registers and sets over S3.
 
 A record is `{process, f, key, value, invoke_ns, return_ns, ok, node}`: `f` is write, read, delete, add, remove or list;
 `ok` is "ok", "fail" (refused: it had no effect) or "info" (the outcome is unknown for ever; `return_ns` is null).
@@ -45,7 +45,7 @@ def load(path):
 
 
 class Client(threading.Thread):
-    """One sequential client on one proxy. A client whose operation is indeterminate goes on as another process."""
+    """One sequential client on one proxy. A client whose operation has an unknown outcome continues as another process."""
 
     def __init__(self, cluster, history, number, seed, until, *, bucket, proxy):
         super().__init__(name=f"client{number}", daemon=True)
@@ -67,7 +67,7 @@ class Client(threading.Thread):
         return f"{self.number}.{self.count}"
 
     def perform(self, f, key, value, work):
-        """Runs an operation and notes it; `work` gives what was read, for reads."""
+        """Runs an operation and records it; `work` returns what was read, for reads."""
         record = {"process": self.process, "f": f, "key": key, "value": value, "node": self.node}
         record["invoke_ns"] = time.monotonic_ns()
         try:

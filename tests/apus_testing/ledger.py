@@ -1,4 +1,4 @@
-"""What may be read of each key: the last acknowledged state, and those of writes whose outcome is unknown.
+"""The states of each key that may be read: the last acknowledged one, and those of writes with unknown outcome.
 
 "Acknowledged" means that the client read a final 2xx. After a timeout, a reset or a 5xx both outcomes are legal until
 the next acknowledged write; then exactly that one is.
@@ -43,7 +43,7 @@ class Ledger:
         return self.allowed.get(key, {ABSENT})
 
     def begin(self, key, after):
-        """A write is on its way; `after` are the states that it may leave. Gives what to do when it is acknowledged."""
+        """Records a write in flight; `after` are the states that it may leave. Returns the functions that record its outcome."""
         before = self.states(key)
         self.allowed[key] = before | after
         self.touched.add(key)
@@ -201,7 +201,7 @@ def read(s3, bucket, key):
 
 
 def check(cluster, ledger, bucket, *, account="test", keys=None):
-    """Reads every key and lists them; gives a verdict with what is wrong in it.
+    """Reads every key and lists them; returns a verdict with what is wrong in it.
 
     A listing may lag behind when container servers were away: waiting rows are delivered first. A write in Swift's
     dialect may have been acknowledged with the help of handoffs, where a strong read need not look: what seems to be

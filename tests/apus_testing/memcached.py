@@ -1,4 +1,4 @@
-"""As much of memcached as Swift's tempauth and proxy ask for, so that the tests need no server of that name."""
+"""A small memcached with what Swift's tempauth and proxy use, so that the tests need no other server."""
 
 import socketserver
 import threading
@@ -52,7 +52,7 @@ class Handler(socketserver.StreamRequestHandler):
 
 
 class Memcached(socketserver.ThreadingTCPServer):
-    """Serves in threads of this process from its making on."""
+    """Serves in threads of this process as soon as it is constructed."""
 
     allow_reuse_address = True
     daemon_threads = True

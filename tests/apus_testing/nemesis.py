@@ -122,7 +122,7 @@ def moved(before, after):
 
 
 def has_old_data_on_handoffs(cluster, begun):
-    """Whether something lies where it does not belong that was written before; former primaries go on getting writes."""
+    """Whether a handoff has data that was written before; former primaries still get writes."""
     for path in quiesce.partitions_on_handoffs(cluster):
         for file in [*path.glob("*/*/*.data"), *path.glob("*/*/*.ts"), *path.glob("*/*/*.db")]:
             try:

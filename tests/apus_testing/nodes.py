@@ -1,4 +1,4 @@
-"""Servers as processes of their own, asked directly as other servers do, and daemons that run once."""
+"""Servers that receive requests directly, as from other servers, and daemons that run once."""
 
 import json
 import pickle
@@ -25,7 +25,7 @@ USERS = {
 
 
 class ServersWithDaemons(Servers):
-    """Servers that are asked directly, and their daemons, each as a process that runs once."""
+    """Servers that receive requests directly, and their daemons, each as a process that runs once."""
 
     def __init__(self, folder, app=""):
         super().__init__(folder)
@@ -43,7 +43,7 @@ class ServersWithDaemons(Servers):
             self.stop(kind)
 
     def option(self, kind, section, text):
-        """Sets a section of a server's configuration, without what it was before."""
+        """Replaces a section of a server's configuration."""
         path = self.etc / f"{kind}-server.conf"
         path.write_text(path.read_text().split(f"[{section}]")[0] + f"[{section}]\n{text}\n")
 
@@ -73,7 +73,7 @@ class ServersWithDaemons(Servers):
         return request(self.address(kind), method, path + query, sent, b"" if method in ("PUT", "POST") else None)
 
     def ask_all(self, kind, method, names, headers=None, query=""):
-        """The same of every primary."""
+        """The same request to every primary."""
         partition, devices = self.nodes_of(kind, *names[: KINDS.index(kind) + 1])
         return [self.ask(kind, device["device"], partition, method, names, headers, query) for device in devices]
 

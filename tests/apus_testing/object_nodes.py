@@ -88,7 +88,7 @@ class ObjectNode:
         return self.request(method, f"/{self.name}/{part}{urllib.parse.quote(name)}", headers, body)
 
     def put(self, part, name, time, body=b"", more=None, **headers):
-        """`more`: headers as they are."""
+        """Writes an object; `more` are headers that are sent as they are."""
         given = {key.replace("_", "-"): value for key, value in headers.items()} | (more or {})
         given = {"X-Timestamp": time, "Content-Type": "text/plain", "Content-Length": str(len(body)), **given}
         status, _, _ = self.object("PUT", part, name, given, body)
@@ -109,7 +109,7 @@ class ObjectNode:
         return pickle.loads(body)
 
     def files(self):
-        """Everything that counts on the device: path below `objects` to body and attributes."""
+        """All files of objects on the device: path below `objects` to body and attributes."""
         found = {}
         for path in self.device.glob("objects/*/*/*/*"):
             attributes = {key: os.getxattr(path, key) for key in os.listxattr(path)}

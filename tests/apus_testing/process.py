@@ -72,7 +72,7 @@ class Process:
         return None
 
     def stop(self):
-        """As an operator stops it; gives the exit code."""
+        """Stops it as an operator does; returns the exit code."""
         if self.is_alive:
             self.running.send_signal(signal.SIGCONT)
             self.running.terminate()

@@ -1,4 +1,4 @@
-"""Runs daemons until there is nothing left to do, as days of ordinary operation would."""
+"""Runs daemons until nothing is left to do, as days of ordinary operation would."""
 
 # In the order in which work flows: rows to containers, databases among each other, counts to accounts.
 REPLICATORS = ("account-replicator", "container-replicator", "object-replicator")
@@ -12,7 +12,7 @@ def to_final_state(cluster):
 
 
 def pending(cluster):
-    """Row updates that wait."""
+    """Pending row updates."""
     return [path for node in cluster.nodes for path in node.disk.glob("async_pending*/*/*")]
 
 
@@ -33,7 +33,7 @@ def partitions_on_handoffs(cluster):
 
 
 def settle(cluster, *, auditors=False):
-    """Rounds of all daemons until no update waits and no handoff holds anything; fails when that takes too long."""
+    """Runs rounds of all daemons until no update is pending and no handoff holds data; fails when that takes too long."""
     for _ in range(ROUNDS):
         cluster.once("object-updater", *REPLICATORS, "container-updater")
         left = [*pending(cluster), *partitions_on_handoffs(cluster)]

@@ -1,4 +1,4 @@
-"""What lies on all disks of a cluster, read by Swift's own code and by SQLite alone, to be compared copy by copy.
+"""The contents of all disks of a cluster, read by Swift's own code and by SQLite alone, and compared copy by copy.
 
 Nothing here knows what was written: objects, tombstones and databases are found by walking the devices.
 """
@@ -70,7 +70,7 @@ def objects(cluster):
 
 
 def compare_objects(cluster, findings, before=None):
-    """Every primary has the same files, and no other node has any; gives them by (folder, hash).
+    """Every primary has the same files, and no other node has any; returns them by (folder, hash).
 
     `before` is what an earlier call gave: what was there then is there now.
     """
@@ -177,7 +177,7 @@ def check_digests(cluster, findings):
 
 
 def compare_databases(cluster, findings, before=None, but=()):
-    """Every primary has the same rows and statistics, and no other node has the database; gives them by (kind, hash),
+    """Every primary has the same rows and statistics, and no other node has the database; returns them by (kind, hash),
     of all but some.
 
     `before` is what an earlier call gave: databases that were there then are there now, and rows have not become fewer.

@@ -1,4 +1,4 @@
-"""Bit rot: single flipped bits in what lies on the disks, as a disk would leave them; times of files stay as they were.
+"""Bit rot: single flipped bits in files on the disks, as a disk would leave them; times of files stay as they were.
 
 Per round at most one copy of any one thing is touched, so that it can be repaired: each kind of file says what the
 thing is. A flip also knows whether it is visible, which means that what the file says has changed.
@@ -208,7 +208,7 @@ class Rot:
         return sum(flip.kind == kind for flip in self.flips)
 
     def rings(self, count):
-        """Each node's and each proxy's own files, one of each; gives these flips."""
+        """Each node's and each proxy's own files, one of each; returns these flips."""
         wave = self.count("rings")
 
         def candidates():

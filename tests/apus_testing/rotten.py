@@ -1,4 +1,4 @@
-"""What the bit flips are made in: objects of all shapes, containers, accounts, waiting updates; and how it is read.
+"""The data in which bits are flipped: objects of all shapes, containers, accounts and pending updates; and its readers.
 
 Whatever a client wrote is remembered here, and every answer is held against that.
 """
@@ -167,7 +167,7 @@ class World:
         self.cluster.restart_proxies()
 
     def leave_notes(self, count):
-        """Writes while no container server is there: each copy keeps an update that waits."""
+        """Writes while no container server is up: each copy keeps a pending update."""
         left = [f"late/{self.made + number}" for number in range(1, count + 1)]
         self.made += count
         while left:
@@ -185,7 +185,7 @@ class World:
         self.cluster.restart_proxies()
 
     def try_late(self, name):
-        """Whether it was written: a proxy that knows nothing of the container refuses it, and nothing is written."""
+        """Whether it was written: a proxy that cannot read the container refuses, and nothing is written."""
         try:
             self.put(CHANGES, name, 100)
             if int(name.partition("/")[2]) % 4 == 3:

@@ -36,7 +36,7 @@ class Saio:
         self.process.wait()
 
     def stop(self):
-        """Ctrl-C; gives the exit code."""
+        """Ctrl-C; returns the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         return self.process.wait(timeout=30)

@@ -81,12 +81,12 @@ class Servers:
         return swiftclient.Connection(authurl=url, user="test:tester", key="testing", retries=0)
 
     def objects(self):
-        """A connection to the object server, spoken by hand."""
+        """A plain connection to the object server."""
         return socket.create_connection(self.address("object"), timeout=10)
 
 
 def answer(connection):
-    """The head of one answer, and what came after it."""
+    """The head of one response, and the bytes that came after it."""
     read = b""
     while b"\r\n\r\n" not in read:
         more = connection.recv(65536)

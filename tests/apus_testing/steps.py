@@ -1,6 +1,6 @@
 """Steps of a workload that together pass every fault point: writes of each kind, and each daemon with work to do.
 
-A step goes on when servers die in the middle of it; it gives how many daemons were killed.
+A step goes on when servers die in the middle of it; it returns how many daemons were killed.
 """
 
 import shutil
@@ -33,7 +33,7 @@ OPTIONS = {
 
 
 class Killed(Exception):
-    """Something died at a fault point: the rest of the step would only wait for it."""
+    """A process died at a fault point, and the rest of the step would only wait for it."""
 
 
 class World:
@@ -68,7 +68,7 @@ class World:
         self.stop_at_kill()
 
     def attempt(self, work, *arguments, **options):
-        """Whatever comes of it: a server may be killed at it."""
+        """Runs a request and ignores its outcome, since a server may be killed by it."""
         try:
             work(*arguments, **options)
         except (OSError, Refused):
@@ -136,7 +136,7 @@ def containers(world):
 
 
 def late_rows(world):
-    """Updates that wait: one is damaged, and of two servers that were away one comes back before the other."""
+    """Pending updates: one is damaged, and of two servers that were away one comes back before the other."""
     first, second = (world.away("container", "AUTH_test", world.bucket, at=at) for at in (0, 1))
     world.write("put", world.fresh("late"), 10)
     world.write("delete", f"late{world.made}")
@@ -312,7 +312,7 @@ def check_misplaced(world):
 
 
 def doubling(world):
-    """An increase of the part power that is announced, worked at, and taken back."""
+    """An increase of the part power that is prepared, relinked, and cancelled."""
     cluster, killed = world.cluster, 0
     # One for the relinkers to link; the others the servers link themselves.
     world.write("put", world.fresh("before"), 10)

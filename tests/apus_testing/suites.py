@@ -1,4 +1,4 @@
-"""Others' test suites: their sources, their configuration, and outcomes by test."""
+"""Test suites of other projects: their sources, their configuration, and outcomes by test."""
 
 import os
 import re
@@ -39,7 +39,7 @@ collate = C
 
 
 def pytest_outcomes(folder, environment, targets, wrapped=lambda command: command, timeout=120):
-    """Runs pytest; gives outcome by test id."""
+    """Runs pytest; returns outcome by test id."""
     command = [sys.executable, "-m", "pytest", "-q", "-rA", "--tb=line", f"--timeout={timeout}"]
     command = wrapped([*command, "-p", "no:cacheprovider", *targets])
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)

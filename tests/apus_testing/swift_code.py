@@ -44,7 +44,7 @@ setattr(LOGGER, "thread_locals", None)  # noqa: B010
 
 
 def database_path(devices, device, kind, partition, *names):
-    """Where the database of an account or container lies."""
+    """The path of the database of an account or container."""
     hashed = hash_path(*names)
     return Path(devices, device, storage_directory(f"{kind}s", partition, hashed), f"{hashed}.db")
 
@@ -62,7 +62,7 @@ def read_object(devices, device, partition, account, container, name, policy=0):
 
 
 def is_deleted(devices, device, partition, account, container, name, policy=0):
-    """Whether a tombstone lies there."""
+    """Whether the object has a tombstone on the device."""
     try:
         read_object(devices, device, partition, account, container, name, policy)
     except DiskFileDeleted:
@@ -90,7 +90,7 @@ def open_database(path, broker):
 
 
 def internal_client(folder, cluster_etc, filters=""):
-    """Swift's own proxy as a library: it talks to our servers as Swift's daemons do, past gatekeeper and auth.
+    """Swift's own proxy as a library: it sends requests to our servers as Swift's daemons do, without gatekeeper and auth.
 
     `filters` are more of Swift's middleware, by name, in the order of a pipeline.
     """

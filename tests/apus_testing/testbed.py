@@ -1,4 +1,4 @@
-"""A cluster of four storage nodes and two proxies on loopback, where each server is Apus' or Swift's."""
+"""A cluster of four storage nodes and two proxies on loopback, where each server is Apus's or Swift's."""
 
 import getpass
 import json
@@ -197,7 +197,7 @@ class ApusProgram:
 
 
 class Access:
-    """How clients reach one proxy."""
+    """Access of clients to one proxy."""
 
     def __init__(self, ip):
         self.url = f"http://{ip}:{PROXY_PORT}"
@@ -232,7 +232,7 @@ class Access:
 
 
 class Testbed:
-    """`makers` says who serves: a function of node and kind that gives "apus" or "swift"."""
+    """`makers` chooses the servers: a function of node and kind that returns "apus" or "swift"."""
 
     __test__ = False
 
@@ -361,7 +361,7 @@ class Testbed:
         self.wait_for((node, "rsyncd"), self.ip(node), RSYNC_PORT)
 
     def empty_device(self, node):
-        """As after a new disk was put in."""
+        """Replaces the device by an empty one."""
         shutil.rmtree(self.device(node))
         self.device(node).mkdir()
 

@@ -7,7 +7,7 @@ CONTAINER_REPORT_SECONDS = 1
 
 
 def wait_until(condition, what, seconds=30, every=0.02):
-    """Waits for a condition to give something true, and returns that; fails by name when it does not in time."""
+    """Waits until a condition returns something true, and returns that; after `seconds` fails with `what`."""
     until = time.monotonic() + seconds
     while True:
         if found := condition():

@@ -262,7 +262,7 @@ class Workload:
         return sorted({container for container, _ in self.objects})
 
     def verify(self, *proxies, listings=True):
-        """Everything is as it was left, through each proxy in each dialect."""
+        """Checks that each proxy returns everything as it was written, in each dialect."""
         proxies = proxies or (self.first, self.second)
         for (container, name), expected in self.objects.items():
             answers = [self.verify_object(proxy, container, name, expected) for proxy in proxies]

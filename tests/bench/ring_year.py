@@ -72,7 +72,7 @@ class Year:
             self.weights[id_], self.places[id_] = weight, place
 
     def week(self, week, rows, copying):
-        """Fails, removes, adds, rebalances; gives the new rows and the replicas under copy."""
+        """Fails, removes, adds, rebalances; returns the new rows and the replicas under copy."""
         options = self.options
         rate = 1 - (1 - options.afr) ** (1 / options.weeks)
         failed = {}

@@ -1,4 +1,4 @@
-"""Access lists of containers and accounts, as those whom they do not name see them."""
+"""Access lists of containers and accounts, seen by users that they do not name."""
 
 import pytest
 

@@ -19,7 +19,7 @@ SEED = int(os.environ.get("APUS_SEED", "20261121"))
 
 
 def daemon_once(cluster, name):
-    """One sweep in a process of its own; gives what it left in the recon cache."""
+    """One sweep in a process of its own; returns what it left in the recon cache."""
     run = subprocess.run([APUS, name, str(cluster.data / "etc"), "--once"], capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     return json.loads((cluster.data / "cache" / f"{name.split('-')[0]}.recon").read_text()), run.stderr

@@ -1,4 +1,4 @@
-"""The clients people use, at their default settings, and what one dialect writes read by the other."""
+"""Common clients at their default settings; each dialect reads what the other wrote."""
 
 import hashlib
 import os

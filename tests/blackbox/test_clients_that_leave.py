@@ -1,4 +1,4 @@
-"""Clients that go away, stall or do not read give back what they hold."""
+"""Clients that disconnect, stall or do not read: what they held is released."""
 
 import pytest
 

@@ -34,7 +34,7 @@ class Place:
             self.ring(name, "127.0.0.1")
 
     def ring(self, name, host):
-        """Gives a ring one device, at `host`."""
+        """Builds a ring with one device, at `host`."""
         made = self.folder / f"of-{host.replace(':', '-')}.ring.gz"
         if not made.exists():
             device = ["--region", "1", "--zone", "1", "--ip", host, "--port", "6200", "--device", "sd1", "--weight", "1"]

@@ -1,4 +1,4 @@
-"""Writes with conditions: judged by what is there, and won by one of many."""
+"""Conditional writes: decided by the stored object, and won by exactly one of many."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Replicas of account and container databases on nodes of their own: each node's servers and daemons are processes."""
+"""Replication of account and container databases between nodes whose servers and daemons are processes."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Responses that are sent before the body was read, and requests that are not plain HTTP."""
+"""Responses that are sent before the body is read, and requests that are not plain HTTP."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Objects whose time has come: the queue as Swift's own code has it, and what the expirer does with it."""
+"""Expired objects: the queue as Swift's own code writes it, and what the expirer does with it."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""A cluster without clients does not open databases that nothing happened to, and still heals."""
+"""A cluster without clients does not open unchanged databases, and still repairs lost ones."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Large objects that are nested, repeated, in cycles, too long, or made of what belongs to others."""
+"""Large objects that are nested, repeated, cyclic, too long, or made of segments of other accounts."""
 
 import json
 import socket

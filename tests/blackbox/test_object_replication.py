@@ -1,4 +1,4 @@
-"""Object replication between servers that are processes of their own, spoken to by hand."""
+"""Object replication between servers that are processes, tested with single requests."""
 
 import hashlib
 import itertools

@@ -120,7 +120,7 @@ def test_suffix_hashes_are_swifts_for_what_both_wrote(nodes, tmp_path):
 
 
 def fill(nodes, node=None):
-    """Objects on one node or all primaries; gives their partition."""
+    """Objects on one node or all primaries; returns their partition."""
     name = nodes.name_with()
     part, primaries, _ = nodes.place(name)
     names = [f"/a/c/ü {number}" for number in range(400)]

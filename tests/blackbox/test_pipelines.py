@@ -1,4 +1,4 @@
-"""What is not in the pipeline of `proxy-server.conf` is off, and what guards and is not done here does not start."""
+"""Filters outside the pipeline of `proxy-server.conf` are off; unsupported filters that protect data refuse the start."""
 
 import socket
 import subprocess

@@ -1,4 +1,4 @@
-"""What a cluster writes is for its own user only, whatever the umask."""
+"""Files of a cluster are readable by its own user only, with any umask."""
 
 import os
 import stat

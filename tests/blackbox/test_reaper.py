@@ -1,4 +1,4 @@
-"""Accounts that a reseller deletes, and what becomes of their content."""
+"""Accounts that a reseller deletes, and the removal of their content."""
 
 import time
 

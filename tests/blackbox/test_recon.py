@@ -237,7 +237,7 @@ def nodes(tmp_path):
 
 
 def spread(nodes, count, only=None):
-    """Objects on all of their primaries; gives each one's primaries."""
+    """Objects on all of their primaries; returns each one's primaries."""
     placed, number = [], 0
     while len(placed) < count:
         name, number = f"/a/c/o{number}", number + 1

@@ -1,4 +1,4 @@
-"""Rings travel by themselves: pushed to servers that sign, fetched by those that were away, and by proxies."""
+"""Distribution of rings: pushed to servers that sign, fetched by servers that were down, and by proxies."""
 
 import gzip
 import hashlib

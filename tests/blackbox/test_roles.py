@@ -94,7 +94,7 @@ def test_rows_that_could_not_be_delivered_arrive_when_the_container_server_is_ba
 
 
 def mime_put(connection, path, timestamp, body, *, commit):
-    """Swift's two-phase PUT (`MIMEPutter` in swift/proxy/controllers/obj.py); gives all heads."""
+    """Swift's two-phase PUT (`MIMEPutter` in swift/proxy/controllers/obj.py); returns all heads."""
     boundary = "a" * 32
     connection.sendall(
         (

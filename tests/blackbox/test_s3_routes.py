@@ -1,4 +1,4 @@
-"""Which operation a request of S3 is, what is refused, and what an unset configuration answers."""
+"""Routing of S3 requests to operations, refusals, and responses about missing configuration."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a newcomer meets: start, stop, start again, and clear refusals."""
+"""First steps of a new user: start, stop, start again, and clear errors."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Answers that lead to action are sealed for the one question that was signed, and for no other."""
+"""Responses that daemons act on are sealed for the one request that was signed, and for no other."""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""Servers that sign what they send each other: whatever else comes to their ports changes nothing."""
+"""Signed requests between servers: any other request to their ports changes nothing."""
 
 import configparser
 import hashlib

@@ -1,4 +1,4 @@
-"""It is really Swift's format: its disks served by us, ours read by Swift's own code."""
+"""Swift's formats on disk: Swift's disks served by Apus, and Apus's disks read by Swift's own code."""
 
 import hashlib
 import os

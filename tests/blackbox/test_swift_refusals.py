@@ -1,5 +1,5 @@
-"""What Swift's optional filters do and this proxy does not is refused by name, never accepted and left
-undone; sign-in follows the operator and not the client."""
+"""Features of Swift's optional filters that this proxy does not have are refused by name, never silently ignored; sign-in
+follows the operator's configuration and not the client."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Swift's own manager (`swift-init`) starts, reloads and stops our programs by the names of Swift's."""
+"""Swift's own manager (`swift-init`) starts, reloads and stops our programs under the names of Swift's."""
 
 import os
 import socket
@@ -108,7 +108,7 @@ def test_one_of_several_is_stopped_and_started(managed):
 
 
 def slow_put(managed, path, pause):
-    """A PUT whose body comes in two halves; gives the status line."""
+    """A PUT whose body comes in two halves; returns the status line."""
     with socket.create_connection((managed.testbed.ip(1), KINDS["object"]), timeout=30) as connection:
         head = f"PUT {path} HTTP/1.1\r\nHost: x\r\nX-Timestamp: {time.time():.5f}\r\nContent-Type: a/b\r\nContent-Length: 10\r\n\r\n"
         connection.sendall(head.encode() + b"hello")

@@ -50,7 +50,7 @@ def build():
 
 
 def run_part(part, amount, environment):
-    """Runs a part and prints what it printed, at once; gives its exit code."""
+    """Runs a part and prints what it printed, at once; returns its exit code."""
     began = time.monotonic()
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rxX", str(HERE / PARTS[part])]
     command.append(f"--timeout={SECONDS_PER_TEST[amount]}")

@@ -1,5 +1,5 @@
-"""Single flipped bits in everything that lies on the disks: none is served, all that matter are found by one pass of
-the auditors, and all is as it was after one pass of the replicators.
+"""Single flipped bits in every file on the disks: none is served, one pass of the auditors finds all that matter, and one
+pass of the replicators repairs them.
 
 Each round: some writes that a node misses, updates that wait, flips of at most one copy of each thing, reads of
 everything through the proxy and of what was damaged straight from its server, auditors, updater, replicators; then all

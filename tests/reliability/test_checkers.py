@@ -1,4 +1,4 @@
-"""The checkers of histories themselves: every planted anomaly is found, and no good history is accused."""
+"""Tests of the checkers of histories: they find every planted anomaly, and accept every good history."""
 
 import random
 

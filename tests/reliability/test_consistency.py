@@ -30,7 +30,7 @@ SET_MIXES = [("none",), ("kill-objects",), ("pause-objects", "clock"), ("ring",)
 
 
 def run(cluster, mix, seed, clients, network, bucket):
-    """Drives clients and nemesis until there are enough records; gives the history."""
+    """Drives clients and nemesis until there are enough records; returns the history."""
     history, began = History(), time.monotonic()
 
     def enough():

@@ -1,6 +1,6 @@
 """A node joins by `apus join` and another leaves by `apus drain`, under load: no request fails, nothing is lost.
 
-The ring manager, the servers, their daemons and the proxies run as they do in earnest; rings travel by themselves. The
+The ring manager, the servers, their daemons and the proxies run as in production, and rings are distributed by the servers. The
 load is every operation in both dialects, and each answer is judged. A request that fails once has failed.
 """
 
@@ -173,7 +173,7 @@ class Bed:
         return node
 
     def drain(self, node):
-        """Empties a node and takes it away; gives what was on it at the end."""
+        """Empties a node and takes it away; returns what was on it at the end."""
         output = self.apus("drain", node.address, "--swift-dir", self.etc, "--json", codes=(1,))
         assert not output["safe_to_pull"] and output["drains"][0]["not_yet"], output
         refused = self.apus("drain", node.address, "--remove", "--swift-dir", self.etc, codes=(2,))

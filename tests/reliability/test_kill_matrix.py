@@ -61,7 +61,7 @@ def test_every_point_is_passed_by_a_step(traced):
 
 
 def drive_into(world, point, places, everywhere):
-    """Takes steps with the point armed until something died at it; gives how many processes did."""
+    """Takes steps with the point armed until something died at it; returns how many processes did."""
     for step, role in places[:4]:
         armed = world.processes(role)
         if not everywhere:

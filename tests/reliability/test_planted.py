@@ -1,4 +1,4 @@
-"""The suite notices what it is there for: each planted bug makes a named check fail, which passes without it.
+"""The suite finds bugs: each planted bug makes a named check fail, which passes without it.
 
 The bugs are one-line switches in the sources (`apus_fault::planted`). A switch without a check here fails, too.
 Of a directory that is not synced, what ext4 itself shows is tested: a later sync of anything on the same device hides

@@ -1,4 +1,4 @@
-"""Runs others' test suites against clusters started here, and holds their must-pass lists.
+"""Runs test suites of other projects against clusters started here, and checks their must-pass lists.
 
     run.py swift     Swift's test/functional, from its source distribution on PyPI
     run.py s3-tests  ceph/s3-tests, from the checkout named by S3TESTS_DIR

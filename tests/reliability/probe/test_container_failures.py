@@ -1,4 +1,4 @@
-"""Container servers that are away, behind or locked (Swift's `test_container_failures`)."""
+"""Container servers that are down, behind or locked (Swift's `test_container_failures`)."""
 
 import sqlite3
 import time

@@ -1,4 +1,4 @@
-"""`If-None-Match: *` while those who have the object are few (Swift's `test_object_conditional_requests`)."""
+"""`If-None-Match: *` while few nodes have the object (Swift's `test_object_conditional_requests`)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Objects whose time has come (Swift's `test_object_expirer`)."""
+"""Expired objects (Swift's `test_object_expirer`)."""
 
 import time
 from io import BytesIO

@@ -77,7 +77,7 @@ class Increase:
         self.write()
 
     def relinker(self, step, *options, code=0):
-        """All nodes at once, as operators run it; gives what they say."""
+        """All nodes at once, as operators run it; returns what they say."""
         running = [node.relinker(step, *options) for node in self.cluster.nodes]
         for relinker in running:
             relinker.log.unlink(missing_ok=True)

@@ -75,7 +75,7 @@ def changed(path, old, new):
 
 @contextmanager
 def load(work, threads=3):
-    """Does `work(number)` again and again; gives what was done and what failed."""
+    """Does `work(number)` again and again; returns what was done and what failed."""
     stopped, done, failed = threading.Event(), [], []
 
     def repeat(first):
