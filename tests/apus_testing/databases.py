@@ -3,7 +3,6 @@
 import hashlib
 import json
 import sqlite3
-import subprocess
 import time
 import urllib.parse
 from contextlib import closing
@@ -11,10 +10,9 @@ from contextlib import closing
 from swift.common.ring import Ring
 
 from .addresses import free_port
-from .answers import request
-from .executables import APUS
+from .machine import Machine
 from .rings import make_ring
-from .servers import Servers
+from .servers import SWIFT_CONF
 
 KINDS = ["account", "container"]
 PART_POWER = 8
@@ -35,39 +33,33 @@ def partition(*names):
     return int(path_hash(*names)[:8], 16) >> (32 - PART_POWER)
 
 
-class DatabaseNode(Servers):
-    """One node with one device, `sd1`."""
+class DatabaseNode(Machine):
+    """One machine with one device, `sd1`."""
 
     def __init__(self, folder, number, ports):
-        self.number, self.etc, self.ports = number, folder / f"etc{number}", ports
-        self.devices = folder / f"node{number}"
-        self.recon = folder / f"recon{number}"
-        self.processes = {}
-        (self.devices / "sd1").mkdir(parents=True)
-        self.etc.mkdir()
-        (self.etc / "swift.conf").write_text(
-            "[swift-hash]\nswift_hash_path_prefix = a\nswift_hash_path_suffix = b\n"
-            "[storage-policy:0]\nname = gold\ndefault = yes\n[storage-policy:1]\nname = silver\n"
+        self.number = number
+        super().__init__(
+            folder / f"etc{number}",
+            folder / f"node{number}",
+            folder / f"cache{number}",
+            addresses={kind: ("127.0.0.1", port) for kind, port in ports.items()},
+            swift_conf=SWIFT_CONF + "[storage-policy:1]\nname = silver\n",
+            device_names=["sd1"],
         )
         self.options("")
 
     def options(self, more):
         for kind in KINDS:
-            defaults = f"devices = {self.devices}\nmount_check = false\nrecon_cache_path = {self.recon}\n"
-            self.conf(kind, defaults, f"[{kind}-replicator]\ndatabases_per_second = 0\n{more}")
+            self.conf(kind, f"recon_cache_path = {self.cache}\n", f"[{kind}-replicator]\ndatabases_per_second = 0\n{more}")
 
     def replicate(self, kind, *options):
-        """One pass of the daemon in a process of its own; returns its statistics in recon."""
-        subprocess.run(
-            [APUS, f"{kind}-replicator", str(self.etc), "--once", *options],
-            check=True,
-            timeout=120,
-            stderr=subprocess.DEVNULL,
-        )
-        return json.loads((self.recon / f"{kind}.recon").read_text())["replication_stats"]
+        """One pass of the daemon; returns its statistics in recon."""
+        done = self.run_once(f"{kind}-replicator", *options)
+        assert done.returncode == 0, done.stderr
+        return json.loads((self.cache / f"{kind}.recon").read_text())["replication_stats"]
 
-    def request(self, kind, method, path, headers=None, body=None):
-        return request(self.address(kind), method, urllib.parse.quote(path), headers, body)
+    def request(self, kind, method, target, headers=None, body=None):
+        return super().request(kind, method, urllib.parse.quote(target), headers, body)
 
     def path(self, kind, *names):
         return "/".join(["", "sd1", str(partition(*names)), *names])

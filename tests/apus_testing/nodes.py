@@ -2,15 +2,12 @@
 
 import json
 import pickle
-import subprocess
 import time
 from urllib.parse import quote
 
 from swift.common import utils
 from swift.common.ring import Ring
 
-from .answers import request
-from .executables import APUS
 from .servers import KINDS, Servers
 
 QUEUE = ".expiring_objects"
@@ -31,7 +28,7 @@ class ServersWithDaemons(Servers):
         super().__init__(folder)
         self.folder = folder
         users = "".join(f"user_{name} = {value}\n" for name, value in USERS.items())
-        self.conf("proxy", "", f"{app}[filter:tempauth]\ntoken_key = {'k' * 32}\n{users}")
+        self.conf("proxy", more=f"{app}[filter:tempauth]\ntoken_key = {'k' * 32}\n{users}")
 
     def __enter__(self):
         for kind in [*KINDS, "proxy"]:
@@ -52,8 +49,7 @@ class ServersWithDaemons(Servers):
             path = self.etc / f"{kind}-server.conf"
             if "recon_cache_path" not in path.read_text():
                 path.write_text(path.read_text().replace("[DEFAULT]\n", f"[DEFAULT]\nrecon_cache_path = {self.cache}\n"))
-        command = [APUS, daemon, str(self.etc), "--once"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+        done = self.run_once(daemon, environment=environment)
         if expect is not None:
             assert done.returncode == expect, done.stderr
         return done
@@ -70,7 +66,7 @@ class ServersWithDaemons(Servers):
         path = "/" + "/".join(quote(str(part), safe="") for part in [device, partition, *names[:2]])
         path += "".join(f"/{quote(name)}" for name in names[2:])
         sent = {"X-Timestamp": f"{time.time():016.5f}", "X-Backend-Storage-Policy-Index": "0", **(headers or {})}
-        return request(self.address(kind), method, path + query, sent, b"" if method in ("PUT", "POST") else None)
+        return self.request(kind, method, path + query, sent, b"" if method in ("PUT", "POST") else None)
 
     def ask_all(self, kind, method, names, headers=None, query=""):
         """The same request to every primary."""

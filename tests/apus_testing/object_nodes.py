@@ -4,40 +4,38 @@ import hashlib
 import os
 import pickle
 import shutil
-import subprocess
 import urllib.parse
 
 from swift.common.ring.ring import RingData
 
 from .addresses import free_port
-from .answers import request
-from .executables import APUS
-from .process import Process
+from .machine import Machine
 from .rings import make_ring
 
 PREFIX, SUFFIX = b"pre", b"suf"
 PART_POWER = 3
+SWIFT_CONF = (
+    f"[swift-hash]\nswift_hash_path_prefix = {PREFIX.decode()}\nswift_hash_path_suffix = {SUFFIX.decode()}\n"
+    "[storage-policy:0]\nname = gold\ndefault = yes\n"
+)
 
 
 def timestamp(seconds, offset=0):
     return f"{seconds:016.5f}" + (f"_{offset:016x}" if offset else "")
 
 
-class ObjectNode:
-    """One server with one device, `sd<number>`."""
+class ObjectNode(Machine):
+    """One object server with one device, `sd<number>`."""
 
-    def __init__(self, folder, number, faults=None):
+    def __init__(self, folder, number):
         self.number, self.name = number, f"sd{number}"
-        self.etc, self.devices = folder / f"etc{number}", folder / f"devices{number}"
-        self.recon = folder / f"recon{number}"
-        self.port = free_port()
-        self.process = None
-        self.faults = faults
-        self.etc.mkdir()
-        self.device.mkdir(parents=True)
-        (self.etc / "swift.conf").write_text(
-            f"[swift-hash]\nswift_hash_path_prefix = {PREFIX.decode()}\nswift_hash_path_suffix = {SUFFIX.decode()}\n"
-            "[storage-policy:0]\nname = gold\ndefault = yes\n"
+        super().__init__(
+            folder / f"etc{number}",
+            folder / f"devices{number}",
+            folder / f"cache{number}",
+            addresses={"object": ("127.0.0.1", free_port())},
+            swift_conf=SWIFT_CONF,
+            device_names=[self.name],
         )
         self.configure()
 
@@ -45,47 +43,30 @@ class ObjectNode:
     def device(self):
         return self.devices / self.name
 
+    @property
+    def port(self):
+        return self.ports["object"]
+
     def configure(self, replicator="", server=""):
-        (self.etc / "object-server.conf").write_text(
-            f"[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {self.port}\ndevices = {self.devices}\nmount_check = false\n"
-            f"recon_cache_path = {self.recon}\n"
-            f"[pipeline:main]\npipeline = object-server\n"
-            f"[app:object-server]\nuse = egg:swift#object\nreplication_lock_timeout = 2\n{server}\n"
-            f"[object-replicator]\nsync_method = ssync\n{replicator}\n"
-        )
+        more = f"replication_lock_timeout = 2\n{server}\n[object-replicator]\nsync_method = ssync\n{replicator}\n"
+        more += "[pipeline:main]\npipeline = object-server\n"
+        self.conf("object", f"recon_cache_path = {self.cache}\n", more)
 
-    def start(self, command=None, armed=None):
-        """Starts the server, or another program that serves at its port."""
-        log = self.etc / "object-server.log"
-        process = Process(self.name, ["object-server", self.etc], log, faults=armed, address=self.address, program=command)
-        self.process = process.start()
+    def start_server(self, **options):
+        self.start("object", **options)
 
-    def stop(self):
-        if self.process:
-            self.process.kill()
-            self.process = None
+    def stop_server(self):
+        if "object" in self.processes:
+            self.stop("object", kill=True)
 
     def replicate(self, *options, check=True, armed=None):
-        """One sweep in a process of its own; returns its log."""
-        done = subprocess.run(
-            [APUS, "object-replicator", str(self.etc), "--once", *options],
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=120,
-            env={**os.environ, **({"APUS_FAULTS": str(armed)} if armed else {})},
-        )
+        """One pass of the replicator; returns its log."""
+        done = self.run_once("object-replicator", *options, armed=armed)
         assert not check or done.returncode == 0, done.stderr
         return done.stderr
 
-    @property
-    def address(self):
-        return "127.0.0.1", self.port
-
-    def request(self, method, path, headers=(), body=None):
-        return request(self.address, method, path, headers, body)
-
     def object(self, method, part, name, headers=(), body=None):
-        return self.request(method, f"/{self.name}/{part}{urllib.parse.quote(name)}", headers, body)
+        return self.request("object", method, f"/{self.name}/{part}{urllib.parse.quote(name)}", headers, body)
 
     def put(self, part, name, time, body=b"", more=None, **headers):
         """Writes an object; `more` are headers that are sent as they are."""
@@ -104,7 +85,7 @@ class ObjectNode:
         assert status in (204, 404), status
 
     def hashes(self, part):
-        status, _, body = self.request("REPLICATE", f"/{self.name}/{part}")
+        status, _, body = self.request("object", "REPLICATE", f"/{self.name}/{part}")
         assert status == 200, status
         return pickle.loads(body)
 
@@ -137,11 +118,11 @@ class ObjectNodes:
 
     def start(self):
         for node in self.nodes:
-            node.start()
+            node.start_server()
 
     def stop(self):
         for node in self.nodes:
-            node.stop()
+            node.stop_server()
 
     def primaries(self, part):
         by_name = {node.name: node for node in self.nodes}

@@ -7,64 +7,30 @@ import botocore.config
 import swiftclient
 
 from .addresses import free_port
-from .process import Process
+from .machine import Machine
 from .rings import make_ring
 
 KINDS = ["account", "container", "object"]
 DEVICES = 4
 
 
-class Servers:
-    """One machine with four devices, its three storage servers and a proxy, all with one folder of configuration."""
+SWIFT_CONF = "[swift-hash]\nswift_hash_path_prefix = a\nswift_hash_path_suffix = b\n[storage-policy:0]\nname = gold\ndefault = yes\n"
 
-    # Of each server process.
-    environment: dict[str, str] = {}
+
+class Servers(Machine):
+    """One machine with four devices, its three storage servers and a proxy."""
 
     def __init__(self, folder):
-        self.etc, self.devices, self.cache = folder / "etc", folder / "devices", folder / "cache"
-        self.ports = {kind: free_port() for kind in [*KINDS, "proxy"]}
-        self.processes = {}
-        self.etc.mkdir()
-        for number in range(1, DEVICES + 1):
-            (self.devices / f"sd{number}").mkdir(parents=True)
-        (self.etc / "swift.conf").write_text(
-            "[swift-hash]\nswift_hash_path_prefix = a\nswift_hash_path_suffix = b\n[storage-policy:0]\nname = gold\ndefault = yes\n"
+        addresses = {kind: ("127.0.0.1", free_port()) for kind in [*KINDS, "proxy"]}
+        names = [f"sd{number}" for number in range(1, DEVICES + 1)]
+        super().__init__(
+            folder / "etc", folder / "devices", folder / "cache", addresses=addresses, swift_conf=SWIFT_CONF, device_names=names
         )
         for kind in KINDS:
-            devices = [f"r1z{number}-127.0.0.1:{self.ports[kind]}/sd{number}" for number in range(1, DEVICES + 1)]
+            devices = [f"r1z{number}-127.0.0.1:{self.ports[kind]}/{name}" for number, name in enumerate(names, 1)]
             make_ring(self.etc, kind, devices, part_power=8, min_part_hours=1)
-            self.conf(kind, f"devices = {self.devices}\nmount_check = false\n")
-        with open(self.etc / "object-server.conf", "a") as conf:
-            conf.write("[object-updater]\ninterval = 1\n")
-        self.conf("proxy", "", "[filter:tempauth]\nuser_test_tester = testing .admin\n")
-
-    def conf(self, kind, defaults, more=""):
-        bind = f"bind_ip = 127.0.0.1\nbind_port = {self.ports[kind]}\n"
-        text = f"[DEFAULT]\n{bind}{defaults}[app:{kind}-server]\nuse = egg:swift#{kind}\n{more}"
-        (self.etc / f"{kind}-server.conf").write_text(text)
-
-    def address(self, kind):
-        return "127.0.0.1", self.ports[kind]
-
-    def log(self, name):
-        return self.etc / f"{name}.log"
-
-    def start(self, kind):
-        words = [f"{kind}-server", self.etc]
-        process = Process(f"{kind} server", words, self.log(kind), address=self.address(kind), environment=self.environment)
-        self.processes[kind] = process.start()
-
-    def start_daemon(self, name):
-        self.processes[name] = Process(name, [name, self.etc], self.log(name)).spawn()
-
-    def stop(self, kind, kill=False):
-        """Stops a server or a daemon; returns its exit code."""
-        process = self.processes.pop(kind)
-        return process.kill() if kill else process.stop()
-
-    def stop_all(self):
-        for kind in list(self.processes):
-            assert self.stop(kind) == 0, kind
+            self.conf(kind, more="[object-updater]\ninterval = 1\n" if kind == "object" else "")
+        self.conf("proxy", more="[filter:tempauth]\nuser_test_tester = testing .admin\n")
 
     def s3(self):
         return boto3.client(

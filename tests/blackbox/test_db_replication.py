@@ -498,7 +498,7 @@ print(json.dumps(replicator.stats))
 
 
 def swift_replicate(node, name, rsync="nowhere::container"):
-    arguments = [str(node.etc), str(node.devices), str(node.ports["container"]), str(node.recon), str(partition("a", name)), rsync]
+    arguments = [str(node.etc), str(node.devices), str(node.ports["container"]), str(node.cache), str(partition("a", name)), rsync]
     done = subprocess.run([sys.executable, "-c", SWIFT_REPLICATOR, *arguments], capture_output=True, text=True, timeout=120)
     return json.loads(done.stdout.splitlines()[-1])
 

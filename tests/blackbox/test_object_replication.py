@@ -67,7 +67,7 @@ def test_a_wiped_device_is_refilled_byte_for_byte(nodes):
     for part in range(8):
         hashes = [node.hashes(part) for node in nodes.primaries(part)]
         assert all(other == hashes[0] for other in hashes)
-    output = json.loads((others[0].recon / "object.recon").read_text())
+    output = json.loads((others[0].cache / "object.recon").read_text())
     assert output["replication_stats"]["failure"] == 0 and output["object_replication_last"] > NOW
 
 
@@ -93,14 +93,14 @@ def test_a_handoff_stays_until_every_primary_has_it(nodes):
     part, primaries, [handoff] = nodes.place(name)
     handoff.put(part, name, timestamp(NOW - 50), b"only here")
     expected = handoff.files()
-    primaries[1].stop()
+    primaries[1].stop_server()
     output = handoff.replicate()
     assert "objects_removed: 0" in output and "handoffs_left: 1" in output and "objects_behind: 1" in output, output
     assert handoff.files() == expected == primaries[0].files() == primaries[2].files()
     handoff.configure("handoff_delete = 2")
     assert "objects_removed: 1" in handoff.replicate()
     assert handoff.files() == {}
-    primaries[1].start()
+    primaries[1].start_server()
     primaries[0].replicate()
     assert primaries[1].files() == expected
 
@@ -159,8 +159,8 @@ def test_the_newest_of_each_part_wins_in_any_order(nodes):
         names.append(name)
     for node in nodes:
         node.configure(f"reclaim_age = {10**9}", f"reclaim_age = {10**9}")
-        node.stop()
-        node.start()
+        node.stop_server()
+        node.start_server()
     for _ in range(3):
         nodes.sweep()
     for name in names:
@@ -220,7 +220,7 @@ def test_an_update_that_breaks_off_or_lies_is_not_published(nodes):
 
     def exchange(updates):
         body = b":MISSING_CHECK: START\r\n:MISSING_CHECK: END\r\n:UPDATES: START\r\n" + updates
-        _, _, answer = node.request("SSYNC", f"/{node.name}/{part}", {"Content-Length": str(len(body))}, body)
+        _, _, answer = node.request("object", "SSYNC", f"/{node.name}/{part}", {"Content-Length": str(len(body))}, body)
         return answer.decode()
 
     def update(length, body, **headers):
@@ -261,9 +261,9 @@ def test_a_busy_partition_is_refused_in_words(nodes):
         assert node.files() == {}
     other.replicate()
     assert node.files() == other.files()
-    status, _, _ = node.request("REPLICATE", f"/none/{part}")
+    status, _, _ = node.request("object", "REPLICATE", f"/none/{part}")
     assert status == 507
-    status, _, _ = node.request("SSYNC", f"/none/{part}")
+    status, _, _ = node.request("object", "SSYNC", f"/none/{part}")
     assert status == 507
 
 
@@ -347,7 +347,7 @@ def test_one_object_is_brought_to_the_nodes_that_are_named(nodes):
     assert node.files() == others[0].files() == others[1].files()
     assert node.object("REPAIR", part, "/a/c/none", to)[0] == 404
     assert node.object("REPAIR", part, name)[0] == 400
-    others[1].stop()
+    others[1].stop_server()
     assert node.object("REPAIR", part, name, to)[0] == 502
 
 
@@ -360,12 +360,12 @@ def test_with_a_cluster_key_everything_that_is_sent_is_signed(nodes):
     expected = handoff.files()
     shutil.rmtree(primaries[0].device / "objects")
     for node in nodes:
-        node.stop()
+        node.stop_server()
         path = node.etc / "swift.conf"
         path.write_text(path.read_text() + f"[apus]\ncluster_key = {'ab' * 32}\n")
         path.chmod(0o600)
-        node.start()
-    assert primaries[0].request("REPLICATE", f"/{primaries[0].name}/{part}")[0] == 401
+        node.start_server()
+    assert primaries[0].request("object", "REPLICATE", f"/{primaries[0].name}/{part}")[0] == 401
     assert "removed: 1" in handoff.replicate()
     assert all(node.files() == expected for node in primaries)
 

@@ -92,7 +92,7 @@ def test_suffix_hashes_are_swifts_for_any_files(nodes):
         path.unlink()
     assert swift_hashes(node, [5])["5"] == ours
     suffix = sorted(ours)[0]
-    status, _, _ = node.request("REPLICATE", f"/sd1/5/{suffix}")
+    status, _, _ = node.request("object", "REPLICATE", f"/sd1/5/{suffix}")
     changed = node.hashes(5)
     assert status == 200 and {key for key in ours if ours[key] != changed.get(key)} <= {suffix}
     assert swift_hashes(node, [5])["5"] == changed
@@ -100,9 +100,9 @@ def test_suffix_hashes_are_swifts_for_any_files(nodes):
 
 def test_suffix_hashes_are_swifts_for_what_both_wrote(nodes, tmp_path):
     node = next(iter(nodes))
-    node.stop()
+    node.stop_server()
     node.configure(server=f"reclaim_age = {NEVER_RECLAIMED}")
-    node.start()
+    node.start_server()
     swift_disk.unpack(tmp_path)
     compared = 0
     for name in ["sd1", "sd2", "sd3"]:
@@ -168,7 +168,7 @@ def run_swift_replicator(node):
         "stats = replicator.total_stats; print(stats.failure, stats.success, stats.rsync)"
     )
     words = [sys.executable, "-c", code, str(node.etc / "swift.conf"), str(node.etc / "object-server.conf"), str(node.etc)]
-    node.recon.mkdir(exist_ok=True)
+    node.cache.mkdir(exist_ok=True)
     done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr
     failures, successes, synced = map(int, done.stdout.split()[-3:])
@@ -183,12 +183,12 @@ def start_swift_server(node):
         "from swift.obj import server; "
         "sys.exit(run_wsgi(sys.argv[1], 'object-server', global_conf_callback=server.global_conf_callback, default_port=6200))"
     )
-    node.stop()
-    node.recon.mkdir(exist_ok=True)
+    node.stop_server()
+    node.cache.mkdir(exist_ok=True)
     conf = node.etc / "object-server.conf"
     user = pwd.getpwuid(os.getuid()).pw_name
     conf.write_text(conf.read_text().replace("[DEFAULT]\n", f"[DEFAULT]\nuser = {user}\nworkers = 0\nswift_dir = {node.etc}\n"))
-    node.start([sys.executable, "-c", code, str(node.etc / "swift.conf"), str(node.etc / "object-server.conf")])
+    node.start_server(program=[sys.executable, "-c", code, str(node.etc / "swift.conf"), str(node.etc / "object-server.conf")])
 
 
 def test_swifts_sender_fills_our_server(nodes):

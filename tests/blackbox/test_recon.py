@@ -10,7 +10,7 @@ import sys
 import urllib.request
 
 import pytest
-from swift.common.middleware.recon import ReconMiddleware
+from swift.common.middleware.cache import ReconMiddleware
 from swift.common.swob import Request
 
 from apus_testing import databases, object_nodes
@@ -286,7 +286,7 @@ def test_objects_of_a_device_that_is_not_mounted_are_below_and_those_of_a_silent
     for _ in range(2):
         nodes.sweep()
     assert redundancy(first, "object", code=0)["below"] == 0
-    second.stop()
+    second.stop_server()
     for node in [first, *others]:
         node.replicate()
     output = redundancy(first, "object", code=1)
@@ -294,7 +294,7 @@ def test_objects_of_a_device_that_is_not_mounted_are_below_and_those_of_a_silent
     words = apus_recon(first, "object", "--redundancy", "--suppress", code=1)
     assert f"[objects gold] below full redundancy: 0, unknown: {expected}" in words
     assert "!! 1/4 hosts told nothing: the real numbers are larger" in words
-    second.start()
+    second.start_server()
     nodes.sweep()
     assert redundancy(first, "object", code=0)["unknown"] == 0
     output = samples(first.port)
@@ -308,9 +308,9 @@ def test_an_object_that_only_a_handoff_has_is_counted_by_it_and_a_part_of_a_swee
     handoff.put(part, "/a/c/o", object_nodes.timestamp(1_700_000_000), b"body")
     handoff.put(part, "/a/c/o", object_nodes.timestamp(1_700_000_001), b"newer")
     primaries[1].put(part, "/a/c/o", object_nodes.timestamp(1_700_000_000), b"body")
-    primaries[1].stop()
+    primaries[1].stop_server()
     handoff.replicate()
-    primaries[1].start()
+    primaries[1].start_server()
     assert redundancy(first, "object")["below"] == 1
     # The primaries have it from here; the last one gets it from any of them.
     nodes.sweep()
@@ -319,9 +319,9 @@ def test_an_object_that_only_a_handoff_has_is_counted_by_it_and_a_part_of_a_swee
     nodes.sweep()
     assert redundancy(first, "object", code=0)["below"] == 0
     primaries[2].wipe()
-    before = first.recon.joinpath("object.recon").read_text()
+    before = first.cache.joinpath("object.recon").read_text()
     first.replicate("--partitions", str(part))
-    after = first.recon.joinpath("object.recon").read_text()
+    after = first.cache.joinpath("object.recon").read_text()
 
     def last(text):
         return json.loads(text)["object_redundancy_last"]
@@ -347,7 +347,7 @@ def test_a_node_of_a_far_region_to_which_nothing_is_sent_is_compared_too(tmp_pat
             third.wipe()
             second.put(part, name, object_nodes.timestamp(1_700_000_000), b"body")
             first.replicate()
-            counts = json.loads((first.recon / "object.recon").read_text())["object_redundancy"]["0"]
+            counts = json.loads((first.cache / "object.recon").read_text())["object_redundancy"]["0"]
             assert counts == {"below": 1, "unknown": 0}
     finally:
         nodes.stop()

@@ -17,6 +17,7 @@ from apus_testing import rings
 from apus_testing.addresses import Network, free_port
 from apus_testing.backend_signature import Request, exchange
 from apus_testing.executables import APUS
+from apus_testing.machine import Machine
 from apus_testing.process import Process
 from apus_testing.servers import KINDS
 from apus_testing.waiting import wait_until
@@ -47,41 +48,28 @@ def statement(key, name, content, version, series=0, length=None):
     return json.dumps(said, separators=(",", ":"))
 
 
-def new_server(kind, etc, address):
-    return Process(f"{kind} server", [f"{kind}-server", etc], etc / f"{kind}.log", address=address)
+class Node(Machine):
+    """Three servers at one address."""
 
-
-class Node:
-    """Three servers at one address, with one `swift_dir`."""
-
-    def __init__(self, folder, number, ip, conf):
-        self.ip, self.etc, self.devices = ip, folder / f"etc{number}", folder / f"devices{number}"
-        self.number = number
-        self.etc.mkdir()
-        for device in (1, 2):
-            (self.devices / f"sd{device}").mkdir(parents=True)
-        (self.etc / "swift.conf").write_text(conf)
-        self.ports = {kind: free_port() for kind in KINDS}
-        self.servers = []
+    def __init__(self, folder, number, ip, swift_conf):
+        self.number, self.ip = number, ip
+        super().__init__(
+            folder / f"etc{number}",
+            folder / f"devices{number}",
+            folder / f"cache{number}",
+            addresses={kind: (ip, free_port()) for kind in KINDS},
+            swift_conf=swift_conf,
+            device_names=["sd1", "sd2"],
+        )
         for kind in KINDS:
-            (self.etc / f"{kind}-server.conf").write_text(
-                f"[DEFAULT]\nbind_ip = {self.ip}\nbind_port = {self.ports[kind]}\ndevices = {self.devices}\nmount_check = false\n"
-                f"recon_cache_path = {folder}/cache{number}\n[app:{kind}-server]\nuse = egg:swift#{kind}\n"
-            )
-            self.servers.append(new_server(kind, self.etc, (self.ip, self.ports[kind])))
+            self.conf(kind, f"recon_cache_path = {self.cache}\n")
 
-    def address(self, kind):
+    def endpoint(self, kind):
         return f"{self.ip}:{self.ports[kind]}"
 
-    def start(self):
-        for own in self.servers:
-            own.spawn()
-        for own in self.servers:
-            own.wait_ready()
-
-    def stop(self):
-        for own in self.servers:
-            assert not own.is_alive or own.stop() == 0, own.name
+    def start_all(self):
+        for process in [self.spawn(kind) for kind in KINDS]:
+            process.wait_ready()
 
     def ring(self, name="object.ring.gz"):
         return (self.etc / name).read_bytes()
@@ -115,12 +103,12 @@ class RingCluster:
             f"[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {self.port}\n[app:proxy-server]\nuse = egg:swift#proxy\n"
             f"metrics_bind = 127.0.0.1:{self.metrics}\n[filter:tempauth]\nuser_test_tester = testing .admin\n"
         )
-        self.proxy = new_server("proxy", self.etc, ("127.0.0.1", self.port))
+        self.proxy = Process("proxy", ["proxy-server", self.etc], self.etc / "proxy.log", address=("127.0.0.1", self.port))
         for kind in KINDS:
             self.build(kind, "create", "6", "3", "0")
             for node in self.nodes:
                 for device in (1, 2):
-                    self.build(kind, "add", f"r1z{node.number}-{node.address(kind)}/sd{device}", "1")
+                    self.build(kind, "add", f"r1z{node.number}-{node.endpoint(kind)}/sd{device}", "1")
             self.build(kind, "rebalance")
             for place in [self.etc, *[node.etc for node in self.nodes]]:
                 shutil.copy(self.builders / f"{kind}.ring.gz", place)
@@ -162,16 +150,15 @@ class RingCluster:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     cluster = RingCluster(tmp_path_factory.mktemp("rings"))
-    servers = [server for node in cluster.nodes for server in node.servers] + [cluster.proxy]
     try:
-        for server in servers:
-            server.spawn()
-        for server in servers:
-            server.wait_ready()
+        for node in cluster.nodes:
+            node.start_all()
+        cluster.proxy.start()
         yield cluster
     finally:
-        for server in servers:
-            assert not server.is_alive or server.stop() == 0, server.name
+        for node in cluster.nodes:
+            node.stop_all()
+        assert cluster.proxy.stop() == 0
         cluster.network.close()
 
 
@@ -205,13 +192,13 @@ def test_a_push_reaches_every_node_once_and_is_in_force_in_every_process_at_once
     report = cluster.push(path)
     # The servers of a node have one directory: the first one that is asked takes the ring, or the node fetched it.
     assert len(report["told"]) == 9 and outcomes(report).count("installed") <= 3
-    assert {answer["address"] for answer in report["told"]} == {node.address(kind) for node in cluster.nodes for kind in KINDS}
+    assert {answer["address"] for answer in report["told"]} == {node.endpoint(kind) for node in cluster.nodes for kind in KINDS}
     answer = cluster.report()
     assert answer["troubles"] == []
     loaded = [ring["loaded_version"] for server in answer["servers"] for ring in server["rings"] if ring["name"] == "object.ring.gz"]
     assert loaded == [version] * 9
     for node in cluster.nodes:
-        digests = requests.get(f"http://{node.address('object')}/recon/ringmd5", timeout=10).json()
+        digests = requests.get(f"http://{node.endpoint('object')}/recon/ringmd5", timeout=10).json()
         assert digests[str(node.etc / "object.ring.gz")] == hashlib.md5(path.read_bytes()).hexdigest()
     cluster.settled(path)
     done = subprocess.run([APUS, "recon", "object", "--md5", "--swiftdir", str(cluster.etc)], capture_output=True, text=True)
@@ -225,20 +212,20 @@ def test_a_node_that_was_down_and_the_proxy_come_by_a_ring_themselves_and_go_by_
         swift.put_object("c", f"before-{number}", b"x")
     assert first.objects()
     before = set(first.objects())
-    last.stop()
+    last.stop_all()
     for device in (1, 2):
-        cluster.build("object", "set_weight", f"{first.address('object')}/sd{device}", "0")
+        cluster.build("object", "set_weight", f"{first.endpoint('object')}/sd{device}", "0")
     for _ in range(6):
         cluster.build("object", "pretend_min_part_hours_passed")
         cluster.build("object", "rebalance")
     path = cluster.next()
     report = cluster.push(path, expect=1)
     missing = [answer for answer in report["told"] if answer["outcome"] == "unreachable"]
-    assert sorted(answer["address"] for answer in missing) == sorted(last.address(kind) for kind in KINDS)
+    assert sorted(answer["address"] for answer in missing) == sorted(last.endpoint(kind) for kind in KINDS)
     assert outcomes(report).count("unreachable") + outcomes(report).count("installed") + outcomes(report).count("has_it") == 9
     troubles = cluster.report(expect=1)["troubles"]
     assert len(troubles) == 3 and all(last.ip in trouble for trouble in troubles), troubles
-    last.start()
+    last.start_all()
     cluster.settled(path)
     line = f'apus_ring_version{{ring="object.ring.gz"}} {version_of(path)}\n'
     metrics = f"http://127.0.0.1:{cluster.metrics}/metrics"
@@ -260,10 +247,10 @@ def test_what_is_not_newer_is_refused_and_what_is_forced_wins_at_nodes_that_were
     assert {answer["status"] for answer in report["told"]} == {409}
     assert all(f"version {older}" in answer["reason"] and f"version {newer}" in answer["reason"] for answer in report["told"])
     last = cluster.nodes[2]
-    last.stop()
+    last.stop_all()
     report = cluster.push(old / "container.ring.gz", "--force", expect=1)
     assert report["rings"][0]["series"] == 1
-    last.start()
+    last.start_all()
     cluster.settled(old / "container.ring.gz")
     # What was signed before is refused from now on, from whomever it comes.
     content = (new / "container.ring.gz").read_bytes()
@@ -303,7 +290,7 @@ def test_nothing_but_a_good_ring_of_this_cluster_is_taken(cluster, tmp_path):
     larger = tmp_path / "account.builder"
     for words in (
         ["create", "7", "3", "0"],
-        ["add", f"r1z1-{node.address('account')}/sd1", "1", "--yes"],
+        ["add", f"r1z1-{node.endpoint('account')}/sd1", "1", "--yes"],
         ["set_replicas", "1"],
         ["rebalance"],
     ):
@@ -315,7 +302,7 @@ def test_nothing_but_a_good_ring_of_this_cluster_is_taken(cluster, tmp_path):
         (
             401,
             "not signed",
-            lambda: exchange((node.ip, node.ports["object"]), f"GET {path} HTTP/1.1\r\nHost: {node.address('object')}\r\n\r\n".encode()),
+            lambda: exchange((node.ip, node.ports["object"]), f"GET {path} HTTP/1.1\r\nHost: {node.endpoint('object')}\r\n\r\n".encode()),
         ),
         (401, "another cluster key", lambda: node.ask("PUT", path, content, good, key=OTHER_KEY)),
         (403, "another cluster key", lambda: node.ask("PUT", path, content, statement(OTHER_KEY, name, content, version))),
@@ -367,11 +354,11 @@ def test_a_node_that_is_killed_while_rings_come_has_a_whole_one_and_catches_up(c
         path = cluster.next("container")
         push = subprocess.Popen([APUS, "ring", "push", str(path), "--swift-dir", str(cluster.etc)], stdout=subprocess.DEVNULL)
         time.sleep(rounds.random() * 0.06)
-        for server in node.servers:
-            server.kill()
+        for kind in KINDS:
+            node.stop(kind, kill=True)
         assert push.wait(timeout=30) in (0, 1)
         assert 0 < version_of(node.etc / "container.ring.gz") <= version_of(path)
-        node.start()
+        node.start_all()
     cluster.settled(path)
     wait_until(
         lambda: not any(node.ip in trouble for trouble in json.loads(cluster.run("report", "--json", expect=None))["troubles"]),
@@ -384,7 +371,7 @@ def test_a_new_node_takes_all_rings_of_another(cluster, tmp_path):
     key = tmp_path / "key"
     key.write_text(KEY + "\n")
     source = cluster.nodes[1]
-    fetch = ["fetch", "--from", source.address("account"), "--swift-dir", str(tmp_path), "--key-file", str(key)]
+    fetch = ["fetch", "--from", source.endpoint("account"), "--swift-dir", str(tmp_path), "--key-file", str(key)]
     assert cluster.run(*fetch).count("installed") == 3
     assert all((tmp_path / name).read_bytes() == source.ring(name) for name in RINGS)
     assert cluster.run(*fetch).count("has it") == 3
@@ -399,15 +386,14 @@ def test_in_an_open_cluster_rings_do_not_travel(cluster, tmp_path):
     )
     for name in RINGS:
         shutil.copy(cluster.etc / name, node.etc)
-    server = node.servers[-1]
     try:
-        server.start()
+        node.start("object")
         for ask in (lambda: node.ask("GET", "/apus/rings"), lambda: node.ask("PUT", "/apus/rings/object.ring.gz", b"x", "{}")):
             status, answer = ask()
             assert status == 403 and "cluster_key" in answer
-        assert requests.get(f"http://{node.address('object')}/apus/rings", timeout=10).status_code == 403
+        assert requests.get(f"http://{node.endpoint('object')}/apus/rings", timeout=10).status_code == 403
         assert "ring_fetch_interval has no effect" in (node.etc / "object.log").read_text()
     finally:
-        assert server.stop() == 0
+        node.stop_all()
     answer = cluster.run("push", cluster.builders / "object.ring.gz", "--swift-dir", str(node.etc), expect=2)
     assert "cluster_key" in answer

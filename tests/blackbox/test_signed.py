@@ -376,7 +376,8 @@ def tapped(tmp_path_factory):
     conf = servers.etc / "object-server.conf"
     text = conf.read_text().replace(f"bind_port = {servers.ports['object']}", f"bind_port = {hidden}")
     conf.write_text(text.replace("use =", f"reached_as = 127.0.0.1:{servers.ports['object']}\nuse ="))
-    ring_port, servers.ports["object"] = servers.ports["object"], hidden
+    ring_port = servers.ports["object"]
+    servers.addresses["object"] = ("127.0.0.1", hidden)
     for kind in [*KINDS, "proxy"]:
         servers.start_with(kind, cluster_key=KEY)
     tap = Tap(ring_port, hidden)
