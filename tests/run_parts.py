@@ -54,7 +54,12 @@ def environment():
             apt_install("python3-venv")
             shutil.rmtree(VENV, ignore_errors=True)
             run(sys.executable, "-m", "venv", VENV)
-    run(VENV / "bin/pip", "install", "--quiet", "--disable-pip-version-check", "-r", "tests/requirements.txt", "-e", "tests")
+    # Nothing is asked of the package index again when all that is wanted is there.
+    wanted = (ROOT / "tests/requirements.txt").read_text() + (ROOT / "tests/pyproject.toml").read_text() + str(ROOT)
+    installed = VENV / "installed"
+    if not installed.exists() or installed.read_text() != wanted:
+        run(VENV / "bin/pip", "install", "--quiet", "--disable-pip-version-check", "-r", "tests/requirements.txt", "-e", "tests")
+        installed.write_text(wanted)
     run(PYTHON, "-c", "from apus_testing.suites import swift_source; swift_source()")
     if not shutil.which("rclone") and not (TARGET / "tools/usr/bin/rclone").exists():
         (TARGET / "tools").mkdir(exist_ok=True)
