@@ -15,7 +15,7 @@ def mac(key, *parts):
     return hmac.new(key, b"".join(parts), hashlib.sha256).digest()
 
 
-class Request:
+class SignedRequest:
     """A signed request to `address`; change its fields to send something else than what was signed."""
 
     def __init__(self, key, method, path, address, headers=None, body=None, date=None, guard=None):

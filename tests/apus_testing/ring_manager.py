@@ -19,7 +19,7 @@ def apus(*words, code=0):
     return done.stdout + done.stderr
 
 
-class Place:
+class RingManagerMachine:
     """An object server, and the ring manager (`rebalance = ask`) with builders of three rings."""
 
     def __init__(self, folder):

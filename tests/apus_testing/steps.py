@@ -36,7 +36,7 @@ class Killed(Exception):
     """A process died at a fault point, and the rest of the step would only wait for it."""
 
 
-class World:
+class StepCluster:
     """A cluster, its ledger, and a writer whose steps are taken one by one."""
 
     def __init__(self, cluster, seed=1):

@@ -17,7 +17,7 @@ LOOPBACK = ["127.0.0.1", "127.77.3.4", "::1", "localhost"]
 RINGS = ["account", "container", "object", "object-1"]
 
 
-class Place:
+class ConfiguredMachine:
     """A configuration whose rings lead to this machine only, until `ring` is called."""
 
     def __init__(self, folder):
@@ -59,7 +59,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    return Place(tmp_path_factory.mktemp("key-required"))
+    return ConfiguredMachine(tmp_path_factory.mktemp("key-required"))
 
 
 @pytest.fixture(autouse=True)

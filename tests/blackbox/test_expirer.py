@@ -6,7 +6,7 @@ import time
 import pytest
 from swift.obj.expirer import ASYNC_DELETE_TYPE, ExpirerConfig, build_task_obj
 
-from apus_testing.nodes import QUEUE, ServersWithDaemons
+from apus_testing.servers_with_daemons import QUEUE, ServersWithDaemons
 from apus_testing.waiting import wait_past, wait_until
 
 ACCOUNT = "AUTH_test"

@@ -39,7 +39,7 @@ def section(title):
     return blocks
 
 
-class Machine:
+class GuideMachine:
     """Addresses and folders of this machine in place of a machine of the guide."""
 
     def __init__(self, folder, number, network):
@@ -118,7 +118,7 @@ def machines(tmp_path):
     network, holder = take_network()
     (tmp_path / "apus").symlink_to(Path(APUS).resolve())
     with holder, contextlib.ExitStack() as ends:
-        machines = [Machine(tmp_path, number, network) for number in (1, 4)]
+        machines = [GuideMachine(tmp_path, number, network) for number in (1, 4)]
         for machine in machines:
             ends.callback(machine.stop)
         yield machines

@@ -5,7 +5,7 @@ import time
 import pytest
 import swiftclient
 
-from apus_testing.nodes import ServersWithDaemons
+from apus_testing.servers_with_daemons import ServersWithDaemons
 
 ACCOUNT = "AUTH_gone"
 BODY = b"test-body"

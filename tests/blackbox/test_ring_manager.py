@@ -9,14 +9,14 @@ import urllib.request
 
 import pytest
 
-from apus_testing.backend_signature import Request
-from apus_testing.ring_manager import KEY, OTHER_KEY, Place, apus
+from apus_testing.backend_signature import SignedRequest
+from apus_testing.ring_manager import KEY, OTHER_KEY, RingManagerMachine, apus
 from apus_testing.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    place = Place(tmp_path_factory.mktemp("ring-manager"))
+    place = RingManagerMachine(tmp_path_factory.mktemp("ring-manager"))
     try:
         place.start("object-server", place.etc, port=place.port)
         place.start("ring-manager", place.etc, port=place.manager_port)
@@ -29,7 +29,7 @@ def place(tmp_path_factory):
 
 def test_facts_are_returned_to_signed_requests_only_and_without_the_key(place):
     address = ("127.0.0.1", place.port)
-    status, answer = Request(KEY, "GET", "/apus/join", address).send(address)
+    status, answer = SignedRequest(KEY, "GET", "/apus/join", address).send(address)
     assert status == 200 and KEY not in answer.decode() and "cluster_key" not in answer.decode()
     assert json.loads(answer)["facts"]["sections"]["storage-policy:0"] == {"name": "gold", "aliases": "best, dear"}
     for port, path in [(place.port, "/apus/join"), (place.port, "/apus/device/sd1"), (place.manager_port, "/apus/manager/status")]:

@@ -15,7 +15,7 @@ import swiftclient
 
 from apus_testing import rings
 from apus_testing.addresses import Network, free_port
-from apus_testing.backend_signature import Request, exchange
+from apus_testing.backend_signature import SignedRequest, exchange
 from apus_testing.executables import APUS
 from apus_testing.machine import Machine
 from apus_testing.process import Process
@@ -48,7 +48,7 @@ def statement(key, name, content, version, series=0, length=None):
     return json.dumps(said, separators=(",", ":"))
 
 
-class Node(Machine):
+class RingNode(Machine):
     """Three servers at one address."""
 
     def __init__(self, folder, number, ip, swift_conf):
@@ -80,7 +80,7 @@ class Node(Machine):
     def ask(self, method, path, body=None, said=None, key=KEY, kind="object", more=None):
         headers = {**({"X-Apus-Ring": said} if said else {}), **(more or {})}
         address = (self.ip, self.ports[kind])
-        status, answer = Request(key, method, path, address, headers, body).send(address)
+        status, answer = SignedRequest(key, method, path, address, headers, body).send(address)
         return status, answer.decode(errors="replace")
 
 
@@ -94,7 +94,7 @@ class RingCluster:
             f"[apus]\ncluster_key = {KEY}\nring_check_interval = 1000\nring_overlap = 0.01\nring_fetch_interval = {FETCH_INTERVAL}\n"
         )
         self.network = Network()
-        self.nodes = [Node(folder, number, self.network.address(number), conf) for number in (1, 2, 3)]
+        self.nodes = [RingNode(folder, number, self.network.address(number), conf) for number in (1, 2, 3)]
         self.etc = folder / "etc-proxy"
         self.etc.mkdir()
         (self.etc / "swift.conf").write_text(conf)
@@ -381,7 +381,7 @@ def test_a_new_node_takes_all_rings_of_another(cluster, tmp_path):
 
 
 def test_in_an_open_cluster_rings_do_not_travel(cluster, tmp_path):
-    node = Node(
+    node = RingNode(
         tmp_path, 9, cluster.network.address(9), (cluster.etc / "swift.conf").read_text().replace("[apus]", "[apus]\nbackend_auth = open")
     )
     for name in RINGS:

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from apus_testing.backend_signature import Request, mac
+from apus_testing.backend_signature import SignedRequest, mac
 from apus_testing.signed_servers import KEY, OTHER_KEY, SignedServers
 
 PATHS = ["/recon/redundancy/object", "/recon/replication/object", "/recon/mem", "/recon/ringmd5?x=1", "/apus/device/sd1"]
@@ -35,7 +35,7 @@ def send(address, method, path, headers):
 
 
 def ask_signed(address, path, nonce, key=KEY, method="GET"):
-    request = Request(key, method, path, address, {"X-Apus-Nonce": nonce})
+    request = SignedRequest(key, method, path, address, {"X-Apus-Nonce": nonce})
     return send(address, method, path, request.headers)
 
 
@@ -76,7 +76,7 @@ def test_a_question_that_was_altered_or_signed_otherwise_gets_none(servers):
     here, there = servers.address("object"), servers.address("container")
     path, other = PATHS[:2]
     assert ask_signed(here, path, "n", key=OTHER_KEY)[:2] == (401, None)
-    request = Request(KEY, "GET", path, here, {"X-Apus-Nonce": "n"})
+    request = SignedRequest(KEY, "GET", path, here, {"X-Apus-Nonce": "n"})
     # Taken on the way and put to another path, to another server, as another method, with another nonce.
     assert send(here, "GET", other, request.headers)[:2] == (401, None)
     assert send(there, "GET", path, request.headers)[:2] == (401, None)

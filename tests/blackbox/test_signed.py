@@ -15,7 +15,7 @@ import pytest
 import swiftclient
 
 from apus_testing.addresses import free_port
-from apus_testing.backend_signature import Request, chunk, exchange
+from apus_testing.backend_signature import SignedRequest, chunk, exchange
 from apus_testing.executables import APUS
 from apus_testing.saio import Saio
 from apus_testing.servers import KINDS, answer
@@ -81,14 +81,14 @@ ROUTES = MAKE + [
 def victim(servers):
     for kind, method, path, head, body in MAKE:
         address = servers.address(kind)
-        status, text = Request(KEY, method, path, address, head, body).send(address)
+        status, text = SignedRequest(KEY, method, path, address, head, body).send(address)
         assert status == 201, (kind, text)
     return servers.settled()
 
 
 def make(servers, route, key=KEY, **options):
     kind, method, path, head, body = route
-    return Request(key, method, path, servers.address(kind), dict(head), body, **options)
+    return SignedRequest(key, method, path, servers.address(kind), dict(head), body, **options)
 
 
 def no_signature(servers, route):
@@ -132,7 +132,7 @@ def another_server(servers, route):
     """What was captured on its way to one server, sent to another."""
     kind, method, path, head, body = route
     elsewhere = ("127.0.0.1", servers.ports["object" if kind != "object" else "container"])
-    return Request(KEY, method, path, elsewhere, dict(head), body)
+    return SignedRequest(KEY, method, path, elsewhere, dict(head), body)
 
 
 def flipped(at):
@@ -283,7 +283,7 @@ def two_phase(servers, path, change=lambda name, data: data):
         "X-Backend-Obj-Multiphase-Commit": "yes",
         "X-Backend-Obj-Multipart-Mime-Boundary": boundary,
     }
-    request = Request(KEY, "PUT", path, address, head, b"")
+    request = SignedRequest(KEY, "PUT", path, address, head, b"")
     request.number = 0
     footers = json.dumps({"Etag": hashlib.md5(body).hexdigest(), "X-Object-Meta-Late": "yes"}).encode()
     digest = hashlib.md5(footers).hexdigest()
@@ -314,7 +314,7 @@ def test_a_signed_two_phase_put_publishes_on_its_commit(servers):
     path = f"/sd1/0{CONTAINER}/two-phase"
     assert two_phase(servers, path) == [100, 100, 201]
     address = servers.address("object")
-    assert Request(KEY, "GET", path, address).send(address) == (200, b"y" * 100_000)
+    assert SignedRequest(KEY, "GET", path, address).send(address) == (200, b"y" * 100_000)
 
 
 @pytest.mark.parametrize("piece", ["head", "body", "footers", "commit"])
@@ -328,7 +328,7 @@ def test_a_two_phase_put_of_which_a_piece_was_altered_publishes_nothing(servers,
     assert statuses[:2] == [100, 100] if piece == "commit" else statuses[1] in {0, 401}, statuses
     assert statuses[-1] in {0, 401}, statuses
     address = servers.address("object")
-    assert Request(KEY, "GET", path, address).send(address)[0] == 404
+    assert SignedRequest(KEY, "GET", path, address).send(address)[0] == 404
 
 
 class Tap:
@@ -491,7 +491,7 @@ def test_an_open_server_believes_the_unsigned_but_no_wrong_signature(mixed):
     assert exchange(address, unsigned)[0] == 201
     before = mixed.settled()
     for key in [KEY, OTHER_KEY]:
-        request = Request(key, "PUT", "/sd1/0/AUTH_b", address, headers())
+        request = SignedRequest(key, "PUT", "/sd1/0/AUTH_b", address, headers())
         request.headers["X-Timestamp"] = LATER
         assert request.send(address)[0] == 401
     assert mixed.snapshot() == before
@@ -511,7 +511,7 @@ def test_a_key_is_rotated_without_a_pause(mixed):
             mixed.start_with(kind, **options)
             works(mixed, f"rotate-{number}-{kind}")
     address = mixed.address("account")
-    assert Request(KEY, "GET", "/sd1/0/AUTH_x", address).send(address)[0] == 401
+    assert SignedRequest(KEY, "GET", "/sd1/0/AUTH_x", address).send(address)[0] == 401
 
 
 def test_a_proxy_with_another_key_writes_nothing_and_both_sides_say_so(mixed):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from apus_testing.nodes import ServersWithDaemons
+from apus_testing.servers_with_daemons import ServersWithDaemons
 from apus_testing.waiting import wait_until
 
 ACCOUNT = "AUTH_test"

@@ -19,10 +19,10 @@ from contextlib import contextmanager
 import pytest
 from swift.obj import diskfile
 
-from apus_testing import checkers, etc, figures, quiesce, replicas, rot, swift_code
+from apus_testing import bit_rot, checkers, etc, figures, quiesce, replicas, swift_code
 from apus_testing.cluster import Cluster
 from apus_testing.executables import APUS
-from apus_testing.rotten import CHANGES, THINGS, World
+from apus_testing.filled_cluster import CHANGES, THINGS, FilledCluster
 
 ROUNDS = 4
 # Flips of a round by kind: 50 in the slice, 400 in the whole.
@@ -44,7 +44,7 @@ class Run:
 
     def __init__(self, cluster, seed):
         self.cluster, self.seed = cluster, seed
-        self.world = World(cluster, seed)
+        self.world = FilledCluster(cluster, seed)
         self.flips, self.wrong = [], []
 
     def begin(self):
@@ -120,7 +120,7 @@ class Run:
         """Flips for this round: of databases one half while their servers run, the other while they are stopped."""
         for node in self.cluster.nodes:
             shutil.rmtree(node.disk / "quarantined", ignore_errors=True)
-        made = rot.Rot(self.cluster, draw)
+        made = bit_rot.Rot(self.cluster, draw)
         fresh = {("object", "objects", hashed) for hashed in self.changed_things()}
         # Of what a node missed, a minority is damaged already.
         made.taken |= fresh | {key for key in replicas.databases(self.cluster) if self.is_changing(key)}
@@ -264,7 +264,7 @@ class Run:
             aside = flip.node.disk / "quarantined" if flip.node in self.cluster.nodes else None
             if flip.kind in ("data", "xattrs"):
                 moved = list(aside.glob(f"{flip.thing[1]}/{flip.thing[2]}*"))
-                flip.detected = bool(moved) or not flip.path.exists() or rot.meaning(flip.path) == flip.before
+                flip.detected = bool(moved) or not flip.path.exists() or bit_rot.meaning(flip.path) == flip.before
             elif flip.kind == "databases":
                 moved = list(aside.glob(f"{flip.thing[0]}s/{flip.thing[1]}*"))
                 # A server that runs may have written the page again, as it should be.
@@ -278,7 +278,7 @@ class Run:
                 flip.where += "".join(f"; {text}" for text in still)
             elif flip.kind == "async":
                 moved = list(aside.glob(f"async_pending*/{flip.path.name}*"))
-                flip.detected = bool(moved) or not flip.path.exists() or rot.note(flip.path) == flip.before
+                flip.detected = bool(moved) or not flip.path.exists() or bit_rot.note(flip.path) == flip.before
         self.check_recon()
 
     @staticmethod
@@ -344,7 +344,7 @@ def test_every_visible_flip_is_found_and_healed_and_none_is_served(run):
 @contextmanager
 def changed_without_trace(*paths):
     """Another body of the same length, and metadata and checksums that are right for it: no auditor can see that."""
-    before = [(path, path.read_bytes(), rot.attributes(path)) for path in paths]
+    before = [(path, path.read_bytes(), bit_rot.attributes(path)) for path in paths]
     try:
         for path, body, attributes in before:
             other = bytes([body[0] ^ 1]) + body[1:]

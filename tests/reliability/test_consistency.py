@@ -17,8 +17,8 @@ from apus_testing import figures, quiesce
 from apus_testing.anomalies import check_registers, check_sets
 from apus_testing.cluster import Cluster
 from apus_testing.history import History, Keys, RegisterClient, SetClient
+from apus_testing.link_cuts import LinkCuts
 from apus_testing.nemesis import Nemesis
-from apus_testing.network import Network
 
 CLIENTS = 12
 # As many operations as this, over at least as many seconds, so that faults happen meanwhile.
@@ -77,7 +77,7 @@ def judge(part, mix, seed, history, made, anomalies):
 @pytest.mark.parametrize("mix", REGISTER_MIXES, ids="+".join)
 def test_registers_are_read_after_write(mix):
     seed = figures.seed()
-    with Cluster(proxies=2) as cluster, Network(cluster) if "partition" in mix else nullcontext() as network:
+    with Cluster(proxies=2) as cluster, LinkCuts(cluster) if "partition" in mix else nullcontext() as network:
         keys = Keys(RegisterClient.keys, RegisterClient.turns)
         bucket = f"register-{'-'.join(mix)}"
 

@@ -110,7 +110,7 @@ class Client(threading.Thread):
         assert listed == {name: len(body) for name, body in self.objects.items()}, "another listing"
 
 
-class Bed:
+class ManagedCluster:
     """The cluster with all its daemons and its ring manager."""
 
     def __init__(self, cluster):
@@ -230,7 +230,7 @@ class Findings(list):
 
 def begin(cluster, seed):
     """The cluster at work, and clients with something in it that do nothing yet."""
-    bed = Bed(cluster)
+    bed = ManagedCluster(cluster)
     bed.manager.start()
     for node in cluster.nodes:
         bed.start_daemons(node)

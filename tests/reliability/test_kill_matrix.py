@@ -13,7 +13,7 @@ import pytest
 
 from apus_testing import faults, figures, ledger, quiesce
 from apus_testing.cluster import Cluster
-from apus_testing.steps import OPTIONS, STEPS, Killed, World, check_misplaced
+from apus_testing.steps import OPTIONS, STEPS, Killed, StepCluster, check_misplaced
 
 # Points of a planted bug: nothing passes them while the bug is off.
 OF_BUGS = ".bug."
@@ -36,7 +36,7 @@ def traced():
     assert faults.is_built_with_faults(), "the executable has no fault points: build it with --features faults"
     passed = {}
     with Cluster(options=OPTIONS) as cluster:
-        world = World(cluster)
+        world = StepCluster(cluster)
         for name, step in STEPS.items():
             for role in world.roles():
                 for process in world.processes(role):
@@ -84,7 +84,7 @@ def test_a_kill_at_each_point_loses_nothing(traced, number):
     """In the first round all processes of a role have the point armed, in the others one that is drawn."""
     seed, kills, unreached = figures.seed(), 0, []
     with Cluster(options=OPTIONS) as cluster:
-        world = World(cluster, seed + number)
+        world = StepCluster(cluster, seed + number)
         for point in filter(traced.__contains__, chosen(seed)):
             began = time.monotonic()
             died = drive_into(world, point, traced[point], everywhere=number == 0)

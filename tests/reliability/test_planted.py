@@ -21,7 +21,7 @@ BUCKET = "planted"
 CAUGHT = []
 
 
-class World:
+class ClusterWithBug:
     """A cluster in which a bug may be on in every process."""
 
     def __init__(self, cluster, bug):
@@ -379,12 +379,12 @@ def bed(bug, **options):
 
 def run(bug, check):
     with bed(bug) as cluster, cluster:
-        check(World(cluster, bug))
+        check(ClusterWithBug(cluster, bug))
 
 
 def run_on_images(bug, check):
     with bed(bug, mount_check=True) as cluster, devices.images(cluster, "ext4") as images, cluster:
-        check(World(cluster, bug), images)
+        check(ClusterWithBug(cluster, bug), images)
 
 
 def runs():

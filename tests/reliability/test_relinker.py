@@ -47,7 +47,7 @@ def name(text):
     return f"{EPOCH + int(text[0])}.00000{text[1:]}"
 
 
-class Machine:
+class RelinkedMachine:
     """A node with two devices, its rings, and relinkers."""
 
     def __init__(self, folder):
@@ -71,7 +71,7 @@ class Machine:
     def copy(self, folder):
         """The same machine elsewhere, with the same links."""
         subprocess.run(["cp", "-a", self.folder, folder], check=True)
-        other = object.__new__(Machine)
+        other = object.__new__(RelinkedMachine)
         other.folder, other.etc, other.devices = folder, folder / "etc", folder / "devices"
         other.configure()
         return other
@@ -138,7 +138,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path):
-    machine = Machine(tmp_path / "machine")
+    machine = RelinkedMachine(tmp_path / "machine")
     machine.fill()
     return machine
 

@@ -27,8 +27,8 @@ def ensure():
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
 
 
-class Network:
-    """`with Network(cluster) as network:` — sides are nodes or proxies (whatever has an address)."""
+class LinkCuts:
+    """`with LinkCuts(cluster) as network:` — sides are nodes or proxies (whatever has an address)."""
 
     def __init__(self, cluster):
         self.chain = f"{CHAIN}-{cluster.range}"

@@ -44,7 +44,7 @@ class Written:
         return self.etags[0]
 
 
-class World:
+class FilledCluster:
     """A filled cluster and what is in it."""
 
     def __init__(self, cluster, seed):
