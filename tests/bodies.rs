@@ -31,7 +31,7 @@ const PLACES: [(&str, usize, &str); 40] = [
     ("lib/wire/src/pool.rs", 1, "ASKED_BYTES_MAX"),
     ("lib/wire/src/put_stream.rs", 1, "streams; the head of a part is bounded"),
     ("lib/wire/src/rings/body.rs", 1, "its caller's `bytes_max`"),
-    ("lib/wire/src/rings/courier.rs", 3, "ANSWER_BYTES_MAX, or the signed length"),
+    ("lib/wire/src/rings/client.rs", 3, "ANSWER_BYTES_MAX, or the signed length"),
     ("lib/wire/src/rings/http.rs", 2, "the signed length; the rest is thrown away"),
     ("lib/wire/src/signed/seal.rs", 1, "SEALED_BYTES_MAX, by its size hint"),
     ("object/src/auditor/watcher/dark_data.rs", 1, "ANSWER_BYTES"),

@@ -169,7 +169,7 @@ def version_of(path):
 
 
 def outcomes(report):
-    return [answer["outcome"] for answer in report["told"]]
+    return [answer["outcome"] for answer in report["outcomes"]]
 
 
 def test_rings_that_were_brought_by_hand_are_signed_by_a_push_and_the_report_shows_it(cluster):
@@ -191,8 +191,8 @@ def test_a_push_reaches_every_node_once_and_is_in_force_in_every_process_at_once
     assert set(outcomes(report)) == {"would"} and cluster.nodes[0].ring() != path.read_bytes()
     report = cluster.push(path)
     # The servers of a node have one directory: the first one that is asked takes the ring, or the node fetched it.
-    assert len(report["told"]) == 9 and outcomes(report).count("installed") <= 3
-    assert {answer["address"] for answer in report["told"]} == {node.endpoint(kind) for node in cluster.nodes for kind in KINDS}
+    assert len(report["outcomes"]) == 9 and outcomes(report).count("installed") <= 3
+    assert {answer["address"] for answer in report["outcomes"]} == {node.endpoint(kind) for node in cluster.nodes for kind in KINDS}
     answer = cluster.report()
     assert answer["troubles"] == []
     loaded = [ring["loaded_version"] for server in answer["servers"] for ring in server["rings"] if ring["name"] == "object.ring.gz"]
@@ -220,7 +220,7 @@ def test_a_node_that_was_down_and_the_proxy_come_by_a_ring_themselves_and_go_by_
         cluster.build("object", "rebalance")
     path = cluster.next()
     report = cluster.push(path, expect=1)
-    missing = [answer for answer in report["told"] if answer["outcome"] == "unreachable"]
+    missing = [answer for answer in report["outcomes"] if answer["outcome"] == "unreachable"]
     assert sorted(answer["address"] for answer in missing) == sorted(last.endpoint(kind) for kind in KINDS)
     assert outcomes(report).count("unreachable") + outcomes(report).count("installed") + outcomes(report).count("has_it") == 9
     troubles = cluster.report(expect=1)["troubles"]
@@ -244,8 +244,8 @@ def test_what_is_not_newer_is_refused_and_what_is_forced_wins_at_nodes_that_were
         cluster.push(place / "container.ring.gz")
     older, newer = version_of(old / "container.ring.gz"), version_of(new / "container.ring.gz")
     report = cluster.push(old / "container.ring.gz", expect=1)
-    assert {answer["status"] for answer in report["told"]} == {409}
-    assert all(f"version {older}" in answer["reason"] and f"version {newer}" in answer["reason"] for answer in report["told"])
+    assert {answer["status"] for answer in report["outcomes"]} == {409}
+    assert all(f"version {older}" in answer["reason"] and f"version {newer}" in answer["reason"] for answer in report["outcomes"])
     last = cluster.nodes[2]
     last.stop_all()
     report = cluster.push(old / "container.ring.gz", "--force", expect=1)

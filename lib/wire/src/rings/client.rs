@@ -1,5 +1,5 @@
-//! Asks servers for their rings, and brings them some. What they answer is believed only as far as
-//! it is signed.
+//! Client of `/apus/rings`: asks servers for their rings and sends them new ones. Only signed parts of
+//! an answer are trusted.
 
 use std::fmt;
 use std::future::Future;
@@ -11,46 +11,46 @@ use apus_daemon::http::{empty, full, header};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 
-use super::body::{Unfit, whole};
+use super::body::{BodyError, whole};
 use super::{Manifest, PATH, RingFile, RingName, STATEMENT, Statement, Step};
 use crate::Transport;
 
 /// Longest manifest or refusal that is read.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Longest part of a refusal that is told.
+/// Longest part of a refusal that is reported.
 const REASON_CHARS_MAX: usize = 500;
 
-/// Why a server did not do what it was asked for.
+/// Errors of requests about rings.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure {
+pub enum RingClientError {
     /// No answer.
     Unreachable(String),
-    /// It says no.
+    /// The server refused.
     Refused {
         /// Status of its answer.
         status: u16,
         /// What it says.
         reason: String,
     },
-    /// Its answer is not one: another program, or altered on the way.
-    Nonsense(String),
+    /// The answer is not one of `/apus/rings`: another program, or altered on the way.
+    InvalidResponse(String),
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for RingClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(error) => f.write_str(error),
             Self::Refused { status, reason } => write!(f, "{status} {reason}"),
-            Self::Nonsense(error) => write!(f, "answer not understood: {error}"),
+            Self::InvalidResponse(error) => write!(f, "invalid response: {error}"),
         }
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for RingClientError {}
 
-/// Carries rings between this process and servers.
+/// Client of the servers' `/apus/rings`.
 #[derive(Debug, Clone)]
-pub struct Courier {
+pub struct RingClient {
     transport: Arc<Transport>,
     /// For an answer without a file.
     answer: Duration,
@@ -58,8 +58,8 @@ pub struct Courier {
     file: Duration,
 }
 
-impl Courier {
-    /// Over a transport that signs. A file may take ten times as long as an answer.
+impl RingClient {
+    /// A client over a transport that signs. A file may take ten times as long as an answer.
     pub fn new(transport: Arc<Transport>, answer: Duration) -> Self {
         Self { transport, answer, file: answer * 10 }
     }
@@ -67,51 +67,52 @@ impl Courier {
     /// What rings the server at `ip:port` has.
     ///
     /// # Errors
-    /// See [`Failure`].
-    pub async fn manifest(&self, address: &str) -> Result<Manifest, Failure> {
+    /// See [`RingClientError`].
+    pub async fn manifest(&self, address: &str) -> Result<Manifest, RingClientError> {
         within(self.answer, async {
             let answer = self.ask(address, Method::GET, PATH, empty(), None).await?;
             let answer = accepted(answer).await?;
             let body = collect(answer.into_body(), ANSWER_BYTES_MAX as u64).await?;
-            serde_json::from_slice(&body).map_err(|error| Failure::Nonsense(error.to_string()))
+            serde_json::from_slice(&body)
+                .map_err(|error| RingClientError::InvalidResponse(error.to_string()))
         })
         .await
     }
 
-    /// A ring of the server that is not longer than `bytes_max`, and what it says of it: neither is
-    /// believed yet.
+    /// A ring of the server that is not longer than `bytes_max`, and its statement. Neither is verified
+    /// yet.
     ///
     /// # Errors
-    /// See [`Failure`].
+    /// See [`RingClientError`].
     pub async fn get(
         &self,
         address: &str,
         name: &RingName,
         bytes_max: u64,
-    ) -> Result<(Statement, Bytes), Failure> {
+    ) -> Result<(Statement, Bytes), RingClientError> {
         within(self.file, async {
             let path = format!("{PATH}/{name}");
             let answer =
                 accepted(self.ask(address, Method::GET, &path, empty(), None).await?).await?;
             let said = header(answer.headers(), STATEMENT).unwrap_or_default();
-            let statement =
-                Statement::parse(said).map_err(|error| Failure::Nonsense(error.to_string()))?;
+            let statement = Statement::parse(said)
+                .map_err(|error| RingClientError::InvalidResponse(error.to_string()))?;
             let bytes = collect(answer.into_body(), statement.length.min(bytes_max)).await?;
             Ok((statement, bytes))
         })
         .await
     }
 
-    /// Brings a ring to the server, and tells what it did.
+    /// Sends a ring to the server; returns what it did with it.
     ///
     /// # Errors
-    /// See [`Failure`].
+    /// See [`RingClientError`].
     pub async fn put(
         &self,
         address: &str,
         file: &RingFile,
         statement: &Statement,
-    ) -> Result<Step, Failure> {
+    ) -> Result<Step, RingClientError> {
         within(self.file, async {
             let path = format!("{PATH}/{}", file.name());
             let body = full(file.bytes().clone());
@@ -120,7 +121,7 @@ impl Courier {
                 StatusCode::CREATED => Ok(Step::Install),
                 StatusCode::ACCEPTED => Ok(Step::Sign),
                 StatusCode::OK => Ok(Step::Nothing),
-                other => Err(Failure::Nonsense(format!("status {other}"))),
+                other => Err(RingClientError::InvalidResponse(format!("status {other}"))),
             }
         })
         .await
@@ -133,36 +134,40 @@ impl Courier {
         path: &str,
         body: Body,
         statement: Option<&Statement>,
-    ) -> Result<Response<Body>, Failure> {
+    ) -> Result<Response<Body>, RingClientError> {
         let mut request = Request::builder().method(method).uri(path);
         if let Some(statement) = statement {
             request = request.header(STATEMENT, statement.to_text());
         }
-        let request = request.body(body).map_err(|error| Failure::Nonsense(error.to_string()))?;
+        let request = request
+            .body(body)
+            .map_err(|error| RingClientError::InvalidResponse(error.to_string()))?;
         let sent = self.transport.send(address, request).await;
-        sent.map_err(|error| Failure::Unreachable(error.to_string()))
+        sent.map_err(|error| RingClientError::Unreachable(error.to_string()))
     }
 }
 
 /// The whole of a body, up to a length.
-async fn collect(mut body: Body, bytes_max: u64) -> Result<Bytes, Failure> {
+async fn collect(mut body: Body, bytes_max: u64) -> Result<Bytes, RingClientError> {
     whole(&mut body, bytes_max, 0).await.map_err(|unfit| match unfit {
-        Unfit::Broken(error) => Failure::Unreachable(error),
-        Unfit::TooLong => Failure::Nonsense(format!("more than {bytes_max} bytes")),
+        BodyError::Broken(error) => RingClientError::Unreachable(error),
+        BodyError::TooLong => {
+            RingClientError::InvalidResponse(format!("more than {bytes_max} bytes"))
+        }
     })
 }
 
 async fn within<T>(
     deadline: Duration,
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
+    work: impl Future<Output = Result<T, RingClientError>>,
+) -> Result<T, RingClientError> {
     tokio::time::timeout(deadline, work)
         .await
-        .unwrap_or_else(|_| Err(Failure::Unreachable("no answer in time".to_owned())))
+        .unwrap_or_else(|_| Err(RingClientError::Unreachable("no answer in time".to_owned())))
 }
 
-/// Makes a failure of an answer that says no.
-async fn accepted(answer: Response<Body>) -> Result<Response<Body>, Failure> {
+/// Makes an error of an answer that is not a success.
+async fn accepted(answer: Response<Body>) -> Result<Response<Body>, RingClientError> {
     let status = answer.status();
     if status.is_success() {
         return Ok(answer);
@@ -173,5 +178,5 @@ async fn accepted(answer: Response<Body>) -> Result<Response<Body>, Failure> {
     // It goes to a terminal or a log.
     let plain = line.chars().filter(|letter| !letter.is_control());
     let reason = plain.take(REASON_CHARS_MAX).collect();
-    Err(Failure::Refused { status: status.as_u16(), reason })
+    Err(RingClientError::Refused { status: status.as_u16(), reason })
 }
