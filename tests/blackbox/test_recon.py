@@ -10,7 +10,7 @@ import sys
 import urllib.request
 
 import pytest
-from swift.common.middleware.cache import ReconMiddleware
+from swift.common.middleware.recon import ReconMiddleware
 from swift.common.swob import Request
 
 from apus_testing import databases, object_nodes
