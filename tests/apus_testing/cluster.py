@@ -130,6 +130,14 @@ class Node:
         return Direct((self.address, etc.KINDS[kind]), self.device)
 
 
+class Proxy(Process):
+    """A proxy server with a folder of configuration of its own."""
+
+    def __init__(self, name, etc, log, faults, address):
+        super().__init__(name, ["proxy-server", etc], log, faults, address)
+        self.etc = etc
+
+
 class Cluster:
     """`with Cluster() as cluster:` starts all processes and always ends them."""
 
@@ -164,10 +172,7 @@ class Cluster:
         folder.mkdir(parents=True)
         (folder / "swift.conf").write_text(self.swift_conf)
         etc.write_proxy(folder, address, self.options)
-        where = (address, etc.PROXY_PORT)
-        process = Process(name, ["proxy-server", str(folder)], self.logs / f"{name}.log", self.faults.file(name), where)
-        process.etc = folder
-        return process
+        return Proxy(name, folder, self.logs / f"{name}.log", self.faults.file(name), (address, etc.PROXY_PORT))
 
     def new_node(self):
         """A machine with disks and server configuration that is not a node yet: without `swift.conf` and rings."""

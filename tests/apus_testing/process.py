@@ -9,6 +9,7 @@ from .executables import APUS
 from .waiting import wait_until
 
 START_SECONDS = 15
+STOP_SECONDS = 30
 
 
 def is_listening(address):
@@ -31,8 +32,6 @@ class Process:
         self.environment = {**(environment or {}), **({"APUS_FAULTS": str(faults)} if faults else {})}
         self.command = program or [APUS, *self.arguments]
         self.running = None
-        # The configuration of one that is not on a node.
-        self.etc = None
 
     def spawn(self):
         """Starts it and does not wait until it serves."""
@@ -71,13 +70,13 @@ class Process:
             return self.running.wait()
         return None
 
-    def stop(self):
+    def stop(self, sig=signal.SIGTERM):
         """Stops it as an operator does; returns the exit code."""
         if self.is_alive:
             self.running.send_signal(signal.SIGCONT)
-            self.running.terminate()
+            self.running.send_signal(sig)
         try:
-            return self.running.wait(timeout=20)
+            return self.running.wait(timeout=STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"{self.name} does not stop: {self.tail()}") from None

@@ -19,7 +19,7 @@ from .addresses import Network
 from .etc import KINDS, PROXY_PORT
 from .executables import APUS
 from .memcached import Memcached
-from .process import is_listening, wait_until
+from .process import Process, is_listening, wait_until
 
 NODES = (1, 2, 3, 4)
 RSYNC_PORT = 8873
@@ -184,18 +184,6 @@ class SwiftProgram:
         return self.programs.ask(stop=self.pid, signal=int(sig))["code"]
 
 
-class ApusProgram:
-    """One of our servers, running."""
-
-    def __init__(self, program, conf, log):
-        with open(log, "ab") as file:
-            self.process = subprocess.Popen([APUS, program, conf], stdout=file, stderr=file)
-
-    def stop(self, sig=signal.SIGTERM):
-        self.process.send_signal(sig)
-        return self.process.wait(timeout=60)
-
-
 class Access:
     """Access of clients to one proxy."""
 
@@ -312,11 +300,11 @@ class Testbed:
         return self
 
     def launch(self, key, maker, role, conf):
-        log = str(self.logs / f"{key[0]}-{key[1]}-{maker}.log")
+        log = self.logs / f"{key[0]}-{key[1]}-{maker}.log"
         if maker == "apus":
-            self.running[key] = ApusProgram(role, str(conf), log)
+            self.running[key] = Process(role, [role, conf], log).spawn()
         else:
-            self.running[key] = SwiftProgram(self.programs, f"swift-{role}", str(conf), log)
+            self.running[key] = SwiftProgram(self.programs, f"swift-{role}", str(conf), str(log))
 
     def wait_for(self, key, ip, port):
         wait_until(lambda: is_listening((ip, port)), f"{key} does not listen, see {self.logs}", seconds=60)
