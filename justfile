@@ -30,7 +30,7 @@ build:
 # The Python environment of the tests, in target/venv.
 venv:
     test -x target/venv/bin/pip || python3 -m venv target/venv
-    target/venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+    target/venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt -e tests
 
 # Black-box tests; `just blackbox -k joining` runs some.
 blackbox *args: build venv
