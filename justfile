@@ -26,6 +26,7 @@ unit:
 
 build:
     cargo build --locked --release
+    ln -sf apus target/release/ring-builder
 
 # The Python environment of the tests, in target/venv.
 venv:

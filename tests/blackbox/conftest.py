@@ -1,10 +1,13 @@
 """Starts the real executable on loopback, with its data on a real disk."""
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -16,6 +19,16 @@ import swiftclient
 ROOT = Path(__file__).resolve().parents[2]
 APUS = os.environ.get("APUS_BIN", str(ROOT / "target/release/apus"))
 VECTORS = ROOT.parent / "shared/vectors"
+LINKS = Path(tempfile.mkdtemp(prefix="apus-links-"))
+atexit.register(shutil.rmtree, LINKS, ignore_errors=True)
+
+
+def link_named(name):
+    """A link to the executable, which runs the program of that name."""
+    link = LINKS / name
+    if not link.is_symlink():
+        link.symlink_to(Path(APUS).resolve())
+    return str(link)
 
 
 def free_port():

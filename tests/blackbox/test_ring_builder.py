@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 import pytest
 from swift.common.ring import RingBuilder, RingData
 
-from conftest import APUS
+from conftest import link_named
 
-OURS = str(Path(APUS).with_name("ring-builder"))
+OURS = link_named("ring-builder")
 SWIFTS = str(Path(sys.executable).parent / "swift-ring-builder")
 
 

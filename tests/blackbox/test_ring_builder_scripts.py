@@ -20,12 +20,12 @@ from swift.cli import ring_builder_analyzer, ringbuilder
 from swift.common import utils
 from swift.common.ring import RingBuilder, RingData
 
-from conftest import APUS
+from conftest import link_named
 
 # `write_builder` of Swift asks for it, though it hashes nothing.
 utils.HASH_PATH_SUFFIX = utils.HASH_PATH_SUFFIX or b"suffix"
 
-OURS = str(Path(APUS).with_name("ring-builder"))
+OURS = link_named("ring-builder")
 
 FOUR = """
 create 6 3 1

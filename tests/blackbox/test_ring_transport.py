@@ -201,7 +201,7 @@ def version_of(path):
 
 
 def outcomes(report):
-    return [told["outcome"] for told in report["told"]]
+    return [told["outcome"] for told in report["outcomes"]]
 
 
 def test_rings_that_were_brought_by_hand_are_signed_by_a_push_and_the_report_tells_it(cluster):
@@ -223,8 +223,8 @@ def test_a_push_reaches_every_node_once_and_is_in_force_in_every_process_at_once
     assert set(outcomes(report)) == {"would"} and cluster.nodes[0].ring() != path.read_bytes()
     report = cluster.push(path)
     # The servers of a node have one directory: the first one that is asked takes the ring, or the node fetched it.
-    assert len(report["told"]) == 9 and outcomes(report).count("installed") <= 3
-    assert {told["address"] for told in report["told"]} == {node.address(kind) for node in cluster.nodes for kind in KINDS}
+    assert len(report["outcomes"]) == 9 and outcomes(report).count("installed") <= 3
+    assert {told["address"] for told in report["outcomes"]} == {node.address(kind) for node in cluster.nodes for kind in KINDS}
     told = cluster.report()
     assert told["troubles"] == []
     loaded = [ring["loaded_version"] for server in told["servers"] for ring in server["rings"] if ring["name"] == "object.ring.gz"]
@@ -252,7 +252,7 @@ def test_a_node_that_was_down_and_the_proxy_come_by_a_ring_themselves_and_go_by_
         cluster.build("object", "rebalance")
     path = cluster.next()
     report = cluster.push(path, expect=1)
-    missing = [told for told in report["told"] if told["outcome"] == "unreachable"]
+    missing = [told for told in report["outcomes"] if told["outcome"] == "unreachable"]
     assert sorted(told["address"] for told in missing) == sorted(last.address(kind) for kind in KINDS)
     assert outcomes(report).count("unreachable") + outcomes(report).count("installed") + outcomes(report).count("has_it") == 9
     troubles = cluster.report(expect=1)["troubles"]
@@ -276,8 +276,8 @@ def test_what_is_not_newer_is_refused_and_what_is_forced_wins_at_nodes_that_were
         cluster.push(place / "container.ring.gz")
     older, newer = version_of(old / "container.ring.gz"), version_of(new / "container.ring.gz")
     report = cluster.push(old / "container.ring.gz", expect=1)
-    assert {told["status"] for told in report["told"]} == {409}
-    assert all(f"version {older}" in told["reason"] and f"version {newer}" in told["reason"] for told in report["told"])
+    assert {told["status"] for told in report["outcomes"]} == {409}
+    assert all(f"version {older}" in told["reason"] and f"version {newer}" in told["reason"] for told in report["outcomes"])
     last = cluster.nodes[2]
     last.stop()
     report = cluster.push(old / "container.ring.gz", "--force", expect=1)

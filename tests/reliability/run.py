@@ -39,7 +39,7 @@ SECONDS_PER_TEST = {"slice": 600, "full": 3600}
 
 def build():
     """The executable with fault points, in a place of its own: it must never be taken for a release."""
-    command = ["cargo", "build", "--quiet", "--locked", "-p", "apus-tools", "--features", "faults"]
+    command = ["cargo", "build", "--quiet", "--locked", "-p", "apus", "--features", "faults"]
     # What the unit tests have compiled is used again.
     subprocess.run(command, cwd=ROOT, check=True)
     target = ROOT / "target/reliability/apus"

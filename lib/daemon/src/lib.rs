@@ -19,6 +19,7 @@ pub mod pace;
 pub mod pass;
 pub mod recon;
 pub mod recon_http;
+pub mod runtime;
 pub mod seed;
 pub mod serve;
 mod slots;

@@ -9,6 +9,7 @@ mod atomic_file;
 mod change;
 mod committer;
 mod counters;
+mod durable_write;
 mod fresh;
 mod lock;
 mod mount;
@@ -29,6 +30,7 @@ pub use change::{
 };
 pub use committer::{Committer, Unnamed};
 pub use counters::Counters;
+pub use durable_write::{WriteError, write_durably};
 pub use fresh::FreshDirectories;
 pub use lock::{DirectoryLock, RootLock};
 pub use mount::is_mount;

@@ -2,7 +2,7 @@
 //! a clock that is off.
 //!
 //! Everything here is empty unless the feature `on` is set, which only executables under test have
-//! (`cargo build -p apus-tools --features faults`). Such an executable reads the file named by the
+//! (`cargo build -p apus --features faults`). Such an executable reads the file named by the
 //! environment variable `APUS_FAULTS` at each point, so that a test arms and disarms a running
 //! server. Each line is a name and what happens there:
 //!
