@@ -1,4 +1,4 @@
-"""`docs/joining.md`, executed: its files are written and its commands are run word for word, except for the table below."""
+"""`docs/operating/joining.md`, executed: its files are written and its commands are run word for word, except for the table below."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ import swiftclient
 from apus_testing.executables import APUS, ROOT
 from apus_testing.waiting import wait_until
 
-GUIDE = ROOT / "docs/joining.md"
+GUIDE = ROOT / "docs/operating/joining.md"
 BLOCK = re.compile(r"^```(sh|ini)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
