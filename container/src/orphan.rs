@@ -100,7 +100,7 @@ impl Server {
         let partition = ring.partition_of(&self.databases.deps.hash, &[&info.account]);
         let primaries = ring.primaries(partition);
         let handoffs = ring.handoffs(partition).take(primaries.len());
-        let request = self.account_request(info, partition);
+        let Ok(request) = self.account_row(info, partition) else { return false };
         for node in primaries.iter().copied().chain(handoffs) {
             match self.client.send(node, &request, empty()).await {
                 Ok(answer) if answer.status() == StatusCode::NOT_FOUND => {}

@@ -6,16 +6,19 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use apus_cluster::name::NameError;
 use apus_cluster::policy::majority;
 use apus_cluster::reconciler::{Entry, Operation, queue_container};
-use apus_cluster::{HashConf, Timestamp, reconciler};
-use apus_daemon::http::{empty, full, set};
+use apus_cluster::{
+    AccountName, ContainerName, ContainerPath, HashConf, PolicyIndex, Timestamp, reconciler,
+};
+use apus_daemon::http::{empty, full};
 use apus_daemon::{Body, Clock};
 use apus_ring::{Device, SharedRing};
-use apus_wire::{Client, NodeRequest, headers};
+use apus_wire::message::container::{ContainerAddress, RowHeaders, RowVerb, UpdateRowsRequest};
+use apus_wire::{Client, NodeRequest};
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::{HeaderMap, Method};
 
 use crate::kind::ObjectRecord;
 
@@ -46,6 +49,9 @@ pub enum QueueError {
     /// The request cannot be built.
     #[error("invalid request: {0}")]
     Request(#[from] http::Error),
+    /// A name is invalid.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// The rows cannot be encoded.
     #[error("invalid rows: {0}")]
     Rows(#[from] serde_json::Error),
@@ -86,26 +92,8 @@ impl Queue {
         Place { partition, primaries, handoffs }
     }
 
-    fn request(
-        &self,
-        method: Method,
-        partition: u32,
-        names: &[&str],
-        time: Timestamp,
-    ) -> NodeRequest {
-        let mut request_headers = HeaderMap::new();
-        set(&mut request_headers, headers::TIMESTAMP, &time.to_string());
-        set(&mut request_headers, headers::POLICY_INDEX, "0");
-        let id = apus_daemon::http::new_trans_id(self.clock.as_ref(), "");
-        set(&mut request_headers, headers::TRANS_ID, &id);
-        let names = std::iter::once(&reconciler::ACCOUNT).chain(names);
-        NodeRequest {
-            method,
-            partition,
-            names: names.map(|name| (*name).to_owned()).collect(),
-            query: String::new(),
-            headers: request_headers,
-        }
+    fn trans_id(&self) -> String {
+        apus_daemon::http::new_trans_id(self.clock.as_ref(), "")
     }
 
     async fn took(&self, node: &Device, request: &NodeRequest, body: Body) -> bool {
@@ -133,8 +121,18 @@ impl Queue {
     ) -> Result<(), QueueError> {
         let Place { partition, primaries, handoffs } = self.place(container);
         let now = Timestamp::from_duration(self.clock.now());
-        let update = Method::from_bytes(b"UPDATE").map_err(http::Error::from)?;
-        let request = self.request(update, partition, &[container], now);
+        let path = ContainerPath::new(
+            AccountName::parse(reconciler::ACCOUNT)?,
+            ContainerName::parse(container)?,
+        );
+        let trans_id = Some(self.trans_id());
+        let update = UpdateRowsRequest {
+            address: ContainerAddress { container: path, partition, trans_id },
+            timestamp: now,
+            policy: PolicyIndex(0),
+            auto_create: false,
+        };
+        let request = update.encode()?;
         let body = Bytes::from(serde_json::to_vec(rows)?);
         let handoffs = Mutex::new(handoffs);
         let sent = primaries.iter().map(|primary| async {
@@ -178,7 +176,10 @@ impl Queue {
     /// Removes an entry from each primary, unless something newer than `time` is asked for.
     pub(crate) async fn remove(&self, container: &str, entry: &str, time: Timestamp) {
         let Place { partition, primaries, .. } = self.place(container);
-        let request = self.request(Method::DELETE, partition, &[container, entry], time);
+        let mut row = RowHeaders::deleted(time);
+        row.set_origin(PolicyIndex(0), Some(&self.trans_id()));
+        let names = [reconciler::ACCOUNT, container, entry].map(str::to_owned).to_vec();
+        let request = row.encode(RowVerb::Delete, partition, names);
         join_all(primaries.iter().map(|node| self.took(node, &request, empty()))).await;
         apus_fault::point("reconcile.entry.removed");
     }
