@@ -95,7 +95,7 @@ impl Remover<'_> {
     ) -> Option<Response<apus_daemon::Body>> {
         match self.parts.client.send(&node.for_replication(), request, empty()).await {
             Ok(response) => {
-                reaped.answered(response.status());
+                reaped.count_response(response.status());
                 Some(response)
             }
             Err(error) => {

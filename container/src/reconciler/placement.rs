@@ -1,4 +1,4 @@
-//! Which policy a container has, as its primary servers say together.
+//! Finds the policy of a container by the state of its primary servers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,27 +15,27 @@ use apus_wire::message::container::{ContainerAddress, ContainerTimes, ReadContai
 use futures_util::future::join_all;
 use http::StatusCode;
 
-/// How long an answer is believed (Swift's `CONTAINER_POLICY_TTL`).
-const BELIEVED: Duration = Duration::from_secs(30);
-/// Containers that are remembered at most.
-const KNOWN_MAX: usize = 1000;
+/// How long a result is cached (Swift's `CONTAINER_POLICY_TTL`).
+const CACHED_FOR: Duration = Duration::from_secs(30);
+/// Containers in the cache at most.
+const CACHE_MAX: usize = 1000;
 
-/// Asks container servers.
+/// Finds the policies of containers, with a cache.
 #[derive(Debug)]
 pub(super) struct Placements {
     pub(super) client: Arc<Client>,
     pub(super) containers: Arc<SharedRing>,
     pub(super) hash: HashConf,
-    known: Mutex<HashMap<ContainerPath, (Duration, Placement)>>,
+    cache: Mutex<HashMap<ContainerPath, (Duration, Placement)>>,
 }
 
-/// Where the objects of a container belong.
+/// The policy that the objects of a container belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Placement {
     pub(super) policy: PolicyIndex,
-    /// Whether the container is there, or was deleted.
+    /// Whether the container exists, or was deleted.
     pub(super) exists: bool,
-    /// Whether all primaries say so: until then it may yet be the other policy.
+    /// Whether all primaries have this policy: until then it may still become the other one.
     pub(super) agreed: bool,
 }
 
@@ -52,7 +52,7 @@ fn state(exists: bool, times: ContainerTimes) -> Option<(ReplicaInfo, bool)> {
     Some((info, exists))
 }
 
-/// What they say together: the one that replicators will make of them. There are `primaries`.
+/// The policy that replication will agree on. There are `primaries`.
 fn best(states: &[(ReplicaInfo, bool)], primaries: usize) -> Option<Placement> {
     let (info, exists) = states.iter().min_by(|one, other| policy_order(&one.0, &other.0))?;
     let policy = u32::try_from(info.storage_policy_index?).ok()?;
@@ -64,29 +64,29 @@ fn best(states: &[(ReplicaInfo, bool)], primaries: usize) -> Option<Placement> {
 
 impl Placements {
     pub(super) fn new(client: Arc<Client>, containers: Arc<SharedRing>, hash: HashConf) -> Self {
-        Self { client, containers, hash, known: Mutex::default() }
+        Self { client, containers, hash, cache: Mutex::default() }
     }
 
-    /// Where objects of a container belong; `None` when less than a majority of its primaries
-    /// answers, or none of them knows the container.
+    /// The policy of a container; `None` when less than a majority of its primaries responds, or none
+    /// of them has the container.
     pub(super) async fn of(
         &self,
         container: &ContainerPath,
         clock: &dyn Clock,
     ) -> Option<Placement> {
         let now = clock.now();
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, placement)) = known().get(container)
-            && now.saturating_sub(*at) < BELIEVED
+        let cache = || self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, placement)) = cache().get(container)
+            && now.saturating_sub(*at) < CACHED_FOR
         {
             return Some(*placement);
         }
         let placement = self.ask(container, clock).await?;
-        let mut known = known();
-        if known.len() >= KNOWN_MAX {
-            known.clear();
+        let mut cache = cache();
+        if cache.len() >= CACHE_MAX {
+            cache.clear();
         }
-        known.insert(container.clone(), (now, placement));
+        cache.insert(container.clone(), (now, placement));
         Some(placement)
     }
 
@@ -112,11 +112,13 @@ impl Placements {
                     Some(state(exists, ContainerTimes::decode(answer.headers())))
                 }
                 Ok(answer) => {
-                    tracing::debug!(status = %answer.status(), node = node.address(), "policy");
+                    let (status, node) = (answer.status(), node.address());
+                    tracing::debug!(%status, node, "A server did not return a container's policy");
                     None
                 }
                 Err(error) => {
-                    tracing::debug!(%error, node = node.address(), "policy");
+                    let node = node.address();
+                    tracing::debug!(%error, node, "Failed to ask for a container's policy");
                     None
                 }
             }
