@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use apus_broker::listing::{self, NameInterval, PageQuery};
 use apus_broker::schema::RowQuery;
-use apus_broker::{Connection, DbError, Param};
+use apus_broker::{Connection, DbError, Param, Row};
 use apus_cluster::listing::{ListQuery, ObjectEntry, ObjectRow};
 
 use crate::backend::object_row;
@@ -54,7 +54,7 @@ pub(crate) fn page(
         rows: if query.reverse { &BACKWARD } else { &FORWARD },
         policy: Some(policy),
     };
-    let entry = |row: &_| object_row(row).map(ObjectEntry::Object);
+    let entry = |row: &Row<'_>| object_row(row).map(ObjectEntry::Object);
     listing::page(connection, &page, entry, ObjectEntry::Subdir)
 }
 

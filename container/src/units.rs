@@ -7,7 +7,7 @@ use apus_broker::{LocalClient, units};
 use apus_daemon::Unit;
 use apus_daemon::config::Conf;
 use apus_ring::Local;
-use apus_store::Store;
+use apus_store::Primitive;
 use apus_store::quorum::Rings;
 
 use crate::reconciler::{Feeder, Queue, Reconciler, ReconcilerDeps, ReconcilerOptions};
@@ -22,7 +22,7 @@ pub struct DaemonParts {
     /// Which devices of the containers' ring are this node's.
     pub local: Local,
     /// The store, for operations of the system (`apus_store::pipeline::internal`).
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Primitive>,
 }
 
 impl std::fmt::Debug for DaemonParts {

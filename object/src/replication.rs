@@ -9,11 +9,11 @@ use std::time::Duration;
 use apus_cluster::Metadata;
 use apus_cluster::metadata::title_case;
 use apus_daemon::config::Section;
+use apus_daemon::config::value::flag;
 use apus_daemon::http::header;
+use apus_wire::headers;
 use http::request::Parts;
 use tokio::sync::Semaphore;
-
-use crate::delete_at_update::is_replication;
 
 /// Which of its headers are stored.
 pub(crate) const REPLICATION_HEADERS: &str = "x-backend-replication-headers";
@@ -79,7 +79,8 @@ impl Replicated {
         if let Some(given) = head.extensions.remove::<Self>() {
             return Some(given);
         }
-        if !is_replication(&head.headers) {
+        let flag = header(&head.headers, headers::REPLICATION).and_then(flag);
+        if !flag.unwrap_or(false) {
             return None;
         }
         let listed = header(&head.headers, REPLICATION_HEADERS).unwrap_or_default();

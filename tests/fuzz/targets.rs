@@ -204,7 +204,7 @@ fn read_timestamp(input: &[u8]) {
     let input = text(input);
     if let Some(time) = Timestamp::parse(&input) {
         assert_eq!(Timestamp::parse(&time.to_string()), Some(time));
-        drop((time.iso(), time.iso_millis(), time.inverted(), time.next(), time.seconds_ceil()));
+        drop((time.iso(), time.iso_millis(), time.next(), time.seconds_ceil()));
     }
     if let Some(times) = RowTimes::decode(&input) {
         let again = RowTimes::decode(&times.encode()).unwrap();

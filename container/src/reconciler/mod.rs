@@ -23,7 +23,7 @@ use apus_daemon::http::new_trans_id;
 use apus_daemon::{Clock, Pass, PassContext, Stopped};
 use apus_ring::SharedRing;
 use apus_store::operation::{DeleteContainer, ListContainers, ListObjects};
-use apus_store::{Context, Error, Kind, Store};
+use apus_store::{Context, Error, Kind, Primitive};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -43,7 +43,7 @@ const REMOVAL: u64 = 2;
 /// What the reconciler works with.
 pub(crate) struct ReconcilerDeps {
     /// Objects and listings.
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Primitive>,
     /// The rows of the queue.
     pub(crate) queue: Queue,
     /// The rings of objects by policy.
@@ -52,7 +52,7 @@ pub(crate) struct ReconcilerDeps {
 
 /// The daemon `container-reconciler`.
 pub(crate) struct Reconciler {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Primitive>,
     queue: Queue,
     mover: Mover,
     options: ReconcilerOptions,

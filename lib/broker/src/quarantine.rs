@@ -66,7 +66,7 @@ pub(crate) fn if_damaged<K: DatabaseKind>(
     }
     let (broker, hash) = (broker.clone(), hash.clone());
     let (device, file) = (device.to_owned(), file.to_owned());
-    spawn(TaskKind::Background, async move {
+    spawn(TaskKind::Request, async move {
         if let Err(error) = broker.quarantine::<K>(&device, &file, &hash, false).await {
             let database = file.display();
             tracing::error!(%database, %error, "Failed to quarantine a damaged database");

@@ -7,8 +7,7 @@
 //! and deletes nothing but a damaged `hashes.pkl`; only watchers, which an operator has to ask for,
 //! look further ([`watcher`]).
 
-mod hashes;
-mod object;
+mod body;
 mod pending;
 mod status;
 mod sweep;
@@ -32,21 +31,21 @@ use serde_json::{Map, Value, json};
 
 use self::sweep::{Sweep, SweepEnd};
 use self::watcher::Watcher;
-use crate::server::Server;
+use crate::store::ObjectStore;
 
 /// The objects' rings, only to know in which partition of a device an object lies.
 pub(crate) type ObjectRings = BTreeMap<PolicyIndex, Arc<SharedRing>>;
 
 /// Which sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum SweepKind {
     /// Everything.
     All,
     /// Everything but bodies.
     ZeroByteFiles,
 }
 
-impl Kind {
+impl SweepKind {
     /// Swift's name.
     fn name(self) -> &'static str {
         match self {
@@ -58,8 +57,8 @@ impl Kind {
 
 /// The options of a sweep.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
-    pub(crate) kind: Kind,
+pub(crate) struct AuditorOptions {
+    pub(crate) kind: SweepKind,
     /// Zero is as fast as it goes.
     pub(crate) files_per_second: f64,
     /// Zero is as fast as it goes.
@@ -118,21 +117,21 @@ impl Audited {
 /// One of the two sweeps of the daemon.
 #[derive(Debug)]
 pub(crate) struct Auditor {
-    server: Server,
+    store: Arc<ObjectStore>,
     objects: ObjectRings,
-    options: Options,
+    options: AuditorOptions,
     watchers: Vec<Arc<dyn Watcher>>,
 }
 
 impl Auditor {
-    /// Sweeps the devices of `server`.
+    /// Sweeps the devices of `store`.
     pub(crate) fn new(
-        server: Server,
+        store: Arc<ObjectStore>,
         objects: ObjectRings,
-        options: Options,
+        options: AuditorOptions,
         watchers: Vec<Arc<dyn Watcher>>,
     ) -> Self {
-        Self { server, objects, options, watchers }
+        Self { store, objects, options, watchers }
     }
 
     async fn device(
@@ -154,10 +153,9 @@ impl Auditor {
 
     /// The status files of this sweep.
     fn status_files(&self, devices: &[String]) -> Vec<PathBuf> {
-        let policies: Vec<_> =
-            self.server.parts.policies.iter().map(|policy| policy.index).collect();
+        let policies: Vec<_> = self.store.policies.iter().map(|policy| policy.index).collect();
         let files = devices.iter().flat_map(|device| {
-            let device = self.server.devices.path(device).ok();
+            let device = self.store.devices.path(device).ok();
             policies
                 .iter()
                 .filter_map(move |policy| Some(device.as_ref()?.join(policy.suffixed("objects"))))
@@ -177,13 +175,13 @@ impl Pass for Auditor {
     /// A whole sweep when it was asked for; else as much as `log_time` allows, from where the last
     /// one ended. A device that is missing or not mounted is left out.
     async fn pass(&mut self, cx: &PassContext) -> Result<Audited, Stopped> {
-        let devices = self.server.devices.clone();
+        let devices = self.store.devices.clone();
         // Nobody waits for a pass, so the shared pool may list the devices.
         let mut names =
             tokio::task::spawn_blocking(move || devices.names()).await.unwrap_or_default();
         names.retain(|name| cx.scope.has_device(name));
         let until = (!cx.once).then(|| cx.clock.now() + self.options.log_time);
-        let policies = self.server.parts.policies.iter();
+        let policies = self.store.policies.iter();
         let replicated = policies.filter(|policy| policy.policy_type == PolicyType::Replication);
         let policies: Vec<_> = replicated
             .map(|policy| policy.index)

@@ -6,17 +6,16 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
-use apus_cluster::{HashConf, Metadata, PathHash, Timestamp};
-use apus_disk::{Committer, Counters};
-use apus_wire::headers;
-use http::HeaderMap;
+use apus_cluster::{Metadata, PathHash, Timestamp};
+use apus_disk::Committer;
+use apus_wire::message::container::{RowHeaders, RowVerb};
 
-use super::object::{Examined, examine};
-use crate::async_pending::{self, Update};
-use crate::container_update::row_headers;
-use crate::diskfile::writer::Place;
+use crate::engine::audit::Examined;
+use crate::engine::place::Place;
+use crate::rows::container::row_headers;
+use crate::rows::pending::{self as row_updates, Update};
+use crate::store::ObjectStore;
 
 /// What became of one update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +30,12 @@ pub(super) enum Checked {
     Lost,
 }
 
-/// What is needed beside the file.
-pub(super) struct Surroundings<'a> {
-    pub(super) hash: &'a HashConf,
-    /// Where the object of a hash lies on this device, if it does.
+/// Dependencies of the repair of an update.
+pub(super) struct RepairContext<'a> {
+    pub(super) store: &'a ObjectStore,
+    /// The place of the object with a hash on this device.
     pub(super) place: &'a (dyn Fn(PathHash) -> Place + Send + Sync),
     pub(super) committer: &'a Committer,
-    pub(super) counters: &'a Arc<Counters>,
 }
 
 /// The time and the hash in the name of an update.
@@ -48,57 +46,52 @@ fn parse(path: &Path) -> Option<(PathHash, Timestamp)> {
 }
 
 /// Checks one file of a suffix directory. Waits for the disk.
-pub(super) fn check(path: &Path, around: &Surroundings<'_>) -> io::Result<Checked> {
+pub(super) fn check(path: &Path, context: &RepairContext<'_>) -> io::Result<Checked> {
     let Some((hash, _)) = parse(path) else { return Ok(Checked::Good) };
-    let Some(reason) = async_pending::damage(path, &hash, around.hash)? else {
+    let Some(reason) = row_updates::damage(path, &hash, &context.store.hash)? else {
         return Ok(Checked::Good);
     };
-    let place = (around.place)(hash);
+    let place = (context.place)(hash);
     let kind = place.policy.suffixed("async_pending");
     let aside = apus_disk::quarantine_file(&place.device, &kind, path)?;
     tracing::error!(update = %path.display(), to = %aside.display(), reason, "quarantined");
     apus_fault::point("quarantine.pending.linked");
-    if let Some(pending) = async_pending::mended(path)? {
-        async_pending::replace(path, &pending, around.counters)?;
-        if async_pending::damage(path, &hash, around.hash)?.is_none() {
+    if let Some(pending) = row_updates::mended(path)? {
+        row_updates::replace(path, &pending, &context.store.counters)?;
+        if row_updates::damage(path, &hash, &context.store.hash)?.is_none() {
             return Ok(Checked::Mended);
         }
     }
-    let again = announce(&place, around)?;
+    let again = announce(&place, context)?;
     apus_fault::point("quarantine.pending.announced");
     // It may have taken the place of the damaged one.
     if again.as_deref() != path.file_name().and_then(|name| name.to_str()) {
-        async_pending::remove(path)?;
+        row_updates::remove(path)?;
     }
     Ok(if again.is_some() { Checked::Announced } else { Checked::Lost })
 }
 
 /// Writes the update of an object from its own metadata; gives the file's name.
-fn announce(place: &Place, around: &Surroundings<'_>) -> io::Result<Option<String>> {
-    let (name, method, time, mut row) = match examine(place, around.hash, around.counters)? {
+fn announce(place: &Place, context: &RepairContext<'_>) -> io::Result<Option<String>> {
+    let (name, verb, time, mut row) = match context.store.engine(place.policy).examine(place)? {
         Examined::Object(name, object) => {
-            let mut row = row_headers(&HeaderMap::new(), &object.metadata, object.data_time);
-            let later = [
-                (headers::CONTENT_TYPE_TIMESTAMP, object.content_type_time),
-                (headers::META_TIMESTAMP, object.time),
-            ];
-            row.extend(later.map(|(name, time)| (name.to_owned(), time.to_string())));
-            (name, "PUT", object.time, row)
+            let overrides = Metadata::new();
+            let mut row = row_headers(&overrides, &object.metadata, object.data_time);
+            row.set_content_type_timestamp(&object.content_type_time.to_string());
+            row.set_meta_timestamp(object.time);
+            (name, RowVerb::Put, object.time, row)
         }
-        Examined::Deleted(name, time) => {
-            let row = Metadata::from([(headers::TIMESTAMP.to_owned(), time.to_string())]);
-            (name, "DELETE", time, row)
-        }
+        Examined::Deleted(name, time) => (name, RowVerb::Delete, time, RowHeaders::deleted(time)),
         Examined::Nothing | Examined::Damaged(_) => return Ok(None),
     };
-    row.insert(headers::POLICY_INDEX.to_owned(), place.policy.to_string());
+    row.set_origin(place.policy, None);
     let mut names = name.trim_start_matches('/').splitn(3, '/').map(str::to_owned);
     let (Some(account), Some(container), Some(object)) = (names.next(), names.next(), names.next())
     else {
         return Ok(None);
     };
     let update = Update {
-        method,
+        verb,
         account,
         container,
         object,
@@ -106,13 +99,7 @@ fn announce(place: &Place, around: &Surroundings<'_>) -> io::Result<Option<Strin
         container_path: None,
         db_state: None,
     };
-    async_pending::write(
-        &place.device,
-        place.policy,
-        &place.hash,
-        time,
-        &update,
-        around.committer,
-    )?;
-    Ok(Some(async_pending::name(&place.hash, time)))
+    let of = (place.device.as_path(), place.policy, &place.hash);
+    row_updates::write(of, time, &update, context.committer)?;
+    Ok(Some(row_updates::name(&place.hash, time)))
 }

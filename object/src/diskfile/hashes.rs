@@ -11,17 +11,17 @@
 //! Writers note a suffix before their file gets its name. A hash that is computed between the two
 //! must not be kept, so a suffix that was noted a moment ago stays invalid in the file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
-use apus_cluster::pickle::{self, Value};
 use apus_disk::{AtomicFile, Counters, DirectoryLock};
 
 use super::cleanup::{INVALIDATIONS, LOCK, LOCK_WAIT};
-use super::partition::is_suffix;
+use crate::engine::place::is_suffix;
+use crate::engine::suffix_hashes::{Consolidated, SuffixHashes};
 
 /// Suffix → hash, pickled.
 pub(crate) const HASHES: &str = "hashes.pkl";
@@ -39,74 +39,6 @@ static BOOT: LazyLock<Option<String>> = LazyLock::new(|| {
 /// A file that was noted this long ago has its name, or never gets it.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
 
-/// What `hashes.pkl` says.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Hashes {
-    /// By suffix; `None` is to be computed anew.
-    pub(crate) suffixes: BTreeMap<String, Option<String>>,
-    /// Whether the file lists all suffixes that there are. If not, nothing in it is believed.
-    pub(crate) valid: bool,
-    /// Seconds since 1970 of the last write: tells two states of the file apart.
-    updated: f64,
-}
-
-/// The hashes after `hashes.invalid` was folded in.
-#[derive(Debug, Default)]
-pub(crate) struct Consolidated {
-    /// As the file says now.
-    pub(crate) hashes: Hashes,
-    /// Suffixes into which somebody may be writing at this moment.
-    pub(crate) unsettled: BTreeSet<String>,
-}
-
-/// Parses the content of `hashes.pkl`; `None` when it is damaged or holds fragments' hashes.
-fn decode(pickled: &[u8]) -> Option<Hashes> {
-    let Value::Dict(items) = pickle::loads(pickled).ok()? else { return None };
-    // A file without these keys was written by an old Swift and is believed.
-    let mut hashes = Hashes { valid: true, updated: -1.0, ..Hashes::default() };
-    for (key, value) in items {
-        match (key.to_text()?.as_str(), value) {
-            ("valid", value) => hashes.valid = value.as_int()? != 0,
-            ("updated", value) => hashes.updated = value.as_float()?,
-            (suffix, Value::None) if is_suffix(suffix) => {
-                hashes.suffixes.insert(suffix.to_owned(), None);
-            }
-            (suffix, value) if is_suffix(suffix) => {
-                let hash = value.to_text()?;
-                hashes.suffixes.insert(suffix.to_owned(), Some(hash));
-            }
-            _ => return None,
-        }
-    }
-    Some(hashes)
-}
-
-fn encode(hashes: &Hashes) -> Vec<u8> {
-    let text = |text: &str| Value::Str(text.to_owned());
-    let suffixes = hashes
-        .suffixes
-        .iter()
-        .map(|(suffix, hash)| (text(suffix), hash.as_deref().map_or(Value::None, text)));
-    let own = [
-        (text("valid"), Value::Bool(hashes.valid)),
-        (text("updated"), Value::Float(hashes.updated)),
-    ];
-    pickle::dumps(&Value::Dict(suffixes.chain(own).collect()))
-}
-
-/// Suffix → hash as `REPLICATE` answers it.
-pub(crate) fn encode_reply(hashes: &BTreeMap<String, String>) -> Vec<u8> {
-    let text = |text: &str| Value::Str(text.to_owned());
-    let items = hashes.iter().map(|(suffix, hash)| (text(suffix), text(hash)));
-    pickle::dumps(&Value::Dict(items.collect()))
-}
-
-/// The same read back; a suffix whose hash is not known is left out.
-pub(crate) fn decode_reply(pickled: &[u8]) -> Option<BTreeMap<String, String>> {
-    let hashes = decode(pickled)?;
-    Some(hashes.suffixes.into_iter().filter_map(|(suffix, hash)| Some((suffix, hash?))).collect())
-}
-
 /// Whether the file was written before the machine was started, when the power may have gone.
 fn is_of_another_boot(file: &std::fs::File, counters: &Counters) -> bool {
     let mut id = [0; 64];
@@ -116,7 +48,7 @@ fn is_of_another_boot(file: &std::fs::File, counters: &Counters) -> bool {
 }
 
 /// Reads `hashes.pkl`; nothing valid when it is missing, damaged, or of another boot.
-fn read(partition: &Path, counters: &Counters) -> Hashes {
+fn read(partition: &Path, counters: &Counters) -> SuffixHashes {
     counters.calls(3);
     let mut pickled = Vec::new();
     let read =
@@ -127,14 +59,16 @@ fn read(partition: &Path, counters: &Counters) -> Hashes {
             }
         });
     match read {
-        Ok(length) if (length as u64) < BYTES_MAX => decode(&pickled).unwrap_or_default(),
-        _ => Hashes::default(),
+        Ok(length) if (length as u64) < BYTES_MAX => {
+            SuffixHashes::decode(&pickled).unwrap_or_default()
+        }
+        _ => SuffixHashes::default(),
     }
 }
 
-fn write(partition: &Path, hashes: &Hashes, counters: &Arc<Counters>) -> io::Result<()> {
+fn write(partition: &Path, hashes: &SuffixHashes, counters: &Arc<Counters>) -> io::Result<()> {
     let mut file = AtomicFile::create(partition, partition, counters)?;
-    file.append(&encode(hashes))?;
+    file.append(&hashes.encode())?;
     if let Some(boot) = BOOT.as_deref() {
         // Without room for it the file is as Swift's.
         let _ = file.set_attribute(BOOT_ATTRIBUTE, boot.as_bytes());
@@ -169,8 +103,8 @@ fn invalidations(partition: &Path, now: Duration) -> io::Result<(BTreeSet<String
     Ok((suffixes, any, recent))
 }
 
-/// The suffixes of which `hashes.pkl` tells a hash, whether they are there or not.
-pub(crate) fn told(partition: &Path, counters: &Counters) -> Vec<String> {
+/// The suffixes that have a hash in `hashes.pkl`, whether they exist or not.
+pub(crate) fn hashed_suffixes(partition: &Path, counters: &Counters) -> Vec<String> {
     let hashed = |(suffix, hash): (String, Option<String>)| hash.map(|_| suffix);
     read(partition, counters).suffixes.into_iter().filter_map(hashed).collect()
 }
@@ -231,27 +165,29 @@ pub(crate) fn consolidate(
     Ok(Consolidated { hashes, unsettled })
 }
 
-/// Writes new hashes, unless the file is no longer as it was `seen`: then somebody else was faster
+/// Writes new hashes, unless the file is no longer as `before`: then another process was faster
 /// and nothing is written.
 pub(crate) fn store(
     partition: &Path,
-    seen: &Hashes,
-    suffixes: BTreeMap<String, Option<String>>,
-    now: Duration,
+    before: &SuffixHashes,
+    hashes: &SuffixHashes,
     counters: &Arc<Counters>,
 ) -> io::Result<bool> {
     let _lock = DirectoryLock::take(partition, LOCK, LOCK_WAIT)?;
-    if read(partition, counters) != *seen {
+    if read(partition, counters) != *before {
         return Ok(false);
     }
-    let new = Hashes { suffixes, valid: true, updated: now.as_secs_f64() };
-    write(partition, &new, counters)?;
+    write(partition, hashes, counters)?;
     apus_fault::point("replicate.hashes.stored");
     Ok(true)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use apus_cluster::pickle::{self, Value};
+
     use super::*;
     use crate::diskfile::cleanup::invalidate;
 
@@ -275,8 +211,13 @@ mod tests {
     fn invalidations_are_folded_in_and_a_fresh_one_stays_unsettled() {
         let (path, counters) = (scratch("fold"), Arc::default());
         assert!(
-            store(&path, &Hashes::default(), hashed(&[("abc", Some("1"))]), now(), &counters)
-                .unwrap()
+            store(
+                &path,
+                &SuffixHashes::default(),
+                &SuffixHashes::new(hashed(&[("abc", Some("1"))]), now()),
+                &counters
+            )
+            .unwrap()
         );
         invalidate(&path, "abc", &counters).unwrap();
         invalidate(&path, "def", &counters).unwrap();
@@ -315,7 +256,15 @@ mod tests {
         assert!(!seen.valid);
         invalidate(&path, "abc", &counters).unwrap();
         consolidate(&path, now(), &counters).unwrap();
-        assert!(!store(&path, &seen, hashed(&[("def", Some("1"))]), now(), &counters).unwrap());
+        assert!(
+            !store(
+                &path,
+                &seen,
+                &SuffixHashes::new(hashed(&[("def", Some("1"))]), now()),
+                &counters
+            )
+            .unwrap()
+        );
         assert_eq!(read(&path, &counters).suffixes, hashed(&[("abc", None)]));
         std::fs::remove_dir_all(&path).unwrap();
     }
@@ -323,13 +272,29 @@ mod tests {
     #[test]
     fn after_another_boot_nothing_is_believed() {
         let (path, counters) = (scratch("boot"), Arc::default());
-        let seen = Hashes::default();
-        assert!(store(&path, &seen, hashed(&[("abc", Some("1"))]), now(), &counters).unwrap());
+        let seen = SuffixHashes::default();
+        assert!(
+            store(
+                &path,
+                &seen,
+                &SuffixHashes::new(hashed(&[("abc", Some("1"))]), now()),
+                &counters
+            )
+            .unwrap()
+        );
         assert!(read(&path, &counters).valid);
         let file = std::fs::OpenOptions::new().write(true).open(path.join(HASHES)).unwrap();
         apus_disk::write_attribute(&file, BOOT_ATTRIBUTE, b"another", &counters).unwrap();
-        assert_eq!(consolidate(&path, now(), &counters).unwrap().hashes, Hashes::default());
-        assert!(store(&path, &seen, hashed(&[("abc", Some("2"))]), now(), &counters).unwrap());
+        assert_eq!(consolidate(&path, now(), &counters).unwrap().hashes, SuffixHashes::default());
+        assert!(
+            store(
+                &path,
+                &seen,
+                &SuffixHashes::new(hashed(&[("abc", Some("2"))]), now()),
+                &counters
+            )
+            .unwrap()
+        );
         assert_eq!(read(&path, &counters).suffixes, hashed(&[("abc", Some("2"))]));
         std::fs::remove_dir_all(&path).unwrap();
     }

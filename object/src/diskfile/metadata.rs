@@ -13,6 +13,8 @@ use apus_cluster::pickle::{self, Value};
 use apus_cluster::{Metadata, PathHash};
 use apus_disk::{AtomicFile, Committer, Counters, Unnamed, XattrError};
 
+use crate::engine::place::Place;
+
 /// Key in the attributes that says where the rest is: MD5 of the whole pickle.
 const OVERFLOW_KEY: &str = "X-Apus-Metadata-Overflow";
 /// What the attributes keep even then.
@@ -68,7 +70,14 @@ pub(crate) fn decode(pickled: &[u8]) -> Result<Metadata, MetadataError> {
         .collect())
 }
 
-/// Where the overflow of a file lies.
+impl Place {
+    /// Path of the metadata that did not fit into the attributes of a file.
+    pub(super) fn overflow(&self, file: &str) -> PathBuf {
+        overflow_path(&self.device, &self.hash, file)
+    }
+}
+
+/// Path of the overflow of a file.
 pub(crate) fn overflow_path(device: &Path, hash: &PathHash, file: &str) -> PathBuf {
     device.join(OVERFLOW_DIRECTORY).join(hash.suffix_dir()).join(format!("{hash}-{file}"))
 }

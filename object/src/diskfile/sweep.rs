@@ -10,59 +10,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use apus_cluster::{PathHash, Timestamp};
+use apus_cluster::PathHash;
 use apus_disk::Counters;
 
 use super::cleanup;
 use super::layout::Layout;
-use super::partition::Partition;
+use crate::engine::object::{Reclaim, Times};
+use crate::engine::place::Partition;
 
 /// Temporary files of this age belong to nobody any more.
 const TEMPORARY_AGE: Duration = Duration::from_secs(86_400);
-
-/// What may go, and when.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Reclaim {
-    /// The time, since 1970.
-    pub(crate) now: Duration,
-    /// Swift's `reclaim_age`.
-    pub(crate) age: Duration,
-}
-
-impl Reclaim {
-    fn is_over(&self, time: Timestamp) -> bool {
-        let age = self.now.saturating_sub(Duration::from_secs(time.seconds_ceil()));
-        age > self.age || apus_fault::planted("bug.reclaim-at-once")
-    }
-}
-
-/// The times that say which state of an object a node has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Times {
-    /// Of the body or the tombstone.
-    pub(crate) data: Timestamp,
-    /// Of the newest metadata after it.
-    pub(crate) meta: Option<Timestamp>,
-    /// Of a content type that was set after the body was written.
-    pub(crate) content_type: Option<Timestamp>,
-}
-
-impl Times {
-    /// What the files of a hash directory add up to; `None` when they are no object.
-    pub(crate) fn of(layout: &Layout) -> Option<Self> {
-        match (&layout.data, &layout.tombstone) {
-            (Some(data), _) => Some(Self {
-                data: data.time,
-                meta: layout.meta.as_ref().map(|meta| meta.time),
-                content_type: layout.newer_content_type(),
-            }),
-            (None, Some(tombstone)) => {
-                Some(Self { data: tombstone.time, meta: None, content_type: None })
-            }
-            (None, None) => None,
-        }
-    }
-}
 
 /// Whether a name is that of a file on its way: ours, or rsync's.
 fn is_temporary(name: &str) -> bool {
@@ -216,7 +173,7 @@ pub(crate) fn look_at_suffix(
             continue;
         }
         let layout = Layout::of(&cleanup::names(&directory.join(&name), counters)?);
-        any |= Times::of(&layout).is_some();
+        any |= layout.times().is_some();
         consume(&mut context, &layout);
     }
     Ok(any.then(|| format!("{:x}", context.finalize())))
@@ -250,7 +207,7 @@ pub(crate) fn objects_of_suffix(
 ) -> io::Result<Vec<(PathHash, Times)>> {
     let mut found = Vec::new();
     sweep_suffix(partition, suffix, reclaim, counters, |hash, layout| {
-        found.extend(Times::of(layout).map(|times| (hash, times)));
+        found.extend(layout.times().map(|times| (hash, times)));
     })?;
     if found.is_empty() {
         // The next hash finds it empty and removes it.
@@ -270,7 +227,7 @@ pub(crate) fn remove_object(
     let directory = partition.place(hash).directory();
     let names = cleanup::names(&directory, counters)?;
     let layout = Layout::of(&names);
-    if Times::of(&layout) != Some(times) {
+    if layout.times() != Some(times) {
         return Ok(false);
     }
     cleanup::invalidate(&partition.directory(), &hash.suffix_dir(), counters)?;

@@ -13,27 +13,27 @@ use std::time::Duration;
 
 use apus_cluster::listing::{ContainerEntry, ListQuery, ObjectEntry};
 use apus_cluster::{ContainerName, ContainerPath, HashConf, Timestamp, expirer};
-use apus_daemon::http::{empty, new_trans_id, set};
+use apus_daemon::http::{empty, new_trans_id};
 use apus_daemon::{Clock, Pace, Pass, PassContext, Span, Stopped};
 use apus_ring::{Device, SharedRing};
 use apus_store::operation::{DeleteContainer, DeleteObject, ListContainers, ListObjects};
-use apus_store::{Context, Error, Kind, Store};
-use apus_wire::{Client, NodeRequest, headers};
+use apus_store::{Context, Error, Kind, Primitive};
+use apus_wire::Client;
+use apus_wire::message::container::{RowHeaders, RowVerb};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use http::{HeaderMap, Method};
 use serde_json::{Map, Value};
 
-pub(crate) use options::Options;
+pub(crate) use options::ExpirerOptions;
 
 /// Rows of a listing that are held at a time.
 const PAGE: usize = 1000;
 
 /// What the expirer works through.
-pub(crate) struct Parts {
+pub(crate) struct ExpirerDeps {
     /// Objects and listings.
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Primitive>,
     /// For the rows of the queue, which have no objects.
     pub(crate) client: Arc<Client>,
     /// Where those rows are.
@@ -44,8 +44,8 @@ pub(crate) struct Parts {
 
 /// The daemon `object-expirer`.
 pub(crate) struct Expirer {
-    parts: Parts,
-    options: Options,
+    parts: ExpirerDeps,
+    options: ExpirerOptions,
     pace: Pace,
 }
 
@@ -91,7 +91,7 @@ struct Job {
     unconditional: bool,
 }
 
-impl Options {
+impl ExpirerOptions {
     /// What a row of the queue's container `container` asks for at `now`.
     fn due(&self, container: &str, name: &str, content_type: &str, now: Duration) -> Due {
         let Some(task) = expirer::Task::parse(name) else { return Due::Nonsense };
@@ -121,14 +121,14 @@ impl Options {
 
 /// What became of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum TaskOutcome {
     Done,
     Retry,
     Failed,
 }
 
 impl Expirer {
-    pub(crate) fn new(parts: Parts, options: Options) -> Self {
+    pub(crate) fn new(parts: ExpirerDeps, options: ExpirerOptions) -> Self {
         let pace = Pace::per_second(options.tasks_per_second);
         Self { parts, options, pace }
     }
@@ -244,39 +244,39 @@ impl Expirer {
             };
             self.pace.take(1.0).await;
             if running.len() >= self.options.concurrency
-                && let Some(fate) = running.next().await
+                && let Some(outcome) = running.next().await
             {
-                expired.count(fate);
+                expired.count(outcome);
             }
             let (parts, options) = (&self.parts, &self.options);
             running.push(async move { parts.execute(cx, options, container, job).await });
         }
-        while let Some(fate) = running.next().await {
-            expired.count(fate);
+        while let Some(outcome) = running.next().await {
+            expired.count(outcome);
         }
         goes_on
     }
 }
 
 impl Expired {
-    fn count(&mut self, fate: Fate) {
-        match fate {
-            Fate::Done => self.objects += 1,
-            Fate::Retry => self.retried += 1,
-            Fate::Failed => self.errors += 1,
+    fn count(&mut self, outcome: TaskOutcome) {
+        match outcome {
+            TaskOutcome::Done => self.objects += 1,
+            TaskOutcome::Retry => self.retried += 1,
+            TaskOutcome::Failed => self.errors += 1,
         }
     }
 }
 
-impl Parts {
+impl ExpirerDeps {
     /// Deletes the object of a task, and removes the task.
     async fn execute(
         &self,
         cx: &PassContext,
-        options: &Options,
+        options: &ExpirerOptions,
         container: &ContainerPath,
         job: Job,
-    ) -> Fate {
+    ) -> TaskOutcome {
         let Job { name, task, unconditional } = job;
         let op = DeleteObject {
             timestamp: Some(task.time),
@@ -296,18 +296,18 @@ impl Parts {
             Err((Kind::NotFound | Kind::PreconditionFailed, error)) => {
                 if !options.gives_up(task.time, cx.clock.now()) {
                     tracing::debug!(%error, object = %task.object, "expirer: tried again later");
-                    return Fate::Retry;
+                    return TaskOutcome::Retry;
                 }
             }
             Err((_, error)) => {
                 tracing::error!(%error, object = %task.object, "expirer");
-                return Fate::Failed;
+                return TaskOutcome::Failed;
             }
         }
         apus_fault::point("expire.object.deleted");
         self.remove_task(cx, container, &name).await;
         apus_fault::point("expire.task.removed");
-        Fate::Done
+        TaskOutcome::Done
     }
 
     /// Removes the row of a task from each primary. One that does not answer keeps it: the task
@@ -319,17 +319,10 @@ impl Parts {
             let partition = ring.partition_of(&self.hash, &[account, queue]);
             (partition, ring.primaries(partition).into_iter().cloned().collect())
         };
-        let mut request_headers = HeaderMap::new();
-        let now = Timestamp::from_duration(cx.clock.now()).to_string();
-        set(&mut request_headers, headers::TIMESTAMP, &now);
-        set(&mut request_headers, headers::TRANS_ID, &new_trans_id(cx.clock.as_ref(), ""));
-        let request = NodeRequest {
-            method: Method::DELETE,
-            partition,
-            names: vec![account.to_owned(), queue.to_owned(), name.to_owned()],
-            query: String::new(),
-            headers: request_headers,
-        };
+        let mut row = RowHeaders::deleted(Timestamp::from_duration(cx.clock.now()));
+        row.set_trans_id(&new_trans_id(cx.clock.as_ref(), ""));
+        let names = vec![account.to_owned(), queue.to_owned(), name.to_owned()];
+        let request = row.encode(RowVerb::Delete, partition, names);
         let sent = nodes.iter().map(|node| async {
             match self.client.send(&node.for_replication(), &request, empty()).await {
                 Ok(response) if response.status().is_success() => {}
@@ -388,9 +381,9 @@ mod tests {
     const CONTAINER: &str = "1699919962";
     const NAME: &str = "1700000000-AUTH_test/c/o";
 
-    fn options(text: &str) -> Options {
+    fn options(text: &str) -> ExpirerOptions {
         let conf = Conf::parse(&format!("[object-expirer]\n{text}")).unwrap();
-        Options::read(&conf.section("object-expirer")).unwrap()
+        ExpirerOptions::read(&conf.section("object-expirer")).unwrap()
     }
 
     fn due(text: &str, name: &str, content_type: &str, now: u64) -> Due {

@@ -7,7 +7,7 @@ use apus_daemon::config::{Section, Share};
 
 /// The options, with Swift's names and, but for one, its defaults.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Options {
+pub(crate) struct ExpirerOptions {
     /// The account of the queue (`expiring_objects_account_name`, without its dot).
     pub(crate) account: AccountName,
     /// Tasks at the same time.
@@ -39,7 +39,7 @@ fn delayed(key: &str) -> Option<(String, Option<String>)> {
     valid.then(|| (account.to_owned(), container.map(str::to_owned)))
 }
 
-impl Options {
+impl ExpirerOptions {
     /// Reads them.
     pub(crate) fn read(section: &Section<'_>) -> Result<Self, String> {
         let account = match section.get("expiring_objects_account_name").filter(|n| !n.is_empty()) {
@@ -85,9 +85,9 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Result<Options, String> {
+    fn read(text: &str) -> Result<ExpirerOptions, String> {
         let conf = Conf::parse(&format!("[object-expirer]\n{text}")).unwrap();
-        Options::read(&conf.section("object-expirer"))
+        ExpirerOptions::read(&conf.section("object-expirer"))
     }
 
     #[test]

@@ -4,14 +4,15 @@
 //! It never gives out a byte of a block that does not match, so a stream that breaks off can be
 //! resumed elsewhere at the same place.
 
+use std::io;
 use std::sync::Arc;
 
 use apus_cluster::byte_range::Resolved;
-use apus_disk::{NowaitRead, Priority, read_at, read_nowait};
+use apus_disk::{NowaitRead, Priority};
 use bytes::{Bytes, BytesMut};
 
-use crate::diskfile::blocks::{BlockSum, Blocks, SMALLEST_BLOCK};
-use crate::diskfile::reader::{Guard, Object};
+use crate::engine::blocks::{BlockSum, Blocks, SMALLEST_BLOCK};
+use crate::engine::object::{Guard, Object};
 use crate::server::Server;
 
 /// Bytes per read, and the largest body that is answered in one piece.
@@ -20,12 +21,13 @@ pub(super) const READ_BYTES: usize = 256 * 1024;
 const HELD_BYTES: u64 = 512 * 1024;
 
 /// Why a piece could not be read.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
-    /// The object is not what was written; the caller moves it aside.
+    /// The object is not what was written; the caller quarantines it.
+    #[error("the object is damaged: {0}")]
     Damaged(&'static str),
-    /// The disk did not answer.
-    Failed(String),
+    #[error("the disk failed: {0}")]
+    Disk(#[from] io::Error),
 }
 
 const SHORTER: &str = "shorter than the metadata says";
@@ -77,7 +79,7 @@ impl Digest {
 }
 
 /// A part of a body that is being read.
-pub(super) struct Reading {
+pub(super) struct BodyReader {
     server: Server,
     device: String,
     object: Arc<Object>,
@@ -86,7 +88,7 @@ pub(super) struct Reading {
     end: u64,
 }
 
-impl Reading {
+impl BodyReader {
     /// Finds out how `range` can be checked. One that only a digest of the whole covers makes the
     /// whole be read, up to the configured length.
     ///
@@ -110,8 +112,8 @@ impl Reading {
             return Ok(reading);
         }
         let whole = range.length == object.length;
-        let limit = server.parts.verify_ranges_bytes.max(SMALLEST_BLOCK);
-        reading.check = match object.guard(&server.parts.counters) {
+        let limit = server.verify_ranges_bytes.max(SMALLEST_BLOCK);
+        reading.check = match object.guard() {
             Guard::Damaged => {
                 return Err(ReadError::Damaged("checksums of the blocks are damaged"));
             }
@@ -229,22 +231,21 @@ impl Reading {
     /// the device.
     async fn run(&self, offset: u64, length: usize, enough: usize) -> Result<Bytes, ReadError> {
         let mut buffer = BytesMut::zeroed(length);
-        let counters = &self.server.parts.counters;
-        let mut filled = match read_nowait(&self.object.file, &mut buffer, offset, counters) {
+        let mut filled = match self.object.body.read_nowait(&mut buffer, offset) {
             // Some kernels (5.9, 5.10) say 0 where they mean that they would wait.
             Ok(NowaitRead::Read(read)) => read,
             Ok(NowaitRead::WouldWait) => 0,
-            Err(error) => return Err(ReadError::Failed(error.to_string())),
+            Err(error) => return Err(error.into()),
         };
         if filled >= enough {
             buffer.truncate(filled);
             return Ok(buffer.freeze());
         }
-        let (object, counters) = (self.object.clone(), counters.clone());
+        let object = self.object.clone();
         let work = move || {
             while filled < enough {
                 let rest = buffer.get_mut(filled..).unwrap_or_default();
-                match read_at(&object.file, rest, offset + filled as u64, &counters)? {
+                match object.body.read_at(rest, offset + filled as u64)? {
                     0 => break,
                     read => filled += read,
                 }
@@ -252,11 +253,11 @@ impl Reading {
             buffer.truncate(filled);
             Ok::<_, std::io::Error>(buffer.freeze())
         };
-        match self.server.devices.run(&self.device, Priority::Read, work).await {
+        match self.server.store.devices.run(&self.device, Priority::Read, work).await {
             Ok(Ok(bytes)) if bytes.len() >= enough => Ok(bytes),
             Ok(Ok(_)) => Err(ReadError::Damaged(SHORTER)),
-            Ok(Err(error)) => Err(ReadError::Failed(error.to_string())),
-            Err(error) => Err(ReadError::Failed(format!("{error:?}"))),
+            Ok(Err(error)) => Err(error.into()),
+            Err(error) => Err(io::Error::from(error).into()),
         }
     }
 }

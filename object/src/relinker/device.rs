@@ -13,11 +13,11 @@ use apus_disk::{Counters, DirectoryLock};
 
 use super::links::Links;
 use super::progress::{Progress, Reporter};
-use super::state::{self, State};
+use super::state::State;
 use super::{Doubling, Options, Step};
-use crate::diskfile::cleanup;
-use crate::diskfile::partition::Partition;
-use crate::diskfile::partition_lock::REPLICATION_LOCK;
+use crate::diskfile::partition::REPLICATION_LOCK;
+use crate::diskfile::{cleanup, relink_notes};
+use crate::engine::place::{Partition, is_suffix};
 
 /// How often the notes are written: each time costs a sync of the file system.
 const STORE_EVERY: Duration = Duration::from_secs(1);
@@ -144,7 +144,7 @@ pub(super) fn walk(
 
 /// The lock of a device, however long somebody else has it.
 fn lock(device: &Path, kind: &str, name: &str) -> io::Result<DirectoryLock> {
-    let file = state::lock(kind);
+    let file = relink_notes::lock(kind);
     match DirectoryLock::take(device, &file, Duration::ZERO) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             tracing::info!(device = name, "another relinker works here, or a write: waiting");
@@ -251,7 +251,7 @@ impl Walk<'_> {
                 _ => Ok(()),
             };
         }
-        let own = |name: &String| !crate::diskfile::partition::is_suffix(name);
+        let own = |name: &String| !is_suffix(name);
         if !names.iter().all(own) {
             return Ok(());
         }

@@ -19,8 +19,7 @@ use super::progress::Stats;
 use crate::diskfile::cleanup;
 use crate::diskfile::layout::Layout;
 use crate::diskfile::metadata::overflow_path;
-use crate::diskfile::partition::Partition;
-use crate::diskfile::writer::Place;
+use crate::engine::place::{Partition, Place};
 
 /// How often a directory that was tidied away is made again for one link.
 const REMAKE_MAX: u32 = 3;

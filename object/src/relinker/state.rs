@@ -12,24 +12,7 @@ use std::sync::Arc;
 use apus_disk::{AtomicFile, Counters};
 use serde_json::{Map, Value, json};
 
-/// Held by the relinker that works on a device; `kind` is `objects[-N]`.
-pub(crate) fn lock(kind: &str) -> String {
-    format!(".relink.{kind}.lock")
-}
-
-/// Where its notes are.
-pub(crate) fn file(kind: &str) -> String {
-    format!("relink.{kind}.json")
-}
-
-/// The part power of the ring that notes are of, from their first bytes.
-pub(crate) fn own_power(head: &[u8]) -> Option<u32> {
-    const KEY: &str = "\"part_power\":";
-    let head = String::from_utf8_lossy(head);
-    let rest = head.get(head.find(KEY)? + KEY.len()..)?.trim_start();
-    let end = rest.find(|letter: char| !letter.is_ascii_digit())?;
-    rest.get(..end)?.parse().ok()
-}
+use crate::diskfile::relink_notes;
 
 /// What is noted of one policy on one device.
 #[derive(Debug)]
@@ -54,7 +37,7 @@ impl State {
         part_power: u32,
         next_part_power: u32,
     ) -> io::Result<Self> {
-        let path = device.join(file(kind));
+        let path = device.join(relink_notes::file(kind));
         let (previous, partitions) = (None, BTreeMap::new());
         let mut state = Self { path, part_power, next_part_power, previous, partitions };
         let text = match std::fs::read(&state.path) {
@@ -195,7 +178,7 @@ mod tests {
         state.done(3);
         state.store(&Arc::default()).unwrap();
         let text = std::fs::read(&path).unwrap();
-        assert_eq!(own_power(&text), Some(5));
+        assert_eq!(relink_notes::own_power(&text), Some(5));
         let known: Value = serde_json::from_slice(&text).unwrap();
         let expected = json!({"part_power": 5, "next_part_power": 5, "prev_part_power": 4,
                               "state": {"3": true, "6": false}});
@@ -218,12 +201,5 @@ mod tests {
             assert!(!path.exists());
         }
         assert_eq!(scratch.load(4, 4).choose(vec![3, 31], false), [31, 3]);
-    }
-
-    #[test]
-    fn the_power_is_read_from_the_first_bytes_only_when_it_is_whole() {
-        assert_eq!(own_power(br#"{"next_part_power": 12, "part_power": 11, "sta"#), Some(11));
-        assert_eq!(own_power(br#"{"part_power": 1"#), None);
-        assert_eq!(own_power(b""), None);
     }
 }

@@ -6,8 +6,7 @@ use apus_cluster::{PathHash, PolicyIndex};
 use super::links::Links;
 use super::progress::Stats;
 use crate::diskfile::metadata::overflow_path;
-use crate::diskfile::partition::Partition;
-use crate::diskfile::writer::Place;
+use crate::engine::place::{Partition, Place};
 
 /// In partition 628 of 2^10, and 1256 of 2^11.
 const HASH: &str = "9d00c9d091fea9ea855f29c22714dc83";

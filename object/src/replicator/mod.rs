@@ -6,11 +6,10 @@
 mod job;
 mod options;
 mod redundancy;
-mod repair;
 mod report;
 mod returned;
 mod revert;
-mod sender;
+pub(crate) mod sender;
 mod unchanged;
 mod update;
 mod verified;
@@ -22,6 +21,7 @@ use apus_cluster::{PolicyIndex, Timestamp, policy::PolicyType};
 use apus_daemon::{Pass, PassContext, Span, Stopped, seed};
 use apus_ring::{Device, Local, Ring, SharedRing};
 use apus_store::quorum::Rings;
+use apus_wire::Client;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -29,15 +29,12 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Semaphore;
 
 use self::job::Job;
-pub(crate) use self::options::Options;
-pub(crate) use self::repair::repair;
+pub(crate) use self::options::ReplicatorOptions;
 use self::report::Report;
-pub(crate) use self::returned::present_since;
 use self::unchanged::{PartitionFilter, SyncedPartitions};
-use crate::diskfile::partition::Partition;
 use crate::diskfile::partition_mark::PartitionMark;
-use crate::diskfile::sweep::sweep_temporary;
-use crate::server::Server;
+use crate::engine::place::Partition;
+use crate::store::{ObjectStore, presence};
 
 /// Each partition's directories are listed in one of so many sweeps, and all when one is asked for.
 const LIST_EVERY: u32 = 10;
@@ -45,10 +42,11 @@ const LIST_EVERY: u32 = 10;
 /// The daemon.
 #[derive(Debug)]
 pub(crate) struct Replicator {
-    server: Server,
+    store: Arc<ObjectStore>,
+    client: Arc<Client>,
     rings: Rings,
     local: Local,
-    options: Arc<Options>,
+    options: Arc<ReplicatorOptions>,
     sweeps: u32,
     memory: SyncedPartitions,
 }
@@ -65,13 +63,18 @@ enum Phase {
 type Tenant = (PolicyIndex, Arc<SharedRing>, Device);
 
 impl Replicator {
-    /// Pushes from the devices of `server` that are `local` in the rings of objects.
-    pub(crate) fn new(server: Server, rings: Rings, local: Local, options: Options) -> Self {
-        let mut server = server;
-        server.parts.replication.reclaim_age = options.reclaim_age;
+    /// Pushes from the devices of `store` that are `local` in the rings of objects.
+    pub(crate) fn new(
+        store: Arc<ObjectStore>,
+        client: Arc<Client>,
+        rings: Rings,
+        local: Local,
+        options: ReplicatorOptions,
+    ) -> Self {
         let sweeps = u32::from(u16::from_le_bytes(seed::bytes()));
         Self {
-            server,
+            store,
+            client,
             rings,
             local,
             options: Arc::new(options),
@@ -85,7 +88,7 @@ impl Replicator {
         &'a self,
         cx: &'a PassContext,
     ) -> impl Iterator<Item = (PolicyIndex, &'a Arc<SharedRing>)> {
-        self.server.parts.policies.iter().filter_map(|policy| {
+        self.store.policies.iter().filter_map(|policy| {
             let (index, ring) = (policy.index, self.rings.objects.get(&policy.index)?);
             if policy.policy_type != PolicyType::Replication || !cx.scope.has_policy(index.0) {
                 return None;
@@ -189,23 +192,23 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     async fn run(self) -> Result<Report, Stopped> {
-        let server = &self.replicator.server;
+        let store = &self.replicator.store;
         let mut report = Report::default();
-        let Ok(root) = server.devices.path(self.name) else {
+        let Ok(root) = store.devices.path(self.name) else {
             tracing::warn!(device = self.name, "object replicator: not there or not mounted");
             report.devices_missing = 1;
             return Ok(report);
         };
-        let (path, counters) = (root.clone(), server.parts.counters.clone());
+        let (path, own) = (root.clone(), store.clone());
         let (now, reclaim_age) = (self.cx.clock.now(), self.replicator.options.reclaim_age);
         let policies: Vec<_> = self.tenants.iter().map(|(policy, ..)| *policy).collect();
         let look = move || {
             for policy in policies {
-                sweep_temporary(&path.join(policy.suffixed("tmp")), now, &counters);
+                own.engine(policy).sweep_temporary(&path, policy, now);
             }
-            returned::away_since(&path, now, reclaim_age, &counters)
+            presence::away_since(&path, now, reclaim_age, &own.counters)
         };
-        let away_since = match server.background(self.name, look).await {
+        let away_since = match store.background(self.name, look).await {
             Ok(away_since) => away_since,
             Err(error) => {
                 tracing::error!(device = self.name, ?error, "object replicator");
@@ -219,9 +222,9 @@ impl Walk<'_> {
         let scope = &self.cx.scope;
         if scope.partitions.is_empty() && scope.policies.is_empty() && self.phase != Phase::Handoffs
         {
-            let (now, counters) = (self.cx.clock.now(), server.parts.counters.clone());
-            let note = move || returned::swept(&root, now, &counters);
-            if let Err(error) = server.background(self.name, note).await {
+            let (now, counters) = (self.cx.clock.now(), store.counters.clone());
+            let note = move || presence::record_sweep(&root, now, &counters);
+            if let Err(error) = store.background(self.name, note).await {
                 tracing::warn!(device = self.name, ?error, "object replicator: heartbeat");
             }
         }
@@ -230,14 +233,11 @@ impl Walk<'_> {
 
     /// The partitions of one policy: their numbers only, in no order.
     async fn partitions(&self, policy: PolicyIndex) -> Vec<u32> {
-        let server = &self.replicator.server;
-        let Ok(root) = server.devices.path(self.name) else { return Vec::new() };
-        let directory = root.join(policy.suffixed("objects"));
-        let list = move || {
-            let names = apus_disk::names(&directory)?;
-            Ok(names.iter().filter_map(|name| name.parse().ok()).collect::<Vec<u32>>())
-        };
-        let mut numbers = match server.background(self.name, list).await {
+        let store = &self.replicator.store;
+        let Ok(root) = store.devices.path(self.name) else { return Vec::new() };
+        let engine = store.engine(policy).clone();
+        let list = move || engine.partitions(&root, policy);
+        let mut numbers = match store.background(self.name, list).await {
             Ok(numbers) => numbers,
             Err(error) => {
                 tracing::error!(device = self.name, ?error, "object replicator: partitions");
@@ -262,7 +262,8 @@ impl Walk<'_> {
         local: &'a Device,
     ) -> PartitionFilter<'a> {
         PartitionFilter {
-            server: &self.replicator.server,
+            store: &self.replicator.store,
+            client: &self.replicator.client,
             memory: &self.replicator.memory,
             ring,
             policy,
@@ -309,7 +310,7 @@ impl Walk<'_> {
         (number, mark): (u32, Option<PartitionMark>),
         away_since: Option<Timestamp>,
     ) -> Result<Report, Stopped> {
-        let server = &self.replicator.server;
+        let store = &self.replicator.store;
         let _slot = self.slots.acquire().await;
         self.cx.safe_point().await?;
         // As it is now: a new ring counts from the next partition on.
@@ -325,12 +326,13 @@ impl Walk<'_> {
             return Ok(failed);
         }
         // The device may have gone since the walk began.
-        let Ok(device) = server.devices.path(self.name) else {
+        let Ok(device) = store.devices.path(self.name) else {
             failed.failure = 1;
             return Ok(failed);
         };
         let job = Job {
-            server: server.clone(),
+            store: store.clone(),
+            client: self.replicator.client.clone(),
             local: local.clone(),
             partition: Partition { device, policy, number },
             ring,

@@ -1,4 +1,4 @@
-//! Options of `[object-replicator]`, with Swift's names and defaults.
+//! ReplicatorOptions of `[object-replicator]`, with Swift's names and defaults.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::replication::RECLAIM_AGE_SECONDS;
 const INTERVAL_SECONDS: u64 = 30;
 
 #[derive(Debug, Clone)]
-pub(crate) struct Options {
+pub(crate) struct ReplicatorOptions {
     /// Time between two sweeps.
     pub(crate) interval: Duration,
     /// Partitions that are worked on at the same time.
@@ -29,7 +29,7 @@ pub(crate) struct Options {
     pub(crate) reclaim_age: Duration,
 }
 
-impl Options {
+impl ReplicatorOptions {
     /// # Errors
     /// Names an option, its value and what was expected.
     pub(crate) fn read(section: &Section<'_>) -> Result<Self, String> {
@@ -76,9 +76,9 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Result<Options, String> {
+    fn read(text: &str) -> Result<ReplicatorOptions, String> {
         let conf = Conf::parse(&format!("[object-replicator]\n{text}")).unwrap();
-        Options::read(&conf.section("object-replicator"))
+        ReplicatorOptions::read(&conf.section("object-replicator"))
     }
 
     #[test]

@@ -16,10 +16,9 @@ use super::redundancy::{self, Redundancy};
 use super::report::Report;
 use super::returned;
 use super::sender::{Send, SyncError, exchange};
-use crate::diskfile::partition_lock::LockError;
-use crate::diskfile::sweep::remove_object;
-use crate::rehash::RehashError;
 use crate::ssync::line::Offer;
+use crate::store::StoreError;
+use crate::store::replication_lock::{LockError, LockOptions};
 
 /// How long the partition's lock is waited for: who receives into it goes first.
 const LOCK_WAIT: Duration = Duration::from_millis(200);
@@ -32,10 +31,15 @@ pub(super) async fn revert(job: &Job) -> Report {
     let (device, partition) = (&job.local.device, job.partition.number);
     let nodes = job.other_primaries();
     // Held to the end: two nodes that push to each other must not both remove.
-    let lock = job.server.lock_replication(device, &job.partition, false, 0, LOCK_WAIT).await;
+    let options = LockOptions { create: false, per_device: 0, wait: LOCK_WAIT };
+    let lock = job.store.lock_replication(device, &job.partition, options).await;
     let _lock = match lock {
         Ok(lock) => lock,
-        Err(LockError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return report,
+        Err(LockError::Store(StoreError::Disk(error)))
+            if error.kind() == io::ErrorKind::NotFound =>
+        {
+            return report;
+        }
         Err(error) => {
             tracing::info!(device, partition, ?error, "object replicator: handoff is in use");
             report.handoffs_left = 1;
@@ -66,11 +70,9 @@ struct Push<'a> {
 
 impl Push<'_> {
     /// Whether nothing is left of the partition.
-    async fn all(&mut self) -> Result<bool, RehashError> {
-        let (server, device) = (&self.job.server, &self.job.local.device);
-        let (partition, counters) = (self.job.partition.clone(), server.parts.counters.clone());
-        let list = move || partition.suffixes(&counters);
-        let suffixes = server.background(device, list).await?;
+    async fn all(&mut self) -> Result<bool, StoreError> {
+        let (store, device) = (&self.job.store, &self.job.local.device);
+        let suffixes = self.job.suffixes().await?;
         let needed = match self.job.options.handoff_delete {
             _ if apus_fault::planted("bug.hand-over-to-one") => 1,
             0 => self.nodes.len(),
@@ -85,12 +87,12 @@ impl Push<'_> {
         }
         let good = self.nodes.iter().filter(|node| !self.failed.contains(&node.id)).count();
         self.report.success += good as u64;
-        let (partition, counters) = (self.job.partition.clone(), server.parts.counters.clone());
-        server.background(device, move || partition.remove_if_empty(&counters)).await
+        let (engine, partition) = (self.job.engine(), self.job.partition.clone());
+        store.background(device, move || engine.remove_if_empty(&partition)).await
     }
 
     /// Pushes some objects and removes those that enough nodes have.
-    async fn batch(&mut self, batch: &Batch, needed: usize) -> Result<(), RehashError> {
+    async fn batch(&mut self, batch: &Batch, needed: usize) -> Result<(), StoreError> {
         let held = returned::held(self.job, batch).await;
         self.report.suspect += held.len() as u64;
         let mut confirmed = vec![0; batch.offers.len()];
@@ -138,16 +140,16 @@ impl Push<'_> {
             done.into_iter().map(|((offer, times), _)| (offer.hash, *times)).collect();
         for some in done.chunks(REMOVED_AT_ONCE) {
             let (partition, some) = (self.job.partition.clone(), some.to_vec());
-            let counters = self.job.server.parts.counters.clone();
+            let engine = self.job.engine();
             let remove = move || {
                 let mut gone = 0;
                 for (hash, times) in some {
-                    gone += u64::from(remove_object(&partition, hash, times, &counters)?);
+                    gone += u64::from(engine.remove(&partition.place(hash), times)?);
                     apus_fault::point("replicate.handoff.removed");
                 }
                 Ok(gone)
             };
-            let gone = self.job.server.background(&self.job.local.device, remove).await?;
+            let gone = self.job.store.background(&self.job.local.device, remove).await?;
             self.report.objects_removed += gone;
         }
         Ok(())

@@ -17,8 +17,8 @@ use super::returned;
 use super::sender::{Send, exchange};
 use super::unchanged::Marks;
 use crate::diskfile::partition_mark::PartitionMark;
-use crate::rehash::RehashError;
 use crate::ssync::line::Wanted;
+use crate::store::StoreError;
 
 /// What came of one node.
 enum Outcome {
@@ -56,9 +56,9 @@ pub(super) async fn update(job: &Job) -> Report {
 
 /// Gives the marks of the other primaries and how many suffixes there are, if all of them had
 /// everything at once.
-async fn try_update(job: &Job, report: &mut Report) -> Result<Option<(Marks, usize)>, RehashError> {
-    let (server, device) = (&job.server, &job.local.device);
-    let found = server.suffix_hashes(device, &job.partition, &BTreeSet::new(), job.list).await?;
+async fn try_update(job: &Job, report: &mut Report) -> Result<Option<(Marks, usize)>, StoreError> {
+    let device = &job.local.device;
+    let found = job.local_hashes(&BTreeSet::new(), job.list).await?;
     report.suffixes_hashed += found.hashed;
     let mut local = found.hashes;
     let mut primaries = job.other_primaries();
@@ -134,14 +134,14 @@ async fn ask(
     node: &Device,
     local: &BTreeMap<String, String>,
     comparison: &mut Comparison,
-) -> Result<(), RehashError> {
+) -> Result<(), StoreError> {
     let remote = match job.remote_hashes(node).await {
         Ok(remote) => remote,
         Err(RemoteError::Unmounted) => {
             comparison.unmounted();
             return Ok(());
         }
-        Err(RemoteError::Other(_)) => {
+        Err(_) => {
             comparison.silent();
             return Ok(());
         }
@@ -194,7 +194,7 @@ async fn one(
     local: &mut BTreeMap<String, String>,
     report: &mut Report,
     mut comparison: Option<&mut Comparison>,
-) -> Result<Outcome, RehashError> {
+) -> Result<Outcome, StoreError> {
     let (device, partition) = (&job.local.device, job.partition.number);
     let failed = |error: &dyn std::fmt::Display| {
         let (address, remote) = (node.replication_address(), &node.device);
@@ -207,7 +207,7 @@ async fn one(
             comparison.into_iter().for_each(Comparison::unmounted);
             return Ok(Outcome::Unmounted);
         }
-        Err(RemoteError::Other(error)) => {
+        Err(error) => {
             comparison.into_iter().for_each(Comparison::silent);
             return Ok(failed(&error));
         }
@@ -220,7 +220,7 @@ async fn one(
     let was_equal = suffixes.is_empty();
     if !suffixes.is_empty() {
         // What is known of them may be old: they are read before anything is sent.
-        let found = job.server.suffix_hashes(device, &job.partition, &suffixes, false).await?;
+        let found = job.local_hashes(&suffixes, false).await?;
         report.suffixes_hashed += found.hashed;
         *local = found.hashes;
         suffixes = differing(local, &remote.hashes);
@@ -266,6 +266,6 @@ async fn one(
     Ok(match job.remote_hashes(node).await {
         Ok(_) => Outcome::InSync(None),
         Err(RemoteError::Unmounted) => Outcome::Unmounted,
-        Err(RemoteError::Other(error)) => failed(&error),
+        Err(error) => failed(&error),
     })
 }

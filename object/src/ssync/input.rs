@@ -11,25 +11,18 @@ const LINE_MAX: usize = 64 * 1024;
 /// Largest piece of a body.
 const PIECE_MAX: usize = 256 * 1024;
 
-/// Why there is nothing more to be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why reading a stream failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InputError {
-    /// The peer said nothing for too long.
+    /// The peer sent nothing for too long.
+    #[error("nothing came in time")]
     Timeout,
-    /// The connection broke, or ended in the middle of something.
+    /// The connection broke, or ended in the middle of a line or a body.
+    #[error("connection broke: {0}")]
     Broken(String),
-    /// What came is no line.
+    /// The peer sent something that is not a line.
+    #[error("{0}")]
     Malformed(&'static str),
-}
-
-impl std::fmt::Display for InputError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Timeout => f.write_str("nothing came in time"),
-            Self::Broken(reason) => write!(f, "connection broke: {reason}"),
-            Self::Malformed(reason) => f.write_str(reason),
-        }
-    }
 }
 
 /// Reads a stream of lines and bodies. After an error it gives errors only.

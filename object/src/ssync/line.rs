@@ -6,7 +6,7 @@
 use apus_cluster::percent;
 use apus_cluster::{PathHash, Timestamp};
 
-use crate::diskfile::sweep::Times;
+use crate::engine::object::Times;
 
 /// An object that a sender has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use apus_cluster::timestamp::STEPS_PER_SECOND;
 use apus_daemon::Span;
 use serde_json::{Map, Value, json};
 
-use super::delivery::{Delivered, Fate};
+use super::delivery::{Delivered, DeliveryOutcome};
 
 /// Containers that are kept of those with old updates (`async_tracker_max_entries`).
 const TRACKED_MAX: usize = 100;
@@ -61,13 +61,16 @@ impl Swept {
     /// Counts the update of this time.
     pub(super) fn count(&mut self, device: &str, time: Timestamp, delivered: Delivered) {
         self.redirects += delivered.redirects;
-        self.left += u64::from(!matches!(delivered.fate, Fate::Delivered | Fate::Gone));
-        match delivered.fate {
-            Fate::Delivered => self.successes += 1,
-            Fate::Gone => {}
-            Fate::Skipped => self.skips += 1,
-            Fate::Unreadable => self.errors += 1,
-            Fate::Left(account, container) => {
+        self.left += u64::from(!matches!(
+            delivered.outcome,
+            DeliveryOutcome::Delivered | DeliveryOutcome::Gone
+        ));
+        match delivered.outcome {
+            DeliveryOutcome::Delivered => self.successes += 1,
+            DeliveryOutcome::Gone => {}
+            DeliveryOutcome::Skipped => self.skips += 1,
+            DeliveryOutcome::Unreadable => self.errors += 1,
+            DeliveryOutcome::Left(account, container) => {
                 self.failures += 1;
                 let oldest = self.devices.entry(device.to_owned()).or_default();
                 oldest.add(account, container, time);
@@ -160,13 +163,13 @@ mod tests {
     fn the_oldest_updates_left_are_told_by_container() {
         let mut swept = Swept::of_everything(true);
         let left = |container: &str| Delivered {
-            fate: Fate::Left("a".to_owned(), container.to_owned()),
+            outcome: DeliveryOutcome::Left("a".to_owned(), container.to_owned()),
             redirects: 0,
         };
         for (container, time) in [("x", 7), ("y", 5), ("x", 3), ("x", 9), ("z", 4)] {
             swept.count("sd1", Timestamp::from_seconds(time), left(container));
         }
-        let delivered = Delivered { fate: Fate::Delivered, redirects: 1 };
+        let delivered = Delivered { outcome: DeliveryOutcome::Delivered, redirects: 1 };
         swept.count("sd1", Timestamp::from_seconds(1), delivered);
         let span = Span { began: Duration::from_secs(8), ended: Duration::from_secs(10) };
         let told = Value::Object(swept.recon(span));

@@ -115,7 +115,7 @@ impl<K: Replica> Pass for Replicator<K> {
         }
         drop(sender);
         let (filter, jobs) = (self.filter(&ring), mpsc::channel(WINDOW));
-        let mut workers = vec![spawn(TaskKind::Background, filter.run(found, jobs.0, cx.clone()))];
+        let mut workers = vec![spawn(TaskKind::Request, filter.run(found, jobs.0, cx.clone()))];
         let jobs = Arc::new(Mutex::new(jobs.1));
         for _ in 0..self.options.concurrency {
             let worker = ReplicationWorker::<K> {
@@ -127,7 +127,7 @@ impl<K: Replica> Pass for Replicator<K> {
                 kind: PhantomData,
             };
             let (jobs, cx) = (jobs.clone(), cx.clone());
-            workers.push(spawn(TaskKind::Background, worker.run(jobs, cx)));
+            workers.push(spawn(TaskKind::Request, worker.run(jobs, cx)));
         }
         let scope = &cx.scope;
         report.is_whole =

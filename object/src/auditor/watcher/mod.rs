@@ -17,7 +17,7 @@ use apus_wire::Client;
 use async_trait::async_trait;
 
 use self::dark_data::DarkData;
-use super::Kind;
+use super::SweepKind;
 
 /// A watcher. Sweeps of several devices may ask it at the same time.
 #[async_trait]
@@ -26,18 +26,18 @@ pub(crate) trait Watcher: std::fmt::Debug + Send + Sync {
     fn name(&self) -> &'static str;
 
     /// A sweep begins.
-    fn start(&self, sweep: Kind);
+    fn start(&self, sweep: SweepKind);
 
     /// An object in which nothing is damaged; of `ZBF` sweeps the body was not read.
-    async fn see_object(&self, sweep: Kind, seen: &Seen<'_>) -> Wish;
+    async fn see_object(&self, sweep: SweepKind, seen: &AuditedObject<'_>) -> WatcherVerdict;
 
     /// It ended.
-    fn end(&self, sweep: Kind);
+    fn end(&self, sweep: SweepKind);
 }
 
 /// An object as a watcher sees it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Seen<'a> {
+pub(crate) struct AuditedObject<'a> {
     /// `/account/container/object`.
     pub(crate) name: &'a str,
     pub(crate) policy: PolicyIndex,
@@ -49,7 +49,7 @@ pub(crate) struct Seen<'a> {
 
 /// What is to become of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum WatcherVerdict {
     Keep,
     /// Moved aside, as if it were damaged.
     Quarantine,
@@ -59,7 +59,7 @@ pub(crate) enum Wish {
 
 /// What watchers may need.
 #[derive(Debug, Clone)]
-pub(crate) struct Surroundings {
+pub(crate) struct WatcherContext {
     /// Where containers live.
     pub(crate) containers: Arc<SharedRing>,
     pub(crate) client: Arc<Client>,
@@ -67,7 +67,7 @@ pub(crate) struct Surroundings {
 }
 
 /// Makes a watcher from its section.
-type Make = fn(&Section<'_>, &Surroundings) -> Result<Arc<dyn Watcher>, String>;
+type Make = fn(&Section<'_>, &WatcherContext) -> Result<Arc<dyn Watcher>, String>;
 
 /// All watchers there are. Swift finds one without a package in its own.
 const KNOWN: [(&str, &[&str], Make); 1] = [(
@@ -81,7 +81,7 @@ const KNOWN: [(&str, &[&str], Make); 1] = [(
 ///
 /// # Errors
 /// Names a watcher that is none, or an option, its value and what was expected.
-pub(crate) fn load(conf: &Conf, around: &Surroundings) -> Result<Vec<Arc<dyn Watcher>>, String> {
+pub(crate) fn load(conf: &Conf, around: &WatcherContext) -> Result<Vec<Arc<dyn Watcher>>, String> {
     let section = conf.section("object-auditor");
     let mut watchers: Vec<Arc<dyn Watcher>> = Vec::new();
     let names = section.get("watchers").unwrap_or_default();

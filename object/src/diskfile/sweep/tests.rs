@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use apus_cluster::PolicyIndex;
+use apus_cluster::{PolicyIndex, Timestamp};
 
 use super::*;
 

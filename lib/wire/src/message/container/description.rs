@@ -1,7 +1,7 @@
 //! What a container server's answer says of a container.
 
 use apus_cluster::{Metadata, PolicyIndex, Timestamp};
-use apus_daemon::http::{format_date, set};
+use apus_daemon::http::{format_date, header, set};
 use http::HeaderMap;
 
 use super::super::fields;
@@ -53,6 +53,28 @@ impl ContainerTimes {
     /// When the container came to be as it is, or was deleted.
     pub fn newest(&self) -> Option<Timestamp> {
         self.status_changed.or(self.put)
+    }
+}
+
+/// What a listing consists of, as its sender describes it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ListingContents {
+    /// Whether the container has no shards, so that the listing is complete.
+    pub is_unsharded: bool,
+    /// Kind of its records.
+    pub record_type: Option<RecordType>,
+    /// Storage policy of the listed objects.
+    pub policy: Option<PolicyIndex>,
+}
+
+impl ListingContents {
+    /// Reads the headers of an answer.
+    pub fn decode(head: &HeaderMap) -> Self {
+        Self {
+            is_unsharded: header(head, SHARDING_STATE) == Some("unsharded"),
+            record_type: header(head, headers::RECORD_TYPE).and_then(RecordType::parse),
+            policy: fields::number(head, headers::POLICY_INDEX).map(PolicyIndex),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ mod update;
 
 pub use address::ContainerAddress;
 pub use delete::DeleteContainerRequest;
-pub use description::{ContainerDescription, ContainerTimes};
+pub use description::{ContainerDescription, ContainerTimes, ListingContents};
 pub use post::PostContainerRequest;
 pub use put::{ContainerPolicy, PutContainerRequest};
 pub use read::{ListingFormat, ReadContainerRequest, RecordType};

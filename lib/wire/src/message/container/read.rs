@@ -59,7 +59,7 @@ impl RecordType {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let all = [Self::Object, Self::Shard, Self::Auto];
         all.into_iter().find(|kind| kind.word().eq_ignore_ascii_case(text))
     }

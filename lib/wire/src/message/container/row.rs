@@ -77,8 +77,13 @@ impl RowHeaders {
     pub fn set_origin(&mut self, policy: PolicyIndex, trans_id: Option<&str>) {
         self.0.insert(headers::POLICY_INDEX.to_owned(), policy.to_string());
         if let Some(id) = trans_id {
-            self.0.insert(headers::TRANS_ID.to_owned(), id.to_owned());
+            self.set_trans_id(id);
         }
+    }
+
+    /// Sets the id of the client request that the row belongs to.
+    pub fn set_trans_id(&mut self, id: &str) {
+        self.0.insert(headers::TRANS_ID.to_owned(), id.to_owned());
     }
 
     /// Says that the sender understands redirects to shards.
@@ -86,6 +91,11 @@ impl RowHeaders {
         for name in [headers::ACCEPT_REDIRECT, headers::ACCEPT_QUOTED_LOCATION] {
             self.0.insert(name.to_owned(), "true".to_owned());
         }
+    }
+
+    /// Sets the name of the program that sends the row.
+    pub fn set_user_agent(&mut self, agent: &str) {
+        self.0.insert("user-agent".to_owned(), agent.to_owned());
     }
 
     /// As a request to any of the servers of a container; `names` are account, container, object.

@@ -5,6 +5,7 @@ mod address;
 mod conditions;
 mod delete;
 mod fence;
+mod partition;
 mod post;
 mod put;
 mod read;
@@ -21,6 +22,10 @@ pub use address::ObjectAddress;
 pub use conditions::ReadConditions;
 pub use delete::DeleteObjectRequest;
 pub use fence::WriteFence;
+pub use partition::{
+    PartitionAddress, ReplicatePartitionRequest, ReplicatePurpose, ReplicateReply, SsyncReply,
+    SsyncRequest,
+};
 pub use post::PostObjectRequest;
 pub use put::{PutFraming, PutObjectRequest};
 pub use read::{ReadObjectRequest, ReadVerb};
