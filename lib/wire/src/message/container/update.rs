@@ -2,12 +2,14 @@
 //! replica. Swift's sharder and proxy send them.
 
 use apus_cluster::{PolicyIndex, Timestamp};
+use apus_daemon::http::set;
+use http::Method;
 use http::request::Parts;
 
 use super::super::{InvalidRequest, Received, fields};
 use super::ContainerAddress;
 use super::put::optional_policy;
-use crate::headers;
+use crate::{NodeRequest, headers};
 
 const AUTO_CREATE: &str = "x-backend-auto-create";
 
@@ -25,6 +27,21 @@ pub struct UpdateRowsRequest {
 }
 
 impl UpdateRowsRequest {
+    /// As a request to any of the servers.
+    ///
+    /// # Errors
+    /// None: the name of the method is valid.
+    pub fn encode(&self) -> Result<NodeRequest, http::Error> {
+        let mut request = self.address.encode(Method::from_bytes(b"UPDATE")?);
+        let head = &mut request.headers;
+        set(head, headers::TIMESTAMP, &self.timestamp.to_string());
+        set(head, headers::POLICY_INDEX, &self.policy.to_string());
+        if self.auto_create {
+            set(head, AUTO_CREATE, "yes");
+        }
+        Ok(request)
+    }
+
     /// Reads the headers of a request whose address has been read.
     ///
     /// # Errors
