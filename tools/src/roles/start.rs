@@ -145,7 +145,9 @@ fn numbers(passwd: &str, user: &str) -> Option<(u32, u32)> {
 /// Swift's programs that is `swift` unless said; elsewhere only what is said.
 fn become_user(section: &Section<'_>, as_swift: bool) -> Result<(), String> {
     match section.get("user") {
-        Some(user) => be(user, || Err(section.refuse("user", user, "a user of /etc/passwd"))),
+        Some(user) => {
+            be(user, || Err(section.refuse("user", user, "a user of /etc/passwd").into()))
+        }
         // A machine that never had Swift's user has no files of its.
         None if as_swift => be(SWIFTS_USER, || Ok(())),
         None => Ok(()),

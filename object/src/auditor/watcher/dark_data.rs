@@ -66,7 +66,9 @@ impl DarkData {
             "delete" => Wish::Delete,
             "quarantine" => Wish::Quarantine,
             // Swift logs it and goes on with `log`.
-            other => return Err(section.refuse("action", other, "log, delete or quarantine")),
+            other => {
+                return Err(section.refuse("action", other, "log, delete or quarantine").into());
+            }
         };
         let grace_age = section.parse("grace_age", GRACE_AGE, "whole seconds")?;
         Ok(Self {
