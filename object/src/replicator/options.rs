@@ -42,7 +42,7 @@ impl ReplicatorOptions {
             "rsync" => tracing::warn!(
                 "[object-replicator] sync_method = rsync: transfers are done with ssync"
             ),
-            other => return Err(section.refuse("sync_method", other, "ssync or rsync")),
+            other => return Err(section.refuse("sync_method", other, "ssync or rsync").into()),
         }
         let handoff_delete = match section.get("handoff_delete").unwrap_or("auto") {
             text if text.eq_ignore_ascii_case("auto") => 0,

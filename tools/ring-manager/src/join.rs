@@ -188,7 +188,7 @@ fn confs(swift_dir: &Path, place: &samples::Place<'_>) -> Result<Confs, String> 
         let section = conf.section(&format!("app:{kind}-server"));
         let devices = section.get("devices").unwrap_or("/srv/node");
         if Path::new(devices) != root {
-            return Err(section.refuse("devices", devices, &root.display().to_string()));
+            return Err(section.refuse("devices", devices, &root.display().to_string()).into());
         }
         ports.insert(kind.to_owned(), section.parse("bind_port", port, "a port")?);
     }
@@ -224,7 +224,8 @@ async fn join(options: &Options, report: &mut Report) -> Result<ExitCode, String
     if ClusterKey::parse(&key).is_none() {
         return Err("the cluster key: expected at least 64 hexadecimal digits".to_owned());
     }
-    let auth = BackendAuth::from_options(&[("cluster_key", &key)])?;
+    let auth =
+        BackendAuth::from_options(&[("cluster_key", &key)]).map_err(|error| error.to_string())?;
     let asker = Asker::new(&auth, TIMEOUT);
     let host = resolve(&options.host)?;
     let ip = options.ip.map_or_else(|| own_address(host), Ok)?.to_string();

@@ -69,7 +69,9 @@ impl DarkData {
             "delete" => WatcherVerdict::Delete,
             "quarantine" => WatcherVerdict::Quarantine,
             // Swift logs it and goes on with `log`.
-            other => return Err(section.refuse("action", other, "log, delete or quarantine")),
+            other => {
+                return Err(section.refuse("action", other, "log, delete or quarantine").into());
+            }
         };
         let grace_age = section.parse("grace_age", GRACE_AGE, "whole seconds")?;
         Ok(Self {

@@ -93,7 +93,7 @@ pub(crate) fn load(conf: &Conf, around: &WatcherContext) -> Result<Vec<Arc<dyn W
                  loaded",
                 known.join(", ")
             );
-            return Err(section.refuse("watchers", names, &expected));
+            return Err(section.refuse("watchers", names, &expected).into());
         };
         if watchers.iter().all(|watcher| watcher.name() != *own) {
             let section = conf.section(&format!("object-auditor:watcher:{name}"));
