@@ -178,13 +178,13 @@ impl Primitive for Gate {
         if touches_list && !owner {
             return Err(Error::new(Kind::Forbidden, Subject::Account));
         }
-        self.quorum.post_account(cx, permit, &op.account, &op.metadata).await
+        self.quorum.post_account(cx, permit, &op.account, op.metadata).await
     }
 
     async fn put_account(&self, cx: &Context, mut op: PutAccount) -> Result<bool> {
         let (permit, _) = self.permit_account(cx, Action::ManageAccount, &op.account).await?;
         op.metadata.retain(|_, value| !value.is_empty());
-        self.quorum.put_account(cx, permit, &op).await
+        self.quorum.put_account(cx, permit, op).await
     }
 
     async fn delete_account(&self, cx: &Context, op: DeleteAccount) -> Result<()> {
@@ -210,16 +210,18 @@ impl Primitive for Gate {
     async fn put_container(&self, cx: &Context, mut op: PutContainer) -> Result<bool> {
         let (permit, owner, _) = self.permit_in(cx, Action::WriteContainer, &op.container).await?;
         keep_owners_headers(owner, &mut op.metadata);
-        let done = self.quorum.put_container(cx, permit, &op).await;
-        self.info.forget(&op.container);
+        let container = op.container.clone();
+        let done = self.quorum.put_container(cx, permit, op).await;
+        self.info.forget(&container);
         done
     }
 
     async fn post_container(&self, cx: &Context, mut op: PostContainer) -> Result<()> {
         let (permit, owner, _) = self.permit_in(cx, Action::WriteContainer, &op.container).await?;
         keep_owners_headers(owner, &mut op.metadata);
-        let done = self.quorum.post_container(cx, permit, &op).await;
-        self.info.forget(&op.container);
+        let container = op.container.clone();
+        let done = self.quorum.post_container(cx, permit, op).await;
+        self.info.forget(&container);
         done
     }
 
@@ -251,7 +253,7 @@ impl Primitive for Gate {
     async fn post_object(&self, cx: &Context, op: PostObject) -> Result<ObjectHead> {
         let (permit, policy) =
             self.permit_object(cx, Action::WriteObject, &op.object.container).await?;
-        self.quorum.post_object(cx, permit, &op, policy).await
+        self.quorum.post_object(cx, permit, op, policy).await
     }
 
     async fn delete_object(&self, cx: &Context, op: DeleteObject) -> Result<Deleted> {

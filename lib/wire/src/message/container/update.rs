@@ -9,7 +9,7 @@ use http::request::Parts;
 use super::super::{InvalidRequest, Received, fields};
 use super::ContainerAddress;
 use super::put::optional_policy;
-use crate::{NodeRequest, headers};
+use crate::{NodeRequest, headers, methods};
 
 const AUTO_CREATE: &str = "x-backend-auto-create";
 
@@ -27,19 +27,18 @@ pub struct UpdateRowsRequest {
 }
 
 impl UpdateRowsRequest {
-    /// As a request to any of the servers.
-    ///
-    /// # Errors
-    /// None: the name of the method is valid.
-    pub fn encode(&self) -> Result<NodeRequest, http::Error> {
-        let mut request = self.address.encode(Method::from_bytes(b"UPDATE")?);
+    /// As a request to any of the servers; its body is the list of rows.
+    pub fn encode(&self) -> NodeRequest {
+        let method = Method::from_bytes(methods::UPDATE.as_bytes()).unwrap_or_default();
+        let mut request = self.address.encode(method);
         let head = &mut request.headers;
         set(head, headers::TIMESTAMP, &self.timestamp.to_string());
         set(head, headers::POLICY_INDEX, &self.policy.to_string());
         if self.auto_create {
-            set(head, AUTO_CREATE, "yes");
+            set(head, AUTO_CREATE, "true");
         }
-        Ok(request)
+        set(head, "content-type", "application/json");
+        request
     }
 
     /// Reads the headers of a request whose address has been read.
