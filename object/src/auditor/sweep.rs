@@ -1,4 +1,4 @@
-//! One sweep over one device: partition by partition, at its pace, remembering where it is.
+//! One sweep over one device, partition by partition, at a limited rate.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use apus_daemon::{Pace, PassContext, Stopped};
 use apus_disk::Priority;
 
 use super::body::{BodyVerdict, verify};
-use super::pending::{self, Checked, RepairContext};
+use super::pending::{self, RepairContext, UpdateCheck};
 use super::watcher::{AuditedObject, Watcher, WatcherVerdict};
 use super::{Audited, Auditor, AuditorOptions, ObjectRings, SweepKind, status};
 use crate::engine::Engine;
@@ -23,9 +23,9 @@ use crate::store::{DeviceError, ObjectStore};
 /// How the sweep of a device ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SweepEnd {
-    /// Everything was looked at.
+    /// Everything was checked.
     Whole,
-    /// The rest is for the next time.
+    /// The time is over; the next pass continues.
     TimeIsUp,
     /// The device is missing or does not answer.
     NoDevice,
@@ -50,7 +50,7 @@ impl From<DeviceError> for Ended {
     }
 }
 
-/// A sweep that is under way.
+/// A sweep in progress.
 pub(super) struct Sweep<'a> {
     store: &'a Arc<ObjectStore>,
     objects: &'a ObjectRings,
@@ -63,7 +63,7 @@ pub(super) struct Sweep<'a> {
     bytes: Pace,
     /// When the status file was written, or could have been.
     written: Duration,
-    /// Whether there is a status file of this device.
+    /// Whether this device has a status file.
     is_noted: bool,
     pub(super) done: Audited,
 }
@@ -134,17 +134,16 @@ impl<'a> Sweep<'a> {
         if self.options.kind == SweepKind::All && !(is_over && left.is_empty()) {
             self.updates(&device, policy).await?;
         }
-        // Nothing is left here, as long as other devices have something. What took no time needs no
-        // file.
+        // Nothing is left here while other devices are still being swept. A short sweep has no file.
         if self.is_noted { self.note(&file, &[], true).await } else { Ok(()) }
     }
 
-    /// Whether a sweep goes on where the last one ended.
+    /// Whether a sweep continues where the last one ended.
     fn resumes(&self) -> bool {
         !self.cx.once && self.cx.scope.partitions.is_empty()
     }
 
-    /// Writes the status file now and then.
+    /// Writes the status file periodically.
     async fn note(&mut self, file: &Path, left: &[u32], now: bool) -> Result<(), Ended> {
         let time = self.cx.clock.now();
         let there = file.parent().is_some_and(Path::is_dir);
@@ -161,7 +160,7 @@ impl<'a> Sweep<'a> {
         if is_up { Err(Ended::TimeIsUp) } else { Ok(()) }
     }
 
-    /// Runs file work of the auditor; an error of the disk is counted.
+    /// Runs file work in the background; counts errors of the disk.
     async fn disk<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -363,9 +362,9 @@ impl<'a> Sweep<'a> {
                 self.cx.safe_point().await?;
                 self.cx.unless_stopped(self.files.take(1.0)).await?;
                 let checked = self.update(device, policy, suffix.join(name)).await?;
-                let damaged = checked.is_some_and(|checked| checked != Checked::Good);
+                let damaged = checked.is_some_and(|checked| checked != UpdateCheck::Good);
                 self.done.updates_quarantined += u64::from(damaged);
-                let again = matches!(checked, Some(Checked::Mended | Checked::Announced));
+                let again = matches!(checked, Some(UpdateCheck::Repaired | UpdateCheck::Rewritten));
                 self.done.updates_announced += u64::from(again);
             }
         }
@@ -377,7 +376,7 @@ impl<'a> Sweep<'a> {
         device: &Path,
         policy: PolicyIndex,
         path: PathBuf,
-    ) -> Result<Option<Checked>, Ended> {
+    ) -> Result<Option<UpdateCheck>, Ended> {
         let Some(ring) = self.objects.get(&policy) else { return Ok(None) };
         let power = ring.get().part_power();
         let committer = self.store.devices.committer(&self.device)?;
