@@ -1,6 +1,6 @@
-//! The verbs: an account's `GET`, `HEAD`, `PUT`, `POST`, `DELETE`, and `PUT` of a container row.
+//! Verbs of an account: `GET`, `HEAD`, `PUT`, `POST`, `DELETE`, and `PUT` of a container row.
 
-use apus_broker::answer::{Refusal, refuse, timestamp};
+use apus_broker::response::{Refusal, refuse, timestamp};
 use apus_broker::{digest, list_query, metadata, stat};
 use apus_cluster::PolicyIndex;
 use apus_cluster::listing::{ContainerEntry, ListQuery};
@@ -11,10 +11,9 @@ use apus_wire::headers;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::json;
 
-use crate::audit;
-use crate::backend::{self, Info, Report};
-use crate::replica::Accounts;
-use crate::server::{Server, Target};
+use crate::backend::{self, AccountInfo, ContainerReport};
+use crate::schema::SCHEMA;
+use crate::server::{AccountTarget, Server};
 
 fn missing(deleted: bool) -> Refusal {
     let mut response = status(StatusCode::NOT_FOUND);
@@ -26,7 +25,7 @@ fn missing(deleted: bool) -> Refusal {
 
 pub(crate) async fn row(
     server: &Server,
-    target: &Target,
+    target: &AccountTarget,
     name: String,
     head: &HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
@@ -35,7 +34,7 @@ pub(crate) async fn row(
             .and_then(|text| text.parse().ok())
             .ok_or_else(|| refuse(StatusCode::BAD_REQUEST, &format!("Missing or bad {name}")))
     };
-    let report = Report {
+    let report = ContainerReport {
         name,
         put_timestamp: timestamp(head, "x-put-timestamp")?,
         delete_timestamp: timestamp(head, "x-delete-timestamp")?,
@@ -43,9 +42,9 @@ pub(crate) async fn row(
         bytes_used: number("x-bytes-used")?,
         policy: header(head, headers::POLICY_INDEX).and_then(|p| p.parse().ok()).unwrap_or(0),
     };
-    let database = match server.open(&target.database).await? {
+    let database = match server.databases.open(&target.file).await? {
         Some(database) => database,
-        None if target.account.is_internal() => {
+        None if target.path.is_internal() => {
             let time = timestamp(head, headers::TIMESTAMP)?;
             server.create(target, time).await?
         }
@@ -72,24 +71,24 @@ pub(crate) async fn row(
 
 pub(crate) async fn put(
     server: &Server,
-    target: &Target,
+    target: &AccountTarget,
     head: &HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
     let time = timestamp(head, headers::TIMESTAMP)?;
-    let (database, created) = match server.open(&target.database).await? {
+    let (database, created) = match server.databases.open(&target.file).await? {
         Some(database) => (database, false),
         None => (server.create(target, time).await?, true),
     };
     let changes = metadata::of_headers(head, Resource::Account, &[]);
-    let constraints = server.parts.constraints.clone();
+    let constraints = server.databases.deps.constraints.clone();
     let done = database
         .write(move |connection| {
             let info = backend::info(connection)?;
             if info.is_marked_deleted() {
                 return Ok(None);
             }
-            stat::put::<Accounts>(connection, time)?;
-            stat::put_metadata::<Accounts>(connection, &changes, time, &constraints)?;
+            stat::put(connection, &SCHEMA, time)?;
+            stat::put_metadata(connection, &SCHEMA, &changes, time, &constraints)?;
             Ok(Some(created || info.is_deleted()))
         })
         .await?;
@@ -106,19 +105,19 @@ pub(crate) async fn put(
 
 pub(crate) async fn post(
     server: &Server,
-    target: &Target,
+    target: &AccountTarget,
     head: &HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
     let time = timestamp(head, headers::TIMESTAMP)?;
-    let database = server.open(&target.database).await?.ok_or_else(|| missing(false))?;
+    let database = server.databases.open(&target.file).await?.ok_or_else(|| missing(false))?;
     let changes = metadata::of_headers(head, Resource::Account, &[]);
-    let constraints = server.parts.constraints.clone();
+    let constraints = server.databases.deps.constraints.clone();
     let done = database
         .write(move |connection| {
             if backend::info(connection)?.is_deleted() {
                 return Ok(false);
             }
-            stat::put_metadata::<Accounts>(connection, &changes, time, &constraints)?;
+            stat::put_metadata(connection, &SCHEMA, &changes, time, &constraints)?;
             Ok(true)
         })
         .await?;
@@ -127,17 +126,17 @@ pub(crate) async fn post(
 
 pub(crate) async fn delete(
     server: &Server,
-    target: &Target,
+    target: &AccountTarget,
     head: &HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
     let time = timestamp(head, headers::TIMESTAMP)?;
-    let database = server.open(&target.database).await?.ok_or_else(|| missing(false))?;
+    let database = server.databases.open(&target.file).await?.ok_or_else(|| missing(false))?;
     let done = database
         .write(move |connection| {
             if backend::info(connection)?.is_deleted() {
                 return Ok(false);
             }
-            stat::delete::<Accounts>(connection, time)?;
+            stat::delete(connection, &SCHEMA, time)?;
             Ok(true)
         })
         .await?;
@@ -152,11 +151,11 @@ fn listing_of(query: &str, limit: usize) -> Result<(ListQuery, bool), Refusal> {
         }
     };
     let list = list_query(query, limit, format)
-        .map_err(|text| refuse(StatusCode::PRECONDITION_FAILED, &text))?;
+        .map_err(|error| refuse(StatusCode::PRECONDITION_FAILED, &error.to_string()))?;
     Ok((list, wants_json))
 }
 
-fn info_headers(server: &Server, info: &Info, out: &mut HeaderMap) {
+fn info_headers(server: &Server, info: &AccountInfo, out: &mut HeaderMap) {
     for (name, value) in metadata::in_force(info.metadata.clone()) {
         set(out, &name, &value);
     }
@@ -167,7 +166,7 @@ fn info_headers(server: &Server, info: &Info, out: &mut HeaderMap) {
     set(out, "x-put-timestamp", &info.put_timestamp.normal());
     set(out, headers::BACKEND_TIMESTAMP, &info.created_at.to_string());
     for (policy, containers, objects, bytes) in &info.policies {
-        let Some(policy) = server.parts.policies.get(PolicyIndex(*policy)) else { continue };
+        let Some(policy) = server.policies.get(PolicyIndex(*policy)) else { continue };
         let prefix = format!("x-account-storage-policy-{}", policy.name.to_lowercase());
         set(out, &format!("{prefix}-container-count"), &containers.to_string());
         set(out, &format!("{prefix}-object-count"), &objects.to_string());
@@ -175,21 +174,57 @@ fn info_headers(server: &Server, info: &Info, out: &mut HeaderMap) {
     }
 }
 
+/// A listing as JSON.
+fn json_listing(server: &Server, entries: &[ContainerEntry]) -> Vec<u8> {
+    let entry = |entry: &ContainerEntry| match entry {
+        ContainerEntry::Subdir(name) => json!({ "subdir": name }),
+        ContainerEntry::Container(row) => {
+            let mut listed = serde_json::Map::from_iter([
+                ("name".to_owned(), row.name.clone().into()),
+                ("count".to_owned(), row.object_count.into()),
+                ("bytes".to_owned(), row.bytes_used.into()),
+                ("last_modified".to_owned(), row.put_timestamp.iso().into()),
+            ]);
+            if let Some(policy) = server.policies.get(PolicyIndex(row.policy)) {
+                listed.insert("storage_policy".to_owned(), policy.name.clone().into());
+            }
+            listed.into()
+        }
+    };
+    let entries: Vec<_> = entries.iter().map(entry).collect();
+    serde_json::to_vec(&entries).unwrap_or_else(|_| b"[]".to_vec())
+}
+
+/// A listing as text, one name per line.
+fn plain_listing(entries: &[ContainerEntry]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for entry in entries {
+        let name = match entry {
+            ContainerEntry::Subdir(name) => name,
+            ContainerEntry::Container(row) => &row.name,
+        };
+        body.extend_from_slice(name.as_bytes());
+        body.push(b'\n');
+    }
+    body
+}
+
 pub(crate) async fn get(
     server: &Server,
-    target: &Target,
+    target: &AccountTarget,
     head: &HeaderMap,
     query: &str,
     is_head: bool,
 ) -> Result<Response<Body>, Refusal> {
-    let (mut list, wants_json) = listing_of(query, server.parts.constraints.account_listing_limit)?;
+    let (mut list, wants_json) =
+        listing_of(query, server.databases.deps.constraints.account_listing_limit)?;
     list.reserved = header(head, headers::ALLOW_RESERVED_NAMES)
         .and_then(apus_daemon::config::value::flag)
         .unwrap_or(false);
-    let database = server.open(&target.database).await?.ok_or_else(|| missing(false))?;
+    let database = server.databases.open(&target.file).await?.ok_or_else(|| missing(false))?;
     let (info, entries) = database
         .read(move |connection| {
-            digest::check_info(connection, &audit::TABLES)?;
+            digest::check_info(connection, &SCHEMA)?;
             let info = backend::info(connection)?;
             let entries = if is_head || info.is_deleted() {
                 Vec::new()
@@ -202,39 +237,10 @@ pub(crate) async fn get(
     if info.is_deleted() {
         return Err(missing(info.is_marked_deleted()));
     }
-    let body = if is_head {
-        Vec::new()
-    } else if wants_json {
-        let rows: Vec<_> = entries
-            .iter()
-            .map(|entry| match entry {
-                ContainerEntry::Subdir(name) => json!({ "subdir": name }),
-                ContainerEntry::Container(row) => {
-                    let mut shown = serde_json::Map::from_iter([
-                        ("name".to_owned(), row.name.clone().into()),
-                        ("count".to_owned(), row.object_count.into()),
-                        ("bytes".to_owned(), row.bytes_used.into()),
-                        ("last_modified".to_owned(), row.put_timestamp.iso().into()),
-                    ]);
-                    if let Some(policy) = server.parts.policies.get(PolicyIndex(row.policy)) {
-                        shown.insert("storage_policy".to_owned(), policy.name.clone().into());
-                    }
-                    shown.into()
-                }
-            })
-            .collect();
-        serde_json::to_vec(&rows).unwrap_or_else(|_| b"[]".to_vec())
-    } else {
-        entries
-            .iter()
-            .flat_map(|entry| {
-                match entry {
-                    ContainerEntry::Subdir(name) => format!("{name}\n"),
-                    ContainerEntry::Container(row) => format!("{}\n", row.name),
-                }
-                .into_bytes()
-            })
-            .collect()
+    let body = match (is_head, wants_json) {
+        (true, _) => Vec::new(),
+        (false, true) => json_listing(server, &entries),
+        (false, false) => plain_listing(&entries),
     };
     let code = if body.is_empty() { StatusCode::NO_CONTENT } else { StatusCode::OK };
     let mut response = status(code);

@@ -10,31 +10,27 @@ use apus_ring::{Device, SharedRing};
 use apus_wire::{NodeRequest, headers};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use crate::backend::{self, Info, Reported};
-use crate::server::{Server, Target};
+use crate::backend::{self, ContainerInfo, Reported};
+use crate::server::{ContainerTarget, Server};
 
-/// Why an account row stays behind.
-#[derive(Debug)]
+/// Reasons why an account row is behind.
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum Behind {
-    /// No majority of the account's servers took it, or it could not be read.
-    Untold(String),
+    /// The database could not be read.
+    #[error(transparent)]
+    Database(#[from] DbError),
+    /// No majority of the account's servers accepted it.
+    #[error("{accepted} of {servers} account servers accepted the row")]
+    NoMajority { accepted: usize, servers: usize },
     /// All of them say that there is no such account.
+    #[error("no account server has the account")]
     NoAccount,
-}
-
-impl std::fmt::Display for Behind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Untold(reason) => f.write_str(reason),
-            Self::NoAccount => f.write_str("no account server knows the account"),
-        }
-    }
 }
 
 impl Server {
     /// Notes that the account row of this container is behind.
-    pub(crate) fn note_change(&self, target: &Target) {
-        self.note_behind(target.database.clone(), target.partition);
+    pub(crate) fn note_change(&self, target: &ContainerTarget) {
+        self.note_behind(target.file.clone(), target.partition);
     }
 
     /// Notes that the account row of a database is behind.
@@ -44,7 +40,7 @@ impl Server {
     }
 
     /// What tells an account server of a container.
-    pub(crate) fn account_request(&self, info: &Info, partition: u32) -> NodeRequest {
+    pub(crate) fn account_request(&self, info: &ContainerInfo, partition: u32) -> NodeRequest {
         let mut request_headers = HeaderMap::new();
         let mut set = |name: &'static str, value: String| {
             if let Ok(value) = HeaderValue::from_str(&value) {
@@ -55,7 +51,7 @@ impl Server {
         set("x-delete-timestamp", info.delete_timestamp.to_string());
         set("x-object-count", info.object_count.to_string());
         set("x-bytes-used", info.bytes_used.to_string());
-        set("x-timestamp", self.now().to_string());
+        set("x-timestamp", self.databases.now().to_string());
         set("x-account-override-deleted", "yes".to_owned());
         set(headers::POLICY_INDEX, info.policy.to_string());
         NodeRequest {
@@ -71,9 +67,9 @@ impl Server {
     /// say that there is no such account.
     pub(crate) async fn update_account(
         &self,
-        target: &Target,
+        target: &ContainerTarget,
         head: &HeaderMap,
-        info: &Info,
+        info: &ContainerInfo,
     ) -> Option<StatusCode> {
         let list = |name| header(head, name).unwrap_or_default().split(',').map(str::trim);
         let partition = header(head, headers::ACCOUNT_PARTITION)?.parse().ok()?;
@@ -81,8 +77,8 @@ impl Server {
         let mut answers = Vec::new();
         for (host, device) in list(headers::ACCOUNT_HOST).zip(list(headers::ACCOUNT_DEVICE)) {
             let Some(node) = Device::at(host, device) else { continue };
-            let deadline = self.parts.client.deadlines().row_update;
-            match self.parts.client.send_within(&node, &request, empty(), deadline).await {
+            let deadline = self.client.deadlines().row_update;
+            match self.client.send_within(&node, &request, empty(), deadline).await {
                 Ok(response) => answers.push(response.status()),
                 Err(error) => {
                     tracing::warn!(%error, host, device, "account row");
@@ -119,36 +115,32 @@ impl Server {
     /// # Errors
     /// Why it still is.
     pub(crate) async fn report_one(&self, ring: &SharedRing, path: &Path) -> Result<bool, Behind> {
-        let failed = |error: DbError| Behind::Untold(error.to_string());
-        let Ok(Some(database)) = self.open(path).await else { return Ok(false) };
-        let info = database.read(backend::info).await.map_err(failed)?;
+        let Ok(Some(database)) = self.databases.open(path).await else { return Ok(false) };
+        let info = database.read(backend::info).await?;
         let current: Reported = info.current();
         if info.reported.as_ref() == Some(&current) {
             return Ok(true);
         }
         let ring = ring.get();
-        let partition = ring.partition_of(&self.parts.hash, &[&info.account]);
+        let partition = ring.partition_of(&self.databases.deps.hash, &[&info.account]);
         let nodes = ring.primaries(partition);
         let request = self.account_request(&info, partition);
         let (mut good, mut missing) = (0, 0);
         for node in &nodes {
-            if let Ok(response) = self.parts.client.send(node, &request, empty()).await {
+            if let Ok(response) = self.client.send(node, &request, empty()).await {
                 good += usize::from(response.status().is_success());
                 missing += usize::from(response.status() == StatusCode::NOT_FOUND);
             }
         }
         apus_fault::point("container.report.sent");
         if good <= nodes.len() / 2 {
-            let of = nodes.len();
-            return Err(match missing == of && of > 0 {
+            let servers = nodes.len();
+            return Err(match missing == servers && servers > 0 {
                 true => Behind::NoAccount,
-                false => Behind::Untold(format!("{good} of {of} account servers took it")),
+                false => Behind::NoMajority { accepted: good, servers },
             });
         }
-        database
-            .write(move |connection| backend::reported(connection, &current))
-            .await
-            .map_err(failed)?;
+        database.write(move |connection| backend::reported(connection, &current)).await?;
         Ok(false)
     }
 }

@@ -8,15 +8,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use apus_broker::place::{Databases, Located};
-use apus_broker::set_aside::are_too_many;
-use apus_broker::{FileMark, OwnServer, Visits};
+use apus_broker::path::{Databases, Located};
+use apus_broker::quarantine::are_too_many;
+use apus_broker::{FileMark, LocalClient, Visits};
 use apus_daemon::{Pass, PassContext, Span, Stopped};
 use apus_ring::SharedRing;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 use crate::reporter::Behind;
+use crate::schema::SCHEMA;
 use crate::server::Server;
 
 /// The daemon `container-updater`.
@@ -24,14 +25,14 @@ use crate::server::Server;
 pub(crate) struct Updater {
     server: Arc<Server>,
     accounts: Arc<SharedRing>,
-    own: OwnServer,
+    own: LocalClient,
     /// Databases whose account rows are up to date.
     visits: Visits<FileMark>,
 }
 
 impl Updater {
     /// Looks through the devices of `server`.
-    pub(crate) fn new(server: Arc<Server>, accounts: Arc<SharedRing>, own: OwnServer) -> Self {
+    pub(crate) fn new(server: Arc<Server>, accounts: Arc<SharedRing>, own: LocalClient) -> Self {
         Self { server, accounts, own, visits: Visits::default() }
     }
 }
@@ -63,8 +64,8 @@ impl Updater {
         match moved {
             Ok(true) => swept.orphans += 1,
             Ok(false) => swept.behind += 1,
-            Err(reason) => {
-                tracing::error!(database = %path.display(), reason, "an orphan, and it stays");
+            Err(error) => {
+                tracing::error!(database = %path.display(), %error, "an orphan, and it stays");
                 swept.behind += 1;
             }
         }
@@ -80,8 +81,8 @@ impl Pass for Updater {
     }
 
     async fn pass(&mut self, cx: &PassContext) -> Result<Swept, Stopped> {
-        let devices = &self.server.devices;
-        let mut found = Databases::find(devices, "containers", cx, self.name());
+        let devices = &self.server.databases.deps.devices;
+        let mut found = Databases::find(devices, SCHEMA.directory, cx, self.name());
         let mut swept = Swept::default();
         while let Some(Located { path, partition, mark, .. }) = found.next().await {
             cx.safe_point().await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use apus_daemon::Unit;
 use apus_daemon::config::Conf;
 use apus_ring::Local;
-use apus_store::Store;
+use apus_store::Primitive;
 use apus_store::quorum::Rings;
 
 use crate::auditor::{Auditor, AuditorOptions, SweepKind, watcher};
@@ -23,7 +23,7 @@ pub struct DaemonParts {
     /// Identifies this node's devices in the rings.
     pub local: Local,
     /// The operations, as the system user (`apus_store::pipeline::internal`).
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Primitive>,
 }
 
 impl std::fmt::Debug for DaemonParts {

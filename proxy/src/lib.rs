@@ -1,10 +1,18 @@
-//! The front door: edge, authentication, and the two dialects over one [`apus_store::Store`].
+//! The proxy server: authentication and two dialects, Swift and S3, over one [`apus_store::Store`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 pub mod auth;
+mod config;
+mod deps;
 mod edge;
 mod header_value;
+mod public_url;
+mod query;
+mod reply;
 mod s3;
 mod swift;
 
-pub use edge::{Parts, PublicUrl, Server};
+pub use config::ProxyConfig;
+pub use deps::ProxyDeps;
+pub use edge::Server;
+pub use public_url::PublicUrl;

@@ -47,7 +47,7 @@ struct Container<'a> {
 }
 
 #[derive(Deserialize)]
-struct Row {
+struct ListedName {
     name: String,
 }
 
@@ -79,7 +79,7 @@ fn name_servers(
 
 impl Remover<'_> {
     fn now(&self) -> Timestamp {
-        Timestamp::from_duration(self.server.parts.clock.now())
+        Timestamp::from_duration(self.server.databases.deps.clock.now())
     }
 
     async fn send(
@@ -105,7 +105,8 @@ impl Remover<'_> {
         let mut reaped = Reaped::default();
         let container = {
             let ring = self.parts.containers.get();
-            let partition = ring.partition_of(&self.server.parts.hash, &[&account.name, &name]);
+            let partition =
+                ring.partition_of(&self.server.databases.deps.hash, &[&account.name, &name]);
             let nodes = ring.primaries(partition).into_iter().cloned().collect();
             Container { account: &account.name, name: &name, partition, nodes }
         };
@@ -131,7 +132,7 @@ impl Remover<'_> {
         container: &Container<'_>,
         marker: &str,
         reaped: &mut Reaped,
-    ) -> Option<(PolicyIndex, Vec<Row>)> {
+    ) -> Option<(PolicyIndex, Vec<ListedName>)> {
         let mut query = format!("format=json&limit={PAGE}&marker=");
         percent::encode_into(&mut query, marker.as_bytes(), b"");
         let mut allow_reserved = HeaderMap::new();
@@ -174,7 +175,7 @@ impl Remover<'_> {
         &self,
         container: &Container<'_>,
         policy: PolicyIndex,
-        objects: Vec<Row>,
+        objects: Vec<ListedName>,
         reaped: &mut Reaped,
     ) {
         let mut running = FuturesUnordered::new();
@@ -200,7 +201,7 @@ impl Remover<'_> {
             return reaped;
         };
         let names = [container.account, container.name, &name];
-        let partition = ring.partition_of(&self.server.parts.hash, &names);
+        let partition = ring.partition_of(&self.server.databases.deps.hash, &names);
         let nodes: Vec<Device> = ring.primaries(partition).into_iter().cloned().collect();
         let time = self.now().to_string();
         let mut successes = 0;

@@ -1,6 +1,6 @@
 //! `DELETE` of a container: only when it is empty.
 
-use apus_broker::answer::{Refusal, timestamp};
+use apus_broker::response::{Refusal, timestamp};
 use apus_broker::stat;
 use apus_daemon::Body;
 use apus_daemon::http::status;
@@ -8,17 +8,17 @@ use apus_wire::headers;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::backend;
-use crate::replica::Containers;
-use crate::server::{Server, Target};
+use crate::schema::SCHEMA;
+use crate::server::{ContainerTarget, Server};
 
 pub(crate) async fn delete(
     server: &Server,
-    target: &Target,
+    target: &ContainerTarget,
     head: &HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
     let time = timestamp(head, headers::TIMESTAMP)?;
     let missing = || Box::new(status(StatusCode::NOT_FOUND));
-    let database = server.open(&target.database).await?.ok_or_else(missing)?;
+    let database = server.databases.open(&target.file).await?.ok_or_else(missing)?;
     let outcome = database
         .write(move |connection| {
             let before = backend::info(connection)?;
@@ -26,7 +26,7 @@ pub(crate) async fn delete(
                 return Ok((StatusCode::CONFLICT, before));
             }
             let existed = before.put_timestamp > before.delete_timestamp;
-            stat::delete::<Containers>(connection, time)?;
+            stat::delete(connection, &SCHEMA, time)?;
             let after = backend::info(connection)?;
             Ok(match (after.is_deleted(), existed) {
                 (false, _) => (StatusCode::CONFLICT, after),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use apus_broker::answer::{Refusal, refuse};
+use apus_broker::response::{Refusal, refuse};
 use apus_broker::{digest, list_query};
 use apus_cluster::listing::{ObjectEntry, ObjectRow, split_swift_bytes};
 use apus_cluster::metadata;
@@ -12,10 +12,10 @@ use apus_daemon::http::{format_date, full, header, set, status};
 use apus_wire::headers;
 use http::{HeaderMap, Response, StatusCode};
 
-use crate::audit;
-use crate::backend::{self, Info};
+use crate::backend::{self, ContainerInfo};
 use crate::listing;
-use crate::server::{Server, Target};
+use crate::schema::SCHEMA;
+use crate::server::{ContainerTarget, Server};
 
 /// Appends a JSON string, in ASCII as Python's `json.dumps` writes it: of pages that are the same
 /// byte for byte, whoever wrote them, a strong listing needs no second look.
@@ -115,7 +115,7 @@ fn plain(entries: &[ObjectEntry]) -> Vec<u8> {
     out
 }
 
-fn info_headers(info: &Info, out: &mut HeaderMap) {
+fn info_headers(info: &ContainerInfo, out: &mut HeaderMap) {
     for (name, value) in metadata_of(info) {
         set(out, &name, &value);
     }
@@ -126,11 +126,11 @@ fn info_headers(info: &Info, out: &mut HeaderMap) {
     set(out, "last-modified", &format_date(info.put_timestamp.seconds_ceil()));
 }
 
-fn metadata_of(info: &Info) -> metadata::Metadata {
+fn metadata_of(info: &ContainerInfo) -> metadata::Metadata {
     apus_broker::metadata::in_force(info.metadata.clone())
 }
 
-fn backend_headers(info: &Info, out: &mut HeaderMap) {
+fn backend_headers(info: &ContainerInfo, out: &mut HeaderMap) {
     set(out, headers::BACKEND_TIMESTAMP, &info.created_at.to_string());
     set(out, "x-backend-put-timestamp", &info.put_timestamp.to_string());
     set(out, "x-backend-delete-timestamp", &info.delete_timestamp.to_string());
@@ -141,13 +141,14 @@ fn backend_headers(info: &Info, out: &mut HeaderMap) {
 
 pub(crate) async fn get(
     server: &Server,
-    target: &Target,
+    target: &ContainerTarget,
     head: &HeaderMap,
     query: &str,
     is_head: bool,
 ) -> Result<Response<Body>, Refusal> {
-    let mut list = list_query(query, server.parts.constraints.container_listing_limit, |_, _| {})
-        .map_err(|text| refuse(StatusCode::PRECONDITION_FAILED, &text))?;
+    let mut list =
+        list_query(query, server.databases.deps.constraints.container_listing_limit, |_, _| {})
+            .map_err(|error| refuse(StatusCode::PRECONDITION_FAILED, &error.to_string()))?;
     list.reserved = header(head, headers::ALLOW_RESERVED_NAMES)
         .and_then(apus_daemon::config::value::flag)
         .unwrap_or(false);
@@ -157,10 +158,10 @@ pub(crate) async fn get(
     let asks_shards = header(head, headers::RECORD_TYPE)
         .is_some_and(|record_type| record_type.eq_ignore_ascii_case("shard"));
     let missing = || Box::new(status(StatusCode::NOT_FOUND));
-    let database = server.open(&target.database).await?.ok_or_else(missing)?;
+    let database = server.databases.open(&target.file).await?.ok_or_else(missing)?;
     let (info, body) = database
         .read(move |connection| {
-            digest::check_info(connection, &audit::TABLES)?;
+            digest::check_info(connection, &SCHEMA)?;
             let info = backend::info(connection)?;
             if is_head || info.is_deleted() {
                 return Ok((info, Vec::new()));

@@ -1,8 +1,7 @@
 //! `PUT` and `POST` of a container: make it, bring it back, change its metadata.
 
-use apus_broker::answer::{Refusal, refuse, timestamp};
-use apus_broker::{Connection, metadata, stat};
-use apus_cluster::Timestamp;
+use apus_broker::response::{Refusal, refuse, timestamp};
+use apus_broker::{metadata, stat};
 use apus_cluster::metadata::Resource;
 use apus_daemon::Body;
 use apus_daemon::http::{header, status};
@@ -10,8 +9,8 @@ use apus_wire::headers;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::backend;
-use crate::replica::Containers;
-use crate::server::{Server, Target};
+use crate::schema::SCHEMA;
+use crate::server::{ContainerTarget, Server};
 
 /// Headers besides metadata that a container keeps.
 const SAVED: [&str; 4] =
@@ -27,26 +26,9 @@ pub(crate) fn policy(head: &HeaderMap, key: &str) -> Result<Option<u32>, Refusal
     }
 }
 
-/// Makes the database of a container.
-pub(crate) async fn create(
-    server: &Server,
-    target: &Target,
-    put: Timestamp,
-    policy: u32,
-) -> Result<(), Refusal> {
-    let container = target.container.clone();
-    let device = target.device.file_name().unwrap_or_default().to_string_lossy();
-    let id = stat::new_id(&device);
-    let now = server.now();
-    let fill = move |connection: &mut Connection| {
-        backend::initialize(connection, &container, &id, now, put, policy)
-    };
-    Ok(server.parts.broker.create(&target.device, &target.database, fill).await?)
-}
-
 pub(crate) async fn put(
     server: &Server,
-    target: &Target,
+    target: &ContainerTarget,
     head: &HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
     let time = timestamp(head, headers::TIMESTAMP)?;
@@ -54,18 +36,15 @@ pub(crate) async fn put(
     let default = policy(head, headers::POLICY_DEFAULT)?.unwrap_or(0);
     let wanted = explicit.unwrap_or(default);
     let mut created = false;
-    let database = match server.open(&target.database).await? {
+    let database = match server.databases.open(&target.file).await? {
         Some(database) => database,
         None => {
-            create(server, target, time, wanted).await?;
             created = true;
-            server.open(&target.database).await?.ok_or_else(|| {
-                refuse(StatusCode::INTERNAL_SERVER_ERROR, "the new database is gone")
-            })?
+            server.create(target, time, wanted).await?
         }
     };
     let changes = metadata::of_headers(head, Resource::Container, &SAVED);
-    let constraints = server.parts.constraints.clone();
+    let constraints = server.databases.deps.constraints.clone();
     let outcome = database
         .write(move |connection| {
             let info = backend::info(connection)?;
@@ -75,7 +54,7 @@ pub(crate) async fn put(
             }
             let recreate = (was_deleted && time > info.delete_timestamp).then_some(wanted);
             backend::put(connection, time, recreate)?;
-            stat::put_metadata::<Containers>(connection, &changes, time, &constraints)?;
+            stat::put_metadata(connection, &SCHEMA, &changes, time, &constraints)?;
             Ok(Ok((recreate.is_some(), backend::info(connection)?)))
         })
         .await?;
@@ -103,14 +82,14 @@ pub(crate) async fn put(
 
 pub(crate) async fn post(
     server: &Server,
-    target: &Target,
+    target: &ContainerTarget,
     head: &HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
     let time = timestamp(head, headers::TIMESTAMP)?;
     let missing = || Box::new(status(StatusCode::NOT_FOUND));
-    let database = server.open(&target.database).await?.ok_or_else(missing)?;
+    let database = server.databases.open(&target.file).await?.ok_or_else(missing)?;
     let changes = metadata::of_headers(head, Resource::Container, &SAVED);
-    let constraints = server.parts.constraints.clone();
+    let constraints = server.databases.deps.constraints.clone();
     let keeps_time = header(head, headers::NO_TIMESTAMP_UPDATE)
         .and_then(apus_daemon::config::value::flag)
         .unwrap_or(false);
@@ -120,9 +99,9 @@ pub(crate) async fn post(
                 return Ok(false);
             }
             if !keeps_time {
-                stat::put::<Containers>(connection, time)?;
+                stat::put(connection, &SCHEMA, time)?;
             }
-            stat::put_metadata::<Containers>(connection, &changes, time, &constraints)?;
+            stat::put_metadata(connection, &SCHEMA, &changes, time, &constraints)?;
             Ok(true)
         })
         .await?;

@@ -1,6 +1,6 @@
 //! `PUT` and `DELETE` of `/device/partition/account/container/object`: a row of the listing.
 
-use apus_broker::answer::{Refusal, refuse, timestamp};
+use apus_broker::response::{Refusal, refuse, timestamp};
 use apus_cluster::Timestamp;
 use apus_cluster::listing::ObjectRow;
 use apus_cluster::timestamp::RowTimes;
@@ -10,16 +10,16 @@ use apus_wire::headers;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::backend;
-use crate::server::{Server, Target};
+use crate::server::{ContainerTarget, Server};
 
 pub(crate) async fn put(
     server: &Server,
-    target: &Target,
+    target: &ContainerTarget,
     head: &HeaderMap,
     deleted: bool,
 ) -> Result<Response<Body>, Refusal> {
     let time = timestamp(head, headers::TIMESTAMP)?;
-    let name = target.object.clone().unwrap_or_default();
+    let name = target.row.clone().unwrap_or_default();
     let policy =
         header(head, headers::POLICY_INDEX).and_then(|index| index.parse().ok()).unwrap_or(0);
     let row = if deleted {
@@ -55,15 +55,9 @@ pub(crate) async fn put(
             policy,
         }
     };
-    let database = match server.open(&target.database).await? {
+    let database = match server.databases.open(&target.file).await? {
         Some(database) => database,
-        None if target.container.account.is_internal() => {
-            super::put::create(server, target, time, policy).await?;
-            server
-                .open(&target.database)
-                .await?
-                .ok_or_else(|| Box::new(status(StatusCode::NOT_FOUND)))?
-        }
+        None if target.path.account.is_internal() => server.create(target, time, policy).await?,
         None => return Err(Box::new(status(StatusCode::NOT_FOUND))),
     };
     database.write(move |connection| backend::merge_row(connection, row)).await?;

@@ -1,19 +1,19 @@
 //! `UPDATE` of a container: rows with all their times, as a JSON list, merged like those of a
 //! replica. Swift's sharder and proxy send them.
 
-use apus_broker::answer::{Refusal, timestamp};
 use apus_broker::replication;
+use apus_broker::response::{Refusal, timestamp};
 use apus_daemon::Body;
 use apus_daemon::http::{header, status};
 use apus_wire::headers;
 use http::{HeaderMap, Response, StatusCode};
 
-use crate::replica::Containers;
-use crate::server::{Server, Target};
+use crate::kind::Containers;
+use crate::server::{ContainerTarget, Server};
 
 pub(crate) async fn update(
     server: &Server,
-    target: &Target,
+    target: &ContainerTarget,
     head: &HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, Refusal> {
@@ -23,11 +23,10 @@ pub(crate) async fn update(
         .and_then(apus_daemon::config::value::flag)
         .unwrap_or(false);
     let missing = || Box::new(status(StatusCode::NOT_FOUND));
-    let database = match server.open(&target.database).await? {
+    let database = match server.databases.open(&target.file).await? {
         Some(database) => database,
-        None if asked || target.container.account.is_internal() => {
-            super::put::create(server, target, time, policy).await?;
-            server.open(&target.database).await?.ok_or_else(missing)?
+        None if asked || target.path.account.is_internal() => {
+            server.create(target, time, policy).await?
         }
         None => return Err(missing()),
     };

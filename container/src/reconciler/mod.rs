@@ -23,16 +23,16 @@ use apus_daemon::http::new_trans_id;
 use apus_daemon::{Clock, Pass, PassContext, Stopped};
 use apus_ring::SharedRing;
 use apus_store::operation::{DeleteContainer, ListContainers, ListObjects};
-use apus_store::{Context, Error, Kind, Store};
+use apus_store::{Context, Error, Kind, Primitive};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 pub(crate) use self::feed::Feeder;
 use self::object::{Fate, Job, Mover};
-pub(crate) use self::options::Options;
+pub(crate) use self::options::ReconcilerOptions;
 use self::placement::Placements;
-pub use self::queue::Queue;
+pub use self::queue::{Queue, QueueError};
 
 /// Rows of a listing that are held at a time.
 const PAGE: usize = 1000;
@@ -41,9 +41,9 @@ const PAGE: usize = 1000;
 const REMOVAL: u64 = 2;
 
 /// What the reconciler works with.
-pub(crate) struct Parts {
+pub(crate) struct ReconcilerDeps {
     /// Objects and listings.
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Primitive>,
     /// The rows of the queue.
     pub(crate) queue: Queue,
     /// Where the objects of each policy live.
@@ -52,10 +52,10 @@ pub(crate) struct Parts {
 
 /// The daemon `container-reconciler`.
 pub(crate) struct Reconciler {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Primitive>,
     queue: Queue,
     mover: Mover,
-    options: Options,
+    options: ReconcilerOptions,
 }
 
 /// What a pass did, under the names of Swift's statistics.
@@ -140,8 +140,8 @@ fn context(clock: &dyn Clock) -> Context {
 }
 
 impl Reconciler {
-    pub(crate) fn new(parts: Parts, options: Options) -> Self {
-        let Parts { store, queue, objects } = parts;
+    pub(crate) fn new(parts: ReconcilerDeps, options: ReconcilerOptions) -> Self {
+        let ReconcilerDeps { store, queue, objects } = parts;
         let placements =
             Placements::new(queue.client.clone(), queue.containers.clone(), queue.hash.clone());
         let reclaim_age = options.reclaim_age;

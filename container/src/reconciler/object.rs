@@ -22,7 +22,7 @@ use apus_store::body::LateMetadata;
 use apus_store::operation::{
     DeleteObject, GetObject, HeadObject, ObjectRead, PutObject, WriteConditions,
 };
-use apus_store::{Context, Error, Kind, Store};
+use apus_store::{Context, Error, Kind, Primitive};
 
 use super::placement::Placements;
 
@@ -91,7 +91,7 @@ impl Fate {
 
 /// Moves objects.
 pub(super) struct Mover {
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Primitive>,
     pub(super) placements: Placements,
     /// Where the objects of each policy live.
     pub(super) rings: BTreeMap<PolicyIndex, Arc<SharedRing>>,

@@ -5,7 +5,7 @@ use apus_daemon::config::{Section, Share};
 
 /// The options, with Swift's names and defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Options {
+pub(crate) struct ReconcilerOptions {
     /// Entries at the same time.
     pub(crate) concurrency: usize,
     /// The part of the queue that is this process's.
@@ -15,7 +15,7 @@ pub(crate) struct Options {
     pub(crate) reclaim_age: u64,
 }
 
-impl Options {
+impl ReconcilerOptions {
     /// Reads them.
     pub(crate) fn read(section: &Section<'_>) -> Result<Self, String> {
         Ok(Self {
@@ -32,14 +32,15 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Result<Options, String> {
+    fn read(text: &str) -> Result<ReconcilerOptions, String> {
         let conf = Conf::parse(&format!("[container-reconciler]\n{text}")).unwrap();
-        Options::read(&conf.section("container-reconciler"))
+        ReconcilerOptions::read(&conf.section("container-reconciler"))
     }
 
     #[test]
     fn defaults_are_swifts_and_nonsense_is_named() {
-        let expected = Options { concurrency: 1, share: Share::default(), reclaim_age: 604_800 };
+        let expected =
+            ReconcilerOptions { concurrency: 1, share: Share::default(), reclaim_age: 604_800 };
         assert_eq!(read("").unwrap(), expected);
         for (text, word) in [
             ("concurrency = 0", "concurrency"),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use apus_broker::replication::{Info, policy_order};
+use apus_broker::replication::{ReplicaInfo, policy_order};
 use apus_cluster::policy::majority;
 use apus_cluster::{ContainerPath, HashConf, PolicyIndex};
 use apus_daemon::Clock;
@@ -39,23 +39,24 @@ pub(super) struct Placement {
 }
 
 /// What one server says; `None` for one that never heard of the container.
-fn told(status: StatusCode, answer: &HeaderMap) -> Option<(Info, bool)> {
+fn told(status: StatusCode, answer: &HeaderMap) -> Option<(ReplicaInfo, bool)> {
     let text = |name| header(answer, name).unwrap_or_default().to_owned();
-    let info = Info {
+    let info = ReplicaInfo {
         storage_policy_index: Some(text(headers::POLICY_INDEX).parse().ok()?),
         put_timestamp: text("x-backend-put-timestamp"),
         delete_timestamp: text("x-backend-delete-timestamp"),
         status_changed_at: text("x-backend-status-changed-at"),
-        ..Info::default()
+        ..ReplicaInfo::default()
     };
     Some((info, status.is_success()))
 }
 
 /// What they say together: the one that replicators will make of them. There are `primaries`.
-fn best(told: &[(Info, bool)], primaries: usize) -> Option<Placement> {
+fn best(told: &[(ReplicaInfo, bool)], primaries: usize) -> Option<Placement> {
     let (info, exists) = told.iter().min_by(|one, other| policy_order(&one.0, &other.0))?;
     let policy = u32::try_from(info.storage_policy_index?).ok()?;
-    let same = |other: &&(Info, bool)| other.0.storage_policy_index == info.storage_policy_index;
+    let same =
+        |other: &&(ReplicaInfo, bool)| other.0.storage_policy_index == info.storage_policy_index;
     let agreed = told.iter().filter(same).count() >= primaries;
     Some(Placement { policy: PolicyIndex(policy), exists: *exists, agreed })
 }

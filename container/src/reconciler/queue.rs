@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{HeaderMap, Method};
 
-use crate::replica::Row;
+use crate::kind::ObjectRecord;
 
 /// The way to the queue of misplaced objects.
 #[derive(Debug, Clone)]
@@ -32,16 +32,40 @@ pub struct Queue {
     pub clock: Arc<dyn Clock>,
 }
 
+/// Reasons why entries were not queued.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// No majority of the queue's servers accepted them.
+    #[error("{accepted} servers accepted rows of {}/{container}", reconciler::ACCOUNT)]
+    NoMajority {
+        /// Servers that accepted them.
+        accepted: usize,
+        /// The container of the queue.
+        container: String,
+    },
+    /// The request cannot be built.
+    #[error("invalid request: {0}")]
+    Request(#[from] http::Error),
+    /// The rows cannot be encoded.
+    #[error("invalid rows: {0}")]
+    Rows(#[from] serde_json::Error),
+}
+
 /// The row of an entry: `created_at` is its own time, `written` that of the write that it is about,
 /// with all that a listing row packs into it.
-pub(super) fn row(entry: &Entry, operation: Operation, created_at: &str, written: &str) -> Row {
-    Row {
+pub(super) fn row(
+    entry: &Entry,
+    operation: Operation,
+    created_at: &str,
+    written: &str,
+) -> ObjectRecord {
+    ObjectRecord {
         name: entry.to_string(),
         created_at: created_at.to_owned(),
         size: Some(0),
         content_type: Some(operation.content_type().to_owned()),
         etag: Some(written.to_owned()),
-        ..Row::default()
+        ..ObjectRecord::default()
     }
 }
 
@@ -101,13 +125,17 @@ impl Queue {
     /// Adds rows to a container of the queue, which is made by that.
     ///
     /// # Errors
-    /// How many servers took them, when that is no majority.
-    pub(crate) async fn add(&self, container: &str, rows: &[Row]) -> Result<(), String> {
+    /// See [`QueueError`].
+    pub(crate) async fn add(
+        &self,
+        container: &str,
+        rows: &[ObjectRecord],
+    ) -> Result<(), QueueError> {
         let Place { partition, primaries, handoffs } = self.place(container);
         let now = Timestamp::from_duration(self.clock.now());
-        let update = Method::from_bytes(b"UPDATE").map_err(|error| error.to_string())?;
+        let update = Method::from_bytes(b"UPDATE").map_err(http::Error::from)?;
         let request = self.request(update, partition, &[container], now);
-        let body = Bytes::from(serde_json::to_vec(rows).map_err(|error| error.to_string())?);
+        let body = Bytes::from(serde_json::to_vec(rows)?);
         let handoffs = Mutex::new(handoffs);
         let sent = primaries.iter().map(|primary| async {
             let mut node = Some(primary.clone());
@@ -121,7 +149,7 @@ impl Queue {
         });
         let took = join_all(sent).await.into_iter().filter(|took| *took).count();
         if took < majority(primaries.len()) {
-            return Err(format!("{took} servers took rows of {}/{container}", reconciler::ACCOUNT));
+            return Err(QueueError::NoMajority { accepted: took, container: container.to_owned() });
         }
         apus_fault::point("reconcile.entries.queued");
         Ok(())
@@ -131,14 +159,14 @@ impl Queue {
     /// container that it is in. An entry that was removed comes back only when it is forced to.
     ///
     /// # Errors
-    /// How many servers took it, when that is no majority.
+    /// See [`QueueError`].
     pub async fn enqueue(
         &self,
         entry: &Entry,
         operation: Operation,
         written: Timestamp,
         force: bool,
-    ) -> Result<String, String> {
+    ) -> Result<String, QueueError> {
         let now = Timestamp::from_duration(self.clock.now());
         let created_at = if force { now } else { written };
         let container = queue_container(written);

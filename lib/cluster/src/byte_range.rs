@@ -143,15 +143,11 @@ impl ByteRanges {
     /// Resolves against an object of `total` bytes.
     pub fn resolve(&self, total: u64) -> Resolution {
         let mut resolved = Vec::new();
-        let mut saw_empty_suffix = false;
         for range in &self.0 {
             let (start, end) = match *range {
                 ByteRange::FromTo(first, last) => (first, last.saturating_add(1).min(total)),
                 ByteRange::From(first) => (first, total),
-                ByteRange::Last(0) => {
-                    saw_empty_suffix = true;
-                    continue;
-                }
+                ByteRange::Last(0) => continue,
                 ByteRange::Last(length) => (total.saturating_sub(length), total),
             };
             if start < end {
@@ -160,7 +156,6 @@ impl ByteRanges {
                 return Resolution::Whole;
             }
         }
-        let _ = saw_empty_suffix;
         if resolved.is_empty() {
             return Resolution::Unsatisfiable;
         }

@@ -3,8 +3,18 @@
 //! Source: `swift/common/storage_policy.py`.
 
 use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
 
 /// Index of a storage policy, the N of `objects-N` and `object-N.ring.gz`.
+///
+/// ```
+/// use apus_cluster::PolicyIndex;
+/// let policy: PolicyIndex = "1".parse()?;
+/// assert_eq!(policy.suffixed("objects"), "objects-1");
+/// assert_eq!(PolicyIndex(0).suffixed("objects"), "objects");
+/// # Ok::<(), std::num::ParseIntError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct PolicyIndex(pub u32);
 
@@ -12,6 +22,14 @@ impl PolicyIndex {
     /// `base` for policy 0, `base-N` otherwise: `objects`, `objects-1`.
     pub fn suffixed(self, base: &str) -> String {
         if self.0 == 0 { base.to_owned() } else { format!("{base}-{}", self.0) }
+    }
+}
+
+impl FromStr for PolicyIndex {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        text.parse().map(Self)
     }
 }
 

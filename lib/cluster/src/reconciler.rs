@@ -63,7 +63,7 @@ impl Entry {
         let container = ContainerName::parse(names.next()?).ok()?;
         let object = ObjectName::parse(names.next()?).ok()?;
         let object = ContainerPath::new(account, container).object(object);
-        Some(Self { policy: PolicyIndex(policy.parse().ok()?), object })
+        Some(Self { policy: policy.parse().ok()?, object })
     }
 }
 

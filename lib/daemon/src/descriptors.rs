@@ -28,7 +28,7 @@ fn raise() -> u64 {
     match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         Ok(()) => hard,
         Err(error) => {
-            tracing::warn!(%error, soft, hard, "cannot raise the limit of open files");
+            tracing::warn!(%error, soft, hard, "Failed to raise the limit of open files");
             soft
         }
     }

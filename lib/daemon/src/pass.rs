@@ -60,6 +60,16 @@ impl Span {
     }
 }
 
+/// The span of a daemon's pass, whose fields are on each of its log lines.
+pub(crate) fn pass_span(daemon: &'static str) -> tracing::Span {
+    tracing::error_span!("pass", %daemon)
+}
+
+/// The span of a pass's work on one device.
+pub fn device_span(device: &str) -> tracing::Span {
+    tracing::error_span!("device", device = tracing::field::display(device))
+}
+
 /// To what part of a node a sweep is confined; an empty set means everything.
 #[derive(Debug, Clone, Default)]
 pub struct Scope {

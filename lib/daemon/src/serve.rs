@@ -211,9 +211,9 @@ impl Listener {
             tokio::select! {
                 // A client that goes away in mid-request is everyday life.
                 ended = connection => if let Err(error) = ended {
-                    tracing::debug!(%error, %peer, "connection");
+                    tracing::debug!(%error, %peer, "A connection broke");
                 },
-                () = slot.evicted() => tracing::debug!(%peer, "silent connection made room"),
+                () = slot.evicted() => tracing::debug!(%peer, "Closed a connection without a request to make room"),
             }
             drop(slot);
         });
@@ -221,7 +221,7 @@ impl Listener {
 
     /// Says that there is no place, and closes. Only some are given time to read it.
     fn refuse(&self, mut stream: TcpStream, peer: SocketAddr) {
-        tracing::debug!(%peer, "no place for a connection");
+        tracing::debug!(%peer, "Refused a connection: too many are open");
         let Ok(permit) = self.refused.clone().try_acquire_owned() else {
             let _ = stream.try_write(NO_PLACE);
             return;
@@ -263,7 +263,7 @@ pub async fn serve(
             },
             Err(error) => {
                 // Out of file descriptors, most likely: wait for some to be closed.
-                tracing::warn!(%error, "accept");
+                tracing::warn!(%error, "Failed to accept a connection");
                 tokio::time::sleep(ACCEPT_AGAIN).await;
             }
         }
@@ -284,7 +284,7 @@ pub async fn serve(
     tokio::select! {
         () = graceful.shutdown() => {}
         () = late => {
-            tracing::warn!("requests still open after the drain timeout were cut");
+            tracing::warn!("Cut requests that were open after the drain timeout");
         }
     }
 }

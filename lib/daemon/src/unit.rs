@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
+use tracing::Instrument;
 
-use crate::pass::{Pass, PassContext, Span, Stopped};
+use crate::pass::{Pass, PassContext, Span, Stopped, pass_span};
 use crate::recon::ReconCache;
 use crate::seed;
+use crate::task::spawn_blocking;
 
 /// A daemon's pass, ready to be run once or again and again.
 pub struct Unit {
@@ -39,19 +41,20 @@ impl<P: Pass> Sweep for P {
         let began = cx.clock.now();
         let report = self.pass(cx).await?;
         let span = Span { began, ended: cx.clock.now() };
-        tracing::info!(daemon = name, seconds = span.seconds(), ?report, "pass");
+        let duration_ms = span.ended.saturating_sub(span.began).as_millis();
+        tracing::info!(duration_ms, ?report, "Finished a pass");
         let entries = self.recon(&report, span);
         let last = crate::metrics::last_pass(name, &report, span);
         let server = name.split('-').next().unwrap_or(name);
         let (recon, file) = (recon.clone(), format!("{server}.recon"));
         // Nobody waits for a recon file, so the shared pool may write it.
-        let merged = tokio::task::spawn_blocking(move || {
+        let merged = spawn_blocking(move || {
             recon.merge(crate::metrics::PASSES, last)?;
             if entries.is_empty() { Ok(()) } else { recon.merge(&file, entries) }
         });
         let merged = merged.await;
         if let Ok(Err(error)) = merged {
-            tracing::warn!(daemon = name, %error, "recon cache");
+            tracing::warn!(%error, "Failed to write the recon cache");
         }
         Ok(())
     }
@@ -74,7 +77,9 @@ impl Unit {
     /// # Errors
     /// Why there was no whole sweep, in one line.
     pub async fn once(&mut self, cx: &PassContext, recon: &ReconCache) -> Result<(), String> {
-        match AssertUnwindSafe(self.sweep.sweep(cx, recon)).catch_unwind().await {
+        let span = pass_span(self.name);
+        let sweep = AssertUnwindSafe(self.sweep.sweep(cx, recon)).catch_unwind();
+        match sweep.instrument(span).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(Stopped)) => Err(format!("{}: stopped", self.name)),
             Err(_) => Err(format!("{}: panicked", self.name)),
@@ -88,7 +93,7 @@ impl Unit {
             if let Err(error) = self.once(&cx, &recon).await
                 && !cx.drain.has_begun()
             {
-                tracing::error!(error, "daemon");
+                tracing::error!(daemon = self.name, error, "A pass of the daemon failed");
             }
             // So that many nodes do not sweep in step.
             wait = self.interval.mul_f64(0.9 + 0.2 * seed::share());

@@ -88,6 +88,8 @@ impl DeviceThreads {
         priority: Priority,
         job: impl FnOnce() + Send + 'static,
     ) -> Result<(), QueueFull> {
+        // Log lines of the job are those of the request that it is for.
+        let span = tracing::Span::current();
         {
             let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
             if queue.len() >= self.queue_max {
@@ -98,7 +100,7 @@ impl DeviceThreads {
                 Priority::Write => &mut queue.write,
                 Priority::Background => &mut queue.background,
             };
-            jobs.push_back(Box::new(job));
+            jobs.push_back(Box::new(move || span.in_scope(job)));
         }
         self.shared.wake.notify_one();
         Ok(())

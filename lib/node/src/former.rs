@@ -190,7 +190,7 @@ mod tests {
         }
 
         fn put(&self, name: &str) {
-            let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors/ring");
+            let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/ring");
             fs::copy(format!("{vectors}/{name}.ring.gz"), self.ring()).unwrap();
         }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use apus_daemon::config::{Conf, Section};
 use apus_daemon::http::SharedHandler;
-use apus_proxy::PublicUrl;
 use apus_proxy::auth::authorize::Rules;
 use apus_proxy::auth::tempauth::TempAuth;
+use apus_proxy::{ProxyConfig, ProxyDeps, PublicUrl};
 use apus_store::clock::HybridClock;
 use apus_store::quorum::Quorum;
 use apus_store::stage::symlink::HOPS_MAX;
@@ -45,12 +45,7 @@ impl Builder<'_> {
         // Swift's reading of what makes no sense.
         let symloop_max = if symloop_max < 1 { HOPS_MAX } else { symloop_max };
         let quorum = self.quorum().making_accounts(account_autocreate);
-        Ok(Arc::new(apus_proxy::Server::new(apus_proxy::Parts {
-            store: apus_store::pipeline::client(quorum, rules, upload_bytes(&app)?, symloop_max),
-            auth: Arc::new(auth),
-            policies: self.cluster.policies.clone(),
-            clock: self.clock.clone(),
-            constraints: self.cluster.constraints.clone(),
+        let config = ProxyConfig {
             storage_domains: domains
                 .split(',')
                 .map(|domain| domain.trim().to_owned())
@@ -67,6 +62,14 @@ impl Builder<'_> {
             public_url: PublicUrl::parse(app.get("public_url").unwrap_or_default())
                 .map_err(|error| format!("proxy-server.conf: [app:proxy-server] {error}"))?,
             client_timeout_seconds: app.parse("client_timeout", 60, "whole seconds")?,
+        };
+        Ok(Arc::new(apus_proxy::Server::new(ProxyDeps {
+            store: apus_store::pipeline::client(quorum, rules, upload_bytes(&app)?, symloop_max),
+            auth: Arc::new(auth),
+            policies: self.cluster.policies.clone(),
+            clock: self.clock.clone(),
+            constraints: self.cluster.constraints.clone(),
+            config: Arc::new(config),
         })))
     }
 }

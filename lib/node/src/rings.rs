@@ -11,7 +11,7 @@ use apus_daemon::task::{TaskKind, spawn};
 use apus_daemon::{Clock, Drain};
 use apus_ring::{Ring, SharedRing};
 use apus_store::quorum::Rings;
-use apus_wire::rings::{Courier, RingFolder, RingKeys, RingsHttp, keep_fetching, take_up};
+use apus_wire::rings::{RingClient, RingFolder, RingKeys, RingsHttp, keep_fetching, take_up};
 
 use super::conf::Place;
 use super::former::FormerRings;
@@ -114,7 +114,7 @@ impl Builder<'_> {
             return;
         };
         let (rings, transport) = (used(&self.rings), self.transport.clone());
-        let courier = Courier::new(transport.clone(), ANSWER);
+        let courier = RingClient::new(transport.clone(), ANSWER);
         let peers = move || {
             let mut peers = BTreeSet::new();
             for ring in &rings {

@@ -50,6 +50,37 @@ impl From<DeviceError> for Ended {
     }
 }
 
+/// Objects of a suffix that are examined in one job of a device's threads; those of a larger suffix
+/// are examined one by one, so that no job holds a thread for long and few files are open.
+const EXAMINED_AT_ONCE: usize = 4;
+
+/// Findings of one job on a suffix. Most suffixes have one object: a separate job for each step would
+/// cost more than the step.
+struct AuditedSuffix {
+    /// The entries, and the examined objects, if the entries are few.
+    entries: Vec<(AuditEntry, Option<io::Result<Examined>>)>,
+    /// Whether the stored hash was wrong and has been invalidated.
+    was_stale: bool,
+}
+
+impl AuditedSuffix {
+    fn examine(engine: &dyn Engine, partition: &Partition, suffix: &str) -> io::Result<Self> {
+        let entries = engine.audit_entries(partition, suffix)?;
+        let few = entries.len() <= EXAMINED_AT_ONCE;
+        let examine = |entry: &AuditEntry| match entry {
+            AuditEntry::Object(hash) if few => Some(engine.examine(&partition.place(*hash))),
+            AuditEntry::Object(_) | AuditEntry::Misnamed(_) => None,
+        };
+        let entries = entries.into_iter().map(|entry| {
+            let examined = examine(&entry);
+            (entry, examined)
+        });
+        let entries = entries.collect();
+        let was_stale = engine.invalidate_if_stale(partition, suffix)?;
+        Ok(Self { entries, was_stale })
+    }
+}
+
 /// A sweep in progress.
 pub(super) struct Sweep<'a> {
     store: &'a Arc<ObjectStore>,
@@ -188,28 +219,46 @@ impl<'a> Sweep<'a> {
         let (engine, of) = (self.engine(partition.policy), partition.clone());
         let suffixes = self.disk(move || engine.audit_suffixes(&of)).await?.unwrap_or_default();
         for suffix in suffixes {
-            let (engine, of, own) =
-                (self.engine(partition.policy), partition.clone(), suffix.clone());
-            let list = move || engine.audit_entries(&of, &own);
-            for entry in self.disk(list).await?.unwrap_or_default() {
+            self.cx.safe_point().await?;
+            let (engine, of) = (self.engine(partition.policy), partition.clone());
+            let Some(audited) =
+                self.disk(move || AuditedSuffix::examine(&*engine, &of, &suffix)).await?
+            else {
+                continue;
+            };
+            self.done.hashes_stale += u64::from(audited.was_stale);
+            for (entry, examined) in audited.entries {
                 self.cx.safe_point().await?;
                 self.cx.unless_stopped(self.files.take(1.0)).await?;
                 match entry {
-                    AuditEntry::Object(hash) => self.object(partition.place(hash)).await?,
+                    AuditEntry::Object(hash) => {
+                        self.object(partition.place(hash), examined).await?;
+                    }
                     AuditEntry::Misnamed(path) => self.misnamed(&partition, path).await?,
                 }
             }
-            let (engine, of) = (self.engine(partition.policy), partition.clone());
-            let look = move || engine.invalidate_if_stale(&of, &suffix);
-            self.done.hashes_stale += u64::from(self.disk(look).await? == Some(true));
         }
         Ok(())
     }
 
-    async fn object(&mut self, place: Place) -> Result<(), Ended> {
-        let (engine, of) = (self.engine(place.policy), place.clone());
+    /// Audits an object; `examined` is the result of the job on its suffix, if there is one.
+    async fn object(
+        &mut self,
+        place: Place,
+        examined: Option<io::Result<Examined>>,
+    ) -> Result<(), Ended> {
         self.store.quarantine_limiter.record_audit(&place.device, self.cx.clock.now());
-        let Some(examined) = self.disk(move || engine.examine(&of)).await? else { return Ok(()) };
+        let examined = match examined {
+            Some(Ok(examined)) => examined,
+            // A disk error may be temporary.
+            Some(Err(_)) | None => {
+                let (engine, of) = (self.engine(place.policy), place.clone());
+                match self.disk(move || engine.examine(&of)).await? {
+                    Some(examined) => examined,
+                    None => return Ok(()),
+                }
+            }
+        };
         self.done.passes += 1;
         match examined {
             Examined::Nothing | Examined::Deleted(..) => Ok(()),

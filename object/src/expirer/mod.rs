@@ -16,7 +16,7 @@ use apus_daemon::http::{empty, new_trans_id};
 use apus_daemon::{Clock, Pace, Pass, PassContext, Span, Stopped};
 use apus_ring::{Device, SharedRing};
 use apus_store::operation::{DeleteContainer, DeleteObject, ListContainers, ListObjects};
-use apus_store::{Context, Error, Kind, Store};
+use apus_store::{Context, Error, Kind, Primitive};
 use apus_wire::Client;
 use apus_wire::message::container::{RowHeaders, RowVerb};
 use async_trait::async_trait;
@@ -32,7 +32,7 @@ const PAGE: usize = 1000;
 /// Dependencies of the expirer.
 pub(crate) struct ExpirerDeps {
     /// Objects and listings.
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Primitive>,
     /// Removes rows of the queue, which have no objects.
     pub(crate) client: Arc<Client>,
     /// Locates those rows.

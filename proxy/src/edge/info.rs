@@ -3,12 +3,12 @@
 use apus_cluster::constraints as limits;
 use serde_json::json;
 
-use super::Parts;
+use crate::deps::ProxyDeps;
 use crate::swift::bulk_delete;
 
 /// The document.
-pub(super) fn document(parts: &Parts) -> Vec<u8> {
-    let policies: Vec<_> = parts
+pub(super) fn document(deps: &ProxyDeps) -> Vec<u8> {
+    let policies: Vec<_> = deps
         .policies
         .iter()
         .filter(|policy| !policy.is_deprecated)
@@ -25,7 +25,7 @@ pub(super) fn document(parts: &Parts) -> Vec<u8> {
             entry
         })
         .collect();
-    let constraints = &parts.constraints;
+    let constraints = &deps.constraints;
     let mut document = json!({
         "swift": {
             "version": env!("CARGO_PKG_VERSION"),
@@ -45,21 +45,21 @@ pub(super) fn document(parts: &Parts) -> Vec<u8> {
             "extra_header_count": constraints.extra_header_count,
             "valid_api_versions": constraints.valid_api_versions,
             "auto_create_account_prefix": ".",
-            "account_autocreate": parts.account_autocreate,
-            "allow_account_management": parts.allow_account_management,
-            "allow_open_expired": parts.allow_open_expired,
+            "account_autocreate": deps.config.account_autocreate,
+            "allow_account_management": deps.config.allow_account_management,
+            "allow_open_expired": deps.config.allow_open_expired,
         },
         "slo": {
             "max_manifest_segments": limits::SLO_MAX_SEGMENTS,
             "max_manifest_size": limits::SLO_MAX_MANIFEST_SIZE,
             "min_segment_size": 1,
-            "allow_async_delete": parts.allow_async_delete,
+            "allow_async_delete": deps.config.allow_async_delete,
         },
         "bulk_delete": {
             "max_deletes_per_request": bulk_delete::DELETES_MAX,
             "max_failed_deletes": bulk_delete::FAILURES_MAX,
         },
-        "symlink": { "symloop_max": parts.symloop_max, "static_links": true },
+        "symlink": { "symloop_max": deps.config.symloop_max, "static_links": true },
         "dlo": { "max_segments": limits::LISTING_PAGE_MAX },
         "tempauth": { "account_acls": true },
         "s3api": {
@@ -72,7 +72,7 @@ pub(super) fn document(parts: &Parts) -> Vec<u8> {
             "s3_acl": false,
         },
     });
-    if let Some(document) = document.as_object_mut().filter(|_| !parts.s3api) {
+    if let Some(document) = document.as_object_mut().filter(|_| !deps.config.s3api) {
         document.remove("s3api");
     }
     document.to_string().into_bytes()

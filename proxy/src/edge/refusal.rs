@@ -6,7 +6,7 @@ use apus_daemon::serve::Peer;
 use apus_daemon::{Body, Malformed};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 
-use super::Parts;
+use crate::deps::ProxyDeps;
 use crate::s3::S3;
 
 /// A refusal in both dialects.
@@ -41,8 +41,8 @@ const NO_SINGLE_HOST: Refusal = Refusal {
 };
 
 /// What is wrong with a request of any dialect.
-pub(super) fn of(request: &Request<Body>, parts: &Parts) -> Option<Refusal> {
-    let constraints = &parts.constraints;
+pub(super) fn of(request: &Request<Body>, deps: &ProxyDeps) -> Option<Refusal> {
+    let constraints = &deps.constraints;
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     // Method, target and `HTTP/1.1` with what is between and after them.
     let first = request.method().as_str().len() + target + 12;
@@ -132,9 +132,9 @@ fn document(code: &str, message: &str, trans_id: Option<&str>) -> String {
 }
 
 /// Whether a request that is refused was S3's.
-pub(super) fn is_s3(request: &Request<Body>, parts: &Parts) -> bool {
+pub(super) fn is_s3(request: &Request<Body>, deps: &ProxyDeps) -> bool {
     let is_fixed = matches!(request.uri().path(), "/info" | "/healthcheck");
-    !is_fixed && S3::speaks(request, parts)
+    !is_fixed && S3::speaks(request, deps)
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@ use apus_cluster::percent;
 use apus_daemon::http::header;
 use http::HeaderMap;
 
-use super::Result;
-use super::error::{Code, S3Error};
+use super::error::{Code, Result, S3Error};
 
 /// What a request names.
 pub(super) struct Address {
@@ -52,19 +51,9 @@ pub(super) fn parse(head: &http::request::Parts, domains: &[String]) -> Result<A
     Ok(Address { bucket: some(bucket), key: some(key) })
 }
 
-/// The query's pairs, decoded.
+/// The parameters of a query.
 pub(super) fn query(raw: &str) -> Result<Vec<(String, String)>> {
-    raw.split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let decode = |text: &str| {
-                percent::decode_utf8(&text.replace('+', " "))
-                    .ok_or_else(|| S3Error::new(Code::InvalidURI))
-            };
-            Ok((decode(key)?, decode(value)?))
-        })
-        .collect()
+    crate::query::parse(raw).map_err(|_| S3Error::new(Code::InvalidURI))
 }
 
 /// The error for a name that no bucket has.

@@ -12,11 +12,11 @@ use apus_store::operation::{
 use http::StatusCode;
 
 use super::address::{invalid_new_bucket_name, is_bucket_name, may_be_bucket};
-use super::error::{Code, S3Error};
-use super::object::check_version;
+use super::error::{Code, Result, S3Error};
+use super::request::S3Request;
 use super::xml::{self, Writer};
-use super::{Reply, Result, S3Request, xml_reply};
-use crate::edge::Parts;
+use crate::deps::ProxyDeps;
+use crate::reply::Reply;
 
 /// Ending of the containers that hold multipart uploads: not buckets, as `may_be_bucket` says.
 const SEGMENTS: &str = "+segments";
@@ -28,7 +28,7 @@ const PAGES_MAX: usize = 10;
 /// Rows of a page at least, since not all are buckets.
 const PAGE_ROWS_MIN: usize = 1000;
 
-pub(super) async fn list_buckets(parts: &Parts, request: S3Request) -> Result<Reply> {
+pub(super) async fn list_buckets(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let max: usize = match request.param("max-buckets") {
         None => BUCKETS_MAX,
         Some(text) => text
@@ -51,7 +51,7 @@ pub(super) async fn list_buckets(parts: &Parts, request: S3Request) -> Result<Re
     let mut pages = 0;
     'pages: loop {
         let op = ListContainers { account: request.account.clone(), query: query.clone() };
-        let page = parts.store.list_containers(&request.cx, op).await?;
+        let page = deps.store.list_containers(&request.cx, op).await?;
         let full = page.entries.len() == query.limit;
         for entry in page.entries {
             let ContainerEntry::Container(row) = entry else { continue };
@@ -77,7 +77,7 @@ pub(super) async fn list_buckets(parts: &Parts, request: S3Request) -> Result<Re
     }
     let mut out = Writer::new();
     out.root("ListAllMyBucketsResult");
-    owner(&mut out, "Owner", &request.owner);
+    out.owner("Owner", &request.owner);
     out.open("Buckets");
     for bucket in &buckets {
         out.open("Bucket");
@@ -93,35 +93,27 @@ pub(super) async fn list_buckets(parts: &Parts, request: S3Request) -> Result<Re
         out.text("ContinuationToken", &token);
     }
     out.close("ListAllMyBucketsResult");
-    Ok(xml_reply(out.finish()))
-}
-
-/// An owner, under the element's name.
-pub(super) fn owner(out: &mut Writer, element: &str, name: &str) {
-    out.open(element);
-    out.text("ID", name);
-    out.text("DisplayName", name);
-    out.close(element);
+    Ok(out.reply())
 }
 
 /// The document of a request that creates a bucket.
 const DOCUMENT: xml::Schema =
     xml::Schema { root: "CreateBucketConfiguration", item: "LocationConstraint", items_max: 1 };
 
-pub(super) async fn create(parts: &Parts, request: S3Request) -> Result<Reply> {
+pub(super) async fn create(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let name = request.bucket.clone().unwrap_or_default();
-    if !is_bucket_name(&name) || name.len() > parts.constraints.max_container_name_length {
+    if !is_bucket_name(&name) || name.len() > deps.constraints.max_container_name_length {
         return Err(invalid_new_bucket_name(&name));
     }
     let container = request.container()?;
     // Rights come before the document.
     let ask = Authorize { action: Action::WriteContainer, container: container.clone() };
-    match parts.store.authorize(&request.cx, ask).await {
+    match deps.store.authorize(&request.cx, ask).await {
         Err(error) if error.kind != apus_store::Kind::NotFound => return Err(error.into()),
         _ => {}
     }
     let body = super::object::put::verified_body(
-        parts,
+        deps,
         request.payload,
         &request.head.headers,
         request.body,
@@ -133,7 +125,7 @@ pub(super) async fn create(parts: &Parts, request: S3Request) -> Result<Reply> {
             other => Err(S3Error::new(Code::NotImplemented).text(format!("{other} is not done"))),
         })?;
     }
-    match parts
+    match deps
         .store
         .head_container(&request.cx, HeadContainer { container: container.clone() })
         .await
@@ -145,70 +137,70 @@ pub(super) async fn create(parts: &Parts, request: S3Request) -> Result<Reply> {
         Err(error) => return Err(error.into()),
     }
     let op = PutContainer { container, metadata: Metadata::new(), policy: None };
-    parts.store.put_container(&request.cx, op).await?;
+    deps.store.put_container(&request.cx, op).await?;
     let mut response = status(StatusCode::OK);
     set(response.headers_mut(), "location", &format!("/{name}"));
     Ok(response)
 }
 
-pub(super) async fn head(parts: &Parts, request: S3Request) -> Result<Reply> {
+pub(super) async fn head(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let op = HeadContainer { container: request.container()? };
-    parts.store.head_container(&request.cx, op).await?;
+    deps.store.head_container(&request.cx, op).await?;
     let mut response = status(StatusCode::OK);
-    set(response.headers_mut(), "x-amz-bucket-region", &parts.region);
+    set(response.headers_mut(), "x-amz-bucket-region", &deps.config.region);
     Ok(response)
 }
 
-pub(super) async fn delete(parts: &Parts, request: S3Request) -> Result<Reply> {
+pub(super) async fn delete(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let container = request.container()?;
     let op = DeleteContainer { container: container.clone() };
-    parts.store.delete_container(&request.cx, op).await?;
+    deps.store.delete_container(&request.cx, op).await?;
     // The hidden container goes with its bucket when no upload is under way in it.
     let hidden = format!("{}{SEGMENTS}", container.container);
     if let Ok(name) = apus_cluster::ContainerName::parse(&hidden) {
         let container = apus_cluster::ContainerPath::new(container.account, name);
-        let _ = parts.store.delete_container(&request.cx, DeleteContainer { container }).await;
+        let _ = deps.store.delete_container(&request.cx, DeleteContainer { container }).await;
     }
     Ok(status(StatusCode::NO_CONTENT))
 }
 
-pub(super) async fn location(parts: &Parts, request: S3Request) -> Result<Reply> {
+pub(super) async fn location(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let op = HeadContainer { container: request.container()? };
-    parts.store.head_container(&request.cx, op).await?;
+    deps.store.head_container(&request.cx, op).await?;
     let mut out = Writer::new();
     out.root("LocationConstraint");
     // The default region has always been spelled as nothing.
     let mut document = out.finish();
-    if parts.region != "us-east-1" {
-        document.push_str(&parts.region);
+    if deps.config.region != "us-east-1" {
+        document.push_str(&deps.config.region);
     }
     document.push_str("</LocationConstraint>");
-    Ok(xml_reply(document))
+    Ok(xml::document(document))
 }
 
 /// No bucket was ever versioned: an empty configuration is the truth.
-pub(super) async fn versioning(parts: &Parts, request: S3Request) -> Result<Reply> {
+pub(super) async fn versioning(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let op = HeadContainer { container: request.container()? };
-    parts.store.head_container(&request.cx, op).await?;
+    deps.store.head_container(&request.cx, op).await?;
     let mut out = Writer::new();
     out.root("VersioningConfiguration");
     out.close("VersioningConfiguration");
-    Ok(xml_reply(out.finish()))
+    Ok(out.reply())
 }
 
 /// The grants of a bucket or object: its owner's, and nobody else's.
-pub(super) async fn acl(parts: &Parts, request: S3Request) -> Result<Reply> {
+pub(super) async fn acl(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     if request.key.is_some() {
-        check_version(&request)?;
+        request.check_version()?;
         let op = HeadObject::new(request.object()?);
-        parts.store.head_object(&request.cx, op).await?;
+        deps.store.head_object(&request.cx, op).await?;
     } else {
         let op = HeadContainer { container: request.container()? };
-        parts.store.head_container(&request.cx, op).await?;
+        deps.store.head_container(&request.cx, op).await?;
     }
     let mut out = Writer::new();
     out.root("AccessControlPolicy");
-    owner(&mut out, "Owner", &request.owner);
+    out.owner("Owner", &request.owner);
     out.open("AccessControlList");
     out.open("Grant");
     out.open("Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\"");
@@ -219,5 +211,5 @@ pub(super) async fn acl(parts: &Parts, request: S3Request) -> Result<Reply> {
     out.close("Grant");
     out.close("AccessControlList");
     out.close("AccessControlPolicy");
-    Ok(xml_reply(out.finish()))
+    Ok(out.reply())
 }

@@ -3,29 +3,8 @@
 //!
 //! Source: the service model of botocore 1.44.5 (2026).
 
-use super::route::Operation;
-
-/// What a request names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Resource {
-    /// The service: the list of buckets.
-    Service,
-    /// A bucket.
-    Bucket,
-    /// An object.
-    Key,
-}
-
-impl Resource {
-    /// AWS's word for it in error documents.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Service => "SERVICE",
-            Self::Bucket => "BUCKET",
-            Self::Key => "OBJECT",
-        }
-    }
-}
+use super::operation::Operation;
+use super::resource::Resource;
 
 /// A query parameter that selects an operation.
 #[derive(Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 
-use super::checksum::body_error;
+use super::body_error::body_error;
 use super::sign::Seed;
 
 /// Longest line of framing: a chunk's head, or one trailer.

@@ -1,16 +1,11 @@
 //! The only place where a failure becomes an S3 code, a status and XML.
 
-use apus_cluster::constraints::{S3_MAX_KEY_LENGTH, S3_MIN_PART_SIZE};
-use apus_daemon::Body;
-use apus_daemon::http::{full, set};
-use apus_store::operation::{FaultyPart, ObjectHead};
+use apus_cluster::constraints::S3_MIN_PART_SIZE;
+use apus_store::operation::FaultyPart;
 use apus_store::{Error, Kind, Subject};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 
-use super::Reply;
-use super::address::{self, Address};
-use super::xml::Writer;
-use crate::edge::RETRY_AFTER_SECONDS;
+/// The result of an S3 request.
+pub(super) type Result<T> = std::result::Result<T, S3Error>;
 
 macro_rules! codes {
     ($($code:ident $status:literal $message:literal,)*) => {
@@ -19,11 +14,11 @@ macro_rules! codes {
         pub(super) enum Code { $(#[doc = $message] $code,)* }
 
         impl Code {
-            fn name(self) -> &'static str {
+            pub(super) fn name(self) -> &'static str {
                 match self { $(Self::$code => stringify!($code),)* }
             }
 
-            fn status(self) -> u16 {
+            pub(super) fn status(self) -> u16 {
                 match self { $(Self::$code => $status,)* }
             }
 
@@ -103,9 +98,9 @@ codes! {
 #[derive(Debug, Clone)]
 pub(super) struct S3Error {
     pub(super) code: Code,
-    message: String,
-    extra: Vec<(&'static str, String)>,
-    source: Option<Box<Error>>,
+    pub(super) message: String,
+    pub(super) extra: Vec<(&'static str, String)>,
+    pub(super) source: Option<Box<Error>>,
 }
 
 impl S3Error {
@@ -128,17 +123,6 @@ impl S3Error {
         self.with("ArgumentName", name).with("ArgumentValue", value)
     }
 
-    pub(super) fn message(&self) -> &str {
-        &self.message
-    }
-
-    /// AWS's name of the code.
-    pub(super) fn name(&self) -> &'static str {
-        self.code.name()
-    }
-}
-
-impl S3Error {
     /// Names a part of an upload.
     fn about(self, part: &FaultyPart) -> Self {
         let sizes = part.size.filter(|_| self.code == Code::EntityTooSmall);
@@ -152,83 +136,6 @@ impl S3Error {
         match part.etag.is_empty() {
             true => own,
             false => own.with("ETag", part.etag.clone()),
-        }
-    }
-}
-
-/// What a request named, for the documents of its errors. Cheap to keep until there is one.
-pub(super) struct Place {
-    uri: http::Uri,
-    host: Option<HeaderValue>,
-}
-
-impl Place {
-    pub(super) fn of(request: &Request<Body>) -> Self {
-        let host = request.headers().get("host").cloned();
-        Self { uri: request.uri().clone(), host }
-    }
-
-    /// Bucket and key, if they can be read.
-    fn address(&self, domains: &[String]) -> Option<Address> {
-        let mut request = Request::builder().uri(self.uri.clone());
-        if let Some(host) = &self.host {
-            request = request.header("host", host);
-        }
-        let (head, ()) = request.body(()).ok()?.into_parts();
-        address::parse(&head, domains).ok()
-    }
-
-    fn upload_id(&self) -> Option<String> {
-        let query = address::query(self.uri.query()?).ok()?;
-        query.into_iter().find(|(name, _)| name == "uploadId").map(|(_, value)| value)
-    }
-
-    /// The elements that an error has by its code, unless it brings them itself, and the resource.
-    fn elements(&self, error: &S3Error, domains: &[String]) -> Vec<(&'static str, String)> {
-        let address = self.address(domains).unwrap_or(Address { bucket: None, key: None });
-        let (bucket, key) = (address.bucket.unwrap_or_default(), address.key.unwrap_or_default());
-        let resource = match (bucket.is_empty(), key.is_empty()) {
-            (true, _) => self.uri.path().to_owned(),
-            (false, true) => format!("/{bucket}"),
-            (false, false) => format!("/{bucket}/{key}"),
-        };
-        let mut elements = match error.code {
-            Code::NoSuchKey => vec![("Key", key)],
-            Code::NoSuchBucket
-            | Code::BucketNotEmpty
-            | Code::BucketAlreadyExists
-            | Code::BucketAlreadyOwnedByYou
-            | Code::InvalidBucketName => vec![("BucketName", bucket)],
-            Code::NoSuchUpload | Code::InvalidPart => {
-                self.upload_id().map(|id| ("UploadId", id)).into_iter().collect()
-            }
-            Code::KeyTooLongError => vec![
-                ("Size", key.len().to_string()),
-                ("MaxSizeAllowed", S3_MAX_KEY_LENGTH.to_string()),
-            ],
-            _ => Vec::new(),
-        };
-        // What was sent is wrong, not what was named.
-        if error.code != Code::MalformedXML {
-            elements.push(("Resource", resource));
-        }
-        elements.retain(|(name, value)| {
-            !value.is_empty() && error.extra.iter().all(|(known, _)| known != name)
-        });
-        elements
-    }
-}
-
-/// Headers that a 304 has of the object, by the names under which they are stored.
-const OF_NOT_MODIFIED: [&str; 2] = ["Cache-Control", "Expires"];
-
-/// What a 304 tells of the object, as a 200 would have.
-fn not_modified(head: &ObjectHead, out: &mut HeaderMap) {
-    set(out, "etag", &format!("\"{}\"", super::object::etag(head)));
-    set(out, "last-modified", &super::object::get::modified(head));
-    for name in OF_NOT_MODIFIED {
-        if let Some(value) = head.get(name) {
-            set(out, name, value);
         }
     }
 }
@@ -284,56 +191,4 @@ impl From<Error> for S3Error {
         own.source = Some(Box::new(error));
         own
     }
-}
-
-/// Renders an error.
-pub(super) fn render(
-    error: &S3Error,
-    place: &Place,
-    domains: &[String],
-    trans_id: &str,
-    is_head: bool,
-) -> Reply {
-    let status = StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::BAD_REQUEST);
-    if status.is_server_error()
-        && error.code != Code::NotImplemented
-        && let Some(source) = &error.source
-    {
-        tracing::error!(error = %source, trans_id, "request failed");
-    }
-    let mut xml = Writer::new();
-    xml.open("Error");
-    xml.text("Code", error.code.name());
-    xml.text("Message", &error.message);
-    for (name, value) in &error.extra {
-        xml.text(name, value);
-    }
-    for (name, value) in place.elements(error, domains) {
-        xml.text(name, &value);
-    }
-    xml.text("RequestId", trans_id);
-    xml.text("HostId", trans_id);
-    xml.close("Error");
-    let mut response = Response::new(full(xml.finish()));
-    *response.status_mut() = status;
-    set(response.headers_mut(), "content-type", "application/xml");
-    if let Some(source) = &error.source {
-        let out = response.headers_mut();
-        if let Some(head) = source.head.as_ref().filter(|_| error.code == Code::NotModified) {
-            not_modified(head, out);
-        }
-        if let Kind::RangeNotSatisfiable { size } = source.kind {
-            set(out, "content-range", &format!("bytes */{size}"));
-        }
-    }
-    if error.code == Code::SlowDown {
-        set(response.headers_mut(), "retry-after", RETRY_AFTER_SECONDS);
-    }
-    if is_head || status == StatusCode::NOT_MODIFIED {
-        *response.body_mut() = apus_daemon::http::empty();
-    }
-    if status == StatusCode::NOT_MODIFIED {
-        response.headers_mut().remove("content-type");
-    }
-    response
 }

@@ -5,12 +5,12 @@ use apus_store::operation::ListObjects;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::bucket::owner;
-use super::error::{Code, S3Error};
-use super::route::Operation;
+use super::error::{Code, Result, S3Error};
+use super::operation::Operation;
+use super::request::S3Request;
 use super::xml::Writer;
-use super::{Reply, Result, S3Request, xml_reply};
-use crate::edge::Parts;
+use crate::deps::ProxyDeps;
+use crate::reply::Reply;
 
 /// Most entries in one page.
 const KEYS_MAX: usize = 1000;
@@ -84,7 +84,7 @@ impl Wish {
     }
 
     /// One entry more than asked for tells whether there is more.
-    async fn page(&self, parts: &Parts, request: &PageRequest, marker: &str) -> Result<Page> {
+    async fn page(&self, deps: &ProxyDeps, request: &PageRequest, marker: &str) -> Result<Page> {
         let query = ListQuery {
             limit: if self.limit == 0 { 0 } else { self.limit + 1 },
             marker: marker.to_owned(),
@@ -93,7 +93,7 @@ impl Wish {
             ..ListQuery::default()
         };
         let op = ListObjects { container: request.container.clone(), query };
-        let mut entries = parts.store.list_objects(&request.cx, op).await?.page.entries()?;
+        let mut entries = deps.store.list_objects(&request.cx, op).await?.page.entries()?;
         let truncated = entries.len() > self.limit;
         entries.truncate(self.limit);
         Ok(Page { entries, truncated })
@@ -155,7 +155,7 @@ fn describe(out: &mut Writer, row: &ObjectRow, shown_owner: Option<&str>) {
     out.text("ETag", &format!("\"{etag}\""));
     out.number("Size", size);
     if let Some(name) = shown_owner {
-        owner(out, "Owner", name);
+        out.owner("Owner", name);
     }
     out.text("StorageClass", "STANDARD");
 }
@@ -171,12 +171,12 @@ impl PageRequest {
     }
 }
 
-pub(super) async fn list_v1(parts: &Parts, request: S3Request) -> Result<Reply> {
+pub(super) async fn list_v1(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let wish = Wish::parse(&request)?;
     let marker = request.param("marker").unwrap_or_default().to_owned();
     let page_request = PageRequest::of(&request)?;
     let (bucket, owner_name) = (request.bucket.unwrap_or_default(), request.owner);
-    let page = wish.page(parts, &page_request, &marker).await?;
+    let page = wish.page(deps, &page_request, &marker).await?;
     let mut out = Writer::new();
     out.root("ListBucketResult");
     wish.common(&mut out, &bucket, &page, |out| {
@@ -188,10 +188,10 @@ pub(super) async fn list_v1(parts: &Parts, request: S3Request) -> Result<Reply> 
     });
     wish.contents(&mut out, &page, Some(&owner_name));
     out.close("ListBucketResult");
-    Ok(xml_reply(out.finish()))
+    Ok(out.reply())
 }
 
-pub(super) async fn list_v2(parts: &Parts, request: S3Request) -> Result<Reply> {
+pub(super) async fn list_v2(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let wish = Wish::parse(&request)?;
     let start_after = request.param("start-after").map(str::to_owned);
     let token = request.param("continuation-token").map(str::to_owned);
@@ -211,7 +211,7 @@ pub(super) async fn list_v2(parts: &Parts, request: S3Request) -> Result<Reply> 
     let fetch_owner = request.param("fetch-owner") == Some("true");
     let page_request = PageRequest::of(&request)?;
     let (bucket, owner_name) = (request.bucket.unwrap_or_default(), request.owner);
-    let page = wish.page(parts, &page_request, &marker).await?;
+    let page = wish.page(deps, &page_request, &marker).await?;
     let mut out = Writer::new();
     out.root("ListBucketResult");
     wish.common(&mut out, &bucket, &page, |out| {
@@ -228,17 +228,17 @@ pub(super) async fn list_v2(parts: &Parts, request: S3Request) -> Result<Reply> 
     });
     wish.contents(&mut out, &page, fetch_owner.then_some(owner_name.as_str()));
     out.close("ListBucketResult");
-    Ok(xml_reply(out.finish()))
+    Ok(out.reply())
 }
 
 /// Each key with the one version that it has, `null`.
-pub(super) async fn list_versions(parts: &Parts, request: S3Request) -> Result<Reply> {
+pub(super) async fn list_versions(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let wish = Wish::parse(&request)?;
     let key_marker = request.param("key-marker").unwrap_or_default().to_owned();
     let id_marker = request.param("version-id-marker").unwrap_or_default().to_owned();
     let page_request = PageRequest::of(&request)?;
     let (bucket, owner_name) = (request.bucket.unwrap_or_default(), request.owner);
-    let page = wish.page(parts, &page_request, &key_marker).await?;
+    let page = wish.page(deps, &page_request, &key_marker).await?;
     let mut out = Writer::new();
     out.root("ListVersionsResult");
     wish.common(&mut out, &bucket, &page, |out| {
@@ -260,5 +260,5 @@ pub(super) async fn list_versions(parts: &Parts, request: S3Request) -> Result<R
     }
     wish.prefixes(&mut out, &page);
     out.close("ListVersionsResult");
-    Ok(xml_reply(out.finish()))
+    Ok(out.reply())
 }

@@ -6,8 +6,7 @@
 use apus_daemon::http::header;
 use http::{HeaderMap, Method};
 
-use super::Result;
-use super::error::{Code, S3Error};
+use super::error::{Code, Result, S3Error};
 
 /// What a header does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

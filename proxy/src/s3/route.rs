@@ -4,44 +4,12 @@
 
 use http::{HeaderMap, Method};
 
-use super::Result;
-use super::catalogue::{self, FOREIGN, NOT_DONE, ROUTES, Resource, Route};
-use super::error::{Code, S3Error};
+use super::catalogue::{self, FOREIGN, NOT_DONE, ROUTES, Route};
+use super::error::{Code, Result, S3Error};
+use super::operation::Operation;
 use super::request_headers::{self, not_implemented};
-use super::unset::{self, Unset};
-
-/// The operations that are done, by AWS's names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Operation {
-    ListBuckets,
-    CreateBucket,
-    HeadBucket,
-    DeleteBucket,
-    GetBucketLocation,
-    GetBucketVersioning,
-    GetAcl,
-    ListObjects,
-    ListObjectsV2,
-    ListObjectVersions,
-    DeleteObjects,
-    GetObject,
-    GetObjectAttributes,
-    HeadObject,
-    PutObject,
-    CopyObject,
-    DeleteObject,
-    CreateMultipartUpload,
-    UploadPart,
-    UploadPartCopy,
-    CompleteMultipartUpload,
-    AbortMultipartUpload,
-    ListParts,
-    ListMultipartUploads,
-    /// Reading a configuration that is never set.
-    GetUnset(&'static Unset),
-    /// Deleting one.
-    DeleteUnset(&'static Unset),
-}
+use super::resource::Resource;
+use super::unset;
 
 /// Headers that are conditions, and where each is one.
 const CONDITIONS: [(&str, &[Operation]); 8] = {

@@ -1,22 +1,12 @@
 //! What a bucket or object has not: every configuration that cannot be set here answers as AWS
 //! answers one that was never set, after it is known that the caller may read what is asked about.
 
-use apus_cluster::ObjectPath;
-use apus_daemon::http::status;
-use apus_store::access::Action;
-use apus_store::operation::{Authorize, HeadContainer, HeadObject};
-use http::StatusCode;
-
-use super::catalogue::Resource;
-use super::error::{Code, S3Error};
-use super::object::check_version;
-use super::xml::Writer;
-use super::{Reply, Result, S3Request, xml_reply};
-use crate::edge::Parts;
+use super::error::Code;
+use super::resource::Resource;
 
 /// The answer to a GET.
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+pub(super) enum Answer {
     /// An error.
     Missing(Code),
     /// An error that has no code of its own.
@@ -29,7 +19,7 @@ enum Answer {
 
 /// What is in a document.
 #[derive(Debug, PartialEq, Eq)]
-enum Node {
+pub(super) enum Node {
     Empty(&'static str),
     Text(&'static str, &'static str),
 }
@@ -40,7 +30,7 @@ pub(super) struct Unset {
     resource: Resource,
     /// Name of the sub-resource.
     sub: &'static str,
-    answer: Answer,
+    pub(super) answer: Answer,
     /// Whether S3 has a DELETE for it.
     deletable: bool,
 }
@@ -99,76 +89,6 @@ static UNSET: [Unset; 25] = {
 pub(super) fn find(method: &str, resource: Resource, sub: &str) -> Option<&'static Unset> {
     let unset = UNSET.iter().find(|unset| unset.resource == resource && unset.sub == sub)?;
     (method == "GET" || (method == "DELETE" && unset.deletable)).then_some(unset)
-}
-
-/// The object that a request is about, if it is about one.
-fn object(request: &S3Request) -> Result<Option<ObjectPath>> {
-    if request.key.is_none() {
-        return Ok(None);
-    }
-    check_version(request)?;
-    request.object().map(Some)
-}
-
-fn no_such_configuration(request: &S3Request) -> S3Error {
-    let bucket = request.bucket.as_deref().unwrap_or_default();
-    S3Error::new(Code::NoSuchConfiguration).with("BucketName", bucket)
-}
-
-/// Answers the GET of a configuration.
-pub(super) async fn get(parts: &Parts, request: S3Request, unset: &Unset) -> Result<Reply> {
-    match object(&request)? {
-        Some(object) => {
-            parts.store.head_object(&request.cx, HeadObject::new(object)).await?;
-        }
-        None => {
-            let op = HeadContainer { container: request.container()? };
-            parts.store.head_container(&request.cx, op).await?;
-        }
-    }
-    let mut out = Writer::new();
-    match &unset.answer {
-        Answer::Missing(code) => {
-            let bucket = request.bucket.as_deref().unwrap_or_default();
-            return Err(S3Error::new(*code).with("BucketName", bucket));
-        }
-        Answer::Invalid(text) => return Err(S3Error::new(Code::InvalidRequest).text(*text)),
-        Answer::List(_) if request.param("id").is_some() => {
-            return Err(no_such_configuration(&request));
-        }
-        Answer::List(root) => {
-            out.root(root);
-            out.flag("IsTruncated", false);
-            out.close(root);
-        }
-        Answer::Document(root, nodes) => {
-            out.root(root);
-            for node in *nodes {
-                match node {
-                    Node::Empty(name) => out.text(name, ""),
-                    Node::Text(name, text) => out.text(name, text),
-                }
-            }
-            out.close(root);
-        }
-    }
-    Ok(xml_reply(out.finish()))
-}
-
-/// Answers the DELETE of a configuration: there is nothing to delete, for those who might.
-pub(super) async fn delete(parts: &Parts, request: S3Request, unset: &Unset) -> Result<Reply> {
-    let object = object(&request)?;
-    let action = if object.is_some() { Action::WriteObject } else { Action::WriteContainer };
-    let ask = Authorize { action, container: request.container()? };
-    parts.store.authorize(&request.cx, ask).await?;
-    if let Some(object) = object {
-        parts.store.head_object(&request.cx, HeadObject::new(object)).await?;
-    }
-    match unset.answer {
-        // Configurations of which there are several are deleted by their names.
-        Answer::List(_) => Err(no_such_configuration(&request)),
-        _ => Ok(status(StatusCode::NO_CONTENT)),
-    }
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, request};
 use serde_json::json;
 
 use super::address::Address;
-use super::error::{Code, S3Error};
+use super::error::{Code, Result, S3Error};
 use super::request_headers::not_implemented;
-use super::{Reply, Result};
+use crate::reply::Reply;
 
 /// What an anonymous request is answered: buckets belong to accounts, and it names none.
 pub(super) fn refusal() -> S3Error {

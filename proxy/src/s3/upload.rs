@@ -14,13 +14,13 @@ use apus_store::operation::{
 };
 use http::StatusCode;
 
-use super::bucket::owner;
-use super::checksum::{self, PartAlgorithm, Type, Whole};
-use super::error::{Code, S3Error};
+use super::checksum::{self, ChecksumType, PartAlgorithm, UploadChecksum};
+use super::error::{Code, Result, S3Error};
 use super::object::{condition, copy, put};
+use super::request::S3Request;
 use super::xml::{self, Writer};
-use super::{Reply, Result, S3Request, xml_reply};
-use crate::edge::Parts;
+use crate::deps::ProxyDeps;
+use crate::reply::Reply;
 
 fn upload_id(request: &S3Request) -> String {
     request.param("uploadId").unwrap_or_default().to_owned()
@@ -36,7 +36,7 @@ fn part_number(request: &S3Request) -> Result<u32> {
     })
 }
 
-pub(super) async fn create(parts: &Parts, request: S3Request) -> Result<Reply> {
+pub(super) async fn create(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let object = request.object()?;
     let (mut metadata, content_type) = put::metadata(&request.head.headers)?;
     let choice = checksum::choice(&request.head.headers)?;
@@ -48,14 +48,14 @@ pub(super) async fn create(parts: &Parts, request: S3Request) -> Result<Reply> {
         content_type: content_type.unwrap_or_else(|| "binary/octet-stream".to_owned()),
         metadata,
     };
-    let id = parts.store.create_upload(&request.cx, op).await?;
+    let id = deps.store.create_upload(&request.cx, op).await?;
     let mut out = Writer::new();
     out.root("InitiateMultipartUploadResult");
     out.text("Bucket", request.bucket.as_deref().unwrap_or_default());
     out.text("Key", request.key.as_deref().unwrap_or_default());
     out.text("UploadId", &id);
     out.close("InitiateMultipartUploadResult");
-    let mut response = xml_reply(out.finish());
+    let mut response = out.reply();
     if let Some((algorithm, kind)) = choice {
         set(response.headers_mut(), "x-amz-checksum-algorithm", algorithm.name());
         set(response.headers_mut(), "x-amz-checksum-type", kind.name());
@@ -63,9 +63,9 @@ pub(super) async fn create(parts: &Parts, request: S3Request) -> Result<Reply> {
     Ok(response)
 }
 
-pub(super) async fn part(parts: &Parts, request: S3Request) -> Result<Reply> {
+pub(super) async fn part(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let (object, number, id) = (request.object()?, part_number(&request)?, upload_id(&request));
-    let verified = put::verified_body(parts, request.payload, &request.head.headers, request.body)?;
+    let verified = put::verified_body(deps, request.payload, &request.head.headers, request.body)?;
     let put = PutObject {
         object,
         body: verified.body,
@@ -79,12 +79,12 @@ pub(super) async fn part(parts: &Parts, request: S3Request) -> Result<Reply> {
     };
     let check = Arc::new(PartAlgorithm(verified.algorithm));
     let op = PutPart { upload_id: id, number, put, check };
-    let mut response = put::written(&parts.store.put_part(&request.cx, op).await?);
+    let mut response = put::written(&deps.store.put_part(&request.cx, op).await?);
     response.headers_mut().remove("x-amz-checksum-type");
     Ok(response)
 }
 
-pub(super) async fn part_copy(parts: &Parts, request: S3Request) -> Result<Reply> {
+pub(super) async fn part_copy(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let mut source = copy::source(&request)?;
     if let Some(range) = request.header("x-amz-copy-source-range") {
         let invalid = || {
@@ -101,11 +101,11 @@ pub(super) async fn part_copy(parts: &Parts, request: S3Request) -> Result<Reply
         let last: u64 = last.parse().map_err(|_| invalid())?;
         // The last byte must be in the source: S3 does not shorten a copy.
         let from = source.head.object.clone();
-        let head = match parts.store.head_object(&request.cx, HeadObject::new(from.clone())).await {
+        let head = match deps.store.head_object(&request.cx, HeadObject::new(from.clone())).await {
             Ok(head) => head,
             Err(error) => {
                 return Err(copy::copy_error(
-                    parts,
+                    deps,
                     &request.cx,
                     &request.head.headers,
                     &from,
@@ -129,11 +129,11 @@ pub(super) async fn part_copy(parts: &Parts, request: S3Request) -> Result<Reply
         number: part_number(&request)?,
         source,
     };
-    let written = match parts.store.put_part_copy(&request.cx, op).await {
+    let written = match deps.store.put_part_copy(&request.cx, op).await {
         Ok(written) => written,
         Err(error) => {
             return Err(
-                copy::copy_error(parts, &request.cx, &request.head.headers, &from, error).await
+                copy::copy_error(deps, &request.cx, &request.head.headers, &from, error).await
             );
         }
     };
@@ -143,14 +143,14 @@ pub(super) async fn part_copy(parts: &Parts, request: S3Request) -> Result<Reply
     out.text("LastModified", &modified.iso_millis());
     out.text("ETag", &format!("\"{}\"", written.etag));
     out.close("CopyPartResult");
-    Ok(xml_reply(out.finish()))
+    Ok(out.reply())
 }
 
 /// The document that completes an upload.
 const DOCUMENT: xml::Schema =
     xml::Schema { root: "CompleteMultipartUpload", item: "Part", items_max: S3_MAX_PARTS as usize };
 
-fn completed(part: &xml::Element, whole: &mut Whole) -> Result<CompletedPart> {
+fn completed(part: &xml::Element, whole: &mut UploadChecksum) -> Result<CompletedPart> {
     let number = part.text_of("PartNumber").and_then(|text| text.trim().parse().ok());
     let etag = part.text_of("ETag").map(|etag| unquote(etag).to_owned());
     match (number, etag) {
@@ -162,21 +162,21 @@ fn completed(part: &xml::Element, whole: &mut Whole) -> Result<CompletedPart> {
     }
 }
 
-pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply> {
+pub(super) async fn complete(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let (object, id) = (request.object()?, upload_id(&request));
     // Rights and the bucket come before the document.
     let container = object.container.clone();
     let ask = Authorize { action: Action::WriteObject, container };
-    parts.store.authorize(&request.cx, ask).await?;
-    let location = request.location(parts);
+    deps.store.authorize(&request.cx, ask).await?;
+    let location = request.location(&deps.config);
     let conditions = condition::on_write(&request)?;
-    let mut whole = Whole::of(&request.head.headers)?;
+    let mut whole = UploadChecksum::of(&request.head.headers)?;
     // Checksums in this request are of the object, not of the document.
     let mut headers = request.head.headers.clone();
     for algorithm in checksum::Algorithm::ALL {
         headers.remove(algorithm.header());
     }
-    let verified = put::verified_body(parts, request.payload, &headers, request.body)?;
+    let verified = put::verified_body(deps, request.payload, &headers, request.body)?;
     let document = collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?;
     let mut chosen = Vec::new();
     xml::read(&document, &DOCUMENT, |element| {
@@ -191,7 +191,7 @@ pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply>
     }
     let op =
         CompleteUpload { object, upload_id: id, parts: chosen, seal: Arc::new(whole), conditions };
-    let written = parts.store.complete_upload(&request.cx, op).await;
+    let written = deps.store.complete_upload(&request.cx, op).await;
     let written = written.map_err(|error| condition::failed(error, &request.head.headers, ""))?;
     let (bucket, key) = (request.bucket.unwrap_or_default(), request.key.unwrap_or_default());
     let mut out = Writer::new();
@@ -202,12 +202,12 @@ pub(super) async fn complete(parts: &Parts, request: S3Request) -> Result<Reply>
     out.text("ETag", &format!("\"{}\"", written.etag));
     checksum::elements(&written.late, &mut out);
     out.close("CompleteMultipartUploadResult");
-    Ok(xml_reply(out.finish()))
+    Ok(out.reply())
 }
 
-pub(super) async fn abort(parts: &Parts, request: S3Request) -> Result<Reply> {
+pub(super) async fn abort(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let op = AbortUpload { object: request.object()?, upload_id: upload_id(&request) };
-    parts.store.abort_upload(&request.cx, op).await?;
+    deps.store.abort_upload(&request.cx, op).await?;
     Ok(status(StatusCode::NO_CONTENT))
 }
 
@@ -222,7 +222,7 @@ fn page_limit(request: &S3Request, name: &str) -> Result<usize> {
     }
 }
 
-pub(super) async fn list_parts(parts: &Parts, request: S3Request) -> Result<Reply> {
+pub(super) async fn list_parts(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let marker = request.param("part-number-marker").unwrap_or("0");
     let marker: u32 = marker.parse().map_err(|_| {
         S3Error::new(Code::InvalidArgument)
@@ -239,14 +239,14 @@ pub(super) async fn list_parts(parts: &Parts, request: S3Request) -> Result<Repl
         // Other parts have no checksum that anybody could rely on.
         metadata_if: checksum::ALGORITHM_KEY.to_owned(),
     };
-    let page = parts.store.list_parts(&request.cx, op).await?;
+    let page = deps.store.list_parts(&request.cx, op).await?;
     let mut out = Writer::new();
     out.root("ListPartsResult");
     out.text("Bucket", request.bucket.as_deref().unwrap_or_default());
     out.text("Key", request.key.as_deref().unwrap_or_default());
     out.text("UploadId", &id);
-    owner(&mut out, "Initiator", &request.owner);
-    owner(&mut out, "Owner", &request.owner);
+    out.owner("Initiator", &request.owner);
+    out.owner("Owner", &request.owner);
     out.text("StorageClass", "STANDARD");
     out.number("PartNumberMarker", marker);
     out.number("NextPartNumberMarker", page.parts.last().map_or(0, |part| part.number));
@@ -254,7 +254,7 @@ pub(super) async fn list_parts(parts: &Parts, request: S3Request) -> Result<Repl
     out.flag("IsTruncated", page.truncated);
     if let Some(algorithm) = checksum::begun_with(&page.upload) {
         out.text("ChecksumAlgorithm", algorithm.name());
-        out.text("ChecksumType", Type::stored(&page.upload).name());
+        out.text("ChecksumType", ChecksumType::stored(&page.upload).name());
     }
     for part in &page.parts {
         out.open("Part");
@@ -269,10 +269,10 @@ pub(super) async fn list_parts(parts: &Parts, request: S3Request) -> Result<Repl
         out.close("Part");
     }
     out.close("ListPartsResult");
-    Ok(xml_reply(out.finish()))
+    Ok(out.reply())
 }
 
-pub(super) async fn list_uploads(parts: &Parts, request: S3Request) -> Result<Reply> {
+pub(super) async fn list_uploads(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let encode = match request.param("encoding-type") {
         None => false,
         Some("url") => true,
@@ -298,7 +298,7 @@ pub(super) async fn list_uploads(parts: &Parts, request: S3Request) -> Result<Re
         upload_id_marker: upload_id_marker.clone(),
         limit,
     };
-    let page = parts.store.list_uploads(&request.cx, op).await?;
+    let page = deps.store.list_uploads(&request.cx, op).await?;
     let mut out = Writer::new();
     out.root("ListMultipartUploadsResult");
     out.text("Bucket", request.bucket.as_deref().unwrap_or_default());
@@ -320,8 +320,8 @@ pub(super) async fn list_uploads(parts: &Parts, request: S3Request) -> Result<Re
         out.open("Upload");
         out.text("Key", &name(&upload.key));
         out.text("UploadId", &upload.id);
-        owner(&mut out, "Initiator", &request.owner);
-        owner(&mut out, "Owner", &request.owner);
+        out.owner("Initiator", &request.owner);
+        out.owner("Owner", &request.owner);
         out.text("StorageClass", "STANDARD");
         out.text("Initiated", &upload.initiated.iso_millis());
         out.close("Upload");
@@ -332,5 +332,5 @@ pub(super) async fn list_uploads(parts: &Parts, request: S3Request) -> Result<Re
         out.close("CommonPrefixes");
     }
     out.close("ListMultipartUploadsResult");
-    Ok(xml_reply(out.finish()))
+    Ok(out.reply())
 }

@@ -1,10 +1,12 @@
 //! XML documents: a small writer, and a strict reader that hands over items as they come.
 
+use apus_daemon::http::{full, set};
+use http::Response;
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
-use super::Result;
-use super::error::{Code, S3Error};
+use super::error::{Code, Result, S3Error};
+use crate::reply::Reply;
 
 /// Largest document that a client may send, in bytes (1,000 keys of 1 KiB, escaped).
 pub(super) const DOCUMENT_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -75,9 +77,30 @@ impl Writer {
         self.text(name, if flag { "true" } else { "false" });
     }
 
+    /// A user, as the owner of a resource or the initiator of an upload.
+    pub(super) fn owner(&mut self, element: &str, name: &str) {
+        self.open(element);
+        self.text("ID", name);
+        self.text("DisplayName", name);
+        self.close(element);
+    }
+
+    /// The document.
     pub(super) fn finish(self) -> String {
         self.0
     }
+
+    /// The document as a response.
+    pub(super) fn reply(self) -> Reply {
+        document(self.finish())
+    }
+}
+
+/// A response with an XML document.
+pub(super) fn document(text: String) -> Reply {
+    let mut response = Response::new(full(text));
+    set(response.headers_mut(), "content-type", "application/xml");
+    response
 }
 
 /// An element of a read document.

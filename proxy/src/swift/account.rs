@@ -2,23 +2,28 @@
 
 use apus_cluster::Metadata;
 use apus_cluster::metadata::{Resource, has_prefix};
-use apus_daemon::http::{full, set, status};
+use apus_daemon::http::{set, status};
 use apus_store::operation::{
-    AccountHead, DeleteAccount, HeadAccount, ListContainers, PostAccount, PutAccount,
+    AccountHead, ContainerList, DeleteAccount, HeadAccount, ListContainers, PostAccount, PutAccount,
 };
-use apus_store::{Error, Kind, Result};
-use http::{HeaderMap, Method, StatusCode};
+use apus_store::{Error, Kind};
+use http::{HeaderMap, StatusCode};
 
-use super::error::{Reply, html_error, plain_error};
-use super::listing::{self, Format};
+use super::error::{Result, SwiftError};
+use super::format::Format;
+use super::listing;
+use super::page::{empty_page, html_error};
+use super::path::check_length;
 use super::request::SwiftRequest;
 use crate::auth::account_acl::AccountAcl;
-use crate::edge::Parts;
+use crate::deps::ProxyDeps;
+use crate::reply::Reply;
 
-/// Where the account's own list is kept.
+/// System metadata that holds the account's access control list.
 const ACL_KEY: &str = "X-Account-Sysmeta-Core-Access-Control";
 
-fn describe(head: &AccountHead, out: &mut HeaderMap) {
+/// Sets the headers of an account that the client may see.
+fn set_headers(head: &AccountHead, out: &mut HeaderMap) {
     for (name, value) in &head.headers {
         let backend = has_prefix(name, "X-Backend-") || name == "X-Put-Timestamp";
         if backend || has_prefix(name, Resource::Account.system_prefix()) {
@@ -40,37 +45,48 @@ fn describe(head: &AccountHead, out: &mut HeaderMap) {
     set(out, "accept-ranges", "bytes");
 }
 
-pub(super) async fn get(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
-    let format = match listing::format(&request) {
-        Ok(format) => format,
-        Err(refusal) => return Ok(*refusal),
-    };
-    let account = request.account().clone();
-    if request.head.method == Method::HEAD {
-        let op = HeadAccount { account };
-        let head = parts.store.head_account(&request.cx, op).await?;
-        let code = if head.is_virtual { StatusCode::OK } else { StatusCode::NO_CONTENT };
-        let mut response = status(code);
-        describe(&head, response.headers_mut());
-        set(response.headers_mut(), "content-type", format.content_type());
-        return Ok(response);
-    }
-    let query = listing::query(&request, parts.constraints.account_listing_limit)?;
-    let op = ListContainers { account: account.clone(), query };
-    let list = parts.store.list_containers(&request.cx, op).await?;
-    let body = listing::containers(format, account.as_str(), &list.entries, &parts.policies);
-    let empty = body.is_empty() && format == Format::Plain;
-    let mut response = status(if empty { StatusCode::NO_CONTENT } else { StatusCode::OK });
-    if !empty {
-        *response.body_mut() = full(body);
-    }
-    describe(&list.head, response.headers_mut());
-    set(response.headers_mut(), "content-type", format.content_type());
-    Ok(response)
+pub(super) async fn head(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Reply> {
+    let format = request.format()?;
+    let op = HeadAccount { account: request.account().clone() };
+    let head = deps.store.head_account(&request.cx, op).await?;
+    Ok(render_head(format, &head))
 }
 
-/// What a client sets, its access list among it.
-fn settings(request: &SwiftRequest) -> Result<Metadata> {
+fn render_head(format: Format, head: &AccountHead) -> Reply {
+    let code = if head.is_virtual { StatusCode::OK } else { StatusCode::NO_CONTENT };
+    let mut response = status(code);
+    set_headers(head, response.headers_mut());
+    set(response.headers_mut(), "content-type", format.content_type());
+    response
+}
+
+pub(super) async fn get(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Reply> {
+    let format = request.format()?;
+    let op = parse_get(request)?;
+    let list = deps.store.list_containers(&request.cx, op).await?;
+    Ok(render_get(deps, request, format, &list))
+}
+
+fn parse_get(request: &SwiftRequest) -> Result<ListContainers> {
+    let query = listing::parse(request, request.constraints.account_listing_limit)?;
+    Ok(ListContainers { account: request.account().clone(), query })
+}
+
+fn render_get(
+    deps: &ProxyDeps,
+    request: &SwiftRequest,
+    format: Format,
+    list: &ContainerList,
+) -> Reply {
+    let page = listing::containers(format, request.account(), &list.entries, &deps.policies);
+    let mut response = listing::reply(format, page);
+    set_headers(&list.head, response.headers_mut());
+    set(response.headers_mut(), "content-type", format.content_type());
+    response
+}
+
+/// The metadata that a request sets, with the access control list.
+fn metadata(request: &SwiftRequest) -> Result<Metadata> {
     let mut metadata = request.metadata(Resource::Account, &[])?;
     if let Some(acl) = request.header("x-account-access-control") {
         let parsed = AccountAcl::parse(acl).map_err(|error| {
@@ -83,39 +99,63 @@ fn settings(request: &SwiftRequest) -> Result<Metadata> {
     Ok(metadata)
 }
 
-/// An empty answer.
-fn done(code: StatusCode) -> Reply {
-    let mut response = status(code);
-    set(response.headers_mut(), "content-type", "text/html; charset=UTF-8");
-    response
-}
-
-pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
-    let metadata = settings(&request)?;
-    let (account, max) = (request.account().clone(), parts.constraints.max_account_name_length);
-    let length = account.as_str().len();
-    if length > max {
-        return Err(Error::invalid(format!("Account name length of {length} longer than {max}")));
-    }
-    match parts.store.put_account(&request.cx, PutAccount { account, metadata }).await {
+pub(super) async fn put(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Reply> {
+    let op = parse_put(request)?;
+    match deps.store.put_account(&request.cx, op).await {
         Ok(true) => Ok(html_error(StatusCode::CREATED)),
         Ok(false) => Ok(html_error(StatusCode::ACCEPTED)),
         Err(error) if error.kind == Kind::RecentlyDeleted => {
-            Ok(plain_error(StatusCode::FORBIDDEN, "Recently deleted"))
+            Err(SwiftError::refused(StatusCode::FORBIDDEN, "Recently deleted"))
         }
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     }
 }
 
-pub(super) async fn delete(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
+fn parse_put(request: &SwiftRequest) -> Result<PutAccount> {
+    let metadata = metadata(request)?;
     let account = request.account().clone();
-    parts.store.delete_account(&request.cx, DeleteAccount { account }).await?;
-    Ok(done(StatusCode::NO_CONTENT))
+    let max = request.constraints.max_account_name_length;
+    check_length("Account", account.as_str(), max)?;
+    Ok(PutAccount { account, metadata })
 }
 
-pub(super) async fn post(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
-    let metadata = settings(&request)?;
-    let account = request.account().clone();
-    parts.store.post_account(&request.cx, PostAccount { account, metadata }).await?;
-    Ok(done(StatusCode::NO_CONTENT))
+pub(super) async fn delete(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Reply> {
+    let op = DeleteAccount { account: request.account().clone() };
+    deps.store.delete_account(&request.cx, op).await?;
+    Ok(empty_page(StatusCode::NO_CONTENT))
+}
+
+pub(super) async fn post(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Reply> {
+    let op = PostAccount { account: request.account().clone(), metadata: metadata(request)? };
+    deps.store.post_account(&request.cx, op).await?;
+    Ok(empty_page(StatusCode::NO_CONTENT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn access_control_lists_are_stored_and_shown_to_owners() {
+        let json = r#"{"admin":["bob"]}"#;
+        let request = SwiftRequest::example("PUT", "/v1/a", &[("x-account-access-control", json)]);
+        let op = parse_put(&request).unwrap();
+        assert_eq!(op.metadata[ACL_KEY], json);
+        for (owner, shown) in [(true, true), (false, false)] {
+            let head = AccountHead { headers: op.metadata.clone(), owner, is_virtual: false };
+            let reply = render_head(Format::Plain, &head);
+            assert_eq!(reply.status(), StatusCode::NO_CONTENT);
+            assert_eq!(reply.headers().contains_key("x-account-access-control"), shown);
+        }
+        let bad = SwiftRequest::example("PUT", "/v1/a", &[("x-account-access-control", "[]")]);
+        assert_eq!(parse_put(&bad).unwrap_err().status(), StatusCode::BAD_REQUEST);
+    }
+
+    #[test]
+    fn a_listing_has_a_limit() {
+        let query = |uri: &str| parse_get(&SwiftRequest::example("GET", uri, &[]));
+        assert_eq!(query("/v1/a?limit=10000&prefix=x").unwrap().query.limit, 10_000);
+        let refused = query("/v1/a?limit=10001").unwrap_err();
+        assert_eq!(refused.status(), StatusCode::PRECONDITION_FAILED);
+    }
 }

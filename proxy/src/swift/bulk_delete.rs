@@ -1,5 +1,6 @@
-//! `POST` or `DELETE` with `?bulk-delete`, below an account: the body names what is to go, one path a
-//! line; objects go first, then containers.
+//! `POST` or `DELETE` with `?bulk-delete`: deletes the objects and containers that the body lists.
+//!
+//! The body has one path on each line, below the account. Objects are deleted before containers.
 //!
 //! Source: `swift/common/middleware/bulk.py`.
 
@@ -11,66 +12,74 @@ use apus_cluster::{ClientName, percent};
 use apus_daemon::Body;
 use apus_daemon::http::{set, status};
 use apus_store::operation::{DeleteContainer, DeleteObject};
-use apus_store::{Context, Error, Kind, Result, Store, Subject};
+use apus_store::{Context, Error, Kind, Store, Subject};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use http::StatusCode;
 use http_body_util::BodyExt;
 
-use super::error::{Reply, plain_error, status_of};
+use super::error::{Result, SwiftError, status_of};
+use super::format::Format;
 use super::heartbeat;
-use super::listing::{Format, format};
-use super::report::{Report, content_type, status_line};
-use super::request::{Path, SwiftRequest, names_of};
-use crate::edge::Parts;
+use super::path::{Path, names_of};
+use super::report::{Report, status_line};
+use super::request::SwiftRequest;
+use crate::deps::ProxyDeps;
+use crate::reply::Reply;
 
-/// Paths in one request (`max_deletes_per_request`).
+/// Most paths in one request (`max_deletes_per_request`).
 pub(crate) const DELETES_MAX: usize = 10_000;
-/// Failures after which the rest is left alone (`max_failed_deletes`).
+/// Most failures; the remaining paths are not tried (`max_failed_deletes`).
 pub(crate) const FAILURES_MAX: usize = 1000;
-/// Deletions at the same time.
-const AT_ONCE: usize = 4;
-/// Bytes of one line: a container and an object, every byte percent-encoded.
+/// Concurrent deletions.
+const CONCURRENCY: usize = 4;
+/// Longest line in bytes: a container and an object, every byte percent-encoded.
 const LINE_BYTES_MAX: usize = 3 * (256 + 1024) + 2;
 
-/// A path, or how one that names nothing is shown.
+/// A path, or the text of a line that is not one.
 type Line = std::result::Result<ClientName, String>;
 
-/// Whether a request is one.
-pub(super) fn is_asked(request: &SwiftRequest) -> bool {
+/// Whether a request is a bulk deletion.
+pub(super) fn is_requested(request: &SwiftRequest) -> bool {
     request.param("bulk-delete").is_some()
         && matches!(request.head.method.as_str(), "POST" | "DELETE")
 }
 
-pub(super) async fn delete(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
-    let format = match format(&request) {
-        Ok(format) => format,
-        Err(refusal) => return Ok(*refusal),
-    };
+/// Checks the headers, and returns the format of the report.
+fn parse(request: &SwiftRequest) -> Result<Format> {
+    let format = request.format()?;
     let kind = request.header("content-type").unwrap_or_default();
     if !kind.is_empty() && !kind.starts_with("text/plain") {
-        return Ok(plain_error(StatusCode::NOT_ACCEPTABLE, ""));
+        return Err(SwiftError::refused(StatusCode::NOT_ACCEPTABLE, ""));
     }
     if request.cx.identity.user.is_none() {
-        // Nobody's document is not worth its memory.
-        return Err(Error::new(Kind::Unauthorized, Subject::Account));
+        // No memory is spent on the document of an anonymous client.
+        return Err(Error::new(Kind::Unauthorized, Subject::Account).into());
     }
+    Ok(format)
+}
+
+pub(super) async fn delete(deps: &ProxyDeps, request: &SwiftRequest, body: Body) -> Result<Reply> {
+    let format = parse(request)?;
     let account = request.account().to_string();
-    let Some(lines) = lines(request.body).await? else {
+    let Some(lines) = lines(body).await? else {
         let text = format!("Maximum Bulk Deletes: {DELETES_MAX} per request");
-        return Ok(plain_error(StatusCode::PAYLOAD_TOO_LARGE, &text));
+        return Err(SwiftError::refused(StatusCode::PAYLOAD_TOO_LARGE, text));
     };
-    let work = all(parts.store.clone(), request.cx, account, lines);
+    let deletion = BulkDeletion { store: deps.store.clone(), cx: request.cx.clone(), account };
+    let work = async move { deletion.run(lines).await.render(format) };
     let mut response = status(StatusCode::OK);
-    set(response.headers_mut(), "content-type", content_type(format));
-    let first =
-        if format == Format::Xml { "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n" } else { " " };
-    *response.body_mut() = heartbeat::body(first, work.map(move |report| report.render(format)));
+    set(response.headers_mut(), "content-type", format.media_type());
+    let first = match format {
+        Format::Xml => "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n",
+        Format::Json | Format::Plain => " ",
+    };
+    *response.body_mut() = heartbeat::body(first, work);
     Ok(response)
 }
 
-/// The lines of a document, decoded; `None` when they are too many or too long. A line that is no
-/// UTF-8 or holds NUL is kept as an error, since a name made of its remains would be another one's.
+/// The lines of a document, decoded; `None` when they are too many or too long. A line that is not
+/// UTF-8 or holds NUL is kept as an error: what is left of it could be another object's name.
 async fn lines(mut body: Body) -> Result<Option<Vec<Line>>> {
     let mut lines = Vec::new();
     let mut open: Vec<u8> = Vec::new();
@@ -103,30 +112,49 @@ async fn lines(mut body: Body) -> Result<Option<Vec<Line>>> {
     Ok(take(&mut open).then_some(lines))
 }
 
-async fn all(store: Arc<dyn Store>, cx: Context, account: String, lines: Vec<Line>) -> Report {
-    let mut report = Report::default();
-    let mut names = Vec::with_capacity(lines.len());
-    for line in lines {
-        match line {
-            Ok(name) => names.push(name),
-            Err(shown) => report.errors.push((shown, status_line(StatusCode::PRECONDITION_FAILED))),
+/// A bulk deletion in one account.
+struct BulkDeletion {
+    store: Arc<dyn Store>,
+    cx: Context,
+    account: String,
+}
+
+impl BulkDeletion {
+    async fn run(&self, lines: Vec<Line>) -> Report {
+        let mut report = Report::default();
+        let mut names = Vec::with_capacity(lines.len());
+        for line in lines {
+            match line {
+                Ok(name) => names.push(name),
+                Err(text) => {
+                    report.errors.push((text, status_line(StatusCode::PRECONDITION_FAILED)));
+                }
+            }
         }
+        if !report.errors.is_empty() {
+            report.status = StatusCode::BAD_REQUEST;
+        }
+        let is_object = |name: &ClientName| name.as_str().trim_matches('/').contains('/');
+        let (objects, containers): (Vec<ClientName>, Vec<ClientName>) =
+            names.into_iter().partition(is_object);
+        let failed = AtomicBool::new(false);
+        self.delete_all(objects, &failed, &mut report).await;
+        self.delete_all(containers, &failed, &mut report).await;
+        if report.deleted + report.missing == 0 && report.errors.is_empty() {
+            report.status = StatusCode::BAD_REQUEST;
+            report.body = "Invalid bulk delete.";
+        }
+        report
     }
-    let is_object = |name: &ClientName| name.as_str().trim_matches('/').contains('/');
-    let (objects, containers): (Vec<ClientName>, Vec<ClientName>) =
-        names.into_iter().partition(is_object);
-    if !report.errors.is_empty() {
-        report.status = StatusCode::BAD_REQUEST;
-    }
-    let failed = &AtomicBool::new(false);
-    for names in [objects, containers] {
-        let (store, cx, account) = (&store, &cx, &account);
-        // Those under way when there are too many failures are waited for, the rest is not begun.
+
+    /// Deletes objects, or containers, until there are too many failures.
+    async fn delete_all(&self, names: Vec<ClientName>, failed: &AtomicBool, report: &mut Report) {
+        // Deletions in progress are waited for, further ones are not begun.
         let begun = names.into_iter().take_while(|_| !failed.load(Ordering::Relaxed));
-        let deletions = begun.map(|name| one(store.clone(), cx.clone(), account, &name));
-        let mut outcomes = stream::iter(deletions).buffered(AT_ONCE);
+        let deletions = begun.map(|name| self.delete_one(&name));
+        let mut outcomes = stream::iter(deletions).buffered(CONCURRENCY);
         while let Some((name, outcome)) = outcomes.next().await {
-            note(&mut report, &name, outcome);
+            report.record(&name, outcome);
             if report.errors.len() >= FAILURES_MAX {
                 report.status = StatusCode::BAD_REQUEST;
                 report.body = "Max delete failures exceeded";
@@ -134,87 +162,62 @@ async fn all(store: Arc<dyn Store>, cx: Context, account: String, lines: Vec<Lin
             }
         }
     }
-    if report.deleted + report.missing == 0 && report.errors.is_empty() {
-        report.status = StatusCode::BAD_REQUEST;
-        report.body = "Invalid bulk delete.";
-    }
-    report
-}
 
-/// Deletes what one line names.
-fn one(
-    store: Arc<dyn Store>,
-    cx: Context,
-    account: &str,
-    name: &ClientName,
-) -> BoxFuture<'static, (String, std::result::Result<(), StatusCode>)> {
-    let name = name.as_str().to_owned();
-    let path = ClientName::plain(&format!("/v1/{account}/{}", name.trim_start_matches('/')));
-    async move {
-        let Ok(path) = path else {
-            return (name, Err(StatusCode::PRECONDITION_FAILED));
-        };
-        let outcome = match names_of(&path, &Constraints::default()) {
-            Ok(Path::Object(object)) => {
-                let op = DeleteObject::new(object);
-                store.delete_object(&cx, op).await.map(drop)
-            }
-            Ok(Path::Container(container)) => {
-                store.delete_container(&cx, DeleteContainer { container }).await
-            }
-            Ok(Path::Account(_)) => Err(Error::invalid("expected a container or an object")),
-            Err(refusal) => return (name, Err(refusal.status())),
-        };
-        let outcome = outcome.map_err(|error| match error.kind {
-            Kind::NotFound => StatusCode::NOT_FOUND,
-            _ => status_of(&error),
-        });
-        (name, outcome)
-    }
-    .boxed()
-}
-
-/// Notes in a report what became of one name.
-pub(super) fn note(report: &mut Report, name: &str, outcome: std::result::Result<(), StatusCode>) {
-    let failure = match outcome {
-        Ok(()) => {
-            report.deleted += 1;
-            return;
+    /// Deletes the object or container of one line.
+    fn delete_one(
+        &self,
+        name: &ClientName,
+    ) -> BoxFuture<'static, (String, std::result::Result<(), StatusCode>)> {
+        let (store, cx) = (self.store.clone(), self.cx.clone());
+        let name = name.as_str().to_owned();
+        let path = format!("/v1/{}/{}", self.account, name.trim_start_matches('/'));
+        async move {
+            let Ok(path) = ClientName::plain(&path) else {
+                return (name, Err(StatusCode::PRECONDITION_FAILED));
+            };
+            let outcome = match names_of(&path, &Constraints::default()) {
+                Ok(Path::Object(object)) => {
+                    let op = DeleteObject::new(object);
+                    store.delete_object(&cx, op).await.map(drop)
+                }
+                Ok(Path::Container(container)) => {
+                    store.delete_container(&cx, DeleteContainer { container }).await
+                }
+                Ok(Path::Account(_)) => Err(Error::invalid("expected a container or an object")),
+                Err(refusal) => return (name, Err(refusal.status())),
+            };
+            (name, outcome.map_err(|error| status_of(&error)))
         }
-        Err(StatusCode::NOT_FOUND) => {
-            report.missing += 1;
-            return;
-        }
-        Err(failure) => failure,
-    };
-    // The gravest failure is that of the whole.
-    let whole = match failure {
-        failure if failure.is_server_error() => StatusCode::BAD_GATEWAY,
-        _ => StatusCode::BAD_REQUEST,
-    };
-    if report.status == StatusCode::OK || whole == StatusCode::BAD_GATEWAY {
-        report.status = whole;
+        .boxed()
     }
-    report.errors.push((percent::encode_path(name), status_line(failure)));
 }
 
 #[cfg(test)]
 mod tests {
+    use apus_daemon::http::full;
+
     use super::*;
 
+    #[tokio::test]
+    async fn lines_are_decoded_and_counted() {
+        let read = async |text: &str| lines(full(text.to_owned())).await.unwrap();
+        let found = read("c/a%20b\n\n  c  \nbad%00\n").await.unwrap();
+        let texts: Vec<_> =
+            found.iter().map(|line| line.as_ref().map(ClientName::as_str)).collect();
+        let bad = "bad%2500".to_owned();
+        assert_eq!(texts, [Ok("c/a b"), Ok("c"), Err(&bad)]);
+        assert!(read(&"x\n".repeat(DELETES_MAX)).await.is_some());
+        assert!(read(&"x\n".repeat(DELETES_MAX + 1)).await.is_none());
+        assert!(read(&"x".repeat(LINE_BYTES_MAX + 1)).await.is_none());
+    }
+
     #[test]
-    fn a_report_counts_what_went_and_names_what_did_not() {
-        let mut report = Report::default();
-        note(&mut report, "c/a", Ok(()));
-        note(&mut report, "c/b", Err(StatusCode::NOT_FOUND));
-        note(&mut report, "c/ x", Err(StatusCode::CONFLICT));
-        let text = report.render(Format::Plain);
-        assert_eq!(
-            text,
-            "Number Deleted: 1\nNumber Not Found: 1\nResponse Body: \n\
-             Response Status: 400 Bad Request\nErrors:\nc/%20x, 409 Conflict"
-        );
-        note(&mut report, "c/y", Err(StatusCode::SERVICE_UNAVAILABLE));
-        assert_eq!(report.status, StatusCode::BAD_GATEWAY);
+    fn anonymous_clients_and_other_documents_are_refused() {
+        let parse = |headers: &[(&str, &str)]| {
+            parse(&SwiftRequest::example("POST", "/v1/a?bulk-delete", headers)).unwrap_err()
+        };
+        assert_eq!(parse(&[]).status(), StatusCode::UNAUTHORIZED);
+        let json = parse(&[("content-type", "application/json")]);
+        assert_eq!(json.status(), StatusCode::NOT_ACCEPTABLE);
     }
 }

@@ -1,4 +1,4 @@
-//! Answers to requests that take long: the head at once, blanks while it lasts, then the document.
+//! Responses of long requests: the head at once, blanks while they last, then the document.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use apus_daemon::task::{TaskKind, spawn};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-/// Time between two blanks (Swift's `yield_frequency`).
+/// Interval between two blanks (Swift's `yield_frequency`).
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
 
-/// A body that ends with what `work` gives. `first` is sent in the place of the first blank; the
-/// document is set off from the blanks by an empty line. The work ends with the client.
+/// A body that ends with the document that `work` returns. `first` replaces the first blank; an empty
+/// line separates the blanks from the document. The work is cancelled when the client disconnects.
 pub(super) fn body(
     first: &'static str,
-    work: impl Future<Output = String> + Send + 'static,
+    work: impl Future<Output = Vec<u8>> + Send + 'static,
 ) -> Body {
     let (sender, receiver) = mpsc::channel(1);
     spawn(TaskKind::Request, async move {
@@ -33,8 +33,8 @@ pub(super) fn body(
                 }
             }
         };
-        // The client may have gone; there is nobody to tell.
-        let _ = sender.send(Ok(format!("{separator}{document}").into())).await;
+        // A client that has disconnected receives nothing more.
+        let _ = sender.send(Ok([separator.as_bytes(), &document].concat().into())).await;
     });
     stream(receiver)
 }

@@ -6,21 +6,21 @@ use apus_daemon::Body;
 use apus_daemon::http::{full, set, status};
 use apus_store::body::collect;
 use apus_store::operation::{Deleted, FailedDeletion, ObjectRead, Segment};
-use apus_store::{Error, Kind, Result, Subject};
+use apus_store::{Error, Kind, Subject};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::bulk_delete::note;
-use super::error::{Reply, status_of};
-use super::listing::Format;
-use super::object_read::describe;
-use super::report::{Report, content_type};
+use super::error::{Result, status_of};
+use super::format::Format;
+use super::object_head;
+use super::report::Report;
 use super::segment_list;
+use crate::reply::Reply;
 
-/// Reads the list of segments that a client sends.
+/// Reads the list of segments that a client sends in `length` bytes, if their number is known.
 ///
-/// `length` is what the client said of the document. Memory is a small multiple of its bytes: of
-/// what is in the list only segments are kept, and what is wrong with them up to a limit.
+/// Memory is a small multiple of the document's bytes: only segments are kept, and a limited number
+/// of problems with them.
 pub(super) async fn read(
     body: Body,
     length: Option<u64>,
@@ -31,16 +31,16 @@ pub(super) async fn read(
             .text(format!("Manifest File > {SLO_MAX_MANIFEST_SIZE} bytes"))
     };
     if length.is_some_and(|length| length > SLO_MAX_MANIFEST_SIZE) {
-        return Err(too_large());
+        return Err(too_large().into());
     }
     let json = collect(body, SLO_MAX_MANIFEST_SIZE).await.map_err(|error| match error.kind {
         Kind::TooLarge => too_large(),
         _ => error,
     })?;
-    segment_list::parse(&json, object)
+    Ok(segment_list::parse(&json, object)?)
 }
 
-/// What is shown of an entry of a stored manifest.
+/// The fields of an entry of a stored manifest that clients may see.
 #[derive(Debug, Deserialize)]
 struct StoredSegment {
     name: Option<String>,
@@ -50,9 +50,9 @@ struct StoredSegment {
     data: Option<String>,
 }
 
-/// A segment as a client sends it, its keys in Swift's order.
+/// A segment as a client sends it, with its keys in Swift's order.
 #[derive(Debug, Serialize)]
-struct ShownSegment<'a> {
+struct SentSegment<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +65,7 @@ struct ShownSegment<'a> {
     size_bytes: Option<u64>,
 }
 
-impl<'a> ShownSegment<'a> {
+impl<'a> SentSegment<'a> {
     fn of(stored: &'a StoredSegment) -> Self {
         let inline = stored.data.is_some();
         let text = |field: &'a Option<String>| field.as_deref().filter(|_| !inline);
@@ -79,38 +79,49 @@ impl<'a> ShownSegment<'a> {
     }
 }
 
-/// Shows a manifest: as stored, or with `format=raw` as a client would send it.
-pub(super) async fn show(read: ObjectRead, as_sent: bool) -> Result<Reply> {
+/// The response with a manifest as it is stored.
+pub(super) fn render_as_stored(read: ObjectRead) -> Reply {
     let mut response = status(StatusCode::OK);
-    describe(&read.head, response.headers_mut());
-    set(response.headers_mut(), "etag", &read.head.etag);
-    if !as_sent {
-        set(response.headers_mut(), "content-type", "application/json; charset=utf-8");
-        *response.body_mut() = read.body;
-        return Ok(response);
-    }
+    let out = response.headers_mut();
+    object_head::set_headers(&read.head, out);
+    set(out, "etag", &read.head.etag);
+    set(out, "content-type", "application/json; charset=utf-8");
+    *response.body_mut() = read.body;
+    response
+}
+
+/// The response with a manifest as a client would send it.
+pub(super) async fn render_as_sent(read: ObjectRead) -> Result<Reply> {
     let stored = collect(read.body, SLO_MAX_MANIFEST_SIZE).await?;
-    let unreadable = |error| Error::unavailable(format!("stored manifest: {error}"));
-    let entries: Vec<StoredSegment> = serde_json::from_slice(&stored).map_err(unreadable)?;
-    let shown: Vec<ShownSegment<'_>> = entries.iter().map(ShownSegment::of).collect();
-    let body = serde_json::to_string(&shown).map_err(unreadable)?;
-    set(response.headers_mut(), "etag", &format!("{:x}", md5::compute(&body)));
-    set(response.headers_mut(), "content-length", &body.len().to_string());
+    let body = as_sent(&stored)
+        .map_err(|error| Error::unavailable(format!("stored manifest: {error}")))?;
+    let mut response = status(StatusCode::OK);
+    let out = response.headers_mut();
+    object_head::set_headers(&read.head, out);
+    set(out, "etag", &format!("{:x}", md5::compute(&body)));
+    set(out, "content-length", &body.len().to_string());
     *response.body_mut() = full(body);
     Ok(response)
 }
 
+/// Converts a stored manifest into the form in which a client sends it.
+fn as_sent(stored: &[u8]) -> serde_json::Result<String> {
+    let entries: Vec<StoredSegment> = serde_json::from_slice(stored)?;
+    let segments: Vec<SentSegment<'_>> = entries.iter().map(SentSegment::of).collect();
+    serde_json::to_string(&segments)
+}
+
 /// The report of a deletion with segments.
-pub(super) fn report(result: Result<Deleted>, format: Format) -> Result<Reply> {
+pub(super) fn report(result: apus_store::Result<Deleted>, format: Format) -> Result<Reply> {
     let report = match result {
         Ok(deletion) => report_of(deletion),
         Err(error) if error.kind == Kind::NotFound => {
             Report { missing: 1, status: StatusCode::NOT_FOUND, ..Report::default() }
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
     let mut response = status(StatusCode::OK);
-    set(response.headers_mut(), "content-type", content_type(format));
+    set(response.headers_mut(), "content-type", format.media_type());
     *response.body_mut() = full(report.render(format));
     Ok(response)
 }
@@ -119,9 +130,9 @@ fn report_of(deletion: Deleted) -> Report {
     let Deleted { deleted, missing, failed, cut_short } = deletion;
     let mut report = Report { deleted, missing, ..Report::default() };
     for FailedDeletion { object, error } in failed {
-        // As the manifest names it: below the account.
+        // As the manifest names it, below the account.
         let name = format!("/{}/{}", object.container.container, object.object);
-        note(&mut report, &name, Err(status_of(&error)));
+        report.record(&name, Err(status_of(&error)));
     }
     if cut_short {
         if report.status == StatusCode::OK {
@@ -139,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_names_what_stays_and_says_that_there_is_more() {
+    fn a_report_lists_failures_and_says_that_segments_are_left() {
         let container = ContainerName::parse("c").unwrap();
         let container = ContainerPath::new(AccountName::parse("a").unwrap(), container);
         let object = container.object(ObjectName::parse("o p").unwrap());
@@ -148,12 +159,22 @@ mod tests {
         let deletion = Deleted { deleted: 3, missing: 2, failed, cut_short: true };
         let text = report_of(deletion).render(Format::Plain);
         assert_eq!(
-            text,
+            String::from_utf8(text).unwrap(),
             "Number Deleted: 3\nNumber Not Found: 2\n\
              Response Body: Too many buffered slo segments to delete.\n\
              Response Status: 400 Bad Request\nErrors:\n/c/o%20p, 403 Forbidden"
         );
-        let whole = Deleted { deleted: 3, ..Deleted::default() };
-        assert_eq!(report_of(whole).status, StatusCode::OK);
+        let complete = Deleted { deleted: 3, ..Deleted::default() };
+        assert_eq!(report_of(complete).status, StatusCode::OK);
+    }
+
+    #[test]
+    fn a_stored_manifest_is_shown_as_it_was_sent() {
+        let stored = br#"[{"name":"/c/o","bytes":5,"hash":"x","range":"0-4","content_type":"a/b"},
+            {"data":"YQ==","bytes":1,"hash":"y"}]"#;
+        let expected =
+            r#"[{"etag":"x","path":"/c/o","range":"0-4","size_bytes":5},{"data":"YQ=="}]"#;
+        assert_eq!(as_sent(stored).unwrap(), expected);
+        assert!(as_sent(b"{}").is_err());
     }
 }

@@ -1,19 +1,26 @@
-//! Swift's REST API: parse, perform, render.
+//! Swift's REST API: parses a request, performs one operation, renders the reply.
 
 mod account;
 pub(crate) mod bulk_delete;
+mod byteranges;
 mod container;
 mod error;
+mod error_response;
+mod format;
 mod heartbeat;
 mod listing;
 mod manifest;
 mod object;
+mod object_head;
 mod object_read;
+mod page;
+mod path;
 mod report;
 mod request;
 mod segment_list;
 mod sign_in;
 mod symlink;
+mod symlink_row;
 mod unsupported;
 mod xml;
 
@@ -21,50 +28,45 @@ use std::sync::Arc;
 
 use apus_cluster::percent;
 use apus_daemon::Body;
-use apus_daemon::http::{header, set};
-use http::{Request, Response, StatusCode};
+use apus_daemon::http::{header, set, status};
+use http::{Request, StatusCode};
 
-use self::error::{Reply, plain_error};
-use self::request::{Path, SwiftRequest};
-use crate::edge::Parts;
+use self::error::{Result, SwiftError};
+use self::path::Path;
+use self::request::SwiftRequest;
+use crate::deps::ProxyDeps;
+use crate::reply::Reply;
 
-/// The dialect.
+/// The Swift dialect.
 #[derive(Debug)]
 pub(crate) struct Swift {
-    parts: Parts,
+    deps: ProxyDeps,
 }
 
 impl Swift {
-    pub(crate) fn new(parts: Parts) -> Self {
-        Self { parts }
+    pub(crate) fn new(deps: ProxyDeps) -> Self {
+        Self { deps }
     }
 
-    pub(crate) async fn handle(
-        &self,
-        request: Request<Body>,
-        trans_id: Arc<str>,
-    ) -> Response<Body> {
+    pub(crate) async fn handle(&self, request: Request<Body>, trans_id: Arc<str>) -> Reply {
         if request.uri().path().starts_with("/auth/") {
-            return sign_in::sign_in(&self.parts, &request);
+            let signed_in = sign_in::sign_in(&self.deps, &request);
+            return signed_in.unwrap_or_else(|error| error_response::render(&error));
         }
         let uri = request.uri().clone();
         let keep_alive = header(request.headers(), "connection")
             .is_some_and(|value| value.eq_ignore_ascii_case("keep-alive"));
-        let mut response = match SwiftRequest::parse(&self.parts, request, trans_id) {
-            Ok(request) => match self.dispatch(request).await {
-                Ok(response) => response,
-                Err(error) => error::render(&error),
-            },
-            Err(refusal) => *refusal,
+        let result = match SwiftRequest::parse(&self.deps, request, trans_id) {
+            Ok((request, body)) => self.dispatch(&request, body).await,
+            Err(error) => Err(error),
         };
+        let mut response = result.unwrap_or_else(|error| error_response::render(&error));
         let status = response.status();
         let out = response.headers_mut();
         match status {
-            // Swift's clients read the length of every answer, even of none.
+            // Swift's clients read the length of every response, even of an empty one.
             StatusCode::NO_CONTENT => set(out, "content-length", "0"),
-            StatusCode::UNAUTHORIZED => {
-                set(out, "www-authenticate", &challenge(uri.path()));
-            }
+            StatusCode::UNAUTHORIZED => set(out, "www-authenticate", &challenge(uri.path())),
             _ => {}
         }
         if keep_alive {
@@ -73,48 +75,61 @@ impl Swift {
         response
     }
 
-    async fn dispatch(&self, request: SwiftRequest) -> Result<Reply, apus_store::Error> {
-        let method = request.head.method.as_str().to_owned();
-        let manages = self.parts.allow_account_management;
-        unsupported::refuse(&request)?;
-        match (&request.path, method.as_str()) {
-            _ if bulk_delete::is_asked(&request) => bulk_delete::delete(&self.parts, request).await,
-            (Path::Account(_), "GET" | "HEAD") => account::get(&self.parts, request).await,
-            (Path::Account(_), "POST") => account::post(&self.parts, request).await,
-            // A query was meant for something that is not there, and not for the whole account.
+    async fn dispatch(&self, request: &SwiftRequest, body: Body) -> Result<Reply> {
+        let deps = &self.deps;
+        let manages = deps.config.allow_account_management;
+        unsupported::refuse(request)?;
+        if bulk_delete::is_requested(request) {
+            return bulk_delete::delete(deps, request, body).await;
+        }
+        match (&request.path, request.head.method.as_str()) {
+            (Path::Account(_), "HEAD") => account::head(deps, request).await,
+            (Path::Account(_), "GET") => account::get(deps, request).await,
+            (Path::Account(_), "POST") => account::post(deps, request).await,
+            // A DELETE with a query meant an extension that does not exist here, not the account.
             (Path::Account(_), "DELETE") if request.head.uri.query().is_some() => {
-                Ok(plain_error(StatusCode::BAD_REQUEST, ""))
+                Err(SwiftError::refused(StatusCode::BAD_REQUEST, ""))
             }
-            (Path::Account(_), "PUT") if manages => account::put(&self.parts, request).await,
-            (Path::Account(_), "DELETE") if manages => account::delete(&self.parts, request).await,
-            (Path::Container(_), "GET" | "HEAD") => container::get(&self.parts, request).await,
-            (Path::Container(_), "PUT") => container::put(&self.parts, request).await,
-            (Path::Container(_), "POST") => container::post(&self.parts, request).await,
-            (Path::Container(_), "DELETE") => container::delete(&self.parts, request).await,
-            (Path::Object(_), "GET" | "HEAD") => object_read::get(&self.parts, request).await,
-            (Path::Object(_), "PUT") => object::put(&self.parts, request).await,
-            (Path::Object(_), "POST") => object::post(&self.parts, request).await,
-            (Path::Object(_), "DELETE") => object::delete(&self.parts, request).await,
-            (Path::Object(_), "COPY") => object::copy(&self.parts, request).await,
-            (path, method) => {
-                // Swift's answer to a preflight for a container without rules of its own.
-                let is_preflight = request.header("origin").is_some();
-                let mut response = match method {
-                    "OPTIONS" if is_preflight => plain_error(StatusCode::UNAUTHORIZED, ""),
-                    "OPTIONS" => apus_daemon::http::status(StatusCode::OK),
-                    _ => plain_error(StatusCode::METHOD_NOT_ALLOWED, ""),
-                };
-                let allow = match path {
-                    Path::Account(_) if manages => "DELETE, GET, HEAD, OPTIONS, POST, PUT",
-                    Path::Account(_) => "GET, HEAD, OPTIONS, POST",
-                    Path::Container(_) => "DELETE, GET, HEAD, OPTIONS, POST, PUT",
-                    Path::Object(_) => "COPY, DELETE, GET, HEAD, OPTIONS, POST, PUT",
-                };
-                apus_daemon::http::set(response.headers_mut(), "allow", allow);
-                Ok(response)
-            }
+            (Path::Account(_), "PUT") if manages => account::put(deps, request).await,
+            (Path::Account(_), "DELETE") if manages => account::delete(deps, request).await,
+            (Path::Container(_), "HEAD") => container::head(deps, request).await,
+            (Path::Container(_), "GET") => container::get(deps, request).await,
+            (Path::Container(_), "PUT") => container::put(deps, request).await,
+            (Path::Container(_), "POST") => container::post(deps, request).await,
+            (Path::Container(_), "DELETE") => container::delete(deps, request).await,
+            (Path::Object(_), "HEAD") => object_read::head(deps, request).await,
+            (Path::Object(_), "GET") => object_read::get(deps, request).await,
+            (Path::Object(_), "PUT") => object::put(deps, request, body).await,
+            (Path::Object(_), "POST") => object::post(deps, request).await,
+            (Path::Object(_), "DELETE") => object::delete(deps, request).await,
+            (Path::Object(_), "COPY") => object::copy(deps, request).await,
+            (path, "OPTIONS") => options(path, request.header("origin").is_some(), manages),
+            (path, _) => Err(SwiftError::refused(StatusCode::METHOD_NOT_ALLOWED, "")
+                .with_header("allow", allowed(path, manages))),
         }
     }
+}
+
+/// The methods that a resource has.
+fn allowed(path: &Path, manages_accounts: bool) -> &'static str {
+    match path {
+        Path::Account(_) if manages_accounts => "DELETE, GET, HEAD, OPTIONS, POST, PUT",
+        Path::Account(_) => "GET, HEAD, OPTIONS, POST",
+        Path::Container(_) => "DELETE, GET, HEAD, OPTIONS, POST, PUT",
+        Path::Object(_) => "COPY, DELETE, GET, HEAD, OPTIONS, POST, PUT",
+    }
+}
+
+/// The response to `OPTIONS`: a preflight is refused, as Swift refuses it for a container without
+/// CORS rules.
+fn options(path: &Path, is_preflight: bool, manages_accounts: bool) -> Result<Reply> {
+    let allow = allowed(path, manages_accounts);
+    if is_preflight {
+        return Err(SwiftError::refused(StatusCode::UNAUTHORIZED, "").with_header("allow", allow));
+    }
+    let mut response = status(StatusCode::OK);
+    set(response.headers_mut(), "allow", allow);
+    Ok(response)
 }
 
 /// `WWW-Authenticate` of a request for a path: its account is the realm, when it has one.
@@ -159,5 +174,16 @@ mod tests {
         ] {
             assert_eq!(challenge(path), format!("Swift realm=\"{realm}\""), "{path}");
         }
+    }
+
+    #[test]
+    fn options_lists_the_methods_and_refuses_preflights() {
+        let path = path::parse("/v1/a", &apus_cluster::constraints::Constraints::default());
+        let path = path.unwrap();
+        let listed = options(&path, false, false).unwrap();
+        assert_eq!(listed.headers()["allow"], "GET, HEAD, OPTIONS, POST");
+        let refused = error_response::render(&options(&path, true, true).unwrap_err());
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(refused.headers()["allow"], "DELETE, GET, HEAD, OPTIONS, POST, PUT");
     }
 }

@@ -1,112 +1,96 @@
 //! `PUT`, `POST`, `DELETE` and `COPY` of an object.
 
+use apus_cluster::byte_range::ByteRanges;
 use apus_cluster::etag::unquote;
-use apus_cluster::metadata::{OBJECT_HEADERS, Resource};
+use apus_cluster::metadata::{OBJECT_HEADERS, Resource, has_prefix};
 use apus_cluster::{AccountName, ClientName, ContainerPath, Metadata, ObjectPath, percent};
 use apus_daemon::Body;
-use apus_daemon::http::{BodyError, set, status};
+use apus_daemon::http::{BodyError, set};
 use apus_store::access::Action;
 use apus_store::body::LateMetadata;
 use apus_store::operation::{
     Authorize, CopyObject, DeleteObject, GetObject, ObjectHead, ObjectWritten, PostObject,
-    PutManifest, PutObject, SegmentFate, WriteConditions,
+    PutManifest, PutObject, PutSymlink, SegmentFate, WriteConditions,
 };
-use apus_store::{Error, Kind, Result, Subject};
+use apus_store::{Error, Kind, Subject};
 use http::StatusCode;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::error::{Reply, html_error, plain_error};
-use super::listing::format;
-use super::manifest;
-use super::object_read::{conditions, http_date};
-use super::request::{Path, SwiftRequest};
-use super::symlink;
-use crate::edge::Parts;
+use super::error::{Result, SwiftError};
+use super::object_head::{created, http_date};
+use super::object_read::conditions;
+use super::page::{empty_page, html_error};
+use super::request::SwiftRequest;
+use super::{manifest, symlink};
+use crate::deps::ProxyDeps;
+use crate::reply::Reply;
 
 /// Latest expiry, in seconds since 1970: ten digits, as the queue of expirations sorts them.
 const DELETE_AT_MAX: u64 = 9_999_999_999;
 
-fn target(request: &SwiftRequest) -> Result<ObjectPath> {
-    match &request.path {
-        Path::Object(object) => Ok(object.clone()),
-        Path::Account(_) | Path::Container(_) => Err(Error::invalid("expected an object")),
-    }
-}
-
-/// Headers of an object that a client may set, without what only we may.
+/// Headers of an object that a client may set; `X-Static-Large-Object` is the cluster's own.
 fn settable() -> Vec<&'static str> {
     OBJECT_HEADERS.iter().copied().filter(|name| *name != "X-Static-Large-Object").collect()
 }
 
-fn metadata(parts: &Parts, request: &SwiftRequest) -> Result<Metadata> {
+/// The metadata that a request sets at `now`, in seconds since 1970.
+fn metadata(request: &SwiftRequest, now: u64) -> Result<Metadata> {
     let mut metadata = request.metadata(Resource::Object, &settable())?;
-    let now = parts.clock.now().as_secs();
-    if let Some(after) = request.header("x-delete-after") {
-        let after: i64 =
-            after.trim().parse().map_err(|_| Error::invalid("Non-integer X-Delete-After"))?;
-        let after = u64::try_from(after).ok().filter(|after| *after > 0);
-        let after = after.ok_or_else(|| Error::invalid("X-Delete-After in past"))?;
-        metadata.insert(
-            "X-Delete-At".to_owned(),
-            (now.saturating_add(after)).min(DELETE_AT_MAX).to_string(),
-        );
-    } else if let Some(at) = metadata.get("X-Delete-At").filter(|at| !at.is_empty()) {
-        let text = at.trim();
-        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(Error::invalid("Non-integer X-Delete-At"));
-        }
-        let at = text.parse().unwrap_or(DELETE_AT_MAX).min(DELETE_AT_MAX);
-        if at <= now {
-            return Err(Error::invalid("X-Delete-At in past"));
-        }
+    if let Some(at) = delete_at(request, &metadata, now)? {
         metadata.insert("X-Delete-At".to_owned(), at.to_string());
     }
     if let Some(manifest) = metadata.get("X-Object-Manifest").filter(|value| !value.is_empty()) {
-        let form = || Error::invalid("X-Object-Manifest must be in the format container/prefix");
-        let decoded = ClientName::decode(manifest)
-            .map_err(|error| Error::invalid(format!("X-Object-Manifest: {error}")))?;
-        let names = decoded.as_str().trim_start_matches('/').split_once('/');
-        let (container, prefix) = names.ok_or_else(form)?;
-        let is_empty = container.is_empty() || prefix.is_empty() || prefix.starts_with('/');
-        if is_empty || manifest.contains(['?', '&']) {
-            return Err(form());
-        }
+        check_object_manifest(manifest)?;
     }
     metadata.retain(|_, value| !value.is_empty());
     Ok(metadata)
 }
 
-/// The content type that the client gives or that the name suggests.
-///
-/// # Errors
-/// What [`SwiftRequest::content_type`] refuses.
-pub(super) fn content_type(request: &SwiftRequest, object: &ObjectPath) -> Result<String> {
-    let given = request.content_type()?;
-    Ok(match given.filter(|_| !request.flag("x-detect-content-type")) {
-        Some(kind) => kind.to_owned(),
-        // The standard's name is audio/wav; Swift answers what Python's table has.
-        None if object.object.as_str().ends_with(".wav") => "audio/x-wav".to_owned(),
-        None => mime_guess::from_path(object.object.as_str())
-            .first_raw()
-            .unwrap_or("application/octet-stream")
-            .to_owned(),
-    })
+/// When the object expires, from `X-Delete-After` or `X-Delete-At`.
+fn delete_at(
+    request: &SwiftRequest,
+    metadata: &Metadata,
+    now: u64,
+) -> apus_store::Result<Option<u64>> {
+    if let Some(after) = request.header("x-delete-after") {
+        let after: i64 =
+            after.trim().parse().map_err(|_| Error::invalid("Non-integer X-Delete-After"))?;
+        let after = u64::try_from(after).ok().filter(|after| *after > 0);
+        let after = after.ok_or_else(|| Error::invalid("X-Delete-After in past"))?;
+        return Ok(Some(now.saturating_add(after).min(DELETE_AT_MAX)));
+    }
+    let Some(at) = metadata.get("X-Delete-At").filter(|at| !at.is_empty()) else {
+        return Ok(None);
+    };
+    let text = at.trim();
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Error::invalid("Non-integer X-Delete-At"));
+    }
+    match text.parse().unwrap_or(DELETE_AT_MAX).min(DELETE_AT_MAX) {
+        at if at <= now => Err(Error::invalid("X-Delete-At in past")),
+        at => Ok(Some(at)),
+    }
 }
 
-pub(super) fn created(written: &ObjectWritten, etag: &str) -> Reply {
-    let mut response = status(StatusCode::CREATED);
-    let out = response.headers_mut();
-    set(out, "etag", etag);
-    set(out, "last-modified", &http_date(written.timestamp));
-    set(out, "content-type", "text/html; charset=UTF-8");
-    response
+/// Checks the container and prefix of a dynamic large object.
+fn check_object_manifest(value: &str) -> apus_store::Result<()> {
+    let form = || Error::invalid("X-Object-Manifest must be in the format container/prefix");
+    let decoded = ClientName::decode(value)
+        .map_err(|error| Error::invalid(format!("X-Object-Manifest: {error}")))?;
+    let names = decoded.as_str().trim_start_matches('/').split_once('/');
+    let (container, prefix) = names.ok_or_else(form)?;
+    let is_empty = container.is_empty() || prefix.is_empty() || prefix.starts_with('/');
+    if is_empty || value.contains(['?', '&']) {
+        return Err(form());
+    }
+    Ok(())
 }
 
 fn too_large() -> Error {
     Error::new(Kind::TooLarge, Subject::Object).text("Your request is too large.")
 }
 
-/// A body that fails when it is longer than `max` bytes, since its client need not say its length.
+/// A body that fails when it is longer than `max` bytes, for clients that do not send its length.
 fn within(body: Body, max: u64) -> Body {
     let limited = Limited::new(body, usize::try_from(max).unwrap_or(usize::MAX));
     let refuse = |error: BodyError| match error.downcast::<LengthLimitError>() {
@@ -116,72 +100,79 @@ fn within(body: Body, max: u64) -> Body {
     limited.map_err(refuse).boxed_unsync()
 }
 
-pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
-    request.check_name_lengths()?;
-    let object = target(&request)?;
-    if let Some(from) = request.given("x-copy-from") {
-        if request.header("content-length").is_some_and(|length| length.trim() != "0") {
-            return Err(Error::invalid("Copy requests require a zero byte body"));
+/// The operation that a PUT is.
+#[derive(Debug)]
+enum Put {
+    /// A copy from another object.
+    Copy(Box<CopyObject>),
+    /// A symbolic link; the body must be empty.
+    Symlink(Box<PutSymlink>),
+    /// A static large object, whose segments the body lists.
+    Manifest(Box<PutManifest>, Option<u64>),
+    /// An object.
+    Object(Box<PutObject>),
+}
+
+pub(super) async fn put(deps: &ProxyDeps, request: &SwiftRequest, body: Body) -> Result<Reply> {
+    match parse_put(request, deps.clock.now().as_secs())? {
+        Put::Copy(op) => copy_object(deps, request, *op).await,
+        Put::Symlink(op) => {
+            symlink::refuse_bytes(body).await?;
+            let written = deps.store.put_symlink(&request.cx, *op).await?;
+            Ok(created(&written, &written.etag))
         }
-        let account = match request.given("x-copy-from-account") {
-            Some(_) => request.account_in("x-copy-from-account")?,
-            None => None,
-        };
-        let source = named_object(&request, from, account, "X-Copy-From")?;
-        if request.header("content-length").is_some_and(|length| length != "0") {
-            return Err(Error::invalid("Copy requests require a zero byte body"));
+        Put::Manifest(mut op, length) => {
+            // Rights and the container come before the document.
+            let container = op.object.container.clone();
+            let authorize = Authorize { action: Action::WriteObject, container };
+            deps.store.authorize(&request.cx, authorize).await?;
+            op.segments = manifest::read(body, length, &op.object).await?;
+            let written = deps.store.put_manifest(&request.cx, *op).await?;
+            Ok(created(&written, &format!("\"{}\"", written.etag)))
         }
-        return copy_between(parts, request, source, object).await;
+        Put::Object(mut op) => {
+            op.body = within(body, request.constraints.max_file_size);
+            let written = deps.store.put_object(&request.cx, *op).await?;
+            Ok(created(&written, &written.etag))
+        }
     }
-    let chunked =
-        request.header("transfer-encoding").is_some_and(|value| value.contains("chunked"));
-    let length = match request.header("content-length") {
-        Some(text) => {
-            let length: u64 = text.parse().map_err(|_| {
-                Error::invalid(format!("Invalid Content-Length header value: {text:?}"))
-            })?;
-            if length > parts.constraints.max_file_size {
-                return Err(too_large());
-            }
-            Some(length)
-        }
-        None if chunked => None,
-        None => {
-            return Ok(plain_error(StatusCode::LENGTH_REQUIRED, "Missing Content-Length header."));
-        }
-    };
+}
+
+/// Parses a PUT, without its body.
+fn parse_put(request: &SwiftRequest, now: u64) -> Result<Put> {
+    request.check_name_lengths()?;
+    let object = request.object()?.clone();
+    if let Some(from) = request.given("x-copy-from") {
+        return Ok(Put::Copy(Box::new(parse_copy_from(request, from, object, now)?)));
+    }
+    let length = content_length(request)?;
     let conditions = match request.header("if-none-match") {
         None => WriteConditions::default(),
         Some("*") => WriteConditions::absent(),
-        Some(_) => return Err(Error::invalid("If-None-Match only supports *")),
+        Some(_) => return Err(Error::invalid("If-None-Match only supports *").into()),
     };
-    let metadata = metadata(parts, &request)?;
-    let content_type = content_type(&request, &object)?;
+    let metadata = metadata(request, now)?;
+    let content_type = request.content_type_or_guess(&object)?;
     let etag = request.header("etag").map(|etag| unquote(etag).to_owned());
-    if symlink::is_written(&request) {
-        return symlink::put(parts, request, object, metadata, conditions).await;
+    if symlink::has_target(request) {
+        let op = symlink::parse_put(request, metadata, conditions)?;
+        return Ok(Put::Symlink(Box::new(op)));
     }
     if request.param("multipart-manifest") == Some("put") {
-        // Rights and the container come before the document.
-        let container = object.container.clone();
-        let ask = Authorize { action: Action::WriteObject, container };
-        parts.store.authorize(&request.cx, ask).await?;
-        let segments = manifest::read(request.body, length, &object).await?;
         let op = PutManifest {
             object,
-            segments,
+            segments: Vec::new(),
             content_type,
             metadata,
             etag: etag.filter(|etag| !etag.is_empty()),
             conditions,
             trusted: false,
         };
-        let written = parts.store.put_manifest(&request.cx, op).await?;
-        return Ok(created(&written, &format!("\"{}\"", written.etag)));
+        return Ok(Put::Manifest(Box::new(op), length));
     }
-    let op = PutObject {
+    Ok(Put::Object(Box::new(PutObject {
         object,
-        body: within(request.body, parts.constraints.max_file_size),
+        body: Body::default(),
         length,
         content_type,
         metadata,
@@ -189,43 +180,86 @@ pub(super) async fn put(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
         timestamp: None,
         conditions,
         late: LateMetadata::default(),
-    };
-    let written = parts.store.put_object(&request.cx, op).await?;
-    Ok(created(&written, &written.etag))
+    })))
 }
 
-pub(super) async fn post(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
-    let object = target(&request)?;
-    symlink::refuse_on_post(&request)?;
-    let metadata = metadata(parts, &request)?;
-    let content_type = request.content_type()?.map(str::to_owned);
-    parts.store.post_object(&request.cx, PostObject { object, metadata, content_type }).await?;
+/// The length of the body, which only a chunked body need not have.
+fn content_length(request: &SwiftRequest) -> Result<Option<u64>> {
+    let chunked =
+        request.header("transfer-encoding").is_some_and(|value| value.contains("chunked"));
+    match request.header("content-length") {
+        Some(text) => {
+            let length: u64 = text.parse().map_err(|_| {
+                Error::invalid(format!("Invalid Content-Length header value: {text:?}"))
+            })?;
+            match length > request.constraints.max_file_size {
+                true => Err(too_large().into()),
+                false => Ok(Some(length)),
+            }
+        }
+        None if chunked => Ok(None),
+        None => {
+            let text = "Missing Content-Length header.";
+            Err(SwiftError::refused(StatusCode::LENGTH_REQUIRED, text))
+        }
+    }
+}
+
+/// A PUT with `X-Copy-From`.
+fn parse_copy_from(
+    request: &SwiftRequest,
+    from: &str,
+    target: ObjectPath,
+    now: u64,
+) -> Result<CopyObject> {
+    if request.header("content-length").is_some_and(|length| length.trim() != "0") {
+        return Err(Error::invalid("Copy requests require a zero byte body").into());
+    }
+    let account = match request.given("x-copy-from-account") {
+        Some(_) => request.account_in("x-copy-from-account")?,
+        None => None,
+    };
+    let source = named_object(request, from, account, "X-Copy-From")?;
+    parse_copy_between(request, source, target, now)
+}
+
+pub(super) async fn post(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Reply> {
+    let op = parse_post(request, deps.clock.now().as_secs())?;
+    deps.store.post_object(&request.cx, op).await?;
     Ok(html_error(StatusCode::ACCEPTED))
 }
 
-pub(super) async fn delete(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
-    let object = target(&request)?;
-    let later = parts.allow_async_delete && request.param_flag("async");
+fn parse_post(request: &SwiftRequest, now: u64) -> Result<PostObject> {
+    let object = request.object()?.clone();
+    symlink::refuse_on_post(request)?;
+    let metadata = metadata(request, now)?;
+    let content_type = request.content_type()?.map(str::to_owned);
+    Ok(PostObject { object, metadata, content_type })
+}
+
+pub(super) async fn delete(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Reply> {
+    let op = parse_delete(request, deps.config.allow_async_delete)?;
+    let reports = op.segments == SegmentFate::Deleted;
+    let deleted = deps.store.delete_object(&request.cx, op).await;
+    if reports {
+        return manifest::report(deleted, request.format()?);
+    }
+    deleted?;
+    Ok(empty_page(StatusCode::NO_CONTENT))
+}
+
+fn parse_delete(request: &SwiftRequest, allow_async: bool) -> Result<DeleteObject> {
+    let object = request.object()?.clone();
+    let later = allow_async && request.param_flag("async");
     let segments = match request.param("multipart-manifest") {
         Some("delete") if later => SegmentFate::Queued,
         Some("delete") => SegmentFate::Deleted,
         _ => SegmentFate::Kept,
     };
     if request.header("x-if-delete-at").is_some() {
-        return Err(Error::invalid("Bad X-If-Delete-At header value"));
+        return Err(Error::invalid("Bad X-If-Delete-At header value").into());
     }
-    let op = DeleteObject { segments, ..DeleteObject::new(object) };
-    let result = parts.store.delete_object(&request.cx, op).await;
-    if segments == SegmentFate::Deleted {
-        return match format(&request) {
-            Ok(format) => manifest::report(result, format),
-            Err(refusal) => Ok(*refusal),
-        };
-    }
-    result?;
-    let mut response = status(StatusCode::NO_CONTENT);
-    set(response.headers_mut(), "content-type", "text/html; charset=UTF-8");
-    Ok(response)
+    Ok(DeleteObject { segments, ..DeleteObject::new(object) })
 }
 
 /// An object named by a header: `container/object`, percent-encoded.
@@ -240,50 +274,146 @@ fn named_object(
     Ok(ContainerPath::new(account, container).object(object))
 }
 
-pub(super) async fn copy(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
-    let source = target(&request)?;
-    let Some(destination) = request.given("destination") else {
-        return Ok(plain_error(StatusCode::PRECONDITION_FAILED, "Destination header required"));
-    };
-    let account = request.account_in("destination-account")?;
-    let destination = named_object(&request, destination, account, "Destination")?;
-    copy_between(parts, request, source, destination).await
+pub(super) async fn copy(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Reply> {
+    let op = parse_copy(request, deps.clock.now().as_secs())?;
+    copy_object(deps, request, op).await
 }
 
-async fn copy_between(
-    parts: &Parts,
-    request: SwiftRequest,
+fn parse_copy(request: &SwiftRequest, now: u64) -> Result<CopyObject> {
+    let source = request.object()?.clone();
+    let Some(destination) = request.given("destination") else {
+        let text = "Destination header required";
+        return Err(SwiftError::refused(StatusCode::PRECONDITION_FAILED, text));
+    };
+    let account = request.account_in("destination-account")?;
+    let destination = named_object(request, destination, account, "Destination")?;
+    parse_copy_between(request, source, destination, now)
+}
+
+fn parse_copy_between(
+    request: &SwiftRequest,
     source: ObjectPath,
     target: ObjectPath,
-) -> Result<Reply> {
-    let mut get = GetObject::new(source.clone());
-    symlink::refuse_on_copy(&request)?;
-    get.head.conditions = conditions(&request);
-    get.head.link_itself = symlink::is_asked_itself(&request);
-    get.ranges = request.header("range").and_then(apus_cluster::byte_range::ByteRanges::parse);
-    let op = CopyObject {
-        source: get,
+    now: u64,
+) -> Result<CopyObject> {
+    symlink::refuse_on_copy(request)?;
+    let mut source = GetObject::new(source);
+    source.head.conditions = conditions(request);
+    source.head.link_itself = symlink::is_link_itself(request);
+    source.ranges = request.header("range").and_then(ByteRanges::parse);
+    Ok(CopyObject {
+        source,
         target,
-        metadata: metadata(parts, &request)?,
+        metadata: metadata(request, now)?,
         content_type: request.content_type()?.map(str::to_owned),
         fresh_metadata: request.flag("x-fresh-metadata"),
-        link_account: symlink::target_account(&request)?,
+        link_account: symlink::target_account(request)?,
         as_manifest: request.param("multipart-manifest") == Some("get"),
         body: None,
         conditions: WriteConditions::default(),
-    };
-    let (head, written): (ObjectHead, ObjectWritten) =
-        parts.store.copy_object(&request.cx, op).await?;
-    let mut response = created(&written, &written.etag);
+    })
+}
+
+async fn copy_object(deps: &ProxyDeps, request: &SwiftRequest, op: CopyObject) -> Result<Reply> {
+    let source = op.source.head.object.clone();
+    let (head, written) = deps.store.copy_object(&request.cx, op).await?;
+    Ok(render_copy(&source, &head, &written))
+}
+
+fn render_copy(source: &ObjectPath, head: &ObjectHead, written: &ObjectWritten) -> Reply {
+    let mut response = created(written, &written.etag);
     let out = response.headers_mut();
     let from = format!("{}/{}", source.container.container, source.object);
     set(out, "x-copied-from", &percent::encode_path(&from));
     set(out, "x-copied-from-account", &percent::encode_path(source.account().as_str()));
     set(out, "x-copied-from-last-modified", &http_date(head.timestamp));
     for (name, value) in &head.metadata {
-        if apus_cluster::metadata::has_prefix(name, Resource::Object.user_prefix()) {
+        if has_prefix(name, Resource::Object.user_prefix()) {
             set(out, name, value);
         }
     }
-    Ok(response)
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_700_000_000;
+
+    fn put_of(query: &str, headers: &[(&str, &str)]) -> Result<Put> {
+        let request = SwiftRequest::example("PUT", &format!("/v1/a/c/o{query}"), headers);
+        parse_put(&request, NOW)
+    }
+
+    fn status_of(result: Result<impl std::fmt::Debug>) -> u16 {
+        result.unwrap_err().status().as_u16()
+    }
+
+    #[test]
+    fn headers_and_parameters_choose_what_a_put_writes() {
+        let empty = ("content-length", "0");
+        let put = put_of("", &[("content-length", "5"), ("etag", "\"x\"")]).unwrap();
+        assert!(
+            matches!(put, Put::Object(op) if op.length == Some(5) && op.etag.as_deref() == Some("x"))
+        );
+        let put = put_of("?multipart-manifest=put", &[("content-length", "9"), ("etag", "\"\"")]);
+        assert!(matches!(put.unwrap(), Put::Manifest(op, Some(9)) if op.etag.is_none()));
+        let put = put_of("", &[empty, ("x-symlink-target", "c2/o2")]).unwrap();
+        assert!(matches!(put, Put::Symlink(op) if op.content_type.is_none()));
+        let put = put_of("", &[empty, ("x-copy-from", "c2/o2")]).unwrap();
+        assert!(matches!(put, Put::Copy(op) if op.source.head.object.to_string() == "/a/c2/o2"));
+        let put = put_of("", &[("transfer-encoding", "chunked")]).unwrap();
+        assert!(matches!(put, Put::Object(op) if op.length.is_none()));
+    }
+
+    #[test]
+    fn bad_puts_are_refused_with_swifts_status() {
+        let length = ("content-length", "5");
+        for (headers, status) in [
+            (&[][..], 411),
+            (&[("content-length", "x")], 400),
+            (&[("content-length", "99999999999")], 413),
+            (&[length, ("if-none-match", "abc")], 400),
+            (&[length, ("x-copy-from", "c/o")], 400),
+            (&[length, ("x-delete-after", "-1")], 400),
+            (&[length, ("x-delete-at", "1700000000")], 400),
+            (&[length, ("x-object-manifest", "c")], 400),
+            (&[length, ("content-type", "a/b; swift_bytes=1")], 400),
+            (&[length, ("x-symlink-target", "/c/o")], 412),
+        ] {
+            assert_eq!(status_of(put_of("", headers)), status, "{headers:?}");
+        }
+        let copy = SwiftRequest::example("COPY", "/v1/a/c/o", &[]);
+        assert_eq!(status_of(parse_copy(&copy, NOW)), 412);
+        let container = SwiftRequest::example("COPY", "/v1/a/c", &[("destination", "c/o")]);
+        assert_eq!(status_of(parse_copy(&container, NOW)), 400);
+    }
+
+    #[test]
+    fn an_object_expires_after_or_at_a_time() {
+        for (header, value, at) in [
+            ("x-delete-after", "60", "1700000060"),
+            ("x-delete-after", "9999999999", "9999999999"),
+            ("x-delete-at", " 1700000001", "1700000001"),
+            ("x-delete-at", "99999999999999999999999", "9999999999"),
+        ] {
+            let request = SwiftRequest::example("POST", "/v1/a/c/o", &[(header, value)]);
+            let op = parse_post(&request, NOW).unwrap();
+            assert_eq!(op.metadata["X-Delete-At"], at, "{header}: {value}");
+        }
+    }
+
+    #[test]
+    fn segments_are_deleted_only_on_demand() {
+        for (query, allow_async, segments) in [
+            ("", true, SegmentFate::Kept),
+            ("?multipart-manifest=delete", true, SegmentFate::Deleted),
+            ("?multipart-manifest=delete&async=on", true, SegmentFate::Queued),
+            ("?multipart-manifest=delete&async=on", false, SegmentFate::Deleted),
+        ] {
+            let request = SwiftRequest::example("DELETE", &format!("/v1/a/c/o{query}"), &[]);
+            assert_eq!(parse_delete(&request, allow_async).unwrap().segments, segments, "{query}");
+        }
+    }
 }

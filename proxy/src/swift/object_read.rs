@@ -1,74 +1,24 @@
-//! `GET` and `HEAD` of an object: conditions, ranges, `multipart/byteranges`, manifests as they are.
+//! `GET` and `HEAD` of an object: conditions, ranges and parts.
 
-use apus_cluster::byte_range::{ByteRanges, Framing, Resolved};
-use apus_cluster::etag::EtagList;
+use apus_cluster::byte_range::{ByteRanges, Resolved};
+use apus_cluster::etag::{EtagList, unquote};
 use apus_cluster::listing::split_swift_bytes;
-use apus_cluster::metadata::{OBJECT_HEADERS, Resource, has_prefix};
-use apus_cluster::{ObjectPath, Timestamp};
 use apus_daemon::Body;
-use apus_daemon::http::{format_date, full, parse_date, set, status, stream};
-use apus_daemon::task::{TaskKind, spawn};
+use apus_daemon::http::{parse_date, set, status};
 use apus_store::operation::{Conditions, GetObject, HeadObject, ObjectHead, Served};
-use apus_store::{Context, Error, Kind, Result};
-use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
-use http_body::Body as _;
-use http_body_util::BodyExt;
-use tokio::sync::mpsc;
+use apus_store::{Error, Kind};
+use http::StatusCode;
 
-use super::error::Reply;
-use super::manifest;
-use super::request::{Path, SwiftRequest};
-use super::symlink;
-use crate::edge::Parts;
+use super::error::{Result, SwiftError};
+use super::request::SwiftRequest;
+use super::{byteranges, manifest, object_head, symlink};
+use crate::deps::ProxyDeps;
+use crate::reply::{Reply, empty_part, partial_content};
 
-/// Body of a 416 for a part.
+/// Text of a 416 for a part.
 const NO_SUCH_PART: &str = "The requested part number is not satisfiable";
 
-/// The etag as Swift shows it: quoted only for joined objects.
-pub(super) fn shown_etag(head: &ObjectHead) -> String {
-    if head.is_manifest() || head.get("X-Object-Manifest").is_some() {
-        format!("\"{}\"", head.etag)
-    } else {
-        head.etag.clone()
-    }
-}
-
-/// The content type without what only listings need.
-pub(super) fn shown_content_type(content_type: &str) -> String {
-    split_swift_bytes(content_type).0
-}
-
-/// Writes what clients may see of an object.
-pub(super) fn describe(head: &ObjectHead, out: &mut HeaderMap) {
-    for (name, value) in &head.metadata {
-        if has_prefix(name, Resource::Object.user_prefix())
-            || OBJECT_HEADERS.iter().any(|known| known.eq_ignore_ascii_case(name))
-        {
-            set(out, name, value);
-        }
-    }
-    set(out, "content-type", &shown_content_type(&head.content_type));
-    if let Some(length) = head.known_length() {
-        set(out, "content-length", &length.to_string());
-    }
-    set(out, "etag", &shown_etag(head));
-    set(out, "x-timestamp", &head.timestamp.normal());
-    set(out, "last-modified", &http_date(head.timestamp));
-    set(out, "accept-ranges", "bytes");
-    super::symlink::describe(head, out);
-    if let Some(etag) = &head.manifest_etag {
-        set(out, "x-manifest-etag", etag);
-    }
-    if let Some(count) = head.parts_count {
-        set(out, "x-parts-count", &count.to_string());
-    }
-}
-
-pub(super) fn http_date(time: Timestamp) -> String {
-    format_date(time.seconds_ceil())
-}
-
+/// The conditions in a request's headers.
 pub(super) fn conditions(request: &SwiftRequest) -> Conditions {
     let list = |name| request.header(name).map(EtagList::parse);
     let date = |name| request.header(name).and_then(parse_date);
@@ -80,179 +30,224 @@ pub(super) fn conditions(request: &SwiftRequest) -> Conditions {
     }
 }
 
-pub(super) async fn get(parts: &Parts, request: SwiftRequest) -> Result<Reply> {
-    let Path::Object(object) = &request.path else {
-        return Err(Error::invalid("expected an object"));
-    };
-    let raw = request.param("multipart-manifest") == Some("get");
-    let mut head_op = HeadObject::new(object.clone());
-    head_op.conditions = conditions(&request);
-    head_op.newest = request.flag("x-newest");
-    head_op.raw = raw;
-    head_op.link_itself = symlink::is_asked_itself(&request);
-    match part_number(&request) {
-        _ if raw => {}
-        Ok(part) => head_op.part = part,
-        Err(refusal) => refuse_if_joined(parts, &request.cx, object, refusal).await?,
-    }
-    if request.head.method == Method::HEAD {
-        let head = match parts.store.head_object(&request.cx, head_op).await {
-            Ok(head) => head,
-            Err(error) => return no_such_part(error, Body::default()),
-        };
-        let mut response = status(StatusCode::OK);
-        describe(&head, response.headers_mut());
-        if let Some(part) = head.parts.first() {
-            // The length is the part's, so the status must say that it is not everything.
-            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            let range = Resolved { start: part.start, length: part.length };
-            let out = response.headers_mut();
-            set(out, "content-length", &part.length.to_string());
-            if part.length > 0 {
-                set(out, "content-range", &range.content_range(head.length));
-            }
-        }
-        if raw && head.is_manifest() {
-            let out = response.headers_mut();
-            set(out, "content-type", "application/json; charset=utf-8");
-            set(out, "etag", &head.etag);
-        }
-        return Ok(response);
-    }
-    let mut ranges = request.header("range").and_then(ByteRanges::parse);
-    if let Some(if_range) = request.header("if-range")
-        && ranges.is_some()
-    {
-        // A range is only for who has the same version: ask first.
-        let mut ask = HeadObject::new(object.clone());
-        ask.raw = raw;
-        ask.link_itself = symlink::is_asked_itself(&request);
-        let head = parts.store.head_object(&request.cx, ask).await?;
-        let same = match parse_date(if_range) {
-            Some(seconds) => head.timestamp.seconds_ceil() == seconds,
-            None => apus_cluster::etag::unquote(if_range) == head.etag,
-        };
-        ranges = ranges.filter(|_| same);
-    }
-    let mut op = GetObject::new(object.clone());
-    op.head = head_op;
-    op.ranges = ranges;
-    let read = match parts.store.get_object(&request.cx, op).await {
-        Ok(read) => read,
-        Err(error) => return no_such_part(error, full(NO_SUCH_PART)),
-    };
-    if raw && read.head.is_manifest() {
-        return manifest::show(read, request.param("format") == Some("raw")).await;
-    }
-    let mut response = status(StatusCode::OK);
-    describe(&read.head, response.headers_mut());
-    match read.served {
-        Served::Whole => {
-            if read.head.parts_count.is_some() {
-                // A part without bytes, which no range can say.
-                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            }
-            *response.body_mut() = read.body;
-        }
-        Served::Ranges(ranges) => {
-            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            let kind = shown_content_type(&read.head.content_type);
-            serve_ranges(&mut response, &ranges, read.head.length, &kind, read.body);
-        }
-    }
-    Ok(response)
+/// `?multipart-manifest=get`: the manifest itself, not the object that it describes.
+fn is_raw(request: &SwiftRequest) -> bool {
+    request.param("multipart-manifest") == Some("get")
 }
+
+/// A read, and the refusal of its part number, which counts for joined objects alone.
+#[derive(Debug)]
+struct ReadRequest {
+    op: GetObject,
+    part_refusal: Option<&'static str>,
+}
+
+fn parse_read(request: &SwiftRequest) -> Result<ReadRequest> {
+    let mut op = GetObject::new(request.object()?.clone());
+    op.head.conditions = conditions(request);
+    op.head.newest = request.flag("x-newest");
+    op.head.raw = is_raw(request);
+    op.head.link_itself = symlink::is_link_itself(request);
+    op.ranges = request.header("range").and_then(ByteRanges::parse);
+    let mut part_refusal = None;
+    if !op.head.raw {
+        match part_number(request) {
+            Ok(part) => op.head.part = part,
+            Err(InvalidPart(text)) => part_refusal = Some(text),
+        }
+    }
+    Ok(ReadRequest { op, part_refusal })
+}
+
+/// A part number that a joined object cannot have, with Swift's text.
+#[derive(Debug, PartialEq, Eq)]
+struct InvalidPart(&'static str);
 
 /// `?part-number=`, which only joined objects have and for which it then must be valid.
 ///
 /// Source: `get_valid_part_num` in `swift/common/request_helpers.py`.
-fn part_number(request: &SwiftRequest) -> std::result::Result<Option<u32>, &'static str> {
+fn part_number(request: &SwiftRequest) -> std::result::Result<Option<u32>, InvalidPart> {
     let Some(text) = request.param("part-number") else { return Ok(None) };
     match text.trim().parse().ok().filter(|part| *part > 0) {
-        None => Err("Part number must be an integer greater than 0"),
+        None => Err(InvalidPart("Part number must be an integer greater than 0")),
         Some(_) if request.header("range").is_some() => {
-            Err("Range requests are not supported with part number queries")
+            Err(InvalidPart("Range requests are not supported with part number queries"))
         }
         part => Ok(part),
     }
 }
 
-/// A bad part number is refused for a joined object, and ignored for any other.
-async fn refuse_if_joined(
-    parts: &Parts,
-    cx: &Context,
-    object: &ObjectPath,
-    refusal: &str,
-) -> Result<()> {
-    let head = parts.store.head_object(cx, HeadObject::new(object.clone())).await?;
-    if head.is_manifest() { Err(Error::invalid(refusal)) } else { Ok(()) }
+/// Refuses an invalid part number if the object is a joined one; any other object ignores it.
+async fn check_part(deps: &ProxyDeps, request: &SwiftRequest, read: &ReadRequest) -> Result<()> {
+    let Some(refusal) = read.part_refusal else { return Ok(()) };
+    let op = HeadObject::new(read.op.head.object.clone());
+    let head = deps.store.head_object(&request.cx, op).await?;
+    if head.is_manifest() { Err(Error::invalid(refusal).into()) } else { Ok(()) }
 }
 
-/// 416 for a part that a joined object does not have; any other error as it is.
-fn no_such_part(error: Error, body: Body) -> Result<Reply> {
-    let Some(head) = error.head.as_ref().filter(|_| error.kind == Kind::InvalidPart) else {
-        return Err(error);
-    };
-    let mut response = status(StatusCode::RANGE_NOT_SATISFIABLE);
-    let out = response.headers_mut();
-    describe(head, out);
-    let length = body.size_hint().exact().unwrap_or_default();
-    set(out, "content-length", &length.to_string());
-    set(out, "content-range", &format!("bytes */{}", head.length));
-    *response.body_mut() = body;
+/// A 416 for a part that a joined object does not have; any other error as it is.
+fn read_error(error: Error, text: &'static str) -> SwiftError {
+    match error.head {
+        Some(head) if error.kind == Kind::InvalidPart => SwiftError::NoSuchPart { head, text },
+        head => Error { head, ..error }.into(),
+    }
+}
+
+pub(super) async fn head(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Reply> {
+    let read = parse_read(request)?;
+    check_part(deps, request, &read).await?;
+    let head = deps.store.head_object(&request.cx, read.op.head).await;
+    let mut head = head.map_err(|error| read_error(error, ""))?;
+    let served = served_by_head(&mut head);
+    let mut response = render(&head, &served, Body::default());
+    if is_raw(request) && head.is_manifest() {
+        let out = response.headers_mut();
+        set(out, "content-type", "application/json; charset=utf-8");
+        set(out, "etag", &head.etag);
+    }
     Ok(response)
 }
 
-/// Fills a 206: one range as it is, several framed as `multipart/byteranges`.
-fn serve_ranges(response: &mut Reply, ranges: &[Resolved], total: u64, kind: &str, body: Body) {
-    if let [one] = ranges {
-        set(response.headers_mut(), "content-range", &one.content_range(total));
-        set(response.headers_mut(), "content-length", &one.length.to_string());
-        *response.body_mut() = body;
-        return;
+/// The bytes that a GET of the same part would serve.
+fn served_by_head(head: &mut ObjectHead) -> Served {
+    match head.parts.first() {
+        Some(part) if part.length > 0 => {
+            Served::Ranges(vec![Resolved { start: part.start, length: part.length }])
+        }
+        Some(_) => {
+            head.length = 0;
+            Served::Whole
+        }
+        None => Served::Whole,
     }
-    let framing = Framing::new(ranges, total, kind, &apus_daemon::seed::hex::<16>());
-    set(response.headers_mut(), "content-length", &framing.length.to_string());
-    set(response.headers_mut(), "content-type", &framing.content_type);
-    let lengths: Vec<u64> = ranges.iter().map(|range| range.length).collect();
-    *response.body_mut() = frame(framing, lengths, body);
 }
 
-fn frame(framing: Framing, lengths: Vec<u64>, mut body: Body) -> Body {
-    let (sender, receiver) = mpsc::channel(2);
-    spawn(TaskKind::Request, async move {
-        let mut pending = Bytes::new();
-        for (head, length) in framing.heads.into_iter().zip(lengths) {
-            if sender.send(Ok(head.into())).await.is_err() {
-                return;
+pub(super) async fn get(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Reply> {
+    let mut read = parse_read(request)?;
+    check_part(deps, request, &read).await?;
+    if let Some(if_range) = request.header("if-range")
+        && read.op.ranges.is_some()
+        && !is_current(deps, request, &read.op, if_range).await?
+    {
+        read.op.ranges = None;
+    }
+    let read = deps.store.get_object(&request.cx, read.op).await;
+    let read = read.map_err(|error| read_error(error, NO_SUCH_PART))?;
+    if is_raw(request) && read.head.is_manifest() {
+        return match request.param("format") {
+            Some("raw") => manifest::render_as_sent(read).await,
+            _ => Ok(manifest::render_as_stored(read)),
+        };
+    }
+    Ok(render(&read.head, &read.served, read.body))
+}
+
+/// Whether the object is the version that `If-Range` names.
+async fn is_current(
+    deps: &ProxyDeps,
+    request: &SwiftRequest,
+    read: &GetObject,
+    if_range: &str,
+) -> Result<bool> {
+    let mut op = HeadObject::new(read.head.object.clone());
+    op.raw = read.head.raw;
+    op.link_itself = read.head.link_itself;
+    let head = deps.store.head_object(&request.cx, op).await?;
+    Ok(match parse_date(if_range) {
+        Some(seconds) => head.timestamp.seconds_ceil() == seconds,
+        None => unquote(if_range) == head.etag,
+    })
+}
+
+/// The response to a read: headers, and the body with the bytes that are served.
+fn render(head: &ObjectHead, served: &Served, body: Body) -> Reply {
+    let mut response = status(StatusCode::OK);
+    object_head::set_headers(head, response.headers_mut());
+    match served {
+        Served::Whole if head.parts_count.is_some() => empty_part(&mut response),
+        Served::Whole => {}
+        Served::Ranges(ranges) => match ranges.as_slice() {
+            [one] => partial_content(&mut response, *one, head.length),
+            several => {
+                let (kind, _) = split_swift_bytes(&head.content_type);
+                byteranges::set_ranges(&mut response, several, head.length, &kind, body);
+                return response;
             }
-            let mut left = length;
-            while left > 0 {
-                if pending.is_empty() {
-                    match body.frame().await.map(|frame| frame.map(http_body::Frame::into_data)) {
-                        Some(Ok(Ok(data))) => pending = data,
-                        Some(Ok(Err(_))) => continue,
-                        Some(Err(error)) => {
-                            let _ = sender.send(Err(error)).await;
-                            return;
-                        }
-                        None => {
-                            let _ = sender.send(Err("body ended too early".into())).await;
-                            return;
-                        }
-                    }
-                }
-                let take = usize::try_from(left).unwrap_or(usize::MAX).min(pending.len());
-                left -= take as u64;
-                if sender.send(Ok(pending.split_to(take))).await.is_err() {
-                    return;
-                }
-            }
-            if sender.send(Ok(framing.between.into())).await.is_err() {
-                return;
-            }
+        },
+    }
+    *response.body_mut() = body;
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use apus_cluster::Metadata;
+    use apus_store::Subject;
+    use apus_store::operation::PartHead;
+
+    use super::super::error_response;
+    use super::*;
+
+    fn joined(part: Option<(u64, u64)>) -> ObjectHead {
+        let part = part.map(|(start, length)| PartHead {
+            number: 1,
+            start,
+            length,
+            metadata: Metadata::new(),
+        });
+        ObjectHead {
+            length: 10,
+            etag: "abc".to_owned(),
+            content_type: "text/plain;swift_bytes=7".to_owned(),
+            parts_count: part.as_ref().map(|_| 3),
+            parts: part.into_iter().collect(),
+            ..ObjectHead::default()
         }
-        let _ = sender.send(Ok(framing.end.into())).await;
-    });
-    stream(receiver)
+    }
+
+    #[test]
+    fn a_head_of_a_part_has_the_headers_of_a_get() {
+        for (part, code, length, range) in [
+            (None, 200, "10", None),
+            (Some((4, 6)), 206, "6", Some("bytes 4-9/10")),
+            (Some((10, 0)), 206, "0", None),
+        ] {
+            let mut head = joined(part);
+            let served = served_by_head(&mut head);
+            let reply = render(&head, &served, Body::default());
+            assert_eq!(reply.status().as_u16(), code, "{part:?}");
+            assert_eq!(reply.headers()["content-length"], length, "{part:?}");
+            let found = reply.headers().get("content-range").map(|value| value.to_str().unwrap());
+            assert_eq!(found, range, "{part:?}");
+            assert_eq!(reply.headers()["content-type"], "text/plain");
+        }
+    }
+
+    #[test]
+    fn part_numbers_are_positive_and_exclude_ranges() {
+        let part = |query: &str, headers: &[(&str, &str)]| {
+            let request = SwiftRequest::example("GET", &format!("/v1/a/c/o?{query}"), headers);
+            let read = parse_read(&request).unwrap();
+            (read.op.head.part, read.part_refusal.is_some())
+        };
+        assert_eq!(part("part-number=2", &[]), (Some(2), false));
+        assert_eq!(part("part-number=0", &[]), (None, true));
+        assert_eq!(part("part-number=x", &[]), (None, true));
+        assert_eq!(part("part-number=1", &[("range", "bytes=0-1")]), (None, true));
+        assert_eq!(part("part-number=x&multipart-manifest=get", &[]), (None, false));
+    }
+
+    #[test]
+    fn a_part_that_does_not_exist_is_416() {
+        let mut error = Error::new(Kind::InvalidPart, Subject::Object);
+        error.head = Some(Box::new(joined(None)));
+        for (text, length) in [(NO_SUCH_PART, "44"), ("", "0")] {
+            let reply = error_response::render(&read_error(error.clone(), text));
+            assert_eq!(reply.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+            assert_eq!(reply.headers()["content-range"], "bytes */10");
+            assert_eq!(reply.headers()["content-length"], length);
+        }
+        error.kind = Kind::NotFound;
+        assert_eq!(read_error(error, "").status(), StatusCode::NOT_FOUND);
+    }
 }

@@ -1,4 +1,4 @@
-//! From an HTTP request to names, identity and parameters. Names come from the raw path.
+//! A Swift request: its names, identity, headers and parameters.
 
 use std::sync::Arc;
 
@@ -8,134 +8,29 @@ use apus_cluster::metadata::{Resource, check_user_metadata, has_prefix, title_ca
 use apus_cluster::name::NameError;
 use apus_cluster::{
     AccountName, ClientName, ContainerName, ContainerPath, Metadata, ObjectName, ObjectPath,
-    percent,
 };
 use apus_daemon::Body;
+use apus_daemon::config::value::flag;
 use apus_daemon::http::header;
 use apus_store::access::Identity;
 use apus_store::{Authority, Consistency, Context, Error, Kind, Subject};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 
-use super::error::{Reply, plain_error};
-use crate::edge::Parts;
+use super::error::{Result, SwiftError};
+use super::path::{self, Path, bad_text, check_length, too_long};
+use crate::deps::ProxyDeps;
+use crate::query::{self, InvalidParameter};
 
-/// What the path names.
-#[derive(Debug, Clone)]
-pub(super) enum Path {
-    Account(AccountName),
-    Container(ContainerPath),
-    Object(ObjectPath),
-}
-
-/// A parsed request.
+/// A parsed request with the identity of its sender, without its body.
 pub(super) struct SwiftRequest {
     pub(super) head: http::request::Parts,
-    pub(super) body: Body,
     pub(super) path: Path,
     pub(super) cx: Context,
     pub(super) query: Vec<(String, String)>,
     pub(super) constraints: Arc<Constraints>,
 }
 
-type Refusal = Box<Reply>;
-
-fn refuse(status: StatusCode, text: &str) -> Refusal {
-    let mut response = plain_error(status, text);
-    apus_daemon::http::set(response.headers_mut(), "content-type", "text/html; charset=UTF-8");
-    Box::new(response)
-}
-
-/// 400 with a text that may repeat what the client sent, and so is no HTML.
-fn plain(text: &str) -> Refusal {
-    Box::new(plain_error(StatusCode::BAD_REQUEST, text))
-}
-
-/// Splits a query string; keys and values decoded, `+` as a space.
-///
-/// # Errors
-/// The key whose value is not UTF-8.
-pub(super) fn parse_query(query: &str) -> Result<Vec<(String, String)>, String> {
-    query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let decode = |text: &str| percent::decode_utf8(&text.replace('+', " "));
-            let bad = || key.to_owned();
-            Ok((decode(key).ok_or_else(bad)?, decode(value).ok_or_else(bad)?))
-        })
-        .collect()
-}
-
-/// Version, account, container and object of a decoded path. Empty words at its end are left out.
-///
-/// Source: `split_path` in `swift/common/utils/base.py`.
-fn split_path(path: &str) -> Option<[Option<&str>; 4]> {
-    let words: Vec<&str> = path.strip_prefix('/')?.splitn(4, '/').collect();
-    let (_, before) = words.split_last()?;
-    if words.first().is_some_and(|version| version.is_empty()) || before.contains(&"") {
-        return None;
-    }
-    let word = |index: usize| words.get(index).copied().filter(|word| !word.is_empty());
-    Some([word(0), word(1), word(2), word(3)])
-}
-
-/// The names of a raw path below `/v1/`. It is decoded as a whole before it is split, as in Swift:
-/// an encoded slash is a slash.
-pub(super) fn parse_path(raw: &str, constraints: &Constraints) -> Result<Path, Refusal> {
-    match ClientName::decode(raw) {
-        Ok(path) => names_of(&path, constraints),
-        Err(_) => Err(bad_text()),
-    }
-}
-
-fn bad_text() -> Refusal {
-    refuse(StatusCode::PRECONDITION_FAILED, "Invalid UTF8 or contains NULL")
-}
-
-/// The names in a decoded path.
-pub(super) fn names_of(path: &ClientName, constraints: &Constraints) -> Result<Path, Refusal> {
-    let Some([version, account, container, object]) = split_path(path.as_str()) else {
-        return Err(refuse(StatusCode::NOT_FOUND, ""));
-    };
-    let bad_url = || refuse(StatusCode::PRECONDITION_FAILED, "Bad URL");
-    let account = account.ok_or_else(bad_url)?;
-    if !constraints.valid_api_versions.iter().any(|valid| Some(valid.as_str()) == version) {
-        return Err(refuse(StatusCode::NOT_FOUND, ""));
-    }
-    let unfit = |what: &str, name: &str, max: usize, error: NameError| match error {
-        NameError::TooLong { length, .. } => {
-            refuse(StatusCode::BAD_REQUEST, &too_long(what, length, max))
-        }
-        other => plain(&format!("{what} name {name:?}: {other}")),
-    };
-    let account = AccountName::parse(account)
-        .map_err(|error| unfit("Account", account, constraints.max_account_name_length, error))?;
-    let Some(container) = container else { return Ok(Path::Account(account)) };
-    let container = ContainerName::parse(container).map_err(|error| {
-        unfit("Container", container, constraints.max_container_name_length, error)
-    })?;
-    let container = ContainerPath::new(account, container);
-    let Some(object) = object else { return Ok(Path::Container(container)) };
-    let object = ObjectName::parse(object)
-        .map_err(|error| unfit("Object", object, constraints.max_object_name_length, error))?;
-    Ok(Path::Object(container.object(object)))
-}
-
-/// Swift's text for a name of `length` bytes where `max` are allowed.
-fn too_long(what: &str, length: usize, max: usize) -> String {
-    format!("{what} name length of {length} longer than {max}")
-}
-
-/// Checks a name that a client sets against the client's limit, which is tighter than the backends'.
-pub(super) fn check_length(what: &str, name: &str, max: usize) -> Result<(), Error> {
-    match name.len() {
-        length if length > max => Err(Error::invalid(too_long(what, length, max))),
-        _ => Ok(()),
-    }
-}
-
-/// Why the name in a header is refused.
+/// The error for a header that does not hold a valid name.
 fn header_error(error: &NameError, what: &str, max: usize, header: &str) -> Error {
     let text = match error {
         NameError::TooLong { length, .. } => return Error::invalid(too_long(what, *length, max)),
@@ -149,7 +44,7 @@ fn header_error(error: &NameError, what: &str, max: usize, header: &str) -> Erro
     Error::new(Kind::PreconditionFailed, Subject::Request).text(text)
 }
 
-/// Makes one value of the lines of each header, separated by commas, as Swift's server does.
+/// Joins the lines of each header by commas, as Swift's server does.
 fn join_lines(headers: &mut HeaderMap) {
     if headers.len() == headers.keys_len() {
         return;
@@ -166,7 +61,7 @@ fn join_lines(headers: &mut HeaderMap) {
     }
 }
 
-/// Headers besides `X-…` whose text decides what is done or kept.
+/// Headers other than `X-…` whose text has a meaning for a request.
 const TEXTS: [&str; 10] = [
     "content-type",
     "content-disposition",
@@ -180,9 +75,10 @@ const TEXTS: [&str; 10] = [
     "destination-account",
 ];
 
-/// Refuses a header that has a meaning here and is not UTF-8: to leave it out would do something
-/// else than what was asked for. Metadata is judged where it is read.
-fn refuse_bad_headers(headers: &HeaderMap) -> Result<(), Refusal> {
+/// Refuses a header that has a meaning here and is not UTF-8: ignoring it would perform another
+/// request than the client sent. Metadata is checked where it is read.
+fn refuse_bad_headers(headers: &HeaderMap) -> Result<()> {
+    let refused = |text: String| SwiftError::refused(StatusCode::BAD_REQUEST, text);
     for (name, value) in headers {
         if value.as_bytes().is_ascii() || std::str::from_utf8(value.as_bytes()).is_ok() {
             continue;
@@ -201,58 +97,62 @@ fn refuse_bad_headers(headers: &HeaderMap) -> Result<(), Refusal> {
             return Err(bad_text());
         }
         if name == "content-type" {
-            return Err(plain("Invalid Content-Type"));
+            return Err(refused("Invalid Content-Type".to_owned()));
         }
         let ours =
             name.starts_with("x-") && !name.starts_with("x-forwarded-") && !name.contains("-meta-");
         if ours || TEXTS.contains(&name) || name.starts_with("if-") {
-            return Err(plain(&format!("{}: expected UTF-8", title_case(name))));
+            return Err(refused(format!("{}: expected UTF-8", title_case(name))));
         }
     }
     Ok(())
 }
 
+/// The identity that a request's token proves; anonymous without a token.
+fn identity(deps: &ProxyDeps, headers: &HeaderMap) -> Result<Identity> {
+    let token = header(headers, "x-auth-token").or_else(|| header(headers, "x-storage-token"));
+    let mut identity = match token.filter(|token| !token.is_empty()) {
+        None => Identity::default(),
+        Some(token) => deps
+            .auth
+            .token(token, deps.clock.now().as_secs())
+            .ok_or_else(|| SwiftError::refused(StatusCode::UNAUTHORIZED, ""))?,
+    };
+    identity.referrer = header(headers, "referer").map(str::to_owned);
+    Ok(identity)
+}
+
 impl SwiftRequest {
+    /// Parses everything but the body.
     pub(super) fn parse(
-        parts: &Parts,
+        deps: &ProxyDeps,
         request: Request<Body>,
         trans_id: Arc<str>,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<(Self, Body)> {
         let (mut head, body) = request.into_parts();
-        let path = parse_path(head.uri.path(), &parts.constraints)?;
-        let query = parse_query(head.uri.query().unwrap_or_default())
-            .map_err(|key| plain(&format!("\"{key}\" parameter not valid UTF-8")))?;
+        let path = path::parse(head.uri.path(), &deps.constraints)?;
+        let query = query::parse(head.uri.query().unwrap_or_default());
+        let query = query.map_err(|InvalidParameter(name)| {
+            let text = format!("\"{name}\" parameter not valid UTF-8");
+            SwiftError::refused(StatusCode::BAD_REQUEST, text)
+        })?;
         join_lines(&mut head.headers);
         refuse_bad_headers(&head.headers)?;
-        let token = header(&head.headers, "x-auth-token")
-            .or_else(|| header(&head.headers, "x-storage-token"));
-        let mut identity = match token {
-            None | Some("") => Identity::default(),
-            Some(token) => match parts.auth.token(token, parts.clock.now().as_secs()) {
-                Some(identity) => identity,
-                None => {
-                    let mut response = plain_error(StatusCode::UNAUTHORIZED, "");
-                    let realm = "Swift realm=\"unknown\"";
-                    apus_daemon::http::set(response.headers_mut(), "www-authenticate", realm);
-                    return Err(Box::new(response));
-                }
-            },
-        };
-        identity.referrer = header(&head.headers, "referer").map(str::to_owned);
-        let asks =
-            header(&head.headers, "x-open-expired").and_then(apus_daemon::config::value::flag);
+        let identity = identity(deps, &head.headers)?;
+        let open_expired = header(&head.headers, "x-open-expired").and_then(flag) == Some(true);
         let cx = Context {
             trans_id,
             identity: Arc::new(identity),
             authority: Authority::Caller,
             consistency: Consistency::Eventual,
             policy: None,
-            open_expired: parts.allow_open_expired && asks.unwrap_or(false),
+            open_expired: deps.config.allow_open_expired && open_expired,
         };
-        Ok(Self { head, body, path, cx, query, constraints: parts.constraints.clone() })
+        let constraints = deps.constraints.clone();
+        Ok((Self { head, path, cx, query, constraints }, body))
     }
 
-    /// A query parameter; of several of one name the last counts, as in Swift.
+    /// A query parameter; the last of several with one name, as in Swift.
     pub(super) fn param(&self, name: &str) -> Option<&str> {
         self.query.iter().rfind(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
@@ -270,8 +170,8 @@ impl SwiftRequest {
     /// The content type that the client sets, if it sets one.
     ///
     /// # Errors
-    /// `Invalid` for parameters that only the cluster sets, which would change what listings show.
-    pub(super) fn content_type(&self) -> Result<Option<&str>, Error> {
+    /// `Invalid` for `swift_…` parameters, which only the cluster sets.
+    pub(super) fn content_type(&self) -> apus_store::Result<Option<&str>> {
         let given = self.given("content-type");
         match given.and_then(reserved_parameter) {
             None => Ok(given),
@@ -281,11 +181,29 @@ impl SwiftRequest {
         }
     }
 
+    /// The content type that the client sets, or else the one that the object's name suggests.
+    ///
+    /// # Errors
+    /// As [`Self::content_type`].
+    pub(super) fn content_type_or_guess(&self, object: &ObjectPath) -> apus_store::Result<String> {
+        let given = self.content_type()?.filter(|_| !self.flag("x-detect-content-type"));
+        let name = object.object.as_str();
+        Ok(match given {
+            Some(kind) => kind.to_owned(),
+            // The standard's name is audio/wav; Swift sends the one in Python's table.
+            None if name.ends_with(".wav") => "audio/x-wav".to_owned(),
+            None => mime_guess::from_path(name)
+                .first_raw()
+                .unwrap_or("application/octet-stream")
+                .to_owned(),
+        })
+    }
+
     /// The account that a header names, percent-encoded.
     ///
     /// # Errors
     /// With Swift's texts.
-    pub(super) fn account_in(&self, name: &str) -> Result<Option<AccountName>, Error> {
+    pub(super) fn account_in(&self, name: &str) -> apus_store::Result<Option<AccountName>> {
         let Some(value) = self.header(name) else { return Ok(None) };
         let account = ClientName::decode(value).and_then(|name| name.account());
         let max = self.constraints.max_account_name_length;
@@ -295,12 +213,12 @@ impl SwiftRequest {
     /// The object that a header names, percent-encoded.
     ///
     /// # Errors
-    /// With Swift's texts; `header` is the header's name as they spell it.
+    /// With Swift's texts; `header` is the header's name as the texts spell it.
     pub(super) fn object_in(
         &self,
         header: &str,
         value: &str,
-    ) -> Result<(ContainerName, ObjectName), Error> {
+    ) -> apus_store::Result<(ContainerName, ObjectName)> {
         let names = ClientName::decode(value).and_then(|name| name.container_and_object());
         let max = self.constraints.max_object_name_length;
         let (container, object) =
@@ -311,12 +229,34 @@ impl SwiftRequest {
 
     /// A boolean parameter in Swift's spellings.
     pub(super) fn param_flag(&self, name: &str) -> bool {
-        self.param(name).and_then(apus_daemon::config::value::flag).unwrap_or(false)
+        self.param(name).and_then(flag).unwrap_or(false)
     }
 
     /// A boolean header in Swift's spellings.
     pub(super) fn flag(&self, name: &str) -> bool {
-        self.header(name).and_then(apus_daemon::config::value::flag).unwrap_or(false)
+        self.header(name).and_then(flag).unwrap_or(false)
+    }
+
+    /// The container that the path names.
+    ///
+    /// # Errors
+    /// `Invalid` for the path of an account or object.
+    pub(super) fn container(&self) -> apus_store::Result<&ContainerPath> {
+        match &self.path {
+            Path::Container(container) => Ok(container),
+            Path::Account(_) | Path::Object(_) => Err(Error::invalid("expected a container")),
+        }
+    }
+
+    /// The object that the path names.
+    ///
+    /// # Errors
+    /// `Invalid` for the path of an account or container.
+    pub(super) fn object(&self) -> apus_store::Result<&ObjectPath> {
+        match &self.path {
+            Path::Object(object) => Ok(object),
+            Path::Account(_) | Path::Container(_) => Err(Error::invalid("expected an object")),
+        }
     }
 
     /// The path's account.
@@ -328,8 +268,8 @@ impl SwiftRequest {
         }
     }
 
-    /// Client's limits on new names, which are tighter than what backends take.
-    pub(super) fn check_name_lengths(&self) -> Result<(), Error> {
+    /// Checks the path's last name against the limit for clients, which is below the servers'.
+    pub(super) fn check_name_lengths(&self) -> apus_store::Result<()> {
         let limits = &self.constraints;
         match &self.path {
             Path::Account(account) => {
@@ -346,9 +286,13 @@ impl SwiftRequest {
         }
     }
 
-    /// The metadata of a request for `resource`: user metadata, checked, and `others`, kept as
-    /// they are. `X-Remove-…` empties.
-    pub(super) fn metadata(&self, resource: Resource, others: &[&str]) -> Result<Metadata, Error> {
+    /// The metadata in a request's headers: user metadata of `resource`, checked, and the headers
+    /// in `others`. `X-Remove-…` sets an empty value.
+    pub(super) fn metadata(
+        &self,
+        resource: Resource,
+        others: &[&str],
+    ) -> apus_store::Result<Metadata> {
         let prefix = resource.user_prefix();
         let word = resource.word();
         let mut metadata = Metadata::new();
@@ -385,52 +329,35 @@ impl SwiftRequest {
 }
 
 #[cfg(test)]
+impl SwiftRequest {
+    /// An anonymous request, for tests of parsers.
+    pub(super) fn example(method: &str, uri: &str, headers: &[(&str, &str)]) -> Self {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let constraints = Arc::new(Constraints::default());
+        let cx = Context {
+            trans_id: "tx".into(),
+            identity: Arc::new(Identity::default()),
+            authority: Authority::Caller,
+            consistency: Consistency::Eventual,
+            policy: None,
+            open_expired: false,
+        };
+        let query = query::parse(head.uri.query().unwrap_or_default()).unwrap();
+        let path = path::parse(head.uri.path(), &constraints).unwrap();
+        Self { head, path, cx, query, constraints }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_decoded_and_then_split() {
-        let shown = |path: &str| match parse_path(path, &Constraints::default()) {
-            Ok(Path::Account(account)) => Ok(format!("/{account}")),
-            Ok(Path::Container(container)) => Ok(container.to_string()),
-            Ok(Path::Object(object)) => Ok(object.to_string()),
-            Err(refusal) => Err(refusal.status().as_u16()),
-        };
-        let long = |length: usize| "n".repeat(length);
-        for (path, expected) in [
-            ("/v1/a", Ok("/a")),
-            ("/v1/a/", Ok("/a")),
-            ("/v1/a/c", Ok("/a/c")),
-            ("/v1/a/c/", Ok("/a/c")),
-            ("/v1/a/c/o", Ok("/a/c/o")),
-            ("/v1/a/c/o/", Ok("/a/c/o/")),
-            ("/v1/a/c//o", Ok("/a/c//o")),
-            ("/v1/a/c%2Fo", Ok("/a/c/o")),
-            ("/v1/a%2Fc%2F%2Fo", Ok("/a/c//o")),
-            ("/v1/a/c/%252F%3F+", Ok("/a/c/%2F?+")),
-            ("/v1", Err(412)),
-            ("/v1/", Err(412)),
-            ("/v1//", Err(404)),
-            ("/v1//c", Err(404)),
-            ("/v1/a//", Err(404)),
-            ("/v1/a//o", Err(404)),
-            ("/v1/a/%2Fo", Err(404)),
-            ("//a/c", Err(404)),
-            ("/v9/a/c", Err(404)),
-            ("/v1/a/c/%00", Err(412)),
-            ("/v1/a/%00c", Err(412)),
-            ("/v1/%00a", Err(412)),
-            ("/v1/a/c/%ff", Err(412)),
-            (&format!("/v1/{}", long(513)), Err(400)),
-            (&format!("/v1/a/{}", long(513)), Err(400)),
-            (&format!("/v1/a/c/{}", long(2049)), Err(400)),
-        ] {
-            assert_eq!(shown(path), expected.map(str::to_owned), "{path}");
-        }
-    }
-
-    #[test]
-    fn lines_of_a_header_become_one() {
+    fn lines_of_a_header_are_joined() {
         let mut headers = HeaderMap::new();
         for (name, value) in [("x-a", &b"1"[..]), ("x-b", b"2"), ("x-a", b"\xfc"), ("x-a", b"")] {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
@@ -443,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_refused_where_they_would_be_left_out() {
+    fn headers_that_are_not_utf_8_are_refused_where_they_have_a_meaning() {
         for (name, status) in [
             ("x-copy-from", Some(412)),
             ("x-symlink-target", Some(412)),

@@ -1,4 +1,4 @@
-//! The list of segments of a new static large object, read from its JSON as the items come.
+//! Parses the JSON list of segments of a new static large object, item by item.
 //!
 //! Source of rules and texts: `parse_and_validate_input` in `swift/common/middleware/slo.py`.
 
@@ -17,15 +17,15 @@ use serde::de::{
     Visitor,
 };
 
-/// Items of one list at most, inline data and wrong ones included.
+/// Most items of one list, including inline data and invalid ones.
 const ITEMS_MAX: usize = 10 * SLO_MAX_SEGMENTS;
-/// Text about wrong items, in bytes. Beyond it they are only counted.
+/// Longest text about invalid items, in bytes; further ones are counted.
 const PROBLEMS_BYTES_MAX: usize = 64 * 1024;
-/// Unknown keys of one item that are named.
+/// Most unknown keys of one item that are reported.
 const UNKNOWN_KEYS_MAX: usize = 8;
-/// Bytes of an unknown key that are shown.
+/// Most bytes of an unknown key that are reported.
 const UNKNOWN_KEY_BYTES_MAX: usize = 256;
-/// Base64 as Python reads it: padding is looked at by ourselves.
+/// Base64 as Python decodes it; the padding is checked separately.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -36,7 +36,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Parses a document.
 ///
 /// # Errors
-/// `Invalid`, with a line for each item that is wrong; `TooLarge` for too many items.
+/// `Invalid`, with a line for each invalid item; `TooLarge` for too many items.
 pub(super) fn parse(json: &[u8], object: &ObjectPath) -> Result<Vec<Segment>> {
     let own = format!("/{}/{}", object.container.container, object.object);
     let mut list = SegmentList { own, ..SegmentList::default() };
@@ -49,21 +49,21 @@ pub(super) fn parse(json: &[u8], object: &ObjectPath) -> Result<Vec<Segment>> {
     list.finish()
 }
 
-/// What a JSON value is, where only some kinds are of use.
+/// A JSON value, as far as a segment uses it.
 #[derive(Debug, Clone, Default, PartialEq)]
 enum JsonField {
-    /// The key is not there.
+    /// The key is missing.
     #[default]
     Absent,
     Null,
     Text(String),
     Integer(i128),
-    /// Of a kind that no key of a segment has.
+    /// A value of another type.
     Other,
 }
 
 impl JsonField {
-    /// Whether Python takes it for false.
+    /// Whether Python regards it as false.
     fn is_false(&self) -> bool {
         match self {
             Self::Absent | Self::Null => true,
@@ -105,7 +105,7 @@ impl<'de> Visitor<'de> for FieldVisitor {
         Ok(JsonField::Integer(value.into()))
     }
 
-    #[allow(clippy::cast_possible_truncation, reason = "Python cuts the fraction off as well")]
+    #[allow(clippy::cast_possible_truncation, reason = "Python truncates as well")]
     fn visit_f64<E>(self, value: f64) -> std::result::Result<JsonField, E> {
         Ok(JsonField::Integer(value as i128))
     }
@@ -132,7 +132,7 @@ enum SegmentKey {
     Size,
     Range,
     Data,
-    /// The beginning of any other.
+    /// The beginning of any other key.
     Unknown(String),
 }
 
@@ -247,16 +247,16 @@ impl<'de> Visitor<'de> for SegmentVisitor {
     }
 }
 
-/// The list as far as it was read.
+/// The items that have been read.
 #[derive(Debug, Default)]
 struct SegmentList {
-    /// The path of the new object, which must not be in its own list.
+    /// The path of the new object, which its list must not name.
     own: String,
     items: usize,
     segments: Vec<Segment>,
     /// Segments that name an object.
     objects: usize,
-    /// The last segment, when it is said to be empty or less: only the last one may be.
+    /// Index of the last segment if its size is below 1: only the last one may be empty.
     small: Option<usize>,
     problems: String,
     unnamed_problems: usize,
@@ -400,7 +400,7 @@ impl SegmentList {
         if size.is_some_and(|size| size < 1) {
             self.small = Some(index);
         }
-        // No object has a size that is less than nothing, or more than can be counted.
+        // No object has a negative size, or one beyond 64 bits.
         let size = size.map(|size| u64::try_from(size).unwrap_or(u64::MAX));
         Ok(Segment { path, etag, size, range, data: None })
     }
@@ -425,7 +425,7 @@ impl SegmentList {
     }
 }
 
-/// The keys that a segment may not have, as JSON text.
+/// Refuses keys that a segment may not have.
 fn refuse_unknown(mut keys: Vec<String>) -> std::result::Result<(), String> {
     if keys.is_empty() {
         return Ok(());
@@ -436,7 +436,7 @@ fn refuse_unknown(mut keys: Vec<String>) -> std::result::Result<(), String> {
     Err(format!("extraneous keys {}", shown.join(", ")))
 }
 
-/// A segment whose bytes are in the list.
+/// A segment with inline data.
 fn inline(sent: SentSegment) -> std::result::Result<Segment, String> {
     let mut unknown = sent.unknown;
     let others = [
@@ -454,7 +454,7 @@ fn inline(sent: SentSegment) -> std::result::Result<Segment, String> {
     let invalid = || "data must be valid base64".to_owned();
     let JsonField::Text(data) = sent.data else { return Err(invalid()) };
     let bare = data.trim_end_matches('=');
-    // Padding may be longer than it has to be, and not shorter.
+    // Padding may be longer than necessary, not shorter.
     if data.len() - bare.len() < (4 - bare.len() % 4) % 4 {
         return Err(invalid());
     }
@@ -466,8 +466,8 @@ fn inline(sent: SentSegment) -> std::result::Result<Segment, String> {
     Ok(Segment { data: Some(data), ..Segment::default() })
 }
 
-/// `size_bytes` as Python's `int` reads it: numbers lose their fraction, and texts may have blanks
-/// around them and underscores between digits.
+/// `size_bytes` as Python's `int` reads it: numbers are truncated, and texts may have blanks around
+/// them and underscores between digits.
 fn size(field: JsonField) -> std::result::Result<Option<i128>, String> {
     let invalid = || "invalid size_bytes".to_owned();
     let text = match field {
@@ -491,7 +491,7 @@ fn size(field: JsonField) -> std::result::Result<Option<i128>, String> {
     Ok(Some(if negative { -number } else { number }))
 }
 
-/// A range that the segment takes of its object.
+/// The range of the object that the segment uses.
 fn range(field: &JsonField, size: Option<i128>) -> std::result::Result<String, String> {
     let JsonField::Text(range) = field else { return Err("invalid range".to_owned()) };
     let ranges = ByteRanges::parse(&format!("bytes={range}")).ok_or("invalid range")?;
@@ -523,7 +523,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_read_as_swift_reads_them() {
+    fn sizes_are_parsed_as_swift_parses_them() {
         for (sent, size) in [
             ("3", Some(3)),
             ("3.0", Some(3)),
@@ -560,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    fn each_wrong_item_is_named_with_swifts_text() {
+    fn each_invalid_item_is_reported_with_swifts_text() {
         for (item, problem) in [
             ("0", "not a JSON object"),
             ("null", "not a JSON object"),
@@ -594,7 +594,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_that_are_no_list_are_refused() {
+    fn documents_that_are_not_lists_are_refused() {
         for json in ["", "[", "[{\"path\":\"/c/o\"}", "[]]", "[] x", "nonsense", "[1,]", "\u{0}"] {
             assert_eq!(refusal(json), "Manifest must be valid JSON.\n", "{json}");
         }
@@ -614,12 +614,12 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_read_than_a_manifest_may_name() {
+    fn reading_stops_at_the_limit_of_segments() {
         let of = |item: &str, count: usize| format!("[{}]", vec![item; count].join(","));
         let kind = |json: &str| parsed(json).map(|list| list.len()).map_err(|error| error.kind);
         let object = "{\"path\":\"/c/o\"}";
         assert_eq!(kind(&of(object, SLO_MAX_SEGMENTS)), Ok(SLO_MAX_SEGMENTS));
-        // What follows is not looked at.
+        // The rest is not read.
         let many = of(object, SLO_MAX_SEGMENTS + 1).replace(']', ",nonsense");
         assert_eq!(kind(&many), Err(Kind::TooLarge));
         let data =

@@ -1,13 +1,15 @@
-//! What Swift's optional filters do and this proxy does not. Swift without such a filter answers 2xx
-//! and does nothing, and a client takes that for done; here it is refused by name. Removing a
-//! setting, or switching it off, is always accepted.
+//! Refuses what Swift's optional filters do and this proxy does not support.
+//!
+//! Swift without such a filter responds with 2xx and does nothing, so that a client believes that it
+//! was done. Removing a setting, or switching it off, is always accepted.
 
 use apus_store::{Error, Kind, Subject};
 use http::HeaderMap;
 
-use super::request::{Path, SwiftRequest};
+use super::path::Path;
+use super::request::SwiftRequest;
 
-/// Settings of a container, and the feature that each is for.
+/// Settings of a container, and the feature of each.
 const OF_CONTAINERS: [(&str, &str); 18] = [
     ("x-versions-enabled", VERSIONING),
     ("x-versions-location", VERSIONING),
@@ -28,12 +30,12 @@ const OF_CONTAINERS: [(&str, &str); 18] = [
     ("x-container-meta-access-control-expose-headers", CORS),
     ("x-container-meta-access-control-max-age", CORS),
 ];
-/// Settings of an account. Its keys of temporary URLs are kept, as Swift keeps them secret with or
-/// without the filter; each use of such a URL is refused.
+/// Settings of an account. Keys of temporary URLs are stored, since Swift keeps them secret with or
+/// without the filter; requests that use such a URL are refused.
 const OF_ACCOUNTS: [(&str, &str); 1] = [("x-account-meta-quota-bytes", QUOTAS)];
-/// First part of further settings of accounts.
+/// Prefix of further settings of accounts.
 const OF_ACCOUNTS_PREFIX: &str = "x-account-quota-";
-/// Parameters of a query that ask for more than the request itself.
+/// Query parameters of unsupported features.
 const PARAMETERS: [(&str, &str); 5] = [
     ("temp_url_sig", TEMP_URLS),
     ("temp_url_expires", TEMP_URLS),
@@ -48,7 +50,7 @@ const TEMP_URLS: &str = "temporary URLs";
 const WEB: &str = "static web sites";
 const CORS: &str = "cross-origin resource sharing";
 
-/// Refuses what the request asks for and would not get.
+/// Refuses a request that uses an unsupported feature.
 ///
 /// # Errors
 /// `NotSupported`, with the name of the header or parameter.

@@ -65,7 +65,8 @@ pub(crate) fn main(options: &Options) -> Result<(), String> {
         let transport = Arc::new(Transport::new(signer));
         let client = Arc::new(Client::new(transport, clock.clone(), Deadlines::default()));
         let queue = Queue { client, containers, hash: cluster.hash.clone(), clock };
-        let container = queue.enqueue(&entry, operation, written, options.force).await?;
+        let queued = queue.enqueue(&entry, operation, written, options.force).await;
+        let container = queued.map_err(|error| error.to_string())?;
         println!("{container}");
         Ok(())
     })

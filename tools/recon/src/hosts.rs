@@ -90,7 +90,7 @@ mod tests {
             std::env::temp_dir().join(format!("apus-recon-hosts-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let vectors =
-            concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors/ring/saio.ring.gz");
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/ring/saio.ring.gz");
         std::fs::copy(vectors, directory.join("container.ring.gz")).unwrap();
         let mut options = Options { swiftdir: directory.clone(), ..Options::default() };
         let all = hosts(&options, ServerType::Container, &[]).unwrap();

@@ -19,7 +19,7 @@ use apus_daemon::runtime;
 use apus_disk::{is_mount, write_durably};
 use apus_membership::Facts;
 use apus_wire::Transport;
-use apus_wire::rings::{Courier, Failure, Fetched, RingFolder, RingKeys, fetch_from};
+use apus_wire::rings::{Fetched, RingClient, RingClientError, RingFolder, RingKeys, fetch_from};
 use apus_wire::signed::Signer;
 use http::Method;
 use serde_json::{Value, json};
@@ -337,8 +337,8 @@ async fn rings(
 ) -> Result<(), String> {
     let keys = RingKeys::new(auth)?;
     let transport = Transport::new(Signer::new(auth, Arc::new(SystemClock)));
-    let courier = Courier::new(Arc::new(transport), TIMEOUT);
-    let failed = |failure: Failure| format!("{host}: its rings: {failure}");
+    let courier = RingClient::new(Arc::new(transport), TIMEOUT);
+    let failed = |failure: RingClientError| format!("{host}: its rings: {failure}");
     if options.dry_run {
         let manifest = courier.manifest(&host.to_string()).await.map_err(failed)?;
         let names: Vec<String> =

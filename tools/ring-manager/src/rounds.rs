@@ -9,7 +9,7 @@ use apus_daemon::clock::SystemClock;
 use apus_daemon::{Clock, Drain};
 use apus_membership::DeviceContents;
 use apus_wire::Transport;
-use apus_wire::rings::{Courier, Outcome, PushOptions, RingKeys, Target, push};
+use apus_wire::rings::{PushOptions, PushOutcome, RingClient, RingKeys, RingServer, push};
 use apus_wire::signed::Signer;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -97,7 +97,7 @@ impl Rounds {
         let asker = Asker::new(&cluster.backend_auth, settings.timeout);
         let keys = RingKeys::new(&cluster.backend_auth)?;
         let signer = Signer::new(&cluster.backend_auth, Arc::new(SystemClock));
-        let courier = Courier::new(Arc::new(Transport::new(signer)), settings.timeout);
+        let courier = RingClient::new(Arc::new(Transport::new(signer)), settings.timeout);
         Ok(Self {
             settings,
             cluster,
@@ -189,12 +189,12 @@ impl Rounds {
         let files = self.with(|manager, _| manager.ring_files()).await?;
         let addresses: BTreeSet<&str> =
             servers.keys().map(|server| server.address.as_str()).collect();
-        let targets: Vec<Target> = addresses.into_iter().filter_map(Target::at).collect();
+        let targets: Vec<RingServer> = addresses.into_iter().filter_map(RingServer::at).collect();
         let pushed =
             push(&self.scout.courier, &self.keys, &files, &targets, &PushOptions::default())
                 .await?;
         let mut troubles = pushed.missing().map(|told| match &told.outcome {
-            Outcome::Refused { reason, .. } | Outcome::Unreachable { reason } => {
+            PushOutcome::Refused { reason, .. } | PushOutcome::Unreachable { reason } => {
                 format!("{} {}: {reason}", told.address, told.ring)
             }
             _ => format!("{} {}", told.address, told.ring),

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use apus_wire::rings::Courier;
+use apus_wire::rings::RingClient;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
@@ -76,7 +76,7 @@ fn passed(kind: &str, redundancy: &Value, replication: &Value, ahead: f64) -> Op
 #[derive(Debug)]
 pub(super) struct Scout {
     pub(super) asker: Asker,
-    pub(super) courier: Courier,
+    pub(super) courier: RingClient,
 }
 
 async fn ask(

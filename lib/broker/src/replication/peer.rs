@@ -1,7 +1,7 @@
-//! Calls to the server of a device: the sending side of `REPLICATE`.
+//! Sends `REPLICATE` calls to the server of a device.
 //!
-//! Not through `wire::Client`: its error limits are for clients, who have somewhere else to go. A
-//! replicator asks each replica in each pass.
+//! Not through `wire::Client`, whose error limits are for requests of clients, which can go to
+//! another server. A replicator calls each replica in each pass.
 
 use std::io;
 use std::path::Path;
@@ -11,49 +11,56 @@ use std::time::Duration;
 use apus_daemon::Body;
 use apus_daemon::http::{BodyError, empty, full, stream};
 use apus_ring::Device;
+use apus_wire::transport::SendError;
 use apus_wire::{NodePath, Transport, headers};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::body::BodyReadError;
 use crate::mark::FileMark;
 
-/// Bytes of an answer at most: an info with its metadata, or a list of shard ranges.
-const ANSWER_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of a response at most: a state with its metadata, or a list of shard ranges.
+const RESPONSE_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of a database in one piece.
 const PIECE: usize = 256 * 1024;
-/// A database is given this long for each of its bytes, beyond the time for a call.
+/// Rate of a transfer at least: its timeout is that of a call and the time for its bytes.
 const BYTES_PER_SECOND: u64 = 4 * 1024 * 1024;
 
-/// Why a call had no answer.
-#[derive(Debug)]
-pub(super) struct Unanswered(String);
-
-impl std::fmt::Display for Unanswered {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
+/// Reasons why a call got no response.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallError {
+    #[error("the call cannot be encoded: {0}")]
+    Encode(#[from] serde_json::Error),
+    #[error("the request is invalid: {0}")]
+    Request(#[from] http::Error),
+    #[error(transparent)]
+    Send(#[from] SendError),
+    #[error(transparent)]
+    Body(#[from] BodyReadError),
+    #[error("no response in time")]
+    Timeout,
 }
 
-/// An answer.
+/// Response to a call.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct CallReply {
     pub(super) status: StatusCode,
-    /// Whether this server takes whole databases as bodies.
+    /// Whether this server accepts whole databases as bodies.
     pub(super) takes_databases: bool,
     /// The mark of the database's files before it was read.
     pub(super) mark: Option<FileMark>,
-    /// How many of the rows that it was sent were new to it. Swift's servers do not say.
+    /// How many of the rows that it was sent were new to it. Swift's servers do not report it.
     pub(super) new_rows: Option<u64>,
     pub(super) body: Bytes,
 }
 
-/// One database on one device of another server, or of our own.
+/// One database on one device of another server, or of this node.
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
     pub(super) transport: Arc<Transport>,
-    /// As daemons reach it.
+    /// With its replication address.
     pub(super) node: Device,
     pub(super) partition: u32,
     pub(super) hash: String,
@@ -62,8 +69,8 @@ pub(super) struct Peer {
 
 impl Peer {
     /// Calls an operation: a JSON list of its name and arguments.
-    pub(super) async fn call(&self, call: &impl Serialize) -> Result<Reply, Unanswered> {
-        let call = serde_json::to_vec(call).map_err(|error| Unanswered(error.to_string()))?;
+    pub(super) async fn call(&self, call: &impl Serialize) -> Result<CallReply, CallError> {
+        let call = serde_json::to_vec(call)?;
         let mut head = HeaderMap::new();
         head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         self.replicate(head, full(call), self.timeout).await
@@ -74,7 +81,7 @@ impl Peer {
         &self,
         call: &impl Serialize,
         bytes: u64,
-    ) -> Result<Reply, Unanswered> {
+    ) -> Result<CallReply, CallError> {
         let patient = Self { timeout: self.timeout + for_bytes(bytes), ..self.clone() };
         patient.call(call).await
     }
@@ -86,20 +93,18 @@ impl Peer {
         file: &Path,
         length: u64,
         md5: &str,
-    ) -> Result<Reply, Unanswered> {
+    ) -> Result<CallReply, CallError> {
         let mut head = HeaderMap::new();
         for (name, value) in
             [(headers::DATABASE, id), ("etag", md5), ("content-length", &length.to_string())]
         {
-            let value =
-                HeaderValue::from_str(value).map_err(|error| Unanswered(error.to_string()))?;
-            head.insert(name, value);
+            head.insert(name, HeaderValue::from_str(value).map_err(http::Error::from)?);
         }
         let (sender, pieces) = mpsc::channel(4);
         let file = file.to_owned();
         let read = tokio::task::spawn_blocking(move || read_pieces(&file, &sender));
         let reply = self.replicate(head, stream(pieces), self.timeout + for_bytes(length)).await;
-        // A file that could not be read has broken the body.
+        // An error of the file has ended the body.
         let _ = read.await;
         reply
     }
@@ -109,13 +114,17 @@ impl Peer {
         head: HeaderMap,
         body: Body,
         timeout: Duration,
-    ) -> Result<Reply, Unanswered> {
+    ) -> Result<CallReply, CallError> {
         let method = Method::from_bytes(b"REPLICATE").unwrap_or(Method::POST);
         self.send(method, vec![self.hash.clone()], head, body, timeout).await
     }
 
-    /// An ordinary `PUT` of the database's names, which makes it.
-    pub(super) async fn put(&self, names: &[&str], head: HeaderMap) -> Result<Reply, Unanswered> {
+    /// Creates the database by an ordinary `PUT` of its names.
+    pub(super) async fn put(
+        &self,
+        names: &[&str],
+        head: HeaderMap,
+    ) -> Result<CallReply, CallError> {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         self.send(Method::PUT, names, head, empty(), self.timeout).await
     }
@@ -127,22 +136,17 @@ impl Peer {
         head: HeaderMap,
         body: Body,
         timeout: Duration,
-    ) -> Result<Reply, Unanswered> {
+    ) -> Result<CallReply, CallError> {
         let path = NodePath { device: self.node.device.clone(), partition: self.partition, names };
         let request = Request::builder().method(method).uri(path.encode()).body(body);
-        let mut request = request.map_err(|error| Unanswered(error.to_string()))?;
+        let mut request = request?;
         *request.headers_mut() = head;
         let address = self.node.address();
-        let answered = tokio::time::timeout(timeout, async {
-            let response = self
-                .transport
-                .send(&address, request)
-                .await
-                .map_err(|error| Unanswered(error.to_string()))?;
+        let response = tokio::time::timeout(timeout, async {
+            let response = self.transport.send(&address, request).await?;
             let (head, body) = response.into_parts();
-            let body = super::body::read(body, ANSWER_MAX).await;
-            let body = body.map_err(|error| Unanswered(error.to_string()))?;
-            Ok(Reply {
+            let body = super::body::read(body, RESPONSE_MAX).await?;
+            Ok(CallReply {
                 status: head.status,
                 mark: apus_daemon::http::header(&head.headers, headers::FILE_MARK)
                     .and_then(FileMark::parse),
@@ -152,7 +156,7 @@ impl Peer {
                 body,
             })
         });
-        answered.await.unwrap_or_else(|_| Err(Unanswered("no answer in time".to_owned())))
+        response.await.unwrap_or(Err(CallError::Timeout))
     }
 }
 
@@ -177,7 +181,7 @@ fn read_pieces(file: &Path, sender: &mpsc::Sender<Result<Bytes, BodyError>>) -> 
         }
         piece.truncate(read);
         if sender.blocking_send(Ok(piece.into())).is_err() {
-            // Nobody reads any more.
+            // The receiver is gone.
             return Ok(());
         }
     }

@@ -2,6 +2,7 @@
 
 mod body;
 mod date;
+mod span;
 mod trans_id;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use async_trait::async_trait;
 
 pub use body::{Body, BodyError, empty, full, stream};
 pub use date::{format_date, parse_date};
+pub use span::{record_trans_id, request_span, sent_trans_id};
 pub use trans_id::new_trans_id;
 
 /// A server without its sockets: one request in, one answer out.

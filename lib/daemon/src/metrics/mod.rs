@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
+use tracing::Instrument;
 
-use crate::http::{Body, Handler, SharedHandler, full, status};
+use crate::http::{Body, Handler, SharedHandler, full, request_span, sent_trans_id, status};
 use crate::pass::Span;
 use crate::recon::ReconCache;
+use crate::task::spawn_blocking;
 
 /// Where daemons leave what their last pass reported, beside Swift's own recon files.
 pub(crate) const PASSES: &str = "apus-passes.recon";
@@ -159,7 +161,12 @@ impl Metrics {
     }
 }
 
-/// Counts what a handler answers, and how long until the head of each answer.
+/// The server that makes transaction ids; clients must not choose them.
+const PROXY: &str = "proxy";
+
+/// Counts and times the requests of a server, and runs each in its span.
+///
+/// It stands before a server at its socket and at its in-process call, outside of everything else.
 pub struct Counted {
     inner: SharedHandler,
     server: &'static str,
@@ -183,13 +190,35 @@ impl Counted {
 impl Handler for Counted {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let (method, began) = (request.method().clone(), Instant::now());
-        let answer = self.inner.call(request).await;
-        self.metrics.answered(self.server, &method, answer.status(), began.elapsed());
+        let trans_id = match self.server {
+            PROXY => None,
+            _ => sent_trans_id(request.headers()),
+        };
+        let span = request_span(self.server, &method, request.uri().path(), trans_id);
+        let answer = self.inner.call(request).instrument(span.clone()).await;
+        let (status, took) = (answer.status(), began.elapsed());
+        self.metrics.answered(self.server, &method, status, took);
+        if self.server != PROXY {
+            span.in_scope(|| log_answer(status, took));
+        }
         answer
     }
 
     fn malformed(&self, refusal: crate::Malformed, head: &str) -> (&'static str, String) {
         self.inner.malformed(refusal, head)
+    }
+}
+
+/// Logs what a storage server answered; the proxy has access lines of its own. A server that is
+/// overloaded answers 503, and must not spend its time on log lines.
+fn log_answer(status: StatusCode, took: Duration) {
+    let (is_failure, is_busy) =
+        (status.is_server_error(), status == StatusCode::SERVICE_UNAVAILABLE);
+    let (status, duration_ms) = (status.as_u16(), took.as_millis());
+    if is_failure && !is_busy {
+        tracing::warn!(status, duration_ms, "Request failed");
+    } else {
+        tracing::debug!(status, duration_ms, "Request answered");
     }
 }
 
@@ -217,7 +246,7 @@ impl Handler for MetricsHttp {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         if request.method() == Method::GET && request.uri().path() == "/metrics" {
             let metrics = self.metrics.clone();
-            let Ok(text) = tokio::task::spawn_blocking(move || metrics.render()).await else {
+            let Ok(text) = spawn_blocking(move || metrics.render()).await else {
                 return status(StatusCode::INTERNAL_SERVER_ERROR);
             };
             let mut answer = Response::new(full(text));

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::http::{Body, Handler, SharedHandler, full, set, status, text};
 use crate::recon::ReconCache;
+use crate::task::spawn_blocking;
 
 /// Checks at once.
 const CHECKS_MAX: usize = 4;
@@ -83,7 +84,7 @@ impl ReconHttp {
             return text(StatusCode::SERVICE_UNAVAILABLE, "too many checks wait for a disk");
         };
         let (parts, words) = (self.parts.clone(), path.to_owned());
-        let checked = tokio::task::spawn_blocking(move || {
+        let checked = spawn_blocking(move || {
             let checked = check(&parts, &words);
             drop(slot);
             checked

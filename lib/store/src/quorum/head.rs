@@ -1,8 +1,8 @@
-//! From a backend's answer to an [`ObjectHead`], and conditions to headers.
+//! Conversion of answers to [`ObjectHead`], and of read conditions to headers.
 
 use apus_cluster::Timestamp;
 use apus_cluster::metadata::title_case;
-use apus_daemon::http::{header, set};
+use apus_daemon::http::{format_date, header, set};
 use apus_wire::headers;
 use http::{HeaderMap, StatusCode};
 
@@ -60,25 +60,6 @@ pub(crate) fn object_head(answer: &HeaderMap) -> ObjectHead {
     }
 }
 
-fn http_date(seconds: u64) -> String {
-    let (year, month, day) = apus_cluster::timestamp::civil_from_days(seconds / 86_400);
-    let weekdays = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    let months =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let pick = |names: &[&'static str], index: u64| {
-        usize::try_from(index).ok().and_then(|index| names.get(index)).copied().unwrap_or_default()
-    };
-    let time = seconds % 86_400;
-    format!(
-        "{}, {day:02} {} {year} {:02}:{:02}:{:02} GMT",
-        pick(&weekdays, seconds / 86_400 % 7),
-        pick(&months, month - 1),
-        time / 3600,
-        time / 60 % 60,
-        time % 60
-    )
-}
-
 /// Writes conditions into a request.
 pub(crate) fn set_conditions(request: &mut HeaderMap, conditions: &Conditions) {
     if let Some(list) = &conditions.if_match {
@@ -88,14 +69,14 @@ pub(crate) fn set_conditions(request: &mut HeaderMap, conditions: &Conditions) {
         set(request, "if-none-match", &list.to_header());
     }
     if let Some(seconds) = conditions.if_modified_since {
-        set(request, "if-modified-since", &http_date(seconds));
+        set(request, "if-modified-since", &format_date(seconds));
     }
     if let Some(seconds) = conditions.if_unmodified_since {
-        set(request, "if-unmodified-since", &http_date(seconds));
+        set(request, "if-unmodified-since", &format_date(seconds));
     }
 }
 
-/// Writes all of a read's wishes into a request.
+/// Writes the options of a read into a request.
 pub(crate) fn set_read(request: &mut HeaderMap, op: &HeadObject) {
     set_conditions(request, &op.conditions);
     if !op.etag_at.is_empty() {
@@ -103,12 +84,12 @@ pub(crate) fn set_read(request: &mut HeaderMap, op: &HeadObject) {
     }
 }
 
-/// The error that an unsuccessful answer means.
+/// The error for an unsuccessful answer.
 pub(crate) fn read_error(status: StatusCode, answer: &HeaderMap) -> Error {
     let head = || Some(Box::new(object_head(answer)));
     match status {
         StatusCode::NOT_FOUND => {
-            // Of what was deleted the time is known, and nothing else.
+            // Of a deleted object only the time is known.
             let deleted = header(answer, headers::BACKEND_TIMESTAMP).and_then(Timestamp::parse);
             let head = deleted.map(|timestamp| ObjectHead { timestamp, ..ObjectHead::default() });
             Error { head: head.map(Box::new), ..Error::new(Kind::NotFound, Subject::Object) }
@@ -124,17 +105,6 @@ pub(crate) fn read_error(status: StatusCode, answer: &HeaderMap) -> Error {
             let kind = Kind::RangeNotSatisfiable { size: head.length };
             Error { head: Some(Box::new(head)), ..Error::new(kind, Subject::Object) }
         }
-        status => Error::unavailable(format!("object answered {status}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_are_spelled_as_http_wants() {
-        assert_eq!(http_date(1_700_000_000), "Tue, 14 Nov 2023 22:13:20 GMT");
-        assert_eq!(http_date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
+        status => Error::unavailable(format!("the object server answered {status}")),
     }
 }

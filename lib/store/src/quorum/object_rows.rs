@@ -1,47 +1,72 @@
-//! Which rows each object server of a write is to send: those of the listing, and those of the
-//! queue of expirations when the object expires.
+//! The database rows that each object server of a write has to send.
 //!
-//! The databases are dealt over the requests, so that together they name every replica, and more
-//! than once where losing a request could leave too few.
+//! These are the rows of the listing, and those of the expirer's queue when the object expires. The
+//! replicas of a database are distributed over the requests, so that together they name every
+//! replica, and some more than once where losing a request could leave too few.
 //! Source: `swift/proxy/controllers/obj.py`, `_backend_requests`.
 
 use apus_cluster::policy::write_quorum;
 use apus_cluster::{ObjectPath, expirer};
 use apus_daemon::http::set;
-use apus_ring::Device;
+use apus_ring::{Device, SharedRing};
 use apus_wire::headers;
 use http::HeaderMap;
 
 use super::Quorum;
 
-/// Object servers that are asked to remove the task of an expiry that no longer holds. The expirer
-/// finds a task that stays, so this need not be certain.
+/// Number of object servers that are asked to remove the task of an expiry that no longer holds. The
+/// expirer finds a task that is left over, so this need not succeed.
 const CLEANERS: usize = 2;
 
-/// Replicas of a database.
-struct Database {
-    partition: u32,
+/// The replicas of a database, distributed over the requests of a write.
+pub(super) struct RowTargets {
+    pub(super) partition: u32,
     nodes: Vec<Device>,
 }
 
-impl Database {
-    fn of(quorum: &Quorum, account: &str, container: &str) -> Self {
-        let ring = quorum.rings.container.get();
-        let partition = ring.partition_of(&quorum.hash, &[account, container]);
+impl RowTargets {
+    /// The database of these names by a ring.
+    pub(super) fn of(quorum: &Quorum, ring: &SharedRing, names: &[&str]) -> Self {
+        let ring = ring.get();
+        let partition = ring.partition_of(&quorum.hash, names);
         Self { partition, nodes: ring.primaries(partition).into_iter().cloned().collect() }
+    }
+
+    /// Number of replicas.
+    pub(super) fn replicas(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Comma lists of the hosts and devices to which the request of this index sends a row, when
+    /// `updates` rows are sent in `requests` requests.
+    pub(super) fn share(
+        &self,
+        updates: usize,
+        requests: usize,
+        index: usize,
+    ) -> Option<(String, String)> {
+        let mine: Vec<&Device> = (0..updates)
+            .filter(|update| update % requests.max(1) == index)
+            .filter_map(|update| self.nodes.get(update % self.nodes.len().max(1)))
+            .collect();
+        let join = |each: fn(&Device) -> String| {
+            mine.iter().map(|node| each(node)).collect::<Vec<_>>().join(",")
+        };
+        (!mine.is_empty()).then(|| (join(Device::address), join(|node| node.device.clone())))
     }
 }
 
 /// The rows of one write.
 pub(super) struct ObjectRows {
-    listing: Database,
+    listing: RowTargets,
     /// The container of the queue, by name.
-    queue: Option<(String, Database)>,
+    queue: Option<(String, RowTargets)>,
     requests: usize,
     updates: usize,
 }
 
-/// How many rows are sent so that a write that a quorum took is known to a quorum of databases.
+/// The number of rows that are sent so that a write accepted by a quorum reaches a quorum of
+/// databases.
 fn updates_needed(databases: usize, requests: usize) -> usize {
     let certain = (write_quorum(databases) + requests).saturating_sub(write_quorum(requests));
     certain.max(databases)
@@ -55,43 +80,36 @@ impl ObjectRows {
         delete_at: Option<u64>,
         requests: usize,
     ) -> Self {
+        let ring = &quorum.rings.container;
         let container = &object.container;
-        let listing =
-            Database::of(quorum, container.account.as_str(), container.container.as_str());
+        let names = [container.account.as_str(), container.container.as_str()];
+        let listing = RowTargets::of(quorum, ring, &names);
         let queue = delete_at.map(|delete_at| {
             let hash = quorum.hash.hash_joined(&object.to_string());
             let name = expirer::task_container(&hash, delete_at);
-            let database = Database::of(quorum, expirer::ACCOUNT, &name);
+            let database = RowTargets::of(quorum, ring, &[expirer::ACCOUNT, &name]);
             (name, database)
         });
         let updates = updates_needed(listing.nodes.len(), requests);
         Self { listing, queue, requests, updates }
     }
 
-    /// Comma lists of the hosts and devices that the request of this index is to tell.
-    fn dealt(&self, database: &Database, index: usize) -> Option<(String, String)> {
-        let mine: Vec<&Device> = (0..self.updates)
-            .filter(|update| update % self.requests.max(1) == index)
-            .filter_map(|update| database.nodes.get(update % database.nodes.len().max(1)))
-            .collect();
-        let join = |each: fn(&Device) -> String| {
-            mine.iter().map(|node| each(node)).collect::<Vec<_>>().join(",")
-        };
-        (!mine.is_empty()).then(|| (join(Device::address), join(|node| node.device.clone())))
+    fn share(&self, database: &RowTargets, index: usize) -> Option<(String, String)> {
+        database.share(self.updates, self.requests, index)
     }
 
-    /// Adds what the request of this index has to know.
+    /// Adds the share of the request of this index.
     pub(super) fn deal(&self, index: usize, request: &mut HeaderMap) {
-        if let Some((hosts, devices)) = self.dealt(&self.listing, index) {
+        if let Some((hosts, devices)) = self.share(&self.listing, index) {
             set(request, headers::CONTAINER_HOST, &hosts);
             set(request, headers::CONTAINER_DEVICE, &devices);
             set(request, headers::CONTAINER_PARTITION, &self.listing.partition.to_string());
         }
-        // From the other end, so that no server has all of the extra ones.
+        // From the other end, so that no server gets all additional rows.
         let reversed = self.requests.checked_sub(index + 1);
         if let Some((name, queue)) = &self.queue
             && let Some(reversed) = reversed
-            && let Some((hosts, devices)) = self.dealt(queue, reversed)
+            && let Some((hosts, devices)) = self.share(queue, reversed)
         {
             set(request, headers::DELETE_AT_CONTAINER, name);
             set(request, headers::DELETE_AT_HOST, &hosts);
@@ -110,9 +128,9 @@ mod tests {
 
     use super::*;
 
-    fn database(partition: u32, names: &[&str]) -> Database {
+    fn database(partition: u32, names: &[&str]) -> RowTargets {
         let node = |name: &&str| Device::at("127.0.0.1:6201", name).unwrap();
-        Database { partition, nodes: names.iter().map(node).collect() }
+        RowTargets { partition, nodes: names.iter().map(node).collect() }
     }
 
     #[test]
@@ -126,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_are_dealt_from_the_other_end_and_two_servers_clean_up() {
+    fn tasks_are_distributed_from_the_other_end_and_two_servers_clean_up() {
         let queue = ("1699919962".to_owned(), database(7, &["q1", "q2", "q3"]));
         let rows = ObjectRows {
             listing: database(5, &["c1", "c2", "c3"]),

@@ -1,8 +1,8 @@
-//! Read repair: a strong read that met a primary without the newest version has it brought there.
+//! Read repair: copies the newest version to primaries that a strong read found outdated.
 //!
 //! The node with the newest version is asked to send it (data, metadata or tombstone, as its
-//! replicator would); nobody waits for it, and what is not done here the replicators do. Swift's
-//! servers do not know the verb, and theirs do it then.
+//! replicator would). The read does not wait for it, and the replicators do what is not done here.
+//! Swift's servers do not know the verb and leave it to their replicators.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,18 +18,18 @@ use tokio::sync::Semaphore;
 
 use super::Quorum;
 
-/// Repairs that go on at the same time; more are left to the replicators.
+/// Maximum number of simultaneous repairs; others are left to the replicators.
 const AT_ONCE: usize = 8;
-/// A version younger than this may still be on its way to all primaries.
+/// A version younger than this may still be in transit to the primaries.
 const SETTLED: Duration = Duration::from_millis(500);
 /// The same object is not repaired again within this time.
 const AGAIN: Duration = Duration::from_secs(10);
-/// Objects whose repair is remembered.
+/// Maximum number of objects whose last repair is recorded.
 const REMEMBERED_MAX: usize = 1024;
-/// How long a repair may take.
+/// Deadline of a repair.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// What is being repaired.
+/// Limits of read repair, and the objects that were repaired last.
 #[derive(Debug)]
 pub(crate) struct Repairs {
     free: Arc<Semaphore>,
@@ -44,8 +44,8 @@ impl Default for Repairs {
 }
 
 impl Repairs {
-    /// Whether an object's turn has come; notes that it is repaired now.
-    fn begins(&self, names: &[String], now: Duration) -> bool {
+    /// Whether an object may be repaired now; records the repair if so.
+    fn try_start(&self, names: &[String], now: Duration) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.get(names).is_some_and(|last| now.saturating_sub(*last) < AGAIN) {
             return false;
@@ -62,8 +62,8 @@ impl Repairs {
 }
 
 impl Quorum {
-    /// Has the version that `source` holds brought to the primaries that are behind. `request` is
-    /// the read that found them so.
+    /// Starts to copy the version that `source` has to the primaries that are behind. `request` is
+    /// the read that found them outdated.
     pub(super) fn repair(
         &self,
         request: &NodeRequest,
@@ -77,7 +77,7 @@ impl Quorum {
             return;
         }
         let Ok(permit) = self.repairs.free.clone().try_acquire_owned() else { return };
-        if !self.repairs.begins(&request.names, now) {
+        if !self.repairs.try_start(&request.names, now) {
             return;
         }
         let Ok(method) = Method::from_bytes(methods::REPAIR.as_bytes()) else { return };
@@ -99,14 +99,16 @@ impl Quorum {
         }
         set(&mut repair.headers, headers::REPAIR_TO, &targets.join(","));
         let (client, source) = (self.client.clone(), source.clone());
-        spawn(TaskKind::Background, async move {
+        spawn(TaskKind::Request, async move {
             let _permit = permit;
             let sent = client.send_within(&source, &repair, empty(), DEADLINE).await;
             match sent {
                 Ok(answer) => {
-                    tracing::info!(status = %answer.status(), object = ?repair.names, to = ?targets, "read repair");
+                    tracing::info!(status = %answer.status(), object = ?repair.names, to = ?targets, "read repair was answered");
                 }
-                Err(error) => tracing::info!(%error, object = ?repair.names, "read repair"),
+                Err(error) => {
+                    tracing::info!(%error, object = ?repair.names, to = ?targets, "read repair failed")
+                }
             }
         });
     }
@@ -121,13 +123,13 @@ mod tests {
         let repairs = Repairs::default();
         let name = |number: usize| vec![number.to_string()];
         let now = Duration::from_secs(100);
-        assert!(repairs.begins(&name(0), now));
-        assert!(!repairs.begins(&name(0), now + AGAIN / 2));
-        assert!(repairs.begins(&name(0), now + AGAIN));
+        assert!(repairs.try_start(&name(0), now));
+        assert!(!repairs.try_start(&name(0), now + AGAIN / 2));
+        assert!(repairs.try_start(&name(0), now + AGAIN));
         for number in 1..2 * REMEMBERED_MAX {
-            repairs.begins(&name(number), now + AGAIN);
+            repairs.try_start(&name(number), now + AGAIN);
         }
         assert_eq!(repairs.last.lock().unwrap().len(), REMEMBERED_MAX);
-        assert!(repairs.begins(&name(5000), now + AGAIN * 3));
+        assert!(repairs.try_start(&name(5000), now + AGAIN * 3));
     }
 }

@@ -1,22 +1,22 @@
-//! What a node knows of an object, to tell whose knowledge is newer.
+//! The version of an object that a node has, ordered by age.
 
 use apus_cluster::Timestamp;
 use apus_daemon::http::header;
 use apus_wire::headers;
 use http::HeaderMap;
 
-/// The time of the data or deletion, then the newest of that and its metadata. Data goes first:
-/// where a PUT was missed and a later POST was not, old data lies below new metadata.
+/// The time of the data or deletion, then the newest time of that and its metadata. The data time
+/// is compared first: a node that missed a PUT and got a later POST has old data under new metadata.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// When it was written or deleted; `None` for a name that the node never heard of.
+    /// When it was written or deleted; `None` when the node has no record of the name.
     pub data: Option<Timestamp>,
-    /// When anything of it was last changed.
+    /// When its data or metadata was last changed.
     pub newest: Option<Timestamp>,
 }
 
 impl Version {
-    /// As an answer's headers tell.
+    /// Reads the version from the headers of an answer.
     pub(super) fn of(answer: &HeaderMap) -> Self {
         let time = |name| header(answer, name).and_then(Timestamp::parse);
         let newest = time(headers::BACKEND_TIMESTAMP);
@@ -25,7 +25,7 @@ impl Version {
 }
 
 impl From<Option<Timestamp>> for Version {
-    /// Written once and not changed since.
+    /// Of an object that was written once and not changed since.
     fn from(time: Option<Timestamp>) -> Self {
         Self { data: time, newest: time }
     }
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn newer_data_is_newer_whatever_was_posted_to_the_older() {
+    fn newer_data_is_newer_than_a_later_post_to_older_data() {
         let old_data_new_post = version(Some("0000000001.00000"), Some("0000000009.00000"));
         let new_data = version(Some("0000000005.00000"), Some("0000000005.00000"));
         let deleted = version(None, Some("0000000007.00000"));

@@ -39,10 +39,10 @@ impl RowTargets {
     pub(super) fn decode(head: &HeaderMap, [host, partition, device]: TargetHeaders) -> Self {
         let list = |name| header(head, name).unwrap_or_default().split(',').map(str::trim);
         let both = list(host).zip(list(device)).filter(|(_, device)| !device.is_empty());
-        let nodes = both.filter_map(|(host, device)| Device::at(host, device)).collect();
+        let nodes: Vec<_> = both.filter_map(|(host, device)| Device::at(host, device)).collect();
         match header(head, partition).and_then(|text| text.parse().ok()) {
-            Some(partition) => Self { partition, nodes },
-            None => Self::default(),
+            Some(partition) if !nodes.is_empty() => Self { partition, nodes },
+            _ => Self::default(),
         }
     }
 }

@@ -5,10 +5,12 @@ use apus_daemon::Body;
 use apus_store::body::LateMetadata;
 use apus_store::operation::{CopyBody, ObjectHead};
 use http::HeaderMap;
-use http_body_util::BodyExt;
 
-use super::{Algorithm, Checked, Digest, Expected, Type, choice, stored};
-use crate::s3::Result;
+use super::algorithm::Algorithm;
+use super::multipart::choice;
+use super::stored::{ChecksumType, stored};
+use super::verify::VerifiedBody;
+use crate::s3::error::Result;
 
 /// The algorithm that a copy is to have a checksum of; the source's where none is asked for. As on
 /// AWS a checksum of parts becomes one of the whole object.
@@ -31,9 +33,9 @@ impl CopyChecksum {
     /// The algorithm to use on the bytes; `None` when the source's checksum stays true.
     fn to_make(&self, source: &ObjectHead) -> Option<Algorithm> {
         let known = stored(&source.metadata).next().map(|(algorithm, _)| algorithm);
-        match Type::stored(&source.metadata) {
-            Type::Composite => self.asked.or(known),
-            Type::FullObject => self.asked.filter(|asked| known != Some(*asked)),
+        match ChecksumType::stored(&source.metadata) {
+            ChecksumType::Composite => self.asked.or(known),
+            ChecksumType::FullObject => self.asked.filter(|asked| known != Some(*asked)),
         }
     }
 }
@@ -45,10 +47,10 @@ impl CopyBody for CopyChecksum {
         body: Body,
         late: &LateMetadata,
     ) -> std::result::Result<Body, Body> {
-        let Some(algorithm) = self.to_make(source) else { return Err(body) };
-        let digest = Some((algorithm, Digest::new(algorithm), Expected::Nothing));
-        let late = late.clone();
-        Ok(Checked { body, digest, sha256: None, trailer: None, late, ended: false }.boxed_unsync())
+        match self.to_make(source) {
+            Some(algorithm) => Ok(VerifiedBody::computed(body, algorithm, late)),
+            None => Err(body),
+        }
     }
 }
 
@@ -60,23 +62,23 @@ mod tests {
 
     #[test]
     fn a_checksum_is_made_where_the_sources_is_not_of_the_whole_or_of_another_algorithm() {
-        let source = |algorithm: Option<Algorithm>, kind: Type| {
+        let source = |algorithm: Option<Algorithm>, kind: ChecksumType| {
             let mut metadata = Metadata::new();
             if let Some(algorithm) = algorithm {
-                super::super::keep((algorithm, kind), &mut metadata);
+                super::super::multipart::keep((algorithm, kind), &mut metadata);
                 metadata.insert(algorithm.key(), "value".to_owned());
             }
             ObjectHead { metadata, ..ObjectHead::default() }
         };
         let (crc, sha) = (Some(Algorithm::Crc32), Some(Algorithm::Sha256));
         for (asked, known, kind, made) in [
-            (None, None, Type::FullObject, None),
-            (None, crc, Type::FullObject, None),
-            (None, crc, Type::Composite, crc),
-            (crc, crc, Type::FullObject, None),
-            (sha, crc, Type::FullObject, sha),
-            (sha, crc, Type::Composite, sha),
-            (sha, None, Type::FullObject, sha),
+            (None, None, ChecksumType::FullObject, None),
+            (None, crc, ChecksumType::FullObject, None),
+            (None, crc, ChecksumType::Composite, crc),
+            (crc, crc, ChecksumType::FullObject, None),
+            (sha, crc, ChecksumType::FullObject, sha),
+            (sha, crc, ChecksumType::Composite, sha),
+            (sha, None, ChecksumType::FullObject, sha),
         ] {
             assert_eq!(CopyChecksum { asked }.to_make(&source(known, kind)), made);
         }

@@ -13,55 +13,16 @@ use base64::engine::general_purpose::STANDARD;
 use crc_fast::{CrcAlgorithm, checksum_combine};
 use http::HeaderMap;
 
-use super::{Algorithm, Digest, coded};
-use crate::s3::Result;
-use crate::s3::error::{Code, S3Error};
+use super::algorithm::{Algorithm, Digest};
+use super::stored::{ChecksumType, TYPE_KEY};
+use crate::s3::body_error::coded;
+use crate::s3::error::{Code, Result, S3Error};
 use crate::s3::xml::Element;
 
 /// System metadata with the algorithm that an upload was begun with.
 pub(in crate::s3) const ALGORITHM_KEY: &str = "X-Object-Sysmeta-S3Api-Checksum-Algorithm";
-/// System metadata with the type of a multipart object's checksum.
-const TYPE_KEY: &str = "X-Object-Sysmeta-S3Api-Checksum-Type";
-
-/// How a whole object's checksum comes from its parts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::s3) enum Type {
-    Composite,
-    FullObject,
-}
-
-impl Type {
-    pub(in crate::s3) fn name(self) -> &'static str {
-        match self {
-            Self::Composite => "COMPOSITE",
-            Self::FullObject => "FULL_OBJECT",
-        }
-    }
-
-    fn named(name: &str) -> Option<Self> {
-        [Self::Composite, Self::FullObject].into_iter().find(|kind| kind.name() == name)
-    }
-
-    fn of(algorithm: Algorithm) -> Self {
-        if algorithm == Algorithm::Crc64Nvme { Self::FullObject } else { Self::Composite }
-    }
-
-    fn goes_with(self, algorithm: Algorithm) -> bool {
-        match algorithm {
-            Algorithm::Crc32 | Algorithm::Crc32c => true,
-            Algorithm::Crc64Nvme => self == Self::FullObject,
-            Algorithm::Sha1 | Algorithm::Sha256 => self == Self::Composite,
-        }
-    }
-
-    /// What is stored with an object; one that came in one piece has nothing stored.
-    pub(in crate::s3) fn stored(metadata: &Metadata) -> Self {
-        metadata.get(TYPE_KEY).and_then(|name| Self::named(name)).unwrap_or(Self::FullObject)
-    }
-}
-
 /// Algorithm and type as a request names them; a type alone is refused.
-pub(in crate::s3) fn choice(headers: &HeaderMap) -> Result<Option<(Algorithm, Type)>> {
+pub(in crate::s3) fn choice(headers: &HeaderMap) -> Result<Option<(Algorithm, ChecksumType)>> {
     let refuse = |text: String| S3Error::new(Code::InvalidRequest).text(text);
     let kind = asked_type(headers)?;
     let Some(name) = header(headers, "x-amz-checksum-algorithm") else {
@@ -76,7 +37,7 @@ pub(in crate::s3) fn choice(headers: &HeaderMap) -> Result<Option<(Algorithm, Ty
     let algorithm = algorithm.ok_or_else(|| {
         refuse("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]".into())
     })?;
-    let kind = kind.unwrap_or(Type::of(algorithm));
+    let kind = kind.unwrap_or(ChecksumType::of(algorithm));
     if !kind.goes_with(algorithm) {
         return Err(refuse(format!(
             "The {} checksum type cannot be used with the {} checksum algorithm.",
@@ -87,9 +48,9 @@ pub(in crate::s3) fn choice(headers: &HeaderMap) -> Result<Option<(Algorithm, Ty
     Ok(Some((algorithm, kind)))
 }
 
-fn asked_type(headers: &HeaderMap) -> Result<Option<Type>> {
+fn asked_type(headers: &HeaderMap) -> Result<Option<ChecksumType>> {
     let Some(name) = header(headers, "x-amz-checksum-type") else { return Ok(None) };
-    match Type::named(name) {
+    match ChecksumType::named(name) {
         Some(kind) => Ok(Some(kind)),
         None => Err(S3Error::new(Code::InvalidRequest)
             .text("Value for x-amz-checksum-type header is invalid.")),
@@ -97,21 +58,21 @@ fn asked_type(headers: &HeaderMap) -> Result<Option<Type>> {
 }
 
 /// Keeps the choice with an upload, and so with the object that comes of it.
-pub(in crate::s3) fn keep(choice: (Algorithm, Type), metadata: &mut Metadata) {
+pub(in crate::s3) fn keep(choice: (Algorithm, ChecksumType), metadata: &mut Metadata) {
     metadata.insert(ALGORITHM_KEY.to_owned(), choice.0.name().to_owned());
     metadata.insert(TYPE_KEY.to_owned(), choice.1.name().to_owned());
 }
 
 /// What the request that completes an upload says of the whole and of its parts.
 #[derive(Debug, Default)]
-pub(in crate::s3) struct Whole {
+pub(in crate::s3) struct UploadChecksum {
     value: Option<(Algorithm, String)>,
-    kind: Option<Type>,
+    kind: Option<ChecksumType>,
     size: Option<u64>,
     parts: Vec<(usize, Algorithm, String)>,
 }
 
-impl Whole {
+impl UploadChecksum {
     /// Reads the headers.
     pub(in crate::s3) fn of(headers: &HeaderMap) -> Result<Self> {
         let mut whole = Self { kind: asked_type(headers)?, ..Self::default() };
@@ -145,11 +106,11 @@ impl Whole {
     }
 
     /// Algorithm and type of the whole: as the upload was begun, or as asked for now.
-    fn chosen(&self, upload: &Metadata) -> Option<(Algorithm, Type)> {
+    fn chosen(&self, upload: &Metadata) -> Option<(Algorithm, ChecksumType)> {
         match (begun_with(upload), &self.value) {
-            (Some(algorithm), _) => Some((algorithm, Type::stored(upload))),
+            (Some(algorithm), _) => Some((algorithm, ChecksumType::stored(upload))),
             (None, Some((algorithm, _))) => {
-                Some((*algorithm, self.kind.unwrap_or(Type::of(*algorithm))))
+                Some((*algorithm, self.kind.unwrap_or(ChecksumType::of(*algorithm))))
             }
             (None, None) => None,
         }
@@ -160,7 +121,7 @@ fn invalid_request(text: impl Into<String>) -> Error {
     coded("InvalidRequest", &text.into())
 }
 
-impl Seal for Whole {
+impl Seal for UploadChecksum {
     fn needs_parts(&self, upload: &Metadata) -> bool {
         self.chosen(upload).is_some() || !self.parts.is_empty()
     }
@@ -213,8 +174,8 @@ impl Seal for Whole {
             };
         };
         let value = match kind {
-            Type::Composite => composite(algorithm, &digests),
-            Type::FullObject => full_object(algorithm, &digests),
+            ChecksumType::Composite => composite(algorithm, &digests),
+            ChecksumType::FullObject => full_object(algorithm, &digests),
         };
         if self.value.as_ref().is_some_and(|(_, asked)| !is_same(asked, &value, kind)) {
             let name = algorithm.name();
@@ -240,9 +201,9 @@ fn mismatch(expected: Algorithm, actual: Option<Algorithm>) -> Error {
 
 /// Whether a client means this checksum. AWS takes a composite one also without its number of
 /// parts, which some clients (minio-go before 7.0.89) leave out.
-fn is_same(asked: &str, value: &str, kind: Type) -> bool {
+fn is_same(asked: &str, value: &str, kind: ChecksumType) -> bool {
     asked == value
-        || (kind == Type::Composite
+        || (kind == ChecksumType::Composite
             && value.rsplit_once('-').is_some_and(|(digest, _)| digest == asked))
 }
 
@@ -257,7 +218,7 @@ impl PartCheck for PartAlgorithm {
             (Some(expected), Some(actual)) if expected != actual => {
                 Err(mismatch(expected, Some(actual)))
             }
-            (Some(expected), None) if Type::stored(upload) == Type::Composite => {
+            (Some(expected), None) if ChecksumType::stored(upload) == ChecksumType::Composite => {
                 Err(mismatch(expected, None))
             }
             _ => Ok(()),
@@ -283,7 +244,7 @@ fn full_object(algorithm: Algorithm, digests: &[(Vec<u8>, u64)]) -> String {
     let kind = match algorithm {
         Algorithm::Crc32c => CrcAlgorithm::Crc32Iscsi,
         Algorithm::Crc64Nvme => CrcAlgorithm::Crc64Nvme,
-        // SHA digests cannot be combined: `Type::goes_with` has refused them.
+        // SHA digests cannot be combined: `ChecksumType::goes_with` has refused them.
         Algorithm::Crc32 | Algorithm::Sha1 | Algorithm::Sha256 => CrcAlgorithm::Crc32IsoHdlc,
     };
     let number =
@@ -309,7 +270,7 @@ mod tests {
         bodies.iter().enumerate().map(part).collect()
     }
 
-    fn upload(algorithm: Algorithm, kind: Type) -> Metadata {
+    fn upload(algorithm: Algorithm, kind: ChecksumType) -> Metadata {
         let mut upload = Metadata::new();
         keep((algorithm, kind), &mut upload);
         upload
@@ -320,21 +281,22 @@ mod tests {
         for algorithm in [Algorithm::Crc32, Algorithm::Crc32c, Algorithm::Crc64Nvme] {
             let mut digest = Digest::new(algorithm);
             digest.update(b"123456789");
-            let sealed = Whole::default().seal(
-                &upload(algorithm, Type::FullObject),
+            let sealed = UploadChecksum::default().seal(
+                &upload(algorithm, ChecksumType::FullObject),
                 &parts(algorithm, &[b"1234", b"5", b"6789"]),
             );
             let whole = sealed.unwrap();
             assert_eq!(whole[&algorithm.key()], digest.base64(), "{algorithm:?}");
-            assert_eq!(Type::stored(&whole), Type::FullObject);
+            assert_eq!(ChecksumType::stored(&whole), ChecksumType::FullObject);
         }
     }
 
     #[test]
     fn a_composite_is_the_digest_of_digests_and_their_number() {
         let parts = parts(Algorithm::Sha256, &[&[b'A'; 1024]]);
-        let whole =
-            Whole::default().seal(&upload(Algorithm::Sha256, Type::Composite), &parts).unwrap();
+        let whole = UploadChecksum::default()
+            .seal(&upload(Algorithm::Sha256, ChecksumType::Composite), &parts)
+            .unwrap();
         // From ceph/s3-tests, test_multipart_checksum_sha256.
         let expected = "Ok6Cs5b96ux6+MWQkJO7UBT5sKPBeXBLwvj/hK89smg=-1";
         assert_eq!(whole[&Algorithm::Sha256.key()], expected);
@@ -342,39 +304,44 @@ mod tests {
 
     #[test]
     fn a_value_that_differs_is_refused_and_one_that_is_missing_is_not_made_up() {
-        let upload = upload(Algorithm::Sha1, Type::Composite);
+        let upload = upload(Algorithm::Sha1, ChecksumType::Composite);
         let mut parts = parts(Algorithm::Sha1, &[b"a", b"b"]);
-        let wrong = Whole {
+        let wrong = UploadChecksum {
             value: Some((Algorithm::Sha1, "AAAAAAAAAAAAAAAAAAAAAAAAAAA=-2".into())),
-            ..Whole::default()
+            ..UploadChecksum::default()
         };
         assert_eq!(wrong.seal(&upload, &parts).unwrap_err().kind, Kind::Body);
-        let part = Whole { parts: vec![(2, Algorithm::Sha1, "other".into())], ..Whole::default() };
+        let part = UploadChecksum {
+            parts: vec![(2, Algorithm::Sha1, "other".into())],
+            ..UploadChecksum::default()
+        };
         assert_eq!(part.seal(&upload, &parts).unwrap_err().kind, Kind::InvalidPart);
-        let size = Whole { size: Some(3), ..Whole::default() };
+        let size = UploadChecksum { size: Some(3), ..UploadChecksum::default() };
         assert!(size.seal(&upload, &parts).is_err());
         parts[1].metadata.clear();
-        assert!(Whole::default().seal(&upload, &parts).unwrap().is_empty());
+        assert!(UploadChecksum::default().seal(&upload, &parts).unwrap().is_empty());
         assert!(wrong.seal(&upload, &parts).is_err());
     }
 
     #[test]
     fn a_composite_is_also_taken_without_its_number_of_parts() {
         let parts = parts(Algorithm::Crc32, &[b"a", b"b"]);
-        let composite = upload(Algorithm::Crc32, Type::Composite);
-        let whole = Whole::default().seal(&composite, &parts).unwrap();
+        let composite = upload(Algorithm::Crc32, ChecksumType::Composite);
+        let whole = UploadChecksum::default().seal(&composite, &parts).unwrap();
         let value = whole[&Algorithm::Crc32.key()].clone();
         let bare = value.strip_suffix("-2").unwrap().to_owned();
         for (value, kind, good) in [
-            (value.clone(), Type::Composite, true),
-            (bare.clone(), Type::Composite, true),
-            (format!("{bare}-3"), Type::Composite, false),
-            (format!("{bare}-"), Type::Composite, false),
-            ("AAAAAA==".to_owned(), Type::Composite, false),
-            (bare, Type::FullObject, false),
+            (value.clone(), ChecksumType::Composite, true),
+            (bare.clone(), ChecksumType::Composite, true),
+            (format!("{bare}-3"), ChecksumType::Composite, false),
+            (format!("{bare}-"), ChecksumType::Composite, false),
+            ("AAAAAA==".to_owned(), ChecksumType::Composite, false),
+            (bare, ChecksumType::FullObject, false),
         ] {
-            let asked =
-                Whole { value: Some((Algorithm::Crc32, value.clone())), ..Whole::default() };
+            let asked = UploadChecksum {
+                value: Some((Algorithm::Crc32, value.clone())),
+                ..UploadChecksum::default()
+            };
             let sealed = asked.seal(&upload(Algorithm::Crc32, kind), &parts);
             assert_eq!(sealed.is_ok(), good, "{value} {kind:?}");
         }
@@ -384,8 +351,8 @@ mod tests {
     fn a_part_has_the_algorithm_of_its_upload() {
         let sha = Some(Algorithm::Sha256);
         let crc = Some(Algorithm::Crc32);
-        let full = upload(Algorithm::Crc32, Type::FullObject);
-        let composite = upload(Algorithm::Sha256, Type::Composite);
+        let full = upload(Algorithm::Crc32, ChecksumType::FullObject);
+        let composite = upload(Algorithm::Sha256, ChecksumType::Composite);
         for (upload, part, good) in [
             (&Metadata::new(), None, true),
             (&Metadata::new(), crc, true),

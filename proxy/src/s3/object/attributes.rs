@@ -3,13 +3,14 @@
 use apus_daemon::http::set;
 use apus_store::operation::{HeadObject, PartsPage};
 
-use super::{check_version, etag};
-use crate::edge::Parts;
+use super::head::{etag, last_modified};
+use crate::deps::ProxyDeps;
 use crate::header_value;
-use crate::s3::checksum::{self, Type};
-use crate::s3::error::{Code, S3Error};
+use crate::reply::Reply;
+use crate::s3::checksum::{self, ChecksumType};
+use crate::s3::error::{Code, Result, S3Error};
+use crate::s3::request::S3Request;
 use crate::s3::xml::Writer;
-use crate::s3::{Reply, Result, S3Request, xml_reply};
 
 /// Parts in one answer at most.
 const PARTS_MAX: usize = 1000;
@@ -24,8 +25,8 @@ fn number(request: &S3Request, name: &str, absent: usize) -> Result<usize> {
     })
 }
 
-pub(in crate::s3) async fn get(parts: &Parts, request: S3Request) -> Result<Reply> {
-    check_version(&request)?;
+pub(in crate::s3) async fn get(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
+    request.check_version()?;
     let list = header_value::list(&request.head.headers, "x-amz-object-attributes");
     let list = list.unwrap_or_default();
     let asked: Vec<&str> = list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
@@ -43,7 +44,7 @@ pub(in crate::s3) async fn get(parts: &Parts, request: S3Request) -> Result<Repl
     let mut op = HeadObject::new(request.object()?);
     op.parts = has("ObjectParts").then_some(PartsPage { after, limit });
     op.part_metadata = true;
-    let head = parts.store.head_object(&request.cx, op).await?;
+    let head = deps.store.head_object(&request.cx, op).await?;
     let mut out = Writer::new();
     out.root("GetObjectAttributesOutput");
     if has("ETag") {
@@ -55,7 +56,7 @@ pub(in crate::s3) async fn get(parts: &Parts, request: S3Request) -> Result<Repl
         for (algorithm, value) in checksums {
             out.text(&algorithm.element(), value);
         }
-        out.text("ChecksumType", Type::stored(&head.metadata).name());
+        out.text("ChecksumType", ChecksumType::stored(&head.metadata).name());
         out.close("Checksum");
     }
     if let Some(count) = head.parts_count {
@@ -84,7 +85,7 @@ pub(in crate::s3) async fn get(parts: &Parts, request: S3Request) -> Result<Repl
         out.number("ObjectSize", head.length);
     }
     out.close("GetObjectAttributesOutput");
-    let mut response = xml_reply(out.finish());
-    set(response.headers_mut(), "last-modified", &super::get::modified(&head));
+    let mut response = out.reply();
+    set(response.headers_mut(), "last-modified", &last_modified(&head));
     Ok(response)
 }

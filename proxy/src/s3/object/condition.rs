@@ -6,14 +6,13 @@
 use apus_cluster::etag::EtagList;
 use apus_daemon::http::parse_date;
 use apus_store::Kind;
-use apus_store::operation::WriteConditions;
+use apus_store::operation::{Conditions, WriteConditions};
 use http::HeaderMap;
 
-use super::etag;
-use super::get::ETAG_AT;
-use crate::s3::error::{Code, S3Error};
+use super::head::{ETAG_AT, etag};
+use crate::s3::error::{Code, Result, S3Error};
+use crate::s3::request::S3Request;
 use crate::s3::xml::Element;
-use crate::s3::{Result, S3Request};
 
 fn bad(name: &str, value: &str, expected: &str) -> S3Error {
     S3Error::new(Code::InvalidArgument)
@@ -51,6 +50,20 @@ fn iso_second(text: &str) -> Option<u64> {
 
 fn named(conditions: WriteConditions) -> WriteConditions {
     WriteConditions { etag_at: vec![ETAG_AT.to_owned()], ..conditions }
+}
+
+/// Conditions under `prefix` (empty, or `x-amz-copy-source-`).
+pub(in crate::s3) fn on_read(request: &S3Request, prefix: &str) -> Conditions {
+    let list = |name: &str| request.header(&format!("{prefix}{name}")).map(EtagList::parse);
+    let date = |name: &str| request.header(&format!("{prefix}{name}")).and_then(parse_date);
+    let (if_match, if_none_match) = (list("if-match"), list("if-none-match"));
+    // An etag decides alone where a date is given beside it.
+    Conditions {
+        if_modified_since: date("if-modified-since").filter(|_| if_none_match.is_none()),
+        if_unmodified_since: date("if-unmodified-since").filter(|_| if_match.is_none()),
+        if_match,
+        if_none_match,
+    }
 }
 
 /// Those of a request.

@@ -7,15 +7,16 @@ use apus_store::operation::{CopyObject, GetObject, HeadContainer, HeadObject};
 use apus_store::{Context, Kind, Subject};
 use http::HeaderMap;
 
-use super::get::{ETAG_AT, conditions};
+use super::head::ETAG_AT;
 use super::{condition, put};
-use crate::edge::Parts;
+use crate::deps::ProxyDeps;
 use crate::header_value;
+use crate::reply::Reply;
 use crate::s3::address::may_be_bucket;
-use crate::s3::checksum::{self, CopyChecksum, Type};
-use crate::s3::error::{Code, S3Error};
+use crate::s3::checksum::{self, ChecksumType, CopyChecksum};
+use crate::s3::error::{Code, Result, S3Error};
+use crate::s3::request::{S3Request, object_named};
 use crate::s3::xml::Writer;
-use crate::s3::{Reply, Result, S3Request, object_named, xml_reply};
 
 /// What ends the path of `x-amz-copy-source`; any other question mark belongs to the key.
 const VERSION: &str = "?versionId=";
@@ -63,7 +64,7 @@ pub(in crate::s3) fn source(request: &S3Request) -> Result<GetObject> {
     let bucket = ContainerName::parse(&bucket).map_err(|_| invalid())?;
     let container = ContainerPath::new(request.account.clone(), bucket);
     let mut get = GetObject::new(object_named(&container, &key)?);
-    get.head.conditions = conditions(request, condition::OF_SOURCE);
+    get.head.conditions = condition::on_read(request, condition::OF_SOURCE);
     get.head.etag_at.push(ETAG_AT.to_owned());
     Ok(get)
 }
@@ -71,7 +72,7 @@ pub(in crate::s3) fn source(request: &S3Request) -> Result<GetObject> {
 /// An error of a copy. A condition that does not hold is 412, whatever it would be for a read, and
 /// what is missing is named: the source or the target.
 pub(in crate::s3) async fn copy_error(
-    parts: &Parts,
+    deps: &ProxyDeps,
     cx: &Context,
     headers: &HeaderMap,
     source: &ObjectPath,
@@ -89,7 +90,7 @@ pub(in crate::s3) async fn copy_error(
         (Kind::PreconditionFailed, _) => condition::failed(error, headers, ""),
         (Kind::NotFound, Subject::Container) => {
             let ask = HeadContainer { container: source.container.clone() };
-            match parts.store.head_container(cx, ask).await {
+            match deps.store.head_container(cx, ask).await {
                 Ok(_) => error.into(),
                 Err(_) => {
                     S3Error::from(error).with("BucketName", source.container.container.as_str())
@@ -98,7 +99,7 @@ pub(in crate::s3) async fn copy_error(
         }
         (Kind::NotFound, Subject::Object) => {
             let ask = HeadObject::new(source.clone());
-            match parts.store.head_object(cx, ask).await {
+            match deps.store.head_object(cx, ask).await {
                 // `If-Match` on a target that is not there.
                 Ok(_) => error.into(),
                 Err(_) => S3Error::from(error).with("Key", source.object.as_str()),
@@ -120,7 +121,7 @@ fn replaces(request: &S3Request, header: &str, what: &str) -> Result<bool> {
     }
 }
 
-pub(in crate::s3) async fn copy(parts: &Parts, request: S3Request) -> Result<Reply> {
+pub(in crate::s3) async fn copy(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let target = request.object()?;
     let source = source(&request)?;
     let replace = replaces(&request, "x-amz-metadata-directive", "metadata")?;
@@ -154,10 +155,10 @@ pub(in crate::s3) async fn copy(parts: &Parts, request: S3Request) -> Result<Rep
         link_account: None,
         conditions: condition::on_write(&request)?,
     };
-    let (head, written) = match parts.store.copy_object(&request.cx, op).await {
+    let (head, written) = match deps.store.copy_object(&request.cx, op).await {
         Ok(copied) => copied,
         Err(error) => {
-            return Err(copy_error(parts, &request.cx, &request.head.headers, &from, error).await);
+            return Err(copy_error(deps, &request.cx, &request.head.headers, &from, error).await);
         }
     };
     let mut out = Writer::new();
@@ -171,11 +172,11 @@ pub(in crate::s3) async fn copy(parts: &Parts, request: S3Request) -> Result<Rep
     } else {
         &head.metadata
     };
-    if Type::stored(kept) == Type::FullObject {
+    if ChecksumType::stored(kept) == ChecksumType::FullObject {
         checksum::elements(kept, &mut out);
     }
     out.close("CopyObjectResult");
-    Ok(xml_reply(out.finish()))
+    Ok(out.reply())
 }
 
 #[cfg(test)]

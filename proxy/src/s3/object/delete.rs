@@ -5,14 +5,16 @@ use apus_store::operation::{DeleteObject, SegmentFate, WriteConditions};
 use apus_store::{Kind, Subject};
 use http::StatusCode;
 
-use super::{check_version, condition};
-use crate::edge::Parts;
-use crate::s3::{Reply, Result, S3Request};
+use super::condition;
+use crate::deps::ProxyDeps;
+use crate::reply::Reply;
+use crate::s3::error::Result;
+use crate::s3::request::S3Request;
 
-pub(in crate::s3) async fn delete(parts: &Parts, request: S3Request) -> Result<Reply> {
-    check_version(&request)?;
+pub(in crate::s3) async fn delete(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
+    request.check_version()?;
     let object = request.object()?;
-    remove(parts, &request.cx, object, condition::on_write(&request)?)
+    remove(deps, &request.cx, object, condition::on_write(&request)?)
         .await
         .map_err(|error| condition::failed(error, &request.head.headers, ""))?;
     Ok(status(StatusCode::NO_CONTENT))
@@ -21,14 +23,14 @@ pub(in crate::s3) async fn delete(parts: &Parts, request: S3Request) -> Result<R
 /// Deletes one object and, of a multipart object, its own parts: segments that a manifest of
 /// Swift's dialect names belong to their own writers, and stay.
 pub(in crate::s3) async fn remove(
-    parts: &Parts,
+    deps: &ProxyDeps,
     cx: &apus_store::Context,
     object: apus_cluster::ObjectPath,
     conditions: WriteConditions,
 ) -> apus_store::Result<()> {
     let segments = SegmentFate::OwnParts;
     let op = DeleteObject { segments, conditions, ..DeleteObject::new(object) };
-    match parts.store.delete_object(cx, op).await {
+    match deps.store.delete_object(cx, op).await {
         Err(error) if error.kind == Kind::NotFound && error.subject == Subject::Object => Ok(()),
         Err(error) => Err(error),
         Ok(_) => Ok(()),

@@ -8,10 +8,11 @@ use futures_util::StreamExt;
 use super::condition;
 use super::delete::remove;
 use super::put::verified_body;
-use crate::edge::Parts;
-use crate::s3::error::{Code, S3Error};
+use crate::deps::ProxyDeps;
+use crate::reply::Reply;
+use crate::s3::error::{Code, Result, S3Error};
+use crate::s3::request::{S3Request, object_named};
 use crate::s3::xml::{self, Writer};
-use crate::s3::{Reply, Result, S3Request, object_named, xml_reply};
 
 /// Most keys in one request.
 const KEYS_MAX: usize = 1000;
@@ -30,12 +31,12 @@ fn entry(object: &xml::Element) -> Result<Entry> {
     Ok((key.to_owned(), version, condition::on_key(object)?))
 }
 
-pub(in crate::s3) async fn delete(parts: &Parts, request: S3Request) -> Result<Reply> {
+pub(in crate::s3) async fn delete(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let container = request.container()?;
     // Rights and the bucket come before the document.
     let ask = Authorize { action: Action::WriteObject, container: container.clone() };
-    parts.store.authorize(&request.cx, ask).await?;
-    let verified = verified_body(parts, request.payload, &request.head.headers, request.body)?;
+    deps.store.authorize(&request.cx, ask).await?;
+    let verified = verified_body(deps, request.payload, &request.head.headers, request.body)?;
     let document = collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?;
     if let Some(expected) = verified.etag
         && expected != format!("{:x}", md5::compute(&document))
@@ -62,7 +63,7 @@ pub(in crate::s3) async fn delete(parts: &Parts, request: S3Request) -> Result<R
             let result = match version.as_deref() {
                 None | Some("null") => match object_named(&container, &key) {
                     Ok(object) => {
-                        remove(parts, &cx, object, conditions).await.map_err(S3Error::from)
+                        remove(deps, &cx, object, conditions).await.map_err(S3Error::from)
                     }
                     Err(error) => Err(error),
                 },
@@ -91,12 +92,12 @@ pub(in crate::s3) async fn delete(parts: &Parts, request: S3Request) -> Result<R
                 if let Some(version) = version {
                     out.text("VersionId", &version);
                 }
-                out.text("Code", error.name());
-                out.text("Message", error.message());
+                out.text("Code", error.code.name());
+                out.text("Message", &error.message);
                 out.close("Error");
             }
         }
     }
     out.close("DeleteResult");
-    Ok(xml_reply(out.finish()))
+    Ok(out.reply())
 }

@@ -2,22 +2,24 @@
 
 use apus_cluster::byte_range::{ByteRanges, Resolution, Resolved};
 use apus_cluster::constraints::S3_MAX_PARTS;
-use apus_cluster::etag::{EtagList, unquote};
+use apus_cluster::etag::unquote;
 use apus_cluster::listing::split_swift_bytes;
 use apus_cluster::metadata::{Resource, has_prefix};
-use apus_daemon::http::{format_date, parse_date, set, status};
-use apus_store::operation::{Conditions, GetObject, HeadObject, ObjectHead, Served};
+use apus_daemon::http::{parse_date, set, status};
+use apus_store::operation::{GetObject, ObjectHead, ObjectRead, Served};
 use apus_store::{Context, Error, Kind, Subject};
 use http::{HeaderMap, Method, StatusCode};
 
-use super::{check_version, condition, etag};
-use crate::edge::Parts;
+use super::condition;
+use super::head::{ETAG_AT, etag, last_modified};
+use crate::deps::ProxyDeps;
 use crate::header_value;
-use crate::s3::checksum::{self, Type};
-use crate::s3::error::{Code, S3Error};
-use crate::s3::{Reply, Result, S3Request};
+use crate::reply::{Reply, empty_part, partial_content};
+use crate::s3::checksum::{self, ChecksumType};
+use crate::s3::error::{Code, Result, S3Error};
+use crate::s3::request::S3Request;
 
-/// Query parameters that replace a header of the answer.
+/// Query parameters that replace a header of the response.
 const OVERRIDES: [(&str, &str); 6] = [
     ("response-cache-control", "cache-control"),
     ("response-content-disposition", "content-disposition"),
@@ -27,63 +29,27 @@ const OVERRIDES: [(&str, &str); 6] = [
     ("response-expires", "expires"),
 ];
 
-/// Where the etag that S3 clients know is kept, when it is not the body's MD5.
-pub(in crate::s3) const ETAG_AT: &str = "X-Object-Sysmeta-S3Api-Etag";
+/// Stored headers that a response repeats.
+const STORED_HEADERS: [&str; 5] =
+    ["Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires"];
 
-/// Conditions under `prefix` (empty, or `x-amz-copy-source-`).
-pub(in crate::s3) fn conditions(request: &S3Request, prefix: &str) -> Conditions {
-    let list = |name: &str| request.header(&format!("{prefix}{name}")).map(EtagList::parse);
-    let date = |name: &str| request.header(&format!("{prefix}{name}")).and_then(parse_date);
-    let (if_match, if_none_match) = (list("if-match"), list("if-none-match"));
-    // An etag decides alone where a date is given beside it.
-    Conditions {
-        if_modified_since: date("if-modified-since").filter(|_| if_none_match.is_none()),
-        if_unmodified_since: date("if-unmodified-since").filter(|_| if_match.is_none()),
-        if_match,
-        if_none_match,
-    }
+/// The parameters of a read that only the response depends on.
+#[derive(Debug)]
+struct ResponseOptions {
+    /// The part number that was asked for.
+    part: Option<u32>,
+    /// Whether checksums are shown.
+    checksums: bool,
+    /// Headers that the client replaces.
+    overrides: Vec<(&'static str, String)>,
 }
 
-/// `Last-Modified`.
-pub(in crate::s3) fn modified(head: &ObjectHead) -> String {
-    format_date(head.timestamp.seconds_ceil())
-}
-
-/// An object that is no joined one is its own first and only part.
-fn check_part(part: Option<u32>, head: &ObjectHead) -> apus_store::Result<()> {
-    match part {
-        Some(part) if part > 1 && head.parts_count.is_none() => {
-            let mut error = Error::new(Kind::InvalidPart, Subject::Object);
-            error.head = Some(Box::new(ObjectHead { parts_count: Some(1), ..head.clone() }));
-            Err(error)
-        }
-        _ => Ok(()),
-    }
-}
-
-fn no_such_part(part: u32) -> S3Error {
-    S3Error::new(Code::InvalidPart)
-        .text("The requested part number is not satisfiable")
-        .with("PartNumberRequested", part.to_string())
-}
-
-/// The range that a part is, which an object without parts is as a whole; none for a part without
-/// bytes, which no range can say.
-fn range_of_part(part: Option<u32>, head: &ObjectHead) -> Option<Resolved> {
-    part?;
-    let (start, length) = match (head.parts.first(), head.parts_count) {
-        (Some(part), _) => (part.start, part.length),
-        (None, None) => (0, head.known_length()?),
-        (None, Some(_)) => return None,
-    };
-    (length > 0).then_some(Resolved { start, length })
-}
-
-/// `If-Range`: a range is only for who has this version; others get everything.
+/// `If-Range`: a range is served only while the object is this version.
+#[derive(Debug)]
 struct IfRange<'a>(Option<&'a str>);
 
 impl IfRange<'_> {
-    /// Whether it holds: a strong etag that is the object's, or its very time.
+    /// Whether it holds: a strong etag that is the object's, or its exact time.
     fn holds(&self, head: &ObjectHead) -> bool {
         let Some(value) = self.0 else { return true };
         match parse_date(value) {
@@ -93,91 +59,41 @@ impl IfRange<'_> {
     }
 }
 
-fn describe(request: &Shown, head: &ObjectHead, out: &mut HeaderMap) {
-    for (name, value) in &head.metadata {
-        if has_prefix(name, Resource::Object.user_prefix()) {
-            let key = name.get(Resource::Object.user_prefix().len()..).unwrap_or_default();
-            let name = format!("x-amz-meta-{}", key.to_ascii_lowercase());
-            set(out, &name, &header_value::encode_words(value));
-        } else if [
-            "Cache-Control",
-            "Content-Disposition",
-            "Content-Encoding",
-            "Content-Language",
-            "Expires",
-        ]
-        .contains(&name.as_str())
-        {
-            set(out, name, value);
-        }
-    }
-    set(out, "content-type", &split_swift_bytes(&head.content_type).0);
-    if let Some(length) = head.known_length() {
-        set(out, "content-length", &length.to_string());
-    }
-    set(out, "etag", &format!("\"{}\"", etag(head)));
-    set(out, "last-modified", &modified(head));
-    set(out, "accept-ranges", "bytes");
-    if let Some(parts) = head.parts_count {
-        set(out, "x-amz-mp-parts-count", &parts.to_string());
-    }
-    if request.checksums {
-        // Of one part its own checksum, but the type of the whole.
-        let part = head.parts.first().map(|part| &part.metadata);
-        checksum::show(part.unwrap_or(&head.metadata), Type::stored(&head.metadata), out);
-    }
-    for (name, value) in &request.overrides {
-        set(out, name, value);
-    }
+pub(in crate::s3) async fn get(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
+    let (op, options) = parse(&request)?;
+    let if_range = IfRange(request.header("if-range"));
+    let result = match request.head.method == Method::HEAD {
+        true => head(deps, &request.cx, op, &if_range)
+            .await
+            .map(|(head, served)| render(&options, &head, &served)),
+        false => read(deps, &request.cx, op, &if_range).await.map(|read| {
+            let mut response = render(&options, &read.head, &read.served);
+            *response.body_mut() = read.body;
+            response
+        }),
+    };
+    result.map_err(|error| read_error(error, &request, &options))
 }
 
-/// What only the answer needs of a request.
-struct Shown {
-    checksums: bool,
-    overrides: Vec<(&'static str, String)>,
-}
-
-pub(in crate::s3) async fn get(parts: &Parts, request: S3Request) -> Result<Reply> {
-    check_version(&request)?;
+fn parse(request: &S3Request) -> Result<(GetObject, ResponseOptions)> {
+    request.check_version()?;
     let mut op = GetObject::new(request.object()?);
-    op.head = HeadObject { conditions: conditions(&request, ""), ..op.head };
+    op.head.conditions = condition::on_read(request, "");
     op.head.etag_at.push(ETAG_AT.to_owned());
     op.ranges = request.header("range").and_then(ByteRanges::parse);
-    op.head.part = part_number(&request)?;
-    let overrides: Vec<(&'static str, String)> = OVERRIDES
+    op.head.part = part_number(request)?;
+    // The checksums are those of the whole object, and would be taken for those of a range.
+    let checksums = request
+        .header("x-amz-checksum-mode")
+        .is_some_and(|mode| mode.eq_ignore_ascii_case("enabled"))
+        && op.ranges.is_none();
+    op.head.part_metadata = checksums;
+    let overrides = OVERRIDES
         .iter()
         .filter_map(|(param, name)| Some((*name, request.param(param)?.to_owned())))
         .collect();
-    if request.anonymous && !overrides.is_empty() {
-        return Err(S3Error::new(Code::InvalidRequest)
-            .text("Request specific response headers cannot be used for anonymous GET requests."));
-    }
-    // A range is of the whole object: its checksums would be misread.
-    let checksums =
-        request.header("x-amz-checksum-mode").is_some_and(|m| m.eq_ignore_ascii_case("enabled"))
-            && op.ranges.is_none();
-    op.head.part_metadata = checksums;
-    let shown = Shown { checksums, overrides };
-    let part = op.head.part;
-    let (cx, if_range) = (&request.cx, IfRange(request.header("if-range")));
-    let answer = match request.head.method == Method::HEAD {
-        true => head(parts, cx, op, if_range, &shown).await,
-        false => read(parts, cx, op, if_range, &shown).await,
-    };
-    answer.map_err(|error| match (part, request.header("range")) {
-        (Some(part), _) if error.kind == Kind::InvalidPart => {
-            let count = error.head.as_ref().and_then(|head| head.parts_count);
-            let error = no_such_part(part);
-            match count {
-                Some(count) => error.with("ActualPartCount", count.to_string()),
-                None => error,
-            }
-        }
-        (_, Some(range)) if matches!(error.kind, Kind::RangeNotSatisfiable { .. }) => {
-            S3Error::from(error).with("RangeRequested", range)
-        }
-        _ => condition::failed(error, &request.head.headers, ""),
-    })
+    let options = ResponseOptions { part: op.head.part, checksums, overrides };
+    Ok((op, options))
 }
 
 /// `partNumber`, which excludes a range.
@@ -196,52 +112,42 @@ fn part_number(request: &S3Request) -> Result<Option<u32>> {
     Ok(Some(part))
 }
 
-/// HeadObject: the headers that a GET would have.
+/// The object's metadata, and the bytes that a GET would serve.
 async fn head(
-    parts: &Parts,
+    deps: &ProxyDeps,
     cx: &Context,
     op: GetObject,
-    if_range: IfRange<'_>,
-    shown: &Shown,
-) -> apus_store::Result<Reply> {
-    let (part, ranges) = (op.head.part, op.ranges);
-    let head = parts.store.head_object(cx, op.head).await?;
+    if_range: &IfRange<'_>,
+) -> apus_store::Result<(ObjectHead, Served)> {
+    let part = op.head.part;
+    let head = deps.store.head_object(cx, op.head).await?;
     check_part(part, &head)?;
-    let ranges = ranges.filter(|ranges| ranges.is_single() && if_range.holds(&head));
-    let mut response = status(StatusCode::OK);
-    describe(shown, &head, response.headers_mut());
-    let ranges = head.known_length().and_then(|length| Some(ranges?.resolve(length)));
-    match ranges {
-        Some(Resolution::Ranges(ranges)) => {
-            if let Some(one) = ranges.first() {
-                partial(&mut response, *one, head.length);
-            }
-        }
+    let ranges = op.ranges.filter(|ranges| ranges.is_single() && if_range.holds(&head));
+    let served = match head.known_length().and_then(|length| Some(ranges?.resolve(length))) {
+        Some(Resolution::Ranges(ranges)) => Served::Ranges(ranges),
+        Some(Resolution::Whole) | None => Served::Whole,
         Some(Resolution::Unsatisfiable) => {
-            return Err(Error::new(
-                Kind::RangeNotSatisfiable { size: head.length },
-                Subject::Object,
-            ));
+            let kind = Kind::RangeNotSatisfiable { size: head.length };
+            return Err(Error::new(kind, Subject::Object));
         }
-        Some(Resolution::Whole) | None => serve_part(&mut response, part, &head),
-    }
-    Ok(response)
+    };
+    Ok((head, served))
 }
 
-/// GetObject.
+/// The object with its body. A range is read first: only if `If-Range` turns out not to hold, the
+/// whole object is read instead.
 async fn read(
-    parts: &Parts,
+    deps: &ProxyDeps,
     cx: &Context,
     mut op: GetObject,
-    if_range: IfRange<'_>,
-    shown: &Shown,
-) -> apus_store::Result<Reply> {
-    // S3 knows one range; a list of several is answered with everything.
+    if_range: &IfRange<'_>,
+) -> apus_store::Result<ObjectRead> {
+    // S3 has no list of ranges: a request for several gets the whole object.
     op.ranges = op.ranges.filter(ByteRanges::is_single);
     let part = op.head.part;
-    let ranged = op.ranges.is_some() && if_range.0.is_some();
-    let whole = ranged.then(|| GetObject { ranges: None, ..op.clone() });
-    let mut read = parts.store.get_object(cx, op).await;
+    let conditional = op.ranges.is_some() && if_range.0.is_some();
+    let whole = conditional.then(|| GetObject { ranges: None, ..op.clone() });
+    let mut read = deps.store.get_object(cx, op).await;
     let found = match &read {
         Ok(read) => Some(&read.head),
         Err(error) if matches!(error.kind, Kind::RangeNotSatisfiable { .. }) => {
@@ -252,41 +158,106 @@ async fn read(
     if let Some(whole) = whole
         && found.is_some_and(|head| !if_range.holds(head))
     {
-        read = parts.store.get_object(cx, whole).await;
+        read = deps.store.get_object(cx, whole).await;
     }
     let read = read?;
     check_part(part, &read.head)?;
-    let mut response = status(StatusCode::OK);
-    describe(shown, &read.head, response.headers_mut());
-    match &read.served {
-        Served::Ranges(ranges) => {
-            if let [one] = ranges.as_slice() {
-                partial(&mut response, *one, read.head.length);
+    Ok(read)
+}
+
+/// An object that is not joined has one part, itself.
+fn check_part(part: Option<u32>, head: &ObjectHead) -> apus_store::Result<()> {
+    match part {
+        Some(part) if part > 1 && head.parts_count.is_none() => {
+            let mut error = Error::new(Kind::InvalidPart, Subject::Object);
+            error.head = Some(Box::new(ObjectHead { parts_count: Some(1), ..head.clone() }));
+            Err(error)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The error of a read, with the part, range or condition that it is about.
+fn read_error(error: Error, request: &S3Request, options: &ResponseOptions) -> S3Error {
+    match (options.part, request.header("range")) {
+        (Some(part), _) if error.kind == Kind::InvalidPart => {
+            let count = error.head.as_ref().and_then(|head| head.parts_count);
+            let error = S3Error::new(Code::InvalidPart)
+                .text("The requested part number is not satisfiable")
+                .with("PartNumberRequested", part.to_string());
+            match count {
+                Some(count) => error.with("ActualPartCount", count.to_string()),
+                None => error,
             }
         }
-        Served::Whole => serve_part(&mut response, part, &read.head),
-    }
-    *response.body_mut() = read.body;
-    Ok(response)
-}
-
-/// Makes an answer a 206 of one range.
-fn partial(response: &mut Reply, range: Resolved, total: u64) {
-    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-    let out = response.headers_mut();
-    set(out, "content-length", &range.length.to_string());
-    set(out, "content-range", &range.content_range(total));
-}
-
-/// Makes an answer to a read by part number a 206; one without bytes has no range to name.
-fn serve_part(response: &mut Reply, part: Option<u32>, head: &ObjectHead) {
-    match range_of_part(part, head) {
-        Some(range) => partial(response, range, head.length),
-        None if part.is_some() && head.known_length().is_some() => {
-            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            set(response.headers_mut(), "content-length", "0");
+        (_, Some(range)) if matches!(error.kind, Kind::RangeNotSatisfiable { .. }) => {
+            S3Error::from(error).with("RangeRequested", range)
         }
-        None => {}
+        _ => condition::failed(error, &request.head.headers, ""),
+    }
+}
+
+/// The response to a read, without the body.
+fn render(options: &ResponseOptions, head: &ObjectHead, served: &Served) -> Reply {
+    let mut response = status(StatusCode::OK);
+    set_headers(options, head, response.headers_mut());
+    match served {
+        Served::Ranges(ranges) => {
+            if let [one] = ranges.as_slice() {
+                partial_content(&mut response, *one, head.length);
+            }
+        }
+        Served::Whole => match range_of_part(options.part, head) {
+            Some(range) => partial_content(&mut response, range, head.length),
+            None if options.part.is_some() && head.known_length().is_some() => {
+                empty_part(&mut response);
+            }
+            None => {}
+        },
+    }
+    response
+}
+
+/// The range that a part is; the whole of an object without parts. `None` for a part of no bytes,
+/// which no range can express.
+fn range_of_part(part: Option<u32>, head: &ObjectHead) -> Option<Resolved> {
+    part?;
+    let (start, length) = match (head.parts.first(), head.parts_count) {
+        (Some(part), _) => (part.start, part.length),
+        (None, None) => (0, head.known_length()?),
+        (None, Some(_)) => return None,
+    };
+    (length > 0).then_some(Resolved { start, length })
+}
+
+fn set_headers(options: &ResponseOptions, head: &ObjectHead, out: &mut HeaderMap) {
+    for (name, value) in &head.metadata {
+        if has_prefix(name, Resource::Object.user_prefix()) {
+            let key = name.get(Resource::Object.user_prefix().len()..).unwrap_or_default();
+            let name = format!("x-amz-meta-{}", key.to_ascii_lowercase());
+            set(out, &name, &header_value::encode_words(value));
+        } else if STORED_HEADERS.contains(&name.as_str()) {
+            set(out, name, value);
+        }
+    }
+    set(out, "content-type", &split_swift_bytes(&head.content_type).0);
+    if let Some(length) = head.known_length() {
+        set(out, "content-length", &length.to_string());
+    }
+    set(out, "etag", &format!("\"{}\"", etag(head)));
+    set(out, "last-modified", &last_modified(head));
+    set(out, "accept-ranges", "bytes");
+    if let Some(count) = head.parts_count {
+        set(out, "x-amz-mp-parts-count", &count.to_string());
+    }
+    if options.checksums {
+        // A part has its own checksum, and the type of the whole.
+        let part = head.parts.first().map(|part| &part.metadata);
+        let kind = ChecksumType::stored(&head.metadata);
+        checksum::set_typed_headers(part.unwrap_or(&head.metadata), kind, out);
+    }
+    for (name, value) in &options.overrides {
+        set(out, name, value);
     }
 }
 
@@ -298,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_is_for_who_has_the_same_version() {
+    fn a_range_is_served_for_the_same_version_only() {
         let head = ObjectHead {
             etag: "abc".to_owned(),
             timestamp: Timestamp::from_seconds(1_700_000_000),
@@ -334,5 +305,50 @@ mod tests {
         assert_eq!(range_of_part(Some(1), &ObjectHead::default()), None);
         assert!(check_part(Some(1), &plain).is_ok());
         assert_eq!(check_part(Some(2), &plain).unwrap_err().kind, Kind::InvalidPart);
+    }
+
+    #[test]
+    fn parameters_choose_the_part_the_checksums_and_the_headers() {
+        let parsed = |query: &str, headers: &[(&str, &str)]| {
+            parse(&S3Request::example("GET", &format!("/bucket/key?{query}"), headers))
+        };
+        let checksums = ("x-amz-checksum-mode", "ENABLED");
+        let (op, options) = parsed("response-expires=x&partNumber=2", &[checksums]).unwrap();
+        assert_eq!((op.head.part, options.part, options.checksums), (Some(2), Some(2), true));
+        assert_eq!(options.overrides, [("expires", "x".to_owned())]);
+        let (op, options) = parsed("", &[checksums, ("range", "bytes=0-1")]).unwrap();
+        assert_eq!((op.ranges.is_some(), options.checksums), (true, false));
+        for (query, headers) in [
+            ("partNumber=0", &[][..]),
+            ("partNumber=x", &[]),
+            ("partNumber=1", &[("range", "bytes=0-1")]),
+            ("versionId=x", &[]),
+        ] {
+            assert!(parsed(query, headers).is_err(), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_response_has_the_headers_of_the_bytes_that_are_served() {
+        let head = ObjectHead { length: 10, etag: "abc".to_owned(), ..ObjectHead::default() };
+        let options = |part| ResponseOptions { part, checksums: false, overrides: Vec::new() };
+        let range = Served::Ranges(vec![Resolved { start: 2, length: 3 }]);
+        for (part, served, code, length, content_range) in [
+            (None, &Served::Whole, 200, "10", None),
+            (None, &range, 206, "3", Some("bytes 2-4/10")),
+            (Some(1), &Served::Whole, 206, "10", Some("bytes 0-9/10")),
+        ] {
+            let reply = render(&options(part), &head, served);
+            assert_eq!(reply.status().as_u16(), code);
+            assert_eq!(reply.headers()["content-length"], length);
+            let found = reply.headers().get("content-range").map(|value| value.to_str().unwrap());
+            assert_eq!(found, content_range);
+        }
+        let empty = ObjectHead { length: 0, ..head };
+        let reply = render(&options(Some(1)), &empty, &Served::Whole);
+        assert_eq!(
+            (reply.status().as_u16(), &reply.headers()["content-length"]),
+            (206, &"0".parse().unwrap())
+        );
     }
 }

@@ -13,13 +13,14 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, StatusCode};
 
 use super::condition;
-use crate::edge::Parts;
+use crate::deps::ProxyDeps;
 use crate::header_value;
+use crate::reply::Reply;
 use crate::s3::checksum;
 use crate::s3::chunked::{self, Announced};
-use crate::s3::error::{Code, S3Error};
+use crate::s3::error::{Code, Result, S3Error};
+use crate::s3::request::S3Request;
 use crate::s3::sign::Payload;
-use crate::s3::{Reply, Result, S3Request};
 
 /// Names and values of a client's metadata, in bytes.
 const META_BYTES_MAX: usize = 2048;
@@ -50,7 +51,7 @@ fn announced_trailer(headers: &HeaderMap, has_trailer: bool) -> Result<Option<An
 
 /// Wraps a request's body: framing, signatures, checksums.
 pub(in crate::s3) fn verified_body(
-    parts: &Parts,
+    deps: &ProxyDeps,
     payload: Payload,
     headers: &HeaderMap,
     body: Body,
@@ -68,7 +69,7 @@ pub(in crate::s3) fn verified_body(
             })
             .transpose()
     };
-    let mut wish = checksum::wish(headers)?;
+    let mut declared = checksum::DeclaredChecksums::parse(headers)?;
     let late = LateMetadata::default();
     let mut length = number("content-length")?;
     let mut trailer_value = None;
@@ -85,7 +86,7 @@ pub(in crate::s3) fn verified_body(
             body
         }
         Payload::Sha256(hash) => {
-            wish.sha256 = Some(hash);
+            declared.sha256 = Some(hash);
             body
         }
         Payload::Unsigned => body,
@@ -101,14 +102,14 @@ pub(in crate::s3) fn verified_body(
             Some(hex::encode(digest))
         }
     };
-    let max = parts.constraints.max_file_size.min(S3_MAX_FILE_SIZE);
+    let max = deps.constraints.max_file_size.min(S3_MAX_FILE_SIZE);
     if length.is_some_and(|length| length > max) {
         return Err(S3Error::new(Code::EntityTooLarge)
             .with("ProposedSize", length.unwrap_or_default().to_string())
             .with("MaxSizeAllowed", max.to_string()));
     }
-    let algorithm = wish.checksum.as_ref().map(|(algorithm, _)| *algorithm);
-    let body = checksum::check(body, wish, trailer_value, &late);
+    let algorithm = declared.checksum.as_ref().map(|(algorithm, _)| *algorithm);
+    let body = checksum::verify(body, declared, trailer_value, &late);
     Ok(Verified { body, length, etag, late, algorithm })
 }
 
@@ -181,16 +182,16 @@ pub(in crate::s3) fn written(written: &ObjectWritten) -> Reply {
     let mut response = status(StatusCode::OK);
     let out = response.headers_mut();
     set(out, "etag", &format!("\"{}\"", written.etag));
-    checksum::describe(&written.late, out);
+    checksum::set_headers(&written.late, out);
     response
 }
 
-pub(in crate::s3) async fn put(parts: &Parts, request: S3Request) -> Result<Reply> {
+pub(in crate::s3) async fn put(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let object = request.object()?;
     let (metadata, content_type) = metadata(&request.head.headers)?;
     let conditions = condition::on_write(&request)?;
     let chunked = request.header("transfer-encoding").is_some();
-    let verified = verified_body(parts, request.payload, &request.head.headers, request.body)?;
+    let verified = verified_body(deps, request.payload, &request.head.headers, request.body)?;
     if verified.length.is_none() && !chunked {
         return Err(S3Error::new(Code::MissingContentLength));
     }
@@ -205,7 +206,7 @@ pub(in crate::s3) async fn put(parts: &Parts, request: S3Request) -> Result<Repl
         conditions,
         late: verified.late,
     };
-    let put = parts.store.put_object(&request.cx, op).await;
+    let put = deps.store.put_object(&request.cx, op).await;
     let put = put.map_err(|error| condition::failed(error, &request.head.headers, ""))?;
     Ok(written(&put))
 }

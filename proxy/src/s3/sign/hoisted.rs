@@ -3,8 +3,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::s3::Result;
-use crate::s3::error::{Code, S3Error};
+use crate::s3::error::{Code, Result, S3Error};
 use crate::s3::request_headers::{Meaning, meaning};
 
 /// The checksum of nothing, which AWS's SDK for JavaScript puts into every presigned upload since it

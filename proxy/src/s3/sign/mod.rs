@@ -3,65 +3,26 @@
 
 mod canonical;
 mod hoisted;
+mod seed;
+mod signed;
+mod time;
 mod v2;
 mod v4;
 
-use apus_daemon::http::{header, parse_date};
-use apus_store::access::Identity;
+use apus_daemon::http::header;
 use http::request;
 
-use super::Result;
-use super::error::{Code, S3Error};
+use super::error::{Code, Result, S3Error};
 use super::request_headers::check_query;
-use crate::edge::Parts;
+use crate::deps::ProxyDeps;
 
-pub(super) use v4::Seed;
-
-/// Seconds since 1970 of a `Date` header. Python spells UTC as an offset.
-fn header_seconds(raw: &str) -> Option<u64> {
-    let utc = raw.strip_suffix(" -0000").or_else(|| raw.strip_suffix(" +0000"));
-    parse_date(&utc.map_or_else(|| raw.to_owned(), |date| format!("{date} GMT")))
-}
-
-/// How the body is covered.
-#[derive(Debug, Clone)]
-pub(super) enum Payload {
-    /// By its SHA-256 in hex.
-    Sha256(String),
-    /// Not at all.
-    Unsigned,
-    /// Framed in chunks; signed ones carry what the chain starts from.
-    Chunked {
-        /// Start of the chain of signatures, for signed chunks.
-        seed: Option<Seed>,
-        /// Whether trailers follow the last chunk.
-        trailer: bool,
-    },
-}
-
-/// A verified request.
-pub(super) struct Signed {
-    pub(super) identity: Identity,
-    pub(super) account: String,
-    pub(super) payload: Payload,
-}
-
-/// How far a client's clock may be off, in seconds.
-const SKEW_SECONDS: u64 = 900;
-
-/// The error for a request whose time, as it is written there, is too far from ours.
-fn too_skewed(parts: &Parts, request_time: &str) -> S3Error {
-    let now = apus_cluster::Timestamp::from_seconds(parts.clock.now().as_secs());
-    S3Error::new(Code::RequestTimeTooSkewed)
-        .with("RequestTime", request_time)
-        .with("ServerTime", now.iso_millis())
-        .with("MaxAllowedSkewMilliseconds", (SKEW_SECONDS * 1000).to_string())
-}
+pub(super) use seed::Seed;
+pub(super) use signed::{Payload, Signed};
 
 /// Verifies a request; `None` when it carries no signature at all. The headers that a presigned
 /// query holds are among the request's afterwards; in other queries they are refused.
 pub(super) fn verify(
-    parts: &Parts,
+    deps: &ProxyDeps,
     head: &mut request::Parts,
     query: &[(String, String)],
 ) -> Result<Option<Signed>> {
@@ -74,14 +35,14 @@ pub(super) fn verify(
     if presigned_v2 && !presigned && authorization.is_none() {
         // They are in the string that was signed.
         hoisted::fold(&mut head.headers, query, &v2::HOISTED)?;
-        return v2::from_query(parts, head, query).map(Some);
+        return v2::from_query(deps, head, query).map(Some);
     }
     if let Some(authorization) = authorization.filter(|value| value.starts_with("AWS "))
-        && parts.sigv2
+        && deps.config.sigv2
         && !presigned_v2
         && !presigned
     {
-        let signed = v2::from_header(parts, head, query, authorization)?;
+        let signed = v2::from_header(deps, head, query, authorization)?;
         check_query(query)?;
         return Ok(Some(signed));
     }
@@ -94,12 +55,12 @@ pub(super) fn verify(
         (Some(_), true) => Err(S3Error::new(Code::InvalidArgument)
             .text("Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified")),
         (Some(authorization), false) => {
-            let signed = v4::from_header(parts, head, authorization)?;
+            let signed = v4::from_header(deps, head, authorization)?;
             check_query(query)?;
             Ok(Some(signed))
         }
         (None, true) => {
-            let signed = v4::from_query(parts, head, query)?;
+            let signed = v4::from_query(deps, head, query)?;
             hoisted::fold(&mut head.headers, query, &[])?;
             Ok(Some(signed))
         }

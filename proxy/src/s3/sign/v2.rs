@@ -14,11 +14,11 @@ use http::request;
 use sha1::Sha1;
 use subtle::ConstantTimeEq;
 
-use super::{Payload, Signed};
-use crate::edge::Parts;
-use crate::s3::Result;
+use super::signed::{Payload, Signed};
+use super::time::{SKEW_SECONDS, header_seconds, too_skewed};
+use crate::deps::ProxyDeps;
 use crate::s3::address::bucket_of_host;
-use crate::s3::error::{Code, S3Error};
+use crate::s3::error::{Code, Result, S3Error};
 
 /// Headers besides `x-amz-` ones that tools move into a query which they presign.
 pub(super) const HOISTED: [&str; 3] = ["content-md5", "content-type", "x-amz-security-token"];
@@ -64,7 +64,7 @@ const SUB_RESOURCES: [&str; 36] = [
 ];
 
 fn string_to_sign(
-    parts: &Parts,
+    deps: &ProxyDeps,
     head: &request::Parts,
     query: &[(String, String)],
     expires: &str,
@@ -89,7 +89,7 @@ fn string_to_sign(
         .map(|(key, value)| if value.is_empty() { key.clone() } else { format!("{key}={value}") })
         .collect();
     sub.sort();
-    let bucket = bucket_of_host(&head.headers, &parts.storage_domains);
+    let bucket = bucket_of_host(&head.headers, &deps.config.storage_domains);
     let bucket = bucket.map_or_else(String::new, |bucket| format!("/{bucket}"));
     let question = if sub.is_empty() { "" } else { "?" };
     format!(
@@ -104,7 +104,7 @@ fn string_to_sign(
 
 /// Verifies a presigned URL of version 2.
 pub(super) fn from_query(
-    parts: &Parts,
+    deps: &ProxyDeps,
     head: &request::Parts,
     query: &[(String, String)],
 ) -> Result<Signed> {
@@ -122,16 +122,16 @@ pub(super) fn from_query(
         S3Error::new(Code::AccessDenied)
             .text(format!("Invalid date (should be seconds since epoch): {expires}"))
     })?;
-    if at < parts.clock.now().as_secs() {
+    if at < deps.clock.now().as_secs() {
         return Err(S3Error::new(Code::AccessDenied).text("Request has expired"));
     }
-    let text = string_to_sign(parts, head, query, expires);
-    judge(parts, access_key, signature, text)
+    let text = string_to_sign(deps, head, query, expires);
+    judge(deps, access_key, signature, text)
 }
 
 /// Verifies an `Authorization: AWS access-key:signature` header.
 pub(super) fn from_header(
-    parts: &Parts,
+    deps: &ProxyDeps,
     head: &request::Parts,
     query: &[(String, String)],
     authorization: &str,
@@ -142,20 +142,21 @@ pub(super) fn from_header(
     let (access_key, signature) = credential.trim().rsplit_once(':').ok_or_else(invalid)?;
     let amz_date = header(&head.headers, "x-amz-date");
     let raw = amz_date.or_else(|| header(&head.headers, "date")).unwrap_or_default();
-    let time = super::header_seconds(raw).map(Duration::from_secs).ok_or_else(|| {
+    let time = header_seconds(raw).map(Duration::from_secs).ok_or_else(|| {
         S3Error::new(Code::AccessDenied)
             .text("AWS authentication requires a valid Date or x-amz-date header")
     })?;
-    if parts.clock.now().abs_diff(time).as_secs() > super::SKEW_SECONDS {
-        return Err(super::too_skewed(parts, raw));
+    let now = deps.clock.now();
+    if now.abs_diff(time).as_secs() > SKEW_SECONDS {
+        return Err(too_skewed(now.as_secs(), raw));
     }
     // With `x-amz-date`, which is signed as a header, the date's own line is empty.
     let line = if amz_date.is_some() { "" } else { raw };
-    judge(parts, access_key, signature, string_to_sign(parts, head, query, line))
+    judge(deps, access_key, signature, string_to_sign(deps, head, query, line))
 }
 
-fn judge(parts: &Parts, access_key: &str, signature: &str, text: String) -> Result<Signed> {
-    let user = parts.auth.s3_user(access_key);
+fn judge(deps: &ProxyDeps, access_key: &str, signature: &str, text: String) -> Result<Signed> {
+    let user = deps.auth.s3_user(access_key);
     let secret = user.as_ref().map_or("no such access key", |(secret, ..)| secret);
     let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes())
         .map_err(|_| S3Error::new(Code::InternalError))?;

@@ -8,63 +8,16 @@ use http::{HeaderMap, request};
 use subtle::ConstantTimeEq;
 
 use super::canonical::{self, sha256};
-use super::{Payload, SKEW_SECONDS, Signed, too_skewed};
-use crate::edge::Parts;
-use crate::s3::Result;
-use crate::s3::error::{Code, S3Error};
+use super::seed::Seed;
+use super::signed::{Payload, Signed};
+use super::time::{self, SKEW_SECONDS, too_skewed};
+use crate::deps::ProxyDeps;
+use crate::s3::error::{Code, Result, S3Error};
 
 /// Longest life of a presigned URL: seven days.
 const EXPIRES_MAX: u64 = 604_800;
 /// Stands in for the secret of a key that does not exist, so that both cost the same.
 const NO_SECRET: &str = "no such access key";
-
-/// What the chain of chunk signatures starts from.
-#[derive(Clone)]
-pub(in crate::s3) struct Seed {
-    key: Vec<u8>,
-    date: String,
-    scope: String,
-    signature: String,
-}
-
-impl std::fmt::Debug for Seed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Seed(secret)")
-    }
-}
-
-impl Seed {
-    /// Checks the signature of the next chunk, given the SHA-256 of its data in hex.
-    pub(in crate::s3) fn check_chunk(&mut self, data_sha256: &str, signature: &str) -> bool {
-        let text = format!(
-            "AWS4-HMAC-SHA256-PAYLOAD\n{}\n{}\n{}\n{}\n{data_sha256}",
-            self.date,
-            self.scope,
-            self.signature,
-            sha256(b""),
-        );
-        self.check(&text, signature)
-    }
-
-    /// Checks the signature of the trailers.
-    pub(in crate::s3) fn check_trailers(&mut self, trailers: &[u8], signature: &str) -> bool {
-        let text = format!(
-            "AWS4-HMAC-SHA256-TRAILER\n{}\n{}\n{}\n{}",
-            self.date,
-            self.scope,
-            self.signature,
-            sha256(trailers),
-        );
-        self.check(&text, signature)
-    }
-
-    fn check(&mut self, text: &str, signature: &str) -> bool {
-        let expected = calculate_signature(&self.key, text.as_bytes());
-        let equal = bool::from(expected.as_bytes().ct_eq(signature.as_bytes()));
-        self.signature = expected;
-        equal
-    }
-}
 
 struct Credential<'a> {
     access_key: &'a str,
@@ -214,10 +167,10 @@ fn header_missing(name: &str) -> S3Error {
         .with("HeaderMissing", name)
 }
 
-fn judge(parts: &Parts, head: &request::Parts, claim: &Claim<'_>, time: u64) -> Result<Signed> {
+fn judge(deps: &ProxyDeps, head: &request::Parts, claim: &Claim<'_>, time: u64) -> Result<Signed> {
     let Claim { credential, date, signed, signature, payload_hash, carrier } = claim;
-    check_scope(credential, date, &parts.region, *carrier)?;
-    let user = parts.auth.s3_user(credential.access_key);
+    check_scope(credential, date, &deps.config.region, *carrier)?;
+    let user = deps.auth.s3_user(credential.access_key);
     let secret = user.as_ref().map_or(NO_SECRET, |(secret, ..)| secret);
     let canonical = canonical::request(
         head.method.as_str(),
@@ -248,12 +201,7 @@ fn judge(parts: &Parts, head: &request::Parts, claim: &Claim<'_>, time: u64) -> 
     }
     let payload = match payload_kind(payload_hash)? {
         Some((signed_chunks, trailer)) => Payload::Chunked {
-            seed: signed_chunks.then(|| Seed {
-                key: key.as_ref().to_vec(),
-                date: (*date).to_owned(),
-                scope,
-                signature: expected,
-            }),
+            seed: signed_chunks.then(|| Seed::new(key.as_ref(), date, scope, expected)),
             trailer,
         },
         None if *payload_hash == "UNSIGNED-PAYLOAD" => Payload::Unsigned,
@@ -268,7 +216,7 @@ fn header_date(headers: &HeaderMap) -> Option<(String, u64)> {
         return Some((date.to_owned(), parse_date(date)?));
     }
     let raw = header(headers, "date")?;
-    let seconds = super::header_seconds(raw)?;
+    let seconds = time::header_seconds(raw)?;
     let (year, month, day) = apus_cluster::timestamp::civil_from_days(seconds / 86_400);
     let time = seconds % 86_400;
     let text = format!(
@@ -282,7 +230,7 @@ fn header_date(headers: &HeaderMap) -> Option<(String, u64)> {
 
 /// Verifies a signature in the `Authorization` header.
 pub(super) fn from_header(
-    parts: &Parts,
+    deps: &ProxyDeps,
     head: &request::Parts,
     authorization: &str,
 ) -> Result<Signed> {
@@ -311,9 +259,9 @@ pub(super) fn from_header(
         S3Error::new(Code::AccessDenied)
             .text("AWS authentication requires a valid Date or x-amz-date header")
     })?;
-    let now = parts.clock.now().as_secs();
+    let now = deps.clock.now().as_secs();
     if now.abs_diff(time) > SKEW_SECONDS {
-        return Err(too_skewed(parts, &date));
+        return Err(too_skewed(now, &date));
     }
     check_coverage(&head.headers, &signed, Carrier::Header)?;
     let payload_hash = header(&head.headers, "x-amz-content-sha256").ok_or_else(|| {
@@ -323,7 +271,7 @@ pub(super) fn from_header(
     let carrier = Carrier::Header;
     let credential = credential(scope, carrier)?;
     let claim = Claim { credential, date: &date, signed, signature, payload_hash, carrier };
-    judge(parts, head, &claim, time)
+    judge(deps, head, &claim, time)
 }
 
 /// What a presigned URL says of the body: in a header or in the query, and in both the same.
@@ -342,7 +290,7 @@ fn presigned_payload<'a>(headers: &'a HeaderMap, query: &'a [(String, String)]) 
 
 /// Verifies a presigned URL.
 pub(super) fn from_query(
-    parts: &Parts,
+    deps: &ProxyDeps,
     head: &request::Parts,
     query: &[(String, String)],
 ) -> Result<Signed> {
@@ -371,7 +319,7 @@ pub(super) fn from_query(
     if expires == 0 || expires > EXPIRES_MAX {
         return Err(wrong("X-Amz-Expires must be between 1 and 604800 seconds"));
     }
-    let now = parts.clock.now().as_secs();
+    let now = deps.clock.now().as_secs();
     if time > now + SKEW_SECONDS {
         return Err(S3Error::new(Code::AccessDenied).text("Request is not yet valid"));
     }
@@ -391,7 +339,7 @@ pub(super) fn from_query(
         signature: one("X-Amz-Signature")?,
         payload_hash,
     };
-    judge(parts, head, &claim, time)
+    judge(deps, head, &claim, time)
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use std::time::Duration;
 use apus_cluster::backend_auth::{BackendAuth, ClusterKey, Mode};
 use apus_daemon::clock::SystemClock;
 use apus_wire::Transport;
-use apus_wire::rings::{Courier, RingFile, RingFolder, RingKeys, RingName, Target, targets_of};
+use apus_wire::rings::{
+    RingClient, RingFile, RingFolder, RingKeys, RingName, RingServer, targets_of,
+};
 use apus_wire::signed::Signer;
 
 use apus_membership::swift_conf;
@@ -20,7 +22,7 @@ pub(crate) struct Cluster {
     /// What signs rings.
     pub(crate) keys: RingKeys,
     /// Asks its servers.
-    pub(crate) courier: Courier,
+    pub(crate) courier: RingClient,
 }
 
 /// Which servers are meant.
@@ -41,14 +43,14 @@ pub(crate) struct Chosen {
 }
 
 impl Chosen {
-    fn has(&self, target: &Target) -> bool {
+    fn has(&self, target: &RingServer) -> bool {
         self.region.is_none_or(|region| region == target.region)
             && self.zone.is_none_or(|zone| zone == target.zone)
             && (self.only.is_empty() || self.only.iter().any(|only| is_named(target, only)))
     }
 }
 
-fn is_named(target: &Target, name: &str) -> bool {
+fn is_named(target: &RingServer, name: &str) -> bool {
     name == target.address || name.trim_start_matches('[').trim_end_matches(']') == target.ip
 }
 
@@ -65,7 +67,7 @@ impl Cluster {
         };
         let keys = RingKeys::new(&auth)?;
         let signer = Signer::new(&auth, Arc::new(SystemClock));
-        let courier = Courier::new(Arc::new(Transport::new(signer)), timeout);
+        let courier = RingClient::new(Arc::new(Transport::new(signer)), timeout);
         Ok(Self { swift_dir: swift_dir.to_owned(), keys, courier })
     }
 
@@ -88,7 +90,7 @@ impl Cluster {
         &self,
         files: &[RingFile],
         chosen: &Chosen,
-    ) -> Result<Vec<Target>, String> {
+    ) -> Result<Vec<RingServer>, String> {
         let here = self.rings()?;
         let mut targets = targets_of(files.iter().chain(&here).map(RingFile::ring));
         for name in &chosen.only {
@@ -98,7 +100,7 @@ impl Cluster {
         }
         targets.retain(|target| chosen.has(target));
         for address in &chosen.also {
-            let also = Target::at(address)
+            let also = RingServer::at(address)
                 .ok_or_else(|| format!("--also {address:?}: expected an address and a port"))?;
             if !targets.iter().any(|target| target.address == also.address) {
                 targets.push(also);

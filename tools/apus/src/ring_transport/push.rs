@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use apus_ring_builder::progress::Progress;
-use apus_wire::rings::{Outcome, PushOptions, Report, RingFile, push};
+use apus_wire::rings::{PushOptions, PushOutcome, PushReport, RingFile, push};
 
 use super::{Chosen, Cluster};
 
@@ -56,7 +56,7 @@ pub(super) async fn main(options: &Options) -> Result<bool, String> {
     let report = loop {
         tokio::select! {
             report = &mut pushed => break report?,
-            () = tokio::time::sleep(LOOK) => progress.at(how.told.load(Ordering::Relaxed), "servers"),
+            () = tokio::time::sleep(LOOK) => progress.at(how.servers_done.load(Ordering::Relaxed), "servers"),
         }
     };
     progress.end();
@@ -65,20 +65,25 @@ pub(super) async fn main(options: &Options) -> Result<bool, String> {
     } else {
         show(&report);
     }
-    let foreseen = |outcome: &Outcome| matches!(outcome, Outcome::Would { .. });
-    let is_done = report.missing().all(|told| options.dry_run && foreseen(&told.outcome));
+    let foreseen = |outcome: &PushOutcome| matches!(outcome, PushOutcome::Would { .. });
+    let is_done = report.missing().all(|server| options.dry_run && foreseen(&server.outcome));
     Ok(is_done)
 }
 
 /// One line for each ring of each server, and the sum.
-fn show(report: &Report) {
+fn show(report: &PushReport) {
     for ring in &report.rings {
         println!("{}: {}, {} bytes, md5 {}", ring.name, ring.rank(), ring.length, ring.md5);
     }
-    for told in &report.told {
-        println!("{:<22} {:<20} {}", told.address, told.ring.to_string(), words(&told.outcome));
+    for server in &report.outcomes {
+        println!(
+            "{:<22} {:<20} {}",
+            server.address,
+            server.ring.to_string(),
+            words(&server.outcome)
+        );
     }
-    let all = report.told.len();
+    let all = report.outcomes.len();
     let missing = report.missing().count();
     if report.dry_run {
         println!("nothing was sent; {} of {all} have it", all - missing);
@@ -87,16 +92,16 @@ fn show(report: &Report) {
     }
 }
 
-fn words(outcome: &Outcome) -> String {
+fn words(outcome: &PushOutcome) -> String {
     let before = |version: &Option<u64>| match version {
         Some(version) => format!(" (before: version {version})"),
         None => " (none before)".to_owned(),
     };
     match outcome {
-        Outcome::Installed { before: version } => format!("installed{}", before(version)),
-        Outcome::HasIt => "has it".to_owned(),
-        Outcome::Would { before: version } => format!("would be installed{}", before(version)),
-        Outcome::Refused { status, reason } => format!("refused: {status} {reason}"),
-        Outcome::Unreachable { reason } => format!("unreachable: {reason}"),
+        PushOutcome::Installed { before: version } => format!("installed{}", before(version)),
+        PushOutcome::HasIt => "has it".to_owned(),
+        PushOutcome::Would { before: version } => format!("would be installed{}", before(version)),
+        PushOutcome::Refused { status, reason } => format!("refused: {status} {reason}"),
+        PushOutcome::Unreachable { reason } => format!("unreachable: {reason}"),
     }
 }

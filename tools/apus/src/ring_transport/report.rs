@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use apus_wire::rings::{Entry, Failure, Manifest, RingName, Target, manifests};
+use apus_wire::rings::{Entry, Manifest, RingClientError, RingName, RingServer, manifests};
 use serde_json::json;
 
 use super::{Chosen, Cluster};
@@ -35,7 +35,7 @@ struct Group<'a> {
     servers: Vec<&'a str>,
 }
 
-type Answers = [(Target, Result<Manifest, Failure>)];
+type Answers = [(RingServer, Result<Manifest, RingClientError>)];
 
 /// Each ring with those that have it, the newest first.
 fn groups(answers: &Answers) -> BTreeMap<&RingName, Vec<Group<'_>>> {
@@ -162,8 +162,8 @@ mod tests {
         troubles(answers, &groups(answers))
     }
 
-    fn at(address: &str, rings: Vec<Entry>) -> (Target, Result<Manifest, Failure>) {
-        (Target::at(address).unwrap(), Ok(Manifest { rings }))
+    fn at(address: &str, rings: Vec<Entry>) -> (RingServer, Result<Manifest, RingClientError>) {
+        (RingServer::at(address).unwrap(), Ok(Manifest { rings }))
     }
 
     #[test]
@@ -177,7 +177,7 @@ mod tests {
         let newest = entry("object.ring.gz", 8, "b");
         let unread =
             Entry { ring: None, fault: Some("torn".to_owned()), ..entry("object.ring.gz", 0, "d") };
-        let away = Failure::Unreachable("no route".to_owned());
+        let away = RingClientError::Unreachable("no route".to_owned());
         let answers = [
             at("10.0.0.1:1", vec![newest.clone()]),
             // More servers are no reason to be right.
@@ -187,7 +187,7 @@ mod tests {
             at("10.0.0.5:1", vec![]),
             at("10.0.0.6:1", vec![Entry { loaded_version: Some(6), ..newest.clone() }]),
             at("10.0.0.7:1", vec![unread]),
-            (Target::at("10.0.0.8:1").unwrap(), Err(away)),
+            (RingServer::at("10.0.0.8:1").unwrap(), Err(away)),
         ];
         let told = told(&answers);
         let of = |number: u32| -> Vec<&String> {

@@ -162,14 +162,16 @@ pub(super) fn delete_at(metadata: &Metadata) -> Option<u64> {
     at.trim().parse().ok().filter(|at| *at > 0)
 }
 
-/// Refuses an expiry that is not a number.
+/// Refuses an expiry that is not a number, also one that is not text, and one of several.
 pub(super) fn check_delete_at(head: &HeaderMap) -> Result<(), InvalidRequest> {
-    match header(head, headers::DELETE_AT).filter(|text| !text.is_empty()) {
-        Some(text) if text.parse::<u64>().is_err() => {
-            Err(InvalidRequest::header("X-Delete-At", Some(text), "whole seconds since 1970"))
+    for value in head.get_all(headers::DELETE_AT).iter().filter(|value| !value.is_empty()) {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        if text.parse::<u64>().is_err() {
+            let expected = "whole seconds since 1970";
+            return Err(InvalidRequest::header("X-Delete-At", Some(&text), expected));
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// Writes metadata as headers.

@@ -183,6 +183,10 @@ fn requests_that_are_malformed_are_refused_with_the_header_they_fail_at() {
         assert!(error.starts_with(text), "{error}");
     }
     let mut parts = arrived(put().encode(), "sda");
+    let latin1 = http::HeaderValue::from_bytes(b"180000000\xe9").unwrap();
+    parts.headers.insert("x-delete-at", latin1);
+    assert!(PutObjectRequest::decode(&parts).is_err(), "not UTF-8");
+    let mut parts = arrived(put().encode(), "sda");
     parts.uri = "/sda/1/a/c".parse().unwrap();
     assert!(PutObjectRequest::decode(&parts).is_err());
 }

@@ -1,0 +1,30 @@
+//! Settings of a proxy server.
+
+use crate::public_url::PublicUrl;
+
+/// Settings from `proxy-server.conf`, checked.
+#[derive(Debug, Clone, Default)]
+pub struct ProxyConfig {
+    /// Whether the S3 API is enabled.
+    pub s3api: bool,
+    /// Domains whose subdomains are buckets (virtual-hosted style).
+    pub storage_domains: Vec<String>,
+    /// Region that S3 signatures must name; empty accepts any.
+    pub region: String,
+    /// Whether requests signed with version 2 are accepted (presigned URLs always are).
+    pub sigv2: bool,
+    /// Whether resellers may create and delete accounts (`allow_account_management`).
+    pub allow_account_management: bool,
+    /// Whether the first write to an account creates it (`account_autocreate`).
+    pub account_autocreate: bool,
+    /// Longest chain of symbolic links (`symloop_max`).
+    pub symloop_max: usize,
+    /// Whether clients may read expired objects (`allow_open_expired`).
+    pub allow_open_expired: bool,
+    /// Whether the expirer may delete the segments of a manifest (`allow_async_delete`).
+    pub allow_async_delete: bool,
+    /// URL under which clients reach this cluster.
+    pub public_url: PublicUrl,
+    /// Longest wait for the next piece of a client's body, in seconds (`client_timeout`).
+    pub client_timeout_seconds: u64,
+}

@@ -1,0 +1,15 @@
+//! Errors that a wrapper of a request's body gives.
+
+use apus_daemon::http::BodyError;
+use apus_store::{Error, Kind, Subject};
+
+/// An error of a body: the code, and a message unless the code's own is meant.
+pub(super) fn coded(code: &str, message: &str) -> Error {
+    let text = if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") };
+    Error::new(Kind::Body, Subject::Request).text(text)
+}
+
+/// The same, from within a body.
+pub(super) fn body_error(code: &str, message: &str) -> BodyError {
+    coded(code, message).into()
+}

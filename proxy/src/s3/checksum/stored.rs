@@ -1,0 +1,88 @@
+//! The checksums that are stored with an object, and how responses show them.
+
+use apus_cluster::Metadata;
+use apus_daemon::http::set;
+use http::HeaderMap;
+
+use super::algorithm::Algorithm;
+use crate::s3::xml::Writer;
+
+/// System metadata with the type of a multipart object's checksum.
+pub(super) const TYPE_KEY: &str = "X-Object-Sysmeta-S3Api-Checksum-Type";
+
+/// How a whole object's checksum comes from its parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::s3) enum ChecksumType {
+    Composite,
+    FullObject,
+}
+
+impl ChecksumType {
+    pub(in crate::s3) fn name(self) -> &'static str {
+        match self {
+            Self::Composite => "COMPOSITE",
+            Self::FullObject => "FULL_OBJECT",
+        }
+    }
+
+    pub(super) fn named(name: &str) -> Option<Self> {
+        [Self::Composite, Self::FullObject].into_iter().find(|kind| kind.name() == name)
+    }
+
+    pub(super) fn of(algorithm: Algorithm) -> Self {
+        if algorithm == Algorithm::Crc64Nvme { Self::FullObject } else { Self::Composite }
+    }
+
+    pub(super) fn goes_with(self, algorithm: Algorithm) -> bool {
+        match algorithm {
+            Algorithm::Crc32 | Algorithm::Crc32c => true,
+            Algorithm::Crc64Nvme => self == Self::FullObject,
+            Algorithm::Sha1 | Algorithm::Sha256 => self == Self::Composite,
+        }
+    }
+
+    /// The type that is stored with an object; an object that came in one piece has none stored.
+    pub(in crate::s3) fn stored(metadata: &Metadata) -> Self {
+        metadata.get(TYPE_KEY).and_then(|name| Self::named(name)).unwrap_or(Self::FullObject)
+    }
+}
+
+/// The checksums in the metadata of an object or part.
+pub(in crate::s3) fn stored(metadata: &Metadata) -> impl Iterator<Item = (Algorithm, &str)> {
+    Algorithm::ALL.into_iter().filter_map(|algorithm| {
+        metadata.get(&algorithm.key()).map(|value| (algorithm, value.as_str()))
+    })
+}
+
+/// Writes the checksums of a whole object as headers.
+pub(in crate::s3) fn set_headers(metadata: &Metadata, out: &mut HeaderMap) {
+    set_typed_headers(metadata, ChecksumType::stored(metadata), out);
+}
+
+/// Writes checksums as headers, with the type of the object they belong to.
+pub(in crate::s3) fn set_typed_headers(
+    metadata: &Metadata,
+    kind: ChecksumType,
+    out: &mut HeaderMap,
+) {
+    let mut any = false;
+    for (algorithm, value) in stored(metadata) {
+        set(out, &algorithm.header(), value);
+        any = true;
+    }
+    if any {
+        set(out, "x-amz-checksum-type", kind.name());
+    }
+}
+
+/// Writes the checksums of a whole object as elements of a document.
+pub(in crate::s3) fn elements(metadata: &Metadata, out: &mut Writer) {
+    let mut any = false;
+    for (algorithm, value) in stored(metadata) {
+        out.text(&algorithm.element(), value);
+        any = true;
+    }
+    if any {
+        out.text("ChecksumType", ChecksumType::stored(metadata).name());
+    }
+}

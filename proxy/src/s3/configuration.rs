@@ -1,0 +1,84 @@
+//! `GET` and `DELETE` of configurations that are never set here.
+
+use apus_cluster::ObjectPath;
+use apus_daemon::http::status;
+use apus_store::access::Action;
+use apus_store::operation::{Authorize, HeadContainer, HeadObject};
+use http::StatusCode;
+
+use super::error::{Code, Result, S3Error};
+use super::request::S3Request;
+use super::unset::{Answer, Node, Unset};
+use super::xml::Writer;
+use crate::deps::ProxyDeps;
+use crate::reply::Reply;
+
+/// The object that a request is about, if it is about one.
+fn object(request: &S3Request) -> Result<Option<ObjectPath>> {
+    if request.key.is_none() {
+        return Ok(None);
+    }
+    request.check_version()?;
+    request.object().map(Some)
+}
+
+fn no_such_configuration(request: &S3Request) -> S3Error {
+    let bucket = request.bucket.as_deref().unwrap_or_default();
+    S3Error::new(Code::NoSuchConfiguration).with("BucketName", bucket)
+}
+
+/// Answers the GET of a configuration.
+pub(super) async fn get(deps: &ProxyDeps, request: S3Request, unset: &Unset) -> Result<Reply> {
+    match object(&request)? {
+        Some(object) => {
+            deps.store.head_object(&request.cx, HeadObject::new(object)).await?;
+        }
+        None => {
+            let op = HeadContainer { container: request.container()? };
+            deps.store.head_container(&request.cx, op).await?;
+        }
+    }
+    let mut out = Writer::new();
+    match &unset.answer {
+        Answer::Missing(code) => {
+            let bucket = request.bucket.as_deref().unwrap_or_default();
+            return Err(S3Error::new(*code).with("BucketName", bucket));
+        }
+        Answer::Invalid(text) => return Err(S3Error::new(Code::InvalidRequest).text(*text)),
+        Answer::List(_) if request.param("id").is_some() => {
+            return Err(no_such_configuration(&request));
+        }
+        Answer::List(root) => {
+            out.root(root);
+            out.flag("IsTruncated", false);
+            out.close(root);
+        }
+        Answer::Document(root, nodes) => {
+            out.root(root);
+            for node in *nodes {
+                match node {
+                    Node::Empty(name) => out.text(name, ""),
+                    Node::Text(name, text) => out.text(name, text),
+                }
+            }
+            out.close(root);
+        }
+    }
+    Ok(out.reply())
+}
+
+/// Answers the DELETE of a configuration: there is nothing to delete, for those who might.
+pub(super) async fn delete(deps: &ProxyDeps, request: S3Request, unset: &Unset) -> Result<Reply> {
+    let object = object(&request)?;
+    let action = if object.is_some() { Action::WriteObject } else { Action::WriteContainer };
+    let ask = Authorize { action, container: request.container()? };
+    deps.store.authorize(&request.cx, ask).await?;
+    if let Some(object) = object {
+        deps.store.head_object(&request.cx, HeadObject::new(object)).await?;
+    }
+    match unset.answer {
+        // Configurations of which there are several are deleted by their names.
+        Answer::List(_) => Err(no_such_configuration(&request)),
+        _ => Ok(status(StatusCode::NO_CONTENT)),
+    }
+}

@@ -1,0 +1,36 @@
+//! The S3 operations that this server implements.
+
+use super::unset::Unset;
+
+/// An implemented operation, by AWS's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operation {
+    ListBuckets,
+    CreateBucket,
+    HeadBucket,
+    DeleteBucket,
+    GetBucketLocation,
+    GetBucketVersioning,
+    GetAcl,
+    ListObjects,
+    ListObjectsV2,
+    ListObjectVersions,
+    DeleteObjects,
+    GetObject,
+    GetObjectAttributes,
+    HeadObject,
+    PutObject,
+    CopyObject,
+    DeleteObject,
+    CreateMultipartUpload,
+    UploadPart,
+    UploadPartCopy,
+    CompleteMultipartUpload,
+    AbortMultipartUpload,
+    ListParts,
+    ListMultipartUploads,
+    /// Reads a configuration that is never set.
+    GetUnset(&'static Unset),
+    /// Deletes one.
+    DeleteUnset(&'static Unset),
+}

@@ -1,0 +1,154 @@
+//! An authenticated S3 request, and the names and parameters in it.
+
+use apus_cluster::constraints::S3_MAX_KEY_LENGTH;
+use apus_cluster::{AccountName, ClientName, ContainerName, ContainerPath, ObjectPath, percent};
+use apus_daemon::Body;
+use apus_daemon::http::header;
+use apus_store::Context;
+
+use super::address;
+use super::error::{Code, Result, S3Error};
+use super::operation::Operation;
+use super::sign::Payload;
+use crate::config::ProxyConfig;
+
+/// A request whose signature has been verified.
+pub(super) struct S3Request {
+    pub(super) operation: Operation,
+    pub(super) head: http::request::Parts,
+    pub(super) body: Body,
+    pub(super) payload: Payload,
+    pub(super) query: Vec<(String, String)>,
+    pub(super) account: AccountName,
+    pub(super) bucket: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) cx: Context,
+    /// Name of the user, shown as the owner of buckets and objects.
+    pub(super) owner: String,
+}
+
+impl S3Request {
+    /// A header as text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head.headers, name)
+    }
+
+    /// A query parameter; the first of several with one name.
+    pub(super) fn param(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The name of the bucket; empty without one.
+    pub(super) fn bucket(&self) -> &str {
+        self.bucket.as_deref().unwrap_or_default()
+    }
+
+    /// The key of the object; empty without one.
+    pub(super) fn key(&self) -> &str {
+        self.key.as_deref().unwrap_or_default()
+    }
+
+    /// The container that the bucket is.
+    pub(super) fn container(&self) -> Result<ContainerPath> {
+        let name = self.bucket();
+        if !address::may_be_bucket(name) {
+            return Err(address::invalid_bucket_name(name));
+        }
+        let name = ContainerName::parse(name).map_err(|_| address::invalid_bucket_name(name))?;
+        Ok(ContainerPath::new(self.account.clone(), name))
+    }
+
+    /// The object in the bucket.
+    pub(super) fn object(&self) -> Result<ObjectPath> {
+        object_named(&self.container()?, self.key())
+    }
+
+    /// The URL of the object: below the cluster's public URL, or else in the style in which the
+    /// request names its bucket.
+    pub(super) fn location(&self, config: &ProxyConfig) -> String {
+        let headers = &self.head.headers;
+        let base = config.public_url.base(headers).unwrap_or_default();
+        let key = percent::encode_path(self.key());
+        match address::bucket_of_host(headers, &config.storage_domains) {
+            Some(_) if !config.public_url.is_set() => format!("{base}/{key}"),
+            _ => format!("{base}/{}/{key}", percent::encode_path(self.bucket())),
+        }
+    }
+
+    /// Refuses a version other than `null`: buckets are never versioned.
+    pub(super) fn check_version(&self) -> Result<()> {
+        match self.param("versionId") {
+            None | Some("null") => Ok(()),
+            Some("") => {
+                Err(S3Error::new(Code::InvalidArgument)
+                    .text("Version id cannot be the empty string"))
+            }
+            Some(id) => Err(S3Error::new(Code::NoSuchVersion).with("VersionId", id)),
+        }
+    }
+
+    /// Refuses a bucket of another owner than the caller expects. All buckets that a key reaches
+    /// are those of its account, whose owner listings show.
+    pub(super) fn check_owner(&self) -> Result<()> {
+        let copies = matches!(self.operation, Operation::CopyObject | Operation::UploadPartCopy);
+        for (name, applies) in [
+            ("x-amz-expected-bucket-owner", self.bucket.is_some()),
+            ("x-amz-source-expected-bucket-owner", copies),
+        ] {
+            let mut expected = self.head.headers.get_all(name).iter();
+            if applies && expected.any(|owner| owner.as_bytes() != self.owner.as_bytes()) {
+                return Err(S3Error::new(Code::AccessDenied)
+                    .text(format!("Access Denied: the bucket's owner is not the one of {name}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The object with this key: at most 1,024 bytes, and without NUL, with which the cluster's own
+/// names begin.
+pub(super) fn object_named(container: &ContainerPath, key: &str) -> Result<ObjectPath> {
+    if key.len() > S3_MAX_KEY_LENGTH {
+        return Err(S3Error::new(Code::KeyTooLongError)
+            .with("Size", key.len().to_string())
+            .with("MaxSizeAllowed", S3_MAX_KEY_LENGTH.to_string()));
+    }
+    let invalid = |text: &str| S3Error::new(Code::InvalidArgument).text(text).argument("Key", key);
+    let name = ClientName::plain(key)
+        .and_then(|name| name.object())
+        .map_err(|error| invalid(&format!("Key: {error}")))?;
+    Ok(container.object(name))
+}
+
+#[cfg(test)]
+impl S3Request {
+    /// A request of the user `a:u`, for tests of parsers.
+    pub(super) fn example(method: &str, uri: &str, headers: &[(&str, &str)]) -> Self {
+        let mut request = http::Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let address = address::parse(&head, &[]).unwrap();
+        let cx = Context {
+            trans_id: "tx".into(),
+            identity: std::sync::Arc::default(),
+            authority: apus_store::Authority::Caller,
+            consistency: apus_store::Consistency::Strong,
+            policy: None,
+            open_expired: false,
+        };
+        Self {
+            operation: Operation::GetObject,
+            query: address::query(head.uri.query().unwrap_or_default()).unwrap(),
+            head,
+            body: Body::default(),
+            payload: Payload::Unsigned,
+            account: AccountName::parse("AUTH_a").unwrap(),
+            bucket: address.bucket,
+            key: address.key,
+            cx,
+            owner: "a:u".to_owned(),
+        }
+    }
+}
