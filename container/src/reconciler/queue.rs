@@ -47,9 +47,6 @@ pub enum QueueError {
         /// The container of the queue.
         container: String,
     },
-    /// The request cannot be built.
-    #[error("invalid request: {0}")]
-    Request(#[from] http::Error),
     /// A name is invalid.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -135,7 +132,7 @@ impl Queue {
             policy: PolicyIndex(0),
             auto_create: false,
         };
-        let request = update.encode()?;
+        let request = update.encode();
         let body = Bytes::from(serde_json::to_vec(rows)?);
         let handoffs = Mutex::new(handoffs);
         let sent = primaries.iter().map(|primary| async {
