@@ -38,8 +38,8 @@ fn no_input_of_any_target_panics_or_takes_much_memory() {
     };
     // One after the other: their time and memory are limited.
     for (name, done) in TARGETS.iter().map(run) {
-        let told = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "{name}: {}\n{told}", done.status);
+        let output = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{name}: {}\n{output}", done.status);
     }
 }
 
