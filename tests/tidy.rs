@@ -28,6 +28,7 @@ const EDGES: [(&str, &[&str]); 13] = [
             "disk",
             "fault",
             "object",
+            "proxy",
             "ring",
             "store",
             "tools",
