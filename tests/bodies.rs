@@ -31,7 +31,7 @@ const PLACES: [(&str, usize, &str); 40] = [
     ("lib/wire/src/pool.rs", 1, "ASKED_BYTES_MAX"),
     ("lib/wire/src/put_stream.rs", 1, "streams; the head of a part is bounded"),
     ("lib/wire/src/rings/body.rs", 1, "its caller's `bytes_max`"),
-    ("lib/wire/src/rings/courier.rs", 3, "ANSWER_BYTES_MAX, or the signed length"),
+    ("lib/wire/src/rings/client.rs", 3, "ANSWER_BYTES_MAX, or the signed length"),
     ("lib/wire/src/rings/http.rs", 2, "the signed length; the rest is thrown away"),
     ("lib/wire/src/signed/seal.rs", 1, "SEALED_BYTES_MAX, by its size hint"),
     ("object/src/auditor/watcher/dark_data.rs", 1, "ANSWER_BYTES"),
@@ -47,10 +47,10 @@ const PLACES: [(&str, usize, &str); 40] = [
     ("proxy/src/swift/manifest.rs", 2, "SLO_MAX_MANIFEST_SIZE"),
     ("proxy/src/swift/object.rs", 1, "streams; max_file_size"),
     ("proxy/src/swift/symlink.rs", 1, "refuses the first byte"),
-    ("tools/src/bench/connection.rs", 1, "its caller's `limit`"),
-    ("tools/src/recon/scout.rs", 1, "ANSWER_BYTES_MAX"),
-    ("tools/src/ring_manager/ask.rs", 2, "its caller's `bytes_max`"),
-    ("tools/src/ring_manager/requests.rs", 1, "BODY_BYTES_MAX"),
+    ("tools/bench/src/connection.rs", 1, "its caller's `limit`"),
+    ("tools/recon/src/scout.rs", 1, "ANSWER_BYTES_MAX"),
+    ("tools/ring-manager/src/ask.rs", 2, "its caller's `bytes_max`"),
+    ("tools/ring-manager/src/requests.rs", 1, "BODY_BYTES_MAX"),
 ];
 
 fn sources() -> Vec<(String, String)> {

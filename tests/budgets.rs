@@ -11,9 +11,9 @@ use std::time::UNIX_EPOCH;
 use apus_daemon::Clock;
 use apus_daemon::clock::SystemClock;
 use apus_daemon::http::{SharedHandler, full};
-use apus_tools::counts::Counts;
-use apus_tools::roles::Node;
-use apus_tools::saio::{self, Options};
+use apus_node::Node;
+use apus_node::counts::Counts;
+use apus_node::saio::{self, Options};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -53,14 +53,13 @@ impl Cluster {
             .join(format!("budgets-{}", std::process::id()));
         let options = Options {
             data: folder.clone(),
-            port: 0,
-            devices: 4,
-            replicas: 3,
+            port: Some(0),
+            devices: Some(4),
+            replicas: Some(3),
             dev_users: true,
             no_daemons: true,
-            json: false,
         };
-        let node = saio::open(&options).await.unwrap();
+        let node = saio::open(&options).await.unwrap().node;
         let proxy = node.proxy().unwrap();
         let auth = Request::get("/auth/v1.0")
             .header("x-auth-user", "test:tester")

@@ -1,15 +1,14 @@
-//! The account server: which containers an account holds, in Swift's databases.
+//! The account server: the containers of an account, in Swift's databases.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
-mod audit;
 mod backend;
 mod handlers;
 #[cfg(test)]
 mod idle {
     mod tests;
 }
+mod kind;
 mod reaper;
-mod replica;
 mod schema;
 mod server;
 mod units;

@@ -1,6 +1,46 @@
-//! Swift's account schema (`swift/account/backend.py`).
+//! Swift's account schema (`swift/account/backend.py`), and its columns as statements use them.
 
-/// Everything a new account database needs, besides the tables all databases have.
+use std::sync::LazyLock;
+
+use apus_broker::Schema;
+use apus_broker::schema::{Column, Tables};
+
+/// The columns of account databases that digests cover. Counts, bytes and the hash follow from the
+/// rows.
+const TABLES: Tables = Tables {
+    server: "account",
+    info_table: "account_stat",
+    info: &[
+        Column::text("account").initial(),
+        Column::text("created_at").initial(),
+        Column::text("put_timestamp").initial(),
+        Column::text("delete_timestamp"),
+        Column::text("id").initial(),
+        Column::text("status"),
+        Column::text("status_changed_at"),
+        Column::text("metadata"),
+    ],
+    names: 1,
+    row_table: "container",
+    row: &[
+        Column::text("name"),
+        Column::text("put_timestamp"),
+        Column::text("delete_timestamp"),
+        Column::number("object_count"),
+        Column::number("bytes_used"),
+        Column::number("deleted"),
+        Column::number("storage_policy_index"),
+    ],
+    age: "delete_timestamp",
+    policies: "SELECT storage_policy_index, container_count, object_count, bytes_used
+         FROM policy_stat",
+    totals: "SELECT hash, container_count, object_count, bytes_used FROM account_stat",
+};
+
+/// The statements of account databases.
+pub(crate) static SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::new(TABLES));
+
+/// The tables of a new account database, without those that all databases have.
 pub(crate) const ACCOUNT: &str = "
 CREATE TABLE container (
     ROWID INTEGER PRIMARY KEY AUTOINCREMENT,

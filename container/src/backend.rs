@@ -1,20 +1,21 @@
 //! Statements on one container database.
 
+use std::sync::LazyLock;
+
 use apus_broker::metadata::{self, Dated};
-use apus_broker::{Connection, DbError, Row, digest, schema, stat};
+use apus_broker::schema::{RowQuery, SYNC_TABLES};
+use apus_broker::{Connection, DbError, NewDatabase, Row, digest, stat};
 use apus_cluster::listing::ObjectRow;
 use apus_cluster::pickle::Value;
 use apus_cluster::timestamp::RowTimes;
 use apus_cluster::{ContainerPath, Timestamp};
 
-use crate::audit;
-use crate::listing::{DIGEST_AT, rows};
 use crate::merge::merge;
-use crate::replica::Containers;
+use crate::schema::SCHEMA;
 
-/// What a container database says of itself.
+/// State of a container database.
 #[derive(Debug, Clone)]
-pub(crate) struct Info {
+pub(crate) struct ContainerInfo {
     pub(crate) account: String,
     pub(crate) container: String,
     pub(crate) created_at: Timestamp,
@@ -25,11 +26,11 @@ pub(crate) struct Info {
     pub(crate) object_count: i64,
     pub(crate) bytes_used: i64,
     pub(crate) metadata: Dated,
-    /// `None` when nobody can have been told what is there.
+    /// `None` when no account server can have got what is stored.
     pub(crate) reported: Option<Reported>,
 }
 
-/// What the account servers were last told.
+/// The state that was last reported to the account servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reported {
     pub(crate) put_timestamp: Timestamp,
@@ -38,13 +39,13 @@ pub(crate) struct Reported {
     pub(crate) bytes_used: i64,
 }
 
-impl Info {
+impl ContainerInfo {
     /// Whether the container is gone: deleted after it was put, and empty.
     pub(crate) fn is_deleted(&self) -> bool {
         self.delete_timestamp > self.put_timestamp && self.object_count == 0
     }
 
-    /// What the account servers should know.
+    /// The state to report to the account servers.
     pub(crate) fn current(&self) -> Reported {
         Reported {
             put_timestamp: self.put_timestamp,
@@ -72,24 +73,21 @@ pub(crate) fn is_empty(connection: &mut Connection) -> Result<bool, DbError> {
 /// Fills a new database.
 pub(crate) fn initialize(
     connection: &mut Connection,
-    path: &ContainerPath,
-    id: &str,
-    created: Timestamp,
-    put: Timestamp,
+    new: &NewDatabase<ContainerPath>,
     policy: u32,
 ) -> Result<(), DbError> {
-    connection.script(schema::SYNC_TABLES)?;
+    connection.script(SYNC_TABLES)?;
     connection.script(crate::schema::CONTAINER)?;
     connection.script(crate::schema::SHARD_RANGE)?;
-    let put = put.to_string();
+    let put = new.put.to_string();
     connection.run(
         "INSERT INTO container_info (account, container, created_at, id, put_timestamp,
              status_changed_at, storage_policy_index) VALUES (?, ?, ?, ?, ?, ?, ?)",
         &[
-            path.account.as_str().into(),
-            path.container.as_str().into(),
-            (&created.to_string()).into(),
-            id.into(),
+            new.path.account.as_str().into(),
+            new.path.container.as_str().into(),
+            (&new.created.to_string()).into(),
+            (&new.id).into(),
             (&put).into(),
             (&put).into(),
             i64::from(policy).into(),
@@ -99,10 +97,11 @@ pub(crate) fn initialize(
         "INSERT INTO policy_stat (storage_policy_index) VALUES (?)",
         &[i64::from(policy).into()],
     )?;
-    digest::keep(connection, &audit::TABLES)
+    digest::keep(connection, &SCHEMA)
 }
 
-pub(crate) fn info(connection: &mut Connection) -> Result<Info, DbError> {
+/// Reads the row about the database, with its counts.
+pub(crate) fn info(connection: &mut Connection) -> Result<ContainerInfo, DbError> {
     let mut info = None;
     let mut stored = String::new();
     connection.query(
@@ -114,7 +113,7 @@ pub(crate) fn info(connection: &mut Connection) -> Result<Info, DbError> {
         &[],
         |row| {
             stored = row.text(9);
-            info = Some(Info {
+            info = Some(ContainerInfo {
                 account: row.text(0),
                 container: row.text(1),
                 created_at: time(row, 2),
@@ -144,23 +143,21 @@ fn reported_of(row: &Row<'_>) -> Option<Reported> {
     })
 }
 
-/// Raises the put timestamp; a put after a delete makes the container live again, with a policy.
+/// Raises the put timestamp. A put after a delete makes the container exist again, with a policy.
 pub(crate) fn put(
     connection: &mut Connection,
     timestamp: Timestamp,
     recreate_with: Option<u32>,
 ) -> Result<(), DbError> {
-    stat::put::<Containers>(connection, timestamp)?;
+    stat::put(connection, &SCHEMA, timestamp)?;
     let Some(policy) = recreate_with else { return Ok(()) };
-    digest::change_info(connection, &audit::TABLES, |connection| {
-        recreate(connection, timestamp, policy)
-    })
+    digest::change_info(connection, &SCHEMA, |connection| recreate(connection, timestamp, policy))
 }
 
-/// Makes a deleted container live again.
+/// Makes a deleted container exist again.
 fn recreate(connection: &mut Connection, timestamp: Timestamp, policy: u32) -> Result<(), DbError> {
     if info(connection)?.policy != policy {
-        // What was deleted with the old container is nobody's to move; what is there may be.
+        // Rows that were deleted with the old container are not to be moved; existing ones may be.
         let sql = if is_empty(connection)? {
             "UPDATE container_info SET reconciler_sync_point =
                  coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'object'), -1)"
@@ -179,7 +176,7 @@ fn recreate(connection: &mut Connection, timestamp: Timestamp, policy: u32) -> R
     )
 }
 
-/// Notes what the account servers know now.
+/// Stores what was reported to the account servers.
 pub(crate) fn reported(connection: &mut Connection, reported: &Reported) -> Result<(), DbError> {
     connection.run(
         "UPDATE container_info SET reported_put_timestamp = ?, reported_delete_timestamp = ?,
@@ -193,10 +190,10 @@ pub(crate) fn reported(connection: &mut Connection, reported: &Reported) -> Resu
     )
 }
 
-/// Notes up to which row what is misplaced was queued, if the container's policy is still the one
-/// by which that was judged.
+/// Stores up to which row misplaced ones were queued, if the container's policy is still the one that
+/// decided which are misplaced.
 pub(crate) fn queued(connection: &mut Connection, point: i64, policy: u32) -> Result<(), DbError> {
-    digest::change_info(connection, &audit::TABLES, |connection| {
+    digest::change_info(connection, &SCHEMA, |connection| {
         connection.run(
             "UPDATE container_info SET reconciler_sync_point = ?1
                  WHERE storage_policy_index = ?2 AND reconciler_sync_point < ?1",
@@ -219,24 +216,19 @@ pub(crate) fn object_row(row: &Row<'_>) -> Option<ObjectRow> {
     })
 }
 
-const KNOWN: [&str; 2] =
-    rows!("WHERE o.deleted IN (0, 1) AND o.name = ? AND o.storage_policy_index = ?");
+static STORED: LazyLock<RowQuery> = LazyLock::new(|| {
+    SCHEMA.select("WHERE r.deleted IN (0, 1) AND r.name = ? AND r.storage_policy_index = ?")
+});
 
-/// Merges one row. Not into one that is damaged: it may seem to be newer, and what stays of it
-/// would get a digest that calls it good.
+/// Merges one row. A damaged row is not merged into: it may look newer, and its remains would get a
+/// digest that makes them look good.
 pub(crate) fn merge_row(connection: &mut Connection, new: ObjectRow) -> Result<(), DbError> {
-    let (mut existing, mut damaged) = (None, None);
-    let sql = digest::chosen(connection, KNOWN)?;
-    connection.query(sql, &[(&new.name).into(), i64::from(new.policy).into()], |row| {
-        if !digest::row_matches(row, DIGEST_AT) {
-            damaged = Some(row.int(DIGEST_AT));
-        }
+    let mut existing = None;
+    let key = [(&new.name).into(), i64::from(new.policy).into()];
+    STORED.run(connection, &key, |row, _| {
         existing = object_row(row);
         true
     })?;
-    if let Some(id) = damaged {
-        return Err(digest::mismatch(id));
-    }
     let Some(row) = merge(existing.as_ref(), new) else { return Ok(()) };
     if existing.is_some() {
         connection.run(
@@ -244,21 +236,20 @@ pub(crate) fn merge_row(connection: &mut Connection, new: ObjectRow) -> Result<(
             &[(&row.name).into(), i64::from(row.policy).into()],
         )?;
     }
-    connection.run(
-        "INSERT INTO object (name, created_at, size, content_type, etag, deleted,
-             storage_policy_index) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        &[
-            (&row.name).into(),
-            (&row.times.encode()).into(),
-            i64::try_from(row.size).unwrap_or(i64::MAX).into(),
-            (&row.content_type).into(),
-            (&row.etag).into(),
-            i64::from(row.deleted).into(),
-            i64::from(row.policy).into(),
-        ],
-    )?;
-    let columns = audit::columns(&row);
-    digest::inserted(connection, &columns.each_ref().map(String::as_str))
+    SCHEMA.insert_row(connection, &columns(&row).each_ref().map(String::as_str))
+}
+
+/// The columns of a row in the order of the schema.
+fn columns(row: &ObjectRow) -> [String; 7] {
+    [
+        row.name.clone(),
+        row.times.encode(),
+        i64::try_from(row.size).unwrap_or(i64::MAX).to_string(),
+        row.content_type.clone(),
+        row.etag.clone(),
+        i64::from(row.deleted).to_string(),
+        row.policy.to_string(),
+    ]
 }
 
 /// Merges the records of a `.pending` file: tuples of name, created_at, size, content_type, etag,
@@ -272,7 +263,7 @@ pub(crate) fn merge_pending(
         let text = |index: usize| fields.get(index).and_then(Value::to_text).unwrap_or_default();
         let number = |index: usize| fields.get(index).and_then(Value::as_int).unwrap_or(0);
         let Some(mut times) = RowTimes::decode(&text(1)) else {
-            tracing::warn!(created_at = text(1), "pending record with a bad time left out");
+            tracing::warn!(created_at = text(1), "Left out a pending record with an invalid time");
             continue;
         };
         if let Some(content_type) = Timestamp::parse(&text(7)) {

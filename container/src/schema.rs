@@ -1,7 +1,53 @@
-//! Swift's container schema (`swift/container/backend.py`), and one index of ours that Swift
-//! ignores: it covers a listing, so that a page is read from one B-tree.
+//! Swift's container schema (`swift/container/backend.py`), and its columns as statements use them.
+//!
+//! One index is of Apus, and Swift ignores it: it covers a listing, so that a page is read from one
+//! B-tree.
 
-/// Everything a new container database needs, besides the tables all databases have and
+use std::sync::LazyLock;
+
+use apus_broker::Schema;
+use apus_broker::schema::{Column, Tables};
+
+/// The columns of container databases that digests cover. Counts, bytes and the hash follow from the
+/// rows, and a wrong account row is reported again.
+const TABLES: Tables = Tables {
+    server: "container",
+    info_table: "container_info",
+    info: &[
+        Column::text("account").initial(),
+        Column::text("container").initial(),
+        Column::text("created_at").initial(),
+        Column::text("put_timestamp").initial(),
+        Column::text("delete_timestamp"),
+        Column::text("id").initial(),
+        Column::text("status"),
+        Column::text("status_changed_at"),
+        Column::text("metadata"),
+        Column::number("x_container_sync_point1"),
+        Column::number("x_container_sync_point2"),
+        Column::number("storage_policy_index").initial(),
+        Column::number("reconciler_sync_point"),
+    ],
+    names: 2,
+    row_table: "object",
+    row: &[
+        Column::text("name"),
+        Column::text("created_at"),
+        Column::number("size"),
+        Column::text("content_type"),
+        Column::text("etag"),
+        Column::number("deleted"),
+        Column::number("storage_policy_index"),
+    ],
+    age: "created_at",
+    policies: "SELECT storage_policy_index, object_count, bytes_used, 0 FROM policy_stat",
+    totals: "SELECT hash, -1, -1, -1 FROM container_info",
+};
+
+/// The statements of container databases.
+pub(crate) static SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::new(TABLES));
+
+/// The tables of a new container database, without those that all databases have and
 /// [`SHARD_RANGE`].
 pub(crate) const CONTAINER: &str = "
 CREATE TABLE object (
@@ -106,7 +152,7 @@ BEGIN
 END;
 ";
 
-/// The shard ranges, which databases of old lack.
+/// The table of shard ranges, which old databases lack.
 pub(crate) const SHARD_RANGE: &str = "
 CREATE TABLE shard_range (
     ROWID INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -1,27 +1,29 @@
 //! The object server: bodies and metadata in Swift's layout on local devices.
+//!
+//! From bottom to top, each module importing only from those above it in this list:
+//! `engine` (the seam for ways to keep objects), `diskfile` (one file per object), `store` (devices,
+//! reservations, quarantine, suffix hashes), `rows` (updates of container databases), the daemons
+//! (`auditor`, `expirer`, `relinker`, `replicator`, `updater`), `server`, `handlers`, `dispatch`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
-mod async_pending;
 mod auditor;
-mod conditions;
-mod container_update;
-mod delete_at_update;
-mod device;
 mod diskfile;
+mod dispatch;
+mod engine;
 mod expirer;
 mod handlers;
-mod redirect;
-mod rehash;
 pub mod relinker;
 mod replication;
 mod replicator;
-pub mod reservation;
+mod rows;
 mod server;
 mod ssync;
+mod store;
 mod units;
 mod updater;
 
-pub use diskfile::flood::QuarantineLimit;
 pub use replication::ReplicationOptions;
-pub use server::{Parts, Server};
+pub use server::{ObjectServerDeps as Parts, Server};
+pub use store::quarantine_limit::QuarantineLimit;
+pub use store::reservation;
 pub use units::{DaemonParts, units};

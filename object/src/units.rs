@@ -1,4 +1,4 @@
-//! The daemons of the object server: which there are, and their options.
+//! The daemons of the object server and their options.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,24 +6,24 @@ use std::time::Duration;
 use apus_daemon::Unit;
 use apus_daemon::config::Conf;
 use apus_ring::Local;
-use apus_store::Store;
+use apus_store::Primitive;
 use apus_store::quorum::Rings;
 
-use crate::auditor::{Auditor, Kind, Options, watcher};
-use crate::expirer::{self, Expirer};
-use crate::replicator::{self, Replicator};
+use crate::auditor::{Auditor, AuditorOptions, SweepKind, watcher};
+use crate::expirer::{Expirer, ExpirerDeps, ExpirerOptions};
+use crate::replicator::{Replicator, ReplicatorOptions};
 use crate::server::Server;
-use crate::updater::{self, Updater};
+use crate::updater::{Updater, UpdaterOptions};
 
-/// What the daemons need beside their server.
+/// Dependencies of the daemons in addition to their server.
 #[derive(Clone)]
 pub struct DaemonParts {
     /// The rings of the cluster.
     pub rings: Rings,
-    /// Which devices of the objects' rings are this node's.
+    /// Identifies this node's devices in the rings.
     pub local: Local,
-    /// The operations, in the system's name (`apus_store::pipeline::internal`).
-    pub store: Arc<dyn Store>,
+    /// The operations, as the system user (`apus_store::pipeline::internal`).
+    pub store: Arc<dyn Primitive>,
 }
 
 impl std::fmt::Debug for DaemonParts {
@@ -32,11 +32,11 @@ impl std::fmt::Debug for DaemonParts {
     }
 }
 
-/// All daemons that work on the devices of `server`, with their options from the object server's
+/// All daemons for the devices of `server`, with their options from the object server's
 /// configuration.
 ///
 /// # Errors
-/// Names an option, its value and what was expected.
+/// An option, its value and what was expected.
 pub fn units(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Unit>, String> {
     let mut units = vec![updater(server, parts, conf)?, expirer(server, parts, conf)?];
     units.extend(auditors(server, parts, conf)?);
@@ -45,17 +45,23 @@ pub fn units(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Un
 }
 
 fn replicator(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Unit, String> {
-    let options = replicator::Options::read(&conf.section("object-replicator"))?;
+    let options = ReplicatorOptions::read(&conf.section("object-replicator"))?;
     let interval = options.interval;
-    let pass = Replicator::new(server.clone(), parts.rings.clone(), parts.local.clone(), options);
+    let pass = Replicator::new(
+        server.store.clone(),
+        server.client.clone(),
+        parts.rings.clone(),
+        parts.local.clone(),
+        options,
+    );
     Ok(Unit::new(pass, interval))
 }
 
 /// The two sweeps of the auditor; options and defaults are Swift's (`swift/obj/auditor.py`).
 fn auditors(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Unit>, String> {
     let section = conf.section("object-auditor");
-    let all = Options {
-        kind: Kind::All,
+    let all = AuditorOptions {
+        kind: SweepKind::All,
         files_per_second: section.parse("files_per_second", 20.0, "a number")?,
         bytes_per_second: section.parse("bytes_per_second", 10_000_000.0, "a number")?,
         concurrency: section.parse("concurrency", 1, "a whole number")?,
@@ -63,50 +69,56 @@ fn auditors(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Uni
         add_checksums: section.flag("add_checksums", true)?,
     };
     let zero_byte_rate = section.parse("zero_byte_files_per_second", 50.0, "a number")?;
-    let zero = Options { kind: Kind::ZeroByteFiles, files_per_second: zero_byte_rate, ..all };
+    let zero =
+        AuditorOptions { kind: SweepKind::ZeroByteFiles, files_per_second: zero_byte_rate, ..all };
     let interval = Duration::from_secs(section.parse("interval", 30, "whole seconds")?);
-    // As Swift's, a rate of zero switches the fast sweep off.
+    // As in Swift, a rate of zero disables the fast sweep.
     let sweeps = [Some(all), (zero_byte_rate > 0.0).then_some(zero)].into_iter().flatten();
-    let around = watcher::Surroundings {
+    let context = watcher::WatcherContext {
         containers: parts.rings.container.clone(),
-        client: server.parts.client.clone(),
-        hash: server.parts.hash.clone(),
+        client: server.client.clone(),
+        hash: server.store.hash.clone(),
     };
-    let watchers = watcher::load(conf, &around)?;
+    let watchers = watcher::load(conf, &context)?;
     let auditor = |options| {
-        Auditor::new(server.clone(), parts.rings.objects.clone(), options, watchers.clone())
+        Auditor::new(server.store.clone(), parts.rings.objects.clone(), options, watchers.clone())
     };
     Ok(sweeps.map(|options| Unit::new(auditor(options), interval)).collect())
 }
 
-/// How often undelivered listing rows are tried again, in seconds.
+/// How often undelivered listing rows are retried, in seconds.
 const UPDATE_INTERVAL_SECONDS: u64 = 30;
 
 fn updater(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Unit, String> {
     let section = conf.section("object-updater");
     let interval = section.parse("interval", UPDATE_INTERVAL_SECONDS, "whole seconds")?;
     let rate = |key, default| section.parse(key, default, "updates a second");
-    let options = updater::Options {
+    let options = UpdaterOptions {
         concurrency: section.concurrency(8)?,
         objects_per_second: rate("objects_per_second", 50.0)?,
         per_container_per_second: rate("max_objects_per_container_per_second", 0.0)?,
     };
-    let pass = Updater::new(server.clone(), parts.rings.container.clone(), options);
+    let pass = Updater::new(
+        server.store.clone(),
+        server.client.clone(),
+        parts.rings.container.clone(),
+        options,
+    );
     Ok(Unit::new(pass, Duration::from_secs(interval)))
 }
 
-/// How often the queue of expirations is worked off, in seconds (Swift's).
+/// How often the expirer's queue is processed, in seconds (Swift's).
 const EXPIRE_INTERVAL_SECONDS: u64 = 300;
 
 fn expirer(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Unit, String> {
     let section = conf.section("object-expirer");
     let interval = section.parse("interval", EXPIRE_INTERVAL_SECONDS, "whole seconds")?;
-    let needed = expirer::Parts {
+    let needed = ExpirerDeps {
         store: parts.store.clone(),
-        client: server.parts.client.clone(),
+        client: server.client.clone(),
         containers: parts.rings.container.clone(),
-        hash: server.parts.hash.clone(),
+        hash: server.store.hash.clone(),
     };
-    let pass = Expirer::new(needed, expirer::Options::read(&section)?);
+    let pass = Expirer::new(needed, ExpirerOptions::read(&section)?);
     Ok(Unit::new(pass, Duration::from_secs(interval)))
 }

@@ -10,8 +10,11 @@ pub mod device;
 pub mod format;
 mod handoffs;
 mod local;
+pub mod moves;
+pub mod python;
 pub mod reload;
 mod ring;
+pub mod search;
 
 pub use device::{Device, DeviceId};
 pub use handoffs::Handoffs;

@@ -125,7 +125,7 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("apus-reload-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("object.ring.gz");
-        let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/vectors/ring");
+        let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/ring");
         std::fs::copy(format!("{vectors}/saio.ring.gz"), &path).unwrap();
         let shared = SharedRing::load(&path).unwrap();
         assert_eq!(shared.refresh(), Ok(false));
@@ -141,7 +141,7 @@ mod tests {
     fn a_file_of_the_same_time_in_place_of_another_is_seen() {
         let directory = std::env::temp_dir().join(format!("apus-tick-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
-        let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/vectors/ring");
+        let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/ring");
         let put = |name: &str| {
             let (path, ring) = (directory.join(name), directory.join("object.ring.gz"));
             std::fs::copy(format!("{vectors}/{name}.ring.gz"), &path).unwrap();
@@ -161,7 +161,7 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("apus-former-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("object.ring.gz");
-        let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/vectors/ring");
+        let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/ring");
         let mut seconds = 0;
         let mut put = |name: &str| {
             seconds += 5;

@@ -160,9 +160,7 @@ def measure(apus, containers, options):
             cpu = saio.cpu_seconds() - cpu
             threads = None if ids is None else saio.last_id() - ids - 1
             after = saio.metrics()
-            opens = after.get("apus_database_opens_total", 0) - counts.get(
-                "apus_database_opens_total", 0
-            )
+            opens = after.get("apus_database_opens_total", 0) - counts.get("apus_database_opens_total", 0)
             made = "?" if threads is None else f"{threads / options.seconds:.2f}"
             took = saio.passes()["container-replicator"]["seconds"]
             print(

@@ -7,29 +7,36 @@ client over one connection and only inform.
 import http.client
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../blackbox"))
 os.environ["APUS_BIN"] = sys.argv[1]
 
-from conftest import Cluster  # noqa: E402
+from apus_testing.saio import Saio
+from apus_testing.waiting import wait_until
 
 TICK = os.sysconf("SC_CLK_TCK")
 
 
 def cpu(pid):
-    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
 def rss_mib(pid):
-    for line in open(f"/proc/{pid}/status"):
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1024
     return 0
+
+
+def is_idle(pid):
+    """Whether a process uses no CPU for half a second."""
+    before = cpu(pid)
+    time.sleep(0.5)
+    return cpu(pid) == before
 
 
 def measure(cluster, name, count, work):
@@ -48,13 +55,13 @@ def measure(cluster, name, count, work):
 
 with tempfile.TemporaryDirectory() as folder:
     began = time.perf_counter()
-    cluster = Cluster(folder + "/data", "--dev-users").start()
+    cluster = Saio(folder + "/data", "--dev-users").start()
     print(f"first start, ready after {(time.perf_counter() - began) * 1000:.0f} ms")
     swift = cluster.swift()
     url, token = swift.get_auth()
     base = url.split(str(cluster.port), 1)[1]
     swift.put_container("c")
-    time.sleep(1)
+    wait_until(lambda: is_idle(cluster.process.pid), "the server has nothing to do")
     print(f"idle memory {rss_mib(cluster.process.pid):.0f} MiB")
     connection = http.client.HTTPConnection("127.0.0.1", cluster.port)
 

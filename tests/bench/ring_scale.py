@@ -8,12 +8,9 @@ for it. Without Swift's program only ours is run.
 
 import argparse
 import os
-import sys
 import tempfile
 
-sys.path.insert(0, os.path.dirname(__file__))
-
-from ring_sets import SETS, Builder  # noqa: E402
+from ring_sets import SETS, Builder
 
 
 def measure(tool, label, name, inputs):

@@ -1,4 +1,4 @@
-"""Inputs for ring builders (docs/ring.md tells their rules), and one step of a builder as a measured process."""
+"""Inputs for ring builders (rules: docs/internals/ring.md), and one step of a builder as a measured process."""
 
 import os
 import re
@@ -60,7 +60,7 @@ class Builder:
         self.tool, self.folder, self.name = str(tool), str(folder), name
 
     def run(self, *arguments):
-        """Runs one step; gives its output, user and system seconds, wall seconds and highest MiB."""
+        """Runs one step; returns its output, user and system seconds, wall seconds and highest MiB."""
         command = [self.tool, self.name, *map(str, arguments)]
         with open(os.path.join(self.folder, "said"), "w+b") as said:
             start = time.monotonic()
@@ -83,7 +83,7 @@ class Builder:
             self.run("add", *words)
 
     def rebalance(self, seed=1):
-        """Rebalances; gives moved replicas, balance, dispersion, and what the step cost."""
+        """Rebalances; returns moved replicas, balance, dispersion, and what the step cost."""
         text, *cost = self.run("rebalance", "--seed", seed)
         said = re.search(r"Reassigned (\d+) .*Balance is now ([\d.]+)\. +Dispersion is now ([\d.]+)", text)
         if not said:

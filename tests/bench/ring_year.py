@@ -7,10 +7,10 @@ Every week, by the seed and so the same for both builders: each device fails by 
 at some hour; servers of ten disks are added so that the number of devices grows by 30 % in the year, in turn to
 every zone, with sizes from 12,000 at its start to 24,000 at its end. At the end of the week failed devices are removed,
 replaced by devices of today's size, new servers are added, and the ring is rebalanced once (min_part_hours is
-far shorter than a week). What the rebalance placed anew is copied within 24 hours.
+far shorter than a week). What the rebalance moved is copied within 24 hours.
 
-A replica lives when its device works and it has been copied there; what a former device still holds is not counted. Told
-are the worst and the last balance and dispersion, replicas moved beside the least that weights ask for,
+A replica lives when its device works and it has been copied there; what a former device still holds is not counted. Printed
+are the worst and the last balance and dispersion, replicas moved next to the least that weights ask for,
 bytes moved when devices are 60 % full, and partitions that had fewer than two living replicas at any moment.
 """
 
@@ -22,12 +22,9 @@ import os
 import random
 import shutil
 import struct
-import sys
 import tempfile
 
-sys.path.insert(0, os.path.dirname(__file__))
-
-from ring_sets import Builder, Grid  # noqa: E402
+from ring_sets import Builder, Grid
 
 DISKS = 10
 COPY_HOURS = 24
@@ -71,11 +68,11 @@ class Year:
         self.user += user
         ids = [int(line.rsplit(" ", 1)[1]) for line in text.splitlines() if "got id" in line]
         assert len(ids) == len(devices), text[-500:]
-        for id_, (place, weight) in zip(ids, devices):
+        for id_, (place, weight) in zip(ids, devices, strict=True):
             self.weights[id_], self.places[id_] = weight, place
 
     def week(self, week, rows, copying):
-        """Fails, removes, adds, rebalances; gives the new rows and the replicas under copy."""
+        """Fails, removes, adds, rebalances; returns the new rows and the replicas under copy."""
         options = self.options
         rate = 1 - (1 - options.afr) ** (1 / options.weeks)
         failed = {}
@@ -106,11 +103,11 @@ class Year:
         shutil.rmtree(self.backups, ignore_errors=True)
         now = rows_of(self.ring)
         changed = {}
-        for old, row in zip(rows, now):
-            for part, (before, after) in enumerate(zip(old, row)):
+        for old, row in zip(rows, now, strict=True):
+            for part, (before, after) in enumerate(zip(old, row, strict=False)):
                 if before != after:
                     changed.setdefault(part, []).append(after)
-        assert moved == sum(map(len, changed.values())), (moved, len(changed))
+        assert moved == sum(len(devices) for devices in changed.values()), (moved, len(changed))
         self.figures.append((moved, self.least(rows, failed), balance, dispersion))
         return now, changed
 
@@ -151,7 +148,7 @@ class Year:
                 print(week, len(self.weights), *self.figures[-1], len(self.below_two), flush=True)
         return rows
 
-    def tell(self, label):
+    def report(self, label):
         moved, least = (sum(figure[at] for figure in self.figures) for at in (0, 1))
         known = [figure for figure in self.figures if figure[2] is not None]
         stored = sum(self.weights.values()) * 0.6 / 1000
@@ -176,16 +173,18 @@ def main():
     parser.add_argument("--afr", type=float, default=0.015, help="share of devices that fail in a year")
     parser.add_argument("--growth", type=float, default=0.3, help="share by which devices grow in a year")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--verbose", action="store_true", help="tell every week")
+    parser.add_argument("--verbose", action="store_true", help="print every week")
     options = parser.parse_args()
-    print("| builder | devices | partitions | balance worst / last | dispersion worst / last | replicas moved | to the least | bytes moved | ever below two | user s |")
+    columns = ["builder", "devices", "partitions", "balance worst / last", "dispersion worst / last", "replicas moved"]
+    columns += ["to the least", "bytes moved", "ever below two", "user s"]
+    print(f"| {' | '.join(columns)} |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     for label, tool in [("ours", options.ours), ("Swift", options.swift)]:
         if tool:
             with tempfile.TemporaryDirectory() as folder:
                 year = Year(tool, folder, options)
                 year.run()
-                year.tell(label)
+                year.report(label)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Access lists of containers and accounts, as those whom they do not name see them."""
+"""Access lists of containers and accounts, seen by users that they do not name."""
 
 import pytest
-from swift_http import SwiftHttp
+
+from apus_testing.swift_http import SwiftHttp
 
 
 @pytest.fixture(scope="module")

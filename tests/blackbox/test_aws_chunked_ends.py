@@ -5,7 +5,8 @@ import itertools
 import zlib
 
 import pytest
-from s3_signing import SignedClient
+
+from apus_testing.s3_requests import UNSIGNED_PAYLOAD, S3Requests
 
 UNSIGNED = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 SIGNED = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
@@ -14,29 +15,35 @@ TRAILER = f"x-amz-checksum-crc32:{CRC}\r\n".encode()
 NUMBERS = itertools.count()
 
 
-@pytest.fixture
-def put(cluster, bucket):
-    """Sends a framed body; gives status and code, and checks that nothing is stored when refused."""
-    client = SignedClient(cluster.access["endpoint"])
+class FramedPut:
+    """Sends framed bodies; returns status and code, and checks that nothing is stored when refused."""
 
-    def put(body, trailer="x-amz-checksum-crc32", length=5, payload=UNSIGNED, framed=False):
+    def __init__(self, client, bucket):
+        self.client, self.bucket = client, bucket
+        self.answer = None
+
+    def __call__(self, body, trailer="x-amz-checksum-crc32", length=5, payload=UNSIGNED, framed=False):
         headers = {"content-encoding": "aws-chunked"}
         if length is not None:
             headers["x-amz-decoded-content-length"] = str(length)
         if trailer is not None:
             headers["x-amz-trailer"] = trailer
-        target = f"/{bucket}/{next(NUMBERS)}"
-        headers, chain = client.signed("PUT", target, headers, payload)
-        answer = client.send("PUT", target, headers, body(chain) if callable(body) else body, framed)
-        read = client("GET", target)
+        target = f"/{self.bucket}/{next(NUMBERS)}"
+        target, headers = self.client.signed("PUT", target, headers, payload=payload)
+        chain = self.client.chunk_chain(headers)
+        answer = self.client.send("PUT", target, headers, body(chain) if callable(body) else body, framed)
+        read = self.client("GET", target)
         if answer.status == 200:
             assert (read.status, read.body) == (200, b"hello")
         else:
             assert read.status == 404
-        put.answer = answer
+        self.answer = answer
         return answer.status, answer.element("Code")
 
-    return put
+
+@pytest.fixture
+def put(cluster, bucket):
+    return FramedPut(S3Requests(cluster.access["endpoint"], payload=UNSIGNED_PAYLOAD), bucket)
 
 
 GOOD = b"5\r\nhello\r\n0\r\n" + TRAILER + b"\r\n"
@@ -102,12 +109,18 @@ def test_signed_bodies_end_as_strictly(put):
         return chain.chunk(b"hello") + chain.chunk(b"") + chain.trailer(name, value)
 
     assert put(good, trailer=None, payload=SIGNED) == (200, None)
-    after = lambda chain: good(chain) + b"x"
+
+    def after(chain):
+        return good(chain) + b"x"
+
     assert put(after, trailer=None, payload=SIGNED) == (400, "IncompleteBody")
     signed = f"{SIGNED}-TRAILER"
     for end in (b"", b"\r\n"):
         assert put(lambda chain: with_trailer(chain) + end, payload=signed) == (200, None)
     for more in (b"x", b"\r\n\r\n", b"\r\nx"):
         assert put(lambda chain: with_trailer(chain) + more, payload=signed) == (400, "IncompleteBody")
-    forged = lambda chain: with_trailer(chain)[:-4] + b"00\r\n"
+
+    def forged(chain):
+        return with_trailer(chain)[:-4] + b"00\r\n"
+
     assert put(forged, payload=signed) == (403, "SignatureDoesNotMatch")

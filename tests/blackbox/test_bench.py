@@ -5,7 +5,8 @@ import subprocess
 import time
 
 import pytest
-from conftest import APUS
+
+from apus_testing.executables import APUS
 
 PHASES = ["put", "get", "head", "list", "delete"]
 CREDENTIALS = {
@@ -36,9 +37,7 @@ def name():
 @pytest.mark.parametrize("size", ["0", "4KiB", "300kB"])
 def test_every_phase_succeeds_and_counts_its_requests(cluster, name, dialect, size):
     server = ["--server-pid", str(cluster.process.pid)]
-    phases, done = bench(
-        cluster, dialect, name, ",".join(PHASES), "--size", size, "--count", "30", *server
-    )
+    phases, done = bench(cluster, dialect, name, ",".join(PHASES), "--size", size, "--count", "30", *server)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert [phase["op"] for phase in phases] == PHASES

@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from conftest import APUS, Cluster
+from apus_testing.executables import APUS
+from apus_testing.saio import Saio
 
 BUCKET = "rot"
 SIZES = [1, 1000, 65_536, 70_000, 300_000, 2_000_000, 9_000_000]
@@ -18,7 +19,7 @@ SEED = int(os.environ.get("APUS_SEED", "20261121"))
 
 
 def daemon_once(cluster, name):
-    """One sweep in a process of its own; gives what it left in the recon cache."""
+    """One sweep in a process of its own; returns what it left in the recon cache."""
     run = subprocess.run([APUS, name, str(cluster.data / "etc"), "--once"], capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     return json.loads((cluster.data / "cache" / f"{name.split('-')[0]}.recon").read_text()), run.stderr
@@ -47,7 +48,7 @@ def flip_attribute(path, key, bit):
 def rotten(tmp_path):
     """A cluster of whose objects two replicas of three are damaged each."""
     rng = random.Random(SEED)
-    cluster = Cluster(tmp_path / "data", "--dev-users", "--no-daemons").start()
+    cluster = Saio(tmp_path / "data", "--dev-users", "--no-daemons").start()
     s3 = cluster.s3()
     s3.create_bucket(Bucket=BUCKET)
     bodies = {f"{size}-{n}": rng.randbytes(size) for size in SIZES for n in range(4)}
@@ -58,7 +59,7 @@ def rotten(tmp_path):
     for path in cluster.data.glob("devices/*/objects/**/*.data"):
         replicas.setdefault(by_digest[hashlib.md5(path.read_bytes()).hexdigest()], []).append(path)
     damaged = []
-    for key, paths in replicas.items():
+    for paths in replicas.values():
         assert len(paths) == 3
         for path in rng.sample(paths, 2):
             how = rng.choice(["body", "body", "first", "last", "metadata", "checksum", "cut", "grown"])
@@ -126,7 +127,7 @@ def test_one_sweep_moves_everything_damaged_aside_and_nothing_else(rotten):
 
 
 def test_a_damaged_container_database_is_set_aside_by_the_server_that_has_it_open(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--dev-users", "--no-daemons").start()
+    cluster = Saio(tmp_path / "data", "--dev-users", "--no-daemons").start()
     cluster.kill()
     for server in ["account", "container"]:
         conf = cluster.data / f"etc/{server}-server.conf"
@@ -144,7 +145,7 @@ def test_a_damaged_container_database_is_set_aside_by_the_server_that_has_it_ope
     place = databases[0].read_bytes().index(etag)
     flip(databases[0], place * 8 + 1)
     cluster.start()
-    # Opens it and reads no row; a listing would find the row damaged and have it set aside itself.
+    # Opens it and reads no row; a listing would find the damaged row and quarantine the database itself.
     for _ in range(6):
         cluster.s3().head_bucket(Bucket=BUCKET)
     recon, log = daemon_once(cluster, "container-auditor")
@@ -163,7 +164,7 @@ def test_a_damaged_container_database_is_set_aside_by_the_server_that_has_it_ope
         assert len(cluster.s3().list_objects_v2(Bucket=BUCKET)["Contents"]) == 200
     again, _ = daemon_once(cluster, "container-auditor")
     assert again["container_audits_failed"] == 0
-    # Accounts, and a file that is no database at all, met while serving.
+    # Accounts, and a file that is not a database at all, met while serving.
     account = sorted(cluster.data.glob("devices/*/accounts/**/*.db"))[0]
     assert cluster.stop() == 0
     flip(account, 3)
@@ -204,7 +205,7 @@ print('swift is fine')
 
 
 def test_swifts_own_code_writes_to_a_database_with_digests(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--dev-users", "--no-daemons").start()
+    cluster = Saio(tmp_path / "data", "--dev-users", "--no-daemons").start()
     swift = cluster.swift()
     swift.put_container("c", headers={"X-Container-Meta-B": "c"})
     for n in range(30):
@@ -212,7 +213,9 @@ def test_swifts_own_code_writes_to_a_database_with_digests(tmp_path):
     assert cluster.stop() == 0
     databases = sorted(cluster.data.glob("devices/*/containers/**/*.db"))
     for database in databases:
-        run = subprocess.run([sys.executable, "-c", SWIFT, str(cluster.data / "etc/swift.conf"), str(database)], capture_output=True, text=True)
+        run = subprocess.run(
+            [sys.executable, "-c", SWIFT, str(cluster.data / "etc/swift.conf"), str(database)], capture_output=True, text=True
+        )
         assert "swift is fine" in run.stdout, run.stderr
     recon, log = daemon_once(cluster, "container-auditor")
     assert (recon["container_audits_passed"], recon["container_audits_failed"]) == (3, 0), log

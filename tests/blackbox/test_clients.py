@@ -1,4 +1,4 @@
-"""The clients people use, at their default settings, and what one dialect writes read by the other."""
+"""Common clients at their default settings; each dialect reads what the other wrote."""
 
 import hashlib
 import os
@@ -86,9 +86,7 @@ def test_a_multipart_object_has_s3s_etag_and_swifts_listing(swift, s3, bucket):
         {"PartNumber": n, "ETag": s3.upload_part(Bucket=bucket, Key="mpu", UploadId=upload, PartNumber=n, Body=body)["ETag"]}
         for n, body in enumerate(parts, 1)
     ]
-    answer = s3.complete_multipart_upload(
-        Bucket=bucket, Key="mpu", UploadId=upload, MultipartUpload={"Parts": done}
-    )
+    answer = s3.complete_multipart_upload(Bucket=bucket, Key="mpu", UploadId=upload, MultipartUpload={"Parts": done})
     binary = b"".join(hashlib.md5(part).digest() for part in parts)
     expected = f'"{hashlib.md5(binary).hexdigest()}-2"'
     assert answer["ETag"] == expected
@@ -151,9 +149,7 @@ def test_virtual_host_style_reaches_the_same_bucket(cluster, s3, bucket):
     hosted_url = hosted.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
     assert url.split("?")[0].endswith(f"/{bucket}/k")
     port = cluster.port
-    signed = boto_for(cluster, f"http://localhost:{port}").generate_presigned_url(
-        "get_object", Params={"Bucket": bucket, "Key": "k"}
-    )
+    signed = boto_for(cluster, f"http://localhost:{port}").generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
     host = signed.split("/")[2]
     assert host == f"{bucket}.localhost:{port}", (signed, hosted_url)
     direct = signed.replace(host, f"127.0.0.1:{port}")
@@ -186,7 +182,7 @@ def test_metadata_up_to_swifts_limits_is_kept_on_any_file_system(swift, bucket):
 
 def test_of_two_overlapping_uploads_the_one_that_ends_later_wins(s3, bucket):
     class Meanwhile:
-        """A body in whose middle somebody else writes the same key."""
+        """A body during which another client writes the same key."""
 
         def __init__(self):
             self.sent = 0

@@ -1,16 +1,17 @@
-"""Clients that go away, stall or do not read give back what they hold."""
+"""Clients that disconnect, stall or do not read: what they held is released."""
 
 import pytest
 
-from conftest import Cluster
-from raw_http import Connection, open_sockets, wait_until
+from apus_testing.raw_http import Connection, open_sockets
+from apus_testing.saio import Saio
+from apus_testing.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory):
     """A cluster that waits a second for clients."""
     folder = tmp_path_factory.mktemp("impatient") / "data"
-    cluster = Cluster(folder, "--dev-users").start()
+    cluster = Saio(folder, "--dev-users").start()
     assert cluster.stop() == 0
     conf = folder / "etc/proxy-server.conf"
     conf.write_text(conf.read_text().replace("client_timeout = 60", "client_timeout = 1"))

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from conftest import APUS
+from apus_testing.executables import APUS
 
 KEY = "5a" * 32
 PLAIN = (
@@ -17,7 +17,7 @@ LOOPBACK = ["127.0.0.1", "127.77.3.4", "::1", "localhost"]
 RINGS = ["account", "container", "object", "object-1"]
 
 
-class Place:
+class ConfiguredMachine:
     """A configuration whose rings lead to this machine only, until `ring` is called."""
 
     def __init__(self, folder):
@@ -34,7 +34,7 @@ class Place:
             self.ring(name, "127.0.0.1")
 
     def ring(self, name, host):
-        """Gives a ring one device, at `host`."""
+        """Builds a ring with one device, at `host`."""
         made = self.folder / f"of-{host.replace(':', '-')}.ring.gz"
         if not made.exists():
             device = ["--region", "1", "--zone", "1", "--ip", host, "--port", "6200", "--device", "sd1", "--weight", "1"]
@@ -59,7 +59,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    return Place(tmp_path_factory.mktemp("key-required"))
+    return ConfiguredMachine(tmp_path_factory.mktemp("key-required"))
 
 
 @pytest.fixture(autouse=True)

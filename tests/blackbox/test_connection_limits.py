@@ -3,22 +3,28 @@
 import json
 import resource
 import subprocess
+from contextlib import suppress
 
 import pytest
 
-from conftest import APUS, Cluster
-from raw_http import Closed, Connection, open_sockets, wait_until
+from apus_testing.executables import APUS
+from apus_testing.raw_http import Closed, Connection, open_sockets
+from apus_testing.saio import Saio
+from apus_testing.waiting import wait_until
 
 FILES = 256
 SILENT = 1000
 
 
-class Small(Cluster):
+class Small(Saio):
     """A cluster whose process may open few files."""
 
     def start(self):
         command = [APUS, "saio", "--data", str(self.data), "--port", str(self.port), "--json", *self.options]
-        limit = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
+
+        def limit():
+            return resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
+
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=limit)
         self.access = json.loads(self.process.stdout.readline())
         return self
@@ -45,10 +51,8 @@ def test_silent_connections_leave_room_for_those_that_are_served_and_for_new_one
     silent = []
     for _ in range(SILENT):
         connection = Connection(endpoint, source="127.0.0.3")
-        try:
+        with suppress(OSError):
             connection.send("G")
-        except OSError:
-            pass
         silent.append(connection)
     assert open_sockets(small.process.pid) < FILES
     for number in range(10):
@@ -59,6 +63,7 @@ def test_silent_connections_leave_room_for_those_that_are_served_and_for_new_one
         # Another address has its own share.
         with Connection(endpoint) as new:
             assert new.request("GET", path, token).body == body
+
     # Of the address that is silent, the oldest connections make room.
     def comes_in():
         with Connection(endpoint, source="127.0.0.3") as new:
@@ -100,7 +105,7 @@ def test_a_connection_over_the_limit_is_refused_with_a_text_and_can_come_back(sm
 
 
 def test_limits_of_clients_are_read_from_the_configuration(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--dev-users").start()
+    cluster = Saio(tmp_path / "data", "--dev-users").start()
     assert cluster.stop() == 0
     conf = tmp_path / "data/etc/proxy-server.conf"
     text = conf.read_text()

@@ -1,4 +1,4 @@
-"""`[swift-constraints]` of `swift.conf`: told in `/info`, and kept to in both dialects."""
+"""`[swift-constraints]` of `swift.conf`: shown in `/info` and enforced in both dialects."""
 
 import subprocess
 
@@ -6,7 +6,8 @@ import pytest
 import requests
 from botocore.exceptions import ClientError
 
-from conftest import APUS, Cluster
+from apus_testing.executables import APUS
+from apus_testing.saio import Saio
 
 OPTIONS = {
     "max_file_size": 1000,
@@ -33,7 +34,7 @@ def constrain(cluster, options):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    cluster = Cluster(tmp_path_factory.mktemp("constraints"), "--dev-users").start()
+    cluster = Saio(tmp_path_factory.mktemp("constraints"), "--dev-users").start()
     cluster.stop()
     constrain(cluster, {**OPTIONS, "valid_api_versions": "v1, v2"})
     yield cluster.start()
@@ -62,10 +63,10 @@ def swift(cluster):
     return client
 
 
-def test_info_tells_them(cluster):
-    told = requests.get(f"{cluster.access['endpoint']}/info", timeout=10).json()["swift"]
-    assert {name: told[name] for name in OPTIONS} == OPTIONS
-    assert told["valid_api_versions"] == ["v1", "v2"]
+def test_info_shows_them(cluster):
+    output = requests.get(f"{cluster.access['endpoint']}/info", timeout=10).json()["swift"]
+    assert {name: output[name] for name in OPTIONS} == OPTIONS
+    assert output["valid_api_versions"] == ["v1", "v2"]
 
 
 def test_names_and_bodies_are_as_long_as_they_say(swift):
@@ -141,7 +142,7 @@ def test_what_s3_writes_keeps_to_them(cluster, swift):
 
 @pytest.mark.parametrize("name, value", [("max_file_size", "5G"), ("auto_create_account_prefix", "_"), ("max_header_size", "0")])
 def test_bad_values_are_refused_by_name(tmp_path, name, value):
-    cluster = Cluster(tmp_path).start()
+    cluster = Saio(tmp_path).start()
     cluster.stop()
     constrain(cluster, {name: value})
     done = subprocess.run([APUS, "main", str(tmp_path / "etc")], capture_output=True, text=True, timeout=30)

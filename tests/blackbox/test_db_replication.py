@@ -1,195 +1,33 @@
-"""Replicas of account and container databases on nodes of their own: each node's servers and daemons are processes."""
+"""Replication of account and container databases between nodes whose servers and daemons are processes."""
 
 import hashlib
-import http.client
 import json
 import os
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-import urllib.parse
 from contextlib import closing
 
 import pytest
 from swift.account.backend import AccountBroker
 from swift.common import utils
 from swift.common.db import chexor as chexor_of_swift
-from swift.common.ring import Ring
 from swift.container.backend import ContainerBroker
 
-from conftest import APUS, free_port
-from test_roles import Servers
+from apus_testing.addresses import free_port
+from apus_testing.databases import KINDS, PREFIX, SUFFIX, DatabaseNodes, partition, path_hash, stamp
+from apus_testing.process import is_listening
+from apus_testing.waiting import wait_until
 
-KINDS = ["account", "container"]
-PART_POWER = 8
-PREFIX, SUFFIX = b"a", b"b"
 utils.HASH_PATH_PREFIX, utils.HASH_PATH_SUFFIX = PREFIX, SUFFIX
-
-
-# A day ago: old enough for a short `reclaim_age`, and too young for the usual one.
-BEGIN = int(time.time()) - 86_400
-
-
-def stamp(seconds):
-    return f"{BEGIN + seconds:010d}.00000"
-
-
-def path_hash(*names):
-    return hashlib.md5(PREFIX + b"/" + "/".join(names).encode() + SUFFIX).hexdigest()
-
-
-def partition(*names):
-    return int(path_hash(*names)[:8], 16) >> (32 - PART_POWER)
-
-
-class Node(Servers):
-    """One node with one device, `sd1`."""
-
-    def __init__(self, folder, number, ports):
-        self.number, self.etc, self.ports = number, folder / f"etc{number}", ports
-        self.devices = folder / f"node{number}"
-        self.recon = folder / f"recon{number}"
-        self.processes = {}
-        (self.devices / "sd1").mkdir(parents=True)
-        self.etc.mkdir()
-        (self.etc / "swift.conf").write_text(
-            "[swift-hash]\nswift_hash_path_prefix = a\nswift_hash_path_suffix = b\n"
-            "[storage-policy:0]\nname = gold\ndefault = yes\n[storage-policy:1]\nname = silver\n"
-        )
-        self.options("")
-
-    def options(self, more):
-        for kind in KINDS:
-            defaults = f"devices = {self.devices}\nmount_check = false\nrecon_cache_path = {self.recon}\n"
-            self.conf(kind, defaults, f"[{kind}-replicator]\ndatabases_per_second = 0\n{more}")
-
-    def replicate(self, kind, *options):
-        """One pass of the daemon in a process of its own; gives what it tells recon."""
-        subprocess.run(
-            [APUS, f"{kind}-replicator", str(self.etc), "--once", *options],
-            check=True,
-            timeout=120,
-            stderr=subprocess.DEVNULL,
-        )
-        return json.loads((self.recon / f"{kind}.recon").read_text())["replication_stats"]
-
-    def request(self, kind, method, path, headers={}, body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.ports[kind], timeout=30)
-        try:
-            connection.request(method, urllib.parse.quote(path), body, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read(), dict(answer.getheaders())
-        finally:
-            connection.close()
-
-    def path(self, kind, *names):
-        return "/".join(["", "sd1", str(partition(*names)), *names])
-
-    def file(self, *names):
-        hashed = path_hash(*names)
-        kind = KINDS[len(names) - 1] + "s"
-        return self.devices / "sd1" / kind / str(partition(*names)) / hashed[-3:] / hashed / f"{hashed}.db"
-
-    def put_container(self, container, at=0, policy=0, **headers):
-        told = {"X-Timestamp": stamp(at), "X-Backend-Storage-Policy-Index": str(policy), **headers}
-        return self.request("container", "PUT", self.path("container", "a", container), told)[0]
-
-    def post_container(self, container, at, **headers):
-        told = {"X-Timestamp": stamp(at), **{name.replace("_", "-"): value for name, value in headers.items()}}
-        return self.request("container", "POST", self.path("container", "a", container), told)[0]
-
-    def delete_container(self, container, at):
-        return self.request("container", "DELETE", self.path("container", "a", container), {"X-Timestamp": stamp(at)})[0]
-
-    def row(self, container, name, at, deleted=False):
-        headers = {"X-Timestamp": stamp(at), "X-Size": "3", "X-Content-Type": "a/b", "X-Etag": "e" * 32}
-        path = self.path("container", "a", container) + "/" + name
-        return self.request("container", "DELETE" if deleted else "PUT", path, headers)[0]
-
-    def rows(self, container, names, at):
-        """Many rows at once, by the verb UPDATE."""
-        rows = [
-            {"name": name, "created_at": stamp(at), "size": 1, "content_type": "a/b", "etag": "e", "deleted": 0}
-            for name in names
-        ]
-        headers = {"X-Timestamp": stamp(at)}
-        status = self.request("container", "UPDATE", self.path("container", "a", container), headers, json.dumps(rows))[0]
-        assert status == 202
-
-    def put_account(self, account, at=0, **headers):
-        return self.request("account", "PUT", f"/sd1/{partition(account)}/{account}", {"X-Timestamp": stamp(at), **headers})[0]
-
-    def account_row(self, account, container, put, delete=0, count=1):
-        headers = {
-            "X-Put-Timestamp": stamp(put), "X-Delete-Timestamp": stamp(delete) if delete else "0",
-            "X-Object-Count": str(count), "X-Bytes-Used": "10", "X-Timestamp": stamp(put),
-            "X-Account-Override-Deleted": "yes",
-        }
-        return self.request("account", "PUT", f"/sd1/{partition(account)}/{account}/{container}", headers)[0]
-
-    def read(self, *names):
-        """Rows and facts of a database while servers may have it open; None when there is none."""
-        file = self.file(*names)
-        if not file.exists():
-            return None
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10)) as database:
-            return read_database(database, len(names) == 2)
-
-
-def read_database(database, is_container):
-    table, stat = ("object", "container_info") if is_container else ("container", "account_stat")
-    columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})") if row[1] != "ROWID"]
-    rows = sorted(database.execute(f"SELECT {', '.join(columns)} FROM {table}"))
-    database.row_factory = sqlite3.Row
-    info = dict(database.execute(f"SELECT * FROM {stat}").fetchone())
-    info["metadata"] = json.loads(info["metadata"] or "{}")
-    return {"rows": rows, "info": info, "names": [row[0] for row in rows]}
-
-
-class Nodes:
-    """Four nodes; each database has three primaries and one handoff."""
-
-    def __init__(self, folder):
-        ports = [{kind: free_port() for kind in KINDS} for _ in range(4)]
-        self.all = [Node(folder, number, ports[number]) for number in range(4)]
-        self.rings, self.taken = {}, set()
-        for kind in KINDS:
-            builder = str(folder / f"{kind}.builder")
-            run = lambda *words: subprocess.run([APUS, "ring-builder", builder, *words], check=True, stdout=subprocess.PIPE)
-            run("create", str(PART_POWER), "3", "1")
-            for number in range(4):
-                run("add", f"r1z{number + 1}-127.0.0.1:{ports[number][kind]}/sd1", "1")
-            run("rebalance")
-            for node in self.all:
-                (node.etc / f"{kind}.ring.gz").write_bytes((folder / f"{kind}.ring.gz").read_bytes())
-            self.rings[kind] = Ring(str(folder), ring_name=kind)
-        for node in self.all:
-            for unused in ["object", "object-1"]:
-                (node.etc / f"{unused}.ring.gz").write_bytes((folder / "account.ring.gz").read_bytes())
-            for kind in KINDS:
-                node.start(kind)
-
-    def of(self, *names):
-        """The primaries and the handoff of a database."""
-        ring = self.rings[KINDS[len(names) - 1]]
-        part = partition(*names)
-        primaries = [self.all[device["id"]] for device in ring._get_part_nodes(part)]
-        handoff = [self.all[device["id"]] for device in ring.get_more_nodes(part)]
-        return primaries, handoff[0]
-
-    def stop(self):
-        for node in self.all:
-            for kind in list(node.processes):
-                assert node.stop(kind) == 0
 
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory):
-    nodes = Nodes(tmp_path_factory.mktemp("nodes"))
+    nodes = DatabaseNodes(tmp_path_factory.mktemp("nodes"))
     yield nodes
     nodes.stop()
 
@@ -231,7 +69,7 @@ def assert_same(replicas):
 
 
 def settle(nodes, kind, among):
-    """Passes until nobody has anything to send."""
+    """Runs passes until no node has anything to send."""
     for _ in range(6):
         stats = [node.replicate(kind) for node in among]
         if not any(one.get(key, 0) for one in stats for key in ["diff", "rsync", "remote_merge", "failure", "remove"]):
@@ -316,7 +154,7 @@ def test_rows_go_in_pages_and_no_more_of_them_than_a_pass_may_send(nodes, name):
     a.options("")
     settle(nodes, "container", [a, b, c])
     assert_same([node.read("a", name) for node in (a, b, c)])
-    # Nobody has sent a page again that was there.
+    # No page that was already there was sent again.
     assert max(c.read("a", name)["names"]) == "p1499"
 
 
@@ -400,7 +238,7 @@ def test_a_deleted_container_stays_deleted_and_goes_when_it_is_old(nodes, name):
         assert node.request("container", "HEAD", node.path("container", "a", name))[0] == 404
     assert_same([node.read("a", name) for node in (a, b, c)])
     for node in (a, b, c):
-        # Nobody has been told of this container, as its account does not exist.
+        # No account server was notified of this container, as its account does not exist.
         with closing(sqlite3.connect(node.file("a", name), timeout=10, isolation_level=None)) as database:
             database.execute(
                 "UPDATE container_info SET reported_put_timestamp = put_timestamp, reported_delete_timestamp = delete_timestamp"
@@ -442,10 +280,15 @@ def test_old_deletions_are_dropped_once_all_replicas_know_them(nodes, name):
 def test_the_oldest_policy_wins_and_misplaced_rows_stay(nodes, name):
     (a, b, c), _ = nodes.of("a", name)
     assert a.put_container(name, 2, policy=1) == 201 and b.put_container(name, 1, policy=0) == 201
-    assert a.request(
-        "container", "PUT", a.path("container", "a", name) + "/o",
-        {"X-Timestamp": stamp(9), "X-Size": "3", "X-Content-Type": "a/b", "X-Etag": "e", "X-Backend-Storage-Policy-Index": "1"},
-    )[0] == 201
+    assert (
+        a.request(
+            "container",
+            "PUT",
+            a.path("container", "a", name) + "/o",
+            {"X-Timestamp": stamp(9), "X-Size": "3", "X-Content-Type": "a/b", "X-Etag": "e", "X-Backend-Storage-Policy-Index": "1"},
+        )[0]
+        == 201
+    )
     settle(nodes, "container", [a, b, c])
     replicas = [node.read("a", name) for node in (a, b, c)]
     assert_same(replicas)
@@ -501,12 +344,12 @@ def test_a_replaced_file_is_noticed_by_the_server_that_has_it_open(nodes, name):
     os.rename(copy, a.file("a", name))
     b.start("container")
     assert a.row(name, "newer", 6) == 201
-    status, listing, _ = a.request("container", "GET", a.path("container", "a", name))
+    status, _, listing = a.request("container", "GET", a.path("container", "a", name))
     assert status == 200 and listing.decode().split() == ["new", "newer"]
     assert a.read("a", name)["names"] == ["new", "newer"]
 
 
-def test_a_database_that_somebody_reads_is_removed_later(nodes, name):
+def test_a_database_that_is_being_read_is_removed_later(nodes, name):
     primaries, handoff = nodes.of("a", name)
     assert handoff.put_container(name) == 201 and handoff.row(name, "o", 10) == 201
     with closing(sqlite3.connect(f"file:{handoff.file('a', name)}?mode=ro", uri=True)) as reader:
@@ -517,8 +360,8 @@ def test_a_database_that_somebody_reads_is_removed_later(nodes, name):
     assert not handoff.file("a", name).exists() and primaries[2].read("a", name)["names"] == ["o", "p"]
 
 
-def replicate(node, path, *call, headers={}):
-    status, body, answer = node.request("container", "REPLICATE", path, headers, json.dumps(call))
+def replicate(node, path, *call, headers=None):
+    status, _, body = node.request("container", "REPLICATE", path, headers or {}, json.dumps(call))
     return status, json.loads(body) if status == 200 else body
 
 
@@ -531,8 +374,17 @@ def test_calls_answer_as_swifts(nodes, name):
     status, info = replicate(a, path, *sync)
     assert status == 200
     for key, value in {
-        "account": "a", "container": name, "point": -1, "max_row": -1, "shard_max_row": -1, "count": 0,
-        "hash": "0" * 32, "metadata": "", "put_timestamp": stamp(1), "storage_policy_index": 0, "bytes_used": 0,
+        "account": "a",
+        "container": name,
+        "point": -1,
+        "max_row": -1,
+        "shard_max_row": -1,
+        "count": 0,
+        "hash": "0" * 32,
+        "metadata": "",
+        "put_timestamp": stamp(1),
+        "storage_policy_index": 0,
+        "bytes_used": 0,
     }.items():
         assert info[key] == value, key
     assert replicate(a, path, *sync)[1]["put_timestamp"] == stamp(3)
@@ -542,11 +394,16 @@ def test_calls_answer_as_swifts(nodes, name):
     assert replicate(a, path, "merge_syncs", [{"remote_id": "third", "sync_point": 5}])[0] == 202
     assert replicate(a, path, "get_shard_ranges") == (200, [])
     for status, call in [
-        (400, ["sync", 1]), (400, ["nonsense"]), (400, [1]), (400, ["merge_items", [{"name": 1}]]),
+        (400, ["sync", 1]),
+        (400, ["nonsense"]),
+        (400, [1]),
+        (400, ["merge_items", [{"name": 1}]]),
         (400, ["merge_items", [{**row, "created_at": "soon"}], "some-id"]),
         (404, ["complete_rsync", "not-there", f"{path_hash('a', name)}.db"]),
-        (400, ["complete_rsync", "../../x"]), (501, ["complete_rsync", "x", "other.db"]),
-        (409, ["apus_remove", {"id": "other"}]), (409, ["apus_quarantine"]),
+        (400, ["complete_rsync", "../../x"]),
+        (501, ["complete_rsync", "x", "other.db"]),
+        (409, ["apus_remove", {"id": "other"}]),
+        (409, ["apus_quarantine"]),
     ]:
         assert replicate(a, path, *call)[0] == status, call
     assert a.request("container", "REPLICATE", path, {}, "{}")[0] == 400
@@ -598,9 +455,14 @@ def test_swifts_brokers_read_what_was_replicated(nodes, name, kind):
             assert info["hash"] == expected["info"]["hash"] and info["count"] == 2 and not broker.is_deleted()
             rows = broker.get_items_since(-1, 10)
             assert sorted(row["name"] for row in rows) == expected["names"]
-            stamps = lambda row: row["created_at"] if kind == "container" else "-".join(
-                str(row[key]) for key in ["put_timestamp", "delete_timestamp", "object_count", "bytes_used"]
-            )
+
+            def stamps(row):
+                return (
+                    row["created_at"]
+                    if kind == "container"
+                    else "-".join(str(row[key]) for key in ["put_timestamp", "delete_timestamp", "object_count", "bytes_used"])
+                )
+
             total = "0" * 32
             for row in rows:
                 total = chexor_of_swift(total, row["name"], stamps(row))
@@ -636,7 +498,7 @@ print(json.dumps(replicator.stats))
 
 
 def swift_replicate(node, name, rsync="nowhere::container"):
-    arguments = [str(node.etc), str(node.devices), str(node.ports["container"]), str(node.recon), str(partition("a", name)), rsync]
+    arguments = [str(node.etc), str(node.devices), str(node.ports["container"]), str(node.cache), str(partition("a", name)), rsync]
     done = subprocess.run([sys.executable, "-c", SWIFT_REPLICATOR, *arguments], capture_output=True, text=True, timeout=120)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -711,13 +573,11 @@ def test_databases_that_rsync_brought_are_put_in_place_or_merged(nodes, name, tm
 
 
 def wait_for(port, process):
-    until = time.monotonic() + 20
-    while True:
-        try:
-            return socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except ConnectionRefusedError:
-            assert process.poll() is None and time.monotonic() < until
-            time.sleep(0.05)
+    def is_up():
+        assert process.poll() is None
+        return is_listening(("127.0.0.1", port))
+
+    wait_until(is_up, "Swift's server listens", 20)
 
 
 def test_we_push_rows_to_swifts_server_and_make_what_it_lacks(nodes, name):

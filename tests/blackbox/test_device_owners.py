@@ -11,9 +11,11 @@ import time
 
 import pytest
 
-from conftest import APUS, Cluster, free_port
-from nodes import wait_for
-from test_roles import Servers
+from apus_testing.addresses import free_port
+from apus_testing.executables import APUS
+from apus_testing.saio import Saio
+from apus_testing.servers import Servers
+from apus_testing.waiting import wait_until
 
 TIMEOUT = 30
 
@@ -40,10 +42,10 @@ def copy_with_ports(etc, to, ports):
 
 
 def test_a_second_saio_on_a_folder_is_refused_and_changes_nothing(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--no-daemons").start()
+    cluster = Saio(tmp_path / "data", "--no-daemons").start()
     etc = tree(tmp_path / "data/etc")
-    told = refused("saio", "--data", tmp_path / "data", "--port", free_port(), "--dev-users")
-    assert str(tmp_path / "data") in told and str(cluster.process.pid) in told, told
+    output = refused("saio", "--data", tmp_path / "data", "--port", free_port(), "--dev-users")
+    assert str(tmp_path / "data") in output and str(cluster.process.pid) in output, output
     assert tree(tmp_path / "data/etc") == etc
     # A path of another name leads to the same folder.
     (tmp_path / "link").symlink_to(tmp_path / "data")
@@ -68,18 +70,18 @@ def test_of_two_that_make_a_folder_at_the_same_time_one_serves(tmp_path):
 
 
 def test_a_folder_whose_format_file_is_locked_is_in_use(tmp_path):
-    Cluster(tmp_path / "data", "--no-daemons").start().stop()
+    Saio(tmp_path / "data", "--no-daemons").start().stop()
     with open(tmp_path / "data/FORMAT") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert "is in use" in refused("saio", "--data", tmp_path / "data", "--port", free_port())
 
 
 def test_the_devices_of_a_saio_are_not_served_by_others(tmp_path):
-    cluster = Cluster(tmp_path / "data").start()
+    cluster = Saio(tmp_path / "data").start()
     pid = str(cluster.process.pid)
     for role in ["object-server", "container-server", "account-server", "object-replicator", "all"]:
-        told = refused(role, tmp_path / "data/etc")
-        assert pid in told and str(tmp_path / "data") in told, (role, told)
+        output = refused(role, tmp_path / "data/etc")
+        assert pid in output and str(tmp_path / "data") in output, (role, output)
     # One pass by hand is what operators do while a daemon runs.
     once = subprocess.run([APUS, "object-replicator", tmp_path / "data/etc", "--once"], capture_output=True, timeout=TIMEOUT)
     assert once.returncode == 0, once.stderr
@@ -98,26 +100,28 @@ def servers(tmp_path_factory):
 
 def test_servers_and_daemons_of_a_node_share_its_devices_and_a_second_of_a_kind_does_not(servers, tmp_path):
     etc = copy_with_ports(servers.etc, tmp_path / "etc", servers.ports.values())
-    daemons = {name: subprocess.Popen([APUS, name, servers.etc], stderr=subprocess.DEVNULL) for name in ["object-auditor", "container-updater"]}
+    daemons = {
+        name: subprocess.Popen([APUS, name, servers.etc], stderr=subprocess.DEVNULL) for name in ["object-auditor", "container-updater"]
+    }
     try:
         for name, daemon in daemons.items():
             lock = servers.devices / "sd1/.apus-locks" / name
-            wait_for(lambda: lock.exists() and f"pid = {daemon.pid}\n" in lock.read_text(), f"a lock of {name}")
-            told = refused(name, servers.etc)
-            assert str(daemon.pid) in told and str(servers.devices) in told, told
+            wait_until(lambda: lock.exists() and f"pid = {daemon.pid}\n" in lock.read_text(), f"a lock of {name}")
+            output = refused(name, servers.etc)
+            assert str(daemon.pid) in output and str(servers.devices) in output, output
     finally:
         for daemon in daemons.values():
             daemon.terminate()
             assert daemon.wait(timeout=TIMEOUT) == 0
     # By the same ring address a port is taken as well: named is the device.
-    told = refused("object-server", servers.etc)
-    assert str(servers.processes["object"].pid) in told and "sd1" in told
+    output = refused("object-server", servers.etc)
+    assert str(servers.processes["object"].pid) in output and "sd1" in output
     # A server that no ring leads to takes devices when they are used.
     text = (etc / "object-server.conf").read_text()
     port = int(text.split("bind_port = ")[1].split()[0])
     second = subprocess.Popen([APUS, "object-server", etc], stderr=subprocess.PIPE, text=True)
     try:
-        wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, "the second server listens")
+        wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, "the second server listens")
         with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as connection:
             connection.sendall(b"HEAD /sd1/0/AUTH_test/c/o HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             assert connection.recv(100).startswith(b"HTTP/1.1 507")
@@ -151,7 +155,9 @@ def test_a_reload_hands_the_devices_to_the_next_worker(tmp_path):
     servers.start("object")
     overseer = servers.processes["object"]
     lock = servers.devices / "sd1/.apus-locks/object-server"
-    pid = lambda: int(lock.read_text().split("pid = ")[1].split()[0])
+
+    def pid():
+        return int(lock.read_text().split("pid = ")[1].split()[0])
 
     def status():
         with servers.objects() as connection:

@@ -1,8 +1,8 @@
-"""Answers that are given before the body was read, and requests that are no plain HTTP."""
+"""Responses that are sent before the body is read, and requests that are not plain HTTP."""
 
 import pytest
 
-from raw_http import Connection, chunked
+from apus_testing.raw_http import Connection, chunked
 
 LONG = 3_000_000
 

@@ -1,4 +1,4 @@
-"""Objects whose time has come: the queue as Swift's own code has it, and what the expirer does with it."""
+"""Expired objects: the queue as Swift's own code writes it, and what the expirer does with it."""
 
 import os
 import time
@@ -6,7 +6,8 @@ import time
 import pytest
 from swift.obj.expirer import ASYNC_DELETE_TYPE, ExpirerConfig, build_task_obj
 
-from nodes import QUEUE, Nodes, wait_for, wait_past
+from apus_testing.servers_with_daemons import QUEUE, ServersWithDaemons
+from apus_testing.waiting import wait_past, wait_until
 
 ACCOUNT = "AUTH_test"
 CONFIG = ExpirerConfig({})
@@ -14,7 +15,7 @@ CONFIG = ExpirerConfig({})
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory):
-    with Nodes(tmp_path_factory.mktemp("expirer")) as nodes:
+    with ServersWithDaemons(tmp_path_factory.mktemp("expirer")) as nodes:
         yield nodes
 
 
@@ -53,7 +54,7 @@ def expire(nodes):
     return nodes.recon("object")
 
 
-def test_the_task_is_where_swift_looks_for_it_and_tells_the_size(nodes, container):
+def test_the_task_is_where_swift_looks_for_it_and_has_the_size(nodes, container):
     delete_at = int(time.time()) + 1000
     nodes.swift().put_object(container, "o", b"12345", headers={"X-Delete-At": str(delete_at)})
     rows = task_rows(nodes, delete_at, container)
@@ -86,7 +87,7 @@ def test_the_old_task_is_removed_when_the_expiry_changes(nodes, container, chang
         assert {row["content_type"] for row in task_rows(nodes, old, container)} == {"text/plain;swift_expirer_bytes=2"}
         return
     # As Swift: two object servers leave it to their updaters.
-    pending = wait_for(lambda: nodes.pending() if len(nodes.pending()) == 2 else None, nodes.pending())
+    pending = wait_until(lambda: nodes.pending() if len(nodes.pending()) == 2 else None, nodes.pending())
     for update in pending:
         assert (update["op"], update["account"], update["container"], update["obj"]) == ("DELETE", QUEUE, queue, task)
         assert update["headers"]["x-backend-storage-policy-index"] == "0"
@@ -104,8 +105,11 @@ def test_a_task_that_cannot_be_delivered_waits_beside_the_object(nodes, containe
     try:
         nodes.swift().put_object(container, "o", b"x", headers={"X-Delete-At": str(delete_at)})
         wanted = ("PUT", QUEUE, *queue_of(delete_at, container))
-        found = lambda: [u for u in nodes.pending() if (u["op"], u["account"], u["container"], u["obj"]) == wanted]
-        wait_for(lambda: len(found()) == 3, "each object server keeps the task that it could not send")
+
+        def found():
+            return [u for u in nodes.pending() if (u["op"], u["account"], u["container"], u["obj"]) == wanted]
+
+        wait_until(lambda: len(found()) == 3, "each object server keeps the task that it could not send")
     finally:
         nodes.start("container")
     nodes.once("object-updater")
@@ -180,7 +184,9 @@ def test_processes_share_the_queue(nodes, container):
         # `hash_mod` of Swift's expirer.
         from hashlib import md5
 
-        share = lambda name: int(md5("/".join(queue_of(delete_at, container, name)).encode()).hexdigest(), 16) % 3
+        def share(name):
+            return int(md5("/".join(queue_of(delete_at, container, name)).encode()).hexdigest(), 16) % 3
+
         assert left == sorted(name for name in names if share(name) > process)
     assert sum(done) == 12
 
@@ -223,8 +229,7 @@ def test_a_conditional_deletion_on_an_object_server(nodes, container):
     assert delete("deleted", delete_at, timestamp=1_000_000_000) == 409
     wait_past(delete_at)
     closed, opened = (
-        nodes.ask_all("object", "HEAD", [ACCOUNT, container, "o"], headers)
-        for headers in ({}, {"X-Backend-Open-Expired": "true"})
+        nodes.ask_all("object", "HEAD", [ACCOUNT, container, "o"], headers) for headers in ({}, {"X-Backend-Open-Expired": "true"})
     )
     assert [status for status, _, _ in closed] == [404, 404, 404]
     assert all("x-backend-timestamp" in headers for _, headers, _ in closed)

@@ -11,7 +11,8 @@ import pytest
 import swiftclient
 from botocore.exceptions import BotoCoreError, ClientError
 
-from conftest import Cluster
+from apus_testing.saio import Saio
+from apus_testing.waiting import wait_until
 
 KILLS = int(os.environ.get("APUS_KILLS", "100"))
 CLIENTS = 6
@@ -20,7 +21,7 @@ BUCKET = "crash"
 
 
 class Client(threading.Thread):
-    """Writes its own keys through one dialect until told to stop, and knows what may be read.
+    """Writes its own keys through one dialect until it is stopped, and knows what may be read.
 
     `allowed[key]` holds every state that may be found: the last acknowledged one, and those of
     writes whose answer never came. An acknowledged write leaves exactly its own.
@@ -44,12 +45,13 @@ class Client(threading.Thread):
                 self.step(write, key, kind, size)
         except (OSError, BotoCoreError, swiftclient.ClientException):
             pass
-        except Exception as error:  # told to the main thread
+        except Exception as error:  # raised by the main thread
             self.unexpected = error
 
     def step(self, write, key, kind, size):
         before = self.allowed.setdefault(key, {None})
         tag = f"{time.time_ns()}"
+        after: set
         if kind == "delete":
             after = {None}
         elif kind == "put":
@@ -113,7 +115,7 @@ def observe(s3, key):
 def check(cluster, allowed):
     s3 = cluster.s3()
     listed = {row["Key"]: row["Size"] for row in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])}
-    assert set(listed) <= set(allowed), "a row that nobody wrote"
+    assert set(listed) <= set(allowed), "a row that was never written"
     for key, states in allowed.items():
         found = observe(s3, key)
         expected = {None if state is None else (body(state[0], state[1]), state[2]) for state in states}
@@ -127,7 +129,7 @@ def test_every_acknowledged_write_survives_a_hundred_kills(tmp_path):
     seed = int(os.environ.get("APUS_SEED", time.time_ns() % 1_000_000))
     print(f"seed {seed}")
     pace = random.Random(seed)
-    cluster = Cluster(tmp_path / "data", "--dev-users").start()
+    cluster = Saio(tmp_path / "data", "--dev-users").start()
     cluster.s3().create_bucket(Bucket=BUCKET)
     allowed = {}
     acknowledged = 0
@@ -151,7 +153,7 @@ def test_every_acknowledged_write_survives_a_hundred_kills(tmp_path):
 
 
 def test_reads_writes_and_listings_go_on_without_one_device(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--dev-users").start()
+    cluster = Saio(tmp_path / "data", "--dev-users").start()
     s3, swift = cluster.s3(), cluster.swift()
     s3.create_bucket(Bucket=BUCKET)
     before = {f"before/{n}": os.urandom(n * 7000) for n in range(20)}
@@ -180,7 +182,7 @@ def test_reads_writes_and_listings_go_on_without_one_device(tmp_path):
 
 def test_deleting_what_is_gone_already_removes_its_row(tmp_path):
     # A deletion that was cut off between its tombstones and its rows looks like this.
-    cluster = Cluster(tmp_path / "data", "--dev-users", "--no-daemons").start()
+    cluster = Saio(tmp_path / "data", "--dev-users", "--no-daemons").start()
     s3, swift = cluster.s3(), cluster.swift()
     s3.create_bucket(Bucket=BUCKET)
     for key in ["through-s3", "through-swift"]:
@@ -197,7 +199,7 @@ def test_deleting_what_is_gone_already_removes_its_row(tmp_path):
 
 
 def test_a_body_that_finds_no_memory_is_refused_before_it_is_read(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--dev-users").start()
+    cluster = Saio(tmp_path / "data", "--dev-users").start()
     cluster.s3().create_bucket(Bucket=BUCKET)
     assert cluster.stop() == 0
     conf = cluster.data / "etc/proxy-server.conf"
@@ -225,26 +227,24 @@ def test_a_body_that_finds_no_memory_is_refused_before_it_is_read(tmp_path):
     cluster.stop()
 
 
-def test_an_account_tells_what_its_containers_hold_after_a_kill(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--dev-users").start()
+def test_an_account_has_the_totals_of_its_containers_after_a_kill(tmp_path):
+    cluster = Saio(tmp_path / "data", "--dev-users").start()
     s3 = cluster.s3()
     for bucket in ["one-bucket", "other-bucket"]:
         s3.create_bucket(Bucket=bucket)
         s3.put_object(Bucket=bucket, Key="k", Body=b"12345")
     cluster.kill()
     cluster.start()
-    until = time.monotonic() + 30
-    while {(row["name"], row["count"], row["bytes"]) for row in cluster.swift().get_account()[1]} != {
-        ("one-bucket", 1, 5),
-        ("other-bucket", 1, 5),
-    }:
-        assert time.monotonic() < until, cluster.swift().get_account()[1]
-        time.sleep(0.2)
+
+    def rows():
+        return {(row["name"], row["count"], row["bytes"]) for row in cluster.swift().get_account()[1]}
+
+    wait_until(lambda: rows() == {("one-bucket", 1, 5), ("other-bucket", 1, 5)}, rows, 30, 0.2)
     cluster.stop()
 
 
 def test_a_short_file_is_quarantined_and_its_copies_are_served(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--dev-users").start()
+    cluster = Saio(tmp_path / "data", "--dev-users").start()
     s3, swift = cluster.s3(), cluster.swift()
     s3.create_bucket(Bucket=BUCKET)
     for key in ["emptied", "cut", "longer"]:
@@ -259,10 +259,12 @@ def test_a_short_file_is_quarantined_and_its_copies_are_served(tmp_path):
     for _ in range(10):
         for key in ["emptied", "cut", "longer"]:
             assert swift.get_object(BUCKET, key)[1] == key.encode() * 500
-    until = time.monotonic() + 60
-    while any(path.exists() for path in damaged):
+
+    def are_quarantined():
         for key in ["emptied", "cut", "longer"]:
             assert swift.get_object(BUCKET, key)[1] == key.encode() * 500
-        assert time.monotonic() < until, [path for path in damaged if path.exists()]
+        return not any(path.exists() for path in damaged)
+
+    wait_until(are_quarantined, lambda: [path for path in damaged if path.exists()], 60)
     assert len(list(cluster.data.glob("devices/*/quarantined/objects/*"))) == 6
     cluster.stop()

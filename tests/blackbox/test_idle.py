@@ -1,23 +1,17 @@
-"""A cluster without clients does not open databases that nothing happened to, and still heals."""
+"""A cluster without clients does not open unchanged databases, and still repairs lost ones."""
 
 import json
 import shutil
-import time
 import urllib.request
 
 import pytest
 
-from conftest import Cluster, free_port
+from apus_testing.addresses import free_port
+from apus_testing.saio import Saio
+from apus_testing.waiting import wait_until
 
 
-def until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
-class Idle(Cluster):
+class Idle(Saio):
     """Replicators go round and round; the other daemons have their usual intervals."""
 
     def prepare(self):
@@ -52,7 +46,7 @@ class Idle(Cluster):
         """Waits for whole passes: the first one that ends had begun before."""
         for _ in range(count + 1):
             ended, _ = self.replicated(kind)
-            until(lambda: self.replicated(kind)[0] > ended)
+            wait_until(lambda: self.replicated(kind)[0] > ended, f"a pass of the {kind} replicator", 60)
 
 
 @pytest.fixture
@@ -73,7 +67,7 @@ def test_passes_open_nothing_when_nothing_happened_and_a_lost_replica_comes_back
         idle.passes(2)
         return idle.opens() - before
 
-    until(lambda: opened_by_some_passes() == 0)
+    wait_until(lambda: opened_by_some_passes() == 0, "passes that open no database", 60)
     assert opened_by_some_passes() == 0
     report = idle.replicated()[1]
     assert report["attempted"] >= 15 and report["failure"] == 0
@@ -82,8 +76,8 @@ def test_passes_open_nothing_when_nothing_happened_and_a_lost_replica_comes_back
     found = sorted((idle.data / "devices").glob("sd*/containers/*/*/*/*.db"))
     lost = found[0].parent
     shutil.rmtree(lost)
-    until(lambda: (lost / found[0].name).exists())
-    until(lambda: opened_by_some_passes() == 0)
+    wait_until(lambda: (lost / found[0].name).exists(), "the lost database is back", 60)
+    wait_until(lambda: opened_by_some_passes() == 0, "passes that open no database", 60)
 
 
 def test_a_lost_partition_of_objects_comes_back_though_nothing_else_happened(idle):
@@ -98,7 +92,7 @@ def test_a_lost_partition_of_objects_comes_back_though_nothing_else_happened(idl
         report = idle.replicated("object")[1]
         return report["attempted"] >= 15 and report["hashmatch"] == 2 * report["attempted"]
 
-    until(is_in_sync)
+    wait_until(is_in_sync, "replicas are in sync", 60)
     # Longer than a partition that was written to counts as changed.
     idle.passes(5, "object")
     assert is_in_sync()
@@ -106,4 +100,4 @@ def test_a_lost_partition_of_objects_comes_back_though_nothing_else_happened(idl
         found = sorted((idle.data / "devices" / device / "objects").glob("*/*/*/*.data"))
         if found:
             shutil.rmtree(found[0].parents[2])
-            until(found[0].exists)
+            wait_until(found[0].exists, "the database is back", 60)

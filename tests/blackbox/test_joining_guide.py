@@ -1,4 +1,4 @@
-"""`docs/joining.md`, executed: its files are written and its commands are run word for word, except for the table below."""
+"""`docs/operating/joining.md`, executed: its files are written and its commands are run word for word, except for the table below."""
 
 import contextlib
 import os
@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import swiftclient
 
-from conftest import APUS, ROOT
-from nodes import wait_for
+from apus_testing.executables import APUS, ROOT
+from apus_testing.waiting import wait_until
 
-GUIDE = ROOT / "docs/joining.md"
+GUIDE = ROOT / "docs/operating/joining.md"
 BLOCK = re.compile(r"^```(sh|ini)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -39,7 +39,7 @@ def section(title):
     return blocks
 
 
-class Machine:
+class GuideMachine:
     """Addresses and folders of this machine in place of a machine of the guide."""
 
     def __init__(self, folder, number, network):
@@ -102,11 +102,11 @@ class Machine:
         for process in self.processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGTERM)
-        wait_for(lambda: not any(map(runs, self.processes)), "the end of all processes")
+        wait_until(lambda: not any(map(runs, self.processes)), "the end of all processes")
 
 
 def runs(process):
-    """Whether a process is there, and is no zombie: its parent has ended."""
+    """Whether a process exists and is not a zombie, since its parent has ended."""
     try:
         return ") Z " not in Path(f"/proc/{process}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -118,7 +118,7 @@ def machines(tmp_path):
     network, holder = take_network()
     (tmp_path / "apus").symlink_to(Path(APUS).resolve())
     with holder, contextlib.ExitStack() as ends:
-        machines = [Machine(tmp_path, number, network) for number in (1, 4)]
+        machines = [GuideMachine(tmp_path, number, network) for number in (1, 4)]
         for machine in machines:
             ends.callback(machine.stop)
         yield machines
@@ -129,15 +129,15 @@ def test_a_node_joins_holds_data_and_answers_as_the_guide_says(machines, tmp_pat
     for title in ["The first node", "The ring manager"]:
         for language, text in section(title):
             first.write(text) if language == "ini" else first.run(text)
-    wait_for(lambda: first.log().count(" ready") >= 2, f"the first node: {first.log()}")
+    wait_until(lambda: first.log().count(" ready") >= 2, f"the first node: {first.log()}")
     key = re.search(r"cluster_key = (\w+)", (first.etc / "swift.conf").read_text())[1]
     (tmp_path / "key").write_text(key + "\n")
-    wait_for(lambda: len(list(first.etc.glob("*.ring.gz.signature"))) == 3, "rings that are signed")
+    wait_until(lambda: len(list(first.etc.glob("*.ring.gz.signature"))) == 3, "rings that are signed")
 
     for _, text in section("A node joins"):
         new.run(text)
     assert (new.etc / "swift.conf").read_bytes() == (first.etc / "swift.conf").read_bytes()
-    ready = wait_for(lambda: re.search(r" ready.*", new.log()), f"the new node: {new.log()}")[0]
+    ready = wait_until(lambda: re.search(r" ready.*", new.log()), f"the new node: {new.log()}")[0]
     # The machine has no proxy-server.conf.
     assert "object-server 127.77." in ready and "proxy-server" not in ready
 
@@ -153,7 +153,7 @@ def test_a_node_joins_holds_data_and_answers_as_the_guide_says(machines, tmp_pat
         swift.put_object("c", names[-1], b"content")
         return list(new.devices.glob("sd[bc]1/objects/*/*/*/*.data"))
 
-    wait_for(holds_data, f"data on the new node: {new.log()}", 60)
+    wait_until(holds_data, f"data on the new node: {new.log()}", 60)
     for name in (names[0], names[-1]):
         assert swift.get_object("c", name)[1] == b"content"
 
@@ -161,4 +161,4 @@ def test_a_node_joins_holds_data_and_answers_as_the_guide_says(machines, tmp_pat
         """Whether all nodes answer, with the same swift.conf and the same rings."""
         return subprocess.run([APUS, "recon", "--md5", "--swiftdir", first.etc], capture_output=True, timeout=30).returncode == 0
 
-    wait_for(is_alike, "recon --md5", 30)
+    wait_until(is_alike, "recon --md5", 30)

@@ -1,4 +1,4 @@
-"""Large objects that are nested, repeated, in cycles, too long, or made of what belongs to others."""
+"""Large objects that are nested, repeated, cyclic, too long, or made of segments of other accounts."""
 
 import json
 import socket
@@ -76,7 +76,10 @@ def test_a_manifest_cannot_name_itself(account, bucket):
 @pytest.mark.parametrize("length", [2, 3])
 def test_manifests_that_name_one_another_end_no_proxy(cluster, account, s3, bucket, length, delete):
     account.send("PUT", f"{bucket}/x", data=b"x")
-    path = lambda number: f"/{bucket}/m{number % length}"
+
+    def path(number):
+        return f"/{bucket}/m{number % length}"
+
     for number in range(length):
         assert account.manifest(path(number)[1:], [{"path": f"/{bucket}/x"}]).status_code == 201
     for number in range(length):
@@ -116,7 +119,10 @@ def test_a_chain_of_manifests_ends_no_proxy(cluster, account, s3, bucket):
 
 def test_what_is_known_to_be_nested_too_deep_is_refused(account, bucket):
     account.send("PUT", f"{bucket}/0", data=b"x")
-    put = lambda level: account.manifest(f"{bucket}/{level}", [{"path": f"/{bucket}/{level - 1}"}])
+
+    def put(level):
+        return account.manifest(f"{bucket}/{level}", [{"path": f"/{bucket}/{level - 1}"}])
+
     # Swift takes one level more than can be read.
     assert [put(level).status_code for level in range(1, 12)] == [201] * 11
     assert account.send("GET", f"{bucket}/11").status_code == 409
@@ -144,7 +150,10 @@ def test_a_byte_of_repeated_manifests_is_answered(account, bucket):
 
 def test_sizes_do_not_wrap(cluster, account, bucket):
     account.send("PUT", f"{bucket}/m0", data=bytes(MIB))
-    put = lambda level: account.manifest(f"{bucket}/m{level}", [{"path": f"/{bucket}/m{level - 1}"}] * 1000)
+
+    def put(level):
+        return account.manifest(f"{bucket}/m{level}", [{"path": f"/{bucket}/m{level - 1}"}] * 1000)
+
     assert [put(level).status_code for level in range(1, 5)] == [201] * 4
     assert put(5).status_code == 413
     head = account.send("HEAD", f"{bucket}/m4")

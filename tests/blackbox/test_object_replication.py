@@ -1,4 +1,4 @@
-"""Object replication between servers that are processes of their own, spoken to by hand."""
+"""Object replication between servers that are processes, tested with single requests."""
 
 import hashlib
 import itertools
@@ -9,14 +9,16 @@ import time
 
 import pytest
 
-from object_nodes import Nodes, timestamp
+from apus_testing.object_nodes import ObjectNodes, timestamp
+from apus_testing.saio import Saio
+from apus_testing.waiting import wait_until
 
 NOW = time.time()
 
 
 @pytest.fixture
 def nodes(tmp_path):
-    nodes = Nodes(tmp_path)
+    nodes = ObjectNodes(tmp_path)
     nodes.start()
     yield nodes
     nodes.stop()
@@ -56,8 +58,8 @@ def test_a_wiped_device_is_refilled_byte_for_byte(nodes):
     assert len(before) > 10
     victim.wipe()
     for node in others:
-        told = node.replicate()
-        assert "failure: 0" in told and "objects_behind: 0" in told, told
+        output = node.replicate()
+        assert "failure: 0" in output and "objects_behind: 0" in output, output
     assert victim.files() == before
     for node in others:
         assert "objects_sent: 0" in node.replicate()
@@ -65,8 +67,8 @@ def test_a_wiped_device_is_refilled_byte_for_byte(nodes):
     for part in range(8):
         hashes = [node.hashes(part) for node in nodes.primaries(part)]
         assert all(other == hashes[0] for other in hashes)
-    told = json.loads((others[0].recon / "object.recon").read_text())
-    assert told["replication_stats"]["failure"] == 0 and told["object_replication_last"] > NOW
+    output = json.loads((others[0].cache / "object.recon").read_text())
+    assert output["replication_stats"]["failure"] == 0 and output["object_replication_last"] > NOW
 
 
 def test_a_handoff_is_returned_and_emptied(nodes):
@@ -79,8 +81,8 @@ def test_a_handoff_is_returned_and_emptied(nodes):
         node.post(part, name, timestamp(NOW - 40), X_Object_Meta_A="b")
         node.delete(part, others[0], timestamp(NOW - 30))
     expected = handoff.files()
-    told = handoff.replicate()
-    assert f"objects_removed: {len(others) + 1}" in told and "removed: 1" in told, told
+    output = handoff.replicate()
+    assert f"objects_removed: {len(others) + 1}" in output and "removed: 1" in output, output
     assert primaries[2].files() == expected == primaries[0].files()
     assert not (handoff.device / "objects" / str(part)).exists()
     assert "attempted: 0" in handoff.replicate()
@@ -91,14 +93,14 @@ def test_a_handoff_stays_until_every_primary_has_it(nodes):
     part, primaries, [handoff] = nodes.place(name)
     handoff.put(part, name, timestamp(NOW - 50), b"only here")
     expected = handoff.files()
-    primaries[1].stop()
-    told = handoff.replicate()
-    assert "objects_removed: 0" in told and "handoffs_left: 1" in told and "objects_behind: 1" in told, told
+    primaries[1].stop_server()
+    output = handoff.replicate()
+    assert "objects_removed: 0" in output and "handoffs_left: 1" in output and "objects_behind: 1" in output, output
     assert handoff.files() == expected == primaries[0].files() == primaries[2].files()
     handoff.configure("handoff_delete = 2")
     assert "objects_removed: 1" in handoff.replicate()
     assert handoff.files() == {}
-    primaries[1].start()
+    primaries[1].start_server()
     primaries[0].replicate()
     assert primaries[1].files() == expected
 
@@ -122,10 +124,19 @@ def test_a_delete_that_a_node_missed_reaches_it(nodes):
 
 def test_the_newest_of_each_part_wins_in_any_order(nodes):
     """As Swift's probe test_object_metadata_replication."""
+
+    def put(node, part, name, at):
+        headers = {"Content_Type": f"put/{at[-7:-6]}", "X_Object_Sysmeta_S": at, "X_Object_Meta_M": f"put {at}"}
+        return node.put(part, name, at, at.encode(), **headers)
+
+    def post_type(node, part, name, at):
+        headers = {"X-Timestamp": at, "Content-Type": f"type/{at[-7:-6]}", "X-Object-Meta-M": f"type {at}"}
+        return node.object("POST", part, name, headers)
+
     operations = {
-        "put": lambda node, part, name, at: node.put(part, name, at, at.encode(), Content_Type=f"put/{at[-7:-6]}", X_Object_Sysmeta_S=at, X_Object_Meta_M=f"put {at}"),
+        "put": put,
         "post": lambda node, part, name, at: node.object("POST", part, name, {"X-Timestamp": at, "X-Object-Meta-M": f"post {at}"}),
-        "type": lambda node, part, name, at: node.object("POST", part, name, {"X-Timestamp": at, "Content-Type": f"type/{at[-7:-6]}", "X-Object-Meta-M": f"type {at}"}),
+        "type": post_type,
         "delete": lambda node, part, name, at: node.delete(part, name, at),
     }
     names = []
@@ -148,8 +159,8 @@ def test_the_newest_of_each_part_wins_in_any_order(nodes):
         names.append(name)
     for node in nodes:
         node.configure(f"reclaim_age = {10**9}", f"reclaim_age = {10**9}")
-        node.stop()
-        node.start()
+        node.stop_server()
+        node.start_server()
     for _ in range(3):
         nodes.sweep()
     for name in names:
@@ -172,8 +183,8 @@ def test_an_unmounted_device_is_stood_in_for_and_never_made(nodes):
         node.put(part, name, timestamp(NOW - 50), b"x")
     expected = lost.files()
     shutil.rmtree(lost.device)
-    told = others[0].replicate()
-    assert "partitions_behind: 1" in told and "failure: 1" in told, told
+    output = others[0].replicate()
+    assert "partitions_behind: 1" in output and "failure: 1" in output, output
     assert "devices_missing: 1" in lost.replicate()
     assert not lost.device.exists()
     assert handoff.files() == expected
@@ -209,7 +220,7 @@ def test_an_update_that_breaks_off_or_lies_is_not_published(nodes):
 
     def exchange(updates):
         body = b":MISSING_CHECK: START\r\n:MISSING_CHECK: END\r\n:UPDATES: START\r\n" + updates
-        _, _, answer = node.request("SSYNC", f"/{node.name}/{part}", {"Content-Length": str(len(body))}, body)
+        _, _, answer = node.request("object", "SSYNC", f"/{node.name}/{part}", {"Content-Length": str(len(body))}, body)
         return answer.decode()
 
     def update(length, body, **headers):
@@ -222,7 +233,13 @@ def test_an_update_that_breaks_off_or_lies_is_not_published(nodes):
         assert ":UPDATES: END" not in exchange(lie).split(":MISSING_CHECK: END")[1]
         assert node.files() == {}
     assert "failures to" in exchange(update(1, b"x", ETag="0" * 32) + end)
-    for nonsense in [b"COPY /a/c/o\r\n\r\n", b"PUT\r\n", b"DELETE /a/c/o\r\nContent-Length: 1\r\n\r\nx", b"\xff\xfe\r\n", b"PUT /a/c/o\r\n\r\n"]:
+    for nonsense in [
+        b"COPY /a/c/o\r\n\r\n",
+        b"PUT\r\n",
+        b"DELETE /a/c/o\r\nContent-Length: 1\r\n\r\nx",
+        b"\xff\xfe\r\n",
+        b"PUT /a/c/o\r\n\r\n",
+    ]:
         assert ":ERROR:" in exchange(nonsense)
     good = exchange(update(1, b"x", X_Object_Meta_A="b", X_Odd_But_Stored="yes") + end)
     assert good.endswith(":UPDATES: START\r\n:UPDATES: END\r\n")
@@ -244,9 +261,9 @@ def test_a_busy_partition_is_refused_in_words(nodes):
         assert node.files() == {}
     other.replicate()
     assert node.files() == other.files()
-    status, _, _ = node.request("REPLICATE", f"/none/{part}")
+    status, _, _ = node.request("object", "REPLICATE", f"/none/{part}")
     assert status == 507
-    status, _, _ = node.request("SSYNC", f"/none/{part}")
+    status, _, _ = node.request("object", "SSYNC", f"/none/{part}")
     assert status == 507
 
 
@@ -262,8 +279,8 @@ def test_a_device_that_was_away_too_long_does_not_resurrect(nodes):
         node.configure("reclaim_age = 1000", "reclaim_age = 1000")
     (old.device / "apus-replicated").write_text(f"{timestamp(NOW - 3000)}\n")
     for _ in range(2):
-        told = old.replicate()
-        assert "suspect: 2" in told, told
+        output = old.replicate()
+        assert "suspect: 2" in output, output
         assert others[0].object("GET", part, gone)[0] == 404
         assert others[1].object("GET", part, kept)[2] == b"known elsewhere"
         assert others[1].object("GET", part, new)[2] == b"written after it came back"
@@ -330,7 +347,7 @@ def test_one_object_is_brought_to_the_nodes_that_are_named(nodes):
     assert node.files() == others[0].files() == others[1].files()
     assert node.object("REPAIR", part, "/a/c/none", to)[0] == 404
     assert node.object("REPAIR", part, name)[0] == 400
-    others[1].stop()
+    others[1].stop_server()
     assert node.object("REPAIR", part, name, to)[0] == 502
 
 
@@ -343,21 +360,19 @@ def test_with_a_cluster_key_everything_that_is_sent_is_signed(nodes):
     expected = handoff.files()
     shutil.rmtree(primaries[0].device / "objects")
     for node in nodes:
-        node.stop()
+        node.stop_server()
         path = node.etc / "swift.conf"
         path.write_text(path.read_text() + f"[apus]\ncluster_key = {'ab' * 32}\n")
         path.chmod(0o600)
-        node.start()
-    assert primaries[0].request("REPLICATE", f"/{primaries[0].name}/{part}")[0] == 401
+        node.start_server()
+    assert primaries[0].request("object", "REPLICATE", f"/{primaries[0].name}/{part}")[0] == 401
     assert "removed: 1" in handoff.replicate()
     assert all(node.files() == expected for node in primaries)
 
 
 def test_servers_and_daemon_of_one_process_replicate_without_sockets(tmp_path):
-    from conftest import Cluster
-
     data = tmp_path / "data"
-    cluster = Cluster(data, "--no-daemons").start()
+    cluster = Saio(data, "--no-daemons").start()
     try:
         s3 = cluster.s3(cluster.access["access_key"], cluster.access["secret_key"])
         s3.create_bucket(Bucket="bucket")
@@ -367,17 +382,17 @@ def test_servers_and_daemon_of_one_process_replicate_without_sockets(tmp_path):
         s3.delete_object(Bucket="bucket", Key="3")
     finally:
         assert cluster.stop() == 0
-    files = lambda: {str(path.relative_to(data)): path.read_bytes() for path in data.glob("devices/sd2/objects/*/*/*/*")}
+
+    def files():
+        return {str(path.relative_to(data)): path.read_bytes() for path in data.glob("devices/sd2/objects/*/*/*/*")}
+
     before = files()
     assert len(before) > 5
     shutil.rmtree(data / "devices/sd2/objects")
     conf = data / "etc/object-server.conf"
     conf.write_text(conf.read_text() + "[object-replicator]\ninterval = 1\n")
-    cluster = Cluster(data).start()
+    cluster = Saio(data).start()
     try:
-        until = time.monotonic() + 60
-        while files() != before:
-            assert time.monotonic() < until, before.keys() ^ files().keys()
-            time.sleep(0.2)
+        wait_until(lambda: files() == before, lambda: before.keys() ^ files().keys(), 60, 0.2)
     finally:
         assert cluster.stop() == 0

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from conftest import VECTORS
-from object_nodes import PREFIX, SUFFIX, Nodes, timestamp
+from apus_testing import swift_disk
+from apus_testing.object_nodes import ObjectNodes, timestamp
 
 NOW = time.time()
-# Longer than any age that a tombstone of the vectors can have.
+# Longer than any age that a tombstone of the committed disk can have.
 NEVER_RECLAIMED = 10**10
 BIN = Path(sys.executable).parent
 
 
 @pytest.fixture
 def nodes(tmp_path):
-    nodes = Nodes(tmp_path)
+    nodes = ObjectNodes(tmp_path)
     for node in nodes:
         path = node.etc / "swift.conf"
         path.write_text(path.read_text() + "policy_type = replication\n")
@@ -59,7 +59,7 @@ def test_suffix_hashes_are_swifts_for_any_files(nodes):
     node = next(iter(nodes))
     rng = random.Random(7)
     times = [NOW - 100 + step for step in range(6)]
-    for number in range(300):
+    for _ in range(300):
         digest = f"{rng.getrandbits(116):029x}{rng.randrange(20):03x}"
         directory = node.device / "objects" / "5" / digest[-3:] / digest
         directory.mkdir(parents=True)
@@ -92,54 +92,48 @@ def test_suffix_hashes_are_swifts_for_any_files(nodes):
         path.unlink()
     assert swift_hashes(node, [5])["5"] == ours
     suffix = sorted(ours)[0]
-    status, _, _ = node.request("REPLICATE", f"/sd1/5/{suffix}")
+    status, _, _ = node.request("object", "REPLICATE", f"/sd1/5/{suffix}")
     changed = node.hashes(5)
     assert status == 200 and {key for key in ours if ours[key] != changed.get(key)} <= {suffix}
     assert swift_hashes(node, [5])["5"] == changed
 
 
 def test_suffix_hashes_are_swifts_for_what_both_wrote(nodes, tmp_path):
-    import zstandard
-
     node = next(iter(nodes))
-    node.stop()
+    node.stop_server()
     node.configure(server=f"reclaim_age = {NEVER_RECLAIMED}")
-    node.start()
-    with open(VECTORS / "disk/srv.tar.zst", "rb") as source, open(tmp_path / "srv.tar", "wb") as target:
-        zstandard.ZstdDecompressor(max_window_size=1 << 27).copy_stream(source, target)
-    words = ["tar", "--xattrs", "--xattrs-include=user.*", "-xf", tmp_path / "srv.tar", "-C", tmp_path]
-    subprocess.run(words, check=True)
+    node.start_server()
+    swift_disk.unpack(tmp_path)
     compared = 0
     for name in ["sd1", "sd2", "sd3"]:
         for kind in ["ours", "swifts"]:
-            subprocess.run(["cp", "-a", tmp_path / "srv" / name, node.devices / kind], check=True)
-        subprocess.run(["chmod", "-R", "u+w", node.devices], check=True)
-        node.name = "ours"
+            subprocess.run(["cp", "-a", tmp_path / "srv" / name, node.devices / f"{kind}-{name}"], check=True)
+        node.name = f"ours-{name}"
         parts = parts_of(node)
         ours = {part: node.hashes(part) for part in parts}
-        node.name = "swifts"
+        node.name = f"swifts-{name}"
         assert swift_hashes(node, parts, NEVER_RECLAIMED) == ours
         compared += sum(len(hashes) for hashes in ours.values())
-        subprocess.run(["rm", "-r", node.devices / "ours", node.devices / "swifts"], check=True)
     assert compared > 50
 
 
 def fill(nodes, node=None):
-    """Objects on one node or all primaries; gives their partition."""
+    """Objects on one node or all primaries; returns their partition."""
     name = nodes.name_with()
     part, primaries, _ = nodes.place(name)
     names = [f"/a/c/ü {number}" for number in range(400)]
     names = [name for name in names if nodes.place(name)[0] == part][:12]
-    for node in [node] if node else primaries:
+    for own in [node] if node else primaries:
         for number, name in enumerate(names):
             body, meta = name.encode() * 10 ** (number % 6), {"X-Object-Meta-S3_Name": "s3", "X-Object-Meta-S3-Name": "other"}
-            node.put(part, name, timestamp(NOW - 500, number % 3), body, meta, X_Object_Meta_A="grün".encode().decode("latin-1"), X_Object_Sysmeta_B="b", X_Delete_At=str(int(NOW) + 1000))
+            meta |= {"X-Object-Meta-A": "grün".encode().decode("latin-1"), "X-Object-Sysmeta-B": "b", "X-Delete-At": str(int(NOW) + 1000)}
+            own.put(part, name, timestamp(NOW - 500, number % 3), body, meta)
             if number % 3 == 1:
-                node.post(part, name, timestamp(NOW - 400), X_Object_Meta_A="posted")
+                own.post(part, name, timestamp(NOW - 400), X_Object_Meta_A="posted")
             if number % 4 == 1:
-                node.post(part, name, timestamp(NOW - 300), Content_Type="a/b", X_Object_Meta_A="typed")
+                own.post(part, name, timestamp(NOW - 300), Content_Type="a/b", X_Object_Meta_A="typed")
             if number % 5 == 1:
-                node.delete(part, name, timestamp(NOW - 200))
+                own.delete(part, name, timestamp(NOW - 200))
     return part
 
 
@@ -172,8 +166,8 @@ def run_swift_replicator(node):
         "stats = replicator.total_stats; print(stats.failure, stats.success, stats.rsync)"
     )
     words = [sys.executable, "-c", code, str(node.etc / "swift.conf"), str(node.etc / "object-server.conf"), str(node.etc)]
-    node.recon.mkdir(exist_ok=True)
-    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, timeout=120)
+    node.cache.mkdir(exist_ok=True)
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr
     failures, successes, synced = map(int, done.stdout.split()[-3:])
     return failures, successes, synced, done.stderr
@@ -187,12 +181,12 @@ def start_swift_server(node):
         "from swift.obj import server; "
         "sys.exit(run_wsgi(sys.argv[1], 'object-server', global_conf_callback=server.global_conf_callback, default_port=6200))"
     )
-    node.stop()
-    node.recon.mkdir(exist_ok=True)
+    node.stop_server()
+    node.cache.mkdir(exist_ok=True)
     conf = node.etc / "object-server.conf"
     user = pwd.getpwuid(os.getuid()).pw_name
     conf.write_text(conf.read_text().replace("[DEFAULT]\n", f"[DEFAULT]\nuser = {user}\nworkers = 0\nswift_dir = {node.etc}\n"))
-    node.start([sys.executable, "-c", code, str(node.etc / "swift.conf"), str(node.etc / "object-server.conf")])
+    node.start_server(program=[sys.executable, "-c", code, str(node.etc / "swift.conf"), str(node.etc / "object-server.conf")])
 
 
 def test_swifts_sender_fills_our_server(nodes):
@@ -200,8 +194,8 @@ def test_swifts_sender_fills_our_server(nodes):
     source, target, third = nodes.primaries(part)
     expected = contents(source)
     target.wipe()
-    failures, _, synced, told = run_swift_replicator(source)
-    assert (failures, synced) == (0, 1), told
+    failures, _, synced, output = run_swift_replicator(source)
+    assert (failures, synced) == (0, 1), output
     assert contents(target) == expected and len(expected) > 10
     assert run_swift_replicator(source)[2] == 0
     assert swift_hashes(target, [part]) == swift_hashes(third, [part])
@@ -211,8 +205,8 @@ def test_swifts_sender_empties_a_handoff_to_our_servers(nodes):
     part, primaries, [handoff] = nodes.place(nodes.name_with())
     fill(nodes, handoff)
     expected = contents(handoff)
-    failures, successes, _, told = run_swift_replicator(handoff)
-    assert (failures, successes) == (0, 3), told
+    failures, successes, _, output = run_swift_replicator(handoff)
+    assert (failures, successes) == (0, 3), output
     assert all(contents(node) == expected for node in primaries) and contents(handoff) == {}
 
 
@@ -222,14 +216,14 @@ def test_our_sender_fills_swifts_server(nodes):
     expected = contents(source)
     target.wipe()
     start_swift_server(target)
-    told = source.replicate()
-    assert "failure: 0" in told and "objects_behind: 0" in told, told
+    output = source.replicate()
+    assert "failure: 0" in output and "objects_behind: 0" in output, output
     assert contents(target) == expected and len(expected) > 10
     assert "objects_sent: 0" in source.replicate()
     # And back: Swift's disk and daemon refill one of ours.
     third.wipe()
-    failures, _, synced, told = run_swift_replicator(target)
-    assert (failures, synced) == (0, 1), told
+    failures, _, synced, output = run_swift_replicator(target)
+    assert (failures, synced) == (0, 1), output
     assert contents(third) == expected
 
 
@@ -239,6 +233,6 @@ def test_our_handoff_goes_to_swifts_servers(nodes):
     expected = contents(handoff)
     for node in primaries[:2]:
         start_swift_server(node)
-    told = handoff.replicate()
-    assert "failure: 0" in told and "removed: 1" in told, told
+    output = handoff.replicate()
+    assert "failure: 0" in output and "removed: 1" in output, output
     assert all(contents(node) == expected for node in primaries) and contents(handoff) == {}

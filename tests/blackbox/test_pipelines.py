@@ -1,4 +1,4 @@
-"""What is not in the pipeline of `proxy-server.conf` is off, and what guards and is not done here does not start."""
+"""Filters outside the pipeline of `proxy-server.conf` are off; unsupported filters that protect data refuse the start."""
 
 import socket
 import subprocess
@@ -7,8 +7,9 @@ from contextlib import contextmanager
 import pytest
 import requests
 
-from conftest import APUS, free_port
-from nodes import wait_for
+from apus_testing.addresses import free_port
+from apus_testing.executables import APUS
+from apus_testing.waiting import wait_until
 
 TIMEOUT = 30
 SAMPLE = """
@@ -52,11 +53,12 @@ def proxy(etc, pipeline, sections, app=""):
     port = write(etc, pipeline, sections, app)
     process = subprocess.Popen([APUS, "proxy-server", etc], stderr=subprocess.DEVNULL)
     try:
+
         def is_up():
             assert process.poll() is None, "the proxy ended"
             return socket.socket().connect_ex(("127.0.0.1", port)) == 0
 
-        wait_for(is_up, "the proxy listens")
+        wait_until(is_up, "the proxy listens")
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
@@ -113,8 +115,8 @@ def test_without_s3api_in_the_pipeline_s3_is_not_spoken(etc):
     ],
 )
 def test_a_filter_that_guards_and_is_not_done_is_refused_with_its_name_and_file(etc, pipeline, sections, word):
-    told = refused(etc, pipeline, sections)
-    assert word in told and "proxy-server.conf" in told and "leave_out_filters" in told, told
+    output = refused(etc, pipeline, sections)
+    assert word in output and "proxy-server.conf" in output and "leave_out_filters" in output, output
 
 
 def test_an_operator_may_do_without_a_filter_by_naming_it(etc):
@@ -124,9 +126,11 @@ def test_an_operator_may_do_without_a_filter_by_naming_it(etc):
 
 
 def test_the_keys_of_swifts_sample_work_only_when_they_are_asked_for(etc):
-    told = refused(etc, "tempauth proxy-server", SAMPLE)
-    assert "user_admin_admin" in told and "allow_sample_keys" in told and "proxy-server.conf" in told, told
-    assert "user_test_tester3" in refused(etc, "tempauth proxy-server", "[filter:tempauth]\nuse = egg:swift#tempauth\nuser_test_tester3 = testing3\n")
+    output = refused(etc, "tempauth proxy-server", SAMPLE)
+    assert "user_admin_admin" in output and "allow_sample_keys" in output and "proxy-server.conf" in output, output
+    assert "user_test_tester3" in refused(
+        etc, "tempauth proxy-server", "[filter:tempauth]\nuse = egg:swift#tempauth\nuser_test_tester3 = testing3\n"
+    )
     with proxy(etc, "tempauth proxy-server", SAMPLE + "allow_sample_keys = true\n") as url:
         assert sign_in(url, "test:tester", "testing").status_code == 200
 

@@ -1,11 +1,11 @@
-"""What a cluster writes is for its own user only, whatever the umask."""
+"""Files of a cluster are readable by its own user only, with any umask."""
 
 import os
 import stat
 
 import pytest
 
-from conftest import Cluster
+from apus_testing.saio import Saio
 
 
 def open_to_others(root):
@@ -42,7 +42,7 @@ def test_nothing_in_a_data_folder_is_open_to_others(tmp_path, umask):
     data = tmp_path / "data"
     before = os.umask(umask)
     try:
-        cluster = Cluster(data, "--dev-users").start()
+        cluster = Saio(data, "--dev-users").start()
     finally:
         os.umask(before)
     try:
@@ -61,14 +61,14 @@ def test_nothing_in_a_data_folder_is_open_to_others(tmp_path, umask):
 def test_an_empty_directory_that_is_given_is_closed_to_others(tmp_path):
     data = tmp_path / "data"
     data.mkdir(mode=0o755)
-    cluster = Cluster(data).start()
+    cluster = Saio(data).start()
     assert cluster.stop() == 0
     assert stat.S_IMODE(data.stat().st_mode) == 0o700
 
 
 def test_databases_that_are_there_keep_their_mode_and_are_served(tmp_path):
     data = tmp_path / "data"
-    cluster = Cluster(data, "--dev-users").start()
+    cluster = Saio(data, "--dev-users").start()
     cluster.swift().put_container("c")
     assert cluster.stop() == 0
     databases = [path for path in data.rglob("*.db")]

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from conftest import ROOT
+from apus_testing.executables import ROOT
 
 RCLONE = shutil.which("rclone") or shutil.which(str(ROOT / "target/tools/usr/bin/rclone"))
 
@@ -15,9 +15,9 @@ RCLONE = shutil.which("rclone") or shutil.which(str(ROOT / "target/tools/usr/bin
 @pytest.fixture(params=["s3", "swift"])
 def rclone(request, cluster):
     if RCLONE is None and os.environ.get("CI"):
-        pytest.fail("there is no rclone")
+        pytest.fail("rclone is missing")
     if RCLONE is None:
-        pytest.skip("there is no rclone, and ./test could not fetch it")
+        pytest.skip("rclone is missing, and ./test could not fetch it")
     options = {
         "s3": {
             "PROVIDER": "Other",
@@ -55,12 +55,12 @@ def test_a_folder_is_synced_checked_changed_and_purged(rclone, tmp_path):
     assert sorted(rclone("lsf", "-R", "--files-only", bucket).split()) == sorted(files)
     assert sorted(rclone("lsf", bucket).split()) == ["a.txt", "deep/", "empty", "large"]
     (tmp_path / "in" / "a.txt").unlink()
-    (tmp_path / "in" / "empty").write_bytes(b"no more")
+    (tmp_path / "in" / "empty").write_bytes(b"nothing left")
     rclone("sync", str(tmp_path / "in"), bucket)
     rclone("copy", bucket, str(tmp_path / "out"))
     got = {str(path.relative_to(tmp_path / "out")): path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert got == {**{name: data for name, data in files.items() if name != "a.txt"}, "empty": b"no more"}
+    assert got == {**{name: data for name, data in files.items() if name != "a.txt"}, "empty": b"nothing left"}
     rclone("moveto", f"{bucket}/empty", f"{bucket}/moved")
-    assert rclone("cat", f"{bucket}/moved") == "no more"
+    assert rclone("cat", f"{bucket}/moved") == "nothing left"
     rclone("purge", bucket)
     assert bucket.removeprefix("x:") not in rclone("lsd", "x:").split()

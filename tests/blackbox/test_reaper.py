@@ -1,11 +1,11 @@
-"""Accounts that a reseller deletes, and what becomes of their content."""
+"""Accounts that a reseller deletes, and the removal of their content."""
 
 import time
 
 import pytest
 import swiftclient
 
-from nodes import Nodes
+from apus_testing.servers_with_daemons import ServersWithDaemons
 
 ACCOUNT = "AUTH_gone"
 BODY = b"test-body"
@@ -17,7 +17,7 @@ def connection(nodes, user, key):
 
 
 def send(nodes, method, user="admin:admin", key="admin", account=ACCOUNT, query=""):
-    """A request for an account as a reseller, or as somebody else: status and headers."""
+    """A request for an account as a reseller, or as another user: status and headers."""
     import http.client
 
     token = connection(nodes, user, key).get_auth()[1]
@@ -30,7 +30,7 @@ def send(nodes, method, user="admin:admin", key="admin", account=ACCOUNT, query=
 
 @pytest.fixture
 def nodes(tmp_path):
-    with Nodes(tmp_path, app="allow_account_management = true\n") as nodes:
+    with ServersWithDaemons(tmp_path, app="allow_account_management = true\n") as nodes:
         yield nodes
 
 
@@ -113,7 +113,7 @@ def test_a_deleted_account_is_gone_for_clients_at_once_and_reaped_by_the_daemon(
     assert "accounts: 0" in nodes.once("account-reaper").stderr, "nothing is left to do"
 
 
-def test_reaping_waits_as_long_as_it_is_told(nodes, condemned):
+def test_reaping_waits_as_long_as_it_is_configured(nodes, condemned):
     deleted = time.monotonic()
     nodes.option("account", "account-reaper", "delay_reaping = 4")
     nodes.once("account-reaper")
@@ -124,7 +124,7 @@ def test_reaping_waits_as_long_as_it_is_told(nodes, condemned):
     check_reaped(nodes, condemned)
 
 
-def test_what_cannot_be_reaped_now_is_reaped_later_and_told(nodes, condemned):
+def test_what_cannot_be_reaped_now_is_reaped_later_and_logged(nodes, condemned):
     nodes.option("account", "account-reaper", "reap_warn_after = 0")
     nodes.stop("object", kill=True)
     try:
@@ -174,4 +174,4 @@ def test_only_resellers_manage_accounts_and_only_where_it_is_allowed(nodes):
         status, headers = send(nodes, method, account="AUTH_new")
         assert status == 405 and "DELETE" not in headers["allow"]
     assert send(nodes, "HEAD", account="AUTH_new")[0] == 204
-    assert send(nodes, "HEAD", account="AUTH_nobody")[0] == 404
+    assert send(nodes, "HEAD", account="AUTH_unknown")[0] == 404

@@ -1,4 +1,4 @@
-"""What storage servers tell operators, as Swift's own middleware and `swift-recon` have it."""
+"""What storage servers report to operators, compared with Swift's own middleware and `swift-recon`."""
 
 import json
 import logging
@@ -13,10 +13,10 @@ import pytest
 from swift.common.middleware.recon import ReconMiddleware
 from swift.common.swob import Request
 
-import object_nodes
-import test_db_replication as databases
-from conftest import APUS, free_port
-from test_roles import KINDS, Servers
+from apus_testing import databases, object_nodes
+from apus_testing.addresses import free_port
+from apus_testing.executables import APUS
+from apus_testing.servers import KINDS, Servers
 
 KEY = "5a" * 32
 
@@ -25,7 +25,6 @@ KEY = "5a" * 32
 def servers(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recon")
     servers = Servers(folder)
-    servers.cache = folder / "cache"
     # Reading checks needs no signature, so that swift-recon works as it is.
     with open(servers.etc / "swift.conf", "a") as conf:
         conf.write(f"[apus]\ncluster_key = {KEY}\n")
@@ -40,8 +39,7 @@ def servers(tmp_path_factory):
     for kind in KINDS:
         servers.start(kind)
     yield servers
-    for kind in list(servers.processes):
-        assert servers.stop(kind) == 0, kind
+    servers.stop_all()
 
 
 @pytest.fixture
@@ -98,12 +96,12 @@ def swift_recon(servers, *options):
 
 def test_swift_recon_reads_every_check_of_ours(servers):
     for kind in KINDS:
-        told = swift_recon(servers, kind, "--unmounted", "--diskusage", "--load", "--quarantined", "--sockstat", "--time")
-        assert "1/1 hosts matched, 0 error[s] while checking hosts." in told, told
-        assert "[quarantined_objects] low: 2, high: 2" in told, told
-        assert "Disk usage: space used:" in told and "not mounted" not in told, told
-    told = swift_recon(servers, "object", "--async", "--updater", "--auditor", "--expirer", "--replication")
-    assert "[async_pending] low: 7, high: 7" in told, told
+        output = swift_recon(servers, kind, "--unmounted", "--diskusage", "--load", "--quarantined", "--sockstat", "--time")
+        assert "1/1 hosts matched, 0 error[s] while checking hosts." in output, output
+        assert "[quarantined_objects] low: 2, high: 2" in output, output
+        assert "Disk usage: space used:" in output and "not mounted" not in output, output
+    output = swift_recon(servers, "object", "--async", "--updater", "--auditor", "--expirer", "--replication")
+    assert "[async_pending] low: 7, high: 7" in output, output
 
 
 def apus_recon(servers, *options, code=None):
@@ -113,25 +111,40 @@ def apus_recon(servers, *options, code=None):
     return done.stdout if code != 2 else done.stderr
 
 
-def without_moments(told):
+def without_moments(output):
     """Without what is different from one moment to the next."""
-    told = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "NOW", told)
-    told = re.sub(r"\(\d+ \w+ ago\)", "(AGO)", told)
-    told = re.sub(r"^\d+\.\d\d%", "PERCENT", told, flags=re.M)
+    output = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "NOW", output)
+    output = re.sub(r"\(\d+ \w+ ago\)", "(AGO)", output)
+    # Of disks: the largest and the smallest, and a bar for each percentage.
+    output = re.sub(r"^\d+\.\d\d%|^ *\d+%(?= +\d+ \*)", "PERCENT", output, flags=re.M)
     moving = r"^(\[(?:\w+_load_avg|tcp\w*|time_wait|orphan)\]).*$|^(Disk usage: ).*$"
-    return [re.sub(moving, r"\1\2", line).rstrip() for line in told.splitlines()]
+    return [re.sub(moving, r"\1\2", line).rstrip() for line in output.splitlines()]
 
 
 SAME = {
     "account": ["--auditor", "-r", "-u", "-l", "-d", "-q", "--sockstat", "--validate-servers", "--driveaudit", "-T", "--swift-versions"],
     "container": ["--auditor", "--updater", "--sharding", "-r", "-u", "-l", "-d", "-q", "--sockstat", "--validate-servers", "-T"],
-    "object": ["-a", "--auditor", "--updater", "--expirer", "-r", "-u", "-l", "-d", "--top=1", "--lowest=1", "-q", "--sockstat", "--swift-versions"],
+    "object": [
+        "-a",
+        "--auditor",
+        "--updater",
+        "--expirer",
+        "-r",
+        "-u",
+        "-l",
+        "-d",
+        "--top=1",
+        "--lowest=1",
+        "-q",
+        "--sockstat",
+        "--swift-versions",
+    ],
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("has_run", [False, True])
-def test_ours_tells_what_swift_recon_tells(servers, kind, has_run):
+def test_our_recon_prints_what_swift_recon_prints(servers, kind, has_run):
     if has_run:
         for daemon in ["auditor", "replicator", *([] if kind == "account" else ["updater"])]:
             subprocess.run([APUS, f"{kind}-{daemon}", str(servers.etc), "--once"], check=True, timeout=60, stderr=subprocess.DEVNULL)
@@ -142,17 +155,17 @@ def test_ours_tells_what_swift_recon_tells(servers, kind, has_run):
 
 
 def test_all_checks_are_in_one_document(servers):
-    told = json.loads(apus_recon(servers, "object", "container", "account", "--all", "--jitter=5", "--json"))
+    output = json.loads(apus_recon(servers, "object", "container", "account", "--all", "--jitter=5", "--json"))
     host = f"127.0.0.1:{servers.ports['object']}"
-    assert told["object"]["hosts"] == [host]
-    assert told["object"]["ring_md5"]["matched"] == 1 and told["object"]["swift_conf_md5"]["matched"] == 1
-    assert told["account"]["validate_servers"]["ok"] == 1 and told["container"]["time"]["matched"] == 1
-    assert told["object"]["quarantined"]["stats"]["quarantined_objects"]["total"] == 2
-    assert "expirer" not in told["account"] and "sharding" in told["container"]
-    assert all("errors" not in check for of in told.values() for check in of.values() if isinstance(check, dict))
+    assert output["object"]["hosts"] == [host]
+    assert output["object"]["ring_md5"]["matched"] == 1 and output["object"]["swift_conf_md5"]["matched"] == 1
+    assert output["account"]["validate_servers"]["ok"] == 1 and output["container"]["time"]["matched"] == 1
+    assert output["object"]["quarantined"]["stats"]["quarantined_objects"]["total"] == 2
+    assert "expirer" not in output["account"] and "sharding" in output["container"]
+    assert all("errors" not in check for of in output.values() for check in of.values() if isinstance(check, dict))
 
 
-def test_a_ring_or_swift_conf_that_differs_is_told(servers, tmp_path):
+def test_a_ring_or_swift_conf_that_differs_is_reported(servers, tmp_path):
     for path in [*servers.etc.glob("*.ring.gz"), servers.etc / "swift.conf"]:
         (tmp_path / path.name).write_bytes(path.read_bytes())
     assert "!!" not in apus_recon(servers, "object", "--md5", code=0)
@@ -160,8 +173,8 @@ def test_a_ring_or_swift_conf_that_differs_is_told(servers, tmp_path):
         conf.write("# changed\n")
     (tmp_path / "object.ring.gz").write_bytes((tmp_path / "account.ring.gz").read_bytes())
     # Servers of the other ring are asked, as that is what is here.
-    told = apus_recon(servers, "object", "--md5", "--swiftdir", str(tmp_path), code=1)
-    assert told.count("doesn't match on disk md5sum") == 2 and told.count("0/1 hosts matched") == 2, told
+    output = apus_recon(servers, "object", "--md5", "--swiftdir", str(tmp_path), code=1)
+    assert output.count("doesn't match on disk md5sum") == 2 and output.count("0/1 hosts matched") == 2, output
 
 
 def test_what_cannot_be_asked_is_an_error(servers):
@@ -181,7 +194,7 @@ def samples(port):
     return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines}
 
 
-def test_a_storage_server_tells_metrics_and_what_daemons_in_other_processes_reported(servers):
+def test_a_storage_server_has_metrics_and_what_daemons_in_other_processes_reported(servers):
     before = samples(servers.ports["object"])
     with pytest.raises(urllib.error.HTTPError):
         urllib.request.urlopen(f"http://127.0.0.1:{servers.ports['object']}/sd1/0/a/c/o", timeout=10)
@@ -195,7 +208,7 @@ def test_a_storage_server_tells_metrics_and_what_daemons_in_other_processes_repo
     assert any(name.startswith('apus_daemon_report{daemon="object-updater"') for name in after)
 
 
-def test_a_proxy_tells_metrics_at_an_address_of_their_own(servers):
+def test_a_proxy_has_metrics_at_an_address_of_their_own(servers):
     port = free_port()
     path = servers.etc / "proxy-server.conf"
     path.write_text(path.read_text().replace("use =", f"metrics_bind = 127.0.0.1:{port}\nuse ="))
@@ -203,29 +216,29 @@ def test_a_proxy_tells_metrics_at_an_address_of_their_own(servers):
     servers.s3().create_bucket(Bucket="metrics")
     # On the port for clients it is a bucket.
     servers.s3().put_object(Bucket="metrics", Key="a", Body=b"x")
-    told = samples(port)
-    assert told['apus_requests_total{server="proxy",method="PUT",status="200"}'] == 2
-    assert told["apus_backend_requests_total"] > 0
+    output = samples(port)
+    assert output['apus_requests_total{server="proxy",method="PUT",status="200"}'] == 2
+    assert output["apus_backend_requests_total"] > 0
     with pytest.raises(urllib.error.HTTPError):
         urllib.request.urlopen(f"http://127.0.0.1:{servers.ports['proxy']}/metrics", timeout=10)
 
 
 def redundancy(node, server, code=None):
-    """What the cluster tells, summed up."""
-    told = json.loads(apus_recon(node, server, "--redundancy", "--json", code=code))[server]["redundancy"]
-    return told["policies"]["0"] if server == "object" else told
+    """The reports of all servers, added up."""
+    output = json.loads(apus_recon(node, server, "--redundancy", "--json", code=code))[server]["redundancy"]
+    return output["policies"]["0"] if server == "object" else output
 
 
 @pytest.fixture
 def nodes(tmp_path):
-    nodes = object_nodes.Nodes(tmp_path)
+    nodes = object_nodes.ObjectNodes(tmp_path)
     nodes.start()
     yield nodes
     nodes.stop()
 
 
 def spread(nodes, count, only=None):
-    """Objects on all of their primaries; gives each one's primaries."""
+    """Objects on all of their primaries; returns each one's primaries."""
     placed, number = [], 0
     while len(placed) < count:
         name, number = f"/a/c/o{number}", number + 1
@@ -242,17 +255,17 @@ def test_objects_that_a_wiped_device_lacks_are_counted_once_until_it_has_them(no
     part, (one, two, three), _ = nodes.place("/a/c/o0")
     spread(nodes, 30, only=part)
     nodes.sweep()
-    told = redundancy(first, "object", code=0)
-    assert (told["below"], told["unknown"], told["reported"]) == (0, 0, 4)
+    output = redundancy(first, "object", code=0)
+    assert (output["below"], output["unknown"], output["reported"]) == (0, 0, 4)
     for wiped, counts in [(one, two), (three, one)]:
         wiped.wipe()
-        # The first that has them counts and repairs; nobody else has anything to count then.
+        # The first that has them counts and repairs; the others have nothing left to count.
         counts.replicate()
         for node in nodes:
             if node != counts:
                 node.replicate()
-        told = redundancy(first, "object", code=1)
-        assert (told["below"], told["unknown"]) == (30, 0)
+        output = redundancy(first, "object", code=1)
+        assert (output["below"], output["unknown"]) == (30, 0)
         nodes.sweep()
         assert redundancy(first, "object", code=0)["below"] == 0
     assert len({frozenset(node.hashes(part).items()) for node in (one, two, three)}) == 1
@@ -268,25 +281,25 @@ def test_objects_of_a_device_that_is_not_mounted_are_below_and_those_of_a_silent
     second.device.rename(away)
     for node in [first, *others]:
         node.replicate()
-    told = redundancy(first, "object", code=1)
-    assert (told["below"], told["unknown"]) == (expected, 0)
+    output = redundancy(first, "object", code=1)
+    assert (output["below"], output["unknown"]) == (expected, 0)
     away.rename(second.device)
     for _ in range(2):
         nodes.sweep()
     assert redundancy(first, "object", code=0)["below"] == 0
-    second.stop()
+    second.stop_server()
     for node in [first, *others]:
         node.replicate()
-    told = redundancy(first, "object", code=1)
-    assert (told["below"], told["unknown"], told["reported"]) == (0, expected, 3)
+    output = redundancy(first, "object", code=1)
+    assert (output["below"], output["unknown"], output["reported"]) == (0, expected, 3)
     words = apus_recon(first, "object", "--redundancy", "--suppress", code=1)
     assert f"[objects gold] below full redundancy: 0, unknown: {expected}" in words
     assert "!! 1/4 hosts told nothing: the real numbers are larger" in words
-    second.start()
+    second.start_server()
     nodes.sweep()
     assert redundancy(first, "object", code=0)["unknown"] == 0
-    told = samples(first.port)
-    assert told['apus_below_redundancy{kind="objects",policy="0"}'] == 0
+    output = samples(first.port)
+    assert output['apus_below_redundancy{kind="objects",policy="0"}'] == 0
 
 
 def test_an_object_that_only_a_handoff_has_is_counted_by_it_and_a_part_of_a_sweep_changes_nothing(nodes):
@@ -296,26 +309,29 @@ def test_an_object_that_only_a_handoff_has_is_counted_by_it_and_a_part_of_a_swee
     handoff.put(part, "/a/c/o", object_nodes.timestamp(1_700_000_000), b"body")
     handoff.put(part, "/a/c/o", object_nodes.timestamp(1_700_000_001), b"newer")
     primaries[1].put(part, "/a/c/o", object_nodes.timestamp(1_700_000_000), b"body")
-    primaries[1].stop()
+    primaries[1].stop_server()
     handoff.replicate()
-    primaries[1].start()
+    primaries[1].start_server()
     assert redundancy(first, "object")["below"] == 1
     # The primaries have it from here; the last one gets it from any of them.
     nodes.sweep()
-    told = redundancy(first, "object")
-    assert told["below"] <= 1 and told["unknown"] == 0
+    output = redundancy(first, "object")
+    assert output["below"] <= 1 and output["unknown"] == 0
     nodes.sweep()
     assert redundancy(first, "object", code=0)["below"] == 0
     primaries[2].wipe()
-    before = first.recon.joinpath("object.recon").read_text()
+    before = first.cache.joinpath("object.recon").read_text()
     first.replicate("--partitions", str(part))
-    after = first.recon.joinpath("object.recon").read_text()
-    last = lambda text: json.loads(text)["object_redundancy_last"]
+    after = first.cache.joinpath("object.recon").read_text()
+
+    def last(text):
+        return json.loads(text)["object_redundancy_last"]
+
     assert last(before) == last(after)
 
 
 def test_a_node_of_a_far_region_to_which_nothing_is_sent_is_compared_too(tmp_path):
-    nodes = object_nodes.Nodes(tmp_path, regions=(1, 1, 2, 2))
+    nodes = object_nodes.ObjectNodes(tmp_path, regions=(1, 1, 2, 2))
     region = {node: 1 if node.number < 3 else 2 for node in nodes}
     number = 0
     while True:
@@ -332,7 +348,7 @@ def test_a_node_of_a_far_region_to_which_nothing_is_sent_is_compared_too(tmp_pat
             third.wipe()
             second.put(part, name, object_nodes.timestamp(1_700_000_000), b"body")
             first.replicate()
-            counts = json.loads((first.recon / "object.recon").read_text())["object_redundancy"]["0"]
+            counts = json.loads((first.cache / "object.recon").read_text())["object_redundancy"]["0"]
             assert counts == {"below": 1, "unknown": 0}
     finally:
         nodes.stop()
@@ -340,7 +356,7 @@ def test_a_node_of_a_far_region_to_which_nothing_is_sent_is_compared_too(tmp_pat
 
 @pytest.fixture(scope="module")
 def database_nodes(tmp_path_factory):
-    nodes = databases.Nodes(tmp_path_factory.mktemp("databases"))
+    nodes = databases.DatabaseNodes(tmp_path_factory.mktemp("databases"))
     yield nodes
     nodes.stop()
 
@@ -356,7 +372,7 @@ def test_rows_that_a_replica_lacks_are_counted_once_until_it_has_them(database_n
             done = node.account_row(name, row, 10) if kind == "account" else node.row(name, row, 10)
             assert done == 201
 
-    def told(*nodes):
+    def output(*nodes):
         for node in nodes:
             node.replicate(kind)
         found = redundancy(a, kind)
@@ -366,26 +382,26 @@ def test_rows_that_a_replica_lacks_are_counted_once_until_it_has_them(database_n
     for node in (a, b, c):
         assert (node.put_account(name) if kind == "account" else node.put_container(name)) == 201
         put(node, *(f"o{number}" for number in range(20)))
-    assert told(*everybody) == [0, 0, 0, 0]
+    assert output(*everybody) == [0, 0, 0, 0]
     # One of many rows that came since the last pass is missing on one replica.
     put(a, *(f"p{number}" for number in range(20)))
     put(b, *(f"p{number}" for number in range(20)))
     put(c, *(f"p{number}" for number in range(19)))
-    assert told(*everybody) == [1, 0, 0, 0]
-    assert told(*everybody) == [0, 0, 0, 0]
+    assert output(*everybody) == [1, 0, 0, 0]
+    assert output(*everybody) == [0, 0, 0, 0]
     # One that the first lacks.
     put(b, "q")
     put(c, "q")
-    assert told(b, a, c, handoff) == [1, 0, 0, 0]
-    assert told(*everybody) == [0, 0, 0, 0]
+    assert output(b, a, c, handoff) == [1, 0, 0, 0]
+    assert output(*everybody) == [0, 0, 0, 0]
     c.stop(kind)
     a.replicate(kind)
     b.replicate(kind)
-    assert told(handoff) == [0, 41, 0, 1]
+    assert output(handoff) == [0, 41, 0, 1]
     shutil.rmtree(c.file(*names).parent)
     c.start(kind)
-    assert told(*everybody) == [41, 0, 1, 0]
-    assert told(*everybody) == [0, 0, 0, 0]
+    assert output(*everybody) == [41, 0, 1, 0]
+    assert output(*everybody) == [0, 0, 0, 0]
     assert samples(a.ports[kind])[f'apus_unknown_redundancy{{kind="{kind}_rows"}}'] == 0
     words = apus_recon(a, kind, "--redundancy", code=0)
     assert f"[{kind} rows] below full redundancy: 0, unknown: 0" in words

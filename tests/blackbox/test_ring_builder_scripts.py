@@ -4,10 +4,7 @@ Swift's runs within this process, since starting it costs more than what it does
 one's own: after a rebalance the figures that depend on it are masked, and both go on with Swift's files.
 """
 
-import contextlib
-import io
 import json
-import os
 import pickle
 import re
 import shlex
@@ -20,12 +17,11 @@ from swift.cli import ring_builder_analyzer, ringbuilder
 from swift.common import utils
 from swift.common.ring import RingBuilder, RingData
 
-from conftest import APUS
+from apus_testing.executables import RING_BUILDER
+from apus_testing.ring_scripts import in_process
 
 # `write_builder` of Swift asks for it, though it hashes nothing.
 utils.HASH_PATH_SUFFIX = utils.HASH_PATH_SUFFIX or b"suffix"
-
-OURS = str(Path(APUS).with_name("ring-builder"))
 
 FOUR = """
 create 6 3 1
@@ -35,7 +31,7 @@ add r1z3-10.0.0.3:6200/sdc 100.5 r2z1-[2001:0DB8::1]:6200/sdd_shiny 50
 REBALANCED = FOUR + "rebalance --seed 1\n"
 
 # A line is a command on o.builder, or of another file after "@file". "< text" answers questions. "!" marks what
-# Swift tells by its own usage text or a traceback: there only exit code and files are compared.
+# Swift answers by its own usage text or a traceback: there only exit code and files are compared.
 SCRIPTS = {
     "create": """
         create 8 3 1
@@ -60,7 +56,8 @@ SCRIPTS = {
         @o.ring.gz
         @o
     """,
-    "add": FOUR + """
+    "add": FOUR
+    + """
         default
         add z4-10.0.0.4:6200/sde 1
         add --region 1 --zone 2 --ip 10.0.0.5 --port 6200 --device sdf --weight 1
@@ -92,7 +89,8 @@ SCRIPTS = {
         ! add --no-such-option 2
         default
     """,
-    "search": REBALANCED + """
+    "search": REBALANCED
+    + """
         search d0
         search r1
         search z1
@@ -136,12 +134,14 @@ SCRIPTS = {
         ! list_parts
         ! list_parts d0 --id 1
     """,
-    "list_parts too early": FOUR + """
+    "list_parts too early": FOUR
+    + """
         list_parts d0
         dispersion
         search d0
     """,
-    "set_weight": REBALANCED + """
+    "set_weight": REBALANCED
+    + """
         set_weight d0 50
         set_weight d1 1e3 d2 0.00001 /sdd 1e16
         set_weight --id 3 7.25
@@ -163,7 +163,8 @@ SCRIPTS = {
         set_region d0 1
         set_zone d0 1
     """,
-    "set_region, set_zone": REBALANCED + """
+    "set_region, set_zone": REBALANCED
+    + """
         set_region d0 2
         set_zone d0 5
         set_region --id 1 3
@@ -180,7 +181,8 @@ SCRIPTS = {
         rebalance --seed 2
         default
     """,
-    "set_info": REBALANCED + """
+    "set_info": REBALANCED
+    + """
         set_info d0 10.9.9.9:6201R10.9.9.8:6301/sdz_new
         set_info d0 _"snet: 1.2.3.4"
         set_info d0 :6202
@@ -203,7 +205,8 @@ SCRIPTS = {
         write_ring
         default
     """,
-    "remove": REBALANCED + """
+    "remove": REBALANCED
+    + """
         remove d3
         default
         remove r1 < n
@@ -226,7 +229,8 @@ SCRIPTS = {
         add r1z1-10.0.0.1:6200/e 1 r1z1-10.0.0.1:6200/f 1
         default
     """,
-    "rebalance": FOUR + """
+    "rebalance": FOUR
+    + """
         rebalance --seed 1 --format-version 1
         rebalance
         pretend_min_part_hours_passed
@@ -252,7 +256,8 @@ SCRIPTS = {
         default
         version
     """,
-    "settings": REBALANCED + """
+    "settings": REBALANCED
+    + """
         set_min_part_hours 3
         set_replicas 2
         set_replicas 3.25
@@ -312,7 +317,8 @@ SCRIPTS = {
         rebalance
         validate
     """,
-    "wide ids": REBALANCED + """
+    "wide ids": REBALANCED
+    + """
         widen o.builder
         default
         list_parts d0
@@ -332,7 +338,8 @@ SCRIPTS = {
         default
         dispersion -v
     """,
-    "dispersion": REBALANCED + """
+    "dispersion": REBALANCED
+    + """
         dispersion
         dispersion -v
         dispersion --verbose "r\\d+z\\d+$"
@@ -349,7 +356,8 @@ SCRIPTS = {
         dispersion -v
         validate
     """,
-    "write": REBALANCED + """
+    "write": REBALANCED
+    + """
         write_ring
         version
         write_ring --format-version 2
@@ -368,7 +376,8 @@ SCRIPTS = {
         write_ring
         default
     """,
-    "a lost builder": REBALANCED + """
+    "a lost builder": REBALANCED
+    + """
         remove-file o.builder
         @o.ring.gz write_builder 5
         default
@@ -409,7 +418,8 @@ SCRIPTS = {
         create 4 3 1
         prepare_increase_partition_power
     """,
-    "odd words": REBALANCED + """
+    "odd words": REBALANCED
+    + """
         ! rebalance --help
         ! dispersion -h
         ! write_ring --help
@@ -451,7 +461,8 @@ SCRIPTS = {
         create " 8" 3 1
         default
     """,
-    "a pickled object": REBALANCED + """
+    "a pickled object": REBALANCED
+    + """
         age o.builder
         default
         search r1
@@ -464,7 +475,8 @@ SCRIPTS = {
         rebalance --seed 2
         default
     """,
-    "unknown": FOUR + """
+    "unknown": FOUR
+    + """
         no_such_command
         no_such_command d0
     """,
@@ -481,34 +493,8 @@ PLACED = [
 ]
 
 
-def in_process(main, folder, argv, answer=""):
-    out, code = io.StringIO(), None
-    before = os.getcwd()
-    os.chdir(folder)
-    stdin = io.StringIO(answer)
-
-    def ask(question):
-        out.write(question)
-        line = stdin.readline()
-        if not line:
-            raise EOFError
-        return line.rstrip("\n")
-
-    ringbuilder.input = ask
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
-            code = main(argv)
-    except SystemExit as ended:
-        code = ended.code
-    except Exception:  # Swift's executable prints a traceback and ends with 2
-        code = 2
-    finally:
-        os.chdir(before)
-    return code or 0, out.getvalue()
-
-
 def ours(folder, arguments, answer=""):
-    done = subprocess.run([OURS, *arguments], cwd=folder, input=answer, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([RING_BUILDER, *arguments], cwd=folder, input=answer, capture_output=True, text=True, timeout=60)
     assert "panicked" not in done.stderr, done.stderr
     return done.returncode, done.stdout
 
@@ -550,7 +536,10 @@ def compare_files(swifts, mine, placement):
             assert builder_facts(mine / path.name, placement) == builder_facts(path, placement)
         elif path.name.endswith(".ring.gz"):
             assert ring_facts(mine / path.name, placement) == ring_facts(path, placement)
-    kept = lambda folder: sorted(re.sub(r"^\d+\.", "", path.name) for path in folder.glob("backups/*"))
+
+    def kept(folder):
+        return sorted(re.sub(r"^\d+\.", "", path.name) for path in folder.glob("backups/*"))
+
     assert set(kept(mine)) == set(kept(swifts))
 
 
@@ -617,11 +606,11 @@ def test_a_script_gives_the_same_words_codes_and_files(tmp_path, script):
 
 def test_every_command_of_swift_is_in_a_script():
     commands = {name for name in vars(ringbuilder.Commands) if not name.startswith("_")} - {"unknown"}
-    told = set()
+    covered = set()
     for script in SCRIPTS.values():
         for line in script.splitlines():
-            told.update(line.removeprefix("! ").split()[:2] if "@" in line else line.split()[:2])
-    assert commands <= told, commands - told
+            covered.update(line.removeprefix("! ").split()[:2] if "@" in line else line.split()[:2])
+    assert commands <= covered, commands - covered
 
 
 SCENARIO = {

@@ -1,4 +1,4 @@
-"""Composite rings: our composer beside Swift's, which composes on its command line and rebalances in its library."""
+"""Composite rings: our composer compared with Swift's, which composes on its command line and rebalances in its library."""
 
 import json
 import shutil
@@ -9,7 +9,8 @@ from swift.cli import ringcomposer
 from swift.common.ring import RingBuilder, RingData
 from swift.common.ring.composite_builder import CompositeRingBuilder
 
-from test_ring_builder_scripts import OURS, in_process
+from apus_testing.executables import RING_BUILDER
+from apus_testing.ring_scripts import in_process
 
 
 def component(folder, name, region, **changes):
@@ -70,10 +71,10 @@ def test_composite_rings_are_composed_and_refused_alike(tmp_path):
                 builder.version += 1
                 builder.save(str(folder / words[1]))
             continue
-        code, told = in_process(ringcomposer.main, swifts, ["swift-ring-composer", *words])
-        found = subprocess.run([OURS, "composer", *words], cwd=mine, capture_output=True, text=True, timeout=60)
+        code, output = in_process(ringcomposer.main, swifts, ["swift-ring-composer", *words])
+        found = subprocess.run([RING_BUILDER, "composer", *words], cwd=mine, capture_output=True, text=True, timeout=60)
         assert found.returncode == code, (step, found)
-        assert found.stdout.replace(str(mine), str(swifts)) == told, step
+        assert found.stdout.replace(str(mine), str(swifts)) == output, step
         for path in swifts.glob("*.ring.gz"):
             theirs, ours_ = RingData.load(str(path)).to_dict(), RingData.load(str(mine / path.name)).to_dict()
             for device in theirs["devs"]:
@@ -89,15 +90,15 @@ NAMES = ["a.builder", "b.builder", "c.builder"]
 
 
 def composer(folder, *words):
-    command = [OURS, "composer", *map(str, words), "--json"]
+    command = [RING_BUILDER, "composer", *map(str, words), "--json"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
     return done.returncode, json.loads(done.stdout)
 
 
 def rebalanced_by_us(folder):
-    code, told = composer(folder, "m.json", "rebalance", "--seed", 7)
-    assert code in (0, 1) and [component["file"] for component in told["components"]] == [str(folder / name) for name in NAMES]
-    return [component["moved"] for component in told["components"]]
+    code, output = composer(folder, "m.json", "rebalance", "--seed", 7)
+    assert code in (0, 1) and [component["file"] for component in output["components"]] == [str(folder / name) for name in NAMES]
+    return [component["moved"] for component in output["components"]]
 
 
 def rebalanced_by_swift(folder):
@@ -110,15 +111,20 @@ def builders(folder):
 
 def moved(before, after):
     """For each component, the partitions that have another device than before."""
-    parts = lambda old, new: {part for part in range(PARTS) if any(a[part] != b[part] for a, b in zip(old, new))}
-    return [parts(old._replica2part2dev, new._replica2part2dev) for old, new in zip(before, after)]
+
+    def parts(old, new):
+        return {part for part in range(PARTS) if any(a[part] != b[part] for a, b in zip(old, new, strict=True))}
+
+    return [parts(old._replica2part2dev, new._replica2part2dev) for old, new in zip(before, after, strict=True)]
 
 
 def composed(folder, hours):
     for region, name in enumerate(NAMES, 1):
         builder = RingBuilder(8, 2, hours)
         for number in range(6):
-            builder.add_dev({"region": region, "zone": number % 3, "ip": f"10.0.{region}.{number}", "port": 6200, "device": "d", "weight": 1})
+            builder.add_dev(
+                {"region": region, "zone": number % 3, "ip": f"10.0.{region}.{number}", "port": 6200, "device": "d", "weight": 1}
+            )
         builder.rebalance(seed=1)
         builder.pretend_min_part_hours_passed()
         builder.save(str(folder / name))
@@ -170,15 +176,15 @@ def test_components_are_rebalanced_before_they_are_composed_and_in_their_order_a
     for number in range(2):
         fresh.add_dev({"region": 4, "zone": number, "ip": f"10.0.4.{number}", "port": 6200, "device": "d", "weight": 1})
     fresh.save(str(tmp_path / "d.builder"))
-    code, told = composer(tmp_path, "m.json", "rebalance", *NAMES, "d.builder")
-    assert code == 0 and [component["moved"] for component in told["components"]] == [0, 0, 0, PARTS]
-    code, told = composer(tmp_path, "m.json", "rebalance")
-    assert code == 2 and told["error"] == "Two or more component builders are required."
+    code, output = composer(tmp_path, "m.json", "rebalance", *NAMES, "d.builder")
+    assert code == 0 and [component["moved"] for component in output["components"]] == [0, 0, 0, PARTS]
+    code, output = composer(tmp_path, "m.json", "rebalance")
+    assert code == 2 and output["error"] == "Two or more component builders are required."
     assert composer(tmp_path, "m.json", "compose", *NAMES, "--output", "m.ring.gz")[0] == 0
-    code, told = composer(tmp_path, "m.json", "rebalance", *reversed(NAMES))
+    code, output = composer(tmp_path, "m.json", "rebalance", *reversed(NAMES))
     with pytest.raises(ValueError) as refused:
         CompositeRingBuilder.load(str(tmp_path / "m.json")).load_components([str(tmp_path / name) for name in reversed(NAMES)])
-    assert code == 2 and told["error"] == str(refused.value)
+    assert code == 2 and output["error"] == str(refused.value)
     assert composer(tmp_path, "m.json", "rebalance", *reversed(NAMES), "--force")[0] == 0
 
 
@@ -189,27 +195,30 @@ def test_a_component_that_cannot_be_rebalanced_changes_none(tmp_path):
     bad.set_replicas(7)
     bad.save(str(tmp_path / "b.builder"))
     before = [(tmp_path / name).read_bytes() for name in NAMES]
-    code, told = composer(tmp_path, "m.json", "rebalance", "--force")
-    assert code == 2 and "b.builder" in told["error"] and "requires more than 6 devices" in told["error"]
+    code, output = composer(tmp_path, "m.json", "rebalance", "--force")
+    assert code == 2 and "b.builder" in output["error"] and "requires more than 6 devices" in output["error"]
     assert [(tmp_path / name).read_bytes() for name in NAMES] == before
 
 
 def test_dry_runs_tell_what_moves_and_write_nothing(tmp_path):
     composed(tmp_path, 0)
     change(tmp_path, 0.5)
-    contents = lambda: {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def contents():
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
     before = contents()
-    code, told = composer(tmp_path, "m.json", "rebalance", "--seed", 7, "--dry-run", "--used", "1536MB", "--rate", "1MB")
-    moves = told["moves"]
-    assert code in (0, 1) and told["dry_run"] and contents() == before
-    assert moves["replicas"] == sum(component["moved"] for component in told["components"]) > 0
+    code, output = composer(tmp_path, "m.json", "rebalance", "--seed", 7, "--dry-run", "--used", "1536MB", "--rate", "1MB")
+    moves = output["moves"]
+    assert code in (0, 1) and output["dry_run"] and contents() == before
+    assert moves["replicas"] == sum(component["moved"] for component in output["components"]) > 0
     assert moves["bytes"] == moves["replicas"] * 1e6 and moves["partitions_with_several"] == 0
-    foretold = [component["moved"] for component in told["components"]]
-    assert rebalanced_by_us(tmp_path) == foretold
+    predicted = [component["moved"] for component in output["components"]]
+    assert rebalanced_by_us(tmp_path) == predicted
     before = contents()
     compose = ["m.json", "compose", "--output", "m.ring.gz"]
-    code, told = composer(tmp_path, *compose, "--dry-run")
-    assert code == 0 and told["moves"]["replicas"] == sum(foretold) and contents() == before
+    code, output = composer(tmp_path, *compose, "--dry-run")
+    assert code == 0 and output["moves"]["replicas"] == sum(predicted) and contents() == before
     assert composer(tmp_path, *compose)[0] == 0
     assert composer(tmp_path, "m.json", "show")[1]["version"] == 2
     assert composer(tmp_path, "m.json", "show", "--dry-run")[0] == 2

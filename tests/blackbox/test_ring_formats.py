@@ -4,10 +4,12 @@ import json
 import subprocess
 
 import pytest
+from swift.cli import ringbuilder
 from swift.common.ring import RingBuilder, RingData
 from swift.common.ring.io import RingReader
 
-from test_ring_builder_scripts import OURS, in_process, ringbuilder
+from apus_testing.executables import RING_BUILDER
+from apus_testing.ring_scripts import in_process
 
 SECTIONS = ["swift/ring/metadata", "swift/ring/devices", "swift/ring/assignments"]
 # Devices, part power, replicas, bytes of an id. Ids of more than 1,000 devices are not compressed.
@@ -15,7 +17,7 @@ SHAPES = [(1000, 9, 3, 2), (1001, 9, 3, 4), (1100, 9, 2.5, 2), (1100, 9, 2.5, 4)
 
 
 def ours(folder, *words):
-    done = subprocess.run([OURS, *map(str, words)], cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([RING_BUILDER, *map(str, words)], cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode in (0, 1), done
     return done.stdout
 

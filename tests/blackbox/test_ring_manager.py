@@ -1,113 +1,35 @@
-"""The commands of the ring manager over one real server: what they write, ask, tell and refuse.
+"""The commands of the ring manager over one real server: what they write, ask, print and refuse.
 
 How partitions move is `tests/reliability/test_join_drain.py`.
 """
 
 import json
-import subprocess
 import urllib.error
 import urllib.request
 
 import pytest
 
-from backend_signature import Request
-from conftest import APUS, free_port
-from nodes import wait_for
-
-KEY, OTHER_KEY = "5a" * 32, "c3" * 32
-PORTS = {"account": 1, "container": 2}
-
-
-def apus(*words, code=0):
-    done = subprocess.run([APUS, *map(str, words)], capture_output=True, text=True, timeout=60)
-    assert done.returncode == code, f"{words}: {done.returncode}: {done.stdout}{done.stderr}"
-    return done.stdout + done.stderr
-
-
-class Place:
-    """An object server, and the ring manager (`rebalance = ask`) with builders of three rings."""
-
-    def __init__(self, folder):
-        self.folder, self.port, self.manager_port = folder, free_port(), free_port()
-        self.etc, self.builders = folder / "etc", folder / "builders"
-        for path in (self.etc, self.builders, folder / "devices/sd1"):
-            path.mkdir(parents=True)
-        self.conf = (
-            "[swift-hash]\nswift_hash_path_prefix = very%secret\n[storage-policy:0]\nname = gold\naliases = best, dear\n"
-            f"[apus]\ncluster_key = {KEY}\nring_manager = 127.0.0.1:{self.manager_port}\nring_overlap = 5\n"
-        )
-        (self.etc / "swift.conf").write_text(self.conf)
-        (self.etc / "object-server.conf").write_text(
-            f"[DEFAULT]\nbind_port = {self.port}\ndevices = {folder}/devices\nmount_check = false\nrecon_cache_path = {folder}/cache\n"
-        )
-        (self.etc / "ring-manager.conf").write_text(
-            f"[ring-manager]\nbind_port = {self.manager_port}\nbuilder_dir = {self.builders}\ninterval = 0.2\n"
-        )
-        for ring, port in {**PORTS, "object": self.port}.items():
-            builder = self.builders / f"{ring}.builder"
-            apus("ring-builder", builder, "create", 4, 1, 0)
-            apus("ring-builder", builder, "add", f"r1z1-127.0.0.1:{port}/sd1", 100)
-            apus("ring-builder", builder, "rebalance")
-            (self.etc / f"{ring}.ring.gz").write_bytes((self.builders / f"{ring}.ring.gz").read_bytes())
-        self.processes = []
-
-    def start(self, *words, port):
-        log = open(self.folder / f"{words[0]}.log", "w")
-        self.processes.append(subprocess.Popen([APUS, *map(str, words)], stdout=log, stderr=log))
-
-        def is_up():
-            assert self.processes[-1].poll() is None, (self.folder / f"{words[0]}.log").read_text()
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/healthcheck", timeout=5)
-            except urllib.error.HTTPError:
-                return True
-            except OSError:
-                return False
-            return True
-
-        wait_for(is_up, words[0])
-
-    def stop(self):
-        for process in self.processes:
-            process.terminate()
-            assert process.wait(timeout=30) == 0
-
-    def new(self, name):
-        """A directory for the configuration of a new machine, and its disk."""
-        disk = self.folder / name / "node" / "sdx"
-        disk.mkdir(parents=True)
-        return self.folder / name / "etc", disk
-
-    def join(self, etc, disk, *more, code=0):
-        host = f"127.0.0.1:{self.port}"
-        words = ("join", host, "--device", f"{disk}:50", "--ip", "127.0.0.7", "--swift-dir", etc)
-        return apus(*words, "--key-file", self.key_file(KEY), *more, code=code)
-
-    def key_file(self, key):
-        path = self.folder / f"key-{key[:2]}"
-        path.write_text(key + "\n")
-        return path
-
-    def pending(self):
-        return json.loads(apus("ring", "pending", "--swift-dir", self.etc, "--json"))
+from apus_testing.backend_signature import SignedRequest
+from apus_testing.ring_manager import KEY, OTHER_KEY, RingManagerMachine, apus
+from apus_testing.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    place = Place(tmp_path_factory.mktemp("ring-manager"))
+    place = RingManagerMachine(tmp_path_factory.mktemp("ring-manager"))
     try:
         place.start("object-server", place.etc, port=place.port)
         place.start("ring-manager", place.etc, port=place.manager_port)
         # It signs the rings of the server that answers.
-        wait_for(lambda: len(list(place.etc.glob("*.ring.gz.signature"))) == 3, "rings that are signed")
+        wait_until(lambda: len(list(place.etc.glob("*.ring.gz.signature"))) == 3, "rings that are signed")
         yield place
     finally:
         place.stop()
 
 
-def test_facts_are_told_to_signed_requests_only_and_without_the_key(place):
+def test_facts_are_returned_to_signed_requests_only_and_without_the_key(place):
     address = ("127.0.0.1", place.port)
-    status, answer = Request(KEY, "GET", "/apus/join", address).send(address)
+    status, answer = SignedRequest(KEY, "GET", "/apus/join", address).send(address)
     assert status == 200 and KEY not in answer.decode() and "cluster_key" not in answer.decode()
     assert json.loads(answer)["facts"]["sections"]["storage-policy:0"] == {"name": "gold", "aliases": "best, dear"}
     for port, path in [(place.port, "/apus/join"), (place.port, "/apus/device/sd1"), (place.manager_port, "/apus/manager/status")]:
@@ -118,8 +40,8 @@ def test_facts_are_told_to_signed_requests_only_and_without_the_key(place):
 
 def test_a_dry_run_writes_nothing(place):
     etc, disk = place.new("dry")
-    told = place.join(etc, disk, "--dry-run")
-    assert "Would write swift.conf" in told and "would be registered" in told
+    output = place.join(etc, disk, "--dry-run")
+    assert "Would write swift.conf" in output and "would be registered" in output
     assert not etc.exists() and place.pending()["pending"] == []
 
 
@@ -132,8 +54,8 @@ def test_what_would_harm_is_refused_by_name(place):
     assert "as the others" in apus(*words, "--device", place.folder / "devices/sd1", code=2)
     etc.mkdir()
     (etc / "swift.conf").write_text(place.conf.replace("very%secret", "other").replace("gold", "silver"))
-    told = place.join(etc, disk, code=2)
-    assert "[storage-policy:0] name, [swift-hash] swift_hash_path_prefix" in told and "secret" not in told
+    output = place.join(etc, disk, code=2)
+    assert "[storage-policy:0] name, [swift-hash] swift_hash_path_prefix" in output and "secret" not in output
     (etc / "swift.conf").unlink()
     (etc / "object-server.conf").write_text("[DEFAULT]\ndevices = /srv/other\n")
     assert "/srv/other" in place.join(etc, disk, code=2)
@@ -152,8 +74,8 @@ def test_an_open_cluster_has_no_manager(place):
 def test_a_node_joins_is_approved_and_drained(place):
     etc, disk = place.new("new")
     rings = {path.name: path.read_bytes() for path in place.builders.glob("*.ring.gz")}
-    told = place.join(etc, disk)
-    assert "apus ring approve" in told
+    output = place.join(etc, disk)
+    assert "apus ring approve" in output
     assert (etc / "swift.conf").stat().st_mode & 0o777 == 0o600
     names = {"swift.conf", *(f"{kind}{end}" for kind in ("account", "container", "object") for end in ("-server.conf", ".ring.gz"))}
     assert names <= {path.name for path in etc.iterdir()}
@@ -174,14 +96,14 @@ def test_a_node_joins_is_approved_and_drained(place):
     assert not any(one["is_approved"] for one in place.pending()["pending"])
     approved = json.loads(apus("ring", "approve", "--swift-dir", etc, "--json"))
     assert approved["approved"] == ["account", "container", "object"]
-    # Nobody answers at the new node, so nothing moves, and it is told why.
-    wait_for(lambda: any("127.0.0.7" in text for text in place.pending()["waits_for"]), "the reason")
+    # No server answers at the new node, so nothing moves, and the reason is given.
+    wait_until(lambda: any("127.0.0.7" in text for text in place.pending()["waits_for"]), "the reason")
     assert {path.name: path.read_bytes() for path in place.builders.glob("*.ring.gz")} == rings
 
     assert "would be drained" in apus("drain", "127.0.0.7", "--dry-run", "--swift-dir", etc)
     assert "not yet" in apus("drain", "127.0.0.7", "--swift-dir", etc, code=1)
-    told = json.loads(apus("drain", "z2-127.0.0.7/sdx", "--swift-dir", etc, "--json", code=1))
-    assert not told["safe_to_pull"] and any("not known" in text for text in told["drains"][0]["not_yet"])
+    output = json.loads(apus("drain", "z2-127.0.0.7/sdx", "--swift-dir", etc, "--json", code=1))
+    assert not output["safe_to_pull"] and any("not known" in text for text in output["drains"][0]["not_yet"])
     assert "not known to be safe" in apus("drain", "127.0.0.7", "--remove", "--swift-dir", etc, code=2)
     assert "would be left" in apus("drain", "127.0.0.1", "--swift-dir", etc, code=2)
     assert "no matching" in apus("drain", "127.0.0.9", "--swift-dir", etc, code=2)

@@ -4,20 +4,20 @@ import time
 
 import pytest
 
-from backend_signature import Request
-from nodes import wait_for
-from test_ring_manager import KEY, Place, apus
+from apus_testing.backend_signature import SignedRequest
+from apus_testing.ring_manager import KEY, RingManagerMachine, apus
+from apus_testing.waiting import wait_until
 
 APPROVE = "/apus/manager/approve"
 
 
 @pytest.fixture
 def place(tmp_path):
-    place = Place(tmp_path)
+    place = RingManagerMachine(tmp_path)
     try:
         place.start("object-server", place.etc, port=place.port)
         place.start("ring-manager", place.etc, port=place.manager_port)
-        wait_for(lambda: len(list(place.etc.glob("*.ring.gz.signature"))) == 3, "rings that are signed")
+        wait_until(lambda: len(list(place.etc.glob("*.ring.gz.signature"))) == 3, "rings that are signed")
         yield place
     finally:
         place.stop()
@@ -25,19 +25,18 @@ def place(tmp_path):
 
 def restart_manager(place):
     manager = place.processes.pop()
-    manager.terminate()
-    assert manager.wait(timeout=30) == 0
+    assert manager.stop() == 0
     place.start("ring-manager", place.etc, port=place.manager_port)
 
 
 def test_a_recorded_request_is_refused_after_a_restart(place):
     address = ("127.0.0.1", place.manager_port)
-    taken = Request(KEY, "POST", APPROVE, address)
+    taken = SignedRequest(KEY, "POST", APPROVE, address)
     assert taken.send(address)[0] == 200
     assert taken.send(address)[0] == 401
     held_back = [
-        Request(KEY, "POST", APPROVE, address),
-        Request(KEY, "POST", "/apus/manager/drain", address, body=b'{"search": "127.0.0.7"}'),
+        SignedRequest(KEY, "POST", APPROVE, address),
+        SignedRequest(KEY, "POST", "/apus/manager/drain", address, body=b'{"search": "127.0.0.7"}'),
     ]
     # Something that an approval would change.
     place.join(*place.new("new"))
@@ -55,7 +54,7 @@ def test_a_recorded_request_is_refused_after_a_restart(place):
 def test_a_recorded_request_of_a_clock_that_is_ahead_is_refused_after_a_restart(place):
     address = ("127.0.0.1", place.manager_port)
     # Less than the minute by which clocks may differ, and more than the restart takes.
-    ahead = Request(KEY, "POST", APPROVE, address, date=time.time() + 50)
+    ahead = SignedRequest(KEY, "POST", APPROVE, address, date=time.time() + 50)
     assert ahead.send(address)[0] == 200
     place.join(*place.new("new"))
     restart_manager(place)

@@ -3,88 +3,17 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
-import time
 
-import boto3
-import botocore.config
 import pytest
 import requests
-import swiftclient
 
-from conftest import APUS, free_port
+from apus_testing.addresses import free_port
+from apus_testing.executables import APUS
+from apus_testing.servers import KINDS, Servers, answer
+from apus_testing.waiting import wait_until
 
-KINDS = ["account", "container", "object"]
 BUCKET = "roles"
-
-
-class Servers:
-    def __init__(self, folder):
-        self.etc, self.devices = folder / "etc", folder / "devices"
-        self.ports = {kind: free_port() for kind in [*KINDS, "proxy"]}
-        self.processes = {}
-        self.etc.mkdir()
-        for number in range(1, 5):
-            (self.devices / f"sd{number}").mkdir(parents=True)
-        (self.etc / "swift.conf").write_text(
-            "[swift-hash]\nswift_hash_path_prefix = a\nswift_hash_path_suffix = b\n"
-            "[storage-policy:0]\nname = gold\ndefault = yes\n"
-        )
-        for kind in KINDS:
-            builder = str(self.etc / f"{kind}.builder")
-            run = lambda *words: subprocess.run([APUS, "ring-builder", builder, *words], check=True, stdout=subprocess.PIPE)
-            run("create", "8", "3", "1")
-            for number in range(1, 5):
-                run("add", f"r1z{number}-127.0.0.1:{self.ports[kind]}/sd{number}", "1")
-            run("rebalance")
-            self.conf(kind, f"devices = {self.devices}\nmount_check = false\n")
-        with open(self.etc / "object-server.conf", "a") as conf:
-            conf.write("[object-updater]\ninterval = 1\n")
-        self.conf("proxy", "", "[filter:tempauth]\nuser_test_tester = testing .admin\n")
-
-    def conf(self, kind, defaults, more=""):
-        bind = f"bind_ip = 127.0.0.1\nbind_port = {self.ports[kind]}\n"
-        text = f"[DEFAULT]\n{bind}{defaults}[app:{kind}-server]\nuse = egg:swift#{kind}\n{more}"
-        (self.etc / f"{kind}-server.conf").write_text(text)
-
-    def start(self, kind):
-        process = subprocess.Popen([APUS, f"{kind}-server", str(self.etc)], stderr=subprocess.DEVNULL)
-        self.processes[kind] = process
-        until = time.monotonic() + 10
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.ports[kind]), timeout=1).close()
-                return
-            except ConnectionRefusedError:
-                assert process.poll() is None and time.monotonic() < until, f"{kind} server does not listen"
-                time.sleep(0.02)
-
-    def start_daemon(self, name):
-        self.processes[name] = subprocess.Popen([APUS, name, str(self.etc)], stderr=subprocess.DEVNULL)
-
-    def stop(self, kind, kill=False):
-        process = self.processes.pop(kind)
-        process.kill() if kill else process.terminate()
-        return process.wait(timeout=30)
-
-    def s3(self):
-        return boto3.client(
-            "s3",
-            endpoint_url=f"http://127.0.0.1:{self.ports['proxy']}",
-            aws_access_key_id="test:tester",
-            aws_secret_access_key="testing",
-            region_name="us-east-1",
-            config=botocore.config.Config(retries={"max_attempts": 1}),
-        )
-
-    def swift(self):
-        url = f"http://127.0.0.1:{self.ports['proxy']}/auth/v1.0"
-        return swiftclient.Connection(authurl=url, user="test:tester", key="testing", retries=0)
-
-    def objects(self):
-        """A connection to the object server, spoken by hand."""
-        return socket.create_connection(("127.0.0.1", self.ports["object"]), timeout=10)
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +23,7 @@ def servers(tmp_path_factory):
         servers.start(kind)
     servers.start_daemon("object-updater")
     yield servers
-    for kind in list(servers.processes):
-        assert servers.stop(kind) == 0, kind
+    servers.stop_all()
 
 
 def test_both_dialects_work_over_sockets_between_four_processes(servers):
@@ -114,24 +42,21 @@ def test_both_dialects_work_over_sockets_between_four_processes(servers):
     assert s3.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 7
 
 
-def test_options_without_effect_are_told_at_start(servers, tmp_path):
+def test_options_without_effect_are_logged_at_start(servers, tmp_path):
     etc = tmp_path / "etc"
     shutil.copytree(servers.etc, etc)
     with open(etc / "proxy-server.conf", "a") as conf:
         conf.write("[pipeline:main]\npipeline = catch_errors ratelimit proxy-server\n[filter:ratelimit]\nrate_buffer = 5\n")
     text = (etc / "proxy-server.conf").read_text().replace(str(servers.ports["proxy"]), str(free_port()))
     (etc / "proxy-server.conf").write_text(text)
-    told_path = tmp_path / "told"
-    with open(told_path, "w") as told_file:
-        process = subprocess.Popen([APUS, "proxy-server", str(etc)], stderr=told_file)
-    until = time.monotonic() + 10
-    while "ready" not in told_path.read_text():
-        assert process.poll() is None and time.monotonic() < until, told_path.read_text()
-        time.sleep(0.02)
+    output_path = tmp_path / "stderr"
+    with open(output_path, "w") as output_file:
+        process = subprocess.Popen([APUS, "proxy-server", str(etc)], stderr=output_file)
+    wait_until(lambda: "ready" in output_path.read_text(), output_path.read_text, 10)
     process.terminate()
     assert process.wait(timeout=30) == 0
-    told = told_path.read_text()
-    assert "pipeline: ratelimit is not done" in told and "[filter:ratelimit] rate_buffer" in told, told
+    output = output_path.read_text()
+    assert "pipeline: ratelimit is not done" in output and "[filter:ratelimit] rate_buffer" in output, output
 
 
 def test_a_server_that_was_killed_and_came_back_is_used_again(servers):
@@ -153,34 +78,23 @@ def test_rows_that_could_not_be_delivered_arrive_when_the_container_server_is_ba
     servers.stop("container", kill=True)
     swift.put_object("late-rows", "late", b"late")
     swift.delete_object("late-rows", "early")
-    until = time.monotonic() + 10
-    while len(pending := list(servers.devices.glob("*/async_pending/*/*"))) < 2 * 3:
-        assert len(pending) >= 2 * 2, "a row that is nowhere was acknowledged"
-        assert time.monotonic() < until, "the third replica keeps no note"
-        time.sleep(0.05)
+
+    def pending():
+        found = list(servers.devices.glob("*/async_pending/*/*"))
+        assert len(found) >= 2 * 2, "a row that is nowhere was acknowledged"
+        return found if len(found) == 2 * 3 else None
+
+    def listed():
+        return {row["Key"] for row in s3.list_objects_v2(Bucket="late-rows").get("Contents", [])}
+
+    updates = wait_until(pending, "the third replica keeps its updates", 10)
     servers.start("container")
-    until = time.monotonic() + 60
-    while {row["Key"] for row in s3.list_objects_v2(Bucket="late-rows").get("Contents", [])} != {"late"}:
-        assert time.monotonic() < until, "rows are still missing"
-        time.sleep(0.2)
-    while any(path.exists() for path in pending):
-        assert time.monotonic() < until, "delivered updates are still there"
-        time.sleep(0.2)
-
-
-def answer(connection):
-    """The head of one answer, and what came after it."""
-    read = b""
-    while b"\r\n\r\n" not in read:
-        more = connection.recv(65536)
-        assert more, f"connection closed after {read!r}"
-        read += more
-    head, rest = read.split(b"\r\n\r\n", 1)
-    return head.decode(), rest
+    wait_until(lambda: listed() == {"late"}, "rows are delivered", 60, 0.2)
+    wait_until(lambda: not any(path.exists() for path in updates), "delivered updates are removed", 60, 0.2)
 
 
 def mime_put(connection, path, timestamp, body, *, commit):
-    """Swift's two-phase PUT (`MIMEPutter` in swift/proxy/controllers/obj.py); gives all heads."""
+    """Swift's two-phase PUT (`MIMEPutter` in swift/proxy/controllers/obj.py); returns all heads."""
     boundary = "a" * 32
     connection.sendall(
         (
@@ -195,7 +109,8 @@ def mime_put(connection, path, timestamp, body, *, commit):
     def send(data):
         connection.sendall(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
-    import hashlib, json
+    import hashlib
+    import json
 
     footers = json.dumps({"Etag": hashlib.md5(body).hexdigest(), "X-Object-Meta-Late": "yes"}).encode()
     send(f"--{boundary}\r\nX-Document: object body\r\n\r\n".encode())
@@ -298,7 +213,7 @@ def test_as_much_metadata_as_is_allowed_comes_back_over_sockets(servers):
     swift.post_account({f"X-Account-Meta-{key}": "" for key in items})
 
 
-def test_a_container_tells_swifts_proxy_what_its_records_are(servers):
+def test_a_container_returns_the_type_of_its_records_to_swifts_proxy(servers):
     path = "AUTH_records/c"
     backend(servers, "container", "PUT", path, X_Timestamp="1700000000.50000")
     answer = backend(servers, "container", "GET", f"{path}?format=json", X_Backend_Record_Type="auto")
@@ -332,12 +247,13 @@ def test_a_daemon_is_where_its_own_section_says(servers, tmp_path, role):
     swift = servers.swift()
     swift.put_container("sections")
     swift.put_object("sections", role, b"bytes of " + role.encode())
+
+    def copies():
+        found = [file for file in servers.devices.glob("*/objects/*/*/*/*.data") if role.encode() in file.read_bytes()]
+        return found if len(found) == 3 else None
+
     # The third copy may come after the answer.
-    until = time.monotonic() + 10
-    copies = lambda: [file for file in servers.devices.glob("*/objects/*/*/*/*.data") if role.encode() in file.read_bytes()]
-    while len(damaged := copies()) < 3:
-        assert time.monotonic() < until, damaged
-        time.sleep(0.05)
+    damaged = wait_until(copies, "three copies", 10)
     etc, devices = tmp_path / "etc", tmp_path / "devices"
     shutil.copytree(servers.etc, etc)
     shutil.copytree(servers.devices, devices)
@@ -351,12 +267,12 @@ def test_a_daemon_is_where_its_own_section_says(servers, tmp_path, role):
         (etc / f"{kind}-server.conf").write_text(text)
     with open(etc / "object-server.conf", "a") as conf:
         conf.write(f"[object-auditor]\ndevices = {devices}\nmount_check = no\nrecon_cache_path = {tmp_path}/own\n")
-    with open(tmp_path / "told", "w") as told:
-        done = subprocess.run([APUS, role, str(etc), "--once"], stderr=told, timeout=120)
-    told = (tmp_path / "told").read_text()
-    assert done.returncode == 0, told
-    assert "has no effect" not in told
-    assert len(list(devices.glob("*/quarantined/objects/*"))) == 3, told
+    with open(tmp_path / "stderr", "w") as output:
+        done = subprocess.run([APUS, role, str(etc), "--once"], stderr=output, timeout=120)
+    output = (tmp_path / "stderr").read_text()
+    assert done.returncode == 0, output
+    assert "has no effect" not in output
+    assert len(list(devices.glob("*/quarantined/objects/*"))) == 3, output
     assert "object_auditor" in (tmp_path / "own" / "object.recon").read_text()
     if role == "rest":
         assert "object_auditor" not in (tmp_path / "others" / "object.recon").read_text()

@@ -1,14 +1,15 @@
-"""The elements by which clients and users tell what an S3 error is about."""
+"""The elements of S3 error documents that clients and users rely on."""
 
 from xml.etree import ElementTree
 
 import pytest
-from s3_signing import SignedClient
+
+from apus_testing.s3_requests import UNSIGNED_PAYLOAD, S3Requests
 
 
 @pytest.fixture
 def raw(cluster):
-    return SignedClient(cluster.access["endpoint"])
+    return S3Requests(cluster.access["endpoint"], payload=UNSIGNED_PAYLOAD)
 
 
 @pytest.fixture
@@ -151,10 +152,8 @@ def test_the_part_that_is_wrong_is_named(raw, s3, bucket):
     etags = [s3.upload_part(**which, PartNumber=n, Body=b"small")["ETag"].strip('"') for n in (1, 2)]
 
     def complete(*parts):
-        parts = "".join(
-            f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>" for number, etag in parts
-        )
-        body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+        listed = "".join(f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>" for number, etag in parts)
+        body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
         return error(raw("POST", f"/{bucket}/k?uploadId={upload}", {}, body))
 
     status, code, elements = complete((1, etags[0]), (2, etags[1]))
@@ -169,9 +168,9 @@ def test_the_part_that_is_wrong_is_named(raw, s3, bucket):
 
 
 def test_an_upload_that_is_too_large_says_so_before_it_is_sent(raw, bucket):
-    headers, _ = raw.signed("PUT", f"/{bucket}/k", {"Content-Length": "6000000000"})
+    _, headers = raw.signed("PUT", f"/{bucket}/k", {"Content-Length": "6000000000"})
     headers["Expect"] = "100-continue"
-    status, code, elements = error(raw.head_only("PUT", f"/{bucket}/k", headers))
+    status, code, elements = error(raw.send_head("PUT", f"/{bucket}/k", headers))
     assert (status, code) == (400, "EntityTooLarge")
     assert (elements["ProposedSize"], elements["MaxSizeAllowed"]) == ("6000000000", "5368709122")
 
@@ -183,7 +182,7 @@ def test_an_algorithm_that_is_not_supported_is_answered_with_those_that_are(raw,
     assert (status, code) == (400, "InvalidRequest")
     assert elements["Message"].startswith(f"{header} is not supported; use one of x-amz-checksum-crc32")
     trailer = {"x-amz-trailer": header, "x-amz-decoded-content-length": "0"}
-    answer = raw("PUT", f"/{bucket}/k", trailer, b"0\r\n\r\n", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")
+    answer = raw("PUT", f"/{bucket}/k", trailer, b"0\r\n\r\n", payload="STREAMING-UNSIGNED-PAYLOAD-TRAILER")
     assert "not supported; use one of" in error(answer)[2]["Message"]
 
 
@@ -193,10 +192,7 @@ def test_each_key_that_was_not_deleted_is_named(raw, demo):
         '<Object><Key>a</Key><ETag>"x"</ETag></Object><Object><Key>empty</Key></Object></Delete>'
     )
     answer = raw("POST", f"/{demo}?delete", {}, document.encode())
-    results = [
-        {element.tag.rsplit("}", 1)[1]: element.text for element in result}
-        for result in ElementTree.fromstring(answer.body)
-    ]
+    results = [{element.tag.rsplit("}", 1)[1]: element.text for element in result} for result in ElementTree.fromstring(answer.body)]
     assert [(found["Key"], found.get("Code")) for found in results] == [
         ("a", "NoSuchVersion"),
         ("a", "PreconditionFailed"),

@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 from botocore.exceptions import ClientError
-from s3_signing import SignedClient
+
+from apus_testing.s3_requests import UNSIGNED_PAYLOAD, S3Requests
 
 PART = b"p" * (5 * 1024 * 1024)
 
@@ -25,7 +26,7 @@ def refused(call, **arguments):
 
 @pytest.fixture
 def raw(cluster):
-    return SignedClient(cluster.access["endpoint"])
+    return S3Requests(cluster.access["endpoint"], payload=UNSIGNED_PAYLOAD)
 
 
 # Metadata
@@ -44,7 +45,7 @@ def raw(cluster):
 def test_metadata_beyond_ascii_is_one_text_however_it_is_sent(raw, swift, bucket, sent):
     # Clients sign the text, and encoded words as they are.
     text = sent.decode() if sent.startswith(b"=?") else "grün"
-    headers, _ = raw.signed("PUT", f"/{bucket}/k", {"x-amz-meta-colour": text})
+    _, headers = raw.signed("PUT", f"/{bucket}/k", {"x-amz-meta-colour": text})
     headers["x-amz-meta-colour"] = sent
     assert raw.send("PUT", f"/{bucket}/k", headers, b"x").status == 200
     for method in ("HEAD", "GET"):
@@ -62,13 +63,13 @@ def test_an_encoded_word_brings_in_no_header(raw, bucket):
 
 def test_lines_of_one_header_are_one_list(raw, bucket):
     lists = {"x-amz-meta-a": ["1", "2"], "cache-control": ["no-cache", "no-store"]}
-    headers, _ = raw.signed("PUT", f"/{bucket}/k", {"x-amz-meta-a": "1,2"})
+    _, headers = raw.signed("PUT", f"/{bucket}/k", {"x-amz-meta-a": "1,2"})
     assert raw.send("PUT", f"/{bucket}/k", headers | lists, b"x").status == 200
     answer = raw("HEAD", f"/{bucket}/k")
     assert answer.headers["x-amz-meta-a"] == "1,2"
     assert answer.headers["cache-control"] == "no-cache,no-store"
     asked = {"x-amz-object-attributes": "ETag,ObjectSize"}
-    headers, _ = raw.signed("GET", f"/{bucket}/k?attributes", asked)
+    _, headers = raw.signed("GET", f"/{bucket}/k?attributes", asked)
     headers["x-amz-object-attributes"] = ["ETag", "ObjectSize"]
     answer = raw.send("GET", f"/{bucket}/k?attributes", headers)
     assert answer.status == 200 and answer.element("ETag") and answer.element("ObjectSize") == "1"
@@ -257,7 +258,10 @@ def test_a_part_that_is_named_twice_is_out_of_order(s3, bucket):
     which = {"Bucket": bucket, "Key": "k", "UploadId": upload}
     etag = s3.upload_part(**which, PartNumber=1, Body=b"x")["ETag"]
     part = {"PartNumber": 1, "ETag": etag}
-    complete = lambda parts: {**which, "MultipartUpload": {"Parts": parts}}
+
+    def complete(parts):
+        return {**which, "MultipartUpload": {"Parts": parts}}
+
     stale = {"PartNumber": 1, "ETag": '"%s"' % ("f" * 32)}
     for parts in ([part, part], [stale, part, part]):
         twice = complete(parts)
@@ -274,9 +278,7 @@ def test_uploads_are_listed_by_delimiter_a_page_at_a_time(s3, bucket):
     assert [upload["Key"] for upload in listed["Uploads"]] == keys
     for size in range(1, 8):
         uploads, prefixes = [], []
-        pages = s3.get_paginator("list_multipart_uploads").paginate(
-            Bucket=bucket, Delimiter="/", PaginationConfig={"PageSize": size}
-        )
+        pages = s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Delimiter="/", PaginationConfig={"PageSize": size})
         for page in pages:
             found = [upload["Key"] for upload in page.get("Uploads", [])]
             rolled = [prefix["Prefix"] for prefix in page.get("CommonPrefixes", [])]

@@ -1,9 +1,11 @@
-"""Which operation a request of S3 is, what is refused, and what an unset configuration answers."""
+"""Routing of S3 requests to operations, refusals, and responses about missing configuration."""
+
+from collections.abc import Callable
 
 import pytest
 from botocore.exceptions import ClientError
 
-from s3_requests import PRESIGNED, UNSIGNED, Requests
+from apus_testing.s3_requests import PRESIGNED, UNSIGNED, S3Requests
 
 MISSING = {
     "get_bucket_policy": "NoSuchBucketPolicy",
@@ -44,7 +46,7 @@ DELETES = [
 
 @pytest.fixture
 def request_s3(cluster):
-    return Requests(cluster.port)
+    return S3Requests(cluster.access["endpoint"])
 
 
 def answer(call, **arguments):
@@ -82,7 +84,7 @@ def test_what_was_never_set_on_an_object_is_empty_and_only_of_an_object_that_is_
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
 
 
-def test_what_was_never_set_is_told_to_those_who_may_read_the_bucket(cluster, s3, bucket):
+def test_missing_configuration_is_reported_to_those_who_may_read_the_bucket(cluster, s3, bucket):
     missing, stranger = "b-that-is-not-there", cluster.s3("test:tester3", "testing3")
     for name in [*MISSING, *EMPTY, *DELETES]:
         assert refused(getattr(s3, name), Bucket=missing) == "NoSuchBucket", name
@@ -147,7 +149,7 @@ def test_the_location_of_an_upload_is_in_the_style_of_the_request(request_s3, s3
         part = f"<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>"
         body = f"<CompleteMultipartUpload>{part}</CompleteMultipartUpload>".encode()
         reply = request_s3("POST", f"{prefix}/dir/k?uploadId={upload}", {"Host": host}, body)
-        assert reply.text("Location") == base + "dir/k"
+        assert reply.element("Location") == base + "dir/k"
 
 
 def test_headers_that_say_no_are_no_reason_to_refuse(s3, bucket):
@@ -180,8 +182,8 @@ def test_headers_that_say_no_are_no_reason_to_refuse(s3, bucket):
 def test_the_expected_owner_is_the_one_that_listings_show(s3, bucket):
     owner = s3.list_buckets()["Owner"]["ID"]
     s3.put_object(Bucket=bucket, Key="k", Body=b"x", ExpectedBucketOwner=owner)
-    wrong = {"Bucket": bucket, "ExpectedBucketOwner": "somebody"}
-    for call, more in [
+    wrong = {"Bucket": bucket, "ExpectedBucketOwner": "another"}
+    calls: list[tuple[Callable, dict]] = [
         (s3.get_object, {"Key": "k"}),
         (s3.head_object, {"Key": "k"}),
         (s3.put_object, {"Key": "k", "Body": b"y"}),
@@ -193,10 +195,11 @@ def test_the_expected_owner_is_the_one_that_listings_show(s3, bucket):
         (s3.create_multipart_upload, {"Key": "k"}),
         (s3.delete_objects, {"Delete": {"Objects": [{"Key": "k"}]}}),
         (s3.delete_bucket, {}),
-    ]:
+    ]
+    for call, more in calls:
         assert refused(call, **wrong, **more) in ("AccessDenied", "403")
     source = {"Bucket": bucket, "Key": "copy", "CopySource": f"{bucket}/k"}
-    assert refused(s3.copy_object, **source, ExpectedSourceBucketOwner="somebody") == "AccessDenied"
+    assert refused(s3.copy_object, **source, ExpectedSourceBucketOwner="another") == "AccessDenied"
     s3.copy_object(**source, ExpectedSourceBucketOwner=owner, ExpectedBucketOwner=owner)
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
 
@@ -206,14 +209,14 @@ def test_browsers_and_clients_of_other_services_learn_why_they_are_refused(reque
     for target in (f"/{bucket}", f"/{bucket}/k"):
         reply = request_s3("OPTIONS", target, preflight, how=UNSIGNED)
         assert (reply.status, reply.code) == (403, "AccessForbidden")
-        assert "CORS is not enabled" in reply.text("Message")
+        assert "CORS is not enabled" in reply.element("Message")
     assert request_s3("OPTIONS", f"/{bucket}", how=UNSIGNED).code == "BadRequest"
     form = {"Content-Type": "multipart/form-data; boundary=x"}
     reply = request_s3("POST", f"/{bucket}", form, b"--x--", how=UNSIGNED)
     assert (reply.status, reply.code) == (501, "NotImplemented")
     reply = request_s3("GET", f"/{bucket}/k", how=UNSIGNED)
     assert (reply.status, reply.code) == (403, "AccessDenied")
-    assert "not signed" in reply.text("Message")
+    assert "not signed" in reply.element("Message")
     reply = request_s3("POST", "/v3/auth/tokens", {"Content-Type": "application/json"}, b"{}", how=UNSIGNED)
     assert (reply.status, reply.headers["content-type"]) == (404, "application/json")
     assert b"Keystone" in reply.body
@@ -223,10 +226,10 @@ def test_a_region_that_is_not_ours_is_named_with_ours(request_s3, bucket):
     for region in ("eu-west-1", "x", "US-EAST-1"):
         reply = request_s3("GET", f"/{bucket}", region=region)
         assert (reply.status, reply.code) == (400, "AuthorizationHeaderMalformed"), region
-        assert reply.text("Region") == "us-east-1" and f"'{region}'" in reply.text("Message")
+        assert reply.element("Region") == "us-east-1" and f"'{region}'" in reply.element("Message")
         reply = request_s3("GET", f"/{bucket}", how=PRESIGNED, region=region)
         assert (reply.status, reply.code) == (400, "AuthorizationQueryParametersError"), region
-        assert reply.text("Region") == "us-east-1"
+        assert reply.element("Region") == "us-east-1"
     for how in ("header", PRESIGNED):
         assert request_s3("GET", f"/{bucket}", how=how).status == 200
 
@@ -239,24 +242,24 @@ def test_a_scope_of_another_date_is_refused(request_s3, bucket):
         assert request_s3.send("GET", target, changed).code == "AuthorizationHeaderMalformed", wrong
 
 
-def test_a_clock_that_is_off_is_told_ours(request_s3, bucket):
+def test_a_client_whose_clock_is_off_gets_the_time_of_the_server(request_s3, bucket):
     _, headers = request_s3.signed("GET", f"/{bucket}")
     old = dict(headers)
     old["X-Amz-Date"] = "20200101T000000Z"
     reply = request_s3.send("GET", f"/{bucket}", old)
     assert (reply.status, reply.code) == (403, "RequestTimeTooSkewed")
-    assert reply.text("RequestTime") == "20200101T000000Z"
-    assert reply.text("ServerTime").endswith("Z") and reply.text("ServerTime") > "2026"
-    assert reply.text("MaxAllowedSkewMilliseconds") == "900000"
+    assert reply.element("RequestTime") == "20200101T000000Z"
+    assert reply.element("ServerTime").endswith("Z") and reply.element("ServerTime") > "2026"
+    assert reply.element("MaxAllowedSkewMilliseconds") == "900000"
 
 
 def test_bad_names_of_buckets_are_answered_with_what_a_name_may_be(request_s3):
     reply = request_s3("PUT", "/Bad_Name")
     assert (reply.status, reply.code) == (400, "InvalidBucketName")
-    assert "3 to 63" in reply.text("Message")
+    assert "3 to 63" in reply.element("Message")
     reply = request_s3("GET", "/ab")
     assert (reply.status, reply.code) == (400, "InvalidBucketName")
-    assert "3 to 255" in reply.text("Message")
+    assert "3 to 255" in reply.element("Message")
 
 
 def test_documents_end_where_s3_ends_them(request_s3, s3, bucket):
@@ -274,7 +277,7 @@ def test_documents_end_where_s3_ends_them(request_s3, s3, bucket):
 
 
 def test_rights_come_before_the_document_of_a_new_bucket(cluster):
-    stranger = Requests(cluster.port, "test:tester3", "testing3")
+    stranger = S3Requests(cluster.access["endpoint"], "test:tester3", "testing3")
     assert stranger("PUT", "/b-of-a-stranger", body=b"<no document").code == "AccessDenied"
-    owner = Requests(cluster.port)
+    owner = S3Requests(cluster.access["endpoint"])
     assert owner("PUT", "/b-of-its-owner", body=b"<no document").code == "MalformedXML"

@@ -1,11 +1,13 @@
-"""What a newcomer meets: start, stop, start again, and clear refusals."""
+"""First steps of a new user: start, stop, start again, and clear errors."""
 
 import os
 import socket
 import subprocess
 import time
 
-from conftest import APUS, Cluster, free_port
+from apus_testing.addresses import free_port
+from apus_testing.executables import APUS
+from apus_testing.saio import Saio
 
 
 def refused(*options):
@@ -16,7 +18,7 @@ def refused(*options):
 
 
 def test_the_second_start_is_the_same_cluster(tmp_path):
-    cluster = Cluster(tmp_path / "data").start()
+    cluster = Saio(tmp_path / "data").start()
     first = dict(cluster.access)
     s3 = cluster.s3(first["access_key"], first["secret_key"])
     s3.create_bucket(Bucket="kept")
@@ -31,7 +33,7 @@ def test_the_second_start_is_the_same_cluster(tmp_path):
 
 
 def test_a_clean_stop_leaves_no_journal_beside_a_database(tmp_path):
-    cluster = Cluster(tmp_path / "data").start()
+    cluster = Saio(tmp_path / "data").start()
     access = cluster.access
     cluster.s3(access["access_key"], access["secret_key"]).create_bucket(Bucket="some")
     assert cluster.stop() == 0
@@ -63,6 +65,6 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 
 
 def test_keys_are_readable_by_their_owner_alone(tmp_path):
-    cluster = Cluster(tmp_path / "data").start()
+    cluster = Saio(tmp_path / "data").start()
     assert (tmp_path / "data/etc").stat().st_mode & 0o077 == 0
     cluster.stop()

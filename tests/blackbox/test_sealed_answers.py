@@ -1,4 +1,4 @@
-"""Answers that lead to action are sealed for the one question that was signed, and for no other."""
+"""Responses that daemons act on are sealed for the one request that was signed, and for no other."""
 
 import hashlib
 import hmac
@@ -7,8 +7,8 @@ import struct
 
 import pytest
 
-from backend_signature import Request, mac
-from test_signed import KEY, OTHER_KEY, SignedServers, stop_all
+from apus_testing.backend_signature import SignedRequest, mac
+from apus_testing.signed_servers import KEY, OTHER_KEY, SignedServers
 
 PATHS = ["/recon/redundancy/object", "/recon/replication/object", "/recon/mem", "/recon/ringmd5?x=1", "/apus/device/sd1"]
 
@@ -19,7 +19,7 @@ def servers(tmp_path_factory):
     for kind in ["object", "container"]:
         servers.start_with(kind, cluster_key=KEY)
     yield servers
-    stop_all(servers)
+    servers.stop_all()
 
 
 def send(address, method, path, headers):
@@ -35,7 +35,7 @@ def send(address, method, path, headers):
 
 
 def ask_signed(address, path, nonce, key=KEY, method="GET"):
-    request = Request(key, method, path, address, {"X-Apus-Nonce": nonce})
+    request = SignedRequest(key, method, path, address, {"X-Apus-Nonce": nonce})
     return send(address, method, path, request.headers)
 
 
@@ -76,7 +76,7 @@ def test_a_question_that_was_altered_or_signed_otherwise_gets_none(servers):
     here, there = servers.address("object"), servers.address("container")
     path, other = PATHS[:2]
     assert ask_signed(here, path, "n", key=OTHER_KEY)[:2] == (401, None)
-    request = Request(KEY, "GET", path, here, {"X-Apus-Nonce": "n"})
+    request = SignedRequest(KEY, "GET", path, here, {"X-Apus-Nonce": "n"})
     # Taken on the way and put to another path, to another server, as another method, with another nonce.
     assert send(here, "GET", other, request.headers)[:2] == (401, None)
     assert send(there, "GET", path, request.headers)[:2] == (401, None)

@@ -1,89 +1,28 @@
-"""Servers that sign what they send each other: whatever else comes to their ports changes nothing."""
+"""Signed requests between servers: any other request to their ports changes nothing."""
 
 import configparser
 import hashlib
 import json
 import os
 import socket
-import sqlite3
 import subprocess
 import threading
 import time
+from contextlib import suppress
 
 import botocore.exceptions
 import pytest
 import swiftclient
 
-from backend_signature import Request, chunk, exchange, read_answer
-from conftest import APUS, Cluster, free_port
-from test_roles import KINDS, Servers, answer
+from apus_testing.addresses import free_port
+from apus_testing.backend_signature import SignedRequest, chunk, exchange
+from apus_testing.executables import APUS
+from apus_testing.saio import Saio
+from apus_testing.servers import KINDS, answer
+from apus_testing.signed_servers import KEY, OTHER_KEY, SignedServers, apus_section
+from apus_testing.waiting import wait_until
 
-KEY, OTHER_KEY = "5a" * 32, "c3" * 40
 ACCOUNT, CONTAINER = "/AUTH_victim", "/AUTH_victim/c"
-
-
-def apus_section(**options):
-    return "[apus]\n" + "".join(f"{name} = {value}\n" for name, value in options.items())
-
-
-class SignedServers(Servers):
-    def __init__(self, folder):
-        super().__init__(folder)
-        self.plain_conf = (self.etc / "swift.conf").read_text()
-
-    def start_with(self, kind, **options):
-        (self.etc / "swift.conf").write_text(self.plain_conf + (apus_section(**options) if options else ""))
-        self.start(kind)
-
-    def start(self, kind):
-        """As its parent does, with everything it has to say kept."""
-        with open(self.log(kind), "a") as log:
-            environment = {**os.environ, "RUST_LOG": "trace"}
-            process = subprocess.Popen([APUS, f"{kind}-server", str(self.etc)], stderr=log, env=environment)
-        self.processes[kind] = process
-        until = time.monotonic() + 10
-        while True:
-            try:
-                return socket.create_connection(self.address(kind), timeout=1).close()
-            except ConnectionRefusedError:
-                assert process.poll() is None and time.monotonic() < until, self.log(kind).read_text()
-                time.sleep(0.02)
-
-    def log(self, kind):
-        return self.etc / f"{kind}.log"
-
-    def address(self, kind):
-        return ("127.0.0.1", self.ports[kind])
-
-    def snapshot(self):
-        """What is on the disks: files by content, databases by their rows."""
-        found = {}
-        for path in self.devices.rglob("*"):
-            name = str(path.relative_to(self.devices))
-            locks = path.name.startswith(".lock") or name.endswith((".db-wal", ".db-shm", ".lock"))
-            if path.is_dir() or locks or "/tmp/" in name:
-                continue
-            if path.suffix == ".db":
-                with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
-                    found[name] = list(connection.iterdump())
-                connection.close()
-            else:
-                found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        return found
-
-    def settled(self):
-        before = self.snapshot()
-        while True:
-            time.sleep(1.5)
-            now = self.snapshot()
-            if now == before:
-                return now
-            before = now
-
-
-def stop_all(servers):
-    for kind in list(servers.processes):
-        assert servers.stop(kind) == 0, kind
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +31,7 @@ def servers(tmp_path_factory):
     for kind in [*KINDS, "proxy"]:
         servers.start_with(kind, cluster_key=KEY)
     yield servers
-    stop_all(servers)
+    servers.stop_all()
 
 
 def headers(timestamp="1700000000.00000", **more):
@@ -108,7 +47,13 @@ MAKE = [
 ]
 ROUTES = MAKE + [
     ("account", "PUT", f"/sd1/0{ACCOUNT}", headers(LATER, X_Account_Meta_A="b"), None),
-    ("account", "PUT", f"/sd1/0{CONTAINER}", headers(LATER, X_Put_Timestamp=LATER, X_Delete_Timestamp="0", X_Object_Count="1", X_Bytes_Used="1"), None),
+    (
+        "account",
+        "PUT",
+        f"/sd1/0{CONTAINER}",
+        headers(LATER, X_Put_Timestamp=LATER, X_Delete_Timestamp="0", X_Object_Count="1", X_Bytes_Used="1"),
+        None,
+    ),
     ("account", "POST", f"/sd1/0{ACCOUNT}", headers(LATER, X_Account_Meta_A="b"), None),
     ("account", "DELETE", f"/sd1/0{ACCOUNT}", headers(LATER), None),
     ("account", "GET", f"/sd1/0{ACCOUNT}?format=json", {}, None),
@@ -136,14 +81,14 @@ ROUTES = MAKE + [
 def victim(servers):
     for kind, method, path, head, body in MAKE:
         address = servers.address(kind)
-        status, text = Request(KEY, method, path, address, head, body).send(address)
+        status, text = SignedRequest(KEY, method, path, address, head, body).send(address)
         assert status == 201, (kind, text)
     return servers.settled()
 
 
 def make(servers, route, key=KEY, **options):
     kind, method, path, head, body = route
-    return Request(key, method, path, servers.address(kind), dict(head), body, **options)
+    return SignedRequest(key, method, path, servers.address(kind), dict(head), body, **options)
 
 
 def no_signature(servers, route):
@@ -187,7 +132,7 @@ def another_server(servers, route):
     """What was captured on its way to one server, sent to another."""
     kind, method, path, head, body = route
     elsewhere = ("127.0.0.1", servers.ports["object" if kind != "object" else "container"])
-    return Request(KEY, method, path, elsewhere, dict(head), body)
+    return SignedRequest(KEY, method, path, elsewhere, dict(head), body)
 
 
 def flipped(at):
@@ -323,10 +268,7 @@ def test_both_dialects_work_over_signed_sockets(servers):
     s3.put_object(Bucket="signed", Key=odd, Body=b"odd", Metadata={"a": "x" * 2000})
     assert swift.get_object("signed", odd)[1] == b"odd"
     s3.delete_object(Bucket="signed", Key=odd)
-    until = time.monotonic() + 20
-    while int(swift.head_account()["x-account-object-count"]) < 10:
-        assert time.monotonic() < until, "the account was not told"
-        time.sleep(0.2)
+    wait_until(lambda: int(swift.head_account()["x-account-object-count"]) >= 10, "the account was not updated", 20, 0.2)
 
 
 def two_phase(servers, path, change=lambda name, data: data):
@@ -341,7 +283,7 @@ def two_phase(servers, path, change=lambda name, data: data):
         "X-Backend-Obj-Multiphase-Commit": "yes",
         "X-Backend-Obj-Multipart-Mime-Boundary": boundary,
     }
-    request = Request(KEY, "PUT", path, address, head, b"")
+    request = SignedRequest(KEY, "PUT", path, address, head, b"")
     request.number = 0
     footers = json.dumps({"Etag": hashlib.md5(body).hexdigest(), "X-Object-Meta-Late": "yes"}).encode()
     digest = hashlib.md5(footers).hexdigest()
@@ -372,7 +314,7 @@ def test_a_signed_two_phase_put_publishes_on_its_commit(servers):
     path = f"/sd1/0{CONTAINER}/two-phase"
     assert two_phase(servers, path) == [100, 100, 201]
     address = servers.address("object")
-    assert Request(KEY, "GET", path, address).send(address) == (200, b"y" * 100_000)
+    assert SignedRequest(KEY, "GET", path, address).send(address) == (200, b"y" * 100_000)
 
 
 @pytest.mark.parametrize("piece", ["head", "body", "footers", "commit"])
@@ -386,11 +328,11 @@ def test_a_two_phase_put_of_which_a_piece_was_altered_publishes_nothing(servers,
     assert statuses[:2] == [100, 100] if piece == "commit" else statuses[1] in {0, 401}, statuses
     assert statuses[-1] in {0, 401}, statuses
     address = servers.address("object")
-    assert Request(KEY, "GET", path, address).send(address)[0] == 404
+    assert SignedRequest(KEY, "GET", path, address).send(address)[0] == 404
 
 
 class Tap:
-    """A wire that somebody holds: passes on what goes from one port to another, remembers, and changes."""
+    """A proxy in the middle: forwards bytes from one port to another, keeps them, and changes some."""
 
     def __init__(self, port, to):
         self.to, self.sent, self.change = to, [], None
@@ -422,10 +364,8 @@ class Tap:
         except OSError:
             pass
         for end in (source, target):
-            try:
+            with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
 
 @pytest.fixture(scope="module")
@@ -436,13 +376,14 @@ def tapped(tmp_path_factory):
     conf = servers.etc / "object-server.conf"
     text = conf.read_text().replace(f"bind_port = {servers.ports['object']}", f"bind_port = {hidden}")
     conf.write_text(text.replace("use =", f"reached_as = 127.0.0.1:{servers.ports['object']}\nuse ="))
-    ring_port, servers.ports["object"] = servers.ports["object"], hidden
+    ring_port = servers.ports["object"]
+    servers.addresses["object"] = ("127.0.0.1", hidden)
     for kind in [*KINDS, "proxy"]:
         servers.start_with(kind, cluster_key=KEY)
     tap = Tap(ring_port, hidden)
     servers.s3().create_bucket(Bucket="tapped")
     yield servers, tap
-    stop_all(servers)
+    servers.stop_all()
     tap.listener.close()
 
 
@@ -516,7 +457,7 @@ def mixed(tmp_path):
     """Servers that are not started."""
     servers = SignedServers(tmp_path)
     yield servers
-    stop_all(servers)
+    servers.stop_all()
 
 
 def works(servers, bucket):
@@ -550,7 +491,7 @@ def test_an_open_server_believes_the_unsigned_but_no_wrong_signature(mixed):
     assert exchange(address, unsigned)[0] == 201
     before = mixed.settled()
     for key in [KEY, OTHER_KEY]:
-        request = Request(key, "PUT", "/sd1/0/AUTH_b", address, headers())
+        request = SignedRequest(key, "PUT", "/sd1/0/AUTH_b", address, headers())
         request.headers["X-Timestamp"] = LATER
         assert request.send(address)[0] == 401
     assert mixed.snapshot() == before
@@ -570,7 +511,7 @@ def test_a_key_is_rotated_without_a_pause(mixed):
             mixed.start_with(kind, **options)
             works(mixed, f"rotate-{number}-{kind}")
     address = mixed.address("account")
-    assert Request(KEY, "GET", "/sd1/0/AUTH_x", address).send(address)[0] == 401
+    assert SignedRequest(KEY, "GET", "/sd1/0/AUTH_x", address).send(address)[0] == 401
 
 
 def test_a_proxy_with_another_key_writes_nothing_and_both_sides_say_so(mixed):
@@ -590,12 +531,9 @@ def test_an_open_cluster_says_so_at_start_and_a_signed_one_does_not(mixed):
     mixed.start_with("container", cluster_key=KEY, backend_auth="open")
     mixed.start_with("object", cluster_key=KEY)
     mixed.start_with("proxy")
-    for kind, told in [("account", True), ("container", True), ("object", False), ("proxy", True)]:
-        until = time.monotonic() + 10
-        while " ready" not in mixed.log(kind).read_text():
-            assert time.monotonic() < until, kind
-            time.sleep(0.02)
-        assert (warning in mixed.log(kind).read_text()) == told, kind
+    for kind, warns in [("account", True), ("container", True), ("object", False), ("proxy", True)]:
+        wait_until(lambda: " ready" in mixed.log(kind).read_text(), kind, 10)
+        assert (warning in mixed.log(kind).read_text()) == warns, kind
     assert "swift.conf: everybody on this machine can read" in mixed.log("object").read_text()
 
 
@@ -616,7 +554,7 @@ def test_a_section_with_a_mistake_stops_the_start(mixed, options, word):
 def test_a_new_one_box_cluster_has_a_key_of_its_own(tmp_path):
     keys = set()
     for name in ["one", "two"]:
-        Cluster(tmp_path / name).start().kill()
+        Saio(tmp_path / name).start().kill()
         etc = tmp_path / name / "etc"
         conf = configparser.ConfigParser()
         conf.read(etc / "swift.conf")

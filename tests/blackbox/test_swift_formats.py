@@ -1,21 +1,20 @@
-"""It is really Swift's format: its disks served by us, ours read by Swift's own code."""
+"""Swift's formats on disk: Swift's disks served by Apus, and Apus's disks read by Swift's own code."""
 
 import hashlib
-import json
 import os
-import shutil
 import subprocess
-import tarfile
+from urllib.parse import quote
 
 import pytest
 import requests
-import zstandard
 
-from conftest import APUS, VECTORS, Cluster, free_port
+from apus_testing import swift_disk
+from apus_testing.executables import APUS
+from apus_testing.saio import Saio
 
 PROXY = """
 [DEFAULT]
-bind_ip = 127.0.0.1
+bind_ip = {ip}
 bind_port = {port}
 [app:proxy-server]
 use = egg:swift#proxy
@@ -27,28 +26,31 @@ STORAGE = """
 [DEFAULT]
 devices = {devices}
 mount_check = false
-bind_ip = 127.0.0.1
+bind_ip = {ip}
 bind_port = {port}
 fallocate_reserve = 0
 """
+
+
+class Drive:
+    """Requests to one account."""
+
+    def __init__(self, url, token):
+        self.url, self.headers = url, {"X-Auth-Token": token}
+
+    def get(self, path):
+        return requests.get(self.url + path, headers=self.headers, timeout=20)
 
 
 @pytest.fixture(scope="module")
 def drive(tmp_path_factory):
     """Our servers on the disks that Swift wrote, with Swift's rings and swift.conf."""
     folder = tmp_path_factory.mktemp("drive")
-    packed, plain = VECTORS / "disk/srv.tar.zst", folder / "srv.tar"
-    with open(packed, "rb") as source, open(plain, "wb") as target:
-        zstandard.ZstdDecompressor(max_window_size=1 << 27).copy_stream(source, target)
-    subprocess.run(["tar", "--xattrs", "--xattrs-include=user.*", "-xf", plain, "-C", folder], check=True)
-    plain.unlink()
+    swift_disk.unpack(folder)
     etc = folder / "etc"
-    shutil.copytree(VECTORS / "disk/etc", etc)
-    subprocess.run(["chmod", "-R", "u+w", folder], check=True)
-    port = free_port()
-    (etc / "proxy-server.conf").write_text(PROXY.format(port=port))
-    for kind, number in [("object", 7200), ("container", 7201), ("account", 7202)]:
-        text = STORAGE.format(devices=folder / "srv", port=number)
+    (etc / "proxy-server.conf").write_text(PROXY.format(ip=swift_disk.IP, port=swift_disk.PORTS["proxy"]))
+    for kind in ("object", "container", "account"):
+        text = STORAGE.format(ip=swift_disk.IP, port=swift_disk.PORTS[kind], devices=folder / "srv")
         (etc / f"{kind}-server.conf").write_text(text)
     process = subprocess.Popen([APUS, "all", str(etc)], stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
@@ -56,25 +58,22 @@ def drive(tmp_path_factory):
             break
     else:
         pytest.fail(f"ended with {process.wait()}")
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://{swift_disk.IP}:{swift_disk.PORTS['proxy']}"
     answer = requests.get(f"{url}/auth/v1.0", headers={"X-Auth-User": "test:tester", "X-Auth-Key": "testing"}, timeout=10)
-    session = requests.Session()
-    session.headers["X-Auth-Token"] = answer.headers["X-Auth-Token"]
-    session.base = answer.headers["X-Storage-Url"]
-    yield session
+    yield Drive(answer.headers["X-Storage-Url"], answer.headers["X-Auth-Token"])
     process.terminate()
     assert process.wait(timeout=30) == 0
 
 
 @pytest.fixture(scope="module")
 def expected():
-    return json.loads((VECTORS / "disk/expected.json").read_text())
+    return swift_disk.expected()
 
 
 def test_every_container_listing_of_swifts_drive_is_the_same(drive, expected):
     compared = 0
     for name, container in expected["containers"].items():
-        answer = drive.get(f"{drive.base}/{requests.utils.quote(name)}?format=json", timeout=20)
+        answer = drive.get(f"/{quote(name)}?format=json")
         assert answer.status_code == 200, name
         fields = ["name", "bytes", "hash", "content_type", "last_modified", "slo_etag", "s3_etag"]
 
@@ -91,7 +90,7 @@ def test_every_container_listing_of_swifts_drive_is_the_same(drive, expected):
 
 
 def test_the_account_of_swifts_drive_is_the_same(drive, expected):
-    answer = drive.get(f"{drive.base}?format=json", timeout=20)
+    answer = drive.get("?format=json")
     names = [row["name"] for row in expected["account"]["listing"]]
     # Swift hides the container that holds old versions, whose name is reserved.
     assert [row["name"] for row in answer.json() if not row["name"].startswith("\0")] == names
@@ -101,7 +100,7 @@ def test_the_account_of_swifts_drive_is_the_same(drive, expected):
 def test_every_replicated_object_of_swifts_drive_has_the_same_bytes_and_headers(drive, expected):
     compared = 0
     for name, wanted in expected["objects"].items():
-        answer = drive.get(f"{drive.base}/{requests.utils.quote(name)}", timeout=20)
+        answer = drive.get(f"/{quote(name)}")
         if name.startswith("ec/"):
             assert answer.status_code == 503, name
             continue
@@ -117,7 +116,7 @@ def test_every_replicated_object_of_swifts_drive_has_the_same_bytes_and_headers(
 
 
 def test_swifts_own_code_reads_what_our_servers_wrote(tmp_path):
-    cluster = Cluster(tmp_path / "data", "--dev-users").start()
+    cluster = Saio(tmp_path / "data", "--dev-users").start()
     swift = cluster.swift()
     swift.put_container("c", headers={"X-Container-Meta-A": "bücher ☃"})
     body = os.urandom(200_000)
@@ -135,7 +134,7 @@ def test_swifts_own_code_reads_what_our_servers_wrote(tmp_path):
     script = f"""
 import sys
 from pathlib import Path
-root = Path({str(tmp_path / 'data')!r})
+root = Path({str(tmp_path / "data")!r})
 import swift.common.utils as utils
 utils.SWIFT_CONF_FILE = str(root / 'etc/swift.conf')
 utils.HASH_PATH_PREFIX = utils.HASH_PATH_SUFFIX = b''

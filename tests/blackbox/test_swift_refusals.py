@@ -1,9 +1,10 @@
-"""What Swift's optional filters do and this proxy does not is refused by name, never accepted and left
-undone; sign-in follows the operator and not the client."""
+"""Features of Swift's optional filters that this proxy does not have are refused by name, never silently ignored; sign-in
+follows the operator's configuration and not the client."""
 
 import pytest
-from conftest import Cluster
-from swift_http import SwiftHttp
+
+from apus_testing.saio import Saio
+from apus_testing.swift_http import SwiftHttp
 
 SETTINGS = [
     ("X-Versions-Enabled", "true"),
@@ -92,7 +93,7 @@ def configured(tmp_path):
     clusters = []
 
     def start(section, lines):
-        cluster = Cluster(tmp_path / "data", "--dev-users").start()
+        cluster = Saio(tmp_path / "data", "--dev-users").start()
         cluster.stop()
         conf = cluster.data / "etc/proxy-server.conf"
         text = conf.read_text()
@@ -114,14 +115,14 @@ def sign_in(cluster, key="testing", **headers):
 
 def test_storage_urls_follow_the_operator(configured):
     cluster = configured("app:proxy-server", "public_url = https://store.example:8443/")
-    told = sign_in(cluster, Host="evil.example")[1]["x-storage-url"]
-    assert told == "https://store.example:8443/v1/AUTH_test"
+    output = sign_in(cluster, Host="evil.example")[1]["x-storage-url"]
+    assert output == "https://store.example:8443/v1/AUTH_test"
 
 
 def test_storage_urls_have_the_configured_scheme(configured):
     cluster = configured("filter:tempauth", "storage_url_scheme = https")
-    told = sign_in(cluster, Host="store.example")[1]["x-storage-url"]
-    assert told == "https://store.example/v1/AUTH_test"
+    output = sign_in(cluster, Host="store.example")[1]["x-storage-url"]
+    assert output == "https://store.example/v1/AUTH_test"
     for host in ['"x"', "a/b", "u@h"]:
         assert sign_in(cluster, Host=host)[0] == 400
 

@@ -1,4 +1,4 @@
-"""Symbolic links that Swift's clients make, as other features see them; Swift's own suite has the rest."""
+"""Symbolic links of Swift's clients together with other features; Swift's own suite tests the rest."""
 
 import pytest
 from swiftclient import ClientException

@@ -1,14 +1,15 @@
 """The object updater against container servers that send rows on to shards (Swift's `process_object_update`)."""
 
 import json
-import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from nodes import Nodes, wait_for
+from apus_testing.executables import ROOT
+from apus_testing.process import is_listening
+from apus_testing.servers_with_daemons import ServersWithDaemons
+from apus_testing.waiting import wait_until
 
 ACCOUNT = "AUTH_test"
 SHARD, OTHER = ".shards_AUTH_test/c-1 ü", ".shards_AUTH_test/c-2"
@@ -21,14 +22,14 @@ class Containers:
         self.folder = folder
         folder.mkdir()
         self.plan()
-        script = Path(__file__).with_name("container_stand_in.py")
+        script = ROOT / "tests/apus_testing/container_stand_in.py"
         self.process = subprocess.Popen([sys.executable, script, str(port), str(folder)])
 
-        def listens():
-            with socket.socket() as sock:
-                return sock.connect_ex(("127.0.0.1", port)) == 0
+        def is_up():
+            assert self.process.poll() is None, "the stand-in ended"
+            return is_listening(("127.0.0.1", port))
 
-        wait_for(listens, "the stand-in does not listen")
+        wait_until(is_up, "the stand-in listens")
 
     def plan(self, locations=None, refused=()):
         """What is answered from now on; what was asked before is forgotten."""
@@ -46,7 +47,7 @@ class Containers:
 
 @pytest.fixture
 def nodes(tmp_path):
-    with Nodes(tmp_path) as nodes:
+    with ServersWithDaemons(tmp_path) as nodes:
         yield nodes
 
 
@@ -58,7 +59,7 @@ def containers(nodes, tmp_path):
     swift.put_object("c", "warm", b"x")
     nodes.stop("container", kill=True)
     swift.put_object("c", "o", b"x")
-    wait_for(lambda: len(nodes.pending()) == 3, nodes.pending())
+    wait_until(lambda: len(nodes.pending()) == 3, nodes.pending())
     containers = Containers(nodes.ports["container"], tmp_path / "containers")
     yield containers
     containers.process.kill()
@@ -107,7 +108,7 @@ def test_redirects_that_go_round_end_at_the_root(nodes, containers):
         assert (update["container_path"], update["redirect_history"]) == (OTHER, [SHARD, OTHER])
     nodes.once("object-updater")
     for update in nodes.pending():
-        # Sent on to a shard that it had been at: the root next, and from there anew.
+        # Sent on to a shard that it had been at: the root is next, and the search begins again there.
         assert (update["container_path"], update["redirect_history"]) == (SHARD, [SHARD])
     assert len(nodes.pending()) == 3
     containers.plan()
@@ -115,7 +116,7 @@ def test_redirects_that_go_round_end_at_the_root(nodes, containers):
     assert nodes.pending() == []
 
 
-def test_recon_tells_what_is_left_and_unreadable_files_stay(nodes, containers):
+def test_recon_reports_what_is_left_and_unreadable_files_stay(nodes, containers):
     containers.plan(refused=[f"sd{number}" for number in range(1, 5)])
     damaged = next(nodes.devices.glob("*/async_pending/*/*-*"))
     damaged.write_bytes(b"torn")

@@ -6,6 +6,7 @@
 //! other inputs. What fails is printed as hexadecimal digits, for a test where the fault is.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod messages;
 mod mutation;
 mod proxy;
 mod targets;

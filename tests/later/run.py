@@ -60,7 +60,7 @@ def later(distance):
 
 
 def run(part, distance):
-    """Runs one part; gives whether it passed."""
+    """Runs one part; returns whether it passed."""
     environment, shifted = dict(os.environ), later(distance)
     if part == "unit":
         # Only the tests run later, not cargo, which compares the times of files.

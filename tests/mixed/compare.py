@@ -1,4 +1,4 @@
-"""Runs Swift's test/functional over mixed clusters and tells case by case where they differ.
+"""Runs Swift's test/functional over mixed clusters and prints the cases in which they differ.
 
     compare.py a        our proxy over Swift's servers, against the must-pass list (our proxy over ours)
     compare.py b        Swift's proxy over our servers, against `swift`
@@ -22,17 +22,11 @@ import signal
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-# Both folders have a conftest.py; the suites need that of the black-box tests.
-sys.path[:0] = [str(HERE.parent / "suites"), str(HERE.parent / "blackbox")]
-
-import run  # noqa: E402
-from testbed import PROXY_PORT, Testbed  # noqa: E402
-
-from harness.devices import Image  # noqa: E402
+from apus_testing import suites
+from apus_testing.devices import Image
+from apus_testing.executables import ROOT
+from apus_testing.testbed import PROXY_PORT, Testbed
 
 # Whose proxy, and whose server a node of that number has.
 CLUSTERS = {
@@ -50,17 +44,17 @@ DISK_MEGABYTES = 16_384
 
 def outcomes_of(name, only):
     proxy, maker = CLUSTERS[name]
-    source, outcomes = run.swift_source(), {}
+    source, outcomes = suites.swift_source(), {}
     for targets in [only] if only else [[target] for target in TARGETS]:
         folder = ROOT / "target" / "suites" / f"mixed-{name}-{time.time_ns()}"
         with on_xfs(folder) as disk:
             testbed = Testbed(disk / "bed", lambda node, kind: maker(node)).start()
             try:
                 conf = folder / "test.conf"
-                text = run.SWIFT_CONF.replace("127.0.0.1", testbed.ip(proxy))
+                text = suites.SWIFT_CONF.replace("127.0.0.1", testbed.ip(proxy))
                 conf.write_text(text.format(port=PROXY_PORT))
                 environment = dict(os.environ, SWIFT_TEST_CONFIG_FILE=str(conf), SWIFT_TEST_IN_PROCESS="0")
-                outcomes.update(run.pytest_outcomes(source, environment, targets))
+                outcomes.update(suites.pytest_outcomes(source, environment, targets))
             finally:
                 testbed.stop()
         shutil.rmtree(folder)
@@ -90,7 +84,7 @@ def swift_alone():
 
 def measure(name):
     if CLUSTERS[name][0] == "apus":
-        return {case: "PASSED" for case in (HERE.parent / "suites/swift.must-pass").read_text().split("\n") if case}
+        return {case: "PASSED" for case in suites.must_pass("swift")}
     return swift_alone()
 
 
@@ -115,8 +109,8 @@ def main():
             ran = case in outcomes or not options.only
             if outcome == "PASSED" and ran and outcomes.get(case) != "PASSED":
                 is_swifts = alone.get(case, "PASSED") not in ("PASSED", "SKIPPED")
-                told = ", as over Swift's servers alone" if is_swifts else ""
-                print(f"{name}: {outcomes.get(case, 'did not run')}{told}: {case}")
+                note = ", as over Swift's servers alone" if is_swifts else ""
+                print(f"{name}: {outcomes.get(case, 'did not run')}{note}: {case}")
                 differences += not is_swifts
     return 1 if differences else 0
 

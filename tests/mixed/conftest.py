@@ -1,13 +1,13 @@
-"""Clusters whose servers are partly Apus' and partly Swift's; see testbed.py."""
+"""Clusters whose servers are partly Apus's and partly Swift's."""
 
 import pytest
 
-from testbed import Testbed
+from apus_testing.testbed import Testbed
 
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-    """Starts clusters; a test gives the function of node and kind that says who serves."""
+    """Starts clusters; a test passes the function of node and kind that chooses the servers."""
     running = []
 
     def start(makers):

@@ -1,8 +1,8 @@
-"""Everything that one proxy writes the other reads, whoever made the servers below."""
+"""Everything that one proxy writes the other reads, over servers of either kind."""
 
 import pytest
 
-from workload import Workload
+from apus_testing.workload import Workload
 
 SERVERS = {
     "swift": lambda node, kind: "swift",

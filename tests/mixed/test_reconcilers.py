@@ -4,17 +4,16 @@ import hashlib
 import os
 import shutil
 import time
+from urllib.parse import quote
 
 import pytest
 import requests
 from swift.common import utils
 from swift.common.ring import Ring
 
-from testbed import KINDS, NODES
+from apus_testing.testbed import KINDS, NODES
 
-pytestmark = pytest.mark.skipif(
-    not shutil.which("rsync") and not os.environ.get("CI"), reason="Swift's database replicators need rsync"
-)
+pytestmark = pytest.mark.skipif(not shutil.which("rsync") and not os.environ.get("CI"), reason="Swift's database replicators need rsync")
 QUEUE = ".misplaced_objects"
 ACCOUNT = "AUTH_test"
 # Nodes of each kind; three of four are primaries, so there is one of each among them.
@@ -23,7 +22,7 @@ RIGHT, WRONG = 0, 1
 BODY = b"misplaced " * 1000
 
 
-class Cluster:
+class StorageServers:
     """Requests to the servers themselves, which say what each of them has."""
 
     def __init__(self, testbed):
@@ -42,7 +41,7 @@ class Cluster:
         sent = {"X-Timestamp": f"{time.time():016.5f}", **(headers or {})}
         if policy is not None:
             sent["X-Backend-Storage-Policy-Index"] = str(policy)
-        path = requests.utils.quote("/".join(["sd1", str(partition), *names]))
+        path = quote("/".join(["sd1", str(partition), *names]))
         url = f"http://{self.testbed.ip(node)}:{KINDS[kind]}/{path}{query}"
         return requests.request(method, url, headers=sent, data=body if method == "PUT" else None, timeout=30)
 
@@ -92,7 +91,7 @@ def cluster(mixed):
     for node in NODES:
         testbed.start_rsyncd(node)
     assert testbed.proxies["apus"].swift("PUT", "so-that-the-account-exists").status_code in (201, 202)
-    return Cluster(testbed)
+    return StorageServers(testbed)
 
 
 def replicate(cluster, makers):
@@ -107,10 +106,10 @@ def replicate(cluster, makers):
 def test_what_one_queues_the_other_moves(cluster, feeder, mover):
     container = f"split-{feeder}-{mover}"
     partition, nodes = cluster.primaries("container", ACCOUNT, container)
-    # The oldest is one whose replicator runs, so that it tells all others of the right policy.
+    # The oldest is one whose replicator runs, so that it sends the right policy to all others.
     oldest = next(node for node in nodes if node in NODES_OF[feeder])
-    for policy, nodes in ((RIGHT, [oldest]), (WRONG, [node for node in nodes if node != oldest])):
-        for node in nodes:
+    for policy, holders in ((RIGHT, [oldest]), (WRONG, [node for node in nodes if node != oldest])):
+        for node in holders:
             assert cluster.request("PUT", node, "container", partition, [ACCOUNT, container], policy).status_code == 201
     assert cluster.write("PUT", container, "deleted", RIGHT, body=b"x") == [201] * 3
     meta = {"X-Object-Meta-Color": "blue", "X-Object-Sysmeta-Kept": "yes", "X-Delete-At": str(int(time.time()) + 9999)}
@@ -143,7 +142,7 @@ def test_what_one_queues_the_other_moves(cluster, feeder, mover):
         for proxy in cluster.testbed.proxies.values():
             assert proxy.swift("GET", container).text.split() == ["empty", "moved", "newer"]
             assert proxy.swift("GET", f"{container}/moved").content == BODY
-        # What the moves themselves left in the databases moves nothing anew.
+        # What the moves themselves left in the databases moves nothing again.
         replicate(cluster, ["swift", "apus"])
         for maker in NODES_OF:
             cluster.testbed.once(NODES_OF[maker][0], "container-reconciler", maker)

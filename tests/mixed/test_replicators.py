@@ -1,4 +1,4 @@
-"""Replicators of both kinds bring everything to where it belongs, whoever serves there."""
+"""Replicators of both kinds bring everything to where it belongs, to servers of either kind."""
 
 import os
 import shutil
@@ -7,13 +7,11 @@ from collections import defaultdict
 
 import pytest
 
-from testbed import KINDS, NODES
-from workload import Workload
+from apus_testing.testbed import KINDS, NODES
+from apus_testing.workload import Workload
 
-pytestmark = pytest.mark.skipif(
-    not shutil.which("rsync") and not os.environ.get("CI"), reason="Swift's database replicators need rsync"
-)
-# Two of one kind beside two of the other.
+pytestmark = pytest.mark.skipif(not shutil.which("rsync") and not os.environ.get("CI"), reason="Swift's database replicators need rsync")
+# Two of one kind and two of the other.
 SWIFTS = (1, 2)
 
 
@@ -54,7 +52,7 @@ def tombstones_only(files):
 
 
 def settle(testbed):
-    """One pass of every replicator: each node tells all others what it has."""
+    """One pass of every replicator: each node sends what it has to all others."""
     for node in NODES:
         for kind in KINDS:
             testbed.once(node, f"{kind}-replicator")

@@ -1,7 +1,6 @@
-"""Swift's own manager (`swift-init`) starts, reloads and stops our programs by the names of Swift's."""
+"""Swift's own manager (`swift-init`) starts, reloads and stops our programs under the names of Swift's."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +11,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from testbed import APUS, KINDS, NODES, Testbed
+from apus_testing.process import is_listening
+from apus_testing.testbed import APUS, KINDS, Testbed
+from apus_testing.waiting import wait_until
 
 # swift-init, with configuration and pid files elsewhere.
 MANAGER = """
@@ -107,7 +108,7 @@ def test_one_of_several_is_stopped_and_started(managed):
 
 
 def slow_put(managed, path, pause):
-    """A PUT whose body comes in two halves; gives the status line."""
+    """A PUT whose body comes in two halves; returns the status line."""
     with socket.create_connection((managed.testbed.ip(1), KINDS["object"]), timeout=30) as connection:
         head = f"PUT {path} HTTP/1.1\r\nHost: x\r\nX-Timestamp: {time.time():.5f}\r\nContent-Type: a/b\r\nContent-Length: 10\r\n\r\n"
         connection.sendall(head.encode() + b"hello")
@@ -123,14 +124,7 @@ def test_reload_lets_open_requests_finish(managed):
 
     def reload_meanwhile():
         reloader.start()
-        until = time.monotonic() + 10
-        while True:
-            try:
-                socket.create_connection((managed.testbed.ip(1), KINDS["object"]), timeout=1).close()
-            except OSError:
-                return
-            assert time.monotonic() < until, "still accepts"
-            time.sleep(0.02)
+        wait_until(lambda: not is_listening((managed.testbed.ip(1), KINDS["object"])), "it accepts no connections", 10)
 
     assert slow_put(managed, "/sd1/0/AUTH_test/c/slow", reload_meanwhile).startswith("HTTP/1.1 201 ")
     reloader.join()
@@ -189,7 +183,7 @@ def test_swifts_options_are_taken(managed):
     assert done.returncode != 0 and "bind_port" in done.stderr
 
 
-def test_a_configuration_that_is_not_good_is_told_through_the_manager(managed):
+def test_a_configuration_error_is_shown_by_the_manager(managed):
     conf = managed.etc / "object-server" / "3.conf"
     conf.write_text("[DEFAULT]\nswift_dir = /nonexistent\n")
     assert "/nonexistent" in managed.init("object-server.3", "start", code=1)

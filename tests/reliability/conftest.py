@@ -2,15 +2,11 @@
 
 import itertools
 import os
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from harness.cluster import Cluster
+from apus_testing.cluster import Cluster
 
 ACCOUNTS = itertools.count()
 
@@ -33,7 +29,7 @@ def cluster(bed):
 
 @pytest.fixture
 def swift(cluster):
-    """A client whose account nobody else uses."""
+    """A client with an account of its own."""
     return cluster.swift(f"own{next(ACCOUNTS) % 100}:tester")
 
 

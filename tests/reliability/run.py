@@ -39,24 +39,25 @@ SECONDS_PER_TEST = {"slice": 600, "full": 3600}
 
 def build():
     """The executable with fault points, in a place of its own: it must never be taken for a release."""
-    command = ["cargo", "build", "--quiet", "--locked", "-p", "apus-tools", "--features", "faults"]
-    # What the unit tests have compiled is used again.
+    # With the tests: their features include the fault points, and what they have compiled is used again.
+    command = ["cargo", "build", "--quiet", "--locked", "--workspace", "--bins", "--tests"]
     subprocess.run(command, cwd=ROOT, check=True)
-    target = ROOT / "target/reliability/apus"
+    source, target = ROOT / "target/debug/apus", ROOT / "target/reliability/apus"
+    assert b"APUS_FAULTS" in source.read_bytes(), "the executable was built without fault points"
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(ROOT / "target/debug/apus", target)
+    shutil.copy2(source, target)
     return target
 
 
 def run_part(part, amount, environment):
-    """Runs a part and prints what it printed, at once; gives its exit code."""
+    """Runs a part and prints what it printed, at once; returns its exit code."""
     began = time.monotonic()
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rxX", str(HERE / PARTS[part])]
     command.append(f"--timeout={SECONDS_PER_TEST[amount]}")
     done = subprocess.run(command, cwd=HERE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     seconds, seed = time.monotonic() - began, environment["APUS_SEED"]
-    told = f"reliability: part={part} exit={done.returncode} seconds={seconds:.0f} seed={seed}"
-    print(f"{done.stdout}{told}", flush=True)
+    summary = f"reliability: part={part} exit={done.returncode} seconds={seconds:.0f} seed={seed}"
+    print(f"{done.stdout}{summary}", flush=True)
     return done.returncode
 
 

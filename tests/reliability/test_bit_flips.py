@@ -1,5 +1,5 @@
-"""Single flipped bits in everything that lies on the disks: none is served, all that matter are found by one pass of
-the auditors, and all is as it was after one pass of the replicators.
+"""Single flipped bits in every file on the disks: none is served, one pass of the auditors finds all that matter, and one
+pass of the replicators repairs them.
 
 Each round: some writes that a node misses, updates that wait, flips of at most one copy of each thing, reads of
 everything through the proxy and of what was damaged straight from its server, auditors, updater, replicators; then all
@@ -19,10 +19,10 @@ from contextlib import contextmanager
 import pytest
 from swift.obj import diskfile
 
-from harness import checkers, etc, figures, quiesce, replicas, rot, swift_code
-from harness.cluster import Cluster
-from harness.process import APUS
-from rotten import CHANGES, THINGS, World
+from apus_testing import bit_rot, checkers, etc, figures, quiesce, replicas, swift_code
+from apus_testing.cluster import Cluster
+from apus_testing.executables import APUS
+from apus_testing.filled_cluster import CHANGES, THINGS, FilledCluster
 
 ROUNDS = 4
 # Flips of a round by kind: 50 in the slice, 400 in the whole.
@@ -44,7 +44,7 @@ class Run:
 
     def __init__(self, cluster, seed):
         self.cluster, self.seed = cluster, seed
-        self.world = World(cluster, seed)
+        self.world = FilledCluster(cluster, seed)
         self.flips, self.wrong = [], []
 
     def begin(self):
@@ -55,7 +55,7 @@ class Run:
         self.judge({}, {})
 
     def judge(self, objects, databases):
-        """All copies of all things are equal, and as they were where nobody changed them."""
+        """All copies of all things are equal, and unchanged where no client changed them."""
         findings = checkers.Findings()
         self.objects = replicas.compare_objects(self.cluster, findings, objects)
         # The account's own counts follow later, and nothing in it is damaged.
@@ -75,7 +75,10 @@ class Run:
         world.change(away)
         world.leave_notes(FLIPS["async"])
         damage = self.damage(draw)
-        wrong = lambda text: self.wrong.append(f"round {number}: {text}")
+
+        def wrong(text):
+            return self.wrong.append(f"round {number}: {text}")
+
         world.read_all(draw, wrong, is_damaged=True)
         self.ask_damaged(damage, draw, wrong)
         self.try_rings(damage)
@@ -102,7 +105,10 @@ class Run:
         # Writes of this round changed what is expected of their own container only.
         objects, databases = before
         changed = self.changed_things()
-        keep = lambda known: {key: value for key, value in known.items() if key[1] not in changed}
+
+        def keep(known):
+            return {key: value for key, value in known.items() if key[1] not in changed}
+
         self.judge(keep(objects), databases)
         left = quiesce.pending(self.cluster)
         assert not left, f"updates still wait: {left[:3]}"
@@ -111,17 +117,20 @@ class Run:
         return {swift_code.hash_path("AUTH_test", container, name) for container, name in self.world.objects if container == CHANGES}
 
     def damage(self, draw):
-        """Flips for this round: of databases one half beside their servers, the other while these are away."""
+        """Flips for this round: of databases one half while their servers run, the other while they are stopped."""
         for node in self.cluster.nodes:
             shutil.rmtree(node.disk / "quarantined", ignore_errors=True)
-        made = rot.Rot(self.cluster, draw)
+        made = bit_rot.Rot(self.cluster, draw)
         fresh = {("object", "objects", hashed) for hashed in self.changed_things()}
         # Of what a node missed, a minority is damaged already.
         made.taken |= fresh | {key for key in replicas.databases(self.cluster) if self.is_changing(key)}
         made.data(FLIPS["data"])
         made.xattrs(FLIPS["xattrs"])
         made.async_files(FLIPS["async"])
-        partition = lambda hashed: str(int(hashed[:8], 16) >> self.cluster.rings["object"]._part_shift)
+
+        def partition(hashed):
+            return str(int(hashed[:8], 16) >> self.cluster.rings["object"]._part_shift)
+
         made.hash_files(FLIPS["hashes"], {("partition", "objects", partition(hashed)) for _, _, hashed in fresh})
         half = FLIPS["databases"] // 2
         made.databases(half, stopped=False)
@@ -146,11 +155,17 @@ class Run:
         """What is damaged is asked of the server that has it: it says what is true, or that it cannot."""
         for flip in damage:
             if flip.kind in ("data", "xattrs") and draw.random() < 0.5:
-                told = lambda text, flip=flip: wrong(f"{flip}: {text}")
-                self.ask_object(flip, draw, told)
+
+                def output(text, flip=flip):
+                    return wrong(f"{flip}: {text}")
+
+                self.ask_object(flip, draw, output)
             elif flip.kind == "databases":
-                told = lambda text, flip=flip: wrong(f"{flip}: {text}")
-                self.ask_database(flip, told)
+
+                def output(text, flip=flip):
+                    return wrong(f"{flip}: {text}")
+
+                self.ask_database(flip, output)
 
     def ask(self, flip, kind, method, names, **options):
         """An answer of 2xx, or None."""
@@ -205,7 +220,9 @@ class Run:
         listed = answer.json() if answer.body else []
         if kind == "container":
             # Of what is put together from others, the whole is listed.
-            size = lambda bytes, etag: None if "slo_etag" in etag else bytes
+            def size(bytes, etag):
+                return None if "slo_etag" in etag else bytes
+
             found = {(row["name"], size(row["bytes"], row["hash"]), row["hash"]) for row in listed}
             rows = [(row[0].decode(), row[2], row[4].decode()) for row in true["listed"]]
             expected = {(name, size(bytes, etag), etag) for name, bytes, etag in rows}
@@ -215,9 +232,9 @@ class Run:
         if found != expected:
             wrong(f"lists {sorted(found ^ expected)[:4]}")
         metadata = json.loads(true["about"][0][-1 if kind == "account" else -2] or "{}")
-        expected = {name.lower(): value[0] for name, value in metadata.items()}
-        if any(answer.headers.get(name, "") != value for name, value in expected.items()):
-            wrong(f"metadata {answer.headers}, it is {expected}")
+        headers = {name.lower(): value[0] for name, value in metadata.items()}
+        if any(answer.headers.get(name, "") != value for name, value in headers.items()):
+            wrong(f"metadata {answer.headers}, it is {headers}")
 
     def try_rings(self, damage):
         """What starts says which ring is bad; the servers that run have theirs; then the operator pushes it again."""
@@ -226,8 +243,8 @@ class Run:
             holder = flip.node
             if holder in self.cluster.nodes:
                 with urllib.request.urlopen(f"http://{holder.address}:{etc.KINDS['object']}/recon/ringmd5", timeout=10) as answer:
-                    told = json.load(answer)
-                assert told[str(flip.path)] != good[flip.path.name.removesuffix(".ring.gz")], "recon does not tell"
+                    output = json.load(answer)
+                assert output[str(flip.path)] != good[flip.path.name.removesuffix(".ring.gz")], "recon does not report it"
             # A daemon that has nothing to do here, and a proxy that would find its port taken.
             words = ["account-reaper", "--once"] if holder in self.cluster.nodes else ["proxy-server", "--test-config"]
             command = [APUS, words[0], str(holder.etc), words[1]]
@@ -247,7 +264,7 @@ class Run:
             aside = flip.node.disk / "quarantined" if flip.node in self.cluster.nodes else None
             if flip.kind in ("data", "xattrs"):
                 moved = list(aside.glob(f"{flip.thing[1]}/{flip.thing[2]}*"))
-                flip.detected = bool(moved) or not flip.path.exists() or rot.meaning(flip.path) == flip.before
+                flip.detected = bool(moved) or not flip.path.exists() or bit_rot.meaning(flip.path) == flip.before
             elif flip.kind == "databases":
                 moved = list(aside.glob(f"{flip.thing[0]}s/{flip.thing[1]}*"))
                 # A server that runs may have written the page again, as it should be.
@@ -261,24 +278,24 @@ class Run:
                 flip.where += "".join(f"; {text}" for text in still)
             elif flip.kind == "async":
                 moved = list(aside.glob(f"async_pending*/{flip.path.name}*"))
-                flip.detected = bool(moved) or not flip.path.exists() or rot.note(flip.path) == flip.before
+                flip.detected = bool(moved) or not flip.path.exists() or bit_rot.note(flip.path) == flip.before
         self.check_recon()
 
     @staticmethod
     def look_again(damage):
-        """After the updaters: a container that tells its account what it did not seem to have told notes that anew."""
+        """After the updaters: a container that reports totals to its account again records that again."""
         for flip in damage:
             if flip.kind == "databases" and flip.visible and not flip.detected:
                 flip.detected = is_as_before(flip)
 
     def check_recon(self):
-        """Operators see what was moved aside."""
+        """Operators see what was quarantined."""
         for node in self.cluster.nodes:
             with urllib.request.urlopen(f"http://{node.address}:{etc.KINDS['object']}/recon/quarantined", timeout=10) as answer:
-                told = json.load(answer)
+                output = json.load(answer)
             for kind in ("objects", "accounts", "containers"):
                 there = len(list((node.disk / "quarantined" / kind).glob("*")))
-                assert told[kind] == there, f"{node}: recon says {told}, there are {there} {kind}"
+                assert output[kind] == there, f"{node}: recon says {output}, there are {there} {kind}"
 
 
 def is_as_before(flip):
@@ -290,7 +307,10 @@ def difference(before, after):
     """What a flip changed in the tables of a database."""
     if isinstance(after, str):
         return after
-    rows = lambda tables: {(name, row) for name, found in tables.items() for row in found}
+
+    def rows(tables):
+        return {(name, row) for name, found in tables.items() for row in found}
+
     return sorted(rows(before[1]) ^ rows(after[1]), key=str)[:4] or after[2]
 
 
@@ -313,7 +333,7 @@ def test_every_visible_flip_is_found_and_healed_and_none_is_served(run):
     for kind in FLIPS:
         own = [flip for flip in run.flips if flip.kind == kind]
         visible = [flip for flip in own if flip.visible]
-        figures.tell(
+        figures.report(
             part="bit-flips", kind=kind, flips=len(own), visible=len(visible),
             detected=sum(flip.detected for flip in visible), healed=sum(flip.healed for flip in visible),
             wrong_bytes=len(run.wrong), seed=run.seed,
@@ -324,7 +344,7 @@ def test_every_visible_flip_is_found_and_healed_and_none_is_served(run):
 @contextmanager
 def changed_without_trace(*paths):
     """Another body of the same length, and metadata and checksums that are right for it: no auditor can see that."""
-    before = [(path, path.read_bytes(), rot.attributes(path)) for path in paths]
+    before = [(path, path.read_bytes(), bit_rot.attributes(path)) for path in paths]
     try:
         for path, body, attributes in before:
             other = bytes([body[0] ^ 1]) + body[1:]
@@ -341,7 +361,7 @@ def changed_without_trace(*paths):
                 os.setxattr(path, name, value)
 
 
-def test_the_comparison_sees_what_no_checksum_tells(run):
+def test_the_comparison_sees_what_no_checksum_shows(run):
     known = run.objects, run.databases
     name = next(name for (of, name), own in run.world.objects.items() if of == THINGS and own and len(own.body) == 5000)
     hashed = swift_code.hash_path("AUTH_test", THINGS, name)

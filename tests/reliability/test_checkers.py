@@ -1,10 +1,10 @@
-"""The checkers of histories themselves: every planted anomaly is found, and no good history is accused."""
+"""Tests of the checkers of histories: they find every planted anomaly, and accept every good history."""
 
 import random
 
 import pytest
 
-from harness.anomalies import check_registers, check_sets
+from apus_testing.anomalies import check_registers, check_sets
 
 
 class Store:

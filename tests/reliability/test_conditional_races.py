@@ -1,7 +1,7 @@
 """Conditional writes race through two proxies while storage nodes are killed and stall: never two winners.
 
 Each round all clients try the same conditional write of one key at once. An answer of 2xx is a win; 4xx is a loss; what
-ends without an answer or with 5xx may have won. When somebody won for certain, nobody else may have: what is read
+ends without an answer or with 5xx may have won. When one client won for certain, no other may have: what is read
 afterwards is the winner's.
 """
 
@@ -12,9 +12,9 @@ import xml.etree.ElementTree
 
 import pytest
 
-from harness import figures, ledger
-from harness.cluster import Cluster
-from harness.clients import NAMESPACE, Refused
+from apus_testing import figures, ledger
+from apus_testing.clients import NAMESPACE, Refused
+from apus_testing.cluster import Cluster
 
 CLIENTS = 16
 ROUNDS = figures.amount(12, 120)
@@ -23,7 +23,7 @@ LOST = (404, 409, 412)
 
 
 class Nemesis(threading.Thread):
-    """Kills and pauses object servers, one at a time, until it is told to stop."""
+    """Kills and pauses object servers, one at a time, until it is stopped."""
 
     def __init__(self, cluster, seed):
         super().__init__(daemon=True)
@@ -43,7 +43,7 @@ class Nemesis(threading.Thread):
                     node.pause("object")
                     time.sleep(self.random.uniform(0.1, 1.5))
                     node.resume("object")
-        except Exception as error:  # told to the main thread
+        except Exception as error:  # raised by the main thread
             self.unexpected = error
 
     def end(self):
@@ -63,7 +63,7 @@ def replace(s3, key, body, etag):
 
 
 def delete(s3, key, body, etag):
-    """Every other client replaces what the rest delete: who comes after a deletion is told 204 as well, as on AWS."""
+    """Every other client replaces what the rest delete: a client that comes after a deletion gets 204 too, as on AWS."""
     if int(body) % 2:
         return replace(s3, key, body, etag)
     s3.delete(BUCKET, key, headers={"If-Match": etag})
@@ -75,15 +75,13 @@ def complete(s3, key, body, _):
 
     upload = text(s3.request("POST", BUCKET, key, query={"uploads": ""}), "UploadId")
     part = s3.put(BUCKET, key, body, query={"partNumber": 1, "uploadId": upload}).headers["etag"]
-    document = (
-        f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{part}</ETag></Part></CompleteMultipartUpload>"
-    ).encode()
+    document = (f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{part}</ETag></Part></CompleteMultipartUpload>").encode()
     s3.request("POST", BUCKET, key, document, {"If-None-Match": "*"}, {"uploadId": upload})
 
 
 def one_round(clients, work, key, etag):
     """The outcome of each client: "won", "lost" or "unknown"."""
-    outcomes, ready = [None] * len(clients), threading.Barrier(len(clients))
+    outcomes, ready = ["unknown"] * len(clients), threading.Barrier(len(clients))
 
     def race(number):
         ready.wait()
@@ -124,25 +122,25 @@ def test_never_two_win_while_nodes_are_killed_and_stall(work):
                 outcomes = one_round(clients, work, key, etag)
                 winners = [str(client).encode() for client, outcome in enumerate(outcomes) if outcome == "won"]
                 unknowns = [str(client).encode() for client, outcome in enumerate(outcomes) if outcome == "unknown"]
-                told = f"round {number}, seed={seed}: {outcomes}"
+                output = f"round {number}, seed={seed}: {outcomes}"
                 deleted = [body for body in winners if work is delete and not int(body) % 2]
                 written = [body for body in winners if body not in deleted]
-                assert len(written) <= 1 and not (written and deleted), told
+                assert len(written) <= 1 and not (written and deleted), output
                 found = ledger.patiently(lambda key=key: reader.get(BUCKET, key, expect=(200, 404)), seconds=30)
                 found = found.body if found.status == 200 else None
                 before = b"before" if etag else None
                 if deleted:
-                    assert found is None, f"{told}: found {found}"
+                    assert found is None, f"{output}: found {found}"
                 elif work is delete and not written:
-                    assert found in (None, before, *unknowns), f"{told}: found {found}"
+                    assert found in (None, before, *unknowns), f"{output}: found {found}"
                 else:
-                    assert found in (written or [before, *unknowns]), f"{told}: found {found}"
+                    assert found in (written or [before, *unknowns]), f"{output}: found {found}"
                 won += bool(winners)
                 unknown += len(unknowns)
         finally:
             nemesis.end()
         faults = nemesis.faults
-    figures.tell(
+    figures.report(
         part="races", write=work.__name__, rounds=ROUNDS, clients=CLIENTS, faults=faults,
         won=won, two_winners=0, unknown=unknown, seed=seed,
     )  # fmt: skip

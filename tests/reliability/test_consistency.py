@@ -1,8 +1,8 @@
 """Registers and sets over S3 while servers are killed, hang, are cut off, clocks jump and rings change: read-after-write
-and list-after-write hold, as docs/semantics.md promises them.
+and list-after-write hold, as docs/reference/semantics.md promises them.
 
 Histories are kept as JSON lines in the folder named by `APUS_HISTORIES`, when there is one. Listings may lag behind
-while container servers do not answer, so sets run beside faults of object servers, proxies, links of proxies and
+while container servers do not answer, so sets run during faults of object servers, proxies, links of proxies and
 clocks only.
 """
 
@@ -12,16 +12,16 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from nemesis import Nemesis
 
-from harness import figures, quiesce
-from harness.anomalies import check_registers, check_sets
-from harness.cluster import Cluster
-from harness.history import History, Keys, RegisterClient, SetClient
-from harness.network import Network
+from apus_testing import figures, quiesce
+from apus_testing.anomalies import check_registers, check_sets
+from apus_testing.cluster import Cluster
+from apus_testing.history import History, Keys, RegisterClient, SetClient
+from apus_testing.link_cuts import LinkCuts
+from apus_testing.nemesis import Nemesis
 
 CLIENTS = 12
-# As many operations as this, over at least as many seconds, so that there are faults beside them.
+# As many operations as this, over at least as many seconds, so that faults happen meanwhile.
 OPERATIONS = figures.amount(700, 10_000)
 SECONDS = figures.amount(7, 60)
 REGISTER_MIXES = [("none",), ("kill",), ("pause",), ("partition",), ("clock",), ("kill", "clock"), ("pause", "partition"),
@@ -30,13 +30,18 @@ SET_MIXES = [("none",), ("kill-objects",), ("pause-objects", "clock"), ("ring",)
 
 
 def run(cluster, mix, seed, clients, network, bucket):
-    """Drives clients and nemesis until there are enough records; gives the history."""
+    """Drives clients and nemesis until there are enough records; returns the history."""
     history, began = History(), time.monotonic()
-    enough = lambda: len(history.records) >= OPERATIONS and time.monotonic() > began + SECONDS
-    until = lambda: enough() or time.monotonic() > began + SECONDS * 10
+
+    def enough():
+        return len(history.records) >= OPERATIONS and time.monotonic() > began + SECONDS
+
+    def until():
+        return enough() or time.monotonic() > began + SECONDS * 10
+
     cluster.s3().put(bucket)
     made = clients(history, until)
-    # A change of rings takes its time: other faults come beside it.
+    # A change of rings takes its time: other faults happen at the same time.
     others = tuple(kind for kind in mix if kind not in ("none", "ring"))
     nemeses = [Nemesis(cluster, others, seed, network=network)] if others else []
     if "ring" in mix:
@@ -62,7 +67,7 @@ def run(cluster, mix, seed, clients, network, bucket):
 
 def judge(part, mix, seed, history, made, anomalies):
     counts = history.counts()
-    figures.tell(part=part, mix="+".join(mix), operations=len(history.records), **made, **counts,
+    figures.report(part=part, mix="+".join(mix), operations=len(history.records), **made, **counts,
                  anomalies=len(anomalies), seed=seed)  # fmt: skip
     assert anomalies == [], f"seed={seed}: " + "\n".join(anomalies[:10])
     assert made["moved"] > 0 or "ring" not in mix, "no replica of a partition moved"
@@ -72,7 +77,7 @@ def judge(part, mix, seed, history, made, anomalies):
 @pytest.mark.parametrize("mix", REGISTER_MIXES, ids="+".join)
 def test_registers_are_read_after_write(mix):
     seed = figures.seed()
-    with Cluster(proxies=2) as cluster, Network(cluster) if "partition" in mix else nullcontext() as network:
+    with Cluster(proxies=2) as cluster, LinkCuts(cluster) if "partition" in mix else nullcontext() as network:
         keys = Keys(RegisterClient.keys, RegisterClient.turns)
         bucket = f"register-{'-'.join(mix)}"
 

@@ -1,6 +1,6 @@
 """A node joins by `apus join` and another leaves by `apus drain`, under load: no request fails, nothing is lost.
 
-The ring manager, the servers, their daemons and the proxies run as they do in earnest; rings travel by themselves. The
+The ring manager, the servers, their daemons and the proxies run as in production, and rings are distributed by the servers. The
 load is every operation in both dialects, and each answer is judged. A request that fails once has failed.
 """
 
@@ -11,9 +11,11 @@ import subprocess
 import threading
 import time
 
-from harness import etc, figures, quiesce, replicas, swift_code
-from harness.cluster import Cluster
-from harness.process import APUS, Process, wait_until
+from apus_testing import etc, figures, quiesce, replicas, swift_code
+from apus_testing.cluster import Cluster
+from apus_testing.executables import APUS
+from apus_testing.process import Process
+from apus_testing.waiting import wait_until
 
 KEY = "5e" * 32
 MANAGER_PORT = 6203
@@ -42,7 +44,7 @@ PATIENCE = figures.amount(150, 1200)
 
 
 class Client(threading.Thread):
-    """Works on names of its own until told to stop, and knows what each answer must be."""
+    """Works on names of its own until it is stopped, and knows what each answer must be."""
 
     def __init__(self, cluster, number, seed, proxy):
         super().__init__(name=f"client{number}", daemon=True)
@@ -108,7 +110,7 @@ class Client(threading.Thread):
         assert listed == {name: len(body) for name, body in self.objects.items()}, "another listing"
 
 
-class Bed:
+class ManagedCluster:
     """The cluster with all its daemons and its ring manager."""
 
     def __init__(self, cluster):
@@ -140,7 +142,7 @@ class Bed:
         node.stop()
 
     def apus(self, *words, codes=(0,), seconds=PATIENCE):
-        """Runs a command; gives its words, or the object that it tells as JSON."""
+        """Runs a command; returns its words, or the object that it prints as JSON."""
         done = subprocess.run([APUS, *map(str, words)], capture_output=True, text=True, timeout=seconds)
         assert done.returncode in codes, f"{words}: {done.returncode}: {done.stdout}{done.stderr}{self.manager.tail(2000)}"
         return json.loads(done.stdout) if "--json" in words else done.stdout
@@ -154,9 +156,9 @@ class Bed:
         host = self.cluster.nodes[0].address
         words = ["join", host, "--device", f"{node.disk}:100", "--ip", node.address, "--swift-dir", node.etc]
         words += ["--key-file", self.key_file, "--json", *more]
-        told = self.apus(*words)
-        assert {device["ring"] for device in told["registered"]["devices"]} == set(etc.RINGS), told
-        assert told["registered"]["zone"] == node.number, told
+        output = self.apus(*words)
+        assert {device["ring"] for device in output["registered"]["devices"]} == set(etc.RINGS), output
+        assert output["registered"]["zone"] == node.number, output
         assert (node.etc / "swift.conf").stat().st_mode & 0o777 == 0o600
         node.start()
         self.start_daemons(node)
@@ -165,19 +167,19 @@ class Bed:
             self.manager.kill()
             self.manager.start()
         # Once more: nothing is registered twice.
-        told = self.apus(*words, "--wait")
-        assert not any(device["added"] for device in told["registered"]["devices"]), told
-        assert told["partitions"][f"{node.address}/{node.device}"] > 0
+        output = self.apus(*words, "--wait")
+        assert not any(device["added"] for device in output["registered"]["devices"]), output
+        assert output["partitions"][f"{node.address}/{node.device}"] > 0
         return node
 
     def drain(self, node):
-        """Empties a node and takes it away; gives what was on it at the end."""
-        told = self.apus("drain", node.address, "--swift-dir", self.etc, "--json", codes=(1,))
-        assert not told["safe_to_pull"] and told["drains"][0]["not_yet"], told
+        """Empties a node and takes it away; returns what was on it at the end."""
+        output = self.apus("drain", node.address, "--swift-dir", self.etc, "--json", codes=(1,))
+        assert not output["safe_to_pull"] and output["drains"][0]["not_yet"], output
         refused = self.apus("drain", node.address, "--remove", "--swift-dir", self.etc, codes=(2,))
         assert refused == "", refused
-        told = self.apus("drain", node.address, "--wait", "--swift-dir", self.etc, "--json")
-        assert told["safe_to_pull"], told
+        output = self.apus("drain", node.address, "--wait", "--swift-dir", self.etc, "--json")
+        assert output["safe_to_pull"], output
         left = [path for path in node.disk.rglob("*") if path.suffix in (".data", ".meta", ".ts", ".db")]
         left += list(node.disk.glob("async_pending*/*/*"))
         self.stop(node)
@@ -212,8 +214,13 @@ def lost(clients):
 
 def owners(cluster):
     """Where each replica lies, partition after partition of all rings. (Swift's Ring reads its file again by itself.)"""
-    parts = lambda ring: range(ring.partition_count)
-    address = lambda device: (device["ip"], device["device"])
+
+    def parts(ring):
+        return range(ring.partition_count)
+
+    def address(device):
+        return (device["ip"], device["device"])
+
     return [{address(device) for device in ring.get_part_nodes(part)} for ring in cluster.rings.values() for part in parts(ring)]
 
 
@@ -223,7 +230,7 @@ class Findings(list):
 
 def begin(cluster, seed):
     """The cluster at work, and clients with something in it that do nothing yet."""
-    bed = Bed(cluster)
+    bed = ManagedCluster(cluster)
     bed.manager.start()
     for node in cluster.nodes:
         bed.start_daemons(node)
@@ -263,7 +270,7 @@ def test_a_node_joins_and_another_is_drained_while_no_request_fails():
         replicas.compare_databases(cluster, findings)
         steps = bed.status()["steps"]
         moved = sum(len(old - new) for old, new in zip(before, owners(cluster), strict=True))
-        figures.tell(part="join+drain", requests=requests, failed=len(failed), lost=len(wrong), left=len(left), steps=steps,
+        figures.report(part="join+drain", requests=requests, failed=len(failed), lost=len(wrong), left=len(left), steps=steps,
                      moved=moved, seconds=int(time.monotonic() - began), seed=seed)  # fmt: skip
         assert failed == [], f"{len(failed)} of {requests}: " + "\n".join(failed[:10])
         assert wrong == [] and left == [] and findings == [], (wrong[:5], left[:5], findings[:5])
@@ -271,7 +278,7 @@ def test_a_node_joins_and_another_is_drained_while_no_request_fails():
 
 
 def dead_node():
-    """A node that does not answer is drained: what it had is made anew elsewhere, and it is never safe to pull."""
+    """A node that does not answer is drained: its data is copied elsewhere from other replicas, and it is never safe to pull."""
     with Cluster(nodes=4, proxies=2, options=DAEMONS, apus=APUS_OPTIONS) as cluster:
         bed, clients = begin(cluster, figures.seed())
         node = cluster.nodes[3]
@@ -285,8 +292,8 @@ def dead_node():
             return settled and status["drains"][0]["partitions_in_ring"] == 0
 
         wait_until(moved, "its partitions are elsewhere", PATIENCE, 0.5)
-        told = bed.apus("drain", node.address, "--swift-dir", bed.etc, "--json", codes=(1,))
-        assert any("not known what is on it" in text for text in told["drains"][0]["not_yet"]), told
+        output = bed.apus("drain", node.address, "--swift-dir", bed.etc, "--json", codes=(1,))
+        assert any("not known what is on it" in text for text in output["drains"][0]["not_yet"]), output
         bed.apus("drain", node.address, "--remove", "--swift-dir", bed.etc, codes=(2,))
         assert lost(clients) == []
 

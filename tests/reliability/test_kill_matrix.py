@@ -10,10 +10,10 @@ import time
 from contextlib import suppress
 
 import pytest
-from steps import OPTIONS, STEPS, Killed, World, check_misplaced
 
-from harness import faults, figures, ledger, quiesce
-from harness.cluster import Cluster
+from apus_testing import faults, figures, ledger, quiesce
+from apus_testing.cluster import Cluster
+from apus_testing.steps import OPTIONS, STEPS, Killed, StepCluster, check_misplaced
 
 # Points of a planted bug: nothing passes them while the bug is off.
 OF_BUGS = ".bug."
@@ -36,7 +36,7 @@ def traced():
     assert faults.is_built_with_faults(), "the executable has no fault points: build it with --features faults"
     passed = {}
     with Cluster(options=OPTIONS) as cluster:
-        world = World(cluster)
+        world = StepCluster(cluster)
         for name, step in STEPS.items():
             for role in world.roles():
                 for process in world.processes(role):
@@ -61,7 +61,7 @@ def test_every_point_is_passed_by_a_step(traced):
 
 
 def drive_into(world, point, places, everywhere):
-    """Takes steps with the point armed until something died at it; gives how many processes did."""
+    """Takes steps with the point armed until something died at it; returns how many processes did."""
     for step, role in places[:4]:
         armed = world.processes(role)
         if not everywhere:
@@ -84,7 +84,7 @@ def test_a_kill_at_each_point_loses_nothing(traced, number):
     """In the first round all processes of a role have the point armed, in the others one that is drawn."""
     seed, kills, unreached = figures.seed(), 0, []
     with Cluster(options=OPTIONS) as cluster:
-        world = World(cluster, seed + number)
+        world = StepCluster(cluster, seed + number)
         for point in filter(traced.__contains__, chosen(seed)):
             began = time.monotonic()
             died = drive_into(world, point, traced[point], everywhere=number == 0)
@@ -95,12 +95,12 @@ def test_a_kill_at_each_point_loses_nothing(traced, number):
             touched, world.ledger.touched = world.ledger.touched, set()
             verdict = ledger.check(cluster, world.ledger, world.bucket, keys=sorted(touched))
             if not verdict.is_good:
-                # A note of a row that a step damaged is made anew by the auditor, which may have been killed.
+                # A note of a row that a step damaged is made again by the auditor, which may have been killed.
                 cluster.once("object-auditor")
                 verdict = ledger.check(cluster, world.ledger, world.bucket, keys=sorted(touched))
             assert verdict.is_good, f"after a kill at {point}, seed={seed}: {verdict.details[:5]}"
         verdict = ledger.check(cluster, world.ledger, world.bucket)
-        figures.tell(
+        figures.report(
             part="kill-matrix", round=number, points=len(points()), killed_at=len(chosen(seed)), kills=kills,
             acknowledged=world.ledger.acknowledged,
             lost=verdict.lost, resurrected=verdict.resurrected, torn=verdict.torn, seed=seed,

@@ -1,4 +1,4 @@
-"""The suite notices what it is there for: each planted bug makes a named check fail, which passes without it.
+"""The suite finds bugs: each planted bug makes a named check fail, which passes without it.
 
 The bugs are one-line switches in the sources (`apus_fault::planted`). A switch without a check here fails, too.
 Of a directory that is not synced, what ext4 itself shows is tested: a later sync of anything on the same device hides
@@ -7,22 +7,21 @@ it, so the last thing written before the cut is looked at. What ext4 never shows
 """
 
 import shutil
-import time
 from contextlib import contextmanager
 
 import pytest
-from steps import DAEMONS
 
-from harness import checkers, devices, faults, figures, ledger, swift_code
-from harness.clients import Refused
-from harness.cluster import Cluster
-from harness.process import wait_until
+from apus_testing import checkers, devices, faults, figures, ledger, swift_code
+from apus_testing.clients import Refused
+from apus_testing.cluster import Cluster
+from apus_testing.steps import DAEMONS
+from apus_testing.waiting import wait_until
 
 BUCKET = "planted"
 CAUGHT = []
 
 
-class World:
+class ClusterWithBug:
     """A cluster in which a bug may be on in every process."""
 
     def __init__(self, cluster, bug):
@@ -34,7 +33,7 @@ class World:
         self.s3.put(BUCKET)
 
     def arm(self, role="", *lines):
-        """Lines for the processes of a role, beside the bug in all."""
+        """Arms lines in the processes of a role, and the bug in all."""
         daemons = [f"{node.name}-{daemon}" for node in self.cluster.nodes for daemon in DAEMONS]
         for name in [*(process.name for process in self.cluster.processes), *daemons]:
             own = lines if role and name.endswith(role) else ()
@@ -150,10 +149,9 @@ def a_row_that_a_container_server_missed_arrives(world):
 
 
 def an_account_learns_of_objects_within_seconds(world):
-    # The row of the container itself is on its way for a moment.
-    time.sleep(2.5)
-    world.write("put", "key", 4321)
-    wait_until(lambda: any(row["bytes"] >= 4321 for row in world.swift.listing()), "the account knows nothing", 6, 0.2)
+    for key, size in (("early", 100), ("key", 4321)):
+        world.write("put", key, size)
+        wait_until(lambda: any(row["bytes"] >= size for row in world.swift.listing()), f"the account misses {key}", 6, 0.2)
 
 
 def an_update_that_arrives_late_does_not_undo_a_newer_row(world):
@@ -370,7 +368,7 @@ CHECKED_BY_THE_MODEL = {"bug.skip-new-parent-sync", "bug.forget-left-behind", "b
 
 @contextmanager
 def bed(bug, **options):
-    """A cluster that is not started yet. With a bug it is to fail, and nobody looks at what it leaves."""
+    """A cluster that is not started yet. With a bug it has to fail, and what it leaves is not looked at."""
     cluster = Cluster(**options)
     try:
         yield cluster
@@ -381,19 +379,17 @@ def bed(bug, **options):
 
 def run(bug, check):
     with bed(bug) as cluster, cluster:
-        check(World(cluster, bug))
+        check(ClusterWithBug(cluster, bug))
 
 
 def run_on_images(bug, check):
     with bed(bug, mount_check=True) as cluster, devices.images(cluster, "ext4") as images, cluster:
-        check(World(cluster, bug), images)
+        check(ClusterWithBug(cluster, bug), images)
 
 
 def runs():
-    for bug, check in CHECKS.items():
-        yield pytest.param(run, bug, check, id=bug)
-    for bug, check in CHECKS_ON_IMAGES.items():
-        yield pytest.param(run_on_images, bug, check, id=bug)
+    yield from (pytest.param(run, bug, check, id=bug) for bug, check in CHECKS.items())
+    yield from (pytest.param(run_on_images, bug, check, id=bug) for bug, check in CHECKS_ON_IMAGES.items())
 
 
 def test_every_planted_bug_has_a_check_and_there_are_enough():
@@ -413,4 +409,4 @@ def test_a_planted_bug_is_caught(runner, bug, check):
 
 
 def test_figures_of_the_planted_bugs():
-    figures.tell(part="planted-bugs", planted=len(CHECKS) + len(CHECKS_ON_IMAGES), caught=len(CAUGHT))
+    figures.report(part="planted-bugs", planted=len(CHECKS) + len(CHECKS_ON_IMAGES), caught=len(CAUGHT))

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from harness import devices, figures, ledger, quiesce
-from harness.cluster import Cluster
+from apus_testing import devices, figures, ledger, quiesce
+from apus_testing.cluster import Cluster
 
 WRITERS = 6
 BUCKET = "power-cuts"
@@ -56,7 +56,7 @@ def test_power_cuts_lose_nothing(kind):
             nodes = list(cluster.nodes) if what == "whole" else [pace.choice(cluster.nodes)]
             cut(images, nodes)
             if what == "whole":
-                # Nobody is there any more; the proxy would only wait.
+                # No storage server is up any longer; the proxy would only wait.
                 cluster.proxy.kill()
             else:
                 time.sleep(pace.uniform(0, 0.2))
@@ -68,7 +68,7 @@ def test_power_cuts_lose_nothing(kind):
             assert verdict.is_good, f"after cut {number + 1} ({what}), seed={seed}: {verdict.details[:5]}"
         quiesce.settle(cluster)
         verdict = ledger.check(cluster, written, BUCKET)
-        figures.tell(
+        figures.report(
             part="power-cuts", fs=kind, whole=WHOLE, single=SINGLE, acknowledged=written.acknowledged,
             lost=verdict.lost, resurrected=verdict.resurrected, torn=verdict.torn, seed=seed,
         )  # fmt: skip

@@ -3,8 +3,8 @@
 import random
 import time
 
-from harness import checkers, figures, ledger, quiesce
-from harness.cluster import Cluster
+from apus_testing import checkers, figures, ledger, quiesce
+from apus_testing.cluster import Cluster
 
 KILLS = figures.amount(60, 300)
 WRITERS = 6
@@ -39,7 +39,7 @@ def test_random_kills_lose_nothing(tmp_path):
         pause(writers)
         quiesce.settle(cluster)
         verdict = ledger.check(cluster, written, BUCKET)
-        figures.tell(
+        figures.report(
             part="random-kills", kills=KILLS, acknowledged=written.acknowledged, keys=verdict.checked,
             lost=verdict.lost, resurrected=verdict.resurrected, torn=verdict.torn, seed=seed,
         )  # fmt: skip

@@ -9,11 +9,10 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from harness.process import APUS
+from apus_testing.executables import APUS
 
 OURS, SWIFTS = "ours", "swift's"
 # Swift's, with the policies of another directory than /etc/swift, and its log to be seen.
@@ -48,7 +47,7 @@ def name(text):
     return f"{EPOCH + int(text[0])}.00000{text[1:]}"
 
 
-class Machine:
+class RelinkedMachine:
     """A node with two devices, its rings, and relinkers."""
 
     def __init__(self, folder):
@@ -72,7 +71,7 @@ class Machine:
     def copy(self, folder):
         """The same machine elsewhere, with the same links."""
         subprocess.run(["cp", "-a", self.folder, folder], check=True)
-        other = object.__new__(Machine)
+        other = object.__new__(RelinkedMachine)
         other.folder, other.etc, other.devices = folder, folder / "etc", folder / "devices"
         other.configure()
         return other
@@ -126,7 +125,9 @@ class Machine:
     def live_traffic(self, power, seed=11):
         """As servers leave it: newer files in one place only, or in both."""
         chosen = random.Random(seed)
-        directories = sorted(path for path in self.devices.glob("*/objects/*/*/*") if int(path.name[:8], 16) >> (32 - power) == int(path.parts[-3]))
+        directories = sorted(
+            path for path in self.devices.glob("*/objects/*/*/*") if int(path.name[:8], 16) >> (32 - power) == int(path.parts[-3])
+        )
         for directory in directories:
             device, hashed = directory.relative_to(self.devices).parts[0], directory.name
             if chosen.random() < 0.4:
@@ -137,7 +138,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path):
-    machine = Machine(tmp_path / "machine")
+    machine = RelinkedMachine(tmp_path / "machine")
     machine.fill()
     return machine
 
@@ -160,7 +161,10 @@ def test_relinking_and_cleaning_up_leave_what_swifts_leave(tmp_path, machine):
     assert machine.files() == swifts.files()
     assert machine.misplaced(POWER + 1) == []
     assert [machine.state(device) for device in ["sda", "sdb"]] == [swifts.state(device) for device in ["sda", "sdb"]]
-    partitions = lambda node: sorted(path.relative_to(node.devices) for path in node.devices.glob("*/objects/*"))
+
+    def partitions(node):
+        return sorted(path.relative_to(node.devices) for path in node.devices.glob("*/objects/*"))
+
     assert partitions(machine) == partitions(swifts), "empty partitions are gone"
     assert machine.run(OURS, "cleanup", "--again") == 0
     assert "0 linked, 0 removed, 0 errors" in machine.said
@@ -201,7 +205,10 @@ def test_each_goes_on_where_the_other_stopped(machine):
 
 def test_a_relinker_that_is_killed_anywhere_loses_nothing_and_is_gone_on_with(tmp_path, machine):
     machine.step("prepare_increase")
-    lost = lambda node, before: before - {path.read_text() for path in node.devices.rglob("*.data")}
+
+    def lost(node, before):
+        return before - {path.read_text() for path in node.devices.rglob("*.data")}
+
     expected = machine.copy(tmp_path / "expected")
     assert expected.run(OURS, "relink") == 0
     linked = expected.files()
@@ -255,13 +262,13 @@ def test_policies_and_devices_can_be_chosen_and_a_missing_device_is_an_error(mac
     assert [path.name for path in machine.devices.glob("*/relink.*")] == ["relink.objects-1.json"]
     assert machine.run(OURS, "relink", "--policy", "bronze") == 1 and "bronze" in machine.said
     assert machine.run(OURS, "relink", "--device", "sdz") == 1
-    told = machine.recon()
-    assert told["devices"]["sdz"]["stats"]["unmounted"] == 2, "for each policy"
-    assert [worker["return_code"] for worker in told["workers"].values()] == [1]
+    output = machine.recon()
+    assert output["devices"]["sdz"]["stats"]["unmounted"] == 2, "for each policy"
+    assert [worker["return_code"] for worker in output["workers"].values()] == [1]
     assert machine.run(OURS, "relink", "--workers", "1", "--files-per-second", "10000") == 0
-    told = machine.recon()["devices"]
-    assert sorted(told) == ["sda", "sdb"], "the last run's are gone"
-    stats = told["sda"]["policies"]["0"]
+    output = machine.recon()["devices"]
+    assert sorted(output) == ["sda", "sdb"], "the last run's are gone"
+    stats = output["sda"]["policies"]["0"]
     assert (stats["step"], stats["part_power"], stats["next_part_power"]) == ("relink", POWER, POWER + 1)
     assert stats["parts_done"] == stats["total_parts"] > 0
     assert stats["stats"]["linked"] == stats["stats"]["files"] > 0

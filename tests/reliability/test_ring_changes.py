@@ -1,15 +1,15 @@
 """Two proxies with different rings, which one replica of a partition was moved between: they see each other's writes.
 
-The old primaries are a, b and c, the new ones b, c and d. Without the overlap of rings (docs/semantics.md) a majority
+The old primaries are a, b and c, the new ones b, c and d. Without the overlap of rings (docs/reference/semantics.md) a majority
 of the one, a and b, has nothing in common with a majority of the other, c and d: each check must fail then.
 """
 
 import pytest
 
-from harness import etc, figures
-from harness.clients import Refused
-from harness.cluster import Cluster
-from harness.process import wait_until
+from apus_testing import etc, figures, rings
+from apus_testing.clients import Refused
+from apus_testing.cluster import Cluster
+from apus_testing.waiting import wait_until
 
 BUCKET = "moves"
 READS = 12
@@ -22,8 +22,8 @@ class Moved:
         self.cluster, self.kind, self.old = cluster, kind, cluster.rings[kind]
         self.by_new, self.by_old = cluster.s3(proxy=0), cluster.s3(proxy=1)
         self.by_old.put(BUCKET)
-        etc.build(cluster.rings_folder, kind, "set_weight", "d0", 40)
-        etc.build(cluster.rings_folder, kind, "rebalance", "--seed", 3)
+        rings.build(cluster.rings_folder, kind, "set_weight", "d0", 40)
+        rings.build(cluster.rings_folder, kind, "rebalance", "--seed", 3)
         if restarted:
             # It meets the new ring when it starts, and at its second start nothing is new.
             cluster.proxies[0].kill()
@@ -181,7 +181,7 @@ def find_failures(kind, checks, overlap, restarted=False):
                 check(moved)
             except (AssertionError, Refused) as error:
                 failed.append((check.__name__, str(error)[:200]))
-    figures.tell(part="ring-changes", ring=kind, overlap=overlap, restarted=restarted, checks=len(checks), failed=len(failed))
+    figures.report(part="ring-changes", ring=kind, overlap=overlap, restarted=restarted, checks=len(checks), failed=len(failed))
     if overlap > 1:
         assert failed == []
     else:

@@ -1,4 +1,4 @@
-"""Runs others' test suites against clusters started here, and holds their must-pass lists.
+"""Runs test suites of other projects against clusters started here, and checks their must-pass lists.
 
     run.py swift     Swift's test/functional, from its source distribution on PyPI
     run.py s3-tests  ceph/s3-tests, from the checkout named by S3TESTS_DIR
@@ -9,49 +9,17 @@ Every case on the list must pass. A list only grows: --update adds what passed a
 
 import argparse
 import os
-import re
 import shutil
-import subprocess
 import sys
-import tarfile
 import time
 from pathlib import Path
 
+from apus_testing.executables import ROOT
+from apus_testing.probe_environment import isolated
+from apus_testing.saio import Saio
+from apus_testing.suites import SWIFT_CONF, must_pass, pytest_outcomes, swift_source
+
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-sys.path.insert(0, str(HERE.parent / "blackbox"))
-
-from conftest import Cluster  # noqa: E402
-from probe_environment import isolated  # noqa: E402
-
-SWIFT_VERSION = "2.38.1"
-SWIFT_CONF = """
-[func_test]
-auth_uri = http://127.0.0.1:{port}/auth/v1.0
-auth_host = 127.0.0.1
-auth_port = {port}
-auth_ssl = no
-auth_prefix = /auth/
-account = test
-username = tester
-password = testing
-account2 = test2
-username2 = tester2
-password2 = testing2
-username3 = tester3
-password3 = testing3
-account6 = test
-username6 = tester6
-password6 = testing6
-s3_access_key = test:tester
-s3_secret_key = testing
-s3_access_key2 = test:tester2
-s3_secret_key2 = testing2
-s3_access_key3 = test:tester3
-s3_secret_key3 = testing3
-s3_region = us-east-1
-collate = C
-"""
 S3_CONF = """
 [DEFAULT]
 host = 127.0.0.1
@@ -99,37 +67,10 @@ secret_key = admin
 """
 
 
-def pytest_outcomes(folder, environment, targets, wrapped=lambda command: command, timeout=120):
-    """Runs pytest; gives outcome by test id."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rA", "--tb=line", f"--timeout={timeout}"]
-    command = wrapped([*command, "-p", "no:cacheprovider", *targets])
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    outcomes = {}
-    for line in done.stdout.splitlines():
-        found = re.match(r"(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS) (\S.*?)(?: - .*)?$", line)
-        if found and "::" in found[2]:
-            outcomes.setdefault(found[2], found[1])
-    if not outcomes:
-        print(done.stdout[-3000:], done.stderr[-3000:])
-    return outcomes
-
-
-def swift_source():
-    folder = ROOT / "target" / f"swift-{SWIFT_VERSION}"
-    if not folder.is_dir():
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:"]
-        # The index's certificate is judged by the machine's own date (tests/later).
-        today = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-        subprocess.run([*command, "-d", str(ROOT / "target"), f"swift=={SWIFT_VERSION}"], env=today, check=True)
-        with tarfile.open(ROOT / "target" / f"swift-{SWIFT_VERSION}.tar.gz") as archive:
-            archive.extractall(ROOT / "target", filter="data")
-    return folder
-
-
 def fresh_cluster(name):
     folder = ROOT / "target" / "suites" / f"{name}-{time.time_ns()}"
     folder.mkdir(parents=True)
-    return Cluster(folder / "data", "--dev-users").start()
+    return Saio(folder / "data", "--dev-users").start()
 
 
 def end(cluster):
@@ -178,7 +119,7 @@ def run_probe(every):
     folder.mkdir(parents=True)
     targets = [f"test/probe/{name}" for name in must_pass("probe")]
     if every:
-        # These cannot pass, and take long to fail: there is no sharder.
+        # These cannot pass, since a sharder does not exist, and take long to fail.
         targets = ["test/probe", "--ignore=test/probe/test_sharder.py"]
     outcomes = pytest_outcomes(
         checkout,
@@ -189,12 +130,6 @@ def run_probe(every):
     )
     print(f"probe: the log of our programs is {folder}/syslog")
     return {name.removeprefix("test/probe/"): outcome for name, outcome in outcomes.items()}
-
-
-def must_pass(suite):
-    path = HERE / f"{suite}.must-pass"
-    names = path.read_text().split("\n") if path.exists() else []
-    return [name for name in names if name]
 
 
 def main():

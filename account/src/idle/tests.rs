@@ -1,5 +1,6 @@
-//! Passes of the replicator over databases that are in sync: none is opened, until something
-//! changes on which its state depends. Opened files are counted.
+//! Passes of the replicator over databases that are in sync.
+//!
+//! None is opened until something changes on which its state depends. Opened files are counted.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -7,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use apus_broker::place::{Devices, database_path};
-use apus_broker::replication::{self, Options, Replicated, Replicator};
-use apus_broker::{Broker, stat};
+use apus_broker::path::{Devices, database_path};
+use apus_broker::replication::{Replicated, ReplicationOptions, Replicator, ReplicatorDeps};
+use apus_broker::{Broker, NewDatabase, stat};
 use apus_cluster::{AccountName, HashConf, Policies, Timestamp};
 use apus_daemon::clock::SystemClock;
 use apus_daemon::config::Conf;
@@ -19,8 +20,9 @@ use apus_ring::format::v1;
 use apus_ring::{Local, SharedRing};
 use apus_wire::Transport;
 
-use crate::backend::{self, Report};
-use crate::replica::Accounts;
+use crate::backend::{self, ContainerReport};
+use crate::kind::Accounts;
+use crate::schema::SCHEMA;
 use crate::server::{Parts, Server};
 
 const DEVICES: [&str; 3] = ["sd1", "sd2", "sd3"];
@@ -71,7 +73,7 @@ fn write_ring(file: &std::path::Path) {
 }
 
 impl Bench {
-    /// An account on one of three devices, which passes then bring to the others.
+    /// An account on one of three devices, which passes then copy to the others.
     async fn new(name: &str) -> Self {
         let root = std::env::temp_dir().join(format!("apus-idle-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&root);
@@ -80,9 +82,9 @@ impl Bench {
         }
         write_ring(&root.join("account.ring.gz"));
         let ring = Arc::new(SharedRing::load(&root.join("account.ring.gz")).unwrap());
-        // What was changed by then was changed long ago.
+        // All changes are old by then.
         let clock = Arc::new(MovedClock(AtomicU64::new(SystemClock.now().as_secs() + 3600)));
-        // None is kept open: every use counts.
+        // None is kept open, so every use counts.
         let broker = Arc::new(Broker::new(name, 0, Arc::default()).unwrap());
         let hash = HashConf { prefix: b"p".to_vec(), suffix: b"s".to_vec() };
         let server = Server::new(Parts {
@@ -101,7 +103,7 @@ impl Bench {
         let file = |device| database_path(&root.join(device), "accounts", partition, &own);
         let files: Vec<PathBuf> = DEVICES.iter().map(file).collect();
         let conf = format!("[r]\ndatabases_per_second = 0\nreclaim_age = {RECLAIM_AGE}\n");
-        let parts = replication::Parts {
+        let parts = ReplicatorDeps {
             broker: broker.clone(),
             devices: Devices::new(&root, false),
             hash,
@@ -110,18 +112,20 @@ impl Bench {
             transport,
             after: None,
         };
-        let options = Options::read(&Conf::parse(&conf).unwrap().section("r")).unwrap();
+        let options = ReplicationOptions::read(&Conf::parse(&conf).unwrap().section("r")).unwrap();
         let replicator = Replicator::new(parts, options);
         let at = Timestamp::from_seconds(clock.now().as_secs() - 60);
         let account = AccountName::parse("a").unwrap();
         let make = move |connection: &mut apus_broker::Connection| {
-            backend::initialize(connection, &account, &stat::new_id("sd1"), at, at)
+            let id = stat::new_id("sd1");
+            let new = NewDatabase { path: account, id, created: at, put: at };
+            backend::initialize(connection, &new)
         };
         broker.create(&root.join("sd1"), &files[0], make).await.unwrap();
         Self { root, clock, broker, ring, replicator, files }
     }
 
-    /// One pass; gives what it did and how many files were opened.
+    /// Runs one pass; returns its counts and how many files were opened.
     async fn pass(&mut self) -> (Replicated, u64) {
         let cx = PassContext {
             scope: Scope::default(),
@@ -144,10 +148,10 @@ impl Bench {
         panic!("databases are opened in every pass");
     }
 
-    fn row(&self, name: &str, is_deleted: bool) -> Report {
+    fn row(&self, name: &str, is_deleted: bool) -> ContainerReport {
         let now = self.clock.now().as_secs();
         let (put_timestamp, deleted) = (Timestamp::from_seconds(now - 2), now - 1);
-        Report {
+        ContainerReport {
             name: name.to_owned(),
             put_timestamp,
             delete_timestamp: Timestamp::from_seconds(if is_deleted { deleted } else { 0 }),
@@ -157,7 +161,7 @@ impl Bench {
         }
     }
 
-    async fn write(&self, replica: usize, report: Report) {
+    async fn write(&self, replica: usize, report: ContainerReport) {
         let opened = self.broker.open(&self.files[replica], backend::merge_pending).await;
         let database = opened.unwrap().unwrap();
         database.write(move |connection| backend::merge_report(connection, &report)).await.unwrap();
@@ -224,7 +228,7 @@ async fn a_lost_replica_is_back_after_the_next_pass() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pending_records_an_older_file_and_a_new_ring_are_looked_at() {
+async fn pending_records_an_older_file_and_a_new_ring_are_noticed() {
     let mut bench = Bench::new("others").await;
     bench.settle().await;
     let file = bench.files[1].clone();
@@ -252,7 +256,7 @@ async fn pending_records_an_older_file_and_a_new_ring_are_looked_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_grows_old_is_reclaimed_though_nothing_changed() {
+async fn old_rows_are_reclaimed_though_nothing_changed() {
     let mut bench = Bench::new("old").await;
     bench.write(0, bench.row("gone", true)).await;
     bench.settle().await;
@@ -266,7 +270,7 @@ async fn what_grows_old_is_reclaimed_though_nothing_changed() {
     let opened = bench.broker.open(&bench.files[0], backend::merge_pending).await;
     let now = Timestamp::from_seconds(bench.clock.now().as_secs());
     let delete =
-        move |connection: &mut apus_broker::Connection| stat::delete::<Accounts>(connection, now);
+        move |connection: &mut apus_broker::Connection| stat::delete(connection, &SCHEMA, now);
     opened.unwrap().unwrap().write(delete).await.unwrap();
     bench.settle().await;
     assert!(bench.files.iter().all(|file| file.exists()));

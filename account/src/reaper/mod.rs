@@ -1,6 +1,6 @@
-//! The account reaper: removes what is in accounts that were deleted.
+//! The account reaper: removes the containers and objects of deleted accounts.
 //!
-//! It touches accounts whose status is DELETED and nothing else, after `delay_reaping`. The
+//! It changes only accounts whose status is DELETED, after `delay_reaping`. The
 //! replicas of an account share its containers by name, so that each is removed by one node. The
 //! account's database itself stays until it is reclaimed. Source: `swift/account/reaper.py`.
 
@@ -11,34 +11,35 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apus_broker::place::{Databases, Located};
+use apus_broker::path::{Databases, Located};
 use apus_broker::{Database, DbError, FileMark, Visits};
-use apus_cluster::HashConf;
 use apus_cluster::listing::{ContainerEntry, ListQuery};
+use apus_cluster::{AccountName, HashConf};
 use apus_daemon::{Pass, PassContext, Stopped};
 use apus_ring::Device;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use self::remove::{Account, Remover};
+use self::remove::{ReapedAccount, Remover};
 pub(crate) use self::report::Reaped;
-use crate::backend::{self, Doomed};
+use crate::backend::{self, DeletedAccount};
+use crate::schema::SCHEMA;
 use crate::server::Server;
 use crate::units::DaemonParts;
 
 /// Rows of a listing that are held at a time.
 const PAGE: usize = 1000;
 
-/// How an operator wants it.
+/// Options of the reaper.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
-    /// Objects that are removed at the same time: so many of a container in as many containers
-    /// that the product is at most this.
+pub(crate) struct ReaperOptions {
+    /// Objects that are removed at the same time at most: in the square root of it of containers, as
+    /// many objects each.
     pub(crate) concurrency: usize,
-    /// How long a deleted account is left alone.
+    /// Time before a deleted account is reaped.
     pub(crate) delay: Duration,
-    /// How long after that an account that is still there is told of.
+    /// Time after that until an account that still has containers is logged.
     pub(crate) warn_after: Duration,
 }
 
@@ -47,12 +48,12 @@ pub(crate) struct Options {
 pub(crate) struct Reaper {
     server: Arc<Server>,
     parts: DaemonParts,
-    options: Options,
+    options: ReaperOptions,
     /// Accounts that were not deleted.
     visits: Visits<FileMark>,
 }
 
-/// The place of a database among the primaries of its partition.
+/// The index of a database among the primaries of its partition.
 struct Share {
     partition: u32,
     primaries: Vec<Device>,
@@ -60,7 +61,7 @@ struct Share {
 }
 
 impl Share {
-    /// Whether a container is this replica's to remove.
+    /// Whether this replica is to remove a container.
     fn has(&self, container: &str) -> bool {
         let replicas = self.primaries.len() as u64;
         HashConf::default().hash_joined(container).modulo(replicas) == self.index as u64
@@ -69,7 +70,7 @@ impl Share {
 
 impl Reaper {
     /// Reaps the accounts on the devices of `server`.
-    pub(crate) fn new(server: Arc<Server>, parts: DaemonParts, options: Options) -> Self {
+    pub(crate) fn new(server: Arc<Server>, parts: DaemonParts, options: ReaperOptions) -> Self {
         Self { server, parts, options, visits: Visits::default() }
     }
 
@@ -82,8 +83,7 @@ impl Reaper {
         Some(Share { partition, primaries, index })
     }
 
-    /// Looks at one account, and removes our share of what is in it when it was deleted. Says whether
-    /// it was.
+    /// Removes our share of the containers of an account, if it was deleted. Returns whether it was.
     async fn account(
         &self,
         cx: &PassContext,
@@ -91,24 +91,25 @@ impl Reaper {
         share: Share,
         reaped: &mut Reaped,
     ) -> Result<bool, DbError> {
-        let opened = self.server.parts.broker.open(&database, backend::merge_pending).await?;
+        let opened =
+            self.server.databases.deps.broker.open(&database, backend::merge_pending).await?;
         let opened = opened.ok_or(DbError::Missing)?;
-        let Some(doomed) = opened.read(backend::doomed).await? else { return Ok(false) };
-        let age = age(&doomed, cx.clock.now());
+        let Some(deleted) = opened.read(backend::deleted_account).await? else { return Ok(false) };
+        let age = age(&deleted, cx.clock.now());
         if age <= self.options.delay {
             return Ok(true);
         }
         let began = cx.clock.now();
-        let name = doomed.account.clone();
-        tracing::info!(account = name, "pass on a deleted account begins");
+        let name = deleted.account.clone();
+        tracing::info!(account = name, "Begin to reap a deleted account");
         let mut of_account = Reaped { accounts: 1, ..Reaped::default() };
-        let result = self.containers(&opened, &doomed, share, &mut of_account).await;
+        let result = self.containers(&opened, &deleted, share, &mut of_account).await;
         let seconds = cx.clock.now().saturating_sub(began).as_secs_f64();
-        tracing::info!(account = name, seconds, report = ?of_account, "pass on a deleted account");
+        tracing::info!(account = name, seconds, report = ?of_account, "Reaped a deleted account");
         let late = self.options.delay.saturating_add(self.options.warn_after);
         if of_account.containers_remaining > 0 && age >= late {
-            let since = doomed.deleted.iso();
-            tracing::warn!(account = name, since, "a deleted account has not been reaped");
+            let since = deleted.deleted.iso();
+            tracing::warn!(account = name, since, "A deleted account has not been reaped");
         }
         reaped.add(&of_account);
         result.map(|()| true)
@@ -118,13 +119,14 @@ impl Reaper {
     async fn containers(
         &self,
         database: &Arc<Database>,
-        doomed: &Doomed,
+        deleted: &DeletedAccount,
         share: Share,
         reaped: &mut Reaped,
     ) -> Result<(), DbError> {
         let at_once = self.options.concurrency.isqrt().max(1);
-        let account = Account {
-            name: doomed.account.clone(),
+        let name = AccountName::parse(&deleted.account);
+        let account = ReapedAccount {
+            name: name.map_err(|error| DbError::Corrupt(error.to_string()))?,
             partition: share.partition,
             nodes: share.primaries.clone(),
         };
@@ -160,8 +162,8 @@ impl Reaper {
 }
 
 /// How long ago an account was deleted.
-fn age(doomed: &Doomed, now: Duration) -> Duration {
-    now.saturating_sub(Duration::from_micros(doomed.deleted.steps().saturating_mul(10)))
+fn age(deleted: &DeletedAccount, now: Duration) -> Duration {
+    now.saturating_sub(Duration::from_micros(deleted.deleted.steps().saturating_mul(10)))
 }
 
 #[async_trait]
@@ -173,8 +175,8 @@ impl Pass for Reaper {
     }
 
     async fn pass(&mut self, cx: &PassContext) -> Result<Reaped, Stopped> {
-        let devices = &self.server.devices;
-        let mut found = Databases::find(devices, "accounts", cx, self.name());
+        let devices = &self.server.databases.deps.devices;
+        let mut found = Databases::find(devices, SCHEMA.directory, cx, self.name());
         let mut reaped = Reaped::default();
         while let Some(Located { device, path, partition, mark }) = found.next().await {
             let Some(share) = self.share(&device, partition) else { continue };
@@ -182,7 +184,7 @@ impl Pass for Reaper {
                 continue;
             }
             let database = path.clone();
-            // What a stop cuts off is still in the account's listing.
+            // Containers that a stop leaves are still in the account's listing.
             let account = self.account(cx, database, share, &mut reaped);
             match cx.unless_stopped(account).await? {
                 Ok(true) | Err(DbError::Missing) => {}
@@ -192,7 +194,7 @@ impl Pass for Reaper {
                     }
                 }
                 Err(error) => {
-                    tracing::error!(%error, database = %path.display(), "account reaper");
+                    tracing::error!(%error, database = %path.display(), "Failed to reap an account");
                     reaped.errors += 1;
                 }
             }
@@ -226,8 +228,9 @@ mod tests {
 
     #[test]
     fn age_counts_from_the_deletion() {
-        let doomed = Doomed { account: "a".to_owned(), deleted: Timestamp::from_seconds(100) };
-        assert_eq!(age(&doomed, Duration::from_secs(130)), Duration::from_secs(30));
-        assert_eq!(age(&doomed, Duration::from_secs(90)), Duration::ZERO);
+        let deleted =
+            DeletedAccount { account: "a".to_owned(), deleted: Timestamp::from_seconds(100) };
+        assert_eq!(age(&deleted, Duration::from_secs(130)), Duration::from_secs(30));
+        assert_eq!(age(&deleted, Duration::from_secs(90)), Duration::ZERO);
     }
 }

@@ -1,24 +1,23 @@
-//! `DELETE` of a container: only when it is empty.
+//! `DELETE` of an empty container.
 
-use apus_broker::answer::{Refusal, timestamp};
+use apus_broker::response::Refusal;
 use apus_broker::stat;
 use apus_daemon::Body;
 use apus_daemon::http::status;
-use apus_wire::headers;
-use http::{HeaderMap, Response, StatusCode};
+use apus_wire::message::container::DeleteContainerRequest;
+use http::{Response, StatusCode};
 
 use crate::backend;
-use crate::replica::Containers;
-use crate::server::{Server, Target};
+use crate::schema::SCHEMA;
+use crate::server::{ContainerTarget, Server};
 
 pub(crate) async fn delete(
     server: &Server,
-    target: &Target,
-    head: &HeaderMap,
+    target: &ContainerTarget,
+    request: DeleteContainerRequest,
 ) -> Result<Response<Body>, Refusal> {
-    let time = timestamp(head, headers::TIMESTAMP)?;
-    let missing = || Box::new(status(StatusCode::NOT_FOUND));
-    let database = server.open(&target.database).await?.ok_or_else(missing)?;
+    let time = request.timestamp;
+    let database = server.databases.existing(target).await?;
     let outcome = database
         .write(move |connection| {
             let before = backend::info(connection)?;
@@ -26,7 +25,7 @@ pub(crate) async fn delete(
                 return Ok((StatusCode::CONFLICT, before));
             }
             let existed = before.put_timestamp > before.delete_timestamp;
-            stat::delete::<Containers>(connection, time)?;
+            stat::delete(connection, &SCHEMA, time)?;
             let after = backend::info(connection)?;
             Ok(match (after.is_deleted(), existed) {
                 (false, _) => (StatusCode::CONFLICT, after),
@@ -38,7 +37,8 @@ pub(crate) async fn delete(
     let (code, info) = outcome;
     apus_fault::point("container.delete.committed");
     if code != StatusCode::CONFLICT
-        && server.update_account(target, head, &info).await == Some(StatusCode::NOT_FOUND)
+        && server.update_account(target, &request.account_rows, &info).await
+            == Some(StatusCode::NOT_FOUND)
     {
         return Ok(status(StatusCode::NOT_FOUND));
     }

@@ -1,8 +1,8 @@
-//! Whether a database is what was written to it: SQLite's own check, which also holds every index
-//! against its table; the digests; and everything that follows from the rows: counts, bytes and
-//! the hash.
+//! Checks whether a database is what was written to it.
 //!
-//! It reads, on a connection of its own, and changes nothing.
+//! The checks: SQLite's own, which also compares every index with its table; the digests; and
+//! everything that follows from the rows, which are counts, bytes and the hash. They read on a
+//! connection of their own and change nothing.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,67 +11,16 @@ use apus_cluster::HashConf;
 
 use crate::digest;
 use crate::error::DbError;
-use crate::log;
+use crate::kind::DatabaseKind;
 use crate::open;
 use crate::raw::{Connection, Row};
+use crate::schema::Schema;
+use crate::wal;
 
-/// What of a row the totals of its database are made of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tally {
-    /// Its policy.
-    pub policy: i64,
-    /// Containers or objects, objects of a container, bytes.
-    pub counts: [i64; 3],
-    /// What `chexor` is given after the name.
-    pub version: String,
-}
-
-/// The tables and statements of one kind of database.
-///
-/// Statements for rows give `ROWID`, the id in the table of digests, the digest, and then the
-/// columns of a row in the order in which [`digest::of`] takes them; the first is the name.
-#[derive(Debug)]
-pub struct Tables {
-    /// Directory below a device.
-    pub kind: &'static str,
-    /// The table of digests and its triggers.
-    pub schema: &'static str,
-    /// All rows by `ROWID`, read from the table.
-    pub rows: &'static str,
-    /// The same in a database without digests.
-    pub rows_alone: &'static str,
-    /// At most a thousand rows after a `ROWID` that have no digest.
-    pub without_digest: &'static str,
-    /// One row.
-    pub row: &'static str,
-    /// Columns of a row.
-    pub columns: i32,
-    /// Their names, and whether they are numbers, as replicas send them.
-    pub fields: &'static [(&'static str, bool)],
-    /// The row about the database, names first.
-    pub info: &'static str,
-    /// Its columns.
-    pub info_columns: i32,
-    /// How many of them are names.
-    pub names: usize,
-    /// Which of them holds metadata.
-    pub metadata: usize,
-    /// Policy and three counts of each policy.
-    pub policies: &'static str,
-    /// The hash and three counts of the whole, which are -1 where there are none.
-    pub totals: &'static str,
-    /// What a row adds; `None` for what is no row.
-    pub tally: fn(&[String]) -> Option<Tally>,
-    /// Fills a new database from the row about a damaged one, which was found good.
-    pub rebuild: fn(&mut Connection, &[String]) -> Result<(), DbError>,
-    /// Merges a row that was found good.
-    pub restore: fn(&mut Connection, &[String]) -> Result<(), DbError>,
-}
-
-/// What an audit found.
+/// Result of an audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing wrong; digests may be missing.
+    /// Nothing is wrong; digests may be missing.
     Good {
         /// Whether every row, the row about the database and the schema have digests.
         is_covered: bool,
@@ -80,40 +29,19 @@ pub enum Verdict {
     Damaged(String),
 }
 
-/// What is wrong with the file, if that is what an error says; see Swift's `possibly_quarantine`
-/// (`swift/common/db.py`).
-#[must_use]
-pub fn damage(error: &DbError) -> Option<String> {
-    let is_damage = match error {
-        // SQLITE_IOERR, SQLITE_CORRUPT, SQLITE_NOTADB; and SQLITE_ERROR for lost tables.
-        DbError::Sqlite { code, message } => {
-            matches!(code & 0xff, 10 | 11 | 26)
-                || (code & 0xff == 1 && message.starts_with("no such"))
-        }
-        // Of what sqlx opens only the text is kept.
-        DbError::Io(text) => {
-            ["not a database", "malformed", "disk I/O error"].iter().any(|part| text.contains(part))
-        }
-        DbError::Corrupt(_) => true,
-        DbError::Poisoned | DbError::Busy | DbError::Missing | DbError::TooMuchMetadata(_) => false,
-    };
-    is_damage.then(|| error.to_string())
-}
-
-/// Opens a database to look at it; it stays in whatever journal mode it is. Blocks.
+/// Opens a database to read it; it stays in its journal mode. Blocks.
 pub(crate) fn open_to_read(path: &Path) -> Result<Connection, DbError> {
     let mut connection = Connection::open(path)?;
     connection.script("PRAGMA query_only = ON")?;
     Ok(connection)
 }
 
-/// Looks at a file. Blocks.
+/// Audits a file; `locked` says whether the caller holds the lock of its directory. Blocks.
 ///
 /// # Errors
-/// What says nothing about the file.
-pub(crate) fn look(
+/// Errors that say nothing about the file.
+pub(crate) fn audit<K: DatabaseKind>(
     path: &Path,
-    tables: &Tables,
     hash: &HashConf,
     locked: bool,
 ) -> Result<Verdict, DbError> {
@@ -123,30 +51,30 @@ pub(crate) fn look(
         if !path.exists() {
             return Err(DbError::Missing);
         }
-        // Before SQLite looks, which takes a damaged frame for the end.
-        if let Some(reason) = log::look(path)?.damage() {
+        // Before SQLite reads it, which takes a damaged frame for the end.
+        if let Some(reason) = wal::check(path)?.damage() {
             return Ok(Verdict::Damaged(reason));
         }
         open_to_read(path)
     };
     let checked = opened.and_then(|mut connection| {
-        let verdict = check(&mut connection, path, tables, hash);
-        // What is damaged may also fail to close.
+        let verdict = check::<K>(&mut connection, path, hash);
+        // A damaged database may also fail to close.
         let _ = connection.close();
         verdict
     });
-    checked.or_else(|error| match damage(&error) {
-        Some(reason) => Ok(Verdict::Damaged(reason)),
-        None => Err(error),
+    checked.or_else(|error| match error.is_damage() {
+        true => Ok(Verdict::Damaged(error.to_string())),
+        false => Err(error),
     })
 }
 
-fn check(
+fn check<K: DatabaseKind>(
     connection: &mut Connection,
     path: &Path,
-    tables: &Tables,
     hash: &HashConf,
 ) -> Result<Verdict, DbError> {
+    let schema = K::schema();
     connection.run("BEGIN", &[])?;
     let mut found = String::new();
     connection.query("PRAGMA integrity_check(1)", &[], |row| {
@@ -156,18 +84,18 @@ fn check(
     if found != "ok" {
         return Ok(Verdict::Damaged(found));
     }
-    let info = digest::info(connection, tables)?;
-    if let Some(reason) = misplaced(&info, path, tables, hash) {
+    let info = digest::info(connection, schema)?;
+    if let Some(reason) = misplaced(&info, path, schema, hash) {
         return Ok(Verdict::Damaged(reason));
     }
-    let metadata = info.get(tables.metadata).map_or("", String::as_str);
+    let metadata = info.get(schema.metadata_at).map_or("", String::as_str);
     crate::metadata::decode(metadata)?;
-    let kept = digest::is_kept(connection)?;
-    if !kept && digest::is_hidden(connection)? {
+    let has_digests = digest::is_kept(connection)?;
+    if !has_digests && digest::is_hidden(connection)? {
         return Ok(Verdict::Damaged("the schema hides the table of digests".to_owned()));
     }
-    let mut is_covered = kept;
-    if kept {
+    let mut is_covered = has_digests;
+    if has_digests {
         for (what, matches) in [
             ("the row about the database", digest::info_matches(connection, &info)?),
             ("the schema", digest::schema_matches(connection)?),
@@ -178,59 +106,62 @@ fn check(
             is_covered &= matches.is_some();
         }
     }
-    let mut sums = Sums::default();
-    let sql = if kept { tables.rows } else { tables.rows_alone };
+    let mut sums = RowSums::default();
+    let sql = if has_digests { schema.rows } else { schema.rows_alone };
     connection.query(sql, &[], |row| {
-        sums.add(&Found::read(row, tables), tables);
+        sums.add::<K>(&AuditedRow::read(row, schema));
         sums.wrong.is_none()
     })?;
     if let Some(reason) = sums.wrong {
         return Ok(Verdict::Damaged(reason));
     }
-    if let Some(reason) = sums.contradict(connection, tables)? {
+    if let Some(reason) = sums.contradiction(connection, schema)? {
         return Ok(Verdict::Damaged(reason));
     }
     is_covered &= sums.rows == sums.covered;
     Ok(Verdict::Good { is_covered })
 }
 
-/// Names that belong elsewhere.
+/// What is wrong when the names of a database belong to another path.
 pub(crate) fn misplaced(
     info: &[String],
     path: &Path,
-    tables: &Tables,
+    schema: &Schema,
     hash: &HashConf,
 ) -> Option<String> {
-    let names: Vec<&str> = info.iter().take(tables.names).map(String::as_str).collect();
+    let names: Vec<&str> = info.iter().take(schema.tables.names).map(String::as_str).collect();
     let own = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     // The database of a sharded container has an epoch in its name.
     let own = own.split('_').next().unwrap_or_default();
-    (hash.hash(&names).to_string() != own).then(|| format!("the names {names:?} belong elsewhere"))
+    (hash.hash(&names).to_string() != own)
+        .then(|| format!("the names {names:?} belong to another path"))
 }
 
-/// A row as it was found.
-pub(crate) struct Found {
+/// A row with the state of its digest.
+pub(crate) struct AuditedRow {
     pub(crate) id: i64,
     /// Whether it matches its digest; `None` without one.
     pub(crate) matches: Option<bool>,
     pub(crate) columns: Vec<String>,
 }
 
-impl Found {
-    pub(crate) fn read(row: &Row<'_>, tables: &Tables) -> Self {
-        let id = row.int(0);
-        let columns: Vec<String> = (3..3 + tables.columns).map(|column| row.text(column)).collect();
+impl AuditedRow {
+    /// Reads a row of one of the statements of [`Schema`].
+    pub(crate) fn read(row: &Row<'_>, schema: &Schema) -> Self {
+        let count = schema.columns();
+        let id = row.int(count);
+        let columns: Vec<String> = (0..count).map(|column| row.text(column)).collect();
         let texts: Vec<&str> = columns.iter().map(String::as_str).collect();
         // NULL is empty.
-        let has_digest = !row.text(1).is_empty();
-        let matches = has_digest.then(|| row.int(2) == digest::of(id, &texts));
+        let has_digest = !row.text(count + 1).is_empty();
+        let matches = has_digest.then(|| row.int(count + 2) == digest::of(id, &texts));
         Self { id, matches, columns }
     }
 }
 
-/// What all rows add up to.
+/// The totals of all rows.
 #[derive(Default)]
-struct Sums {
+struct RowSums {
     rows: u64,
     covered: u64,
     policies: BTreeMap<i64, [i64; 3]>,
@@ -238,16 +169,16 @@ struct Sums {
     wrong: Option<String>,
 }
 
-impl Sums {
-    fn add(&mut self, found: &Found, tables: &Tables) {
+impl RowSums {
+    fn add<K: DatabaseKind>(&mut self, row: &AuditedRow) {
         self.rows += 1;
-        self.covered += u64::from(found.matches.is_some());
-        if found.matches == Some(false) {
-            self.wrong = Some(format!("row {} does not match its digest", found.id));
+        self.covered += u64::from(row.matches.is_some());
+        if row.matches == Some(false) {
+            self.wrong = Some(format!("row {} does not match its digest", row.id));
             return;
         }
-        let Some(tally) = (tables.tally)(&found.columns) else {
-            self.wrong = Some(format!("row {} is none", found.id));
+        let Some(tally) = K::tally(&row.columns) else {
+            self.wrong = Some(format!("row {} is invalid", row.id));
             return;
         };
         let counts = self.policies.entry(tally.policy).or_default();
@@ -255,17 +186,17 @@ impl Sums {
             *sum = sum.wrapping_add(count);
         }
         let mut context = md5::Context::new();
-        context.consume(found.columns.first().map_or("", String::as_str));
+        context.consume(row.columns.first().map_or("", String::as_str));
         context.consume(b"-");
         context.consume(&tally.version);
         self.hash ^= u128::from_be_bytes(context.finalize().0);
     }
 
-    /// What the database says of its rows and they do not.
-    fn contradict(
+    /// What the database stores about its rows and does not follow from them.
+    fn contradiction(
         &self,
         connection: &mut Connection,
-        tables: &Tables,
+        schema: &Schema,
     ) -> Result<Option<String>, DbError> {
         if digest::is_kept(connection)? {
             let mut digests = 0;
@@ -278,24 +209,24 @@ impl Sums {
                 return Ok(Some(format!("{digests} digests, {} rows with one", self.covered)));
             }
         }
-        let mut told: BTreeMap<i64, [i64; 3]> = BTreeMap::new();
-        connection.query(tables.policies, &[], |row| {
-            told.insert(row.int(0), [row.int(1), row.int(2), row.int(3)]);
+        let mut stored: BTreeMap<i64, [i64; 3]> = BTreeMap::new();
+        connection.query(schema.tables.policies, &[], |row| {
+            stored.insert(row.int(0), [row.int(1), row.int(2), row.int(3)]);
             true
         })?;
-        let mut all = [0i64; 3];
-        for policy in told.keys().chain(self.policies.keys()) {
-            let [says, is] = [&told, &self.policies].map(|of| of.get(policy).copied());
-            let (says, is) = (says.unwrap_or_default(), is.unwrap_or_default());
-            if says != is {
-                return Ok(Some(format!("policy {policy} says {says:?}, its rows {is:?}")));
+        for policy in stored.keys().chain(self.policies.keys()) {
+            let [stored, actual] = [&stored, &self.policies].map(|of| of.get(policy).copied());
+            let (stored, actual) = (stored.unwrap_or_default(), actual.unwrap_or_default());
+            if stored != actual {
+                return Ok(Some(format!("policy {policy}: stored {stored:?}, rows {actual:?}")));
             }
         }
+        let mut all = [0i64; 3];
         for counts in self.policies.values() {
             all.iter_mut().zip(counts).for_each(|(sum, count)| *sum = sum.wrapping_add(*count));
         }
         let (mut hash, mut totals) = (String::new(), [0i64; 3]);
-        connection.query(tables.totals, &[], |row| {
+        connection.query(schema.tables.totals, &[], |row| {
             hash = row.text(0);
             totals = [row.int(1), row.int(2), row.int(3)];
             false
@@ -303,27 +234,28 @@ impl Sums {
         if hash != format!("{:032x}", self.hash) {
             return Ok(Some("the hash is not that of the rows".to_owned()));
         }
-        let differs = totals.iter().zip(all).any(|(says, is)| *says != -1 && *says != is);
+        let differs =
+            totals.iter().zip(all).any(|(stored, actual)| *stored != -1 && *stored != actual);
         Ok(differs.then(|| format!("totals {totals:?}, rows {all:?}")))
     }
 }
 
-/// Gives digests to at most a thousand rows that have none, of those after an id; the id to go on
-/// from, or `None` when all is done. To be called for a database that was just found good.
+/// Gives digests to at most a thousand rows that have none, of those after an id. Returns the id to
+/// continue from, or `None` when all rows have one. For a database that was just found good.
 ///
 /// # Errors
 /// SQLite's.
 pub fn cover(
     connection: &mut Connection,
-    tables: &Tables,
+    schema: &Schema,
     after: i64,
 ) -> Result<Option<i64>, DbError> {
     if !digest::is_kept(connection)? {
-        connection.script(tables.schema)?;
+        connection.script(schema.digests)?;
     }
     let mut rows = Vec::new();
-    connection.query(tables.without_digest, &[after.into()], |row| {
-        rows.push(Found::read(row, tables));
+    connection.query(schema.without_digest, &[after.into()], |row| {
+        rows.push(AuditedRow::read(row, schema));
         true
     })?;
     for row in &rows {
@@ -333,7 +265,7 @@ pub fn cover(
     if let Some(last) = rows.last() {
         return Ok(Some(last.id));
     }
-    digest::seal(connection, tables)?;
+    digest::seal(connection, schema)?;
     digest::seal_schema(connection)?;
     Ok(None)
 }

@@ -1,67 +1,61 @@
-//! The daemons `account-auditor` and `container-auditor`: look at every database again and again.
-//! A damaged one is set aside by the node's own server, which may have it open; this daemon only
-//! asks for that. What is good gets the digests that it lacks.
+//! The daemons `account-auditor` and `container-auditor`: audit every database again and again.
+//!
+//! A damaged database is quarantined by the node's own server, which may have it open: this daemon
+//! only asks for that. A good one gets the digests that it lacks.
 //!
 //! Swift's auditors only open each database (`swift/common/db_auditor.py`).
 
+use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use apus_cluster::HashConf;
-use apus_daemon::http::header;
 use apus_daemon::{Pace, Pass, PassContext, Span, Stopped};
+use apus_wire::NodeError;
 use async_trait::async_trait;
 use http::StatusCode;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
-use crate::audit::{self, Found, Tables, Verdict};
+use crate::audit::{self, AuditedRow, Verdict};
 use crate::error::DbError;
 use crate::handles::Broker;
-use crate::open::AfterOpen;
-use crate::own_server::{Holders, OwnServer};
-use crate::place::{Databases, Devices, Located};
-use crate::set_aside;
+use crate::kind::DatabaseKind;
+use crate::local_client::{Holders, LocalClient, NoHolders};
+use crate::path::{Databases, Devices, Located};
+use crate::quarantine;
+use crate::schema::Schema;
 
-/// How long the server may take to set a database aside: it looks at all of it once more.
-const SET_ASIDE_WAIT: Duration = Duration::from_secs(600);
-
-/// What the daemon needs.
+/// What an auditor works with.
 #[derive(Debug)]
-pub struct Parts {
-    /// `account` or `container`.
-    pub server: &'static str,
-    /// The daemon's name.
-    pub name: &'static str,
-    /// What such a database holds.
-    pub tables: &'static Tables,
+pub struct AuditorDeps {
     /// The devices.
     pub devices: Devices,
     /// The open databases of this process.
     pub broker: Arc<Broker>,
-    /// Takes in `.pending` records.
-    pub after_open: AfterOpen,
     /// The cluster's hash prefix and suffix.
     pub hash: HashConf,
-    /// The server of this node.
-    pub own_server: OwnServer,
-    /// Databases a second; zero is as fast as it goes.
+    /// The client of this node's server.
+    pub local: LocalClient,
+    /// Databases per second; zero is unlimited.
     pub per_second: f64,
 }
 
-/// The daemon.
+/// The auditor of one kind of database.
 #[derive(Debug)]
-pub struct Auditor(Parts);
+pub struct Auditor<K> {
+    deps: AuditorDeps,
+    kind: PhantomData<fn() -> K>,
+}
 
-/// What a pass did.
+/// Counts of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Audited {
     /// Databases in which nothing is wrong.
     pub passed: u64,
-    /// Databases that are damaged, or could not be looked at.
+    /// Databases that are damaged or could not be read.
     pub failed: u64,
-    /// Of these, set aside.
+    /// Of these, quarantined.
     pub quarantined: u64,
     /// Of these, damaged and left, since too many were: an alarm.
     pub left_damaged: u64,
@@ -69,17 +63,26 @@ pub struct Audited {
     pub covered: u64,
 }
 
-impl Auditor {
-    /// A daemon with its parts.
+/// Reasons why the server did not quarantine a damaged database.
+#[derive(Debug, thiserror::Error)]
+enum NotQuarantined {
+    #[error(transparent)]
+    Holders(#[from] NoHolders),
+    #[error("the server returned {0}")]
+    Status(StatusCode),
+    #[error("the request failed: {0}")]
+    Request(NodeError),
+}
+
+impl<K: DatabaseKind> Auditor<K> {
+    /// An auditor over its dependencies.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
-        Self(parts)
+    pub fn new(deps: AuditorDeps) -> Self {
+        Self { deps, kind: PhantomData }
     }
 
-    async fn one(&self, path: &Path, partition: u32, done: &mut Audited) {
-        let parts = &self.0;
-        let looked = parts.broker.audit(path, parts.tables, &parts.hash).await;
-        match looked {
+    async fn audit(&self, path: &Path, partition: u32, done: &mut Audited) {
+        match self.deps.broker.audit::<K>(path, &self.deps.hash).await {
             Err(DbError::Missing) => {}
             Ok(Verdict::Good { is_covered }) => {
                 done.passed += 1;
@@ -87,92 +90,97 @@ impl Auditor {
                     match self.cover(path).await {
                         Ok(()) => done.covered += 1,
                         Err(error) => {
-                            tracing::warn!(database = %path.display(), %error, "no digests");
+                            let database = path.display();
+                            tracing::warn!(%database, %error, "Failed to add digests to a database");
                         }
                     }
                 }
             }
             Ok(Verdict::Damaged(reason)) => {
                 done.failed += 1;
-                tracing::error!(database = %path.display(), reason, "damaged");
-                if set_aside::are_too_many(done.quarantined, done.passed + done.failed) {
-                    if done.left_damaged == 0 {
-                        tracing::error!("ALARM: too many databases look damaged; the others stay");
-                    }
-                    done.left_damaged += 1;
-                    return;
-                }
-                match self.ask(path, partition).await {
-                    Ok(()) => done.quarantined += 1,
-                    Err(reason) => {
-                        tracing::error!(database = %path.display(), reason, "it stays");
-                    }
-                }
+                tracing::error!(database = %path.display(), reason, "A database is damaged");
+                self.damaged(path, partition, done).await;
             }
             Err(error) => {
                 done.failed += 1;
-                tracing::warn!(database = %path.display(), %error, "not audited");
+                tracing::warn!(database = %path.display(), %error, "Failed to audit a database");
             }
         }
     }
 
-    /// Adds the digests that are missing, some rows a transaction.
+    async fn damaged(&self, path: &Path, partition: u32, done: &mut Audited) {
+        if quarantine::are_too_many(done.quarantined, done.passed + done.failed) {
+            if done.left_damaged == 0 {
+                tracing::error!("ALARM: too many databases look damaged; the others stay");
+            }
+            done.left_damaged += 1;
+            return;
+        }
+        match self.quarantine(path, partition).await {
+            Ok(()) => done.quarantined += 1,
+            Err(error) => {
+                let database = path.display();
+                tracing::error!(%database, %error, "Failed to quarantine a damaged database");
+            }
+        }
+    }
+
+    /// Adds the digests that are missing, some rows per transaction.
     async fn cover(&self, path: &Path) -> Result<(), DbError> {
-        let parts = &self.0;
-        let database = parts.broker.open(path, parts.after_open).await?.ok_or(DbError::Missing)?;
-        let tables = parts.tables;
+        let opened = self.deps.broker.open(path, K::merge_pending).await?;
+        let database = opened.ok_or(DbError::Missing)?;
         let mut after = Some(0);
         while let Some(from) = after {
-            after =
-                database.write(move |connection| audit::cover(connection, tables, from)).await?;
+            after = database
+                .write(move |connection| audit::cover(connection, K::schema(), from))
+                .await?;
             apus_fault::point("audit.database.covered");
         }
         Ok(())
     }
 
-    /// Has the server of this node set a database aside; rows that were saved and have no place
-    /// there go to the other replicas, which may lack them.
-    async fn ask(&self, path: &Path, partition: u32) -> Result<(), String> {
-        let holders = self.0.own_server.holders(path, partition)?;
-        let call = (set_aside::OPERATION, holders.others.is_empty());
-        match holders.call(&holders.own, &call, SET_ASIDE_WAIT).await {
-            Ok(answer) if answer.status().is_success() => {
-                if let Some(saved) = header(answer.headers(), set_aside::SAVED) {
-                    self.push(Path::new(saved), &holders).await;
+    /// Asks the server of this node to quarantine a database. Rows that were salvaged and are not
+    /// in a new database are sent to the other replicas, which may lack them.
+    async fn quarantine(&self, path: &Path, partition: u32) -> Result<(), NotQuarantined> {
+        let holders = self.deps.local.holders(path, partition)?;
+        match holders.quarantine().await {
+            Ok(reply) if reply.status.is_success() => {
+                if let Some(salvaged) = reply.salvaged {
+                    self.push(&salvaged, &holders).await;
                 }
                 Ok(())
             }
-            // Somebody was faster.
-            Ok(answer) if answer.status() == StatusCode::NOT_FOUND => Ok(()),
-            Ok(answer) => Err(format!("the server answered {}", answer.status())),
-            Err(error) => Err(error.to_string()),
+            // Another process was faster.
+            Ok(reply) if reply.status == StatusCode::NOT_FOUND => Ok(()),
+            Ok(reply) => Err(NotQuarantined::Status(reply.status)),
+            Err(error) => Err(NotQuarantined::Request(error)),
         }
     }
 
     /// Sends the rows of a database to other replicas, as replication does.
-    async fn push(&self, saved: &Path, holders: &Holders) {
+    async fn push(&self, salvaged: &Path, holders: &Holders) {
         let (sender, mut pages) = mpsc::channel::<Vec<Value>>(1);
-        let file = saved.to_owned();
-        let tables = self.0.tables;
-        let read = tokio::task::spawn_blocking(move || pages_of(&file, tables, &sender));
-        let mut taken: Vec<bool> = vec![true; holders.others.len()];
-        // Nobody knows this id: no sync point means anything.
+        let file = salvaged.to_owned();
+        let read = tokio::task::spawn_blocking(move || pages_of(&file, K::schema(), &sender));
+        let mut accepted: Vec<bool> = vec![true; holders.others.len()];
+        // No replica knows this id, so sync points under it mean nothing.
         let id = apus_daemon::seed::uuid();
-        let wait = self.0.own_server.client.deadlines().answer;
+        let wait = self.deps.local.client.deadlines().answer;
         while let Some(rows) = pages.recv().await {
             let call = ("merge_items", rows, &id);
-            for (node, taken) in holders.others.iter().zip(&mut taken).filter(|(_, taken)| **taken)
-            {
-                let answer = holders.call(node, &call, wait).await;
-                *taken = answer.is_ok_and(|answer| answer.status().is_success());
+            let live = holders.others.iter().zip(&mut accepted).filter(|(_, accepts)| **accepts);
+            for (node, accepts) in live {
+                let status = holders.call(node, &call, wait).await;
+                *accepts = status.is_ok_and(|status| status.is_success());
             }
         }
-        let whole = matches!(read.await, Ok(Ok(())));
-        let count = taken.iter().filter(|taken| **taken).count();
-        if whole && count > 0 {
-            tracing::info!(saved = %saved.display(), replicas = count, "saved rows were sent");
+        let is_whole = matches!(read.await, Ok(Ok(())));
+        let replicas = accepted.iter().filter(|accepts| **accepts).count();
+        let salvaged = salvaged.display();
+        if is_whole && replicas > 0 {
+            tracing::info!(%salvaged, replicas, "Sent salvaged rows to other replicas");
         } else {
-            tracing::error!(saved = %saved.display(), "saved rows stay there: no replica took all");
+            tracing::error!(%salvaged, "Salvaged rows stay in their file: no replica accepted all");
         }
     }
 }
@@ -180,19 +188,19 @@ impl Auditor {
 /// Reads a database page by page, as replicas send rows. Blocks.
 fn pages_of(
     path: &Path,
-    tables: &Tables,
+    schema: &Schema,
     sender: &mpsc::Sender<Vec<Value>>,
 ) -> Result<(), DbError> {
     const PAGE: usize = 1000;
     let mut connection = audit::open_to_read(path)?;
     let mut page = Vec::new();
     let mut is_wanted = true;
-    connection.query(tables.rows, &[], |row| {
-        let found = Found::read(row, tables);
-        let mut fields = Map::from_iter([("ROWID".to_owned(), found.id.into())]);
-        for ((name, is_number), text) in tables.fields.iter().zip(found.columns) {
-            let number = is_number.then(|| text.parse::<i64>().ok()).flatten();
-            fields.insert((*name).to_owned(), number.map_or(Value::String(text), Value::from));
+    connection.query(schema.rows, &[], |row| {
+        let row = AuditedRow::read(row, schema);
+        let mut fields = Map::from_iter([("ROWID".to_owned(), row.id.into())]);
+        for (column, text) in schema.tables.row.iter().zip(row.columns) {
+            let number = column.is_number.then(|| text.parse::<i64>().ok()).flatten();
+            fields.insert(column.name.to_owned(), number.map_or(Value::String(text), Value::from));
         }
         page.push(Value::Object(fields));
         if page.len() >= PAGE {
@@ -201,34 +209,34 @@ fn pages_of(
         is_wanted
     })?;
     if !page.is_empty() {
-        // Who does not listen any more has stopped.
+        // A receiver that is gone was stopped.
         let _ = sender.blocking_send(page);
     }
     connection.close()
 }
 
 #[async_trait]
-impl Pass for Auditor {
+impl<K: DatabaseKind> Pass for Auditor<K> {
     type Report = Audited;
 
     fn name(&self) -> &'static str {
-        self.0.name
+        K::schema().auditor
     }
 
     async fn pass(&mut self, cx: &PassContext) -> Result<Audited, Stopped> {
-        let (kind, name) = (self.0.tables.kind, self.0.name);
-        let mut found = Databases::find(&self.0.devices, kind, cx, name);
-        let mut pace = Pace::per_second(self.0.per_second);
+        let schema = K::schema();
+        let mut found = Databases::find(&self.deps.devices, schema.directory, cx, schema.auditor);
+        let mut pace = Pace::per_second(self.deps.per_second);
         let mut done = Audited::default();
         while let Some(Located { path, partition, .. }) = found.next().await {
             cx.unless_stopped(pace.take(1.0)).await?;
-            cx.unless_stopped(self.one(&path, partition, &mut done)).await?;
+            cx.unless_stopped(self.audit(&path, partition, &mut done)).await?;
         }
         Ok(done)
     }
 
     fn recon(&self, report: &Audited, span: Span) -> Map<String, Value> {
-        let server = self.0.server;
+        let server = K::schema().tables.server;
         Map::from_iter([
             (format!("{server}_audits_since"), span.began.as_secs_f64().into()),
             (format!("{server}_audits_passed"), report.passed.into()),

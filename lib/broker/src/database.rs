@@ -1,8 +1,8 @@
 //! One open database: reads one at a time, writes in batches.
 //!
-//! A write is a closure that runs inside a transaction. What arrives while a transaction commits
-//! becomes the next one, and every caller is answered after the commit that holds its write: rows
-//! of many clients share one sync, and an answered write is durable.
+//! A write is a closure that runs inside a transaction. Writes that arrive while a transaction
+//! commits form the next one, and each returns after the commit that contains it: rows of many
+//! clients share one sync, and a write that returned is durable.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -12,15 +12,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use apus_disk::{DeviceThreads, Priority};
 use tokio::sync::oneshot;
 
+use crate::counters::Counters;
 use crate::error::DbError;
-use crate::handles::Counters;
 use crate::open::{Opened, Opener};
 use crate::raw::Connection;
 
 /// Writes in one transaction at most.
 const BATCH_MAX: usize = 1000;
 
-/// A queued write: runs in the transaction, and gives what to do once its fate is known.
+/// A queued write: runs in the transaction, and returns what to do after the commit.
 type Write = Box<dyn FnOnce(&mut Connection) -> Outcome + Send>;
 type Outcome = Box<dyn FnOnce(Result<(), DbError>) + Send>;
 
@@ -79,17 +79,17 @@ impl Database {
         self.poisoned.load(Ordering::Relaxed)
     }
 
-    /// Whether it must be opened anew to be used: a commit failed, or its file is gone.
+    /// Whether it must be opened again to be used: a commit failed, or its file is gone.
     pub(crate) fn is_over(&self) -> bool {
         self.is_poisoned() || self.gone.load(Ordering::Relaxed)
     }
 
-    /// Notes that there is no such file any more.
+    /// Notes that its file is gone.
     pub(crate) fn set_gone(&self) {
         self.gone.store(true, Ordering::Relaxed);
     }
 
-    /// The connection, kept from everybody else until the guard is dropped.
+    /// The connection, for the holder of the guard only.
     pub(crate) fn opened(&self) -> MutexGuard<'_, Option<Opened>> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -98,7 +98,7 @@ impl Database {
         &self.opener
     }
 
-    /// Takes the connection for good.
+    /// Takes the connection; the database is over then.
     pub(crate) fn take_connection(&self) -> Option<Connection> {
         let opened = self.opened().take();
         self.set_gone();
@@ -117,7 +117,8 @@ impl Database {
             return Err(DbError::Missing);
         }
         if let Some(old) = opened.take_if(|opened| !opened.is_current(&self.path)) {
-            tracing::warn!(database = %self.path.display(), "replaced by another program");
+            let database = self.path.display();
+            tracing::warn!(%database, "Another program replaced a database that is open");
             self.opener.abandon(&self.path, old)?;
         }
         if opened.is_none() {
@@ -140,15 +141,15 @@ impl Database {
         self: &Arc<Self>,
         work: impl FnOnce(&mut Connection) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, done) = oneshot::channel();
         let database = self.clone();
         self.threads
             .submit(Priority::Read, move || {
-                // The caller may have gone away; then nobody wants the answer.
+                // The caller may have been dropped.
                 let _ = reply.send(database.with(work));
             })
             .map_err(|_| DbError::Busy)?;
-        answer.await.unwrap_or(Err(DbError::Poisoned))
+        done.await.unwrap_or(Err(DbError::Poisoned))
     }
 
     /// Queues a write and waits until the transaction that holds it is committed and synced.
@@ -161,7 +162,7 @@ impl Database {
         self: &Arc<Self>,
         work: impl FnOnce(&mut Connection) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, done) = oneshot::channel();
         let write: Write = Box::new(move |connection| {
             let result = savepoint(connection, work);
             Box::new(move |commit| {
@@ -183,7 +184,7 @@ impl Database {
                 return Err(DbError::Busy);
             }
         }
-        answer.await.unwrap_or(Err(DbError::Busy))
+        done.await.unwrap_or(Err(DbError::Busy))
     }
 
     /// Commits batch after batch until nothing waits.
@@ -212,13 +213,14 @@ impl Database {
                 }
                 connection.run("COMMIT", &[]).inspect_err(|_| {
                     // After a failed sync the kernel may have dropped the pages: neither this
-                    // connection nor its file cache can be trusted any more.
+                    // connection nor its file cache can be trusted after that.
                     self.poisoned.store(true, Ordering::Relaxed);
                 })
             });
             apus_fault::point("database.commit.done");
             if let Err(error) = &result {
-                tracing::error!(database = %self.path.display(), %error, "commit");
+                let database = self.path.display();
+                tracing::error!(%database, %error, "Failed to commit to a database");
             }
             for outcome in outcomes {
                 outcome(result.clone());

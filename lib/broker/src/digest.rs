@@ -1,18 +1,19 @@
-//! A digest of each row, which Swift ignores: SQLite itself does not see a flipped bit in a row.
+//! Digests of rows, since SQLite itself does not notice a flipped bit in a row.
 //!
-//! Digests are in a table of their own, under the row's id. Our writers add them in the transaction
-//! of the row. Swift's rows have none until the auditor has looked at the database; a trigger of
-//! built-in functions takes the digest of a row away with it, and that of the row about the
-//! database when one of its columns is set, so that Swift may write whatever it wants.
+//! Digests are in a table of their own, under the row's id; Swift ignores it. Our writers add them
+//! in the transaction of the row. Swift's rows have none until the auditor has seen the database. A
+//! trigger of built-in functions deletes the digest with its row, and that of the row about the
+//! database when one of its columns is set, so that Swift may write what it wants.
 //!
-//! Servers tell nobody, client or replica, of a row that does not match: the database is set aside.
+//! Servers return a row that does not match to no client and no replica: the database is
+//! quarantined.
 //!
 //! Id 0 is the row about the database, without the columns that follow from the other rows or that
 //! repair themselves. Ids below are schemas, by `PRAGMA schema_version`.
 
-use crate::audit::Tables;
 use crate::error::DbError;
 use crate::raw::{Connection, Row};
+use crate::schema::Schema;
 
 /// The table of digests.
 pub const TABLE: &str = "apus_row_digest";
@@ -40,7 +41,7 @@ pub fn is_kept(connection: &mut Connection) -> Result<bool, DbError> {
     connection.has_table(TABLE)
 }
 
-/// Whether the schema speaks of the table although it [is not there](is_kept): its line is damaged.
+/// Whether the schema names the table although it [does not exist](is_kept): its line is damaged.
 pub(crate) fn is_hidden(connection: &mut Connection) -> Result<bool, DbError> {
     let mut found = false;
     let sql = "SELECT 1 FROM sqlite_master WHERE ? IN (name, tbl_name)";
@@ -58,7 +59,7 @@ fn put(connection: &mut Connection, id: i64, digest: i64) -> Result<(), DbError>
     )
 }
 
-/// Adds the digest of a row whose columns are these, in the order of [`Tables::rows`].
+/// Adds the digest of a row whose columns are these, in the order of [`Tables::row`](crate::schema::Tables).
 ///
 /// # Errors
 /// SQLite's.
@@ -79,25 +80,25 @@ pub fn inserted(connection: &mut Connection, columns: &[&str]) -> Result<(), DbE
 ///
 /// # Errors
 /// SQLite's.
-pub fn keep(connection: &mut Connection, tables: &Tables) -> Result<(), DbError> {
-    connection.script(tables.schema)?;
-    seal(connection, tables)?;
+pub fn keep(connection: &mut Connection, schema: &Schema) -> Result<(), DbError> {
+    connection.script(schema.digests)?;
+    seal(connection, schema)?;
     seal_schema(connection)
 }
 
-/// Changes columns of the row about the database and renews its digest. What does not match before
-/// is not changed: its new digest would call it good.
+/// Changes columns of the row about the database and renews its digest. A row that does not match
+/// before is not changed: its new digest would make it look good.
 ///
 /// # Errors
 /// SQLite's; [`DbError::Corrupt`]; what the change gives.
 pub fn change_info<T>(
     connection: &mut Connection,
-    tables: &Tables,
+    schema: &Schema,
     change: impl FnOnce(&mut Connection) -> Result<T, DbError>,
 ) -> Result<T, DbError> {
-    check_info(connection, tables)?;
+    check_info(connection, schema)?;
     let changed = change(connection)?;
-    seal(connection, tables)?;
+    seal(connection, schema)?;
     Ok(changed)
 }
 
@@ -105,22 +106,23 @@ pub fn change_info<T>(
 ///
 /// # Errors
 /// SQLite's.
-pub(crate) fn seal(connection: &mut Connection, tables: &Tables) -> Result<(), DbError> {
+pub(crate) fn seal(connection: &mut Connection, schema: &Schema) -> Result<(), DbError> {
     if !is_kept(connection)? {
         return Ok(());
     }
-    let columns = info(connection, tables)?;
+    let columns = info(connection, schema)?;
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
     add(connection, INFO, &columns)
 }
 
 /// The columns of the row about the database that its digest covers.
-pub(crate) fn info(connection: &mut Connection, tables: &Tables) -> Result<Vec<String>, DbError> {
+pub(crate) fn info(connection: &mut Connection, schema: &Schema) -> Result<Vec<String>, DbError> {
+    let count = i32::try_from(schema.tables.info.len()).unwrap_or(i32::MAX);
     let mut rows = 0;
     let mut columns = Vec::new();
-    connection.query(tables.info, &[], |row| {
+    connection.query(schema.info, &[], |row| {
         rows += 1;
-        columns = (0..tables.info_columns).map(|column| row.text(column)).collect();
+        columns = (0..count).map(|column| row.text(column)).collect();
         true
     })?;
     if rows == 1 {
@@ -130,7 +132,7 @@ pub(crate) fn info(connection: &mut Connection, tables: &Tables) -> Result<Vec<S
 }
 
 /// The digest of an id; `None` when it has none.
-fn known(connection: &mut Connection, id: i64) -> Result<Option<i64>, DbError> {
+fn stored(connection: &mut Connection, id: i64) -> Result<Option<i64>, DbError> {
     let mut found = None;
     connection.query(
         "SELECT digest FROM apus_row_digest WHERE row_id = ?",
@@ -143,13 +145,13 @@ fn known(connection: &mut Connection, id: i64) -> Result<Option<i64>, DbError> {
     Ok(found)
 }
 
-/// Whether the row about the database is what was written; `None` when nothing tells.
+/// Whether the row about the database is what was written; `None` without a digest.
 pub(crate) fn info_matches(
     connection: &mut Connection,
     columns: &[String],
 ) -> Result<Option<bool>, DbError> {
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-    Ok(known(connection, INFO)?.map(|digest| digest == of(INFO, &columns)))
+    Ok(stored(connection, INFO)?.map(|digest| digest == of(INFO, &columns)))
 }
 
 /// Whether a row matches its digest; one without a digest does. Before column `at` are the columns
@@ -166,33 +168,23 @@ pub fn row_matches(row: &Row<'_>, at: i32) -> bool {
     row.int(at + 2) == of(row.int(at), &columns)
 }
 
-/// Of two statements, for a database without and with digests, the one that this one can answer.
-///
-/// # Errors
-/// SQLite's.
-pub fn chosen(
-    connection: &mut Connection,
-    [alone, with_digests]: [&'static str; 2],
-) -> Result<&'static str, DbError> {
-    Ok(if is_kept(connection)? { with_digests } else { alone })
-}
-
-/// The error of a row that does not match its digest: nobody may be told what it says.
+/// The error of a row that does not match its digest.
 #[must_use]
 pub fn mismatch(row_id: i64) -> DbError {
     DbError::Corrupt(format!("row {row_id} does not match its digest"))
 }
 
-/// Sees that the row about the database, with its metadata, is what was written, as far as its
-/// digest tells.
+/// Checks that the row about the database, with its metadata, matches its digest, if it has one.
 ///
 /// # Errors
 /// SQLite's; [`DbError::Corrupt`].
-pub fn check_info(connection: &mut Connection, tables: &Tables) -> Result<(), DbError> {
+pub fn check_info(connection: &mut Connection, schema: &Schema) -> Result<(), DbError> {
     if is_kept(connection)? {
-        let columns = info(connection, tables)?;
+        let columns = info(connection, schema)?;
         if info_matches(connection, &columns)? == Some(false) {
-            return Err(DbError::Corrupt("the row about it does not match its digest".to_owned()));
+            return Err(DbError::Corrupt(
+                "the row about the database does not match its digest".to_owned(),
+            ));
         }
     }
     Ok(())
@@ -219,13 +211,13 @@ fn schema(connection: &mut Connection) -> Result<(i64, i64), DbError> {
     Ok((id, of(id, &parts)))
 }
 
-/// Whether the schema is what was written; `None` when nothing tells.
+/// Whether the schema is what was written; `None` without a digest.
 pub(crate) fn schema_matches(connection: &mut Connection) -> Result<Option<bool>, DbError> {
     let (id, digest) = schema(connection)?;
-    Ok(known(connection, id)?.map(|known| known == digest))
+    Ok(stored(connection, id)?.map(|stored| stored == digest))
 }
 
-/// Sees that the schema is what was written, as far as its digest tells.
+/// Checks that the schema matches its digest, if it has one.
 ///
 /// # Errors
 /// SQLite's; [`DbError::Corrupt`].

@@ -1,4 +1,6 @@
-//! The cache of open databases. Each costs a thread under sqlx, so their number is bounded.
+//! The cache of open databases.
+//!
+//! Each costs a thread of sqlx, so their number is bounded.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -10,44 +12,11 @@ use std::time::Duration;
 use apus_disk::{DeviceThreads, DirectoryLock, FreshDirectories, Priority, make_directories};
 use tokio::sync::oneshot;
 
+use crate::counters::Counters;
 use crate::database::Database;
 use crate::error::DbError;
 use crate::open::{self, AfterOpen, Journal, Opener, connect};
 use crate::raw::Connection;
-
-/// What the databases were asked to do, for budgets and metrics.
-#[derive(Debug, Default)]
-pub struct Counters {
-    opens: AtomicU64,
-    transactions: AtomicU64,
-    writes: AtomicU64,
-}
-
-impl Counters {
-    pub(crate) fn transaction(&self, writes: u64) {
-        self.transactions.fetch_add(1, Ordering::Relaxed);
-        self.writes.fetch_add(writes, Ordering::Relaxed);
-    }
-
-    pub(crate) fn opened(&self) {
-        self.opens.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Database files that were opened.
-    pub fn opens(&self) -> u64 {
-        self.opens.load(Ordering::Relaxed)
-    }
-
-    /// Committed transactions.
-    pub fn transactions(&self) -> u64 {
-        self.transactions.load(Ordering::Relaxed)
-    }
-
-    /// Writes in them.
-    pub fn writes(&self) -> u64 {
-        self.writes.load(Ordering::Relaxed)
-    }
-}
 
 /// Opens databases and keeps the recently used ones open.
 pub struct Broker {
@@ -69,17 +38,17 @@ impl std::fmt::Debug for Broker {
     }
 }
 
-/// What came of one try to have a database alone.
-enum Try<T, W> {
+/// Outcome of one attempt to have a database exclusively.
+enum Attempt<T, W> {
     Done(Option<T>),
-    /// Somebody has it open; the work was not begun.
+    /// Another connection has it open; the work was not begun.
     Busy(W),
 }
 
 impl Broker {
-    /// A broker with `open_max` databases open at most. None are kept open with 0, as suits
-    /// daemons beside a server: what they have open nobody can replace. Must be called on a tokio
-    /// runtime.
+    /// A broker with `open_max` databases open at most. With 0 none are kept open, as in daemons
+    /// outside their server: a database that they have open cannot be replaced. Must be called on a
+    /// Tokio runtime.
     ///
     /// # Errors
     /// When its threads cannot be started.
@@ -103,7 +72,7 @@ impl Broker {
         })
     }
 
-    /// What was done so far.
+    /// The counters.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
@@ -125,7 +94,7 @@ impl Broker {
         }
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         while open.len() >= self.open_max {
-            // Only what nobody uses may be closed; a busy cache grows past its bound instead.
+            // Only a database that is not in use may be closed; a busy cache exceeds its bound instead.
             let idle = open
                 .iter()
                 .filter(|(_, (_, database))| Arc::strong_count(database) == 1)
@@ -146,8 +115,8 @@ impl Broker {
         opening.entry(path.to_owned()).or_default().clone()
     }
 
-    /// An open database, or `None` when its file does not exist. `after_open` takes in the
-    /// `.pending` records that another program left.
+    /// An open database, or `None` when its file does not exist. `after_open` merges the `.pending`
+    /// records that another program left.
     ///
     /// # Errors
     /// SQLite's or the file system's.
@@ -168,7 +137,7 @@ impl Broker {
         let (file, opens, fresh) = (path.to_owned(), opener.clone(), self.fresh.clone());
         let open = move || {
             let Some(opened) = opens.open(&file)? else { return Ok(None) };
-            // Rows will count as durable, so its name must be.
+            // Rows will count as durable, so its name must be durable.
             fresh.settle_left_behind(file.parent().unwrap_or(&file))?;
             Ok(Some(opened))
         };
@@ -181,8 +150,8 @@ impl Broker {
         Ok(Some(database))
     }
 
-    /// Makes a database: filled by `initialize` under another name, synced, then given its own.
-    /// When somebody else made it meanwhile, theirs stays. `device` must exist.
+    /// Creates a database: fills it by `initialize` under another name, syncs it and gives it its
+    /// own name. One that was created meanwhile stays. `device` must exist.
     ///
     /// # Errors
     /// SQLite's or the file system's.
@@ -200,7 +169,7 @@ impl Broker {
             fresh.settle_left_behind(&device)?;
             let (directory, _lock) = claim(&fresh, &device, &path)?;
             // What a crash leaves there is removed in time; in the database's own directory it would
-            // keep a handoff from being emptied.
+            // prevent the removal of a handoff.
             let folder = device.join("tmp");
             make_directories(&device, &folder, &disk)?;
             let temporary = folder.join(format!(".{}.tmp", apus_daemon::seed::hex::<8>()));
@@ -215,7 +184,7 @@ impl Broker {
                 name(&temporary, &path).map(drop)
             })();
             apus_fault::point("database.create.linked");
-            // Our own temporary name: gone in any case.
+            // Our own temporary name: removed in any case.
             let _ = apus_disk::remove_file(&temporary);
             built?;
             Ok(fresh.sync(&device, &directory)?)
@@ -223,8 +192,8 @@ impl Broker {
         .await
     }
 
-    /// Gives a synced file, which nobody has open, the name of a database that is not there.
-    /// Tells whether it did: what is there stays.
+    /// Gives a synced file, which is not open, the name of a database that does not exist. Returns
+    /// whether it did: an existing one stays.
     ///
     /// # Errors
     /// The file system's.
@@ -250,12 +219,12 @@ impl Broker {
         .await
     }
 
-    /// Runs `work` while nobody, in no process, has the database open otherwise: it may replace or
-    /// remove the file. Those who wait for it meanwhile go on with what is there then. `None` when
-    /// there is no such database.
+    /// Runs `work` while no other connection of any process has the database open: it may replace
+    /// or remove the file. Operations that wait meanwhile continue with the file that is there then.
+    /// `None` when there is no such database.
     ///
     /// # Errors
-    /// The work's; [`DbError::Busy`] when another process does not let go of it.
+    /// Those of `work`; [`DbError::Busy`] when another process keeps it open.
     pub(crate) async fn alone<T: Send + 'static>(
         &self,
         path: &Path,
@@ -280,63 +249,31 @@ impl Broker {
                 })
                 .await?;
             match tried {
-                Try::Done(done) => return Ok(done),
-                Try::Busy(again) => work = again,
+                Attempt::Done(done) => return Ok(done),
+                Attempt::Busy(again) => work = again,
             }
             tokio::time::sleep(BETWEEN).await;
         }
         Err(DbError::Busy)
     }
 
-    /// Moves a broken database's directory to `<device>/quarantined/<kind>/`, with all that lies
-    /// in it.
-    ///
-    /// # Errors
-    /// The file system's.
-    pub async fn quarantine(
-        &self,
-        device: &Path,
-        kind: &'static str,
-        path: &Path,
-    ) -> Result<(), DbError> {
-        let gate = self.gate(path);
-        let _held = gate.lock().await;
-        let cached = self.cached(path);
-        let (device, path) = (device.to_owned(), path.to_owned());
-        self.on_thread(move || {
-            let mut opened = cached.as_deref().map(Database::opened);
-            let _lock = open::lock(&path)?;
-            let directory = path.parent().unwrap_or(&path);
-            let moved = apus_disk::quarantine(&device, kind, directory)?;
-            tracing::error!(to = %moved.display(), "database quarantined");
-            // What its connection still writes lands in the moved directory.
-            drop(opened.as_mut().and_then(|opened| opened.take()));
-            drop(opened);
-            if let Some(database) = cached {
-                database.set_gone();
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    /// What opens databases for this broker.
+    /// Opens databases for this broker.
     pub(crate) fn opener(&self, after_open: AfterOpen) -> Opener {
         let keeper = (self.open_max > 0).then(|| self.runtime.clone());
         Opener { counters: self.counters.clone(), keeper, after_open }
     }
 
-    /// The directories that were made here.
+    /// The directories that this broker made.
     pub(crate) fn fresh(&self) -> &Arc<FreshDirectories> {
         &self.fresh
     }
 
-    /// What is done to the disk is counted here.
+    /// The counters of disk operations.
     pub(crate) fn disk(&self) -> &Arc<apus_disk::Counters> {
         &self.disk
     }
 
-    /// The cached databases that nobody asked for since an earlier call, which gave `before`.
+    /// The cached databases that were not used since an earlier call, which returned `before`.
     pub(crate) fn unused_since(&self, before: u64) -> (u64, Vec<Arc<Database>>) {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let unused = open.values().filter(|(used, _)| *used < before);
@@ -344,7 +281,7 @@ impl Broker {
         (self.clock.load(Ordering::Relaxed), unused)
     }
 
-    /// Closes everything, so that no WAL stays beside a database.
+    /// Closes everything, so that no database keeps a write-ahead log.
     pub async fn close(&self) {
         let open: Vec<Arc<Database>> = {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -355,7 +292,8 @@ impl Broker {
                 if let Some(connection) = database.take_connection()
                     && let Err(error) = connection.close()
                 {
-                    tracing::warn!(database = %database.path().display(), %error, "close");
+                    let database = database.path().display();
+                    tracing::warn!(%database, %error, "Failed to close a database");
                 }
             }
         };
@@ -363,8 +301,8 @@ impl Broker {
         let _ = tokio::task::spawn_blocking(close).await;
     }
 
-    /// Runs work that no caller waits for on the databases' threads.
-    pub(crate) async fn aside<T: Send + 'static>(
+    /// Runs work of daemons on the databases' threads, after that of clients.
+    pub(crate) async fn in_background<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, DbError> {
@@ -377,6 +315,7 @@ impl Broker {
         answer.await.map_err(|_| DbError::Poisoned)
     }
 
+    /// Runs work on the databases' threads.
     pub(crate) async fn on_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, DbError> + Send + 'static,
@@ -396,16 +335,16 @@ fn alone<T, W: FnOnce(&mut Connection) -> Result<T, DbError>>(
     path: &Path,
     cached: Option<&Database>,
     work: W,
-) -> Result<Try<T, W>, DbError> {
+) -> Result<Attempt<T, W>, DbError> {
     let mut held = cached.map(Database::opened);
-    let Some(_lock) = open::lock(path)? else { return Ok(Try::Done(None)) };
+    let Some(_lock) = open::lock(path)? else { return Ok(Attempt::Done(None)) };
     let kept = held.as_mut().and_then(|opened| opened.take());
     let kept = kept.filter(|opened| opened.is_current(path));
     let opened = match kept {
         Some(opened) => Some(opened),
         None => opener.open_locked(path)?,
     };
-    let Some(mut opened) = opened else { return Ok(Try::Done(None)) };
+    let Some(mut opened) = opened else { return Ok(Attempt::Done(None)) };
     crate::pending::merge(path, &mut opened.connection, opener.after_open)?;
     let done = match open::make_alone(&mut opened.connection) {
         Ok(()) => work(&mut opened.connection),
@@ -414,22 +353,22 @@ fn alone<T, W: FnOnce(&mut Connection) -> Result<T, DbError>>(
             if let Some(held) = held.as_mut() {
                 **held = Some(opened);
             }
-            return Ok(Try::Busy(work));
+            return Ok(Attempt::Busy(work));
         }
         Err(error) => Err(error),
     };
     opened.connection.close()?;
-    done.map(|done| Try::Done(Some(done)))
+    done.map(|done| Attempt::Done(Some(done)))
 }
 
-/// Makes the directory of a database and takes its lock, without which a replicator's pass would
-/// take the directory for one that was left empty, and remove it. Gives both.
+/// Makes the directory of a database and takes its lock. Without the lock, a replicator's pass would
+/// remove the directory as an empty one that was left. Returns both.
 pub(crate) fn claim(
     fresh: &FreshDirectories,
     device: &Path,
     path: &Path,
 ) -> Result<(PathBuf, DirectoryLock), DbError> {
-    /// A pass may come by between the two, but not again and again.
+    /// A pass may remove it between the two, but not every time.
     const TRIES: u32 = 16;
     let directory = path.parent().unwrap_or(device);
     for _ in 0..TRIES {
@@ -444,14 +383,14 @@ pub(crate) fn claim(
     Err(std::io::Error::from(ErrorKind::NotFound).into())
 }
 
-/// Gives a file the name of a database, whose directory the caller has locked; tells whether the
+/// Gives a file the name of a database, whose directory the caller has locked. Returns whether the
 /// name was free.
 pub(crate) fn name(file: &Path, path: &Path) -> Result<bool, DbError> {
     if path.exists() {
         return Ok(false);
     }
     open::clear_leftovers(path)?;
-    // A hard link refuses to replace what is there, unlike a rename.
+    // A hard link does not replace an existing file, unlike a rename.
     match apus_disk::hard_link(file, path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),

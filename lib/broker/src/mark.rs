@@ -1,8 +1,8 @@
-//! What can be said of a database without opening it: a mark, which changes when its files do.
+//! Marks of databases, which change when their files change.
 //!
 //! A mark is made of the inode, size and change time of the database and of its write-ahead log,
-//! which every write changes, of any process. A bit that flips on the disk changes none of them:
-//! that is for auditors to find, who read everything.
+//! which every write of any process changes. So a database need not be opened to see that it is as
+//! before. A bit that flips on the disk changes no mark: auditors, which read everything, find it.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
@@ -10,10 +10,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::open::beside;
+use crate::path::with_suffix;
 
-/// File systems date changes by a clock that stands still for some milliseconds at a time, so a
-/// second change may leave the times of the first. After this time it cannot any more.
+/// File systems date changes by a clock that advances every few milliseconds, so a second change may
+/// leave the times of the first. After this time it cannot.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
 
 /// The state of a database's files. Only compared with another one of the same node.
@@ -21,20 +21,20 @@ const SETTLED_AFTER: Duration = Duration::from_secs(2);
 pub struct FileMark(u64);
 
 impl FileMark {
-    /// The mark of a database at the time `now` since 1970. `None` when it is not there, was
+    /// The mark of a database at the time `now` since 1970. `None` when it does not exist, was
     /// changed a moment ago, or has records in `.pending` that have to be merged. Blocks.
     #[must_use]
     pub fn of(database: &Path, now: Duration) -> Option<Self> {
         let mut hasher = DefaultHasher::new();
         add(&mut hasher, &std::fs::metadata(database).ok()?, now)?;
-        match std::fs::metadata(beside(database, "-wal")) {
+        match std::fs::metadata(with_suffix(database, "-wal")) {
             // An empty log is one that was opened to read.
             Ok(log) if log.len() > 0 => add(&mut hasher, &log, now)?,
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(_) => return None,
         }
-        match std::fs::metadata(beside(database, ".pending")) {
+        match std::fs::metadata(with_suffix(database, ".pending")) {
             Ok(pending) if pending.len() > 0 => None,
             Ok(_) => Some(Self(hasher.finish())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Self(hasher.finish())),
@@ -42,7 +42,7 @@ impl FileMark {
         }
     }
 
-    /// As it was written by [`std::fmt::Display`].
+    /// Parses the form of [`std::fmt::Display`].
     pub(crate) fn parse(text: &str) -> Option<Self> {
         u64::from_str_radix(text, 16).ok().map(Self)
     }
@@ -93,17 +93,17 @@ mod tests {
         let first = FileMark::of(&path, later()).unwrap();
         assert_eq!(FileMark::of(&path, later()), Some(first));
         assert_eq!(FileMark::parse(&first.to_string()), Some(first));
-        std::fs::write(beside(&path, "-wal"), "").unwrap();
-        std::fs::write(beside(&path, ".pending"), "").unwrap();
+        std::fs::write(with_suffix(&path, "-wal"), "").unwrap();
+        std::fs::write(with_suffix(&path, ".pending"), "").unwrap();
         assert_eq!(FileMark::of(&path, later()), Some(first), "opened to read");
 
-        std::fs::write(beside(&path, "-wal"), "commit").unwrap();
+        std::fs::write(with_suffix(&path, "-wal"), "commit").unwrap();
         let second = FileMark::of(&path, later()).unwrap();
         assert_ne!(first, second);
-        std::fs::write(beside(&path, "-wal"), "").unwrap();
-        std::fs::write(beside(&path, ".pending"), "record").unwrap();
+        std::fs::write(with_suffix(&path, "-wal"), "").unwrap();
+        std::fs::write(with_suffix(&path, ".pending"), "record").unwrap();
         assert_eq!(FileMark::of(&path, later()), None, "something to merge");
-        std::fs::remove_file(beside(&path, ".pending")).unwrap();
+        std::fs::remove_file(with_suffix(&path, ".pending")).unwrap();
 
         // Another file with the same content, such as one from a backup.
         std::fs::write(folder.join("two.db"), "one").unwrap();

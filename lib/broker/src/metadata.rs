@@ -1,39 +1,31 @@
 //! The `metadata` column: a JSON object of header name to `[value, timestamp]`.
 //!
-//! Values are plain text. The newest timestamp of a key wins; an empty value is a removal, kept until
-//! it is reclaimed.
+//! Values are plain text. The newest timestamp of a key wins. An empty value is a removal, which is
+//! kept until it is reclaimed.
 
 use std::collections::BTreeMap;
 
 use apus_cluster::Timestamp;
 use apus_cluster::constraints::Constraints;
-use apus_cluster::metadata::{Resource, has_prefix, title_case};
-use http::HeaderMap;
+use apus_cluster::metadata::{Resource, has_prefix};
 
 use crate::error::DbError;
 use crate::raw::Connection;
+use crate::schema::Schema;
+
+/// Limit of all user metadata of a resource that a change would exceed; the text is for clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MetadataLimit {
+    /// The number of items.
+    #[error("Too many metadata items; max {0}")]
+    Count(usize),
+    /// The characters of all names and values.
+    #[error("Total metadata too large; max {0}")]
+    Size(usize),
+}
 
 /// Header name to value and time.
 pub type Dated = BTreeMap<String, (String, String)>;
-
-/// What of a request's headers is stored: user and system metadata of accounts or containers, and
-/// what is kept `besides`, in lower case.
-pub fn of_headers(
-    head: &HeaderMap,
-    resource: Resource,
-    besides: &[&str],
-) -> BTreeMap<String, String> {
-    let is_kept = |name: &str| {
-        has_prefix(name, resource.user_prefix())
-            || has_prefix(name, resource.system_prefix())
-            || besides.contains(&name)
-    };
-    let stored = head.iter().filter(|(name, _)| is_kept(name.as_str())).map(|(name, value)| {
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        (title_case(name.as_str()), value)
-    });
-    stored.collect()
-}
 
 /// Reads the column's text; anything but Swift's JSON is corrupt.
 ///
@@ -46,15 +38,13 @@ pub fn decode(text: &str) -> Result<Dated, DbError> {
     serde_json::from_str(text).map_err(|error| DbError::Corrupt(format!("metadata: {error}")))
 }
 
-/// Merges a client's changes into the stored metadata by time and writes them back. `select` and
-/// `update` are the statements for this kind of database.
+/// Merges a client's changes into the stored metadata by time and writes them back.
 ///
 /// # Errors
 /// SQLite's; [`DbError::TooMuchMetadata`] when all requests together set more than one may.
 pub fn merge(
     connection: &mut Connection,
-    select: &'static str,
-    update: &'static str,
+    schema: &Schema,
     changes: &BTreeMap<String, String>,
     timestamp: Timestamp,
     constraints: &Constraints,
@@ -62,13 +52,13 @@ pub fn merge(
     if changes.is_empty() {
         return Ok(());
     }
-    let mut dated = read(connection, select)?;
+    let mut dated = read(connection, schema)?;
     let mut changed = false;
     let now = timestamp.to_string();
     for (name, value) in changes {
         // Names are stored in one spelling, so that a change finds what it changes.
-        let known = dated.keys().find(|known| known.eq_ignore_ascii_case(name)).cloned();
-        let name = known.unwrap_or_else(|| name.clone());
+        let stored = dated.keys().find(|stored| stored.eq_ignore_ascii_case(name)).cloned();
+        let name = stored.unwrap_or_else(|| name.clone());
         let newer = dated.get(&name).is_none_or(|(_, time)| *time < now);
         if newer {
             dated.insert(name, (value.clone(), now.clone()));
@@ -78,14 +68,14 @@ pub fn merge(
     if !changed {
         return Ok(());
     }
-    check_limits(&dated, constraints).map_err(DbError::TooMuchMetadata)?;
-    write(connection, update, &dated)
+    check_limits(&dated, constraints)?;
+    write(connection, schema, &dated)
 }
 
 /// Whether a resource may have all of this user metadata; removals do not count.
 ///
 /// Source: `validate_metadata` in `swift/common/db.py`, which counts characters, not bytes.
-fn check_limits(dated: &Dated, constraints: &Constraints) -> Result<(), String> {
+fn check_limits(dated: &Dated, constraints: &Constraints) -> Result<(), MetadataLimit> {
     let prefixes = [Resource::Account, Resource::Container].map(Resource::user_prefix);
     let (mut count, mut size) = (0, 0);
     for (name, (value, _)) in dated.iter().filter(|(_, (value, _))| !value.is_empty()) {
@@ -96,10 +86,10 @@ fn check_limits(dated: &Dated, constraints: &Constraints) -> Result<(), String> 
     }
     let (count_max, size_max) = (constraints.max_meta_count, constraints.max_meta_overall_size);
     if count > count_max {
-        return Err(format!("Too many metadata items; max {count_max}"));
+        return Err(MetadataLimit::Count(count_max));
     }
     if size > size_max {
-        return Err(format!("Total metadata too large; max {size_max}"));
+        return Err(MetadataLimit::Size(size_max));
     }
     Ok(())
 }
@@ -111,35 +101,33 @@ fn check_limits(dated: &Dated, constraints: &Constraints) -> Result<(), String> 
 /// SQLite's.
 pub fn merge_dated(
     connection: &mut Connection,
-    select: &'static str,
-    update: &'static str,
+    schema: &Schema,
     other: Dated,
 ) -> Result<(), DbError> {
-    let mut dated = read(connection, select)?;
+    let mut dated = read(connection, schema)?;
     let mut changed = false;
     for (name, (value, time)) in other {
-        if dated.get(&name).is_none_or(|(_, known)| time > *known) {
+        if dated.get(&name).is_none_or(|(_, stored)| time > *stored) {
             dated.insert(name, (value, time));
             changed = true;
         }
     }
-    if changed { write(connection, update, &dated) } else { Ok(()) }
+    if changed { write(connection, schema, &dated) } else { Ok(()) }
 }
 
-/// Drops removals older than `then`, whose replicas all know of them.
+/// Drops removals older than `then`, which all replicas have.
 ///
 /// # Errors
 /// SQLite's.
 pub fn reclaim(
     connection: &mut Connection,
-    select: &'static str,
-    update: &'static str,
+    schema: &Schema,
     then: Timestamp,
 ) -> Result<(), DbError> {
-    let mut dated = read(connection, select)?;
+    let mut dated = read(connection, schema)?;
     let before = dated.len();
     dated.retain(|_, removal| !is_old_removal(removal, then));
-    if dated.len() == before { Ok(()) } else { write(connection, update, &dated) }
+    if dated.len() == before { Ok(()) } else { write(connection, schema, &dated) }
 }
 
 /// Whether a value is a removal from before `then`.
@@ -147,21 +135,21 @@ pub fn is_old_removal((value, time): &(String, String), then: Timestamp) -> bool
     value.is_empty() && Timestamp::parse(time).is_some_and(|time| time < then)
 }
 
-pub(crate) fn read(connection: &mut Connection, select: &'static str) -> Result<Dated, DbError> {
+pub(crate) fn read(connection: &mut Connection, schema: &Schema) -> Result<Dated, DbError> {
     let mut stored = String::new();
-    connection.query(select, &[], |row| {
+    connection.query(schema.metadata, &[], |row| {
         stored = row.text(0);
         false
     })?;
     decode(&stored)
 }
 
-fn write(connection: &mut Connection, update: &'static str, dated: &Dated) -> Result<(), DbError> {
+fn write(connection: &mut Connection, schema: &Schema, dated: &Dated) -> Result<(), DbError> {
     let text = serde_json::to_string(dated).map_err(|error| DbError::Corrupt(error.to_string()))?;
-    connection.run(update, &[(&text).into()])
+    connection.run(schema.set_metadata, &[(&text).into()])
 }
 
-/// The metadata that is in force: without removals.
+/// Metadata without removals.
 pub fn in_force(dated: Dated) -> BTreeMap<String, String> {
     dated
         .into_iter()
@@ -186,17 +174,15 @@ mod tests {
             dated((0..count).map(move |n| (format!("X-Account-Meta-{n:03}"), value.to_owned())))
         };
         assert_eq!(check(&items(constraints.max_meta_count, "v")), Ok(()));
-        assert!(
-            check(&items(constraints.max_meta_count + 1, "v")).unwrap_err().starts_with("Too many")
-        );
+        let too_many = check(&items(constraints.max_meta_count + 1, "v"));
+        assert_eq!(too_many, Err(MetadataLimit::Count(constraints.max_meta_count)));
         assert_eq!(check(&items(constraints.max_meta_count + 1, "")), Ok(()), "they are removals");
         let long =
             |name: &str, length: usize| dated([(name.to_owned(), "ü".repeat(length))].into_iter());
         let user = "X-Container-Meta-K";
         assert_eq!(check(&long(user, constraints.max_meta_overall_size - 1)), Ok(()));
-        assert!(
-            check(&long(user, constraints.max_meta_overall_size)).unwrap_err().starts_with("Total")
-        );
+        let too_large = check(&long(user, constraints.max_meta_overall_size));
+        assert_eq!(too_large, Err(MetadataLimit::Size(constraints.max_meta_overall_size)));
         let system = "X-Container-Sysmeta-K";
         assert_eq!(check(&long(system, constraints.max_meta_overall_size)), Ok(()));
     }

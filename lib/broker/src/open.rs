@@ -1,13 +1,13 @@
-//! Opening a database file, and noticing that its name has gone to another file.
+//! Opens database files and notices when a name belongs to another file.
 //!
-//! SQLite finds the write-ahead log by name: two files under one name, each with a process that
-//! has it open, would share a log and ruin each other. So a file is opened, replaced and removed
-//! only under Swift's lock of its directory, and replaced or removed only by somebody who has it
-//! alone ([`make_alone`]).
+//! SQLite finds the write-ahead log by name: two files under one name, each open in a process,
+//! would share a log and damage each other. So a file is opened, replaced and removed only under
+//! Swift's lock of its directory, and replaced or removed only while no other process has it open
+//! ([`make_alone`]).
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,20 +15,21 @@ use apus_disk::DirectoryLock;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
-use crate::error::DbError;
-use crate::handles::Counters;
-use crate::log;
+use crate::counters::Counters;
+use crate::error::{DbError, primary};
+use crate::path::with_suffix;
 use crate::raw::Connection;
+use crate::wal;
 
-/// What is locked in a database's directory, as Swift does.
+/// The file that is locked in a database's directory, as Swift does.
 pub(crate) const LOCK: &str = ".lock";
 /// How long to wait for the lock of a directory; Swift's `LOCK_TIMEOUT` for databases.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
-/// What a freshly opened database still has to take in: its `.pending` records.
+/// Merges the `.pending` records of a database that was just opened.
 pub type AfterOpen = fn(&mut Connection, Vec<apus_cluster::pickle::Value>) -> Result<(), DbError>;
 
-/// A file, whatever its name: device and inode number.
+/// A file by device and inode number.
 type FileId = (u64, u64);
 
 fn file_id(path: &Path) -> Option<FileId> {
@@ -36,14 +37,7 @@ fn file_id(path: &Path) -> Option<FileId> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// The path with an ending: `.db-wal`, `.db.pending`.
-pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    PathBuf::from(name)
-}
-
-/// The lock of a database's directory; `None` when there is no such directory.
+/// The lock of a database's directory; `None` when that does not exist.
 pub(crate) fn lock(path: &Path) -> Result<Option<DirectoryLock>, DbError> {
     let directory = path.parent().unwrap_or(path);
     match DirectoryLock::take(directory, LOCK, LOCK_WAIT) {
@@ -53,7 +47,7 @@ pub(crate) fn lock(path: &Path) -> Result<Option<DirectoryLock>, DbError> {
     }
 }
 
-/// A connection and the file it is to.
+/// A connection and its files.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) connection: Connection,
@@ -68,11 +62,11 @@ impl Opened {
     }
 }
 
-/// Opens databases for work: in WAL mode, with what lay in `.pending` merged.
+/// Opens databases in WAL mode and merges their `.pending` records.
 #[derive(Debug, Clone)]
 pub(crate) struct Opener {
     pub(crate) counters: Arc<Counters>,
-    /// Where sqlx opens what is kept open; without one, nothing is kept.
+    /// Where sqlx opens connections that are kept open; without it, none are kept.
     pub(crate) keeper: Option<tokio::runtime::Handle>,
     pub(crate) after_open: AfterOpen,
 }
@@ -87,12 +81,12 @@ impl Opener {
         self.open_locked(path)
     }
 
-    /// As [`Opener::open`] for somebody who holds the directory's lock.
+    /// As [`Opener::open`] for a caller that holds the directory's lock.
     pub(crate) fn open_locked(&self, path: &Path) -> Result<Option<Opened>, DbError> {
         if !path.exists() {
             return Ok(None);
         }
-        if let Some(reason) = log::look(path)?.damage() {
+        if let Some(reason) = wal::check(path)?.damage() {
             return Err(DbError::Corrupt(reason));
         }
         self.counters.opened();
@@ -103,29 +97,29 @@ impl Opener {
         crate::pending::merge(path, &mut connection, self.after_open)?;
         // The log exists from the first read on.
         connection.query("SELECT count(*) FROM sqlite_master", &[], |_| false)?;
-        let (file, log) = (file_id(path), file_id(&beside(path, "-wal")));
+        let (file, log) = (file_id(path), file_id(&with_suffix(path, "-wal")));
         Ok(Some(Opened { connection, file, log }))
     }
 
-    /// Closes a connection whose file lost its name. A log that is still its own is taken away,
-    /// since whoever opens the new file would take it for that file's.
+    /// Closes a connection whose file lost its name. A log that is still its own is removed, since
+    /// SQLite would take it for the log of the new file.
     pub(crate) fn abandon(&self, path: &Path, opened: Opened) -> Result<(), DbError> {
         let held = lock(path)?;
-        let log = beside(path, "-wal");
+        let log = with_suffix(path, "-wal");
         if held.is_some() && opened.log.is_some() && file_id(&log) == opened.log {
             apus_disk::remove_file(&log)?;
-            // Made anew by the next one who opens the database.
-            let _ = apus_disk::remove_file(&beside(path, "-shm"));
+            // The next connection makes it again.
+            let _ = apus_disk::remove_file(&with_suffix(path, "-shm"));
         }
         opened.connection.close()
     }
 }
 
-/// Folds the log back and takes it away, which works only while nobody else has the database open.
-/// The caller holds the directory's lock, so that nobody can open it meanwhile.
+/// Checkpoints and removes the log, which works only while no other connection has the database
+/// open. The caller holds the directory's lock, so that none can open it meanwhile.
 ///
 /// # Errors
-/// [`DbError::Busy`] when somebody has it open.
+/// [`DbError::Busy`] when another connection has it open.
 pub(crate) fn make_alone(connection: &mut Connection) -> Result<(), DbError> {
     let mut mode = String::new();
     let changed = connection.query("PRAGMA journal_mode = DELETE", &[], |row| {
@@ -135,16 +129,17 @@ pub(crate) fn make_alone(connection: &mut Connection) -> Result<(), DbError> {
     match changed {
         Ok(()) if mode == "delete" => Ok(()),
         Ok(()) => Err(DbError::Busy),
-        // SQLITE_BUSY and its extended codes.
-        Err(DbError::Sqlite { code, .. }) if code & 0xff == 5 => Err(DbError::Busy),
+        Err(DbError::Sqlite { code, .. }) if primary(code) == libsqlite3_sys::SQLITE_BUSY => {
+            Err(DbError::Busy)
+        }
         Err(error) => Err(error),
     }
 }
 
-/// Takes away what a crash left of a database whose file is gone; a new one must not find it.
+/// Removes what a crash left of a database whose file is gone; a new one must not find it.
 pub(crate) fn clear_leftovers(path: &Path) -> io::Result<()> {
     for ending in ["-wal", "-shm", "-journal"] {
-        match apus_disk::remove_file(&beside(path, ending)) {
+        match apus_disk::remove_file(&with_suffix(path, ending)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -152,12 +147,12 @@ pub(crate) fn clear_leftovers(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// How SQLite keeps a transaction until it is whole.
+/// How SQLite keeps an unfinished transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Journal {
-    /// The write-ahead log, as servers work.
+    /// The write-ahead log, as servers use it.
     Wal,
-    /// A file that is deleted at the end of each transaction, as Swift works.
+    /// A file that is deleted at the end of each transaction, as Swift uses it.
     Delete,
     /// Nothing that outlives a crash.
     Memory,
@@ -168,7 +163,10 @@ fn is_without_sync() -> bool {
 }
 
 /// A connection that is kept open.
-async fn connect_kept(path: &Path, runtime: tokio::runtime::Handle) -> Result<Connection, DbError> {
+pub(crate) async fn connect_kept(
+    path: &Path,
+    runtime: tokio::runtime::Handle,
+) -> Result<Connection, DbError> {
     let synchronous = match is_without_sync() {
         true => SqliteSynchronous::Off,
         false => SqliteSynchronous::Full,
@@ -182,13 +180,13 @@ async fn connect_kept(path: &Path, runtime: tokio::runtime::Handle) -> Result<Co
         .pragma("temp_store", "MEMORY")
         .busy_timeout(Duration::from_secs(10))
         .disable_statement_logging();
-    let connection = options.connect().await.map_err(|error| DbError::Io(error.to_string()))?;
+    let connection = options.connect().await?;
     Connection::adopt(connection, runtime).await
 }
 
-/// A connection for a moment, without a thread of its own, to a file which may be made: then only
-/// this user may read it, and SQLite gives its log and shared memory the mode of the database. One
-/// that is there keeps its mode. Blocks.
+/// A short-lived connection, without a thread of its own. `make` creates the file: then only this
+/// user may read it, and SQLite gives its log and shared memory the mode of the database. A file
+/// that exists keeps its mode. Blocks.
 pub(crate) fn connect(path: &Path, journal: Journal, make: bool) -> Result<Connection, DbError> {
     if make {
         apus_disk::make_private_file(path)?;

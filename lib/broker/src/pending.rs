@@ -1,6 +1,6 @@
-//! `.pending` files: rows that Swift acknowledged but had not put into the database yet.
+//! `.pending` files: rows that Swift acknowledged before it inserted them.
 //!
-//! We never write them (a row is acknowledged after its commit), but a drive that Swift wrote may
+//! Apus never writes them (a row is acknowledged after its commit), but a drive that Swift wrote may
 //! have some. Entries are `:` and base64 of a pickled tuple. Source: `swift/common/db.py`.
 
 use std::io;
@@ -12,12 +12,12 @@ use base64::Engine;
 use crate::error::DbError;
 use crate::raw::Connection;
 
-/// Longest entry that is read. Swift's have the names and the metadata of one row.
+/// Longest entry that is read. Those of Swift have the names and the metadata of one row.
 const ENTRY_BYTES_MAX: usize = 256 * 1024;
 /// Records that are held at a time.
 const RECORDS_AT_ONCE: usize = 1000;
 
-/// Merges the records beside a database, then empties the file. The caller holds the lock of the
+/// Merges the records of a database, then empties the file. The caller holds the lock of the
 /// directory, which Swift takes to append.
 pub(crate) fn merge(
     database: &Path,
@@ -67,7 +67,10 @@ fn each_record(
         match decoded.and_then(|pickled| pickle::loads(&pickled).ok()) {
             Some(record) => take(record),
             None => {
-                tracing::warn!(bytes = entry.len(), "unreadable record in a pending file");
+                tracing::warn!(
+                    bytes = entry.len(),
+                    "Left out an unreadable record of a pending file"
+                );
                 Ok(())
             }
         }
@@ -77,7 +80,7 @@ fn each_record(
 /// The records of a file.
 pub fn decode(bytes: &[u8]) -> Vec<Value> {
     let mut records = Vec::new();
-    // Nothing fails: there is no disk, and what cannot be read is left out.
+    // This cannot fail: there is no disk, and unreadable records are left out.
     let _ = each_record(bytes, |record| {
         records.push(record);
         Ok(())

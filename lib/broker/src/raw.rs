@@ -1,8 +1,8 @@
 //! SQLite's C interface: connections, statements, and `chexor`.
 //!
 //! The crate's only `unsafe` file. A handle is owned by one [`Connection`], which is used by one
-//! thread at a time (`&mut self` everywhere). sqlx opens and closes those that are kept open, and
-//! never touches the handle in between; it starts a thread for each. What is opened for a moment is
+//! thread at a time (`&mut self` everywhere). sqlx opens and closes connections that are kept open,
+//! and never touches the handle in between; it starts a thread for each. Short-lived connections are
 //! opened here, without a thread.
 #![allow(unsafe_code)]
 
@@ -15,7 +15,7 @@ use std::ptr::{NonNull, null_mut};
 use libsqlite3_sys as sqlite;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::error::DbError;
+use crate::error::{DbError, primary};
 
 /// How long a statement waits for another connection that has locked the file.
 const BUSY_WAIT_MILLISECONDS: c_int = 10_000;
@@ -54,14 +54,14 @@ impl From<i64> for Param<'_> {
 /// An open database, with its prepared statements.
 pub struct Connection {
     statements: HashMap<&'static str, Statement>,
-    /// Tables that were found to be there.
+    /// Tables that were found to exist.
     tables: HashSet<&'static str>,
     handle: NonNull<sqlite::sqlite3>,
     /// Keeps the handle open; dropped after the statements (fields drop in order).
     owner: Owner,
 }
 
-/// By whom a connection was opened.
+/// The code that opened a connection.
 enum Owner {
     Sqlx(SqliteConnection, tokio::runtime::Handle),
     Own(SqliteHandle),
@@ -75,7 +75,7 @@ impl SqliteHandle {
         self.0.as_ptr()
     }
 
-    /// Closes it, and gives SQLite's code.
+    /// Closes it and returns SQLite's code.
     fn close(self) -> c_int {
         let pointer = std::mem::ManuallyDrop::new(self).as_ptr();
         // SAFETY: the pointer came from sqlite3_open_v2 and is closed once: it is not dropped.
@@ -142,7 +142,7 @@ impl Row<'_> {
 }
 
 impl Connection {
-    /// Opens a file that is there, and registers `chexor`. A statement that finds it locked waits
+    /// Opens an existing file and registers `chexor`. A statement that finds it locked waits
     /// for some seconds. Blocks.
     ///
     /// # Errors
@@ -155,9 +155,9 @@ impl Connection {
             | sqlite::SQLITE_OPEN_PRIVATECACHE
             | sqlite::SQLITE_OPEN_EXRESCODE;
         let mut raw = null_mut();
-        // SAFETY: the name is a C string, and `raw` is there to be written to.
+        // SAFETY: the name is a C string, and `raw` may be written to.
         let code = unsafe { sqlite::sqlite3_open_v2(name.as_ptr(), &mut raw, flags, null_mut()) };
-        // Also one that could not be opened has a handle, unless memory is out.
+        // A connection that could not be opened has a handle too, unless memory is out.
         let handle = NonNull::new(raw)
             .ok_or_else(|| DbError::Sqlite { code, message: "out of memory".to_owned() })?;
         let mut connection = Self::new(handle, Owner::Own(SqliteHandle(handle)));
@@ -169,7 +169,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Takes over a connection that sqlx opened on `runtime`, and registers `chexor`.
+    /// Takes a connection that sqlx opened on `runtime`, and registers `chexor`.
     ///
     /// # Errors
     /// SQLite's.
@@ -177,11 +177,7 @@ impl Connection {
         mut owner: SqliteConnection,
         runtime: tokio::runtime::Handle,
     ) -> Result<Self, DbError> {
-        let handle = owner
-            .lock_handle()
-            .await
-            .map_err(|error| DbError::Io(error.to_string()))?
-            .as_raw_handle();
+        let handle = owner.lock_handle().await?.as_raw_handle();
         let connection = Self::new(handle, Owner::Sqlx(owner, runtime));
         connection.register()?;
         Ok(connection)
@@ -237,6 +233,13 @@ impl Connection {
         if let Some(statement) = self.statements.get(sql) {
             return Ok(statement.0);
         }
+        let statement = self.compile(sql)?;
+        let handle = statement.0;
+        self.statements.insert(sql, statement);
+        Ok(handle)
+    }
+
+    fn compile(&self, sql: &str) -> Result<Statement, DbError> {
         let mut raw: *mut sqlite::sqlite3_stmt = null_mut();
         let length = c_int::try_from(sql.len()).unwrap_or(c_int::MAX);
         // SAFETY: the handle is open; the text and its length belong together.
@@ -250,11 +253,27 @@ impl Connection {
                 null_mut(),
             )
         };
-        self.check(code)?;
+        self.check(code).map_err(|error| match error {
+            // Statements are valid SQL: what such a one lacks is a table or a column.
+            DbError::Sqlite { code, message } if primary(code) == sqlite::SQLITE_ERROR => {
+                DbError::Schema(message)
+            }
+            error => error,
+        })?;
         let statement = NonNull::new(raw)
             .ok_or_else(|| DbError::Corrupt(format!("no statement in {sql:?}")))?;
-        self.statements.insert(sql, Statement(statement));
-        Ok(statement)
+        Ok(Statement(statement))
+    }
+
+    /// The error of a failed step. When the schema has changed, SQLite compiles the statement again
+    /// in the step; whether that is what failed is found by doing the same.
+    fn step_error(&self, sql: &str, error: DbError) -> DbError {
+        match &error {
+            DbError::Sqlite { code, .. } if primary(*code) == sqlite::SQLITE_ERROR => {
+                self.compile(sql).err().unwrap_or(error)
+            }
+            _ => error,
+        }
     }
 
     fn bind(
@@ -298,7 +317,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Steps a query; `each` returns whether to go on.
+    /// Steps a query; `each` returns whether to continue.
     ///
     /// # Errors
     /// SQLite's.
@@ -313,7 +332,7 @@ impl Connection {
             loop {
                 // SAFETY: the statement belongs to this open connection.
                 let code = unsafe { sqlite::sqlite3_step(statement.as_ptr()) };
-                self.check(code)?;
+                self.check(code).map_err(|error| self.step_error(sql, error))?;
                 if code != sqlite::SQLITE_ROW || !each(&Row { statement: &statement }) {
                     return Ok(());
                 }
@@ -324,18 +343,12 @@ impl Connection {
         stepped
     }
 
-    /// Runs a statement that gives no rows.
+    /// Runs a statement that returns no rows.
     ///
     /// # Errors
     /// SQLite's.
     pub fn run(&mut self, sql: &'static str, params: &[Param<'_>]) -> Result<(), DbError> {
         self.query(sql, params, |_| true)
-    }
-
-    /// Rows changed by the last statement.
-    pub fn changes(&self) -> i64 {
-        // SAFETY: the handle is open.
-        unsafe { sqlite::sqlite3_changes64(self.handle.as_ptr()) }
     }
 
     /// The id of the row that was inserted last, by anything but a trigger.
@@ -344,7 +357,7 @@ impl Connection {
         unsafe { sqlite::sqlite3_last_insert_rowid(self.handle.as_ptr()) }
     }
 
-    /// Whether there is such a table. One that was found is remembered.
+    /// Whether a table exists. One that was found is remembered.
     ///
     /// # Errors
     /// SQLite's.
@@ -370,7 +383,7 @@ impl Connection {
         unsafe { sqlite::sqlite3_total_changes64(self.handle.as_ptr()) }
     }
 
-    /// Closes in order: statements first, then the connection, which folds the WAL back. Blocks.
+    /// Closes in order: statements first, then the connection, which checkpoints the log. Blocks.
     ///
     /// # Errors
     /// SQLite's.
@@ -379,9 +392,7 @@ impl Connection {
         let Self { statements, owner, .. } = self;
         drop(statements);
         match owner {
-            Owner::Sqlx(owner, runtime) => {
-                runtime.block_on(owner.close()).map_err(|error| DbError::Io(error.to_string()))
-            }
+            Owner::Sqlx(owner, runtime) => Ok(runtime.block_on(owner.close())?),
             Owner::Own(handle) => match handle.close() {
                 sqlite::SQLITE_OK => Ok(()),
                 code => Err(DbError::Sqlite { code, message: "close".to_owned() }),
@@ -429,7 +440,11 @@ unsafe extern "C" fn chexor_sql(
                 sqlite::SQLITE_TRANSIENT(),
             ),
             None => {
-                sqlite::sqlite3_result_error(context, c"chexor: old hash is no hex".as_ptr(), -1);
+                sqlite::sqlite3_result_error(
+                    context,
+                    c"chexor: old hash is not hexadecimal".as_ptr(),
+                    -1,
+                );
             }
         }
     }

@@ -1,5 +1,6 @@
-//! The row that a database has about itself (`account_stat`, `container_info`), where both kinds
-//! change it alike. Each change seals it anew with its digest.
+//! Changes of the row about a database (`account_stat`, `container_info`).
+//!
+//! Those that both kinds have in common. Each change renews the digest of the row.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use crate::digest;
 use crate::error::DbError;
 use crate::metadata;
 use crate::raw::Connection;
-use crate::replication::Kind;
+use crate::schema::Schema;
 
 /// An id for a new database on a device, as Swift makes it (`swift/common/db.py`, `newid`).
 #[must_use]
@@ -22,15 +23,15 @@ pub fn new_id(device: &str) -> String {
 ///
 /// # Errors
 /// SQLite's; [`DbError::Corrupt`].
-pub fn put_metadata<K: Kind>(
+pub fn put_metadata(
     connection: &mut Connection,
+    schema: &Schema,
     changes: &BTreeMap<String, String>,
     timestamp: Timestamp,
     constraints: &Constraints,
 ) -> Result<(), DbError> {
-    let (select, update) = (K::STATEMENTS.metadata, K::STATEMENTS.set_metadata);
-    digest::change_info(connection, K::TABLES, |connection| {
-        metadata::merge(connection, select, update, changes, timestamp, constraints)
+    digest::change_info(connection, schema, |connection| {
+        metadata::merge(connection, schema, changes, timestamp, constraints)
     })
 }
 
@@ -38,9 +39,13 @@ pub fn put_metadata<K: Kind>(
 ///
 /// # Errors
 /// SQLite's.
-pub fn put<K: Kind>(connection: &mut Connection, timestamp: Timestamp) -> Result<(), DbError> {
-    digest::change_info(connection, K::TABLES, |connection| {
-        connection.run(K::STATEMENTS.put, &[(&timestamp.to_string()).into()])
+pub fn put(
+    connection: &mut Connection,
+    schema: &Schema,
+    timestamp: Timestamp,
+) -> Result<(), DbError> {
+    digest::change_info(connection, schema, |connection| {
+        connection.run(schema.put, &[(&timestamp.to_string()).into()])
     })
 }
 
@@ -48,12 +53,16 @@ pub fn put<K: Kind>(connection: &mut Connection, timestamp: Timestamp) -> Result
 ///
 /// # Errors
 /// SQLite's; [`DbError::Corrupt`].
-pub fn delete<K: Kind>(connection: &mut Connection, timestamp: Timestamp) -> Result<(), DbError> {
-    let known = metadata::read(connection, K::STATEMENTS.metadata)?.into_keys();
-    let emptied = known.map(|name| (name, String::new())).collect();
-    // Nothing stays that could be too much.
-    put_metadata::<K>(connection, &emptied, timestamp, &Constraints::default())?;
-    digest::change_info(connection, K::TABLES, |connection| {
-        connection.run(K::STATEMENTS.delete, &[(&timestamp.to_string()).into()])
+pub fn delete(
+    connection: &mut Connection,
+    schema: &Schema,
+    timestamp: Timestamp,
+) -> Result<(), DbError> {
+    let names = metadata::read(connection, schema)?.into_keys();
+    let emptied = names.map(|name| (name, String::new())).collect();
+    // Nothing is left that could exceed a limit.
+    put_metadata(connection, schema, &emptied, timestamp, &Constraints::default())?;
+    digest::change_info(connection, schema, |connection| {
+        connection.run(schema.delete, &[(&timestamp.to_string()).into()])
     })
 }

@@ -1,20 +1,20 @@
-//! What a daemon remembers from pass to pass: databases with which nothing was to be done.
+//! Memory of a daemon from pass to pass: databases that needed nothing.
 //!
-//! It is in memory only and bounded; what is not remembered is looked at again. A process that was
-//! started a moment ago remembers nothing.
+//! It is in memory only and bounded; a database that is not in it is checked again. A process that
+//! has just started remembers nothing.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
-/// Databases that are remembered at most, of some 50 bytes each.
+/// Databases that are remembered at most, at about 50 bytes each.
 const DATABASES_MAX: usize = 1 << 20;
 
-/// What was found of each database, by its file.
+/// A value for each database, by its file.
 #[derive(Debug)]
 pub struct Visits<V> {
-    /// By the hash of the path: with the pass that came by last. Two paths with one hash only cost
-    /// time, since what is remembered holds for one of them alone.
+    /// By the hash of the path, with the last pass that visited it. Two paths with one hash only cost
+    /// time, since the value fits one of them alone.
     found: HashMap<u64, (u32, V)>,
     pass: u32,
 }
@@ -32,7 +32,7 @@ fn key(database: &Path) -> u64 {
 }
 
 impl<V: Copy> Visits<V> {
-    /// What is remembered of a database that this pass came to.
+    /// The value of a database that this pass visits.
     pub fn get(&mut self, database: &Path) -> Option<V> {
         let (pass, found) = self.found.get_mut(&key(database))?;
         *pass = self.pass;
@@ -57,7 +57,7 @@ impl<V: Copy> Visits<V> {
         self.found.clear();
     }
 
-    /// Ends a pass over everything: what it did not come to is gone, and is forgotten.
+    /// Ends a pass over everything: databases that it did not visit are gone, and are forgotten.
     pub fn end_pass(&mut self) {
         let pass = self.pass;
         self.found.retain(|_, (seen, _)| *seen == pass);
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_pass_does_not_come_to_is_forgotten() {
+    fn databases_that_a_pass_did_not_visit_are_forgotten() {
         let (a, b) = (Path::new("/sdb/a.db"), Path::new("/sdb/b.db"));
         let mut visits = Visits::default();
         visits.insert(a, 1);

@@ -1,10 +1,12 @@
-//! Where a name lives: MD5 of prefix, path and suffix, and what is derived from it.
+//! Placement of names: the MD5 of prefix, path and suffix, and what follows from it.
 //!
-//! Source: `swift/common/utils`, `hash_path`; DESIGN 1.1.
+//! Source: `hash_path` in `swift/common/utils/__init__.py`.
 
 use std::fmt;
 
-/// The cluster's secret hash path prefix and suffix, from `[swift-hash]` in `swift.conf`.
+use crate::partition::PartPower;
+
+/// The hash path prefix and suffix of `[swift-hash]` in `swift.conf`, which are secret.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct HashConf {
     /// Bytes before the path.
@@ -42,15 +44,24 @@ impl HashConf {
     }
 }
 
-/// The MD5 of a name under this cluster's prefix and suffix.
+/// The MD5 of a name with the cluster's prefix and suffix.
+///
+/// ```
+/// use apus_cluster::{HashConf, PathHash};
+/// let conf = HashConf { prefix: vec![], suffix: b"changeme".to_vec() };
+/// let hash = conf.hash(&["AUTH_test"]);
+/// assert_eq!(hash.to_string(), "9d00c9d091fea9ea855f29c22714dc83");
+/// assert_eq!(hash.suffix_dir(), "c83");
+/// assert_eq!(PathHash::parse(&hash.to_string()), Some(hash));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PathHash(pub [u8; 16]);
 
 impl PathHash {
     /// The partition of this name on a ring of 2^`part_power` partitions.
     pub fn partition(&self, part_power: u32) -> u32 {
-        let [a, b, c, d, ..] = self.0;
-        u32::from_be_bytes([a, b, c, d]).checked_shr(32 - part_power.min(32)).unwrap_or(0)
+        let power = PartPower::new(part_power.min(PartPower::MAX));
+        power.map_or(0, |power| power.partition(self).0)
     }
 
     /// Name of the suffix directory: the last three hex digits.
@@ -59,7 +70,7 @@ impl PathHash {
         hex.get(29..).unwrap_or_default().to_owned()
     }
 
-    /// The hash as a number, modulo `divisor`: deals names out evenly. 0 for a divisor of 0.
+    /// The hash as a number modulo `divisor`, which distributes names evenly; 0 for a divisor of 0.
     pub fn modulo(&self, divisor: u64) -> u64 {
         let rest = u128::from_be_bytes(self.0).checked_rem(u128::from(divisor)).unwrap_or(0);
         u64::try_from(rest).unwrap_or(0)
@@ -67,20 +78,15 @@ impl PathHash {
 
     /// Parses 32 hex digits.
     pub fn parse(hex: &str) -> Option<Self> {
-        if hex.len() != 32 || !hex.is_ascii() {
-            return None;
-        }
         let mut bytes = [0u8; 16];
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(hex.get(index * 2..index * 2 + 2)?, 16).ok()?;
-        }
+        hex::decode_to_slice(hex, &mut bytes).ok()?;
         Some(Self(bytes))
     }
 }
 
 impl fmt::Display for PathHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex::encode(self.0))
     }
 }
 
@@ -105,11 +111,11 @@ mod tests {
     }
 
     #[test]
-    fn names_are_dealt_out_as_swift_does() {
+    fn names_are_distributed_as_swift_does() {
         // int(md5(name).hexdigest(), 16) % 3
         let plain = HashConf::default();
-        let dealt = |name| plain.hash_joined(name).modulo(3);
-        assert_eq!(["c1", "c2", "ü"].map(dealt), [1, 2, 1]);
+        let modulo = |name| plain.hash_joined(name).modulo(3);
+        assert_eq!(["c1", "c2", "ü"].map(modulo), [1, 2, 1]);
         assert_eq!(plain.hash_joined("c1").modulo(0), 0);
     }
 

@@ -1,7 +1,7 @@
-//! What two nodes of one cluster must agree on byte for byte.
+//! Values and encodings that must be the same on every node of a cluster.
 //!
-//! Names, placement hashes, timestamps, policies, limits, stored metadata, listing rows and the
-//! pickle encoding they travel in. Nothing here does I/O: callers read, these types give meaning.
+//! Names, placement hashes, partitions, timestamps, policies, limits, stored metadata, rows of
+//! listings and the pickle encoding in which they are stored and sent. Nothing here does I/O.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 pub mod backend_auth;
@@ -13,10 +13,13 @@ pub mod hashed_path;
 pub mod listing;
 pub mod metadata;
 pub mod name;
+mod option_error;
+pub mod partition;
 pub mod percent;
 pub mod pickle;
 pub mod policy;
 pub mod reconciler;
+mod ring_changes;
 pub mod swift_conf;
 pub mod timestamp;
 
@@ -24,6 +27,9 @@ pub use backend_auth::BackendAuth;
 pub use hashed_path::{HashConf, PathHash};
 pub use metadata::Metadata;
 pub use name::{AccountName, ClientName, ContainerName, ContainerPath, ObjectName, ObjectPath};
+pub use option_error::OptionError;
+pub use partition::{DeviceId, PartPower, Partition};
 pub use policy::{Policies, Policy, PolicyIndex};
-pub use swift_conf::SwiftConf;
+pub use ring_changes::RingChanges;
+pub use swift_conf::{SwiftConf, SwiftConfError};
 pub use timestamp::Timestamp;

@@ -1,6 +1,6 @@
-//! Account, container and object names. The only way to make one is to parse it.
+//! Names of accounts, containers and objects, which are made by parsing only.
 //!
-//! Rules are Swift's (`swift/common/constraints.py`): UTF-8, no NUL unless reserved names are
+//! The rules are Swift's (`swift/common/constraints.py`): UTF-8, no NUL unless reserved names are
 //! allowed, and a length in bytes.
 
 use std::fmt;
@@ -8,40 +8,29 @@ use std::fmt;
 use crate::{constraints, percent};
 
 /// Why a name was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// The name is empty.
+    #[error("name is empty")]
     Empty,
     /// The name is longer than `max` bytes.
+    #[error("name of {length} bytes is longer than {max}")]
     TooLong {
         /// Length of the offending name in bytes.
         length: usize,
         /// Greatest allowed length in bytes.
         max: usize,
     },
-    /// An account or container name holds a slash.
+    /// An account or container name contains a slash.
+    #[error("name contains a slash")]
     Slash,
-    /// A client's name is not UTF-8 or holds NUL.
+    /// A client's name is not UTF-8 or contains NUL.
+    #[error("name is not UTF-8 or contains NUL")]
     Text,
     /// A path has no object, or an empty container or object name.
+    #[error("expected <container name>/<object name>")]
     NoObject,
 }
-
-impl fmt::Display for NameError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => write!(f, "name is empty"),
-            Self::TooLong { length, max } => {
-                write!(f, "name of {length} bytes is longer than {max}")
-            }
-            Self::Slash => write!(f, "name holds a slash"),
-            Self::Text => write!(f, "name is not UTF-8 or contains NUL"),
-            Self::NoObject => write!(f, "expected <container name>/<object name>"),
-        }
-    }
-}
-
-impl std::error::Error for NameError {}
 
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident) => {
@@ -55,8 +44,7 @@ macro_rules! name_type {
                 &self.0
             }
 
-            /// Whether the name lies in the namespace that only Swift's own features may use
-            /// (it starts with NUL).
+            /// Whether the name starts with NUL: such names are for Swift's own features only.
             pub fn is_reserved(&self) -> bool {
                 self.0.starts_with('\0')
             }
@@ -79,7 +67,7 @@ name_type! {
     ContainerName
 }
 name_type! {
-    /// Name of an object (S3: key). May hold slashes and is opaque otherwise.
+    /// Name of an object (S3: key). It may contain slashes and is opaque otherwise.
     ObjectName
 }
 
@@ -111,7 +99,7 @@ impl AccountName {
 
 impl ContainerName {
     /// Parses a container name. Twice the usual length is allowed here, because internal
-    /// accounts need it; the front door applies the client's limit.
+    /// accounts need it; the proxy applies the limit for clients.
     pub fn parse(name: &str) -> Result<Self, NameError> {
         checked(name, constraints::NAME_BYTES_MAX[1])?;
         if name.contains('/') {
@@ -122,17 +110,18 @@ impl ContainerName {
 }
 
 impl ObjectName {
-    /// Parses an object name. As for containers, the backends allow more than clients may ask
-    /// for, since version names are longer than what they name.
+    /// Parses an object name. As for containers, storage servers allow more than clients may
+    /// use, since the names of versions are longer than those of their objects.
     pub fn parse(name: &str) -> Result<Self, NameError> {
         checked(name, constraints::NAME_BYTES_MAX[2])?;
         Ok(Self(name.to_owned()))
     }
 }
 
-/// A name or path that a client sent, decoded once. It is UTF-8 and holds no NUL, since names with NUL
-/// are for Swift's own features. Whatever a client names goes through this type, wherever in a
-/// request the name is.
+/// A name or path that a client sent, decoded once.
+///
+/// It is UTF-8 without NUL, since names with NUL are for Swift's own features. Each name in a
+/// client's request goes through this type, wherever in the request it is.
 ///
 /// Source: `check_utf8` in `swift/common/constraints.py`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -233,6 +222,15 @@ impl fmt::Display for ContainerPath {
 }
 
 /// An object and the container it is in. Displays as Swift stores it: `/account/container/object`.
+///
+/// ```
+/// use apus_cluster::{AccountName, ContainerName, ContainerPath, ObjectName};
+/// let container = ContainerName::parse("photos")?;
+/// let container = ContainerPath::new(AccountName::parse("AUTH_test")?, container);
+/// let object = container.object(ObjectName::parse("2026/cat.jpg")?);
+/// assert_eq!(object.to_string(), "/AUTH_test/photos/2026/cat.jpg");
+/// # Ok::<(), apus_cluster::name::NameError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ObjectPath {
     /// The container and its account.
@@ -256,7 +254,30 @@ impl fmt::Display for ObjectPath {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn names_keep_their_text_and_their_limits(text in "[a-c/\0ü]{0,600}") {
+            let account = AccountName::parse(&text);
+            let is_good = !text.is_empty() && text.len() <= 512 && !text.contains('/');
+            prop_assert_eq!(account.is_ok(), is_good);
+            prop_assert_eq!(ContainerName::parse(&text).is_ok(), is_good);
+            prop_assert!(account.is_ok_and(|name| name.as_str() == text) || !is_good);
+            let object = ObjectName::parse(&text);
+            prop_assert_eq!(object.is_ok(), !text.is_empty() && text.len() <= 2048);
+            prop_assert!(object.is_ok_and(|name| name.to_string() == text) || text.is_empty());
+        }
+
+        #[test]
+        fn an_encoded_name_of_a_client_is_that_name(text in any::<String>()) {
+            let decoded = ClientName::decode(&percent::encode_path(&text));
+            prop_assert_eq!(&decoded, &ClientName::plain(&text));
+            prop_assert_eq!(decoded.is_ok(), !text.contains('\0'));
+        }
+    }
 
     #[test]
     fn slashes_are_refused_in_containers_and_kept_in_objects() {
@@ -271,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_clients_are_decoded_once_and_hold_no_nul() {
+    fn names_of_clients_are_decoded_once_and_contain_no_nul() {
         for (encoded, name) in [
             ("c/o", Some("c/o")),
             ("c%2Fo", Some("c/o")),

@@ -1,4 +1,4 @@
-//! Time as Swift writes it: seconds with five decimals, and an offset that clients never see.
+//! Timestamps of Swift: seconds with five decimals, and an offset that clients never see.
 //!
 //! Source: `swift/common/utils/timestamp.py`. Internally a count of 10 µs steps, never a float.
 
@@ -9,6 +9,14 @@ pub const STEPS_PER_SECOND: u64 = 100_000;
 const STEPS_MAX: u64 = 9_999_999_999 * STEPS_PER_SECOND + 99_999;
 
 /// A point in time and an offset that orders internal writes of the same time.
+///
+/// ```
+/// use apus_cluster::Timestamp;
+/// let time = Timestamp::parse("1700000000.12345").unwrap();
+/// assert_eq!(time.seconds(), 1_700_000_000);
+/// assert_eq!(time.with_offset(2).to_string(), "1700000000.12345_0000000000000002");
+/// assert!(time < time.with_offset(2) && time.with_offset(2) < time.next());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Timestamp {
     steps: u64,
@@ -67,11 +75,6 @@ impl Timestamp {
     /// Without the offset, as clients see it: `1700000000.12345`.
     pub fn normal(self) -> String {
         format!("{:010}.{:05}", self.steps / STEPS_PER_SECOND, self.steps % STEPS_PER_SECOND)
-    }
-
-    /// `9999999999.99999` minus the time, so that newer versions sort first.
-    pub fn inverted(self) -> String {
-        Self::from_steps(STEPS_MAX - self.steps.min(STEPS_MAX)).normal()
     }
 
     /// Parses `seconds[.decimals][_offset]`. Decimals past the fifth are rounded as Python's
@@ -162,7 +165,7 @@ pub fn civil_from_days(days: u64) -> (u64, u64, u64) {
 }
 
 /// Year, month, day to days since 1970-01-01 (Howard Hinnant's `days_from_civil`); `None` before
-/// 1970 and for what is no date.
+/// 1970 and for what is not a date.
 pub fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
     if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
@@ -249,7 +252,50 @@ pub fn apply_delta(from: Timestamp, delta: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn any_time() -> impl Strategy<Value = Timestamp> {
+        (0..=STEPS_MAX, any::<u64>())
+            .prop_map(|(steps, offset)| Timestamp::from_steps(steps).with_offset(offset))
+    }
+
+    proptest! {
+        #[test]
+        fn a_displayed_time_is_parsed_back(time in any_time()) {
+            prop_assert_eq!(Timestamp::parse(&time.to_string()), Some(time));
+            prop_assert_eq!(Timestamp::parse(&time.normal()), Some(time.with_offset(0)));
+        }
+
+        #[test]
+        fn displayed_times_sort_as_times_do(one in any_time(), other in any_time()) {
+            prop_assert_eq!(one.cmp(&other), one.to_string().cmp(&other.to_string()));
+            prop_assert_eq!(one.steps().cmp(&other.steps()), one.iso().cmp(&other.iso()));
+        }
+
+        #[test]
+        fn any_text_is_parsed_or_refused(text in "[0-9._+a-f-]{0,40}") {
+            let time = Timestamp::parse(&text);
+            prop_assert!(time.is_none_or(|time| Timestamp::parse(&time.to_string()) == Some(time)));
+            let times = RowTimes::decode(&text);
+            let again = times.map(|times| RowTimes::decode(&times.encode()));
+            prop_assert_eq!(again, times.map(Some));
+        }
+
+        #[test]
+        fn packed_times_are_unpacked(data in any_time(), one in 0..=STEPS_MAX, two in 0..=STEPS_MAX) {
+            let (content_type, meta) = (Timestamp::from_steps(one), Timestamp::from_steps(two));
+            let times = RowTimes { data, content_type, meta };
+            prop_assert_eq!(RowTimes::decode(&times.encode()), Some(times));
+        }
+
+        #[test]
+        fn dates_and_days_are_inverse(days in 0u64..2_932_896) {
+            let (year, month, day) = civil_from_days(days);
+            prop_assert_eq!(days_from_civil(year, month, day), Some(days));
+        }
+    }
 
     #[test]
     fn text_forms_equal_swifts() {
@@ -260,7 +306,6 @@ mod tests {
             Timestamp::parse("1700000001.50000_0000000000000003"),
             Some(time.with_offset(3))
         );
-        assert_eq!(Timestamp::parse("1700000000.12345").unwrap().inverted(), "8299999999.87654");
         assert_eq!(
             Timestamp::parse("1795242846.80960").unwrap().iso(),
             "2026-11-21T06:34:06.809600"

@@ -1,14 +1,15 @@
-//! Promises about durability on a local file system.
+//! Durable files on a local file system.
 //!
-//! Every file that must survive a power cut is made through [`AtomicFile`]; every sync, file
-//! system call and extended attribute is counted in [`Counters`], so that budgets can be tested,
-//! and every change is noted for the model of crash states in `tests/`.
+//! Every file that must survive a power cut is made with [`AtomicFile`]. Every sync, file system
+//! call and extended attribute is counted in [`Counters`], so that tests can check budgets, and
+//! every change is recorded for the model of crash states in `tests/`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod atomic_file;
 mod change;
 mod committer;
 mod counters;
+mod durable_write;
 mod fresh;
 mod lock;
 mod mount;
@@ -29,6 +30,7 @@ pub use change::{
 };
 pub use committer::{Committer, Unnamed};
 pub use counters::Counters;
+pub use durable_write::{WriteError, write_durably};
 pub use fresh::FreshDirectories;
 pub use lock::{DirectoryLock, RootLock};
 pub use mount::is_mount;

@@ -76,24 +76,12 @@ pub trait Authorizer: Send + Sync + std::fmt::Debug {
     ) -> Decision;
 }
 
-/// Allows nobody anything, where there are no callers but ourselves.
+/// Denies every caller, where only the system itself uses the store.
 #[derive(Debug, Clone, Copy)]
-pub struct Nobody;
+pub struct DenyAll;
 
-impl Authorizer for Nobody {
+impl Authorizer for DenyAll {
     fn decide(&self, _: &Identity, _: Action, _: &Target, _: &Lists) -> Decision {
         Decision::Deny
-    }
-}
-
-/// Proof that the gate allowed an operation. Only `gate` can make one.
-#[derive(Debug)]
-pub struct Permit {
-    _made_by_gate: (),
-}
-
-impl Permit {
-    pub(crate) fn new() -> Self {
-        Self { _made_by_gate: () }
     }
 }

@@ -1,4 +1,4 @@
-//! The proxy's hybrid clock: never behind what it gave out or saw.
+//! The proxy's hybrid clock: ahead of every time it issued or observed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use apus_cluster::Timestamp;
 use apus_daemon::Clock;
 
-/// Gives every write a time of its own.
+/// Issues a unique time for every write.
 #[derive(Debug)]
 pub struct HybridClock {
     clock: Arc<dyn Clock>,
@@ -15,12 +15,12 @@ pub struct HybridClock {
 }
 
 impl HybridClock {
-    /// Over the machine's clock.
+    /// Creates a hybrid clock over the machine's clock.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, last: AtomicU64::new(0) }
     }
 
-    /// A time later than any given or seen before.
+    /// A time later than all that were issued or observed before.
     pub fn stamp(&self) -> Timestamp {
         let now = Timestamp::from_duration(self.clock.now()).steps();
         let mut last = self.last.load(Ordering::Relaxed);
@@ -34,8 +34,8 @@ impl HybridClock {
         }
     }
 
-    /// Notes a time that some node has, so that the next stamp is later.
-    pub fn saw(&self, time: Timestamp) {
+    /// Records a time that a node reported, so that the next stamp is later.
+    pub fn observe(&self, time: Timestamp) {
         self.last.fetch_max(time.steps(), Ordering::Relaxed);
     }
 

@@ -1,7 +1,8 @@
 //! Client-visible operations on names, independent of dialect and of HTTP.
 //!
-//! [`Store`] is the trait, [`pipeline`] the order of its stages, [`quorum`] the innermost one that
-//! talks to nodes. Nothing reaches a node without a [`access::Permit`], which only the gate makes.
+//! [`Store`] is the trait that the dialects use, [`pipeline`] the order of its stages, [`quorum`]
+//! the innermost part, which sends requests to nodes. Every request to a node needs a
+//! [`gate::Permit`], which only the gate can construct.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 pub mod access;
@@ -19,4 +20,4 @@ mod store;
 
 pub use context::{Authority, Consistency, Context};
 pub use error::{Error, Kind, Result, Subject};
-pub use store::Store;
+pub use store::{LinkStore, ManifestStore, Primitive, Store, UploadStore};

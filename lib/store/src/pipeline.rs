@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::Store;
-use crate::access::{Authorizer, Nobody};
+use crate::access::{Authorizer, DenyAll};
 use crate::gate::Gate;
 use crate::quorum::Quorum;
 use crate::stage::admission::Admission;
@@ -12,14 +11,15 @@ use crate::stage::dlo::Dlo;
 use crate::stage::multipart::Multipart;
 use crate::stage::slo::Slo;
 use crate::stage::symlink::Symlink;
+use crate::{LinkStore, ManifestStore, Primitive, Store, UploadStore};
 
-/// What our own daemons talk to: objects as they are stored, and only in the system's name
+/// The pipeline of our own daemons: objects as they are stored, and only in the system's name
 /// ([`crate::Context::system`]).
-pub fn internal(quorum: Quorum) -> Arc<dyn Store> {
-    Arc::new(Gate::new(quorum, Arc::new(Nobody)))
+pub fn internal(quorum: Quorum) -> Arc<dyn Primitive> {
+    Arc::new(Gate::new(quorum, Arc::new(DenyAll)))
 }
 
-/// What clients talk to. `upload_bytes` is the memory for bodies on their way, `symloop_max` the
+/// The pipeline of clients. `upload_bytes` is the memory for bodies in transit, `symloop_max` the
 /// number of links that are followed in a row.
 pub fn client(
     quorum: Quorum,
@@ -27,18 +27,18 @@ pub fn client(
     upload_bytes: u64,
     symloop_max: usize,
 ) -> Arc<dyn Store> {
-    // The one place that authorizes; everything above may only ask it.
-    let gate: Arc<dyn Store> = Arc::new(Gate::new(quorum, authorizer));
-    // A link is followed where its bytes are read, so that everything above sees its target.
-    let symlink: Arc<dyn Store> = Arc::new(Symlink::new(gate, symloop_max));
+    // The one place that authorizes; all stages above it can only ask it.
+    let gate: Arc<dyn Primitive> = Arc::new(Gate::new(quorum, authorizer));
+    // A link is followed where its bytes are read, so that the stages above see its target.
+    let symlink: Arc<dyn LinkStore> = Arc::new(Symlink::new(gate, symloop_max));
     // A DLO manifest is an ordinary object with a header: joined from a listing.
-    let dlo: Arc<dyn Store> = Arc::new(Dlo::new(symlink));
+    let dlo: Arc<dyn LinkStore> = Arc::new(Dlo::new(symlink));
     // A static manifest is followed before a listing is: it may have DLO segments.
-    let slo: Arc<dyn Store> = Arc::new(Slo::new(dlo));
-    // Uploads end in a static manifest, so they stand above it.
-    let multipart: Arc<dyn Store> = Arc::new(Multipart::new(slo));
-    // Copies read and write through everything else.
+    let slo: Arc<dyn ManifestStore> = Arc::new(Slo::new(dlo));
+    // A completed upload is a static manifest, so uploads come above it.
+    let multipart: Arc<dyn UploadStore> = Arc::new(Multipart::new(slo));
+    // Copies read and write through all of the above.
     let copy: Arc<dyn Store> = Arc::new(Copy::new(multipart));
-    // Before anything else is done for a write: is there room for its body?
+    // Before any other work for a write: is there memory for its body?
     Arc::new(Admission::new(copy, upload_bytes))
 }

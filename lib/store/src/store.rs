@@ -1,4 +1,8 @@
-//! The operation plane.
+//! Traits of the operations, and the one list from which stages forward them.
+//!
+//! [`Primitive`] has the operations that the gate performs; [`Store`] has all operations. The traits
+//! between them name what each stage adds, so that a stage states in its types what it needs below
+//! it: an operation that no lower stage performs cannot be called.
 
 use async_trait::async_trait;
 
@@ -6,88 +10,126 @@ use crate::Result;
 use crate::context::Context;
 use crate::operation::*;
 
-/// Every operation, none with a default: a new one must be placed in each stage.
-#[async_trait]
-pub trait Store: Send + Sync {
-    /// Whether the caller may do something, for stages that must know before they act. It gives
-    /// no right: the gate asks again.
-    async fn authorize(&self, cx: &Context, op: Authorize) -> Result<()>;
-    /// Reads an account's metadata.
-    async fn head_account(&self, cx: &Context, op: HeadAccount) -> Result<AccountHead>;
-    /// Lists an account.
-    async fn list_containers(&self, cx: &Context, op: ListContainers) -> Result<ContainerList>;
-    /// Changes an account's metadata.
-    async fn post_account(&self, cx: &Context, op: PostAccount) -> Result<()>;
-    /// Makes an account; `true` when it is new.
-    async fn put_account(&self, cx: &Context, op: PutAccount) -> Result<bool>;
-    /// Deletes an account.
-    async fn delete_account(&self, cx: &Context, op: DeleteAccount) -> Result<()>;
-    /// Reads a container's metadata.
-    async fn head_container(&self, cx: &Context, op: HeadContainer) -> Result<ContainerHead>;
-    /// Lists a container.
-    async fn list_objects(&self, cx: &Context, op: ListObjects) -> Result<ObjectList>;
-    /// Makes a container; `true` when it is new.
-    async fn put_container(&self, cx: &Context, op: PutContainer) -> Result<bool>;
-    /// Changes a container's metadata.
-    async fn post_container(&self, cx: &Context, op: PostContainer) -> Result<()>;
-    /// Deletes a container.
-    async fn delete_container(&self, cx: &Context, op: DeleteContainer) -> Result<()>;
-    /// Reads an object's metadata.
-    async fn head_object(&self, cx: &Context, op: HeadObject) -> Result<ObjectHead>;
-    /// Reads an object.
-    async fn get_object(&self, cx: &Context, op: GetObject) -> Result<ObjectRead>;
-    /// Writes an object.
-    async fn put_object(&self, cx: &Context, op: PutObject) -> Result<ObjectWritten>;
-    /// Writes a symbolic link.
-    async fn put_symlink(&self, cx: &Context, op: PutSymlink) -> Result<ObjectWritten>;
-    /// Replaces an object's metadata; gives what the servers told of it, system metadata above all.
-    async fn post_object(&self, cx: &Context, op: PostObject) -> Result<ObjectHead>;
-    /// Deletes an object.
-    async fn delete_object(&self, cx: &Context, op: DeleteObject) -> Result<Deleted>;
-    /// Leaves the deletion of objects to the expirer.
-    async fn queue_deletions(&self, cx: &Context, op: QueueDeletions) -> Result<()>;
-    /// Copies an object.
-    async fn copy_object(
-        &self,
-        cx: &Context,
-        op: CopyObject,
-    ) -> Result<(ObjectHead, ObjectWritten)>;
-    /// Writes a static large object's manifest.
-    async fn put_manifest(&self, cx: &Context, op: PutManifest) -> Result<ObjectWritten>;
-    /// Begins a multipart upload and gives its id.
-    async fn create_upload(&self, cx: &Context, op: CreateUpload) -> Result<String>;
-    /// Writes one part.
-    async fn put_part(&self, cx: &Context, op: PutPart) -> Result<ObjectWritten>;
-    /// Copies one part.
-    async fn put_part_copy(&self, cx: &Context, op: PutPartCopy) -> Result<ObjectWritten>;
-    /// Lists the parts of an upload.
-    async fn list_parts(&self, cx: &Context, op: ListParts) -> Result<PartList>;
-    /// Lists the uploads of a container.
-    async fn list_uploads(&self, cx: &Context, op: ListUploads) -> Result<UploadList>;
-    /// Completes an upload.
-    async fn complete_upload(&self, cx: &Context, op: CompleteUpload) -> Result<ObjectWritten>;
-    /// Gives an upload up.
-    async fn abort_upload(&self, cx: &Context, op: AbortUpload) -> Result<()>;
+/// Declares the traits, and `operation!`, which writes the signature of an operation by its name.
+macro_rules! operations {
+    ($d:tt $(
+        $(#[$trait_doc:meta])*
+        trait $trait:ident: $($bound:path),+ {
+            $($(#[$doc:meta])* $name:ident($op:ty) -> $reply:ty;)+
+        }
+    )+) => {
+        $(
+            $(#[$trait_doc])*
+            #[async_trait]
+            pub trait $trait: $($bound +)+ {
+                $($(#[$doc])* async fn $name(&self, cx: &Context, op: $op) -> Result<$reply>;)+
+            }
+        )+
+
+        /// One operation with this body, as `async_trait` declares it.
+        macro_rules! operation {
+            $($((
+                $name($d this:ident, $d cx:ident, $d op:ident) $d body:block
+            ) => {
+                fn $name<'a, 'b, 'c>(
+                    &'a $d this,
+                    $d cx: &'b crate::context::Context,
+                    $d op: $op,
+                ) -> ::futures_util::future::BoxFuture<'c, crate::Result<$reply>>
+                where
+                    'a: 'c,
+                    'b: 'c,
+                    Self: 'c,
+                $d body
+            };)+)+
+        }
+        pub(crate) use operation;
+    };
 }
 
-/// Hands operations, by name, to the next stage unchanged.
+operations! { $
+    /// Operations that the gate performs: accounts, containers and objects as they are stored. None
+    /// has a default, so that a new one must be placed in each stage.
+    trait Primitive: Send, Sync {
+        /// Checks whether the caller may do something, for stages that must know before they act. It
+        /// grants nothing: the gate checks again.
+        authorize(Authorize) -> ();
+        /// Reads an account's metadata.
+        head_account(HeadAccount) -> AccountHead;
+        /// Lists an account.
+        list_containers(ListContainers) -> ContainerList;
+        /// Changes an account's metadata.
+        post_account(PostAccount) -> ();
+        /// Creates an account; `true` when it is new.
+        put_account(PutAccount) -> bool;
+        /// Deletes an account.
+        delete_account(DeleteAccount) -> ();
+        /// Reads a container's metadata.
+        head_container(HeadContainer) -> ContainerHead;
+        /// Lists a container.
+        list_objects(ListObjects) -> ObjectList;
+        /// Creates a container; `true` when it is new.
+        put_container(PutContainer) -> bool;
+        /// Changes a container's metadata.
+        post_container(PostContainer) -> ();
+        /// Deletes a container.
+        delete_container(DeleteContainer) -> ();
+        /// Reads an object's metadata.
+        head_object(HeadObject) -> ObjectHead;
+        /// Reads an object.
+        get_object(GetObject) -> ObjectRead;
+        /// Writes an object.
+        put_object(PutObject) -> ObjectWritten;
+        /// Replaces an object's metadata; returns the metadata in the servers' response, above all
+        /// system metadata.
+        post_object(PostObject) -> ObjectHead;
+        /// Deletes an object.
+        delete_object(DeleteObject) -> Deleted;
+        /// Leaves the deletion of objects to the expirer.
+        queue_deletions(QueueDeletions) -> ();
+    }
+
+    /// [`Primitive`] with symbolic links, which its reads follow.
+    trait LinkStore: Primitive {
+        /// Writes a symbolic link.
+        put_symlink(PutSymlink) -> ObjectWritten;
+    }
+
+    /// [`LinkStore`] with static large objects.
+    trait ManifestStore: LinkStore {
+        /// Writes the manifest of a static large object.
+        put_manifest(PutManifest) -> ObjectWritten;
+    }
+
+    /// [`ManifestStore`] with multipart uploads.
+    trait UploadStore: ManifestStore {
+        /// Starts a multipart upload and returns its id.
+        create_upload(CreateUpload) -> String;
+        /// Writes one part.
+        put_part(PutPart) -> ObjectWritten;
+        /// Copies one part.
+        put_part_copy(PutPartCopy) -> ObjectWritten;
+        /// Lists the parts of an upload.
+        list_parts(ListParts) -> PartList;
+        /// Lists the uploads of a container.
+        list_uploads(ListUploads) -> UploadList;
+        /// Completes an upload.
+        complete_upload(CompleteUpload) -> ObjectWritten;
+        /// Aborts an upload.
+        abort_upload(AbortUpload) -> ();
+    }
+
+    /// All operations: [`UploadStore`] with copies. This is what the dialects use.
+    trait Store: UploadStore {
+        /// Copies an object.
+        copy_object(CopyObject) -> (ObjectHead, ObjectWritten);
+    }
+}
+
+/// Forwards operations, by name, to the next stage unchanged.
 macro_rules! forward {
-    ($next:ident: $($name:ident($op:ty) -> $reply:ty),* $(,)?) => {
-        $(
-            #[allow(clippy::type_complexity)]
-            fn $name<'a, 'b, 'c>(
-                &'a self,
-                cx: &'b crate::context::Context,
-                op: $op,
-            ) -> ::core::pin::Pin<Box<dyn ::core::future::Future<Output = crate::Result<$reply>> + Send + 'c>>
-            where
-                'a: 'c,
-                'b: 'c,
-                Self: 'c,
-            {
-                self.$next.$name(cx, op)
-            }
-        )*
+    ($next:ident: $($name:ident),+ $(,)?) => {
+        $(crate::store::operation!($name(self, cx, op) { self.$next.$name(cx, op) });)+
     };
 }
 pub(crate) use forward;

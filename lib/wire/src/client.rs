@@ -10,10 +10,10 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::error_limit::ErrorLimits;
 use crate::path::NodePath;
-use crate::signed::Seldom;
+use crate::signed::LogRateLimiter;
 use crate::transport::{SendError, Transport};
 
-/// What the traffic between nodes cost since the process started.
+/// Counts of the traffic between nodes since the process started.
 #[derive(Debug, Default)]
 pub struct Counters {
     requests: AtomicU64,
@@ -21,7 +21,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Notes bytes of a body that went through MD5.
+    /// Records bytes of a body that went through MD5.
     pub fn digested(&self, bytes: usize) {
         self.md5_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -73,14 +73,14 @@ pub struct NodeRequest {
     pub headers: HeaderMap,
 }
 
-/// Why a node gave no useful answer.
+/// Errors of requests to a node.
 #[derive(Debug)]
 pub enum NodeError {
-    /// It is being avoided.
+    /// The node is avoided after errors.
     Limited,
-    /// It did not answer in time.
+    /// The node did not answer in time.
     Timeout,
-    /// It does not accept what this process signs (401): keys or clocks differ, or `backend_auth`.
+    /// The node does not accept this process's signature (401): keys, clocks or `backend_auth` differ.
     Refused,
     /// The request did not reach it or the connection broke.
     Send(SendError),
@@ -105,7 +105,7 @@ pub struct Client {
     clock: Arc<dyn Clock>,
     deadlines: Deadlines,
     counters: Counters,
-    refusals: Seldom,
+    refusals: LogRateLimiter,
 }
 
 impl Client {
@@ -117,11 +117,11 @@ impl Client {
             clock,
             deadlines,
             counters: Counters::default(),
-            refusals: Seldom::default(),
+            refusals: LogRateLimiter::default(),
         }
     }
 
-    /// What was sent so far.
+    /// Counts of what was sent so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -140,14 +140,14 @@ impl Client {
         format!("{}/{}", node.address(), node.device)
     }
 
-    /// Whether the node is being avoided.
+    /// Whether the node is avoided after errors.
     pub fn is_limited(&self, node: &Device) -> bool {
         self.limits.is_limited(&Self::key(node), self.clock.now())
     }
 
-    /// Notes an error that only the caller can see (a body that broke off).
+    /// Records an error that only the caller can see: a body that broke off.
     pub fn note_error(&self, node: &Device) {
-        self.limits.error(&Self::key(node), self.clock.now());
+        self.limits.record_error(&Self::key(node), self.clock.now());
     }
 
     /// Sends a request and gives the head of the answer. 507 and 5xx count against the node.
@@ -180,8 +180,8 @@ impl Client {
         self.send_anyway(node, request, body, deadline).await
     }
 
-    /// As [`Client::send_within`], but also to a node that is being avoided: for whoever cannot do
-    /// without it. If it answers it is avoided no longer.
+    /// As [`Client::send_within`], but also to an avoided node: for callers that cannot do without
+    /// it. A node that answers is no longer avoided.
     ///
     /// # Errors
     /// See [`NodeError`].
@@ -197,7 +197,7 @@ impl Client {
         match &answer {
             Ok(response) => match response.status() {
                 StatusCode::INSUFFICIENT_STORAGE => {
-                    self.limits.gone(&Self::key(node), self.clock.now());
+                    self.limits.record_unmounted(&Self::key(node), self.clock.now());
                 }
                 status if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE => {
                     self.note_error(node);
@@ -212,9 +212,8 @@ impl Client {
         answer
     }
 
-    /// As [`Client::send_within`], but also to a node that is being avoided, and without a word to
-    /// others about what came of it: daemons try everything, and clients should not suffer from
-    /// it.
+    /// As [`Client::send_within`], but also to an avoided node, and without counting its errors:
+    /// daemons try every node, and client requests should not suffer from that.
     ///
     /// # Errors
     /// See [`NodeError`].
@@ -244,9 +243,9 @@ impl Client {
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         let address = node.address();
         match tokio::time::timeout(deadline, self.transport.send(&address, built)).await {
-            // No answer to what was asked: no server says 401 for another reason.
+            // Servers answer 401 for no other reason than a signature.
             Ok(Ok(response)) if response.status() == StatusCode::UNAUTHORIZED => {
-                if let Some(silent) = self.refusals.tell(self.clock.now()) {
+                if let Some(silent) = self.refusals.permit(self.clock.now()) {
                     tracing::warn!(
                         node = address,
                         silent,

@@ -1,8 +1,8 @@
 //! Which nodes to avoid, and for how long.
 //!
 //! As Swift's proxy: after `suppression_limit` errors within the interval a device is left out
-//! until the interval has passed; a 507 leaves it out at once. Unlike Swift's, whoever cannot do
-//! without such a device asks it all the same, and one that answers is back.
+//! until the interval has passed; a 507 leaves it out at once. Unlike in Swift, a request that cannot
+//! reach its quorum without such a device is sent to it, and a device that answers is used again.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -26,7 +26,7 @@ const SUPPRESSION_LIMIT: u32 = 10;
 const SUPPRESSION_INTERVAL: Duration = Duration::from_secs(10);
 
 impl ErrorLimits {
-    /// Whether the device is to be avoided at time `now`.
+    /// Whether the device is avoided at time `now`.
     pub fn is_limited(&self, device: &str, now: Duration) -> bool {
         let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(errors) = devices.get(device) else { return false };
@@ -37,17 +37,17 @@ impl ErrorLimits {
         errors.count >= SUPPRESSION_LIMIT
     }
 
-    /// Notes one error.
-    pub fn error(&self, device: &str, now: Duration) {
+    /// Records one error.
+    pub fn record_error(&self, device: &str, now: Duration) {
         self.add(device, now, 1);
     }
 
-    /// Notes a 507: the device is gone.
-    pub fn gone(&self, device: &str, now: Duration) {
+    /// Records a 507: the device is not mounted.
+    pub fn record_unmounted(&self, device: &str, now: Duration) {
         self.add(device, now, SUPPRESSION_LIMIT);
     }
 
-    /// Notes that the device, though avoided, did what it was asked.
+    /// Forgets the errors of an avoided device that answered.
     pub fn forget(&self, device: &str) {
         self.devices.lock().unwrap_or_else(PoisonError::into_inner).remove(device);
     }
@@ -69,11 +69,11 @@ mod tests {
         let limits = ErrorLimits::default();
         let now = Duration::from_secs(100);
         for _ in 0..9 {
-            limits.error("a", now);
+            limits.record_error("a", now);
         }
         assert!(!limits.is_limited("a", now));
-        limits.error("a", now);
-        limits.gone("b", now);
+        limits.record_error("a", now);
+        limits.record_unmounted("b", now);
         assert!(limits.is_limited("a", now) && limits.is_limited("b", now));
         assert!(!limits.is_limited("b", now + SUPPRESSION_INTERVAL * 2));
         limits.forget("a");

@@ -18,7 +18,7 @@ pub const BACKEND_CONTENT_TYPE: &str = "x-backend-content-type";
 pub const DATA_TIMESTAMP: &str = "x-backend-data-timestamp";
 /// Time of the newest durable data file.
 pub const DURABLE_TIMESTAMP: &str = "x-backend-durable-timestamp";
-/// Where a container row or an account row is to be sent: addresses, comma separated.
+/// Servers that a container row is sent to: addresses, comma separated.
 pub const CONTAINER_HOST: &str = "x-container-host";
 /// Partition of the container.
 pub const CONTAINER_PARTITION: &str = "x-container-partition";
@@ -30,9 +30,9 @@ pub const CONTAINER_ROOT_STATE: &str = "x-container-root-db-state";
 pub const QUOTED_CONTAINER_PATH: &str = "x-backend-quoted-container-path";
 /// The same as it is, from older proxies.
 pub const CONTAINER_PATH: &str = "x-backend-container-path";
-/// What a container listing is to be, or is: `object`, `shard`, or `auto` for whichever fits.
+/// Content of a container listing: `object`, `shard`, or `auto` for shards where there are some.
 pub const RECORD_TYPE: &str = "x-backend-record-type";
-/// How much of each shard a listing of shards tells: `namespace` or `full`.
+/// How much of each shard a listing of shards contains: `namespace` or `full`.
 pub const SHARD_FORMAT: &str = "x-backend-record-shard-format";
 /// Storage policy of the rows in a listing.
 pub const RECORD_POLICY: &str = "x-backend-record-storage-policy-index";
@@ -40,7 +40,7 @@ pub const RECORD_POLICY: &str = "x-backend-record-storage-policy-index";
 pub const DELETE_AT: &str = "x-delete-at";
 /// Container of the expirer's queue that the task belongs to.
 pub const DELETE_AT_CONTAINER: &str = "x-delete-at-container";
-/// Where the expirer's task is to be sent: addresses, comma separated.
+/// Servers that the expirer's task is sent to: addresses, comma separated.
 pub const DELETE_AT_HOST: &str = "x-delete-at-host";
 /// Partition of the queue's container.
 pub const DELETE_AT_PARTITION: &str = "x-delete-at-partition";
@@ -48,21 +48,21 @@ pub const DELETE_AT_PARTITION: &str = "x-delete-at-partition";
 pub const DELETE_AT_DEVICE: &str = "x-delete-at-device";
 /// Delete only what expires at exactly this time.
 pub const IF_DELETE_AT: &str = "x-if-delete-at";
-/// Whether the server is to remove the task of an expiry that no longer holds; true unless said.
+/// Whether the server removes the task of an expiry that no longer holds; true by default.
 pub const CLEAN_QUEUE: &str = "x-backend-clean-expiring-object-queue";
 /// A copy made by replication: no rows are sent for it.
 pub const REPLICATION: &str = "x-backend-replication";
-/// Another part power: what is written is to have a name in that partition, too.
+/// Another part power: what is written needs a name in that partition, too.
 pub const NEXT_PART_POWER: &str = "x-backend-next-part-power";
-/// The sender of a row understands that another container is to have it.
+/// The sender of a row understands a redirect to another container.
 pub const ACCEPT_REDIRECT: &str = "x-backend-accept-redirect";
-/// And that its path may be percent-encoded.
+/// The sender of a row understands a percent-encoded redirect.
 pub const ACCEPT_QUOTED_LOCATION: &str = "x-backend-accept-quoted-location";
 /// Whether `Location` is percent-encoded.
 pub const LOCATION_IS_QUOTED: &str = "x-backend-location-is-quoted";
-/// Time of the shard that a row is sent on to: of several the newest is right.
+/// Time of the shard that a row is redirected to: of several redirects the newest is right.
 pub const REDIRECT_TIMESTAMP: &str = "x-backend-redirect-timestamp";
-/// Where an account row is to be sent.
+/// Servers that an account row is sent to: addresses, comma separated.
 pub const ACCOUNT_HOST: &str = "x-account-host";
 /// Partition of the account.
 pub const ACCOUNT_PARTITION: &str = "x-account-partition";
@@ -103,9 +103,9 @@ pub const BODY_CRC: &str = "x-backend-apus-body-crc64nvme";
 /// Ours, a footer: the time to store a body under, when that is later than `X-Timestamp`. A server
 /// that does not know it stores the body under the earlier one, which replication then replaces.
 pub const FINAL_TIMESTAMP: &str = "x-backend-apus-timestamp";
-/// Ours: `yes` on a strong write, which must not get through below a promised time.
+/// Ours: `yes` on a strong write, which must not succeed below a promised time.
 pub const STRONG: &str = "x-backend-apus-strong";
-/// Ours, a header or a footer: `yes` on the commit of a write whose name was taken at its time.
+/// Ours, a header or a footer: `yes` on the commit of a write whose name was reserved at its time.
 pub const RESERVED: &str = "x-backend-apus-reserved";
 /// Ours: nodes that are behind, as `ip:port/device`, comma separated.
 pub const REPAIR_TO: &str = "x-backend-apus-repair-to";
@@ -116,21 +116,21 @@ pub const ACCOUNT_OVERRIDE_DELETED: &str = "x-account-override-deleted";
 /// In a `REPLICATE` request: the body is a whole database, that of this id. In the answer to one:
 /// this server takes such bodies (a header of ours).
 pub const DATABASE: &str = "x-backend-apus-database";
-/// In a `REPLICATE` request to an object server: numbers of partitions, with commas between, whose
-/// marks are wanted as a list in JSON, with null for one that has none. In the answer to one for
-/// suffix hashes: the mark of that partition, taken before they were read. Ours.
+/// In a `REPLICATE` request to an object server: numbers of partitions, comma separated, whose
+/// marks are requested as a JSON list, with null for a partition without a mark. In the answer to
+/// a request for suffix hashes: the mark of that partition, taken before they were read. Ours.
 pub const PARTITION_MARKS: &str = "x-backend-apus-partition-marks";
 /// In the answer to a `sync` call of replication: the mark of the database's files, taken before it
 /// was read. Ours.
 pub const FILE_MARK: &str = "x-backend-apus-file-mark";
 /// In the answer to rows in a `REPLICATE` request: how many of them were new. Ours.
 pub const NEW_ROWS: &str = "x-backend-apus-new-rows";
-/// In an `SSYNC` request: since when is your device there? In the answer: since then there was no gap
-/// in which tombstones were dropped that it never saw. Ours.
+/// In an `SSYNC` request: asks since when the receiver's device has been present. In the answer: the
+/// time since which it has missed no tombstone that was reclaimed elsewhere. Ours.
 pub const PRESENT_SINCE: &str = "x-backend-apus-present-since";
-/// A deleted account still known.
+/// `Deleted` for a deleted account that is still known.
 pub const ACCOUNT_STATUS: &str = "x-account-status";
-/// Read despite expiry.
+/// Read the object although it has expired.
 pub const OPEN_EXPIRED: &str = "x-backend-open-expired";
-/// The id that joins the log lines of one client request.
+/// Transaction id: joins the log lines of one client request.
 pub const TRANS_ID: &str = "x-trans-id";

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod error_limit;
 pub mod headers;
+pub mod message;
 pub mod methods;
 pub mod path;
 mod pool;

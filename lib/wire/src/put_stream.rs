@@ -2,7 +2,7 @@
 //!
 //! Both sides of one grammar. Source: `swift/proxy/controllers/obj.py` (MIMEPutter) and
 //! `swift/obj/server.py`. The data part is passed on as the slices that arrived; when the sender
-//! told the object's length it is counted, and searched for the boundary only otherwise.
+//! knows the object's length, bytes are counted; otherwise the boundary is searched for.
 
 use apus_cluster::Metadata;
 use apus_daemon::Body;

@@ -1,43 +1,41 @@
-//! Looks at the row updates in `async_pending`. One that is damaged is moved aside. When a single
-//! bit has flipped, its checksum tells which; else what it had to tell is in the object itself, from
-//! which it is written anew.
+//! Verifies the row updates in `async_pending`.
 //!
-//! At every moment there is either the damaged update or a good one.
+//! A damaged update is quarantined. When a single bit has flipped, its checksum identifies the bit;
+//! otherwise the update is written again from the object itself. At every moment either the damaged
+//! update or a good one exists.
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
-use apus_cluster::{HashConf, Metadata, PathHash, Timestamp};
-use apus_disk::{Committer, Counters};
-use apus_wire::headers;
-use http::HeaderMap;
+use apus_cluster::{Metadata, PathHash, Timestamp};
+use apus_disk::Committer;
+use apus_wire::message::container::{RowHeaders, RowVerb};
 
-use super::object::{Examined, examine};
-use crate::async_pending::{self, Update};
-use crate::container_update::row_headers;
-use crate::diskfile::writer::Place;
+use crate::engine::audit::Examined;
+use crate::engine::place::Place;
+use crate::rows::container::row_headers;
+use crate::rows::pending::{self as row_updates, Update};
+use crate::store::ObjectStore;
 
-/// What became of one update.
+/// Result of checking one update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Checked {
-    /// As it was written, or gone, or nothing of ours.
+pub(super) enum UpdateCheck {
+    /// It is as it was written, does not exist any longer, or is not an update.
     Good,
-    /// It was moved aside, and is there as it was before a bit flipped.
-    Mended,
-    /// It was moved aside, and the object told it anew.
-    Announced,
-    /// It was moved aside, and nothing is known of the object here.
+    /// It was quarantined, and restored to what it was before a bit flipped.
+    Repaired,
+    /// It was quarantined, and written again from the object.
+    Rewritten,
+    /// It was quarantined, and the object is not stored here.
     Lost,
 }
 
-/// What is needed beside the file.
-pub(super) struct Surroundings<'a> {
-    pub(super) hash: &'a HashConf,
-    /// Where the object of a hash lies on this device, if it does.
+/// Dependencies of the repair of an update.
+pub(super) struct RepairContext<'a> {
+    pub(super) store: &'a ObjectStore,
+    /// The place of the object with a hash on this device.
     pub(super) place: &'a (dyn Fn(PathHash) -> Place + Send + Sync),
     pub(super) committer: &'a Committer,
-    pub(super) counters: &'a Arc<Counters>,
 }
 
 /// The time and the hash in the name of an update.
@@ -47,58 +45,53 @@ fn parse(path: &Path) -> Option<(PathHash, Timestamp)> {
     Some((PathHash::parse(hash)?, Timestamp::parse(time)?))
 }
 
-/// Checks one file of a suffix directory. Waits for the disk.
-pub(super) fn check(path: &Path, around: &Surroundings<'_>) -> io::Result<Checked> {
-    let Some((hash, _)) = parse(path) else { return Ok(Checked::Good) };
-    let Some(reason) = async_pending::damage(path, &hash, around.hash)? else {
-        return Ok(Checked::Good);
+/// Checks one file of a suffix directory. Blocking.
+pub(super) fn check(path: &Path, context: &RepairContext<'_>) -> io::Result<UpdateCheck> {
+    let Some((hash, _)) = parse(path) else { return Ok(UpdateCheck::Good) };
+    let Some(reason) = row_updates::damage(path, &hash, &context.store.hash)? else {
+        return Ok(UpdateCheck::Good);
     };
-    let place = (around.place)(hash);
+    let place = (context.place)(hash);
     let kind = place.policy.suffixed("async_pending");
-    let aside = apus_disk::quarantine_file(&place.device, &kind, path)?;
-    tracing::error!(update = %path.display(), to = %aside.display(), reason, "quarantined");
+    let quarantined = apus_disk::quarantine_file(&place.device, &kind, path)?;
+    tracing::error!(update = %path.display(), to = %quarantined.display(), reason, "Quarantined a damaged row update");
     apus_fault::point("quarantine.pending.linked");
-    if let Some(pending) = async_pending::mended(path)? {
-        async_pending::replace(path, &pending, around.counters)?;
-        if async_pending::damage(path, &hash, around.hash)?.is_none() {
-            return Ok(Checked::Mended);
+    if let Some(pending) = row_updates::repaired(path)? {
+        row_updates::replace(path, &pending, &context.store.counters)?;
+        if row_updates::damage(path, &hash, &context.store.hash)?.is_none() {
+            return Ok(UpdateCheck::Repaired);
         }
     }
-    let again = announce(&place, around)?;
+    let again = rewrite(&place, context)?;
     apus_fault::point("quarantine.pending.announced");
-    // It may have taken the place of the damaged one.
+    // It may have replaced the damaged one.
     if again.as_deref() != path.file_name().and_then(|name| name.to_str()) {
-        async_pending::remove(path)?;
+        row_updates::remove(path)?;
     }
-    Ok(if again.is_some() { Checked::Announced } else { Checked::Lost })
+    Ok(if again.is_some() { UpdateCheck::Rewritten } else { UpdateCheck::Lost })
 }
 
-/// Writes the update of an object from its own metadata; gives the file's name.
-fn announce(place: &Place, around: &Surroundings<'_>) -> io::Result<Option<String>> {
-    let (name, method, time, mut row) = match examine(place, around.hash, around.counters)? {
+/// Writes the update of an object from its own metadata; returns the name of the file.
+fn rewrite(place: &Place, context: &RepairContext<'_>) -> io::Result<Option<String>> {
+    let (name, verb, time, mut row) = match context.store.engine(place.policy).examine(place)? {
         Examined::Object(name, object) => {
-            let mut row = row_headers(&HeaderMap::new(), &object.metadata, object.data_time);
-            let later = [
-                (headers::CONTENT_TYPE_TIMESTAMP, object.content_type_time),
-                (headers::META_TIMESTAMP, object.time),
-            ];
-            row.extend(later.map(|(name, time)| (name.to_owned(), time.to_string())));
-            (name, "PUT", object.time, row)
+            let overrides = Metadata::new();
+            let mut row = row_headers(&overrides, &object.metadata, object.data_time);
+            row.set_content_type_timestamp(&object.content_type_time.to_string());
+            row.set_meta_timestamp(object.time);
+            (name, RowVerb::Put, object.time, row)
         }
-        Examined::Deleted(name, time) => {
-            let row = Metadata::from([(headers::TIMESTAMP.to_owned(), time.to_string())]);
-            (name, "DELETE", time, row)
-        }
+        Examined::Deleted(name, time) => (name, RowVerb::Delete, time, RowHeaders::deleted(time)),
         Examined::Nothing | Examined::Damaged(_) => return Ok(None),
     };
-    row.insert(headers::POLICY_INDEX.to_owned(), place.policy.to_string());
+    row.set_origin(place.policy, None);
     let mut names = name.trim_start_matches('/').splitn(3, '/').map(str::to_owned);
     let (Some(account), Some(container), Some(object)) = (names.next(), names.next(), names.next())
     else {
         return Ok(None);
     };
     let update = Update {
-        method,
+        verb,
         account,
         container,
         object,
@@ -106,13 +99,7 @@ fn announce(place: &Place, around: &Surroundings<'_>) -> io::Result<Option<Strin
         container_path: None,
         db_state: None,
     };
-    async_pending::write(
-        &place.device,
-        place.policy,
-        &place.hash,
-        time,
-        &update,
-        around.committer,
-    )?;
-    Ok(Some(async_pending::name(&place.hash, time)))
+    let of = (place.device.as_path(), place.policy, &place.hash);
+    row_updates::write(of, time, &update, context.committer)?;
+    Ok(Some(row_updates::name(&place.hash, time)))
 }

@@ -1,4 +1,4 @@
-//! One sweep over one device: partition by partition, at its pace, remembering where it is.
+//! One sweep over one device, partition by partition, at a limited rate.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,26 +9,23 @@ use apus_cluster::{PathHash, PolicyIndex, Timestamp};
 use apus_daemon::{Pace, PassContext, Stopped};
 use apus_disk::Priority;
 
-use super::object::{Body, Examined, body, examine};
-use super::pending::{self, Checked, Surroundings};
-use super::watcher::{Seen, Watcher, Wish};
-use super::{Audited, Auditor, Kind, ObjectRings, Options, hashes, status};
-use crate::async_pending;
-use crate::device::DeviceError;
-use crate::diskfile::hashes::told;
-use crate::diskfile::layout::Layout;
-use crate::diskfile::partition::Partition;
-use crate::diskfile::reader::{Identity, Object};
-use crate::diskfile::sweep::{Times, remove_object};
-use crate::diskfile::writer::{Place, quarantine};
-use crate::server::Server;
+use super::body::{BodyVerdict, verify};
+use super::pending::{self, RepairContext, UpdateCheck};
+use super::watcher::{AuditedObject, Watcher, WatcherVerdict};
+use super::{Audited, Auditor, AuditorOptions, ObjectRings, SweepKind, status};
+use crate::engine::Engine;
+use crate::engine::audit::{AuditEntry, Examined};
+use crate::engine::object::{Object, Times};
+use crate::engine::place::{Partition, Place};
+use crate::rows::pending as row_updates;
+use crate::store::{DeviceError, ObjectStore};
 
 /// How the sweep of a device ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SweepEnd {
-    /// Everything was looked at.
+    /// Everything was checked.
     Whole,
-    /// The rest is for the next time.
+    /// The time is over; the next pass continues.
     TimeIsUp,
     /// The device is missing or does not answer.
     NoDevice,
@@ -53,20 +50,51 @@ impl From<DeviceError> for Ended {
     }
 }
 
-/// A sweep that is under way.
+/// Objects of a suffix that are examined in one job of a device's threads; those of a larger suffix
+/// are examined one by one, so that no job holds a thread for long and few files are open.
+const EXAMINED_AT_ONCE: usize = 4;
+
+/// Findings of one job on a suffix. Most suffixes have one object: a separate job for each step would
+/// cost more than the step.
+struct AuditedSuffix {
+    /// The entries, and the examined objects, if the entries are few.
+    entries: Vec<(AuditEntry, Option<io::Result<Examined>>)>,
+    /// Whether the stored hash was wrong and has been invalidated.
+    was_stale: bool,
+}
+
+impl AuditedSuffix {
+    fn examine(engine: &dyn Engine, partition: &Partition, suffix: &str) -> io::Result<Self> {
+        let entries = engine.audit_entries(partition, suffix)?;
+        let few = entries.len() <= EXAMINED_AT_ONCE;
+        let examine = |entry: &AuditEntry| match entry {
+            AuditEntry::Object(hash) if few => Some(engine.examine(&partition.place(*hash))),
+            AuditEntry::Object(_) | AuditEntry::Misnamed(_) => None,
+        };
+        let entries = entries.into_iter().map(|entry| {
+            let examined = examine(&entry);
+            (entry, examined)
+        });
+        let entries = entries.collect();
+        let was_stale = engine.invalidate_if_stale(partition, suffix)?;
+        Ok(Self { entries, was_stale })
+    }
+}
+
+/// A sweep in progress.
 pub(super) struct Sweep<'a> {
-    server: &'a Server,
+    store: &'a Arc<ObjectStore>,
     objects: &'a ObjectRings,
     watchers: &'a [Arc<dyn Watcher>],
     cx: &'a PassContext,
-    options: Options,
+    options: AuditorOptions,
     device: String,
     until: Option<Duration>,
     files: Pace,
     bytes: Pace,
     /// When the status file was written, or could have been.
     written: Duration,
-    /// Whether there is a status file of this device.
+    /// Whether this device has a status file.
     is_noted: bool,
     pub(super) done: Audited,
 }
@@ -78,9 +106,9 @@ impl<'a> Sweep<'a> {
         device: String,
         until: Option<Duration>,
     ) -> Self {
-        let Auditor { server, objects, options, watchers } = auditor;
+        let Auditor { store, objects, options, watchers } = auditor;
         Self {
-            server,
+            store,
             objects,
             watchers,
             cx,
@@ -105,23 +133,24 @@ impl<'a> Sweep<'a> {
             Err(Ended::Stopped) => Err(Stopped),
             Err(Ended::TimeIsUp) => Ok(SweepEnd::TimeIsUp),
             Err(Ended::NoDevice) => {
-                tracing::debug!(device = %self.device, "object auditor: not there");
+                tracing::debug!(device = %self.device, "Skipped a device that is missing or busy");
                 Ok(SweepEnd::NoDevice)
             }
         }
     }
 
     async fn try_policy(&mut self, policy: PolicyIndex) -> Result<(), Ended> {
-        let device = self.server.devices.path(&self.device)?;
+        let device = self.store.devices.path(&self.device)?;
         let objects = device.join(policy.suffixed("objects"));
         let file = status::path(&objects, self.options.kind.name());
         let resumes = self.resumes();
-        let (read, list) = (file.clone(), objects.clone());
+        let (read, list) = (file.clone(), device.clone());
+        let engine = self.engine(policy);
         let left = self.disk(move || {
             let left = resumes.then(|| status::read(&read)).flatten();
             Ok(match left {
                 Some(left) => (left, true),
-                None => (numbers(&list)?, false),
+                None => (engine.partitions(&list, policy)?, false),
             })
         });
         let Some((left, is_over)) = left.await? else { return Ok(()) };
@@ -130,22 +159,22 @@ impl<'a> Sweep<'a> {
         let left: Vec<u32> = left.into_iter().filter(scoped).collect();
         for (position, partition) in left.iter().enumerate() {
             self.note(&file, left.get(position..).unwrap_or_default(), false).await?;
-            self.partition(&device, policy, *partition, &objects).await?;
+            self.partition(Partition { device: device.clone(), policy, number: *partition })
+                .await?;
         }
-        if self.options.kind == Kind::All && !(is_over && left.is_empty()) {
+        if self.options.kind == SweepKind::All && !(is_over && left.is_empty()) {
             self.updates(&device, policy).await?;
         }
-        // Nothing is left here, as long as other devices have something. What took no time needs no
-        // file.
+        // Nothing is left here while other devices are still being swept. A short sweep has no file.
         if self.is_noted { self.note(&file, &[], true).await } else { Ok(()) }
     }
 
-    /// Whether a sweep goes on where the last one ended.
+    /// Whether a sweep continues where the last one ended.
     fn resumes(&self) -> bool {
         !self.cx.once && self.cx.scope.partitions.is_empty()
     }
 
-    /// Writes the status file now and then.
+    /// Writes the status file periodically.
     async fn note(&mut self, file: &Path, left: &[u32], now: bool) -> Result<(), Ended> {
         let time = self.cx.clock.now();
         let there = file.parent().is_some_and(Path::is_dir);
@@ -157,187 +186,191 @@ impl<'a> Sweep<'a> {
         self.written = time;
         self.is_noted = true;
         let (file, left) = (file.to_owned(), left.to_vec());
-        let counters = self.server.parts.counters.clone();
+        let counters = self.store.counters.clone();
         self.disk(move || status::write(&file, &left, &counters)).await?;
         if is_up { Err(Ended::TimeIsUp) } else { Ok(()) }
     }
 
-    /// Runs file work of the auditor; an error of the disk is counted.
+    /// Runs file work in the background; counts errors of the disk.
     async fn disk<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<Option<T>, Ended> {
-        match self.server.devices.run(&self.device, Priority::Background, work).await? {
+        match self.store.devices.run(&self.device, Priority::Background, work).await? {
             Ok(done) => Ok(Some(done)),
             Err(error) => {
-                tracing::warn!(%error, device = %self.device, "object auditor");
+                tracing::warn!(%error, device = %self.device, "The auditor failed to read a device");
                 self.done.errors += 1;
                 Ok(None)
             }
         }
     }
 
-    async fn partition(
-        &mut self,
-        device: &Path,
-        policy: PolicyIndex,
-        partition: u32,
-        objects: &Path,
-    ) -> Result<(), Ended> {
-        let directory = objects.join(partition.to_string());
-        if self.options.kind == Kind::All {
-            let of = directory.clone();
-            let removed = self.disk(move || hashes::remove_damaged(&of)).await?;
+    fn engine(&self, policy: PolicyIndex) -> Arc<dyn Engine> {
+        self.store.engine(policy).clone()
+    }
+
+    async fn partition(&mut self, partition: Partition) -> Result<(), Ended> {
+        if self.options.kind == SweepKind::All {
+            let (engine, of) = (self.engine(partition.policy), partition.clone());
+            let removed = self.disk(move || engine.remove_damaged_hashes(&of)).await?;
             self.done.hashes_removed += u64::from(removed == Some(true));
         }
-        let (list, counters) = (directory.clone(), self.server.parts.counters.clone());
-        // Those that are there, and those of which only `hashes.pkl` says so.
-        let find = move || Ok((apus_disk::names(&list)?, told(&list, &counters)));
-        let (mut suffixes, told) = self.disk(find).await?.unwrap_or_default();
-        suffixes.extend(told);
-        suffixes.sort_unstable();
-        suffixes.dedup();
-        for suffix in suffixes.into_iter().filter(|name| name.len() == 3) {
-            let path = directory.join(&suffix);
-            let list = path.clone();
-            let names = self.disk(move || apus_disk::names(&list)).await?.unwrap_or_default();
-            for name in names {
+        let (engine, of) = (self.engine(partition.policy), partition.clone());
+        let suffixes = self.disk(move || engine.audit_suffixes(&of)).await?.unwrap_or_default();
+        for suffix in suffixes {
+            self.cx.safe_point().await?;
+            let (engine, of) = (self.engine(partition.policy), partition.clone());
+            let Some(audited) =
+                self.disk(move || AuditedSuffix::examine(&*engine, &of, &suffix)).await?
+            else {
+                continue;
+            };
+            self.done.hashes_stale += u64::from(audited.was_stale);
+            for (entry, examined) in audited.entries {
                 self.cx.safe_point().await?;
                 self.cx.unless_stopped(self.files.take(1.0)).await?;
-                match PathHash::parse(&name).filter(|hash| hash.suffix_dir() == suffix) {
-                    Some(hash) => {
-                        let device = device.to_owned();
-                        self.object(Place { device, policy, partition, hash }).await?;
+                match entry {
+                    AuditEntry::Object(hash) => {
+                        self.object(partition.place(hash), examined).await?;
                     }
-                    None => self.misnamed(device, policy, path.join(name)).await?,
+                    AuditEntry::Misnamed(path) => self.misnamed(&partition, path).await?,
                 }
             }
-            let of = Partition { device: device.to_owned(), policy, number: partition };
-            let counters = self.server.parts.counters.clone();
-            let look = move || hashes::note_if_stale(&of, &suffix, &counters);
-            self.done.hashes_stale += u64::from(self.disk(look).await? == Some(true));
         }
         Ok(())
     }
 
-    async fn object(&mut self, place: Place) -> Result<(), Ended> {
-        let (server, of) = (self.server.clone(), place.clone());
-        self.server.flood.audited(&place.device, self.cx.clock.now());
-        let look = move || examine(&of, &server.parts.hash, &server.parts.counters);
-        let Some(examined) = self.disk(look).await? else { return Ok(()) };
+    /// Audits an object; `examined` is the result of the job on its suffix, if there is one.
+    async fn object(
+        &mut self,
+        place: Place,
+        examined: Option<io::Result<Examined>>,
+    ) -> Result<(), Ended> {
+        self.store.quarantine_limiter.record_audit(&place.device, self.cx.clock.now());
+        let examined = match examined {
+            Some(Ok(examined)) => examined,
+            // A disk error may be temporary.
+            Some(Err(_)) | None => {
+                let (engine, of) = (self.engine(place.policy), place.clone());
+                match self.disk(move || engine.examine(&of)).await? {
+                    Some(examined) => examined,
+                    None => return Ok(()),
+                }
+            }
+        };
         self.done.passes += 1;
         match examined {
             Examined::Nothing | Examined::Deleted(..) => Ok(()),
             Examined::Damaged(reason) => {
-                let (server, of) = (self.server.clone(), place.clone());
-                let still = move || {
-                    let again = examine(&of, &server.parts.hash, &server.parts.counters);
-                    matches!(again, Ok(Examined::Damaged(_)))
-                };
-                self.move_aside(place, reason, still).await
+                let (engine, of) = (self.engine(place.policy), place.clone());
+                let is_damaged = move || matches!(engine.examine(&of), Ok(Examined::Damaged(_)));
+                self.quarantine(place, reason, is_damaged).await
             }
-            Examined::Object(name, object) if self.options.kind == Kind::All => {
-                let object = Arc::new(*object);
-                let seen = object.identity();
-                let add = self.options.add_checksums;
-                let read = body(self.server, &self.device, &object, &mut self.bytes, add);
-                self.done.bytes_processed += object.length;
-                match self.cx.unless_stopped(read).await? {
-                    Ok(Body::Good { added }) => {
-                        self.done.checksums_added += u64::from(added);
-                        self.watched(place, &name, &object).await
-                    }
-                    Ok(Body::Damaged(reason)) => {
-                        let of = place.clone();
-                        let still = move || is_still_there(seen, &of);
-                        self.move_aside(place, reason, still).await
-                    }
-                    Err(error) => {
-                        let directory = place.directory();
-                        tracing::warn!(%error, object = %directory.display(), "object auditor");
-                        self.done.errors += 1;
-                        Ok(())
-                    }
-                }
+            Examined::Object(name, object) if self.options.kind == SweepKind::All => {
+                self.body(place, &name, Arc::new(*object)).await
             }
             Examined::Object(name, object) => self.watched(place, &name, &object).await,
         }
     }
 
-    /// Shows a good object to the watchers until one wants it away.
+    /// Verifies the body of an object whose metadata is good.
+    async fn body(&mut self, place: Place, name: &str, object: Arc<Object>) -> Result<(), Ended> {
+        let identity = object.identity();
+        let add = self.options.add_checksums;
+        let read = verify(self.store, &self.device, &object, &mut self.bytes, add);
+        self.done.bytes_processed += object.length;
+        match self.cx.unless_stopped(read).await? {
+            Ok(BodyVerdict::Good { added }) => {
+                self.done.checksums_added += u64::from(added);
+                self.watched(place, name, &object).await
+            }
+            Ok(BodyVerdict::Damaged(reason)) => {
+                let (engine, of) = (self.engine(place.policy), place.clone());
+                let is_same = move || identity.is_some_and(|identity| engine.holds(&of, &identity));
+                self.quarantine(place, reason, is_same).await
+            }
+            Err(error) => {
+                let directory = place.directory();
+                tracing::warn!(%error, object = %directory.display(), "Failed to read the body of an object");
+                self.done.errors += 1;
+                Ok(())
+            }
+        }
+    }
+
+    /// Presents a good object to the watchers until one requests its removal.
     async fn watched(&mut self, place: Place, name: &str, object: &Object) -> Result<(), Ended> {
         let now = self.cx.clock.now();
         if self.watchers.is_empty() || object.is_expired(Timestamp::from_duration(now)) {
             return Ok(());
         }
-        let of = place.clone();
-        // Whatever is written from now on, nobody has been asked about.
-        let times = move || Ok(Times::of(&Layout::of(&apus_disk::names(&of.directory())?)));
-        let Some(Some(times)) = self.disk(times).await? else { return Ok(()) };
+        let (engine, of) = (self.engine(place.policy), place.clone());
+        // A verdict does not apply to anything that is written from now on.
+        let Some(Some(times)) = self.disk(move || engine.times(&of)).await? else {
+            return Ok(());
+        };
         if times.data != object.data_time {
             return Ok(());
         }
-        let seen = Seen { name, policy: place.policy, time: object.data_time, now };
+        let audited = AuditedObject { name, policy: place.policy, time: object.data_time, now };
         for watcher in self.watchers {
-            let wish = watcher.see_object(self.options.kind, &seen);
-            match self.cx.unless_stopped(wish).await? {
-                Wish::Keep => {}
-                wish => return self.carry_out(place, times, wish, watcher.name()).await,
+            let verdict = watcher.see_object(self.options.kind, &audited);
+            match self.cx.unless_stopped(verdict).await? {
+                WatcherVerdict::Keep => {}
+                verdict => return self.carry_out(place, times, verdict, watcher.name()).await,
             }
         }
         Ok(())
     }
 
-    /// Does what a watcher wants with an object that is as it was then, and whose row is not on its
-    /// way.
+    /// Carries out a watcher's verdict, if the object is unchanged and none of its rows is pending.
     async fn carry_out(
         &mut self,
         place: Place,
         times: Times,
-        wish: Wish,
+        verdict: WatcherVerdict,
         watcher: &'static str,
     ) -> Result<(), Ended> {
-        let of = place.clone();
-        let still = move || {
-            let names = apus_disk::names(&of.directory()).unwrap_or_default();
-            Times::of(&Layout::of(&names)) == Some(times)
-                && async_pending::of_object(&of.device, of.policy, &of.hash).is_ok_and(|row| !row)
+        let (engine, of) = (self.engine(place.policy), place.clone());
+        let is_unchanged = move || {
+            engine.times(&of).is_ok_and(|now| now == Some(times))
+                && row_updates::of_object(&of.device, of.policy, &of.hash).is_ok_and(|row| !row)
         };
-        if wish == Wish::Quarantine {
-            return self.move_aside(place, format!("requested by {watcher}"), still).await;
+        if verdict == WatcherVerdict::Quarantine {
+            return self.quarantine(place, format!("requested by {watcher}"), is_unchanged).await;
         }
-        let (server, now) = (self.server.clone(), self.cx.clock.now());
+        let (store, now) = (self.store.clone(), self.cx.clock.now());
         let removed = self.disk(move || {
-            let Place { device, policy, partition, hash } = place;
-            if !still() || !server.flood.may_move(&device, now) {
+            if !is_unchanged() || !store.quarantine_limiter.permit(&place.device, now) {
                 return Ok(false);
             }
-            let partition = Partition { device, policy, number: partition };
-            remove_object(&partition, hash, times, &server.parts.counters)
+            store.engine(place.policy).remove(&place, times)
         });
         self.done.deleted += u64::from(removed.await? == Some(true));
         Ok(())
     }
 
-    /// Moves a damaged object aside, unless it has been replaced meanwhile or too many were moved.
-    async fn move_aside(
+    /// Quarantines a damaged object, unless it was replaced meanwhile or too many were quarantined.
+    async fn quarantine(
         &mut self,
         place: Place,
         reason: String,
-        still: impl FnOnce() -> bool + Send + 'static,
+        is_damaged: impl FnOnce() -> bool + Send + 'static,
     ) -> Result<(), Ended> {
-        let (server, now) = (self.server.clone(), self.cx.clock.now());
-        let moved = self.disk(move || {
-            if !still() {
+        let (store, now) = (self.store.clone(), self.cx.clock.now());
+        let quarantined = self.disk(move || {
+            if !is_damaged() {
                 return Ok(None);
             }
-            if !server.flood.may_move(&place.device, now) {
-                tracing::error!(object = %place.directory().display(), reason, "damaged, and left");
+            if !store.quarantine_limiter.permit(&place.device, now) {
+                let directory = place.directory();
+                tracing::error!(object = %directory.display(), reason, "Left a damaged object in place: too many were quarantined");
                 return Ok(Some(false));
             }
-            Ok(quarantine(&place, &reason, &server.parts.counters).then_some(true))
+            Ok(store.engine(place.policy).quarantine(&place, &reason).then_some(true))
         });
-        match moved.await?.flatten() {
+        match quarantined.await?.flatten() {
             Some(true) => self.done.quarantined += 1,
             Some(false) => self.done.left_damaged += 1,
             None => {}
@@ -345,28 +378,23 @@ impl<'a> Sweep<'a> {
         Ok(())
     }
 
-    /// A directory with files of an object whose own name is no hash, or that of another suffix:
-    /// nobody finds it there.
-    async fn misnamed(
-        &mut self,
-        device: &Path,
-        policy: PolicyIndex,
-        path: PathBuf,
-    ) -> Result<(), Ended> {
-        let (device, kind) = (device.to_owned(), policy.suffixed("objects"));
-        let (server, now) = (self.server.clone(), self.cx.clock.now());
-        let moved = self.disk(move || {
-            let holds = apus_disk::names(&path)?.iter().any(|name| {
-                [".data", ".meta", ".ts"].iter().any(|ending| name.ends_with(ending))
-            });
-            if !holds || !server.flood.may_move(&device, now) {
+    /// Quarantines a directory with files of an object whose name is not a hash, or that of another
+    /// suffix: no server finds it there.
+    async fn misnamed(&mut self, partition: &Partition, path: PathBuf) -> Result<(), Ended> {
+        let (store, now) = (self.store.clone(), self.cx.clock.now());
+        let (device, policy) = (partition.device.clone(), partition.policy);
+        let quarantined = self.disk(move || {
+            let engine = store.engine(policy);
+            if !engine.is_misnamed_object(&path)?
+                || !store.quarantine_limiter.permit(&device, now)
+            {
                 return Ok(false);
             }
-            let aside = apus_disk::quarantine(&device, &kind, &path)?;
-            tracing::error!(object = %path.display(), to = %aside.display(), "misnamed, quarantined");
+            let to = engine.quarantine_misnamed(&device, policy, &path)?;
+            tracing::error!(object = %path.display(), to = %to.display(), "Quarantined a misnamed object");
             Ok(true)
         });
-        if moved.await? == Some(true) {
+        if quarantined.await? == Some(true) {
             self.done.quarantined += 1;
         }
         Ok(())
@@ -375,7 +403,7 @@ impl<'a> Sweep<'a> {
     /// The row updates of a policy.
     async fn updates(&mut self, device: &Path, policy: PolicyIndex) -> Result<(), Ended> {
         let directory = device.join(policy.suffixed("async_pending"));
-        let listed = self.disk(move || async_pending::suffixes(&directory)).await?;
+        let listed = self.disk(move || row_updates::suffixes(&directory)).await?;
         for suffix in listed.unwrap_or_default() {
             let list = suffix.clone();
             let names = self.disk(move || apus_disk::names(&list)).await?.unwrap_or_default();
@@ -383,9 +411,9 @@ impl<'a> Sweep<'a> {
                 self.cx.safe_point().await?;
                 self.cx.unless_stopped(self.files.take(1.0)).await?;
                 let checked = self.update(device, policy, suffix.join(name)).await?;
-                let damaged = checked.is_some_and(|checked| checked != Checked::Good);
+                let damaged = checked.is_some_and(|checked| checked != UpdateCheck::Good);
                 self.done.updates_quarantined += u64::from(damaged);
-                let again = matches!(checked, Some(Checked::Mended | Checked::Announced));
+                let again = matches!(checked, Some(UpdateCheck::Repaired | UpdateCheck::Rewritten));
                 self.done.updates_announced += u64::from(again);
             }
         }
@@ -397,34 +425,19 @@ impl<'a> Sweep<'a> {
         device: &Path,
         policy: PolicyIndex,
         path: PathBuf,
-    ) -> Result<Option<Checked>, Ended> {
+    ) -> Result<Option<UpdateCheck>, Ended> {
         let Some(ring) = self.objects.get(&policy) else { return Ok(None) };
         let power = ring.get().part_power();
-        let committer = self.server.devices.committer(&self.device)?;
-        let (server, device) = (self.server.clone(), device.to_owned());
+        let committer = self.store.devices.committer(&self.device)?;
+        let (store, device) = (self.store.clone(), device.to_owned());
         self.disk(move || {
             let place = |hash: PathHash| {
                 let partition = hash.partition(power);
                 Place { device: device.clone(), policy, partition, hash }
             };
-            let around = Surroundings {
-                hash: &server.parts.hash,
-                place: &place,
-                committer: &committer,
-                counters: &server.parts.counters,
-            };
-            pending::check(&path, &around)
+            let context = RepairContext { store: &store, place: &place, committer: &committer };
+            pending::check(&path, &context)
         })
         .await
     }
-}
-
-fn is_still_there(seen: Option<Identity>, place: &Place) -> bool {
-    seen.is_some_and(|seen| seen.is_still_at(place))
-}
-
-/// The partitions in a directory of objects.
-fn numbers(objects: &Path) -> io::Result<Vec<u32>> {
-    let names = apus_disk::names(objects)?;
-    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
 }

@@ -8,20 +8,22 @@ use apus_daemon::config::Conf;
 use apus_daemon::http::full;
 use apus_daemon::{Body, Clock, Drain, Handler, Scope};
 use apus_disk::{AtomicFile, Counters, Reserve};
+use apus_wire::message::container::{RowHeaders, RowVerb};
 use apus_wire::{Client, Deadlines, Transport};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 
-use super::watcher::{Seen, Wish};
+use super::watcher::{AuditedObject, WatcherVerdict};
 use super::*;
-use crate::async_pending::{self, Update};
-use crate::diskfile::blocks::{BLOCKS_ATTRIBUTE, BlockDigest};
-use crate::diskfile::flood::QuarantineLimit;
 use crate::diskfile::metadata::encode;
-use crate::diskfile::partition::Partition;
 use crate::diskfile::writer::CRC_ATTRIBUTE;
+use crate::engine::blocks::{BLOCKS_ATTRIBUTE, BlockDigest};
+use crate::engine::place::Partition;
 use crate::replication::ReplicationOptions;
-use crate::server::Parts;
+use crate::rows::pending::{self as row_updates, Update};
+use crate::server::{ObjectServerDeps, Server};
+use crate::store::quarantine_limit::QuarantineLimit;
+use crate::store::suffix_hashes::HashingOptions;
 
 /// An object server with one device.
 struct Bench {
@@ -58,7 +60,7 @@ impl Bench {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let transport = Arc::new(Transport::default());
         let conf = Conf::parse("").unwrap();
-        let server = Server::new(Parts {
+        let server = Server::new(ObjectServerDeps {
             devices: root.clone(),
             mount_check: false,
             reserve: Reserve::parse("0").unwrap(),
@@ -98,7 +100,7 @@ impl Bench {
         assert_eq!(self.call("PUT", name, &headers, body).await.status(), 201);
     }
 
-    /// The bytes of a part; `None` when the answer breaks off or there is none.
+    /// The bytes of a part; `None` when the response breaks off or is an error.
     async fn get(&self, name: &str, part: std::ops::Range<usize>) -> Option<Vec<u8>> {
         let range = format!("bytes={}-{}", part.start, part.end - 1);
         let answer = self.call("GET", name, &[("range", &range)], b"").await;
@@ -109,7 +111,7 @@ impl Bench {
     }
 
     fn hash(&self, name: &str) -> PathHash {
-        self.server.parts.hash.hash(&["a", "c", name])
+        self.server.store.hash.hash(&["a", "c", name])
     }
 
     fn directory(&self, name: &str) -> PathBuf {
@@ -146,12 +148,12 @@ impl Bench {
         apus_disk::names(&self.root.join("sd1/quarantined/objects")).unwrap().len()
     }
 
-    async fn sweep(&self, kind: Kind) -> Audited {
+    async fn sweep(&self, kind: SweepKind) -> Audited {
         self.watched_sweep(kind, Vec::new()).await
     }
 
-    async fn watched_sweep(&self, kind: Kind, watchers: Vec<Arc<dyn Watcher>>) -> Audited {
-        let options = Options {
+    async fn watched_sweep(&self, kind: SweepKind, watchers: Vec<Arc<dyn Watcher>>) -> Audited {
+        let options = AuditorOptions {
             kind,
             files_per_second: 0.0,
             bytes_per_second: 0.0,
@@ -165,9 +167,14 @@ impl Bench {
             drain: Drain::default(),
             once: true,
         };
-        let mut auditor = Auditor::new(self.server.clone(), ObjectRings::new(), options, watchers);
+        let mut auditor =
+            Auditor::new(self.server.store.clone(), ObjectRings::new(), options, watchers);
         auditor.pass(&cx).await.unwrap()
     }
+}
+
+fn hashing(recalculate: &BTreeSet<String>, list: bool) -> HashingOptions<'_> {
+    HashingOptions { recalculate, list, reclaim_age: Duration::from_secs(604_800) }
 }
 
 fn flip(path: &Path, at: usize) {
@@ -198,7 +205,7 @@ async fn no_range_ever_holds_a_flipped_bit() {
             }
             let part = at.saturating_sub(3)..(at + 5).min(length);
             assert_eq!(bench.get(&name, part).await, None, "{name}");
-            assert!(!bench.directory(&name).exists(), "{name} was moved aside");
+            assert!(!bench.directory(&name).exists(), "{name} was quarantined");
             assert!(bench.root.join("sd1/objects/0/hashes.invalid").exists());
         }
     }
@@ -257,18 +264,18 @@ async fn the_auditor_finds_each_flipped_bit_and_nothing_else() {
             damaged += 1;
         }
     }
-    assert_eq!(bench.sweep(Kind::ZeroByteFiles).await.quarantined, 0, "it reads no bodies");
-    let audited = bench.sweep(Kind::All).await;
+    assert_eq!(bench.sweep(SweepKind::ZeroByteFiles).await.quarantined, 0, "it reads no bodies");
+    let audited = bench.sweep(SweepKind::All).await;
     assert_eq!((audited.quarantined, audited.errors), (damaged, 0), "{audited:?}");
     assert_eq!(audited.checksums_added, 0);
     assert_eq!(bench.quarantined() as u64, damaged);
-    let again = bench.sweep(Kind::All).await;
+    let again = bench.sweep(SweepKind::All).await;
     assert_eq!((again.quarantined, again.passes), (0, damaged));
 }
 
 #[tokio::test]
-async fn both_sweeps_find_what_is_wrong_beside_the_body() {
-    for kind in [Kind::All, Kind::ZeroByteFiles] {
+async fn both_sweeps_find_damage_outside_the_body() {
+    for kind in [SweepKind::All, SweepKind::ZeroByteFiles] {
         let bench = Bench::new(kind.name());
         for name in
             ["good", "cut", "grown", "emptied", "renamed", "moved", "posted", "deleted", "stray"]
@@ -314,16 +321,20 @@ async fn both_sweeps_find_what_is_wrong_beside_the_body() {
 }
 
 #[tokio::test]
-async fn what_swift_wrote_is_covered_after_an_audit() {
+async fn bodies_of_swift_have_checksums_after_an_audit() {
     let bench = Bench::new("adopt");
     let body = noise(2_000_000);
     bench.craft("long", &body, &[]);
     bench.craft("short", &body[..1000], &[]);
     flip(&bench.data("long"), 1_700_000);
     let near = 1_699_000..1_701_000;
-    assert_ne!(bench.get("long", near.clone()).await.unwrap(), body[near.clone()], "nothing tells");
+    assert_ne!(
+        bench.get("long", near.clone()).await.unwrap(),
+        body[near.clone()],
+        "nothing detects it"
+    );
     flip(&bench.data("long"), 1_700_000);
-    let audited = bench.sweep(Kind::All).await;
+    let audited = bench.sweep(SweepKind::All).await;
     assert_eq!((audited.checksums_added, audited.quarantined), (2, 0));
     assert_eq!(bench.get("long", near.clone()).await.unwrap(), body[near.clone()]);
     flip(&bench.data("long"), 1_700_000);
@@ -336,14 +347,14 @@ async fn what_swift_wrote_is_covered_after_an_audit() {
 }
 
 #[tokio::test]
-async fn a_flood_of_damage_is_left_where_it_is() {
+async fn too_many_damaged_objects_are_left_in_place() {
     let bench = Bench::limited("flood", QuarantineLimit { per_hour: 3, share: 0.0 });
     for index in 0..10 {
         bench.put(&format!("o{index}"), b"12345").await;
         flip(&bench.data(&format!("o{index}")), 2);
     }
     assert_eq!(bench.get("o0", 0..5).await, None);
-    let audited = bench.sweep(Kind::All).await;
+    let audited = bench.sweep(SweepKind::All).await;
     assert_eq!((audited.quarantined, audited.left_damaged), (2, 7));
     assert_eq!(bench.quarantined(), 3);
     for index in 0..10 {
@@ -352,60 +363,64 @@ async fn a_flood_of_damage_is_left_where_it_is() {
 }
 
 #[tokio::test]
-async fn a_damaged_row_update_is_mended_or_told_anew_by_its_object() {
+async fn a_damaged_row_update_is_repaired_or_written_again_from_its_object() {
     let bench = Bench::new("pending");
     bench.put("o", b"12345").await;
     let device = bench.root.join("sd1");
-    let committer = bench.server.devices.committer("sd1").unwrap();
+    let committer = bench.server.store.devices.committer("sd1").unwrap();
     let update = |object: &str| Update {
-        method: "PUT",
+        verb: RowVerb::Put,
         account: "a".to_owned(),
         container: "c".to_owned(),
         object: object.to_owned(),
-        headers: Metadata::from([("x-size".to_owned(), "12345".to_owned())]),
+        headers: RowHeaders(Metadata::from([("x-size".to_owned(), "12345".to_owned())])),
         container_path: None,
         db_state: None,
     };
-    let place = |hash: PathHash| crate::diskfile::writer::Place {
+    let place = |hash: PathHash| crate::engine::place::Place {
         device: device.clone(),
         policy: PolicyIndex(0),
         partition: 0,
         hash,
     };
-    let around = pending::Surroundings {
-        hash: &bench.server.parts.hash,
-        place: &place,
-        committer: &committer,
-        counters: &bench.server.parts.counters,
-    };
+    let context =
+        pending::RepairContext { store: &bench.server.store, place: &place, committer: &committer };
     let time = Timestamp::parse("1700000000.00000").unwrap();
     let write = |name: &str| {
         let hash = bench.hash(name);
-        async_pending::write(&device, PolicyIndex(0), &hash, time, &update(name), &committer)
+        row_updates::write((&device, PolicyIndex(0), &hash), time, &update(name), &committer)
             .unwrap();
-        let file = async_pending::name(&hash, time);
+        let file = row_updates::name(&hash, time);
         device.join("async_pending").join(hash.suffix_dir()).join(file)
     };
     let file = write("o");
-    assert_eq!(pending::check(&file, &around).unwrap(), pending::Checked::Good);
+    assert_eq!(pending::check(&file, &context).unwrap(), pending::UpdateCheck::Good);
     let bytes = std::fs::read(&file).unwrap();
-    let aside = device.join("quarantined/async_pending");
+    let quarantined = device.join("quarantined/async_pending");
     for bit in (0..bytes.len() * 8).step_by(13) {
         let file = write("o");
         flip_bit(&file, bit);
-        assert!(async_pending::read(&file).is_err(), "nobody sends it");
-        assert_eq!(pending::check(&file, &around).unwrap(), pending::Checked::Mended, "{bit}");
-        let told = async_pending::read(&file).unwrap().unwrap();
-        assert!(told.headers().contains(&("x-size".to_owned(), "12345".to_owned())));
+        assert!(row_updates::read(&file).is_err(), "it is not sent");
+        assert_eq!(
+            pending::check(&file, &context).unwrap(),
+            pending::UpdateCheck::Repaired,
+            "{bit}"
+        );
+        let stored = row_updates::read(&file).unwrap().unwrap();
+        assert!(stored.headers().0["x-size"] == "12345");
         let file = write("o");
         flip_bit(&file, bit);
         flip_bit(&file, (bit + 77) % (bytes.len() * 8));
-        assert!(async_pending::read(&file).is_err(), "nobody sends it");
-        assert_eq!(pending::check(&file, &around).unwrap(), pending::Checked::Announced, "{bit}");
-        let told = async_pending::read(&file).unwrap().unwrap();
-        assert_eq!(told.names().unwrap(), ["a", "c", "o"]);
-        assert!(told.headers().contains(&("x-size".to_owned(), "5".to_owned())));
-        std::fs::remove_dir_all(&aside).unwrap();
+        assert!(row_updates::read(&file).is_err(), "it is not sent");
+        assert_eq!(
+            pending::check(&file, &context).unwrap(),
+            pending::UpdateCheck::Rewritten,
+            "{bit}"
+        );
+        let stored = row_updates::read(&file).unwrap().unwrap();
+        assert_eq!(stored.names().unwrap(), ["a", "c", "o"]);
+        assert!(stored.headers().0["x-size"] == "5");
+        std::fs::remove_dir_all(&quarantined).unwrap();
     }
     let other = write("o");
     let (open, counters) = (std::fs::File::open(&other).unwrap(), Counters::default());
@@ -413,14 +428,14 @@ async fn a_damaged_row_update_is_mended_or_told_anew_by_its_object() {
     apus_disk::read_attribute(&open, CRC_ATTRIBUTE, &mut checksum, &counters).unwrap();
     checksum[5] ^= 1;
     apus_disk::write_attribute(&open, CRC_ATTRIBUTE, &checksum, &counters).unwrap();
-    assert_eq!(pending::check(&other, &around).unwrap(), pending::Checked::Mended);
-    std::fs::remove_dir_all(&aside).unwrap();
+    assert_eq!(pending::check(&other, &context).unwrap(), pending::UpdateCheck::Repaired);
+    std::fs::remove_dir_all(&quarantined).unwrap();
     let lost = write("gone");
     flip_bit(&lost, 100);
     flip_bit(&lost, 200);
-    assert_eq!(pending::check(&lost, &around).unwrap(), pending::Checked::Lost);
+    assert_eq!(pending::check(&lost, &context).unwrap(), pending::UpdateCheck::Lost);
     assert!(!lost.exists());
-    assert_eq!(apus_disk::names(&aside).unwrap().len(), 1);
+    assert_eq!(apus_disk::names(&quarantined).unwrap().len(), 1);
 }
 
 fn flip_bit(path: &Path, bit: usize) {
@@ -446,14 +461,14 @@ async fn no_flipped_bit_of_the_metadata_is_served_or_kept() {
         for bit in (0..length * 8).step_by(29) {
             let mut flipped = value.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            // The last one was moved aside.
+            // The last one was quarantined.
             bench.put("o", &noise(100_000)).await;
             let file = std::fs::File::open(bench.data("o")).unwrap();
             apus_disk::write_attribute(&file, key, &flipped, &counters).unwrap();
             if bit % 2 == 0 {
                 assert_eq!(bench.get("o", 10..20).await, None, "{key} {bit}");
             } else {
-                assert_eq!(bench.sweep(Kind::All).await.quarantined, 1, "{key} {bit}");
+                assert_eq!(bench.sweep(SweepKind::All).await.quarantined, 1, "{key} {bit}");
             }
             moved += 1;
         }
@@ -462,13 +477,13 @@ async fn no_flipped_bit_of_the_metadata_is_served_or_kept() {
 }
 
 #[tokio::test]
-async fn a_sweep_goes_on_where_it_was_stopped() {
+async fn a_sweep_resumes_where_it_was_stopped() {
     let bench = Bench::new("resume");
     bench.put("o", b"12345").await;
     let objects = bench.root.join("sd1/objects");
     std::fs::write(objects.join("auditor_status_ALL.json"), r#"{"partitions": []}"#).unwrap();
-    let options = Options {
-        kind: Kind::All,
+    let options = AuditorOptions {
+        kind: SweepKind::All,
         files_per_second: 0.0,
         bytes_per_second: 0.0,
         concurrency: 1,
@@ -481,7 +496,8 @@ async fn a_sweep_goes_on_where_it_was_stopped() {
         drain: Drain::default(),
         once: false,
     };
-    let mut auditor = Auditor::new(bench.server.clone(), ObjectRings::new(), options, Vec::new());
+    let mut auditor =
+        Auditor::new(bench.server.store.clone(), ObjectRings::new(), options, Vec::new());
     assert_eq!(auditor.pass(&cx).await.unwrap().passes, 0, "it had been to all partitions");
     assert_eq!(auditor.pass(&cx).await.unwrap().passes, 1, "a new sweep");
     auditor.options.log_time = Duration::ZERO;
@@ -490,36 +506,36 @@ async fn a_sweep_goes_on_where_it_was_stopped() {
     assert_eq!(status, br#"{"partitions":["0"]}"#);
 }
 
-/// Wants everything away, and notes what it was called for.
+/// Gives the same verdict on every object, and records its calls.
 #[derive(Debug)]
-struct Wisher {
-    wish: Wish,
-    /// Before it answers, an object is written anew there.
+struct TestWatcher {
+    verdict: WatcherVerdict,
+    /// Before it answers, an object is written again.
     writes: Option<Server>,
     calls: std::sync::Mutex<Vec<String>>,
 }
 
-impl Wisher {
-    fn new(wish: Wish, writes: Option<Server>) -> Arc<Self> {
-        Arc::new(Self { wish, writes, calls: std::sync::Mutex::default() })
+impl TestWatcher {
+    fn new(verdict: WatcherVerdict, writes: Option<Server>) -> Arc<Self> {
+        Arc::new(Self { verdict, writes, calls: std::sync::Mutex::default() })
     }
 
-    fn note(&self, sweep: Kind, what: &str) {
+    fn note(&self, sweep: SweepKind, what: &str) {
         self.calls.lock().unwrap().push(format!("{} {what}", sweep.name()));
     }
 }
 
 #[async_trait]
-impl Watcher for Wisher {
+impl Watcher for TestWatcher {
     fn name(&self) -> &'static str {
-        "wisher"
+        "test"
     }
 
-    fn start(&self, sweep: Kind) {
+    fn start(&self, sweep: SweepKind) {
         self.note(sweep, "start");
     }
 
-    async fn see_object(&self, sweep: Kind, seen: &Seen<'_>) -> Wish {
+    async fn see_object(&self, sweep: SweepKind, seen: &AuditedObject<'_>) -> WatcherVerdict {
         self.note(sweep, seen.name);
         if let Some(server) = &self.writes {
             let request = Request::builder()
@@ -531,16 +547,16 @@ impl Watcher for Wisher {
             let written = server.call(request.body(full("new")).unwrap()).await;
             assert_eq!(written.status(), 201);
         }
-        self.wish
+        self.verdict
     }
 
-    fn end(&self, sweep: Kind) {
+    fn end(&self, sweep: SweepKind) {
         self.note(sweep, "end");
     }
 }
 
 #[tokio::test]
-async fn watchers_see_what_is_good_and_get_their_wish() {
+async fn watchers_see_good_objects_and_their_verdicts_are_carried_out() {
     let bench = Bench::new("watched");
     for name in ["bad", "deleted", "expired", "good"] {
         bench.put(name, b"12345").await;
@@ -550,8 +566,8 @@ async fn watchers_see_what_is_good_and_get_their_wish() {
     assert_eq!(bench.call("DELETE", "deleted", &[later], b"").await.status(), 204);
     let expires = [later, ("x-delete-at", "1700000009")];
     assert_eq!(bench.call("POST", "expired", &expires, b"").await.status(), 202);
-    for kind in [Kind::ZeroByteFiles, Kind::All] {
-        let keeps = Wisher::new(Wish::Keep, None);
+    for kind in [SweepKind::ZeroByteFiles, SweepKind::All] {
+        let keeps = TestWatcher::new(WatcherVerdict::Keep, None);
         bench.watched_sweep(kind, vec![keeps.clone()]).await;
         let mut calls = keeps.calls.lock().unwrap().clone();
         // The order of objects is that of their directories.
@@ -559,15 +575,17 @@ async fn watchers_see_what_is_good_and_get_their_wish() {
         calls[1..last].sort_unstable();
         // Without its body, what is damaged in it looks good.
         let seen: &[&str] = match kind {
-            Kind::All => &["start", "/a/c/good", "end"],
-            Kind::ZeroByteFiles => &["start", "/a/c/bad", "/a/c/good", "end"],
+            SweepKind::All => &["start", "/a/c/good", "end"],
+            SweepKind::ZeroByteFiles => &["start", "/a/c/bad", "/a/c/good", "end"],
         };
         let seen: Vec<_> = seen.iter().map(|what| format!("{} {what}", kind.name())).collect();
         assert_eq!(calls, seen);
     }
     let partition = bench.root.join("sd1/objects/0");
     std::fs::write(partition.join("hashes.invalid"), "").unwrap();
-    let audited = bench.watched_sweep(Kind::All, vec![Wisher::new(Wish::Delete, None)]).await;
+    let audited = bench
+        .watched_sweep(SweepKind::All, vec![TestWatcher::new(WatcherVerdict::Delete, None)])
+        .await;
     assert_eq!((audited.deleted, audited.quarantined), (1, 0));
     assert!(!bench.directory("good").exists() && bench.directory("expired").exists());
     let suffix = format!("{}\n", bench.hash("good").suffix_dir());
@@ -576,39 +594,42 @@ async fn watchers_see_what_is_good_and_get_their_wish() {
         format!("\n{suffix}")
     );
     bench.put("good", b"12345").await;
-    let audited = bench.watched_sweep(Kind::All, vec![Wisher::new(Wish::Quarantine, None)]).await;
+    let audited = bench
+        .watched_sweep(SweepKind::All, vec![TestWatcher::new(WatcherVerdict::Quarantine, None)])
+        .await;
     assert_eq!((audited.deleted, audited.quarantined), (0, 1));
     assert_eq!(bench.quarantined(), 2);
 }
 
 #[tokio::test]
-async fn what_is_written_while_a_watcher_thinks_stays() {
-    for wish in [Wish::Delete, Wish::Quarantine] {
-        let bench = Bench::new(&format!("overtaken-{wish:?}"));
+async fn an_object_written_during_a_watchers_verdict_stays() {
+    for verdict in [WatcherVerdict::Delete, WatcherVerdict::Quarantine] {
+        let bench = Bench::new(&format!("overtaken-{verdict:?}"));
         bench.put("o", b"12345").await;
-        let watcher = Wisher::new(wish, Some(bench.server.clone()));
-        let audited = bench.watched_sweep(Kind::All, vec![watcher]).await;
+        let watcher = TestWatcher::new(verdict, Some(bench.server.clone()));
+        let audited = bench.watched_sweep(SweepKind::All, vec![watcher]).await;
         assert_eq!((audited.deleted, audited.quarantined), (0, 0));
         assert_eq!(bench.get("o", 0..3).await.unwrap(), b"new");
     }
 }
 
 #[tokio::test]
-async fn a_watcher_gets_no_more_than_a_share_of_its_wishes() {
-    for wish in [Wish::Delete, Wish::Quarantine] {
+async fn verdicts_of_a_watcher_are_limited() {
+    for verdict in [WatcherVerdict::Delete, WatcherVerdict::Quarantine] {
         let limit = QuarantineLimit { per_hour: 2, share: 0.0 };
-        let bench = Bench::limited(&format!("wishes-{wish:?}"), limit);
+        let bench = Bench::limited(&format!("verdicts-{verdict:?}"), limit);
         for index in 0..5 {
             bench.put(&format!("o{index}"), b"12345").await;
         }
-        let audited = bench.watched_sweep(Kind::All, vec![Wisher::new(wish, None)]).await;
+        let audited =
+            bench.watched_sweep(SweepKind::All, vec![TestWatcher::new(verdict, None)]).await;
         assert_eq!(audited.deleted + audited.quarantined, 2);
     }
 }
 
 #[tokio::test]
 async fn a_suffix_whose_note_a_power_cut_lost_is_hashed_again() {
-    for kind in [Kind::All, Kind::ZeroByteFiles] {
+    for kind in [SweepKind::All, SweepKind::ZeroByteFiles] {
         let bench = Bench::new(&format!("stale-{}", kind.name()));
         let partition =
             Partition { device: bench.root.join("sd1"), policy: PolicyIndex(0), number: 0 };
@@ -618,7 +639,13 @@ async fn a_suffix_whose_note_a_power_cut_lost_is_hashed_again() {
             let file = std::fs::File::options().write(true).open(&noted).unwrap();
             file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
             let none = BTreeSet::new();
-            bench.server.suffix_hashes("sd1", &partition, &none, true).await.unwrap().hashes
+            bench
+                .server
+                .store
+                .suffix_hashes("sd1", &partition, hashing(&none, true))
+                .await
+                .unwrap()
+                .hashes
         };
         bench.put("changed", b"12345").await;
         bench.put("other", b"12345").await;
@@ -627,7 +654,7 @@ async fn a_suffix_whose_note_a_power_cut_lost_is_hashed_again() {
         assert_eq!(bench.call("POST", "changed", &later, b"").await.status(), 202);
         assert_eq!(bench.sweep(kind).await.hashes_stale, 0, "it is noted");
         std::fs::write(&noted, "").unwrap();
-        assert_eq!(hashes().await, before, "nothing tells of the change");
+        assert_eq!(hashes().await, before, "nothing shows the change");
         bench.put("new", b"12345").await;
         std::fs::write(&noted, "").unwrap();
         let audited = bench.sweep(kind).await;
@@ -642,7 +669,7 @@ async fn a_suffix_whose_note_a_power_cut_lost_is_hashed_again() {
         assert_eq!(bench.sweep(kind).await.hashes_stale, 0);
         let gone = bench.hash("other").suffix_dir();
         std::fs::remove_dir_all(bench.root.join("sd1/objects/0").join(&gone)).unwrap();
-        assert_eq!(bench.sweep(kind).await.hashes_stale, 1, "there is no such suffix");
+        assert_eq!(bench.sweep(kind).await.hashes_stale, 1, "the suffix does not exist");
         assert!(!hashes().await.contains_key(&gone));
     }
 }
@@ -654,11 +681,19 @@ async fn a_suffix_that_is_hashed_before_its_first_object_has_its_name_is_hashed_
     bench.put("other", b"12345").await;
     bench.put("new", b"12345").await;
     let (suffix, none) = (bench.hash("new").suffix_dir(), BTreeSet::new());
-    let (directory, aside) = (partition.directory().join(&suffix), bench.root.join("aside"));
-    std::fs::rename(&directory, &aside).unwrap();
-    let hashes =
-        async || bench.server.suffix_hashes("sd1", &partition, &none, false).await.unwrap().hashes;
+    let (directory, elsewhere) =
+        (partition.directory().join(&suffix), bench.root.join("elsewhere"));
+    std::fs::rename(&directory, &elsewhere).unwrap();
+    let hashes = async || {
+        bench
+            .server
+            .store
+            .suffix_hashes("sd1", &partition, hashing(&none, false))
+            .await
+            .unwrap()
+            .hashes
+    };
     assert!(!hashes().await.contains_key(&suffix), "it is noted and not there");
-    std::fs::rename(&aside, &directory).unwrap();
+    std::fs::rename(&elsewhere, &directory).unwrap();
     assert!(hashes().await.contains_key(&suffix));
 }

@@ -1,113 +1,45 @@
-//! Suffix hashes of one partition: `hashes.pkl` and the `hashes.invalid` that is folded into it.
+//! Stored suffix hashes of a partition: `hashes.pkl`, and `hashes.invalid` with the invalidations.
 //!
 //! Source: `swift/obj/diskfile.py`, `read_hashes`, `consolidate_hashes`, `__get_hashes`. Both files
-//! are touched under the partition's `.lock` only, which is never held while directories are read.
-//! What cannot be read never counts as an answer: everything is hashed anew.
+//! are accessed under the partition's `.lock` only, which is never held while directories are read.
+//! An unreadable file is never trusted: everything is hashed again.
 //!
-//! Notes of writers are not synced, so a power cut may take back some of them while their objects
-//! stay. So our `hashes.pkl` has the boot of the machine in an attribute, and after another boot it
-//! is not believed.
+//! Invalidations are not synced, so a power cut may lose some of them while their objects stay.
+//! Therefore our `hashes.pkl` has the boot id of the machine in an attribute, and is not trusted
+//! after another boot.
 //!
-//! Writers note a suffix before their file gets its name. A hash that is computed between the two
-//! must not be kept, so a suffix that was noted a moment ago stays invalid in the file.
+//! Writers invalidate a suffix before their file gets its name. A hash that is computed between the
+//! two must not be stored, so a suffix that was invalidated a moment ago stays invalid in the file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
-use apus_cluster::pickle::{self, Value};
 use apus_disk::{AtomicFile, Counters, DirectoryLock};
 
 use super::cleanup::{INVALIDATIONS, LOCK, LOCK_WAIT};
-use super::partition::is_suffix;
+use crate::engine::place::is_suffix;
+use crate::engine::suffix_hashes::{Consolidated, SuffixHashes};
 
 /// Suffix → hash, pickled.
 pub(crate) const HASHES: &str = "hashes.pkl";
 /// Larger files are damaged: there are 4096 suffixes.
 const BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Of a line of `hashes.invalid`, what is looked at, from its end: a line is a suffix.
+/// Bytes of a line of `hashes.invalid` that are read, from its end: a line is a suffix.
 const LINE_BYTES_MAX: usize = 256;
-/// Attribute with the boot in which the file was written; Swift's have none, and are believed.
+/// Attribute with the boot id at the time of writing; Swift's files have none, and are trusted.
 const BOOT_ATTRIBUTE: &str = "user.apus.boot";
-/// The boot of this machine; `None` where the kernel does not tell.
+/// The boot id of this machine; `None` where the kernel does not provide it.
 static BOOT: LazyLock<Option<String>> = LazyLock::new(|| {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(id.trim().to_owned())
 });
-/// A file that was noted this long ago has its name, or never gets it.
+/// A file whose suffix was invalidated this long ago has its name, or never gets it.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
 
-/// What `hashes.pkl` says.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Hashes {
-    /// By suffix; `None` is to be computed anew.
-    pub(crate) suffixes: BTreeMap<String, Option<String>>,
-    /// Whether the file lists all suffixes that there are. If not, nothing in it is believed.
-    pub(crate) valid: bool,
-    /// Seconds since 1970 of the last write: tells two states of the file apart.
-    updated: f64,
-}
-
-/// The hashes after `hashes.invalid` was folded in.
-#[derive(Debug, Default)]
-pub(crate) struct Consolidated {
-    /// As the file says now.
-    pub(crate) hashes: Hashes,
-    /// Suffixes into which somebody may be writing at this moment.
-    pub(crate) unsettled: BTreeSet<String>,
-}
-
-/// Parses the content of `hashes.pkl`; `None` when it is damaged or holds fragments' hashes.
-fn decode(pickled: &[u8]) -> Option<Hashes> {
-    let Value::Dict(items) = pickle::loads(pickled).ok()? else { return None };
-    // A file without these keys was written by an old Swift and is believed.
-    let mut hashes = Hashes { valid: true, updated: -1.0, ..Hashes::default() };
-    for (key, value) in items {
-        match (key.to_text()?.as_str(), value) {
-            ("valid", value) => hashes.valid = value.as_int()? != 0,
-            ("updated", value) => hashes.updated = value.as_float()?,
-            (suffix, Value::None) if is_suffix(suffix) => {
-                hashes.suffixes.insert(suffix.to_owned(), None);
-            }
-            (suffix, value) if is_suffix(suffix) => {
-                let hash = value.to_text()?;
-                hashes.suffixes.insert(suffix.to_owned(), Some(hash));
-            }
-            _ => return None,
-        }
-    }
-    Some(hashes)
-}
-
-fn encode(hashes: &Hashes) -> Vec<u8> {
-    let text = |text: &str| Value::Str(text.to_owned());
-    let suffixes = hashes
-        .suffixes
-        .iter()
-        .map(|(suffix, hash)| (text(suffix), hash.as_deref().map_or(Value::None, text)));
-    let own = [
-        (text("valid"), Value::Bool(hashes.valid)),
-        (text("updated"), Value::Float(hashes.updated)),
-    ];
-    pickle::dumps(&Value::Dict(suffixes.chain(own).collect()))
-}
-
-/// Suffix → hash as `REPLICATE` answers it.
-pub(crate) fn encode_reply(hashes: &BTreeMap<String, String>) -> Vec<u8> {
-    let text = |text: &str| Value::Str(text.to_owned());
-    let items = hashes.iter().map(|(suffix, hash)| (text(suffix), text(hash)));
-    pickle::dumps(&Value::Dict(items.collect()))
-}
-
-/// The same read back; a suffix whose hash is not known is left out.
-pub(crate) fn decode_reply(pickled: &[u8]) -> Option<BTreeMap<String, String>> {
-    let hashes = decode(pickled)?;
-    Some(hashes.suffixes.into_iter().filter_map(|(suffix, hash)| Some((suffix, hash?))).collect())
-}
-
-/// Whether the file was written before the machine was started, when the power may have gone.
+/// Whether the file was written before the machine was started, after a possible power cut.
 fn is_of_another_boot(file: &std::fs::File, counters: &Counters) -> bool {
     let mut id = [0; 64];
     let length = apus_disk::read_attribute(file, BOOT_ATTRIBUTE, &mut id, counters);
@@ -115,8 +47,8 @@ fn is_of_another_boot(file: &std::fs::File, counters: &Counters) -> bool {
     written.is_some_and(|id| BOOT.as_deref().is_none_or(|now| now.as_bytes() != id))
 }
 
-/// Reads `hashes.pkl`; nothing valid when it is missing, damaged, or of another boot.
-fn read(partition: &Path, counters: &Counters) -> Hashes {
+/// Reads `hashes.pkl`; returns invalid hashes when it is missing, damaged, or of another boot.
+fn read(partition: &Path, counters: &Counters) -> SuffixHashes {
     counters.calls(3);
     let mut pickled = Vec::new();
     let read =
@@ -127,24 +59,26 @@ fn read(partition: &Path, counters: &Counters) -> Hashes {
             }
         });
     match read {
-        Ok(length) if (length as u64) < BYTES_MAX => decode(&pickled).unwrap_or_default(),
-        _ => Hashes::default(),
+        Ok(length) if (length as u64) < BYTES_MAX => {
+            SuffixHashes::decode(&pickled).unwrap_or_default()
+        }
+        _ => SuffixHashes::default(),
     }
 }
 
-fn write(partition: &Path, hashes: &Hashes, counters: &Arc<Counters>) -> io::Result<()> {
+fn write(partition: &Path, hashes: &SuffixHashes, counters: &Arc<Counters>) -> io::Result<()> {
     let mut file = AtomicFile::create(partition, partition, counters)?;
-    file.append(&encode(hashes))?;
+    file.append(&hashes.encode())?;
     if let Some(boot) = BOOT.as_deref() {
-        // Without room for it the file is as Swift's.
+        // Without room for it the file is like Swift's.
         let _ = file.set_attribute(BOOT_ATTRIBUTE, boot.as_bytes());
     }
     file.sync()?;
     file.publish(&partition.join(HASHES), &[])
 }
 
-/// The valid suffixes in `hashes.invalid`, whether there is anything in it, and whether it was
-/// written to a moment ago.
+/// The valid suffixes in `hashes.invalid`, whether it has any content, and whether it was written to
+/// a moment ago.
 fn invalidations(partition: &Path, now: Duration) -> io::Result<(BTreeSet<String>, bool, bool)> {
     let file = match std::fs::File::open(partition.join(INVALIDATIONS)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(<_>::default()),
@@ -153,13 +87,13 @@ fn invalidations(partition: &Path, now: Duration) -> io::Result<(BTreeSet<String
     let written = file.metadata()?.modified()?.duration_since(SystemTime::UNIX_EPOCH);
     let recent = now < written.unwrap_or_default() + SETTLED_AFTER;
     let (mut suffixes, mut any) = (BTreeSet::new(), false);
-    // One line for each write since the last look: only the names are kept.
+    // One line for each write since the last consolidation: only the names are kept.
     apus_disk::each_piece(io::BufReader::new(file), b'\n', LINE_BYTES_MAX, |line, _| {
         any = true;
         let line = String::from_utf8_lossy(line);
         let line = line.trim_end();
-        // Whoever ended a line wrote its end. What stands before, a power cut left: part of another
-        // line, or zeros.
+        // The end of a complete line is intact. A power cut may leave part of another line, or zeros,
+        // before it.
         let own = line.len().checked_sub(3).and_then(|from| line.get(from..)).unwrap_or_default();
         if is_suffix(own) {
             suffixes.insert(own.to_owned());
@@ -169,13 +103,13 @@ fn invalidations(partition: &Path, now: Duration) -> io::Result<(BTreeSet<String
     Ok((suffixes, any, recent))
 }
 
-/// The suffixes of which `hashes.pkl` tells a hash, whether they are there or not.
-pub(crate) fn told(partition: &Path, counters: &Counters) -> Vec<String> {
+/// The suffixes that have a hash in `hashes.pkl`, whether they exist or not.
+pub(crate) fn hashed_suffixes(partition: &Path, counters: &Counters) -> Vec<String> {
     let hashed = |(suffix, hash): (String, Option<String>)| hash.map(|_| suffix);
     read(partition, counters).suffixes.into_iter().filter_map(hashed).collect()
 }
 
-/// Whether a line of `hashes.invalid` is a suffix and nothing else, so that Swift reads it, too.
+/// Whether a line of `hashes.invalid` is exactly this suffix, so that Swift reads it as well.
 fn is_noted(partition: &Path, suffix: &str) -> io::Result<bool> {
     let file = match std::fs::File::open(partition.join(INVALIDATIONS)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -189,8 +123,7 @@ fn is_noted(partition: &Path, suffix: &str) -> io::Result<bool> {
     Ok(is_noted)
 }
 
-/// What `hashes.pkl` holds of a suffix, which may be nothing; `None` when it is to be hashed again in
-/// any case.
+/// The stored hash of a suffix, if it has one; `None` when the suffix is invalid.
 pub(crate) fn known(
     partition: &Path,
     suffix: &str,
@@ -231,27 +164,29 @@ pub(crate) fn consolidate(
     Ok(Consolidated { hashes, unsettled })
 }
 
-/// Writes new hashes, unless the file is no longer as it was `seen`: then somebody else was faster
+/// Writes new hashes, unless the file is no longer as `before`: then another process was faster
 /// and nothing is written.
 pub(crate) fn store(
     partition: &Path,
-    seen: &Hashes,
-    suffixes: BTreeMap<String, Option<String>>,
-    now: Duration,
+    before: &SuffixHashes,
+    hashes: &SuffixHashes,
     counters: &Arc<Counters>,
 ) -> io::Result<bool> {
     let _lock = DirectoryLock::take(partition, LOCK, LOCK_WAIT)?;
-    if read(partition, counters) != *seen {
+    if read(partition, counters) != *before {
         return Ok(false);
     }
-    let new = Hashes { suffixes, valid: true, updated: now.as_secs_f64() };
-    write(partition, &new, counters)?;
+    write(partition, hashes, counters)?;
     apus_fault::point("replicate.hashes.stored");
     Ok(true)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use apus_cluster::pickle::{self, Value};
+
     use super::*;
     use crate::diskfile::cleanup::invalidate;
 
@@ -275,8 +210,13 @@ mod tests {
     fn invalidations_are_folded_in_and_a_fresh_one_stays_unsettled() {
         let (path, counters) = (scratch("fold"), Arc::default());
         assert!(
-            store(&path, &Hashes::default(), hashed(&[("abc", Some("1"))]), now(), &counters)
-                .unwrap()
+            store(
+                &path,
+                &SuffixHashes::default(),
+                &SuffixHashes::new(hashed(&[("abc", Some("1"))]), now()),
+                &counters
+            )
+            .unwrap()
         );
         invalidate(&path, "abc", &counters).unwrap();
         invalidate(&path, "def", &counters).unwrap();
@@ -293,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_power_cut_left_of_a_line_does_not_hide_the_next_one() {
+    fn a_line_torn_by_a_power_cut_does_not_hide_the_next_one() {
         let (path, counters) = (scratch("torn"), Arc::default());
         std::fs::write(path.join(INVALIDATIONS), "abc\n\0\0\0\0").unwrap();
         invalidate(&path, "def", &counters).unwrap();
@@ -309,33 +249,57 @@ mod tests {
     }
 
     #[test]
-    fn who_was_overtaken_writes_nothing() {
+    fn hashes_are_not_stored_over_newer_ones() {
         let (path, counters) = (scratch("overtaken"), Arc::default());
         let seen = consolidate(&path, now(), &counters).unwrap().hashes;
         assert!(!seen.valid);
         invalidate(&path, "abc", &counters).unwrap();
         consolidate(&path, now(), &counters).unwrap();
-        assert!(!store(&path, &seen, hashed(&[("def", Some("1"))]), now(), &counters).unwrap());
+        assert!(
+            !store(
+                &path,
+                &seen,
+                &SuffixHashes::new(hashed(&[("def", Some("1"))]), now()),
+                &counters
+            )
+            .unwrap()
+        );
         assert_eq!(read(&path, &counters).suffixes, hashed(&[("abc", None)]));
         std::fs::remove_dir_all(&path).unwrap();
     }
 
     #[test]
-    fn after_another_boot_nothing_is_believed() {
+    fn after_another_boot_nothing_is_trusted() {
         let (path, counters) = (scratch("boot"), Arc::default());
-        let seen = Hashes::default();
-        assert!(store(&path, &seen, hashed(&[("abc", Some("1"))]), now(), &counters).unwrap());
+        let seen = SuffixHashes::default();
+        assert!(
+            store(
+                &path,
+                &seen,
+                &SuffixHashes::new(hashed(&[("abc", Some("1"))]), now()),
+                &counters
+            )
+            .unwrap()
+        );
         assert!(read(&path, &counters).valid);
         let file = std::fs::OpenOptions::new().write(true).open(path.join(HASHES)).unwrap();
         apus_disk::write_attribute(&file, BOOT_ATTRIBUTE, b"another", &counters).unwrap();
-        assert_eq!(consolidate(&path, now(), &counters).unwrap().hashes, Hashes::default());
-        assert!(store(&path, &seen, hashed(&[("abc", Some("2"))]), now(), &counters).unwrap());
+        assert_eq!(consolidate(&path, now(), &counters).unwrap().hashes, SuffixHashes::default());
+        assert!(
+            store(
+                &path,
+                &seen,
+                &SuffixHashes::new(hashed(&[("abc", Some("2"))]), now()),
+                &counters
+            )
+            .unwrap()
+        );
         assert_eq!(read(&path, &counters).suffixes, hashed(&[("abc", Some("2"))]));
         std::fs::remove_dir_all(&path).unwrap();
     }
 
     #[test]
-    fn what_is_damaged_or_strange_is_not_believed() {
+    fn damaged_or_unknown_content_is_not_trusted() {
         let (path, counters) = (scratch("damaged"), Counters::default());
         let pickled = |items: Vec<(&str, Value)>| {
             let items = items.into_iter().map(|(key, value)| (Value::Str(key.to_owned()), value));
@@ -344,7 +308,7 @@ mod tests {
         let good = pickled(vec![("abc", Value::Str("1".to_owned()))]);
         std::fs::write(path.join(HASHES), &good).unwrap();
         let old = read(&path, &counters);
-        assert!(old.valid && old.updated < 0.0, "a file without our keys is believed");
+        assert!(old.valid && old.updated < 0.0, "a file without our keys is trusted");
         for bad in [
             good[..good.len() - 3].to_vec(),
             b"".to_vec(),

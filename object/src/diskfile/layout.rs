@@ -1,20 +1,22 @@
-//! The file names of one hash directory → what the object is. Pure.
+//! Derives the state of an object from the file names of its hash directory.
 //!
-//! Source: `swift/obj/diskfile.py`, `get_ondisk_files`. The newest tombstone hides everything of
+//! Pure. Source: `swift/obj/diskfile.py`, `get_ondisk_files`. The newest tombstone hides everything of
 //! its time or older; the newest data file hides older ones; metadata files count when newer than
 //! the data, the newest for metadata and, if another has it, the one with the newest content type.
 
 use apus_cluster::Timestamp;
 use apus_cluster::timestamp::{apply_delta, delta};
 
-/// A file that counts, with its time.
+use crate::engine::object::{Times, Version};
+
+/// A current file, with its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct File {
     pub(crate) name: String,
     pub(crate) time: Timestamp,
 }
 
-/// A metadata file, whose name also tells when its content type was set.
+/// A metadata file, whose name also contains the time of its content type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MetaFile {
     pub(crate) name: String,
@@ -22,7 +24,7 @@ pub(crate) struct MetaFile {
     pub(crate) content_type_time: Option<Timestamp>,
 }
 
-/// What the names say.
+/// The files of a hash directory, sorted by their use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Layout {
     /// The body, unless deleted.
@@ -33,7 +35,7 @@ pub(crate) struct Layout {
     pub(crate) content_type: Option<MetaFile>,
     /// The tombstone, if it is newer than any body.
     pub(crate) tombstone: Option<File>,
-    /// Files that nothing needs any more.
+    /// Files that are no longer needed.
     pub(crate) obsolete: Vec<String>,
 }
 
@@ -60,18 +62,27 @@ fn parse(name: &str) -> Option<(Kind, Timestamp)> {
     }
 }
 
+/// The file name of a version.
+pub(crate) fn file_name(version: Version) -> String {
+    match version {
+        Version::Data(time) => data_name(time),
+        Version::Tombstone(time) => tombstone_name(time),
+        Version::Metadata { time, content_type } => meta_name(time, content_type),
+    }
+}
+
 /// `<time>.data`.
 pub(crate) fn data_name(time: Timestamp) -> String {
     format!("{time}.data")
 }
 
 /// `<time>.ts`.
-pub(crate) fn tombstone_name(time: Timestamp) -> String {
+fn tombstone_name(time: Timestamp) -> String {
     format!("{time}.ts")
 }
 
 /// `<time>[+delta].meta`.
-pub(crate) fn meta_name(time: Timestamp, content_type_time: Option<Timestamp>) -> String {
+fn meta_name(time: Timestamp, content_type_time: Option<Timestamp>) -> String {
     match content_type_time {
         Some(content_type) => format!("{time}{}.meta", delta(time, content_type)),
         None => format!("{time}.meta"),
@@ -86,7 +97,22 @@ impl Layout {
         file.content_type_time.filter(|time| *time > data)
     }
 
-    /// Sorts the names out.
+    /// The times that identify the object's state; `None` when nothing is stored.
+    pub(crate) fn times(&self) -> Option<Times> {
+        match (&self.data, &self.tombstone) {
+            (Some(data), _) => Some(Times {
+                data: data.time,
+                meta: self.meta.as_ref().map(|meta| meta.time),
+                content_type: self.newer_content_type(),
+            }),
+            (None, Some(tombstone)) => {
+                Some(Times { data: tombstone.time, meta: None, content_type: None })
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// Classifies the names.
     pub(crate) fn of(names: &[String]) -> Self {
         let mut layout = Self::default();
         let mut metas: Vec<MetaFile> = Vec::new();

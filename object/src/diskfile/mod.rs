@@ -1,15 +1,20 @@
-//! One object on one device: `<device>/objects[-N]/<partition>/<suffix>/<hash>/`.
+//! Engine that keeps one file per object in `<device>/objects[-N]/<partition>/<suffix>/<hash>/`.
+//!
+//! The layout is Swift's. Nothing here imports anything but [`crate::engine`].
 
-pub(crate) mod blocks;
+mod audit_hashes;
 pub(crate) mod cleanup;
-pub(crate) mod flood;
+mod engine;
+mod examine;
 pub(crate) mod hashes;
 pub(crate) mod layout;
 pub(crate) mod metadata;
-pub(crate) mod other_path;
+mod other_path;
 pub(crate) mod partition;
-pub(crate) mod partition_lock;
 pub(crate) mod partition_mark;
-pub(crate) mod reader;
+mod reader;
+pub(crate) mod relink_notes;
 pub(crate) mod sweep;
 pub(crate) mod writer;
+
+pub(crate) use engine::DiskFiles;

@@ -1,41 +1,37 @@
-//! One partition on one device: where it is, and its removal when nothing is left in it.
+//! Lists a partition's suffixes, and removes a partition in which nothing is left.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 
 use apus_cluster::{PathHash, PolicyIndex};
 use apus_disk::{Counters, DirectoryLock};
 
 use super::cleanup::{INVALIDATIONS, LOCK, LOCK_WAIT};
 use super::hashes::HASHES;
-use super::partition_lock::REPLICATION_LOCK;
-use super::writer::Place;
+use crate::engine::place::{Partition, is_suffix};
 
-/// `<device>/objects[-N]/<number>`.
-#[derive(Debug, Clone)]
-pub(crate) struct Partition {
-    /// The device's directory.
-    pub(crate) device: PathBuf,
-    pub(crate) policy: PolicyIndex,
-    pub(crate) number: u32,
+/// Held while a partition is received, or is pushed away.
+pub(crate) const REPLICATION_LOCK: &str = ".lock-replication";
+
+/// The partitions of a policy on a device.
+pub(super) fn list(device: &Path, policy: PolicyIndex) -> io::Result<Vec<u32>> {
+    let names = apus_disk::names(&device.join(policy.suffixed("objects")))?;
+    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
 }
 
-/// Whether a name is that of a suffix directory: three lower-case hex digits.
-pub(crate) fn is_suffix(name: &str) -> bool {
-    name.len() == 3 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+/// How many hash directories a suffix has.
+pub(super) fn count_objects(
+    partition: &Partition,
+    suffix: &str,
+    counters: &Counters,
+) -> io::Result<u64> {
+    counters.calls(2);
+    let names = apus_disk::names(&partition.directory().join(suffix))?;
+    Ok(names.iter().filter(|name| PathHash::parse(name).is_some()).count() as u64)
 }
 
 impl Partition {
-    pub(crate) fn directory(&self) -> PathBuf {
-        self.device.join(self.policy.suffixed("objects")).join(self.number.to_string())
-    }
-
-    /// Where one object of the partition lies.
-    pub(crate) fn place(&self, hash: PathHash) -> Place {
-        Place { device: self.device.clone(), policy: self.policy, partition: self.number, hash }
-    }
-
-    /// Its suffix directories, sorted; none when it is not there.
+    /// Its suffix directories, sorted; empty when the partition does not exist.
     pub(crate) fn suffixes(&self, counters: &Counters) -> io::Result<Vec<String>> {
         counters.calls(2);
         let mut names = apus_disk::names(&self.directory())?;
@@ -45,8 +41,8 @@ impl Partition {
     }
 
     /// Removes empty suffix directories and then, if nothing else is there, the partition with its
-    /// bookkeeping. Says whether it is gone. Whoever writes into it meanwhile keeps it: only empty
-    /// directories go, and without `hashes.pkl` everything is hashed anew.
+    /// bookkeeping. Returns whether it is gone. A concurrent write keeps it: only empty directories
+    /// are removed, and without `hashes.pkl` everything is hashed again.
     pub(crate) fn remove_if_empty(&self, counters: &Counters) -> io::Result<bool> {
         let directory = self.directory();
         for suffix in self.suffixes(counters)? {

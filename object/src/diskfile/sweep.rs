@@ -1,102 +1,58 @@
-//! Reads suffix directories for replication, and tidies them on the way: what a newer file made
-//! obsolete, tombstones after `reclaim_age`, files left over from broken writes, empty directories.
+//! Reads suffix directories for replication, and removes what is obsolete.
 //!
-//! Source: `swift/obj/diskfile.py`, `cleanup_ondisk_files`, `_hash_suffix_dir`, `yield_hashes`.
-//! Blocking: runs on the threads of its device. It never removes a body that counts, and no
-//! tombstone before its time.
+//! It removes files that a newer one made obsolete, tombstones after `reclaim_age`, leftovers of
+//! broken writes, and empty directories. Source: `swift/obj/diskfile.py`, `cleanup_ondisk_files`, `_hash_suffix_dir`, `yield_hashes`.
+//! It never removes a current body, nor a tombstone before its time.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use apus_cluster::{PathHash, Timestamp};
+use apus_cluster::PathHash;
 use apus_disk::Counters;
 
 use super::cleanup;
 use super::layout::Layout;
-use super::partition::Partition;
+use crate::engine::object::{Reclaim, Times};
+use crate::engine::place::Partition;
 
-/// Temporary files of this age belong to nobody any more.
+/// Age at which temporary files are abandoned.
 const TEMPORARY_AGE: Duration = Duration::from_secs(86_400);
 
-/// What may go, and when.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Reclaim {
-    /// The time, since 1970.
-    pub(crate) now: Duration,
-    /// Swift's `reclaim_age`.
-    pub(crate) age: Duration,
-}
-
-impl Reclaim {
-    fn is_over(&self, time: Timestamp) -> bool {
-        let age = self.now.saturating_sub(Duration::from_secs(time.seconds_ceil()));
-        age > self.age || apus_fault::planted("bug.reclaim-at-once")
-    }
-}
-
-/// The times that say which state of an object a node has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Times {
-    /// Of the body or the tombstone.
-    pub(crate) data: Timestamp,
-    /// Of the newest metadata after it.
-    pub(crate) meta: Option<Timestamp>,
-    /// Of a content type that was set after the body was written.
-    pub(crate) content_type: Option<Timestamp>,
-}
-
-impl Times {
-    /// What the files of a hash directory add up to; `None` when they are no object.
-    pub(crate) fn of(layout: &Layout) -> Option<Self> {
-        match (&layout.data, &layout.tombstone) {
-            (Some(data), _) => Some(Self {
-                data: data.time,
-                meta: layout.meta.as_ref().map(|meta| meta.time),
-                content_type: layout.newer_content_type(),
-            }),
-            (None, Some(tombstone)) => {
-                Some(Self { data: tombstone.time, meta: None, content_type: None })
-            }
-            (None, None) => None,
-        }
-    }
-}
-
-/// Whether a name is that of a file on its way: ours, or rsync's.
+/// Whether a name is that of a temporary file: ours, or rsync's.
 fn is_temporary(name: &str) -> bool {
     name.starts_with('.')
 }
 
-/// Whether a name is one that rsync gives (`RE_RSYNC_TEMPFILE` in `swift/obj/diskfile.py`).
+/// Whether a name is one of rsync's (`RE_RSYNC_TEMPFILE` in `swift/obj/diskfile.py`).
 fn is_rsyncs(name: &str) -> bool {
     let end = name.rsplit_once('.').map_or("", |(_, end)| end);
     let of_end = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     is_temporary(name) && end.len() == 6 && end.bytes().all(of_end)
 }
 
-/// Removes a temporary file that nobody writes any more; says whether it is gone.
+/// Removes an abandoned temporary file; returns whether it is gone.
 fn remove_leftover(path: &Path, now: Duration) -> bool {
     let Ok(found) = std::fs::symlink_metadata(path) else { return true };
-    // The time of the last change of anything, which nobody can set.
+    // The time of the last change, which no program can set.
     let changed = Duration::from_secs(u64::try_from(found.ctime()).unwrap_or_default());
     found.is_file()
         && now.saturating_sub(changed) > TEMPORARY_AGE
         && apus_disk::remove_file(path).is_ok()
 }
 
-/// Removes temporary files that nobody writes any more from a `tmp` directory.
+/// Removes abandoned temporary files from a `tmp` directory.
 pub(crate) fn sweep_temporary(directory: &Path, now: Duration, counters: &Counters) {
     let names = apus_disk::names(directory).unwrap_or_default();
     counters.calls(names.len() as u64);
     let gone = names.iter().filter(|name| remove_leftover(&directory.join(name), now)).count();
     if gone > 0 {
-        tracing::info!(directory = %directory.display(), gone, "removed leftover files");
+        tracing::info!(directory = %directory.display(), gone, "Removed leftover temporary files");
     }
 }
 
-/// Tidies one hash directory and says what is left in it.
+/// Removes what is obsolete in a hash directory; returns what is left.
 fn sweep_hash(
     partition: &Partition,
     directory: &Path,
@@ -118,7 +74,7 @@ fn sweep_hash(
         gone.extend(layout.tombstone.take().map(|file| file.name));
     }
     if layout.data.is_none() {
-        // Metadata whose body never came.
+        // Metadata whose body never arrived.
         for file in [&mut layout.meta, &mut layout.content_type] {
             if file.as_ref().is_some_and(|file| reclaim.is_over(file.time)) {
                 gone.extend(file.take().map(|file| file.name));
@@ -132,7 +88,7 @@ fn sweep_hash(
     }
     if left == 0 {
         counters.calls(1);
-        // Somebody may be writing into it at this moment; then it stays.
+        // A directory that is being written to stays.
         let _ = apus_disk::remove_directory(directory);
     }
     Ok(layout)
@@ -158,7 +114,7 @@ fn sweep_suffix(
         }
         let is_here = |hash: &PathHash| hash.to_string() == name && name.ends_with(suffix);
         let Some(hash) = PathHash::parse(&name).filter(is_here) else {
-            tracing::warn!(path = %path.display(), "no hash directory");
+            tracing::warn!(path = %path.display(), "Skipped an entry of a suffix that is not a hash directory");
             continue;
         };
         match sweep_hash(partition, &path, &hash, reclaim, counters) {
@@ -166,7 +122,7 @@ fn sweep_suffix(
             Err(error) if is_broken_directory(&error) => {
                 let kind = partition.policy.suffixed("objects");
                 let to = apus_disk::quarantine(&partition.device, &kind, &path);
-                tracing::error!(%error, object = %path.display(), ?to, "quarantined");
+                tracing::error!(%error, object = %path.display(), ?to, "Quarantined an unreadable hash directory");
             }
             Err(error) => return Err(error),
         }
@@ -184,7 +140,7 @@ fn is_broken_directory(error: &io::Error) -> bool {
         || matches!(error.raw_os_error(), Some(NO_DATA | UNCLEAN))
 }
 
-/// What one object adds to the hash of its suffix.
+/// Adds an object to the hash of its suffix.
 fn consume(context: &mut md5::Context, layout: &Layout) {
     if let (Some(_), Some(meta)) = (&layout.data, &layout.meta) {
         context.consume(format!("{}.meta", meta.time));
@@ -200,7 +156,7 @@ fn consume(context: &mut md5::Context, layout: &Layout) {
     }
 }
 
-/// The hash of one suffix, without tidying anything. `None` when no object is in it.
+/// The hash of one suffix, without removing anything. `None` when it has no objects.
 pub(crate) fn look_at_suffix(
     partition: &Partition,
     suffix: &str,
@@ -216,14 +172,14 @@ pub(crate) fn look_at_suffix(
             continue;
         }
         let layout = Layout::of(&cleanup::names(&directory.join(&name), counters)?);
-        any |= Times::of(&layout).is_some();
+        any |= layout.times().is_some();
         consume(&mut context, &layout);
     }
     Ok(any.then(|| format!("{:x}", context.finalize())))
 }
 
-/// Hashes one suffix as Swift does: over the times of the files that count. `None` when there is no
-/// such suffix any more.
+/// Hashes one suffix as Swift does: over the times of its current files. `None` when the suffix does
+/// not exist any longer.
 pub(crate) fn hash_suffix(
     partition: &Partition,
     suffix: &str,
@@ -250,17 +206,16 @@ pub(crate) fn objects_of_suffix(
 ) -> io::Result<Vec<(PathHash, Times)>> {
     let mut found = Vec::new();
     sweep_suffix(partition, suffix, reclaim, counters, |hash, layout| {
-        found.extend(Times::of(layout).map(|times| (hash, times)));
+        found.extend(layout.times().map(|times| (hash, times)));
     })?;
     if found.is_empty() {
-        // The next hash finds it empty and removes it.
+        // The next hashing finds it empty and removes it.
         cleanup::invalidate(&partition.directory(), suffix, counters)?;
     }
     Ok(found)
 }
 
-/// Removes an object in this very state, which others have or nobody wants, and nothing that came
-/// meanwhile. Says whether it went.
+/// Removes an object in exactly this state, and nothing newer. Returns whether it was removed.
 pub(crate) fn remove_object(
     partition: &Partition,
     hash: PathHash,
@@ -270,7 +225,7 @@ pub(crate) fn remove_object(
     let directory = partition.place(hash).directory();
     let names = cleanup::names(&directory, counters)?;
     let layout = Layout::of(&names);
-    if Times::of(&layout) != Some(times) {
+    if layout.times() != Some(times) {
         return Ok(false);
     }
     cleanup::invalidate(&partition.directory(), &hash.suffix_dir(), counters)?;
@@ -279,12 +234,12 @@ pub(crate) fn remove_object(
     gone.extend(layout.meta.map(|file| file.name));
     gone.extend(layout.content_type.map(|file| file.name));
     gone.extend(layout.tombstone.map(|file| file.name));
-    // The body last: what is cut off in between is an older state of the object, not a wrong one.
+    // The body last: an interruption leaves an older state of the object, not a wrong one.
     gone.extend(layout.data.map(|file| file.name));
-    // Whoever still copies into a place that is being emptied begins anew.
+    // An rsync into a directory that is being emptied starts again.
     gone.extend(names.into_iter().filter(|name| is_rsyncs(name)));
     cleanup::unlink(&partition.device, &directory, &hash, &gone, counters);
-    // Whatever came meanwhile keeps the directory.
+    // A directory with new files stays.
     let _ = apus_disk::remove_directory(&directory);
     if let Some(suffix) = directory.parent() {
         let _ = apus_disk::remove_directory(suffix);

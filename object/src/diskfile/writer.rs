@@ -1,54 +1,34 @@
 //! Writes a body, a tombstone or metadata, durably, in Swift's order.
-//!
-//! Blocking: everything here runs on the threads of its device.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use apus_cluster::{Metadata, PathHash, PolicyIndex};
+use apus_cluster::Metadata;
 use apus_disk::{AtomicFile, Committer, Counters, Unnamed};
 
-use super::blocks::{BLOCKS_ATTRIBUTE, BlockDigest};
-use super::cleanup;
-use super::metadata;
+use super::layout::file_name;
+use super::{cleanup, metadata, other_path};
+use crate::engine::blocks::{BLOCKS_ATTRIBUTE, BlockDigest};
+use crate::engine::object::Version;
+use crate::engine::place::{OtherPath, Place};
+use crate::engine::{ObjectWriter, OnCommitted, Published};
 
 /// Attribute of ours with the CRC-64/NVME of the body, in 16 hex digits.
 pub(crate) const CRC_ATTRIBUTE: &str = "user.apus.crc64nvme";
-/// Bytes after which the kernel is told to write back early.
+/// Bytes after which the kernel is asked to write back early.
 const WRITEBACK_BYTES: u64 = 8 * 1024 * 1024;
-/// A file of more bytes is synced alone, so that the small ones of a group do not wait for it.
+/// A larger file is synced alone, so that the small ones of a group do not wait for it.
 const SYNC_ALONE_BYTES: u64 = 1024 * 1024;
 
-/// Where one object lies on one device.
-#[derive(Debug, Clone)]
-pub(crate) struct Place {
-    pub(crate) device: PathBuf,
-    pub(crate) policy: PolicyIndex,
-    pub(crate) partition: u32,
-    pub(crate) hash: PathHash,
-}
-
-impl Place {
-    pub(crate) fn partition_directory(&self) -> PathBuf {
-        self.device.join(self.policy.suffixed("objects")).join(self.partition.to_string())
-    }
-
-    pub(crate) fn directory(&self) -> PathBuf {
-        self.partition_directory().join(self.hash.suffix_dir()).join(self.hash.to_string())
-    }
-
-    pub(crate) fn overflow(&self, file: &str) -> PathBuf {
-        metadata::overflow_path(&self.device, &self.hash, file)
-    }
-}
-
-/// A file on its way.
+/// A file that does not have its name yet.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub(super) struct Writer {
     place: Place,
     directory: PathBuf,
-    /// The hash directory was made for this file a moment ago: nothing can be obsolete in it.
+    /// Set when the file is sealed.
+    name: String,
+    /// The hash directory was created for this file: nothing can be obsolete in it.
     alone: bool,
     file: AtomicFile,
     blocks: BlockDigest,
@@ -59,7 +39,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Makes the directories and an unnamed file in the hash directory.
-    pub(crate) fn create(
+    pub(super) fn create(
         place: Place,
         length: Option<u64>,
         committer: &Arc<Committer>,
@@ -72,7 +52,7 @@ impl Writer {
             Ok::<_, io::Error>((alone, file))
         };
         let (alone, file) = match open() {
-            // Who tidies up has just removed the empty directory.
+            // A concurrent cleanup has just removed the empty directory.
             Err(error) if error.kind() == io::ErrorKind::NotFound => open(),
             other => other,
         }?;
@@ -82,6 +62,7 @@ impl Writer {
         Ok(Self {
             place,
             directory,
+            name: String::new(),
             alone,
             file,
             blocks,
@@ -90,9 +71,10 @@ impl Writer {
             synced: false,
         })
     }
+}
 
-    /// Appends to the body.
-    pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+impl ObjectWriter for Writer {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.append(bytes)?;
         self.blocks.update(bytes);
         if self.file.length() - self.written_back >= WRITEBACK_BYTES {
@@ -102,22 +84,16 @@ impl Writer {
         Ok(())
     }
 
-    /// Notes that the body took its time, in which others may have written beside it.
-    pub(crate) fn took_long(&mut self) {
+    fn mark_shared(&mut self) {
         self.alone = false;
     }
 
-    /// Sets metadata; the file can be committed by name after this.
-    pub(crate) fn seal(
-        &mut self,
-        name: &str,
-        stored: &Metadata,
-        crc: Option<u64>,
-    ) -> io::Result<()> {
-        let overflow = self.place.overflow(name);
+    fn seal(&mut self, version: Version, stored: &Metadata, crc: Option<u64>) -> io::Result<()> {
+        self.name = file_name(version);
+        let overflow = self.place.overflow(&self.name);
         metadata::write(&self.file, stored, &self.place.device, &overflow, &self.committer)?;
         if let Some(crc) = crc {
-            // A help only: what has no room for it is checked by MD5.
+            // Optional: a file without room for it is verified by MD5.
             let _ = self.file.set_attribute(CRC_ATTRIBUTE, format!("{crc:016x}").as_bytes());
         }
         let mut blocks = std::mem::replace(&mut self.blocks, BlockDigest::new()).finish();
@@ -128,8 +104,7 @@ impl Writer {
         if self.file.length() > SYNC_ALONE_BYTES { self.sync() } else { Ok(()) }
     }
 
-    /// Makes the sealed file durable before its name is wanted.
-    pub(crate) fn sync(&mut self) -> io::Result<()> {
+    fn sync(&mut self) -> io::Result<()> {
         if !self.synced {
             self.file.sync()?;
             self.synced = true;
@@ -137,60 +112,46 @@ impl Writer {
         Ok(())
     }
 
-    /// Hands the sealed file to the committer, which calls `done` when it has its name, durably.
-    /// Gives what is to be cleaned up after that.
-    pub(crate) fn commit(
-        self,
-        name: &str,
-        done: impl FnOnce(io::Result<()>) + Send + 'static,
-    ) -> io::Result<Option<Obsolete>> {
+    fn commit(self: Box<Self>, done: OnCommitted) -> io::Result<Box<dyn Published>> {
         let partition = self.place.partition_directory();
         let suffix = self.place.hash.suffix_dir();
         cleanup::invalidate(&partition, &suffix, self.committer.counters())?;
         apus_fault::point("object.invalidate.done");
-        let unnamed = Unnamed {
-            file: self.file,
-            synced: self.synced,
-            target: self.directory.join(name),
-            root: self.place.device.clone(),
-        };
-        self.committer.commit(unnamed, done);
-        let (place, directory, committer) = (self.place, self.directory, self.committer);
-        Ok((!self.alone).then_some(Obsolete { place, directory, committer }))
+        let Self { place, directory, name, alone, file, committer, synced, .. } = *self;
+        let (target, root) = (directory.join(&name), place.device.clone());
+        committer.commit(Unnamed { file, synced, target, root }, done);
+        Ok(Box::new(PublishedFile { place, directory, name, alone, committer }))
     }
 }
 
-/// A hash directory in which a new file made older ones obsolete.
+/// A file that has its name, in a hash directory with possibly obsolete ones.
 #[derive(Debug)]
-pub(crate) struct Obsolete {
+struct PublishedFile {
     place: Place,
     directory: PathBuf,
+    name: String,
+    alone: bool,
     committer: Arc<Committer>,
 }
 
-impl Obsolete {
-    /// Removes them.
-    pub(crate) fn remove(&self) {
+impl Published for PublishedFile {
+    fn settle_other(&self, other: &OtherPath) -> io::Result<()> {
+        other_path::settle(other, &self.place, &self.name, &self.committer)
+    }
+
+    fn has_obsolete(&self) -> bool {
+        !self.alone
+    }
+
+    fn remove_obsolete(&self) {
         let Place { device, hash, .. } = &self.place;
         cleanup::remove_obsolete(device, &self.directory, hash, self.committer.counters());
     }
 }
 
-/// A file without a body, sealed: a tombstone or metadata.
-pub(crate) fn bodiless(
-    place: Place,
-    name: &str,
-    stored: &Metadata,
-    committer: &Arc<Committer>,
-) -> io::Result<Writer> {
-    let mut writer = Writer::create(place, None, committer)?;
-    writer.seal(name, stored, None)?;
-    Ok(writer)
-}
-
-/// Moves a damaged object aside, as Swift does (`swift/obj/diskfile.py`, `quarantine_renamer`),
-/// and has its suffix hashed again, so that replication brings a good copy. Says whether it went.
-pub(crate) fn quarantine(place: &Place, reason: &str, counters: &Counters) -> bool {
+/// Quarantines a damaged object, as Swift does (`swift/obj/diskfile.py`, `quarantine_renamer`), and
+/// invalidates its suffix, so that replication brings a good copy. Returns whether it was moved.
+pub(super) fn quarantine(place: &Place, reason: &str, counters: &Counters) -> bool {
     let kind = place.policy.suffixed("objects");
     let directory: &Path = &place.directory();
     let invalidate = || {
@@ -205,16 +166,16 @@ pub(crate) fn quarantine(place: &Place, reason: &str, counters: &Counters) -> bo
     });
     match moved {
         Ok(target) => {
-            tracing::error!(object = %directory.display(), to = %target.display(), reason, "quarantined");
-            // Once more: somebody may have hashed the suffix in between.
+            tracing::error!(object = %directory.display(), to = %target.display(), reason, "Quarantined a damaged object");
+            // Again: the suffix may have been hashed in between.
             if let Err(error) = invalidate() {
-                tracing::warn!(object = %directory.display(), %error, "its suffix is not hashed again");
+                tracing::warn!(object = %directory.display(), %error, "Failed to invalidate the suffix of a quarantined object");
             }
             apus_fault::point("quarantine.object.told");
             true
         }
         Err(error) => {
-            tracing::error!(object = %directory.display(), %error, reason, "quarantine failed");
+            tracing::error!(object = %directory.display(), %error, reason, "Failed to quarantine a damaged object");
             false
         }
     }

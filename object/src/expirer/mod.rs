@@ -1,10 +1,9 @@
-//! The object expirer: deletes what has expired, and whose deletion was put off, by the tasks of
-//! the queue.
+//! The object expirer: deletes expired objects, by the tasks of its queue.
 //!
 //! It deletes an object only if it still expires at the time of the task, with that time as the
-//! time of the deletion, so that nothing written later is lost. It removes a task last. A task
-//! whose object is not there (yet), or expires at another time, is tried again until it is older
-//! than `reclaim_age`: another replica may know better. Source: `swift/obj/expirer.py`.
+//! time of the deletion, so that nothing written later is lost. It removes the task last. A task
+//! whose object does not exist (yet), or expires at another time, is retried until it is older than
+//! `reclaim_age`: another replica may have a newer state. Source: `swift/obj/expirer.py`.
 
 mod options;
 
@@ -13,30 +12,30 @@ use std::time::Duration;
 
 use apus_cluster::listing::{ContainerEntry, ListQuery, ObjectEntry};
 use apus_cluster::{ContainerName, ContainerPath, HashConf, Timestamp, expirer};
-use apus_daemon::http::{empty, new_trans_id, set};
+use apus_daemon::http::{empty, new_trans_id};
 use apus_daemon::{Clock, Pace, Pass, PassContext, Span, Stopped};
 use apus_ring::{Device, SharedRing};
 use apus_store::operation::{DeleteContainer, DeleteObject, ListContainers, ListObjects};
-use apus_store::{Context, Error, Kind, Store};
-use apus_wire::{Client, NodeRequest, headers};
+use apus_store::{Context, Error, Kind, Primitive};
+use apus_wire::Client;
+use apus_wire::message::container::{RowHeaders, RowVerb};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use http::{HeaderMap, Method};
 use serde_json::{Map, Value};
 
-pub(crate) use options::Options;
+pub(crate) use options::ExpirerOptions;
 
-/// Rows of a listing that are held at a time.
+/// Rows of a listing that are held in memory.
 const PAGE: usize = 1000;
 
-/// What the expirer works through.
-pub(crate) struct Parts {
+/// Dependencies of the expirer.
+pub(crate) struct ExpirerDeps {
     /// Objects and listings.
-    pub(crate) store: Arc<dyn Store>,
-    /// For the rows of the queue, which have no objects.
+    pub(crate) store: Arc<dyn Primitive>,
+    /// Removes rows of the queue, which have no objects.
     pub(crate) client: Arc<Client>,
-    /// Where those rows are.
+    /// Locates those rows.
     pub(crate) containers: Arc<SharedRing>,
     /// The cluster's hash prefix and suffix.
     pub(crate) hash: HashConf,
@@ -44,41 +43,41 @@ pub(crate) struct Parts {
 
 /// The daemon `object-expirer`.
 pub(crate) struct Expirer {
-    parts: Parts,
-    options: Options,
+    parts: ExpirerDeps,
+    options: ExpirerOptions,
     pace: Pace,
 }
 
-/// What a pass did.
+/// Counts of a pass.
 #[derive(Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Expired {
-    /// Tasks that are done and removed.
+    /// Tasks that were done and removed.
     pub(crate) objects: u64,
-    /// Tasks left since their objects are not there, or expire at another time.
+    /// Tasks left, since their objects do not exist or expire at another time.
     pub(crate) retried: u64,
-    /// Tasks left since they are delayed.
+    /// Tasks left, since they are delayed.
     pub(crate) delayed: u64,
     /// Tasks of other processes.
     pub(crate) skipped: u64,
-    /// Tasks and listings that failed, and names that make no sense.
+    /// Tasks and listings that failed, and malformed names.
     pub(crate) errors: u64,
     /// Empty containers of the queue that were removed.
     pub(crate) containers_removed: u64,
 }
 
-/// What a row of the queue asks for now.
+/// What to do with a row of the queue now.
 #[derive(Debug, PartialEq, Eq)]
 enum Due {
-    /// Do it.
+    /// Execute it.
     Now(Job),
-    /// Not yet, and nothing after it.
+    /// It is not due, and nothing after it is.
     Later,
-    /// Not yet, but what comes after it may be due.
+    /// It is not due, but later rows may be.
     Delayed,
-    /// Another process does it.
+    /// Another process executes it.
     Others,
-    /// It is no task.
-    Nonsense,
+    /// It is not a task.
+    Malformed,
 }
 
 /// A task that is due.
@@ -87,14 +86,14 @@ struct Job {
     /// Name of its row.
     name: String,
     task: expirer::Task,
-    /// Delete whatever is there, not only what expires.
+    /// Delete the object even if it does not expire.
     unconditional: bool,
 }
 
-impl Options {
-    /// What a row of the queue's container `container` asks for at `now`.
+impl ExpirerOptions {
+    /// What to do at `now` with a row of the queue's container `container`.
     fn due(&self, container: &str, name: &str, content_type: &str, now: Duration) -> Due {
-        let Some(task) = expirer::Task::parse(name) else { return Due::Nonsense };
+        let Some(task) = expirer::Task::parse(name) else { return Due::Malformed };
         let unconditional = content_type == expirer::ASYNC_DELETE_TYPE;
         let at = Duration::from_micros(task.time.steps().saturating_mul(10));
         if at > now {
@@ -113,22 +112,22 @@ impl Options {
         Due::Now(Job { name: name.to_owned(), task, unconditional })
     }
 
-    /// Whether a task of this time is too old to be tried again.
+    /// Whether a task of this time is too old to be retried.
     fn gives_up(&self, task: Timestamp, now: Duration) -> bool {
         task.seconds().saturating_add(self.reclaim_age) <= now.as_secs()
     }
 }
 
-/// What became of a task.
+/// Result of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum TaskOutcome {
     Done,
     Retry,
     Failed,
 }
 
 impl Expirer {
-    pub(crate) fn new(parts: Parts, options: Options) -> Self {
+    pub(crate) fn new(parts: ExpirerDeps, options: ExpirerOptions) -> Self {
         let pace = Pace::per_second(options.tasks_per_second);
         Self { parts, options, pace }
     }
@@ -137,7 +136,7 @@ impl Expirer {
         Context::system("expirer", new_trans_id(clock, ""))
     }
 
-    /// Works off the containers of the queue whose time has come, page by page.
+    /// Processes the containers of the queue that are due, page by page.
     async fn queue(&mut self, cx: &PassContext, expired: &mut Expired) -> Result<(), Error> {
         let mut query = ListQuery { limit: PAGE, ..ListQuery::default() };
         loop {
@@ -149,7 +148,10 @@ impl Expirer {
             for entry in list.entries {
                 let ContainerEntry::Container(row) = entry else { continue };
                 let Some(time) = Timestamp::parse(&row.name) else {
-                    tracing::error!(container = row.name, "no container of the queue");
+                    tracing::error!(
+                        container = row.name,
+                        "The queue has a container whose name is not a time"
+                    );
                     expired.errors += 1;
                     last = Some(row.name);
                     continue;
@@ -160,7 +162,7 @@ impl Expirer {
                 if let Err(error) = self.container(cx, &row.name, expired).await
                     && error.kind != Kind::NotFound
                 {
-                    tracing::error!(%error, container = row.name, "expirer");
+                    tracing::error!(%error, container = row.name, "Failed to process a container of the queue");
                     expired.errors += 1;
                 }
                 last = Some(row.name);
@@ -172,7 +174,7 @@ impl Expirer {
         }
     }
 
-    /// Works off one container of the queue, and removes it when it is empty.
+    /// Processes one container of the queue, and removes it when it is empty.
     async fn container(
         &mut self,
         cx: &PassContext,
@@ -209,7 +211,7 @@ impl Expirer {
         Ok(())
     }
 
-    /// Does what is due of a page; says whether what comes after it may be due.
+    /// Executes what is due of a page; returns whether later pages may have due tasks.
     async fn page(
         &mut self,
         cx: &PassContext,
@@ -236,47 +238,51 @@ impl Expirer {
                     expired.skipped += 1;
                     continue;
                 }
-                Due::Nonsense => {
-                    tracing::error!(container = name, task = row.name, "no task of the queue");
+                Due::Malformed => {
+                    tracing::error!(
+                        container = name,
+                        task = row.name,
+                        "The queue has a row that is not a task"
+                    );
                     expired.errors += 1;
                     continue;
                 }
             };
             self.pace.take(1.0).await;
             if running.len() >= self.options.concurrency
-                && let Some(fate) = running.next().await
+                && let Some(outcome) = running.next().await
             {
-                expired.count(fate);
+                expired.count(outcome);
             }
             let (parts, options) = (&self.parts, &self.options);
             running.push(async move { parts.execute(cx, options, container, job).await });
         }
-        while let Some(fate) = running.next().await {
-            expired.count(fate);
+        while let Some(outcome) = running.next().await {
+            expired.count(outcome);
         }
         goes_on
     }
 }
 
 impl Expired {
-    fn count(&mut self, fate: Fate) {
-        match fate {
-            Fate::Done => self.objects += 1,
-            Fate::Retry => self.retried += 1,
-            Fate::Failed => self.errors += 1,
+    fn count(&mut self, outcome: TaskOutcome) {
+        match outcome {
+            TaskOutcome::Done => self.objects += 1,
+            TaskOutcome::Retry => self.retried += 1,
+            TaskOutcome::Failed => self.errors += 1,
         }
     }
 }
 
-impl Parts {
-    /// Deletes the object of a task, and removes the task.
+impl ExpirerDeps {
+    /// Deletes the object of a task, then removes the task.
     async fn execute(
         &self,
         cx: &PassContext,
-        options: &Options,
+        options: &ExpirerOptions,
         container: &ContainerPath,
         job: Job,
-    ) -> Fate {
+    ) -> TaskOutcome {
         let Job { name, task, unconditional } = job;
         let op = DeleteObject {
             timestamp: Some(task.time),
@@ -290,28 +296,28 @@ impl Parts {
             .await
             .map_err(|error| (error.kind.clone(), error))
         {
-            // A conflict: something newer is there, and the task is of the past.
+            // A conflict: something newer is stored, and the task is obsolete.
             Ok(_) | Err((Kind::Conflict, _)) => {}
             Err((Kind::NotFound, _)) if unconditional => {}
             Err((Kind::NotFound | Kind::PreconditionFailed, error)) => {
                 if !options.gives_up(task.time, cx.clock.now()) {
-                    tracing::debug!(%error, object = %task.object, "expirer: tried again later");
-                    return Fate::Retry;
+                    tracing::debug!(%error, object = %task.object, "The object of a task does not exist or expires at another time; retrying later");
+                    return TaskOutcome::Retry;
                 }
             }
             Err((_, error)) => {
-                tracing::error!(%error, object = %task.object, "expirer");
-                return Fate::Failed;
+                tracing::error!(%error, object = %task.object, "Failed to delete an expired object");
+                return TaskOutcome::Failed;
             }
         }
         apus_fault::point("expire.object.deleted");
         self.remove_task(cx, container, &name).await;
         apus_fault::point("expire.task.removed");
-        Fate::Done
+        TaskOutcome::Done
     }
 
-    /// Removes the row of a task from each primary. One that does not answer keeps it: the task
-    /// then comes again.
+    /// Removes the row of a task from each primary. One that does not answer keeps it: the task is
+    /// then repeated.
     async fn remove_task(&self, cx: &PassContext, container: &ContainerPath, name: &str) {
         let (account, queue) = (container.account.as_str(), container.container.as_str());
         let (partition, nodes): (u32, Vec<Device>) = {
@@ -319,24 +325,19 @@ impl Parts {
             let partition = ring.partition_of(&self.hash, &[account, queue]);
             (partition, ring.primaries(partition).into_iter().cloned().collect())
         };
-        let mut request_headers = HeaderMap::new();
-        let now = Timestamp::from_duration(cx.clock.now()).to_string();
-        set(&mut request_headers, headers::TIMESTAMP, &now);
-        set(&mut request_headers, headers::TRANS_ID, &new_trans_id(cx.clock.as_ref(), ""));
-        let request = NodeRequest {
-            method: Method::DELETE,
-            partition,
-            names: vec![account.to_owned(), queue.to_owned(), name.to_owned()],
-            query: String::new(),
-            headers: request_headers,
-        };
+        let mut row = RowHeaders::deleted(Timestamp::from_duration(cx.clock.now()));
+        row.set_trans_id(&new_trans_id(cx.clock.as_ref(), ""));
+        let names = vec![account.to_owned(), queue.to_owned(), name.to_owned()];
+        let request = row.encode(RowVerb::Delete, partition, names);
         let sent = nodes.iter().map(|node| async {
             match self.client.send(&node.for_replication(), &request, empty()).await {
                 Ok(response) if response.status().is_success() => {}
                 Ok(response) => {
-                    tracing::debug!(status = %response.status(), node = node.address(), "task");
+                    tracing::debug!(status = %response.status(), node = node.address(), "A container server refused to remove a task");
                 }
-                Err(error) => tracing::debug!(%error, node = node.address(), "task"),
+                Err(error) => {
+                    tracing::debug!(%error, node = node.address(), "Failed to remove a task");
+                }
             }
         });
         futures_util::future::join_all(sent).await;
@@ -354,17 +355,19 @@ impl Pass for Expirer {
     async fn pass(&mut self, cx: &PassContext) -> Result<Expired, Stopped> {
         let mut expired = Expired::default();
         if !self.options.dequeues {
-            tracing::info!("[object-expirer] dequeue_from_legacy is false: nothing expires here");
+            tracing::info!(
+                "[object-expirer] dequeue_from_legacy is false: this process deletes nothing"
+            );
             return Ok(expired);
         }
-        // What a stop cuts off is still in the queue.
+        // A task that a stop interrupts is still in the queue.
         let queue = self.queue(cx, &mut expired);
         match cx.unless_stopped(queue).await? {
             Ok(()) => {}
-            // Nothing was ever put into the queue.
+            // The queue does not exist.
             Err(error) if matches!(error.kind, Kind::NotFound | Kind::RecentlyDeleted) => {}
             Err(error) => {
-                tracing::error!(%error, "expirer");
+                tracing::error!(%error, "Failed to list the queue of expirations");
                 expired.errors += 1;
             }
         }
@@ -388,9 +391,9 @@ mod tests {
     const CONTAINER: &str = "1699919962";
     const NAME: &str = "1700000000-AUTH_test/c/o";
 
-    fn options(text: &str) -> Options {
+    fn options(text: &str) -> ExpirerOptions {
         let conf = Conf::parse(&format!("[object-expirer]\n{text}")).unwrap();
-        Options::read(&conf.section("object-expirer")).unwrap()
+        ExpirerOptions::read(&conf.section("object-expirer")).unwrap()
     }
 
     fn due(text: &str, name: &str, content_type: &str, now: u64) -> Due {
@@ -407,7 +410,7 @@ mod tests {
             (job.task.time.normal().as_str(), job.unconditional),
             ("1700000000.00000", false)
         );
-        assert_eq!(due("", "notes", kind, 1_700_000_000), Due::Nonsense);
+        assert_eq!(due("", "notes", kind, 1_700_000_000), Due::Malformed);
     }
 
     #[test]

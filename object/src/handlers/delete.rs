@@ -1,49 +1,76 @@
-//! `DELETE`: writes a tombstone, also over nothing, so that an older PUT cannot come back.
-
-use std::sync::Arc;
+//! `DELETE`: writes a tombstone, even when nothing is stored, so that an older PUT cannot reappear.
 
 use apus_cluster::{Metadata, Timestamp};
 use apus_daemon::Body;
-use apus_daemon::http::{header, set, status};
-use apus_disk::Committer;
-use apus_wire::headers;
-use http::{HeaderMap, Method, Response, StatusCode};
+use apus_wire::message::container::{RowHeaders, RowVerb};
+use apus_wire::message::object::{DeleteObjectRequest, ObjectWriteReply};
+use http::{Response, StatusCode};
 
-use crate::container_update::update;
-use crate::delete_at_update;
-use crate::diskfile::layout::tombstone_name;
-use crate::diskfile::reader::State;
-use crate::diskfile::writer::bodiless;
-use crate::replication::Replicated;
-use crate::server::{Refusal, Server, Target, conflict, refuse, timestamp};
+use super::context::{Write, absent, fence, respond, row_lost};
+use crate::engine::object::{State, Version};
+use crate::rows::RowSource;
+use crate::server::{Refusal, conflict, refuse, store_failed};
 
-use super::get::absent;
-use super::put::row_lost;
-use super::reserve::fence;
+/// What a deletion replaces.
+struct Replaced {
+    /// When it would expire.
+    delete_at: Option<u64>,
+    /// Whether clients saw the object.
+    existed: bool,
+    content_type: String,
+}
 
-pub(crate) async fn delete(
-    server: &Server,
-    target: &Target,
-    head: &HeaderMap,
-    replicated: Option<&Replicated>,
-) -> Result<Response<Body>, Refusal> {
-    let time = timestamp(head)?;
-    let condition =
-        match header(head, headers::IF_DELETE_AT) {
-            None => None,
-            Some(text) => Some(Timestamp::parse(text).ok_or_else(|| {
-                refuse(StatusCode::BAD_REQUEST, "Bad X-If-Delete-At header value")
-            })?),
-        };
-    let state = server.open(target).await?;
+/// Writes a tombstone.
+pub(super) async fn delete(write: &Write<DeleteObjectRequest>) -> Result<Response<Body>, Refusal> {
+    let Write { server, object, request, .. } = write;
+    let time = request.timestamp;
+    let replaced = check(write).await?;
+    let stored = Metadata::from([
+        ("name".to_owned(), object.name.clone()),
+        ("X-Timestamp".to_owned(), time.to_string()),
+    ]);
+    if !apus_fault::planted("bug.delete-without-tombstone") {
+        let version = (Version::Tombstone(time), fence(request.fence));
+        let written = server.store.write_bodiless(object, version, stored).await;
+        written.map_err(|error| store_failed(error, object))?;
+    }
+    apus_fault::point("object.delete.published");
+    let source = RowSource {
+        object,
+        targets: &request.rows,
+        trans_id: request.address.trans_id.as_deref(),
+        is_replication: request.is_replication,
+    };
+    let notified = async {
+        if let Some(delete_at) = replaced.delete_at {
+            server.rows.remove_task(&source, delete_at, time).await?;
+        }
+        server.rows.update(&source, RowVerb::Delete, RowHeaders::deleted(time), time).await
+    };
+    notified.await.map_err(|error| row_lost(&error, object))?;
+    apus_fault::point("object.delete.told");
+    let code = if replaced.existed { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND };
+    let reply = ObjectWriteReply {
+        newest: Some(time),
+        content_type: Some(replaced.content_type),
+        ..ObjectWriteReply::default()
+    };
+    Ok(respond(code, &reply))
+}
+
+/// Compares what is stored with the time and the condition of the deletion.
+async fn check(write: &Write<DeleteObjectRequest>) -> Result<Replaced, Refusal> {
+    let Write { server, object, request, replicated } = write;
+    let (time, condition) = (request.timestamp, request.if_delete_at);
+    let state = server.store.open(object).await.map_err(|error| store_failed(error, object))?;
     let (newest, delete_at) = match &state {
         // Newer metadata does not keep a body that was deleted elsewhere.
-        State::Present(object) if replicated.is_some() => (Some(object.data_time), None),
-        State::Present(object) => (Some(object.time), object.delete_at()),
+        State::Present(stored) if replicated.is_some() => (Some(stored.data_time), None),
+        State::Present(stored) => (Some(stored.time), stored.delete_at()),
         State::Deleted(deleted) => (Some(*deleted), None),
         State::Absent => (None, None),
     };
-    // Without anything here nobody can say whether the condition holds: no tombstone then.
+    // When nothing is stored, the condition cannot be checked: no tombstone then.
     if condition.is_some() && newest.is_none() {
         return Err(absent(None));
     }
@@ -54,38 +81,11 @@ pub(crate) async fn delete(
         let text = "X-If-Delete-At and X-Delete-At do not match";
         return Err(refuse(StatusCode::PRECONDITION_FAILED, text));
     }
-    let (existed, kind) = match &state {
-        State::Present(object) => {
-            let kind = object.metadata.get("Content-Type").cloned().unwrap_or_default();
-            (condition.is_some() || !object.is_expired(time), kind)
+    let (existed, content_type) = match &state {
+        State::Present(stored) => {
+            (condition.is_some() || !stored.is_expired(time), stored.content_type().to_owned())
         }
         State::Deleted(_) | State::Absent => (false, String::new()),
     };
-    drop(state);
-    let stored = Metadata::from([
-        ("name".to_owned(), target.name.clone()),
-        ("X-Timestamp".to_owned(), time.to_string()),
-    ]);
-    let place = target.place.clone();
-    let prepare = move |committer: &Arc<Committer>| {
-        let name = tombstone_name(time);
-        Ok((bodiless(place, &name, &stored, committer)?, name))
-    };
-    if !apus_fault::planted("bug.delete-without-tombstone") {
-        server.write(target, time, fence(head), prepare).await?;
-    }
-    apus_fault::point("object.delete.published");
-    let row = Metadata::from([("x-timestamp".to_owned(), time.to_string())]);
-    let told = async {
-        if let Some(delete_at) = delete_at {
-            delete_at_update::drop_task(server, target, head, delete_at, time).await?;
-        }
-        update(server, target, head, Method::DELETE, row, time).await
-    };
-    told.await.map_err(|error| row_lost(&error, target))?;
-    apus_fault::point("object.delete.told");
-    let mut response = status(if existed { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND });
-    set(response.headers_mut(), headers::BACKEND_TIMESTAMP, &time.to_string());
-    set(response.headers_mut(), headers::BACKEND_CONTENT_TYPE, &kind);
-    Ok(response)
+    Ok(Replaced { delete_at, existed, content_type })
 }

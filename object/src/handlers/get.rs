@@ -1,275 +1,248 @@
 //! `GET` and `HEAD`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use apus_cluster::Timestamp;
-use apus_cluster::byte_range::{ByteRanges, Framing, Resolution, Resolved};
-use apus_cluster::metadata::header_name;
+use apus_cluster::byte_range::{Framing, Resolution, Resolved};
 use apus_daemon::Body;
-use apus_daemon::config::value::flag;
-use apus_daemon::http::{BodyError, format_date, full, header, set, status, stream};
+use apus_daemon::http::{BodyError, full, status, stream};
 use apus_daemon::task::{TaskKind, spawn};
-use apus_wire::headers;
+use apus_wire::message::Received;
+use apus_wire::message::object::{ReadObjectRequest, ReadVerb, ServedBody, StoredObject};
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode, header};
 use tokio::sync::mpsc;
 
-use super::body::{READ_BYTES, ReadError, Reading};
-use crate::conditions;
-use crate::delete_at_update;
-use crate::diskfile::blocks::SMALLEST_BLOCK;
-use crate::diskfile::reader::{Object, State};
-use crate::server::{Refusal, Server, Target, refuse};
+use super::body::{BodyReader, READ_BYTES, ReadError};
+use super::conditions;
+use super::context::absent;
+use super::quarantine::quarantine_damaged;
+use crate::engine::blocks::SMALLEST_BLOCK;
+use crate::engine::object::{Object, State};
+use crate::server::{Refusal, Server, malformed, refuse, store_failed};
+use crate::store::LocalObject;
 
 /// Pieces that wait between disk and network.
 const WINDOW: usize = 3;
+const WRONG_LENGTH: &str = "length is not what the metadata says";
 
-/// 404 with the time of a deletion, if one is known.
-pub(crate) fn absent(time: Option<Timestamp>) -> Refusal {
-    let mut response = status(StatusCode::NOT_FOUND);
-    if let Some(time) = time {
-        set(response.headers_mut(), headers::BACKEND_TIMESTAMP, &time.to_string());
-        set(response.headers_mut(), headers::TIMESTAMP, &time.normal());
+/// The description of an object in a response.
+pub(super) fn described(object: &Object) -> StoredObject<'_> {
+    StoredObject {
+        timestamp: object.time,
+        data_timestamp: Some(object.data_time),
+        etag: Cow::Borrowed(object.etag()),
+        content_type: Cow::Borrowed(object.content_type()),
+        length: object.length,
+        metadata: Cow::Borrowed(&object.metadata),
     }
-    Box::new(response)
 }
 
-/// Whether the sender wants what has expired as well.
-pub(crate) fn opens_expired(head: &HeaderMap) -> bool {
-    let asked = header(head, headers::OPEN_EXPIRED).and_then(flag).unwrap_or(false);
-    asked || delete_at_update::is_replication(head)
+/// A response that describes the object.
+fn response(code: StatusCode, object: &Object, served: ServedBody) -> Response<Body> {
+    let mut response = status(code);
+    described(object).encode(served, response.headers_mut());
+    response
 }
 
-pub(crate) fn object_headers(object: &Object, out: &mut HeaderMap) {
-    for (name, value) in &object.metadata {
-        let own = ["name", "ETag", "X-Timestamp", "Content-Length"];
-        if !own.contains(&name.as_str()) {
-            set(out, &header_name(name), value);
-        }
+/// Reads an object.
+pub(crate) async fn get(server: &Server, head: &Parts) -> Result<Response<Body>, Refusal> {
+    let Received { device, message: request } =
+        ReadObjectRequest::decode(head).map_err(|error| malformed(&error))?;
+    let read = Read { server: server.clone(), object: server.object(device, &request.address)? };
+    let stored = read.open(&request).await?;
+    let etag = conditions::effective_etag(&request.conditions, &stored.metadata);
+    if let Some(code) = conditions::check(&request.conditions, &etag, stored.time) {
+        return Ok(response(code, &stored, ServedBody::Nothing));
     }
-    set(out, "etag", &format!("\"{}\"", object.metadata.get("ETag").map_or("", String::as_str)));
-    set(out, headers::TIMESTAMP, &object.time.normal());
-    set(out, headers::BACKEND_TIMESTAMP, &object.time.to_string());
-    set(out, headers::DATA_TIMESTAMP, &object.data_time.to_string());
-    set(out, headers::DURABLE_TIMESTAMP, &object.data_time.to_string());
-    set(out, "last-modified", &format_date(object.time.seconds_ceil()));
-    set(out, "accept-ranges", "bytes");
-}
-
-pub(crate) async fn get(
-    server: &Server,
-    target: &Target,
-    head: &HeaderMap,
-    is_head: bool,
-) -> Result<Response<Body>, Refusal> {
-    let object = match server.open(target).await? {
-        State::Present(object) => object,
-        State::Deleted(time) => return Err(absent(Some(time))),
-        State::Absent => return Err(absent(None)),
-    };
-    if object.delete_at().is_some_and(|at| at <= server.now_seconds()) && !opens_expired(head) {
-        return Err(absent(Some(object.time)));
-    }
-    let etag = conditions::effective_etag(head, &object.metadata);
-    let mut response = status(StatusCode::OK);
-    object_headers(&object, response.headers_mut());
-    if let Some(code) = conditions::check(head, &etag, object.time) {
-        *response.status_mut() = code;
-        return Ok(response);
-    }
-    let whole = Resolved { start: 0, length: object.length };
-    let range = if is_head { Resolution::Whole } else { resolve(head, &object) };
-    let range = match range {
-        Resolution::Whole => whole,
+    let whole = Resolved { start: 0, length: stored.length };
+    let (code, served, range) = match resolve(&request, &stored) {
+        Resolution::Whole => (StatusCode::OK, ServedBody::Whole, whole),
         Resolution::Unsatisfiable => {
-            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
-            let all = format!("bytes */{}", object.length);
-            set(response.headers_mut(), "content-range", &all);
-            return Ok(response);
+            let code = StatusCode::RANGE_NOT_SATISFIABLE;
+            return Ok(response(code, &stored, ServedBody::Unsatisfiable));
         }
         Resolution::Ranges(ranges) => match ranges.as_slice() {
-            [one] => {
-                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-                let range = one.content_range(object.length);
-                set(response.headers_mut(), "content-range", &range);
-                *one
-            }
-            several => {
-                let kind = object.metadata.get("Content-Type").cloned().unwrap_or_default();
-                let boundary = apus_daemon::seed::hex::<16>();
-                let framing = Framing::new(several, object.length, &kind, &boundary);
-                return several_ranges(server, target, *object, several, framing, response).await;
-            }
+            [one] => (StatusCode::PARTIAL_CONTENT, ServedBody::Range(*one), *one),
+            _ => return read.several_ranges(stored, ranges).await,
         },
     };
-    set(response.headers_mut(), "content-length", &range.length.to_string());
-    // A short whole body shows its length when it is read.
+    let is_head = request.verb == ReadVerb::Head;
+    // A wrong length of a short whole body is noticed when it is read.
     let read_at_once = !is_head && range == whole && (1..=SMALLEST_BLOCK).contains(&range.length);
-    if !read_at_once && !object.has_its_length(&server.parts.counters) {
-        return Err(damaged(server, target, &object, "length is not what the metadata says").await?);
+    if !read_at_once {
+        read.check_length(&stored).await?;
     }
+    let mut response = response(code, &stored, served);
     if !is_head && range.length > 0 {
-        *response.body_mut() = body(server, target, object, range).await?;
+        *response.body_mut() = read.body(stored, range).await?;
     }
     Ok(response)
 }
 
-/// Several ranges in one answer, which our own proxies ask for one by one.
-async fn several_ranges(
-    server: &Server,
-    target: &Target,
-    object: Object,
-    ranges: &[Resolved],
-    framing: Framing,
-    mut response: Response<Body>,
-) -> Result<Response<Body>, Refusal> {
-    if !object.has_its_length(&server.parts.counters) {
-        return Err(damaged(server, target, &object, "length is not what the metadata says").await?);
+/// The part of the body that a request asks for.
+fn resolve(request: &ReadObjectRequest, stored: &Object) -> Resolution {
+    let Some(ranges) = request.ranges.as_ref().filter(|_| request.verb == ReadVerb::Get) else {
+        return Resolution::Whole;
+    };
+    let has = |name: &String| stored.metadata.keys().any(|key| key.eq_ignore_ascii_case(name));
+    if request.ignore_range_if.iter().any(has) {
+        return Resolution::Whole;
     }
-    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-    set(response.headers_mut(), "content-type", &framing.content_type);
-    set(response.headers_mut(), "content-length", &framing.length.to_string());
-    let (sender, receiver) = mpsc::channel(WINDOW);
-    let (server, target, ranges) = (server.clone(), target.clone(), ranges.to_vec());
-    spawn(TaskKind::Request, async move {
-        let object = Arc::new(object);
+    ranges.resolve(stored.length)
+}
+
+/// A read of one object.
+#[derive(Clone)]
+struct Read {
+    server: Server,
+    object: LocalObject,
+}
+
+type Pieces = mpsc::Sender<Result<Bytes, BodyError>>;
+
+impl Read {
+    async fn open(&self, request: &ReadObjectRequest) -> Result<Object, Refusal> {
+        let state = self.server.store.open(&self.object).await;
+        let stored = match state.map_err(|error| store_failed(error, &self.object))? {
+            State::Present(stored) => *stored,
+            State::Deleted(time) => return Err(absent(Some(time))),
+            State::Absent => return Err(absent(None)),
+        };
+        let opens_expired = request.open_expired || request.is_replication;
+        let is_expired = stored.delete_at().is_some_and(|at| at <= self.server.now_seconds());
+        if is_expired && !opens_expired {
+            return Err(absent(Some(stored.time)));
+        }
+        Ok(stored)
+    }
+
+    /// Quarantines an object whose body has another length than its metadata says.
+    async fn check_length(&self, stored: &Object) -> Result<(), Refusal> {
+        if stored.has_its_length() {
+            return Ok(());
+        }
+        Err(quarantine_damaged(&self.server, &self.object, stored, WRONG_LENGTH).await?)
+    }
+
+    /// Several ranges in one response, which our own proxies request one by one.
+    async fn several_ranges(
+        self,
+        stored: Object,
+        ranges: Vec<Resolved>,
+    ) -> Result<Response<Body>, Refusal> {
+        self.check_length(&stored).await?;
+        let boundary = apus_daemon::seed::hex::<16>();
+        let framing = Framing::new(&ranges, stored.length, stored.content_type(), &boundary);
+        let mut response = response(StatusCode::PARTIAL_CONTENT, &stored, ServedBody::Nothing);
+        let head = response.headers_mut();
+        if let Ok(content_type) = HeaderValue::try_from(&framing.content_type) {
+            head.insert(header::CONTENT_TYPE, content_type);
+        }
+        head.insert(header::CONTENT_LENGTH, framing.length.into());
+        let (sender, receiver) = mpsc::channel(WINDOW);
+        spawn(TaskKind::Request, async move {
+            self.send_ranges(stored, ranges, framing, &sender).await;
+        });
+        *response.body_mut() = stream(receiver);
+        Ok(response)
+    }
+
+    async fn send_ranges(
+        &self,
+        stored: Object,
+        ranges: Vec<Resolved>,
+        framing: Framing,
+        sender: &Pieces,
+    ) {
+        let stored = Arc::new(stored);
         for (head, range) in framing.heads.into_iter().zip(ranges) {
             if sender.send(Ok(head.into())).await.is_err() {
                 return;
             }
-            let reading = match Reading::begin(&server, &target.device, &object, range).await {
-                Ok(reading) => reading,
-                Err(error) => return break_off(&server, &target, &object, error, &sender).await,
+            let device = &self.object.device;
+            let reader = match BodyReader::begin(&self.server, device, &stored, range).await {
+                Ok(reader) => reader,
+                Err(error) => return self.break_off(&stored, error, sender).await,
             };
-            if !send_all(&server, &target, &object, reading, &sender).await {
+            if !self.send_all(&stored, reader, sender).await {
                 return;
             }
             if sender.send(Ok(framing.between.into())).await.is_err() {
                 return;
             }
         }
-        // The client has everything or is gone.
+        // The client has received everything or has disconnected.
         let _ = sender.send(Ok(framing.end.into())).await;
-    });
-    *response.body_mut() = stream(receiver);
-    Ok(response)
-}
-
-fn resolve(head: &HeaderMap, object: &Object) -> Resolution {
-    let Some(ranges) = header(head, "range").and_then(ByteRanges::parse) else {
-        return Resolution::Whole;
-    };
-    let ignored = header(head, headers::IGNORE_RANGE_IF).unwrap_or_default();
-    let ignored = ignored.split(',').map(str::trim).any(|name| {
-        !name.is_empty() && object.metadata.keys().any(|key| key.eq_ignore_ascii_case(name))
-    });
-    if ignored { Resolution::Whole } else { ranges.resolve(object.length) }
-}
-
-/// Ends a stream that cannot go on; a damaged object is moved aside first.
-async fn break_off(
-    server: &Server,
-    target: &Target,
-    object: &Object,
-    error: ReadError,
-    sender: &mpsc::Sender<Result<Bytes, BodyError>>,
-) {
-    let reason = match error {
-        ReadError::Damaged(reason) => {
-            // Busy threads leave it to the next reader.
-            let _ = damaged(server, target, object, reason).await;
-            reason.to_owned()
-        }
-        ReadError::Failed(reason) => reason,
-    };
-    // The client may have gone.
-    let _ = sender.send(Err(reason.into())).await;
-}
-
-/// The answer to a body that cannot be read, before anything of it was sent.
-async fn unreadable(
-    server: &Server,
-    target: &Target,
-    object: &Object,
-    error: ReadError,
-) -> Result<Refusal, Refusal> {
-    match error {
-        ReadError::Damaged(reason) => damaged(server, target, object, reason).await,
-        ReadError::Failed(error) => {
-            tracing::error!(error, object = target.name, "read");
-            Ok(refuse(StatusCode::INTERNAL_SERVER_ERROR, "read failed"))
-        }
     }
-}
 
-async fn body(
-    server: &Server,
-    target: &Target,
-    object: Box<Object>,
-    range: Resolved,
-) -> Result<Body, Refusal> {
-    let object = Arc::new(*object);
-    let mut reading = match Reading::begin(server, &target.device, &object, range).await {
-        Ok(reading) => reading,
-        Err(error) => return Err(unreadable(server, target, &object, error).await?),
-    };
-    if range.length <= READ_BYTES as u64 {
-        let mut pieces: Vec<Bytes> = Vec::with_capacity(1);
-        loop {
-            match reading.next().await {
-                Ok(Some(piece)) => pieces.push(piece),
-                Ok(None) => break,
-                Err(error) => return Err(unreadable(server, target, &object, error).await?),
+    /// Ends a stream in the middle; a damaged object is quarantined first.
+    async fn break_off(&self, stored: &Object, error: ReadError, sender: &Pieces) {
+        if let ReadError::Damaged(reason) = &error {
+            // When the threads are busy, the next reader quarantines it.
+            let _ = quarantine_damaged(&self.server, &self.object, stored, reason).await;
+        }
+        // The client may have disconnected.
+        let _ = sender.send(Err(error.to_string().into())).await;
+    }
+
+    /// The response to a body that cannot be read, before anything of it was sent.
+    async fn unreadable(&self, stored: &Object, error: ReadError) -> Result<Refusal, Refusal> {
+        match error {
+            ReadError::Damaged(reason) => {
+                quarantine_damaged(&self.server, &self.object, stored, reason).await
+            }
+            ReadError::Disk(error) => {
+                tracing::error!(%error, object = self.object.name, "Failed to read a body");
+                Ok(refuse(StatusCode::INTERNAL_SERVER_ERROR, "read failed"))
             }
         }
-        return Ok(match pieces.as_slice() {
-            [only] => full(only.clone()),
-            several => full(several.concat()),
-        });
     }
-    let (sender, receiver) = mpsc::channel(WINDOW);
-    let server = server.clone();
-    let target = target.clone();
-    spawn(TaskKind::Request, async move {
-        send_all(&server, &target, &object, reading, &sender).await;
-    });
-    Ok(stream(receiver))
-}
 
-/// Sends what is left of a part; says whether all of it went.
-async fn send_all(
-    server: &Server,
-    target: &Target,
-    object: &Object,
-    mut reading: Reading,
-    sender: &mpsc::Sender<Result<Bytes, BodyError>>,
-) -> bool {
-    loop {
-        match reading.next().await {
-            Ok(Some(piece)) => {
-                if sender.send(Ok(piece)).await.is_err() {
+    async fn body(self, stored: Object, range: Resolved) -> Result<Body, Refusal> {
+        let stored = Arc::new(stored);
+        let device = &self.object.device;
+        let mut reader = match BodyReader::begin(&self.server, device, &stored, range).await {
+            Ok(reader) => reader,
+            Err(error) => return Err(self.unreadable(&stored, error).await?),
+        };
+        if range.length <= READ_BYTES as u64 {
+            let mut pieces: Vec<Bytes> = Vec::with_capacity(1);
+            loop {
+                match reader.next().await {
+                    Ok(Some(piece)) => pieces.push(piece),
+                    Ok(None) => break,
+                    Err(error) => return Err(self.unreadable(&stored, error).await?),
+                }
+            }
+            return Ok(match pieces.as_slice() {
+                [only] => full(only.clone()),
+                several => full(several.concat()),
+            });
+        }
+        let (sender, receiver) = mpsc::channel(WINDOW);
+        spawn(TaskKind::Request, async move {
+            self.send_all(&stored, reader, &sender).await;
+        });
+        Ok(stream(receiver))
+    }
+
+    /// Sends the rest of a part; returns whether all of it was sent.
+    async fn send_all(&self, stored: &Object, mut reader: BodyReader, sender: &Pieces) -> bool {
+        loop {
+            match reader.next().await {
+                Ok(Some(piece)) => {
+                    if sender.send(Ok(piece)).await.is_err() {
+                        return false;
+                    }
+                }
+                Ok(None) => return true,
+                Err(error) => {
+                    self.break_off(stored, error, sender).await;
                     return false;
                 }
             }
-            Ok(None) => return true,
-            Err(error) => {
-                break_off(server, target, object, error, sender).await;
-                return false;
-            }
         }
     }
-}
-
-/// Moves a damaged object aside; then it is not there. What has taken its place meanwhile stays.
-pub(super) async fn damaged(
-    server: &Server,
-    target: &Target,
-    object: &Object,
-    reason: &'static str,
-) -> Result<Refusal, Refusal> {
-    let seen = object.identity();
-    server
-        .move_aside(target, reason, move |place| seen.is_some_and(|seen| seen.is_still_at(place)))
-        .await?;
-    Ok(absent(None))
 }

@@ -1,184 +1,159 @@
 //! `POST`: replaces the metadata of an object.
 
-use std::sync::Arc;
-
-use apus_cluster::metadata::{OBJECT_HEADERS, Resource, TRANSIENT_PREFIX, has_prefix, stored_name};
+use apus_cluster::metadata::{Resource, has_prefix};
 use apus_cluster::{Metadata, Timestamp};
 use apus_daemon::Body;
-use apus_daemon::http::{header, set, status};
-use apus_disk::{Committer, Priority};
-use apus_wire::headers;
-use http::{HeaderMap, Method, Response, StatusCode};
+use apus_disk::Priority;
+use apus_wire::message::container::RowVerb;
+use apus_wire::message::object::{ObjectWriteReply, PostObjectRequest};
+use http::{Response, StatusCode};
 
-use crate::container_update::{row_headers, update};
-use crate::delete_at_update;
-use crate::diskfile::layout::meta_name;
-use crate::diskfile::reader::{CONTENT_TYPE_TIME, Found, Object, State};
-use crate::diskfile::writer::bodiless;
+use super::context::{Write, absent, check_expiry, fence, respond, row_lost};
+use super::quarantine::quarantine_damaged;
+use crate::engine::object::{CONTENT_TYPE_TIME, DirectoryState, Object, State, Version};
 use crate::replication::Replicated;
-use crate::server::{Refusal, Server, Target, conflict, refuse, timestamp};
+use crate::rows::RowSource;
+use crate::rows::container::row_headers;
+use crate::server::{Refusal, conflict, refuse, store_failed};
 
-use super::get::{absent, opens_expired};
-use super::put::{check_delete_at, row_lost};
-use super::reserve::fence;
-
-/// Headers of a POST that are kept.
-fn kept(name: &str) -> bool {
-    has_prefix(name, Resource::Object.user_prefix())
-        || has_prefix(name, TRANSIENT_PREFIX)
-        || (OBJECT_HEADERS.iter().any(|known| known.eq_ignore_ascii_case(name))
-            && !name.eq_ignore_ascii_case("X-Static-Large-Object"))
-}
-
-/// What is to be stored, and the times it has.
-struct Change {
+/// Metadata to store, and its times.
+struct MetadataChange {
     stored: Metadata,
     time: Timestamp,
     content_type: String,
     content_type_time: Timestamp,
 }
 
-pub(crate) async fn post(
-    server: &Server,
-    target: &Target,
-    head: &HeaderMap,
-    replicated: Option<&Replicated>,
-) -> Result<Response<Body>, Refusal> {
-    let time = timestamp(head)?;
-    check_delete_at(head, time)?;
-    let object = match server.open(target).await? {
-        State::Present(object) => object,
+/// Replaces the metadata of an object.
+pub(super) async fn post(write: &Write<PostObjectRequest>) -> Result<Response<Body>, Refusal> {
+    let Write { server, object, request, replicated } = write;
+    check_expiry(&request.metadata, request.timestamp, request.is_replication)?;
+    let existing = open(write).await?;
+    let change = match replicated {
+        Some(replicated) => replicated_change(write, replicated, &existing).await?,
+        None if existing.time >= request.timestamp => return Err(conflict(existing.time)),
+        None => requested_change(request, &existing),
+    };
+    let MetadataChange { mut stored, time, content_type, content_type_time } = change;
+    stored.insert("name".to_owned(), object.name.clone());
+    stored.insert("X-Timestamp".to_owned(), time.to_string());
+    let newer_content_type = (content_type_time > existing.data_time).then_some(content_type_time);
+    if let Some(set) = newer_content_type {
+        stored.insert("Content-Type".to_owned(), content_type.clone());
+        stored.insert(CONTENT_TYPE_TIME.to_owned(), set.to_string());
+    }
+    let source = RowSource {
+        object,
+        targets: &request.rows,
+        trans_id: request.address.trans_id.as_deref(),
+        is_replication: request.is_replication,
+    };
+    let lost = |error: std::io::Error| row_lost(&error, object);
+    // First: the queue must know every object that expires, but a task without an object does no
+    // harm.
+    if let Some(at) = request.delete_at() {
+        let data = Metadata::from([
+            ("Content-Length".to_owned(), existing.length.to_string()),
+            ("X-Timestamp".to_owned(), existing.data_time.to_string()),
+        ]);
+        server.rows.add_task(&source, at, &data, time).await.map_err(lost)?;
+    }
+    apus_fault::point("object.post.queued");
+    let version = Version::Metadata { time, content_type: newer_content_type };
+    let written = server.store.write_bodiless(object, (version, fence(request.fence)), stored);
+    written.await.map_err(|error| store_failed(error, object))?;
+    apus_fault::point("object.post.published");
+    let before = existing.delete_at().filter(|before| Some(*before) != request.delete_at());
+    if let Some(before) = before {
+        server.rows.remove_task(&source, before, time).await.map_err(lost)?;
+    }
+    let mut row_source = existing.metadata.clone();
+    row_source.insert("Content-Type".to_owned(), content_type.clone());
+    let mut row = row_headers(&request.row_overrides, &row_source, existing.data_time);
+    row.set_content_type_timestamp(&content_type_time.to_string());
+    row.set_meta_timestamp(time);
+    server.rows.update(&source, RowVerb::Put, row, time).await.map_err(lost)?;
+    apus_fault::point("object.post.told");
+    Ok(respond(StatusCode::ACCEPTED, &reply(existing.metadata, content_type)))
+}
+
+/// What the proxy cannot know of the object that it posted to: a link, a manifest.
+fn reply(mut metadata: Metadata, content_type: String) -> ObjectWriteReply {
+    metadata.retain(|name, _| has_prefix(name, Resource::Object.system_prefix()));
+    ObjectWriteReply {
+        content_type: Some(content_type),
+        system_metadata: metadata,
+        ..ObjectWriteReply::default()
+    }
+}
+
+/// Opens the object that the request changes.
+async fn open(write: &Write<PostObjectRequest>) -> Result<Object, Refusal> {
+    let Write { server, object, request, replicated } = write;
+    let state = server.store.open(object).await.map_err(|error| store_failed(error, object))?;
+    let existing = match state {
+        State::Present(existing) => existing,
         State::Deleted(deleted) => return Err(absent(Some(deleted))),
         State::Absent => return Err(absent(None)),
     };
-    if !object.has_its_length(&server.parts.counters) {
+    if !existing.has_its_length() {
         let reason = "length is not what the metadata says";
-        return Err(super::get::damaged(server, target, &object, reason).await?);
+        return Err(quarantine_damaged(server, object, &existing, reason).await?);
     }
-    if object.is_expired(time) && !opens_expired(head) && replicated.is_none() {
-        return Err(absent(Some(object.time)));
+    let opens_expired = request.open_expired || request.is_replication || replicated.is_some();
+    if existing.is_expired(request.timestamp) && !opens_expired {
+        return Err(absent(Some(existing.time)));
     }
-    let change = match replicated {
-        Some(replicated) => brought(server, target, head, replicated, &object, time).await?,
-        None if object.time >= time => return Err(conflict(object.time)),
-        None => asked_for(head, &object, time),
+    Ok(*existing)
+}
+
+/// The change that a client requests. One metadata file carries the newest content type on, so that
+/// the older ones can be removed.
+fn requested_change(request: &PostObjectRequest, existing: &Object) -> MetadataChange {
+    let (content_type, content_type_time) = match &request.content_type {
+        Some(content_type) => (content_type.clone(), request.timestamp),
+        None => (existing.content_type().to_owned(), existing.content_type_time),
     };
-    let Change { mut stored, time, content_type, content_type_time } = change;
-    stored.insert("name".to_owned(), target.name.clone());
-    stored.insert("X-Timestamp".to_owned(), time.to_string());
-    let changed_by_post = content_type_time > object.data_time;
-    if changed_by_post {
-        stored.insert("Content-Type".to_owned(), content_type.clone());
-        stored.insert(CONTENT_TYPE_TIME.to_owned(), content_type_time.to_string());
-    }
-    let name = meta_name(time, changed_by_post.then_some(content_type_time));
-    let place = target.place.clone();
-    let prepare =
-        move |committer: &Arc<Committer>| Ok((bodiless(place, &name, &stored, committer)?, name));
-    // First: an object that expires must not be unknown to the queue, but a task without an object
-    // does no harm.
-    let delete_at = delete_at_update::wanted(head);
-    if let Some(at) = delete_at {
-        let data = Metadata::from([
-            ("Content-Length".to_owned(), object.length.to_string()),
-            ("X-Timestamp".to_owned(), object.data_time.to_string()),
-        ]);
-        let told = delete_at_update::put_task(server, target, head, at, &data, time).await;
-        told.map_err(|error| row_lost(&error, target))?;
-    }
-    apus_fault::point("object.post.queued");
-    server.write(target, time, fence(head), prepare).await?;
-    apus_fault::point("object.post.published");
-    if let Some(before) = object.delete_at().filter(|before| Some(*before) != delete_at) {
-        let dropped = delete_at_update::drop_task(server, target, head, before, time).await;
-        dropped.map_err(|error| row_lost(&error, target))?;
-    }
-    let mut row_source = object.metadata.clone();
-    row_source.insert("Content-Type".to_owned(), content_type);
-    let mut row = row_headers(head, &row_source, object.data_time);
-    row.insert("x-content-type-timestamp".to_owned(), content_type_time.to_string());
-    row.insert("x-meta-timestamp".to_owned(), time.to_string());
-    let told = update(server, target, head, Method::PUT, row, time).await;
-    told.map_err(|error| row_lost(&error, target))?;
-    apus_fault::point("object.post.told");
-    let mut response = status(StatusCode::ACCEPTED);
-    let out = response.headers_mut();
-    if let Some(content_type) = row_source.get("Content-Type") {
-        set(out, headers::BACKEND_CONTENT_TYPE, content_type);
-    }
-    // What the proxy cannot know of the object that it posted to: a link, a manifest.
-    for (name, value) in &object.metadata {
-        if has_prefix(name, Resource::Object.system_prefix()) {
-            set(out, name, value);
-        }
-    }
-    Ok(response)
+    let (stored, time) = (request.metadata.clone(), request.timestamp);
+    MetadataChange { stored, time, content_type, content_type_time }
 }
 
-fn kept_headers(head: &HeaderMap) -> Metadata {
-    head.iter()
-        .filter(|(name, _)| kept(name.as_str()))
-        .map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            (stored_name(name.as_str()), value)
-        })
-        .collect()
-}
-
-/// A client's: one metadata file carries the newest content type on, so that the older ones can go.
-fn asked_for(head: &HeaderMap, object: &Object, time: Timestamp) -> Change {
-    // Swift's proxy names a content type that the client did not give, and leaves it empty.
-    let given = header(head, "content-type").filter(|given| !given.is_empty());
-    let (content_type, content_type_time) = match given {
-        Some(content_type) => (content_type.to_owned(), time),
-        None => {
-            let current = object.metadata.get("Content-Type").cloned().unwrap_or_default();
-            (current, object.content_type_time)
-        }
-    };
-    Change { stored: kept_headers(head), time, content_type, content_type_time }
-}
-
-/// Another node's: metadata and content type each count when newer than what is here.
-async fn brought(
-    server: &Server,
-    target: &Target,
-    head: &HeaderMap,
+/// The change that replication brings: metadata and content type each count when newer than what is
+/// stored.
+async fn replicated_change(
+    write: &Write<PostObjectRequest>,
     replicated: &Replicated,
-    object: &Object,
-    time: Timestamp,
-) -> Result<Change, Refusal> {
-    let given = replicated.0.get("Content-Type").cloned();
-    let given = given.or_else(|| header(head, "content-type").map(str::to_owned));
-    let set = match (&given, header(head, "content-type-timestamp")) {
-        (None, _) => Timestamp::ZERO,
-        (Some(_), None) => time,
-        (Some(_), Some(text)) => Timestamp::parse(text)
-            .ok_or_else(|| refuse(StatusCode::BAD_REQUEST, "bad Content-Type-Timestamp"))?,
+    existing: &Object,
+) -> Result<MetadataChange, Refusal> {
+    let Write { server, object, request, .. } = write;
+    let time = request.timestamp;
+    let given = replicated.0.get("Content-Type").cloned().or_else(|| request.content_type.clone());
+    let set = match &given {
+        None => Timestamp::ZERO,
+        Some(_) => request.content_type_timestamp.unwrap_or(time),
     };
-    if object.time >= time && object.content_type_time >= set {
-        return Err(conflict(object.time));
+    if existing.time >= time && existing.content_type_time >= set {
+        return Err(conflict(existing.time));
     }
-    let current = object.metadata.get("Content-Type").cloned().unwrap_or_default();
     let (content_type, content_type_time) = match given {
-        Some(given) if set > object.content_type_time => (given, set),
-        _ => (current, object.content_type_time),
+        Some(given) if set > existing.content_type_time => (given, set),
+        _ => (existing.content_type().to_owned(), existing.content_type_time),
     };
-    if time > object.time {
-        let mut stored = kept_headers(head);
+    if time > existing.time {
+        let mut stored = request.metadata.clone();
         replicated.add_to(&mut stored);
-        // They stand there only when newer than the body.
+        // They are stored only when newer than the body.
         stored.remove("Content-Type");
         stored.remove(CONTENT_TYPE_TIME);
-        return Ok(Change { stored, time, content_type, content_type_time });
+        return Ok(MetadataChange { stored, time, content_type, content_type_time });
     }
-    // The metadata here is as new: only the content type changes, beside it.
-    let (own, place) = (server.clone(), target.place.clone());
-    let look = move || own.find_by_hash(&place);
-    match server.devices.run(&target.device, Priority::Write, look).await? {
-        Ok((Found::Present(here), _)) if here.time == object.time => {
+    // The stored metadata is as new: only its content type changes.
+    let (store, place) = (server.store.clone(), object.place.clone());
+    let look = move || store.find_by_hash(&place);
+    match server.store.devices.run(&object.device, Priority::Write, look).await? {
+        Ok((DirectoryState::Present(here), _)) if here.time == existing.time => {
             let stored = here.meta.unwrap_or_default();
-            Ok(Change { stored, time: object.time, content_type, content_type_time })
+            Ok(MetadataChange { stored, time: existing.time, content_type, content_type_time })
         }
         _ => Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "the object has just changed")),
     }

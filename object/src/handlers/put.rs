@@ -1,297 +1,111 @@
-//! `PUT`: plain, or Swift's MIME form with footers and commit.
+//! `PUT`: stores a body with its metadata.
 //!
 //! A body that fits one buffer is written by a single job of the device's threads; a longer one
-//! by a job per buffer. MD5 is computed here only when the sender will not tell a CRC of the body.
+//! by a job per buffer.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apus_cluster::etag::EtagList;
 use apus_cluster::metadata::{is_stored_with_object, stored_name};
 use apus_cluster::{Metadata, Timestamp};
-use apus_daemon::http::{header, set, status};
+use apus_daemon::http::status;
 use apus_daemon::{Body, Interim};
 use apus_disk::{Committer, Priority};
 use apus_wire::headers;
-use apus_wire::put_stream::{PutDecoder, PutStreamError};
-use bytes::Bytes;
-use http::{HeaderMap, Method, Response, StatusCode};
-use http_body_util::BodyExt;
+use apus_wire::message::container::RowVerb;
+use apus_wire::message::object::{ObjectWriteReply, PutObjectRequest};
+use apus_wire::put_stream::PutStreamError;
+use http::{Response, StatusCode};
 
-use crate::container_update::{row_headers, update};
-use crate::delete_at_update;
-use crate::diskfile::layout::data_name;
-use crate::diskfile::reader::State;
-use crate::diskfile::writer::Writer;
-use crate::handlers::reserve::fence;
-use crate::replication::Replicated;
-use crate::reservation::Fence;
-use crate::server::{Refusal, Server, Target, conflict, disk_failed, refuse, timestamp};
+use super::context::{Write, check_expiry, fence, respond, row_lost};
+use super::put_body::{Digests, ReceivedBody, Source, receive, stream_refusal};
+use crate::engine::ObjectWriter;
+use crate::engine::object::{State, Version};
+use crate::rows::RowSource;
+use crate::rows::container::row_headers;
+use crate::server::{Refusal, conflict, refuse, store_failed};
+use crate::store::reservation::Fence;
 
-/// Bytes gathered before the disk is asked to write.
-const WRITE_BYTES: usize = 512 * 1024;
-/// How long a commit may take after everything else was there (Swift's `client_timeout`).
+/// How long a commit may take after everything else has arrived (Swift's `client_timeout`).
 const COMMIT_WAIT: Duration = Duration::from_secs(60);
 /// How long the end of a document may take after its commit.
 const END_WAIT: Duration = Duration::from_secs(1);
-/// What the queue of expirations is told of an object.
-const TASK_FIELDS: [&str; 2] = ["Content-Length", "X-Timestamp"];
-/// 499: the client went away.
-const CLIENT_CLOSED: u16 = 499;
 
-/// `X-Delete-At` must be later than the write, except for copies made by replication.
-pub(crate) fn check_delete_at(head: &HeaderMap, time: Timestamp) -> Result<(), Refusal> {
-    let given = header(head, headers::DELETE_AT).filter(|text| !text.is_empty());
-    let Some(text) = given else { return Ok(()) };
-    let at: u64 =
-        text.parse().map_err(|_| refuse(StatusCode::BAD_REQUEST, "Non-integer X-Delete-At"))?;
-    if Timestamp::from_seconds(at) <= time && !delete_at_update::is_replication(head) {
-        return Err(refuse(StatusCode::BAD_REQUEST, "X-Delete-At in past"));
-    }
-    Ok(())
-}
-
-enum Source {
-    Plain(Body),
-    Mime(PutDecoder),
-}
-
-impl Source {
-    async fn next(&mut self) -> Result<Option<Bytes>, PutStreamError> {
-        match self {
-            Self::Mime(decoder) => decoder.data().await,
-            Self::Plain(body) => loop {
-                match body.frame().await {
-                    None => return Ok(None),
-                    Some(Err(error)) => return Err(PutStreamError::Broken(error)),
-                    Some(Ok(frame)) => {
-                        if let Ok(data) = frame.into_data() {
-                            return Ok(Some(data));
-                        }
-                    }
-                }
-            },
-        }
-    }
-}
-
-fn stream_refusal(error: &PutStreamError) -> Refusal {
-    match error {
-        PutStreamError::Broken(_) => {
-            let gone = StatusCode::from_u16(CLIENT_CLOSED).unwrap_or(StatusCode::BAD_REQUEST);
-            Box::new(status(gone))
-        }
-        PutStreamError::FooterDigest => {
-            refuse(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string())
-        }
-        PutStreamError::Malformed(_) => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
-    }
-}
-
-/// Digests of a body as it passes: CRC always (it guards the disk), MD5 when asked.
-struct Digests {
-    crc: crc_fast::Digest,
-    md5: Option<md5::Context>,
-    length: u64,
-}
-
-impl Digests {
-    fn update(&mut self, bytes: &[u8]) {
-        self.crc.update(bytes);
-        if let Some(md5) = &mut self.md5 {
-            md5.consume(bytes);
-        }
-        self.length += bytes.len() as u64;
-    }
-}
-
-pub(crate) async fn put(
-    server: &Server,
-    target: &Target,
-    head: &HeaderMap,
+/// Stores an object.
+pub(super) async fn put(
+    write: &Write<PutObjectRequest>,
     body: Body,
     interim: Option<Interim>,
-    replicated: Option<&Replicated>,
 ) -> Result<Response<Body>, Refusal> {
-    let time = timestamp(head)?;
-    let content_type = header(head, "content-type").map(str::to_owned);
-    check_delete_at(head, time)?;
-    let length: Option<u64> = header(head, headers::OBJECT_LENGTH)
-        .or_else(|| {
-            header(head, "content-length")
-                .filter(|_| header(head, headers::MIME_BOUNDARY).is_none())
-        })
-        .and_then(|text| text.parse().ok());
-    let expired_before = check_existing(server, target, head, time, replicated.is_some()).await?;
-    if server.parts.reserve.is_short(&target.place.device, length.unwrap_or(0)).unwrap_or(false) {
+    let Write { server, object, request, .. } = write;
+    check_expiry(&request.metadata, request.timestamp, request.is_replication)?;
+    let expired_before = check_existing(write).await?;
+    let length = request.length.unwrap_or(0);
+    if server.reserve.is_short(&object.place.device, length).unwrap_or(false) {
         return Err(Box::new(status(StatusCode::INSUFFICIENT_STORAGE)));
     }
-    let peer_sends_crc = header(head, headers::BODY_CRC).is_some();
-    let two_phases = header(head, headers::MULTIPHASE_COMMIT).is_some();
-    if two_phases && header(head, headers::MIME_BOUNDARY).is_none() {
-        return Err(refuse(StatusCode::BAD_REQUEST, "a commit needs a MIME document"));
-    }
-    let mut source = match header(head, headers::MIME_BOUNDARY) {
-        Some(boundary) => {
-            if let Some(interim) = &interim {
-                let commit = two_phases.then_some((headers::WILL_COMMIT, "yes"));
-                let both: Vec<_> =
-                    [(headers::WILL_READ_FOOTERS, "yes")].into_iter().chain(commit).collect();
-                interim.announce(&both);
-            }
-            let opened = PutDecoder::open(body, boundary, length).await;
-            Source::Mime(opened.map_err(|error| stream_refusal(&error))?)
-        }
-        None => Source::Plain(body),
-    };
-    let mut digests = Digests {
-        crc: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme),
-        md5: (!peer_sends_crc).then(md5::Context::new),
-        length: 0,
-    };
-    let (pieces, writer) = receive(server, target, &mut source, &mut digests, length).await?;
-    if length.is_some_and(|length| length != digests.length) {
-        return Err(stream_refusal(&PutStreamError::Broken("short body".into())));
-    }
-    let footers = match &mut source {
-        Source::Mime(decoder) => decoder.footers().await.map_err(|error| stream_refusal(&error))?,
-        Source::Plain(_) => Metadata::new(),
-    };
-    if let (Source::Mime(decoder), false) = (&mut source, two_phases) {
-        decoder.finish().await.map_err(|error| stream_refusal(&error))?;
-    }
-    let time = final_time(server, target, &footers, time).await?;
+    let mut source = Source::open(request, body, interim.as_ref()).await?;
+    let received = receive(write, &mut source).await?;
+    let footers = source.footers().await?;
+    let time = final_time(write, &footers).await?;
     let fence = match footers.contains_key(headers::RESERVED) {
         true => Fence::Held,
-        false => fence(head),
+        false => fence(request.fence),
     };
-    let crc = digests.crc.finalize();
-    let etag = check_digests(head, &footers, crc, digests.md5)?;
-    let mut stored = stored_metadata(
-        head,
-        &footers,
-        target,
-        time,
-        &etag,
-        digests.length,
-        content_type.as_deref(),
-    )?;
-    if let Some(replicated) = replicated {
-        replicated.add_to(&mut stored);
-    }
-    let row = row_headers(head, &stored, time);
-    let task = Metadata::from_iter(
-        TASK_FIELDS.map(|name| (name.to_owned(), stored.get(name).cloned().unwrap_or_default())),
-    );
-    let place = target.place.clone();
-    let name = data_name(time);
+    let ReceivedBody { pieces, writer, digests } = received;
+    let verified = verify_digests(request, &footers, digests)?;
+    let stored = stored_metadata(write, &footers, time, &verified)?;
+    let engine = server.store.engine(object.place.policy).clone();
+    let (place, length) = (object.place.clone(), request.length);
+    let (metadata, crc) = (stored.clone(), verified.crc);
     let prepare = move |committer: &Arc<Committer>| {
         let mut writer = match writer {
             Some(mut writer) => {
-                writer.took_long();
+                writer.mark_shared();
                 writer
             }
-            None => Writer::create(place, length, committer)?,
+            None => engine.create(place, length, committer)?,
         };
         for piece in &pieces {
             writer.append(piece)?;
         }
-        writer.seal(&name, &stored, Some(crc))?;
-        Ok((writer, name))
+        writer.seal(Version::Data(time), &metadata, Some(crc))?;
+        Ok(writer)
     };
-    match &mut source {
-        Source::Mime(decoder) if two_phases => {
-            let committer = server.devices.committer(&target.device)?;
-            let durable = move || {
-                let (mut writer, name) = prepare(&committer)?;
-                writer.took_long();
-                writer.sync()?;
-                Ok((writer, name))
-            };
-            let prepared = server.devices.run(&target.device, Priority::Write, durable).await?;
-            let prepared = prepared.map_err(|error| disk_failed(&error, target))?;
-            // Everything is on the disk but has no name: the commit is all that is left to do.
-            if let Some(interim) = &interim {
-                interim.go_on();
-            }
-            let committed = tokio::time::timeout(COMMIT_WAIT, decoder.commit()).await;
-            let committed =
-                committed.unwrap_or_else(|late| Err(PutStreamError::Broken(late.into())));
-            committed.map_err(|error| stream_refusal(&error))?;
-            server.write(target, time, fence, move |_| Ok(prepared)).await?;
-            // It is published whatever comes: a sender without an end only loses its connection.
-            let _ = tokio::time::timeout(END_WAIT, decoder.finish()).await;
-        }
-        _ => server.write(target, time, fence, prepare).await?,
-    }
+    publish(write, (time, fence), &mut source, interim, prepare).await?;
     apus_fault::point("object.put.published");
-    let told = async {
-        let delete_at = delete_at_update::wanted(head);
-        if let Some(at) = delete_at {
-            delete_at_update::put_task(server, target, head, at, &task, time).await?;
-        }
-        if let Some(before) = expired_before.filter(|before| Some(*before) != delete_at) {
-            delete_at_update::drop_task(server, target, head, before, time).await?;
-        }
-        apus_fault::point("object.put.queued");
-        update(server, target, head, Method::PUT, row, time).await
-    };
-    told.await.map_err(|error| row_lost(&error, target))?;
+    let notified = notify(write, &stored, time, expired_before).await;
+    notified.map_err(|error| row_lost(&error, object))?;
     apus_fault::point("object.put.told");
-    let mut response = status(StatusCode::CREATED);
-    set(response.headers_mut(), "etag", &format!("\"{etag}\""));
-    Ok(response)
+    let reply = ObjectWriteReply { etag: Some(verified.etag), ..ObjectWriteReply::default() };
+    Ok(respond(StatusCode::CREATED, &reply))
 }
 
-/// The time that the footers give instead of the first; then what is here is looked at again.
-async fn final_time(
-    server: &Server,
-    target: &Target,
-    footers: &Metadata,
-    first: Timestamp,
-) -> Result<Timestamp, Refusal> {
-    let given = footers.get(headers::FINAL_TIMESTAMP).and_then(|text| Timestamp::parse(text));
-    let Some(time) = given.filter(|given| *given > first) else { return Ok(first) };
-    match server.newest(target).await?.any.filter(|newest| *newest >= time) {
-        Some(newest) => Err(conflict(newest)),
-        None => Ok(time),
-    }
-}
-
-/// The answer when a write is durable but nobody can be told of it.
-pub(crate) fn row_lost(error: &std::io::Error, target: &Target) -> Refusal {
-    tracing::error!(%error, device = target.device, object = target.name, "row was not kept");
-    refuse(StatusCode::SERVICE_UNAVAILABLE, "container row was not kept")
-}
-
-/// 409 when something as new is here, 412 when `If-None-Match` forbids what is here. Gives when
-/// what is here would expire, if somebody has to be told that it no longer will. Newer metadata is
-/// not in the way of a replicated body: it belongs to it then.
-async fn check_existing(
-    server: &Server,
-    target: &Target,
-    head: &HeaderMap,
-    time: Timestamp,
-    replicated: bool,
-) -> Result<Option<u64>, Refusal> {
-    let unwanted = header(head, "if-none-match").map(EtagList::parse);
-    let cleans = delete_at_update::cleans(head);
+/// Refuses with 409 when something as new is stored, with 412 when `If-None-Match` forbids what is
+/// stored. Returns when the stored object would expire, if its task must be removed. Newer metadata
+/// does not block a replicated body: it belongs to it then.
+async fn check_existing(write: &Write<PutObjectRequest>) -> Result<Option<u64>, Refusal> {
+    let Write { server, object, request, replicated } = write;
+    let (time, is_replicated) = (request.timestamp, replicated.is_some());
+    let cleans = !request.is_replication && request.rows.cleans_queue();
+    let failed = |error| store_failed(error, object);
     let mut delete_at = None;
-    // The names alone tell the times; opening costs a little more and is only for those who ask.
-    let newest = if unwanted.is_none() && !cleans {
-        let newest = server.newest(target).await?;
-        if replicated { newest.write } else { newest.any }
+    // File names alone contain the times; opening costs a little more.
+    let newest = if request.if_none_match.is_none() && !cleans {
+        let newest = server.store.newest(object).await.map_err(failed)?;
+        if is_replicated { newest.write } else { newest.any }
     } else {
-        match server.open(target).await? {
-            State::Present(object) => {
-                if !object.is_expired(time) {
-                    let etag = object.metadata.get("ETag").map_or("", String::as_str);
-                    if unwanted.is_some_and(|unwanted| unwanted.matches(etag)) {
+        match server.store.open(object).await.map_err(failed)? {
+            State::Present(stored) => {
+                if !stored.is_expired(time) {
+                    let unwanted = request.if_none_match.as_ref();
+                    if unwanted.is_some_and(|unwanted| unwanted.matches(stored.etag())) {
                         return Err(Box::new(status(StatusCode::PRECONDITION_FAILED)));
                     }
-                    delete_at = object.delete_at().filter(|_| cleans);
+                    delete_at = stored.delete_at().filter(|_| cleans);
                 }
-                Some(if replicated { object.data_time } else { object.time })
+                Some(if is_replicated { stored.data_time } else { stored.time })
             }
             State::Deleted(deleted) => Some(deleted),
             State::Absent => None,
@@ -306,115 +120,151 @@ async fn check_existing(
     }
 }
 
-/// Reads the body. A short one stays in memory; of a longer one all but the tail is written.
-async fn receive(
-    server: &Server,
-    target: &Target,
-    source: &mut Source,
-    digests: &mut Digests,
-    length: Option<u64>,
-) -> Result<(Vec<Bytes>, Option<Writer>), Refusal> {
-    let mut pieces: Vec<Bytes> = Vec::new();
-    let mut waiting = 0;
-    let mut writer: Option<Writer> = None;
-    while let Some(piece) = source.next().await.map_err(|error| stream_refusal(&error))? {
-        digests.update(&piece);
-        if digests.md5.is_some() {
-            server.parts.client.counters().digested(piece.len());
-        }
-        waiting += piece.len();
-        pieces.push(piece);
-        if waiting < WRITE_BYTES {
-            continue;
-        }
-        let batch = std::mem::take(&mut pieces);
-        waiting = 0;
-        let open = writer.take();
-        let (place, committer) = (target.place.clone(), server.devices.committer(&target.device)?);
-        let written = server
-            .devices
-            .run(&target.device, Priority::Write, move || {
-                let mut writer = match open {
-                    Some(writer) => writer,
-                    None => Writer::create(place, length, &committer)?,
-                };
-                for piece in &batch {
-                    writer.append(piece)?;
-                }
-                Ok::<_, std::io::Error>(writer)
-            })
-            .await?;
-        writer = Some(written.map_err(|error| disk_failed(&error, target))?);
-        apus_fault::point("object.put.piece-written");
+/// The time that the footers give instead of the first; then the stored times are checked again.
+async fn final_time(
+    write: &Write<PutObjectRequest>,
+    footers: &Metadata,
+) -> Result<Timestamp, Refusal> {
+    let Write { server, object, request, .. } = write;
+    let given = footers.get(headers::FINAL_TIMESTAMP).and_then(|text| Timestamp::parse(text));
+    let Some(time) = given.filter(|given| *given > request.timestamp) else {
+        return Ok(request.timestamp);
+    };
+    let newest = server.store.newest(object).await.map_err(|error| store_failed(error, object))?;
+    match newest.any.filter(|newest| *newest >= time) {
+        Some(newest) => Err(conflict(newest)),
+        None => Ok(time),
     }
-    Ok((pieces, writer))
 }
 
-/// Compares what was received with what the sender says; gives the etag to store.
-fn check_digests(
-    head: &HeaderMap,
-    footers: &Metadata,
+/// A footer, whatever its spelling.
+fn footer<'a>(footers: &'a Metadata, name: &str) -> Option<&'a str> {
+    let found = footers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+    found.map(|(_, value)| value.as_str())
+}
+
+/// Digests that match what the sender declared.
+struct VerifiedDigests {
+    etag: String,
     crc: u64,
-    md5: Option<md5::Context>,
-) -> Result<String, Refusal> {
-    let footer = |name: &str| {
-        footers
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
-    };
+    length: u64,
+}
+
+/// Compares the digests of the body with those that the sender declared.
+fn verify_digests(
+    request: &PutObjectRequest,
+    footers: &Metadata,
+    digests: Digests,
+) -> Result<VerifiedDigests, Refusal> {
     let unprocessable = || Box::new(status(StatusCode::UNPROCESSABLE_ENTITY));
-    let promised =
-        footer("etag").or_else(|| header(head, "etag")).map(|etag| etag.trim_matches('"'));
-    match md5 {
+    let Digests { crc, md5, length } = digests;
+    let crc = crc.finalize();
+    let declared = footer(footers, "etag").map(|etag| etag.trim_matches('"'));
+    let declared = declared.or(request.etag.as_deref());
+    let etag = match md5 {
         Some(md5) => {
             let etag = format!("{:x}", md5.finalize());
-            if promised.is_some_and(|promised| !promised.eq_ignore_ascii_case(&etag)) {
+            if declared.is_some_and(|declared| !declared.eq_ignore_ascii_case(&etag)) {
                 return Err(unprocessable());
             }
-            Ok(etag)
+            etag
         }
         None => {
-            if footer(headers::BODY_CRC) != Some(format!("{crc:016x}").as_str()) {
+            if footer(footers, headers::BODY_CRC) != Some(format!("{crc:016x}").as_str()) {
                 return Err(unprocessable());
             }
-            promised.map(str::to_owned).ok_or_else(unprocessable)
+            declared.map(str::to_owned).ok_or_else(unprocessable)?
         }
-    }
+    };
+    Ok(VerifiedDigests { etag, crc, length })
 }
 
+/// The metadata to store: of the request, of its footers, and of the sender's copy.
 fn stored_metadata(
-    head: &HeaderMap,
+    write: &Write<PutObjectRequest>,
     footers: &Metadata,
-    target: &Target,
     time: Timestamp,
-    etag: &str,
-    length: u64,
-    content_type: Option<&str>,
+    verified: &VerifiedDigests,
 ) -> Result<Metadata, Refusal> {
-    let from_head = head.iter().map(|(name, value)| {
-        (name.as_str(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-    });
-    let from_footers = footers.iter().map(|(name, value)| (name.as_str(), value.clone()));
-    let mut stored: Metadata = from_head
-        .chain(from_footers)
-        .filter(|(name, _)| is_stored_with_object(name))
-        .map(|(name, value)| (stored_name(name), value))
-        .collect();
-    let footer_type =
-        footers.iter().find(|(key, _)| key.eq_ignore_ascii_case("content-type")).map(|(_, v)| v);
-    let content_type = footer_type
-        .map(String::as_str)
-        .or(content_type)
-        .ok_or_else(|| refuse(StatusCode::BAD_REQUEST, "No content type"))?;
+    let Write { object, request, replicated, .. } = write;
+    let mut stored = request.metadata.clone();
+    let late = footers.iter().filter(|(name, _)| is_stored_with_object(name));
+    stored.extend(late.map(|(name, value)| (stored_name(name), value.clone())));
+    let content_type = footer(footers, "content-type").or(request.content_type.as_deref());
+    let content_type =
+        content_type.ok_or_else(|| refuse(StatusCode::BAD_REQUEST, "No content type"))?;
     for (name, value) in [
-        ("name", target.name.as_str()),
+        ("name", object.name.as_str()),
         ("X-Timestamp", &time.to_string()),
         ("Content-Type", content_type),
-        ("ETag", etag),
-        ("Content-Length", &length.to_string()),
+        ("ETag", &verified.etag),
+        ("Content-Length", &verified.length.to_string()),
     ] {
         stored.insert(name.to_owned(), value.to_owned());
     }
+    if let Some(replicated) = replicated {
+        replicated.add_to(&mut stored);
+    }
     Ok(stored)
+}
+
+/// Publishes the object that `prepare` writes; waits for the commit of a sender with two phases.
+async fn publish(
+    write: &Write<PutObjectRequest>,
+    (time, fence): (Timestamp, Fence),
+    source: &mut Source,
+    interim: Option<Interim>,
+    prepare: impl FnOnce(&Arc<Committer>) -> io::Result<Box<dyn ObjectWriter>> + Send + 'static,
+) -> Result<(), Refusal> {
+    let Write { server, object, .. } = write;
+    let failed = |error| store_failed(error, object);
+    let Source::TwoPhase(decoder) = source else {
+        return server.store.write(object, (time, fence), prepare).await.map_err(failed);
+    };
+    let committer = server.store.devices.committer(&object.device)?;
+    let durable = move || {
+        let mut writer = prepare(&committer)?;
+        writer.mark_shared();
+        writer.sync()?;
+        Ok(writer)
+    };
+    let prepared = server.store.devices.run(&object.device, Priority::Write, durable).await?;
+    let prepared = prepared.map_err(|error: io::Error| failed(error.into()))?;
+    // The object is durable but not published: only the commit is missing.
+    if let Some(interim) = &interim {
+        interim.go_on();
+    }
+    let committed = tokio::time::timeout(COMMIT_WAIT, decoder.commit()).await;
+    let committed = committed.unwrap_or_else(|late| Err(PutStreamError::Broken(late.into())));
+    committed.map_err(|error| stream_refusal(&error))?;
+    server.store.write(object, (time, fence), move |_| Ok(prepared)).await.map_err(failed)?;
+    // The object is published in any case: a sender without an end only loses its connection.
+    let _ = tokio::time::timeout(END_WAIT, decoder.finish()).await;
+    Ok(())
+}
+
+/// Sends the rows of the write: the task of its expiry, the end of the previous one, the listing.
+async fn notify(
+    write: &Write<PutObjectRequest>,
+    stored: &Metadata,
+    time: Timestamp,
+    expired_before: Option<u64>,
+) -> io::Result<()> {
+    let Write { server, object, request, .. } = write;
+    let source = RowSource {
+        object,
+        targets: &request.rows,
+        trans_id: request.address.trans_id.as_deref(),
+        is_replication: request.is_replication,
+    };
+    let delete_at = request.delete_at();
+    if let Some(at) = delete_at {
+        server.rows.add_task(&source, at, stored, time).await?;
+    }
+    if let Some(before) = expired_before.filter(|before| Some(*before) != delete_at) {
+        server.rows.remove_task(&source, before, time).await?;
+    }
+    apus_fault::point("object.put.queued");
+    let row = row_headers(&request.row_overrides, stored, time);
+    server.rows.update(&source, RowVerb::Put, row, time).await
 }

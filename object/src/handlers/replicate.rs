@@ -1,107 +1,116 @@
 //! `REPLICATE /device/partition[/suffix-suffix…]`: the suffix hashes of a partition, pickled.
 //!
 //! Source: `swift/obj/server.py`. With suffixes these are only marked to be hashed again, and the
-//! answer is `None`.
+//! response is `None`.
 
 use std::collections::BTreeSet;
 
+use apus_cluster::PolicyIndex;
 use apus_cluster::pickle::{self, Value};
 use apus_daemon::Body;
-use apus_daemon::http::{full, header, set, status};
-use apus_wire::{NodePath, headers};
+use apus_daemon::http::{full, status};
+use apus_wire::message::Received;
+use apus_wire::message::object::{
+    PartitionAddress, ReplicatePartitionRequest, ReplicatePurpose, ReplicateReply,
+};
+use bytes::Bytes;
 use http::request::Parts;
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode, header};
 
-use crate::diskfile::cleanup::invalidate;
-use crate::diskfile::hashes::encode_reply;
-use crate::diskfile::partition::{Partition, is_suffix};
-use crate::rehash::RehashError;
-use crate::server::{Refusal, Server, refuse};
+use crate::engine::place::{Partition, is_suffix};
+use crate::engine::suffix_hashes::encode_reply;
+use crate::server::{Refusal, Server, malformed};
+use crate::store::StoreError;
+use crate::store::suffix_hashes::HashingOptions;
 
-impl From<RehashError> for Refusal {
-    fn from(error: RehashError) -> Self {
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
         match error {
-            RehashError::Device(error) => error.into(),
-            RehashError::Io(error) => {
-                tracing::error!(%error, "suffix hashes");
+            StoreError::Device(error) => error.into(),
+            error => {
+                tracing::error!(%error, "Failed to read a partition");
                 Box::new(status(StatusCode::INSUFFICIENT_STORAGE))
             }
         }
     }
 }
 
-/// The partition that a request names and its device; `names_max` words may follow.
+/// The partition of a request.
 pub(super) fn partition(
     server: &Server,
-    head: &Parts,
-    names_max: usize,
-) -> Result<(NodePath, Partition), Refusal> {
-    let path = NodePath::decode(head.uri.path(), names_max)
-        .map_err(|error| refuse(StatusCode::BAD_REQUEST, &error))?;
-    let policy = server.policy(&head.headers)?;
-    let device = server.devices.path(&path.device)?;
-    let partition = Partition { device, policy, number: path.partition };
-    Ok((path, partition))
+    device: &str,
+    address: PartitionAddress,
+) -> Result<Partition, Refusal> {
+    server.check_policy(address.policy)?;
+    let root = server.store.devices.path(device)?;
+    Ok(Partition { device: root, policy: address.policy, number: address.partition })
 }
 
-pub(crate) async fn replicate(server: &Server, head: &Parts) -> Response<Body> {
-    hashes(server, head).await.unwrap_or_else(|refusal| *refusal)
+/// Handles a `REPLICATE`.
+pub(crate) async fn replicate(server: &Server, head: &Parts) -> Result<Response<Body>, Refusal> {
+    let Received { device, message: request } =
+        ReplicatePartitionRequest::decode(head).map_err(|error| malformed(&error))?;
+    let partition = partition(server, &device, request.address)?;
+    match request.purpose {
+        ReplicatePurpose::Hashes => hashes(server, &device, &partition).await,
+        ReplicatePurpose::Rehash(suffixes) => {
+            invalidate(server, &device, partition, suffixes).await
+        }
+        ReplicatePurpose::Marks(numbers) => marks(server, &device, partition.policy, numbers).await,
+    }
 }
 
-/// Partitions of which marks can be asked for at a time.
-const MARKS_MAX: usize = 1000;
+/// Responds with the suffix hashes of a partition.
+async fn hashes(
+    server: &Server,
+    device: &str,
+    partition: &Partition,
+) -> Result<Response<Body>, Refusal> {
+    let (root, numbers) = (partition.device.clone(), vec![partition.number]);
+    let marks = server.store.partition_marks(device, root, partition.policy, numbers).await?;
+    let reply = ReplicateReply { mark: marks.into_iter().flatten().next().map(|m| m.to_string()) };
+    let none = BTreeSet::new();
+    let reclaim_age = server.replication.reclaim_age;
+    let options = HashingOptions { recalculate: &none, list: false, reclaim_age };
+    let found = server.store.suffix_hashes(device, partition, options).await?;
+    let mut response = ok(encode_reply(&found.hashes));
+    reply.encode(response.headers_mut());
+    Ok(response)
+}
 
-/// Tells the marks of the partitions in `list`, in that order.
+/// Marks suffixes to be hashed again.
+async fn invalidate(
+    server: &Server,
+    device: &str,
+    partition: Partition,
+    suffixes: Vec<String>,
+) -> Result<Response<Body>, Refusal> {
+    let engine = server.store.engine(partition.policy).clone();
+    let suffixes: BTreeSet<String> = suffixes.into_iter().filter(|name| is_suffix(name)).collect();
+    let work = move || suffixes.iter().try_for_each(|suffix| engine.invalidate(&partition, suffix));
+    server.store.background(device, work).await?;
+    Ok(ok(pickle::dumps(&Value::None)))
+}
+
+/// Responds with the marks of some partitions, in that order.
 async fn marks(
     server: &Server,
-    (path, partition): (NodePath, Partition),
-    list: &str,
+    device: &str,
+    policy: PolicyIndex,
+    numbers: Vec<u32>,
 ) -> Result<Response<Body>, Refusal> {
-    let numbers: Result<Vec<u32>, _> =
-        list.split(',').take(MARKS_MAX + 1).map(str::parse).collect();
-    let numbers = numbers.ok().filter(|numbers| numbers.len() <= MARKS_MAX);
-    let numbers = numbers.ok_or_else(|| {
-        let expected = format!("expected at most {MARKS_MAX} numbers of partitions");
-        refuse(StatusCode::BAD_REQUEST, &format!("{}: {expected}", headers::PARTITION_MARKS))
-    })?;
-    let Partition { device, policy, .. } = partition;
-    let marks = server.partition_marks(&path.device, device, policy, numbers).await?;
+    let root = server.store.devices.path(device)?;
+    let marks = server.store.partition_marks(device, root, policy, numbers).await?;
     let marks: Vec<Option<String>> =
         marks.into_iter().map(|mark| mark.map(|mark| mark.to_string())).collect();
-    let mut response = status(StatusCode::OK);
-    set(response.headers_mut(), "content-type", "application/json");
-    *response.body_mut() = full(serde_json::Value::from(marks).to_string());
+    let mut response = ok(serde_json::Value::from(marks).to_string());
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
     Ok(response)
 }
 
-async fn hashes(server: &Server, head: &Parts) -> Result<Response<Body>, Refusal> {
-    let (path, partition) = partition(server, head, 1)?;
-    if let Some(list) = header(&head.headers, headers::PARTITION_MARKS) {
-        return marks(server, (path, partition), list).await;
-    }
-    let mut mark = None;
-    let listed = path.names.first().map(String::as_str).unwrap_or_default();
-    let pickled = if listed.is_empty() {
-        let none = BTreeSet::new();
-        let (device, numbers) = (partition.device.clone(), vec![partition.number]);
-        let marks = server.partition_marks(&path.device, device, partition.policy, numbers);
-        mark = marks.await?.pop().flatten();
-        let found = server.suffix_hashes(&path.device, &partition, &none, false).await?;
-        encode_reply(&found.hashes)
-    } else {
-        let suffixes: BTreeSet<String> =
-            listed.split('-').filter(|name| is_suffix(name)).map(str::to_owned).collect();
-        let (directory, counters) = (partition.directory(), server.parts.counters.clone());
-        let mark = move || {
-            suffixes.iter().try_for_each(|suffix| invalidate(&directory, suffix, &counters))
-        };
-        server.background(&path.device, mark).await?;
-        pickle::dumps(&Value::None)
-    };
+fn ok(body: impl Into<Bytes>) -> Response<Body> {
     let mut response = status(StatusCode::OK);
-    if let Some(mark) = mark {
-        set(response.headers_mut(), headers::PARTITION_MARKS, &mark.to_string());
-    }
-    *response.body_mut() = full(pickled);
-    Ok(response)
+    *response.body_mut() = full(body);
+    response
 }

@@ -1,72 +1,60 @@
-//! `RESERVE` and `RELEASE`: taking an object's name for a conditional write, and giving it back.
+//! `RESERVE` and `RELEASE`: acquires an object's name for a conditional write, and releases it.
 //!
-//! The rules are in [`crate::reservation`]; nothing here judges a condition.
+//! The rules are in [`crate::store::reservation`]; nothing here evaluates a condition.
 
 use apus_daemon::Body;
-use apus_daemon::http::{header, status};
-use apus_wire::headers;
-use http::{HeaderMap, Response, StatusCode};
+use apus_daemon::http::status;
+use apus_wire::message::Received;
+use apus_wire::message::object::{AbsentObject, ReleaseRequest, ReserveReply, ReserveRequest};
+use http::request::Parts;
+use http::{Response, StatusCode};
 
-use super::get::{absent, object_headers};
-use crate::diskfile::reader::State;
-use crate::reservation::{Fence, NotTaken};
-use crate::server::{Refusal, Server, Target, conflict, disk_failed, refuse, timestamp};
+use super::get::described;
+use crate::engine::object::State;
+use crate::server::{Refusal, Server, conflict, malformed, refuse, store_failed};
+use crate::store::reservation::ReserveRefusal;
 
-/// How a write asks to get through.
-pub(crate) fn fence(head: &HeaderMap) -> Fence {
-    if header(head, headers::RESERVED).is_some() {
-        Fence::Held
-    } else if header(head, headers::STRONG).is_some() {
-        Fence::Strong
-    } else {
-        Fence::Plain
-    }
-}
-
-pub(crate) async fn reserve(
-    server: &Server,
-    target: &Target,
-    head: &HeaderMap,
-) -> Result<Response<Body>, Refusal> {
-    let time = timestamp(head)?;
-    let reservations = server.devices.reservations(&target.device)?;
-    let taken = reservations.take(target.place.hash, time).await.map_err(|error| match error {
-        NotTaken::TooEarly(promised) => conflict(promised),
-        // Whoever asks again comes to the process that makes them.
-        NotTaken::Sealed => {
-            refuse(StatusCode::SERVICE_UNAVAILABLE, "promises are made elsewhere now")
+/// Reserves a name; responds with what is stored.
+pub(crate) async fn reserve(server: &Server, head: &Parts) -> Result<Response<Body>, Refusal> {
+    let Received { device, message: request } =
+        ReserveRequest::decode(head).map_err(|error| malformed(&error))?;
+    let object = server.object(device, &request.address)?;
+    let time = request.timestamp;
+    let reservations = server.store.devices.reservations(&object.device)?;
+    let lease = reservations.take(object.place.hash, time).await.map_err(|error| match error {
+        ReserveRefusal::TooEarly(promised) => conflict(promised),
+        // A repeated request reaches the process that reserves names now.
+        ReserveRefusal::Sealed => {
+            refuse(StatusCode::SERVICE_UNAVAILABLE, "another process reserves names now")
         }
-        NotTaken::Disk(error) => disk_failed(&error, target),
+        ReserveRefusal::Disk(error) => store_failed(error.into(), &object),
     })?;
     apus_fault::point("object.reserve.promised");
-    let (newest, mut response) = match server.open(target).await? {
-        State::Present(object) => {
-            let mut response = status(StatusCode::OK);
-            object_headers(&object, response.headers_mut());
-            apus_daemon::http::set(
-                response.headers_mut(),
-                "content-length",
-                &object.length.to_string(),
-            );
-            (Some(object.time), response)
-        }
-        State::Deleted(deleted) => (Some(deleted), *absent(Some(deleted))),
-        State::Absent => (None, *absent(None)),
+    let state = server.store.open(&object).await.map_err(|error| store_failed(error, &object))?;
+    let newest = match &state {
+        State::Present(stored) => Some(stored.time),
+        State::Deleted(deleted) => Some(*deleted),
+        State::Absent => None,
     };
     if let Some(newest) = newest.filter(|newest| *newest >= time) {
         return Err(conflict(newest));
     }
-    taken.keep();
-    apus_daemon::http::set(response.headers_mut(), headers::RESERVED, "yes");
+    let reply = match &state {
+        State::Present(stored) => ReserveReply::Stored(Box::new(described(stored))),
+        State::Deleted(_) | State::Absent => ReserveReply::Absent(AbsentObject { deleted: newest }),
+    };
+    let mut response = status(StatusCode::OK);
+    *response.status_mut() = reply.encode(response.headers_mut());
+    lease.keep();
     Ok(response)
 }
 
-pub(crate) fn release(
-    server: &Server,
-    target: &Target,
-    head: &HeaderMap,
-) -> Result<Response<Body>, Refusal> {
-    let time = timestamp(head)?;
-    server.devices.reservations(&target.device)?.release(&target.place.hash, time);
+/// Releases a name.
+pub(crate) fn release(server: &Server, head: &Parts) -> Result<Response<Body>, Refusal> {
+    let Received { device, message: request } =
+        ReleaseRequest::decode(head).map_err(|error| malformed(&error))?;
+    let object = server.object(device, &request.address)?;
+    let reservations = server.store.devices.reservations(&object.device)?;
+    reservations.release(&object.place.hash, request.timestamp);
     Ok(status(StatusCode::NO_CONTENT))
 }

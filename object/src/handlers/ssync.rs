@@ -1,108 +1,106 @@
-//! `SSYNC /device/partition`: takes what another node has newer, compared first, then sent.
+//! `SSYNC /device/partition`: receives what is newer on another node.
 //!
-//! Source: `swift/obj/ssync_receiver.py`. The answer begins at once and goes on while the request
-//! is still being read. Everything that arrives goes through the handlers of `PUT`, `POST` and
-//! `DELETE`: nothing is published before its length and digest are checked. An exchange that fails
-//! drops the connection, so that the sender stops too.
+//! Source: `swift/obj/ssync_receiver.py`. Both nodes compare first, then the sender sends. The
+//! response begins at once and continues while the request is still being read. Updates go through
+//! the handlers of `PUT`, `POST` and `DELETE`: nothing is published before its length and digest are
+//! verified. An exchange that fails drops the connection, so that the sender stops as well.
 
 use std::time::Duration;
 
 use apus_cluster::metadata::title_case;
 use apus_cluster::percent;
-use apus_cluster::{Metadata, PathHash, Timestamp};
-use apus_daemon::http::{BodyError, header, set, status, stream};
+use apus_cluster::{PathHash, Timestamp};
+use apus_daemon::Body;
+use apus_daemon::http::{BodyError, set, status, stream};
 use apus_daemon::task::{TaskKind, spawn};
-use apus_daemon::{Body, Handler};
 use apus_disk::Priority;
 use apus_wire::headers;
+use apus_wire::message::Received;
+use apus_wire::message::object::{SsyncReply, SsyncRequest};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use tokio::sync::mpsc;
 
 use super::replicate::partition;
-use crate::diskfile::partition::Partition;
-use crate::diskfile::partition_lock::LockError;
-use crate::diskfile::reader::{self, Found, OpenError};
-use crate::diskfile::sweep::Times;
+use super::write::write;
+use crate::engine::object::{DirectoryState, OpenError, Times};
+use crate::engine::place::Partition;
 use crate::replication::Replicated;
-use crate::replicator::present_since;
-use crate::server::{Refusal, Server, next_part_power, refuse};
+use crate::server::{Refusal, Server, malformed};
 use crate::ssync::input::{Input, InputError};
 use crate::ssync::line::{Offer, Wanted, encode_wanted};
 use crate::ssync::{MISSING_CHECK_END, MISSING_CHECK_START, UPDATES_END, UPDATES_START};
+use crate::store::StoreError;
+use crate::store::presence;
+use crate::store::replication_lock::{LockError, LockOptions};
 
 /// How long the end of a request may take after its last line.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
-/// Objects that one exchange may ask for: 17 bytes of memory each.
+/// Objects that one exchange may request: 17 bytes of memory each.
 const WANTED_MAX: usize = 1_000_000;
 /// Header lines of one object.
 const HEADERS_MAX: usize = 1024;
-/// Bytes of answer lines that go out together.
+/// Bytes of response lines that are sent together.
 const REPLY_BYTES: usize = 8 * 1024;
 
 type Replies = mpsc::Sender<Result<Bytes, BodyError>>;
 
 /// Why an exchange ended early.
 enum Failure {
-    /// The sender is to be told: a status (0 for none that fits) and a text.
-    Told(u16, String),
-    /// There is nobody to tell.
-    Gone(InputError),
+    /// An error to report to the sender: a status (0 when none fits) and a text.
+    Reported(u16, String),
+    /// The sender disconnected.
+    Disconnected(InputError),
 }
 
 impl From<InputError> for Failure {
     fn from(error: InputError) -> Self {
         match error {
-            InputError::Timeout => Self::Told(408, error.to_string()),
-            InputError::Broken(_) => Self::Gone(error),
-            InputError::Malformed(_) => Self::Told(0, error.to_string()),
+            InputError::Timeout => Self::Reported(408, error.to_string()),
+            InputError::Broken(_) => Self::Disconnected(error),
+            InputError::Malformed(_) => Self::Reported(0, error.to_string()),
         }
     }
 }
 
 fn failed(text: impl Into<String>) -> Failure {
-    Failure::Told(0, text.into())
+    Failure::Reported(0, text.into())
 }
 
 struct Receiver {
     server: Server,
     device: String,
     partition: Partition,
-    /// By which what is taken has another path.
+    /// The part power of the other path of each object.
     other_power: Option<u32>,
     replies: Replies,
 }
 
-pub(crate) async fn ssync(server: &Server, head: &Parts, body: Body) -> Response<Body> {
-    begin(server, head, body).await.unwrap_or_else(|refusal| *refusal)
-}
-
-async fn begin(server: &Server, head: &Parts, body: Body) -> Result<Response<Body>, Refusal> {
-    let (path, partition) = partition(server, head, 1)?;
-    if !path.names.is_empty() {
-        return Err(refuse(StatusCode::BAD_REQUEST, "Invalid path: expected device/partition"));
+/// Begins an exchange; the response goes on while the request is being read.
+pub(crate) async fn ssync(
+    server: &Server,
+    head: &Parts,
+    body: Body,
+) -> Result<Response<Body>, Refusal> {
+    let Received { device, message: request } =
+        SsyncRequest::decode(head).map_err(|error| malformed(&error))?;
+    let partition = partition(server, &device, request.address)?;
+    let mut present_since = None;
+    if request.asks_presence {
+        let (root, now) = (partition.device.clone(), server.store.clock.now());
+        let reclaim_age = server.replication.reclaim_age;
+        let look = move || presence::present_since(&root, now, reclaim_age);
+        present_since = server.store.background(&device, look).await?;
     }
-    let mut present = None;
-    if head.headers.contains_key(headers::PRESENT_SINCE) {
-        let (device, now) = (partition.device.clone(), server.parts.clock.now());
-        let reclaim_age = server.parts.replication.reclaim_age;
-        let look = move || present_since(&device, now, reclaim_age);
-        present = server.background(&path.device, look).await?;
-    }
-    let (replies, answer) = mpsc::channel(4);
-    let input = Input::new(body, server.parts.replication.client_timeout);
-    let other_power = next_part_power(&head.headers)?;
-    let (server, device) = (server.clone(), path.device);
+    let (replies, lines) = mpsc::channel(4);
+    let input = Input::new(body, server.replication.client_timeout);
+    let (server, other_power) = (server.clone(), request.next_part_power);
     let receiver = Receiver { server, device, partition, other_power, replies };
     spawn(TaskKind::Request, receiver.run(input));
     let mut response = status(StatusCode::OK);
-    // Told by every receiver of Swift that knows fragments without commit.
-    set(response.headers_mut(), "x-backend-accept-no-commit", "True");
-    if let Some(present) = present {
-        set(response.headers_mut(), headers::PRESENT_SINCE, &present.to_string());
-    }
-    *response.body_mut() = stream(answer);
+    SsyncReply { present_since }.encode(response.headers_mut());
+    *response.body_mut() = stream(lines);
     Ok(response)
 }
 
@@ -111,38 +109,41 @@ impl Receiver {
         let Err(failure) = self.exchange(&mut input).await else { return };
         let (device, partition) = (&self.device, self.partition.number);
         match failure {
-            Failure::Told(code, text) => {
-                tracing::warn!(device, partition, code, text, "ssync receiver");
-                // The sender may have gone.
-                let _ = self.say(format!(":ERROR: {code} {text:?}\n")).await;
+            Failure::Reported(code, text) => {
+                tracing::warn!(device, partition, code, text, "Ended an exchange with an error");
+                // The sender may have disconnected.
+                let _ = self.reply(format!(":ERROR: {code} {text:?}\n")).await;
             }
-            Failure::Gone(error) => {
-                tracing::warn!(device, partition, %error, "ssync receiver");
+            Failure::Disconnected(error) => {
+                tracing::warn!(device, partition, %error, "The sender of an exchange disconnected");
             }
         }
     }
 
-    async fn say(&self, text: impl Into<Bytes>) -> Result<(), Failure> {
-        let gone = |_| Failure::Gone(InputError::Broken("the sender does not listen".to_owned()));
+    async fn reply(&self, text: impl Into<Bytes>) -> Result<(), Failure> {
+        let gone =
+            |_| Failure::Disconnected(InputError::Broken("the sender disconnected".to_owned()));
         self.replies.send(Ok(text.into())).await.map_err(gone)
     }
 
     async fn exchange(&self, input: &mut Input) -> Result<(), Failure> {
-        // Something must go out for the answer's head to go out.
-        self.say("\r\n").await?;
-        let options = self.server.parts.replication.clone();
+        // The head of the response is sent with its first bytes.
+        self.reply("\r\n").await?;
+        let options = self.server.replication.clone();
         let permit = options
             .concurrency
             .clone()
             .try_acquire_owned()
-            .map_err(|_| Failure::Told(503, "too many exchanges at once".to_owned()))?;
+            .map_err(|_| Failure::Reported(503, "too many exchanges at once".to_owned()))?;
         let (per_device, wait) = (options.concurrency_per_device, options.lock_timeout);
-        let lock =
-            self.server.lock_replication(&self.device, &self.partition, true, per_device, wait);
+        let options = LockOptions { create: true, per_device, wait };
+        let lock = self.server.store.lock_replication(&self.device, &self.partition, options);
         let lock = lock.await.map_err(|error| match error {
             LockError::Busy => failed(format!("{} s: lock timeout", wait.as_secs())),
-            LockError::Device(error) => Failure::Told(503, format!("{error:?}")),
-            LockError::Io(error) => failed(error.to_string()),
+            LockError::Store(StoreError::Device(error)) => {
+                Failure::Reported(503, error.to_string())
+            }
+            LockError::Store(error) => failed(error.to_string()),
         })?;
         self.missing_check(input).await?;
         self.updates(input).await?;
@@ -157,12 +158,14 @@ impl Receiver {
         match input.line().await? {
             Some(line) if line == wanted => Ok(()),
             Some(line) => Err(failed(format!("Looking for {wanted} got {}", shown(&line)))),
-            None => Err(Failure::Gone(InputError::Broken(format!("ended before {wanted}")))),
+            None => {
+                Err(Failure::Disconnected(InputError::Broken(format!("ended before {wanted}"))))
+            }
         }
     }
 
-    /// Compares what the sender has with what is here. The answer waits for the end of the list:
-    /// a sender does not listen before.
+    /// Compares the sender's objects with those of this node. The reply waits for the end of the list:
+    /// a sender does not read before.
     async fn missing_check(&self, input: &mut Input) -> Result<(), Failure> {
         self.expect(input, MISSING_CHECK_START).await?;
         let mut wanted: Vec<(PathHash, Wanted)> = Vec::new();
@@ -173,11 +176,11 @@ impl Receiver {
                 break;
             }
             let offer = std::str::from_utf8(&line).ok().and_then(Offer::decode);
-            let offer = offer.ok_or_else(|| failed(format!("no object: {}", shown(&line))))?;
+            let offer = offer.ok_or_else(|| failed(format!("not an object: {}", shown(&line))))?;
             let parts = self.compare(&offer).await?;
             if parts.any() {
                 if wanted.len() >= WANTED_MAX {
-                    // What is not asked for would count as here.
+                    // An object that is not requested would count as stored.
                     return Err(failed("more objects are missing than one exchange can hold"));
                 }
                 wanted.push((offer.hash, parts));
@@ -188,21 +191,21 @@ impl Receiver {
             text.push_str(&encode_wanted(&hash, parts));
             text.push_str("\r\n");
             if text.len() >= REPLY_BYTES {
-                self.say(std::mem::take(&mut text)).await?;
+                self.reply(std::mem::take(&mut text)).await?;
             }
         }
-        self.say(format!("{text}\r\n{MISSING_CHECK_END}\r\n")).await?;
+        self.reply(format!("{text}\r\n{MISSING_CHECK_END}\r\n")).await?;
         apus_fault::point("replicate.receive.compared");
         Ok(())
     }
 
     async fn compare(&self, offer: &Offer) -> Result<Wanted, Failure> {
-        let (server, place) = (self.server.clone(), self.partition.place(offer.hash));
-        let look = move || server.find_by_hash(&place).map(|(found, _)| found);
-        let found = self.server.devices.run(&self.device, Priority::Background, look).await;
-        let found = found.map_err(|error| Failure::Told(503, format!("{error:?}")))?;
+        let (store, place) = (self.server.store.clone(), self.partition.place(offer.hash));
+        let look = move || store.find_by_hash(&place).map(|(found, _)| found);
+        let found = self.server.store.devices.run(&self.device, Priority::Background, look).await;
+        let found = found.map_err(|error| Failure::Reported(503, error.to_string()))?;
         Ok(match found {
-            Ok(Found::Present(stored)) => {
+            Ok(DirectoryState::Present(stored)) => {
                 let local = Times {
                     data: stored.data_time,
                     meta: Some(stored.time),
@@ -210,21 +213,21 @@ impl Receiver {
                 };
                 offer.wanted(Some(&local), false)
             }
-            Ok(Found::Deleted(time, _)) => {
+            Ok(DirectoryState::Deleted(time, _)) => {
                 let local = Times { data: time, meta: None, content_type: None };
                 offer.wanted(Some(&local), true)
             }
-            Ok(Found::Absent) | Err(OpenError::Corrupt(_) | OpenError::OtherName(_)) => {
+            Ok(DirectoryState::Absent) | Err(OpenError::Corrupt(_) | OpenError::OtherName(_)) => {
                 offer.wanted(None, false)
             }
             Err(error) => return Err(failed(format!("{}: {error:?}", offer.hash))),
         })
     }
 
-    /// Takes objects until the sender has no more.
+    /// Receives updates until the sender ends them.
     async fn updates(&self, input: &mut Input) -> Result<(), Failure> {
         self.expect(input, UPDATES_START).await?;
-        let options = self.server.parts.replication.clone();
+        let options = self.server.replication.clone();
         let (mut successes, mut failures) = (0_u64, 0_u64);
         loop {
             let line = input.line().await?;
@@ -238,7 +241,7 @@ impl Receiver {
                 apus_fault::point("replicate.receive.stored");
             } else {
                 let device = &self.device;
-                tracing::warn!(device, %status, update = %shown(&line), "ssync receiver");
+                tracing::warn!(device, %status, update = %shown(&line), "Refused an update of an exchange");
                 failures += 1;
             }
             let ratio = failures as f64 / successes as f64;
@@ -252,21 +255,21 @@ impl Receiver {
             }
         }
         if failures > 0 {
-            return Err(Failure::Told(
+            return Err(Failure::Reported(
                 500,
                 format!("ERROR: With :UPDATES: {failures} failures to {successes} successes"),
             ));
         }
-        self.say(format!("{UPDATES_START}\r\n{UPDATES_END}\r\n")).await
+        self.reply(format!("{UPDATES_START}\r\n{UPDATES_END}\r\n")).await
     }
 
-    /// Reads one update and has it done; gives the status of its handler.
+    /// Reads one update and applies it; returns the status of its handler.
     async fn update(&self, input: &mut Input, line: &[u8]) -> Result<StatusCode, Failure> {
         let first = std::str::from_utf8(line).ok().and_then(|line| line.split_once(' '));
-        let (method, path) = first.ok_or_else(|| failed(format!("no update: {}", shown(line))))?;
-        let (head, replicated, length) = read_headers(input, line).await?;
+        let (method, path) =
+            first.ok_or_else(|| failed(format!("not an update: {}", shown(line))))?;
+        let UpdateHeaders { lines, replicated, length, time } = read_headers(input, line).await?;
         let name = percent::decode_utf8(path).unwrap_or_default();
-        let time = header(&head, headers::TIMESTAMP).and_then(Timestamp::parse).unwrap_or_default();
         let body = match (method, length) {
             ("PUT", None) => return Err(failed(format!("No content-length sent for {path}"))),
             ("PUT", Some(length)) => length,
@@ -282,83 +285,104 @@ impl Receiver {
             _ => Method::DELETE,
         };
         let (pieces, stream_of_pieces) = mpsc::channel(2);
-        let request = self.request(method, path, head, replicated, stream(stream_of_pieces))?;
-        let server = self.server.clone();
-        let (response, fed) = tokio::join!(server.call(request), feed(input, pieces, body));
+        let request = self.request((method, path), &lines, replicated, stream(stream_of_pieces))?;
+        let (status, fed) = tokio::join!(self.write(request), feed(input, pieces, body));
         fed?;
-        match response.status() {
+        match status {
             StatusCode::CONFLICT if self.has_newer(&name, time).await? => Ok(StatusCode::OK),
             status => Ok(status),
         }
     }
 
-    /// Whether a refused update is not needed, since what is here is as new. A name may also be
-    /// promised to a conditional write: then the update is to come again.
+    /// Applies an update; returns the status of its handler.
+    async fn write(&self, request: Request<Body>) -> StatusCode {
+        let (head, body) = request.into_parts();
+        let answer = write(&self.server, head, body, None).await;
+        answer.unwrap_or_else(|refusal| *refusal).status()
+    }
+
+    /// Whether a refused update is not needed, since what is stored is as new. A name may also be
+    /// promised to a conditional write: then the sender must repeat the update.
     async fn has_newer(&self, name: &str, time: Timestamp) -> Result<bool, Failure> {
-        let place = self.partition.place(self.server.parts.hash.hash_joined(name));
-        let counters = self.server.parts.counters.clone();
-        let look = move || reader::newest(&place, true, &counters);
-        let newest = self.server.devices.run(&self.device, Priority::Background, look).await;
-        let newest = newest.map_err(|error| Failure::Told(503, format!("{error:?}")))?;
+        let place = self.partition.place(self.server.store.hash.hash_joined(name));
+        let engine = self.server.store.engine(place.policy).clone();
+        let look = move || engine.newest(&place, true);
+        let newest = self.server.store.devices.run(&self.device, Priority::Background, look).await;
+        let newest = newest.map_err(|error| Failure::Reported(503, error.to_string()))?;
         Ok(newest.is_ok_and(|newest| newest.any.is_some_and(|newest| newest >= time)))
     }
 
     fn request(
         &self,
-        method: Method,
-        path: &str,
-        mut head: HeaderMap,
+        (method, path): (Method, &str),
+        lines: &[(String, String)],
         replicated: Replicated,
         body: Body,
     ) -> Result<Request<Body>, Failure> {
         let mut uri = String::from("/");
         percent::encode_into(&mut uri, self.device.as_bytes(), b"");
         uri.push_str(&format!("/{}{path}", self.partition.number));
-        set(&mut head, headers::POLICY_INDEX, &self.partition.policy.to_string());
-        set(&mut head, headers::REPLICATION, "True");
-        if let Some(power) = self.other_power {
-            set(&mut head, headers::NEXT_PART_POWER, &power.to_string());
-        }
         let built = Request::builder().method(method).uri(uri).extension(replicated).body(body);
         let mut request = built.map_err(|error| failed(format!("{path}: {error}")))?;
-        *request.headers_mut() = head;
+        let head = request.headers_mut();
+        for (name, value) in lines {
+            set(head, name, value);
+        }
+        set(head, headers::POLICY_INDEX, &self.partition.policy.to_string());
+        set(head, headers::REPLICATION, "True");
+        if let Some(power) = self.other_power {
+            set(head, headers::NEXT_PART_POWER, &power.to_string());
+        }
         Ok(request)
     }
 }
 
-/// The header lines of an update: as headers, as they are to be stored, and the length.
-async fn read_headers(
-    input: &mut Input,
-    context: &[u8],
-) -> Result<(HeaderMap, Replicated, Option<u64>), Failure> {
-    let (mut head, mut stored, mut length) = (HeaderMap::new(), Metadata::new(), None);
+/// The header lines of an update.
+#[derive(Default)]
+struct UpdateHeaders {
+    /// Names and values as they were received.
+    lines: Vec<(String, String)>,
+    /// The same as they are stored.
+    replicated: Replicated,
+    /// `Content-Length`.
+    length: Option<u64>,
+    /// `X-Timestamp`; zero when it is missing.
+    time: Timestamp,
+}
+
+/// Reads header lines up to an empty one.
+async fn read_headers(input: &mut Input, context: &[u8]) -> Result<UpdateHeaders, Failure> {
+    let mut read = UpdateHeaders::default();
     for _ in 0..HEADERS_MAX {
         let line = input.line().await?;
         let line = line.ok_or_else(|| failed(format!("Got no headers for {}", shown(context))))?;
         if line.is_empty() {
-            return Ok((head, Replicated(stored), length));
+            return Ok(read);
         }
         // Names and values are UTF-8 in what we and Swift write.
         let text = String::from_utf8_lossy(&line);
-        let (name, value) =
-            text.split_once(':').ok_or_else(|| failed(format!("no header: {text}")))?;
-        let (name, value) = (name.trim(), value.trim());
-        set(&mut head, name, value);
+        let malformed = || failed(format!("not a header: {text}"));
+        let (name, value) = text.split_once(':').ok_or_else(malformed)?;
+        let (name, value) = (name.trim(), value.trim().to_owned());
+        read.lines.push((name.to_owned(), value.clone()));
+        let stored = &mut read.replicated.0;
         match name.to_ascii_lowercase().as_str() {
-            "content-length" => {
-                let bytes = value.parse().map_err(|_| failed(format!("no header: {text}")))?;
-                length = Some(bytes);
-            }
-            // The etag is stored under a spelling of its own, the other is no metadata.
+            "content-length" => read.length = Some(value.parse().map_err(|_| malformed())?),
+            // The etag is stored under another spelling, the other is not metadata.
             "etag" | "x-backend-no-commit" => {}
-            _ if name.is_ascii() => drop(stored.insert(title_case(name), value.to_owned())),
-            _ => drop(stored.insert(name.to_owned(), value.to_owned())),
+            lower if name.is_ascii() => {
+                if lower == headers::TIMESTAMP {
+                    read.time = Timestamp::parse(&value).unwrap_or_default();
+                }
+                stored.insert(title_case(name), value);
+            }
+            _ => drop(stored.insert(name.to_owned(), value)),
         }
     }
     Err(failed(format!("too many headers for {}", shown(context))))
 }
 
-/// Hands the body of an update over. What its handler does not want is read all the same.
+/// Passes the body of an update to its handler. Bytes that it does not accept are read nevertheless.
 async fn feed(input: &mut Input, pieces: Replies, length: u64) -> Result<(), Failure> {
     let mut left = length;
     let mut pieces = Some(pieces);
@@ -374,7 +398,7 @@ async fn feed(input: &mut Input, pieces: Replies, length: u64) -> Result<(), Fai
             }
             Err(error) => {
                 if let Some(open) = pieces {
-                    // The handler must not take what came so far for the whole.
+                    // The handler must not store an incomplete body.
                     let _ = open.send(Err(error.to_string().into())).await;
                 }
                 return Err(error.into());

@@ -1,8 +1,8 @@
-//! How far the relinker has come on a device: `relink.<datadir>.json`, and the lock that goes with it.
+//! The relinker's notes on a device: which partitions are done (`relink.<datadir>.json`).
 //!
-//! Source: `swift/cli/relinker.py`, `hook_pre_device`, `partitions_filter`. Ours goes on where Swift's
-//! stopped, and the other way round. Notes that do not fit the ring, or are damaged, are of another
-//! increase: everything is begun anew then, which costs time and nothing else.
+//! Source: `swift/cli/relinker.py`, `hook_pre_device`, `partitions_filter`. Either relinker, Swift's or
+//! ours, continues where the other one stopped. Notes that do not fit the ring, or are damaged, belong
+//! to another increase: then all partitions are processed again, which only costs time.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,39 +12,22 @@ use std::sync::Arc;
 use apus_disk::{AtomicFile, Counters};
 use serde_json::{Map, Value, json};
 
-/// Held by the relinker that works on a device; `kind` is `objects[-N]`.
-pub(crate) fn lock(kind: &str) -> String {
-    format!(".relink.{kind}.lock")
-}
+use crate::diskfile::relink_notes;
 
-/// Where its notes are.
-pub(crate) fn file(kind: &str) -> String {
-    format!("relink.{kind}.json")
-}
-
-/// The part power of the ring that notes are of, from their first bytes.
-pub(crate) fn own_power(head: &[u8]) -> Option<u32> {
-    const KEY: &str = "\"part_power\":";
-    let head = String::from_utf8_lossy(head);
-    let rest = head.get(head.find(KEY)? + KEY.len()..)?.trim_start();
-    let end = rest.find(|letter: char| !letter.is_ascii_digit())?;
-    rest.get(..end)?.parse().ok()
-}
-
-/// What is noted of one policy on one device.
+/// Notes on one policy on one device.
 #[derive(Debug)]
 pub(super) struct State {
     path: PathBuf,
     part_power: u32,
     next_part_power: u32,
-    /// Before the ring was doubled, as the notes of linking say.
+    /// The part power before the ring was doubled, from the notes of linking.
     previous: Option<u32>,
     /// Whether each partition is done.
     partitions: BTreeMap<u32, bool>,
 }
 
 impl State {
-    /// Reads the notes of a device, if they are of this change of the ring.
+    /// Reads the notes of a device, if they belong to this change of the ring.
     ///
     /// # Errors
     /// As the operating system says.
@@ -54,7 +37,7 @@ impl State {
         part_power: u32,
         next_part_power: u32,
     ) -> io::Result<Self> {
-        let path = device.join(file(kind));
+        let path = device.join(relink_notes::file(kind));
         let (previous, partitions) = (None, BTreeMap::new());
         let mut state = Self { path, part_power, next_part_power, previous, partitions };
         let text = match std::fs::read(&state.path) {
@@ -89,10 +72,10 @@ impl State {
         self.part_power != self.next_part_power
     }
 
-    /// Of the partitions that are `there` those that are still to be done, the highest first, since
-    /// links go upwards. With `again` all of them.
+    /// The existing partitions (`there`) that are not done, the highest first, since links go
+    /// upwards. With `again` all of them.
     pub(super) fn choose(&mut self, mut there: Vec<u32>, again: bool) -> Vec<u32> {
-        // Nothing is to be linked from, or removed of, the new ones.
+        // The new partitions need no links, and nothing is removed from them.
         let before = if self.links() { Some(self.part_power) } else { self.previous };
         if let Some(before) = before {
             there.retain(|number| u64::from(*number) < 1 << before);
@@ -100,7 +83,8 @@ impl State {
         if again {
             self.partitions.clear();
         }
-        // One that came since then was made by who links what it writes; for removing, who knows.
+        // A partition created since then has its links, since its writer made them. For cleanup that
+        // is not certain.
         let done = !self.partitions.is_empty() && self.links();
         for number in there {
             self.partitions.entry(number).or_insert(done);
@@ -109,17 +93,17 @@ impl State {
         left.map(|(number, _)| *number).collect()
     }
 
-    /// Notes, for [`store`](Self::store), that a partition is done.
+    /// Marks a partition as done, for [`store`](Self::store).
     pub(super) fn done(&mut self, partition: u32) {
         self.partitions.insert(partition, true);
     }
 
-    /// Partitions that are done, and all of them.
+    /// The number of partitions that are done, and of all.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.partitions.values().filter(|done| **done).count(), self.partitions.len())
     }
 
-    /// Writes the notes, durably.
+    /// Stores the notes, durably.
     ///
     /// # Errors
     /// As the operating system says.
@@ -183,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn removing_goes_over_the_lower_half_as_the_notes_of_linking_tell() {
+    fn cleanup_visits_the_lower_half_according_to_the_notes_of_linking() {
         let scratch = Scratch::new("lower");
         let path = scratch.0.join("relink.objects.json");
         // As Swift's writes them.
@@ -195,7 +179,7 @@ mod tests {
         state.done(3);
         state.store(&Arc::default()).unwrap();
         let text = std::fs::read(&path).unwrap();
-        assert_eq!(own_power(&text), Some(5));
+        assert_eq!(relink_notes::own_power(&text), Some(5));
         let known: Value = serde_json::from_slice(&text).unwrap();
         let expected = json!({"part_power": 5, "next_part_power": 5, "prev_part_power": 4,
                               "state": {"3": true, "6": false}});
@@ -204,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn without_notes_all_partitions_are_looked_at_and_damaged_ones_are_dropped() {
+    fn without_notes_all_partitions_are_visited_and_damaged_notes_are_removed() {
         let scratch = Scratch::new("damaged");
         let path = scratch.0.join("relink.objects.json");
         for bad in [
@@ -218,12 +202,5 @@ mod tests {
             assert!(!path.exists());
         }
         assert_eq!(scratch.load(4, 4).choose(vec![3, 31], false), [31, 3]);
-    }
-
-    #[test]
-    fn the_power_is_read_from_the_first_bytes_only_when_it_is_whole() {
-        assert_eq!(own_power(br#"{"next_part_power": 12, "part_power": 11, "sta"#), Some(11));
-        assert_eq!(own_power(br#"{"part_power": 1"#), None);
-        assert_eq!(own_power(b""), None);
     }
 }

@@ -1,16 +1,15 @@
-//! The daemon `object-replicator`: what is here is to be where it belongs.
+//! The daemon `object-replicator`: pushes partitions to the nodes that the ring assigns.
 //!
-//! Source: `swift/obj/replicator.py`. It pushes and never pulls, never removes what belongs here,
-//! and never makes a device that is missing.
+//! Source: `swift/obj/replicator.py`. It pushes and never pulls, never removes a partition that is
+//! assigned to this node, and never creates a device that is missing.
 
 mod job;
 mod options;
 mod redundancy;
-mod repair;
 mod report;
 mod returned;
 mod revert;
-mod sender;
+pub(crate) mod sender;
 mod unchanged;
 mod update;
 mod verified;
@@ -22,6 +21,7 @@ use apus_cluster::{PolicyIndex, Timestamp, policy::PolicyType};
 use apus_daemon::{Pass, PassContext, Span, Stopped, seed};
 use apus_ring::{Device, Local, Ring, SharedRing};
 use apus_store::quorum::Rings;
+use apus_wire::Client;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -29,31 +29,29 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Semaphore;
 
 use self::job::Job;
-pub(crate) use self::options::Options;
-pub(crate) use self::repair::repair;
+pub(crate) use self::options::ReplicatorOptions;
 use self::report::Report;
-pub(crate) use self::returned::present_since;
 use self::unchanged::{PartitionFilter, SyncedPartitions};
-use crate::diskfile::partition::Partition;
 use crate::diskfile::partition_mark::PartitionMark;
-use crate::diskfile::sweep::sweep_temporary;
-use crate::server::Server;
+use crate::engine::place::Partition;
+use crate::store::{ObjectStore, presence};
 
-/// Each partition's directories are listed in one of so many sweeps, and all when one is asked for.
+/// Each partition's directories are listed in one of this many sweeps, and all in a requested one.
 const LIST_EVERY: u32 = 10;
 
 /// The daemon.
 #[derive(Debug)]
 pub(crate) struct Replicator {
-    server: Server,
+    store: Arc<ObjectStore>,
+    client: Arc<Client>,
     rings: Rings,
     local: Local,
-    options: Arc<Options>,
+    options: Arc<ReplicatorOptions>,
     sweeps: u32,
     memory: SyncedPartitions,
 }
 
-/// Which partitions a walk over a device takes.
+/// Which partitions a walk over a device processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Handoffs,
@@ -61,17 +59,22 @@ enum Phase {
     All,
 }
 
-/// A device of ours, in one policy.
-type Tenant = (PolicyIndex, Arc<SharedRing>, Device);
+/// A device of this node in one policy.
+type PolicyDevice = (PolicyIndex, Arc<SharedRing>, Device);
 
 impl Replicator {
-    /// Pushes from the devices of `server` that are `local` in the rings of objects.
-    pub(crate) fn new(server: Server, rings: Rings, local: Local, options: Options) -> Self {
-        let mut server = server;
-        server.parts.replication.reclaim_age = options.reclaim_age;
+    /// Pushes from the devices of `store` that are `local` in the rings of objects.
+    pub(crate) fn new(
+        store: Arc<ObjectStore>,
+        client: Arc<Client>,
+        rings: Rings,
+        local: Local,
+        options: ReplicatorOptions,
+    ) -> Self {
         let sweeps = u32::from(u16::from_le_bytes(seed::bytes()));
         Self {
-            server,
+            store,
+            client,
             rings,
             local,
             options: Arc::new(options),
@@ -85,48 +88,51 @@ impl Replicator {
         &'a self,
         cx: &'a PassContext,
     ) -> impl Iterator<Item = (PolicyIndex, &'a Arc<SharedRing>)> {
-        self.server.parts.policies.iter().filter_map(|policy| {
+        self.store.policies.iter().filter_map(|policy| {
             let (index, ring) = (policy.index, self.rings.objects.get(&policy.index)?);
             if policy.policy_type != PolicyType::Replication || !cx.scope.has_policy(index.0) {
                 return None;
             }
             if ring.get().next_part_power().is_some() {
-                // Each object has two places then, which would be copied as two.
-                tracing::warn!(policy = index.0, "part power is being changed: not replicated");
+                // Each object then has two places, which would be copied as two objects.
+                tracing::warn!(
+                    policy = index.0,
+                    "Not replicating a policy while its part power is being changed"
+                );
                 return None;
             }
             Some((index, ring))
         })
     }
 
-    /// Our devices by name, with the policies that use each.
-    fn devices(&self, cx: &PassContext) -> BTreeMap<String, Vec<Tenant>> {
-        let mut devices: BTreeMap<String, Vec<Tenant>> = BTreeMap::new();
+    /// This node's devices by name, with the policies that use each.
+    fn devices(&self, cx: &PassContext) -> BTreeMap<String, Vec<PolicyDevice>> {
+        let mut devices: BTreeMap<String, Vec<PolicyDevice>> = BTreeMap::new();
         for (index, ring) in self.policies(cx) {
             let current = ring.get();
             for device in current.devices().iter().flatten() {
                 if self.local.owns(device) && cx.scope.has_device(&device.device) {
-                    let tenant = (index, ring.clone(), device.clone());
-                    devices.entry(device.device.clone()).or_default().push(tenant);
+                    let policy_device = (index, ring.clone(), device.clone());
+                    devices.entry(device.device.clone()).or_default().push(policy_device);
                 }
             }
         }
         devices
     }
 
-    /// Walks over all devices at the same time.
+    /// Walks over all devices concurrently.
     async fn walk(
         &self,
         cx: &PassContext,
-        devices: &BTreeMap<String, Vec<Tenant>>,
+        devices: &BTreeMap<String, Vec<PolicyDevice>>,
         phase: Phase,
     ) -> Result<Report, Stopped> {
-        // Shared by all of them.
+        // Shared by all walks.
         let slots = Arc::new(Semaphore::new(self.options.concurrency));
         let mut walks = FuturesUnordered::new();
-        for (name, tenants) in devices {
+        for (name, policies) in devices {
             let slots = slots.clone();
-            walks.push(Walk { replicator: self, cx, slots, name, tenants, phase }.run().boxed());
+            walks.push(Walk { replicator: self, cx, slots, name, policies, phase }.run().boxed());
         }
         let mut report = Report::default();
         while let Some(done) = walks.next().await {
@@ -158,7 +164,7 @@ impl Pass for Replicator {
             if report.handoffs_left > 0 {
                 tracing::warn!(
                     handoffs = report.handoffs_left,
-                    "handoffs_first: primary partitions wait until none is left"
+                    "handoffs_first: primary partitions wait until no handoff is left"
                 );
                 return Ok(report);
             }
@@ -183,46 +189,46 @@ struct Walk<'a> {
     cx: &'a PassContext,
     slots: Arc<Semaphore>,
     name: &'a str,
-    tenants: &'a [Tenant],
+    policies: &'a [PolicyDevice],
     phase: Phase,
 }
 
 impl Walk<'_> {
     async fn run(self) -> Result<Report, Stopped> {
-        let server = &self.replicator.server;
+        let store = &self.replicator.store;
         let mut report = Report::default();
-        let Ok(root) = server.devices.path(self.name) else {
-            tracing::warn!(device = self.name, "object replicator: not there or not mounted");
+        let Ok(root) = store.devices.path(self.name) else {
+            tracing::warn!(device = self.name, "Skipped a device that is missing or not mounted");
             report.devices_missing = 1;
             return Ok(report);
         };
-        let (path, counters) = (root.clone(), server.parts.counters.clone());
+        let (path, own) = (root.clone(), store.clone());
         let (now, reclaim_age) = (self.cx.clock.now(), self.replicator.options.reclaim_age);
-        let policies: Vec<_> = self.tenants.iter().map(|(policy, ..)| *policy).collect();
+        let policies: Vec<_> = self.policies.iter().map(|(policy, ..)| *policy).collect();
         let look = move || {
             for policy in policies {
-                sweep_temporary(&path.join(policy.suffixed("tmp")), now, &counters);
+                own.engine(policy).sweep_temporary(&path, policy, now);
             }
-            returned::away_since(&path, now, reclaim_age, &counters)
+            presence::away_since(&path, now, reclaim_age, &own.counters)
         };
-        let away_since = match server.background(self.name, look).await {
+        let away_since = match store.background(self.name, look).await {
             Ok(away_since) => away_since,
             Err(error) => {
-                tracing::error!(device = self.name, ?error, "object replicator");
+                tracing::error!(device = self.name, %error, "Failed to begin a sweep of a device");
                 report.devices_missing = 1;
                 return Ok(report);
             }
         };
-        for tenant in self.tenants {
-            report.add(self.policy(tenant, away_since).await?);
+        for policy_device in self.policies {
+            report.add(self.policy(policy_device, away_since).await?);
         }
         let scope = &self.cx.scope;
         if scope.partitions.is_empty() && scope.policies.is_empty() && self.phase != Phase::Handoffs
         {
-            let (now, counters) = (self.cx.clock.now(), server.parts.counters.clone());
-            let note = move || returned::swept(&root, now, &counters);
-            if let Err(error) = server.background(self.name, note).await {
-                tracing::warn!(device = self.name, ?error, "object replicator: heartbeat");
+            let (now, counters) = (self.cx.clock.now(), store.counters.clone());
+            let note = move || presence::record_sweep(&root, now, &counters);
+            if let Err(error) = store.background(self.name, note).await {
+                tracing::warn!(device = self.name, %error, "Failed to record the sweep of a device");
             }
         }
         Ok(report)
@@ -230,27 +236,24 @@ impl Walk<'_> {
 
     /// The partitions of one policy: their numbers only, in no order.
     async fn partitions(&self, policy: PolicyIndex) -> Vec<u32> {
-        let server = &self.replicator.server;
-        let Ok(root) = server.devices.path(self.name) else { return Vec::new() };
-        let directory = root.join(policy.suffixed("objects"));
-        let list = move || {
-            let names = apus_disk::names(&directory)?;
-            Ok(names.iter().filter_map(|name| name.parse().ok()).collect::<Vec<u32>>())
-        };
-        let mut numbers = match server.background(self.name, list).await {
+        let store = &self.replicator.store;
+        let Ok(root) = store.devices.path(self.name) else { return Vec::new() };
+        let engine = store.engine(policy).clone();
+        let list = move || engine.partitions(&root, policy);
+        let mut numbers = match store.background(self.name, list).await {
             Ok(numbers) => numbers,
             Err(error) => {
-                tracing::error!(device = self.name, ?error, "object replicator: partitions");
+                tracing::error!(device = self.name, %error, "Failed to list the partitions of a device");
                 Vec::new()
             }
         };
-        // So that nodes do not all work on the same partition.
+        // Nodes must not all work on the same partition.
         let salt = u32::from_le_bytes(seed::bytes());
         numbers.sort_unstable_by_key(|number| number.wrapping_mul(2_654_435_761) ^ salt);
         numbers
     }
 
-    /// Whether the directories of a partition are listed in this sweep.
+    /// Whether this sweep lists the directories of a partition.
     fn is_listed(&self, number: u32) -> bool {
         self.cx.once || self.replicator.sweeps.wrapping_add(number).is_multiple_of(LIST_EVERY)
     }
@@ -262,7 +265,8 @@ impl Walk<'_> {
         local: &'a Device,
     ) -> PartitionFilter<'a> {
         PartitionFilter {
-            server: &self.replicator.server,
+            store: &self.replicator.store,
+            client: &self.replicator.client,
             memory: &self.replicator.memory,
             ring,
             policy,
@@ -273,7 +277,7 @@ impl Walk<'_> {
 
     async fn policy(
         &self,
-        (policy, ring, local): &Tenant,
+        (policy, ring, local): &PolicyDevice,
         away_since: Option<Timestamp>,
     ) -> Result<Report, Stopped> {
         let mut report = Report::default();
@@ -309,10 +313,10 @@ impl Walk<'_> {
         (number, mark): (u32, Option<PartitionMark>),
         away_since: Option<Timestamp>,
     ) -> Result<Report, Stopped> {
-        let server = &self.replicator.server;
+        let store = &self.replicator.store;
         let _slot = self.slots.acquire().await;
         self.cx.safe_point().await?;
-        // As it is now: a new ring counts from the next partition on.
+        // The current ring: a new one applies from the next partition on.
         let ring = Arc::clone(&ring.get());
         let mut failed = Report::default();
         if ring.next_part_power().is_some() {
@@ -320,17 +324,22 @@ impl Walk<'_> {
             return Ok(failed);
         }
         if number >= ring.partitions() {
-            tracing::warn!(device = self.name, partition = number, "no such partition in the ring");
+            tracing::warn!(
+                device = self.name,
+                partition = number,
+                "A partition is not in the ring"
+            );
             failed.failure = 1;
             return Ok(failed);
         }
-        // The device may have gone since the walk began.
-        let Ok(device) = server.devices.path(self.name) else {
+        // The device may have disappeared since the walk began.
+        let Ok(device) = store.devices.path(self.name) else {
             failed.failure = 1;
             return Ok(failed);
         };
         let job = Job {
-            server: server.clone(),
+            store: store.clone(),
+            client: self.replicator.client.clone(),
             local: local.clone(),
             partition: Partition { device, policy, number },
             ring,

@@ -1,8 +1,9 @@
-//! A partition that does not belong here: its primaries are to have it, then it goes.
+//! Pushes a handoff partition to its primaries, and removes what they have.
 //!
-//! Source: `swift/obj/replicator.py`, `revert`. An object goes when all primaries, or as many as
-//! `handoff_delete` says, have told that they want nothing of it. What was sent is asked for
-//! again: only a node's own word counts. What arrives meanwhile stays until it is confirmed too.
+//! Source: `swift/obj/replicator.py`, `revert`. An object is removed when all primaries, or as many
+//! as `handoff_delete` requires, have reported that they lack nothing of it. After sending, each
+//! node is asked again: only its own report counts. What arrives meanwhile stays until it is
+//! confirmed as well.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,12 +17,11 @@ use super::redundancy::{self, Redundancy};
 use super::report::Report;
 use super::returned;
 use super::sender::{Send, SyncError, exchange};
-use crate::diskfile::partition_lock::LockError;
-use crate::diskfile::sweep::remove_object;
-use crate::rehash::RehashError;
 use crate::ssync::line::Offer;
+use crate::store::StoreError;
+use crate::store::replication_lock::{LockError, LockOptions};
 
-/// How long the partition's lock is waited for: who receives into it goes first.
+/// How long the partition's lock is waited for: a receiver has precedence.
 const LOCK_WAIT: Duration = Duration::from_millis(200);
 /// Objects that one job of a device's thread removes.
 const REMOVED_AT_ONCE: usize = 64;
@@ -31,13 +31,18 @@ pub(super) async fn revert(job: &Job) -> Report {
     let mut report = Report { attempted: 1, ..Report::default() };
     let (device, partition) = (&job.local.device, job.partition.number);
     let nodes = job.other_primaries();
-    // Held to the end: two nodes that push to each other must not both remove.
-    let lock = job.server.lock_replication(device, &job.partition, false, 0, LOCK_WAIT).await;
+    // Held to the end: two nodes that push to each other must not both remove objects.
+    let options = LockOptions { create: false, per_device: 0, wait: LOCK_WAIT };
+    let lock = job.store.lock_replication(device, &job.partition, options).await;
     let _lock = match lock {
         Ok(lock) => lock,
-        Err(LockError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return report,
+        Err(LockError::Store(StoreError::Disk(error)))
+            if error.kind() == io::ErrorKind::NotFound =>
+        {
+            return report;
+        }
         Err(error) => {
-            tracing::info!(device, partition, ?error, "object replicator: handoff is in use");
+            tracing::info!(device, partition, %error, "A handoff partition is in use");
             report.handoffs_left = 1;
             let unknown = job.count_objects().await.unwrap_or(0);
             report.redundancy(job.partition.policy, Redundancy { below: 0, unknown });
@@ -49,7 +54,7 @@ pub(super) async fn revert(job: &Job) -> Report {
         Ok(true) => report.removed += 1,
         Ok(false) => report.handoffs_left += 1,
         Err(error) => {
-            tracing::error!(device, partition, ?error, "object replicator: handoff");
+            tracing::error!(device, partition, %error, "Failed to push a handoff partition");
             report.handoffs_left += 1;
         }
     }
@@ -65,19 +70,17 @@ struct Push<'a> {
 }
 
 impl Push<'_> {
-    /// Whether nothing is left of the partition.
-    async fn all(&mut self) -> Result<bool, RehashError> {
-        let (server, device) = (&self.job.server, &self.job.local.device);
-        let (partition, counters) = (self.job.partition.clone(), server.parts.counters.clone());
-        let list = move || partition.suffixes(&counters);
-        let suffixes = server.background(device, list).await?;
+    /// Pushes all objects; returns whether nothing is left of the partition.
+    async fn all(&mut self) -> Result<bool, StoreError> {
+        let (store, device) = (&self.job.store, &self.job.local.device);
+        let suffixes = self.job.suffixes().await?;
         let needed = match self.job.options.handoff_delete {
             _ if apus_fault::planted("bug.hand-over-to-one") => 1,
             0 => self.nodes.len(),
             some => some.min(self.nodes.len()),
         };
         let mut batches = self.job.batches(suffixes);
-        // A partition that nobody owns stays.
+        // A partition without primaries stays.
         while needed > 0
             && let Some(batch) = batches.next().await?
         {
@@ -85,12 +88,12 @@ impl Push<'_> {
         }
         let good = self.nodes.iter().filter(|node| !self.failed.contains(&node.id)).count();
         self.report.success += good as u64;
-        let (partition, counters) = (self.job.partition.clone(), server.parts.counters.clone());
-        server.background(device, move || partition.remove_if_empty(&counters)).await
+        let (engine, partition) = (self.job.engine(), self.job.partition.clone());
+        store.background(device, move || engine.remove_if_empty(&partition)).await
     }
 
     /// Pushes some objects and removes those that enough nodes have.
-    async fn batch(&mut self, batch: &Batch, needed: usize) -> Result<(), RehashError> {
+    async fn batch(&mut self, batch: &Batch, needed: usize) -> Result<(), StoreError> {
         let held = returned::held(self.job, batch).await;
         self.report.suspect += held.len() as u64;
         let mut confirmed = vec![0; batch.offers.len()];
@@ -100,7 +103,7 @@ impl Push<'_> {
             if self.failed.contains(&node.id) {
                 continue;
             }
-            // One copy goes to each far region; its nodes give it to each other.
+            // One copy goes to each far region; its nodes forward it to each other.
             let send = match regions.contains(&node.region) {
                 true => Send::Nothing,
                 false => Send::AllBut(&held),
@@ -121,7 +124,7 @@ impl Push<'_> {
                 Err(error) => {
                     let (device, partition) = (&self.job.local.device, self.job.partition.number);
                     let (address, remote) = (node.replication_address(), &node.device);
-                    tracing::warn!(device, partition, address, remote, %error, "handoff");
+                    tracing::warn!(device, partition, address, remote, %error, "Failed to push objects to a primary");
                     self.failed.insert(node.id);
                     self.report.failed(&node);
                 }
@@ -138,22 +141,22 @@ impl Push<'_> {
             done.into_iter().map(|((offer, times), _)| (offer.hash, *times)).collect();
         for some in done.chunks(REMOVED_AT_ONCE) {
             let (partition, some) = (self.job.partition.clone(), some.to_vec());
-            let counters = self.job.server.parts.counters.clone();
+            let engine = self.job.engine();
             let remove = move || {
                 let mut gone = 0;
                 for (hash, times) in some {
-                    gone += u64::from(remove_object(&partition, hash, times, &counters)?);
+                    gone += u64::from(engine.remove(&partition.place(hash), times)?);
                     apus_fault::point("replicate.handoff.removed");
                 }
                 Ok(gone)
             };
-            let gone = self.job.server.background(&self.job.local.device, remove).await?;
+            let gone = self.job.store.background(&self.job.local.device, remove).await?;
             self.report.objects_removed += gone;
         }
         Ok(())
     }
 
-    /// Sends objects to a node and gives those that it lacks before and after that.
+    /// Sends objects to a node; returns those that it lacks before and after that.
     async fn lacking(
         &mut self,
         node: &Device,
@@ -175,7 +178,7 @@ impl Push<'_> {
     }
 }
 
-/// What a node lacks of some objects, before and after they were sent.
+/// Objects that a node lacks before and after they were sent.
 struct Lacking {
     before: BTreeSet<PathHash>,
     after: BTreeSet<PathHash>,

@@ -1,8 +1,8 @@
 //! The sending end of one `SSYNC` exchange.
 //!
-//! Source: `swift/obj/ssync_sender.py`. The receiver answers each half when it has read it whole,
-//! so nothing is read while something is sent. A body that turns out to be damaged in its middle
-//! breaks the exchange off: the receiver must not take it for good.
+//! Source: `swift/obj/ssync_sender.py`. The receiver answers each half after reading all of it, so
+//! nothing is read while something is sent. A body that is found to be damaged in its middle ends
+//! the exchange: the receiver must not store it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,98 +10,87 @@ use std::time::Duration;
 
 use apus_cluster::percent;
 use apus_cluster::{Metadata, PathHash, Timestamp};
-use apus_daemon::http::{BodyError, header, set, stream};
+use apus_daemon::http::{BodyError, stream};
 use apus_ring::Device;
+use apus_wire::Client;
 use apus_wire::client::NodeError;
-use apus_wire::{NodeRequest, headers, methods};
+use apus_wire::message::object::{PartitionAddress, SsyncReply, SsyncRequest};
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::StatusCode;
 use tokio::sync::mpsc;
 
-use super::verified::{ReadError, Verified};
-use crate::diskfile::partition::Partition;
-use crate::diskfile::reader::{Files, Found, OpenError};
-use crate::server::Server;
+use super::verified::{ReadError, VerifiedReader};
+use crate::engine::object::{DirectoryState, OpenError, StoredObject};
+use crate::engine::place::Partition;
 use crate::ssync::input::{Input, InputError};
 use crate::ssync::line::{Offer, Wanted, decode_wanted};
 use crate::ssync::{MISSING_CHECK_END, MISSING_CHECK_START, UPDATES_END, UPDATES_START};
+use crate::store::{ObjectStore, StoreError};
 
 /// Bytes of lines that go out together.
 const LINES_BYTES: usize = 8 * 1024;
 /// How long the end of an answer may take after its last line.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
-/// Pieces on their way to the network.
+/// Pieces that wait for the network.
 const WINDOW: usize = 4;
 
-/// Why an exchange came to nothing, or broke off.
-#[derive(Debug)]
-pub(super) enum SyncError {
+/// Why an exchange failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SyncError {
     /// The node could not be reached.
+    #[error("{0}")]
     Node(NodeError),
-    /// It refused.
+    /// The node refused the exchange.
+    #[error("the node answered {0}")]
     Status(StatusCode),
-    /// It said something else than it should, or what went wrong.
-    Told(String),
-    /// It stopped talking or listening.
-    Input(InputError),
-    /// An object of ours is damaged; it has been moved aside.
+    /// The node sent an error, or an unexpected line.
+    #[error("the node sent {0:?}")]
+    UnexpectedLine(String),
+    /// The node stopped sending or receiving.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// An object of this node is damaged; it has been quarantined.
+    #[error("an object of this node is damaged")]
     Damaged,
-    /// Our own disk did not answer.
-    Disk(String),
+    /// This node's disk failed.
+    #[error("own disk: {0}")]
+    Disk(#[from] StoreError),
 }
 
-impl std::fmt::Display for SyncError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Node(error) => error.fmt(f),
-            Self::Status(status) => write!(f, "answered {status}"),
-            Self::Told(text) => write!(f, "said {text:?}"),
-            Self::Input(error) => error.fmt(f),
-            Self::Damaged => f.write_str("an object here is damaged"),
-            Self::Disk(error) => write!(f, "own disk: {error}"),
-        }
-    }
-}
-
-impl From<InputError> for SyncError {
-    fn from(error: InputError) -> Self {
-        Self::Input(error)
-    }
-}
-
-/// What is to be sent of that which the receiver wants.
+/// Which of the objects that the receiver wants are sent.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Send<'a> {
-    /// Nothing: the receiver is only asked what it lacks.
+pub(crate) enum Send<'a> {
+    /// None: the receiver is only asked what it lacks.
     Nothing,
     /// All but these.
     AllBut(&'a BTreeSet<PathHash>),
 }
 
-/// What became of an exchange.
+/// Result of an exchange.
 #[derive(Debug, Default)]
-pub(super) struct Exchanged {
-    /// What the receiver wanted.
-    pub(super) wanted: Vec<(PathHash, Wanted)>,
+pub(crate) struct Exchanged {
+    /// What the receiver wants.
+    pub(crate) wanted: Vec<(PathHash, Wanted)>,
     /// Objects of which something was sent.
-    pub(super) sent: u64,
-    /// Since when the receiver's device is there, as it told when it was only asked.
-    pub(super) present_since: Option<Timestamp>,
+    pub(crate) sent: u64,
+    /// Since when the receiver's device is present, if it was asked.
+    pub(crate) present_since: Option<Timestamp>,
 }
 
-/// From where objects are sent. Cloning shares everything.
+/// The partition from which objects are sent. Cloning shares everything.
 #[derive(Debug, Clone)]
-pub(super) struct Source {
-    pub(super) server: Server,
-    /// The device of ours.
-    pub(super) device: String,
-    pub(super) partition: Partition,
-    /// By which what is sent has another path.
-    pub(super) other_power: Option<u32>,
-    /// From sending a request to the head of its answer.
-    pub(super) node_timeout: Duration,
+pub(crate) struct Source {
+    pub(crate) store: Arc<ObjectStore>,
+    pub(crate) client: Arc<Client>,
+    /// This node's device.
+    pub(crate) device: String,
+    pub(crate) partition: Partition,
+    /// The part power of the other path of each object.
+    pub(crate) other_power: Option<u32>,
+    /// From sending a request to the head of its response.
+    pub(crate) node_timeout: Duration,
     /// Between two lines of an exchange.
-    pub(super) http_timeout: Duration,
+    pub(crate) http_timeout: Duration,
 }
 
 struct Exchange {
@@ -112,7 +101,7 @@ struct Exchange {
 }
 
 /// Offers objects to a node and sends what it wants of them.
-pub(super) async fn exchange(
+pub(crate) async fn exchange(
     source: &Source,
     node: &Device,
     offers: &[Offer],
@@ -128,63 +117,56 @@ pub(super) async fn exchange(
 
 impl Exchange {
     async fn open(source: &Source, node: &Device, send: Send<'_>) -> Result<Self, SyncError> {
-        let mut head = HeaderMap::new();
-        if matches!(send, Send::Nothing) {
-            set(&mut head, headers::PRESENT_SINCE, "?");
-        }
-        set(&mut head, headers::POLICY_INDEX, &source.partition.policy.to_string());
-        if let Some(power) = source.other_power {
-            set(&mut head, headers::NEXT_PART_POWER, &power.to_string());
-        }
-        let request = NodeRequest {
-            method: Method::from_bytes(methods::SSYNC.as_bytes()).unwrap_or_default(),
-            partition: source.partition.number,
-            names: Vec::new(),
-            query: String::new(),
-            headers: head,
+        let (policy, number) = (source.partition.policy, source.partition.number);
+        let request = SsyncRequest {
+            address: PartitionAddress { partition: number, policy },
+            next_part_power: source.other_power,
+            asks_presence: matches!(send, Send::Nothing),
         };
         let (out, pieces) = mpsc::channel(WINDOW);
-        let client = &source.server.parts.client;
+        let client = &source.client;
         let (node, timeout) = (node.for_replication(), source.node_timeout);
-        let answer = client.send_regardless(&node, &request, stream(pieces), timeout).await;
+        let answer =
+            client.send_regardless(&node, &request.encode(), stream(pieces), timeout).await;
         let answer = answer.map_err(SyncError::Node)?;
         if answer.status() != StatusCode::OK {
             return Err(SyncError::Status(answer.status()));
         }
-        let present_since = header(answer.headers(), headers::PRESENT_SINCE);
-        let present_since = present_since.and_then(Timestamp::parse);
+        let SsyncReply { present_since } = SsyncReply::decode(answer.headers());
         let input = Input::new(answer.into_body(), source.http_timeout);
         Ok(Self { out, input, source: source.clone(), present_since })
     }
 
-    async fn say(&mut self, text: impl Into<Bytes>) -> Result<(), SyncError> {
+    async fn send(&mut self, text: impl Into<Bytes>) -> Result<(), SyncError> {
         let sent = self.out.send(Ok(text.into()));
         match tokio::time::timeout(self.source.http_timeout, sent).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(self.why_gone().await),
+            Ok(Err(_)) => Err(self.disconnect_reason().await),
             Err(_) => Err(InputError::Timeout.into()),
         }
     }
 
-    /// What a receiver that no longer listens has said last.
-    async fn why_gone(&mut self) -> SyncError {
+    /// The last error of a receiver that disconnected.
+    async fn disconnect_reason(&mut self) -> SyncError {
         loop {
             match self.input.line().await {
-                Ok(Some(line)) if line.starts_with(b":ERROR:") => return told(&line),
+                Ok(Some(line)) if line.starts_with(b":ERROR:") => return unexpected(&line),
                 Ok(Some(_)) => {}
-                Ok(None) => return InputError::Broken("it does not listen".to_owned()).into(),
+                Ok(None) => {
+                    return InputError::Broken("the receiver disconnected".to_owned()).into();
+                }
                 Err(error) => return error.into(),
             }
         }
     }
 
-    /// Reads up to a line; nothing but blank lines may come before.
+    /// Reads up to a line; only blank lines may precede it.
     async fn expect(&mut self, wanted: &str) -> Result<(), SyncError> {
         loop {
             match self.input.line().await? {
                 Some(line) if line == wanted => return Ok(()),
                 Some(line) if line.is_empty() => {}
-                Some(line) => return Err(told(&line)),
+                Some(line) => return Err(unexpected(&line)),
                 None => return Err(InputError::Broken(format!("ended before {wanted}")).into()),
             }
         }
@@ -199,16 +181,17 @@ impl Exchange {
             text.push_str(&offer.encode());
             text.push_str("\r\n");
             if text.len() >= LINES_BYTES {
-                self.say(std::mem::take(&mut text)).await?;
+                self.send(std::mem::take(&mut text)).await?;
             }
         }
-        self.say(format!("{text}{MISSING_CHECK_END}\r\n")).await?;
+        self.send(format!("{text}{MISSING_CHECK_END}\r\n")).await?;
         self.expect(MISSING_CHECK_START).await?;
         let mut open: BTreeSet<PathHash> = offers.iter().map(|offer| offer.hash).collect();
         let mut wanted = Vec::new();
         loop {
             let line = self.input.line().await?;
-            let line = line.ok_or_else(|| InputError::Broken("its list has no end".to_owned()))?;
+            let line = line
+                .ok_or_else(|| InputError::Broken("its list of objects has no end".to_owned()))?;
             if line == MISSING_CHECK_END {
                 return Ok(wanted);
             }
@@ -217,7 +200,8 @@ impl Exchange {
             }
             // Each at most once, and nothing that was not offered.
             let read = std::str::from_utf8(&line).ok().and_then(decode_wanted);
-            let read = read.filter(|(hash, _)| open.remove(hash)).ok_or_else(|| told(&line))?;
+            let read =
+                read.filter(|(hash, _)| open.remove(hash)).ok_or_else(|| unexpected(&line))?;
             wanted.push(read);
         }
     }
@@ -227,7 +211,7 @@ impl Exchange {
         wanted: &[(PathHash, Wanted)],
         send: Send<'_>,
     ) -> Result<u64, SyncError> {
-        self.say(format!("{UPDATES_START}\r\n")).await?;
+        self.send(format!("{UPDATES_START}\r\n")).await?;
         let mut sent = 0;
         if let Send::AllBut(held) = send {
             for (hash, parts) in wanted.iter().filter(|(hash, _)| !held.contains(hash)) {
@@ -237,7 +221,7 @@ impl Exchange {
                 }
             }
         }
-        self.say(format!("{UPDATES_END}\r\n")).await?;
+        self.send(format!("{UPDATES_END}\r\n")).await?;
         self.expect(UPDATES_START).await?;
         self.expect(UPDATES_END).await?;
         Ok(sent)
@@ -248,34 +232,33 @@ impl Exchange {
         let Self { out, mut input, .. } = self;
         drop(out);
         let end = async { while let Ok(Some(_)) = input.line().await {} };
-        // Everything has been said: who does not end only loses the connection.
+        // Everything was sent: a receiver that does not end only loses the connection.
         let _ = tokio::time::timeout(CLOSE_WAIT, end).await;
     }
 
-    /// Sends the wanted parts of one object; `false` when it is not there any more.
+    /// Sends the wanted parts of one object; returns `false` when it does not exist any longer.
     async fn object(&mut self, hash: PathHash, wanted: Wanted) -> Result<bool, SyncError> {
         let source = self.source.clone();
-        let (server, place) = (source.server.clone(), source.partition.place(hash));
-        let look = move || Ok(server.find_by_hash(&place));
-        let found = source.server.background(&source.device, look).await;
-        match found.map_err(|error| SyncError::Disk(format!("{error:?}")))? {
-            // What became of it meanwhile is told by the next sweep.
-            Ok((Found::Absent, _)) | Err(OpenError::Corrupt(_) | OpenError::OtherName(_)) => {
-                Ok(false)
-            }
+        let (store, place) = (source.store.clone(), source.partition.place(hash));
+        let look = move || Ok(store.find_by_hash(&place));
+        let found = source.store.background(&source.device, look).await;
+        match found? {
+            // The next sweep reports its new state.
+            Ok((DirectoryState::Absent, _))
+            | Err(OpenError::Corrupt(_) | OpenError::OtherName(_)) => Ok(false),
             Err(error) => {
-                tracing::warn!(?error, %hash, "ssync sender: open");
+                tracing::warn!(%error, %hash, "Failed to open an object to send");
                 Ok(false)
             }
-            Ok((Found::Deleted(time, _), name)) => {
+            Ok((DirectoryState::Deleted(time, _), name)) => {
                 if !wanted.data || apus_fault::planted("bug.send-no-tombstones") {
                     return Ok(false);
                 }
                 let stored = Metadata::from([("X-Timestamp".to_owned(), time.to_string())]);
                 let Some(head) = update("DELETE", &name, &stored) else { return Ok(false) };
-                self.say(head).await.map(|()| true)
+                self.send(head).await.map(|()| true)
             }
-            Ok((Found::Present(stored), name)) => {
+            Ok((DirectoryState::Present(stored), name)) => {
                 self.present(hash, Arc::new(*stored), &name, wanted).await
             }
         }
@@ -284,7 +267,7 @@ impl Exchange {
     async fn present(
         &mut self,
         hash: PathHash,
-        stored: Arc<Files>,
+        stored: Arc<StoredObject>,
         name: &str,
         wanted: Wanted,
     ) -> Result<bool, SyncError> {
@@ -300,44 +283,45 @@ impl Exchange {
         }
         if let (true, Some(meta)) = (wanted.meta, &stored.meta) {
             let Some(head) = update("POST", name, meta) else { return Ok(false) };
-            self.say(head).await?;
+            self.send(head).await?;
             sent = true;
         }
         Ok(sent)
     }
 
-    /// Sends a body; `false` when it was found to be damaged before anything went out.
+    /// Sends a body; returns `false` when it is found to be damaged before anything was sent.
     async fn body(
         &mut self,
         hash: PathHash,
-        stored: &Arc<Files>,
+        stored: &Arc<StoredObject>,
         head: String,
     ) -> Result<bool, SyncError> {
         let source = self.source.clone();
-        let (server, device) = (&source.server, &source.device);
+        let (store, device) = (&source.store, &source.device);
         let mut head = Some(head);
         let damaged = async |reason: &'static str| {
             let (place, seen) = (source.partition.place(hash), stored.identity());
-            let own = server.clone();
-            let aside = move || {
-                if seen.is_some_and(|seen| seen.is_still_at(&place)) {
-                    own.move_aside_now(&place, reason);
+            let own = store.clone();
+            let quarantine = move || {
+                let engine = own.engine(place.policy);
+                if seen.is_some_and(|seen| engine.holds(&place, &seen)) {
+                    own.quarantine_now(&place, reason);
                 }
                 Ok(())
             };
-            // Busy threads leave it to the next reader.
-            let _ = server.background(device, aside).await;
+            // When the threads are busy, the next reader quarantines it.
+            let _ = store.background(device, quarantine).await;
         };
-        let mut body = match Verified::new(stored.clone(), &server.parts.counters) {
+        let mut body = match VerifiedReader::new(stored.clone()) {
             Ok(body) => body,
             Err(ReadError::Damaged(reason)) => {
                 damaged(reason).await;
                 return Ok(false);
             }
-            Err(ReadError::Failed(error)) => return Err(SyncError::Disk(error)),
+            Err(ReadError::Disk(error)) => return Err(StoreError::from(error).into()),
         };
         loop {
-            let piece = match body.next(server, device).await {
+            let piece = match body.next(store, device).await {
                 Ok(piece) => piece,
                 Err(error) => {
                     if let ReadError::Damaged(reason) = error {
@@ -350,38 +334,40 @@ impl Exchange {
                 }
             };
             if let Some(head) = head.take() {
-                self.say(head).await?;
+                self.send(head).await?;
             }
             match piece {
-                Some(piece) => self.say(piece).await?,
+                Some(piece) => self.send(piece).await?,
                 None => return Ok(true),
             }
         }
     }
 
-    /// Ends the request in the middle, so that the receiver drops what it has of the object.
+    /// Ends the request in the middle, so that the receiver discards the object.
     async fn break_off(&mut self, error: ReadError) -> SyncError {
         let reason = match error {
             ReadError::Damaged(_) => SyncError::Damaged,
-            ReadError::Failed(error) => SyncError::Disk(error),
+            ReadError::Disk(error) => StoreError::from(error).into(),
         };
-        // It may have gone by itself.
+        // The receiver may have disconnected.
         let _ = self.out.send(Err(reason.to_string().into())).await;
         reason
     }
 }
 
-fn told(line: &[u8]) -> SyncError {
-    SyncError::Told(String::from_utf8_lossy(line.get(..1024).unwrap_or(line)).into_owned())
+fn unexpected(line: &[u8]) -> SyncError {
+    SyncError::UnexpectedLine(
+        String::from_utf8_lossy(line.get(..1024).unwrap_or(line)).into_owned(),
+    )
 }
 
-/// The head of an update. `None` when a line would say something else than is stored.
+/// The head of an update. `None` when a line cannot express what is stored.
 fn update(method: &str, name: &str, stored: &Metadata) -> Option<String> {
     let mut text = format!("{method} {}\r\n", percent::encode_path(name));
     for (name, value) in stored.iter().filter(|(name, _)| *name != "name") {
         let breaks = |text: &str| text.contains(['\r', '\n']);
         if breaks(name) || breaks(value) || name.contains(':') {
-            tracing::error!(name, value, "ssync sender: metadata that no line can hold");
+            tracing::error!(name, value, "Cannot send metadata that does not fit a header line");
             return None;
         }
         text.push_str(&format!("{name}: {value}\r\n"));

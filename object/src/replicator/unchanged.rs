@@ -15,7 +15,7 @@ use std::time::Duration;
 use apus_cluster::PolicyIndex;
 use apus_daemon::http::{empty, set};
 use apus_ring::{Device, DeviceId, Ring};
-use apus_wire::{NodeRequest, headers, methods};
+use apus_wire::{Client, NodeRequest, headers, methods};
 use futures_util::FutureExt;
 use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, Limited};
@@ -23,9 +23,8 @@ use serde_json::Value;
 
 use super::redundancy::Redundancy;
 use super::report::Report;
-use crate::diskfile::partition::Partition;
 use crate::diskfile::partition_mark::PartitionMark;
-use crate::server::Server;
+use crate::store::ObjectStore;
 
 /// Partitions that are asked for with one request.
 const AT_ONCE: usize = 64;
@@ -127,7 +126,8 @@ impl SyncedPartitions {
 /// One policy on one device of ours.
 #[derive(Debug)]
 pub(super) struct PartitionFilter<'a> {
-    pub(super) server: &'a Server,
+    pub(super) store: &'a ObjectStore,
+    pub(super) client: &'a Client,
     pub(super) memory: &'a SyncedPartitions,
     pub(super) ring: &'a Ring,
     pub(super) policy: PolicyIndex,
@@ -197,9 +197,9 @@ impl PartitionFilter<'_> {
 
     async fn own_marks(&self, numbers: &[u32]) -> Vec<Option<PartitionMark>> {
         let none = vec![None; numbers.len()];
-        let Ok(device) = self.server.devices.path(&self.local.device) else { return none };
+        let Ok(device) = self.store.devices.path(&self.local.device) else { return none };
         let marks =
-            self.server.partition_marks(&self.local.device, device, self.policy, numbers.to_vec());
+            self.store.partition_marks(&self.local.device, device, self.policy, numbers.to_vec());
         marks.await.unwrap_or(none)
     }
 
@@ -249,7 +249,7 @@ impl PartitionFilter<'_> {
             query: String::new(),
             headers: head,
         };
-        let client = &self.server.parts.client;
+        let client = self.client;
         let answer = client.send_regardless(node, &request, empty(), self.timeout).await.ok()?;
         if !answer.status().is_success() {
             return None;
@@ -259,26 +259,5 @@ impl PartitionFilter<'_> {
         let marks: Vec<Value> = serde_json::from_slice(&body).ok()?;
         let mark = |mark: &Value| mark.as_str().and_then(PartitionMark::parse);
         (marks.len() == numbers.len()).then(|| marks.iter().map(mark).collect())
-    }
-}
-
-impl Server {
-    /// The marks of some partitions of a device.
-    pub(crate) async fn partition_marks(
-        &self,
-        name: &str,
-        device: std::path::PathBuf,
-        policy: PolicyIndex,
-        numbers: Vec<u32>,
-    ) -> Result<Vec<Option<PartitionMark>>, crate::rehash::RehashError> {
-        let (now, counters) = (self.parts.clock.now(), self.parts.counters.clone());
-        let look = move || {
-            let mark = |number| {
-                let partition = Partition { device: device.clone(), policy, number };
-                PartitionMark::of(&partition.directory(), now, &counters)
-            };
-            Ok(numbers.into_iter().map(mark).collect())
-        };
-        self.background(name, look).await
     }
 }

@@ -1,24 +1,28 @@
-//! Reads a body for another node, piece by piece, and gives the last one only when the whole is
-//! good: a damaged file is never sent as a good one.
+//! Reads a body for another node, and verifies it.
+//!
+//! The last piece is returned only when the whole body is good: a damaged one is never sent
+//! completely.
 
+use std::io;
 use std::sync::Arc;
 
-use apus_disk::{Counters, Priority, read_at};
+use apus_disk::Priority;
 use bytes::{Bytes, BytesMut};
 
-use crate::diskfile::reader::Files;
-use crate::server::Server;
+use crate::engine::object::StoredObject;
+use crate::store::ObjectStore;
 
 /// Bytes per read.
 const READ_BYTES: usize = 256 * 1024;
 
-/// Why a body cannot be read on.
-#[derive(Debug)]
+/// Why the rest of a body cannot be read.
+#[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
-    /// The file is not what its metadata says.
+    /// The file does not match its metadata.
+    #[error("the object is damaged: {0}")]
     Damaged(&'static str),
-    /// The disk or its threads did not answer.
-    Failed(String),
+    #[error("the disk failed: {0}")]
+    Disk(#[from] io::Error),
 }
 
 enum Digest {
@@ -26,22 +30,20 @@ enum Digest {
     Md5(Box<md5::Context>, String),
 }
 
-/// A body that is checked as it is read.
-pub(super) struct Verified {
-    stored: Arc<Files>,
+/// Reader of a body that verifies it.
+pub(super) struct VerifiedReader {
+    stored: Arc<StoredObject>,
     digest: Option<Digest>,
     offset: u64,
 }
 
-impl Verified {
-    /// Of an open object; checks its length.
-    pub(super) fn new(stored: Arc<Files>, counters: &Counters) -> Result<Self, ReadError> {
-        counters.calls(1);
-        let found = stored.file.metadata().map_err(|error| ReadError::Failed(error.to_string()))?;
-        if found.len() != stored.length {
+impl VerifiedReader {
+    /// Begins to read an open object; checks its length.
+    pub(super) fn new(stored: Arc<StoredObject>) -> Result<Self, ReadError> {
+        if stored.body.length()? != stored.length {
             return Err(ReadError::Damaged("length is not what the metadata says"));
         }
-        let digest = match stored.crc(counters) {
+        let digest = match stored.body.crc() {
             Some(crc) => {
                 let context = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
                 Digest::Crc(Box::new(context), crc)
@@ -57,7 +59,7 @@ impl Verified {
     /// The next piece; `None` after the last.
     pub(super) async fn next(
         &mut self,
-        server: &Server,
+        store: &ObjectStore,
         device: &str,
     ) -> Result<Option<Bytes>, ReadError> {
         let left = self.stored.length - self.offset;
@@ -65,17 +67,15 @@ impl Verified {
             return self.check().map(|()| None);
         }
         let (stored, offset) = (self.stored.clone(), self.offset);
-        let counters = server.parts.counters.clone();
         let mut buffer =
             BytesMut::zeroed(usize::try_from(left).unwrap_or(READ_BYTES).min(READ_BYTES));
         let work = move || {
-            let read = read_at(&stored.file, &mut buffer, offset, &counters)?;
+            let read = stored.body.read_at(&mut buffer, offset)?;
             buffer.truncate(read);
             Ok::<_, std::io::Error>(buffer.freeze())
         };
-        let read = server.devices.run(device, Priority::Background, work).await;
-        let read = read.map_err(|error| ReadError::Failed(format!("{error:?}")))?;
-        let piece = read.map_err(|error| ReadError::Failed(error.to_string()))?;
+        let read = store.devices.run(device, Priority::Background, work).await;
+        let piece = read.map_err(io::Error::from)??;
         if piece.is_empty() {
             return Err(ReadError::Damaged("shorter than the metadata says"));
         }

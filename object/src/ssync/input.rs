@@ -11,38 +11,31 @@ const LINE_MAX: usize = 64 * 1024;
 /// Largest piece of a body.
 const PIECE_MAX: usize = 256 * 1024;
 
-/// Why there is nothing more to be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why reading a stream failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InputError {
-    /// The peer said nothing for too long.
+    /// The peer sent nothing for too long.
+    #[error("nothing came in time")]
     Timeout,
-    /// The connection broke, or ended in the middle of something.
+    /// The connection broke, or ended in the middle of a line or a body.
+    #[error("connection broke: {0}")]
     Broken(String),
-    /// What came is no line.
+    /// The peer sent something that is not a line.
+    #[error("{0}")]
     Malformed(&'static str),
 }
 
-impl std::fmt::Display for InputError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Timeout => f.write_str("nothing came in time"),
-            Self::Broken(reason) => write!(f, "connection broke: {reason}"),
-            Self::Malformed(reason) => f.write_str(reason),
-        }
-    }
-}
-
-/// Reads a stream of lines and bodies. After an error it gives errors only.
+/// Reads a stream of lines and bodies. After an error it returns errors only.
 pub(crate) struct Input {
     body: Body,
     buffer: BytesMut,
-    /// For each piece.
+    /// Timeout of each piece.
     wait: Duration,
     failed: Option<InputError>,
 }
 
 impl Input {
-    /// `wait` is how long the peer may say nothing.
+    /// `wait` is how long the peer may send nothing.
     pub(crate) fn new(body: Body, wait: Duration) -> Self {
         Self { body, buffer: BytesMut::new(), wait, failed: None }
     }
@@ -149,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_peer_is_given_up_for_good() {
+    async fn a_silent_peer_times_out_permanently() {
         let (sender, receiver) = mpsc::channel(1);
         let mut input = Input::new(stream(receiver), Duration::from_millis(1));
         assert_eq!(input.line().await, Err(InputError::Timeout));

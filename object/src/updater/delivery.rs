@@ -1,61 +1,59 @@
-//! One update: to the primaries that do not have it, to the shard that they name, and back into
-//! its file or away.
+//! Delivers one update to the primaries that lack it, or to the shard that they name.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apus_cluster::PolicyIndex;
-use apus_daemon::http::{empty, set};
+use apus_daemon::http::empty;
 use apus_disk::Priority;
 use apus_ring::{Device, SharedRing};
-use apus_wire::{NodeRequest, headers};
-use http::{HeaderMap, Method};
+use apus_wire::message::container::{RowHeaders, RowRedirect};
+use apus_wire::{Client, NodeRequest};
 
 use super::container_pace::ContainerPace;
-use crate::async_pending::{self, Pending};
-use crate::device::DeviceError;
-use crate::redirect::Redirect;
-use crate::server::Server;
+use crate::rows::pending::{self as row_updates, PendingUpdate};
+use crate::store::ObjectStore;
 
-/// Sends what lies on the devices of `server`.
+/// Sends the updates on the devices of `store`.
 #[derive(Debug)]
-pub(super) struct Courier {
-    pub(super) server: Server,
+pub(super) struct UpdateSender {
+    pub(super) store: Arc<ObjectStore>,
+    pub(super) client: Arc<Client>,
     pub(super) containers: Arc<SharedRing>,
 }
 
-/// What became of an update.
+/// Result of delivering an update.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum DeliveryOutcome {
     /// Every primary has it, and the file is gone.
     Delivered,
-    /// Some primary of this account and container does not have it.
+    /// A primary of this account and container does not have it.
     Left(String, String),
-    /// Its container has had its share of this second.
+    /// The rate limit of its container was reached.
     Skipped,
-    /// Somebody else delivered it.
+    /// Another process delivered it.
     Gone,
     /// It could not be read, or its file could not be changed.
     Unreadable,
 }
 
-/// What became of an update, and how often it was sent on.
+/// Result of delivering an update, and how often it was redirected.
 #[derive(Debug)]
 pub(super) struct Delivered {
-    pub(super) fate: Fate,
+    pub(super) outcome: DeliveryOutcome,
     pub(super) redirects: u64,
 }
 
-/// What one round of sending gave.
+/// Result of one round of sending.
 enum Round {
     Complete,
     Redirected,
     Incomplete { new_successes: bool },
 }
 
-impl Courier {
-    /// Sends one update, and once more when it is sent on.
+impl UpdateSender {
+    /// Sends one update, and again when it is redirected.
     pub(super) async fn deliver(
         &self,
         device: &str,
@@ -64,14 +62,14 @@ impl Courier {
         pace: &ContainerPace,
     ) -> Delivered {
         let mut redirects = 0;
-        let fate = match self.try_deliver(device, policy, &path, pace, &mut redirects).await {
-            Ok(fate) => fate,
+        let outcome = match self.try_deliver(device, policy, &path, pace, &mut redirects).await {
+            Ok(outcome) => outcome,
             Err(error) => {
-                tracing::warn!(%error, path = %path.display(), "row update");
-                Fate::Unreadable
+                tracing::warn!(%error, path = %path.display(), "Failed to deliver a row update");
+                DeliveryOutcome::Unreadable
             }
         };
-        Delivered { fate, redirects }
+        Delivered { outcome, redirects }
     }
 
     /// Runs file work in the background of a device.
@@ -80,8 +78,7 @@ impl Courier {
         device: &str,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let failed = |error: DeviceError| io::Error::other(format!("{error:?}"));
-        self.server.devices.run(device, Priority::Background, work).await.map_err(failed)?
+        self.store.devices.run(device, Priority::Background, work).await?
     }
 
     async fn try_deliver(
@@ -91,18 +88,18 @@ impl Courier {
         path: &Path,
         pace: &ContainerPace,
         redirects: &mut u64,
-    ) -> io::Result<Fate> {
+    ) -> io::Result<DeliveryOutcome> {
         let read = path.to_owned();
-        let Some(mut pending) = self.run(device, move || async_pending::read(&read)).await? else {
-            return Ok(Fate::Gone);
+        let Some(mut pending) = self.run(device, move || row_updates::read(&read)).await? else {
+            return Ok(DeliveryOutcome::Gone);
         };
-        let names = |pending: &Pending| {
-            let invalid = || io::Error::new(io::ErrorKind::InvalidData, "no names in it");
+        let names = |pending: &PendingUpdate| {
+            let invalid = || io::Error::new(io::ErrorKind::InvalidData, "the update lacks names");
             pending.names().ok_or_else(invalid)
         };
         let [account, container, _] = names(&pending)?;
-        if !pace.allows(&self.server.parts.hash.hash(&[&account, &container])) {
-            return Ok(Fate::Skipped);
+        if !pace.allows(&self.store.hash.hash(&[&account, &container])) {
+            return Ok(DeliveryOutcome::Skipped);
         }
         let mut round = self.send(policy, &mut pending).await?;
         let mut changed = false;
@@ -115,9 +112,9 @@ impl Courier {
         match round {
             Round::Complete => {
                 apus_fault::point("update.row.sent");
-                self.run(device, move || async_pending::remove(&path)).await?;
+                self.run(device, move || row_updates::remove(&path)).await?;
                 apus_fault::point("update.pending.removed");
-                return Ok(Fate::Delivered);
+                return Ok(DeliveryOutcome::Delivered);
             }
             Round::Redirected => {
                 *redirects += 1;
@@ -127,53 +124,41 @@ impl Courier {
         }
         let [account, container, _] = names(&pending)?;
         if changed {
-            let counters = self.server.parts.counters.clone();
-            self.run(device, move || async_pending::replace(&path, &pending, &counters)).await?;
+            let counters = self.store.counters.clone();
+            self.run(device, move || row_updates::replace(&path, &pending, &counters)).await?;
             apus_fault::point("update.pending.rewritten");
         }
-        Ok(Fate::Left(account, container))
+        Ok(DeliveryOutcome::Left(account, container))
     }
 
-    /// Sends to each primary that does not have it, and notes in `pending` who has it now or where
-    /// else it belongs.
-    async fn send(&self, policy: PolicyIndex, pending: &mut Pending) -> io::Result<Round> {
+    /// Sends to each primary that does not have it, and notes in `pending` which have it now, or the
+    /// shard to which it belongs.
+    async fn send(&self, policy: PolicyIndex, pending: &mut PendingUpdate) -> io::Result<Round> {
         let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
-        let names = pending.names().ok_or_else(|| invalid("no names in it"))?;
-        let method = match pending.text("op").as_deref() {
-            Some("PUT") => Method::PUT,
-            Some("DELETE") => Method::DELETE,
-            _ => return Err(invalid("neither PUT nor DELETE")),
-        };
-        let mut request_headers = HeaderMap::new();
-        set(&mut request_headers, headers::POLICY_INDEX, &policy.to_string());
-        set(&mut request_headers, headers::ACCEPT_REDIRECT, "true");
-        set(&mut request_headers, headers::ACCEPT_QUOTED_LOCATION, "true");
-        for (name, value) in pending.headers() {
-            set(&mut request_headers, &name, &value);
-        }
-        let agent = format!("object-updater {}", std::process::id());
-        set(&mut request_headers, "user-agent", &agent);
+        let names = pending.names().ok_or_else(|| invalid("the update lacks names"))?;
+        let verb = pending.verb().ok_or_else(|| invalid("neither PUT nor DELETE"))?;
+        let mut row = RowHeaders::default();
+        row.set_origin(policy, None);
+        row.accept_redirects();
+        // Swift spells them in title case.
+        let stored = pending.headers().0.into_iter();
+        row.0.extend(stored.map(|(name, value)| (name.to_ascii_lowercase(), value)));
+        row.set_user_agent(&format!("object-updater {}", std::process::id()));
         let (partition, mut nodes): (u32, Vec<Device>) = {
             let ring = self.containers.get();
             let [account, container, _] = &names;
-            let partition = ring.partition_of(&self.server.parts.hash, &[account, container]);
+            let partition = ring.partition_of(&self.store.hash, &[account, container]);
             (partition, ring.primaries(partition).into_iter().cloned().collect())
         };
         let known = pending.successes();
         nodes.retain(|node| !known.contains(&i64::from(node.id)));
-        let request = NodeRequest {
-            method,
-            partition,
-            names: names.to_vec(),
-            query: String::new(),
-            headers: request_headers,
-        };
+        let request = row.encode(verb, partition, names.to_vec());
         let sent = nodes.iter().map(|node| self.send_to(node, &request));
         let answers = futures_util::future::join_all(sent).await;
         if answers.iter().all(|answer| matches!(answer, Answer::Taken)) {
             return Ok(Round::Complete);
         }
-        let mut newest: Option<Redirect> = None;
+        let mut newest: Option<RowRedirect> = None;
         let mut new_successes = false;
         for (node, answer) in nodes.iter().zip(answers) {
             match answer {
@@ -197,25 +182,25 @@ impl Courier {
     }
 
     async fn send_to(&self, node: &Device, request: &NodeRequest) -> Answer {
-        let client = &self.server.parts.client;
-        match client.send(&node.for_replication(), request, empty()).await {
+        match self.client.send(&node.for_replication(), request, empty()).await {
             Ok(response) if response.status().is_success() => Answer::Taken,
             Ok(response) => {
                 let status = response.status();
-                tracing::debug!(%status, node = node.address(), "row update");
-                Redirect::of(status, response.headers()).map_or(Answer::Refused, Answer::SentOn)
+                tracing::debug!(%status, node = node.address(), "A container server refused a row update");
+                RowRedirect::decode(status, response.headers())
+                    .map_or(Answer::Refused, Answer::SentOn)
             }
             Err(error) => {
-                tracing::debug!(%error, node = node.address(), "row update");
+                tracing::debug!(%error, node = node.address(), "Failed to send a row update");
                 Answer::Refused
             }
         }
     }
 }
 
-/// One node's answer.
+/// Answer of one node.
 enum Answer {
     Taken,
-    SentOn(Redirect),
+    SentOn(RowRedirect),
     Refused,
 }

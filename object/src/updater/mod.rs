@@ -1,8 +1,8 @@
-//! The object updater: delivers the row updates that lie in `async_pending`, each to every primary
-//! of its container, until all have it.
+//! The object updater: delivers the row updates of `async_pending` to container servers.
 //!
-//! It removes an update only when each primary took it, or when a newer one of the same object lies
-//! beside it. What it cannot read it leaves alone. Source: `swift/obj/updater.py`.
+//! Each update goes to every primary of its container, until all have it. The updater removes an
+//! update only when each primary took it, or when a newer one of the same object exists. It does not
+//! touch files that it cannot read. Source: `swift/obj/updater.py`.
 
 mod container_pace;
 mod delivery;
@@ -15,43 +15,48 @@ use apus_cluster::PolicyIndex;
 use apus_daemon::{Pace, Pass, PassContext, Span, Stopped};
 use apus_disk::Priority;
 use apus_ring::SharedRing;
+use apus_wire::Client;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::{Map, Value};
 
 use self::container_pace::ContainerPace;
-use self::delivery::Courier;
+use self::delivery::UpdateSender;
 use self::stats::Swept;
-use crate::async_pending;
-use crate::device::DeviceError;
-use crate::server::Server;
+use crate::rows::pending;
+use crate::store::{DeviceError, ObjectStore};
 
-/// How an operator wants it.
+/// Options of `[object-updater]`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
+pub(crate) struct UpdaterOptions {
     /// Updates that are sent at the same time.
     pub(crate) concurrency: usize,
-    /// Updates a second; 0 for as fast as it goes.
+    /// Updates a second; 0 for no limit.
     pub(crate) objects_per_second: f64,
-    /// Updates a second of one container; 0 for as fast as it goes.
+    /// Updates a second of one container; 0 for no limit.
     pub(crate) per_container_per_second: f64,
 }
 
 /// The daemon `object-updater`.
 #[derive(Debug)]
 pub(crate) struct Updater {
-    courier: Courier,
+    sender: UpdateSender,
     concurrency: usize,
     pace: Pace,
     container_pace: ContainerPace,
 }
 
 impl Updater {
-    /// Delivers from the devices of `server` to the containers' servers.
-    pub(crate) fn new(server: Server, containers: Arc<SharedRing>, options: Options) -> Self {
+    /// Delivers from the devices of `store` to container servers.
+    pub(crate) fn new(
+        store: Arc<ObjectStore>,
+        client: Arc<Client>,
+        containers: Arc<SharedRing>,
+        options: UpdaterOptions,
+    ) -> Self {
         Self {
-            courier: Courier { server, containers },
+            sender: UpdateSender { store, client, containers },
             concurrency: options.concurrency.max(1),
             pace: Pace::per_second(options.objects_per_second),
             container_pace: ContainerPace::new(options.per_container_per_second),
@@ -64,9 +69,9 @@ impl Updater {
         policy: PolicyIndex,
         swept: &mut Swept,
     ) -> Result<(), DeviceError> {
-        let devices = self.courier.server.devices.clone();
+        let devices = self.sender.store.devices.clone();
         let directory = devices.path(device)?.join(policy.suffixed("async_pending"));
-        let list = move || async_pending::suffixes(&directory);
+        let list = move || pending::suffixes(&directory);
         match devices.run(device, Priority::Background, list).await? {
             Ok(suffixes) => {
                 for suffix in suffixes {
@@ -86,8 +91,8 @@ impl Updater {
         suffix: PathBuf,
         swept: &mut Swept,
     ) -> Result<(), DeviceError> {
-        let list = move || async_pending::newest_of_each(&suffix);
-        let devices = &self.courier.server.devices;
+        let list = move || pending::newest_of_each(&suffix);
+        let devices = &self.sender.store.devices;
         let found = match devices.run(device, Priority::Background, list).await? {
             Ok(found) => found,
             Err(error) => {
@@ -106,8 +111,8 @@ impl Updater {
             {
                 swept.count(device, time, delivered);
             }
-            let (courier, pace) = (&self.courier, &self.container_pace);
-            running.push(async move { (time, courier.deliver(device, policy, path, pace).await) });
+            let (sender, pace) = (&self.sender, &self.container_pace);
+            running.push(async move { (time, sender.deliver(device, policy, path, pace).await) });
         }
         while let Some((time, delivered)) = running.next().await {
             swept.count(device, time, delivered);
@@ -124,25 +129,29 @@ impl Pass for Updater {
         "object-updater"
     }
 
-    /// One pass over all devices. A device that is missing or not mounted is left out.
+    /// Runs a pass over all devices. Skips those that are missing or not mounted.
     async fn pass(&mut self, cx: &PassContext) -> Result<Swept, Stopped> {
-        let server = self.courier.server.clone();
-        let devices = server.devices.clone();
-        // Nobody waits for a pass, so the shared pool may list the devices.
+        let store = self.sender.store.clone();
+        let devices = store.devices.clone();
+        // No client waits for a pass, so the shared pool may list the devices.
         let names = tokio::task::spawn_blocking(move || devices.names()).await.unwrap_or_default();
         let mut swept = Swept::of_everything(cx.scope.devices.is_empty());
         for device in names.into_iter().filter(|name| cx.scope.has_device(name)) {
             swept.begin(&device);
-            for policy in server.parts.policies.iter() {
+            for policy in store.policies.iter() {
                 if !cx.scope.has_policy(policy.index.0) {
                     continue;
                 }
-                // What a stop cuts off is still in its file.
+                // An update that a stop interrupts is still in its file.
                 let pass = self.device(&device, policy.index, &mut swept);
                 match cx.unless_stopped(pass).await? {
                     Ok(()) => {}
-                    Err(DeviceError::Gone) => tracing::debug!(device, "object updater: not there"),
-                    Err(error) => tracing::warn!(?error, device, "object updater"),
+                    Err(DeviceError::Unmounted) => {
+                        tracing::debug!(device, "Skipped a device that is missing or not mounted")
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, device, "Failed to deliver the row updates of a device")
+                    }
                 }
             }
         }

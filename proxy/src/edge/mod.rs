@@ -9,7 +9,7 @@ mod refusal;
 
 use std::sync::Arc;
 
-use apus_daemon::http::{format_date, full, header, new_trans_id, set, text};
+use apus_daemon::http::{format_date, full, header, new_trans_id, record_trans_id, set, text};
 use apus_daemon::{Body, Handler, Malformed};
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -68,6 +68,7 @@ impl Handler for Server {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let started = self.deps.clock.now();
         let trans_id: Arc<str> = new_trans_id(self.deps.clock.as_ref(), "").into();
+        record_trans_id(&trans_id);
         let method = request.method().clone();
         // Query strings may contain signatures, and are not logged.
         let path = request.uri().path().to_owned();

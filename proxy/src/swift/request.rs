@@ -311,7 +311,8 @@ impl SwiftRequest {
             metadata.insert(title_case(name), value.to_owned());
         }
         let user = metadata.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        check_user_metadata(user, prefix, &self.constraints).map_err(Error::invalid)?;
+        check_user_metadata(user, prefix, &self.constraints)
+            .map_err(|error| Error::invalid(error.to_string()))?;
         let removal = format!("x-remove-{}-", word.to_ascii_lowercase());
         for name in self.head.headers.keys() {
             if has_prefix(name.as_str(), &removal) {

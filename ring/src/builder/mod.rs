@@ -7,7 +7,9 @@ mod balance;
 mod cooperative;
 mod dispersion;
 pub mod file;
+pub mod lock;
 mod overload;
+mod placement;
 mod power;
 mod rebalance;
 mod settings;
@@ -16,6 +18,7 @@ mod validate;
 pub use balance::Balance;
 pub use cooperative::rebalance_together;
 pub use dispersion::{DispersionGraph, Tier, TierReport};
+pub use placement::{Placed, place};
 pub use rebalance::Rebalanced;
 
 use crate::device::{Device, DeviceId};

@@ -114,8 +114,7 @@ fn equal_seeds_give_equal_rings_and_fractions_give_short_rows() {
 #[test]
 fn swifts_builder_files_are_read_and_ours_read_back() {
     for name in ["saio", "two-regions", "fractional-replicas", "single-device", "ipv6"] {
-        let path =
-            format!("{}/../../shared/vectors/ring/{name}.builder", env!("CARGO_MANIFEST_DIR"));
+        let path = format!("{}/../tests/fixtures/ring/{name}.builder", env!("CARGO_MANIFEST_DIR"));
         let builder = file::decode(&std::fs::read(&path).unwrap()).unwrap();
         builder.validate().unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(file::decode(&file::encode(&builder)).unwrap(), builder, "{name}");

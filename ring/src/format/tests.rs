@@ -3,7 +3,7 @@ use crate::Ring;
 use super::*;
 
 fn vector(name: &str) -> Vec<u8> {
-    let path = format!("{}/../../shared/vectors/ring/{name}", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/../tests/fixtures/ring/{name}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 

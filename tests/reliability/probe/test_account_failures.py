@@ -1,4 +1,4 @@
-"""Account servers that are away while containers change (Swift's `test_account_failures`)."""
+"""Account servers that are down while containers change (Swift's `test_account_failures`)."""
 
 
 def totals(headers):

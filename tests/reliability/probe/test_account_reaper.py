@@ -5,7 +5,7 @@ from io import BytesIO
 
 import pytest
 
-from harness import quiesce
+from apus_testing import quiesce
 
 BODY = b"test-body"
 
@@ -37,10 +37,7 @@ def deletion_times(cluster, account, objects):
     found = []
     for policy, container, name in objects:
         placement = cluster.placement("container", account, container)
-        answers = [
-            node.direct("container").request("HEAD", placement.partition, [account, container])
-            for node in placement.primaries
-        ]
+        answers = [node.direct("container").request("HEAD", placement.partition, [account, container]) for node in placement.primaries]
         found.append(([a.status for a in answers], {a.headers.get("x-backend-delete-timestamp") for a in answers}))
         placement = cluster.placement("object", account, container, name, policy=policy)
         answers = [

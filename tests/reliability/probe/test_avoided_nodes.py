@@ -1,12 +1,12 @@
-"""Nodes that a proxy avoids after errors are asked all the same when there is no doing without them: whoever is back
-serves the very next request. Each test makes the proxy avoid them first, and waits for nothing.
+"""A proxy still asks nodes that it avoids after errors when it cannot do without them, so that a node that is back serves
+the next request. Each test makes the proxy avoid them first, and does not wait.
 """
 
 import itertools
 
 import pytest
 
-from harness import devices
+from apus_testing import devices
 
 # As many errors as make a proxy avoid a node (lib/wire/src/error_limit.rs), and some more.
 ERRORS = 12
@@ -29,7 +29,10 @@ class Bucket:
     def avoid(self, kind, *, killed=False):
         """Two of three primaries fail until they are avoided, and are back."""
         two = self.placement(kind).primaries[1:]
-        refused = lambda: self.s3.get(self.name, "key" if kind == "object" else "", expect=503)
+
+        def refused():
+            return self.s3.get(self.name, "key" if kind == "object" else "", expect=503)
+
         if killed:
             with self.cluster.without(kind, *two):
                 for _ in range(ERRORS):
@@ -91,7 +94,7 @@ def test_a_bucket_is_deleted_by_servers_that_are_back(bucket):
 
 
 @pytest.mark.parametrize("path", ["", "{name}", "{name}/key"])
-def test_swifts_dialect_asks_them_when_nobody_else_knows(bucket, cluster, path):
+def test_swifts_dialect_asks_them_when_no_other_node_knows(bucket, cluster, path):
     swift = cluster.swift()
     swift.authenticate()
     path = path.format(name=bucket.name)

@@ -1,9 +1,9 @@
-"""Container servers that are away, behind or locked (Swift's `test_container_failures`)."""
+"""Container servers that are down, behind or locked (Swift's `test_container_failures`)."""
 
 import sqlite3
 import time
 
-from harness import quiesce, swift_code
+from apus_testing import quiesce, swift_code
 
 
 def totals(swift):

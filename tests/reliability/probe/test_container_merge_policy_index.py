@@ -12,10 +12,10 @@ from io import BytesIO
 
 import pytest
 
-from harness import quiesce, swift_code
-from harness.etc import POLICIES
-from harness.process import APUS
-from harness.swift_code import ContainerBroker, Timestamp
+from apus_testing import quiesce, swift_code
+from apus_testing.etc import POLICIES
+from apus_testing.executables import APUS
+from apus_testing.swift_code import ContainerBroker, Timestamp
 
 QUEUE = ".misplaced_objects"
 OLD, NEW = 0, 1
@@ -72,7 +72,7 @@ class Brain:
         return [answer.status for answer in self.copies(policy, name)].count(200)
 
     def queued(self):
-        """Entries of the queue for this container, as the account and the listings tell."""
+        """Entries of the queue for this container, according to the account and the listings."""
         self.cluster.once("container-updater")
         internal = self.cluster.internal()
         found = []
@@ -155,7 +155,7 @@ def test_a_deletion_moves_to_the_older_policy(brain):
         brain.request("DELETE", brain.name, expect=(2, 404))
     assert sorted(brain.policies()) == [OLD, NEW, NEW]
     assert brain.has(OLD) == 3
-    assert any("x-backend-timestamp" in answer.headers for answer in brain.copies(NEW)), "there is no tombstone"
+    assert any("x-backend-timestamp" in answer.headers for answer in brain.copies(NEW)), "a tombstone is missing"
     brain.reconcile()
     assert brain.policies() == [OLD] * 3
     assert (brain.has(OLD), brain.has(NEW)) == (0, 0)
@@ -232,7 +232,7 @@ def test_a_symlink_moves_as_it_is(brain):
             brain.request("PUT", brain.name, headers=stored)
         else:
             brain.request("PUT", brain.name, headers={"X-Symlink-Target": link, "Content-Type": "application/symlink"})
-            # Whoever follows it looks for its target in the policy of the link.
+            # A proxy that follows it looks for its target in the policy of the link.
             brain.request("GET", brain.name, expect=(404,))
             headers, body = brain.request("GET", brain.name, query="symlink=get")
             assert (headers["x-symlink-target"], body) == (link, b"")
@@ -265,7 +265,7 @@ def test_an_object_is_moved_back_when_the_other_policy_turns_out_to_be_right(bra
         brain.put_object(headers={"X-Backend-Storage-Policy-Index": str(new)} if brain.internal else None)
     assert sorted(brain.policies()) == sorted([old, old, new])
     assert brain.has(new) == 3 and brain.has(old) == 0
-    # Nobody who knows the new policy is there.
+    # No server that knows the new policy is up.
     with brain.half("primary"):
         for node in brain.placement.primary_half:
             assert node.once("container-replicator") == node.once("container-updater") == 0

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness import quiesce, swift_code
+from apus_testing import quiesce, swift_code
 
 
 @pytest.fixture(autouse=True)
@@ -27,9 +27,10 @@ def test_data_that_no_listing_knows_is_dealt_with_as_configured(cluster, swift, 
     names = (swift.account, container, "object")
     placement = cluster.placement("object", *names)
     swift.put(f"{container}/object", b"dark")
-    files = lambda ending: [
-        path for node in placement.primaries for path in node.disk.glob(f"objects/{placement.partition}/*/*/*{ending}")
-    ]
+
+    def files(ending):
+        return [path for node in placement.primaries for path in node.disk.glob(f"objects/{placement.partition}/*/*/*{ending}")]
+
     with cluster.without("object", placement.primaries[2], *placement.handoffs):
         swift.delete(f"{container}/object")
         cluster.once("object-updater", "container-replicator")
@@ -69,14 +70,14 @@ def dark(cluster, swift, container):
         shutil.rmtree(node.disk / "objects" / str(placement.partition) / own[-3:] / own, ignore_errors=True)
 
 
-def test_listed_and_young_data_stay_and_log_only_tells(cluster, swift, container, dark):
+def test_listed_and_young_data_stay_and_log_only_logs(cluster, swift, container, dark):
     for action, grace_age in (("log", 0), ("delete", 3600)):
         watch(cluster, action, grace_age)
         cluster.once("object-auditor")
         assert len(dark()) == 3, (action, grace_age)
-    told = [node.daemon("object-auditor").tail() for node in cluster.nodes]
-    assert any(f"/{swift.account}/{container}/dark" in log for log in told)
-    assert not any(f"/{swift.account}/{container}/listed" in log for log in told)
+    output = [node.daemon("object-auditor").tail() for node in cluster.nodes]
+    assert any(f"/{swift.account}/{container}/dark" in log for log in output)
+    assert not any(f"/{swift.account}/{container}/listed" in log for log in output)
     watch(cluster, "delete")
     cluster.once("object-auditor")
     assert dark() == []
@@ -117,12 +118,15 @@ def test_an_object_whose_row_is_on_its_way_is_not_dark(cluster, swift, container
     waiting.parent.mkdir(parents=True, exist_ok=True)
     waiting.write_bytes(b"damaged, and nevertheless a row")
     cluster.once("object-auditor")
-    files = lambda node: list(node.disk.glob(f"objects/*/*/{own}/*.data"))
+
+    def files(node):
+        return list(node.disk.glob(f"objects/*/*/{own}/*.data"))
+
     assert [len(files(node)) for node in placement.primaries] == [1, 0, 0]
 
 
 def test_a_watcher_that_cannot_be_and_a_bad_option_are_refused_by_name(cluster):
-    for options, told in (
+    for options, output in (
         ({"watchers": "swift#dark_data, other#thing"}, ["watchers", "other#thing", "swift#dark_data"]),
         ({"action": "remove"}, ["object-auditor:watcher:swift#dark_data", "action", "remove", "delete or quarantine"]),
         ({"grace_age": "a week"}, ["grace_age", "a week", "seconds"]),
@@ -133,4 +137,4 @@ def test_a_watcher_that_cannot_be_and_a_bad_option_are_refused_by_name(cluster):
         node = cluster.nodes[0]
         assert node.once("object-auditor") != 0
         log = node.daemon("object-auditor").tail(1000)
-        assert all(word in log for word in told), log
+        assert all(word in log for word in output), log

@@ -20,7 +20,10 @@ def test_metadata_and_rows_of_different_replicas_are_merged(cluster, swift, obje
             swift.put(f"{name}/object-{number:04}", b"VERIFY")
     with cluster.without("container", lone):
         swift.post(name, {"X-Container-Meta-B": "3", "X-Container-Meta-E": "3"})
-    head = lambda node: node.direct("container").request("HEAD", placement.partition, [swift.account, name], expect=2).headers
+
+    def head(node):
+        return node.direct("container").request("HEAD", placement.partition, [swift.account, name], expect=2).headers
+
     assert [head(node)["x-container-object-count"] for node in others] == ["0", "0"]
 
     expected = {"a": "2", "b": "3", "c": "1", "d": "2", "e": "3"}

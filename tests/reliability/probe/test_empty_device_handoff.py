@@ -8,7 +8,10 @@ def test_an_emptied_primary_is_filled_from_the_handoff_which_is_then_emptied(clu
     placement = cluster.placement("object", *names)
     first, *others = placement.primaries
     handoff = placement.handoffs[0]
-    get = lambda node: node.direct("object").request("GET", placement.partition, names)
+
+    def get(node):
+        return node.direct("object").request("GET", placement.partition, names)
+
     with cluster.without("object", first):
         shutil.rmtree(first.disk / "objects", ignore_errors=True)
         swift.put(f"{container}/object", b"VERIFY")

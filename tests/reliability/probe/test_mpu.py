@@ -3,7 +3,7 @@
 import hashlib
 import xml.etree.ElementTree
 
-from harness.clients import NAMESPACE
+from apus_testing.clients import NAMESPACE
 
 
 def test_a_manifest_goes_to_its_buckets_policy_though_the_segments_are_in_another(cluster):
@@ -40,8 +40,5 @@ def test_a_manifest_goes_to_its_buckets_policy_though_the_segments_are_in_anothe
     for policy, files in [(0, 1), (1, 0)]:
         names = (swift.account, bucket, key)
         placement = cluster.placement("object", *names, policy=policy)
-        statuses = {
-            node.direct("object").request("HEAD", placement.partition, names, policy=policy).status
-            for node in placement.primaries
-        }
+        statuses = {node.direct("object").request("HEAD", placement.partition, names, policy=policy).status for node in placement.primaries}
         assert statuses == ({200} if files else {404}), policy

@@ -6,7 +6,7 @@ Swift's three `TestUpdateOverridesEC` cases are here with replicated objects: wh
 import json
 import random
 
-from harness import quiesce
+from apus_testing import quiesce
 
 
 def listed(node, placement, swift, container):
@@ -104,7 +104,7 @@ def test_a_missed_put_and_a_missed_post_arrive_together(cluster, swift, containe
     check_rows(cluster, swift, container, "o1", b"stuff", "new/ctype")
 
 
-def test_the_updater_tells_recon_what_is_left_and_for_whom(cluster, swift):
+def test_the_updater_reports_to_recon_what_is_left_and_for_which_containers(cluster, swift):
     names = [f"container-{number}" for number in range(8)]
     for name in names:
         swift.put(name)

@@ -1,11 +1,9 @@
-"""`If-None-Match: *` while those who have the object are few (Swift's `test_object_conditional_requests`)."""
+"""`If-None-Match: *` while few nodes have the object (Swift's `test_object_conditional_requests`)."""
 
 import pytest
 
 
-@pytest.mark.parametrize(
-    "body", [b"OVERWRITE", b"", [b"OVERWRITE"], []], ids=["length", "zero-length", "chunked", "empty-chunked"]
-)
+@pytest.mark.parametrize("body", [b"OVERWRITE", b"", [b"OVERWRITE"], []], ids=["length", "zero-length", "chunked", "empty-chunked"])
 def test_an_object_on_one_of_three_nodes_is_not_overwritten(cluster, swift, container, body):
     path = f"{container}/object"
     placement = cluster.placement("object", swift.account, container, "object")

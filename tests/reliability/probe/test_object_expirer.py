@@ -1,19 +1,15 @@
-"""Objects whose time has come (Swift's `test_object_expirer`)."""
+"""Expired objects (Swift's `test_object_expirer`)."""
 
 import time
 from io import BytesIO
 
 import pytest
 
-from harness import etc, quiesce
-from harness.process import wait_until
-from harness.swift_code import Timestamp
+from apus_testing import etc, quiesce
+from apus_testing.swift_code import Timestamp
+from apus_testing.waiting import wait_past, wait_until
 
 QUEUE = ".expiring_objects"
-
-
-def wait_past(moment):
-    time.sleep(max(0, moment + 0.1 - time.time()))
 
 
 @pytest.fixture
@@ -39,8 +35,11 @@ def test_an_object_in_the_wrong_policy_expires_once_its_container_has_the_right_
         swift.put(name, b"", {"X-Storage-Policy": "gold"}, expect=(2, 503))
         answer = swift.put(f"{name}/object", b"", {"X-Delete-After": "2"})
         deadline = time.time() + 2
-    created = Timestamp(cluster.internal().get_object_metadata(
-        swift.account, name, "object", headers={"X-Backend-Storage-Policy-Index": "0"})["x-backend-timestamp"])
+    created = Timestamp(
+        cluster.internal().get_object_metadata(swift.account, name, "object", headers={"X-Backend-Storage-Policy-Index": "0"})[
+            "x-backend-timestamp"
+        ]
+    )
     assert answer.status == 201
     cluster.once("object-updater")
     with cluster.without("container", *placement.handoff_half):
@@ -72,7 +71,7 @@ def test_the_expirer_makes_no_needless_updates(cluster, swift):
         assert swift.names(f"expiring-{policy}") == []
 
 
-def test_an_object_that_was_written_anew_after_its_expiry_stays(cluster, swift, container, place):
+def test_an_object_that_was_written_again_after_its_expiry_stays(cluster, swift, container, place):
     internal = cluster.internal()
     path = internal.make_path(swift.account, container, "object")
     now = time.time()
@@ -104,9 +103,7 @@ def test_expired_objects_are_closed_to_clients_and_open_to_daemons_until_they_ar
     opened = internal.get_object_metadata(swift.account, container, "object", headers={"X-Backend-Open-Expired": "true"})
     assert opened["x-object-meta-test"] == "foo"
     expire(cluster)
-    internal.get_object_metadata(
-        swift.account, container, "object", acceptable_statuses=(4,), headers={"X-Backend-Open-Expired": "true"}
-    )
+    internal.get_object_metadata(swift.account, container, "object", acceptable_statuses=(4,), headers={"X-Backend-Open-Expired": "true"})
 
 
 @pytest.fixture
@@ -159,10 +156,10 @@ def test_parts_of_expired_large_objects_are_opened_like_the_whole(opening, swift
     swift.post(path, {"X-Delete-After": "1", "X-Object-Meta-Test": "foo"})
     opening.once("container-updater")
     wait_expired(swift, path)
-    told = swift.head(path, headers=OPEN, query="part-number=1", expect=206).headers
-    assert told["x-object-meta-test"] == "foo"
-    assert (told["content-range"], told["content-length"], told["x-parts-count"]) == ("bytes 0-1/7", "2", "3")
-    assert told["x-static-large-object"] == "True" and told["accept-ranges"] == "bytes"
+    output = swift.head(path, headers=OPEN, query="part-number=1", expect=206).headers
+    assert output["x-object-meta-test"] == "foo"
+    assert (output["content-range"], output["content-length"], output["x-parts-count"]) == ("bytes 0-1/7", "2", "3")
+    assert output["x-static-large-object"] == "True" and output["accept-ranges"] == "bytes"
     for number in (1, 2):
         swift.post(f"{segments}/segment_{number}", {"X-Delete-After": "1"})
     opening.once("container-updater")
@@ -202,9 +199,9 @@ def test_replicas_of_the_queue_agree_on_the_size_of_what_expires(cluster, swift,
         return found
 
     cluster.once("container-replicator")
-    told = sizes()
-    assert len(told) == 3 and len(set(told)) == 1, told
-    assert "swift_expirer_bytes=32" in told[0]
+    output = sizes()
+    assert len(output) == 3 and len(set(output)) == 1, output
+    assert "swift_expirer_bytes=32" in output[0]
 
 
 @pytest.mark.parametrize("existed", [False, True], ids=["404", "412"])

@@ -2,15 +2,15 @@
 
 import pytest
 
-from harness import quiesce
+from apus_testing import quiesce
 
 
 @pytest.fixture
 def place(cluster, swift, container):
-    return Place(cluster, swift, container, "object")
+    return ObjectLocation(cluster, swift, container, "object")
 
 
-class Place:
+class ObjectLocation:
     """An object, where it lies, and what single nodes say of it."""
 
     def __init__(self, cluster, swift, container, name):
@@ -74,8 +74,8 @@ def test_a_stale_copy_on_a_handoff_is_not_served_after_a_deletion(cluster, swift
     swift.get(place.path, expect=404)
 
 
-def test_missing_primaries_give_503_until_a_tombstone_tells(cluster, swift, container):
-    place = Place(cluster, swift, container, "never-written")
+def test_missing_primaries_give_503_until_a_tombstone_is_found(cluster, swift, container):
+    place = ObjectLocation(cluster, swift, container, "never-written")
     first, *others = place.primaries
     with cluster.without("object", *others):
         with cluster.without("object", first):
@@ -87,7 +87,7 @@ def test_missing_primaries_give_503_until_a_tombstone_tells(cluster, swift, cont
 
 def test_metadata_can_be_posted_to_objects_whose_primaries_were_away(cluster, swift, container):
     for number, away in [(1, 1), (2, 2)]:
-        place = Place(cluster, swift, container, f"object{number}")
+        place = ObjectLocation(cluster, swift, container, f"object{number}")
         with cluster.without("object", *place.primaries[:away]):
             swift.put(place.path, b"x")
             swift.head(place.path)

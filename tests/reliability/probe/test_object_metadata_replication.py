@@ -10,7 +10,7 @@ from io import BytesIO
 
 import pytest
 
-from harness import checkers, quiesce
+from apus_testing import checkers, quiesce
 
 NAME = "object"
 
@@ -26,9 +26,9 @@ class Case:
     def on(self, half):
         """Only this half is there: `primary` or `handoff`."""
         away = "handoff_half" if half == "primary" else "primary_half"
-        with self.cluster.without("object", *getattr(self.objects, away)):
-            with self.cluster.without("container", *getattr(self.containers, away)):
-                yield
+        objects, containers = getattr(self.objects, away), getattr(self.containers, away)
+        with self.cluster.without("object", *objects), self.cluster.without("container", *containers):
+            yield
 
     def put(self, headers=None, body=b"stuff"):
         self.internal.upload_object(BytesIO(body), self.swift.account, self.container, NAME, headers or {})

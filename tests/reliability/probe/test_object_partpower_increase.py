@@ -8,9 +8,9 @@ import json
 
 import pytest
 
-from harness import ledger, quiesce, replicas
-from harness.checkers import Findings
-from harness.cluster import Cluster
+from apus_testing import ledger, quiesce, replicas
+from apus_testing.checkers import Findings
+from apus_testing.cluster import Cluster
 
 BUCKET, POWER = "doubled", 4
 SIZES = (0, 5000, 200_000)
@@ -23,19 +23,31 @@ class Increase:
         self.cluster, self.ledger, self.phases = cluster, ledger.Ledger(), 0
         self.by_proxy = [cluster.s3(proxy=number) for number in (0, 1)]
         self.by_proxy[0].put(BUCKET)
-        make = lambda number: ledger.Writer(cluster, self.ledger, BUCKET, number, 3, keys=8, pause=0.02, proxy=number % 2, sizes=SIZES)
+
+        def make(number):
+            return ledger.Writer(cluster, self.ledger, BUCKET, number, 3, keys=8, pause=0.02, proxy=number % 2, sizes=SIZES)
+
         self.writers = [make(number) for number in range(2)]
         # Written in a phase only: what is never touched again must come through it, too.
         self.phase_writers = [make(number) for number in (10, 11)]
 
     def write(self):
         """Puts, posts and deletes objects of this phase by each proxy; the other one finds each at once."""
-        for writer, reader in zip(self.phase_writers, reversed(self.by_proxy)):
-            key = lambda name: f"{writer.number}/{self.phases}/{name}"
+        for writer, reader in zip(self.phase_writers, reversed(self.by_proxy), strict=True):
+
+            def key(name):
+                return f"{writer.number}/{self.phases}/{name}"
+
             kept = [f"{writer.number}/{phase}/kept" for phase in range(self.phases)]
-            steps = [("put", key("kept")), ("s3-put", key("posted")), ("post", key("posted")), ("put", key("gone")), ("s3-delete", key("gone"))]
+            steps = [
+                ("put", key("kept")),
+                ("s3-put", key("posted")),
+                ("post", key("posted")),
+                ("put", key("gone")),
+                ("s3-delete", key("gone")),
+            ]
             # Of the phases before one is written again, one posted to, one deleted.
-            steps += list(zip(["s3-put", "post", "delete"], reversed(kept)))
+            steps += list(zip(["s3-put", "post", "delete"], reversed(kept), strict=False))
             for kind, name in steps:
                 writer.step(kind, name)
             for name in {name for _, name in steps}:
@@ -45,10 +57,12 @@ class Increase:
     def judge(self, reader, key):
         found = ledger.read(reader, BUCKET, key)
         allowed = [state and (state.body(), state.meta) for state in self.ledger.states(key)]
-        assert found in allowed, f"{key} in phase {self.phases}: found {found and (found[0][:40], found[1])}, allowed {self.ledger.states(key)}"
+        assert found in allowed, (
+            f"{key} in phase {self.phases}: found {found and (found[0][:40], found[1])}, allowed {self.ledger.states(key)}"
+        )
 
     def is_intact(self):
-        """Whether every proxy finds what it should of all keys that nobody writes to."""
+        """Whether every proxy finds what it should of all keys that are not being written."""
         for reader in self.by_proxy:
             for key in sorted(self.ledger.allowed):
                 if int(key.split("/")[0]) in [writer.number for writer in self.phase_writers]:
@@ -63,7 +77,7 @@ class Increase:
         self.write()
 
     def relinker(self, step, *options, code=0):
-        """All nodes at once, as operators run it; gives what they say."""
+        """All nodes at once, as operators run it; returns what they say."""
         running = [node.relinker(step, *options) for node in self.cluster.nodes]
         for relinker in running:
             relinker.log.unlink(missing_ok=True)
@@ -95,8 +109,8 @@ class Increase:
         findings.check()
         self.cluster.once("object-replicator")
         for node in self.cluster.nodes:
-            told = json.loads((node.cache / "object.recon").read_text())["replication_stats"]
-            assert (told["objects_sent"], told["objects_removed"]) == (0, 0), told
+            output = json.loads((node.cache / "object.recon").read_text())["replication_stats"]
+            assert (output["objects_sent"], output["objects_removed"]) == (0, 0), output
         assert self.misplaced(power) == []
         assert not list(self.cluster.folder.glob("node*/devices/*/quarantined/*"))
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness import swift_code
-from harness.swift_code import ContainerBroker
+from apus_testing import swift_code
+from apus_testing.swift_code import ContainerBroker
 
 
 def outstanding(cluster, swift, container):
@@ -22,13 +22,13 @@ def outstanding(cluster, swift, container):
 
 
 def set_aside(cluster, swift, container):
-    """Databases of the container that were set aside; a repeated one has an ending of its own."""
+    """Quarantined databases of the container; a repeated one has an ending of its own."""
     name = swift_code.hash_path(swift.account, container)
     return [path for node in cluster.nodes for path in node.disk.glob(f"quarantined/containers/{name}*")]
 
 
 @pytest.fixture
-def untold(cluster, swift, container):
+def unreported(cluster, swift, container):
     """Where the account lies, whose servers are gone: two of its primaries and the handoff missed an object."""
     placement = cluster.placement("account", swift.account)
     with cluster.without("account", placement.primaries[0], placement.primaries[1], *placement.handoffs):
@@ -42,9 +42,7 @@ def untold(cluster, swift, container):
 
 def databases(swift, placement, nodes):
     """Where the account's databases lie on some nodes."""
-    return [
-        swift_code.database_path(node.devices, node.device, "account", placement.partition, swift.account) for node in nodes
-    ]
+    return [swift_code.database_path(node.devices, node.device, "account", placement.partition, swift.account) for node in nodes]
 
 
 def lose(path):
@@ -52,16 +50,16 @@ def lose(path):
         file.unlink()
 
 
-def test_updates_for_an_account_that_is_gone_come_to_an_end(cluster, swift, container, untold):
-    for path in databases(swift, untold, untold.primaries):
+def test_updates_for_an_account_that_is_gone_come_to_an_end(cluster, swift, container, unreported):
+    for path in databases(swift, unreported, unreported.primaries):
         lose(path)
     cluster.start()
     cluster.once("container-updater")
-    # The row makes the account anew, or the update ends: what may not be is an update that fails for ever.
+    # The row creates the account again, or the update ends; it may not fail for ever.
     assert outstanding(cluster, swift, container) == []
     assert len(set_aside(cluster, swift, container)) == 3
     cluster.once("container-updater", "container-replicator", "account-replicator")
-    # Nobody brings back what was set aside, nor sets it aside again and again.
+    # What was quarantined is neither brought back nor quarantined again and again.
     cluster.once("container-replicator", "container-updater", "container-updater")
     assert len(set_aside(cluster, swift, container)) == 3
     for node in cluster.nodes:
@@ -69,7 +67,7 @@ def test_updates_for_an_account_that_is_gone_come_to_an_end(cluster, swift, cont
         assert log.count("panicked") == 0
 
 
-def test_a_replica_that_told_the_account_in_time_is_an_orphan_too(cluster, swift, container):
+def test_a_replica_that_updated_the_account_in_time_is_an_orphan_too(cluster, swift, container):
     placement = cluster.placement("account", swift.account)
     containers = cluster.placement("container", swift.account, container)
     late = containers.primaries[2]
@@ -82,7 +80,7 @@ def test_a_replica_that_told_the_account_in_time_is_an_orphan_too(cluster, swift
     for path in databases(swift, placement, placement.primaries):
         lose(path)
     cluster.start()
-    # The one that was away gets the row, and all that the others think of it is that they told it.
+    # The one that was away gets the row; the others only record that they sent it.
     cluster.once("container-replicator")
     assert [node.number for node in outstanding(cluster, swift, container)] == [late.number]
     cluster.once("container-updater", nodes=[late])
@@ -92,11 +90,11 @@ def test_a_replica_that_told_the_account_in_time_is_an_orphan_too(cluster, swift
 
 
 @pytest.mark.parametrize("silent", ["primary", "handoff"])
-def test_a_container_whose_account_may_be_there_stays_where_it_is(cluster, swift, container, untold, silent):
-    who = untold.primaries[1] if silent == "primary" else untold.handoffs[0]
-    for path in databases(swift, untold, untold.primaries):
+def test_a_container_whose_account_may_be_there_stays_where_it_is(cluster, swift, container, unreported, silent):
+    who = unreported.primaries[1] if silent == "primary" else unreported.handoffs[0]
+    for path in databases(swift, unreported, unreported.primaries):
         lose(path)
-    for node in [*untold.primaries, *untold.handoffs]:
+    for node in [*unreported.primaries, *unreported.handoffs]:
         if node is not who:
             node.start("account")
     cluster.once("container-updater")
@@ -104,9 +102,9 @@ def test_a_container_whose_account_may_be_there_stays_where_it_is(cluster, swift
     assert set_aside(cluster, swift, container) == []
 
 
-def test_a_container_whose_account_lies_on_a_handoff_is_told_of_there(cluster, swift, container, untold):
-    own, *others = databases(swift, untold, untold.primaries)
-    (away,) = databases(swift, untold, untold.handoffs)
+def test_a_container_whose_account_lies_on_a_handoff_is_reported_there(cluster, swift, container, unreported):
+    own, *others = databases(swift, unreported, unreported.primaries)
+    (away,) = databases(swift, unreported, unreported.handoffs)
     # As after a change of the ring, before replication.
     own.parent.parent.parent.mkdir(parents=True, exist_ok=True)
     away.parent.mkdir(parents=True, exist_ok=True)

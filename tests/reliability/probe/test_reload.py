@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import etc
-from harness.clients import Refused
-from harness.cluster import Cluster
-from harness.process import is_listening, wait_until
-from test_signals import object_upload, proxy_upload
+from apus_testing import etc
+from apus_testing.clients import Refused
+from apus_testing.cluster import Cluster
+from apus_testing.process import is_listening
+from apus_testing.uploads import object_upload, proxy_upload
+from apus_testing.waiting import wait_until
 
 RELOADS = 5
 SERVERS = ["proxy", *etc.KINDS]
@@ -33,7 +34,7 @@ def cluster(bed):
 
 
 def status(pid, field):
-    """A line of /proc/<pid>/status; `None` when there is no such process."""
+    """A line of /proc/<pid>/status; `None` when the process does not exist."""
     try:
         lines = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
     except (OSError, ValueError):
@@ -74,7 +75,7 @@ def changed(path, old, new):
 
 @contextmanager
 def load(work, threads=3):
-    """Does `work(number)` again and again; gives what was done and what failed."""
+    """Does `work(number)` again and again; returns what was done and what failed."""
     stopped, done, failed = threading.Event(), [], []
 
     def repeat(first):
@@ -84,7 +85,7 @@ def load(work, threads=3):
             try:
                 work(number)
                 done.append(number)
-            except Exception as error:  # counted and told by the test
+            except Exception as error:  # counted and reported by the test
                 failed.append(error)
 
     running = [threading.Thread(target=repeat, args=(number,)) for number in range(threads)]
@@ -233,4 +234,3 @@ def test_a_reload_is_refused_where_there_are_no_workers(cluster):
         assert is_listening(process.address)
     process.stop()
     process.start()
-

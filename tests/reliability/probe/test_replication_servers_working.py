@@ -6,16 +6,14 @@ from io import BytesIO
 
 import pytest
 
-from harness import devices
+from apus_testing import devices
 
 NOT_DATA = re.compile(r"(hashes\.(pkl|invalid)|\.?lock(-.+)?|.*\.pending|.*\.db-(wal|shm)|apus-.*)$")
 
 
 def contents(disk):
     """Relative paths of what was stored, without databases' times in it, nor locks and what was on its way (swept after a day)."""
-    names = {
-        str(path.relative_to(disk)) for path in disk.rglob("*") if path.is_file() and not NOT_DATA.match(path.name)
-    }
+    names = {str(path.relative_to(disk)) for path in disk.rglob("*") if path.is_file() and not NOT_DATA.match(path.name)}
     return {name for name in names if not name.startswith(("tmp/", ".apus-locks/"))}
 
 
@@ -55,7 +53,7 @@ def test_a_wiped_node_is_filled_and_missing_files_are_found_by_their_hashes(clus
         shutil.rmtree(suffix)
     cluster.once("object-replicator")
     assert object_files(node.disk) <= files
-    # … until the hashes are made anew.
+    # … until the hashes are computed again.
     for pickled in node.disk.glob("objects/*/hashes.pkl"):
         pickled.unlink()
     cluster.once("object-replicator")

@@ -32,10 +32,14 @@ def test_a_symlink_leads_no_client_to_a_reserved_name(cluster, swift):
     etag = internal.get_object_metadata(swift.account, "\0target", "\0obj")["etag"]
     link = {"X-Symlink-Target": "%00target/%00obj", "Content-Type": "application/symlink"}
     swift.put("links/dynamic", b"", link, expect=412)
-    internal.upload_object(BytesIO(b""), swift.account, "links", "planted", headers={
-        "X-Object-Sysmeta-Symlink-Target": "%00target/%00obj"})
+    internal.upload_object(BytesIO(b""), swift.account, "links", "planted", headers={"X-Object-Sysmeta-Symlink-Target": "%00target/%00obj"})
     swift.get("links/planted", expect=412)
     swift.put("links/static", b"", {**link, "X-Symlink-Target-Etag": etag}, expect=412)
-    internal.upload_object(BytesIO(b""), swift.account, "links", "swifts", headers={
-        "X-Object-Sysmeta-Symlink-Target": "%00target/%00obj", "X-Object-Sysmeta-Allow-Reserved-Names": "true"})
+    internal.upload_object(
+        BytesIO(b""),
+        swift.account,
+        "links",
+        "swifts",
+        headers={"X-Object-Sysmeta-Symlink-Target": "%00target/%00obj", "X-Object-Sysmeta-Allow-Reserved-Names": "true"},
+    )
     assert swift.get("links/swifts").body == b"target object"

@@ -4,7 +4,6 @@ Here servers are one process each (`workers = 0`), so a reload is a stop and a s
 sees of it. With workers: `test_reload.py`.
 """
 
-import http.client
 import signal
 import socket
 import threading
@@ -12,40 +11,9 @@ import time
 
 import pytest
 
-from harness import etc
-from harness.process import wait_until
-
-
-class Upload:
-    """A PUT whose body is sent when told."""
-
-    def __init__(self, address, path, headers, body=b"body" * 10):
-        self.body = body
-        self.connection = http.client.HTTPConnection(*address, timeout=20)
-        self.connection.putrequest("PUT", path)
-        for name, value in {**headers, "Content-Length": len(body)}.items():
-            self.connection.putheader(name, value)
-        self.connection.endheaders()
-        # Some of it, so that the server is at it.
-        self.connection.send(body[:4])
-
-    def finish(self):
-        self.connection.send(self.body[4:])
-        answer = self.connection.getresponse()
-        answer.read()
-        self.connection.close()
-        return answer.status
-
-
-def object_upload(cluster, name):
-    node = cluster.nodes[0]
-    headers = {"X-Timestamp": f"{time.time():016.5f}", "Content-Type": "a/b", "X-Backend-Storage-Policy-Index": "0"}
-    return node.servers["object"], Upload((node.address, etc.KINDS["object"]), f"/{node.device}/1/AUTH_t/c/{name}", headers)
-
-
-def proxy_upload(cluster, swift, container, name):
-    headers = {"X-Auth-Token": swift.token}
-    return cluster.proxy, Upload(cluster.proxy.address, f"/v1/{swift.account}/{container}/{name}", headers)
+from apus_testing import etc
+from apus_testing.uploads import object_upload, proxy_upload
+from apus_testing.waiting import wait_until
 
 
 @pytest.mark.parametrize("server", ["object", "proxy"])
@@ -90,7 +58,7 @@ def test_a_rolling_restart_of_all_nodes_fails_no_request(cluster, swift, contain
                 swift.put(f"{container}/o{number % 20}", b"x" * 100)
                 assert swift.get(f"{container}/o{number % 20}").body == b"x" * 100
                 done.append(number)
-            except Exception as error:  # counted and told below
+            except Exception as error:  # counted and reported below
                 failures.append(error)
 
     loader = threading.Thread(target=load)
@@ -147,7 +115,7 @@ def test_a_daemon_that_waits_for_a_silent_server_still_stops(cluster, swift, con
         silent = [Silent((node.address, etc.KINDS["account"])) for node in cluster.nodes]
         try:
             daemon = holder.daemon("container-updater").spawn()
-            wait_until(lambda: any(one.connections for one in silent), "it connects to nobody")
+            wait_until(lambda: any(one.connections for one in silent), "it does not connect")
             began = time.monotonic()
             daemon.running.terminate()
             assert daemon.running.wait(timeout=15) == 0

@@ -1,35 +1,29 @@
-//! Reads the body of a call or of its answer, up to a bound.
+//! Reads the body of a call or of its response, up to a limit.
 
 use apus_daemon::Body;
+use apus_daemon::http::BodyError;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
-/// Why there is no body.
-#[derive(Debug)]
-pub(super) enum Unread {
+/// Reasons why a body could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyReadError {
     /// It is longer than it may be.
+    #[error("the body is too large")]
     TooLarge,
-    /// It broke off.
-    Broken(String),
-}
-
-impl std::fmt::Display for Unread {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::TooLarge => f.write_str("body too large"),
-            Self::Broken(error) => f.write_str(error),
-        }
-    }
+    /// The connection broke.
+    #[error("the body is incomplete: {0}")]
+    Broken(#[source] BodyError),
 }
 
 /// A body of at most `max` bytes.
-pub(super) async fn read(mut body: Body, max: usize) -> Result<Bytes, Unread> {
+pub(super) async fn read(mut body: Body, max: usize) -> Result<Bytes, BodyReadError> {
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Unread::Broken(error.to_string()))?;
+        let frame = frame.map_err(BodyReadError::Broken)?;
         let Ok(data) = frame.into_data() else { continue };
         if all.len() + data.len() > max {
-            return Err(Unread::TooLarge);
+            return Err(BodyReadError::TooLarge);
         }
         all.extend_from_slice(&data);
     }

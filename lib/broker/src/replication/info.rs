@@ -1,36 +1,36 @@
-//! What a replica says of itself, in Swift's JSON keys (`get_replication_info`).
+//! State of a replica, in Swift's JSON keys (`get_replication_info`).
 
 use apus_cluster::{HashConf, PathHash, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::kind::Kind;
 use super::table::sync_point;
 use crate::error::DbError;
+use crate::kind::DatabaseKind;
 use crate::raw::{Connection, Row};
 
-/// Replication info of a database. Times are text, since that is what replicas compare.
+/// State of a replica. Times are text, since replicas compare text.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Info {
+pub struct ReplicaInfo {
     /// Account.
     pub account: String,
-    /// Container; none in an account's.
+    /// Container; `None` for an account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-    /// When the first replica was made.
+    /// When the first replica was created.
     pub created_at: String,
     /// When it was last put.
     pub put_timestamp: String,
     /// When it was last deleted.
     pub delete_timestamp: String,
-    /// When it last began or ceased to be deleted.
+    /// When it was last deleted or created again.
     pub status_changed_at: String,
     /// Rows that are not deleted.
     pub count: i64,
     /// Hash of all rows.
     pub hash: String,
-    /// The replica's id.
+    /// The id of the replica.
     pub id: String,
     /// The `metadata` column.
     pub metadata: String,
@@ -42,25 +42,25 @@ pub struct Info {
     /// As `max_row`, of the shard ranges.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shard_max_row: Option<i64>,
-    /// The last row of the asking replica that was merged here; -1 when none was.
+    /// The last row of the calling replica that was merged here; -1 when none was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub point: Option<i64>,
-    /// Of a container with rows of several policies: up to which row what is misplaced was queued
-    /// for the reconciler. Told to nobody.
+    /// For a container with rows of several policies: up to which row misplaced ones were queued for
+    /// the reconciler. Not sent.
     #[serde(skip)]
     pub queued: Option<i64>,
-    /// Everything else that Swift tells.
+    /// All other keys that Swift sends.
     #[serde(flatten)]
     pub more: Map<String, Value>,
 }
 
-impl Info {
-    /// Reads it: `select` gives account, created_at, put_timestamp, delete_timestamp,
-    /// status_changed_at, the count, hash, id and metadata, and then what `own` takes from the row.
+impl ReplicaInfo {
+    /// Reads it. `select` returns account, created_at, put_timestamp, delete_timestamp,
+    /// status_changed_at, the count, hash, id and metadata, and then columns that `own` reads.
     ///
     /// # Errors
     /// SQLite's; [`DbError::Corrupt`] for a database without such a row.
-    pub fn read<K: Kind>(
+    pub fn read<K: DatabaseKind>(
         connection: &mut Connection,
         select: &'static str,
         own: fn(&mut Self, &Row<'_>),
@@ -85,16 +85,16 @@ impl Info {
         })?;
         let mut info =
             found.ok_or_else(|| DbError::Corrupt("no row about the database".to_owned()))?;
-        info.max_row = sync_point(connection, K::STATEMENTS.max_row)?;
+        info.max_row = sync_point(connection, K::schema().max_row)?;
         Ok(info)
     }
 
-    /// Adds something that only this kind tells.
-    pub fn tell(&mut self, name: &str, value: impl Into<Value>) {
+    /// Adds a key that only this kind has.
+    pub fn add(&mut self, name: &str, value: impl Into<Value>) {
         self.more.insert(name.to_owned(), value.into());
     }
 
-    /// From the arguments of a `sync` call; `None` when they are none.
+    /// Decodes the arguments of a `sync` call; `None` for invalid ones.
     pub(super) fn from_sync(arguments: &[Value]) -> Option<Self> {
         let text = |index: usize| arguments.get(index)?.as_str().map(str::to_owned);
         let more = arguments.len() > 9;
@@ -105,7 +105,7 @@ impl Info {
             created_at: text(3)?,
             put_timestamp: text(4)?,
             delete_timestamp: text(5)?,
-            // Databases of old have no metadata at all.
+            // Old databases have no metadata at all.
             metadata: text(6).unwrap_or_default(),
             status_changed_at: if more { text(7)? } else { String::new() },
             count: if more { arguments.get(8)?.as_i64()? } else { 0 },
@@ -138,7 +138,7 @@ impl Info {
         [&self.created_at, &self.put_timestamp, &self.delete_timestamp]
     }
 
-    /// What must not have changed between a replication and a removal.
+    /// Whether nothing changed between a replication and a removal.
     pub(super) fn same_state(&self, other: &Self) -> bool {
         self.id == other.id
             && self.max_row == other.max_row
@@ -154,17 +154,17 @@ impl Info {
         std::iter::once(self.account.as_str()).chain(self.container.as_deref()).collect()
     }
 
-    /// The hash under which it must lie.
+    /// The hash of its path.
     pub(super) fn path_hash(&self, conf: &HashConf) -> PathHash {
         conf.hash(&self.names())
     }
 
-    /// Rows that are not deleted, as many as can be lacked.
+    /// Rows that are not deleted, which another replica may lack.
     pub(super) fn rows(&self) -> u64 {
         u64::try_from(self.count).unwrap_or(0)
     }
 
-    /// A time; what cannot be read is older than any.
+    /// A time; an invalid one is older than any.
     pub(super) fn time(text: &str) -> Timestamp {
         Timestamp::parse(text).unwrap_or(Timestamp::ZERO)
     }
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_sync_call_is_read_as_it_was_written_with_and_without_policy() {
-        let info = Info {
+        let info = ReplicaInfo {
             max_row: 7,
             hash: "h".to_owned(),
             id: "i".to_owned(),
@@ -192,21 +192,21 @@ mod tests {
             put_timestamp: "2".to_owned(),
             delete_timestamp: "0".to_owned(),
             metadata: "{}".to_owned(),
-            ..Info::default()
+            ..ReplicaInfo::default()
         };
         let call = info.to_sync();
         let call = call.as_array().unwrap();
         assert_eq!(call.len(), 8);
-        assert_eq!(Info::from_sync(&call[1..]), Some(info.clone()));
-        let info = Info {
+        assert_eq!(ReplicaInfo::from_sync(&call[1..]), Some(info.clone()));
+        let info = ReplicaInfo {
             status_changed_at: "2".to_owned(),
             count: 3,
             storage_policy_index: Some(1),
             ..info
         };
         let call = info.to_sync();
-        assert_eq!(Info::from_sync(&call.as_array().unwrap()[1..]), Some(info));
-        assert_eq!(Info::from_sync(&[json!("7")]), None);
-        assert_eq!(Info::from_sync(&[]), None);
+        assert_eq!(ReplicaInfo::from_sync(&call.as_array().unwrap()[1..]), Some(info));
+        assert_eq!(ReplicaInfo::from_sync(&[json!("7")]), None);
+        assert_eq!(ReplicaInfo::from_sync(&[]), None);
     }
 }

@@ -1,33 +1,33 @@
-//! Options of the two replicators, named as Swift's.
+//! ReplicationOptions of the two replicators, named as Swift's.
 
 use std::time::Duration;
 
 use apus_daemon::config::Section;
 
-/// How replication goes about its work.
+/// Options of a replicator.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct ReplicationOptions {
     /// Between the end of a pass and the beginning of the next.
     pub interval: Duration,
     /// Databases at a time.
     pub concurrency: usize,
-    /// Databases begun in a second at most; 0 for any number.
+    /// Databases per second at most; 0 is unlimited.
     pub databases_per_second: f64,
     /// Rows in one call.
     pub per_diff: usize,
     /// Calls with rows for one database and replica in a pass.
     pub max_diffs: usize,
-    /// Seconds after which what is deleted may be dropped.
+    /// Seconds after which a deletion may be dropped.
     pub reclaim_age: f64,
     /// Only databases that do not belong here.
     pub handoffs_only: bool,
-    /// Replicas that must have a handoff database before it goes; 0 for all.
+    /// Replicas that must have a handoff database before it is removed; 0 for all.
     pub handoff_delete: usize,
-    /// For the answer to a call.
+    /// Timeout of a call.
     pub node_timeout: Duration,
 }
 
-impl Options {
+impl ReplicationOptions {
     /// Reads `[account-replicator]` or `[container-replicator]`.
     ///
     /// # Errors
@@ -38,14 +38,14 @@ impl Options {
             if value.is_finite() && value >= 0.0 {
                 return Ok(value);
             }
-            Err(section.refuse(name, &value.to_string(), "seconds"))
+            Err(section.refuse(name, &value.to_string(), "seconds").into())
         };
         let least_one = |name: &str, default: usize| -> Result<usize, String> {
             let value: usize = section.parse(name, default, "a whole number from 1")?;
             if value > 0 {
                 return Ok(value);
             }
-            Err(section.refuse(name, "0", "a whole number from 1"))
+            Err(section.refuse(name, "0", "a whole number from 1").into())
         };
         let handoff_delete = match section.get("handoff_delete") {
             None | Some("auto") => 0,
@@ -79,7 +79,7 @@ mod tests {
     fn defaults_are_swifts_and_bad_values_are_named() {
         let read = |text: &str| {
             let conf = Conf::parse(text).unwrap();
-            Options::read(&conf.section("container-replicator"))
+            ReplicationOptions::read(&conf.section("container-replicator"))
         };
         let defaults = read("").unwrap();
         assert_eq!((defaults.per_diff, defaults.max_diffs, defaults.concurrency), (1000, 100, 8));

@@ -1,7 +1,7 @@
-//! Calls to the server of a device: the sending side of `REPLICATE`.
+//! Sends `REPLICATE` calls to the server of a device.
 //!
-//! Not through `wire::Client`: its error limits are for clients, who have somewhere else to go. A
-//! replicator asks each replica in each pass.
+//! Not through `wire::Client`, whose error limits are for requests of clients, which can go to
+//! another server. A replicator calls each replica in each pass.
 
 use std::io;
 use std::path::Path;
@@ -11,49 +11,56 @@ use std::time::Duration;
 use apus_daemon::Body;
 use apus_daemon::http::{BodyError, empty, full, stream};
 use apus_ring::Device;
-use apus_wire::{NodePath, Transport, headers};
+use apus_wire::transport::SendError;
+use apus_wire::{NodePath, NodeRequest, Transport, headers};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{Request, StatusCode, header};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::body::BodyReadError;
 use crate::mark::FileMark;
 
-/// Bytes of an answer at most: an info with its metadata, or a list of shard ranges.
-const ANSWER_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of a response at most: a state with its metadata, or a list of shard ranges.
+const RESPONSE_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of a database in one piece.
 const PIECE: usize = 256 * 1024;
-/// A database is given this long for each of its bytes, beyond the time for a call.
+/// Rate of a transfer at least: its timeout is that of a call and the time for its bytes.
 const BYTES_PER_SECOND: u64 = 4 * 1024 * 1024;
 
-/// Why a call had no answer.
-#[derive(Debug)]
-pub(super) struct Unanswered(String);
-
-impl std::fmt::Display for Unanswered {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
+/// Reasons why a call got no response.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallError {
+    #[error("the call cannot be encoded: {0}")]
+    Encode(#[from] serde_json::Error),
+    #[error("the request is invalid: {0}")]
+    Request(#[from] http::Error),
+    #[error(transparent)]
+    Send(#[from] SendError),
+    #[error(transparent)]
+    Body(#[from] BodyReadError),
+    #[error("no response in time")]
+    Timeout,
 }
 
-/// An answer.
+/// Response to a call.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct CallReply {
     pub(super) status: StatusCode,
-    /// Whether this server takes whole databases as bodies.
+    /// Whether this server accepts whole databases as bodies.
     pub(super) takes_databases: bool,
     /// The mark of the database's files before it was read.
     pub(super) mark: Option<FileMark>,
-    /// How many of the rows that it was sent were new to it. Swift's servers do not say.
+    /// How many of the rows that it was sent were new to it. Swift's servers do not report it.
     pub(super) new_rows: Option<u64>,
     pub(super) body: Bytes,
 }
 
-/// One database on one device of another server, or of our own.
+/// One database on one device of another server, or of this node.
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
     pub(super) transport: Arc<Transport>,
-    /// As daemons reach it.
+    /// With its replication address.
     pub(super) node: Device,
     pub(super) partition: u32,
     pub(super) hash: String,
@@ -62,19 +69,18 @@ pub(super) struct Peer {
 
 impl Peer {
     /// Calls an operation: a JSON list of its name and arguments.
-    pub(super) async fn call(&self, call: &impl Serialize) -> Result<Reply, Unanswered> {
-        let call = serde_json::to_vec(call).map_err(|error| Unanswered(error.to_string()))?;
-        let mut head = HeaderMap::new();
-        head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        self.replicate(head, full(call), self.timeout).await
+    pub(super) async fn call(&self, call: &impl Serialize) -> Result<CallReply, CallError> {
+        let call = full(serde_json::to_vec(call)?);
+        let request = self.replicate().header(header::CONTENT_TYPE, "application/json").body(call);
+        self.send(request?, self.timeout).await
     }
 
-    /// As [`Peer::call`], for work that grows with the size of a database.
+    /// As [`Peer::call`], for work that takes longer for a larger database.
     pub(super) async fn call_long(
         &self,
         call: &impl Serialize,
         bytes: u64,
-    ) -> Result<Reply, Unanswered> {
+    ) -> Result<CallReply, CallError> {
         let patient = Self { timeout: self.timeout + for_bytes(bytes), ..self.clone() };
         patient.call(call).await
     }
@@ -86,73 +92,58 @@ impl Peer {
         file: &Path,
         length: u64,
         md5: &str,
-    ) -> Result<Reply, Unanswered> {
-        let mut head = HeaderMap::new();
-        for (name, value) in
-            [(headers::DATABASE, id), ("etag", md5), ("content-length", &length.to_string())]
-        {
-            let value =
-                HeaderValue::from_str(value).map_err(|error| Unanswered(error.to_string()))?;
-            head.insert(name, value);
-        }
+    ) -> Result<CallReply, CallError> {
         let (sender, pieces) = mpsc::channel(4);
+        let request = self
+            .replicate()
+            .header(headers::DATABASE, id)
+            .header(header::ETAG, md5)
+            .header(header::CONTENT_LENGTH, length)
+            .body(stream(pieces))?;
         let file = file.to_owned();
         let read = tokio::task::spawn_blocking(move || read_pieces(&file, &sender));
-        let reply = self.replicate(head, stream(pieces), self.timeout + for_bytes(length)).await;
-        // A file that could not be read has broken the body.
+        let reply = self.send(request, self.timeout + for_bytes(length)).await;
+        // An error of the file has ended the body.
         let _ = read.await;
         reply
     }
 
-    async fn replicate(
-        &self,
-        head: HeaderMap,
-        body: Body,
-        timeout: Duration,
-    ) -> Result<Reply, Unanswered> {
-        let method = Method::from_bytes(b"REPLICATE").unwrap_or(Method::POST);
-        self.send(method, vec![self.hash.clone()], head, body, timeout).await
+    /// Creates the database by an ordinary `PUT` of its names.
+    pub(super) async fn put(&self, put: NodeRequest) -> Result<CallReply, CallError> {
+        let NodeRequest { method, partition, names, headers, .. } = put;
+        let path = NodePath { device: self.node.device.clone(), partition, names };
+        let mut request = Request::builder().method(method).uri(path.encode()).body(empty())?;
+        *request.headers_mut() = headers;
+        self.send(request, self.timeout).await
     }
 
-    /// An ordinary `PUT` of the database's names, which makes it.
-    pub(super) async fn put(&self, names: &[&str], head: HeaderMap) -> Result<Reply, Unanswered> {
-        let names = names.iter().map(|name| (*name).to_owned()).collect();
-        self.send(Method::PUT, names, head, empty(), self.timeout).await
+    /// A `REPLICATE` of this database.
+    fn replicate(&self) -> http::request::Builder {
+        let (device, names) = (self.node.device.clone(), vec![self.hash.clone()]);
+        let path = NodePath { device, partition: self.partition, names };
+        Request::builder().method("REPLICATE").uri(path.encode())
     }
 
     async fn send(
         &self,
-        method: Method,
-        names: Vec<String>,
-        head: HeaderMap,
-        body: Body,
+        request: Request<Body>,
         timeout: Duration,
-    ) -> Result<Reply, Unanswered> {
-        let path = NodePath { device: self.node.device.clone(), partition: self.partition, names };
-        let request = Request::builder().method(method).uri(path.encode()).body(body);
-        let mut request = request.map_err(|error| Unanswered(error.to_string()))?;
-        *request.headers_mut() = head;
+    ) -> Result<CallReply, CallError> {
         let address = self.node.address();
-        let answered = tokio::time::timeout(timeout, async {
-            let response = self
-                .transport
-                .send(&address, request)
-                .await
-                .map_err(|error| Unanswered(error.to_string()))?;
+        let response = tokio::time::timeout(timeout, async {
+            let response = self.transport.send(&address, request).await?;
             let (head, body) = response.into_parts();
-            let body = super::body::read(body, ANSWER_MAX).await;
-            let body = body.map_err(|error| Unanswered(error.to_string()))?;
-            Ok(Reply {
+            let body = super::body::read(body, RESPONSE_MAX).await?;
+            let text = |name| apus_daemon::http::header(&head.headers, name);
+            Ok(CallReply {
                 status: head.status,
-                mark: apus_daemon::http::header(&head.headers, headers::FILE_MARK)
-                    .and_then(FileMark::parse),
+                mark: text(headers::FILE_MARK).and_then(FileMark::parse),
                 takes_databases: head.headers.contains_key(headers::DATABASE),
-                new_rows: apus_daemon::http::header(&head.headers, headers::NEW_ROWS)
-                    .and_then(|rows| rows.parse().ok()),
+                new_rows: text(headers::NEW_ROWS).and_then(|rows| rows.parse().ok()),
                 body,
             })
         });
-        answered.await.unwrap_or_else(|_| Err(Unanswered("no answer in time".to_owned())))
+        response.await.unwrap_or(Err(CallError::Timeout))
     }
 }
 
@@ -177,7 +168,7 @@ fn read_pieces(file: &Path, sender: &mpsc::Sender<Result<Bytes, BodyError>>) -> 
         }
         piece.truncate(read);
         if sender.blocking_send(Ok(piece.into())).is_err() {
-            // Nobody reads any more.
+            // The receiver is gone.
             return Ok(());
         }
     }

@@ -1,8 +1,8 @@
-//! Reclaiming: what every replica knows to be deleted since long is dropped.
+//! Drops old deletions that all replicas have.
 //!
-//! Source: `swift/common/db.py`, `reclaim` and `TombstoneReclaimer`. Differently from Swift this
-//! waits until all replicas are up to date: a deletion that a replica has not heard of is kept,
-//! however old, or that replica would bring the object back.
+//! Source: `swift/common/db.py`, `reclaim` and `TombstoneReclaimer`. Unlike Swift, this waits until
+//! all replicas are up to date: a deletion that a replica lacks is kept, however old, or that
+//! replica would bring the object back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use std::time::Duration;
 use apus_cluster::Timestamp;
 use apus_cluster::timestamp::STEPS_PER_SECOND;
 
-use super::info::Info;
-use super::kind::Kind;
+use super::info::ReplicaInfo;
+use super::replica::Replica;
 use crate::database::Database;
 use crate::error::DbError;
 use crate::metadata;
 use crate::raw::Connection;
 
-/// Deleted rows looked at in one transaction: others wait for it.
+/// Deleted rows per transaction, since other writes wait for it.
 const PAGE: i64 = 1000;
 
 /// `now` less an age in seconds.
@@ -28,9 +28,9 @@ pub(super) fn before(now: Timestamp, seconds: f64) -> Timestamp {
 
 /// Drops deleted rows and removed metadata older than `age`, and sync points that were not touched
 /// for twice that time.
-pub(super) async fn reclaim<K: Kind>(
+pub(super) async fn reclaim<K: Replica>(
     database: &Arc<Database>,
-    info: &Info,
+    info: &ReplicaInfo,
     now: Timestamp,
     age: f64,
 ) -> Result<(), DbError> {
@@ -51,30 +51,27 @@ pub(super) async fn reclaim<K: Kind>(
     }
     let removals = metadata::decode(&info.metadata)?;
     if removals.values().any(|value| metadata::is_old_removal(value, then)) {
-        let (select, update) = (K::STATEMENTS.metadata, K::STATEMENTS.set_metadata);
-        database
-            .write(move |connection| metadata::reclaim(connection, select, update, then))
-            .await?;
+        database.write(move |connection| metadata::reclaim(connection, K::schema(), then)).await?;
     }
     Ok(())
 }
 
-/// When something in a database will be old enough to go, if nothing changes: since 1970, or early
-/// by less than a second. `None` when nothing in it grows old.
-pub(super) fn next<K: Kind>(
+/// When something in a database will be old enough to be dropped, if nothing changes: since 1970, at
+/// most a second early. `None` when nothing in it becomes old.
+pub(super) fn next<K: Replica>(
     connection: &mut Connection,
-    info: &Info,
+    info: &ReplicaInfo,
     age: f64,
 ) -> Result<Option<Duration>, DbError> {
     let mut due: Option<f64> = None;
     let mut add = |time: &str, age: f64| {
-        // What is no time is never old.
+        // An invalid time is never old.
         let seconds = time.split('.').next().and_then(|seconds| seconds.parse::<f64>().ok());
         if let Some(seconds) = seconds {
             due = Some(due.map_or(seconds + age, |due| due.min(seconds + age)));
         }
     };
-    connection.query(K::STATEMENTS.oldest_tombstone, &[], |row| {
+    connection.query(K::schema().oldest_tombstone, &[], |row| {
         add(&row.text(0), age);
         false
     })?;
@@ -90,20 +87,20 @@ pub(super) fn next<K: Kind>(
     for (_, time) in metadata.values().filter(|(value, _)| value.is_empty()) {
         add(time, age);
     }
-    if Info::time(&info.delete_timestamp) > Info::time(&info.put_timestamp) {
+    if ReplicaInfo::time(&info.delete_timestamp) > ReplicaInfo::time(&info.put_timestamp) {
         add(&info.delete_timestamp, age);
     }
     Ok(due.map(|due| Duration::try_from_secs_f64(due).unwrap_or(Duration::MAX)))
 }
 
-fn has_old<K: Kind>(
+fn has_old<K: Replica>(
     connection: &mut Connection,
     then: Timestamp,
     long_ago: Timestamp,
 ) -> Result<bool, DbError> {
     let mut found = false;
     let old = long_ago.seconds().to_string();
-    connection.query(K::STATEMENTS.old_tombstone, &[(&then.to_string()).into()], |_| {
+    connection.query(K::schema().old_tombstone, &[(&then.to_string()).into()], |_| {
         found = true;
         false
     })?;
@@ -119,15 +116,15 @@ fn has_old<K: Kind>(
     Ok(found)
 }
 
-/// One page of deleted rows by name from `from` on; gives where the next one begins.
-fn page<K: Kind>(
+/// Drops one page of deleted rows by name from `from` on. Returns where the next one begins.
+fn page<K: Replica>(
     connection: &mut Connection,
     from: &str,
     then: Timestamp,
 ) -> Result<Option<String>, DbError> {
     let mut next = None;
     let then = then.to_string();
-    connection.query(K::STATEMENTS.tombstone_at, &[from.into(), PAGE.into()], |row| {
+    connection.query(K::schema().tombstone_at, &[from.into(), PAGE.into()], |row| {
         next = Some(row.text(0));
         false
     })?;
@@ -135,8 +132,8 @@ fn page<K: Kind>(
     let next = next.filter(|next| next != from);
     match &next {
         Some(next) => connection
-            .run(K::STATEMENTS.reclaim_until, &[from.into(), (&then).into(), next.into()])?,
-        None => connection.run(K::STATEMENTS.reclaim_rest, &[from.into(), (&then).into()])?,
+            .run(K::schema().reclaim_until, &[from.into(), (&then).into(), next.into()])?,
+        None => connection.run(K::schema().reclaim_rest, &[from.into(), (&then).into()])?,
     }
     Ok(next)
 }

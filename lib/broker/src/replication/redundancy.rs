@@ -1,17 +1,16 @@
-//! How many rows are below full redundancy: at least one primary lacks them, or an older state of
-//! them is there.
+//! Counts rows below full redundancy: at least one primary lacks their newest state.
 //!
 //! Rows are counted as a pass finds them, before it sends them, by one replica of each database:
-//! the first primary in the ring's order that has them, of those that answer, or a handoff if no
-//! primary that answers has them. Rows of a database are `unknown` when nobody is known to lack
-//! them, but a primary could not be asked. A container whose rows wait to be moved to its shards
-//! has none that are counted.
+//! the first primary in the ring's order that has them, of those that respond, or a handoff if no
+//! primary that responds has them. Rows of a database are `unknown` when no primary is known to lack
+//! them, but one could not be asked. Rows of a container that wait to be moved to its shards are not
+//! counted.
 //!
-//! Never less than that are counted, but often more: which rows two replicas lack is not compared,
-//! so those that more than one lacks count for each, up to all rows that the database has; a
-//! replica that gets a whole database is taken to have had no rows; and a Swift server does not say
-//! which of the rows that it was sent were new to it, so all count. Databases on handoffs alone are
-//! counted by each of them, and until the next pass of a node, what another one has counted since.
+//! The count is never too low, but often too high. Rows that several replicas lack count for each of
+//! them, up to all rows of the database. A replica that gets a whole database counts as without
+//! rows. A Swift server does not report which of the rows it was sent were new to it, so all count.
+//! Databases on handoffs alone are counted by each of these. The counts of a node stay until its next
+//! pass, even if another node has counted since.
 
 use serde::Serialize;
 
@@ -37,20 +36,20 @@ impl Redundancy {
     }
 }
 
-/// What a primary lacked when it was asked.
+/// Rows that a primary lacked when it was asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Gap {
-    /// It did not say.
+    /// It did not respond.
     #[default]
     Unknown,
     /// The whole database; its device may be missing.
     Database,
-    /// So many rows, at most.
+    /// At most so many rows.
     Rows(u64),
 }
 
 impl Gap {
-    /// Adds rows to what is known.
+    /// Adds rows.
     pub(super) fn rows(&mut self, more: u64) {
         match self {
             Self::Unknown => *self = Self::Rows(more),
@@ -60,8 +59,8 @@ impl Gap {
     }
 }
 
-/// What a replica with `rows` rows counts. `primaries` are the others, and whether each comes before
-/// this one and can count what it has itself.
+/// The counts of a replica with `rows` rows. `primaries` are the gaps of the others, and whether each
+/// comes before this one and can count itself.
 pub(super) fn count(rows: u64, primaries: &[(Gap, bool)]) -> Redundancy {
     let lacked = |gap: Gap| match gap {
         Gap::Unknown => 0,
@@ -78,7 +77,7 @@ pub(super) fn count(rows: u64, primaries: &[(Gap, bool)]) -> Redundancy {
             let most = known().map(|(gap, _)| lacked(*gap)).max().unwrap_or(0);
             known().map(|(gap, _)| lacked(*gap)).sum::<u64>().min(rows.max(most))
         }
-        // What they all lack is no more than what each of them lacks.
+        // All of them lack at most as many as each of them.
         false => earlier().map(|(gap, _)| lacked(*gap)).min().unwrap_or(0),
     };
     let is_silent = is_first && primaries.iter().any(|(gap, _)| *gap == Gap::Unknown);
@@ -103,7 +102,7 @@ mod tests {
     const NONE: Gap = Gap::Rows(0);
 
     #[test]
-    fn the_first_counts_what_any_lacks_and_others_what_all_before_them_lack() {
+    fn the_first_counts_rows_that_any_lacks_and_others_those_that_all_before_lack() {
         assert_eq!(count(9, &[(NONE, false), (NONE, false)]), counts([0, 0], [0, 0]));
         assert_eq!(count(9, &[(NONE, false), (Gap::Rows(4), false)]), counts([4, 0], [0, 0]));
         assert_eq!(
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_can_tell_is_unknown_and_told_by_the_first_that_answers() {
+    fn rows_are_unknown_when_a_primary_is_silent_and_counted_by_the_first_that_answers() {
         assert_eq!(count(9, &[(Gap::Unknown, true), (NONE, false)]), counts([0, 9], [0, 1]));
         assert_eq!(count(9, &[(Gap::Unknown, true), (NONE, true)]), counts([0, 0], [0, 0]));
         assert_eq!(

@@ -1,19 +1,19 @@
-//! A consistent copy of a running database, to be sent whole.
+//! Consistent copies of running databases, to be sent whole.
 //!
-//! Copying the file would not do: in WAL mode part of the rows are in the log.
+//! A copy of the file alone would lack the rows that are in the write-ahead log.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use apus_disk::make_directories;
 
-use super::kind::Kind;
 use super::transfer::open_arrived;
 use crate::digest;
 use crate::error::DbError;
 use crate::handles::Broker;
+use crate::kind::DatabaseKind;
 
-/// A copy in `<device>/tmp`, which goes when it is dropped.
+/// A copy in `<device>/tmp`, which is removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) file: PathBuf,
@@ -24,14 +24,14 @@ pub(super) struct Snapshot {
 
 impl Drop for Snapshot {
     fn drop(&mut self) {
-        // One that stays is cleared away when it is old.
+        // A file that stays is removed when it is old.
         let _ = apus_disk::remove_file(&self.file);
     }
 }
 
-/// Copies a database with a connection of its own, beside readers and writers. `None` when there
-/// is no such database any more.
-pub(super) async fn take<K: Kind>(
+/// Copies a database with a connection of its own, while others read and write. `None` when it does
+/// not exist.
+pub(super) async fn take<K: DatabaseKind>(
     broker: &Broker,
     device: &Path,
     path: &Path,
@@ -49,14 +49,14 @@ pub(super) async fn take<K: Kind>(
         digest::check_schema(&mut opened.connection)?;
         opened.connection.run("VACUUM INTO ?", &[(&target).into()])?;
         opened.connection.close()?;
-        // It has another `schema_version`, by which the digest of its schema is found.
+        // The copy has another `schema_version`, which is the id of the digest of its schema.
         let mut copy = open_arrived(&snapshot.file)?;
         digest::seal_schema(&mut copy)?;
         copy.close()?;
         (snapshot.length, snapshot.md5) = length_and_md5(&snapshot.file)?;
         Ok(Some(snapshot))
     });
-    taken.await.unwrap_or_else(|error| Err(DbError::Io(error.to_string())))
+    taken.await?
 }
 
 fn length_and_md5(file: &Path) -> io::Result<(u64, String)> {

@@ -1,27 +1,28 @@
-//! What replication reads and writes in a database of either kind: sync points, merged timestamps,
-//! a copy's new id. Source: `swift/common/db.py`.
+//! Statements of replication on a database of either kind.
+//!
+//! Sync points, merged timestamps, the new id of a copy. Source: `swift/common/db.py`.
 
 use apus_cluster::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::info::Info;
-use super::kind::Kind;
+use super::info::ReplicaInfo;
+use super::replica::Replica;
 use crate::digest;
 use crate::error::DbError;
 use crate::metadata;
 use crate::raw::{Connection, Param};
 use crate::stat;
 
-/// A sync point as replicas tell each other.
+/// A sync point as replicas send it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SyncPoint {
     pub(super) remote_id: String,
     pub(super) sync_point: i64,
 }
 
-/// Which way rows went.
+/// Direction of replicated rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Direction {
     /// From the replica of that id to here.
     Incoming,
     /// From here to it.
@@ -41,11 +42,15 @@ fn integer(
     Ok(found)
 }
 
-/// The last row that went a way; -1 when none did.
-pub(super) fn point(connection: &mut Connection, way: Way, id: &str) -> Result<i64, DbError> {
-    let sql = match way {
-        Way::Incoming => "SELECT sync_point FROM incoming_sync WHERE remote_id = ?",
-        Way::Outgoing => "SELECT sync_point FROM outgoing_sync WHERE remote_id = ?",
+/// The last row that was sent in a direction; -1 when none was.
+pub(super) fn point(
+    connection: &mut Connection,
+    direction: Direction,
+    id: &str,
+) -> Result<i64, DbError> {
+    let sql = match direction {
+        Direction::Incoming => "SELECT sync_point FROM incoming_sync WHERE remote_id = ?",
+        Direction::Outgoing => "SELECT sync_point FROM outgoing_sync WHERE remote_id = ?",
     };
     Ok(integer(connection, sql, &[id.into()])?.unwrap_or(-1))
 }
@@ -63,19 +68,19 @@ pub(super) fn points(connection: &mut Connection) -> Result<Vec<SyncPoint>, DbEr
 /// Raises a sync point. What is already there is not written again.
 pub(super) fn merge_point(
     connection: &mut Connection,
-    way: Way,
+    direction: Direction,
     new: &SyncPoint,
 ) -> Result<(), DbError> {
-    if point(connection, way, &new.remote_id)? >= new.sync_point {
+    if point(connection, direction, &new.remote_id)? >= new.sync_point {
         return Ok(());
     }
     // Not `INSERT OR REPLACE`: the row stays, and a trigger dates it.
-    let sql = match way {
-        Way::Incoming => {
+    let sql = match direction {
+        Direction::Incoming => {
             "INSERT INTO incoming_sync (remote_id, sync_point) VALUES (?1, ?2)
              ON CONFLICT (remote_id) DO UPDATE SET sync_point = ?2"
         }
-        Way::Outgoing => {
+        Direction::Outgoing => {
             "INSERT INTO outgoing_sync (remote_id, sync_point) VALUES (?1, ?2)
              ON CONFLICT (remote_id) DO UPDATE SET sync_point = ?2"
         }
@@ -84,16 +89,16 @@ pub(super) fn merge_point(
 }
 
 /// The replica's id.
-pub(super) fn id<K: Kind>(connection: &mut Connection) -> Result<String, DbError> {
+pub(super) fn id<K: Replica>(connection: &mut Connection) -> Result<String, DbError> {
     let mut id = None;
-    connection.query(K::STATEMENTS.id, &[], |row| {
+    connection.query(K::schema().id, &[], |row| {
         id = Some(row.text(0));
         false
     })?;
     id.ok_or_else(|| DbError::Corrupt("no row about the database".to_owned()))
 }
 
-/// The greatest `ROWID` that a table has had; -1 when it had none. For [`Info`] of each kind.
+/// The greatest `ROWID` that a table has had; -1 when it had none. For [`ReplicaInfo`] of each kind.
 ///
 /// # Errors
 /// SQLite's.
@@ -101,58 +106,61 @@ pub fn sync_point(connection: &mut Connection, max_row: &'static str) -> Result<
     Ok(integer(connection, max_row, &[])?.unwrap_or(-1))
 }
 
-/// Makes a copy of the replica `source` a replica of its own. Its rows so far came from there: the
-/// sync point is set before any other rows are merged, so that it counts the source's rows alone.
-pub(super) fn renew<K: Kind>(
+/// Makes a copy of the replica `source` a replica with an id of its own. Its rows came from there:
+/// the sync point is set before any other rows are merged, so that it counts those of the source.
+pub(super) fn renew<K: Replica>(
     connection: &mut Connection,
     source: &str,
     device: &str,
 ) -> Result<(), DbError> {
-    digest::change_info(connection, K::TABLES, |connection| {
-        connection.run(K::STATEMENTS.set_id, &[(&stat::new_id(device)).into()])
+    digest::change_info(connection, K::schema(), |connection| {
+        connection.run(K::schema().set_id, &[(&stat::new_id(device)).into()])
     })?;
-    let last = integer(connection, K::STATEMENTS.last_row, &[])?.unwrap_or(-1);
+    let last = integer(connection, K::schema().last_row, &[])?.unwrap_or(-1);
     connection.run("DELETE FROM incoming_sync WHERE remote_id = ?", &[source.into()])?;
     let point = SyncPoint { remote_id: source.to_owned(), sync_point: last };
-    merge_point(connection, Way::Incoming, &point)?;
+    merge_point(connection, Direction::Incoming, &point)?;
     K::renewed(connection)
 }
 
-/// Merges a replica's timestamps; a database that begins or ceases to be deleted by that changes
-/// its status now.
-pub(super) fn merge_timestamps<K: Kind>(
+/// Merges a replica's timestamps. A database that becomes deleted or undeleted by that changes its
+/// status now.
+pub(super) fn merge_timestamps<K: Replica>(
     connection: &mut Connection,
-    remote: &Info,
+    remote: &ReplicaInfo,
     now: Timestamp,
 ) -> Result<(), DbError> {
     if remote.timestamps().iter().any(|time| Timestamp::parse(time).is_none()) {
-        return Err(DbError::Corrupt(format!("timestamps {:?}", remote.timestamps())));
+        return Err(DbError::Invalid(format!("timestamps {:?}", remote.timestamps())));
     }
     let before = K::is_deleted(connection)?;
     let [created, put, delete] = remote.timestamps();
     let params = [created.into(), put.into(), delete.into()];
-    digest::change_info(connection, K::TABLES, |connection| {
-        connection.run(K::STATEMENTS.merge_timestamps, &params)?;
+    digest::change_info(connection, K::schema(), |connection| {
+        connection.run(K::schema().merge_timestamps, &params)?;
         if K::is_deleted(connection)? != before {
-            connection.run(K::STATEMENTS.status_changed, &[(&now.to_string()).into()])?;
+            connection.run(K::schema().status_changed, &[(&now.to_string()).into()])?;
         }
         Ok(())
     })
 }
 
-/// Merges a replica's metadata, given as the text of its column.
-pub(super) fn merge_metadata<K: Kind>(
+/// Merges a replica's metadata, as the text of its column.
+pub(super) fn merge_metadata<K: Replica>(
     connection: &mut Connection,
     remote: &str,
 ) -> Result<(), DbError> {
     if apus_fault::planted("bug.merge-no-metadata") {
         return Ok(());
     }
-    let (select, update) = (K::STATEMENTS.metadata, K::STATEMENTS.set_metadata);
-    let remote = metadata::decode(remote)?;
-    digest::change_info(connection, K::TABLES, |connection| {
-        metadata::merge_dated(connection, select, update, remote)
+    let remote = decode_remote(remote)?;
+    digest::change_info(connection, K::schema(), |connection| {
+        metadata::merge_dated(connection, K::schema(), remote)
     })
+}
+
+fn decode_remote(text: &str) -> Result<metadata::Dated, DbError> {
+    metadata::decode(text).map_err(|error| DbError::Invalid(error.to_string()))
 }
 
 /// Whether metadata of a replica has anything newer than ours.
@@ -162,13 +170,13 @@ pub(super) fn has_newer(local: &str, remote: &str) -> Result<bool, DbError> {
     }
     let local = metadata::decode(local)?;
     let newer = |(name, (_, time)): (&String, &(String, String))| {
-        local.get(name).is_none_or(|(_, known)| time > known)
+        local.get(name).is_none_or(|(_, stored)| time > stored)
     };
-    Ok(metadata::decode(remote)?.iter().any(newer))
+    Ok(decode_remote(remote)?.iter().any(newer))
 }
 
 /// Whether a replica's timestamps would change ours.
-pub(super) fn has_newer_times(local: &Info, remote: &Info) -> bool {
+pub(super) fn has_newer_times(local: &ReplicaInfo, remote: &ReplicaInfo) -> bool {
     remote.created_at < local.created_at
         || remote.put_timestamp > local.put_timestamp
         || remote.delete_timestamp > local.delete_timestamp

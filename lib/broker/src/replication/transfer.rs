@@ -1,7 +1,7 @@
-//! Whole databases: received into `<device>/tmp/<id>`, then given their name, or merged with what
-//! has it. Also rsync may have put one there.
+//! Receives whole databases and installs them.
 //!
-//! What is in `tmp` is looked through before use, and is nobody's database until it is renamed.
+//! They are received into `<device>/tmp/<id>`, where rsync may have written one too. They are
+//! checked, then given their name, or merged with the database that has it.
 
 use std::io;
 use std::path::Path;
@@ -14,87 +14,89 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
-use super::info::Info;
-use super::kind::Kind;
+use super::info::ReplicaInfo;
+use super::replica::{Replica, rows_since};
 use super::table;
 use crate::error::DbError;
 use crate::handles::Broker;
 use crate::open::{Journal, clear_leftovers, connect};
 use crate::raw::Connection;
 
-/// Rows copied in one step.
+/// Rows per step of a copy.
 const PAGE: usize = 1000;
 /// Pieces of a body that wait for the disk.
 const WINDOW: usize = 16;
 
-/// A database that was received, and where it belongs.
+/// A database that was received, and its path.
 #[derive(Debug, Clone)]
-pub(super) struct Arrival<'a> {
+pub(super) struct ReceivedDatabase<'a> {
     /// The device's directory.
     pub(super) device: &'a Path,
     /// Its file in `tmp`.
     pub(super) file: &'a Path,
     /// Id of the replica that it is a copy of.
     pub(super) id: &'a str,
-    /// Where it is to be.
+    /// Its path when it is installed.
     pub(super) path: &'a Path,
     /// The hash of its names.
     pub(super) hash: PathHash,
 }
 
-/// What a transfer came to.
+/// Outcome of an installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Landed {
-    /// It is in its place.
+pub(super) enum InstallOutcome {
+    /// The database is installed.
     Done,
-    /// There is nothing to replace, already something there, or nothing in `tmp`.
-    NotThere,
+    /// There is nothing to replace, something already has the name, or nothing is in `tmp`.
+    Missing,
 }
 
-/// Runs what waits for the disk for long, where nobody else waits.
-async fn apart<T: Send + 'static>(
+/// Runs work that waits long for the disk, on a thread of its own.
+async fn on_own_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DbError> + Send + 'static,
 ) -> Result<T, DbError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => Err(DbError::Io(error.to_string())),
-    }
+    tokio::task::spawn_blocking(work).await?
 }
 
-/// Receives a database into `arrival.file`. It must have `length` bytes and this MD5 (32 hex
-/// digits), be whole, and be that of the right name.
+/// Length and MD5 (32 hex digits) that the sender announced.
+#[derive(Debug, Clone)]
+pub(super) struct Announced {
+    pub(super) length: u64,
+    pub(super) md5: String,
+}
+
+/// Receives a database into `arrival.file`. It must be as announced, be whole, and have the right
+/// names.
 ///
 /// # Errors
-/// [`DbError::Corrupt`] for a body that is not what was announced.
-pub(super) async fn receive<K: Kind>(
+/// [`DbError::Invalid`] for a body that is not what was announced.
+pub(super) async fn receive<K: Replica>(
     broker: &Broker,
     conf: &HashConf,
-    arrival: &Arrival<'_>,
+    arrival: &ReceivedDatabase<'_>,
     mut body: Body,
-    length: u64,
-    md5: &str,
+    announced: Announced,
 ) -> Result<(), DbError> {
     let (sender, pieces) = mpsc::channel(WINDOW);
     let temporary = arrival.device.join("tmp");
-    let beside = temporary.join(format!("apus-{}", apus_daemon::seed::hex::<8>()));
+    let received_file = temporary.join(format!("apus-{}", apus_daemon::seed::hex::<8>()));
     let disk = broker.disk().clone();
     let (conf, hash, file) = (conf.clone(), arrival.hash, arrival.file.to_owned());
     let device = arrival.device.to_owned();
-    let announced = md5.to_ascii_lowercase();
-    let writer = apart(move || {
+    let writer = on_own_thread(move || {
         make_directories(&device, &temporary, &disk)?;
-        let received = write_pieces(&temporary, &beside, length, &announced, pieces, &disk)
+        let received = write_pieces(&temporary, &received_file, &announced, pieces, &disk)
             .and_then(|()| {
                 apus_fault::point("replicate.database.landed");
-                check::<K>(&conf, &beside, hash)?;
-                apus_disk::rename(&beside, &file)?;
+                check::<K>(&conf, &received_file, hash)?;
+                apus_disk::rename(&received_file, &file)?;
                 apus_fault::point("replicate.database.received");
                 Ok(sync_directory(&temporary, &disk)?)
             });
         if received.is_err() {
-            // Our own temporary name.
-            let _ = apus_disk::remove_file(&beside);
-            let _ = clear_leftovers(&beside);
+            // A temporary name of our own.
+            let _ = apus_disk::remove_file(&received_file);
+            let _ = clear_leftovers(&received_file);
         }
         received
     });
@@ -116,52 +118,53 @@ pub(super) async fn receive<K: Kind>(
 
 fn write_pieces(
     temporary: &Path,
-    beside: &Path,
-    length: u64,
-    md5: &str,
+    received_file: &Path,
+    announced: &Announced,
     mut pieces: mpsc::Receiver<io::Result<Bytes>>,
     disk: &Arc<Counters>,
 ) -> Result<(), DbError> {
+    let Announced { length, md5 } = announced;
+    let length = *length;
     let mut file = AtomicFile::create(temporary, temporary, disk)?;
     file.reserve(length)?;
     let mut digest = md5::Context::new();
     while let Some(piece) = pieces.blocking_recv() {
         let piece = piece?;
         if file.length() + piece.len() as u64 > length {
-            return Err(DbError::Corrupt(format!("more than the {length} bytes announced")));
+            return Err(DbError::Invalid(format!("more than the {length} bytes announced")));
         }
         digest.consume(&piece);
         file.append(&piece)?;
     }
     if file.length() != length {
-        return Err(DbError::Corrupt(format!("{} of {length} bytes", file.length())));
+        return Err(DbError::Invalid(format!("{} of {length} bytes", file.length())));
     }
     let found = format!("{:x}", digest.finalize());
-    if found != md5 {
-        return Err(DbError::Corrupt(format!("MD5 {found}, announced was {md5}")));
+    if found != md5.to_ascii_lowercase() {
+        return Err(DbError::Invalid(format!("MD5 {found}, announced was {md5}")));
     }
     file.sync()?;
-    file.publish(beside, &[])?;
+    file.publish(received_file, &[])?;
     Ok(())
 }
 
-/// Looks through a database in `tmp`.
-fn check<K: Kind>(conf: &HashConf, file: &Path, hash: PathHash) -> Result<(), DbError> {
+/// Checks a database in `tmp`.
+fn check<K: Replica>(conf: &HashConf, file: &Path, hash: PathHash) -> Result<(), DbError> {
     let mut connection = connect(file, Journal::Delete, false)?;
-    let mut told = String::new();
+    let mut found = String::new();
     connection.query("PRAGMA integrity_check(1)", &[], |row| {
-        told = row.text(0);
+        found = row.text(0);
         false
     })?;
-    if told != "ok" {
-        return Err(DbError::Corrupt(told));
+    if found != "ok" {
+        return Err(DbError::Corrupt(found));
     }
     check_names::<K>(&mut connection, conf, hash)?;
     connection.close()
 }
 
-/// A database belongs where the hash of its names says.
-pub(super) fn check_names<K: Kind>(
+/// Checks that the names of a database belong to its hash.
+pub(super) fn check_names<K: Replica>(
     connection: &mut Connection,
     conf: &HashConf,
     hash: PathHash,
@@ -171,11 +174,11 @@ pub(super) fn check_names<K: Kind>(
     if own == hash {
         return Ok(());
     }
-    Err(DbError::Corrupt(format!("{:?} has the hash {own} and lies under {hash}", info.names())))
+    Err(DbError::Corrupt(format!("{:?} has the hash {own} and not {hash}", info.names())))
 }
 
-/// Opens a database in `tmp` to change it. What is lost in a crash is sent again, so it is synced
-/// only at the end.
+/// Opens a database in `tmp` to change it. A database that a crash loses is sent again, so it is
+/// synced only at the end.
 pub(super) fn open_arrived(file: &Path) -> Result<Connection, DbError> {
     let mut connection = connect(file, Journal::Memory, false)?;
     connection.script("PRAGMA synchronous = OFF")?;
@@ -201,19 +204,19 @@ fn device_name(device: &Path) -> String {
     device.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Gives a database in `tmp` its name, when nothing has it: Swift's `complete_rsync`.
-pub(super) async fn complete<K: Kind>(
+/// Gives a database in `tmp` its name, if no other has it: Swift's `complete_rsync`.
+pub(super) async fn complete<K: Replica>(
     broker: &Broker,
     conf: &HashConf,
-    arrival: &Arrival<'_>,
-) -> Result<Landed, DbError> {
+    arrival: &ReceivedDatabase<'_>,
+) -> Result<InstallOutcome, DbError> {
     if arrival.path.exists() || !arrival.file.exists() {
-        return Ok(Landed::NotThere);
+        return Ok(InstallOutcome::Missing);
     }
     let disk = broker.disk().clone();
     let (file, id, conf) = (arrival.file.to_owned(), arrival.id.to_owned(), conf.clone());
     let (device, hash) = (device_name(arrival.device), arrival.hash);
-    apart(move || {
+    on_own_thread(move || {
         let mut connection = open_arrived(&file)?;
         check_names::<K>(&mut connection, &conf, hash)?;
         transaction(&mut connection, |connection| table::renew::<K>(connection, &id, &device))?;
@@ -221,43 +224,43 @@ pub(super) async fn complete<K: Kind>(
     })
     .await?;
     let new = broker.install(arrival.device, arrival.file, arrival.path).await?;
-    Ok(if new { Landed::Done } else { Landed::NotThere })
+    Ok(if new { InstallOutcome::Done } else { InstallOutcome::Missing })
 }
 
-/// Puts a database in `tmp` into the place of the one that is there, with its rows, sync points,
-/// metadata and timestamps: Swift's `rsync_then_merge`.
+/// Replaces a database by one in `tmp`, merged with the rows, sync points, metadata and timestamps of
+/// the old one: Swift's `rsync_then_merge`.
 ///
-/// The rows are copied beside the running database; others wait only for those that came while
-/// that went on.
-pub(super) async fn merge<K: Kind>(
+/// Rows are copied while the database is in use. Other operations wait only for the copy of rows
+/// that came meanwhile.
+pub(super) async fn merge<K: Replica>(
     broker: &Broker,
     conf: &HashConf,
-    arrival: &Arrival<'_>,
+    arrival: &ReceivedDatabase<'_>,
     now: Timestamp,
-) -> Result<Landed, DbError> {
+) -> Result<InstallOutcome, DbError> {
     if !arrival.path.exists() || !arrival.file.exists() {
-        return Ok(Landed::NotThere);
+        return Ok(InstallOutcome::Missing);
     }
     let merged = merge_into::<K>(broker, conf, arrival, now).await;
     if merged.is_err() {
-        // It has other rows by now than its id says. The source sends it again.
+        // Its rows do not fit its id any longer. The source sends it again.
         let _ = apus_disk::remove_file(arrival.file);
         let _ = clear_leftovers(arrival.file);
     }
     merged
 }
 
-async fn merge_into<K: Kind>(
+async fn merge_into<K: Replica>(
     broker: &Broker,
     conf: &HashConf,
-    arrival: &Arrival<'_>,
+    arrival: &ReceivedDatabase<'_>,
     now: Timestamp,
-) -> Result<Landed, DbError> {
+) -> Result<InstallOutcome, DbError> {
     let (opener, disk) = (broker.opener(K::merge_pending), broker.disk().clone());
     let (file, path) = (arrival.file.to_owned(), arrival.path.to_owned());
     let (id, conf) = (arrival.id.to_owned(), conf.clone());
     let (device, hash) = (device_name(arrival.device), arrival.hash);
-    let copied = apart(move || {
+    let copied = on_own_thread(move || {
         let Some(mut old) = opener.open(&path)? else { return Ok(None) };
         let mut new = open_arrived(&file)?;
         check_names::<K>(&mut new, &conf, hash)?;
@@ -268,7 +271,7 @@ async fn merge_into<K: Kind>(
         Ok(Some(copied))
     })
     .await?;
-    let Some(copied) = copied else { return Ok(Landed::NotThere) };
+    let Some(copied) = copied else { return Ok(InstallOutcome::Missing) };
     let disk = broker.disk().clone();
     let (file, path) = (arrival.file.to_owned(), arrival.path.to_owned());
     let replaced = broker
@@ -284,17 +287,17 @@ async fn merge_into<K: Kind>(
             Ok(())
         })
         .await?;
-    Ok(if replaced.is_some() { Landed::Done } else { Landed::NotThere })
+    Ok(if replaced.is_some() { InstallOutcome::Done } else { InstallOutcome::Missing })
 }
 
-/// Merges rows after `after` from one database into the other; gives the last one's `ROWID`.
-fn copy_rows<K: Kind>(
+/// Merges rows after `after` from one database into the other. Returns the last one's `ROWID`.
+fn copy_rows<K: Replica>(
     from: &mut Connection,
     to: &mut Connection,
     mut after: i64,
 ) -> Result<i64, DbError> {
     loop {
-        let rows = K::rows_since(from, after, PAGE)?;
+        let rows = rows_since::<K>(from, after, PAGE)?;
         let last = rows.len() < PAGE;
         let newest = rows.last().and_then(K::row_id);
         transaction(to, |to| rows.into_iter().try_for_each(|row| K::merge_row(to, row)))?;
@@ -305,18 +308,18 @@ fn copy_rows<K: Kind>(
     }
 }
 
-/// What the replaced database knew besides rows.
-fn inherit<K: Kind>(
+/// Takes over what the replaced database has in addition to rows.
+fn inherit<K: Replica>(
     new: &mut Connection,
     old: &mut Connection,
     now: Timestamp,
 ) -> Result<(), DbError> {
     for point in table::points(old)? {
-        table::merge_point(new, table::Way::Incoming, &point)?;
+        table::merge_point(new, table::Direction::Incoming, &point)?;
     }
-    let known: Info = K::info(old)?;
-    K::reconcile(new, &known, now)?;
-    table::merge_metadata::<K>(new, &known.metadata)?;
-    table::merge_timestamps::<K>(new, &known, now)?;
+    let replaced: ReplicaInfo = K::info(old)?;
+    K::reconcile(new, &replaced, now)?;
+    table::merge_metadata::<K>(new, &replaced.metadata)?;
+    table::merge_timestamps::<K>(new, &replaced, now)?;
     K::inherit(new, old)
 }

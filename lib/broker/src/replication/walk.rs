@@ -1,4 +1,4 @@
-//! The databases of a device, found and removed with the directories around them.
+//! Finds and removes the databases of a device, with their directories.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,20 +9,21 @@ use apus_daemon::Clock;
 use apus_disk::{DirectoryLock, names};
 
 use crate::mark::FileMark;
-use crate::open::{LOCK, beside, clear_leftovers};
+use crate::open::{LOCK, clear_leftovers};
+use crate::path::with_suffix;
 
 /// A database below a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct DatabaseFile {
     pub(super) path: PathBuf,
     pub(super) partition: u32,
     pub(super) hash: PathHash,
-    /// The mark of its files as it was found.
+    /// The mark of its files when it was found.
     pub(super) mark: Option<FileMark>,
 }
 
-/// What a walk is told to do.
-pub(super) struct Walk<'a> {
+/// A walk over the databases of a device.
+pub(super) struct DatabaseWalk<'a> {
     pub(super) device: &'a Path,
     pub(super) kind: &'a str,
     /// Which partitions to enter.
@@ -31,11 +32,10 @@ pub(super) struct Walk<'a> {
     pub(super) clock: &'a dyn Clock,
 }
 
-impl Walk<'_> {
-    /// Finds databases until `found` wants no more. Partitions come in an order of their own each
-    /// time, so that what follows a slow one is not always late. Directories with nothing in them
-    /// go; gives how many.
-    pub(super) fn run(&self, mut found: impl FnMut(Found) -> bool) -> io::Result<u64> {
+impl DatabaseWalk<'_> {
+    /// Finds databases until `found` returns false. Each walk begins with another partition, so that
+    /// those after a slow one are not always late. Empty directories are removed; returns how many.
+    pub(super) fn run(&self, mut found: impl FnMut(DatabaseFile) -> bool) -> io::Result<u64> {
         let mut removed = 0;
         let root = self.device.join(self.kind);
         let mut partitions = names(&root)?;
@@ -52,7 +52,7 @@ impl Walk<'_> {
                 let suffix = directory.join(suffix);
                 for hash in names(&suffix)? {
                     let path = suffix.join(&hash).join(format!("{hash}.db"));
-                    // What lies elsewhere no server looks for, nor could it be asked to remove it.
+                    // Servers do not use other paths, and could not be asked to remove them.
                     let Some(hash) = PathHash::parse(&hash)
                         .filter(|hash| suffix.file_name() == Some(hash.suffix_dir().as_ref()))
                     else {
@@ -63,7 +63,7 @@ impl Walk<'_> {
                         continue;
                     }
                     let mark = FileMark::of(&path, self.clock.now());
-                    if !found(Found { path, partition, hash, mark }) {
+                    if !found(DatabaseFile { path, partition, hash, mark }) {
                         return Ok(removed);
                     }
                 }
@@ -75,8 +75,8 @@ impl Walk<'_> {
     }
 }
 
-/// Removes the directory of a database that is not there, if nothing but its lock is in it, as a
-/// crash leaves it, and nobody holds that; 1 if it did.
+/// Removes the directory of a database that does not exist, if it holds nothing but a lock that is
+/// not taken, as a crash leaves it. Returns 1 if it did.
 fn remove_unused(directory: &Path) -> u64 {
     let has_only_lock = || names(directory).is_ok_and(|names| names == [LOCK]);
     if has_only_lock()
@@ -84,17 +84,17 @@ fn remove_unused(directory: &Path) -> u64 {
         && has_only_lock()
         && let Err(error) = apus_disk::remove_file(&directory.join(LOCK))
     {
-        tracing::debug!(%error, directory = %directory.display(), "its lock stays");
+        tracing::debug!(%error, directory = %directory.display(), "Failed to remove the lock of an empty directory");
     }
     remove_directory(directory)
 }
 
-/// Removes a directory if it is empty; 1 if it did.
+/// Removes a directory if it is empty; returns 1 if it did.
 fn remove_directory(path: &Path) -> u64 {
     u64::from(path.is_dir() && apus_disk::remove_directory(path).is_ok())
 }
 
-/// Whether other databases lie beside one: a sharded container has several.
+/// Whether its directory holds other databases: a sharded container has several.
 pub(super) fn has_other_files(path: &Path) -> io::Result<bool> {
     let directory = path.parent().unwrap_or(path);
     Ok(names(directory)?
@@ -102,13 +102,13 @@ pub(super) fn has_other_files(path: &Path) -> io::Result<bool> {
         .any(|name| name.ends_with(".db") && path.file_name() != Some(name.as_ref())))
 }
 
-/// Removes a database that nobody else has open, and what belongs to it. The caller holds the lock
-/// of its directory.
+/// Removes a database that no other connection has open, with its other files. The caller holds the
+/// lock of its directory.
 pub(super) fn remove_database(path: &Path) -> io::Result<()> {
     apus_disk::remove_file(path)?;
     clear_leftovers(path)?;
     let directory = path.parent().unwrap_or(path);
-    for file in [beside(path, ".pending"), directory.join(LOCK)] {
+    for file in [with_suffix(path, ".pending"), directory.join(LOCK)] {
         match apus_disk::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -130,13 +130,13 @@ pub(super) fn remove_empty_parents(device: &Path, path: &Path) {
     }
 }
 
-/// Removes files in `<device>/tmp` that were last written before `age` ago: transfers that broke
-/// off.
+/// Removes files in `<device>/tmp` that were last written more than `age` seconds ago: transfers that
+/// were interrupted.
 pub(super) fn clear_temporary(device: &Path, now: Duration, age: f64) -> io::Result<()> {
     let directory = device.join("tmp");
     for name in names(&directory)? {
         let path = directory.join(name);
-        // What went away meanwhile is none of ours.
+        // A file that is gone meanwhile is not ours.
         let Ok(metadata) = std::fs::symlink_metadata(&path) else { continue };
         let written = metadata.modified()?.duration_since(SystemTime::UNIX_EPOCH);
         let old = written.unwrap_or(now).as_secs_f64() + age < now.as_secs_f64();
@@ -153,7 +153,7 @@ mod tests {
     use apus_daemon::clock::SystemClock;
 
     #[test]
-    fn databases_are_found_and_empty_directories_go() {
+    fn databases_are_found_and_empty_directories_are_removed() {
         let device = std::env::temp_dir().join(format!("apus-walk-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&device);
         let hash = "9d00c9d091fea9ea855f29c22714dc83";
@@ -166,15 +166,19 @@ mod tests {
         std::fs::write(device.join("containers/8/abc/9d00c9d091fea9ea855f29c22714dabc/.lock"), b"")
             .unwrap();
         std::fs::create_dir_all(device.join("containers/9")).unwrap();
-        let aside = device.join("containers/7/c83.aside").join(hash);
-        std::fs::create_dir_all(&aside).unwrap();
-        std::fs::write(aside.join(format!("{hash}.db")), b"").unwrap();
+        let other = device.join("containers/7/c83.old").join(hash);
+        std::fs::create_dir_all(&other).unwrap();
+        std::fs::write(other.join(format!("{hash}.db")), b"").unwrap();
         std::fs::create_dir_all(device.join("containers/not-a-partition")).unwrap();
         let run = |partitions: &[u32]| {
             let mut all = Vec::new();
             let wants = |partition: u32| partitions.contains(&partition);
-            let walk =
-                Walk { device: &device, kind: "containers", wants: &wants, clock: &SystemClock };
+            let walk = DatabaseWalk {
+                device: &device,
+                kind: "containers",
+                wants: &wants,
+                clock: &SystemClock,
+            };
             let removed = walk.run(|found| {
                 all.push(found);
                 true
@@ -192,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_walk_does_not_take_away_the_directory_of_a_database_that_is_being_made() {
+    async fn a_walk_keeps_the_directory_of_a_database_that_is_being_made() {
         let device = std::env::temp_dir().join(format!("apus-walk-made-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&device);
         std::fs::create_dir_all(&device).unwrap();
@@ -202,7 +206,7 @@ mod tests {
             let (device, over) = (device.clone(), over.clone());
             std::thread::spawn(move || {
                 while !over.load(std::sync::atomic::Ordering::Relaxed) {
-                    let walk = Walk {
+                    let walk = DatabaseWalk {
                         device: &device,
                         kind: "containers",
                         wants: &|_| true,
@@ -214,7 +218,7 @@ mod tests {
         };
         for number in 0..40 {
             let hash = PathHash::parse(&format!("{number:032x}")).unwrap();
-            let path = crate::place::database_path(&device, "containers", number, &hash);
+            let path = crate::path::database_path(&device, "containers", number, &hash);
             let slowly = |connection: &mut crate::raw::Connection| {
                 std::thread::sleep(Duration::from_millis(3));
                 connection.run("CREATE TABLE t (a INTEGER)", &[])

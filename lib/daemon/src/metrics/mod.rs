@@ -1,9 +1,9 @@
-//! `GET /metrics` in Prometheus' text format: requests, what the seams of the process counted, and
-//! what each daemon's last pass reported.
+//! Metrics of a process, and `GET /metrics` in Prometheus' text format.
 //!
-//! Names of accounts, containers, objects and clients never become labels: what can be counted is
-//! bounded by what servers and daemons are, not by what they are sent. Daemons may be other
-//! processes, so their reports come from the recon cache.
+//! They are counts of requests, counters of the process, and the reports of the last passes of
+//! daemons. Names of accounts, containers, objects and clients never become labels, so requests
+//! cannot increase the number of series. Daemons may be other processes, so their reports come from
+//! the recon cache.
 
 mod text;
 
@@ -14,19 +14,21 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
+use tracing::Instrument;
 
-use crate::http::{Body, Handler, SharedHandler, full, status};
+use crate::http::{Body, Handler, SharedHandler, full, request_span, sent_trans_id, status};
 use crate::pass::Span;
 use crate::recon::ReconCache;
+use crate::task::spawn_blocking;
 
-/// Where daemons leave what their last pass reported, beside Swift's own recon files.
+/// The recon file with the reports of the last passes, in addition to Swift's files.
 pub(crate) const PASSES: &str = "apus-passes.recon";
 
 /// Upper ends of the latency histogram, in seconds.
 const BUCKETS: [f64; 12] =
     [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
 
-/// Verbs that are told by name; all others are `other`.
+/// Methods with a label of their own; all others are `other`.
 const METHODS: [&str; 11] = [
     "GET",
     "HEAD",
@@ -41,7 +43,7 @@ const METHODS: [&str; 11] = [
     "RELEASE",
 ];
 
-/// Whose replicators count what is below full redundancy.
+/// Servers whose replicators count rows or objects below full redundancy.
 const SERVERS: [&str; 3] = ["account", "container", "object"];
 
 /// The entry of a daemon in [`PASSES`].
@@ -60,7 +62,7 @@ pub(crate) fn last_pass(
 
 #[derive(Debug, Default, Clone)]
 struct Latency {
-    /// Answers up to each bucket's end, but not up to the one before.
+    /// Responses within each bucket's end, and not within the one before.
     buckets: [u64; BUCKETS.len()],
     count: u64,
     seconds: f64,
@@ -75,7 +77,7 @@ struct Requests {
 type Totals = Box<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
 type Rings = Box<dyn Fn() -> Vec<(String, u64)> + Send + Sync>;
 
-/// What one process counts.
+/// The metrics of one process.
 #[derive(Default)]
 pub struct Metrics {
     requests: Mutex<Requests>,
@@ -95,7 +97,7 @@ fn locked<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Metrics {
-    /// Adds counters that only grow, by name without `apus_` and `_total`.
+    /// Adds counters, by name without `apus_` and `_total`.
     pub fn add_totals(
         &self,
         totals: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static,
@@ -103,12 +105,12 @@ impl Metrics {
         locked(&self.totals).push(Box::new(totals));
     }
 
-    /// Also tells the versions of the rings that this process goes by, by file name.
+    /// Adds the versions of the rings that this process uses, by file name.
     pub fn tell_rings(&self, rings: impl Fn() -> Vec<(String, u64)> + Send + Sync + 'static) {
         locked(&self.rings).push(Box::new(rings));
     }
 
-    /// Also tells what daemons leave in a recon cache.
+    /// Adds the reports of daemons in a recon cache.
     pub fn read_reports_of(&self, cache: &ReconCache) {
         let mut caches = locked(&self.caches);
         if !caches.contains(cache) {
@@ -131,7 +133,7 @@ impl Metrics {
         }
     }
 
-    /// All of it as text. Waits for the disk.
+    /// All metrics as text. Waits for the disk.
     fn render(&self) -> String {
         let mut out = text::Exposition::default();
         {
@@ -149,8 +151,8 @@ impl Metrics {
         let mut redundancy = BTreeMap::new();
         for (cache, server) in caches.iter().flat_map(|cache| SERVERS.map(|server| (cache, server)))
         {
-            let mut told = cache.read(&format!("{server}.recon"));
-            if let Some(counts) = told.remove(&format!("{server}_redundancy")) {
+            let mut content = cache.read(&format!("{server}.recon"));
+            if let Some(counts) = content.remove(&format!("{server}_redundancy")) {
                 redundancy.insert(server, counts);
             }
         }
@@ -159,7 +161,12 @@ impl Metrics {
     }
 }
 
-/// Counts what a handler answers, and how long until the head of each answer.
+/// The server that makes transaction ids; clients must not choose them.
+const PROXY: &str = "proxy";
+
+/// Counts and times the requests of a server, and runs each in its span.
+///
+/// It stands before a server at its socket and at its in-process call, outside of everything else.
 pub struct Counted {
     inner: SharedHandler,
     server: &'static str,
@@ -173,7 +180,7 @@ impl std::fmt::Debug for Counted {
 }
 
 impl Counted {
-    /// Before `inner`, which is told of as `server`.
+    /// Before `inner`, with the label `server`.
     pub fn new(inner: SharedHandler, server: &'static str, metrics: Arc<Metrics>) -> Self {
         Self { inner, server, metrics }
     }
@@ -183,8 +190,17 @@ impl Counted {
 impl Handler for Counted {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let (method, began) = (request.method().clone(), Instant::now());
-        let answer = self.inner.call(request).await;
-        self.metrics.answered(self.server, &method, answer.status(), began.elapsed());
+        let trans_id = match self.server {
+            PROXY => None,
+            _ => sent_trans_id(request.headers()),
+        };
+        let span = request_span(self.server, &method, request.uri().path(), trans_id);
+        let answer = self.inner.call(request).instrument(span.clone()).await;
+        let (status, took) = (answer.status(), began.elapsed());
+        self.metrics.answered(self.server, &method, status, took);
+        if self.server != PROXY {
+            span.in_scope(|| log_answer(status, took));
+        }
         answer
     }
 
@@ -193,7 +209,20 @@ impl Handler for Counted {
     }
 }
 
-/// Answers `GET /metrics`, and passes everything else on, if there is somebody.
+/// Logs what a storage server answered; the proxy has access lines of its own. A server that is
+/// overloaded answers 503, and must not spend its time on log lines.
+fn log_answer(status: StatusCode, took: Duration) {
+    let (is_failure, is_busy) =
+        (status.is_server_error(), status == StatusCode::SERVICE_UNAVAILABLE);
+    let (status, duration_ms) = (status.as_u16(), took.as_millis());
+    if is_failure && !is_busy {
+        tracing::warn!(status, duration_ms, "Request failed");
+    } else {
+        tracing::debug!(status, duration_ms, "Request answered");
+    }
+}
+
+/// Handles `GET /metrics`, and passes other requests on, if there is another handler.
 pub struct MetricsHttp {
     inner: Option<SharedHandler>,
     metrics: Arc<Metrics>,
@@ -217,7 +246,7 @@ impl Handler for MetricsHttp {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         if request.method() == Method::GET && request.uri().path() == "/metrics" {
             let metrics = self.metrics.clone();
-            let Ok(text) = tokio::task::spawn_blocking(move || metrics.render()).await else {
+            let Ok(text) = spawn_blocking(move || metrics.render()).await else {
                 return status(StatusCode::INTERNAL_SERVER_ERROR);
             };
             let mut answer = Response::new(full(text));
@@ -257,7 +286,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requests_totals_and_reports_are_told() {
+    async fn requests_totals_and_reports_are_exposed() {
         let directory = std::env::temp_dir().join(format!("apus-metrics-{}", std::process::id()));
         let cache = ReconCache::new(&directory);
         let span = Span { began: Duration::from_secs(100), ended: Duration::from_secs(102) };

@@ -1,24 +1,25 @@
-//! Accounts.
+//! Accounts: reading, creating, changing, deleting.
 
 use apus_cluster::listing::{ContainerEntry, ContainerRow, ListQuery};
-use apus_cluster::metadata::title_case;
 use apus_cluster::timestamp::days_from_civil;
-use apus_cluster::{AccountName, Metadata, Timestamp};
-use apus_daemon::http::{header, set};
-use apus_wire::{NodeRequest, headers};
-use http::{HeaderMap, Method, StatusCode};
+use apus_cluster::{AccountName, Metadata, Policies, Timestamp};
+use apus_wire::message::account::{
+    AbsentAccount, AccountDescription, ChangeAccountRequest, ChangeVerb, ReadAccountRequest,
+};
+use http::StatusCode;
 use serde::Deserialize;
 
 use super::Quorum;
-use super::nodes::Nodes;
-use super::send::{Replayable, agreed_status, bad_request, broadcast};
-use crate::access::Permit;
+use super::database::DatabaseCall;
+use super::send::NodeAnswer;
 use crate::context::Context;
+use crate::gate::Permit;
 use crate::operation::{AccountHead, ContainerList, DeleteAccount, PutAccount};
 use crate::{Error, Kind, Result, Subject};
 
+/// A row of an account listing, as account servers write it.
 #[derive(Deserialize)]
-struct Row {
+struct AccountListingRow {
     name: Option<String>,
     subdir: Option<String>,
     #[serde(default)]
@@ -28,6 +29,22 @@ struct Row {
     #[serde(default)]
     last_modified: String,
     storage_policy: Option<String>,
+}
+
+impl AccountListingRow {
+    fn entry(self, policies: &Policies) -> Option<ContainerEntry> {
+        if let Some(subdir) = self.subdir {
+            return Some(ContainerEntry::Subdir(subdir));
+        }
+        let policy = self.storage_policy.and_then(|name| policies.by_name(&name));
+        Some(ContainerEntry::Container(ContainerRow {
+            name: self.name?,
+            object_count: self.count,
+            bytes_used: self.bytes,
+            put_timestamp: parse_iso(&self.last_modified).unwrap_or(Timestamp::ZERO),
+            policy: policy.map_or(0, |policy| policy.index.0),
+        }))
+    }
 }
 
 /// Parses the ISO time of a listing.
@@ -75,48 +92,38 @@ pub(crate) fn encode_query(query: &ListQuery) -> String {
     out
 }
 
-/// The headers of an answer that say something of the resource.
-pub(crate) fn resource_headers(answer: &HeaderMap) -> Metadata {
-    let transport = ["content-length", "content-type", "date", "connection", "transfer-encoding"];
-    answer
-        .iter()
-        .filter(|(name, _)| !transport.contains(&name.as_str()))
-        .map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            (title_case(name.as_str()), value)
-        })
-        .collect()
+/// The page that an answer has.
+fn container_list(answer: &NodeAnswer, policies: &Policies) -> Result<ContainerList> {
+    let rows: Vec<AccountListingRow> = match answer.body.is_empty() {
+        true => Vec::new(),
+        false => serde_json::from_slice(&answer.body).map_err(|error| {
+            Error::unavailable(format!("the account listing is invalid: {error}"))
+        })?,
+    };
+    let headers = AccountDescription::shown_headers(&answer.head.headers);
+    let head = AccountHead { headers, owner: false, is_virtual: false };
+    let entries = rows.into_iter().filter_map(|row| row.entry(policies)).collect();
+    Ok(ContainerList { head, entries })
+}
+
+/// An account that does not exist yet, shown as empty.
+fn virtual_account(now: Timestamp) -> ContainerList {
+    let mut headers = Metadata::new();
+    for name in ["Container-Count", "Object-Count", "Bytes-Used"] {
+        headers.insert(format!("X-Account-{name}"), "0".to_owned());
+    }
+    headers.insert("X-Timestamp".to_owned(), now.normal());
+    let head = AccountHead { headers, owner: false, is_virtual: true };
+    ContainerList { head, entries: Vec::new() }
 }
 
 impl Quorum {
-    fn account_nodes(&self, account: &AccountName) -> Nodes {
-        Nodes::of(&self.rings.account, &self.hash, &[account.as_str()])
-    }
-
-    fn account_request(
-        &self,
-        cx: &Context,
-        method: Method,
-        account: &AccountName,
-        nodes: &Nodes,
-    ) -> NodeRequest {
-        let mut request_headers = HeaderMap::new();
-        set(&mut request_headers, headers::TRANS_ID, &cx.trans_id);
-        NodeRequest {
-            method,
-            partition: nodes.partition,
-            names: vec![account.to_string()],
-            query: String::new(),
-            headers: request_headers,
-        }
-    }
-
-    /// Reads an account; `query` lists it as well. A missing account is shown as empty, since
-    /// accounts are made by their first write.
+    /// Reads an account; `query` lists it as well. An account that does not exist is shown as empty,
+    /// since accounts are created by their first write.
     ///
     /// # Errors
-    /// `RecentlyDeleted`; `NotFound` where accounts are not made by writes; `Unavailable` when too
-    /// few answer.
+    /// `RecentlyDeleted`; `NotFound` where accounts are not created by writes; `Unavailable` when
+    /// too few replicas answer.
     pub async fn read_account(
         &self,
         cx: &Context,
@@ -124,147 +131,102 @@ impl Quorum {
         account: &AccountName,
         query: Option<&ListQuery>,
     ) -> Result<ContainerList> {
-        let nodes = self.account_nodes(account);
-        let method = if query.is_some() { Method::GET } else { Method::HEAD };
-        let mut request = self.account_request(cx, method, account, &nodes);
-        if let Some(query) = query {
-            request.query = encode_query(query);
-        }
-        let answer = self.read_database(cx, &nodes, &request).await?;
-        match answer.status {
-            StatusCode::NOT_FOUND if header(&answer.headers, headers::ACCOUNT_STATUS).is_some() => {
+        let call = DatabaseCall::account(self, cx, account);
+        let address = call.account_address(account);
+        let request = match query {
+            Some(query) => ReadAccountRequest::list(address, encode_query(query)),
+            None => ReadAccountRequest::head(address),
+        };
+        let answer = call.read(&request.encode()).await?;
+        match answer.status() {
+            StatusCode::NOT_FOUND if AbsentAccount::decode(&answer.head.headers).deleted => {
                 Err(Error::new(Kind::RecentlyDeleted, Subject::Account))
             }
             StatusCode::NOT_FOUND if !self.makes_accounts => {
                 Err(Error::new(Kind::NotFound, Subject::Account))
             }
-            StatusCode::NOT_FOUND => {
-                let mut headers = Metadata::new();
-                for name in ["Container-Count", "Object-Count", "Bytes-Used"] {
-                    headers.insert(format!("X-Account-{name}"), "0".to_owned());
-                }
-                headers.insert("X-Timestamp".to_owned(), self.clock.stamp().normal());
-                let head = AccountHead { headers, owner: false, is_virtual: true };
-                Ok(ContainerList { head, entries: Vec::new() })
-            }
-            status if status.is_success() => {
-                let rows: Vec<Row> = if answer.body.is_empty() {
-                    Vec::new()
-                } else {
-                    serde_json::from_slice(&answer.body)
-                        .map_err(|error| Error::unavailable(format!("account listing: {error}")))?
-                };
-                let policy_of = |name: Option<String>| {
-                    name.and_then(|name| self.policies.by_name(&name))
-                        .map_or(0, |policy| policy.index.0)
-                };
-                let entries = rows.into_iter().filter_map(|row| match (row.subdir, row.name) {
-                    (Some(subdir), _) => Some(ContainerEntry::Subdir(subdir)),
-                    (None, Some(name)) => Some(ContainerEntry::Container(ContainerRow {
-                        name,
-                        object_count: row.count,
-                        bytes_used: row.bytes,
-                        put_timestamp: parse_iso(&row.last_modified).unwrap_or(Timestamp::ZERO),
-                        policy: policy_of(row.storage_policy),
-                    })),
-                    (None, None) => None,
-                });
-                let head = AccountHead {
-                    headers: resource_headers(&answer.headers),
-                    owner: false,
-                    is_virtual: false,
-                };
-                Ok(ContainerList { head, entries: entries.collect() })
-            }
+            StatusCode::NOT_FOUND => Ok(virtual_account(self.clock.stamp())),
+            status if status.is_success() => container_list(&answer, &self.policies),
             StatusCode::PRECONDITION_FAILED => {
                 Err(Error::new(Kind::PreconditionFailed, Subject::Request)
                     .text(String::from_utf8_lossy(&answer.body)))
             }
-            status => Err(Error::unavailable(format!("account answered {status}"))),
+            status => Err(Error::unavailable(format!("account servers answered {status}"))),
         }
     }
 
-    /// Makes an account with this metadata, since something is written to it.
+    /// Creates an account with this metadata, since something is written to it.
     ///
     /// # Errors
-    /// `NotFound` where accounts are not made by writes, `RecentlyDeleted`, `Unavailable`.
+    /// `NotFound` where accounts are not created by writes, `RecentlyDeleted`, `Unavailable`.
     pub(crate) async fn make_account(
         &self,
         cx: &Context,
         account: &AccountName,
-        metadata: &Metadata,
+        metadata: Metadata,
     ) -> Result<()> {
         if !self.makes_accounts {
             return Err(Error::new(Kind::NotFound, Subject::Account));
         }
-        let status = self.write_account(cx, Method::PUT, account, metadata).await?;
-        match status {
+        match self.write_account(cx, ChangeVerb::Put, account, metadata).await? {
             StatusCode::FORBIDDEN => Err(Error::new(Kind::RecentlyDeleted, Subject::Account)),
             _ => Ok(()),
         }
     }
 
-    /// Makes an account by name; `true` when it is new.
+    /// Creates an account by name; `true` when it is new.
     ///
     /// # Errors
     /// `RecentlyDeleted`, `Unavailable`.
-    pub async fn put_account(
-        &self,
-        cx: &Context,
-        _permit: Permit,
-        op: &PutAccount,
-    ) -> Result<bool> {
-        match self.write_account(cx, Method::PUT, &op.account, &op.metadata).await? {
+    pub async fn put_account(&self, cx: &Context, _permit: Permit, op: PutAccount) -> Result<bool> {
+        match self.write_account(cx, ChangeVerb::Put, &op.account, op.metadata).await? {
             StatusCode::CREATED => Ok(true),
             StatusCode::FORBIDDEN => Err(Error::new(Kind::RecentlyDeleted, Subject::Account)),
             status if status.is_success() => Ok(false),
-            status => Err(Error::unavailable(format!("account PUT answered {status}"))),
+            status => {
+                Err(Error::unavailable(format!("account servers answered {status} to a PUT")))
+            }
         }
     }
 
     /// Marks an account as deleted.
     ///
     /// # Errors
-    /// `NotFound`, also when it is deleted already; `Unavailable`.
+    /// `NotFound`, also when it is already deleted; `Unavailable`.
     pub async fn delete_account(
         &self,
         cx: &Context,
         _permit: Permit,
         op: &DeleteAccount,
     ) -> Result<()> {
-        match self.write_account(cx, Method::DELETE, &op.account, &Metadata::new()).await? {
+        match self.write_account(cx, ChangeVerb::Delete, &op.account, Metadata::new()).await? {
             StatusCode::NOT_FOUND => Err(Error::new(Kind::NotFound, Subject::Account)),
             status if status.is_success() => Ok(()),
-            status => Err(Error::unavailable(format!("account DELETE answered {status}"))),
+            status => {
+                Err(Error::unavailable(format!("account servers answered {status} to a DELETE")))
+            }
         }
     }
 
     async fn write_account(
         &self,
         cx: &Context,
-        method: Method,
+        verb: ChangeVerb,
         account: &AccountName,
-        metadata: &Metadata,
+        metadata: Metadata,
     ) -> Result<StatusCode> {
-        let nodes = self.account_nodes(account);
-        let enough = Self::enough_databases(cx, &nodes);
-        let mut request = self.account_request(cx, method, account, &nodes);
-        set(&mut request.headers, headers::TIMESTAMP, &self.clock.stamp().to_string());
-        for (name, value) in metadata {
-            set(&mut request.headers, name, value);
-        }
-        let build = |_| request.clone();
-        let none = Replayable::default();
-        let answers = broadcast(&self.client, &nodes, &enough, none, build).await;
-        let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
-        match agreed_status(&enough, &answers) {
-            Some(StatusCode::BAD_REQUEST) => Err(bad_request(&answers)),
-            Some(status) => Ok(status),
-            None => Err(Error::unavailable(format!("account servers answered {statuses:?}"))),
-        }
+        let call = DatabaseCall::account(self, cx, account);
+        let request = ChangeAccountRequest {
+            address: call.account_address(account),
+            verb,
+            timestamp: self.clock.stamp(),
+            metadata,
+        };
+        let request = request.encode();
+        call.write(|_| request.clone()).await.agreed()
     }
 
-    /// Changes an account's metadata, making the account if it does not exist.
+    /// Changes an account's metadata, creating the account if it does not exist.
     ///
     /// # Errors
     /// `RecentlyDeleted`, `Invalid`, `Unavailable`.
@@ -273,12 +235,14 @@ impl Quorum {
         cx: &Context,
         _permit: Permit,
         account: &AccountName,
-        metadata: &Metadata,
+        metadata: Metadata,
     ) -> Result<()> {
-        match self.write_account(cx, Method::POST, account, metadata).await? {
+        match self.write_account(cx, ChangeVerb::Post, account, metadata.clone()).await? {
             StatusCode::NOT_FOUND => self.make_account(cx, account, metadata).await,
             status if status.is_success() => Ok(()),
-            status => Err(Error::unavailable(format!("account POST answered {status}"))),
+            status => {
+                Err(Error::unavailable(format!("account servers answered {status} to a POST")))
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which of several answers is the answer.
+//! The status on which a quorum of answers agrees.
 //!
 //! Source: `swift/proxy/controllers/base.py`, `best_response`: the first class of statuses (2xx,
 //! 3xx, 4xx) that a quorum shares, and in it the most frequent status; else 503.

@@ -1,10 +1,10 @@
-//! The digests of a body, made once as it passes: MD5 for the etag, CRC for the way to the nodes.
+//! Digests of a body in transit: MD5 for the etag, CRC for the nodes.
 
 use std::sync::Arc;
 
 use apus_wire::Client;
 
-/// The digests of a body as it passes.
+/// Running digests of a body, each byte digested once.
 pub(super) struct Digests {
     client: Arc<Client>,
     md5: md5::Context,
@@ -14,7 +14,7 @@ pub(super) struct Digests {
 }
 
 impl Digests {
-    /// Of nothing yet; what passes is counted with the client's traffic.
+    /// Of an empty body; the bytes are counted with the client's traffic.
     pub(super) fn new(client: &Arc<Client>) -> Self {
         Self {
             client: client.clone(),
@@ -24,7 +24,7 @@ impl Digests {
         }
     }
 
-    /// Takes in the next bytes.
+    /// Adds the next bytes.
     pub(super) fn update(&mut self, bytes: &[u8]) {
         self.client.counters().digested(bytes.len());
         self.md5.consume(bytes);

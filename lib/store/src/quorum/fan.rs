@@ -1,8 +1,8 @@
-//! One long body on its way to several nodes, each through a bounded queue of its own.
+//! Streams one long body to several nodes, each through its own bounded queue.
 //!
-//! A node that fails while everything sent so far is still held is replaced by a handoff; one that
-//! fails later is dropped, and the caller decides whether enough go on. A node that is being avoided
-//! is replaced from the beginning, and opened after all when another fails.
+//! A node that fails while everything sent so far is still buffered is replaced by a handoff; one
+//! that fails later is dropped, and the caller decides whether enough are left. A node that is being
+//! avoided is replaced from the start, and opened after all when another fails.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,43 +14,43 @@ use apus_wire::NodeRequest;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::nodes::Enough;
-use super::send::{Answer, is_failure};
+use super::nodes::QuorumRule;
+use super::send::{NodeAnswer, is_failure, successes};
 use crate::body::{ANSWER_BYTES_MAX, collect_answer};
 
-/// Pieces that wait for one node.
+/// Maximum number of pieces in the queue of a node.
 const WINDOW: usize = 8;
-/// Pieces kept for a node that replaces another.
+/// Maximum number of pieces buffered for a node that replaces another.
 const REPLAY: usize = 8;
 
 type Piece = std::result::Result<Bytes, BodyError>;
 
 struct FanNode {
-    /// The replica that it takes.
+    /// The replica that it writes.
     index: usize,
     voter: Option<usize>,
     sender: Option<mpsc::Sender<Piece>>,
-    answer: tokio::task::JoinHandle<Option<Answer>>,
+    answer: tokio::task::JoinHandle<Option<NodeAnswer>>,
 }
 
-/// One body on its way to several nodes.
+/// A body that is being sent to several nodes.
 pub(super) struct Fan {
     client: Arc<apus_wire::Client>,
     requests: Vec<NodeRequest>,
-    /// How many voters are primaries, which come first.
+    /// Number of voters that are primaries; they come first.
     primaries: usize,
     handoffs: VecDeque<Device>,
-    /// The pieces sent so far, while a replacement can still get them all.
+    /// The pieces sent so far, as long as a replacement can still get all of them.
     replay: Option<Vec<Bytes>>,
     nodes: Vec<FanNode>,
-    /// Voters that are being avoided, with the replica that each takes.
+    /// Voters that are being avoided, with the replica of each.
     avoided: Vec<(usize, Device)>,
-    /// Answers that came before the body had ended: refusals.
-    refusals: Vec<Answer>,
+    /// Answers that arrived before the end of the body: refusals.
+    refusals: Vec<NodeAnswer>,
 }
 
 impl Fan {
-    /// To nobody yet; `requests` has one for each replica.
+    /// Without nodes; `requests` has one for each replica.
     pub(super) fn new(
         client: Arc<apus_wire::Client>,
         requests: Vec<NodeRequest>,
@@ -62,8 +62,8 @@ impl Fan {
         Self { client, requests, primaries, handoffs, replay, nodes, avoided, refusals }
     }
 
-    /// Opens the way of request `index` to the voter of this index, or to a handoff if the voter is
-    /// being avoided and can be done without.
+    /// Starts request `index` to the voter of this index, or to a handoff if the voter is being
+    /// avoided and is not needed.
     pub(super) fn open_voter(&mut self, index: usize, node: Device, is_needed: bool) {
         if is_needed || !self.client.is_limited(&node) {
             self.open(index, node, Some(index));
@@ -80,7 +80,7 @@ impl Fan {
         let (sender, receiver) = mpsc::channel(WINDOW);
         let (client, primaries) = (self.client.clone(), self.primaries);
         let answer = spawn(TaskKind::Request, async move {
-            // The answer comes when the body has ended, which may take long.
+            // The answer arrives after the end of the body, which may take long.
             let deadline = std::time::Duration::from_secs(24 * 3600);
             let body = stream(receiver);
             let response = match voter {
@@ -91,9 +91,8 @@ impl Fan {
                 Ok(response) => {
                     let (head, body) = response.into_parts();
                     let body = collect_answer(body, ANSWER_BYTES_MAX).await;
-                    Some(Answer {
-                        status: head.status,
-                        headers: head.headers,
+                    Some(NodeAnswer {
+                        head,
                         body: body.unwrap_or_default(),
                         primary: voter.is_some_and(|index| index < primaries),
                         node: node.id,
@@ -102,7 +101,7 @@ impl Fan {
                     })
                 }
                 Err(error) => {
-                    tracing::debug!(%error, node = node.address(), device = node.device, "write");
+                    tracing::debug!(%error, node = node.address(), device = node.device, "no answer from a node to a write");
                     None
                 }
             }
@@ -110,13 +109,13 @@ impl Fan {
         self.nodes.push(FanNode { index, voter, sender: Some(sender), answer });
     }
 
-    /// Nodes that still take pieces.
+    /// Number of nodes that still accept pieces.
     pub(super) fn alive(&self) -> usize {
         self.nodes.iter().filter(|node| node.sender.is_some()).count()
     }
 
-    /// Sends a piece to every node; one that is stuck or gone for longer than the chunk deadline
-    /// is given up.
+    /// Sends a piece to every node. A node that accepts nothing within the chunk deadline is
+    /// dropped.
     pub(super) async fn send(&mut self, piece: Bytes) {
         self.send_each(|_| piece.clone()).await;
         if let Some(replay) = &mut self.replay {
@@ -128,8 +127,8 @@ impl Fan {
         }
     }
 
-    /// Sends each node a piece of its own, the last of the body; `of` is given the index of the
-    /// voter, or nothing for a handoff.
+    /// Sends each node its own last piece of the body; `of` gets the index of the voter, `None` for a
+    /// handoff.
     pub(super) async fn send_each(&mut self, of: impl Fn(Option<usize>) -> Bytes) {
         self.replace_failed().await;
         let deadline = self.client.deadlines().chunk;
@@ -162,7 +161,7 @@ impl Fan {
             }
             let node = self.nodes.swap_remove(at);
             let answer = node.answer.await.ok().flatten();
-            let refusal = answer.filter(|answer| !is_failure(answer.status));
+            let refusal = answer.filter(|answer| !is_failure(answer.status()));
             // A refusal such as 409 is an answer, not a failure.
             let has_failed = refusal.is_none();
             self.refusals.extend(refusal);
@@ -180,16 +179,16 @@ impl Fan {
         }
     }
 
-    /// Sends the node that was opened last what the others have.
+    /// Sends the node that was opened last what the others have received.
     async fn catch_up(&mut self, replay: &[Bytes]) {
         let Some(sender) = self.nodes.last().and_then(|node| node.sender.clone()) else { return };
         for piece in replay {
-            // It failed as well, which the next piece will show.
+            // If this node has failed as well, the next piece will show it.
             let _ = sender.send(Ok(piece.clone())).await;
         }
     }
 
-    /// Breaks the bodies off, so that nothing is published.
+    /// Aborts the bodies, so that no node commits.
     pub(super) async fn abort(self, reason: &'static str) {
         for node in self.nodes {
             if let Some(sender) = node.sender {
@@ -198,8 +197,8 @@ impl Fan {
         }
     }
 
-    /// Ends the bodies and collects the answers; after a quorum the rest get a short grace.
-    pub(super) async fn finish(self, enough: &Enough) -> Vec<Answer> {
+    /// Ends the bodies and collects the answers; after a quorum the others get a short grace period.
+    pub(super) async fn finish(self, rule: &QuorumRule) -> Vec<NodeAnswer> {
         let mut waiting: futures_util::stream::FuturesUnordered<_> = self
             .nodes
             .into_iter()
@@ -211,9 +210,7 @@ impl Fan {
         use futures_util::StreamExt;
         let mut answers = self.refusals;
         loop {
-            let good = answers.iter().filter(|answer| answer.status.is_success());
-            let good: Vec<_> = good.map(|answer| answer.voter).collect();
-            let grace = if enough.is_met(&good) { 500 } else { 60_000 };
+            let grace = if rule.is_met(successes(&answers)) { 500 } else { 60_000 };
             let grace = std::time::Duration::from_millis(grace);
             match tokio::time::timeout(grace, waiting.next()).await {
                 Ok(Some(answer)) => answers.extend(answer.ok().flatten()),

@@ -1,11 +1,14 @@
-//! The operations on nodes. Every public function takes a [`Permit`](crate::access::Permit), so
-//! that nothing gets here past the gate.
+//! Operations on the nodes of the cluster.
+//!
+//! Every public function takes a [`Permit`](crate::gate::Permit), so that no operation can bypass the
+//! gate.
 
 mod account;
 mod best;
+mod call;
 mod container;
+mod database;
 mod digest;
-mod expire;
 mod fan;
 mod head;
 mod listing;
@@ -17,7 +20,6 @@ mod read;
 mod repair;
 mod reserve;
 mod send;
-mod version;
 mod write;
 
 pub(crate) use listing::object_entries;
@@ -32,22 +34,21 @@ use apus_wire::Client;
 use crate::clock::HybridClock;
 use crate::{Error, Result};
 
-pub use container::ContainerFacts;
+pub use apus_wire::message::object::ObjectVersion;
 pub use reserve::{Reply, Verdict, verdict};
-pub use version::Version;
 
 /// The rings of the cluster.
 #[derive(Debug, Clone)]
 pub struct Rings {
-    /// Where accounts live.
+    /// Ring of the accounts.
     pub account: Arc<SharedRing>,
-    /// Where containers live.
+    /// Ring of the containers.
     pub container: Arc<SharedRing>,
-    /// Where the objects of each policy live.
+    /// Ring of the objects of each policy.
     pub objects: BTreeMap<PolicyIndex, Arc<SharedRing>>,
 }
 
-/// Talks to nodes and makes one answer of theirs.
+/// Sends requests to nodes and combines their answers into one.
 #[derive(Debug, Clone)]
 pub struct Quorum {
     pub(crate) client: Arc<Client>,
@@ -56,12 +57,12 @@ pub struct Quorum {
     pub(crate) policies: Policies,
     pub(crate) clock: Arc<HybridClock>,
     pub(crate) repairs: Arc<repair::Repairs>,
-    /// Whether a write makes its account (`account_autocreate`).
+    /// Whether a write creates its account (`account_autocreate`).
     pub(crate) makes_accounts: bool,
 }
 
 impl Quorum {
-    /// Over a client and the cluster's facts.
+    /// Creates a quorum over a client and the configuration of the cluster.
     pub fn new(
         client: Arc<Client>,
         rings: Rings,
@@ -73,7 +74,7 @@ impl Quorum {
         Self { client, rings, hash, policies, clock, repairs, makes_accounts: true }
     }
 
-    /// The same, making accounts by their first write or not (`account_autocreate`).
+    /// Sets whether the first write to an account creates it (`account_autocreate`).
     #[must_use]
     pub fn making_accounts(self, makes_accounts: bool) -> Self {
         Self { makes_accounts, ..self }
@@ -93,6 +94,6 @@ impl Quorum {
         self.rings
             .objects
             .get(&policy)
-            .ok_or_else(|| Error::unavailable(format!("no ring for policy {policy}")))
+            .ok_or_else(|| Error::unavailable(format!("policy {policy} has no ring")))
     }
 }

@@ -1,15 +1,18 @@
-//! The order of nodes: primaries, then handoffs, the avoided ones last of their kind; and which of
-//! them together are enough.
+//! The nodes of a partition in the order in which they are asked, and the rules of a quorum.
 //!
-//! A new ring reaches the proxies one after another, and moves one replica of a partition: a
-//! majority of the old primaries and one of the new ones may then have no node in common, and a
-//! reader would not meet a writer. So for a while after a change whoever must meet everybody needs
-//! a majority of the old primaries *and* one of the new: that meets those who still go by the old
-//! ring, and those who go by the new one alone (as in Raft's joint consensus).
+//! Primaries come first, then handoffs; nodes that are being avoided come last of their kind.
+//!
+//! A new ring reaches the proxies one after another, and moves one replica of a partition. A
+//! majority of the old primaries and a majority of the new ones may then have no node in common, and
+//! a reader would miss a write. For some time after a change, operations that need a majority
+//! therefore need one of the old primaries *and* one of the new ones: it overlaps with the
+//! majorities of proxies that still use the old ring, and of those that use the new one alone (as
+//! in Raft's joint consensus).
 //!
 //! While the number of partitions is being doubled, an object has a path in each of two partitions of
-//! the same nodes. What is written is to be in both for as long as somebody may look there: in the
-//! next one from the announcement on, and in the one before as long as others may go by that ring.
+//! the same nodes. A write goes to both as long as another process may read either: to the next
+//! partition once the change is announced, and to the previous one as long as others may use that
+//! ring.
 
 use apus_cluster::HashConf;
 use apus_cluster::policy::majority;
@@ -21,55 +24,54 @@ use apus_wire::Client;
 pub(crate) struct Nodes {
     pub(crate) partition: u32,
     pub(crate) primaries: Vec<Device>,
-    /// The others, without the former primaries.
+    /// The handoffs, without the former primaries.
     pub(crate) handoffs: Vec<Device>,
-    /// Primaries by the ring before that are none any more.
+    /// Primaries of the previous ring that the current ring has replaced.
     pub(crate) former: Vec<Device>,
-    /// All primaries by the ring before, as indices of voters; empty when nothing was moved.
+    /// All primaries of the previous ring, as indices of voters; empty when nothing was moved.
     before: Vec<usize>,
-    /// The part power by which a written object has its other path.
+    /// The part power of the second path of a written object.
     pub(crate) other_power: Option<u32>,
 }
 
-/// Handoffs that are asked at most, per primary (Swift's `request_node_count = 2 * replicas`).
+/// Maximum number of handoffs that are asked, per primary (Swift's `request_node_count = 2 * replicas`).
 const HANDOFFS_PER_PRIMARY: usize = 1;
 
-/// Which nodes are enough.
+/// Which nodes together are a quorum.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Enough {
-    /// So many, whoever they are.
+pub(crate) enum QuorumRule {
+    /// This number of any nodes.
     Any(usize),
-    /// Of each of these sets of voters so many.
+    /// Of each of these sets of voters this number.
     OfEach(Vec<(Vec<usize>, usize)>),
 }
 
-impl Enough {
-    /// Whether these are; `None` stands for somebody who is no voter.
-    pub(crate) fn is_met(&self, by: &[Option<usize>]) -> bool {
+impl QuorumRule {
+    /// Whether these nodes are a quorum; `None` stands for a node that is not a voter.
+    pub(crate) fn is_met(&self, by: impl Iterator<Item = Option<usize>> + Clone) -> bool {
         match self {
-            Self::Any(needed) => by.len() >= *needed,
+            Self::Any(needed) => by.count() >= *needed,
             Self::OfEach(sets) => sets.iter().all(|(set, needed)| {
-                let of_set = |voter: &&Option<usize>| voter.is_some_and(|one| set.contains(&one));
-                by.iter().filter(of_set).count() >= *needed
+                by.clone().flatten().filter(|voter| set.contains(voter)).count() >= *needed
             }),
         }
     }
 }
 
-/// Where what is written is also to be found. Swift's proxies tell the next part power only, as long
-/// as it is in the ring, and its servers take any.
+/// The part power of the second path of a written object. Swift's proxies send only the next part
+/// power, as long as it is in the ring, and its servers accept any.
 fn other_power(power: u32, next: Option<u32>, former: Option<u32>) -> Option<u32> {
     let next = next?;
     Some(former.filter(|former| *former < power && next == power).unwrap_or(next))
 }
 
 fn is_same(one: &Device, other: &Device) -> bool {
-    // Not the id: a builder gives that of a device which went to the next one that comes.
+    // Not the id: a builder gives the id of a removed device to the next new one.
     one.device == other.device && one.address() == other.address()
 }
 
 impl Nodes {
-    /// By one ring alone.
+    /// The nodes by one ring alone.
     pub(crate) fn new(ring: &Ring, partition: u32) -> Self {
         let primaries: Vec<Device> = ring.primaries(partition).into_iter().cloned().collect();
         let handoffs = ring
@@ -80,15 +82,15 @@ impl Nodes {
         Self { handoffs, ..Self::only(partition, primaries) }
     }
 
-    /// These alone.
+    /// These nodes alone.
     pub(crate) fn only(partition: u32, primaries: Vec<Device>) -> Self {
         let (handoffs, former, before) = (Vec::new(), Vec::new(), Vec::new());
         Self { partition, primaries, handoffs, former, before, other_power: None }
     }
 
-    /// By the current ring, and by the one before as long as others may go by that.
+    /// The nodes by the current ring, and by the previous one as long as others may use that.
     pub(crate) fn of(rings: &SharedRing, hash: &HashConf, names: &[&str]) -> Self {
-        // In this order: whoever changes them remembers the old one first.
+        // In this order, since a change stores the old ring first.
         let ring = rings.get();
         let own = hash.hash(names);
         let former = rings.former();
@@ -96,12 +98,13 @@ impl Nodes {
         let before = former.as_ref().map(|former| former.part_power());
         nodes.other_power = other_power(ring.part_power(), ring.next_part_power(), before);
         match former {
-            Some(former) => nodes.beside(&former.primaries(former.partition(&own))),
+            Some(former) => nodes.with_former(&former.primaries(former.partition(&own))),
             None => nodes,
         }
     }
 
-    fn beside(mut self, before: &[&Device]) -> Self {
+    /// Adds the primaries of the previous ring.
+    fn with_former(mut self, before: &[&Device]) -> Self {
         let known = |device: &Device| self.primaries.iter().position(|own| is_same(own, device));
         let mut moved = Vec::new();
         let mut set = Vec::new();
@@ -118,7 +121,8 @@ impl Nodes {
         self
     }
 
-    /// Who counts where majorities must meet: the primaries, and those of the ring before.
+    /// The nodes that count where majorities must overlap: the primaries, and those of the previous
+    /// ring.
     pub(crate) fn voters(&self) -> impl Iterator<Item = &Device> {
         self.primaries.iter().chain(&self.former)
     }
@@ -128,34 +132,35 @@ impl Nodes {
         self.voters().position(|voter| is_same(voter, node))
     }
 
-    /// Who takes what others cannot take: in their place as voters nobody.
+    /// The nodes that replace failed ones, in order. None of them replaces a voter as a voter.
     pub(crate) fn fallbacks(&self, strict: bool) -> Vec<Device> {
         let former = if strict { &[][..] } else { self.former.as_slice() };
         former.iter().chain(&self.handoffs).cloned().collect()
     }
 
-    /// Whether those that are not being avoided can be enough.
-    pub(crate) fn can_avoid(&self, client: &Client, enough: &Enough) -> bool {
-        let strict = matches!(enough, Enough::OfEach(_));
+    /// Whether the nodes that are not being avoided can be a quorum.
+    pub(crate) fn can_avoid(&self, client: &Client, rule: &QuorumRule) -> bool {
+        let strict = matches!(rule, QuorumRule::OfEach(_));
         let fallbacks = self.fallbacks(strict);
         let voters = self.voters().take(if strict { usize::MAX } else { self.primaries.len() });
         let voters = voters.enumerate().map(|(index, node)| (Some(index), node));
         let others = fallbacks.iter().map(|node| (None, node));
         let free = voters.chain(others).filter(|(_, node)| !client.is_limited(node));
-        enough.is_met(&free.map(|(voter, _)| voter).collect::<Vec<_>>())
+        let free: Vec<_> = free.map(|(voter, _)| voter).collect();
+        rule.is_met(free.iter().copied())
     }
 
-    /// So many of the primaries, and a majority of those before.
-    pub(crate) fn enough(&self, needed: usize) -> Enough {
+    /// The rule of this number of primaries, and a majority of those of the previous ring.
+    pub(crate) fn voter_rule(&self, needed: usize) -> QuorumRule {
         let mut sets = vec![((0..self.primaries.len()).collect(), needed)];
         if !self.before.is_empty() {
             sets.push((self.before.clone(), needed.min(majority(self.before.len()))));
         }
-        Enough::OfEach(sets)
+        QuorumRule::OfEach(sets)
     }
 
-    /// Primaries for reading: in a different order for every request, so that load spreads; those
-    /// that are new come last. Then those that are being avoided, for whoever cannot do without.
+    /// Primaries for reading: in a different order for every request, so that load spreads; new ones
+    /// come last. The second list has those that are being avoided, for reads that need them.
     pub(crate) fn shuffled_primaries(
         &self,
         client: &Client,
@@ -184,11 +189,11 @@ mod tests {
         let all = |names: &[&str]| names.iter().map(|name| device(name)).collect::<Vec<_>>();
         let (primaries, handoffs) = (all(primaries), all(handoffs));
         let alone = Nodes { handoffs, ..Nodes::only(0, primaries) };
-        alone.beside(&all(before).iter().collect::<Vec<_>>())
+        alone.with_former(&all(before).iter().collect::<Vec<_>>())
     }
 
     #[test]
-    fn what_is_enough_meets_every_majority_of_either_ring() {
+    fn a_joint_quorum_overlaps_with_every_majority_of_either_ring() {
         let nodes = nodes(&["b", "c", "d"], &["a", "e"], &["a", "b", "c"]);
         let names =
             |devices: &[Device]| devices.iter().map(|d| d.device.clone()).collect::<Vec<_>>();
@@ -197,14 +202,13 @@ mod tests {
             (names(&nodes.fallbacks(true)), names(&nodes.fallbacks(false))),
             (vec!["e".into()], vec!["a".into(), "e".into()])
         );
-        let enough = nodes.enough(2);
+        let rule = nodes.voter_rule(2);
         let sets = |count: usize| {
             (0..1usize << count)
                 .map(move |bits| (0..count).filter(|at| bits >> at & 1 == 1).collect::<Vec<_>>())
         };
-        let met: Vec<_> = sets(4)
-            .filter(|set| enough.is_met(&set.iter().copied().map(Some).collect::<Vec<_>>()))
-            .collect();
+        let met: Vec<_> =
+            sets(4).filter(|set| rule.is_met(set.iter().copied().map(Some))).collect();
         assert!(met.contains(&vec![0, 1]), "the two that stay");
         assert!(!met.contains(&vec![1, 2]), "the new one and one that stays");
         for set in &met {
@@ -212,15 +216,15 @@ mod tests {
                 assert!(majority.iter().any(|voter| set.contains(voter)), "{set:?} {majority:?}");
             }
         }
-        assert!(!enough.is_met(&[Some(0), None, None]), "handoffs are no voters");
+        assert!(!rule.is_met([Some(0), None, None].into_iter()), "handoffs are not voters");
     }
 
     #[test]
-    fn writes_go_to_the_next_partition_and_to_the_one_before_while_others_may_look_there() {
+    fn writes_go_to_the_next_and_the_previous_partition_while_others_may_read_them() {
         assert_eq!(other_power(4, None, None), None);
         assert_eq!(other_power(4, Some(5), None), Some(5), "announced");
         assert_eq!(other_power(5, Some(5), Some(4)), Some(4), "doubled a moment ago");
-        assert_eq!(other_power(5, Some(5), None), Some(5), "everybody knows it");
+        assert_eq!(other_power(5, Some(5), None), Some(5), "all processes have it");
         assert_eq!(other_power(5, None, Some(4)), None, "finished");
         assert_eq!(other_power(4, Some(4), Some(4)), Some(4), "cancelled");
         assert_eq!(other_power(5, Some(6), Some(4)), Some(6), "announced again");
@@ -229,7 +233,7 @@ mod tests {
     #[test]
     fn when_nothing_was_moved_a_majority_is_enough() {
         let nodes = nodes(&["b", "c", "a"], &["d"], &["a", "b", "c"]);
-        assert_eq!(nodes.enough(2), Enough::OfEach(vec![(vec![0, 1, 2], 2)]));
+        assert_eq!(nodes.voter_rule(2), QuorumRule::OfEach(vec![(vec![0, 1, 2], 2)]));
         assert_eq!((nodes.voters().count(), nodes.voter(&device("d"))), (3, None));
     }
 }

@@ -1,28 +1,28 @@
-//! Telling the expirer to delete objects, whenever it comes to it, as they are now.
+//! Tasks for the expirer to delete objects as they are now.
 //!
 //! Source: `make_delete_jobs` in `swift/cli/container_deleter.py`.
 
 use apus_cluster::policy::write_quorum;
-use apus_cluster::{AccountName, ContainerName, ContainerPath, Timestamp, expirer};
-use apus_daemon::http::set;
-use apus_wire::{headers, methods};
+use apus_cluster::{AccountName, ContainerName, ContainerPath, PolicyIndex, Timestamp, expirer};
+use apus_wire::message::container::UpdateRowsRequest;
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Quorum;
 use super::best::best_status;
-use super::nodes::Enough;
+use super::database::DatabaseCall;
+use super::nodes::QuorumRule;
 use super::send::{Replayable, broadcast};
-use crate::access::Permit;
 use crate::context::Context;
+use crate::gate::Permit;
 use crate::operation::QueueDeletions;
 use crate::{Error, Result};
 
-/// MD5 of nothing.
+/// MD5 of an empty body.
 const EMPTY_ETAG: &str = "d41d8cd98f00b204e9800998ecf8427e";
 
-/// The rows of a queue, as a container takes them.
+/// The rows of the expirer's queue, as container servers accept them.
 fn tasks(op: &QueueDeletions, time: Timestamp) -> Value {
     let row = |object: &apus_cluster::ObjectName| {
         let path = op.container.object(object.clone());
@@ -40,10 +40,10 @@ fn tasks(op: &QueueDeletions, time: Timestamp) -> Value {
 }
 
 impl Quorum {
-    /// Writes a task for each object into the queue of expirations.
+    /// Writes a task for each object into the expirer's queue.
     ///
     /// # Errors
-    /// `Unavailable`; some servers may have the tasks all the same.
+    /// `Unavailable`; some servers may have stored the tasks all the same.
     pub async fn queue_deletions(
         &self,
         cx: &Context,
@@ -56,21 +56,26 @@ impl Quorum {
         let refuse = |error: apus_cluster::name::NameError| Error::unavailable(error);
         let account = AccountName::parse(expirer::ACCOUNT).map_err(refuse)?;
         let queue = ContainerPath::new(account, ContainerName::parse(&name).map_err(refuse)?);
-        let nodes = self.container_nodes(&queue);
-        let method = Method::from_bytes(methods::UPDATE.as_bytes()).map_err(Error::unavailable)?;
-        let mut request = self.container_request(cx, method, &queue, &nodes);
-        set(&mut request.headers, headers::TIMESTAMP, &time.to_string());
-        // Swift's own accounts are always in policy 0.
-        set(&mut request.headers, headers::POLICY_INDEX, "0");
-        set(&mut request.headers, "content-type", "application/json");
+        let call = DatabaseCall::container(self, cx, &queue);
+        let request = UpdateRowsRequest {
+            address: call.container_address(&queue),
+            timestamp: time,
+            // Swift's own accounts are always in policy 0.
+            policy: PolicyIndex(0),
+            auto_create: false,
+        };
+        let request = request.encode();
         let rows = Replayable(vec![Bytes::from(tasks(op, time).to_string())]);
-        let needed = write_quorum(nodes.primaries.len());
-        let answers =
-            broadcast(&self.client, &nodes, &Enough::Any(needed), rows, |_| request.clone()).await;
-        let statuses: Vec<StatusCode> = answers.iter().map(|answer| answer.status).collect();
+        let needed = write_quorum(call.nodes.primaries.len());
+        let rule = QuorumRule::Any(needed);
+        let answers = broadcast(&self.client, &call.nodes, &rule, rows, |_| request.clone()).await;
+        let statuses: Vec<StatusCode> = answers.iter().map(|answer| answer.status()).collect();
         match best_status(&statuses, needed) {
             Some(status) if status.is_success() => Ok(()),
-            _ => Err(Error::unavailable(format!("the queue's servers answered {statuses:?}"))),
+            _ => {
+                let cause = format!("servers of the expirer's queue answered {statuses:?}");
+                Err(Error::unavailable(cause))
+            }
         }
     }
 }

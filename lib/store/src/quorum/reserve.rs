@@ -1,65 +1,66 @@
 //! Conditional writes: the proxy's part.
 //!
-//! The name is taken on a majority of the primaries at the time of the write; the newest version
-//! that they tell is the one to judge by, since every acknowledged write is on a majority; then
-//! the write commits at that very time. `apus_object::reservation` has the rules by which only one
-//! of several writers gets there. A writer that came too early for somebody's promise tries again
-//! at a later time, after a moment of chance.
+//! The name is reserved on a majority of the primaries at the time of the write. The newest version
+//! that they report is the one to which the conditions apply, since every acknowledged write is on a
+//! majority; then the write commits at that very time. `apus_object::reservation` has the rules by
+//! which only one of several writers can commit. A writer whose time is too early for a promise that
+//! a server gave tries again at a later time, after a random pause.
 
 use std::time::Duration;
 
+use apus_cluster::Timestamp;
 use apus_cluster::policy::majority;
-use apus_cluster::{ObjectPath, PolicyIndex, Timestamp};
-use apus_daemon::http::{empty, header, set};
+use apus_daemon::Body;
+use apus_daemon::http::empty;
 use apus_daemon::seed;
 use apus_daemon::task::{TaskKind, spawn};
 use apus_ring::Device;
-use apus_wire::{NodeRequest, headers, methods};
-use http::{Method, StatusCode};
+use apus_wire::NodeRequest;
+use apus_wire::message::object::{ObjectVersion, ReleaseRequest, ReserveReply, ReserveRequest};
+use http::Response;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::Quorum;
+use super::call::ObjectCall;
 use super::head::object_head;
-use super::nodes::{Enough, Nodes};
-use super::version::Version;
+use super::nodes::QuorumRule;
 use crate::context::Context;
 use crate::operation::{ObjectHead, WriteConditions};
 use crate::{Error, Kind, Result, Subject};
 
-/// How long a writer tries.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// How long one primary may take: longer than a lost holder is waited for.
+/// Time after which a writer stops to retry.
+const RETRY_MAX: Duration = Duration::from_secs(15);
+/// Deadline of one primary: longer than it waits for a lease holder that was lost.
 const ANSWER: Duration = Duration::from_secs(4);
-/// How long the rest of the primaries get after a majority has answered.
+/// Grace period of the other primaries after a majority has answered.
 const AFTER_MAJORITY: Duration = Duration::from_millis(100);
-/// The longest wait between two tries.
+/// The longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
-/// What one primary says.
+/// One primary's reply to RESERVE.
 #[derive(Debug, Clone)]
 pub enum Reply {
-    /// The name is taken, and this is there, be it a tombstone.
-    Granted(Version),
+    /// The name is reserved, and this version exists, be it a tombstone.
+    Granted(ObjectVersion),
     /// A later time is needed.
     TooEarly,
-    /// It does not know of taking names: Python Swift's.
+    /// The server does not support reservations: Python Swift's.
     Unsupported,
-    /// It did not answer, or its disk failed.
+    /// The server did not answer, or its disk failed.
     Silent,
 }
 
-/// What all of them mean.
+/// What the replies of all primaries mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The name is taken; the newest version is that of this reply.
+    /// The name is reserved; the newest version is that of this reply.
     Taken {
-        /// Index of the reply that told the newest version.
+        /// Index of the reply with the newest version.
         newest: usize,
     },
     /// Try again at a later time.
     Again,
-    /// Too few know of taking names.
+    /// Too few support reservations.
     Unsupported,
     /// Too few answered.
     Unreachable,
@@ -67,281 +68,260 @@ pub enum Verdict {
 
 /// Judges the replies of `primaries` nodes.
 pub fn verdict(replies: &[Reply], primaries: usize) -> Verdict {
-    let enough = Enough::OfEach(vec![((0..primaries).collect(), majority(primaries))]);
-    let replies: Vec<_> = replies.iter().cloned().enumerate().collect();
-    verdict_of(&replies, &enough)
+    let rule = QuorumRule::OfEach(vec![((0..primaries).collect(), majority(primaries))]);
+    verdict_of(&replies.iter().enumerate(), &rule)
 }
 
-/// The same of voters, each with its index.
-fn verdict_of(replies: &[(usize, Reply)], enough: &Enough) -> Verdict {
-    let those = |wanted: fn(&Reply) -> bool| {
-        let chosen = replies.iter().filter(|(_, reply)| wanted(reply));
-        chosen.map(|(voter, _)| Some(*voter)).collect::<Vec<_>>()
+/// Judges the replies of voters, each with its index.
+fn verdict_of<'a>(
+    replies: &(impl Iterator<Item = (usize, &'a Reply)> + Clone),
+    rule: &QuorumRule,
+) -> Verdict {
+    let is_met = |wanted: fn(&Reply) -> bool| {
+        let chosen = replies.clone().filter(|(_, reply)| wanted(reply));
+        rule.is_met(chosen.map(|(voter, _)| Some(voter)))
     };
-    let granted = replies.iter().enumerate().filter_map(|(index, (_, reply))| match reply {
+    let granted = replies.clone().enumerate().filter_map(|(index, (_, reply))| match reply {
         Reply::Granted(version) => Some((index, *version)),
         _ => None,
     });
-    let met = |wanted| enough.is_met(&those(wanted));
-    // Without these nobody could be enough.
-    let others = those(|reply| !matches!(reply, Reply::Unsupported));
-    let unsupported = match enough {
-        Enough::Any(_) => false,
-        Enough::OfEach(sets) => sets.iter().any(|(set, needed)| {
-            let silent = set.iter().filter(|v| !replies.iter().any(|(voter, _)| voter == *v));
-            let others = others.iter().flatten().filter(|voter| set.contains(voter));
-            silent.count() + others.count() < *needed
+    // Without the voters that lack support there can be no quorum.
+    let is_unsupported = match rule {
+        QuorumRule::Any(_) => false,
+        QuorumRule::OfEach(sets) => sets.iter().any(|(set, needed)| {
+            let lacking = replies.clone().filter(|(voter, reply)| {
+                matches!(reply, Reply::Unsupported) && set.contains(voter)
+            });
+            set.len() - lacking.count() < *needed
         }),
     };
     match granted.max_by_key(|(_, version)| *version) {
-        Some((newest, _)) if met(|reply| matches!(reply, Reply::Granted(_))) => {
+        Some((newest, _)) if is_met(|reply| matches!(reply, Reply::Granted(_))) => {
             Verdict::Taken { newest }
         }
-        _ if met(|reply| matches!(reply, Reply::Granted(_) | Reply::TooEarly)) => Verdict::Again,
-        _ if unsupported => Verdict::Unsupported,
+        _ if is_met(|reply| matches!(reply, Reply::Granted(_) | Reply::TooEarly)) => Verdict::Again,
+        _ if is_unsupported => Verdict::Unsupported,
         _ => Verdict::Unreachable,
     }
 }
 
-/// A name that was taken.
+/// The right to write a name at one time, before all other writers.
 #[derive(Debug)]
-pub(super) struct Held {
-    /// When, which is the time to write at.
-    pub(super) time: Timestamp,
-    /// Indexes of the primaries that gave it.
-    pub(super) voters: Vec<usize>,
+pub(super) struct Lease {
+    /// The time at which it was reserved and must be written.
+    time: Timestamp,
+    /// Indices of the voters that granted it.
+    voters: Vec<usize>,
 }
 
-/// How a write is to go on.
+/// How a write continues after its conditions were checked.
 #[derive(Debug)]
-pub(super) enum Hold {
-    /// It has no conditions.
-    None,
-    /// The conditions hold, and nobody else gets in between.
-    Held(Held),
-    /// Too few nodes can take names: they judge by themselves, as Swift's.
-    AskNodes,
+pub(super) enum Reservation {
+    /// The write has no conditions.
+    Unconditional,
+    /// The conditions hold, and no other write can come in between.
+    Leased(Lease),
+    /// Too few nodes support reservations: they check the condition themselves, as Swift's do.
+    LeftToNodes,
 }
 
-impl Hold {
-    /// The time to write at, if that is settled.
+impl Reservation {
+    /// The time to write at, if it is fixed.
     pub(super) fn time(&self) -> Option<Timestamp> {
         match self {
-            Self::Held(held) => Some(held.time),
-            Self::None | Self::AskNodes => None,
+            Self::Leased(lease) => Some(lease.time),
+            Self::Unconditional | Self::LeftToNodes => None,
         }
     }
 
-    /// Whether a majority of the primaries must take it.
+    /// Whether a majority of the primaries must accept the write.
     pub(super) fn is_strict(&self, cx: &Context) -> bool {
-        cx.is_strong() || matches!(self, Self::Held(_))
+        cx.is_strong() || matches!(self, Self::Leased(_))
     }
 
-    /// Whether the primary of this index gave the name.
-    pub(super) fn has(&self, index: usize) -> bool {
-        matches!(self, Self::Held(held) if held.voters.contains(&index))
+    /// Whether the voter of this index granted the lease.
+    pub(super) fn is_granted_by(&self, index: usize) -> bool {
+        matches!(self, Self::Leased(lease) if lease.voters.contains(&index))
     }
 
-    /// The request to the primary of this index, as its commit or with the condition.
-    pub(super) fn mark(&self, index: usize, mut request: NodeRequest) -> NodeRequest {
-        match self {
-            Self::Held(_) if self.has(index) => set(&mut request.headers, headers::RESERVED, "yes"),
-            Self::Held(_) | Self::None | Self::AskNodes => {}
-        }
-        request
+    /// The request to the voter of this index, marked as the commit of its lease.
+    pub(super) fn mark(&self, index: usize, request: NodeRequest) -> NodeRequest {
+        if self.is_granted_by(index) { request.with_reservation() } else { request }
     }
 }
 
-struct Told {
+/// A voter's reply to RESERVE, with the object that it has.
+struct VoterReply {
     index: usize,
     reply: Reply,
     head: Option<ObjectHead>,
 }
 
-impl Quorum {
-    fn name_request(
-        &self,
-        cx: &Context,
-        verb: &str,
-        object: &ObjectPath,
-        policy: PolicyIndex,
-        nodes: &Nodes,
-        time: Timestamp,
-    ) -> Result<NodeRequest> {
-        let verb = Method::from_bytes(verb.as_bytes()).map_err(Error::unavailable)?;
-        let mut request = self.object_request(cx, verb, object, policy, nodes);
-        set(&mut request.headers, headers::TIMESTAMP, &time.to_string());
-        Ok(request)
+impl VoterReply {
+    fn new(index: usize, answer: &Response<Body>) -> Self {
+        let version = ObjectVersion::decode(answer.headers());
+        let (reply, head) = match ReserveReply::decode(answer.status(), answer.headers()) {
+            ReserveReply::Stored(object) => (Reply::Granted(version), Some(object_head(*object))),
+            ReserveReply::Absent(_) => (Reply::Granted(version), None),
+            ReserveReply::TooEarly { .. } => (Reply::TooEarly, None),
+            ReserveReply::Unsupported => (Reply::Unsupported, None),
+            ReserveReply::Failed => (Reply::Silent, None),
+        };
+        Self { index, reply, head }
     }
 
-    /// Takes the object's name on a majority of its primaries, if there are conditions and they
+    fn is_granted(&self) -> bool {
+        matches!(self.reply, Reply::Granted(_))
+    }
+}
+
+fn judge(replies: &[VoterReply], rule: &QuorumRule) -> Verdict {
+    verdict_of(&replies.iter().map(|reply| (reply.index, &reply.reply)), rule)
+}
+
+impl ObjectCall<'_> {
+    /// A majority of the primaries, by each ring.
+    fn majority_rule(&self) -> QuorumRule {
+        self.nodes.voter_rule(majority(self.nodes.primaries.len()))
+    }
+
+    /// Reserves the object's name on a majority of its primaries, if there are conditions and they
     /// hold.
     ///
     /// # Errors
-    /// `PreconditionFailed` and `NotFound` from the conditions; `Conflict` when others were always
-    /// faster; `Unavailable`; `NotSupported` when the nodes are Swift's and cannot judge either.
-    pub(super) async fn hold(
-        &self,
-        cx: &Context,
-        object: &ObjectPath,
-        policy: PolicyIndex,
-        nodes: &Nodes,
-        conditions: &WriteConditions,
-    ) -> Result<Hold> {
+    /// `PreconditionFailed` and `NotFound` from the conditions; `Conflict` when other writers were
+    /// always faster; `Unavailable`; `NotSupported` when the nodes are Swift's and cannot check the
+    /// conditions either.
+    pub(super) async fn reserve(&self, conditions: &WriteConditions) -> Result<Reservation> {
         if conditions.is_empty() {
-            return Ok(Hold::None);
+            return Ok(Reservation::Unconditional);
         }
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + RETRY_MAX;
         let mut pause = Duration::from_millis(4);
         loop {
-            let time = self.clock.stamp();
-            let told = self.ask_primaries(cx, object, policy, nodes, time).await?;
-            let replies: Vec<_> =
-                told.iter().map(|told| (told.index, told.reply.clone())).collect();
-            let granted = |told: &&Told| matches!(told.reply, Reply::Granted(_));
-            let voters = told.iter().filter(granted).map(|told| told.index).collect();
-            let held = Held { time, voters };
-            let error = match verdict_of(&replies, &nodes.enough(majority(nodes.primaries.len()))) {
+            let time = self.quorum.clock.stamp();
+            let replies = self.ask_voters(time).await;
+            let granted = replies.iter().filter(|reply| reply.is_granted());
+            let lease = Lease { time, voters: granted.map(|reply| reply.index).collect() };
+            let error = match judge(&replies, &self.majority_rule()) {
                 Verdict::Taken { newest } => {
-                    let current = told.get(newest).and_then(|told| told.head.as_ref());
+                    let current = replies.get(newest).and_then(|reply| reply.head.as_ref());
                     let current = current.filter(|head| !self.has_expired(head));
                     match conditions.check(current) {
-                        Ok(()) => return Ok(Hold::Held(held)),
+                        Ok(()) => return Ok(Reservation::Leased(lease)),
                         Err(error) => error,
                     }
                 }
                 Verdict::Again if Instant::now() < until => {
-                    self.release(cx, object, policy, nodes, &held);
+                    self.release(&lease);
                     tokio::time::sleep(pause.mul_f64(seed::share())).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                     continue;
                 }
                 Verdict::Again => Error::new(Kind::Conflict, Subject::Object),
                 Verdict::Unsupported | Verdict::Unreachable
-                    if conditions.is_absent_only() && !cx.is_strong() =>
+                    if conditions.is_absent_only() && !self.cx.is_strong() =>
                 {
-                    self.release(cx, object, policy, nodes, &held);
-                    return Ok(Hold::AskNodes);
+                    self.release(&lease);
+                    return Ok(Reservation::LeftToNodes);
                 }
                 Verdict::Unsupported => Error::new(Kind::NotSupported, Subject::Object)
-                    .text("conditional writes need object servers that can take a name"),
-                Verdict::Unreachable => Error::unavailable("a majority of primaries is not there"),
+                    .text("conditional writes need object servers that support reservations"),
+                Verdict::Unreachable => {
+                    Error::unavailable("a majority of the primaries did not answer")
+                }
             };
-            self.release(cx, object, policy, nodes, &held);
+            self.release(&lease);
             return Err(error);
         }
     }
 
     fn has_expired(&self, head: &ObjectHead) -> bool {
         let at = head.get("X-Delete-At").and_then(|text| text.parse::<u64>().ok());
-        at.is_some_and(|at| at <= self.clock.now_seconds())
+        at.is_some_and(|at| at <= self.quorum.clock.now_seconds())
     }
 
-    /// Asks every primary for the name; ends when all have answered, or soon after a majority
-    /// gave it. What is given later is given back.
-    async fn ask_primaries(
-        &self,
-        cx: &Context,
-        object: &ObjectPath,
-        policy: PolicyIndex,
-        nodes: &Nodes,
-        time: Timestamp,
-    ) -> Result<Vec<Told>> {
-        let request = self.name_request(cx, methods::RESERVE, object, policy, nodes, time)?;
-        let count = nodes.voters().count();
-        let enough = nodes.enough(majority(nodes.primaries.len()));
-        // Those that are being avoided are asked when the others are not enough.
+    /// Asks every voter for the name; ends when all have answered, or soon after a majority granted
+    /// it. What is granted later is released.
+    async fn ask_voters(&self, time: Timestamp) -> Vec<VoterReply> {
+        let request = ReserveRequest { address: self.address(), timestamp: time };
+        let count = self.nodes.voters().count();
+        let rule = self.majority_rule();
+        // Nodes that are being avoided are asked when the others are not enough.
+        let voters = self.nodes.voters().enumerate();
         let (free, mut avoided): (Vec<_>, Vec<_>) =
-            nodes.voters().enumerate().partition(|(_, voter)| !self.client.is_limited(voter));
-        let (sender, mut receiver) = mpsc::channel::<Told>(count.max(1));
-        let ask = |(index, primary): (usize, &Device), sender: mpsc::Sender<Told>| {
-            let (request, primary) = (request.clone(), primary.clone());
-            let (quorum, cx, object, nodes) =
-                (self.clone(), cx.clone(), object.clone(), nodes.clone());
-            spawn(TaskKind::Request, async move {
-                let sent = quorum.client.send_anyway(&primary, &request, empty(), ANSWER).await;
-                let mut told = Told { index, reply: Reply::Silent, head: None };
-                if let Ok(answer) = sent {
-                    let head = answer.headers();
-                    let version = Version::of(head);
-                    let reserved = header(head, headers::RESERVED).is_some();
-                    if let Some(newest) = version.newest {
-                        quorum.clock.saw(newest);
-                    }
-                    told.reply = match answer.status() {
-                        StatusCode::OK if reserved => {
-                            told.head = Some(object_head(head));
-                            Reply::Granted(version)
-                        }
-                        StatusCode::NOT_FOUND if reserved => Reply::Granted(version),
-                        StatusCode::CONFLICT => Reply::TooEarly,
-                        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
-                            Reply::Unsupported
-                        }
-                        _ => Reply::Silent,
-                    };
-                }
-                if let Err(late) = sender.send(told).await
-                    && matches!(late.0.reply, Reply::Granted(_))
-                {
-                    let held = Held { time, voters: vec![index] };
-                    quorum.release(&cx, &object, policy, &nodes, &held);
-                }
-            });
-        };
+            voters.partition(|(_, voter)| !self.client().is_limited(voter));
+        let (sender, mut receiver) = mpsc::channel::<VoterReply>(count.max(1));
         for voter in free {
-            ask(voter, sender.clone());
+            self.ask_voter(voter, &request, sender.clone());
         }
         let mut sender = (!avoided.is_empty()).then_some(sender);
-        let mut told: Vec<Told> = Vec::with_capacity(count);
+        let mut replies: Vec<VoterReply> = Vec::with_capacity(count);
         loop {
-            let replies: Vec<_> =
-                told.iter().map(|told| (told.index, told.reply.clone())).collect();
-            let have_all_told = told.len() == count - avoided.len();
-            let next = match verdict_of(&replies, &enough) {
-                Verdict::Taken { .. } | Verdict::Again if have_all_told => break,
-                Verdict::Taken { .. } => {
-                    match tokio::time::timeout(AFTER_MAJORITY, receiver.recv()).await {
-                        Ok(next) => next,
-                        Err(_) => break,
-                    }
-                }
-                _ if have_all_told => {
+            let have_all_answered = replies.len() == count - avoided.len();
+            let next = match judge(&replies, &rule) {
+                Verdict::Taken { .. } | Verdict::Again if have_all_answered => break,
+                Verdict::Taken { .. } => match timeout(AFTER_MAJORITY, receiver.recv()).await {
+                    Ok(next) => next,
+                    Err(_) => break,
+                },
+                _ if have_all_answered => {
                     let Some(sender) = sender.take() else { break };
                     for voter in avoided.drain(..) {
-                        ask(voter, sender.clone());
+                        self.ask_voter(voter, &request, sender.clone());
                     }
                     continue;
                 }
                 _ => receiver.recv().await,
             };
             match next {
-                Some(one) => told.push(one),
+                Some(reply) => replies.push(reply),
                 None => break,
             }
         }
-        Ok(told)
+        replies
     }
 
-    /// Gives a name back, in the background: whoever waits for it is faster served.
-    pub(super) fn release(
+    /// Sends RESERVE to one voter in the background. A reply that comes when no receiver is left is
+    /// released.
+    fn ask_voter(
         &self,
-        cx: &Context,
-        object: &ObjectPath,
-        policy: PolicyIndex,
-        nodes: &Nodes,
-        held: &Held,
+        (index, voter): (usize, &Device),
+        request: &ReserveRequest,
+        replies: mpsc::Sender<VoterReply>,
     ) {
-        let Ok(request) = self.name_request(cx, methods::RELEASE, object, policy, nodes, held.time)
-        else {
-            return;
-        };
-        for primary in held.voters.iter().filter_map(|index| nodes.voters().nth(*index)) {
-            let (client, primary, request) =
-                (self.client.clone(), primary.clone(), request.clone());
-            spawn(TaskKind::Background, async move {
-                // Nobody gave it back: then it is overtaken after a while.
-                let _ = client.send_within(&primary, &request, empty(), ANSWER).await;
+        let (client, clock) = (self.quorum.client.clone(), self.quorum.clock.clone());
+        let (voter, request) = (voter.clone(), request.clone());
+        spawn(TaskKind::Request, async move {
+            let reply = match client.send_anyway(&voter, &request.encode(), empty(), ANSWER).await {
+                Ok(answer) => {
+                    if let Some(newest) = ObjectVersion::decode(answer.headers()).newest {
+                        clock.observe(newest);
+                    }
+                    VoterReply::new(index, &answer)
+                }
+                Err(_) => VoterReply { index, reply: Reply::Silent, head: None },
+            };
+            if let Err(late) = replies.send(reply).await
+                && late.0.is_granted()
+            {
+                let ReserveRequest { address, timestamp } = request;
+                let release = ReleaseRequest { address, timestamp }.encode();
+                // A lease that is not released is overridden after a while.
+                let _ = client.send_within(&voter, &release, empty(), ANSWER).await;
+            }
+        });
+    }
+
+    /// Releases a name in the background, so that writers that wait for it can continue sooner.
+    pub(super) fn release(&self, lease: &Lease) {
+        let request = ReleaseRequest { address: self.address(), timestamp: lease.time }.encode();
+        for voter in lease.voters.iter().filter_map(|index| self.nodes.voters().nth(*index)) {
+            let (client, voter, request) =
+                (self.quorum.client.clone(), voter.clone(), request.clone());
+            spawn(TaskKind::Request, async move {
+                // A lease that is not released is overridden after a while.
+                let _ = client.send_within(&voter, &request, empty(), ANSWER).await;
             });
         }
     }
@@ -351,16 +331,16 @@ impl Quorum {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Version {
+    fn at(seconds: u64) -> ObjectVersion {
         Some(Timestamp::from_seconds(seconds)).into()
     }
 
-    fn nothing() -> Version {
-        Version::default()
+    fn nothing() -> ObjectVersion {
+        ObjectVersion::default()
     }
 
     #[test]
-    fn the_newest_version_of_a_majority_is_judged_by() {
+    fn the_newest_version_of_a_majority_counts() {
         let replies = [Reply::Granted(nothing()), Reply::Silent, Reply::Granted(at(3))];
         assert_eq!(verdict(&replies, 3), Verdict::Taken { newest: 2 });
         let replies = [Reply::Granted(at(4)), Reply::TooEarly, Reply::Granted(at(3))];
@@ -369,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn less_than_a_majority_is_no_name() {
+    fn less_than_a_majority_does_not_reserve_the_name() {
         let early = [Reply::Granted(at(4)), Reply::TooEarly, Reply::Silent];
         assert_eq!(verdict(&early, 3), Verdict::Again);
         let gone = [Reply::Granted(at(4)), Reply::Silent, Reply::Silent];

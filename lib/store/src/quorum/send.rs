@@ -1,4 +1,4 @@
-//! One request to as many nodes as there are replicas, each failing over to handoffs.
+//! One request to all replicas of a partition, each replaced by handoffs when it fails.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,33 +6,35 @@ use std::time::Duration;
 
 use apus_cluster::Timestamp;
 use apus_daemon::Body;
-use apus_daemon::http::{empty, full, header};
+use apus_daemon::http::{empty, full};
 use apus_daemon::task::{TaskKind, spawn};
 use apus_ring::Device;
-use apus_wire::{Client, NodeError, NodeRequest, headers};
+use apus_wire::message::object::ObjectVersion;
+use apus_wire::{Client, NodeError, NodeRequest};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use http::response::Parts;
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
 use super::best::best_status;
-use super::nodes::{Enough, Nodes};
+use super::nodes::{Nodes, QuorumRule};
 use crate::Error;
 use crate::body::{ANSWER_BYTES_MAX, collect_answer};
 
-/// After a quorum has answered, the rest get this long before the client is answered without them
-/// (Swift's `post_quorum_timeout`).
+/// After a quorum has answered, the others get this long before the client is answered without
+/// them (Swift's `post_quorum_timeout`).
 const AFTER_QUORUM: Duration = Duration::from_millis(500);
 
-/// One node's answer to a write.
+/// One node's answer, with its whole body.
 #[derive(Debug, Clone)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
+pub(crate) struct NodeAnswer {
+    /// Status and headers.
+    pub(crate) head: Parts,
     pub(crate) body: Bytes,
     /// Whether the node is a primary of the partition.
     pub(crate) primary: bool,
-    /// Which voter of the partition it is.
+    /// Index of the node among the voters of the partition, if it is one.
     pub(crate) voter: Option<usize>,
     /// Id of the device that answered.
     pub(crate) node: u32,
@@ -40,10 +42,14 @@ pub(crate) struct Answer {
     pub(crate) replica: usize,
 }
 
-impl Answer {
-    /// The newest time that the node told.
+impl NodeAnswer {
+    pub(crate) fn status(&self) -> StatusCode {
+        self.head.status
+    }
+
+    /// The newest time that an object server reports.
     pub(crate) fn timestamp(&self) -> Option<Timestamp> {
-        header(&self.headers, headers::BACKEND_TIMESTAMP).and_then(Timestamp::parse)
+        ObjectVersion::decode(&self.head.headers).newest
     }
 }
 
@@ -65,9 +71,9 @@ impl Replayable {
     }
 }
 
-/// The error that a 400 on which servers agree means, with their words.
-pub(crate) fn bad_request(answers: &[Answer]) -> Error {
-    let refusal = answers.iter().find(|answer| answer.status == StatusCode::BAD_REQUEST);
+/// The error for a 400 on which servers agree, with their text.
+pub(crate) fn bad_request(answers: &[NodeAnswer]) -> Error {
+    let refusal = answers.iter().find(|answer| answer.status() == StatusCode::BAD_REQUEST);
     let text = refusal.map(|answer| String::from_utf8_lossy(&answer.body).into_owned());
     Error::invalid(text.unwrap_or_default())
 }
@@ -77,101 +83,101 @@ pub(crate) fn is_failure(status: StatusCode) -> bool {
     status.is_server_error() || status.as_u16() == 499
 }
 
-/// Reads the short body of an answer.
-async fn finish(
-    response: http::Response<Body>,
-    (node, replica): (u32, usize),
+/// The replica that a request is for, and the voter that it was sent to.
+#[derive(Debug, Clone, Copy)]
+struct Recipient {
+    replica: usize,
+    /// `None` for a handoff.
     voter: Option<usize>,
     primary: bool,
-) -> Answer {
-    let (head, body) = response.into_parts();
-    let body = collect_answer(body, ANSWER_BYTES_MAX).await.unwrap_or_default();
-    Answer { status: head.status, headers: head.headers, body, primary, voter, node, replica }
 }
 
-/// What came of one voter's request.
-struct Told {
-    index: usize,
-    answer: Option<Answer>,
+/// Outcome of the request for one replica.
+struct VoterOutcome {
+    replica: usize,
+    answer: Option<NodeAnswer>,
     /// The voter itself was not asked, since it is being avoided.
     skipped: bool,
 }
 
-/// Sends `request` (made for each by `build`) to every primary, or to every voter where those are
+/// A request for one replica, sent to its voter and, when that fails, to handoffs.
+struct ReplicaRequest {
+    client: Arc<Client>,
+    request: NodeRequest,
+    body: Replayable,
+    voter: Device,
+    recipient: Recipient,
+    handoffs: Arc<Mutex<VecDeque<Device>>>,
+}
+
+impl ReplicaRequest {
+    async fn send(mut self) -> VoterOutcome {
+        let mut node = self.voter;
+        let mut recipient = self.recipient;
+        let mut skipped = false;
+        let answer = loop {
+            let sent = self.client.send(&node, &self.request, self.body.body()).await;
+            skipped |= recipient.voter.is_some() && matches!(sent, Err(NodeError::Limited));
+            let answer = unless_failed(sent, &node, recipient).await;
+            if answer.is_some() {
+                break answer;
+            }
+            let next = self.handoffs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            match next {
+                Some(next) => node = next,
+                None => break None,
+            }
+            recipient = Recipient { voter: None, primary: false, ..recipient };
+            // A handoff has not granted the reservation.
+            self.request.remove_reservation();
+        };
+        VoterOutcome { replica: recipient.replica, answer, skipped }
+    }
+}
+
+/// Sends `request` (built for each by `build`) to every primary, or to every voter where voters are
 /// counted; one that fails or is being avoided is replaced by the next handoff. Returns once all
-/// have answered, or enough good ones have and the rest had their grace; those go on in the
-/// background. Where the answers decide nothing, those that were avoided are asked after all.
+/// have answered, or once the answers are a quorum and the others had their grace period; those
+/// continue in the background. Where the answers decide nothing, the avoided voters are asked after
+/// all.
 pub(crate) async fn broadcast(
     client: &Arc<Client>,
     nodes: &Nodes,
-    enough: &Enough,
+    rule: &QuorumRule,
     body: Replayable,
     build: impl Fn(usize) -> NodeRequest,
-) -> Vec<Answer> {
-    let strict = matches!(enough, Enough::OfEach(_));
-    let handoffs: Arc<Mutex<VecDeque<Device>>> =
-        Arc::new(Mutex::new(nodes.fallbacks(strict).into()));
+) -> Vec<NodeAnswer> {
+    let strict = matches!(rule, QuorumRule::OfEach(_));
+    let handoffs = Arc::new(Mutex::new(nodes.fallbacks(strict).into()));
     let primaries = nodes.primaries.len();
     let asked = if strict { nodes.voters().count() } else { primaries };
-    let (sender, mut receiver) = mpsc::channel(asked.max(1));
-    for (index, primary) in nodes.voters().take(asked).enumerate() {
-        let mut request = build(index);
-        let (client, body, sender) = (client.clone(), body.clone(), sender.clone());
-        let (handoffs, primary) = (handoffs.clone(), primary.clone());
+    let (sender, receiver) = mpsc::channel(asked.max(1));
+    for (index, voter) in nodes.voters().take(asked).enumerate() {
+        let request = ReplicaRequest {
+            client: client.clone(),
+            request: build(index),
+            body: body.clone(),
+            voter: voter.clone(),
+            recipient: Recipient { replica: index, voter: Some(index), primary: index < primaries },
+            handoffs: handoffs.clone(),
+        };
+        let sender = sender.clone();
         spawn(TaskKind::Request, async move {
-            let mut node = primary;
-            let mut voter = Some(index);
-            let mut skipped = false;
-            let answer = loop {
-                let sent = client.send(&node, &request, body.body()).await;
-                skipped |= voter.is_some() && matches!(sent, Err(NodeError::Limited));
-                let is_primary = voter.is_some_and(|index| index < primaries);
-                let answer = judged(sent, &node, index, voter, is_primary).await;
-                if answer.is_some() {
-                    break answer;
-                }
-                let next = handoffs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                match next {
-                    Some(next) => node = next,
-                    None => break None,
-                }
-                voter = None;
-                // A handoff has promised its name to nobody.
-                request.headers.remove(headers::RESERVED);
-            };
-            // The caller may have answered its client already.
-            let _ = sender.send(Told { index, answer, skipped }).await;
+            // Without a receiver the client has been answered already.
+            let _ = sender.send(request.send().await).await;
         });
     }
     drop(sender);
-    let mut answers: Vec<Answer> = Vec::new();
-    let mut skipped = Vec::new();
-    loop {
-        let good = answers.iter().filter(|answer| answer.status.is_success());
-        let good: Vec<_> = good.map(|answer| answer.voter).collect();
-        let next = if enough.is_met(&good) {
-            match tokio::time::timeout(AFTER_QUORUM, receiver.recv()).await {
-                Ok(next) => next,
-                Err(_) => break,
-            }
-        } else {
-            receiver.recv().await
-        };
-        match next {
-            Some(told) => {
-                skipped.extend(told.skipped.then_some(told.index));
-                answers.extend(told.answer);
-            }
-            None => break,
-        }
-    }
-    if !skipped.is_empty() && agreed_status(enough, &answers).is_none() {
+    let (mut answers, skipped) = collect(receiver, rule).await;
+    if !skipped.is_empty() && agreed_status(rule, &answers).is_none() {
         let asked = skipped.into_iter().filter_map(|index| {
             let (node, request) = (nodes.voters().nth(index)?, build(index));
             let (body, deadline) = (body.body(), client.deadlines().answer);
             Some(async move {
                 let sent = client.send_anyway(node, &request, body, deadline).await;
-                judged(sent, node, index, Some(index), index < primaries).await
+                let primary = index < primaries;
+                unless_failed(sent, node, Recipient { replica: index, voter: Some(index), primary })
+                    .await
             })
         });
         answers.extend(futures_util::future::join_all(asked).await.into_iter().flatten());
@@ -179,43 +185,80 @@ pub(crate) async fn broadcast(
     answers
 }
 
-/// The answer to a write unless it is a failure.
-async fn judged(
+/// Collects outcomes until all are there, or until the answers are a quorum and the grace period
+/// has passed. Returns the answers, and the replicas whose voters were skipped.
+async fn collect(
+    mut receiver: mpsc::Receiver<VoterOutcome>,
+    rule: &QuorumRule,
+) -> (Vec<NodeAnswer>, Vec<usize>) {
+    let (mut answers, mut skipped) = (Vec::new(), Vec::new());
+    loop {
+        let next = if rule.is_met(successes(&answers)) {
+            match tokio::time::timeout(AFTER_QUORUM, receiver.recv()).await {
+                Ok(next) => next,
+                Err(_) => break,
+            }
+        } else {
+            receiver.recv().await
+        };
+        let Some(outcome) = next else { break };
+        skipped.extend(outcome.skipped.then_some(outcome.replica));
+        answers.extend(outcome.answer);
+    }
+    (answers, skipped)
+}
+
+/// The voters, and nodes that are not voters, which answered with a success.
+pub(super) fn successes(
+    answers: &[NodeAnswer],
+) -> impl Iterator<Item = Option<usize>> + Clone + '_ {
+    answers.iter().filter(|answer| answer.status().is_success()).map(|answer| answer.voter)
+}
+
+/// The answer to a write, unless it is a failure.
+async fn unless_failed(
     sent: Result<http::Response<Body>, NodeError>,
     node: &Device,
-    replica: usize,
-    voter: Option<usize>,
-    primary: bool,
-) -> Option<Answer> {
+    to: Recipient,
+) -> Option<NodeAnswer> {
     match sent {
         Ok(response) if !is_failure(response.status()) => {
-            Some(finish(response, (node.id, replica), voter, primary).await)
+            let (head, body) = response.into_parts();
+            let body = collect_answer(body, ANSWER_BYTES_MAX).await.unwrap_or_default();
+            Some(NodeAnswer {
+                head,
+                body,
+                primary: to.primary,
+                voter: to.voter,
+                node: node.id,
+                replica: to.replica,
+            })
         }
         Ok(response) => {
-            tracing::debug!(status = %response.status(), node = node.address(), device = node.device, "write");
+            tracing::debug!(status = %response.status(), node = node.address(), device = node.device, "a node failed to write");
             None
         }
         Err(error) => {
-            tracing::debug!(%error, node = node.address(), device = node.device, "write");
+            tracing::debug!(%error, node = node.address(), device = node.device, "no answer from a node to a write");
             None
         }
     }
 }
 
 /// The status that enough servers agree on, if any.
-pub(super) fn agreed_status(enough: &Enough, answers: &[Answer]) -> Option<StatusCode> {
-    let statuses = |of: &dyn Fn(&&Answer) -> bool| {
-        answers.iter().filter(of).map(|answer| answer.status).collect::<Vec<_>>()
+pub(super) fn agreed_status(rule: &QuorumRule, answers: &[NodeAnswer]) -> Option<StatusCode> {
+    let statuses = |of: &dyn Fn(&&NodeAnswer) -> bool| {
+        answers.iter().filter(of).map(|answer| answer.status()).collect::<Vec<_>>()
     };
-    match enough {
-        Enough::Any(needed) => best_status(&statuses(&|_| true), *needed),
-        Enough::OfEach(sets) => {
+    match rule {
+        QuorumRule::Any(needed) => best_status(&statuses(&|_| true), *needed),
+        QuorumRule::OfEach(sets) => {
             let of_each = sets.iter().map(|(set, needed)| {
-                let is_of = |answer: &&Answer| answer.voter.is_some_and(|v| set.contains(&v));
+                let is_of = |answer: &&NodeAnswer| answer.voter.is_some_and(|v| set.contains(&v));
                 best_status(&statuses(&is_of), *needed)
             });
             let of_each: Option<Vec<StatusCode>> = of_each.collect();
-            // A refusal of one is a refusal.
+            // A refusal by one set of voters is a refusal.
             of_each.and_then(|all| all.into_iter().max_by_key(|status| !status.is_success()))
         }
     }

@@ -13,7 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::context::Context;
 use crate::operation::*;
 use crate::store::forward;
-use crate::{Error, Kind, Result, Store, Subject};
+use crate::{
+    Error, Kind, LinkStore, ManifestStore, Primitive, Result, Store, Subject, UploadStore,
+};
 
 /// Memory is counted in pieces of this many bytes.
 const UNIT_BYTES: u64 = 1024;
@@ -60,44 +62,41 @@ impl Admission {
 }
 
 #[async_trait]
-impl Store for Admission {
+impl Primitive for Admission {
     async fn put_object(&self, cx: &Context, op: PutObject) -> Result<ObjectWritten> {
         let _share = self.budget.take(op.length)?;
         self.next.put_object(cx, op).await
     }
 
+    forward!(next:
+        authorize, head_account, list_containers, post_account, put_account, delete_account,
+        head_container, list_objects, put_container, post_container, delete_container,
+        head_object, get_object, post_object, delete_object, queue_deletions,
+    );
+}
+
+impl LinkStore for Admission {
+    forward!(next: put_symlink);
+}
+
+impl ManifestStore for Admission {
+    forward!(next: put_manifest);
+}
+
+#[async_trait]
+impl UploadStore for Admission {
     async fn put_part(&self, cx: &Context, op: PutPart) -> Result<ObjectWritten> {
         let _share = self.budget.take(op.put.length)?;
         self.next.put_part(cx, op).await
     }
 
     forward!(next:
-        authorize(Authorize) -> (),
-        head_account(HeadAccount) -> AccountHead,
-        list_containers(ListContainers) -> ContainerList,
-        post_account(PostAccount) -> (),
-        put_account(PutAccount) -> bool,
-        delete_account(DeleteAccount) -> (),
-        head_container(HeadContainer) -> ContainerHead,
-        list_objects(ListObjects) -> ObjectList,
-        put_container(PutContainer) -> bool,
-        post_container(PostContainer) -> (),
-        delete_container(DeleteContainer) -> (),
-        head_object(HeadObject) -> ObjectHead,
-        get_object(GetObject) -> ObjectRead,
-        put_symlink(PutSymlink) -> ObjectWritten,
-        post_object(PostObject) -> ObjectHead,
-        delete_object(DeleteObject) -> Deleted,
-        queue_deletions(QueueDeletions) -> (),
-        copy_object(CopyObject) -> (ObjectHead, ObjectWritten),
-        put_manifest(PutManifest) -> ObjectWritten,
-        create_upload(CreateUpload) -> String,
-        put_part_copy(PutPartCopy) -> ObjectWritten,
-        list_parts(ListParts) -> PartList,
-        list_uploads(ListUploads) -> UploadList,
-        complete_upload(CompleteUpload) -> ObjectWritten,
-        abort_upload(AbortUpload) -> (),
+        create_upload, put_part_copy, list_parts, list_uploads, complete_upload, abort_upload,
     );
+}
+
+impl Store for Admission {
+    forward!(next: copy_object);
 }
 
 #[cfg(test)]

@@ -14,11 +14,11 @@ use crate::body::{LateMetadata, collect};
 use crate::context::Context;
 use crate::operation::*;
 use crate::store::forward;
-use crate::{Result, Store};
+use crate::{LinkStore, ManifestStore, Primitive, Result, Store, UploadStore};
 
 /// The stage.
 pub struct Copy {
-    next: Arc<dyn Store>,
+    next: Arc<dyn UploadStore>,
 }
 
 impl std::fmt::Debug for Copy {
@@ -29,7 +29,7 @@ impl std::fmt::Debug for Copy {
 
 impl Copy {
     /// Above `next`.
-    pub fn new(next: Arc<dyn Store>) -> Self {
+    pub fn new(next: Arc<dyn UploadStore>) -> Self {
         Self { next }
     }
 }
@@ -84,6 +84,29 @@ fn of_copy(mut metadata: Metadata, given: Metadata) -> Metadata {
         !value.is_empty() || has_prefix(name, Resource::Object.user_prefix())
     });
     metadata
+}
+
+impl Primitive for Copy {
+    forward!(next:
+        authorize, head_account, list_containers, post_account, put_account, delete_account,
+        head_container, list_objects, put_container, post_container, delete_container,
+        head_object, get_object, put_object, post_object, delete_object, queue_deletions,
+    );
+}
+
+impl LinkStore for Copy {
+    forward!(next: put_symlink);
+}
+
+impl ManifestStore for Copy {
+    forward!(next: put_manifest);
+}
+
+impl UploadStore for Copy {
+    forward!(next:
+        create_upload, put_part, put_part_copy, list_parts, list_uploads, complete_upload,
+        abort_upload,
+    );
 }
 
 #[async_trait]
@@ -174,35 +197,6 @@ impl Store for Copy {
         let written = self.next.put_object(cx, put).await?;
         Ok((read.head, written))
     }
-
-    forward!(next:
-        authorize(Authorize) -> (),
-        head_account(HeadAccount) -> AccountHead,
-        list_containers(ListContainers) -> ContainerList,
-        post_account(PostAccount) -> (),
-        put_account(PutAccount) -> bool,
-        delete_account(DeleteAccount) -> (),
-        head_container(HeadContainer) -> ContainerHead,
-        list_objects(ListObjects) -> ObjectList,
-        put_container(PutContainer) -> bool,
-        post_container(PostContainer) -> (),
-        delete_container(DeleteContainer) -> (),
-        head_object(HeadObject) -> ObjectHead,
-        get_object(GetObject) -> ObjectRead,
-        put_object(PutObject) -> ObjectWritten,
-        put_symlink(PutSymlink) -> ObjectWritten,
-        post_object(PostObject) -> ObjectHead,
-        delete_object(DeleteObject) -> Deleted,
-        queue_deletions(QueueDeletions) -> (),
-        put_manifest(PutManifest) -> ObjectWritten,
-        create_upload(CreateUpload) -> String,
-        put_part(PutPart) -> ObjectWritten,
-        put_part_copy(PutPartCopy) -> ObjectWritten,
-        list_parts(ListParts) -> PartList,
-        list_uploads(ListUploads) -> UploadList,
-        complete_upload(CompleteUpload) -> ObjectWritten,
-        abort_upload(AbortUpload) -> (),
-    );
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::slo::add_lengths;
 use crate::context::Context;
 use crate::operation::*;
 use crate::store::forward;
-use crate::{Error, Kind, Result, Store, Subject};
+use crate::{Error, Kind, LinkStore, Primitive, Result, Subject};
 
 /// Pages of a listing that are added up before the answer begins.
 const MEASURED_PAGES_MAX: usize = 10;
@@ -65,7 +65,7 @@ impl ListedPrefix {
     /// Lists one page.
     async fn page(
         &self,
-        store: &Arc<dyn Store>,
+        store: &dyn Primitive,
         cx: &Context,
         marker: String,
     ) -> Result<SegmentPage> {
@@ -88,7 +88,7 @@ impl ListedPrefix {
     }
 
     /// Adds up the pages.
-    async fn measure(&self, store: &Arc<dyn Store>, cx: &Context) -> Result<MeasuredPrefix> {
+    async fn measure(&self, store: &dyn Primitive, cx: &Context) -> Result<MeasuredPrefix> {
         let first = self.page(store, cx, String::new()).await?;
         let mut digest = md5::Context::new();
         let mut total = 0;
@@ -119,7 +119,7 @@ impl ListedPrefix {
 
 /// The segments of a range, or of everything, page by page.
 struct ListingWalk {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Primitive>,
     cx: Context,
     prefix: ListedPrefix,
     page: SegmentPage,
@@ -133,7 +133,7 @@ struct ListingWalk {
 impl ListingWalk {
     /// Through `wanted`, from the page on that holds its first byte.
     fn new(
-        store: Arc<dyn Store>,
+        store: Arc<dyn Primitive>,
         cx: Context,
         prefix: ListedPrefix,
         measured: MeasuredPrefix,
@@ -167,7 +167,7 @@ impl PieceSource for ListingWalk {
                             .because(format!("the listing changed: {left} bytes are missing"))),
                     };
                 };
-                self.page = self.prefix.page(&self.store, &self.cx, marker).await?;
+                self.page = self.prefix.page(&*self.store, &self.cx, marker).await?;
                 continue;
             };
             let begin = self.offset;
@@ -188,7 +188,7 @@ impl PieceSource for ListingWalk {
 
 /// The stage.
 pub struct Dlo {
-    next: Arc<dyn Store>,
+    next: Arc<dyn LinkStore>,
 }
 
 impl std::fmt::Debug for Dlo {
@@ -199,7 +199,7 @@ impl std::fmt::Debug for Dlo {
 
 impl Dlo {
     /// Above `next`.
-    pub fn new(next: Arc<dyn Store>) -> Self {
+    pub fn new(next: Arc<dyn LinkStore>) -> Self {
         Self { next }
     }
 
@@ -210,7 +210,7 @@ impl Dlo {
         prefix: &ListedPrefix,
         head: &mut ObjectHead,
     ) -> Result<MeasuredPrefix> {
-        let measured = prefix.measure(&self.next, cx).await?;
+        let measured = prefix.measure(&*self.next, cx).await?;
         match &measured.whole {
             Some((length, etag)) => {
                 head.length = *length;
@@ -243,7 +243,7 @@ fn check(conditions: &Conditions, head: &ObjectHead) -> Result<()> {
 }
 
 #[async_trait]
-impl Store for Dlo {
+impl Primitive for Dlo {
     async fn head_object(&self, cx: &Context, mut op: HeadObject) -> Result<ObjectHead> {
         let raw = op.raw;
         let container = op.object.container.clone();
@@ -309,32 +309,14 @@ impl Store for Dlo {
     }
 
     forward!(next:
-        authorize(Authorize) -> (),
-        head_account(HeadAccount) -> AccountHead,
-        list_containers(ListContainers) -> ContainerList,
-        post_account(PostAccount) -> (),
-        put_account(PutAccount) -> bool,
-        delete_account(DeleteAccount) -> (),
-        head_container(HeadContainer) -> ContainerHead,
-        list_objects(ListObjects) -> ObjectList,
-        put_container(PutContainer) -> bool,
-        post_container(PostContainer) -> (),
-        delete_container(DeleteContainer) -> (),
-        put_object(PutObject) -> ObjectWritten,
-        put_symlink(PutSymlink) -> ObjectWritten,
-        post_object(PostObject) -> ObjectHead,
-        delete_object(DeleteObject) -> Deleted,
-        queue_deletions(QueueDeletions) -> (),
-        copy_object(CopyObject) -> (ObjectHead, ObjectWritten),
-        put_manifest(PutManifest) -> ObjectWritten,
-        create_upload(CreateUpload) -> String,
-        put_part(PutPart) -> ObjectWritten,
-        put_part_copy(PutPartCopy) -> ObjectWritten,
-        list_parts(ListParts) -> PartList,
-        list_uploads(ListUploads) -> UploadList,
-        complete_upload(CompleteUpload) -> ObjectWritten,
-        abort_upload(AbortUpload) -> (),
+        authorize, head_account, list_containers, post_account, put_account, delete_account,
+        head_container, list_objects, put_container, post_container, delete_container,
+        put_object, post_object, delete_object, queue_deletions,
     );
+}
+
+impl LinkStore for Dlo {
+    forward!(next: put_symlink);
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::body::LateMetadata;
 use crate::context::Context;
 use crate::operation::*;
 use crate::store::forward;
-use crate::{Error, Kind, Result, Store, Subject};
+use crate::{Error, Kind, LinkStore, ManifestStore, Primitive, Result, Subject, UploadStore};
 
 /// Ending of the hidden container's name.
 const SEGMENTS: &str = "+segments";
@@ -35,7 +35,7 @@ const DEFAULT_CONTENT_TYPE: &str = "binary/octet-stream";
 
 /// The stage.
 pub struct Multipart {
-    next: Arc<dyn Store>,
+    next: Arc<dyn ManifestStore>,
 }
 
 impl std::fmt::Debug for Multipart {
@@ -89,7 +89,7 @@ fn no_upload() -> Error {
 
 impl Multipart {
     /// Above `next`.
-    pub fn new(next: Arc<dyn Store>) -> Self {
+    pub fn new(next: Arc<dyn ManifestStore>) -> Self {
         Self { next }
     }
 
@@ -189,7 +189,7 @@ impl Multipart {
             let head = PartHead { number, start: 0, length: part.size, metadata: Metadata::new() };
             asked.push((head, Some(Self::part(object, id, part.number)?)));
         }
-        let heads = part_heads::fill(&self.next, &cx.as_system("multipart"), asked).await?;
+        let heads = part_heads::fill(self.next.clone(), &cx.as_system("multipart"), asked).await?;
         for (part, head) in parts.iter_mut().zip(heads) {
             part.metadata = head.metadata;
         }
@@ -217,7 +217,7 @@ impl Multipart {
             };
             heads.push((head, path));
         }
-        part_heads::fill(&self.next, &cx.as_system("multipart"), heads).await
+        part_heads::fill(self.next.clone(), &cx.as_system("multipart"), heads).await
     }
 
     async fn delete_quietly(&self, cx: &Context, object: ObjectPath) -> Result<()> {
@@ -252,8 +252,24 @@ fn of_marker(own: &str, marker: &Metadata) -> (String, Metadata) {
     (content_type, metadata)
 }
 
+impl Primitive for Multipart {
+    forward!(next:
+        authorize, head_account, list_containers, post_account, put_account, delete_account,
+        head_container, list_objects, put_container, post_container, delete_container,
+        head_object, get_object, put_object, post_object, delete_object, queue_deletions,
+    );
+}
+
+impl LinkStore for Multipart {
+    forward!(next: put_symlink);
+}
+
+impl ManifestStore for Multipart {
+    forward!(next: put_manifest);
+}
+
 #[async_trait]
-impl Store for Multipart {
+impl UploadStore for Multipart {
     async fn create_upload(&self, cx: &Context, op: CreateUpload) -> Result<String> {
         self.may_write(cx, &op.object).await?;
         let system = cx.as_system("multipart");
@@ -323,7 +339,7 @@ impl Store for Multipart {
         let container = op.container.clone();
         self.next.authorize(cx, Authorize { action: Action::ReadContainer, container }).await?;
         let hidden = segments(&op.container)?;
-        upload_list::list(&self.next, &cx.as_system("multipart"), hidden, op).await
+        upload_list::list(&*self.next, &cx.as_system("multipart"), hidden, op).await
     }
 
     async fn complete_upload(&self, cx: &Context, op: CompleteUpload) -> Result<ObjectWritten> {
@@ -424,29 +440,6 @@ impl Store for Multipart {
         }
         Ok(())
     }
-
-    forward!(next:
-        authorize(Authorize) -> (),
-        head_account(HeadAccount) -> AccountHead,
-        list_containers(ListContainers) -> ContainerList,
-        post_account(PostAccount) -> (),
-        put_account(PutAccount) -> bool,
-        delete_account(DeleteAccount) -> (),
-        head_container(HeadContainer) -> ContainerHead,
-        list_objects(ListObjects) -> ObjectList,
-        put_container(PutContainer) -> bool,
-        post_container(PostContainer) -> (),
-        delete_container(DeleteContainer) -> (),
-        head_object(HeadObject) -> ObjectHead,
-        get_object(GetObject) -> ObjectRead,
-        put_object(PutObject) -> ObjectWritten,
-        put_symlink(PutSymlink) -> ObjectWritten,
-        post_object(PostObject) -> ObjectHead,
-        delete_object(DeleteObject) -> Deleted,
-        queue_deletions(QueueDeletions) -> (),
-        copy_object(CopyObject) -> (ObjectHead, ObjectWritten),
-        put_manifest(PutManifest) -> ObjectWritten,
-    );
 }
 
 #[cfg(test)]

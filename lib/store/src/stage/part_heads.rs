@@ -8,7 +8,7 @@ use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use crate::context::Context;
 use crate::operation::{HeadObject, PartHead};
-use crate::{Error, Kind, Result, Store};
+use crate::{Error, Kind, Primitive, Result};
 
 /// Segments asked for at the same time.
 const AT_ONCE: usize = 16;
@@ -16,7 +16,7 @@ const AT_ONCE: usize = 16;
 /// Fills in the metadata of each part that comes from an object; one that is gone, or not for the
 /// caller, has none.
 pub(super) async fn fill(
-    store: &Arc<dyn Store>,
+    store: Arc<dyn Primitive>,
     cx: &Context,
     parts: Vec<(PartHead, Option<ObjectPath>)>,
 ) -> Result<Vec<PartHead>> {
@@ -25,7 +25,7 @@ pub(super) async fn fill(
 }
 
 fn one(
-    store: Arc<dyn Store>,
+    store: Arc<dyn Primitive>,
     cx: Context,
     mut part: PartHead,
     path: Option<ObjectPath>,

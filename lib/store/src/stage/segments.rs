@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::context::Context;
 use crate::operation::{GetObject, Served};
-use crate::{Error, Kind, Result, Store, Subject};
+use crate::{Error, Kind, Primitive, Result, Subject};
 
 /// Where a piece comes from.
 #[derive(Debug, Clone)]
@@ -72,7 +72,7 @@ pub(crate) trait PieceSource: Send {
 }
 
 /// Opens one piece.
-async fn open(store: &Arc<dyn Store>, cx: &Context, piece: &Piece) -> Result<Body> {
+async fn open(store: &dyn Primitive, cx: &Context, piece: &Piece) -> Result<Body> {
     let (path, etag, size, start) = match &piece.source {
         Source::Inline(bytes) => return Ok(apus_daemon::http::full(bytes.clone())),
         Source::Object { path, etag, size, start } => (path, etag, *size, *start),
@@ -109,12 +109,12 @@ async fn open(store: &Arc<dyn Store>, cx: &Context, piece: &Piece) -> Result<Bod
 /// Joins pieces. The first is opened before this returns, so that a broken manifest is an error
 /// and not a short body. The work ends when the body is dropped.
 pub(crate) async fn join(
-    store: Arc<dyn Store>,
+    store: Arc<dyn Primitive>,
     cx: Context,
     mut pieces: impl PieceSource + 'static,
 ) -> Result<Body> {
     let Some(first) = pieces.next().await? else { return Ok(apus_daemon::http::empty()) };
-    let body = open(&store, &cx, &first).await?;
+    let body = open(&*store, &cx, &first).await?;
     if pieces.is_at_end() {
         return Ok(body);
     }
@@ -123,7 +123,7 @@ pub(crate) async fn join(
         tokio::select! {
             // Also while nothing is sent: when manifests are opened or a node is slow.
             () = sender.closed() => {}
-            () = send_pieces(&store, &cx, body, pieces, &sender) => {}
+            () = send_pieces(&*store, &cx, body, pieces, &sender) => {}
         }
     });
     Ok(stream(receiver))
@@ -131,7 +131,7 @@ pub(crate) async fn join(
 
 /// Sends an open piece and all that follow.
 async fn send_pieces(
-    store: &Arc<dyn Store>,
+    store: &dyn Primitive,
     cx: &Context,
     mut body: Body,
     mut pieces: impl PieceSource,

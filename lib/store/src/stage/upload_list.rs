@@ -4,8 +4,6 @@
 //! more: it is read in pages, and the parts of an upload are passed over by the marker of the
 //! listing. No more is held than one page of rows and the page that is asked for.
 
-use std::sync::Arc;
-
 use apus_cluster::ContainerPath;
 use apus_cluster::constraints::LISTING_PAGE_MAX;
 use apus_cluster::listing::{ListQuery, ObjectEntry};
@@ -14,7 +12,7 @@ use super::multipart::is_upload_id;
 use super::upload_page::UploadPage;
 use crate::context::Context;
 use crate::operation::{ListObjects, ListUploads, UploadList};
-use crate::{Kind, Result, Store};
+use crate::{Kind, Primitive, Result};
 
 /// Rows of a page at least: parts of one upload are passed over within it.
 const PAGE_ROWS_MIN: usize = 1000;
@@ -52,7 +50,7 @@ fn past_parts(marker: &str) -> String {
 
 /// Lists uploads in the hidden container.
 pub(super) async fn list(
-    store: &Arc<dyn Store>,
+    store: &dyn Primitive,
     system: &Context,
     hidden: ContainerPath,
     op: ListUploads,
@@ -86,15 +84,16 @@ pub(super) async fn list(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::memory_store::{MemoryStore, container, test_context};
     use super::*;
 
     const ID: &str = "0123456789abcdef0123456789abcdef";
 
     async fn listed(store: &Arc<MemoryStore>, op: ListUploads) -> (Vec<String>, UploadList) {
-        let next: Arc<dyn Store> = store.clone();
         let hidden = container("b+segments");
-        let list = list(&next, &test_context(), hidden, op).await.unwrap();
+        let list = list(&**store, &test_context(), hidden, op).await.unwrap();
         (list.uploads.iter().map(|upload| upload.key.clone()).collect(), list)
     }
 

@@ -1,58 +1,58 @@
-//! Takes newer rings from other nodes: once, or now and then as long as a process runs.
+//! Takes newer rings from other nodes: once, or regularly while a process runs.
 //!
-//! So a node that was away while a ring was pushed, and a proxy, to which nobody pushes, come by it. What
-//! is taken was signed by whoever pushed it, whichever node it comes from.
+//! This is how a node that was away while a ring was pushed gets it, and a proxy, to which rings are not
+//! pushed. Every ring carries the signature of its push, whichever node it comes from.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use apus_daemon::{Drain, seed};
 
-use super::{Courier, Failure, Refusal, RingFolder, RingName, Statement, Step};
+use super::{Refusal, RingClient, RingClientError, RingFolder, RingName, Statement, Step};
 
 /// By how many bytes, beyond its own length, a ring may have grown since it was offered.
 const GROWTH_BYTES: u64 = 1024 * 1024;
 /// Servers that are asked at a time.
 const PEERS: usize = 3;
 
-/// What came of one ring of a node that was asked.
+/// Outcome of fetching one ring from a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fetched {
-    /// It is in force here now.
+    /// It is installed here now.
     Installed(Statement),
-    /// Here it is, or a newer one.
+    /// This node has it, or a newer one.
     HasIt(Statement),
-    /// The node cannot pass it on, for what it says.
+    /// The node cannot pass it on, with its reason.
     NotSigned(String),
-    /// It is not taken.
+    /// This node refuses it.
     Refused(Refusal),
-    /// It did not come.
-    Failed(Failure),
+    /// It did not arrive.
+    Failed(RingClientError),
 }
 
-/// Takes what is newer at the server at `ip:port`, and tells of each of its rings.
+/// Installs the rings that are newer at the server at `ip:port`; returns the outcome of each.
 ///
 /// # Errors
-/// When the server does not tell what it has.
+/// When the server does not send its manifest.
 pub async fn fetch_from(
-    courier: &Courier,
+    client: &RingClient,
     folder: &Arc<RingFolder>,
     address: &str,
-) -> Result<Vec<(RingName, Fetched)>, Failure> {
-    let manifest = courier.manifest(address).await?;
-    let mut told = Vec::new();
+) -> Result<Vec<(RingName, Fetched)>, RingClientError> {
+    let manifest = client.manifest(address).await?;
+    let mut outcomes = Vec::new();
     for entry in manifest.rings {
         let fetched = match entry.signed() {
-            Some(statement) => ring(courier, folder, address, statement).await,
+            Some(statement) => ring(client, folder, address, statement).await,
             None => Fetched::NotSigned(entry.fault.unwrap_or_else(|| "not signed".to_owned())),
         };
-        told.push((entry.name, fetched));
+        outcomes.push((entry.name, fetched));
     }
-    Ok(told)
+    Ok(outcomes)
 }
 
 async fn ring(
-    courier: &Courier,
+    client: &RingClient,
     folder: &Arc<RingFolder>,
     address: &str,
     offered: &Statement,
@@ -74,10 +74,12 @@ async fn ring(
     // It may be a newer one by now, which may be a little longer; one that is much longer is fetched
     // when it was offered and judged.
     let bytes_max = offered.length.saturating_mul(2).saturating_add(GROWTH_BYTES);
-    let (statement, bytes) = match courier.get(address, &offered.name, bytes_max).await {
+    let (statement, bytes) = match client.get(address, &offered.name, bytes_max).await {
         Ok(got) if got.0.name == offered.name => got,
         Ok(_) => {
-            return Fetched::Failed(Failure::Nonsense("another ring than asked for".to_owned()));
+            return Fetched::Failed(RingClientError::InvalidResponse(
+                "another ring than asked for".to_owned(),
+            ));
         }
         Err(failure) => return Fetched::Failed(failure),
     };
@@ -93,7 +95,7 @@ async fn ring(
     }
 }
 
-/// Whether another ring of the same rank is here: only people can decide between these.
+/// Whether another ring of the same rank is here: only an operator can decide between these.
 fn is_rival(refusal: &Refusal) -> bool {
     matches!(refusal, Refusal::NotNewer { offered, held, .. } if offered == held)
 }
@@ -105,24 +107,24 @@ async fn on_a_thread<T: Send + 'static>(
     done.unwrap_or_else(|_| Err(Refusal::Disk("reading rings failed".to_owned())))
 }
 
-/// Asks some of the servers that `peers` names now and then, at once and about every `interval`,
-/// until a stop.
+/// Asks some of the servers that `peers` names, at once and then about every `interval`, until the
+/// process stops.
 pub async fn keep_fetching(
-    courier: Courier,
+    client: RingClient,
     folder: Arc<RingFolder>,
     peers: impl Fn() -> Vec<String> + Send,
     interval: Duration,
     drain: Drain,
 ) {
-    let mut told = Told::default();
+    let mut logged = LoggedFailures::default();
     loop {
         let renewed = folder.clone();
         if let Err(refusal) = on_a_thread(move || renewed.renew_statements()).await {
-            tracing::debug!("rings are not signed anew: {refusal}");
+            tracing::debug!("Ring statements are not renewed: {refusal}");
         }
         for address in chosen(peers()) {
             tokio::select! {
-                fetched = fetch_from(&courier, &folder, &address) => told.tell(&address, fetched),
+                fetched = fetch_from(&client, &folder, &address) => logged.log(&address, fetched),
                 () = drain.begun() => return,
             }
         }
@@ -145,24 +147,29 @@ fn chosen(mut peers: Vec<String>) -> Vec<String> {
     chosen
 }
 
-/// Tells each trouble once, until it is another.
+/// The last logged failure of each ring: the same failure is logged once.
 #[derive(Default)]
-struct Told {
+struct LoggedFailures {
     last: std::collections::BTreeMap<RingName, String>,
 }
 
-impl Told {
-    fn tell(&mut self, address: &str, fetched: Result<Vec<(RingName, Fetched)>, Failure>) {
+impl LoggedFailures {
+    fn log(&mut self, address: &str, fetched: Result<Vec<(RingName, Fetched)>, RingClientError>) {
         let fetched = match fetched {
             Ok(fetched) => fetched,
-            // A node that is away is nothing new: others tell of it.
-            Err(failure) => return tracing::debug!(address, "asked for rings: {failure}"),
+            // A node that is away is reported elsewhere.
+            Err(failure) => {
+                return tracing::debug!(
+                    address,
+                    "Server did not send its ring manifest: {failure}"
+                );
+            }
         };
         for (name, fetched) in fetched {
             let trouble = match fetched {
                 Fetched::Installed(said) => {
                     self.last.remove(&name);
-                    tracing::info!(ring = %name, from = address, "fetched {}", said.rank());
+                    tracing::info!(ring = %name, from = address, "Installed a fetched ring: {}", said.rank());
                     continue;
                 }
                 Fetched::HasIt(_) | Fetched::NotSigned(_) => continue,
@@ -170,7 +177,7 @@ impl Told {
                 Fetched::Failed(failure) => failure.to_string(),
             };
             if self.last.get(&name) != Some(&trouble) {
-                tracing::warn!(ring = %name, from = address, "not fetched: {trouble}");
+                tracing::warn!(ring = %name, from = address, "Ring was not fetched: {trouble}");
                 self.last.insert(name, trouble);
             }
         }
@@ -196,7 +203,7 @@ mod tests {
 
     const PEER: &str = "127.0.0.9:6200";
 
-    /// A server that says what it likes.
+    /// A server whose answers are set by the test.
     struct Peer {
         manifest: Manifest,
         given: Option<(Statement, Bytes)>,
@@ -220,7 +227,7 @@ mod tests {
         }
     }
 
-    fn told(file: &RingFile, statement: Statement) -> Manifest {
+    fn manifest_of(file: &RingFile, statement: Statement) -> Manifest {
         let entry = Entry {
             name: file.name().clone(),
             length: file.length(),
@@ -253,8 +260,8 @@ mod tests {
         let transport = Arc::new(Transport::default());
         let handler: SharedHandler = peer.clone();
         transport.register(PEER, handler);
-        let courier = Courier::new(transport, Duration::from_secs(5));
-        let mut rings = fetch_from(&courier, &folder, PEER).await.unwrap();
+        let client = RingClient::new(transport, Duration::from_secs(5));
+        let mut rings = fetch_from(&client, &folder, PEER).await.unwrap();
         let version = folder.open_signed(here.name()).unwrap().unwrap().1.version;
         let asked = peer.asked.lock().unwrap().len();
         (rings.remove(0).1, version, asked)
@@ -268,7 +275,7 @@ mod tests {
             let statement = signed(&ours, &file);
             let given = Some((statement.clone(), file.bytes().clone()));
             let name = format!("fetch-{version}");
-            let found = fetched(&name, told(&file, statement.clone()), given).await;
+            let found = fetched(&name, manifest_of(&file, statement.clone()), given).await;
             let expected = match version {
                 8 => Fetched::Installed(statement),
                 _ => Fetched::HasIt(statement),
@@ -287,17 +294,25 @@ mod tests {
         let container = ring_file("container", 9);
         let of_container = (signed(&ours, &container), bytes(&container));
         for (name, manifest, given) in [
-            ("foreign", told(&newer, signed(&theirs, &newer)), Some((good.clone(), bytes(&newer)))),
+            (
+                "foreign",
+                manifest_of(&newer, signed(&theirs, &newer)),
+                Some((good.clone(), bytes(&newer))),
+            ),
             (
                 "foreign-file",
-                told(&newer, good.clone()),
+                manifest_of(&newer, good.clone()),
                 Some((signed(&theirs, &newer), bytes(&newer))),
             ),
-            ("other-bytes", told(&newer, good.clone()), Some((good.clone(), bytes(&older)))),
-            ("more-bytes", told(&newer, good.clone()), Some((good.clone(), longer))),
-            ("older", told(&newer, good.clone()), Some((signed(&ours, &older), bytes(&older)))),
-            ("other-ring", told(&newer, good.clone()), Some(of_container)),
-            ("nothing", told(&newer, good.clone()), None),
+            ("other-bytes", manifest_of(&newer, good.clone()), Some((good.clone(), bytes(&older)))),
+            ("more-bytes", manifest_of(&newer, good.clone()), Some((good.clone(), longer))),
+            (
+                "older",
+                manifest_of(&newer, good.clone()),
+                Some((signed(&ours, &older), bytes(&older))),
+            ),
+            ("other-ring", manifest_of(&newer, good.clone()), Some(of_container)),
+            ("nothing", manifest_of(&newer, good.clone()), None),
         ] {
             let (found, version, _) = fetched(name, manifest, given).await;
             assert!(matches!(found, Fetched::Refused(_) | Fetched::Failed(_)), "{name}: {found:?}");
@@ -310,7 +325,7 @@ mod tests {
         let mut raw = super::super::file::tests::raw(7);
         raw.devices[0].as_mut().unwrap().weight = 2.0;
         let rival = super::super::file::tests::file_of("object", &raw);
-        let manifest = told(&rival, signed(&keys(&["ab"]), &rival));
+        let manifest = manifest_of(&rival, signed(&keys(&["ab"]), &rival));
         let (found, ..) = fetched("rival", manifest, None).await;
         let Fetched::Refused(refusal) = found else { panic!("{found:?}") };
         assert!(refusal.to_string().contains("another ring of version 7"), "{refusal}");

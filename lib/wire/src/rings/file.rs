@@ -22,7 +22,7 @@ impl RingFile {
     /// Takes the bytes of a file apart. Costs what loading a ring costs; not for async threads.
     ///
     /// # Errors
-    /// Text that says why it is no ring.
+    /// Why the bytes are not a ring.
     pub fn new(name: RingName, bytes: Bytes) -> Result<Self, String> {
         let digests = digests(&bytes);
         Self::with_digests(name, bytes, digests)
@@ -43,15 +43,15 @@ impl RingFile {
     /// # Errors
     /// Text that names the file and what is wrong with it.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let name = RingName::try_from(name.to_owned()).map_err(|error| told(&error))?;
-        let length = std::fs::metadata(path).map_err(|error| told(&error))?.len();
+        let name = RingName::try_from(name.to_owned()).map_err(|error| failed(&error))?;
+        let length = std::fs::metadata(path).map_err(|error| failed(&error))?.len();
         if length > FILE_BYTES_MAX {
-            return Err(told(&format!("{length} bytes: expected at most {FILE_BYTES_MAX}")));
+            return Err(failed(&format!("{length} bytes: expected at most {FILE_BYTES_MAX}")));
         }
-        let bytes = std::fs::read(path).map_err(|error| told(&error))?;
-        Self::new(name, bytes.into()).map_err(|error| told(&error))
+        let bytes = std::fs::read(path).map_err(|error| failed(&error))?;
+        Self::new(name, bytes.into()).map_err(|error| failed(&error))
     }
 
     /// Its name.

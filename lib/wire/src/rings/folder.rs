@@ -1,6 +1,6 @@
-//! The ring files of one `swift_dir`, with what is said of them. Everything here waits for the disk.
+//! The ring files of one `swift_dir`, with their statements. Everything here blocks on the disk.
 //!
-//! What was read is remembered until the file is another one, so that telling costs a few `stat`s.
+//! A file is cached until it is replaced, so that a manifest costs a few `stat`s.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
@@ -19,10 +19,10 @@ use super::{
     Statement, Step,
 };
 
-/// Ring files that are told of.
+/// Most ring files of a manifest.
 const RINGS_MAX: usize = 1024;
 
-/// Tells one content of a file from another without reading it.
+/// Identity of a file's content, without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stamp {
     inode: (u64, u64),
@@ -40,8 +40,9 @@ impl Stamp {
     }
 }
 
+/// A ring file as it was read.
 #[derive(Debug, Clone)]
-struct Known {
+struct CachedEntry {
     ring: Stamp,
     statement: Option<Stamp>,
     entry: Entry,
@@ -52,22 +53,22 @@ struct Known {
 pub struct RingFolder {
     directory: PathBuf,
     keys: RingKeys,
-    /// Those that this process goes by.
+    /// Those that this process uses.
     used: Vec<Arc<SharedRing>>,
-    known: Mutex<BTreeMap<RingName, Known>>,
-    /// Held by whoever reads a file that is not known: once is enough.
+    known: Mutex<BTreeMap<RingName, CachedEntry>>,
+    /// Held while a file that is not cached is read, so that it is read once.
     reading: Mutex<()>,
 }
 
 impl RingFolder {
-    /// The rings of `swift_dir`. `used` are those of them that this process goes by: they are taken
-    /// up as soon as they were installed.
+    /// The rings of `swift_dir`. `used` are those that this process uses: they are reloaded as soon
+    /// as a new one is installed.
     pub fn new(swift_dir: &Path, keys: RingKeys, used: Vec<Arc<SharedRing>>) -> Self {
         let directory = swift_dir.to_owned();
         Self { directory, keys, used, known: Mutex::default(), reading: Mutex::default() }
     }
 
-    /// What signs and verifies here.
+    /// The keys that sign and verify statements.
     pub fn keys(&self) -> &RingKeys {
         &self.keys
     }
@@ -75,7 +76,7 @@ impl RingFolder {
     /// All rings of the directory.
     ///
     /// # Errors
-    /// When the directory cannot be read. A file that cannot is told as such.
+    /// When the directory cannot be read. A file that cannot be read is an entry with a fault.
     pub fn manifest(&self) -> Result<Manifest, String> {
         let listed = std::fs::read_dir(&self.directory)
             .map_err(|error| format!("{}: {error}", self.directory.display()))?;
@@ -95,7 +96,7 @@ impl RingFolder {
         Ok(manifest)
     }
 
-    /// One ring of it; `None` when there is none.
+    /// One ring; `None` when it does not exist.
     ///
     /// # Errors
     /// When a file cannot be read; the text names it.
@@ -124,7 +125,7 @@ impl RingFolder {
         }
     }
 
-    /// A ring that may be passed on: its file, open at the beginning, and what is said of it.
+    /// A ring that may be passed on: its file, open at the beginning, and its statement.
     ///
     /// # Errors
     /// When the file cannot be read; the text names it.
@@ -134,17 +135,17 @@ impl RingFolder {
     }
 
     /// The open file, and what is in it.
-    fn look(&self, name: &RingName) -> Result<Option<(File, Known)>, String> {
+    fn look(&self, name: &RingName) -> Result<Option<(File, CachedEntry)>, String> {
         let path = self.directory.join(name.as_str());
-        let told = |error: io::Error| format!("{}: {error}", path.display());
+        let failed = |error: io::Error| format!("{}: {error}", path.display());
         let mut file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(told(error)),
+            Err(error) => return Err(failed(error)),
         };
-        let ring = Stamp::of(&file.metadata().map_err(told)?);
-        let beside = statement_path(&self.directory, name);
-        let statement = std::fs::metadata(&beside).ok().map(|found| Stamp::of(&found));
+        let ring = Stamp::of(&file.metadata().map_err(failed)?);
+        let statement_file = statement_path(&self.directory, name);
+        let statement = std::fs::metadata(&statement_file).ok().map(|found| Stamp::of(&found));
         let remembered = || {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             let known = known.get(name)?;
@@ -165,10 +166,10 @@ impl RingFolder {
             ));
         }
         let mut bytes = Vec::with_capacity(usize::try_from(ring.length).unwrap_or_default());
-        (&mut file).take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(told)?;
-        io::Seek::rewind(&mut file).map_err(told)?;
-        let entry = self.entry_of(name, bytes, &beside);
-        let known = Known { ring, statement, entry };
+        (&mut file).take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
+        io::Seek::rewind(&mut file).map_err(failed)?;
+        let entry = self.entry_of(name, bytes, &statement_file);
+        let known = CachedEntry { ring, statement, entry };
         self.known
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -176,10 +177,10 @@ impl RingFolder {
         Ok(Some((file, known)))
     }
 
-    fn entry_of(&self, name: &RingName, bytes: Vec<u8>, beside: &Path) -> Entry {
+    fn entry_of(&self, name: &RingName, bytes: Vec<u8>, statement_file: &Path) -> Entry {
         let (length, (sha256, md5)) = (bytes.len() as u64, super::file::digests(&bytes));
         let file = RingFile::new(name.clone(), bytes.into());
-        let statement = self.statement(name, beside);
+        let statement = self.statement(name, statement_file);
         let fault = match (&file, &statement) {
             (Err(error), _) => Some(error.clone()),
             (Ok(_), Err(error)) => Some(error.clone()),
@@ -199,27 +200,27 @@ impl RingFolder {
         }
     }
 
-    /// What is said of a ring, if the cluster's key said it.
-    fn statement(&self, name: &RingName, beside: &Path) -> Result<Statement, String> {
+    /// The statement of a ring, if the cluster's key signed it.
+    fn statement(&self, name: &RingName, statement_file: &Path) -> Result<Statement, String> {
         let mut text = String::new();
-        let read = File::open(beside)
+        let read = File::open(statement_file)
             .and_then(|file| file.take(2 * STATEMENT_BYTES_MAX as u64).read_to_string(&mut text));
         match read {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err("not signed: nobody pushed it".to_owned());
+                return Err("not signed: it was not pushed".to_owned());
             }
-            Err(error) => return Err(format!("{}: {error}", beside.display())),
+            Err(error) => return Err(format!("{}: {error}", statement_file.display())),
             Ok(_) => {}
         }
         let statement = Statement::parse(text.trim_end()).map_err(|error| error.to_string())?;
         if statement.name != *name {
-            return Err(format!("what is said of it is of {}", statement.name));
+            return Err(format!("its statement is that of {}", statement.name));
         }
         self.keys.verify(&statement).map_err(|error| error.to_string())?;
         Ok(statement)
     }
 
-    /// What is to be done with a ring, before its bytes are there.
+    /// What to do with an offered ring, before its bytes arrive.
     ///
     /// # Errors
     /// Why it would be refused.
@@ -229,7 +230,7 @@ impl RingFolder {
         judge(held.as_ref(), offered, |statement| self.keys.is_current(statement))
     }
 
-    /// Keeps a ring and what is said of it, durably, and takes it up.
+    /// Stores a ring and its statement durably, and loads it.
     ///
     /// # Errors
     /// Why it is refused; nothing was changed, unless the disk failed between the two files.
@@ -283,7 +284,7 @@ impl RingFolder {
         Ok(())
     }
 
-    /// Takes up whatever files are newer than what this process goes by.
+    /// Loads the files that are newer than the rings this process uses.
     pub fn take_up(&self) {
         take_up(&self.used);
     }

@@ -18,7 +18,7 @@ use http_body_util::BodyExt;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::body::{Unfit, whole};
+use super::body::{BodyError, whole};
 use super::statement::OPEN;
 use super::{PATH, Refusal, RingFolder, RingName, STATEMENT, Statement, Step};
 
@@ -26,7 +26,7 @@ use super::{PATH, Refusal, RingFolder, RingName, STATEMENT, Statement, Step};
 const SENT_MAX: usize = 4;
 /// Within which a ring must have come.
 const BODY: Duration = Duration::from_secs(120);
-/// For how long the rest of a body is read that nobody wants.
+/// How long the rest of an unneeded body is read.
 const REST: Duration = Duration::from_secs(30);
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -68,12 +68,12 @@ impl RingsHttp {
     }
 
     async fn manifest(folder: Arc<RingFolder>) -> Result<Response<Body>, Refusal> {
-        let told = on_a_thread(move || {
-            // Whoever asks is to know what counts now.
+        let manifest = on_a_thread(move || {
+            // The manifest names the rings that are in use now.
             folder.take_up();
             folder.manifest()
         });
-        let manifest = told.await?.map_err(Refusal::Disk)?;
+        let manifest = manifest.await?.map_err(Refusal::Disk)?;
         let text = serde_json::to_string(&manifest)
             .map_err(|error| Refusal::Disk(format!("manifest: {error}")))?;
         Ok(json_answer(StatusCode::OK, text))
@@ -87,12 +87,12 @@ impl RingsHttp {
         let Ok(slot) = self.sending.clone().try_acquire_owned() else {
             return Ok(text(StatusCode::SERVICE_UNAVAILABLE, "other rings are being sent"));
         };
-        let told = name.clone();
+        let named = name.clone();
         let opened = on_a_thread(move || folder.open_signed(&name)).await?;
         let Some((file, statement)) = opened.map_err(Refusal::Disk)? else {
             return Ok(text(
                 StatusCode::NOT_FOUND,
-                &format!("{told}: not here, or not as it was signed"),
+                &format!("{named}: not here, or not as it was signed"),
             ));
         };
         let (to, body) = mpsc::channel(2);
@@ -117,7 +117,7 @@ impl RingsHttp {
     ) -> Result<Response<Body>, Refusal> {
         let (head, mut body) = request.into_parts();
         let taken = self.take_body(folder, name, &head.headers, &mut body).await;
-        // An answer to somebody who is still sending would be lost with the connection.
+        // An answer to a client that is still sending would be lost with the connection.
         let _ = tokio::time::timeout(REST, async { while let Some(Ok(_)) = body.frame().await {} })
             .await;
         taken
@@ -167,12 +167,14 @@ impl RingsHttp {
 /// The whole of a body that is to have a length.
 async fn collect(body: &mut Body, length: u64) -> Result<Bytes, Refusal> {
     whole(body, length, length).await.map_err(|unfit| match unfit {
-        Unfit::Broken(error) => Refusal::Altered(format!("body: {error}")),
-        Unfit::TooLong => Refusal::Altered(format!("body of more than the {length} bytes signed")),
+        BodyError::Broken(error) => Refusal::Altered(format!("body: {error}")),
+        BodyError::TooLong => {
+            Refusal::Altered(format!("body of more than the {length} bytes signed"))
+        }
     })
 }
 
-/// Sends a file to its end, or until nobody reads it.
+/// Sends a file to its end, or until the client is gone.
 fn read_out(mut file: File, to: &mpsc::Sender<Result<Bytes, apus_daemon::http::BodyError>>) {
     loop {
         let mut chunk = vec![0; CHUNK_BYTES];
@@ -213,10 +215,10 @@ impl Handler for RingsHttp {
             (&Method::PUT, Some(Ok(name))) => {
                 let peer =
                     request.extensions().get::<apus_daemon::serve::Peer>().map(|peer| peer.0);
-                let told = name.clone();
+                let named = name.clone();
                 let taken = self.take(folder, name, request).await;
                 if let Err(refusal) = &taken {
-                    tracing::warn!(?peer, ring = %told, "ring refused: {refusal}");
+                    tracing::warn!(?peer, ring = %named, "ring refused: {refusal}");
                 }
                 taken
             }

@@ -27,10 +27,10 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Waits for whoever writes there. Removes what a crash left unfinished.
+    /// Waits for other writers of the directory. Removes what a crash left unfinished.
     pub(super) fn of(directory: &'a Path) -> io::Result<Self> {
         let path = directory.join(LOCK);
-        // Whoever made it: who may only read it can lock it as well.
+        // Another user may have made it: opening for reading is enough to lock it.
         let lock = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 OpenOptions::new().create(true).truncate(false).write(true).open(path)?

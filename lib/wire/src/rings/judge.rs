@@ -18,7 +18,7 @@ pub enum Step {
 }
 
 /// What is to be done with the ring that a believed statement speaks of, by what is there.
-/// `is_current` tells whether a statement was made with the key that signs now.
+/// `is_current` decides whether a statement was made with the current signing key.
 ///
 /// # Errors
 /// [`Refusal::NotNewer`].

@@ -1,4 +1,4 @@
-//! Which rings a node has, as it tells others.
+//! The rings that a node has, as it reports them to others.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,11 +13,11 @@ pub struct Entry {
     pub length: u64,
     /// SHA-256 of the file, in lower-case hexadecimal digits.
     pub sha256: String,
-    /// MD5 likewise, as `/recon/ringmd5` tells it.
+    /// MD5 in hexadecimal, as `/recon/ringmd5` reports it.
     pub md5: String,
     /// What the file says; nothing when it cannot be read as a ring.
     pub ring: Option<Facts>,
-    /// Version of the ring that the server goes by; nothing when it uses none of this name.
+    /// Version of the ring that the server uses; absent when it uses no ring of this name.
     pub loaded_version: Option<u64>,
     /// What was said of the ring under the cluster's key. It may be of another ring than the file
     /// is: then `fault` says so.

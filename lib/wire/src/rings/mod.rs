@@ -1,25 +1,25 @@
 //! How ring files travel between the nodes of a cluster.
 //!
-//! **What travels.** A ring file as it is, and beside it a [`Statement`]: name, series, version, length and
+//! **What travels.** A ring file as it is, and a [`Statement`] with it: name, series, version, length and
 //! digests of the file, with an HMAC by the cluster's key. The statement is kept next to the file
-//! (`object.ring.gz.signature`), so whoever takes a ring from a node can see that somebody who has the
-//! key pushed just that ring, whatever happened to it on the way. A file that no statement fits is
-//! used by its node, but passed on to nobody.
+//! (`object.ring.gz.signature`), so a node that receives a ring from another one can verify that a
+//! holder of the key pushed exactly that ring. A file without a valid statement is used by its node,
+//! but not passed on.
 //!
 //! **Which ring wins.** The one of the higher [`Rank`]: series, then version. The version is the
-//! builder's. The series is 0 until somebody forces an older ring upon the cluster, which makes it
-//! one higher; so a forced ring is told from one that somebody sends again, also by a node that was
-//! away at the time. Of two different rings of one rank none wins: the one that is there stays.
+//! builder's. The series is 0 until an operator forces an older ring upon the cluster, which raises it
+//! by one; so every node can distinguish a forced ring from an old one that is sent again, also a node
+//! that was away at the time. Of two different rings of one rank neither wins: the present one stays.
 //!
 //! **What may follow.** Only rings that load, that can place every partition, and whose part power
 //! is that of the ring before or the next step of Swift's increase ([`judge`]).
 //!
-//! **Ways.** Somebody pushes ([`push()`]); and every node asks some others now and then and takes what
-//! is newer ([`fetch`]). All of it needs signed requests: where anybody may send requests, anybody could
-//! send rings.
+//! **Ways.** An operator pushes ([`push()`]), and every node regularly asks some others and takes what
+//! is newer ([`fetch`]). Both need signed requests: where unsigned requests are accepted, any peer
+//! could send rings.
 
 mod body;
-pub mod courier;
+pub mod client;
 pub mod fetch;
 pub mod file;
 pub mod folder;
@@ -32,7 +32,7 @@ pub mod push;
 pub mod refusal;
 pub mod statement;
 
-pub use courier::{Courier, Failure};
+pub use client::{RingClient, RingClientError};
 pub use fetch::{Fetched, fetch_from, keep_fetching};
 pub use file::RingFile;
 pub use folder::{RingFolder, take_up};
@@ -40,7 +40,9 @@ pub use http::RingsHttp;
 pub use judge::Step;
 pub use manifest::{Entry, Manifest};
 pub use name::RingName;
-pub use push::{Outcome, PushOptions, Report, Target, Told, manifests, push, targets_of};
+pub use push::{
+    PushOptions, PushOutcome, PushReport, RingServer, ServerOutcome, manifests, push, targets_of,
+};
 pub use refusal::Refusal;
 pub use statement::{Rank, RingKeys, Statement};
 

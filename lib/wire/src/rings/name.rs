@@ -13,7 +13,7 @@ const END: &str = ".ring.gz";
 pub struct RingName(String);
 
 impl RingName {
-    /// Reads a file name; `None` when it is none of a ring.
+    /// Reads a file name; `None` when it is not that of a ring.
     pub fn parse(name: &str) -> Option<Self> {
         let kind = name.strip_suffix(END)?;
         let is_policy = |index: &str| {

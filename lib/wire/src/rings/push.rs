@@ -1,7 +1,7 @@
-//! Brings new rings to all nodes, and tells who has them.
+//! Pushes new rings to all nodes and reports which of them have them.
 //!
-//! Servers are asked for their manifest first: so a ring that is there is not sent again, also
-//! when several servers of a node have one `swift_dir`, and a dry run can tell what would happen.
+//! Servers are asked for their manifest first, so that a ring that is there is not sent again, also
+//! when several servers of a node share one `swift_dir`, and a dry run can report what would happen.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,11 +13,13 @@ use serde::Serialize;
 
 use super::judge::{check_step, check_usable, judge};
 use super::manifest::Facts;
-use super::{Courier, Entry, Failure, Manifest, RingFile, RingKeys, RingName, Statement, Step};
+use super::{
+    Entry, Manifest, RingClient, RingClientError, RingFile, RingKeys, RingName, Statement, Step,
+};
 
-/// A server that rings know.
+/// A server that is named by rings.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Target {
+pub struct RingServer {
     /// `ip:port`.
     pub address: String,
     /// Servers of one address are those of one node; they are not asked at the same time.
@@ -28,8 +30,8 @@ pub struct Target {
     pub zone: u32,
 }
 
-impl Target {
-    /// A server of which only `ip:port` is known; `None` when that is no such address.
+impl RingServer {
+    /// A server of which only `ip:port` is known; `None` when the text is not such an address.
     pub fn at(address: &str) -> Option<Self> {
         let device = apus_ring::Device::at(address, "")?;
         Some(Self { address: device.address(), ip: device.ip, region: 0, zone: 0 })
@@ -38,10 +40,10 @@ impl Target {
 
 /// The servers of some rings, each once, in order: one at each `ip:port`, without those for
 /// replication only.
-pub fn targets_of<'a>(rings: impl IntoIterator<Item = &'a Ring>) -> Vec<Target> {
+pub fn targets_of<'a>(rings: impl IntoIterator<Item = &'a Ring>) -> Vec<RingServer> {
     let mut targets = BTreeMap::new();
     for device in rings.into_iter().flat_map(|ring| ring.devices().iter().flatten()) {
-        targets.entry(device.address()).or_insert_with(|| Target {
+        targets.entry(device.address()).or_insert_with(|| RingServer {
             address: device.address(),
             ip: device.ip.clone(),
             region: device.region,
@@ -54,26 +56,26 @@ pub fn targets_of<'a>(rings: impl IntoIterator<Item = &'a Ring>) -> Vec<Target> 
 /// How rings are pushed.
 #[derive(Debug, Clone)]
 pub struct PushOptions {
-    /// Also put an older ring in force (a new series).
+    /// Install an older ring, too (a new series).
     pub force: bool,
     /// Ask, but change nothing.
     pub dry_run: bool,
     /// Nodes that are asked at once.
     pub at_once: usize,
-    /// Counts the servers that were told, or could not be.
-    pub told: Arc<AtomicUsize>,
+    /// Counts the servers that are done, reached or not.
+    pub servers_done: Arc<AtomicUsize>,
 }
 
 impl Default for PushOptions {
     fn default() -> Self {
-        Self { force: false, dry_run: false, at_once: 16, told: Arc::default() }
+        Self { force: false, dry_run: false, at_once: 16, servers_done: Arc::default() }
     }
 }
 
-/// What came of one ring at one server.
+/// Outcome of pushing one ring to one server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum Outcome {
+pub enum PushOutcome {
     /// It is there now, and was not before.
     Installed {
         /// Version of the ring before.
@@ -100,78 +102,78 @@ pub enum Outcome {
     },
 }
 
-impl Outcome {
+impl PushOutcome {
     /// Whether the server has the ring.
     pub fn is_there(&self) -> bool {
         matches!(self, Self::Installed { .. } | Self::HasIt)
     }
 }
 
-impl From<Failure> for Outcome {
-    fn from(failure: Failure) -> Self {
+impl From<RingClientError> for PushOutcome {
+    fn from(failure: RingClientError) -> Self {
         match failure {
-            Failure::Refused { status, reason } => Self::Refused { status, reason },
+            RingClientError::Refused { status, reason } => Self::Refused { status, reason },
             failure => Self::Unreachable { reason: failure.to_string() },
         }
     }
 }
 
-/// What came of one ring at one server, with their names.
+/// Outcome of pushing one ring to one server, with their names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Told {
+pub struct ServerOutcome {
     /// `ip:port`.
     pub address: String,
     /// The ring.
     pub ring: RingName,
-    /// What came of it.
+    /// The outcome.
     #[serde(flatten)]
-    pub outcome: Outcome,
+    pub outcome: PushOutcome,
 }
 
-/// What came of a push.
+/// Report of a push.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct PushReport {
     /// What was pushed, as it was signed.
     pub rings: Vec<Statement>,
-    /// By server and ring.
-    pub told: Vec<Told>,
+    /// Outcomes by server and ring.
+    pub outcomes: Vec<ServerOutcome>,
     /// Nothing was changed.
     pub dry_run: bool,
 }
 
-impl Report {
+impl PushReport {
     /// Whether all servers have all rings.
     pub fn is_complete(&self) -> bool {
-        self.told.iter().all(|told| told.outcome.is_there())
+        self.outcomes.iter().all(|server| server.outcome.is_there())
     }
 
-    /// Servers and rings of which that cannot be said.
-    pub fn missing(&self) -> impl Iterator<Item = &Told> {
-        self.told.iter().filter(|told| !told.outcome.is_there())
+    /// Outcomes of the rings that are missing at a server.
+    pub fn missing(&self) -> impl Iterator<Item = &ServerOutcome> {
+        self.outcomes.iter().filter(|server| !server.outcome.is_there())
     }
 }
 
-/// Signs ring files and brings them to servers. Never fails as a whole: the report tells of each.
+/// Signs ring files and sends them to servers. The report has the outcome at each.
 ///
 /// # Errors
-/// When a file cannot be used, before anybody was asked.
+/// When a file cannot be used; no server has been asked then.
 pub async fn push(
-    courier: &Courier,
+    client: &RingClient,
     keys: &RingKeys,
     files: &[RingFile],
-    targets: &[Target],
+    targets: &[RingServer],
     options: &PushOptions,
-) -> Result<Report, String> {
+) -> Result<PushReport, String> {
     for file in files {
         check_usable(file.name(), file.ring()).map_err(|refusal| refusal.to_string())?;
     }
-    let mut nodes: BTreeMap<&str, Vec<&Target>> = BTreeMap::new();
+    let mut nodes: BTreeMap<&str, Vec<&RingServer>> = BTreeMap::new();
     for target in targets {
         nodes.entry(&target.ip).or_default().push(target);
     }
     let at_once = options.at_once.max(1);
     let asked = stream::iter(targets).map(|target| async move {
-        (target.address.clone(), courier.manifest(&target.address).await)
+        (target.address.clone(), client.manifest(&target.address).await)
     });
     let manifests: BTreeMap<_, _> = asked.buffer_unordered(at_once).collect().await;
     let signed: Vec<(RingFile, Statement)> = files
@@ -181,13 +183,13 @@ pub async fn push(
             Some((file.clone(), keys.sign(file, series)?))
         })
         .collect();
-    let round = Round { courier, keys, signed: &signed, manifests: &manifests, options };
+    let round = Round { client, keys, signed: &signed, manifests: &manifests, options };
     let pushed = stream::iter(nodes.into_values()).map(|node| round.node(node));
-    let mut told: Vec<Told> =
+    let mut outcomes: Vec<ServerOutcome> =
         pushed.buffer_unordered(at_once).collect::<Vec<_>>().await.into_iter().flatten().collect();
-    told.sort_by(|a, b| (&a.address, &a.ring).cmp(&(&b.address, &b.ring)));
+    outcomes.sort_by(|a, b| (&a.address, &a.ring).cmp(&(&b.address, &b.ring)));
     let rings = signed.into_iter().map(|(_, statement)| statement).collect();
-    Ok(Report { rings, told, dry_run: options.dry_run })
+    Ok(PushReport { rings, outcomes, dry_run: options.dry_run })
 }
 
 /// The series that a ring is signed in: the highest that is known, or one more if it must be
@@ -214,42 +216,47 @@ fn series_of<'a>(
     .unwrap_or(0)
 }
 
-/// A server's entry without a statement that nobody of the cluster made.
+/// A server's entry, without a statement that no key of the cluster signed.
 pub(super) fn believed(keys: &RingKeys, entry: &Entry) -> Entry {
     let statement = entry.statement.clone().filter(|said| keys.verify(said).is_ok());
     Entry { statement, ..entry.clone() }
 }
 
 struct Round<'a> {
-    courier: &'a Courier,
+    client: &'a RingClient,
     keys: &'a RingKeys,
     signed: &'a [(RingFile, Statement)],
-    manifests: &'a BTreeMap<String, Result<Manifest, Failure>>,
+    manifests: &'a BTreeMap<String, Result<Manifest, RingClientError>>,
     options: &'a PushOptions,
 }
 
 impl Round<'_> {
     /// The servers of one node, one after the other: the second finds what the first was given.
-    async fn node(&self, servers: Vec<&Target>) -> Vec<Told> {
-        let mut told = Vec::new();
+    async fn node(&self, servers: Vec<&RingServer>) -> Vec<ServerOutcome> {
+        let mut outcomes = Vec::new();
         for (index, server) in servers.into_iter().enumerate() {
             let address = &server.address;
             let known = self.manifests.get(address).cloned();
-            let known = known.unwrap_or_else(|| Err(Failure::Unreachable("not asked".to_owned())));
+            let known =
+                known.unwrap_or_else(|| Err(RingClientError::Unreachable("not asked".to_owned())));
             let known = match known {
-                Ok(_) if index > 0 && !self.options.dry_run => self.courier.manifest(address).await,
+                Ok(_) if index > 0 && !self.options.dry_run => self.client.manifest(address).await,
                 known => known,
             };
             for (file, statement) in self.signed {
                 let outcome = match &known {
                     Ok(manifest) => self.ring(address, manifest, file, statement).await,
-                    Err(failure) => Outcome::from(failure.clone()),
+                    Err(failure) => PushOutcome::from(failure.clone()),
                 };
-                told.push(Told { address: address.clone(), ring: file.name().clone(), outcome });
+                outcomes.push(ServerOutcome {
+                    address: address.clone(),
+                    ring: file.name().clone(),
+                    outcome,
+                });
             }
-            self.options.told.fetch_add(1, Ordering::Relaxed);
+            self.options.servers_done.fetch_add(1, Ordering::Relaxed);
         }
-        told
+        outcomes
     }
 
     async fn ring(
@@ -258,7 +265,7 @@ impl Round<'_> {
         manifest: &Manifest,
         file: &RingFile,
         statement: &Statement,
-    ) -> Outcome {
+    ) -> PushOutcome {
         let held = manifest.get(file.name()).map(|entry| believed(self.keys, entry));
         let before = held.as_ref().and_then(|held| held.ring.as_ref());
         let foreseen = judge(held.as_ref(), statement, |said| self.keys.is_current(said));
@@ -270,31 +277,31 @@ impl Round<'_> {
         });
         let before = before.map(|before| before.version);
         match foreseen {
-            Ok(Step::Nothing) => return Outcome::HasIt,
-            Ok(Step::Sign) if self.options.dry_run => return Outcome::HasIt,
-            Ok(Step::Install) if self.options.dry_run => return Outcome::Would { before },
+            Ok(Step::Nothing) => return PushOutcome::HasIt,
+            Ok(Step::Sign) if self.options.dry_run => return PushOutcome::HasIt,
+            Ok(Step::Install) if self.options.dry_run => return PushOutcome::Would { before },
             Ok(_) => {}
             Err(refusal) => {
                 let status = refusal.status().as_u16();
-                return Outcome::Refused { status, reason: refusal.to_string() };
+                return PushOutcome::Refused { status, reason: refusal.to_string() };
             }
         }
-        match self.courier.put(address, file, statement).await {
-            Ok(Step::Install) => Outcome::Installed { before },
-            Ok(Step::Sign | Step::Nothing) => Outcome::HasIt,
-            Err(failure) => Outcome::from(failure),
+        match self.client.put(address, file, statement).await {
+            Ok(Step::Install) => PushOutcome::Installed { before },
+            Ok(Step::Sign | Step::Nothing) => PushOutcome::HasIt,
+            Err(failure) => PushOutcome::from(failure),
         }
     }
 }
 
 /// Which rings many servers have.
 pub async fn manifests(
-    courier: &Courier,
-    targets: &[Target],
+    client: &RingClient,
+    targets: &[RingServer],
     at_once: usize,
-) -> Vec<(Target, Result<Manifest, Failure>)> {
+) -> Vec<(RingServer, Result<Manifest, RingClientError>)> {
     let asked = stream::iter(targets)
-        .map(|target| async move { (target.clone(), courier.manifest(&target.address).await) });
+        .map(|target| async move { (target.clone(), client.manifest(&target.address).await) });
     asked.buffered(at_once.max(1)).collect().await
 }
 
@@ -321,7 +328,7 @@ mod tests {
     }
 
     /// Servers at these addresses, each with a directory of its own.
-    fn courier(addresses: &[(&str, &Directory)]) -> Courier {
+    fn client(addresses: &[(&str, &Directory)]) -> RingClient {
         let transport = Transport::default();
         for (address, directory) in addresses {
             let folder = RingFolder::new(&directory.0, keys(&["ab"]), Vec::new());
@@ -331,11 +338,11 @@ mod tests {
             ));
             transport.register(address, handler);
         }
-        Courier::new(transport.into(), std::time::Duration::from_secs(5))
+        RingClient::new(transport.into(), std::time::Duration::from_secs(5))
     }
 
-    fn outcomes(report: &Report) -> Vec<&Outcome> {
-        report.told.iter().map(|told| &told.outcome).collect()
+    fn outcomes(report: &PushReport) -> Vec<&PushOutcome> {
+        report.outcomes.iter().map(|server| &server.outcome).collect()
     }
 
     #[test]
@@ -345,35 +352,35 @@ mod tests {
         let addresses: Vec<_> = targets.iter().map(|target| target.address.as_str()).collect();
         assert_eq!(addresses, ["127.0.0.1:6200", "127.0.0.2:6200", "127.0.0.3:6200"]);
         assert_eq!(targets[1].zone, 2);
-        assert_eq!(Target::at("[::1]:6200").unwrap().address, "[::1]:6200");
-        assert_eq!(Target::at("host"), None);
+        assert_eq!(RingServer::at("[::1]:6200").unwrap().address, "[::1]:6200");
+        assert_eq!(RingServer::at("host"), None);
     }
 
     #[tokio::test]
     async fn a_directory_that_two_servers_share_is_given_a_ring_once() {
         let (shared, own) = (Directory::new("shared"), Directory::new("own"));
         let addresses = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.2:1"];
-        let courier =
-            courier(&[(addresses[0], &shared), (addresses[1], &shared), (addresses[2], &own)]);
-        let targets = addresses.map(|address| Target::at(address).unwrap());
+        let client =
+            client(&[(addresses[0], &shared), (addresses[1], &shared), (addresses[2], &own)]);
+        let targets = addresses.map(|address| RingServer::at(address).unwrap());
         let (ours, files) = (keys(&["ab"]), [ring_file("object", 7)]);
         let dry = PushOptions { dry_run: true, ..PushOptions::default() };
-        let report = push(&courier, &ours, &files, &targets, &dry).await.unwrap();
-        assert_eq!(outcomes(&report), [&Outcome::Would { before: None }; 3]);
+        let report = push(&client, &ours, &files, &targets, &dry).await.unwrap();
+        assert_eq!(outcomes(&report), [&PushOutcome::Would { before: None }; 3]);
         let options = PushOptions::default();
-        let report = push(&courier, &ours, &files, &targets, &options).await.unwrap();
-        let installed = Outcome::Installed { before: None };
-        assert_eq!(outcomes(&report), [&installed, &Outcome::HasIt, &installed]);
+        let report = push(&client, &ours, &files, &targets, &options).await.unwrap();
+        let installed = PushOutcome::Installed { before: None };
+        assert_eq!(outcomes(&report), [&installed, &PushOutcome::HasIt, &installed]);
         assert!(report.is_complete());
-        let report = push(&courier, &ours, &files, &targets, &options).await.unwrap();
-        assert_eq!(outcomes(&report), [&Outcome::HasIt; 3]);
+        let report = push(&client, &ours, &files, &targets, &options).await.unwrap();
+        assert_eq!(outcomes(&report), [&PushOutcome::HasIt; 3]);
     }
 
     #[tokio::test]
     async fn a_series_begins_only_when_an_older_ring_must_be_forced() {
         let directory = Directory::new("series");
-        let (courier, ours) = (courier(&[("127.0.0.1:1", &directory)]), keys(&["ab"]));
-        let targets = [Target::at("127.0.0.1:1").unwrap()];
+        let (client, ours) = (client(&[("127.0.0.1:1", &directory)]), keys(&["ab"]));
+        let targets = [RingServer::at("127.0.0.1:1").unwrap()];
         let mut rival = raw(9);
         rival.devices[0].as_mut().unwrap().weight = 2.0;
         for (file, force, series, is_there) in [
@@ -387,7 +394,7 @@ mod tests {
         ] {
             let version = file.ring().version();
             let options = PushOptions { force, ..PushOptions::default() };
-            let report = push(&courier, &ours, &[file], &targets, &options).await.unwrap();
+            let report = push(&client, &ours, &[file], &targets, &options).await.unwrap();
             assert_eq!(report.rings[0].series, series, "{version} {force}");
             assert_eq!(report.is_complete(), is_there, "{version} {force}: {report:?}");
         }
@@ -396,14 +403,14 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_nobody_reaches_is_missing_and_does_not_keep_the_others() {
         let directory = Directory::new("away");
-        let courier = courier(&[("127.0.0.1:1", &directory)]);
-        // Nobody listens there.
-        let targets = ["127.0.0.1:1", "127.0.0.2:1"].map(|address| Target::at(address).unwrap());
+        let client = client(&[("127.0.0.1:1", &directory)]);
+        // No server listens there.
+        let targets =
+            ["127.0.0.1:1", "127.0.0.2:1"].map(|address| RingServer::at(address).unwrap());
         let (ours, files) = (keys(&["ab"]), [ring_file("object", 7)]);
-        let report =
-            push(&courier, &ours, &files, &targets, &PushOptions::default()).await.unwrap();
-        let missing: Vec<_> = report.missing().map(|told| told.address.as_str()).collect();
+        let report = push(&client, &ours, &files, &targets, &PushOptions::default()).await.unwrap();
+        let missing: Vec<_> = report.missing().map(|server| server.address.as_str()).collect();
         assert_eq!(missing, ["127.0.0.2:1"]);
-        assert!(report.told[0].outcome.is_there());
+        assert!(report.outcomes[0].outcome.is_there());
     }
 }

@@ -9,7 +9,7 @@ use super::{FILE_BYTES_MAX, Rank, RingName};
 /// Why a ring was not put in force. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// A name, a header or a statement that is none.
+    /// A malformed name, header or statement.
     Malformed(String),
     /// Not signed by this cluster.
     Signature(String),
@@ -32,7 +32,7 @@ pub enum Refusal {
     TooLong(u64),
     /// It does not come to its end.
     Slow,
-    /// There is no room on the disk.
+    /// The disk is full.
     Full(String),
     /// The disk does not do it.
     Disk(String),
@@ -54,15 +54,15 @@ impl Refusal {
 
     /// Of what the operating system said of a file.
     pub(super) fn of_disk(path: &std::path::Path, error: &std::io::Error) -> Self {
-        let told = format!("{}: {error}", path.display());
+        let text = format!("{}: {error}", path.display());
         match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full(told),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full(text),
             std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
                 Self::Disk(format!(
-                    "{told} (rings travel only to where servers may write swift_dir)"
+                    "{text} (rings travel only to where servers may write swift_dir)"
                 ))
             }
-            _ => Self::Disk(told),
+            _ => Self::Disk(text),
         }
     }
 }

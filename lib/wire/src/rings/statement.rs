@@ -49,7 +49,7 @@ pub struct Statement {
     pub length: u64,
     /// SHA-256 of the file, in lower-case hexadecimal digits.
     pub sha256: String,
-    /// MD5 of the file likewise, as `/recon/ringmd5` tells it.
+    /// MD5 of the file in hexadecimal, as `/recon/ringmd5` reports it.
     pub md5: String,
     /// Names the key.
     pub key: String,
@@ -199,7 +199,7 @@ impl RingKeys {
         Some(Statement { key: key.id.clone(), mac, ..statement })
     }
 
-    /// Whether somebody who has the key made the statement.
+    /// Checks that a holder of the key made the statement.
     ///
     /// # Errors
     /// [`Refusal::Signature`]; or what [`Statement::parse`] refuses.
@@ -223,7 +223,7 @@ impl RingKeys {
     }
 }
 
-/// Why there is no way for rings in an open cluster.
+/// Why rings are not distributed in an open cluster.
 pub(super) const OPEN: &str = "rings travel only between servers that sign all their requests: \
      swift.conf: [apus] cluster_key, without backend_auth = open";
 
@@ -266,11 +266,11 @@ mod tests {
             ("\"series\":0,", "", "series"),
             ("{", "{\"more\":1,", "more"),
         ] {
-            let Err(Refusal::Malformed(told)) = Statement::parse(&text.replacen(from, to, 1))
+            let Err(Refusal::Malformed(text)) = Statement::parse(&text.replacen(from, to, 1))
             else {
                 panic!("{from} as {to} is taken");
             };
-            assert!(told.contains(word), "{told}");
+            assert!(text.contains(word), "{text}");
         }
         let long = Statement { length: u64::MAX, ..Statement::parse(&text).unwrap() };
         assert_eq!(Statement::parse(&long.to_text()), Err(Refusal::TooLong(u64::MAX)));

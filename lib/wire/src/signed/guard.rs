@@ -18,11 +18,11 @@ use http_body_util::BodyExt;
 
 use super::frames::{Altered, Unframed};
 use super::key::{HmacSha256, Key};
-use super::nonces::{Seen, Sight};
+use super::nonces::{NonceCache, NonceCheck};
 use super::signature::{BodyGuard, cover, parse};
-use super::{FRAMES, SIGNATURE, Seldom, VERSION, VerifiedRequest, WINDOW_MS};
+use super::{FRAMES, LogRateLimiter, SIGNATURE, VERSION, VerifiedRequest, WINDOW_MS};
 
-/// What anybody may `GET` and `HEAD` beside `/recon/<check>`; `OPTIONS` is open on every path. The
+/// Paths that need no signature for `GET` and `HEAD`, in addition to `/recon/<check>`; `OPTIONS` is open on every path. The
 /// one list of such paths. A signature that such a request has is checked all the same, since its
 /// answer may be sealed.
 const OPEN_PATHS: [&str; 2] = ["/healthcheck", "/metrics"];
@@ -119,8 +119,8 @@ pub struct Guard {
     keys: Vec<Key>,
     clock: Arc<dyn Clock>,
     reached_as: Vec<String>,
-    seen: Seen,
-    told: Seldom,
+    seen: NonceCache,
+    log_limit: LogRateLimiter,
 }
 
 impl std::fmt::Debug for Guard {
@@ -134,7 +134,7 @@ impl std::fmt::Debug for Guard {
 
 impl Guard {
     /// Before `inner`. `reached_as` are addresses, as rings have them, under which others know
-    /// this server beside the one at which a connection arrives.
+    /// this server in addition to the one at which a connection arrives.
     pub fn new(
         inner: SharedHandler,
         auth: &BackendAuth,
@@ -147,8 +147,8 @@ impl Guard {
             keys: auth.keys.iter().map(Key::new).collect(),
             clock,
             reached_as,
-            seen: Seen::default(),
-            told: Seldom::default(),
+            seen: NonceCache::default(),
+            log_limit: LogRateLimiter::default(),
         }
     }
 
@@ -188,11 +188,11 @@ impl Guard {
             (BodyGuard::Plain, Mode::Signed) => return Err(Refusal::BodyPlain),
             _ => {}
         }
-        // Half of the nonce is enough to tell it from some millions of others.
+        // Half of the nonce is enough to distinguish it from some millions of others.
         match self.seen.note(claim.nonce as u64, theirs_ms, ours_ms) {
-            Sight::First => {}
-            Sight::Again => return Err(Refusal::Again),
-            Sight::Full => return Err(Refusal::Full),
+            NonceCheck::First => {}
+            NonceCheck::Again => return Err(Refusal::Again),
+            NonceCheck::Full => return Err(Refusal::Full),
         }
         Ok(Some(Verified { body: claim.body, length: claim.length, key: key.body(&mac) }))
     }
@@ -211,9 +211,9 @@ impl Guard {
         Err(Refusal::Elsewhere { host: host.to_owned(), reached })
     }
 
-    fn refuse(&self, told: &Told, refusal: &Refusal) -> Response<Body> {
-        if let Some(silent) = self.told.tell(self.clock.now()) {
-            let Told { peer, method, path } = told;
+    fn refuse(&self, request: &RefusedRequest, refusal: &Refusal) -> Response<Body> {
+        if let Some(silent) = self.log_limit.permit(self.clock.now()) {
+            let RefusedRequest { peer, method, path } = request;
             let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
             tracing::warn!(peer, %method, path, silent, "request refused: {refusal}");
         }
@@ -221,8 +221,8 @@ impl Guard {
     }
 }
 
-/// What a refusal's log line tells of its request.
-struct Told {
+/// Facts of a refused request for its log line.
+struct RefusedRequest {
     peer: Option<SocketAddr>,
     method: Method,
     path: String,
@@ -244,7 +244,7 @@ impl Handler for Guard {
             return self.inner.call(Request::from_parts(head, empty())).await;
         }
         let checked = self.check(&head, &body);
-        let told = Told {
+        let refused = RefusedRequest {
             peer: head.extensions.get::<Peer>().map(|peer| peer.0),
             method: head.method.clone(),
             path: head.uri.path().to_owned(),
@@ -252,7 +252,7 @@ impl Handler for Guard {
         let Verified { body: guard, length, key } = match checked {
             Ok(Some(verified)) => verified,
             Ok(None) => return self.inner.call(Request::from_parts(head, body)).await,
-            Err(refusal) => return self.refuse(&told, &refusal),
+            Err(refusal) => return self.refuse(&refused, &refusal),
         };
         head.headers.remove(SIGNATURE);
         head.extensions.insert(VerifiedRequest);
@@ -270,7 +270,7 @@ impl Handler for Guard {
             set(&mut head.headers, http::header::CONTENT_LENGTH.as_str(), &length.to_string());
         }
         let answer = self.inner.call(Request::from_parts(head, body)).await;
-        if altered.is_set() { self.refuse(&told, &Refusal::BodyAltered) } else { answer }
+        if altered.is_set() { self.refuse(&refused, &Refusal::BodyAltered) } else { answer }
     }
 }
 

@@ -1,5 +1,5 @@
-//! What is derived from a cluster key. Nothing here shows a key, and keys are compared by what they
-//! make only.
+//! Keys that are derived from a cluster key. Nothing here prints a key, and keys are compared only by
+//! the MACs they make.
 
 use apus_cluster::backend_auth::ClusterKey;
 use hmac::{Hmac, KeyInit, Mac};
@@ -32,7 +32,7 @@ fn derived(key: &[u8], purpose: &[u8]) -> [u8; MAC_BYTES] {
 /// A cluster key, ready for use.
 #[derive(Clone)]
 pub(crate) struct Key {
-    /// Names the key in requests and logs; tells nothing of it.
+    /// Identifies the key in requests and logs without revealing it.
     pub(crate) id: String,
     requests: HmacSha256,
     bodies: HmacSha256,
@@ -64,12 +64,12 @@ impl Key {
         self.requests.clone()
     }
 
-    /// For what is said of one ring file.
+    /// For the statement of one ring file.
     pub(crate) fn ring(&self) -> HmacSha256 {
         self.rings.clone()
     }
 
-    /// For one answer that is to be believed.
+    /// For one sealed answer.
     pub(crate) fn answer(&self) -> HmacSha256 {
         self.answers.clone()
     }

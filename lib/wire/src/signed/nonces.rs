@@ -1,7 +1,7 @@
-//! Which requests were seen, for as long as their date is accepted.
+//! Nonces of the requests that were received, for as long as their date is accepted.
 //!
 //! Nonces are kept by the time that their request was signed at, which a replay cannot change, and
-//! are forgotten a span at a time. What has no room is refused, never let through.
+//! are forgotten a span at a time. A request for which there is no room is refused.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -13,12 +13,12 @@ const SPAN_MS: u64 = 10_000;
 /// Nonces kept: of some 60,000 requests a second, in at most 80 MB.
 const NONCES_MAX: usize = 4 * 1024 * 1024;
 
-/// What is known of a nonce.
+/// Result of recording a nonce.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Sight {
-    /// It was not seen before, and now is.
+pub(super) enum NonceCheck {
+    /// It was not seen before.
     First,
-    /// It was seen, or is so old that nobody knows.
+    /// It was seen before, or is too old to know.
     Again,
     /// There is no room for more.
     Full,
@@ -34,20 +34,20 @@ struct Spans {
 
 /// The nonces of one server.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct NonceCache {
     spans: Mutex<Spans>,
     max: usize,
 }
 
-impl Default for Seen {
+impl Default for NonceCache {
     fn default() -> Self {
         Self { spans: Mutex::default(), max: NONCES_MAX }
     }
 }
 
-impl Seen {
-    /// Notes the nonce of a request that was signed at `date_ms`; a part of the nonce will do.
-    pub(super) fn note(&self, nonce: u64, date_ms: u64, now_ms: u64) -> Sight {
+impl NonceCache {
+    /// Records the nonce of a request that was signed at `date_ms`; part of the nonce is enough.
+    pub(super) fn note(&self, nonce: u64, date_ms: u64, now_ms: u64) -> NonceCheck {
         let mut spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
         let first = now_ms.saturating_sub(WINDOW_MS) / SPAN_MS;
         if first > spans.first {
@@ -58,14 +58,14 @@ impl Seen {
         }
         let span = date_ms / SPAN_MS;
         if span < spans.first || spans.sets.get(&span).is_some_and(|set| set.contains(&nonce)) {
-            return Sight::Again;
+            return NonceCheck::Again;
         }
         if spans.count >= self.max {
-            return Sight::Full;
+            return NonceCheck::Full;
         }
         spans.sets.entry(span).or_default().insert(nonce);
         spans.count += 1;
-        Sight::First
+        NonceCheck::First
     }
 }
 
@@ -75,24 +75,24 @@ mod tests {
 
     #[test]
     fn a_nonce_is_taken_once_as_long_as_its_date_is_accepted_and_then_its_room_is_free() {
-        let seen = Seen { max: 2, ..Seen::default() };
+        let seen = NonceCache { max: 2, ..NonceCache::default() };
         let date = 1_700_000_000_000;
-        assert_eq!(seen.note(1, date, date), Sight::First);
-        assert_eq!(seen.note(2, date, date), Sight::First);
-        assert_eq!(seen.note(3, date, date), Sight::Full);
+        assert_eq!(seen.note(1, date, date), NonceCheck::First);
+        assert_eq!(seen.note(2, date, date), NonceCheck::First);
+        assert_eq!(seen.note(3, date, date), NonceCheck::Full);
         for later in [0, 30_000, WINDOW_MS] {
-            assert_eq!(seen.note(1, date, date + later), Sight::Again);
+            assert_eq!(seen.note(1, date, date + later), NonceCheck::Again);
         }
         let next = date + WINDOW_MS + SPAN_MS;
-        assert_eq!(seen.note(3, next, next), Sight::First);
+        assert_eq!(seen.note(3, next, next), NonceCheck::First);
     }
 
     #[test]
     fn a_clock_that_is_put_back_brings_no_forgotten_request_back() {
-        let seen = Seen::default();
+        let seen = NonceCache::default();
         let date = 1_700_000_000_000;
-        assert_eq!(seen.note(1, date, date), Sight::First);
-        assert_eq!(seen.note(2, date + 300_000, date + 300_000), Sight::First);
-        assert_eq!(seen.note(1, date, date), Sight::Again);
+        assert_eq!(seen.note(1, date, date), NonceCheck::First);
+        assert_eq!(seen.note(2, date + 300_000, date + 300_000), NonceCheck::First);
+        assert_eq!(seen.note(1, date, date), NonceCheck::Again);
     }
 }

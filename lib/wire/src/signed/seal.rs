@@ -1,11 +1,10 @@
-//! Answers that must be believed: what makes a node's configuration, or lets an operator pull a disk.
+//! Sealed answers: those that make a node's configuration or let an operator pull a disk.
 //!
-//! Ordinary answers are not signed. A server that needs one that is sends a nonce with its signed
-//! request; the answer has an HMAC-SHA256 under the cluster key of that nonce, the request's method,
-//! host and path with query, and the answer's status and body. So only a server with the key makes an
-//! answer, an old one fits no new question, and neither does one that another server or another path
-//! gave. A request that is not signed gets no seal, whatever nonce it sends: a peer without the key
-//! cannot have answers made for it.
+//! Ordinary answers are not signed. A server that needs a signed one sends a nonce with its signed
+//! request; the answer carries an HMAC-SHA256 under the cluster key over that nonce, the request's
+//! method, host and path with query, and the answer's status and body. Only a server with the key can
+//! make such an answer, and it is not valid for a new nonce, another server or another path. An
+//! unsigned request gets no seal, whatever nonce it sends, so a peer without the key cannot obtain one.
 
 use apus_cluster::backend_auth::BackendAuth;
 use apus_daemon::http::{Body, Handler, SharedHandler, full, header, set, text};
@@ -18,18 +17,18 @@ use http_body_util::BodyExt;
 use super::VerifiedRequest;
 use super::key::{HmacSha256, Key};
 
-/// Header of a request: a text that is used once.
+/// Header of a request: a nonce.
 pub const NONCE: &str = "x-apus-nonce";
 /// Header of its answer.
 pub const SEAL: &str = "x-apus-seal";
-/// Longer answers are not sealed: none that is waited for is.
+/// Longest sealed answer in bytes. No answer that needs a seal is longer.
 const SEALED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Seals answers, and looks at seals.
+/// Makes and verifies seals.
 #[derive(Debug)]
 pub struct Sealer(Vec<Key>);
 
-/// What was asked, as far as its answer is bound to it.
+/// The parts of a request that its sealed answer is bound to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     /// Method of the request.
@@ -43,7 +42,7 @@ pub struct Question {
 }
 
 impl Question {
-    /// What a request that was received asks; `None` without a nonce.
+    /// The question of a received request; `None` without a nonce.
     fn of<B>(request: &Request<B>) -> Option<Self> {
         let nonce = header(request.headers(), NONCE)?.to_owned();
         let host = header(request.headers(), http::header::HOST.as_str())?.to_owned();
@@ -52,7 +51,7 @@ impl Question {
     }
 }
 
-/// Each field goes with its length before it, so that none can pass for the beginning of the next.
+/// Each field is preceded by its length, so that no field can be taken for part of the next.
 fn cover(key: &Key, question: &Question, status: u16, body: &[u8]) -> HmacSha256 {
     let Question { method, host, path, nonce } = question;
     let mut mac = key.answer();
@@ -88,7 +87,7 @@ impl Sealer {
 }
 
 /// Seals what a handler answers below some paths to signed requests with a nonce. It stands behind
-/// the [`Guard`](super::Guard), which says what is signed.
+/// the [`Guard`](super::Guard), which marks the requests that are signed.
 pub struct Sealed {
     inner: SharedHandler,
     sealer: Sealer,

@@ -1,4 +1,4 @@
-//! `X-Apus-Signature`: what it says, and over what its MAC goes.
+//! `X-Apus-Signature`: its fields, and what its MAC covers.
 //!
 //! ```text
 //! v1 key=<id> date=<milliseconds since 1970> nonce=<32 hex> body=none|frames|plain [length=<bytes>] mac=<64 hex>
@@ -14,8 +14,8 @@ use http::{HeaderMap, Method, Uri};
 use super::key::{HmacSha256, MAC_BYTES};
 use super::{SIGNATURE, VERSION};
 
-/// Headers that are not signed: those of one connection, of which servers know nothing, and the
-/// length, which the signature itself tells.
+/// Headers that are not signed: those of one connection, which servers do not see, and the length,
+/// which the signature itself contains.
 const NOT_SIGNED: [&str; 9] = [
     "connection",
     "content-length",
@@ -28,14 +28,14 @@ const NOT_SIGNED: [&str; 9] = [
     SIGNATURE,
 ];
 
-/// How a request's body is guarded.
+/// How a request's body is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyGuard {
     /// There is no body.
     None,
     /// By a MAC in each frame.
     Frames,
-    /// Not at all: for a receiver that knows no frames, in a cluster that is open.
+    /// Not protected: for a receiver that does not read frames, in an open cluster.
     Plain,
 }
 
@@ -53,7 +53,7 @@ impl BodyGuard {
     }
 }
 
-/// What a signature says, but for its MAC.
+/// The fields of a signature, without its MAC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Claim {
     pub(super) key: String,
@@ -87,7 +87,7 @@ impl Claim {
             body: BodyGuard::of(next("body")?)?,
             length: next("length").map(str::parse).transpose().ok()?,
         };
-        // Only one spelling: what was left out or said twice is not guessed at.
+        // Only one spelling is accepted: missing and repeated fields are errors.
         (claim.text() == text).then_some(claim)
     }
 }

@@ -1,4 +1,4 @@
-//! Signs what leaves by TCP.
+//! Signs requests that leave by TCP.
 
 use std::sync::Arc;
 
@@ -29,8 +29,8 @@ impl Signer {
         Some(Self { key, clock, mode: auth.mode })
     }
 
-    /// Whether a peer must be asked if it reads frames, since it may be a server of Swift's or
-    /// one without a key. In a cluster that is not open nobody is asked, who might answer falsely.
+    /// Whether peers must be asked if they read frames, since they may be Swift's servers or servers
+    /// without a key. In a closed cluster they are not asked, since the answer could be forged.
     pub(crate) fn asks(&self) -> bool {
         self.mode == Mode::Open
     }

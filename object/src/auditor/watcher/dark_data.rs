@@ -1,37 +1,40 @@
-//! The watcher `swift#dark_data`: finds objects that no listing knows, such as those that a node
-//! brings back which was away for longer than tombstones are kept.
+//! The watcher `swift#dark_data`: finds objects that no listing contains.
 //!
-//! Source: `swift/obj/watchers/dark_data.py`. An object is dark when all primaries of its container
-//! answered and none lists it. Whenever one did not answer, does not know the container, has shards,
-//! or lists another policy's objects, nobody knows, and the object stays.
+//! Such objects come from a node that was away for longer than tombstones are kept. Source:
+//! `swift/obj/watchers/dark_data.py`. An object is dark when all primaries of its container answer
+//! and none lists it. When one does not answer, does not have the container, has shards, or lists
+//! objects of another policy, the state is unknown and the object stays.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use apus_cluster::Timestamp;
 use apus_cluster::percent::encode_into;
+use apus_cluster::{AccountName, ContainerName, ContainerPath, PolicyIndex, Timestamp};
 use apus_daemon::Body;
 use apus_daemon::config::Section;
-use apus_daemon::http::{empty, header};
+use apus_daemon::http::empty;
 use apus_ring::Device;
-use apus_wire::{NodeRequest, headers};
+use apus_wire::NodeRequest;
+use apus_wire::message::container::{
+    ContainerAddress, ListingContents, ReadContainerRequest, RecordType,
+};
 use async_trait::async_trait;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::StatusCode;
 use http_body_util::BodyExt;
 use serde_json::Value;
 
-use super::{Kind, Seen, Surroundings, Watcher, Wish};
+use super::{AuditedObject, SweepKind, Watcher, WatcherContext, WatcherVerdict};
 
 /// Swift's name.
 pub(super) const NAME: &str = "swift#dark_data";
-/// How long one server may take (Swift's `response_timeout`).
+/// Timeout for one server (Swift's `response_timeout`).
 const ANSWER: Duration = Duration::from_secs(15);
 /// One row in JSON has a name, a content type and an ETag, and is never this long.
 const ANSWER_BYTES: usize = 256 * 1024;
-/// Seconds for which a new object is not looked for: its row may still be on its way (Swift's).
+/// Age in seconds up to which an object is not checked: its row may still be pending (Swift's).
 const GRACE_AGE: u64 = 604_800;
 
-/// What was found in a sweep.
+/// Counts of a sweep.
 #[derive(Debug, Clone, Copy, Default)]
 struct Totals {
     unknown: u64,
@@ -42,31 +45,33 @@ struct Totals {
 /// The watcher.
 #[derive(Debug)]
 pub(super) struct DarkData {
-    around: Surroundings,
-    /// What is wished for dark objects.
-    action: Wish,
+    around: WatcherContext,
+    /// Verdict on dark objects.
+    action: WatcherVerdict,
     grace_age: Duration,
     totals: Mutex<Totals>,
 }
 
-/// What listings say of an object.
+/// Whether listings contain an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Listed {
     Yes,
     No,
-    /// Not everybody answered as needed.
+    /// Not all servers gave a usable answer.
     Unknown,
 }
 
 impl DarkData {
     /// With its options, `action` and `grace_age`.
-    pub(super) fn new(section: &Section<'_>, around: &Surroundings) -> Result<Self, String> {
+    pub(super) fn new(section: &Section<'_>, around: &WatcherContext) -> Result<Self, String> {
         let action = match section.get("action").unwrap_or("log") {
-            "log" => Wish::Keep,
-            "delete" => Wish::Delete,
-            "quarantine" => Wish::Quarantine,
+            "log" => WatcherVerdict::Keep,
+            "delete" => WatcherVerdict::Delete,
+            "quarantine" => WatcherVerdict::Quarantine,
             // Swift logs it and goes on with `log`.
-            other => return Err(section.refuse("action", other, "log, delete or quarantine")),
+            other => {
+                return Err(section.refuse("action", other, "log, delete or quarantine").into());
+            }
         };
         let grace_age = section.parse("grace_age", GRACE_AGE, "whole seconds")?;
         Ok(Self {
@@ -81,8 +86,8 @@ impl DarkData {
         self.totals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the servers of an object's container one after the other, until one lists it.
-    async fn listed(&self, seen: &Seen<'_>) -> Listed {
+    /// Asks the servers of an object's container in turn, until one lists it.
+    async fn listed(&self, seen: &AuditedObject<'_>) -> Listed {
         let mut names = seen.name.splitn(4, '/').skip(1);
         let (Some(account), Some(container), Some(object)) =
             (names.next(), names.next(), names.next())
@@ -94,11 +99,13 @@ impl DarkData {
             let partition = ring.partition_of(&self.around.hash, &[account, container]);
             (partition, ring.primaries(partition).into_iter().cloned().collect::<Vec<_>>())
         };
-        // Not always the same one first.
+        // Begins with a random one.
         let first = usize::from(u16::from_le_bytes(apus_daemon::seed::bytes()));
         let turn = first.checked_rem(nodes.len()).unwrap_or(0);
         nodes.rotate_left(turn);
-        let request = request(partition, account, container, object);
+        let Some(request) = request(partition, account, container, object) else {
+            return Listed::Unknown;
+        };
         let mut listed = if nodes.is_empty() { Listed::Unknown } else { Listed::No };
         for node in &nodes {
             match self.ask(node, &request, object, seen).await {
@@ -110,13 +117,13 @@ impl DarkData {
         listed
     }
 
-    /// What one server says.
+    /// Asks one server.
     async fn ask(
         &self,
         node: &Device,
         request: &NodeRequest,
         object: &str,
-        seen: &Seen<'_>,
+        seen: &AuditedObject<'_>,
     ) -> Listed {
         let answered = tokio::time::timeout(ANSWER, async {
             let answer = self.around.client.send_regardless(node, request, empty(), ANSWER).await;
@@ -126,7 +133,7 @@ impl DarkData {
                 StatusCode::NO_CONTENT => b"[]".to_vec(),
                 _ => return None,
             };
-            judge(&head.headers, &rows, object, seen.policy.0)
+            is_listed(ListingContents::decode(&head.headers), &rows, object, seen.policy)
         });
         match answered.await.ok().flatten() {
             Some(true) => Listed::Yes,
@@ -136,7 +143,7 @@ impl DarkData {
     }
 }
 
-/// A body that is whole and not too long.
+/// Reads a body; `None` when it breaks off or is too long.
 async fn read(mut body: Body) -> Option<Vec<u8>> {
     let mut read = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -150,35 +157,41 @@ async fn read(mut body: Body) -> Option<Vec<u8>> {
     Some(read)
 }
 
-/// The first row from an object's name on.
-fn request(partition: u32, account: &str, container: &str, object: &str) -> NodeRequest {
+/// Requests the first row from an object's name on; `None` for names that no container can have.
+fn request(partition: u32, account: &str, container: &str, object: &str) -> Option<NodeRequest> {
     let mut query = "format=json&limit=1&prefix=".to_owned();
     encode_into(&mut query, object.as_bytes(), b"");
-    let set = [(headers::RECORD_TYPE, "auto"), (headers::ALLOW_RESERVED_NAMES, "true")];
-    let set = set.into_iter().map(|(name, value)| {
-        (http::HeaderName::from_static(name), HeaderValue::from_static(value))
-    });
-    NodeRequest {
-        method: Method::GET,
-        partition,
-        names: vec![account.to_owned(), container.to_owned()],
-        query,
-        headers: HeaderMap::from_iter(set),
-    }
+    let container = ContainerPath::new(
+        AccountName::parse(account).ok()?,
+        ContainerName::parse(container).ok()?,
+    );
+    let address = ContainerAddress { container, partition, trans_id: None };
+    let list = ReadContainerRequest {
+        record_type: Some(RecordType::Auto),
+        allow_reserved: true,
+        ..ReadContainerRequest::list(address, query)
+    };
+    Some(list.encode())
 }
 
-/// Whether an answer lists an object of this policy; `None` when it does not tell.
-fn judge(head: &HeaderMap, rows: &[u8], object: &str, policy: u32) -> Option<bool> {
+/// Whether a listing contains an object of this policy; `None` when the listing does not show it.
+fn is_listed(
+    contents: ListingContents,
+    rows: &[u8],
+    object: &str,
+    policy: PolicyIndex,
+) -> Option<bool> {
     let rows: Vec<Value> = serde_json::from_slice(rows).ok()?;
-    let is = |name, value: &str| header(head, name).is_some_and(|found| found == value);
     // Rows of other policies wait for the reconciler, and are not listed.
-    if !is("x-backend-sharding-state", "unsharded")
-        || !is(headers::RECORD_TYPE, "object")
-        || !is(headers::POLICY_INDEX, &policy.to_string())
-    {
+    let complete = ListingContents {
+        is_unsharded: true,
+        record_type: Some(RecordType::Object),
+        policy: Some(policy),
+    };
+    if contents != complete {
         return None;
     }
-    // Names come in order, and no other is as short as its own prefix.
+    // Names are sorted, and no other name is as short as its own prefix.
     let first = rows.first().map(|row| row.get("name").and_then(Value::as_str));
     Some(first == Some(Some(object)))
 }
@@ -189,38 +202,43 @@ impl Watcher for DarkData {
         NAME
     }
 
-    fn start(&self, sweep: Kind) {
-        if sweep == Kind::All {
+    fn start(&self, sweep: SweepKind) {
+        if sweep == SweepKind::All {
             *self.totals() = Totals::default();
         }
     }
 
-    async fn see_object(&self, sweep: Kind, seen: &Seen<'_>) -> Wish {
-        if sweep != Kind::All {
-            // The containers are asked once for each object, not twice.
-            return Wish::Keep;
+    async fn see_object(&self, sweep: SweepKind, seen: &AuditedObject<'_>) -> WatcherVerdict {
+        if sweep != SweepKind::All {
+            // Container servers are asked once for each object, not twice.
+            return WatcherVerdict::Keep;
         }
         let old = Timestamp::from_duration(seen.now.saturating_sub(self.grace_age));
         if seen.time >= old {
             self.totals().ok += 1;
-            return Wish::Keep;
+            return WatcherVerdict::Keep;
         }
         match self.listed(seen).await {
             Listed::Yes => self.totals().ok += 1,
             Listed::Unknown => self.totals().unknown += 1,
             Listed::No => {
                 self.totals().dark += 1;
-                tracing::info!(object = seen.name, wish = ?self.action, "dark data");
+                tracing::info!(object = seen.name, action = ?self.action, "Found an object that no listing contains");
                 return self.action;
             }
         }
-        Wish::Keep
+        WatcherVerdict::Keep
     }
 
-    fn end(&self, sweep: Kind) {
-        if sweep == Kind::All {
+    fn end(&self, sweep: SweepKind) {
+        if sweep == SweepKind::All {
             let Totals { unknown, ok, dark } = *self.totals();
-            tracing::info!(unknown, ok, dark, "dark data watcher");
+            tracing::info!(
+                unknown,
+                ok,
+                dark,
+                "Finished looking for objects that no listing contains"
+            );
         }
     }
 }
@@ -229,45 +247,36 @@ impl Watcher for DarkData {
 mod tests {
     use super::*;
 
-    fn head(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let good = [
-            ("x-backend-sharding-state", "unsharded"),
-            (headers::RECORD_TYPE, "object"),
-            (headers::POLICY_INDEX, "0"),
-        ];
-        let mut head = HeaderMap::new();
-        for (name, value) in good.iter().chain(pairs) {
-            head.insert(*name, HeaderValue::from_static(value));
-        }
-        head
-    }
+    const COMPLETE: ListingContents = ListingContents {
+        is_unsharded: true,
+        record_type: Some(RecordType::Object),
+        policy: Some(PolicyIndex(0)),
+    };
 
     #[test]
-    fn only_a_plain_listing_of_the_policy_tells_that_an_object_is_dark() {
+    fn only_a_complete_listing_of_the_policy_shows_that_an_object_is_dark() {
+        let listed = |contents, rows: &[u8]| is_listed(contents, rows, "o", PolicyIndex(0));
         let row = br#"[{"name": "o", "bytes": 3}]"#;
         let longer = br#"[{"name": "o2", "bytes": 3}]"#;
-        assert_eq!(judge(&head(&[]), row, "o", 0), Some(true));
-        assert_eq!(judge(&head(&[]), b"[]", "o", 0), Some(false));
-        assert_eq!(judge(&head(&[]), longer, "o", 0), Some(false));
+        assert_eq!(listed(COMPLETE, row), Some(true));
+        assert_eq!(listed(COMPLETE, b"[]"), Some(false));
+        assert_eq!(listed(COMPLETE, longer), Some(false));
         for other in [
-            ("x-backend-sharding-state", "sharding"),
-            ("x-backend-sharding-state", "sharded"),
-            ("x-backend-sharding-state", "collapsed"),
-            (headers::RECORD_TYPE, "shard"),
-            (headers::POLICY_INDEX, "1"),
+            ListingContents { is_unsharded: false, ..COMPLETE },
+            ListingContents { record_type: Some(RecordType::Shard), ..COMPLETE },
+            ListingContents { policy: Some(PolicyIndex(1)), ..COMPLETE },
+            ListingContents::default(),
         ] {
-            assert_eq!(judge(&head(&[other]), b"[]", "o", 0), None, "{other:?}");
+            assert_eq!(listed(other, b"[]"), None, "{other:?}");
         }
-        assert_eq!(judge(&HeaderMap::new(), b"[]", "o", 0), None, "a proxy's answer");
         for broken in [&b""[..], b"{}", b"[", b"<html>"] {
-            assert_eq!(judge(&head(&[]), broken, "o", 0), None);
+            assert_eq!(listed(COMPLETE, broken), None);
         }
     }
 
     #[test]
-    fn a_name_is_asked_for_as_it_is() {
-        let request = request(7, "a", "c", "\0o/ü&x=1");
+    fn names_are_sent_unchanged() {
+        let request = request(7, "a", "c", "\0o/ü&x=1").unwrap();
         assert_eq!(request.query, "format=json&limit=1&prefix=%00o%2F%C3%BC%26x%3D1");
-        assert_eq!(header(&request.headers, headers::ALLOW_RESERVED_NAMES), Some("true"));
     }
 }

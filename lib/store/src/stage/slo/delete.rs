@@ -23,7 +23,7 @@ use crate::operation::{
     Authorize, DeleteObject, Deleted, FailedDeletion, GetObject, HeadObject, SegmentFate,
 };
 use crate::stage::multipart;
-use crate::{Error, Kind, Result, Store, Subject};
+use crate::{Error, Kind, Primitive, Result, Subject};
 
 /// Deletions at the same time.
 const AT_ONCE: usize = 4;
@@ -40,7 +40,7 @@ struct DoomedManifest {
 }
 
 struct ManifestDeletion<'a> {
-    next: &'a Arc<dyn Store>,
+    next: Arc<dyn Primitive>,
     cx: &'a Context,
     budget: ManifestBudget,
     /// What was come by, and whether it stays.
@@ -54,13 +54,13 @@ struct ManifestDeletion<'a> {
 
 /// Deletes a manifest and what it names.
 pub(super) async fn with_segments(
-    next: &Arc<dyn Store>,
+    next: Arc<dyn Primitive>,
     cx: &Context,
     op: DeleteObject,
 ) -> Result<Deleted> {
-    let manifest = StoredManifest::read(next, cx, &op.object).await?;
+    let manifest = StoredManifest::read(&*next, cx, &op.object).await?;
     let mut deletion = ManifestDeletion {
-        next,
+        next: next.clone(),
         cx,
         budget: ManifestBudget::of_deletion(),
         visited: HashMap::from([(op.object.clone(), false)]),
@@ -193,7 +193,7 @@ impl ManifestDeletion<'_> {
             if some.is_empty() {
                 return all;
             }
-            for (object, result) in delete_some(self.next, self.cx, some).await {
+            for (object, result) in delete_some(&self.next, self.cx, some).await {
                 match result {
                     Ok(deleted) => self.report.deleted += deleted.deleted,
                     Err(error) if error.kind == Kind::NotFound => self.report.missing += 1,
@@ -217,7 +217,7 @@ impl ManifestDeletion<'_> {
 }
 
 async fn delete_some(
-    next: &Arc<dyn Store>,
+    next: &Arc<dyn Primitive>,
     cx: &Context,
     objects: Vec<ObjectPath>,
 ) -> Vec<(ObjectPath, Result<Deleted>)> {
@@ -237,7 +237,7 @@ async fn delete_some(
 /// cannot write there, after the caller was found to have the right to delete the object.
 /// Segments that lie elsewhere were not uploaded with the object and stay.
 pub(super) async fn with_own_parts(
-    next: &Arc<dyn Store>,
+    next: Arc<dyn Primitive>,
     cx: &Context,
     op: DeleteObject,
 ) -> Result<Deleted> {
@@ -252,7 +252,7 @@ pub(super) async fn with_own_parts(
     };
     let op = DeleteObject { segments: SegmentFate::Kept, ..op };
     let Some(place) = place else { return next.delete_object(cx, op).await };
-    let entries = match StoredManifest::read(next, cx, &op.object).await {
+    let entries = match StoredManifest::read(&*next, cx, &op.object).await {
         Ok(manifest) => manifest.entries,
         // A manifest that cannot be read names no parts; it must not be there for ever.
         Err(error) if error.kind == Kind::Conflict => {
@@ -279,7 +279,7 @@ pub(super) async fn with_own_parts(
         if some.is_empty() {
             break;
         }
-        for (_, result) in delete_some(next, &system, some).await {
+        for (_, result) in delete_some(&next, &system, some).await {
             match result {
                 Ok(deleted) => report.deleted += deleted.deleted,
                 Err(error) if error.kind == Kind::NotFound => report.missing += 1,

@@ -3,8 +3,6 @@
 //!
 //! Source: `handle_async_delete` in `swift/common/middleware/slo.py`.
 
-use std::sync::Arc;
-
 use apus_cluster::{ObjectPath, percent};
 
 use super::budget::HELD_BYTES_MAX;
@@ -12,11 +10,11 @@ use super::manifest::StoredManifest;
 use crate::access::Action;
 use crate::context::Context;
 use crate::operation::{Authorize, GetObject, QueueDeletions};
-use crate::{Error, Result, Store};
+use crate::{Error, Primitive, Result};
 
 /// Queues the segments of `object`, which the caller then deletes.
 pub(super) async fn queue_segments(
-    next: &Arc<dyn Store>,
+    next: &dyn Primitive,
     cx: &Context,
     object: &ObjectPath,
 ) -> Result<()> {

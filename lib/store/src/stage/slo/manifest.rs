@@ -1,7 +1,5 @@
 //! The stored manifest: a JSON list of entries.
 
-use std::sync::Arc;
-
 use apus_cluster::{AccountName, ContainerName, ContainerPath, ObjectName, ObjectPath};
 use base64::Engine;
 use bytes::Bytes;
@@ -11,7 +9,7 @@ use super::budget::{HELD_BYTES_MAX, JOINED_BYTES_MAX, add_lengths};
 use crate::body::collect;
 use crate::context::Context;
 use crate::operation::{GetObject, ObjectRead};
-use crate::{Error, Kind, Result, Store, Subject};
+use crate::{Error, Kind, Primitive, Result, Subject};
 
 /// One entry, as Swift stores it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,7 +143,7 @@ impl StoredManifest {
     /// # Errors
     /// As [`StoredManifest::collect`], and those of the read.
     pub(crate) async fn read(
-        store: &Arc<dyn Store>,
+        store: &dyn Primitive,
         cx: &Context,
         object: &ObjectPath,
     ) -> Result<Self> {
@@ -174,7 +172,7 @@ impl StoredManifest {
 
 /// Reads an object as it is stored, without following a manifest.
 pub(super) async fn open(
-    store: &Arc<dyn Store>,
+    store: &dyn Primitive,
     cx: &Context,
     object: &ObjectPath,
 ) -> Result<ObjectRead> {

@@ -33,7 +33,7 @@ use super::segments;
 use crate::context::Context;
 use crate::operation::*;
 use crate::store::forward;
-use crate::{Error, Kind, Result, Store, Subject};
+use crate::{Error, Kind, LinkStore, ManifestStore, Primitive, Result, Subject};
 
 /// System metadata with the etag of the joined object.
 pub(crate) const ETAG_KEY: &str = "X-Object-Sysmeta-Slo-Etag";
@@ -63,7 +63,7 @@ impl AskedParts {
 
 /// The stage.
 pub struct Slo {
-    next: Arc<dyn Store>,
+    next: Arc<dyn LinkStore>,
 }
 
 impl std::fmt::Debug for Slo {
@@ -94,7 +94,7 @@ fn joined_error(mut error: Error) -> Error {
 
 impl Slo {
     /// Above `next`.
-    pub fn new(next: Arc<dyn Store>) -> Self {
+    pub fn new(next: Arc<dyn LinkStore>) -> Self {
         Self { next }
     }
 
@@ -128,7 +128,7 @@ impl Slo {
             let (number, length) = (index + 1, end - start);
             parts.push((PartHead { number, start, length, metadata: Metadata::new() }, path));
         }
-        head.parts = part_heads::fill(&self.next, cx, parts).await?;
+        head.parts = part_heads::fill(self.next.clone(), cx, parts).await?;
         if let (Some(part), []) = (asked.part, head.parts.as_slice()) {
             let mut error = Error::new(Kind::InvalidPart, Subject::Object)
                 .text(format!("there is no part {part}"));
@@ -140,7 +140,7 @@ impl Slo {
 }
 
 #[async_trait]
-impl Store for Slo {
+impl Primitive for Slo {
     async fn head_object(&self, cx: &Context, mut op: HeadObject) -> Result<ObjectHead> {
         if op.raw {
             return self.next.head_object(cx, op).await;
@@ -153,7 +153,7 @@ impl Store for Slo {
         }
         let mut head = joined_head(head);
         if head.get(SIZE_KEY).is_none() || asked.any() {
-            let manifest = StoredManifest::read(&self.next, cx, &object).await?;
+            let manifest = StoredManifest::read(&*self.next, cx, &object).await?;
             head.length = manifest.total();
             self.tell_of_parts(cx, &object, &manifest, asked, &mut head).await?;
         }
@@ -204,29 +204,26 @@ impl Store for Slo {
         self.next.put_object(cx, op).await
     }
 
-    async fn put_manifest(&self, cx: &Context, mut op: PutManifest) -> Result<ObjectWritten> {
-        op.conditions.etag_at.push(ETAG_KEY.to_owned());
-        write::put(&self.next, cx, op).await
-    }
-
     async fn delete_object(&self, cx: &Context, mut op: DeleteObject) -> Result<Deleted> {
         op.conditions.etag_at.push(ETAG_KEY.to_owned());
         op.conditions.size_at.push(SIZE_KEY.to_owned());
         match op.segments {
             SegmentFate::Kept => return self.next.delete_object(cx, op).await,
             SegmentFate::Queued => {
-                later::queue_segments(&self.next, cx, &op.object).await?;
+                later::queue_segments(&*self.next, cx, &op.object).await?;
                 return self.next.delete_object(cx, op).await;
             }
             SegmentFate::OwnParts => {
-                return delete::with_own_parts(&self.next, cx, op).await;
+                return delete::with_own_parts(self.next.clone(), cx, op).await;
             }
             SegmentFate::Deleted => {}
         }
         // What a link leads to keeps its segments.
         let head = HeadObject { link_itself: true, ..HeadObject::new(op.object.clone()) };
         match self.next.head_object(cx, head).await {
-            Ok(head) if head.is_manifest() => delete::with_segments(&self.next, cx, op).await,
+            Ok(head) if head.is_manifest() => {
+                delete::with_segments(self.next.clone(), cx, op).await
+            }
             Ok(_) => self.next.delete_object(cx, op).await,
             // A deletion that broke off may have left a listing row: deleting again ends it.
             Err(error) if error.kind == Kind::NotFound => self.next.delete_object(cx, op).await,
@@ -235,27 +232,20 @@ impl Store for Slo {
     }
 
     forward!(next:
-        authorize(Authorize) -> (),
-        head_account(HeadAccount) -> AccountHead,
-        list_containers(ListContainers) -> ContainerList,
-        post_account(PostAccount) -> (),
-        put_account(PutAccount) -> bool,
-        delete_account(DeleteAccount) -> (),
-        head_container(HeadContainer) -> ContainerHead,
-        list_objects(ListObjects) -> ObjectList,
-        put_container(PutContainer) -> bool,
-        post_container(PostContainer) -> (),
-        delete_container(DeleteContainer) -> (),
-        put_symlink(PutSymlink) -> ObjectWritten,
-        post_object(PostObject) -> ObjectHead,
-        queue_deletions(QueueDeletions) -> (),
-        copy_object(CopyObject) -> (ObjectHead, ObjectWritten),
-        create_upload(CreateUpload) -> String,
-        put_part(PutPart) -> ObjectWritten,
-        put_part_copy(PutPartCopy) -> ObjectWritten,
-        list_parts(ListParts) -> PartList,
-        list_uploads(ListUploads) -> UploadList,
-        complete_upload(CompleteUpload) -> ObjectWritten,
-        abort_upload(AbortUpload) -> (),
+        authorize, head_account, list_containers, post_account, put_account, delete_account,
+        head_container, list_objects, put_container, post_container, delete_container,
+        post_object, queue_deletions,
     );
+}
+
+impl LinkStore for Slo {
+    forward!(next: put_symlink);
+}
+
+#[async_trait]
+impl ManifestStore for Slo {
+    async fn put_manifest(&self, cx: &Context, mut op: PutManifest) -> Result<ObjectWritten> {
+        op.conditions.etag_at.push(ETAG_KEY.to_owned());
+        write::put(self.next.clone(), cx, op).await
+    }
 }

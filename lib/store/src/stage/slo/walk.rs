@@ -14,7 +14,7 @@ use super::budget::{HELD_BYTES_MAX, ManifestBudget};
 use super::manifest::{StoredManifest, open};
 use crate::context::Context;
 use crate::stage::segments::{Piece, PieceSource, Source};
-use crate::{Error, Kind, Result, Store, Subject};
+use crate::{Error, Kind, Primitive, Result, Subject};
 
 /// A manifest that is being walked through.
 struct OpenManifest {
@@ -86,7 +86,7 @@ fn conflict(cause: impl std::fmt::Display) -> Error {
 
 /// The pieces of some ranges of a static large object.
 pub(super) struct ManifestWalk {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Primitive>,
     cx: Context,
     budget: ManifestBudget,
     /// The manifests that are open, from the outermost on; behind `depth` stand some that were
@@ -101,7 +101,7 @@ pub(super) struct ManifestWalk {
 impl ManifestWalk {
     /// Through ranges of `object`, whose manifest was read already.
     pub(super) fn new(
-        store: Arc<dyn Store>,
+        store: Arc<dyn Primitive>,
         cx: Context,
         object: ObjectPath,
         manifest: StoredManifest,
@@ -143,7 +143,7 @@ impl ManifestWalk {
     }
 
     async fn read(&self, path: &ObjectPath, bytes_max: u64) -> Result<StoredManifest> {
-        StoredManifest::collect(open(&self.store, &self.cx, path).await?, bytes_max).await
+        StoredManifest::collect(open(&*self.store, &self.cx, path).await?, bytes_max).await
     }
 }
 

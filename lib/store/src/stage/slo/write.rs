@@ -17,7 +17,7 @@ use super::{DEPTH_KEY, ETAG_KEY, SIZE_KEY};
 use crate::body::LateMetadata;
 use crate::context::Context;
 use crate::operation::{HeadObject, ObjectHead, ObjectWritten, PutManifest, PutObject, Segment};
-use crate::{Error, Kind, Result, Store, Subject};
+use crate::{Error, Kind, Primitive, Result, Subject};
 
 /// Objects looked at at the same time.
 const CONCURRENCY: usize = 8;
@@ -41,7 +41,7 @@ fn depth_of(head: &ObjectHead) -> usize {
 }
 
 /// Looks at one object.
-async fn look(store: Arc<dyn Store>, cx: Context, account: AccountName, name: String) -> Found {
+async fn look(store: Arc<dyn Primitive>, cx: Context, account: AccountName, name: String) -> Found {
     let mut entry = Entry { name, ..Entry::default() };
     let path = entry.path(&account).map_err(|error| error.to_string())?;
     let mut op = HeadObject::new(path);
@@ -96,7 +96,7 @@ fn compare(segment: &Segment, entry: &mut Entry, is_last: bool, problems: &mut V
 
 /// Looks at every object once, and compares all segments with what was found.
 async fn check(
-    next: &Arc<dyn Store>,
+    next: &Arc<dyn Primitive>,
     cx: &Context,
     account: &AccountName,
     segments: Vec<Segment>,
@@ -162,7 +162,7 @@ fn too_large(spent: SpentBudget) -> Error {
 }
 
 pub(super) async fn put(
-    next: &Arc<dyn Store>,
+    next: Arc<dyn Primitive>,
     cx: &Context,
     op: PutManifest,
 ) -> Result<ObjectWritten> {
@@ -171,7 +171,7 @@ pub(super) async fn put(
     let CheckedSegments { entries, depth } = if op.trusted {
         CheckedSegments { entries: op.segments.into_iter().map(trust).collect(), depth: 1 }
     } else {
-        check(next, cx, &account, op.segments).await?
+        check(&next, cx, &account, op.segments).await?
     };
     let etag = joined_etag(&entries)?;
     if op.etag.as_deref().is_some_and(|wanted| unquote(wanted) != etag) {

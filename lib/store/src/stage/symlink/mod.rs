@@ -20,14 +20,14 @@ use self::walk::{Follows, Walk};
 use crate::context::Context;
 use crate::operation::*;
 use crate::store::forward;
-use crate::{Error, Kind, Result, Store, Subject};
+use crate::{Error, Kind, LinkStore, Primitive, Result, Subject};
 
 /// Most links in a row unless told otherwise (Swift's `symloop_max`).
 pub const HOPS_MAX: usize = 2;
 
 /// The stage.
 pub struct Symlink {
-    next: Arc<dyn Store>,
+    next: Arc<dyn Primitive>,
     /// Most links in a row.
     most: usize,
 }
@@ -40,7 +40,7 @@ impl std::fmt::Debug for Symlink {
 
 impl Symlink {
     /// Above `next`, following at most so many links in a row.
-    pub fn new(next: Arc<dyn Store>, most: usize) -> Self {
+    pub fn new(next: Arc<dyn Primitive>, most: usize) -> Self {
         Self { next, most }
     }
 
@@ -67,7 +67,7 @@ impl Symlink {
 }
 
 #[async_trait]
-impl Store for Symlink {
+impl Primitive for Symlink {
     async fn head_object(&self, cx: &Context, op: HeadObject) -> Result<ObjectHead> {
         if op.link_itself {
             return self.next.head_object(cx, op).await;
@@ -102,10 +102,6 @@ impl Store for Symlink {
         }
     }
 
-    async fn put_symlink(&self, cx: &Context, op: PutSymlink) -> Result<ObjectWritten> {
-        write::put(&self.next, cx, op, self.most).await
-    }
-
     async fn post_object(&self, cx: &Context, op: PostObject) -> Result<ObjectHead> {
         let own = op.object.account().clone();
         let head = self.next.post_object(cx, op).await?;
@@ -121,28 +117,15 @@ impl Store for Symlink {
     }
 
     forward!(next:
-        authorize(Authorize) -> (),
-        head_account(HeadAccount) -> AccountHead,
-        list_containers(ListContainers) -> ContainerList,
-        post_account(PostAccount) -> (),
-        put_account(PutAccount) -> bool,
-        delete_account(DeleteAccount) -> (),
-        head_container(HeadContainer) -> ContainerHead,
-        list_objects(ListObjects) -> ObjectList,
-        put_container(PutContainer) -> bool,
-        post_container(PostContainer) -> (),
-        delete_container(DeleteContainer) -> (),
-        put_object(PutObject) -> ObjectWritten,
-        delete_object(DeleteObject) -> Deleted,
-        queue_deletions(QueueDeletions) -> (),
-        copy_object(CopyObject) -> (ObjectHead, ObjectWritten),
-        put_manifest(PutManifest) -> ObjectWritten,
-        create_upload(CreateUpload) -> String,
-        put_part(PutPart) -> ObjectWritten,
-        put_part_copy(PutPartCopy) -> ObjectWritten,
-        list_parts(ListParts) -> PartList,
-        list_uploads(ListUploads) -> UploadList,
-        complete_upload(CompleteUpload) -> ObjectWritten,
-        abort_upload(AbortUpload) -> (),
+        authorize, head_account, list_containers, post_account, put_account, delete_account,
+        head_container, list_objects, put_container, post_container, delete_container,
+        put_object, delete_object, queue_deletions,
     );
+}
+
+#[async_trait]
+impl LinkStore for Symlink {
+    async fn put_symlink(&self, cx: &Context, op: PutSymlink) -> Result<ObjectWritten> {
+        write::put(&*self.next, cx, op, self.most).await
+    }
 }

@@ -1,8 +1,6 @@
 //! Writing a link. The target of a static one is looked at first, and its etag and length stand in
 //! the listing; that of a dynamic one need not be there.
 
-use std::sync::Arc;
-
 use apus_cluster::listing::split_swift_bytes;
 
 use super::super::slo;
@@ -11,7 +9,7 @@ use super::walk::{Follows, Walk};
 use crate::body::LateMetadata;
 use crate::context::Context;
 use crate::operation::{HeadObject, ObjectHead, ObjectWritten, PutObject, PutSymlink};
-use crate::{Error, Kind, Result, Store, Subject};
+use crate::{Error, Kind, Primitive, Result, Subject};
 
 /// MD5 of nothing.
 const EMPTY_ETAG: &str = "d41d8cd98f00b204e9800998ecf8427e";
@@ -21,7 +19,7 @@ const ROW_ETAG: &str = "X-Object-Sysmeta-Container-Update-Override-Etag";
 const LINK_TYPE: &str = "application/symlink";
 
 pub(super) async fn put(
-    next: &Arc<dyn Store>,
+    next: &dyn Primitive,
     cx: &Context,
     op: PutSymlink,
     most: usize,
@@ -84,7 +82,7 @@ pub(super) async fn put(
 }
 
 /// What a static link leads to in the end.
-async fn find(next: &Arc<dyn Store>, walk: &mut Walk<'_>, most: usize) -> Result<ObjectHead> {
+async fn find(next: &dyn Primitive, walk: &mut Walk<'_>, most: usize) -> Result<ObjectHead> {
     loop {
         let head = next.head_object(&walk.cx, HeadObject::new(walk.name.clone())).await?;
         if !walk.step(&head, most)? {

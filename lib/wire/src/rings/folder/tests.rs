@@ -64,7 +64,7 @@ fn an_older_ring_or_another_of_the_same_version_is_refused_with_both_versions() 
     let (old, new) = (ring_file("object", 7), ring_file("object", 8));
     put(&folder, &old, 0).unwrap();
     assert_eq!(put(&folder, &new, 0), Ok(Step::Install));
-    // Sent again by whoever recorded it: it is signed, and still older.
+    // Replayed: it is signed, and still older.
     let refusal = put(&folder, &old, 0).unwrap_err();
     assert_eq!(refusal.status().as_u16(), 409);
     assert!(refusal.to_string().contains("version 7"), "{refusal}");
@@ -98,7 +98,7 @@ fn a_file_that_no_statement_fits_is_used_but_not_passed_on_and_keeps_its_series(
     let path = directory.0.join("object.ring.gz");
     std::fs::write(&path, brought.bytes()).unwrap();
     let entry = folder.entry(brought.name()).unwrap().unwrap();
-    assert!(entry.fault.unwrap().contains("nobody pushed it"));
+    assert!(entry.fault.unwrap().contains("it was not pushed"));
     assert!(folder.open_signed(brought.name()).unwrap().is_none());
     std::fs::remove_file(&path).unwrap();
 
@@ -208,7 +208,7 @@ fn part_powers_follow_swifts_increase_step_by_step() {
 
 #[test]
 fn a_ring_with_partitions_that_nobody_has_is_refused() {
-    let directory = Directory::new("nobody");
+    let directory = Directory::new("unsigned");
     let mut ring = raw(7);
     for row in &mut ring.rows {
         row[3] = u32::MAX;
@@ -262,6 +262,6 @@ fn a_new_ring_is_in_force_at_once_and_keeps_mode_and_length_within_bounds() {
     let entry = folder.entry(&RingName::parse("object.ring.gz").unwrap()).unwrap().unwrap();
     assert_eq!(entry.loaded_version, Some(8));
     std::fs::File::create(&path).unwrap().set_len(FILE_BYTES_MAX + 1).unwrap();
-    let told = folder.manifest().unwrap().rings;
-    assert!(told[0].fault.as_ref().unwrap().contains("expected at most"), "{told:?}");
+    let entries = folder.manifest().unwrap().rings;
+    assert!(entries[0].fault.as_ref().unwrap().contains("expected at most"), "{entries:?}");
 }

@@ -37,7 +37,7 @@ async fn ask(
     (status, String::from_utf8_lossy(&body).into_owned())
 }
 
-/// A body that nobody may need: it breaks off at once.
+/// A body that must not be read: it breaks off at once.
 fn unread() -> Body {
     let (to, body) = mpsc::channel(1);
     to.try_send(Err("the body was read".into())).unwrap();
@@ -47,7 +47,7 @@ fn unread() -> Body {
 const OBJECT: &str = "/apus/rings/object.ring.gz";
 
 #[tokio::test]
-async fn a_ring_that_was_put_is_told_and_given_as_it_came() {
+async fn a_ring_that_was_put_is_text_and_given_as_it_came() {
     let directory = Directory::new("http");
     let (server, file) = (server(&directory), ring_file("object", 7));
     let said = keys(&["ab"]).sign(&file, 0).unwrap();
@@ -56,9 +56,9 @@ async fn a_ring_that_was_put_is_told_and_given_as_it_came() {
     assert_eq!(ask(&server, "PUT", OBJECT, Some(&said), body()).await.0, 201);
     // What is there is not read again.
     assert_eq!(ask(&server, "PUT", OBJECT, Some(&said), unread()).await.0, 200);
-    let (status, told) = ask(&server, "GET", "/apus/rings", None, unread()).await;
+    let (status, text) = ask(&server, "GET", "/apus/rings", None, unread()).await;
     assert_eq!(status, 200);
-    let manifest: super::super::Manifest = serde_json::from_str(&told).unwrap();
+    let manifest: super::super::Manifest = serde_json::from_str(&text).unwrap();
     assert_eq!(manifest.get(file.name()).unwrap().signed(), Some(&said));
     let request = Request::get(OBJECT).body(unread()).unwrap();
     let answer = server.call(request).await;
@@ -88,9 +88,9 @@ async fn what_cannot_be_taken_is_refused_whatever_its_body_is() {
         ("/apus/rings/..%2Fobject.ring.gz", Some(&said), 404, "expected"),
         ("/apus/rings/", Some(&said), 404, "expected"),
     ] {
-        let (found, told) = ask(&server, "PUT", path, said, unread()).await;
-        assert_eq!(found, status, "{path}: {told}");
-        assert!(told.contains(word), "{told}");
+        let (found, text) = ask(&server, "PUT", path, said, unread()).await;
+        assert_eq!(found, status, "{path}: {text}");
+        assert!(text.contains(word), "{text}");
     }
     assert_eq!(ask(&server, "DELETE", OBJECT, None, unread()).await.0, 405);
     assert_eq!(ask(&server, "PUT", "/apus/rings", Some(&said), unread()).await.0, 405);
@@ -112,8 +112,8 @@ async fn other_bytes_than_were_signed_are_refused_and_nothing_changes() {
         ("shorter", bytes[1..].to_vec()),
         ("other", other),
     ] {
-        let (status, told) = ask(&server, "PUT", OBJECT, Some(&said), full(body)).await;
-        assert_eq!(status, 400, "{what}: {told}");
+        let (status, text) = ask(&server, "PUT", OBJECT, Some(&said), full(body)).await;
+        assert_eq!(status, 400, "{what}: {text}");
         assert_eq!(ask(&server, "GET", OBJECT, None, unread()).await.0, 404, "{what}");
     }
     let (status, _) = ask(&server, "PUT", OBJECT, Some(&said), unread()).await;
@@ -129,17 +129,17 @@ async fn signed_bytes_that_are_no_ring_are_refused() {
     let good = keys(&["ab"]).sign(&ring_file("object", 7), 0).unwrap();
     let said = Statement { length: bytes.len() as u64, sha256, md5, ..good };
     let said = keys(&["ab"]).signed(said).unwrap();
-    let (status, told) = ask(&server, "PUT", OBJECT, Some(&said), full(bytes)).await;
+    let (status, text) = ask(&server, "PUT", OBJECT, Some(&said), full(bytes)).await;
     assert_eq!(status, 400);
-    assert!(told.contains("not a gzip file"), "{told}");
+    assert!(text.contains("not a gzip file"), "{text}");
 }
 
 #[tokio::test]
 async fn an_open_cluster_gives_and_takes_nothing_and_other_paths_go_on() {
     let open = RingsHttp::new(Arc::new(Inner), None);
-    let (status, told) = ask(&open, "GET", "/apus/rings", None, unread()).await;
+    let (status, text) = ask(&open, "GET", "/apus/rings", None, unread()).await;
     assert_eq!(status, 403);
-    assert!(told.contains("cluster_key"), "{told}");
+    assert!(text.contains("cluster_key"), "{text}");
     assert_eq!(ask(&open, "PUT", OBJECT, None, unread()).await.0, 403);
     for path in ["/apus/0/a/c/o", "/apus", "/apus/ringsx", "/sd1/0/a"] {
         assert_eq!(ask(&open, "PUT", path, None, unread()).await.0, 418, "{path}");

@@ -190,7 +190,7 @@ async fn a_request_is_accepted_once_here_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn a_server_behind_another_address_is_told_its_name() {
+async fn a_server_behind_another_address_accepts_its_configured_name() {
     let inner = Arc::new(Collects::default());
     let names = vec!["store-1.example:6200".to_owned()];
     let guard = Guard::new(inner, &auth(Mode::Signed, &["ab"]), Arc::new(At(NOW)), names);
@@ -202,7 +202,7 @@ async fn a_server_behind_another_address_is_told_its_name() {
 }
 
 #[tokio::test]
-async fn clocks_may_be_a_minute_apart_and_both_times_are_told_when_they_are_more() {
+async fn clocks_may_be_a_minute_apart_and_a_refusal_names_both_times() {
     let (_, guard) = guard(Mode::Signed, &["ab"]);
     for (seconds, expected) in [(-60, 201), (60, 201), (-61, 401), (61, 401)] {
         let then = Duration::from_secs(NOW.as_secs().checked_add_signed(seconds).unwrap());
@@ -294,21 +294,21 @@ async fn only_reading_the_listed_paths_needs_no_signature() {
 }
 
 /// Answers every request with its path.
-struct Tells;
+struct Echo;
 
 #[async_trait]
-impl Handler for Tells {
+impl Handler for Echo {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         Response::new(full(request.uri().path().to_owned()))
     }
 }
 
 #[tokio::test]
-async fn an_answer_is_sealed_for_who_signed_the_question_and_for_nobody_else() {
+async fn an_answer_is_sealed_only_for_the_signer_of_its_question() {
     use super::super::seal::{NONCE, Question, SEAL, Sealed, Sealer};
     for mode in [Mode::Signed, Mode::Open] {
         let auth = auth(mode, &["ab"]);
-        let sealed = Sealed::new(Arc::new(Tells), &auth, &["/recon/", "/apus/"]);
+        let sealed = Sealed::new(Arc::new(Echo), &auth, &["/recon/", "/apus/"]);
         let guard = Guard::new(Arc::new(sealed), &auth, Arc::new(At(NOW)), vec![]);
         let asked = |path: &str| {
             Request::builder()

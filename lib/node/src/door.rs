@@ -1,0 +1,234 @@
+//! The doors of a node: what stands before a server on a socket, in the order in which a request
+//! meets it: counting, the guard, the endpoints for operators, the server.
+//!
+//! A call within the process meets the counting only.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apus_cluster::backend_auth::Mode;
+use apus_daemon::ReconCache;
+use apus_daemon::addresses;
+use apus_daemon::config::{Conf, Section};
+use apus_daemon::http::SharedHandler;
+use apus_daemon::metrics::{Counted, MetricsHttp};
+use apus_daemon::recon_http::{ReconHttp, ReconParts};
+use apus_daemon::serve::Callers;
+use apus_membership::{JoinHttp, JoinParts};
+use apus_ring::{Local, SharedRing};
+use apus_wire::signed::Guard;
+use apus_wire::signed::seal::Sealed;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use super::client_limits::client_limits;
+use super::conf::bind_address;
+use super::node::Builder;
+use super::role::Server;
+use super::storage::Site;
+
+/// For how long an address that somebody has is tried, unless `bind_timeout` says so (30 of
+/// Swift's servers: here nothing keeps an address for long).
+const BIND_SECONDS: u64 = 1;
+const BIND_AGAIN: Duration = Duration::from_millis(20);
+/// What makes a node one of the cluster, or says when a disk may be pulled.
+const SEALED: &[&str] = &["/apus/join", "/apus/device/", "/recon/"];
+
+impl Builder<'_> {
+    /// A socket that listens: the one of the process before, if that had one at this address.
+    /// While somebody else has the address it tries again for `bind_timeout`: one that was killed
+    /// may take a moment to go.
+    async fn listen(
+        &mut self,
+        bind: SocketAddr,
+        what: &str,
+        section: &Section<'_>,
+    ) -> Result<TcpListener, String> {
+        let seconds = section.parse("bind_timeout", BIND_SECONDS, "whole seconds")?;
+        let until = Instant::now() + Duration::from_secs(seconds);
+        let inherited = self.sockets.as_mut().and_then(|inherited| inherited.take(bind));
+        let mut listener = match inherited {
+            Some(inherited) => TcpListener::from_std(inherited),
+            None => TcpListener::bind(bind).await,
+        };
+        while listener.as_ref().is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
+            && Instant::now() < until
+        {
+            tokio::time::sleep(BIND_AGAIN).await;
+            listener = TcpListener::bind(bind).await;
+        }
+        listener.map_err(|error| {
+            let hint = match error.kind() {
+                ErrorKind::AddrInUse => {
+                    "; another process listens there: stop it, or set another bind_port (`apus saio`: use --port N)"
+                }
+                ErrorKind::AddrNotAvailable => "; this machine has no such address: set bind_ip",
+                ErrorKind::PermissionDenied => "; ports below 1024 need root: set another bind_port",
+                _ => "",
+            };
+            format!("{what}: cannot listen on {bind}: {error}{hint}")
+        })
+    }
+
+    /// Whether a server is meant to run here. A file that is missing is named, with what is assumed
+    /// without it: a proxy without a file would know no user, so there is none.
+    pub(super) fn is_meant(
+        &self,
+        server: Server,
+        conf: &Conf,
+        is_there: bool,
+    ) -> Result<bool, String> {
+        if is_there {
+            return Ok(true);
+        }
+        let (name, folder) = (server.name(), self.place.swift_dir().display());
+        if server != Server::Proxy {
+            let site = Site::read(conf, "", server)?;
+            let bind = bind_address(&conf.section(&format!("app:{name}-server")), server)?;
+            let check = if site.mount_check { "mounted in" } else { "in" };
+            let devices = site.devices.display();
+            tracing::warn!(
+                "no {name}-server.conf in {folder}: assumed bind_ip = {}, bind_port = {}, devices {check} {devices}",
+                bind.ip(),
+                bind.port()
+            );
+        } else if self.roles.servers.len() > 1 {
+            tracing::warn!("no proxy-server.conf in {folder}: no proxy server runs here");
+            return Ok(false);
+        } else {
+            return Err(format!("no proxy-server.conf in {folder}, which names its users"));
+        }
+        Ok(true)
+    }
+
+    /// Notes what runs and where; a storage server to which no ring leads would hold nothing.
+    fn note_running(&mut self, server: Server, bind: SocketAddr, is_silent: bool) {
+        let name = server.name();
+        let where_ = if is_silent { "in this process".to_owned() } else { bind.to_string() };
+        self.node.running.push(format!("{name}-server {where_}"));
+        let local = Local::new(addresses::of(bind.ip()), bind.port());
+        let rings = self.rings_of(server);
+        let is_ours = |ring: &&Arc<SharedRing>| {
+            ring.get().devices().iter().flatten().any(|device| local.owns(device))
+        };
+        if server != Server::Proxy && !rings.iter().any(is_ours) {
+            tracing::warn!(
+                "{name} server: no ring has a device at {bind}, so nothing is asked of it: for a node that joins see `apus ring pending`, otherwise bind_ip and bind_port of {name}-server.conf"
+            );
+        }
+    }
+
+    /// Binds a server's socket, and lets this process call the server directly.
+    pub(super) async fn serve(
+        &mut self,
+        server: Server,
+        conf: &Conf,
+        handler: SharedHandler,
+    ) -> Result<(), String> {
+        let section = conf.section(&format!("app:{}-server", server.name()));
+        let bind = bind_address(&section, server)?;
+        let listens = section.flag("listen", self.listens)?;
+        let metrics = self.node.metrics.clone();
+        let count = |handler| Arc::new(Counted::new(handler, server.name(), metrics.clone()));
+        if server == Server::Proxy {
+            self.node.proxy = Some(count(handler.clone()));
+            self.node.client_limits = client_limits(&section, self.node.limits)?;
+            self.serve_metrics(&section).await?;
+        } else {
+            let called: SharedHandler = count(handler.clone());
+            self.register(server, &Local::new(addresses::of(bind.ip()), bind.port()), &called);
+            // Only a process with all servers of a cluster needs no sockets for them.
+            if self.roles.servers.contains(&Server::Proxy) && !listens {
+                self.note_running(server, bind, true);
+                return Ok(());
+            }
+        }
+        let listener = self.listen(bind, &format!("{} server", server.name()), &section).await?;
+        let bound = listener.local_addr().unwrap_or(bind);
+        self.note_running(server, bound, false);
+        let handler = match server {
+            Server::Proxy => {
+                self.node.proxy_address = Some(bound);
+                handler
+            }
+            _ => {
+                let recon = self.recon_parts(server, conf)?;
+                let recon = self.with_rings(Arc::new(ReconHttp::new(handler, recon)));
+                let metrics = MetricsHttp::new(Some(recon), self.node.metrics.clone());
+                let site = Site::read(conf, "", server)?;
+                let join = JoinParts {
+                    swift_dir: self.place.swift_dir().to_owned(),
+                    devices: (site.devices, site.mount_check),
+                    auth: self.cluster.backend_auth.clone(),
+                };
+                let told = Arc::new(JoinHttp::new(Arc::new(metrics), join));
+                let sealed = Sealed::new(told, &self.cluster.backend_auth, SEALED);
+                self.guarded(Arc::new(sealed), &section)
+            }
+        };
+        let callers = match self.cluster.backend_auth.mode {
+            _ if server == Server::Proxy => Callers::Clients,
+            Mode::Open => Callers::Swifts,
+            Mode::Signed => Callers::Plain,
+        };
+        self.node.listeners.push((listener, count(handler), callers));
+        Ok(())
+    }
+
+    /// `metrics_bind = <address>:<port>` of the proxy: its own port is for clients, to whom
+    /// `/metrics` is a bucket, and who are not to read them.
+    async fn serve_metrics(&mut self, section: &Section<'_>) -> Result<(), String> {
+        let Some(text) = section.get("metrics_bind") else { return Ok(()) };
+        let bind = text
+            .parse()
+            .map_err(|_| section.refuse("metrics_bind", text, "an IP address and a port"))?;
+        let listener = self.listen(bind, "metrics", section).await?;
+        let handler = Arc::new(MetricsHttp::new(None, self.node.metrics.clone()));
+        self.node.open_listeners.push((listener, handler, Callers::Plain));
+        Ok(())
+    }
+
+    fn recon_parts(&self, server: Server, conf: &Conf) -> Result<ReconParts, String> {
+        let site = Site::read(conf, "", server)?;
+        Ok(ReconParts {
+            server: server.name(),
+            devices: site.devices,
+            mount_check: site.mount_check,
+            swift_conf: self.place.swift_conf_path(),
+            rings: self.place.ring_paths(&self.cluster),
+            cache: ReconCache::new(&site.recon),
+            clock: self.clock.clone(),
+        })
+    }
+
+    /// A storage server as others reach it. `reached_as`: addresses under which rings have it,
+    /// beside those of its sockets (names, or addresses that a network translates).
+    fn guarded(&self, handler: SharedHandler, section: &Section<'_>) -> SharedHandler {
+        let names = section.get("reached_as").unwrap_or_default().split(',').map(str::trim);
+        let names = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        Arc::new(Guard::new(handler, &self.cluster.backend_auth, self.clock.clone(), names))
+    }
+
+    /// Says what an open cluster means, unless nothing of it leaves this process.
+    pub(super) fn warn_if_open(&self) {
+        let auth = &self.cluster.backend_auth;
+        let serves = |server| self.roles.servers.contains(&server);
+        let listens = self.node.listeners.len() > usize::from(serves(Server::Proxy));
+        if auth.mode == Mode::Signed || (Server::ALL.into_iter().all(serves) && !listens) {
+            return;
+        }
+        let how = if auth.keys.is_empty() {
+            "put the same `cluster_key` (`openssl rand -hex 32`) in [apus] of swift.conf on every node; \
+             with `backend_auth = open` beside it until all have it"
+        } else {
+            "requests are signed but need not be; when all nodes have the key, remove \
+             `backend_auth = open` from [apus] of swift.conf, node by node"
+        };
+        tracing::warn!(
+            "BACKEND REQUESTS ARE NOT AUTHENTICATED (backend_auth = open): whoever reaches the ports of \
+             account, container and object servers may read, write and delete everything; {how}"
+        );
+    }
+}

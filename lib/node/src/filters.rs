@@ -1,0 +1,335 @@
+//! What the pipeline of `proxy-server.conf` switches on, as in Swift: a filter that is not in it is
+//! off, and so are its section's options. What stands in it and is not done here is named; the
+//! start is refused when requests would be let through, or stored otherwise, for want of it.
+
+use apus_daemon::config::{Conf, Section};
+
+/// What becomes of a filter of a pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Its work is done here.
+    Done,
+    /// Clients miss a feature, and nothing else changes; with what they miss.
+    LeftOut(&'static str),
+    /// Without it more would be allowed, or data stored otherwise; with what it does.
+    Refused(&'static str),
+}
+
+use Fate::{Done, LeftOut, Refused};
+
+const AUTHENTICATES: &str = "it decides who may do what, and is not done here";
+const ENCRYPTS: &str = "objects would be stored without encryption, and encrypted ones not be read";
+const LIMITS: &str = "its limits are not enforced";
+
+/// Swift's filters by entry point (`egg:swift#<name>`), with `-` for `_`, and those of its usual
+/// companions.
+const FILTERS: [(&str, Fate); 46] = [
+    ("catch-errors", Done),
+    ("gatekeeper", Done),
+    ("healthcheck", Done),
+    ("proxy-logging", Done),
+    ("cache", Done),
+    ("memcache", Done),
+    ("listing-formats", Done),
+    ("s3api", Done),
+    ("swift3", Done),
+    ("tempauth", Done),
+    ("bulk", Done),
+    ("copy", Done),
+    ("slo", Done),
+    ("dlo", Done),
+    ("symlink", Done),
+    ("recon", LeftOut("no /recon on the proxy")),
+    ("backend-ratelimit", LeftOut(LIMITS)),
+    ("ratelimit", LeftOut(LIMITS)),
+    ("account-quotas", LeftOut("quotas are not enforced")),
+    ("container-quotas", LeftOut("quotas are not enforced")),
+    ("name-check", LeftOut("names are checked as without it")),
+    ("versioned-writes", LeftOut("no versions are kept")),
+    ("object-versioning", LeftOut("no versions are kept")),
+    ("container-sync", LeftOut("containers are not synchronised")),
+    ("crossdomain", LeftOut("no /crossdomain.xml")),
+    ("cname-lookup", LeftOut("host names are not looked up")),
+    ("domain-remap", LeftOut("host names are not mapped")),
+    ("etag-quoter", LeftOut("ETags are not quoted")),
+    ("formpost", LeftOut("uploads by forms are refused")),
+    ("tempurl", LeftOut("temporary URLs are refused")),
+    ("staticweb", LeftOut("no index pages")),
+    ("list-endpoints", LeftOut("no /endpoints")),
+    ("xprofile", LeftOut("no profiles")),
+    ("ceilometer", LeftOut("no notifications")),
+    ("read-only", Refused("writes would be allowed that it forbids")),
+    ("encryption", Refused(ENCRYPTS)),
+    ("keymaster", Refused(ENCRYPTS)),
+    ("kms-keymaster", Refused(ENCRYPTS)),
+    ("kmip-keymaster", Refused(ENCRYPTS)),
+    ("authtoken", Refused(AUTHENTICATES)),
+    ("auth-token", Refused(AUTHENTICATES)),
+    ("keystoneauth", Refused(AUTHENTICATES)),
+    ("keystone", Refused(AUTHENTICATES)),
+    ("swauth", Refused(AUTHENTICATES)),
+    ("s3token", Refused(AUTHENTICATES)),
+    ("gauth", Refused(AUTHENTICATES)),
+];
+
+/// `[app:proxy-server] leave_out_filters = <name> …`: filters that the operator wants to do without.
+const LEAVE_OUT: &str = "leave_out_filters";
+
+/// The sections of the filters that are on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Pipeline {
+    /// Of `tempauth`.
+    pub(super) tempauth: Option<String>,
+    /// Of `s3api`.
+    pub(super) s3api: Option<String>,
+    /// Of `slo`.
+    pub(super) slo: Option<String>,
+    /// Of `symlink`.
+    pub(super) symlink: Option<String>,
+    /// Whether there is a pipeline; one of our own files needs none, and then all is on.
+    pub(super) is_given: bool,
+}
+
+/// The entry point of a filter, from the `use` of its section.
+fn entry_point(section: &Section<'_>, name: &str) -> String {
+    let given = section.get("use").or_else(|| section.get("paste.filter_factory"));
+    let entry = match given {
+        Some(given) if given.starts_with("egg:") => {
+            given.rsplit_once('#').map_or(given, |(_, entry)| entry)
+        }
+        Some(given) => known_factory(given).unwrap_or(given),
+        None => name,
+    };
+    entry.replace('_', "-")
+}
+
+/// The filters that are usually named by their module.
+fn known_factory(given: &str) -> Option<&'static str> {
+    let module = given.split(':').next()?.trim();
+    let is_keystones = module.starts_with("keystone") && module.ends_with("auth_token");
+    is_keystones.then_some("authtoken")
+}
+
+impl Pipeline {
+    /// Reads `[pipeline:main]`.
+    ///
+    /// # Errors
+    /// The filter that this server cannot do without, with the file and what to do.
+    pub(super) fn read(conf: &Conf) -> Result<Self, String> {
+        let section = conf.section("pipeline:main");
+        let named = |name: &str| Some(format!("filter:{name}"));
+        let Some(text) = section.get("pipeline") else {
+            return Ok(Self {
+                tempauth: named("tempauth"),
+                s3api: named("s3api"),
+                slo: named("slo"),
+                symlink: named("symlink"),
+                is_given: false,
+            });
+        };
+        let left_out = conf.section("app:proxy-server").get(LEAVE_OUT).unwrap_or_default();
+        let left_out: Vec<&str> = left_out.split([' ', ',', '\n', '\t']).collect();
+        let mut found =
+            Self { tempauth: None, s3api: None, slo: None, symlink: None, is_given: true };
+        let mut names: Vec<&str> = text.split_whitespace().collect();
+        match names.pop() {
+            Some("proxy-server") => {}
+            _ => {
+                return Err(section
+                    .refuse("pipeline", text, "proxy-server as its last word")
+                    .into());
+            }
+        }
+        for name in names {
+            let own = conf.section(&format!("filter:{name}"));
+            let entry = entry_point(&own, name);
+            let fate = FILTERS.iter().find(|(known, _)| *known == entry).map(|(_, fate)| *fate);
+            let why = match fate {
+                Some(Done) => {
+                    found.switch_on(&entry, name);
+                    continue;
+                }
+                Some(LeftOut(what)) => {
+                    tracing::warn!("proxy-server.conf: pipeline: {name} is not done: {what}");
+                    continue;
+                }
+                _ if left_out.contains(&name) => {
+                    tracing::warn!("proxy-server.conf: pipeline: {name} is left out ({LEAVE_OUT})");
+                    continue;
+                }
+                Some(Refused(why)) => why,
+                None => "it is not known here, and may decide who may do what",
+            };
+            let expected = format!(
+                "a pipeline without {name} ({entry}): {why}. Remove it, or name it in {LEAVE_OUT} of [app:proxy-server]"
+            );
+            return Err(section.refuse("pipeline", text, &expected).into());
+        }
+        if found.tempauth.is_none() {
+            tracing::warn!(
+                "proxy-server.conf: pipeline: without tempauth there are no users, and only what is public can be read"
+            );
+        }
+        Ok(found)
+    }
+
+    fn switch_on(&mut self, entry: &str, name: &str) {
+        let place = match entry {
+            "tempauth" => &mut self.tempauth,
+            "s3api" | "swift3" => &mut self.s3api,
+            "slo" => &mut self.slo,
+            "symlink" => &mut self.symlink,
+            _ => return,
+        };
+        place.get_or_insert_with(|| format!("filter:{name}"));
+    }
+}
+
+/// In `[filter:tempauth]`: users of Swift's sample may be in force. Everybody knows their keys.
+pub(crate) const ALLOW_SAMPLE_KEYS: &str = "allow_sample_keys";
+
+/// Users and keys of Swift's `proxy-server.conf-sample` and of its test suites.
+const SAMPLE_KEYS: [(&str, &str); 8] = [
+    ("user_admin_admin", "admin"),
+    ("user_admin_auditor", "admin_ro"),
+    ("user_test_tester", "testing"),
+    ("user_test_tester2", "testing2"),
+    ("user_test_tester3", "testing3"),
+    ("user_test2_tester2", "testing2"),
+    ("user_test5_tester5", "testing5"),
+    ("user_test_tester6", "testing6"),
+];
+
+/// Options of tempauth that have an effect here, besides the users.
+const TEMPAUTH: [&str; 6] = [
+    "use",
+    "reseller_prefix",
+    "token_key",
+    "storage_url_scheme",
+    "failed_sign_ins_per_minute",
+    ALLOW_SAMPLE_KEYS,
+];
+
+/// The options of tempauth's section that have an effect; the others are told as such.
+///
+/// A file without a pipeline was written for Apus. When clients elsewhere cannot reach it
+/// (`is_loopback`), users of the sample are meant as they stand, with a warning.
+///
+/// # Errors
+/// A user of Swift's sample with its well-known key, unless these are allowed.
+pub(super) fn tempauth_options<'a>(
+    conf: &'a Conf,
+    pipeline: &Pipeline,
+    is_loopback: bool,
+) -> Result<Vec<(&'a str, &'a str)>, String> {
+    let Some(name) = &pipeline.tempauth else { return Ok(Vec::new()) };
+    let section = conf.section(name);
+    let allowed = section.flag(ALLOW_SAMPLE_KEYS, false)?;
+    let all = conf.sections().filter(|(known, _)| known == name).flat_map(|(_, options)| options);
+    let mut options = Vec::new();
+    let mut samples = Vec::new();
+    for (option, value) in all.filter(|(option, _)| has_effect(option)) {
+        // Counts it as known.
+        let _ = section.get(option);
+        let key = value.split_whitespace().next().unwrap_or_default();
+        if SAMPLE_KEYS.contains(&(option, key)) {
+            samples.push(option);
+        }
+        options.push((option, value));
+    }
+    let Some(first) = samples.first().filter(|_| !allowed) else { return Ok(options) };
+    if pipeline.is_given || !is_loopback {
+        return Err(section.refuse(
+            first,
+            "(a key of Swift's sample)",
+            &format!("a key of your own, or {ALLOW_SAMPLE_KEYS} = true beside it for a test: everybody knows the keys of the sample"),
+        ).into());
+    }
+    tracing::warn!("proxy-server.conf: users with keys of Swift's sample: {}", samples.join(", "));
+    Ok(options)
+}
+
+fn has_effect(option: &str) -> bool {
+    option.starts_with("user_") || option.starts_with("user64_") || TEMPAUTH.contains(&option)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pipeline: &str, more: &str) -> Result<Pipeline, String> {
+        Pipeline::read(
+            &Conf::parse(&format!("[pipeline:main]\npipeline = {pipeline}\n{more}")).unwrap(),
+        )
+    }
+
+    #[test]
+    fn what_is_not_in_the_pipeline_is_off_and_names_are_those_of_sections() {
+        let all = read("cache s3api tempauth slo symlink proxy-server", "").unwrap();
+        assert_eq!(all.tempauth.as_deref(), Some("filter:tempauth"));
+        assert!(all.s3api.is_some() && all.slo.is_some() && all.symlink.is_some());
+        let none = read("catch_errors proxy-logging proxy-server", "[filter:tempauth]\n").unwrap();
+        assert_eq!((none.tempauth, none.s3api, none.slo), (None, None, None));
+        let renamed = "[filter:users]\nuse = egg:swift#tempauth\n";
+        let renamed = read("users proxy-server", renamed).unwrap();
+        assert_eq!(renamed.tempauth.as_deref(), Some("filter:users"));
+        let without = Pipeline::read(&Conf::parse("").unwrap()).unwrap();
+        assert!(!without.is_given && without.tempauth.is_some() && without.s3api.is_some());
+    }
+
+    #[test]
+    fn a_filter_that_guards_and_is_not_done_is_refused_by_name() {
+        for (name, more) in [
+            (
+                "authtoken",
+                "[filter:authtoken]\npaste.filter_factory = keystonemiddleware.auth_token:filter_factory\n",
+            ),
+            (
+                "tokens",
+                "[filter:tokens]\npaste.filter_factory = keystonemiddleware.auth_token:filter_factory\n",
+            ),
+            ("keystoneauth", ""),
+            ("keystone", "[filter:keystone]\nuse = egg:swift#keystoneauth\n"),
+            ("swauth", "[filter:swauth]\nuse = egg:swauth#swauth\n"),
+            ("s3token", ""),
+            ("encryption", ""),
+            ("kms_keymaster", ""),
+            ("read_only", ""),
+            ("ours", "[filter:ours]\npaste.filter_factory = house.auth:factory\n"),
+            // What it is called does not make it another filter.
+            ("tempauth", "[filter:tempauth]\nuse = egg:swift#keystoneauth\n"),
+        ] {
+            let error = read(&format!("{name} tempauth2 proxy-server"), more).unwrap_err();
+            assert!(error.contains(name) && error.contains("pipeline"), "{error}");
+            let leave = format!("{more}[app:proxy-server]\nleave_out_filters = {name}\n");
+            let left = read(&format!("{name} proxy-server"), &leave).unwrap();
+            assert_eq!(left.tempauth, None, "{name}");
+        }
+        for name in ["ratelimit", "container-quotas", "versioned_writes", "staticweb"] {
+            assert!(read(&format!("{name} tempauth proxy-server"), "").is_ok(), "{name}");
+        }
+        assert!(read("tempauth", "").unwrap_err().contains("proxy-server"));
+    }
+
+    #[test]
+    fn the_keys_of_swifts_sample_are_refused_unless_they_are_asked_for() {
+        let options = |pipeline: &str, more: &str, is_loopback: bool| {
+            let text = format!("{pipeline}[filter:tempauth]\n{more}\n");
+            let conf = Conf::parse(&text).unwrap();
+            let pipeline = Pipeline::read(&conf)?;
+            Ok::<_, String>(tempauth_options(&conf, &pipeline, is_loopback)?.len())
+        };
+        let swifts = "[pipeline:main]\npipeline = tempauth proxy-server\n";
+        for (option, key) in SAMPLE_KEYS {
+            let line = format!("{option} = {key} .admin");
+            let error = options(swifts, &line, true).unwrap_err();
+            assert!(error.contains(option) && !error.contains(&format!("\"{key}\"")), "{error}");
+            assert!(options("", &line, false).is_err());
+            assert_eq!(options("", &line, true), Ok(1));
+            assert_eq!(options(swifts, &format!("{line}\nallow_sample_keys = yes"), true), Ok(2));
+            assert_eq!(options(swifts, &format!("{option} = another .admin"), true), Ok(1));
+        }
+        let off = "[pipeline:main]\npipeline = copy proxy-server\n";
+        assert_eq!(options(off, "user_admin_admin = admin .admin", true), Ok(0));
+    }
+}

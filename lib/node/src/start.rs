@@ -1,0 +1,197 @@
+//! The first steps of a process: whose rights it has, where its log goes, what it holds on to.
+//!
+//! As Swift's programs do them (`run_wsgi`, `run_daemon`), so that its manager can start ours, and
+//! that files belong to the same user whichever wrote them.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
+
+use apus_daemon::config::{Conf, Section};
+use apus_daemon::log;
+use apus_daemon::syslog::Syslog;
+
+use super::Task;
+use super::conf::{Place, section_of};
+use super::role::{DAEMONS, Roles, Server};
+use super::storage::Site;
+
+/// Whom Swift's programs become when nothing is said.
+const SWIFTS_USER: &str = "swift";
+/// Swift's default for `stale_worker_timeout`.
+const STALE_SECONDS: u64 = 24 * 60 * 60;
+/// Options that are read before a server is made.
+const OPTIONS: [&str; 10] = [
+    "user",
+    "workers",
+    "stale_worker_timeout",
+    "log_level",
+    "log_name",
+    "log_facility",
+    "log_address",
+    "log_udp_host",
+    "log_udp_port",
+    "swift_dir",
+];
+
+/// Counts the options of this step as known.
+pub(super) fn note_options(conf: &Conf, server: Server, roles: &Roles) {
+    // Of several the first server speaks, see `section_of`.
+    let alone = if roles.servers.is_empty() { roles.daemons.as_slice() } else { &[] };
+    let alone = if let [daemon] = alone { daemon } else { "" };
+    for section in ["DEFAULT", alone, &format!("app:{}-server", server.name())] {
+        let section = conf.section(section);
+        for option in OPTIONS {
+            let _ = section.get(option);
+        }
+    }
+    // A storage server's pipeline is what Swift requires: health and recon are always answered.
+    if server != Server::Proxy {
+        let _ = conf.section("pipeline:main").get("pipeline");
+        for filter in ["healthcheck", "recon"] {
+            let _ = conf.section(&format!("filter:{filter}")).get("recon_cache_path");
+        }
+    }
+    // Other processes read theirs.
+    for (daemon, _) in DAEMONS.iter().filter(|(_, of)| *of == server) {
+        let _ = Site::read(conf, daemon, server);
+    }
+}
+
+/// How a process runs its roles.
+#[derive(Debug, Clone, Copy)]
+pub struct RunOptions {
+    /// Each daemon's pass one time, then the end.
+    pub once: bool,
+    /// Only see that the configuration is good.
+    pub test: bool,
+    /// As a daemon of Swift's: logs go to syslog, and standard input and output are closed once
+    /// all is ready, which is what `swift-init` waits for.
+    pub detached: bool,
+}
+
+/// Who serves: this process, or a worker of it that can be replaced.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Oversight {
+    /// Whether there are to be workers.
+    pub(super) workers: bool,
+    /// How long the requests of a worker may take after another took over.
+    pub(super) patience: Duration,
+}
+
+impl Oversight {
+    fn read(section: &Section<'_>, task: &Task<'_>) -> Result<Self, String> {
+        let workers = match section.get("workers") {
+            // Swift's default, for those who start servers as Swift's.
+            None | Some("auto") => task.options.detached || section.get("workers").is_some(),
+            Some(_) => section.parse("workers", 0_u32, "a whole number, or auto")? > 0,
+        };
+        let serves = !task.roles.servers.is_empty() && !task.options.once && !task.options.test;
+        let seconds = section.parse("stale_worker_timeout", STALE_SECONDS, "whole seconds")?;
+        Ok(Self { workers: workers && serves, patience: Duration::from_secs(seconds) })
+    }
+}
+
+/// Becomes the `user` of the configuration and starts the log where its options have it.
+pub(super) fn begin(task: &Task<'_>) -> Result<Oversight, String> {
+    let place = Place::find(task.path, task.roles)?;
+    let server = task.roles.first().ok_or_else(|| format!("{}: nothing to do", task.name))?;
+    let conf = place.server_conf(server)?;
+    let section = section_of(&conf, task.name, server);
+    become_user(&section, task.options.detached)?;
+    let level = log::level(&section)?;
+    if task.options.detached {
+        lead();
+        log::start_syslog(level, Syslog::from_options(&section, task.name)?);
+    } else {
+        log::start(level);
+    }
+    Oversight::read(&section, task)
+}
+
+/// Makes this process the leader of its group, which Swift's manager signals as a whole when it
+/// loses patience. Workers stay in the group of their overseer.
+fn lead() {
+    if !super::worker::is_one() {
+        // A leader already.
+        let _ = rustix::process::setsid();
+    }
+}
+
+/// Lets go of the terminal or pipe that this process was started from.
+pub(super) fn detach() -> Result<(), String> {
+    let failed = |error: &dyn std::fmt::Display| format!("/dev/null: {error}");
+    let nothing = std::fs::File::options().read(true).write(true).open("/dev/null");
+    let nothing = nothing.map_err(|error| failed(&error))?;
+    for replace in
+        [rustix::stdio::dup2_stdin, rustix::stdio::dup2_stdout, rustix::stdio::dup2_stderr]
+    {
+        replace(&nothing).map_err(|error| failed(&error))?;
+    }
+    Ok(())
+}
+
+/// User and group number of a name in a file of the form of `/etc/passwd`.
+fn numbers(passwd: &str, user: &str) -> Option<(u32, u32)> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(user)).then_some(())?;
+        Some((fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?))
+    })
+}
+
+/// Gives root's rights up for those of `user`, by running this program once more. In the manner of
+/// Swift's programs that is `swift` unless said; elsewhere only what is said.
+fn become_user(section: &Section<'_>, as_swift: bool) -> Result<(), String> {
+    match section.get("user") {
+        Some(user) => {
+            become_named(user, || {
+                Err(section.refuse("user", user, "a user of /etc/passwd").into())
+            })
+        }
+        // A machine that never had Swift's user has no files of its.
+        None if as_swift => become_named(SWIFTS_USER, || Ok(())),
+        None => Ok(()),
+    }
+}
+
+/// Gives root's rights up for those of `user`; `unknown` says what it means when there is none.
+///
+/// # Errors
+/// The user is unknown, or the program cannot be run again.
+pub fn become_named(
+    user: &str,
+    unknown: impl FnOnce() -> Result<(), String>,
+) -> Result<(), String> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let Some((uid, gid)) = numbers(&passwd, user) else {
+        return unknown();
+    };
+    if uid == 0 {
+        return Ok(());
+    }
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_else(|| OsString::from("apus"));
+    let program = std::env::current_exe().map_err(|error| format!("user = {user}: {error}"))?;
+    let error = Command::new(program).arg0(name).args(words).uid(uid).gid(gid).exec();
+    Err(format!("cannot become {user}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_has_the_numbers_of_its_line() {
+        let passwd =
+            "root:x:0:0:root:/root:/bin/sh\nswift:x:160:161::/var/lib/swift:/bin/false\nbad\n";
+        assert_eq!(numbers(passwd, "swift"), Some((160, 161)));
+        assert_eq!(numbers(passwd, "root"), Some((0, 0)));
+        assert_eq!(numbers(passwd, "bad"), None);
+        assert_eq!(numbers(passwd, "swif"), None);
+    }
+}

@@ -1,0 +1,271 @@
+//! The innermost stage: authorizes each operation and lets the quorum perform it.
+
+mod permit;
+
+use std::sync::Arc;
+
+use apus_cluster::{AccountName, ContainerPath, PolicyIndex};
+use async_trait::async_trait;
+
+pub use self::permit::Permit;
+use crate::access::{Action, Authorizer, Decision, Lists, Target};
+use crate::context::{Authority, Context};
+use crate::info::InfoCache;
+use crate::operation::*;
+use crate::quorum::Quorum;
+use crate::{Error, Kind, Primitive, Result, Subject};
+
+/// Authorizes, then lets the quorum act.
+#[derive(Debug)]
+pub struct Gate {
+    quorum: Quorum,
+    authorizer: Arc<dyn Authorizer>,
+    info: InfoCache,
+}
+
+impl Gate {
+    /// Over a quorum and the one authorizer.
+    pub fn new(quorum: Quorum, authorizer: Arc<dyn Authorizer>) -> Self {
+        Self { quorum, authorizer, info: InfoCache::default() }
+    }
+
+    /// 401 for nobody, 403 for somebody.
+    fn denied(cx: &Context) -> Error {
+        let kind = if cx.identity.user.is_none() { Kind::Unauthorized } else { Kind::Forbidden };
+        Error::new(kind, Subject::Request)
+    }
+
+    fn decide(
+        &self,
+        cx: &Context,
+        action: Action,
+        account: &AccountName,
+        container: Option<&ContainerPath>,
+        lists: &Lists,
+    ) -> Result<(Permit, bool)> {
+        if let Authority::System(_) = cx.authority {
+            return Ok((Permit::new(), true));
+        }
+        let target = Target {
+            account: account.clone(),
+            container: container.map(|container| container.container.clone()),
+        };
+        match self.authorizer.decide(&cx.identity, action, &target, lists) {
+            Decision::Allow { owner } => Ok((Permit::new(), owner)),
+            Decision::Deny => Err(Self::denied(cx)),
+        }
+    }
+
+    /// For accounts: the account's own list is consulted only when the asker has no right of
+    /// their own, since it costs a request.
+    async fn permit_account(
+        &self,
+        cx: &Context,
+        action: Action,
+        account: &AccountName,
+    ) -> Result<(Permit, bool)> {
+        match self.decide(cx, action, account, None, &Lists::default()) {
+            Err(_) if cx.identity.user.is_some() => {
+                let lists = self.account_lists(cx, account).await;
+                self.decide(cx, action, account, None, &lists)
+            }
+            decided => decided,
+        }
+    }
+
+    async fn account_lists(&self, cx: &Context, account: &AccountName) -> Lists {
+        let system = cx.as_system("authorize");
+        let read = self.quorum.read_account(&system, Permit::new(), account, None).await;
+        let acl = read.ok().and_then(|account| {
+            account.head.headers.get("X-Account-Sysmeta-Core-Access-Control").cloned()
+        });
+        Lists { account: acl.unwrap_or_default(), ..Lists::default() }
+    }
+
+    async fn facts(&self, cx: &Context, container: &ContainerPath) -> Result<Arc<ContainerHead>> {
+        let now = self.quorum.clock().now_seconds();
+        if let Some(known) = self.info.get(container, now) {
+            return Ok(known);
+        }
+        let head = Arc::new(self.quorum.container_for_gate(cx, container).await?);
+        self.info.put(container, head.clone(), now);
+        Ok(head)
+    }
+
+    fn lists(head: &ContainerHead) -> Lists {
+        let list = |name: &str| head.headers.get(name).cloned().unwrap_or_default();
+        Lists {
+            read: list("X-Container-Read"),
+            write: list("X-Container-Write"),
+            account: String::new(),
+        }
+    }
+
+    /// For containers and objects. A missing container is told only to those who may know.
+    async fn permit_in(
+        &self,
+        cx: &Context,
+        action: Action,
+        container: &ContainerPath,
+    ) -> Result<(Permit, bool, Result<Arc<ContainerHead>>)> {
+        let facts = self.facts(cx, container).await;
+        let mut lists = facts.as_ref().map(|head| Self::lists(head)).unwrap_or_default();
+        let account = &container.account;
+        let decided = match self.decide(cx, action, account, Some(container), &lists) {
+            Err(_) if cx.identity.user.is_some() => {
+                lists.account = self.account_lists(cx, account).await.account;
+                self.decide(cx, action, account, Some(container), &lists)
+            }
+            decided => decided,
+        };
+        let (permit, owner) = decided?;
+        Ok((permit, owner, facts))
+    }
+
+    async fn permit_object(
+        &self,
+        cx: &Context,
+        action: Action,
+        container: &ContainerPath,
+    ) -> Result<(Permit, PolicyIndex)> {
+        // A container of two policies is known to whoever says which; no client says so.
+        if let (Authority::System(_), Some(policy)) = (cx.authority, cx.policy) {
+            return Ok((Permit::new(), policy));
+        }
+        let (permit, _, facts) = self.permit_in(cx, action, container).await?;
+        Ok((permit, facts?.policy))
+    }
+}
+
+/// Lists, sync keys and URL keys are the owner's to set; from others they are left out, as Swift
+/// does.
+fn keep_owners_headers(owner: bool, metadata: &mut apus_cluster::Metadata) {
+    const OWNERS: [&str; 4] =
+        ["X-Container-Read", "X-Container-Write", "X-Container-Sync-Key", "X-Container-Sync-To"];
+    if !owner {
+        metadata.retain(|name, _| {
+            !OWNERS.contains(&name.as_str()) && !name.starts_with("X-Container-Meta-Temp-Url-Key")
+        });
+    }
+}
+
+#[async_trait]
+impl Primitive for Gate {
+    async fn authorize(&self, cx: &Context, op: Authorize) -> Result<()> {
+        let (_, _, facts) = self.permit_in(cx, op.action, &op.container).await?;
+        facts.map(|_| ())
+    }
+
+    async fn head_account(&self, cx: &Context, op: HeadAccount) -> Result<AccountHead> {
+        let (permit, owner) = self.permit_account(cx, Action::ReadAccount, &op.account).await?;
+        let list = self.quorum.read_account(cx, permit, &op.account, None).await?;
+        Ok(AccountHead { owner, ..list.head })
+    }
+
+    async fn list_containers(&self, cx: &Context, op: ListContainers) -> Result<ContainerList> {
+        let (permit, owner) = self.permit_account(cx, Action::ReadAccount, &op.account).await?;
+        let mut list = self.quorum.read_account(cx, permit, &op.account, Some(&op.query)).await?;
+        list.head.owner = owner;
+        Ok(list)
+    }
+
+    async fn post_account(&self, cx: &Context, op: PostAccount) -> Result<()> {
+        let (permit, owner) = self.permit_account(cx, Action::WriteAccount, &op.account).await?;
+        let touches_list = op
+            .metadata
+            .keys()
+            .any(|name| name.eq_ignore_ascii_case("X-Account-Sysmeta-Core-Access-Control"));
+        if touches_list && !owner {
+            return Err(Error::new(Kind::Forbidden, Subject::Account));
+        }
+        self.quorum.post_account(cx, permit, &op.account, op.metadata).await
+    }
+
+    async fn put_account(&self, cx: &Context, mut op: PutAccount) -> Result<bool> {
+        let (permit, _) = self.permit_account(cx, Action::ManageAccount, &op.account).await?;
+        op.metadata.retain(|_, value| !value.is_empty());
+        self.quorum.put_account(cx, permit, op).await
+    }
+
+    async fn delete_account(&self, cx: &Context, op: DeleteAccount) -> Result<()> {
+        let (permit, _) = self.permit_account(cx, Action::ManageAccount, &op.account).await?;
+        self.quorum.delete_account(cx, permit, &op).await
+    }
+
+    async fn head_container(&self, cx: &Context, op: HeadContainer) -> Result<ContainerHead> {
+        let (permit, owner, _) = self.permit_in(cx, Action::ReadContainer, &op.container).await?;
+        let head = self.quorum.head_container(cx, permit, &op.container).await?;
+        let now = self.quorum.clock().now_seconds();
+        self.info.put(&op.container, Arc::new(head.clone()), now);
+        Ok(ContainerHead { owner, ..head })
+    }
+
+    async fn list_objects(&self, cx: &Context, op: ListObjects) -> Result<ObjectList> {
+        let (permit, owner, _) = self.permit_in(cx, Action::ReadContainer, &op.container).await?;
+        let mut list = self.quorum.list_objects(cx, permit, &op.container, &op.query).await?;
+        list.head.owner = owner;
+        Ok(list)
+    }
+
+    async fn put_container(&self, cx: &Context, mut op: PutContainer) -> Result<bool> {
+        let (permit, owner, _) = self.permit_in(cx, Action::WriteContainer, &op.container).await?;
+        keep_owners_headers(owner, &mut op.metadata);
+        let container = op.container.clone();
+        let done = self.quorum.put_container(cx, permit, op).await;
+        self.info.forget(&container);
+        done
+    }
+
+    async fn post_container(&self, cx: &Context, mut op: PostContainer) -> Result<()> {
+        let (permit, owner, _) = self.permit_in(cx, Action::WriteContainer, &op.container).await?;
+        keep_owners_headers(owner, &mut op.metadata);
+        let container = op.container.clone();
+        let done = self.quorum.post_container(cx, permit, op).await;
+        self.info.forget(&container);
+        done
+    }
+
+    async fn delete_container(&self, cx: &Context, op: DeleteContainer) -> Result<()> {
+        let (permit, _, _) = self.permit_in(cx, Action::WriteContainer, &op.container).await?;
+        let done = self.quorum.delete_container(cx, permit, &op).await;
+        self.info.forget(&op.container);
+        done
+    }
+
+    async fn head_object(&self, cx: &Context, op: HeadObject) -> Result<ObjectHead> {
+        let (permit, policy) =
+            self.permit_object(cx, Action::ReadObject, &op.object.container).await?;
+        self.quorum.head_object(cx, permit, &op, policy).await
+    }
+
+    async fn get_object(&self, cx: &Context, op: GetObject) -> Result<ObjectRead> {
+        let (permit, policy) =
+            self.permit_object(cx, Action::ReadObject, &op.head.object.container).await?;
+        self.quorum.get_object(cx, permit, &op, policy).await
+    }
+
+    async fn put_object(&self, cx: &Context, op: PutObject) -> Result<ObjectWritten> {
+        let (permit, policy) =
+            self.permit_object(cx, Action::WriteObject, &op.object.container).await?;
+        self.quorum.put_object(cx, permit, op, policy).await
+    }
+
+    async fn post_object(&self, cx: &Context, op: PostObject) -> Result<ObjectHead> {
+        let (permit, policy) =
+            self.permit_object(cx, Action::WriteObject, &op.object.container).await?;
+        self.quorum.post_object(cx, permit, op, policy).await
+    }
+
+    async fn delete_object(&self, cx: &Context, op: DeleteObject) -> Result<Deleted> {
+        let (permit, policy) =
+            self.permit_object(cx, Action::WriteObject, &op.object.container).await?;
+        self.quorum.delete_object(cx, permit, &op, policy).await?;
+        Ok(Deleted { deleted: 1, ..Deleted::default() })
+    }
+
+    async fn queue_deletions(&self, cx: &Context, op: QueueDeletions) -> Result<()> {
+        // Where there is no such container there is nothing to delete in it, and no harm done.
+        let (permit, _, _) = self.permit_in(cx, Action::WriteObject, &op.container).await?;
+        self.quorum.queue_deletions(cx, permit, &op).await
+    }
+}

@@ -1,0 +1,395 @@
+//! The command line of `apus`: parse, dispatch, exit codes.
+//!
+//! 0 done, 1 warning, 2 usage or error, as Swift's tools. Under the name of one of Swift's programs
+//! (`swift-object-replicator`) the executable runs that role, so that Swift's manager can start it.
+//! Under the name `ring-builder` it is the ring builder.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use apus_daemon::Scope;
+use apus_node::{Roles, RunOptions, Task, run};
+use apus_ring_manager::{join, operate};
+use clap::{Parser, Subcommand};
+
+use crate::{reconciler_enqueue, relinker, ring_transport, saio};
+
+/// Object storage: Swift and S3 over one ring.
+#[derive(Parser)]
+#[command(name = "apus", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a whole cluster in one process
+    #[command(after_help = "Example:\n  apus saio --data ./apus-data --port 8080")]
+    Saio(saio::Arguments),
+    #[command(flatten)]
+    Role(Role),
+    /// Build and inspect rings, as `ring-builder`
+    #[command(disable_help_flag = true)]
+    RingBuilder {
+        /// `ring-builder`'s own arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Compose one ring of several builders, as `swift-ring-composer`
+    #[command(disable_help_flag = true)]
+    RingComposer {
+        /// `ring-composer`'s own arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Play a scenario of changes to a ring, as `swift-ring-builder-analyzer`
+    #[command(disable_help_flag = true)]
+    RingBuilderAnalyzer {
+        /// The scenario's file, `--check`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Bring rings to all nodes of a cluster, and tell who has which
+    Ring(Box<ring_transport::Options>),
+    /// Load a server over S3 or Swift and tell rates, latencies and CPU
+    #[command(after_help = BENCH_HELP)]
+    Bench(Box<apus_bench::Options>),
+    /// Ask the servers of a cluster how they are, as `swift-recon`
+    #[command(after_help = RECON_HELP, infer_long_args = true, args_override_self = true)]
+    Recon(Box<apus_recon::Options>),
+    /// Link objects to their next partitions, as `swift-object-relinker`
+    #[command(after_help = RELINKER_HELP, args_override_self = true)]
+    ObjectRelinker(Box<relinker::Options>),
+    /// Keep the builders of a cluster: let nodes join, drain devices, rebalance
+    RingManager(apus_ring_manager::Options),
+    /// Make this machine a node of a cluster
+    #[command(after_help = JOIN_HELP)]
+    Join(Box<join::Options>),
+    /// Empty a node or a device, and tell when it is safe to pull
+    #[command(after_help = DRAIN_HELP)]
+    Drain(operate::Drain),
+    /// Put an object into the container reconciler's queue, as `swift-reconciler-enqueue`
+    #[command(after_help = ENQUEUE_HELP)]
+    ReconcilerEnqueue(reconciler_enqueue::Options),
+}
+
+/// What runs over a place of configuration.
+#[derive(Subcommand)]
+enum Role {
+    /// Run the proxy server
+    ProxyServer(RoleOptions),
+    /// Run the account server
+    AccountServer(RoleOptions),
+    /// Run the container server
+    ContainerServer(RoleOptions),
+    /// Run the object server
+    ObjectServer(RoleOptions),
+    /// Check account databases and put damaged ones aside
+    AccountAuditor(RoleOptions),
+    /// Remove the containers and objects of deleted accounts
+    AccountReaper(RoleOptions),
+    /// Bring account databases to the nodes that should have them
+    AccountReplicator(RoleOptions),
+    /// Check container databases and put damaged ones aside
+    ContainerAuditor(RoleOptions),
+    /// Move objects that were written in another policy than their container's
+    ContainerReconciler(RoleOptions),
+    /// Bring container databases to the nodes that should have them
+    ContainerReplicator(RoleOptions),
+    /// Tell accounts what their containers hold
+    ContainerUpdater(RoleOptions),
+    /// Read objects, check them and put damaged ones aside
+    ObjectAuditor(RoleOptions),
+    /// Delete objects whose time has come
+    ObjectExpirer(RoleOptions),
+    /// Bring objects to the nodes that should have them
+    ObjectReplicator(RoleOptions),
+    /// Deliver listing rows that container servers missed
+    ObjectUpdater(RoleOptions),
+    /// Run the four servers in one process
+    Main(RoleOptions),
+    /// Run all daemons in one process
+    Rest(RoleOptions),
+    /// Run the four servers and all daemons in one process
+    All(RoleOptions),
+}
+
+impl Role {
+    fn options(&self) -> (&'static str, &RoleOptions) {
+        match self {
+            Self::ProxyServer(options) => ("proxy-server", options),
+            Self::AccountServer(options) => ("account-server", options),
+            Self::ContainerServer(options) => ("container-server", options),
+            Self::ObjectServer(options) => ("object-server", options),
+            Self::AccountAuditor(options) => ("account-auditor", options),
+            Self::AccountReaper(options) => ("account-reaper", options),
+            Self::AccountReplicator(options) => ("account-replicator", options),
+            Self::ContainerAuditor(options) => ("container-auditor", options),
+            Self::ContainerReconciler(options) => ("container-reconciler", options),
+            Self::ContainerReplicator(options) => ("container-replicator", options),
+            Self::ContainerUpdater(options) => ("container-updater", options),
+            Self::ObjectAuditor(options) => ("object-auditor", options),
+            Self::ObjectExpirer(options) => ("object-expirer", options),
+            Self::ObjectReplicator(options) => ("object-replicator", options),
+            Self::ObjectUpdater(options) => ("object-updater", options),
+            Self::Main(options) => ("main", options),
+            Self::Rest(options) => ("rest", options),
+            Self::All(options) => ("all", options),
+        }
+    }
+}
+
+const JOIN_HELP: &str = "\
+Nothing that is there is overwritten; all of it may be done again.
+
+Example:
+  apus join 10.0.0.1 --device /srv/node/sdb1 --device /srv/node/sdc1 --key-file key";
+
+const DRAIN_HELP: &str = "\
+Exit code: 0 safe to pull, 1 not yet, 2 nothing could be done.
+
+Example:
+  apus drain 10.0.0.4 --wait && ssh 10.0.0.4 poweroff && apus drain 10.0.0.4 --remove";
+
+const BENCH_HELP: &str = "\
+Latencies and rates are of the requests that succeeded. S3 requests are hashed and signed before the
+clock starts (the first 100000, and 4 GiB of bodies; later ones between requests). CPU is counted by the kernel in
+steps of 10 ms, so short phases tell little about it.
+
+Exit code: 0 all requests succeeded, 1 some failed, 2 the bench could not run.
+
+Example:
+  apus bench --op put,get,head,list,delete --access-key test:tester --secret-key testing";
+
+const RECON_HELP: &str = "\
+Hosts are those of the rings in --swiftdir. Checks are in swift-recon's words; --all makes all.
+
+Exit code: 0 everything is as it should be, 1 a host did not answer or something is not, 2 nothing
+could be asked.
+
+Example:
+  apus recon object --replication --diskusage";
+
+const RELINKER_HELP: &str = "\
+Run `relink` on every node between `prepare_increase_partition_power` and
+`increase_partition_power`, and `cleanup` between that, or a cancellation, and
+`finish_increase_partition_power`. It may be stopped and started again at any time.
+
+Exit code: 0 done, 1 something failed, 2 no policy's ring is at this step.
+
+Example:
+  apus object-relinker relink /etc/swift/object-server.conf";
+
+const ENQUEUE_HELP: &str = "\
+The reconciler then looks whether the object is in the policy of its container, and moves it there.
+
+Example:
+  apus reconciler-enqueue 1 /AUTH_test/c/o 1700000000.12345";
+
+#[derive(clap::Args)]
+struct RoleOptions {
+    /// Directory with swift.conf, rings and *-server.conf, or one server's conf file or conf.d
+    conf: PathBuf,
+    /// `once`, `verbose`: as the options of these names, as Swift's manager gives them
+    #[arg(value_parser = ["once", "verbose"])]
+    words: Vec<String>,
+    /// Run the daemon's pass one time, then end
+    #[arg(short, long)]
+    once: bool,
+    /// Read the configuration and make the servers, but listen to nobody and run nothing
+    #[arg(short, long)]
+    test_config: bool,
+    /// Only these devices, separated by commas
+    #[arg(short, long, value_delimiter = ',')]
+    devices: Vec<String>,
+    /// Only these partitions, separated by commas
+    #[arg(short, long, value_delimiter = ',')]
+    partitions: Vec<u32>,
+    /// Only these policies, by index, separated by commas
+    #[arg(short = 'i', long, value_delimiter = ',')]
+    policies: Vec<u32>,
+    /// Under the name of one of Swift's programs: stay on the console instead of syslog
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+impl RoleOptions {
+    fn says(&self, word: &str) -> bool {
+        self.words.iter().any(|given| given == word)
+    }
+
+    fn run_options(&self) -> RunOptions {
+        RunOptions {
+            once: self.once || self.says("once"),
+            test: self.test_config,
+            detached: is_swifts_name() && !self.verbose && !self.says("verbose"),
+        }
+    }
+
+    /// Whether only a part is to be worked on.
+    fn is_limited(&self) -> bool {
+        !(self.devices.is_empty() && self.partitions.is_empty() && self.policies.is_empty())
+    }
+
+    fn scope(&self) -> Scope {
+        Scope {
+            devices: self.devices.iter().cloned().collect(),
+            partitions: BTreeSet::from_iter(self.partitions.iter().copied()),
+            policies: BTreeSet::from_iter(self.policies.iter().copied()),
+        }
+    }
+}
+
+/// The ring builder's command, and the name of a link to the executable.
+const RING_BUILDER: &str = "ring-builder";
+
+/// The role or other command that the name of one of Swift's programs stands for.
+fn command_of(program: &OsString) -> Option<String> {
+    let name = Path::new(program).file_name()?.to_string_lossy().into_owned();
+    const TOOLS: [&str; 6] = [
+        "object-relinker",
+        "recon",
+        "reconciler-enqueue",
+        RING_BUILDER,
+        "ring-builder-analyzer",
+        "ring-composer",
+    ];
+    let is_ours = |name: &&str| TOOLS.contains(name) || Roles::named(name).is_some();
+    let name = name.strip_prefix("swift-")?;
+    // Swift's builder takes the folder's lock only under the longer name, ours always.
+    let name = if name == "ring-builder-safe" { RING_BUILDER } else { name };
+    Some(name).filter(is_ours).map(str::to_owned)
+}
+
+/// Whether this process was started under the name of one of Swift's programs.
+pub(crate) fn is_swifts_name() -> bool {
+    std::env::args_os().next().is_some_and(|program| command_of(&program).is_some())
+}
+
+/// The words of the command line; a name of Swift's program becomes the command's.
+fn words(mut words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let program = words.next().unwrap_or_default();
+    let is_builder = Path::new(&program).file_name().is_some_and(|name| name == RING_BUILDER);
+    let command = if is_builder { Some(RING_BUILDER.to_owned()) } else { command_of(&program) };
+    let mut all = vec![program];
+    all.extend(command.map(OsString::from));
+    all.extend(words);
+    all
+}
+
+/// Runs the command line of this process.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse_from(words(std::env::args_os())) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A pipe that is closed early is not our error.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match cli.command {
+        Command::Saio(options) => saio::main(&options),
+        Command::Role(role) => {
+            let (name, options) = role.options();
+            let run_options = options.run_options();
+            match Roles::named(name) {
+                Some(roles) if run_options.once && !roles.servers.is_empty() => {
+                    Err(format!("{name}: only daemons can run once"))
+                }
+                Some(roles) if roles.daemons.is_empty() && options.is_limited() => Err(format!(
+                    "{name}: --devices, --partitions and --policies are for daemons, and have no effect on servers"
+                )),
+                Some(roles) => {
+                    let (path, scope) = (options.conf.as_path(), options.scope());
+                    run(&Task { name, path, roles: &roles, scope, options: run_options })
+                }
+                None => Err(format!("{name}: no such role")),
+            }
+        }
+        Command::RingBuilder { arguments } => return apus_ring_builder::main(arguments),
+        Command::RingComposer { arguments } => return apus_ring_builder::composer(arguments),
+        Command::RingBuilderAnalyzer { arguments } => {
+            return apus_ring_builder::analyzer(arguments);
+        }
+        Command::Ring(options) => match ring_transport::main(&options) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        Command::Bench(options) => return apus_bench::main(&options),
+        Command::ReconcilerEnqueue(options) => reconciler_enqueue::main(&options),
+        Command::ObjectRelinker(options) => match relinker::main(&options) {
+            Ok(code) => return ExitCode::from(code),
+            Err(error) => {
+                eprintln!("apus: {error}");
+                return ExitCode::from(relinker::FAILED);
+            }
+        },
+        Command::RingManager(options) => apus_ring_manager::main(&options),
+        Command::Join(options) => return ended(join::main(&options)),
+        Command::Drain(options) => return ended(operate::drain(&options)),
+        Command::Recon(options) => match apus_recon::main(&options) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+    };
+    ended(result.map(|()| ExitCode::SUCCESS))
+}
+
+/// The exit code of a command; says what went wrong.
+fn ended(result: Result<ExitCode, String>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("apus: {error}");
+        ExitCode::from(2)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use apus_node::{DAEMONS, Server};
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(words(line.split(' ').map(OsString::from)))
+    }
+
+    #[test]
+    fn swifts_programs_are_roles_under_their_own_names() {
+        let servers = Server::ALL.map(|server| format!("{}-server", server.name()));
+        for name in DAEMONS.map(|(name, _)| name.to_owned()).iter().chain(&servers) {
+            let cli =
+                parse(&format!("/usr/bin/swift-{name} /etc/swift/x.conf once verbose -v")).unwrap();
+            let Command::Role(role) = cli.command else { panic!("{name} is no role") };
+            let (role, options) = role.options();
+            assert_eq!(role, name);
+            assert!(options.says("once") && options.says("verbose") && !options.says("x"));
+            assert_eq!(options.conf, Path::new("/etc/swift/x.conf"));
+        }
+        assert!(parse("swift-object /etc/swift").is_err());
+        for line in ["target/release/ring-builder --help", "apus ring-builder --help"] {
+            let Command::RingBuilder { arguments } = parse(line).unwrap().command else {
+                panic!("{line} does not run the ring builder");
+            };
+            assert_eq!(arguments, ["--help"]);
+        }
+        let cli = parse("swift-recon container -l --auditor --load -z 3 -t 9").unwrap();
+        assert!(matches!(cli.command, Command::Recon(_)));
+        let cli = parse("swift-object-relinker relink x.conf --device sd1 -p 1 -p 2 --workers 2");
+        assert!(matches!(cli.unwrap().command, Command::ObjectRelinker(_)));
+        let cli = parse("swift-reconciler-enqueue 1 /a/c/o 1700000000 -X DELETE -f").unwrap();
+        assert!(matches!(cli.command, Command::ReconcilerEnqueue(_)));
+    }
+
+    #[test]
+    fn a_scope_is_given_as_swifts_programs_take_it() {
+        let cli = parse("apus object-replicator etc --once -d sd1,sd2 -p 3 -i 0,1").unwrap();
+        let Command::Role(role) = cli.command else { panic!("no role") };
+        let scope = role.options().1.scope();
+        assert!(scope.has_device("sd2") && !scope.has_device("sd3"));
+        assert!(scope.has_partition(3) && !scope.has_partition(4));
+        assert!(scope.has_policy(1) && !scope.has_policy(2));
+    }
+}

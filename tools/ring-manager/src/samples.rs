@@ -1,0 +1,70 @@
+//! `<kind>-server.conf` of a new node: what a server of it needs, and its daemons.
+
+use std::path::Path;
+
+/// Kinds of storage servers with Swift's ports and the daemons of each.
+pub(super) const KINDS: [(&str, u16, &[&str]); 3] = [
+    ("account", 6202, &["account-replicator", "account-auditor", "account-reaper"]),
+    ("container", 6201, &["container-replicator", "container-updater", "container-auditor"]),
+    ("object", 6200, &["object-replicator", "object-updater", "object-auditor", "object-expirer"]),
+];
+
+/// Where a new node is, as its files say it.
+pub(super) struct Place<'a> {
+    /// Address in rings.
+    pub(super) ip: &'a str,
+    /// The directory that all devices are in.
+    pub(super) devices: &'a Path,
+    /// Whether all devices are mount points.
+    pub(super) mount_check: bool,
+    /// Where daemons leave their reports; Swift's directory when there is none.
+    pub(super) recon: Option<&'a Path>,
+}
+
+/// The text of a server's file.
+pub(super) fn conf(kind: &str, port: u16, daemons: &[&str], place: &Place<'_>) -> String {
+    let Place { ip, devices, mount_check, recon } = place;
+    let recon = recon.map(|path| format!("recon_cache_path = {}\n", path.display()));
+    let mut text = format!(
+        "# Written by `apus join`.\n[DEFAULT]\nbind_ip = {ip}\nbind_port = {port}\ndevices = {}\n{}\
+         # Without a mounted disk a device is not used; false where devices are plain directories.\n\
+         mount_check = {mount_check}\n\n\
+         # Others reach this server, also when it runs in one process with a proxy.\n\
+         [app:{kind}-server]\nuse = egg:swift#{kind}\nlisten = true\n",
+        devices.display(),
+        recon.unwrap_or_default()
+    );
+    for daemon in daemons {
+        text.push_str(&format!("\n[{daemon}]\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use apus_daemon::config::Conf;
+
+    use super::*;
+
+    #[test]
+    fn the_files_are_read_as_they_are_meant() {
+        for (kind, port, daemons) in KINDS {
+            let place = Place {
+                ip: "10.0.0.5",
+                devices: Path::new("/srv/node"),
+                mount_check: true,
+                recon: Some(Path::new("/data/cache")),
+            };
+            let conf = Conf::parse(&conf(kind, port, daemons, &place)).unwrap();
+            let section = conf.section(&format!("app:{kind}-server"));
+            assert_eq!(section.get("bind_ip"), Some("10.0.0.5"));
+            assert_eq!(section.parse("bind_port", 0, "a port").unwrap(), port);
+            assert_eq!(section.get("devices"), Some("/srv/node"));
+            assert!(section.flag("mount_check", false).unwrap());
+            assert!(section.flag("listen", false).unwrap());
+            assert_eq!(section.get("recon_cache_path"), Some("/data/cache"));
+            let text = super::conf(kind, port, daemons, &place);
+            assert!(daemons.iter().all(|daemon| text.contains(&format!("[{daemon}]"))));
+        }
+    }
+}
