@@ -70,6 +70,7 @@ const EDGES: [(&str, &[&str]); 20] = [
             "fault",
             "node",
             "object",
+            "proxy",
             "ring",
             "store",
             "wire",
