@@ -69,7 +69,7 @@ impl Doubling {
     /// Whether the ring is still as it was.
     fn check(&self) -> Result<(), String> {
         if let Err(error) = self.ring.refresh() {
-            tracing::warn!(error, "the ring before is gone by");
+            tracing::warn!(%error, "the ring before is gone by");
         }
         let ring = self.ring.get();
         if (ring.part_power(), ring.next_part_power())
