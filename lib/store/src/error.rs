@@ -101,7 +101,7 @@ pub struct Error {
     /// The part of a multipart upload that the error is about.
     pub part: Option<Box<crate::operation::FaultyPart>>,
     /// The cause, for logs and for the dialect that knows its type.
-    cause: Option<Arc<dyn StdError + Send + Sync>>,
+    pub cause: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
@@ -133,7 +133,7 @@ impl Error {
     }
 
     /// The cause, if it is of this type.
-    pub fn cause<T: StdError + 'static>(&self) -> Option<&T> {
+    pub fn cause_as<T: StdError + 'static>(&self) -> Option<&T> {
         self.cause.as_deref().and_then(|cause| cause.downcast_ref())
     }
 
@@ -188,8 +188,8 @@ mod tests {
         let io = std::io::Error::other("reset");
         let error = Error::new(Kind::ClientGone, Subject::Request).because(io);
         assert_eq!(error.to_string(), "Request ClientGone (reset)");
-        assert!(error.cause::<std::io::Error>().is_some() && error.source().is_some());
-        assert!(error.cause::<fmt::Error>().is_none());
+        assert!(error.cause_as::<std::io::Error>().is_some() && error.source().is_some());
+        assert!(error.cause_as::<fmt::Error>().is_none());
         let texts = Error::invalid("no such header").because("parsing");
         assert_eq!(texts.to_string(), "Request Invalid: no such header (parsing)");
         assert!(Error::new(Kind::NotFound, Subject::Object).source().is_none());
