@@ -224,7 +224,8 @@ async fn join(options: &Options, report: &mut Report) -> Result<ExitCode, String
     if ClusterKey::parse(&key).is_none() {
         return Err("the cluster key: expected at least 64 hexadecimal digits".to_owned());
     }
-    let auth = BackendAuth::from_options(&[("cluster_key", &key)])?;
+    let auth =
+        BackendAuth::from_options(&[("cluster_key", &key)]).map_err(|error| error.to_string())?;
     let client = SignedClient::new(&auth, TIMEOUT);
     let host = resolve(&options.host)?;
     let ip = options.ip.map_or_else(|| own_address(host), Ok)?.to_string();
