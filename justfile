@@ -11,6 +11,12 @@ fmt:
 lint:
     cargo clippy --locked --all-targets -- -D warnings
 
+# ruff and mypy over the tests.
+python-lints: venv
+    target/venv/bin/ruff check --quiet --no-cache tests
+    target/venv/bin/ruff format --check --quiet --no-cache tests
+    cd tests && ../target/venv/bin/python -m mypy --no-error-summary --cache-dir ../target/mypy .
+
 # Licences, bans and sources of dependencies; installs cargo-deny into target/tools.
 deny:
     test -x target/tools/bin/cargo-deny || cargo install --quiet --locked --root target/tools cargo-deny@0.20.2

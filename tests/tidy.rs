@@ -1,10 +1,10 @@
-//! Reads the sources and says where they stray from the house rules.
+//! Checks the sources against the rules of `docs/style.md` and `docs/architecture.md`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Who may import whom (docs/architecture.md). Downward only.
+/// The dependencies between crates (docs/architecture.md), which go one way only.
 const EDGES: [(&str, &[&str]); 20] = [
     ("cluster", &[]),
     ("fault", &[]),
@@ -70,6 +70,7 @@ const EDGES: [(&str, &[&str]); 20] = [
             "fault",
             "node",
             "object",
+            "proxy",
             "ring",
             "store",
             "wire",
@@ -153,11 +154,11 @@ fn unsafe_stays_in_its_files() {
 }
 
 #[test]
-fn no_drawers_and_no_leftovers() {
+fn no_file_is_a_collection_and_nothing_is_left_to_do() {
     for (path, text) in files("rs") {
         let stem = Path::new(&path).file_stem().unwrap().to_str().unwrap().to_owned();
-        for drawer in ["util", "utils", "helper", "helpers", "common", "misc"] {
-            assert_ne!(stem, drawer, "{path}");
+        for name in ["util", "utils", "helper", "helpers", "common", "misc"] {
+            assert_ne!(stem, name, "{path}");
         }
         if path != "tests/tidy.rs" {
             for word in ["FIXME", "TODO", "todo!("] {
@@ -168,10 +169,51 @@ fn no_drawers_and_no_leftovers() {
 }
 
 #[test]
-fn files_fit_in_the_head() {
+fn files_are_short() {
     for (path, text) in files("rs") {
         let lines = text.lines().count();
         assert!(lines <= 750, "{path} has {lines} lines");
+    }
+}
+
+/// Words that are replaced by standard terms (docs/style.md).
+const WORDS: [&str; 12] = [
+    "told", "tell", "tells", "telling", "nobody", "somebody", "whoever", "anew", "amiss", "beside",
+    "thereof", "therein",
+];
+
+#[test]
+fn words_are_those_of_the_field() {
+    let exempt = ["docs/style.md", "tests/tidy.rs"];
+    let mut found = Vec::new();
+    for (path, text) in ["rs", "md", "py"].into_iter().flat_map(files) {
+        if exempt.contains(&path.as_str()) {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            // Methods of Python files.
+            let line = line.to_lowercase().replace(".tell()", "").replace("def tell(self)", "");
+            let mut words = line.split(|letter: char| !letter.is_alphabetic());
+            if let Some(word) = words.find(|word| WORDS.contains(word)) {
+                found.push(format!("{path}:{}: {word}", number + 1));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{} words to replace:\n{}", found.len(), found.join("\n"));
+}
+
+/// Crates that may handle the headers of a message: the messages themselves, HTTP, and what
+/// translates the clients' APIs.
+const HEADERS: [&str; 5] =
+    ["lib/wire/src/", "lib/daemon/src/", "proxy/src/", "tests/", "tools/bench/src/"];
+
+#[test]
+fn messages_between_servers_are_typed() {
+    for (path, text) in files("rs") {
+        if HEADERS.iter().any(|allowed| path.starts_with(allowed)) {
+            continue;
+        }
+        assert!(!text.contains("HeaderMap"), "{path}: use apus_wire::message");
     }
 }
 

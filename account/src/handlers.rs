@@ -1,14 +1,18 @@
 //! Verbs of an account: `GET`, `HEAD`, `PUT`, `POST`, `DELETE`, and `PUT` of a container row.
 
-use apus_broker::response::{Refusal, refuse, timestamp};
+use apus_broker::response::{Refusal, refuse};
 use apus_broker::{digest, list_query, metadata, stat};
-use apus_cluster::PolicyIndex;
 use apus_cluster::listing::{ContainerEntry, ListQuery};
-use apus_cluster::metadata::Resource;
+use apus_cluster::{PolicyIndex, Timestamp};
 use apus_daemon::Body;
-use apus_daemon::http::{full, header, set, status, text};
-use apus_wire::headers;
-use http::{HeaderMap, Response, StatusCode};
+use apus_daemon::http::{full, status, text};
+use apus_wire::message::account::{
+    AbsentAccount, AccountDescription, ChangeAccountRequest, ContainerRowRequest, PolicyUsage,
+    ReadAccountRequest,
+};
+use apus_wire::message::object::ReadVerb;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use crate::backend::{self, AccountInfo, ContainerReport};
@@ -17,45 +21,36 @@ use crate::server::{AccountTarget, Server};
 
 fn missing(deleted: bool) -> Refusal {
     let mut response = status(StatusCode::NOT_FOUND);
-    if deleted {
-        set(response.headers_mut(), headers::ACCOUNT_STATUS, "Deleted");
-    }
+    AbsentAccount { deleted }.encode(response.headers_mut());
     Box::new(response)
 }
 
 pub(crate) async fn row(
     server: &Server,
     target: &AccountTarget,
-    name: String,
-    head: &HeaderMap,
+    request: ContainerRowRequest,
 ) -> Result<Response<Body>, Refusal> {
-    let number = |name: &str| -> Result<i64, Refusal> {
-        header(head, name)
-            .and_then(|text| text.parse().ok())
-            .ok_or_else(|| refuse(StatusCode::BAD_REQUEST, &format!("Missing or bad {name}")))
-    };
     let report = ContainerReport {
-        name,
-        put_timestamp: timestamp(head, "x-put-timestamp")?,
-        delete_timestamp: timestamp(head, "x-delete-timestamp")?,
-        object_count: number("x-object-count")?,
-        bytes_used: number("x-bytes-used")?,
-        policy: header(head, headers::POLICY_INDEX).and_then(|p| p.parse().ok()).unwrap_or(0),
+        name: request.container,
+        put_timestamp: request.put,
+        delete_timestamp: request.deleted,
+        object_count: request.object_count,
+        bytes_used: request.bytes_used,
+        policy: request.policy.0,
     };
     let database = match server.databases.open(&target.file).await? {
         Some(database) => database,
         None if target.path.is_internal() => {
-            let time = timestamp(head, headers::TIMESTAMP)?;
+            let time = request
+                .timestamp
+                .ok_or_else(|| refuse(StatusCode::BAD_REQUEST, "Missing or bad x-timestamp"))?;
             server.create(target, time).await?
         }
         None => return Err(missing(false)),
     };
-    let override_deleted = header(head, "x-account-override-deleted")
-        .and_then(apus_daemon::config::value::flag)
-        .unwrap_or(false);
     let created = database
         .write(move |connection| {
-            if !override_deleted && backend::info(connection)?.is_deleted() {
+            if !request.override_deleted && backend::info(connection)?.is_deleted() {
                 return Ok(None);
             }
             backend::merge_report(connection, &report)?;
@@ -72,14 +67,13 @@ pub(crate) async fn row(
 pub(crate) async fn put(
     server: &Server,
     target: &AccountTarget,
-    head: &HeaderMap,
+    request: ChangeAccountRequest,
 ) -> Result<Response<Body>, Refusal> {
-    let time = timestamp(head, headers::TIMESTAMP)?;
+    let (time, changes) = (request.timestamp, request.metadata);
     let (database, created) = match server.databases.open(&target.file).await? {
         Some(database) => (database, false),
         None => (server.create(target, time).await?, true),
     };
-    let changes = metadata::of_headers(head, Resource::Account, &[]);
     let constraints = server.databases.deps.constraints.clone();
     let done = database
         .write(move |connection| {
@@ -95,7 +89,7 @@ pub(crate) async fn put(
     match done {
         None => {
             let mut response = text(StatusCode::FORBIDDEN, "Recently deleted");
-            set(response.headers_mut(), headers::ACCOUNT_STATUS, "Deleted");
+            AbsentAccount { deleted: true }.encode(response.headers_mut());
             Ok(response)
         }
         Some(true) => Ok(status(StatusCode::CREATED)),
@@ -106,11 +100,10 @@ pub(crate) async fn put(
 pub(crate) async fn post(
     server: &Server,
     target: &AccountTarget,
-    head: &HeaderMap,
+    request: ChangeAccountRequest,
 ) -> Result<Response<Body>, Refusal> {
-    let time = timestamp(head, headers::TIMESTAMP)?;
+    let (time, changes) = (request.timestamp, request.metadata);
     let database = server.databases.open(&target.file).await?.ok_or_else(|| missing(false))?;
-    let changes = metadata::of_headers(head, Resource::Account, &[]);
     let constraints = server.databases.deps.constraints.clone();
     let done = database
         .write(move |connection| {
@@ -127,9 +120,8 @@ pub(crate) async fn post(
 pub(crate) async fn delete(
     server: &Server,
     target: &AccountTarget,
-    head: &HeaderMap,
+    time: Timestamp,
 ) -> Result<Response<Body>, Refusal> {
-    let time = timestamp(head, headers::TIMESTAMP)?;
     let database = server.databases.open(&target.file).await?.ok_or_else(|| missing(false))?;
     let done = database
         .write(move |connection| {
@@ -155,22 +147,20 @@ fn listing_of(query: &str, limit: usize) -> Result<(ListQuery, bool), Refusal> {
     Ok((list, wants_json))
 }
 
-fn info_headers(server: &Server, info: &AccountInfo, out: &mut HeaderMap) {
-    for (name, value) in metadata::in_force(info.metadata.clone()) {
-        set(out, &name, &value);
-    }
-    set(out, "x-account-container-count", &info.container_count.to_string());
-    set(out, "x-account-object-count", &info.object_count.to_string());
-    set(out, "x-account-bytes-used", &info.bytes_used.to_string());
-    set(out, "x-timestamp", &info.created_at.normal());
-    set(out, "x-put-timestamp", &info.put_timestamp.normal());
-    set(out, headers::BACKEND_TIMESTAMP, &info.created_at.to_string());
-    for (policy, containers, objects, bytes) in &info.policies {
-        let Some(policy) = server.policies.get(PolicyIndex(*policy)) else { continue };
-        let prefix = format!("x-account-storage-policy-{}", policy.name.to_lowercase());
-        set(out, &format!("{prefix}-container-count"), &containers.to_string());
-        set(out, &format!("{prefix}-object-count"), &objects.to_string());
-        set(out, &format!("{prefix}-bytes-used"), &bytes.to_string());
+/// An account as a response to a read describes it.
+fn description(server: &Server, info: AccountInfo) -> AccountDescription {
+    let usage = |(policy, containers, objects, bytes): (u32, i64, i64, i64)| {
+        let policy = server.policies.get(PolicyIndex(policy))?.name.clone();
+        Some(PolicyUsage { policy, containers, objects, bytes })
+    };
+    AccountDescription {
+        metadata: metadata::in_force(info.metadata),
+        container_count: info.container_count,
+        object_count: info.object_count,
+        bytes_used: info.bytes_used,
+        created: info.created_at,
+        put: info.put_timestamp,
+        policies: info.policies.into_iter().filter_map(usage).collect(),
     }
 }
 
@@ -212,15 +202,12 @@ fn plain_listing(entries: &[ContainerEntry]) -> Vec<u8> {
 pub(crate) async fn get(
     server: &Server,
     target: &AccountTarget,
-    head: &HeaderMap,
-    query: &str,
-    is_head: bool,
+    request: ReadAccountRequest,
 ) -> Result<Response<Body>, Refusal> {
-    let (mut list, wants_json) =
-        listing_of(query, server.databases.deps.constraints.account_listing_limit)?;
-    list.reserved = header(head, headers::ALLOW_RESERVED_NAMES)
-        .and_then(apus_daemon::config::value::flag)
-        .unwrap_or(false);
+    let limit = server.databases.deps.constraints.account_listing_limit;
+    let (mut list, wants_json) = listing_of(&request.query, limit)?;
+    list.reserved = request.allow_reserved;
+    let is_head = request.verb == ReadVerb::Head;
     let database = server.databases.open(&target.file).await?.ok_or_else(|| missing(false))?;
     let (info, entries) = database
         .read(move |connection| {
@@ -248,8 +235,13 @@ pub(crate) async fn get(
         *response.body_mut() = full(body);
     }
     let out = response.headers_mut();
-    let kind = if wants_json { "application/json" } else { "text/plain" };
-    set(out, "content-type", &format!("{kind}; charset=utf-8"));
-    info_headers(server, &info, out);
+    out.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static(match wants_json {
+            true => "application/json; charset=utf-8",
+            false => "text/plain; charset=utf-8",
+        }),
+    );
+    description(server, info).encode(out);
     Ok(response)
 }

@@ -5,12 +5,10 @@
 
 use apus_broker::replication::{Replica, ReplicaInfo};
 use apus_broker::{Connection, DatabaseKind, DbError, NewDatabase, Schema, Tally, digest};
-use apus_cluster::name::NameError;
 use apus_cluster::pickle::Value as Pickled;
-use apus_cluster::{AccountName, Timestamp};
-use apus_daemon::http::set;
-use apus_wire::headers;
-use http::HeaderMap;
+use apus_cluster::{AccountName, Metadata, Timestamp};
+use apus_wire::NodeRequest;
+use apus_wire::message::account::{AccountAddress, ChangeAccountRequest, ChangeVerb};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{self, ContainerReport};
@@ -83,14 +81,10 @@ fn stored(connection: &mut Connection, name: &str) -> Result<Option<StoredRow>, 
 }
 
 impl DatabaseKind for Accounts {
-    type Path = AccountName;
+    type Address = AccountAddress;
 
     fn schema() -> &'static Schema {
         &SCHEMA
-    }
-
-    fn path(names: &[String]) -> Result<AccountName, NameError> {
-        AccountName::parse(names.first().map_or("", String::as_str))
     }
 
     fn info(connection: &mut Connection) -> Result<ReplicaInfo, DbError> {
@@ -198,10 +192,17 @@ impl Replica for Accounts {
         })
     }
 
-    fn put_headers(info: &ReplicaInfo) -> HeaderMap {
-        let mut head = HeaderMap::new();
-        set(&mut head, headers::TIMESTAMP, &info.put_timestamp);
-        head
+    fn put_request(info: &ReplicaInfo, partition: u32) -> Result<NodeRequest, DbError> {
+        let corrupt = |what: &str| DbError::Corrupt(what.to_owned());
+        let account = AccountName::parse(&info.account).map_err(|_| corrupt("account"))?;
+        let put = ChangeAccountRequest {
+            address: AccountAddress { account, partition, trans_id: None },
+            verb: ChangeVerb::Put,
+            timestamp: Timestamp::parse(&info.put_timestamp)
+                .ok_or_else(|| corrupt("put_timestamp"))?,
+            metadata: Metadata::new(),
+        };
+        Ok(put.encode())
     }
 }
 

@@ -4,12 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use apus_broker::path::Devices;
-use apus_broker::response::{Refusal, refuse};
-use apus_broker::server::{DatabaseServer, DatabaseTarget, ServerDeps, Verbs};
+use apus_broker::response::{Refusal, invalid, refuse};
+use apus_broker::server::{DatabaseRequest, DatabaseServer, DatabaseTarget, ServerDeps, Verbs};
 use apus_broker::{Broker, Database};
 use apus_cluster::constraints::Constraints;
 use apus_cluster::{HashConf, Policies, Timestamp};
 use apus_daemon::{Body, Clock, Handler};
+use apus_wire::message::account::{
+    ChangeAccountRequest, ChangeVerb, ContainerRowRequest, ReadAccountRequest,
+};
 use async_trait::async_trait;
 use http::{Method, Request, Response, StatusCode};
 
@@ -79,18 +82,31 @@ impl Verbs<Accounts> for Server {
     async fn respond(
         &self,
         target: &AccountTarget,
-        request: Request<Body>,
+        request: DatabaseRequest<Accounts>,
     ) -> Result<Response<Body>, Refusal> {
-        let (head, body) = request.into_parts();
-        let query = head.uri.query().unwrap_or_default();
-        let headers = &head.headers;
-        let response = match (&head.method, &target.row) {
-            (&Method::PUT, Some(name)) => handlers::row(self, target, name.clone(), headers).await,
-            (&Method::PUT, None) => handlers::put(self, target, headers).await,
-            (&Method::POST, None) => handlers::post(self, target, headers).await,
-            (&Method::DELETE, None) => handlers::delete(self, target, headers).await,
-            (&Method::GET, None) => handlers::get(self, target, headers, query, false).await,
-            (&Method::HEAD, None) => handlers::get(self, target, headers, query, true).await,
+        let DatabaseRequest { address, row, head, body } = request;
+        let change = |verb| ChangeAccountRequest::decode(address.clone(), &head, verb);
+        let response = match (&head.method, row) {
+            (&Method::PUT, Some(container)) => {
+                let row = ContainerRowRequest::decode((address, container), &head);
+                handlers::row(self, target, row.map_err(invalid)?.message).await
+            }
+            (&Method::PUT, None) => {
+                let put = change(ChangeVerb::Put).map_err(invalid)?;
+                handlers::put(self, target, put.message).await
+            }
+            (&Method::POST, None) => {
+                let post = change(ChangeVerb::Post).map_err(invalid)?;
+                handlers::post(self, target, post.message).await
+            }
+            (&Method::DELETE, None) => {
+                let delete = change(ChangeVerb::Delete).map_err(invalid)?;
+                handlers::delete(self, target, delete.message.timestamp).await
+            }
+            (&Method::GET | &Method::HEAD, None) => {
+                let read = ReadAccountRequest::decode(address, &head).message;
+                handlers::get(self, target, read).await
+            }
             _ => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")),
         };
         drop(body);

@@ -11,10 +11,10 @@ use apus_cluster::listing::ObjectRow;
 use apus_cluster::name::NameError;
 use apus_cluster::pickle::Value as Pickled;
 use apus_cluster::timestamp::RowTimes;
-use apus_cluster::{AccountName, ContainerName, ContainerPath, Timestamp};
-use apus_daemon::http::set;
-use apus_wire::headers;
-use http::HeaderMap;
+use apus_cluster::{AccountName, ContainerName, ContainerPath, Metadata, PolicyIndex, Timestamp};
+use apus_wire::NodeRequest;
+use apus_wire::message::RowTargets;
+use apus_wire::message::container::{ContainerAddress, ContainerPolicy, PutContainerRequest};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
@@ -92,16 +92,15 @@ impl TryFrom<ObjectRecord> for ObjectRow {
     }
 }
 
+fn container_path(account: &str, container: &str) -> Result<ContainerPath, NameError> {
+    Ok(ContainerPath::new(AccountName::parse(account)?, ContainerName::parse(container)?))
+}
+
 impl DatabaseKind for Containers {
-    type Path = ContainerPath;
+    type Address = ContainerAddress;
 
     fn schema() -> &'static Schema {
         &SCHEMA
-    }
-
-    fn path(names: &[String]) -> Result<ContainerPath, NameError> {
-        let name = |index: usize| names.get(index).map_or("", String::as_str);
-        Ok(ContainerPath::new(AccountName::parse(name(0))?, ContainerName::parse(name(1))?))
     }
 
     fn info(connection: &mut Connection) -> Result<ReplicaInfo, DbError> {
@@ -149,13 +148,13 @@ impl DatabaseKind for Containers {
     }
 
     fn rebuild(connection: &mut Connection, info: &[String]) -> Result<(), DbError> {
-        let [_, _, created, put, _, id, .., policy, _] = info else {
+        let [account, container, created, put, _, id, .., policy, _] = info else {
             return Err(DbError::Corrupt("container_info".to_owned()));
         };
         let policy = policy
             .parse()
             .map_err(|_| DbError::Corrupt(format!("storage_policy_index {policy:?}")))?;
-        let new = NewDatabase::replacing(Self::path(info), id, created, put)?;
+        let new = NewDatabase::replacing(container_path(account, container), id, created, put)?;
         backend::initialize(connection, &new, policy)?;
         SCHEMA.restore_info(connection, info)
     }
@@ -314,12 +313,26 @@ impl Replica for Containers {
         Ok(BeforeRows { shard_ranges: Some(ranges), rows_wait })
     }
 
-    fn put_headers(info: &ReplicaInfo) -> HeaderMap {
-        let mut head = HeaderMap::new();
-        set(&mut head, headers::TIMESTAMP, &info.put_timestamp);
+    fn put_request(info: &ReplicaInfo, partition: u32) -> Result<NodeRequest, DbError> {
+        let corrupt = |what: &str| DbError::Corrupt(what.to_owned());
+        let container = info.container.as_deref().unwrap_or_default();
         let policy = info.storage_policy_index.unwrap_or(0);
-        set(&mut head, headers::POLICY_INDEX, &policy.to_string());
-        head
+        let put = PutContainerRequest {
+            address: ContainerAddress {
+                container: container_path(&info.account, container)
+                    .map_err(|error| corrupt(&error.to_string()))?,
+                partition,
+                trans_id: None,
+            },
+            timestamp: Timestamp::parse(&info.put_timestamp)
+                .ok_or_else(|| corrupt("put_timestamp"))?,
+            policy: ContainerPolicy::Explicit(PolicyIndex(
+                u32::try_from(policy).map_err(|_| corrupt("storage_policy_index"))?,
+            )),
+            metadata: Metadata::new(),
+            account_rows: RowTargets::default(),
+        };
+        Ok(put.encode())
     }
 }
 

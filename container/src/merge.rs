@@ -1,4 +1,4 @@
-//! How two versions of one row become one: commutative, idempotent, newest part wins.
+//! Merges two versions of a row: commutative, idempotent, the newest part wins.
 //!
 //! Source: `swift/container/backend.py`, `update_new_item_from_existing`. A row has three times:
 //! of the data (size, etag, existence), of the content type, and of the metadata. `swift_bytes`,
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_brings_nothing_new_changes_nothing() {
+    fn a_row_with_nothing_newer_changes_nothing() {
         let existing = row(2, 2, 2, 20, "c/c");
         assert_eq!(merge(Some(&existing), row(2, 2, 2, 9, "x/x")), None);
         assert_eq!(merge(Some(&existing), row(1, 2, 1, 9, "x/x")), None);

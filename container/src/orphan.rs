@@ -1,11 +1,14 @@
-//! Containers whose account is gone: all its databases were lost, or it was deleted and reclaimed
-//! before they were told of. Their rows can never be delivered, so their databases are moved to
-//! `quarantined/containers`, as Swift does (`swift/container/updater.py`, "no account replicas
+//! Quarantines containers whose account is gone.
+//!
+//! All databases of the account were lost, or it was deleted and reclaimed before these containers
+//! were reported. Their rows can never be delivered, so their databases are moved to
+//! `quarantined/containers`, as in Swift (`swift/container/updater.py`, "no account replicas
 //! exist"); their objects stay.
 //!
-//! An account that cannot be reached is not gone. Beyond what Swift asks for, as many handoffs as
-//! there are primaries must say too that they do not know the account, after a look at the database
-//! that still holds when its server moves it. Whoever gives no answer may know it.
+//! An account that cannot be reached is not gone. In addition to Swift's condition, as many handoffs
+//! as there are primaries must respond that they do not have the account, after the state of the
+//! database was read, which must not change until its server moves it. A server that does not respond
+//! may have the account.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,13 +25,13 @@ use crate::backend::{self, ContainerInfo};
 use crate::kind::{Containers, UNREPORTED};
 use crate::server::Server;
 
-/// How long a server may take to move a database, which it waits to have alone.
+/// How long a server may take to move a database, which must not be open elsewhere.
 const WAIT: Duration = Duration::from_secs(60);
-/// A proxy that makes the first container of an account makes the container before the account:
-/// one that was put less than so many seconds ago is looked at twice.
+/// A proxy creates the first container of an account before the account: a container that was put less
+/// than so many seconds ago is checked twice.
 const YOUNG_SECONDS: u64 = 60;
-/// Time between the two looks.
-const SECOND_LOOK: Duration = Duration::from_secs(5);
+/// Time between the two checks.
+const SECOND_CHECK: Duration = Duration::from_secs(5);
 
 /// Reasons why the database of an orphan was not quarantined.
 #[derive(Debug, thiserror::Error)]
@@ -44,39 +47,39 @@ pub(crate) enum NotMoved {
 }
 
 impl Server {
-    /// Has a database moved aside if its account is gone. Tells whether it was.
+    /// Quarantines a database if its account is gone. Returns whether it was.
     ///
     /// # Errors
     /// See [`NotMoved`].
-    pub(crate) async fn set_aside_orphan(
+    pub(crate) async fn quarantine_orphan(
         &self,
         accounts: &SharedRing,
-        own: &LocalClient,
+        local: &LocalClient,
         path: &Path,
         partition: u32,
     ) -> Result<bool, NotMoved> {
-        let looked = match self.databases.open(path).await {
+        let state = match self.databases.open(path).await {
             Ok(Some(database)) => {
-                let look = |connection: &mut _| {
+                let read = |connection: &mut _| {
                     Ok((Containers::info(connection)?, backend::info(connection)?))
                 };
-                database.read(look).await?
+                database.read(read).await?
             }
-            // Gone, or damaged, which is the auditor's to see.
+            // Gone, or damaged, which the auditor finds.
             _ => return Ok(false),
         };
-        let (seen, info) = looked;
+        let (seen, info) = state;
         if !self.is_account_gone(accounts, &info).await {
             return Ok(false);
         }
         let age = self.databases.now().seconds().saturating_sub(info.put_timestamp.seconds());
         if age < YOUNG_SECONDS {
-            tokio::time::sleep(SECOND_LOOK).await;
+            tokio::time::sleep(SECOND_CHECK).await;
             if !self.is_account_gone(accounts, &info).await {
                 return Ok(false);
             }
         }
-        let holders = own.holders(path, partition)?;
+        let holders = local.holders(path, partition)?;
         match holders.call(&holders.own, &(ORPHAN, seen), WAIT).await {
             Ok(status) if status.is_success() => {}
             // It changed meanwhile; the next pass sees it again.
@@ -84,23 +87,24 @@ impl Server {
             Ok(status) => return Err(NotMoved::Status(status)),
             Err(error) => return Err(NotMoved::Request(error)),
         }
-        // A replica that told the account in time would bring this one back for ever: it is to look
-        // for itself. One that does not hear of it is told again then.
+        // A replica that counts as reported would bring this one back forever: it is to check for
+        // itself. One that cannot be reached is notified the next time.
         for node in &holders.others {
             if let Err(error) = holders.call(node, &[UNREPORTED], WAIT).await {
-                tracing::debug!(%error, node = node.address(), "not told of an orphan");
+                let node = node.address();
+                tracing::debug!(%error, node, "Failed to notify a replica of an orphan");
             }
         }
         Ok(true)
     }
 
-    /// Whether all primaries of an account and as many handoffs answered that they do not know it.
+    /// Whether all primaries of an account and as many handoffs responded that they do not have it.
     async fn is_account_gone(&self, accounts: &SharedRing, info: &ContainerInfo) -> bool {
         let ring = accounts.get();
         let partition = ring.partition_of(&self.databases.deps.hash, &[&info.account]);
         let primaries = ring.primaries(partition);
         let handoffs = ring.handoffs(partition).take(primaries.len());
-        let request = self.account_request(info, partition);
+        let Ok(request) = self.account_row(info, partition) else { return false };
         for node in primaries.iter().copied().chain(handoffs) {
             match self.client.send(node, &request, empty()).await {
                 Ok(answer) if answer.status() == StatusCode::NOT_FOUND => {}

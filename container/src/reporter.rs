@@ -1,14 +1,19 @@
-//! Tells account servers what containers hold: at once when one is made or deleted, and a moment
-//! later when its rows changed.
+//! Reports containers to their account servers.
+//!
+//! At once when a container is created or deleted, and a moment later when its rows changed.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use apus_broker::DbError;
-use apus_daemon::http::{empty, header};
-use apus_ring::{Device, SharedRing};
-use apus_wire::{NodeRequest, headers};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use apus_cluster::name::NameError;
+use apus_cluster::{AccountName, PolicyIndex};
+use apus_daemon::http::empty;
+use apus_ring::SharedRing;
+use apus_wire::NodeRequest;
+use apus_wire::message::RowTargets;
+use apus_wire::message::account::{AccountAddress, ContainerRowRequest};
+use http::StatusCode;
 
 use crate::backend::{self, ContainerInfo, Reported};
 use crate::server::{ContainerTarget, Server};
@@ -22,7 +27,10 @@ pub(crate) enum Behind {
     /// No majority of the account's servers accepted it.
     #[error("{accepted} of {servers} account servers accepted the row")]
     NoMajority { accepted: usize, servers: usize },
-    /// All of them say that there is no such account.
+    /// Its account has an invalid name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// All of them responded that there is no such account.
     #[error("no account server has the account")]
     NoAccount,
 }
@@ -39,62 +47,60 @@ impl Server {
         changed.insert((database, partition));
     }
 
-    /// What tells an account server of a container.
-    pub(crate) fn account_request(&self, info: &ContainerInfo, partition: u32) -> NodeRequest {
-        let mut request_headers = HeaderMap::new();
-        let mut set = |name: &'static str, value: String| {
-            if let Ok(value) = HeaderValue::from_str(&value) {
-                request_headers.insert(name, value);
-            }
+    /// The row of a container for its account.
+    pub(crate) fn account_row(
+        &self,
+        info: &ContainerInfo,
+        partition: u32,
+    ) -> Result<NodeRequest, NameError> {
+        let account = AccountName::parse(&info.account)?;
+        let row = ContainerRowRequest {
+            address: AccountAddress { account, partition, trans_id: None },
+            container: info.container.clone(),
+            timestamp: Some(self.databases.now()),
+            put: info.put_timestamp,
+            deleted: info.delete_timestamp,
+            object_count: info.object_count,
+            bytes_used: info.bytes_used,
+            policy: PolicyIndex(info.policy),
+            override_deleted: true,
         };
-        set("x-put-timestamp", info.put_timestamp.to_string());
-        set("x-delete-timestamp", info.delete_timestamp.to_string());
-        set("x-object-count", info.object_count.to_string());
-        set("x-bytes-used", info.bytes_used.to_string());
-        set("x-timestamp", self.databases.now().to_string());
-        set("x-account-override-deleted", "yes".to_owned());
-        set(headers::POLICY_INDEX, info.policy.to_string());
-        NodeRequest {
-            method: Method::PUT,
-            partition,
-            names: vec![info.account.clone(), info.container.clone()],
-            query: String::new(),
-            headers: request_headers,
-        }
+        Ok(row.encode())
     }
 
-    /// Sends the account row to the servers that the request names. `NOT_FOUND` when all of them
-    /// say that there is no such account.
+    /// Sends the account row to the servers that a request names. `NOT_FOUND` when all of them
+    /// responded that there is no such account.
     pub(crate) async fn update_account(
         &self,
         target: &ContainerTarget,
-        head: &HeaderMap,
+        accounts: &RowTargets,
         info: &ContainerInfo,
     ) -> Option<StatusCode> {
-        let list = |name| header(head, name).unwrap_or_default().split(',').map(str::trim);
-        let partition = header(head, headers::ACCOUNT_PARTITION)?.parse().ok()?;
-        let request = self.account_request(info, partition);
-        let mut answers = Vec::new();
-        for (host, device) in list(headers::ACCOUNT_HOST).zip(list(headers::ACCOUNT_DEVICE)) {
-            let Some(node) = Device::at(host, device) else { continue };
+        if accounts.is_empty() {
+            return None;
+        }
+        let request = self.account_row(info, accounts.partition).ok()?;
+        let mut statuses = Vec::new();
+        for node in &accounts.nodes {
             let deadline = self.client.deadlines().row_update;
-            match self.client.send_within(&node, &request, empty(), deadline).await {
-                Ok(response) => answers.push(response.status()),
+            match self.client.send_within(node, &request, empty(), deadline).await {
+                Ok(response) => statuses.push(response.status()),
                 Err(error) => {
-                    tracing::warn!(%error, host, device, "account row");
+                    let (node, device) = (node.address(), &node.device);
+                    tracing::warn!(%error, node, device, "Failed to send an account row");
                 }
             }
         }
-        if answers.iter().any(StatusCode::is_success) {
+        if statuses.iter().any(StatusCode::is_success) {
             return Some(StatusCode::CREATED);
         }
         self.note_change(target);
         let all_missing =
-            !answers.is_empty() && answers.iter().all(|s| *s == StatusCode::NOT_FOUND);
+            !statuses.is_empty() && statuses.iter().all(|code| *code == StatusCode::NOT_FOUND);
         all_missing.then_some(StatusCode::NOT_FOUND)
     }
 
-    /// Sends the rows of changed containers to a majority of their account's servers; those that
+    /// Sends the rows of changed containers to a majority of their account's servers. Those that
     /// failed stay for the next time.
     async fn report(&self, ring: &SharedRing) {
         let changed = {
@@ -103,17 +109,18 @@ impl Server {
         };
         for (path, partition) in changed {
             if let Err(behind) = self.report_one(ring, &path).await {
-                tracing::debug!(database = %path.display(), %behind, "account row stays behind");
+                let database = path.display();
+                tracing::debug!(%database, %behind, "An account row stays behind");
                 self.note_behind(path, partition);
             }
         }
     }
 
-    /// Sends the account row of a database if it is behind. Says whether it was not; `false` also
+    /// Sends the account row of a database if it is behind. Returns whether it was not; `false` also
     /// when the database could not be opened.
     ///
     /// # Errors
-    /// Why it still is.
+    /// See [`Behind`].
     pub(crate) async fn report_one(&self, ring: &SharedRing, path: &Path) -> Result<bool, Behind> {
         let Ok(Some(database)) = self.databases.open(path).await else { return Ok(false) };
         let info = database.read(backend::info).await?;
@@ -124,7 +131,7 @@ impl Server {
         let ring = ring.get();
         let partition = ring.partition_of(&self.databases.deps.hash, &[&info.account]);
         let nodes = ring.primaries(partition);
-        let request = self.account_request(&info, partition);
+        let request = self.account_row(&info, partition)?;
         let (mut good, mut missing) = (0, 0);
         for node in &nodes {
             if let Ok(response) = self.client.send(node, &request, empty()).await {

@@ -5,15 +5,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use apus_broker::path::Devices;
-use apus_broker::response::{Refusal, refuse};
-use apus_broker::server::{DatabaseServer, DatabaseTarget, ServerDeps, Verbs};
+use apus_broker::response::{Refusal, invalid, refuse};
+use apus_broker::server::{DatabaseRequest, DatabaseServer, DatabaseTarget, ServerDeps, Verbs};
 use apus_broker::{Broker, Database};
 use apus_cluster::constraints::Constraints;
 use apus_cluster::{HashConf, Timestamp};
 use apus_daemon::{Body, Clock, Handler};
 use apus_wire::Client;
+use apus_wire::message::container::{
+    DeleteContainerRequest, ObjectRowRequest, PostContainerRequest, PutContainerRequest,
+    ReadContainerRequest, RowVerb, UpdateRowsRequest,
+};
 use async_trait::async_trait;
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 
 use crate::backend;
 use crate::handlers;
@@ -86,21 +90,38 @@ impl Verbs<Containers> for Server {
     async fn respond(
         &self,
         target: &ContainerTarget,
-        request: Request<Body>,
+        request: DatabaseRequest<Containers>,
     ) -> Result<Response<Body>, Refusal> {
-        let (head, body) = request.into_parts();
-        let (query, headers) = (head.uri.query().unwrap_or_default(), &head.headers);
-        if head.method.as_str() == "UPDATE" && target.row.is_none() {
-            return handlers::update::update(self, target, headers, body).await;
-        }
-        let response = match (&head.method, &target.row) {
-            (&Method::PUT, Some(_)) => handlers::row::put(self, target, headers, false).await,
-            (&Method::DELETE, Some(_)) => handlers::row::put(self, target, headers, true).await,
-            (&Method::PUT, None) => handlers::put::put(self, target, headers).await,
-            (&Method::POST, None) => handlers::put::post(self, target, headers).await,
-            (&Method::DELETE, None) => handlers::delete::delete(self, target, headers).await,
-            (&Method::GET, None) => handlers::get::get(self, target, headers, query, false).await,
-            (&Method::HEAD, None) => handlers::get::get(self, target, headers, query, true).await,
+        let DatabaseRequest { address, row, head, body } = request;
+        let response = match (head.method.as_str(), row) {
+            ("PUT", Some(object)) => {
+                let row = ObjectRowRequest::decode((address, object), &head, RowVerb::Put);
+                handlers::row::merge(self, target, row.map_err(invalid)?.message).await
+            }
+            ("DELETE", Some(object)) => {
+                let row = ObjectRowRequest::decode((address, object), &head, RowVerb::Delete);
+                handlers::row::merge(self, target, row.map_err(invalid)?.message).await
+            }
+            ("PUT", None) => {
+                let put = PutContainerRequest::decode(address, &head).map_err(invalid)?;
+                handlers::put::put(self, target, put.message).await
+            }
+            ("POST", None) => {
+                let post = PostContainerRequest::decode(address, &head).map_err(invalid)?;
+                handlers::put::post(self, target, post.message).await
+            }
+            ("DELETE", None) => {
+                let delete = DeleteContainerRequest::decode(address, &head).map_err(invalid)?;
+                handlers::delete::delete(self, target, delete.message).await
+            }
+            ("GET" | "HEAD", None) => {
+                let read = ReadContainerRequest::decode(address, &head).message;
+                handlers::get::get(self, target, read).await
+            }
+            ("UPDATE", None) => {
+                let update = UpdateRowsRequest::decode(address, &head).map_err(invalid)?;
+                return handlers::update::update(self, target, update.message, body).await;
+            }
             _ => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")),
         };
         drop(body);

@@ -1,5 +1,6 @@
-//! Shard ranges as replicas pass them on. Nothing is sharded here: what Swift knows of a container
-//! is kept and merged, so that no replica of it is lost.
+//! Shard ranges of containers that Swift sharded.
+//!
+//! Apus shards nothing. It stores and merges Swift's ranges, so that no replica of them is lost.
 //!
 //! Source: `swift/container/backend.py`, `merge_shards`, `sift_shard_ranges`, and
 //! `check_merge_own_shard_range` of `replicator.py`.
@@ -56,7 +57,7 @@ fn from_row(row: &Row<'_>) -> ShardRange {
     }
 }
 
-/// Databases of old have no such table.
+/// Whether the table exists: old databases lack it.
 fn has_table(connection: &mut Connection) -> Result<bool, DbError> {
     let mut found = false;
     connection.query("SELECT 1 FROM sqlite_master WHERE name = 'shard_range'", &[], |_| {
@@ -66,7 +67,7 @@ fn has_table(connection: &mut Connection) -> Result<bool, DbError> {
     Ok(found)
 }
 
-/// All ranges, deleted ones and the container's own among them.
+/// All ranges, including deleted ones and the container's own.
 pub(crate) fn all(connection: &mut Connection) -> Result<Vec<ShardRange>, DbError> {
     let mut ranges = Vec::new();
     if has_table(connection)? {
@@ -90,7 +91,7 @@ pub(crate) fn is_sharding(own: &str, ranges: &[ShardRange]) -> bool {
         && ranges.iter().any(|range| range.name != own && range.deleted == 0)
 }
 
-/// Merges ranges that a replica told.
+/// Merges ranges that a replica sent.
 pub(crate) fn merge_all(
     connection: &mut Connection,
     ranges: Vec<ShardRange>,
@@ -115,7 +116,7 @@ pub(crate) fn merge_all(
                 true
             },
         )?;
-        // An own range that has begun an epoch is not replaced by one that knows of none.
+        // An own range with an epoch is not replaced by one without.
         let has_epoch = existing.as_ref().is_some_and(|existing| existing.epoch.is_some());
         if range.name == own && has_epoch && range.epoch.is_none() {
             continue;
@@ -155,31 +156,32 @@ fn insert(connection: &mut Connection, range: &ShardRange) -> Result<(), DbError
 }
 
 /// The newest of both, or `None` when `existing` already is that. A range made later replaces an
-/// older one; of one making, bounds stay, and statistics and state have times of their own.
+/// older one. If both were made at the same time, bounds stay, and statistics and state have times of
+/// their own.
 fn merge(existing: Option<&ShardRange>, new: ShardRange) -> Option<ShardRange> {
     let Some(old) = existing else { return Some(new) };
     if old.timestamp < new.timestamp {
-        // What it holds has not been told to anybody yet.
+        // Its content has not been reported yet.
         return Some(ShardRange { reported: 0, ..new });
     }
     if old.timestamp > new.timestamp {
         return None;
     }
     let mut merged = old.clone();
-    let mut news = false;
+    let mut changed = false;
     if new.meta_timestamp > old.meta_timestamp {
         merged.object_count = new.object_count;
         merged.bytes_used = new.bytes_used;
         merged.tombstones = new.tombstones;
         merged.meta_timestamp.clone_from(&new.meta_timestamp);
-        news = true;
+        changed = true;
     }
     let further = new.state_timestamp == old.state_timestamp && new.state > old.state;
     if further || new.state_timestamp > old.state_timestamp {
         merged.state = new.state;
         merged.state_timestamp.clone_from(&new.state_timestamp);
         merged.epoch.clone_from(&new.epoch);
-        news = true;
+        changed = true;
     }
     let same_facts = |other: &ShardRange| {
         other.object_count == merged.object_count
@@ -190,9 +192,9 @@ fn merge(existing: Option<&ShardRange>, new: ShardRange) -> Option<ShardRange> {
     };
     let reported =
         (old.reported != 0 && same_facts(old)) || (new.reported != 0 && same_facts(&new));
-    news |= reported && old.reported == 0;
+    changed |= reported && old.reported == 0;
     merged.reported = i64::from(reported);
-    news.then_some(merged)
+    changed.then_some(merged)
 }
 
 #[cfg(test)]

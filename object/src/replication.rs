@@ -1,7 +1,7 @@
-//! What replication may do here: options of the object server, and writes that replication brings.
+//! Replication in the object server: its options, and the writes that it brings.
 //!
-//! A replicated write keeps every header of the sender's copy, is measured against body and
-//! tombstone only, and tells no container.
+//! A replicated write keeps every header of the sender's copy, is compared with body and tombstone
+//! only, and sends no rows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use apus_wire::headers;
 use http::request::Parts;
 use tokio::sync::Semaphore;
 
-/// Which of its headers are stored.
+/// Header with the names of the headers that are stored.
 pub(crate) const REPLICATION_HEADERS: &str = "x-backend-replication-headers";
 /// Swift's default `reclaim_age`.
 pub(crate) const RECLAIM_AGE_SECONDS: u64 = 604_800;
@@ -25,17 +25,17 @@ pub(crate) const RECLAIM_AGE_SECONDS: u64 = 604_800;
 pub struct ReplicationOptions {
     /// How long tombstones are kept (`reclaim_age`).
     pub reclaim_age: Duration,
-    /// `SSYNC` requests that are served at the same time (`replication_concurrency`).
+    /// `SSYNC` requests that are served concurrently (`replication_concurrency`).
     pub concurrency: Arc<Semaphore>,
     /// The same for each device, 0 for no limit (`replication_concurrency_per_device`).
     pub concurrency_per_device: usize,
     /// How long a request waits for its locks (`replication_lock_timeout`).
     pub lock_timeout: Duration,
-    /// Failures from which on an exchange may be given up (`replication_failure_threshold`).
+    /// Number of failures from which an exchange may be ended (`replication_failure_threshold`).
     pub failure_threshold: u64,
-    /// Failures for each success above which it is (`replication_failure_ratio`).
+    /// Ratio of failures to successes above which it is ended (`replication_failure_ratio`).
     pub failure_ratio: f64,
-    /// How long the sender may say nothing (`client_timeout`).
+    /// How long the sender may send nothing (`client_timeout`).
     pub client_timeout: Duration,
 }
 
@@ -43,11 +43,11 @@ impl ReplicationOptions {
     /// Reads Swift's options.
     ///
     /// # Errors
-    /// Names an option, its value and what was expected.
+    /// An option, its value and what was expected.
     pub fn read(section: &Section<'_>) -> Result<Self, String> {
         let whole = "a whole number";
         let concurrency: usize = section.parse("replication_concurrency", 4, whole)?;
-        // Swift's 0: as many as come.
+        // 0 stands for no limit, as in Swift.
         let permits = if concurrency == 0 { Semaphore::MAX_PERMITS } else { concurrency };
         let seconds = |name: &str, default: u64| {
             section.parse(name, default, "whole seconds").map(Duration::from_secs)
@@ -68,13 +68,13 @@ impl ReplicationOptions {
     }
 }
 
-/// A write that replication brings: the headers of the sender's copy, spelled as they are stored.
+/// Headers of the sender's copy in a replicated write, spelled as they are stored.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Replicated(pub(crate) Metadata);
 
 impl Replicated {
-    /// What a request says; `None` for a client's. An exchange hands the headers over as they are,
-    /// since HTTP cannot carry every name that may be stored.
+    /// Takes them from a request; `None` for a client's. SSYNC attaches the headers unchanged, since
+    /// HTTP cannot carry every name that may be stored.
     pub(crate) fn of(head: &mut Parts) -> Option<Self> {
         if let Some(given) = head.extensions.remove::<Self>() {
             return Some(given);
@@ -91,7 +91,7 @@ impl Replicated {
         Some(Self(stored.collect()))
     }
 
-    /// Adds what the write does not say itself.
+    /// Adds those that the write itself does not set.
     pub(crate) fn add_to(&self, stored: &mut Metadata) {
         for (name, value) in &self.0 {
             if !stored.contains_key(name) {

@@ -1,4 +1,4 @@
-//! The daemons of the object server: which there are, and their options.
+//! The daemons of the object server and their options.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::replicator::{Replicator, ReplicatorOptions};
 use crate::server::Server;
 use crate::updater::{Updater, UpdaterOptions};
 
-/// What the daemons need beside their server.
+/// Dependencies of the daemons in addition to their server.
 #[derive(Clone)]
 pub struct DaemonParts {
     /// The rings of the cluster.
     pub rings: Rings,
-    /// Which devices of the objects' rings are this node's.
+    /// Identifies this node's devices in the rings.
     pub local: Local,
-    /// The operations, in the system's name (`apus_store::pipeline::internal`).
+    /// The operations, as the system user (`apus_store::pipeline::internal`).
     pub store: Arc<dyn Primitive>,
 }
 
@@ -32,11 +32,11 @@ impl std::fmt::Debug for DaemonParts {
     }
 }
 
-/// All daemons that work on the devices of `server`, with their options from the object server's
+/// All daemons for the devices of `server`, with their options from the object server's
 /// configuration.
 ///
 /// # Errors
-/// Names an option, its value and what was expected.
+/// An option, its value and what was expected.
 pub fn units(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Unit>, String> {
     let mut units = vec![updater(server, parts, conf)?, expirer(server, parts, conf)?];
     units.extend(auditors(server, parts, conf)?);
@@ -72,7 +72,7 @@ fn auditors(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Uni
     let zero =
         AuditorOptions { kind: SweepKind::ZeroByteFiles, files_per_second: zero_byte_rate, ..all };
     let interval = Duration::from_secs(section.parse("interval", 30, "whole seconds")?);
-    // As Swift's, a rate of zero switches the fast sweep off.
+    // As in Swift, a rate of zero disables the fast sweep.
     let sweeps = [Some(all), (zero_byte_rate > 0.0).then_some(zero)].into_iter().flatten();
     let context = watcher::WatcherContext {
         containers: parts.rings.container.clone(),
@@ -86,7 +86,7 @@ fn auditors(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Uni
     Ok(sweeps.map(|options| Unit::new(auditor(options), interval)).collect())
 }
 
-/// How often undelivered listing rows are tried again, in seconds.
+/// How often undelivered listing rows are retried, in seconds.
 const UPDATE_INTERVAL_SECONDS: u64 = 30;
 
 fn updater(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Unit, String> {
@@ -107,7 +107,7 @@ fn updater(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Unit, St
     Ok(Unit::new(pass, Duration::from_secs(interval)))
 }
 
-/// How often the queue of expirations is worked off, in seconds (Swift's).
+/// How often the expirer's queue is processed, in seconds (Swift's).
 const EXPIRE_INTERVAL_SECONDS: u64 = 300;
 
 fn expirer(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Unit, String> {

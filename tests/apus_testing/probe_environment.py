@@ -17,7 +17,8 @@ import sys
 import threading
 from pathlib import Path
 
-APUS = os.environ.get("APUS_BIN", str(Path(__file__).resolve().parents[2] / "target/release/apus"))
+from apus_testing.executables import APUS
+
 PORTS = {"object": 0, "object-1": 0, "container": 1, "account": 2}
 REPLICAS = {"object-1": 2}
 NODES = (1, 2, 3, 4)

@@ -1,4 +1,4 @@
-"""Inputs for ring builders (rules: docs/ring.md), and one step of a builder as a measured process."""
+"""Inputs for ring builders (rules: docs/internals/ring.md), and one step of a builder as a measured process."""
 
 import os
 import re

@@ -115,7 +115,8 @@ def without_moments(output):
     """Without what is different from one moment to the next."""
     output = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "NOW", output)
     output = re.sub(r"\(\d+ \w+ ago\)", "(AGO)", output)
-    output = re.sub(r"^\d+\.\d\d%", "PERCENT", output, flags=re.M)
+    # Of disks: the largest and the smallest, and a bar for each percentage.
+    output = re.sub(r"^\d+\.\d\d%|^ *\d+%(?= +\d+ \*)", "PERCENT", output, flags=re.M)
     moving = r"^(\[(?:\w+_load_avg|tcp\w*|time_wait|orphan)\]).*$|^(Disk usage: ).*$"
     return [re.sub(moving, r"\1\2", line).rstrip() for line in output.splitlines()]
 

@@ -1,13 +1,13 @@
 """The object updater against container servers that send rows on to shards (Swift's `process_object_update`)."""
 
 import json
-import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from apus_testing.executables import ROOT
+from apus_testing.process import is_listening
 from apus_testing.servers_with_daemons import ServersWithDaemons
 from apus_testing.waiting import wait_until
 
@@ -22,14 +22,14 @@ class Containers:
         self.folder = folder
         folder.mkdir()
         self.plan()
-        script = Path(__file__).with_name("container_stand_in.py")
+        script = ROOT / "tests/apus_testing/container_stand_in.py"
         self.process = subprocess.Popen([sys.executable, script, str(port), str(folder)])
 
-        def listens():
-            with socket.socket() as sock:
-                return sock.connect_ex(("127.0.0.1", port)) == 0
+        def is_up():
+            assert self.process.poll() is None, "the stand-in ended"
+            return is_listening(("127.0.0.1", port))
 
-        wait_until(listens, "the stand-in does not listen")
+        wait_until(is_up, "the stand-in listens")
 
     def plan(self, locations=None, refused=()):
         """What is answered from now on; what was asked before is forgotten."""

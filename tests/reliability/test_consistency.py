@@ -1,5 +1,5 @@
 """Registers and sets over S3 while servers are killed, hang, are cut off, clocks jump and rings change: read-after-write
-and list-after-write hold, as docs/semantics.md promises them.
+and list-after-write hold, as docs/reference/semantics.md promises them.
 
 Histories are kept as JSON lines in the folder named by `APUS_HISTORIES`, when there is one. Listings may lag behind
 while container servers do not answer, so sets run during faults of object servers, proxies, links of proxies and

@@ -1,6 +1,6 @@
 """Two proxies with different rings, which one replica of a partition was moved between: they see each other's writes.
 
-The old primaries are a, b and c, the new ones b, c and d. Without the overlap of rings (docs/semantics.md) a majority
+The old primaries are a, b and c, the new ones b, c and d. Without the overlap of rings (docs/reference/semantics.md) a majority
 of the one, a and b, has nothing in common with a majority of the other, c and d: each check must fail then.
 """
 

@@ -101,9 +101,9 @@ async fn every_visible_flipped_bit_is_found() {
             assert!(is_damaged, "bit {bit} is visible and is not found");
         }
         for ending in ["-wal", "-shm", "-journal"] {
-            let mut beside = bench.path.clone().into_os_string();
-            beside.push(ending);
-            let _ = std::fs::remove_file(beside);
+            let mut file = bench.path.clone().into_os_string();
+            file.push(ending);
+            let _ = std::fs::remove_file(file);
         }
     }
     println!("flips: 300, visible: {visible}");

@@ -13,15 +13,15 @@ use std::time::Duration;
 
 use apus_broker::path::{Databases, Located};
 use apus_broker::{Database, DbError, FileMark, Visits};
-use apus_cluster::HashConf;
 use apus_cluster::listing::{ContainerEntry, ListQuery};
+use apus_cluster::{AccountName, HashConf};
 use apus_daemon::{Pass, PassContext, Stopped};
 use apus_ring::Device;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use self::remove::{Account, Remover};
+use self::remove::{ReapedAccount, Remover};
 pub(crate) use self::report::Reaped;
 use crate::backend::{self, DeletedAccount};
 use crate::schema::SCHEMA;
@@ -124,8 +124,9 @@ impl Reaper {
         reaped: &mut Reaped,
     ) -> Result<(), DbError> {
         let at_once = self.options.concurrency.isqrt().max(1);
-        let account = Account {
-            name: deleted.account.clone(),
+        let name = AccountName::parse(&deleted.account);
+        let account = ReapedAccount {
+            name: name.map_err(|error| DbError::Corrupt(error.to_string()))?,
             partition: share.partition,
             nodes: share.primaries.clone(),
         };

@@ -1,16 +1,25 @@
-//! Removes one container of a deleted account over the wire: its objects from every replica, then
-//! the container itself.
+//! Removes one container of a deleted account: its objects from every replica, then itself.
 //!
-//! Each server that removes something tells the listing above it, as for a client's deletion. A
-//! container that still has objects refuses to go, so nothing can be lost from sight here.
+//! Each server that removes something reports it to the listing above, as for a client's deletion. A
+//! container that still has objects refuses the deletion, so no object loses its listing here.
 
-use apus_cluster::{PolicyIndex, Timestamp, percent};
-use apus_daemon::http::{empty, header, set};
+use apus_cluster::name::NameError;
+use apus_cluster::{
+    AccountName, ContainerName, ContainerPath, ObjectName, PolicyIndex, Timestamp, percent,
+};
+use apus_daemon::http::empty;
 use apus_ring::Device;
-use apus_wire::{NodeRequest, headers};
+use apus_wire::NodeRequest;
+use apus_wire::message::RowTargets;
+use apus_wire::message::container::{
+    ContainerAddress, ContainerTimes, DeleteContainerRequest, ReadContainerRequest,
+};
+use apus_wire::message::object::{
+    DeleteObjectRequest, ObjectAddress, ObjectRowTargets, WriteFence,
+};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
 
@@ -19,31 +28,37 @@ use super::report::{Reaped, Removal};
 use crate::server::Server;
 use crate::units::DaemonParts;
 
-/// Longest page of a listing that a container server may answer, in bytes.
+/// Bytes of a page of a listing at most.
 const LISTING_BYTES_MAX: usize = 128 * 1024 * 1024;
 
-/// A deleted account and who holds it.
-pub(super) struct Account {
-    pub(super) name: String,
+/// A deleted account and the devices that hold it.
+pub(super) struct ReapedAccount {
+    pub(super) name: AccountName,
     pub(super) partition: u32,
     pub(super) nodes: Vec<Device>,
 }
 
-/// Removes containers.
+/// Removes containers of deleted accounts.
 #[derive(Clone, Copy)]
 pub(super) struct Remover<'a> {
     pub(super) server: &'a Server,
     pub(super) parts: &'a DaemonParts,
-    /// Objects of a container at the same time.
+    /// Objects of a container that are removed at the same time.
     pub(super) at_once: usize,
 }
 
-/// A container and who holds it.
-struct Container<'a> {
-    account: &'a str,
-    name: &'a str,
+/// A container and the devices that hold it.
+struct ReapedContainer {
+    path: ContainerPath,
     partition: u32,
     nodes: Vec<Device>,
+}
+
+impl ReapedContainer {
+    fn address(&self) -> ContainerAddress {
+        let (container, partition) = (self.path.clone(), self.partition);
+        ContainerAddress { container, partition, trans_id: None }
+    }
 }
 
 #[derive(Deserialize)]
@@ -51,8 +66,8 @@ struct ListedName {
     name: String,
 }
 
-/// Those of `nodes` that request `index` of `requests` is to name, so that all of them together
-/// name every node and each names one.
+/// Those of `nodes` that request `index` of `requests` names, so that all requests together name every
+/// node and each names at least one.
 fn dealt(nodes: &[Device], index: usize, requests: usize) -> Vec<&Device> {
     let mine = nodes.iter().enumerate().filter(|(at, _)| at % requests.max(1) == index);
     let mine: Vec<&Device> = mine.map(|(_, node)| node).collect();
@@ -62,19 +77,9 @@ fn dealt(nodes: &[Device], index: usize, requests: usize) -> Vec<&Device> {
     }
 }
 
-/// Names the servers of a listing in a request, as comma lists.
-fn name_servers(
-    request: &mut HeaderMap,
-    [host, partition, device]: [&str; 3],
-    number: u32,
-    nodes: &[&Device],
-) {
-    let join = |each: fn(&Device) -> String| {
-        nodes.iter().map(|node| each(node)).collect::<Vec<_>>().join(",")
-    };
-    set(request, host, &join(Device::replication_address));
-    set(request, device, &join(|node| node.device.clone()));
-    set(request, partition, &number.to_string());
+/// The servers of a listing that one request names.
+fn targets(partition: u32, nodes: &[&Device]) -> RowTargets {
+    RowTargets { partition, nodes: nodes.iter().map(|node| node.for_replication()).collect() }
 }
 
 impl Remover<'_> {
@@ -90,31 +95,33 @@ impl Remover<'_> {
     ) -> Option<Response<apus_daemon::Body>> {
         match self.parts.client.send(&node.for_replication(), request, empty()).await {
             Ok(response) => {
-                reaped.answered(response.status());
+                reaped.count_response(response.status());
                 Some(response)
             }
             Err(error) => {
-                tracing::debug!(%error, node = node.address(), device = node.device, "reaper");
+                let (node, device) = (node.address(), &node.device);
+                tracing::debug!(%error, node, device, "A request of the account reaper failed");
                 None
             }
         }
     }
 
     /// Removes a container of the account with all its objects.
-    pub(super) async fn container(self, account: &Account, name: String) -> Reaped {
+    pub(super) async fn container(self, account: &ReapedAccount, name: String) -> Reaped {
         let mut reaped = Reaped::default();
-        let container = {
-            let ring = self.parts.containers.get();
-            let partition =
-                ring.partition_of(&self.server.databases.deps.hash, &[&account.name, &name]);
-            let nodes = ring.primaries(partition).into_iter().cloned().collect();
-            Container { account: &account.name, name: &name, partition, nodes }
+        let container = match self.locate(account, &name) {
+            Ok(container) => container,
+            Err(error) => {
+                tracing::error!(%error, container = name, "Failed to reap an invalid container");
+                reaped.container(Removal::Remaining);
+                return reaped;
+            }
         };
         let mut marker = String::new();
         while let Some((policy, objects)) = self.list(&container, &marker, &mut reaped).await {
             let Some(last) = objects.last().map(|row| row.name.clone()) else { break };
             self.objects(&container, policy, objects, &mut reaped).await;
-            // A server that does not heed the marker would keep us here for ever.
+            // A server that ignores the marker would make this loop endless.
             if last <= marker {
                 break;
             }
@@ -126,37 +133,42 @@ impl Remover<'_> {
         reaped
     }
 
+    fn locate(&self, account: &ReapedAccount, name: &str) -> Result<ReapedContainer, NameError> {
+        let path = ContainerPath::new(account.name.clone(), ContainerName::parse(name)?);
+        let ring = self.parts.containers.get();
+        let names = [account.name.as_str(), name];
+        let partition = ring.partition_of(&self.server.databases.deps.hash, &names);
+        let nodes = ring.primaries(partition).into_iter().cloned().collect();
+        Ok(ReapedContainer { path, partition, nodes })
+    }
+
     /// A page of the container, from the first server that has it.
     async fn list(
         &self,
-        container: &Container<'_>,
+        container: &ReapedContainer,
         marker: &str,
         reaped: &mut Reaped,
     ) -> Option<(PolicyIndex, Vec<ListedName>)> {
         let mut query = format!("format=json&limit={PAGE}&marker=");
         percent::encode_into(&mut query, marker.as_bytes(), b"");
-        let mut allow_reserved = HeaderMap::new();
-        set(&mut allow_reserved, headers::ALLOW_RESERVED_NAMES, "true");
-        let request = NodeRequest {
-            method: Method::GET,
-            partition: container.partition,
-            names: vec![container.account.to_owned(), container.name.to_owned()],
-            query,
-            headers: allow_reserved,
-        };
+        let mut request = ReadContainerRequest::list(container.address(), query);
+        request.allow_reserved = true;
+        let request = request.encode();
         for node in container.nodes.iter().rev() {
             let Some(response) = self.send(node, &request, reaped).await else { continue };
             if !response.status().is_success() {
                 continue;
             }
             let (head, body) = response.into_parts();
-            let policy = header(&head.headers, headers::POLICY_INDEX);
-            let policy = PolicyIndex(policy.and_then(|text| text.parse().ok()).unwrap_or(0));
+            let policy = ContainerTimes::decode(&head.headers).policy.unwrap_or(PolicyIndex(0));
             let deadline = self.parts.client.deadlines().answer;
             // Boxed, since the compiler does not see that its error outlives a request.
             let listing = Limited::new(body, LISTING_BYTES_MAX).collect().boxed();
             let Ok(Ok(body)) = tokio::time::timeout(deadline, listing).await else {
-                tracing::debug!(node = node.address(), "reaper: a listing broke off");
+                tracing::debug!(
+                    node = node.address(),
+                    "A listing for the account reaper broke off"
+                );
                 continue;
             };
             let body = body.to_bytes();
@@ -165,7 +177,10 @@ impl Remover<'_> {
             }
             match serde_json::from_slice(&body) {
                 Ok(rows) => return Some((policy, rows)),
-                Err(error) => tracing::error!(%error, node = node.address(), "reaper: listing"),
+                Err(error) => {
+                    let node = node.address();
+                    tracing::error!(%error, node, "Invalid listing for the account reaper");
+                }
             }
         }
         None
@@ -173,7 +188,7 @@ impl Remover<'_> {
 
     async fn objects(
         &self,
-        container: &Container<'_>,
+        container: &ReapedContainer,
         policy: PolicyIndex,
         objects: Vec<ListedName>,
         reaped: &mut Reaped,
@@ -193,40 +208,52 @@ impl Remover<'_> {
     }
 
     /// Removes an object from each of its primaries, at one time for all.
-    async fn object(&self, container: &Container<'_>, policy: PolicyIndex, name: String) -> Reaped {
+    async fn object(
+        &self,
+        container: &ReapedContainer,
+        policy: PolicyIndex,
+        name: String,
+    ) -> Reaped {
         let mut reaped = Reaped::default();
         let Some(ring) = self.parts.objects.get(&policy).map(|ring| ring.get()) else {
-            tracing::error!(%policy, container = container.name, "reaper: no ring of this policy");
+            let container = &container.path;
+            tracing::error!(%policy, %container, "Failed to reap objects: the policy has no ring");
             reaped.object(Removal::Remaining);
             return reaped;
         };
-        let names = [container.account, container.name, &name];
+        let object = match ObjectName::parse(&name) {
+            Ok(object) => container.path.object(object),
+            Err(error) => {
+                tracing::error!(%error, object = name, "Failed to reap an invalid object");
+                reaped.object(Removal::Remaining);
+                return reaped;
+            }
+        };
+        let names = [object.account().as_str(), container.path.container.as_str(), &name];
         let partition = ring.partition_of(&self.server.databases.deps.hash, &names);
         let nodes: Vec<Device> = ring.primaries(partition).into_iter().cloned().collect();
-        let time = self.now().to_string();
+        let address =
+            ObjectAddress { object, partition, policy, next_part_power: None, trans_id: None };
+        let request = DeleteObjectRequest {
+            address,
+            timestamp: self.now(),
+            if_delete_at: None,
+            fence: WriteFence::default(),
+            is_replication: false,
+            rows: ObjectRowTargets::default(),
+        };
+        let request = request.encode();
         let mut successes = 0;
         for (index, node) in nodes.iter().enumerate() {
-            let mut request_headers = HeaderMap::new();
-            set(&mut request_headers, headers::TIMESTAMP, &time);
-            set(&mut request_headers, headers::POLICY_INDEX, &policy.to_string());
-            name_servers(
-                &mut request_headers,
-                [headers::CONTAINER_HOST, headers::CONTAINER_PARTITION, headers::CONTAINER_DEVICE],
-                container.partition,
-                &dealt(&container.nodes, index, nodes.len()),
-            );
-            let request = NodeRequest {
-                method: Method::DELETE,
-                partition,
-                names: names.map(str::to_owned).to_vec(),
-                query: String::new(),
-                headers: request_headers,
-            };
-            let answer = self.send(node, &request, &mut reaped).await;
-            // 404: it was gone there, and has a tombstone now.
+            let named = dealt(&container.nodes, index, nodes.len());
+            let listing = targets(container.partition, &named);
+            let rows = ObjectRowTargets { listing, ..ObjectRowTargets::default() };
+            let request = request.clone().with_rows(&rows);
+            let response = self.send(node, &request, &mut reaped).await;
+            // 404: it did not exist there, and has a tombstone now.
             let removed =
                 |status: StatusCode| status.is_success() || status == StatusCode::NOT_FOUND;
-            successes += usize::from(answer.is_some_and(|answer| removed(answer.status())));
+            successes += usize::from(response.is_some_and(|response| removed(response.status())));
             apus_fault::point("reap.object.deleted");
         }
         reaped.object(Removal::of(successes, nodes.len() - successes));
@@ -236,31 +263,24 @@ impl Remover<'_> {
     /// Removes the container from each of its primaries, at one time for all.
     async fn delete_container(
         &self,
-        account: &Account,
-        container: &Container<'_>,
+        account: &ReapedAccount,
+        container: &ReapedContainer,
         reaped: &mut Reaped,
     ) {
-        let time = self.now().to_string();
+        let request = DeleteContainerRequest {
+            address: container.address(),
+            timestamp: self.now(),
+            account_rows: RowTargets::default(),
+        };
+        let request = request.encode().with_deleted_account();
         let mut successes = 0;
         for (index, node) in container.nodes.iter().enumerate() {
-            let mut request_headers = HeaderMap::new();
-            set(&mut request_headers, headers::TIMESTAMP, &time);
-            set(&mut request_headers, headers::ACCOUNT_OVERRIDE_DELETED, "yes");
-            name_servers(
-                &mut request_headers,
-                [headers::ACCOUNT_HOST, headers::ACCOUNT_PARTITION, headers::ACCOUNT_DEVICE],
-                account.partition,
-                &dealt(&account.nodes, index, container.nodes.len()),
-            );
-            let request = NodeRequest {
-                method: Method::DELETE,
-                partition: container.partition,
-                names: vec![account.name.clone(), container.name.to_owned()],
-                query: String::new(),
-                headers: request_headers,
-            };
-            let answer = self.send(node, &request, reaped).await;
-            successes += usize::from(answer.is_some_and(|answer| answer.status().is_success()));
+            let named = dealt(&account.nodes, index, container.nodes.len());
+            let rows = targets(account.partition, &named);
+            let request = request.clone().with_account_rows(&rows);
+            let response = self.send(node, &request, reaped).await;
+            successes +=
+                usize::from(response.is_some_and(|response| response.status().is_success()));
         }
         reaped.container(Removal::of(successes, container.nodes.len() - successes));
     }

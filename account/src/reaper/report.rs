@@ -1,13 +1,13 @@
-//! What the reaper did, in Swift's terms (`stats_…` in `swift/account/reaper.py`).
+//! Counts of the reaper, in Swift's terms (`stats_…` in `swift/account/reaper.py`).
 
 use std::collections::BTreeMap;
 
 use http::StatusCode;
 
-/// What a pass, or a part of it, did.
+/// Counts of a pass or of a part of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Reaped {
-    /// Deleted accounts that were not empty and had their turn.
+    /// Deleted accounts with containers that were processed.
     pub(crate) accounts: u64,
     /// Containers that most of their servers removed.
     pub(crate) containers_deleted: u64,
@@ -21,13 +21,13 @@ pub(crate) struct Reaped {
     pub(crate) containers_possibly_remaining: u64,
     /// Objects that too few servers removed.
     pub(crate) objects_possibly_remaining: u64,
-    /// Answers by the first digit of their status.
+    /// Responses by the first digit of their status.
     pub(crate) return_codes: BTreeMap<u16, u64>,
     /// Databases that could not be read.
     pub(crate) errors: u64,
 }
 
-/// Whether something was removed, as its servers say.
+/// Whether something was removed, by the responses of its servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Removal {
     Deleted,
@@ -36,7 +36,7 @@ pub(super) enum Removal {
 }
 
 impl Removal {
-    /// As Swift counts: more servers that removed it than such that did not.
+    /// As Swift counts: more servers removed it than did not.
     pub(super) fn of(successes: usize, failures: usize) -> Self {
         match successes {
             0 => Self::Remaining,
@@ -47,7 +47,7 @@ impl Removal {
 }
 
 impl Reaped {
-    /// Takes in what another part did.
+    /// Adds the counts of another part.
     pub(crate) fn add(&mut self, other: &Self) {
         self.accounts += other.accounts;
         self.containers_deleted += other.containers_deleted;
@@ -62,8 +62,8 @@ impl Reaped {
         self.errors += other.errors;
     }
 
-    /// Counts an answer.
-    pub(super) fn answered(&mut self, status: StatusCode) {
+    /// Counts a response.
+    pub(super) fn count_response(&mut self, status: StatusCode) {
         *self.return_codes.entry(status.as_u16() / 100).or_default() += 1;
     }
 

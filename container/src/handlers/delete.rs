@@ -1,11 +1,11 @@
-//! `DELETE` of a container: only when it is empty.
+//! `DELETE` of an empty container.
 
-use apus_broker::response::{Refusal, timestamp};
+use apus_broker::response::Refusal;
 use apus_broker::stat;
 use apus_daemon::Body;
 use apus_daemon::http::status;
-use apus_wire::headers;
-use http::{HeaderMap, Response, StatusCode};
+use apus_wire::message::container::DeleteContainerRequest;
+use http::{Response, StatusCode};
 
 use crate::backend;
 use crate::schema::SCHEMA;
@@ -14,11 +14,10 @@ use crate::server::{ContainerTarget, Server};
 pub(crate) async fn delete(
     server: &Server,
     target: &ContainerTarget,
-    head: &HeaderMap,
+    request: DeleteContainerRequest,
 ) -> Result<Response<Body>, Refusal> {
-    let time = timestamp(head, headers::TIMESTAMP)?;
-    let missing = || Box::new(status(StatusCode::NOT_FOUND));
-    let database = server.databases.open(&target.file).await?.ok_or_else(missing)?;
+    let time = request.timestamp;
+    let database = server.databases.existing(target).await?;
     let outcome = database
         .write(move |connection| {
             let before = backend::info(connection)?;
@@ -38,7 +37,8 @@ pub(crate) async fn delete(
     let (code, info) = outcome;
     apus_fault::point("container.delete.committed");
     if code != StatusCode::CONFLICT
-        && server.update_account(target, head, &info).await == Some(StatusCode::NOT_FOUND)
+        && server.update_account(target, &request.account_rows, &info).await
+            == Some(StatusCode::NOT_FOUND)
     {
         return Ok(status(StatusCode::NOT_FOUND));
     }

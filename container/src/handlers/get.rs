@@ -3,22 +3,26 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use apus_broker::response::{Refusal, refuse};
-use apus_broker::{digest, list_query};
-use apus_cluster::listing::{ObjectEntry, ObjectRow, split_swift_bytes};
-use apus_cluster::metadata;
+use apus_broker::response::{Refusal, missing, refuse};
+use apus_broker::{Connection, DbError, digest, list_query, metadata};
+use apus_cluster::PolicyIndex;
+use apus_cluster::listing::{ListQuery, ObjectEntry, ObjectRow, split_swift_bytes};
 use apus_daemon::Body;
-use apus_daemon::http::{format_date, full, header, set, status};
-use apus_wire::headers;
-use http::{HeaderMap, Response, StatusCode};
+use apus_daemon::http::{full, status};
+use apus_wire::message::container::{
+    ContainerDescription, ContainerTimes, ReadContainerRequest, RecordType,
+};
+use apus_wire::message::object::ReadVerb;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response, StatusCode};
 
 use crate::backend::{self, ContainerInfo};
 use crate::listing;
 use crate::schema::SCHEMA;
 use crate::server::{ContainerTarget, Server};
 
-/// Appends a JSON string, in ASCII as Python's `json.dumps` writes it: of pages that are the same
-/// byte for byte, whoever wrote them, a strong listing needs no second look.
+/// Appends a JSON string, in ASCII as Python's `json.dumps` writes it: a strong listing need not decode
+/// pages of several servers that are equal byte for byte.
 fn quote(out: &mut String, text: &str) {
     let plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\';
     out.push('"');
@@ -51,9 +55,9 @@ fn field(out: &mut String, name: &str, value: &str) {
     quote(out, value);
 }
 
-/// Content type and size as a listing tells them: of a joined object the size of the whole, which
-/// its row hides in the content type. Other servers (`full`) get the row as it is.
-fn shown(content_type: &str, size: u64, full: bool) -> (Cow<'_, str>, u64) {
+/// Content type and size in a listing. The size of a joined object is that of the whole, which its row
+/// has in the content type. Other servers (`full`) get the row as it is.
+fn listed(content_type: &str, size: u64, full: bool) -> (Cow<'_, str>, u64) {
     if full || !content_type.contains("swift_bytes=") {
         return (Cow::Borrowed(content_type), size);
     }
@@ -61,8 +65,8 @@ fn shown(content_type: &str, size: u64, full: bool) -> (Cow<'_, str>, u64) {
     (Cow::Owned(content_type), joined.and_then(|text| text.parse().ok()).unwrap_or(size))
 }
 
-/// Rows as a JSON array, `full` for other servers. Written straight into one buffer: listings are
-/// the largest documents there are.
+/// Rows as a JSON array, `full` for other servers. Written directly into one buffer, since listings
+/// are the largest documents.
 fn json<'a>(rows: impl Iterator<Item = Listed<'a>>, full: bool) -> Vec<u8> {
     let mut out = String::from("[");
     for row in rows {
@@ -72,7 +76,7 @@ fn json<'a>(rows: impl Iterator<Item = Listed<'a>>, full: bool) -> Vec<u8> {
         match row {
             Listed::Subdir(name) => field(&mut out, "{\"subdir\": ", name),
             Listed::Object(row) => {
-                let (content_type, size) = shown(&row.content_type, row.size, full);
+                let (content_type, size) = listed(&row.content_type, row.size, full);
                 out.push_str("{\"bytes\": ");
                 out.push_str(&size.to_string());
                 field(&mut out, ", \"hash\": ", &row.etag);
@@ -115,99 +119,113 @@ fn plain(entries: &[ObjectEntry]) -> Vec<u8> {
     out
 }
 
-fn info_headers(info: &ContainerInfo, out: &mut HeaderMap) {
-    for (name, value) in metadata_of(info) {
-        set(out, &name, &value);
+fn times(info: &ContainerInfo) -> ContainerTimes {
+    ContainerTimes {
+        created: Some(info.created_at),
+        put: Some(info.put_timestamp),
+        deleted: Some(info.delete_timestamp),
+        status_changed: Some(info.status_changed_at),
+        policy: Some(PolicyIndex(info.policy)),
     }
-    set(out, "x-container-object-count", &info.object_count.to_string());
-    set(out, "x-container-bytes-used", &info.bytes_used.to_string());
-    set(out, "x-timestamp", &info.created_at.normal());
-    set(out, "x-put-timestamp", &info.put_timestamp.normal());
-    set(out, "last-modified", &format_date(info.put_timestamp.seconds_ceil()));
 }
 
-fn metadata_of(info: &ContainerInfo) -> metadata::Metadata {
-    apus_broker::metadata::in_force(info.metadata.clone())
+/// What a listing consists of, and whether it is JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Listing {
+    None,
+    Text,
+    Json,
+    WithDeleted,
+    /// No database of this version has shards: the list is empty.
+    Shards,
 }
 
-fn backend_headers(info: &ContainerInfo, out: &mut HeaderMap) {
-    set(out, headers::BACKEND_TIMESTAMP, &info.created_at.to_string());
-    set(out, "x-backend-put-timestamp", &info.put_timestamp.to_string());
-    set(out, "x-backend-delete-timestamp", &info.delete_timestamp.to_string());
-    set(out, "x-backend-status-changed-at", &info.status_changed_at.to_string());
-    set(out, headers::POLICY_INDEX, &info.policy.to_string());
-    set(out, "x-backend-sharding-state", "unsharded");
+impl Listing {
+    fn of(request: &ReadContainerRequest) -> Self {
+        let wants_json = request.query.split('&').any(|pair| pair == "format=json");
+        match request.record_type {
+            Some(RecordType::Shard) => Self::Shards,
+            _ if request.with_deleted => Self::WithDeleted,
+            _ if wants_json => Self::Json,
+            _ => Self::Text,
+        }
+    }
+
+    fn content_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::None | Self::Text => "text/plain; charset=utf-8",
+            Self::Json | Self::WithDeleted | Self::Shards => "application/json; charset=utf-8",
+        })
+    }
+
+    fn body(
+        self,
+        connection: &mut Connection,
+        query: &ListQuery,
+        policy: u32,
+    ) -> Result<Vec<u8>, DbError> {
+        Ok(match self {
+            Self::None => Vec::new(),
+            Self::Shards => b"[]".to_vec(),
+            Self::WithDeleted => {
+                let rows = listing::page_with_deleted(connection, query, policy)?;
+                json(rows.iter().map(Listed::Object), true)
+            }
+            Self::Json => {
+                let entries = listing::page(connection, query, policy)?;
+                json(entries.iter().map(Listed::of), false)
+            }
+            Self::Text => plain(&listing::page(connection, query, policy)?),
+        })
+    }
 }
 
 pub(crate) async fn get(
     server: &Server,
     target: &ContainerTarget,
-    head: &HeaderMap,
-    query: &str,
-    is_head: bool,
+    request: ReadContainerRequest,
 ) -> Result<Response<Body>, Refusal> {
-    let mut list =
-        list_query(query, server.databases.deps.constraints.container_listing_limit, |_, _| {})
-            .map_err(|error| refuse(StatusCode::PRECONDITION_FAILED, &error.to_string()))?;
-    list.reserved = header(head, headers::ALLOW_RESERVED_NAMES)
-        .and_then(apus_daemon::config::value::flag)
-        .unwrap_or(false);
-    let wants_json = query.split('&').any(|pair| pair == "format=json");
-    let with_deleted = header(head, headers::LIST_DELETED).is_some();
-    // No database here has shards, which is an answer, and not the objects.
-    let asks_shards = header(head, headers::RECORD_TYPE)
-        .is_some_and(|record_type| record_type.eq_ignore_ascii_case("shard"));
-    let missing = || Box::new(status(StatusCode::NOT_FOUND));
-    let database = server.databases.open(&target.file).await?.ok_or_else(missing)?;
+    let limit = server.databases.deps.constraints.container_listing_limit;
+    let mut query = list_query(&request.query, limit, |_, _| {})
+        .map_err(|error| refuse(StatusCode::PRECONDITION_FAILED, &error.to_string()))?;
+    query.reserved = request.allow_reserved;
+    let listing = Listing::of(&request);
+    let is_head = request.verb == ReadVerb::Head;
+    let listed = if is_head { Listing::None } else { listing };
+    let database = server.databases.existing(target).await?;
     let (info, body) = database
         .read(move |connection| {
             digest::check_info(connection, &SCHEMA)?;
             let info = backend::info(connection)?;
-            if is_head || info.is_deleted() {
-                return Ok((info, Vec::new()));
-            }
-            let body = if asks_shards {
-                b"[]".to_vec()
-            } else if with_deleted {
-                let rows = listing::page_with_deleted(connection, &list, info.policy)?;
-                json(rows.iter().map(Listed::Object), true)
-            } else {
-                let entries = listing::page(connection, &list, info.policy)?;
-                if wants_json {
-                    json(entries.iter().map(Listed::of), false)
-                } else {
-                    plain(&entries)
-                }
-            };
+            let listed = if info.is_deleted() { Listing::None } else { listed };
+            let body = listed.body(connection, &query, info.policy)?;
             Ok((info, body))
         })
         .await?;
     if info.is_deleted() {
-        let mut response = status(StatusCode::NOT_FOUND);
-        backend_headers(&info, response.headers_mut());
+        let mut response = *missing();
+        times(&info).encode(response.headers_mut());
         return Ok(response);
     }
-    let empty = body.is_empty();
-    let code = if is_head || empty { StatusCode::NO_CONTENT } else { StatusCode::OK };
+    let code = if body.is_empty() { StatusCode::NO_CONTENT } else { StatusCode::OK };
     let mut response = status(code);
-    if !empty {
+    if !body.is_empty() {
         *response.body_mut() = full(body);
     }
-    let out = response.headers_mut();
-    let kind =
-        if wants_json || with_deleted || asks_shards { "application/json" } else { "text/plain" };
-    set(out, "content-type", &format!("{kind}; charset=utf-8"));
-    info_headers(&info, out);
-    backend_headers(&info, out);
-    if asks_shards {
-        set(out, headers::RECORD_TYPE, "shard");
-        let format = header(head, headers::SHARD_FORMAT).unwrap_or_default();
-        let namespace = format.eq_ignore_ascii_case("namespace");
-        set(out, headers::SHARD_FORMAT, if namespace { "namespace" } else { "full" });
-    } else if !is_head {
-        set(out, headers::RECORD_TYPE, "object");
-        set(out, headers::RECORD_POLICY, &info.policy.to_string());
-    }
+    response.headers_mut().insert(CONTENT_TYPE, listing.content_type());
+    let record_type = match listing {
+        Listing::Shards => Some(RecordType::Shard),
+        _ if is_head => None,
+        _ => Some(RecordType::Object),
+    };
+    let description = ContainerDescription {
+        times: times(&info),
+        metadata: metadata::in_force(info.metadata),
+        object_count: info.object_count,
+        bytes_used: info.bytes_used,
+        listed: record_type.map(|kind| (kind, request.shard_format)),
+    };
+    description.encode(response.headers_mut());
     Ok(response)
 }
 
@@ -217,10 +235,10 @@ mod tests {
 
     #[test]
     fn a_joined_object_is_listed_with_the_size_of_the_whole() {
-        assert_eq!(shown("a/b", 400, false), ("a/b".into(), 400));
+        assert_eq!(listed("a/b", 400, false), ("a/b".into(), 400));
         let joined = "a/b;c=d;swift_bytes=7000";
-        assert_eq!(shown(joined, 400, false), ("a/b;c=d".into(), 7000));
-        assert_eq!(shown(joined, 400, true), (joined.into(), 400));
+        assert_eq!(listed(joined, 400, false), ("a/b;c=d".into(), 7000));
+        assert_eq!(listed(joined, 400, true), (joined.into(), 400));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One file per verb.
+//! Verbs of containers, one file per verb.
 
 pub(crate) mod delete;
 pub(crate) mod get;

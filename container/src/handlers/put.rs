@@ -1,40 +1,34 @@
-//! `PUT` and `POST` of a container: make it, bring it back, change its metadata.
+//! `PUT` and `POST` of a container: creates it, or changes its metadata.
 
-use apus_broker::response::{Refusal, refuse, timestamp};
-use apus_broker::{metadata, stat};
-use apus_cluster::metadata::Resource;
+use apus_broker::response::{Refusal, missing};
+use apus_broker::stat;
+use apus_cluster::PolicyIndex;
 use apus_daemon::Body;
-use apus_daemon::http::{header, status};
+use apus_daemon::http::{set, status};
 use apus_wire::headers;
-use http::{HeaderMap, Response, StatusCode};
+use apus_wire::message::container::{ContainerPolicy, PostContainerRequest, PutContainerRequest};
+use http::{Response, StatusCode};
 
 use crate::backend;
 use crate::schema::SCHEMA;
 use crate::server::{ContainerTarget, Server};
 
-/// Headers besides metadata that a container keeps.
-const SAVED: [&str; 4] =
-    ["x-container-read", "x-container-write", "x-container-sync-key", "x-container-sync-to"];
-
-pub(crate) fn policy(head: &HeaderMap, key: &str) -> Result<Option<u32>, Refusal> {
-    match header(head, key) {
-        None | Some("") => Ok(None),
-        Some(text) => text
-            .parse()
-            .map(Some)
-            .map_err(|_| refuse(StatusCode::BAD_REQUEST, &format!("Invalid {key} {text:?}"))),
-    }
+/// A response that names the policy of the container.
+fn with_policy(code: StatusCode, policy: u32) -> Response<Body> {
+    let mut response = status(code);
+    set(response.headers_mut(), headers::POLICY_INDEX, &policy.to_string());
+    response
 }
 
 pub(crate) async fn put(
     server: &Server,
     target: &ContainerTarget,
-    head: &HeaderMap,
+    request: PutContainerRequest,
 ) -> Result<Response<Body>, Refusal> {
-    let time = timestamp(head, headers::TIMESTAMP)?;
-    let explicit = policy(head, headers::POLICY_INDEX)?;
-    let default = policy(head, headers::POLICY_DEFAULT)?.unwrap_or(0);
-    let wanted = explicit.unwrap_or(default);
+    let PutContainerRequest { timestamp: time, policy, metadata: changes, account_rows, .. } =
+        request;
+    let PolicyIndex(wanted) = policy.index();
+    let is_explicit = matches!(policy, ContainerPolicy::Explicit(_));
     let mut created = false;
     let database = match server.databases.open(&target.file).await? {
         Some(database) => database,
@@ -43,13 +37,12 @@ pub(crate) async fn put(
             server.create(target, time, wanted).await?
         }
     };
-    let changes = metadata::of_headers(head, Resource::Container, &SAVED);
     let constraints = server.databases.deps.constraints.clone();
     let outcome = database
         .write(move |connection| {
             let info = backend::info(connection)?;
             let was_deleted = info.is_deleted();
-            if !was_deleted && explicit.is_some_and(|explicit| explicit != info.policy) {
+            if !was_deleted && is_explicit && wanted != info.policy {
                 return Ok(Err(info.policy));
             }
             let recreate = (was_deleted && time > info.delete_timestamp).then_some(wanted);
@@ -60,45 +53,31 @@ pub(crate) async fn put(
         .await?;
     let (recreated, info) = match outcome {
         Ok(done) => done,
-        Err(policy) => {
-            let mut response = status(StatusCode::CONFLICT);
-            apus_daemon::http::set(
-                response.headers_mut(),
-                headers::POLICY_INDEX,
-                &policy.to_string(),
-            );
-            return Ok(response);
-        }
+        Err(policy) => return Ok(with_policy(StatusCode::CONFLICT, policy)),
     };
     apus_fault::point("container.put.committed");
     created |= recreated;
-    if server.update_account(target, head, &info).await == Some(StatusCode::NOT_FOUND) {
+    if server.update_account(target, &account_rows, &info).await == Some(StatusCode::NOT_FOUND) {
         return Ok(status(StatusCode::NOT_FOUND));
     }
-    let mut response = status(if created { StatusCode::CREATED } else { StatusCode::ACCEPTED });
-    apus_daemon::http::set(response.headers_mut(), headers::POLICY_INDEX, &info.policy.to_string());
-    Ok(response)
+    let code = if created { StatusCode::CREATED } else { StatusCode::ACCEPTED };
+    Ok(with_policy(code, info.policy))
 }
 
 pub(crate) async fn post(
     server: &Server,
     target: &ContainerTarget,
-    head: &HeaderMap,
+    request: PostContainerRequest,
 ) -> Result<Response<Body>, Refusal> {
-    let time = timestamp(head, headers::TIMESTAMP)?;
-    let missing = || Box::new(status(StatusCode::NOT_FOUND));
-    let database = server.databases.open(&target.file).await?.ok_or_else(missing)?;
-    let changes = metadata::of_headers(head, Resource::Container, &SAVED);
+    let PostContainerRequest { timestamp: time, metadata: changes, keeps_timestamp, .. } = request;
+    let database = server.databases.existing(target).await?;
     let constraints = server.databases.deps.constraints.clone();
-    let keeps_time = header(head, headers::NO_TIMESTAMP_UPDATE)
-        .and_then(apus_daemon::config::value::flag)
-        .unwrap_or(false);
     let found = database
         .write(move |connection| {
             if backend::info(connection)?.is_deleted() {
                 return Ok(false);
             }
-            if !keeps_time {
+            if !keeps_timestamp {
                 stat::put(connection, &SCHEMA, time)?;
             }
             stat::put_metadata(connection, &SCHEMA, &changes, time, &constraints)?;

@@ -1,12 +1,12 @@
-//! `UPDATE` of a container: rows with all their times, as a JSON list, merged like those of a
-//! replica. Swift's sharder and proxy send them.
+//! `UPDATE` of a container: merges rows with all their times, from a JSON list, like a replica's.
+//!
+//! Swift's sharder and proxy send them.
 
 use apus_broker::replication;
-use apus_broker::response::{Refusal, timestamp};
+use apus_broker::response::{Refusal, missing};
 use apus_daemon::Body;
-use apus_daemon::http::{header, status};
-use apus_wire::headers;
-use http::{HeaderMap, Response, StatusCode};
+use apus_wire::message::container::UpdateRowsRequest;
+use http::Response;
 
 use crate::kind::Containers;
 use crate::server::{ContainerTarget, Server};
@@ -14,23 +14,17 @@ use crate::server::{ContainerTarget, Server};
 pub(crate) async fn update(
     server: &Server,
     target: &ContainerTarget,
-    head: &HeaderMap,
+    request: UpdateRowsRequest,
     body: Body,
 ) -> Result<Response<Body>, Refusal> {
-    let time = timestamp(head, headers::TIMESTAMP)?;
-    let policy = super::put::policy(head, headers::POLICY_INDEX)?.unwrap_or(0);
-    let asked = header(head, "x-backend-auto-create")
-        .and_then(apus_daemon::config::value::flag)
-        .unwrap_or(false);
-    let missing = || Box::new(status(StatusCode::NOT_FOUND));
     let database = match server.databases.open(&target.file).await? {
         Some(database) => database,
-        None if asked || target.path.account.is_internal() => {
-            server.create(target, time, policy).await?
+        None if request.auto_create || target.path.account.is_internal() => {
+            server.create(target, request.timestamp, request.policy.0).await?
         }
         None => return Err(missing()),
     };
-    let answer = replication::update::<Containers>(&database, body).await?;
+    let response = replication::update::<Containers>(&database, body).await?;
     server.note_change(target);
-    Ok(answer)
+    Ok(response)
 }

@@ -147,9 +147,9 @@ async fn every_visible_flipped_bit_is_found() {
             assert!(is_damaged, "bit {bit} is visible and is not found: {verdict:?}");
         }
         for ending in ["-wal", "-shm", "-journal"] {
-            let mut beside = bench.path.clone().into_os_string();
-            beside.push(ending);
-            let _ = std::fs::remove_file(beside);
+            let mut file = bench.path.clone().into_os_string();
+            file.push(ending);
+            let _ = std::fs::remove_file(file);
         }
     }
     println!("flips: 600, visible: {visible}, found: {found}");
@@ -199,9 +199,9 @@ async fn all_rows_that_can_be_trusted_are_salvaged() {
         let quarantined =
             bench.broker.quarantine::<Containers>(&bench.root, &bench.path, &bench.hash, false);
         let outcome = quarantined.await.unwrap();
-        let aside = bench.root.join("quarantined/containers");
+        let quarantined_folder = bench.root.join("quarantined/containers");
         let name = bench.path.file_stem().unwrap();
-        assert!(aside.join(name).join(bench.path.file_name().unwrap()).exists());
+        assert!(quarantined_folder.join(name).join(bench.path.file_name().unwrap()).exists());
         match &outcome {
             QuarantineOutcome::Quarantined { replaced: true, rows: 300, salvaged: None } => {
                 assert_eq!(bench.audit().await, Verdict::Good { is_covered: true });
@@ -212,7 +212,7 @@ async fn all_rows_that_can_be_trusted_are_salvaged() {
             }
             QuarantineOutcome::Quarantined { replaced: false, rows: 299, salvaged: Some(_) } => {
                 assert!(!bench.path.exists(), "half a listing is worse than none");
-                assert!(aside.join(name).join("salvaged.db").exists());
+                assert!(quarantined_folder.join(name).join("salvaged.db").exists());
             }
             other => panic!("{other:?}"),
         }

@@ -1,9 +1,9 @@
-//! Finds misplaced rows when a container has been replicated, and queues them.
+//! Queues misplaced rows of containers that were replicated.
 //!
-//! The sync point of a database says up to which row that was done. It moves only over rows that a
-//! majority of the queue's servers has, so that none is left out.
+//! The sync point of a database is the row up to which that was done. It moves only over rows that a
+//! majority of the queue's servers has, so that none is missed.
 //! Source: `swift/container/replicator.py`, `dump_to_reconciler`. Swift writes entries into a
-//! database beside its own and replicates that; here they are sent to where they belong.
+//! database next to its own and replicates that; here they are sent to their servers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,15 +21,15 @@ use super::queue::{self, Queue, QueueError};
 use crate::backend;
 use crate::kind::{Containers, ObjectRecord};
 
-/// Rows that are looked at in one go.
+/// Rows that are read at a time.
 const PAGE: usize = 1000;
 
-/// Queues what is misplaced.
+/// Queues misplaced rows.
 #[derive(Debug)]
 pub(crate) struct Feeder {
     /// The databases of this node.
     pub(crate) broker: Arc<Broker>,
-    /// Where entries go.
+    /// The queue.
     pub(crate) queue: Queue,
 }
 
@@ -46,7 +46,7 @@ enum FeedError {
     PolicyChanged,
 }
 
-/// The entry for a row; `None` when its name or time are none.
+/// The entry for a row; `None` when its name or time is invalid.
 fn entry(container: &ContainerPath, row: &ObjectRecord) -> Option<(String, ObjectRecord)> {
     let times = RowTimes::decode(&row.created_at)?;
     let object = container.object(ObjectName::parse(&row.name).ok()?);
@@ -61,25 +61,25 @@ impl Feeder {
     async fn page(&self, path: &Path, after: i64) -> Result<(u32, Vec<ObjectRecord>), DbError> {
         let opened = self.broker.open(path, backend::merge_pending).await?;
         let database = opened.ok_or(DbError::Missing)?;
-        let look = database.read(move |connection| {
+        let page = database.read(move |connection| {
             let policy = backend::info(connection)?.policy;
             Ok((policy, rows_since::<Containers>(connection, after, PAGE)?))
         });
-        look.await
+        page.await
     }
 
-    /// Queues what is misplaced after row `point`; gives how many entries were queued.
+    /// Queues misplaced rows after row `point`. Returns how many entries were queued.
     async fn feed(&self, path: &Path, info: &ReplicaInfo, point: i64) -> Result<u64, FeedError> {
         let container = ContainerPath::new(
             AccountName::parse(&info.account)?,
             ContainerName::parse(info.container.as_deref().unwrap_or_default())?,
         );
         let (mut queued, mut after) = (0, point);
-        let mut known = None;
+        let mut first_policy = None;
         let fed = loop {
             let (policy, rows) = self.page(path, after).await?;
             // Rows that were in their place a page ago may be misplaced now.
-            if *known.get_or_insert(policy) != policy {
+            if *first_policy.get_or_insert(policy) != policy {
                 return Err(FeedError::PolicyChanged);
             }
             let last = rows.last().and_then(|row| row.row_id).unwrap_or(after);
@@ -88,7 +88,9 @@ impl Feeder {
             for row in rows.iter().filter(|row| row.storage_policy_index != policy) {
                 match entry(&container, row) {
                     Some((queue, entry)) => entries.entry(queue).or_default().push(entry),
-                    None => tracing::error!(?row, container = %container, "no row to reconcile"),
+                    None => {
+                        tracing::error!(?row, container = %container, "Failed to queue an invalid misplaced row")
+                    }
                 }
             }
             let mut sent = Ok(());
@@ -104,12 +106,12 @@ impl Feeder {
             }
             after = last;
             if is_end {
-                // Also what has been replaced since.
+                // Also rows that were replaced since.
                 after = after.max(info.max_row);
                 break Ok(());
             }
         };
-        if let Some(policy) = known.filter(|_| after > point) {
+        if let Some(policy) = first_policy.filter(|_| after > point) {
             let opened = self.broker.open(path, backend::merge_pending).await?;
             let database = opened.ok_or(DbError::Missing)?;
             database.write(move |connection| backend::queued(connection, after, policy)).await?;
@@ -129,10 +131,10 @@ impl AfterPush for Feeder {
         match self.feed(database, info, point).await {
             Ok(0) => {}
             Ok(entries) => {
-                tracing::info!(entries, database = %database.display(), "misplaced objects queued");
+                tracing::info!(entries, database = %database.display(), "Queued misplaced objects");
             }
             Err(error) => {
-                tracing::warn!(%error, database = %database.display(), "misplaced objects");
+                tracing::warn!(%error, database = %database.display(), "Failed to queue misplaced objects");
             }
         }
     }
@@ -216,14 +218,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rows_are_judged_anew_when_the_policy_changes() {
+    async fn rows_are_checked_again_when_the_policy_changes() {
         let bench = Bench::new("feed-policy").await;
-        assert_eq!(bench.info().await.queued, None, "one policy needs no look");
+        assert_eq!(bench.info().await.queued, None, "one policy needs no check");
         bench.row(0).await;
         assert_eq!(bench.info().await.queued, Some(-1));
         bench.write(|connection| backend::queued(connection, 1, 0)).await;
         assert_eq!(bench.info().await.queued, Some(1));
-        // A look that was taken while the container had another policy does not count.
+        // A check under another policy of the container does not count.
         bench.write(|connection| backend::queued(connection, 2, 7)).await;
         bench.write(|connection| backend::queued(connection, 0, 0)).await;
         assert_eq!(bench.info().await.queued, Some(1));
@@ -242,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_container_that_is_made_again_leaves_what_was_deleted_with_it() {
+    async fn a_container_that_is_made_again_leaves_rows_that_were_deleted_with_it() {
         let bench = Bench::new("feed-again").await;
         bench.row(0).await;
         assert!(!bench.write(backend::is_empty).await, "an object of another policy is an object");

@@ -1,9 +1,9 @@
 //! The container reconciler: moves objects that were written or deleted in another policy than
 //! their container's.
 //!
-//! That happens when a container was made twice, with two policies, by servers that did not see
+//! That happens when a container was made twice, with two policies, by servers that could not reach
 //! each other. Replicators agree on one of them and queue the rows of the other ([`feed`]); the
-//! reconciler works the queue off. An entry goes last, and only as of its own time, so that a newer
+//! reconciler processes the queue. An entry is removed last, and only at its own time, so that a newer
 //! one for the same object stays. Source: `swift/container/reconciler.py`.
 
 mod feed;
@@ -29,12 +29,12 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 pub(crate) use self::feed::Feeder;
-use self::object::{Fate, Job, Mover};
+use self::object::{EntryOutcome, Mover, QueueEntry};
 pub(crate) use self::options::ReconcilerOptions;
 use self::placement::Placements;
 pub use self::queue::{Queue, QueueError};
 
-/// Rows of a listing that are held at a time.
+/// Rows of a listing in memory at a time.
 const PAGE: usize = 1000;
 /// Offset by which an entry's removal is later than the entry (Swift's): later than the row of the
 /// source's deletion, which would otherwise be queued in turn.
@@ -46,7 +46,7 @@ pub(crate) struct ReconcilerDeps {
     pub(crate) store: Arc<dyn Primitive>,
     /// The rows of the queue.
     pub(crate) queue: Queue,
-    /// Where the objects of each policy live.
+    /// The rings of objects by policy.
     pub(crate) objects: BTreeMap<PolicyIndex, Arc<SharedRing>>,
 }
 
@@ -58,14 +58,14 @@ pub(crate) struct Reconciler {
     options: ReconcilerOptions,
 }
 
-/// What a pass did, under the names of Swift's statistics.
+/// Counts of a pass, under the names of Swift's statistics.
 #[derive(Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Reconciled {
-    /// Entries that are done with and removed.
+    /// Entries that were processed and removed.
     pub(crate) success: u64,
     /// Entries that are to be tried again.
     pub(crate) retry: u64,
-    /// Entries of objects that are where they belong.
+    /// Entries of objects that are in their place.
     pub(crate) noop_object: u64,
     /// Entries whose target had something newer.
     pub(crate) found_object: u64,
@@ -79,49 +79,49 @@ pub(crate) struct Reconciled {
     pub(crate) delete_failed: u64,
     /// Sources that could not be removed.
     pub(crate) cleanup_failed: u64,
-    /// Objects that nobody has had for too long.
+    /// Objects that no server has had for too long.
     pub(crate) lost_source: u64,
-    /// Objects that nobody has now.
+    /// Objects that no server has now.
     pub(crate) unavailable_source: u64,
-    /// Objects whose target cannot be seen now.
+    /// Objects whose target cannot be read now.
     pub(crate) unavailable_destination: u64,
     /// Objects whose container's policy is not known now.
     pub(crate) unavailable_container: u64,
     /// Objects of policies without a ring that stays as it is.
     pub(crate) ppi_skip: u64,
-    /// Rows that are no entries.
+    /// Rows that are not entries.
     pub(crate) invalid_record: u64,
     /// Entries of other processes.
     pub(crate) skipped: u64,
-    /// Listings that failed, and containers that make no sense.
+    /// Listings that failed, and invalid containers.
     pub(crate) errors: u64,
     /// Empty containers of the queue that were removed.
     pub(crate) containers_removed: u64,
 }
 
 impl Reconciled {
-    fn count(&mut self, fate: Fate) {
-        *if fate.is_done() { &mut self.success } else { &mut self.retry } += 1;
-        *match fate {
-            Fate::NoopObject => &mut self.noop_object,
-            Fate::FoundObject => &mut self.found_object,
-            Fate::CopySuccess => &mut self.copy_success,
-            Fate::DeleteSuccess => &mut self.delete_success,
-            Fate::LostSource => &mut self.lost_source,
-            Fate::UnavailableContainer => &mut self.unavailable_container,
-            Fate::PpiSkip => &mut self.ppi_skip,
-            Fate::UnavailableDestination => &mut self.unavailable_destination,
-            Fate::UnavailableSource => &mut self.unavailable_source,
-            Fate::CopyFailed => &mut self.copy_failed,
-            Fate::DeleteFailed => &mut self.delete_failed,
-            Fate::CleanupFailed => &mut self.cleanup_failed,
+    fn count(&mut self, outcome: EntryOutcome) {
+        *if outcome.is_done() { &mut self.success } else { &mut self.retry } += 1;
+        *match outcome {
+            EntryOutcome::NoopObject => &mut self.noop_object,
+            EntryOutcome::FoundObject => &mut self.found_object,
+            EntryOutcome::CopySuccess => &mut self.copy_success,
+            EntryOutcome::DeleteSuccess => &mut self.delete_success,
+            EntryOutcome::LostSource => &mut self.lost_source,
+            EntryOutcome::UnavailableContainer => &mut self.unavailable_container,
+            EntryOutcome::PpiSkip => &mut self.ppi_skip,
+            EntryOutcome::UnavailableDestination => &mut self.unavailable_destination,
+            EntryOutcome::UnavailableSource => &mut self.unavailable_source,
+            EntryOutcome::CopyFailed => &mut self.copy_failed,
+            EntryOutcome::DeleteFailed => &mut self.delete_failed,
+            EntryOutcome::CleanupFailed => &mut self.cleanup_failed,
         } += 1;
     }
 }
 
-/// What a row of the queue asks for; `None` when it is no entry.
-fn job(row: &ObjectRow) -> Option<Job> {
-    Some(Job {
+/// The entry in a row of the queue; `None` for another row.
+fn job(row: &ObjectRow) -> Option<QueueEntry> {
+    Some(QueueEntry {
         entry: Entry::parse(&row.name)?,
         operation: Operation::parse(&row.content_type)?,
         time: RowTimes::decode(&row.etag)?.data,
@@ -129,8 +129,8 @@ fn job(row: &ObjectRow) -> Option<Job> {
 }
 
 /// When the entry of a row is removed, unless a newer one has come.
-fn removal(row: &ObjectRow, job: &Job) -> Timestamp {
-    // Without the offset of the row's own time, which listings do not tell.
+fn removal(row: &ObjectRow, job: &QueueEntry) -> Timestamp {
+    // Without the offset of the row's own time, which listings do not have.
     let time = job.time.max(row.last_modified().with_offset(0));
     time.with_offset(time.offset() + REMOVAL)
 }
@@ -153,8 +153,8 @@ impl Reconciler {
         &self.queue.hash
     }
 
-    /// Whether this process is to do it.
-    fn is_ours(&self, job: &Job) -> bool {
+    /// Whether this process is to process an entry.
+    fn is_ours(&self, job: &QueueEntry) -> bool {
         let object = &job.entry.object;
         let container = &object.container;
         let names =
@@ -162,13 +162,13 @@ impl Reconciler {
         self.options.share.takes(|processes| self.hash().hash(&names).modulo(processes))
     }
 
-    /// Works off all containers of the queue: the newest first, which the account may not list yet.
+    /// Processes all containers of the queue: the newest first, which the account may not list yet.
     async fn containers(&self, cx: &PassContext, reconciled: &mut Reconciled) -> Result<(), Error> {
         let invalid = |error: apus_cluster::name::NameError| Error::invalid(error.to_string());
         let account = AccountName::parse(reconciler::ACCOUNT).map_err(invalid)?;
         let current = queue_container(Timestamp::from_duration(cx.clock.now()));
         let newest = ContainerName::parse(&current).map_err(invalid)?;
-        self.told(cx, ContainerPath::new(account.clone(), newest), reconciled).await;
+        self.try_container(cx, ContainerPath::new(account.clone(), newest), reconciled).await;
         // Old ones are mostly empty.
         let mut query = ListQuery { limit: PAGE, reverse: true, ..ListQuery::default() };
         loop {
@@ -182,7 +182,7 @@ impl Reconciler {
                     continue;
                 }
                 let name = ContainerName::parse(&row.name).map_err(invalid)?;
-                self.told(cx, ContainerPath::new(account.clone(), name), reconciled).await;
+                self.try_container(cx, ContainerPath::new(account.clone(), name), reconciled).await;
             }
             match last {
                 Some(last) => query.marker = last,
@@ -191,23 +191,28 @@ impl Reconciler {
         }
     }
 
-    /// Works off one container; what goes wrong is told.
-    async fn told(&self, cx: &PassContext, container: ContainerPath, reconciled: &mut Reconciled) {
+    /// Processes one container; an error is logged.
+    async fn try_container(
+        &self,
+        cx: &PassContext,
+        container: ContainerPath,
+        reconciled: &mut Reconciled,
+    ) {
         let Some(time) = Timestamp::parse(container.container.as_str()) else {
-            tracing::error!(%container, "no container of the queue");
+            tracing::error!(%container, "Invalid container in the reconciler queue");
             reconciled.errors += 1;
             return;
         };
         match self.container(cx, &container, time, reconciled).await {
             Err(error) if error.kind != Kind::NotFound => {
-                tracing::error!(%error, %container, "reconciler");
+                tracing::error!(%error, %container, "Failed to process a container of the reconciler queue");
                 reconciled.errors += 1;
             }
             _ => {}
         }
     }
 
-    /// Works off one container, and removes it when it is old and empty.
+    /// Processes one container, and removes it when it is old and empty.
     async fn container(
         &self,
         cx: &PassContext,
@@ -251,7 +256,7 @@ impl Reconciler {
         for row in rows {
             let ObjectEntry::Object(row) = row else { continue };
             let Some(job) = job(&row) else {
-                tracing::error!(?row, %container, "no entry of the queue");
+                tracing::error!(?row, %container, "Invalid entry in the reconciler queue");
                 reconciled.invalid_record += 1;
                 continue;
             };
@@ -260,32 +265,32 @@ impl Reconciler {
                 continue;
             }
             if running.len() >= self.options.concurrency
-                && let Some(fate) = running.next().await
+                && let Some(outcome) = running.next().await
             {
-                reconciled.count(fate);
+                reconciled.count(outcome);
             }
             running.push(self.entry(cx, container, row, job));
         }
-        while let Some(fate) = running.next().await {
-            reconciled.count(fate);
+        while let Some(outcome) = running.next().await {
+            reconciled.count(outcome);
         }
     }
 
-    /// Does what an entry asks for, and removes it when that is done.
+    /// Processes an entry, and removes it when it is done.
     async fn entry(
         &self,
         cx: &PassContext,
         container: &ContainerPath,
         row: ObjectRow,
-        job: Job,
-    ) -> Fate {
-        let fate = self.mover.reconcile(cx.clock.as_ref(), &job).await;
-        tracing::debug!(entry = row.name, ?fate, "reconciler");
-        if fate.is_done() {
+        job: QueueEntry,
+    ) -> EntryOutcome {
+        let outcome = self.mover.reconcile(cx.clock.as_ref(), &job).await;
+        tracing::debug!(entry = row.name, ?outcome, "Processed an entry of the reconciler queue");
+        if outcome.is_done() {
             let time = removal(&row, &job);
             self.queue.remove(container.container.as_str(), &row.name, time).await;
         }
-        fate
+        outcome
     }
 }
 
@@ -299,14 +304,14 @@ impl Pass for Reconciler {
 
     async fn pass(&mut self, cx: &PassContext) -> Result<Reconciled, Stopped> {
         let mut reconciled = Reconciled::default();
-        // What a stop cuts off is still in the queue.
+        // Entries that a stop leaves are still in the queue.
         let queue = self.containers(cx, &mut reconciled);
         match cx.unless_stopped(queue).await? {
             Ok(()) => {}
             // Nothing was ever misplaced.
             Err(error) if matches!(error.kind, Kind::NotFound | Kind::RecentlyDeleted) => {}
             Err(error) => {
-                tracing::error!(%error, "reconciler");
+                tracing::error!(%error, "Failed to process the reconciler queue");
                 reconciled.errors += 1;
             }
         }
@@ -331,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_says_what_was_done_when_in_which_policy() {
+    fn a_row_has_operation_time_and_policy() {
         let put = row("1:/a/c/o", "application/x-put", "1700000000.12345+0+3", "1700000000.12348");
         let asked = job(&put).unwrap();
         assert_eq!(asked.operation, Operation::Put);
@@ -347,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_removed_as_of_just_after_it() {
+    fn an_entry_is_removed_at_a_time_just_after_it() {
         let removed = |etag: &str, modified: &str| {
             let row = row("1:/a/c/o", "application/x-put", etag, modified);
             removal(&row, &job(&row).unwrap()).to_string()

@@ -1,14 +1,14 @@
-//! Brings one object, or its deletion, from the policy that it was written in to the container's.
+//! Moves one object, or its deletion, from the policy of its write to the container's.
 //!
 //! The copy's time is that of what was copied with a greater offset: later than every copy of the
-//! same write, and earlier than any write of a client that came after it. The source is deleted
-//! only when most servers of the target have something as new, and as of the time of what was seen
-//! there, so that nothing newer is lost. Each step can be taken again, by several processes at once.
+//! same write, and earlier than any later write of a client. The source is deleted only when most
+//! servers of the target have something as new, and at the time of the version that was read, so that
+//! nothing newer is lost. Each step can be repeated, by several processes at once.
 //! Source: `swift/container/reconciler.py`, `_reconcile_object`.
 //!
 //! The source's deletion is a misplaced deletion like others, and may be queued before the entry is
-//! removed. Swift deletes the source once more, a little later, and after four such rounds the copy.
-//! Here offsets tell such deletions from those of clients, and what is deleted stays as it is.
+//! removed. Swift then deletes the source again, a little later, and after four such rounds the copy.
+//! Here offsets distinguish such deletions from those of clients, and they are not moved.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,33 +31,33 @@ const COPY: u64 = 3;
 /// Offset by which a source's deletion is later than the source (Swift's).
 const TOMBSTONE: u64 = 1;
 
-/// What an entry of the queue asks for.
+/// An entry of the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Job {
+pub(super) struct QueueEntry {
     pub(super) entry: Entry,
     pub(super) operation: Operation,
     /// When the object was written or deleted.
     pub(super) time: Timestamp,
 }
 
-/// What became of an entry, by the names of Swift's statistics.
+/// Outcome of one entry, by the names of Swift's statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It is where it belongs.
+pub(super) enum EntryOutcome {
+    /// It is in its place.
     NoopObject,
-    /// The target had something newer, and the source is gone; or it is the trace of a move.
+    /// The target had something newer, and the source is deleted; or it is the trace of a move.
     FoundObject,
-    /// It was copied, and the source is gone.
+    /// It was copied, and the source is deleted.
     CopySuccess,
     /// It was deleted in the target, too.
     DeleteSuccess,
-    /// There is no source, and nobody will bring one.
+    /// There is no source, and it is too old to come back.
     LostSource,
     /// The container's policy is not known or not settled, or the container is deleted.
     UnavailableContainer,
     /// One of the policies has no ring here, or its ring is being changed to more partitions.
     PpiSkip,
-    /// The target cannot be seen now.
+    /// The target cannot be read now.
     UnavailableDestination,
     /// The source cannot be read now, or is older than the entry.
     UnavailableSource,
@@ -69,8 +69,8 @@ pub(super) enum Fate {
     CleanupFailed,
 }
 
-impl Fate {
-    /// Whether the entry is done with.
+impl EntryOutcome {
+    /// Whether the entry is to be removed.
     pub(super) fn is_done(self) -> bool {
         match self {
             Self::NoopObject
@@ -93,7 +93,7 @@ impl Fate {
 pub(super) struct Mover {
     pub(super) store: Arc<dyn Primitive>,
     pub(super) placements: Placements,
-    /// Where the objects of each policy live.
+    /// The rings of objects by policy.
     pub(super) rings: BTreeMap<PolicyIndex, Arc<SharedRing>>,
     /// Seconds after which an entry without a source is given up.
     pub(super) reclaim_age: u64,
@@ -104,8 +104,8 @@ fn later(time: Timestamp, by: u64) -> Timestamp {
     time.with_offset(time.offset().saturating_add(by))
 }
 
-/// Whether a deletion is that of a source which was moved: clients' have no offset, and those that
-/// were moved themselves have whole steps of it.
+/// Whether a deletion is that of a source which was moved: those of clients have no offset, and those
+/// that were moved themselves have whole steps of it.
 fn is_trace(operation: Operation, time: Timestamp) -> bool {
     operation == Operation::Delete && !time.offset().is_multiple_of(COPY)
 }
@@ -121,93 +121,108 @@ impl Mover {
         self.rings.get(&policy).is_some_and(|ring| ring.get().next_part_power().is_none())
     }
 
-    /// Does what an entry asks for.
-    pub(super) async fn reconcile(&self, clock: &dyn Clock, job: &Job) -> Fate {
-        let Job { entry: Entry { policy: source, object }, operation, time } = job;
+    /// Moves what an entry is about.
+    pub(super) async fn reconcile(&self, clock: &dyn Clock, job: &QueueEntry) -> EntryOutcome {
+        let QueueEntry { entry: Entry { policy: source, object }, operation, time } = job;
         let Some(placement) = self.placements.of(&object.container, clock).await else {
-            return Fate::UnavailableContainer;
+            return EntryOutcome::UnavailableContainer;
         };
         if placement.policy == *source {
-            // An entry that was removed does not come again, even if the other policy wins in the end.
-            return if placement.agreed { Fate::NoopObject } else { Fate::UnavailableContainer };
+            // An entry that was removed does not come again, even if the other policy wins later.
+            return match placement.agreed {
+                true => EntryOutcome::NoopObject,
+                false => EntryOutcome::UnavailableContainer,
+            };
         }
         if is_trace(*operation, *time) {
-            return Fate::FoundObject;
+            return EntryOutcome::FoundObject;
         }
         if !self.is_settled(*source) || !self.is_settled(placement.policy) {
-            return Fate::PpiSkip;
+            return EntryOutcome::PpiSkip;
         }
-        // Strong, since what one pass wrote the next must see: a majority of primaries.
+        // Strong, so that each pass sees the writes of the one before: a majority of primaries.
         let context = Context::system("reconciler", new_trans_id(clock, "")).strong();
         let (from, to) = (context.in_policy(*source), context.in_policy(placement.policy));
-        let (there, _) = match self.newest(&to, object).await {
-            Ok(seen) => seen,
-            Err(error) => {
-                tracing::debug!(%error, %object, "reconciler: target");
-                return Fate::UnavailableDestination;
-            }
-        };
-        if there >= *time {
-            let (here, is_here) = match self.newest(&from, object).await {
-                Ok(seen) => seen,
-                Err(error) => {
-                    tracing::debug!(%error, %object, "reconciler: source");
-                    return Fate::UnavailableSource;
-                }
-            };
-            match is_here {
-                // Newer than what is there: to be moved after all.
-                true if here > there => {}
-                true => return self.clean_up(&from, object, here, Fate::FoundObject).await,
-                false => return self.bury(&from, object, here, *time, Fate::FoundObject).await,
-            }
+        if let Some(outcome) = self.found(&from, &to, job).await {
+            return outcome;
         }
         match self.read(&from, object).await {
             Ok(read) if read.head.timestamp >= *time => {
                 if !placement.exists {
-                    return Fate::UnavailableContainer;
+                    return EntryOutcome::UnavailableContainer;
                 }
                 let moved = read.head.timestamp;
                 if let Err(error) = self.copy(&to, object, read, later(moved, COPY)).await {
-                    tracing::warn!(%error, %object, "reconciler: copy");
-                    return Fate::CopyFailed;
+                    tracing::warn!(%error, %object, "Failed to copy a misplaced object");
+                    return EntryOutcome::CopyFailed;
                 }
                 apus_fault::point("reconcile.object.copied");
-                self.clean_up(&from, object, moved, Fate::CopySuccess).await
+                self.clean_up(&from, object, moved, EntryOutcome::CopySuccess).await
             }
             Err(error) if error.kind == Kind::NotFound && *operation == Operation::Delete => {
                 match self.delete(&to, object, later(*time, COPY)).await {
                     Ok(()) => {
                         apus_fault::point("reconcile.object.deleted");
                         let here = deleted_at(&error);
-                        self.bury(&from, object, here, *time, Fate::DeleteSuccess).await
+                        self.bury(&from, object, here, *time, EntryOutcome::DeleteSuccess).await
                     }
                     Err(error) => {
-                        tracing::warn!(%error, %object, "reconciler: deletion");
-                        Fate::DeleteFailed
+                        tracing::warn!(%error, %object, "Failed to move a misplaced deletion");
+                        EntryOutcome::DeleteFailed
                     }
                 }
             }
-            // What is newer may be on servers that are away; what they say they do not have may
-            // come from elsewhere, but not for ever.
-            unread => {
-                let is_missing = match &unread {
-                    Ok(_) => true,
-                    Err(error) => error.kind == Kind::NotFound,
-                };
-                let is_old =
-                    time.seconds().saturating_add(self.reclaim_age) < clock.now().as_secs();
-                if is_missing && is_old {
-                    tracing::error!(%object, policy = %source, %time, "reconciler: lost, given up");
-                    return Fate::LostSource;
-                }
-                tracing::warn!(%object, policy = %source, %time, "reconciler: no source yet");
-                Fate::UnavailableSource
+            Ok(_) => self.without_source(clock, job, true),
+            Err(error) => self.without_source(clock, job, error.kind == Kind::NotFound),
+        }
+    }
+
+    /// The outcome for an entry whose target has something as new, or cannot be read. `None` when
+    /// there is something to move.
+    async fn found(&self, from: &Context, to: &Context, job: &QueueEntry) -> Option<EntryOutcome> {
+        let QueueEntry { entry: Entry { object, .. }, time, .. } = job;
+        let (there, _) = match self.newest(to, object).await {
+            Ok(newest) => newest,
+            Err(error) => {
+                tracing::debug!(%error, %object, "Failed to read the target of a misplaced object");
+                return Some(EntryOutcome::UnavailableDestination);
+            }
+        };
+        if there < *time {
+            return None;
+        }
+        let done = EntryOutcome::FoundObject;
+        match self.newest(from, object).await {
+            // Newer than what is there: to be moved after all.
+            Ok((here, true)) if here > there => None,
+            Ok((here, true)) => Some(self.clean_up(from, object, here, done).await),
+            Ok((here, false)) => Some(self.bury(from, object, here, *time, done).await),
+            Err(error) => {
+                tracing::debug!(%error, %object, "Failed to read the source of a misplaced object");
+                Some(EntryOutcome::UnavailableSource)
             }
         }
     }
 
-    /// The newest time that the servers of a policy know of an object, and whether it is there.
+    /// The outcome for an entry whose source is missing or older. A newer one may be on servers that
+    /// cannot be reached, or be restored, but not forever.
+    fn without_source(
+        &self,
+        clock: &dyn Clock,
+        job: &QueueEntry,
+        is_missing: bool,
+    ) -> EntryOutcome {
+        let QueueEntry { entry: Entry { policy, object }, time, .. } = job;
+        let is_old = time.seconds().saturating_add(self.reclaim_age) < clock.now().as_secs();
+        if is_missing && is_old {
+            tracing::error!(%object, %policy, %time, "Gave up a misplaced object without a source");
+            return EntryOutcome::LostSource;
+        }
+        tracing::warn!(%object, %policy, %time, "A misplaced object has no source yet");
+        EntryOutcome::UnavailableSource
+    }
+
+    /// The newest time of an object in a policy, and whether it exists.
     async fn newest(&self, cx: &Context, object: &ObjectPath) -> Result<(Timestamp, bool), Error> {
         let op = HeadObject { newest: true, ..HeadObject::new(object.clone()) };
         match self.store.head_object(cx, op).await {
@@ -217,7 +232,7 @@ impl Mover {
         }
     }
 
-    /// The newest version; what no primary has heard of is looked for on handoffs.
+    /// The newest version; one that no primary has is read from handoffs.
     async fn read(&self, cx: &Context, object: &ObjectPath) -> Result<ObjectRead, Error> {
         let mut op = GetObject::new(object.clone());
         op.head.newest = true;
@@ -267,35 +282,35 @@ impl Mover {
         }
     }
 
-    /// Deletes a source that is not there, in case that older replicas of it are, unless that was
-    /// done: `here` is the time of its deletion.
+    /// Deletes a source that does not exist, in case that older replicas of it do. Not again if that
+    /// was done: `here` is the time of its deletion.
     async fn bury(
         &self,
         cx: &Context,
         object: &ObjectPath,
         here: Timestamp,
         time: Timestamp,
-        done: Fate,
-    ) -> Fate {
+        done: EntryOutcome,
+    ) -> EntryOutcome {
         if here >= time { done } else { self.clean_up(cx, object, time, done).await }
     }
 
-    /// Deletes the source as it was seen, at `time`.
+    /// Deletes the source that was read, of `time`.
     async fn clean_up(
         &self,
         cx: &Context,
         object: &ObjectPath,
         time: Timestamp,
-        done: Fate,
-    ) -> Fate {
+        done: EntryOutcome,
+    ) -> EntryOutcome {
         match self.delete(cx, object, later(time, TOMBSTONE)).await {
             Ok(()) => {
                 apus_fault::point("reconcile.source.deleted");
                 done
             }
             Err(error) => {
-                tracing::warn!(%error, %object, "reconciler: source not removed");
-                Fate::CleanupFailed
+                tracing::warn!(%error, %object, "Failed to delete the source of a moved object");
+                EntryOutcome::CleanupFailed
             }
         }
     }
@@ -306,9 +321,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_that_was_moved_is_no_deletion_to_move() {
+    fn the_deletion_of_a_moved_source_is_not_moved() {
         let time = Timestamp::from_seconds(1_700_000_000);
-        // A write moves twice, and back: copies, and what became of their sources.
+        // A write moves twice, and back: the copies, and the deletions of their sources.
         let copies = [time, later(time, COPY), later(later(time, COPY), COPY)];
         for copy in copies {
             assert!(is_trace(Operation::Delete, later(copy, TOMBSTONE)));

@@ -1,17 +1,18 @@
-//! How an operator wants the reconciler: `[container-reconciler]` of `container-server.conf` or of a
-//! file of its own.
+//! Options of the reconciler.
+//!
+//! They are in `[container-reconciler]` of `container-server.conf` or of a file of its own.
 
 use apus_daemon::config::{Section, Share};
 
 /// The options, with Swift's names and defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ReconcilerOptions {
-    /// Entries at the same time.
+    /// Entries that are processed at the same time.
     pub(crate) concurrency: usize,
     /// The part of the queue that is this process's.
     pub(crate) share: Share,
-    /// Seconds after which an object that nobody has is given up, and an empty container of the
-    /// queue removed.
+    /// Seconds after which an object that no server has is given up, and an empty container of the
+    /// queue is removed.
     pub(crate) reclaim_age: u64,
 }
 
@@ -38,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_swifts_and_nonsense_is_named() {
+    fn defaults_are_swifts_and_invalid_values_are_named() {
         let expected =
             ReconcilerOptions { concurrency: 1, share: Share::default(), reclaim_age: 604_800 };
         assert_eq!(read("").unwrap(), expected);

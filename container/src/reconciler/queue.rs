@@ -1,30 +1,34 @@
-//! The rows of the queue on their servers: replicators add them, the reconciler removes them.
+//! The queue of misplaced objects: adds and removes rows on its servers.
 //!
-//! They have no objects behind them, so they go to container servers directly. An added row counts
-//! as queued only when a majority has it; a removed one that stays somewhere comes again.
+//! Replicators add rows, the reconciler removes them. They have no objects, so they are sent to
+//! container servers directly. An added row counts as queued only when a majority has it; a removed
+//! one that stays on a server comes again.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use apus_cluster::name::NameError;
 use apus_cluster::policy::majority;
 use apus_cluster::reconciler::{Entry, Operation, queue_container};
-use apus_cluster::{HashConf, Timestamp, reconciler};
-use apus_daemon::http::{empty, full, set};
+use apus_cluster::{
+    AccountName, ContainerName, ContainerPath, HashConf, PolicyIndex, Timestamp, reconciler,
+};
+use apus_daemon::http::{empty, full};
 use apus_daemon::{Body, Clock};
 use apus_ring::{Device, SharedRing};
-use apus_wire::{Client, NodeRequest, headers};
+use apus_wire::message::container::{ContainerAddress, RowHeaders, RowVerb, UpdateRowsRequest};
+use apus_wire::{Client, NodeRequest};
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::{HeaderMap, Method};
 
 use crate::kind::ObjectRecord;
 
-/// The way to the queue of misplaced objects.
+/// Client of the queue of misplaced objects.
 #[derive(Debug, Clone)]
 pub struct Queue {
-    /// To other servers.
+    /// Sends requests.
     pub client: Arc<Client>,
-    /// Where containers live.
+    /// The ring of containers.
     pub containers: Arc<SharedRing>,
     /// The cluster's hash prefix and suffix.
     pub hash: HashConf,
@@ -43,16 +47,16 @@ pub enum QueueError {
         /// The container of the queue.
         container: String,
     },
-    /// The request cannot be built.
-    #[error("invalid request: {0}")]
-    Request(#[from] http::Error),
+    /// A name is invalid.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// The rows cannot be encoded.
     #[error("invalid rows: {0}")]
     Rows(#[from] serde_json::Error),
 }
 
 /// The row of an entry: `created_at` is its own time, `written` that of the write that it is about,
-/// with all that a listing row packs into it.
+/// with all times that a listing row has.
 pub(super) fn row(
     entry: &Entry,
     operation: Operation,
@@ -69,60 +73,44 @@ pub(super) fn row(
     }
 }
 
-/// Where a container of the queue lies.
-struct Place {
+/// The devices of a container of the queue.
+struct QueueDevices {
     partition: u32,
     primaries: Vec<Device>,
-    /// As many as primaries.
+    /// As many as there are primaries.
     handoffs: VecDeque<Device>,
 }
 
 impl Queue {
-    fn place(&self, container: &str) -> Place {
+    fn devices(&self, container: &str) -> QueueDevices {
         let ring = self.containers.get();
         let partition = ring.partition_of(&self.hash, &[reconciler::ACCOUNT, container]);
         let primaries: Vec<Device> = ring.primaries(partition).into_iter().cloned().collect();
         let handoffs = ring.handoffs(partition).take(primaries.len()).cloned().collect();
-        Place { partition, primaries, handoffs }
+        QueueDevices { partition, primaries, handoffs }
     }
 
-    fn request(
-        &self,
-        method: Method,
-        partition: u32,
-        names: &[&str],
-        time: Timestamp,
-    ) -> NodeRequest {
-        let mut request_headers = HeaderMap::new();
-        set(&mut request_headers, headers::TIMESTAMP, &time.to_string());
-        set(&mut request_headers, headers::POLICY_INDEX, "0");
-        let id = apus_daemon::http::new_trans_id(self.clock.as_ref(), "");
-        set(&mut request_headers, headers::TRANS_ID, &id);
-        let names = std::iter::once(&reconciler::ACCOUNT).chain(names);
-        NodeRequest {
-            method,
-            partition,
-            names: names.map(|name| (*name).to_owned()).collect(),
-            query: String::new(),
-            headers: request_headers,
-        }
+    fn trans_id(&self) -> String {
+        apus_daemon::http::new_trans_id(self.clock.as_ref(), "")
     }
 
-    async fn took(&self, node: &Device, request: &NodeRequest, body: Body) -> bool {
+    async fn accepts(&self, node: &Device, request: &NodeRequest, body: Body) -> bool {
         match self.client.send(&node.for_replication(), request, body).await {
             Ok(response) if response.status().is_success() => true,
             Ok(response) => {
-                tracing::debug!(status = %response.status(), node = node.address(), "queue");
+                let (status, node) = (response.status(), node.address());
+                tracing::debug!(%status, node, "A server refused rows of the reconciler queue");
                 false
             }
             Err(error) => {
-                tracing::debug!(%error, node = node.address(), "queue");
+                let node = node.address();
+                tracing::debug!(%error, node, "Failed to send rows of the reconciler queue");
                 false
             }
         }
     }
 
-    /// Adds rows to a container of the queue, which is made by that.
+    /// Adds rows to a container of the queue, which they create.
     ///
     /// # Errors
     /// See [`QueueError`].
@@ -131,32 +119,42 @@ impl Queue {
         container: &str,
         rows: &[ObjectRecord],
     ) -> Result<(), QueueError> {
-        let Place { partition, primaries, handoffs } = self.place(container);
+        let QueueDevices { partition, primaries, handoffs } = self.devices(container);
         let now = Timestamp::from_duration(self.clock.now());
-        let update = Method::from_bytes(b"UPDATE").map_err(http::Error::from)?;
-        let request = self.request(update, partition, &[container], now);
+        let path = ContainerPath::new(
+            AccountName::parse(reconciler::ACCOUNT)?,
+            ContainerName::parse(container)?,
+        );
+        let trans_id = Some(self.trans_id());
+        let update = UpdateRowsRequest {
+            address: ContainerAddress { container: path, partition, trans_id },
+            timestamp: now,
+            policy: PolicyIndex(0),
+            auto_create: false,
+        };
+        let request = update.encode();
         let body = Bytes::from(serde_json::to_vec(rows)?);
         let handoffs = Mutex::new(handoffs);
         let sent = primaries.iter().map(|primary| async {
             let mut node = Some(primary.clone());
             while let Some(at) = node {
-                if self.took(&at, &request, full(body.clone())).await {
+                if self.accepts(&at, &request, full(body.clone())).await {
                     return true;
                 }
                 node = handoffs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             }
             false
         });
-        let took = join_all(sent).await.into_iter().filter(|took| *took).count();
-        if took < majority(primaries.len()) {
-            return Err(QueueError::NoMajority { accepted: took, container: container.to_owned() });
+        let accepted = join_all(sent).await.into_iter().filter(|accepted| *accepted).count();
+        if accepted < majority(primaries.len()) {
+            return Err(QueueError::NoMajority { accepted, container: container.to_owned() });
         }
         apus_fault::point("reconcile.entries.queued");
         Ok(())
     }
 
-    /// Adds an entry by hand, for an object that was written or deleted at `written`; gives the
-    /// container that it is in. An entry that was removed comes back only when it is forced to.
+    /// Adds an entry by hand, for an object that was written or deleted at `written`. Returns its
+    /// container. An entry that was removed comes back only with `force`.
     ///
     /// # Errors
     /// See [`QueueError`].
@@ -175,11 +173,14 @@ impl Queue {
         Ok(container)
     }
 
-    /// Removes an entry from each primary, unless something newer than `time` is asked for.
+    /// Removes an entry from each primary, unless there is one newer than `time`.
     pub(crate) async fn remove(&self, container: &str, entry: &str, time: Timestamp) {
-        let Place { partition, primaries, .. } = self.place(container);
-        let request = self.request(Method::DELETE, partition, &[container, entry], time);
-        join_all(primaries.iter().map(|node| self.took(node, &request, empty()))).await;
+        let QueueDevices { partition, primaries, .. } = self.devices(container);
+        let mut row = RowHeaders::deleted(time);
+        row.set_origin(PolicyIndex(0), Some(&self.trans_id()));
+        let names = [reconciler::ACCOUNT, container, entry].map(str::to_owned).to_vec();
+        let request = row.encode(RowVerb::Delete, partition, names);
+        join_all(primaries.iter().map(|node| self.accepts(node, &request, empty()))).await;
         apus_fault::point("reconcile.entry.removed");
     }
 }

@@ -58,7 +58,7 @@ impl Database {
 mod tests {
     use super::*;
     use crate::open::{Journal, connect};
-    use crate::path::beside;
+    use crate::path::with_suffix;
     use crate::raw::Connection;
 
     fn count(connection: &mut Connection) -> Result<i64, DbError> {
@@ -84,9 +84,9 @@ mod tests {
         database.write(insert).await.unwrap();
 
         let before = broker.close_unused(0).await;
-        assert!(beside(&path, "-wal").exists(), "closed while it was in use");
+        assert!(with_suffix(&path, "-wal").exists(), "closed while it was in use");
         broker.close_unused(before).await;
-        assert!(!beside(&path, "-wal").exists());
+        assert!(!with_suffix(&path, "-wal").exists());
         // As Swift opens it.
         let mut other = connect(&path, Journal::Delete, false).unwrap();
         assert_eq!(count(&mut other).unwrap(), 1);

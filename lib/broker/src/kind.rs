@@ -1,8 +1,12 @@
 //! The differences between account and container databases.
 
-use apus_cluster::Timestamp;
 use apus_cluster::name::NameError;
 use apus_cluster::pickle::Value as Pickled;
+use apus_cluster::{AccountName, ContainerPath, Timestamp};
+use apus_wire::message::account::AccountAddress;
+use apus_wire::message::container::ContainerAddress;
+use apus_wire::message::{InvalidRequest, Received};
+use http::request::Parts;
 
 use crate::error::DbError;
 use crate::raw::Connection;
@@ -11,17 +15,11 @@ use crate::schema::Schema;
 
 /// A kind of database.
 pub trait DatabaseKind: std::fmt::Debug + Send + Sync + 'static {
-    /// The names that a database is found by.
-    type Path: std::fmt::Debug + Clone + Send + Sync;
+    /// The database that a request is about.
+    type Address: DatabaseAddress;
 
     /// Its tables and statements.
     fn schema() -> &'static Schema;
-
-    /// Parses the names of a database.
-    ///
-    /// # Errors
-    /// See [`NameError`].
-    fn path(names: &[String]) -> Result<Self::Path, NameError>;
 
     /// What a replica reports of itself; checked against its digest.
     ///
@@ -55,6 +53,67 @@ pub trait DatabaseKind: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// SQLite's; [`DbError::Corrupt`].
     fn restore(connection: &mut Connection, columns: &[String]) -> Result<(), DbError>;
+}
+
+/// The database that a request is about.
+pub trait DatabaseAddress: std::fmt::Debug + Sized + Send + Sync + 'static {
+    /// Its names.
+    type Path: std::fmt::Debug + Clone + Send + Sync;
+
+    /// Reads it from a request, with the name of a row, if the path has one.
+    ///
+    /// # Errors
+    /// When the path does not name a database.
+    fn decode(head: &Parts) -> Result<(Received<Self>, Option<String>), InvalidRequest>;
+
+    /// Its names.
+    fn path(&self) -> &Self::Path;
+
+    /// Its names as they are hashed.
+    fn names(&self) -> Vec<&str>;
+
+    /// Its partition.
+    fn partition(&self) -> u32;
+}
+
+impl DatabaseAddress for AccountAddress {
+    type Path = AccountName;
+
+    fn decode(head: &Parts) -> Result<(Received<Self>, Option<String>), InvalidRequest> {
+        Self::decode(head)
+    }
+
+    fn path(&self) -> &AccountName {
+        &self.account
+    }
+
+    fn names(&self) -> Vec<&str> {
+        vec![self.account.as_str()]
+    }
+
+    fn partition(&self) -> u32 {
+        self.partition
+    }
+}
+
+impl DatabaseAddress for ContainerAddress {
+    type Path = ContainerPath;
+
+    fn decode(head: &Parts) -> Result<(Received<Self>, Option<String>), InvalidRequest> {
+        Self::decode(head)
+    }
+
+    fn path(&self) -> &ContainerPath {
+        &self.container
+    }
+
+    fn names(&self) -> Vec<&str> {
+        vec![self.container.account.as_str(), self.container.container.as_str()]
+    }
+
+    fn partition(&self) -> u32 {
+        self.partition
+    }
 }
 
 /// The part of one row in the totals of its database.

@@ -44,7 +44,7 @@ pub use database::Database;
 pub use error::DbError;
 pub use handles::Broker;
 pub use idle::close_unused;
-pub use kind::{DatabaseKind, NewDatabase, Tally};
+pub use kind::{DatabaseAddress, DatabaseKind, NewDatabase, Tally};
 pub use local_client::{Holders, LocalClient, NoHolders};
 pub use mark::FileMark;
 pub use open::AfterOpen;

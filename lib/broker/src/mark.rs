@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::path::beside;
+use crate::path::with_suffix;
 
 /// File systems date changes by a clock that advances every few milliseconds, so a second change may
 /// leave the times of the first. After this time it cannot.
@@ -27,14 +27,14 @@ impl FileMark {
     pub fn of(database: &Path, now: Duration) -> Option<Self> {
         let mut hasher = DefaultHasher::new();
         add(&mut hasher, &std::fs::metadata(database).ok()?, now)?;
-        match std::fs::metadata(beside(database, "-wal")) {
+        match std::fs::metadata(with_suffix(database, "-wal")) {
             // An empty log is one that was opened to read.
             Ok(log) if log.len() > 0 => add(&mut hasher, &log, now)?,
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(_) => return None,
         }
-        match std::fs::metadata(beside(database, ".pending")) {
+        match std::fs::metadata(with_suffix(database, ".pending")) {
             Ok(pending) if pending.len() > 0 => None,
             Ok(_) => Some(Self(hasher.finish())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Self(hasher.finish())),
@@ -93,17 +93,17 @@ mod tests {
         let first = FileMark::of(&path, later()).unwrap();
         assert_eq!(FileMark::of(&path, later()), Some(first));
         assert_eq!(FileMark::parse(&first.to_string()), Some(first));
-        std::fs::write(beside(&path, "-wal"), "").unwrap();
-        std::fs::write(beside(&path, ".pending"), "").unwrap();
+        std::fs::write(with_suffix(&path, "-wal"), "").unwrap();
+        std::fs::write(with_suffix(&path, ".pending"), "").unwrap();
         assert_eq!(FileMark::of(&path, later()), Some(first), "opened to read");
 
-        std::fs::write(beside(&path, "-wal"), "commit").unwrap();
+        std::fs::write(with_suffix(&path, "-wal"), "commit").unwrap();
         let second = FileMark::of(&path, later()).unwrap();
         assert_ne!(first, second);
-        std::fs::write(beside(&path, "-wal"), "").unwrap();
-        std::fs::write(beside(&path, ".pending"), "record").unwrap();
+        std::fs::write(with_suffix(&path, "-wal"), "").unwrap();
+        std::fs::write(with_suffix(&path, ".pending"), "record").unwrap();
         assert_eq!(FileMark::of(&path, later()), None, "something to merge");
-        std::fs::remove_file(beside(&path, ".pending")).unwrap();
+        std::fs::remove_file(with_suffix(&path, ".pending")).unwrap();
 
         // Another file with the same content, such as one from a backup.
         std::fs::write(folder.join("two.db"), "one").unwrap();

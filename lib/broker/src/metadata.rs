@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 
 use apus_cluster::Timestamp;
 use apus_cluster::constraints::Constraints;
-use apus_cluster::metadata::{Resource, has_prefix, title_case};
-use http::HeaderMap;
+use apus_cluster::metadata::{Resource, has_prefix};
 
 use crate::error::DbError;
 use crate::raw::Connection;
@@ -27,25 +26,6 @@ pub enum MetadataLimit {
 
 /// Header name to value and time.
 pub type Dated = BTreeMap<String, (String, String)>;
-
-/// The headers of a request that are stored: user and system metadata of accounts or containers,
-/// and the headers of `others`, which are in lower case.
-pub fn of_headers(
-    head: &HeaderMap,
-    resource: Resource,
-    others: &[&str],
-) -> BTreeMap<String, String> {
-    let is_kept = |name: &str| {
-        has_prefix(name, resource.user_prefix())
-            || has_prefix(name, resource.system_prefix())
-            || others.contains(&name)
-    };
-    let stored = head.iter().filter(|(name, _)| is_kept(name.as_str())).map(|(name, value)| {
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        (title_case(name.as_str()), value)
-    });
-    stored.collect()
-}
 
 /// Reads the column's text; anything but Swift's JSON is corrupt.
 ///

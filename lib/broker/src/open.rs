@@ -17,7 +17,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use crate::counters::Counters;
 use crate::error::{DbError, primary};
-use crate::path::beside;
+use crate::path::with_suffix;
 use crate::raw::Connection;
 use crate::wal;
 
@@ -97,7 +97,7 @@ impl Opener {
         crate::pending::merge(path, &mut connection, self.after_open)?;
         // The log exists from the first read on.
         connection.query("SELECT count(*) FROM sqlite_master", &[], |_| false)?;
-        let (file, log) = (file_id(path), file_id(&beside(path, "-wal")));
+        let (file, log) = (file_id(path), file_id(&with_suffix(path, "-wal")));
         Ok(Some(Opened { connection, file, log }))
     }
 
@@ -105,11 +105,11 @@ impl Opener {
     /// SQLite would take it for the log of the new file.
     pub(crate) fn abandon(&self, path: &Path, opened: Opened) -> Result<(), DbError> {
         let held = lock(path)?;
-        let log = beside(path, "-wal");
+        let log = with_suffix(path, "-wal");
         if held.is_some() && opened.log.is_some() && file_id(&log) == opened.log {
             apus_disk::remove_file(&log)?;
             // The next connection makes it again.
-            let _ = apus_disk::remove_file(&beside(path, "-shm"));
+            let _ = apus_disk::remove_file(&with_suffix(path, "-shm"));
         }
         opened.connection.close()
     }
@@ -139,7 +139,7 @@ pub(crate) fn make_alone(connection: &mut Connection) -> Result<(), DbError> {
 /// Removes what a crash left of a database whose file is gone; a new one must not find it.
 pub(crate) fn clear_leftovers(path: &Path) -> io::Result<()> {
     for ending in ["-wal", "-shm", "-journal"] {
-        match apus_disk::remove_file(&beside(path, ending)) {
+        match apus_disk::remove_file(&with_suffix(path, ending)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }

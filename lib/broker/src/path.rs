@@ -127,7 +127,7 @@ fn each_database(
 }
 
 /// The path with a suffix: `.db-wal`, `.db.pending`.
-pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

@@ -1,9 +1,9 @@
 //! Responses that account and container servers have in common.
 
-use apus_cluster::Timestamp;
 use apus_daemon::Body;
-use apus_daemon::http::{header, status, text};
-use http::{HeaderMap, Response, StatusCode};
+use apus_daemon::http::{status, text};
+use apus_wire::message::InvalidRequest;
+use http::{Response, StatusCode};
 
 use crate::error::DbError;
 
@@ -51,14 +51,10 @@ pub fn missing() -> Refusal {
     Box::new(status(StatusCode::NOT_FOUND))
 }
 
-/// A header that must be a time.
-///
-/// # Errors
-/// A 400 that names the header.
-pub fn timestamp(headers: &HeaderMap, name: &str) -> Result<Timestamp, Refusal> {
-    header(headers, name)
-        .and_then(Timestamp::parse)
-        .ok_or_else(|| refuse(StatusCode::BAD_REQUEST, &format!("Missing or bad {name}")))
+/// 400 for a request that cannot be decoded.
+#[expect(clippy::needless_pass_by_value, reason = "an argument of `map_err`")]
+pub fn invalid(error: InvalidRequest) -> Refusal {
+    refuse(StatusCode::BAD_REQUEST, &error.to_string())
 }
 
 #[cfg(test)]

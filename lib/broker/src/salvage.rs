@@ -132,14 +132,14 @@ impl<K: DatabaseKind> SalvageJob<K> {
             "Quarantined a damaged database"
         );
         let replaced = saved.whole || saved.made && self.only_copy;
-        let beside = moved.join("salvaged.db");
+        let salvaged_file = moved.join("salvaged.db");
         if replaced {
             let (_, _lock) = claim(&self.directories, &self.device, &self.path)?;
             name(&fresh, &self.path)?;
             self.directories.sync(&self.device, directory)?;
             apus_fault::point("quarantine.database.replaced");
         } else if saved.made {
-            apus_disk::hard_link(&fresh, &beside)?;
+            apus_disk::hard_link(&fresh, &salvaged_file)?;
             sync_directory(&moved, &self.disk)?;
         }
         // A name of our own; it does not exist when nothing could be salvaged.
@@ -155,7 +155,7 @@ impl<K: DatabaseKind> SalvageJob<K> {
         if let Some(database) = self.cached.as_ref().filter(|_| !replaced) {
             database.set_gone();
         }
-        let kept = (saved.made && !replaced).then_some(beside);
+        let kept = (saved.made && !replaced).then_some(salvaged_file);
         Ok(QuarantineOutcome::Quarantined { replaced, rows: saved.rows, salvaged: kept })
     }
 
@@ -168,7 +168,7 @@ impl<K: DatabaseKind> SalvageJob<K> {
             saved.whole &= log == WalState::Good;
             return Ok(saved);
         };
-        let copy = path::beside(fresh, ".mended");
+        let copy = path::with_suffix(fresh, ".mended");
         let saved = wal::copy_mended(&self.path, flips, &copy)
             .map_err(DbError::from)
             .and_then(|()| self.salvage_from(&copy, fresh));

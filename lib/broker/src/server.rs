@@ -11,19 +11,20 @@ use apus_cluster::constraints::Constraints;
 use apus_cluster::{HashConf, Timestamp};
 use apus_daemon::http::status;
 use apus_daemon::{Body, Clock};
-use apus_wire::NodePath;
+use apus_wire::message::Received;
 use async_trait::async_trait;
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
 
 use crate::database::Database;
 use crate::error::DbError;
 use crate::handles::Broker;
-use crate::kind::{DatabaseKind, NewDatabase};
+use crate::kind::{DatabaseAddress, DatabaseKind, NewDatabase};
 use crate::path::{Devices, database_path};
 use crate::quarantine;
 use crate::raw::Connection;
 use crate::replication::{Replica, ReplicationService};
-use crate::response::{Refusal, missing, refuse};
+use crate::response::{Refusal, invalid, missing, refuse};
 use crate::stat;
 
 /// What a server of databases is given at start.
@@ -59,9 +60,20 @@ pub struct DatabaseTarget<K: DatabaseKind> {
     /// Its partition.
     pub partition: u32,
     /// Its names.
-    pub path: K::Path,
+    pub path: <K::Address as DatabaseAddress>::Path,
+}
+
+/// A request whose address was decoded.
+#[derive(Debug)]
+pub struct DatabaseRequest<K: DatabaseKind> {
+    /// The database, as the request names it.
+    pub address: Received<K::Address>,
     /// The name of a row in it: a container of an account, an object of a container.
     pub row: Option<String>,
+    /// The head of the request.
+    pub head: Parts,
+    /// The body.
+    pub body: Body,
 }
 
 /// The verbs of a kind of database.
@@ -74,7 +86,7 @@ pub trait Verbs<K: DatabaseKind>: Send + Sync {
     async fn respond(
         &self,
         target: &DatabaseTarget<K>,
-        request: Request<Body>,
+        request: DatabaseRequest<K>,
     ) -> Result<Response<Body>, Refusal>;
 
     /// Notes that replication changed a database.
@@ -102,10 +114,16 @@ impl<K: Replica> DatabaseServer<K> {
             }
             return reply.response;
         }
-        let target = match self.target(request.uri().path()) {
-            Ok(target) => target,
-            Err(refusal) => return *refusal,
+        let (head, body) = request.into_parts();
+        let (address, row) = match K::Address::decode(&head) {
+            Ok(decoded) => decoded,
+            Err(error) => return *invalid(error),
         };
+        let Ok(device) = self.deps.devices.device(&address.device) else {
+            return status(StatusCode::INSUFFICIENT_STORAGE);
+        };
+        let target = self.target(device, &address.message);
+        let request = DatabaseRequest { address, row, head, body };
         let response = verbs.respond(&target, request).await;
         let response = response.unwrap_or_else(|refusal| *refusal);
         let ServerDeps { broker, hash, .. } = &self.deps;
@@ -113,28 +131,14 @@ impl<K: Replica> DatabaseServer<K> {
         response
     }
 
-    fn target(&self, path: &str) -> Result<DatabaseTarget<K>, Refusal> {
-        let bad = |text: &str| refuse(StatusCode::BAD_REQUEST, text);
-        let count = K::schema().tables.names;
-        let path = NodePath::decode(path, count + 1).map_err(|error| bad(&error.to_string()))?;
-        let Some((names, rest)) = path.names.split_at_checked(count) else {
-            return Err(bad(&format!("Invalid path: expected a {}", K::schema().tables.server)));
-        };
-        let parsed = K::path(names).map_err(|error| bad(&error.to_string()))?;
-        let device = self
-            .deps
-            .devices
-            .device(&path.device)
-            .map_err(|_| Box::new(status(StatusCode::INSUFFICIENT_STORAGE)))?;
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let hash = self.deps.hash.hash(&names);
-        Ok(DatabaseTarget {
-            file: database_path(&device, K::schema().directory, path.partition, &hash),
+    fn target(&self, device: PathBuf, address: &K::Address) -> DatabaseTarget<K> {
+        let (hash, partition) = (self.deps.hash.hash(&address.names()), address.partition());
+        DatabaseTarget {
+            file: database_path(&device, K::schema().directory, partition, &hash),
             device,
-            partition: path.partition,
-            path: parsed,
-            row: rest.first().cloned(),
-        })
+            partition,
+            path: address.path().clone(),
+        }
     }
 
     /// Opens a database; `None` when there is no such file.
@@ -161,7 +165,12 @@ impl<K: Replica> DatabaseServer<K> {
         &self,
         target: &DatabaseTarget<K>,
         put: Timestamp,
-        fill: impl FnOnce(&mut Connection, NewDatabase<K::Path>) -> Result<(), DbError> + Send + 'static,
+        fill: impl FnOnce(
+            &mut Connection,
+            NewDatabase<<K::Address as DatabaseAddress>::Path>,
+        ) -> Result<(), DbError>
+        + Send
+        + 'static,
     ) -> Result<Arc<Database>, Refusal> {
         let device = target.device.file_name().unwrap_or_default().to_string_lossy();
         let id = stat::new_id(&device);

@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-use crate::path::beside;
+use crate::path::with_suffix;
 
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
@@ -76,7 +76,7 @@ pub(crate) fn check(database: &Path) -> io::Result<WalState> {
 }
 
 fn scan(database: &Path) -> io::Result<WalState> {
-    match File::open(beside(database, "-wal")) {
+    match File::open(with_suffix(database, "-wal")) {
         Ok(file) => scan_log(&mut BufReader::with_capacity(256 * 1024, file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(WalState::Good),
         Err(error) => Err(error),
@@ -89,7 +89,7 @@ fn scan(database: &Path) -> io::Result<WalState> {
 /// The file system's.
 pub(crate) fn copy_mended(database: &Path, flips: &Flips, to: &Path) -> io::Result<()> {
     copy(database, to, &[])?;
-    copy(&beside(database, "-wal"), &beside(to, "-wal"), &flips.0)
+    copy(&with_suffix(database, "-wal"), &with_suffix(to, "-wal"), &flips.0)
 }
 
 fn copy(from: &Path, to: &Path, flips: &[Flip]) -> io::Result<()> {

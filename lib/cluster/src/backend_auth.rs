@@ -1,9 +1,10 @@
-//! `[apus]` of `swift.conf`: the cluster key with which servers sign their requests to each other.
+//! The cluster key with which servers sign requests to each other: `[apus]` of `swift.conf`.
 //!
 //! Swift's programs do not read this section. The key must never reach a log: [`ClusterKey`] has
-//! no `Display`, and its `Debug` tells nothing.
+//! no `Display`, and its `Debug` does not show it.
 
-use crate::swift_conf::RingChanges;
+use crate::option_error::OptionError;
+use crate::ring_changes::RingChanges;
 
 /// The section's name.
 pub const SECTION: &str = "apus";
@@ -23,16 +24,9 @@ impl std::fmt::Debug for ClusterKey {
 }
 
 impl ClusterKey {
-    /// Reads hexadecimal digits; `None` when they are too few or no such digits.
+    /// Reads hexadecimal digits; `None` when there are too few or other characters.
     pub fn parse(hex: &str) -> Option<Self> {
-        let digits: Option<Vec<u8>> = hex
-            .chars()
-            .map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok()))
-            .collect();
-        let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
-        let bytes =
-            digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |all, one| all << 4 | one));
-        let bytes: Vec<u8> = bytes.collect();
+        let bytes = hex::decode(hex).ok()?;
         (bytes.len() >= KEY_BYTES_MIN).then_some(Self(bytes))
     }
 
@@ -42,26 +36,26 @@ impl ClusterKey {
     }
 }
 
-/// What a server does with requests of other servers that are not signed.
+/// Whether a server accepts requests of other servers that are not signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Refuses them.
+    /// It refuses them.
     Signed,
-    /// Accepts them, as Swift's servers do. One with a wrong signature is refused all the same.
+    /// It accepts them, as Swift's servers do, but refuses those with a wrong signature.
     Open,
 }
 
-/// How servers of a cluster know each other.
+/// How the servers of a cluster authenticate each other.
 #[derive(Debug, Clone)]
 pub struct BackendAuth {
-    /// What becomes of unsigned requests.
+    /// Whether unsigned requests are accepted.
     pub mode: Mode,
-    /// The key that signs, then the previous one, which is still accepted; or none.
+    /// The key that signs, then the previous one, which is still accepted; may be empty.
     pub keys: Vec<ClusterKey>,
 }
 
 impl Default for BackendAuth {
-    /// A cluster that Swift made: no key, everybody is believed.
+    /// A cluster made by Swift: without a key, every request is accepted.
     fn default() -> Self {
         Self { mode: Mode::Open, keys: Vec::new() }
     }
@@ -71,11 +65,12 @@ impl BackendAuth {
     /// From the options of the section `[apus]`.
     ///
     /// # Errors
-    /// Text that names the option and what was expected, but never a key.
-    pub fn from_options(options: &[(&str, &str)]) -> Result<Self, String> {
+    /// An option that is not as expected, without the key.
+    pub fn from_options(options: &[(&str, &str)]) -> Result<Self, OptionError> {
         let known = [&OPTIONS[..], &RingChanges::OPTIONS].concat();
         if let Some((name, _)) = options.iter().find(|(name, _)| !known.contains(name)) {
-            return Err(format!("[{SECTION}] {name}: expected one of {}", known.join(", ")));
+            let expected = format!("one of {}", known.join(", "));
+            return Err(OptionError::hidden(SECTION, name, &expected));
         }
         let option = |name: &str| {
             options.iter().find(|(key, _)| *key == name).map(|(_, value)| value.trim())
@@ -83,32 +78,29 @@ impl BackendAuth {
         let key = |name: &str| {
             let parse = |hex| {
                 ClusterKey::parse(hex).ok_or_else(|| {
-                    format!(
-                        "[{SECTION}] {name}: expected at least {} hexadecimal digits (`openssl rand -hex 32` makes some)",
+                    let expected = format!(
+                        "at least {} hexadecimal digits (`openssl rand -hex 32` makes some)",
                         2 * KEY_BYTES_MIN
-                    )
+                    );
+                    OptionError::hidden(SECTION, name, &expected)
                 })
             };
             option(name).map(parse).transpose()
         };
         let (current, previous) = (key("cluster_key")?, key("cluster_key_previous")?);
         if current.is_none() && previous.is_some() {
-            return Err(format!(
-                "[{SECTION}] cluster_key_previous: expected only beside cluster_key"
-            ));
+            let expected = "a cluster_key as well";
+            return Err(OptionError::hidden(SECTION, "cluster_key_previous", expected));
         }
         let mode = match (option("backend_auth"), &current) {
             (Some("open"), _) | (None, None) => Mode::Open,
             (Some("signed") | None, Some(_)) => Mode::Signed,
             (Some("signed"), None) => {
-                return Err(format!(
-                    "[{SECTION}] backend_auth = \"signed\": expected a cluster_key beside it"
-                ));
+                let expected = "a cluster_key as well";
+                return Err(OptionError::value(SECTION, "backend_auth", "signed", expected));
             }
             (Some(other), _) => {
-                return Err(format!(
-                    "[{SECTION}] backend_auth = {other:?}: expected signed or open"
-                ));
+                return Err(OptionError::value(SECTION, "backend_auth", other, "signed or open"));
             }
         };
         Ok(Self { mode, keys: current.into_iter().chain(previous).collect() })
@@ -122,7 +114,7 @@ mod tests {
     const KEY: &str = "00112233445566778899aabbccddeeffFFEEDDCCBBAA99887766554433221100";
 
     #[test]
-    fn a_key_means_signed_and_no_key_means_open_unless_said_otherwise() {
+    fn the_mode_is_signed_with_a_key_and_open_without_unless_it_is_given() {
         let mode = |options: &[(&str, &str)]| BackendAuth::from_options(options).unwrap().mode;
         assert_eq!(mode(&[]), Mode::Open);
         assert_eq!(mode(&[("cluster_key", KEY)]), Mode::Signed);
@@ -139,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_leave_a_cluster_open_by_mistake_is_refused_by_name_and_without_the_key() {
+    fn a_mistake_that_would_leave_a_cluster_open_is_refused_without_showing_the_key() {
         for (options, word) in [
             (vec![("cluster_key", "0123456789abcdef0123456789abcdef")], "cluster_key"),
             (vec![("cluster_key", "xyz123")], "cluster_key"),
@@ -148,7 +140,7 @@ mod tests {
             (vec![("backend_auth", "signed")], "cluster_key"),
             (vec![("cluster_key", KEY), ("backend_auth", "yes")], "backend_auth"),
         ] {
-            let error = BackendAuth::from_options(&options).unwrap_err();
+            let error = BackendAuth::from_options(&options).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
             assert!(
                 options.iter().all(|(_, key)| !error.contains(key) || key.len() < 10),

@@ -1,4 +1,4 @@
-//! `Range: bytes=…`: parsing, and resolving against a length.
+//! Byte ranges of `Range` headers: parsing, and resolving against a length.
 //!
 //! Rules of RFC 9110 with Swift's guards (`swift/common/swob.py`): at most 50 ranges, at most two
 //! overlaps, fewer than eight out of order.
@@ -32,7 +32,7 @@ impl Resolved {
     }
 }
 
-/// The framing of several ranges in one answer, `multipart/byteranges`.
+/// The framing of several ranges in one response, `multipart/byteranges`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Framing {
     /// Value of `Content-Type`.
@@ -43,13 +43,13 @@ pub struct Framing {
     pub between: &'static str,
     /// What comes last.
     pub end: String,
-    /// Bytes of the whole answer.
+    /// Bytes of the whole body.
     pub length: u64,
 }
 
 impl Framing {
     /// For ranges of an object of `total` bytes and type `kind`. The boundary must not occur in
-    /// the object: 128 random bits do.
+    /// the object: 128 random bits are enough.
     pub fn new(ranges: &[Resolved], total: u64, kind: &str, boundary: &str) -> Self {
         let between = "\r\n";
         let head = |range: &Resolved| {
@@ -70,14 +70,14 @@ impl Framing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ByteRanges(Vec<ByteRange>);
 
-/// What resolving gave.
+/// The result of resolving ranges.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution {
     /// Serve the whole object with 200.
     Whole,
     /// Serve these with 206.
     Ranges(Vec<Resolved>),
-    /// None lies in the object: 416.
+    /// No range is in the object: 416.
     Unsatisfiable,
 }
 
@@ -87,7 +87,7 @@ impl ByteRanges {
         self.0.len() > 1
     }
 
-    /// Parses a header value; `None` when it is not a valid byte range, which means: ignore it.
+    /// Parses a header value; `None` when it is not a valid byte range and must be ignored.
     pub fn parse(value: &str) -> Option<Self> {
         let value = value.replace(' ', "");
         let unit = value.get(..6).filter(|unit| unit.eq_ignore_ascii_case("bytes="));
@@ -116,12 +116,12 @@ impl ByteRanges {
         Some(Self(ranges))
     }
 
-    /// One range from start with a length.
+    /// One range that begins at `start`.
     pub fn single(start: u64, length: u64) -> Self {
         Self(vec![ByteRange::FromTo(start, start.saturating_add(length).saturating_sub(1))])
     }
 
-    /// Whether there is just one range.
+    /// Whether there is exactly one range.
     pub fn is_single(&self) -> bool {
         self.0.len() == 1
     }
@@ -159,15 +159,15 @@ impl ByteRanges {
         if resolved.is_empty() {
             return Resolution::Unsatisfiable;
         }
-        if resolved.len() > MAX_RANGES || too_messy(&resolved) {
+        if resolved.len() > MAX_RANGES || is_abusive(&resolved) {
             return Resolution::Unsatisfiable;
         }
         Resolution::Ranges(resolved)
     }
 }
 
-/// More than two overlaps, or eight or more out of order: a request that only costs.
-fn too_messy(ranges: &[Resolved]) -> bool {
+/// Whether more than two ranges overlap or eight are out of order, which only costs resources.
+fn is_abusive(ranges: &[Resolved]) -> bool {
     let mut overlaps = 0;
     let mut descending = 0;
     for (index, range) in ranges.iter().enumerate() {

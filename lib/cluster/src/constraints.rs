@@ -1,22 +1,25 @@
-//! Every limit of the API, with unit and reason. Those that `[swift-constraints]` of `swift.conf` may
-//! change are in [`Constraints`], whose defaults are Swift's (`swift/common/constraints.py`); the
-//! others are constants. `/info` announces both.
+//! The limits of the API, with unit and reason.
+//!
+//! Those that `[swift-constraints]` of `swift.conf` may change are in [`Constraints`], whose defaults
+//! are Swift's (`swift/common/constraints.py`); the others are constants. `/info` announces both.
 
 use std::str::FromStr;
 
+use crate::option_error::OptionError;
+
 /// The section of `swift.conf`.
 pub const SECTION: &str = "swift-constraints";
-/// What backends list at most when asked for so many rows, whatever clients may ask for: our own
-/// daemons read in such pages.
+/// Most rows in a listing of a storage server, whatever the limit for clients is: daemons read in
+/// pages of this size.
 pub const LISTING_PAGE_MAX: usize = 10_000;
-/// Longest account, container and object name that servers take, in bytes: internal names are
-/// longer than what clients may choose.
+/// Longest account, container and object name that storage servers accept, in bytes: internal names
+/// are longer than those that clients may choose.
 pub const NAME_BYTES_MAX: [usize; 3] = [512, 512, 2048];
 /// Largest object that one PUT of S3 may make, in bytes.
 pub const S3_MAX_FILE_SIZE: u64 = 5_368_709_122;
 /// Longest key in S3, in bytes.
 pub const S3_MAX_KEY_LENGTH: usize = 1024;
-/// Memory that one long body may take on its way through a proxy, in bytes.
+/// Memory that one long body may use in a proxy, in bytes.
 pub const UPLOAD_WINDOW_BYTES: u64 = 1024 * 1024;
 /// Most ranges in one `Range` header.
 pub const MAX_RANGES: usize = 50;
@@ -60,14 +63,14 @@ pub struct Constraints {
     pub max_account_name_length: usize,
     /// Longest container name, in bytes.
     pub max_container_name_length: usize,
-    /// What the first word of a path may be.
+    /// Allowed first segments of a path.
     pub valid_api_versions: Vec<String>,
-    /// Headers in one request beyond those that Swift knows of.
+    /// Headers in one request beyond those that Swift counts.
     pub extra_header_count: usize,
 }
 
-/// The first character of accounts that clients cannot reach. Swift lets an operator choose; ours
-/// keep to the default, which is in the names of queues.
+/// The first character of accounts that clients cannot reach. Swift lets an operator choose it; here
+/// it is always the default, which is in the names of queues.
 const AUTO_CREATE_ACCOUNT_PREFIX: &str = ".";
 
 impl Default for Constraints {
@@ -96,17 +99,17 @@ fn number<T: FromStr + PartialOrd + std::fmt::Display>(
     name: &str,
     text: &str,
     (least, most): (T, T),
-) -> Result<T, String> {
+) -> Result<T, OptionError> {
     let parsed = text.trim().parse().ok().filter(|number| (&least..=&most).contains(&number));
     parsed.ok_or_else(|| refused(name, text, &format!("a whole number from {least} to {most}")))
 }
 
-fn refused(name: &str, text: &str, expected: &str) -> String {
-    format!("[{SECTION}] {name} = {text:?}: expected {expected}")
+fn refused(name: &str, text: &str, expected: &str) -> OptionError {
+    OptionError::value(SECTION, name, text, expected)
 }
 
-/// The versions in a list; each is a word of a path.
-fn versions(name: &str, text: &str) -> Result<Vec<String>, String> {
+/// The versions in a list; each is a segment of a path.
+fn versions(name: &str, text: &str) -> Result<Vec<String>, OptionError> {
     let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
     let words: Vec<String> = words.map(str::to_owned).collect();
     let is_plain = |word: &String| {
@@ -114,17 +117,17 @@ fn versions(name: &str, text: &str) -> Result<Vec<String>, String> {
     };
     match words.iter().any(|word| word == "v1") && words.iter().all(is_plain) {
         true => Ok(words),
-        // Storage URLs that sign-in gives have it.
+        // The storage URLs that authentication returns contain it.
         false => Err(refused(name, text, "words between commas, v1 among them")),
     }
 }
 
 impl Constraints {
-    /// From the options of `[swift-constraints]`. One that Swift has not is left alone, as Swift does.
+    /// From the options of `[swift-constraints]`. Unknown ones are ignored, as in Swift.
     ///
     /// # Errors
-    /// Text that names the option, its value and what was expected.
-    pub fn from_options(options: &[(&str, &str)]) -> Result<Self, String> {
+    /// An option whose value is not as expected.
+    pub fn from_options(options: &[(&str, &str)]) -> Result<Self, OptionError> {
         const COUNT: (usize, usize) = (0, 1_000_000);
         const BYTES: (usize, usize) = (1, 65_536);
         let [account, container, object] = NAME_BYTES_MAX;
@@ -164,12 +167,12 @@ impl Constraints {
         Ok(out)
     }
 
-    /// How many headers a request may have: Swift's 90 metadata items and ample room for the rest.
+    /// Most headers in a request: Swift's 90 metadata items and ample room for the rest.
     pub fn headers_max(&self) -> usize {
         256 + self.max_meta_count.saturating_sub(90) + self.extra_header_count
     }
 
-    /// How long the head of a request may be, in bytes.
+    /// Longest head of a request, in bytes.
     pub fn head_bytes_max(&self) -> usize {
         112 * 1024 + self.max_header_size + self.max_request_line
     }
@@ -211,7 +214,7 @@ mod tests {
             ("valid_api_versions", "v1,a/b"),
             ("auto_create_account_prefix", "_"),
         ] {
-            let error = Constraints::from_options(&[(name, value)]).unwrap_err();
+            let error = Constraints::from_options(&[(name, value)]).unwrap_err().to_string();
             for word in ["[swift-constraints]", name, value, "expected"] {
                 assert!(error.contains(word), "{error}");
             }
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_of_the_greatest_metadata_finds_room() {
+    fn a_request_with_the_largest_metadata_fits() {
         let usual = Constraints::default();
         assert_eq!((usual.headers_max(), usual.head_bytes_max()), (256, 128 * 1024));
         let options = [("max_meta_count", "300"), ("extra_header_count", "20")];

@@ -1,6 +1,6 @@
-//! Entity tags: the quoted and the bare form, and the lists of conditional headers.
+//! Entity tags, quoted and bare, and the lists of conditional headers.
 
-/// Removes surrounding white space, a weak mark and quotes.
+/// Removes surrounding white space, the mark of a weak tag, and quotes.
 pub fn unquote(etag: &str) -> &str {
     let etag = etag.trim();
     let etag = etag.strip_prefix("W/").unwrap_or(etag);
@@ -23,12 +23,12 @@ impl EtagList {
         )
     }
 
-    /// Whether the list is `*` or holds this (bare) tag.
+    /// Whether the list contains this (bare) tag or `*`.
     pub fn matches(&self, etag: &str) -> bool {
         self.0.iter().any(|tag| tag == "*" || tag == etag)
     }
 
-    /// Whether the list holds `*`.
+    /// Whether the list contains `*`.
     pub fn any(&self) -> bool {
         self.0.iter().any(|tag| tag == "*")
     }

@@ -1,24 +1,24 @@
-//! The queue of expirations: in which container of which account a task is, and what it is called.
+//! The queue of expirations: account, containers and names of its tasks.
 //!
-//! A task is a row of a listing without an object behind it. Rows are named by time first, so that
-//! a listing is in the order in which they fall due.
+//! A task is a row of a listing without an object. Its name begins with the time, so that a listing
+//! has the tasks in the order in which they are due.
 //! Source: `swift/obj/expirer.py` (`ExpirerConfig`, `build_task_obj`, `parse_task_obj`).
 
 use crate::name::{AccountName, ContainerName, ContainerPath, ObjectName, ObjectPath};
 use crate::{PathHash, Timestamp};
 
-/// The account whose containers hold the tasks.
+/// The account whose containers list the tasks.
 pub const ACCOUNT: &str = ".expiring_objects";
 /// Content type of a task that deletes what has expired.
 pub const DELETE_TYPE: &str = "text/plain";
-/// Content type of a task that deletes whatever is there: deferred work, not an expiry.
+/// Content type of a task that deletes any object of that name: deferred work, not an expiry.
 pub const ASYNC_DELETE_TYPE: &str = "application/async-deleted";
 
 /// Seconds of expiry times that share containers (`expiring_objects_container_divisor`).
 const DIVISOR: u64 = 86_400;
-/// Containers that share them.
+/// Containers for the tasks of that time.
 const CONTAINERS: u64 = 100;
-/// Greatest time of a queue: it sorts by ten digits.
+/// Latest time of a queue: names have ten digits.
 const TIME_MAX: u64 = 9_999_999_999;
 
 /// A time as the queue and `X-Delete-At` spell it: ten digits.
@@ -38,14 +38,13 @@ pub fn task_name(delete_at: u64, object: &ObjectPath) -> String {
     format!("{}-{}", ten_digits(delete_at), path.strip_prefix('/').unwrap_or(&path))
 }
 
-/// The name of the task that deletes `object` as it is at `time`, in hundred-thousandths of a
-/// second.
+/// The name of the task that deletes `object` in the version of `time`, in steps of 10 µs.
 pub fn precise_task_name(time: Timestamp, object: &ObjectPath) -> String {
     let path = object.to_string();
     format!("{}-{}", time.normal(), path.strip_prefix('/').unwrap_or(&path))
 }
 
-/// What a task's name says.
+/// The content of a task's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
     /// When the object is to be deleted.
@@ -55,7 +54,7 @@ pub struct Task {
 }
 
 impl Task {
-    /// Reads a task's name; `None` for anything else.
+    /// Parses a task's name; `None` for any other text.
     pub fn parse(name: &str) -> Option<Self> {
         let (time, path) = name.split_once('-')?;
         let mut names = path.splitn(3, '/');

@@ -1,10 +1,10 @@
-//! Rows of listings and how they roll up under a delimiter.
+//! Rows of listings, queries, and the roll-up of names by a delimiter.
 
 use serde::{Deserialize, Serialize};
 
 use crate::timestamp::{RowTimes, Timestamp};
 
-/// A row of a container listing, as a container server hands it out.
+/// A row of a container listing, as a container server returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectRow {
     /// The object's name.
@@ -19,7 +19,7 @@ pub struct ObjectRow {
     pub etag: String,
     /// Whether this is a deletion.
     pub deleted: bool,
-    /// Storage policy of the object the row tells of.
+    /// Storage policy of the object.
     pub policy: u32,
 }
 
@@ -49,24 +49,24 @@ impl ObjectEntry {
     }
 }
 
-/// What a listing asks for; the parameters are Swift's.
+/// The parameters of a listing, which are Swift's.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ListQuery {
-    /// Most entries to answer; 0 answers none.
+    /// Most entries to return; 0 returns none.
     pub limit: usize,
     /// Names after this one, exclusive.
     pub marker: String,
     /// Names before this one, exclusive.
     pub end_marker: String,
-    /// Names that start so.
+    /// Names with this prefix.
     pub prefix: Option<String>,
-    /// Rolls names up that hold this text after the prefix.
+    /// Rolls up names that contain this text after the prefix.
     pub delimiter: String,
     /// Swift's pseudo-directory listing: only entries directly in this path.
     pub path: Option<String>,
     /// From the last to the first.
     pub reverse: bool,
-    /// Names that begin with NUL, too, which are the cluster's own.
+    /// Also names that begin with NUL, which are for Swift's own features.
     #[serde(default)]
     pub reserved: bool,
 }
@@ -103,7 +103,7 @@ pub enum ContainerEntry {
     Subdir(String),
 }
 
-/// The least text greater than every text that starts with `prefix`; `None` if there is none.
+/// The least text greater than every text that starts with `prefix`; `None` if it does not exist.
 /// SQLite compares names as bytes, so this is the last byte of the prefix plus one.
 pub fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = prefix.to_vec();
@@ -116,7 +116,7 @@ pub fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-/// Splits the `swift_bytes` parameter, the size of a joined object, off a content type.
+/// Splits the `swift_bytes` parameter, the size of a large object, off a content type.
 pub fn split_swift_bytes(content_type: &str) -> (String, Option<String>) {
     let mut kept = Vec::new();
     let mut bytes = None;
@@ -129,10 +129,10 @@ pub fn split_swift_bytes(content_type: &str) -> (String, Option<String>) {
     (kept.join(";"), bytes)
 }
 
-/// The first parameter of a content type that begins with `swift_`: names of the cluster's own, by
-/// which listings show other sizes. Content types of clients must not have one.
+/// The first parameter of a content type that begins with `swift_`. With such parameters the cluster
+/// makes listings show other sizes; content types of clients must not have one.
 ///
-/// Source: `check_content_type` in `swift/common/constraints.py`; parameter names have no case.
+/// Source: `check_content_type` in `swift/common/constraints.py`; case does not matter.
 pub fn reserved_parameter(content_type: &str) -> Option<&str> {
     content_type.split(';').skip(1).map(str::trim).find(|parameter| {
         parameter.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("swift_"))

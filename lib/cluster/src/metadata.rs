@@ -1,5 +1,4 @@
-//! User, system and transient metadata in stored form: header names in Swift's title case and
-//! their values.
+//! Stored metadata: header names in Swift's title case, and their values.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,7 +8,7 @@ use crate::constraints::Constraints;
 /// Stored headers by title-cased name (`X-Object-Meta-Color`).
 pub type Metadata = BTreeMap<String, String>;
 
-/// Headers besides metadata that an object keeps from its PUT, as Swift's `allowed_headers`.
+/// Headers other than metadata that an object keeps from its PUT, as Swift's `allowed_headers`.
 pub const OBJECT_HEADERS: [&str; 9] = [
     "Content-Disposition",
     "Content-Encoding",
@@ -66,7 +65,7 @@ impl Resource {
 pub const TRANSIENT_PREFIX: &str = "X-Object-Transient-Sysmeta-";
 
 /// Title case as Python's `str.title()` gives for header names: `x-object-meta-a1b` becomes
-/// `X-Object-Meta-A1B`. Swift's HeaderKeyDict spells stored keys so.
+/// `X-Object-Meta-A1B`. Swift's `HeaderKeyDict` spells stored keys that way.
 pub fn title_case(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     let mut start = true;
@@ -81,18 +80,18 @@ pub fn title_case(name: &str) -> String {
     out
 }
 
-/// What Swift's encryption keeps of an item of user metadata, under the item's name.
+/// Prefix under which Swift's encryption stores its data of an item of user metadata.
 const CRYPTO_META_PREFIX: &str = "x-object-transient-sysmeta-crypto-meta-";
 
-/// The end of a name that Swift spells without underscores.
+/// Prefix and rest of a name that Swift spells without underscores.
 fn spelled(name: &str) -> Option<(&str, &str)> {
     let prefixes = [Resource::Object.user_prefix(), CRYPTO_META_PREFIX];
     let prefix = prefixes.into_iter().find(|prefix| has_prefix(name, prefix))?;
     name.split_at_checked(prefix.len())
 }
 
-/// The name under which a header of an object is stored. No header of Swift's can hold an
-/// underscore, so its S3 dialect spells one in the name of user metadata `=5F` (`s3api/s3request.py`).
+/// The name under which a header of an object is stored. Headers in Swift cannot contain an
+/// underscore, so its S3 API spells one in the name of user metadata `=5F` (`s3api/s3request.py`).
 pub fn stored_name(header: &str) -> String {
     match spelled(header) {
         Some((prefix, key)) if key.contains('_') => {
@@ -102,7 +101,7 @@ pub fn stored_name(header: &str) -> String {
     }
 }
 
-/// The header that shows what is stored under a name; other than in Swift it can have underscores.
+/// The header of a stored name; in contrast to Swift it may contain underscores.
 pub fn header_name(stored: &str) -> Cow<'_, str> {
     match stored.contains("=5") && spelled(stored).is_some() {
         true => Cow::Owned(stored.replace("=5F", "_").replace("=5f", "_")),
@@ -136,9 +135,9 @@ pub fn belongs_to_data(name: &str) -> bool {
             .any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// The UTF-8 text that Python's WSGI spelled with a character for each byte; text that is no such
-/// spelling stays as it is. Swift stores header values of objects so when it writes them under
-/// Python 3, and only those: databases hold the text itself.
+/// The UTF-8 text that Python's WSGI spelled with a character for each byte; other text is returned
+/// unchanged. Swift under Python 3 stores header values of objects that way, and only those:
+/// databases contain the text itself.
 pub fn from_wsgi(text: &str) -> String {
     let bytes: Option<Vec<u8>> =
         text.chars().map(|character| u8::try_from(u32::from(character)).ok()).collect();
@@ -146,46 +145,71 @@ pub fn from_wsgi(text: &str) -> String {
 }
 
 /// Why user metadata was refused; the texts are Swift's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UserMetadataError {
+    /// The value of another header.
+    #[error("Header value too long: {0}")]
+    HeaderValue(String),
+    /// Nothing follows the prefix.
+    #[error("Metadata name cannot be empty")]
+    EmptyName,
+    /// A name.
+    #[error("Metadata name too long: {0}")]
+    Name(String),
+    /// A value.
+    #[error("Metadata value longer than {max}: {name}")]
+    Value {
+        /// The limit in bytes.
+        max: usize,
+        /// The whole name of the header.
+        name: String,
+    },
+    /// Too many items.
+    #[error("Too many metadata items; max {0}")]
+    Count(usize),
+    /// All names and values together.
+    #[error("Total metadata too large; max {0}")]
+    Size(usize),
+}
+
+/// Checks the metadata among the headers of a request against the limits.
+///
+/// # Errors
+/// See [`UserMetadataError`].
 pub fn check_user_metadata<'a>(
     items: impl Iterator<Item = (&'a str, &'a str)>,
     prefix: &str,
     constraints: &Constraints,
-) -> Result<(), String> {
+) -> Result<(), UserMetadataError> {
     let mut count = 0;
     let mut size = 0;
     for (name, value) in items {
         if !name.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix)) {
             if value.len() > constraints.max_header_size {
-                return Err(format!(
-                    "Header value too long: {}",
-                    name.get(..name.len().min(constraints.max_meta_name_length)).unwrap_or(name)
-                ));
+                let shown = name.len().min(constraints.max_meta_name_length);
+                let shown = name.get(..shown).unwrap_or(name);
+                return Err(UserMetadataError::HeaderValue(shown.to_owned()));
             }
             continue;
         }
         let key = name.get(prefix.len()..).unwrap_or_default();
         if key.is_empty() {
-            return Err("Metadata name cannot be empty".to_owned());
+            return Err(UserMetadataError::EmptyName);
         }
         if key.len() > constraints.max_meta_name_length {
-            return Err(format!("Metadata name too long: {prefix}{key}"));
+            return Err(UserMetadataError::Name(format!("{prefix}{key}")));
         }
         if value.len() > constraints.max_meta_value_length {
-            return Err(format!(
-                "Metadata value longer than {}: {prefix}{key}",
-                constraints.max_meta_value_length
-            ));
+            let max = constraints.max_meta_value_length;
+            return Err(UserMetadataError::Value { max, name: format!("{prefix}{key}") });
         }
         count += 1;
         size += key.len() + value.len();
         if count > constraints.max_meta_count {
-            return Err(format!("Too many metadata items; max {}", constraints.max_meta_count));
+            return Err(UserMetadataError::Count(constraints.max_meta_count));
         }
         if size > constraints.max_meta_overall_size {
-            return Err(format!(
-                "Total metadata too large; max {}",
-                constraints.max_meta_overall_size
-            ));
+            return Err(UserMetadataError::Size(constraints.max_meta_overall_size));
         }
     }
     Ok(())

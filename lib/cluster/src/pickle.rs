@@ -1,9 +1,9 @@
-//! Python's pickle format, as far as Swift's files use it. Data only: nothing is ever called.
+//! Python's pickle format as far as Swift's files use it.
 //!
-//! Reads protocols 0 to 4; writes protocol 2. The reader accepts the few constructors that stand
-//! in Swift's files (`_codecs.encode`, `array.array`, dict-like objects) and refuses every other
-//! global. Reading takes memory for at most 128 bytes per byte of the pickle and 1 MiB (vectors that
-//! grow may reserve twice that), whatever the pickle says; what would need more is refused.
+//! It reads protocols 0 to 4 and writes protocol 2. The reader executes nothing: it accepts the few
+//! constructors that Swift's files contain (`_codecs.encode`, `array.array`, dict-like objects) and
+//! refuses every other global. It uses at most 128 bytes of memory per byte of the pickle plus 1 MiB
+//! (growing vectors may reserve twice that), and refuses a pickle that needs more.
 //! Source of the opcodes: CPython `Lib/pickletools.py`.
 
 mod budget;

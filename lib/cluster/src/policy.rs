@@ -1,4 +1,4 @@
-//! Storage policies: which ring, which layout, which quorum.
+//! Storage policies and the sizes of their quorums.
 //!
 //! Source: `swift/common/storage_policy.py`.
 
@@ -44,7 +44,7 @@ impl fmt::Display for PolicyIndex {
 pub enum PolicyType {
     /// Whole copies.
     Replication,
-    /// Fragments of an erasure code. Known by name, not yet served.
+    /// Fragments of an erasure code. The name is known, but not yet supported.
     ErasureCoding,
 }
 
@@ -57,7 +57,7 @@ pub struct Policy {
     pub name: String,
     /// Further names.
     pub aliases: Vec<String>,
-    /// Whether new containers get it when the client names none.
+    /// Whether new containers get it when the client does not name a policy.
     pub is_default: bool,
     /// Whether new containers may use it.
     pub is_deprecated: bool,
@@ -65,13 +65,44 @@ pub struct Policy {
     pub policy_type: PolicyType,
 }
 
-/// All policies of the cluster, ordered by index. Never empty.
+/// Policies that do not go together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// Old containers are in policy 0.
+    #[error("storage policies need one with index 0: add [storage-policy:0]")]
+    NoPolicyZero,
+    /// A name has other characters than letters, digits and dashes.
+    #[error("[storage-policy:{index}] name {name:?}: expected letters, digits and dashes")]
+    Name {
+        /// The policy.
+        index: PolicyIndex,
+        /// The name.
+        name: String,
+    },
+    /// Another policy than 0 has the name `Policy-0`.
+    #[error("the name Policy-0 is reserved, not for {0}")]
+    ReservedName(PolicyIndex),
+    /// Two policies have one name.
+    #[error("storage policy name {0:?} is used twice")]
+    NameUsedTwice(String),
+    /// No policy is or can be the default.
+    #[error("no storage policy has default = yes")]
+    NoDefault,
+    /// There are several defaults.
+    #[error("more than one storage policy has default = yes")]
+    SeveralDefaults,
+}
+
+/// All policies of the cluster, ordered by index; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policies(Vec<Policy>);
 
 impl Policies {
     /// Checks names, indexes and the default. An empty list becomes Swift's single `Policy-0`.
-    pub fn new(mut policies: Vec<Policy>) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// See [`PolicyError`].
+    pub fn new(mut policies: Vec<Policy>) -> Result<Self, PolicyError> {
         if policies.is_empty() {
             policies.push(Policy {
                 index: PolicyIndex(0),
@@ -84,7 +115,7 @@ impl Policies {
         }
         policies.sort_by_key(|policy| policy.index);
         if !policies.iter().any(|policy| policy.index.0 == 0) {
-            return Err("storage policies need one with index 0: add [storage-policy:0]".to_owned());
+            return Err(PolicyError::NoPolicyZero);
         }
         let mut seen: Vec<String> = Vec::new();
         for policy in &policies {
@@ -92,17 +123,14 @@ impl Policies {
                 let valid = !name.is_empty()
                     && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
                 if !valid {
-                    return Err(format!(
-                        "[storage-policy:{}] name {name:?}: expected letters, digits and dashes",
-                        policy.index
-                    ));
+                    return Err(PolicyError::Name { index: policy.index, name: name.clone() });
                 }
                 let lower = name.to_ascii_lowercase();
                 if lower == "policy-0" && policy.index.0 != 0 {
-                    return Err(format!("the name Policy-0 is reserved, not for {}", policy.index));
+                    return Err(PolicyError::ReservedName(policy.index));
                 }
                 if seen.contains(&lower) {
-                    return Err(format!("storage policy name {name:?} is used twice"));
+                    return Err(PolicyError::NameUsedTwice(name.clone()));
                 }
                 seen.push(lower);
             }
@@ -110,10 +138,10 @@ impl Policies {
         match policies.iter().filter(|policy| policy.is_default).count() {
             0 => match policies.first_mut() {
                 Some(only) if seen.len() == 1 || !only.is_deprecated => only.is_default = true,
-                _ => return Err("no storage policy has default = yes".to_owned()),
+                _ => return Err(PolicyError::NoDefault),
             },
             1 => {}
-            _ => return Err("more than one storage policy has default = yes".to_owned()),
+            _ => return Err(PolicyError::SeveralDefaults),
         }
         Ok(Self(policies))
     }
@@ -132,7 +160,7 @@ impl Policies {
         })
     }
 
-    /// The policy for containers whose creator names none.
+    /// The policy for containers whose creator does not name one.
     pub fn default_policy(&self) -> &Policy {
         self.0
             .iter()
@@ -147,12 +175,12 @@ impl Policies {
     }
 }
 
-/// Answers that make a write durable: half of `replicas`, rounded up.
+/// Responses that a write needs to succeed: half of `replicas`, rounded up.
 pub fn write_quorum(replicas: usize) -> usize {
     replicas.div_ceil(2)
 }
 
-/// Answers that overlap with every other such set: more than half of `replicas`.
+/// Responses of which any two sets overlap: more than half of `replicas`.
 pub fn majority(replicas: usize) -> usize {
     replicas / 2 + 1
 }

@@ -1,8 +1,7 @@
-//! The queue of misplaced objects: in which container of which account an entry is, what it is
-//! called and what it asks for.
+//! The queue of misplaced objects: account, containers, names and operations of its entries.
 //!
-//! An entry is a row of a listing without an object behind it. It names an object and the policy
-//! that it was written or deleted in; its etag is the time of that write.
+//! An entry is a row of a listing without an object. It names an object and the policy in which it
+//! was written or deleted; its etag is the time of that write.
 //! Source: `swift/container/reconciler.py` (`get_reconciler_container_name`, `parse_raw_obj`).
 
 use std::fmt;
@@ -10,12 +9,12 @@ use std::fmt;
 use crate::name::{AccountName, ContainerName, ContainerPath, ObjectName, ObjectPath};
 use crate::{PolicyIndex, Timestamp};
 
-/// The account whose containers hold the entries.
+/// The account whose containers list the entries.
 pub const ACCOUNT: &str = ".misplaced_objects";
 /// Seconds of times that share a container (`MISPLACED_OBJECTS_CONTAINER_DIVISOR`).
 const DIVISOR: u64 = 3600;
 
-/// The container of an entry for what was last changed at `time`.
+/// The container of the entry for an object that was last changed at `time`.
 pub fn queue_container(time: Timestamp) -> String {
     (time.seconds() / DIVISOR * DIVISOR).to_string()
 }
@@ -38,14 +37,14 @@ impl Operation {
         }
     }
 
-    /// Reads a content type; `None` for anything else.
+    /// Parses a content type; `None` for any other.
     pub fn parse(content_type: &str) -> Option<Self> {
         let all = [Self::Put, Self::Delete];
         all.into_iter().find(|operation| operation.content_type() == content_type)
     }
 }
 
-/// What an entry's name says. Displays as that name: `<policy>:/<account>/<container>/<object>`.
+/// The content of an entry's name. Displays as that name: `<policy>:/<account>/<container>/<object>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The policy in which the object was written or deleted.
@@ -55,7 +54,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Reads an entry's name; `None` for anything else.
+    /// Parses an entry's name; `None` for any other text.
     pub fn parse(name: &str) -> Option<Self> {
         let (policy, path) = name.split_once(':')?;
         let mut names = path.strip_prefix('/')?.splitn(3, '/');
@@ -104,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_stands_in_the_content_type() {
+    fn the_operation_is_in_the_content_type() {
         for operation in [Operation::Put, Operation::Delete] {
             assert_eq!(Operation::parse(operation.content_type()), Some(operation));
         }

@@ -1,4 +1,4 @@
-//! The addresses of this machine, to know itself in a ring.
+//! The addresses of this machine, to find its own devices in a ring.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,7 +14,7 @@ pub fn of(bind: IpAddr) -> Vec<IpAddr> {
     addresses
 }
 
-/// The kernel's table of routes, in which own addresses are marked.
+/// The local addresses in the kernel's table of routes.
 fn ipv4(table: &str) -> Vec<IpAddr> {
     let mut last = None;
     let mut found: Vec<IpAddr> = Vec::new();
@@ -31,7 +31,7 @@ fn ipv4(table: &str) -> Vec<IpAddr> {
     found
 }
 
-/// One address a line, in 32 hex digits.
+/// The addresses of a table with one per line, in 32 hex digits.
 fn ipv6(table: &str) -> Vec<IpAddr> {
     let digits = table.lines().filter_map(|line| line.get(..32));
     let numbers = digits.filter_map(|digits| u128::from_str_radix(digits, 16).ok());

@@ -1,20 +1,21 @@
-//! The socket of a client: notices that the client is gone, gives up one that does not read, and ends
-//! a connection so that its last answer arrives. All limits of a connection's reads and writes are
-//! here and in [`Limits`]; those of a body's pieces are the servers'.
+//! The socket of a client, with timeouts and an orderly end.
 //!
-//! **Gone.** A client that closes its socket and one that only has nothing more to send look the same:
-//! both send FIN. So a request goes on for [`Limits::hang_up_grace`] after that, and as long as bytes
-//! still move: a client that closed answers the first of them with a reset. Then the connection fails,
-//! and the request is dropped with it. Only reads (`GET`, `HEAD`, `OPTIONS`) are: what writes runs to
-//! its end once its body has arrived, since half of a write (an object without its row in the listing)
-//! costs more than it saves.
+//! All limits of a connection's reads and writes are here and in [`Limits`]; servers limit the time
+//! between the pieces of a body.
 //!
-//! **Not reading.** While bytes wait to be written, some must go out in each
-//! [`Limits::write_timeout`]. A handler that has nothing to write may take its time.
+//! **Disconnected clients.** A client that closes its socket and one that only has no more data both
+//! send FIN. So a request continues for [`Limits::hang_up_grace`] after that, and as long as bytes
+//! are transferred: a client that has closed its socket responds to the first of them with a reset.
+//! Then the connection fails, and the request is dropped with it. This applies to reads (`GET`,
+//! `HEAD`, `OPTIONS`) only: a write with a complete body runs to its end, since half of a write (an
+//! object without its row in the listing) costs more than it saves.
 //!
-//! **The last answer.** A socket that is closed with unread bytes is reset, and the client may lose an
-//! answer that was on its way. So after the last answer only the sending side is ended, and what still
-//! arrives is thrown away, for a while and up to a number of bytes.
+//! **Slow readers.** While bytes wait to be sent, some must be sent in each
+//! [`Limits::write_timeout`]. A handler without data to send has no limit here.
+//!
+//! **The last response.** The kernel resets a connection that is closed with unread bytes, and the
+//! client may lose a response in transit. So after the last response only the sending side is closed,
+//! and what still arrives is discarded, with limits in time and bytes.
 
 use std::future::Future;
 use std::io;
@@ -35,30 +36,30 @@ use crate::framing::Head;
 use crate::http::SharedHandler;
 use crate::serve::Limits;
 
-/// Time between two looks at a connection that is busy.
+/// Time between two checks of a busy connection.
 const LOOK: Duration = Duration::from_secs(1);
-/// What is thrown away after the last answer: in all, in time, and in time without a byte.
+/// Limits of discarding after the last response: bytes, time, and time without a byte.
 const LINGER_BYTES: usize = 64 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(10);
 const LINGER_QUIET: Duration = Duration::from_secs(2);
-/// Bytes thrown away at once, and how often before others have a turn.
+/// Bytes discarded at once, and how often before other tasks run.
 const LINGER_PIECE: usize = 16 * 1024;
 const LINGER_TURNS: usize = 32;
-/// A recorded head that took more room than this gives it back.
+/// A recorded head above this size releases its memory.
 const HEAD_KEPT: usize = 16 * 1024;
-/// An answer of hyper's own is shorter.
+/// Responses made by hyper are shorter than this.
 const OWN_ANSWER_MAX: usize = 256;
 
 /// Why a request is refused before any handler sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
-    /// It is not HTTP: the request line or a header.
+    /// The request line or a header is not HTTP.
     NotHttp,
     /// The request line is too long.
     TargetTooLong,
     /// The head is too long.
     HeadTooLong,
-    /// Both `Content-Length` and `Transfer-Encoding`: others may see another body than we.
+    /// Both `Content-Length` and `Transfer-Encoding`: another reader may see another body.
     TwoLengths,
     /// A transfer coding other than `chunked`.
     UnknownCoding,
@@ -75,7 +76,7 @@ impl Malformed {
         }
     }
 
-    /// What the client reads.
+    /// The text for the client.
     pub fn message(self) -> &'static str {
         match self {
             Self::NotHttp => {
@@ -99,16 +100,16 @@ impl Malformed {
     }
 }
 
-/// What a connection's socket and its requests know of each other.
+/// The shared state of a connection's socket and its requests.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    /// The request that is being served changes something.
+    /// The current request is a write.
     writes: AtomicBool,
-    /// The client may have sent what was not read.
+    /// The client may have sent bytes that were not read.
     unread: AtomicBool,
-    /// What arrives is the head of a request.
+    /// The next bytes are the head of a request.
     records: AtomicBool,
-    /// Something was recorded.
+    /// A part of a head was recorded.
     recorded: AtomicBool,
     head: Mutex<Vec<u8>>,
     head_bytes_max: usize,
@@ -140,8 +141,8 @@ impl Exchange {
         }
     }
 
-    /// A request has come; tells why it must be refused. Its bytes are looked at only when it has a
-    /// transfer coding: hyper leaves out a `Content-Length` that came with one.
+    /// Starts a request; returns why it must be refused. Its bytes are parsed only when it has a
+    /// transfer coding: hyper omits a `Content-Length` in addition to one.
     pub(crate) fn request(
         &self,
         method: &Method,
@@ -161,19 +162,19 @@ impl Exchange {
         refusal
     }
 
-    /// Whether the request that is being served changes something.
+    /// Whether the current request is a write.
     pub(crate) fn is_writing(&self) -> bool {
         self.writes.load(Ordering::Acquire)
     }
 
-    /// The body of the request was read to its end: what comes next is a head.
+    /// The body of the request was read to its end: the next bytes are a head.
     pub(crate) fn body_ended(&self) {
         self.unread.store(false, Ordering::Release);
         self.records.store(true, Ordering::Release);
     }
 }
 
-/// Whether the length of a request with a transfer coding is plain.
+/// Why the length of a request with a transfer coding is ambiguous, if it is.
 fn ambiguous(method: &Method, headers: &HeaderMap, head: &[u8]) -> Option<Malformed> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let chunked = codings.next().is_some_and(|coding| {
@@ -188,7 +189,7 @@ fn ambiguous(method: &Method, headers: &HeaderMap, head: &[u8]) -> Option<Malfor
     (is_its && head.values("content-length").next().is_some()).then_some(Malformed::TwoLengths)
 }
 
-/// Throws away what arrives.
+/// The state of discarding after the last response.
 struct Linger {
     left: usize,
     until: Instant,
@@ -202,17 +203,17 @@ pub(crate) struct ClientIo {
     handler: SharedHandler,
     limits: Limits,
     look: Option<Pin<Box<Sleep>>>,
-    /// hyper waits for bytes, and learns of the end by that.
+    /// hyper waits for bytes, and so notices the end.
     read_waits: bool,
     read_ended: bool,
-    /// Bytes wait to be written, and since when that was seen.
+    /// Bytes wait to be sent, and since when.
     write_waits: bool,
     write_waits_since: Option<Instant>,
-    /// Bytes went in or out since the last look.
+    /// Bytes were transferred since the last check.
     moved: bool,
     moved_at: Option<Instant>,
     gone_since: Option<Instant>,
-    /// Written in place of hyper's own answer.
+    /// The replacement of a response made by hyper.
     due: BytesMut,
     linger: Option<Linger>,
 }
@@ -242,7 +243,7 @@ impl ClientIo {
         }
     }
 
-    /// Looks at the connection from time to time while it is busy.
+    /// Checks the connection from time to time while it is busy.
     fn watch(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.read_waits && !self.write_waits {
             return Ok(());
@@ -270,8 +271,8 @@ impl ClientIo {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read"));
             }
         }
-        // Nothing has priority here: this asks whether the other side has ended, without a system
-        // call and whether or not bytes wait before that.
+        // There is no priority data: this shows whether the other side has ended, without a system
+        // call and independent of unread bytes.
         let ended = pin!(self.stream.ready(Interest::PRIORITY)).poll(cx).is_ready();
         if !ended || self.exchange.is_writing() {
             return Ok(());
@@ -292,7 +293,7 @@ impl ClientIo {
         }
     }
 
-    /// Writes what is due.
+    /// Writes the pending bytes.
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.due.is_empty() {
             let result = Pin::new(&mut self.stream).poll_write(cx, &self.due);
@@ -308,8 +309,8 @@ impl ClientIo {
         Poll::Ready(Ok(()))
     }
 
-    /// Whether this is hyper's answer, without a word, to bytes that are no request; one with words
-    /// is then due.
+    /// Whether these bytes are hyper's response, without a text, to a malformed request; one with a
+    /// text is then pending.
     fn replaces(&mut self, bytes: &[u8]) -> bool {
         if !self.exchange.recorded.load(Ordering::Acquire) || bytes.len() > OWN_ANSWER_MAX {
             return false;
@@ -336,7 +337,7 @@ impl ClientIo {
         true
     }
 
-    /// Throws away what still arrives, for a while.
+    /// Discards what still arrives, for a while.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = Instant::now();
         let linger = self.linger.get_or_insert_with(|| Linger {
@@ -396,7 +397,7 @@ impl AsyncWrite for ClientIo {
         let this = &mut *self;
         ready!(this.drain(cx))?;
         if this.replaces(bytes) {
-            // What does not go out now does so with the flush that follows.
+            // The flush that follows writes the rest.
             if let Poll::Ready(Err(error)) = this.drain(cx) {
                 return Poll::Ready(Err(error));
             }
@@ -432,7 +433,7 @@ impl AsyncWrite for ClientIo {
         self.stream.is_write_vectored()
     }
 
-    /// hyper flushes whenever it looks at a connection, so here the connection is watched.
+    /// hyper flushes each time it polls a connection, so the connection is checked here.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         ready!(this.drain(cx))?;

@@ -1,8 +1,8 @@
-//! Time as a part that is handed in, so that tests can shift it.
+//! The clock as a dependency, which tests can replace.
 
 use std::time::Duration;
 
-/// Tells the time since 1970.
+/// A source of the time.
 pub trait Clock: Send + Sync + std::fmt::Debug {
     /// Time since 1970-01-01 UTC.
     fn now(&self) -> Duration;

@@ -1,7 +1,7 @@
-//! File descriptors: the limit of the process, and how many of them connections may take.
+//! The limit of open files, and the share of connections in it.
 //!
 //! Connections, databases and object files share one limit. Connections must leave enough for the
-//! files that the requests on them need, or silent clients would stop all reads and writes.
+//! files that requests need, or idle clients would prevent all reads and writes.
 
 use std::sync::LazyLock;
 
@@ -14,7 +14,7 @@ const RESERVE: u64 = 64;
 /// Used when the limit cannot be read: Linux' default.
 const USUAL: u64 = 1024;
 
-/// The limit of this process, raised to what it may be raised to.
+/// The limit of this process, which is raised as far as possible.
 static LIMIT: LazyLock<u64> = LazyLock::new(raise);
 
 /// Raises the soft limit to the hard one.
@@ -39,8 +39,8 @@ pub(crate) fn for_connections(callers: Callers) -> usize {
     share(*LIMIT, callers)
 }
 
-/// A client's request opens up to three files in one process. Of four listeners (proxy, account,
-/// container, object) all together take less than two thirds.
+/// The share of one listener. A request of a client opens up to three files in one process. The four
+/// listeners (proxy, account, container, object) together use less than two thirds of the limit.
 fn share(limit: u64, callers: Callers) -> usize {
     let limit = if limit == 0 { USUAL } else { limit };
     let parts = match callers {

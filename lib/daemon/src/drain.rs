@@ -1,11 +1,11 @@
-//! Stopping in order: no new work, finish what was begun, then leave.
+//! An orderly stop: no new work, finish open work, exit.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// Cloned into everything that must notice a stop.
+/// A stop of the process. Each task that must react to it has a clone.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
     begun: CancellationToken,
@@ -14,62 +14,61 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Asks everybody to finish soon.
+    /// Asks all tasks to finish soon.
     pub fn begin(&self) {
         self.begin_patiently();
         self.hurried.cancel();
     }
 
-    /// Asks everybody to finish; open requests may take their time until [`Drain::begin`].
+    /// Asks all tasks to finish; open requests may continue until [`Drain::begin`].
     pub fn begin_patiently(&self) {
         self.begun.cancel();
         self.listening.close();
     }
 
-    /// Whether a stop was asked for.
+    /// Whether a stop was requested.
     pub fn has_begun(&self) -> bool {
         self.begun.is_cancelled()
     }
 
-    /// Waits for a stop to be asked for.
+    /// Waits until a stop is requested.
     pub async fn begun(&self) {
         self.begun.cancelled().await;
     }
 
-    /// To be held by whoever has a listening socket.
+    /// To be kept by each task with a listening socket.
     pub fn listening(&self) -> TaskTrackerToken {
         self.listening.token()
     }
 
-    /// Waits until a stop was asked for and nothing listens any more.
+    /// Waits until a stop was requested and no socket listens.
     pub async fn deaf(&self) {
         self.listening.wait().await;
     }
 
-    /// Whether there is no more time for open requests.
+    /// Whether open requests must end soon.
     pub fn is_hurried(&self) -> bool {
         self.hurried.is_cancelled()
     }
 
-    /// Waits until there is no more time for open requests.
+    /// Waits until open requests must end soon.
     pub async fn hurried(&self) {
         self.hurried.cancelled().await;
     }
 }
 
-/// What a signal asks for.
+/// The request of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
     /// SIGTERM, or SIGINT (Ctrl-C): stop.
     Stop,
     /// SIGHUP: stop when all open requests are done, as Swift's servers do.
     Finish,
-    /// SIGUSR1: let a new process, with the configuration and the executable as they are now, take
-    /// over.
+    /// SIGUSR1: hand over to a new process with the current configuration and executable.
     Reload,
 }
 
-/// The signals that a server answers to, from its making on.
+/// The signals that a server handles, from the creation of this value on.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,

@@ -1,31 +1,31 @@
-//! Where in a stream of HTTP/1.1 messages heads begin and bodies end.
+//! Boundaries of heads and bodies in a stream of HTTP/1.1 messages.
 //!
-//! For whoever must change a head and must never touch a body. What this does not understand to the
-//! last byte is [`Part::Rest`]: from there on no head is found any more.
+//! For code that changes heads and must never change a body. After bytes that are not fully
+//! understood, everything is [`Part::Rest`], and no head is found again.
 
-/// What the next byte of a stream belongs to.
+/// The part of a stream that contains its next byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     /// A head, or the beginning of one.
     Head,
-    /// A body of which so many bytes are missing.
+    /// A body with this number of bytes left.
     Length(u64),
-    /// The size of a chunk as far as it was read; `None` before its first digit.
+    /// The size of a chunk, read so far; `None` before its first digit.
     Size(Option<u64>),
-    /// What follows a chunk's size in its line.
+    /// The text after a chunk's size in its line.
     Extension(u64),
-    /// A chunk of which so many bytes are missing.
+    /// A chunk with this number of bytes left.
     Chunk(u64),
     /// The line feed after a chunk.
     ChunkEnd,
-    /// What follows the last chunk; whether the line is empty so far.
+    /// The lines after the last chunk, and whether the line is empty so far.
     Trailer(bool),
     /// Anything, to the end of the stream.
     Rest,
 }
 
 impl Part {
-    /// Goes on by those of `bytes` that are not of a head, and tells how many they are.
+    /// Advances over the beginning of `bytes` that is not a head, and returns its length.
     pub(crate) fn pass(&mut self, bytes: &[u8]) -> usize {
         let mut rest = bytes;
         while let Some((first, after)) = rest.split_first() {
@@ -83,17 +83,17 @@ impl Part {
     }
 }
 
-/// The head of a request or an answer.
+/// The head of a request or a response.
 #[derive(Debug)]
 pub(crate) struct Head<'a> {
-    /// The first line, without its end.
+    /// The first line, without its line end.
     pub(crate) first: &'a [u8],
-    /// Names, and what follows them up to the end of the line: the colon and the value.
+    /// Names, each with the rest of its line: the colon and the value.
     pub(crate) fields: Vec<(&'a [u8], &'a [u8])>,
 }
 
 impl<'a> Head<'a> {
-    /// `None` unless every line is as HTTP/1.1 has it, ended by CR and LF.
+    /// Parses a head; `None` unless every line is valid HTTP/1.1 and ends with CR and LF.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let lines = bytes.strip_suffix(b"\n\r\n")?.split(|byte| *byte == b'\n');
         let mut lines = lines.map(|line| {
@@ -110,14 +110,14 @@ impl<'a> Head<'a> {
         Some(Self { first, fields: fields.collect::<Option<_>>()? })
     }
 
-    /// The values under a name, without the blanks around them.
+    /// The values of a header, without blanks around them.
     pub(crate) fn values<'b>(&'b self, name: &'b str) -> impl Iterator<Item = &'a [u8]> + 'b {
         let of_name = move |field: &&(&[u8], &[u8])| field.0.eq_ignore_ascii_case(name.as_bytes());
         let value = |field: &(&'a [u8], &'a [u8])| field.1.get(1..).unwrap_or(&[]).trim_ascii();
         self.fields.iter().filter(of_name).map(value)
     }
 
-    /// What follows the head, or `none` when nothing is said of it.
+    /// The part after the head; `none` without headers about it.
     pub(crate) fn body(&self, none: Part) -> Part {
         let mut lengths = self.values("content-length");
         let mut codings = self.values("transfer-encoding");
@@ -133,7 +133,7 @@ impl<'a> Head<'a> {
             (None, _, Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => {
                 Part::Size(None)
             }
-            // Both, or several: who reads it may see another body than we.
+            // Both, or several: another reader may see another body.
             _ => Part::Rest,
         }
     }
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_chunk_that_is_not_understood_no_head_is_found() {
+    fn after_an_invalid_chunk_no_head_is_found() {
         for body in ["x\r\n", "\r\n", "10000000000000000\r\n", "ffffffffffffffff\r\n", "1\r\nabc"] {
             let mut part = Part::Size(None);
             assert_eq!(part.pass(body.as_bytes()), body.len());
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_says_what_follows_it_or_nothing_more_is_believed() {
+    fn an_ambiguous_head_makes_the_rest_of_the_stream_opaque() {
         let of = |fields: &str| {
             let head = format!("PUT / HTTP/1.1\r\n{fields}\r\n");
             Head::parse(head.as_bytes()).map(|head| head.body(Part::Head))

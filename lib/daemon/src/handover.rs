@@ -1,5 +1,7 @@
-//! What an overseer and its workers say to each other: words over a pair of sockets, with
-//! listening sockets as luggage (`SCM_RIGHTS`), which so stay open from one worker to the next.
+//! Messages between an overseer and its workers, with listening sockets.
+//!
+//! They are sent over a pair of sockets. Listening sockets are passed with them (`SCM_RIGHTS`), and so
+//! stay open from one worker to the next.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -17,24 +19,24 @@ const SOCKETS_MAX: usize = 64;
 /// Bytes of a message.
 const MESSAGE_MAX: usize = 4096;
 
-/// What is said.
+/// The kind of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Word {
-    /// Overseer: the sockets that the last worker listened on.
+    /// Overseer: the listening sockets of the last worker.
     Sockets,
-    /// Worker: the configuration is good; with the sockets that it will listen on.
+    /// Worker: the configuration is valid; with the sockets on which it will listen.
     Ready,
     /// Worker: it cannot serve; with the reason.
     Failed,
     /// Overseer: accept.
     Go,
-    /// Overseer: another one takes over; leave what only one may do to it.
+    /// Overseer: another worker takes over; stop work that only one worker may do.
     Seal,
     /// Worker: done.
     Sealed,
-    /// Overseer: accept nothing more, finish what is open, end.
+    /// Overseer: stop accepting, finish open requests, exit.
     Finish,
-    /// Worker: it accepts nothing more, and no longer ends with its overseer.
+    /// Worker: it has stopped accepting, and no longer ends with its overseer.
     Deaf,
 }
 
@@ -54,7 +56,7 @@ impl Word {
 /// One message.
 #[derive(Debug)]
 pub struct Message {
-    /// What is said.
+    /// Its kind.
     pub word: Word,
     /// A reason; empty for most.
     pub text: String,
@@ -62,8 +64,8 @@ pub struct Message {
     pub sockets: Vec<OwnedFd>,
 }
 
-/// One end of the pair. Its sockets keep messages apart (`SEQPACKET`); tokio's stream only tells
-/// when there is something.
+/// One end of the pair. Its sockets keep message boundaries (`SEQPACKET`); the stream of tokio only
+/// waits for readiness.
 #[derive(Debug)]
 pub struct Channel(UnixStream);
 
@@ -79,7 +81,7 @@ impl Channel {
         Ok((Self::over(ours)?, theirs))
     }
 
-    /// The end that this process was given as its standard input.
+    /// The end that this process got as its standard input.
     ///
     /// # Errors
     /// The kernel's.
@@ -91,10 +93,10 @@ impl Channel {
         Ok(Self(UnixStream::from_std(socket.into())?))
     }
 
-    /// Says a word.
+    /// Sends a message.
     ///
     /// # Errors
-    /// When the other side is gone, or there are too many sockets.
+    /// When the other side is closed, or there are too many sockets.
     pub async fn say(&self, word: Word, text: &str, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
         if sockets.len() > SOCKETS_MAX {
             return Err(io::Error::other(format!("more than {SOCKETS_MAX} listening sockets")));
@@ -103,20 +105,21 @@ impl Channel {
         bytes.extend(text.bytes().take(MESSAGE_MAX - 1));
         let send = || {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
-            let mut luggage = SendAncillaryBuffer::new(&mut space);
-            if !sockets.is_empty() && !luggage.push(SendAncillaryMessage::ScmRights(sockets)) {
+            let mut rights_buffer = SendAncillaryBuffer::new(&mut space);
+            if !sockets.is_empty() && !rights_buffer.push(SendAncillaryMessage::ScmRights(sockets))
+            {
                 return Err(io::Error::other("no room for the sockets"));
             }
             let pieces = [io::IoSlice::new(&bytes)];
-            Ok(rustix::net::sendmsg(&self.0, &pieces, &mut luggage, SendFlags::NOSIGNAL)?)
+            Ok(rustix::net::sendmsg(&self.0, &pieces, &mut rights_buffer, SendFlags::NOSIGNAL)?)
         };
         self.0.async_io(Interest::WRITABLE, send).await.map(drop)
     }
 
-    /// The next message; `None` when the other side is gone.
+    /// The next message; `None` when the other side is closed.
     ///
     /// # Errors
-    /// The kernel's, or words of another version.
+    /// The kernel's, or a message of another version.
     pub async fn hear(&self) -> io::Result<Option<Message>> {
         self.0.async_io(Interest::READABLE, || receive(self.0.as_fd())).await
     }
@@ -125,16 +128,17 @@ impl Channel {
 fn receive(fd: BorrowedFd<'_>) -> io::Result<Option<Message>> {
     let mut bytes = [0; MESSAGE_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
-    let mut luggage = RecvAncillaryBuffer::new(&mut space);
+    let mut rights_buffer = RecvAncillaryBuffer::new(&mut space);
     let mut pieces = [io::IoSliceMut::new(&mut bytes)];
-    let got = match rustix::net::recvmsg(fd, &mut pieces, &mut luggage, RecvFlags::CMSG_CLOEXEC) {
-        Ok(got) => got.bytes,
-        // It died with words of ours unread.
-        Err(rustix::io::Errno::CONNRESET) => 0,
-        Err(error) => return Err(error.into()),
-    };
+    let got =
+        match rustix::net::recvmsg(fd, &mut pieces, &mut rights_buffer, RecvFlags::CMSG_CLOEXEC) {
+            Ok(got) => got.bytes,
+            // It ended with unread messages.
+            Err(rustix::io::Errno::CONNRESET) => 0,
+            Err(error) => return Err(error.into()),
+        };
     let mut sockets = Vec::new();
-    for message in luggage.drain() {
+    for message in rights_buffer.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
             sockets.extend(rights);
         }
@@ -143,7 +147,7 @@ fn receive(fd: BorrowedFd<'_>) -> io::Result<Option<Message>> {
         return Ok(None);
     };
     let word = Word::ALL.into_iter().find(|known| *known as u8 == *word);
-    let word = word.ok_or_else(|| io::Error::other("a word that is not known"))?;
+    let word = word.ok_or_else(|| io::Error::other("a message of an unknown kind"))?;
     Ok(Some(Message { word, text: String::from_utf8_lossy(text).into_owned(), sockets }))
 }
 
@@ -153,7 +157,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     #[tokio::test]
-    async fn a_socket_that_was_handed_over_goes_on_listening() {
+    async fn a_socket_that_was_handed_over_still_listens() {
         let (here, there) = Channel::pair().unwrap();
         let there = Channel::over(there).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -169,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_end_that_is_gone_is_noticed() {
+    async fn a_closed_end_is_noticed() {
         let (here, there) = Channel::pair().unwrap();
         drop(there);
         assert!(here.hear().await.unwrap().is_none());

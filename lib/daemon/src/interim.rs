@@ -1,8 +1,8 @@
-//! Interim answers on a connection: what a `100 Continue` says, and further ones in mid-body.
+//! Interim responses on a connection: `100 Continue` with headers, and further ones.
 //!
 //! Swift's two-phase PUT has headers on its 100 and sends a second one between footers and commit
-//! (`swift/obj/server.py`); hyper sends one bare 100 and knows no more. This sits between hyper
-//! and the socket: it replaces hyper's 100, and writes others when the body is read.
+//! (`swift/obj/server.py`); hyper sends only one 100 without headers. This stream is between hyper
+//! and the socket: it replaces hyper's 100, and writes others while the body is read.
 
 use std::io;
 use std::pin::Pin;
@@ -12,12 +12,12 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What hyper writes when the body of a request with `Expect: 100-continue` is first read.
+/// The bytes that hyper writes when the body of a request with `Expect: 100-continue` is first read.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 #[derive(Debug, Default)]
 struct State {
-    /// Replaces the next bare 100.
+    /// Replaces the next 100 of hyper.
     announced: Option<Vec<u8>>,
     /// To be written as soon as possible.
     out: BytesMut,
@@ -25,8 +25,8 @@ struct State {
     reader: Option<Waker>,
 }
 
-/// The interim answers of one connection, in the extensions of each of its requests. A request
-/// that came without a socket has none.
+/// The interim responses of one connection, in the extensions of each of its requests. A request
+/// within the process does not have them.
 #[derive(Debug, Clone, Default)]
 pub struct Interim(Arc<Mutex<State>>);
 
@@ -35,13 +35,13 @@ impl Interim {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets what an earlier request announced.
+    /// Clears the headers that an earlier request set.
     pub(crate) fn reset(&self) {
         self.state().announced = None;
     }
 
-    /// Headers for the 100 that the client is waiting for; call before the body is read. Without
-    /// `Expect: 100-continue` nothing is sent.
+    /// Sets headers for the 100 that the client waits for; to be called before the body is read.
+    /// Without `Expect: 100-continue` nothing is sent.
     pub fn announce(&self, headers: &[(&str, &str)]) {
         let mut head = b"HTTP/1.1 100 Continue\r\n".to_vec();
         for (name, value) in headers {
@@ -51,7 +51,7 @@ impl Interim {
         self.state().announced = Some(head);
     }
 
-    /// Sends another 100 now; call while the body is being read.
+    /// Sends another 100 now; to be called while the body is read.
     pub fn go_on(&self) {
         let mut state = self.state();
         state.out.extend_from_slice(CONTINUE);
@@ -73,7 +73,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> InterimIo<T> {
         Self { inner, interim }
     }
 
-    /// Writes what is due.
+    /// Writes the pending bytes.
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.interim.state();
         while !state.out.is_empty() {
@@ -125,7 +125,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for InterimIo<T> {
     ) -> Poll<io::Result<usize>> {
         std::task::ready!(self.drain(cx))?;
         if self.replaces(bytes) {
-            // What does not go out now does so with the flush that follows.
+            // The flush that follows writes the rest.
             if let Poll::Ready(Err(error)) = self.drain(cx) {
                 return Poll::Ready(Err(error));
             }

@@ -1,5 +1,6 @@
-//! What every process needs before it knows which server it is: configuration, logging, clock,
-//! listening, stopping.
+//! The frame of every server process: configuration, logs, sockets, daemons, and a stop in order.
+//!
+//! Nothing here depends on which server a process runs.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 pub mod addresses;
@@ -37,4 +38,4 @@ pub use interim::Interim;
 pub use pace::Pace;
 pub use pass::{Pass, PassContext, Scope, Span, Stopped};
 pub use recon::ReconCache;
-pub use unit::Unit;
+pub use unit::{PassError, Unit};

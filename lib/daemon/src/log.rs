@@ -15,7 +15,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::config::Section;
+use crate::config::{ConfigError, Section};
 use crate::syslog::Syslog;
 
 /// Starts logging to standard error at `level` (`info`, `warn`, …) unless `RUST_LOG` says
@@ -28,9 +28,10 @@ pub fn start(level: &str) {
 ///
 /// # Errors
 /// When the file cannot be opened.
-pub fn start_file(level: &str, path: &Path) -> Result<(), String> {
+pub fn start_file(level: &str, path: &Path) -> Result<(), ConfigError> {
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    let file = file.map_err(|error| format!("{}: {error}", path.display()))?;
+    let target = path.display().to_string();
+    let file = file.map_err(|source| ConfigError::Log { target, source })?;
     start_with(level, BoxMakeWriter::new(file));
     Ok(())
 }
@@ -117,7 +118,7 @@ where
 ///
 /// # Errors
 /// When it is not one of them.
-pub fn level(section: &Section<'_>) -> Result<&'static str, String> {
+pub fn level(section: &Section<'_>) -> Result<&'static str, ConfigError> {
     let text = section.get("log_level").unwrap_or("INFO");
     match text.to_ascii_uppercase().as_str() {
         "DEBUG" => Ok("debug"),

@@ -1,16 +1,16 @@
 //! Names of user metadata on connections with Swift's servers and proxies.
 //!
-//! S3 tells `foo_bar` from `foo-bar`, WSGI does not; so Swift's s3api makes `X-Object-Meta-Foo=5Fbar`
-//! of the former (`swift/common/middleware/s3api/s3request.py`), and its servers keep and show that.
-//! `=` cannot be in a name to HTTP, so hyper refuses it. In our memory the name has `_`; this sits
-//! between hyper and the socket and rewrites the names in the heads of messages on their way.
+//! S3 distinguishes `foo_bar` from `foo-bar`, WSGI does not; so Swift's s3api changes the former to
+//! `X-Object-Meta-Foo=5Fbar` (`swift/common/middleware/s3api/s3request.py`), and its servers store
+//! and show that. HTTP does not allow `=` in a name, so hyper refuses it. In memory the name has `_`;
+//! this stream is between hyper and the socket and rewrites the names in the heads of messages.
 //!
 //! It must never change anything else: no value, no other name, no byte of a body, though a body may
-//! hold whole heads (MIME documents of a two-phase PUT). So it knows where bodies end as HTTP says
-//! ([`crate::framing`]); where that is not plain, and where messages do not come in turn, it
-//! changes nothing more on the connection. A head that is longer than the limit goes as it is.
+//! contain whole heads (MIME documents of a two-phase PUT). Therefore it follows the rules of HTTP for
+//! the ends of bodies (`framing.rs`). After an ambiguous message, or messages out of turn, it
+//! changes nothing on the connection. A head that is longer than the limit is passed unchanged.
 //!
-//! Only for connections whose peer may be one of Swift's: among servers of ours there is no need.
+//! It is used only where the peer may be a server of Swift.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -23,11 +23,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::framing::{Head, Part};
 
-/// What names are rewritten below: metadata, and what Swift's encryption keeps of each item.
+/// Prefixes of the names to rewrite: metadata, and the data of Swift's encryption for each item.
 const PREFIXES: [&[u8]; 2] = [b"x-object-meta-", b"x-object-transient-sysmeta-crypto-meta-"];
-/// What only a server of ours with a key sends; it takes names as they are.
+/// A header that only Apus sends, with a cluster key; such a peer needs no rewriting.
 const SIGNATURE: &str = "x-apus-signature";
-/// Bytes read at once while a head is awaited.
+/// Bytes per read while a head is expected.
 const READ_BYTES: usize = 4096;
 
 /// One direction of a connection.
@@ -36,7 +36,7 @@ struct Direction {
     part: Part,
     /// The beginning of a head.
     held: Vec<u8>,
-    /// To be handed on first.
+    /// To be passed on first.
     due: BytesMut,
 }
 
@@ -45,7 +45,7 @@ impl Direction {
         Self { part: Part::Head, held: Vec::new(), due: BytesMut::new() }
     }
 
-    /// Takes what belongs to a head, and tells how many bytes and whether the head is complete.
+    /// Takes the bytes of a head; returns their number and whether the head is complete.
     fn hold(&mut self, bytes: &[u8], most: usize) -> (usize, bool) {
         for (number, byte) in bytes.iter().enumerate() {
             self.held.push(*byte);
@@ -58,14 +58,14 @@ impl Direction {
     }
 }
 
-/// A request that has no final answer yet.
+/// A request without a final response yet.
 #[derive(Debug, Clone, Copy)]
 struct Asked {
     head: bool,
     signed: bool,
 }
 
-/// How a head is handed on.
+/// How a head is rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rewrite {
     Encode,
@@ -83,12 +83,12 @@ pub struct MetadataNames<T> {
     read: Direction,
     write: Direction,
     asked: Option<Asked>,
-    /// Messages are not followed any more.
+    /// Whether messages can no longer be followed.
     lost: bool,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> MetadataNames<T> {
-    /// Of a server. Whoever signs its requests gets names as they are.
+    /// For a server. A peer that signs its requests gets names unchanged.
     pub fn server(inner: T, head_bytes_max: usize) -> Self {
         Self {
             inner,
@@ -102,15 +102,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MetadataNames<T> {
         }
     }
 
-    /// Of a client. When it learns that the peer is one of ours, it sets what it gets beside, and
-    /// names go as they are.
+    /// For a client, with a flag to set when the peer turns out to be Apus; names are then passed
+    /// unchanged.
     pub fn client(inner: T, head_bytes_max: usize) -> (Self, Arc<AtomicBool>) {
         let names = Self { serves: false, ..Self::server(inner, head_bytes_max) };
         let peer_is_ours = names.peer_is_ours.clone();
         (names, peer_is_ours)
     }
 
-    /// Makes a head that is complete `due`.
+    /// Passes on a complete head.
     fn complete(&mut self, reads: bool) {
         let is_request = reads == self.serves;
         let raw = std::mem::take(&mut if reads { &mut self.read } else { &mut self.write }.held);
@@ -126,7 +126,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MetadataNames<T> {
             false => Rewrite::Encode,
         };
         self.lost |= next.is_none();
-        // Only now, since the name in an answer depends on the request.
+        // Only now, since the name in a response depends on the request.
         if !is_request && !next.is_some_and(|(_, interim)| interim) {
             self.asked = None;
         }
@@ -141,14 +141,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MetadataNames<T> {
         }
     }
 
-    /// What follows a request's head; `None` when it is not one that is understood.
+    /// The part after the head of a request; `None` when it is not understood.
     fn request(&mut self, head: &Head<'_>) -> Option<(Part, bool)> {
         let mut words = head.first.split(|byte| *byte == b' ');
         let (method, _, version) = (words.next()?, words.next()?, words.next()?);
         let odd = words.next().is_some()
             || method == b"CONNECT"
             || head.values("upgrade").next().is_some();
-        // One that comes before the last was answered: whose the next answer is, would be a guess.
+        // A request before the response to the last one: the next response could belong to either.
         if odd || version != b"HTTP/1.1" || self.asked.is_some() {
             return None;
         }
@@ -157,7 +157,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MetadataNames<T> {
         Some((head.body(Part::Head), false))
     }
 
-    /// What follows an answer's head, and whether it was an interim one.
+    /// The part after the head of a response, and whether it was an interim one.
     fn answer(&self, head: &Head<'_>) -> Option<(Part, bool)> {
         let asked = self.asked?;
         let status = head.first.strip_prefix(b"HTTP/1.1 ")?.split(|byte| *byte == b' ').next()?;
@@ -171,7 +171,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MetadataNames<T> {
         }
     }
 
-    /// Follows bytes that were read together with a head.
+    /// Processes bytes that were read together with a head.
     fn follow(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let passed = self.read.part.pass(bytes);
@@ -185,7 +185,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MetadataNames<T> {
         }
     }
 
-    /// Writes what is due.
+    /// Writes the pending bytes.
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.write.due.is_empty() {
             match ready!(Pin::new(&mut self.inner).poll_write(cx, &self.write.due))? {
@@ -197,7 +197,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MetadataNames<T> {
     }
 }
 
-/// A head with its names as they are to be.
+/// Appends a head with rewritten names.
 fn rewritten(head: &Head<'_>, rewrite: Rewrite, out: &mut BytesMut) {
     out.extend_from_slice(head.first);
     for (name, value) in &head.fields {
@@ -231,7 +231,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for MetadataNames<T> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        // An interim answer is not always flushed.
+        // An interim response is not always flushed.
         if let Poll::Ready(Err(error)) = this.drain(cx) {
             return Poll::Ready(Err(error));
         }
@@ -286,7 +286,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for MetadataNames<T> {
             let (taken, complete) = this.write.hold(bytes, this.head_bytes_max);
             if complete {
                 this.complete(false);
-                // What does not go out now does so with the flush that follows.
+                // The flush that follows writes the rest.
                 if let Poll::Ready(Err(error)) = this.drain(cx) {
                     return Poll::Ready(Err(error));
                 }

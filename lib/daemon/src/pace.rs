@@ -1,4 +1,4 @@
-//! How fast a pass may go: so many things, or bytes, a second.
+//! The rate limit of a pass, in items or bytes per second.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// `per_second` of anything; zero or less means as fast as it goes (as Swift's options do).
+    /// A limit of `per_second` items or bytes; zero or less means no limit, as in Swift's options.
     pub fn per_second(per_second: f64) -> Self {
         Self { per_second, next: None }
     }
@@ -28,7 +28,7 @@ impl Pace {
             return;
         }
         let now = Instant::now();
-        // Time in which nothing was asked for is not saved up for a burst.
+        // Idle time is not saved for a burst.
         let start = self.next.map_or(now, |next| next.max(now));
         let cost = Duration::try_from_secs_f64(amount / self.per_second).unwrap_or_default();
         self.next = Some(start + cost);

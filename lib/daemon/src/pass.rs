@@ -1,8 +1,8 @@
-//! A pass: one sweep of a daemon over everything it owns on this node.
+//! A pass: one sweep of a daemon over its part of this node.
 //!
-//! A pass is idempotent, takes no hint about what changed and keeps no secret between sweeps, so
-//! that any number may run at once on any node. Intervals, panics, signals and recon files are its
-//! driver's work ([`crate::Unit`]) and must not appear in a pass.
+//! A pass is idempotent, does not depend on hints about changes, and keeps no state between sweeps
+//! that others rely on, so that any number may run at once on any node. Intervals, panics, signals
+//! and recon files are the work of its runner ([`crate::Unit`]).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,20 +16,20 @@ use crate::drain::Drain;
 /// One daemon's sweep.
 #[async_trait]
 pub trait Pass: Send + Sync + 'static {
-    /// What a sweep found and did: its log line, the input of its recon entry, a test's assertion.
+    /// Counts of a sweep, for its log line, its recon entry and tests.
     type Report: serde::Serialize + std::fmt::Debug + Send;
 
-    /// The daemon's name, also that of its role and of its section in the server's configuration:
+    /// The name of the daemon, its role and its section in the server's configuration:
     /// `object-auditor`.
     fn name(&self) -> &'static str;
 
-    /// One sweep. What cannot be done now is counted in the report and left for the next one.
+    /// One sweep. Failed work is counted in the report and tried again by the next sweep.
     ///
     /// # Errors
-    /// [`Stopped`] when the drain began; nothing else ends a sweep.
+    /// [`Stopped`] when a stop is requested; nothing else ends a sweep.
     async fn pass(&mut self, cx: &PassContext) -> Result<Self::Report, Stopped>;
 
-    /// What Swift's recon tells of this daemon (`swift/common/recon.py`): merged into
+    /// The entries of Swift's recon for this daemon (`swift/common/recon.py`). They are merged into
     /// `<server>.recon`, where the server is the first word of the name.
     fn recon(
         &self,
@@ -40,11 +40,11 @@ pub trait Pass: Send + Sync + 'static {
     }
 }
 
-/// The process is to stop; what was not reached stays for the next sweep.
+/// The process must stop; the rest of the work is for the next sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped;
 
-/// When a sweep ran, since 1970.
+/// The time of a sweep, since 1970.
 #[derive(Debug, Clone, Copy)]
 pub struct Span {
     /// Its beginning.
@@ -54,7 +54,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// Seconds that it took.
+    /// Its duration in seconds.
     pub fn seconds(self) -> f64 {
         self.ended.saturating_sub(self.began).as_secs_f64()
     }
@@ -70,7 +70,7 @@ pub fn device_span(device: &str) -> tracing::Span {
     tracing::error_span!("device", device = tracing::field::display(device))
 }
 
-/// To what part of a node a sweep is confined; an empty set means everything.
+/// The part of a node for a sweep; an empty set means everything.
 #[derive(Debug, Clone, Default)]
 pub struct Scope {
     /// Names of devices.
@@ -98,21 +98,21 @@ impl Scope {
     }
 }
 
-/// What a sweep is given.
+/// The context of a sweep.
 #[derive(Debug, Clone)]
 pub struct PassContext {
     /// The part of the node to sweep.
     pub scope: Scope,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Tells of a stop.
+    /// The stop of the process.
     pub drain: Drain,
-    /// One sweep was asked for, by somebody who waits for its end.
+    /// Whether an operator runs one sweep and waits for its end.
     pub once: bool,
 }
 
 impl PassContext {
-    /// Marks where stopping is allowed, and lets others run.
+    /// Marks a place where the sweep may stop, and lets other tasks run.
     ///
     /// # Errors
     /// [`Stopped`].
@@ -124,7 +124,7 @@ impl PassContext {
         Ok(())
     }
 
-    /// Waits for a future, but no longer than until the drain begins.
+    /// Waits for a future until a stop is requested.
     ///
     /// # Errors
     /// [`Stopped`].

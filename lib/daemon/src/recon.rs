@@ -1,9 +1,9 @@
-//! Recon cache files: JSON objects in which daemons leave what they last found, for the servers'
-//! `/recon/*` and for operators.
+//! Recon cache files: the latest results of daemons as JSON.
 //!
-//! Source: `swift/common/utils`, `dump_recon_cache`. A value that is an object is merged into what
-//! is there, one level deep; an empty object or null removes the key. A recon file that cannot be
-//! written is no reason for a daemon to stop.
+//! Servers return them at `/recon/*`.
+//! A value that is an object is merged into the existing one, one level deep; an empty object or null
+//! removes the key. A daemon continues when it cannot write the file.
+//! Source: `dump_recon_cache` in `swift/common/utils`.
 
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-/// The directory of recon files of this node.
+/// The directory of the recon files of this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReconCache {
     directory: PathBuf,
@@ -23,7 +23,7 @@ impl ReconCache {
         Self { directory: directory.to_owned() }
     }
 
-    /// The content of `<file>`, such as `object.recon`; empty when there is none or it is damaged.
+    /// The content of `<file>`, such as `object.recon`; empty when it does not exist or is damaged.
     pub fn read(&self, file: &str) -> Map<String, Value> {
         let text = std::fs::read(self.directory.join(file)).unwrap_or_default();
         match serde_json::from_slice(&text) {

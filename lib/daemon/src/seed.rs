@@ -1,9 +1,9 @@
-//! Randomness: identifiers, keys and nonces.
+//! Random identifiers, keys and nonces.
 
 /// Random bytes of the operating system.
 ///
 /// # Panics
-/// When the operating system has no randomness, in which case nothing here is safe to run.
+/// When the operating system does not return random bytes: nothing is safe to run then.
 pub fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0u8; N];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
@@ -15,7 +15,7 @@ pub fn hex<const N: usize>() -> String {
     hex::encode(bytes::<N>())
 }
 
-/// A random share, from 0 to 1, to spread what would else happen at the same moment.
+/// A random number from 0 to 1, to spread work over time.
 pub fn share() -> f64 {
     f64::from(u16::from_le_bytes(bytes())) / f64::from(u16::MAX)
 }

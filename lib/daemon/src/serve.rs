@@ -1,6 +1,6 @@
-//! The accept loop: hyper over each connection, limits on connections and heads, drain on stop.
+//! The accept loop: hyper on each connection, limits, and the drain on a stop.
 //!
-//! Connections are always accepted. One for which there is no place is answered 503 and closed.
+//! Connections are always accepted. Those above the limit get a response with 503 and are closed.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -31,19 +31,19 @@ use crate::{descriptors, unread};
 /// Limits of one listener.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Header lines in one request; Swift's 90 metadata items and room for the rest.
+    /// Header lines in one request: Swift's 90 metadata items and room for the rest.
     pub headers_max: usize,
     /// Bytes of one request head.
     pub head_bytes_max: usize,
     /// Time for a head to arrive, and for the next request of an idle connection.
     pub head_timeout: Duration,
-    /// Time in which some bytes must go out while bytes wait to be written.
+    /// Time within which some bytes must be sent while bytes wait to be sent.
     pub write_timeout: Duration,
-    /// How long a read goes on for a client that has ended its side while no bytes move.
+    /// Time for which a read continues, without traffic, after its client has closed its side.
     pub hang_up_grace: Duration,
-    /// Connections at once; fewer when the process may not open so many files.
+    /// Concurrent connections; fewer when the limit of open files is too low.
     pub connections_max: usize,
-    /// Connections at once of one client's address; half of all when `None`.
+    /// Concurrent connections of one client's address; half of all when `None`.
     pub address_connections_max: Option<usize>,
     /// Time that open requests have after a stop.
     pub drain_timeout: Duration,
@@ -65,14 +65,14 @@ impl Default for Limits {
     }
 }
 
-/// Who connects to a listener.
+/// The peers of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Callers {
-    /// Anybody: each address has a share of the connections.
+    /// Clients: each address has a share of the connections.
     Clients,
-    /// Servers of ours.
+    /// Servers of Apus.
     Plain,
-    /// Swift's proxies and servers, too: names of metadata are as they have them.
+    /// Also Swift's proxies and servers, with their spelling of metadata names.
     Swifts,
 }
 
@@ -80,31 +80,31 @@ pub enum Callers {
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
-/// The address of ours at which the connection arrived, in the extensions of each request.
+/// The local address of the connection, in the extensions of each request.
 #[derive(Debug, Clone, Copy)]
 pub struct Reached(pub SocketAddr);
 
-/// How long a connection that was just accepted may take for its first request after a patient
-/// stop. Its client was not refused, so it may expect an answer.
+/// Time for the first request of a new connection after the begin of a patient stop. Its client was
+/// not refused, so it may expect a response.
 const FIRST_REQUEST: Duration = Duration::from_secs(2);
 
-/// What is answered when there is no place for a connection.
+/// The response to a connection above the limit.
 const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\n\
     Content-Length: 22\r\nRetry-After: 1\r\nConnection: close\r\n\r\ntoo many connections.\n";
-/// Refused connections that are given time to read that, and how much.
+/// Refused connections that get time to read it, and that time.
 const REFUSED_AT_ONCE: usize = 32;
 const REFUSED_TIME: Duration = Duration::from_secs(1);
-/// Time between two attempts when no connection can be accepted.
+/// Time between two attempts after a failure to accept.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
-/// What all connections of a listener share.
+/// The shared parts of the connections of a listener.
 struct Listener {
     handler: SharedHandler,
     callers: Callers,
     limits: Limits,
     http: hyper::server::conn::http1::Builder,
     graceful: GracefulShutdown,
-    /// Connections whose first request has not come yet.
+    /// Connections without a request yet.
     fresh: TaskTracker,
     refused: Arc<Semaphore>,
 }
@@ -154,7 +154,7 @@ impl Connection {
 impl Listener {
     fn new(handler: SharedHandler, callers: Callers, limits: Limits) -> Self {
         let mut http = hyper::server::conn::http1::Builder::new();
-        // A client that has ended its side may still read: `ClientIo` decides when it is gone.
+        // A client that has closed its side may still read: `ClientIo` detects when it is gone.
         http.timer(TokioTimer::new())
             .header_read_timeout(limits.head_timeout)
             .max_headers(limits.headers_max)
@@ -182,7 +182,7 @@ impl Listener {
 
     /// Serves a connection in a task of its own.
     fn begin(&self, stream: TcpStream, peer: SocketAddr, slot: Slot) {
-        // Answers are written whole; waiting for more only delays them.
+        // Responses are written in whole pieces; waiting for more only delays them.
         let _ = stream.set_nodelay(true);
         let exchange = Exchange::new(self.limits.head_bytes_max);
         let connection = Arc::new(Connection {
@@ -209,7 +209,7 @@ impl Listener {
         let connection = self.graceful.watch(self.http.serve_connection(io, service));
         spawn(TaskKind::Request, async move {
             tokio::select! {
-                // A client that goes away in mid-request is everyday life.
+                // Clients often disconnect during a request.
                 ended = connection => if let Err(error) = ended {
                     tracing::debug!(%error, %peer, "A connection broke");
                 },
@@ -219,7 +219,7 @@ impl Listener {
         });
     }
 
-    /// Says that there is no place, and closes. Only some are given time to read it.
+    /// Responds with 503 and closes. Only some clients get time to read it.
     fn refuse(&self, mut stream: TcpStream, peer: SocketAddr) {
         tracing::debug!(%peer, "Refused a connection: too many are open");
         let Ok(permit) = self.refused.clone().try_acquire_owned() else {
@@ -240,7 +240,7 @@ impl Listener {
     }
 }
 
-/// Serves until the drain begins, then lets open requests finish.
+/// Serves until a stop is requested, then lets open requests finish.
 pub async fn serve(
     listener: TcpListener,
     handler: SharedHandler,
@@ -262,7 +262,7 @@ pub async fn serve(
                 None => shared.refuse(stream, peer),
             },
             Err(error) => {
-                // Out of file descriptors, most likely: wait for some to be closed.
+                // Most likely there are no free file descriptors: wait for some.
                 tracing::warn!(%error, "Failed to accept a connection");
                 tokio::time::sleep(ACCEPT_AGAIN).await;
             }

@@ -1,8 +1,8 @@
-//! Places for connections: so many in all, and so many for one address.
+//! Slots for connections, limited in total and per client address.
 //!
-//! Nothing waits for a place. When there is none, the oldest connection that has not sent a request
-//! yet makes room, if it had a moment to do so; else the new one is refused. So connections that are
-//! silent do not keep clients away, and those that are served go on being served.
+//! Nothing waits for a slot. When all are taken, the oldest connection that has not sent a request
+//! within a second is closed; without such a connection the new one is refused. So idle connections
+//! do not prevent clients from connecting, and connections in use are not closed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-/// How long a new connection has to send its first request before it may have to make room.
+/// Time after which a connection without a request may be closed for another.
 const SILENT_AFTER: Duration = Duration::from_secs(1);
 
 /// A connection that has not sent a request.
@@ -25,7 +25,7 @@ struct Silent {
 #[derive(Debug, Default)]
 struct OfAddress {
     open: usize,
-    /// The silent ones, oldest first.
+    /// The connections without a request, oldest first.
     silent: BTreeMap<u64, ()>,
 }
 
@@ -48,7 +48,7 @@ impl State {
         }
     }
 
-    /// Takes one from the silent ones.
+    /// Removes a connection from those without a request.
     fn no_longer_silent(&mut self, number: u64) -> Option<Silent> {
         let silent = self.silent.remove(&number)?;
         if let Some(of) = self.addresses.get_mut(&silent.address) {
@@ -57,7 +57,7 @@ impl State {
         Some(silent)
     }
 
-    /// Ends a silent connection that is old enough; its place is free at once.
+    /// Closes a connection without a request that is old enough; its slot is free at once.
     fn evict(&mut self, oldest: Option<u64>, now: Instant) -> bool {
         let is_old = |silent: &Silent| now.saturating_duration_since(silent.since) >= SILENT_AFTER;
         let Some(number) = oldest.filter(|number| self.silent.get(number).is_some_and(is_old))
@@ -72,7 +72,7 @@ impl State {
     }
 }
 
-/// The places of one listener.
+/// The slots of one listener.
 #[derive(Debug)]
 pub(crate) struct Slots {
     most: usize,
@@ -80,7 +80,7 @@ pub(crate) struct Slots {
     state: Mutex<State>,
 }
 
-/// The place of one connection, free again when this is dropped.
+/// The slot of one connection, which is free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Slot {
     slots: Arc<Slots>,
@@ -89,7 +89,7 @@ pub(crate) struct Slot {
     evicted: CancellationToken,
 }
 
-/// To whom an address belongs: one host of IPv4, one network of IPv6.
+/// The owner of an address: one host of IPv4, one network of IPv6.
 fn owner(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -109,7 +109,7 @@ impl Slots {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a new connection, if there is one.
+    /// A slot for a new connection, if there is one.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr, now: Instant) -> Option<Slot> {
         let address = owner(address);
         let mut state = self.state();
@@ -137,12 +137,12 @@ impl Slots {
 }
 
 impl Slot {
-    /// What it takes to tell that the first request has come.
+    /// To be dropped when the first request arrives.
     pub(crate) fn first_request(&self) -> FirstRequest {
         FirstRequest { slots: self.slots.clone(), number: self.number }
     }
 
-    /// Waits until the connection has to make room.
+    /// Waits until the connection must be closed for another.
     pub(crate) async fn evicted(&self) {
         self.evicted.cancelled().await;
     }
@@ -158,7 +158,7 @@ impl Drop for Slot {
     }
 }
 
-/// When it is dropped its connection is not silent any more.
+/// Marks its connection as one with a request when it is dropped.
 #[derive(Debug)]
 pub(crate) struct FirstRequest {
     slots: Arc<Slots>,
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_shared_by_addresses_and_given_back() {
+    fn slots_are_shared_by_addresses_and_returned() {
         let (slots, now) = (Slots::new(3, 2), Instant::now());
         let one = slots.take(at("10.0.0.1"), now).unwrap();
         let mapped = slots.take(at("::ffff:10.0.0.1"), now).unwrap();
@@ -203,21 +203,21 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_silent_connection_makes_room_and_one_that_spoke_does_not() {
+    fn the_oldest_connection_without_a_request_is_closed_and_one_with_a_request_is_not() {
         let (slots, now) = (Slots::new(3, 2), Instant::now());
-        let spoke = slots.take(at("10.0.0.1"), now).unwrap();
-        drop(spoke.first_request());
+        let used = slots.take(at("10.0.0.1"), now).unwrap();
+        drop(used.first_request());
         let silent = slots.take(at("10.0.0.1"), now).unwrap();
         let other = slots.take(at("10.0.0.2"), now).unwrap();
-        assert!(slots.take(at("10.0.0.1"), now).is_none(), "it may yet speak");
+        assert!(slots.take(at("10.0.0.1"), now).is_none(), "it may still send a request");
         let later = now + SILENT_AFTER;
         let new = slots.take(at("10.0.0.1"), later).unwrap();
         assert!(silent.evicted.is_cancelled());
-        assert!(!spoke.evicted.is_cancelled() && !other.evicted.is_cancelled());
+        assert!(!used.evicted.is_cancelled() && !other.evicted.is_cancelled());
         drop(silent);
-        assert!(slots.take(at("10.0.0.3"), later).is_some(), "the other one made room");
+        assert!(slots.take(at("10.0.0.3"), later).is_some(), "the other one was closed");
         assert!(other.evicted.is_cancelled());
-        drop((spoke, other, new));
+        drop((used, other, new));
         assert_eq!(slots.state().open, 0);
     }
 }

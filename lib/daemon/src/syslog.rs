@@ -1,6 +1,6 @@
-//! Log lines to syslog, as Swift's programs send them when nobody reads their standard error.
+//! Log lines to syslog, for programs that are started in Swift's way.
 //!
-//! A line that the other end does not take is lost: logging never waits and never fails a request.
+//! A line that the other end does not accept is lost: logging never blocks or fails a request.
 //! Source of the options: `get_logger` in `swift/common/utils/logs.py`.
 
 use std::io::{self, Write};
@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::config::Section;
+use crate::config::{ConfigError, Section};
 
-/// Facilities by the names that Swift's configuration has, without `LOG_`.
+/// Facilities by their names in Swift's configuration, without `LOG_`.
 const FACILITIES: [(&str, u8); 20] = [
     ("KERN", 0),
     ("USER", 1),
@@ -45,7 +45,7 @@ enum Socket {
     Udp(UdpSocket, SocketAddr),
 }
 
-/// Where the lines of one process go.
+/// The destination of the log lines of one process.
 #[derive(Debug)]
 pub struct Syslog {
     socket: Socket,
@@ -55,11 +55,11 @@ pub struct Syslog {
 
 impl Syslog {
     /// From `log_address`, `log_udp_host`, `log_udp_port`, `log_facility` and `log_name` (else
-    /// `name`). Without a socket at `log_address` it is UDP to this machine, as with Swift.
+    /// `name`). Without a socket at `log_address` it is UDP to this machine, as in Swift.
     ///
     /// # Errors
-    /// What is wrong with an option, or why there is no socket.
-    pub fn from_options(section: &Section<'_>, name: &str) -> Result<Self, String> {
+    /// An option that is not as expected, or a socket that cannot be opened.
+    pub fn from_options(section: &Section<'_>, name: &str) -> Result<Self, ConfigError> {
         let facility = section.get("log_facility").unwrap_or("LOG_LOCAL0");
         let word = facility.trim_start_matches("LOG_");
         let known = FACILITIES.iter().find(|(known, _)| *known == word);
@@ -68,7 +68,7 @@ impl Syslog {
         let address = Path::new(section.get("log_address").unwrap_or("/dev/log"));
         let port = section.parse("log_udp_port", UDP_PORT, "a port")?;
         let host = section.get("log_udp_host").filter(|host| !host.is_empty());
-        let failed = |error: io::Error| format!("log: {error}");
+        let failed = |source| ConfigError::Log { target: "syslog".to_owned(), source };
         let socket = if host.is_none() && address.exists() {
             let socket = UnixDatagram::unbound().map_err(failed)?;
             socket.set_nonblocking(true).map_err(failed)?;
@@ -91,7 +91,7 @@ impl Syslog {
     }
 }
 
-/// One line on its way.
+/// The writer of one line.
 #[derive(Debug)]
 pub struct Line<'a> {
     syslog: &'a Syslog,
@@ -103,7 +103,7 @@ impl Write for Line<'_> {
         let priority = self.syslog.facility * 8 + self.severity;
         let mut message = format!("<{priority}>{}: ", self.syslog.name).into_bytes();
         message.extend_from_slice(text.trim_ascii_end());
-        // Nobody can be told that the log does not work.
+        // A failure of the log cannot be logged.
         let _ = match &self.syslog.socket {
             Socket::Unix(socket, address) => socket.send_to(&message, address),
             Socket::Udp(socket, address) => socket.send_to(&message, address),
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn an_unknown_facility_is_refused() {
         let conf = Conf::parse("[DEFAULT]\nlog_facility = LOG_NOISE\n").unwrap();
-        let error = Syslog::from_options(&conf.section("DEFAULT"), "x").unwrap_err();
+        let error = Syslog::from_options(&conf.section("DEFAULT"), "x").unwrap_err().to_string();
         assert!(error.contains("log_facility") && error.contains("LOG_NOISE"), "{error}");
     }
 }

@@ -1,5 +1,6 @@
-//! What systemd is told (`sd_notify`): ready, reloading, stopping. Whoever runs `swift-reload` is
-//! told as well. Nothing that fails matters: mostly nobody listens.
+//! Notifications of the state of a process for systemd (`sd_notify`) and `swift-reload`.
+//!
+//! Failures are ignored: usually neither of them listens.
 
 use std::ffi::OsStr;
 use std::os::linux::net::SocketAddrExt;
@@ -8,21 +9,21 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The variable with the name of systemd's socket.
+/// The environment variable with the name of systemd's socket.
 pub const SOCKET: &str = "NOTIFY_SOCKET";
 
-/// What a process has come to.
+/// The state of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// It serves.
     Ready,
-    /// It takes up its configuration anew, and will be ready again.
+    /// It reloads its configuration, and will be ready again.
     Reloading,
     /// It ends.
     Stopping,
 }
 
-/// Tells systemd, if that started this process, and `swift-reload`, if that waits for it.
+/// Notifies systemd, if it started this process, and `swift-reload`, if it waits for it.
 pub fn notify(state: State) {
     if let Some(name) = std::env::var_os(SOCKET) {
         let _ = send(&name, &words(state));
@@ -30,7 +31,7 @@ pub fn notify(state: State) {
     let _ = send(waiting(std::process::id()).as_ref(), &words(state));
 }
 
-/// Where `swift-reload` waits for a process (`get_pid_notify_socket`).
+/// The socket at which `swift-reload` waits for a process (`get_pid_notify_socket`).
 fn waiting(process: u32) -> String {
     format!("@swift-notifications\0{process}")
 }
@@ -39,7 +40,7 @@ fn words(state: State) -> String {
     match state {
         State::Ready => "READY=1".to_owned(),
         State::Reloading => {
-            // `Type=notify-reload` wants the time.
+            // `Type=notify-reload` needs the time.
             let now = clock_gettime(ClockId::Monotonic);
             let micros = now.tv_sec.saturating_mul(1_000_000) + now.tv_nsec / 1000;
             format!("RELOADING=1\nMONOTONIC_USEC={micros}")
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn systemd_is_told_on_its_socket() {
+    fn systemd_is_notified_on_its_socket() {
         let name = format!("apus-notify-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let socket = UnixDatagram::bind_addr(&address).unwrap();

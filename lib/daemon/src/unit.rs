@@ -1,7 +1,7 @@
-//! A unit: a pass with its interval, and the driver that repeats it.
+//! The runner of a daemon's pass: repeats it at an interval.
 //!
-//! The driver catches panics (the next sweep begins anew), spreads the beginnings of sweeps, tells
-//! what a sweep did and leaves it in the recon cache. It never decides what a sweep does.
+//! The runner catches panics (the next sweep starts from the beginning), spreads the starts of
+//! sweeps, logs their reports and writes them to the recon cache.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -15,7 +15,18 @@ use crate::recon::ReconCache;
 use crate::seed;
 use crate::task::spawn_blocking;
 
-/// A daemon's pass, ready to be run once or again and again.
+/// Why a sweep is not complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PassError {
+    /// The process must stop.
+    #[error("{0}: stopped")]
+    Stopped(&'static str),
+    /// The pass panicked; the panic was logged.
+    #[error("{0}: panicked")]
+    Panicked(&'static str),
+}
+
+/// A daemon's pass, ready to be run once or repeatedly.
 pub struct Unit {
     name: &'static str,
     interval: Duration,
@@ -28,7 +39,7 @@ impl std::fmt::Debug for Unit {
     }
 }
 
-/// A pass whose report's type is forgotten.
+/// A pass without the type of its report.
 #[async_trait]
 trait Sweep: Send + Sync {
     async fn sweep(&mut self, cx: &PassContext, recon: &ReconCache) -> Result<(), Stopped>;
@@ -47,7 +58,7 @@ impl<P: Pass> Sweep for P {
         let last = crate::metrics::last_pass(name, &report, span);
         let server = name.split('-').next().unwrap_or(name);
         let (recon, file) = (recon.clone(), format!("{server}.recon"));
-        // Nobody waits for a recon file, so the shared pool may write it.
+        // Nothing waits for a recon file, so the shared threads may write it.
         let merged = spawn_blocking(move || {
             recon.merge(crate::metrics::PASSES, last)?;
             if entries.is_empty() { Ok(()) } else { recon.merge(&file, entries) }
@@ -61,8 +72,7 @@ impl<P: Pass> Sweep for P {
 }
 
 impl Unit {
-    /// A unit that runs `pass` every `interval`, counted from the end of one to the next's
-    /// beginning.
+    /// Runs `pass` every `interval`, counted from the end of a sweep to the start of the next.
     pub fn new<P: Pass>(pass: P, interval: Duration) -> Self {
         Self { name: pass.name(), interval, sweep: Box::new(pass) }
     }
@@ -72,30 +82,30 @@ impl Unit {
         self.name
     }
 
-    /// Runs one sweep. A panic is told and is an error.
+    /// Runs one sweep.
     ///
     /// # Errors
-    /// Why there was no whole sweep, in one line.
-    pub async fn once(&mut self, cx: &PassContext, recon: &ReconCache) -> Result<(), String> {
+    /// Why the sweep is not complete.
+    pub async fn once(&mut self, cx: &PassContext, recon: &ReconCache) -> Result<(), PassError> {
         let span = pass_span(self.name);
         let sweep = AssertUnwindSafe(self.sweep.sweep(cx, recon)).catch_unwind();
         match sweep.instrument(span).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(Stopped)) => Err(format!("{}: stopped", self.name)),
-            Err(_) => Err(format!("{}: panicked", self.name)),
+            Ok(Err(Stopped)) => Err(PassError::Stopped(self.name)),
+            Err(_) => Err(PassError::Panicked(self.name)),
         }
     }
 
-    /// Runs sweep after sweep until the drain begins.
+    /// Runs sweep after sweep until a stop is requested.
     pub async fn run(mut self, cx: PassContext, recon: ReconCache) {
         let mut wait = self.interval.min(FIRST_WAIT_MAX).mul_f64(seed::share());
         while cx.unless_stopped(tokio::time::sleep(wait)).await.is_ok() {
             if let Err(error) = self.once(&cx, &recon).await
                 && !cx.drain.has_begun()
             {
-                tracing::error!(daemon = self.name, error, "A pass of the daemon failed");
+                tracing::error!(daemon = self.name, %error, "A pass of the daemon failed");
             }
-            // So that many nodes do not sweep in step.
+            // So that the sweeps of many nodes spread over time.
             wait = self.interval.mul_f64(0.9 + 0.2 * seed::share());
         }
     }
@@ -142,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn sweeps_go_on_after_a_panic_and_are_told_until_the_drain() {
+    async fn sweeps_continue_after_a_panic_and_are_reported_until_the_stop() {
         let directory = std::env::temp_dir().join(format!("apus-unit-{}", std::process::id()));
         let recon = ReconCache::new(&directory);
         let drain = Drain::default();

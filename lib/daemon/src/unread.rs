@@ -1,10 +1,10 @@
-//! What becomes of a request's body that the handler did not read to its end.
+//! The rest of a request's body that the handler did not read.
 //!
-//! A refusal that is given early must reach its client, and the connection must either go on or be
-//! said to end. A short rest is read away while the answer travels, and the connection goes on. A
-//! longer one, or one of unknown length, is not awaited: the answer says `Connection: close`, and the
-//! socket throws away what still arrives for a while (`client_io`), so that the answer is not lost in
-//! a reset. A client that waits for `100 Continue` is not asked for its body any more.
+//! An early refusal must reach its client, and the connection must be used again or announced as
+//! closed. A short rest is discarded while the response is sent, and the connection stays open. With
+//! a longer rest, or one of unknown length, the response has `Connection: close`, and the socket
+//! discards for a while what still arrives (`client_io`), so that a reset does not destroy the
+//! response. A client that waits for `100 Continue` does not get one after the response.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,26 +21,26 @@ use crate::client_io::Exchange;
 use crate::http::{Body, BodyError};
 use crate::task::{TaskKind, spawn};
 
-/// The longest rest of a body that is read for the sake of the connection, in bytes.
+/// Longest rest of a body that is discarded to keep the connection, in bytes.
 const REST_BYTES_MAX: u64 = 1024 * 1024;
-/// How long that may take; the client has its answer already.
+/// Time limit of that; the client already has its response.
 const REST_TIME: Duration = Duration::from_secs(10);
-/// How long the end of a body is awaited after a success: the handler had all it wanted.
+/// Time limit for the end of a body after a success: the handler has read all it needs.
 const END_TIME: Duration = Duration::from_secs(1);
 
-/// A body that was given up, or that was read.
+/// The state of a body that its handler has dropped.
 #[derive(Debug, Default)]
 enum Left {
-    /// The handler still has it.
+    /// The handler has not dropped it.
     #[default]
     Nothing,
     /// It was read to its end.
     Read,
-    /// The rest of it, and whether anything of it was asked for.
+    /// The rest, and whether the handler has read from it.
     Rest(Incoming, bool),
 }
 
-/// Where a body goes that the handler has done with.
+/// Receives a body when its handler drops it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Leftover(Arc<Mutex<Left>>);
 
@@ -87,7 +87,7 @@ impl Drop for Watched {
     }
 }
 
-/// A body as handlers get it.
+/// A body for a handler, and its rest after the handler.
 pub(crate) fn watched(body: Incoming) -> (Body, Leftover) {
     let leftover = Leftover::default();
     let watched =
@@ -95,8 +95,8 @@ pub(crate) fn watched(body: Incoming) -> (Body, Leftover) {
     (watched.boxed_unsync(), leftover)
 }
 
-/// Reads up to `most` bytes; tells whether the body ended.
-async fn read_away(mut body: Incoming, mut most: u64) -> bool {
+/// Reads up to `most` bytes; returns whether the body ended.
+async fn discard(mut body: Incoming, mut most: u64) -> bool {
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return false };
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -109,8 +109,8 @@ async fn read_away(mut body: Incoming, mut most: u64) -> bool {
 }
 
 impl Leftover {
-    /// Decides about what the handler left, before its answer is written. `waits` is whether the
-    /// client asked for `100 Continue`.
+    /// Handles the rest before the response is written. `waits` is whether the client waits for
+    /// `100 Continue`.
     pub(crate) async fn settle(
         self,
         answer: &mut http::Response<Body>,
@@ -129,12 +129,12 @@ impl Leftover {
         let status = answer.status();
         let sends = asked || !waits;
         let is_short = body.size_hint().upper().is_some_and(|rest| rest <= REST_BYTES_MAX);
-        // 499 is Swift's status for a body that broke off.
+        // 499 is Swift's status for an incomplete body.
         let stalled = status == StatusCode::REQUEST_TIMEOUT || status.as_u16() == 499;
         if sends && is_short && !stalled {
             let exchange = exchange.clone();
             spawn(TaskKind::Request, async move {
-                let rest = read_away(body, REST_BYTES_MAX);
+                let rest = discard(body, REST_BYTES_MAX);
                 if tokio::time::timeout(REST_TIME, rest).await == Ok(true) {
                     exchange.body_ended();
                 }
@@ -142,7 +142,7 @@ impl Leftover {
             return;
         }
         if sends && status.is_success() {
-            let rest = read_away(body, REST_BYTES_MAX);
+            let rest = discard(body, REST_BYTES_MAX);
             if tokio::time::timeout(END_TIME, rest).await == Ok(true) {
                 exchange.body_ended();
                 return;

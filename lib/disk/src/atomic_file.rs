@@ -1,7 +1,7 @@
-//! The one way to make a file appear: written without a name, synced, linked, directory synced.
+//! Makes files that appear complete or not at all.
 //!
-//! A reader sees the whole file or none; after [`AtomicFile::publish`] returned, a power cut
-//! keeps it, with every directory that had to be made for it.
+//! A file is written without a name, synced, and linked; then its directory is synced. After
+//! [`AtomicFile::publish`] has returned, the file survives a power cut with all its new directories.
 
 use std::fs::File;
 use std::io;
@@ -19,12 +19,27 @@ use crate::counters::Counters;
 use crate::xattr::{XattrError, write_xattrs};
 
 /// A file that has no name yet.
+///
+/// ```
+/// use std::sync::Arc;
+/// use apus_disk::{AtomicFile, Counters};
+/// let directory = std::env::temp_dir().join(format!("apus-example-{}", std::process::id()));
+/// std::fs::create_dir_all(&directory)?;
+/// let counters = Arc::new(Counters::default());
+/// let mut file = AtomicFile::create(&directory, &directory, &counters)?;
+/// file.append(b"content")?;
+/// file.sync()?;
+/// file.publish(&directory.join("file"), &[])?;
+/// assert_eq!(std::fs::read(directory.join("file"))?, b"content");
+/// std::fs::remove_dir_all(&directory)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct AtomicFile {
     file: File,
-    /// Its number in a test's journal.
+    /// Its number in the journal of a test.
     number: u64,
-    /// Name in the temporary directory, on file systems without unnamed files.
+    /// Name in the temporary directory on file systems without unnamed files.
     temporary: Option<PathBuf>,
     length: u64,
     opened: Instant,
@@ -32,8 +47,8 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Opens an unnamed file on the file system of `near`, or a named one in `temporary` when the
-    /// file system knows no unnamed ones. Both directories must exist for their case.
+    /// Opens an unnamed file on the file system of `near`, which must exist, or a named one in
+    /// `temporary` when the file system does not support unnamed ones.
     ///
     /// # Errors
     /// As the operating system says.
@@ -70,11 +85,11 @@ impl AtomicFile {
         })
     }
 
-    /// Reserves room for `bytes`, so that a full disk is found before the body is read. File
-    /// systems without reservation are left alone.
+    /// Reserves space for `bytes`, so that a full disk is detected before the body is read. Does
+    /// nothing on file systems that cannot reserve.
     ///
     /// # Errors
-    /// `StorageFull` when there is no room.
+    /// `StorageFull` when there is not enough space.
     pub fn reserve(&self, bytes: u64) -> io::Result<()> {
         if bytes == 0 {
             return Ok(());
@@ -90,7 +105,7 @@ impl AtomicFile {
     /// Appends bytes.
     ///
     /// # Errors
-    /// As the operating system says; the file is then to be dropped.
+    /// As the operating system says; the file must then be dropped.
     pub fn append(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         apus_fault::fallible("file.append.begun")?;
         while !bytes.is_empty() {
@@ -111,7 +126,7 @@ impl AtomicFile {
         Ok(())
     }
 
-    /// Lets others read the file, too; without it only the owner may.
+    /// Sets the permissions; by default only the owner may read the file.
     ///
     /// # Errors
     /// As the operating system says.
@@ -130,23 +145,23 @@ impl AtomicFile {
         self.opened
     }
 
-    /// Starts writing dirty pages to the device without waiting, so that the sync of a large
-    /// file at its end is short.
+    /// Starts to write dirty pages to the device without waiting, so that the sync of a large file
+    /// is short.
     pub fn start_writeback(&self) {
         self.counters.calls(1);
-        // An advice only: what it fails to do, the sync does.
+        // Only advice: the sync writes the rest.
         let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
     }
 
-    /// Sets the metadata attributes (see [`write_xattrs`]).
+    /// Sets the metadata attributes.
     ///
     /// # Errors
-    /// [`XattrError::NoRoom`] when the file system has no room for them.
+    /// [`XattrError::NoRoom`] when they do not fit on the file system.
     pub fn set_metadata(&self, pickled: &[u8]) -> Result<(), XattrError> {
         write_xattrs(self.file.as_fd(), &Which::Number(self.number), pickled, &self.counters)
     }
 
-    /// Sets one attribute of our own.
+    /// Sets one attribute that Swift does not have.
     ///
     /// # Errors
     /// As the operating system says.
@@ -181,7 +196,7 @@ impl AtomicFile {
         if apus_fault::planted("bug.skip-file-sync") {
             return Ok(());
         }
-        sync_all_beside(&self.file)?;
+        sync_file_system_of(&self.file)?;
         apus_fault::point("file-system.sync.done");
         Ok(())
     }
@@ -192,11 +207,11 @@ impl AtomicFile {
         Ok(rustix::fs::fstat(&self.file)?.st_dev)
     }
 
-    /// Gives the synced file its name, replacing what has it, and syncs the directories: that of
-    /// the file and the parents of those in `made` (as [`make_directories`] returned them).
+    /// Gives the synced file its name, replaces the file that has it, and syncs the directory and
+    /// the parents of the directories in `made` (as [`make_directories`] returned them).
     ///
     /// # Errors
-    /// As the operating system says; whether the name is there is then unknown.
+    /// As the operating system says; whether the file has the name is then unknown.
     pub fn publish(mut self, target: &Path, made: &[PathBuf]) -> io::Result<()> {
         self.link(target)?;
         sync_directory(target.parent().unwrap_or(target), &self.counters)?;
@@ -220,8 +235,8 @@ impl AtomicFile {
         };
         match link(target) {
             Ok(()) => Ok(()),
-            // The same timestamp was written before; the newer write of it takes its place in one
-            // step, so that there is always one of them.
+            // The same timestamp was written before; the newer write replaces it in one step, so
+            // that one of the two always exists.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.counters.calls(2);
                 change::take_name(target, link)
@@ -234,14 +249,14 @@ impl AtomicFile {
 impl Drop for AtomicFile {
     fn drop(&mut self) {
         if let Some(temporary) = &self.temporary {
-            // An abandoned write; nobody can do anything about a failure here.
+            // An abandoned write; a failure has no consequence.
             let _ = change::remove_file(temporary);
         }
     }
 }
 
-/// Makes a directory and its missing parents below `root`, which must exist: a device that is
-/// not mounted is never filled. Returns the new ones, outermost first.
+/// Makes a directory and its missing parents below `root`, which must exist: the mount point of a
+/// missing device is never filled. Returns the new ones, outermost first.
 ///
 /// # Errors
 /// As the operating system says; `NotFound` when `root` is missing.
@@ -300,14 +315,14 @@ pub fn sync_directory(path: &Path, counters: &Counters) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes everything durable that was changed on the file system of `directory`.
+/// Makes all changes on the file system of `directory` durable.
 ///
 /// # Errors
 /// As the operating system says.
 pub fn sync_file_system(directory: &Path, counters: &Counters) -> io::Result<()> {
     counters.sync();
     apus_fault::fallible("file-system.sync.begun")?;
-    sync_all_beside(open_directory(directory)?)?;
+    sync_file_system_of(open_directory(directory)?)?;
     apus_fault::point("file-system.sync.done");
     Ok(())
 }
@@ -317,8 +332,8 @@ pub(crate) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
-/// Syncs the file system of something that is open.
-pub(crate) fn sync_all_beside(open: impl AsFd) -> io::Result<()> {
+/// Syncs the file system of an open file or directory.
+pub(crate) fn sync_file_system_of(open: impl AsFd) -> io::Result<()> {
     let begun = journal::length();
     rustix::fs::syncfs(open)?;
     journal::note(|| Change::SyncFileSystem { begun });
@@ -326,7 +341,7 @@ pub(crate) fn sync_all_beside(open: impl AsFd) -> io::Result<()> {
 }
 
 /// Makes the entries of new directories in their parents durable; `made` as [`make_directories`]
-/// gave it.
+/// returned it.
 ///
 /// # Errors
 /// As the operating system says.

@@ -1,8 +1,7 @@
-//! Changes by name: what is made, renamed, removed, appended to. All of them go through here, also
-//! those of other crates (`tests/tidy.rs` holds them to it), so that a test sees every one of them
-//! and can say what a power cut makes of them.
+//! Changes of files and directories by name, each recorded for the model of crash states.
 //!
-//! Nothing here is durable by itself: see [`sync_directory`](crate::sync_directory).
+//! All crates make such changes through this file only (`tests/tidy.rs` checks it). No change is
+//! durable by itself: see [`sync_directory`](crate::sync_directory).
 
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -12,9 +11,9 @@ use apus_fault::journal::{self, Change, Which};
 
 use crate::counters::Counters;
 
-/// Mode of every directory that is made: their names and what is in them are for this user only.
+/// Mode of new directories: their names and content are for this user only.
 const DIRECTORY_MODE: u32 = 0o700;
-/// Mode of every file that is made, as of Swift's `mkstemp`, whatever the umask.
+/// Mode of new files, as of Swift's `mkstemp`, independent of the umask.
 const FILE_MODE: u32 = 0o600;
 
 /// Makes one directory.
@@ -36,7 +35,7 @@ pub(crate) fn make_all(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Notes that an attribute was set.
+/// Records that an attribute was set.
 pub(crate) fn note_attribute(file: &Which, key: &str, value: &[u8]) {
     journal::note(|| Change::Attribute {
         file: file.clone(),
@@ -45,7 +44,7 @@ pub(crate) fn note_attribute(file: &Which, key: &str, value: &[u8]) {
     });
 }
 
-/// Renames a file or a directory; what has the new name is replaced.
+/// Renames a file or a directory, and replaces the one with the new name.
 ///
 /// # Errors
 /// As the operating system says.
@@ -66,8 +65,8 @@ pub fn hard_link(file: &Path, name: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives a file a second name; another file that has it is replaced in one step. A link to the same
-/// file is left as it is.
+/// Gives a file a second name, and replaces another file with that name in one step. A link to the
+/// same file stays.
 ///
 /// # Errors
 /// As the operating system says.
@@ -79,23 +78,23 @@ pub fn hard_link_over(file: &Path, name: &Path) -> io::Result<()> {
     if is_same_file(file, name)? {
         return Ok(());
     }
-    take_name(name, |beside| hard_link(file, beside))
+    take_name(name, |link| hard_link(file, link))
 }
 
 /// Gives a file the name that another has, in one step; `link` gives it any other name.
 pub(crate) fn take_name(name: &Path, link: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
-    let beside = name.with_file_name(random_name()?);
-    link(&beside)?;
-    rename(&beside, name).inspect_err(|_| {
-        // Ours alone; whoever reads the directory ignores such a name.
-        let _ = remove_file(&beside);
+    let temporary = name.with_file_name(random_name()?);
+    link(&temporary)?;
+    rename(&temporary, name).inspect_err(|_| {
+        // No other code uses this name, and readers of the directory ignore it.
+        let _ = remove_file(&temporary);
     })
 }
 
-/// Whether two names are of one file; `false` when there is no second.
+/// Whether two names are of one file; `false` when the second does not exist.
 ///
 /// # Errors
-/// As the operating system says; `NotFound` when there is no first.
+/// As the operating system says; `NotFound` when the first does not exist.
 pub fn is_same_file(one: &Path, other: &Path) -> io::Result<bool> {
     let one = std::fs::symlink_metadata(one)?;
     match std::fs::symlink_metadata(other) {
@@ -105,7 +104,7 @@ pub fn is_same_file(one: &Path, other: &Path) -> io::Result<bool> {
     }
 }
 
-/// A name that nobody else has.
+/// A random name.
 pub(crate) fn random_name() -> io::Result<String> {
     let mut random = [0u8; 8];
     getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
@@ -132,7 +131,7 @@ pub fn remove_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Appends to a file, which is made if it is not there. Not durable: for what may be lost.
+/// Appends to a file, or makes it. Not durable: for data that may be lost.
 ///
 /// # Errors
 /// As the operating system says.
@@ -146,8 +145,8 @@ pub fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes an empty file for a writer that would choose another mode, such as SQLite. A file that is
-/// there is left as it is.
+/// Makes an empty file for a writer that would choose another mode, such as SQLite. An existing file
+/// stays as it is.
 ///
 /// # Errors
 /// As the operating system says.
@@ -159,7 +158,7 @@ pub fn make_private_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Empties a file that is there.
+/// Truncates an existing file.
 ///
 /// # Errors
 /// As the operating system says.
@@ -169,7 +168,7 @@ pub fn truncate(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Syncs a file that somebody else wrote and closed, such as SQLite.
+/// Syncs a file that other code, such as SQLite, wrote and closed.
 ///
 /// # Errors
 /// As the operating system says.
@@ -178,7 +177,7 @@ pub fn sync_file(path: &Path, counters: &Counters) -> io::Result<()> {
     std::fs::File::open(path)?.sync_all()?;
     journal::note(|| Change::Snapshot {
         path: path.to_owned(),
-        // What cannot be read is missed by the test that wants it.
+        // A test that needs the content fails if it cannot be read.
         content: std::fs::read(path).unwrap_or_default(),
     });
     Ok(())

@@ -1,16 +1,16 @@
-//! Gives files their names, durably, and shares the syncs between those that wait at the same time.
+//! Gives files their names durably, and shares syncs between concurrent commits.
 //!
-//! One committer a file system. Few files at a time are committed alone, on the threads they come
-//! from: a sync of the file, one of its directory and one for each new parent. Who arrives when
-//! that many are at it waits for a thread that takes all that wait as a group, and who arrives
-//! meanwhile becomes the next group; nobody waits for a group to fill. A group costs three syncs,
-//! whatever its size: the file system with the unnamed files, the file system with their names,
-//! and one directory, since some file systems empty the device's cache only for a file. A name is
-//! never durable before what it names.
+//! There is one committer per file system. Few files at a time are committed alone, on the threads
+//! of their callers: a sync of the file, one of its directory, and one for each new parent. A file
+//! that arrives while that many are in progress is queued. One thread commits all queued files as a
+//! group, and the files that arrive meanwhile are the next group; the thread never waits for a group
+//! to fill. A group costs three syncs, whatever its size: the file system with the unnamed files, the
+//! file system with their names, and one directory, since some file systems flush the cache of the
+//! device only for a file. A name is never durable before its file.
 //!
-//! A group syncs everything else on the file system too. Where that takes long (somebody writes
-//! there in bulk), files are committed alone for a while, on their own threads. Kernels before 5.8
-//! do not tell what failed in such a sync: there no groups are made.
+//! A group syncs everything else on the file system too. Where that takes long, because other data
+//! is written in bulk, files are committed alone for a while. Kernels before 5.8 do not report
+//! failed writes in such a sync: there, groups are not used.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,27 +27,27 @@ use crate::fresh::FreshDirectories;
 const ALONE_MAX: usize = 3;
 /// From how many files on a group is worth its three syncs.
 const GROUP_MIN: usize = 3;
-/// Files in one group at most.
+/// Most files in one group.
 const GROUP_MAX: usize = 256;
-/// Files that wait at most; each holds a descriptor.
+/// Most queued files; each has an open descriptor.
 const WAITING_MAX: usize = 1024;
-/// A group that takes longer than this, and its bytes at [`BYTES_PER_MILLISECOND`], shows that
-/// others write in bulk.
+/// A group that takes longer than this plus the time of its bytes at [`BYTES_PER_MILLISECOND`] shows
+/// that other data is written in bulk.
 const SLOW: Duration = Duration::from_millis(200);
 const BYTES_PER_MILLISECOND: u64 = 100_000;
-/// How often a directory that vanished is made again for one file.
+/// How often a directory that was removed is made again for one file.
 const REMAKE_MAX: u32 = 3;
 /// How long files are then committed alone.
 const ALONE_FOR: Duration = Duration::from_secs(5);
 
-/// A file that is complete but for its name.
+/// A file that is complete except for its name.
 #[derive(Debug)]
 pub struct Unnamed {
     /// The file, with its attributes.
     pub file: AtomicFile,
     /// Whether it has been synced already.
     pub synced: bool,
-    /// The name it gets; what has it is replaced.
+    /// The name that it gets; a file with this name is replaced.
     pub target: PathBuf,
     /// The device: parents up to here may be new.
     pub root: PathBuf,
@@ -62,7 +62,7 @@ struct Queue {
     alone: usize,
     /// Whether a group is being committed.
     grouping: bool,
-    /// Until then nobody joins a group.
+    /// Until then files are committed alone.
     alone_until: Option<Instant>,
     closed: bool,
 }
@@ -71,14 +71,14 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     fresh: FreshDirectories,
-    /// Whether what an earlier process left behind may not be durable.
+    /// Whether changes of an earlier process may not be durable.
     left_behind: Mutex<bool>,
     groups: bool,
     counters: Arc<Counters>,
 }
 
 /// Whether this kernel reports failed writes through `syncfs`: 5.8 and later.
-fn syncfs_tells_errors() -> bool {
+fn syncfs_reports_errors() -> bool {
     let Ok(release) = std::fs::read_to_string("/proc/sys/kernel/osrelease") else { return false };
     let mut numbers = release.trim().split(['.', '-']).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
@@ -92,8 +92,8 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a file its name. Who tidies up may have removed its directory while it was still
-    /// empty; then it is made again.
+    /// Gives a file its name. Another thread may have removed its directory while it was empty; then
+    /// it is made again.
     fn link(&self, file: &mut AtomicFile, target: &Path, root: &Path) -> io::Result<()> {
         let mut tries = 0;
         loop {
@@ -110,7 +110,7 @@ impl Shared {
         }
     }
 
-    /// The first to commit makes durable what an earlier process may not have.
+    /// The first commit makes the changes of an earlier process durable.
     fn sync_left_behind(&self, file: &AtomicFile) -> io::Result<()> {
         let mut left_behind = self.left_behind.lock().unwrap_or_else(PoisonError::into_inner);
         if *left_behind && !apus_fault::planted("bug.forget-left-behind") {
@@ -121,7 +121,25 @@ impl Shared {
     }
 }
 
-/// The committer of one file system. Its thread ends when the last handle is dropped.
+/// The committer of one file system. Its thread ends when it is dropped.
+///
+/// ```
+/// use std::sync::Arc;
+/// use apus_disk::{AtomicFile, Committer, Unnamed};
+/// let root = std::env::temp_dir().join(format!("apus-commit-{}", std::process::id()));
+/// std::fs::create_dir_all(&root)?;
+/// let committer = Committer::start("example", Arc::default())?;
+/// let directory = root.join("a/b");
+/// committer.make_directories(&root, &directory)?;
+/// let mut file = AtomicFile::create(&directory, &root, committer.counters())?;
+/// file.append(b"content")?;
+/// let target = directory.join("file");
+/// let unnamed = Unnamed { file, synced: false, target: target.clone(), root: root.clone() };
+/// committer.commit_now(unnamed)?;
+/// assert_eq!(std::fs::read(target)?, b"content");
+/// std::fs::remove_dir_all(&root)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Committer(Arc<Shared>);
 
 impl std::fmt::Debug for Committer {
@@ -131,8 +149,8 @@ impl std::fmt::Debug for Committer {
 }
 
 impl Committer {
-    /// Starts the committer of a file system. The first commit also syncs what an earlier process
-    /// left behind there: directories that it made may not be durable.
+    /// Starts the committer of a file system. The first commit also syncs the changes of an earlier
+    /// process: directories that it made may not be durable.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -142,7 +160,7 @@ impl Committer {
             wake: Condvar::new(),
             fresh: FreshDirectories::new(counters.clone()),
             left_behind: Mutex::new(true),
-            groups: syncfs_tells_errors(),
+            groups: syncfs_reports_errors(),
             counters,
         });
         let own = shared.clone();
@@ -153,13 +171,13 @@ impl Committer {
         Ok(Self(shared))
     }
 
-    /// Where its work is counted.
+    /// The counters of its syncs and calls.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.0.counters
     }
 
-    /// Makes a directory and its missing parents below `root`, as [`make_directories`]; they are
-    /// durable when the first file below them is. Says whether `path` itself is new.
+    /// Makes a directory and its missing parents below `root`, as [`crate::make_directories`]; they are
+    /// durable when the first file below them is. Returns whether `path` itself is new.
     ///
     /// # Errors
     /// As the operating system says; `NotFound` when `root` is missing.
@@ -175,9 +193,9 @@ impl Committer {
         self.0.fresh.sync(root, directory)
     }
 
-    /// Commits a file: at once on this thread, which must be one that may wait, or later with
-    /// others. `done` is called when it is durable, on any thread, and must not wait; it gets
-    /// `ResourceBusy` when too many files wait already.
+    /// Commits a file: at once on this thread, which must be one that may block, or later in a
+    /// group. `done` is called on any thread when the file is durable, and must not block; it gets
+    /// `ResourceBusy` when too many files are queued.
     pub fn commit(&self, unnamed: Unnamed, done: impl FnOnce(io::Result<()>) + Send + 'static) {
         if let Err(error) = self.0.sync_left_behind(&unnamed.file) {
             return done(Err(error));
@@ -213,7 +231,7 @@ impl Committer {
     /// As the operating system says.
     pub fn commit_now(&self, unnamed: Unnamed) -> io::Result<()> {
         let (sender, receiver) = channel();
-        // The receiver waits right here.
+        // The receiver exists until the send.
         self.commit(unnamed, move |result| drop(sender.send(result)));
         receiver.recv().unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
     }
@@ -241,8 +259,8 @@ fn work(shared: &Shared) {
             let count = queue.waiting.len().min(GROUP_MAX);
             queue.waiting.drain(..count).collect()
         };
-        // A panic must not end the thread that everybody waits for; whoever shared the batch sees
-        // a dropped reply.
+        // A panic must not end the thread that all commits need; the callers of this batch see a
+        // dropped reply.
         let _ = catch_unwind(AssertUnwindSafe(|| commit_batch(shared, batch)));
     }
 }
@@ -265,7 +283,7 @@ fn commit_batch(shared: &Shared, batch: Batch) {
 
 type Batch = Vec<(Unnamed, Done)>;
 
-/// Files on the file system of the first, and others: a device may have been mounted anew.
+/// Files on the file system of the first, and others: a device may have been mounted again.
 fn same_file_system(batch: Batch) -> (Batch, Batch) {
     if batch.len() < GROUP_MIN {
         return (batch, Vec::new());
@@ -289,14 +307,14 @@ fn commit_alone(shared: &Shared, unnamed: Unnamed) -> io::Result<()> {
 /// Commits files of one file system.
 fn commit_group(shared: &Shared, mut group: Batch) {
     let fresh = shared.fresh.below(&group.iter().map(|(unnamed, _)| unnamed.root.as_path()));
-    // The file that was opened first has seen every failed write since.
+    // The descriptor that was opened first reports every failed write since then.
     group.sort_by_key(|(unnamed, _)| unnamed.file.opened());
     let mut linked = Vec::with_capacity(group.len());
     let result = sync_and_link(shared, &mut group, &mut linked);
     if result.is_ok() {
         shared.fresh.settle(fresh);
     }
-    // Whoever shares a sync that failed is not durable, whatever became of the name.
+    // No file of a failed sync is durable, even if it has its name.
     let failed = result.err();
     let mut linked = linked.into_iter();
     for (_, done) in group {
@@ -324,7 +342,7 @@ fn sync_and_link(
     if let Some((first, _)) = group.first() {
         first.file.sync_file_system()?;
     }
-    // Any directory will do; one may have been moved aside meanwhile.
+    // Any directory is enough; one may have been quarantined meanwhile.
     let good = group.iter().zip(linked.iter()).filter(|(_, linked)| linked.is_ok());
     for ((unnamed, _), _) in good {
         let directory = unnamed.target.parent().unwrap_or(&unnamed.root);
@@ -367,8 +385,8 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_was_tidied_away_is_made_again() {
-        let scratch = Scratch::new("tidied");
+    fn a_directory_that_was_removed_is_made_again() {
+        let scratch = Scratch::new("removed");
         let committer = Committer::start("test", Arc::default()).unwrap();
         let file = unnamed(&committer, &scratch.0, "a/b/1", b"kept");
         std::fs::remove_dir(scratch.0.join("a/b")).unwrap();
@@ -392,11 +410,15 @@ mod tests {
             assert_eq!(std::fs::read(scratch.0.join(name)).unwrap(), b"x");
             costs.push(committer.counters().syncs() - before);
         }
-        assert_eq!(costs, [1 + 2, 2 + 2, 2, 2 + 1], "the first one pays for what was left behind");
+        assert_eq!(
+            costs,
+            [1 + 2, 2 + 2, 2, 2 + 1],
+            "the first commit also syncs changes of an earlier process"
+        );
     }
 
     #[test]
-    fn a_directory_that_somebody_else_made_is_synced_by_who_needs_it_first() {
+    fn the_first_commit_below_a_directory_of_another_thread_syncs_it() {
         let scratch = Scratch::new("shared-parent");
         let committer = Committer::start("test", Arc::default()).unwrap();
         let slow = unnamed(&committer, &scratch.0, "a/b/slow", b"");

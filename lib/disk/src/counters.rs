@@ -1,8 +1,8 @@
-//! What was asked of the file system, counted for budgets in tests and for metrics.
+//! Counts of file system calls, for budgets in tests and for metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts since the process started; one value per process, handed in at start.
+/// Counts since the start of the process, which has one value of this type.
 #[derive(Debug, Default)]
 pub struct Counters {
     syncs: AtomicU64,
@@ -12,22 +12,22 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Notes one `fsync`, `fdatasync` or `syncfs`.
+    /// Counts one `fsync`, `fdatasync` or `syncfs`.
     pub fn sync(&self) {
         self.syncs.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes `calls` other file system calls.
+    /// Counts `calls` other file system calls.
     pub fn calls(&self, calls: u64) {
         self.file_calls.fetch_add(calls, Ordering::Relaxed);
     }
 
-    /// Notes a read that was served from memory on the calling thread.
+    /// Counts a read from memory on the calling thread.
     pub fn warm_read(&self) {
         self.warm_reads.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes a read that had to go to a device's threads.
+    /// Counts a read on a device thread.
     pub fn cold_read(&self) {
         self.cold_reads.fetch_add(1, Ordering::Relaxed);
     }
@@ -42,7 +42,7 @@ impl Counters {
         self.file_calls.load(Ordering::Relaxed)
     }
 
-    /// Reads served inline, and reads that went to a device thread.
+    /// Reads from memory, and reads on device threads.
     pub fn reads(&self) -> (u64, u64) {
         (self.warm_reads.load(Ordering::Relaxed), self.cold_reads.load(Ordering::Relaxed))
     }

@@ -1,18 +1,18 @@
-//! Directories that were made and whose name in their parent may not be durable yet.
+//! New directories whose name in their parent may not be durable yet.
 //!
-//! Who needs a directory that is there already did not make it, and still must not say that
-//! something in it is durable before the directory is: whoever makes a directory notes it here, and
-//! whoever makes a name durable below it sees to the directory, too.
+//! A thread that finds a directory which another thread has made must not report a file in it as
+//! durable before the directory is. Therefore each new directory is recorded here, and a thread that
+//! makes a name below it durable also syncs the parent of the directory.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::atomic_file::{make_directories, open_directory, sync_all_beside, sync_directory};
+use crate::atomic_file::{make_directories, open_directory, sync_directory, sync_file_system_of};
 use crate::counters::Counters;
 
-/// Each with its mark: one that is made again is another.
+/// New directories, each with a mark: a directory that is made again gets another one.
 #[derive(Debug, Default)]
 struct Marks {
     marks: HashMap<PathBuf, u64>,
@@ -30,13 +30,13 @@ impl Marks {
 #[derive(Debug)]
 pub struct FreshDirectories {
     marks: Mutex<Marks>,
-    /// Numbers of file systems on which nothing of an earlier process can be lost any more.
+    /// Numbers of file systems on which all changes of earlier processes are durable.
     settled: Mutex<HashSet<u64>>,
     counters: Arc<Counters>,
 }
 
 impl FreshDirectories {
-    /// None are known yet.
+    /// Without directories.
     pub fn new(counters: Arc<Counters>) -> Self {
         Self { marks: Mutex::default(), settled: Mutex::default(), counters }
     }
@@ -45,13 +45,13 @@ impl FreshDirectories {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a directory and its missing parents below `root`, as [`make_directories`]. Says whether
-    /// `path` itself is new.
+    /// Makes a directory and its missing parents below `root`, as [`make_directories`]. Returns
+    /// whether `path` itself is new.
     ///
     /// # Errors
     /// As the operating system says; `NotFound` when `root` is missing.
     pub fn make(&self, root: &Path, path: &Path) -> io::Result<bool> {
-        // Held while they are made: nobody finds a directory that is not noted.
+        // Locked meanwhile, so that no thread finds a directory that is not recorded.
         let mut marks = self.marks();
         let made = match make_directories(root, path, &self.counters) {
             Ok(made) => made,
@@ -67,8 +67,7 @@ impl FreshDirectories {
         Ok(new)
     }
 
-    /// Makes the names in `directory` durable, and those of itself and of the directories between
-    /// it and `root` as far as they are new.
+    /// Makes the names in `directory` durable, and those of new directories from it up to `root`.
     ///
     /// # Errors
     /// As the operating system says.
@@ -86,7 +85,7 @@ impl FreshDirectories {
         Ok(())
     }
 
-    /// Those below one of `roots`, to be told to [`settle`](Self::settle) when they were synced.
+    /// Those below one of `roots`, for [`settle`](Self::settle) when they are synced.
     pub(crate) fn below<'a>(
         &self,
         roots: &(impl Iterator<Item = &'a Path> + Clone),
@@ -97,7 +96,7 @@ impl FreshDirectories {
         chosen.map(|(directory, mark)| (directory.clone(), *mark)).collect()
     }
 
-    /// Forgets what was synced, unless it was made again meanwhile.
+    /// Removes directories that were synced, unless they were made again meanwhile.
     pub(crate) fn settle(&self, synced: impl IntoIterator<Item = (PathBuf, u64)>) {
         let mut marks = self.marks();
         for (directory, mark) in synced {
@@ -107,22 +106,21 @@ impl FreshDirectories {
         }
     }
 
-    /// Makes durable what an earlier process may have left behind without a sync, once for each
-    /// file system; `directory` is on it.
+    /// Makes changes of earlier processes durable, once for each file system; `directory` is on it.
     ///
     /// # Errors
     /// As the operating system says.
     pub fn settle_left_behind(&self, directory: &Path) -> io::Result<()> {
         self.counters.calls(1);
         let number = rustix::fs::stat(directory)?.st_dev;
-        // Held meanwhile: others on this file system may not go on before.
+        // Locked meanwhile: other commits on this file system must wait.
         let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
         if settled.contains(&number) || apus_fault::planted("bug.forget-left-behind") {
             return Ok(());
         }
         let open = open_directory(directory)?;
         self.counters.sync();
-        sync_all_beside(open)?;
+        sync_file_system_of(open)?;
         settled.insert(number);
         Ok(())
     }
@@ -133,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_did_not_make_a_directory_syncs_its_parent_as_long_as_nobody_has() {
+    fn the_first_sync_below_a_directory_of_another_thread_syncs_its_parent() {
         let root = std::env::temp_dir().join(format!("apus-fresh-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&root);
         std::fs::create_dir_all(&root).unwrap();
@@ -148,7 +146,7 @@ mod tests {
             let now = counters.syncs();
             now - std::mem::replace(&mut before, now)
         };
-        // Itself, its name in `a`, and that of `a`, which it did not make.
+        // The directory, its name in `a`, and the name of `a`.
         assert_eq!(syncs("a/c"), 3);
         assert_eq!(syncs("a/c"), 1);
         assert_eq!(syncs("a/b"), 2);

@@ -1,8 +1,8 @@
-//! Promises about durability on a local file system.
+//! Durable files on a local file system.
 //!
-//! Every file that must survive a power cut is made through [`AtomicFile`]; every sync, file
-//! system call and extended attribute is counted in [`Counters`], so that budgets can be tested,
-//! and every change is noted for the model of crash states in `tests/`.
+//! Every file that must survive a power cut is made with [`AtomicFile`]. Every sync, file system
+//! call and extended attribute is counted in [`Counters`], so that tests can check budgets, and
+//! every change is recorded for the model of crash states in `tests/`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod atomic_file;

@@ -1,5 +1,7 @@
-//! Locks on directories, as Swift takes them: `flock` on a file in the directory. And one of our
-//! own on the directory itself, for two processes of one server.
+//! Locks on directories.
+//!
+//! Swift locks a file in the directory with `flock`. A lock on the directory itself is for two
+//! processes of one server.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +12,7 @@ use apus_fault::journal::{self, Change, Which};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-/// How often a lock that somebody else holds is tried.
+/// Time between two attempts to take a lock.
 const POLL: Duration = Duration::from_millis(2);
 
 /// A lock, exclusive or shared, held until dropped.
@@ -20,15 +22,16 @@ pub struct DirectoryLock {
 }
 
 impl DirectoryLock {
-    /// Locks `directory/name`, waiting up to `wait`. Blocks the thread: device threads only.
+    /// Locks `directory/name` and waits up to `wait` for it. Blocks the thread: for device threads
+    /// only.
     ///
     /// # Errors
-    /// `WouldBlock` when somebody else holds the lock for that long.
+    /// `WouldBlock` when another lock is held for that long.
     pub fn take(directory: &Path, name: &str, wait: Duration) -> io::Result<Self> {
         Self::lock(directory, name, wait, FlockOperation::NonBlockingLockExclusive)
     }
 
-    /// Locks it against those who want it for themselves, likewise.
+    /// Takes a shared lock, likewise.
     ///
     /// # Errors
     /// As [`DirectoryLock::take`].
@@ -52,8 +55,8 @@ impl DirectoryLock {
         loop {
             match rustix::fs::flock(&file, how) {
                 Ok(()) => {
-                    // Who held it may have removed the directory, and another made it anew: then
-                    // this is not the lock that others take.
+                    // The previous holder may have removed the directory, and another process may
+                    // have made it again. Then others do not lock this file.
                     let ours = rustix::fs::fstat(&file)?;
                     match rustix::fs::stat(&path) {
                         Ok(named) if named.st_ino == ours.st_ino => {
@@ -72,23 +75,23 @@ impl DirectoryLock {
     }
 }
 
-/// A lock on a directory itself, shared or not, held until dropped. It leaves no file, and keeps
-/// the file system from being unmounted for as long as it is held.
+/// A lock on a directory itself, exclusive or shared, held until dropped. It does not make a file,
+/// and prevents the file system from being unmounted.
 #[derive(Debug)]
 pub struct RootLock {
     _directory: File,
 }
 
 impl RootLock {
-    /// Locks against everybody, waiting up to `wait`. Blocks the thread.
+    /// Takes an exclusive lock and waits up to `wait` for it. Blocks the thread.
     ///
     /// # Errors
-    /// `WouldBlock` when somebody else holds a lock for that long.
+    /// `WouldBlock` when another lock is held for that long.
     pub fn exclusive(directory: &Path, wait: Duration) -> io::Result<Self> {
         Self::take(directory, FlockOperation::NonBlockingLockExclusive, wait)
     }
 
-    /// Locks against those who lock against everybody, likewise.
+    /// Takes a shared lock, likewise.
     ///
     /// # Errors
     /// As [`RootLock::exclusive`].

@@ -1,4 +1,4 @@
-//! Whether a device is really mounted: an empty mount point must never be filled.
+//! Detects mount points: an empty mount point must never be filled.
 
 use std::path::Path;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-/// Names in a directory; none when it is not there or no directory.
+/// Names in a directory; none when it does not exist or is not a directory.
 ///
 /// # Errors
 /// As the operating system says.

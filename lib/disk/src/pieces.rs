@@ -1,12 +1,12 @@
-//! Reads a file that others append to, piece by piece, however long it or a piece is.
+//! Reads a file piece by piece, however long the file or a piece is.
 
 use std::io::{self, BufRead};
 
-/// Calls `take` with each piece between two separators, and with what is left at the end. Of a piece
-/// that is longer than `bytes_max`, only the last `bytes_max` bytes are given, with `false`.
+/// Calls `take` with each piece between two separators, and with the rest at the end. Of a piece
+/// that is longer than `bytes_max` it gets only the last `bytes_max` bytes, with `false`.
 ///
 /// # Errors
-/// As the reader says, or what `take` gives.
+/// Those of the reader and of `take`.
 pub fn each_piece<E: From<io::Error>>(
     mut reader: impl BufRead,
     separator: u8,
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_found_wherever_reads_end_and_long_ones_lose_their_beginning() {
+    fn pieces_do_not_depend_on_reads_and_long_ones_lose_their_beginning() {
         let piece = |text: &str, is_whole| (text.as_bytes().to_vec(), is_whole);
         for capacity in [1, 2, 3, 5, 64] {
             let expected = vec![

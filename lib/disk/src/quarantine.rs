@@ -1,4 +1,4 @@
-//! Moves what is broken aside, durably; never deletes it.
+//! Quarantines damaged files durably; never deletes them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub fn quarantine(device: &Path, kind: &str, path: &Path) -> io::Result<PathBuf>
 }
 
 /// Gives the file `path` a second name, `<device>/quarantined/<kind>/<name>` as [`quarantine`]
-/// does; whoever then replaces or removes the first one keeps the evidence.
+/// does. The file then survives when its first name is replaced or removed.
 ///
 /// # Errors
 /// As the operating system says.
@@ -32,8 +32,8 @@ pub fn quarantine_file(device: &Path, kind: &str, path: &Path) -> io::Result<Pat
     Ok(target)
 }
 
-/// Syncs the new name: the old one may be made durable by anybody at any time, and what is moved
-/// must not vanish between the two.
+/// Syncs the new name: any other sync may make the removal of the old name durable at any time, and
+/// the file must not be lost in between.
 fn keep(target: &Path) -> io::Result<()> {
     if apus_fault::planted("bug.quarantine-without-sync") {
         return Ok(());
@@ -44,7 +44,7 @@ fn keep(target: &Path) -> io::Result<()> {
 fn free_target(device: &Path, kind: &str, path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy().into_owned();
     let directory = device.join("quarantined").join(kind);
-    // The device must be there: one that is not mounted is never filled.
+    // The device must exist: the mount point of a missing device is never filled.
     let made = make_directories(device, &directory, &Counters::default())?;
     sync_parents(&made, &Counters::default())?;
     let target = directory.join(&name);

@@ -1,4 +1,4 @@
-//! Reads, inline when the page cache has the data and on a device thread otherwise.
+//! Reads from the page cache without waiting, or from the disk on a device thread.
 
 use std::fs::File;
 use std::io;
@@ -10,12 +10,12 @@ use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::counters::Counters;
 
-/// What a read that may not wait found.
+/// The result of a read that must not wait for the disk.
 #[derive(Debug)]
 pub enum NowaitRead {
     /// This many bytes; 0 is the end of the file.
     Read(usize),
-    /// The data is not in memory (or the kernel cannot tell): ask a device thread.
+    /// The data is not in memory, or the kernel does not know: a device thread must read it.
     WouldWait,
 }
 
@@ -44,7 +44,7 @@ impl WarmDirectory {
         Ok(names)
     }
 
-    /// Opens a file in the directory if that needs no disk.
+    /// Opens a file in the directory if that does not need the disk.
     ///
     /// # Errors
     /// `WouldBlock` when it would wait.
@@ -56,10 +56,10 @@ impl WarmDirectory {
     }
 }
 
-/// Opens a directory if every part of its path is in the kernel's cache.
+/// Opens a directory if its whole path is in the kernel's cache.
 ///
 /// # Errors
-/// `WouldBlock` when it is not; `NotFound` when it is known not to exist.
+/// `WouldBlock` when it is not; `NotFound` when the kernel knows that it does not exist.
 pub fn open_cached(path: &Path, counters: &Counters) -> io::Result<WarmDirectory> {
     counters.calls(1);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -93,7 +93,7 @@ pub fn read_nowait(
     }
 }
 
-/// Reads, waiting for the disk. Device threads only.
+/// Reads and waits for the disk: for device threads only.
 ///
 /// # Errors
 /// As the operating system says.

@@ -1,4 +1,4 @@
-//! The share of a disk that clients may not fill.
+//! The share of a disk that clients must leave free.
 
 use std::io;
 use std::path::Path;
@@ -26,7 +26,7 @@ impl Reserve {
         }
     }
 
-    /// Whether `bytes` more would eat into the reserve of the file system of `path`.
+    /// Whether `bytes` more would use the reserve of the file system of `path`.
     ///
     /// # Errors
     /// As the operating system says.

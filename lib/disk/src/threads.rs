@@ -1,23 +1,23 @@
-//! A few threads per device for work that waits on the disk.
+//! A few threads per device for work that waits for the disk.
 //!
-//! One sick disk fills its own queue and nobody else's. Client reads go before client writes, and
+//! A failing disk fills its own queue and no other. Reads of clients come before their writes, and
 //! both before background work.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// Order in which waiting work is taken.
+/// The order in which queued jobs run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
     /// A client waits for bytes.
     Read,
     /// A client waits for durability.
     Write,
-    /// Nobody waits.
+    /// No client waits.
     Background,
 }
 
-/// The device has more waiting work than it may: answer 503 rather than queue without end.
+/// The queue of the device is full: the server answers 503 instead of queueing without a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueFull;
 
@@ -63,7 +63,7 @@ impl std::fmt::Debug for DeviceThreads {
 }
 
 impl DeviceThreads {
-    /// Starts `threads` threads named after the device; at most `queue_max` jobs may wait.
+    /// Starts `threads` threads named after the device; at most `queue_max` jobs are queued.
     ///
     /// # Errors
     /// When a thread cannot be started.
@@ -82,7 +82,7 @@ impl DeviceThreads {
     /// Queues a job.
     ///
     /// # Errors
-    /// [`QueueFull`] when too many wait; the job is dropped.
+    /// [`QueueFull`]; the job is dropped.
     pub fn submit(
         &self,
         priority: Priority,
@@ -128,7 +128,7 @@ fn work(shared: &Shared) {
                 queue = shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
         };
-        // A panicking job must not take the thread with it; its caller sees a dropped reply.
+        // A panic of a job must not end the thread; the caller sees a dropped reply.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
     }
 }

@@ -1,5 +1,7 @@
-//! Swift's metadata attributes: `user.swift.metadata`, `…1`, `…2` in pieces of 64 KiB, and the
-//! MD5 of the whole in `user.swift.metadata_checksum`.
+//! Swift's metadata in extended attributes.
+//!
+//! `user.swift.metadata`, `…1`, `…2` have the pieces of 64 KiB, and
+//! `user.swift.metadata_checksum` the MD5 of all of them.
 //!
 //! Source: `swift/obj/diskfile.py`, `read_metadata`, `write_metadata`.
 
@@ -17,34 +19,25 @@ use crate::counters::Counters;
 pub const METADATA_KEY: &str = "user.swift.metadata";
 const CHECKSUM_KEY: &str = "user.swift.metadata_checksum";
 const PIECE_BYTES: usize = 65_536;
-/// Pieces we read at most: 16 MiB of metadata is far above every limit.
+/// Most pieces that are read: 16 MiB of metadata is far above every limit.
 const PIECES_MAX: usize = 256;
 
 /// Why attributes could not be read or written.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum XattrError {
-    /// The file has none.
+    /// The file does not have metadata.
+    #[error("no metadata attribute")]
     Missing,
     /// The MD5 of the value is not the stored one: the metadata is damaged.
+    #[error("metadata does not match its checksum")]
     Checksum,
-    /// The file system has no room for attributes of this size.
+    /// Attributes of this size do not fit on the file system.
+    #[error("no room for metadata attributes")]
     NoRoom,
-    /// Any other answer of the operating system.
-    Io(io::Error),
+    /// Another error of the operating system.
+    #[error(transparent)]
+    Io(#[from] io::Error),
 }
-
-impl std::fmt::Display for XattrError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Missing => f.write_str("no metadata attribute"),
-            Self::Checksum => f.write_str("metadata does not match its checksum"),
-            Self::NoRoom => f.write_str("no room for metadata attributes"),
-            Self::Io(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for XattrError {}
 
 fn piece_key(index: usize) -> String {
     if index == 0 { METADATA_KEY.to_owned() } else { format!("{METADATA_KEY}{index}") }
@@ -120,8 +113,8 @@ pub(crate) fn write_xattrs(
     set(CHECKSUM_KEY, checksum.as_bytes())
 }
 
-/// Reads one small attribute of ours into `value` and gives its length; `None` when it is not
-/// there, does not fit, or cannot be read.
+/// Reads one small attribute that Swift does not have into `value`, and returns its length; `None`
+/// when it does not exist, does not fit, or cannot be read.
 pub fn read_attribute(
     file: &std::fs::File,
     key: &str,
@@ -132,10 +125,11 @@ pub fn read_attribute(
     rustix::fs::fgetxattr(file, key, value).ok()
 }
 
-/// Sets one small attribute of ours on an open file; it is durable when the file is synced.
+/// Sets one small attribute that Swift does not have on an open file; it is durable when the file is
+/// synced.
 ///
 /// # Errors
-/// As the operating system says; `StorageFull` when there is no room beside the others.
+/// As the operating system says; `StorageFull` when it does not fit with the others.
 pub fn write_attribute(
     file: &std::fs::File,
     key: &str,

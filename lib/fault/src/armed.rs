@@ -1,4 +1,4 @@
-//! What the points do in an executable under test.
+//! Actions of the points in an executable under test.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The file with what is to happen; nothing happens without one.
+/// The file with the actions, if any.
 static FILE: LazyLock<Option<PathBuf>> =
     LazyLock::new(|| std::env::var_os("APUS_FAULTS").map(PathBuf::from));
 
-/// What a test of this process set in place of the file.
+/// Lines that a test of this process set instead of the file.
 static LINES: Mutex<Option<[String; 2]>> = Mutex::new(None);
 
 /// How often each armed point was passed.
 static PASSES: LazyLock<Mutex<HashMap<String, u64>>> = LazyLock::new(Mutex::default);
 
-/// Notes in the file that `trace` names which points were passed, each once a process.
+/// Records a passed point in the file of `trace`, once per process.
 fn trace(name: &str) {
     let Some(path) = armed("trace") else { return };
     let mut passes = PASSES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -25,7 +25,7 @@ fn trace(name: &str) {
     if *count == 1
         && let Ok(mut file) = std::fs::OpenOptions::new().append(true).create(true).open(path)
     {
-        // A trace that is incomplete makes the test fail that wanted it.
+        // The test that reads an incomplete trace fails.
         let _ = file.write_all(format!("{name}\n").as_bytes());
     }
 }
@@ -36,14 +36,14 @@ pub(crate) fn arm(lines: &str) {
 }
 
 pub(crate) fn arm_beside(lines: &str) {
-    // What is armed anew is counted anew.
+    // Points that are armed again are counted from 1 again.
     PASSES.lock().unwrap_or_else(PoisonError::into_inner).clear();
     let mut set = LINES.lock().unwrap_or_else(PoisonError::into_inner);
     let [first, _] = set.take().unwrap_or_default();
     *set = Some([first, lines.to_owned()]);
 }
 
-/// What the file says of a name, read anew.
+/// The action of a name, read from the file each time.
 fn armed(name: &str) -> Option<String> {
     let set = LINES.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let text = match set {
@@ -54,7 +54,7 @@ fn armed(name: &str) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
-/// Whether an action such as `kill@3` is to happen now.
+/// Whether an action such as `kill@3` is due now.
 fn is_due(name: &str, action: &str, wanted: &str) -> bool {
     let (action, at) = action.split_once('@').unwrap_or((action, ""));
     if action != wanted {
@@ -73,7 +73,7 @@ pub(crate) fn point(name: &str) {
         std::thread::sleep(Duration::from_millis(pause));
     }
     if is_due(name, &action, "kill") {
-        // Nothing of this process runs after this line, as after a kill from outside.
+        // The process ends here, as by a kill from outside.
         let _ =
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }

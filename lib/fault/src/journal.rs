@@ -1,8 +1,8 @@
-//! What was asked of the file system, in its order: a model makes of it every state that a power
-//! cut may leave (`tests/crash_states`).
+//! A journal of file system changes in their order.
 //!
-//! Each change is noted after it was done, so a sync covers the changes that were noted before it
-//! *began* and no others. Nothing is noted unless the feature `on` is set and a test has started.
+//! A model derives from it every state that a power cut may leave (`tests/crash_states`). Each change
+//! is recorded after it was made, so a sync covers exactly the changes that were recorded before it
+//! *began*. Nothing is recorded unless the feature `on` is set and a test has started.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 pub enum Which {
     /// See [`number`].
     Number(u64),
-    /// What has this name at the time.
+    /// The file with this name at that time.
     Path(PathBuf),
 }
 
@@ -42,32 +42,32 @@ pub enum Change {
         /// Its value.
         value: Vec<u8>,
     },
-    /// A file got a name, or one more.
+    /// A file got a name.
     Link {
         /// Which file.
         file: Which,
         /// A name that was free.
         path: PathBuf,
     },
-    /// A file or a directory got another name; what had it is gone.
+    /// A file or a directory got another name, and replaced the file that had it.
     Rename {
         /// The old name.
         from: PathBuf,
         /// The new name.
         to: PathBuf,
     },
-    /// A name of a file went.
+    /// A name of a file was removed.
     Remove(PathBuf),
-    /// An empty directory went.
+    /// An empty directory was removed.
     RemoveDirectory(PathBuf),
     /// A file was synced with its attributes.
     SyncFile {
         /// Which one.
         file: Which,
-        /// How many changes had been noted when it began.
+        /// Number of recorded changes when it began.
         begun: usize,
     },
-    /// What somebody else (SQLite) wrote under a name was synced.
+    /// A file that other code (SQLite) wrote was synced.
     Snapshot {
         /// The name.
         path: PathBuf,
@@ -78,12 +78,12 @@ pub enum Change {
     SyncDirectory {
         /// Which one.
         path: PathBuf,
-        /// How many changes had been noted when it began.
+        /// Number of recorded changes when it began.
         begun: usize,
     },
-    /// Everything was synced.
+    /// The file system was synced.
     SyncFileSystem {
-        /// How many changes had been noted when it began.
+        /// Number of recorded changes when it began.
         begun: usize,
     },
 }
@@ -97,7 +97,7 @@ mod kept {
     use super::{Change, Which};
 
     static NUMBERS: AtomicU64 = AtomicU64::new(0);
-    /// The directory below which changes are noted, and the changes.
+    /// The directory below which changes are recorded, and the changes.
     static JOURNAL: Mutex<Option<(PathBuf, Vec<Change>)>> = Mutex::new(None);
 
     fn journal() -> MutexGuard<'static, Option<(PathBuf, Vec<Change>)>> {
@@ -162,7 +162,7 @@ pub fn number() -> u64 {
     0
 }
 
-/// How many changes were noted so far.
+/// The number of recorded changes.
 #[inline]
 #[must_use]
 pub fn length() -> usize {
@@ -172,7 +172,7 @@ pub fn length() -> usize {
     0
 }
 
-/// Notes a change that has just been made.
+/// Records a change that was made.
 #[inline]
 pub fn note(change: impl FnOnce() -> Change) {
     #[cfg(feature = "on")]
@@ -181,13 +181,13 @@ pub fn note(change: impl FnOnce() -> Change) {
     let _ = change;
 }
 
-/// Begins to note changes below a directory, in this process.
+/// Starts to record the changes of this process below a directory.
 #[cfg(feature = "on")]
 pub fn start(root: &std::path::Path) {
     kept::start(root);
 }
 
-/// Gives what was noted, and ends.
+/// Stops recording, and returns the changes.
 #[cfg(feature = "on")]
 #[must_use]
 pub fn end() -> Vec<Change> {

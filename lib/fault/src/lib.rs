@@ -1,6 +1,6 @@
-//! Named points at which a test makes something go wrong: a kill, an error, a pause, a planted bug,
-//! a clock that is off.
+//! Fault injection at named points.
 //!
+//! A test makes a server fail there: by a kill, an error, a pause, a planted bug, or a wrong clock.
 //! Everything here is empty unless the feature `on` is set, which only executables under test have
 //! (`cargo build -p apus --features faults`). Such an executable reads the file named by the
 //! environment variable `APUS_FAULTS` at each point, so that a test arms and disarms a running
@@ -11,32 +11,32 @@
 //! object.put.linked kill@3      … when it passes for the third time
 //! object.put.synced error@2     the second pass gives an error (EIO)
 //! replicate.object.sent pause:500   each pass takes 500 ms longer
-//! bug.skip-directory-sync on    a planted bug is there
-//! trace /path/to/file           each point that is passed is noted there
-//! clock -3600.5                 the clock is that many seconds off
+//! bug.skip-directory-sync on    a planted bug is active
+//! trace /path/to/file           each point that is passed is recorded in that file
+//! clock -3600.5                 the clock is wrong by that many seconds
 //! ```
 //!
-//! Points are named `<what>.<verb>.<what has just been done>`; `tests/` finds them by reading the
-//! sources, so a new one is in the kill matrix without a list of names to forget.
+//! Points are named `<subject>.<verb>.<state>`; `tests/` finds them by reading the sources, so a new
+//! one is in the kill matrix without being added to a list.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 #[cfg(feature = "on")]
 mod armed;
 pub mod journal;
 
-/// Arms points of this very process: lines as in the file, which is not looked at from then on.
+/// Arms points of this process with lines as in the file, which is not read from then on.
 #[cfg(feature = "on")]
 pub fn arm(lines: &str) {
     armed::arm(lines);
 }
 
-/// Arms more points of this process beside those of [`arm`], in place of what this added before.
+/// Arms points in addition to those of [`arm`], in place of those of an earlier call.
 #[cfg(feature = "on")]
 pub fn arm_beside(lines: &str) {
     armed::arm_beside(lines);
 }
 
-/// Passes a point: may kill the process or take its time.
+/// Passes a point, which may kill the process or pause.
 #[inline]
 pub fn point(name: &'static str) {
     #[cfg(feature = "on")]
@@ -48,7 +48,7 @@ pub fn point(name: &'static str) {
 /// Passes a point that may also fail.
 ///
 /// # Errors
-/// `EIO`, when a test asked for it.
+/// `EIO` when a test has armed it.
 #[inline]
 pub fn fallible(name: &'static str) -> std::io::Result<()> {
     #[cfg(feature = "on")]
@@ -60,7 +60,7 @@ pub fn fallible(name: &'static str) -> std::io::Result<()> {
     }
 }
 
-/// Whether a planted bug is to be there; never in an executable that is not under test.
+/// Whether a planted bug is active; never in an executable that is not under test.
 #[inline]
 #[must_use]
 pub fn planted(name: &'static str) -> bool {
@@ -73,7 +73,7 @@ pub fn planted(name: &'static str) -> bool {
     }
 }
 
-/// How many seconds the clock is to be off.
+/// Seconds by which the clock is wrong.
 #[inline]
 #[must_use]
 pub fn clock_offset() -> f64 {

@@ -13,7 +13,7 @@ use apus_daemon::serve::Limits;
 pub(super) fn client_limits(section: &Section<'_>, limits: Limits) -> Result<Limits, String> {
     let positive = |option: &str, usual: u64| -> Result<u64, String> {
         match section.parse(option, usual, "a whole number of at least 1")? {
-            0 => Err(section.refuse(option, "0", "a whole number of at least 1")),
+            0 => Err(section.refuse(option, "0", "a whole number of at least 1").into()),
             number => Ok(number),
         }
     };

@@ -69,15 +69,15 @@ impl Place {
     /// The same, and whether there is one.
     pub(super) fn server_conf_or_defaults(&self, server: Server) -> Result<(Conf, bool), String> {
         if self.path != self.swift_dir {
-            return Conf::read(&self.path).map(|conf| (conf, true));
+            return Ok((Conf::read(&self.path)?, true));
         }
         for end in ["conf", "conf.d"] {
             let path = self.path.join(format!("{}-server.{end}", server.name()));
             if path.exists() {
-                return Conf::read(&path).map(|conf| (conf, true));
+                return Ok((Conf::read(&path)?, true));
             }
         }
-        Conf::parse("").map(|conf| (conf, false))
+        Ok((Conf::parse("")?, false))
     }
 
     /// Where `swift.conf` and the rings are.

@@ -136,7 +136,11 @@ impl Pipeline {
         let mut names: Vec<&str> = text.split_whitespace().collect();
         match names.pop() {
             Some("proxy-server") => {}
-            _ => return Err(section.refuse("pipeline", text, "proxy-server as its last word")),
+            _ => {
+                return Err(section
+                    .refuse("pipeline", text, "proxy-server as its last word")
+                    .into());
+            }
         }
         for name in names {
             let own = conf.section(&format!("filter:{name}"));
@@ -161,7 +165,7 @@ impl Pipeline {
             let expected = format!(
                 "a pipeline without {name} ({entry}): {why}. Remove it, or name it in {LEAVE_OUT} of [app:proxy-server]"
             );
-            return Err(section.refuse("pipeline", text, &expected));
+            return Err(section.refuse("pipeline", text, &expected).into());
         }
         if found.tempauth.is_none() {
             tracing::warn!(
@@ -241,7 +245,7 @@ pub(super) fn tempauth_options<'a>(
             first,
             "(a key of Swift's sample)",
             &format!("a key of your own, or {ALLOW_SAMPLE_KEYS} = true for a test: the keys of the sample are public"),
-        ));
+        ).into());
     }
     tracing::warn!("proxy-server.conf: users with keys of Swift's sample: {}", samples.join(", "));
     Ok(options)

@@ -459,7 +459,7 @@ impl Node {
         let mut failed = Vec::new();
         for (mut unit, recon) in std::mem::take(&mut self.units) {
             if let Err(error) = unit.once(&cx, &recon).await {
-                failed.push(error);
+                failed.push(error.to_string());
             }
         }
         self.drain.begin();

@@ -146,7 +146,7 @@ fn numbers(passwd: &str, user: &str) -> Option<(u32, u32)> {
 fn become_user(section: &Section<'_>, as_swift: bool) -> Result<(), String> {
     match section.get("user") {
         Some(user) => {
-            become_named(user, || Err(section.refuse("user", user, "a user of /etc/passwd")))
+            become_named(user, || Err(section.refuse("user", user, "a user of /etc/passwd").into()))
         }
         // A machine without this user has no files of Swift.
         None if as_swift => become_named(SWIFTS_USER, || Ok(())),

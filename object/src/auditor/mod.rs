@@ -1,11 +1,10 @@
-//! The daemon `object-auditor`: reads everything again and again, and moves aside what is not as
-//! it was written, so that replication brings a good copy.
+//! The daemon `object-auditor`: verifies stored data and quarantines what is damaged.
 //!
-//! Two sweeps, as Swift's (`swift/obj/auditor.py`): `ALL` reads bodies and metadata, suffix hashes
-//! and pending row updates; `ZBF` looks faster at everything but the bodies, which finds the empty
-//! files that a crash leaves behind. It relies on what lies on the device alone, never on rings,
-//! and deletes nothing but a damaged `hashes.pkl`; only watchers, which an operator has to ask for,
-//! look further ([`watcher`]).
+//! Replication then brings a good copy. There are two sweeps, as in Swift (`swift/obj/auditor.py`):
+//! `ALL` reads bodies and metadata, suffix hashes and pending row updates; `ZBF` checks everything
+//! but the bodies at a higher rate, which finds the empty files that a crash leaves behind. The
+//! auditor relies on the contents of the device alone, never on rings, and deletes only a damaged
+//! `hashes.pkl`. Watchers, which an operator enables, may check more ([`watcher`]).
 
 mod body;
 mod pending;
@@ -33,10 +32,10 @@ use self::sweep::{Sweep, SweepEnd};
 use self::watcher::Watcher;
 use crate::store::ObjectStore;
 
-/// The objects' rings, only to know in which partition of a device an object lies.
+/// The objects' rings, which are used only to find the partition of an object.
 pub(crate) type ObjectRings = BTreeMap<PolicyIndex, Arc<SharedRing>>;
 
-/// Which sweep.
+/// Kind of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SweepKind {
     /// Everything.
@@ -59,42 +58,42 @@ impl SweepKind {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AuditorOptions {
     pub(crate) kind: SweepKind,
-    /// Zero is as fast as it goes.
+    /// Zero for no limit.
     pub(crate) files_per_second: f64,
-    /// Zero is as fast as it goes.
+    /// Zero for no limit.
     pub(crate) bytes_per_second: f64,
     /// Devices that are swept at the same time, each at these rates.
     pub(crate) concurrency: usize,
-    /// After this time a sweep tells what it did, and goes on from there.
+    /// After this time a sweep reports, and continues from there.
     pub(crate) log_time: Duration,
     /// Whether bodies that Swift wrote get checksums of their blocks.
     pub(crate) add_checksums: bool,
 }
 
-/// What a sweep did.
+/// Counts of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub(crate) struct Audited {
-    /// Objects looked at.
+    /// Objects that were checked.
     pub(crate) passes: u64,
-    /// Of these, damaged and moved aside.
+    /// Of these, damaged and quarantined.
     pub(crate) quarantined: u64,
-    /// Of these, damaged and left, since too many were: an alarm.
+    /// Of these, damaged and left in place, since too many were damaged: an alarm.
     pub(crate) left_damaged: u64,
-    /// What could not be looked at.
+    /// Failed reads.
     pub(crate) errors: u64,
     /// Bytes of bodies that were read.
     pub(crate) bytes_processed: u64,
-    /// Objects that got checksums.
+    /// Objects to which checksums were added.
     pub(crate) checksums_added: u64,
-    /// Objects that a watcher had removed.
+    /// Objects that were removed at the request of a watcher.
     pub(crate) deleted: u64,
-    /// Damaged `hashes.pkl` that are to be made anew.
+    /// Damaged `hashes.pkl` that were removed.
     pub(crate) hashes_removed: u64,
-    /// Suffixes of which `hashes.pkl` said what was not so.
+    /// Suffixes with a wrong hash in `hashes.pkl`.
     pub(crate) hashes_stale: u64,
-    /// Damaged row updates that were moved aside.
+    /// Damaged row updates that were quarantined.
     pub(crate) updates_quarantined: u64,
-    /// Of these, mended or written anew from their objects.
+    /// Of these, repaired or written again from their objects.
     pub(crate) updates_announced: u64,
 }
 
@@ -172,11 +171,11 @@ impl Pass for Auditor {
         "object-auditor"
     }
 
-    /// A whole sweep when it was asked for; else as much as `log_time` allows, from where the last
-    /// one ended. A device that is missing or not mounted is left out.
+    /// Runs a whole sweep on request; otherwise as much as `log_time` allows, from where the last one
+    /// ended. Skips devices that are missing or not mounted.
     async fn pass(&mut self, cx: &PassContext) -> Result<Audited, Stopped> {
         let devices = self.store.devices.clone();
-        // Nobody waits for a pass, so the shared pool may list the devices.
+        // No client waits for a pass, so the shared pool may list the devices.
         let mut names =
             tokio::task::spawn_blocking(move || devices.names()).await.unwrap_or_default();
         names.retain(|name| cx.scope.has_device(name));
@@ -207,7 +206,7 @@ impl Pass for Auditor {
                 files.iter().filter_map(|file| status::clear(file).err()).next()
             });
             if let Ok(Some(error)) = cleared.await {
-                tracing::warn!(%error, "object auditor: status");
+                tracing::warn!(%error, "Failed to remove a status file of the auditor");
             }
         }
         Ok(audited)

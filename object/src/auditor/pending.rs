@@ -1,8 +1,8 @@
-//! Looks at the row updates in `async_pending`. One that is damaged is moved aside. When a single
-//! bit has flipped, its checksum tells which; else what it had to tell is in the object itself, from
-//! which it is written anew.
+//! Verifies the row updates in `async_pending`.
 //!
-//! At every moment there is either the damaged update or a good one.
+//! A damaged update is quarantined. When a single bit has flipped, its checksum identifies the bit;
+//! otherwise the update is written again from the object itself. At every moment either the damaged
+//! update or a good one exists.
 
 use std::io;
 use std::path::Path;
@@ -17,16 +17,16 @@ use crate::rows::container::row_headers;
 use crate::rows::pending::{self as row_updates, Update};
 use crate::store::ObjectStore;
 
-/// What became of one update.
+/// Result of checking one update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Checked {
-    /// As it was written, or gone, or nothing of ours.
+pub(super) enum UpdateCheck {
+    /// It is as it was written, does not exist any longer, or is not an update.
     Good,
-    /// It was moved aside, and is there as it was before a bit flipped.
-    Mended,
-    /// It was moved aside, and the object told it anew.
-    Announced,
-    /// It was moved aside, and nothing is known of the object here.
+    /// It was quarantined, and restored to what it was before a bit flipped.
+    Repaired,
+    /// It was quarantined, and written again from the object.
+    Rewritten,
+    /// It was quarantined, and the object is not stored here.
     Lost,
 }
 
@@ -45,34 +45,34 @@ fn parse(path: &Path) -> Option<(PathHash, Timestamp)> {
     Some((PathHash::parse(hash)?, Timestamp::parse(time)?))
 }
 
-/// Checks one file of a suffix directory. Waits for the disk.
-pub(super) fn check(path: &Path, context: &RepairContext<'_>) -> io::Result<Checked> {
-    let Some((hash, _)) = parse(path) else { return Ok(Checked::Good) };
+/// Checks one file of a suffix directory. Blocking.
+pub(super) fn check(path: &Path, context: &RepairContext<'_>) -> io::Result<UpdateCheck> {
+    let Some((hash, _)) = parse(path) else { return Ok(UpdateCheck::Good) };
     let Some(reason) = row_updates::damage(path, &hash, &context.store.hash)? else {
-        return Ok(Checked::Good);
+        return Ok(UpdateCheck::Good);
     };
     let place = (context.place)(hash);
     let kind = place.policy.suffixed("async_pending");
-    let aside = apus_disk::quarantine_file(&place.device, &kind, path)?;
-    tracing::error!(update = %path.display(), to = %aside.display(), reason, "quarantined");
+    let quarantined = apus_disk::quarantine_file(&place.device, &kind, path)?;
+    tracing::error!(update = %path.display(), to = %quarantined.display(), reason, "Quarantined a damaged row update");
     apus_fault::point("quarantine.pending.linked");
-    if let Some(pending) = row_updates::mended(path)? {
+    if let Some(pending) = row_updates::repaired(path)? {
         row_updates::replace(path, &pending, &context.store.counters)?;
         if row_updates::damage(path, &hash, &context.store.hash)?.is_none() {
-            return Ok(Checked::Mended);
+            return Ok(UpdateCheck::Repaired);
         }
     }
-    let again = announce(&place, context)?;
+    let again = rewrite(&place, context)?;
     apus_fault::point("quarantine.pending.announced");
-    // It may have taken the place of the damaged one.
+    // It may have replaced the damaged one.
     if again.as_deref() != path.file_name().and_then(|name| name.to_str()) {
         row_updates::remove(path)?;
     }
-    Ok(if again.is_some() { Checked::Announced } else { Checked::Lost })
+    Ok(if again.is_some() { UpdateCheck::Rewritten } else { UpdateCheck::Lost })
 }
 
-/// Writes the update of an object from its own metadata; gives the file's name.
-fn announce(place: &Place, context: &RepairContext<'_>) -> io::Result<Option<String>> {
+/// Writes the update of an object from its own metadata; returns the name of the file.
+fn rewrite(place: &Place, context: &RepairContext<'_>) -> io::Result<Option<String>> {
     let (name, verb, time, mut row) = match context.store.engine(place.policy).examine(place)? {
         Examined::Object(name, object) => {
             let overrides = Metadata::new();

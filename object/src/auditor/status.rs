@@ -1,7 +1,7 @@
-//! Where a sweep is to go on after a restart: the partitions of a device that it has not been to,
-//! in Swift's file (`swift/obj/diskfile.py`, `get_auditor_status`).
+//! Status file of a sweep, from which it resumes after a restart.
 //!
-//! A help only: without a readable file everything is swept.
+//! It lists the partitions of a device that are left, in Swift's format (`swift/obj/diskfile.py`,
+//! `get_auditor_status`). Without a readable file everything is swept.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,14 +19,14 @@ pub(super) fn path(objects: &Path, sweep: &str) -> PathBuf {
     objects.join(format!("auditor_status_{sweep}.json"))
 }
 
-/// The partitions that are left; `None` when nothing says so.
+/// The partitions that are left; `None` without a readable file.
 pub(super) fn read(path: &Path) -> Option<Vec<u32>> {
     let status: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     let left = status.get("partitions")?.as_array()?;
     left.iter().map(|partition| partition.as_str()?.parse().ok()).collect()
 }
 
-/// Notes the partitions that are left.
+/// Stores the partitions that are left.
 pub(super) fn write(path: &Path, left: &[u32], counters: &Arc<Counters>) -> io::Result<()> {
     let left: Vec<String> = left.iter().map(u32::to_string).collect();
     let directory = path.parent().unwrap_or(path);
@@ -36,7 +36,7 @@ pub(super) fn write(path: &Path, left: &[u32], counters: &Arc<Counters>) -> io::
     file.publish(path, &[])
 }
 
-/// Forgets it, after a whole sweep.
+/// Removes the file, after a whole sweep.
 pub(super) fn clear(path: &Path) -> io::Result<()> {
     match apus_disk::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

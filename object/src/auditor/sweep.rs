@@ -1,4 +1,4 @@
-//! One sweep over one device: partition by partition, at its pace, remembering where it is.
+//! One sweep over one device, partition by partition, at a limited rate.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use apus_daemon::{Pace, PassContext, Stopped};
 use apus_disk::Priority;
 
 use super::body::{BodyVerdict, verify};
-use super::pending::{self, Checked, RepairContext};
+use super::pending::{self, RepairContext, UpdateCheck};
 use super::watcher::{AuditedObject, Watcher, WatcherVerdict};
 use super::{Audited, Auditor, AuditorOptions, ObjectRings, SweepKind, status};
 use crate::engine::Engine;
@@ -23,9 +23,9 @@ use crate::store::{DeviceError, ObjectStore};
 /// How the sweep of a device ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SweepEnd {
-    /// Everything was looked at.
+    /// Everything was checked.
     Whole,
-    /// The rest is for the next time.
+    /// The time is over; the next pass continues.
     TimeIsUp,
     /// The device is missing or does not answer.
     NoDevice,
@@ -54,17 +54,17 @@ impl From<DeviceError> for Ended {
 /// are examined one by one, so that no job holds a thread for long and few files are open.
 const EXAMINED_AT_ONCE: usize = 4;
 
-/// A suffix as one job of a device's threads found it. Most suffixes have one object: a job of its
-/// own for each step would cost more than the step.
-struct SuffixLook {
-    /// Its entries, and the result of examining those that are objects, if they are few.
+/// Findings of one job on a suffix. Most suffixes have one object: a separate job for each step would
+/// cost more than the step.
+struct AuditedSuffix {
+    /// The entries, and the examined objects, if the entries are few.
     entries: Vec<(AuditEntry, Option<io::Result<Examined>>)>,
-    /// Whether its hash was older than its content, which is noted now.
+    /// Whether the stored hash was wrong and has been invalidated.
     was_stale: bool,
 }
 
-impl SuffixLook {
-    fn at(engine: &dyn Engine, partition: &Partition, suffix: &str) -> io::Result<Self> {
+impl AuditedSuffix {
+    fn examine(engine: &dyn Engine, partition: &Partition, suffix: &str) -> io::Result<Self> {
         let entries = engine.audit_entries(partition, suffix)?;
         let few = entries.len() <= EXAMINED_AT_ONCE;
         let examine = |entry: &AuditEntry| match entry {
@@ -81,7 +81,7 @@ impl SuffixLook {
     }
 }
 
-/// A sweep that is under way.
+/// A sweep in progress.
 pub(super) struct Sweep<'a> {
     store: &'a Arc<ObjectStore>,
     objects: &'a ObjectRings,
@@ -94,7 +94,7 @@ pub(super) struct Sweep<'a> {
     bytes: Pace,
     /// When the status file was written, or could have been.
     written: Duration,
-    /// Whether there is a status file of this device.
+    /// Whether this device has a status file.
     is_noted: bool,
     pub(super) done: Audited,
 }
@@ -165,17 +165,16 @@ impl<'a> Sweep<'a> {
         if self.options.kind == SweepKind::All && !(is_over && left.is_empty()) {
             self.updates(&device, policy).await?;
         }
-        // Nothing is left here, as long as other devices have something. What took no time needs no
-        // file.
+        // Nothing is left here while other devices are still being swept. A short sweep has no file.
         if self.is_noted { self.note(&file, &[], true).await } else { Ok(()) }
     }
 
-    /// Whether a sweep goes on where the last one ended.
+    /// Whether a sweep continues where the last one ended.
     fn resumes(&self) -> bool {
         !self.cx.once && self.cx.scope.partitions.is_empty()
     }
 
-    /// Writes the status file now and then.
+    /// Writes the status file periodically.
     async fn note(&mut self, file: &Path, left: &[u32], now: bool) -> Result<(), Ended> {
         let time = self.cx.clock.now();
         let there = file.parent().is_some_and(Path::is_dir);
@@ -192,7 +191,7 @@ impl<'a> Sweep<'a> {
         if is_up { Err(Ended::TimeIsUp) } else { Ok(()) }
     }
 
-    /// Runs file work of the auditor; an error of the disk is counted.
+    /// Runs file work in the background; counts errors of the disk.
     async fn disk<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -222,12 +221,13 @@ impl<'a> Sweep<'a> {
         for suffix in suffixes {
             self.cx.safe_point().await?;
             let (engine, of) = (self.engine(partition.policy), partition.clone());
-            let Some(looked) = self.disk(move || SuffixLook::at(&*engine, &of, &suffix)).await?
+            let Some(audited) =
+                self.disk(move || AuditedSuffix::examine(&*engine, &of, &suffix)).await?
             else {
                 continue;
             };
-            self.done.hashes_stale += u64::from(looked.was_stale);
-            for (entry, examined) in looked.entries {
+            self.done.hashes_stale += u64::from(audited.was_stale);
+            for (entry, examined) in audited.entries {
                 self.cx.safe_point().await?;
                 self.cx.unless_stopped(self.files.take(1.0)).await?;
                 match entry {
@@ -241,7 +241,7 @@ impl<'a> Sweep<'a> {
         Ok(())
     }
 
-    /// Audits an object; `examined` is the result of the first look at it, if there was one.
+    /// Audits an object; `examined` is the result of the job on its suffix, if there is one.
     async fn object(
         &mut self,
         place: Place,
@@ -250,7 +250,7 @@ impl<'a> Sweep<'a> {
         self.store.quarantine_limiter.record_audit(&place.device, self.cx.clock.now());
         let examined = match examined {
             Some(Ok(examined)) => examined,
-            // An error of the disk may pass.
+            // A disk error may be temporary.
             Some(Err(_)) | None => {
                 let (engine, of) = (self.engine(place.policy), place.clone());
                 match self.disk(move || engine.examine(&of)).await? {
@@ -411,9 +411,9 @@ impl<'a> Sweep<'a> {
                 self.cx.safe_point().await?;
                 self.cx.unless_stopped(self.files.take(1.0)).await?;
                 let checked = self.update(device, policy, suffix.join(name)).await?;
-                let damaged = checked.is_some_and(|checked| checked != Checked::Good);
+                let damaged = checked.is_some_and(|checked| checked != UpdateCheck::Good);
                 self.done.updates_quarantined += u64::from(damaged);
-                let again = matches!(checked, Some(Checked::Mended | Checked::Announced));
+                let again = matches!(checked, Some(UpdateCheck::Repaired | UpdateCheck::Rewritten));
                 self.done.updates_announced += u64::from(again);
             }
         }
@@ -425,7 +425,7 @@ impl<'a> Sweep<'a> {
         device: &Path,
         policy: PolicyIndex,
         path: PathBuf,
-    ) -> Result<Option<Checked>, Ended> {
+    ) -> Result<Option<UpdateCheck>, Ended> {
         let Some(ring) = self.objects.get(&policy) else { return Ok(None) };
         let power = ring.get().part_power();
         let committer = self.store.devices.committer(&self.device)?;

@@ -100,7 +100,7 @@ impl Bench {
         assert_eq!(self.call("PUT", name, &headers, body).await.status(), 201);
     }
 
-    /// The bytes of a part; `None` when the answer breaks off or there is none.
+    /// The bytes of a part; `None` when the response breaks off or is an error.
     async fn get(&self, name: &str, part: std::ops::Range<usize>) -> Option<Vec<u8>> {
         let range = format!("bytes={}-{}", part.start, part.end - 1);
         let answer = self.call("GET", name, &[("range", &range)], b"").await;
@@ -205,7 +205,7 @@ async fn no_range_ever_holds_a_flipped_bit() {
             }
             let part = at.saturating_sub(3)..(at + 5).min(length);
             assert_eq!(bench.get(&name, part).await, None, "{name}");
-            assert!(!bench.directory(&name).exists(), "{name} was moved aside");
+            assert!(!bench.directory(&name).exists(), "{name} was quarantined");
             assert!(bench.root.join("sd1/objects/0/hashes.invalid").exists());
         }
     }
@@ -274,7 +274,7 @@ async fn the_auditor_finds_each_flipped_bit_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn both_sweeps_find_what_is_wrong_beside_the_body() {
+async fn both_sweeps_find_damage_outside_the_body() {
     for kind in [SweepKind::All, SweepKind::ZeroByteFiles] {
         let bench = Bench::new(kind.name());
         for name in
@@ -321,14 +321,18 @@ async fn both_sweeps_find_what_is_wrong_beside_the_body() {
 }
 
 #[tokio::test]
-async fn what_swift_wrote_is_covered_after_an_audit() {
+async fn bodies_of_swift_have_checksums_after_an_audit() {
     let bench = Bench::new("adopt");
     let body = noise(2_000_000);
     bench.craft("long", &body, &[]);
     bench.craft("short", &body[..1000], &[]);
     flip(&bench.data("long"), 1_700_000);
     let near = 1_699_000..1_701_000;
-    assert_ne!(bench.get("long", near.clone()).await.unwrap(), body[near.clone()], "nothing tells");
+    assert_ne!(
+        bench.get("long", near.clone()).await.unwrap(),
+        body[near.clone()],
+        "nothing detects it"
+    );
     flip(&bench.data("long"), 1_700_000);
     let audited = bench.sweep(SweepKind::All).await;
     assert_eq!((audited.checksums_added, audited.quarantined), (2, 0));
@@ -343,7 +347,7 @@ async fn what_swift_wrote_is_covered_after_an_audit() {
 }
 
 #[tokio::test]
-async fn a_flood_of_damage_is_left_where_it_is() {
+async fn too_many_damaged_objects_are_left_in_place() {
     let bench = Bench::limited("flood", QuarantineLimit { per_hour: 3, share: 0.0 });
     for index in 0..10 {
         bench.put(&format!("o{index}"), b"12345").await;
@@ -359,7 +363,7 @@ async fn a_flood_of_damage_is_left_where_it_is() {
 }
 
 #[tokio::test]
-async fn a_damaged_row_update_is_mended_or_told_anew_by_its_object() {
+async fn a_damaged_row_update_is_repaired_or_written_again_from_its_object() {
     let bench = Bench::new("pending");
     bench.put("o", b"12345").await;
     let device = bench.root.join("sd1");
@@ -390,25 +394,33 @@ async fn a_damaged_row_update_is_mended_or_told_anew_by_its_object() {
         device.join("async_pending").join(hash.suffix_dir()).join(file)
     };
     let file = write("o");
-    assert_eq!(pending::check(&file, &context).unwrap(), pending::Checked::Good);
+    assert_eq!(pending::check(&file, &context).unwrap(), pending::UpdateCheck::Good);
     let bytes = std::fs::read(&file).unwrap();
-    let aside = device.join("quarantined/async_pending");
+    let quarantined = device.join("quarantined/async_pending");
     for bit in (0..bytes.len() * 8).step_by(13) {
         let file = write("o");
         flip_bit(&file, bit);
-        assert!(row_updates::read(&file).is_err(), "nobody sends it");
-        assert_eq!(pending::check(&file, &context).unwrap(), pending::Checked::Mended, "{bit}");
-        let told = row_updates::read(&file).unwrap().unwrap();
-        assert!(told.headers().0["x-size"] == "12345");
+        assert!(row_updates::read(&file).is_err(), "it is not sent");
+        assert_eq!(
+            pending::check(&file, &context).unwrap(),
+            pending::UpdateCheck::Repaired,
+            "{bit}"
+        );
+        let stored = row_updates::read(&file).unwrap().unwrap();
+        assert!(stored.headers().0["x-size"] == "12345");
         let file = write("o");
         flip_bit(&file, bit);
         flip_bit(&file, (bit + 77) % (bytes.len() * 8));
-        assert!(row_updates::read(&file).is_err(), "nobody sends it");
-        assert_eq!(pending::check(&file, &context).unwrap(), pending::Checked::Announced, "{bit}");
-        let told = row_updates::read(&file).unwrap().unwrap();
-        assert_eq!(told.names().unwrap(), ["a", "c", "o"]);
-        assert!(told.headers().0["x-size"] == "5");
-        std::fs::remove_dir_all(&aside).unwrap();
+        assert!(row_updates::read(&file).is_err(), "it is not sent");
+        assert_eq!(
+            pending::check(&file, &context).unwrap(),
+            pending::UpdateCheck::Rewritten,
+            "{bit}"
+        );
+        let stored = row_updates::read(&file).unwrap().unwrap();
+        assert_eq!(stored.names().unwrap(), ["a", "c", "o"]);
+        assert!(stored.headers().0["x-size"] == "5");
+        std::fs::remove_dir_all(&quarantined).unwrap();
     }
     let other = write("o");
     let (open, counters) = (std::fs::File::open(&other).unwrap(), Counters::default());
@@ -416,14 +428,14 @@ async fn a_damaged_row_update_is_mended_or_told_anew_by_its_object() {
     apus_disk::read_attribute(&open, CRC_ATTRIBUTE, &mut checksum, &counters).unwrap();
     checksum[5] ^= 1;
     apus_disk::write_attribute(&open, CRC_ATTRIBUTE, &checksum, &counters).unwrap();
-    assert_eq!(pending::check(&other, &context).unwrap(), pending::Checked::Mended);
-    std::fs::remove_dir_all(&aside).unwrap();
+    assert_eq!(pending::check(&other, &context).unwrap(), pending::UpdateCheck::Repaired);
+    std::fs::remove_dir_all(&quarantined).unwrap();
     let lost = write("gone");
     flip_bit(&lost, 100);
     flip_bit(&lost, 200);
-    assert_eq!(pending::check(&lost, &context).unwrap(), pending::Checked::Lost);
+    assert_eq!(pending::check(&lost, &context).unwrap(), pending::UpdateCheck::Lost);
     assert!(!lost.exists());
-    assert_eq!(apus_disk::names(&aside).unwrap().len(), 1);
+    assert_eq!(apus_disk::names(&quarantined).unwrap().len(), 1);
 }
 
 fn flip_bit(path: &Path, bit: usize) {
@@ -449,7 +461,7 @@ async fn no_flipped_bit_of_the_metadata_is_served_or_kept() {
         for bit in (0..length * 8).step_by(29) {
             let mut flipped = value.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            // The last one was moved aside.
+            // The last one was quarantined.
             bench.put("o", &noise(100_000)).await;
             let file = std::fs::File::open(bench.data("o")).unwrap();
             apus_disk::write_attribute(&file, key, &flipped, &counters).unwrap();
@@ -465,7 +477,7 @@ async fn no_flipped_bit_of_the_metadata_is_served_or_kept() {
 }
 
 #[tokio::test]
-async fn a_sweep_goes_on_where_it_was_stopped() {
+async fn a_sweep_resumes_where_it_was_stopped() {
     let bench = Bench::new("resume");
     bench.put("o", b"12345").await;
     let objects = bench.root.join("sd1/objects");
@@ -494,18 +506,18 @@ async fn a_sweep_goes_on_where_it_was_stopped() {
     assert_eq!(status, br#"{"partitions":["0"]}"#);
 }
 
-/// Wants everything away, and notes what it was called for.
+/// Gives the same verdict on every object, and records its calls.
 #[derive(Debug)]
 struct TestWatcher {
-    wish: WatcherVerdict,
-    /// Before it answers, an object is written anew there.
+    verdict: WatcherVerdict,
+    /// Before it answers, an object is written again.
     writes: Option<Server>,
     calls: std::sync::Mutex<Vec<String>>,
 }
 
 impl TestWatcher {
-    fn new(wish: WatcherVerdict, writes: Option<Server>) -> Arc<Self> {
-        Arc::new(Self { wish, writes, calls: std::sync::Mutex::default() })
+    fn new(verdict: WatcherVerdict, writes: Option<Server>) -> Arc<Self> {
+        Arc::new(Self { verdict, writes, calls: std::sync::Mutex::default() })
     }
 
     fn note(&self, sweep: SweepKind, what: &str) {
@@ -516,7 +528,7 @@ impl TestWatcher {
 #[async_trait]
 impl Watcher for TestWatcher {
     fn name(&self) -> &'static str {
-        "wisher"
+        "test"
     }
 
     fn start(&self, sweep: SweepKind) {
@@ -535,7 +547,7 @@ impl Watcher for TestWatcher {
             let written = server.call(request.body(full("new")).unwrap()).await;
             assert_eq!(written.status(), 201);
         }
-        self.wish
+        self.verdict
     }
 
     fn end(&self, sweep: SweepKind) {
@@ -544,7 +556,7 @@ impl Watcher for TestWatcher {
 }
 
 #[tokio::test]
-async fn watchers_see_what_is_good_and_get_their_wish() {
+async fn watchers_see_good_objects_and_their_verdicts_are_carried_out() {
     let bench = Bench::new("watched");
     for name in ["bad", "deleted", "expired", "good"] {
         bench.put(name, b"12345").await;
@@ -590,11 +602,11 @@ async fn watchers_see_what_is_good_and_get_their_wish() {
 }
 
 #[tokio::test]
-async fn what_is_written_while_a_watcher_thinks_stays() {
-    for wish in [WatcherVerdict::Delete, WatcherVerdict::Quarantine] {
-        let bench = Bench::new(&format!("overtaken-{wish:?}"));
+async fn an_object_written_during_a_watchers_verdict_stays() {
+    for verdict in [WatcherVerdict::Delete, WatcherVerdict::Quarantine] {
+        let bench = Bench::new(&format!("overtaken-{verdict:?}"));
         bench.put("o", b"12345").await;
-        let watcher = TestWatcher::new(wish, Some(bench.server.clone()));
+        let watcher = TestWatcher::new(verdict, Some(bench.server.clone()));
         let audited = bench.watched_sweep(SweepKind::All, vec![watcher]).await;
         assert_eq!((audited.deleted, audited.quarantined), (0, 0));
         assert_eq!(bench.get("o", 0..3).await.unwrap(), b"new");
@@ -602,14 +614,15 @@ async fn what_is_written_while_a_watcher_thinks_stays() {
 }
 
 #[tokio::test]
-async fn a_watcher_gets_no_more_than_a_share_of_its_wishes() {
-    for wish in [WatcherVerdict::Delete, WatcherVerdict::Quarantine] {
+async fn verdicts_of_a_watcher_are_limited() {
+    for verdict in [WatcherVerdict::Delete, WatcherVerdict::Quarantine] {
         let limit = QuarantineLimit { per_hour: 2, share: 0.0 };
-        let bench = Bench::limited(&format!("wishes-{wish:?}"), limit);
+        let bench = Bench::limited(&format!("verdicts-{verdict:?}"), limit);
         for index in 0..5 {
             bench.put(&format!("o{index}"), b"12345").await;
         }
-        let audited = bench.watched_sweep(SweepKind::All, vec![TestWatcher::new(wish, None)]).await;
+        let audited =
+            bench.watched_sweep(SweepKind::All, vec![TestWatcher::new(verdict, None)]).await;
         assert_eq!(audited.deleted + audited.quarantined, 2);
     }
 }
@@ -641,7 +654,7 @@ async fn a_suffix_whose_note_a_power_cut_lost_is_hashed_again() {
         assert_eq!(bench.call("POST", "changed", &later, b"").await.status(), 202);
         assert_eq!(bench.sweep(kind).await.hashes_stale, 0, "it is noted");
         std::fs::write(&noted, "").unwrap();
-        assert_eq!(hashes().await, before, "nothing tells of the change");
+        assert_eq!(hashes().await, before, "nothing shows the change");
         bench.put("new", b"12345").await;
         std::fs::write(&noted, "").unwrap();
         let audited = bench.sweep(kind).await;
@@ -656,7 +669,7 @@ async fn a_suffix_whose_note_a_power_cut_lost_is_hashed_again() {
         assert_eq!(bench.sweep(kind).await.hashes_stale, 0);
         let gone = bench.hash("other").suffix_dir();
         std::fs::remove_dir_all(bench.root.join("sd1/objects/0").join(&gone)).unwrap();
-        assert_eq!(bench.sweep(kind).await.hashes_stale, 1, "there is no such suffix");
+        assert_eq!(bench.sweep(kind).await.hashes_stale, 1, "the suffix does not exist");
         assert!(!hashes().await.contains_key(&gone));
     }
 }
@@ -668,8 +681,9 @@ async fn a_suffix_that_is_hashed_before_its_first_object_has_its_name_is_hashed_
     bench.put("other", b"12345").await;
     bench.put("new", b"12345").await;
     let (suffix, none) = (bench.hash("new").suffix_dir(), BTreeSet::new());
-    let (directory, aside) = (partition.directory().join(&suffix), bench.root.join("aside"));
-    std::fs::rename(&directory, &aside).unwrap();
+    let (directory, elsewhere) =
+        (partition.directory().join(&suffix), bench.root.join("elsewhere"));
+    std::fs::rename(&directory, &elsewhere).unwrap();
     let hashes = async || {
         bench
             .server
@@ -680,6 +694,6 @@ async fn a_suffix_that_is_hashed_before_its_first_object_has_its_name_is_hashed_
             .hashes
     };
     assert!(!hashes().await.contains_key(&suffix), "it is noted and not there");
-    std::fs::rename(&aside, &directory).unwrap();
+    std::fs::rename(&elsewhere, &directory).unwrap();
     assert!(hashes().await.contains_key(&suffix));
 }

@@ -1,4 +1,4 @@
-//! Removes what a newer file made obsolete, and notes that a suffix must be hashed again.
+//! Removes obsolete files, and invalidates suffix hashes.
 
 use std::io;
 use std::path::Path;
@@ -10,15 +10,15 @@ use apus_disk::{Counters, DirectoryLock};
 use super::layout::Layout;
 use super::metadata::{OVERFLOW_DIRECTORY, overflow_path};
 
-/// The lock under which a partition's hashes are read and written, and how long it is waited for.
+/// The lock under which a partition's hashes are read and written, and the time to wait for it.
 pub(crate) const LOCK: &str = ".lock";
 pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// Suffixes to be hashed again, one a line.
 pub(crate) const INVALIDATIONS: &str = "hashes.invalid";
 
 /// Appends the suffix to `hashes.invalid` under the partition's lock, as Swift does before a file
-/// gets its name, so that no replicator can miss it. The line also begins with an end of line: the
-/// one before may have lost its own, and empty lines are nothing to Swift.
+/// gets its name, so that no replicator can miss it. The line also begins with a line feed: the
+/// previous line may have lost its own, and Swift ignores empty lines.
 pub(crate) fn invalidate(partition: &Path, suffix: &str, counters: &Counters) -> io::Result<()> {
     if apus_fault::planted("bug.skip-invalidate") {
         return Ok(());
@@ -29,19 +29,19 @@ pub(crate) fn invalidate(partition: &Path, suffix: &str, counters: &Counters) ->
         apus_disk::append(&partition.join(INVALIDATIONS), format!("\n{suffix}\n").as_bytes())
     };
     match append() {
-        // The whole partition was handed off: what is made there next is hashed from nothing.
+        // The whole partition was handed off: a new one has no hashes.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
 }
 
-/// Names in a hash directory; none when it does not exist.
+/// Names in a hash directory; empty when it does not exist.
 pub(crate) fn names(directory: &Path, counters: &Counters) -> io::Result<Vec<String>> {
     counters.calls(2);
     apus_disk::names(directory)
 }
 
-/// Unlinks obsolete files. A failure is only wasted space: the next write tries again.
+/// Unlinks obsolete files. A failure only wastes space: the next write retries.
 pub(crate) fn remove_obsolete(
     device: &Path,
     directory: &Path,
@@ -71,10 +71,10 @@ pub(crate) fn unlink(
         if let Err(error) = apus_disk::remove_file(&directory.join(name))
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(%error, file = name, directory = %directory.display(), "unlink");
+            tracing::warn!(%error, file = name, directory = %directory.display(), "Failed to unlink a file");
         }
         if overflows {
-            // Most files have none.
+            // Most files have no overflow.
             let _ = apus_disk::remove_file(&overflow_path(device, hash, name));
         }
     }

@@ -1,15 +1,15 @@
-//! Suffix hashes of one partition: `hashes.pkl` and the `hashes.invalid` that is folded into it.
+//! Stored suffix hashes of a partition: `hashes.pkl`, and `hashes.invalid` with the invalidations.
 //!
 //! Source: `swift/obj/diskfile.py`, `read_hashes`, `consolidate_hashes`, `__get_hashes`. Both files
-//! are touched under the partition's `.lock` only, which is never held while directories are read.
-//! What cannot be read never counts as an answer: everything is hashed anew.
+//! are accessed under the partition's `.lock` only, which is never held while directories are read.
+//! An unreadable file is never trusted: everything is hashed again.
 //!
-//! Notes of writers are not synced, so a power cut may take back some of them while their objects
-//! stay. So our `hashes.pkl` has the boot of the machine in an attribute, and after another boot it
-//! is not believed.
+//! Invalidations are not synced, so a power cut may lose some of them while their objects stay.
+//! Therefore our `hashes.pkl` has the boot id of the machine in an attribute, and is not trusted
+//! after another boot.
 //!
-//! Writers note a suffix before their file gets its name. A hash that is computed between the two
-//! must not be kept, so a suffix that was noted a moment ago stays invalid in the file.
+//! Writers invalidate a suffix before their file gets its name. A hash that is computed between the
+//! two must not be stored, so a suffix that was invalidated a moment ago stays invalid in the file.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -27,19 +27,19 @@ use crate::engine::suffix_hashes::{Consolidated, SuffixHashes};
 pub(crate) const HASHES: &str = "hashes.pkl";
 /// Larger files are damaged: there are 4096 suffixes.
 const BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Of a line of `hashes.invalid`, what is looked at, from its end: a line is a suffix.
+/// Bytes of a line of `hashes.invalid` that are read, from its end: a line is a suffix.
 const LINE_BYTES_MAX: usize = 256;
-/// Attribute with the boot in which the file was written; Swift's have none, and are believed.
+/// Attribute with the boot id at the time of writing; Swift's files have none, and are trusted.
 const BOOT_ATTRIBUTE: &str = "user.apus.boot";
-/// The boot of this machine; `None` where the kernel does not tell.
+/// The boot id of this machine; `None` where the kernel does not provide it.
 static BOOT: LazyLock<Option<String>> = LazyLock::new(|| {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(id.trim().to_owned())
 });
-/// A file that was noted this long ago has its name, or never gets it.
+/// A file whose suffix was invalidated this long ago has its name, or never gets it.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
 
-/// Whether the file was written before the machine was started, when the power may have gone.
+/// Whether the file was written before the machine was started, after a possible power cut.
 fn is_of_another_boot(file: &std::fs::File, counters: &Counters) -> bool {
     let mut id = [0; 64];
     let length = apus_disk::read_attribute(file, BOOT_ATTRIBUTE, &mut id, counters);
@@ -47,7 +47,7 @@ fn is_of_another_boot(file: &std::fs::File, counters: &Counters) -> bool {
     written.is_some_and(|id| BOOT.as_deref().is_none_or(|now| now.as_bytes() != id))
 }
 
-/// Reads `hashes.pkl`; nothing valid when it is missing, damaged, or of another boot.
+/// Reads `hashes.pkl`; returns invalid hashes when it is missing, damaged, or of another boot.
 fn read(partition: &Path, counters: &Counters) -> SuffixHashes {
     counters.calls(3);
     let mut pickled = Vec::new();
@@ -70,15 +70,15 @@ fn write(partition: &Path, hashes: &SuffixHashes, counters: &Arc<Counters>) -> i
     let mut file = AtomicFile::create(partition, partition, counters)?;
     file.append(&hashes.encode())?;
     if let Some(boot) = BOOT.as_deref() {
-        // Without room for it the file is as Swift's.
+        // Without room for it the file is like Swift's.
         let _ = file.set_attribute(BOOT_ATTRIBUTE, boot.as_bytes());
     }
     file.sync()?;
     file.publish(&partition.join(HASHES), &[])
 }
 
-/// The valid suffixes in `hashes.invalid`, whether there is anything in it, and whether it was
-/// written to a moment ago.
+/// The valid suffixes in `hashes.invalid`, whether it has any content, and whether it was written to
+/// a moment ago.
 fn invalidations(partition: &Path, now: Duration) -> io::Result<(BTreeSet<String>, bool, bool)> {
     let file = match std::fs::File::open(partition.join(INVALIDATIONS)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(<_>::default()),
@@ -87,13 +87,13 @@ fn invalidations(partition: &Path, now: Duration) -> io::Result<(BTreeSet<String
     let written = file.metadata()?.modified()?.duration_since(SystemTime::UNIX_EPOCH);
     let recent = now < written.unwrap_or_default() + SETTLED_AFTER;
     let (mut suffixes, mut any) = (BTreeSet::new(), false);
-    // One line for each write since the last look: only the names are kept.
+    // One line for each write since the last consolidation: only the names are kept.
     apus_disk::each_piece(io::BufReader::new(file), b'\n', LINE_BYTES_MAX, |line, _| {
         any = true;
         let line = String::from_utf8_lossy(line);
         let line = line.trim_end();
-        // Whoever ended a line wrote its end. What stands before, a power cut left: part of another
-        // line, or zeros.
+        // The end of a complete line is intact. A power cut may leave part of another line, or zeros,
+        // before it.
         let own = line.len().checked_sub(3).and_then(|from| line.get(from..)).unwrap_or_default();
         if is_suffix(own) {
             suffixes.insert(own.to_owned());
@@ -109,7 +109,7 @@ pub(crate) fn hashed_suffixes(partition: &Path, counters: &Counters) -> Vec<Stri
     read(partition, counters).suffixes.into_iter().filter_map(hashed).collect()
 }
 
-/// Whether a line of `hashes.invalid` is a suffix and nothing else, so that Swift reads it, too.
+/// Whether a line of `hashes.invalid` is exactly this suffix, so that Swift reads it as well.
 fn is_noted(partition: &Path, suffix: &str) -> io::Result<bool> {
     let file = match std::fs::File::open(partition.join(INVALIDATIONS)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -123,8 +123,7 @@ fn is_noted(partition: &Path, suffix: &str) -> io::Result<bool> {
     Ok(is_noted)
 }
 
-/// What `hashes.pkl` holds of a suffix, which may be nothing; `None` when it is to be hashed again in
-/// any case.
+/// The stored hash of a suffix, if it has one; `None` when the suffix is invalid.
 pub(crate) fn known(
     partition: &Path,
     suffix: &str,
@@ -234,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_power_cut_left_of_a_line_does_not_hide_the_next_one() {
+    fn a_line_torn_by_a_power_cut_does_not_hide_the_next_one() {
         let (path, counters) = (scratch("torn"), Arc::default());
         std::fs::write(path.join(INVALIDATIONS), "abc\n\0\0\0\0").unwrap();
         invalidate(&path, "def", &counters).unwrap();
@@ -250,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_overtaken_writes_nothing() {
+    fn hashes_are_not_stored_over_newer_ones() {
         let (path, counters) = (scratch("overtaken"), Arc::default());
         let seen = consolidate(&path, now(), &counters).unwrap().hashes;
         assert!(!seen.valid);
@@ -270,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn after_another_boot_nothing_is_believed() {
+    fn after_another_boot_nothing_is_trusted() {
         let (path, counters) = (scratch("boot"), Arc::default());
         let seen = SuffixHashes::default();
         assert!(
@@ -300,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_or_strange_is_not_believed() {
+    fn damaged_or_unknown_content_is_not_trusted() {
         let (path, counters) = (scratch("damaged"), Counters::default());
         let pickled = |items: Vec<(&str, Value)>| {
             let items = items.into_iter().map(|(key, value)| (Value::Str(key.to_owned()), value));
@@ -309,7 +308,7 @@ mod tests {
         let good = pickled(vec![("abc", Value::Str("1".to_owned()))]);
         std::fs::write(path.join(HASHES), &good).unwrap();
         let old = read(&path, &counters);
-        assert!(old.valid && old.updated < 0.0, "a file without our keys is believed");
+        assert!(old.valid && old.updated < 0.0, "a file without our keys is trusted");
         for bad in [
             good[..good.len() - 3].to_vec(),
             b"".to_vec(),

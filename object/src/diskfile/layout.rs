@@ -97,7 +97,7 @@ impl Layout {
         file.content_type_time.filter(|time| *time > data)
     }
 
-    /// The times that identify the object's state; `None` when there is no object.
+    /// The times that identify the object's state; `None` when nothing is stored.
     pub(crate) fn times(&self) -> Option<Times> {
         match (&self.data, &self.tombstone) {
             (Some(data), _) => Some(Times {

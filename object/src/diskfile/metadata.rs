@@ -1,8 +1,8 @@
 //! Object metadata as stored: a pickled dictionary in extended attributes.
 //!
-//! Written in the short spelling that Swift reads as well. Where the file system has no room
-//! (ext4 gives a file about 4 KiB), the attributes hold what serving the body needs and the MD5 of
-//! the whole, and the whole lies in `<device>/apus-metadata/<suffix>/<hash>-<file name>`. Swift
+//! Written in the short form that Swift reads as well. Where the file system has no room (ext4
+//! gives a file about 4 KiB), the attributes hold what serving the body needs and the MD5 of the
+//! whole, and the whole is stored in `<device>/apus-metadata/<suffix>/<hash>-<file name>`. Swift
 //! itself refuses such a PUT with 503.
 
 use std::io;
@@ -15,9 +15,9 @@ use apus_disk::{AtomicFile, Committer, Counters, Unnamed, XattrError};
 
 use crate::engine::place::Place;
 
-/// Key in the attributes that says where the rest is: MD5 of the whole pickle.
+/// Key in the attributes of metadata that did not fit: MD5 of the whole pickle.
 const OVERFLOW_KEY: &str = "X-Apus-Metadata-Overflow";
-/// What the attributes keep even then.
+/// Items that the attributes keep in that case.
 const ESSENTIAL: [&str; 6] =
     ["name", "X-Timestamp", "Content-Type", "Content-Length", "ETag", "Content-Type-Timestamp"];
 /// Directory of overflowing metadata below the device.
@@ -32,29 +32,29 @@ const PYTHON_3_HEAD_BYTES: usize = 32;
 pub(crate) enum MetadataError {
     /// Damaged: quarantine.
     Corrupt(String),
-    /// The disk did not answer.
+    /// The disk failed.
     Io(io::Error),
-    /// More is in another file, which needs a device thread to read.
+    /// The rest is in another file, which must be read on a device thread.
     NeedsDisk,
 }
 
-/// Pickles metadata.
+/// Encodes metadata as a pickle.
 pub(crate) fn encode(metadata: &Metadata) -> Vec<u8> {
     let bytes = |text: &str| Value::Bytes(text.as_bytes().to_vec());
     let items = metadata.iter().map(|(name, value)| (bytes(name), bytes(value)));
     pickle::dumps_compact(&Value::Dict(items.collect()))
 }
 
-/// Reads pickled metadata.
+/// Decodes pickled metadata.
 pub(crate) fn decode(pickled: &[u8]) -> Result<Metadata, MetadataError> {
     let value =
         pickle::loads(pickled).map_err(|error| MetadataError::Corrupt(error.to_string()))?;
-    // Python 3 wrote values in WSGI spelling, and is known by how it pickles bytes; only the name
-    // is plain UTF-8 in both (https://bugs.launchpad.net/swift/+bug/2012531).
+    // Python 3 wrote values in WSGI spelling; its pickles of bytes identify it. Only the name is plain
+    // UTF-8 in both (https://bugs.launchpad.net/swift/+bug/2012531).
     let head = pickled.get(..PYTHON_3_HEAD_BYTES).unwrap_or(pickled);
     let python_3 = head.windows(PYTHON_3_MARK.len()).any(|window| window == PYTHON_3_MARK);
     let Value::Dict(items) = value else {
-        return Err(MetadataError::Corrupt("metadata is no dictionary".to_owned()));
+        return Err(MetadataError::Corrupt("metadata is not a dictionary".to_owned()));
     };
     Ok(items
         .into_iter()
@@ -82,8 +82,8 @@ pub(crate) fn overflow_path(device: &Path, hash: &PathHash, file: &str) -> PathB
     device.join(OVERFLOW_DIRECTORY).join(hash.suffix_dir()).join(format!("{hash}-{file}"))
 }
 
-/// Reads and checks the metadata of an open file. `overflow` is where more may lie; `None` means
-/// that the disk must not be waited for.
+/// Reads and verifies the metadata of an open file. `overflow` is the path of the rest; `None` means
+/// that the call must not wait for the disk.
 pub(crate) fn read(
     file: &std::fs::File,
     overflow: Option<&Path>,
@@ -110,8 +110,8 @@ pub(crate) fn read(
     decode(&whole)
 }
 
-/// Writes metadata to a file that has no name yet; `overflow` is where what does not fit goes,
-/// durably, before the file itself is published.
+/// Writes metadata to a file that has no name yet. Metadata that does not fit is written to
+/// `overflow`, durably, before the file itself is published.
 pub(crate) fn write(
     file: &AtomicFile,
     metadata: &Metadata,

@@ -92,7 +92,7 @@ pub(super) fn holds(place: &Place, identity: &Identity) -> bool {
     std::fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == identity.id)
 }
 
-/// The times of an object's files; `None` when there is no object.
+/// The times of an object's files; `None` when nothing is stored.
 pub(super) fn times(place: &Place) -> io::Result<Option<Times>> {
     Ok(Layout::of(&apus_disk::names(&place.directory())?).times())
 }

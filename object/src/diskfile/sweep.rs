@@ -1,9 +1,8 @@
-//! Reads suffix directories for replication, and tidies them on the way: what a newer file made
-//! obsolete, tombstones after `reclaim_age`, files left over from broken writes, empty directories.
+//! Reads suffix directories for replication, and removes what is obsolete.
 //!
-//! Source: `swift/obj/diskfile.py`, `cleanup_ondisk_files`, `_hash_suffix_dir`, `yield_hashes`.
-//! Blocking: runs on the threads of its device. It never removes a body that counts, and no
-//! tombstone before its time.
+//! It removes files that a newer one made obsolete, tombstones after `reclaim_age`, leftovers of
+//! broken writes, and empty directories. Source: `swift/obj/diskfile.py`, `cleanup_ondisk_files`, `_hash_suffix_dir`, `yield_hashes`.
+//! It never removes a current body, nor a tombstone before its time.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -18,42 +17,42 @@ use super::layout::Layout;
 use crate::engine::object::{Reclaim, Times};
 use crate::engine::place::Partition;
 
-/// Temporary files of this age belong to nobody any more.
+/// Age at which temporary files are abandoned.
 const TEMPORARY_AGE: Duration = Duration::from_secs(86_400);
 
-/// Whether a name is that of a file on its way: ours, or rsync's.
+/// Whether a name is that of a temporary file: ours, or rsync's.
 fn is_temporary(name: &str) -> bool {
     name.starts_with('.')
 }
 
-/// Whether a name is one that rsync gives (`RE_RSYNC_TEMPFILE` in `swift/obj/diskfile.py`).
+/// Whether a name is one of rsync's (`RE_RSYNC_TEMPFILE` in `swift/obj/diskfile.py`).
 fn is_rsyncs(name: &str) -> bool {
     let end = name.rsplit_once('.').map_or("", |(_, end)| end);
     let of_end = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     is_temporary(name) && end.len() == 6 && end.bytes().all(of_end)
 }
 
-/// Removes a temporary file that nobody writes any more; says whether it is gone.
+/// Removes an abandoned temporary file; returns whether it is gone.
 fn remove_leftover(path: &Path, now: Duration) -> bool {
     let Ok(found) = std::fs::symlink_metadata(path) else { return true };
-    // The time of the last change of anything, which nobody can set.
+    // The time of the last change, which no program can set.
     let changed = Duration::from_secs(u64::try_from(found.ctime()).unwrap_or_default());
     found.is_file()
         && now.saturating_sub(changed) > TEMPORARY_AGE
         && apus_disk::remove_file(path).is_ok()
 }
 
-/// Removes temporary files that nobody writes any more from a `tmp` directory.
+/// Removes abandoned temporary files from a `tmp` directory.
 pub(crate) fn sweep_temporary(directory: &Path, now: Duration, counters: &Counters) {
     let names = apus_disk::names(directory).unwrap_or_default();
     counters.calls(names.len() as u64);
     let gone = names.iter().filter(|name| remove_leftover(&directory.join(name), now)).count();
     if gone > 0 {
-        tracing::info!(directory = %directory.display(), gone, "removed leftover files");
+        tracing::info!(directory = %directory.display(), gone, "Removed leftover temporary files");
     }
 }
 
-/// Tidies one hash directory and says what is left in it.
+/// Removes what is obsolete in a hash directory; returns what is left.
 fn sweep_hash(
     partition: &Partition,
     directory: &Path,
@@ -75,7 +74,7 @@ fn sweep_hash(
         gone.extend(layout.tombstone.take().map(|file| file.name));
     }
     if layout.data.is_none() {
-        // Metadata whose body never came.
+        // Metadata whose body never arrived.
         for file in [&mut layout.meta, &mut layout.content_type] {
             if file.as_ref().is_some_and(|file| reclaim.is_over(file.time)) {
                 gone.extend(file.take().map(|file| file.name));
@@ -89,7 +88,7 @@ fn sweep_hash(
     }
     if left == 0 {
         counters.calls(1);
-        // Somebody may be writing into it at this moment; then it stays.
+        // A directory that is being written to stays.
         let _ = apus_disk::remove_directory(directory);
     }
     Ok(layout)
@@ -115,7 +114,7 @@ fn sweep_suffix(
         }
         let is_here = |hash: &PathHash| hash.to_string() == name && name.ends_with(suffix);
         let Some(hash) = PathHash::parse(&name).filter(is_here) else {
-            tracing::warn!(path = %path.display(), "no hash directory");
+            tracing::warn!(path = %path.display(), "Skipped an entry of a suffix that is not a hash directory");
             continue;
         };
         match sweep_hash(partition, &path, &hash, reclaim, counters) {
@@ -123,7 +122,7 @@ fn sweep_suffix(
             Err(error) if is_broken_directory(&error) => {
                 let kind = partition.policy.suffixed("objects");
                 let to = apus_disk::quarantine(&partition.device, &kind, &path);
-                tracing::error!(%error, object = %path.display(), ?to, "quarantined");
+                tracing::error!(%error, object = %path.display(), ?to, "Quarantined an unreadable hash directory");
             }
             Err(error) => return Err(error),
         }
@@ -141,7 +140,7 @@ fn is_broken_directory(error: &io::Error) -> bool {
         || matches!(error.raw_os_error(), Some(NO_DATA | UNCLEAN))
 }
 
-/// What one object adds to the hash of its suffix.
+/// Adds an object to the hash of its suffix.
 fn consume(context: &mut md5::Context, layout: &Layout) {
     if let (Some(_), Some(meta)) = (&layout.data, &layout.meta) {
         context.consume(format!("{}.meta", meta.time));
@@ -157,7 +156,7 @@ fn consume(context: &mut md5::Context, layout: &Layout) {
     }
 }
 
-/// The hash of one suffix, without tidying anything. `None` when no object is in it.
+/// The hash of one suffix, without removing anything. `None` when it has no objects.
 pub(crate) fn look_at_suffix(
     partition: &Partition,
     suffix: &str,
@@ -179,8 +178,8 @@ pub(crate) fn look_at_suffix(
     Ok(any.then(|| format!("{:x}", context.finalize())))
 }
 
-/// Hashes one suffix as Swift does: over the times of the files that count. `None` when there is no
-/// such suffix any more.
+/// Hashes one suffix as Swift does: over the times of its current files. `None` when the suffix does
+/// not exist any longer.
 pub(crate) fn hash_suffix(
     partition: &Partition,
     suffix: &str,
@@ -210,14 +209,13 @@ pub(crate) fn objects_of_suffix(
         found.extend(layout.times().map(|times| (hash, times)));
     })?;
     if found.is_empty() {
-        // The next hash finds it empty and removes it.
+        // The next hashing finds it empty and removes it.
         cleanup::invalidate(&partition.directory(), suffix, counters)?;
     }
     Ok(found)
 }
 
-/// Removes an object in this very state, which others have or nobody wants, and nothing that came
-/// meanwhile. Says whether it went.
+/// Removes an object in exactly this state, and nothing newer. Returns whether it was removed.
 pub(crate) fn remove_object(
     partition: &Partition,
     hash: PathHash,
@@ -236,12 +234,12 @@ pub(crate) fn remove_object(
     gone.extend(layout.meta.map(|file| file.name));
     gone.extend(layout.content_type.map(|file| file.name));
     gone.extend(layout.tombstone.map(|file| file.name));
-    // The body last: what is cut off in between is an older state of the object, not a wrong one.
+    // The body last: an interruption leaves an older state of the object, not a wrong one.
     gone.extend(layout.data.map(|file| file.name));
-    // Whoever still copies into a place that is being emptied begins anew.
+    // An rsync into a directory that is being emptied starts again.
     gone.extend(names.into_iter().filter(|name| is_rsyncs(name)));
     cleanup::unlink(&partition.device, &directory, &hash, &gone, counters);
-    // Whatever came meanwhile keeps the directory.
+    // A directory with new files stays.
     let _ = apus_disk::remove_directory(&directory);
     if let Some(suffix) = directory.parent() {
         let _ = apus_disk::remove_directory(suffix);

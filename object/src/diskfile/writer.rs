@@ -16,9 +16,9 @@ use crate::engine::{ObjectWriter, OnCommitted, Published};
 
 /// Attribute of ours with the CRC-64/NVME of the body, in 16 hex digits.
 pub(crate) const CRC_ATTRIBUTE: &str = "user.apus.crc64nvme";
-/// Bytes after which the kernel is told to write back early.
+/// Bytes after which the kernel is asked to write back early.
 const WRITEBACK_BYTES: u64 = 8 * 1024 * 1024;
-/// A file of more bytes is synced alone, so that the small ones of a group do not wait for it.
+/// A larger file is synced alone, so that the small ones of a group do not wait for it.
 const SYNC_ALONE_BYTES: u64 = 1024 * 1024;
 
 /// A file that does not have its name yet.

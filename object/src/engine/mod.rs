@@ -50,7 +50,7 @@ pub(crate) trait ObjectEngine: Debug + Send + Sync {
     /// The name for which a tombstone (`file` of [`DirectoryState::Deleted`]) was written.
     fn tombstone_name(&self, place: &Place, file: &str) -> Result<String, OpenError>;
 
-    /// Which state of an object is stored; `None` when there is no object.
+    /// Which state of an object is stored; `None` when nothing is stored.
     fn times(&self, place: &Place) -> io::Result<Option<Times>>;
 
     /// Whether the place still holds this very body.

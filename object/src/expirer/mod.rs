@@ -1,10 +1,9 @@
-//! The object expirer: deletes what has expired, and whose deletion was put off, by the tasks of
-//! the queue.
+//! The object expirer: deletes expired objects, by the tasks of its queue.
 //!
 //! It deletes an object only if it still expires at the time of the task, with that time as the
-//! time of the deletion, so that nothing written later is lost. It removes a task last. A task
-//! whose object is not there (yet), or expires at another time, is tried again until it is older
-//! than `reclaim_age`: another replica may know better. Source: `swift/obj/expirer.py`.
+//! time of the deletion, so that nothing written later is lost. It removes the task last. A task
+//! whose object does not exist (yet), or expires at another time, is retried until it is older than
+//! `reclaim_age`: another replica may have a newer state. Source: `swift/obj/expirer.py`.
 
 mod options;
 
@@ -27,16 +26,16 @@ use serde_json::{Map, Value};
 
 pub(crate) use options::ExpirerOptions;
 
-/// Rows of a listing that are held at a time.
+/// Rows of a listing that are held in memory.
 const PAGE: usize = 1000;
 
-/// What the expirer works through.
+/// Dependencies of the expirer.
 pub(crate) struct ExpirerDeps {
     /// Objects and listings.
     pub(crate) store: Arc<dyn Primitive>,
-    /// For the rows of the queue, which have no objects.
+    /// Removes rows of the queue, which have no objects.
     pub(crate) client: Arc<Client>,
-    /// Where those rows are.
+    /// Locates those rows.
     pub(crate) containers: Arc<SharedRing>,
     /// The cluster's hash prefix and suffix.
     pub(crate) hash: HashConf,
@@ -49,36 +48,36 @@ pub(crate) struct Expirer {
     pace: Pace,
 }
 
-/// What a pass did.
+/// Counts of a pass.
 #[derive(Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Expired {
-    /// Tasks that are done and removed.
+    /// Tasks that were done and removed.
     pub(crate) objects: u64,
-    /// Tasks left since their objects are not there, or expire at another time.
+    /// Tasks left, since their objects do not exist or expire at another time.
     pub(crate) retried: u64,
-    /// Tasks left since they are delayed.
+    /// Tasks left, since they are delayed.
     pub(crate) delayed: u64,
     /// Tasks of other processes.
     pub(crate) skipped: u64,
-    /// Tasks and listings that failed, and names that make no sense.
+    /// Tasks and listings that failed, and malformed names.
     pub(crate) errors: u64,
     /// Empty containers of the queue that were removed.
     pub(crate) containers_removed: u64,
 }
 
-/// What a row of the queue asks for now.
+/// What to do with a row of the queue now.
 #[derive(Debug, PartialEq, Eq)]
 enum Due {
-    /// Do it.
+    /// Execute it.
     Now(Job),
-    /// Not yet, and nothing after it.
+    /// It is not due, and nothing after it is.
     Later,
-    /// Not yet, but what comes after it may be due.
+    /// It is not due, but later rows may be.
     Delayed,
-    /// Another process does it.
+    /// Another process executes it.
     Others,
-    /// It is no task.
-    Nonsense,
+    /// It is not a task.
+    Malformed,
 }
 
 /// A task that is due.
@@ -87,14 +86,14 @@ struct Job {
     /// Name of its row.
     name: String,
     task: expirer::Task,
-    /// Delete whatever is there, not only what expires.
+    /// Delete the object even if it does not expire.
     unconditional: bool,
 }
 
 impl ExpirerOptions {
-    /// What a row of the queue's container `container` asks for at `now`.
+    /// What to do at `now` with a row of the queue's container `container`.
     fn due(&self, container: &str, name: &str, content_type: &str, now: Duration) -> Due {
-        let Some(task) = expirer::Task::parse(name) else { return Due::Nonsense };
+        let Some(task) = expirer::Task::parse(name) else { return Due::Malformed };
         let unconditional = content_type == expirer::ASYNC_DELETE_TYPE;
         let at = Duration::from_micros(task.time.steps().saturating_mul(10));
         if at > now {
@@ -113,13 +112,13 @@ impl ExpirerOptions {
         Due::Now(Job { name: name.to_owned(), task, unconditional })
     }
 
-    /// Whether a task of this time is too old to be tried again.
+    /// Whether a task of this time is too old to be retried.
     fn gives_up(&self, task: Timestamp, now: Duration) -> bool {
         task.seconds().saturating_add(self.reclaim_age) <= now.as_secs()
     }
 }
 
-/// What became of a task.
+/// Result of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TaskOutcome {
     Done,
@@ -137,7 +136,7 @@ impl Expirer {
         Context::system("expirer", new_trans_id(clock, ""))
     }
 
-    /// Works off the containers of the queue whose time has come, page by page.
+    /// Processes the containers of the queue that are due, page by page.
     async fn queue(&mut self, cx: &PassContext, expired: &mut Expired) -> Result<(), Error> {
         let mut query = ListQuery { limit: PAGE, ..ListQuery::default() };
         loop {
@@ -149,7 +148,10 @@ impl Expirer {
             for entry in list.entries {
                 let ContainerEntry::Container(row) = entry else { continue };
                 let Some(time) = Timestamp::parse(&row.name) else {
-                    tracing::error!(container = row.name, "no container of the queue");
+                    tracing::error!(
+                        container = row.name,
+                        "The queue has a container whose name is not a time"
+                    );
                     expired.errors += 1;
                     last = Some(row.name);
                     continue;
@@ -160,7 +162,7 @@ impl Expirer {
                 if let Err(error) = self.container(cx, &row.name, expired).await
                     && error.kind != Kind::NotFound
                 {
-                    tracing::error!(%error, container = row.name, "expirer");
+                    tracing::error!(%error, container = row.name, "Failed to process a container of the queue");
                     expired.errors += 1;
                 }
                 last = Some(row.name);
@@ -172,7 +174,7 @@ impl Expirer {
         }
     }
 
-    /// Works off one container of the queue, and removes it when it is empty.
+    /// Processes one container of the queue, and removes it when it is empty.
     async fn container(
         &mut self,
         cx: &PassContext,
@@ -209,7 +211,7 @@ impl Expirer {
         Ok(())
     }
 
-    /// Does what is due of a page; says whether what comes after it may be due.
+    /// Executes what is due of a page; returns whether later pages may have due tasks.
     async fn page(
         &mut self,
         cx: &PassContext,
@@ -236,8 +238,12 @@ impl Expirer {
                     expired.skipped += 1;
                     continue;
                 }
-                Due::Nonsense => {
-                    tracing::error!(container = name, task = row.name, "no task of the queue");
+                Due::Malformed => {
+                    tracing::error!(
+                        container = name,
+                        task = row.name,
+                        "The queue has a row that is not a task"
+                    );
                     expired.errors += 1;
                     continue;
                 }
@@ -269,7 +275,7 @@ impl Expired {
 }
 
 impl ExpirerDeps {
-    /// Deletes the object of a task, and removes the task.
+    /// Deletes the object of a task, then removes the task.
     async fn execute(
         &self,
         cx: &PassContext,
@@ -290,17 +296,17 @@ impl ExpirerDeps {
             .await
             .map_err(|error| (error.kind.clone(), error))
         {
-            // A conflict: something newer is there, and the task is of the past.
+            // A conflict: something newer is stored, and the task is obsolete.
             Ok(_) | Err((Kind::Conflict, _)) => {}
             Err((Kind::NotFound, _)) if unconditional => {}
             Err((Kind::NotFound | Kind::PreconditionFailed, error)) => {
                 if !options.gives_up(task.time, cx.clock.now()) {
-                    tracing::debug!(%error, object = %task.object, "expirer: tried again later");
+                    tracing::debug!(%error, object = %task.object, "The object of a task does not exist or expires at another time; retrying later");
                     return TaskOutcome::Retry;
                 }
             }
             Err((_, error)) => {
-                tracing::error!(%error, object = %task.object, "expirer");
+                tracing::error!(%error, object = %task.object, "Failed to delete an expired object");
                 return TaskOutcome::Failed;
             }
         }
@@ -310,8 +316,8 @@ impl ExpirerDeps {
         TaskOutcome::Done
     }
 
-    /// Removes the row of a task from each primary. One that does not answer keeps it: the task
-    /// then comes again.
+    /// Removes the row of a task from each primary. One that does not answer keeps it: the task is
+    /// then repeated.
     async fn remove_task(&self, cx: &PassContext, container: &ContainerPath, name: &str) {
         let (account, queue) = (container.account.as_str(), container.container.as_str());
         let (partition, nodes): (u32, Vec<Device>) = {
@@ -327,9 +333,11 @@ impl ExpirerDeps {
             match self.client.send(&node.for_replication(), &request, empty()).await {
                 Ok(response) if response.status().is_success() => {}
                 Ok(response) => {
-                    tracing::debug!(status = %response.status(), node = node.address(), "task");
+                    tracing::debug!(status = %response.status(), node = node.address(), "A container server refused to remove a task");
                 }
-                Err(error) => tracing::debug!(%error, node = node.address(), "task"),
+                Err(error) => {
+                    tracing::debug!(%error, node = node.address(), "Failed to remove a task");
+                }
             }
         });
         futures_util::future::join_all(sent).await;
@@ -347,17 +355,19 @@ impl Pass for Expirer {
     async fn pass(&mut self, cx: &PassContext) -> Result<Expired, Stopped> {
         let mut expired = Expired::default();
         if !self.options.dequeues {
-            tracing::info!("[object-expirer] dequeue_from_legacy is false: nothing expires here");
+            tracing::info!(
+                "[object-expirer] dequeue_from_legacy is false: this process deletes nothing"
+            );
             return Ok(expired);
         }
-        // What a stop cuts off is still in the queue.
+        // A task that a stop interrupts is still in the queue.
         let queue = self.queue(cx, &mut expired);
         match cx.unless_stopped(queue).await? {
             Ok(()) => {}
-            // Nothing was ever put into the queue.
+            // The queue does not exist.
             Err(error) if matches!(error.kind, Kind::NotFound | Kind::RecentlyDeleted) => {}
             Err(error) => {
-                tracing::error!(%error, "expirer");
+                tracing::error!(%error, "Failed to list the queue of expirations");
                 expired.errors += 1;
             }
         }
@@ -400,7 +410,7 @@ mod tests {
             (job.task.time.normal().as_str(), job.unconditional),
             ("1700000000.00000", false)
         );
-        assert_eq!(due("", "notes", kind, 1_700_000_000), Due::Nonsense);
+        assert_eq!(due("", "notes", kind, 1_700_000_000), Due::Malformed);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How an operator wants the expirer: `[object-expirer]` of `object-server.conf`.
+//! Options of `[object-expirer]` in `object-server.conf`.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +10,18 @@ use apus_daemon::config::{Section, Share};
 pub(crate) struct ExpirerOptions {
     /// The account of the queue (`expiring_objects_account_name`, without its dot).
     pub(crate) account: AccountName,
-    /// Tasks at the same time.
+    /// Tasks that are executed concurrently.
     pub(crate) concurrency: usize,
-    /// Tasks a second; 0 for as fast as it goes.
+    /// Tasks a second; 0 for no limit.
     pub(crate) tasks_per_second: f64,
-    /// The part of the queue that is this process's.
+    /// This process's share of the queue.
     pub(crate) share: Share,
-    /// Seconds after which a task that cannot be done is given up.
+    /// Age in seconds after which a failed task is dropped.
     pub(crate) reclaim_age: u64,
-    /// Whether the queue is worked off here at all (`dequeue_from_legacy`; here the default is
-    /// yes: who starts an expirer wants it to expire).
+    /// Whether this process works on the queue (`dequeue_from_legacy`; the default is yes here,
+    /// since an expirer that is started is meant to work).
     pub(crate) dequeues: bool,
-    /// Seconds by which what has expired is kept, by account and container.
+    /// Seconds for which expired objects are kept, by account and container.
     delays: BTreeMap<(String, Option<String>), f64>,
 }
 
@@ -40,7 +40,7 @@ fn delayed(key: &str) -> Option<(String, Option<String>)> {
 }
 
 impl ExpirerOptions {
-    /// Reads them.
+    /// Reads the options.
     pub(crate) fn read(section: &Section<'_>) -> Result<Self, String> {
         let account = match section.get("expiring_objects_account_name").filter(|n| !n.is_empty()) {
             None => expirer::ACCOUNT.to_owned(),
@@ -70,7 +70,7 @@ impl ExpirerOptions {
         })
     }
 
-    /// Seconds by which what has expired in a container is kept.
+    /// Seconds for which expired objects of a container are kept.
     pub(crate) fn delay(&self, account: &str, container: &str) -> f64 {
         let of_container = (account.to_owned(), Some(container.to_owned()));
         let of_account = (account.to_owned(), None);
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_swifts_and_nonsense_is_named() {
+    fn defaults_are_swifts_and_malformed_options_are_named() {
         let options = read("").unwrap();
         assert_eq!(options.account.as_str(), ".expiring_objects");
         assert_eq!((options.concurrency, options.share), (1, Share::default()));

@@ -1,8 +1,8 @@
-//! Reads the part of a body that an answer holds, checked as it goes: a piece is given out only
-//! when its blocks, or at its end the whole, are known to be what was written.
+//! Reads and verifies the part of a body that a response contains.
 //!
-//! It never gives out a byte of a block that does not match, so a stream that breaks off can be
-//! resumed elsewhere at the same place.
+//! A piece is returned only when its blocks, or at its end the whole, are verified. No byte of a
+//! block with a wrong checksum is ever returned, so that a client can resume a broken stream at
+//! another server at the same place.
 
 use std::io;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use crate::engine::blocks::{BlockSum, Blocks, SMALLEST_BLOCK};
 use crate::engine::object::{Guard, Object};
 use crate::server::Server;
 
-/// Bytes per read, and the largest body that is answered in one piece.
+/// Bytes per read, and the largest body that is sent in one piece.
 pub(super) const READ_BYTES: usize = 256 * 1024;
-/// The largest block that is held in memory until it is checked; a larger one is read twice.
+/// The largest block that is held in memory until it is verified; a larger one is read twice.
 const HELD_BYTES: u64 = 512 * 1024;
 
 /// Why a piece could not be read.
@@ -35,15 +35,15 @@ const LONGER: &str = "longer than the metadata says";
 const BODY: &str = "body does not match its digest";
 const BLOCK: &str = "a block of the body does not match its checksum";
 
-/// What the bytes that are read must add up to.
+/// How the bytes are verified.
 enum Check {
-    /// Each block to its own checksum; up to here they did.
+    /// Each block by its own checksum; verified up to this offset.
     Blocks(Blocks, u64),
-    /// All of them to a digest of the whole.
+    /// All of them by a digest of the whole.
     Whole(Digest),
-    /// They have been checked, and are here from the beginning of the body on.
+    /// They have been verified, and are held from the beginning of the body on.
     Held(Bytes),
-    /// They have been checked, or cannot be.
+    /// They have been verified, or cannot be.
     Nothing,
 }
 
@@ -78,7 +78,7 @@ impl Digest {
     }
 }
 
-/// A part of a body that is being read.
+/// Reader of a part of a body.
 pub(super) struct BodyReader {
     server: Server,
     device: String,
@@ -89,11 +89,11 @@ pub(super) struct BodyReader {
 }
 
 impl BodyReader {
-    /// Finds out how `range` can be checked. One that only a digest of the whole covers makes the
-    /// whole be read, up to the configured length.
+    /// Decides how `range` is verified. When only a digest of the whole exists, the whole is read, up
+    /// to the configured length.
     ///
     /// # Errors
-    /// When that shows damage, or the disk does not answer.
+    /// When the body is damaged, or the disk fails.
     pub(super) async fn begin(
         server: &Server,
         device: &str,
@@ -128,7 +128,7 @@ impl BodyReader {
     /// The next piece; `None` at the end.
     ///
     /// # Errors
-    /// When the piece is not what was written, or the disk does not answer.
+    /// When the piece is damaged, or the disk fails.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
         if self.offset >= self.end {
             return Ok(None);
@@ -148,7 +148,7 @@ impl BodyReader {
                 piece
             }
             Check::Whole(mut digest) => {
-                // One byte more than there should be, which a file of the right length lacks.
+                // One byte more than expected, which a file of the right length does not have.
                 let more = usize::from(self.object.length <= SMALLEST_BLOCK);
                 let wanted = length_of(self.offset, self.end);
                 let piece = self.run(self.offset, wanted + more, wanted).await?;
@@ -157,7 +157,7 @@ impl BodyReader {
                 }
                 digest.update(&piece);
                 if self.offset + piece.len() as u64 == self.end {
-                    // The last piece is held back until the whole is known to be good.
+                    // The last piece is held back until the whole is verified.
                     digest.check()?;
                 } else {
                     self.check = Check::Whole(digest);
@@ -176,7 +176,7 @@ impl BodyReader {
         Ok(Some(piece))
     }
 
-    /// Reads some whole blocks from where the next piece begins; gives what of them is wanted.
+    /// Reads some whole blocks from the beginning of the next piece; returns the requested part.
     async fn checked_blocks(&self, blocks: &Blocks) -> Result<Bytes, ReadError> {
         let begin = self.offset - self.offset % blocks.size;
         let end = self.end.next_multiple_of(blocks.size).min(self.object.length);
@@ -192,7 +192,7 @@ impl BodyReader {
         Ok(run.split_off(skipped.min(run.len())))
     }
 
-    /// Reads the block in which the next piece begins; gives its end.
+    /// Reads and verifies the block in which the next piece begins; returns its end.
     async fn check_block(&self, blocks: &Blocks) -> Result<u64, ReadError> {
         let begin = self.offset - self.offset % blocks.size;
         let end = (begin + blocks.size).min(self.object.length);
@@ -206,7 +206,7 @@ impl BodyReader {
         if blocks.matches(begin, sum.take()) { Ok(end) } else { Err(ReadError::Damaged(BLOCK)) }
     }
 
-    /// Reads the whole body against its digest; a short one is kept.
+    /// Reads and verifies the whole body; keeps a short one.
     async fn check_whole(&self, digest: Option<Digest>) -> Result<Check, ReadError> {
         let Some(mut digest) = digest else { return Ok(Check::Nothing) };
         let mut at = 0;
@@ -232,7 +232,7 @@ impl BodyReader {
     async fn run(&self, offset: u64, length: usize, enough: usize) -> Result<Bytes, ReadError> {
         let mut buffer = BytesMut::zeroed(length);
         let mut filled = match self.object.body.read_nowait(&mut buffer, offset) {
-            // Some kernels (5.9, 5.10) say 0 where they mean that they would wait.
+            // Some kernels (5.9, 5.10) return 0 when the read would wait.
             Ok(NowaitRead::Read(read)) => read,
             Ok(NowaitRead::WouldWait) => 0,
             Err(error) => return Err(error.into()),

@@ -1,6 +1,6 @@
-//! `REPAIR`: sends one object to nodes that a reader found behind, as the daemon would.
+//! `REPAIR`: sends one object to nodes that a reader found behind, as the replicator would.
 //!
-//! Only what is here is sent, and a receiver takes only what is newer than what it has; so a
+//! Only what is stored here is sent, and a receiver takes only what is newer than what it has; so a
 //! mistaken reader does no harm.
 
 use std::collections::BTreeSet;
@@ -19,18 +19,18 @@ use crate::ssync::line::Offer;
 use crate::store::StoreError;
 use crate::store::presence::away_since;
 
-/// From sending a request to the head of its answer.
+/// From sending a request to the head of its response.
 const NODE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two lines of an exchange.
 const LINE_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn failed(error: &StoreError) -> Refusal {
-    tracing::warn!(?error, "repair");
+    tracing::warn!(%error, "Failed to read an object to repair");
     Box::new(status(StatusCode::SERVICE_UNAVAILABLE))
 }
 
-/// 200 when every node has it, 404 when it is not here, 502 when a node did not take it, 503 when
-/// this device cannot say whether it was deleted elsewhere meanwhile.
+/// Responds with 200 when every node has the object, 404 when it is not stored here, 502 when a node
+/// did not take it, 503 when it may have been deleted elsewhere while this device was away.
 pub(crate) async fn repair(server: &Server, head: &Parts) -> Result<Response<Body>, Refusal> {
     let Received { device, message: request } =
         RepairRequest::decode(head).map_err(|error| malformed(&error))?;

@@ -1,9 +1,9 @@
-//! `SSYNC /device/partition`: takes what another node has newer, compared first, then sent.
+//! `SSYNC /device/partition`: receives what is newer on another node.
 //!
-//! Source: `swift/obj/ssync_receiver.py`. The answer begins at once and goes on while the request
-//! is still being read. Everything that arrives goes through the handlers of `PUT`, `POST` and
-//! `DELETE`: nothing is published before its length and digest are checked. An exchange that fails
-//! drops the connection, so that the sender stops too.
+//! Source: `swift/obj/ssync_receiver.py`. Both nodes compare first, then the sender sends. The
+//! response begins at once and continues while the request is still being read. Updates go through
+//! the handlers of `PUT`, `POST` and `DELETE`: nothing is published before its length and digest are
+//! verified. An exchange that fails drops the connection, so that the sender stops as well.
 
 use std::time::Duration;
 
@@ -37,42 +37,42 @@ use crate::store::replication_lock::{LockError, LockOptions};
 
 /// How long the end of a request may take after its last line.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
-/// Objects that one exchange may ask for: 17 bytes of memory each.
+/// Objects that one exchange may request: 17 bytes of memory each.
 const WANTED_MAX: usize = 1_000_000;
 /// Header lines of one object.
 const HEADERS_MAX: usize = 1024;
-/// Bytes of answer lines that go out together.
+/// Bytes of response lines that are sent together.
 const REPLY_BYTES: usize = 8 * 1024;
 
 type Replies = mpsc::Sender<Result<Bytes, BodyError>>;
 
 /// Why an exchange ended early.
 enum Failure {
-    /// The sender is to be told: a status (0 for none that fits) and a text.
-    Told(u16, String),
-    /// There is nobody to tell.
-    Gone(InputError),
+    /// An error to report to the sender: a status (0 when none fits) and a text.
+    Reported(u16, String),
+    /// The sender disconnected.
+    Disconnected(InputError),
 }
 
 impl From<InputError> for Failure {
     fn from(error: InputError) -> Self {
         match error {
-            InputError::Timeout => Self::Told(408, error.to_string()),
-            InputError::Broken(_) => Self::Gone(error),
-            InputError::Malformed(_) => Self::Told(0, error.to_string()),
+            InputError::Timeout => Self::Reported(408, error.to_string()),
+            InputError::Broken(_) => Self::Disconnected(error),
+            InputError::Malformed(_) => Self::Reported(0, error.to_string()),
         }
     }
 }
 
 fn failed(text: impl Into<String>) -> Failure {
-    Failure::Told(0, text.into())
+    Failure::Reported(0, text.into())
 }
 
 struct Receiver {
     server: Server,
     device: String,
     partition: Partition,
-    /// By which what is taken has another path.
+    /// The part power of the other path of each object.
     other_power: Option<u32>,
     replies: Replies,
 }
@@ -109,37 +109,40 @@ impl Receiver {
         let Err(failure) = self.exchange(&mut input).await else { return };
         let (device, partition) = (&self.device, self.partition.number);
         match failure {
-            Failure::Told(code, text) => {
-                tracing::warn!(device, partition, code, text, "ssync receiver");
-                // The sender may have gone.
-                let _ = self.say(format!(":ERROR: {code} {text:?}\n")).await;
+            Failure::Reported(code, text) => {
+                tracing::warn!(device, partition, code, text, "Ended an exchange with an error");
+                // The sender may have disconnected.
+                let _ = self.reply(format!(":ERROR: {code} {text:?}\n")).await;
             }
-            Failure::Gone(error) => {
-                tracing::warn!(device, partition, %error, "ssync receiver");
+            Failure::Disconnected(error) => {
+                tracing::warn!(device, partition, %error, "The sender of an exchange disconnected");
             }
         }
     }
 
-    async fn say(&self, text: impl Into<Bytes>) -> Result<(), Failure> {
-        let gone = |_| Failure::Gone(InputError::Broken("the sender does not listen".to_owned()));
+    async fn reply(&self, text: impl Into<Bytes>) -> Result<(), Failure> {
+        let gone =
+            |_| Failure::Disconnected(InputError::Broken("the sender disconnected".to_owned()));
         self.replies.send(Ok(text.into())).await.map_err(gone)
     }
 
     async fn exchange(&self, input: &mut Input) -> Result<(), Failure> {
-        // Something must go out for the answer's head to go out.
-        self.say("\r\n").await?;
+        // The head of the response is sent with its first bytes.
+        self.reply("\r\n").await?;
         let options = self.server.replication.clone();
         let permit = options
             .concurrency
             .clone()
             .try_acquire_owned()
-            .map_err(|_| Failure::Told(503, "too many exchanges at once".to_owned()))?;
+            .map_err(|_| Failure::Reported(503, "too many exchanges at once".to_owned()))?;
         let (per_device, wait) = (options.concurrency_per_device, options.lock_timeout);
         let options = LockOptions { create: true, per_device, wait };
         let lock = self.server.store.lock_replication(&self.device, &self.partition, options);
         let lock = lock.await.map_err(|error| match error {
             LockError::Busy => failed(format!("{} s: lock timeout", wait.as_secs())),
-            LockError::Store(StoreError::Device(error)) => Failure::Told(503, error.to_string()),
+            LockError::Store(StoreError::Device(error)) => {
+                Failure::Reported(503, error.to_string())
+            }
             LockError::Store(error) => failed(error.to_string()),
         })?;
         self.missing_check(input).await?;
@@ -155,12 +158,14 @@ impl Receiver {
         match input.line().await? {
             Some(line) if line == wanted => Ok(()),
             Some(line) => Err(failed(format!("Looking for {wanted} got {}", shown(&line)))),
-            None => Err(Failure::Gone(InputError::Broken(format!("ended before {wanted}")))),
+            None => {
+                Err(Failure::Disconnected(InputError::Broken(format!("ended before {wanted}"))))
+            }
         }
     }
 
-    /// Compares what the sender has with what is here. The answer waits for the end of the list:
-    /// a sender does not listen before.
+    /// Compares the sender's objects with those of this node. The reply waits for the end of the list:
+    /// a sender does not read before.
     async fn missing_check(&self, input: &mut Input) -> Result<(), Failure> {
         self.expect(input, MISSING_CHECK_START).await?;
         let mut wanted: Vec<(PathHash, Wanted)> = Vec::new();
@@ -171,11 +176,11 @@ impl Receiver {
                 break;
             }
             let offer = std::str::from_utf8(&line).ok().and_then(Offer::decode);
-            let offer = offer.ok_or_else(|| failed(format!("no object: {}", shown(&line))))?;
+            let offer = offer.ok_or_else(|| failed(format!("not an object: {}", shown(&line))))?;
             let parts = self.compare(&offer).await?;
             if parts.any() {
                 if wanted.len() >= WANTED_MAX {
-                    // What is not asked for would count as here.
+                    // An object that is not requested would count as stored.
                     return Err(failed("more objects are missing than one exchange can hold"));
                 }
                 wanted.push((offer.hash, parts));
@@ -186,10 +191,10 @@ impl Receiver {
             text.push_str(&encode_wanted(&hash, parts));
             text.push_str("\r\n");
             if text.len() >= REPLY_BYTES {
-                self.say(std::mem::take(&mut text)).await?;
+                self.reply(std::mem::take(&mut text)).await?;
             }
         }
-        self.say(format!("{text}\r\n{MISSING_CHECK_END}\r\n")).await?;
+        self.reply(format!("{text}\r\n{MISSING_CHECK_END}\r\n")).await?;
         apus_fault::point("replicate.receive.compared");
         Ok(())
     }
@@ -198,7 +203,7 @@ impl Receiver {
         let (store, place) = (self.server.store.clone(), self.partition.place(offer.hash));
         let look = move || store.find_by_hash(&place).map(|(found, _)| found);
         let found = self.server.store.devices.run(&self.device, Priority::Background, look).await;
-        let found = found.map_err(|error| Failure::Told(503, error.to_string()))?;
+        let found = found.map_err(|error| Failure::Reported(503, error.to_string()))?;
         Ok(match found {
             Ok(DirectoryState::Present(stored)) => {
                 let local = Times {
@@ -219,7 +224,7 @@ impl Receiver {
         })
     }
 
-    /// Takes objects until the sender has no more.
+    /// Receives updates until the sender ends them.
     async fn updates(&self, input: &mut Input) -> Result<(), Failure> {
         self.expect(input, UPDATES_START).await?;
         let options = self.server.replication.clone();
@@ -236,7 +241,7 @@ impl Receiver {
                 apus_fault::point("replicate.receive.stored");
             } else {
                 let device = &self.device;
-                tracing::warn!(device, %status, update = %shown(&line), "ssync receiver");
+                tracing::warn!(device, %status, update = %shown(&line), "Refused an update of an exchange");
                 failures += 1;
             }
             let ratio = failures as f64 / successes as f64;
@@ -250,18 +255,19 @@ impl Receiver {
             }
         }
         if failures > 0 {
-            return Err(Failure::Told(
+            return Err(Failure::Reported(
                 500,
                 format!("ERROR: With :UPDATES: {failures} failures to {successes} successes"),
             ));
         }
-        self.say(format!("{UPDATES_START}\r\n{UPDATES_END}\r\n")).await
+        self.reply(format!("{UPDATES_START}\r\n{UPDATES_END}\r\n")).await
     }
 
-    /// Reads one update and has it done; gives the status of its handler.
+    /// Reads one update and applies it; returns the status of its handler.
     async fn update(&self, input: &mut Input, line: &[u8]) -> Result<StatusCode, Failure> {
         let first = std::str::from_utf8(line).ok().and_then(|line| line.split_once(' '));
-        let (method, path) = first.ok_or_else(|| failed(format!("no update: {}", shown(line))))?;
+        let (method, path) =
+            first.ok_or_else(|| failed(format!("not an update: {}", shown(line))))?;
         let UpdateHeaders { lines, replicated, length, time } = read_headers(input, line).await?;
         let name = percent::decode_utf8(path).unwrap_or_default();
         let body = match (method, length) {
@@ -295,14 +301,14 @@ impl Receiver {
         answer.unwrap_or_else(|refusal| *refusal).status()
     }
 
-    /// Whether a refused update is not needed, since what is here is as new. A name may also be
-    /// promised to a conditional write: then the update is to come again.
+    /// Whether a refused update is not needed, since what is stored is as new. A name may also be
+    /// promised to a conditional write: then the sender must repeat the update.
     async fn has_newer(&self, name: &str, time: Timestamp) -> Result<bool, Failure> {
         let place = self.partition.place(self.server.store.hash.hash_joined(name));
         let engine = self.server.store.engine(place.policy).clone();
         let look = move || engine.newest(&place, true);
         let newest = self.server.store.devices.run(&self.device, Priority::Background, look).await;
-        let newest = newest.map_err(|error| Failure::Told(503, error.to_string()))?;
+        let newest = newest.map_err(|error| Failure::Reported(503, error.to_string()))?;
         Ok(newest.is_ok_and(|newest| newest.any.is_some_and(|newest| newest >= time)))
     }
 
@@ -376,7 +382,7 @@ async fn read_headers(input: &mut Input, context: &[u8]) -> Result<UpdateHeaders
     Err(failed(format!("too many headers for {}", shown(context))))
 }
 
-/// Hands the body of an update over. What its handler does not want is read all the same.
+/// Passes the body of an update to its handler. Bytes that it does not accept are read nevertheless.
 async fn feed(input: &mut Input, pieces: Replies, length: u64) -> Result<(), Failure> {
     let mut left = length;
     let mut pieces = Some(pieces);
@@ -392,7 +398,7 @@ async fn feed(input: &mut Input, pieces: Replies, length: u64) -> Result<(), Fai
             }
             Err(error) => {
                 if let Some(open) = pieces {
-                    // The handler must not take what came so far for the whole.
+                    // The handler must not store an incomplete body.
                     let _ = open.send(Err(error.to_string().into())).await;
                 }
                 return Err(error.into());

@@ -1,8 +1,8 @@
-//! The relinker's walk over one device: partition by partition, each noted when it is done and what
-//! was linked in it is durable.
+//! The relinker's walk over one device, partition by partition.
 //!
-//! Only one relinker works on a device. A ring that changes meanwhile ends the walk: what is half
-//! done for one part power must not be gone on with for another.
+//! A partition is noted as done when its links are durable. Only one relinker works on a device. A
+//! ring that changes meanwhile ends the walk: work for one part power must not be continued for
+//! another.
 
 use std::io;
 use std::path::Path;
@@ -12,29 +12,30 @@ use std::time::{Duration, Instant};
 use apus_disk::{Counters, DirectoryLock};
 
 use super::links::Links;
+use super::options::{RelinkerOptions, Step};
 use super::progress::{Progress, Reporter};
 use super::state::State;
-use super::{Doubling, Options, Step};
+use super::{Doubling, RingChanged};
 use crate::diskfile::partition::REPLICATION_LOCK;
 use crate::diskfile::{cleanup, relink_notes};
 use crate::engine::place::{Partition, is_suffix};
 
-/// How often the notes are written: each time costs a sync of the file system.
+/// How often the notes are written, each time with a sync of the file system.
 const STORE_EVERY: Duration = Duration::from_secs(1);
 
-/// So many hash directories a second; none is as many as it goes.
+/// Limits the number of hash directories per second; zero for no limit.
 #[derive(Debug)]
-pub(super) struct Rate {
+pub(super) struct RateLimit {
     per_second: f64,
     next: Option<Instant>,
 }
 
-impl Rate {
+impl RateLimit {
     pub(super) fn new(per_second: f64) -> Self {
         Self { per_second, next: None }
     }
 
-    /// Waits until some more may be looked at.
+    /// Waits until this number may be processed.
     fn take(&mut self, amount: usize) {
         if self.per_second <= 0.0 {
             return;
@@ -50,8 +51,8 @@ impl Rate {
 /// Why a walk ended early.
 #[derive(Debug)]
 enum Ended {
-    /// The ring is another now.
-    Ring(String),
+    /// The ring has changed.
+    Ring(RingChanged),
     Disk(io::Error),
 }
 
@@ -63,13 +64,13 @@ impl From<io::Error> for Ended {
 
 /// A walk over one device for one policy.
 struct Walk<'a> {
-    options: &'a Options,
+    options: &'a RelinkerOptions,
     doubling: &'a Doubling,
     name: &'a str,
     device: &'a Path,
     state: State,
     progress: Progress,
-    rate: &'a mut Rate,
+    rate: &'a mut RateLimit,
     reporter: &'a mut Reporter,
     counters: &'a Arc<Counters>,
     /// Links that may not be durable.
@@ -77,12 +78,12 @@ struct Walk<'a> {
     stored: Instant,
 }
 
-/// Works on one device for one policy. What fails is logged and counted.
+/// Processes one device for one policy. Failures are logged and counted.
 pub(super) fn walk(
-    options: &Options,
+    options: &RelinkerOptions,
     doubling: &Doubling,
     name: &str,
-    rate: &mut Rate,
+    rate: &mut RateLimit,
     reporter: &mut Reporter,
 ) {
     let device = options.devices.join(name);
@@ -94,7 +95,7 @@ pub(super) fn walk(
     };
     let there = if options.mount_check { apus_disk::is_mount(&device) } else { device.is_dir() };
     if !there {
-        tracing::warn!(device = name, "skipped: not there or not mounted");
+        tracing::warn!(device = name, "Skipped a device that is missing or not mounted");
         progress.stats.unmounted = 1;
         return reporter.update(name, doubling.policy.0, &progress, true);
     }
@@ -106,7 +107,7 @@ pub(super) fn walk(
     let (lock, state) = match begun {
         Ok(begun) => begun,
         Err(error) => {
-            tracing::error!(%error, device = name, "relinker's lock or notes");
+            tracing::error!(%error, device = name, "Failed to lock a device or to read the relinker's notes");
             progress.stats.errors = 1;
             return reporter.update(name, doubling.policy.0, &progress, true);
         }
@@ -127,27 +128,27 @@ pub(super) fn walk(
     };
     match walk.run(&kind) {
         Ok(()) => {}
-        Err(Ended::Ring(why)) => {
-            tracing::error!(device = name, why, "stopped; start the step that the ring is at");
+        Err(Ended::Ring(error)) => {
+            tracing::error!(device = name, %error, "Stopped on a device; start the step that the ring is at");
             walk.progress.stats.errors += 1;
         }
         Err(Ended::Disk(error)) => {
-            tracing::error!(%error, device = name, "stopped");
+            tracing::error!(%error, device = name, "Stopped on a device after a disk error");
             walk.progress.stats.errors += 1;
         }
     }
     let (begun, now) = (walk.progress.begun, walk.reporter.now());
     walk.progress.took = Some(now.saturating_sub(begun));
-    walk.tell(true);
+    walk.report(true);
     drop(lock);
 }
 
-/// The lock of a device, however long somebody else has it.
+/// Takes the lock of a device, waiting as long as another process holds it.
 fn lock(device: &Path, kind: &str, name: &str) -> io::Result<DirectoryLock> {
     let file = relink_notes::lock(kind);
     match DirectoryLock::take(device, &file, Duration::ZERO) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            tracing::info!(device = name, "another relinker works here, or a write: waiting");
+            tracing::info!(device = name, "Waiting for another relinker or a write on this device");
             DirectoryLock::take(device, &file, Duration::MAX)
         }
         taken => taken,
@@ -159,7 +160,7 @@ impl Walk<'_> {
         let there: Vec<u32> = match apus_disk::names(&self.device.join(kind)) {
             Ok(names) => names.iter().filter_map(|name| name.parse().ok()).collect(),
             Err(error) => {
-                tracing::error!(%error, device = self.name, "partitions");
+                tracing::error!(%error, device = self.name, "Failed to list the partitions of a device");
                 self.progress.stats.unlistable_partitions = 1;
                 return Ok(());
             }
@@ -169,12 +170,12 @@ impl Walk<'_> {
             left.retain(|number| self.options.partitions.contains(number));
         }
         if self.options.step == Step::Cleanup {
-            // Links that somebody else made, and did not sync.
+            // Links that another process made, and did not sync.
             apus_disk::sync_file_system(self.device, self.counters)?;
-            // From now on servers link nothing back into the old partitions.
+            // From now on servers make no links into the old partitions.
             self.store()?;
         }
-        self.tell(false);
+        self.report(false);
         for number in left {
             self.doubling.check().map_err(Ended::Ring)?;
             let policy = self.doubling.policy;
@@ -183,7 +184,7 @@ impl Walk<'_> {
             if self.stored.elapsed() >= STORE_EVERY {
                 self.store()?;
             }
-            self.tell(false);
+            self.report(false);
         }
         self.store()?;
         Ok(())
@@ -203,15 +204,15 @@ impl Walk<'_> {
         if self.options.step == Step::Cleanup
             && let Err(error) = self.remove_if_empty(partition)
         {
-            // The replicators do it, too.
-            tracing::info!(%error, device = self.name, partition = number, "it stays");
+            // The replicators remove it as well.
+            tracing::info!(%error, device = self.name, partition = number, "An old partition was not removed");
         }
         if self.progress.stats.errors == errors {
             self.state.done(number);
         }
         let (done, all) = self.state.counts();
         let policy = &self.doubling.name;
-        tracing::info!("Device: {} Policy: {policy} Partitions: {done}/{all}", self.name);
+        tracing::info!(device = self.name, policy, done, all, "Processed a partition");
         Ok(())
     }
 
@@ -232,17 +233,17 @@ impl Walk<'_> {
             Err(error) => return self.failed(partition, &error),
         }
         if self.options.step == Step::Cleanup {
-            // One that is not empty stays.
+            // A directory that is not empty stays.
             let _ = apus_disk::remove_directory(&partition.directory().join(suffix));
         }
     }
 
     fn failed(&mut self, partition: &Partition, error: &io::Error) {
-        tracing::error!(%error, partition = %partition.directory().display(), "relink");
+        tracing::error!(%error, partition = %partition.directory().display(), "Failed to process a partition");
         self.progress.stats.errors += 1;
     }
 
-    /// Of an old partition that is empty now nothing stays, so that nobody takes it for a handoff.
+    /// Removes an old partition that is empty, so that it is not replicated as a handoff.
     fn remove_if_empty(&self, partition: &Partition) -> io::Result<()> {
         let names = cleanup::names(&partition.directory(), self.counters)?;
         if names.is_empty() {
@@ -260,7 +261,7 @@ impl Walk<'_> {
         partition.remove_if_empty(self.counters).map(drop)
     }
 
-    /// Makes what was done durable, and notes it.
+    /// Makes the links durable, and stores the notes.
     fn store(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.unsynced) {
             apus_disk::sync_file_system(self.device, self.counters)?;
@@ -271,7 +272,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn tell(&mut self, now: bool) {
+    fn report(&mut self, now: bool) {
         self.progress.parts = self.state.counts();
         self.reporter.update(self.name, self.doubling.policy.0, &self.progress, now);
     }

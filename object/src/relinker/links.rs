@@ -1,11 +1,12 @@
-//! Links and removals in the hash directories of one suffix: the part that may lose nothing.
+//! Links and removals in the hash directories of one suffix.
 //!
 //! Source: `swift/cli/relinker.py`, `process_location`, `do_relink`. Servers write meanwhile. A name
 //! is removed only when the same file has the other one, durably, or something newer makes it
-//! obsolete there. What vanishes in between was replaced by a newer write, which links itself.
+//! obsolete there. A file that vanishes in between was replaced by a newer write, which makes its own
+//! link.
 //!
-//! Tombstones are not reclaimed here, whatever their age: one that goes from the new place before its
-//! older data goes from the old one would bring that back.
+//! Tombstones are not reclaimed here, whatever their age: when one is removed from the new place
+//! before the older data is removed from the old one, the data reappears.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -21,7 +22,7 @@ use crate::diskfile::layout::Layout;
 use crate::diskfile::metadata::overflow_path;
 use crate::engine::place::{Partition, Place};
 
-/// How often a directory that was tidied away is made again for one link.
+/// How often a removed directory is created again for one link.
 const REMAKE_MAX: u32 = 3;
 
 /// How links are made or removed.
@@ -29,34 +30,34 @@ const REMAKE_MAX: u32 = 3;
 pub(super) struct Links<'a> {
     /// Whether old names are removed.
     pub(super) cleanup: bool,
-    /// Whether a file that is in the way of a link is moved aside (`clobber_hardlink_collisions`).
+    /// Whether a file that has the name of a link is quarantined (`clobber_hardlink_collisions`).
     pub(super) clobber: bool,
-    /// The part power that everything is to be at.
+    /// The part power after the step.
     pub(super) power: u32,
     pub(super) stats: &'a mut Stats,
     pub(super) counters: &'a Arc<Counters>,
 }
 
-/// Names that may go from an old hash directory.
+/// Names that may be removed from an old hash directory.
 struct Removal {
     place: Place,
     /// The same file has its other name.
     linked: Vec<String>,
-    /// Something newer is in the other place.
+    /// The other place has something newer.
     obsolete: Vec<String>,
 }
 
 enum Linked {
     Made,
-    /// It was there, or there is nothing to link any more.
+    /// It existed, or the file does not exist any longer.
     There,
 }
 
-/// What one suffix came to.
+/// Work done for one suffix.
 #[derive(Debug, Default)]
-pub(super) struct Suffix {
-    /// Partitions of which the suffix is noted to be hashed again.
-    told: BTreeSet<u32>,
+pub(super) struct SuffixWork {
+    /// Partitions in which the suffix was invalidated.
+    invalidated: BTreeSet<u32>,
     created: bool,
 }
 
@@ -81,10 +82,10 @@ impl Links<'_> {
         Ok(hashes)
     }
 
-    /// Links the files of some hash directories of a suffix to where they belong and, when that is
-    /// what is wanted, removes them here. Failures are counted. Says whether links were made.
+    /// Links the files of some hash directories of a suffix to their places and, for cleanup, removes
+    /// them here. Failures are counted. Returns whether links were made.
     pub(super) fn suffix(&mut self, partition: &Partition, hashes: &[PathHash]) -> bool {
-        let mut suffix = Suffix::default();
+        let mut suffix = SuffixWork::default();
         let mut removals = Vec::new();
         for hash in hashes {
             match self.hash(&partition.place(*hash), &mut suffix) {
@@ -103,15 +104,15 @@ impl Links<'_> {
     }
 
     fn failed(&mut self, path: &Path, error: &io::Error) {
-        tracing::error!(%error, path = %path.display(), "relink");
+        tracing::error!(%error, path = %path.display(), "Failed to link or remove a file");
         self.stats.errors += 1;
     }
 
-    /// One hash directory; gives what may be removed of it.
-    fn hash(&mut self, old: &Place, suffix: &mut Suffix) -> io::Result<Option<Removal>> {
+    /// Links one hash directory; returns what may be removed of it.
+    fn hash(&mut self, old: &Place, suffix: &mut SuffixWork) -> io::Result<Option<Removal>> {
         self.stats.hash_dirs += 1;
         let new = Place { partition: old.hash.partition(self.power), ..old.clone() };
-        // The new one first: then the old one is never less tidy than it.
+        // The new one first: then the old one never has fewer files.
         let new_names = self.tidy(&new)?;
         let old_names = self.tidy(old)?;
         let union: BTreeSet<&String> = new_names.iter().chain(&old_names).collect();
@@ -136,7 +137,8 @@ impl Links<'_> {
         Ok(all_there.then(|| Removal { place: old.clone(), linked: required, obsolete }))
     }
 
-    /// Removes what is obsolete by the names here alone; gives the others but those on their way.
+    /// Removes files that are obsolete by the names here alone; returns the others, without temporary
+    /// ones.
     fn tidy(&self, place: &Place) -> io::Result<Vec<String>> {
         let directory = place.directory();
         let mut names = cleanup::names(&directory, self.counters)?;
@@ -153,24 +155,24 @@ impl Links<'_> {
         old: &Place,
         new: &Place,
         name: &str,
-        suffix: &mut Suffix,
+        suffix: &mut SuffixWork,
     ) -> io::Result<Linked> {
         let (file, directory) = (old.directory().join(name), new.directory());
         let target = directory.join(name);
-        let (mut tries, mut moved_aside) = (0, false);
+        let (mut tries, mut quarantined) = (0, false);
         loop {
             tries += 1;
             match is_same(&file, &target)? {
                 Same::Yes | Same::Gone => return Ok(Linked::There),
-                Same::Other => match self.collision(&file, &target, moved_aside)? {
+                Same::Other => match self.collision(&file, &target, quarantined)? {
                     Collision::Tolerated => return Ok(Linked::There),
-                    Collision::MovedAside => moved_aside = true,
+                    Collision::Quarantined => quarantined = true,
                 },
                 Same::No => {}
             }
             apus_disk::make_directories(&new.device, &directory, self.counters)?;
-            // Before the link, as writers do: nobody may take a hash without it for the last word.
-            if suffix.told.insert(new.partition) {
+            // Before the link, as writers do: a hash without it must not be trusted.
+            if suffix.invalidated.insert(new.partition) {
                 let name = new.hash.suffix_dir();
                 cleanup::invalidate(&new.partition_directory(), &name, self.counters)?;
             }
@@ -178,10 +180,10 @@ impl Links<'_> {
             match apus_disk::hard_link(&file, &target) {
                 Ok(()) => {
                     apus_fault::point("relink.link.done");
-                    tracing::debug!(from = %file.display(), to = %target.display(), "linked");
+                    tracing::debug!(from = %file.display(), to = %target.display(), "Linked a file");
                     return Ok(Linked::Made);
                 }
-                // Somebody tidies, or writes; then it is looked at again.
+                // A concurrent cleanup or write; then it is checked again.
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -192,11 +194,11 @@ impl Links<'_> {
         }
     }
 
-    /// Another file has the name that is wanted.
+    /// Handles another file that has the name of the link.
     fn collision(&self, file: &Path, target: &Path, again: bool) -> io::Result<Collision> {
         let (from, to) = (file.display(), target.display());
         if file.extension().is_some_and(|extension| extension == "ts") {
-            // Two tombstones of one time say the same.
+            // Two tombstones of one time are equivalent.
             return Ok(Collision::Tolerated);
         }
         if !self.clobber {
@@ -204,12 +206,12 @@ impl Links<'_> {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{to}: {text}")));
         }
         if self.cleanup {
-            // Clients are served from there already.
-            tracing::warn!(%from, %to, "another file has its name there: the old one goes");
+            // Clients are already served from there.
+            tracing::warn!(%from, %to, "Another file has the name of a link; the old file is removed");
             return Ok(Collision::Tolerated);
         }
         if again {
-            let text = "another file has its name there, and again after one was moved aside";
+            let text = "another file has its name there, and again after one was quarantined";
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{to}: {text}")));
         }
         let directory = target.parent().unwrap_or(target);
@@ -218,9 +220,10 @@ impl Links<'_> {
         let (kind, device) = kind
             .and_then(|kind| Some((kind.file_name()?.to_str()?, kind.parent()?)))
             .ok_or(io::ErrorKind::InvalidInput)?;
-        let aside = apus_disk::quarantine(device, kind, directory)?;
-        tracing::warn!(%from, %to, aside = %aside.display(), "another file had its name there");
-        Ok(Collision::MovedAside)
+        let quarantined = apus_disk::quarantine(device, kind, directory)?;
+        let quarantined = quarantined.display();
+        tracing::warn!(%from, %to, %quarantined, "Quarantined a file that had the name of a link");
+        Ok(Collision::Quarantined)
     }
 
     fn remove(
@@ -242,17 +245,17 @@ impl Links<'_> {
                 self.counters.calls(1);
                 match apus_disk::remove_file(&directory.join(name)) {
                     Ok(()) => self.stats.removed += 1,
-                    // A write to the new place has tidied here.
+                    // A write to the new place has removed it.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => self.failed(&directory.join(name), &error),
                 }
             }
             for name in obsolete {
-                // Metadata beside the file, which most have not; of a linked file it is still needed.
+                // Metadata outside the file, which most do not have; a linked file still needs it.
                 let _ = apus_disk::remove_file(&overflow_path(&place.device, &place.hash, name));
             }
             apus_fault::point("relink.remove.done");
-            // What came meanwhile keeps it.
+            // A directory with new files stays.
             let _ = apus_disk::remove_directory(&directory);
         }
         Ok(())
@@ -261,15 +264,15 @@ impl Links<'_> {
 
 enum Collision {
     Tolerated,
-    MovedAside,
+    Quarantined,
 }
 
 enum Same {
     Yes,
-    /// There is no second one.
+    /// The second file does not exist.
     No,
     Other,
-    /// There is no first one any more.
+    /// The first file does not exist any longer.
     Gone,
 }
 

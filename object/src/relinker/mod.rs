@@ -1,47 +1,26 @@
-//! The relinker: gives what lies on the devices of this node its paths by the next part power, and
-//! removes the old ones when the ring has been changed.
+//! The relinker: links the objects of this node to their paths by the next part power.
 //!
-//! Source: `swift/cli/relinker.py`. It works beside the running servers, which link themselves what
-//! they write meanwhile (`diskfile/other_path.rs`). *relink* makes links only. *cleanup* makes those
-//! that are missing, and then removes the old names; also the new ones, where an increase was
-//! cancelled. Nothing is copied or moved between nodes. Blocking: not for a server's process.
+//! When the ring has been changed, it removes the old paths. Source: `swift/cli/relinker.py`. It works
+//! while the servers run, which make their own links for what they write (`diskfile/other_path.rs`).
+//! *relink* makes links only. *cleanup* makes those that are missing, and then removes the old names,
+//! or the new ones, where an increase was cancelled. Nothing is copied or moved between nodes. It
+//! blocks, and does not belong into the process of a server.
 
 mod device;
 mod links;
+mod options;
 mod progress;
 pub(crate) mod state;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use apus_cluster::PolicyIndex;
-use apus_daemon::Clock;
-use apus_daemon::recon::ReconCache;
 use apus_ring::SharedRing;
 
-use self::device::Rate;
+use self::device::RateLimit;
+pub use self::options::{RelinkerOptions, RelinkerOptions as Options, Step};
 use self::progress::Reporter;
-
-/// What is to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// After the increase was prepared: link.
-    Relink,
-    /// After it was done or cancelled: remove what is no longer used.
-    Cleanup,
-}
-
-impl Step {
-    /// Swift's word.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Relink => "relink",
-            Self::Cleanup => "cleanup",
-        }
-    }
-}
 
 /// A policy whose ring has a next part power.
 #[derive(Debug, Clone)]
@@ -55,8 +34,17 @@ pub struct Doubling {
     next_part_power: u32,
 }
 
+/// A ring that was changed while the relinker worked.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: part power and next part power were {before:?}, now they are {now:?}", ring.display())]
+struct RingChanged {
+    ring: PathBuf,
+    before: (u32, u32),
+    now: (u32, Option<u32>),
+}
+
 impl Doubling {
-    /// Of a policy's ring; `None` when it is not at `step`.
+    /// Describes a policy's ring; `None` when it is not at `step`.
     pub fn of(policy: PolicyIndex, name: &str, ring: Arc<SharedRing>, step: Step) -> Option<Self> {
         let (part_power, next) = (ring.get().part_power(), ring.get().next_part_power());
         let next_part_power = next?;
@@ -66,10 +54,10 @@ impl Doubling {
         is_its_turn.then_some(Self { policy, name, ring, part_power, next_part_power })
     }
 
-    /// Whether the ring is still as it was.
-    fn check(&self) -> Result<(), String> {
+    /// Checks that the ring has not changed.
+    fn check(&self) -> Result<(), RingChanged> {
         if let Err(error) = self.ring.refresh() {
-            tracing::warn!(%error, "the ring before is gone by");
+            tracing::warn!(%error, "Failed to read the ring again; continuing with the loaded one");
         }
         let ring = self.ring.get();
         if (ring.part_power(), ring.next_part_power())
@@ -77,44 +65,12 @@ impl Doubling {
         {
             return Ok(());
         }
-        let next = ring.next_part_power().map_or("none".to_owned(), |next| next.to_string());
-        Err(format!(
-            "{}: part power was {} and the next one {}, now they are {} and {next}",
-            self.ring.path().display(),
-            self.part_power,
-            self.next_part_power,
-            ring.part_power(),
-        ))
+        Err(RingChanged {
+            ring: self.ring.path().to_owned(),
+            before: (self.part_power, self.next_part_power),
+            now: (ring.part_power(), ring.next_part_power()),
+        })
     }
-}
-
-/// What to do, where, and how fast.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// What is to be done.
-    pub step: Step,
-    /// Directory of the devices.
-    pub devices: PathBuf,
-    /// Whether devices must be mount points.
-    pub mount_check: bool,
-    /// Only these devices; all when empty.
-    pub only_devices: Vec<String>,
-    /// Only these partitions; all when empty.
-    pub partitions: BTreeSet<u32>,
-    /// Hash directories a second and worker; 0 is no limit.
-    pub files_per_second: f64,
-    /// Devices that are worked on at the same time; `None` is all.
-    pub workers: Option<usize>,
-    /// Also partitions that are noted as done.
-    pub again: bool,
-    /// Whether a file that is in the way of a link is moved aside.
-    pub clobber_hardlink_collisions: bool,
-    /// How often recon is told, beside the beginning and the end of a device.
-    pub stats_interval: Duration,
-    /// Where recon is told.
-    pub recon: ReconCache,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
 }
 
 /// How a run ended.
@@ -139,13 +95,13 @@ impl Outcome {
     }
 }
 
-fn device_names(options: &Options) -> std::io::Result<Vec<String>> {
+fn device_names(options: &RelinkerOptions) -> std::io::Result<Vec<String>> {
     let mut names = options.only_devices.clone();
     if names.is_empty() {
         for entry in std::fs::read_dir(&options.devices)? {
             names.push(entry?.file_name().to_string_lossy().into_owned());
         }
-        // What is no directory is no device, mounted or not.
+        // Only directories are devices, mounted or not.
         names.retain(|name| options.devices.join(name).is_dir());
     }
     names.sort_unstable();
@@ -154,12 +110,12 @@ fn device_names(options: &Options) -> std::io::Result<Vec<String>> {
 }
 
 /// Runs a step on the devices of this node for all policies that are at it.
-pub fn run(options: &Options, policies: &[Doubling]) -> Outcome {
+pub fn run(options: &RelinkerOptions, policies: &[Doubling]) -> Outcome {
     progress::reset(&options.recon);
     let names = match device_names(options) {
         Ok(names) => names,
         Err(error) => {
-            tracing::error!(%error, devices = %options.devices.display(), "devices");
+            tracing::error!(%error, devices = %options.devices.display(), "Failed to list the devices");
             return Outcome::Failed;
         }
     };
@@ -168,7 +124,7 @@ pub fn run(options: &Options, policies: &[Doubling]) -> Outcome {
         return Outcome::NoPolicy;
     }
     let workers = options.workers.unwrap_or(names.len()).clamp(1, names.len().max(1));
-    tracing::info!(step = options.step.name(), workers, devices = ?names, "relinker begins");
+    tracing::info!(step = options.step.name(), workers, devices = ?names, "Relinker started");
     let pid = std::process::id();
     let outcome = std::thread::scope(|scope| {
         let start = |index: usize| {
@@ -180,16 +136,19 @@ pub fn run(options: &Options, policies: &[Doubling]) -> Outcome {
         let ended = running.into_iter().map(|worker| worker.join().unwrap_or(Outcome::Failed));
         ended.max().unwrap_or(Outcome::Done)
     });
-    tracing::info!(step = options.step.name(), ?outcome, "relinker ends");
+    tracing::info!(step = options.step.name(), ?outcome, "Relinker finished");
     outcome
 }
 
-/// One worker, over its devices one after another.
-fn work(options: &Options, policies: &[Doubling], name: String, devices: &[String]) -> Outcome {
-    let (step, interval) = (options.step.name(), options.stats_interval);
-    let clock = options.clock.clone();
-    let mut reporter = Reporter::new(&options.recon, name, devices.to_vec(), step, interval, clock);
-    let mut rate = Rate::new(options.files_per_second);
+/// Runs one worker, over its devices one after another.
+fn work(
+    options: &RelinkerOptions,
+    policies: &[Doubling],
+    name: String,
+    devices: &[String],
+) -> Outcome {
+    let mut reporter = Reporter::new(options, name, devices.to_vec());
+    let mut rate = RateLimit::new(options.files_per_second);
     for doubling in policies {
         for device in devices {
             device::walk(options, doubling, device, &mut rate, &mut reporter);
@@ -198,7 +157,7 @@ fn work(options: &Options, policies: &[Doubling], name: String, devices: &[Strin
     let total = reporter.total();
     let outcome = if total.any_error() { Outcome::Failed } else { Outcome::Done };
     if total.unmounted > 0 {
-        tracing::warn!("{} disks were unmounted", total.unmounted);
+        tracing::warn!(count = total.unmounted, "Some devices were missing or not mounted");
     }
     let errors = total.errors + total.unlistable_partitions;
     let text = format!(
@@ -209,7 +168,7 @@ fn work(options: &Options, policies: &[Doubling], name: String, devices: &[Strin
         Outcome::Done => tracing::info!("{text}"),
         _ => tracing::warn!("{text}"),
     }
-    reporter.tell(Some(outcome.code()));
+    reporter.write(Some(outcome.code()));
     outcome
 }
 

@@ -1,7 +1,7 @@
-//! What the relinker tells of itself: `relinker.recon`, for `/recon/relinker`.
+//! Reports the progress of the relinker: `relinker.recon`, for `/recon/relinker`.
 //!
 //! Source: `swift/cli/relinker.py`, `_update_recon`, `_update_worker_stats`. A recon file that cannot
-//! be written stops nothing.
+//! be written does not stop the relinker.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use std::time::Duration;
 use apus_daemon::Clock;
 use apus_daemon::recon::ReconCache;
 use serde_json::{Map, Value, json};
+
+use super::options::RelinkerOptions;
 
 /// Swift's name of the file.
 const FILE: &str = "relinker.recon";
@@ -22,7 +24,7 @@ pub(super) struct Stats {
     pub(super) linked: u64,
     pub(super) removed: u64,
     pub(super) errors: u64,
-    /// The device is not there or not mounted.
+    /// The device is missing or not mounted.
     pub(super) unmounted: u64,
     /// The device's partitions could not be listed.
     pub(super) unlistable_partitions: u64,
@@ -44,7 +46,7 @@ impl Stats {
     }
 
     fn to_json(self) -> Value {
-        let mut told = json!({
+        let mut entry = json!({
             "hash_dirs": self.hash_dirs,
             "files": self.files,
             "linked": self.linked,
@@ -54,11 +56,11 @@ impl Stats {
         let more =
             [("unmounted", self.unmounted), ("unlistable_partitions", self.unlistable_partitions)];
         for (name, count) in more.into_iter().filter(|(_, count)| *count > 0) {
-            if let Some(told) = told.as_object_mut() {
-                told.insert(name.to_owned(), count.into());
+            if let Some(entry) = entry.as_object_mut() {
+                entry.insert(name.to_owned(), count.into());
             }
         }
-        told
+        entry
     }
 }
 
@@ -71,17 +73,17 @@ pub(super) struct Progress {
     pub(super) stats: Stats,
     /// Partitions that are done, and all.
     pub(super) parts: (usize, usize),
-    /// How long it took, when it has ended.
+    /// How long it took, once it has ended.
     pub(super) took: Option<Duration>,
 }
 
-/// What one worker tells.
+/// Reporter of one worker.
 #[derive(Debug)]
 pub(super) struct Reporter {
     cache: ReconCache,
-    /// The worker, as Swift's by its process.
+    /// Name of the worker, as in Swift after its process.
     name: String,
-    /// The devices that it was given.
+    /// The devices assigned to it.
     given: Vec<String>,
     step: &'static str,
     interval: Duration,
@@ -91,29 +93,31 @@ pub(super) struct Reporter {
     devices: BTreeMap<String, BTreeMap<u32, Progress>>,
 }
 
-/// Forgets what the last run told.
+/// Removes the entries of the last run.
 pub(super) fn reset(cache: &ReconCache) {
     merge(cache, json!({"devices": {}, "workers": {}}));
 }
 
-fn merge(cache: &ReconCache, told: Value) {
-    let Value::Object(told) = told else { return };
-    if let Err(error) = cache.merge(FILE, told) {
-        tracing::warn!(%error, "{FILE}");
+fn merge(cache: &ReconCache, entries: Value) {
+    let Value::Object(entries) = entries else { return };
+    if let Err(error) = cache.merge(FILE, entries) {
+        tracing::warn!(%error, file = FILE, "Failed to write a recon file");
     }
 }
 
 impl Reporter {
-    pub(super) fn new(
-        cache: &ReconCache,
-        name: String,
-        given: Vec<String>,
-        step: &'static str,
-        interval: Duration,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        let (cache, last, devices) = (cache.clone(), clock.now(), BTreeMap::new());
-        let reporter = Self { cache, name, given, step, interval, clock, last, devices };
+    pub(super) fn new(options: &RelinkerOptions, name: String, given: Vec<String>) -> Self {
+        let clock = options.clock.clone();
+        let reporter = Self {
+            cache: options.recon.clone(),
+            name,
+            given,
+            step: options.step.name(),
+            interval: options.stats_interval,
+            last: clock.now(),
+            clock,
+            devices: BTreeMap::new(),
+        };
         merge(&reporter.cache, json!({"workers": reporter.worker(None)}));
         reporter
     }
@@ -123,11 +127,11 @@ impl Reporter {
         self.clock.now()
     }
 
-    /// Takes what is known of a device; tells it when its time has come.
+    /// Records the progress of a device; writes the recon file at its interval, or `now`.
     pub(super) fn update(&mut self, device: &str, policy: u32, progress: &Progress, now: bool) {
         self.devices.entry(device.to_owned()).or_default().insert(policy, progress.clone());
         if now || self.clock.now().saturating_sub(self.last) >= self.interval {
-            self.tell(None);
+            self.write(None);
         }
     }
 
@@ -138,8 +142,8 @@ impl Reporter {
         total
     }
 
-    /// Tells all that is known, and how the worker ended.
-    pub(super) fn tell(&mut self, code: Option<u8>) {
+    /// Writes the recon file, with the exit code of a worker that ended.
+    pub(super) fn write(&mut self, code: Option<u8>) {
         self.last = self.clock.now();
         let devices: Map<String, Value> =
             self.devices.iter().map(|(name, of)| (name.clone(), self.device(of))).collect();
@@ -148,8 +152,8 @@ impl Reporter {
 
     fn worker(&self, code: Option<u8>) -> Value {
         let at = self.clock.now().as_secs_f64();
-        let told = json!({"devices": self.given, "timestamp": at, "return_code": code});
-        Value::Object(Map::from_iter([(self.name.clone(), told)]))
+        let entry = json!({"devices": self.given, "timestamp": at, "return_code": code});
+        Value::Object(Map::from_iter([(self.name.clone(), entry)]))
     }
 
     fn device(&self, of: &BTreeMap<u32, Progress>) -> Value {
@@ -159,7 +163,7 @@ impl Reporter {
             stats.add(&progress.stats);
             parts = (parts.0 + progress.parts.0, parts.1 + progress.parts.1);
             took = took.max(progress.took.unwrap_or_default());
-            let mut told = json!({
+            let mut entry = json!({
                 "start_time": progress.begun.as_secs_f64(),
                 "part_power": progress.part_power,
                 "next_part_power": progress.next_part_power,
@@ -169,10 +173,10 @@ impl Reporter {
                 "total_parts": progress.parts.1,
                 "timestamp": self.clock.now().as_secs_f64(),
             });
-            if let (Some(took), Some(told)) = (progress.took, told.as_object_mut()) {
-                told.insert("total_time".to_owned(), took.as_secs_f64().into());
+            if let (Some(took), Some(entry)) = (progress.took, entry.as_object_mut()) {
+                entry.insert("total_time".to_owned(), took.as_secs_f64().into());
             }
-            policies.insert(policy.to_string(), told);
+            policies.insert(policy.to_string(), entry);
         }
         json!({
             "policies": policies,

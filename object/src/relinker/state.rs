@@ -1,8 +1,8 @@
-//! How far the relinker has come on a device: `relink.<datadir>.json`, and the lock that goes with it.
+//! The relinker's notes on a device: which partitions are done (`relink.<datadir>.json`).
 //!
-//! Source: `swift/cli/relinker.py`, `hook_pre_device`, `partitions_filter`. Ours goes on where Swift's
-//! stopped, and the other way round. Notes that do not fit the ring, or are damaged, are of another
-//! increase: everything is begun anew then, which costs time and nothing else.
+//! Source: `swift/cli/relinker.py`, `hook_pre_device`, `partitions_filter`. Either relinker, Swift's or
+//! ours, continues where the other one stopped. Notes that do not fit the ring, or are damaged, belong
+//! to another increase: then all partitions are processed again, which only costs time.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,20 +14,20 @@ use serde_json::{Map, Value, json};
 
 use crate::diskfile::relink_notes;
 
-/// What is noted of one policy on one device.
+/// Notes on one policy on one device.
 #[derive(Debug)]
 pub(super) struct State {
     path: PathBuf,
     part_power: u32,
     next_part_power: u32,
-    /// Before the ring was doubled, as the notes of linking say.
+    /// The part power before the ring was doubled, from the notes of linking.
     previous: Option<u32>,
     /// Whether each partition is done.
     partitions: BTreeMap<u32, bool>,
 }
 
 impl State {
-    /// Reads the notes of a device, if they are of this change of the ring.
+    /// Reads the notes of a device, if they belong to this change of the ring.
     ///
     /// # Errors
     /// As the operating system says.
@@ -72,10 +72,10 @@ impl State {
         self.part_power != self.next_part_power
     }
 
-    /// Of the partitions that are `there` those that are still to be done, the highest first, since
-    /// links go upwards. With `again` all of them.
+    /// The existing partitions (`there`) that are not done, the highest first, since links go
+    /// upwards. With `again` all of them.
     pub(super) fn choose(&mut self, mut there: Vec<u32>, again: bool) -> Vec<u32> {
-        // Nothing is to be linked from, or removed of, the new ones.
+        // The new partitions need no links, and nothing is removed from them.
         let before = if self.links() { Some(self.part_power) } else { self.previous };
         if let Some(before) = before {
             there.retain(|number| u64::from(*number) < 1 << before);
@@ -83,7 +83,8 @@ impl State {
         if again {
             self.partitions.clear();
         }
-        // One that came since then was made by who links what it writes; for removing, who knows.
+        // A partition created since then has its links, since its writer made them. For cleanup that
+        // is not certain.
         let done = !self.partitions.is_empty() && self.links();
         for number in there {
             self.partitions.entry(number).or_insert(done);
@@ -92,17 +93,17 @@ impl State {
         left.map(|(number, _)| *number).collect()
     }
 
-    /// Notes, for [`store`](Self::store), that a partition is done.
+    /// Marks a partition as done, for [`store`](Self::store).
     pub(super) fn done(&mut self, partition: u32) {
         self.partitions.insert(partition, true);
     }
 
-    /// Partitions that are done, and all of them.
+    /// The number of partitions that are done, and of all.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.partitions.values().filter(|done| **done).count(), self.partitions.len())
     }
 
-    /// Writes the notes, durably.
+    /// Stores the notes, durably.
     ///
     /// # Errors
     /// As the operating system says.
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn removing_goes_over_the_lower_half_as_the_notes_of_linking_tell() {
+    fn cleanup_visits_the_lower_half_according_to_the_notes_of_linking() {
         let scratch = Scratch::new("lower");
         let path = scratch.0.join("relink.objects.json");
         // As Swift's writes them.
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn without_notes_all_partitions_are_looked_at_and_damaged_ones_are_dropped() {
+    fn without_notes_all_partitions_are_visited_and_damaged_notes_are_removed() {
         let scratch = Scratch::new("damaged");
         let path = scratch.0.join("relink.objects.json");
         for bad in [

@@ -200,15 +200,15 @@ fn cleanup_removes_nothing_where_a_link_cannot_be_made() {
 }
 
 #[test]
-fn another_file_of_the_same_name_is_an_error_until_it_is_to_be_moved_aside() {
+fn another_file_of_the_same_name_is_an_error_unless_it_may_be_quarantined() {
     let data = name(T1, "data");
     let bed = Bed::new("clobber").old(&[&data]).new_place(&[&data]).relink();
     assert_eq!(bed.counts(), [1, 0, 0, 1]);
     let mut bed = bed.run(false, true);
     assert_eq!(bed.counts(), [2, 1, 0, 1]);
     assert_eq!(bed.content(1256, &data), format!("628 {data}"));
-    let aside = bed.device.join("quarantined/objects").join(HASH).join(&data);
-    assert_eq!(std::fs::read_to_string(aside).unwrap(), format!("1256 {data}"));
+    let quarantined = bed.device.join("quarantined/objects").join(HASH).join(&data);
+    assert_eq!(std::fs::read_to_string(quarantined).unwrap(), format!("1256 {data}"));
     // When cleaning up clients have used the new one.
     std::fs::remove_file(bed.place(1256).directory().join(&data)).unwrap();
     bed = bed.new_place(&[&data]).run(true, true);
@@ -225,7 +225,7 @@ fn two_tombstones_of_one_time_are_one() {
 }
 
 #[test]
-fn files_that_nobody_knows_are_linked_and_those_on_their_way_left_alone() {
+fn unknown_files_are_linked_and_temporary_ones_are_left() {
     let (data, fragment, going) = (name(T1, "data"), format!("{T1}#3#d.data"), ".x.data.aB3_dE");
     let bed = Bed::new("unknown").old(&[&data, &fragment, going]).linked(&[&data]).cleanup();
     assert_eq!(bed.both(), [vec![going.to_owned()], vec![fragment, data]]);

@@ -1,4 +1,4 @@
-//! One partition of one local device, and what both kinds of work on it need.
+//! Replication of one partition of one local device, as both kinds of it need.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -28,12 +28,12 @@ use crate::ssync::line::Offer;
 use crate::store::suffix_hashes::{CurrentHashes, HashingOptions};
 use crate::store::{ObjectStore, StoreError};
 
-/// Suffix directories that one job of a device's thread counts.
+/// Suffixes that one job of a device's thread counts.
 const COUNTED_AT_ONCE: usize = 64;
-/// Objects that one exchange offers, but for the rest of a suffix: what is held in memory.
+/// Objects that one exchange offers, in addition to the rest of a suffix. They are held in memory.
 const OFFERS_AT_ONCE: usize = 4096;
-/// Largest answer to `REPLICATE`. There are 4,096 suffixes, and Swift's oldest protocol takes some
-/// 60 bytes for each. What is read may take 128 times this (`pickle::loads`).
+/// Largest response to `REPLICATE`. There are 4,096 suffixes, and Swift's oldest protocol takes some
+/// 60 bytes for each. Decoding may take 128 times this (`pickle::loads`).
 const ANSWER_BYTES_MAX: usize = 512 * 1024;
 
 /// Cloning shares everything.
@@ -41,21 +41,21 @@ const ANSWER_BYTES_MAX: usize = 512 * 1024;
 pub(super) struct Job {
     pub(super) store: Arc<ObjectStore>,
     pub(super) client: Arc<Client>,
-    /// The device of ours, as the ring knows it.
+    /// This node's device, as in the ring.
     pub(super) local: Device,
     pub(super) partition: Partition,
     pub(super) ring: Arc<Ring>,
     pub(super) options: Arc<ReplicatorOptions>,
-    /// Suffix directories are compared with what is known of them.
+    /// Whether suffix directories are compared with the stored hashes.
     pub(super) list: bool,
-    /// Since when the device was away for longer than tombstones are kept.
+    /// The time at which the device went away for longer than tombstones are kept.
     pub(super) away_since: Option<Timestamp>,
     /// The mark of the partition before it was read.
     pub(super) mark: Option<PartitionMark>,
     pub(super) memory: SyncedPartitions,
 }
 
-/// What a node has of a partition.
+/// Suffix hashes of a partition on another node.
 #[derive(Debug)]
 pub(super) struct Remote {
     /// By suffix.
@@ -83,7 +83,7 @@ pub(super) enum RemoteError {
 }
 
 impl Job {
-    /// From where its objects are sent.
+    /// The source from which its objects are sent.
     pub(super) fn source(&self) -> Source {
         Source {
             store: self.store.clone(),
@@ -97,13 +97,13 @@ impl Job {
         }
     }
 
-    /// All primaries but this device.
+    /// All primaries except this device.
     pub(super) fn other_primaries(&self) -> Vec<Device> {
         let primaries = self.ring.primaries(self.partition.number);
         primaries.into_iter().filter(|node| node.id != self.local.id).cloned().collect()
     }
 
-    /// Whether this device is no primary of the partition.
+    /// Whether this device is not a primary of the partition.
     pub(super) fn is_handoff(&self) -> bool {
         let primaries = self.ring.primaries(self.partition.number);
         !primaries.iter().any(|node| node.id == self.local.id)
@@ -164,7 +164,7 @@ impl Job {
         self.store.suffix_hashes(&self.local.device, &self.partition, options).await
     }
 
-    /// How many objects and deletions are here.
+    /// How many objects and tombstones this device has.
     pub(super) async fn count_objects(&self) -> Result<u64, StoreError> {
         let (store, device) = (&self.store, &self.local.device);
         let suffixes = self.suffixes().await?;
@@ -180,7 +180,7 @@ impl Job {
         Ok(count)
     }
 
-    /// The objects of some suffixes, a bounded number at a time.
+    /// The objects of some suffixes, in batches of bounded size.
     pub(super) fn batches(&self, suffixes: Vec<String>) -> Batches<'_> {
         Batches { job: self, suffixes: suffixes.into() }
     }
@@ -201,7 +201,7 @@ pub(super) struct Batch {
 }
 
 impl Batches<'_> {
-    /// The next objects; `None` when there are no more.
+    /// The next batch; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Batch>, StoreError> {
         let mut batch = Batch::default();
         while batch.offers.len() < OFFERS_AT_ONCE

@@ -1,7 +1,7 @@
-//! The daemon `object-replicator`: what is here is to be where it belongs.
+//! The daemon `object-replicator`: pushes partitions to the nodes that the ring assigns.
 //!
-//! Source: `swift/obj/replicator.py`. It pushes and never pulls, never removes what belongs here,
-//! and never makes a device that is missing.
+//! Source: `swift/obj/replicator.py`. It pushes and never pulls, never removes a partition that is
+//! assigned to this node, and never creates a device that is missing.
 
 mod job;
 mod options;
@@ -36,7 +36,7 @@ use crate::diskfile::partition_mark::PartitionMark;
 use crate::engine::place::Partition;
 use crate::store::{ObjectStore, presence};
 
-/// Each partition's directories are listed in one of so many sweeps, and all when one is asked for.
+/// Each partition's directories are listed in one of this many sweeps, and all in a requested one.
 const LIST_EVERY: u32 = 10;
 
 /// The daemon.
@@ -51,7 +51,7 @@ pub(crate) struct Replicator {
     memory: SyncedPartitions,
 }
 
-/// Which partitions a walk over a device takes.
+/// Which partitions a walk over a device processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Handoffs,
@@ -59,8 +59,8 @@ enum Phase {
     All,
 }
 
-/// A device of ours, in one policy.
-type Tenant = (PolicyIndex, Arc<SharedRing>, Device);
+/// A device of this node in one policy.
+type PolicyDevice = (PolicyIndex, Arc<SharedRing>, Device);
 
 impl Replicator {
     /// Pushes from the devices of `store` that are `local` in the rings of objects.
@@ -94,42 +94,45 @@ impl Replicator {
                 return None;
             }
             if ring.get().next_part_power().is_some() {
-                // Each object has two places then, which would be copied as two.
-                tracing::warn!(policy = index.0, "part power is being changed: not replicated");
+                // Each object then has two places, which would be copied as two objects.
+                tracing::warn!(
+                    policy = index.0,
+                    "Not replicating a policy while its part power is being changed"
+                );
                 return None;
             }
             Some((index, ring))
         })
     }
 
-    /// Our devices by name, with the policies that use each.
-    fn devices(&self, cx: &PassContext) -> BTreeMap<String, Vec<Tenant>> {
-        let mut devices: BTreeMap<String, Vec<Tenant>> = BTreeMap::new();
+    /// This node's devices by name, with the policies that use each.
+    fn devices(&self, cx: &PassContext) -> BTreeMap<String, Vec<PolicyDevice>> {
+        let mut devices: BTreeMap<String, Vec<PolicyDevice>> = BTreeMap::new();
         for (index, ring) in self.policies(cx) {
             let current = ring.get();
             for device in current.devices().iter().flatten() {
                 if self.local.owns(device) && cx.scope.has_device(&device.device) {
-                    let tenant = (index, ring.clone(), device.clone());
-                    devices.entry(device.device.clone()).or_default().push(tenant);
+                    let policy_device = (index, ring.clone(), device.clone());
+                    devices.entry(device.device.clone()).or_default().push(policy_device);
                 }
             }
         }
         devices
     }
 
-    /// Walks over all devices at the same time.
+    /// Walks over all devices concurrently.
     async fn walk(
         &self,
         cx: &PassContext,
-        devices: &BTreeMap<String, Vec<Tenant>>,
+        devices: &BTreeMap<String, Vec<PolicyDevice>>,
         phase: Phase,
     ) -> Result<Report, Stopped> {
-        // Shared by all of them.
+        // Shared by all walks.
         let slots = Arc::new(Semaphore::new(self.options.concurrency));
         let mut walks = FuturesUnordered::new();
-        for (name, tenants) in devices {
+        for (name, policies) in devices {
             let slots = slots.clone();
-            walks.push(Walk { replicator: self, cx, slots, name, tenants, phase }.run().boxed());
+            walks.push(Walk { replicator: self, cx, slots, name, policies, phase }.run().boxed());
         }
         let mut report = Report::default();
         while let Some(done) = walks.next().await {
@@ -161,7 +164,7 @@ impl Pass for Replicator {
             if report.handoffs_left > 0 {
                 tracing::warn!(
                     handoffs = report.handoffs_left,
-                    "handoffs_first: primary partitions wait until none is left"
+                    "handoffs_first: primary partitions wait until no handoff is left"
                 );
                 return Ok(report);
             }
@@ -186,7 +189,7 @@ struct Walk<'a> {
     cx: &'a PassContext,
     slots: Arc<Semaphore>,
     name: &'a str,
-    tenants: &'a [Tenant],
+    policies: &'a [PolicyDevice],
     phase: Phase,
 }
 
@@ -195,13 +198,13 @@ impl Walk<'_> {
         let store = &self.replicator.store;
         let mut report = Report::default();
         let Ok(root) = store.devices.path(self.name) else {
-            tracing::warn!(device = self.name, "object replicator: not there or not mounted");
+            tracing::warn!(device = self.name, "Skipped a device that is missing or not mounted");
             report.devices_missing = 1;
             return Ok(report);
         };
         let (path, own) = (root.clone(), store.clone());
         let (now, reclaim_age) = (self.cx.clock.now(), self.replicator.options.reclaim_age);
-        let policies: Vec<_> = self.tenants.iter().map(|(policy, ..)| *policy).collect();
+        let policies: Vec<_> = self.policies.iter().map(|(policy, ..)| *policy).collect();
         let look = move || {
             for policy in policies {
                 own.engine(policy).sweep_temporary(&path, policy, now);
@@ -211,13 +214,13 @@ impl Walk<'_> {
         let away_since = match store.background(self.name, look).await {
             Ok(away_since) => away_since,
             Err(error) => {
-                tracing::error!(device = self.name, ?error, "object replicator");
+                tracing::error!(device = self.name, %error, "Failed to begin a sweep of a device");
                 report.devices_missing = 1;
                 return Ok(report);
             }
         };
-        for tenant in self.tenants {
-            report.add(self.policy(tenant, away_since).await?);
+        for policy_device in self.policies {
+            report.add(self.policy(policy_device, away_since).await?);
         }
         let scope = &self.cx.scope;
         if scope.partitions.is_empty() && scope.policies.is_empty() && self.phase != Phase::Handoffs
@@ -225,7 +228,7 @@ impl Walk<'_> {
             let (now, counters) = (self.cx.clock.now(), store.counters.clone());
             let note = move || presence::record_sweep(&root, now, &counters);
             if let Err(error) = store.background(self.name, note).await {
-                tracing::warn!(device = self.name, ?error, "object replicator: heartbeat");
+                tracing::warn!(device = self.name, %error, "Failed to record the sweep of a device");
             }
         }
         Ok(report)
@@ -240,17 +243,17 @@ impl Walk<'_> {
         let mut numbers = match store.background(self.name, list).await {
             Ok(numbers) => numbers,
             Err(error) => {
-                tracing::error!(device = self.name, ?error, "object replicator: partitions");
+                tracing::error!(device = self.name, %error, "Failed to list the partitions of a device");
                 Vec::new()
             }
         };
-        // So that nodes do not all work on the same partition.
+        // Nodes must not all work on the same partition.
         let salt = u32::from_le_bytes(seed::bytes());
         numbers.sort_unstable_by_key(|number| number.wrapping_mul(2_654_435_761) ^ salt);
         numbers
     }
 
-    /// Whether the directories of a partition are listed in this sweep.
+    /// Whether this sweep lists the directories of a partition.
     fn is_listed(&self, number: u32) -> bool {
         self.cx.once || self.replicator.sweeps.wrapping_add(number).is_multiple_of(LIST_EVERY)
     }
@@ -274,7 +277,7 @@ impl Walk<'_> {
 
     async fn policy(
         &self,
-        (policy, ring, local): &Tenant,
+        (policy, ring, local): &PolicyDevice,
         away_since: Option<Timestamp>,
     ) -> Result<Report, Stopped> {
         let mut report = Report::default();
@@ -313,7 +316,7 @@ impl Walk<'_> {
         let store = &self.replicator.store;
         let _slot = self.slots.acquire().await;
         self.cx.safe_point().await?;
-        // As it is now: a new ring counts from the next partition on.
+        // The current ring: a new one applies from the next partition on.
         let ring = Arc::clone(&ring.get());
         let mut failed = Report::default();
         if ring.next_part_power().is_some() {
@@ -321,11 +324,15 @@ impl Walk<'_> {
             return Ok(failed);
         }
         if number >= ring.partitions() {
-            tracing::warn!(device = self.name, partition = number, "no such partition in the ring");
+            tracing::warn!(
+                device = self.name,
+                partition = number,
+                "A partition is not in the ring"
+            );
             failed.failure = 1;
             return Ok(failed);
         }
-        // The device may have gone since the walk began.
+        // The device may have disappeared since the walk began.
         let Ok(device) = store.devices.path(self.name) else {
             failed.failure = 1;
             return Ok(failed);

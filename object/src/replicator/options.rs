@@ -9,21 +9,22 @@ use crate::replication::RECLAIM_AGE_SECONDS;
 /// Time between two sweeps.
 const INTERVAL_SECONDS: u64 = 30;
 
+/// Options of the replicator.
 #[derive(Debug, Clone)]
 pub(crate) struct ReplicatorOptions {
     /// Time between two sweeps.
     pub(crate) interval: Duration,
-    /// Partitions that are worked on at the same time.
+    /// Partitions that are processed concurrently.
     pub(crate) concurrency: usize,
-    /// From sending a request to the head of its answer.
+    /// From sending a request to the head of its response.
     pub(crate) node_timeout: Duration,
     /// For hashes to be computed, and between two lines of an exchange.
     pub(crate) http_timeout: Duration,
-    /// Primary partitions are left alone until no handoff is left.
+    /// Primary partitions wait until no handoff is left.
     pub(crate) handoffs_first: bool,
-    /// Primary partitions are left alone.
+    /// Primary partitions are not replicated.
     pub(crate) handoffs_only: bool,
-    /// Primaries that must have an object before its handoff copy goes; 0: all of them.
+    /// Primaries that must have an object before its handoff copy is removed; 0 for all.
     pub(crate) handoff_delete: usize,
     /// How long tombstones are kept.
     pub(crate) reclaim_age: Duration,
@@ -31,18 +32,18 @@ pub(crate) struct ReplicatorOptions {
 
 impl ReplicatorOptions {
     /// # Errors
-    /// Names an option, its value and what was expected.
+    /// An option, its value and what was expected.
     pub(crate) fn read(section: &Section<'_>) -> Result<Self, String> {
         let seconds = |name: &str, default: u64| {
             section.parse(name, default, "whole seconds").map(Duration::from_secs)
         };
-        // Whole suffix directories are never copied: each object is checked on its way.
+        // Whole suffix directories are never copied: each object is verified.
         match section.get("sync_method").unwrap_or("ssync") {
             "ssync" => {}
             "rsync" => tracing::warn!(
                 "[object-replicator] sync_method = rsync: transfers are done with ssync"
             ),
-            other => return Err(section.refuse("sync_method", other, "ssync or rsync")),
+            other => return Err(section.refuse("sync_method", other, "ssync or rsync").into()),
         }
         let handoff_delete = match section.get("handoff_delete").unwrap_or("auto") {
             text if text.eq_ignore_ascii_case("auto") => 0,
@@ -63,7 +64,7 @@ impl ReplicatorOptions {
         if options.handoffs_first || options.handoffs_only || options.handoff_delete > 0 {
             tracing::warn!(
                 "[object-replicator] handoffs_first, handoffs_only and handoff_delete are for \
-                 emergencies: take them out when it is over"
+                 emergencies: remove them afterwards"
             );
         }
         Ok(options)

@@ -1,23 +1,23 @@
-//! How many objects are below full redundancy: at least one primary lacks their newest state.
+//! Counts objects below full redundancy: at least one primary lacks their newest state.
 //!
 //! An object is counted as a sweep finds it, before the sweep repairs it, by one node of the
 //! cluster: the first primary in the ring's order that has it, of those that answer; by its handoff
-//! when no primary that answers has it. Deletions count as long as they are remembered, and what is
-//! held back as suspect too. An object is `unknown` when nobody is known to lack it, but a primary
-//! could not be asked. What another node repairs before the one that counts it looks, is repaired
-//! and not counted; what it repairs itself counts until its next sweep.
+//! when no primary that answers has it. Tombstones count as long as they are kept, and so do
+//! objects that are held back as suspect. An object is `unknown` when no primary is known to lack
+//! it, but one could not be asked. An object that another node repairs before its counting node
+//! sees it is not counted; one that the counting node repairs itself counts until its next sweep.
 //!
-//! More than once are counted, never less: an object of which primaries have three different
-//! states; one that only handoffs have, by each of them, while no primary answers; one that a node
-//! cannot be asked about which others can ask; and, until the next sweep of a node, what another
-//! one has counted since. Objects beyond [`DOUBTS_MAX`] of a partition are counted by each primary
+//! Some objects are counted more than once, never less: one of which primaries have three different
+//! states; one that only handoffs have, by each of them, while no primary answers; one whose
+//! primary answers some nodes and not others; and, until the next sweep of a node, one that another
+//! node has counted since. Objects beyond [`DOUBTS_MAX`] of a partition are counted by each primary
 //! that lacks them.
 
 use std::collections::BTreeMap;
 
 use apus_cluster::PathHash;
 
-/// Objects of one partition that are told apart: what is held in memory.
+/// Objects of one partition that are distinguished. They are held in memory.
 const DOUBTS_MAX: usize = 1_000_000;
 
 /// Objects of one policy.
@@ -36,7 +36,7 @@ impl Redundancy {
     }
 }
 
-/// What is known of an object that not every primary is known to have.
+/// State of an object that some primary may lack.
 #[derive(Debug, Clone, Copy, Default)]
 struct Doubt {
     /// Primaries before this one that are not known to have it.
@@ -45,10 +45,10 @@ struct Doubt {
     is_lacked: bool,
 }
 
-/// A partition of a primary as compared with its other primaries.
+/// Comparison of a partition with its other primaries.
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
-    /// Primaries before this one that answered: those count what they have themselves.
+    /// Primaries before this one that answered: they count the objects that they have.
     earlier: u8,
     /// A primary's device is not mounted: it lacks everything.
     is_unmounted: bool,
@@ -60,22 +60,22 @@ pub(super) struct Comparison {
 }
 
 impl Comparison {
-    /// A primary told its hashes.
+    /// Records that a primary returned its hashes.
     pub(super) fn answered(&mut self, is_earlier: bool) {
         self.earlier = self.earlier.saturating_add(u8::from(is_earlier));
     }
 
-    /// A primary's device is not mounted.
+    /// Records that a primary's device is not mounted.
     pub(super) fn unmounted(&mut self) {
         self.is_unmounted = true;
     }
 
-    /// A primary could not be asked.
+    /// Records that a primary could not be asked.
     pub(super) fn silent(&mut self) {
         self.is_silent = true;
     }
 
-    /// A primary that answered lacks an object, or (`is_lacked` false) did not say whether it does.
+    /// Records that a primary lacks an object, or (`is_lacked` false) may lack it.
     pub(super) fn doubt(&mut self, hash: PathHash, is_earlier: bool, is_lacked: bool) {
         if self.doubts.len() >= DOUBTS_MAX && !self.doubts.contains_key(&hash) {
             self.beyond += 1;
@@ -86,7 +86,7 @@ impl Comparison {
         doubt.is_lacked |= is_lacked;
     }
 
-    /// Whether [`Comparison::count`] has to know how many objects there are.
+    /// Whether [`Comparison::count`] needs the total number of objects.
     pub(super) fn needs_total(&self) -> bool {
         self.earlier == 0 && (self.is_unmounted || self.is_silent)
     }
@@ -108,7 +108,7 @@ impl Comparison {
     }
 }
 
-/// What a handoff counts of some objects. `lacked`: how many primaries lack each, of those
+/// Counts some objects of a handoff. `lacked`: how many primaries lack each, of those
 /// `answered`.
 pub(super) fn of_handoff(lacked: &[usize], answered: usize) -> Redundancy {
     if answered == 0 {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn each_object_is_counted_once_whoever_has_it() {
+    fn each_object_is_counted_once_wherever_it_is() {
         assert_eq!(cluster(&[[1, 1, 1]; 4], &[], &[]), counts(0, 0));
         // All ways in which up to two states can lie on three nodes.
         for states in [
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_answering_node_would_not_say_is_unknown() {
+    fn objects_that_a_node_did_not_compare_are_unknown() {
         let mut first = Comparison::default();
         first.answered(false);
         first.doubt(hash(1), false, false);

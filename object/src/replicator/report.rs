@@ -1,4 +1,4 @@
-//! What a sweep of the replicator did, and how Swift's recon tells it.
+//! Counts of a replicator sweep, and their recon entries in Swift's form.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,9 +14,9 @@ use super::redundancy::Redundancy;
 pub(crate) struct Report {
     /// Partitions.
     pub(crate) attempted: u64,
-    /// Nodes that have everything of a partition now.
+    /// Nodes that have a whole partition now.
     pub(crate) success: u64,
-    /// Nodes that could not be asked or did not take what they lack.
+    /// Nodes that could not be asked or refused what they lack.
     pub(crate) failure: u64,
     /// Nodes whose hashes were equal at once.
     pub(crate) hashmatch: u64,
@@ -28,15 +28,16 @@ pub(crate) struct Report {
     pub(crate) suffixes_synced: u64,
     /// Bodies, metadata and tombstones that were sent.
     pub(crate) objects_sent: u64,
-    /// Handoff objects that went since their primaries have them.
+    /// Handoff objects that were removed, since their primaries have them.
     pub(crate) objects_removed: u64,
-    /// Handoff partitions that went, and that are left.
+    /// Handoff partitions that were removed, and that are left.
     pub(crate) removed: u64,
     pub(crate) handoffs_left: u64,
     /// Primary partitions of which another primary did not have everything in the end, or could
     /// not be asked.
     pub(crate) partitions_behind: u64,
-    /// Objects that somebody asked for and did not get. Not those of nodes that could not be asked.
+    /// Objects that a node requested and did not receive, without those of nodes that could not be
+    /// asked.
     pub(crate) objects_behind: u64,
     /// Old objects of a device that was away for long which no other node has: not sent.
     pub(crate) suspect: u64,
@@ -44,7 +45,7 @@ pub(crate) struct Report {
     pub(crate) devices_missing: u64,
     /// Failures by address and device.
     pub(crate) failure_nodes: BTreeMap<String, BTreeMap<String, u64>>,
-    /// What this node counts of objects below full redundancy, by policy.
+    /// Objects below full redundancy that this node counts, by policy.
     pub(crate) redundancy: BTreeMap<u32, Redundancy>,
     /// Policies of which all partitions here were compared.
     #[serde(skip)]

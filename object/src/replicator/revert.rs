@@ -1,8 +1,9 @@
-//! A partition that does not belong here: its primaries are to have it, then it goes.
+//! Pushes a handoff partition to its primaries, and removes what they have.
 //!
-//! Source: `swift/obj/replicator.py`, `revert`. An object goes when all primaries, or as many as
-//! `handoff_delete` says, have told that they want nothing of it. What was sent is asked for
-//! again: only a node's own word counts. What arrives meanwhile stays until it is confirmed too.
+//! Source: `swift/obj/replicator.py`, `revert`. An object is removed when all primaries, or as many
+//! as `handoff_delete` requires, have reported that they lack nothing of it. After sending, each
+//! node is asked again: only its own report counts. What arrives meanwhile stays until it is
+//! confirmed as well.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,7 +21,7 @@ use crate::ssync::line::Offer;
 use crate::store::StoreError;
 use crate::store::replication_lock::{LockError, LockOptions};
 
-/// How long the partition's lock is waited for: who receives into it goes first.
+/// How long the partition's lock is waited for: a receiver has precedence.
 const LOCK_WAIT: Duration = Duration::from_millis(200);
 /// Objects that one job of a device's thread removes.
 const REMOVED_AT_ONCE: usize = 64;
@@ -30,7 +31,7 @@ pub(super) async fn revert(job: &Job) -> Report {
     let mut report = Report { attempted: 1, ..Report::default() };
     let (device, partition) = (&job.local.device, job.partition.number);
     let nodes = job.other_primaries();
-    // Held to the end: two nodes that push to each other must not both remove.
+    // Held to the end: two nodes that push to each other must not both remove objects.
     let options = LockOptions { create: false, per_device: 0, wait: LOCK_WAIT };
     let lock = job.store.lock_replication(device, &job.partition, options).await;
     let _lock = match lock {
@@ -41,7 +42,7 @@ pub(super) async fn revert(job: &Job) -> Report {
             return report;
         }
         Err(error) => {
-            tracing::info!(device, partition, ?error, "object replicator: handoff is in use");
+            tracing::info!(device, partition, %error, "A handoff partition is in use");
             report.handoffs_left = 1;
             let unknown = job.count_objects().await.unwrap_or(0);
             report.redundancy(job.partition.policy, Redundancy { below: 0, unknown });
@@ -53,7 +54,7 @@ pub(super) async fn revert(job: &Job) -> Report {
         Ok(true) => report.removed += 1,
         Ok(false) => report.handoffs_left += 1,
         Err(error) => {
-            tracing::error!(device, partition, ?error, "object replicator: handoff");
+            tracing::error!(device, partition, %error, "Failed to push a handoff partition");
             report.handoffs_left += 1;
         }
     }
@@ -69,7 +70,7 @@ struct Push<'a> {
 }
 
 impl Push<'_> {
-    /// Whether nothing is left of the partition.
+    /// Pushes all objects; returns whether nothing is left of the partition.
     async fn all(&mut self) -> Result<bool, StoreError> {
         let (store, device) = (&self.job.store, &self.job.local.device);
         let suffixes = self.job.suffixes().await?;
@@ -79,7 +80,7 @@ impl Push<'_> {
             some => some.min(self.nodes.len()),
         };
         let mut batches = self.job.batches(suffixes);
-        // A partition that nobody owns stays.
+        // A partition without primaries stays.
         while needed > 0
             && let Some(batch) = batches.next().await?
         {
@@ -102,7 +103,7 @@ impl Push<'_> {
             if self.failed.contains(&node.id) {
                 continue;
             }
-            // One copy goes to each far region; its nodes give it to each other.
+            // One copy goes to each far region; its nodes forward it to each other.
             let send = match regions.contains(&node.region) {
                 true => Send::Nothing,
                 false => Send::AllBut(&held),
@@ -123,7 +124,7 @@ impl Push<'_> {
                 Err(error) => {
                     let (device, partition) = (&self.job.local.device, self.job.partition.number);
                     let (address, remote) = (node.replication_address(), &node.device);
-                    tracing::warn!(device, partition, address, remote, %error, "handoff");
+                    tracing::warn!(device, partition, address, remote, %error, "Failed to push objects to a primary");
                     self.failed.insert(node.id);
                     self.report.failed(&node);
                 }
@@ -155,7 +156,7 @@ impl Push<'_> {
         Ok(())
     }
 
-    /// Sends objects to a node and gives those that it lacks before and after that.
+    /// Sends objects to a node; returns those that it lacks before and after that.
     async fn lacking(
         &mut self,
         node: &Device,
@@ -177,7 +178,7 @@ impl Push<'_> {
     }
 }
 
-/// What a node lacks of some objects, before and after they were sent.
+/// Objects that a node lacks before and after they were sent.
 struct Lacking {
     before: BTreeSet<PathHash>,
     after: BTreeSet<PathHash>,

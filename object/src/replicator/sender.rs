@@ -1,8 +1,8 @@
 //! The sending end of one `SSYNC` exchange.
 //!
-//! Source: `swift/obj/ssync_sender.py`. The receiver answers each half when it has read it whole,
-//! so nothing is read while something is sent. A body that turns out to be damaged in its middle
-//! breaks the exchange off: the receiver must not take it for good.
+//! Source: `swift/obj/ssync_sender.py`. The receiver answers each half after reading all of it, so
+//! nothing is read while something is sent. A body that is found to be damaged in its middle ends
+//! the exchange: the receiver must not store it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use tokio::sync::mpsc;
 
-use super::verified::{ReadError, Verified};
+use super::verified::{ReadError, VerifiedReader};
 use crate::engine::object::{DirectoryState, OpenError, StoredObject};
 use crate::engine::place::Partition;
 use crate::ssync::input::{Input, InputError};
@@ -31,7 +31,7 @@ use crate::store::{ObjectStore, StoreError};
 const LINES_BYTES: usize = 8 * 1024;
 /// How long the end of an answer may take after its last line.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
-/// Pieces on their way to the network.
+/// Pieces that wait for the network.
 const WINDOW: usize = 4;
 
 /// Why an exchange failed.
@@ -57,37 +57,37 @@ pub(crate) enum SyncError {
     Disk(#[from] StoreError),
 }
 
-/// What is to be sent of that which the receiver wants.
+/// Which of the objects that the receiver wants are sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Send<'a> {
-    /// Nothing: the receiver is only asked what it lacks.
+    /// None: the receiver is only asked what it lacks.
     Nothing,
     /// All but these.
     AllBut(&'a BTreeSet<PathHash>),
 }
 
-/// What became of an exchange.
+/// Result of an exchange.
 #[derive(Debug, Default)]
 pub(crate) struct Exchanged {
-    /// What the receiver wanted.
+    /// What the receiver wants.
     pub(crate) wanted: Vec<(PathHash, Wanted)>,
     /// Objects of which something was sent.
     pub(crate) sent: u64,
-    /// Since when the receiver's device is there, as it told when it was only asked.
+    /// Since when the receiver's device is present, if it was asked.
     pub(crate) present_since: Option<Timestamp>,
 }
 
-/// From where objects are sent. Cloning shares everything.
+/// The partition from which objects are sent. Cloning shares everything.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     pub(crate) store: Arc<ObjectStore>,
     pub(crate) client: Arc<Client>,
-    /// The device of ours.
+    /// This node's device.
     pub(crate) device: String,
     pub(crate) partition: Partition,
-    /// By which what is sent has another path.
+    /// The part power of the other path of each object.
     pub(crate) other_power: Option<u32>,
-    /// From sending a request to the head of its answer.
+    /// From sending a request to the head of its response.
     pub(crate) node_timeout: Duration,
     /// Between two lines of an exchange.
     pub(crate) http_timeout: Duration,
@@ -137,28 +137,30 @@ impl Exchange {
         Ok(Self { out, input, source: source.clone(), present_since })
     }
 
-    async fn say(&mut self, text: impl Into<Bytes>) -> Result<(), SyncError> {
+    async fn send(&mut self, text: impl Into<Bytes>) -> Result<(), SyncError> {
         let sent = self.out.send(Ok(text.into()));
         match tokio::time::timeout(self.source.http_timeout, sent).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(self.why_gone().await),
+            Ok(Err(_)) => Err(self.disconnect_reason().await),
             Err(_) => Err(InputError::Timeout.into()),
         }
     }
 
-    /// What a receiver that no longer listens has said last.
-    async fn why_gone(&mut self) -> SyncError {
+    /// The last error of a receiver that disconnected.
+    async fn disconnect_reason(&mut self) -> SyncError {
         loop {
             match self.input.line().await {
                 Ok(Some(line)) if line.starts_with(b":ERROR:") => return unexpected(&line),
                 Ok(Some(_)) => {}
-                Ok(None) => return InputError::Broken("it does not listen".to_owned()).into(),
+                Ok(None) => {
+                    return InputError::Broken("the receiver disconnected".to_owned()).into();
+                }
                 Err(error) => return error.into(),
             }
         }
     }
 
-    /// Reads up to a line; nothing but blank lines may come before.
+    /// Reads up to a line; only blank lines may precede it.
     async fn expect(&mut self, wanted: &str) -> Result<(), SyncError> {
         loop {
             match self.input.line().await? {
@@ -179,16 +181,17 @@ impl Exchange {
             text.push_str(&offer.encode());
             text.push_str("\r\n");
             if text.len() >= LINES_BYTES {
-                self.say(std::mem::take(&mut text)).await?;
+                self.send(std::mem::take(&mut text)).await?;
             }
         }
-        self.say(format!("{text}{MISSING_CHECK_END}\r\n")).await?;
+        self.send(format!("{text}{MISSING_CHECK_END}\r\n")).await?;
         self.expect(MISSING_CHECK_START).await?;
         let mut open: BTreeSet<PathHash> = offers.iter().map(|offer| offer.hash).collect();
         let mut wanted = Vec::new();
         loop {
             let line = self.input.line().await?;
-            let line = line.ok_or_else(|| InputError::Broken("its list has no end".to_owned()))?;
+            let line = line
+                .ok_or_else(|| InputError::Broken("its list of objects has no end".to_owned()))?;
             if line == MISSING_CHECK_END {
                 return Ok(wanted);
             }
@@ -208,7 +211,7 @@ impl Exchange {
         wanted: &[(PathHash, Wanted)],
         send: Send<'_>,
     ) -> Result<u64, SyncError> {
-        self.say(format!("{UPDATES_START}\r\n")).await?;
+        self.send(format!("{UPDATES_START}\r\n")).await?;
         let mut sent = 0;
         if let Send::AllBut(held) = send {
             for (hash, parts) in wanted.iter().filter(|(hash, _)| !held.contains(hash)) {
@@ -218,7 +221,7 @@ impl Exchange {
                 }
             }
         }
-        self.say(format!("{UPDATES_END}\r\n")).await?;
+        self.send(format!("{UPDATES_END}\r\n")).await?;
         self.expect(UPDATES_START).await?;
         self.expect(UPDATES_END).await?;
         Ok(sent)
@@ -229,22 +232,22 @@ impl Exchange {
         let Self { out, mut input, .. } = self;
         drop(out);
         let end = async { while let Ok(Some(_)) = input.line().await {} };
-        // Everything has been said: who does not end only loses the connection.
+        // Everything was sent: a receiver that does not end only loses the connection.
         let _ = tokio::time::timeout(CLOSE_WAIT, end).await;
     }
 
-    /// Sends the wanted parts of one object; `false` when it is not there any more.
+    /// Sends the wanted parts of one object; returns `false` when it does not exist any longer.
     async fn object(&mut self, hash: PathHash, wanted: Wanted) -> Result<bool, SyncError> {
         let source = self.source.clone();
         let (store, place) = (source.store.clone(), source.partition.place(hash));
         let look = move || Ok(store.find_by_hash(&place));
         let found = source.store.background(&source.device, look).await;
         match found? {
-            // What became of it meanwhile is told by the next sweep.
+            // The next sweep reports its new state.
             Ok((DirectoryState::Absent, _))
             | Err(OpenError::Corrupt(_) | OpenError::OtherName(_)) => Ok(false),
             Err(error) => {
-                tracing::warn!(?error, %hash, "ssync sender: open");
+                tracing::warn!(%error, %hash, "Failed to open an object to send");
                 Ok(false)
             }
             Ok((DirectoryState::Deleted(time, _), name)) => {
@@ -253,7 +256,7 @@ impl Exchange {
                 }
                 let stored = Metadata::from([("X-Timestamp".to_owned(), time.to_string())]);
                 let Some(head) = update("DELETE", &name, &stored) else { return Ok(false) };
-                self.say(head).await.map(|()| true)
+                self.send(head).await.map(|()| true)
             }
             Ok((DirectoryState::Present(stored), name)) => {
                 self.present(hash, Arc::new(*stored), &name, wanted).await
@@ -280,13 +283,13 @@ impl Exchange {
         }
         if let (true, Some(meta)) = (wanted.meta, &stored.meta) {
             let Some(head) = update("POST", name, meta) else { return Ok(false) };
-            self.say(head).await?;
+            self.send(head).await?;
             sent = true;
         }
         Ok(sent)
     }
 
-    /// Sends a body; `false` when it was found to be damaged before anything went out.
+    /// Sends a body; returns `false` when it is found to be damaged before anything was sent.
     async fn body(
         &mut self,
         hash: PathHash,
@@ -299,17 +302,17 @@ impl Exchange {
         let damaged = async |reason: &'static str| {
             let (place, seen) = (source.partition.place(hash), stored.identity());
             let own = store.clone();
-            let aside = move || {
+            let quarantine = move || {
                 let engine = own.engine(place.policy);
                 if seen.is_some_and(|seen| engine.holds(&place, &seen)) {
                     own.quarantine_now(&place, reason);
                 }
                 Ok(())
             };
-            // Busy threads leave it to the next reader.
-            let _ = store.background(device, aside).await;
+            // When the threads are busy, the next reader quarantines it.
+            let _ = store.background(device, quarantine).await;
         };
-        let mut body = match Verified::new(stored.clone()) {
+        let mut body = match VerifiedReader::new(stored.clone()) {
             Ok(body) => body,
             Err(ReadError::Damaged(reason)) => {
                 damaged(reason).await;
@@ -331,22 +334,22 @@ impl Exchange {
                 }
             };
             if let Some(head) = head.take() {
-                self.say(head).await?;
+                self.send(head).await?;
             }
             match piece {
-                Some(piece) => self.say(piece).await?,
+                Some(piece) => self.send(piece).await?,
                 None => return Ok(true),
             }
         }
     }
 
-    /// Ends the request in the middle, so that the receiver drops what it has of the object.
+    /// Ends the request in the middle, so that the receiver discards the object.
     async fn break_off(&mut self, error: ReadError) -> SyncError {
         let reason = match error {
             ReadError::Damaged(_) => SyncError::Damaged,
             ReadError::Disk(error) => StoreError::from(error).into(),
         };
-        // It may have gone by itself.
+        // The receiver may have disconnected.
         let _ = self.out.send(Err(reason.to_string().into())).await;
         reason
     }
@@ -358,13 +361,13 @@ fn unexpected(line: &[u8]) -> SyncError {
     )
 }
 
-/// The head of an update. `None` when a line would say something else than is stored.
+/// The head of an update. `None` when a line cannot express what is stored.
 fn update(method: &str, name: &str, stored: &Metadata) -> Option<String> {
     let mut text = format!("{method} {}\r\n", percent::encode_path(name));
     for (name, value) in stored.iter().filter(|(name, _)| *name != "name") {
         let breaks = |text: &str| text.contains(['\r', '\n']);
         if breaks(name) || breaks(value) || name.contains(':') {
-            tracing::error!(name, value, "ssync sender: metadata that no line can hold");
+            tracing::error!(name, value, "Cannot send metadata that does not fit a header line");
             return None;
         }
         text.push_str(&format!("{name}: {value}\r\n"));

@@ -1,8 +1,7 @@
-//! A partition that belongs here: every other primary is to have what is here. It is never removed.
+//! Pushes a primary partition to its other primaries. The partition is never removed.
 //!
-//! Source: `swift/obj/replicator.py`, `update`. A primary whose device is not mounted is stood in
-//! for by the next handoff; one that cannot be reached is not, since it usually comes back with
-//! what it had.
+//! Source: `swift/obj/replicator.py`, `update`. The next handoff replaces a primary whose device is
+//! not mounted, but not one that cannot be reached, since that usually returns with its data.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,21 +13,21 @@ use super::job::{Batch, Job, RemoteError};
 use super::redundancy::{Comparison, Redundancy};
 use super::report::Report;
 use super::returned;
-use super::sender::{Send, exchange};
+use super::sender::{Send, SyncError, exchange};
 use super::unchanged::Marks;
 use crate::diskfile::partition_mark::PartitionMark;
 use crate::ssync::line::Wanted;
 use crate::store::StoreError;
 
-/// What came of one node.
-enum Outcome {
+/// Result of comparing with one node.
+enum NodeOutcome {
     /// It has everything. Its hashes were equal at once, if its mark is given.
     InSync(Option<PartitionMark>),
-    /// It got something, but does not have everything.
+    /// It received something, but does not have everything.
     Behind,
     /// Its device is not mounted.
     Unmounted,
-    /// It could not be asked, or did not take what it lacks.
+    /// It could not be asked, or refused what it lacks.
     Failed,
 }
 
@@ -45,7 +44,7 @@ pub(super) async fn update(job: &Job) -> Report {
     }
     if let Err(error) = done {
         let (device, partition) = (&job.local.device, job.partition.number);
-        tracing::error!(device, partition, ?error, "object replicator");
+        tracing::error!(device, partition, %error, "Failed to compare a partition");
         report.partitions_behind = 1;
         job.other_primaries().iter().for_each(|node| report.failed(node));
         let unknown = job.count_objects().await.unwrap_or(0);
@@ -54,7 +53,7 @@ pub(super) async fn update(job: &Job) -> Report {
     report
 }
 
-/// Gives the marks of the other primaries and how many suffixes there are, if all of them had
+/// Returns the marks of the other primaries and the number of suffixes, if all primaries had
 /// everything at once.
 async fn try_update(job: &Job, report: &mut Report) -> Result<Option<(Marks, usize)>, StoreError> {
     let device = &job.local.device;
@@ -63,7 +62,7 @@ async fn try_update(job: &Job, report: &mut Report) -> Result<Option<(Marks, usi
     let mut local = found.hashes;
     let mut primaries = job.other_primaries();
     if !primaries.is_empty() {
-        // So that not everybody begins with the same one.
+        // Nodes must not all begin with the same one.
         let turn = usize::from(u16::from_le_bytes(seed::bytes())) % primaries.len();
         primaries.rotate_left(turn);
     }
@@ -77,12 +76,16 @@ async fn try_update(job: &Job, report: &mut Report) -> Result<Option<(Marks, usi
     let mut marks = Marks::new();
     while attempts_left > 0 {
         let Some((index, node)) = nodes.next() else {
-            tracing::warn!(device, partition = job.partition.number, "no handoff is left");
+            tracing::warn!(
+                device,
+                partition = job.partition.number,
+                "The ring has no further handoff for a partition"
+            );
             break;
         };
         attempts_left -= 1;
         tried += 1;
-        // One copy goes to each far region; its nodes give it to each other.
+        // One copy goes to each far region; its nodes forward it to each other.
         if regions.contains(&node.region) {
             if index < count {
                 ask(job, &node, &local, &mut comparison).await?;
@@ -91,28 +94,28 @@ async fn try_update(job: &Job, report: &mut Report) -> Result<Option<(Marks, usi
         }
         let compared = (index < count).then_some(&mut comparison);
         let outcome = one(job, &node, &mut local, report, compared).await?;
-        behind |= index < count && !matches!(outcome, Outcome::InSync(_));
-        if let (true, Outcome::InSync(Some(mark))) = (index < count, &outcome) {
+        behind |= index < count && !matches!(outcome, NodeOutcome::InSync(_));
+        if let (true, NodeOutcome::InSync(Some(mark))) = (index < count, &outcome) {
             marks.insert(node.id, *mark);
         }
         match outcome {
-            Outcome::InSync(_) | Outcome::Behind => {
+            NodeOutcome::InSync(_) | NodeOutcome::Behind => {
                 report.success += 1;
                 if node.region != job.local.region {
                     regions.insert(node.region);
                 }
             }
-            Outcome::Unmounted => {
+            NodeOutcome::Unmounted => {
                 failed += 1;
                 report.failed(&node);
-                // With `handoff_delete`, no more copies are made than it asks for; one is ours.
-                let hoped_for = 1 + tried - failed + attempts_left;
+                // `handoff_delete` limits the number of copies, of which one is here.
+                let expected = 1 + tried - failed + attempts_left;
                 let enough = job.options.handoff_delete;
-                if enough == 0 || hoped_for < enough {
+                if enough == 0 || expected < enough {
                     attempts_left += 1;
                 }
             }
-            Outcome::Failed => {
+            NodeOutcome::Failed => {
                 failed += 1;
                 report.failed(&node);
             }
@@ -128,7 +131,7 @@ async fn try_update(job: &Job, report: &mut Report) -> Result<Option<(Marks, usi
     Ok((marks.len() == count).then_some((marks, local.len())))
 }
 
-/// Finds out what a primary lacks to which nothing is sent from here.
+/// Compares with a primary to which nothing is sent.
 async fn ask(
     job: &Job,
     node: &Device,
@@ -161,7 +164,7 @@ async fn ask(
     Ok(())
 }
 
-/// Notes which of some objects a primary lacks; `None` when it did not say.
+/// Records which of some objects a primary lacks; `None` when it did not report that.
 fn note(
     comparison: &mut Comparison,
     is_earlier: bool,
@@ -188,38 +191,32 @@ fn differing(
     local.iter().filter(differs).map(|(suffix, _)| suffix.clone()).collect()
 }
 
+/// Compares with a node and pushes what it lacks.
 async fn one(
     job: &Job,
     node: &Device,
     local: &mut BTreeMap<String, String>,
     report: &mut Report,
     mut comparison: Option<&mut Comparison>,
-) -> Result<Outcome, StoreError> {
-    let (device, partition) = (&job.local.device, job.partition.number);
-    let failed = |error: &dyn std::fmt::Display| {
-        let (address, remote) = (node.replication_address(), &node.device);
-        tracing::warn!(device, partition, address, remote, %error, "object replicator");
-        Outcome::Failed
-    };
+) -> Result<NodeOutcome, StoreError> {
     let remote = match job.remote_hashes(node).await {
         Ok(remote) => remote,
         Err(RemoteError::Unmounted) => {
             comparison.into_iter().for_each(Comparison::unmounted);
-            return Ok(Outcome::Unmounted);
+            return Ok(NodeOutcome::Unmounted);
         }
         Err(error) => {
             comparison.into_iter().for_each(Comparison::silent);
-            return Ok(failed(&error));
+            return Ok(failed(job, node, &error));
         }
     };
-    let is_earlier = job.is_earlier(node);
     if let Some(comparison) = comparison.as_deref_mut() {
-        comparison.answered(is_earlier);
+        comparison.answered(job.is_earlier(node));
     }
     let mut suffixes = differing(local, &remote.hashes);
     let was_equal = suffixes.is_empty();
     if !suffixes.is_empty() {
-        // What is known of them may be old: they are read before anything is sent.
+        // The stored hashes may be old: they are computed again before anything is sent.
         let found = job.local_hashes(&suffixes, false).await?;
         report.suffixes_hashed += found.hashed;
         *local = found.hashes;
@@ -227,11 +224,49 @@ async fn one(
     }
     if suffixes.is_empty() {
         report.hashmatch += 1;
-        return Ok(Outcome::InSync(remote.mark.filter(|_| was_equal)));
+        return Ok(NodeOutcome::InSync(remote.mark.filter(|_| was_equal)));
     }
     report.synced += 1;
     report.suffixes_synced += suffixes.len() as u64;
-    let mut batches = job.batches(suffixes.iter().cloned().collect());
+    match push(job, node, suffixes, report, comparison).await? {
+        Err(error) => return Ok(failed(job, node, &error)),
+        Ok(false) => return Ok(NodeOutcome::Behind),
+        Ok(true) => {}
+    }
+    // The node computes its hashes while the objects are still in memory, and shows that it is still
+    // present. It may have more than this node, which it pushes itself.
+    Ok(match job.remote_hashes(node).await {
+        Ok(_) => NodeOutcome::InSync(None),
+        Err(RemoteError::Unmounted) => NodeOutcome::Unmounted,
+        Err(error) => failed(job, node, &error),
+    })
+}
+
+/// Logs that a node could not be asked, or refused what it lacks.
+fn failed(job: &Job, node: &Device, error: &dyn std::error::Error) -> NodeOutcome {
+    let (device, partition) = (&job.local.device, job.partition.number);
+    let (address, remote) = (node.replication_address(), &node.device);
+    tracing::warn!(
+        device,
+        partition,
+        address,
+        remote,
+        error = %error,
+        "Failed to replicate a partition to a node"
+    );
+    NodeOutcome::Failed
+}
+
+/// Pushes the objects of some suffixes; returns whether the node has all of them now.
+async fn push(
+    job: &Job,
+    node: &Device,
+    suffixes: BTreeSet<String>,
+    report: &mut Report,
+    mut comparison: Option<&mut Comparison>,
+) -> Result<Result<bool, SyncError>, StoreError> {
+    let is_earlier = job.is_earlier(node);
+    let mut batches = job.batches(suffixes.into_iter().collect());
     let mut all = true;
     while let Some(batch) = batches.next().await? {
         let held = returned::held(job, &batch).await;
@@ -248,24 +283,15 @@ async fn one(
                 all &= wanted == done.sent;
             }
             Err(error) => {
-                // The rest is only listed: of none of it is anything known.
+                // The rest is only listed: nothing is known of it.
                 let mut left = Some(batch);
                 while let (Some(comparison), Some(batch)) = (comparison.as_deref_mut(), left) {
                     note(comparison, is_earlier, &batch, None);
                     left = batches.next().await?;
                 }
-                return Ok(failed(&error));
+                return Ok(Err(error));
             }
         }
     }
-    if !all {
-        return Ok(Outcome::Behind);
-    }
-    // This has its hashes computed where the objects are still in memory, and shows that it is
-    // still there. It may have more than we have, which it pushes itself.
-    Ok(match job.remote_hashes(node).await {
-        Ok(_) => Outcome::InSync(None),
-        Err(RemoteError::Unmounted) => Outcome::Unmounted,
-        Err(error) => failed(&error),
-    })
+    Ok(Ok(all))
 }

@@ -1,5 +1,7 @@
-//! Reads a body for another node, piece by piece, and gives the last one only when the whole is
-//! good: a damaged file is never sent as a good one.
+//! Reads a body for another node, and verifies it.
+//!
+//! The last piece is returned only when the whole body is good: a damaged one is never sent
+//! completely.
 
 use std::io;
 use std::sync::Arc;
@@ -28,15 +30,15 @@ enum Digest {
     Md5(Box<md5::Context>, String),
 }
 
-/// A body that is checked as it is read.
-pub(super) struct Verified {
+/// Reader of a body that verifies it.
+pub(super) struct VerifiedReader {
     stored: Arc<StoredObject>,
     digest: Option<Digest>,
     offset: u64,
 }
 
-impl Verified {
-    /// Of an open object; checks its length.
+impl VerifiedReader {
+    /// Begins to read an open object; checks its length.
     pub(super) fn new(stored: Arc<StoredObject>) -> Result<Self, ReadError> {
         if stored.body.length()? != stored.length {
             return Err(ReadError::Damaged("length is not what the metadata says"));

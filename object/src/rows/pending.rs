@@ -1,4 +1,4 @@
-//! Row updates that could not be delivered, kept beside the objects until somebody can.
+//! Row updates that could not be delivered, kept on the device of their object.
 //!
 //! `<device>/async_pending[-N]/<suffix>/<hash>-<time>`, pickled as Swift's updater reads them.
 
@@ -13,9 +13,9 @@ use apus_wire::message::container::{RowHeaders, RowVerb};
 
 use crate::diskfile::writer::CRC_ATTRIBUTE;
 
-/// Longest update that is read: Swift's hold the headers of one request.
+/// Longest update that is read: Swift's contain the headers of one request.
 const BYTES_MAX: u64 = 1024 * 1024;
-/// Larger updates are not mended: it takes the square of their length.
+/// Larger updates are not repaired: that takes the square of their length.
 const MENDED_BYTES_MAX: u64 = 16 * 1024;
 
 /// One update: the verb, the three names and the headers of the request to container servers.
@@ -26,7 +26,7 @@ pub(crate) struct Update {
     pub(crate) container: String,
     pub(crate) object: String,
     pub(crate) headers: RowHeaders,
-    /// Account and container of the shard that is to have it instead.
+    /// Account and container of the shard that gets the row instead.
     pub(crate) container_path: Option<String>,
     /// State of the root container's database, as the proxy knew it.
     pub(crate) db_state: Option<String>,
@@ -86,16 +86,16 @@ pub(crate) fn name(hash: &PathHash, time: Timestamp) -> String {
     format!("{hash}-{time}")
 }
 
-/// Writes an update with its checksum, which tells a damaged row from another.
+/// Writes an update with its checksum, which detects damage.
 fn fill(file: &mut AtomicFile, pickled: &[u8]) -> io::Result<()> {
     file.append(pickled)?;
     let crc = format!("{:016x}", crc_fast::crc64_nvme(pickled));
-    // A help only: Swift's own have none either.
+    // Optional: Swift's own updates have none.
     let _ = file.set_attribute(CRC_ATTRIBUTE, crc.as_bytes());
     Ok(())
 }
 
-/// An update as it lies on a device. What is not understood is kept.
+/// An update as it is stored. Unknown fields are kept.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PendingUpdate(Vec<(Value, Value)>);
 
@@ -140,13 +140,13 @@ impl PendingUpdate {
         }
     }
 
-    /// Ids of the devices that have it.
+    /// Ids of the devices that have the row.
     pub(crate) fn successes(&self) -> Vec<i64> {
         let ids = self.value("successes").and_then(Value::items).unwrap_or_default();
         ids.iter().filter_map(Value::as_int).collect()
     }
 
-    /// Notes one more.
+    /// Adds a device that has the row.
     pub(crate) fn succeeded(&mut self, id: i64) {
         let mut ids: Vec<Value> = self.successes().into_iter().map(Value::Int).collect();
         ids.push(Value::Int(id));
@@ -162,8 +162,8 @@ impl PendingUpdate {
         self.0.push((Value::Str(name.to_owned()), value));
     }
 
-    /// From now on it is for the shard at `path` (account and container), whose databases have
-    /// nothing yet. A shard that it has been sent to before means a loop: then the root is asked
+    /// Redirects the update to the shard at `path` (account and container), whose databases do not
+    /// have the row yet. A shard that it was sent to before indicates a loop: then the root is asked
     /// again.
     pub(crate) fn redirect(&mut self, path: &str) {
         self.remove("successes");
@@ -181,12 +181,12 @@ impl PendingUpdate {
     }
 }
 
-/// The suffix directories below `async_pending`; none when there is no such directory.
+/// The suffix directories below `async_pending`; empty when that does not exist.
 pub(crate) fn suffixes(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(apus_disk::names(directory)?.into_iter().map(|name| directory.join(name)).collect())
 }
 
-/// Whether an update of an object waits on a device.
+/// Whether an update of an object is pending on a device.
 pub(crate) fn of_object(device: &Path, policy: PolicyIndex, hash: &PathHash) -> io::Result<bool> {
     let directory = device.join(policy.suffixed("async_pending")).join(hash.suffix_dir());
     let own = format!("{hash}-");
@@ -200,7 +200,7 @@ pub(crate) struct PendingUpdates {
     pub(crate) newest: Vec<(Timestamp, PathBuf)>,
     /// Older ones, which were removed.
     pub(crate) obsolete: u64,
-    /// Files whose names say that they are something else.
+    /// Files whose names are not those of updates.
     pub(crate) strange: u64,
 }
 
@@ -211,9 +211,9 @@ pub(crate) fn newest_of_each(suffix: &Path) -> io::Result<PendingUpdates> {
     for name in apus_disk::names(suffix)? {
         match name.split_once('-').map(|(hash, time)| (hash, Timestamp::parse(time))) {
             Some((hash, Some(time))) => names.push((hash.to_owned(), time, suffix.join(&name))),
-            // A file on its way to its name.
+            // A temporary file.
             _ if name.starts_with('.') => {}
-            // Not ours to touch.
+            // A file of another program stays.
             _ => found.strange += 1,
         }
     }
@@ -230,18 +230,18 @@ pub(crate) fn newest_of_each(suffix: &Path) -> io::Result<PendingUpdates> {
     }
     found.newest.sort();
     if found.newest.is_empty() {
-        // Somebody may write into it at this moment; then it stays.
+        // A directory that is being written to stays.
         let _ = apus_disk::remove_directory(suffix);
     }
     Ok(found)
 }
 
-/// What an update was before one of its bits, or one of its checksum's, has flipped; `None` when it
-/// is damaged in another way. No two single bits have the same effect on a CRC.
+/// Restores an update in which one bit, or one bit of its checksum, has flipped; `None` when it is
+/// damaged in another way. No two single bits have the same effect on a CRC.
 ///
 /// # Errors
-/// As the operating system says.
-pub(crate) fn mended(path: &Path) -> io::Result<Option<PendingUpdate>> {
+/// The error of the operating system.
+pub(crate) fn repaired(path: &Path) -> io::Result<Option<PendingUpdate>> {
     let file = std::fs::File::open(path)?;
     let mut bytes = Vec::new();
     (&file).take(MENDED_BYTES_MAX).read_to_end(&mut bytes)?;
@@ -273,7 +273,7 @@ pub(crate) fn mended(path: &Path) -> io::Result<Option<PendingUpdate>> {
     Ok(None)
 }
 
-/// The content of a file, or what is wrong with it; `None` when it is gone.
+/// The content of a file, or its damage; `None` when the file does not exist.
 fn load(path: &Path) -> io::Result<Option<Result<PendingUpdate, String>>> {
     let file = match std::fs::File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -282,7 +282,7 @@ fn load(path: &Path) -> io::Result<Option<Result<PendingUpdate, String>>> {
     let mut bytes = Vec::new();
     let length = (&file).take(BYTES_MAX).read_to_end(&mut bytes)?;
     if length as u64 == BYTES_MAX {
-        return Ok(Some(Err(format!("{BYTES_MAX} bytes or more: no update is so long"))));
+        return Ok(Some(Err(format!("it has {BYTES_MAX} bytes or more"))));
     }
     let mut stored = [0u8; 16];
     let length = apus_disk::read_attribute(&file, CRC_ATTRIBUTE, &mut stored, &Counters::default());
@@ -292,15 +292,15 @@ fn load(path: &Path) -> io::Result<Option<Result<PendingUpdate, String>>> {
     }
     Ok(Some(match pickle::loads(&bytes) {
         Ok(Value::Dict(fields)) => Ok(PendingUpdate(fields)),
-        Ok(_) => Err("no dictionary".to_owned()),
+        Ok(_) => Err("it is not a dictionary".to_owned()),
         Err(error) => Err(error.to_string()),
     }))
 }
 
-/// Reads an update; `None` when it is gone.
+/// Reads an update; `None` when it does not exist.
 ///
 /// # Errors
-/// `InvalidData` for what is no update; else as the operating system says.
+/// `InvalidData` for a file that is not an update; otherwise the error of the operating system.
 pub(crate) fn read(path: &Path) -> io::Result<Option<PendingUpdate>> {
     match load(path)? {
         None => Ok(None),
@@ -309,7 +309,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<PendingUpdate>> {
     }
 }
 
-/// What is wrong with the update that `hash` begins the name of; `None` when nothing is.
+/// The damage of the update whose name begins with `hash`; `None` when it is good.
 pub(crate) fn damage(path: &Path, hash: &PathHash, conf: &HashConf) -> io::Result<Option<String>> {
     let pending = match load(path)? {
         None => return Ok(None),
@@ -321,9 +321,9 @@ pub(crate) fn damage(path: &Path, hash: &PathHash, conf: &HashConf) -> io::Resul
     }
     let names = ["account", "container", "obj"].map(|name| pending.text(name).unwrap_or_default());
     let [account, container, object] = names.each_ref().map(String::as_str);
-    // Rows of internal accounts are about other objects than those that they are named after.
+    // Rows of internal accounts are named after other objects.
     let own = account.starts_with('.') || conf.hash(&[account, container, object]) == *hash;
-    Ok((!own).then(|| format!("/{account}/{container}/{object} belongs elsewhere")))
+    Ok((!own).then(|| format!("/{account}/{container}/{object} has another hash")))
 }
 
 /// Removes an update.
@@ -334,7 +334,7 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes an update over itself, durably.
+/// Replaces an update, durably.
 pub(crate) fn replace(
     path: &Path,
     update: &PendingUpdate,
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_is_read_back_and_remembers_who_has_it() {
+    fn an_update_is_read_back_with_the_devices_that_have_it() {
         let device = scratch("pending");
         let counters = Arc::default();
         let committer = Committer::start("test", Arc::clone(&counters)).unwrap();
@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_update_is_an_error_and_what_is_gone_is_not() {
+    fn a_file_that_is_not_an_update_is_an_error_and_a_missing_one_is_not() {
         let device = scratch("unreadable");
         let path = device.join("x");
         assert_eq!(read(&path).unwrap(), None);

@@ -25,17 +25,17 @@ pub(crate) enum InputError {
     Malformed(&'static str),
 }
 
-/// Reads a stream of lines and bodies. After an error it gives errors only.
+/// Reads a stream of lines and bodies. After an error it returns errors only.
 pub(crate) struct Input {
     body: Body,
     buffer: BytesMut,
-    /// For each piece.
+    /// Timeout of each piece.
     wait: Duration,
     failed: Option<InputError>,
 }
 
 impl Input {
-    /// `wait` is how long the peer may say nothing.
+    /// `wait` is how long the peer may send nothing.
     pub(crate) fn new(body: Body, wait: Duration) -> Self {
         Self { body, buffer: BytesMut::new(), wait, failed: None }
     }
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_peer_is_given_up_for_good() {
+    async fn a_silent_peer_times_out_permanently() {
         let (sender, receiver) = mpsc::channel(1);
         let mut input = Input::new(stream(receiver), Duration::from_millis(1));
         assert_eq!(input.line().await, Err(InputError::Timeout));

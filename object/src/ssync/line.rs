@@ -1,4 +1,6 @@
-//! The lines of the comparison: what the sender has, and what of it the receiver wants. Pure.
+//! The lines of the comparison: what the sender has, and what the receiver wants of it.
+//!
+//! Pure.
 //!
 //! `<hash> <data time>[ m:<delta>[__<offset>][,t:<delta>[__<offset>]][,durable:False]]` and
 //! `<hash> [d][m]`. Deltas are in hex steps of 10 µs from the data's time without its offset.
@@ -14,13 +16,13 @@ pub(crate) struct Offer {
     pub(crate) hash: PathHash,
     /// Of body or tombstone.
     pub(crate) data: Timestamp,
-    /// Of metadata; that of the data when there is none of its own.
+    /// Of metadata; that of the data when nothing was posted.
     pub(crate) meta: Timestamp,
     /// Of the content type; that of the data likewise.
     pub(crate) content_type: Timestamp,
 }
 
-/// Which parts of an object are wanted.
+/// Parts of an object that a receiver wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Wanted {
     /// Body or tombstone.
@@ -30,7 +32,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// Whether it is anything.
+    /// Whether any part is wanted.
     pub(crate) fn any(self) -> bool {
         self.data || self.meta
     }
@@ -56,7 +58,7 @@ fn apply(from: Timestamp, text: &str) -> Option<Timestamp> {
         None => from.steps().checked_add(u64::from_str_radix(delta, 16).ok()?)?,
     };
     let time = Timestamp::from_steps(steps);
-    // Capped, so it was past the greatest time that there is.
+    // A capped time was beyond the greatest possible one.
     (time.steps() == steps).then(|| time.with_offset(offset))
 }
 
@@ -70,7 +72,7 @@ impl Offer {
         }
     }
 
-    /// As a line without its end.
+    /// Encodes a line, without its end.
     pub(crate) fn encode(&self) -> String {
         let mut line = format!("{} {}", self.hash, self.data);
         if self.meta != self.data {
@@ -82,8 +84,8 @@ impl Offer {
         line
     }
 
-    /// Reads a line; unknown keys are left alone, as later senders may have more of them. `None`
-    /// when it is no offer, or one of something that is not durable.
+    /// Decodes a line; ignores unknown keys, since later senders may have more of them. `None` when it
+    /// is not an offer of a durable object.
     pub(crate) fn decode(line: &str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace();
         let hash = PathHash::parse(&percent::decode_utf8(words.next()?)?)?;
@@ -100,12 +102,12 @@ impl Offer {
         Some(offer)
     }
 
-    /// What is wanted of it by who has `local`: whatever is newer.
+    /// The parts that a receiver with the state `local` wants: those that are newer.
     pub(crate) fn wanted(&self, local: Option<&Times>, is_tombstone: bool) -> Wanted {
         let Some(local) = local else { return Wanted { data: true, meta: true } };
         let data = self.data > local.data;
         if is_tombstone {
-            // Metadata belongs to a body: it is asked for when that is there.
+            // Metadata belongs to a body: it is requested when the body is stored.
             return Wanted { data, meta: false };
         }
         let content_type = local.content_type.unwrap_or(local.data);
@@ -115,13 +117,13 @@ impl Offer {
     }
 }
 
-/// A line that asks for parts of an object.
+/// Encodes a line that requests parts of an object.
 pub(crate) fn encode_wanted(hash: &PathHash, wanted: Wanted) -> String {
     let part = |is_wanted: bool, letter: &'static str| if is_wanted { letter } else { "" };
     format!("{hash} {}{}", part(wanted.data, "d"), part(wanted.meta, "m"))
 }
 
-/// Reads such a line; a receiver that names no parts is an old one, which takes bodies.
+/// Decodes such a line; an old receiver names no parts, and takes bodies.
 pub(crate) fn decode_wanted(line: &str) -> Option<(PathHash, Wanted)> {
     let mut words = line.split_ascii_whitespace();
     let hash = PathHash::parse(&percent::decode_utf8(words.next()?)?)?;
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_offer_is_refused() {
+    fn malformed_offers_are_refused() {
         for line in [
             "",
             HASH,

@@ -1,4 +1,4 @@
-//! What both ends of an `SSYNC` exchange share: its lines, and reading them.
+//! Lines of an `SSYNC` exchange, and their reader, for both ends.
 //!
 //! Source: `swift/obj/ssync_sender.py`, `swift/obj/ssync_receiver.py`.
 

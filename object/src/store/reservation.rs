@@ -1,26 +1,26 @@
-//! Who may write a name next: the part of conditional writes that each object server plays.
+//! Reservations of object names: the object server's part in conditional writes.
 //!
-//! A conditional write takes the name on a majority of its primaries at a time of its own (its
-//! ballot), learns from them what is the newest version, and commits at that very time. Servers
-//! promise three things, which together let only one of several conditional writes win, whatever
-//! is killed or paused between them (single-decree Paxos with times as ballots, where the stored
-//! version is what was accepted; as CASPaxos does it):
+//! A conditional write reserves the name on a majority of its primaries at a time of its own (its
+//! ballot), learns from them the newest version, and commits at exactly that time. Servers promise
+//! three things, which together let only one of several conditional writes win, whatever is killed
+//! or paused between them (single-decree Paxos with times as ballots, where the stored version is
+//! the accepted value, as in CASPaxos):
 //!
-//! 1. a name is taken only at a time later than every time that it was taken at before;
-//! 2. who holds a name commits only as long as nobody else has taken it since;
-//! 3. no other strong write at an earlier time gets through afterwards.
+//! 1. a name is reserved only at a time later than every time at which it was reserved before;
+//! 2. the holder of a name commits only if the name has not been reserved again since;
+//! 3. no other strong write at an earlier time is admitted afterwards.
 //!
-//! A promise that is forgotten in a crash would break the first and third rule. So each device
-//! keeps a *ceiling* on disk, a time that no promise since the last start exceeds, and after a
-//! start everything up to it counts as promised. A promise that is no longer of use is forgotten
-//! the same way: it raises the *floor* of its device.
+//! A promise that is lost in a crash would break the first and third rule. So each device keeps a
+//! *ceiling* on disk, a time that no promise since the last start exceeds, and after a start
+//! everything up to it counts as promised. A promise that is not needed any longer is dropped the
+//! same way: it raises the *floor* of its device.
 //!
-//! A holder that does not come back is overtaken after [`HOLD`]; it then fails rule 2.
+//! A holder that does not return is overtaken after [`HOLD`]; it then fails rule 2.
 //!
-//! When another process takes over, this one is *sealed* first ([`Reservations::seal`]): it makes
-//! no more promises, and what still gets through is judged by the ceiling too, which rises before
-//! the other process promises anything. `flock` on the device's directory keeps apart the rise of
-//! the ceiling and what a sealed process writes.
+//! When another process takes over, this one is *sealed* first ([`Reservations::seal`]): it makes no
+//! further promises, and writes that it still admits are also compared with the ceiling, which rises
+//! before the other process promises anything. `flock` on the device's directory separates the rise
+//! of the ceiling from the writes of a sealed process.
 
 use std::collections::HashMap;
 use std::io;
@@ -33,36 +33,36 @@ use apus_disk::{AtomicFile, Counters, RootLock};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How long others wait for the holder of a name. Longer than a commit takes.
+/// How long other writes wait for the holder of a name. Longer than a commit takes.
 const HOLD: Duration = Duration::from_secs(2);
-/// How far ahead of promises the ceiling is set, in steps of 10 µs: one write to the disk a second.
+/// Distance of the ceiling from promises, in steps of 10 µs: one disk write per second.
 const CEILING_STEPS: u64 = 100_000;
-/// How long one waits for the lock between two processes; whoever has it writes one file.
+/// How long to wait for the lock between two processes; its holder writes one file.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
-/// Names that are remembered before the oldest promises become the floor.
+/// Names that are kept before the oldest promises become the floor.
 const NAMES_MAX: usize = 10_000;
 /// File with the ceiling, in the root of the device.
 const CEILING_FILE: &str = "apus-promised";
 
-/// What kind of write asks to get through.
+/// Kind of a write that asks for admission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fence {
-    /// As Swift's: the newest time wins, but nobody slips in below a holder's ballot.
+    /// As in Swift: the newest time wins, but no write is admitted below a holder's ballot.
     Plain,
-    /// A strong write: also not below what was promised earlier.
+    /// A strong write: also not admitted below an earlier promise.
     Strong,
     /// The holder's own commit.
     Held,
 }
 
-/// The answer to one who wants a name.
+/// Answer to a request for a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ask {
-    /// It is theirs.
+    /// The name is reserved.
     Granted,
-    /// Somebody holds it: wait, or overtake.
+    /// Another write holds it: wait, or overtake.
     Busy,
-    /// Come with a later time than this.
+    /// A later time than this is needed.
     TooEarly(Timestamp),
 }
 
@@ -70,7 +70,7 @@ pub enum Ask {
 struct Name {
     promised: Timestamp,
     held: bool,
-    /// Writes that got through and are not on the disk yet.
+    /// Admitted writes that are not on the disk yet.
     writing: u32,
 }
 
@@ -80,7 +80,7 @@ impl Name {
     }
 }
 
-/// The promises of one device. Pure: no clock, no disk, no waiting.
+/// The promises of one device. Pure: without clock, disk or waiting.
 #[derive(Debug, Default)]
 pub struct Names {
     floor: Timestamp,
@@ -88,7 +88,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// With everything up to `floor` promised.
+    /// Creates a table in which everything up to `floor` is promised.
     pub fn new(floor: Timestamp) -> Self {
         Self { floor, names: HashMap::new() }
     }
@@ -97,7 +97,7 @@ impl Names {
         self.names.get(name).map_or(self.floor, |name| name.promised.max(self.floor))
     }
 
-    /// Asks for a name at a time; `overtake` takes it from a holder that does not come back.
+    /// Reserves a name at a time; `overtake` takes it from a holder that does not return.
     pub fn ask(&mut self, hash: PathHash, time: Timestamp, overtake: bool) -> Ask {
         let promised = self.promised(&hash);
         if time <= promised {
@@ -112,7 +112,7 @@ impl Names {
         Ask::Granted
     }
 
-    /// Gives a name back that was taken at `time`; the promise stays.
+    /// Releases a name that was reserved at `time`; the promise stays.
     pub fn release(&mut self, hash: &PathHash, time: Timestamp) {
         if let Some(name) = self.names.get_mut(hash)
             && name.promised == time
@@ -121,11 +121,11 @@ impl Names {
         }
     }
 
-    /// Lets a write through, or gives the time that it must exceed. Who gets through must
+    /// Admits a write, or returns the time that it must exceed. An admitted write must
     /// [`leave`](Self::leave).
     ///
     /// # Errors
-    /// The time that was promised.
+    /// The promised time.
     pub fn enter(
         &mut self,
         hash: PathHash,
@@ -146,7 +146,7 @@ impl Names {
         Ok(())
     }
 
-    /// A write that got through is on the disk, or has failed. A holder's commit ends its hold.
+    /// Ends an admitted write, which is on the disk or has failed. A holder's commit releases the name.
     pub fn leave(&mut self, hash: &PathHash, time: Timestamp, fence: Fence) {
         if fence == Fence::Held {
             self.release(hash, time);
@@ -158,22 +158,22 @@ impl Names {
         }
     }
 
-    /// Whether writes that got through are still on their way to the disk.
+    /// Whether admitted writes are not on the disk yet.
     pub fn is_writing(&self, hash: &PathHash) -> bool {
         self.names.get(hash).is_some_and(|name| name.writing > 0)
     }
 
-    /// Whether anybody holds a name.
+    /// Whether any name is held.
     pub fn are_held(&self) -> bool {
         self.names.values().any(|name| name.held)
     }
 
-    /// Gives all names back; the promises stay.
+    /// Releases all names; the promises stay.
     pub fn release_all(&mut self) {
         self.names.values_mut().for_each(|name| name.held = false);
     }
 
-    /// Forgets idle names when there are more than `max`: the older half becomes the floor.
+    /// Drops idle names when there are more than `max`: the older half becomes the floor.
     pub fn forget(&mut self, max: usize) {
         if self.names.len() <= max {
             return;
@@ -191,18 +191,18 @@ impl Names {
 #[derive(Debug, Default)]
 struct State {
     names: Names,
-    /// The ceiling when promises ended here.
+    /// The ceiling at the time of sealing.
     sealed: Option<Timestamp>,
-    /// Writes that got through before that and are not on the disk yet.
+    /// Writes that were admitted before that and are not on the disk yet.
     passing: usize,
 }
 
-/// The promises of a device that is in use: with waiting, and a ceiling on its disk.
+/// The promises of a device in use, with waiting and a ceiling on its disk.
 #[derive(Debug)]
 pub(crate) struct Reservations {
     device: PathBuf,
     state: Mutex<State>,
-    /// What is on the disk.
+    /// The ceiling on the disk.
     ceiling: tokio::sync::Mutex<Timestamp>,
     changed: Notify,
     counters: Arc<Counters>,
@@ -212,7 +212,7 @@ fn ahead(time: Timestamp) -> Timestamp {
     Timestamp::from_steps(time.steps().saturating_add(CEILING_STEPS))
 }
 
-/// A time and the MD5 of its text: a flipped bit must not lift the floor into the far future.
+/// A time and the MD5 of its text: a flipped bit must not raise the floor into the far future.
 fn ceiling_text(time: Timestamp) -> String {
     format!("{time} {:x}\n", md5::compute(time.to_string()))
 }
@@ -222,18 +222,18 @@ fn parse_ceiling(text: &str) -> Option<Timestamp> {
     (ceiling_text(time) == text).then_some(time)
 }
 
-/// A name was not to be had.
+/// Why a name was not reserved.
 #[derive(Debug)]
 pub(crate) enum ReserveRefusal {
-    /// Come with a later time than this.
+    /// A later time than this is needed.
     TooEarly(Timestamp),
-    /// Another process makes the promises from now on.
+    /// Another process reserves names from now on.
     Sealed,
-    /// The disk could not keep the promise.
+    /// The promise could not be stored.
     Disk(io::Error),
 }
 
-/// A write did not get through.
+/// Why a write was not admitted.
 #[derive(Debug)]
 pub(crate) enum CommitRefusal {
     /// Its time must exceed this one.
@@ -251,13 +251,13 @@ fn read_ceiling(device: &Path) -> io::Result<Option<String>> {
 }
 
 impl Reservations {
-    /// Reads the ceiling of a device; when it is damaged, everything up to `now` and a second
-    /// counts as promised. Waits for the disk.
+    /// Reads the ceiling of a device; when it is damaged, everything up to `now` and a second counts
+    /// as promised. Blocking.
     pub(crate) fn open(device: &Path, counters: Arc<Counters>, now: Timestamp) -> io::Result<Self> {
         let floor = match read_ceiling(device)? {
             Some(text) => parse_ceiling(&text).unwrap_or_else(|| {
                 let file = device.join(CEILING_FILE);
-                tracing::error!(file = %file.display(), text, "damaged, all up to now is promised");
+                tracing::error!(file = %file.display(), text, "The ceiling of promises is damaged; everything up to now counts as promised");
                 ahead(now)
             }),
             None => Timestamp::ZERO,
@@ -275,17 +275,17 @@ impl Reservations {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As after [`Reservations::seal`], for one that was just made. That the ceiling rose since
-    /// cannot be told, so only later times than it get through.
+    /// The state after [`Reservations::seal`], for a new one. It is not known whether the ceiling rose
+    /// since, so only later times are admitted.
     pub(crate) fn begin_sealed(&self) {
         self.state().sealed = Some(Timestamp::ZERO);
     }
 
-    /// Makes no more promises, so that another process can. When this returns, nobody holds a
-    /// name, and what got through without a look at the ceiling is on the disk or has failed.
+    /// Ends promises, so that another process can make them. When this returns, no name is held, and
+    /// writes that were admitted without reading the ceiling are on the disk or have failed.
     pub(crate) async fn seal(&self) {
         {
-            // Nobody raises it meanwhile.
+            // The ceiling cannot rise meanwhile.
             let ceiling = self.ceiling.lock().await;
             self.state().sealed.get_or_insert(*ceiling);
         }
@@ -311,8 +311,8 @@ impl Reservations {
         }
     }
 
-    /// Takes a name: waits for its holder, then for writes on their way. When this returns, every
-    /// write that is not below `time` either is on the disk or will be refused.
+    /// Reserves a name: waits for its holder, then for admitted writes. When this returns, every write
+    /// that is not below `time` is on the disk or will be refused.
     pub(crate) async fn take(
         self: &Arc<Self>,
         hash: PathHash,
@@ -334,37 +334,37 @@ impl Reservations {
             match ask {
                 Ask::Granted => break,
                 Ask::TooEarly(promised) => return Err(ReserveRefusal::TooEarly(promised)),
-                // Woken up or not, it asks again.
+                // Whether woken or not, it asks again.
                 Ask::Busy => drop(tokio::time::timeout_at(until, changed).await),
             }
         }
-        let taken = LeaseGuard { of: self.clone(), hash, time, given_back: true };
+        let lease = LeaseGuard { of: self.clone(), hash, time, releases: true };
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             if !self.state().names.is_writing(&hash) {
-                return Ok(taken);
+                return Ok(lease);
             }
             changed.await;
         }
     }
 
-    /// Sees to it that the ceiling on the disk is not below `time`.
+    /// Raises the ceiling on the disk to at least `time`.
     async fn raise(&self, time: Timestamp) -> io::Result<()> {
         let mut ceiling = self.ceiling.lock().await;
         if time <= *ceiling {
             return Ok(());
         }
         if self.state().sealed.is_some() {
-            // Whoever asks is told so in a moment.
+            // The caller checks the seal next.
             return Ok(());
         }
         let next = ahead(time);
         let (device, counters) = (self.device.clone(), self.counters.clone());
         // Once a second at most, so the shared pool may do it.
         tokio::task::spawn_blocking(move || {
-            // A process that was here before may still be writing.
+            // A sealed process may still be writing.
             let _lock = RootLock::exclusive(&device, LOCK_WAIT)?;
             let mut file = AtomicFile::create(&device, &device, &counters)?;
             file.append(ceiling_text(next).as_bytes())?;
@@ -378,16 +378,16 @@ impl Reservations {
         Ok(())
     }
 
-    /// Gives back what was taken at `time`.
+    /// Releases what was reserved at `time`.
     pub(crate) fn release(&self, hash: &PathHash, time: Timestamp) {
         self.state().names.release(hash, time);
         self.changed.notify_waiters();
     }
 
-    /// Lets a write through; it must be on the disk before the pass is dropped.
+    /// Admits a write; it must be on the disk before the entry is dropped.
     ///
     /// # Errors
-    /// The time that it must exceed, or why that cannot be known.
+    /// The time that it must exceed, or why that is unknown.
     pub(crate) async fn enter(
         self: &Arc<Self>,
         hash: PathHash,
@@ -410,7 +410,7 @@ impl Reservations {
         Ok(entry)
     }
 
-    /// For a write in a sealed process: sees that no other process promised `time` away, and that
+    /// For a write in a sealed process: checks that no other process promised a later time, and that
     /// none will as long as the lock is held.
     async fn lock_below(
         &self,
@@ -437,38 +437,39 @@ impl Reservations {
     }
 }
 
-/// A name that was taken. Dropped before [`keep`](LeaseGuard::keep), it is given back: nobody was told.
+/// A reserved name. Released on drop, unless it is [kept](LeaseGuard::keep): the client does not know
+/// of it.
 #[derive(Debug)]
 pub(crate) struct LeaseGuard {
     of: Arc<Reservations>,
     hash: PathHash,
     time: Timestamp,
-    given_back: bool,
+    releases: bool,
 }
 
 impl LeaseGuard {
-    /// The one who asked is told.
+    /// Keeps the lease, since the client is informed of it.
     pub(crate) fn keep(mut self) {
-        self.given_back = false;
+        self.releases = false;
     }
 }
 
 impl Drop for LeaseGuard {
     fn drop(&mut self) {
-        if self.given_back {
+        if self.releases {
             self.of.release(&self.hash, self.time);
         }
     }
 }
 
-/// A write that got through.
+/// An admitted write.
 #[derive(Debug)]
 pub(crate) struct CommitEntry {
     of: Arc<Reservations>,
     hash: PathHash,
     time: Timestamp,
     fence: Fence,
-    /// Whether it got through before the seal.
+    /// Whether it was admitted before the seal.
     passing: bool,
     /// Of a write in a sealed process.
     lock: Option<RootLock>,
@@ -498,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_taken_at_ever_later_times_and_by_one_at_a_time() {
+    fn a_name_is_reserved_at_increasing_times_and_by_one_write_at_a_time() {
         let mut names = Names::new(at(5));
         assert_eq!(names.ask(NAME, at(5), false), Ask::TooEarly(at(5)));
         assert_eq!(names.ask(NAME, at(7), false), Ask::Granted);
@@ -528,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_counts_as_promised_for_every_name() {
+    fn dropped_promises_apply_to_every_name() {
         let mut names = Names::default();
         let name = |number: u8| PathHash([number; 16]);
         for number in 1..=10 {
@@ -546,7 +547,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_promise_outlives_the_process_and_a_lost_holder_is_overtaken() {
+    async fn a_promise_survives_the_process_and_a_lost_holder_is_overtaken() {
         let device = std::env::temp_dir().join(format!("apus-promise-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&device);
         std::fs::create_dir_all(&device).unwrap();
@@ -569,7 +570,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn taking_a_name_waits_for_writes_on_their_way() {
+    async fn reserving_a_name_waits_for_admitted_writes() {
         let device = std::env::temp_dir().join(format!("apus-way-{}", std::process::id()));
         std::fs::create_dir_all(&device).unwrap();
         let names = Arc::new(Reservations::open(&device, Arc::default(), at(0)).unwrap());
@@ -594,7 +595,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_seal_waits_for_holders_and_for_writes_on_their_way() {
+    async fn a_seal_waits_for_holders_and_for_admitted_writes() {
         let device = device("seal");
         let names = Arc::new(Reservations::open(&device, Arc::default(), at(0)).unwrap());
         let entry = names.enter(NAME, at(1), Fence::Strong).await.unwrap();
@@ -612,21 +613,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_late_in_a_sealed_process_does_not_slip_below_promises_of_the_next() {
+    async fn a_late_write_in_a_sealed_process_is_not_admitted_below_promises_of_the_next() {
         let device = device("sealed");
         let open = || Arc::new(Reservations::open(&device, Arc::default(), at(0)).unwrap());
         let before = open();
         before.take(NAME, at(10)).await.unwrap();
         before.seal().await;
         let after = open();
-        // Nobody promised anything yet: as if it were alone.
+        // No other process has promised anything yet.
         drop(before.enter(NAME, at(11), Fence::Strong).await.unwrap());
         after.take(NAME, at(20)).await.unwrap().keep();
         for fence in [Fence::Strong, Fence::Plain] {
             let refused = before.enter(NAME, at(19), fence).await;
             assert!(matches!(refused, Err(CommitRefusal::TooEarly(time)) if time >= at(20)));
         }
-        // Later than every promise. While it is written nobody promises a time that is later still.
+        // Later than every promise. While it is written no later time is promised.
         let entry = before.enter(NAME, at(30), Fence::Strong).await.unwrap();
         let take = after.take(NAME, at(40));
         tokio::pin!(take);

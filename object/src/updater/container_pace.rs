@@ -1,7 +1,7 @@
-//! How fast updates may go to one container, so that a busy one does not get all there is.
+//! Limits the rate of updates to one container, so that a busy one does not delay the others.
 //!
 //! Containers share buckets by their hash, as in Swift (`BucketizedUpdateSkippingLimiter`), so that
-//! their number costs no memory. What may not go now is left for the next pass.
+//! their number costs no memory. An update over the limit is left for the next pass.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -12,22 +12,22 @@ use tokio::time::Instant;
 /// Buckets that containers share (`per_container_ratelimit_buckets`).
 const BUCKETS: usize = 1000;
 
-/// Lets so many updates a second through to each container.
+/// Rate limiter of each container.
 #[derive(Debug)]
 pub(super) struct ContainerPace {
     interval: Option<Duration>,
-    /// When the next update of a bucket may go.
+    /// When the next update of a bucket is allowed.
     next: Mutex<Vec<Option<Instant>>>,
 }
 
 impl ContainerPace {
-    /// `per_second`; zero or less means as fast as it goes.
+    /// Allows `per_second` updates; zero or less for no limit.
     pub(super) fn new(per_second: f64) -> Self {
         let interval = (per_second > 0.0).then(|| Duration::try_from_secs_f64(1.0 / per_second));
         Self { interval: interval.and_then(Result::ok), next: Mutex::new(vec![None; BUCKETS]) }
     }
 
-    /// Whether an update of the container with this hash may go now.
+    /// Whether an update of the container with this hash is allowed now.
     pub(super) fn allows(&self, container: &PathHash) -> bool {
         let Some(interval) = self.interval else { return true };
         let bucket = usize::try_from(container.modulo(BUCKETS as u64)).unwrap_or(0);

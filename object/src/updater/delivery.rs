@@ -1,5 +1,4 @@
-//! One update: to the primaries that do not have it, to the shard that they name, and back into
-//! its file or away.
+//! Delivers one update to the primaries that lack it, or to the shard that they name.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,29 +23,29 @@ pub(super) struct UpdateSender {
     pub(super) containers: Arc<SharedRing>,
 }
 
-/// What became of an update.
+/// Result of delivering an update.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum DeliveryOutcome {
     /// Every primary has it, and the file is gone.
     Delivered,
-    /// Some primary of this account and container does not have it.
+    /// A primary of this account and container does not have it.
     Left(String, String),
-    /// Its container has had its share of this second.
+    /// The rate limit of its container was reached.
     Skipped,
-    /// Somebody else delivered it.
+    /// Another process delivered it.
     Gone,
     /// It could not be read, or its file could not be changed.
     Unreadable,
 }
 
-/// What became of an update, and how often it was sent on.
+/// Result of delivering an update, and how often it was redirected.
 #[derive(Debug)]
 pub(super) struct Delivered {
     pub(super) outcome: DeliveryOutcome,
     pub(super) redirects: u64,
 }
 
-/// What one round of sending gave.
+/// Result of one round of sending.
 enum Round {
     Complete,
     Redirected,
@@ -54,7 +53,7 @@ enum Round {
 }
 
 impl UpdateSender {
-    /// Sends one update, and once more when it is sent on.
+    /// Sends one update, and again when it is redirected.
     pub(super) async fn deliver(
         &self,
         device: &str,
@@ -66,7 +65,7 @@ impl UpdateSender {
         let outcome = match self.try_deliver(device, policy, &path, pace, &mut redirects).await {
             Ok(outcome) => outcome,
             Err(error) => {
-                tracing::warn!(%error, path = %path.display(), "row update");
+                tracing::warn!(%error, path = %path.display(), "Failed to deliver a row update");
                 DeliveryOutcome::Unreadable
             }
         };
@@ -95,7 +94,7 @@ impl UpdateSender {
             return Ok(DeliveryOutcome::Gone);
         };
         let names = |pending: &PendingUpdate| {
-            let invalid = || io::Error::new(io::ErrorKind::InvalidData, "no names in it");
+            let invalid = || io::Error::new(io::ErrorKind::InvalidData, "the update lacks names");
             pending.names().ok_or_else(invalid)
         };
         let [account, container, _] = names(&pending)?;
@@ -132,11 +131,11 @@ impl UpdateSender {
         Ok(DeliveryOutcome::Left(account, container))
     }
 
-    /// Sends to each primary that does not have it, and notes in `pending` who has it now or where
-    /// else it belongs.
+    /// Sends to each primary that does not have it, and notes in `pending` which have it now, or the
+    /// shard to which it belongs.
     async fn send(&self, policy: PolicyIndex, pending: &mut PendingUpdate) -> io::Result<Round> {
         let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
-        let names = pending.names().ok_or_else(|| invalid("no names in it"))?;
+        let names = pending.names().ok_or_else(|| invalid("the update lacks names"))?;
         let verb = pending.verb().ok_or_else(|| invalid("neither PUT nor DELETE"))?;
         let mut row = RowHeaders::default();
         row.set_origin(policy, None);
@@ -187,19 +186,19 @@ impl UpdateSender {
             Ok(response) if response.status().is_success() => Answer::Taken,
             Ok(response) => {
                 let status = response.status();
-                tracing::debug!(%status, node = node.address(), "row update");
+                tracing::debug!(%status, node = node.address(), "A container server refused a row update");
                 RowRedirect::decode(status, response.headers())
                     .map_or(Answer::Refused, Answer::SentOn)
             }
             Err(error) => {
-                tracing::debug!(%error, node = node.address(), "row update");
+                tracing::debug!(%error, node = node.address(), "Failed to send a row update");
                 Answer::Refused
             }
         }
     }
 }
 
-/// One node's answer.
+/// Answer of one node.
 enum Answer {
     Taken,
     SentOn(RowRedirect),

@@ -1,8 +1,8 @@
-//! The object updater: delivers the row updates that lie in `async_pending`, each to every primary
-//! of its container, until all have it.
+//! The object updater: delivers the row updates of `async_pending` to container servers.
 //!
-//! It removes an update only when each primary took it, or when a newer one of the same object lies
-//! beside it. What it cannot read it leaves alone. Source: `swift/obj/updater.py`.
+//! Each update goes to every primary of its container, until all have it. The updater removes an
+//! update only when each primary took it, or when a newer one of the same object exists. It does not
+//! touch files that it cannot read. Source: `swift/obj/updater.py`.
 
 mod container_pace;
 mod delivery;
@@ -27,14 +27,14 @@ use self::stats::Swept;
 use crate::rows::pending;
 use crate::store::{DeviceError, ObjectStore};
 
-/// How an operator wants it.
+/// Options of `[object-updater]`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct UpdaterOptions {
     /// Updates that are sent at the same time.
     pub(crate) concurrency: usize,
-    /// Updates a second; 0 for as fast as it goes.
+    /// Updates a second; 0 for no limit.
     pub(crate) objects_per_second: f64,
-    /// Updates a second of one container; 0 for as fast as it goes.
+    /// Updates a second of one container; 0 for no limit.
     pub(crate) per_container_per_second: f64,
 }
 
@@ -129,11 +129,11 @@ impl Pass for Updater {
         "object-updater"
     }
 
-    /// One pass over all devices. A device that is missing or not mounted is left out.
+    /// Runs a pass over all devices. Skips those that are missing or not mounted.
     async fn pass(&mut self, cx: &PassContext) -> Result<Swept, Stopped> {
         let store = self.sender.store.clone();
         let devices = store.devices.clone();
-        // Nobody waits for a pass, so the shared pool may list the devices.
+        // No client waits for a pass, so the shared pool may list the devices.
         let names = tokio::task::spawn_blocking(move || devices.names()).await.unwrap_or_default();
         let mut swept = Swept::of_everything(cx.scope.devices.is_empty());
         for device in names.into_iter().filter(|name| cx.scope.has_device(name)) {
@@ -142,14 +142,16 @@ impl Pass for Updater {
                 if !cx.scope.has_policy(policy.index.0) {
                     continue;
                 }
-                // What a stop cuts off is still in its file.
+                // An update that a stop interrupts is still in its file.
                 let pass = self.device(&device, policy.index, &mut swept);
                 match cx.unless_stopped(pass).await? {
                     Ok(()) => {}
                     Err(DeviceError::Unmounted) => {
-                        tracing::debug!(device, "object updater: not there")
+                        tracing::debug!(device, "Skipped a device that is missing or not mounted")
                     }
-                    Err(error) => tracing::warn!(?error, device, "object updater"),
+                    Err(error) => {
+                        tracing::warn!(%error, device, "Failed to deliver the row updates of a device")
+                    }
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! What a sweep of the updater did, and what swift-recon is told of it.
+//! Counts of an updater sweep, and their recon entries.
 //!
 //! Names are Swift's (`SweepStats` and `OldestAsyncPendingTracker` in `swift/obj/updater.py`).
 
@@ -13,25 +13,25 @@ use super::delivery::{Delivered, DeliveryOutcome};
 
 /// Containers that are kept of those with old updates (`async_tracker_max_entries`).
 const TRACKED_MAX: usize = 100;
-/// Containers that are told of (`async_tracker_dump_count`).
-const TOLD: usize = 5;
+/// Containers that are reported (`async_tracker_dump_count`).
+const REPORTED: usize = 5;
 
-/// What a pass did.
+/// Counts of a pass.
 #[derive(Debug, Default, serde::Serialize)]
 pub(crate) struct Swept {
     /// Delivered to every primary and removed.
     pub(crate) successes: u64,
-    /// Left, since a primary did not take it.
+    /// Left in place, since a primary did not take it.
     pub(crate) failures: u64,
-    /// Removed since a newer update of the object is there.
+    /// Removed, since a newer update of the object exists.
     pub(crate) outdated_unlinks: u64,
-    /// Sent on to a shard.
+    /// Redirected to a shard.
     pub(crate) redirects: u64,
-    /// Left, since their container had its share.
+    /// Left in place, since the rate limit of their container was reached.
     pub(crate) skips: u64,
-    /// Files that could not be read, and directories.
+    /// Files and directories that could not be read.
     pub(crate) errors: u64,
-    /// Files that lie there after the pass.
+    /// Files that remain after the pass.
     pub(crate) left: u64,
     /// Whether it was a sweep of all devices.
     #[serde(skip)]
@@ -42,23 +42,23 @@ pub(crate) struct Swept {
 }
 
 impl Swept {
-    /// Nothing yet; `everything` when all devices will be swept.
+    /// Empty counts; `everything` when all devices will be swept.
     pub(super) fn of_everything(everything: bool) -> Self {
         Self { everything, ..Self::default() }
     }
 
-    /// A device has its turn.
+    /// Begins a device.
     pub(super) fn begin(&mut self, device: &str) {
         self.devices.insert(device.to_owned(), Oldest::default());
     }
 
-    /// A directory could not be read.
+    /// Counts a directory that could not be read.
     pub(super) fn error(&mut self, error: &std::io::Error, device: &str) {
-        tracing::warn!(%error, device, "object updater");
+        tracing::warn!(%error, device, "Failed to read a directory of row updates");
         self.errors += 1;
     }
 
-    /// Counts the update of this time.
+    /// Counts an update of this time.
     pub(super) fn count(&mut self, device: &str, time: Timestamp, delivered: Delivered) {
         self.redirects += delivered.redirects;
         self.left += u64::from(!matches!(
@@ -85,18 +85,18 @@ impl Swept {
         for (time, account, container) in self.devices.values().flat_map(|device| &device.entries) {
             all.add(account.clone(), container.clone(), *time);
         }
-        let devices = self.devices.iter().map(|(name, oldest)| (name.clone(), oldest.told(now)));
-        let mut told = Map::from_iter([
+        let devices = self.devices.iter().map(|(name, oldest)| (name.clone(), oldest.to_json(now)));
+        let mut entries = Map::from_iter([
             ("object_updater_sweep".to_owned(), span.seconds().into()),
-            ("object_updater_stats".to_owned(), all.told(now)),
+            ("object_updater_stats".to_owned(), all.to_json(now)),
             ("object_updater_last".to_owned(), now.into()),
             ("object_updater_per_device".to_owned(), Value::Object(devices.collect())),
         ]);
         if self.everything {
-            told.insert("async_pending".to_owned(), self.left.into());
-            told.insert("async_pending_last".to_owned(), now.into());
+            entries.insert("async_pending".to_owned(), self.left.into());
+            entries.insert("async_pending_last".to_owned(), now.into());
         }
-        told
+        entries
     }
 }
 
@@ -131,9 +131,9 @@ impl Oldest {
         self.entries.truncate(TRACKED_MAX);
     }
 
-    fn told(&self, now: f64) -> Value {
+    fn to_json(&self, now: f64) -> Value {
         let oldest = self.entries.first().map(|(time, ..)| seconds(*time));
-        let entries = self.entries.iter().take(TOLD).map(|(time, account, container)| {
+        let entries = self.entries.iter().take(REPORTED).map(|(time, account, container)| {
             json!({ "timestamp": seconds(*time), "account": account, "container": container })
         });
         let entries: Vec<Value> = entries.collect();
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_updates_left_are_told_by_container() {
+    fn the_oldest_remaining_updates_are_reported_by_container() {
         let mut swept = Swept::of_everything(true);
         let left = |container: &str| Delivered {
             outcome: DeliveryOutcome::Left("a".to_owned(), container.to_owned()),
@@ -172,18 +172,18 @@ mod tests {
         let delivered = Delivered { outcome: DeliveryOutcome::Delivered, redirects: 1 };
         swept.count("sd1", Timestamp::from_seconds(1), delivered);
         let span = Span { began: Duration::from_secs(8), ended: Duration::from_secs(10) };
-        let told = Value::Object(swept.recon(span));
-        assert_eq!(told["async_pending"], 5);
-        assert_eq!(told["object_updater_sweep"], 2.0);
-        assert_eq!(told["object_updater_last"], 10.0);
-        let stats = &told["object_updater_stats"];
+        let entries = Value::Object(swept.recon(span));
+        assert_eq!(entries["async_pending"], 5);
+        assert_eq!(entries["object_updater_sweep"], 2.0);
+        assert_eq!(entries["object_updater_last"], 10.0);
+        let stats = &entries["object_updater_stats"];
         assert_eq!(stats["failures_oldest_timestamp"], 3.0);
         assert_eq!(stats["failures_oldest_timestamp_age"], 7.0);
         assert_eq!(stats["failures_account_container_count"], 3);
-        let entries = &stats["failures_oldest_timestamp_account_containers"]["oldest_entries"];
-        assert_eq!(entries[0], json!({"timestamp": 3.0, "account": "a", "container": "x"}));
-        assert_eq!(entries[2]["container"], "y");
-        assert_eq!(told["object_updater_per_device"]["sd1"], *stats);
+        let oldest = &stats["failures_oldest_timestamp_account_containers"]["oldest_entries"];
+        assert_eq!(oldest[0], json!({"timestamp": 3.0, "account": "a", "container": "x"}));
+        assert_eq!(oldest[2]["container"], "y");
+        assert_eq!(entries["object_updater_per_device"]["sd1"], *stats);
         assert_eq!((swept.successes, swept.failures, swept.redirects), (1, 5, 1));
     }
 

@@ -100,7 +100,7 @@ fn positive(
         Some(number) => Err(format!("{name} {number}: expected {EXPECTED}")),
         None => match section.parse(name, default, EXPECTED)? {
             number if is_good(number) => Ok(number),
-            number => Err(section.refuse(name, &number.to_string(), EXPECTED)),
+            number => Err(section.refuse(name, &number.to_string(), EXPECTED).into()),
         },
     }
 }
@@ -111,7 +111,7 @@ fn workers(given: Option<&str>, section: &Section<'_>) -> Result<Option<usize>, 
         None | Some("auto") => Ok(None),
         Some(text) => match text.parse() {
             Ok(number) => Ok(Some(number)),
-            Err(_) => Err(section.refuse("workers", text, "a whole number, or auto")),
+            Err(_) => Err(section.refuse("workers", text, "a whole number, or auto").into()),
         },
     }
 }
@@ -154,7 +154,7 @@ pub(crate) fn main(options: &Options) -> Result<u8, String> {
     };
     let section = conf.section(SECTION);
     if let Some(user) = options.user.as_deref().or(section.get("user")) {
-        become_named(user, || Err(section.refuse("user", user, "a user of /etc/passwd")))?;
+        become_named(user, || Err(section.refuse("user", user, "a user of /etc/passwd").into()))?;
     }
     let level = if options.debug { "debug" } else { log::level(&section)? };
     match &options.logfile {

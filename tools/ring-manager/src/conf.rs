@@ -48,7 +48,7 @@ impl Settings {
         let policy = match section.get("rebalance").unwrap_or("ask") {
             "ask" => Policy::Ask,
             "automatic" => Policy::Automatic,
-            other => return Err(section.refuse("rebalance", other, "ask or automatic")),
+            other => return Err(section.refuse("rebalance", other, "ask or automatic").into()),
         };
         let duration = |name: &str, default: u64| match section.get(name) {
             None => Ok(Duration::from_secs(default)),

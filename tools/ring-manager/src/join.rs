@@ -188,7 +188,7 @@ fn confs(swift_dir: &Path, place: &samples::Place<'_>) -> Result<Confs, String> 
         let section = conf.section(&format!("app:{kind}-server"));
         let devices = section.get("devices").unwrap_or("/srv/node");
         if Path::new(devices) != root {
-            return Err(section.refuse("devices", devices, &root.display().to_string()));
+            return Err(section.refuse("devices", devices, &root.display().to_string()).into());
         }
         ports.insert(kind.to_owned(), section.parse("bind_port", port, "a port")?);
     }

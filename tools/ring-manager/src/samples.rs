@@ -58,10 +58,10 @@ mod tests {
             let conf = Conf::parse(&conf(kind, port, daemons, &place)).unwrap();
             let section = conf.section(&format!("app:{kind}-server"));
             assert_eq!(section.get("bind_ip"), Some("10.0.0.5"));
-            assert_eq!(section.parse("bind_port", 0, "a port"), Ok(port));
+            assert_eq!(section.parse("bind_port", 0, "a port").unwrap(), port);
             assert_eq!(section.get("devices"), Some("/srv/node"));
-            assert_eq!(section.flag("mount_check", false), Ok(true));
-            assert_eq!(section.flag("listen", false), Ok(true));
+            assert!(section.flag("mount_check", false).unwrap());
+            assert!(section.flag("listen", false).unwrap());
             assert_eq!(section.get("recon_cache_path"), Some("/data/cache"));
             let text = super::conf(kind, port, daemons, &place);
             assert!(daemons.iter().all(|daemon| text.contains(&format!("[{daemon}]"))));

@@ -38,14 +38,14 @@ impl ReplicationOptions {
             if value.is_finite() && value >= 0.0 {
                 return Ok(value);
             }
-            Err(section.refuse(name, &value.to_string(), "seconds"))
+            Err(section.refuse(name, &value.to_string(), "seconds").into())
         };
         let least_one = |name: &str, default: usize| -> Result<usize, String> {
             let value: usize = section.parse(name, default, "a whole number from 1")?;
             if value > 0 {
                 return Ok(value);
             }
-            Err(section.refuse(name, "0", "a whole number from 1"))
+            Err(section.refuse(name, "0", "a whole number from 1").into())
         };
         let handoff_delete = match section.get("handoff_delete") {
             None | Some("auto") => 0,

@@ -12,9 +12,9 @@ use apus_daemon::Body;
 use apus_daemon::http::{BodyError, empty, full, stream};
 use apus_ring::Device;
 use apus_wire::transport::SendError;
-use apus_wire::{NodePath, Transport, headers};
+use apus_wire::{NodePath, NodeRequest, Transport, headers};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{Request, StatusCode, header};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -70,13 +70,12 @@ pub(super) struct Peer {
 impl Peer {
     /// Calls an operation: a JSON list of its name and arguments.
     pub(super) async fn call(&self, call: &impl Serialize) -> Result<CallReply, CallError> {
-        let call = serde_json::to_vec(call)?;
-        let mut head = HeaderMap::new();
-        head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        self.replicate(head, full(call), self.timeout).await
+        let call = full(serde_json::to_vec(call)?);
+        let request = self.replicate().header(header::CONTENT_TYPE, "application/json").body(call);
+        self.send(request?, self.timeout).await
     }
 
-    /// As [`Peer::call`], for work that grows with the size of a database.
+    /// As [`Peer::call`], for work that takes longer for a larger database.
     pub(super) async fn call_long(
         &self,
         call: &impl Serialize,
@@ -94,65 +93,53 @@ impl Peer {
         length: u64,
         md5: &str,
     ) -> Result<CallReply, CallError> {
-        let mut head = HeaderMap::new();
-        for (name, value) in
-            [(headers::DATABASE, id), ("etag", md5), ("content-length", &length.to_string())]
-        {
-            head.insert(name, HeaderValue::from_str(value).map_err(http::Error::from)?);
-        }
         let (sender, pieces) = mpsc::channel(4);
+        let request = self
+            .replicate()
+            .header(headers::DATABASE, id)
+            .header(header::ETAG, md5)
+            .header(header::CONTENT_LENGTH, length)
+            .body(stream(pieces))?;
         let file = file.to_owned();
         let read = tokio::task::spawn_blocking(move || read_pieces(&file, &sender));
-        let reply = self.replicate(head, stream(pieces), self.timeout + for_bytes(length)).await;
+        let reply = self.send(request, self.timeout + for_bytes(length)).await;
         // An error of the file has ended the body.
         let _ = read.await;
         reply
     }
 
-    async fn replicate(
-        &self,
-        head: HeaderMap,
-        body: Body,
-        timeout: Duration,
-    ) -> Result<CallReply, CallError> {
-        let method = Method::from_bytes(b"REPLICATE").unwrap_or(Method::POST);
-        self.send(method, vec![self.hash.clone()], head, body, timeout).await
+    /// Creates the database by an ordinary `PUT` of its names.
+    pub(super) async fn put(&self, put: NodeRequest) -> Result<CallReply, CallError> {
+        let NodeRequest { method, partition, names, headers, .. } = put;
+        let path = NodePath { device: self.node.device.clone(), partition, names };
+        let mut request = Request::builder().method(method).uri(path.encode()).body(empty())?;
+        *request.headers_mut() = headers;
+        self.send(request, self.timeout).await
     }
 
-    /// Creates the database by an ordinary `PUT` of its names.
-    pub(super) async fn put(
-        &self,
-        names: &[&str],
-        head: HeaderMap,
-    ) -> Result<CallReply, CallError> {
-        let names = names.iter().map(|name| (*name).to_owned()).collect();
-        self.send(Method::PUT, names, head, empty(), self.timeout).await
+    /// A `REPLICATE` of this database.
+    fn replicate(&self) -> http::request::Builder {
+        let (device, names) = (self.node.device.clone(), vec![self.hash.clone()]);
+        let path = NodePath { device, partition: self.partition, names };
+        Request::builder().method("REPLICATE").uri(path.encode())
     }
 
     async fn send(
         &self,
-        method: Method,
-        names: Vec<String>,
-        head: HeaderMap,
-        body: Body,
+        request: Request<Body>,
         timeout: Duration,
     ) -> Result<CallReply, CallError> {
-        let path = NodePath { device: self.node.device.clone(), partition: self.partition, names };
-        let request = Request::builder().method(method).uri(path.encode()).body(body);
-        let mut request = request?;
-        *request.headers_mut() = head;
         let address = self.node.address();
         let response = tokio::time::timeout(timeout, async {
             let response = self.transport.send(&address, request).await?;
             let (head, body) = response.into_parts();
             let body = super::body::read(body, RESPONSE_MAX).await?;
+            let text = |name| apus_daemon::http::header(&head.headers, name);
             Ok(CallReply {
                 status: head.status,
-                mark: apus_daemon::http::header(&head.headers, headers::FILE_MARK)
-                    .and_then(FileMark::parse),
+                mark: text(headers::FILE_MARK).and_then(FileMark::parse),
                 takes_databases: head.headers.contains_key(headers::DATABASE),
-                new_rows: apus_daemon::http::header(&head.headers, headers::NEW_ROWS)
-                    .and_then(|rows| rows.parse().ok()),
+                new_rows: text(headers::NEW_ROWS).and_then(|rows| rows.parse().ok()),
                 body,
             })
         });

@@ -129,7 +129,7 @@ impl PushSource<'_> {
                 self.whole::<K>(peer, "complete_rsync").await?;
                 return Ok(PushOutcome::UpToDate(None));
             }
-            let made = peer.put(&self.info.names(), K::put_headers(&self.info)).await?;
+            let made = peer.put(K::put_request(&self.info, peer.partition)?).await?;
             accepted("PUT", &made)?;
             reply = peer.call(&self.info.to_sync()).await?;
         }

@@ -1,7 +1,7 @@
 //! The parts of replication that differ between account and container databases.
 
 use apus_cluster::Timestamp;
-use http::HeaderMap;
+use apus_wire::NodeRequest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -44,8 +44,11 @@ pub trait Replica: DatabaseKind {
         then: Timestamp,
     ) -> Result<bool, DbError>;
 
-    /// Headers of the `PUT` that makes this database on a server that accepts no whole ones.
-    fn put_headers(info: &ReplicaInfo) -> HeaderMap;
+    /// The `PUT` that creates this database on a server that accepts no whole ones.
+    ///
+    /// # Errors
+    /// [`DbError::Corrupt`].
+    fn put_request(info: &ReplicaInfo, partition: u32) -> Result<NodeRequest, DbError>;
 
     /// Takes over what only the replaced database has, in addition to rows, sync points, metadata
     /// and timestamps.

@@ -15,7 +15,9 @@ use apus_daemon::Body;
 use apus_daemon::http::{full, header, set, status};
 use apus_disk::make_directories;
 use apus_wire::{NodePath, headers};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use serde_json::Value;
 
 use super::calls::{self, CallFailure, bad_call, read_call};
@@ -71,9 +73,10 @@ fn since_1970(time: Timestamp) -> Duration {
 }
 
 /// Length and MD5 of a database that is sent.
-fn announced(head: &HeaderMap) -> Option<Announced> {
-    let length = header(head, "content-length").and_then(|length| length.parse().ok())?;
-    let md5 = header(head, "etag").filter(|md5| md5.len() == 32)?.to_owned();
+fn announced(head: &Parts) -> Option<Announced> {
+    let text = |name: HeaderName| header(&head.headers, name.as_str());
+    let length = text(CONTENT_LENGTH).and_then(|length| length.parse().ok())?;
+    let md5 = text(ETAG).filter(|md5| md5.len() == 32)?.to_owned();
     Some(Announced { length, md5 })
 }
 
@@ -85,7 +88,8 @@ fn is_file_name(name: &str) -> bool {
 fn json(value: &impl serde::Serialize) -> Result<Response<Body>, Refusal> {
     let text = serde_json::to_vec(value).map_err(|error| DbError::Corrupt(error.to_string()))?;
     let mut response = status(StatusCode::OK);
-    set(response.headers_mut(), "content-type", "application/json");
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
     *response.body_mut() = full(text);
     Ok(response)
 }
@@ -105,7 +109,7 @@ impl<K: Replica> ReplicationService<K> {
             Ok(target) => {
                 let mut changes = false;
                 let done = match header(&head.headers, headers::DATABASE) {
-                    Some(id) => match announced(&head.headers) {
+                    Some(id) => match announced(&head) {
                         Some(announced) => self.receive(&target, id, announced, body).await,
                         None => Err(bad_call("expected the length and the MD5 of a database")),
                     },

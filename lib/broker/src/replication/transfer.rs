@@ -79,24 +79,24 @@ pub(super) async fn receive<K: Replica>(
 ) -> Result<(), DbError> {
     let (sender, pieces) = mpsc::channel(WINDOW);
     let temporary = arrival.device.join("tmp");
-    let beside = temporary.join(format!("apus-{}", apus_daemon::seed::hex::<8>()));
+    let received_file = temporary.join(format!("apus-{}", apus_daemon::seed::hex::<8>()));
     let disk = broker.disk().clone();
     let (conf, hash, file) = (conf.clone(), arrival.hash, arrival.file.to_owned());
     let device = arrival.device.to_owned();
     let writer = on_own_thread(move || {
         make_directories(&device, &temporary, &disk)?;
-        let received =
-            write_pieces(&temporary, &beside, &announced, pieces, &disk).and_then(|()| {
+        let received = write_pieces(&temporary, &received_file, &announced, pieces, &disk)
+            .and_then(|()| {
                 apus_fault::point("replicate.database.landed");
-                check::<K>(&conf, &beside, hash)?;
-                apus_disk::rename(&beside, &file)?;
+                check::<K>(&conf, &received_file, hash)?;
+                apus_disk::rename(&received_file, &file)?;
                 apus_fault::point("replicate.database.received");
                 Ok(sync_directory(&temporary, &disk)?)
             });
         if received.is_err() {
             // A temporary name of our own.
-            let _ = apus_disk::remove_file(&beside);
-            let _ = clear_leftovers(&beside);
+            let _ = apus_disk::remove_file(&received_file);
+            let _ = clear_leftovers(&received_file);
         }
         received
     });
@@ -118,7 +118,7 @@ pub(super) async fn receive<K: Replica>(
 
 fn write_pieces(
     temporary: &Path,
-    beside: &Path,
+    received_file: &Path,
     announced: &Announced,
     mut pieces: mpsc::Receiver<io::Result<Bytes>>,
     disk: &Arc<Counters>,
@@ -144,7 +144,7 @@ fn write_pieces(
         return Err(DbError::Invalid(format!("MD5 {found}, announced was {md5}")));
     }
     file.sync()?;
-    file.publish(beside, &[])?;
+    file.publish(received_file, &[])?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use apus_disk::{DirectoryLock, names};
 
 use crate::mark::FileMark;
 use crate::open::{LOCK, clear_leftovers};
-use crate::path::beside;
+use crate::path::with_suffix;
 
 /// A database below a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +108,7 @@ pub(super) fn remove_database(path: &Path) -> io::Result<()> {
     apus_disk::remove_file(path)?;
     clear_leftovers(path)?;
     let directory = path.parent().unwrap_or(path);
-    for file in [beside(path, ".pending"), directory.join(LOCK)] {
+    for file in [with_suffix(path, ".pending"), directory.join(LOCK)] {
         match apus_disk::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -166,9 +166,9 @@ mod tests {
         std::fs::write(device.join("containers/8/abc/9d00c9d091fea9ea855f29c22714dabc/.lock"), b"")
             .unwrap();
         std::fs::create_dir_all(device.join("containers/9")).unwrap();
-        let aside = device.join("containers/7/c83.aside").join(hash);
-        std::fs::create_dir_all(&aside).unwrap();
-        std::fs::write(aside.join(format!("{hash}.db")), b"").unwrap();
+        let other = device.join("containers/7/c83.old").join(hash);
+        std::fs::create_dir_all(&other).unwrap();
+        std::fs::write(other.join(format!("{hash}.db")), b"").unwrap();
         std::fs::create_dir_all(device.join("containers/not-a-partition")).unwrap();
         let run = |partitions: &[u32]| {
             let mut all = Vec::new();

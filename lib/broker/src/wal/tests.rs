@@ -19,10 +19,10 @@ fn written(name: &str) -> (PathBuf, Vec<u8>) {
     }
     // Before it is closed, which checkpoints the log.
     let (database, log) =
-        (std::fs::read(&path).unwrap(), std::fs::read(beside(&path, "-wal")).unwrap());
+        (std::fs::read(&path).unwrap(), std::fs::read(with_suffix(&path, "-wal")).unwrap());
     connection.close().unwrap();
     std::fs::write(&path, database).unwrap();
-    std::fs::write(beside(&path, "-wal"), &log).unwrap();
+    std::fs::write(with_suffix(&path, "-wal"), &log).unwrap();
     (path, log)
 }
 
@@ -70,7 +70,7 @@ fn a_mended_copy_has_every_row() {
     let (path, mut log) = written("copy");
     let at = HEADER_BYTES + FRAME_HEADER_BYTES + 77;
     log[at] ^= 4;
-    std::fs::write(beside(&path, "-wal"), &log).unwrap();
+    std::fs::write(with_suffix(&path, "-wal"), &log).unwrap();
     let WalState::Flipped(flips) = check(&path).unwrap() else { panic!("good") };
     let copy = path.with_file_name("copy.db");
     copy_mended(&path, &flips, &copy).unwrap();

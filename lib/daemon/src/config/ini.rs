@@ -1,39 +1,50 @@
-//! Sections, `[DEFAULT]`, `set key = value`, continuation lines, comments, `conf.d`.
+//! The parser of configuration files, and views of their sections.
 //!
-//! As Swift reads them: Python's ConfigParser without interpolation, plus Paste Deploy's rule that
-//! `set` overrides what `[DEFAULT]` says. `%` is literal. Options keep their case, since some hold
-//! names (`user_<account>_<user>`, `delay_reaping_<account>`).
+//! It follows Swift: Python's ConfigParser without interpolation, plus Paste Deploy's rule that `set`
+//! overrides `[DEFAULT]`. `%` is literal. Options keep their case, since some contain names
+//! (`user_<account>_<user>`, `delay_reaping_<account>`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A read configuration. Sections keep their order.
+use super::ConfigError;
+
+/// A configuration that was read. Sections keep their order.
+///
+/// ```
+/// use apus_daemon::config::Conf;
+/// let conf = Conf::parse("[DEFAULT]\nbind_port = 6200\n[app:object-server]\nset bind_port = 6210\n")?;
+/// let section = conf.section("app:object-server");
+/// assert_eq!(section.parse("bind_port", 0_u16, "a port")?, 6210);
+/// let error = section.parse("bind_port", false, "true or false").unwrap_err();
+/// assert!(error.to_string().ends_with("expected true or false"));
+/// # Ok::<(), apus_daemon::config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Conf {
     sections: Vec<(String, BTreeMap<String, String>)>,
     source: String,
-    /// Section and option of everything that was asked for.
+    /// Section and option of everything that was read.
     asked: Arc<Mutex<BTreeSet<(String, String)>>>,
 }
 
-/// Options that belong to Paste and mean nothing to us.
+/// Options of Paste Deploy, which have no effect here.
 const PASTE: [&str; 1] = ["use"];
 
 impl Conf {
     /// Reads a file, or every `*.conf` of a directory in the order of their names.
     ///
     /// # Errors
-    /// Text that names the file, the line and what was expected.
-    pub fn read(path: &Path) -> Result<Self, String> {
-        let at = |path: &Path, error: &dyn Display| format!("{}: {error}", path.display());
+    /// A file that cannot be read, or a line that is not as expected.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let failed = |file: &Path, source| ConfigError::Read { file: file.to_owned(), source };
         let mut conf = Self { source: path.display().to_string(), ..Self::default() };
         let mut files = vec![path.to_owned()];
         if path.is_dir() {
             files = std::fs::read_dir(path)
-                .map_err(|error| at(path, &error))?
+                .map_err(|error| failed(path, error))?
                 .filter_map(Result::ok)
                 .map(|entry| entry.path())
                 .filter(|path| path.extension().is_some_and(|extension| extension == "conf"))
@@ -41,8 +52,8 @@ impl Conf {
             files.sort();
         }
         for file in files {
-            let text = std::fs::read_to_string(&file).map_err(|error| at(&file, &error))?;
-            conf.merge(&text).map_err(|error| at(&file, &error))?;
+            let text = std::fs::read_to_string(&file).map_err(|error| failed(&file, error))?;
+            conf.merge(&text, &file.display().to_string())?;
         }
         Ok(conf)
     }
@@ -50,19 +61,25 @@ impl Conf {
     /// Parses text.
     ///
     /// # Errors
-    /// Text that names the line and what was expected.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let mut conf = Self { source: "configuration".to_owned(), ..Self::default() };
-        conf.merge(text)?;
+    /// A line that is not as expected.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        const SOURCE: &str = "configuration";
+        let mut conf = Self { source: SOURCE.to_owned(), ..Self::default() };
+        conf.merge(text, SOURCE)?;
         Ok(conf)
     }
 
-    fn merge(&mut self, text: &str) -> Result<(), String> {
+    fn merge(&mut self, text: &str, file: &str) -> Result<(), ConfigError> {
         let mut section: Option<usize> = None;
         let mut last: Option<String> = None;
         for (index, line) in text.lines().enumerate() {
             let number = index + 1;
             let trimmed = line.trim();
+            let refused = |expected: String| ConfigError::Syntax {
+                file: file.to_owned(),
+                line: number,
+                expected,
+            };
             if trimmed.is_empty() || trimmed.starts_with(['#', ';']) {
                 continue;
             }
@@ -78,15 +95,15 @@ impl Conf {
             if let Some(name) = trimmed.strip_prefix('[') {
                 let name = name
                     .strip_suffix(']')
-                    .ok_or_else(|| format!("line {number}: section without closing bracket"))?;
+                    .ok_or_else(|| refused("section without closing bracket".to_owned()))?;
                 section = Some(self.section_index(name));
                 last = None;
                 continue;
             }
-            let (key, value) = trimmed.split_once(['=', ':']).ok_or_else(|| {
-                format!("line {number}: expected `option = value`, got {trimmed:?}")
-            })?;
-            let at = section.ok_or_else(|| format!("line {number}: option before any section"))?;
+            let (key, value) = trimmed
+                .split_once(['=', ':'])
+                .ok_or_else(|| refused(format!("expected `option = value`, got {trimmed:?}")))?;
+            let at = section.ok_or_else(|| refused("option before any section".to_owned()))?;
             let key = key.trim();
             let key = key.strip_prefix("set ").map_or(key, str::trim).to_owned();
             if let Some((_, options)) = self.sections.get_mut(at) {
@@ -115,7 +132,7 @@ impl Conf {
         })
     }
 
-    /// One section over `[DEFAULT]`; empty when there is none.
+    /// One section over `[DEFAULT]`; empty when neither exists.
     pub fn section(&self, name: &str) -> Section<'_> {
         let find = |name: &str| {
             self.sections.iter().find(|(known, _)| known == name).map(|(_, options)| options)
@@ -124,15 +141,13 @@ impl Conf {
         Section { name: name.to_owned(), own, defaults, last: None, conf: self }
     }
 
-    /// A daemon's section over `[DEFAULT]`, as Swift's daemons read theirs, and for what neither
-    /// says that of its server.
+    /// A daemon's section over `[DEFAULT]`, as in Swift, and over the section of its server.
     pub fn daemon_section(&self, name: &str, server: &str) -> Section<'_> {
         let last = self.section(server).own.map(|options| (server.to_owned(), options));
         Section { last, ..self.section(name) }
     }
 
-    /// What nobody has asked for so far, as text for a warning: an operator should know that an
-    /// option has no effect.
+    /// Options that were not read so far, as texts of warnings: they have no effect.
     pub fn unused(&self) -> Vec<String> {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let mut unused = Vec::new();
@@ -162,7 +177,7 @@ pub struct Section<'a> {
     name: String,
     own: Option<&'a BTreeMap<String, String>>,
     defaults: Option<&'a BTreeMap<String, String>>,
-    /// Another section for what the first two do not say.
+    /// Another section for options that the first two do not have.
     last: Option<(String, &'a BTreeMap<String, String>)>,
     conf: &'a Conf,
 }
@@ -192,19 +207,24 @@ impl<'a> Section<'a> {
     /// An option, or its default.
     ///
     /// # Errors
-    /// Text with file, section, option, value and what was expected.
-    pub fn parse<T: FromStr>(&self, key: &str, default: T, expected: &str) -> Result<T, String> {
+    /// A value that cannot be parsed.
+    pub fn parse<T: FromStr>(
+        &self,
+        key: &str,
+        default: T,
+        expected: &str,
+    ) -> Result<T, ConfigError> {
         match self.get(key) {
             None => Ok(default),
             Some(text) => text.parse().map_err(|_| self.refuse(key, text, expected)),
         }
     }
 
-    /// `concurrency`, how much is done at the same time: a number from 1.
+    /// `concurrency`: a number from 1.
     ///
     /// # Errors
     /// As [`Section::parse`].
-    pub fn concurrency(&self, default: usize) -> Result<usize, String> {
+    pub fn concurrency(&self, default: usize) -> Result<usize, ConfigError> {
         const EXPECTED: &str = "a number from 1";
         match self.parse("concurrency", default, EXPECTED)? {
             0 => Err(self.refuse("concurrency", "0", EXPECTED)),
@@ -216,7 +236,7 @@ impl<'a> Section<'a> {
     ///
     /// # Errors
     /// As [`Section::parse`].
-    pub fn flag(&self, key: &str, default: bool) -> Result<bool, String> {
+    pub fn flag(&self, key: &str, default: bool) -> Result<bool, ConfigError> {
         match self.get(key) {
             None => Ok(default),
             Some(text) => super::value::flag(text)
@@ -225,8 +245,14 @@ impl<'a> Section<'a> {
     }
 
     /// The error for a value that is not as expected.
-    pub fn refuse(&self, key: &str, value: &str, expected: &str) -> String {
-        format!("{}: [{}] {key} = {value:?}: expected {expected}", self.conf.source, self.name)
+    pub fn refuse(&self, key: &str, value: &str, expected: &str) -> ConfigError {
+        ConfigError::Value {
+            file: self.conf.source.clone(),
+            section: self.name.clone(),
+            option: key.to_owned(),
+            value: value.to_owned(),
+            expected: expected.to_owned(),
+        }
     }
 }
 
@@ -247,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daemons_section_stands_before_defaults_and_those_before_its_servers() {
+    fn a_daemons_section_comes_before_defaults_and_those_before_its_servers() {
         let text = "[DEFAULT]\na = default\nb = default\n[app:x-server]\nb = server\nc = server\n[x-auditor]\na = own\n";
         let conf = Conf::parse(text).unwrap();
         let daemon = conf.daemon_section("x-auditor", "app:x-server");
@@ -265,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_asks_for_is_told() {
+    fn options_that_are_not_read_are_reported() {
         let conf = Conf::parse(
             "[DEFAULT]\nbind_port = 1\nworkers = 8\n[app:a]\nuse = egg:x\nknown = 1\n[filter:b]\nrate = 2\n",
         )
@@ -281,10 +307,11 @@ mod tests {
     fn errors_name_place_value_and_expectation() {
         let error =
             Conf::parse("[a]\nport = many\n").unwrap().section("a").parse("port", 0u16, "a port");
-        let error = error.unwrap_err();
+        let error = error.unwrap_err().to_string();
         for word in ["[a]", "port", "many", "a port"] {
             assert!(error.contains(word), "{error}");
         }
-        assert!(Conf::parse("[a]\nnonsense\n").unwrap_err().contains("line 2"));
+        let error = Conf::parse("[a]\nnonsense\n").unwrap_err();
+        assert!(error.to_string().contains("line 2"), "{error}");
     }
 }

@@ -1,8 +1,10 @@
-//! Swift's configuration files: Paste-style INI, single or as a `.conf.d` directory.
+//! Configuration files of Swift: INI in the form of Paste, as one file or a `.conf.d` directory.
 
+mod error;
 mod ini;
 mod share;
 pub mod value;
 
+pub use error::ConfigError;
 pub use ini::{Conf, Section};
 pub use share::Share;

@@ -1,9 +1,9 @@
-//! Which part of a queue is a process's, when several processes share it.
+//! The part of a queue of one process, when several processes share it.
 
-use super::Section;
+use super::{ConfigError, Section};
 
-/// One of several processes, as the options `processes` and `process` of Swift's daemons say; by
-/// default there is only this one.
+/// One of several processes, by the options `processes` and `process` of Swift's daemons; by default
+/// there is only this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Share {
     /// 0 when there is only this one.
@@ -16,8 +16,8 @@ impl Share {
     /// Reads the two options.
     ///
     /// # Errors
-    /// Text that names file, section, option, value and what was expected.
-    pub fn read(section: &Section<'_>) -> Result<Self, String> {
+    /// A number that is not as expected.
+    pub fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
         let processes = section.parse("processes", 0, "a number of processes")?;
         let process: u64 = section.parse("process", 0, "a process's number, from 0")?;
         if processes > 0 && process >= processes {
@@ -27,7 +27,7 @@ impl Share {
         Ok(Self { processes, process })
     }
 
-    /// Whether a thing is this process's. `modulo` gives the remainder of its hash.
+    /// Whether an entry is for this process. `modulo` returns the remainder of its hash.
     pub fn takes(self, modulo: impl FnOnce(u64) -> u64) -> bool {
         self.processes == 0 || modulo(self.processes) == self.process
     }

@@ -1,4 +1,4 @@
-//! Values as Swift spells them.
+//! Values in Swift's spellings.
 
 /// `true`, `yes`, `on`, `1`, `t`, `y` and their opposites, in any case.
 pub fn flag(text: &str) -> Option<bool> {

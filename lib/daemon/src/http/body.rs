@@ -1,4 +1,4 @@
-//! Streams of bytes with an error that can cross every boundary.
+//! Bodies of requests and responses.
 
 use bytes::Bytes;
 use http_body::Frame;
@@ -6,23 +6,23 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use tokio::sync::mpsc;
 
-/// Why a body broke off.
+/// Why a body is incomplete.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Every request and answer body.
+/// The body of any request or response.
 pub type Body = UnsyncBoxBody<Bytes, BodyError>;
 
-/// No bytes.
+/// An empty body.
 pub fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Bytes that are all there.
+/// A body that is complete in memory.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A body fed through a channel; it ends when the sender is dropped and fails with what it sends.
+/// A body from a channel. It ends when the sender is dropped, and fails with an error that is sent.
 pub fn stream(receiver: mpsc::Receiver<Result<Bytes, BodyError>>) -> Body {
     let frames = Receiver(receiver);
     StreamBody::new(frames).boxed_unsync()

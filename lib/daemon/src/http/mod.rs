@@ -1,4 +1,4 @@
-//! What all servers share about HTTP: the body type, the handler trait, transaction ids.
+//! HTTP for all servers: bodies, the handler trait, dates, transaction ids and spans.
 
 mod body;
 mod date;
@@ -14,23 +14,23 @@ pub use date::{format_date, parse_date};
 pub use span::{record_trans_id, request_span, sent_trans_id};
 pub use trans_id::new_trans_id;
 
-/// A server without its sockets: one request in, one answer out.
+/// A server without its sockets: a function from a request to a response.
 #[async_trait]
 pub trait Handler: Send + Sync {
-    /// Answers one request. Never fails: errors are answers.
+    /// Handles one request. Errors are responses.
     async fn call(&self, request: http::Request<Body>) -> http::Response<Body>;
 
-    /// The content type and the text for a client whose request is refused before it is one. `head`
-    /// is what arrived of it, to tell the client's dialect by.
+    /// The content type and the text of the response to a malformed request. `head` is the received
+    /// part of it, which shows the API of the client.
     fn malformed(&self, refusal: crate::Malformed, _head: &str) -> (&'static str, String) {
         ("text/plain; charset=utf-8", refusal.message().to_owned())
     }
 }
 
-/// Shared by all connections.
+/// A handler that all connections share.
 pub type SharedHandler = Arc<dyn Handler>;
 
-/// An answer with a short text body, as backends give them.
+/// A response with a short text body, as of storage servers.
 pub fn text(status: http::StatusCode, body: &str) -> http::Response<Body> {
     let mut response = http::Response::new(full(body.to_owned()));
     *response.status_mut() = status;
@@ -41,14 +41,14 @@ pub fn text(status: http::StatusCode, body: &str) -> http::Response<Body> {
     response
 }
 
-/// An answer without a body.
+/// A response without a body.
 pub fn status(status: http::StatusCode) -> http::Response<Body> {
     let mut response = http::Response::new(empty());
     *response.status_mut() = status;
     response
 }
 
-/// A header as text, if it is there and UTF-8.
+/// A header as text, if it exists and is UTF-8.
 pub fn header<'a>(headers: &'a http::HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
 }

@@ -1,9 +1,9 @@
-//! `GET /metrics` in Prometheus' text format: requests, what the seams of the process counted, and
-//! what each daemon's last pass reported.
+//! Metrics of a process, and `GET /metrics` in Prometheus' text format.
 //!
-//! Names of accounts, containers, objects and clients never become labels: what can be counted is
-//! bounded by what servers and daemons are, not by what they are sent. Daemons may be other
-//! processes, so their reports come from the recon cache.
+//! They are counts of requests, counters of the process, and the reports of the last passes of
+//! daemons. Names of accounts, containers, objects and clients never become labels, so requests
+//! cannot increase the number of series. Daemons may be other processes, so their reports come from
+//! the recon cache.
 
 mod text;
 
@@ -21,14 +21,14 @@ use crate::pass::Span;
 use crate::recon::ReconCache;
 use crate::task::spawn_blocking;
 
-/// Where daemons leave what their last pass reported, beside Swift's own recon files.
+/// The recon file with the reports of the last passes, in addition to Swift's files.
 pub(crate) const PASSES: &str = "apus-passes.recon";
 
 /// Upper ends of the latency histogram, in seconds.
 const BUCKETS: [f64; 12] =
     [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
 
-/// Verbs that are told by name; all others are `other`.
+/// Methods with a label of their own; all others are `other`.
 const METHODS: [&str; 11] = [
     "GET",
     "HEAD",
@@ -43,7 +43,7 @@ const METHODS: [&str; 11] = [
     "RELEASE",
 ];
 
-/// Whose replicators count what is below full redundancy.
+/// Servers whose replicators count rows or objects below full redundancy.
 const SERVERS: [&str; 3] = ["account", "container", "object"];
 
 /// The entry of a daemon in [`PASSES`].
@@ -62,7 +62,7 @@ pub(crate) fn last_pass(
 
 #[derive(Debug, Default, Clone)]
 struct Latency {
-    /// Answers up to each bucket's end, but not up to the one before.
+    /// Responses within each bucket's end, and not within the one before.
     buckets: [u64; BUCKETS.len()],
     count: u64,
     seconds: f64,
@@ -77,7 +77,7 @@ struct Requests {
 type Totals = Box<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
 type Rings = Box<dyn Fn() -> Vec<(String, u64)> + Send + Sync>;
 
-/// What one process counts.
+/// The metrics of one process.
 #[derive(Default)]
 pub struct Metrics {
     requests: Mutex<Requests>,
@@ -97,7 +97,7 @@ fn locked<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Metrics {
-    /// Adds counters that only grow, by name without `apus_` and `_total`.
+    /// Adds counters, by name without `apus_` and `_total`.
     pub fn add_totals(
         &self,
         totals: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static,
@@ -105,12 +105,12 @@ impl Metrics {
         locked(&self.totals).push(Box::new(totals));
     }
 
-    /// Also tells the versions of the rings that this process goes by, by file name.
+    /// Adds the versions of the rings that this process uses, by file name.
     pub fn tell_rings(&self, rings: impl Fn() -> Vec<(String, u64)> + Send + Sync + 'static) {
         locked(&self.rings).push(Box::new(rings));
     }
 
-    /// Also tells what daemons leave in a recon cache.
+    /// Adds the reports of daemons in a recon cache.
     pub fn read_reports_of(&self, cache: &ReconCache) {
         let mut caches = locked(&self.caches);
         if !caches.contains(cache) {
@@ -133,7 +133,7 @@ impl Metrics {
         }
     }
 
-    /// All of it as text. Waits for the disk.
+    /// All metrics as text. Waits for the disk.
     fn render(&self) -> String {
         let mut out = text::Exposition::default();
         {
@@ -151,8 +151,8 @@ impl Metrics {
         let mut redundancy = BTreeMap::new();
         for (cache, server) in caches.iter().flat_map(|cache| SERVERS.map(|server| (cache, server)))
         {
-            let mut told = cache.read(&format!("{server}.recon"));
-            if let Some(counts) = told.remove(&format!("{server}_redundancy")) {
+            let mut content = cache.read(&format!("{server}.recon"));
+            if let Some(counts) = content.remove(&format!("{server}_redundancy")) {
                 redundancy.insert(server, counts);
             }
         }
@@ -180,7 +180,7 @@ impl std::fmt::Debug for Counted {
 }
 
 impl Counted {
-    /// Before `inner`, which is told of as `server`.
+    /// Before `inner`, with the label `server`.
     pub fn new(inner: SharedHandler, server: &'static str, metrics: Arc<Metrics>) -> Self {
         Self { inner, server, metrics }
     }
@@ -222,7 +222,7 @@ fn log_answer(status: StatusCode, took: Duration) {
     }
 }
 
-/// Answers `GET /metrics`, and passes everything else on, if there is somebody.
+/// Handles `GET /metrics`, and passes other requests on, if there is another handler.
 pub struct MetricsHttp {
     inner: Option<SharedHandler>,
     metrics: Arc<Metrics>,
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requests_totals_and_reports_are_told() {
+    async fn requests_totals_and_reports_are_exposed() {
         let directory = std::env::temp_dir().join(format!("apus-metrics-{}", std::process::id()));
         let cache = ReconCache::new(&directory);
         let span = Span { began: Duration::from_secs(100), ended: Duration::from_secs(102) };

@@ -1,4 +1,4 @@
-//! Prometheus' text format, version 0.0.4.
+//! Metrics in Prometheus' text format, version 0.0.4.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::{BUCKETS, Requests};
 
-/// Numbers of one report that are told at most.
+/// Most numbers of one report.
 const ITEMS_MAX: usize = 500;
 
-/// The text as it grows.
+/// The text under construction.
 #[derive(Default)]
 pub(super) struct Exposition {
     pub(super) text: String,
@@ -75,7 +75,7 @@ impl Exposition {
 
     pub(super) fn rings(&mut self, rings: &[(String, u64)]) {
         let name = "apus_ring_version";
-        self.family(name, "gauge", "Version of the ring that this process goes by.");
+        self.family(name, "gauge", "Version of the ring that this process uses.");
         for (ring, version) in rings {
             self.sample(name, &[("ring", ring)], version);
         }
@@ -105,7 +105,7 @@ impl Exposition {
 }
 
 impl Exposition {
-    /// What replicators of this node count: to be summed over all nodes.
+    /// Counts of the replicators of this node, to be summed over all nodes.
     pub(super) fn redundancy(&mut self, servers: &BTreeMap<&'static str, Value>) {
         let no_policies = serde_json::Map::new();
         for (state, help) in [
@@ -134,7 +134,7 @@ impl Exposition {
     }
 }
 
-/// All numbers of a report, those within others by both names with a dot.
+/// All numbers of a report; nested ones have both names with a dot between them.
 fn numbers(value: &Value, name: String, items: &mut Vec<(String, f64)>) {
     if items.len() >= ITEMS_MAX {
         return;

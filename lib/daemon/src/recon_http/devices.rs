@@ -1,6 +1,6 @@
-//! What the directory of devices tells: which are there, mounted, how full, what was put aside.
+//! Facts about devices: names, mounts, usage, and counts of the quarantine.
 //!
-//! Never writes, and never looks deeper than a directory of quarantined things.
+//! It never writes, and lists no directories below those of the quarantine.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ fn is_mount(path: &Path) -> std::io::Result<bool> {
     Ok(own.dev() != above.dev() || own.ino() == above.ino())
 }
 
-/// As Swift tells it: true, false, or the text of an error.
+/// As in Swift: true, false, or the text of an error.
 fn mounted(path: &Path, mount_check: bool) -> Value {
     if !mount_check {
         return json!(true);
@@ -47,13 +47,13 @@ pub(super) fn names(devices: &Path) -> Value {
 pub(super) fn unmounted(devices: &Path, mount_check: bool) -> Value {
     let states = device_paths(devices).map(|(name, path)| (name, mounted(&path, mount_check)));
     let missing = states.filter(|(_, mounted)| *mounted != json!(true));
-    let told = missing.map(|(name, mounted)| json!({ "device": name, "mounted": mounted }));
-    Value::Array(told.collect())
+    let rows = missing.map(|(name, mounted)| json!({ "device": name, "mounted": mounted }));
+    Value::Array(rows.collect())
 }
 
-/// Bytes of each device. What is reserved for the system counts neither as used nor as free.
+/// Bytes of each device. Space that is reserved for the system counts as used.
 pub(super) fn usage(devices: &Path, mount_check: bool) -> Value {
-    let told = device_paths(devices).map(|(name, path)| {
+    let rows = device_paths(devices).map(|(name, path)| {
         let mounted = mounted(&path, mount_check);
         match rustix::fs::statvfs(&path) {
             Ok(disk) if mounted == json!(true) => json!({
@@ -70,17 +70,17 @@ pub(super) fn usage(devices: &Path, mount_check: bool) -> Value {
             _ => json!({ "device": name, "mounted": mounted, "size": "", "used": "", "avail": "" }),
         }
     });
-    Value::Array(told.collect())
+    Value::Array(rows.collect())
 }
 
-/// How many accounts, containers and objects (also by policy) were put aside on all devices.
+/// Numbers of quarantined accounts, containers and objects (also by policy) on all devices.
 pub(super) fn quarantined(devices: &Path) -> Value {
     let (mut accounts, mut containers, mut objects) = (0, 0, 0);
     let mut policies = Map::new();
     for (_, device) in device_paths(devices) {
-        let aside = device.join("quarantined");
-        for kind in entries(&aside) {
-            let count = std::fs::read_dir(aside.join(&kind)).map_or(0, Iterator::count);
+        let quarantine = device.join("quarantined");
+        for kind in entries(&quarantine) {
+            let count = std::fs::read_dir(quarantine.join(&kind)).map_or(0, Iterator::count);
             match kind.as_str() {
                 _ if count == 0 => {}
                 "accounts" => accounts += count,

@@ -1,4 +1,4 @@
-//! What the kernel tells of the machine. What it does not tell is left out.
+//! Facts of the kernel about the machine; missing ones are omitted.
 
 use serde_json::{Map, Value, json};
 
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_lines_are_told_as_swift_tells_them() {
+    fn the_kernels_lines_are_returned_in_swifts_form() {
         assert_eq!(
             parse_load("0.03 0.02 0.00 1/220 16306\n"),
             json!({"1m": 0.03, "5m": 0.02, "15m": 0.0, "tasks": "1/220", "processes": 16306})

@@ -1,9 +1,8 @@
-//! `GET /recon/<check>`, `/healthcheck` and `OPTIONS /` of a storage server, for operators and
-//! `swift-recon`.
+//! The endpoints `/recon/<check>`, `/healthcheck` and `OPTIONS /` of storage servers.
 //!
-//! Checks and their answers are Swift's (`swift/common/middleware/recon.py`). They only read: the
-//! host, the directory of devices, and what daemons left in the recon cache. A disk that hangs must
-//! not take the server with it, so few checks run at a time, on threads that nothing else needs.
+//! The checks are Swift's (`swift/common/middleware/recon.py`). They only read: the host, the
+//! directory of devices, and the recon cache. A disk that hangs must not block the server, so few
+//! checks run at a time, on threads that nothing else needs.
 
 mod devices;
 mod host;
@@ -23,10 +22,10 @@ use crate::task::spawn_blocking;
 
 /// Checks at once.
 const CHECKS_MAX: usize = 4;
-/// What `/recon/version` tells.
+/// The content of `/recon/version`.
 const VERSION: &str = concat!("apus ", env!("CARGO_PKG_VERSION"));
 
-/// What checks look at.
+/// The sources of the checks.
 #[derive(Debug, Clone)]
 pub struct ReconParts {
     /// `account`, `container` or `object`.
@@ -39,13 +38,13 @@ pub struct ReconParts {
     pub swift_conf: PathBuf,
     /// All ring files of the cluster.
     pub rings: Vec<PathBuf>,
-    /// What daemons tell.
+    /// The results of daemons.
     pub cache: ReconCache,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
 
-/// Answers checks, and passes everything else on.
+/// Handles checks, and passes all other requests on.
 pub struct ReconHttp {
     inner: SharedHandler,
     parts: Arc<ReconParts>,
@@ -64,7 +63,7 @@ impl ReconHttp {
         Self { inner, parts: Arc::new(parts), slots: Arc::new(Semaphore::new(CHECKS_MAX)) }
     }
 
-    /// What server this is, and what it can be asked (`swift/common/base_storage_server.py`).
+    /// The kind of this server and its methods (`swift/common/base_storage_server.py`).
     fn options(&self) -> Response<Body> {
         let mut answer = status(StatusCode::OK);
         let own = match self.parts.server {
@@ -104,8 +103,7 @@ impl ReconHttp {
     }
 }
 
-/// Whether a path is that of a check; those of objects on a device called `recon` go on with a
-/// number.
+/// Whether a path is that of a check. An object on a device called `recon` has a number there.
 fn is_check(path: &str) -> bool {
     let rest = path.strip_prefix("/recon/").unwrap_or_default();
     rest.starts_with(|first: char| first.is_ascii_lowercase())
@@ -131,7 +129,7 @@ impl Handler for ReconHttp {
     }
 }
 
-/// The answer to a check; `None` when there is no such check. Waits for disks.
+/// The result of a check; `None` for an unknown check. Waits for disks.
 fn check(parts: &ReconParts, path: &str) -> Option<Value> {
     let words: Vec<&str> = path.trim_start_matches("/recon/").split('/').collect();
     let from = |server: &str, keys: &[&str]| Some(cached(&parts.cache, server, keys));
@@ -163,7 +161,7 @@ fn check(parts: &ReconParts, path: &str) -> Option<Value> {
         ["replication", server @ ("account" | "container")] => {
             from(server, &["replication_time", "replication_stats", "replication_last"])
         }
-        // Ours: what replicators count as below full redundancy.
+        // Not in Swift: the counts of replicators below full redundancy.
         ["redundancy", server @ ("account" | "container" | "object")] => {
             let keys = ["redundancy", "redundancy_last"].map(|key| format!("{server}_{key}"));
             from(server, &keys.each_ref().map(String::as_str))
@@ -190,7 +188,7 @@ fn check(parts: &ReconParts, path: &str) -> Option<Value> {
     }
 }
 
-/// Entries of `<server>.recon`; null for what no daemon has told yet.
+/// Entries of `<server>.recon`; null for those that no daemon has written yet.
 fn cached(cache: &ReconCache, server: &str, keys: &[&str]) -> Value {
     let mut content = cache.read(&format!("{server}.recon"));
     let entries = keys.iter().map(|key| {
@@ -200,7 +198,7 @@ fn cached(cache: &ReconCache, server: &str, keys: &[&str]) -> Value {
     Value::Object(entries.collect::<Map<_, _>>())
 }
 
-/// MD5 of files by path, null for one that cannot be read; a ring that is not there is left out.
+/// MD5 of files by path, null for a file that cannot be read; missing rings are omitted.
 fn digests(paths: &[PathBuf]) -> Value {
     let existing = paths.iter().filter(|path| path.exists());
     let entries = existing.map(|path| (path.display().to_string(), json!(digest(path).ok())));

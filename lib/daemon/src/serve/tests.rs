@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::*;
 use crate::http::{status, stream, text};
 
-/// Answers by the path.
+/// Responds depending on the path.
 #[derive(Default)]
 struct Server {
     begun: Notify,
@@ -18,7 +18,7 @@ struct Server {
     dropped: Arc<Notify>,
 }
 
-/// Tells that it was dropped.
+/// Notifies when it is dropped.
 struct Work(Arc<Notify>);
 
 impl Drop for Work {
@@ -165,7 +165,7 @@ async fn a_refusal_before_a_body_that_is_not_awaited_says_that_the_connection_en
         let (_, mut client) = start().await;
         send(&mut client, &format!("PUT /refuse HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n")).await;
         if !fields.contains("Expect") {
-            // Nothing of it is read by the handler, and the answer arrives all the same.
+            // The handler does not read it, and the response arrives nevertheless.
             client.write_all(&vec![b'f'; 4_000_000]).await.unwrap();
         }
         let answer = until(&mut client, "").await;
@@ -190,7 +190,7 @@ async fn a_body_that_was_read_leaves_the_connection_open() {
 }
 
 #[tokio::test]
-async fn what_is_no_plain_request_is_refused_with_a_text_and_the_connection_ends() {
+async fn a_malformed_request_is_refused_with_a_text_and_the_connection_ends() {
     let twice = "Content-Length: 3\r\nTransfer-Encoding: chunked";
     let turned = "Transfer-Encoding: chunked\r\ncontent-length: 3";
     for (line, fields, status) in [
@@ -239,7 +239,7 @@ async fn a_connection_over_the_share_of_its_address_is_refused_and_others_go_on(
 }
 
 #[tokio::test]
-async fn methods_that_only_read_are_told_from_those_that_write() {
+async fn methods_that_only_read_are_distinguished_from_those_that_write() {
     let exchange = Exchange::new(1000);
     let none = http::HeaderMap::new();
     for (method, writes) in [("GET", false), ("HEAD", false), ("PUT", true), ("SSYNC", true)] {

@@ -1,12 +1,12 @@
 //! Accounts: reading, creating, changing, deleting.
 
 use apus_cluster::listing::{ContainerEntry, ContainerRow, ListQuery};
-use apus_cluster::metadata::title_case;
 use apus_cluster::timestamp::days_from_civil;
 use apus_cluster::{AccountName, Metadata, Policies, Timestamp};
-use apus_daemon::http::{header, set};
-use apus_wire::headers;
-use http::{HeaderMap, Method, StatusCode};
+use apus_wire::message::account::{
+    AbsentAccount, AccountDescription, ChangeAccountRequest, ChangeVerb, ReadAccountRequest,
+};
+use http::StatusCode;
 use serde::Deserialize;
 
 use super::Quorum;
@@ -92,19 +92,6 @@ pub(crate) fn encode_query(query: &ListQuery) -> String {
     out
 }
 
-/// The headers of an answer that describe the resource.
-pub(crate) fn resource_headers(answer: &HeaderMap) -> Metadata {
-    let transport = ["content-length", "content-type", "date", "connection", "transfer-encoding"];
-    answer
-        .iter()
-        .filter(|(name, _)| !transport.contains(&name.as_str()))
-        .map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            (title_case(name.as_str()), value)
-        })
-        .collect()
-}
-
 /// The page that an answer has.
 fn container_list(answer: &NodeAnswer, policies: &Policies) -> Result<ContainerList> {
     let rows: Vec<AccountListingRow> = match answer.body.is_empty() {
@@ -113,7 +100,7 @@ fn container_list(answer: &NodeAnswer, policies: &Policies) -> Result<ContainerL
             Error::unavailable(format!("the account listing is invalid: {error}"))
         })?,
     };
-    let headers = resource_headers(&answer.headers);
+    let headers = AccountDescription::shown_headers(&answer.head.headers);
     let head = AccountHead { headers, owner: false, is_virtual: false };
     let entries = rows.into_iter().filter_map(|row| row.entry(policies)).collect();
     Ok(ContainerList { head, entries })
@@ -145,14 +132,14 @@ impl Quorum {
         query: Option<&ListQuery>,
     ) -> Result<ContainerList> {
         let call = DatabaseCall::account(self, cx, account);
-        let method = if query.is_some() { Method::GET } else { Method::HEAD };
-        let mut request = call.request(method);
-        if let Some(query) = query {
-            request.query = encode_query(query);
-        }
-        let answer = call.read(&request).await?;
-        match answer.status {
-            StatusCode::NOT_FOUND if header(&answer.headers, headers::ACCOUNT_STATUS).is_some() => {
+        let address = call.account_address(account);
+        let request = match query {
+            Some(query) => ReadAccountRequest::list(address, encode_query(query)),
+            None => ReadAccountRequest::head(address),
+        };
+        let answer = call.read(&request.encode()).await?;
+        match answer.status() {
+            StatusCode::NOT_FOUND if AbsentAccount::decode(&answer.head.headers).deleted => {
                 Err(Error::new(Kind::RecentlyDeleted, Subject::Account))
             }
             StatusCode::NOT_FOUND if !self.makes_accounts => {
@@ -176,12 +163,12 @@ impl Quorum {
         &self,
         cx: &Context,
         account: &AccountName,
-        metadata: &Metadata,
+        metadata: Metadata,
     ) -> Result<()> {
         if !self.makes_accounts {
             return Err(Error::new(Kind::NotFound, Subject::Account));
         }
-        match self.write_account(cx, Method::PUT, account, metadata).await? {
+        match self.write_account(cx, ChangeVerb::Put, account, metadata).await? {
             StatusCode::FORBIDDEN => Err(Error::new(Kind::RecentlyDeleted, Subject::Account)),
             _ => Ok(()),
         }
@@ -191,13 +178,8 @@ impl Quorum {
     ///
     /// # Errors
     /// `RecentlyDeleted`, `Unavailable`.
-    pub async fn put_account(
-        &self,
-        cx: &Context,
-        _permit: Permit,
-        op: &PutAccount,
-    ) -> Result<bool> {
-        match self.write_account(cx, Method::PUT, &op.account, &op.metadata).await? {
+    pub async fn put_account(&self, cx: &Context, _permit: Permit, op: PutAccount) -> Result<bool> {
+        match self.write_account(cx, ChangeVerb::Put, &op.account, op.metadata).await? {
             StatusCode::CREATED => Ok(true),
             StatusCode::FORBIDDEN => Err(Error::new(Kind::RecentlyDeleted, Subject::Account)),
             status if status.is_success() => Ok(false),
@@ -217,7 +199,7 @@ impl Quorum {
         _permit: Permit,
         op: &DeleteAccount,
     ) -> Result<()> {
-        match self.write_account(cx, Method::DELETE, &op.account, &Metadata::new()).await? {
+        match self.write_account(cx, ChangeVerb::Delete, &op.account, Metadata::new()).await? {
             StatusCode::NOT_FOUND => Err(Error::new(Kind::NotFound, Subject::Account)),
             status if status.is_success() => Ok(()),
             status => {
@@ -229,16 +211,18 @@ impl Quorum {
     async fn write_account(
         &self,
         cx: &Context,
-        method: Method,
+        verb: ChangeVerb,
         account: &AccountName,
-        metadata: &Metadata,
+        metadata: Metadata,
     ) -> Result<StatusCode> {
         let call = DatabaseCall::account(self, cx, account);
-        let mut request = call.request(method);
-        set(&mut request.headers, headers::TIMESTAMP, &self.clock.stamp().to_string());
-        for (name, value) in metadata {
-            set(&mut request.headers, name, value);
-        }
+        let request = ChangeAccountRequest {
+            address: call.account_address(account),
+            verb,
+            timestamp: self.clock.stamp(),
+            metadata,
+        };
+        let request = request.encode();
         call.write(|_| request.clone()).await.agreed()
     }
 
@@ -251,9 +235,9 @@ impl Quorum {
         cx: &Context,
         _permit: Permit,
         account: &AccountName,
-        metadata: &Metadata,
+        metadata: Metadata,
     ) -> Result<()> {
-        match self.write_account(cx, Method::POST, account, metadata).await? {
+        match self.write_account(cx, ChangeVerb::Post, account, metadata.clone()).await? {
             StatusCode::NOT_FOUND => self.make_account(cx, account, metadata).await,
             status if status.is_success() => Ok(()),
             status => {

@@ -1,9 +1,8 @@
 //! One operation on an object, with what all of its requests share.
 
-use apus_cluster::{ObjectPath, PolicyIndex, Timestamp};
-use apus_daemon::http::{header, set};
-use apus_wire::{Client, NodeRequest, headers};
-use http::{HeaderMap, Method};
+use apus_cluster::{ObjectPath, PolicyIndex};
+use apus_wire::message::object::{ObjectAddress, WriteFence};
+use apus_wire::{Client, NodeRequest};
 
 use super::Quorum;
 use super::nodes::{Nodes, QuorumRule};
@@ -46,51 +45,32 @@ impl<'a> ObjectCall<'a> {
         &self.quorum.client
     }
 
-    /// The request that every node of the call gets, without what an operation adds to it.
-    pub(super) fn request(&self, method: Method) -> NodeRequest {
-        let mut request_headers = HeaderMap::new();
-        set(&mut request_headers, headers::TRANS_ID, &self.cx.trans_id);
-        set(&mut request_headers, headers::POLICY_INDEX, &self.policy.to_string());
-        if self.cx.open_expired && matches!(method, Method::GET | Method::HEAD | Method::POST) {
-            set(&mut request_headers, headers::OPEN_EXPIRED, "true");
-        }
-        if let Some(power) = self.nodes.other_power {
-            set(&mut request_headers, headers::NEXT_PART_POWER, &power.to_string());
-        }
-        NodeRequest {
-            method,
+    /// The object and its partition, as messages name them.
+    pub(super) fn address(&self) -> ObjectAddress {
+        ObjectAddress {
+            object: self.object.clone(),
             partition: self.nodes.partition,
-            names: vec![
-                self.object.account().to_string(),
-                self.object.container.container.to_string(),
-                self.object.object.to_string(),
-            ],
-            query: String::new(),
-            headers: request_headers,
+            policy: self.policy,
+            next_part_power: self.nodes.other_power,
+            trans_id: Some(self.cx.trans_id.to_string()),
         }
     }
 
-    /// The requests of a write at `time`, by the index of the replica: each with its share of the
-    /// rows that object servers send to databases.
-    pub(super) fn write_requests(
+    /// How a write relates to reservations, before one was made for it.
+    pub(super) fn fence(&self) -> WriteFence {
+        WriteFence { strong: self.cx.is_fenced(), reserved: false }
+    }
+
+    /// The requests of a write, by the index of the replica: each with its share of the rows that
+    /// object servers send to databases. `delete_at` is the expiry that is written.
+    pub(super) fn with_rows(
         &self,
-        method: Method,
-        time: Timestamp,
-        extra: &HeaderMap,
+        request: NodeRequest,
+        delete_at: Option<u64>,
     ) -> impl Fn(usize) -> NodeRequest + use<> {
-        let mut request = self.request(method);
-        set(&mut request.headers, headers::TIMESTAMP, &time.to_string());
-        if self.cx.is_fenced() {
-            set(&mut request.headers, headers::STRONG, "yes");
-        }
-        request.headers.extend(extra.clone());
-        let delete_at = header(extra, headers::DELETE_AT).and_then(|text| text.parse().ok());
-        let rows = ObjectRows::new(self.quorum, self.object, delete_at, self.nodes.primaries.len());
-        move |index| {
-            let mut request = request.clone();
-            rows.deal(index, &mut request.headers);
-            request
-        }
+        let replicas = self.nodes.primaries.len();
+        let rows = ObjectRows::new(self.quorum, self.object, delete_at, replicas);
+        move |index| request.clone().with_rows(rows.of(index))
     }
 
     /// Which nodes must accept a write.

@@ -1,14 +1,17 @@
 //! Containers: reading, creating, changing, deleting.
 
-use apus_cluster::{ContainerPath, Metadata, PolicyIndex, Timestamp};
-use apus_daemon::http::{header, set};
-use apus_wire::headers;
-use http::{HeaderMap, Method, StatusCode};
+use apus_cluster::{AccountName, ContainerPath, Metadata, PolicyIndex, Timestamp};
+use apus_wire::NodeRequest;
+use apus_wire::message::RowTargets;
+use apus_wire::message::container::{
+    ContainerDescription, ContainerPolicy, ContainerTimes, DeleteContainerRequest,
+    PostContainerRequest, PutContainerRequest, ReadContainerRequest,
+};
+use http::StatusCode;
 
 use super::Quorum;
-use super::account::resource_headers;
 use super::database::{DatabaseAnswers, DatabaseCall};
-use super::object_rows::RowTargets;
+use super::object_rows::account_rows;
 use super::send::NodeAnswer;
 use crate::context::Context;
 use crate::gate::Permit;
@@ -17,29 +20,12 @@ use crate::{Error, Kind, Result, Subject};
 
 /// The container that an answer describes.
 pub(super) fn container_head(answer: &NodeAnswer) -> ContainerHead {
-    let policy = header(&answer.headers, headers::POLICY_INDEX)
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0);
-    let created = header(&answer.headers, "x-timestamp").and_then(Timestamp::parse);
+    let times = ContainerTimes::decode(&answer.head.headers);
     ContainerHead {
-        headers: resource_headers(&answer.headers),
-        created: created.unwrap_or(Timestamp::ZERO),
-        policy: PolicyIndex(policy),
+        headers: ContainerDescription::shown_headers(&answer.head.headers),
+        created: times.created.unwrap_or(Timestamp::ZERO),
+        policy: times.policy.unwrap_or(PolicyIndex(0)),
         owner: false,
-    }
-}
-
-/// Adds to a request the account databases to which it sends the container's row.
-fn set_account_targets(
-    request: &mut HeaderMap,
-    accounts: &RowTargets,
-    requests: usize,
-    index: usize,
-) {
-    if let Some((hosts, devices)) = accounts.share(accounts.replicas(), requests, index) {
-        set(request, headers::ACCOUNT_HOST, &hosts);
-        set(request, headers::ACCOUNT_DEVICE, &devices);
-        set(request, headers::ACCOUNT_PARTITION, &accounts.partition.to_string());
     }
 }
 
@@ -65,8 +51,9 @@ impl Quorum {
         container: &ContainerPath,
     ) -> Result<ContainerHead> {
         let call = DatabaseCall::container(self, cx, container);
-        let answer = call.read(&call.request(Method::HEAD)).await?;
-        match answer.status {
+        let request = ReadContainerRequest::head(call.container_address(container));
+        let answer = call.read(&request.encode()).await?;
+        match answer.status() {
             status if status.is_success() => Ok(container_head(&answer)),
             StatusCode::NOT_FOUND => Err(Error::new(Kind::NotFound, Subject::Container)),
             status => {
@@ -75,25 +62,16 @@ impl Quorum {
         }
     }
 
+    /// Sends a change to every replica, each with the account databases to which it sends the row.
     async fn write_container(
         &self,
-        cx: &Context,
-        method: Method,
-        container: &ContainerPath,
-        extra: &HeaderMap,
+        call: &DatabaseCall<'_>,
+        account: &AccountName,
+        request: NodeRequest,
     ) -> DatabaseAnswers {
-        let call = DatabaseCall::container(self, cx, container);
-        let mut request = call.request(method);
-        set(&mut request.headers, headers::TIMESTAMP, &self.clock.stamp().to_string());
-        request.headers.extend(extra.clone());
-        let account = [container.account.as_str()];
-        let accounts = RowTargets::of(self, &self.rings.account, &account);
-        let requests = call.nodes.primaries.len();
-        let build = |index| {
-            let mut request = request.clone();
-            set_account_targets(&mut request.headers, &accounts, requests, index);
-            request
-        };
+        let rows = account_rows(self, account.as_str(), call.nodes.primaries.len());
+        let none = RowTargets::default();
+        let build = |index| request.clone().with_account_rows(rows.get(index).unwrap_or(&none));
         call.write(build).await
     }
 
@@ -105,27 +83,28 @@ impl Quorum {
         &self,
         cx: &Context,
         _permit: Permit,
-        op: &PutContainer,
+        op: PutContainer,
     ) -> Result<bool> {
-        let mut extra = HeaderMap::new();
-        match op.policy {
-            Some(policy) => set(&mut extra, headers::POLICY_INDEX, &policy.to_string()),
-            None => {
-                let default = self.policies.default_policy().index;
-                set(&mut extra, headers::POLICY_DEFAULT, &default.to_string());
-            }
-        }
-        extra.extend(metadata_headers(&op.metadata));
-        let put = || self.write_container(cx, Method::PUT, &op.container, &extra);
-        let first = put().await;
+        let call = DatabaseCall::container(self, cx, &op.container);
+        let account = &op.container.account;
+        let default = ContainerPolicy::Default(self.policies.default_policy().index);
+        let mut request = PutContainerRequest {
+            address: call.container_address(&op.container),
+            timestamp: self.clock.stamp(),
+            policy: op.policy.map_or(default, ContainerPolicy::Explicit),
+            metadata: op.metadata,
+            account_rows: RowTargets::default(),
+        };
+        let first = self.write_container(&call, account, request.encode()).await;
         let status = match first.agreed() {
             Ok(status) if status != StatusCode::NOT_FOUND => status,
             // The first round created the databases; without an account no client could see the
             // container. Even if few servers report that the account is missing, it must exist when
             // the others are back.
             _ if first.any(StatusCode::NOT_FOUND) => {
-                self.make_account(cx, &op.container.account, &Metadata::new()).await?;
-                match put().await.agreed()? {
+                self.make_account(cx, account, Metadata::new()).await?;
+                request.timestamp = self.clock.stamp();
+                match self.write_container(&call, account, request.encode()).await.agreed()? {
                     StatusCode::ACCEPTED => StatusCode::CREATED,
                     other => other,
                 }
@@ -150,10 +129,18 @@ impl Quorum {
         &self,
         cx: &Context,
         _permit: Permit,
-        op: &PostContainer,
+        op: PostContainer,
     ) -> Result<()> {
-        let extra = metadata_headers(&op.metadata);
-        let answers = self.write_container(cx, Method::POST, &op.container, &extra).await;
+        let call = DatabaseCall::container(self, cx, &op.container);
+        let request = PostContainerRequest {
+            address: call.container_address(&op.container),
+            timestamp: self.clock.stamp(),
+            metadata: op.metadata,
+            keeps_timestamp: false,
+            account_rows: RowTargets::default(),
+        };
+        let account = &op.container.account;
+        let answers = self.write_container(&call, account, request.encode()).await;
         match answers.agreed()? {
             StatusCode::NOT_FOUND => Err(Error::new(Kind::NotFound, Subject::Container)),
             status if status.is_success() => Ok(()),
@@ -173,8 +160,14 @@ impl Quorum {
         _permit: Permit,
         op: &DeleteContainer,
     ) -> Result<()> {
-        let none = HeaderMap::new();
-        let answers = self.write_container(cx, Method::DELETE, &op.container, &none).await;
+        let call = DatabaseCall::container(self, cx, &op.container);
+        let request = DeleteContainerRequest {
+            address: call.container_address(&op.container),
+            timestamp: self.clock.stamp(),
+            account_rows: RowTargets::default(),
+        };
+        let account = &op.container.account;
+        let answers = self.write_container(&call, account, request.encode()).await;
         // One replica with an object is enough to refuse: it may be the only one that has the row.
         if answers.any(StatusCode::CONFLICT) {
             return Err(Error::new(Kind::NotEmpty, Subject::Container));
@@ -187,12 +180,4 @@ impl Quorum {
             }
         }
     }
-}
-
-fn metadata_headers(metadata: &Metadata) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in metadata {
-        set(&mut headers, name, value);
-    }
-    headers
 }

@@ -2,10 +2,12 @@
 
 use apus_cluster::policy::{majority, write_quorum};
 use apus_cluster::{AccountName, ContainerPath, Timestamp};
-use apus_daemon::http::{empty, header, set};
+use apus_daemon::http::empty;
 use apus_ring::Device;
-use apus_wire::{NodeRequest, headers};
-use http::{HeaderMap, Method, StatusCode};
+use apus_wire::NodeRequest;
+use apus_wire::message::account::{AbsentAccount, AccountAddress};
+use apus_wire::message::container::{ContainerAddress, ContainerTimes};
+use http::StatusCode;
 
 use super::Quorum;
 use super::nodes::{Nodes, QuorumRule};
@@ -19,7 +21,8 @@ pub(super) struct DatabaseCall<'a> {
     pub(super) quorum: &'a Quorum,
     pub(super) cx: &'a Context,
     pub(super) nodes: Nodes,
-    names: Vec<String>,
+    /// Kind of the servers, for errors.
+    kind: &'static str,
 }
 
 /// The answers to a write, and which nodes had to accept it.
@@ -33,7 +36,7 @@ pub(super) struct DatabaseAnswers {
 impl DatabaseAnswers {
     /// Whether any node answered with this status.
     pub(super) fn any(&self, status: StatusCode) -> bool {
-        self.answers.iter().any(|answer| answer.status == status)
+        self.answers.iter().any(|answer| answer.status() == status)
     }
 
     /// The status that enough servers agree on.
@@ -45,7 +48,7 @@ impl DatabaseAnswers {
             Some(StatusCode::BAD_REQUEST) => Err(bad_request(&self.answers)),
             Some(status) => Ok(status),
             None => {
-                let statuses: Vec<_> = self.answers.iter().map(|answer| answer.status).collect();
+                let statuses: Vec<_> = self.answers.iter().map(|answer| answer.status()).collect();
                 let kind = self.kind;
                 Err(Error::unavailable(format!("{kind} servers answered {statuses:?}")))
             }
@@ -55,14 +58,13 @@ impl DatabaseAnswers {
 
 /// When a database was created, changed its status or was deleted.
 pub(super) fn status_time(answer: &NodeAnswer) -> Option<Timestamp> {
-    let time = |name| header(&answer.headers, name).and_then(Timestamp::parse);
-    time("x-backend-status-changed-at").or_else(|| time("x-backend-put-timestamp"))
+    ContainerTimes::decode(&answer.head.headers).newest()
 }
 
 impl<'a> DatabaseCall<'a> {
     pub(super) fn account(quorum: &'a Quorum, cx: &'a Context, account: &AccountName) -> Self {
         let nodes = Nodes::of(&quorum.rings.account, &quorum.hash, &[account.as_str()]);
-        Self { quorum, cx, nodes, names: vec![account.to_string()] }
+        Self { quorum, cx, nodes, kind: "account" }
     }
 
     pub(super) fn container(
@@ -72,24 +74,25 @@ impl<'a> DatabaseCall<'a> {
     ) -> Self {
         let names = [container.account.as_str(), container.container.as_str()];
         let nodes = Nodes::of(&quorum.rings.container, &quorum.hash, &names);
-        Self { quorum, cx, nodes, names: names.map(str::to_owned).to_vec() }
+        Self { quorum, cx, nodes, kind: "container" }
     }
 
-    /// The request that every node of the call gets, without what an operation adds to it.
-    pub(super) fn request(&self, method: Method) -> NodeRequest {
-        let mut request_headers = HeaderMap::new();
-        set(&mut request_headers, headers::TRANS_ID, &self.cx.trans_id);
-        NodeRequest {
-            method,
+    /// The account and its partition, as messages name them.
+    pub(super) fn account_address(&self, account: &AccountName) -> AccountAddress {
+        AccountAddress {
+            account: account.clone(),
             partition: self.nodes.partition,
-            names: self.names.clone(),
-            query: String::new(),
-            headers: request_headers,
+            trans_id: Some(self.cx.trans_id.to_string()),
         }
     }
 
-    fn kind(&self) -> &'static str {
-        if self.names.len() == 1 { "account" } else { "container" }
+    /// The container and its partition, as messages name them.
+    pub(super) fn container_address(&self, container: &ContainerPath) -> ContainerAddress {
+        ContainerAddress {
+            container: container.clone(),
+            partition: self.nodes.partition,
+            trans_id: Some(self.cx.trans_id.to_string()),
+        }
     }
 
     /// Sends a change to every replica.
@@ -97,7 +100,7 @@ impl<'a> DatabaseCall<'a> {
         let rule = self.write_rule();
         let body = Replayable::default();
         let answers = broadcast(&self.quorum.client, &self.nodes, &rule, body, build).await;
-        DatabaseAnswers { answers, rule, kind: self.kind() }
+        DatabaseAnswers { answers, rule, kind: self.kind }
     }
 
     /// Which nodes must accept a change: a write quorum, handoffs included. While other proxies may
@@ -159,7 +162,7 @@ impl<'a> DatabaseCall<'a> {
         let mut answers: Vec<NodeAnswer> = Vec::new();
         loop {
             let primaries = answers.iter().filter(|answer| answer.primary).count();
-            let found = answers.iter().any(|answer| answer.status.is_success());
+            let found = answers.iter().any(|answer| answer.status().is_success());
             let is_enough = match is_strong {
                 true => self.is_majority(&answers),
                 false => primaries >= needed && found,
@@ -207,8 +210,7 @@ impl<'a> DatabaseCall<'a> {
                 let (head, body) = response.into_parts();
                 let body = collect_answer(body, LISTING_BYTES_MAX).await.ok()?;
                 let (node, replica) = (node.id, 0);
-                let (status, headers) = (head.status, head.headers);
-                Some(NodeAnswer { status, headers, body, primary, voter, node, replica })
+                Some(NodeAnswer { head, body, primary, voter, node, replica })
             }
             Ok(response) => {
                 tracing::debug!(status = %response.status(), node = node.address(), device = node.device, "a database server failed to read");
@@ -237,12 +239,12 @@ enum Choice {
 fn choose(answers: &[NodeAnswer], is_strong: bool, has_majority: bool) -> Choice {
     let all = || answers.iter().enumerate();
     let good = all()
-        .filter(|(_, answer)| answer.status.is_success())
+        .filter(|(_, answer)| answer.status().is_success())
         .max_by_key(|(_, answer)| status_time(answer));
-    let gone = all().filter(|(_, answer)| answer.status == StatusCode::NOT_FOUND).max_by_key(
+    let gone = all().filter(|(_, answer)| answer.status() == StatusCode::NOT_FOUND).max_by_key(
         // Only a replica that had the account reports that it was deleted.
         |(_, answer)| {
-            let is_deleted = header(&answer.headers, headers::ACCOUNT_STATUS).is_some();
+            let is_deleted = AbsentAccount::decode(&answer.head.headers).deleted;
             (status_time(answer), is_deleted, answer.primary)
         },
     );
@@ -262,7 +264,7 @@ fn choose(answers: &[NodeAnswer], is_strong: bool, has_majority: bool) -> Choice
         (None, Some(_)) => Choice::Unknown,
         // A client error such as a bad parameter would be the answer of every node.
         (None, None) => all()
-            .find(|(_, answer)| answer.status.is_client_error())
+            .find(|(_, answer)| answer.status().is_client_error())
             .map_or(Choice::None, |(index, _)| Choice::Answer(index)),
     }
 }
@@ -275,19 +277,11 @@ mod tests {
 
     /// An answer of a primary with this status and time of the last status change.
     fn answer(status: u16, time: Option<&str>, primary: bool) -> NodeAnswer {
-        let mut headers = HeaderMap::new();
-        if let Some(time) = time {
-            set(&mut headers, "x-backend-status-changed-at", time);
-        }
-        NodeAnswer {
-            status: StatusCode::from_u16(status).unwrap(),
-            headers,
-            body: Bytes::new(),
-            primary,
-            voter: None,
-            node: 0,
-            replica: 0,
-        }
+        let (mut head, ()) = http::Response::new(()).into_parts();
+        head.status = StatusCode::from_u16(status).unwrap();
+        let status_changed = time.and_then(Timestamp::parse);
+        ContainerTimes { status_changed, ..ContainerTimes::default() }.encode(&mut head.headers);
+        NodeAnswer { head, body: Bytes::new(), primary, voter: None, node: 0, replica: 0 }
     }
 
     #[test]
@@ -307,7 +301,7 @@ mod tests {
             (vec![answer(404, new, true)], false, false, Choice::Answer(0)),
             (vec![answer(412, None, true)], false, false, Choice::Answer(0)),
         ] {
-            let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+            let statuses: Vec<_> = answers.iter().map(|answer| answer.status()).collect();
             let case = format!("{statuses:?} {is_strong} {has_majority}");
             assert_eq!(choose(&answers, is_strong, has_majority), expected, "{case}");
         }

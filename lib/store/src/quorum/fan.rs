@@ -92,8 +92,7 @@ impl Fan {
                     let (head, body) = response.into_parts();
                     let body = collect_answer(body, ANSWER_BYTES_MAX).await;
                     Some(NodeAnswer {
-                        status: head.status,
-                        headers: head.headers,
+                        head,
                         body: body.unwrap_or_default(),
                         primary: voter.is_some_and(|index| index < primaries),
                         node: node.id,
@@ -162,7 +161,7 @@ impl Fan {
             }
             let node = self.nodes.swap_remove(at);
             let answer = node.answer.await.ok().flatten();
-            let refusal = answer.filter(|answer| !is_failure(answer.status));
+            let refusal = answer.filter(|answer| !is_failure(answer.status()));
             // A refusal such as 409 is an answer, not a failure.
             let has_failed = refusal.is_none();
             self.refusals.extend(refusal);

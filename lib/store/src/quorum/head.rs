@@ -1,58 +1,20 @@
-//! Conversion of answers to [`ObjectHead`], and of read conditions to headers.
+//! Conversion of object messages to operations and back.
 
-use apus_cluster::Timestamp;
-use apus_cluster::metadata::title_case;
-use apus_daemon::http::{format_date, header, set};
-use apus_wire::headers;
-use http::{HeaderMap, StatusCode};
+use apus_wire::message::object::{AbsentObject, ReadConditions, StoredObject};
+use http::{Response, StatusCode};
 
-use crate::operation::{Conditions, HeadObject, ObjectHead};
+use crate::operation::{HeadObject, ObjectHead};
 use crate::{Error, Kind, Subject};
 
-/// Headers of an object server's answer that are not stored with the object.
-const NOT_STORED: [&str; 12] = [
-    "content-length",
-    "content-type",
-    "content-range",
-    "etag",
-    "last-modified",
-    "accept-ranges",
-    "x-timestamp",
-    "x-backend-timestamp",
-    "x-backend-data-timestamp",
-    "x-backend-durable-timestamp",
-    "date",
-    "connection",
-];
-
 /// The object that an answer describes.
-pub(crate) fn object_head(answer: &HeaderMap) -> ObjectHead {
-    let text = |name| header(answer, name).unwrap_or_default();
-    let time = header(answer, headers::BACKEND_TIMESTAMP)
-        .or_else(|| header(answer, headers::TIMESTAMP))
-        .and_then(Timestamp::parse)
-        .unwrap_or(Timestamp::ZERO);
-    // The total stands after the slash of a Content-Range.
-    let total =
-        header(answer, "content-range").and_then(|range| range.rsplit_once('/')?.1.parse().ok());
-    let length = total.unwrap_or_else(|| text("content-length").parse().unwrap_or(0));
-    let metadata = answer
-        .iter()
-        .filter(|(name, _)| {
-            !NOT_STORED.contains(&name.as_str()) && !name.as_str().starts_with("x-backend-")
-        })
-        .map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            (title_case(name.as_str()), value)
-        })
-        .collect();
+pub(crate) fn object_head(object: StoredObject<'_>) -> ObjectHead {
     ObjectHead {
-        timestamp: time,
-        length,
+        timestamp: object.timestamp,
+        length: object.length,
         length_unknown: false,
-        etag: text("etag").trim_matches('"').to_owned(),
-        content_type: text("content-type").to_owned(),
-        metadata,
+        etag: object.etag.into_owned(),
+        content_type: object.content_type.into_owned(),
+        metadata: object.metadata.into_owned(),
         parts_count: None,
         parts: Vec::new(),
         manifest_etag: None,
@@ -60,50 +22,41 @@ pub(crate) fn object_head(answer: &HeaderMap) -> ObjectHead {
     }
 }
 
-/// Writes conditions into a request.
-pub(crate) fn set_conditions(request: &mut HeaderMap, conditions: &Conditions) {
-    if let Some(list) = &conditions.if_match {
-        set(request, "if-match", &list.to_header());
-    }
-    if let Some(list) = &conditions.if_none_match {
-        set(request, "if-none-match", &list.to_header());
-    }
-    if let Some(seconds) = conditions.if_modified_since {
-        set(request, "if-modified-since", &format_date(seconds));
-    }
-    if let Some(seconds) = conditions.if_unmodified_since {
-        set(request, "if-unmodified-since", &format_date(seconds));
+/// The object that a response describes.
+pub(crate) fn response_head<B>(response: &Response<B>) -> ObjectHead {
+    object_head(StoredObject::decode(response.headers()))
+}
+
+/// The conditions of a read, as a message has them.
+pub(crate) fn read_conditions(op: &HeadObject) -> ReadConditions {
+    ReadConditions {
+        if_match: op.conditions.if_match.clone(),
+        if_none_match: op.conditions.if_none_match.clone(),
+        if_modified_since: op.conditions.if_modified_since,
+        if_unmodified_since: op.conditions.if_unmodified_since,
+        etag_at: op.etag_at.clone(),
     }
 }
 
-/// Writes the options of a read into a request.
-pub(crate) fn set_read(request: &mut HeaderMap, op: &HeadObject) {
-    set_conditions(request, &op.conditions);
-    if !op.etag_at.is_empty() {
-        set(request, headers::ETAG_IS_AT, &op.etag_at.join(","));
-    }
-}
-
-/// The error for an unsuccessful answer.
-pub(crate) fn read_error(status: StatusCode, answer: &HeaderMap) -> Error {
-    let head = || Some(Box::new(object_head(answer)));
-    match status {
-        StatusCode::NOT_FOUND => {
+/// The error for an unsuccessful response.
+pub(crate) fn read_error<B>(response: &Response<B>) -> Error {
+    let about = |kind, head| {
+        let head = Some(Box::new(head));
+        Error { head, ..Error::new(kind, Subject::Object) }
+    };
+    match response.status() {
+        StatusCode::NOT_FOUND => match AbsentObject::decode(response.headers()).deleted {
             // Of a deleted object only the time is known.
-            let deleted = header(answer, headers::BACKEND_TIMESTAMP).and_then(Timestamp::parse);
-            let head = deleted.map(|timestamp| ObjectHead { timestamp, ..ObjectHead::default() });
-            Error { head: head.map(Box::new), ..Error::new(Kind::NotFound, Subject::Object) }
-        }
-        StatusCode::NOT_MODIFIED => {
-            Error { head: head(), ..Error::new(Kind::NotModified, Subject::Object) }
-        }
-        StatusCode::PRECONDITION_FAILED => {
-            Error { head: head(), ..Error::new(Kind::PreconditionFailed, Subject::Object) }
-        }
+            Some(timestamp) => {
+                about(Kind::NotFound, ObjectHead { timestamp, ..ObjectHead::default() })
+            }
+            None => Error::new(Kind::NotFound, Subject::Object),
+        },
+        StatusCode::NOT_MODIFIED => about(Kind::NotModified, response_head(response)),
+        StatusCode::PRECONDITION_FAILED => about(Kind::PreconditionFailed, response_head(response)),
         StatusCode::RANGE_NOT_SATISFIABLE => {
-            let head = object_head(answer);
-            let kind = Kind::RangeNotSatisfiable { size: head.length };
-            Error { head: Some(Box::new(head)), ..Error::new(kind, Subject::Object) }
+            let head = response_head(response);
+            about(Kind::RangeNotSatisfiable { size: head.length }, head)
         }
         status => Error::unavailable(format!("the object server answered {status}")),
     }

@@ -20,7 +20,6 @@ mod read;
 mod repair;
 mod reserve;
 mod send;
-mod version;
 mod write;
 
 pub(crate) use listing::object_entries;
@@ -35,8 +34,8 @@ use apus_wire::Client;
 use crate::clock::HybridClock;
 use crate::{Error, Result};
 
+pub use apus_wire::message::object::ObjectVersion;
 pub use reserve::{Reply, Verdict, verdict};
-pub use version::Version;
 
 /// The rings of the cluster.
 #[derive(Debug, Clone)]

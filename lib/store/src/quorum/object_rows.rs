@@ -7,63 +7,15 @@
 
 use apus_cluster::policy::write_quorum;
 use apus_cluster::{ObjectPath, expirer};
-use apus_daemon::http::set;
 use apus_ring::{Device, SharedRing};
-use apus_wire::headers;
-use http::HeaderMap;
+use apus_wire::message::RowTargets;
+use apus_wire::message::object::{ObjectRowTargets, QueueTargets};
 
 use super::Quorum;
 
 /// Number of object servers that are asked to remove the task of an expiry that no longer holds. The
 /// expirer finds a task that is left over, so this need not succeed.
 const CLEANERS: usize = 2;
-
-/// The replicas of a database, distributed over the requests of a write.
-pub(super) struct RowTargets {
-    pub(super) partition: u32,
-    nodes: Vec<Device>,
-}
-
-impl RowTargets {
-    /// The database of these names by a ring.
-    pub(super) fn of(quorum: &Quorum, ring: &SharedRing, names: &[&str]) -> Self {
-        let ring = ring.get();
-        let partition = ring.partition_of(&quorum.hash, names);
-        Self { partition, nodes: ring.primaries(partition).into_iter().cloned().collect() }
-    }
-
-    /// Number of replicas.
-    pub(super) fn replicas(&self) -> usize {
-        self.nodes.len()
-    }
-
-    /// Comma lists of the hosts and devices to which the request of this index sends a row, when
-    /// `updates` rows are sent in `requests` requests.
-    pub(super) fn share(
-        &self,
-        updates: usize,
-        requests: usize,
-        index: usize,
-    ) -> Option<(String, String)> {
-        let mine: Vec<&Device> = (0..updates)
-            .filter(|update| update % requests.max(1) == index)
-            .filter_map(|update| self.nodes.get(update % self.nodes.len().max(1)))
-            .collect();
-        let join = |each: fn(&Device) -> String| {
-            mine.iter().map(|node| each(node)).collect::<Vec<_>>().join(",")
-        };
-        (!mine.is_empty()).then(|| (join(Device::address), join(|node| node.device.clone())))
-    }
-}
-
-/// The rows of one write.
-pub(super) struct ObjectRows {
-    listing: RowTargets,
-    /// The container of the queue, by name.
-    queue: Option<(String, RowTargets)>,
-    requests: usize,
-    updates: usize,
-}
 
 /// The number of rows that are sent so that a write accepted by a quorum reaches a quorum of
 /// databases.
@@ -72,8 +24,57 @@ fn updates_needed(databases: usize, requests: usize) -> usize {
     certain.max(databases)
 }
 
+/// Distributes the replicas of a database over `requests` requests, so that `updates` rows are sent.
+fn distribute(
+    partition: u32,
+    replicas: &[&Device],
+    requests: usize,
+    updates: usize,
+) -> Vec<RowTargets> {
+    let mut shares = vec![RowTargets { partition, nodes: Vec::new() }; requests];
+    for update in 0..updates {
+        let node = replicas.get(update % replicas.len().max(1));
+        let share = shares.get_mut(update % requests.max(1));
+        if let (Some(node), Some(share)) = (node, share) {
+            share.nodes.push((*node).clone());
+        }
+    }
+    shares
+}
+
+/// The shares of `requests` requests in a database: each replica once, or with `is_object` as often
+/// as the rows of an object need.
+fn shares(
+    quorum: &Quorum,
+    ring: &SharedRing,
+    names: &[&str],
+    requests: usize,
+    is_object: bool,
+) -> Vec<RowTargets> {
+    let ring = ring.get();
+    let partition = ring.partition_of(&quorum.hash, names);
+    let replicas = ring.primaries(partition);
+    let updates = match is_object {
+        true => updates_needed(replicas.len(), requests),
+        false => replicas.len(),
+    };
+    distribute(partition, &replicas, requests, updates)
+}
+
+/// The account databases to which each of `requests` requests of a container sends its row.
+pub(super) fn account_rows(quorum: &Quorum, account: &str, requests: usize) -> Vec<RowTargets> {
+    shares(quorum, &quorum.rings.account, &[account], requests, false)
+}
+
+/// The rows of one write, by the request that sends them.
+pub(super) struct ObjectRows {
+    requests: Vec<ObjectRowTargets>,
+    /// The rows of a request beyond the replicas: none.
+    none: ObjectRowTargets,
+}
+
 impl ObjectRows {
-    /// For a write of `object` in `requests` requests; `delete_at` is in seconds since 1970.
+    /// The rows of a write of `object` in `requests` requests; `delete_at` is in seconds since 1970.
     pub(super) fn new(
         quorum: &Quorum,
         object: &ObjectPath,
@@ -83,54 +84,53 @@ impl ObjectRows {
         let ring = &quorum.rings.container;
         let container = &object.container;
         let names = [container.account.as_str(), container.container.as_str()];
-        let listing = RowTargets::of(quorum, ring, &names);
+        let listing = shares(quorum, ring, &names, requests, true);
         let queue = delete_at.map(|delete_at| {
             let hash = quorum.hash.hash_joined(&object.to_string());
             let name = expirer::task_container(&hash, delete_at);
-            let database = RowTargets::of(quorum, ring, &[expirer::ACCOUNT, &name]);
-            (name, database)
+            let shares = shares(quorum, ring, &[expirer::ACCOUNT, &name], requests, true);
+            (name, shares)
         });
-        let updates = updates_needed(listing.nodes.len(), requests);
-        Self { listing, queue, requests, updates }
+        Self::combine(listing, queue)
     }
 
-    fn share(&self, database: &RowTargets, index: usize) -> Option<(String, String)> {
-        database.share(self.updates, self.requests, index)
-    }
-
-    /// Adds the share of the request of this index.
-    pub(super) fn deal(&self, index: usize, request: &mut HeaderMap) {
-        if let Some((hosts, devices)) = self.share(&self.listing, index) {
-            set(request, headers::CONTAINER_HOST, &hosts);
-            set(request, headers::CONTAINER_DEVICE, &devices);
-            set(request, headers::CONTAINER_PARTITION, &self.listing.partition.to_string());
-        }
+    fn combine(listing: Vec<RowTargets>, queue: Option<(String, Vec<RowTargets>)>) -> Self {
+        let (name, shares) = queue.map_or((None, Vec::new()), |(name, rows)| (Some(name), rows));
         // From the other end, so that no server gets all additional rows.
-        let reversed = self.requests.checked_sub(index + 1);
-        if let Some((name, queue)) = &self.queue
-            && let Some(reversed) = reversed
-            && let Some((hosts, devices)) = self.share(queue, reversed)
-        {
-            set(request, headers::DELETE_AT_CONTAINER, name);
-            set(request, headers::DELETE_AT_HOST, &hosts);
-            set(request, headers::DELETE_AT_DEVICE, &devices);
-            set(request, headers::DELETE_AT_PARTITION, &queue.partition.to_string());
+        let mut shares = shares.into_iter().rev();
+        let requests = listing.into_iter().enumerate().map(|(index, listing)| {
+            let targets = shares.next().filter(|targets| !targets.is_empty());
+            let queue = targets.map(|targets| QueueTargets { container: name.clone(), targets });
+            let cleans_queue = Some(index < CLEANERS);
+            ObjectRowTargets { listing, queue, cleans_queue, ..ObjectRowTargets::default() }
+        });
+        let none = ObjectRowTargets { cleans_queue: Some(false), ..ObjectRowTargets::default() };
+        Self { requests: requests.collect(), none }
+    }
+
+    /// The same rows without the removal of tasks.
+    pub(super) fn keeping_tasks(mut self) -> Self {
+        for rows in &mut self.requests {
+            rows.cleans_queue = Some(false);
         }
-        if !request.contains_key(headers::CLEAN_QUEUE) {
-            set(request, headers::CLEAN_QUEUE, if index < CLEANERS { "t" } else { "f" });
-        }
+        self
+    }
+
+    /// The rows that the request of this index sends.
+    pub(super) fn of(&self, index: usize) -> &ObjectRowTargets {
+        self.requests.get(index).unwrap_or(&self.none)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use apus_daemon::http::header;
-
     use super::*;
 
-    fn database(partition: u32, names: &[&str]) -> RowTargets {
+    fn database(partition: u32, names: &[&str], requests: usize) -> Vec<RowTargets> {
         let node = |name: &&str| Device::at("127.0.0.1:6201", name).unwrap();
-        RowTargets { partition, nodes: names.iter().map(node).collect() }
+        let nodes: Vec<Device> = names.iter().map(node).collect();
+        let nodes: Vec<&Device> = nodes.iter().collect();
+        distribute(partition, &nodes, requests, updates_needed(nodes.len(), requests))
     }
 
     #[test]
@@ -145,30 +145,22 @@ mod tests {
 
     #[test]
     fn tasks_are_distributed_from_the_other_end_and_two_servers_clean_up() {
-        let queue = ("1699919962".to_owned(), database(7, &["q1", "q2", "q3"]));
-        let rows = ObjectRows {
-            listing: database(5, &["c1", "c2", "c3"]),
-            queue: Some(queue),
-            requests: 2,
-            updates: updates_needed(3, 2),
+        let rows = |requests: usize| {
+            let queue = database(7, &["q1", "q2", "q3"], requests);
+            let listing = database(5, &["c1", "c2", "c3"], requests);
+            ObjectRows::combine(listing, Some(("1699919962".to_owned(), queue)))
         };
-        let dealt = [0, 1].map(|index| {
-            let mut request = HeaderMap::new();
-            rows.deal(index, &mut request);
-            request
-        });
-        let devices = |name| [0, 1].map(|index: usize| header(&dealt[index], name).unwrap());
-        assert_eq!(devices(headers::CONTAINER_DEVICE), ["c1,c3", "c2"]);
-        assert_eq!(devices(headers::DELETE_AT_DEVICE), ["q2", "q1,q3"]);
-        assert_eq!(devices(headers::DELETE_AT_PARTITION), ["7", "7"]);
-        assert_eq!(devices(headers::DELETE_AT_CONTAINER), ["1699919962", "1699919962"]);
-        assert_eq!(devices(headers::CLEAN_QUEUE), ["t", "t"]);
-        let mut request = HeaderMap::new();
-        set(&mut request, headers::CLEAN_QUEUE, "no");
-        rows.deal(0, &mut request);
-        assert_eq!(header(&request, headers::CLEAN_QUEUE), Some("no"));
-        let mut third = HeaderMap::new();
-        ObjectRows { requests: 3, ..rows }.deal(2, &mut third);
-        assert_eq!(header(&third, headers::CLEAN_QUEUE), Some("f"));
+        let devices = |targets: &RowTargets| {
+            targets.nodes.iter().map(|node| node.device.clone()).collect::<Vec<_>>().join(",")
+        };
+        let two = rows(2);
+        assert_eq!([0, 1].map(|index| devices(&two.of(index).listing)), ["c1,c3", "c2"]);
+        let queue = |index: usize| two.of(index).queue.as_ref().unwrap();
+        assert_eq!([0, 1].map(|index| devices(&queue(index).targets)), ["q2", "q1,q3"]);
+        assert_eq!([0, 1].map(|index| queue(index).targets.partition), [7, 7]);
+        assert_eq!(queue(0).container.as_deref(), Some("1699919962"));
+        let cleans = |rows: &ObjectRows| [0, 1, 2].map(|index| rows.of(index).cleans_queue());
+        assert_eq!(cleans(&rows(3)), [true, true, false]);
+        assert_eq!(cleans(&rows(3).keeping_tasks()), [false; 3]);
     }
 }

@@ -3,18 +3,17 @@
 //! Handoffs are asked as well when primaries missed the write of the object.
 //! Source: `_post_object` in `swift/proxy/controllers/obj.py`.
 
-use apus_cluster::PolicyIndex;
 use apus_cluster::policy::write_quorum;
-use apus_daemon::http::set;
+use apus_cluster::{Metadata, PolicyIndex, Timestamp};
 use apus_wire::NodeRequest;
-use http::{Method, StatusCode};
+use apus_wire::message::object::{ObjectRowTargets, ObjectWriteReply, PostObjectRequest};
+use http::StatusCode;
 
 use super::Quorum;
 use super::call::ObjectCall;
-use super::head::object_head;
 use super::nodes::{Nodes, QuorumRule};
 use super::send::{NodeAnswer, Replayable, bad_request, broadcast};
-use super::write::{RESTAMPS, agreed_by, stored_headers};
+use super::write::{RESTAMPS, agreed_by, stored};
 use crate::context::Context;
 use crate::gate::Permit;
 use crate::operation::{ObjectHead, PostObject};
@@ -30,20 +29,29 @@ impl Quorum {
         &self,
         cx: &Context,
         _permit: Permit,
-        op: &PostObject,
+        op: PostObject,
         policy: PolicyIndex,
     ) -> Result<ObjectHead> {
         let call = ObjectCall::new(self, cx, &op.object, policy)?;
-        let mut extra = stored_headers(&op.metadata);
-        if let Some(content_type) = &op.content_type {
-            set(&mut extra, "content-type", content_type);
-        }
+        let mut request = PostObjectRequest {
+            address: call.address(),
+            timestamp: Timestamp::ZERO,
+            content_type: op.content_type,
+            content_type_timestamp: None,
+            metadata: stored(op.metadata),
+            open_expired: cx.open_expired,
+            fence: call.fence(),
+            is_replication: false,
+            row_overrides: Metadata::new(),
+            rows: ObjectRowTargets::default(),
+        };
         let strict = cx.is_strong();
         let rule = call.write_rule(strict);
         for _ in 0..=RESTAMPS {
-            let build = call.write_requests(Method::POST, self.clock.stamp(), &extra);
+            request.timestamp = self.clock.stamp();
+            let build = call.with_rows(request.encode(), request.delete_at());
             let mut answers = call.broadcast(&rule, Replayable::default(), &build).await;
-            let exists = answers.iter().any(|answer| answer.status == StatusCode::ACCEPTED);
+            let exists = answers.iter().any(|answer| answer.status() == StatusCode::ACCEPTED);
             // A strong write counts only primaries, whatever handoffs may have.
             if !strict && exists {
                 call.post_to_handoffs(&mut answers, &build).await;
@@ -51,10 +59,8 @@ impl Quorum {
             match agreed_by(&rule, &answers)? {
                 StatusCode::ACCEPTED => {
                     let mut answers = answers.iter();
-                    let accepted = answers.find(|answer| answer.status == StatusCode::ACCEPTED);
-                    return Ok(accepted
-                        .map(|answer| object_head(&answer.headers))
-                        .unwrap_or_default());
+                    let accepted = answers.find(|answer| answer.status() == StatusCode::ACCEPTED);
+                    return Ok(accepted.map(posted_head).unwrap_or_default());
                 }
                 // At least one server has it.
                 StatusCode::NOT_FOUND if exists => {
@@ -73,6 +79,16 @@ impl Quorum {
     }
 }
 
+/// What the answer to a POST reports of the object.
+fn posted_head(answer: &NodeAnswer) -> ObjectHead {
+    let reply = ObjectWriteReply::decode(&answer.head.headers);
+    ObjectHead {
+        timestamp: reply.newest.unwrap_or_default(),
+        metadata: reply.system_metadata,
+        ..ObjectHead::default()
+    }
+}
+
 impl ObjectCall<'_> {
     /// Where fewer than a quorum have the object, asks a handoff in place of each node that does not
     /// have it, with the rows that this node was to send.
@@ -81,11 +97,11 @@ impl ObjectCall<'_> {
         answers: &mut Vec<NodeAnswer>,
         build: impl Fn(usize) -> NodeRequest,
     ) {
-        let found = answers.iter().filter(|answer| answer.status == StatusCode::ACCEPTED).count();
+        let found = answers.iter().filter(|answer| answer.status() == StatusCode::ACCEPTED).count();
         if found >= write_quorum(self.nodes.primaries.len()) {
             return;
         }
-        let missing = answers.iter().filter(|answer| answer.status == StatusCode::NOT_FOUND);
+        let missing = answers.iter().filter(|answer| answer.status() == StatusCode::NOT_FOUND);
         let missing: Vec<usize> = missing.map(|answer| answer.replica).collect();
         let mut unasked = self.nodes.fallbacks(false);
         unasked.retain(|node| answers.iter().all(|answer| answer.node != node.id));

@@ -3,11 +3,10 @@
 //! Source: `make_delete_jobs` in `swift/cli/container_deleter.py`.
 
 use apus_cluster::policy::write_quorum;
-use apus_cluster::{AccountName, ContainerName, ContainerPath, Timestamp, expirer};
-use apus_daemon::http::set;
-use apus_wire::{headers, methods};
+use apus_cluster::{AccountName, ContainerName, ContainerPath, PolicyIndex, Timestamp, expirer};
+use apus_wire::message::container::UpdateRowsRequest;
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Quorum;
@@ -58,17 +57,19 @@ impl Quorum {
         let account = AccountName::parse(expirer::ACCOUNT).map_err(refuse)?;
         let queue = ContainerPath::new(account, ContainerName::parse(&name).map_err(refuse)?);
         let call = DatabaseCall::container(self, cx, &queue);
-        let method = Method::from_bytes(methods::UPDATE.as_bytes()).map_err(Error::unavailable)?;
-        let mut request = call.request(method);
-        set(&mut request.headers, headers::TIMESTAMP, &time.to_string());
-        // Swift's own accounts are always in policy 0.
-        set(&mut request.headers, headers::POLICY_INDEX, "0");
-        set(&mut request.headers, "content-type", "application/json");
+        let request = UpdateRowsRequest {
+            address: call.container_address(&queue),
+            timestamp: time,
+            // Swift's own accounts are always in policy 0.
+            policy: PolicyIndex(0),
+            auto_create: false,
+        };
+        let request = request.encode();
         let rows = Replayable(vec![Bytes::from(tasks(op, time).to_string())]);
         let needed = write_quorum(call.nodes.primaries.len());
         let rule = QuorumRule::Any(needed);
         let answers = broadcast(&self.client, &call.nodes, &rule, rows, |_| request.clone()).await;
-        let statuses: Vec<StatusCode> = answers.iter().map(|answer| answer.status).collect();
+        let statuses: Vec<StatusCode> = answers.iter().map(|answer| answer.status()).collect();
         match best_status(&statuses, needed) {
             Some(status) if status.is_success() => Ok(()),
             _ => {

@@ -8,12 +8,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use apus_cluster::Timestamp;
-use apus_daemon::http::{empty, set};
+use apus_cluster::{ObjectPath, Timestamp};
+use apus_daemon::http::empty;
 use apus_daemon::task::{TaskKind, spawn};
 use apus_ring::Device;
-use apus_wire::{NodeRequest, headers, methods};
-use http::Method;
+use apus_wire::message::object::{ObjectAddress, RepairRequest};
 use tokio::sync::Semaphore;
 
 use super::Quorum;
@@ -34,7 +33,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) struct Repairs {
     free: Arc<Semaphore>,
     /// When each object was last repaired.
-    last: Mutex<HashMap<Vec<String>, Duration>>,
+    last: Mutex<HashMap<ObjectPath, Duration>>,
 }
 
 impl Default for Repairs {
@@ -45,9 +44,9 @@ impl Default for Repairs {
 
 impl Repairs {
     /// Whether an object may be repaired now; records the repair if so.
-    fn try_start(&self, names: &[String], now: Duration) -> bool {
+    fn try_start(&self, object: &ObjectPath, now: Duration) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.get(names).is_some_and(|last| now.saturating_sub(*last) < AGAIN) {
+        if last.get(object).is_some_and(|last| now.saturating_sub(*last) < AGAIN) {
             return false;
         }
         if last.len() >= REMEMBERED_MAX {
@@ -56,20 +55,19 @@ impl Repairs {
         if last.len() >= REMEMBERED_MAX {
             return false;
         }
-        last.insert(names.to_vec(), now);
+        last.insert(object.clone(), now);
         true
     }
 }
 
 impl Quorum {
-    /// Starts to copy the version that `source` has to the primaries that are behind. `request` is
-    /// the read that found them outdated.
+    /// Starts to copy the version that `source` has to the primaries that are behind.
     pub(super) fn repair(
         &self,
-        request: &NodeRequest,
+        address: ObjectAddress,
         source: &Device,
         version: Timestamp,
-        behind: &[Device],
+        behind: Vec<Device>,
     ) {
         let now = self.clock.now();
         let settled = Timestamp::from_duration(now.saturating_sub(SETTLED));
@@ -77,37 +75,25 @@ impl Quorum {
             return;
         }
         let Ok(permit) = self.repairs.free.clone().try_acquire_owned() else { return };
-        if !self.repairs.try_start(&request.names, now) {
+        if !self.repairs.try_start(&address.object, now) {
             return;
         }
-        let Ok(method) = Method::from_bytes(methods::REPAIR.as_bytes()) else { return };
         let targets: Vec<String> = behind
             .iter()
             .map(|node| format!("{}/{}", node.replication_address(), node.device))
             .collect();
-        let mut repair = NodeRequest {
-            method,
-            partition: request.partition,
-            names: request.names.clone(),
-            query: String::new(),
-            headers: http::HeaderMap::new(),
-        };
-        for name in [headers::POLICY_INDEX, headers::TRANS_ID, headers::NEXT_PART_POWER] {
-            if let Some(value) = request.headers.get(name) {
-                repair.headers.insert(name, value.clone());
-            }
-        }
-        set(&mut repair.headers, headers::REPAIR_TO, &targets.join(","));
+        let object = address.object.clone();
+        let repair = RepairRequest { address, nodes: behind }.encode();
         let (client, source) = (self.client.clone(), source.clone());
         spawn(TaskKind::Request, async move {
             let _permit = permit;
             let sent = client.send_within(&source, &repair, empty(), DEADLINE).await;
             match sent {
                 Ok(answer) => {
-                    tracing::info!(status = %answer.status(), object = ?repair.names, to = ?targets, "read repair was answered");
+                    tracing::info!(status = %answer.status(), %object, to = ?targets, "read repair was answered");
                 }
                 Err(error) => {
-                    tracing::info!(%error, object = ?repair.names, to = ?targets, "read repair failed")
+                    tracing::info!(%error, %object, to = ?targets, "read repair failed")
                 }
             }
         });
@@ -116,12 +102,18 @@ impl Quorum {
 
 #[cfg(test)]
 mod tests {
+    use apus_cluster::{AccountName, ContainerName, ContainerPath, ObjectName};
+
     use super::*;
 
     #[test]
     fn an_object_is_repaired_again_only_after_a_while_and_memory_is_bounded() {
         let repairs = Repairs::default();
-        let name = |number: usize| vec![number.to_string()];
+        let name = |number: usize| {
+            let account = AccountName::parse("a").unwrap();
+            let container = ContainerPath::new(account, ContainerName::parse("c").unwrap());
+            container.object(ObjectName::parse(&number.to_string()).unwrap())
+        };
         let now = Duration::from_secs(100);
         assert!(repairs.try_start(&name(0), now));
         assert!(!repairs.try_start(&name(0), now + AGAIN / 2));

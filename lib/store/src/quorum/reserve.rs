@@ -11,19 +11,19 @@ use std::time::Duration;
 use apus_cluster::Timestamp;
 use apus_cluster::policy::majority;
 use apus_daemon::Body;
-use apus_daemon::http::{empty, header, set};
+use apus_daemon::http::empty;
 use apus_daemon::seed;
 use apus_daemon::task::{TaskKind, spawn};
 use apus_ring::Device;
-use apus_wire::{NodeRequest, headers, methods};
-use http::{Method, Response, StatusCode};
+use apus_wire::NodeRequest;
+use apus_wire::message::object::{ObjectVersion, ReleaseRequest, ReserveReply, ReserveRequest};
+use http::Response;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::call::ObjectCall;
 use super::head::object_head;
 use super::nodes::QuorumRule;
-use super::version::Version;
 use crate::context::Context;
 use crate::operation::{ObjectHead, WriteConditions};
 use crate::{Error, Kind, Result, Subject};
@@ -41,7 +41,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone)]
 pub enum Reply {
     /// The name is reserved, and this version exists, be it a tombstone.
-    Granted(Version),
+    Granted(ObjectVersion),
     /// A later time is needed.
     TooEarly,
     /// The server does not support reservations: Python Swift's.
@@ -145,11 +145,8 @@ impl Reservation {
     }
 
     /// The request to the voter of this index, marked as the commit of its lease.
-    pub(super) fn mark(&self, index: usize, mut request: NodeRequest) -> NodeRequest {
-        if self.is_granted_by(index) {
-            set(&mut request.headers, headers::RESERVED, "yes");
-        }
-        request
+    pub(super) fn mark(&self, index: usize, request: NodeRequest) -> NodeRequest {
+        if self.is_granted_by(index) { request.with_reservation() } else { request }
     }
 }
 
@@ -162,17 +159,15 @@ struct VoterReply {
 
 impl VoterReply {
     fn new(index: usize, answer: &Response<Body>) -> Self {
-        let head = answer.headers();
-        let version = Version::of(head);
-        let reserved = header(head, headers::RESERVED).is_some();
-        let reply = match answer.status() {
-            StatusCode::OK | StatusCode::NOT_FOUND if reserved => Reply::Granted(version),
-            StatusCode::CONFLICT => Reply::TooEarly,
-            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => Reply::Unsupported,
-            _ => Reply::Silent,
+        let version = ObjectVersion::decode(answer.headers());
+        let (reply, head) = match ReserveReply::decode(answer.status(), answer.headers()) {
+            ReserveReply::Stored(object) => (Reply::Granted(version), Some(object_head(*object))),
+            ReserveReply::Absent(_) => (Reply::Granted(version), None),
+            ReserveReply::TooEarly { .. } => (Reply::TooEarly, None),
+            ReserveReply::Unsupported => (Reply::Unsupported, None),
+            ReserveReply::Failed => (Reply::Silent, None),
         };
-        let exists = reserved && answer.status() == StatusCode::OK;
-        Self { index, reply, head: exists.then(|| object_head(head)) }
+        Self { index, reply, head }
     }
 
     fn is_granted(&self) -> bool {
@@ -185,14 +180,6 @@ fn judge(replies: &[VoterReply], rule: &QuorumRule) -> Verdict {
 }
 
 impl ObjectCall<'_> {
-    /// RESERVE or RELEASE of the name at a time.
-    fn name_request(&self, verb: &str, time: Timestamp) -> Result<NodeRequest> {
-        let verb = Method::from_bytes(verb.as_bytes()).map_err(Error::unavailable)?;
-        let mut request = self.request(verb);
-        set(&mut request.headers, headers::TIMESTAMP, &time.to_string());
-        Ok(request)
-    }
-
     /// A majority of the primaries, by each ring.
     fn majority_rule(&self) -> QuorumRule {
         self.nodes.voter_rule(majority(self.nodes.primaries.len()))
@@ -213,7 +200,7 @@ impl ObjectCall<'_> {
         let mut pause = Duration::from_millis(4);
         loop {
             let time = self.quorum.clock.stamp();
-            let replies = self.ask_voters(time).await?;
+            let replies = self.ask_voters(time).await;
             let granted = replies.iter().filter(|reply| reply.is_granted());
             let lease = Lease { time, voters: granted.map(|reply| reply.index).collect() };
             let error = match judge(&replies, &self.majority_rule()) {
@@ -256,8 +243,8 @@ impl ObjectCall<'_> {
 
     /// Asks every voter for the name; ends when all have answered, or soon after a majority granted
     /// it. What is granted later is released.
-    async fn ask_voters(&self, time: Timestamp) -> Result<Vec<VoterReply>> {
-        let request = self.name_request(methods::RESERVE, time)?;
+    async fn ask_voters(&self, time: Timestamp) -> Vec<VoterReply> {
+        let request = ReserveRequest { address: self.address(), timestamp: time };
         let count = self.nodes.voters().count();
         let rule = self.majority_rule();
         // Nodes that are being avoided are asked when the others are not enough.
@@ -292,7 +279,7 @@ impl ObjectCall<'_> {
                 None => break,
             }
         }
-        Ok(replies)
+        replies
     }
 
     /// Sends RESERVE to one voter in the background. A reply that comes when no receiver is left is
@@ -300,15 +287,15 @@ impl ObjectCall<'_> {
     fn ask_voter(
         &self,
         (index, voter): (usize, &Device),
-        request: &NodeRequest,
+        request: &ReserveRequest,
         replies: mpsc::Sender<VoterReply>,
     ) {
         let (client, clock) = (self.quorum.client.clone(), self.quorum.clock.clone());
         let (voter, request) = (voter.clone(), request.clone());
         spawn(TaskKind::Request, async move {
-            let reply = match client.send_anyway(&voter, &request, empty(), ANSWER).await {
+            let reply = match client.send_anyway(&voter, &request.encode(), empty(), ANSWER).await {
                 Ok(answer) => {
-                    if let Some(newest) = Version::of(answer.headers()).newest {
+                    if let Some(newest) = ObjectVersion::decode(answer.headers()).newest {
                         clock.observe(newest);
                     }
                     VoterReply::new(index, &answer)
@@ -317,9 +304,9 @@ impl ObjectCall<'_> {
             };
             if let Err(late) = replies.send(reply).await
                 && late.0.is_granted()
-                && let Ok(method) = Method::from_bytes(methods::RELEASE.as_bytes())
             {
-                let release = NodeRequest { method, ..request };
+                let ReserveRequest { address, timestamp } = request;
+                let release = ReleaseRequest { address, timestamp }.encode();
                 // A lease that is not released is overridden after a while.
                 let _ = client.send_within(&voter, &release, empty(), ANSWER).await;
             }
@@ -328,7 +315,7 @@ impl ObjectCall<'_> {
 
     /// Releases a name in the background, so that writers that wait for it can continue sooner.
     pub(super) fn release(&self, lease: &Lease) {
-        let Ok(request) = self.name_request(methods::RELEASE, lease.time) else { return };
+        let request = ReleaseRequest { address: self.address(), timestamp: lease.time }.encode();
         for voter in lease.voters.iter().filter_map(|index| self.nodes.voters().nth(*index)) {
             let (client, voter, request) =
                 (self.quorum.client.clone(), voter.clone(), request.clone());
@@ -344,12 +331,12 @@ impl ObjectCall<'_> {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Version {
+    fn at(seconds: u64) -> ObjectVersion {
         Some(Timestamp::from_seconds(seconds)).into()
     }
 
-    fn nothing() -> Version {
-        Version::default()
+    fn nothing() -> ObjectVersion {
+        ObjectVersion::default()
     }
 
     #[test]

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use apus_cluster::Timestamp;
 use apus_daemon::Body;
-use apus_daemon::http::{empty, full, header};
+use apus_daemon::http::{empty, full};
 use apus_daemon::task::{TaskKind, spawn};
 use apus_ring::Device;
-use apus_wire::{Client, NodeError, NodeRequest, headers};
+use apus_wire::message::object::ObjectVersion;
+use apus_wire::{Client, NodeError, NodeRequest};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use http::response::Parts;
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
@@ -27,8 +29,8 @@ const AFTER_QUORUM: Duration = Duration::from_millis(500);
 /// One node's answer, with its whole body.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeAnswer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
+    /// Status and headers.
+    pub(crate) head: Parts,
     pub(crate) body: Bytes,
     /// Whether the node is a primary of the partition.
     pub(crate) primary: bool,
@@ -41,9 +43,13 @@ pub(crate) struct NodeAnswer {
 }
 
 impl NodeAnswer {
-    /// The newest time that the node reports.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.head.status
+    }
+
+    /// The newest time that an object server reports.
     pub(crate) fn timestamp(&self) -> Option<Timestamp> {
-        header(&self.headers, headers::BACKEND_TIMESTAMP).and_then(Timestamp::parse)
+        ObjectVersion::decode(&self.head.headers).newest
     }
 }
 
@@ -67,7 +73,7 @@ impl Replayable {
 
 /// The error for a 400 on which servers agree, with their text.
 pub(crate) fn bad_request(answers: &[NodeAnswer]) -> Error {
-    let refusal = answers.iter().find(|answer| answer.status == StatusCode::BAD_REQUEST);
+    let refusal = answers.iter().find(|answer| answer.status() == StatusCode::BAD_REQUEST);
     let text = refusal.map(|answer| String::from_utf8_lossy(&answer.body).into_owned());
     Error::invalid(text.unwrap_or_default())
 }
@@ -123,7 +129,7 @@ impl ReplicaRequest {
             }
             recipient = Recipient { voter: None, primary: false, ..recipient };
             // A handoff has not granted the reservation.
-            self.request.headers.remove(headers::RESERVED);
+            self.request.remove_reservation();
         };
         VoterOutcome { replica: recipient.replica, answer, skipped }
     }
@@ -206,7 +212,7 @@ async fn collect(
 pub(super) fn successes(
     answers: &[NodeAnswer],
 ) -> impl Iterator<Item = Option<usize>> + Clone + '_ {
-    answers.iter().filter(|answer| answer.status.is_success()).map(|answer| answer.voter)
+    answers.iter().filter(|answer| answer.status().is_success()).map(|answer| answer.voter)
 }
 
 /// The answer to a write, unless it is a failure.
@@ -220,8 +226,7 @@ async fn unless_failed(
             let (head, body) = response.into_parts();
             let body = collect_answer(body, ANSWER_BYTES_MAX).await.unwrap_or_default();
             Some(NodeAnswer {
-                status: head.status,
-                headers: head.headers,
+                head,
                 body,
                 primary: to.primary,
                 voter: to.voter,
@@ -243,7 +248,7 @@ async fn unless_failed(
 /// The status that enough servers agree on, if any.
 pub(super) fn agreed_status(rule: &QuorumRule, answers: &[NodeAnswer]) -> Option<StatusCode> {
     let statuses = |of: &dyn Fn(&&NodeAnswer) -> bool| {
-        answers.iter().filter(of).map(|answer| answer.status).collect::<Vec<_>>()
+        answers.iter().filter(of).map(|answer| answer.status()).collect::<Vec<_>>()
     };
     match rule {
         QuorumRule::Any(needed) => best_status(&statuses(&|_| true), *needed),

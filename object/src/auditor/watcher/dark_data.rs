@@ -1,9 +1,9 @@
-//! The watcher `swift#dark_data`: finds objects that no listing knows, such as those that a node
-//! brings back which was away for longer than tombstones are kept.
+//! The watcher `swift#dark_data`: finds objects that no listing contains.
 //!
-//! Source: `swift/obj/watchers/dark_data.py`. An object is dark when all primaries of its container
-//! answered and none lists it. Whenever one did not answer, does not know the container, has shards,
-//! or lists another policy's objects, nobody knows, and the object stays.
+//! Such objects come from a node that was away for longer than tombstones are kept. Source:
+//! `swift/obj/watchers/dark_data.py`. An object is dark when all primaries of its container answer
+//! and none lists it. When one does not answer, does not have the container, has shards, or lists
+//! objects of another policy, the state is unknown and the object stays.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,14 +27,14 @@ use super::{AuditedObject, SweepKind, Watcher, WatcherContext, WatcherVerdict};
 
 /// Swift's name.
 pub(super) const NAME: &str = "swift#dark_data";
-/// How long one server may take (Swift's `response_timeout`).
+/// Timeout for one server (Swift's `response_timeout`).
 const ANSWER: Duration = Duration::from_secs(15);
 /// One row in JSON has a name, a content type and an ETag, and is never this long.
 const ANSWER_BYTES: usize = 256 * 1024;
-/// Seconds for which a new object is not looked for: its row may still be on its way (Swift's).
+/// Age in seconds up to which an object is not checked: its row may still be pending (Swift's).
 const GRACE_AGE: u64 = 604_800;
 
-/// What was found in a sweep.
+/// Counts of a sweep.
 #[derive(Debug, Clone, Copy, Default)]
 struct Totals {
     unknown: u64,
@@ -46,18 +46,18 @@ struct Totals {
 #[derive(Debug)]
 pub(super) struct DarkData {
     around: WatcherContext,
-    /// What is wished for dark objects.
+    /// Verdict on dark objects.
     action: WatcherVerdict,
     grace_age: Duration,
     totals: Mutex<Totals>,
 }
 
-/// What listings say of an object.
+/// Whether listings contain an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Listed {
     Yes,
     No,
-    /// Not everybody answered as needed.
+    /// Not all servers gave a usable answer.
     Unknown,
 }
 
@@ -69,7 +69,9 @@ impl DarkData {
             "delete" => WatcherVerdict::Delete,
             "quarantine" => WatcherVerdict::Quarantine,
             // Swift logs it and goes on with `log`.
-            other => return Err(section.refuse("action", other, "log, delete or quarantine")),
+            other => {
+                return Err(section.refuse("action", other, "log, delete or quarantine").into());
+            }
         };
         let grace_age = section.parse("grace_age", GRACE_AGE, "whole seconds")?;
         Ok(Self {
@@ -84,7 +86,7 @@ impl DarkData {
         self.totals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the servers of an object's container one after the other, until one lists it.
+    /// Asks the servers of an object's container in turn, until one lists it.
     async fn listed(&self, seen: &AuditedObject<'_>) -> Listed {
         let mut names = seen.name.splitn(4, '/').skip(1);
         let (Some(account), Some(container), Some(object)) =
@@ -97,7 +99,7 @@ impl DarkData {
             let partition = ring.partition_of(&self.around.hash, &[account, container]);
             (partition, ring.primaries(partition).into_iter().cloned().collect::<Vec<_>>())
         };
-        // Not always the same one first.
+        // Begins with a random one.
         let first = usize::from(u16::from_le_bytes(apus_daemon::seed::bytes()));
         let turn = first.checked_rem(nodes.len()).unwrap_or(0);
         nodes.rotate_left(turn);
@@ -115,7 +117,7 @@ impl DarkData {
         listed
     }
 
-    /// What one server says.
+    /// Asks one server.
     async fn ask(
         &self,
         node: &Device,
@@ -141,7 +143,7 @@ impl DarkData {
     }
 }
 
-/// A body that is whole and not too long.
+/// Reads a body; `None` when it breaks off or is too long.
 async fn read(mut body: Body) -> Option<Vec<u8>> {
     let mut read = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -208,7 +210,7 @@ impl Watcher for DarkData {
 
     async fn see_object(&self, sweep: SweepKind, seen: &AuditedObject<'_>) -> WatcherVerdict {
         if sweep != SweepKind::All {
-            // The containers are asked once for each object, not twice.
+            // Container servers are asked once for each object, not twice.
             return WatcherVerdict::Keep;
         }
         let old = Timestamp::from_duration(seen.now.saturating_sub(self.grace_age));
@@ -221,7 +223,7 @@ impl Watcher for DarkData {
             Listed::Unknown => self.totals().unknown += 1,
             Listed::No => {
                 self.totals().dark += 1;
-                tracing::info!(object = seen.name, wish = ?self.action, "dark data");
+                tracing::info!(object = seen.name, action = ?self.action, "Found an object that no listing contains");
                 return self.action;
             }
         }
@@ -231,7 +233,12 @@ impl Watcher for DarkData {
     fn end(&self, sweep: SweepKind) {
         if sweep == SweepKind::All {
             let Totals { unknown, ok, dark } = *self.totals();
-            tracing::info!(unknown, ok, dark, "dark data watcher");
+            tracing::info!(
+                unknown,
+                ok,
+                dark,
+                "Finished looking for objects that no listing contains"
+            );
         }
     }
 }

@@ -1,9 +1,8 @@
-//! Audit watchers: who else looks at every good object that the auditor has read, and may wish it
-//! away. Swift loads them as plug-ins (`swift/obj/auditor.py`, `WatcherWrapper`); ours are built in,
-//! a file each, and named as there.
+//! Audit watchers: see every good object that the auditor has read, and may ask for its removal.
 //!
-//! A watcher changes nothing itself: the sweep carries out what it wishes, and only if the object is
-//! still as it was when the watcher was asked.
+//! Swift loads them as plug-ins (`swift/obj/auditor.py`, `WatcherWrapper`); ours are built in, one
+//! per file, under the same names. A watcher changes nothing itself: the sweep carries out its
+//! verdict, and only if the object is unchanged since the watcher saw it.
 
 mod dark_data;
 
@@ -19,7 +18,7 @@ use async_trait::async_trait;
 use self::dark_data::DarkData;
 use super::SweepKind;
 
-/// A watcher. Sweeps of several devices may ask it at the same time.
+/// A watcher. Sweeps of several devices may call it at the same time.
 #[async_trait]
 pub(crate) trait Watcher: std::fmt::Debug + Send + Sync {
     /// Its name in `watchers`.
@@ -28,14 +27,14 @@ pub(crate) trait Watcher: std::fmt::Debug + Send + Sync {
     /// A sweep begins.
     fn start(&self, sweep: SweepKind);
 
-    /// An object in which nothing is damaged; of `ZBF` sweeps the body was not read.
+    /// Judges an undamaged object; in `ZBF` sweeps its body was not read.
     async fn see_object(&self, sweep: SweepKind, seen: &AuditedObject<'_>) -> WatcherVerdict;
 
-    /// It ended.
+    /// A sweep ended.
     fn end(&self, sweep: SweepKind);
 }
 
-/// An object as a watcher sees it.
+/// An object that was audited.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AuditedObject<'a> {
     /// `/account/container/object`.
@@ -47,29 +46,29 @@ pub(crate) struct AuditedObject<'a> {
     pub(crate) now: Duration,
 }
 
-/// What is to become of an object.
+/// Verdict of a watcher on an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WatcherVerdict {
     Keep,
-    /// Moved aside, as if it were damaged.
+    /// Quarantine it, as if it were damaged.
     Quarantine,
-    /// Removed on this device, without a tombstone.
+    /// Remove it from this device, without a tombstone.
     Delete,
 }
 
-/// What watchers may need.
+/// Dependencies of watchers.
 #[derive(Debug, Clone)]
 pub(crate) struct WatcherContext {
-    /// Where containers live.
+    /// The ring of containers.
     pub(crate) containers: Arc<SharedRing>,
     pub(crate) client: Arc<Client>,
     pub(crate) hash: HashConf,
 }
 
-/// Makes a watcher from its section.
+/// Creates a watcher from its section.
 type Make = fn(&Section<'_>, &WatcherContext) -> Result<Arc<dyn Watcher>, String>;
 
-/// All watchers there are. Swift finds one without a package in its own.
+/// All watchers. Swift finds one without a package name in its own package.
 const KNOWN: [(&str, &[&str], Make); 1] = [(
     dark_data::NAME,
     &["swift#dark_data", "egg:swift#dark_data", "dark_data"],
@@ -80,7 +79,7 @@ const KNOWN: [(&str, &[&str], Make); 1] = [(
 /// `[object-auditor:watcher:<name>]`.
 ///
 /// # Errors
-/// Names a watcher that is none, or an option, its value and what was expected.
+/// An unknown watcher, or an option, its value and what was expected.
 pub(crate) fn load(conf: &Conf, around: &WatcherContext) -> Result<Vec<Arc<dyn Watcher>>, String> {
     let section = conf.section("object-auditor");
     let mut watchers: Vec<Arc<dyn Watcher>> = Vec::new();
@@ -93,7 +92,7 @@ pub(crate) fn load(conf: &Conf, around: &WatcherContext) -> Result<Vec<Arc<dyn W
                  loaded",
                 known.join(", ")
             );
-            return Err(section.refuse("watchers", names, &expected));
+            return Err(section.refuse("watchers", names, &expected).into());
         };
         if watchers.iter().all(|watcher| watcher.name() != *own) {
             let section = conf.section(&format!("object-auditor:watcher:{name}"));

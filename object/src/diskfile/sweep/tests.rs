@@ -72,11 +72,11 @@ fn a_suffix_is_hashed_over_the_times_that_count() {
     let text = "0000001005.00000.meta0000001000.00000.data0000001004.00000_ctype\
                 0000001000.00000.ts";
     assert_eq!(scratch.hash(1100), md5_of(text));
-    assert_eq!(scratch.names(HASH).len(), 4, "only what is obsolete goes");
+    assert_eq!(scratch.names(HASH).len(), 4, "only obsolete files are removed");
 }
 
 #[test]
-fn what_is_older_than_reclaim_age_goes_and_nothing_younger() {
+fn only_what_is_older_than_reclaim_age_is_removed() {
     let scratch = Scratch::new("reclaim");
     scratch.add(HASH, &["0000001000.00000.ts"]);
     scratch.add(OTHER, &["0000001000.00000+0.meta"]);
@@ -84,14 +84,14 @@ fn what_is_older_than_reclaim_age_goes_and_nothing_younger() {
     assert_eq!(scratch.names(OTHER).len(), 1);
     assert_eq!(scratch.hash(2001), None);
     assert!(!scratch.0.directory().join("abc").exists());
-    // A body never goes, however old.
+    // A body is never removed, however old.
     scratch.add(HASH, &["0000001000.00000.data", "0000001001.00000+0.meta"]);
     assert!(scratch.hash(1_000_000).is_some());
     assert_eq!(scratch.names(HASH).len(), 2);
 }
 
 #[test]
-fn leftovers_of_broken_writes_go_after_a_day_and_strangers_stay() {
+fn leftovers_of_broken_writes_are_removed_after_a_day_and_unknown_files_stay() {
     let scratch = Scratch::new("leftover");
     scratch.add(HASH, &[".0000000001.00000.data.Xy095a", "notes"]);
     let now = apus_daemon::Clock::now(&apus_daemon::clock::SystemClock).as_secs();

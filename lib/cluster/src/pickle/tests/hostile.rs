@@ -113,7 +113,7 @@ fn lengths_indices_and_numbers_that_lie_are_refused() {
         ("BINSTRING of 4 GiB", b"T\xff\xff\xff\xffx.".to_vec()),
         ("BINGET of nothing", b"h\x07.".to_vec()),
         ("LONG_BINGET of nothing", b"Nq\x01j\xff\xff\xff\xff.".to_vec()),
-        ("GET of a number that is none", b"Nq\x01g99999999999999999999\n.".to_vec()),
+        ("GET of a number that is too large", b"Nq\x01g99999999999999999999\n.".to_vec()),
         ("PUT of a negative number", b"Np-1\n.".to_vec()),
         ("BINPUT of nothing", b"q\x01.".to_vec()),
         ("TUPLE3 of two", b"NN\x87.".to_vec()),

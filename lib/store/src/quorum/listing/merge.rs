@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use apus_cluster::listing::{ListQuery, ObjectEntry, ObjectRow, after_prefix, common_prefix};
-use apus_daemon::http::set;
-use apus_wire::headers;
-use http::Method;
+use apus_wire::message::container::{ContainerAddress, ReadContainerRequest};
 
 use super::super::account::encode_query;
 use super::super::database::DatabaseCall;
@@ -22,6 +20,7 @@ const MERGE_ROWS: usize = 1000;
 /// `Unavailable` when less than a majority answers.
 pub(super) async fn merged_page(
     call: &DatabaseCall<'_>,
+    address: &ContainerAddress,
     query: &ListQuery,
 ) -> Result<Vec<ObjectEntry>> {
     let (start, end) = match query.reverse {
@@ -37,8 +36,12 @@ pub(super) async fn merged_page(
             prefix: query.prefix.clone(),
             ..ListQuery::default()
         };
-        let answers = fetch(call, &rows).await?;
-        let good = answers.iter().filter(|answer| answer.status.is_success());
+        let request = ReadContainerRequest {
+            with_deleted: true,
+            ..ReadContainerRequest::list(address.clone(), encode_query(&rows))
+        };
+        let answers = fetch(call, &request).await?;
+        let good = answers.iter().filter(|answer| answer.status().is_success());
         let replicas: Result<Vec<_>> = good.map(|answer| object_entries(&answer.body)).collect();
         let merged = merge(replicas?, MERGE_ROWS);
         let is_last = merged.is_last;
@@ -52,10 +55,8 @@ pub(super) async fn merged_page(
 
 /// Asks all primaries for the same rows, deletions included; nodes that are being avoided only when
 /// they are needed for a majority.
-async fn fetch(call: &DatabaseCall<'_>, query: &ListQuery) -> Result<Vec<NodeAnswer>> {
-    let mut request = call.request(Method::GET);
-    request.query = encode_query(query);
-    set(&mut request.headers, headers::LIST_DELETED, "yes");
+async fn fetch(call: &DatabaseCall<'_>, request: &ReadContainerRequest) -> Result<Vec<NodeAnswer>> {
+    let request = request.encode();
     let (mut free, avoided) = call.nodes.shuffled_primaries(&call.quorum.client, 0);
     free.extend(call.nodes.former.iter().cloned());
     let mut answers: Vec<NodeAnswer> = Vec::new();

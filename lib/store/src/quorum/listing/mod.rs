@@ -12,7 +12,9 @@ use apus_cluster::listing::{ListQuery, ObjectEntry, ObjectRow};
 use apus_cluster::policy::majority;
 use apus_cluster::timestamp::RowTimes;
 use apus_cluster::{ContainerPath, Timestamp};
-use http::{Method, StatusCode};
+use apus_wire::NodeRequest;
+use apus_wire::message::container::{ContainerAddress, ReadContainerRequest};
+use http::StatusCode;
 use serde::Deserialize;
 
 use self::merge::merged_page;
@@ -77,7 +79,7 @@ pub(crate) fn object_entries(body: &[u8]) -> Result<Vec<ObjectEntry>> {
 
 /// The listing that an answer has.
 fn object_list(answer: &NodeAnswer) -> Result<ObjectList> {
-    match answer.status {
+    match answer.status() {
         status if status.is_success() => {
             Ok(ObjectList { head: container_head(answer), page: Page::Json(answer.body.clone()) })
         }
@@ -103,49 +105,52 @@ impl Quorum {
         query: &ListQuery,
     ) -> Result<ObjectList> {
         let call = DatabaseCall::container(self, cx, container);
+        let address = call.container_address(container);
         let strong = cx.is_strong() && !apus_fault::planted("bug.list-one-copy");
         if strong && call.nodes.primaries.len() > 1 {
-            return call.list_strong(query).await;
+            return call.list_strong(&address, query).await;
         }
-        let mut request = call.request(Method::GET);
-        request.query = encode_query(query);
-        object_list(&call.read(&request).await?)
+        let request = ReadContainerRequest::list(address, encode_query(query));
+        object_list(&call.read(&request.encode()).await?)
     }
 }
 
 impl DatabaseCall<'_> {
-    async fn list_strong(&self, query: &ListQuery) -> Result<ObjectList> {
-        let answers = self.collect_pages(query).await?;
+    async fn list_strong(
+        &self,
+        address: &ContainerAddress,
+        query: &ListQuery,
+    ) -> Result<ObjectList> {
+        let page = ReadContainerRequest::list(address.clone(), encode_query(query));
+        let answers = self.collect_pages(&page.encode()).await?;
         let Some(first) = answers.first() else {
             return Err(Error::unavailable("no container server answered"));
         };
         let is_same =
-            |answer: &NodeAnswer| answer.status == first.status && answer.body == first.body;
+            |answer: &NodeAnswer| answer.status() == first.status() && answer.body == first.body;
         if answers.iter().all(is_same) {
             return object_list(first);
         }
-        let good = answers.iter().filter(|answer| answer.status.is_success());
+        let good = answers.iter().filter(|answer| answer.status().is_success());
         let Some(newest) = good.max_by_key(|answer| status_time(answer)) else {
             return object_list(first);
         };
         // A deletion that is newer than what others still list.
         let is_gone = |answer: &&NodeAnswer| {
-            answer.status == StatusCode::NOT_FOUND && status_time(answer) > status_time(newest)
+            answer.status() == StatusCode::NOT_FOUND && status_time(answer) > status_time(newest)
         };
         if let Some(gone) = answers.iter().find(is_gone) {
             return object_list(gone);
         }
         let head = container_head(newest);
-        let entries = merged_page(self, query).await?;
+        let entries = merged_page(self, address, query).await?;
         Ok(ObjectList { head, page: Page::Entries(entries) })
     }
 
     /// Asks for the same page until a majority has answered.
-    async fn collect_pages(&self, query: &ListQuery) -> Result<Vec<NodeAnswer>> {
+    async fn collect_pages(&self, request: &NodeRequest) -> Result<Vec<NodeAnswer>> {
         let (nodes, clock) = (&self.nodes, &self.quorum.clock);
         let needed = majority(nodes.primaries.len());
-        let mut request = self.request(Method::GET);
-        request.query = encode_query(query);
         let (free, avoided) = nodes.shuffled_primaries(&self.quorum.client, clock.stamp().steps());
         let mut order = free.into_iter().chain(nodes.former.iter().cloned()).chain(avoided);
         let mut answers: Vec<NodeAnswer> = Vec::new();
@@ -157,7 +162,7 @@ impl DatabaseCall<'_> {
                 let cause = format!("{count} of {needed} container servers answered");
                 return Err(Error::unavailable(cause));
             }
-            answers.extend(self.ask(batch, &request).await);
+            answers.extend(self.ask(batch, request).await);
         }
         Ok(answers)
     }

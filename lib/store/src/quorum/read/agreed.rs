@@ -2,15 +2,16 @@
 
 use apus_cluster::Timestamp;
 use apus_cluster::policy::majority;
-use apus_daemon::http::{empty, header};
+use apus_daemon::Body;
+use apus_daemon::http::empty;
 use apus_ring::Device;
 use apus_wire::NodeRequest;
-use http::{Method, StatusCode};
+use apus_wire::message::object::{ObjectVersion, StoredObject};
+use http::{Method, Response, StatusCode};
 use http_body::Body as _;
 
 use super::super::call::ObjectCall;
 use super::super::nodes::QuorumRule;
-use super::super::version::Version;
 use super::CopyAnswer;
 use crate::{Error, Result};
 
@@ -40,7 +41,7 @@ struct Judgement {
 fn agreement(answers: &[CopyAnswer]) -> Agreement {
     let Some(first) = answers.first() else { return Agreement::NoRecord };
     match answers.iter().all(|answer| answer.version == first.version) {
-        true if first.version == Version::default() => Agreement::NoRecord,
+        true if first.version == ObjectVersion::default() => Agreement::NoRecord,
         true => Agreement::Same,
         false => Agreement::Different,
     }
@@ -67,6 +68,14 @@ fn judge(answers: &[CopyAnswer], is_primary: impl Fn(&Device) -> bool) -> Judgem
         behind: older.map(|(index, _)| index).collect(),
         newest: chosen.version.newest,
     }
+}
+
+/// Whether a successful response was to a `HEAD` of an object that is not empty.
+fn lacks_body(response: &Response<Body>) -> bool {
+    let is_empty = || {
+        response.status() == StatusCode::OK && StoredObject::decode(response.headers()).length == 0
+    };
+    response.status().is_success() && response.body().is_end_stream() && !is_empty()
 }
 
 impl ObjectCall<'_> {
@@ -96,7 +105,7 @@ impl ObjectCall<'_> {
             let node = |index: &usize| answers.get(*index).map(|answer| answer.node.clone());
             let behind: Vec<Device> = judgement.behind.iter().filter_map(node).collect();
             if let Some(source) = answers.get(*source) {
-                self.quorum.repair(request, &source.node, time, &behind);
+                self.quorum.repair(self.address(), &source.node, time, behind);
             }
         }
         let mut answers: Vec<_> = answers.into_iter().map(Some).collect();
@@ -207,14 +216,7 @@ impl ObjectCall<'_> {
 
     /// Requests the body as well when the chosen answer was to a `HEAD`.
     async fn with_body(&self, answer: CopyAnswer, request: &NodeRequest) -> Result<CopyAnswer> {
-        let response = &answer.response;
-        let has_body = !response.body().is_end_stream();
-        let length = header(response.headers(), "content-length").unwrap_or("0");
-        if request.method == Method::HEAD
-            || !response.status().is_success()
-            || has_body
-            || (length == "0" && response.status() == StatusCode::OK)
-        {
+        if request.method == Method::HEAD || !lacks_body(&answer.response) {
             return Ok(answer);
         }
         let response = self
@@ -238,7 +240,7 @@ mod tests {
 
     /// A copy with the times of its data and its newest change, in seconds.
     fn copy(status: u16, times: Option<(u64, u64)>, is_primary: bool) -> CopyAnswer {
-        let version = times.map_or_else(Version::default, |(data, newest)| Version {
+        let version = times.map_or_else(ObjectVersion::default, |(data, newest)| ObjectVersion {
             data: Some(Timestamp::from_seconds(data)),
             newest: Some(Timestamp::from_seconds(newest)),
         });
@@ -274,7 +276,7 @@ mod tests {
         let (one, two) = (Some((1, 1)), Some((2, 2)));
         for (answers, expected) in [
             (vec![], (vec![], vec![], None)),
-            // No record anywhere: any of them says so.
+            // No record anywhere: any answer will do.
             (vec![copy(404, None, true), copy(404, None, true)], (vec![1, 0], vec![], None)),
             // Data that two have and one missed.
             (

@@ -8,17 +8,15 @@ mod resume;
 use apus_cluster::PolicyIndex;
 use apus_cluster::byte_range::{Resolution, Resolved};
 use apus_daemon::Body;
-use apus_daemon::http::set;
 use apus_ring::Device;
-use apus_wire::{NodeRequest, headers};
-use http::{Method, Response, StatusCode};
+use apus_wire::message::object::{ObjectVersion, ReadObjectRequest, ReadVerb};
+use http::{Response, StatusCode};
 
 use self::ranges::RangesRead;
 use self::resume::ResumableBody;
 use super::Quorum;
 use super::call::ObjectCall;
-use super::head::{object_head, read_error, set_read};
-use super::version::Version;
+use super::head::{read_conditions, read_error, response_head};
 use crate::context::Context;
 use crate::gate::Permit;
 use crate::operation::{GetObject, HeadObject, ObjectHead, ObjectRead, Served};
@@ -30,13 +28,13 @@ const ONE_PIECE: u64 = 256 * 1024;
 /// A node's answer to a read, with its body still open.
 struct CopyAnswer {
     node: Device,
-    version: Version,
+    version: ObjectVersion,
     response: Response<Body>,
 }
 
 impl CopyAnswer {
     fn new(node: Device, response: Response<Body>) -> Self {
-        let version = Version::of(response.headers());
+        let version = ObjectVersion::decode(response.headers());
         Self { node, version, response }
     }
 }
@@ -76,11 +74,16 @@ impl Quorum {
 }
 
 impl ObjectCall<'_> {
+    fn read_request(&self, verb: ReadVerb) -> ReadObjectRequest {
+        let open_expired = self.cx.open_expired;
+        ReadObjectRequest { open_expired, ..ReadObjectRequest::new(verb, self.address()) }
+    }
+
     async fn head(&self, op: &HeadObject) -> Result<ObjectHead> {
-        let mut request = self.request(Method::HEAD);
-        set_read(&mut request.headers, op);
+        let mut request = self.read_request(ReadVerb::Head);
+        request.conditions = read_conditions(op);
         let answer = self.read_one(&request, op.newest).await?;
-        Ok(object_head(answer.response.headers()))
+        Ok(response_head(&answer.response))
     }
 
     /// Reads several ranges; `None` when not several ranges are to be served.
@@ -110,16 +113,12 @@ impl ObjectCall<'_> {
 
     /// Reads the object, or one range of it.
     async fn read_whole_or_range(&self, op: &GetObject) -> Result<ObjectRead> {
-        let mut request = self.request(Method::GET);
-        set_read(&mut request.headers, &op.head);
-        if let Some(ranges) = op.ranges.as_ref().filter(|ranges| !ranges.is_several()) {
-            set(&mut request.headers, "range", &ranges.to_header());
-        }
-        if let Some(name) = &op.ignore_range_if {
-            set(&mut request.headers, headers::IGNORE_RANGE_IF, name);
-        }
+        let mut request = self.read_request(ReadVerb::Get);
+        request.conditions = read_conditions(&op.head);
+        request.ranges = op.ranges.clone().filter(|ranges| !ranges.is_several());
+        request.ignore_range_if = op.ignore_range_if.iter().cloned().collect();
         let answer = self.read_one(&request, op.head.newest).await?;
-        let head = object_head(answer.response.headers());
+        let head = response_head(&answer.response);
         let is_partial = answer.response.status() == StatusCode::PARTIAL_CONTENT;
         let ranges = op.ranges.as_ref().map(|ranges| ranges.resolve(head.length));
         let range = match (is_partial, ranges) {
@@ -139,12 +138,17 @@ impl ObjectCall<'_> {
     }
 
     /// The body of an answer, which continues on another node when it breaks off.
-    fn resumable(&self, answer: CopyAnswer, mut request: NodeRequest, range: Resolved) -> Body {
+    fn resumable(
+        &self,
+        answer: CopyAnswer,
+        mut request: ReadObjectRequest,
+        range: Resolved,
+    ) -> Body {
         let mut others = self.nodes.primaries.clone();
         others.extend(self.nodes.fallbacks(false));
         others.retain(|other| other.id != answer.node.id);
-        request.headers.remove("if-none-match");
-        request.headers.remove("if-modified-since");
+        request.conditions.if_none_match = None;
+        request.conditions.if_modified_since = None;
         let resume = ResumableBody {
             client: self.quorum.client.clone(),
             request,
@@ -161,17 +165,17 @@ impl ObjectCall<'_> {
     ///
     /// # Errors
     /// The error for an unsuccessful answer; `Unavailable`.
-    async fn read_one(&self, request: &NodeRequest, newest: bool) -> Result<CopyAnswer> {
+    async fn read_one(&self, request: &ReadObjectRequest, newest: bool) -> Result<CopyAnswer> {
+        let request = request.encode();
         let strong = self.cx.is_strong() && !apus_fault::planted("bug.read-one-copy");
         let chosen = if newest || (strong && self.nodes.primaries.len() > 1) {
-            self.read_agreed(request, newest, strong).await?
+            self.read_agreed(&request, newest, strong).await?
         } else {
-            self.read_any(request).await?
+            self.read_any(&request).await?
         };
-        let status = chosen.response.status();
-        match status.is_success() {
+        match chosen.response.status().is_success() {
             true => Ok(chosen),
-            false => Err(read_error(status, chosen.response.headers())),
+            false => Err(read_error(&chosen.response)),
         }
     }
 }

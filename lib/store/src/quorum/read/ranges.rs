@@ -3,15 +3,15 @@
 use apus_cluster::byte_range::{ByteRanges, Resolved};
 use apus_cluster::{ObjectPath, PolicyIndex};
 use apus_daemon::Body;
-use apus_daemon::http::{BodyError, set, stream};
+use apus_daemon::http::{BodyError, stream};
 use apus_daemon::task::{TaskKind, spawn};
+use apus_wire::message::object::{ReadObjectRequest, ReadVerb};
 use bytes::Bytes;
-use http::Method;
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
 use super::super::call::ObjectCall;
-use super::super::head::object_head;
+use super::super::head::response_head;
 use super::super::nodes::Nodes;
 use crate::Error;
 use crate::context::Context;
@@ -75,11 +75,10 @@ async fn open(
     etag: &str,
     range: Resolved,
 ) -> crate::Result<Body> {
-    let mut request = call.request(Method::GET);
-    let wanted = ByteRanges::single(range.start, range.length);
-    set(&mut request.headers, "range", &wanted.to_header());
+    let ranges = Some(ByteRanges::single(range.start, range.length));
+    let request = ReadObjectRequest { ranges, ..call.read_request(ReadVerb::Get) };
     let answer = call.read_one(&request, newest).await?;
-    match object_head(answer.response.headers()).etag == etag {
+    match response_head(&answer.response).etag == etag {
         true => Ok(answer.response.into_body()),
         false => Err(Error::unavailable("the object was overwritten while its ranges were read")),
     }

@@ -4,22 +4,21 @@ use std::sync::Arc;
 
 use apus_cluster::byte_range::ByteRanges;
 use apus_daemon::Body;
-use apus_daemon::http::{BodyError, empty, set, stream};
+use apus_daemon::http::{BodyError, empty, stream};
 use apus_daemon::task::{TaskKind, spawn};
 use apus_ring::Device;
-use apus_wire::{Client, NodeRequest};
+use apus_wire::Client;
+use apus_wire::message::object::{ObjectVersion, ReadObjectRequest};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
-use super::super::version::Version;
-
 /// A body that continues at the same byte on another node that has the same version.
 pub(super) struct ResumableBody {
     pub(super) client: Arc<Client>,
-    /// The request for the rest, without its range.
-    pub(super) request: NodeRequest,
-    pub(super) version: Version,
+    /// The request, whose range becomes that of the rest.
+    pub(super) request: ReadObjectRequest,
+    pub(super) version: ObjectVersion,
     /// The next byte of the object.
     pub(super) next: u64,
     /// The end of the wanted range.
@@ -82,11 +81,11 @@ impl ResumableBody {
     /// Opens the rest of the same version on another node.
     async fn open_next(&mut self) -> Option<Body> {
         while let Some(node) = (!self.others.is_empty()).then(|| self.others.remove(0)) {
-            let mut request = self.request.clone();
-            let rest = ByteRanges::single(self.next, self.end - self.next);
-            set(&mut request.headers, "range", &rest.to_header());
+            self.request.ranges = Some(ByteRanges::single(self.next, self.end - self.next));
+            let request = self.request.encode();
             let Ok(answer) = self.client.send(&node, &request, empty()).await else { continue };
-            if answer.status().is_success() && Version::of(answer.headers()) == self.version {
+            let version = ObjectVersion::decode(answer.headers());
+            if answer.status().is_success() && version == self.version {
                 self.node = node;
                 return Some(answer.into_body());
             }

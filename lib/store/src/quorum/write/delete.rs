@@ -1,7 +1,8 @@
 //! Deletion of objects.
 
 use apus_cluster::PolicyIndex;
-use http::{HeaderMap, Method, StatusCode};
+use apus_wire::message::object::{DeleteObjectRequest, ObjectRowTargets};
+use http::StatusCode;
 
 use super::super::call::ObjectCall;
 use super::super::reserve::Reservation;
@@ -43,7 +44,15 @@ impl Quorum {
             let reservation = call.reserve(&op.conditions).await?;
             let rule = call.write_rule(reservation.is_strict(cx));
             let time = reservation.time().or(op.timestamp).unwrap_or_else(|| self.clock.stamp());
-            let build = call.write_requests(Method::DELETE, time, &HeaderMap::new());
+            let request = DeleteObjectRequest {
+                address: call.address(),
+                timestamp: time,
+                if_delete_at: None,
+                fence: call.fence(),
+                is_replication: false,
+                rows: ObjectRowTargets::default(),
+            };
+            let build = call.with_rows(request.encode(), None);
             let build = |index| reservation.mark(index, build(index));
             let answers = call.broadcast(&rule, Replayable::default(), build).await;
             match outcome(&call, &reservation, &answers)? {
@@ -65,11 +74,12 @@ fn outcome(
     let strict = reservation.is_strict(call.cx);
     let counted = || answers.iter().filter(|answer| answer.voter.is_some() || !strict);
     // 404 means that a tombstone was written where no object was: as durable as 204.
-    let is_written =
-        |answer: &&NodeAnswer| answer.status.is_success() || answer.status == StatusCode::NOT_FOUND;
+    let is_written = |answer: &&NodeAnswer| {
+        answer.status().is_success() || answer.status() == StatusCode::NOT_FOUND
+    };
     let written = counted().filter(is_written).map(|answer| answer.voter);
     if call.write_rule(strict).is_met(written.clone()) {
-        return match counted().any(|answer| answer.status.is_success()) {
+        return match counted().any(|answer| answer.status().is_success()) {
             true => Ok(DeleteOutcome::Deleted),
             false => Err(Error::new(Kind::NotFound, Subject::Object)),
         };
@@ -80,9 +90,9 @@ fn outcome(
             return Err(Error::unavailable("too few nodes committed"));
         }
     }
-    if counted().any(|answer| answer.status == StatusCode::CONFLICT) {
+    if counted().any(|answer| answer.status() == StatusCode::CONFLICT) {
         return Ok(DeleteOutcome::TooOld);
     }
-    let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+    let statuses: Vec<_> = answers.iter().map(|answer| answer.status()).collect();
     Err(Error::unavailable(format!("object servers answered {statuses:?} to a DELETE")))
 }

@@ -4,12 +4,12 @@
 //! that nothing written later is lost.
 
 use apus_cluster::Timestamp;
-use apus_daemon::http::set;
-use apus_wire::headers;
-use http::{HeaderMap, Method, StatusCode};
+use apus_wire::message::object::{DeleteObjectRequest, ObjectRowTargets};
+use http::StatusCode;
 
 use super::super::best::best_status;
 use super::super::call::ObjectCall;
+use super::super::object_rows::ObjectRows;
 use super::super::send::Replayable;
 use super::needed;
 use crate::{Error, Kind, Result, Subject};
@@ -20,16 +20,24 @@ use crate::{Error, Kind, Result, Subject};
 /// `NotFound` and `PreconditionFailed` (it expires at another time, or never) when too few servers
 /// deleted it, `Conflict` when something newer exists, `Unavailable`.
 pub(super) async fn delete_expired(call: &ObjectCall<'_>, at: Timestamp) -> Result<()> {
-    let mut extra = HeaderMap::new();
-    set(&mut extra, headers::IF_DELETE_AT, &at.normal());
+    let request = DeleteObjectRequest {
+        address: call.address(),
+        timestamp: at,
+        if_delete_at: Some(at),
+        fence: call.fence(),
+        is_replication: false,
+        rows: ObjectRowTargets::default(),
+    };
+    let request = request.encode();
+    let replicas = call.nodes.primaries.len();
     // The expirer, which asks for the deletion, also removes the task.
-    set(&mut extra, headers::CLEAN_QUEUE, "no");
-    let build = call.write_requests(Method::DELETE, at, &extra);
+    let rows = ObjectRows::new(call.quorum, call.object, None, replicas).keeping_tasks();
+    let build = |index| request.clone().with_rows(rows.of(index));
     let strict = call.cx.is_strong();
     let answers = call.broadcast(&call.write_rule(strict), Replayable::default(), build).await;
     let counted = answers.iter().filter(|answer| answer.primary || !strict);
-    let statuses: Vec<_> = counted.map(|answer| answer.status).collect();
-    deleted_if(&statuses, needed(strict, call.nodes.primaries.len()))
+    let statuses: Vec<_> = counted.map(|answer| answer.status()).collect();
+    deleted_if(&statuses, needed(strict, replicas))
 }
 
 /// The result of a conditional deletion by its answers. Nothing was written where it was refused, so

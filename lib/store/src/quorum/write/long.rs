@@ -4,7 +4,6 @@ use apus_cluster::Timestamp;
 use apus_daemon::Body;
 use apus_wire::headers;
 use bytes::Bytes;
-use http::Method;
 
 use super::super::fan::Fan;
 use super::super::reserve::Reservation;
@@ -27,7 +26,7 @@ impl AbortedPut {
 }
 
 impl ObjectPut<'_> {
-    pub(super) async fn send_long(self, start: BodyStart, body: Body) -> Result<ObjectWritten> {
+    pub(super) async fn send_long(mut self, start: BodyStart, body: Body) -> Result<ObjectWritten> {
         let clock = &self.call.quorum.clock;
         let first_time = self.timestamp.unwrap_or_else(|| clock.stamp());
         let mut fan = self.open_fan(first_time);
@@ -62,9 +61,9 @@ impl ObjectPut<'_> {
     }
 
     /// Opens the requests to the nodes.
-    fn open_fan(&self, time: Timestamp) -> Fan {
+    fn open_fan(&mut self, time: Timestamp) -> Fan {
+        let build = self.requests(time);
         let call = &self.call;
-        let build = call.write_requests(Method::PUT, time, &self.headers);
         let replicas = call.nodes.primaries.len();
         // Every node that may have to be counted gets the body.
         let strict = call.cx.is_strong() || !self.conditions.is_empty();

@@ -10,14 +10,15 @@ mod long;
 mod outcome;
 mod short;
 
+use apus_cluster::etag::EtagList;
 use apus_cluster::policy::{majority, write_quorum};
 use apus_cluster::{Metadata, PolicyIndex, Timestamp, expirer};
 use apus_daemon::Body;
-use apus_daemon::http::{BodyError, header, set};
-use apus_wire::headers;
+use apus_daemon::http::BodyError;
+use apus_wire::message::object::{ObjectRowTargets, PutFraming, PutObjectRequest};
 use apus_wire::put_stream::PutEncoder;
+use apus_wire::{NodeRequest, headers};
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body_util::BodyExt;
 
 pub(super) use self::outcome::agreed_by;
@@ -83,7 +84,16 @@ struct ObjectPut<'a> {
     timestamp: Option<Timestamp>,
     conditions: WriteConditions,
     encoder: PutEncoder,
-    headers: HeaderMap,
+    /// The request without its time.
+    request: PutObjectRequest,
+}
+
+impl ObjectPut<'_> {
+    /// The requests of a PUT at this time, by the index of the replica.
+    fn requests(&mut self, time: Timestamp) -> impl Fn(usize) -> NodeRequest + use<> {
+        self.request.timestamp = time;
+        self.call.with_rows(self.request.encode(), self.request.delete_at())
+    }
 }
 
 /// The first pieces of a body, and the digests of them.
@@ -125,25 +135,30 @@ impl Quorum {
     ) -> Result<ObjectWritten> {
         let call = ObjectCall::new(self, cx, &op.object, policy)?;
         let encoder = PutEncoder::new(apus_daemon::seed::hex::<16>());
-        let mut extra = stored_headers(&op.metadata);
-        set(&mut extra, "content-type", &op.content_type);
-        set(&mut extra, headers::METADATA_FOOTER, "yes");
-        set(&mut extra, headers::MIME_BOUNDARY, encoder.boundary());
-        set(&mut extra, headers::BODY_CRC, "yes");
-        if let Some(length) = op.length {
-            set(&mut extra, headers::OBJECT_LENGTH, &length.to_string());
-        }
-        if op.conditions.is_absent_only() && !cx.is_strong() {
-            // Swift's nodes check this themselves, and ours thereby refuse a long body early.
-            set(&mut extra, "if-none-match", "*");
-        }
+        // Swift's nodes check this themselves, and ours thereby refuse a long body early.
+        let if_absent = op.conditions.is_absent_only() && !cx.is_strong();
+        let request = PutObjectRequest {
+            address: call.address(),
+            timestamp: Timestamp::ZERO,
+            content_type: Some(op.content_type),
+            length: op.length,
+            etag: None,
+            metadata: stored(op.metadata),
+            if_none_match: if_absent.then(|| EtagList::parse("*")),
+            framing: PutFraming::Footers { boundary: encoder.boundary().to_owned() },
+            sends_crc: true,
+            fence: call.fence(),
+            is_replication: false,
+            row_overrides: Metadata::new(),
+            rows: ObjectRowTargets::default(),
+        };
         let put = ObjectPut {
             call,
             declared: DeclaredBody { length: op.length, etag: op.etag, late: op.late },
             timestamp: op.timestamp,
             conditions: op.conditions,
             encoder,
-            headers: extra,
+            request,
         };
         let mut body = op.body;
         let start = BodyStart::read(&mut body, Digests::new(&self.client)).await?;
@@ -162,18 +177,15 @@ pub(super) fn needed(strict: bool, replicas: usize) -> usize {
     if strict { majority(replicas) } else { write_quorum(replicas) }
 }
 
-/// The metadata that is stored with an object, as headers; an expiry is written in ten digits, as
-/// the expirer's queue sorts it.
-pub(super) fn stored_headers(metadata: &Metadata) -> HeaderMap {
-    let mut stored = HeaderMap::new();
-    for (name, value) in metadata {
-        set(&mut stored, name, value);
+/// The metadata that is stored with an object; an expiry is written in ten digits, as the expirer's
+/// queue sorts it.
+pub(super) fn stored(mut metadata: Metadata) -> Metadata {
+    if let Some(at) = metadata.get_mut("X-Delete-At")
+        && let Ok(seconds) = at.parse()
+    {
+        *at = expirer::ten_digits(seconds);
     }
-    let at: Option<u64> = header(&stored, headers::DELETE_AT).and_then(|text| text.parse().ok());
-    if let Some(at) = at {
-        set(&mut stored, headers::DELETE_AT, &expirer::ten_digits(at));
-    }
-    stored
+    metadata
 }
 
 /// The next bytes of a body; `None` at its end.
@@ -214,6 +226,6 @@ mod tests {
     #[test]
     fn an_expiry_has_ten_digits() {
         let metadata = Metadata::from([("X-Delete-At".to_owned(), "1700".to_owned())]);
-        assert_eq!(header(&stored_headers(&metadata), "x-delete-at"), Some("0000001700"));
+        assert_eq!(stored(metadata)["X-Delete-At"], "0000001700");
     }
 }

@@ -27,7 +27,7 @@ pub(in crate::quorum) fn agreed_by(
     answers: &[NodeAnswer],
 ) -> Result<StatusCode> {
     agreed_status(rule, answers).ok_or_else(|| {
-        let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+        let statuses: Vec<_> = answers.iter().map(|answer| answer.status()).collect();
         Error::unavailable(format!("object servers answered {statuses:?}"))
     })
 }
@@ -48,12 +48,12 @@ impl ObjectPut<'_> {
             && !matches!(agreed, Ok(StatusCode::CREATED))
         {
             self.call.release(lease);
-            if answers.iter().any(|answer| answer.status.is_success()) {
+            if answers.iter().any(|answer| answer.status().is_success()) {
                 // The write may still win or vanish: its outcome is unknown.
                 return Err(Error::unavailable("too few nodes committed"));
             }
         }
-        let refused = |answer: &NodeAnswer| answer.status == StatusCode::PRECONDITION_FAILED;
+        let refused = |answer: &NodeAnswer| answer.status() == StatusCode::PRECONDITION_FAILED;
         if matches!(reservation, Reservation::LeftToNodes) && answers.iter().any(refused) {
             return Err(Error::new(Kind::PreconditionFailed, Subject::Object));
         }

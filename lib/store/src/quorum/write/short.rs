@@ -1,7 +1,5 @@
 //! PUT of a short body, which is buffered and sent again where a node fails.
 
-use http::Method;
-
 use super::super::send::Replayable;
 use super::outcome::{PutOutcome, written};
 use super::{BodyStart, ObjectPut, RESTAMPS};
@@ -9,7 +7,7 @@ use crate::operation::ObjectWritten;
 use crate::{Error, Kind, Result, Subject};
 
 impl ObjectPut<'_> {
-    pub(super) async fn send_short(self, start: BodyStart) -> Result<ObjectWritten> {
+    pub(super) async fn send_short(mut self, start: BodyStart) -> Result<ObjectWritten> {
         let verified = self.declared.verify(start.digests)?;
         let mut pieces = vec![self.encoder.head()];
         pieces.extend(start.buffered);
@@ -19,7 +17,7 @@ impl ObjectPut<'_> {
             let reservation = self.call.reserve(&self.conditions).await?;
             let clock = &self.call.quorum.clock;
             let time = reservation.time().or(self.timestamp).unwrap_or_else(|| clock.stamp());
-            let build = self.call.write_requests(Method::PUT, time, &self.headers);
+            let build = self.requests(time);
             let build = |index| reservation.mark(index, build(index));
             let rule = self.call.write_rule(reservation.is_strict(self.call.cx));
             let answers = self.call.broadcast(&rule, body.clone(), build).await;

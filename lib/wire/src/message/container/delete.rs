@@ -45,6 +45,13 @@ impl DeleteContainerRequest {
 }
 
 impl NodeRequest {
+    /// The same deletion of a container by the reaper of its account, as Swift's reaper marks it.
+    #[must_use]
+    pub fn with_deleted_account(mut self) -> Self {
+        set(&mut self.headers, headers::ACCOUNT_OVERRIDE_DELETED, "yes");
+        self
+    }
+
     /// The same change of a container with the account rows that one of its receivers is to send.
     #[must_use]
     pub fn with_account_rows(mut self, rows: &RowTargets) -> Self {

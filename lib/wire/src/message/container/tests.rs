@@ -77,6 +77,15 @@ fn every_request_survives_a_round_trip() {
     let parts = arrived(delete.encode());
     let decoded = DeleteContainerRequest::decode(received(&parts), &parts);
     assert_eq!(decoded.unwrap().message, delete);
+    let update = UpdateRowsRequest {
+        address: address(),
+        timestamp,
+        policy: PolicyIndex(0),
+        auto_create: true,
+    };
+    let parts = arrived(update.encode());
+    let decoded = UpdateRowsRequest::decode(received(&parts), &parts);
+    assert_eq!(decoded.unwrap().message, update);
     let read = ReadContainerRequest {
         verb: ReadVerb::Get,
         allow_reserved: true,

@@ -2,12 +2,14 @@
 //! replica. Swift's sharder and proxy send them.
 
 use apus_cluster::{PolicyIndex, Timestamp};
+use apus_daemon::http::set;
+use http::Method;
 use http::request::Parts;
 
 use super::super::{InvalidRequest, Received, fields};
 use super::ContainerAddress;
 use super::put::optional_policy;
-use crate::headers;
+use crate::{NodeRequest, headers, methods};
 
 const AUTO_CREATE: &str = "x-backend-auto-create";
 
@@ -25,6 +27,20 @@ pub struct UpdateRowsRequest {
 }
 
 impl UpdateRowsRequest {
+    /// As a request to any of the servers; its body is the list of rows.
+    pub fn encode(&self) -> NodeRequest {
+        let method = Method::from_bytes(methods::UPDATE.as_bytes()).unwrap_or_default();
+        let mut request = self.address.encode(method);
+        let head = &mut request.headers;
+        set(head, headers::TIMESTAMP, &self.timestamp.to_string());
+        set(head, headers::POLICY_INDEX, &self.policy.to_string());
+        if self.auto_create {
+            set(head, AUTO_CREATE, "true");
+        }
+        set(head, "content-type", "application/json");
+        request
+    }
+
     /// Reads the headers of a request whose address has been read.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod rows;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod version;
 mod write_reply;
 
 pub use absent::AbsentObject;
@@ -33,4 +34,5 @@ pub use repair::RepairRequest;
 pub use reserve::{ReleaseRequest, ReserveReply, ReserveRequest};
 pub use rows::{ObjectRowTargets, QueueTargets};
 pub use stored::{ServedBody, StoredObject};
+pub use version::ObjectVersion;
 pub use write_reply::ObjectWriteReply;

@@ -1,30 +1,30 @@
 //! The version of an object that a node has, ordered by age.
 
 use apus_cluster::Timestamp;
-use apus_daemon::http::header;
-use apus_wire::headers;
 use http::HeaderMap;
+
+use super::super::fields;
+use crate::headers;
 
 /// The time of the data or deletion, then the newest time of that and its metadata. The data time
 /// is compared first: a node that missed a PUT and got a later POST has old data under new metadata.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
+pub struct ObjectVersion {
     /// When it was written or deleted; `None` when the node has no record of the name.
     pub data: Option<Timestamp>,
     /// When its data or metadata was last changed.
     pub newest: Option<Timestamp>,
 }
 
-impl Version {
-    /// Reads the version from the headers of an answer.
-    pub(super) fn of(answer: &HeaderMap) -> Self {
-        let time = |name| header(answer, name).and_then(Timestamp::parse);
-        let newest = time(headers::BACKEND_TIMESTAMP);
-        Self { data: time(headers::DATA_TIMESTAMP).or(newest), newest }
+impl ObjectVersion {
+    /// Reads the version from the headers of any answer of an object server.
+    pub fn decode(head: &HeaderMap) -> Self {
+        let newest = fields::time(head, headers::BACKEND_TIMESTAMP);
+        Self { data: fields::time(head, headers::DATA_TIMESTAMP).or(newest), newest }
     }
 }
 
-impl From<Option<Timestamp>> for Version {
+impl From<Option<Timestamp>> for ObjectVersion {
     /// Of an object that was written once and not changed since.
     fn from(time: Option<Timestamp>) -> Self {
         Self { data: time, newest: time }
@@ -37,7 +37,7 @@ mod tests {
 
     use super::*;
 
-    fn version(data: Option<&str>, newest: Option<&str>) -> Version {
+    fn version(data: Option<&str>, newest: Option<&str>) -> ObjectVersion {
         let mut answer = HeaderMap::new();
         for (name, value) in [(headers::DATA_TIMESTAMP, data), (headers::BACKEND_TIMESTAMP, newest)]
         {
@@ -45,7 +45,7 @@ mod tests {
                 set(&mut answer, name, value);
             }
         }
-        Version::of(&answer)
+        ObjectVersion::decode(&answer)
     }
 
     #[test]
