@@ -1,13 +1,15 @@
-//! What the pipeline of `proxy-server.conf` switches on, as in Swift: a filter that is not in it is
-//! off, and so are its section's options. What stands in it and is not done here is named; the
-//! start is refused when requests would be let through, or stored otherwise, for want of it.
+//! Filters in the pipeline of `proxy-server.conf`.
+//!
+//! As in Swift, a filter that is not in the pipeline is off, and so are the options of its section.
+//! A filter that is not supported is logged. The start is refused when, without the filter, requests
+//! would be accepted, or objects stored, that should not be.
 
 use apus_daemon::config::{Conf, Section};
 
-/// What becomes of a filter of a pipeline.
+/// Support of a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FilterSupport {
-    /// Its work is done here.
+    /// Apus does its work.
     Done,
     /// Clients miss a feature, and nothing else changes; with what they miss.
     LeftOut(&'static str),

@@ -1,11 +1,12 @@
-//! The overseer of a server, which serves nothing itself: it keeps the process number and the
-//! listening sockets while workers (`worker.rs`) come and go, as the parent of Swift's workers does.
+//! The overseer of a server: starts, replaces and ends its workers.
 //!
-//! USR1 starts a new worker, with the configuration and the executable as they are then. Only when
-//! that is ready does the old one stop to accept, and the sockets stay open all the time. A worker
-//! that cannot start changes nothing. One that ends by itself is replaced.
+//! It serves no request itself. It keeps the process number and the listening sockets while workers
+//! (`worker.rs`) come and go, as the parent of Swift's workers does. USR1 starts a new worker with
+//! the current configuration and executable. The old worker stops accepting only when the new one is
+//! ready, and the sockets stay open all the time. A worker that cannot start changes nothing. A
+//! worker that ends unexpectedly is replaced.
 //!
-//! It must stay so small that nothing in it can go wrong.
+//! The overseer must stay small, since nothing restarts it.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

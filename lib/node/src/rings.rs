@@ -1,5 +1,4 @@
-//! What a process does about its rings: it takes up files that changed, and in a signed cluster gives
-//! them to other nodes and takes newer ones from them.
+//! Rings of a process: reload of changed files, and exchange with other nodes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
-//! Account, container and object servers of one process, with the daemons that work on the same
-//! devices.
+//! Account, container and object servers of a process, with their daemons.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,7 +1,6 @@
-//! Rebalances builders whose rings are composed into one, so that a partition moves in one of
-//! them at a time.
+//! Rebalance of builders whose rings are composed into one.
 //!
-//! To the composite ring the replicas of all components are replicas of one partition: if each
+//! A partition moves in one of them at a time. To the composite ring the replicas of all components are replicas of one partition: if each
 //! component moved one of them, a read could miss all. So a partition moves only when its
 //! `min_part_hours` have passed in every component, and none has moved it in this rebalance.
 //! Replicas of removed devices are placed at once, as in a single builder. A component that was

@@ -1,5 +1,4 @@
-//! One operation on one object: what is made ready before the clock, what is sent, what the answer
-//! must be.
+//! One operation on one object: preparation, request, and check of the response.
 
 use http::header::{CONTENT_LENGTH, ETAG};
 use http::{Method, Response, StatusCode};

@@ -1,6 +1,8 @@
-//! Places replicas that stand nowhere: of devices that were removed, and of a replica count that
-//! grew. They are placed whatever `min_part_hours` says, each onto a device with room where it
-//! adds no fault, or else where it adds the fewest.
+//! Step 5: assigns devices to replicas without one.
+//!
+//! They are those of removed devices, and new ones after a higher replica count. They are placed
+//! regardless of `min_part_hours`, each on a device with room where it adds no fault, or else the
+//! fewest.
 
 use super::board::Board;
 use crate::error::BuilderError;

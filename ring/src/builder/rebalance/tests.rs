@@ -1,5 +1,6 @@
-//! Rings of the sizes and shapes that Swift's builder was measured on, judged by bounds that no
-//! builder can beat (`docs/ring.md`), and seeded games of changes.
+//! Rings of the sizes and shapes on which Swift's builder was measured.
+//!
+//! They are judged by bounds that no builder can beat (`docs/ring.md`), also after random changes.
 #![allow(clippy::needless_range_loop, reason = "rows and parts are indexes here")]
 
 use super::super::{NewDevice, RingBuilder};
