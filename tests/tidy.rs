@@ -18,7 +18,7 @@ const EDGES: [(&str, &[&str]); 20] = [
     ("account", &["broker", "cluster", "daemon", "disk", "fault", "ring", "wire"]),
     ("container", &["broker", "cluster", "daemon", "disk", "fault", "ring", "store", "wire"]),
     ("object", &["cluster", "daemon", "disk", "fault", "ring", "store", "wire"]),
-    ("proxy", &["cluster", "daemon", "ring", "store", "wire"]),
+    ("proxy", &["cluster", "daemon", "store"]),
     (
         "node",
         &[
