@@ -51,7 +51,7 @@ struct Server {
 
 #[derive(Clone, Copy)]
 enum Kind {
-    /// Expects the version that it is told.
+    /// Expects the version that it was sent.
     Conditional,
     Plain,
 }
@@ -73,7 +73,7 @@ struct Writer {
 #[derive(Clone, Copy)]
 enum Event {
     Ask { writer: usize, server: usize },
-    Told { writer: usize, server: usize },
+    Reported { writer: usize, server: usize },
     Commit { writer: usize, server: usize },
     OnDisk { writer: usize, server: usize, fence: Fence },
 }
@@ -156,7 +156,7 @@ impl Game {
         let event = self.events.swap_remove(at);
         let (writer, server) = match event {
             Event::Ask { writer, server }
-            | Event::Told { writer, server }
+            | Event::Reported { writer, server }
             | Event::Commit { writer, server }
             | Event::OnDisk { writer, server, .. } => (writer, server),
         };
@@ -173,11 +173,11 @@ impl Game {
         }
         match event {
             Event::Ask { .. } => self.ask(writer, server),
-            Event::Told { .. } => {
+            Event::Reported { .. } => {
                 if self.servers[server].names.is_writing(&NAME) {
                     self.events.push(event);
                 } else {
-                    self.tell(writer, server);
+                    self.report(writer, server);
                 }
             }
             Event::Commit { .. } => self.commit(writer, server),
@@ -194,7 +194,7 @@ impl Game {
         let own = &mut self.servers[server];
         own.ceiling = own.ceiling.max(time.steps() + 8);
         match own.names.ask(NAME, time, overtake) {
-            Ask::Granted => self.events.push(Event::Told { writer, server }),
+            Ask::Granted => self.events.push(Event::Reported { writer, server }),
             Ask::Busy => self.events.push(Event::Ask { writer, server }),
             Ask::TooEarly(promised) => {
                 self.saw(writer, promised);
@@ -203,7 +203,7 @@ impl Game {
         }
     }
 
-    fn tell(&mut self, writer: usize, server: usize) {
+    fn report(&mut self, writer: usize, server: usize) {
         let stored = self.servers[server].stored;
         let time = self.writers[writer].time;
         if let Some(stored) = stored {
@@ -301,7 +301,7 @@ impl Game {
         }
     }
 
-    /// Plays to the end; tells of the first acknowledged write that was passed over.
+    /// Plays to the end; returns the first acknowledged write that was lost.
     fn play(mut self) -> (usize, Option<String>) {
         for _ in 0..12 {
             self.begin();

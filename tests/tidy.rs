@@ -70,6 +70,7 @@ const EDGES: [(&str, &[&str]); 20] = [
             "fault",
             "node",
             "object",
+            "proxy",
             "ring",
             "store",
             "wire",
@@ -190,8 +191,8 @@ fn words_are_those_of_the_field() {
             continue;
         }
         for (number, line) in text.lines().enumerate() {
-            // A method of Python's files.
-            let line = line.to_lowercase().replace(".tell()", "");
+            // Methods of Python files.
+            let line = line.to_lowercase().replace(".tell()", "").replace("def tell(self)", "");
             let mut words = line.split(|letter: char| !letter.is_alphabetic());
             if let Some(word) = words.find(|word| WORDS.contains(word)) {
                 found.push(format!("{path}:{}: {word}", number + 1));

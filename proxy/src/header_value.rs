@@ -1,9 +1,8 @@
-//! Header values as text: several lines of one header, bytes beyond ASCII, and the encoded words of
-//! RFC 2047 by which S3 carries such text.
+//! Header values as text: several lines, non-ASCII bytes, and encoded words of RFC 2047.
 //!
-//! HTTP leaves the bytes from 0x80 on undefined. Clients send UTF-8 (curl, Go, Swift's) or Latin-1
-//! (Node.js with a binary body, Python's `http.client`), or encode words. All are read as the same
-//! text. AWS answers with encoded words, so that no client has to guess the bytes.
+//! HTTP leaves bytes from 0x80 on undefined. Clients send UTF-8 (curl, Go, Swift's) or Latin-1
+//! (Node.js with a binary body, Python's `http.client`), or encode words. All are decoded to the same
+//! text. AWS responds with encoded words, so that clients need not guess the encoding.
 
 use std::borrow::Cow;
 
@@ -11,9 +10,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 
-/// What stands before the text of each word that we encode, apart from the encoding's letter.
+/// Beginning of each encoded word, before the letter of its encoding.
 const CHARSET: &str = "=?UTF-8?";
-/// Longest text of one encoded word: RFC 2047 allows 75 characters with the frame.
+/// Longest text of an encoded word: RFC 2047 allows 75 characters with the delimiters.
 const WORD_TEXT_MAX: usize = 63;
 
 /// The lines of one header, joined by commas, as its raw bytes.
@@ -36,7 +35,7 @@ pub(crate) fn list<'a>(headers: &'a HeaderMap, name: &str) -> Option<Cow<'a, str
     })
 }
 
-/// Bytes of a header value as text: UTF-8, or else Latin-1, which any bytes are.
+/// A header value as text: UTF-8, or else Latin-1, in which all bytes are valid.
 pub(crate) fn text(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
@@ -44,8 +43,8 @@ pub(crate) fn text(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// Text with the encoded words of RFC 2047 decoded. It stays as it is when a word is not valid, of
-/// another character set than UTF-8, ASCII or Latin-1, or would bring in control characters.
+/// Decodes the encoded words of RFC 2047. The text is not changed if a word is invalid, has another
+/// character set than UTF-8, ASCII or Latin-1, or decodes to control characters.
 pub(crate) fn decode_words(text: &str) -> Cow<'_, str> {
     const BLANKS: [char; 2] = [' ', '\t'];
     if !text.contains("=?") {
@@ -56,7 +55,7 @@ pub(crate) fn decode_words(text: &str) -> Cow<'_, str> {
     while !rest.is_empty() {
         let (token, tail) = rest.split_at(rest.find(BLANKS).unwrap_or(rest.len()));
         let word = encoded_word(token);
-        // Blanks between two encoded words only separate them.
+        // Blanks between two encoded words are separators.
         if !(after_word && word.is_some()) {
             out.extend_from_slice(gap.as_bytes());
         }
@@ -83,7 +82,7 @@ fn encoded_word(token: &str) -> Option<Vec<u8>> {
         "Q" | "q" => decode_q(text)?,
         _ => return None,
     };
-    // RFC 2231 lets a language follow the character set.
+    // RFC 2231 allows a language after the character set.
     let charset = charset.split('*').next().unwrap_or_default().to_ascii_lowercase();
     match charset.as_str() {
         "utf-8" | "us-ascii" => Some(bytes),
@@ -109,7 +108,7 @@ fn decode_q(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Text that is not ASCII as encoded words, base64 where most of it is not.
+/// Encodes text that is not ASCII as words, in base64 if most of it is not ASCII.
 pub(crate) fn encode_words(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return Cow::Borrowed(text);
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn utf_8_latin_1_and_encoded_words_are_the_same_text() {
+    fn utf_8_latin_1_and_encoded_words_decode_to_the_same_text() {
         for bytes in [
             "grün".as_bytes(),
             b"gr\xfcn",
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_are_not_valid_stay_as_they_are() {
+    fn invalid_words_are_not_changed() {
         for text in [
             "plain",
             "what=?",

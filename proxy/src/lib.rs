@@ -5,6 +5,8 @@ pub mod auth;
 mod config;
 mod deps;
 mod edge;
+#[doc(hidden)]
+pub mod fuzzing;
 mod header_value;
 mod public_url;
 mod query;
@@ -15,4 +17,4 @@ mod swift;
 pub use config::ProxyConfig;
 pub use deps::ProxyDeps;
 pub use edge::Server;
-pub use public_url::PublicUrl;
+pub use public_url::{InvalidPublicUrl, PublicUrl};

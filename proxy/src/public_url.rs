@@ -1,18 +1,27 @@
-//! Where clients reach this cluster: as the operator says, or as each client says in `Host`.
+//! The URL under which clients reach this cluster: configured, or from each request's `Host`.
 
 use apus_daemon::http::header;
 use http::HeaderMap;
 
-/// The first part of URLs that answers tell: scheme, host, port, and a path that a gateway takes off.
+/// The base of URLs in responses: scheme, host, port, and a path that a gateway removes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PublicUrl(Option<String>);
 
+/// A `public_url` that is not a URL.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "public_url = {text:?}: expected http:// or https://, a host and perhaps a port and a path"
+)]
+pub struct InvalidPublicUrl {
+    text: String,
+}
+
 impl PublicUrl {
-    /// From `public_url` of `[app:proxy-server]`; empty leaves it to clients.
+    /// Parses `public_url` of `[app:proxy-server]`; when it is empty, each request's `Host` is used.
     ///
     /// # Errors
-    /// Text that names the option, its value and what was expected.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// For a text that is not such a URL.
+    pub fn parse(text: &str) -> Result<Self, InvalidPublicUrl> {
         let text = text.trim();
         if text.is_empty() {
             return Ok(Self(None));
@@ -22,20 +31,18 @@ impl PublicUrl {
         let (host, path) = rest.map_or(("", ""), |rest| rest.split_once('/').unwrap_or((rest, "")));
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/%".contains(&byte);
         if !is_host(host) || !path.bytes().all(is_plain) {
-            return Err(format!(
-                "public_url = {text:?}: expected http:// or https://, a host and perhaps a port and a path"
-            ));
+            return Err(InvalidPublicUrl { text: text.to_owned() });
         }
         Ok(Self(Some(url.to_owned())))
     }
 
-    /// Whether the operator says where clients reach the cluster.
+    /// Whether the URL is configured.
     pub(crate) fn is_set(&self) -> bool {
         self.0.is_some()
     }
 
-    /// What URLs in the answer to a request begin with, without a slash at the end; `None` when the
-    /// request's `Host` is needed and is none.
+    /// The base of URLs in the response to a request, without a slash at the end; `None` when it
+    /// depends on a `Host` that is not valid.
     pub(crate) fn base(&self, headers: &HeaderMap) -> Option<String> {
         if let Some(url) = &self.0 {
             return Some(url.clone());
@@ -78,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn without_one_only_a_host_is_repeated() {
+    fn without_a_url_a_valid_host_is_used() {
         assert_eq!(base("", Some("h.example:8080")).unwrap(), "http://h.example:8080");
         assert_eq!(base("", Some("[2001:db8::1]:80")).unwrap(), "http://[2001:db8::1]:80");
         assert_eq!(base("", None).unwrap(), "http://127.0.0.1");
@@ -98,7 +105,7 @@ mod tests {
             "http://h/?a",
             "http://h /",
         ] {
-            let error = PublicUrl::parse(text).unwrap_err();
+            let error = PublicUrl::parse(text).unwrap_err().to_string();
             assert!(error.contains("public_url") && error.contains("expected"), "{error}");
         }
     }

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import subprocess
+import sys
 from urllib.parse import quote
 
 import pytest
@@ -115,26 +116,11 @@ def test_every_replicated_object_of_swifts_drive_has_the_same_bytes_and_headers(
     assert compared > 50
 
 
-def test_swifts_own_code_reads_what_our_servers_wrote(tmp_path):
-    cluster = Saio(tmp_path / "data", "--dev-users").start()
-    swift = cluster.swift()
-    swift.put_container("c", headers={"X-Container-Meta-A": "bücher ☃"})
-    body = os.urandom(200_000)
-    swift.put_object("c", "o ü", body, content_type="x/y", headers={"X-Object-Meta-Color": "rot ü"})
-    # As its s3api spells names with an underscore.
-    swift.post_object("c", "o ü", {"X-Object-Meta-Color": "rot ü", "X-Object-Meta-Foo_Bar": "under", "X-Object-Meta-Foo-Bar": "dash"})
-    shown = swift.head_object("c", "o ü")
-    assert (shown["x-object-meta-foo_bar"], shown["x-object-meta-foo-bar"]) == ("under", "dash")
-    swift.put_object("c", "gone", b"x")
-    swift.delete_object("c", "gone")
-    swift.put_object("c", "posted", b"1", headers={"X-Object-Meta-Old": "1"})
-    swift.post_object("c", "posted", {"X-Object-Meta-New": "2", "Content-Type": "a/b"})
-    # Account rows of changed containers are sent on the way out.
-    assert cluster.stop() == 0
-    script = f"""
+# Reads objects and databases of a cluster with Swift's own code; the argument is its folder.
+READ_BY_SWIFT = """
 import sys
 from pathlib import Path
-root = Path({str(tmp_path / "data")!r})
+root = Path(sys.argv[1])
 import swift.common.utils as utils
 utils.SWIFT_CONF_FILE = str(root / 'etc/swift.conf')
 utils.HASH_PATH_PREFIX = utils.HASH_PATH_SUFFIX = b''
@@ -209,8 +195,24 @@ for node in nodes:
     checked += 1
 print('checked', checked)
 """
-    import sys
 
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+
+def test_swifts_own_code_reads_what_our_servers_wrote(tmp_path):
+    cluster = Saio(tmp_path / "data", "--dev-users").start()
+    swift = cluster.swift()
+    swift.put_container("c", headers={"X-Container-Meta-A": "bücher ☃"})
+    body = os.urandom(200_000)
+    swift.put_object("c", "o ü", body, content_type="x/y", headers={"X-Object-Meta-Color": "rot ü"})
+    # As its s3api spells names with an underscore.
+    swift.post_object("c", "o ü", {"X-Object-Meta-Color": "rot ü", "X-Object-Meta-Foo_Bar": "under", "X-Object-Meta-Foo-Bar": "dash"})
+    shown = swift.head_object("c", "o ü")
+    assert (shown["x-object-meta-foo_bar"], shown["x-object-meta-foo-bar"]) == ("under", "dash")
+    swift.put_object("c", "gone", b"x")
+    swift.delete_object("c", "gone")
+    swift.put_object("c", "posted", b"1", headers={"X-Object-Meta-Old": "1"})
+    swift.post_object("c", "posted", {"X-Object-Meta-New": "2", "Content-Type": "a/b"})
+    # Account rows of changed containers are sent on the way out.
+    assert cluster.stop() == 0
+    done = subprocess.run([sys.executable, "-c", READ_BY_SWIFT, str(tmp_path / "data")], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["checked", "15"]

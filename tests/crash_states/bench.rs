@@ -240,7 +240,7 @@ impl Bench {
             self.note(name, "PUT", &time);
         }
         if !status.is_success() {
-            // Nobody knows what is there now, so nothing of it is written again.
+            // The content is unknown now, so nothing of it is written again.
             assert!(before == Seen::Absent, "{name}: {status}");
         }
         status

@@ -55,7 +55,7 @@ struct Doubled {
 }
 
 impl Doubled {
-    /// `next` is the power that the proxy tells. A deletion without a body.
+    /// `next` is the power that the proxy sends. A deletion without a body.
     async fn write(&mut self, method: &str, name: &str, body: &'static str, next: Option<u32>) {
         self.seconds += 1;
         let (time, hash) = (format!("{}.00000", self.seconds), object_hash(name));

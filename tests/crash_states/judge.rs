@@ -106,7 +106,7 @@ impl Judge {
         seen
     }
 
-    /// Whether the hashes that a partition tells are those of what is there.
+    /// Whether the hashes that a partition reports are those of its content.
     async fn hashes_are_true(&mut self, partition: u32, tree: &Tree) -> bool {
         let place = PathBuf::from(format!("objects/{partition}"));
         let part = part(tree, std::slice::from_ref(&place));
@@ -115,7 +115,7 @@ impl Judge {
             return *known;
         }
         self.lay(&part);
-        let told = bench::hashes(&self.object, partition).await;
+        let reported = bench::hashes(&self.object, partition).await;
         for name in ["hashes.pkl", "hashes.invalid"] {
             let _ = std::fs::remove_file(self.devices.join(DEVICE).join(&place).join(name));
         }
@@ -124,7 +124,7 @@ impl Judge {
             let items = items.into_iter().map(|(key, value)| (key.to_text(), value.to_text()));
             items.collect::<BTreeMap<_, _>>()
         };
-        let good = decoded(&told) == decoded(&bench::hashes(&self.object, partition).await);
+        let good = decoded(&reported) == decoded(&bench::hashes(&self.object, partition).await);
         self.partitions.insert(key, good);
         good
     }
@@ -210,7 +210,9 @@ impl Judge {
         }
         for partition in 0..PARTITIONS {
             if !self.hashes_are_true(partition, tree).await {
-                wrongs.push(format!("partition {partition} tells hashes of what is not there"));
+                wrongs.push(format!(
+                    "partition {partition} reports hashes of content that does not exist"
+                ));
             }
         }
         wrongs

@@ -21,7 +21,7 @@ use model::{Keep, Model};
 
 /// Random parts that are kept of what is not synced, at each point.
 const MIXTURES: u64 = 2;
-/// Nobody listens there.
+/// An address at which no server listens.
 const AWAY: [(&str, &str); 3] = [
     ("x-container-host", "127.0.0.1:1"),
     ("x-container-partition", "7"),
@@ -83,9 +83,9 @@ async fn work(bench: &mut Bench) {
     bench.restart();
     bench.put(&broken, b"after a restart", &[]).await;
 
-    bench.put(&in_partition("row", 2), b"nobody was told", &AWAY).await;
+    bench.put(&in_partition("row", 2), b"not reported", &AWAY).await;
     bench.delete(&in_partition("row", 2), &AWAY).await;
-    bench.put(&in_partition("rows", 1), b"nobody was told", &AWAY).await;
+    bench.put(&in_partition("rows", 1), b"not reported", &AWAY).await;
     let gone = in_partition("gone", 0);
     bench.put(&gone, b"to be deleted", &[]).await;
     bench.receive(&in_partition("received", 0), &[b'r'; 5000], &gone).await;

@@ -174,7 +174,7 @@ impl Model {
         self.inodes.len() - 1
     }
 
-    /// Gives or takes a name. `None` when its directory is not known: then somebody made it behind
+    /// Gives or takes a name. `None` when its directory is not known: then it was made behind
     /// the journal.
     fn name(&mut self, path: &Path, id: Option<usize>) -> Option<()> {
         let (at, name) = (self.at, path.file_name()?.to_str()?.to_owned());

@@ -8,6 +8,7 @@
 
 mod messages;
 mod mutation;
+mod proxy;
 mod targets;
 
 use std::time::{Duration, Instant};
@@ -37,9 +38,9 @@ fn no_input_of_any_target_panics_or_takes_much_memory() {
         (*name, command.output().unwrap())
     };
     // One after the other: their time and memory are limited.
-    for (name, done) in TARGETS.iter().map(run) {
-        let told = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "{name}: {}\n{told}", done.status);
+    for (name, done) in TARGETS.iter().chain(proxy::TARGETS).map(run) {
+        let output = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{name}: {}\n{output}", done.status);
     }
 }
 
@@ -47,7 +48,8 @@ fn no_input_of_any_target_panics_or_takes_much_memory() {
 #[test]
 fn one_target() {
     let Ok(wanted) = std::env::var(TARGET) else { return };
-    let (name, seeds, run) = TARGETS.iter().find(|(name, ..)| *name == wanted).unwrap();
+    let mut all = TARGETS.iter().chain(proxy::TARGETS);
+    let (name, seeds, run) = all.find(|(name, ..)| *name == wanted).unwrap();
     let limit =
         rustix::process::Rlimit { current: Some(MEMORY_BYTES), maximum: Some(MEMORY_BYTES) };
     rustix::process::setrlimit(rustix::process::Resource::As, limit).unwrap();

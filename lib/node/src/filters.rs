@@ -6,7 +6,7 @@ use apus_daemon::config::{Conf, Section};
 
 /// What becomes of a filter of a pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum FilterSupport {
     /// Its work is done here.
     Done,
     /// Clients miss a feature, and nothing else changes; with what they miss.
@@ -15,7 +15,7 @@ enum Fate {
     Refused(&'static str),
 }
 
-use Fate::{Done, LeftOut, Refused};
+use FilterSupport::{Done, LeftOut, Refused};
 
 const AUTHENTICATES: &str = "it decides who may do what, and is not done here";
 const ENCRYPTS: &str = "objects would be stored without encryption, and encrypted ones not be read";
@@ -23,7 +23,7 @@ const LIMITS: &str = "its limits are not enforced";
 
 /// Swift's filters by entry point (`egg:swift#<name>`), with `-` for `_`, and those of its usual
 /// companions.
-const FILTERS: [(&str, Fate); 46] = [
+const FILTERS: [(&str, FilterSupport); 46] = [
     ("catch-errors", Done),
     ("gatekeeper", Done),
     ("healthcheck", Done),
@@ -200,7 +200,7 @@ const SAMPLE_KEYS: [(&str, &str); 8] = [
     ("user_test_tester6", "testing6"),
 ];
 
-/// Options of tempauth that have an effect here, besides the users.
+/// Options of tempauth that have an effect here, in addition to the users.
 const TEMPAUTH: [&str; 6] = [
     "use",
     "reseller_prefix",
@@ -210,7 +210,7 @@ const TEMPAUTH: [&str; 6] = [
     ALLOW_SAMPLE_KEYS,
 ];
 
-/// The options of tempauth's section that have an effect; the others are told as such.
+/// The options of tempauth's section that have an effect; the others are reported.
 ///
 /// A file without a pipeline was written for Apus. When clients elsewhere cannot reach it
 /// (`is_loopback`), users of the sample are meant as they stand, with a warning.
@@ -229,7 +229,7 @@ pub(super) fn tempauth_options<'a>(
     let mut options = Vec::new();
     let mut samples = Vec::new();
     for (option, value) in all.filter(|(option, _)| has_effect(option)) {
-        // Counts it as known.
+        // Marks it as known.
         let _ = section.get(option);
         let key = value.split_whitespace().next().unwrap_or_default();
         if SAMPLE_KEYS.contains(&(option, key)) {
@@ -242,7 +242,7 @@ pub(super) fn tempauth_options<'a>(
         return Err(section.refuse(
             first,
             "(a key of Swift's sample)",
-            &format!("a key of your own, or {ALLOW_SAMPLE_KEYS} = true beside it for a test: everybody knows the keys of the sample"),
+            &format!("a key of your own, or {ALLOW_SAMPLE_KEYS} = true for a test: the keys of the sample are public"),
         ).into());
     }
     tracing::warn!("proxy-server.conf: users with keys of Swift's sample: {}", samples.join(", "));

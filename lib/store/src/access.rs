@@ -1,11 +1,11 @@
-//! Who may do what: the decision point, and the permit that only it gives.
+//! Identities, actions and the interface of the authorizer.
 
 use apus_cluster::{AccountName, ContainerName};
 
-/// Who asks.
+/// The caller.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// Name of the user, for logs; `None` for nobody.
+    /// Name of the user, for logs; `None` for an anonymous caller.
     pub user: Option<String>,
     /// Groups, among them `account`, `account:user` and, for administrators, the account's name.
     pub groups: Vec<String>,
@@ -13,7 +13,7 @@ pub struct Identity {
     pub referrer: Option<String>,
 }
 
-/// What is asked for.
+/// A kind of access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// List or head an account.
@@ -32,16 +32,16 @@ pub enum Action {
     WriteObject,
 }
 
-/// What it is asked of.
+/// What is accessed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The account.
     pub account: AccountName,
-    /// The container, unless the account itself is meant.
+    /// The container, unless it is the account itself.
     pub container: Option<ContainerName>,
 }
 
-/// The lists that the owner of the target set.
+/// The access lists that the owner of the target has set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lists {
     /// `X-Container-Read`.
@@ -52,19 +52,19 @@ pub struct Lists {
     pub account: String,
 }
 
-/// The answer.
+/// The decision of the authorizer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// Allowed.
     Allow {
-        /// Whether the asker owns the account, and so sees what only owners see.
+        /// Whether the caller owns the account, and therefore sees what only owners see.
         owner: bool,
     },
     /// Not allowed.
     Deny,
 }
 
-/// Decides. Implementations must deny what they do not know.
+/// Decides on access. Implementations must deny what they do not know.
 pub trait Authorizer: Send + Sync + std::fmt::Debug {
     /// Whether `identity` may do `action` to `target`.
     fn decide(

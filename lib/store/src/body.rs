@@ -1,8 +1,8 @@
-//! Bodies of operations: what is known only at their end, and bodies that are read whole.
+//! Bodies of operations: late metadata, and bodies that are read whole.
 //!
-//! Documents (manifests, XML, JSON) are read whole because they are parsed. One process holds so
-//! many bytes of them and no more, of all senders together; what does not fit is refused at once. Answers
-//! of servers have a bound each.
+//! Documents (manifests, XML, JSON) are read whole because they are parsed. The documents of all
+//! requests share a limited memory; one that does not fit is refused at once. Each answer of a
+//! server has its own limit.
 
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -17,22 +17,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{Error, Kind, Result, Subject};
 
-/// Bytes of documents that a process holds at once: sixteen of the longest manifest that Swift
-/// takes, or some hundred of the usual ones.
+/// Memory for documents, in bytes: sixteen of the longest manifests that Swift accepts, or about a
+/// hundred usual ones.
 const DOCUMENT_MEMORY_BYTES: usize = 128 * 1024 * 1024;
-/// Document memory is counted in pieces of this many bytes.
+/// Document memory is counted in units of this many bytes.
 const DOCUMENT_UNIT_BYTES: usize = 4096;
 
-/// Longest answer of a server that is no listing: some words, or a few names.
+/// Longest answer of a server that is not a listing: a few words or names.
 pub(crate) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-/// Longest page of a listing that a server may answer: 10,000 rows, each with a name of 1,024 bytes
-/// in JSON's longest spelling and the rest of its row.
+/// Longest page of a listing in an answer: 10,000 rows, each with a name of 1,024 bytes in JSON's
+/// longest spelling and the rest of its row.
 pub(crate) const LISTING_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 static DOCUMENTS: LazyLock<DocumentMemory> =
     LazyLock::new(|| DocumentMemory::new(DOCUMENT_MEMORY_BYTES));
 
-/// Metadata that a wrapper of the body adds when the body has ended (checksums of trailers).
+/// Metadata that a wrapper of the body adds at the end of the body (checksums in trailers).
 #[derive(Debug, Clone, Default)]
 pub struct LateMetadata(Arc<Mutex<Metadata>>);
 
@@ -43,17 +43,17 @@ impl LateMetadata {
         items.insert(name.to_owned(), value.to_owned());
     }
 
-    /// Takes everything; called once, after the body has ended.
+    /// Takes all items; called once, after the end of the body.
     pub fn take(&self) -> Metadata {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// The memory for documents that are being read or used.
+/// The memory for documents that are being read or are in use.
 #[derive(Debug)]
 struct DocumentMemory(Arc<Semaphore>);
 
-/// A document with its share of the memory, which it gives back when it is dropped.
+/// A document with its share of the memory, which is released when it is dropped.
 struct Document {
     bytes: Bytes,
     _share: OwnedSemaphorePermit,
@@ -71,7 +71,7 @@ impl DocumentMemory {
         Self(Arc::new(Semaphore::new(units)))
     }
 
-    /// Makes a share large enough for `bytes`.
+    /// Enlarges a share to `bytes`.
     fn grow(&self, share: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<()> {
         let held = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let missing = bytes.div_ceil(DOCUMENT_UNIT_BYTES).saturating_sub(held);
@@ -113,7 +113,7 @@ impl DocumentMemory {
     }
 }
 
-/// What a wrapper of the body says went wrong, or that the body broke off.
+/// The error of a wrapper of the body, or that the body broke off.
 fn read_error(error: BodyError) -> Error {
     match error.downcast::<Error>() {
         Ok(error) => *error,
@@ -125,8 +125,8 @@ fn read_error(error: BodyError) -> Error {
 /// for documents until the bytes are dropped.
 ///
 /// # Errors
-/// `TooLarge`; `Overloaded` when the documents of all requests fill their memory; `Body`, or what a
-/// wrapper of the body says, when it breaks off.
+/// `TooLarge`; `Overloaded` when the memory for documents is full; `Body`, or the error of a wrapper
+/// of the body, when it breaks off.
 pub async fn collect(body: Body, max: u64) -> Result<Bytes> {
     DOCUMENTS.collect(body, max).await
 }
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_document_in_small_pieces_takes_no_more_than_its_length() {
+    async fn a_document_in_small_pieces_takes_only_its_length() {
         let memory = DocumentMemory::new(DOCUMENT_UNIT_BYTES);
         let (sender, receiver) = tokio::sync::mpsc::channel(DOCUMENT_UNIT_BYTES);
         for _ in 0..DOCUMENT_UNIT_BYTES {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refused_document_gives_its_memory_back() {
+    async fn a_refused_document_releases_its_memory() {
         let memory = DocumentMemory::new(DOCUMENT_UNIT_BYTES);
         for (length, max, kind) in [
             (2 * DOCUMENT_UNIT_BYTES, 1 << 20, Kind::Overloaded),
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_wrapper_of_the_body_says_is_the_error() {
+    async fn the_error_of_a_wrapper_of_the_body_is_returned() {
         let memory = DocumentMemory::new(DOCUMENT_UNIT_BYTES);
         let stalled = Error::new(Kind::ClientTimeout, Subject::Request);
         for (error, kind) in [(stalled.into(), Kind::ClientTimeout), ("reset".into(), Kind::Body)] {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_over_its_bound_is_refused() {
+    async fn an_answer_over_its_limit_is_refused() {
         assert_eq!(collect_answer(of(9), 9).await.unwrap().len(), 9);
         assert!(collect_answer(of(10), 9).await.is_err());
     }

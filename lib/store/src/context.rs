@@ -1,4 +1,4 @@
-//! Who asks, with which rights, how consistent the answer must be. Cheap to clone.
+//! The context of a request: caller, rights, consistency. Cheap to clone.
 
 use std::sync::Arc;
 
@@ -6,16 +6,16 @@ use apus_cluster::PolicyIndex;
 
 use crate::access::Identity;
 
-/// In whose name the operation runs.
+/// The authority under which an operation runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Authority {
-    /// The client's: the gate asks the authorizer.
+    /// The caller's: the gate asks the authorizer.
     Caller,
-    /// Our own, for the named feature: allowed by itself.
+    /// Our own, for the named feature: always allowed.
     System(&'static str),
 }
 
-/// How much agreement an answer needs.
+/// The consistency that an answer needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Consistency {
     /// Swift's: any good answer.
@@ -27,23 +27,24 @@ pub enum Consistency {
 /// Everything about a request that is not the operation itself.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// Joins the log lines of one client request.
+    /// Transaction id, in all log lines of one client request.
     pub trans_id: Arc<str>,
-    /// Who asks.
+    /// The caller.
     pub identity: Arc<Identity>,
-    /// In whose name.
+    /// The authority of the operation.
     pub authority: Authority,
-    /// How consistent.
+    /// The consistency of reads and writes.
     pub consistency: Consistency,
-    /// The policy in which objects are read and written, whatever their container's is. Only what
-    /// runs in our own name is heard. Who says so moves writes of the past at their own times.
+    /// The policy in which objects are read and written, whatever the policy of their container is.
+    /// It has an effect only under our own authority: daemons use it to move old writes, which keep
+    /// their times.
     pub policy: Option<PolicyIndex>,
-    /// Whether objects that have expired and are not deleted yet are read and posted to.
+    /// Whether GET, HEAD and POST find objects that have expired and are not deleted yet.
     pub open_expired: bool,
 }
 
 impl Context {
-    /// Work of our own that no client asked for, in the name of a daemon.
+    /// The context of a daemon, whose work no client asked for.
     pub fn system(source: &'static str, trans_id: impl Into<Arc<str>>) -> Self {
         Self {
             trans_id: trans_id.into(),
@@ -55,13 +56,13 @@ impl Context {
         }
     }
 
-    /// The same request for objects in one policy, whatever their container's is.
+    /// The same request for objects in one policy, whatever the policy of their container is.
     #[must_use]
     pub fn in_policy(&self, policy: PolicyIndex) -> Self {
         Self { policy: Some(policy), ..self.clone() }
     }
 
-    /// The same request in our own name, for the named feature.
+    /// The same request under our own authority, for the named feature.
     #[must_use]
     pub fn as_system(&self, source: &'static str) -> Self {
         Self { authority: Authority::System(source), ..self.clone() }
@@ -73,8 +74,9 @@ impl Context {
         Self { consistency: Consistency::Strong, ..self.clone() }
     }
 
-    /// Whether a write must not get through below what object servers promised: a strong one, of
-    /// now. A moved one is older than most promises, and wins or loses by its time.
+    /// Whether object servers must refuse the write if it is older than a promise that they gave: a
+    /// strong write with the current time. A moved write is older than most promises; its time alone
+    /// decides.
     pub(crate) fn is_fenced(&self) -> bool {
         self.is_strong() && self.policy.is_none()
     }

@@ -1,11 +1,13 @@
-//! What can go wrong with an operation, without HTTP.
+//! Errors of operations, independent of HTTP.
 
+use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 /// The result of an operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What the error is about.
+/// The subject of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
     /// An account.
@@ -20,47 +22,47 @@ pub enum Subject {
     Request,
 }
 
-/// What went wrong.
+/// The kind of an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// There is none of this name.
+    /// The name does not exist.
     NotFound,
-    /// It was deleted and its name is not free yet.
+    /// It was deleted, and its name cannot be used again yet.
     RecentlyDeleted,
-    /// It is there already and must not be.
+    /// It exists and must not.
     AlreadyExists,
     /// It is not empty.
     NotEmpty,
-    /// Something newer or different is in the way.
+    /// A newer or different version exists.
     Conflict,
-    /// The request makes no sense; the text says why.
+    /// The request is invalid; the text has the reason.
     Invalid,
-    /// Valid, but more than allowed.
+    /// Valid, but larger than allowed.
     TooLarge,
     /// A condition of the request does not hold.
     PreconditionFailed,
-    /// A condition says that the client has it already.
+    /// The condition shows that the client has the current version.
     NotModified,
-    /// No range lies in the object, which has this many bytes.
+    /// No range is within the object, which has this many bytes.
     RangeNotSatisfiable {
         /// Length of the object in bytes.
         size: u64,
     },
     /// The body does not match a digest that came with it.
     ChecksumMismatch,
-    /// Nobody is signed in and the operation needs somebody.
+    /// The operation needs a user, and the caller is anonymous.
     Unauthorized,
-    /// Somebody is signed in and may not.
+    /// The user has no right to the operation.
     Forbidden,
-    /// The client went away or its body broke off.
+    /// The client disconnected or its body broke off.
     ClientGone,
-    /// The client's body took too long.
+    /// The client's body arrived too slowly.
     ClientTimeout,
     /// Too few nodes answered.
     Unavailable,
-    /// There is more to do than there is room for: come back later.
+    /// The server has no capacity for the request; the client should retry later.
     Overloaded,
-    /// We do not do this.
+    /// The operation is not supported.
     NotSupported,
     /// A part of a multipart upload is missing or differs.
     InvalidPart,
@@ -68,74 +70,92 @@ pub enum Kind {
     InvalidPartOrder,
     /// A part other than the last is too small.
     PartTooSmall,
-    /// It was done to a symbolic link, and the client may have meant what that leads to.
+    /// It was applied to a symbolic link, and the client may have meant its target.
     IsLink,
-    /// The body itself failed for a reason that only the dialect knows.
+    /// The body itself failed; the cause has the dialect's reason.
     Body,
+}
+
+impl Kind {
+    /// Whether a retry of the same request may succeed, since the error is caused by the state of
+    /// the cluster and not by the request or the stored data.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Unavailable | Self::Overloaded)
+    }
 }
 
 /// An error of an operation.
 #[derive(Debug, Clone)]
 pub struct Error {
-    /// What went wrong.
+    /// The kind.
     pub kind: Kind,
-    /// With what.
+    /// The subject.
     pub subject: Subject,
-    /// Words for the client; empty for the usual ones.
+    /// Text for the client; empty for the default one.
     pub client_text: String,
-    /// Words for the log.
-    pub cause: String,
-    /// The object that a condition was about, where the answer shows its headers; of an object that
-    /// was deleted its time alone.
+    /// The object to which a condition applied, where the response has its headers; of a deleted
+    /// object only the time.
     pub head: Option<Box<crate::operation::ObjectHead>>,
-    /// The path it is about, percent-encoded, when a link was followed there or leads there.
+    /// The path of the target, percent-encoded, when the error is about the target of a link.
     pub location: Option<String>,
-    /// The part of a multipart upload that it is about.
+    /// The part of a multipart upload that the error is about.
     pub part: Option<Box<crate::operation::FaultyPart>>,
+    /// The cause, for logs and for the dialect that knows its type.
+    pub cause: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
-    /// An error without words of its own.
+    /// An error without text and cause.
     pub fn new(kind: Kind, subject: Subject) -> Self {
         Self {
             kind,
             subject,
             client_text: String::new(),
-            cause: String::new(),
             head: None,
             location: None,
             part: None,
+            cause: None,
         }
     }
 
-    /// The same with words for the client.
+    /// Adds a text for the client.
     #[must_use]
     pub fn text(mut self, text: impl Into<String>) -> Self {
         self.client_text = text.into();
         self
     }
 
-    /// The same with words for the log.
+    /// Adds the cause: an error, or a text for the log.
     #[must_use]
-    pub fn because(mut self, cause: impl fmt::Display) -> Self {
-        self.cause = cause.to_string();
+    pub fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.cause = Some(Arc::from(cause.into()));
         self
     }
 
-    /// The same about one part of an upload.
+    /// The cause, if it is of this type.
+    pub fn cause_as<T: StdError + 'static>(&self) -> Option<&T> {
+        self.cause.as_deref().and_then(|cause| cause.downcast_ref())
+    }
+
+    /// Whether a retry of the same request may succeed.
+    pub fn is_temporary(&self) -> bool {
+        self.kind.is_temporary()
+    }
+
+    /// Adds the part of an upload that the error is about.
     #[must_use]
     pub fn about_part(mut self, part: crate::operation::FaultyPart) -> Self {
         self.part = Some(Box::new(part));
         self
     }
 
-    /// A request that makes no sense.
+    /// An invalid request.
     pub fn invalid(text: impl Into<String>) -> Self {
         Self::new(Kind::Invalid, Subject::Request).text(text)
     }
 
-    /// Too few nodes.
-    pub fn unavailable(cause: impl fmt::Display) -> Self {
+    /// Too few nodes answered.
+    pub fn unavailable(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::new(Kind::Unavailable, Subject::Request).because(cause)
     }
 }
@@ -146,11 +166,41 @@ impl fmt::Display for Error {
         if !self.client_text.is_empty() {
             write!(f, ": {}", self.client_text)?;
         }
-        if !self.cause.is_empty() {
-            write!(f, " ({})", self.cause)?;
+        match &self.cause {
+            Some(cause) => write!(f, " ({cause})"),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
-impl std::error::Error for Error {}
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_keeps_its_cause_and_its_type() {
+        let io = std::io::Error::other("reset");
+        let error = Error::new(Kind::ClientGone, Subject::Request).because(io);
+        assert_eq!(error.to_string(), "Request ClientGone (reset)");
+        assert!(error.cause_as::<std::io::Error>().is_some() && error.source().is_some());
+        assert!(error.cause_as::<fmt::Error>().is_none());
+        let texts = Error::invalid("no such header").because("parsing");
+        assert_eq!(texts.to_string(), "Request Invalid: no such header (parsing)");
+        assert!(Error::new(Kind::NotFound, Subject::Object).source().is_none());
+    }
+
+    #[test]
+    fn only_errors_of_the_cluster_are_temporary() {
+        assert!(Error::unavailable("no answer").is_temporary());
+        assert!(Kind::Overloaded.is_temporary());
+        for kind in [Kind::NotFound, Kind::Conflict, Kind::Invalid, Kind::ClientTimeout] {
+            assert!(!kind.is_temporary(), "{kind:?}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
-//! What is known of containers, kept for a moment so that an object request costs no extra one.
+//! A cache of container metadata, so that an object request needs no request for its container.
 //!
-//! Only what exists is kept: a container made by another proxy is seen at once. One deleted or
-//! changed there is seen after [`KEEP_SECONDS`].
+//! Only existing containers are cached: one that another proxy creates is found at once. A deletion
+//! or change by another proxy is noticed after [`KEEP_SECONDS`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,26 +10,26 @@ use apus_cluster::ContainerPath;
 
 use crate::operation::ContainerHead;
 
-/// How long a container's facts are believed.
+/// Lifetime of an entry.
 const KEEP_SECONDS: u64 = 10;
-/// Containers kept at most.
+/// Maximum number of containers in the cache.
 const ENTRIES_MAX: usize = 10_000;
 
-/// The cache of one proxy.
+/// The container cache of one proxy.
 #[derive(Debug, Default)]
 pub struct InfoCache {
     containers: Mutex<HashMap<ContainerPath, (u64, Arc<ContainerHead>)>>,
 }
 
 impl InfoCache {
-    /// A container's facts, if they are fresh at `now` (seconds since 1970).
+    /// A container, if its entry is fresh at `now` (seconds since 1970).
     pub fn get(&self, container: &ContainerPath, now: u64) -> Option<Arc<ContainerHead>> {
         let containers = self.containers.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, head) = containers.get(container)?;
         (now < at + KEEP_SECONDS && now >= *at).then(|| head.clone())
     }
 
-    /// Keeps a container's facts.
+    /// Stores a container.
     pub fn put(&self, container: &ContainerPath, head: Arc<ContainerHead>, now: u64) {
         let mut containers = self.containers.lock().unwrap_or_else(PoisonError::into_inner);
         if containers.len() >= ENTRIES_MAX {
@@ -41,7 +41,7 @@ impl InfoCache {
         containers.insert(container.clone(), (now, head));
     }
 
-    /// Forgets a container that we changed.
+    /// Removes a container that we changed.
     pub fn forget(&self, container: &ContainerPath) {
         self.containers.lock().unwrap_or_else(PoisonError::into_inner).remove(container);
     }

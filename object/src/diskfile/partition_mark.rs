@@ -26,7 +26,7 @@ pub(crate) struct PartitionMark(u64);
 
 impl PartitionMark {
     /// The mark of a partition at the time `now` since 1970. `None` when it is not there, has no
-    /// hashes, has some that must be computed anew, or was changed a moment ago. Blocks.
+    /// hashes, has some that must be computed again, or was changed a moment ago. Blocks.
     pub(crate) fn of(partition: &Path, now: Duration, counters: &Counters) -> Option<Self> {
         counters.calls(3);
         match std::fs::metadata(partition.join(INVALIDATIONS)) {

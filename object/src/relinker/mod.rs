@@ -57,7 +57,7 @@ impl Doubling {
     /// Checks that the ring has not changed.
     fn check(&self) -> Result<(), RingChanged> {
         if let Err(error) = self.ring.refresh() {
-            tracing::warn!(error, "Failed to read the ring again; continuing with the loaded one");
+            tracing::warn!(%error, "Failed to read the ring again; continuing with the loaded one");
         }
         let ring = self.ring.get();
         if (ring.part_power(), ring.next_part_power())

@@ -1,4 +1,4 @@
-//! The access list of an account: JSON in `X-Account-Access-Control`.
+//! The access control list of an account: JSON in `X-Account-Access-Control`.
 //!
 //! Source: `extract_acl_and_report_errors` in `swift/common/middleware/tempauth.py`, `format_acl_v2` in
 //! `swift/common/middleware/acl.py`.
@@ -11,13 +11,13 @@ use serde_json::{Map, Value};
 
 use super::acl::is_group;
 
-/// What is in a list, in the order in which it is stored.
+/// The keys of a list, in the order in which they are stored.
 const KEYS: [&str; 3] = ["admin", "read-only", "read-write"];
 
-/// The list of an account. Each of its lists has users and groups.
+/// The access control list of an account: users and groups with each right.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct AccountAcl {
-    /// May do everything the owner may.
+    /// Have all rights of the owner.
     pub admin: Vec<String>,
     /// May read.
     pub read_only: Vec<String>,
@@ -25,66 +25,79 @@ pub struct AccountAcl {
     pub read_write: Vec<String>,
 }
 
-/// An object of JSON in which each key is there once.
-struct Once(Map<String, Value>);
+/// A JSON object in which no key is repeated.
+struct UniqueKeys(Map<String, Value>);
 
-impl<'de> Deserialize<'de> for Once {
+impl<'de> Deserialize<'de> for UniqueKeys {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Keys;
         impl<'de> Visitor<'de> for Keys {
-            type Value = Once;
+            type Value = UniqueKeys;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 write!(f, "an object with lists")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut items: A) -> Result<Once, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut items: A) -> Result<UniqueKeys, A::Error> {
                 let mut map = Map::new();
                 while let Some((key, value)) = items.next_entry::<String, Value>()? {
                     if map.contains_key(&key) {
-                        return Err(A::Error::custom(format!("Key {key:?} is there twice")));
+                        return Err(A::Error::custom(format!("duplicate key {key:?}")));
                     }
                     map.insert(key, value);
                 }
-                Ok(Once(map))
+                Ok(UniqueKeys(map))
             }
         }
         deserializer.deserialize_map(Keys)
     }
 }
 
+/// JSON that is not the access control list of an account, with Swift's text.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidAccountAcl {
+    /// It is not a JSON object with unique keys.
+    #[error("Syntax error in input: {0}")]
+    Syntax(#[from] serde_json::Error),
+    /// It has a key that no list has.
+    #[error("Key {0:?} not recognized")]
+    UnknownKey(String),
+    /// The value of a key is not a list.
+    #[error("Value for key {0:?} must be a list")]
+    NotAList(&'static str),
+    /// A list has elements that are not strings.
+    #[error("Elements of {0:?} list must be strings")]
+    NotStrings(&'static str),
+}
+
 impl AccountAcl {
-    /// Parses what a client sends.
+    /// Parses the JSON of a client.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn parse(json: &str) -> Result<Self, String> {
+    /// For anything but an object of lists of strings.
+    pub fn parse(json: &str) -> Result<Self, InvalidAccountAcl> {
         if json.trim().is_empty() {
             return Ok(Self::default());
         }
-        let Once(map) = serde_json::from_str(json)
-            .map_err(|error| format!("Syntax error in input: {error}"))?;
+        let UniqueKeys(map) = serde_json::from_str(json)?;
         if let Some(key) = map.keys().find(|key| !KEYS.contains(&key.as_str())) {
-            return Err(format!("Key {key:?} not recognized"));
+            return Err(InvalidAccountAcl::UnknownKey(key.clone()));
         }
         Self::of(&map)
     }
 
-    /// Reads what is stored: by us, or as a client gave it to Swift. What has another form gives no
-    /// rights.
+    /// Parses a stored list, which may be as a client sent it to Swift. Any other form grants
+    /// nothing.
     pub fn stored(json: &str) -> Self {
         serde_json::from_str(json).ok().and_then(|map| Self::of(&map).ok()).unwrap_or_default()
     }
 
-    fn of(map: &Map<String, Value>) -> Result<Self, String> {
-        let list = |key: &str| {
+    fn of(map: &Map<String, Value>) -> Result<Self, InvalidAccountAcl> {
+        let list = |key: &'static str| {
             let Some(value) = map.get(key) else { return Ok(Vec::new()) };
-            let list =
-                value.as_array().ok_or_else(|| format!("Value for key {key:?} must be a list"))?;
+            let list = value.as_array().ok_or(InvalidAccountAcl::NotAList(key))?;
             let words = list.iter().map(|word| word.as_str().map(str::to_owned));
-            words
-                .collect::<Option<Vec<String>>>()
-                .ok_or_else(|| format!("Elements of {key:?} list must be strings"))
+            words.collect::<Option<Vec<String>>>().ok_or(InvalidAccountAcl::NotStrings(key))
         };
         let [admin, read_only, read_write] = KEYS.map(list);
         Ok(Self { admin: admin?, read_only: read_only?, read_write: read_write? })
@@ -95,7 +108,7 @@ impl AccountAcl {
         list.iter().any(|word| is_group(word) && groups.contains(word))
     }
 
-    /// As it is stored and shown: ASCII, without lists that are empty; empty when all are so.
+    /// The list as it is stored and shown: ASCII, without empty lists; empty when all are empty.
     pub fn render(&self) -> String {
         let lists = [&self.admin, &self.read_only, &self.read_write];
         let map: Map<String, Value> = KEYS
@@ -158,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_is_what_was_understood() {
+    fn a_stored_list_has_the_parsed_rights() {
         for (json, stored) in [
             ("", ""),
             ("{}", ""),
@@ -180,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_that_swift_stored_are_read_as_swift_reads_them() {
+    fn lists_that_swift_stored_are_parsed_as_swift_parses_them() {
         let acl = AccountAcl::stored(r#"{"admin":["a"],"later":1,"admin":["b"]}"#);
         assert_eq!(acl, AccountAcl { admin: vec!["b".to_owned()], ..AccountAcl::default() });
         assert_eq!(AccountAcl::stored(""), AccountAcl::default());

@@ -1,34 +1,59 @@
-//! Swift's ACL languages: lists of groups and referrers on containers, JSON on accounts.
+//! Access control lists of containers: groups and referrers.
 //!
 //! Source: `swift/common/middleware/acl.py`.
 
 use apus_cluster::percent;
 
-/// Groups that operators give and that are more than names.
+/// Groups of the configuration that have a meaning.
 const RESELLERS: [&str; 2] = [".reseller_admin", ".reseller_reader"];
 
-/// Whether a word of a configuration or a list can be a group. Words with a dot before them have
-/// meanings of their own, as `.admin` and `.rlistings`; only those of resellers are groups.
+/// Whether a word of a configuration or a list can be a group. Words that begin with a dot, such as
+/// `.admin` and `.rlistings`, have meanings of their own; only those of resellers are groups.
 pub fn is_group(word: &str) -> bool {
     !word.is_empty() && (!word.starts_with('.') || RESELLERS.contains(&word))
 }
 
-/// The parsed list of a container.
+/// The parsed access control list of a container.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Acl {
     /// Referrer rules in order: host in lower case and whether it is allowed.
     referrers: Vec<(String, bool)>,
     /// Groups and users.
     pub groups: Vec<String>,
-    /// Whether those whom a referrer rule lets in may also list (`.rlistings`).
+    /// Whether clients that a referrer rule admits may also list (`.rlistings`).
     pub listings: bool,
 }
 
-/// Checks a list and spells it as it is stored.
+/// A list that is not valid, with Swift's text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidAcl {
+    /// A word with a colon that is not a referrer rule.
+    #[error("Unknown designator {designator:?} in ACL: {item:?}")]
+    UnknownDesignator {
+        /// The word before the colon.
+        designator: String,
+        /// The item of the list.
+        item: String,
+    },
+    /// A referrer rule in a list for writing.
+    #[error("Referrers not allowed in write ACL: {item:?}")]
+    ReferrerInWrite {
+        /// The item of the list.
+        item: String,
+    },
+    /// A referrer rule without a host.
+    #[error("No host/domain value after referrer designation in ACL: {item:?}")]
+    NoHost {
+        /// The item of the list.
+        item: String,
+    },
+}
+
+/// Checks a list and returns the form in which it is stored.
 ///
 /// # Errors
-/// Swift's text for what is wrong.
-pub fn clean(name: &str, value: &str) -> Result<String, String> {
+/// For an item that is not a group or a referrer rule.
+pub fn clean(name: &str, value: &str) -> Result<String, InvalidAcl> {
     let is_write = name.to_ascii_lowercase().contains("write");
     let mut cleaned = Vec::new();
     for raw in value.split(',') {
@@ -42,10 +67,11 @@ pub fn clean(name: &str, value: &str) -> Result<String, String> {
         };
         let (first, mut second) = (first.trim(), second.trim());
         if !matches!(first, ".r" | ".ref" | ".referer" | ".referrer") {
-            return Err(format!("Unknown designator {first:?} in ACL: {raw:?}"));
+            let designator = first.to_owned();
+            return Err(InvalidAcl::UnknownDesignator { designator, item: raw.to_owned() });
         }
         if is_write {
-            return Err(format!("Referrers not allowed in write ACL: {raw:?}"));
+            return Err(InvalidAcl::ReferrerInWrite { item: raw.to_owned() });
         }
         let mut negate = false;
         if let Some(rest) = second.strip_prefix('-') {
@@ -56,7 +82,7 @@ pub fn clean(name: &str, value: &str) -> Result<String, String> {
             second = rest.trim();
         }
         if second.is_empty() || second == "." {
-            return Err(format!("No host/domain value after referrer designation in ACL: {raw:?}"));
+            return Err(InvalidAcl::NoHost { item: raw.to_owned() });
         }
         cleaned.push(format!(".r:{}{second}", if negate { "-" } else { "" }));
     }
@@ -127,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_are_cleaned_as_swift_does() {
+    fn lists_are_stored_in_swifts_form() {
         assert_eq!(
             clean("X-Container-Read", " .r : * , a:b ,.rlistings").unwrap(),
             ".r:*,a:b,.rlistings"
@@ -175,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn words_with_a_dot_before_them_are_no_groups() {
+    fn words_that_begin_with_a_dot_are_not_groups() {
         let acl = Acl::parse(".admin,%2Eadmin,.rlistings,.r,.x,bob,a%2Cb,.reseller_reader");
         assert_eq!(acl.groups, ["bob", "a,b", ".reseller_reader"]);
         assert!(acl.listings);

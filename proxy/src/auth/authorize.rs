@@ -1,11 +1,11 @@
-//! Who may do what, as Swift's tempauth decides. Denies whatever it does not know.
+//! Authorization as in Swift's tempauth, which denies everything unknown.
 
 use apus_store::access::{Action, Authorizer, Decision, Identity, Lists, Target};
 
 use super::account_acl::AccountAcl;
 use super::acl::Acl;
 
-/// The rules.
+/// The rules of authorization.
 #[derive(Debug, Clone)]
 pub struct Rules {
     reseller_prefix: String,
@@ -99,14 +99,14 @@ mod tests {
     }
 
     #[test]
-    fn owners_may_everything_but_manage_accounts() {
+    fn owners_have_all_rights_except_to_manage_accounts() {
         let owner = ["test", "test:tester", "AUTH_test"];
         assert_eq!(decide(&owner, Action::WriteContainer, "", ""), Decision::Allow { owner: true });
         assert_eq!(decide(&owner, Action::ManageAccount, "", ""), Decision::Deny);
     }
 
     #[test]
-    fn lists_give_what_they_name_and_no_more() {
+    fn lists_grant_exactly_the_rights_they_name() {
         let other = ["test2", "test2:tester2"];
         let allow = Decision::Allow { owner: false };
         assert_eq!(decide(&other, Action::ReadObject, "", ""), Decision::Deny);
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_administrators_open_no_account_of_others() {
+    fn words_of_administrators_grant_nothing_in_other_accounts() {
         let admin = ["test2", "test2:tester2", "AUTH_test2", ".admin"];
         for word in [".admin", "%2Eadmin", ".rlistings", ".r", "."] {
             for action in [Action::ReadObject, Action::ReadContainer, Action::WriteObject] {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_an_account_gives_rights_to_those_it_names() {
+    fn a_list_of_an_account_grants_rights_to_its_users_and_groups() {
         let decide = |groups: &[&str], account: &str| {
             let identity = Identity {
                 user: Some("x".to_owned()),
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_reaches_internal_accounts() {
+    fn internal_accounts_are_denied_to_all() {
         let identity = Identity {
             user: Some("ops:admin".to_owned()),
             groups: vec![".reseller_admin".to_owned()],

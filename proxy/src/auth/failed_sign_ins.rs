@@ -1,29 +1,28 @@
-//! How many sign-ins failed lately, by address and by user, in a fixed amount of memory.
+//! Counts of failed sign-ins by address and by user, in a fixed amount of memory.
 //!
-//! Keys of users can be guessed; this bounds how fast. Counts are those of one process. Requests
-//! that S3 signs are not counted: behind one address one client with an old key would lock out all
-//! others.
+//! They limit the rate at which keys can be guessed. Each process has its own counts. Signed S3
+//! requests are not counted: one client with an old key would lock out all others behind its address.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Failures of one address, or of one user, in one minute, unless the configuration says otherwise.
+/// Default of the failures that one address, or one user, may have in a minute.
 pub const PER_MINUTE: u32 = 100;
-/// Counters, 8 bytes each. Names that share one share its count; the place of a name is secret.
+/// Number of counters, 8 bytes each. Names may share one; which one a name has is secret.
 const COUNTERS: usize = 16_384;
 const MINUTE_SECONDS: u64 = 60;
 
 /// The failures of the current minute.
 #[derive(Debug)]
 pub struct FailedSignIns {
-    /// The minute in the upper half, the failures in it in the lower.
+    /// The minute in the upper half of each, the failures in that minute in the lower half.
     counters: Vec<AtomicU64>,
-    places: RandomState,
+    hasher: RandomState,
     per_minute: u32,
 }
 
-/// The addresses that one client has: of IPv6 a network of 64 bits.
+/// The network of one client: 64 bits of an IPv6 address, all of an IPv4 address.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
@@ -32,19 +31,19 @@ fn network(address: IpAddr) -> IpAddr {
 }
 
 impl FailedSignIns {
-    /// With `per_minute` failures of one address or user; 0 is no limit.
+    /// Allows `per_minute` failures of one address or user; 0 is unlimited.
     pub fn new(per_minute: u32) -> Self {
         let counters = if per_minute == 0 { 0 } else { COUNTERS };
         Self {
             counters: (0..counters).map(|_| AtomicU64::new(0)).collect(),
-            places: RandomState::new(),
+            hasher: RandomState::new(),
             per_minute,
         }
     }
 
     fn counter(&self, name: impl Hash) -> Option<&AtomicU64> {
-        let place = self.places.hash_one(name) % self.counters.len().max(1) as u64;
-        self.counters.get(usize::try_from(place).ok()?)
+        let index = self.hasher.hash_one(name) % self.counters.len().max(1) as u64;
+        self.counters.get(usize::try_from(index).ok()?)
     }
 
     fn count(&self, name: impl Hash, now_seconds: u64) -> u32 {
@@ -55,9 +54,9 @@ impl FailedSignIns {
         }
     }
 
-    /// Seconds to wait before another attempt, when there were too many failures. Failures that
-    /// others had with a user's name do not lock the user out: they count only against an address
-    /// that failed itself.
+    /// Seconds to wait before another attempt, if there were too many failures. Failures of other
+    /// addresses with a user's name do not lock the user out: they count only against an address
+    /// that has failures itself.
     pub fn wait(&self, address: Option<IpAddr>, user: &str, now_seconds: u64) -> Option<u64> {
         if self.per_minute == 0 {
             return None;
@@ -76,11 +75,11 @@ impl FailedSignIns {
             [address.and_then(|address| self.counter(network(address))), self.counter(user)];
         for counter in counters.into_iter().flatten() {
             let more = |known: u64| match known >> 32 == minute >> 32 {
-                // A full lower half would run into the minute.
+                // An overflow of the lower half would change the minute.
                 true => Some(known.saturating_add(1)).filter(|more| more >> 32 == known >> 32),
                 false => Some(minute | 1),
             };
-            // Without a change the count is as high as it can be.
+            // A count that cannot rise any further is left as it is.
             let _ = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         }
     }

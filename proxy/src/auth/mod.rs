@@ -1,4 +1,4 @@
-//! The one place that authenticates, and the rules by which the gate authorizes.
+//! Authentication, and the rules by which the gate authorizes.
 
 pub mod account_acl;
 pub mod acl;

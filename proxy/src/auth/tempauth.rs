@@ -1,7 +1,7 @@
 //! Users from the configuration, and tokens that prove a sign-in.
 //!
-//! Tokens carry their user and expiry under an HMAC with the cluster's token key: every proxy can
-//! check them, none needs a shared cache, and a restart forgets nobody.
+//! A token contains its user and expiry, authenticated by an HMAC with the cluster's token key: every
+//! proxy can verify it without a shared cache, and it survives a restart.
 //! Source of the rules: `swift/common/middleware/tempauth.py`.
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use apus_store::access::Identity;
 use super::acl::is_group;
 use super::failed_sign_ins::{FailedSignIns, PER_MINUTE};
 
-/// Seconds that a token is good for.
+/// Lifetime of a token in seconds.
 pub const TOKEN_LIFE_SECONDS: u64 = 86_400;
 
 /// A user of the configuration.
@@ -28,26 +28,26 @@ struct User {
     key: String,
     groups: Vec<String>,
     account: String,
-    /// Where the account is reached, `$HOST` standing for this cluster.
+    /// URL of the account, with `$HOST` for this cluster.
     url: String,
 }
 
-/// What a user gets who signed in.
+/// The token and URL of a user who has signed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignIn {
     /// Proves the sign-in for [`TOKEN_LIFE_SECONDS`].
     pub token: String,
-    /// Where the user's account is reached.
+    /// URL of the user's account.
     pub storage_url: String,
 }
 
-/// All users.
+/// The users of the configuration, and the key of their tokens.
 #[derive(Clone)]
 pub struct TempAuth {
     users: BTreeMap<String, User>,
     reseller_prefix: String,
     token_key: Vec<u8>,
-    /// What storage URLs begin with instead of the scheme that they would have.
+    /// Scheme that replaces the one of storage URLs.
     storage_url_scheme: Option<String>,
     /// The failures of the last minute.
     pub failed: Arc<FailedSignIns>,
@@ -59,20 +59,43 @@ impl std::fmt::Debug for TempAuth {
     }
 }
 
+/// An option of `[filter:tempauth]` with an invalid value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTempAuth {
+    /// The value is not one of those expected.
+    #[error("[filter:tempauth] {option} = {value:?}: expected {expected}")]
+    Value {
+        /// Name of the option.
+        option: String,
+        /// Its value.
+        value: String,
+        /// The values that are valid.
+        expected: &'static str,
+    },
+    /// The same for an option whose value is a secret.
+    #[error("[filter:tempauth] {option}: expected {expected}")]
+    Secret {
+        /// Name of the option.
+        option: String,
+        /// The values that are valid.
+        expected: &'static str,
+    },
+}
+
 impl TempAuth {
-    /// From the options of `[filter:tempauth]`: `user_<account>_<user> = <key> [group…] [url]`, the
-    /// same with `user64_` and both names in base64, and those that Swift's manual has.
+    /// Parses the options of `[filter:tempauth]`: `user_<account>_<user> = <key> [group…] [url]`, the
+    /// same with `user64_` and both names in base64, and those of Swift's manual.
     ///
-    /// Tokens are signed with `token_key`. A configuration of Swift has none: then the key comes
-    /// from what all proxies of the cluster share and nobody else knows, the cluster's hash prefix
-    /// and suffix and the users' keys.
+    /// Tokens are signed with `token_key`. A configuration of Swift does not have it: then the key is
+    /// derived from secrets that all proxies of the cluster share, the hash prefix and suffix and the
+    /// users' keys.
     ///
     /// # Errors
-    /// Text that names the option and what was expected.
+    /// For an option with an invalid value.
     pub fn from_options<'a>(
         options: impl Iterator<Item = (&'a str, &'a str)>,
         hash: &HashConf,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, InvalidTempAuth> {
         let mut auth = Self {
             users: BTreeMap::new(),
             reseller_prefix: "AUTH_".to_owned(),
@@ -82,8 +105,10 @@ impl TempAuth {
         };
         let mut lines = Vec::new();
         for (option, value) in options {
-            let refused = |expected: &str| {
-                format!("[filter:tempauth] {option} = {value:?}: expected {expected}")
+            let refused = |expected| InvalidTempAuth::Value {
+                option: option.to_owned(),
+                value: value.to_owned(),
+                expected,
             };
             if option.starts_with("user_") || option.starts_with("user64_") {
                 lines.push((option, value));
@@ -94,7 +119,8 @@ impl TempAuth {
                     _ => return Err(refused("http, https or default")),
                 };
             } else if option == "failed_sign_ins_per_minute" {
-                let number = value.parse().map_err(|_| refused("a whole number; 0 is no limit"))?;
+                let number =
+                    value.parse().map_err(|_| refused("a whole number; 0 is unlimited"))?;
                 auth.failed = Arc::new(FailedSignIns::new(number));
             } else if option == "reseller_prefix" {
                 let prefix = value.split(',').next().unwrap_or_default().trim();
@@ -104,9 +130,10 @@ impl TempAuth {
                 }
             } else if option == "token_key" {
                 if value.len() < 32 {
-                    return Err(
-                        "[filter:tempauth] token_key: expected at least 32 characters".to_owned()
-                    );
+                    return Err(InvalidTempAuth::Secret {
+                        option: option.to_owned(),
+                        expected: "at least 32 characters",
+                    });
                 }
                 auth.token_key = value.as_bytes().to_vec();
             }
@@ -122,8 +149,8 @@ impl TempAuth {
     }
 
     /// The user of one option.
-    fn user(&self, option: &str, value: &str) -> Result<(String, User), String> {
-        let refused = |expected: &str| format!("[filter:tempauth] {option}: expected {expected}");
+    fn user(&self, option: &str, value: &str) -> Result<(String, User), InvalidTempAuth> {
+        let refused = |expected| InvalidTempAuth::Secret { option: option.to_owned(), expected };
         let names = || refused("user_<account>_<user>, or user64_ with both names in base64");
         let (kind, rest) = option.split_once('_').ok_or_else(names)?;
         let (account, user) = rest.split_once('_').ok_or_else(names)?;
@@ -153,7 +180,7 @@ impl TempAuth {
         let own_account = last.filter(|name| AccountName::parse(name).is_ok());
         let own_account = own_account.ok_or_else(|| refused("a URL that ends in an account"))?;
         let name = format!("{account}:{user}");
-        // A word with a dot before it is a right and no group that a list could name.
+        // A word that begins with a dot is a right, and not a group that a list could name.
         let mut groups = vec![account, name.clone()];
         groups.extend(words.iter().filter(|word| is_group(word)).map(|word| (*word).to_owned()));
         if words.contains(&".admin") {
@@ -174,10 +201,10 @@ impl TempAuth {
         Identity { user: Some(name.to_owned()), groups: user.groups.clone(), referrer: None }
     }
 
-    /// Checks a user's key. Clients reach this cluster at `base`, such as `http://127.0.0.1:8080`.
+    /// Verifies a user's key. `base` is the cluster's URL, such as `http://127.0.0.1:8080`.
     pub fn sign_in(&self, name: &str, key: &str, base: &str, now_seconds: u64) -> Option<SignIn> {
         let user = self.users.get(name);
-        // The comparison costs the same whether or not there is such a user.
+        // The comparison takes the same time whether or not the user exists.
         let expected = user.map_or("", |user| user.key.as_str());
         let equal = bool::from(expected.as_bytes().ct_eq(key.as_bytes()));
         let user = user.filter(|_| equal)?;
@@ -204,7 +231,7 @@ impl TempAuth {
         hex::encode(mac.finalize().into_bytes())
     }
 
-    /// Who a token belongs to, if it is ours and not expired.
+    /// The identity that a token proves, if it is valid and has not expired.
     pub fn token(&self, token: &str, now_seconds: u64) -> Option<Identity> {
         let rest = token.strip_prefix(&self.reseller_prefix)?.strip_prefix("tk")?;
         let (payload, mac) = rest.rsplit_once('.')?;
@@ -232,7 +259,7 @@ fn decoded(word: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// A key that every proxy with the same `swift.conf` and users makes.
+/// The key that every proxy with the same `swift.conf` and users derives.
 fn shared_key(hash: &HashConf, users: &[(&str, &str)]) -> Vec<u8> {
     let secret = [hash.prefix.as_slice(), b"\0", &hash.suffix].concat();
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&secret) else { return Vec::new() };
@@ -257,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn proxies_of_one_cluster_know_each_others_tokens_and_nobody_elses() {
+    fn proxies_of_one_cluster_verify_each_others_tokens_and_no_others() {
         let users = [("user_a_b", "key .admin"), ("user_c_d", "other")];
         let one = TempAuth::from_options(users.into_iter(), &hash("x")).unwrap();
         let two = TempAuth::from_options(users.into_iter().rev(), &hash("x")).unwrap();
@@ -279,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_tells_its_user_until_it_expires_or_is_changed() {
+    fn a_token_identifies_its_user_until_it_expires_or_is_changed() {
         let auth = auth();
         let SignIn { token, storage_url } =
             auth.sign_in("test:tester", "testing", BASE, 1000).unwrap();
@@ -292,12 +319,12 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_key_or_user_gets_nothing() {
+    fn a_wrong_key_or_user_is_refused() {
         assert_eq!(auth().sign_in("test:tester", "nope", BASE, 1), None);
-        assert_eq!(auth().sign_in("test:nobody", "", BASE, 1), None);
+        assert_eq!(auth().sign_in("test:unknown", "", BASE, 1), None);
     }
 
-    fn with(options: &[(&'static str, &'static str)]) -> Result<TempAuth, String> {
+    fn with(options: &[(&'static str, &'static str)]) -> Result<TempAuth, InvalidTempAuth> {
         TempAuth::from_options(options.iter().copied(), &hash("x"))
     }
 
@@ -359,7 +386,7 @@ mod tests {
             ("failed_sign_ins_per_minute", "-1"),
             ("token_key", "short"),
         ] {
-            let error = with(&[(option, value)]).unwrap_err();
+            let error = with(&[(option, value)]).unwrap_err().to_string();
             assert!(error.contains(option) && error.contains("expected"), "{error}");
         }
     }

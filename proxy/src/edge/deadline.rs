@@ -1,5 +1,4 @@
-//! A deadline for each piece of a client's body: a client that stalls gets 408, not a slot for
-//! ever.
+//! A deadline for each piece of a client's body, after which the client gets 408.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,20 +11,21 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 
-struct PerPiece {
+/// A body whose pieces have a deadline.
+struct PieceDeadline {
     body: Body,
     limit: Duration,
-    /// Made when the first piece is waited for.
+    /// Created at the first wait.
     sleep: Option<Pin<Box<tokio::time::Sleep>>>,
     waiting: bool,
 }
 
-/// Wraps a body.
+/// Limits the wait for each piece of a body.
 pub(crate) fn per_piece(body: Body, limit: Duration) -> Body {
-    PerPiece { body, limit, sleep: None, waiting: false }.boxed_unsync()
+    PieceDeadline { body, limit, sleep: None, waiting: false }.boxed_unsync()
 }
 
-impl http_body::Body for PerPiece {
+impl http_body::Body for PieceDeadline {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_body_that_stalls_ends_with_a_timeout_after_the_pieces_that_came() {
+    async fn a_body_that_stalls_fails_with_a_timeout_after_the_received_pieces() {
         let (sender, receiver) = tokio::sync::mpsc::channel(3);
         let mut body = per_piece(stream(receiver), Duration::from_millis(20));
         for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! `/info`: what this cluster can do. Only what works is named; suites skip by it.
+//! `/info`: the capabilities of this cluster, by which test suites choose their cases.
 
 use apus_cluster::constraints as limits;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::deps::ProxyDeps;
 use crate::swift::bulk_delete;
 
-/// The document.
+/// The document, with implemented features alone.
 pub(super) fn document(deps: &ProxyDeps) -> Vec<u8> {
     let policies: Vec<_> = deps
         .policies

@@ -1,6 +1,7 @@
-//! What happens to every request, in this order: a transaction id; a guard against panics; an
-//! access log line; refusals of what is wrong as HTTP; a deadline for each piece of the body; fixed
-//! paths; then the dialect that the request speaks.
+//! The steps of every request before its dialect.
+//!
+//! In this order: a transaction id, a guard against panics, an access log line, refusals of invalid
+//! HTTP, a deadline for each piece of the body, fixed paths, and then the dialect of the request.
 
 pub(crate) mod deadline;
 mod info;
@@ -37,7 +38,7 @@ impl Server {
         if let Some(refusal) = refusal::of(&request, &self.deps) {
             return refusal.render(refusal::is_s3(&request, &self.deps), trans_id);
         }
-        // Here for all bodies, so that no dialect waits for a client for ever.
+        // Set here for all bodies, so that no dialect waits for a client indefinitely.
         let limit = std::time::Duration::from_secs(self.deps.config.client_timeout_seconds);
         let request = request.map(|body| match body.is_end_stream() {
             true => body,
@@ -69,12 +70,12 @@ impl Handler for Server {
         let trans_id: Arc<str> = new_trans_id(self.deps.clock.as_ref(), "").into();
         record_trans_id(&trans_id);
         let method = request.method().clone();
-        // Query strings may hold signatures: they stay out of the log.
+        // Query strings may contain signatures, and are not logged.
         let path = request.uri().path().to_owned();
         let agent = header(request.headers(), "user-agent").unwrap_or("-").to_owned();
         let guarded = std::panic::AssertUnwindSafe(self.route(request, &trans_id)).catch_unwind();
         let mut response = guarded.await.unwrap_or_else(|_| {
-            tracing::error!(%trans_id, %method, path, "a handler panicked");
+            tracing::error!(%trans_id, %method, path, "request handler panicked");
             text(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
         });
         let out = response.headers_mut();

@@ -1,5 +1,4 @@
-//! Refusals that come before the dialects: what is wrong with the request as HTTP, in the words of
-//! the dialect that the client speaks.
+//! Refusals of invalid HTTP, in the format of the client's dialect.
 
 use apus_daemon::http::{set, text};
 use apus_daemon::serve::Peer;
@@ -9,13 +8,13 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use crate::deps::ProxyDeps;
 use crate::s3::S3;
 
-/// A refusal in both dialects.
+/// A refusal, with its texts in both dialects.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Refusal {
     status: StatusCode,
     code: &'static str,
     message: &'static str,
-    /// Swift's clients get this.
+    /// The text for Swift's clients.
     plain: &'static str,
 }
 
@@ -40,21 +39,21 @@ const NO_SINGLE_HOST: Refusal = Refusal {
     plain: "A request of HTTP/1.1 must have exactly one Host header.",
 };
 
-/// What is wrong with a request of any dialect.
+/// The refusal of a request that is invalid in any dialect.
 pub(super) fn of(request: &Request<Body>, deps: &ProxyDeps) -> Option<Refusal> {
     let constraints = &deps.constraints;
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    // Method, target and `HTTP/1.1` with what is between and after them.
+    // Method, target and `HTTP/1.1`, with separators and line break.
     let first = request.method().as_str().len() + target + 12;
     if first >= constraints.max_request_line {
         return Some(TARGET_TOO_LONG);
     }
-    // Name and value with `: ` between and a line break after them.
+    // Name and value, with `: ` and line break.
     let line = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
     if request.headers().iter().map(line).max().unwrap_or(0) >= constraints.max_header_size {
         return Some(HEADER_TOO_LONG);
     }
-    // RFC 9112, 3.2. A call within the process has no connection and needs no host.
+    // RFC 9112, 3.2. A call within the process has no connection and needs no `Host`.
     let came_over_a_socket = request.extensions().get::<Peer>().is_some();
     let mut hosts = request.headers().get_all(http::header::HOST).iter();
     let has_one = hosts.next().is_some() && hosts.next().is_none();
@@ -65,24 +64,24 @@ pub(super) fn of(request: &Request<Body>, deps: &ProxyDeps) -> Option<Refusal> {
 }
 
 impl Refusal {
-    /// The answer, after which the connection ends.
+    /// The response, which closes the connection.
     pub(super) fn render(self, is_s3: bool, trans_id: &str) -> Response<Body> {
-        let mut answer = match is_s3 {
+        let mut response = match is_s3 {
             true => {
                 let document = document(self.code, self.message, Some(trans_id));
-                let mut answer = text(self.status, &document);
-                set(answer.headers_mut(), "content-type", "application/xml");
-                set(answer.headers_mut(), "x-amz-request-id", trans_id);
-                answer
+                let mut response = text(self.status, &document);
+                set(response.headers_mut(), "content-type", "application/xml");
+                set(response.headers_mut(), "x-amz-request-id", trans_id);
+                response
             }
             false => text(self.status, self.plain),
         };
-        set(answer.headers_mut(), "connection", "close");
-        answer
+        set(response.headers_mut(), "connection", "close");
+        response
     }
 }
 
-/// The content type and the text of a refusal of bytes that are no request.
+/// Content type and text of the refusal of bytes that are not a request.
 pub(super) fn malformed(
     refusal: Malformed,
     head: &str,
@@ -101,7 +100,7 @@ pub(super) fn malformed(
     ("application/xml", document(code, refusal.message(), None))
 }
 
-/// As `S3::speaks`, of a head that could not be parsed.
+/// `S3::speaks` for a head that could not be parsed.
 fn looks_like_s3(head: &str, versions: &[String]) -> bool {
     let mut lines = head.lines();
     let target = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
@@ -120,7 +119,7 @@ fn looks_like_s3(head: &str, versions: &[String]) -> bool {
     !is_version && !path.starts_with("//") && !matches!(first, "auth" | "info" | "healthcheck" | "")
 }
 
-/// An error document of S3. No text has characters that XML would escape.
+/// An S3 error document. The texts contain nothing that XML would escape.
 fn document(code: &str, message: &str, trans_id: Option<&str>) -> String {
     let request = trans_id.map_or_else(String::new, |trans_id| {
         format!("<RequestId>{trans_id}</RequestId><HostId>{trans_id}</HostId>")
@@ -131,7 +130,7 @@ fn document(code: &str, message: &str, trans_id: Option<&str>) -> String {
     )
 }
 
-/// Whether a request that is refused was S3's.
+/// Whether a refused request was an S3 request.
 pub(super) fn is_s3(request: &Request<Body>, deps: &ProxyDeps) -> bool {
     let is_fixed = matches!(request.uri().path(), "/info" | "/healthcheck");
     !is_fixed && S3::speaks(request, deps)

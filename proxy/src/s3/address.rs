@@ -1,4 +1,4 @@
-//! Bucket and key of a request: in the path, or the bucket in the host name.
+//! Bucket and key of a request, from the path or the host name.
 
 use apus_cluster::percent;
 use apus_daemon::http::header;
@@ -6,13 +6,13 @@ use http::HeaderMap;
 
 use super::error::{Code, Result, S3Error};
 
-/// What a request names.
+/// The bucket and key that a request names.
 pub(super) struct Address {
     pub(super) bucket: Option<String>,
     pub(super) key: Option<String>,
 }
 
-/// The bucket in a host name below one of our domains.
+/// The bucket in a host name below one of `domains`.
 pub(super) fn bucket_of_host(headers: &HeaderMap, domains: &[String]) -> Option<String> {
     let host = header(headers, "host")?;
     let host = host.rsplit_once(':').map_or(host, |(name, port)| {
@@ -26,7 +26,7 @@ pub(super) fn bucket_of_host(headers: &HeaderMap, domains: &[String]) -> Option<
     })
 }
 
-/// Reads names from the raw path.
+/// Parses the names in the raw path and the host.
 pub(super) fn parse(head: &http::request::Parts, domains: &[String]) -> Result<Address> {
     let raw = head.uri.path();
     let raw = raw.strip_prefix('/').unwrap_or(raw);
@@ -37,10 +37,10 @@ pub(super) fn parse(head: &http::request::Parts, domains: &[String]) -> Result<A
     };
     let (bucket, key) = match bucket_of_host(&head.headers, domains) {
         Some(bucket) => (bucket, decode(raw)?),
-        // Without a bucket there is no key; nothing but the path `/` is the list of buckets.
+        // Only the path `/` is the list of buckets: a key needs a bucket.
         None if raw.starts_with('/') => {
             return Err(invalid_bucket_name("")
-                .text("The path begins with two slashes: no bucket has an empty name"));
+                .text("The path begins with two slashes: bucket names are not empty"));
         }
         None => {
             let (bucket, key) = raw.split_once('/').unwrap_or((raw, ""));
@@ -56,7 +56,7 @@ pub(super) fn query(raw: &str) -> Result<Vec<(String, String)>> {
     crate::query::parse(raw).map_err(|_| S3Error::new(Code::InvalidURI))
 }
 
-/// The error for a name that no bucket has.
+/// The error for a name that a bucket cannot have.
 pub(super) fn invalid_bucket_name(name: &str) -> S3Error {
     S3Error::new(Code::InvalidBucketName)
         .text(format!(
@@ -65,7 +65,7 @@ pub(super) fn invalid_bucket_name(name: &str) -> S3Error {
         .with("BucketName", name)
 }
 
-/// The error for a name that no new bucket may have.
+/// The error for a name that a new bucket must not have.
 pub(super) fn invalid_new_bucket_name(name: &str) -> S3Error {
     S3Error::new(Code::InvalidBucketName)
         .text(format!(
@@ -92,8 +92,8 @@ pub(super) fn is_bucket_name(name: &str) -> bool {
         && name.parse::<std::net::Ipv4Addr>().is_err()
 }
 
-/// Whether an existing container of this name is reachable as a bucket: S3's oldest, widest rule,
-/// so that containers which Swift clients made are, and the hidden `+segments` ones are not.
+/// Whether a container of this name is accessible as a bucket: by S3's oldest, widest rule, so that
+/// containers of Swift clients are, and the hidden `+segments` ones are not.
 pub(super) fn may_be_bucket(name: &str) -> bool {
     (3..=255).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_begins_with_two_slashes_names_nothing() {
+    fn a_path_that_begins_with_two_slashes_is_refused() {
         let parse = |path: &str, host: &str| {
             let request = http::Request::builder().uri(path).header("host", host);
             let (head, ()) = request.body(()).unwrap().into_parts();

@@ -1,5 +1,6 @@
-//! What S3 has: its sub-resources, the operations that are done, and those that are not. Data alone,
-//! which `route` reads. An operation that is in none of these tables is refused.
+//! Tables of S3's sub-resources and operations, implemented or not, for `route`.
+//!
+//! An operation that is in none of them is refused.
 //!
 //! Source: the service model of botocore 1.44.5 (2026).
 
@@ -29,8 +30,8 @@ const fn of_both(name: &'static str) -> SubResource {
     SubResource { name, of_bucket: true, of_key: true }
 }
 
-/// All sub-resources, in the order of their names. `append`, `comp` and `encryptionKey` are those of
-/// other stores that speak S3.
+/// All sub-resources, sorted by name. `append`, `comp` and `encryptionKey` belong to other stores with
+/// an S3 API.
 pub(super) static SUB_RESOURCES: [SubResource; 46] = [
     of_bucket("abac"),
     of_bucket("accelerate"),
@@ -86,7 +87,7 @@ pub(super) fn sub_resource(name: &str) -> Option<&'static SubResource> {
     SUB_RESOURCES.get(at)
 }
 
-/// An operation that is done.
+/// The route to an implemented operation.
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) method: &'static str,
@@ -94,7 +95,7 @@ pub(super) struct Route {
     /// The sub-resource; empty for the resource itself.
     pub(super) sub: &'static str,
     pub(super) operation: Operation,
-    /// The parameters of an object that have a meaning: `partNumber`, `versionId`.
+    /// The parameters that the operation accepts: `partNumber`, `versionId`.
     pub(super) operands: &'static [&'static str],
 }
 
@@ -112,7 +113,7 @@ const PART: &[&str] = &["partNumber"];
 const VERSION: &[&str] = &["versionId"];
 const BOTH: &[&str] = &["partNumber", "versionId"];
 
-/// What is done, without copies, which a header makes of uploads, and answers of `unset`.
+/// The implemented operations, except copies, which are uploads with a header, and those of `unset`.
 pub(super) static ROUTES: [Route; 23] = {
     use Operation::*;
     use Resource::{Bucket, Key, Service};
@@ -143,8 +144,8 @@ pub(super) static ROUTES: [Route; 23] = {
     ]
 };
 
-/// Operations of S3 that are not done: method, resource, sub-resource.
-pub(super) static NOT_DONE: &[(&str, Resource, &str)] = {
+/// Operations of S3 that are not implemented: method, resource, sub-resource.
+pub(super) static NOT_IMPLEMENTED: &[(&str, Resource, &str)] = {
     use Resource::{Bucket, Key};
     &[
         // Upload by an HTML form.
@@ -191,7 +192,7 @@ pub(super) static NOT_DONE: &[(&str, Resource, &str)] = {
     ]
 };
 
-/// Sub-resources of other stores: refused with every method.
+/// Sub-resources of other stores, refused with every method.
 pub(super) const FOREIGN: [&str; 3] = ["append", "comp", "encryptionKey"];
 
 #[cfg(test)]
@@ -199,10 +200,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sub_resources_are_in_order_and_every_row_names_a_known_one() {
+    fn sub_resources_are_sorted_and_every_row_has_a_known_one() {
         assert!(SUB_RESOURCES.windows(2).all(|pair| pair[0].name < pair[1].name));
         let rows = ROUTES.iter().map(|route| (route.resource, route.sub));
-        let all = rows.chain(NOT_DONE.iter().map(|row| (row.1, row.2)));
+        let all = rows.chain(NOT_IMPLEMENTED.iter().map(|row| (row.1, row.2)));
         for (resource, sub) in
             all.filter(|(resource, sub)| !sub.is_empty() && *resource != Resource::Service)
         {
@@ -213,11 +214,11 @@ mod tests {
     }
 
     #[test]
-    fn no_operation_is_named_twice() {
+    fn every_operation_is_listed_once() {
         let mut all: Vec<_> = ROUTES
             .iter()
             .map(|route| (route.method, route.resource.name(), route.sub))
-            .chain(NOT_DONE.iter().map(|row| (row.0, row.1.name(), row.2)))
+            .chain(NOT_IMPLEMENTED.iter().map(|row| (row.0, row.1.name(), row.2)))
             .collect();
         let count = all.len();
         all.sort_unstable();

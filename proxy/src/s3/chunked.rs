@@ -1,5 +1,7 @@
-//! `aws-chunked` bodies: strips the framing, checks the signature of every chunk and of the
-//! trailer, and the length that was promised. Nothing may follow the end of such a body.
+//! Decoder of `aws-chunked` bodies.
+//!
+//! It removes the framing, and verifies the signatures of chunks and trailer and the declared length.
+//! Nothing may follow the end of such a body.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -15,15 +17,15 @@ use sha2::{Digest, Sha256};
 use super::body_error::body_error;
 use super::sign::Seed;
 
-/// Longest line of framing: a chunk's head, or one trailer.
+/// Longest line of framing in bytes: the head of a chunk, or a trailer.
 const LINE_BYTES_MAX: usize = 4096;
-/// Name of the trailer that signs the other one.
+/// Name of the trailer with the signature of the other one.
 const SIGNATURE: &str = "x-amz-trailer-signature";
 
-/// What `x-amz-trailer` announces of a body that may have a trailer.
+/// The trailer that `x-amz-trailer` announces for a body that may have one.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Announced {
-    /// The one trailer that must come, in lower case; `None` for a body without one.
+pub(super) struct AnnouncedTrailer {
+    /// Name in lower case; `None` for a body without a trailer.
     pub(super) name: Option<String>,
 }
 
@@ -32,13 +34,14 @@ pub(super) struct Announced {
 pub(super) struct TrailerValue(Arc<OnceLock<String>>);
 
 impl TrailerValue {
-    /// The value, once it has come.
+    /// The value, after the trailer was received.
     pub(super) fn get(&self) -> Option<&str> {
         self.0.get().map(String::as_str)
     }
 }
 
-enum State {
+/// The position of the decoder in the body.
+enum ChunkState {
     /// At the head of a chunk.
     Head,
     /// In a chunk: bytes left, its signature.
@@ -57,12 +60,13 @@ enum State {
     Done,
 }
 
-struct Decoder {
+/// An `aws-chunked` body that is decoded as it is read.
+struct ChunkedDecoder {
     body: Body,
     buffer: BytesMut,
-    state: State,
+    state: ChunkState,
     seed: Option<Seed>,
-    announced: Option<Announced>,
+    announced: Option<AnnouncedTrailer>,
     hash: Sha256,
     trailer: TrailerValue,
     /// Bytes of the object still to come.
@@ -75,14 +79,14 @@ struct Decoder {
 pub(super) fn decode(
     body: Body,
     seed: Option<Seed>,
-    announced: Option<Announced>,
+    announced: Option<AnnouncedTrailer>,
     length: u64,
 ) -> (Body, TrailerValue) {
     let trailer = TrailerValue::default();
-    let decoder = Decoder {
+    let decoder = ChunkedDecoder {
         body,
         buffer: BytesMut::new(),
-        state: State::Head,
+        state: ChunkState::Head,
         seed,
         announced,
         hash: Sha256::new(),
@@ -93,6 +97,7 @@ pub(super) fn decode(
     (decoder.boxed_unsync(), trailer)
 }
 
+/// The result of a step of the decoder.
 type Step<T> = Result<T, BodyError>;
 
 fn incomplete(text: &str) -> BodyError {
@@ -122,8 +127,8 @@ fn chunk_size(text: &str) -> Option<u64> {
     u64::from_str_radix(text, 16).ok().filter(|_| digits)
 }
 
-impl Decoder {
-    /// A line of framing, if it is all there.
+impl ChunkedDecoder {
+    /// A line of framing, if it is complete.
     fn line(&mut self) -> Step<Option<String>> {
         match self.buffer.windows(2).position(|pair| pair == b"\r\n") {
             Some(at) if at <= LINE_BYTES_MAX => {
@@ -140,7 +145,7 @@ impl Decoder {
         }
     }
 
-    /// Takes a line end, which must be next.
+    /// Reads a line end, which must be next.
     fn line_end(&mut self, otherwise: &str) -> Step<()> {
         if !self.buffer.starts_with(b"\r\n") {
             return Err(incomplete(otherwise));
@@ -165,14 +170,14 @@ impl Decoder {
         }
         self.hash = Sha256::new();
         if size > 0 {
-            self.state = State::Data { left: size, signature: signature.to_owned() };
+            self.state = ChunkState::Data { left: size, signature: signature.to_owned() };
             return Ok(());
         }
         self.check_chunk(signature)?;
         if self.remaining > 0 {
             return Err(incomplete("its chunks hold less than x-amz-decoded-content-length."));
         }
-        self.state = State::Trailers;
+        self.state = ChunkState::Trailers;
         Ok(())
     }
 
@@ -187,10 +192,10 @@ impl Decoder {
     fn trailer(&mut self, line: &str) -> Step<()> {
         if line.is_empty() {
             if self.announced.is_some() && self.seed.is_some() {
-                // The signature of the trailer must have come.
+                // The signature of the trailer is missing.
                 return Err(bad_signature());
             }
-            self.state = State::Done;
+            self.state = ChunkState::Done;
             return self.check_trailer_came();
         }
         let announced = self
@@ -210,7 +215,7 @@ impl Decoder {
             if !seed.check_trailers(text.as_bytes(), value) {
                 return Err(bad_signature());
             }
-            self.state = State::Closing;
+            self.state = ChunkState::Closing;
             return self.check_trailer_came();
         }
         if announced.name.as_deref() != Some(&name) {
@@ -219,26 +224,26 @@ impl Decoder {
         self.trailer
             .0
             .set(value.to_owned())
-            .map_err(|_| bad_trailer(&format!("{name} came twice.")))
+            .map_err(|_| bad_trailer(&format!("{name} is given twice.")))
     }
 
     fn check_trailer_came(&self) -> Step<()> {
         let announced = self.announced.as_ref().and_then(|announced| announced.name.as_deref());
         match (announced, self.trailer.get()) {
-            (Some(name), None) => Err(bad_trailer(&format!("{name} was announced and missing."))),
+            (Some(name), None) => Err(bad_trailer(&format!("{name} is announced and missing."))),
             _ => Ok(()),
         }
     }
 
-    /// Does what the buffer allows; gives data as soon as there is some.
+    /// Decodes the buffer until there is data or it needs more bytes.
     fn step(&mut self) -> Step<Option<Bytes>> {
         loop {
             match &mut self.state {
-                State::Head => match self.line()? {
+                ChunkState::Head => match self.line()? {
                     Some(line) => self.head(&line)?,
                     None => return Ok(None),
                 },
-                State::Data { left, signature } => {
+                ChunkState::Data { left, signature } => {
                     if self.buffer.is_empty() {
                         return Ok(None);
                     }
@@ -250,46 +255,46 @@ impl Decoder {
                         self.hash.update(&data);
                     }
                     if *left == 0 {
-                        self.state = State::DataEnd { signature: std::mem::take(signature) };
+                        self.state = ChunkState::DataEnd { signature: std::mem::take(signature) };
                     }
                     return Ok(Some(data));
                 }
-                State::DataEnd { .. } => {
+                ChunkState::DataEnd { .. } => {
                     if self.buffer.len() < 2 {
                         return Ok(None);
                     }
                     self.line_end("a chunk is longer than its size, or its line end is missing.")?;
-                    let State::DataEnd { signature } = &mut self.state else { continue };
+                    let ChunkState::DataEnd { signature } = &mut self.state else { continue };
                     let signature = std::mem::take(signature);
                     self.check_chunk(&signature)?;
-                    self.state = State::Head;
+                    self.state = ChunkState::Head;
                 }
-                State::Trailers => match self.line()? {
+                ChunkState::Trailers => match self.line()? {
                     Some(line) => self.trailer(&line)?,
                     None if self.source_ended
                         && self.buffer.is_empty()
                         && self.announced.is_none() =>
                     {
-                        self.state = State::Done;
+                        self.state = ChunkState::Done;
                     }
                     None => return Ok(None),
                 },
-                State::Closing => match self.buffer.len() {
-                    0 if self.source_ended => self.state = State::Done,
+                ChunkState::Closing => match self.buffer.len() {
+                    0 if self.source_ended => self.state = ChunkState::Done,
                     0 | 1 => return Ok(None),
                     _ => {
                         self.line_end("bytes follow its end.")?;
-                        self.state = State::Done;
+                        self.state = ChunkState::Done;
                     }
                 },
-                State::Done if self.buffer.is_empty() => return Ok(None),
-                State::Done => return Err(incomplete("bytes follow its end.")),
+                ChunkState::Done if self.buffer.is_empty() => return Ok(None),
+                ChunkState::Done => return Err(incomplete("bytes follow its end.")),
             }
         }
     }
 }
 
-impl http_body::Body for Decoder {
+impl http_body::Body for ChunkedDecoder {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -304,7 +309,7 @@ impl http_body::Body for Decoder {
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
             if self.source_ended {
-                let done = matches!(self.state, State::Done);
+                let done = matches!(self.state, ChunkState::Done);
                 return Poll::Ready((!done).then(|| Err(cut_off())));
             }
             match Pin::new(&mut self.body).poll_frame(cx) {
@@ -335,7 +340,7 @@ mod tests {
 
     const CRC32: &str = "x-amz-checksum-crc32";
 
-    /// Decodes `text`, which comes in pieces of `size` bytes.
+    /// Decodes `text` in pieces of `size` bytes.
     async fn run(
         text: &[u8],
         size: usize,
@@ -347,7 +352,7 @@ mod tests {
             sender.send(Ok(Bytes::copy_from_slice(piece))).await.unwrap();
         }
         drop(sender);
-        let announced = announced.map(|name| Announced { name: name.map(str::to_owned) });
+        let announced = announced.map(|name| AnnouncedTrailer { name: name.map(str::to_owned) });
         let (body, trailer) = decode(stream(receiver), None, announced, length);
         Ok((body.collect().await?.to_bytes().to_vec(), trailer))
     }
@@ -371,7 +376,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn truncated_or_lying_bodies_fail() {
+    async fn bodies_that_are_truncated_or_have_another_length_fail() {
         let announced = Some(Some(CRC32));
         for end in 0..UNSIGNED.len() - 1 {
             assert!(run(&UNSIGNED[..end], 4096, 11, announced).await.is_err(), "cut at {end}");
@@ -382,7 +387,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sizes_of_chunks_are_hexadecimal_digits() {
+    async fn chunk_sizes_are_hexadecimal_digits() {
         for size in ["5", "05", "0000000000000000005", "5;x=y"] {
             assert_eq!(code(&format!("{size}\r\nhello\r\n0\r\n\r\n"), None).await, None, "{size}");
         }
@@ -409,7 +414,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_trailer_is_the_announced_one_and_comes_once() {
+    async fn the_announced_trailer_is_required_once() {
         let crc = "x-amz-checksum-crc32:a\r\n";
         let sha = "x-amz-checksum-sha1:a\r\n";
         for (trailers, announced, good) in [
@@ -433,12 +438,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_endless_end_is_refused_at_its_first_bytes() {
+    async fn bytes_after_the_end_are_refused_without_reading_on() {
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
         let (body, _) = decode(stream(receiver), None, None, 5);
         let sending = async move {
             sender.send(Ok(Bytes::from_static(b"5\r\nhello\r\n0\r\n\r\n"))).await.unwrap();
-            // The decoder lets the source go instead of reading on.
+            // The decoder drops the source instead of reading on.
             while sender.send(Ok(Bytes::from(vec![b'x'; 65_536]))).await.is_ok() {}
         };
         assert!(tokio::join!(body.collect(), sending).0.is_err());

@@ -8,12 +8,12 @@ use http::StatusCode;
 
 use super::error::{Code, Result, S3Error};
 use super::request::S3Request;
-use super::unset::{Answer, Node, Unset};
+use super::unset::{Node, Unset, UnsetResponse};
 use super::xml::Writer;
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
 
-/// The object that a request is about, if it is about one.
+/// The object that a request names, unless it names a bucket.
 fn object(request: &S3Request) -> Result<Option<ObjectPath>> {
     if request.key.is_none() {
         return Ok(None);
@@ -23,11 +23,10 @@ fn object(request: &S3Request) -> Result<Option<ObjectPath>> {
 }
 
 fn no_such_configuration(request: &S3Request) -> S3Error {
-    let bucket = request.bucket.as_deref().unwrap_or_default();
-    S3Error::new(Code::NoSuchConfiguration).with("BucketName", bucket)
+    S3Error::new(Code::NoSuchConfiguration).with("BucketName", request.bucket())
 }
 
-/// Answers the GET of a configuration.
+/// Responds to the GET of a configuration.
 pub(super) async fn get(deps: &ProxyDeps, request: S3Request, unset: &Unset) -> Result<Reply> {
     match object(&request)? {
         Some(object) => {
@@ -38,22 +37,27 @@ pub(super) async fn get(deps: &ProxyDeps, request: S3Request, unset: &Unset) -> 
             deps.store.head_container(&request.cx, op).await?;
         }
     }
+    render(&request, unset)
+}
+
+fn render(request: &S3Request, unset: &Unset) -> Result<Reply> {
     let mut out = Writer::new();
-    match &unset.answer {
-        Answer::Missing(code) => {
-            let bucket = request.bucket.as_deref().unwrap_or_default();
-            return Err(S3Error::new(*code).with("BucketName", bucket));
+    match &unset.response {
+        UnsetResponse::Missing(code) => {
+            return Err(S3Error::new(*code).with("BucketName", request.bucket()));
         }
-        Answer::Invalid(text) => return Err(S3Error::new(Code::InvalidRequest).text(*text)),
-        Answer::List(_) if request.param("id").is_some() => {
-            return Err(no_such_configuration(&request));
+        UnsetResponse::Invalid(text) => {
+            return Err(S3Error::new(Code::InvalidRequest).text(*text));
         }
-        Answer::List(root) => {
+        UnsetResponse::List(_) if request.param("id").is_some() => {
+            return Err(no_such_configuration(request));
+        }
+        UnsetResponse::List(root) => {
             out.root(root);
             out.flag("IsTruncated", false);
             out.close(root);
         }
-        Answer::Document(root, nodes) => {
+        UnsetResponse::Document(root, nodes) => {
             out.root(root);
             for node in *nodes {
                 match node {
@@ -67,18 +71,18 @@ pub(super) async fn get(deps: &ProxyDeps, request: S3Request, unset: &Unset) -> 
     Ok(out.reply())
 }
 
-/// Answers the DELETE of a configuration: there is nothing to delete, for those who might.
+/// Responds to the DELETE of a configuration: if the caller has the right, there is nothing to delete.
 pub(super) async fn delete(deps: &ProxyDeps, request: S3Request, unset: &Unset) -> Result<Reply> {
     let object = object(&request)?;
     let action = if object.is_some() { Action::WriteObject } else { Action::WriteContainer };
-    let ask = Authorize { action, container: request.container()? };
-    deps.store.authorize(&request.cx, ask).await?;
+    let authorize = Authorize { action, container: request.container()? };
+    deps.store.authorize(&request.cx, authorize).await?;
     if let Some(object) = object {
         deps.store.head_object(&request.cx, HeadObject::new(object)).await?;
     }
-    match unset.answer {
-        // Configurations of which there are several are deleted by their names.
-        Answer::List(_) => Err(no_such_configuration(&request)),
+    match unset.response {
+        // A configuration of a list is deleted by its id.
+        UnsetResponse::List(_) => Err(no_such_configuration(&request)),
         _ => Ok(status(StatusCode::NO_CONTENT)),
     }
 }

@@ -1,4 +1,4 @@
-//! The only place where a failure becomes an S3 code, a status and XML.
+//! S3 error codes, and the code of each failed operation.
 
 use apus_cluster::constraints::S3_MIN_PART_SIZE;
 use apus_store::operation::FaultyPart;
@@ -9,7 +9,7 @@ pub(super) type Result<T> = std::result::Result<T, S3Error>;
 
 macro_rules! codes {
     ($($code:ident $status:literal $message:literal,)*) => {
-        /// S3's error codes that we give.
+        /// The S3 error codes in use.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(super) enum Code { $(#[doc = $message] $code,)* }
 
@@ -25,6 +25,10 @@ macro_rules! codes {
             fn message(self) -> &'static str {
                 match self { $(Self::$code => $message,)* }
             }
+
+            /// All codes.
+            #[cfg(test)]
+            pub(super) const ALL: &[Self] = &[$(Self::$code,)*];
 
             /// The code of this name.
             pub(super) fn named(name: &str) -> Option<Self> {
@@ -94,7 +98,7 @@ codes! {
     ServerSideEncryptionConfigurationNotFoundError 404 "The server side encryption configuration was not found",
 }
 
-/// A refusal.
+/// An error of an S3 request.
 #[derive(Debug, Clone)]
 pub(super) struct S3Error {
     pub(super) code: Code,
@@ -168,7 +172,7 @@ impl From<Error> for S3Error {
             (Kind::InvalidPart, _) => Code::InvalidPart,
             (Kind::InvalidPartOrder, _) => Code::InvalidPartOrder,
             (Kind::PartTooSmall, _) => Code::EntityTooSmall,
-            // Wrappers of the body name the code themselves.
+            // Wrappers of the body name the code in the text.
             (Kind::Body, _) => {
                 let name = error.client_text.split(": ").next().unwrap_or_default();
                 Code::named(name).unwrap_or(Code::IncompleteBody)

@@ -1,6 +1,7 @@
-//! ListObjects in both versions, and ListObjectVersions of buckets that were never versioned.
+//! ListObjects in both versions, and ListObjectVersions of buckets without versions.
 
 use apus_cluster::listing::{ListQuery, ObjectEntry, ObjectRow, split_swift_bytes};
+use apus_cluster::{Timestamp, percent};
 use apus_store::operation::ListObjects;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,111 +13,196 @@ use super::xml::Writer;
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
 
-/// Most entries in one page.
+/// Most entries of one page.
 const KEYS_MAX: usize = 1000;
 
-/// The etag and size that S3 shows for a row.
-pub(super) fn row_etag(row: &ObjectRow) -> (String, u64) {
-    let mut words = row.etag.split(';').map(str::trim);
-    let own = words.next().unwrap_or_default();
-    let s3 = words.find_map(|word| word.strip_prefix("s3_etag="));
-    let (_, joined) = split_swift_bytes(&row.content_type);
-    let size = joined.and_then(|size| size.parse().ok()).unwrap_or(row.size);
-    (s3.unwrap_or(own).to_owned(), size)
+/// The parameters that all listings have.
+#[derive(Debug)]
+struct ListingParams {
+    bucket: String,
+    /// Name of the owner.
+    owner: String,
+    prefix: String,
+    delimiter: String,
+    /// Most entries of the page.
+    limit: usize,
+    /// Whether names are percent-encoded (`encoding-type=url`).
+    encode: bool,
+    /// Whether the prefix is shown as it was sent: clients of version 1 do not decode it.
+    plain_prefix: bool,
+    marker: Marker,
 }
 
-struct Page {
+/// Where a page begins, and the parameters that say so.
+#[derive(Debug)]
+enum Marker {
+    /// Version 1: `marker`.
+    V1(String),
+    /// Version 2: `continuation-token`, or else `start-after`.
+    V2 { token: Option<String>, start_after: Option<String>, after: String, fetch_owner: bool },
+    /// Versions: `key-marker` and `version-id-marker`.
+    Versions { key: String, id: String },
+}
+
+impl Marker {
+    /// The name after which the page begins.
+    fn after(&self) -> &str {
+        match self {
+            Self::V1(marker) => marker,
+            Self::V2 { after, .. } => after,
+            Self::Versions { key, .. } => key,
+        }
+    }
+}
+
+/// A page of a listing.
+struct ListingPage {
     entries: Vec<ObjectEntry>,
     truncated: bool,
 }
 
-struct Wish {
-    prefix: String,
-    delimiter: String,
-    limit: usize,
-    max_keys: usize,
-    encode: bool,
-    /// Version 1 clients do not decode the prefix that they sent themselves.
-    decoded_prefix: bool,
+impl ListingPage {
+    /// The last entry, if the next page begins after it.
+    fn last(&self) -> Option<&ObjectEntry> {
+        self.entries.last().filter(|_| self.truncated)
+    }
 }
 
-impl Wish {
+pub(super) async fn list(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
+    let params = ListingParams::parse(&request)?;
+    let op = ListObjects { container: request.container()?, query: params.query() };
+    let entries = deps.store.list_objects(&request.cx, op).await?.page.entries()?;
+    Ok(params.render(&params.page(entries)).reply())
+}
+
+/// `max-keys`, at most 1,000.
+fn max_keys(request: &S3Request) -> Result<usize> {
+    let Some(text) = request.param("max-keys").filter(|text| !text.is_empty()) else {
+        return Ok(KEYS_MAX);
+    };
+    match text.parse::<u32>().ok().filter(|max| i32::try_from(*max).is_ok()) {
+        Some(max) => Ok(KEYS_MAX.min(max as usize)),
+        None => Err(S3Error::new(Code::InvalidArgument)
+            .text("Provided max-keys not an integer or within integer range")
+            .argument("max-keys", text)),
+    }
+}
+
+/// `encoding-type`, which is `url` or missing.
+pub(super) fn encodes_names(request: &S3Request) -> Result<bool> {
+    match request.param("encoding-type") {
+        None => Ok(false),
+        Some("url") => Ok(true),
+        Some(other) => Err(S3Error::new(Code::InvalidArgument)
+            .text("Invalid Encoding Method specified in Request")
+            .argument("encoding-type", other)),
+    }
+}
+
+/// A name in a listing, percent-encoded on demand.
+pub(super) fn shown_name(name: &str, encode: bool) -> String {
+    match encode {
+        true => percent::encode_path(name),
+        false => name.to_owned(),
+    }
+}
+
+/// The name that a continuation token of version 2 holds.
+fn decode_token(token: &str) -> Result<String> {
+    URL_SAFE_NO_PAD
+        .decode(token)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| {
+            S3Error::new(Code::InvalidArgument)
+                .text("The continuation token provided is incorrect")
+                .argument("continuation-token", token)
+        })
+}
+
+fn marker(request: &S3Request) -> Result<Marker> {
+    let text = |name: &str| request.param(name).unwrap_or_default().to_owned();
+    Ok(match request.operation {
+        Operation::ListObjectsV2 => {
+            let start_after = request.param("start-after").map(str::to_owned);
+            let token = request.param("continuation-token").map(str::to_owned);
+            let after = match token.as_deref() {
+                None | Some("") => start_after.clone().unwrap_or_default(),
+                Some(token) => decode_token(token)?,
+            };
+            let fetch_owner = request.param("fetch-owner") == Some("true");
+            Marker::V2 { token, start_after, after, fetch_owner }
+        }
+        Operation::ListObjectVersions => {
+            Marker::Versions { key: text("key-marker"), id: text("version-id-marker") }
+        }
+        _ => Marker::V1(text("marker")),
+    })
+}
+
+/// Parses the parameters of a listing, and does nothing else: for fuzzing.
+pub(super) fn fuzz_params(request: &S3Request) {
+    if let Ok(params) = ListingParams::parse(request) {
+        drop((params.query(), params.render(&params.page(Vec::new()))));
+    }
+}
+
+impl ListingParams {
     fn parse(request: &S3Request) -> Result<Self> {
         let text = |name: &str| request.param(name).unwrap_or_default().to_owned();
-        let max_keys = match request.param("max-keys") {
-            None | Some("") => KEYS_MAX,
-            Some(text) => {
-                text.parse::<u32>().ok().filter(|max| i32::try_from(*max).is_ok()).ok_or_else(
-                    || {
-                        S3Error::new(Code::InvalidArgument)
-                            .text("Provided max-keys not an integer or within integer range")
-                            .argument("max-keys", text)
-                    },
-                )? as usize
-            }
-        };
-        let encode = match request.param("encoding-type") {
-            None => false,
-            Some("url") => true,
-            Some(other) => {
-                return Err(S3Error::new(Code::InvalidArgument)
-                    .text("Invalid Encoding Method specified in Request")
-                    .argument("encoding-type", other));
-            }
-        };
+        let limit = max_keys(request)?;
+        let encode = encodes_names(request)?;
         Ok(Self {
+            bucket: request.bucket().to_owned(),
+            owner: request.owner.clone(),
             prefix: text("prefix"),
             delimiter: text("delimiter"),
-            limit: max_keys.min(KEYS_MAX),
-            max_keys: max_keys.min(KEYS_MAX),
+            limit,
             encode,
-            decoded_prefix: request.operation == Operation::ListObjects,
+            plain_prefix: request.operation == Operation::ListObjects,
+            marker: marker(request)?,
         })
     }
 
-    fn name(&self, text: &str) -> String {
-        if !self.encode {
-            return text.to_owned();
-        }
-        let mut out = String::new();
-        apus_cluster::percent::encode_into(&mut out, text.as_bytes(), b"/");
-        out
-    }
-
-    /// One entry more than asked for tells whether there is more.
-    async fn page(&self, deps: &ProxyDeps, request: &PageRequest, marker: &str) -> Result<Page> {
-        let query = ListQuery {
+    /// The query for one entry more than the page holds, which shows whether there are more.
+    fn query(&self) -> ListQuery {
+        ListQuery {
             limit: if self.limit == 0 { 0 } else { self.limit + 1 },
-            marker: marker.to_owned(),
+            marker: self.marker.after().to_owned(),
             prefix: Some(self.prefix.clone()).filter(|prefix| !prefix.is_empty()),
             delimiter: self.delimiter.clone(),
             ..ListQuery::default()
-        };
-        let op = ListObjects { container: request.container.clone(), query };
-        let mut entries = deps.store.list_objects(&request.cx, op).await?.page.entries()?;
-        let truncated = entries.len() > self.limit;
-        entries.truncate(self.limit);
-        Ok(Page { entries, truncated })
+        }
     }
 
-    /// The head of every listing; `markers` writes what differs, in the place that the schema of
-    /// strict clients gives it.
-    fn common(
-        &self,
-        out: &mut Writer,
-        bucket: &str,
-        page: &Page,
-        markers: impl FnOnce(&mut Writer),
-    ) {
-        out.text("Name", bucket);
+    /// The page of the entries that the query found.
+    fn page(&self, mut entries: Vec<ObjectEntry>) -> ListingPage {
+        let truncated = entries.len() > self.limit;
+        entries.truncate(self.limit);
+        ListingPage { entries, truncated }
+    }
+
+    fn name(&self, name: &str) -> String {
+        shown_name(name, self.encode)
+    }
+
+    /// The document. The elements are in the order of S3's schema, which strict clients check.
+    fn render(&self, page: &ListingPage) -> Writer {
+        let root = match self.marker {
+            Marker::V1(_) | Marker::V2 { .. } => "ListBucketResult",
+            Marker::Versions { .. } => "ListVersionsResult",
+        };
+        let mut out = Writer::new();
+        out.root(root);
+        out.text("Name", &self.bucket);
         let readable = !self.prefix.contains(|c: char| c.is_control() && !"\t\r\n".contains(c));
-        if self.decoded_prefix && readable {
-            out.text("Prefix", &self.prefix);
-        } else {
-            out.text("Prefix", &self.name(&self.prefix));
+        match self.plain_prefix && readable {
+            true => out.text("Prefix", &self.prefix),
+            false => out.text("Prefix", &self.name(&self.prefix)),
         }
-        markers(out);
-        out.number("MaxKeys", self.max_keys);
+        self.markers(&mut out, page);
+        out.number("MaxKeys", self.limit);
         if !self.delimiter.is_empty() {
             out.text("Delimiter", &self.name(&self.delimiter));
         }
@@ -124,20 +210,63 @@ impl Wish {
             out.text("EncodingType", "url");
         }
         out.flag("IsTruncated", page.truncated);
+        self.entries(&mut out, page);
+        out.close(root);
+        out
     }
 
-    fn contents(&self, out: &mut Writer, page: &Page, shown_owner: Option<&str>) {
+    /// The elements that show where this page and the next one begin.
+    fn markers(&self, out: &mut Writer, page: &ListingPage) {
+        match &self.marker {
+            Marker::V1(marker) => {
+                out.text("Marker", &self.name(marker));
+                if let Some(last) = page.last().filter(|_| !self.delimiter.is_empty()) {
+                    out.text("NextMarker", &self.name(last.name()));
+                }
+            }
+            Marker::V2 { token, start_after, .. } => {
+                if let Some(last) = page.last() {
+                    out.text("NextContinuationToken", &URL_SAFE_NO_PAD.encode(last.name()));
+                }
+                if let Some(token) = token {
+                    out.text("ContinuationToken", token);
+                }
+                if let Some(start_after) = start_after {
+                    out.text("StartAfter", &self.name(start_after));
+                }
+                out.number("KeyCount", page.entries.len());
+            }
+            Marker::Versions { key, id } => {
+                out.text("KeyMarker", &self.name(key));
+                out.text("VersionIdMarker", id);
+                if let Some(last) = page.last() {
+                    out.text("NextKeyMarker", &self.name(last.name()));
+                    out.text("NextVersionIdMarker", "null");
+                }
+            }
+        }
+    }
+
+    /// Keys first, then common prefixes. In a listing of versions each key has one, `null`.
+    fn entries(&self, out: &mut Writer, page: &ListingPage) {
+        let (element, owner) = match self.marker {
+            Marker::V1(_) => ("Contents", Some(&self.owner)),
+            Marker::V2 { fetch_owner, .. } => {
+                ("Contents", Some(&self.owner).filter(|_| fetch_owner))
+            }
+            Marker::Versions { .. } => ("Version", Some(&self.owner)),
+        };
         for entry in &page.entries {
             let ObjectEntry::Object(row) = entry else { continue };
-            out.open("Contents");
+            out.open(element);
             out.text("Key", &self.name(&row.name));
-            describe(out, row, shown_owner);
-            out.close("Contents");
+            if element == "Version" {
+                out.text("VersionId", "null");
+                out.flag("IsLatest", true);
+            }
+            object(out, row, owner.map(String::as_str));
+            out.close(element);
         }
-        self.prefixes(out, page);
-    }
-
-    fn prefixes(&self, out: &mut Writer, page: &Page) {
         for entry in &page.entries {
             let ObjectEntry::Subdir(name) = entry else { continue };
             out.open("CommonPrefixes");
@@ -147,118 +276,78 @@ impl Wish {
     }
 }
 
-fn describe(out: &mut Writer, row: &ObjectRow, shown_owner: Option<&str>) {
+/// A listing of these entries, for snapshots.
+#[cfg(test)]
+pub(super) fn snapshot(request: &S3Request, entries: Vec<ObjectEntry>) -> Reply {
+    let params = ListingParams::parse(request).unwrap();
+    params.render(&params.page(entries)).reply()
+}
+
+/// The elements of an object.
+fn object(out: &mut Writer, row: &ObjectRow, owner: Option<&str>) {
     let (etag, size) = row_etag(row);
-    // S3 times have whole seconds wherever a client can compare them with Last-Modified.
-    let modified = apus_cluster::Timestamp::from_seconds(row.last_modified().seconds_ceil());
+    // Clients compare this time with Last-Modified, which has whole seconds.
+    let modified = Timestamp::from_seconds(row.last_modified().seconds_ceil());
     out.text("LastModified", &modified.iso_millis());
     out.text("ETag", &format!("\"{etag}\""));
     out.number("Size", size);
-    if let Some(name) = shown_owner {
+    if let Some(name) = owner {
         out.owner("Owner", name);
     }
     out.text("StorageClass", "STANDARD");
 }
 
-struct PageRequest {
-    container: apus_cluster::ContainerPath,
-    cx: apus_store::Context,
+/// The etag and size that S3 clients see in a row.
+fn row_etag(row: &ObjectRow) -> (String, u64) {
+    let mut words = row.etag.split(';').map(str::trim);
+    let own = words.next().unwrap_or_default();
+    let s3 = words.find_map(|word| word.strip_prefix("s3_etag="));
+    let (_, joined) = split_swift_bytes(&row.content_type);
+    let size = joined.and_then(|size| size.parse().ok()).unwrap_or(row.size);
+    (s3.unwrap_or(own).to_owned(), size)
 }
 
-impl PageRequest {
-    fn of(request: &S3Request) -> Result<Self> {
-        Ok(Self { container: request.container()?, cx: request.cx.clone() })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(operation: Operation, query: &str) -> Result<ListingParams> {
+        let mut request = S3Request::example("GET", &format!("/bucket?{query}"), &[]);
+        request.operation = operation;
+        ListingParams::parse(&request)
     }
-}
 
-pub(super) async fn list_v1(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
-    let wish = Wish::parse(&request)?;
-    let marker = request.param("marker").unwrap_or_default().to_owned();
-    let page_request = PageRequest::of(&request)?;
-    let (bucket, owner_name) = (request.bucket.unwrap_or_default(), request.owner);
-    let page = wish.page(deps, &page_request, &marker).await?;
-    let mut out = Writer::new();
-    out.root("ListBucketResult");
-    wish.common(&mut out, &bucket, &page, |out| {
-        out.text("Marker", &wish.name(&marker));
-        let next = page.entries.last().filter(|_| page.truncated && !wish.delimiter.is_empty());
-        if let Some(last) = next {
-            out.text("NextMarker", &wish.name(last.name()));
+    #[test]
+    fn a_page_asks_for_one_entry_more() {
+        for (query, limit) in
+            [("", 1001), ("max-keys=5", 6), ("max-keys=0", 0), ("max-keys=5000", 1001)]
+        {
+            let params = params(Operation::ListObjects, query).unwrap();
+            assert_eq!(params.query().limit, limit, "{query}");
         }
-    });
-    wish.contents(&mut out, &page, Some(&owner_name));
-    out.close("ListBucketResult");
-    Ok(out.reply())
-}
-
-pub(super) async fn list_v2(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
-    let wish = Wish::parse(&request)?;
-    let start_after = request.param("start-after").map(str::to_owned);
-    let token = request.param("continuation-token").map(str::to_owned);
-    let marker = match token.as_deref() {
-        None | Some("") => start_after.clone().unwrap_or_default(),
-        Some(token) => URL_SAFE_NO_PAD
-            .decode(token)
-            .ok()
-            .and_then(|bytes| String::from_utf8(bytes).ok())
-            .filter(|name| !name.is_empty())
-            .ok_or_else(|| {
-                S3Error::new(Code::InvalidArgument)
-                    .text("The continuation token provided is incorrect")
-                    .argument("continuation-token", token)
-            })?,
-    };
-    let fetch_owner = request.param("fetch-owner") == Some("true");
-    let page_request = PageRequest::of(&request)?;
-    let (bucket, owner_name) = (request.bucket.unwrap_or_default(), request.owner);
-    let page = wish.page(deps, &page_request, &marker).await?;
-    let mut out = Writer::new();
-    out.root("ListBucketResult");
-    wish.common(&mut out, &bucket, &page, |out| {
-        if let Some(last) = page.entries.last().filter(|_| page.truncated) {
-            out.text("NextContinuationToken", &URL_SAFE_NO_PAD.encode(last.name()));
-        }
-        if let Some(token) = &token {
-            out.text("ContinuationToken", token);
-        }
-        if let Some(start_after) = &start_after {
-            out.text("StartAfter", &wish.name(start_after));
-        }
-        out.number("KeyCount", page.entries.len());
-    });
-    wish.contents(&mut out, &page, fetch_owner.then_some(owner_name.as_str()));
-    out.close("ListBucketResult");
-    Ok(out.reply())
-}
-
-/// Each key with the one version that it has, `null`.
-pub(super) async fn list_versions(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
-    let wish = Wish::parse(&request)?;
-    let key_marker = request.param("key-marker").unwrap_or_default().to_owned();
-    let id_marker = request.param("version-id-marker").unwrap_or_default().to_owned();
-    let page_request = PageRequest::of(&request)?;
-    let (bucket, owner_name) = (request.bucket.unwrap_or_default(), request.owner);
-    let page = wish.page(deps, &page_request, &key_marker).await?;
-    let mut out = Writer::new();
-    out.root("ListVersionsResult");
-    wish.common(&mut out, &bucket, &page, |out| {
-        out.text("KeyMarker", &wish.name(&key_marker));
-        out.text("VersionIdMarker", &id_marker);
-        if let Some(last) = page.entries.last().filter(|_| page.truncated) {
-            out.text("NextKeyMarker", &wish.name(last.name()));
-            out.text("NextVersionIdMarker", "null");
-        }
-    });
-    for entry in &page.entries {
-        let ObjectEntry::Object(row) = entry else { continue };
-        out.open("Version");
-        out.text("Key", &wish.name(&row.name));
-        out.text("VersionId", "null");
-        out.flag("IsLatest", true);
-        describe(&mut out, row, Some(&owner_name));
-        out.close("Version");
     }
-    wish.prefixes(&mut out, &page);
-    out.close("ListVersionsResult");
-    Ok(out.reply())
+
+    #[test]
+    fn bad_parameters_are_refused() {
+        for query in [
+            "max-keys=x",
+            "max-keys=-1",
+            "max-keys=2147483648",
+            "encoding-type=base64",
+            "continuation-token=%2a",
+        ] {
+            let error = params(Operation::ListObjectsV2, query).unwrap_err();
+            assert_eq!(error.code, Code::InvalidArgument, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_token_comes_before_start_after() {
+        let token = URL_SAFE_NO_PAD.encode("k");
+        let query = format!("start-after=a&continuation-token={token}");
+        let with_token = params(Operation::ListObjectsV2, &query).unwrap();
+        assert_eq!(with_token.marker.after(), "k");
+        let without = params(Operation::ListObjectsV2, "start-after=a&continuation-token=");
+        assert_eq!(without.unwrap().marker.after(), "a");
+    }
 }

@@ -9,6 +9,7 @@ mod chunked;
 mod configuration;
 mod error;
 mod error_document;
+pub(crate) mod fuzzing;
 mod listing;
 mod object;
 mod operation;
@@ -17,6 +18,8 @@ mod request_headers;
 mod resource;
 mod route;
 mod sign;
+#[cfg(test)]
+mod snapshots;
 mod unset;
 mod unsigned;
 mod upload;
@@ -144,9 +147,9 @@ impl S3 {
             Operation::GetUnset(unset) => configuration::get(deps, request, unset).await,
             Operation::DeleteUnset(unset) => configuration::delete(deps, request, unset).await,
             Operation::GetAcl => bucket::acl(deps, request).await,
-            Operation::ListObjects => listing::list_v1(deps, request).await,
-            Operation::ListObjectsV2 => listing::list_v2(deps, request).await,
-            Operation::ListObjectVersions => listing::list_versions(deps, request).await,
+            Operation::ListObjects | Operation::ListObjectsV2 | Operation::ListObjectVersions => {
+                listing::list(deps, request).await
+            }
             Operation::DeleteObjects => object::delete_many::delete(deps, request).await,
             Operation::GetObjectAttributes => object::attributes::get(deps, request).await,
             Operation::GetObject | Operation::HeadObject => object::get::get(deps, request).await,

@@ -120,16 +120,12 @@ pub(super) fn object_named(container: &ContainerPath, key: &str) -> Result<Objec
     Ok(container.object(name))
 }
 
-#[cfg(test)]
 impl S3Request {
-    /// A request of the user `a:u`, for tests of parsers.
-    pub(super) fn example(method: &str, uri: &str, headers: &[(&str, &str)]) -> Self {
-        let mut request = http::Request::builder().method(method).uri(uri);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let (head, ()) = request.body(()).unwrap().into_parts();
-        let address = address::parse(&head, &[]).unwrap();
+    /// A request of the user `a:u` whose signature is not verified, for tests and fuzzing.
+    pub(super) fn unverified(operation: Operation, head: http::request::Parts) -> Result<Self> {
+        let address = address::parse(&head, &[])?;
+        let account =
+            AccountName::parse("AUTH_a").map_err(|_| S3Error::new(Code::InternalError))?;
         let cx = Context {
             trans_id: "tx".into(),
             identity: std::sync::Arc::default(),
@@ -138,17 +134,30 @@ impl S3Request {
             policy: None,
             open_expired: false,
         };
-        Self {
-            operation: Operation::GetObject,
-            query: address::query(head.uri.query().unwrap_or_default()).unwrap(),
+        Ok(Self {
+            operation,
+            query: address::query(head.uri.query().unwrap_or_default())?,
             head,
             body: Body::default(),
             payload: Payload::Unsigned,
-            account: AccountName::parse("AUTH_a").unwrap(),
+            account,
             bucket: address.bucket,
             key: address.key,
             cx,
             owner: "a:u".to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+impl S3Request {
+    /// A read of the user `a:u`.
+    pub(super) fn example(method: &str, uri: &str, headers: &[(&str, &str)]) -> Self {
+        let mut request = http::Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        Self::unverified(Operation::GetObject, head).unwrap()
     }
 }

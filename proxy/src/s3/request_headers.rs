@@ -1,5 +1,6 @@
-//! The `x-amz-` headers of requests that S3 knows, and what each of them does here. A header that is
-//! not in the table is ignored, as AWS ignores it.
+//! The `x-amz-` headers of requests, and the meaning of each here.
+//!
+//! A header that is not in the table is ignored, as AWS ignores it.
 //!
 //! Source: the service model of botocore 1.44.5 (2026), and the rules of signatures.
 
@@ -8,22 +9,22 @@ use http::{HeaderMap, Method};
 
 use super::error::{Code, Result, S3Error};
 
-/// What a header does.
+/// The meaning of a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// An operation reads it.
     Read,
     /// It is part of a signature or describes it.
     Signature,
-    /// It changes nothing that is done here.
+    /// It has no effect here.
     Nothing,
-    /// It asks PUT and POST for what is not done, unless it has one of these values.
+    /// It requests something that PUT and POST do not implement, unless it has one of these values.
     Write(&'static [&'static str]),
-    /// It asks for what is not done, whatever the method, unless it has one of these values.
+    /// It requests something that is not implemented, unless it has one of these values.
     Always(&'static [&'static str]),
 }
 
-/// The headers, in the order of their names.
+/// The headers, sorted by name.
 static HEADERS: [(&str, Meaning); 69] = {
     use Meaning::{Always, Nothing, Read, Signature, Write};
     [
@@ -99,14 +100,14 @@ static HEADERS: [(&str, Meaning); 69] = {
     ]
 };
 
-/// Beginnings of names of which there are many.
+/// Prefixes of families of headers.
 const FAMILIES: [(&str, Meaning); 3] = [
     ("x-amz-meta-", Meaning::Read),
     ("x-amz-checksum-", Meaning::Read),
     ("x-amz-grant-", Meaning::Write(&[])),
 ];
 
-/// What a header of this name in lower case does; `None` when S3 does not know it.
+/// The meaning of a header, by its name in lower case; `None` when S3 does not have it.
 pub(super) fn meaning(name: &str) -> Option<Meaning> {
     match HEADERS.binary_search_by(|(known, _)| (*known).cmp(name)) {
         Ok(at) => HEADERS.get(at).map(|(_, meaning)| *meaning),
@@ -117,15 +118,16 @@ pub(super) fn meaning(name: &str) -> Option<Meaning> {
     }
 }
 
+/// The error for a header or parameter that is not implemented.
 pub(super) fn not_implemented(what: &str) -> S3Error {
     S3Error::new(Code::NotImplemented).text(format!(
         "A header or parameter you provided implies functionality that is not implemented: {what}"
     ))
 }
 
-/// The canned ACLs by which no more than the owner has access.
+/// The canned ACLs that grant access to the owner alone.
 const ACLS: [&str; 3] = ["private", "bucket-owner-full-control", "bucket-owner-read"];
-/// Those that give access to others.
+/// The canned ACLs that grant access to others.
 const OTHER_ACLS: [&str; 5] = [
     "public-read",
     "public-read-write",
@@ -148,7 +150,7 @@ fn check_acl(headers: &HeaderMap) -> Result<()> {
     }
 }
 
-/// Refuses headers that ask for what is not done. One that says "no" asks for nothing.
+/// Refuses headers that request what is not implemented. Values that mean "no" are accepted.
 pub(super) fn check(method: &Method, headers: &HeaderMap) -> Result<()> {
     let writes = matches!(*method, Method::PUT | Method::POST);
     for (name, value) in headers {
@@ -176,8 +178,8 @@ pub(super) fn check(method: &Method, headers: &HeaderMap) -> Result<()> {
     }
 }
 
-/// Refuses, in the query of a request whose signature is in a header, what would have an effect as a
-/// header: AWS takes it from presigned queries only, so that it would be ignored without a word.
+/// Refuses a header in the query of a request whose signature is in a header: AWS accepts it in
+/// presigned queries alone, so that it would be silently ignored.
 pub(super) fn check_query(query: &[(String, String)]) -> Result<()> {
     for (key, value) in query {
         if !key.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-")) {
@@ -209,13 +211,13 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_in_order_and_in_lower_case() {
+    fn the_table_is_sorted_and_in_lower_case() {
         assert!(HEADERS.windows(2).all(|pair| pair[0].0 < pair[1].0));
         assert!(HEADERS.iter().all(|(name, _)| *name == name.to_ascii_lowercase()));
     }
 
     #[test]
-    fn what_would_change_something_is_refused() {
+    fn headers_that_are_not_implemented_are_refused() {
         for (name, value) in [
             ("x-amz-acl", "public-read"),
             ("x-amz-grant-read", "id=x"),
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_no_or_changes_nothing_is_accepted() {
+    fn headers_without_effect_are_accepted() {
         for (name, value) in [
             ("x-amz-acl", "private"),
             ("x-amz-bucket-object-lock-enabled", "false"),
@@ -273,7 +275,7 @@ mod tests {
         ] {
             assert!(check_one(&Method::PUT, name, value).is_ok(), "{name}: {value}");
         }
-        // What only writes would do is no matter of reads.
+        // Reads ignore what only concerns writes.
         for name in
             ["x-amz-acl", "x-amz-tagging", "x-amz-server-side-encryption", "x-amz-grant-read"]
         {
@@ -282,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_that_only_presigned_urls_have_are_refused_in_other_queries() {
+    fn parameters_of_presigned_urls_are_refused_in_other_queries() {
         let query = |name: &str| [(name.to_owned(), "x".to_owned())];
         for name in ["x-amz-acl", "X-Amz-Meta-A", "x-amz-copy-source", "x-amz-checksum-crc32"] {
             assert_eq!(

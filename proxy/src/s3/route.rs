@@ -1,17 +1,18 @@
-//! Which operation a request is. An operation is named by its method, by what it is asked of, and by
-//! the sub-resource in the query; what the tables of `catalogue` and `unset` do not name is refused,
-//! and never taken for another operation.
+//! Selects the operation of a request by method, resource and sub-resource.
+//!
+//! A combination that is not in the tables of `catalogue` and `unset` is refused, and never taken for
+//! another operation.
 
 use http::{HeaderMap, Method};
 
-use super::catalogue::{self, FOREIGN, NOT_DONE, ROUTES, Route};
+use super::catalogue::{self, FOREIGN, NOT_IMPLEMENTED, ROUTES, Route};
 use super::error::{Code, Result, S3Error};
 use super::operation::Operation;
 use super::request_headers::{self, not_implemented};
 use super::resource::Resource;
 use super::unset;
 
-/// Headers that are conditions, and where each is one.
+/// Headers that are conditions, and the operations that check each.
 const CONDITIONS: [(&str, &[Operation]); 8] = {
     use Operation::*;
     const READS: [Operation; 2] = [GetObject, HeadObject];
@@ -30,8 +31,7 @@ const CONDITIONS: [(&str, &[Operation]); 8] = {
     ]
 };
 
-/// A condition that were accepted and not enforced would be worse than none. Operations that only
-/// read are free to ignore it.
+/// Refuses a condition that a write would not enforce. Reads may ignore it.
 fn check_conditions(method: &Method, operation: Operation, headers: &HeaderMap) -> Result<()> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let ignored = |(name, known): &&(&str, &[Operation])| {
@@ -55,7 +55,7 @@ fn sub_resource(query: &[(String, String)]) -> Result<&'static str> {
     let mut found = "";
     for (name, value) in query {
         let Some(known) = catalogue::sub_resource(name) else { continue };
-        // The two always come together.
+        // The two parameters always occur together.
         let name = if known.name == "select-type" { "select" } else { known.name };
         if !found.is_empty() && (found != name || name == "uploadId") {
             let text = format!("Conflicting query string parameters: {found}, {name}");
@@ -72,11 +72,11 @@ fn refused(method: &Method, resource: Resource) -> S3Error {
         .with("ResourceType", resource.name())
 }
 
-/// Why a request that no operation is named by is refused.
+/// The refusal of a request that has no operation.
 fn refusal(method: &Method, resource: Resource, sub: &str) -> S3Error {
-    let not_done =
+    let is_row =
         |row: &(&str, Resource, &str)| row.0 == *method && row.1 == resource && row.2 == sub;
-    if FOREIGN.contains(&sub) || (!sub.is_empty() && NOT_DONE.iter().any(not_done)) {
+    if FOREIGN.contains(&sub) || (!sub.is_empty() && NOT_IMPLEMENTED.iter().any(is_row)) {
         return S3Error::new(Code::NotImplemented)
             .text("The requested resource is not implemented")
             .with("SubResource", sub);
@@ -99,14 +99,13 @@ fn refusal(method: &Method, resource: Resource, sub: &str) -> S3Error {
     S3Error::new(Code::InvalidRequest).text(text).with("SubResource", sub)
 }
 
-fn named(method: &Method, resource: Resource, sub: &str) -> Option<&'static Route> {
+fn find(method: &Method, resource: Resource, sub: &str) -> Option<&'static Route> {
     ROUTES
         .iter()
         .find(|route| route.resource == resource && route.sub == sub && route.method == *method)
 }
 
-/// Parameters that say of what part or version an object's operation is: where they have no meaning
-/// the caller expects something else than would be done.
+/// Refuses a part number or version that the operation would ignore.
 fn check_operands(resource: Resource, allowed: &[&str], query: &[(String, String)]) -> Result<()> {
     for name in ["partNumber", "versionId"] {
         let mut given = query.iter().filter(|(key, _)| key == name);
@@ -126,7 +125,7 @@ fn check_operands(resource: Resource, allowed: &[&str], query: &[(String, String
     Ok(())
 }
 
-/// Version 2 of a listing, or 1 where the parameter says so.
+/// The version of a listing that `list-type` selects.
 fn check_list_type(query: &[(String, String)]) -> Result<Operation> {
     let value = query.iter().find(|(key, _)| key == "list-type");
     match value.map_or("", |(_, value)| value) {
@@ -138,7 +137,7 @@ fn check_list_type(query: &[(String, String)]) -> Result<Operation> {
     }
 }
 
-/// A header makes an upload a copy; what else has it expects a copy that would not be made.
+/// Makes an upload a copy if it has a source, and refuses a source in other operations.
 fn as_copy(operation: Operation, method: &Method, headers: &HeaderMap) -> Result<Operation> {
     const SOURCE: &str = "x-amz-copy-source";
     if matches!(*method, Method::GET | Method::HEAD | Method::DELETE) {
@@ -173,7 +172,7 @@ pub(super) fn operation(
     headers: &HeaderMap,
 ) -> Result<Operation> {
     let sub = sub_resource(query)?;
-    let (operation, operands): (_, &[&str]) = match named(method, resource, sub) {
+    let (operation, operands): (_, &[&str]) = match find(method, resource, sub) {
         Some(route) => (route.operation, route.operands),
         None => match unset::find(method.as_str(), resource, sub) {
             Some(unset) if *method == Method::GET => (Operation::GetUnset(unset), &["versionId"]),

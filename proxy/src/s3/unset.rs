@@ -1,23 +1,24 @@
-//! What a bucket or object has not: every configuration that cannot be set here answers as AWS
-//! answers one that was never set, after it is known that the caller may read what is asked about.
+//! Table of the configurations of buckets and objects that are never set here.
+//!
+//! Each gets AWS's response for one that was never set, if the caller may read the resource.
 
 use super::error::Code;
 use super::resource::Resource;
 
-/// The answer to a GET.
+/// The response to a GET.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum UnsetResponse {
     /// An error.
     Missing(Code),
-    /// An error that has no code of its own.
+    /// `InvalidRequest` with this text.
     Invalid(&'static str),
-    /// A document: its root, and what is in it.
+    /// A document with this root and content.
     Document(&'static str, &'static [Node]),
-    /// The same, but with `?id=` the error of a configuration that is missing.
+    /// A list with this root; with `?id=` the error for a missing configuration.
     List(&'static str),
 }
 
-/// What is in a document.
+/// A node of a document.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Node {
     Empty(&'static str),
@@ -30,29 +31,29 @@ pub(super) struct Unset {
     resource: Resource,
     /// Name of the sub-resource.
     sub: &'static str,
-    pub(super) answer: Answer,
+    pub(super) response: UnsetResponse,
     /// Whether S3 has a DELETE for it.
     deletable: bool,
 }
 
-const fn of_bucket(sub: &'static str, answer: Answer) -> Unset {
-    Unset { resource: Resource::Bucket, sub, answer, deletable: false }
+const fn of_bucket(sub: &'static str, response: UnsetResponse) -> Unset {
+    Unset { resource: Resource::Bucket, sub, response, deletable: false }
 }
 
-const fn deletable(sub: &'static str, answer: Answer) -> Unset {
-    Unset { resource: Resource::Bucket, sub, answer, deletable: true }
+const fn deletable(sub: &'static str, response: UnsetResponse) -> Unset {
+    Unset { resource: Resource::Bucket, sub, response, deletable: true }
 }
 
-const fn of_key(sub: &'static str, answer: Answer, deletable: bool) -> Unset {
-    Unset { resource: Resource::Key, sub, answer, deletable }
+const fn of_key(sub: &'static str, response: UnsetResponse, deletable: bool) -> Unset {
+    Unset { resource: Resource::Key, sub, response, deletable }
 }
 
-/// What AWS says of an object's retention in a bucket without a lock.
+/// AWS's text for the retention of an object in a bucket without a lock.
 const NO_LOCK: &str = "Bucket is missing Object Lock Configuration";
 
 static UNSET: [Unset; 25] = {
-    use Answer::{Document, Invalid, List, Missing};
     use Node::{Empty, Text};
+    use UnsetResponse::{Document, Invalid, List, Missing};
     [
         of_key("tagging", Document("Tagging", &[Empty("TagSet")]), true),
         of_key("retention", Invalid(NO_LOCK), false),
@@ -85,7 +86,7 @@ static UNSET: [Unset; 25] = {
     ]
 };
 
-/// What of a configuration a request is about, by its method.
+/// The configuration that a GET or DELETE names.
 pub(super) fn find(method: &str, resource: Resource, sub: &str) -> Option<&'static Unset> {
     let unset = UNSET.iter().find(|unset| unset.resource == resource && unset.sub == sub)?;
     (method == "GET" || (method == "DELETE" && unset.deletable)).then_some(unset)
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_is_a_sub_resource_of_what_it_is_about() {
+    fn every_row_is_a_sub_resource_of_its_resource() {
         for unset in &UNSET {
             let known = sub_resource(unset.sub).unwrap();
             let of = if unset.resource == Resource::Key { known.of_key } else { known.of_bucket };
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn only_reading_and_deleting_have_answers() {
+    fn only_get_and_delete_are_found() {
         for method in ["PUT", "POST", "HEAD"] {
             assert!(find(method, Resource::Bucket, "policy").is_none());
         }

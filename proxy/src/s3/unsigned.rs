@@ -1,5 +1,6 @@
-//! Answers to requests that carry no signature, since those who send them cannot sign: browsers, and
-//! clients of Keystone at the wrong address. No body is read.
+//! Responses to unsigned requests of browsers, and of Keystone clients with a wrong address.
+//!
+//! The body is not read.
 
 use apus_daemon::Body;
 use apus_daemon::http::{full, header, set};
@@ -11,15 +12,15 @@ use super::error::{Code, Result, S3Error};
 use super::request_headers::not_implemented;
 use crate::reply::Reply;
 
-/// What an anonymous request is answered: buckets belong to accounts, and it names none.
+/// The refusal of an anonymous request: buckets belong to accounts, and it does not name one.
 pub(super) fn refusal() -> S3Error {
     S3Error::new(Code::AccessDenied).text(
         "Access Denied: the request is not signed. It has neither an Authorization header nor the \
-         parameters of a presigned URL, and nothing here is open to everybody",
+         parameters of a presigned URL, and anonymous access is not supported",
     )
 }
 
-/// A preflight, of a bucket that has no rules for other origins, as none can have them here.
+/// The refusal of a preflight: buckets cannot have CORS rules here.
 fn preflight(headers: &HeaderMap, key: Option<&str>) -> S3Error {
     let insufficient = |text: &str| S3Error::new(Code::BadRequest).text(text);
     if !headers.contains_key("origin") {
@@ -33,7 +34,7 @@ fn preflight(headers: &HeaderMap, key: Option<&str>) -> S3Error {
         .with("ResourceType", if key.is_some() { "OBJECT" } else { "BUCKET" })
 }
 
-/// Answers what browsers send, before anybody is asked to sign.
+/// Refuses preflights and forms of browsers, which do not sign them.
 pub(super) fn check(head: &request::Parts, address: &Address) -> Result<()> {
     if address.bucket.is_none() {
         return Ok(());
@@ -50,7 +51,7 @@ pub(super) fn check(head: &request::Parts, address: &Address) -> Result<()> {
     Ok(())
 }
 
-/// The answer to a client that takes this server for Keystone: S3's XML would tell it nothing.
+/// The response to a Keystone client, which could not parse S3's XML.
 pub(super) fn keystone(request: &Request<Body>) -> Option<Reply> {
     let path = request.uri().path();
     let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn preflights_and_forms_are_answered_without_a_signature() {
+    fn preflights_and_forms_are_refused_without_a_signature() {
         let origin = ("origin", "http://x");
         let asked = ("access-control-request-method", "PUT");
         assert_eq!(code(&Method::OPTIONS, None, &[origin, asked]), Some(Code::AccessForbidden));
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_of_keystone_are_told_where_they_are() {
+    fn keystone_clients_get_json() {
         let answer = |method: &str, uri: &str| {
             let request = Request::builder().method(method).uri(uri);
             keystone(&request.body(apus_daemon::http::empty()).unwrap()).map(|reply| reply.status())

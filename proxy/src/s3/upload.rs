@@ -1,26 +1,34 @@
 //! Multipart uploads.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use apus_cluster::byte_range::ByteRanges;
 use apus_cluster::constraints::S3_MAX_PARTS;
 use apus_cluster::etag::unquote;
+use apus_cluster::{Metadata, ObjectPath, Timestamp};
 use apus_daemon::http::{set, status};
+use apus_store::Context;
 use apus_store::access::Action;
 use apus_store::body::collect;
 use apus_store::operation::{
     AbortUpload, Authorize, CompleteUpload, CompletedPart, CreateUpload, HeadObject, ListParts,
-    ListUploads, PutObject, PutPart, PutPartCopy, WriteConditions,
+    ListUploads, ObjectWritten, PartList, PutObject, PutPart, PutPartCopy, UploadList,
+    WriteConditions,
 };
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use super::checksum::{self, ChecksumType, PartAlgorithm, UploadChecksum};
 use super::error::{Code, Result, S3Error};
+use super::listing::{encodes_names, shown_name};
 use super::object::{condition, copy, put};
 use super::request::S3Request;
 use super::xml::{self, Writer};
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
+
+/// Most entries of one page.
+const PAGE_MAX: usize = 1000;
 
 fn upload_id(request: &S3Request) -> String {
     request.param("uploadId").unwrap_or_default().to_owned()
@@ -36,6 +44,13 @@ fn part_number(request: &S3Request) -> Result<u32> {
     })
 }
 
+/// Writes bucket, key and upload.
+fn names(out: &mut Writer, request: &S3Request, upload_id: &str) {
+    out.text("Bucket", request.bucket());
+    out.text("Key", request.key());
+    out.text("UploadId", upload_id);
+}
+
 pub(super) async fn create(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let object = request.object()?;
     let (mut metadata, content_type) = put::metadata(&request.head.headers)?;
@@ -43,17 +58,12 @@ pub(super) async fn create(deps: &ProxyDeps, request: S3Request) -> Result<Reply
     if let Some(choice) = choice {
         checksum::keep(choice, &mut metadata);
     }
-    let op = CreateUpload {
-        object,
-        content_type: content_type.unwrap_or_else(|| "binary/octet-stream".to_owned()),
-        metadata,
-    };
+    let content_type = content_type.unwrap_or_else(|| "binary/octet-stream".to_owned());
+    let op = CreateUpload { object, content_type, metadata };
     let id = deps.store.create_upload(&request.cx, op).await?;
     let mut out = Writer::new();
     out.root("InitiateMultipartUploadResult");
-    out.text("Bucket", request.bucket.as_deref().unwrap_or_default());
-    out.text("Key", request.key.as_deref().unwrap_or_default());
-    out.text("UploadId", &id);
+    names(&mut out, &request, &id);
     out.close("InitiateMultipartUploadResult");
     let mut response = out.reply();
     if let Some((algorithm, kind)) = choice {
@@ -71,7 +81,7 @@ pub(super) async fn part(deps: &ProxyDeps, request: S3Request) -> Result<Reply> 
         body: verified.body,
         length: verified.length,
         content_type: "application/octet-stream".to_owned(),
-        metadata: apus_cluster::Metadata::new(),
+        metadata: Metadata::new(),
         etag: verified.etag,
         timestamp: None,
         conditions: WriteConditions::default(),
@@ -79,78 +89,103 @@ pub(super) async fn part(deps: &ProxyDeps, request: S3Request) -> Result<Reply> 
     };
     let check = Arc::new(PartAlgorithm(verified.algorithm));
     let op = PutPart { upload_id: id, number, put, check };
-    let mut response = put::written(&deps.store.put_part(&request.cx, op).await?);
+    let mut response = put::render(&deps.store.put_part(&request.cx, op).await?);
     response.headers_mut().remove("x-amz-checksum-type");
     Ok(response)
 }
 
+/// The range of a part that is copied, and its last byte.
+#[derive(Debug)]
+struct CopyRange {
+    ranges: ByteRanges,
+    last: u64,
+}
+
+/// `x-amz-copy-source-range`.
+fn copy_range(request: &S3Request) -> Result<Option<CopyRange>> {
+    const HEADER: &str = "x-amz-copy-source-range";
+    let Some(range) = request.header(HEADER) else { return Ok(None) };
+    let invalid = || {
+        S3Error::new(Code::InvalidArgument)
+            .text("The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy")
+            .argument(HEADER, range)
+    };
+    let ranges = ByteRanges::parse(range).ok_or_else(invalid)?;
+    let (first, last) =
+        range.strip_prefix("bytes=").and_then(|range| range.split_once('-')).ok_or_else(invalid)?;
+    if first.parse::<u64>().is_err() {
+        return Err(invalid());
+    }
+    let last = last.parse().map_err(|_| invalid())?;
+    Ok(Some(CopyRange { ranges, last }))
+}
+
+/// Refuses a range that ends behind the source: S3 does not shorten a copy.
+async fn check_copy_range(
+    deps: &ProxyDeps,
+    request: &CopySource<'_>,
+    range: &CopyRange,
+) -> Result<()> {
+    let op = HeadObject::new(request.object.clone());
+    let head = match deps.store.head_object(request.cx, op).await {
+        Ok(head) => head,
+        Err(error) => return Err(request.error(deps, error).await),
+    };
+    match range.last >= head.length {
+        true => Err(S3Error::new(Code::InvalidRange).text(format!(
+            "Range specified is not valid for source object of size: {}",
+            head.length
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// The source of a part that is copied, with the request for errors about it.
+struct CopySource<'a> {
+    object: ObjectPath,
+    cx: &'a Context,
+    headers: &'a HeaderMap,
+}
+
+impl CopySource<'_> {
+    async fn error(&self, deps: &ProxyDeps, error: apus_store::Error) -> S3Error {
+        copy::copy_error(deps, self.cx, self.headers, &self.object, error).await
+    }
+}
+
 pub(super) async fn part_copy(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let mut source = copy::source(&request)?;
-    if let Some(range) = request.header("x-amz-copy-source-range") {
-        let invalid = || {
-            S3Error::new(Code::InvalidArgument)
-                .text("The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy")
-                .argument("x-amz-copy-source-range", range)
-        };
-        let ranges = ByteRanges::parse(range).ok_or_else(invalid)?;
-        let (first, last) =
-            range.strip_prefix("bytes=").and_then(|r| r.split_once('-')).ok_or_else(invalid)?;
-        if first.parse::<u64>().is_err() {
-            return Err(invalid());
-        }
-        let last: u64 = last.parse().map_err(|_| invalid())?;
-        // The last byte must be in the source: S3 does not shorten a copy.
-        let from = source.head.object.clone();
-        let head = match deps.store.head_object(&request.cx, HeadObject::new(from.clone())).await {
-            Ok(head) => head,
-            Err(error) => {
-                return Err(copy::copy_error(
-                    deps,
-                    &request.cx,
-                    &request.head.headers,
-                    &from,
-                    error,
-                )
-                .await);
-            }
-        };
-        if last >= head.length {
-            return Err(S3Error::new(Code::InvalidRange).text(format!(
-                "Range specified is not valid for source object of size: {}",
-                head.length
-            )));
-        }
-        source.ranges = Some(ranges);
+    let object = source.head.object.clone();
+    let copied = CopySource { object, cx: &request.cx, headers: &request.head.headers };
+    if let Some(range) = copy_range(&request)? {
+        check_copy_range(deps, &copied, &range).await?;
+        source.ranges = Some(range.ranges);
     }
-    let from = source.head.object.clone();
     let op = PutPartCopy {
         object: request.object()?,
         upload_id: upload_id(&request),
         number: part_number(&request)?,
         source,
     };
-    let written = match deps.store.put_part_copy(&request.cx, op).await {
-        Ok(written) => written,
-        Err(error) => {
-            return Err(
-                copy::copy_error(deps, &request.cx, &request.head.headers, &from, error).await
-            );
-        }
-    };
+    match deps.store.put_part_copy(&request.cx, op).await {
+        Ok(written) => Ok(render_part_copy(&written)),
+        Err(error) => Err(copied.error(deps, error).await),
+    }
+}
+
+fn render_part_copy(written: &ObjectWritten) -> Reply {
     let mut out = Writer::new();
     out.root("CopyPartResult");
-    let modified = apus_cluster::Timestamp::from_seconds(written.timestamp.seconds_ceil());
-    out.text("LastModified", &modified.iso_millis());
-    out.text("ETag", &format!("\"{}\"", written.etag));
+    copy::written_elements(&mut out, written);
     out.close("CopyPartResult");
-    Ok(out.reply())
+    out.reply()
 }
 
 /// The document that completes an upload.
 const DOCUMENT: xml::Schema =
     xml::Schema { root: "CompleteMultipartUpload", item: "Part", items_max: S3_MAX_PARTS as usize };
 
-fn completed(part: &xml::Element, whole: &mut UploadChecksum) -> Result<CompletedPart> {
+fn completed_part(part: &xml::Element, whole: &mut UploadChecksum) -> Result<CompletedPart> {
     let number = part.text_of("PartNumber").and_then(|text| text.trim().parse().ok());
     let etag = part.text_of("ETag").map(|etag| unquote(etag).to_owned());
     match (number, etag) {
@@ -162,12 +197,38 @@ fn completed(part: &xml::Element, whole: &mut UploadChecksum) -> Result<Complete
     }
 }
 
+/// The parts in a document, whose checksums are added to `whole`.
+fn completed_parts(document: &[u8], whole: &mut UploadChecksum) -> Result<Vec<CompletedPart>> {
+    let mut parts = Vec::new();
+    xml::read(document, &DOCUMENT, |element| {
+        if element.name == "Part" {
+            parts.push(completed_part(&element, whole)?);
+        }
+        Ok(())
+    })?;
+    match parts.is_empty() {
+        true => Err(S3Error::new(Code::MalformedXML)),
+        false => Ok(parts),
+    }
+}
+
+/// Parses the parameters of parts and uploads, and does nothing else: for fuzzing.
+pub(super) fn fuzz_params(request: &S3Request) {
+    drop((part_number(request), copy_range(request)));
+    drop((parse_list_parts(request), parse_list_uploads(request)));
+}
+
+/// Reads a document that completes an upload, and does nothing else: for fuzzing.
+pub(super) fn read_document(document: &[u8]) {
+    drop(completed_parts(document, &mut UploadChecksum::default()));
+}
+
 pub(super) async fn complete(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
-    let (object, id) = (request.object()?, upload_id(&request));
+    let (object, upload_id) = (request.object()?, upload_id(&request));
     // Rights and the bucket come before the document.
     let container = object.container.clone();
-    let ask = Authorize { action: Action::WriteObject, container };
-    deps.store.authorize(&request.cx, ask).await?;
+    let authorize = Authorize { action: Action::WriteObject, container };
+    deps.store.authorize(&request.cx, authorize).await?;
     let location = request.location(&deps.config);
     let conditions = condition::on_write(&request)?;
     let mut whole = UploadChecksum::of(&request.head.headers)?;
@@ -178,27 +239,16 @@ pub(super) async fn complete(deps: &ProxyDeps, request: S3Request) -> Result<Rep
     }
     let verified = put::verified_body(deps, request.payload, &headers, request.body)?;
     let document = collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?;
-    let mut chosen = Vec::new();
-    xml::read(&document, &DOCUMENT, |element| {
-        if element.name == "Part" {
-            chosen.push(completed(&element, &mut whole)?);
-        }
-        Ok(())
-    })?;
+    let parts = completed_parts(&document, &mut whole)?;
     drop(document);
-    if chosen.is_empty() {
-        return Err(S3Error::new(Code::MalformedXML));
-    }
-    let op =
-        CompleteUpload { object, upload_id: id, parts: chosen, seal: Arc::new(whole), conditions };
+    let op = CompleteUpload { object, upload_id, parts, seal: Arc::new(whole), conditions };
     let written = deps.store.complete_upload(&request.cx, op).await;
     let written = written.map_err(|error| condition::failed(error, &request.head.headers, ""))?;
-    let (bucket, key) = (request.bucket.unwrap_or_default(), request.key.unwrap_or_default());
     let mut out = Writer::new();
     out.root("CompleteMultipartUploadResult");
     out.text("Location", &location);
-    out.text("Bucket", &bucket);
-    out.text("Key", &key);
+    out.text("Bucket", request.bucket.as_deref().unwrap_or_default());
+    out.text("Key", request.key.as_deref().unwrap_or_default());
     out.text("ETag", &format!("\"{}\"", written.etag));
     checksum::elements(&written.late, &mut out);
     out.close("CompleteMultipartUploadResult");
@@ -211,40 +261,23 @@ pub(super) async fn abort(deps: &ProxyDeps, request: S3Request) -> Result<Reply>
     Ok(status(StatusCode::NO_CONTENT))
 }
 
-fn page_limit(request: &S3Request, name: &str) -> Result<usize> {
-    match request.param(name) {
-        None => Ok(1000),
-        Some(text) => text.parse().map(|limit: usize| limit.min(1000)).map_err(|_| {
-            S3Error::new(Code::InvalidArgument)
-                .text(format!("{name}: {text:?}, expected a whole number"))
-                .argument(name, text)
-        }),
-    }
+/// A query parameter with a whole number.
+fn whole_number<N: FromStr>(request: &S3Request, name: &str, absent: N) -> Result<N> {
+    let Some(text) = request.param(name) else { return Ok(absent) };
+    text.parse().map_err(|_| {
+        S3Error::new(Code::InvalidArgument)
+            .text(format!("{name}: {text:?}, expected a whole number"))
+            .argument(name, text)
+    })
 }
 
 pub(super) async fn list_parts(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
-    let marker = request.param("part-number-marker").unwrap_or("0");
-    let marker: u32 = marker.parse().map_err(|_| {
-        S3Error::new(Code::InvalidArgument)
-            .text(format!("part-number-marker: {marker:?}, expected a whole number"))
-            .argument("part-number-marker", marker)
-    })?;
-    let limit = page_limit(&request, "max-parts")?;
-    let id = upload_id(&request);
-    let op = ListParts {
-        object: request.object()?,
-        upload_id: id.clone(),
-        marker,
-        limit,
-        // Other parts have no checksum that anybody could rely on.
-        metadata_if: checksum::ALGORITHM_KEY.to_owned(),
-    };
+    let op = parse_list_parts(&request)?;
+    let (marker, limit) = (op.marker, op.limit);
     let page = deps.store.list_parts(&request.cx, op).await?;
     let mut out = Writer::new();
     out.root("ListPartsResult");
-    out.text("Bucket", request.bucket.as_deref().unwrap_or_default());
-    out.text("Key", request.key.as_deref().unwrap_or_default());
-    out.text("UploadId", &id);
+    names(&mut out, &request, request.param("uploadId").unwrap_or_default());
     out.owner("Initiator", &request.owner);
     out.owner("Owner", &request.owner);
     out.text("StorageClass", "STANDARD");
@@ -252,6 +285,26 @@ pub(super) async fn list_parts(deps: &ProxyDeps, request: S3Request) -> Result<R
     out.number("NextPartNumberMarker", page.parts.last().map_or(0, |part| part.number));
     out.number("MaxParts", limit);
     out.flag("IsTruncated", page.truncated);
+    parts(&mut out, &page);
+    out.close("ListPartsResult");
+    Ok(out.reply())
+}
+
+fn parse_list_parts(request: &S3Request) -> Result<ListParts> {
+    let marker = whole_number(request, "part-number-marker", 0)?;
+    let limit = whole_number(request, "max-parts", PAGE_MAX)?.min(PAGE_MAX);
+    Ok(ListParts {
+        object: request.object()?,
+        upload_id: upload_id(request),
+        marker,
+        limit,
+        // Without an algorithm of the upload, checksums of its parts are not shown.
+        metadata_if: checksum::ALGORITHM_KEY.to_owned(),
+    })
+}
+
+/// The checksum algorithm of an upload, and its parts.
+fn parts(out: &mut Writer, page: &PartList) {
     if let Some(algorithm) = checksum::begun_with(&page.upload) {
         out.text("ChecksumAlgorithm", algorithm.name());
         out.text("ChecksumType", ChecksumType::stored(&page.upload).name());
@@ -259,7 +312,7 @@ pub(super) async fn list_parts(deps: &ProxyDeps, request: S3Request) -> Result<R
     for part in &page.parts {
         out.open("Part");
         out.number("PartNumber", part.number);
-        let modified = apus_cluster::Timestamp::from_seconds(part.modified.seconds_ceil());
+        let modified = Timestamp::from_seconds(part.modified.seconds_ceil());
         out.text("LastModified", &modified.iso_millis());
         out.text("ETag", &format!("\"{}\"", part.etag));
         out.number("Size", part.size);
@@ -268,50 +321,45 @@ pub(super) async fn list_parts(deps: &ProxyDeps, request: S3Request) -> Result<R
         }
         out.close("Part");
     }
-    out.close("ListPartsResult");
-    Ok(out.reply())
 }
 
 pub(super) async fn list_uploads(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
-    let encode = match request.param("encoding-type") {
-        None => false,
-        Some("url") => true,
-        Some(other) => {
-            return Err(S3Error::new(Code::InvalidArgument)
-                .text("Invalid Encoding Method specified in Request")
-                .argument("encoding-type", other));
-        }
-    };
-    let name = |text: &str| match encode {
-        true => apus_cluster::percent::encode_path(text),
-        false => text.to_owned(),
-    };
-    let [prefix, delimiter, key_marker, upload_id_marker] =
-        ["prefix", "delimiter", "key-marker", "upload-id-marker"]
-            .map(|name| request.param(name).unwrap_or_default().to_owned());
-    let limit = page_limit(&request, "max-uploads")?;
+    let (op, encode) = parse_list_uploads(&request)?;
+    let page = deps.store.list_uploads(&request.cx, op.clone()).await?;
+    Ok(render_uploads(&request, &op, &page, encode))
+}
+
+/// The operation, and whether names are percent-encoded.
+fn parse_list_uploads(request: &S3Request) -> Result<(ListUploads, bool)> {
+    let encode = encodes_names(request)?;
+    let text = |name: &str| request.param(name).unwrap_or_default().to_owned();
+    let limit = whole_number(request, "max-uploads", PAGE_MAX)?.min(PAGE_MAX);
     let op = ListUploads {
         container: request.container()?,
-        prefix: prefix.clone(),
-        delimiter: delimiter.clone(),
-        key_marker: key_marker.clone(),
-        upload_id_marker: upload_id_marker.clone(),
+        prefix: text("prefix"),
+        delimiter: text("delimiter"),
+        key_marker: text("key-marker"),
+        upload_id_marker: text("upload-id-marker"),
         limit,
     };
-    let page = deps.store.list_uploads(&request.cx, op).await?;
+    Ok((op, encode))
+}
+
+fn render_uploads(request: &S3Request, op: &ListUploads, page: &UploadList, encode: bool) -> Reply {
+    let name = |text: &str| shown_name(text, encode);
     let mut out = Writer::new();
     out.root("ListMultipartUploadsResult");
-    out.text("Bucket", request.bucket.as_deref().unwrap_or_default());
-    out.text("KeyMarker", &name(&key_marker));
-    out.text("UploadIdMarker", &upload_id_marker);
+    out.text("Bucket", request.bucket());
+    out.text("KeyMarker", &name(&op.key_marker));
+    out.text("UploadIdMarker", &op.upload_id_marker);
     let (next_key, next_id) = page.next.clone().unwrap_or_default();
     out.text("NextKeyMarker", &name(&next_key));
     out.text("NextUploadIdMarker", &next_id);
-    out.text("Prefix", &name(&prefix));
-    if !delimiter.is_empty() {
-        out.text("Delimiter", &name(&delimiter));
+    out.text("Prefix", &name(&op.prefix));
+    if !op.delimiter.is_empty() {
+        out.text("Delimiter", &name(&op.delimiter));
     }
-    out.number("MaxUploads", limit);
+    out.number("MaxUploads", op.limit);
     if encode {
         out.text("EncodingType", "url");
     }
@@ -332,5 +380,49 @@ pub(super) async fn list_uploads(deps: &ProxyDeps, request: S3Request) -> Result
         out.close("CommonPrefixes");
     }
     out.close("ListMultipartUploadsResult");
-    Ok(out.reply())
+    out.reply()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_have_limits_and_numbers_are_checked() {
+        let parts = |query: &str| {
+            parse_list_parts(&S3Request::example("GET", &format!("/bucket/k?{query}"), &[]))
+        };
+        assert_eq!(parts("uploadId=x").unwrap().limit, PAGE_MAX);
+        let op = parts("uploadId=x&max-parts=5000&part-number-marker=7").unwrap();
+        assert_eq!((op.limit, op.marker, op.upload_id.as_str()), (PAGE_MAX, 7, "x"));
+        for query in ["max-parts=x", "part-number-marker=-1", "max-parts="] {
+            assert_eq!(parts(query).unwrap_err().code, Code::InvalidArgument, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_copied_range_has_both_ends() {
+        let range = |value: &str| {
+            let headers = [("x-amz-copy-source-range", value)];
+            copy_range(&S3Request::example("PUT", "/bucket/k", &headers))
+        };
+        assert_eq!(range("bytes=0-9").unwrap().unwrap().last, 9);
+        for bad in ["bytes=5-", "bytes=-5", "0-9", "bytes=9-0", "bytes=0-1,3-4", ""] {
+            assert_eq!(range(bad).unwrap_err().code, Code::InvalidArgument, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_document_lists_parts_with_number_and_etag() {
+        let parts = |items: &str| {
+            let document = format!("<CompleteMultipartUpload>{items}</CompleteMultipartUpload>");
+            completed_parts(document.as_bytes(), &mut UploadChecksum::default())
+        };
+        let part = "<Part><PartNumber> 1 </PartNumber><ETag>\"x\"</ETag></Part>";
+        let found = parts(part).unwrap();
+        assert_eq!((found[0].number, found[0].etag.as_str()), (1, "x"));
+        for bad in ["", "<Part><PartNumber>1</PartNumber></Part>", "<Part><ETag>x</ETag></Part>"] {
+            assert_eq!(parts(bad).unwrap_err().code, Code::MalformedXML, "{bad}");
+        }
+    }
 }

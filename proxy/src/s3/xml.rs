@@ -1,4 +1,4 @@
-//! XML documents: a small writer, and a strict reader that hands over items as they come.
+//! A writer of XML documents, and a strict reader that returns items one by one.
 
 use apus_daemon::http::{full, set};
 use http::Response;
@@ -15,7 +15,7 @@ const DEPTH_MAX: usize = 16;
 /// The namespace of every document.
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
-/// Writes a document.
+/// Writes an XML document.
 pub(super) struct Writer(String);
 
 impl Writer {
@@ -40,13 +40,19 @@ impl Writer {
         self.0.push('>');
     }
 
-    /// An element with text. Characters that XML 1.0 cannot carry at all, not even as references,
-    /// become U+FFFD, so that the document can be read.
+    /// An element with text. Characters that XML 1.0 cannot represent, not even as references, become
+    /// U+FFFD.
     pub(super) fn text(&mut self, name: &str, text: &str) {
+        self.open(name);
+        self.content(text);
+        self.close(name);
+    }
+
+    /// Text within an element.
+    pub(super) fn content(&mut self, text: &str) {
         let is_special = |character: char| {
             character < ' ' || matches!(character, '&' | '<' | '>' | '"' | '\u{fffe}' | '\u{ffff}')
         };
-        self.open(name);
         let mut rest = text;
         while let Some(at) = rest.find(is_special) {
             let (plain, tail) = rest.split_at(at);
@@ -57,7 +63,7 @@ impl Writer {
                 Some('<') => "&lt;",
                 Some('>') => "&gt;",
                 Some('"') => "&quot;",
-                // As they are, readers may change them.
+                // Parsers may change these characters unless they are references.
                 Some('\t') => "&#x9;",
                 Some('\n') => "&#xA;",
                 Some('\r') => "&#xD;",
@@ -66,7 +72,6 @@ impl Writer {
             rest = characters.as_str();
         }
         self.0.push_str(rest);
-        self.close(name);
     }
 
     pub(super) fn number(&mut self, name: &str, number: impl std::fmt::Display) {
@@ -103,7 +108,7 @@ pub(super) fn document(text: String) -> Reply {
     response
 }
 
-/// An element of a read document.
+/// An element of a document.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Element {
     /// Name without its prefix.
@@ -130,26 +135,26 @@ impl Element {
     }
 }
 
-/// What a document consists of: a root with items of one name, and little else.
+/// The structure of a document: a root with items of one name, and few other elements.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Schema {
     /// Name of the root.
     pub(super) root: &'static str,
-    /// Name of the children of the root that may be many.
+    /// Name of the repeated children of the root.
     pub(super) item: &'static str,
     /// Most of them.
     pub(super) items_max: usize,
 }
 
-/// Most children of the root that are no items, and most elements within one child.
+/// Most children of the root that are not items, and most elements within one child.
 const ELEMENTS_MAX: usize = 64;
 
 fn malformed() -> S3Error {
     S3Error::new(Code::MalformedXML)
 }
 
-/// The state of a reading: the names of open elements are quick-xml's to check, so that only the
-/// child of the root which is being read is held.
+/// The state of the reader. Only the current child of the root is held; quick-xml checks the names of
+/// end tags.
 struct Children<'a, F> {
     schema: &'a Schema,
     /// Elements that are open below the root, the child of the root first.
@@ -159,7 +164,7 @@ struct Children<'a, F> {
     ended: bool,
     items: usize,
     others: usize,
-    /// Elements within the child that is being read.
+    /// Elements within the current child.
     within: usize,
     take: F,
 }
@@ -219,12 +224,11 @@ impl<F: FnMut(Element) -> Result<()>> Children<'_, F> {
     }
 }
 
-/// Reads a document and hands over each child of its root as soon as it is complete, so that no
-/// more than one is held.
+/// Parses a document, and passes each child of its root to `take` when it is complete.
 ///
 /// # Errors
-/// `MalformedXML` for another root, more than `items_max` items, what is no XML, and anything that
-/// would expand; and what `take` refuses.
+/// `MalformedXML` for another root, more than `items_max` items, invalid XML, and any entity; and the
+/// errors of `take`.
 pub(super) fn read(
     bytes: &[u8],
     schema: &Schema,
@@ -259,7 +263,7 @@ pub(super) fn read(
                     "gt" => '>',
                     "quot" => '"',
                     "apos" => '\'',
-                    // Only characters by number; no entity is ever expanded.
+                    // Only characters by number: entities are not expanded.
                     _ => reference.resolve_char_ref().ok().flatten().ok_or_else(malformed)?,
                 };
                 children.text(character.encode_utf8(&mut [0; 4]))?;
@@ -288,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn any_text_is_written_so_that_it_can_be_read() {
+    fn any_text_is_written_as_valid_xml() {
         for (text, written) in [
             ("plain ü ☃", "plain ü ☃"),
             ("<a> & \"b\" 'c'", "&lt;a&gt; &amp; &quot;b&quot; 'c'"),
@@ -304,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_are_read_with_references_and_without_entities() {
+    fn documents_may_have_references_but_no_entities() {
         let found =
             items(b"<?xml version='1.0'?><D xmlns='x'><K>a &amp; &#x42;</K><x:K/></D>").unwrap();
         let texts: Vec<_> = found.iter().map(|key| (&*key.name, &*key.text)).collect();
@@ -316,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_document_of_this_kind_is_refused() {
+    fn other_documents_are_refused() {
         for bad in [
             "",
             "<D>",
@@ -346,7 +350,7 @@ mod tests {
         ] {
             assert_eq!(items(document.as_bytes()).unwrap_err().code, Code::MalformedXML, "{what}");
         }
-        // The rest is not read: it would be refused for another reason only if it were.
+        // The rest, which is not valid XML, is not read.
         let mut taken = 0;
         let document = format!("<D>{}<not closed", "<K/>".repeat(2000));
         let refused = read(document.as_bytes(), &SCHEMA, |_| {

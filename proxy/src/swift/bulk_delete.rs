@@ -36,8 +36,12 @@ const CONCURRENCY: usize = 4;
 /// Longest line in bytes: a container and an object, every byte percent-encoded.
 const LINE_BYTES_MAX: usize = 3 * (256 + 1024) + 2;
 
-/// A path, or the text of a line that is not one.
-type Line = std::result::Result<ClientName, String>;
+/// A line that is not a path, percent-encoded.
+#[derive(Debug, PartialEq, Eq)]
+struct InvalidLine(String);
+
+/// A line of the document.
+type Line = std::result::Result<ClientName, InvalidLine>;
 
 /// Whether a request is a bulk deletion.
 pub(super) fn is_requested(request: &SwiftRequest) -> bool {
@@ -89,7 +93,10 @@ async fn lines(mut body: Body) -> Result<Option<Vec<Line>>> {
         if !text.is_empty() {
             let shown = String::from_utf8_lossy(&text).into_owned();
             let name = std::str::from_utf8(&text).ok().map(ClientName::decode);
-            lines.push(name.and_then(|name| name.ok()).ok_or_else(|| percent::encode_path(&shown)));
+            lines.push(
+                name.and_then(|name| name.ok())
+                    .ok_or_else(|| InvalidLine(percent::encode_path(&shown))),
+            );
         }
         lines.len() <= DELETES_MAX
     };
@@ -126,7 +133,7 @@ impl BulkDeletion {
         for line in lines {
             match line {
                 Ok(name) => names.push(name),
-                Err(text) => {
+                Err(InvalidLine(text)) => {
                     report.errors.push((text, status_line(StatusCode::PRECONDITION_FAILED)));
                 }
             }
@@ -204,7 +211,7 @@ mod tests {
         let found = read("c/a%20b\n\n  c  \nbad%00\n").await.unwrap();
         let texts: Vec<_> =
             found.iter().map(|line| line.as_ref().map(ClientName::as_str)).collect();
-        let bad = "bad%2500".to_owned();
+        let bad = InvalidLine("bad%2500".to_owned());
         assert_eq!(texts, [Ok("c/a b"), Ok("c"), Err(&bad)]);
         assert!(read(&"x\n".repeat(DELETES_MAX)).await.is_some());
         assert!(read(&"x\n".repeat(DELETES_MAX + 1)).await.is_none());

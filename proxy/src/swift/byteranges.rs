@@ -28,17 +28,17 @@ pub(super) fn set_ranges(
     *response.body_mut() = framed(framing, lengths, body);
 }
 
-/// Sends pieces of a body; an error when the client has gone.
+/// Sends pieces of a body to the client's connection.
 type Sender = mpsc::Sender<Result<Bytes, BodyError>>;
 
-/// The client stopped reading, or its body ended with an error that was sent.
+/// The client has disconnected, or an error of the body has been sent.
 struct Stopped;
 
 async fn send(sender: &Sender, piece: impl Into<Bytes>) -> Result<(), Stopped> {
     sender.send(Ok(piece.into())).await.map_err(|_| Stopped)
 }
 
-/// The bytes of a body, handed out in pieces of any length.
+/// The bytes of a body, in pieces of any length.
 struct Pieces {
     body: Body,
     pending: Bytes,
@@ -92,7 +92,7 @@ async fn send_all(
 fn framed(framing: Framing, lengths: Vec<u64>, body: Body) -> Body {
     let (sender, receiver) = mpsc::channel(2);
     spawn(TaskKind::Request, async move {
-        // A client that has gone needs no more pieces.
+        // A client that has disconnected receives nothing more.
         let _ = send_all(&sender, framing, lengths, body).await;
     });
     stream(receiver)

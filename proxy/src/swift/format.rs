@@ -53,7 +53,7 @@ impl SwiftRequest {
 
 /// An `Accept` header that is not a list of media types.
 #[derive(Debug, PartialEq, Eq)]
-struct InvalidAccept;
+pub(super) struct InvalidAccept;
 
 /// One media type of an `Accept` header.
 struct Accepted<'a> {
@@ -107,7 +107,7 @@ impl<'a> Accepted<'a> {
 ///
 /// Source: `Accept` in `swift/common/swob.py`; of two types of the same quality an exact one comes
 /// before a pattern.
-fn acceptable(accept: &str) -> std::result::Result<Option<Format>, InvalidAccept> {
+pub(super) fn acceptable(accept: &str) -> std::result::Result<Option<Format>, InvalidAccept> {
     let mut best: Option<(f32, bool, Format)> = None;
     if accept.trim().is_empty() {
         return Ok(Some(Format::Plain));

@@ -52,7 +52,7 @@ struct StoredSegment {
 
 /// A segment as a client sends it, with its keys in Swift's order.
 #[derive(Debug, Serialize)]
-struct SentSegment<'a> {
+struct ClientSegment<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +65,7 @@ struct SentSegment<'a> {
     size_bytes: Option<u64>,
 }
 
-impl<'a> SentSegment<'a> {
+impl<'a> ClientSegment<'a> {
     fn of(stored: &'a StoredSegment) -> Self {
         let inline = stored.data.is_some();
         let text = |field: &'a Option<String>| field.as_deref().filter(|_| !inline);
@@ -107,7 +107,7 @@ pub(super) async fn render_as_sent(read: ObjectRead) -> Result<Reply> {
 /// Converts a stored manifest into the form in which a client sends it.
 fn as_sent(stored: &[u8]) -> serde_json::Result<String> {
     let entries: Vec<StoredSegment> = serde_json::from_slice(stored)?;
-    let segments: Vec<SentSegment<'_>> = entries.iter().map(SentSegment::of).collect();
+    let segments: Vec<ClientSegment<'_>> = entries.iter().map(ClientSegment::of).collect();
     serde_json::to_string(&segments)
 }
 

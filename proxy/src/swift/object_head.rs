@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 use super::symlink;
 use crate::reply::Reply;
 
-/// The etag as Swift shows it: quoted only for joined objects.
+/// The etag as Swift shows it, quoted only for joined objects.
 pub(super) fn etag(head: &ObjectHead) -> String {
     if head.is_manifest() || head.get("X-Object-Manifest").is_some() {
         format!("\"{}\"", head.etag)
@@ -19,12 +19,12 @@ pub(super) fn etag(head: &ObjectHead) -> String {
     }
 }
 
-/// The content type without what only listings need.
+/// The content type without the parameters of listings.
 pub(super) fn content_type(content_type: &str) -> String {
     split_swift_bytes(content_type).0
 }
 
-/// Writes what clients may see of an object.
+/// Sets the headers of an object that clients may see.
 pub(super) fn set_headers(head: &ObjectHead, out: &mut HeaderMap) {
     for (name, value) in &head.metadata {
         if has_prefix(name, Resource::Object.user_prefix())
@@ -50,10 +50,12 @@ pub(super) fn set_headers(head: &ObjectHead, out: &mut HeaderMap) {
     }
 }
 
+/// `Last-Modified`: whole seconds, rounded up.
 pub(super) fn http_date(time: Timestamp) -> String {
     format_date(time.seconds_ceil())
 }
 
+/// The response to a PUT of an object.
 pub(super) fn created(written: &ObjectWritten, etag: &str) -> Reply {
     let mut response = status(StatusCode::CREATED);
     let out = response.headers_mut();

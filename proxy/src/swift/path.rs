@@ -29,8 +29,8 @@ fn split_path(path: &str) -> Option<[Option<&str>; 4]> {
     Some([word(0), word(1), word(2), word(3)])
 }
 
-/// The names of a raw path below `/v1/`. It is decoded as a whole before it is split, as in Swift:
-/// an encoded slash is a slash.
+/// The names in a raw path. As in Swift the path is decoded before it is split: an encoded slash is a
+/// slash.
 pub(super) fn parse(raw: &str, constraints: &Constraints) -> Result<Path> {
     match ClientName::decode(raw) {
         Ok(path) => names_of(&path, constraints),
@@ -78,7 +78,7 @@ pub(super) fn too_long(what: &str, length: usize, max: usize) -> String {
     format!("{what} name length of {length} longer than {max}")
 }
 
-/// Checks a name that a client sets against the client's limit, which is tighter than the backends'.
+/// Checks a new name against the limit for clients, which is below the servers'.
 pub(super) fn check_length(what: &str, name: &str, max: usize) -> apus_store::Result<()> {
     match name.len() {
         length if length > max => Err(Error::invalid(too_long(what, length, max))),

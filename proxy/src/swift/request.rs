@@ -329,15 +329,10 @@ impl SwiftRequest {
     }
 }
 
-#[cfg(test)]
 impl SwiftRequest {
-    /// An anonymous request, for tests of parsers.
-    pub(super) fn example(method: &str, uri: &str, headers: &[(&str, &str)]) -> Self {
-        let mut request = Request::builder().method(method).uri(uri);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let (head, ()) = request.body(()).unwrap().into_parts();
+    /// An anonymous request with the default constraints, for tests and fuzzing.
+    pub(super) fn anonymous(head: http::request::Parts) -> Result<Self> {
+        let invalid = |_| SwiftError::refused(StatusCode::BAD_REQUEST, "");
         let constraints = Arc::new(Constraints::default());
         let cx = Context {
             trans_id: "tx".into(),
@@ -347,9 +342,22 @@ impl SwiftRequest {
             policy: None,
             open_expired: false,
         };
-        let query = query::parse(head.uri.query().unwrap_or_default()).unwrap();
-        let path = path::parse(head.uri.path(), &constraints).unwrap();
-        Self { head, path, cx, query, constraints }
+        let query = query::parse(head.uri.query().unwrap_or_default()).map_err(invalid)?;
+        let path = path::parse(head.uri.path(), &constraints)?;
+        Ok(Self { head, path, cx, query, constraints })
+    }
+}
+
+#[cfg(test)]
+impl SwiftRequest {
+    /// An anonymous request.
+    pub(super) fn example(method: &str, uri: &str, headers: &[(&str, &str)]) -> Self {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        Self::anonymous(head).unwrap()
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Source of rules and texts: `parse_and_validate_input` in `swift/common/middleware/slo.py`.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use apus_cluster::ObjectPath;
@@ -13,18 +14,15 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess,
-    Visitor,
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
+
+use super::segment_json::{JsonField, SentSegment};
 
 /// Most items of one list, including inline data and invalid ones.
 const ITEMS_MAX: usize = 10 * SLO_MAX_SEGMENTS;
 /// Longest text about invalid items, in bytes; further ones are counted.
 const PROBLEMS_BYTES_MAX: usize = 64 * 1024;
-/// Most unknown keys of one item that are reported.
-const UNKNOWN_KEYS_MAX: usize = 8;
-/// Most bytes of an unknown key that are reported.
-const UNKNOWN_KEY_BYTES_MAX: usize = 256;
 /// Base64 as Python decodes it; the padding is checked separately.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -47,204 +45,6 @@ pub(super) fn parse(json: &[u8], object: &ObjectPath) -> Result<Vec<Segment>> {
     }
     read.map_err(|_| Error::invalid("Manifest must be valid JSON.\n"))?;
     list.finish()
-}
-
-/// A JSON value, as far as a segment uses it.
-#[derive(Debug, Clone, Default, PartialEq)]
-enum JsonField {
-    /// The key is missing.
-    #[default]
-    Absent,
-    Null,
-    Text(String),
-    Integer(i128),
-    /// A value of another type.
-    Other,
-}
-
-impl JsonField {
-    /// Whether Python regards it as false.
-    fn is_false(&self) -> bool {
-        match self {
-            Self::Absent | Self::Null => true,
-            Self::Text(text) => text.is_empty(),
-            Self::Integer(number) => *number == 0,
-            Self::Other => false,
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for JsonField {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        deserializer.deserialize_any(FieldVisitor)
-    }
-}
-
-struct FieldVisitor;
-
-impl<'de> Visitor<'de> for FieldVisitor {
-    type Value = JsonField;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_unit<E>(self) -> std::result::Result<JsonField, E> {
-        Ok(JsonField::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> std::result::Result<JsonField, E> {
-        Ok(JsonField::Integer(value.into()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> std::result::Result<JsonField, E> {
-        Ok(JsonField::Integer(value.into()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> std::result::Result<JsonField, E> {
-        Ok(JsonField::Integer(value.into()))
-    }
-
-    #[allow(clippy::cast_possible_truncation, reason = "Python truncates as well")]
-    fn visit_f64<E>(self, value: f64) -> std::result::Result<JsonField, E> {
-        Ok(JsonField::Integer(value as i128))
-    }
-
-    fn visit_str<E>(self, value: &str) -> std::result::Result<JsonField, E> {
-        Ok(JsonField::Text(value.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<JsonField, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(JsonField::Other)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<JsonField, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(JsonField::Other)
-    }
-}
-
-/// A key of an item.
-enum SegmentKey {
-    Path,
-    Etag,
-    Size,
-    Range,
-    Data,
-    /// The beginning of any other key.
-    Unknown(String),
-}
-
-impl<'de> Deserialize<'de> for SegmentKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct KeyVisitor;
-        impl Visitor<'_> for KeyVisitor {
-            type Value = SegmentKey;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-
-            fn visit_str<E>(self, key: &str) -> std::result::Result<SegmentKey, E> {
-                Ok(match key {
-                    "path" => SegmentKey::Path,
-                    "etag" => SegmentKey::Etag,
-                    "size_bytes" => SegmentKey::Size,
-                    "range" => SegmentKey::Range,
-                    "data" => SegmentKey::Data,
-                    other => {
-                        let end = other.floor_char_boundary(UNKNOWN_KEY_BYTES_MAX);
-                        SegmentKey::Unknown(other.get(..end).unwrap_or_default().to_owned())
-                    }
-                })
-            }
-        }
-        deserializer.deserialize_str(KeyVisitor)
-    }
-}
-
-/// One item of the list as it was sent.
-#[derive(Debug, Default)]
-struct SentSegment {
-    is_object: bool,
-    path: JsonField,
-    etag: JsonField,
-    size: JsonField,
-    range: JsonField,
-    data: JsonField,
-    unknown: Vec<String>,
-}
-
-impl<'de> Deserialize<'de> for SentSegment {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        deserializer.deserialize_any(SegmentVisitor)
-    }
-}
-
-struct SegmentVisitor;
-
-impl<'de> Visitor<'de> for SegmentVisitor {
-    type Value = SentSegment;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_unit<E>(self) -> std::result::Result<SentSegment, E> {
-        Ok(SentSegment::default())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> std::result::Result<SentSegment, E> {
-        Ok(SentSegment::default())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> std::result::Result<SentSegment, E> {
-        Ok(SentSegment::default())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> std::result::Result<SentSegment, E> {
-        Ok(SentSegment::default())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> std::result::Result<SentSegment, E> {
-        Ok(SentSegment::default())
-    }
-
-    fn visit_str<E>(self, _: &str) -> std::result::Result<SentSegment, E> {
-        Ok(SentSegment::default())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(
-        self,
-        mut seq: A,
-    ) -> std::result::Result<SentSegment, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(SentSegment::default())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(
-        self,
-        mut map: A,
-    ) -> std::result::Result<SentSegment, A::Error> {
-        let mut sent = SentSegment { is_object: true, ..SentSegment::default() };
-        while let Some(key) = map.next_key()? {
-            match key {
-                SegmentKey::Path => sent.path = map.next_value()?,
-                SegmentKey::Etag => sent.etag = map.next_value()?,
-                SegmentKey::Size => sent.size = map.next_value()?,
-                SegmentKey::Range => sent.range = map.next_value()?,
-                SegmentKey::Data => sent.data = map.next_value()?,
-                SegmentKey::Unknown(key) => {
-                    map.next_value::<IgnoredAny>()?;
-                    if sent.unknown.len() < UNKNOWN_KEYS_MAX && !sent.unknown.contains(&key) {
-                        sent.unknown.push(key);
-                    }
-                }
-            }
-        }
-        Ok(sent)
-    }
 }
 
 /// The items that have been read.
@@ -326,6 +126,15 @@ impl<'de> Visitor<'de> for ListSeed<'_> {
     }
 }
 
+/// The reason why an item is invalid, with Swift's text.
+struct Problem(Cow<'static, str>);
+
+impl From<&'static str> for Problem {
+    fn from(text: &'static str) -> Self {
+        Self(text.into())
+    }
+}
+
 fn not_a_list() -> Error {
     Error::invalid("Manifest must be a list.\n")
 }
@@ -342,7 +151,7 @@ impl SegmentList {
                 self.objects += usize::from(segment.data.is_none());
                 self.segments.push(segment);
             }
-            Err(problem) => self.note(index, &problem),
+            Err(Problem(problem)) => self.note(index, &problem),
         }
         if self.objects > SLO_MAX_SEGMENTS {
             self.refuse(format!("Number of object-backed segments must be <= {SLO_MAX_SEGMENTS}"));
@@ -364,37 +173,41 @@ impl SegmentList {
         }
     }
 
-    fn segment(&mut self, sent: SentSegment, index: usize) -> std::result::Result<Segment, String> {
+    fn segment(
+        &mut self,
+        sent: SentSegment,
+        index: usize,
+    ) -> std::result::Result<Segment, Problem> {
         if !sent.is_object {
-            return Err("not a JSON object".to_owned());
+            return Err("not a JSON object".into());
         }
         if sent.data != JsonField::Absent {
             return inline(sent);
         }
         if sent.path == JsonField::Absent {
-            return Err("expected keys to include one of \"data\" or \"path\"".to_owned());
+            return Err("expected keys to include one of \"data\" or \"path\"".into());
         }
         refuse_unknown(sent.unknown)?;
         let JsonField::Text(path) = sent.path else {
-            return Err("\"path\" must be a string".to_owned());
+            return Err("\"path\" must be a string".into());
         };
         let etag = match sent.etag {
             JsonField::Absent | JsonField::Null => None,
             JsonField::Text(etag) => Some(etag),
             JsonField::Integer(_) | JsonField::Other => {
-                return Err("\"etag\" must be a string or null (if provided)".to_owned());
+                return Err("\"etag\" must be a string or null (if provided)".into());
             }
         };
         if !path.trim_matches('/').contains('/') || path.contains('\0') {
             return Err(
                 "path does not refer to an object. Path must be of the form /container/object."
-                    .to_owned(),
+                    .into(),
             );
         }
         let size = size(sent.size)?;
         let path = format!("/{}", path.trim_start_matches('/'));
         if path == self.own {
-            return Err("manifest must not include itself as a segment".to_owned());
+            return Err("manifest must not include itself as a segment".into());
         }
         let range = if sent.range.is_false() { None } else { Some(range(&sent.range, size)?) };
         if size.is_some_and(|size| size < 1) {
@@ -410,7 +223,7 @@ impl SegmentList {
             return Err(Error::invalid("Manifest must contain at least one segment"));
         }
         if self.unnamed_problems > 0 {
-            let more = format!("{} more segments are wrong\n", self.unnamed_problems);
+            let more = format!("{} more segments are invalid\n", self.unnamed_problems);
             self.problems.push_str(&more);
         }
         if self.segments.len() == self.items && self.objects == 0 {
@@ -426,18 +239,18 @@ impl SegmentList {
 }
 
 /// Refuses keys that a segment may not have.
-fn refuse_unknown(mut keys: Vec<String>) -> std::result::Result<(), String> {
+fn refuse_unknown(mut keys: Vec<String>) -> std::result::Result<(), Problem> {
     if keys.is_empty() {
         return Ok(());
     }
     keys.sort_unstable();
-    let shown: Vec<String> =
+    let keys: Vec<String> =
         keys.into_iter().map(|key| serde_json::Value::String(key).to_string()).collect();
-    Err(format!("extraneous keys {}", shown.join(", ")))
+    Err(Problem(format!("extraneous keys {}", keys.join(", ")).into()))
 }
 
 /// A segment with inline data.
-fn inline(sent: SentSegment) -> std::result::Result<Segment, String> {
+fn inline(sent: SentSegment) -> std::result::Result<Segment, Problem> {
     let mut unknown = sent.unknown;
     let others = [
         ("path", &sent.path),
@@ -451,7 +264,7 @@ fn inline(sent: SentSegment) -> std::result::Result<Segment, String> {
         }
     }
     refuse_unknown(unknown)?;
-    let invalid = || "data must be valid base64".to_owned();
+    let invalid = || Problem::from("data must be valid base64");
     let JsonField::Text(data) = sent.data else { return Err(invalid()) };
     let bare = data.trim_end_matches('=');
     // Padding may be longer than necessary, not shorter.
@@ -460,7 +273,7 @@ fn inline(sent: SentSegment) -> std::result::Result<Segment, String> {
     }
     let bytes = BASE64.decode(bare).map_err(|_| invalid())?;
     if bytes.is_empty() {
-        return Err("too small; each segment must be at least 1 byte.".to_owned());
+        return Err("too small; each segment must be at least 1 byte.".into());
     }
     let data = base64::engine::general_purpose::STANDARD.encode(bytes);
     Ok(Segment { data: Some(data), ..Segment::default() })
@@ -468,8 +281,8 @@ fn inline(sent: SentSegment) -> std::result::Result<Segment, String> {
 
 /// `size_bytes` as Python's `int` reads it: numbers are truncated, and texts may have blanks around
 /// them and underscores between digits.
-fn size(field: JsonField) -> std::result::Result<Option<i128>, String> {
-    let invalid = || "invalid size_bytes".to_owned();
+fn size(field: JsonField) -> std::result::Result<Option<i128>, Problem> {
+    let invalid = || Problem::from("invalid size_bytes");
     let text = match field {
         JsonField::Absent | JsonField::Null => return Ok(None),
         JsonField::Integer(number) => return Ok(Some(number)),
@@ -492,16 +305,16 @@ fn size(field: JsonField) -> std::result::Result<Option<i128>, String> {
 }
 
 /// The range of the object that the segment uses.
-fn range(field: &JsonField, size: Option<i128>) -> std::result::Result<String, String> {
-    let JsonField::Text(range) = field else { return Err("invalid range".to_owned()) };
+fn range(field: &JsonField, size: Option<i128>) -> std::result::Result<String, Problem> {
+    let JsonField::Text(range) = field else { return Err("invalid range".into()) };
     let ranges = ByteRanges::parse(&format!("bytes={range}")).ok_or("invalid range")?;
     if !ranges.is_single() {
-        return Err("multiple ranges (only one allowed)".to_owned());
+        return Err("multiple ranges (only one allowed)".into());
     }
     let size = size.map(|size| u64::try_from(size).unwrap_or(0));
     let holds = |size| matches!(ranges.resolve(size), Resolution::Ranges(one) if one.len() == 1);
     match size {
-        Some(size) if !holds(size) => Err("unsatisfiable range".to_owned()),
+        Some(size) if !holds(size) => Err("unsatisfiable range".into()),
         _ => Ok(range.clone()),
     }
 }
@@ -628,6 +441,6 @@ mod tests {
         assert_eq!(kind(&of("0", ITEMS_MAX + 1)), Err(Kind::TooLarge));
         let problems = refusal(&of("0", ITEMS_MAX));
         assert!(problems.len() < PROBLEMS_BYTES_MAX + 100, "{}", problems.len());
-        assert!(problems.ends_with("more segments are wrong\n"), "{}", problems.len());
+        assert!(problems.ends_with("more segments are invalid\n"), "{}", problems.len());
     }
 }

@@ -78,7 +78,7 @@ impl Pace {
         }
     }
 
-    /// Waits until a request may start; `None` when there are no more.
+    /// Waits until a request may start; `None` after the last one.
     pub(super) async fn next(&self) -> Option<Turn> {
         if let Some(open) = &self.open {
             open.due.acquire().await.ok()?.forget();
@@ -104,7 +104,7 @@ impl Pace {
                 std::thread::sleep(wait);
             }
         }
-        // Workers that wait now find that there are no more.
+        // Waiting workers find that no request is left.
         open.due.add_permits(1 << 20);
     }
 

@@ -27,7 +27,7 @@ pub(super) enum Failure {
     Status(StatusCode, String),
     /// Answered with success and wrong data.
     Corrupt(String),
-    /// Not answered, or with something that is no answer.
+    /// No response, or an invalid one.
     Transport(String),
 }
 

@@ -15,7 +15,7 @@ use crate::operation::*;
 use crate::quorum::Quorum;
 use crate::{Error, Kind, Primitive, Result, Subject};
 
-/// Authorizes, then lets the quorum act.
+/// Authorizes operations, and passes granted ones to the quorum.
 #[derive(Debug)]
 pub struct Gate {
     quorum: Quorum,
@@ -24,50 +24,47 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Over a quorum and the one authorizer.
+    /// Creates a gate over a quorum and the only authorizer.
     pub fn new(quorum: Quorum, authorizer: Arc<dyn Authorizer>) -> Self {
         Self { quorum, authorizer, info: InfoCache::default() }
     }
 
-    /// 401 for nobody, 403 for somebody.
+    /// The refusal: 401 without a user, 403 with one.
     fn denied(cx: &Context) -> Error {
         let kind = if cx.identity.user.is_none() { Kind::Unauthorized } else { Kind::Forbidden };
         Error::new(kind, Subject::Request)
     }
 
+    /// Asks the authorizer; with the permit comes whether the caller owns the account.
     fn decide(
         &self,
         cx: &Context,
         action: Action,
-        account: &AccountName,
-        container: Option<&ContainerPath>,
+        target: &Target,
         lists: &Lists,
     ) -> Result<(Permit, bool)> {
         if let Authority::System(_) = cx.authority {
             return Ok((Permit::new(), true));
         }
-        let target = Target {
-            account: account.clone(),
-            container: container.map(|container| container.container.clone()),
-        };
-        match self.authorizer.decide(&cx.identity, action, &target, lists) {
+        match self.authorizer.decide(&cx.identity, action, target, lists) {
             Decision::Allow { owner } => Ok((Permit::new(), owner)),
             Decision::Deny => Err(Self::denied(cx)),
         }
     }
 
-    /// For accounts: the account's own list is consulted only when the asker has no right of
-    /// their own, since it costs a request.
+    /// Permits an operation on an account. The account's own access list is read only when the
+    /// caller has no other right, since it costs a request.
     async fn permit_account(
         &self,
         cx: &Context,
         action: Action,
         account: &AccountName,
     ) -> Result<(Permit, bool)> {
-        match self.decide(cx, action, account, None, &Lists::default()) {
+        let target = Target { account: account.clone(), container: None };
+        match self.decide(cx, action, &target, &Lists::default()) {
             Err(_) if cx.identity.user.is_some() => {
                 let lists = self.account_lists(cx, account).await;
-                self.decide(cx, action, account, None, &lists)
+                self.decide(cx, action, &target, &lists)
             }
             decided => decided,
         }
@@ -101,7 +98,8 @@ impl Gate {
         }
     }
 
-    /// For containers and objects. A missing container is told only to those who may know.
+    /// Permits an operation on a container or on objects in it. That a container does not exist is
+    /// reported only to callers who may access it.
     async fn permit_in(
         &self,
         cx: &Context,
@@ -111,10 +109,12 @@ impl Gate {
         let facts = self.facts(cx, container).await;
         let mut lists = facts.as_ref().map(|head| Self::lists(head)).unwrap_or_default();
         let account = &container.account;
-        let decided = match self.decide(cx, action, account, Some(container), &lists) {
+        let target =
+            Target { account: account.clone(), container: Some(container.container.clone()) };
+        let decided = match self.decide(cx, action, &target, &lists) {
             Err(_) if cx.identity.user.is_some() => {
                 lists.account = self.account_lists(cx, account).await.account;
-                self.decide(cx, action, account, Some(container), &lists)
+                self.decide(cx, action, &target, &lists)
             }
             decided => decided,
         };
@@ -128,7 +128,7 @@ impl Gate {
         action: Action,
         container: &ContainerPath,
     ) -> Result<(Permit, PolicyIndex)> {
-        // A container of two policies is known to whoever says which; no client says so.
+        // Only our own daemons name the policy, for containers with objects in two policies.
         if let (Authority::System(_), Some(policy)) = (cx.authority, cx.policy) {
             return Ok((Permit::new(), policy));
         }
@@ -137,8 +137,8 @@ impl Gate {
     }
 }
 
-/// Lists, sync keys and URL keys are the owner's to set; from others they are left out, as Swift
-/// does.
+/// Removes headers that only the owner may set (access lists, sync keys, URL keys) when another
+/// caller sends them, as Swift does.
 fn keep_owners_headers(owner: bool, metadata: &mut apus_cluster::Metadata) {
     const OWNERS: [&str; 4] =
         ["X-Container-Read", "X-Container-Write", "X-Container-Sync-Key", "X-Container-Sync-To"];
@@ -264,7 +264,7 @@ impl Primitive for Gate {
     }
 
     async fn queue_deletions(&self, cx: &Context, op: QueueDeletions) -> Result<()> {
-        // Where there is no such container there is nothing to delete in it, and no harm done.
+        // A container that does not exist has no objects to delete.
         let (permit, _, _) = self.permit_in(cx, Action::WriteObject, &op.container).await?;
         self.quorum.queue_deletions(cx, permit, &op).await
     }

@@ -3,28 +3,28 @@
 use apus_cluster::listing::{ContainerEntry, ListQuery};
 use apus_cluster::{AccountName, Metadata};
 
-/// Asks whether the caller may do something in a container.
+/// Checks whether the caller may do something in a container.
 #[derive(Debug, Clone)]
 pub struct Authorize {
-    /// What.
+    /// The access.
     pub action: crate::access::Action,
-    /// Where.
+    /// The container.
     pub container: apus_cluster::ContainerPath,
 }
 
 /// Reads an account's metadata and counts.
 #[derive(Debug, Clone)]
 pub struct HeadAccount {
-    /// Which.
+    /// The account.
     pub account: AccountName,
 }
 
 /// An account's metadata.
 #[derive(Debug, Clone, Default)]
 pub struct AccountHead {
-    /// Everything the server says, title-cased: counts, times, user metadata.
+    /// All headers of the server's answer, title-cased: counts, times, user metadata.
     pub headers: Metadata,
-    /// Whether the asker owns the account.
+    /// Whether the caller owns the account.
     pub owner: bool,
     /// Whether the account does not exist yet and is shown as empty.
     pub is_virtual: bool,
@@ -33,9 +33,9 @@ pub struct AccountHead {
 /// Lists an account.
 #[derive(Debug, Clone)]
 pub struct ListContainers {
-    /// Which.
+    /// The account.
     pub account: AccountName,
-    /// What part of it.
+    /// The part to list.
     pub query: ListQuery,
 }
 
@@ -48,27 +48,27 @@ pub struct ContainerList {
     pub entries: Vec<ContainerEntry>,
 }
 
-/// Changes an account's metadata, making the account if need be.
+/// Changes an account's metadata, creating the account if necessary.
 #[derive(Debug, Clone)]
 pub struct PostAccount {
-    /// Which.
+    /// The account.
     pub account: AccountName,
     /// Changes; an empty value removes.
     pub metadata: Metadata,
 }
 
-/// Makes an account, or changes one that is there.
+/// Creates an account, or changes an existing one.
 #[derive(Debug, Clone)]
 pub struct PutAccount {
-    /// Which.
+    /// The account.
     pub account: AccountName,
     /// Metadata to set.
     pub metadata: Metadata,
 }
 
-/// Deletes an account. What is in it goes with time, by the account reaper.
+/// Deletes an account. The account reaper deletes its contents later.
 #[derive(Debug, Clone)]
 pub struct DeleteAccount {
-    /// Which.
+    /// The account.
     pub account: AccountName,
 }

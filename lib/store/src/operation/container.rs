@@ -9,7 +9,7 @@ use crate::Result;
 /// Reads a container's metadata and counts.
 #[derive(Debug, Clone)]
 pub struct HeadContainer {
-    /// Which.
+    /// The container.
     pub container: ContainerPath,
 }
 
@@ -18,16 +18,16 @@ pub struct HeadContainer {
 pub struct ContainerHead {
     /// User and system metadata, ACLs, counts, title-cased.
     pub headers: Metadata,
-    /// When it was made.
+    /// When it was created.
     pub created: Timestamp,
     /// Its policy.
     pub policy: PolicyIndex,
-    /// Whether the asker owns the account.
+    /// Whether the caller owns the account.
     pub owner: bool,
 }
 
 impl ContainerHead {
-    /// Objects in it, as the answering server counts.
+    /// Number of objects in it, by the server that answered.
     pub fn object_count(&self) -> u64 {
         let count = self.headers.get("X-Container-Object-Count");
         count.and_then(|text| text.parse().ok()).unwrap_or(0)
@@ -37,9 +37,9 @@ impl ContainerHead {
 /// Lists a container.
 #[derive(Debug, Clone)]
 pub struct ListObjects {
-    /// Which.
+    /// The container.
     pub container: ContainerPath,
-    /// What part of it.
+    /// The part to list.
     pub query: ListQuery,
 }
 
@@ -52,12 +52,12 @@ pub struct ObjectList {
     pub page: Page,
 }
 
-/// The entries of a container in the form in which they came.
+/// The entries of a container, as received or merged.
 #[derive(Debug, Clone)]
 pub enum Page {
-    /// As a container server wrote them: a JSON array.
+    /// The JSON array of a container server.
     Json(Bytes),
-    /// As they were merged.
+    /// Entries merged from several servers.
     Entries(Vec<ObjectEntry>),
 }
 
@@ -71,7 +71,7 @@ impl Page {
     /// The entries.
     ///
     /// # Errors
-    /// `Unavailable` when a container server wrote something else.
+    /// `Unavailable` when the JSON of the container server is invalid.
     pub fn entries(self) -> Result<Vec<ObjectEntry>> {
         match self {
             Self::Json(json) => crate::quorum::object_entries(&json),
@@ -80,21 +80,21 @@ impl Page {
     }
 }
 
-/// Makes a container, or changes one that is there.
+/// Creates a container, or changes an existing one.
 #[derive(Debug, Clone)]
 pub struct PutContainer {
-    /// Which.
+    /// The container.
     pub container: ContainerPath,
     /// Metadata to set.
     pub metadata: Metadata,
-    /// Policy the client asked for.
+    /// Policy that the client named.
     pub policy: Option<PolicyIndex>,
 }
 
 /// Changes a container's metadata.
 #[derive(Debug, Clone)]
 pub struct PostContainer {
-    /// Which.
+    /// The container.
     pub container: ContainerPath,
     /// Changes; an empty value removes.
     pub metadata: Metadata,
@@ -103,6 +103,6 @@ pub struct PostContainer {
 /// Deletes an empty container.
 #[derive(Debug, Clone)]
 pub struct DeleteContainer {
-    /// Which.
+    /// The container.
     pub container: ContainerPath,
 }

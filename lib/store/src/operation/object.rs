@@ -24,7 +24,7 @@ pub struct Conditions {
 }
 
 impl Conditions {
-    /// Whether there is any.
+    /// Whether there are no conditions.
     pub fn is_empty(&self) -> bool {
         self.if_match.is_none()
             && self.if_none_match.is_none()
@@ -36,11 +36,11 @@ impl Conditions {
 /// Reads an object's metadata.
 #[derive(Debug, Clone)]
 pub struct HeadObject {
-    /// Which.
+    /// The object.
     pub object: ObjectPath,
     /// Conditions.
     pub conditions: Conditions,
-    /// System metadata that may hold the etag conditions compare with, first found wins.
+    /// System metadata that may hold the etag to compare with; the first that exists counts.
     pub etag_at: Vec<String>,
     /// Ask all primaries for the newest.
     pub newest: bool,
@@ -48,18 +48,18 @@ pub struct HeadObject {
     pub raw: bool,
     /// Do not follow a symbolic link: the link itself.
     pub link_itself: bool,
-    /// Of a joined object this part only, from 1; other objects have no parts and ignore it.
+    /// Only this part of a joined object, from 1; ignored for other objects.
     pub part: Option<u32>,
-    /// Tell of these parts as well, without reading them.
+    /// Describe these parts as well, without reading them.
     pub parts: Option<PartsPage>,
-    /// Tell what is stored with the parts that are told of, where the caller may read it.
+    /// Include the metadata of the described parts, where the caller may read it.
     pub part_metadata: bool,
     /// The range of a GET that a HEAD stands for, where the dialect answers it with 206.
     pub ranges: Option<ByteRanges>,
 }
 
 impl HeadObject {
-    /// Without conditions.
+    /// A HEAD without conditions.
     pub fn new(object: ObjectPath) -> Self {
         Self {
             object,
@@ -76,56 +76,56 @@ impl HeadObject {
     }
 }
 
-/// Parts after a number, and how many of them at most.
+/// A page of parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartsPage {
-    /// Parts after this one, which is counted from 1.
+    /// Parts after this one, counted from 1.
     pub after: usize,
-    /// At most so many.
+    /// Maximum number of parts.
     pub limit: usize,
 }
 
 /// One part of a joined object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartHead {
-    /// From 1.
+    /// Its number, from 1.
     pub number: usize,
-    /// Where it begins in the whole, in bytes.
+    /// Its offset in the whole, in bytes.
     pub start: u64,
-    /// What it contributes, in bytes.
+    /// Its length in the whole, in bytes.
     pub length: u64,
-    /// What is stored with the segment that it is the whole of; empty when that was not asked for,
-    /// is gone or not for the caller.
+    /// Metadata of its segment, if the part is a whole segment; empty when it was not requested, is
+    /// missing or the caller may not read it.
     pub metadata: Metadata,
 }
 
-/// What is known of an object besides its body.
+/// An object without its body.
 #[derive(Debug, Clone, Default)]
 pub struct ObjectHead {
-    /// Newest of data and metadata.
+    /// The newest time of data and metadata.
     pub timestamp: Timestamp,
-    /// Length in bytes; 0 when it is not known.
+    /// Length in bytes; 0 when it is unknown.
     pub length: u64,
-    /// Whether the length is not known: a dynamic large object of very many segments.
+    /// Whether the length is unknown: a dynamic large object of very many segments.
     pub length_unknown: bool,
-    /// Etag, bare.
+    /// Etag, without quotes.
     pub etag: String,
     /// Content type.
     pub content_type: String,
-    /// Every stored header besides those above, title-cased.
+    /// All other stored headers, title-cased.
     pub metadata: Metadata,
-    /// How many parts, when a part was asked for and it is a joined object.
+    /// Number of parts of a joined object, when a part was requested.
     pub parts_count: Option<usize>,
-    /// The parts that were asked about.
+    /// The parts that were requested.
     pub parts: Vec<PartHead>,
     /// Etag of the manifest itself, when it is a joined object.
     pub manifest_etag: Option<String>,
-    /// The path the bytes come from, percent-encoded, when a link was followed.
+    /// The path of the target, percent-encoded, when a link was followed.
     pub location: Option<String>,
 }
 
 impl ObjectHead {
-    /// Length in bytes, where it is known.
+    /// Length in bytes, unless it is unknown.
     pub fn known_length(&self) -> Option<u64> {
         (!self.length_unknown).then_some(self.length)
     }
@@ -144,38 +144,50 @@ impl ObjectHead {
 /// Reads an object.
 #[derive(Debug, Clone)]
 pub struct GetObject {
-    /// Which, and under which conditions.
+    /// The object and the conditions.
     pub head: HeadObject,
-    /// Which bytes; `None` for all.
+    /// The ranges to read; `None` for the whole object.
     pub ranges: Option<ByteRanges>,
-    /// Serve everything, whatever the range, if the object has this metadata item.
+    /// Serve the whole object, whatever the range, if it has this metadata item.
     pub ignore_range_if: Option<String>,
 }
 
 impl GetObject {
-    /// All of an object, without conditions.
+    /// A GET of the whole object without conditions.
     pub fn new(object: ObjectPath) -> Self {
         Self { head: HeadObject::new(object), ranges: None, ignore_range_if: None }
     }
 }
 
-/// Which bytes an answer holds.
+/// The part of an object that a reply has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Served {
-    /// All.
+    /// The whole object.
     Whole,
-    /// These, one after another; more than one is for the dialect to frame.
+    /// These ranges, one after another; the dialect frames several ranges.
     Ranges(Vec<Resolved>),
 }
 
 /// An object with its body.
 pub struct ObjectRead {
-    /// Its metadata; the length is that of the whole object.
+    /// Its metadata, with the length of the whole object.
     pub head: ObjectHead,
-    /// Which bytes follow.
+    /// The part that the body has.
     pub served: Served,
     /// The bytes.
     pub body: Body,
+}
+
+impl ObjectRead {
+    /// Length of the body in bytes, unless it is unknown.
+    pub fn length(&self) -> Option<u64> {
+        match &self.served {
+            Served::Whole => self.head.known_length(),
+            Served::Ranges(ranges) => {
+                Some(ranges.iter().map(|range| range.length).fold(0, u64::saturating_add))
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for ObjectRead {
@@ -189,23 +201,23 @@ impl std::fmt::Debug for ObjectRead {
 
 /// Writes an object.
 pub struct PutObject {
-    /// Which.
+    /// The object.
     pub object: ObjectPath,
     /// The bytes.
     pub body: Body,
-    /// Their number, if the client told.
+    /// Length of the body in bytes, if the client sent it.
     pub length: Option<u64>,
     /// Content type.
     pub content_type: String,
     /// Headers to store.
     pub metadata: Metadata,
-    /// MD5 that the body must have, bare hex.
+    /// MD5 that the body must have, in hexadecimal.
     pub etag: Option<String>,
-    /// Time that the client gave.
+    /// Time of the write, if the client sent one.
     pub timestamp: Option<Timestamp>,
-    /// What must hold for what is there.
+    /// Conditions on the existing object.
     pub conditions: WriteConditions,
-    /// What the body's wrappers add at its end.
+    /// Metadata that wrappers of the body add at its end.
     pub late: LateMetadata,
 }
 
@@ -215,12 +227,12 @@ impl std::fmt::Debug for PutObject {
     }
 }
 
-/// What a write gave.
+/// The result of a write.
 #[derive(Debug, Clone, Default)]
 pub struct ObjectWritten {
-    /// Etag as clients see it, bare.
+    /// Etag as clients see it, without quotes.
     pub etag: String,
-    /// When it was written.
+    /// Time of the write.
     pub timestamp: Timestamp,
     /// Metadata that came with the end of the body.
     pub late: Metadata,
@@ -229,7 +241,7 @@ pub struct ObjectWritten {
 /// Replaces an object's metadata.
 #[derive(Debug, Clone)]
 pub struct PostObject {
-    /// Which.
+    /// The object.
     pub object: ObjectPath,
     /// The new metadata.
     pub metadata: Metadata,
@@ -237,37 +249,37 @@ pub struct PostObject {
     pub content_type: Option<String>,
 }
 
-/// What becomes of the segments of a manifest that is deleted.
+/// What happens to the segments of a manifest that is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SegmentFate {
-    /// They stay.
+    /// They are kept.
     Kept,
-    /// All are deleted before the manifest, which stays when one of them does.
+    /// All are deleted before the manifest, which is kept when one of them cannot be deleted.
     Deleted,
-    /// Those are deleted that are parts of the multipart upload which made the object; others stay.
+    /// The parts of the multipart upload that created the object are deleted; others are kept.
     OwnParts,
-    /// The expirer deletes them: they must be in one container and no manifests themselves.
+    /// The expirer deletes them: they must be in one container and not manifests themselves.
     Queued,
 }
 
 /// Deletes an object.
 #[derive(Debug, Clone)]
 pub struct DeleteObject {
-    /// Which.
+    /// The object.
     pub object: ObjectPath,
-    /// What becomes of a manifest's segments.
+    /// What happens to a manifest's segments.
     pub segments: SegmentFate,
-    /// Time that the client gave.
+    /// Time of the write, if the client sent one.
     pub timestamp: Option<Timestamp>,
-    /// What must hold for what is there.
+    /// Conditions on the existing object.
     pub conditions: WriteConditions,
-    /// Delete only what expires at exactly this time, as of this time: the expirer's condition,
-    /// which stands alone.
+    /// Delete only an object that expires at exactly this time, as of this time: the expirer's
+    /// condition, which excludes all others.
     pub if_delete_at: Option<Timestamp>,
 }
 
 impl DeleteObject {
-    /// This object alone, now, whatever it is.
+    /// A deletion of this object alone, whatever it is.
     pub fn new(object: ObjectPath) -> Self {
         Self {
             object,
@@ -279,51 +291,50 @@ impl DeleteObject {
     }
 }
 
-/// Leaves it to the expirer to delete objects of one container as they are now.
+/// Leaves the deletion of objects of one container, as they are now, to the expirer.
 #[derive(Debug, Clone)]
 pub struct QueueDeletions {
-    /// The manifest that they belong to, by which the queue spreads its rows.
+    /// The manifest to which they belong; the queue distributes its rows by it.
     pub manifest: ObjectPath,
-    /// Where the objects are.
+    /// The container of the objects.
     pub container: ContainerPath,
-    /// Which.
+    /// The objects.
     pub objects: Vec<ObjectName>,
 }
 
-/// What a dialect does with the bytes of a copy on their way.
+/// A dialect's processing of the bytes of a copy.
 pub trait CopyBody: std::fmt::Debug + Send + Sync {
-    /// The copy's body, if it is to have checksums that the body adds to `late` at its end; the
-    /// body back otherwise, and the copy keeps those of the source.
+    /// Wraps the body so that it adds checksums to `late` at its end.
     ///
     /// # Errors
-    /// The body as it is.
+    /// The unchanged body, when the copy keeps the checksums of the source.
     fn wrap(&self, source: &ObjectHead, body: Body, late: &LateMetadata) -> Result<Body, Body>;
 }
 
 /// Copies an object.
 #[derive(Debug, Clone)]
 pub struct CopyObject {
-    /// From where, under which conditions.
+    /// The source, with conditions.
     pub source: GetObject,
-    /// To where.
+    /// The name of the copy.
     pub target: ObjectPath,
     /// Headers to set on the copy.
     pub metadata: Metadata,
-    /// Content type of the copy; the source's when absent.
+    /// Content type of the copy; that of the source when absent.
     pub content_type: Option<String>,
     /// Whether to leave out the source's user metadata.
     pub fresh_metadata: bool,
     /// Copy a manifest as a manifest instead of joining its segments.
     pub as_manifest: bool,
-    /// What the dialect does with the bytes.
+    /// The dialect's processing of the bytes.
     pub body: Option<Arc<dyn CopyBody>>,
-    /// Account that the copy of a link leads into, instead of what the link says.
+    /// Account of the target of a copied link, instead of the one that the link names.
     pub link_account: Option<AccountName>,
-    /// What must hold for what is there.
+    /// Conditions on the existing object.
     pub conditions: WriteConditions,
 }
 
-/// One segment of a static large object, as a client names it.
+/// One segment of a static large object, as a client describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Segment {
     /// `/container/object`; empty for inline data.
@@ -332,7 +343,7 @@ pub struct Segment {
     pub etag: Option<String>,
     /// Size it must have, in bytes.
     pub size: Option<u64>,
-    /// Range of it, as Swift writes it (`0-99`).
+    /// Range of the segment, as Swift writes it (`0-99`).
     pub range: Option<String>,
     /// Inline data, base64.
     pub data: Option<String>,
@@ -341,7 +352,7 @@ pub struct Segment {
 /// Writes a static large object's manifest.
 #[derive(Debug, Clone)]
 pub struct PutManifest {
-    /// Which.
+    /// The object.
     pub object: ObjectPath,
     /// The segments in order.
     pub segments: Vec<Segment>,
@@ -351,31 +362,31 @@ pub struct PutManifest {
     pub metadata: Metadata,
     /// Etag that the joined object must have.
     pub etag: Option<String>,
-    /// What must hold for what is there.
+    /// Conditions on the existing object.
     pub conditions: WriteConditions,
-    /// Whether segments are known to be right (a multipart upload's own parts): not asked again.
+    /// Whether the segments are known to be valid (parts of a multipart upload) and not checked.
     pub trusted: bool,
 }
 
-/// What a deletion did.
+/// The result of a deletion.
 #[derive(Debug, Clone, Default)]
 pub struct Deleted {
-    /// Objects deleted, segments included.
+    /// Number of deleted objects, segments included.
     pub deleted: u64,
-    /// Segments that were gone already.
+    /// Number of segments that did not exist.
     pub missing: u64,
-    /// What could not be deleted. Manifests that name it are there still.
+    /// Objects that could not be deleted. Manifests that name them still exist.
     pub failed: Vec<FailedDeletion>,
-    /// Whether the manifest names more segments than one deletion may delete. The same deletion
-    /// again goes on.
+    /// Whether the manifest names more segments than one deletion may delete. Repeating the deletion
+    /// continues it.
     pub cut_short: bool,
 }
 
 /// A segment that could not be deleted.
 #[derive(Debug, Clone)]
 pub struct FailedDeletion {
-    /// Which.
+    /// The object.
     pub object: ObjectPath,
-    /// Why.
+    /// The reason.
     pub error: crate::Error,
 }

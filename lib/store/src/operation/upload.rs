@@ -7,10 +7,10 @@ use apus_cluster::{ContainerPath, Metadata, ObjectPath, Timestamp};
 use super::object::{GetObject, PartHead, PutObject};
 use super::write_conditions::WriteConditions;
 
-/// Begins an upload.
+/// Starts an upload.
 #[derive(Debug, Clone)]
 pub struct CreateUpload {
-    /// The object it will become.
+    /// The object that the upload creates.
     pub object: ObjectPath,
     /// Content type of that object.
     pub content_type: String,
@@ -25,16 +25,16 @@ pub struct Upload {
     pub key: String,
     /// Its id.
     pub id: String,
-    /// When it began.
+    /// When it was started.
     pub initiated: Timestamp,
 }
 
-/// What a dialect asks of an upload before it takes a part.
+/// A dialect's check of an upload before a part is written.
 pub trait PartCheck: std::fmt::Debug + Send + Sync {
-    /// Judges the part by the upload's metadata.
+    /// Checks a part against the upload's metadata.
     ///
     /// # Errors
-    /// Why the upload does not take it; its body is then not read.
+    /// The reason for which the part is refused; its body is then not read.
     fn check(&self, upload: &Metadata) -> crate::Result<()>;
 }
 
@@ -47,7 +47,7 @@ pub struct PutPart {
     pub number: u32,
     /// The part's bytes; its `object` is the upload's object.
     pub put: PutObject,
-    /// Whether the upload takes it.
+    /// Checks whether the part fits the upload.
     pub check: Arc<dyn PartCheck>,
 }
 
@@ -60,7 +60,7 @@ pub struct PutPartCopy {
     pub upload_id: String,
     /// 1 to 10,000.
     pub number: u32,
-    /// From where.
+    /// The source.
     pub source: GetObject,
 }
 
@@ -75,18 +75,18 @@ pub struct Part {
     pub size: u64,
     /// When it was written.
     pub modified: Timestamp,
-    /// What is stored with it, when that was asked for.
+    /// Its metadata, when that was requested.
     pub metadata: Metadata,
 }
 
-/// The part that an error is about, as far as it is known.
+/// The part that an error is about.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FaultyPart {
     /// Its number.
     pub number: u32,
-    /// The etag that the client gave.
+    /// The etag that the client sent.
     pub etag: String,
-    /// Its size in bytes.
+    /// Its size in bytes, if it is known.
     pub size: Option<u64>,
 }
 
@@ -99,9 +99,9 @@ pub struct ListParts {
     pub upload_id: String,
     /// Parts after this number.
     pub marker: u32,
-    /// Most parts to list.
+    /// Maximum number of parts.
     pub limit: usize,
-    /// Tell what is stored with the parts if the upload has this metadata item.
+    /// Include the metadata of the parts if the upload has this metadata item.
     pub metadata_if: String,
 }
 
@@ -110,7 +110,7 @@ pub struct ListParts {
 pub struct PartList {
     /// The parts in order.
     pub parts: Vec<Part>,
-    /// What is stored with the upload.
+    /// Metadata of the upload.
     pub upload: Metadata,
     /// Whether there are more.
     pub truncated: bool,
@@ -121,15 +121,15 @@ pub struct PartList {
 pub struct ListUploads {
     /// The container.
     pub container: ContainerPath,
-    /// Keys that start so.
+    /// Prefix of the keys to list.
     pub prefix: String,
-    /// Rolls up keys that hold this text after the prefix; empty for none.
+    /// Rolls up keys that contain this text after the prefix; empty for none.
     pub delimiter: String,
-    /// After this key.
+    /// Keys after this one.
     pub key_marker: String,
-    /// And, for that key, after this id.
+    /// For that key, ids after this one.
     pub upload_id_marker: String,
-    /// Most uploads and common prefixes to list.
+    /// Maximum number of uploads and common prefixes.
     pub limit: usize,
 }
 
@@ -140,30 +140,30 @@ pub struct UploadList {
     pub uploads: Vec<Upload>,
     /// Common prefixes of the keys that are rolled up, in order.
     pub prefixes: Vec<String>,
-    /// Where the page after a truncated one begins: key and upload id, which is empty after a
+    /// Start of the next page, if the page is truncated: key and upload id, which is empty after a
     /// prefix.
     pub next: Option<(String, String)>,
 }
 
-/// A part as the client names it when it completes an upload.
+/// A part that the client names when it completes an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompletedPart {
     /// Its number.
     pub number: u32,
-    /// Its etag, bare.
+    /// Its etag, without quotes.
     pub etag: String,
 }
 
-/// What a dialect adds to a completed object, or why it must not be.
+/// A dialect's check of a completed upload, and the metadata that it adds.
 pub trait Seal: std::fmt::Debug + Send + Sync {
-    /// Whether the parts' metadata is needed, given the upload's.
+    /// Whether the metadata of the parts is needed, by that of the upload.
     fn needs_parts(&self, upload: &Metadata) -> bool;
 
-    /// More metadata of the whole, from the upload's and that of the chosen parts in order; their
-    /// metadata is empty unless it was needed.
+    /// Additional metadata of the object, from the upload and the chosen parts in order. The metadata
+    /// of the parts is empty unless it is needed.
     ///
     /// # Errors
-    /// When the parts are not what the client says; the upload then stays as it is.
+    /// When the parts are not what the client declared; the upload is then unchanged.
     fn seal(&self, upload: &Metadata, parts: &[PartHead]) -> crate::Result<Metadata>;
 }
 
@@ -176,13 +176,13 @@ pub struct CompleteUpload {
     pub upload_id: String,
     /// The parts in order.
     pub parts: Vec<CompletedPart>,
-    /// What the dialect has to say of the whole.
+    /// The dialect's check of the whole.
     pub seal: Arc<dyn Seal>,
-    /// What must hold for what is there.
+    /// Conditions on the existing object.
     pub conditions: WriteConditions,
 }
 
-/// Gives an upload up.
+/// Aborts an upload.
 #[derive(Debug, Clone)]
 pub struct AbortUpload {
     /// The upload's object.

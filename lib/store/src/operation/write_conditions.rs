@@ -1,4 +1,4 @@
-//! Conditions on writing: judged against the newest version while nobody else can write.
+//! Conditions on writes, checked against the newest version while no other write can commit.
 
 use apus_cluster::etag::EtagList;
 
@@ -8,27 +8,27 @@ use crate::{Error, Kind, Result, Subject};
 /// Conditions of a PUT, a completed upload, a copy's target or a DELETE.
 #[derive(Debug, Clone, Default)]
 pub struct WriteConditions {
-    /// `If-Match`: what is there has one of these etags.
+    /// `If-Match`: the existing object has one of these etags.
     pub if_match: Option<EtagList>,
-    /// `If-None-Match`: what is there, if anything, has none of these.
+    /// `If-None-Match`: the existing object, if any, has none of these etags.
     pub if_none_match: Option<EtagList>,
-    /// What is there has this length in bytes.
+    /// The existing object has this length in bytes.
     pub size: Option<u64>,
-    /// What is there was last modified in this second, counted from 1970 and rounded up.
+    /// The existing object was last modified in this second since 1970, rounded up.
     pub modified: Option<u64>,
-    /// System metadata that may hold the etag to compare with, first found wins.
+    /// System metadata that may hold the etag to compare with; the first that exists counts.
     pub etag_at: Vec<String>,
-    /// System metadata that may hold the length to compare with.
+    /// System metadata that may hold the length to compare with; the first that exists counts.
     pub size_at: Vec<String>,
 }
 
 impl WriteConditions {
-    /// Nothing may be there (`If-None-Match: *`).
+    /// No object may exist (`If-None-Match: *`).
     pub fn absent() -> Self {
         Self { if_none_match: Some(EtagList::parse("*")), ..Self::default() }
     }
 
-    /// Whether there is any.
+    /// Whether there are no conditions.
     pub fn is_empty(&self) -> bool {
         self.if_match.is_none()
             && self.if_none_match.is_none()
@@ -36,7 +36,7 @@ impl WriteConditions {
             && self.modified.is_none()
     }
 
-    /// Whether all that is asked for is that nothing is there.
+    /// Whether the only condition is that no object exists.
     pub fn is_absent_only(&self) -> bool {
         self.if_none_match.as_ref().is_some_and(EtagList::any)
             && self.if_match.is_none()
@@ -44,10 +44,10 @@ impl WriteConditions {
             && self.modified.is_none()
     }
 
-    /// Whether they hold for what is there.
+    /// Checks the conditions against the existing object, if any.
     ///
     /// # Errors
-    /// `PreconditionFailed`; `NotFound` when something was to match and nothing is there.
+    /// `PreconditionFailed`; `NotFound` when an object must match and none exists.
     pub fn check(&self, current: Option<&ObjectHead>) -> Result<()> {
         let Some(current) = current else {
             let wants_one =
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn each_condition_is_judged_by_what_is_there() {
+    fn each_condition_is_checked_against_the_existing_object() {
         let there = object();
         let failed = Some(Kind::PreconditionFailed);
         let list = |text| Some(EtagList::parse(text));

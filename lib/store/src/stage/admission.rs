@@ -1,8 +1,8 @@
-//! Refuses writes early when the bodies that are on their way fill the memory they may have.
+//! Refuses writes early when the memory for bodies in transit is full.
 //!
-//! Every write holds its share until it has ended: its length, or the window of a long one. What
-//! does not fit is answered at once, before its body is read, so that it can go elsewhere or come
-//! back; nothing waits here.
+//! Every write holds its share until it has ended: its length, or the window of a long one. A write
+//! that does not fit is refused at once, before its body is read, so that the client can retry, here
+//! or at another proxy. Nothing waits here.
 
 use std::sync::Arc;
 
@@ -17,22 +17,22 @@ use crate::{
     Error, Kind, LinkStore, ManifestStore, Primitive, Result, Store, Subject, UploadStore,
 };
 
-/// Memory is counted in pieces of this many bytes.
+/// Memory is counted in units of this many bytes.
 const UNIT_BYTES: u64 = 1024;
 
-/// The memory for bodies on their way.
+/// The memory for bodies in transit.
 #[derive(Debug, Clone)]
-pub(crate) struct Budget(Arc<Semaphore>);
+pub(crate) struct UploadMemory(Arc<Semaphore>);
 
-impl Budget {
-    /// Of so many bytes; at least one long body is always let in.
+impl UploadMemory {
+    /// Creates a memory of this many bytes, and at least of one long body.
     pub(crate) fn new(bytes: u64) -> Self {
         let units = bytes.max(UPLOAD_WINDOW_BYTES) / UNIT_BYTES;
         let units = usize::try_from(units).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Self(Arc::new(Semaphore::new(units)))
     }
 
-    /// The share of a body, given back when it is dropped.
+    /// Takes the share of a body, which is released when it is dropped.
     pub(crate) fn take(&self, length: Option<u64>) -> Result<OwnedSemaphorePermit> {
         let bytes = length.unwrap_or(UPLOAD_WINDOW_BYTES).min(UPLOAD_WINDOW_BYTES);
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
@@ -42,29 +42,29 @@ impl Budget {
     }
 }
 
-/// The stage.
+/// The stage that limits bodies in transit.
 pub struct Admission {
     next: Arc<dyn Store>,
-    budget: Budget,
+    memory: UploadMemory,
 }
 
 impl std::fmt::Debug for Admission {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Admission").field("budget", &self.budget).finish_non_exhaustive()
+        f.debug_struct("Admission").field("memory", &self.memory).finish_non_exhaustive()
     }
 }
 
 impl Admission {
-    /// Above `next`, with so many bytes for bodies on their way.
+    /// Creates the stage above `next`, with this much memory for bodies in transit.
     pub fn new(next: Arc<dyn Store>, upload_bytes: u64) -> Self {
-        Self { next, budget: Budget::new(upload_bytes) }
+        Self { next, memory: UploadMemory::new(upload_bytes) }
     }
 }
 
 #[async_trait]
 impl Primitive for Admission {
     async fn put_object(&self, cx: &Context, op: PutObject) -> Result<ObjectWritten> {
-        let _share = self.budget.take(op.length)?;
+        let _share = self.memory.take(op.length)?;
         self.next.put_object(cx, op).await
     }
 
@@ -86,7 +86,7 @@ impl ManifestStore for Admission {
 #[async_trait]
 impl UploadStore for Admission {
     async fn put_part(&self, cx: &Context, op: PutPart) -> Result<ObjectWritten> {
-        let _share = self.budget.take(op.put.length)?;
+        let _share = self.memory.take(op.put.length)?;
         self.next.put_part(cx, op).await
     }
 
@@ -104,18 +104,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_share_the_memory_and_give_it_back() {
-        let budget = Budget::new(3 * UPLOAD_WINDOW_BYTES);
-        let long = budget.take(Some(5 << 30)).unwrap();
-        let unknown = budget.take(None).unwrap();
+    fn bodies_share_the_memory_and_release_it() {
+        let memory = UploadMemory::new(3 * UPLOAD_WINDOW_BYTES);
+        let long = memory.take(Some(5 << 30)).unwrap();
+        let unknown = memory.take(None).unwrap();
         let short: Vec<_> =
-            (0..UPLOAD_WINDOW_BYTES / 4096).map(|_| budget.take(Some(4096)).unwrap()).collect();
-        assert_eq!(budget.take(Some(1)).unwrap_err().kind, Kind::Overloaded);
-        assert!(budget.take(Some(0)).is_ok());
+            (0..UPLOAD_WINDOW_BYTES / 4096).map(|_| memory.take(Some(4096)).unwrap()).collect();
+        assert_eq!(memory.take(Some(1)).unwrap_err().kind, Kind::Overloaded);
+        assert!(memory.take(Some(0)).is_ok());
         drop(long);
-        assert!(budget.take(None).is_ok());
+        assert!(memory.take(None).is_ok());
         drop((unknown, short));
-        let small = Budget::new(0);
+        let small = UploadMemory::new(0);
         assert!(small.take(Some(5 << 30)).is_ok());
     }
 }

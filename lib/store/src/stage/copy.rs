@@ -1,4 +1,4 @@
-//! Copies: a read and a write, both as the caller.
+//! Copies of objects: a read and a write, both with the rights of the caller.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use apus_cluster::Metadata;
 use apus_cluster::constraints::SLO_MAX_MANIFEST_SIZE;
 use apus_cluster::listing::split_swift_bytes;
 use apus_cluster::metadata::{OBJECT_HEADERS, Resource, has_prefix};
+use apus_daemon::Body;
 use async_trait::async_trait;
 
 use super::slo::manifest;
@@ -16,7 +17,7 @@ use crate::operation::*;
 use crate::store::forward;
 use crate::{LinkStore, ManifestStore, Primitive, Result, Store, UploadStore};
 
-/// The stage.
+/// The stage that copies objects.
 pub struct Copy {
     next: Arc<dyn UploadStore>,
 }
@@ -28,38 +29,38 @@ impl std::fmt::Debug for Copy {
 }
 
 impl Copy {
-    /// Above `next`.
+    /// Creates the stage above `next`.
     pub fn new(next: Arc<dyn UploadStore>) -> Self {
         Self { next }
     }
 }
 
-/// System metadata with checksums of an object's bytes, and how they came about.
+/// Prefix of system metadata with the checksums of an object's bytes and their types.
 const CHECKSUMS: &str = "X-Object-Sysmeta-S3Api-Checksum-";
 /// System metadata with the type of the checksum of a multipart object.
 const CHECKSUM_TYPE: &str = "X-Object-Sysmeta-S3Api-Checksum-Type";
-/// System metadata with the etag that S3 shows of a multipart object.
+/// System metadata with the S3 etag of a multipart object.
 const S3_ETAG: &str = "X-Object-Sysmeta-S3Api-Etag";
 
-/// What is copied of an object's bytes.
+/// The part of an object that is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Copied {
-    /// Some of them.
+    /// Some of its bytes.
     Range,
-    /// All, as one object.
+    /// All of its bytes, as one object.
     Whole,
     /// The manifest, which names the same segments.
     Manifest,
 }
 
-/// What a copy inherits: user metadata and the headers that describe the content, unless fresh ones
-/// are asked for, and in any case what is true of the bytes: their checksums. Where and how the
-/// source was stored, and by which upload, stays behind.
+/// The metadata that a copy inherits: user metadata and the headers that describe the content, unless
+/// fresh ones are requested, and in any case the checksums of the bytes. How the source was stored,
+/// and by which upload, is not copied.
 fn inherited(source: &ObjectHead, fresh: bool, copied: Copied) -> Metadata {
     let is_of_parts = source.get(CHECKSUM_TYPE) == Some("COMPOSITE");
-    let is_true_of_bytes = |name: &str| match copied {
+    let describes_bytes = |name: &str| match copied {
         Copied::Range => false,
-        // A checksum of parts is of no use without them.
+        // A checksum of parts is useless without them.
         Copied::Whole => has_prefix(name, CHECKSUMS) && !is_of_parts,
         Copied::Manifest => has_prefix(name, CHECKSUMS) || name == S3_ETAG,
     };
@@ -71,13 +72,13 @@ fn inherited(source: &ObjectHead, fresh: bool, copied: Copied) -> Metadata {
             let kept = OBJECT_HEADERS.contains(&name.as_str()) && *name != "X-Static-Large-Object";
             let dlo = *name == "X-Object-Manifest";
             let described = user || (kept && (!dlo || copied == Copied::Manifest));
-            (described && !fresh) || is_true_of_bytes(name)
+            (described && !fresh) || describes_bytes(name)
         })
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
 }
 
-/// Metadata of the copy. User metadata may be empty; an empty content header takes one away.
+/// Metadata of the copy. User metadata may be empty; an empty content header removes the header.
 fn of_copy(mut metadata: Metadata, given: Metadata) -> Metadata {
     metadata.extend(given);
     metadata.retain(|name, value| {
@@ -114,88 +115,106 @@ impl Store for Copy {
     async fn copy_object(
         &self,
         cx: &Context,
-        op: CopyObject,
+        mut op: CopyObject,
     ) -> Result<(ObjectHead, ObjectWritten)> {
-        let mut source = op.source;
-        source.head.raw = op.as_manifest;
-        let link_itself = source.head.link_itself;
-        let read = self.next.get_object(cx, source).await?;
+        op.source.head.raw = op.as_manifest;
+        let read = self.next.get_object(cx, op.source.clone()).await?;
         let copied = match &read.served {
             _ if op.as_manifest => Copied::Manifest,
             Served::Whole => Copied::Whole,
             Served::Ranges(_) => Copied::Range,
         };
         let inherited = inherited(&read.head, op.fresh_metadata, copied);
-        let mut metadata = of_copy(inherited, op.metadata);
+        let metadata = of_copy(inherited, std::mem::take(&mut op.metadata));
+        let content_type = op.content_type.take();
         let content_type =
-            op.content_type.unwrap_or_else(|| split_swift_bytes(&read.head.content_type).0);
-        if link_itself && let Some(link) = Link::of(&read.head)? {
-            let account = op.link_account.or_else(|| link.target.account.clone());
-            let put = PutSymlink {
-                object: op.target,
-                target: LinkTarget { account, ..link.target },
-                target_etag: link.etag,
-                content_type: Some(content_type),
-                metadata,
-                etag: None,
-                conditions: op.conditions,
-            };
-            let written = self.next.put_symlink(cx, put).await?;
+            content_type.unwrap_or_else(|| split_swift_bytes(&read.head.content_type).0);
+        let copy = NewCopy { op, metadata, content_type };
+        if copy.op.source.head.link_itself
+            && let Some(link) = Link::of(&read.head)?
+        {
+            let written = self.next.put_symlink(cx, copy.link(link)).await?;
             return Ok((read.head, written));
         }
-        if op.as_manifest && read.head.is_manifest() {
-            // Written anew, so that every segment is looked at with the rights of the caller and
-            // in the account of the copy.
-            let stored = collect(read.body, SLO_MAX_MANIFEST_SIZE).await?;
-            let segments = manifest::parse(&stored)?.into_iter().map(|entry| Segment {
-                size: entry.data.is_none().then_some(entry.bytes),
-                etag: Some(entry.hash).filter(|etag| !etag.is_empty()),
-                path: entry.name,
-                range: entry.range,
-                data: entry.data,
-            });
-            let put = PutManifest {
-                object: op.target,
-                segments: segments.collect(),
-                content_type,
-                metadata,
-                etag: None,
-                conditions: op.conditions,
-                trusted: false,
-            };
-            let written = self.next.put_manifest(cx, put).await?;
-            return Ok((read.head, written));
+        if copy.op.as_manifest && read.head.is_manifest() {
+            let put = copy.manifest(read.body).await?;
+            return Ok((read.head, self.next.put_manifest(cx, put).await?));
         }
-        let length = match &read.served {
-            Served::Whole => read.head.known_length(),
-            Served::Ranges(ranges) => {
-                Some(ranges.iter().map(|range| range.length).fold(0, u64::saturating_add))
-            }
-        };
+        let (head, put) = copy.object(read);
+        Ok((head, self.next.put_object(cx, put).await?))
+    }
+}
+
+/// A copy of an object that was read, before it is written.
+struct NewCopy {
+    op: CopyObject,
+    metadata: Metadata,
+    content_type: String,
+}
+
+impl NewCopy {
+    /// The copy of a link as a link.
+    fn link(self, link: Link) -> PutSymlink {
+        let account = self.op.link_account.or_else(|| link.target.account.clone());
+        PutSymlink {
+            object: self.op.target,
+            target: LinkTarget { account, ..link.target },
+            target_etag: link.etag,
+            content_type: Some(self.content_type),
+            metadata: self.metadata,
+            etag: None,
+            conditions: self.op.conditions,
+        }
+    }
+
+    /// The copy of a manifest as a manifest. It is written like a new one, so that every segment is
+    /// checked with the rights of the caller and in the account of the copy.
+    async fn manifest(self, body: Body) -> Result<PutManifest> {
+        let stored = collect(body, SLO_MAX_MANIFEST_SIZE).await?;
+        let segments = manifest::parse(&stored)?.into_iter().map(|entry| Segment {
+            size: entry.data.is_none().then_some(entry.bytes),
+            etag: Some(entry.hash).filter(|etag| !etag.is_empty()),
+            path: entry.name,
+            range: entry.range,
+            data: entry.data,
+        });
+        Ok(PutManifest {
+            object: self.op.target,
+            segments: segments.collect(),
+            content_type: self.content_type,
+            metadata: self.metadata,
+            etag: None,
+            conditions: self.op.conditions,
+            trusted: false,
+        })
+    }
+
+    /// The copy of the bytes that were read.
+    fn object(mut self, read: ObjectRead) -> (ObjectHead, PutObject) {
+        let length = read.length();
         let late = LateMetadata::default();
         let mut body = read.body;
-        if let Some(dialect) = op.body {
+        if let Some(dialect) = self.op.body {
             body = match dialect.wrap(&read.head, body, &late) {
                 Ok(wrapped) => {
-                    metadata.retain(|name, _| !has_prefix(name, CHECKSUMS));
+                    self.metadata.retain(|name, _| !has_prefix(name, CHECKSUMS));
                     wrapped
                 }
                 Err(same) => same,
             };
         }
         let put = PutObject {
-            object: op.target,
+            object: self.op.target,
             body,
             length,
-            content_type,
-            metadata,
+            content_type: self.content_type,
+            metadata: self.metadata,
             etag: None,
             timestamp: None,
-            conditions: op.conditions,
+            conditions: self.op.conditions,
             late,
         };
-        let written = self.next.put_object(cx, put).await?;
-        Ok((read.head, written))
+        (read.head, put)
     }
 }
 
@@ -225,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_keeps_what_is_true_of_the_object_and_not_of_its_place() {
+    fn a_copy_keeps_metadata_of_the_content_and_not_of_its_storage() {
         let full = source("FULL_OBJECT");
         let parts = source("COMPOSITE");
         for (source, fresh, copied, expected) in [
@@ -243,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_user_metadata_is_copied_and_an_empty_content_header_takes_one_away() {
+    fn empty_user_metadata_is_copied_and_an_empty_content_header_removes_one() {
         let given = Metadata::from([
             ("Cache-Control".to_owned(), String::new()),
             ("X-Object-Meta-New".to_owned(), String::new()),

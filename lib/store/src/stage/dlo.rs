@@ -1,10 +1,10 @@
 //! Dynamic large objects: `X-Object-Manifest: container/prefix` joins what that prefix lists.
 //!
-//! The listing is read page by page, and never more than one page is held. Length and etag of the
-//! whole are in the head of an answer, so the pages are added up before it, but no more than ten:
-//! an object with more segments is answered as Swift answers one with more than a page, without a
-//! length, with the etag of the manifest, and whole. The pages are then listed again as the body
-//! streams, from that on which has the first byte that is wanted.
+//! The listing is read page by page, with one page in memory at a time. Length and etag of the whole
+//! are in the head of an answer, so at most ten pages are added up before it. An object with more
+//! segments is answered as Swift answers one with more than a page: without a length, with the etag
+//! of the manifest, and whole. The pages are then listed again while the body streams, starting with
+//! the one that has the first wanted byte.
 
 use std::sync::Arc;
 
@@ -21,10 +21,10 @@ use crate::operation::*;
 use crate::store::forward;
 use crate::{Error, Kind, LinkStore, Primitive, Result, Subject};
 
-/// Pages of a listing that are added up before the answer begins.
+/// Maximum number of pages that are added up before the answer begins.
 const MEASURED_PAGES_MAX: usize = 10;
 
-/// What a manifest names.
+/// The container and prefix that a manifest names.
 #[derive(Debug, Clone)]
 struct ListedPrefix {
     container: ContainerPath,
@@ -34,17 +34,17 @@ struct ListedPrefix {
 /// One page of segments.
 struct SegmentPage {
     segments: std::vec::IntoIter<Piece>,
-    /// Where the next page begins; `None` after the last.
+    /// Marker of the next page; `None` after the last.
     next: Option<String>,
 }
 
-/// What is known of a joined object before its body.
+/// A joined object as measured before its body is read.
 struct MeasuredPrefix {
-    /// The first page, which is most often all.
+    /// The first page, usually the only one.
     first: SegmentPage,
-    /// Where later pages begin: the first byte, and the marker to list them with.
+    /// Later pages: offset of the first byte, and marker.
     later: Vec<(u64, String)>,
-    /// Length and etag, when there were not too many pages.
+    /// Length and etag, unless there are too many pages.
     whole: Option<(u64, String)>,
 }
 
@@ -123,15 +123,15 @@ struct ListingWalk {
     cx: Context,
     prefix: ListedPrefix,
     page: SegmentPage,
-    /// Where the next segment begins in the whole.
+    /// Offset of the next segment in the whole.
     offset: u64,
     wanted: Resolved,
-    /// Bytes that are still to come; `None` when the length of the whole is not known.
+    /// Number of bytes left; `None` when the length of the whole is unknown.
     left: Option<u64>,
 }
 
 impl ListingWalk {
-    /// Through `wanted`, from the page on that holds its first byte.
+    /// Starts at the page that has the first byte of `wanted`.
     fn new(
         store: Arc<dyn Primitive>,
         cx: Context,
@@ -140,8 +140,8 @@ impl ListingWalk {
         wanted: Resolved,
     ) -> Self {
         let left = measured.whole.is_some().then_some(wanted.length);
-        let begun = measured.later.into_iter().rfind(|(start, _)| *start <= wanted.start);
-        let (offset, page) = match begun {
+        let later = measured.later.into_iter().rfind(|(start, _)| *start <= wanted.start);
+        let (offset, page) = match later {
             Some((start, marker)) => {
                 (start, SegmentPage { segments: Vec::new().into_iter(), next: Some(marker) })
             }
@@ -186,7 +186,7 @@ impl PieceSource for ListingWalk {
     }
 }
 
-/// The stage.
+/// The stage that joins dynamic large objects.
 pub struct Dlo {
     next: Arc<dyn LinkStore>,
 }
@@ -198,12 +198,12 @@ impl std::fmt::Debug for Dlo {
 }
 
 impl Dlo {
-    /// Above `next`.
+    /// Creates the stage above `next`.
     pub fn new(next: Arc<dyn LinkStore>) -> Self {
         Self { next }
     }
 
-    /// Measures what a manifest names, and notes it in the head.
+    /// Measures the segments of a manifest, and stores the result in the head.
     async fn measure(
         &self,
         cx: &Context,
@@ -229,7 +229,7 @@ fn is_about_manifest(error: &Error) -> bool {
     error.head.as_ref().is_some_and(|head| head.get("X-Object-Manifest").is_some())
 }
 
-/// Etag conditions against the joined object.
+/// Checks etag conditions against the joined object.
 fn check(conditions: &Conditions, head: &ObjectHead) -> Result<()> {
     let refuse =
         |kind| Error { head: Some(Box::new(head.clone())), ..Error::new(kind, Subject::Object) };
@@ -249,7 +249,7 @@ impl Primitive for Dlo {
         let container = op.object.container.clone();
         let conditions = op.conditions.clone();
         let mut head = match self.next.head_object(cx, op.clone()).await {
-            // The manifest's own etag failed the condition; that of the whole may not.
+            // The manifest's own etag failed the condition; the etag of the whole may not.
             Err(error) if is_about_manifest(&error) && !raw => {
                 op.conditions = Conditions::default();
                 self.next.head_object(cx, op).await?
@@ -269,7 +269,7 @@ impl Primitive for Dlo {
             return self.next.get_object(cx, op).await;
         }
         let container = op.head.object.container.clone();
-        // Of several ranges Swift's joined objects serve none, but everything.
+        // For several ranges Swift serves the whole joined object.
         let ranges = op.ranges.clone().filter(ByteRanges::is_single);
         let conditions = op.head.conditions.clone();
         op.ignore_range_if = Some(match op.ignore_range_if {
@@ -277,13 +277,8 @@ impl Primitive for Dlo {
             None => "X-Object-Manifest".to_owned(),
         });
         let read = match self.next.get_object(cx, op.clone()).await {
-            // The manifest's own etag failed the condition; that of the whole may not.
-            Err(error)
-                if error
-                    .head
-                    .as_ref()
-                    .is_some_and(|head| head.get("X-Object-Manifest").is_some()) =>
-            {
+            // The manifest's own etag failed the condition; the etag of the whole may not.
+            Err(error) if is_about_manifest(&error) => {
                 op.head.conditions = Conditions::default();
                 self.next.get_object(cx, op).await?
             }
@@ -325,7 +320,7 @@ mod tests {
     use super::*;
     use crate::body::collect;
 
-    /// A manifest of so many segments, each of which holds its number in seven digits.
+    /// A manifest of this many segments, each of which has its number in seven digits.
     fn joined(segments: usize) -> (Arc<MemoryStore>, Dlo) {
         let store = Arc::new(MemoryStore::default());
         for number in 0..segments {
@@ -354,11 +349,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn several_pages_are_measured_and_listed_again_from_where_the_range_begins() {
+    async fn several_pages_are_measured_and_listed_again_from_the_start_of_the_range() {
         let (store, dlo) = joined(2 * LISTING_PAGE_MAX + 5);
         let end = (2 * LISTING_PAGE_MAX as u64 + 5) * 7;
         let read = open(&dlo, Some((end - 7, 7))).await.unwrap();
-        assert_eq!((read.head.length, store.listed()), (end, 4), "the last page comes again");
+        assert_eq!((read.head.length, store.listed()), (end, 4), "the last page is listed again");
         assert_eq!(collect(read.body, 99).await.unwrap().as_ref(), b"0020004");
         let between = LISTING_PAGE_MAX as u64 * 7;
         let read = open(&dlo, Some((between - 7, 14))).await.unwrap();
@@ -378,7 +373,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_segment_that_is_missing_from_a_later_page_breaks_the_body_off() {
+    async fn a_missing_segment_on_a_later_page_aborts_the_body() {
         let (store, dlo) = joined(LISTING_PAGE_MAX + 5);
         let read = open(&dlo, None).await.unwrap();
         let last = object(&format!("s/p/{:07}", LISTING_PAGE_MAX + 4));

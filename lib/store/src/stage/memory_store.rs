@@ -1,4 +1,4 @@
-//! A store in memory for tests of stages: it counts what is asked of it.
+//! A store in memory for tests of stages, which counts requests.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,13 +28,13 @@ pub(crate) fn container(name: &str) -> ContainerPath {
     ContainerPath::new(AccountName::parse("a").unwrap(), ContainerName::parse(name).unwrap())
 }
 
-/// An object of it, as `container/object`.
+/// An object of that account, as `container/object`.
 pub(crate) fn object(name: &str) -> ObjectPath {
     let (container_name, object) = name.split_once('/').unwrap();
     container(container_name).object(ObjectName::parse(object).unwrap())
 }
 
-/// A client's request.
+/// The context of a client's request.
 pub(crate) fn test_context() -> Context {
     Context { authority: Authority::Caller, ..Context::system("test", "tx") }
 }
@@ -58,7 +58,7 @@ impl MemoryObject {
     }
 }
 
-/// The store.
+/// A store in memory.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryStore {
     objects: Mutex<BTreeMap<(String, String), MemoryObject>>,
@@ -69,8 +69,8 @@ pub(crate) struct MemoryStore {
     lists: AtomicUsize,
     /// Notified when a read of [`STALLED`] begins.
     pub(crate) stalled: Notify,
-    /// Notified when such a read is given up.
-    pub(crate) given_up: std::sync::Arc<Notify>,
+    /// Notified when such a read is cancelled.
+    pub(crate) cancelled: std::sync::Arc<Notify>,
 }
 
 struct NotifyOnDrop(std::sync::Arc<Notify>);
@@ -120,17 +120,17 @@ impl MemoryStore {
         self.objects().keys().map(|(container, object)| format!("{container}/{object}")).collect()
     }
 
-    /// Reads so far.
+    /// Number of reads so far.
     pub(crate) fn gets(&self) -> usize {
         self.gets.load(Ordering::Relaxed)
     }
 
-    /// Objects looked at so far.
+    /// Number of HEAD requests so far.
     pub(crate) fn heads(&self) -> usize {
         self.heads.load(Ordering::Relaxed)
     }
 
-    /// Pages listed so far.
+    /// Number of listed pages so far.
     pub(crate) fn listed(&self) -> usize {
         self.lists.load(Ordering::Relaxed)
     }
@@ -159,7 +159,7 @@ impl Primitive for MemoryStore {
     async fn get_object(&self, _: &Context, op: GetObject) -> Result<ObjectRead> {
         self.gets.fetch_add(1, Ordering::Relaxed);
         if op.head.object.object.as_str() == STALLED {
-            let _given_up = NotifyOnDrop(self.given_up.clone());
+            let _cancelled = NotifyOnDrop(self.cancelled.clone());
             self.stalled.notify_one();
             return std::future::pending().await;
         }
@@ -175,8 +175,8 @@ impl Primitive for MemoryStore {
             }
             Some(Resolution::Ranges(ranges)) => {
                 let one = ranges[0];
-                let place = |at: u64| usize::try_from(at).unwrap();
-                let body = stored.body.slice(place(one.start)..place(one.start + one.length));
+                let index = |at: u64| usize::try_from(at).unwrap();
+                let body = stored.body.slice(index(one.start)..index(one.start + one.length));
                 (Served::Ranges(ranges), body)
             }
         };

@@ -1,4 +1,4 @@
-//! Features that act on operations, one file or folder each.
+//! The stages of the pipeline, one file or folder for each feature.
 
 pub mod admission;
 pub mod copy;

@@ -1,8 +1,8 @@
-//! S3 multipart uploads, as Swift's s3api lays them out: parts in `<bucket>+segments`, a marker
-//! `<key>/<upload id>` that carries the object's metadata, and a static large object at the end.
+//! S3 multipart uploads, in the layout of Swift's s3api.
 //!
-//! The hidden container is used as the system, after the caller was found to have the right to
-//! write the object itself.
+//! Parts are in `<bucket>+segments`, where a marker `<key>/<upload id>` has the object's metadata; a
+//! completed upload is a static large object. The hidden container is accessed under the system's
+//! authority, after the right of the caller to write the object itself was checked.
 
 use std::sync::Arc;
 
@@ -19,21 +19,22 @@ use crate::operation::*;
 use crate::store::forward;
 use crate::{Error, Kind, LinkStore, ManifestStore, Primitive, Result, Subject, UploadStore};
 
-/// Ending of the hidden container's name.
+/// Suffix of the hidden container's name.
 const SEGMENTS: &str = "+segments";
-/// System metadata with the etag that S3 clients see.
+/// System metadata with the S3 etag.
 const S3_ETAG: &str = "X-Object-Sysmeta-S3Api-Etag";
-/// System metadata with the upload that made an object.
+/// System metadata with the upload that created an object.
 const S3_UPLOAD_ID: &str = "X-Object-Sysmeta-S3Api-Upload-Id";
 
-/// On Swift's markers: whether the client gave a content type (`yes`, `no`), and which; the
-/// marker's own is `application/directory`.
+/// On Swift's markers: whether the client sent a content type (`yes`, `no`). The content type of the
+/// marker itself is `application/directory`.
 const S3_HAS_CONTENT_TYPE: &str = "X-Object-Sysmeta-S3Api-Has-Content-Type";
+/// On Swift's markers: the content type that the client sent.
 const S3_CONTENT_TYPE: &str = "X-Object-Sysmeta-S3Api-Content-Type";
-/// What S3 gives to objects without a content type.
+/// S3's content type of objects without one.
 const DEFAULT_CONTENT_TYPE: &str = "binary/octet-stream";
 
-/// The stage.
+/// The stage of multipart uploads.
 pub struct Multipart {
     next: Arc<dyn ManifestStore>,
 }
@@ -55,32 +56,33 @@ fn inner(container: &ContainerPath, name: &str) -> Result<ObjectPath> {
     Ok(container.object(name))
 }
 
-/// Ids are ours to choose: 32 hex digits. Swift's are longer; both hold no slash.
+/// Whether this is an upload id. Ours have 32 hexadecimal digits, Swift's are longer; neither has a
+/// slash.
 pub(super) fn is_upload_id(id: &str) -> bool {
     id.len() >= 32 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=".contains(&byte))
 }
 
-/// Where the parts of one upload lie.
+/// The place of the parts of one upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct PlaceOfParts {
+pub(super) struct PartsPrefix {
     container: ContainerPath,
     prefix: String,
 }
 
-impl PlaceOfParts {
-    /// Whether an object lies there.
-    pub(super) fn holds(&self, object: &ObjectPath) -> bool {
+impl PartsPrefix {
+    /// Whether an object is one of them.
+    pub(super) fn contains(&self, object: &ObjectPath) -> bool {
         let below = object.object.as_str().strip_prefix(&self.prefix);
         object.container == self.container && below.is_some_and(|name| !name.is_empty())
     }
 }
 
-/// Where the parts of the upload lie that made `object`, by the object's own metadata, which only
-/// the cluster sets; `None` when no upload made it.
-pub(super) fn place_of_parts(object: &ObjectPath, head: &ObjectHead) -> Option<PlaceOfParts> {
+/// The place of the parts of the upload that created `object`, by the object's own metadata, which
+/// only the cluster sets; `None` when no upload created it.
+pub(super) fn parts_prefix(object: &ObjectPath, head: &ObjectHead) -> Option<PartsPrefix> {
     let id = head.get(S3_UPLOAD_ID).filter(|id| !id.is_empty() && !id.contains('/'))?;
     let container = segments(&object.container).ok()?;
-    Some(PlaceOfParts { container, prefix: format!("{}/{id}/", object.object) })
+    Some(PartsPrefix { container, prefix: format!("{}/{id}/", object.object) })
 }
 
 fn no_upload() -> Error {
@@ -88,7 +90,7 @@ fn no_upload() -> Error {
 }
 
 impl Multipart {
-    /// Above `next`.
+    /// Creates the stage above `next`.
     pub fn new(next: Arc<dyn ManifestStore>) -> Self {
         Self { next }
     }
@@ -107,7 +109,8 @@ impl Multipart {
         inner(&segments(&object.container)?, &format!("{}/{id}/{number}", object.object))
     }
 
-    /// The caller may write the object. Asked before anything is done as the system.
+    /// Checks that the caller may write the object, before anything is done under the system's
+    /// authority.
     async fn may_write(&self, cx: &Context, object: &ObjectPath) -> Result<()> {
         let container = object.container.clone();
         self.next.authorize(cx, Authorize { action: Action::WriteObject, container }).await
@@ -123,7 +126,7 @@ impl Multipart {
         })
     }
 
-    /// All rows of the hidden container below a prefix.
+    /// Lists the rows of the hidden container with a prefix until `each` returns `false`.
     async fn rows(
         &self,
         cx: &Context,
@@ -175,7 +178,7 @@ impl Multipart {
         Ok(parts)
     }
 
-    /// Fills in what is stored with parts.
+    /// Adds the metadata of parts.
     async fn fill_parts(
         &self,
         cx: &Context,
@@ -196,7 +199,7 @@ impl Multipart {
         Ok(())
     }
 
-    /// The chosen parts for the dialect's seal, with their metadata if it needs that.
+    /// The chosen parts for the dialect's check, with their metadata if it is needed.
     async fn part_heads(
         &self,
         cx: &Context,
@@ -220,6 +223,17 @@ impl Multipart {
         part_heads::fill(self.next.clone(), &cx.as_system("multipart"), heads).await
     }
 
+    /// The result of the same completion before: a client that lost the answer repeats it.
+    async fn completed_before(&self, cx: &Context, op: &CompleteUpload) -> Option<ObjectWritten> {
+        let head = self.next.head_object(cx, HeadObject::new(op.object.clone())).await.ok()?;
+        (head.get(S3_UPLOAD_ID) == Some(&op.upload_id)).then(|| ObjectWritten {
+            etag: head.get(S3_ETAG).unwrap_or(&head.etag).to_owned(),
+            timestamp: head.timestamp,
+            late: head.metadata,
+        })
+    }
+
+    /// Deletes an object that may not exist.
     async fn delete_quietly(&self, cx: &Context, object: ObjectPath) -> Result<()> {
         let op = DeleteObject::new(object);
         match self.next.delete_object(&cx.as_system("multipart"), op).await {
@@ -229,7 +243,62 @@ impl Multipart {
     }
 }
 
-/// MD5 over the binary MD5s of the parts, and their number, as S3 has it.
+/// The stored parts that a client names.
+///
+/// # Errors
+/// `InvalidPartOrder`, `InvalidPart`, `PartTooSmall`; `Invalid` without parts.
+fn choose_parts<'a>(named: &[CompletedPart], stored: &'a [Part]) -> Result<Vec<&'a Part>> {
+    let mut chosen: Vec<&Part> = Vec::with_capacity(named.len());
+    for (index, wanted) in named.iter().enumerate() {
+        // A part that was uploaded again before the first upload of it ended has two etags: the
+        // last counts.
+        let next = named.get(index + 1);
+        if next.is_some_and(|next| next.number == wanted.number && next.etag != wanted.etag) {
+            continue;
+        }
+        if chosen.last().is_some_and(|last| last.number >= wanted.number) {
+            return Err(Error::new(Kind::InvalidPartOrder, Subject::Upload));
+        }
+        let part = stored
+            .binary_search_by_key(&wanted.number, |part| part.number)
+            .ok()
+            .and_then(|index| stored.get(index))
+            .filter(|part| part.etag == wanted.etag)
+            .ok_or_else(|| {
+                let (number, etag) = (wanted.number, wanted.etag.clone());
+                Error::new(Kind::InvalidPart, Subject::Upload)
+                    .text(format!("part {number} with etag {etag}"))
+                    .about_part(FaultyPart { number, etag, size: None })
+            })?;
+        chosen.push(part);
+    }
+    let Some((_, all_but_last)) = chosen.split_last() else {
+        return Err(Error::new(Kind::Invalid, Subject::Upload).text("no parts"));
+    };
+    if let Some(small) = all_but_last.iter().find(|part| part.size < S3_MIN_PART_SIZE) {
+        let (number, size) = (small.number, small.size);
+        let part = FaultyPart { number, etag: small.etag.clone(), size: Some(size) };
+        return Err(Error::new(Kind::PartTooSmall, Subject::Upload)
+            .text(format!("part {number} has {size} bytes"))
+            .about_part(part));
+    }
+    Ok(chosen)
+}
+
+/// The parts of an upload as segments of its manifest.
+fn part_segments(op: &CompleteUpload, parts: &[&Part]) -> Result<Vec<Segment>> {
+    let hidden = segments(&op.object.container)?.container;
+    let (key, id) = (&op.object.object, &op.upload_id);
+    let segment = |part: &&Part| Segment {
+        path: format!("/{hidden}/{key}/{id}/{}", part.number),
+        etag: Some(part.etag.clone()),
+        size: Some(part.size),
+        ..Segment::default()
+    };
+    Ok(parts.iter().map(segment).collect())
+}
+
+/// S3's etag of a multipart object: MD5 of the parts' binary MD5s, and their number.
 fn s3_etag(parts: &[&Part]) -> String {
     let mut digest = md5::Context::new();
     for part in parts {
@@ -240,7 +309,7 @@ fn s3_etag(parts: &[&Part]) -> String {
     format!("{:x}-{}", digest.finalize(), parts.len())
 }
 
-/// Content type and metadata of the object that an upload becomes, from its marker.
+/// Content type and metadata of the object that an upload creates, from its marker.
 fn of_marker(own: &str, marker: &Metadata) -> (String, Metadata) {
     let mut metadata = marker.clone();
     let given = metadata.remove(S3_CONTENT_TYPE);
@@ -303,12 +372,7 @@ impl UploadStore for Multipart {
     async fn put_part_copy(&self, cx: &Context, op: PutPartCopy) -> Result<ObjectWritten> {
         self.upload(cx, &op.object, &op.upload_id).await?;
         let read = self.next.get_object(cx, op.source).await?;
-        let length = match &read.served {
-            Served::Whole => read.head.known_length(),
-            Served::Ranges(ranges) => {
-                Some(ranges.iter().map(|range| range.length).fold(0, u64::saturating_add))
-            }
-        };
+        let length = read.length();
         let put = PutObject {
             object: Self::part(&op.object, &op.upload_id, op.number)?,
             body: read.body,
@@ -344,60 +408,15 @@ impl UploadStore for Multipart {
 
     async fn complete_upload(&self, cx: &Context, op: CompleteUpload) -> Result<ObjectWritten> {
         let marker = match self.upload(cx, &op.object, &op.upload_id).await {
-            Ok(marker) => marker,
             Err(error) if error.subject == Subject::Upload => {
-                // A repeated request after a lost answer finds its own work.
-                let head = self.next.head_object(cx, HeadObject::new(op.object.clone())).await;
-                let made_by_us = |head: &ObjectHead| head.get(S3_UPLOAD_ID) == Some(&op.upload_id);
-                return match head {
-                    Ok(head) if made_by_us(&head) => Ok(ObjectWritten {
-                        etag: head.get(S3_ETAG).unwrap_or(&head.etag).to_owned(),
-                        timestamp: head.timestamp,
-                        late: head.metadata,
-                    }),
-                    _ => Err(error),
-                };
+                return self.completed_before(cx, &op).await.ok_or(error);
             }
-            Err(error) => return Err(error),
+            marker => marker?,
         };
         let stored = self.parts(cx, &op.object, &op.upload_id).await?;
-        let mut chosen: Vec<&Part> = Vec::with_capacity(op.parts.len());
-        for (index, wanted) in op.parts.iter().enumerate() {
-            // A part that was sent again while it was under way has two etags: the last counts.
-            let next = op.parts.get(index + 1);
-            if next.is_some_and(|next| next.number == wanted.number && next.etag != wanted.etag) {
-                continue;
-            }
-            if chosen.last().is_some_and(|last| last.number >= wanted.number) {
-                return Err(Error::new(Kind::InvalidPartOrder, Subject::Upload));
-            }
-            let part = stored
-                .binary_search_by_key(&wanted.number, |part| part.number)
-                .ok()
-                .and_then(|index| stored.get(index))
-                .filter(|part| part.etag == wanted.etag)
-                .ok_or_else(|| {
-                    let (number, etag) = (wanted.number, wanted.etag.clone());
-                    Error::new(Kind::InvalidPart, Subject::Upload)
-                        .text(format!("part {number} with etag {etag}"))
-                        .about_part(FaultyPart { number, etag, size: None })
-                })?;
-            chosen.push(part);
-        }
-        if chosen.is_empty() {
-            return Err(Error::new(Kind::Invalid, Subject::Upload).text("no parts"));
-        }
-        let all_but_last = chosen.iter().take(chosen.len() - 1);
-        if let Some(small) = all_but_last.clone().find(|part| part.size < S3_MIN_PART_SIZE) {
-            let (number, size) = (small.number, small.size);
-            let part = FaultyPart { number, etag: small.etag.clone(), size: Some(size) };
-            return Err(Error::new(Kind::PartTooSmall, Subject::Upload)
-                .text(format!("part {number} has {size} bytes"))
-                .about_part(part));
-        }
+        let chosen = choose_parts(&op.parts, &stored)?;
         let heads = self.part_heads(cx, &op, &marker.metadata, &chosen).await?;
         let sealed = op.seal.seal(&marker.metadata, &heads)?;
-        let hidden = segments(&op.object.container)?;
         let etag = s3_etag(&chosen);
         let (content_type, mut metadata) = of_marker(&marker.content_type, &marker.metadata);
         metadata.extend(sealed.clone());
@@ -405,18 +424,7 @@ impl UploadStore for Multipart {
         metadata.insert(S3_UPLOAD_ID.to_owned(), op.upload_id.clone());
         let manifest = PutManifest {
             object: op.object.clone(),
-            segments: chosen
-                .iter()
-                .map(|part| Segment {
-                    path: format!(
-                        "/{}/{}/{}/{}",
-                        hidden.container, op.object.object, op.upload_id, part.number
-                    ),
-                    etag: Some(part.etag.clone()),
-                    size: Some(part.size),
-                    ..Segment::default()
-                })
-                .collect(),
+            segments: part_segments(&op, &chosen)?,
             content_type,
             metadata,
             etag: None,
@@ -425,7 +433,7 @@ impl UploadStore for Multipart {
         };
         let written = self.next.put_manifest(cx, manifest).await?;
         self.delete_quietly(cx, Self::marker(&op.object, &op.upload_id)?).await?;
-        // Parts that were uploaded but not chosen would be nobody's.
+        // Parts that were uploaded but not chosen belong to no object.
         for part in stored.iter().filter(|part| !chosen.iter().any(|c| c.number == part.number)) {
             self.delete_quietly(cx, Self::part(&op.object, &op.upload_id, part.number)?).await?;
         }
@@ -447,7 +455,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_upload_that_swift_began_keeps_the_content_type_that_its_client_gave() {
+    fn an_upload_that_swift_started_keeps_the_content_type_of_its_client() {
         let color = ("X-Object-Meta-Color".to_owned(), "blue".to_owned());
         let mut marker = Metadata::from([color.clone()]);
         assert_eq!(of_marker("a/b", &marker), ("a/b".to_owned(), marker.clone()));

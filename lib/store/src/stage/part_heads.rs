@@ -1,4 +1,4 @@
-//! What is stored with the segments of a joined object, asked for several at a time.
+//! Metadata of the segments of a joined object, requested several at a time.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use crate::context::Context;
 use crate::operation::{HeadObject, PartHead};
 use crate::{Error, Kind, Primitive, Result};
 
-/// Segments asked for at the same time.
+/// Maximum number of simultaneous requests.
 const AT_ONCE: usize = 16;
 
-/// Fills in the metadata of each part that comes from an object; one that is gone, or not for the
-/// caller, has none.
+/// Adds the metadata of each part that is an object; one that does not exist, or that the caller may
+/// not read, has none.
 pub(super) async fn fill(
     store: Arc<dyn Primitive>,
     cx: &Context,

@@ -1,4 +1,4 @@
-//! A body joined from pieces of other objects, each checked against what was promised of it.
+//! A body joined from pieces of other objects, each checked against its manifest.
 
 use std::sync::Arc;
 
@@ -16,35 +16,35 @@ use crate::context::Context;
 use crate::operation::{GetObject, Served};
 use crate::{Error, Kind, Primitive, Result, Subject};
 
-/// Where a piece comes from.
+/// The source of a piece.
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
     /// An object, with the etag and size it must have.
     Object {
-        /// Which.
+        /// The object.
         path: ObjectPath,
-        /// Its etag, bare; empty for any.
+        /// Its etag, without quotes; empty for any.
         etag: String,
         /// Its whole size.
         size: Option<u64>,
         /// First byte of the piece.
         start: u64,
     },
-    /// Bytes that stand in the manifest.
+    /// Bytes in the manifest itself.
     Inline(Bytes),
 }
 
 /// A piece of a joined object.
 #[derive(Debug, Clone)]
 pub(crate) struct Piece {
-    /// Where from.
+    /// Its source.
     pub(crate) source: Source,
-    /// How many bytes.
+    /// Its length in bytes.
     pub(crate) length: u64,
 }
 
 impl Piece {
-    /// `length` bytes of it after the first `skip`; no more than it has.
+    /// `length` bytes of it after the first `skip`, as far as it has them.
     pub(crate) fn part(self, skip: u64, length: u64) -> Self {
         let skip = skip.min(self.length);
         let length = length.min(self.length - skip);
@@ -53,21 +53,21 @@ impl Piece {
                 Source::Object { path, etag, size, start: start.saturating_add(skip) }
             }
             Source::Inline(bytes) => {
-                let place = |at: u64| usize::try_from(at).unwrap_or(bytes.len()).min(bytes.len());
-                Source::Inline(bytes.slice(place(skip)..place(skip + length)))
+                let index = |at: u64| usize::try_from(at).unwrap_or(bytes.len()).min(bytes.len());
+                Source::Inline(bytes.slice(index(skip)..index(skip + length)))
             }
         };
         Self { source, length }
     }
 }
 
-/// The pieces of a body, found one after another as it streams.
+/// The pieces of a body, found one after another while it streams.
 #[async_trait]
 pub(crate) trait PieceSource: Send {
     /// The next piece.
     async fn next(&mut self) -> Result<Option<Piece>>;
 
-    /// Whether it is known that no piece follows.
+    /// Whether it is certain that no piece follows.
     fn is_at_end(&self) -> bool;
 }
 
@@ -82,14 +82,14 @@ async fn open(store: &dyn Primitive, cx: &Context, piece: &Piece) -> Result<Body
     if !whole {
         get.ranges = Some(ByteRanges::single(start, piece.length));
     }
-    let read = store.get_object(cx, get).await.map_err(|error| match error.kind {
-        // Its nodes are away: it may well be there.
-        Kind::Unavailable | Kind::Overloaded => error,
-        _ => {
+    let read = store.get_object(cx, get).await.map_err(|error| match error.is_temporary() {
+        // Its nodes are unreachable, but it may exist.
+        true => error,
+        false => {
             Error::new(Kind::Conflict, Subject::Object).because(format!("segment {path}: {error}"))
         }
     })?;
-    let right = (etag.is_empty() || read.head.etag == *etag)
+    let is_as_declared = (etag.is_empty() || read.head.etag == *etag)
         && size.is_none_or(|size| size == read.head.length)
         && match &read.served {
             Served::Whole => whole || read.head.length == piece.length,
@@ -97,7 +97,7 @@ async fn open(store: &dyn Primitive, cx: &Context, piece: &Piece) -> Result<Body
                 matches!(ranges.as_slice(), [one] if one.start == start && one.length == piece.length)
             }
         };
-    if right {
+    if is_as_declared {
         return Ok(read.body);
     }
     Err(Error::new(Kind::Conflict, Subject::Object).because(format!(
@@ -107,7 +107,7 @@ async fn open(store: &dyn Primitive, cx: &Context, piece: &Piece) -> Result<Body
 }
 
 /// Joins pieces. The first is opened before this returns, so that a broken manifest is an error
-/// and not a short body. The work ends when the body is dropped.
+/// instead of a short body. The work ends when the body is dropped.
 pub(crate) async fn join(
     store: Arc<dyn Primitive>,
     cx: Context,
@@ -121,7 +121,7 @@ pub(crate) async fn join(
     let (sender, receiver) = mpsc::channel(2);
     spawn(TaskKind::Request, async move {
         tokio::select! {
-            // Also while nothing is sent: when manifests are opened or a node is slow.
+            // Also while no piece is being sent: when manifests are opened or a node is slow.
             () = sender.closed() => {}
             () = send_pieces(&*store, &cx, body, pieces, &sender) => {}
         }
@@ -129,7 +129,7 @@ pub(crate) async fn join(
     Ok(stream(receiver))
 }
 
-/// Sends an open piece and all that follow.
+/// Sends an open piece and all following pieces.
 async fn send_pieces(
     store: &dyn Primitive,
     cx: &Context,
@@ -157,8 +157,8 @@ async fn send_pieces(
         match next {
             Ok(next) => body = next,
             Err(error) => {
-                tracing::error!(%error, trans_id = %cx.trans_id, "segment");
-                // Without a receiver the body was dropped, and nothing is left to do.
+                tracing::error!(%error, trans_id = %cx.trans_id, "a segment of a large object could not be read");
+                // Without a receiver the body was dropped.
                 let _ = sender.send(Err(error.into())).await;
                 return;
             }
@@ -166,8 +166,8 @@ async fn send_pieces(
     }
 }
 
-/// Which bytes a request for `ranges` of a joined object of `total` bytes gets: how they are
-/// answered, and the ranges to read.
+/// Resolves the `ranges` of a request for a joined object of `total` bytes: what the reply has, and
+/// the ranges to read.
 pub(crate) fn plan(ranges: Option<&ByteRanges>, total: u64) -> Result<(Served, Vec<Resolved>)> {
     match ranges.map_or(Resolution::Whole, |ranges| ranges.resolve(total)) {
         Resolution::Whole if total == 0 => Ok((Served::Whole, Vec::new())),
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_of_a_piece_never_reaches_past_its_end() {
+    fn a_part_of_a_piece_ends_within_it() {
         let inline = |text: &'static str| Piece {
             source: Source::Inline(Bytes::from_static(text.as_bytes())),
             length: text.len() as u64,

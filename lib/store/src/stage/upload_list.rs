@@ -1,8 +1,8 @@
-//! The uploads that are under way in a bucket, from the markers in its hidden container.
+//! Lists the multipart uploads in progress in a bucket, from the markers in its hidden container.
 //!
 //! The hidden container also has the parts of all multipart objects of the bucket, which are many
-//! more: it is read in pages, and the parts of an upload are passed over by the marker of the
-//! listing. No more is held than one page of rows and the page that is asked for.
+//! more: it is read in pages, and the parts of an upload are skipped by the marker of the listing.
+//! Only one page of rows and the requested page are in memory.
 
 use apus_cluster::ContainerPath;
 use apus_cluster::constraints::LISTING_PAGE_MAX;
@@ -14,21 +14,21 @@ use crate::context::Context;
 use crate::operation::{ListObjects, ListUploads, UploadList};
 use crate::{Kind, Primitive, Result};
 
-/// Rows of a page at least: parts of one upload are passed over within it.
+/// Minimum number of rows in a page, so that parts of small uploads are skipped within it.
 const PAGE_ROWS_MIN: usize = 1000;
 
-/// What a row of the hidden container is.
+/// A row of the hidden container.
 #[derive(Debug, PartialEq, Eq)]
 enum HiddenRow<'a> {
     /// The marker of an upload: key and id.
     Marker(&'a str, &'a str),
-    /// A part; the name of the marker that it belongs to.
+    /// A part: the name of the marker to which it belongs.
     Part(&'a str),
     Other,
 }
 
 impl<'a> HiddenRow<'a> {
-    /// Markers end in an id, parts in a number behind one.
+    /// Markers end in an id, parts in a number after one.
     fn of(name: &'a str) -> Self {
         let Some((above, last)) = name.rsplit_once('/') else { return Self::Other };
         if is_upload_id(last) {
@@ -42,8 +42,7 @@ impl<'a> HiddenRow<'a> {
     }
 }
 
-/// Where a listing goes on past the parts of an upload, whose numbers begin with a digit: `:`
-/// follows `9`.
+/// The marker after the parts of an upload, whose numbers begin with a digit: `:` follows `9`.
 fn past_parts(marker: &str) -> String {
     format!("{marker}/:")
 }
@@ -57,7 +56,7 @@ pub(super) async fn list(
 ) -> Result<UploadList> {
     let mut page = UploadPage::new(&op);
     let limit = op.limit.saturating_add(1).clamp(PAGE_ROWS_MIN, LISTING_PAGE_MAX);
-    // Rows of all keys from the key marker on begin with it or come after it.
+    // Rows of all keys from the key marker on start with it or come after it.
     let (prefix, marker) = (Some(op.prefix.clone()), op.key_marker.clone());
     let mut query = ListQuery { limit, prefix, marker, ..ListQuery::default() };
     loop {
@@ -105,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pages_of_uploads_are_complete_and_go_on_where_they_ended() {
+    async fn pages_of_uploads_are_complete_and_continue_where_they_ended() {
         let store = Arc::new(MemoryStore::default());
         for key in ["a", "a-b", "a/b", "b", "c/d"] {
             store.put(&format!("b+segments/{key}/{ID}"), b"");
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn parts_of_finished_objects_are_passed_over() {
+    async fn parts_of_finished_objects_are_skipped() {
         let store = Arc::new(MemoryStore::default());
         for key in 0..5 {
             for part in 1..=2 * PAGE_ROWS_MIN {

@@ -1,8 +1,8 @@
 //! One page of the uploads of a container, by key and id, with keys rolled up under a delimiter.
 //!
-//! Rows come by the names of the uploads' markers, `<key>/<id>`, which is not quite the order of
-//! keys: `a-b/<id>` comes before `a/<id>`. So a page keeps the least entries that it has seen, one
-//! more than it may show, and knows when no later row can be among them.
+//! Rows are sorted by the names of the uploads' markers, `<key>/<id>`, which is not quite the order
+//! of keys: `a-b/<id>` comes before `a/<id>`. A page therefore keeps the smallest entries so far, one
+//! more than it may have, and detects when no later row can be among them.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use apus_cluster::listing::common_prefix;
 
 use crate::operation::{ListUploads, Upload, UploadList};
 
-/// What is listed: the key or common prefix, and the id, which prefixes do not have.
+/// An entry: the key or common prefix, and the id, which prefixes do not have.
 type Entry = (String, Option<String>);
 
-/// The page that a request asks for.
+/// The page of a request.
 pub(super) struct UploadPage<'a> {
     op: &'a ListUploads,
     entries: BTreeMap<Entry, Timestamp>,
@@ -25,7 +25,7 @@ impl<'a> UploadPage<'a> {
         Self { op, entries: BTreeMap::new() }
     }
 
-    /// Takes the upload of a row. `false` when no later row can be on the page.
+    /// Adds the upload of a row. `false` when no later row can be on the page.
     pub(super) fn offer(&mut self, key: &str, id: &str, initiated: Timestamp) -> bool {
         if self.op.limit == 0 {
             return false;
@@ -40,7 +40,7 @@ impl<'a> UploadPage<'a> {
         last.is_none_or(|((last, _), _)| may_come_before(last, &format!("{key}/{id}")))
     }
 
-    /// How an upload is listed; `None` when it is not of this page or a later one.
+    /// The entry of an upload; `None` when it belongs to an earlier page.
     fn entry(&self, key: &str, id: &str) -> Option<Entry> {
         let (key_marker, id_marker) = (self.op.key_marker.as_str(), &self.op.upload_id_marker);
         let is_after = match key == key_marker {
@@ -51,7 +51,7 @@ impl<'a> UploadPage<'a> {
             return None;
         }
         match common_prefix(key, &self.op.prefix, &self.op.delimiter) {
-            // The page before ended with this prefix and all below it.
+            // The previous page ended with this prefix and all keys below it.
             Some(prefix) if prefix == key_marker => None,
             Some(prefix) => Some((prefix.to_owned(), None)),
             None => Some((key.to_owned(), Some(id.to_owned()))),
@@ -75,15 +75,14 @@ impl<'a> UploadPage<'a> {
     }
 }
 
-/// Whether a row after the one named `row` may be of a key before `last`. That key would be a
-/// beginning of `last` which goes on with a slash, as ids are among the keys below it, or with a
-/// character before that.
+/// Whether a row after the one named `row` may belong to a key before `last`. That key would be a
+/// prefix of `last`, followed in `last` by a slash or a smaller character.
 fn may_come_before(last: &str, row: &str) -> bool {
     last.char_indices()
         .filter(|(at, next)| *at > 0 && *next <= '/')
         .filter_map(|(at, _)| last.get(..at))
         .any(|beginning| match row.strip_prefix(beginning) {
-            // Rows of that key begin with it and a slash.
+            // Rows of that key start with it and a slash.
             Some(rest) => rest.chars().next().is_none_or(|next| next <= '/'),
             None => row < beginning,
         })

@@ -1,5 +1,4 @@
-//! The checksum of a copy, made of the bytes on their way where the source has none that is true of
-//! a whole object.
+//! The checksum of a copy, computed as the bytes pass unless the source's can be kept.
 
 use apus_daemon::Body;
 use apus_store::body::LateMetadata;
@@ -12,30 +11,32 @@ use super::stored::{ChecksumType, stored};
 use super::verify::VerifiedBody;
 use crate::s3::error::Result;
 
-/// The algorithm that a copy is to have a checksum of; the source's where none is asked for. As on
-/// AWS a checksum of parts becomes one of the whole object.
+/// The algorithm of a copy's checksum: the requested one, or else the source's. As on AWS a composite
+/// checksum becomes one of the whole object.
 #[derive(Debug)]
 pub(in crate::s3) struct CopyChecksum {
-    asked: Option<Algorithm>,
+    requested: Option<Algorithm>,
 }
 
 impl CopyChecksum {
     /// Reads `x-amz-checksum-algorithm`.
     pub(in crate::s3) fn of(headers: &HeaderMap) -> Result<Self> {
-        Ok(Self { asked: choice(headers)?.map(|(algorithm, _)| algorithm) })
+        Ok(Self { requested: choice(headers)?.map(|(algorithm, _)| algorithm) })
     }
 
     /// Whether the request asks for an algorithm.
-    pub(in crate::s3) fn is_asked_for(&self) -> bool {
-        self.asked.is_some()
+    pub(in crate::s3) fn is_requested(&self) -> bool {
+        self.requested.is_some()
     }
 
-    /// The algorithm to use on the bytes; `None` when the source's checksum stays true.
-    fn to_make(&self, source: &ObjectHead) -> Option<Algorithm> {
+    /// The algorithm to compute; `None` when the source's checksum remains valid.
+    fn to_compute(&self, source: &ObjectHead) -> Option<Algorithm> {
         let known = stored(&source.metadata).next().map(|(algorithm, _)| algorithm);
         match ChecksumType::stored(&source.metadata) {
-            ChecksumType::Composite => self.asked.or(known),
-            ChecksumType::FullObject => self.asked.filter(|asked| known != Some(*asked)),
+            ChecksumType::Composite => self.requested.or(known),
+            ChecksumType::FullObject => {
+                self.requested.filter(|requested| known != Some(*requested))
+            }
         }
     }
 }
@@ -47,7 +48,7 @@ impl CopyBody for CopyChecksum {
         body: Body,
         late: &LateMetadata,
     ) -> std::result::Result<Body, Body> {
-        match self.to_make(source) {
+        match self.to_compute(source) {
             Some(algorithm) => Ok(VerifiedBody::computed(body, algorithm, late)),
             None => Err(body),
         }
@@ -61,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_checksum_is_made_where_the_sources_is_not_of_the_whole_or_of_another_algorithm() {
+    fn a_checksum_is_computed_where_the_sources_is_composite_or_of_another_algorithm() {
         let source = |algorithm: Option<Algorithm>, kind: ChecksumType| {
             let mut metadata = Metadata::new();
             if let Some(algorithm) = algorithm {
@@ -80,7 +81,7 @@ mod tests {
             (sha, crc, ChecksumType::Composite, sha),
             (sha, None, ChecksumType::FullObject, sha),
         ] {
-            assert_eq!(CopyChecksum { asked }.to_make(&source(known, kind)), made);
+            assert_eq!(CopyChecksum { requested: asked }.to_compute(&source(known, kind)), made);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The checksum of a whole multipart object, from those of its parts; no byte is read again.
+//! The checksum of a multipart object, computed from those of its parts.
 //!
-//! COMPOSITE is the checksum over the parts' raw checksums with their number behind a dash,
-//! FULL_OBJECT is what one upload of everything would have, which only CRCs can be combined to.
+//! COMPOSITE is the checksum of the parts' binary checksums, followed by a dash and their number.
+//! FULL_OBJECT is the checksum of the whole content, into which only CRCs can be combined.
 //! Source: "Checking object integrity in Amazon S3", part-level checksums for multipart uploads.
 
 use apus_cluster::Metadata;
@@ -19,18 +19,16 @@ use crate::s3::body_error::coded;
 use crate::s3::error::{Code, Result, S3Error};
 use crate::s3::xml::Element;
 
-/// System metadata with the algorithm that an upload was begun with.
+/// System metadata with the algorithm that was chosen when an upload began.
 pub(in crate::s3) const ALGORITHM_KEY: &str = "X-Object-Sysmeta-S3Api-Checksum-Algorithm";
-/// Algorithm and type as a request names them; a type alone is refused.
+/// The algorithm and type that a request chooses; a type alone is refused.
 pub(in crate::s3) fn choice(headers: &HeaderMap) -> Result<Option<(Algorithm, ChecksumType)>> {
     let refuse = |text: String| S3Error::new(Code::InvalidRequest).text(text);
-    let kind = asked_type(headers)?;
+    let kind = requested_type(headers)?;
     let Some(name) = header(headers, "x-amz-checksum-algorithm") else {
         return match kind {
             None => Ok(None),
-            Some(_) => {
-                Err(refuse("x-amz-checksum-type needs x-amz-checksum-algorithm beside it".into()))
-            }
+            Some(_) => Err(refuse("x-amz-checksum-type requires x-amz-checksum-algorithm".into())),
         };
     };
     let algorithm = Algorithm::ALL.into_iter().find(|known| known.name() == name);
@@ -38,7 +36,7 @@ pub(in crate::s3) fn choice(headers: &HeaderMap) -> Result<Option<(Algorithm, Ch
         refuse("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]".into())
     })?;
     let kind = kind.unwrap_or(ChecksumType::of(algorithm));
-    if !kind.goes_with(algorithm) {
+    if !kind.supports(algorithm) {
         return Err(refuse(format!(
             "The {} checksum type cannot be used with the {} checksum algorithm.",
             kind.name(),
@@ -48,7 +46,7 @@ pub(in crate::s3) fn choice(headers: &HeaderMap) -> Result<Option<(Algorithm, Ch
     Ok(Some((algorithm, kind)))
 }
 
-fn asked_type(headers: &HeaderMap) -> Result<Option<ChecksumType>> {
+fn requested_type(headers: &HeaderMap) -> Result<Option<ChecksumType>> {
     let Some(name) = header(headers, "x-amz-checksum-type") else { return Ok(None) };
     match ChecksumType::named(name) {
         Some(kind) => Ok(Some(kind)),
@@ -57,13 +55,13 @@ fn asked_type(headers: &HeaderMap) -> Result<Option<ChecksumType>> {
     }
 }
 
-/// Keeps the choice with an upload, and so with the object that comes of it.
+/// Stores the choice with an upload, and thereby with the object that is made of it.
 pub(in crate::s3) fn keep(choice: (Algorithm, ChecksumType), metadata: &mut Metadata) {
     metadata.insert(ALGORITHM_KEY.to_owned(), choice.0.name().to_owned());
     metadata.insert(TYPE_KEY.to_owned(), choice.1.name().to_owned());
 }
 
-/// What the request that completes an upload says of the whole and of its parts.
+/// The checksums and size that a request declares when it completes an upload.
 #[derive(Debug, Default)]
 pub(in crate::s3) struct UploadChecksum {
     value: Option<(Algorithm, String)>,
@@ -73,9 +71,9 @@ pub(in crate::s3) struct UploadChecksum {
 }
 
 impl UploadChecksum {
-    /// Reads the headers.
+    /// Parses the headers.
     pub(in crate::s3) fn of(headers: &HeaderMap) -> Result<Self> {
-        let mut whole = Self { kind: asked_type(headers)?, ..Self::default() };
+        let mut whole = Self { kind: requested_type(headers)?, ..Self::default() };
         for algorithm in Algorithm::ALL {
             let Some(value) = header(headers, &algorithm.header()) else { continue };
             let digest = value.rsplit_once('-').map_or(value, |(digest, _)| digest);
@@ -95,7 +93,7 @@ impl UploadChecksum {
         Ok(whole)
     }
 
-    /// Reads what the document says of one part.
+    /// Adds the checksums that the document declares for a part.
     pub(in crate::s3) fn part(&mut self, number: u32, part: &Element) {
         for algorithm in Algorithm::ALL {
             if let Some(value) = part.text_of(&algorithm.element()) {
@@ -105,7 +103,7 @@ impl UploadChecksum {
         }
     }
 
-    /// Algorithm and type of the whole: as the upload was begun, or as asked for now.
+    /// Algorithm and type of the object: chosen when the upload began, or in this request.
     fn chosen(&self, upload: &Metadata) -> Option<(Algorithm, ChecksumType)> {
         match (begun_with(upload), &self.value) {
             (Some(algorithm), _) => Some((algorithm, ChecksumType::stored(upload))),
@@ -163,12 +161,12 @@ impl Seal for UploadChecksum {
                 Some((STANDARD.decode(value).ok()?, part.length))
             })
             .collect();
-        // A part that came without one leaves the whole without, unless the client relies on it.
+        // Without the checksum of each part the object has none, unless the client declares one.
         let Some(digests) = digests else {
             return match self.value {
                 None => Ok(Metadata::new()),
                 Some(_) => Err(invalid_request(format!(
-                    "A part was uploaded without a {} checksum, so that of the whole cannot be checked",
+                    "A part was uploaded without a {} checksum, so that the checksum of the object cannot be verified",
                     algorithm.name()
                 ))),
             };
@@ -189,7 +187,7 @@ impl Seal for UploadChecksum {
     }
 }
 
-/// A part or a request with another algorithm than its upload, or without any.
+/// The error for a part or request with another algorithm than its upload, or without one.
 fn mismatch(expected: Algorithm, actual: Option<Algorithm>) -> Error {
     let word = |algorithm: Algorithm| algorithm.name().to_ascii_lowercase();
     invalid_request(format!(
@@ -199,16 +197,16 @@ fn mismatch(expected: Algorithm, actual: Option<Algorithm>) -> Error {
     ))
 }
 
-/// Whether a client means this checksum. AWS takes a composite one also without its number of
-/// parts, which some clients (minio-go before 7.0.89) leave out.
-fn is_same(asked: &str, value: &str, kind: ChecksumType) -> bool {
-    asked == value
+/// Whether a declared checksum is this one. As in AWS a composite one may lack the number of parts,
+/// which some clients (minio-go before 7.0.89) omit.
+fn is_same(declared: &str, value: &str, kind: ChecksumType) -> bool {
+    declared == value
         || (kind == ChecksumType::Composite
-            && value.rsplit_once('-').is_some_and(|(digest, _)| digest == asked))
+            && value.rsplit_once('-').is_some_and(|(digest, _)| digest == declared))
 }
 
-/// The algorithm of one part, which must be that of its upload. A part without a checksum is taken
-/// where the whole has one of its own.
+/// The algorithm of a part, which must be that of its upload. A part without a checksum is accepted
+/// unless the checksum of the object is composite.
 #[derive(Debug)]
 pub(in crate::s3) struct PartAlgorithm(pub(in crate::s3) Option<Algorithm>);
 
@@ -226,7 +224,7 @@ impl PartCheck for PartAlgorithm {
     }
 }
 
-/// The algorithm that an upload was begun with.
+/// The algorithm that was chosen when an upload began.
 pub(in crate::s3) fn begun_with(upload: &Metadata) -> Option<Algorithm> {
     let name = upload.get(ALGORITHM_KEY)?;
     Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name)
@@ -244,7 +242,7 @@ fn full_object(algorithm: Algorithm, digests: &[(Vec<u8>, u64)]) -> String {
     let kind = match algorithm {
         Algorithm::Crc32c => CrcAlgorithm::Crc32Iscsi,
         Algorithm::Crc64Nvme => CrcAlgorithm::Crc64Nvme,
-        // SHA digests cannot be combined: `ChecksumType::goes_with` has refused them.
+        // SHA digests cannot be combined: `ChecksumType::supports` refuses them.
         Algorithm::Crc32 | Algorithm::Sha1 | Algorithm::Sha256 => CrcAlgorithm::Crc32IsoHdlc,
     };
     let number =
@@ -277,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn combined_crcs_are_those_of_one_body() {
+    fn combined_crcs_equal_the_crc_of_the_whole() {
         for algorithm in [Algorithm::Crc32, Algorithm::Crc32c, Algorithm::Crc64Nvme] {
             let mut digest = Digest::new(algorithm);
             digest.update(b"123456789");
@@ -303,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_differs_is_refused_and_one_that_is_missing_is_not_made_up() {
+    fn a_declared_value_must_match_and_missing_ones_are_not_computed() {
         let upload = upload(Algorithm::Sha1, ChecksumType::Composite);
         let mut parts = parts(Algorithm::Sha1, &[b"a", b"b"]);
         let wrong = UploadChecksum {
@@ -324,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_composite_is_also_taken_without_its_number_of_parts() {
+    fn a_composite_may_lack_its_number_of_parts() {
         let parts = parts(Algorithm::Crc32, &[b"a", b"b"]);
         let composite = upload(Algorithm::Crc32, ChecksumType::Composite);
         let whole = UploadChecksum::default().seal(&composite, &parts).unwrap();
@@ -368,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn types_that_an_algorithm_does_not_have_are_refused() {
+    fn types_that_an_algorithm_does_not_support_are_refused() {
         let mut headers = HeaderMap::new();
         headers.insert("x-amz-checksum-type", "FULL_OBJECT".parse().unwrap());
         assert!(choice(&headers).is_err(), "a type alone");

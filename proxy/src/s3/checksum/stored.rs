@@ -10,7 +10,7 @@ use crate::s3::xml::Writer;
 /// System metadata with the type of a multipart object's checksum.
 pub(super) const TYPE_KEY: &str = "X-Object-Sysmeta-S3Api-Checksum-Type";
 
-/// How a whole object's checksum comes from its parts.
+/// The way in which the checksum of a multipart object is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::s3) enum ChecksumType {
     Composite,
@@ -33,7 +33,8 @@ impl ChecksumType {
         if algorithm == Algorithm::Crc64Nvme { Self::FullObject } else { Self::Composite }
     }
 
-    pub(super) fn goes_with(self, algorithm: Algorithm) -> bool {
+    /// Whether the type can be used with an algorithm.
+    pub(super) fn supports(self, algorithm: Algorithm) -> bool {
         match algorithm {
             Algorithm::Crc32 | Algorithm::Crc32c => true,
             Algorithm::Crc64Nvme => self == Self::FullObject,
@@ -54,12 +55,12 @@ pub(in crate::s3) fn stored(metadata: &Metadata) -> impl Iterator<Item = (Algori
     })
 }
 
-/// Writes the checksums of a whole object as headers.
+/// Sets the headers with an object's checksums.
 pub(in crate::s3) fn set_headers(metadata: &Metadata, out: &mut HeaderMap) {
     set_typed_headers(metadata, ChecksumType::stored(metadata), out);
 }
 
-/// Writes checksums as headers, with the type of the object they belong to.
+/// Sets the headers with checksums, and the type of the object's checksum.
 pub(in crate::s3) fn set_typed_headers(
     metadata: &Metadata,
     kind: ChecksumType,
@@ -75,7 +76,7 @@ pub(in crate::s3) fn set_typed_headers(
     }
 }
 
-/// Writes the checksums of a whole object as elements of a document.
+/// Writes the elements with an object's checksums.
 pub(in crate::s3) fn elements(metadata: &Metadata, out: &mut Writer) {
     let mut any = false;
     for (algorithm, value) in stored(metadata) {

@@ -1,13 +1,15 @@
-//! Conditions on writing: `If-Match`, `If-None-Match`, and those of deletions.
+//! Conditions on reads, writes and deletions.
 //!
-//! `If-None-Match` also takes etags, which AWS refuses; a missing object fails `If-Match` with
-//! `NoSuchKey` on writes and is deleted already for deletions, as on AWS.
+//! `If-None-Match` of a write accepts etags, which AWS refuses. As on AWS, `If-Match` on a missing
+//! object fails with `NoSuchKey` for writes, and succeeds for deletions.
 
 use apus_cluster::etag::EtagList;
 use apus_daemon::http::parse_date;
 use apus_store::Kind;
 use apus_store::operation::{Conditions, WriteConditions};
 use http::HeaderMap;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::head::{ETAG_AT, etag};
 use crate::s3::error::{Code, Result, S3Error};
@@ -28,27 +30,20 @@ fn size(name: &str, text: Option<&str>) -> Result<Option<u64>> {
 fn date(name: &str, text: Option<&str>) -> Result<Option<u64>> {
     text.map(|text| {
         parse_date(text)
-            .or_else(|| iso_second(text.trim()))
+            .or_else(|| iso_seconds(text.trim()))
             .ok_or_else(|| bad(name, text, "a date"))
     })
     .transpose()
 }
 
-/// `2026-11-21T06:34:06[.809]Z`; a begun second counts as the next, as in `Last-Modified`.
-fn iso_second(text: &str) -> Option<u64> {
-    let (day, time) = text.strip_suffix('Z')?.split_once('T')?;
-    let numbers = |text: &str, separator| -> Option<[u64; 3]> {
-        let parsed: Option<Vec<u64>> = text.split(separator).map(|n| n.parse().ok()).collect();
-        parsed?.try_into().ok()
-    };
-    let (time, fraction) = time.split_once('.').unwrap_or((time, ""));
-    let begun = fraction.bytes().any(|digit| digit != b'0');
-    let ([year, month, day], [hour, minute, second]) = (numbers(day, '-')?, numbers(time, ':')?);
-    let days = apus_cluster::timestamp::days_from_civil(year, month, day)?;
-    Some(days * 86_400 + hour * 3600 + minute * 60 + second + u64::from(begun))
+/// Whole seconds of an ISO 8601 date, rounded up as `Last-Modified` is.
+fn iso_seconds(text: &str) -> Option<u64> {
+    let date = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    let seconds = u64::try_from(date.unix_timestamp()).ok()?;
+    Some(seconds + u64::from(date.nanosecond() > 0))
 }
 
-fn named(conditions: WriteConditions) -> WriteConditions {
+fn with_s3_etag(conditions: WriteConditions) -> WriteConditions {
     WriteConditions { etag_at: vec![ETAG_AT.to_owned()], ..conditions }
 }
 
@@ -57,7 +52,7 @@ pub(in crate::s3) fn on_read(request: &S3Request, prefix: &str) -> Conditions {
     let list = |name: &str| request.header(&format!("{prefix}{name}")).map(EtagList::parse);
     let date = |name: &str| request.header(&format!("{prefix}{name}")).and_then(parse_date);
     let (if_match, if_none_match) = (list("if-match"), list("if-none-match"));
-    // An etag decides alone where a date is given beside it.
+    // An etag takes precedence over a date.
     Conditions {
         if_modified_since: date("if-modified-since").filter(|_| if_none_match.is_none()),
         if_unmodified_since: date("if-unmodified-since").filter(|_| if_match.is_none()),
@@ -66,12 +61,12 @@ pub(in crate::s3) fn on_read(request: &S3Request, prefix: &str) -> Conditions {
     }
 }
 
-/// Those of a request.
+/// The conditions of a write.
 pub(in crate::s3) fn on_write(request: &S3Request) -> Result<WriteConditions> {
     const SIZE: &str = "x-amz-if-match-size";
     const MODIFIED: &str = "x-amz-if-match-last-modified-time";
     let list = |name: &str| request.header(name).map(EtagList::parse);
-    Ok(named(WriteConditions {
+    Ok(with_s3_etag(WriteConditions {
         if_match: list("if-match"),
         if_none_match: list("if-none-match"),
         size: size(SIZE, request.header(SIZE))?,
@@ -80,14 +75,16 @@ pub(in crate::s3) fn on_write(request: &S3Request) -> Result<WriteConditions> {
     }))
 }
 
-/// Those of one key of a DeleteObjects document; an element that is none is refused.
+/// The conditions of one key of a DeleteObjects document; unknown elements are refused.
 pub(super) fn on_key(object: &Element) -> Result<WriteConditions> {
     const KNOWN: [&str; 5] = ["Key", "VersionId", "ETag", "Size", "LastModifiedTime"];
     if let Some(other) = object.children.iter().find(|child| !KNOWN.contains(&child.name.as_str()))
     {
-        return Err(S3Error::new(Code::NotImplemented).text(format!("{} is not done", other.name)));
+        return Err(
+            S3Error::new(Code::NotImplemented).text(format!("{} is not implemented", other.name))
+        );
     }
-    Ok(named(WriteConditions {
+    Ok(with_s3_etag(WriteConditions {
         if_match: object.text_of("ETag").map(EtagList::parse),
         size: size("Size", object.text_of("Size"))?,
         modified: date("LastModifiedTime", object.text_of("LastModifiedTime"))?,
@@ -95,10 +92,10 @@ pub(super) fn on_key(object: &Element) -> Result<WriteConditions> {
     }))
 }
 
-/// What begins the names of conditions on the source of a copy.
+/// Prefix of the conditions on the source of a copy.
 pub(in crate::s3) const OF_SOURCE: &str = "x-amz-copy-source-";
 
-/// The names of conditions, spelled and in the order as AWS judges and tells them.
+/// The names of conditions, as AWS spells them in errors, in the order in which it checks them.
 const NAMES: [&str; 6] = [
     "If-Match",
     "If-Unmodified-Since",
@@ -108,8 +105,8 @@ const NAMES: [&str; 6] = [
     "x-amz-if-match-last-modified-time",
 ];
 
-/// An error of an operation, with the name of the condition that did not hold. `prefix` is what
-/// the names of its conditions begin with.
+/// The error of an operation, with the name of the condition that did not hold. `prefix` is that of
+/// the operation's conditions.
 pub(in crate::s3) fn failed(
     error: apus_store::Error,
     headers: &HeaderMap,
@@ -173,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_read_in_both_spellings_and_begun_seconds_round_up() {
+    fn dates_have_two_formats_and_fractions_are_rounded_up() {
         let read = |text| date("x", Some(text)).ok().flatten();
         assert_eq!(read("Tue, 14 Nov 2023 22:13:20 GMT"), Some(1_700_000_000));
         assert_eq!(read("2023-11-14T22:13:20Z"), Some(1_700_000_000));

@@ -1,9 +1,11 @@
-//! CopyObject, and reading `x-amz-copy-source`.
+//! CopyObject, and the source that `x-amz-copy-source` names.
 
 use std::sync::Arc;
 
-use apus_cluster::{ContainerName, ContainerPath, Metadata, ObjectPath, percent};
-use apus_store::operation::{CopyObject, GetObject, HeadContainer, HeadObject};
+use apus_cluster::{ContainerName, ContainerPath, Metadata, ObjectPath, Timestamp, percent};
+use apus_store::operation::{
+    CopyObject, GetObject, HeadContainer, HeadObject, ObjectHead, ObjectWritten,
+};
 use apus_store::{Context, Kind, Subject};
 use http::HeaderMap;
 
@@ -18,11 +20,11 @@ use crate::s3::error::{Code, Result, S3Error};
 use crate::s3::request::{S3Request, object_named};
 use crate::s3::xml::Writer;
 
-/// What ends the path of `x-amz-copy-source`; any other question mark belongs to the key.
+/// Separates the path of `x-amz-copy-source` from a version; any other `?` is part of the key.
 const VERSION: &str = "?versionId=";
 
-/// Bucket, key and version of `x-amz-copy-source`. As AWS reads it: percent-encoded, and a plus
-/// sign is a space.
+/// Bucket, key and version of `x-amz-copy-source`. As in AWS it is percent-encoded, and a plus sign
+/// is a space.
 fn parse_source(value: &str) -> Option<(String, String, Option<String>)> {
     let decode = |text: &str| percent::decode_utf8(&text.replace('+', " "));
     let (path, version) = match value.rsplit_once(VERSION) {
@@ -36,7 +38,7 @@ fn parse_source(value: &str) -> Option<(String, String, Option<String>)> {
     names.then(|| (bucket.to_owned(), key.to_owned(), version))
 }
 
-/// The source that a request names, with its conditions.
+/// The source that a request names, with the conditions on it.
 pub(in crate::s3) fn source(request: &S3Request) -> Result<GetObject> {
     const HEADER: &str = "x-amz-copy-source";
     let value = request.head.headers.get(HEADER).map(|value| header_value::text(value.as_bytes()));
@@ -69,8 +71,8 @@ pub(in crate::s3) fn source(request: &S3Request) -> Result<GetObject> {
     Ok(get)
 }
 
-/// An error of a copy. A condition that does not hold is 412, whatever it would be for a read, and
-/// what is missing is named: the source or the target.
+/// The error of a copy. A condition that does not hold is 412, whatever it is for a read; of a
+/// missing resource the error says whether it is the source or the target.
 pub(in crate::s3) async fn copy_error(
     deps: &ProxyDeps,
     cx: &Context,
@@ -83,14 +85,14 @@ pub(in crate::s3) async fn copy_error(
             let error = apus_store::Error { kind: Kind::PreconditionFailed, ..error };
             condition::failed(error, headers, condition::OF_SOURCE)
         }
-        // Only what was read is known.
+        // Only the source has been read.
         (Kind::PreconditionFailed, _) if error.head.is_some() => {
             condition::failed(error, headers, condition::OF_SOURCE)
         }
         (Kind::PreconditionFailed, _) => condition::failed(error, headers, ""),
         (Kind::NotFound, Subject::Container) => {
-            let ask = HeadContainer { container: source.container.clone() };
-            match deps.store.head_container(cx, ask).await {
+            let op = HeadContainer { container: source.container.clone() };
+            match deps.store.head_container(cx, op).await {
                 Ok(_) => error.into(),
                 Err(_) => {
                     S3Error::from(error).with("BucketName", source.container.container.as_str())
@@ -98,9 +100,9 @@ pub(in crate::s3) async fn copy_error(
             }
         }
         (Kind::NotFound, Subject::Object) => {
-            let ask = HeadObject::new(source.clone());
-            match deps.store.head_object(cx, ask).await {
-                // `If-Match` on a target that is not there.
+            let op = HeadObject::new(source.clone());
+            match deps.store.head_object(cx, op).await {
+                // `If-Match` on a target that does not exist.
                 Ok(_) => error.into(),
                 Err(_) => S3Error::from(error).with("Key", source.object.as_str()),
             }
@@ -122,15 +124,26 @@ fn replaces(request: &S3Request, header: &str, what: &str) -> Result<bool> {
 }
 
 pub(in crate::s3) async fn copy(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
+    let op = parse(&request)?;
+    let source = op.source.head.object.clone();
+    match deps.store.copy_object(&request.cx, op).await {
+        Ok((head, written)) => Ok(render(&head, &written)),
+        Err(error) => {
+            Err(copy_error(deps, &request.cx, &request.head.headers, &source, error).await)
+        }
+    }
+}
+
+fn parse(request: &S3Request) -> Result<CopyObject> {
     let target = request.object()?;
-    let source = source(&request)?;
-    let replace = replaces(&request, "x-amz-metadata-directive", "metadata")?;
-    let replace_tags = replaces(&request, "x-amz-tagging-directive", "tagging")?;
+    let source = source(request)?;
+    let replace = replaces(request, "x-amz-metadata-directive", "metadata")?;
+    let replace_tags = replaces(request, "x-amz-tagging-directive", "tagging")?;
     let checksum = CopyChecksum::of(&request.head.headers)?;
-    // A storage class counts although there is one only: clients name it to rewrite an object.
+    // Clients name the storage class to rewrite an object, although there is only one class.
     let changes = replace
         || replace_tags
-        || checksum.is_asked_for()
+        || checksum.is_requested()
         || request.header("x-amz-storage-class").is_some();
     if source.head.object == target && !changes {
         return Err(S3Error::new(Code::InvalidRequest).text(
@@ -143,8 +156,7 @@ pub(in crate::s3) async fn copy(deps: &ProxyDeps, request: S3Request) -> Result<
     } else {
         (Metadata::new(), None)
     };
-    let from = source.head.object.clone();
-    let op = CopyObject {
+    Ok(CopyObject {
         source,
         target,
         metadata,
@@ -153,30 +165,31 @@ pub(in crate::s3) async fn copy(deps: &ProxyDeps, request: S3Request) -> Result<
         as_manifest: false,
         body: Some(Arc::new(checksum)),
         link_account: None,
-        conditions: condition::on_write(&request)?,
-    };
-    let (head, written) = match deps.store.copy_object(&request.cx, op).await {
-        Ok(copied) => copied,
-        Err(error) => {
-            return Err(copy_error(deps, &request.cx, &request.head.headers, &from, error).await);
-        }
-    };
+        conditions: condition::on_write(request)?,
+    })
+}
+
+fn render(source: &ObjectHead, written: &ObjectWritten) -> Reply {
     let mut out = Writer::new();
     out.root("CopyObjectResult");
-    let modified = apus_cluster::Timestamp::from_seconds(written.timestamp.seconds_ceil());
-    out.text("LastModified", &modified.iso_millis());
-    out.text("ETag", &format!("\"{}\"", written.etag));
-    // What was made of the bytes, or else the source's, which the copy keeps.
-    let kept = if checksum::stored(&written.late).next().is_some() {
-        &written.late
-    } else {
-        &head.metadata
+    written_elements(&mut out, written);
+    // The checksum that was computed, or else the source's, which the copy keeps.
+    let kept = match checksum::stored(&written.late).next() {
+        Some(_) => &written.late,
+        None => &source.metadata,
     };
     if ChecksumType::stored(kept) == ChecksumType::FullObject {
         checksum::elements(kept, &mut out);
     }
     out.close("CopyObjectResult");
-    Ok(out.reply())
+    out.reply()
+}
+
+/// The time and etag of a copied object or part.
+pub(in crate::s3) fn written_elements(out: &mut Writer, written: &ObjectWritten) {
+    let modified = Timestamp::from_seconds(written.timestamp.seconds_ceil());
+    out.text("LastModified", &modified.iso_millis());
+    out.text("ETag", &format!("\"{}\"", written.etag));
 }
 
 #[cfg(test)]
@@ -184,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_are_read_as_aws_reads_them() {
+    fn sources_are_parsed_as_aws_parses_them() {
         for (value, expected) in [
             ("b/k", Some(("b", "k", None))),
             ("/b/k", Some(("b", "k", None))),

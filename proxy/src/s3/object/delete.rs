@@ -1,4 +1,4 @@
-//! DeleteObject: succeeds whether or not there is such an object.
+//! DeleteObject, which succeeds whether or not the object exists.
 
 use apus_daemon::http::status;
 use apus_store::operation::{DeleteObject, SegmentFate, WriteConditions};
@@ -20,8 +20,8 @@ pub(in crate::s3) async fn delete(deps: &ProxyDeps, request: S3Request) -> Resul
     Ok(status(StatusCode::NO_CONTENT))
 }
 
-/// Deletes one object and, of a multipart object, its own parts: segments that a manifest of
-/// Swift's dialect names belong to their own writers, and stay.
+/// Deletes an object and, if it is a multipart object, its parts. Segments of a manifest that a Swift
+/// client wrote belong to other writers, and are kept.
 pub(in crate::s3) async fn remove(
     deps: &ProxyDeps,
     cx: &apus_store::Context,

@@ -1,5 +1,7 @@
 //! DeleteObjects: up to 1,000 keys in one request.
 
+use apus_cluster::ContainerPath;
+use apus_store::Context;
 use apus_store::access::Action;
 use apus_store::body::collect;
 use apus_store::operation::{Authorize, WriteConditions};
@@ -18,24 +20,68 @@ use crate::s3::xml::{self, Writer};
 const KEYS_MAX: usize = 1000;
 /// The document of a request.
 const DOCUMENT: xml::Schema = xml::Schema { root: "Delete", item: "Object", items_max: KEYS_MAX };
-/// Deletions at the same time.
+/// Concurrent deletions.
 const CONCURRENCY: usize = 8;
 
-/// A key that is to be deleted, with its version and conditions.
-type Entry = (String, Option<String>, WriteConditions);
+/// A key to be deleted.
+#[derive(Debug)]
+struct DeletedKey {
+    key: String,
+    version: Option<String>,
+    conditions: WriteConditions,
+}
 
-fn entry(object: &xml::Element) -> Result<Entry> {
-    let key = object.text_of("Key").filter(|key| !key.is_empty());
-    let key = key.ok_or_else(|| S3Error::new(Code::UserKeyMustBeSpecified))?;
-    let version = object.text_of("VersionId").map(str::to_owned);
-    Ok((key.to_owned(), version, condition::on_key(object)?))
+impl DeletedKey {
+    fn parse(object: &xml::Element) -> Result<Self> {
+        let key = object.text_of("Key").filter(|key| !key.is_empty());
+        let key = key.ok_or_else(|| S3Error::new(Code::UserKeyMustBeSpecified))?.to_owned();
+        let version = object.text_of("VersionId").map(str::to_owned);
+        Ok(Self { key, version, conditions: condition::on_key(object)? })
+    }
+}
+
+/// The document of a request: the keys, and whether only errors are reported.
+#[derive(Debug, Default)]
+struct DeleteDocument {
+    keys: Vec<DeletedKey>,
+    quiet: bool,
+}
+
+impl DeleteDocument {
+    fn parse(document: &[u8]) -> Result<Self> {
+        let mut parsed = Self::default();
+        xml::read(document, &DOCUMENT, |element| {
+            match element.name.as_str() {
+                "Object" => parsed.keys.push(DeletedKey::parse(&element)?),
+                "Quiet" => parsed.quiet = element.text.trim().eq_ignore_ascii_case("true"),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        match parsed.keys.is_empty() {
+            true => Err(S3Error::new(Code::MalformedXML)),
+            false => Ok(parsed),
+        }
+    }
+}
+
+/// Reads the document of a request, and does nothing else: for fuzzing.
+pub(in crate::s3) fn read_document(document: &[u8]) {
+    drop(DeleteDocument::parse(document));
+}
+
+/// The outcome for one key.
+struct DeleteOutcome {
+    key: String,
+    version: Option<String>,
+    result: Result<()>,
 }
 
 pub(in crate::s3) async fn delete(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let container = request.container()?;
     // Rights and the bucket come before the document.
-    let ask = Authorize { action: Action::WriteObject, container: container.clone() };
-    deps.store.authorize(&request.cx, ask).await?;
+    let authorize = Authorize { action: Action::WriteObject, container: container.clone() };
+    deps.store.authorize(&request.cx, authorize).await?;
     let verified = verified_body(deps, request.payload, &request.head.headers, request.body)?;
     let document = collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?;
     if let Some(expected) = verified.etag
@@ -44,60 +90,74 @@ pub(in crate::s3) async fn delete(deps: &ProxyDeps, request: S3Request) -> Resul
         return Err(S3Error::new(Code::BadDigest)
             .text("The Content-MD5 you specified did not match what we received."));
     }
-    let (mut entries, mut quiet) = (Vec::new(), false);
-    xml::read(&document, &DOCUMENT, |element| {
-        match element.name.as_str() {
-            "Object" => entries.push(entry(&element)?),
-            "Quiet" => quiet = element.text.trim().eq_ignore_ascii_case("true"),
-            _ => {}
-        }
-        Ok(())
-    })?;
+    let DeleteDocument { keys, quiet } = DeleteDocument::parse(&document)?;
     drop(document);
-    if entries.is_empty() {
-        return Err(S3Error::new(Code::MalformedXML));
-    }
-    let work = entries.into_iter().map(|(key, version, conditions)| {
-        let (container, cx) = (container.clone(), request.cx.clone());
-        async move {
-            let result = match version.as_deref() {
-                None | Some("null") => match object_named(&container, &key) {
-                    Ok(object) => {
-                        remove(deps, &cx, object, conditions).await.map_err(S3Error::from)
-                    }
-                    Err(error) => Err(error),
-                },
-                Some(_) => Err(S3Error::new(Code::NoSuchVersion)),
-            };
-            (key, version, result)
-        }
-    });
-    let results: Vec<_> = futures_util::stream::iter(work).buffered(CONCURRENCY).collect().await;
+    let deletions = keys.into_iter().map(|key| delete_key(deps, &request.cx, &container, key));
+    let outcomes: Vec<_> =
+        futures_util::stream::iter(deletions).buffered(CONCURRENCY).collect().await;
+    Ok(render(&outcomes, quiet))
+}
+
+async fn delete_key(
+    deps: &ProxyDeps,
+    cx: &Context,
+    container: &ContainerPath,
+    deleted: DeletedKey,
+) -> DeleteOutcome {
+    let DeletedKey { key, version, conditions } = deleted;
+    let result = match version.as_deref() {
+        None | Some("null") => match object_named(container, &key) {
+            Ok(object) => remove(deps, cx, object, conditions).await.map_err(S3Error::from),
+            Err(error) => Err(error),
+        },
+        Some(_) => Err(S3Error::new(Code::NoSuchVersion)),
+    };
+    DeleteOutcome { key, version, result }
+}
+
+fn render(outcomes: &[DeleteOutcome], quiet: bool) -> Reply {
     let mut out = Writer::new();
     out.root("DeleteResult");
-    for (key, version, result) in results {
-        match result {
-            Ok(()) if quiet => {}
-            Ok(()) => {
-                out.open("Deleted");
-                out.text("Key", &key);
-                if let Some(version) = version {
-                    out.text("VersionId", &version);
-                }
-                out.close("Deleted");
-            }
-            Err(error) => {
-                out.open("Error");
-                out.text("Key", &key);
-                if let Some(version) = version {
-                    out.text("VersionId", &version);
-                }
-                out.text("Code", error.code.name());
-                out.text("Message", &error.message);
-                out.close("Error");
-            }
+    for DeleteOutcome { key, version, result } in outcomes {
+        let element = match result {
+            Ok(()) if quiet => continue,
+            Ok(()) => "Deleted",
+            Err(_) => "Error",
+        };
+        out.open(element);
+        out.text("Key", key);
+        if let Some(version) = version {
+            out.text("VersionId", version);
         }
+        if let Err(error) = result {
+            out.text("Code", error.code.name());
+            out.text("Message", &error.message);
+        }
+        out.close(element);
     }
     out.close("DeleteResult");
-    Ok(out.reply())
+    out.reply()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_lists_keys_with_versions_and_conditions() {
+        let document = b"<Delete><Object><Key>a</Key><VersionId>null</VersionId></Object>\
+            <Object><Key>b</Key><ETag>x</ETag></Object><Quiet>True</Quiet></Delete>";
+        let parsed = DeleteDocument::parse(document).unwrap();
+        assert!(parsed.quiet);
+        assert_eq!(parsed.keys[0].version.as_deref(), Some("null"));
+        assert!(parsed.keys[1].conditions.if_match.is_some());
+        for (bad, code) in [
+            ("<Delete/>", Code::MalformedXML),
+            ("<Delete><Object/></Delete>", Code::UserKeyMustBeSpecified),
+            ("<Delete><Object><Key>a</Key><Size>x</Size></Object></Delete>", Code::InvalidArgument),
+            ("<Delete><Object><Key>a</Key><Other/></Object></Delete>", Code::NotImplemented),
+        ] {
+            assert_eq!(DeleteDocument::parse(bad.as_bytes()).unwrap_err().code, code, "{bad}");
+        }
+    }
 }

@@ -96,6 +96,11 @@ fn parse(request: &S3Request) -> Result<(GetObject, ResponseOptions)> {
     Ok((op, options))
 }
 
+/// Parses a read, and does nothing else: for fuzzing.
+pub(in crate::s3) fn fuzz_params(request: &S3Request) {
+    drop(parse(request));
+}
+
 /// `partNumber`, which excludes a range.
 fn part_number(request: &S3Request) -> Result<Option<u32>> {
     let Some(text) = request.param("partNumber") else { return Ok(None) };

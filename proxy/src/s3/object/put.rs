@@ -1,4 +1,4 @@
-//! PutObject, and what all uploads share: metadata headers and the verified body.
+//! PutObject, and the metadata and verified body of all uploads.
 
 use apus_cluster::Metadata;
 use apus_cluster::constraints::S3_MAX_FILE_SIZE;
@@ -17,49 +17,50 @@ use crate::deps::ProxyDeps;
 use crate::header_value;
 use crate::reply::Reply;
 use crate::s3::checksum;
-use crate::s3::chunked::{self, Announced};
+use crate::s3::chunked::{self, AnnouncedTrailer};
 use crate::s3::error::{Code, Result, S3Error};
 use crate::s3::request::S3Request;
 use crate::s3::sign::Payload;
 
-/// Names and values of a client's metadata, in bytes.
+/// Largest size of a client's metadata, names and values, in bytes.
 const META_BYTES_MAX: usize = 2048;
-/// Length of the object whose upload is framed in chunks.
+/// Header with the length of an object that is sent in chunks.
 const DECODED_LENGTH: &str = "x-amz-decoded-content-length";
 
-/// A body that fails unless it is what the request says.
-pub(in crate::s3) struct Verified {
+/// A body that fails at its end unless it is the one that the request declares.
+pub(in crate::s3) struct VerifiedUpload {
     pub(in crate::s3) body: Body,
     pub(in crate::s3) length: Option<u64>,
     pub(in crate::s3) etag: Option<String>,
     pub(in crate::s3) late: LateMetadata,
-    /// The algorithm of the checksum that it is compared with.
+    /// The algorithm of the declared checksum.
     pub(in crate::s3) algorithm: Option<checksum::Algorithm>,
 }
 
-/// The trailer that the end of an `aws-chunked` body must have; the payload's kind says whether it
-/// has any.
-fn announced_trailer(headers: &HeaderMap, has_trailer: bool) -> Result<Option<Announced>> {
+/// The trailer of an `aws-chunked` body, whose payload hash says whether it has one.
+fn announced_trailer(headers: &HeaderMap, has_trailer: bool) -> Result<Option<AnnouncedTrailer>> {
     match (header_value::list(headers, "x-amz-trailer"), has_trailer) {
         (None, false) => Ok(None),
-        // Signed trailers may be none but the signature.
-        (None, true) => Ok(Some(Announced::default())),
-        (Some(name), true) => Ok(Some(Announced { name: Some(name.trim().to_ascii_lowercase()) })),
+        // A signed body may have the signature as its only trailer.
+        (None, true) => Ok(Some(AnnouncedTrailer::default())),
+        (Some(name), true) => {
+            Ok(Some(AnnouncedTrailer { name: Some(name.trim().to_ascii_lowercase()) }))
+        }
         (Some(_), false) => Err(S3Error::new(Code::MalformedTrailerError)),
     }
 }
 
-/// Wraps a request's body: framing, signatures, checksums.
+/// Wraps a request's body, so that its framing, signatures and checksums are verified.
 pub(in crate::s3) fn verified_body(
     deps: &ProxyDeps,
     payload: Payload,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Verified> {
+) -> Result<VerifiedUpload> {
     let number = |name: &str| -> Result<Option<u64>> {
         header(headers, name)
             .map(|text| {
-                // No sign: `parse` alone would take a plus.
+                // `parse` alone would accept a plus sign.
                 let digits = text.bytes().all(|byte| byte.is_ascii_digit());
                 text.parse().ok().filter(|_| digits).ok_or_else(|| {
                     S3Error::new(Code::InvalidArgument)
@@ -110,15 +111,15 @@ pub(in crate::s3) fn verified_body(
     }
     let algorithm = declared.checksum.as_ref().map(|(algorithm, _)| *algorithm);
     let body = checksum::verify(body, declared, trailer_value, &late);
-    Ok(Verified { body, length, etag, late, algorithm })
+    Ok(VerifiedUpload { body, length, etag, late, algorithm })
 }
 
-/// Content headers that are kept with an object, by the names under which they are stored.
+/// Content headers that are stored with an object.
 const CONTENT_HEADERS: [&str; 4] =
     ["Cache-Control", "Content-Disposition", "Content-Language", "Expires"];
 
-/// The metadata and content headers of an upload, as they are stored: as text, with the lines of
-/// one header joined by commas.
+/// The metadata and content headers of an upload as they are stored, and its content type. Lines of
+/// one header are joined by commas.
 pub(in crate::s3) fn metadata(headers: &HeaderMap) -> Result<(Metadata, Option<String>)> {
     let mut metadata = Metadata::new();
     let mut bytes = 0;
@@ -151,7 +152,7 @@ pub(in crate::s3) fn metadata(headers: &HeaderMap) -> Result<(Metadata, Option<S
     Ok((metadata, content_type(headers)?))
 }
 
-/// A `Content-Encoding` without the framing of the upload, which is no property of the object.
+/// A `Content-Encoding` without `aws-chunked`, which is an encoding of the upload.
 fn without_framing(value: &str) -> Option<String> {
     let framing = |word: &&str| word.eq_ignore_ascii_case("aws-chunked");
     let words: Vec<&str> = value.split(',').map(str::trim).collect();
@@ -164,7 +165,7 @@ fn without_framing(value: &str) -> Option<String> {
 }
 
 fn content_type(headers: &HeaderMap) -> Result<Option<String>> {
-    // Of several lines the first counts: a list of types is no type.
+    // The first of several lines counts: a list of types is not a type.
     let value = headers.get("content-type").map(|value| header_value::text(value.as_bytes()));
     let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
     if let Some(parameter) = reserved_parameter(&value) {
@@ -177,8 +178,8 @@ fn content_type(headers: &HeaderMap) -> Result<Option<String>> {
     Ok(Some(value.into_owned()))
 }
 
-/// The answer to an upload: etag and the checksums that were checked.
-pub(in crate::s3) fn written(written: &ObjectWritten) -> Reply {
+/// The response to an upload: the etag and the verified checksums.
+pub(in crate::s3) fn render(written: &ObjectWritten) -> Reply {
     let mut response = status(StatusCode::OK);
     let out = response.headers_mut();
     set(out, "etag", &format!("\"{}\"", written.etag));
@@ -208,5 +209,5 @@ pub(in crate::s3) async fn put(deps: &ProxyDeps, request: S3Request) -> Result<R
     };
     let put = deps.store.put_object(&request.cx, op).await;
     let put = put.map_err(|error| condition::failed(error, &request.head.headers, ""))?;
-    Ok(written(&put))
+    Ok(render(&put))
 }

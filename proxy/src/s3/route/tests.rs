@@ -1,4 +1,4 @@
-//! Every sub-resource with every method, and what else decides which operation a request is.
+//! Tests of every sub-resource with every method, and of the other parts of a route.
 
 use super::*;
 use crate::s3::address;
@@ -25,8 +25,8 @@ fn route(method: &str, resource: Resource, query: &str) -> Result<Operation> {
     route_with(method, resource, query, &[])
 }
 
-/// What each sub-resource may do, by hand from S3's API reference: the methods that read or delete
-/// nothing but it, and those that are refused with 501. Everything else is 400 or 405.
+/// The methods of each sub-resource, from S3's API reference: those that are implemented, and those
+/// that are refused with 501. Everything else is 400 or 405.
 const EXPECTED: [(&str, Resource, &str, &str); 63] = {
     use Resource::{Bucket, Key};
     [
@@ -83,7 +83,7 @@ const EXPECTED: [(&str, Resource, &str, &str); 63] = {
         ("versioning", Bucket, "GET", "PUT"),
         ("versions", Bucket, "GET", ""),
         ("website", Bucket, "GET DELETE", "PUT"),
-        // Other stores' parameters are refused at the service, too.
+        // Parameters of other stores are refused at the service as well.
         ("append", Resource::Service, "", "GET HEAD PUT POST DELETE PATCH OPTIONS"),
         ("comp", Resource::Service, "", "GET HEAD PUT POST DELETE PATCH OPTIONS"),
         ("encryptionKey", Resource::Service, "", "GET HEAD PUT POST DELETE PATCH OPTIONS"),
@@ -91,7 +91,7 @@ const EXPECTED: [(&str, Resource, &str, &str); 63] = {
         ("", Resource::Service, "GET", ""),
         ("", Bucket, "GET HEAD PUT DELETE", "POST"),
         ("", Key, "GET HEAD PUT DELETE", ""),
-        // Parameters that S3 does not know, or knows without a meaning here, select nothing.
+        // Parameters that are unknown, or have no meaning here, select nothing.
         ("x-id", Bucket, "GET HEAD PUT DELETE", "POST"),
         ("x-id", Key, "GET HEAD PUT DELETE", ""),
         ("prefix", Bucket, "GET HEAD PUT DELETE", "POST"),
@@ -147,7 +147,7 @@ fn every_sub_resource_with_every_method_is_its_own_operation_or_refused() {
 }
 
 #[test]
-fn what_is_done_is_found() {
+fn implemented_operations_are_found() {
     use Operation::*;
     for (method, resource, query, expected) in [
         ("GET", Resource::Service, "max-buckets=3", ListBuckets),
@@ -237,7 +237,7 @@ fn headers_of_copies_are_refused_where_nothing_is_copied() {
 }
 
 #[test]
-fn a_condition_on_a_write_is_never_ignored() {
+fn conditions_that_a_write_does_not_check_are_refused() {
     let code = |method, query, name| {
         route_with(method, Resource::Key, query, &[(name, "*")]).map_err(|error| error.code)
     };

@@ -1,7 +1,7 @@
-//! The canonical request, from the raw path and query and the raw bytes of headers.
+//! The canonical request of a signature, from the raw path, query and headers.
 
 use apus_cluster::percent;
-use http::HeaderMap;
+use http::{HeaderMap, request};
 use sha2::{Digest, Sha256};
 
 use crate::header_value;
@@ -11,18 +11,18 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-/// The path decoded once and encoded again byte for byte; S3 does not normalise it.
+/// The path, decoded and encoded again; S3 does not normalise it.
 fn path(raw: &str) -> String {
     let mut out = String::with_capacity(raw.len() + 8);
     percent::encode_into(&mut out, &percent::decode(raw), b"/");
     if out.is_empty() { "/".to_owned() } else { out }
 }
 
-/// The query's pairs, encoded again and sorted; `X-Amz-Signature` left out.
+/// The query's pairs without `X-Amz-Signature`, encoded again and sorted.
 fn query(raw: &str) -> String {
     let encode = |text: &str| {
         let mut out = String::with_capacity(text.len() + 8);
-        // A plus sign is a plus sign to S3, not a space.
+        // S3 does not take a plus sign for a space here.
         percent::encode_into(&mut out, &percent::decode(text), b"");
         out
     };
@@ -41,7 +41,7 @@ fn query(raw: &str) -> String {
     pairs.join("&")
 }
 
-/// One header's values: each trimmed, runs of blanks folded, joined by commas.
+/// The values of a header: trimmed, with runs of blanks folded, joined by commas.
 fn value(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
     let mut joined: Vec<u8> = Vec::new();
     let mut found = false;
@@ -52,7 +52,7 @@ fn value(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
         found = true;
         let mut last_blank = true;
         let start = joined.len();
-        // Clients sign the text, whatever bytes they send it in.
+        // Clients sign the text, in whatever encoding they send it.
         for byte in header_value::text(value.as_bytes()).as_bytes() {
             let blank = matches!(byte, b' ' | b'\t');
             if !(blank && last_blank) {
@@ -67,23 +67,25 @@ fn value(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
     found.then_some(joined)
 }
 
+/// The name of a signed header that is missing.
+#[derive(Debug)]
+pub(super) struct HeaderMissing<'a>(pub(super) &'a str);
+
 /// The canonical request.
 ///
 /// # Errors
-/// The name of a signed header that is not there.
+/// For a signed header that is missing.
 pub(super) fn request<'a>(
-    method: &str,
-    raw_path: &str,
-    raw_query: &str,
-    headers: &HeaderMap,
+    head: &request::Parts,
     signed: &[&'a str],
     payload_hash: &str,
-) -> Result<Vec<u8>, &'a str> {
-    let mut out = format!("{method}\n{}\n{}\n", path(raw_path), query(raw_query)).into_bytes();
+) -> Result<Vec<u8>, HeaderMissing<'a>> {
+    let (path, query) = (path(head.uri.path()), query(head.uri.query().unwrap_or_default()));
+    let mut out = format!("{}\n{path}\n{query}\n", head.method).into_bytes();
     for name in signed {
         out.extend_from_slice(name.as_bytes());
         out.push(b':');
-        out.extend(value(headers, name).ok_or(*name)?);
+        out.extend(value(&head.headers, name).ok_or(HeaderMissing(name))?);
         out.push(b'\n');
     }
     out.push(b'\n');
@@ -98,10 +100,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_different_requests_never_have_one_form() {
-        let headers = HeaderMap::new();
-        let form =
-            |path: &str, query: &str| request("GET", path, query, &headers, &[], "x").unwrap();
+    fn different_requests_have_different_forms() {
+        let form = |path: &str, query: &str| {
+            let request = http::Request::builder().uri(format!("{path}?{query}"));
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            super::request(&head, &[], "x").unwrap()
+        };
         assert_ne!(form("/a", "k=%ff"), form("/a", "k=%fe"));
         assert_ne!(form("/a", "k=a+b"), form("/a", "k=a%20b"));
         assert_ne!(form("/a//b", ""), form("/a/b", ""));

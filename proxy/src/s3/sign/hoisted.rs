@@ -1,14 +1,16 @@
-//! Headers in the query of a presigned URL. Tools that presign move the `x-amz-` headers of a request
-//! into its query, where the signature covers them: they mean what they mean as headers.
+//! Headers in the query of a presigned URL.
+//!
+//! Tools that presign a request move its `x-amz-` headers into the query, where the signature covers
+//! them. They have the same meaning there.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::s3::error::{Code, Result, S3Error};
 use crate::s3::request_headers::{Meaning, meaning};
 
-/// The checksum of nothing, which AWS's SDK for JavaScript puts into every presigned upload since it
-/// has no body to compute one of, and the algorithm that it names with it.
-const OF_NOTHING: [(&str, &str); 2] =
+/// The checksum of an empty body, with its algorithm. AWS's SDK for JavaScript adds them to every
+/// presigned upload, since it does not have the body.
+const EMPTY_CHECKSUM: [(&str, &str); 2] =
     [("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-sdk-checksum-algorithm", "CRC32")];
 
 fn refuse(key: &str, value: &str, text: String) -> S3Error {
@@ -20,9 +22,10 @@ fn refuse(key: &str, value: &str, text: String) -> S3Error {
 
 fn add(headers: &mut HeaderMap, key: &str, value: &str) -> Result<()> {
     let name = HeaderName::from_bytes(key.as_bytes())
-        .map_err(|_| refuse(key, value, format!("{key:?} is no name of a header")))?;
-    let header = HeaderValue::from_bytes(value.as_bytes())
-        .map_err(|_| refuse(key, value, format!("{key}: {value:?} is no value of a header")))?;
+        .map_err(|_| refuse(key, value, format!("{key:?} is not the name of a header")))?;
+    let header = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| {
+        refuse(key, value, format!("{key}: {value:?} is not the value of a header"))
+    })?;
     let mut known = headers.get_all(&name).iter();
     match (known.next(), known.next()) {
         (None, _) => {
@@ -38,12 +41,12 @@ fn add(headers: &mut HeaderMap, key: &str, value: &str) -> Result<()> {
     }
 }
 
-/// Adds the headers that a presigned query holds to those of the request. `more` are the names that
-/// the version of the signature has besides `x-amz-` ones.
+/// Adds the headers in a presigned query to those of the request. `more` are the names that the
+/// version of the signature has in addition to `x-amz-` ones.
 ///
 /// # Errors
-/// `InvalidArgument` for what names the source of a copy, which AWS does not take from a query
-/// either; for two values of one header; and for what cannot be a header.
+/// `InvalidArgument` for the source of a copy, which AWS does not accept in a query either; for two
+/// values of one header; and for names and values that are not valid.
 pub(super) fn fold(
     headers: &mut HeaderMap,
     query: &[(String, String)],
@@ -54,7 +57,7 @@ pub(super) fn fold(
             .iter()
             .any(|(key, given)| key.eq_ignore_ascii_case(name) && given.eq_ignore_ascii_case(value))
     };
-    let of_nothing = OF_NOTHING.iter().all(has);
+    let is_empty = EMPTY_CHECKSUM.iter().all(has);
     for (key, value) in query {
         let lower = key.to_ascii_lowercase();
         let extra = more.contains(&lower.as_str());
@@ -66,16 +69,16 @@ pub(super) fn fold(
                 key,
                 value,
                 format!(
-                    "{key} is not taken from the query of a presigned URL: sign it as a header and send it with the request"
+                    "{key} is not accepted in the query of a presigned URL: sign it as a header and send it with the request"
                 ),
             ));
         }
-        // An algorithm without a value promises nothing.
-        let [(checksum, _), (algorithm, _)] = OF_NOTHING;
-        if lower == algorithm || (of_nothing && lower == checksum) {
+        // An algorithm without a value declares nothing.
+        let [(checksum, _), (algorithm, _)] = EMPTY_CHECKSUM;
+        if lower == algorithm || (is_empty && lower == checksum) {
             continue;
         }
-        // What a signature of version 2 covers besides `x-amz-` ones may be sent as a header, too.
+        // The other headers of a version 2 signature may also be sent as headers.
         if extra && headers.contains_key(&lower) {
             continue;
         }
@@ -117,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_source_of_a_copy_is_never_taken_from_a_query() {
+    fn the_source_of_a_copy_is_refused_in_a_query() {
         for name in [
             "x-amz-copy-source",
             "X-Amz-Copy-Source",
@@ -144,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn what_no_header_can_be_is_refused() {
+    fn names_and_values_that_headers_cannot_have_are_refused() {
         for query in ["x-amz-meta-a%20b=1", "x-amz-meta-a=1%0A2", "x-amz-meta-%C3%BC=1"] {
             assert_eq!(folded(&[], query).unwrap_err().code, Code::InvalidArgument, "{query}");
         }
     }
 
     #[test]
-    fn the_checksum_of_nothing_is_left_out_and_every_other_is_kept() {
+    fn the_checksum_of_an_empty_body_is_dropped_and_others_are_kept() {
         let sdk = "x-amz-checksum-crc32=AAAAAA%3D%3D&x-amz-sdk-checksum-algorithm=CRC32";
         assert!(folded(&[], sdk).unwrap().is_empty());
         for query in [

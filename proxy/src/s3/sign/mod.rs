@@ -1,5 +1,7 @@
-//! Who signed a request: SigV4 in the `Authorization` header or in the query, SigV2 in the query
-//! and, if switched on, in the header. One place, fails closed.
+//! Verification of signatures.
+//!
+//! SigV4 is accepted in the `Authorization` header and in the query; SigV2 in the query and, if it is
+//! enabled, in the header. Everything else is refused.
 
 mod canonical;
 mod hoisted;
@@ -19,8 +21,17 @@ use crate::deps::ProxyDeps;
 pub(super) use seed::Seed;
 pub(super) use signed::{Payload, Signed};
 
-/// Verifies a request; `None` when it carries no signature at all. The headers that a presigned
-/// query holds are among the request's afterwards; in other queries they are refused.
+/// Parses dates and credentials of signatures, and does nothing else: for fuzzing.
+pub(super) fn fuzz_signed_values(text: &str) {
+    let _ = time::header_seconds(text);
+    if let Some(date) = time::parse_amz_date(text).and_then(time::format_amz_date) {
+        assert_eq!(date, text);
+    }
+    v4::fuzz_credential(text);
+}
+
+/// Verifies a request; `None` when it has no signature. Headers in a presigned query are added to
+/// those of the request; in other queries they are refused.
 pub(super) fn verify(
     deps: &ProxyDeps,
     head: &mut request::Parts,
@@ -33,7 +44,7 @@ pub(super) fn verify(
     let presigned = in_query("X-Amz-Signature") || in_query("X-Amz-Algorithm");
     let presigned_v2 = in_query("AWSAccessKeyId") || in_query("Signature");
     if presigned_v2 && !presigned && authorization.is_none() {
-        // They are in the string that was signed.
+        // The signature covers them.
         hoisted::fold(&mut head.headers, query, &v2::HOISTED)?;
         return v2::from_query(deps, head, query).map(Some);
     }

@@ -1,8 +1,8 @@
-//! AWS Signature Version 2: HMAC-SHA1 over method, type, date and resource. For URLs that older tools
-//! presign (`aws s3 presign` of the version 1 command line does so by default) and, where the
-//! configuration switches it on, for requests of clients as old as boto 2.
+//! AWS Signature Version 2: HMAC-SHA1 over method, type, date and resource.
 //!
-//! It does not cover ordinary headers: only `x-amz-` ones, all of which are signed.
+//! It is accepted in presigned URLs, which `aws s3 presign` of AWS CLI 1 makes by default, and, if it
+//! is enabled, in requests of clients as old as boto 2. Of the headers it covers `x-amz-` ones, and
+//! all of these.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::deps::ProxyDeps;
 use crate::s3::address::bucket_of_host;
 use crate::s3::error::{Code, Result, S3Error};
 
-/// Headers besides `x-amz-` ones that tools move into a query which they presign.
+/// Headers other than `x-amz-` ones that tools move into a query when they presign it.
 pub(super) const HOISTED: [&str; 3] = ["content-md5", "content-type", "x-amz-security-token"];
 
 /// Query parameters that are part of the signed resource.
@@ -126,7 +126,7 @@ pub(super) fn from_query(
         return Err(S3Error::new(Code::AccessDenied).text("Request has expired"));
     }
     let text = string_to_sign(deps, head, query, expires);
-    judge(deps, access_key, signature, text)
+    verify(deps, access_key, signature, text)
 }
 
 /// Verifies an `Authorization: AWS access-key:signature` header.
@@ -138,7 +138,7 @@ pub(super) fn from_header(
 ) -> Result<Signed> {
     let invalid = || S3Error::new(Code::InvalidArgument).text("Unsupported Authorization Type");
     let credential = authorization.strip_prefix("AWS ").ok_or_else(invalid)?;
-    // The access key holds a colon itself.
+    // The access key contains a colon itself.
     let (access_key, signature) = credential.trim().rsplit_once(':').ok_or_else(invalid)?;
     let amz_date = header(&head.headers, "x-amz-date");
     let raw = amz_date.or_else(|| header(&head.headers, "date")).unwrap_or_default();
@@ -150,12 +150,12 @@ pub(super) fn from_header(
     if now.abs_diff(time).as_secs() > SKEW_SECONDS {
         return Err(too_skewed(now.as_secs(), raw));
     }
-    // With `x-amz-date`, which is signed as a header, the date's own line is empty.
+    // The line of the date is empty if `x-amz-date` is signed as a header.
     let line = if amz_date.is_some() { "" } else { raw };
-    judge(deps, access_key, signature, string_to_sign(deps, head, query, line))
+    verify(deps, access_key, signature, string_to_sign(deps, head, query, line))
 }
 
-fn judge(deps: &ProxyDeps, access_key: &str, signature: &str, text: String) -> Result<Signed> {
+fn verify(deps: &ProxyDeps, access_key: &str, signature: &str, text: String) -> Result<Signed> {
     let user = deps.auth.s3_user(access_key);
     let secret = user.as_ref().map_or("no such access key", |(secret, ..)| secret);
     let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes())

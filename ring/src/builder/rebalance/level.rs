@@ -71,7 +71,7 @@ fn candidates(
     full.sort_by_key(|(_, id)| board.room[*id as usize]);
 }
 
-/// One pass over all partitions; tells how many replicas it moved.
+/// One pass over all partitions; returns the number of replicas that moved.
 fn straight(board: &mut Board<'_>, thorough: bool) -> u64 {
     let (mut held, mut full) = (Vec::new(), Vec::new());
     let mut surplus = board.surplus();

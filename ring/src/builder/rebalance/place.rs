@@ -3,11 +3,12 @@
 //! adds no fault, or else where it adds the fewest.
 
 use super::board::Board;
+use crate::error::BuilderError;
 use crate::ring::NO_DEVICE;
 
 /// Gives every empty place a device. Fails only when a partition has more replicas than there
 /// are devices with weight.
-pub(super) fn place(board: &mut Board<'_>) -> Result<(), String> {
+pub(super) fn place(board: &mut Board<'_>) -> Result<(), BuilderError> {
     let mut held = Vec::new();
     for part in board.partitions() {
         for row in 0..board.rows.len() {

@@ -276,7 +276,7 @@ mod tests {
         let (one, two) = (Some((1, 1)), Some((2, 2)));
         for (answers, expected) in [
             (vec![], (vec![], vec![], None)),
-            // No record anywhere: any of them says so.
+            // No record anywhere: any answer will do.
             (vec![copy(404, None, true), copy(404, None, true)], (vec![1, 0], vec![], None)),
             // Data that two have and one missed.
             (

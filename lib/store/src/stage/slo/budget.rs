@@ -1,4 +1,4 @@
-//! How much one request may do with manifests: the same limits for reads, writes and deletions.
+//! Limits of the work that one request may cause with manifests.
 
 use std::fmt;
 
@@ -7,25 +7,24 @@ use apus_cluster::constraints::{S3_MAX_PARTS, SLO_NESTING_MAX};
 use crate::{Error, Kind, Subject};
 
 /// Largest joined object, in bytes. Sizes are signed 64-bit numbers in listings, and a request may
-/// name at most three ranges that overlap: their sum must fit as well.
+/// have at most three overlapping ranges: their sum must fit as well.
 pub(crate) const JOINED_BYTES_MAX: u64 = 1 << 62;
-/// Manifests that one request may read.
+/// Maximum number of manifests that one request may read.
 const MANIFESTS_MAX: usize = 10_000;
-/// Small pieces that one read may serve.
+/// Maximum number of small pieces that one read may serve.
 const SMALL_PIECES_MAX: usize = 250_000;
-/// A piece from this size on, in bytes, is paid for by its own length (Swift's
-/// `rate_limit_under_size`).
+/// Pieces of at least this size, in bytes, are not counted (Swift's `rate_limit_under_size`).
 const SMALL_PIECE_BYTES: u64 = 1024 * 1024;
-/// Names that one deletion may delete below its manifest: all parts of the largest multipart
-/// upload. Swift has the same limit (ten times `max_manifest_segments`).
+/// Maximum number of names that one deletion may delete below its manifest: all parts of the largest
+/// multipart upload. Swift has the same limit (ten times `max_manifest_segments`).
 const DELETIONS_MAX: usize = S3_MAX_PARTS as usize;
-/// Entries that a new manifest may have. The dialects allow less.
+/// Maximum number of entries of a new manifest. The dialects allow fewer.
 const ENTRIES_MAX: usize = S3_MAX_PARTS as usize;
-/// Stored bytes of all manifests that one request holds at a time: one manifest of 10,000 parts
-/// with the longest names.
-pub(crate) const HELD_BYTES_MAX: u64 = 48 * 1024 * 1024;
+/// Maximum size of the manifests that one request has in memory at a time: one manifest of 10,000
+/// parts with the longest names.
+pub(crate) const MANIFEST_BYTES_MAX: u64 = 48 * 1024 * 1024;
 
-/// Which limit was reached.
+/// The limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SpentBudget {
     /// Too many manifests were read.
@@ -49,14 +48,16 @@ impl fmt::Display for SpentBudget {
     }
 }
 
+impl std::error::Error for SpentBudget {}
+
 impl From<SpentBudget> for Error {
-    /// What is stored cannot be joined: 409.
+    /// The stored manifest cannot be joined: 409.
     fn from(spent: SpentBudget) -> Self {
         Self::new(Kind::Conflict, Subject::Object).because(format!("manifest: {spent}"))
     }
 }
 
-/// What a request may still do.
+/// The remaining budget of a request.
 #[derive(Debug)]
 pub(crate) struct ManifestBudget {
     manifests: usize,
@@ -64,39 +65,39 @@ pub(crate) struct ManifestBudget {
 }
 
 impl ManifestBudget {
-    /// Of a read. Pieces of 1 MiB and more are free.
+    /// The budget of a read. Pieces of 1 MiB and more are free.
     pub(crate) fn of_read() -> Self {
         Self { manifests: MANIFESTS_MAX, pieces: SMALL_PIECES_MAX }
     }
 
-    /// Of a new manifest, whose segments are looked at and not opened.
+    /// The budget of a new manifest, whose segments are checked and not opened.
     pub(crate) fn of_write() -> Self {
         Self { manifests: 0, pieces: ENTRIES_MAX }
     }
 
-    /// Of a deletion.
+    /// The budget of a deletion.
     pub(crate) fn of_deletion() -> Self {
         Self { manifests: MANIFESTS_MAX, pieces: DELETIONS_MAX }
     }
 
-    /// Whether a manifest may stand at this depth; the outermost is at 1.
+    /// Checks the depth of a manifest; the outermost has depth 1.
     pub(crate) fn check_depth(depth: usize) -> Result<(), SpentBudget> {
         if depth > SLO_NESTING_MAX { Err(SpentBudget::Depth) } else { Ok(()) }
     }
 
-    /// Pays for reading a manifest at this depth.
+    /// Counts the reading of a manifest at this depth.
     pub(crate) fn open(&mut self, depth: usize) -> Result<(), SpentBudget> {
         Self::check_depth(depth)?;
         self.manifests = self.manifests.checked_sub(1).ok_or(SpentBudget::Manifests)?;
         Ok(())
     }
 
-    /// Pays for serving a piece of so many bytes.
+    /// Counts a served piece of this many bytes.
     pub(crate) fn serve(&mut self, length: u64) -> Result<(), SpentBudget> {
         if length >= SMALL_PIECE_BYTES { Ok(()) } else { self.take(1) }
     }
 
-    /// Pays for so many entries or deletions.
+    /// Counts this many entries or deletions.
     pub(crate) fn take(&mut self, count: usize) -> Result<(), SpentBudget> {
         self.pieces = self.pieces.checked_sub(count).ok_or(SpentBudget::Pieces)?;
         Ok(())
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_pays_for_manifests_and_for_small_pieces_only() {
+    fn a_read_counts_manifests_and_small_pieces_only() {
         let mut budget = ManifestBudget::of_read();
         assert_eq!(budget.open(SLO_NESTING_MAX), Ok(()));
         assert_eq!(budget.open(SLO_NESTING_MAX + 1), Err(SpentBudget::Depth));
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_opens_nothing_and_a_deletion_takes_all_parts_of_an_upload() {
+    fn a_write_opens_no_manifest_and_a_deletion_covers_all_parts_of_an_upload() {
         assert_eq!(ManifestBudget::of_write().open(1), Err(SpentBudget::Manifests));
         let mut deletion = ManifestBudget::of_deletion();
         assert_eq!(deletion.take(S3_MAX_PARTS as usize), Ok(()));

@@ -1,10 +1,10 @@
-//! Deleting a manifest together with segments.
+//! Deletion of a manifest together with its segments.
 //!
-//! Swift's `multipart-manifest=delete` deletes everything that the manifest names, manifests in
-//! manifests included: a walk with a list of open manifests, no deeper than reads go, that visits
-//! each name once, so that manifests which name each other end it, and deletes at most 10,000
-//! names. A manifest is deleted after everything below it, and stays when something stays that it
-//! names: the same request can then be repeated.
+//! Swift's `multipart-manifest=delete` deletes all objects that the manifest names, including nested
+//! manifests. It is a walk with a list of open manifests, no deeper than reads go. It visits each
+//! name once, so that circular manifests end it, and deletes at most 10,000 names. A manifest is
+//! deleted after all objects below it, and is kept when one of them is kept: the same request can
+//! then be repeated.
 //!
 //! Source: `get_segments_to_delete_iter` in `swift/common/middleware/slo.py`.
 
@@ -25,17 +25,17 @@ use crate::operation::{
 use crate::stage::multipart;
 use crate::{Error, Kind, Primitive, Result, Subject};
 
-/// Deletions at the same time.
+/// Maximum number of simultaneous deletions.
 const AT_ONCE: usize = 4;
-/// Failures after which the rest is left alone (Swift's `max_failed_deletes`).
+/// Number of failures after which the deletion stops (Swift's `max_failed_deletes`).
 const FAILURES_MAX: usize = 1000;
 
-/// A manifest whose names are being deleted.
-struct DoomedManifest {
+/// A manifest whose segments are being deleted.
+struct OpenDeletion {
     object: ObjectPath,
-    /// Manifests among its entries that were not looked at yet.
+    /// Manifests among its entries that were not visited yet.
     nested: Vec<ObjectPath>,
-    /// Whether everything below it is gone.
+    /// Whether all objects below it are deleted.
     emptied: bool,
 }
 
@@ -43,16 +43,16 @@ struct ManifestDeletion<'a> {
     next: Arc<dyn Primitive>,
     cx: &'a Context,
     budget: ManifestBudget,
-    /// What was come by, and whether it stays.
+    /// The names that were visited, and whether they are kept.
     visited: HashMap<ObjectPath, bool>,
     /// From the outermost manifest to the innermost.
-    open: Vec<DoomedManifest>,
+    open: Vec<OpenDeletion>,
     report: Deleted,
-    /// Nothing more is begun.
+    /// Whether no further deletion is started.
     stopped: bool,
 }
 
-/// Deletes a manifest and what it names.
+/// Deletes a manifest and the objects that it names.
 pub(super) async fn with_segments(
     next: Arc<dyn Primitive>,
     cx: &Context,
@@ -70,7 +70,7 @@ pub(super) async fn with_segments(
     };
     let object = op.object.clone();
     let mut last = Some(DeleteObject { segments: SegmentFate::Kept, ..op });
-    // Where the manifest may have to stay, its segments must not go first.
+    // Where a condition may keep the manifest, its segments must not be deleted first.
     if let Some(conditional) = last.take_if(|op| !op.conditions.is_empty()) {
         next.delete_object(cx, conditional).await?;
     }
@@ -82,7 +82,7 @@ pub(super) async fn with_segments(
             next.delete_object(cx, last).await?;
             report.deleted += 1;
         }
-        // It stays until nothing stays that it names.
+        // It is kept while one of its segments is.
         Some(_) => {}
         None => report.deleted += 1,
     }
@@ -90,43 +90,43 @@ pub(super) async fn with_segments(
 }
 
 impl ManifestDeletion<'_> {
-    /// Deletes the segments of a manifest, and puts it on the list for those that are manifests.
+    /// Deletes the segments of a manifest, and opens it for those that are manifests.
     async fn enter(&mut self, object: ObjectPath, manifest: StoredManifest) {
         let account = object.account().clone();
-        let mut doomed = DoomedManifest { object, nested: Vec::new(), emptied: true };
+        let mut current = OpenDeletion { object, nested: Vec::new(), emptied: true };
         let mut segments = Vec::new();
         for entry in manifest.entries.iter().filter(|entry| entry.data.is_none()) {
             let path = match entry.path(&account) {
                 Ok(path) => path,
                 Err(error) => {
-                    self.fail(doomed.object.clone(), error);
-                    doomed.emptied = false;
+                    self.fail(current.object.clone(), error);
+                    current.emptied = false;
                     continue;
                 }
             };
-            if let Some(stays) = self.visited.get(&path) {
-                doomed.emptied &= !stays;
+            if let Some(is_kept) = self.visited.get(&path) {
+                current.emptied &= !is_kept;
                 continue;
             }
             self.visited.insert(path.clone(), false);
             if self.budget.take(1).is_err() {
                 self.report.cut_short = true;
-                doomed.emptied = false;
+                current.emptied = false;
                 break;
             }
             match entry.sub_slo {
-                true => doomed.nested.push(path),
+                true => current.nested.push(path),
                 false => segments.push(path),
             }
         }
         drop(manifest);
-        doomed.nested.reverse();
-        doomed.emptied &= self.delete_all(segments).await;
+        current.nested.reverse();
+        current.emptied &= self.delete_all(segments).await;
         self.stopped |= self.report.cut_short;
-        self.open.push(doomed);
+        self.open.push(current);
     }
 
-    /// Works through the list but for the outermost manifest itself; whether that has nothing left.
+    /// Deletes all but the outermost manifest; whether that has no segments left.
     async fn empty(&mut self) -> bool {
         while let Some(innermost) = self.open.last_mut() {
             if let Some(nested) = innermost.nested.pop() {
@@ -151,7 +151,7 @@ impl ManifestDeletion<'_> {
         true
     }
 
-    /// Opens a manifest that the innermost one names.
+    /// Opens a manifest that is named by the innermost one.
     async fn descend(&mut self, object: ObjectPath) {
         let opened = match self.budget.open(self.open.len() + 1) {
             Ok(()) => self.read(&object).await,
@@ -174,17 +174,17 @@ impl ManifestDeletion<'_> {
     async fn read(&self, object: &ObjectPath) -> Result<StoredManifest> {
         let mut get = GetObject::new(object.clone());
         get.head.raw = true;
-        // What a link leads to keeps its segments.
+        // The target of a link keeps its segments.
         get.head.link_itself = true;
         let read = self.next.get_object(self.cx, get).await?;
         if !read.head.is_manifest() {
-            // It was replaced since, or is a link: it goes as any segment does.
+            // It was replaced in the meantime, or is a link: deleted like any segment.
             return Ok(StoredManifest::default());
         }
-        StoredManifest::collect(read, super::budget::HELD_BYTES_MAX).await
+        StoredManifest::collect(read, super::budget::MANIFEST_BYTES_MAX).await
     }
 
-    /// Deletes objects alone, several at a time; whether all are gone.
+    /// Deletes single objects, several at a time; whether all are deleted.
     async fn delete_all(&mut self, objects: Vec<ObjectPath>) -> bool {
         let mut all = true;
         let mut objects = objects.into_iter();
@@ -208,8 +208,8 @@ impl ManifestDeletion<'_> {
     }
 
     fn fail(&mut self, object: ObjectPath, error: Error) {
-        // The other segments are likely to have to wait for the same nodes.
-        self.stopped |= matches!(error.kind, Kind::Unavailable | Kind::Overloaded);
+        // Deleting the other segments is likely to fail at the same nodes.
+        self.stopped |= error.is_temporary();
         self.visited.insert(object.clone(), true);
         self.report.failed.push(FailedDeletion { object, error });
         self.stopped |= self.report.failed.len() >= FAILURES_MAX;
@@ -232,44 +232,44 @@ async fn delete_some(
     stream::iter(objects.into_iter().map(one)).buffer_unordered(AT_ONCE).collect().await
 }
 
-/// Deletes an object and, when a multipart upload made it, the parts of that upload: those of its
-/// segments that lie where the upload put them. They are deleted in the system's name, since clients
-/// cannot write there, after the caller was found to have the right to delete the object.
-/// Segments that lie elsewhere were not uploaded with the object and stay.
+/// Deletes an object and, when a multipart upload created it, the parts of that upload: those of its
+/// segments that are stored where the upload put them. They are deleted under the system's authority,
+/// since clients cannot write there, after the right of the caller to delete the object was checked.
+/// Other segments were not uploaded with the object and are kept.
 pub(super) async fn with_own_parts(
     next: Arc<dyn Primitive>,
     cx: &Context,
     op: DeleteObject,
 ) -> Result<Deleted> {
-    // What a link leads to keeps its parts.
+    // The target of a link keeps its parts.
     let head = HeadObject { link_itself: true, ..HeadObject::new(op.object.clone()) };
-    let place = match next.head_object(cx, head).await {
-        Ok(head) if head.is_manifest() => multipart::place_of_parts(&op.object, &head),
+    let prefix = match next.head_object(cx, head).await {
+        Ok(head) if head.is_manifest() => multipart::parts_prefix(&op.object, &head),
         Ok(_) => None,
-        // A deletion that broke off may have left a listing row: deleting again ends it.
+        // An interrupted deletion may have left a row in the listing: another deletion removes it.
         Err(error) if error.kind == Kind::NotFound => None,
         Err(error) => return Err(error),
     };
     let op = DeleteObject { segments: SegmentFate::Kept, ..op };
-    let Some(place) = place else { return next.delete_object(cx, op).await };
+    let Some(prefix) = prefix else { return next.delete_object(cx, op).await };
     let entries = match StoredManifest::read(&*next, cx, &op.object).await {
         Ok(manifest) => manifest.entries,
-        // A manifest that cannot be read names no parts; it must not be there for ever.
+        // A manifest that cannot be read names no parts, but it must be possible to delete it.
         Err(error) if error.kind == Kind::Conflict => {
-            tracing::warn!(%error, object = %op.object, "deleted without its parts");
+            tracing::warn!(%error, object = %op.object, "the manifest of a multipart object is unreadable; deleting the object without its parts");
             Vec::new()
         }
         Err(error) => return Err(error),
     };
     let named = entries.into_iter().filter(|entry| entry.data.is_none());
     let parts = named.filter_map(|entry| entry.path(op.object.account()).ok());
-    let parts: Vec<ObjectPath> = parts.filter(|path| place.holds(path)).collect();
+    let parts: Vec<ObjectPath> = parts.filter(|path| prefix.contains(path)).collect();
     let container = op.object.container.clone();
     next.authorize(cx, Authorize { action: Action::WriteObject, container }).await?;
     let mut report = Deleted { deleted: 1, ..Deleted::default() };
     let conditional = !op.conditions.is_empty();
     if conditional {
-        // Where the object may have to stay, its parts must not go first.
+        // Where a condition may keep the object, its parts must not be deleted first.
         next.delete_object(cx, op.clone()).await?;
     }
     let system = cx.as_system("multipart");

@@ -1,17 +1,17 @@
-//! The stored manifest: a JSON list of entries.
+//! The stored manifest of a static large object: a JSON list of entries.
 
 use apus_cluster::{AccountName, ContainerName, ContainerPath, ObjectName, ObjectPath};
 use base64::Engine;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::budget::{HELD_BYTES_MAX, JOINED_BYTES_MAX, add_lengths};
+use super::budget::{JOINED_BYTES_MAX, MANIFEST_BYTES_MAX, add_lengths};
 use crate::body::collect;
 use crate::context::Context;
 use crate::operation::{GetObject, ObjectRead};
 use crate::{Error, Kind, Primitive, Result, Subject};
 
-/// One entry, as Swift stores it.
+/// One entry of a manifest, as Swift stores it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     /// `/container/object`.
@@ -29,7 +29,7 @@ pub(crate) struct Entry {
     /// When it was written.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) last_modified: String,
-    /// `first-last` of it.
+    /// The range of the segment, `first-last`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) range: Option<String>,
     /// Whether it is a manifest itself.
@@ -63,32 +63,35 @@ impl Entry {
         Ok(Some(bytes.into()))
     }
 
-    /// The object that a segment names.
+    /// The object of a segment.
     pub(crate) fn path(&self, account: &AccountName) -> Result<ObjectPath> {
         let (container, object) = self
             .name
             .trim_start_matches('/')
             .split_once('/')
-            .ok_or_else(|| broken("segment without an object"))?;
+            .ok_or_else(|| broken("the path of a segment has no object"))?;
         let refuse = |error: apus_cluster::name::NameError| broken(&error.to_string());
         let container = ContainerName::parse(container).map_err(refuse)?;
         let object = ObjectName::parse(object).map_err(refuse)?;
         Ok(ContainerPath::new(account.clone(), container).object(object))
     }
 
-    /// First byte and number of bytes that the entry takes of its object.
+    /// Offset and number of bytes that the entry takes from its object.
     pub(crate) fn span(&self) -> Result<(u64, u64)> {
         let Some(range) = &self.range else { return Ok((0, self.bytes)) };
-        let (first, last) = range.split_once('-').ok_or_else(|| broken("bad range"))?;
-        let number = |text: &str| text.parse::<u64>().map_err(|_| broken("bad range"));
+        let (first, last) =
+            range.split_once('-').ok_or_else(|| broken("the range of a segment is invalid"))?;
+        let number = |text: &str| {
+            text.parse::<u64>().map_err(|_| broken("the range of a segment is invalid"))
+        };
         let (first, last) = (number(first)?, number(last)?);
         if first > last || last >= JOINED_BYTES_MAX {
-            return Err(broken("bad range"));
+            return Err(broken("the range of a segment is invalid"));
         }
         Ok((first, last - first + 1))
     }
 
-    /// Bytes the entry adds to the whole.
+    /// Number of bytes that the entry adds to the whole.
     pub(crate) fn length(&self) -> Result<u64> {
         match self.inline()? {
             Some(bytes) => Ok(bytes.len() as u64),
@@ -97,14 +100,14 @@ impl Entry {
     }
 }
 
-/// A manifest that was read, with the places of its entries in the whole.
+/// A manifest with the offsets of its entries in the whole.
 #[derive(Debug, Default)]
 pub(crate) struct StoredManifest {
     /// The entries in order.
     pub(crate) entries: Vec<Entry>,
-    /// Where each entry ends in the joined object, in bytes.
+    /// The end of each entry in the joined object, in bytes.
     ends: Vec<u64>,
-    /// Size of the manifest as it is stored, in bytes.
+    /// Size of the stored manifest in bytes.
     pub(crate) stored_bytes: u64,
 }
 
@@ -123,13 +126,13 @@ impl StoredManifest {
         Ok(Self { entries, ends, stored_bytes })
     }
 
-    /// Takes the manifest from the answer to a raw read; no more than `bytes_max` bytes of it.
+    /// Parses the manifest in the reply to a raw read, of at most `bytes_max` bytes.
     ///
     /// # Errors
-    /// `Conflict` when the object is no manifest, or one that cannot be joined.
+    /// `Conflict` when the object is not a manifest, or one that cannot be joined.
     pub(crate) async fn collect(read: ObjectRead, bytes_max: u64) -> Result<Self> {
         if !read.head.is_manifest() {
-            return Err(broken("the object is no manifest"));
+            return Err(broken("the object is not a manifest"));
         }
         let json = collect(read.body, bytes_max).await.map_err(|error| match error.kind {
             Kind::TooLarge => broken("too many bytes"),
@@ -147,21 +150,21 @@ impl StoredManifest {
         cx: &Context,
         object: &ObjectPath,
     ) -> Result<Self> {
-        Self::collect(open(store, cx, object).await?, HELD_BYTES_MAX).await
+        Self::collect(open(store, cx, object).await?, MANIFEST_BYTES_MAX).await
     }
 
-    /// Bytes of the joined object.
+    /// Length of the joined object in bytes.
     pub(crate) fn total(&self) -> u64 {
         self.ends.last().copied().unwrap_or(0)
     }
 
-    /// The entry that holds this byte of the joined object; the number of entries when it is past
-    /// the end.
+    /// Index of the entry that has this byte of the joined object; the number of entries past the
+    /// end.
     pub(crate) fn entry_at(&self, offset: u64) -> usize {
         self.ends.partition_point(|end| *end <= offset)
     }
 
-    /// The entry of this number, where it begins in the joined object and where it ends.
+    /// The entry of this index, with its start and end in the joined object.
     pub(crate) fn entry(&self, number: usize) -> Option<(&Entry, u64, u64)> {
         let entry = self.entries.get(number)?;
         let end = *self.ends.get(number)?;
@@ -170,7 +173,7 @@ impl StoredManifest {
     }
 }
 
-/// Reads an object as it is stored, without following a manifest.
+/// Reads a stored object without following a manifest.
 pub(super) async fn open(
     store: &dyn Primitive,
     cx: &Context,
@@ -181,7 +184,7 @@ pub(super) async fn open(
     store.get_object(cx, get).await
 }
 
-/// MD5 over the etags of the entries, with `:range;` behind those that have one.
+/// MD5 of the etags of the entries, with `:range;` after those that have one.
 pub(crate) fn joined_etag(entries: &[Entry]) -> Result<String> {
     let mut digest = md5::Context::new();
     for entry in entries {

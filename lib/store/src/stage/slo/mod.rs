@@ -1,19 +1,18 @@
 //! Static large objects: a manifest names segments with their etags and sizes.
 //!
-//! Stored as Swift stores them (`swift/common/middleware/slo.py`): the manifest as a JSON object
-//! with `X-Static-Large-Object`, the joined etag and size in system metadata, and both in the
+//! The format is Swift's (`swift/common/middleware/slo.py`): the manifest is a JSON object with
+//! `X-Static-Large-Object`, the joined etag and size are in system metadata, and both are in the
 //! container row.
-
 //!
-//! What one request may do with manifests is limited by [`budget::ManifestBudget`]. Before the
-//! first byte of a body at most ten manifests are read, one for each level of nesting, and one
-//! segment; a new manifest has each object that it names looked at once; a deletion deletes at most
-//! 10,000 names below its manifest.
+//! [`budget::ManifestBudget`] limits the work that one request may cause. Before the first byte of
+//! a body at most ten manifests, one for each level of nesting, and one segment are read. A new
+//! manifest requests each object that it names once. A deletion deletes at most 10,000 names below
+//! its manifest.
 
 mod budget;
 mod delete;
-mod later;
 pub(crate) mod manifest;
+mod queued;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -39,19 +38,19 @@ use crate::{Error, Kind, LinkStore, ManifestStore, Primitive, Result, Subject};
 pub(crate) const ETAG_KEY: &str = "X-Object-Sysmeta-Slo-Etag";
 /// System metadata with its size.
 pub(crate) const SIZE_KEY: &str = "X-Object-Sysmeta-Slo-Size";
-/// System metadata of our own with the number of manifests that are nested in one another, where it
-/// is more than one. Swift's manifests are without it.
+/// System metadata of our own with the number of nested manifests, where it is more than one.
+/// Swift's manifests do not have it.
 const DEPTH_KEY: &str = "X-Object-Sysmeta-Apus-Slo-Depth";
 
-/// What a read asks about parts.
+/// The parts that a read asks for.
 #[derive(Clone, Copy)]
-struct AskedParts {
+struct RequestedParts {
     part: Option<u32>,
     page: Option<PartsPage>,
     metadata: bool,
 }
 
-impl AskedParts {
+impl RequestedParts {
     fn of(op: &HeadObject) -> Self {
         Self { part: op.part, page: op.parts, metadata: op.part_metadata }
     }
@@ -59,9 +58,16 @@ impl AskedParts {
     fn any(self) -> bool {
         self.part.is_some() || self.page.is_some()
     }
+
+    /// The page: one part by its number, or several.
+    fn page(self) -> Option<PartsPage> {
+        let Some(part) = self.part else { return self.page };
+        let number = usize::try_from(part).unwrap_or(usize::MAX);
+        Some(PartsPage { after: number.saturating_sub(1), limit: 1 })
+    }
 }
 
-/// The stage.
+/// The stage that joins static large objects.
 pub struct Slo {
     next: Arc<dyn LinkStore>,
 }
@@ -72,6 +78,7 @@ impl std::fmt::Debug for Slo {
     }
 }
 
+/// The head of a manifest as that of the joined object.
 fn joined_head(mut head: ObjectHead) -> ObjectHead {
     head.manifest_etag = Some(head.etag.clone());
     if let Some(etag) = head.get(ETAG_KEY).map(str::to_owned) {
@@ -83,7 +90,7 @@ fn joined_head(mut head: ObjectHead) -> ObjectHead {
     head
 }
 
-/// An error about a manifest tells of the joined object.
+/// The error about a manifest as one about the joined object.
 fn joined_error(mut error: Error) -> Error {
     error.head = error.head.take().map(|head| {
         let manifest = head.is_manifest();
@@ -93,45 +100,37 @@ fn joined_error(mut error: Error) -> Error {
 }
 
 impl Slo {
-    /// Above `next`.
+    /// Creates the stage above `next`.
     pub fn new(next: Arc<dyn LinkStore>) -> Self {
         Self { next }
     }
 
-    /// Fills in what was asked about parts: one by its number, or a page of them.
-    async fn tell_of_parts(
+    /// Adds the requested parts to the head of the joined object.
+    async fn add_parts(
         &self,
         cx: &Context,
-        object: &ObjectPath,
-        manifest: &StoredManifest,
-        asked: AskedParts,
+        (object, manifest): (&ObjectPath, &StoredManifest),
+        requested: RequestedParts,
         head: &mut ObjectHead,
     ) -> Result<()> {
-        let page = match (asked.part, asked.page) {
-            (None, None) => return Ok(()),
-            (None, Some(page)) => page,
-            (Some(part), _) => {
-                let number = usize::try_from(part).unwrap_or(usize::MAX);
-                PartsPage { after: number.saturating_sub(1), limit: 1 }
-            }
-        };
+        let Some(page) = requested.page() else { return Ok(()) };
         let count = manifest.entries.len();
         head.parts_count = Some(count);
         let mut parts = Vec::new();
         for index in (page.after..count).take(page.limit) {
             let Some((entry, start, end)) = manifest.entry(index) else { break };
-            // What is stored with a segment is not true of a range of it.
+            // The metadata of a segment does not describe a range of it.
             let path = match (&entry.data, &entry.range) {
-                (None, None) if asked.metadata => Some(entry.path(&object.container.account)?),
+                (None, None) if requested.metadata => Some(entry.path(&object.container.account)?),
                 _ => None,
             };
             let (number, length) = (index + 1, end - start);
             parts.push((PartHead { number, start, length, metadata: Metadata::new() }, path));
         }
         head.parts = part_heads::fill(self.next.clone(), cx, parts).await?;
-        if let (Some(part), []) = (asked.part, head.parts.as_slice()) {
+        if let (Some(part), []) = (requested.part, head.parts.as_slice()) {
             let mut error = Error::new(Kind::InvalidPart, Subject::Object)
-                .text(format!("there is no part {part}"));
+                .text(format!("the object has no part {part}"));
             error.head = Some(Box::new(head.clone()));
             return Err(error);
         }
@@ -146,16 +145,16 @@ impl Primitive for Slo {
             return self.next.head_object(cx, op).await;
         }
         op.etag_at.push(ETAG_KEY.to_owned());
-        let (object, asked) = (op.object.clone(), AskedParts::of(&op));
+        let (object, requested) = (op.object.clone(), RequestedParts::of(&op));
         let head = self.next.head_object(cx, op).await.map_err(joined_error)?;
         if !head.is_manifest() {
             return Ok(head);
         }
         let mut head = joined_head(head);
-        if head.get(SIZE_KEY).is_none() || asked.any() {
+        if head.get(SIZE_KEY).is_none() || requested.any() {
             let manifest = StoredManifest::read(&*self.next, cx, &object).await?;
             head.length = manifest.total();
-            self.tell_of_parts(cx, &object, &manifest, asked, &mut head).await?;
+            self.add_parts(cx, (&object, &manifest), requested, &mut head).await?;
         }
         Ok(head)
     }
@@ -165,7 +164,7 @@ impl Primitive for Slo {
             return self.next.get_object(cx, op).await;
         }
         let object = op.head.object.clone();
-        let (ranges, asked) = (op.ranges.clone(), AskedParts::of(&op.head));
+        let (ranges, requested) = (op.ranges.clone(), RequestedParts::of(&op.head));
         op.head.etag_at.push(ETAG_KEY.to_owned());
         op.ignore_range_if = Some("X-Static-Large-Object".to_owned());
         let read = self.next.get_object(cx, op).await.map_err(joined_error)?;
@@ -173,15 +172,15 @@ impl Primitive for Slo {
             return Ok(read);
         }
         let mut head = joined_head(read.head.clone());
-        let manifest = StoredManifest::collect(read, budget::HELD_BYTES_MAX).await?;
+        let manifest = StoredManifest::collect(read, budget::MANIFEST_BYTES_MAX).await?;
         head.length = manifest.total();
         if head.get(ETAG_KEY).is_none() {
             head.etag = manifest::joined_etag(&manifest.entries)?;
         }
-        self.tell_of_parts(cx, &object, &manifest, asked, &mut head).await?;
-        let ranges = match (asked.part, head.parts.first()) {
+        self.add_parts(cx, (&object, &manifest), requested, &mut head).await?;
+        let ranges = match (requested.part, head.parts.first()) {
             (Some(_), Some(part)) if part.length == 0 => {
-                // No range can say this: an empty answer.
+                // No range can express this: an empty body.
                 head.length = 0;
                 let body = apus_daemon::http::empty();
                 return Ok(ObjectRead { head, served: Served::Whole, body });
@@ -210,7 +209,7 @@ impl Primitive for Slo {
         match op.segments {
             SegmentFate::Kept => return self.next.delete_object(cx, op).await,
             SegmentFate::Queued => {
-                later::queue_segments(&*self.next, cx, &op.object).await?;
+                queued::queue_segments(&*self.next, cx, &op.object).await?;
                 return self.next.delete_object(cx, op).await;
             }
             SegmentFate::OwnParts => {
@@ -218,14 +217,14 @@ impl Primitive for Slo {
             }
             SegmentFate::Deleted => {}
         }
-        // What a link leads to keeps its segments.
+        // The target of a link keeps its segments.
         let head = HeadObject { link_itself: true, ..HeadObject::new(op.object.clone()) };
         match self.next.head_object(cx, head).await {
             Ok(head) if head.is_manifest() => {
                 delete::with_segments(self.next.clone(), cx, op).await
             }
             Ok(_) => self.next.delete_object(cx, op).await,
-            // A deletion that broke off may have left a listing row: deleting again ends it.
+            // An interrupted deletion may have left a row in the listing: another deletion removes it.
             Err(error) if error.kind == Kind::NotFound => self.next.delete_object(cx, op).await,
             Err(error) => Err(error),
         }

@@ -1,5 +1,4 @@
-//! Reads, writes and deletions of manifests that are nested, repeated, broken or name one another,
-//! with the work that the store below has with them.
+//! Tests of nested, repeated, broken and circular manifests, with the requests that they cost.
 
 use apus_cluster::byte_range::ByteRanges;
 use apus_cluster::constraints::SLO_NESTING_MAX;
@@ -49,7 +48,7 @@ async fn delete(slo: &Slo, name: &str, segments: SegmentFate) -> Result<Deleted>
     slo.delete_object(&test_context(), op).await
 }
 
-/// A manifest as it may be stored, by whomever.
+/// Stores a manifest of any content.
 fn store_manifest(store: &MemoryStore, name: &str, json: &str, metadata: &[(&str, &str)]) {
     let mut metadata = metadata.to_vec();
     metadata.push(("X-Static-Large-Object", "True"));
@@ -74,7 +73,7 @@ async fn one_byte_of_nested_manifests_costs_one_manifest_of_each_level() {
     let (store, slo) = stage();
     store.put("c/x", b"xyz");
     repeated(&slo, SLO_NESTING_MAX).await;
-    assert_eq!(store.heads(), SLO_NESTING_MAX, "an object that is named often is looked at once");
+    assert_eq!(store.heads(), SLO_NESTING_MAX, "an object that is named often is checked once");
     for (range, expected) in [((0, 1), "x"), ((999, 1), "x"), ((500, 2), "xx")] {
         let before = store.gets();
         let top = format!("c/m{SLO_NESTING_MAX}");
@@ -83,11 +82,11 @@ async fn one_byte_of_nested_manifests_costs_one_manifest_of_each_level() {
     }
     let before = store.gets();
     assert_eq!(text(&slo, "c/m3", None).await.unwrap(), "x".repeat(1000));
-    assert_eq!(store.gets() - before, 3 + 1000, "a manifest that comes again is not read again");
+    assert_eq!(store.gets() - before, 3 + 1000, "a repeated manifest is read once");
 }
 
 #[tokio::test]
-async fn manifests_that_the_range_passes_by_are_not_opened() {
+async fn manifests_outside_the_range_are_not_opened() {
     let (store, slo) = stage();
     for name in ["a", "b", "c"] {
         store.put(&format!("s/{name}"), name.repeat(10).as_bytes());
@@ -107,7 +106,7 @@ async fn manifests_that_the_range_passes_by_are_not_opened() {
 }
 
 #[tokio::test]
-async fn a_body_reads_ahead_no_more_than_one_piece() {
+async fn a_body_reads_at_most_one_piece_ahead() {
     let (store, slo) = stage();
     store.put("c/x", b"x");
     let mut list = Vec::new();
@@ -137,12 +136,12 @@ async fn the_work_ends_when_the_body_is_dropped() {
         assert!(read.body.frame().await.unwrap().is_ok());
         store.stalled.notified().await;
         drop(read);
-        store.given_up.notified().await;
+        store.cancelled.notified().await;
     }
 }
 
 #[tokio::test]
-async fn what_is_nested_too_deep_is_refused_when_written_and_when_read() {
+async fn nesting_too_deep_is_refused_when_written_and_when_read() {
     let (store, slo) = stage();
     store.put("c/m0", b"x");
     for level in 1..=SLO_NESTING_MAX {
@@ -151,14 +150,14 @@ async fn what_is_nested_too_deep_is_refused_when_written_and_when_read() {
     }
     let top = format!("/c/m{SLO_NESTING_MAX}");
     assert_eq!(text(&slo, &top[1..], None).await.unwrap(), "x");
-    // Swift takes one level more, which cannot be read.
+    // Swift accepts one level more, which cannot be read.
     write(&slo, "c/over", vec![named(&top)]).await.unwrap();
     assert_eq!(open(&slo, "c/over", None).await.unwrap_err().kind, Kind::Conflict);
     let refused = write(&slo, "c/deeper", vec![named("/c/m1"), named("/c/over")]);
     let refused = refused.await.unwrap_err();
     assert_eq!(refused.kind, Kind::InvalidPart);
     assert!(refused.client_text.contains("/c/over, Manifests nested more than 10 deep"));
-    // Written when what it names was not nested yet, or by Swift.
+    // Written before its segment was nested, or by Swift.
     let size = [(SIZE_KEY, "1")];
     store_manifest(&store, "c/deeper", &format!("[{}]", nested_entry(&top[1..], 1)), &size);
     let before = store.gets();
@@ -188,7 +187,7 @@ async fn manifests_that_name_one_another_are_deleted_once_and_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn a_long_chain_is_neither_walked_nor_torn() {
+async fn a_long_chain_is_neither_walked_nor_broken() {
     let (store, slo) = stage();
     cycle(&store, 10_000);
     let report = delete(&slo, "c/0", SegmentFate::Deleted).await.unwrap();
@@ -202,7 +201,7 @@ async fn a_long_chain_is_neither_walked_nor_torn() {
 }
 
 #[tokio::test]
-async fn a_deletion_stops_at_its_limit_and_goes_on_when_it_is_repeated() {
+async fn a_deletion_stops_at_its_limit_and_continues_when_it_is_repeated() {
     let (store, slo) = stage();
     let mut list = Vec::new();
     for manifest in 0..12 {
@@ -224,7 +223,7 @@ async fn a_deletion_stops_at_its_limit_and_goes_on_when_it_is_repeated() {
 }
 
 #[tokio::test]
-async fn a_manifest_stays_while_something_stays_that_it_names() {
+async fn a_manifest_is_kept_while_one_of_its_segments_is() {
     let (store, slo) = stage();
     for name in ["c/a", "c/b", "c/d"] {
         store.put(name, b"x");
@@ -242,7 +241,7 @@ async fn a_manifest_stays_while_something_stays_that_it_names() {
 }
 
 #[tokio::test]
-async fn parts_of_the_own_upload_are_deleted_and_no_other_segments() {
+async fn only_parts_of_the_own_upload_are_deleted() {
     let upload = "VXBsb2FkIElEIGZvciBlbHZpbmcncyBteS1tb3ZpZQ";
     let own = [format!("w+segments/k/{upload}/1"), format!("w+segments/k/{upload}/2")];
     let foreign = [
@@ -310,7 +309,7 @@ async fn lengths_that_cannot_be_added_are_refused() {
 }
 
 #[tokio::test]
-async fn a_nested_manifest_that_became_shorter_or_is_gone_is_a_conflict() {
+async fn a_nested_manifest_that_became_shorter_or_was_deleted_is_a_conflict() {
     let (store, slo) = stage();
     store.put("c/x", b"xyz");
     write(&slo, "c/low", vec![named("/c/x"), named("/c/x")]).await.unwrap();
@@ -318,7 +317,7 @@ async fn a_nested_manifest_that_became_shorter_or_is_gone_is_a_conflict() {
     write(&slo, "c/low", vec![named("/c/x")]).await.unwrap();
     assert_eq!(open(&slo, "c/top", Some((4, 1))).await.unwrap_err().kind, Kind::Conflict);
     assert_eq!(text(&slo, "c/top", Some((1, 1))).await.unwrap(), "y");
-    store.put("c/low", b"no manifest");
+    store.put("c/low", b"not a manifest");
     assert_eq!(open(&slo, "c/top", None).await.unwrap_err().kind, Kind::Conflict);
     delete(&slo, "c/low", SegmentFate::Kept).await.unwrap();
     assert_eq!(open(&slo, "c/top", None).await.unwrap_err().kind, Kind::Conflict);

@@ -1,8 +1,8 @@
-//! The pieces of a static large object, found as its body streams.
+//! The pieces of a static large object, found while its body streams.
 //!
-//! A manifest in a manifest is opened when the first byte that is wanted of it comes next, and not
-//! at all when the wanted ranges pass it by. Before the first byte no more manifests are read than
-//! may be nested in one another, ten; each of them must have the byte that it was opened for.
+//! A nested manifest is opened when its first wanted byte comes next, and not at all when it is
+//! outside the wanted ranges. Before the first byte at most ten manifests are read, as many as may
+//! be nested; each of them must have the byte for which it was opened.
 
 use std::sync::Arc;
 
@@ -10,25 +10,25 @@ use apus_cluster::ObjectPath;
 use apus_cluster::byte_range::Resolved;
 use async_trait::async_trait;
 
-use super::budget::{HELD_BYTES_MAX, ManifestBudget};
+use super::budget::{MANIFEST_BYTES_MAX, ManifestBudget};
 use super::manifest::{StoredManifest, open};
 use crate::context::Context;
 use crate::stage::segments::{Piece, PieceSource, Source};
 use crate::{Error, Kind, Primitive, Result, Subject};
 
-/// A manifest that is being walked through.
+/// A manifest that is being walked.
 struct OpenManifest {
     path: ObjectPath,
     manifest: StoredManifest,
-    /// The entry that comes next.
+    /// Index of the next entry.
     next: usize,
-    /// First byte that is still wanted of it.
+    /// Its first byte that is still wanted.
     from: u64,
-    /// End of what is wanted of it.
+    /// End of the wanted bytes.
     to: u64,
 }
 
-/// What comes next in a manifest.
+/// The next entry of a manifest.
 enum NextEntry {
     Piece(Piece),
     /// Bytes from `from` to `to` of another manifest.
@@ -40,7 +40,7 @@ enum NextEntry {
 }
 
 impl OpenManifest {
-    /// Begins to walk through the bytes from `from` to `to`.
+    /// Starts to walk the bytes from `from` to `to`.
     fn enter(&mut self, from: u64, to: u64) -> Result<()> {
         if to > self.manifest.total() {
             return Err(conflict(format!(
@@ -80,7 +80,7 @@ impl OpenManifest {
     }
 }
 
-fn conflict(cause: impl std::fmt::Display) -> Error {
+fn conflict(cause: String) -> Error {
     Error::new(Kind::Conflict, Subject::Object).because(cause)
 }
 
@@ -89,17 +89,17 @@ pub(super) struct ManifestWalk {
     store: Arc<dyn Primitive>,
     cx: Context,
     budget: ManifestBudget,
-    /// The manifests that are open, from the outermost on; behind `depth` stand some that were
-    /// just left and may be the next ones again.
+    /// The open manifests, the outermost first. Those after `depth` were just left and may be entered
+    /// again.
     levels: Vec<OpenManifest>,
     depth: usize,
     ranges: std::vec::IntoIter<Resolved>,
-    /// Bytes that are still to come.
+    /// Number of bytes left.
     left: u64,
 }
 
 impl ManifestWalk {
-    /// Through ranges of `object`, whose manifest was read already.
+    /// Walks ranges of `object`, whose manifest is given.
     pub(super) fn new(
         store: Arc<dyn Primitive>,
         cx: Context,
@@ -120,19 +120,20 @@ impl ManifestWalk {
         }
     }
 
-    /// Goes into a manifest that an entry of the innermost open one names.
+    /// Enters a manifest that is named by an entry of the innermost open one.
     async fn descend(&mut self, path: ObjectPath, from: u64, to: u64) -> Result<()> {
         let known = self.levels.get(self.depth).is_some_and(|level| level.path == path);
         if !known {
             self.levels.truncate(self.depth);
             self.budget.open(self.depth + 1)?;
-            let held = self.levels.iter().map(|level| level.manifest.stored_bytes).sum();
-            let room = HELD_BYTES_MAX.saturating_sub(held);
-            let manifest = self.read(&path, room).await.map_err(|error| match error.kind {
-                // Its nodes are away: it may well be there.
-                Kind::Unavailable | Kind::Overloaded => error,
-                _ => conflict(format!("manifest {path}: {error}")),
-            })?;
+            let used = self.levels.iter().map(|level| level.manifest.stored_bytes).sum();
+            let room = MANIFEST_BYTES_MAX.saturating_sub(used);
+            let manifest =
+                self.read(&path, room).await.map_err(|error| match error.is_temporary() {
+                    // Its nodes are unreachable, but it may exist.
+                    true => error,
+                    false => conflict(format!("manifest {path}: {error}")),
+                })?;
             self.levels.push(OpenManifest { path, manifest, next: 0, from: 0, to: 0 });
         }
         if let Some(level) = self.levels.get_mut(self.depth) {

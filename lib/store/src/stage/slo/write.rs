@@ -1,5 +1,6 @@
-//! Writing a manifest: every object that it names is looked at once, and each segment must be what
-//! the client says it is.
+//! Writing of a manifest.
+//!
+//! Every object that it names is requested once, and each segment must be what the client declared.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,29 +20,34 @@ use crate::context::Context;
 use crate::operation::{HeadObject, ObjectHead, ObjectWritten, PutManifest, PutObject, Segment};
 use crate::{Error, Kind, Primitive, Result, Subject};
 
-/// Objects looked at at the same time.
+/// Maximum number of objects that are requested at the same time.
 const CONCURRENCY: usize = 8;
 
-/// An object that segments name, as it was found: an entry without a range, and how deep manifests
-/// are nested below it. Or why it cannot be a segment.
-type Found = std::result::Result<(Entry, usize), String>;
+/// An object that segments name: an entry without a range, and the depth of nested manifests below
+/// it. Or the reason for which it cannot be a segment.
+type CheckedObject = std::result::Result<(Entry, usize), String>;
 
-/// What became of the segments.
+/// The checked segments of a new manifest.
 struct CheckedSegments {
     entries: Vec<Entry>,
-    /// How many manifests are nested in one another, with the new one.
+    /// Number of nested manifests, with the new one.
     depth: usize,
 }
 
-/// Manifests that are nested in one another, from this one on: what it says itself. One that Swift
-/// wrote does not say, and counts as one.
+/// Number of nested manifests, from this one on, by its own metadata. One that Swift wrote lacks that
+/// metadata and counts as one.
 fn depth_of(head: &ObjectHead) -> usize {
-    let said = head.get(DEPTH_KEY).and_then(|depth| depth.parse().ok());
-    usize::from(head.is_manifest()).max(said.unwrap_or(0))
+    let declared = head.get(DEPTH_KEY).and_then(|depth| depth.parse().ok());
+    usize::from(head.is_manifest()).max(declared.unwrap_or(0))
 }
 
-/// Looks at one object.
-async fn look(store: Arc<dyn Primitive>, cx: Context, account: AccountName, name: String) -> Found {
+/// Requests one object.
+async fn request(
+    store: Arc<dyn Primitive>,
+    cx: Context,
+    account: AccountName,
+    name: String,
+) -> CheckedObject {
     let mut entry = Entry { name, ..Entry::default() };
     let path = entry.path(&account).map_err(|error| error.to_string())?;
     let mut op = HeadObject::new(path);
@@ -55,7 +61,7 @@ async fn look(store: Arc<dyn Primitive>, cx: Context, account: AccountName, name
     let depth = depth_of(&head);
     entry.sub_slo = head.is_manifest();
     let head = if entry.sub_slo { super::joined_head(head) } else { head };
-    // As Swift, whose tests want this: one level more may be written than can be read.
+    // As in Swift, whose tests require this: one level more may be written than can be read.
     if ManifestBudget::check_depth(depth).is_err() {
         return Err(format!("Manifests nested more than {SLO_NESTING_MAX} deep"));
     }
@@ -66,8 +72,8 @@ async fn look(store: Arc<dyn Primitive>, cx: Context, account: AccountName, name
     Ok((entry, depth))
 }
 
-/// Compares a segment with the object that it names, and notes its range in the entry; what is
-/// wrong goes into `problems`. Only the last segment may be empty.
+/// Compares a segment with the object that it names, stores its range in the entry, and adds
+/// differences to `problems`. Only the last segment may be empty.
 fn compare(segment: &Segment, entry: &mut Entry, is_last: bool, problems: &mut Vec<&str>) {
     let mut length = entry.bytes;
     if let Some(range) = &segment.range {
@@ -94,7 +100,7 @@ fn compare(segment: &Segment, entry: &mut Entry, is_last: bool, problems: &mut V
     }
 }
 
-/// Looks at every object once, and compares all segments with what was found.
+/// Requests every object once, and compares all segments with the objects.
 async fn check(
     next: &Arc<dyn Primitive>,
     cx: &Context,
@@ -102,7 +108,7 @@ async fn check(
     segments: Vec<Segment>,
 ) -> Result<CheckedSegments> {
     let mut numbers: HashMap<String, usize> = HashMap::new();
-    let mut looks: Vec<BoxFuture<'static, Found>> = Vec::new();
+    let mut requests: Vec<BoxFuture<'static, CheckedObject>> = Vec::new();
     let mut found_at = Vec::with_capacity(segments.len());
     for segment in &segments {
         if segment.data.is_some() {
@@ -111,12 +117,12 @@ async fn check(
         }
         let name = format!("/{}", segment.path.trim_start_matches('/'));
         let number = *numbers.entry(name).or_insert_with_key(|name| {
-            looks.push(look(next.clone(), cx.clone(), account.clone(), name.clone()).boxed());
-            looks.len() - 1
+            requests.push(request(next.clone(), cx.clone(), account.clone(), name.clone()).boxed());
+            requests.len() - 1
         });
         found_at.push(Some(number));
     }
-    let found: Vec<Found> = stream::iter(looks).buffered(CONCURRENCY).collect().await;
+    let found: Vec<CheckedObject> = stream::iter(requests).buffered(CONCURRENCY).collect().await;
     let mut checked = CheckedSegments { entries: Vec::with_capacity(segments.len()), depth: 1 };
     let mut problems = Vec::new();
     let last = segments.len().saturating_sub(1);
@@ -146,6 +152,7 @@ async fn check(
         .text(format!("Errors:\n{}", problems.concat())))
 }
 
+/// The entry of a segment that needs no check.
 fn trust(segment: Segment) -> Entry {
     Entry {
         name: segment.path,
@@ -156,11 +163,12 @@ fn trust(segment: Segment) -> Entry {
     }
 }
 
-/// A new manifest that is too long or names too much.
+/// The error for a new manifest that is too long or has too many segments.
 fn too_large(spent: SpentBudget) -> Error {
     Error::new(Kind::TooLarge, Subject::Object).text(format!("A large object of {spent}"))
 }
 
+/// Writes a manifest.
 pub(super) async fn put(
     next: Arc<dyn Primitive>,
     cx: &Context,
@@ -179,7 +187,7 @@ pub(super) async fn put(
     }
     let json = serde_json::to_vec(&entries).map_err(Error::unavailable)?;
     let manifest = StoredManifest::new(entries, json.len() as u64).map_err(|error| {
-        // The entries were checked, so only their sum can be wrong.
+        // The entries were checked, so only their sum can be too large.
         too_large(SpentBudget::Bytes).because(error)
     })?;
     let size = manifest.total();

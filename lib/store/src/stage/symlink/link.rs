@@ -1,4 +1,4 @@
-//! A link as it is stored: an empty object whose system metadata say where it leads.
+//! The stored link: an empty object whose system metadata names the target.
 
 use apus_cluster::{AccountName, ContainerName, Metadata, ObjectName, percent};
 
@@ -11,11 +11,11 @@ pub const TARGET: &str = "X-Object-Sysmeta-Symlink-Target";
 pub const TARGET_ACCOUNT: &str = "X-Object-Sysmeta-Symlink-Target-Account";
 /// Etag that the target of a static link must have.
 pub const TARGET_ETAG: &str = "X-Object-Sysmeta-Symlink-Target-Etag";
-/// Length of that target, for listings.
+/// Length of that target in bytes, for listings.
 pub const TARGET_BYTES: &str = "X-Object-Sysmeta-Symlink-Target-Bytes";
-/// The link may lead to a reserved name: only Swift's own features write this.
+/// Allows a target with a reserved name: only Swift's own features write this.
 pub(super) const ALLOWS_RESERVED: &str = "X-Object-Sysmeta-Allow-Reserved-Names";
-/// The link does not count among the links in a row: only Swift's own features write this.
+/// Excludes the link from the number of links in a row: only Swift's own features write this.
 pub(super) const EXTENDS: &str = "X-Object-Sysmeta-Symloop-Extend";
 
 /// A link.
@@ -27,7 +27,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// The link that an object is, if it is one.
+    /// Parses the link that an object is, if it is one.
     pub(crate) fn of(head: &ObjectHead) -> Result<Option<Self>> {
         let Some(path) = head.get(TARGET) else { return Ok(None) };
         let broken = || {
@@ -48,7 +48,7 @@ impl Link {
         Ok(Some(Self { target, etag: head.get(TARGET_ETAG).map(str::to_owned) }))
     }
 
-    /// Its system metadata, but for the length of a static link's target.
+    /// Its system metadata, except the length of a static link's target.
     pub(super) fn stored(&self) -> Metadata {
         let LinkTarget { account, container, object } = &self.target;
         let path = percent::encode_path(&format!("{container}/{object}"));
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_is_read_again() {
+    fn a_stored_link_survives_a_round_trip() {
         let target = LinkTarget {
             account: Some(AccountName::parse("AUTH_ü").unwrap()),
             container: ContainerName::parse("c c").unwrap(),
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_no_link_and_a_broken_link_no_object() {
+    fn an_ordinary_object_is_not_a_link_and_a_broken_link_is_an_error() {
         assert_eq!(Link::of(&head(&[])).unwrap(), None);
         for path in ["", "c", "/o", "c/", "%ff/o"] {
             assert_eq!(Link::of(&head(&[(TARGET, path)])).unwrap_err().kind, Kind::Conflict);

@@ -1,9 +1,9 @@
-//! Symbolic links: empty objects that lead to another one, as Swift stores them.
+//! Symbolic links: empty objects that name a target, as Swift stores them.
 //!
-//! A link is followed on reads as the caller, so that it gives no right; only links that Swift's
-//! versioning writes lead into the reserved namespace, where the system reads. A static link names
-//! the etag of its target and is refused where that differs. Writing, posting and deleting are
-//! done to the link itself, which an answer to a POST then tells.
+//! Reads follow a link with the rights of the caller, so that it grants none. Only links that Swift's
+//! versioning writes name targets in the reserved namespace, which are read under the system's
+//! authority. A static link names the etag of its target, and reads fail where it differs. PUT, POST
+//! and DELETE apply to the link itself; the answer to a POST reports that.
 //! Source: `swift/common/middleware/symlink.py`.
 
 pub mod link;
@@ -16,20 +16,20 @@ use apus_cluster::ObjectPath;
 use async_trait::async_trait;
 
 pub(crate) use self::link::Link;
-use self::walk::{Follows, Walk};
+use self::walk::{FollowedLinks, Walk};
 use crate::context::Context;
 use crate::operation::*;
 use crate::store::forward;
 use crate::{Error, Kind, LinkStore, Primitive, Result, Subject};
 
-/// Most links in a row unless told otherwise (Swift's `symloop_max`).
+/// Default maximum number of links in a row (Swift's `symloop_max`).
 pub const HOPS_MAX: usize = 2;
 
-/// The stage.
+/// The stage that follows symbolic links.
 pub struct Symlink {
     next: Arc<dyn Primitive>,
-    /// Most links in a row.
-    most: usize,
+    /// Maximum number of links in a row.
+    symloop_max: usize,
 }
 
 impl std::fmt::Debug for Symlink {
@@ -39,14 +39,14 @@ impl std::fmt::Debug for Symlink {
 }
 
 impl Symlink {
-    /// Above `next`, following at most so many links in a row.
-    pub fn new(next: Arc<dyn Primitive>, most: usize) -> Self {
-        Self { next, most }
+    /// Creates the stage above `next`, which follows at most `symloop_max` links in a row.
+    pub fn new(next: Arc<dyn Primitive>, symloop_max: usize) -> Self {
+        Self { next, symloop_max }
     }
 
-    /// Whether a walk goes on from what was found. A condition or range that failed against an
-    /// (empty) link is one for its target.
-    fn goes_on(
+    /// Moves a walk on when a link was found: `true`. A condition or range that failed at an (empty)
+    /// link applies to its target.
+    fn advance(
         &self,
         walk: &mut Walk<'_>,
         found: std::result::Result<&ObjectHead, &Error>,
@@ -56,13 +56,13 @@ impl Symlink {
             Err(error) => error.head.as_deref(),
         };
         match head {
-            Some(head) => walk.step(head, self.most).map_err(|error| walk.locate(error)),
+            Some(head) => walk.step(head, self.symloop_max).map_err(|error| walk.locate(error)),
             None => Ok(false),
         }
     }
 
     fn walk<'a>(&self, cx: &'a Context, object: &ObjectPath) -> Walk<'a> {
-        Walk::from(cx, object, Follows::All, self.most)
+        Walk::from(cx, object, FollowedLinks::All, self.symloop_max)
     }
 }
 
@@ -76,7 +76,7 @@ impl Primitive for Symlink {
         loop {
             let op = HeadObject { object: walk.name.clone(), ..op.clone() };
             let found = self.next.head_object(&walk.cx, op).await;
-            if !self.goes_on(&mut walk, found.as_ref())? {
+            if !self.advance(&mut walk, found.as_ref())? {
                 let location = walk.location.clone();
                 return found
                     .map(|head| ObjectHead { location, ..head })
@@ -94,7 +94,7 @@ impl Primitive for Symlink {
             let mut op = op.clone();
             op.head.object = walk.name.clone();
             let found = self.next.get_object(&walk.cx, op).await;
-            if !self.goes_on(&mut walk, found.as_ref().map(|read| &read.head))? {
+            if !self.advance(&mut walk, found.as_ref().map(|read| &read.head))? {
                 let mut read = found.map_err(|error| walk.locate(error))?;
                 read.head.location = walk.location;
                 return Ok(read);
@@ -106,12 +106,12 @@ impl Primitive for Symlink {
         let own = op.object.account().clone();
         let head = self.next.post_object(cx, op).await?;
         let Some(link) = Link::of(&head)? else { return Ok(head) };
-        // It was done all the same: servers cannot know at the time what is a link.
+        // The POST was applied: servers do not check whether an object is a link.
         let mut error = Error::new(Kind::IsLink, Subject::Object).text(
             "The requested POST was applied to a symlink. POST directly to the target to apply \
              requested metadata.",
         );
-        error.location = Some(walk::shown(&link.target.of(&own)));
+        error.location = Some(walk::encoded(&link.target.of(&own)));
         error.head = Some(Box::new(head));
         Err(error)
     }
@@ -126,6 +126,6 @@ impl Primitive for Symlink {
 #[async_trait]
 impl LinkStore for Symlink {
     async fn put_symlink(&self, cx: &Context, op: PutSymlink) -> Result<ObjectWritten> {
-        write::put(&*self.next, cx, op, self.most).await
+        write::put(&*self.next, cx, op, self.symloop_max).await
     }
 }

@@ -1,4 +1,4 @@
-//! From a link to what it leads to, step by step.
+//! Resolution of a link to its target, step by step.
 
 use apus_cluster::{ObjectPath, percent};
 
@@ -7,32 +7,34 @@ use crate::context::Context;
 use crate::operation::ObjectHead;
 use crate::{Error, Kind, Result, Subject};
 
-/// Most links that do not count (Swift's versioning writes one before each version).
+/// Maximum number of links that do not count (Swift's versioning writes one before each version).
 const UNCOUNTED_MAX: usize = 8;
 
-/// Which links are followed.
+/// The links that are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Follows {
+pub(super) enum FollowedLinks {
+    /// All links.
     All,
-    /// A dynamic link is an object of its own to a static link that leads to it.
+    /// Static ones: a dynamic link is an ordinary object to a static link that names it.
     Static,
 }
 
-/// A walk from one name to another.
+/// A walk from a link to its target.
 pub(super) struct Walk<'a> {
     caller: &'a Context,
-    follows: Follows,
-    /// Links that may yet be followed.
+    follows: FollowedLinks,
+    /// Number of links that may still be followed.
     left: usize,
+    /// Number of followed links that do not count.
     uncounted: usize,
-    /// In whose name the next step is done.
+    /// The context of the next step.
     pub(super) cx: Context,
-    /// Where it is now.
+    /// The current name.
     pub(super) name: ObjectPath,
-    /// Where it is now as clients are told, once a link was followed.
+    /// The current name as clients see it, once a link was followed.
     pub(super) location: Option<String>,
-    /// What the last static link says of its target's etag.
-    wanted: Option<String>,
+    /// The etag that the last static link requires of its target.
+    required: Option<String>,
 }
 
 fn conflict(text: impl Into<String>) -> Error {
@@ -43,41 +45,41 @@ impl<'a> Walk<'a> {
     pub(super) fn from(
         caller: &'a Context,
         name: &ObjectPath,
-        follows: Follows,
-        most: usize,
+        follows: FollowedLinks,
+        symloop_max: usize,
     ) -> Self {
         Self {
             caller,
             follows,
-            left: most,
+            left: symloop_max,
             uncounted: 0,
             cx: caller.clone(),
             name: name.clone(),
             location: None,
-            wanted: None,
+            required: None,
         }
     }
 
-    /// The same walk towards a target that is known, as by a link that is not written yet.
-    pub(super) fn wanting(mut self, etag: &str) -> Self {
-        self.wanted = Some(etag.to_owned());
-        self.location = Some(shown(&self.name));
+    /// Requires an etag of the target, as a static link would that is not written yet.
+    pub(super) fn requiring(mut self, etag: &str) -> Self {
+        self.required = Some(etag.to_owned());
+        self.location = Some(encoded(&self.name));
         self
     }
 
-    /// Judges what was found, and goes on when that is a link: `true`.
+    /// Checks the object that was found, and moves on when it is a link: `true`.
     ///
     /// # Errors
-    /// `Conflict` when a target is not what a static link says, or there are too many links;
-    /// `PreconditionFailed` for a target that clients have no name for.
-    pub(super) fn step(&mut self, found: &ObjectHead, most: usize) -> Result<bool> {
-        let link =
-            Link::of(found)?.filter(|link| self.follows == Follows::All || link.etag.is_some());
+    /// `Conflict` when a target does not have the etag that a static link requires, or there are too
+    /// many links; `PreconditionFailed` for a target with a reserved name.
+    pub(super) fn step(&mut self, found: &ObjectHead, symloop_max: usize) -> Result<bool> {
+        let link = Link::of(found)?
+            .filter(|link| self.follows == FollowedLinks::All || link.etag.is_some());
         let Some(link) = link else {
-            return match &self.wanted {
-                Some(wanted) if !found.etag.is_empty() && *wanted != found.etag => {
+            return match &self.required {
+                Some(required) if !found.etag.is_empty() && *required != found.etag => {
                     Err(conflict(format!(
-                        "Object Etag '{}' does not match X-Symlink-Target-Etag header '{wanted}'",
+                        "Object Etag '{}' does not match X-Symlink-Target-Etag header '{required}'",
                         found.etag
                     )))
                 }
@@ -85,7 +87,7 @@ impl<'a> Walk<'a> {
             };
         };
         let own = link.etag.as_ref().unwrap_or(&found.etag);
-        if self.wanted.as_ref().is_some_and(|wanted| wanted != own) {
+        if self.required.as_ref().is_some_and(|required| required != own) {
             return Err(conflict("X-Symlink-Target-Etag headers do not match"));
         }
         let to = link.target.of(self.name.account());
@@ -102,7 +104,7 @@ impl<'a> Walk<'a> {
         };
         if room.is_none() {
             return Err(conflict(format!(
-                "Too many levels of symbolic links, maximum allowed is {most}"
+                "Too many levels of symbolic links, maximum allowed is {symloop_max}"
             )));
         }
         if extends {
@@ -110,23 +112,23 @@ impl<'a> Walk<'a> {
         } else {
             self.left -= 1;
         }
-        // Each step is the caller's own again: a reserved object may be a link to anywhere.
+        // Each step starts with the rights of the caller: a reserved object may link to any name.
         self.cx = if reserved { self.caller.as_system("symlink") } else { self.caller.clone() };
-        self.location = Some(shown(&to));
-        self.wanted = link.etag;
+        self.location = Some(encoded(&to));
+        self.required = link.etag;
         self.name = to;
         Ok(true)
     }
 
-    /// An error tells where it happened.
+    /// Adds the current name to an error.
     pub(super) fn locate(&self, mut error: Error) -> Error {
         error.location.clone_from(&self.location);
         error
     }
 }
 
-/// A path as clients are told it.
-pub(super) fn shown(path: &ObjectPath) -> String {
+/// A path as clients see it.
+pub(super) fn encoded(path: &ObjectPath) -> String {
     percent::encode_path(&path.to_string())
 }
 
@@ -159,9 +161,9 @@ mod tests {
     }
 
     #[test]
-    fn links_in_a_row_are_counted_but_for_those_that_extend_it() {
+    fn links_in_a_row_are_counted_except_extending_ones() {
         let cx = caller();
-        let mut walk = Walk::from(&cx, &name("c", "o"), Follows::All, 2);
+        let mut walk = Walk::from(&cx, &name("c", "o"), FollowedLinks::All, 2);
         let link = object("", &[(TARGET, "c/next")]);
         let extending = object("", &[(TARGET, "c/next"), (EXTENDS, "true")]);
         for step in [&link, &extending, &link] {
@@ -169,18 +171,18 @@ mod tests {
         }
         assert_eq!(walk.location.as_deref(), Some("/a/c/next"));
         assert_eq!(kind(walk.step(&link, 2)), Err(Kind::Conflict));
-        let mut walk = Walk::from(&cx, &name("c", "o"), Follows::All, 2);
+        let mut walk = Walk::from(&cx, &name("c", "o"), FollowedLinks::All, 2);
         let steps = (0..=UNCOUNTED_MAX).map(|_| kind(walk.step(&extending, 2)));
         assert_eq!(steps.last(), Some(Err(Kind::Conflict)), "a loop ends");
     }
 
     #[test]
-    fn a_static_link_leads_to_one_content_only() {
+    fn a_static_link_resolves_to_one_content_only() {
         let cx = caller();
         let link = object("", &[(TARGET, "c/t"), (TARGET_ETAG, "one")]);
         let same = object("", &[(TARGET, "c/u"), (TARGET_ETAG, "one")]);
         let walk = || {
-            let mut walk = Walk::from(&cx, &name("c", "o"), Follows::All, 2);
+            let mut walk = Walk::from(&cx, &name("c", "o"), FollowedLinks::All, 2);
             assert_eq!(kind(walk.step(&link, 2)), Ok(true));
             walk
         };
@@ -189,18 +191,19 @@ mod tests {
         assert_eq!(kind(walk().step(&same, 2)), Ok(true));
         let dynamic = object("empty", &[(TARGET, "c/u")]);
         assert_eq!(kind(walk().step(&dynamic, 2)), Err(Kind::Conflict));
-        let mut written = Walk::from(&cx, &name("c", "t"), Follows::Static, 2).wanting("empty");
-        assert_eq!(kind(written.step(&dynamic, 2)), Ok(false), "the link itself is meant");
+        let mut written =
+            Walk::from(&cx, &name("c", "t"), FollowedLinks::Static, 2).requiring("empty");
+        assert_eq!(kind(written.step(&dynamic, 2)), Ok(false), "the target is the link itself");
     }
 
     #[test]
-    fn reserved_names_are_for_links_that_only_swift_writes_and_for_one_step() {
+    fn reserved_names_are_for_links_of_swift_and_for_one_step() {
         let cx = caller();
         let path = "%00versions%00c/%00v";
         let clients = object("", &[(TARGET, path)]);
         let swifts = object("", &[(TARGET, path), (ALLOWS_RESERVED, "true")]);
         let far = object("", &[(TARGET, path), (ALLOWS_RESERVED, "true"), (TARGET_ACCOUNT, "b")]);
-        let mut walk = Walk::from(&cx, &name("c", "o"), Follows::All, 2);
+        let mut walk = Walk::from(&cx, &name("c", "o"), FollowedLinks::All, 2);
         assert_eq!(kind(walk.step(&clients, 2)), Err(Kind::PreconditionFailed));
         assert_eq!(kind(walk.step(&far, 2)), Err(Kind::PreconditionFailed));
         assert_eq!(kind(walk.step(&swifts, 2)), Ok(true));

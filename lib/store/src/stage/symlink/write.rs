@@ -1,28 +1,31 @@
-//! Writing a link. The target of a static one is looked at first, and its etag and length stand in
-//! the listing; that of a dynamic one need not be there.
+//! Writing of a link.
+//!
+//! The target of a static link is requested first, and its etag and length are in the listing; the
+//! target of a dynamic one need not exist.
 
 use apus_cluster::listing::split_swift_bytes;
 
 use super::super::slo;
 use super::link::{Link, TARGET, TARGET_ACCOUNT, TARGET_BYTES};
-use super::walk::{Follows, Walk};
+use super::walk::{FollowedLinks, Walk};
 use crate::body::LateMetadata;
 use crate::context::Context;
 use crate::operation::{HeadObject, ObjectHead, ObjectWritten, PutObject, PutSymlink};
 use crate::{Error, Kind, Primitive, Result, Subject};
 
-/// MD5 of nothing.
+/// MD5 of an empty body.
 const EMPTY_ETAG: &str = "d41d8cd98f00b204e9800998ecf8427e";
-/// What a row of a listing has for an etag.
+/// The etag field of the row in the listing.
 const ROW_ETAG: &str = "X-Object-Sysmeta-Container-Update-Override-Etag";
-/// Content type of a link that nobody gave one.
+/// Default content type of a link.
 const LINK_TYPE: &str = "application/symlink";
 
+/// Writes a link.
 pub(super) async fn put(
     next: &dyn Primitive,
     cx: &Context,
     op: PutSymlink,
-    most: usize,
+    symloop_max: usize,
 ) -> Result<ObjectWritten> {
     let path = op.target.of(op.object.account());
     if path == op.object {
@@ -30,7 +33,7 @@ pub(super) async fn put(
     }
     if path.container.container.is_reserved() || path.object.is_reserved() {
         return Err(Error::new(Kind::PreconditionFailed, Subject::Request)
-            .text("X-Symlink-Target: names that begin with NUL are the cluster's own"));
+            .text("X-Symlink-Target: names that begin with NUL are reserved"));
     }
     let link = Link { target: op.target, etag: op.target_etag };
     let mut metadata = op.metadata;
@@ -43,14 +46,16 @@ pub(super) async fn put(
     let mut row = EMPTY_ETAG.to_owned();
     let mut content_type = op.content_type;
     if let Some(etag) = &link.etag {
-        let mut walk = Walk::from(cx, &path, Follows::Static, most).wanting(etag);
-        let found = find(next, &mut walk, most).await.map_err(|error| match error.kind {
-            Kind::NotFound => walk.locate(
-                Error::new(Kind::Conflict, Subject::Object).text("X-Symlink-Target does not exist"),
-            ),
-            _ => walk.locate(error),
-        })?;
-        // What other features have put into the target's row is true of the link's as well.
+        let mut walk = Walk::from(cx, &path, FollowedLinks::Static, symloop_max).requiring(etag);
+        let found =
+            resolve(next, &mut walk, symloop_max).await.map_err(|error| match error.kind {
+                Kind::NotFound => walk.locate(
+                    Error::new(Kind::Conflict, Subject::Object)
+                        .text("X-Symlink-Target does not exist"),
+                ),
+                _ => walk.locate(error),
+            })?;
+        // Other features' fields in the target's row apply to the link as well.
         let more = found.get(ROW_ETAG).and_then(|etag| etag.split_once(';'));
         if let Some((_, more)) = more {
             row.push(';');
@@ -81,11 +86,15 @@ pub(super) async fn put(
     next.put_object(cx, put).await
 }
 
-/// What a static link leads to in the end.
-async fn find(next: &dyn Primitive, walk: &mut Walk<'_>, most: usize) -> Result<ObjectHead> {
+/// Resolves the target of a static link.
+async fn resolve(
+    next: &dyn Primitive,
+    walk: &mut Walk<'_>,
+    symloop_max: usize,
+) -> Result<ObjectHead> {
     loop {
         let head = next.head_object(&walk.cx, HeadObject::new(walk.name.clone())).await?;
-        if !walk.step(&head, most)? {
+        if !walk.step(&head, symloop_max)? {
             return Ok(head);
         }
     }

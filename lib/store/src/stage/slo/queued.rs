@@ -1,18 +1,19 @@
-//! Leaving a manifest's segments to the expirer, so that a deletion of many objects is answered
-//! at once.
+//! Deletion of a manifest's segments by the expirer.
+//!
+//! The deletion of many objects is thereby answered at once.
 //!
 //! Source: `handle_async_delete` in `swift/common/middleware/slo.py`.
 
 use apus_cluster::{ObjectPath, percent};
 
-use super::budget::HELD_BYTES_MAX;
+use super::budget::MANIFEST_BYTES_MAX;
 use super::manifest::StoredManifest;
 use crate::access::Action;
 use crate::context::Context;
 use crate::operation::{Authorize, GetObject, QueueDeletions};
 use crate::{Error, Primitive, Result};
 
-/// Queues the segments of `object`, which the caller then deletes.
+/// Queues the segments of `object` for deletion; the caller then deletes `object` itself.
 pub(super) async fn queue_segments(
     next: &dyn Primitive,
     cx: &Context,
@@ -25,7 +26,7 @@ pub(super) async fn queue_segments(
     if !read.head.is_manifest() {
         return Err(Error::invalid("Not an SLO manifest"));
     }
-    let entries = StoredManifest::collect(read, HELD_BYTES_MAX).await?.entries;
+    let entries = StoredManifest::collect(read, MANIFEST_BYTES_MAX).await?.entries;
     let mut objects = Vec::with_capacity(entries.len());
     let mut containers = Vec::new();
     for entry in entries.iter().filter(|entry| entry.data.is_none()) {
@@ -52,8 +53,8 @@ pub(super) async fn queue_segments(
             )));
         }
     };
-    // The queue asks for the segments' container itself; a manifest that has to stay must not
-    // lose its segments either.
+    // The gate checks the container of the segments. The manifest's own is checked here, since a
+    // manifest that cannot be deleted must keep its segments.
     let own = object.container.clone();
     next.authorize(cx, Authorize { action: Action::WriteObject, container: own }).await?;
     next.queue_deletions(cx, QueueDeletions { manifest: object.clone(), container, objects }).await
