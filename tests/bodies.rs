@@ -10,7 +10,7 @@ const READS: [&str; 4] = [".frame()", "Limited::new(", "body.collect()", "into_b
 const FUNCTIONS: [&str; 2] = ["collect(", "collect_answer("];
 
 /// Files with such calls, how many, and the bound of each.
-const PLACES: [(&str, usize, &str); 43] = [
+const PLACES: [(&str, usize, &str); 44] = [
     ("account/src/reaper/remove.rs", 1, "LISTING_BYTES_MAX"),
     ("lib/broker/src/replication/body.rs", 1, "its caller's `max`"),
     ("lib/broker/src/replication/transfer.rs", 1, "into a file; a queue of pieces"),

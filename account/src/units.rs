@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use apus_broker::{LocalClient, units};
 use apus_cluster::PolicyIndex;
-use apus_daemon::Unit;
+use apus_daemon::PassRunner;
 use apus_daemon::config::{Conf, ConfigError};
 use apus_ring::{Local, SharedRing};
 use apus_wire::Client;
@@ -38,7 +38,7 @@ pub fn units(
     server: &Arc<Server>,
     parts: &DaemonParts,
     conf: &Conf,
-) -> Result<Vec<Unit>, ConfigError> {
+) -> Result<Vec<PassRunner>, ConfigError> {
     let local = LocalClient {
         client: parts.client.clone(),
         ring: parts.accounts.clone(),
@@ -56,7 +56,11 @@ const REAP_INTERVAL_SECONDS: u64 = 3600;
 /// Seconds after which an account that still has containers is logged (Swift's): 30 days.
 const REAP_WARN_SECONDS: u64 = 30 * 86_400;
 
-fn reaper(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Unit, ConfigError> {
+fn reaper(
+    server: &Arc<Server>,
+    parts: &DaemonParts,
+    conf: &Conf,
+) -> Result<PassRunner, ConfigError> {
     let section = conf.section("account-reaper");
     let seconds = |key, default| section.parse(key, default, "whole seconds");
     let interval = seconds("interval", REAP_INTERVAL_SECONDS)?;
@@ -66,5 +70,5 @@ fn reaper(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Unit
         warn_after: Duration::from_secs(seconds("reap_warn_after", REAP_WARN_SECONDS)?),
     };
     let pass = Reaper::new(server.clone(), parts.clone(), options);
-    Ok(Unit::new(pass, Duration::from_secs(interval)))
+    Ok(PassRunner::new(pass, Duration::from_secs(interval)))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apus_broker::{LocalClient, units};
-use apus_daemon::Unit;
+use apus_daemon::PassRunner;
 use apus_daemon::config::{Conf, ConfigError};
 use apus_ring::Local;
 use apus_store::Primitive;
@@ -40,7 +40,7 @@ pub fn units(
     server: &Arc<Server>,
     parts: &DaemonParts,
     conf: &Conf,
-) -> Result<Vec<Unit>, ConfigError> {
+) -> Result<Vec<PassRunner>, ConfigError> {
     let local = LocalClient {
         client: server.client.clone(),
         ring: parts.rings.container.clone(),
@@ -65,11 +65,11 @@ fn updater(
     parts: &DaemonParts,
     local: LocalClient,
     conf: &Conf,
-) -> Result<Unit, ConfigError> {
+) -> Result<PassRunner, ConfigError> {
     let section = conf.section("container-updater");
     let interval = section.parse("interval", UPDATE_INTERVAL_SECONDS, "whole seconds")?;
     let pass = Updater::new(server.clone(), parts.rings.account.clone(), local);
-    Ok(Unit::new(pass, Duration::from_secs(interval)))
+    Ok(PassRunner::new(pass, Duration::from_secs(interval)))
 }
 
 fn queue(server: &Server, parts: &DaemonParts) -> Queue {
@@ -84,7 +84,7 @@ fn queue(server: &Server, parts: &DaemonParts) -> Queue {
 /// Seconds between two passes over the queue of misplaced objects (Swift's).
 const RECONCILE_INTERVAL_SECONDS: f64 = 30.0;
 
-fn reconciler(parts: &DaemonParts, queue: Queue, conf: &Conf) -> Result<Unit, ConfigError> {
+fn reconciler(parts: &DaemonParts, queue: Queue, conf: &Conf) -> Result<PassRunner, ConfigError> {
     let section = conf.section("container-reconciler");
     let interval = section.parse("interval", RECONCILE_INTERVAL_SECONDS, "seconds")?;
     let interval = Duration::try_from_secs_f64(interval)
@@ -92,5 +92,5 @@ fn reconciler(parts: &DaemonParts, queue: Queue, conf: &Conf) -> Result<Unit, Co
     let needed =
         ReconcilerDeps { store: parts.store.clone(), queue, objects: parts.rings.objects.clone() };
     let pass = Reconciler::new(needed, ReconcilerOptions::read(&section)?);
-    Ok(Unit::new(pass, interval))
+    Ok(PassRunner::new(pass, interval))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apus_daemon::Unit;
+use apus_daemon::PassRunner;
 use apus_daemon::config::Conf;
 use apus_ring::Local;
 use apus_store::Primitive;
@@ -37,14 +37,14 @@ impl std::fmt::Debug for DaemonParts {
 ///
 /// # Errors
 /// An option, its value and what was expected.
-pub fn units(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Unit>, String> {
+pub fn units(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<PassRunner>, String> {
     let mut units = vec![updater(server, parts, conf)?, expirer(server, parts, conf)?];
     units.extend(auditors(server, parts, conf)?);
     units.push(replicator(server, parts, conf)?);
     Ok(units)
 }
 
-fn replicator(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Unit, String> {
+fn replicator(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<PassRunner, String> {
     let options = ReplicatorOptions::read(&conf.section("object-replicator"))?;
     let interval = options.interval;
     let pass = Replicator::new(
@@ -54,11 +54,11 @@ fn replicator(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Unit,
         parts.local.clone(),
         options,
     );
-    Ok(Unit::new(pass, interval))
+    Ok(PassRunner::new(pass, interval))
 }
 
 /// The two sweeps of the auditor; options and defaults are Swift's (`swift/obj/auditor.py`).
-fn auditors(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Unit>, String> {
+fn auditors(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<PassRunner>, String> {
     let section = conf.section("object-auditor");
     let all = AuditorOptions {
         kind: SweepKind::All,
@@ -83,13 +83,13 @@ fn auditors(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Uni
     let auditor = |options| {
         Auditor::new(server.store.clone(), parts.rings.objects.clone(), options, watchers.clone())
     };
-    Ok(sweeps.map(|options| Unit::new(auditor(options), interval)).collect())
+    Ok(sweeps.map(|options| PassRunner::new(auditor(options), interval)).collect())
 }
 
 /// How often undelivered listing rows are retried, in seconds.
 const UPDATE_INTERVAL_SECONDS: u64 = 30;
 
-fn updater(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Unit, String> {
+fn updater(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<PassRunner, String> {
     let section = conf.section("object-updater");
     let interval = section.parse("interval", UPDATE_INTERVAL_SECONDS, "whole seconds")?;
     let rate = |key, default| section.parse(key, default, "updates a second");
@@ -104,13 +104,13 @@ fn updater(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Unit, St
         parts.rings.container.clone(),
         options,
     );
-    Ok(Unit::new(pass, Duration::from_secs(interval)))
+    Ok(PassRunner::new(pass, Duration::from_secs(interval)))
 }
 
 /// How often the expirer's queue is processed, in seconds (Swift's).
 const EXPIRE_INTERVAL_SECONDS: u64 = 300;
 
-fn expirer(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Unit, String> {
+fn expirer(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<PassRunner, String> {
     let section = conf.section("object-expirer");
     let interval = section.parse("interval", EXPIRE_INTERVAL_SECONDS, "whole seconds")?;
     let needed = ExpirerDeps {
@@ -120,5 +120,5 @@ fn expirer(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Unit, St
         hash: server.store.hash.clone(),
     };
     let pass = Expirer::new(needed, ExpirerOptions::read(&section)?);
-    Ok(Unit::new(pass, Duration::from_secs(interval)))
+    Ok(PassRunner::new(pass, Duration::from_secs(interval)))
 }

@@ -208,7 +208,7 @@ fn nothing_was_done_behind_the_journal(devices: &std::path::Path, changes: &[Cha
 
 fn seed() -> u64 {
     let given = std::env::var("APUS_SEED").ok().and_then(|text| text.parse().ok());
-    given.unwrap_or_else(|| u64::from_le_bytes(apus_daemon::seed::bytes()) % 1_000_000)
+    given.unwrap_or_else(|| u64::from_le_bytes(apus_daemon::random::bytes()) % 1_000_000)
 }
 
 /// One test, since the journal and the faults are those of the process.

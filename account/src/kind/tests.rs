@@ -34,7 +34,7 @@ impl Bench {
         let account = AccountName::parse("a").unwrap();
         broker
             .create(&root, &path, move |connection| {
-                let id = format!("{}-sd1", apus_daemon::seed::uuid());
+                let id = format!("{}-sd1", apus_daemon::random::uuid());
                 let new = NewDatabase { path: account, id, created: at, put: at };
                 backend::initialize(connection, &new)
             })

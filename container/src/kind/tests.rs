@@ -55,7 +55,7 @@ impl Bench {
         let at = Timestamp::from_seconds(1_600_000_000);
         broker
             .create(&root, &path, move |connection| {
-                let id = format!("{}-sd1", apus_daemon::seed::uuid());
+                let id = format!("{}-sd1", apus_daemon::random::uuid());
                 let new = NewDatabase { path: container, id, created: at, put: at };
                 backend::initialize(connection, &new, 0)
             })

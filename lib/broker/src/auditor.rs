@@ -164,7 +164,7 @@ impl<K: DatabaseKind> Auditor<K> {
         let read = tokio::task::spawn_blocking(move || pages_of(&file, K::schema(), &sender));
         let mut accepted: Vec<bool> = vec![true; holders.others.len()];
         // No replica knows this id, so sync points under it mean nothing.
-        let id = apus_daemon::seed::uuid();
+        let id = apus_daemon::random::uuid();
         let wait = self.deps.local.client.deadlines().answer;
         while let Some(rows) = pages.recv().await {
             let call = ("merge_items", rows, &id);

@@ -172,7 +172,7 @@ impl Broker {
             // prevent the removal of a handoff.
             let folder = device.join("tmp");
             make_directories(&device, &folder, &disk)?;
-            let temporary = folder.join(format!(".{}.tmp", apus_daemon::seed::hex::<8>()));
+            let temporary = folder.join(format!(".{}.tmp", apus_daemon::random::hex::<8>()));
             let built = (|| {
                 let mut connection = connect(&temporary, Journal::Memory, true)?;
                 connection.run("BEGIN", &[])?;

@@ -114,7 +114,7 @@ impl<K: DatabaseKind> SalvageJob<K> {
         };
         let temporary = self.device.join("tmp");
         make_directories(&self.device, &temporary, &self.disk)?;
-        let fresh = temporary.join(format!("{}.salvaged.db", apus_daemon::seed::hex::<16>()));
+        let fresh = temporary.join(format!("{}.salvaged.db", apus_daemon::random::hex::<16>()));
         let saved = self.salvage(&fresh).unwrap_or_else(|error| {
             tracing::warn!(%error, database = %self.path.display(), "Failed to salvage all rows");
             Salvaged::default()

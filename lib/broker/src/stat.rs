@@ -16,7 +16,7 @@ use crate::schema::Schema;
 /// An id for a new database on a device, as Swift makes it (`swift/common/db.py`, `newid`).
 #[must_use]
 pub fn new_id(device: &str) -> String {
-    format!("{}-{device}", apus_daemon::seed::uuid())
+    format!("{}-{device}", apus_daemon::random::uuid())
 }
 
 /// Merges changes of metadata; an empty value removes one.

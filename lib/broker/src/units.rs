@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apus_daemon::Unit;
+use apus_daemon::PassRunner;
 use apus_daemon::config::{Conf, ConfigError};
 
 use crate::auditor::{Auditor, AuditorDeps};
@@ -20,7 +20,7 @@ pub fn replicator<K: Replica>(
     local: &LocalClient,
     after: Option<Arc<dyn AfterPush>>,
     conf: &Conf,
-) -> Result<Unit, ConfigError> {
+) -> Result<PassRunner, ConfigError> {
     let options = ReplicationOptions::read(&conf.section(K::schema().replicator))?;
     let interval = options.interval;
     let deps = ReplicatorDeps {
@@ -32,7 +32,7 @@ pub fn replicator<K: Replica>(
         transport: local.client.transport().clone(),
         after,
     };
-    Ok(Unit::new(Replicator::<K>::new(deps, options), interval))
+    Ok(PassRunner::new(Replicator::<K>::new(deps, options), interval))
 }
 
 /// Seconds between two audits of all databases (Swift's).
@@ -47,7 +47,7 @@ pub fn auditor<K: Replica>(
     server: &DatabaseServer<K>,
     local: LocalClient,
     conf: &Conf,
-) -> Result<Unit, ConfigError> {
+) -> Result<PassRunner, ConfigError> {
     let section = conf.section(K::schema().auditor);
     let interval = section.parse("interval", AUDIT_INTERVAL_SECONDS, "whole seconds")?;
     let per_second = format!("{}_per_second", K::schema().directory);
@@ -58,5 +58,5 @@ pub fn auditor<K: Replica>(
         local,
         per_second: section.parse(&per_second, 200.0, "a number")?,
     });
-    Ok(Unit::new(pass, Duration::from_secs(interval)))
+    Ok(PassRunner::new(pass, Duration::from_secs(interval)))
 }

@@ -42,7 +42,7 @@ impl Drain {
     }
 
     /// Waits until a stop was requested and no socket listens.
-    pub async fn deaf(&self) {
+    pub async fn stopped_listening(&self) {
         self.listening.wait().await;
     }
 

@@ -21,7 +21,7 @@ const MESSAGE_MAX: usize = 4096;
 
 /// The kind of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word {
+pub enum MessageKind {
     /// Overseer: the listening sockets of the last worker.
     Sockets,
     /// Worker: the configuration is valid; with the sockets on which it will listen.
@@ -37,10 +37,10 @@ pub enum Word {
     /// Overseer: stop accepting, finish open requests, exit.
     Finish,
     /// Worker: it has stopped accepting, and no longer ends with its overseer.
-    Deaf,
+    StoppedListening,
 }
 
-impl Word {
+impl MessageKind {
     const ALL: [Self; 8] = [
         Self::Sockets,
         Self::Ready,
@@ -49,15 +49,15 @@ impl Word {
         Self::Seal,
         Self::Sealed,
         Self::Finish,
-        Self::Deaf,
+        Self::StoppedListening,
     ];
 }
 
 /// One message.
 #[derive(Debug)]
-pub struct Message {
+pub struct HandoverMessage {
     /// Its kind.
-    pub word: Word,
+    pub kind: MessageKind,
     /// A reason; empty for most.
     pub text: String,
     /// Listening sockets.
@@ -97,11 +97,16 @@ impl Channel {
     ///
     /// # Errors
     /// When the other side is closed, or there are too many sockets.
-    pub async fn say(&self, word: Word, text: &str, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub async fn send(
+        &self,
+        kind: MessageKind,
+        text: &str,
+        sockets: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
         if sockets.len() > SOCKETS_MAX {
             return Err(io::Error::other(format!("more than {SOCKETS_MAX} listening sockets")));
         }
-        let mut bytes = vec![word as u8];
+        let mut bytes = vec![kind as u8];
         bytes.extend(text.bytes().take(MESSAGE_MAX - 1));
         let send = || {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
@@ -120,12 +125,12 @@ impl Channel {
     ///
     /// # Errors
     /// The kernel's, or a message of another version.
-    pub async fn hear(&self) -> io::Result<Option<Message>> {
-        self.0.async_io(Interest::READABLE, || receive(self.0.as_fd())).await
+    pub async fn receive(&self) -> io::Result<Option<HandoverMessage>> {
+        self.0.async_io(Interest::READABLE, || received(self.0.as_fd())).await
     }
 }
 
-fn receive(fd: BorrowedFd<'_>) -> io::Result<Option<Message>> {
+fn received(fd: BorrowedFd<'_>) -> io::Result<Option<HandoverMessage>> {
     let mut bytes = [0; MESSAGE_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut rights_buffer = RecvAncillaryBuffer::new(&mut space);
@@ -143,12 +148,12 @@ fn receive(fd: BorrowedFd<'_>) -> io::Result<Option<Message>> {
             sockets.extend(rights);
         }
     }
-    let Some((word, text)) = bytes.get(..got).and_then(<[u8]>::split_first) else {
+    let Some((number, text)) = bytes.get(..got).and_then(<[u8]>::split_first) else {
         return Ok(None);
     };
-    let word = Word::ALL.into_iter().find(|known| *known as u8 == *word);
-    let word = word.ok_or_else(|| io::Error::other("a message of an unknown kind"))?;
-    Ok(Some(Message { word, text: String::from_utf8_lossy(text).into_owned(), sockets }))
+    let kind = MessageKind::ALL.into_iter().find(|known| *known as u8 == *number);
+    let kind = kind.ok_or_else(|| io::Error::other("a message of an unknown kind"))?;
+    Ok(Some(HandoverMessage { kind, text: String::from_utf8_lossy(text).into_owned(), sockets }))
 }
 
 #[cfg(test)]
@@ -162,11 +167,11 @@ mod tests {
         let there = Channel::over(there).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        here.say(Word::Sockets, "text", &[listener.as_fd()]).await.unwrap();
+        here.send(MessageKind::Sockets, "text", &[listener.as_fd()]).await.unwrap();
         drop(listener);
         let waiting = TcpStream::connect(address).unwrap();
-        let message = there.hear().await.unwrap().unwrap();
-        assert_eq!((message.word, message.text.as_str()), (Word::Sockets, "text"));
+        let message = there.receive().await.unwrap().unwrap();
+        assert_eq!((message.kind, message.text.as_str()), (MessageKind::Sockets, "text"));
         let socket = message.sockets.into_iter().next().unwrap();
         let (_, peer) = TcpListener::from(socket).accept().unwrap();
         assert_eq!(peer, waiting.local_addr().unwrap());
@@ -176,14 +181,14 @@ mod tests {
     async fn a_closed_end_is_noticed() {
         let (here, there) = Channel::pair().unwrap();
         drop(there);
-        assert!(here.hear().await.unwrap().is_none());
-        assert!(here.say(Word::Go, "", &[]).await.is_err());
+        assert!(here.receive().await.unwrap().is_none());
+        assert!(here.send(MessageKind::Go, "", &[]).await.is_err());
     }
 
     #[test]
-    fn every_word_is_known() {
-        for (number, word) in Word::ALL.into_iter().enumerate() {
-            assert_eq!(word as usize, number);
+    fn every_kind_has_its_number() {
+        for (number, kind) in MessageKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, number);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A pass is idempotent, does not depend on hints about changes, and keeps no state between sweeps
 //! that others rely on, so that any number may run at once on any node. Intervals, panics, signals
-//! and recon files are the work of its runner ([`crate::Unit`]).
+//! and recon files are the work of its runner ([`crate::PassRunner`]).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -14,12 +14,12 @@ use apus_broker::Broker;
 use apus_cluster::SwiftConf;
 use apus_daemon::clock::SystemClock;
 use apus_daemon::drain::{Asked, Signals};
-use apus_daemon::handover::Word;
+use apus_daemon::handover::MessageKind;
 use apus_daemon::http::SharedHandler;
 use apus_daemon::metrics::Metrics;
 use apus_daemon::systemd::{State, notify};
 use apus_daemon::task::{TaskKind, spawn};
-use apus_daemon::{Clock, Drain, PassContext, ReconCache, Scope, Unit, serve};
+use apus_daemon::{Clock, Drain, PassContext, PassRunner, ReconCache, Scope, serve};
 use apus_disk::Counters;
 use apus_ring::{Local, SharedRing};
 use apus_store::quorum::Rings;
@@ -51,7 +51,7 @@ pub struct Node {
     pub(super) brokers: Vec<Arc<Broker>>,
     pub(super) object: Option<apus_object::Server>,
     pub(super) background: Vec<tokio::task::JoinHandle<()>>,
-    pub(super) units: Vec<(Unit, ReconCache)>,
+    pub(super) units: Vec<(PassRunner, ReconCache)>,
     /// Of the devices that its servers use.
     pub(super) owners: Vec<Arc<Owners>>,
     /// Of the devices that its daemons use, when they run all the time.
@@ -389,18 +389,18 @@ impl Node {
             let asked = tokio::select! {
                 asked = signals.next() => asked,
                 heard = hear(overseen) => match (heard, overseen) {
-                    (Some(Word::Seal), Some(overseen)) => {
+                    (Some(MessageKind::Seal), Some(overseen)) => {
                         if !self.sealed(signals).await {
                             return;
                         }
-                        overseen.say(Word::Sealed).await;
+                        overseen.say(MessageKind::Sealed).await;
                         continue;
                     }
-                    (Some(Word::Finish), Some(overseen)) => {
+                    (Some(MessageKind::Finish), Some(overseen)) => {
                         self.drain.begin_patiently();
-                        self.drain.deaf().await;
+                        self.drain.stopped_listening().await;
                         Overseen::let_go();
-                        overseen.say(Word::Deaf).await;
+                        overseen.say(MessageKind::StoppedListening).await;
                         return;
                     }
                     (Some(word), _) => {
@@ -479,9 +479,9 @@ impl Node {
 }
 
 /// The overseer's next message; pending forever without an overseer, `None` when it has ended.
-async fn hear(overseen: Option<&Overseen>) -> Option<Word> {
+async fn hear(overseen: Option<&Overseen>) -> Option<MessageKind> {
     match overseen {
-        Some(overseen) => overseen.channel.hear().await.ok().flatten().map(|heard| heard.word),
+        Some(overseen) => overseen.channel.receive().await.ok().flatten().map(|heard| heard.kind),
         None => std::future::pending().await,
     }
 }

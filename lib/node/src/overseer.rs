@@ -15,7 +15,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use apus_daemon::drain::{Asked, Signals};
-use apus_daemon::handover::{Channel, Word};
+use apus_daemon::handover::{Channel, MessageKind};
 use apus_daemon::systemd::{self, State, notify};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
@@ -41,7 +41,7 @@ struct Worker {
 impl Worker {
     /// Asks it to release its devices. A worker that does not is killed, which is always safe.
     async fn make_way(&mut self) {
-        let sealed = self.ask(Word::Seal, Word::Sealed).await;
+        let sealed = self.ask(MessageKind::Seal, MessageKind::Sealed).await;
         if !sealed {
             tracing::error!("the worker does not release its devices and is killed");
             send(&self.child, Signal::KILL);
@@ -50,14 +50,14 @@ impl Worker {
     }
 
     /// Sends a message and waits for the reply, or for the end of the worker.
-    async fn ask(&self, word: Word, answer: Word) -> bool {
+    async fn ask(&self, word: MessageKind, answer: MessageKind) -> bool {
         let answered = async {
-            if self.channel.say(word, "", &[]).await.is_err() {
+            if self.channel.send(word, "", &[]).await.is_err() {
                 return true;
             }
             loop {
-                match self.channel.hear().await {
-                    Ok(Some(message)) if message.word == answer => return true,
+                match self.channel.receive().await {
+                    Ok(Some(message)) if message.kind == answer => return true,
                     Ok(Some(_)) => {}
                     Ok(None) => return true,
                     Err(_) => return false,
@@ -77,10 +77,10 @@ fn send(child: &Child, signal: Signal) {
 /// Sends sockets to a new worker; returns those that it will listen on.
 async fn ready(channel: &Channel, sockets: &[OwnedFd]) -> Result<Vec<OwnedFd>, String> {
     let borrowed: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
-    let said = channel.say(Word::Sockets, "", &borrowed).await;
+    let said = channel.send(MessageKind::Sockets, "", &borrowed).await;
     said.map_err(|error| error.to_string())?;
-    match channel.hear().await.map_err(|error| error.to_string())? {
-        Some(message) if message.word == Word::Ready => Ok(message.sockets),
+    match channel.receive().await.map_err(|error| error.to_string())? {
+        Some(message) if message.kind == MessageKind::Ready => Ok(message.sockets),
         Some(message) => Err(message.text),
         None => Err("the worker ended before it was ready".to_owned()),
     }
@@ -182,7 +182,7 @@ impl Overseer {
 
     async fn go(&self, worker: &Worker) {
         // If it ended meanwhile, that is noticed soon.
-        let _ = worker.channel.say(Word::Go, "", &[]).await;
+        let _ = worker.channel.send(MessageKind::Go, "", &[]).await;
         notify(State::Ready);
     }
 
@@ -216,7 +216,7 @@ impl Overseer {
                 Asked::Finish => {
                     notify(State::Stopping);
                     current.make_way().await;
-                    current.ask(Word::Finish, Word::Deaf).await;
+                    current.ask(MessageKind::Finish, MessageKind::StoppedListening).await;
                     self.old.push(current.child);
                     // Swift's manager starts the next one as soon as this process is gone.
                     if !leaves_at_once {
@@ -236,7 +236,7 @@ impl Overseer {
             Ok(Some(next)) => {
                 current.make_way().await;
                 self.go(&next).await;
-                let _ = current.channel.say(Word::Finish, "", &[]).await;
+                let _ = current.channel.send(MessageKind::Finish, "", &[]).await;
                 self.old.push(current.child);
                 Some(next)
             }

@@ -10,7 +10,7 @@ use apus_daemon::addresses;
 use apus_daemon::config::{Conf, Section};
 use apus_daemon::http::SharedHandler;
 use apus_daemon::task::{TaskKind, spawn};
-use apus_daemon::{ReconCache, Unit};
+use apus_daemon::{PassRunner, ReconCache};
 use apus_disk::Reserve;
 use apus_object::QuarantineLimit;
 use apus_ring::Local;
@@ -30,7 +30,7 @@ const RECON_CACHE_PATH: &str = "/var/cache/swift";
 /// A server and all its daemons.
 struct Storage {
     handler: SharedHandler,
-    units: Vec<Unit>,
+    units: Vec<PassRunner>,
 }
 
 /// Up to which length a range of an object that Swift wrote is checked by reading the whole.

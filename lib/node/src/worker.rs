@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use apus_daemon::drain::{Asked, Signals};
-use apus_daemon::handover::{Channel, Word};
+use apus_daemon::handover::{Channel, MessageKind};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 use super::node::Node;
@@ -43,8 +43,8 @@ pub(super) struct Overseen {
 
 impl Overseen {
     /// Sends a message to the overseer, which may have ended.
-    pub(super) async fn say(&self, word: Word) {
-        if let Err(error) = self.channel.say(word, "", &[]).await {
+    pub(super) async fn say(&self, word: MessageKind) {
+        if let Err(error) = self.channel.send(word, "", &[]).await {
             tracing::debug!(%error, "cannot send a message to the overseer");
         }
     }
@@ -81,7 +81,7 @@ pub(super) async fn run(task: &Task<'_>) -> Result<(), String> {
         }
         Ok(None) => Ok(()),
         Err(error) => {
-            let _ = channel.say(Word::Failed, &error, &[]).await;
+            let _ = channel.send(MessageKind::Failed, &error, &[]).await;
             Err(error)
         }
     }
@@ -96,14 +96,14 @@ async fn prepare(
     let failed = |error: std::io::Error| format!("the overseer: {error}");
     let oversight = start::begin(task)?;
     let mut signals = Signals::catch().map_err(|error| format!("signals: {error}"))?;
-    let handed = channel.hear().await.map_err(failed)?.ok_or_else(gone)?;
+    let handed = channel.receive().await.map_err(failed)?.ok_or_else(gone)?;
     let mut node = Node::prepare_on(task.path, task.roles, Inherited::new(handed.sockets)).await?;
     node.own_for_daemons(&task.scope).await?;
-    channel.say(Word::Ready, "", &node.sockets()).await.map_err(failed)?;
+    channel.send(MessageKind::Ready, "", &node.sockets()).await.map_err(failed)?;
     loop {
         tokio::select! {
-            heard = channel.hear() => match heard.map_err(failed)?.ok_or_else(gone)?.word {
-                Word::Go => break,
+            heard = channel.receive() => match heard.map_err(failed)?.ok_or_else(gone)?.kind {
+                MessageKind::Go => break,
                 word => tracing::warn!(?word, "unexpected message from the overseer"),
             },
             asked = signals.next() => if asked == Asked::Stop {

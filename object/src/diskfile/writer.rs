@@ -171,7 +171,7 @@ pub(super) fn quarantine(place: &Place, reason: &str, counters: &Counters) -> bo
             if let Err(error) = invalidate() {
                 tracing::warn!(object = %directory.display(), %error, "Failed to invalidate the suffix of a quarantined object");
             }
-            apus_fault::point("quarantine.object.told");
+            apus_fault::point("quarantine.object.reported");
             true
         }
         Err(error) => {

@@ -50,7 +50,7 @@ pub(super) async fn delete(write: &Write<DeleteObjectRequest>) -> Result<Respons
         server.rows.update(&source, RowVerb::Delete, RowHeaders::deleted(time), time).await
     };
     notified.await.map_err(|error| row_lost(&error, object))?;
-    apus_fault::point("object.delete.told");
+    apus_fault::point("object.delete.reported");
     let code = if replaced.existed { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND };
     let reply = ObjectWriteReply {
         newest: Some(time),

@@ -134,7 +134,7 @@ impl ObjectRead {
         ranges: Vec<Resolved>,
     ) -> Result<Response<Body>, Refusal> {
         self.check_length(&stored).await?;
-        let boundary = apus_daemon::seed::hex::<16>();
+        let boundary = apus_daemon::random::hex::<16>();
         let framing = Framing::new(&ranges, stored.length, stored.content_type(), &boundary);
         let mut response = response(StatusCode::PARTIAL_CONTENT, &stored, ServedBody::Nothing);
         let head = response.headers_mut();

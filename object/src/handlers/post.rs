@@ -73,7 +73,7 @@ pub(super) async fn post(write: &Write<PostObjectRequest>) -> Result<Response<Bo
     row.set_content_type_timestamp(&content_type_time.to_string());
     row.set_meta_timestamp(time);
     server.rows.update(&source, RowVerb::Put, row, time).await.map_err(lost)?;
-    apus_fault::point("object.post.told");
+    apus_fault::point("object.post.reported");
     Ok(respond(StatusCode::ACCEPTED, &reply(existing.metadata, content_type)))
 }
 

@@ -77,7 +77,7 @@ pub(super) async fn put(
     apus_fault::point("object.put.published");
     let notified = notify(write, &stored, time, expired_before).await;
     notified.map_err(|error| row_lost(&error, object))?;
-    apus_fault::point("object.put.told");
+    apus_fault::point("object.put.reported");
     let reply = ObjectWriteReply { etag: Some(verified.etag), ..ObjectWriteReply::default() };
     Ok(respond(StatusCode::CREATED, &reply))
 }

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use apus_cluster::{PolicyIndex, Timestamp, policy::PolicyType};
-use apus_daemon::{Pass, PassContext, Span, Stopped, seed};
+use apus_daemon::{Pass, PassContext, Span, Stopped, random};
 use apus_ring::{Device, Local, Ring, SharedRing};
 use apus_store::quorum::Rings;
 use apus_wire::Client;
@@ -71,7 +71,7 @@ impl Replicator {
         local: Local,
         options: ReplicatorOptions,
     ) -> Self {
-        let sweeps = u32::from(u16::from_le_bytes(seed::bytes()));
+        let sweeps = u32::from(u16::from_le_bytes(random::bytes()));
         Self {
             store,
             client,
@@ -250,7 +250,7 @@ impl DeviceWalk<'_> {
             }
         };
         // Nodes must not all work on the same partition.
-        let salt = u32::from_le_bytes(seed::bytes());
+        let salt = u32::from_le_bytes(random::bytes());
         numbers.sort_unstable_by_key(|number| number.wrapping_mul(2_654_435_761) ^ salt);
         numbers
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use apus_cluster::PathHash;
-use apus_daemon::seed;
+use apus_daemon::random;
 use apus_ring::Device;
 
 use super::job::{Batch, PartitionJob, RemoteError};
@@ -66,7 +66,7 @@ async fn try_update(
     let mut primaries = job.other_primaries();
     if !primaries.is_empty() {
         // Nodes must not all begin with the same one.
-        let turn = usize::from(u16::from_le_bytes(seed::bytes())) % primaries.len();
+        let turn = usize::from(u16::from_le_bytes(random::bytes())) % primaries.len();
         primaries.rotate_left(turn);
     }
     let count = primaries.len();

@@ -20,7 +20,7 @@ pub(super) fn set_ranges(
     kind: &str,
     body: Body,
 ) {
-    let framing = Framing::new(ranges, total, kind, &apus_daemon::seed::hex::<16>());
+    let framing = Framing::new(ranges, total, kind, &apus_daemon::random::hex::<16>());
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     set(response.headers_mut(), "content-length", &framing.length.to_string());
     set(response.headers_mut(), "content-type", &framing.content_type);

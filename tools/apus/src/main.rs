@@ -8,7 +8,7 @@ mod ring_transport;
 mod saio;
 
 /// Small requests spend much of their time in the allocator: with this one a PUT of 4 KiB costs a
-/// server 1.1 times less CPU and a GET 1.4 times less than with glibc's (docs/performance.md).
+/// server 1.1 times less CPU and a GET 1.4 times less than with glibc's (docs/reference/performance.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,6 +1,6 @@
 //! `rebalance`: assigns partitions to devices, and writes builder and ring.
 
-use apus_daemon::seed;
+use apus_daemon::random;
 use apus_ring::BuilderError;
 use apus_ring::builder::{Placed, RingBuilder, place};
 use apus_ring::search::format_device;
@@ -47,7 +47,7 @@ pub(super) fn seed_of(text: &str) -> u64 {
 
 /// The given seed, or a random one.
 pub(super) fn seed_or_random(given: Option<&str>) -> u64 {
-    given.map_or_else(|| u64::from_le_bytes(seed::bytes()), seed_of)
+    given.map_or_else(|| u64::from_le_bytes(random::bytes()), seed_of)
 }
 
 fn validation_error(error: &BuilderError) -> CommandError {

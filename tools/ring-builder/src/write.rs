@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use apus_daemon::seed;
+use apus_daemon::random;
 use apus_ring::Ring;
 use apus_ring::builder::{BuilderDevice, RingBuilder};
 use apus_ring::format;
@@ -39,7 +39,7 @@ pub(super) fn create(arguments: &[String]) -> Result<RingBuilder, CommandError> 
     let hours = u64::try_from(hours)
         .map_err(|_| format!("min_part_hours must be non-negative (was {hours})"))?;
     let mut builder = RingBuilder::new(part_power, replicas, hours)?;
-    builder.id = Some(seed::hex::<16>());
+    builder.id = Some(random::hex::<16>());
     Ok(builder)
 }
 
@@ -153,6 +153,6 @@ fn rebuilt(
     builder.version = ring.version;
     builder.id_width = Some(ring.id_width);
     builder.dispersion_is_known = false;
-    builder.id = Some(seed::hex::<16>());
+    builder.id = Some(random::hex::<16>());
     Ok(builder)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use apus_cluster::backend_auth::BackendAuth;
 use apus_daemon::clock::SystemClock;
 use apus_daemon::http::{Body, empty, full};
-use apus_daemon::seed;
+use apus_daemon::random;
 use apus_wire::Transport;
 use apus_wire::signed::Signer;
 use apus_wire::signed::seal::{NONCE, Question, SEAL, Sealer};
@@ -58,7 +58,7 @@ impl SignedClient {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Bytes, String> {
-        let nonce = seed::hex::<16>();
+        let nonce = random::hex::<16>();
         let named = |error: &dyn std::fmt::Display| format!("{address}: {error}");
         let sent = body.map_or_else(empty, |body| full(body.to_string()));
         let request = Request::builder().method(method.clone()).uri(path);

@@ -2,7 +2,7 @@
 //!
 //! It runs on one node that the operator chooses, next to the builder files, which stay
 //! authoritative: `ring-builder` may be used at any time. Reads and writes of objects do not need it:
-//! while it is stopped, rings stay as they are. All requests are signed. `docs/joining.md` is for
+//! while it is stopped, rings stay as they are. All requests are signed. `docs/operating/joining.md` is for
 //! operators.
 //!
 //! One partition never has two moving replicas: the next step starts when every server runs the

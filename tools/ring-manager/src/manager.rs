@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use apus_daemon::seed;
+use apus_daemon::random;
 use apus_ring::builder::place;
 use apus_ring::builder::{BuilderDevice, RingBuilder};
 use apus_ring::format;
@@ -213,7 +213,7 @@ impl Manager {
             let ring = pending.ring.as_str();
             let Some(mut builder) = self.builders.get(ring).cloned() else { continue };
             let (changed, last) = (builder.devices_changed, builder.balance().percent);
-            let seed = u64::from_le_bytes(seed::bytes());
+            let seed = u64::from_le_bytes(random::bytes());
             let done = place(&mut builder, now_seconds, seed)
                 .map_err(|error| format!("{ring}: {error}"))?;
             let is_needed = changed || done.removed > 0 || !pending.draining.is_empty();

@@ -43,7 +43,7 @@ pub(super) async fn take<K: DatabaseKind>(
     let taken = tokio::task::spawn_blocking(move || {
         let Some(mut opened) = opener.open(&path)? else { return Ok(None) };
         make_directories(&root, &temporary, &disk)?;
-        let name = format!("apus-snapshot-{}", apus_daemon::seed::hex::<8>());
+        let name = format!("apus-snapshot-{}", apus_daemon::random::hex::<8>());
         let mut snapshot = Snapshot { file: temporary.join(name), length: 0, md5: String::new() };
         let target = snapshot.file.to_string_lossy().into_owned();
         digest::check_schema(&mut opened.connection)?;

@@ -79,7 +79,7 @@ pub(super) async fn receive<K: Replica>(
 ) -> Result<(), DbError> {
     let (sender, pieces) = mpsc::channel(WINDOW);
     let temporary = arrival.device.join("tmp");
-    let received_file = temporary.join(format!("apus-{}", apus_daemon::seed::hex::<8>()));
+    let received_file = temporary.join(format!("apus-{}", apus_daemon::random::hex::<8>()));
     let disk = broker.disk().clone();
     let (conf, hash, file) = (conf.clone(), arrival.hash, arrival.file.to_owned());
     let device = arrival.device.to_owned();

@@ -39,7 +39,7 @@ impl DatabaseWalk<'_> {
         let mut removed = 0;
         let root = self.device.join(self.kind);
         let mut partitions = names(&root)?;
-        let start = u32::from_le_bytes(apus_daemon::seed::bytes()) as usize;
+        let start = u32::from_le_bytes(apus_daemon::random::bytes()) as usize;
         let turn = start.checked_rem(partitions.len()).unwrap_or(0);
         partitions.rotate_left(turn);
         for name in partitions {

@@ -272,7 +272,7 @@ async fn a_connection_that_was_accepted_before_a_patient_stop_gets_its_first_ans
     let mut other = TcpStream::connect(address).await.unwrap();
     assert_eq!(ask(&mut other).await, "HTTP/1.1 204");
     drain.begin_patiently();
-    drain.deaf().await;
+    drain.stopped_listening().await;
     assert!(TcpStream::connect(address).await.is_err(), "it still listens");
     assert_eq!(ask(&mut silent).await, "HTTP/1.1 204");
     serving.await.unwrap();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apus_daemon::config::Conf;
-use apus_daemon::seed;
+use apus_daemon::random;
 use apus_disk::{AtomicFile, Counters};
 use apus_ring::SharedRing;
 use apus_ring::builder::{NewDevice, RingBuilder, file};
@@ -197,12 +197,12 @@ impl Folder {
             "[swift-hash]\nswift_hash_path_prefix = {}\nswift_hash_path_suffix = {}\n\n\
              [storage-policy:0]\nname = gold\ndefault = yes\n\n\
              [apus]\ncluster_key = {}\n",
-            seed::hex::<16>(),
-            seed::hex::<16>(),
-            seed::hex::<32>()
+            random::hex::<16>(),
+            random::hex::<16>(),
+            random::hex::<32>()
         );
         self.write("etc/swift.conf", swift_conf.as_bytes())?;
-        let user = format!("user_apus_admin = {} .admin\n", seed::hex::<20>());
+        let user = format!("user_apus_admin = {} .admin\n", random::hex::<20>());
         let proxy = format!(
             "[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {port}\n\n\
              [pipeline:main]\n\
@@ -211,7 +211,7 @@ impl Folder {
              [app:proxy-server]\nuse = egg:swift#proxy\nclient_timeout = 60\n\n\
              [filter:tempauth]\nuse = egg:swift#tempauth\ntoken_key = {}\n{user}\n\
              [filter:s3api]\nuse = egg:swift#s3api\nlocation = us-east-1\nstorage_domain = localhost\nsigv2 = false\n",
-            seed::hex::<32>(),
+            random::hex::<32>(),
         );
         let proxy = if options.dev_users { users::added(&proxy)? } else { proxy };
         self.write(PROXY_CONF, proxy.as_bytes())?;
@@ -225,7 +225,7 @@ impl Folder {
         let failed = |error: &dyn std::fmt::Display| format!("{kind} ring: {error}");
         let mut builder =
             RingBuilder::new(PART_POWER, f64::from(replicas), 1).map_err(|error| failed(&error))?;
-        builder.id = Some(seed::hex::<16>());
+        builder.id = Some(random::hex::<16>());
         for device in 1..=devices {
             builder.add(NewDevice {
                 region: 1,
@@ -239,7 +239,9 @@ impl Folder {
                 meta: String::new(),
             });
         }
-        builder.rebalance(0, u64::from_le_bytes(seed::bytes())).map_err(|error| failed(&error))?;
+        builder
+            .rebalance(0, u64::from_le_bytes(random::bytes()))
+            .map_err(|error| failed(&error))?;
         self.write(&format!("etc/{kind}.builder"), &file::encode(&builder))?;
         let ring = v1::encode(&builder.ring_data()).map_err(|error| failed(&error))?;
         self.write(&format!("etc/{kind}.ring.gz"), &ring)?;

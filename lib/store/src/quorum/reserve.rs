@@ -12,7 +12,7 @@ use apus_cluster::Timestamp;
 use apus_cluster::policy::majority;
 use apus_daemon::Body;
 use apus_daemon::http::empty;
-use apus_daemon::seed;
+use apus_daemon::random;
 use apus_daemon::task::{TaskKind, spawn};
 use apus_ring::Device;
 use apus_wire::NodeRequest;
@@ -214,7 +214,7 @@ impl ObjectCall<'_> {
                 }
                 Verdict::Again if Instant::now() < until => {
                     self.release(&lease);
-                    tokio::time::sleep(pause.mul_f64(seed::share())).await;
+                    tokio::time::sleep(pause.mul_f64(random::share())).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                     continue;
                 }

@@ -345,7 +345,7 @@ impl UploadStore for Multipart {
         let hidden = segments(&op.object.container)?;
         let make = PutContainer { container: hidden, metadata: Metadata::new(), policy: None };
         self.next.put_container(&system, make).await?;
-        let id = apus_daemon::seed::hex::<16>();
+        let id = apus_daemon::random::hex::<16>();
         let put = PutObject {
             object: Self::marker(&op.object, &id)?,
             body: apus_daemon::http::empty(),

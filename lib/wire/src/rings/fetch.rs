@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apus_daemon::{Drain, seed};
+use apus_daemon::{Drain, random};
 
 use super::{Refusal, RingClient, RingClientError, RingFolder, RingName, Statement, Step};
 
@@ -129,7 +129,7 @@ pub async fn keep_fetching(
             }
         }
         // Not all nodes at the same moment.
-        let wait = interval.mul_f64(0.75 + seed::share() / 2.0);
+        let wait = interval.mul_f64(0.75 + random::share() / 2.0);
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = drain.begun() => return,
@@ -141,7 +141,7 @@ pub async fn keep_fetching(
 fn chosen(mut peers: Vec<String>) -> Vec<String> {
     let mut chosen = Vec::new();
     while chosen.len() < PEERS && !peers.is_empty() {
-        let at = usize::try_from(u64::from_le_bytes(seed::bytes())).unwrap_or_default();
+        let at = usize::try_from(u64::from_le_bytes(random::bytes())).unwrap_or_default();
         chosen.push(peers.swap_remove(at % peers.len()));
     }
     chosen

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use apus_cluster::backend_auth::{BackendAuth, Mode};
-use apus_daemon::{Body, Clock, seed};
+use apus_daemon::{Body, Clock, random};
 use hmac::Mac;
 use http::{HeaderValue, Request, header};
 use http_body::Body as _;
@@ -59,7 +59,7 @@ impl Signer {
         let claim = Claim {
             key: self.key.id.clone(),
             date_ms: u64::try_from(self.clock.now().as_millis()).unwrap_or(u64::MAX),
-            nonce: u128::from_le_bytes(seed::bytes()),
+            nonce: u128::from_le_bytes(random::bytes()),
             body: guard,
             length: length.filter(|_| guard == BodyGuard::Frames),
         };

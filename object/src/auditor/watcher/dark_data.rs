@@ -100,7 +100,7 @@ impl DarkData {
             (partition, ring.primaries(partition).into_iter().cloned().collect::<Vec<_>>())
         };
         // Begins with a random one.
-        let first = usize::from(u16::from_le_bytes(apus_daemon::seed::bytes()));
+        let first = usize::from(u16::from_le_bytes(apus_daemon::random::bytes()));
         let turn = first.checked_rem(nodes.len()).unwrap_or(0);
         nodes.rotate_left(turn);
         let Some(request) = request(partition, account, container, object) else {

@@ -13,7 +13,7 @@
 //!
 //! What holds throughout: of one partition at most one replica moves in a rebalance, and none
 //! within `min_part_hours` of the last time, except that replicas of removed devices are placed at
-//! once, and then no other replica of that partition moves. `docs/ring.md` describes the algorithm with
+//! once, and then no other replica of that partition moves. `docs/internals/ring.md` describes the algorithm with
 //! its arithmetic.
 
 mod apportion;

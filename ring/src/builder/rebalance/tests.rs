@@ -1,6 +1,6 @@
 //! Rings of the sizes and shapes on which Swift's builder was measured.
 //!
-//! They are judged by bounds that no builder can beat (`docs/ring.md`), also after random changes.
+//! They are judged by bounds that no builder can beat (`docs/internals/ring.md`), also after random changes.
 #![allow(clippy::needless_range_loop, reason = "rows and parts are indexes here")]
 
 use super::super::{NewDevice, RingBuilder};

@@ -134,7 +134,7 @@ impl Quorum {
         policy: PolicyIndex,
     ) -> Result<ObjectWritten> {
         let call = ObjectCall::new(self, cx, &op.object, policy)?;
-        let encoder = PutEncoder::new(apus_daemon::seed::hex::<16>());
+        let encoder = PutEncoder::new(apus_daemon::random::hex::<16>());
         // Swift's nodes check this themselves, and ours thereby refuse a long body early.
         let if_absent = op.conditions.is_absent_only() && !cx.is_strong();
         let request = PutObjectRequest {

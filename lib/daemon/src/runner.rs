@@ -11,8 +11,8 @@ use futures_util::FutureExt;
 use tracing::Instrument;
 
 use crate::pass::{Pass, PassContext, Span, Stopped, pass_span};
+use crate::random;
 use crate::recon::ReconCache;
-use crate::seed;
 use crate::task::spawn_blocking;
 
 /// Why a sweep is not complete.
@@ -27,15 +27,15 @@ pub enum PassError {
 }
 
 /// A daemon's pass, ready to be run once or repeatedly.
-pub struct Unit {
+pub struct PassRunner {
     name: &'static str,
     interval: Duration,
     sweep: Box<dyn Sweep>,
 }
 
-impl std::fmt::Debug for Unit {
+impl std::fmt::Debug for PassRunner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Unit").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("PassRunner").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -71,7 +71,7 @@ impl<P: Pass> Sweep for P {
     }
 }
 
-impl Unit {
+impl PassRunner {
     /// Runs `pass` every `interval`, counted from the end of a sweep to the start of the next.
     pub fn new<P: Pass>(pass: P, interval: Duration) -> Self {
         Self { name: pass.name(), interval, sweep: Box::new(pass) }
@@ -98,7 +98,7 @@ impl Unit {
 
     /// Runs sweep after sweep until a stop is requested.
     pub async fn run(mut self, cx: PassContext, recon: ReconCache) {
-        let mut wait = self.interval.min(FIRST_WAIT_MAX).mul_f64(seed::share());
+        let mut wait = self.interval.min(FIRST_WAIT_MAX).mul_f64(random::share());
         while cx.unless_stopped(tokio::time::sleep(wait)).await.is_ok() {
             if let Err(error) = self.once(&cx, &recon).await
                 && !cx.drain.has_begun()
@@ -106,7 +106,7 @@ impl Unit {
                 tracing::error!(daemon = self.name, %error, "A pass of the daemon failed");
             }
             // So that the sweeps of many nodes spread over time.
-            wait = self.interval.mul_f64(0.9 + 0.2 * seed::share());
+            wait = self.interval.mul_f64(0.9 + 0.2 * random::share());
         }
     }
 }
@@ -162,7 +162,7 @@ mod tests {
             drain: drain.clone(),
             once: false,
         };
-        let unit = Unit::new(Counting { sweeps: 0, drain }, Duration::from_secs(60));
+        let unit = PassRunner::new(Counting { sweeps: 0, drain }, Duration::from_secs(60));
         unit.run(cx, recon.clone()).await;
         assert_eq!(recon.read("object.recon").get("counted").unwrap(), 4);
         assert_eq!(recon.read("apus-passes.recon")["object-counter"]["report"], 4);
