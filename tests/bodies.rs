@@ -10,24 +10,25 @@ const READS: [&str; 4] = [".frame()", "Limited::new(", "body.collect()", "into_b
 const FUNCTIONS: [&str; 2] = ["collect(", "collect_answer("];
 
 /// Files with such calls, how many, and the bound of each.
-const PLACES: [(&str, usize, &str); 40] = [
+const PLACES: [(&str, usize, &str); 41] = [
     ("account/src/reaper/remove.rs", 1, "LISTING_BYTES_MAX"),
     ("lib/broker/src/replication/body.rs", 1, "its caller's `max`"),
     ("lib/broker/src/replication/transfer.rs", 1, "into a file; a queue of pieces"),
     ("lib/daemon/src/unread.rs", 1, "throws each piece away; REST_BYTES_MAX"),
     ("lib/store/src/body.rs", 2, "its caller's `max` and the memory for documents"),
-    ("lib/store/src/quorum/container.rs", 1, "LISTING_BYTES_MAX"),
+    ("lib/store/src/quorum/database.rs", 1, "LISTING_BYTES_MAX"),
     ("lib/store/src/quorum/fan.rs", 1, "ANSWER_BYTES_MAX"),
-    ("lib/store/src/quorum/read.rs", 2, "streams; a queue of pieces"),
+    ("lib/store/src/quorum/read/ranges.rs", 1, "streams; a queue of pieces"),
+    ("lib/store/src/quorum/read/resume.rs", 1, "streams; a queue of pieces"),
     ("lib/store/src/quorum/send.rs", 1, "ANSWER_BYTES_MAX"),
-    ("lib/store/src/quorum/write.rs", 1, "SHORT, then a queue of pieces per node; admission"),
+    ("lib/store/src/quorum/write/mod.rs", 1, "SHORT, then a queue of pieces per node; admission"),
     ("lib/store/src/stage/copy.rs", 1, "SLO_MAX_MANIFEST_SIZE"),
     ("lib/store/src/stage/memory_store.rs", 1, "compiled for tests only"),
     ("lib/store/src/stage/segments.rs", 1, "streams; one piece"),
-    ("lib/store/src/stage/slo/later.rs", 1, "STORED_BYTES_MAX"),
-    ("lib/store/src/stage/slo/delete.rs", 1, "HELD_BYTES_MAX"),
-    ("lib/store/src/stage/slo/manifest.rs", 2, "HELD_BYTES_MAX, or its caller's `bytes_max`"),
-    ("lib/store/src/stage/slo/walk.rs", 1, "HELD_BYTES_MAX for all that are open"),
+    ("lib/store/src/stage/slo/delete.rs", 1, "MANIFEST_BYTES_MAX"),
+    ("lib/store/src/stage/slo/manifest.rs", 2, "MANIFEST_BYTES_MAX, or its caller's `bytes_max`"),
+    ("lib/store/src/stage/slo/queued.rs", 1, "MANIFEST_BYTES_MAX"),
+    ("lib/store/src/stage/slo/walk.rs", 1, "MANIFEST_BYTES_MAX for all that are open"),
     ("lib/wire/src/pool.rs", 1, "ASKED_BYTES_MAX"),
     ("lib/wire/src/put_stream.rs", 1, "streams; the head of a part is bounded"),
     ("lib/wire/src/rings/body.rs", 1, "its caller's `bytes_max`"),

@@ -168,7 +168,7 @@ pub(crate) async fn broadcast(
         });
     }
     drop(sender);
-    let (mut answers, skipped) = collect(receiver, rule).await;
+    let (mut answers, skipped) = collect_outcomes(receiver, rule).await;
     if !skipped.is_empty() && agreed_status(rule, &answers).is_none() {
         let asked = skipped.into_iter().filter_map(|index| {
             let (node, request) = (nodes.voters().nth(index)?, build(index));
@@ -187,7 +187,7 @@ pub(crate) async fn broadcast(
 
 /// Collects outcomes until all are there, or until the answers are a quorum and the grace period
 /// has passed. Returns the answers, and the replicas whose voters were skipped.
-async fn collect(
+async fn collect_outcomes(
     mut receiver: mpsc::Receiver<VoterOutcome>,
     rule: &QuorumRule,
 ) -> (Vec<NodeAnswer>, Vec<usize>) {
