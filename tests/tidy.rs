@@ -15,10 +15,10 @@ const EDGES: [(&str, &[&str]); 20] = [
     ("membership", &["cluster", "daemon"]),
     ("broker", &["cluster", "daemon", "disk", "fault", "ring", "wire"]),
     ("store", &["cluster", "daemon", "fault", "ring", "wire"]),
-    ("account", &["broker", "cluster", "daemon", "disk", "fault", "ring", "wire"]),
-    ("container", &["broker", "cluster", "daemon", "disk", "fault", "ring", "store", "wire"]),
+    ("account", &["broker", "cluster", "daemon", "fault", "ring", "wire"]),
+    ("container", &["broker", "cluster", "daemon", "fault", "ring", "store", "wire"]),
     ("object", &["cluster", "daemon", "disk", "fault", "ring", "store", "wire"]),
-    ("proxy", &["cluster", "daemon", "ring", "store", "wire"]),
+    ("proxy", &["cluster", "daemon", "store"]),
     (
         "node",
         &[

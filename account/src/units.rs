@@ -7,7 +7,7 @@ use std::time::Duration;
 use apus_broker::{LocalClient, units};
 use apus_cluster::PolicyIndex;
 use apus_daemon::Unit;
-use apus_daemon::config::Conf;
+use apus_daemon::config::{Conf, ConfigError};
 use apus_ring::{Local, SharedRing};
 use apus_wire::Client;
 
@@ -33,8 +33,12 @@ pub struct DaemonParts {
 /// configuration.
 ///
 /// # Errors
-/// Names an option, its value and what was expected.
-pub fn units(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Unit>, String> {
+/// See [`ConfigError`].
+pub fn units(
+    server: &Arc<Server>,
+    parts: &DaemonParts,
+    conf: &Conf,
+) -> Result<Vec<Unit>, ConfigError> {
     let local = LocalClient {
         client: parts.client.clone(),
         ring: parts.accounts.clone(),
@@ -52,7 +56,7 @@ const REAP_INTERVAL_SECONDS: u64 = 3600;
 /// Seconds after which an account that still has containers is logged (Swift's): 30 days.
 const REAP_WARN_SECONDS: u64 = 30 * 86_400;
 
-fn reaper(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Unit, String> {
+fn reaper(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Unit, ConfigError> {
     let section = conf.section("account-reaper");
     let seconds = |key, default| section.parse(key, default, "whole seconds");
     let interval = seconds("interval", REAP_INTERVAL_SECONDS)?;

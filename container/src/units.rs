@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use apus_broker::{LocalClient, units};
 use apus_daemon::Unit;
-use apus_daemon::config::Conf;
+use apus_daemon::config::{Conf, ConfigError};
 use apus_ring::Local;
 use apus_store::Primitive;
 use apus_store::quorum::Rings;
@@ -35,8 +35,12 @@ impl std::fmt::Debug for DaemonParts {
 /// server's configuration.
 ///
 /// # Errors
-/// Names an option, its value and what was expected.
-pub fn units(server: &Arc<Server>, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Unit>, String> {
+/// See [`ConfigError`].
+pub fn units(
+    server: &Arc<Server>,
+    parts: &DaemonParts,
+    conf: &Conf,
+) -> Result<Vec<Unit>, ConfigError> {
     let local = LocalClient {
         client: server.client.clone(),
         ring: parts.rings.container.clone(),
@@ -61,7 +65,7 @@ fn updater(
     parts: &DaemonParts,
     local: LocalClient,
     conf: &Conf,
-) -> Result<Unit, String> {
+) -> Result<Unit, ConfigError> {
     let section = conf.section("container-updater");
     let interval = section.parse("interval", UPDATE_INTERVAL_SECONDS, "whole seconds")?;
     let pass = Updater::new(server.clone(), parts.rings.account.clone(), local);
@@ -80,7 +84,7 @@ fn queue(server: &Server, parts: &DaemonParts) -> Queue {
 /// Seconds between two passes over the queue of misplaced objects (Swift's).
 const RECONCILE_INTERVAL_SECONDS: f64 = 30.0;
 
-fn reconciler(parts: &DaemonParts, queue: Queue, conf: &Conf) -> Result<Unit, String> {
+fn reconciler(parts: &DaemonParts, queue: Queue, conf: &Conf) -> Result<Unit, ConfigError> {
     let section = conf.section("container-reconciler");
     let interval = section.parse("interval", RECONCILE_INTERVAL_SECONDS, "seconds")?;
     let interval = Duration::try_from_secs_f64(interval)

@@ -14,8 +14,8 @@ use apus_ring::SharedRing;
 
 /// Time that this thread was on a CPU.
 fn cpu() -> Duration {
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
-    Duration::from_nanos(told.split(' ').next().unwrap().parse().unwrap())
+    let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    Duration::from_nanos(statistics.split(' ').next().unwrap().parse().unwrap())
 }
 
 fn least(times: usize, mut work: impl FnMut()) -> Duration {

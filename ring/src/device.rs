@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Index of a device in the ring's list; holes are allowed, reuse is not.
 pub type DeviceId = u32;
 
-/// A device as ring files spell it.
+/// A device as ring files have it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Device {
     /// Its id.
@@ -62,8 +62,8 @@ fn joined(ip: &str, port: u16) -> String {
 }
 
 impl Device {
-    /// A device known only by the address of its server and its name, as `X-Container-Host` and
-    /// its like tell them. `None` when the address is not `ip:port`.
+    /// A device with only an address and a name, as in `X-Container-Host` and similar headers.
+    /// `None` when the address is not `ip:port`.
     pub fn at(address: &str, device: &str) -> Option<Self> {
         let (ip, port) = address.trim().rsplit_once(':')?;
         Some(Self {

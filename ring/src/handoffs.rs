@@ -1,4 +1,4 @@
-//! The deterministic order after the primaries.
+//! Handoff devices of a partition, in the order that all nodes agree on.
 //!
 //! Source: `swift/common/ring/ring.py`, `get_more_nodes`. Four passes over all partitions from a
 //! pseudo-random start: a region not used so far, then a zone, then an address, then any device.
@@ -165,7 +165,7 @@ impl<'a> Iterator for Handoffs<'a> {
             }
             while let Some(id) = self.found.get(self.taken).copied() {
                 self.taken += 1;
-                // One that suited may have been met twice, or beside one of its domain.
+                // A device that suited may have been found twice, or together with another of its domain.
                 if self.suits(id)
                     && let Some(device) = self.ring.device(id)
                 {

@@ -1,5 +1,6 @@
-//! What moves between two placements: partition replicas by device, node, zone and region, and
-//! with the fill known, bytes and time.
+//! Comparison of two rings: partition replicas that move, by failure domain.
+//!
+//! Where the bytes in use are known, bytes and time are computed as well.
 //!
 //! A replica that changes its device within a zone moves for the devices and not for the zone.
 
@@ -7,14 +8,14 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::Device;
 use crate::builder::Tier;
 use crate::format::UncheckedRing;
+use crate::{Device, RingError};
 
-/// How devices of two rings are recognised.
+/// How devices of two rings are matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Same {
-    /// By id: both rings are of one builder, and no id was given anew in between.
+pub enum MatchBy {
+    /// By id: both rings come from one builder, and no id was reused in between.
     Id,
     /// By address, port and name.
     Place,
@@ -23,17 +24,17 @@ pub enum Same {
 /// Partition replicas of one failure domain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Change {
-    /// Held before.
+    /// Replicas before.
     pub before: u64,
-    /// Held afterwards.
+    /// Replicas afterwards.
     pub after: u64,
-    /// Received.
+    /// Replicas that it receives.
     pub into: u64,
-    /// Given away.
+    /// Replicas that it gives away.
     pub out: u64,
 }
 
-/// Everything that moves.
+/// All moves from one ring to another.
 #[derive(Debug, Default)]
 pub struct Moves {
     /// Partitions of which a replica moves.
@@ -46,7 +47,7 @@ pub struct Moves {
     tiers: BTreeMap<Tier, (String, Change)>,
 }
 
-/// Bytes on all devices now, and bytes a second that a device takes in or gives.
+/// Bytes in use, and the rate at which a device sends or receives, for estimates.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Amounts {
     /// Bytes on all devices.
@@ -55,32 +56,32 @@ pub struct Amounts {
     pub rate: Option<f64>,
 }
 
-/// A device of either ring, numbered alike in both.
+/// The devices of both rings under common indexes.
 struct Numbers {
     devices: Vec<Device>,
     old: Vec<usize>,
     new: Vec<usize>,
 }
 
-const NOBODY: usize = usize::MAX;
+const NO_INDEX: usize = usize::MAX;
 
-fn number(old: &UncheckedRing, new: &UncheckedRing, same: Same) -> Numbers {
+fn number(old: &UncheckedRing, new: &UncheckedRing, same: MatchBy) -> Numbers {
     let mut known: BTreeMap<(u32, String, u16, String), usize> = BTreeMap::new();
     let mut devices: Vec<Device> = Vec::new();
     let mut of = |ring: &UncheckedRing| -> Vec<usize> {
         ring.devices
             .iter()
             .map(|slot| {
-                let Some(device) = slot else { return NOBODY };
+                let Some(device) = slot else { return NO_INDEX };
                 let key = match same {
-                    Same::Id => (device.id, String::new(), 0, String::new()),
-                    Same::Place => (0, device.ip.clone(), device.port, device.device.clone()),
+                    MatchBy::Id => (device.id, String::new(), 0, String::new()),
+                    MatchBy::Place => (0, device.ip.clone(), device.port, device.device.clone()),
                 };
                 let at = *known.entry(key).or_insert_with(|| {
                     devices.push(device.clone());
                     devices.len() - 1
                 });
-                // Where it is now counts.
+                // The newer ring's domain counts.
                 if let Some(known) = devices.get_mut(at) {
                     known.clone_from(device);
                 }
@@ -92,11 +93,108 @@ fn number(old: &UncheckedRing, new: &UncheckedRing, same: Same) -> Numbers {
     Numbers { devices, old, new }
 }
 
-/// Compares two rings. The new one may have twice the partitions, each pair of which came of one.
+/// Indexes of the devices that hold a partition.
+fn holders(ring: &UncheckedRing, numbers: &[usize], part: usize, into: &mut Vec<usize>) {
+    into.clear();
+    let ids = ring.rows.iter().filter_map(|row| row.get(part));
+    let known = ids.filter_map(|id| numbers.get(*id as usize).copied());
+    into.extend(known.filter(|at| *at != NO_INDEX));
+}
+
+/// Counts moves by failure domain, with small indexes in place of tiers.
+struct Counter {
+    moves: Moves,
+    /// Indexes of each device's domains.
+    paths: Vec<[usize; 4]>,
+    /// By index of the domain.
+    changes: Vec<Change>,
+    /// Replicas of one partition by domain, in the old and the new ring.
+    counts: Vec<(usize, i64, i64)>,
+}
+
+impl Counter {
+    fn new(devices: &[Device]) -> Self {
+        // Without matching by id, the two rings may use one id for different devices.
+        let tiers: Vec<[Tier; 4]> = (0u32..)
+            .zip(devices)
+            .map(|(at, device)| {
+                let mut tiers = Tier::of(device);
+                if let Some(tier) = tiers.last_mut() {
+                    tier.id = Some(at);
+                }
+                tiers
+            })
+            .collect();
+        let mut moves = Moves::default();
+        for (device, tiers) in devices.iter().zip(&tiers) {
+            for tier in tiers {
+                let name = tier.name(|_| Some(device.device.clone()));
+                moves.tiers.entry(tier.clone()).or_insert_with(|| (name, Change::default()));
+            }
+        }
+        let index: BTreeMap<Tier, usize> =
+            moves.tiers.keys().enumerate().map(|(at, tier)| (tier.clone(), at)).collect();
+        let paths = tiers
+            .into_iter()
+            .map(|tiers| tiers.map(|tier| index.get(&tier).copied().unwrap_or(0)))
+            .collect();
+        let changes = vec![Change::default(); index.len()];
+        Self { moves, paths, changes, counts: Vec::new() }
+    }
+
+    fn count_holders(&mut self, devices: &[usize], is_old: bool) {
+        let Self { paths, counts, .. } = self;
+        for at in devices.iter().filter_map(|device| paths.get(*device)).flatten() {
+            let slot = match counts.iter().position(|(known, ..)| known == at) {
+                Some(slot) => slot,
+                None => {
+                    counts.push((*at, 0, 0));
+                    counts.len() - 1
+                }
+            };
+            if let Some((_, old, new)) = counts.get_mut(slot) {
+                *(if is_old { old } else { new }) += 1;
+            }
+        }
+    }
+
+    /// Counts one partition.
+    fn add(&mut self, before: &[usize], after: &[usize]) {
+        self.counts.clear();
+        self.count_holders(before, true);
+        self.count_holders(after, false);
+        for (at, old, new) in &self.counts {
+            if let Some(change) = self.changes.get_mut(*at) {
+                change.before += old.unsigned_abs();
+                change.after += new.unsigned_abs();
+                change.into += (new - old).max(0).unsigned_abs();
+                change.out += (old - new).max(0).unsigned_abs();
+            }
+        }
+        let moved = after.iter().filter(|device| !before.contains(device)).count() as u64;
+        self.moves.replicas_before += before.len() as u64;
+        self.moves.replicas += moved;
+        self.moves.partitions += u64::from(moved > 0);
+        self.moves.risky += u64::from(moved > 1 && !before.is_empty());
+    }
+
+    fn into_moves(mut self) -> Moves {
+        for ((_, change), counted) in self.moves.tiers.values_mut().zip(self.changes) {
+            *change = counted;
+        }
+        self.moves
+    }
+}
+
+/// Compares two rings. The new one may have a larger part power.
 ///
 /// # Errors
 /// The part powers do not allow a comparison.
-pub fn compare(old: &UncheckedRing, new: &UncheckedRing, same: Same) -> Result<Moves, String> {
+pub fn compare(
+    old: &UncheckedRing,
+    new: &UncheckedRing,
+    same: MatchBy,
+) -> Result<Moves, RingError> {
     let doubling =
         new.part_power.checked_sub(old.part_power).filter(|by| *by <= 8).ok_or_else(|| {
             format!(
@@ -105,80 +203,14 @@ pub fn compare(old: &UncheckedRing, new: &UncheckedRing, same: Same) -> Result<M
             )
         })?;
     let numbers = number(old, new, same);
-    // A device id is unique within what is compared only when ids are what counts.
-    let tiers: Vec<[Tier; 4]> = (0u32..)
-        .zip(&numbers.devices)
-        .map(|(at, device)| {
-            let mut tiers = Tier::of(device);
-            if let Some(tier) = tiers.last_mut() {
-                tier.id = Some(at);
-            }
-            tiers
-        })
-        .collect();
-    let mut moves = Moves::default();
-    for (device, tiers) in numbers.devices.iter().zip(&tiers) {
-        for tier in tiers {
-            let name = tier.name(|_| Some(device.device.clone()));
-            moves.tiers.entry(tier.clone()).or_insert_with(|| (name, Change::default()));
-        }
-    }
-    let mut index: BTreeMap<Tier, usize> = BTreeMap::new();
-    for (at, tier) in moves.tiers.keys().enumerate() {
-        index.insert(tier.clone(), at);
-    }
-    let paths: Vec<[usize; 4]> = tiers
-        .iter()
-        .map(|tiers| tiers.clone().map(|tier| index.get(&tier).copied().unwrap_or(0)))
-        .collect();
-    let mut changes = vec![Change::default(); index.len()];
-    let parts = 1usize << new.part_power;
+    let mut counter = Counter::new(&numbers.devices);
     let (mut before, mut after) = (Vec::new(), Vec::new());
-    let mut counts: Vec<(usize, i64, i64)> = Vec::new();
-    let holders = |ring: &UncheckedRing, numbers: &[usize], part: usize, into: &mut Vec<usize>| {
-        into.clear();
-        let ids = ring.rows.iter().filter_map(|row| row.get(part));
-        let known = ids.filter_map(|id| numbers.get(*id as usize).copied());
-        into.extend(known.filter(|at| *at != NOBODY));
-    };
-    for part in 0..parts {
+    for part in 0..1usize << new.part_power {
         holders(old, &numbers.old, part >> doubling, &mut before);
         holders(new, &numbers.new, part, &mut after);
-        counts.clear();
-        let mut count = |devices: &[usize], is_old: bool| {
-            for at in devices.iter().filter_map(|device| paths.get(*device)).flatten() {
-                let slot = match counts.iter().position(|(known, ..)| known == at) {
-                    Some(slot) => slot,
-                    None => {
-                        counts.push((*at, 0, 0));
-                        counts.len() - 1
-                    }
-                };
-                if let Some((_, old, new)) = counts.get_mut(slot) {
-                    *(if is_old { old } else { new }) += 1;
-                }
-            }
-        };
-        count(&before, true);
-        count(&after, false);
-        for (at, old, new) in &counts {
-            if let Some(change) = changes.get_mut(*at) {
-                change.before += old.unsigned_abs();
-                change.after += new.unsigned_abs();
-                change.into += (new - old).max(0).unsigned_abs();
-                change.out += (old - new).max(0).unsigned_abs();
-            }
-        }
-        moves.replicas_before += before.len() as u64;
-        let moved = after.iter().filter(|device| !before.contains(device)).count() as u64;
-        moves.replicas += moved;
-        moves.partitions += u64::from(moved > 0);
-        moves.risky += u64::from(moved > 1 && !before.is_empty());
+        counter.add(&before, &after);
     }
-    for ((_, change), counted) in moves.tiers.values_mut().zip(changes) {
-        *change = counted;
-    }
-    Ok(moves)
+    Ok(counter.into_moves())
 }
 
 impl Moves {
@@ -253,10 +285,10 @@ mod tests {
     }
 
     #[test]
-    fn a_move_within_a_zone_is_none_of_the_zone() {
+    fn a_move_within_a_zone_does_not_count_for_the_zone() {
         let old = ring(1, &[1, 1, 2], &[&[0, 0], &[2, 2]]);
         let new = ring(1, &[1, 1, 2], &[&[1, 0], &[2, 2]]);
-        let moves = compare(&old, &new, Same::Id).unwrap();
+        let moves = compare(&old, &new, MatchBy::Id).unwrap();
         assert_eq!((moves.replicas, moves.partitions, moves.risky), (1, 1, 0));
         assert_eq!(change(&moves, "r1z1"), Change { before: 2, after: 2, into: 0, out: 0 });
         assert_eq!(
@@ -271,17 +303,17 @@ mod tests {
     }
 
     #[test]
-    fn doubled_partitions_move_nothing_and_halved_ones_are_refused() {
+    fn doubled_partitions_do_not_move_and_halved_ones_are_refused() {
         let old = ring(1, &[1, 2], &[&[0, 1]]);
         let new = ring(2, &[1, 2], &[&[0, 0, 1, 1]]);
-        assert_eq!(compare(&old, &new, Same::Place).unwrap().replicas, 0);
-        assert!(compare(&new, &old, Same::Place).is_err());
+        assert_eq!(compare(&old, &new, MatchBy::Place).unwrap().replicas, 0);
+        assert!(compare(&new, &old, MatchBy::Place).is_err());
     }
 
     #[test]
     fn two_replicas_of_one_partition_are_told() {
         let old = ring(0, &[1, 2, 3, 4], &[&[0], &[1]]);
         let new = ring(0, &[1, 2, 3, 4], &[&[2], &[3]]);
-        assert_eq!(compare(&old, &new, Same::Id).unwrap().risky, 1);
+        assert_eq!(compare(&old, &new, MatchBy::Id).unwrap().risky, 1);
     }
 }

@@ -1,22 +1,26 @@
-//! Numbers as Python reads and shows them, since operators' scripts read what we print.
+//! Python's syntax of numbers and texts, which operators' scripts expect in the output.
+
+use crate::SyntaxError;
 
 /// Reads a whole number; the error is Python's.
 ///
 /// # Errors
 /// The text is not a whole number.
-pub fn int(text: &str) -> Result<i64, String> {
+pub fn int(text: &str) -> Result<i64, SyntaxError> {
     let plain = text.trim().replace('_', "");
-    plain.parse().map_err(|_| format!("invalid literal for int() with base 10: {}", repr(text)))
+    plain.parse().map_err(|_| {
+        SyntaxError::from(format!("invalid literal for int() with base 10: {}", repr(text)))
+    })
 }
 
 /// Reads a number; the error is Python's.
 ///
 /// # Errors
 /// The text is not a finite number.
-pub fn float(text: &str) -> Result<f64, String> {
-    let refuse = || format!("could not convert string to float: {}", repr(text));
+pub fn float(text: &str) -> Result<f64, SyntaxError> {
+    let refuse = || SyntaxError::from(format!("could not convert string to float: {}", repr(text)));
     let number: f64 = text.trim().parse().map_err(|_| refuse())?;
-    // Python knows "nan" and "inf", for which no setting of ours has a use.
+    // Python accepts "nan" and "inf", which no setting allows.
     if number.is_finite() { Ok(number) } else { Err(refuse()) }
 }
 
@@ -79,8 +83,8 @@ mod tests {
         ] {
             assert_eq!(show(number), text);
         }
-        assert_eq!(int("x'"), Err("invalid literal for int() with base 10: \"x'\"".to_owned()));
-        assert_eq!(float(""), Err("could not convert string to float: ''".to_owned()));
+        assert_eq!(int("x'"), Err("invalid literal for int() with base 10: \"x'\"".into()));
+        assert_eq!(float(""), Err("could not convert string to float: ''".into()));
         assert_eq!(duration(2 * 86_400 + 61), "2 days, 0:01:01");
     }
 }

@@ -1,7 +1,7 @@
-//! A ring that is reread when its file changes. A bad new file keeps the old ring.
+//! A ring that follows its file. A damaged new file keeps the old ring in use.
 //!
-//! A new ring reaches the nodes of a cluster one after another. So the one before is remembered for
-//! a while: who must meet everybody else asks the primaries of both.
+//! A new ring reaches the nodes of a cluster one after another. The previous ring is therefore kept
+//! for a while, and a request that must reach every holder asks the primaries of both.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,24 +10,25 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
+use crate::error::RingError;
 use crate::ring::Ring;
 
-/// The newest good ring of one file, shared by everybody in the process.
+/// The newest valid ring of one file, shared by all parts of the process.
 #[derive(Debug)]
 pub struct SharedRing {
     path: PathBuf,
     ring: ArcSwap<Ring>,
-    /// The ring before, and until when it counts.
+    /// The previous ring, and when it expires.
     former: ArcSwapOption<(Arc<Ring>, Instant)>,
     overlap: Duration,
-    /// Of the file that was last looked at. Whoever rereads holds it, so that an older file never
-    /// takes the place of a newer one.
-    seen: Mutex<Option<Seen>>,
+    /// Stamp of the file that was last read. Locked while the file is read, so that an older file
+    /// never replaces a newer one.
+    stamp: Mutex<Option<FileStamp>>,
 }
 
-/// Tells one file from another: two of them may come within one tick of the file system's clock.
+/// Identity of a file: two versions may have the same modification time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
+struct FileStamp {
     inode: u64,
     length: u64,
     modified: (i64, i64),
@@ -37,33 +38,33 @@ impl SharedRing {
     /// Reads the file.
     ///
     /// # Errors
-    /// Text that names the file and what is wrong with it.
-    pub fn load(path: &Path) -> Result<Self, String> {
-        let seen = seen(path);
+    /// The path of the file, and what is wrong with it.
+    pub fn load(path: &Path) -> Result<Self, RingError> {
+        let stamp = stamp(path);
         let ring = read(path)?;
         Ok(Self {
             path: path.to_owned(),
             ring: ArcSwap::from_pointee(ring),
             former: ArcSwapOption::empty(),
             overlap: Duration::ZERO,
-            seen: Mutex::new(seen),
+            stamp: Mutex::new(stamp),
         })
     }
 
-    /// Remembers the ring before for some time after each change.
+    /// Keeps the previous ring for some time after each change.
     #[must_use]
     pub fn remembering(self, overlap: Duration) -> Self {
         Self { overlap, ..self }
     }
 
-    /// The ring before, as long as others may still go by it.
+    /// The previous ring, as long as other nodes may still use it.
     pub fn former(&self) -> Option<Arc<Ring>> {
         let former = self.former.load();
         let (ring, until) = former.as_deref()?;
         (Instant::now() < *until).then(|| ring.clone())
     }
 
-    /// Takes a ring as the one before, for so long, if this one has moved something.
+    /// Sets the previous ring, with its remaining time, if its assignments differ.
     pub fn remember(&self, former: Ring, rest: Duration) {
         if former.rows() != self.ring.load().rows() {
             self.former.store(Some(Arc::new((Arc::new(former), Instant::now() + rest))));
@@ -80,20 +81,19 @@ impl SharedRing {
         &self.path
     }
 
-    /// Rereads the file if it changed since it was last looked at. `Ok(true)` when a new ring is
-    /// in force.
+    /// Reads the file again if it changed. Returns `true` when a new ring is in use.
     ///
     /// # Errors
-    /// What is wrong with the new file; the old ring stays, and the same file is not tried again.
-    pub fn refresh(&self) -> Result<bool, String> {
-        let mut known = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = seen(&self.path);
+    /// The new file is invalid. The old ring stays in use, and this file is not tried again.
+    pub fn refresh(&self) -> Result<bool, RingError> {
+        let mut known = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = stamp(&self.path);
         if *known == now || now.is_none() {
             return Ok(false);
         }
         *known = now;
         let (new, old) = (read(&self.path)?, self.ring.load_full());
-        // Another weight or address of a device moves nothing.
+        // A new weight or address of a device alone moves nothing.
         if new.rows() != old.rows() {
             let until = Instant::now() + self.overlap;
             self.former.store(Some(Arc::new((old, until))));
@@ -103,15 +103,16 @@ impl SharedRing {
     }
 }
 
-fn seen(path: &Path) -> Option<Seen> {
+fn stamp(path: &Path) -> Option<FileStamp> {
     let found = std::fs::metadata(path).ok()?;
     let modified = (found.mtime(), found.mtime_nsec());
-    Some(Seen { inode: found.ino(), length: found.len(), modified })
+    Some(FileStamp { inode: found.ino(), length: found.len(), modified })
 }
 
-fn read(path: &Path) -> Result<Ring, String> {
-    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    Ring::decode(&bytes).map_err(|error| format!("{}: {error}", path.display()))
+fn read(path: &Path) -> Result<Ring, RingError> {
+    let bytes =
+        std::fs::read(path).map_err(|source| RingError::Read { path: path.to_owned(), source })?;
+    Ring::decode(&bytes).map_err(|error| error.in_file(path))
 }
 
 #[cfg(test)]
@@ -128,17 +129,17 @@ mod tests {
         let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/ring");
         std::fs::copy(format!("{vectors}/saio.ring.gz"), &path).unwrap();
         let shared = SharedRing::load(&path).unwrap();
-        assert_eq!(shared.refresh(), Ok(false));
+        assert!(!shared.refresh().unwrap());
         std::fs::write(&path, b"not a ring").unwrap();
         let later = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(5);
         std::fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
-        assert!(shared.refresh().unwrap_err().contains("object.ring.gz"));
+        assert!(shared.refresh().unwrap_err().to_string().contains("object.ring.gz"));
         assert_eq!(shared.get().partitions(), 1024);
         std::fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]
-    fn a_file_of_the_same_time_in_place_of_another_is_seen() {
+    fn a_replaced_file_of_the_same_time_is_noticed() {
         let directory = std::env::temp_dir().join(format!("apus-tick-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/ring");
@@ -152,12 +153,12 @@ mod tests {
         };
         let shared = SharedRing::load(&put("saio")).unwrap();
         put("two-regions");
-        assert_eq!(shared.refresh(), Ok(true));
+        assert!(shared.refresh().unwrap());
         std::fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]
-    fn the_ring_before_is_remembered_for_its_time_and_only_when_something_moved() {
+    fn the_previous_ring_is_kept_for_its_time_and_only_when_something_moved() {
         let directory = std::env::temp_dir().join(format!("apus-former-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("object.ring.gz");
@@ -173,10 +174,10 @@ mod tests {
         let shared = SharedRing::load(&path).unwrap().remembering(Duration::from_secs(60));
         let forgetful = SharedRing::load(&path).unwrap();
         put("saio");
-        assert_eq!(shared.refresh(), Ok(true));
+        assert!(shared.refresh().unwrap());
         assert!(shared.former().is_none(), "nothing moved");
         put("two-regions");
-        assert_eq!((shared.refresh(), forgetful.refresh()), (Ok(true), Ok(true)));
+        assert!(shared.refresh().unwrap() && forgetful.refresh().unwrap());
         let former = shared.former().unwrap();
         assert_ne!(former.rows(), shared.get().rows());
         assert_eq!(former.partitions(), 1024);

@@ -1,17 +1,18 @@
-//! The ring as servers use it: flat tables, loaded once, never changed.
+//! The ring of a server: flat tables, loaded once and never changed.
 
 use std::collections::HashMap;
 
 use apus_cluster::{HashConf, PathHash};
 
 use crate::device::{Device, DeviceId};
+use crate::error::RingError;
 use crate::format::UncheckedRing;
 use crate::handoffs::Handoffs;
 
 /// "No device" in the table of assignments.
 pub(crate) const NO_DEVICE: DeviceId = DeviceId::MAX;
 
-/// A believed ring.
+/// A checked ring.
 #[derive(Debug, Clone)]
 pub struct Ring {
     devices: Vec<Option<Device>>,
@@ -76,21 +77,21 @@ impl Ring {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, RingError> {
         crate::format::decode(bytes).and_then(Self::check)
     }
 
-    /// Checks what a file said: lengths of rows, and that every id names a device.
+    /// Checks the content of a file: lengths of rows, and that every id names a device.
     ///
     /// # Errors
     /// Text that says which row and partition is wrong.
-    pub fn check(raw: UncheckedRing) -> Result<Self, String> {
+    pub fn check(raw: UncheckedRing) -> Result<Self, RingError> {
         if raw.part_power > 32 {
-            return Err(format!("part power {} is larger than 32", raw.part_power));
+            return Err(format!("part power {} is larger than 32", raw.part_power).into());
         }
         let parts = 1usize << raw.part_power;
         if raw.rows.is_empty() {
-            return Err("ring has no replicas".to_owned());
+            return Err("ring has no replicas".into());
         }
         let last = raw.rows.len() - 1;
         let known: Vec<bool> = raw.devices.iter().map(Option::is_some).collect();
@@ -100,14 +101,19 @@ impl Ring {
                 return Err(format!(
                     "replica {index} has {} partitions, expected {parts}",
                     row.len()
-                ));
+                )
+                .into());
             }
             for (part, id) in row.iter().enumerate() {
                 match used.get_mut(*id as usize) {
                     Some(true) => {}
                     Some(mark) if known.get(*id as usize) == Some(&true) => *mark = true,
                     _ if *id == NO_DEVICE => {}
-                    _ => return Err(format!("replica {index}, partition {part}: no device {id}")),
+                    _ => {
+                        return Err(
+                            format!("replica {index}, partition {part}: no device {id}").into()
+                        );
+                    }
                 }
             }
         }

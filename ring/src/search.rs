@@ -1,14 +1,15 @@
-//! Device strings: `r1z2-IP:PORT[RIP:RPORT]/DEV_META` to add, search and change.
-//! Source: `swift/common/ring/utils.py`; so are the words of errors.
+//! Device strings such as `r1z2-IP:PORT[RIP:RPORT]/DEV_META`, to add, search and change.
+//!
+//! Source of syntax and error texts: `swift/common/ring/utils.py`.
 
-use crate::Device;
 use crate::builder::{BuilderDevice, NewDevice, RingBuilder};
+use crate::{Device, SyntaxError};
 
 use crate::python;
 
-/// What a device must be like, or is to be; what is `None` matches all and changes nothing.
+/// Properties to search for or to set. A property that is `None` matches all and changes nothing.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub struct Wanted {
+pub struct DeviceSpec {
     /// Device id.
     pub id: Option<i64>,
     /// Region.
@@ -31,7 +32,7 @@ pub struct Wanted {
     pub meta: Option<String>,
 }
 
-/// Reads a text from its front.
+/// A text that is parsed from its front.
 struct Cursor<'a>(&'a str);
 
 impl<'a> Cursor<'a> {
@@ -52,14 +53,14 @@ impl<'a> Cursor<'a> {
         std::mem::take(&mut self.0)
     }
 
-    fn number_after(&mut self, mark: char) -> Result<Option<i64>, String> {
+    fn number_after(&mut self, mark: char) -> Result<Option<i64>, SyntaxError> {
         if !self.eat(mark) {
             return Ok(None);
         }
         python::int(self.take(|c| c.is_ascii_digit())).map(Some)
     }
 
-    fn ip(&mut self) -> Result<Option<String>, String> {
+    fn ip(&mut self) -> Result<Option<String>, SyntaxError> {
         let text = if self.eat('[') {
             let inside = self.take(|c| c != ']');
             self.eat(']');
@@ -72,8 +73,8 @@ impl<'a> Cursor<'a> {
         normal_ip(text).map(Some)
     }
 
-    /// What follows the domain in search and change values: both addresses, name and remark.
-    fn address_and_name(&mut self, into: &mut Wanted) -> Result<(), String> {
+    /// The part after the domain in search and change values: both addresses, name and remark.
+    fn address_and_name(&mut self, into: &mut DeviceSpec) -> Result<(), SyntaxError> {
         into.ip = self.ip()?;
         into.port = self.number_after(':')?;
         if self.eat('R') {
@@ -90,7 +91,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// `ip:port` of a device to add.
-    fn address(&mut self) -> Result<(String, i64), String> {
+    fn address(&mut self) -> Result<(String, i64), SyntaxError> {
         let mut text = self.take(|c| c != 'R' && c != '/').to_owned();
         if text.starts_with('[') {
             text = text.replacen('[', "", 1).replacen(']', "", 1);
@@ -102,7 +103,7 @@ impl<'a> Cursor<'a> {
 }
 
 /// An IP address in its usual spelling.
-fn normal_ip(text: &str) -> Result<String, String> {
+fn normal_ip(text: &str) -> Result<String, SyntaxError> {
     let ip: std::net::IpAddr = text.parse().map_err(|_| format!("Invalid ip {text}"))?;
     Ok(ip.to_string())
 }
@@ -121,7 +122,7 @@ fn is_hostname(name: &str) -> bool {
 ///
 /// # Errors
 /// It is neither.
-pub fn normal_address(text: &str) -> Result<String, String> {
+pub fn normal_address(text: &str) -> Result<String, SyntaxError> {
     let inside = text.trim_start_matches('[').trim_end_matches(']');
     if text.starts_with('[') && text.ends_with(']') {
         return normal_ip(inside);
@@ -130,28 +131,28 @@ pub fn normal_address(text: &str) -> Result<String, String> {
     match normal_ip(&inside) {
         Ok(ip) => Ok(ip),
         Err(_) if is_hostname(&inside) => Ok(inside),
-        Err(_) => Err(format!("Invalid address {text}")),
+        Err(_) => Err(format!("Invalid address {text}").into()),
     }
 }
 
-fn check_name(name: &str) -> Result<(), String> {
+fn check_name(name: &str) -> Result<(), SyntaxError> {
     if name.is_empty() || name.starts_with(' ') || name.ends_with(' ') {
-        return Err("Invalid device name".to_owned());
+        return Err("Invalid device name".into());
     }
     Ok(())
 }
 
 /// A number of a ring file, which has room for no others.
-fn fit<T: TryFrom<i64>>(number: i64, what: &str) -> Result<T, String> {
-    T::try_from(number).map_err(|_| format!("Invalid {what}: {number}"))
+fn fit<T: TryFrom<i64>>(number: i64, what: &str) -> Result<T, SyntaxError> {
+    T::try_from(number).map_err(|_| format!("Invalid {what}: {number}").into())
 }
 
-impl Wanted {
+impl DeviceSpec {
     /// A search value such as `d74r4z1-1.2.3.4:5678R5.6.7.8:99/sdb1_"meta"`, any part of it.
     ///
     /// # Errors
     /// The value is not of this form.
-    pub fn search(text: &str) -> Result<Self, String> {
+    pub fn search(text: &str) -> Result<Self, SyntaxError> {
         let mut cursor = Cursor(text);
         let mut wanted = Self {
             id: cursor.number_after('d')?,
@@ -162,7 +163,7 @@ impl Wanted {
         cursor.eat('-');
         cursor.address_and_name(&mut wanted)?;
         if !cursor.0.is_empty() {
-            return Err(format!("Invalid <search-value>: {}", python::repr(text)));
+            return Err(format!("Invalid <search-value>: {}", python::repr(text)).into());
         }
         Ok(wanted)
     }
@@ -171,22 +172,22 @@ impl Wanted {
     ///
     /// # Errors
     /// The value is not of this form.
-    pub fn change(text: &str) -> Result<Self, String> {
+    pub fn change(text: &str) -> Result<Self, SyntaxError> {
         let mut cursor = Cursor(text);
         let mut wanted = Self::default();
         cursor.address_and_name(&mut wanted)?;
         if !cursor.0.is_empty() || wanted == Self::default() {
-            return Err(format!("Invalid set info change value: {}", python::repr(text)));
+            return Err(format!("Invalid set info change value: {}", python::repr(text)).into());
         }
         Ok(wanted)
     }
 
-    /// A device to add, such as `r1z2-10.1.2.3:7878/sdf_meta`; the region may lack.
+    /// A device to add, such as `r1z2-10.1.2.3:7878/sdf_meta`; the region is optional.
     ///
     /// # Errors
     /// The value is not of this form.
-    pub fn add(text: &str) -> Result<Self, String> {
-        let refuse = || format!("Invalid add value: {text}");
+    pub fn add(text: &str) -> Result<Self, SyntaxError> {
+        let refuse = || SyntaxError::from(format!("Invalid add value: {text}"));
         let mut cursor = Cursor(text);
         let region = cursor.number_after('r')?;
         let zone = cursor.number_after('z')?.ok_or_else(refuse)?;
@@ -239,11 +240,11 @@ impl Wanted {
         builder.devices().filter(|device| self.matches(&device.device)).collect()
     }
 
-    /// Changes a device to what this says.
+    /// Sets the given properties of a device.
     ///
     /// # Errors
     /// A number does not fit.
-    pub fn apply(&self, device: &mut Device) -> Result<(), String> {
+    pub fn apply(&self, device: &mut Device) -> Result<(), SyntaxError> {
         if let Some(ip) = &self.ip {
             device.ip.clone_from(ip);
         }
@@ -265,11 +266,11 @@ impl Wanted {
         Ok(())
     }
 
-    /// A device to add.
+    /// The device to add.
     ///
     /// # Errors
     /// A property is missing or does not fit.
-    pub fn new_device(self) -> Result<NewDevice, String> {
+    pub fn new_device(self) -> Result<NewDevice, SyntaxError> {
         let need = |option: &str| format!("Required argument {option} not specified.");
         let region = self.region.ok_or_else(|| need("-r/--region"))?;
         let zone = self.zone.ok_or_else(|| need("-z/--zone"))?;
@@ -279,7 +280,7 @@ impl Wanted {
         let weight = self.weight.ok_or_else(|| need("-w/--weight"))?;
         check_name(&device)?;
         if weight < 0.0 {
-            return Err(format!("Invalid weight value: {}", python::show(weight)));
+            return Err(format!("Invalid weight value: {}", python::show(weight)).into());
         }
         let replication_port = self.replication_port.filter(|port| *port != 0);
         Ok(NewDevice {
@@ -313,7 +314,7 @@ pub fn format_device(device: &Device) -> String {
     )
 }
 
-/// An address as it stands before a port.
+/// An address in the form that precedes a port.
 pub fn bracketed(ip: &str) -> String {
     if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() }
 }
@@ -324,7 +325,8 @@ mod tests {
 
     #[test]
     fn search_values_are_swifts() {
-        let wanted = Wanted::search("d74r4z1-1.2.3.4:5678R[::1]:99/sdb1_\"snet: 5.6\"").unwrap();
+        let wanted =
+            DeviceSpec::search("d74r4z1-1.2.3.4:5678R[::1]:99/sdb1_\"snet: 5.6\"").unwrap();
         assert_eq!((wanted.id, wanted.region, wanted.zone), (Some(74), Some(4), Some(1)));
         assert_eq!(wanted.ip.as_deref(), Some("1.2.3.4"));
         assert_eq!(
@@ -332,16 +334,16 @@ mod tests {
             (Some("::1"), Some(99))
         );
         assert_eq!(wanted.meta.as_deref(), Some("\"snet: 5.6\""));
-        assert_eq!(Wanted::search(":6200").unwrap().port, Some(6200));
-        assert_eq!(Wanted::search("").unwrap(), Wanted::default());
+        assert_eq!(DeviceSpec::search(":6200").unwrap().port, Some(6200));
+        assert_eq!(DeviceSpec::search("").unwrap(), DeviceSpec::default());
         for bad in ["x", "d", "1.2.3", "z1-[::1z", "r1junk"] {
-            assert!(Wanted::search(bad).is_err(), "{bad}");
+            assert!(DeviceSpec::search(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn devices_to_add_are_swifts() {
-        let wanted = Wanted::add("z2-[2001:0DB8::1]:6200R10.0.0.1:6300/sda_fast_one").unwrap();
+        let wanted = DeviceSpec::add("z2-[2001:0DB8::1]:6200R10.0.0.1:6300/sda_fast_one").unwrap();
         assert_eq!((wanted.region, wanted.zone), (None, Some(2)));
         assert_eq!(wanted.ip.as_deref(), Some("2001:db8::1"));
         assert_eq!(wanted.replication_port, Some(6300));
@@ -349,7 +351,7 @@ mod tests {
         for bad in
             ["r1-1.2.3.4:1/a", "z1-1.2.3.4/a", "z1-1.2.3.4:x/a", "z1-1.2.3.4:1", "z1-1.2.3.4:1/"]
         {
-            assert!(Wanted::add(bad).is_err(), "{bad}");
+            assert!(DeviceSpec::add(bad).is_err(), "{bad}");
         }
     }
 }

@@ -43,12 +43,17 @@ class Servers(Machine):
         )
 
     def swift(self):
-        url = f"http://127.0.0.1:{self.ports['proxy']}/auth/v1.0"
-        return swiftclient.Connection(authurl=url, user="test:tester", key="testing", retries=0)
+        return swift_client(self.address("proxy"))
 
     def objects(self):
         """A plain connection to the object server."""
         return socket.create_connection(self.address("object"), timeout=10)
+
+
+def swift_client(address):
+    """python-swiftclient for the tester, without retries."""
+    url = f"http://{address[0]}:{address[1]}/auth/v1.0"
+    return swiftclient.Connection(authurl=url, user="test:tester", key="testing", retries=0)
 
 
 def answer(connection):

@@ -1,69 +1,35 @@
 """Follows one write through the logs of the proxy, object and container servers by its transaction id."""
 
 import shutil
-import socket
-import subprocess
-import time
 
 import pytest
-import swiftclient
 
-from conftest import APUS, free_port
+from apus_testing.addresses import free_port
+from apus_testing.machine import Machine
+from apus_testing.rings import make_ring
+from apus_testing.servers import KINDS, swift_client
+from apus_testing.waiting import wait_until
 
-STORAGE = ["account", "container", "object"]
 DEVICES = ["sd1", "sd2", "sd3"]
 
 
-class LoggedServers:
-    """Each server as a process of its own, with its log in a file. Every device has a replica of everything."""
+class LoggedServers(Machine):
+    """Servers whose container server logs answers, too. Every device has a replica of everything."""
 
     def __init__(self, folder):
-        self.etc, self.devices = folder / "etc", folder / "devices"
-        self.ports = {kind: free_port() for kind in [*STORAGE, "proxy"]}
-        self.processes = []
-        self.etc.mkdir()
-        (self.etc / "swift.conf").write_text("[swift-hash]\nswift_hash_path_suffix = a\n")
-        for device in DEVICES:
-            (self.devices / device).mkdir(parents=True)
-        for kind in STORAGE:
-            self.make_ring(kind)
-            level = "DEBUG" if kind == "container" else "INFO"
-            self.write_conf(kind, f"devices = {self.devices}\nmount_check = false\nlog_level = {level}\n")
-        self.write_conf("proxy", "", "[filter:tempauth]\nuser_test_tester = testing .admin\n")
-
-    def make_ring(self, kind):
-        commands = [["create", "4", "3", "1"]]
-        commands += [["add", f"r1z1-127.0.0.1:{self.ports[kind]}/{device}", "1"] for device in DEVICES]
-        commands += [["rebalance"]]
-        for command in commands:
-            builder = str(self.etc / f"{kind}.builder")
-            subprocess.run([APUS, "ring-builder", builder, *command], check=True, stdout=subprocess.PIPE)
-
-    def write_conf(self, kind, defaults, more=""):
-        text = f"[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {self.ports[kind]}\n{defaults}"
-        text += f"[app:{kind}-server]\nuse = egg:swift#{kind}\n{more}"
-        (self.etc / f"{kind}-server.conf").write_text(text)
-
-    def log(self, kind):
-        return self.etc / f"{kind}.log"
-
-    def start(self, kind):
-        with open(self.log(kind), "w") as log:
-            process = subprocess.Popen([APUS, f"{kind}-server", str(self.etc)], stderr=log)
-        self.processes.append(process)
-        until = time.monotonic() + 10
-        while True:
-            try:
-                return socket.create_connection(("127.0.0.1", self.ports[kind]), timeout=1).close()
-            except ConnectionRefusedError:
-                assert process.poll() is None and time.monotonic() < until, self.log(kind).read_text()
-                time.sleep(0.02)
-
-    def stop(self):
-        for process in self.processes:
-            process.terminate()
-        for process in self.processes:
-            process.wait(timeout=30)
+        super().__init__(
+            folder / "etc",
+            folder / "devices",
+            folder / "cache",
+            addresses={kind: ("127.0.0.1", free_port()) for kind in [*KINDS, "proxy"]},
+            swift_conf="[swift-hash]\nswift_hash_path_suffix = a\n",
+            device_names=DEVICES,
+        )
+        for kind in KINDS:
+            devices = [f"r1z1-127.0.0.1:{self.ports[kind]}/{device}" for device in DEVICES]
+            make_ring(self.etc, kind, devices, part_power=4, min_part_hours=1)
+            self.conf(kind, f"log_level = {'DEBUG' if kind == 'container' else 'INFO'}\n")
+        self.conf("proxy", more="[filter:tempauth]\nuser_test_tester = testing .admin\n")
 
     def lines(self, kind, text):
         return [line for line in self.log(kind).read_text().splitlines() if text in line]
@@ -78,15 +44,14 @@ class LoggedServers:
 @pytest.fixture
 def servers(tmp_path):
     servers = LoggedServers(tmp_path)
-    for kind in [*STORAGE, "proxy"]:
+    for kind in [*KINDS, "proxy"]:
         servers.start(kind)
     yield servers
-    servers.stop()
+    servers.stop_all()
 
 
 def test_one_transaction_id_is_in_the_logs_of_three_servers(servers):
-    url = f"http://127.0.0.1:{servers.ports['proxy']}/auth/v1.0"
-    swift = swiftclient.Connection(authurl=url, user="test:tester", key="testing", retries=0)
+    swift = swift_client(servers.address("proxy"))
     swift.put_container("c")
     swift.put_object("c", "good", b"good")
     servers.break_objects()
@@ -100,10 +65,11 @@ def test_one_transaction_id_is_in_the_logs_of_three_servers(servers):
         "object": "Request failed status=500",
         "container": "Request answered status=201",
     }
-    until = time.monotonic() + 10
-    while not all(any(text in line for line in servers.lines(kind, trans_id)) for kind, text in expected.items()):
-        assert time.monotonic() < until, {kind: servers.log(kind).read_text() for kind in expected}
-        time.sleep(0.05)
+
+    def are_logged():
+        return all(any(text in line for line in servers.lines(kind, trans_id)) for kind, text in expected.items())
+
+    wait_until(are_logged, lambda: {kind: servers.log(kind).read_text() for kind in expected}, 10)
     [access] = servers.lines("proxy", trans_id)
     assert "/v1/AUTH_test/c/broken" in access
     for kind in ["object", "container"]:

@@ -294,7 +294,7 @@ def test_objects_of_a_device_that_is_not_mounted_are_below_and_those_of_a_silent
     assert (output["below"], output["unknown"], output["reported"]) == (0, expected, 3)
     words = apus_recon(first, "object", "--redundancy", "--suppress", code=1)
     assert f"[objects gold] below full redundancy: 0, unknown: {expected}" in words
-    assert "!! 1/4 hosts told nothing: the real numbers are larger" in words
+    assert "!! 1/4 hosts reported nothing: the real numbers are larger" in words
     second.start_server()
     nodes.sweep()
     assert redundancy(first, "object", code=0)["unknown"] == 0

@@ -534,7 +534,7 @@ def test_an_open_cluster_says_so_at_start_and_a_signed_one_does_not(mixed):
     for kind, warns in [("account", True), ("container", True), ("object", False), ("proxy", True)]:
         wait_until(lambda: " ready" in mixed.log(kind).read_text(), kind, 10)
         assert (warning in mixed.log(kind).read_text()) == warns, kind
-    assert "swift.conf: everybody on this machine can read" in mixed.log("object").read_text()
+    assert "swift.conf: every user of this machine can read" in mixed.log("object").read_text()
 
 
 @pytest.mark.parametrize(

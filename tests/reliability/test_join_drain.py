@@ -293,7 +293,7 @@ def dead_node():
 
         wait_until(moved, "its partitions are elsewhere", PATIENCE, 0.5)
         output = bed.apus("drain", node.address, "--swift-dir", bed.etc, "--json", codes=(1,))
-        assert any("not known what is on it" in text for text in output["drains"][0]["not_yet"]), output
+        assert any("its contents are unknown" in text for text in output["drains"][0]["not_yet"]), output
         bed.apus("drain", node.address, "--remove", "--swift-dir", bed.etc, codes=(2,))
         assert lost(clients) == []
 

@@ -2,7 +2,7 @@
 //!
 //! They are in `[container-reconciler]` of `container-server.conf` or of a file of its own.
 
-use apus_daemon::config::{Section, Share};
+use apus_daemon::config::{ConfigError, Section, Share};
 
 /// The options, with Swift's names and defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(crate) struct ReconcilerOptions {
 
 impl ReconcilerOptions {
     /// Reads them.
-    pub(crate) fn read(section: &Section<'_>) -> Result<Self, String> {
+    pub(crate) fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
             concurrency: section.concurrency(1)?,
             share: Share::read(section)?,
@@ -33,7 +33,7 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Result<ReconcilerOptions, String> {
+    fn read(text: &str) -> Result<ReconcilerOptions, ConfigError> {
         let conf = Conf::parse(&format!("[container-reconciler]\n{text}")).unwrap();
         ReconcilerOptions::read(&conf.section("container-reconciler"))
     }
@@ -49,7 +49,7 @@ mod tests {
             ("processes = -1", "processes"),
             ("reclaim_age = soon", "reclaim_age"),
         ] {
-            let error = read(text).unwrap_err();
+            let error = read(text).unwrap_err().to_string();
             assert!(error.contains(word) && error.contains("[container-reconciler]"), "{error}");
         }
     }

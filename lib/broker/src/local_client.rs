@@ -10,7 +10,7 @@ use apus_cluster::PathHash;
 use apus_daemon::http::{full, header};
 use apus_ring::{Device, Local, SharedRing};
 use apus_wire::{Client, NodeError, NodeRequest};
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use serde::Serialize;
 
 use crate::quarantine;
@@ -76,7 +76,7 @@ impl LocalClient {
             partition,
             names: vec![hash.to_string()],
             query: String::new(),
-            headers: HeaderMap::new(),
+            headers: Default::default(),
         };
         let others = others.collect();
         Ok(Holders { own: own.for_replication(), others, client: self.client.clone(), request })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apus_daemon::Unit;
-use apus_daemon::config::Conf;
+use apus_daemon::config::{Conf, ConfigError};
 
 use crate::auditor::{Auditor, AuditorDeps};
 use crate::local_client::LocalClient;
@@ -14,13 +14,13 @@ use crate::server::DatabaseServer;
 /// The replicator of a kind, on the devices of `server`.
 ///
 /// # Errors
-/// Names an option, its value and what was expected.
+/// See [`ConfigError`].
 pub fn replicator<K: Replica>(
     server: &DatabaseServer<K>,
     local: &LocalClient,
     after: Option<Arc<dyn AfterPush>>,
     conf: &Conf,
-) -> Result<Unit, String> {
+) -> Result<Unit, ConfigError> {
     let options = ReplicationOptions::read(&conf.section(K::schema().replicator))?;
     let interval = options.interval;
     let deps = ReplicatorDeps {
@@ -42,12 +42,12 @@ const AUDIT_INTERVAL_SECONDS: u64 = 1800;
 /// (`swift/common/db_auditor.py`).
 ///
 /// # Errors
-/// Names an option, its value and what was expected.
+/// See [`ConfigError`].
 pub fn auditor<K: Replica>(
     server: &DatabaseServer<K>,
     local: LocalClient,
     conf: &Conf,
-) -> Result<Unit, String> {
+) -> Result<Unit, ConfigError> {
     let section = conf.section(K::schema().auditor);
     let interval = section.parse("interval", AUDIT_INTERVAL_SECONDS, "whole seconds")?;
     let per_second = format!("{}_per_second", K::schema().directory);

@@ -1,13 +1,13 @@
-//! What is on a device: counted, never changed. Tells whether it may be pulled.
+//! Counts of the contents of a device, which show whether it may be pulled.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// Directory entries that one count looks at.
+/// Most directory entries of one count.
 const ENTRIES_MAX: u64 = 200_000;
 
-/// What a device holds. Where `is_more` is set these are lower bounds.
+/// Contents of a device. Where `is_more` is set these are lower bounds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceContents {
     /// Whether there is such a directory.
@@ -20,11 +20,11 @@ pub struct DeviceContents {
     pub accounts: u64,
     /// Container databases.
     pub containers: u64,
-    /// Rows that wait for container servers.
+    /// Updates that wait for container servers.
     pub async_pending: u64,
     /// Of files of objects and databases.
     pub bytes: u64,
-    /// There was too much to count.
+    /// There are more entries than were counted.
     pub is_more: bool,
 }
 
@@ -73,7 +73,7 @@ impl std::fmt::Display for DeviceContents {
     }
 }
 
-/// What a directory at the top of a device holds.
+/// Kind of a directory at the top of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Objects,
@@ -165,15 +165,15 @@ impl Count {
     }
 }
 
-/// Whether a device and its parent are on different file systems.
+/// Whether a directory and its parent are on different file systems.
 fn is_mount(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let device = |path: &Path| std::fs::symlink_metadata(path).ok().map(|found| found.dev());
     device(path).is_some() && device(path) != device(path.parent().unwrap_or(path))
 }
 
-/// Counts what is on the device at `path`; one that must be mounted and is not is not there. Waits
-/// for the disk.
+/// Counts the contents of the device at `path`. A device that must be mounted and is not counts as
+/// absent. Blocks.
 pub(crate) fn of_device(path: &Path, mount_check: bool) -> DeviceContents {
     let is_there = path.is_dir() && (!mount_check || is_mount(path));
     let mut count =

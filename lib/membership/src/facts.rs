@@ -1,7 +1,7 @@
-//! What a node must know to be one of the cluster: `GET /apus/join` of every storage server, and
-//! the text of it for `swift.conf`.
+//! Facts for nodes that join: `swift.conf` without its key, and contents of devices.
 //!
-//! The cluster key is never told: who asks has signed with it. A cluster without a key tells nobody.
+//! Every storage server reports them at `GET /apus/join` and below `/apus/device`, to requests that
+//! are signed with the cluster key only. The key itself is never sent.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,12 +18,12 @@ use tokio::sync::Semaphore;
 
 use super::contents;
 
-/// Questions that walk over a disk or read a file, at once.
+/// Concurrent requests that walk over a disk or read a file.
 const QUESTIONS_MAX: usize = 2;
-/// Sections of `swift.conf` that all nodes must have alike.
+/// Sections of `swift.conf` that must be equal on all nodes.
 const SECTIONS: [&str; 3] = ["swift-hash", "swift-constraints", backend_auth::SECTION];
 const POLICY: &str = "storage-policy:";
-/// Options that are told to nobody.
+/// Options with this prefix are never sent.
 const SECRET: &str = "cluster_key";
 
 /// Facts of `swift.conf`: sections with their options, without keys.
@@ -32,21 +32,21 @@ pub struct Facts {
     /// Options by section.
     pub sections: BTreeMap<String, BTreeMap<String, String>>,
     /// The file's text with [`KEY_PLACE`] instead of the key and its name, so that all nodes have the same file.
-    /// None when the file holds what is told to nobody.
+    /// `None` when the file has parts that are not sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
 }
 
-/// What stands for the key's name and for the key in the text of the file.
+/// Placeholders of the key's name and of the key in the text of the file.
 const KEY_PLACE: (&str, &str) = ("<name of the key>", "<the key>");
 
-/// The text of `swift.conf` without its key; `None` when it holds sections, keys or comments that
-/// are not to be told.
+/// The text of `swift.conf` without its key; `None` when it has sections, keys or comments that must
+/// not be sent.
 fn template(text: &str, conf: &Conf) -> Option<String> {
-    let is_told =
+    let is_shared =
         |name: &str| name == "DEFAULT" || SECTIONS.contains(&name) || name.starts_with(POLICY);
     let key = conf.section(backend_auth::SECTION).get(SECRET)?;
-    if key.is_empty() || conf.sections().any(|(name, _)| !is_told(name)) {
+    if key.is_empty() || conf.sections().any(|(name, _)| !is_shared(name)) {
         return None;
     }
     let mut out = String::with_capacity(text.len());
@@ -61,17 +61,17 @@ fn template(text: &str, conf: &Conf) -> Option<String> {
             out.push_str(line);
         }
     }
-    // Once, and nothing of another key, such as the one before or one in a comment.
+    // Exactly once, and no other key, such as a previous one or one in a comment.
     let is_clean = places == 1 && !out.contains(SECRET) && !out.contains(key);
     is_clean.then_some(out)
 }
 
 impl Facts {
-    /// Of a read file.
+    /// The facts of a parsed file.
     pub fn of(conf: &Conf) -> Self {
-        let is_told = |name: &str| SECTIONS.contains(&name) || name.starts_with(POLICY);
+        let is_shared = |name: &str| SECTIONS.contains(&name) || name.starts_with(POLICY);
         let mut sections: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-        for (name, options) in conf.sections().filter(|(name, _)| is_told(name)) {
+        for (name, options) in conf.sections().filter(|(name, _)| is_shared(name)) {
             let own = conf.section(name);
             let own = own.own().filter(|(option, _)| !option.starts_with(SECRET));
             let own: BTreeMap<_, _> =
@@ -96,8 +96,7 @@ impl Facts {
         self.sections.get(backend_auth::SECTION)?.get("ring_manager").map(String::as_str)
     }
 
-    /// The options in which a node differs, as `[section] option`. Values are not told: some are
-    /// half a secret.
+    /// The options in which a node differs, as `[section] option`, without values: some are sensitive.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let mut found = Vec::new();
         let none = BTreeMap::new();
@@ -115,8 +114,8 @@ impl Facts {
         found
     }
 
-    /// The text of a `swift.conf` with these facts and a key: that of the others, so that sums of
-    /// the file are alike on all nodes.
+    /// The text of a `swift.conf` with these facts and a key: the other nodes' text if possible, so
+    /// that checksums of the file are equal on all nodes.
     pub fn text(&self, key: &str) -> String {
         let (name, value) = KEY_PLACE;
         let copied = self.template.as_ref();
@@ -145,16 +144,16 @@ impl Facts {
     }
 }
 
-/// Answers `/apus/join` and below `/apus/device`, and passes everything else on.
+/// Handles `/apus/join` and `/apus/device/…`, and passes other requests on.
 pub struct JoinHttp {
     inner: SharedHandler,
-    parts: Arc<JoinParts>,
+    parts: Arc<JoinDeps>,
     slots: Arc<Semaphore>,
 }
 
-/// What it looks at.
+/// Dependencies of [`JoinHttp`].
 #[derive(Debug)]
-pub struct JoinParts {
+pub struct JoinDeps {
     /// Where `swift.conf` and rings are.
     pub swift_dir: PathBuf,
     /// Directory of the devices, and whether they must be mount points.
@@ -169,8 +168,8 @@ impl std::fmt::Debug for JoinHttp {
     }
 }
 
-/// An answer with JSON.
-pub fn told((status, content): (StatusCode, Value)) -> Response<Body> {
+/// A response with a JSON body.
+pub fn json_response((status, content): (StatusCode, Value)) -> Response<Body> {
     let mut answer = Response::new(full(content.to_string()));
     *answer.status_mut() = status;
     let json = HeaderValue::from_static("application/json");
@@ -178,37 +177,37 @@ pub fn told((status, content): (StatusCode, Value)) -> Response<Body> {
     answer
 }
 
-/// What says why not.
+/// Status and body of a refusal.
 pub fn refusal(status: StatusCode, error: &str) -> (StatusCode, Value) {
     (status, json!({ "error": error }))
 }
 
 impl JoinHttp {
-    /// Before `inner`.
-    pub fn new(inner: SharedHandler, parts: JoinParts) -> Self {
+    /// A handler in front of `inner`.
+    pub fn new(inner: SharedHandler, parts: JoinDeps) -> Self {
         let slots = Arc::new(Semaphore::new(QUESTIONS_MAX));
         Self { inner, parts: Arc::new(parts), slots }
     }
 
-    async fn answer(&self, path: String) -> (StatusCode, Value) {
+    async fn respond(&self, path: String) -> (StatusCode, Value) {
         if self.parts.auth.mode != Mode::Signed {
-            let why = "this is told to signed requests only (swift.conf: [apus] cluster_key, and no backend_auth = open)";
+            let why = "only signed requests are served here (swift.conf: [apus] cluster_key, and no backend_auth = open)";
             return refusal(StatusCode::FORBIDDEN, why);
         }
         let stopped = || refusal(StatusCode::SERVICE_UNAVAILABLE, "stopping");
         let Ok(slot) = self.slots.clone().acquire_owned().await else { return stopped() };
         let parts = self.parts.clone();
-        let told = tokio::task::spawn_blocking(move || {
-            let told = tell(&parts, &path);
+        let response = tokio::task::spawn_blocking(move || {
+            let response = respond(&parts, &path);
             drop(slot);
-            told
+            response
         });
-        told.await.unwrap_or_else(|_| stopped())
+        response.await.unwrap_or_else(|_| stopped())
     }
 }
 
-/// Waits for disks.
-fn tell(parts: &JoinParts, path: &str) -> (StatusCode, Value) {
+/// Reads files and disks; blocks.
+fn respond(parts: &JoinDeps, path: &str) -> (StatusCode, Value) {
     let words: Vec<&str> = path.trim_start_matches("/apus/").split('/').collect();
     let (devices, mount_check) = &parts.devices;
     match words.as_slice() {
@@ -227,10 +226,10 @@ fn tell(parts: &JoinParts, path: &str) -> (StatusCode, Value) {
 impl Handler for JoinHttp {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let path = request.uri().path();
-        // A device may be called `apus`: then a number follows.
+        // A device may have the name `apus`: then a partition number follows.
         let is_ours = path == "/apus/join" || path.starts_with("/apus/device/");
         if is_ours && *request.method() == Method::GET {
-            return told(self.answer(path.to_owned()).await);
+            return json_response(self.respond(path.to_owned()).await);
         }
         self.inner.call(request).await
     }
@@ -247,17 +246,17 @@ mod tests {
     }
 
     #[test]
-    fn everything_but_the_key_is_told_and_written_as_it_was() {
+    fn everything_but_the_key_is_shared_and_written_as_it_was() {
         let text = format!(
             "[swift-hash]\nswift_hash_path_prefix = a%b\n[storage-policy:0]\nname = gold\n\
              [apus]\ncluster_key = {KEY}\ncluster_key_previous = {KEY}\nring_manager = 10.0.0.1:6203\n[other]\nx = 1\n"
         );
-        let told = facts(&text);
-        assert!(!json!(told).to_string().contains(&KEY[..20]), "{told:?}");
-        assert_eq!(told.manager(), Some("10.0.0.1:6203"));
-        let written = told.text(KEY);
+        let read = facts(&text);
+        assert!(!json!(read).to_string().contains(&KEY[..20]), "{read:?}");
+        assert_eq!(read.manager(), Some("10.0.0.1:6203"));
+        let written = read.text(KEY);
         let conf = Conf::parse(&written).unwrap();
-        assert_eq!(Facts::of(&conf), told);
+        assert_eq!(Facts::of(&conf), read);
         assert_eq!(conf.section("apus").get("cluster_key"), Some(KEY));
     }
 
@@ -267,11 +266,11 @@ mod tests {
             "# ours\n[swift-hash]\nswift_hash_path_prefix=a\n\n[storage-policy:0]\nname : gold\n\
              [apus]\ncluster_key =  {KEY}\nring_manager = 10.0.0.1:6203\n"
         );
-        let told = |text: &str| {
+        let read = |text: &str| {
             let conf = Conf::parse(text).unwrap();
             Facts { template: template(text, &conf), ..Facts::of(&conf) }
         };
-        let facts = told(&text);
+        let facts = read(&text);
         assert!(!json!(facts).to_string().contains(&KEY[..20]));
         assert_eq!(facts.text(KEY), text);
         for secret in [
@@ -280,12 +279,12 @@ mod tests {
             format!("{text}# it was {KEY}\n"),
             format!("{text}[other]\npassword = x\n"),
         ] {
-            let facts = told(&secret);
+            let facts = read(&secret);
             assert_eq!(facts.template, None, "{secret}");
             let conf = Conf::parse(&facts.text(KEY)).unwrap();
             assert_eq!(Facts::of(&conf).sections, facts.sections);
         }
-        // Of a template that is not what the facts say nothing is believed.
+        // A template that differs from the facts is not used.
         let other =
             Facts { template: Some("[apus]\n<name of the key> = <the key>\n".into()), ..facts };
         assert!(other.text(KEY).contains("swift_hash_path_prefix"));

@@ -8,5 +8,5 @@ mod facts;
 mod swift_conf;
 
 pub use contents::DeviceContents;
-pub use facts::{Facts, JoinHttp, JoinParts, refusal, told};
+pub use facts::{Facts, JoinDeps, JoinHttp, json_response, refusal};
 pub use swift_conf::swift_conf;

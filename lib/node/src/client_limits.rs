@@ -9,7 +9,7 @@ use apus_daemon::serve::Limits;
 /// of a body either way), `max_clients` (connections at once) and `max_clients_per_address`.
 ///
 /// # Errors
-/// An option that is no number of at least one.
+/// An option is not a number of at least one.
 pub(super) fn client_limits(section: &Section<'_>, limits: Limits) -> Result<Limits, String> {
     let positive = |option: &str, usual: u64| -> Result<u64, String> {
         match section.parse(option, usual, "a whole number of at least 1")? {

@@ -1,4 +1,4 @@
-//! Where the configuration lies, and what of it all roles share.
+//! Place of the configuration, and the options that all roles share.
 //!
 //! A place is a directory with `swift.conf`, rings and `<server>-server.conf` files, as ours are,
 //! or one server's file or `conf.d` directory, as Swift's programs are started; then `swift.conf`
@@ -24,17 +24,17 @@ const SWIFT_DIR: &str = "/etc/swift";
 /// A place of configuration.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// What was named.
+    /// The given path.
     path: PathBuf,
     /// Where `swift.conf` and the rings are.
     swift_dir: PathBuf,
 }
 
 impl Place {
-    /// Finds `swift_dir` of what was named, for a process with these roles.
+    /// Finds `swift_dir` of a path, for a process with these roles.
     ///
     /// # Errors
-    /// There is no readable configuration.
+    /// The configuration cannot be read.
     pub fn find(path: &Path, roles: &Roles) -> Result<Self, String> {
         if path.join("swift.conf").exists() {
             return Ok(Self { path: path.to_owned(), swift_dir: path.to_owned() });
@@ -101,7 +101,7 @@ impl Place {
         let cluster = swift_conf(&self.swift_dir)?;
         if !cluster.backend_auth.keys.is_empty() && is_readable_by_all(&path) {
             tracing::warn!(
-                "{}: everybody on this machine can read the cluster key",
+                "{}: every user of this machine can read the cluster key",
                 path.display()
             );
         }
@@ -133,7 +133,7 @@ impl Place {
         match remote {
             None => Ok(()),
             Some(ip) => Err(format!(
-                "{}: [{}] has no cluster_key, and rings name {ip}: everybody who reaches a storage server could read, write and delete everything. Put the same `cluster_key` (`openssl rand -hex 32`) on every node, or say `backend_auth = open` there if that is meant",
+                "{}: [{}] has no cluster_key, and rings name {ip}: any client that reaches a storage server could read, write and delete everything. Set the same `cluster_key` (`openssl rand -hex 32`) on every node, or `backend_auth = open` if that is intended",
                 path.display(),
                 backend_auth::SECTION
             )),
@@ -142,7 +142,8 @@ impl Place {
 
     pub(crate) fn rings(&self, cluster: &SwiftConf) -> Result<Rings, String> {
         let load = |name: &str| {
-            let ring = SharedRing::load(&self.swift_dir.join(name))?;
+            let ring =
+                SharedRing::load(&self.swift_dir.join(name)).map_err(|error| error.to_string())?;
             Ok::<_, String>(Arc::new(ring.remembering(cluster.rings.overlap)))
         };
         let mut objects = BTreeMap::new();
@@ -160,7 +161,7 @@ impl Place {
     }
 }
 
-/// Whether only this machine is at an address of a ring.
+/// Whether an address of a ring is this machine's.
 fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
@@ -168,7 +169,7 @@ fn is_loopback(host: &str) -> bool {
 fn is_readable_by_all(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o004 != 0)
         && path.parent().and_then(|parent| std::fs::metadata(parent).ok()).is_some_and(|parent| {
-            // Who may not enter the directory cannot read what is in it.
+            // A user without access to the directory cannot read its files.
             parent.permissions().mode() & 0o001 != 0
         })
 }

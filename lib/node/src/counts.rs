@@ -1,11 +1,11 @@
-//! What the seams of this process counted: disk, databases, traffic between nodes.
+//! Counters of a process: disk, databases, and traffic between nodes.
 
 use std::sync::Arc;
 
 use apus_broker::Broker;
 use apus_wire::Client;
 
-/// Where counts come from.
+/// Sources of the counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Sources {
     pub(crate) counters: Arc<apus_disk::Counters>,
@@ -34,13 +34,13 @@ impl Sources {
 /// Totals since start, or the difference of two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// `fsync`, `fdatasync` and `syncfs`, but for those that SQLite makes.
+    /// `fsync`, `fdatasync` and `syncfs`, except those of SQLite.
     pub syncs: u64,
-    /// Other file system calls, but for those that SQLite makes.
+    /// Other file system calls, except those of SQLite.
     pub file_calls: u64,
     /// Reads that went to a device's threads.
     pub thread_hops: u64,
-    /// Database files opened for work, but for those that auditors only read.
+    /// Database files opened, except those that auditors only read.
     pub database_opens: u64,
     /// Committed database transactions; each is one sync in SQLite.
     pub transactions: u64,
@@ -53,7 +53,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// By the names under which `/metrics` tells them.
+    /// By their names in `/metrics`.
     pub(crate) fn totals(self) -> Vec<(&'static str, u64)> {
         vec![
             ("syncs", self.syncs),

@@ -1,5 +1,6 @@
-//! A lock on a device for one role: `flock` on `<device>/.apus-locks/<role>`, with a record of the
-//! process that holds it.
+//! Locks of devices, by role: `flock` on `<device>/.apus-locks/<role>`.
+//!
+//! The file has a record of the process that holds the lock.
 //!
 //! Swift's programs walk `objects*`, `accounts`, `containers`, `tmp`, `quarantined` and
 //! `async_pending*` of a device and never open this directory. The kernel releases a lock with the
@@ -19,20 +20,20 @@ pub(crate) const FOLDER: &str = ".apus-locks";
 /// Longest record that is read.
 const RECORD_BYTES_MAX: u64 = 8192;
 
-/// A process that holds a lock, as it describes itself in the lock file.
+/// Description of a process in a lock file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Holder {
+pub(crate) struct LockHolder {
     /// Process number.
     pub(crate) pid: u32,
-    /// Its command: `apus object-server`.
+    /// Its command, such as `apus object-server`.
     pub(crate) program: String,
-    /// The directory or file that it was started with.
+    /// Its configuration directory or file.
     pub(crate) configuration: PathBuf,
     /// Its overseer's number and start time, when it is a worker.
     pub(crate) overseer: Option<String>,
 }
 
-impl Holder {
+impl LockHolder {
     /// The text of a lock file.
     pub(crate) fn encode(&self) -> String {
         let Self { pid, program, configuration, overseer } = self;
@@ -63,13 +64,13 @@ impl Holder {
     }
 }
 
-impl std::fmt::Display for Holder {
+impl std::fmt::Display for LockHolder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "process {} ({} {})", self.pid, self.program, self.configuration.display())
     }
 }
 
-/// Number and start time of a process, which no other process of this machine ever has.
+/// Number and start time of a process, which together are unique on a machine.
 pub(crate) fn identity(pid: u32) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may contain anything. Of what follows, the start time is the 20th.
@@ -77,11 +78,11 @@ pub(crate) fn identity(pid: u32) -> Option<String> {
     Some(format!("{pid}:{}", rest.split_whitespace().nth(19)?))
 }
 
-/// Why there is no lock.
+/// A lock that was not granted.
 #[derive(Debug)]
-pub(crate) enum NoLock {
-    /// Another process has it; its record, if that could be read.
-    Held(Option<Holder>),
+pub(crate) enum LockRefusal {
+    /// Another process holds it; its record, if that is readable.
+    Held(Option<LockHolder>),
     /// The file system does not allow a lock file: it is read-only, full, or of another user.
     Unwritable(io::Error),
     /// The disk failed.
@@ -96,11 +97,15 @@ pub(crate) struct DeviceLock {
 }
 
 impl DeviceLock {
-    /// Takes the lock of `role` on a device that is there, without waiting.
+    /// Takes the lock of `role` on an existing device, without waiting.
     ///
     /// # Errors
-    /// Who has it, or what failed.
-    pub(crate) fn take(device: &Path, role: &str, holder: &Holder) -> Result<Self, NoLock> {
+    /// The process that holds it, or what failed.
+    pub(crate) fn take(
+        device: &Path,
+        role: &str,
+        holder: &LockHolder,
+    ) -> Result<Self, LockRefusal> {
         let folder = device.join(FOLDER);
         if let Err(error) = std::fs::DirBuilder::new().mode(0o700).create(&folder)
             && error.kind() != ErrorKind::AlreadyExists
@@ -111,13 +116,13 @@ impl DeviceLock {
     }
 
     /// Takes the lock of one file, which is made when it is missing.
-    pub(crate) fn of_file(path: &Path, holder: &Holder) -> Result<Self, NoLock> {
+    pub(crate) fn of_file(path: &Path, holder: &LockHolder) -> Result<Self, LockRefusal> {
         loop {
             let mut file = open(path).map_err(refused)?;
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
-                Err(Errno::WOULDBLOCK) => return Err(NoLock::Held(record(&mut file))),
-                Err(error) => return Err(NoLock::Failed(error.into())),
+                Err(Errno::WOULDBLOCK) => return Err(LockRefusal::Held(record(&mut file))),
+                Err(error) => return Err(LockRefusal::Failed(error.into())),
             }
             let lock = Self { file, path: path.to_owned() };
             // Another process may have removed the file between the two calls.
@@ -137,7 +142,7 @@ impl DeviceLock {
     }
 
     /// The record is for people and for the next worker; a full disk must not prevent the lock.
-    fn write(&self, holder: &Holder) {
+    fn write(&self, holder: &LockHolder) {
         let mut file = &self.file;
         let text = holder.encode();
         let written = file
@@ -164,20 +169,20 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(opened?.into())
 }
 
-fn record(file: &mut File) -> Option<Holder> {
+fn record(file: &mut File) -> Option<LockHolder> {
     let mut text = String::new();
     file.rewind().ok()?;
     file.take(RECORD_BYTES_MAX).read_to_string(&mut text).ok()?;
-    Holder::decode(&text)
+    LockHolder::decode(&text)
 }
 
-fn refused(error: io::Error) -> NoLock {
+fn refused(error: io::Error) -> LockRefusal {
     match error.kind() {
         ErrorKind::ReadOnlyFilesystem
         | ErrorKind::StorageFull
         | ErrorKind::QuotaExceeded
-        | ErrorKind::PermissionDenied => NoLock::Unwritable(error),
-        _ => NoLock::Failed(error),
+        | ErrorKind::PermissionDenied => LockRefusal::Unwritable(error),
+        _ => LockRefusal::Failed(error),
     }
 }
 
@@ -185,8 +190,8 @@ fn refused(error: io::Error) -> NoLock {
 mod tests {
     use super::*;
 
-    fn holder(pid: u32) -> Holder {
-        Holder {
+    fn holder(pid: u32) -> LockHolder {
+        LockHolder {
             pid,
             program: "apus object-server".to_owned(),
             configuration: PathBuf::from("/etc/swift with = sign"),
@@ -206,12 +211,12 @@ mod tests {
         let device = folder("second");
         let first = DeviceLock::take(&device, "object-server", &holder(1)).unwrap();
         let refused = DeviceLock::take(&device, "object-server", &holder(2)).unwrap_err();
-        assert!(matches!(refused, NoLock::Held(Some(held)) if held == holder(1)));
+        assert!(matches!(refused, LockRefusal::Held(Some(held)) if held == holder(1)));
         let other_role = DeviceLock::take(&device, "container-server", &holder(2)).unwrap();
         drop(first);
         let second = DeviceLock::take(&device, "object-server", &holder(3)).unwrap();
         let refused = DeviceLock::take(&device, "object-server", &holder(4)).unwrap_err();
-        assert!(matches!(refused, NoLock::Held(Some(held)) if held == holder(3)));
+        assert!(matches!(refused, LockRefusal::Held(Some(held)) if held == holder(3)));
         drop((second, other_role));
         std::fs::remove_dir_all(&device).unwrap();
     }
@@ -233,15 +238,15 @@ mod tests {
     fn a_device_that_is_not_there_is_not_made() {
         let device = folder("absent").join("sd1");
         let failed = DeviceLock::take(&device, "object-server", &holder(1)).unwrap_err();
-        assert!(matches!(failed, NoLock::Failed(_)) && !device.exists());
+        assert!(matches!(failed, LockRefusal::Failed(_)) && !device.exists());
     }
 
     #[test]
     fn records_are_read_as_they_were_written_and_damaged_ones_name_nobody() {
-        let with_overseer = Holder { overseer: Some("5:99".to_owned()), ..holder(7) };
-        assert_eq!(Holder::decode(&with_overseer.encode()), Some(with_overseer));
+        let with_overseer = LockHolder { overseer: Some("5:99".to_owned()), ..holder(7) };
+        assert_eq!(LockHolder::decode(&with_overseer.encode()), Some(with_overseer));
         for text in ["", "pid = x\n", "pid = -1\n", "program = apus\n", "\0\0\0"] {
-            assert_eq!(Holder::decode(text), None, "{text:?}");
+            assert_eq!(LockHolder::decode(text), None, "{text:?}");
         }
         assert_eq!(identity(std::process::id()), identity(std::process::id()));
         assert!(identity(std::process::id()).unwrap().starts_with(&std::process::id().to_string()));

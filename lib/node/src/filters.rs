@@ -1,13 +1,15 @@
-//! What the pipeline of `proxy-server.conf` switches on, as in Swift: a filter that is not in it is
-//! off, and so are its section's options. What stands in it and is not done here is named; the
-//! start is refused when requests would be let through, or stored otherwise, for want of it.
+//! Filters in the pipeline of `proxy-server.conf`.
+//!
+//! As in Swift, a filter that is not in the pipeline is off, and so are the options of its section.
+//! A filter that is not supported is logged. The start is refused when, without the filter, requests
+//! would be accepted, or objects stored, that should not be.
 
 use apus_daemon::config::{Conf, Section};
 
-/// What becomes of a filter of a pipeline.
+/// Support of a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// Its work is done here.
+enum FilterSupport {
+    /// Apus does its work.
     Done,
     /// Clients miss a feature, and nothing else changes; with what they miss.
     LeftOut(&'static str),
@@ -15,7 +17,7 @@ enum Fate {
     Refused(&'static str),
 }
 
-use Fate::{Done, LeftOut, Refused};
+use FilterSupport::{Done, LeftOut, Refused};
 
 const AUTHENTICATES: &str = "it decides who may do what, and is not done here";
 const ENCRYPTS: &str = "objects would be stored without encryption, and encrypted ones not be read";
@@ -23,7 +25,7 @@ const LIMITS: &str = "its limits are not enforced";
 
 /// Swift's filters by entry point (`egg:swift#<name>`), with `-` for `_`, and those of its usual
 /// companions.
-const FILTERS: [(&str, Fate); 46] = [
+const FILTERS: [(&str, FilterSupport); 46] = [
     ("catch-errors", Done),
     ("gatekeeper", Done),
     ("healthcheck", Done),
@@ -200,7 +202,7 @@ const SAMPLE_KEYS: [(&str, &str); 8] = [
     ("user_test_tester6", "testing6"),
 ];
 
-/// Options of tempauth that have an effect here, besides the users.
+/// Options of tempauth that have an effect here, in addition to the users.
 const TEMPAUTH: [&str; 6] = [
     "use",
     "reseller_prefix",
@@ -210,7 +212,7 @@ const TEMPAUTH: [&str; 6] = [
     ALLOW_SAMPLE_KEYS,
 ];
 
-/// The options of tempauth's section that have an effect; the others are told as such.
+/// The options of tempauth's section that have an effect; the others are reported.
 ///
 /// A file without a pipeline was written for Apus. When clients elsewhere cannot reach it
 /// (`is_loopback`), users of the sample are meant as they stand, with a warning.
@@ -229,7 +231,7 @@ pub(super) fn tempauth_options<'a>(
     let mut options = Vec::new();
     let mut samples = Vec::new();
     for (option, value) in all.filter(|(option, _)| has_effect(option)) {
-        // Counts it as known.
+        // Marks it as known.
         let _ = section.get(option);
         let key = value.split_whitespace().next().unwrap_or_default();
         if SAMPLE_KEYS.contains(&(option, key)) {
@@ -242,7 +244,7 @@ pub(super) fn tempauth_options<'a>(
         return Err(section.refuse(
             first,
             "(a key of Swift's sample)",
-            &format!("a key of your own, or {ALLOW_SAMPLE_KEYS} = true beside it for a test: everybody knows the keys of the sample"),
+            &format!("a key of your own, or {ALLOW_SAMPLE_KEYS} = true for a test: the keys of the sample are public"),
         ).into());
     }
     tracing::warn!("proxy-server.conf: users with keys of Swift's sample: {}", samples.join(", "));

@@ -5,12 +5,12 @@ mod client_limits;
 mod conf;
 pub mod counts;
 mod device_lock;
-mod door;
 mod filters;
-mod former;
+mod middleware;
 mod node;
 mod overseer;
 mod owners;
+mod previous_rings;
 mod proxy;
 mod rings;
 mod role;
@@ -35,7 +35,7 @@ pub use start::{RunOptions, become_named};
 /// A walk through a disk that hangs must not keep a process for longer.
 const HANGING_MAX: Duration = Duration::from_secs(5);
 
-/// What a process was started for.
+/// A task of a process: roles, configuration and options.
 #[derive(Debug)]
 pub struct Task<'a> {
     /// Of the role or group.

@@ -1,7 +1,7 @@
-//! A process with its roles: reads a place of configuration, makes servers and daemons, runs them.
+//! A process with its roles: creates servers and daemons from a configuration, and runs them.
 //!
 //! Servers that run here are called without a socket: each is registered under the addresses that
-//! the rings give to its own bind address; sockets are in [`super::door`].
+//! the rings give to its own bind address; sockets are in [`super::middleware`].
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -30,11 +30,11 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::conf::Place;
-use super::device_lock::Holder;
+use super::device_lock::LockHolder;
 use super::owners::{Owners, this_process};
-use super::rings::{former_rings, ring_folder, used, versions, watch};
+use super::rings::{previous_rings, ring_folder, used, versions, watch};
 use super::role::{Roles, Server};
-use super::storage::Site;
+use super::storage::DeviceSettings;
 use super::worker::{Inherited, Overseen};
 use crate::counts::{Counts, Sources};
 
@@ -64,7 +64,7 @@ pub struct Node {
     pub(super) proxy_address: Option<SocketAddr>,
     /// What runs here and where, for the operator.
     pub(super) running: Vec<String>,
-    /// What must live as long as this, such as a lock.
+    /// Values that must live as long as this, such as locks.
     kept: Vec<Box<dyn Any + Send + Sync>>,
 }
 
@@ -84,7 +84,7 @@ pub(super) struct Builder<'a> {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) node: Node,
     /// As locks of devices name this process.
-    pub(super) this: Holder,
+    pub(super) this: LockHolder,
     /// Storage servers open sockets unless their files say otherwise.
     pub(super) listens: bool,
     /// Those of the process before; nothing is bound without.
@@ -109,7 +109,7 @@ impl Builder<'_> {
         }
         let handler = match server {
             Server::Proxy => {
-                let recon = Site::read(&conf, "", server)?.recon;
+                let recon = DeviceSettings::read(&conf, "", server)?.recon;
                 self.node.metrics.read_reports_of(&ReconCache::new(&recon));
                 Some(self.proxy(&conf)?)
             }
@@ -120,7 +120,7 @@ impl Builder<'_> {
             let handler = self.owned(server, &conf, handler).await?;
             self.serve(server, &conf, handler).await?;
         }
-        // What stands there was taken up when the process began.
+        // These options were read when the process started.
         super::start::note_options(&conf, server, self.roles);
         for warning in conf.unused() {
             tracing::warn!("{warning}");
@@ -201,7 +201,7 @@ impl Node {
         let rings = place.rings(&cluster)?;
         place.expect_key(&cluster, &rings)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let former = former_rings(&place, roles, &cluster, &clock)?;
+        let former = previous_rings(&place, roles, &cluster, &clock)?;
         if let Some(former) = &former {
             for ring in used(&rings) {
                 former.note(ring.path());
@@ -377,10 +377,10 @@ impl Node {
         let drain = self.drain.clone();
         let patience = overseen.map(|overseen| overseen.patience);
         tokio::select! {
-            () = self.end(running) => {}
-            // Whoever was patient may lose patience.
-            () = hurry(signals, drain, patience) => {}
-        }
+                    () = self.end(running) => {}
+        // A later signal, or time, ends the patient drain.
+                    () = hurry(signals, drain, patience) => {}
+                }
     }
 
     /// Waits until there is a reason to end; a patient end is begun.
@@ -404,7 +404,7 @@ impl Node {
                         return;
                     }
                     (Some(word), _) => {
-                        tracing::warn!(?word, "out of turn");
+                        tracing::warn!(?word, "unexpected message from the overseer");
                         continue;
                     }
                     // The overseer is gone.
@@ -414,7 +414,7 @@ impl Node {
             match asked {
                 Asked::Stop => return,
                 Asked::Reload if overseen.is_none() => tracing::warn!(
-                    "SIGUSR1: no seamless reload with `workers = 0`; rings are reread by themselves"
+                    "SIGUSR1: a reload needs `workers`; with `workers = 0` only rings are reread"
                 ),
                 Asked::Finish | Asked::Reload => {
                     if self.sealed(signals).await {
@@ -426,8 +426,8 @@ impl Node {
         }
     }
 
-    /// Lets another process do what only one may do at a time; `false` when told to stop before
-    /// that was done, as a disk that hangs may want it.
+    /// Seals the object server and releases the devices for another process. Returns `false` when a
+    /// signal to stop comes first, since a disk may hang.
     async fn sealed(&self, signals: &mut Signals) -> bool {
         let stop = async { while signals.next().await != Asked::Stop {} };
         let seal = async {
@@ -445,7 +445,7 @@ impl Node {
     /// Runs each daemon's pass once, one after the other, or until a signal.
     ///
     /// # Errors
-    /// The daemons whose pass did not come to its end.
+    /// The daemons whose pass failed.
     pub async fn once(mut self, scope: Scope, mut signals: Signals) -> Result<(), String> {
         let cx = self.pass_context(scope, true);
         let drain = self.drain.clone();
@@ -469,7 +469,7 @@ impl Node {
 
     async fn end(self, running: Vec<tokio::task::JoinHandle<()>>) {
         for task in running {
-            // A task that panicked has been reported by the panic itself.
+            // A panic was reported already.
             let _ = task.await;
         }
         for broker in self.brokers {
@@ -478,7 +478,7 @@ impl Node {
     }
 }
 
-/// What the overseer says next: nothing, for ever, without one, and `None` when it is gone.
+/// The overseer's next message; pending forever without an overseer, `None` when it has ended.
 async fn hear(overseen: Option<&Overseen>) -> Option<Word> {
     match overseen {
         Some(overseen) => overseen.channel.hear().await.ok().flatten().map(|heard| heard.word),
@@ -486,8 +486,7 @@ async fn hear(overseen: Option<&Overseen>) -> Option<Word> {
     }
 }
 
-/// Ends the patience of a drain at the next signal that asks for it, or after some time; never
-/// returns.
+/// Ends the patience of a drain at the next signal to stop, or after some time; never returns.
 async fn hurry(signals: &mut Signals, drain: Drain, patience: Option<Duration>) {
     let until = patience.map(|patience| Instant::now() + patience);
     loop {
@@ -502,7 +501,7 @@ async fn hurry(signals: &mut Signals, drain: Drain, patience: Option<Duration>) 
                 drain.begin();
             },
             () = late => {
-                tracing::warn!("requests have been open for stale_worker_timeout");
+                tracing::warn!("requests were open for stale_worker_timeout and are ended");
                 drain.begin();
             }
         }

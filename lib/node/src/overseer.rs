@@ -1,11 +1,12 @@
-//! The overseer of a server, which serves nothing itself: it keeps the process number and the
-//! listening sockets while workers (`worker.rs`) come and go, as the parent of Swift's workers does.
+//! The overseer of a server: starts, replaces and ends its workers.
 //!
-//! USR1 starts a new worker, with the configuration and the executable as they are then. Only when
-//! that is ready does the old one stop to accept, and the sockets stay open all the time. A worker
-//! that cannot start changes nothing. One that ends by itself is replaced.
+//! It serves no request itself. It keeps the process number and the listening sockets while workers
+//! (`worker.rs`) come and go, as the parent of Swift's workers does. USR1 starts a new worker with
+//! the current configuration and executable. The old worker stops accepting only when the new one is
+//! ready, and the sockets stay open all the time. A worker that cannot start changes nothing. A
+//! worker that ends unexpectedly is replaced.
 //!
-//! It must stay so small that nothing in it can go wrong.
+//! The overseer must stay small, since nothing restarts it.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -38,17 +39,17 @@ struct Worker {
 }
 
 impl Worker {
-    /// Has it make way for another process. One that does not is killed, which is always safe.
+    /// Asks it to release its devices. A worker that does not is killed, which is always safe.
     async fn make_way(&mut self) {
         let sealed = self.ask(Word::Seal, Word::Sealed).await;
         if !sealed {
-            tracing::error!("the worker does not make way for the next and is killed");
+            tracing::error!("the worker does not release its devices and is killed");
             send(&self.child, Signal::KILL);
             let _ = self.child.wait().await;
         }
     }
 
-    /// Says a word and waits for its answer, or for the end of the worker.
+    /// Sends a message and waits for the reply, or for the end of the worker.
     async fn ask(&self, word: Word, answer: Word) -> bool {
         let answered = async {
             if self.channel.say(word, "", &[]).await.is_err() {
@@ -69,11 +70,11 @@ impl Worker {
 
 fn send(child: &Child, signal: Signal) {
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    // One that is no more needs no signal.
+    // A process that has ended needs no signal.
     let _ = pid.map(|pid| kill_process(pid, signal));
 }
 
-/// Hands a new worker its sockets; gives those that it will listen on.
+/// Sends sockets to a new worker; returns those that it will listen on.
 async fn ready(channel: &Channel, sockets: &[OwnedFd]) -> Result<Vec<OwnedFd>, String> {
     let borrowed: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
     let said = channel.say(Word::Sockets, "", &borrowed).await;
@@ -81,7 +82,7 @@ async fn ready(channel: &Channel, sockets: &[OwnedFd]) -> Result<Vec<OwnedFd>, S
     match channel.hear().await.map_err(|error| error.to_string())? {
         Some(message) if message.word == Word::Ready => Ok(message.sockets),
         Some(message) => Err(message.text),
-        None => Err("it ended before it was ready".to_owned()),
+        None => Err("the worker ended before it was ready".to_owned()),
     }
 }
 
@@ -93,7 +94,7 @@ async fn next(signals: &mut Signals, again: bool) -> Asked {
     }
 }
 
-/// Waits until one of the children has ended, and forgets it; for ever when there is none.
+/// Waits until one of the children has ended, and removes it; forever without children.
 async fn ended_of(children: &mut Vec<Child>) {
     let waits = children.iter_mut().map(|child| Box::pin(child.wait()));
     let waits: Vec<_> = waits.collect();
@@ -109,13 +110,13 @@ struct Overseer {
     program: PathBuf,
     words: Vec<OsString>,
     signals: Signals,
-    /// Workers that finish what is open.
+    /// Workers that finish open requests.
     old: Vec<Child>,
     /// A reload was asked for while a worker read its configuration, which may have changed since.
     again: bool,
 }
 
-/// Oversees until a signal that ends it.
+/// Runs workers until a signal to stop.
 ///
 /// # Errors
 /// Why the first worker could not start.
@@ -134,7 +135,7 @@ pub(super) async fn run(task: &Task<'_>) -> Result<(), String> {
 }
 
 impl Overseer {
-    /// Starts a worker and waits until it is ready; `None` when told to stop meanwhile.
+    /// Starts a worker and waits until it is ready; `None` when a signal to stop comes meanwhile.
     async fn start(&mut self, sockets: &[OwnedFd]) -> Result<Option<Worker>, String> {
         let (channel, theirs) = Channel::pair().map_err(|error| format!("socketpair: {error}"))?;
         let mut command = Command::new(&self.program);
@@ -164,7 +165,7 @@ impl Overseer {
                         }
                     },
                     () = tokio::time::sleep_until(until) => {
-                        break Err(format!("it was not ready within {} s", START_MAX.as_secs()));
+                        break Err(format!("the worker was not ready within {} s", START_MAX.as_secs()));
                     }
                 }
             }
@@ -180,7 +181,7 @@ impl Overseer {
     }
 
     async fn go(&self, worker: &Worker) {
-        // One that ended meanwhile is noticed soon.
+        // If it ended meanwhile, that is noticed soon.
         let _ = worker.channel.say(Word::Go, "", &[]).await;
         notify(State::Ready);
     }
@@ -227,7 +228,7 @@ impl Overseer {
         }
     }
 
-    /// Has a new worker take over; `None` when told to stop.
+    /// Replaces the worker by a new one; `None` when a signal to stop comes meanwhile.
     async fn reload(&mut self, mut current: Worker) -> Option<Worker> {
         tracing::info!("reload");
         notify(State::Reloading);
@@ -245,14 +246,17 @@ impl Overseer {
                 None
             }
             Err(error) => {
-                tracing::error!(error, "no reload: the worker with the old configuration goes on");
+                tracing::error!(
+                    error,
+                    "the reload failed; the worker with the old configuration continues"
+                );
                 notify(State::Ready);
                 Some(current)
             }
         }
     }
 
-    /// Replaces a worker that ended unasked; `None` when told to stop.
+    /// Replaces a worker that ended unexpectedly; `None` when a signal to stop comes meanwhile.
     async fn replace_ended(
         &mut self,
         ended: Worker,
@@ -264,17 +268,17 @@ impl Overseer {
             Err(error) => error.to_string(),
         };
         loop {
-            tracing::error!(error, "the worker ended and is started again");
+            tracing::error!(error, "the worker ended unexpectedly and is restarted");
             let until = Instant::now() + wait;
             loop {
                 tokio::select! {
-                    () = tokio::time::sleep_until(until) => break,
-                    asked = self.signals.next() => match asked {
-                        Asked::Stop | Asked::Finish => return None,
-                        // That is what it is about.
-                        Asked::Reload => {}
-                    },
-                }
+                                    () = tokio::time::sleep_until(until) => break,
+                                    asked = self.signals.next() => match asked {
+                                        Asked::Stop | Asked::Finish => return None,
+                // A new worker reads the configuration anyway.
+                                        Asked::Reload => {}
+                                    },
+                                }
             }
             match self.start(&ended.sockets).await {
                 Ok(Some(next)) => {
@@ -295,7 +299,7 @@ impl Overseer {
         self.wait_for_old().await;
     }
 
-    /// Waits for workers that were told to end; a signal to stop makes them hurry.
+    /// Waits for workers that are ending; a signal to stop is passed on to them.
     async fn wait_for_old(&mut self) {
         let mut old = std::mem::take(&mut self.old);
         while !old.is_empty() {

@@ -1,6 +1,8 @@
-//! One owner of each device: what a server promises to conditional writes, and which hashes it has
-//! invalidated, is in its memory, so no second server of the same kind may use its devices. Nor may
-//! a second replicator, auditor, updater or reaper that runs all the time; one with `--once` may.
+//! Ownership of devices: one process of each role uses a device.
+//!
+//! A server keeps leases of conditional writes and invalidated hashes in memory, so no second server
+//! of the same kind may use its devices. Nor may a second replicator, auditor, updater or reaper
+//! that runs continuously; one with `--once` may.
 //!
 //! The devices that rings give to this node are taken at the start, which fails when another
 //! process has one. A device that appears later is taken when it is first used, or soon after; one
@@ -21,20 +23,20 @@ use async_trait::async_trait;
 use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
 
-use super::device_lock::{DeviceLock, Holder, NoLock, identity};
+use super::device_lock::{DeviceLock, LockHolder, LockRefusal, identity};
 use super::node::Builder;
 use super::role::Server;
-use super::storage::Site;
+use super::storage::DeviceSettings;
 
-/// How often locks are looked at, and those that were not to be had are tried again.
+/// Interval of checks of the locks, and of attempts to get missing ones.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// How long a start waits for a process that is about to end.
+/// How long a start waits for a process that is ending.
 const WAIT_MAX: Duration = Duration::from_secs(2);
-/// Between two tries of that time.
+/// Time between two attempts.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// This process as other processes are to know it.
-pub(crate) fn this_process(configuration: &Path) -> Holder {
+/// Description of this process for lock files.
+pub(crate) fn this_process(configuration: &Path) -> LockHolder {
     let mut words = std::env::args();
     let name = words.next().unwrap_or_default();
     let name = Path::new(&name).file_name().map(|name| name.to_string_lossy().into_owned());
@@ -43,7 +45,7 @@ pub(crate) fn this_process(configuration: &Path) -> Holder {
     let command = words.next().filter(|_| !name.starts_with("swift-"));
     let overseer = super::worker::is_one().then(rustix::process::getppid).flatten();
     let overseer = overseer.and_then(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok());
-    Holder {
+    LockHolder {
         pid: std::process::id(),
         program: command.map_or_else(|| name.clone(), |command| format!("{name} {command}")),
         configuration: std::path::absolute(configuration)
@@ -52,16 +54,16 @@ pub(crate) fn this_process(configuration: &Path) -> Holder {
     }
 }
 
-/// What is known of one device.
+/// State of a device's lock.
 #[derive(Debug, Clone)]
 enum Claim {
-    /// Ours.
+    /// This process holds it.
     Held(Arc<DeviceLock>),
     /// The file system takes no lock file, so no other process can write there either.
     Unwritable,
-    /// The worker has it whose place this process is about to take.
+    /// The worker that this process is about to replace holds it.
     Predecessor,
-    /// Another process has it, or the disk failed.
+    /// Another process holds it, or the disk failed.
     Refused,
 }
 
@@ -72,13 +74,13 @@ pub(super) struct Owners {
     /// The directory of the devices.
     root: PathBuf,
     mount_check: bool,
-    this: Holder,
+    this: LockHolder,
     /// The devices of the rings that are to be held.
     wanted: Vec<String>,
     claims: RwLock<BTreeMap<String, Claim>>,
     /// Held while a device is taken.
     turn: Mutex<()>,
-    /// Another worker has taken over, and this one finishes what is open.
+    /// Another worker has taken over; this one finishes open requests.
     released: AtomicBool,
 }
 
@@ -86,7 +88,7 @@ impl Owners {
     pub(super) fn new(
         role: &'static str,
         (root, mount_check): (PathBuf, bool),
-        this: Holder,
+        this: LockHolder,
         wanted: Vec<String>,
     ) -> Self {
         let (claims, turn) = (RwLock::default(), Mutex::default());
@@ -100,7 +102,7 @@ impl Owners {
         self
     }
 
-    /// Whether requests for a device are served; `None` when it was not asked for yet.
+    /// Whether requests for a device are served; `None` before its first use.
     fn known(&self, device: &str) -> Option<bool> {
         if self.released.load(Ordering::Acquire) {
             return Some(true);
@@ -108,7 +110,7 @@ impl Owners {
         self.read().get(device).map(|claim| !matches!(claim, Claim::Refused))
     }
 
-    /// The directory of a device that is there.
+    /// The directory of an existing device.
     fn path(&self, device: &str) -> Option<PathBuf> {
         if device.is_empty() || device.starts_with('.') || device.contains(['/', '\0']) {
             return None;
@@ -118,10 +120,10 @@ impl Owners {
         there.then_some(path)
     }
 
-    /// Takes a device if it is there. Waits for the disk.
+    /// Locks a device if it exists. Blocks.
     ///
     /// # Errors
-    /// Which process has it.
+    /// The process that holds the lock.
     fn claim(&self, device: &str) -> Result<(), String> {
         // One at a time, or this process would meet its own lock. Requests for devices that are
         // known never wait for this.
@@ -142,27 +144,27 @@ impl Owners {
         let described = |what: &str| format!("{}: {what}", path.display());
         let (claim, result) = match DeviceLock::take(&path, self.role, &self.this) {
             Ok(lock) => (Claim::Held(Arc::new(lock)), Ok(())),
-            Err(NoLock::Held(Some(holder)))
+            Err(LockRefusal::Held(Some(holder)))
                 if holder.overseer.is_some() && holder.overseer == self.this.overseer =>
             {
                 (Claim::Predecessor, Ok(()))
             }
-            Err(NoLock::Held(holder)) => {
+            Err(LockRefusal::Held(holder)) => {
                 let holder =
                     holder.map_or_else(|| "another process".to_owned(), |it| it.to_string());
                 let what = format!(
-                    "the {} of {holder} uses this device; stop it, or give this one other devices",
+                    "the {} of {holder} uses this device; stop it, or configure other devices here",
                     self.role
                 );
                 (Claim::Refused, Err(described(&what)))
             }
-            Err(NoLock::Unwritable(error)) => {
+            Err(LockRefusal::Unwritable(error)) => {
                 if !matches!(before, Some(Claim::Unwritable)) {
                     tracing::warn!("{}", described(&format!("cannot be locked: {error}")));
                 }
                 (Claim::Unwritable, Ok(()))
             }
-            Err(NoLock::Failed(error)) => {
+            Err(LockRefusal::Failed(error)) => {
                 if !matches!(before, Some(Claim::Refused)) {
                     tracing::error!("{}", described(&format!("cannot be locked: {error}")));
                 }
@@ -196,12 +198,12 @@ impl Owners {
         self.claims.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes all devices of the rings that are there.
+    /// Locks all existing devices of the rings.
     fn claim_wanted(&self) -> Result<(), String> {
         self.wanted.iter().try_for_each(|device| self.claim(device))
     }
 
-    /// Takes them at the start. A process that is about to end gets a moment to do so.
+    /// Locks them at the start. A process that is ending gets a moment to do so.
     ///
     /// # Errors
     /// A device that another process has.
@@ -218,8 +220,8 @@ impl Owners {
         }
     }
 
-    /// Takes what the worker before had, which has released it; for a short time only, since
-    /// requests wait.
+    /// Locks the devices that the previous worker has released. Limited to a short time, since requests
+    /// wait.
     pub(super) async fn take_over(self: &Arc<Self>) {
         let until = Instant::now() + WAIT_MAX;
         while self.has_predecessor() && Instant::now() < until {
@@ -234,13 +236,13 @@ impl Owners {
         self.read().values().any(|claim| matches!(claim, Claim::Predecessor))
     }
 
-    /// Lets go of all devices: another process serves them from now on.
+    /// Releases all devices: another process serves them from now on.
     pub(super) fn release(&self) {
         self.released.store(true, Ordering::Release);
         self.write().clear();
     }
 
-    /// Looks at every device that is wanted or was used.
+    /// Checks every device that is wanted or was used.
     async fn look(self: &Arc<Self>) {
         let owners = self.clone();
         let look = move || {
@@ -249,11 +251,11 @@ impl Owners {
                 owners.claim_again(device);
             }
         };
-        // One that panicked is done again.
+        // After a panic the check is repeated later.
         let _ = tokio::task::spawn_blocking(look).await;
     }
 
-    /// Keeps the locks in order until the end: devices come and go.
+    /// Keeps the locks up to date until the process stops.
     pub(super) async fn watch(self: Arc<Self>, drain: Drain) {
         loop {
             tokio::select! {
@@ -282,7 +284,7 @@ const SHARING: [&str; 2] = ["container-reconciler", "object-expirer"];
 
 impl Builder<'_> {
     /// The devices of a place that the rings give to this node.
-    fn owners(&self, role: &'static str, site: &Site, server: Server) -> Owners {
+    fn owners(&self, role: &'static str, site: &DeviceSettings, server: Server) -> Owners {
         let local = site.local();
         let mut wanted: Vec<String> = Vec::new();
         for ring in self.rings_of(server) {
@@ -296,7 +298,7 @@ impl Builder<'_> {
         Owners::new(role, place, self.this.clone(), wanted)
     }
 
-    /// Takes the devices of a storage server before it listens, and has it answer for them only.
+    /// Locks the devices of a storage server before it listens, and limits it to them.
     pub(super) async fn owned(
         &mut self,
         server: Server,
@@ -309,13 +311,13 @@ impl Builder<'_> {
             Server::Container => "container-server",
             Server::Object => "object-server",
         };
-        let owners = Arc::new(self.owners(role, &Site::read(conf, "", server)?, server));
+        let owners = Arc::new(self.owners(role, &DeviceSettings::read(conf, "", server)?, server));
         owners.start().await?;
         self.node.owners.push(owners.clone());
         Ok(Arc::new(OwnDevices::new(handler, owners)))
     }
 
-    /// Notes the devices of daemons, which are taken if these are to run all the time.
+    /// Notes the devices of daemons, which are locked if these run continuously.
     pub(super) fn note_daemons(
         &mut self,
         server: Server,
@@ -323,7 +325,7 @@ impl Builder<'_> {
         daemons: &[&'static str],
     ) -> Result<(), String> {
         for daemon in daemons.iter().filter(|daemon| !SHARING.contains(daemon)) {
-            let owners = self.owners(daemon, &Site::read(conf, daemon, server)?, server);
+            let owners = self.owners(daemon, &DeviceSettings::read(conf, daemon, server)?, server);
             self.node.daemon_owners.push(owners);
         }
         Ok(())
@@ -339,7 +341,7 @@ fn device_of(path: &str) -> Option<std::borrow::Cow<'_, str>> {
     }
 }
 
-/// A storage server that answers for devices of its own only.
+/// A storage server that serves only devices that this process owns.
 pub(super) struct OwnDevices {
     inner: SharedHandler,
     owners: Arc<Owners>,
@@ -356,10 +358,10 @@ impl Handler for OwnDevices {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let device = device_of(request.uri().path());
         let serves = match device.as_deref().map(|device| (device, self.owners.known(device))) {
-            // The server itself refuses such a path.
+            // The server refuses such a path.
             None => true,
             Some((_, Some(known))) => known,
-            // Without a path there is nothing to own: the server says what is missing.
+            // A device that does not exist is reported by the server.
             Some((device, None)) if self.owners.path(device).is_none() => true,
             Some((device, None)) => self.owners.claim_used(device.to_owned()).await,
         };
@@ -387,7 +389,7 @@ mod tests {
     }
 
     fn owners(root: &Path, overseer: Option<&str>, wanted: &[&str]) -> Arc<Owners> {
-        let this = Holder {
+        let this = LockHolder {
             overseer: overseer.map(str::to_owned),
             ..this_process(Path::new("/etc/swift"))
         };
@@ -418,7 +420,7 @@ mod tests {
         let server = OwnDevices::new(Arc::new(Answers), second.clone());
         assert_eq!(ask(&server, "/sd1/0/a/c/o").await, StatusCode::INSUFFICIENT_STORAGE);
         assert_eq!(ask(&server, "/%73d1/0/a/c/o").await, StatusCode::INSUFFICIENT_STORAGE);
-        // What is no device is for the server itself.
+        // Other paths are passed to the server.
         for path in ["/", "/sd9/0/a/c/o", "/../0/a", "/.apus-locks/0/a"] {
             assert_eq!(ask(&server, path).await, StatusCode::OK, "{path}");
         }

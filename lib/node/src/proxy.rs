@@ -39,10 +39,10 @@ impl Builder<'_> {
         let of = |name: &Option<String>| conf.section(name.as_deref().unwrap_or_default());
         let s3 = of(&pipeline.s3api);
         let domains = s3.get("storage_domain").unwrap_or_default();
-        // Without accounts of their own nobody could begin, so they are made unless told otherwise.
+        // New users need an account, so accounts are created by default.
         let account_autocreate = app.flag("account_autocreate", true)?;
         let symloop_max = of(&pipeline.symlink).parse("symloop_max", HOPS_MAX, "a number")?;
-        // Swift's reading of what makes no sense.
+        // Swift uses the default for an invalid number.
         let symloop_max = if symloop_max < 1 { HOPS_MAX } else { symloop_max };
         let quorum = self.quorum().making_accounts(account_autocreate);
         let config = ProxyConfig {

@@ -1,5 +1,4 @@
-//! What a process does about its rings: it takes up files that changed, and in a signed cluster gives
-//! them to other nodes and takes newer ones from them.
+//! Rings of a process: reload of changed files, and exchange with other nodes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,15 +13,15 @@ use apus_store::quorum::Rings;
 use apus_wire::rings::{RingClient, RingFolder, RingKeys, RingsHttp, keep_fetching, take_up};
 
 use super::conf::Place;
-use super::former::FormerRings;
 use super::node::Builder;
+use super::previous_rings::PreviousRings;
 use super::role::{Roles, Server};
-use super::storage::Site;
+use super::storage::DeviceSettings;
 
-/// How long another node may take to tell which rings it has.
+/// How long another node may take to report its rings.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// All rings that a process goes by.
+/// All rings that a process uses.
 pub(super) fn used(rings: &Rings) -> Vec<Arc<SharedRing>> {
     let Rings { account, container, objects } = rings;
     [account, container].into_iter().chain(objects.values()).cloned().collect()
@@ -46,23 +45,23 @@ pub(super) fn ring_folder(
 }
 
 /// Where the rings before are kept; only proxies ask for majorities of two rings.
-pub(super) fn former_rings(
+pub(super) fn previous_rings(
     place: &Place,
     roles: &Roles,
     cluster: &SwiftConf,
     clock: &Arc<dyn Clock>,
-) -> Result<Option<FormerRings>, String> {
+) -> Result<Option<PreviousRings>, String> {
     if !roles.servers.contains(&Server::Proxy) {
         return Ok(None);
     }
-    let site = Site::read(&place.server_conf(Server::Proxy)?, "", Server::Proxy)?;
-    Ok(FormerRings::find(place.swift_dir(), &site.recon, cluster.rings.overlap, clock))
+    let site = DeviceSettings::read(&place.server_conf(Server::Proxy)?, "", Server::Proxy)?;
+    Ok(PreviousRings::find(place.swift_dir(), &site.recon, cluster.rings.overlap, clock))
 }
 
 /// Rereads rings that changed, and has the ones before kept.
 pub(super) async fn watch(
     rings: Vec<Arc<SharedRing>>,
-    former: Option<FormerRings>,
+    former: Option<PreviousRings>,
     interval: Duration,
     drain: Drain,
 ) {
@@ -78,7 +77,7 @@ pub(super) async fn watch(
         let (taken, former, before) = (rings.clone(), former.clone(), noted.clone());
         let take = move || {
             take_up(&taken);
-            // Others may have taken one up as well.
+            // Other tasks may have reloaded a ring as well.
             for (ring, before) in taken.iter().zip(&before) {
                 if let Some(former) = former.as_ref().filter(|_| !Arc::ptr_eq(&ring.get(), before))
                 {
@@ -86,21 +85,21 @@ pub(super) async fn watch(
                 }
             }
         };
-        // Before: what comes meanwhile is noted the next time.
+        // Before the reload: later changes are noted the next time.
         let taken = current(&rings);
-        // A panic has been reported by itself.
+        // A panic was reported already.
         let _ = tokio::task::spawn_blocking(take).await;
         noted = taken;
     }
 }
 
 impl Builder<'_> {
-    /// A storage server that tells and takes rings.
+    /// A storage server with the endpoint for rings.
     pub(super) fn with_rings(&self, handler: SharedHandler) -> SharedHandler {
         Arc::new(RingsHttp::new(handler, self.ring_folder.clone()))
     }
 
-    /// Has this process ask others for newer rings, if it serves anybody.
+    /// Starts the task that fetches newer rings from other nodes, if this process has servers.
     pub(super) fn fetch_rings(&mut self) {
         let changes = self.cluster.rings;
         let serves = self.sockets.is_some() && !self.roles.servers.is_empty();

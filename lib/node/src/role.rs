@@ -1,9 +1,9 @@
-//! The roles of the executable: servers, daemons, and the groups that Swift's manager knows.
+//! Roles of a process: servers, daemons, and the groups of Swift's manager.
 
 /// A server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Server {
-    /// The front door.
+    /// Serves clients.
     Proxy,
     /// Lists containers.
     Account,
@@ -14,7 +14,7 @@ pub enum Server {
 }
 
 impl Server {
-    /// All of them, the front door last.
+    /// All of them, the proxy last.
     pub const ALL: [Self; 4] = [Self::Account, Self::Container, Self::Object, Self::Proxy];
 
     /// The word before `-server`.
@@ -27,7 +27,7 @@ impl Server {
         }
     }
 
-    /// Where it listens unless told otherwise.
+    /// Default port.
     pub fn default_port(self) -> u16 {
         match self {
             Self::Proxy => 8080,
@@ -54,7 +54,7 @@ pub const DAEMONS: [(&str, Server); 11] = [
     ("object-updater", Server::Object),
 ];
 
-/// What one process is to run.
+/// The servers and daemons of a process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roles {
     /// Servers.

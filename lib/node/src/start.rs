@@ -1,4 +1,4 @@
-//! The first steps of a process: whose rights it has, where its log goes, what it holds on to.
+//! First steps of a process: user, log, and detaching from the terminal.
 //!
 //! As Swift's programs do them (`run_wsgi`, `run_daemon`), so that its manager can start ours, and
 //! that files belong to the same user whichever wrote them.
@@ -15,9 +15,9 @@ use apus_daemon::syslog::Syslog;
 use super::Task;
 use super::conf::{Place, section_of};
 use super::role::{DAEMONS, Roles, Server};
-use super::storage::Site;
+use super::storage::DeviceSettings;
 
-/// Whom Swift's programs become when nothing is said.
+/// Default user of Swift's programs.
 const SWIFTS_USER: &str = "swift";
 /// Swift's default for `stale_worker_timeout`.
 const STALE_SECONDS: u64 = 24 * 60 * 60;
@@ -35,9 +35,9 @@ const OPTIONS: [&str; 10] = [
     "swift_dir",
 ];
 
-/// Counts the options of this step as known.
+/// Marks the options of this step as known.
 pub(super) fn note_options(conf: &Conf, server: Server, roles: &Roles) {
-    // Of several the first server speaks, see `section_of`.
+    // Of several servers the first one counts, see `section_of`.
     let alone = if roles.servers.is_empty() { roles.daemons.as_slice() } else { &[] };
     let alone = if let [daemon] = alone { daemon } else { "" };
     for section in ["DEFAULT", alone, &format!("app:{}-server", server.name())] {
@@ -55,7 +55,7 @@ pub(super) fn note_options(conf: &Conf, server: Server, roles: &Roles) {
     }
     // Other processes read theirs.
     for (daemon, _) in DAEMONS.iter().filter(|(_, of)| *of == server) {
-        let _ = Site::read(conf, daemon, server);
+        let _ = DeviceSettings::read(conf, daemon, server);
     }
 }
 
@@ -71,10 +71,10 @@ pub struct RunOptions {
     pub detached: bool,
 }
 
-/// Who serves: this process, or a worker of it that can be replaced.
+/// Whether workers that can be replaced serve for this process.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Oversight {
-    /// Whether there are to be workers.
+    /// Whether there are workers.
     pub(super) workers: bool,
     /// How long the requests of a worker may take after another took over.
     pub(super) patience: Duration,
@@ -83,7 +83,7 @@ pub(super) struct Oversight {
 impl Oversight {
     fn read(section: &Section<'_>, task: &Task<'_>) -> Result<Self, String> {
         let workers = match section.get("workers") {
-            // Swift's default, for those who start servers as Swift's.
+            // Swift's default, under the names of Swift's programs.
             None | Some("auto") => task.options.detached || section.get("workers").is_some(),
             Some(_) => section.parse("workers", 0_u32, "a whole number, or auto")? > 0,
         };
@@ -110,16 +110,16 @@ pub(super) fn begin(task: &Task<'_>) -> Result<Oversight, String> {
     Oversight::read(&section, task)
 }
 
-/// Makes this process the leader of its group, which Swift's manager signals as a whole when it
-/// loses patience. Workers stay in the group of their overseer.
+/// Makes this process the leader of its group, which Swift's manager signals as a whole after its
+/// timeout. Workers stay in the group of their overseer.
 fn lead() {
     if !super::worker::is_one() {
-        // A leader already.
+        // Fails for a process that leads a group already.
         let _ = rustix::process::setsid();
     }
 }
 
-/// Lets go of the terminal or pipe that this process was started from.
+/// Detaches from the terminal or pipe that this process was started from.
 pub(super) fn detach() -> Result<(), String> {
     let failed = |error: &dyn std::fmt::Display| format!("/dev/null: {error}");
     let nothing = std::fs::File::options().read(true).write(true).open("/dev/null");
@@ -141,20 +141,20 @@ fn numbers(passwd: &str, user: &str) -> Option<(u32, u32)> {
     })
 }
 
-/// Gives root's rights up for those of `user`, by running this program once more. In the manner of
-/// Swift's programs that is `swift` unless said; elsewhere only what is said.
+/// Gives up root's rights for those of `user`, by running this program again. Under the names of
+/// Swift's programs the default is `swift`; otherwise there is no default.
 fn become_user(section: &Section<'_>, as_swift: bool) -> Result<(), String> {
     match section.get("user") {
         Some(user) => {
             become_named(user, || Err(section.refuse("user", user, "a user of /etc/passwd").into()))
         }
-        // A machine that never had Swift's user has no files of its.
+        // A machine without this user has no files of Swift.
         None if as_swift => become_named(SWIFTS_USER, || Ok(())),
         None => Ok(()),
     }
 }
 
-/// Gives root's rights up for those of `user`; `unknown` says what it means when there is none.
+/// Gives up root's rights for those of `user`; `unknown` handles a user that does not exist.
 ///
 /// # Errors
 /// The user is unknown, or the program cannot be run again.

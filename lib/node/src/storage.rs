@@ -1,5 +1,4 @@
-//! Account, container and object servers of one process, with the daemons that work on the same
-//! devices.
+//! Account, container and object servers of a process, with their daemons.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -37,7 +36,7 @@ struct Storage {
 /// Up to which length a range of an object that Swift wrote is checked by reading the whole.
 const VERIFY_RANGES_BYTES: u64 = 1024 * 1024;
 
-/// How much that looks damaged may be moved aside on a device within an hour.
+/// How much may be quarantined on a device within an hour.
 fn quarantine_limit(section: &Section<'_>) -> Result<QuarantineLimit, String> {
     let default = QuarantineLimit::default();
     let per_hour = section.parse("quarantines_per_hour", default.per_hour, "a whole number")?;
@@ -45,21 +44,21 @@ fn quarantine_limit(section: &Section<'_>) -> Result<QuarantineLimit, String> {
     Ok(QuarantineLimit { per_hour, share: percent / 100.0 })
 }
 
-/// Where a server or a daemon works, as its own section has it.
+/// Device options of a server or daemon, from its own section.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Site {
-    /// Where the devices are.
+pub(super) struct DeviceSettings {
+    /// Directory of the devices.
     pub(super) devices: PathBuf,
     /// Whether they must be mount points.
     pub(super) mount_check: bool,
-    /// By which the rings' devices are known as this node's.
+    /// Address by which rings name this node's devices.
     bind: SocketAddr,
-    /// Where daemons tell what they did.
+    /// Directory of recon reports.
     pub(super) recon: PathBuf,
 }
 
-impl Site {
-    /// Of a daemon by name; of the server itself by any other.
+impl DeviceSettings {
+    /// The options of the daemon `role`, or of the server if there is none of this name.
     pub(super) fn read(conf: &Conf, role: &str, server: Server) -> Result<Self, String> {
         let section = section_of(conf, role, server);
         let text = |key, default: &str| PathBuf::from(section.get(key).unwrap_or(default));
@@ -71,15 +70,15 @@ impl Site {
         })
     }
 
-    /// Which devices of the rings are this node's.
+    /// The addresses of this node in rings.
     pub(super) fn local(&self) -> Local {
         Local::new(addresses::of(self.bind.ip()), self.bind.port())
     }
 }
 
 impl Builder<'_> {
-    /// Makes a server for requests and the daemons that work where it does, and one without
-    /// requests for each other place where daemons of its work; gives the first one's handler.
+    /// Creates a server with the daemons that share its device options, and one without requests for
+    /// each other set of options. Returns the handler of the first.
     pub(super) fn storage(
         &mut self,
         conf: &Conf,
@@ -87,12 +86,12 @@ impl Builder<'_> {
         serves: bool,
         daemons: &[&'static str],
     ) -> Result<Option<SharedHandler>, String> {
-        let mut sites: Vec<(Site, Vec<&str>)> = Vec::new();
+        let mut sites: Vec<(DeviceSettings, Vec<&str>)> = Vec::new();
         if serves {
-            sites.push((Site::read(conf, "", server)?, Vec::new()));
+            sites.push((DeviceSettings::read(conf, "", server)?, Vec::new()));
         }
         for daemon in daemons {
-            let site = Site::read(conf, daemon, server)?;
+            let site = DeviceSettings::read(conf, daemon, server)?;
             match sites.iter_mut().find(|(known, _)| *known == site) {
                 Some((_, those)) => those.push(daemon),
                 None => sites.push((site, vec![daemon])),
@@ -116,7 +115,7 @@ impl Builder<'_> {
         Ok(first)
     }
 
-    /// Beside a server of another process nothing is kept open.
+    /// Daemons without a server in this process keep no database open.
     fn broker(&mut self, name: &str, serves: bool) -> Result<Arc<Broker>, String> {
         let open_max = if serves { DATABASES_MAX } else { 0 };
         let broker = Broker::new(name, open_max, self.node.counters.clone())
@@ -130,7 +129,12 @@ impl Builder<'_> {
         Ok(broker)
     }
 
-    fn account(&mut self, conf: &Conf, site: &Site, serves: bool) -> Result<Storage, String> {
+    fn account(
+        &mut self,
+        conf: &Conf,
+        site: &DeviceSettings,
+        serves: bool,
+    ) -> Result<Storage, String> {
         let server = Arc::new(apus_account::Server::new(apus_account::Parts {
             devices: site.devices.clone(),
             mount_check: site.mount_check,
@@ -152,7 +156,12 @@ impl Builder<'_> {
     }
 
     /// `serves`: requests are served here, so account rows are sent from here.
-    fn container(&mut self, conf: &Conf, site: &Site, serves: bool) -> Result<Storage, String> {
+    fn container(
+        &mut self,
+        conf: &Conf,
+        site: &DeviceSettings,
+        serves: bool,
+    ) -> Result<Storage, String> {
         let server = Arc::new(apus_container::Server::new(apus_container::Parts {
             devices: site.devices.clone(),
             mount_check: site.mount_check,
@@ -180,7 +189,7 @@ impl Builder<'_> {
         Ok(Storage { handler: server, units })
     }
 
-    fn object(&mut self, conf: &Conf, site: &Site) -> Result<Storage, String> {
+    fn object(&mut self, conf: &Conf, site: &DeviceSettings) -> Result<Storage, String> {
         let section = conf.section("app:object-server");
         let text = section.get("fallocate_reserve").unwrap_or("1%");
         let reserve = Reserve::parse(text)

@@ -1,5 +1,5 @@
-//! A worker: a process that serves for an overseer (`overseer.rs`), on the sockets that it is
-//! handed, until another one takes over.
+//! A worker: a process that serves on the sockets of its overseer (`overseer.rs`), until another
+//! worker takes over.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -15,7 +15,7 @@ use super::{Task, start};
 /// The variable with the process number of the overseer.
 pub(super) const OVERSEER: &str = "APUS_OVERSEER";
 
-/// Listening sockets of the process before, by address.
+/// Listening sockets of the previous process, by address.
 #[derive(Debug, Default)]
 pub(super) struct Inherited(Vec<(SocketAddr, TcpListener)>);
 
@@ -33,7 +33,7 @@ impl Inherited {
     }
 }
 
-/// What a node that serves for an overseer knows of it.
+/// The connection of a worker to its overseer.
 #[derive(Debug)]
 pub(super) struct Overseen {
     pub(super) channel: Channel,
@@ -42,17 +42,17 @@ pub(super) struct Overseen {
 }
 
 impl Overseen {
-    /// Tells the overseer something, which may be gone.
+    /// Sends a message to the overseer, which may have ended.
     pub(super) async fn say(&self, word: Word) {
         if let Err(error) = self.channel.say(word, "", &[]).await {
-            tracing::debug!(%error, "the overseer");
+            tracing::debug!(%error, "cannot send a message to the overseer");
         }
     }
 
-    /// From now on the end of the overseer is not the end of this process.
+    /// From now on this process survives the end of its overseer.
     pub(super) fn let_go() {
         if let Err(error) = set_parent_process_death_signal(None) {
-            tracing::warn!(%error, "prctl");
+            tracing::warn!(%error, "prctl failed");
         }
     }
 }
@@ -63,14 +63,14 @@ pub(super) fn is_one() -> bool {
     given.is_some() && given == getppid().map(Pid::as_raw_nonzero)
 }
 
-/// Serves until told to end.
+/// Serves until the overseer or a signal ends it.
 pub(super) async fn run(task: &Task<'_>) -> Result<(), String> {
-    // Nobody else could end it, and its sockets would be in the way of the next one. The kernel
-    // remembers the thread that asks: this future is polled by the first one.
+    // Without its overseer no process would end it, and its sockets would block the next one. The
+    // kernel notes the calling thread: this future is polled by the first one.
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| format!("prctl: {error}"))?;
     if !is_one() {
-        return Err("the overseer is gone".to_owned());
+        return Err("the overseer has ended".to_owned());
     }
     let channel = Channel::from_stdin().map_err(|error| format!("standard input: {error}"))?;
     match prepare(task, &channel).await {
@@ -87,12 +87,12 @@ pub(super) async fn run(task: &Task<'_>) -> Result<(), String> {
     }
 }
 
-/// A node that was told to begin; `None` when it was told to end before.
+/// A node that may start to serve; `None` after a signal to stop.
 async fn prepare(
     task: &Task<'_>,
     channel: &Channel,
 ) -> Result<Option<(Node, Signals, Duration)>, String> {
-    let gone = || "the overseer is gone".to_owned();
+    let gone = || "the overseer has ended".to_owned();
     let failed = |error: std::io::Error| format!("the overseer: {error}");
     let oversight = start::begin(task)?;
     let mut signals = Signals::catch().map_err(|error| format!("signals: {error}"))?;
@@ -104,7 +104,7 @@ async fn prepare(
         tokio::select! {
             heard = channel.hear() => match heard.map_err(failed)?.ok_or_else(gone)?.word {
                 Word::Go => break,
-                word => tracing::warn!(?word, "out of turn"),
+                word => tracing::warn!(?word, "unexpected message from the overseer"),
             },
             asked = signals.next() => if asked == Asked::Stop {
                 return Ok(None);

@@ -14,7 +14,7 @@ use crate::store::ObjectStore;
 const READ_BYTES: usize = 256 * 1024;
 
 /// Digests of a body.
-struct Sums {
+struct BodyDigests {
     md5: md5::Context,
     crc: crc_fast::Digest,
     blocks: BlockDigest,
@@ -42,7 +42,7 @@ pub(super) async fn verify(
     pace: &mut Pace,
     add_checksums: bool,
 ) -> io::Result<BodyVerdict> {
-    let mut sums = Sums {
+    let mut sums = BodyDigests {
         md5: md5::Context::new(),
         crc: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme),
         blocks: BlockDigest::new(),
@@ -74,7 +74,7 @@ pub(super) async fn verify(
     Ok(store.devices.run(device, Priority::Background, work).await?)
 }
 
-fn compare(object: &Object, sums: Sums, add_checksums: bool) -> BodyVerdict {
+fn compare(object: &Object, sums: BodyDigests, add_checksums: bool) -> BodyVerdict {
     let md5 = format!("{:x}", sums.md5.finalize());
     if apus_fault::planted("bug.audit-no-bodies") {
         return BodyVerdict::Good { added: false };

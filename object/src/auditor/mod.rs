@@ -7,14 +7,15 @@
 //! `hashes.pkl`. Watchers, which an operator enables, may check more ([`watcher`]).
 
 mod body;
+mod options;
 mod pending;
+mod report;
 mod status;
 mod sweep;
 #[cfg(test)]
 mod tests;
 pub(crate) mod watcher;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,96 +23,16 @@ use std::time::Duration;
 use apus_cluster::PolicyIndex;
 use apus_cluster::policy::PolicyType;
 use apus_daemon::{Pass, PassContext, Span, Stopped};
-use apus_ring::SharedRing;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::options::{AuditorOptions, ObjectRings, SweepKind};
+use self::report::AuditReport;
 use self::sweep::{Sweep, SweepEnd};
 use self::watcher::Watcher;
 use crate::store::ObjectStore;
-
-/// The objects' rings, which are used only to find the partition of an object.
-pub(crate) type ObjectRings = BTreeMap<PolicyIndex, Arc<SharedRing>>;
-
-/// Kind of a sweep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SweepKind {
-    /// Everything.
-    All,
-    /// Everything but bodies.
-    ZeroByteFiles,
-}
-
-impl SweepKind {
-    /// Swift's name.
-    fn name(self) -> &'static str {
-        match self {
-            Self::All => "ALL",
-            Self::ZeroByteFiles => "ZBF",
-        }
-    }
-}
-
-/// The options of a sweep.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct AuditorOptions {
-    pub(crate) kind: SweepKind,
-    /// Zero for no limit.
-    pub(crate) files_per_second: f64,
-    /// Zero for no limit.
-    pub(crate) bytes_per_second: f64,
-    /// Devices that are swept at the same time, each at these rates.
-    pub(crate) concurrency: usize,
-    /// After this time a sweep reports, and continues from there.
-    pub(crate) log_time: Duration,
-    /// Whether bodies that Swift wrote get checksums of their blocks.
-    pub(crate) add_checksums: bool,
-}
-
-/// Counts of a sweep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-pub(crate) struct Audited {
-    /// Objects that were checked.
-    pub(crate) passes: u64,
-    /// Of these, damaged and quarantined.
-    pub(crate) quarantined: u64,
-    /// Of these, damaged and left in place, since too many were damaged: an alarm.
-    pub(crate) left_damaged: u64,
-    /// Failed reads.
-    pub(crate) errors: u64,
-    /// Bytes of bodies that were read.
-    pub(crate) bytes_processed: u64,
-    /// Objects to which checksums were added.
-    pub(crate) checksums_added: u64,
-    /// Objects that were removed at the request of a watcher.
-    pub(crate) deleted: u64,
-    /// Damaged `hashes.pkl` that were removed.
-    pub(crate) hashes_removed: u64,
-    /// Suffixes with a wrong hash in `hashes.pkl`.
-    pub(crate) hashes_stale: u64,
-    /// Damaged row updates that were quarantined.
-    pub(crate) updates_quarantined: u64,
-    /// Of these, repaired or written again from their objects.
-    pub(crate) updates_announced: u64,
-}
-
-impl Audited {
-    fn add(&mut self, other: Self) {
-        self.passes += other.passes;
-        self.quarantined += other.quarantined;
-        self.left_damaged += other.left_damaged;
-        self.errors += other.errors;
-        self.bytes_processed += other.bytes_processed;
-        self.checksums_added += other.checksums_added;
-        self.deleted += other.deleted;
-        self.hashes_removed += other.hashes_removed;
-        self.hashes_stale += other.hashes_stale;
-        self.updates_quarantined += other.updates_quarantined;
-        self.updates_announced += other.updates_announced;
-    }
-}
 
 /// One of the two sweeps of the daemon.
 #[derive(Debug)]
@@ -139,7 +60,7 @@ impl Auditor {
         device: String,
         policies: Vec<PolicyIndex>,
         until: Option<Duration>,
-    ) -> Result<(Audited, SweepEnd), Stopped> {
+    ) -> Result<(AuditReport, SweepEnd), Stopped> {
         let mut sweep = Sweep::new(self, cx, device, until);
         for policy in policies {
             match sweep.policy(policy).await? {
@@ -165,7 +86,7 @@ impl Auditor {
 
 #[async_trait]
 impl Pass for Auditor {
-    type Report = Audited;
+    type Report = AuditReport;
 
     fn name(&self) -> &'static str {
         "object-auditor"
@@ -173,7 +94,7 @@ impl Pass for Auditor {
 
     /// Runs a whole sweep on request; otherwise as much as `log_time` allows, from where the last one
     /// ended. Skips devices that are missing or not mounted.
-    async fn pass(&mut self, cx: &PassContext) -> Result<Audited, Stopped> {
+    async fn pass(&mut self, cx: &PassContext) -> Result<AuditReport, Stopped> {
         let devices = self.store.devices.clone();
         // No client waits for a pass, so the shared pool may list the devices.
         let mut names =
@@ -192,7 +113,7 @@ impl Pass for Auditor {
             .collect();
         self.watchers.iter().for_each(|watcher| watcher.start(self.options.kind));
         let mut sweeps = stream::iter(sweeps).buffer_unordered(self.options.concurrency.max(1));
-        let (mut audited, mut whole) = (Audited::default(), true);
+        let (mut audited, mut whole) = (AuditReport::default(), true);
         while let Some(swept) = sweeps.next().await {
             let (done, end) = swept?;
             audited.add(done);
@@ -212,7 +133,7 @@ impl Pass for Auditor {
         Ok(audited)
     }
 
-    fn recon(&self, report: &Audited, span: Span) -> Map<String, Value> {
+    fn recon(&self, report: &AuditReport, span: Span) -> Map<String, Value> {
         let stats = json!({
             "passes": report.passes,
             "quarantined": report.quarantined,

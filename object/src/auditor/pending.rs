@@ -54,7 +54,7 @@ pub(super) fn check(path: &Path, context: &RepairContext<'_>) -> io::Result<Upda
     let place = (context.place)(hash);
     let kind = place.policy.suffixed("async_pending");
     let quarantined = apus_disk::quarantine_file(&place.device, &kind, path)?;
-    tracing::error!(update = %path.display(), to = %quarantined.display(), reason, "Quarantined a damaged row update");
+    tracing::error!(update = %path.display(), to = %quarantined.display(), %reason, "Quarantined a damaged row update");
     apus_fault::point("quarantine.pending.linked");
     if let Some(pending) = row_updates::repaired(path)? {
         row_updates::replace(path, &pending, &context.store.counters)?;

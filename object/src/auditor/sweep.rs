@@ -10,9 +10,11 @@ use apus_daemon::{Pace, PassContext, Stopped};
 use apus_disk::Priority;
 
 use super::body::{BodyVerdict, verify};
+use super::options::{AuditorOptions, ObjectRings, SweepKind};
 use super::pending::{self, RepairContext, UpdateCheck};
+use super::report::AuditReport;
 use super::watcher::{AuditedObject, Watcher, WatcherVerdict};
-use super::{Audited, Auditor, AuditorOptions, ObjectRings, SweepKind, status};
+use super::{Auditor, status};
 use crate::engine::Engine;
 use crate::engine::audit::{AuditEntry, Examined};
 use crate::engine::object::{Object, Times};
@@ -32,19 +34,19 @@ pub(super) enum SweepEnd {
 }
 
 /// Why the work on a device stopped.
-enum Ended {
+enum SweepStop {
     Stopped,
     TimeIsUp,
     NoDevice,
 }
 
-impl From<Stopped> for Ended {
+impl From<Stopped> for SweepStop {
     fn from(_: Stopped) -> Self {
         Self::Stopped
     }
 }
 
-impl From<DeviceError> for Ended {
+impl From<DeviceError> for SweepStop {
     fn from(_: DeviceError) -> Self {
         Self::NoDevice
     }
@@ -96,7 +98,7 @@ pub(super) struct Sweep<'a> {
     written: Duration,
     /// Whether this device has a status file.
     is_noted: bool,
-    pub(super) done: Audited,
+    pub(super) done: AuditReport,
 }
 
 impl<'a> Sweep<'a> {
@@ -119,7 +121,7 @@ impl<'a> Sweep<'a> {
             bytes: Pace::per_second(options.bytes_per_second),
             written: cx.clock.now(),
             is_noted: false,
-            done: Audited::default(),
+            done: AuditReport::default(),
         }
     }
 
@@ -130,16 +132,16 @@ impl<'a> Sweep<'a> {
     pub(super) async fn policy(&mut self, policy: PolicyIndex) -> Result<SweepEnd, Stopped> {
         match self.try_policy(policy).await {
             Ok(()) => Ok(SweepEnd::Whole),
-            Err(Ended::Stopped) => Err(Stopped),
-            Err(Ended::TimeIsUp) => Ok(SweepEnd::TimeIsUp),
-            Err(Ended::NoDevice) => {
+            Err(SweepStop::Stopped) => Err(Stopped),
+            Err(SweepStop::TimeIsUp) => Ok(SweepEnd::TimeIsUp),
+            Err(SweepStop::NoDevice) => {
                 tracing::debug!(device = %self.device, "Skipped a device that is missing or busy");
                 Ok(SweepEnd::NoDevice)
             }
         }
     }
 
-    async fn try_policy(&mut self, policy: PolicyIndex) -> Result<(), Ended> {
+    async fn try_policy(&mut self, policy: PolicyIndex) -> Result<(), SweepStop> {
         let device = self.store.devices.path(&self.device)?;
         let objects = device.join(policy.suffixed("objects"));
         let file = status::path(&objects, self.options.kind.name());
@@ -175,7 +177,7 @@ impl<'a> Sweep<'a> {
     }
 
     /// Writes the status file periodically.
-    async fn note(&mut self, file: &Path, left: &[u32], now: bool) -> Result<(), Ended> {
+    async fn note(&mut self, file: &Path, left: &[u32], now: bool) -> Result<(), SweepStop> {
         let time = self.cx.clock.now();
         let there = file.parent().is_some_and(Path::is_dir);
         let wanted = now || time.saturating_sub(self.written) >= status::INTERVAL;
@@ -188,14 +190,14 @@ impl<'a> Sweep<'a> {
         let (file, left) = (file.to_owned(), left.to_vec());
         let counters = self.store.counters.clone();
         self.disk(move || status::write(&file, &left, &counters)).await?;
-        if is_up { Err(Ended::TimeIsUp) } else { Ok(()) }
+        if is_up { Err(SweepStop::TimeIsUp) } else { Ok(()) }
     }
 
     /// Runs file work in the background; counts errors of the disk.
     async fn disk<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> Result<Option<T>, Ended> {
+    ) -> Result<Option<T>, SweepStop> {
         match self.store.devices.run(&self.device, Priority::Background, work).await? {
             Ok(done) => Ok(Some(done)),
             Err(error) => {
@@ -210,7 +212,7 @@ impl<'a> Sweep<'a> {
         self.store.engine(policy).clone()
     }
 
-    async fn partition(&mut self, partition: Partition) -> Result<(), Ended> {
+    async fn partition(&mut self, partition: Partition) -> Result<(), SweepStop> {
         if self.options.kind == SweepKind::All {
             let (engine, of) = (self.engine(partition.policy), partition.clone());
             let removed = self.disk(move || engine.remove_damaged_hashes(&of)).await?;
@@ -246,7 +248,7 @@ impl<'a> Sweep<'a> {
         &mut self,
         place: Place,
         examined: Option<io::Result<Examined>>,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), SweepStop> {
         self.store.quarantine_limiter.record_audit(&place.device, self.cx.clock.now());
         let examined = match examined {
             Some(Ok(examined)) => examined,
@@ -275,7 +277,12 @@ impl<'a> Sweep<'a> {
     }
 
     /// Verifies the body of an object whose metadata is good.
-    async fn body(&mut self, place: Place, name: &str, object: Arc<Object>) -> Result<(), Ended> {
+    async fn body(
+        &mut self,
+        place: Place,
+        name: &str,
+        object: Arc<Object>,
+    ) -> Result<(), SweepStop> {
         let identity = object.identity();
         let add = self.options.add_checksums;
         let read = verify(self.store, &self.device, &object, &mut self.bytes, add);
@@ -300,7 +307,12 @@ impl<'a> Sweep<'a> {
     }
 
     /// Presents a good object to the watchers until one requests its removal.
-    async fn watched(&mut self, place: Place, name: &str, object: &Object) -> Result<(), Ended> {
+    async fn watched(
+        &mut self,
+        place: Place,
+        name: &str,
+        object: &Object,
+    ) -> Result<(), SweepStop> {
         let now = self.cx.clock.now();
         if self.watchers.is_empty() || object.is_expired(Timestamp::from_duration(now)) {
             return Ok(());
@@ -331,7 +343,7 @@ impl<'a> Sweep<'a> {
         times: Times,
         verdict: WatcherVerdict,
         watcher: &'static str,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), SweepStop> {
         let (engine, of) = (self.engine(place.policy), place.clone());
         let is_unchanged = move || {
             engine.times(&of).is_ok_and(|now| now == Some(times))
@@ -357,7 +369,7 @@ impl<'a> Sweep<'a> {
         place: Place,
         reason: String,
         is_damaged: impl FnOnce() -> bool + Send + 'static,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), SweepStop> {
         let (store, now) = (self.store.clone(), self.cx.clock.now());
         let quarantined = self.disk(move || {
             if !is_damaged() {
@@ -380,7 +392,7 @@ impl<'a> Sweep<'a> {
 
     /// Quarantines a directory with files of an object whose name is not a hash, or that of another
     /// suffix: no server finds it there.
-    async fn misnamed(&mut self, partition: &Partition, path: PathBuf) -> Result<(), Ended> {
+    async fn misnamed(&mut self, partition: &Partition, path: PathBuf) -> Result<(), SweepStop> {
         let (store, now) = (self.store.clone(), self.cx.clock.now());
         let (device, policy) = (partition.device.clone(), partition.policy);
         let quarantined = self.disk(move || {
@@ -401,7 +413,7 @@ impl<'a> Sweep<'a> {
     }
 
     /// The row updates of a policy.
-    async fn updates(&mut self, device: &Path, policy: PolicyIndex) -> Result<(), Ended> {
+    async fn updates(&mut self, device: &Path, policy: PolicyIndex) -> Result<(), SweepStop> {
         let directory = device.join(policy.suffixed("async_pending"));
         let listed = self.disk(move || row_updates::suffixes(&directory)).await?;
         for suffix in listed.unwrap_or_default() {
@@ -425,7 +437,7 @@ impl<'a> Sweep<'a> {
         device: &Path,
         policy: PolicyIndex,
         path: PathBuf,
-    ) -> Result<Option<UpdateCheck>, Ended> {
+    ) -> Result<Option<UpdateCheck>, SweepStop> {
         let Some(ring) = self.objects.get(&policy) else { return Ok(None) };
         let power = ring.get().part_power();
         let committer = self.store.devices.committer(&self.device)?;

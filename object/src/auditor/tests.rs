@@ -148,11 +148,11 @@ impl Bench {
         apus_disk::names(&self.root.join("sd1/quarantined/objects")).unwrap().len()
     }
 
-    async fn sweep(&self, kind: SweepKind) -> Audited {
+    async fn sweep(&self, kind: SweepKind) -> AuditReport {
         self.watched_sweep(kind, Vec::new()).await
     }
 
-    async fn watched_sweep(&self, kind: SweepKind, watchers: Vec<Arc<dyn Watcher>>) -> Audited {
+    async fn watched_sweep(&self, kind: SweepKind, watchers: Vec<Arc<dyn Watcher>>) -> AuditReport {
         let options = AuditorOptions {
             kind,
             files_per_second: 0.0,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use apus_cluster::{HashConf, PathHash, PolicyIndex};
 use apus_disk::{Committer, Counters};
 
-use super::writer::{self, Writer};
+use super::writer::{self, FileWriter};
 use super::{audit_hashes, cleanup, examine, hashes, partition, reader, sweep};
 use crate::engine::audit::{AuditEntry, Examined};
 use crate::engine::object::{
@@ -63,7 +63,7 @@ impl ObjectEngine for DiskFiles {
         length: Option<u64>,
         committer: &Arc<Committer>,
     ) -> io::Result<Box<dyn ObjectWriter>> {
-        Ok(Box::new(Writer::create(place, length, committer)?))
+        Ok(Box::new(FileWriter::create(place, length, committer)?))
     }
 
     fn quarantine(&self, place: &Place, reason: &str) -> bool {

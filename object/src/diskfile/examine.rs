@@ -11,7 +11,7 @@ use super::layout::Layout;
 use super::metadata::{self, MetadataError};
 use super::{cleanup, reader};
 use crate::engine::audit::Examined;
-use crate::engine::object::{Expected, OpenError, State};
+use crate::engine::object::{Expected, ObjectState, OpenError};
 use crate::engine::place::Place;
 
 /// Verifies everything but the body.
@@ -46,11 +46,13 @@ pub(super) fn examine(
     if known.is_empty() {
         return Ok(Examined::Nothing);
     }
-    Ok(match reader::find(place, Expected::Name(&known), true, counters).map(State::from) {
-        Ok(State::Absent) => Examined::Nothing,
-        Ok(State::Deleted(time)) => Examined::Deleted(known, time),
-        Ok(State::Present(object)) if object.has_its_length() => Examined::Object(known, object),
-        Ok(State::Present(_)) => {
+    Ok(match reader::find(place, Expected::Name(&known), true, counters).map(ObjectState::from) {
+        Ok(ObjectState::Absent) => Examined::Nothing,
+        Ok(ObjectState::Deleted(time)) => Examined::Deleted(known, time),
+        Ok(ObjectState::Present(object)) if object.has_its_length() => {
+            Examined::Object(known, object)
+        }
+        Ok(ObjectState::Present(_)) => {
             Examined::Damaged("length is not what the metadata says".to_owned())
         }
         Err(OpenError::Corrupt(reason)) => Examined::Damaged(reason),

@@ -39,24 +39,24 @@ pub(crate) struct Layout {
     pub(crate) obsolete: Vec<String>,
 }
 
-enum Kind {
+enum FileKind {
     Data,
     Tombstone,
     Meta(Option<Timestamp>),
 }
 
-fn parse(name: &str) -> Option<(Kind, Timestamp)> {
+fn parse(name: &str) -> Option<(FileKind, Timestamp)> {
     let (stem, extension) = name.rsplit_once('.')?;
     match extension {
         // `time#index[#d].data` is a fragment of an erasure code, not a copy.
-        "data" => Some((Kind::Data, Timestamp::parse(stem)?)),
-        "ts" => Some((Kind::Tombstone, Timestamp::parse(stem)?)),
+        "data" => Some((FileKind::Data, Timestamp::parse(stem)?)),
+        "ts" => Some((FileKind::Tombstone, Timestamp::parse(stem)?)),
         "meta" => {
             let at = stem.find(['+', '-']).unwrap_or(stem.len());
             let (time, rest) = stem.split_at(at);
             let time = Timestamp::parse(time)?;
             let content_type = if rest.is_empty() { None } else { Some(apply_delta(time, rest)?) };
-            Some((Kind::Meta(content_type), time))
+            Some((FileKind::Meta(content_type), time))
         }
         _ => None,
     }
@@ -120,9 +120,9 @@ impl Layout {
             let Some((kind, time)) = parse(name) else { continue };
             let file = File { name: name.clone(), time };
             let newest = match kind {
-                Kind::Data => &mut layout.data,
-                Kind::Tombstone => &mut layout.tombstone,
-                Kind::Meta(content_type_time) => {
+                FileKind::Data => &mut layout.data,
+                FileKind::Tombstone => &mut layout.tombstone,
+                FileKind::Meta(content_type_time) => {
                     metas.push(MetaFile { name: file.name, time, content_type_time });
                     continue;
                 }

@@ -23,7 +23,7 @@ const SYNC_ALONE_BYTES: u64 = 1024 * 1024;
 
 /// A file that does not have its name yet.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(super) struct FileWriter {
     place: Place,
     directory: PathBuf,
     /// Set when the file is sealed.
@@ -37,7 +37,7 @@ pub(super) struct Writer {
     synced: bool,
 }
 
-impl Writer {
+impl FileWriter {
     /// Makes the directories and an unnamed file in the hash directory.
     pub(super) fn create(
         place: Place,
@@ -73,7 +73,7 @@ impl Writer {
     }
 }
 
-impl ObjectWriter for Writer {
+impl ObjectWriter for FileWriter {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.append(bytes)?;
         self.blocks.update(bytes);

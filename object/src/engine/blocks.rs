@@ -1,4 +1,4 @@
-//! Checksums of the blocks of a body, which verify any part of it without the rest.
+//! Checksums of the blocks of a body, which verify any part of it.
 //!
 //! Pure. They are stored in an attribute of ours, which Swift ignores. Its room is what ext4 leaves
 //! in addition to the metadata, so the blocks grow with the body, and double once more when there

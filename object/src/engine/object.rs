@@ -41,7 +41,7 @@ pub(crate) trait StoredBody: std::fmt::Debug + Send + Sync {
 
 /// State of an object as clients see it.
 #[derive(Debug)]
-pub(crate) enum State {
+pub(crate) enum ObjectState {
     /// Nothing is stored.
     Absent,
     /// Deleted at this time.
@@ -208,7 +208,7 @@ pub(crate) enum DirectoryState {
     Present(Box<StoredObject>),
 }
 
-impl From<DirectoryState> for State {
+impl From<DirectoryState> for ObjectState {
     fn from(found: DirectoryState) -> Self {
         match found {
             DirectoryState::Absent => Self::Absent,

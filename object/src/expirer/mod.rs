@@ -69,7 +69,7 @@ pub(crate) struct Expired {
 #[derive(Debug, PartialEq, Eq)]
 enum Due {
     /// Execute it.
-    Now(Job),
+    Now(DueTask),
     /// It is not due, and nothing after it is.
     Later,
     /// It is not due, but later rows may be.
@@ -82,7 +82,7 @@ enum Due {
 
 /// A task that is due.
 #[derive(Debug, PartialEq, Eq)]
-struct Job {
+struct DueTask {
     /// Name of its row.
     name: String,
     task: expirer::Task,
@@ -109,7 +109,7 @@ impl ExpirerOptions {
         if at.saturating_add(delay) > now && !unconditional {
             return Due::Delayed;
         }
-        Due::Now(Job { name: name.to_owned(), task, unconditional })
+        Due::Now(DueTask { name: name.to_owned(), task, unconditional })
     }
 
     /// Whether a task of this time is too old to be retried.
@@ -224,30 +224,31 @@ impl Expirer {
         for row in rows {
             let ObjectEntry::Object(row) = row else { continue };
             let name = container.container.as_str();
-            let job = match self.options.due(name, &row.name, &row.content_type, cx.clock.now()) {
-                Due::Now(job) => job,
-                Due::Later => {
-                    goes_on = false;
-                    break;
-                }
-                Due::Delayed => {
-                    expired.delayed += 1;
-                    continue;
-                }
-                Due::Others => {
-                    expired.skipped += 1;
-                    continue;
-                }
-                Due::Malformed => {
-                    tracing::error!(
-                        container = name,
-                        task = row.name,
-                        "The queue has a row that is not a task"
-                    );
-                    expired.errors += 1;
-                    continue;
-                }
-            };
+            let due_task =
+                match self.options.due(name, &row.name, &row.content_type, cx.clock.now()) {
+                    Due::Now(due_task) => due_task,
+                    Due::Later => {
+                        goes_on = false;
+                        break;
+                    }
+                    Due::Delayed => {
+                        expired.delayed += 1;
+                        continue;
+                    }
+                    Due::Others => {
+                        expired.skipped += 1;
+                        continue;
+                    }
+                    Due::Malformed => {
+                        tracing::error!(
+                            container = name,
+                            task = row.name,
+                            "The queue has a row that is not a task"
+                        );
+                        expired.errors += 1;
+                        continue;
+                    }
+                };
             self.pace.take(1.0).await;
             if running.len() >= self.options.concurrency
                 && let Some(outcome) = running.next().await
@@ -255,7 +256,7 @@ impl Expirer {
                 expired.count(outcome);
             }
             let (parts, options) = (&self.parts, &self.options);
-            running.push(async move { parts.execute(cx, options, container, job).await });
+            running.push(async move { parts.execute(cx, options, container, due_task).await });
         }
         while let Some(outcome) = running.next().await {
             expired.count(outcome);
@@ -281,9 +282,9 @@ impl ExpirerDeps {
         cx: &PassContext,
         options: &ExpirerOptions,
         container: &ContainerPath,
-        job: Job,
+        due_task: DueTask,
     ) -> TaskOutcome {
-        let Job { name, task, unconditional } = job;
+        let DueTask { name, task, unconditional } = due_task;
         let op = DeleteObject {
             timestamp: Some(task.time),
             if_delete_at: (!unconditional).then_some(task.time),
@@ -404,10 +405,10 @@ mod tests {
     fn a_task_is_due_from_its_second_on() {
         let kind = "text/plain;swift_expirer_bytes=3";
         assert_eq!(due("", NAME, kind, 1_699_999_999), Due::Later);
-        let Due::Now(job) = due("", NAME, kind, 1_700_000_000) else { panic!() };
-        assert_eq!(job.task.object.to_string(), "/AUTH_test/c/o");
+        let Due::Now(due_task) = due("", NAME, kind, 1_700_000_000) else { panic!() };
+        assert_eq!(due_task.task.object.to_string(), "/AUTH_test/c/o");
         assert_eq!(
-            (job.task.time.normal().as_str(), job.unconditional),
+            (due_task.task.time.normal().as_str(), due_task.unconditional),
             ("1700000000.00000", false)
         );
         assert_eq!(due("", "notes", kind, 1_700_000_000), Due::Malformed);
@@ -418,10 +419,10 @@ mod tests {
         let delay = "delay_reaping_AUTH_test = 10";
         assert_eq!(due(delay, NAME, "text/plain", 1_700_000_009), Due::Delayed);
         assert!(matches!(due(delay, NAME, "text/plain", 1_700_000_010), Due::Now(_)));
-        let Due::Now(job) = due(delay, NAME, expirer::ASYNC_DELETE_TYPE, 1_700_000_000) else {
+        let Due::Now(due_task) = due(delay, NAME, expirer::ASYNC_DELETE_TYPE, 1_700_000_000) else {
             panic!()
         };
-        assert!(job.unconditional);
+        assert!(due_task.unconditional);
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! `DELETE`: writes a tombstone, even when nothing is stored, so that an older PUT cannot reappear.
+//! `DELETE`: writes a tombstone.
+//!
+//! It does so even when nothing is stored, so that an older PUT cannot reappear.
 
 use apus_cluster::{Metadata, Timestamp};
 use apus_daemon::Body;
@@ -7,7 +9,7 @@ use apus_wire::message::object::{DeleteObjectRequest, ObjectWriteReply};
 use http::{Response, StatusCode};
 
 use super::context::{Write, absent, fence, respond, row_lost};
-use crate::engine::object::{State, Version};
+use crate::engine::object::{ObjectState, Version};
 use crate::rows::RowSource;
 use crate::server::{Refusal, conflict, refuse, store_failed};
 
@@ -65,10 +67,10 @@ async fn check(write: &Write<DeleteObjectRequest>) -> Result<Replaced, Refusal> 
     let state = server.store.open(object).await.map_err(|error| store_failed(error, object))?;
     let (newest, delete_at) = match &state {
         // Newer metadata does not keep a body that was deleted elsewhere.
-        State::Present(stored) if replicated.is_some() => (Some(stored.data_time), None),
-        State::Present(stored) => (Some(stored.time), stored.delete_at()),
-        State::Deleted(deleted) => (Some(*deleted), None),
-        State::Absent => (None, None),
+        ObjectState::Present(stored) if replicated.is_some() => (Some(stored.data_time), None),
+        ObjectState::Present(stored) => (Some(stored.time), stored.delete_at()),
+        ObjectState::Deleted(deleted) => (Some(*deleted), None),
+        ObjectState::Absent => (None, None),
     };
     // When nothing is stored, the condition cannot be checked: no tombstone then.
     if condition.is_some() && newest.is_none() {
@@ -82,10 +84,10 @@ async fn check(write: &Write<DeleteObjectRequest>) -> Result<Replaced, Refusal> 
         return Err(refuse(StatusCode::PRECONDITION_FAILED, text));
     }
     let (existed, content_type) = match &state {
-        State::Present(stored) => {
+        ObjectState::Present(stored) => {
             (condition.is_some() || !stored.is_expired(time), stored.content_type().to_owned())
         }
-        State::Deleted(_) | State::Absent => (false, String::new()),
+        ObjectState::Deleted(_) | ObjectState::Absent => (false, String::new()),
     };
     Ok(Replaced { delete_at, existed, content_type })
 }

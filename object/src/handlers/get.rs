@@ -19,7 +19,7 @@ use super::conditions;
 use super::context::absent;
 use super::quarantine::quarantine_damaged;
 use crate::engine::blocks::SMALLEST_BLOCK;
-use crate::engine::object::{Object, State};
+use crate::engine::object::{Object, ObjectState};
 use crate::server::{Refusal, Server, malformed, refuse, store_failed};
 use crate::store::LocalObject;
 
@@ -50,7 +50,8 @@ fn response(code: StatusCode, object: &Object, served: ServedBody) -> Response<B
 pub(crate) async fn get(server: &Server, head: &Parts) -> Result<Response<Body>, Refusal> {
     let Received { device, message: request } =
         ReadObjectRequest::decode(head).map_err(|error| malformed(&error))?;
-    let read = Read { server: server.clone(), object: server.object(device, &request.address)? };
+    let read =
+        ObjectRead { server: server.clone(), object: server.object(device, &request.address)? };
     let stored = read.open(&request).await?;
     let etag = conditions::effective_etag(&request.conditions, &stored.metadata);
     if let Some(code) = conditions::check(&request.conditions, &etag, stored.time) {
@@ -95,20 +96,20 @@ fn resolve(request: &ReadObjectRequest, stored: &Object) -> Resolution {
 
 /// A read of one object.
 #[derive(Clone)]
-struct Read {
+struct ObjectRead {
     server: Server,
     object: LocalObject,
 }
 
 type Pieces = mpsc::Sender<Result<Bytes, BodyError>>;
 
-impl Read {
+impl ObjectRead {
     async fn open(&self, request: &ReadObjectRequest) -> Result<Object, Refusal> {
         let state = self.server.store.open(&self.object).await;
         let stored = match state.map_err(|error| store_failed(error, &self.object))? {
-            State::Present(stored) => *stored,
-            State::Deleted(time) => return Err(absent(Some(time))),
-            State::Absent => return Err(absent(None)),
+            ObjectState::Present(stored) => *stored,
+            ObjectState::Deleted(time) => return Err(absent(Some(time))),
+            ObjectState::Absent => return Err(absent(None)),
         };
         let opens_expired = request.open_expired || request.is_replication;
         let is_expired = stored.delete_at().is_some_and(|at| at <= self.server.now_seconds());

@@ -10,7 +10,7 @@ use http::{Response, StatusCode};
 
 use super::context::{Write, absent, check_expiry, fence, respond, row_lost};
 use super::quarantine::quarantine_damaged;
-use crate::engine::object::{CONTENT_TYPE_TIME, DirectoryState, Object, State, Version};
+use crate::engine::object::{CONTENT_TYPE_TIME, DirectoryState, Object, ObjectState, Version};
 use crate::replication::Replicated;
 use crate::rows::RowSource;
 use crate::rows::container::row_headers;
@@ -92,9 +92,9 @@ async fn open(write: &Write<PostObjectRequest>) -> Result<Object, Refusal> {
     let Write { server, object, request, replicated } = write;
     let state = server.store.open(object).await.map_err(|error| store_failed(error, object))?;
     let existing = match state {
-        State::Present(existing) => existing,
-        State::Deleted(deleted) => return Err(absent(Some(deleted))),
-        State::Absent => return Err(absent(None)),
+        ObjectState::Present(existing) => existing,
+        ObjectState::Deleted(deleted) => return Err(absent(Some(deleted))),
+        ObjectState::Absent => return Err(absent(None)),
     };
     if !existing.has_its_length() {
         let reason = "length is not what the metadata says";

@@ -21,7 +21,7 @@ use http::{Response, StatusCode};
 use super::context::{Write, check_expiry, fence, respond, row_lost};
 use super::put_body::{Digests, ReceivedBody, Source, receive, stream_refusal};
 use crate::engine::ObjectWriter;
-use crate::engine::object::{State, Version};
+use crate::engine::object::{ObjectState, Version};
 use crate::rows::RowSource;
 use crate::rows::container::row_headers;
 use crate::server::{Refusal, conflict, refuse, store_failed};
@@ -97,7 +97,7 @@ async fn check_existing(write: &Write<PutObjectRequest>) -> Result<Option<u64>, 
         if is_replicated { newest.write } else { newest.any }
     } else {
         match server.store.open(object).await.map_err(failed)? {
-            State::Present(stored) => {
+            ObjectState::Present(stored) => {
                 if !stored.is_expired(time) {
                     let unwanted = request.if_none_match.as_ref();
                     if unwanted.is_some_and(|unwanted| unwanted.matches(stored.etag())) {
@@ -107,8 +107,8 @@ async fn check_existing(write: &Write<PutObjectRequest>) -> Result<Option<u64>, 
                 }
                 Some(if is_replicated { stored.data_time } else { stored.time })
             }
-            State::Deleted(deleted) => Some(deleted),
-            State::Absent => None,
+            ObjectState::Deleted(deleted) => Some(deleted),
+            ObjectState::Absent => None,
         }
     };
     if apus_fault::planted("bug.accept-older-put") {

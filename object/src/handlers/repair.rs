@@ -13,7 +13,7 @@ use apus_wire::message::object::RepairRequest;
 use http::request::Parts;
 use http::{Response, StatusCode};
 
-use crate::replicator::sender::{Send, Source, exchange};
+use crate::replicator::sender::{ObjectSelection, Source, exchange};
 use crate::server::{Refusal, Server, malformed, refuse};
 use crate::ssync::line::Offer;
 use crate::store::StoreError;
@@ -66,7 +66,8 @@ pub(crate) async fn repair(server: &Server, head: &Parts) -> Result<Response<Bod
     let mut failed = Vec::new();
     for node in &request.nodes {
         let offers = [Offer::new(hash, &times)];
-        let sent = exchange(&source, node, &offers, Send::AllBut(&BTreeSet::new())).await;
+        let sent =
+            exchange(&source, node, &offers, ObjectSelection::AllBut(&BTreeSet::new())).await;
         match sent {
             Ok(done) if done.sent >= done.wanted.len() as u64 => {}
             Ok(_) => failed.push(format!("{}: not sent", node.address())),

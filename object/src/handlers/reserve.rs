@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 
 use super::get::described;
-use crate::engine::object::State;
+use crate::engine::object::ObjectState;
 use crate::server::{Refusal, Server, conflict, malformed, refuse, store_failed};
 use crate::store::reservation::ReserveRefusal;
 
@@ -32,16 +32,18 @@ pub(crate) async fn reserve(server: &Server, head: &Parts) -> Result<Response<Bo
     apus_fault::point("object.reserve.promised");
     let state = server.store.open(&object).await.map_err(|error| store_failed(error, &object))?;
     let newest = match &state {
-        State::Present(stored) => Some(stored.time),
-        State::Deleted(deleted) => Some(*deleted),
-        State::Absent => None,
+        ObjectState::Present(stored) => Some(stored.time),
+        ObjectState::Deleted(deleted) => Some(*deleted),
+        ObjectState::Absent => None,
     };
     if let Some(newest) = newest.filter(|newest| *newest >= time) {
         return Err(conflict(newest));
     }
     let reply = match &state {
-        State::Present(stored) => ReserveReply::Stored(Box::new(described(stored))),
-        State::Deleted(_) | State::Absent => ReserveReply::Absent(AbsentObject { deleted: newest }),
+        ObjectState::Present(stored) => ReserveReply::Stored(Box::new(described(stored))),
+        ObjectState::Deleted(_) | ObjectState::Absent => {
+            ReserveReply::Absent(AbsentObject { deleted: newest })
+        }
     };
     let mut response = status(StatusCode::OK);
     *response.status_mut() = reply.encode(response.headers_mut());

@@ -28,7 +28,7 @@ use crate::engine::object::{DirectoryState, OpenError, Times};
 use crate::engine::place::Partition;
 use crate::replication::Replicated;
 use crate::server::{Refusal, Server, malformed};
-use crate::ssync::input::{Input, InputError};
+use crate::ssync::input::{InputError, SsyncInput};
 use crate::ssync::line::{Offer, Wanted, encode_wanted};
 use crate::ssync::{MISSING_CHECK_END, MISSING_CHECK_START, UPDATES_END, UPDATES_START};
 use crate::store::StoreError;
@@ -94,7 +94,7 @@ pub(crate) async fn ssync(
         present_since = server.store.background(&device, look).await?;
     }
     let (replies, lines) = mpsc::channel(4);
-    let input = Input::new(body, server.replication.client_timeout);
+    let input = SsyncInput::new(body, server.replication.client_timeout);
     let (server, other_power) = (server.clone(), request.next_part_power);
     let receiver = Receiver { server, device, partition, other_power, replies };
     spawn(TaskKind::Request, receiver.run(input));
@@ -105,7 +105,7 @@ pub(crate) async fn ssync(
 }
 
 impl Receiver {
-    async fn run(self, mut input: Input) {
+    async fn run(self, mut input: SsyncInput) {
         let Err(failure) = self.exchange(&mut input).await else { return };
         let (device, partition) = (&self.device, self.partition.number);
         match failure {
@@ -126,7 +126,7 @@ impl Receiver {
         self.replies.send(Ok(text.into())).await.map_err(gone)
     }
 
-    async fn exchange(&self, input: &mut Input) -> Result<(), Failure> {
+    async fn exchange(&self, input: &mut SsyncInput) -> Result<(), Failure> {
         // The head of the response is sent with its first bytes.
         self.reply("\r\n").await?;
         let options = self.server.replication.clone();
@@ -154,7 +154,7 @@ impl Receiver {
         Ok(())
     }
 
-    async fn expect(&self, input: &mut Input, wanted: &str) -> Result<(), Failure> {
+    async fn expect(&self, input: &mut SsyncInput, wanted: &str) -> Result<(), Failure> {
         match input.line().await? {
             Some(line) if line == wanted => Ok(()),
             Some(line) => Err(failed(format!("Looking for {wanted} got {}", shown(&line)))),
@@ -166,7 +166,7 @@ impl Receiver {
 
     /// Compares the sender's objects with those of this node. The reply waits for the end of the list:
     /// a sender does not read before.
-    async fn missing_check(&self, input: &mut Input) -> Result<(), Failure> {
+    async fn missing_check(&self, input: &mut SsyncInput) -> Result<(), Failure> {
         self.expect(input, MISSING_CHECK_START).await?;
         let mut wanted: Vec<(PathHash, Wanted)> = Vec::new();
         loop {
@@ -225,7 +225,7 @@ impl Receiver {
     }
 
     /// Receives updates until the sender ends them.
-    async fn updates(&self, input: &mut Input) -> Result<(), Failure> {
+    async fn updates(&self, input: &mut SsyncInput) -> Result<(), Failure> {
         self.expect(input, UPDATES_START).await?;
         let options = self.server.replication.clone();
         let (mut successes, mut failures) = (0_u64, 0_u64);
@@ -264,7 +264,7 @@ impl Receiver {
     }
 
     /// Reads one update and applies it; returns the status of its handler.
-    async fn update(&self, input: &mut Input, line: &[u8]) -> Result<StatusCode, Failure> {
+    async fn update(&self, input: &mut SsyncInput, line: &[u8]) -> Result<StatusCode, Failure> {
         let first = std::str::from_utf8(line).ok().and_then(|line| line.split_once(' '));
         let (method, path) =
             first.ok_or_else(|| failed(format!("not an update: {}", shown(line))))?;
@@ -351,7 +351,7 @@ struct UpdateHeaders {
 }
 
 /// Reads header lines up to an empty one.
-async fn read_headers(input: &mut Input, context: &[u8]) -> Result<UpdateHeaders, Failure> {
+async fn read_headers(input: &mut SsyncInput, context: &[u8]) -> Result<UpdateHeaders, Failure> {
     let mut read = UpdateHeaders::default();
     for _ in 0..HEADERS_MAX {
         let line = input.line().await?;
@@ -383,7 +383,7 @@ async fn read_headers(input: &mut Input, context: &[u8]) -> Result<UpdateHeaders
 }
 
 /// Passes the body of an update to its handler. Bytes that it does not accept are read nevertheless.
-async fn feed(input: &mut Input, pieces: Replies, length: u64) -> Result<(), Failure> {
+async fn feed(input: &mut SsyncInput, pieces: Replies, length: u64) -> Result<(), Failure> {
     let mut left = length;
     let mut pieces = Some(pieces);
     while left > 0 {

@@ -14,7 +14,7 @@ use apus_disk::{Counters, DirectoryLock};
 use super::links::Links;
 use super::options::{RelinkerOptions, Step};
 use super::progress::{Progress, Reporter};
-use super::state::State;
+use super::state::RelinkNotes;
 use super::{Doubling, RingChanged};
 use crate::diskfile::partition::REPLICATION_LOCK;
 use crate::diskfile::{cleanup, relink_notes};
@@ -50,25 +50,25 @@ impl RateLimit {
 
 /// Why a walk ended early.
 #[derive(Debug)]
-enum Ended {
+enum WalkError {
     /// The ring has changed.
     Ring(RingChanged),
     Disk(io::Error),
 }
 
-impl From<io::Error> for Ended {
+impl From<io::Error> for WalkError {
     fn from(error: io::Error) -> Self {
         Self::Disk(error)
     }
 }
 
 /// A walk over one device for one policy.
-struct Walk<'a> {
+struct RelinkWalk<'a> {
     options: &'a RelinkerOptions,
     doubling: &'a Doubling,
     name: &'a str,
     device: &'a Path,
-    state: State,
+    state: RelinkNotes,
     progress: Progress,
     rate: &'a mut RateLimit,
     reporter: &'a mut Reporter,
@@ -102,7 +102,7 @@ pub(super) fn walk(
     let kind = doubling.policy.suffixed("objects");
     let begun = lock(&device, &kind, name).and_then(|lock| {
         let (own, next) = (doubling.part_power, doubling.next_part_power);
-        Ok((lock, State::load(&device, &kind, own, next)?))
+        Ok((lock, RelinkNotes::load(&device, &kind, own, next)?))
     });
     let (lock, state) = match begun {
         Ok(begun) => begun,
@@ -113,7 +113,7 @@ pub(super) fn walk(
         }
     };
     let counters = Arc::default();
-    let mut walk = Walk {
+    let mut walk = RelinkWalk {
         options,
         doubling,
         name,
@@ -128,11 +128,11 @@ pub(super) fn walk(
     };
     match walk.run(&kind) {
         Ok(()) => {}
-        Err(Ended::Ring(error)) => {
+        Err(WalkError::Ring(error)) => {
             tracing::error!(device = name, %error, "Stopped on a device; start the step that the ring is at");
             walk.progress.stats.errors += 1;
         }
-        Err(Ended::Disk(error)) => {
+        Err(WalkError::Disk(error)) => {
             tracing::error!(%error, device = name, "Stopped on a device after a disk error");
             walk.progress.stats.errors += 1;
         }
@@ -155,8 +155,8 @@ fn lock(device: &Path, kind: &str, name: &str) -> io::Result<DirectoryLock> {
     }
 }
 
-impl Walk<'_> {
-    fn run(&mut self, kind: &str) -> Result<(), Ended> {
+impl RelinkWalk<'_> {
+    fn run(&mut self, kind: &str) -> Result<(), WalkError> {
         let there: Vec<u32> = match apus_disk::names(&self.device.join(kind)) {
             Ok(names) => names.iter().filter_map(|name| name.parse().ok()).collect(),
             Err(error) => {
@@ -177,7 +177,7 @@ impl Walk<'_> {
         }
         self.report(false);
         for number in left {
-            self.doubling.check().map_err(Ended::Ring)?;
+            self.doubling.check().map_err(WalkError::Ring)?;
             let policy = self.doubling.policy;
             let partition = Partition { device: self.device.to_owned(), policy, number };
             self.partition(&partition)?;

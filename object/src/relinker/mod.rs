@@ -1,4 +1,4 @@
-//! The relinker: links the objects of this node to their paths by the next part power.
+//! The relinker: links objects to their paths by the next part power.
 //!
 //! When the ring has been changed, it removes the old paths. Source: `swift/cli/relinker.py`. It works
 //! while the servers run, which make their own links for what they write (`diskfile/other_path.rs`).
@@ -36,7 +36,7 @@ pub struct Doubling {
 
 /// A ring that was changed while the relinker worked.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: part power and next part power were {before:?}, now they are {now:?}", ring.display())]
+#[error("{}: part power and next part power were {before:?}, now they are {now:?}", .ring.display())]
 struct RingChanged {
     ring: PathBuf,
     before: (u32, u32),
@@ -57,7 +57,7 @@ impl Doubling {
     /// Checks that the ring has not changed.
     fn check(&self) -> Result<(), RingChanged> {
         if let Err(error) = self.ring.refresh() {
-            tracing::warn!(error, "Failed to read the ring again; continuing with the loaded one");
+            tracing::warn!(%error, "Failed to read the ring again; continuing with the loaded one");
         }
         let ring = self.ring.get();
         if (ring.part_power(), ring.next_part_power())

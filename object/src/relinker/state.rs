@@ -16,7 +16,7 @@ use crate::diskfile::relink_notes;
 
 /// Notes on one policy on one device.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct RelinkNotes {
     path: PathBuf,
     part_power: u32,
     next_part_power: u32,
@@ -26,7 +26,7 @@ pub(super) struct State {
     partitions: BTreeMap<u32, bool>,
 }
 
-impl State {
+impl RelinkNotes {
     /// Reads the notes of a device, if they belong to this change of the ring.
     ///
     /// # Errors
@@ -142,8 +142,8 @@ mod tests {
             Self(path)
         }
 
-        fn load(&self, part_power: u32, next: u32) -> State {
-            State::load(&self.0, "objects", part_power, next).unwrap()
+        fn load(&self, part_power: u32, next: u32) -> RelinkNotes {
+            RelinkNotes::load(&self.0, "objects", part_power, next).unwrap()
         }
     }
 

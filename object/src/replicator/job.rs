@@ -38,7 +38,7 @@ const ANSWER_BYTES_MAX: usize = 512 * 1024;
 
 /// Cloning shares everything.
 #[derive(Debug, Clone)]
-pub(super) struct Job {
+pub(super) struct PartitionJob {
     pub(super) store: Arc<ObjectStore>,
     pub(super) client: Arc<Client>,
     /// This node's device, as in the ring.
@@ -82,7 +82,7 @@ pub(super) enum RemoteError {
     Malformed,
 }
 
-impl Job {
+impl PartitionJob {
     /// The source from which its objects are sent.
     pub(super) fn source(&self) -> Source {
         Source {
@@ -186,9 +186,9 @@ impl Job {
     }
 }
 
-/// See [`Job::batches`].
+/// See [`PartitionJob::batches`].
 pub(super) struct Batches<'a> {
-    job: &'a Job,
+    job: &'a PartitionJob,
     suffixes: VecDeque<String>,
 }
 

@@ -28,7 +28,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Semaphore;
 
-use self::job::Job;
+use self::job::PartitionJob;
 pub(crate) use self::options::ReplicatorOptions;
 use self::report::Report;
 use self::unchanged::{PartitionFilter, SyncedPartitions};
@@ -132,7 +132,9 @@ impl Replicator {
         let mut walks = FuturesUnordered::new();
         for (name, policies) in devices {
             let slots = slots.clone();
-            walks.push(Walk { replicator: self, cx, slots, name, policies, phase }.run().boxed());
+            walks.push(
+                DeviceWalk { replicator: self, cx, slots, name, policies, phase }.run().boxed(),
+            );
         }
         let mut report = Report::default();
         while let Some(done) = walks.next().await {
@@ -184,7 +186,7 @@ impl Pass for Replicator {
 }
 
 /// A walk over one device.
-struct Walk<'a> {
+struct DeviceWalk<'a> {
     replicator: &'a Replicator,
     cx: &'a PassContext,
     slots: Arc<Semaphore>,
@@ -193,7 +195,7 @@ struct Walk<'a> {
     phase: Phase,
 }
 
-impl Walk<'_> {
+impl DeviceWalk<'_> {
     async fn run(self) -> Result<Report, Stopped> {
         let store = &self.replicator.store;
         let mut report = Report::default();
@@ -337,7 +339,7 @@ impl Walk<'_> {
             failed.failure = 1;
             return Ok(failed);
         };
-        let job = Job {
+        let job = PartitionJob {
             store: store.clone(),
             client: self.replicator.client.clone(),
             local: local.clone(),

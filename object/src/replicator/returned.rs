@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use apus_cluster::{PathHash, Timestamp};
 
-use super::job::{Batch, Job};
-use super::sender::{Send, exchange};
+use super::job::{Batch, PartitionJob};
+use super::sender::{ObjectSelection, exchange};
 
 /// Evidence on an object that may have been deleted.
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,7 +61,7 @@ impl Evidence {
 }
 
 /// Objects that may have been deleted while the device was away, and that no other primary confirms.
-pub(super) async fn held(job: &Job, batch: &Batch) -> BTreeSet<PathHash> {
+pub(super) async fn held(job: &PartitionJob, batch: &Batch) -> BTreeSet<PathHash> {
     let Some(since) = job.away_since else { return BTreeSet::new() };
     let old: Vec<_> = batch.offers.iter().filter(|offer| offer.data < since).copied().collect();
     let mut evidence = Evidence::of(since, old.iter().map(|offer| offer.hash));
@@ -69,7 +69,7 @@ pub(super) async fn held(job: &Job, batch: &Batch) -> BTreeSet<PathHash> {
         return BTreeSet::new();
     }
     for node in job.other_primaries() {
-        match exchange(&job.source(), &node, &old, Send::Nothing).await {
+        match exchange(&job.source(), &node, &old, ObjectSelection::Nothing).await {
             Ok(done) => {
                 let lacking = done.wanted.iter().filter(|(_, parts)| parts.data);
                 let lacking = lacking.map(|(hash, _)| *hash).collect();

@@ -12,11 +12,11 @@ use std::time::Duration;
 use apus_cluster::PathHash;
 use apus_ring::{Device, DeviceId};
 
-use super::job::{Batch, Job};
+use super::job::{Batch, PartitionJob};
 use super::redundancy::{self, Redundancy};
 use super::report::Report;
 use super::returned;
-use super::sender::{Send, SyncError, exchange};
+use super::sender::{ObjectSelection, SyncError, exchange};
 use crate::ssync::line::Offer;
 use crate::store::StoreError;
 use crate::store::replication_lock::{LockError, LockOptions};
@@ -27,7 +27,7 @@ const LOCK_WAIT: Duration = Duration::from_millis(200);
 const REMOVED_AT_ONCE: usize = 64;
 
 /// Pushes a handoff partition to its primaries and removes what they have.
-pub(super) async fn revert(job: &Job) -> Report {
+pub(super) async fn revert(job: &PartitionJob) -> Report {
     let mut report = Report { attempted: 1, ..Report::default() };
     let (device, partition) = (&job.local.device, job.partition.number);
     let nodes = job.other_primaries();
@@ -62,7 +62,7 @@ pub(super) async fn revert(job: &Job) -> Report {
 }
 
 struct Push<'a> {
-    job: &'a Job,
+    job: &'a PartitionJob,
     nodes: Vec<Device>,
     /// Nodes that are not tried again for this partition.
     failed: BTreeSet<DeviceId>,
@@ -105,8 +105,8 @@ impl Push<'_> {
             }
             // One copy goes to each far region; its nodes forward it to each other.
             let send = match regions.contains(&node.region) {
-                true => Send::Nothing,
-                false => Send::AllBut(&held),
+                true => ObjectSelection::Nothing,
+                false => ObjectSelection::AllBut(&held),
             };
             match self.lacking(&node, &batch.offers, send).await {
                 Ok(node_lacks) => {
@@ -161,18 +161,18 @@ impl Push<'_> {
         &mut self,
         node: &Device,
         offers: &[Offer],
-        send: Send<'_>,
+        send: ObjectSelection<'_>,
     ) -> Result<Lacking, SyncError> {
         let done = exchange(&self.job.source(), node, offers, send).await?;
         self.report.objects_sent += done.sent;
         self.report.synced += u64::from(done.sent > 0);
         let before: BTreeSet<PathHash> = done.wanted.into_iter().map(|(hash, _)| hash).collect();
-        if before.is_empty() || matches!(send, Send::Nothing) {
+        if before.is_empty() || matches!(send, ObjectSelection::Nothing) {
             return Ok(Lacking { after: before.clone(), before });
         }
         let sent: Vec<Offer> =
             offers.iter().filter(|offer| before.contains(&offer.hash)).copied().collect();
-        let again = exchange(&self.job.source(), node, &sent, Send::Nothing).await?;
+        let again = exchange(&self.job.source(), node, &sent, ObjectSelection::Nothing).await?;
         let after = again.wanted.into_iter().map(|(hash, _)| hash).collect();
         Ok(Lacking { before, after })
     }

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use super::verified::{ReadError, VerifiedReader};
 use crate::engine::object::{DirectoryState, OpenError, StoredObject};
 use crate::engine::place::Partition;
-use crate::ssync::input::{Input, InputError};
+use crate::ssync::input::{InputError, SsyncInput};
 use crate::ssync::line::{Offer, Wanted, decode_wanted};
 use crate::ssync::{MISSING_CHECK_END, MISSING_CHECK_START, UPDATES_END, UPDATES_START};
 use crate::store::{ObjectStore, StoreError};
@@ -59,7 +59,7 @@ pub(crate) enum SyncError {
 
 /// Which of the objects that the receiver wants are sent.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Send<'a> {
+pub(crate) enum ObjectSelection<'a> {
     /// None: the receiver is only asked what it lacks.
     Nothing,
     /// All but these.
@@ -95,7 +95,7 @@ pub(crate) struct Source {
 
 struct Exchange {
     out: mpsc::Sender<Result<Bytes, BodyError>>,
-    input: Input,
+    input: SsyncInput,
     source: Source,
     present_since: Option<Timestamp>,
 }
@@ -105,7 +105,7 @@ pub(crate) async fn exchange(
     source: &Source,
     node: &Device,
     offers: &[Offer],
-    send: Send<'_>,
+    send: ObjectSelection<'_>,
 ) -> Result<Exchanged, SyncError> {
     let mut open = Exchange::open(source, node, send).await?;
     let wanted = open.missing_check(offers).await?;
@@ -116,12 +116,16 @@ pub(crate) async fn exchange(
 }
 
 impl Exchange {
-    async fn open(source: &Source, node: &Device, send: Send<'_>) -> Result<Self, SyncError> {
+    async fn open(
+        source: &Source,
+        node: &Device,
+        send: ObjectSelection<'_>,
+    ) -> Result<Self, SyncError> {
         let (policy, number) = (source.partition.policy, source.partition.number);
         let request = SsyncRequest {
             address: PartitionAddress { partition: number, policy },
             next_part_power: source.other_power,
-            asks_presence: matches!(send, Send::Nothing),
+            asks_presence: matches!(send, ObjectSelection::Nothing),
         };
         let (out, pieces) = mpsc::channel(WINDOW);
         let client = &source.client;
@@ -133,7 +137,7 @@ impl Exchange {
             return Err(SyncError::Status(answer.status()));
         }
         let SsyncReply { present_since } = SsyncReply::decode(answer.headers());
-        let input = Input::new(answer.into_body(), source.http_timeout);
+        let input = SsyncInput::new(answer.into_body(), source.http_timeout);
         Ok(Self { out, input, source: source.clone(), present_since })
     }
 
@@ -209,11 +213,11 @@ impl Exchange {
     async fn updates(
         &mut self,
         wanted: &[(PathHash, Wanted)],
-        send: Send<'_>,
+        send: ObjectSelection<'_>,
     ) -> Result<u64, SyncError> {
         self.send(format!("{UPDATES_START}\r\n")).await?;
         let mut sent = 0;
-        if let Send::AllBut(held) = send {
+        if let ObjectSelection::AllBut(held) = send {
             for (hash, parts) in wanted.iter().filter(|(hash, _)| !held.contains(hash)) {
                 if self.object(*hash, *parts).await? {
                     sent += 1;

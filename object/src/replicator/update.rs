@@ -9,11 +9,11 @@ use apus_cluster::PathHash;
 use apus_daemon::seed;
 use apus_ring::Device;
 
-use super::job::{Batch, Job, RemoteError};
+use super::job::{Batch, PartitionJob, RemoteError};
 use super::redundancy::{Comparison, Redundancy};
 use super::report::Report;
 use super::returned;
-use super::sender::{Send, SyncError, exchange};
+use super::sender::{ObjectSelection, SyncError, exchange};
 use super::unchanged::Marks;
 use crate::diskfile::partition_mark::PartitionMark;
 use crate::ssync::line::Wanted;
@@ -32,7 +32,7 @@ enum NodeOutcome {
 }
 
 /// Compares a partition with its other primaries and pushes what they lack.
-pub(super) async fn update(job: &Job) -> Report {
+pub(super) async fn update(job: &PartitionJob) -> Report {
     let mut report = Report { attempted: 1, ..Report::default() };
     let key = (job.local.id, job.partition.policy.0, job.partition.number);
     job.memory.forget(key);
@@ -55,7 +55,10 @@ pub(super) async fn update(job: &Job) -> Report {
 
 /// Returns the marks of the other primaries and the number of suffixes, if all primaries had
 /// everything at once.
-async fn try_update(job: &Job, report: &mut Report) -> Result<Option<(Marks, usize)>, StoreError> {
+async fn try_update(
+    job: &PartitionJob,
+    report: &mut Report,
+) -> Result<Option<(Marks, usize)>, StoreError> {
     let device = &job.local.device;
     let found = job.local_hashes(&BTreeSet::new(), job.list).await?;
     report.suffixes_hashed += found.hashed;
@@ -133,7 +136,7 @@ async fn try_update(job: &Job, report: &mut Report) -> Result<Option<(Marks, usi
 
 /// Compares with a primary to which nothing is sent.
 async fn ask(
-    job: &Job,
+    job: &PartitionJob,
     node: &Device,
     local: &BTreeMap<String, String>,
     comparison: &mut Comparison,
@@ -155,7 +158,9 @@ async fn ask(
     let mut answers = true;
     while let Some(batch) = batches.next().await? {
         let lacked = match answers {
-            true => exchange(&job.source(), node, &batch.offers, Send::Nothing).await.ok(),
+            true => {
+                exchange(&job.source(), node, &batch.offers, ObjectSelection::Nothing).await.ok()
+            }
             false => None,
         };
         answers = lacked.is_some();
@@ -193,7 +198,7 @@ fn differing(
 
 /// Compares with a node and pushes what it lacks.
 async fn one(
-    job: &Job,
+    job: &PartitionJob,
     node: &Device,
     local: &mut BTreeMap<String, String>,
     report: &mut Report,
@@ -243,7 +248,7 @@ async fn one(
 }
 
 /// Logs that a node could not be asked, or refused what it lacks.
-fn failed(job: &Job, node: &Device, error: &dyn std::error::Error) -> NodeOutcome {
+fn failed(job: &PartitionJob, node: &Device, error: &dyn std::error::Error) -> NodeOutcome {
     let (device, partition) = (&job.local.device, job.partition.number);
     let (address, remote) = (node.replication_address(), &node.device);
     tracing::warn!(
@@ -259,7 +264,7 @@ fn failed(job: &Job, node: &Device, error: &dyn std::error::Error) -> NodeOutcom
 
 /// Pushes the objects of some suffixes; returns whether the node has all of them now.
 async fn push(
-    job: &Job,
+    job: &PartitionJob,
     node: &Device,
     suffixes: BTreeSet<String>,
     report: &mut Report,
@@ -270,7 +275,7 @@ async fn push(
     let mut all = true;
     while let Some(batch) = batches.next().await? {
         let held = returned::held(job, &batch).await;
-        match exchange(&job.source(), node, &batch.offers, Send::AllBut(&held)).await {
+        match exchange(&job.source(), node, &batch.offers, ObjectSelection::AllBut(&held)).await {
             Ok(done) => {
                 if let Some(comparison) = comparison.as_deref_mut() {
                     note(comparison, is_earlier, &batch, Some(&done.wanted));

@@ -1,4 +1,6 @@
-//! Rows of container databases: sent at once, or kept on the device until the updater delivers them.
+//! Rows of container databases.
+//!
+//! A row is sent at once, or kept on the device until the updater delivers it.
 
 pub(crate) mod container;
 pub(crate) mod expirer;

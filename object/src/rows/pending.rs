@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use apus_cluster::pickle::{self, Value};
+use apus_cluster::pickle::{self, PickleError, Value};
 use apus_cluster::{HashConf, PathHash, PolicyIndex, Timestamp};
 use apus_disk::{AtomicFile, Committer, Counters, Unnamed};
 use apus_wire::message::container::{RowHeaders, RowVerb};
@@ -273,8 +273,25 @@ pub(crate) fn repaired(path: &Path) -> io::Result<Option<PendingUpdate>> {
     Ok(None)
 }
 
+/// Why a stored update cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpdateDamage {
+    #[error("it has {BYTES_MAX} bytes or more")]
+    TooLong,
+    #[error("it does not match its checksum")]
+    Checksum,
+    #[error("it cannot be decoded")]
+    Pickle(#[from] PickleError),
+    #[error("it is not a dictionary")]
+    NotADictionary,
+    #[error("it is neither PUT nor DELETE")]
+    UnknownVerb,
+    #[error("{0} has another hash")]
+    OtherHash(String),
+}
+
 /// The content of a file, or its damage; `None` when the file does not exist.
-fn load(path: &Path) -> io::Result<Option<Result<PendingUpdate, String>>> {
+fn load(path: &Path) -> io::Result<Option<Result<PendingUpdate, UpdateDamage>>> {
     let file = match std::fs::File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
@@ -282,18 +299,18 @@ fn load(path: &Path) -> io::Result<Option<Result<PendingUpdate, String>>> {
     let mut bytes = Vec::new();
     let length = (&file).take(BYTES_MAX).read_to_end(&mut bytes)?;
     if length as u64 == BYTES_MAX {
-        return Ok(Some(Err(format!("it has {BYTES_MAX} bytes or more"))));
+        return Ok(Some(Err(UpdateDamage::TooLong)));
     }
     let mut stored = [0u8; 16];
     let length = apus_disk::read_attribute(&file, CRC_ATTRIBUTE, &mut stored, &Counters::default());
     let crc = format!("{:016x}", crc_fast::crc64_nvme(&bytes));
     if length.is_some_and(|length| stored.get(..length) != Some(crc.as_bytes())) {
-        return Ok(Some(Err("does not match its checksum".to_owned())));
+        return Ok(Some(Err(UpdateDamage::Checksum)));
     }
     Ok(Some(match pickle::loads(&bytes) {
         Ok(Value::Dict(fields)) => Ok(PendingUpdate(fields)),
-        Ok(_) => Err("it is not a dictionary".to_owned()),
-        Err(error) => Err(error.to_string()),
+        Ok(_) => Err(UpdateDamage::NotADictionary),
+        Err(error) => Err(error.into()),
     }))
 }
 
@@ -310,20 +327,25 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<PendingUpdate>> {
 }
 
 /// The damage of the update whose name begins with `hash`; `None` when it is good.
-pub(crate) fn damage(path: &Path, hash: &PathHash, conf: &HashConf) -> io::Result<Option<String>> {
+pub(crate) fn damage(
+    path: &Path,
+    hash: &PathHash,
+    conf: &HashConf,
+) -> io::Result<Option<UpdateDamage>> {
     let pending = match load(path)? {
         None => return Ok(None),
         Some(Err(reason)) => return Ok(Some(reason)),
         Some(Ok(pending)) => pending,
     };
     if pending.verb().is_none() {
-        return Ok(Some("neither PUT nor DELETE".to_owned()));
+        return Ok(Some(UpdateDamage::UnknownVerb));
     }
     let names = ["account", "container", "obj"].map(|name| pending.text(name).unwrap_or_default());
     let [account, container, object] = names.each_ref().map(String::as_str);
     // Rows of internal accounts are named after other objects.
     let own = account.starts_with('.') || conf.hash(&[account, container, object]) == *hash;
-    Ok((!own).then(|| format!("/{account}/{container}/{object} has another hash")))
+    let name = format!("/{account}/{container}/{object}");
+    Ok((!own).then_some(UpdateDamage::OtherHash(name)))
 }
 
 /// Removes an update.

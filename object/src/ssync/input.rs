@@ -26,7 +26,7 @@ pub(crate) enum InputError {
 }
 
 /// Reads a stream of lines and bodies. After an error it returns errors only.
-pub(crate) struct Input {
+pub(crate) struct SsyncInput {
     body: Body,
     buffer: BytesMut,
     /// Timeout of each piece.
@@ -34,7 +34,7 @@ pub(crate) struct Input {
     failed: Option<InputError>,
 }
 
-impl Input {
+impl SsyncInput {
     /// `wait` is how long the peer may send nothing.
     pub(crate) fn new(body: Body, wait: Duration) -> Self {
         Self { body, buffer: BytesMut::new(), wait, failed: None }
@@ -116,7 +116,7 @@ mod tests {
                 sender.try_send(Ok(Bytes::from_static(piece))).unwrap();
             }
             drop(sender);
-            let mut input = Input::new(stream(receiver), WAIT);
+            let mut input = SsyncInput::new(stream(receiver), WAIT);
             for expected in ["", ":MISSING_CHECK: START", "a b", "PUT /x", ""] {
                 assert_eq!(input.line().await.unwrap().unwrap(), expected);
             }
@@ -132,19 +132,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_that_ends_in_the_middle_is_an_error() {
-        let mut input = Input::new(full("no end"), WAIT);
+        let mut input = SsyncInput::new(full("no end"), WAIT);
         assert_eq!(input.line().await, Err(InputError::Malformed("missing newline")));
-        let mut input = Input::new(full("12"), WAIT);
+        let mut input = SsyncInput::new(full("12"), WAIT);
         assert_eq!(input.piece(5).await.unwrap(), "12");
         assert!(matches!(input.piece(3).await, Err(InputError::Broken(_))));
-        let mut input = Input::new(full("x".repeat(LINE_MAX + 1)), WAIT);
+        let mut input = SsyncInput::new(full("x".repeat(LINE_MAX + 1)), WAIT);
         assert_eq!(input.line().await, Err(InputError::Malformed("line is too long")));
     }
 
     #[tokio::test]
     async fn a_silent_peer_times_out_permanently() {
         let (sender, receiver) = mpsc::channel(1);
-        let mut input = Input::new(stream(receiver), Duration::from_millis(1));
+        let mut input = SsyncInput::new(stream(receiver), Duration::from_millis(1));
         assert_eq!(input.line().await, Err(InputError::Timeout));
         sender.send(Ok(Bytes::from_static(b"late\n"))).await.unwrap();
         assert_eq!(input.line().await, Err(InputError::Timeout));

@@ -1,4 +1,4 @@
-//! The lines of the comparison: what the sender has, and what the receiver wants of it.
+//! Lines of the comparison: offers of the sender, and requests of the receiver.
 //!
 //! Pure.
 //!

@@ -28,7 +28,7 @@ use self::quarantine_limit::{QuarantineLimit, QuarantineLimiter};
 use self::reservation::{CommitRefusal, Fence};
 use crate::diskfile::DiskFiles;
 use crate::engine::object::{
-    DirectoryState, Expected, NewestTimes, OpenError, Reclaim, State, Version,
+    DirectoryState, Expected, NewestTimes, ObjectState, OpenError, Reclaim, Version,
 };
 use crate::engine::place::{OtherPath, Place};
 use crate::engine::{Engine, ObjectWriter, Published};
@@ -140,7 +140,10 @@ impl ObjectStore {
 
     /// Opens an object, from memory if possible. A damaged one is quarantined and counts as absent,
     /// so that the caller looks for a good copy elsewhere.
-    pub(crate) async fn open(self: &Arc<Self>, object: &LocalObject) -> Result<State, StoreError> {
+    pub(crate) async fn open(
+        self: &Arc<Self>,
+        object: &LocalObject,
+    ) -> Result<ObjectState, StoreError> {
         let engine = self.engine(object.place.policy);
         let mut found = engine.find(&object.place, Expected::Name(&object.name), false);
         if matches!(found, Err(OpenError::WouldWait)) {
@@ -170,14 +173,14 @@ impl ObjectStore {
         self: &Arc<Self>,
         object: &LocalObject,
         reason: &str,
-    ) -> Result<State, StoreError> {
+    ) -> Result<ObjectState, StoreError> {
         let (engine, name) = (self.engine(object.place.policy).clone(), object.name.clone());
         let is_damaged = move |place: &Place| {
             let again = engine.find(place, Expected::Name(&name), true);
             matches!(again, Err(OpenError::Corrupt(_) | OpenError::OtherName(_)))
         };
         self.quarantine(object, reason, is_damaged).await?;
-        Ok(State::Absent)
+        Ok(ObjectState::Absent)
     }
 
     /// Quarantines a damaged object if it is still the one that `is_damaged` describes.

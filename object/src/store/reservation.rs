@@ -67,14 +67,14 @@ pub enum Ask {
 }
 
 #[derive(Debug, Default)]
-struct Name {
+struct NameState {
     promised: Timestamp,
     held: bool,
     /// Admitted writes that are not on the disk yet.
     writing: u32,
 }
 
-impl Name {
+impl NameState {
     fn is_idle(&self) -> bool {
         !self.held && self.writing == 0
     }
@@ -84,7 +84,7 @@ impl Name {
 #[derive(Debug, Default)]
 pub struct Names {
     floor: Timestamp,
-    names: HashMap<PathHash, Name>,
+    names: HashMap<PathHash, NameState>,
 }
 
 impl Names {
@@ -189,7 +189,7 @@ impl Names {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ReservationState {
     names: Names,
     /// The ceiling at the time of sealing.
     sealed: Option<Timestamp>,
@@ -201,7 +201,7 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Reservations {
     device: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<ReservationState>,
     /// The ceiling on the disk.
     ceiling: tokio::sync::Mutex<Timestamp>,
     changed: Notify,
@@ -264,14 +264,17 @@ impl Reservations {
         };
         Ok(Self {
             device: device.to_owned(),
-            state: Mutex::new(State { names: Names::new(floor), ..State::default() }),
+            state: Mutex::new(ReservationState {
+                names: Names::new(floor),
+                ..ReservationState::default()
+            }),
             ceiling: tokio::sync::Mutex::new(floor),
             changed: Notify::new(),
             counters,
         })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ReservationState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

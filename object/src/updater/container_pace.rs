@@ -1,6 +1,6 @@
-//! Limits the rate of updates to one container, so that a busy one does not delay the others.
+//! Limits the rate of updates to each container.
 //!
-//! Containers share buckets by their hash, as in Swift (`BucketizedUpdateSkippingLimiter`), so that
+//! So a busy container does not delay the others. Containers share buckets by their hash, as in Swift (`BucketizedUpdateSkippingLimiter`), so that
 //! their number costs no memory. An update over the limit is left for the next pass.
 
 use std::sync::{Mutex, PoisonError};

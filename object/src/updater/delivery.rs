@@ -1,4 +1,4 @@
-//! Delivers one update to the primaries that lack it, or to the shard that they name.
+//! Delivers one update to the primaries of its container, or to a shard.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ pub(super) struct Delivered {
 }
 
 /// Result of one round of sending.
-enum Round {
+enum RoundOutcome {
     Complete,
     Redirected,
     Incomplete { new_successes: bool },
@@ -103,24 +103,24 @@ impl UpdateSender {
         }
         let mut round = self.send(policy, &mut pending).await?;
         let mut changed = false;
-        if matches!(round, Round::Redirected) {
+        if matches!(round, RoundOutcome::Redirected) {
             *redirects += 1;
             changed = true;
             round = self.send(policy, &mut pending).await?;
         }
         let path = path.to_owned();
         match round {
-            Round::Complete => {
+            RoundOutcome::Complete => {
                 apus_fault::point("update.row.sent");
                 self.run(device, move || row_updates::remove(&path)).await?;
                 apus_fault::point("update.pending.removed");
                 return Ok(DeliveryOutcome::Delivered);
             }
-            Round::Redirected => {
+            RoundOutcome::Redirected => {
                 *redirects += 1;
                 changed = true;
             }
-            Round::Incomplete { new_successes } => changed |= new_successes,
+            RoundOutcome::Incomplete { new_successes } => changed |= new_successes,
         }
         let [account, container, _] = names(&pending)?;
         if changed {
@@ -133,7 +133,11 @@ impl UpdateSender {
 
     /// Sends to each primary that does not have it, and notes in `pending` which have it now, or the
     /// shard to which it belongs.
-    async fn send(&self, policy: PolicyIndex, pending: &mut PendingUpdate) -> io::Result<Round> {
+    async fn send(
+        &self,
+        policy: PolicyIndex,
+        pending: &mut PendingUpdate,
+    ) -> io::Result<RoundOutcome> {
         let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
         let names = pending.names().ok_or_else(|| invalid("the update lacks names"))?;
         let verb = pending.verb().ok_or_else(|| invalid("neither PUT nor DELETE"))?;
@@ -155,51 +159,51 @@ impl UpdateSender {
         let request = row.encode(verb, partition, names.to_vec());
         let sent = nodes.iter().map(|node| self.send_to(node, &request));
         let answers = futures_util::future::join_all(sent).await;
-        if answers.iter().all(|answer| matches!(answer, Answer::Taken)) {
-            return Ok(Round::Complete);
+        if answers.iter().all(|answer| matches!(answer, NodeAnswer::Taken)) {
+            return Ok(RoundOutcome::Complete);
         }
         let mut newest: Option<RowRedirect> = None;
         let mut new_successes = false;
         for (node, answer) in nodes.iter().zip(answers) {
             match answer {
-                Answer::Taken => {
+                NodeAnswer::Taken => {
                     pending.succeeded(i64::from(node.id));
                     new_successes = true;
                 }
-                Answer::SentOn(redirect) => {
+                NodeAnswer::SentOn(redirect) => {
                     newest = newest.into_iter().chain([redirect]).max_by_key(|one| one.time);
                 }
-                Answer::Refused => {}
+                NodeAnswer::Refused => {}
             }
         }
         Ok(match newest {
             Some(redirect) => {
                 pending.redirect(&redirect.path);
-                Round::Redirected
+                RoundOutcome::Redirected
             }
-            None => Round::Incomplete { new_successes },
+            None => RoundOutcome::Incomplete { new_successes },
         })
     }
 
-    async fn send_to(&self, node: &Device, request: &NodeRequest) -> Answer {
+    async fn send_to(&self, node: &Device, request: &NodeRequest) -> NodeAnswer {
         match self.client.send(&node.for_replication(), request, empty()).await {
-            Ok(response) if response.status().is_success() => Answer::Taken,
+            Ok(response) if response.status().is_success() => NodeAnswer::Taken,
             Ok(response) => {
                 let status = response.status();
                 tracing::debug!(%status, node = node.address(), "A container server refused a row update");
                 RowRedirect::decode(status, response.headers())
-                    .map_or(Answer::Refused, Answer::SentOn)
+                    .map_or(NodeAnswer::Refused, NodeAnswer::SentOn)
             }
             Err(error) => {
                 tracing::debug!(%error, node = node.address(), "Failed to send a row update");
-                Answer::Refused
+                NodeAnswer::Refused
             }
         }
     }
 }
 
 /// Answer of one node.
-enum Answer {
+enum NodeAnswer {
     Taken,
     SentOn(RowRedirect),
     Refused,

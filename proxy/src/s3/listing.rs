@@ -33,7 +33,7 @@ struct ListingParams {
     marker: Marker,
 }
 
-/// Where a page begins, and the parameters that say so.
+/// The parameters that say where a page begins.
 #[derive(Debug)]
 enum Marker {
     /// Version 1: `marker`.

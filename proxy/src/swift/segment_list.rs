@@ -60,7 +60,7 @@ struct SegmentList {
     small: Option<usize>,
     problems: String,
     unnamed_problems: usize,
-    /// Why the rest was not read.
+    /// The error because of which the rest was not read.
     refusal: Option<Error>,
 }
 

@@ -20,7 +20,7 @@ async fn text(reply: Reply) -> String {
         out.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
     }
     let body = body.collect().await.unwrap().to_bytes();
-    out.push_str(&String::from_utf8(body.to_vec()).unwrap());
+    out.push_str(std::str::from_utf8(&body).unwrap());
     out.push('\n');
     out
 }

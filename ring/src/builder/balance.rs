@@ -14,7 +14,7 @@ const BALANCE_MAX: f64 = 999.99;
 
 /// Percent by which a device is off its share.
 fn deviation(parts: u64, share: f64) -> f64 {
-    // Without any weight at all the share is no number.
+    // Without any weight the share would be NaN.
     if share > 0.0 {
         100.0 * parts as f64 / share - 100.0
     } else if parts > 0 {

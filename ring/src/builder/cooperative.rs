@@ -1,17 +1,17 @@
-//! Rebalances builders whose rings are composed into one, so that a partition moves in one of
-//! them at a time.
+//! Rebalance of builders whose rings are composed into one.
 //!
-//! To the composite ring the replicas of all components are replicas of one partition: if each
+//! A partition moves in one of them at a time. To the composite ring the replicas of all components are replicas of one partition: if each
 //! component moved one of them, a read could miss all. So a partition moves only when its
 //! `min_part_hours` have passed in every component, and none has moved it in this rebalance.
 //! Replicas of removed devices are placed at once, as in a single builder. A component that was
-//! never rebalanced holds nobody up, and is placed whole.
+//! never rebalanced does not block the others, and is placed completely.
 //!
 //! Source: `CooperativeRingBuilder` in `swift/common/ring/composite_builder.py`.
 
 use super::rebalance::random::Random;
 use super::{Rebalanced, RingBuilder};
 use crate::device::DeviceId;
+use crate::error::BuilderError;
 
 /// Rebalances every builder, in an order drawn by the seed, so that the first one, which has the
 /// most to choose from, is not always the same. Answers are in the order of the builders.
@@ -22,11 +22,11 @@ pub fn rebalance_together(
     builders: &mut [RingBuilder],
     now_seconds: u64,
     seed: u64,
-) -> Result<Vec<Rebalanced>, (usize, String)> {
+) -> Result<Vec<Rebalanced>, (usize, BuilderError)> {
     let parts = builders.first().map_or(0, RingBuilder::partitions);
     for (index, builder) in builders.iter_mut().enumerate() {
         if builder.partitions() != parts {
-            return Err((index, "its part power is not that of the first builder".to_owned()));
+            return Err((index, "its part power is not that of the first builder".into()));
         }
         builder.age_moves_to(now_seconds);
     }

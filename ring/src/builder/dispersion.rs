@@ -72,7 +72,7 @@ impl Tier {
 /// For each failure domain, how many partitions have 0, 1, 2 … replicas in it.
 pub type DispersionGraph = BTreeMap<Tier, Vec<u64>>;
 
-/// What the report tells of a domain.
+/// The report of one failure domain.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TierReport {
     /// The domain.
@@ -131,7 +131,7 @@ impl RingBuilder {
         tiers
     }
 
-    /// Counts the graph and the dispersion anew. The version is not raised.
+    /// Counts the graph and the dispersion again. The version stays the same.
     pub fn note_dispersion(&mut self) {
         let most = self.replicas_max_by_tier();
         let mut numbers: BTreeMap<Tier, usize> = BTreeMap::new();

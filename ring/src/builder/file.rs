@@ -1,4 +1,4 @@
-//! Builder files: Swift's pickled dictionary, read and written.
+//! Builder files: encoding and decoding of Swift's pickled dictionary.
 //!
 //! Source: `swift/common/ring/builder.py`, `save` and `load`. Very old files hold a pickled
 //! `RingBuilder` object, whose state is the same dictionary.
@@ -8,25 +8,26 @@ use apus_cluster::pickle::{self, Value};
 use super::dispersion::{DispersionGraph, Tier};
 use super::{BuilderDevice, RingBuilder};
 use crate::device::{Device, DeviceId};
+use crate::error::BuilderError;
 use crate::ring::NO_DEVICE;
 
 /// Reads a builder file.
 ///
 /// # Errors
 /// Text that names what is missing or wrong.
-pub fn decode(bytes: &[u8]) -> Result<RingBuilder, String> {
-    let mut dict = pickle::loads(bytes).map_err(|error| error.to_string())?;
+pub fn decode(bytes: &[u8]) -> Result<RingBuilder, BuilderError> {
+    let mut dict = pickle::loads(bytes)?;
     let rows = dict.take("_replica2part2dev");
     let moves = dict.take("_last_part_moves");
     let need = |key: &str| dict.get(key).ok_or_else(|| format!("builder file has no {key:?}"));
-    let unsigned = |key: &str| -> Result<u64, String> {
+    let unsigned = |key: &str| -> Result<u64, BuilderError> {
         need(key)?
             .as_int()
             .and_then(|number| u64::try_from(number).ok())
-            .ok_or_else(|| format!("builder file: {key:?} is no whole number"))
+            .ok_or_else(|| format!("builder file: {key:?} is not a whole number").into())
     };
-    let float = |key: &str| -> Result<f64, String> {
-        need(key)?.as_float().ok_or_else(|| format!("builder file: {key:?} is no number"))
+    let float = |key: &str| -> Result<f64, BuilderError> {
+        need(key)?.as_float().ok_or_else(|| format!("builder file: {key:?} is not a number").into())
     };
     let part_power = u32::try_from(unsigned("part_power")?).map_err(|_| "part_power too large")?;
     let mut builder =
@@ -42,13 +43,13 @@ pub fn decode(bytes: &[u8]) -> Result<RingBuilder, String> {
     if let Some(Value::List(rows)) = rows {
         for row in rows {
             let Value::Array(code, mut row) = row else {
-                return Err("builder file: a replica row is no array".to_owned());
+                return Err("builder file: a replica row is not an array".into());
             };
             // The highest number of the width stands for "no device".
             let (width, none) = match code {
                 b'H' => (2, u32::from(u16::MAX)),
                 b'I' | b'L' => (4, u32::MAX),
-                _ => return Err("builder file: a replica row is no array of device ids".to_owned()),
+                _ => return Err("builder file: a replica row is not an array of device ids".into()),
             };
             builder.id_width = Some(width);
             row.iter_mut().filter(|id| **id == none).for_each(|id| *id = NO_DEVICE);
@@ -90,7 +91,7 @@ pub fn decode(bytes: &[u8]) -> Result<RingBuilder, String> {
     Ok(builder)
 }
 
-/// A graph of which any part is not understood counts as none: it can be counted anew.
+/// A graph with an unknown part is dropped: it can be counted again.
 fn read_graph(value: &Value) -> DispersionGraph {
     let read = |(key, row): &(Value, Value)| {
         let number = |at: usize| key.items()?.get(at)?.as_int().and_then(|n| u32::try_from(n).ok());
@@ -126,12 +127,12 @@ fn write_graph(graph: &DispersionGraph) -> Value {
     Value::Dict(items.collect())
 }
 
-fn read_device(value: &Value) -> Result<BuilderDevice, String> {
+fn read_device(value: &Value) -> Result<BuilderDevice, BuilderError> {
     let text = |key: &str| value.get(key).and_then(Value::to_text);
     let number = |key: &str| value.get(key).and_then(Value::as_int);
     let need = |key: &str| number(key).ok_or_else(|| format!("no {key:?}"));
-    let narrow = |key: &str| -> Result<u32, String> {
-        u32::try_from(need(key)?).map_err(|_| format!("{key:?} out of range"))
+    let narrow = |key: &str| -> Result<u32, BuilderError> {
+        u32::try_from(need(key)?).map_err(|_| format!("{key:?} out of range").into())
     };
     let port = |number: i64| u16::try_from(number).map_err(|_| format!("port {number}"));
     let ip = text("ip").ok_or("no \"ip\"")?;

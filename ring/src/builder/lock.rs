@@ -1,28 +1,46 @@
-//! One writer at a time in a folder of builders, and who that is.
+//! Lock of a directory of builders: one writer at a time.
 //!
 //! The lock is the one that `swift-ring-builder-safe` takes: `flock` on `.lock` in the folder.
 
+use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use apus_disk::DirectoryLock;
+use thiserror::Error;
 
-/// How long an operator waits for another before being told who it is.
+/// How long to wait for another writer before the error that names it.
 const WAIT: Duration = Duration::from_secs(5);
 const NAME: &str = ".lock";
 
-/// Locks the folder of a builder file.
+/// A directory of builders that cannot be locked.
+#[derive(Debug, Error)]
+pub enum LockError {
+    /// Another process holds the lock.
+    #[error("Ring/builder dir currently locked.\nIt is held by {0}.")]
+    Held(String),
+    /// The file system refuses the lock.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// The error of the file system.
+        source: io::Error,
+    },
+}
+
+/// Locks the directory of a builder file.
 ///
 /// # Errors
-/// The process that has the lock, or why it cannot be taken.
-pub fn take(folder: &Path) -> Result<DirectoryLock, String> {
-    DirectoryLock::take(folder, NAME, WAIT).map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => {
-            let who = holder(&folder.join(NAME)).unwrap_or_else(|| "another process".to_owned());
-            format!("Ring/builder dir currently locked.\nIt is held by {who}.")
+/// Another process keeps the lock for too long, or it cannot be taken.
+pub fn take(directory: &Path) -> Result<DirectoryLock, LockError> {
+    let path = directory.join(NAME);
+    DirectoryLock::take(directory, NAME, WAIT).map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => {
+            LockError::Held(holder(&path).unwrap_or_else(|| "another process".to_owned()))
         }
-        _ => format!("{}: {error}", folder.join(NAME).display()),
+        _ => LockError::Io { path, source },
     })
 }
 

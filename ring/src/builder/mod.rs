@@ -1,7 +1,7 @@
-//! Builds rings: devices, settings and history of one builder file.
+//! Ring builders: devices, settings and history of one builder file.
 //!
-//! Words, checks and messages are `swift-ring-builder`'s (`swift/common/ring/builder.py`); the
-//! placement algorithm is our own and is told in [`rebalance`].
+//! Terms, checks and messages are those of `swift-ring-builder` (`swift/common/ring/builder.py`); the
+//! placement algorithm is described in [`rebalance`].
 
 mod balance;
 mod cooperative;
@@ -22,13 +22,14 @@ pub use placement::{Placed, place};
 pub use rebalance::Rebalanced;
 
 use crate::device::{Device, DeviceId};
+use crate::error::BuilderError;
 use crate::format::UncheckedRing;
 use crate::ring::{NO_DEVICE, Ring};
 
-/// A device and what only the builder knows of it.
+/// A device with the builder's own figures.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BuilderDevice {
-    /// What goes into ring files.
+    /// The device as ring files have it.
     pub device: Device,
     /// Partition replicas it holds.
     pub parts: u64,
@@ -36,7 +37,7 @@ pub struct BuilderDevice {
     pub parts_wanted: i64,
 }
 
-/// A ring in the making.
+/// Settings, devices and assignments of one builder file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RingBuilder {
     /// 2^this partitions.
@@ -59,7 +60,7 @@ pub struct RingBuilder {
     pub rows: Vec<Vec<DeviceId>>,
     /// Hours since each partition moved, as of `last_moves_epoch`; 255 is "long ago".
     pub last_moves: Vec<u8>,
-    /// Seconds since 1970 at which `last_moves` was right.
+    /// Reference time of `last_moves`, in seconds since 1970.
     pub last_moves_epoch: u64,
     /// Where the next rebalance starts to gather.
     pub last_gather_start: u32,
@@ -67,9 +68,9 @@ pub struct RingBuilder {
     pub removed: Vec<DeviceId>,
     /// Dispersion (percent) as of the last rebalance.
     pub dispersion: f64,
-    /// Whether the dispersion was ever counted; a builder that was made of a ring file tells none.
+    /// Whether the dispersion was ever counted; it is unknown after `write_builder`.
     pub dispersion_is_known: bool,
-    /// What the dispersion was counted from; empty when it must be counted anew.
+    /// The figures behind the dispersion; empty when they must be counted again.
     pub dispersion_graph: DispersionGraph,
     /// The part power that an increase is under way to.
     pub next_part_power: Option<u32>,
@@ -77,7 +78,7 @@ pub struct RingBuilder {
     pub id_width: Option<usize>,
 }
 
-/// What a new device is to be; ids and defaults are given by the builder.
+/// Properties of a new device; the builder assigns its id.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewDevice {
     /// Region.
@@ -104,13 +105,13 @@ impl RingBuilder {
     /// A new builder.
     ///
     /// # Errors
-    /// Swift's words for a part power over 32, fewer than one replica, or a negative time.
-    pub fn new(part_power: u32, replicas: f64, min_part_hours: u64) -> Result<Self, String> {
+    /// The part power is over 32, or there is less than one replica.
+    pub fn new(part_power: u32, replicas: f64, min_part_hours: u64) -> Result<Self, BuilderError> {
         if part_power > 32 {
-            return Err(format!("part_power must be at most 32 (was {part_power})"));
+            return Err(format!("part_power must be at most 32 (was {part_power})").into());
         }
         if replicas.is_nan() || replicas < 1.0 {
-            return Err(format!("replicas must be at least 1 (was {replicas:.6})"));
+            return Err(format!("replicas must be at least 1 (was {replicas:.6})").into());
         }
         Ok(Self {
             part_power,
@@ -154,7 +155,7 @@ impl RingBuilder {
         self.devices.get_mut(id as usize).and_then(Option::as_mut)
     }
 
-    /// Adds a device and gives its id: the first that is free, as Swift does.
+    /// Adds a device and returns its id: the first free one, as in Swift.
     pub fn add(&mut self, new: NewDevice) -> DeviceId {
         let at = self.devices.iter().position(Option::is_none).unwrap_or(self.devices.len());
         let id = DeviceId::try_from(at).unwrap_or(NO_DEVICE - 1);
@@ -198,15 +199,16 @@ impl RingBuilder {
     /// Changes a device's weight.
     ///
     /// # Errors
-    /// When the device is gone or leaving, or the weight is negative.
-    pub fn set_weight(&mut self, id: DeviceId, weight: f64) -> Result<(), String> {
+    /// The device does not exist or is marked for removal, or the weight is negative.
+    pub fn set_weight(&mut self, id: DeviceId, weight: f64) -> Result<(), BuilderError> {
         if self.removed.contains(&id) {
             return Err(format!(
                 "Can not set weight of dev_id {id} because it is marked for removal"
-            ));
+            )
+            .into());
         }
         if weight.is_nan() || weight < 0.0 {
-            return Err(format!("weight {weight}: expected a number not below 0"));
+            return Err(format!("weight {weight}: expected a number not below 0").into());
         }
         self.device_mut(id).ok_or_else(|| format!("no device {id}"))?.device.weight = weight;
         self.changed();
@@ -216,8 +218,8 @@ impl RingBuilder {
     /// Marks a device to leave at the next rebalance.
     ///
     /// # Errors
-    /// When there is no such device.
-    pub fn remove(&mut self, id: DeviceId) -> Result<(), String> {
+    /// The device does not exist.
+    pub fn remove(&mut self, id: DeviceId) -> Result<(), BuilderError> {
         let device = self.device_mut(id).ok_or_else(|| format!("no device {id}"))?;
         device.device.weight = 0.0;
         if !self.removed.contains(&id) {
@@ -227,30 +229,30 @@ impl RingBuilder {
         Ok(())
     }
 
-    /// Counts a change that does not touch devices' shares.
+    /// Raises the version for a change that does not affect the shares of devices.
     pub fn touch(&mut self) {
         self.version += 1;
     }
 
-    /// The ring as it stands, to be used.
+    /// The current ring, checked.
     ///
     /// # Errors
-    /// When it was never rebalanced.
-    pub fn ring(&self) -> Result<Ring, String> {
+    /// The builder was never rebalanced.
+    pub fn ring(&self) -> Result<Ring, BuilderError> {
         if self.rows.is_empty() {
-            return Err("the ring was never rebalanced".to_owned());
+            return Err("the ring was never rebalanced".into());
         }
-        Ring::check(self.ring_data())
+        Ok(Ring::check(self.ring_data())?)
     }
 
-    /// The ring as it stands, to be written; without rows before the first rebalance.
+    /// The current ring, to be written; without rows before the first rebalance.
     pub fn ring_data(&self) -> UncheckedRing {
         let ring_device = |device: &BuilderDevice| device.device.clone();
         UncheckedRing {
             devices: self.devices.iter().map(|slot| slot.as_ref().map(ring_device)).collect(),
             rows: self.rows.clone(),
             part_power: self.part_power,
-            // Swift tells it only with partitions.
+            // Swift writes it only together with partitions.
             next_part_power: self.next_part_power.filter(|_| !self.rows.is_empty()),
             version: self.version,
             id_width: self.id_width(),

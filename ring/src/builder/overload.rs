@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::RingBuilder;
 use super::dispersion::Tier;
 use crate::device::DeviceId;
+use crate::error::BuilderError;
 
 /// Smaller differences are rounding.
 const TINY: f64 = 1e-10;
@@ -24,10 +25,10 @@ struct Child {
 
 impl RingBuilder {
     /// Replicanths of each device by weight; none has more than one.
-    fn weighted_replicanths(&self) -> Result<HashMap<DeviceId, f64>, String> {
+    fn weighted_replicanths(&self) -> Result<HashMap<DeviceId, f64>, BuilderError> {
         let total: f64 = self.devices().map(|device| device.device.weight).sum();
         if total <= 0.0 {
-            return Err(EMPTY.to_owned());
+            return Err(EMPTY.into());
         }
         let weighted = self.devices().filter(|device| device.device.weight > 0.0);
         let mut shares: HashMap<DeviceId, f64> = weighted
@@ -52,8 +53,8 @@ impl RingBuilder {
     /// The least overload (0.1 = 10 %) with which replicas are dispersed as well as can be.
     ///
     /// # Errors
-    /// When there is no device with weight, or fewer of them than replicas.
-    pub fn required_overload(&self) -> Result<f64, String> {
+    /// No device has weight, or fewer devices have weight than there are replicas.
+    pub fn required_overload(&self) -> Result<f64, BuilderError> {
         let weighted = self.weighted_replicanths()?;
         let spread = self.even_spread(|share| share);
         let mut children: BTreeMap<Option<Tier>, Vec<Tier>> = BTreeMap::new();
@@ -70,7 +71,9 @@ impl RingBuilder {
         }
         let all = weighted.len() as f64;
         if self.replicas > all {
-            return Err(format!("More replicanths ({:?}) than devices ({all})", self.replicas));
+            return Err(
+                format!("More replicanths ({:?}) than devices ({all})", self.replicas).into()
+            );
         }
         let mut worst = 0.0f64;
         let mut waiting = vec![(None, self.replicas)];

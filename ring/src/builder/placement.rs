@@ -1,6 +1,7 @@
 //! A rebalance with the checks and the clean-up of `swift-ring-builder`.
 
 use super::RingBuilder;
+use crate::error::BuilderError;
 use crate::python;
 
 /// Outcome of a rebalance.
@@ -18,18 +19,21 @@ pub struct Placed {
 ///
 /// # Errors
 /// The devices cannot take the replicas.
-pub fn place(builder: &mut RingBuilder, now_seconds: u64, seed: u64) -> Result<Placed, String> {
+pub fn place(
+    builder: &mut RingBuilder,
+    now_seconds: u64,
+    seed: u64,
+) -> Result<Placed, BuilderError> {
     let weighted = builder.devices().filter(|known| known.device.weight > 0.0).count();
     if weighted == 0 {
-        return Err(
-            "There are no devices in this ring, or all devices have been deleted".to_owned()
-        );
+        return Err("There are no devices in this ring, or all devices have been deleted".into());
     }
     if (weighted as f64) < builder.replicas {
         return Err(format!(
             "Replica count of {} requires more than {weighted} devices",
             python::show(builder.replicas)
-        ));
+        )
+        .into());
     }
     let done = builder.rebalance(now_seconds, seed)?;
     builder.close_gaps();

@@ -1,7 +1,7 @@
 //! Doubling the number of partitions, in steps with a relinker between them.
 //!
-//! Source: `swift/common/ring/builder.py`. Only object rings may be doubled: whoever calls this
-//! says so, since a builder does not know what it is for.
+//! Source: `swift/common/ring/builder.py`. Only object rings may be doubled: the caller
+//! checks that, since a builder does not know its kind.
 
 use super::RingBuilder;
 
@@ -39,7 +39,7 @@ impl RingBuilder {
         true
     }
 
-    /// Takes the announcement back. `false` when there is none, or partitions are doubled already.
+    /// Cancels the announcement. Returns `false` without one, or when partitions are doubled already.
     pub fn cancel_increase_partition_power(&mut self) -> bool {
         if self.next_part_power != Some(self.part_power + 1) {
             return false;

@@ -4,8 +4,9 @@
 
 use super::RingBuilder;
 use crate::device::{Device, DeviceId};
+use crate::error::BuilderError;
 
-/// Greatest id of a width that is no device.
+/// The id of each width that stands for "no device".
 fn ids_of_two_bytes() -> usize {
     usize::from(u16::MAX)
 }
@@ -16,11 +17,12 @@ impl RingBuilder {
         id: DeviceId,
         what: &str,
         change: impl FnOnce(&mut Device),
-    ) -> Result<(), String> {
+    ) -> Result<(), BuilderError> {
         if self.removed.contains(&id) {
             return Err(format!(
                 "Can not set {what} of dev_id {id} because it is marked for removal"
-            ));
+            )
+            .into());
         }
         change(&mut self.device_mut(id).ok_or_else(|| format!("no device {id}"))?.device);
         self.changed();
@@ -31,7 +33,7 @@ impl RingBuilder {
     ///
     /// # Errors
     /// When the device is gone or leaving.
-    pub fn set_region(&mut self, id: DeviceId, region: u32) -> Result<(), String> {
+    pub fn set_region(&mut self, id: DeviceId, region: u32) -> Result<(), BuilderError> {
         self.change(id, "region", |device| device.region = region)
     }
 
@@ -39,7 +41,7 @@ impl RingBuilder {
     ///
     /// # Errors
     /// When the device is gone or leaving.
-    pub fn set_zone(&mut self, id: DeviceId, zone: u32) -> Result<(), String> {
+    pub fn set_zone(&mut self, id: DeviceId, zone: u32) -> Result<(), BuilderError> {
         self.change(id, "zone", |device| device.zone = zone)
     }
 
@@ -63,9 +65,9 @@ impl RingBuilder {
     ///
     /// # Errors
     /// When the ids do not fit.
-    pub fn set_id_width(&mut self, width: usize) -> Result<(), String> {
+    pub fn set_id_width(&mut self, width: usize) -> Result<(), BuilderError> {
         if width == 2 && self.devices.len() > ids_of_two_bytes() {
-            return Err("device ids do not fit 2 bytes".to_owned());
+            return Err("device ids do not fit 2 bytes".into());
         }
         if !self.rows.is_empty() {
             self.id_width = Some(width);

@@ -3,6 +3,7 @@
 //! Words are Swift's (`swift/common/ring/builder.py`, `validate`).
 
 use super::RingBuilder;
+use crate::error::BuilderError;
 use crate::ring::NO_DEVICE;
 
 impl RingBuilder {
@@ -11,16 +12,17 @@ impl RingBuilder {
     ///
     /// # Errors
     /// What is wrong, in Swift's words.
-    pub fn validate(&self) -> Result<(), String> {
+    pub fn validate(&self) -> Result<(), BuilderError> {
         if self.rows.is_empty() {
-            return Err("_replica2part2dev empty; did you forget to rebalance?".to_owned());
+            return Err("_replica2part2dev empty; did you forget to rebalance?".into());
         }
         let counted: u64 = self.devices().map(|device| device.parts).sum();
         let mapped: u64 = self.rows.iter().map(|row| row.len() as u64).sum();
         if counted != mapped {
             return Err(format!(
                 "All partitions are not double accounted for: {counted} != {mapped}"
-            ));
+            )
+            .into());
         }
         let parts = self.partitions();
         let replicas = self.replicas.ceil() as usize;
@@ -30,13 +32,15 @@ impl RingBuilder {
                     "The partition assignments of replica {replica} were shorter than expected \
                      ({} < {parts}) - this should only happen for the last replica",
                     row.len()
-                ));
+                )
+                .into());
             }
             for (part, id) in row.iter().enumerate() {
                 if *id == NO_DEVICE || self.device(*id).is_none() {
                     return Err(format!(
                         "Partition {part}, replica {replica} was not allocated to a device."
-                    ));
+                    )
+                    .into());
                 }
             }
         }
@@ -48,7 +52,8 @@ impl RingBuilder {
                     let ids: Vec<_> = self.part_devices(part).collect();
                     return Err(format!(
                         "The partition {part} has been assigned to duplicate devices {ids:?}"
-                    ));
+                    )
+                    .into());
                 }
                 ids.push(id);
                 if let Some(held) = held.get_mut(id as usize) {
@@ -62,7 +67,8 @@ impl RingBuilder {
                 return Err(format!(
                     "Device {} has {held} partitions assigned, the builder counts {}",
                     device.device.id, device.parts
-                ));
+                )
+                .into());
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
-//! Ring files. Both versions are gzip streams that begin with `R1NG` and a version number.
+//! Ring files of both versions.
 //!
-//! Source: `swift/common/ring/{ring,io}.py`.
+//! They are gzip streams that begin with `R1NG` and a version number. Source: `swift/common/ring/{ring,io}.py`.
 
 pub mod v1;
 pub mod v2;
@@ -12,6 +12,7 @@ use flate2::Compression;
 use serde::de::{Error, SeqAccess, Visitor};
 
 use crate::device::{Device, DeviceId};
+use crate::error::RingError;
 
 /// A ring file may inflate to so many times its size, and [`INFLATED_EXTRA`]. Ids of three devices
 /// and more shrink to a twentieth at best.
@@ -27,7 +28,7 @@ const HOLES_PER_DEVICE: usize = 4;
 /// Modification time in the gzip header, constant so that equal rings are equal files.
 pub(crate) const GZIP_MTIME: u32 = 1_300_507_380;
 
-/// What was read from a file but is not yet believed.
+/// The content of a ring file before its checks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UncheckedRing {
     /// Devices by id, with holes.
@@ -56,14 +57,14 @@ impl UncheckedRing {
 /// The version of a ring file's format, from its first bytes.
 ///
 /// # Errors
-/// Text that says why it is no ring file.
-pub fn version(file: &[u8]) -> Result<u16, String> {
+/// The file is not a ring file.
+pub fn version(file: &[u8]) -> Result<u16, RingError> {
     let mut magic = [0; 6];
     let read = flate2::read::MultiGzDecoder::new(file).read_exact(&mut magic);
-    read.map_err(|error| format!("not a gzip file: {error}"))?;
+    read.map_err(RingError::Gzip)?;
     match magic {
         [b'R', b'1', b'N', b'G', high, low] => Ok(u16::from_be_bytes([high, low])),
-        _ => Err("does not begin with R1NG".to_owned()),
+        _ => Err("does not begin with R1NG".into()),
     }
 }
 
@@ -71,11 +72,11 @@ pub fn version(file: &[u8]) -> Result<u16, String> {
 ///
 /// # Errors
 /// When the format is another one, or cannot hold the ring.
-pub fn encode(ring: &UncheckedRing, version: u8) -> Result<Vec<u8>, String> {
+pub fn encode(ring: &UncheckedRing, version: u8) -> Result<Vec<u8>, RingError> {
     match version {
         1 => v1::encode(ring),
         2 => v2::encode(ring),
-        other => Err(format!("ring format version {other}: expected 1 or 2")),
+        other => Err(format!("ring format version {other}: expected 1 or 2").into()),
     }
 }
 
@@ -83,39 +84,42 @@ pub fn encode(ring: &UncheckedRing, version: u8) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 /// Text that says what is wrong.
-pub fn decode(file: &[u8]) -> Result<UncheckedRing, String> {
+pub fn decode(file: &[u8]) -> Result<UncheckedRing, RingError> {
     let inflated = inflate(file)?;
     let (magic, rest) = inflated.split_at_checked(6).ok_or("file of under 6 bytes")?;
     match magic {
         b"R1NG\0\x01" => v1::decode(rest),
         b"R1NG\0\x02" => v2::decode(&inflated),
         [b'R', b'1', b'N', b'G', high, low] => {
-            Err(format!("ring version {} is not known", u16::from_be_bytes([*high, *low])))
+            Err(format!("ring version {} is not known", u16::from_be_bytes([*high, *low])).into())
         }
-        _ => Err("does not begin with R1NG".to_owned()),
+        _ => Err("does not begin with R1NG".into()),
     }
 }
 
-/// How hard to compress ids. Those of many devices are so even that they lose a fifth at best, and
-/// inflating them would be most of the time that a server takes to load the ring.
+/// Compression of ids. Those of many devices shrink by a fifth at best, and inflating them would be
+/// most of the time that a server takes to load the ring.
 pub(crate) fn level_of_ids(devices: usize) -> Compression {
     const MANY: usize = 1000;
     if devices > MANY { Compression::none() } else { Compression::best() }
 }
 
-fn inflate(file: &[u8]) -> Result<Vec<u8>, String> {
+fn inflate(file: &[u8]) -> Result<Vec<u8>, RingError> {
     let max = (file.len() as u64).saturating_mul(INFLATED_RATIO_MAX);
     let max = max.saturating_add(INFLATED_EXTRA);
-    // The end of a gzip file says its size, as far as that can be believed.
+    // The trailer of a gzip file has its size, which is only a hint.
     let said = file.last_chunk::<4>().map_or(0, |size| u64::from(u32::from_le_bytes(*size)));
     let room = usize::try_from(said.min(max)).unwrap_or(0).saturating_add(1);
     let mut inflated = Vec::with_capacity(room);
     flate2::bufread::MultiGzDecoder::new(file)
         .take(max.saturating_add(1))
         .read_to_end(&mut inflated)
-        .map_err(|error| format!("not a gzip file: {error}"))?;
+        .map_err(RingError::Gzip)?;
     match inflated.len() as u64 > max {
-        true => Err(format!("{} bytes inflate to more than {max}: no ring does", file.len())),
+        true => {
+            Err(format!("{} bytes inflate to more than {max}: expected a ring file", file.len())
+                .into())
+        }
         false => Ok(inflated),
     }
 }
@@ -160,19 +164,20 @@ pub(crate) fn split_rows(
     width: usize,
     part_power: u32,
     rows: usize,
-    ids: impl Fn(&[u8]) -> Result<Vec<DeviceId>, String>,
-) -> Result<Vec<Vec<DeviceId>>, String> {
+    ids: impl Fn(&[u8]) -> Result<Vec<DeviceId>, RingError>,
+) -> Result<Vec<Vec<DeviceId>>, RingError> {
     let parts = 1usize.checked_shl(part_power).ok_or("part power too large")?;
     let count = bytes.len() / width;
     if rows > REPLICAS_MAX {
-        return Err(format!("{rows} replicas: expected at most {REPLICAS_MAX}"));
+        return Err(format!("{rows} replicas: expected at most {REPLICAS_MAX}").into());
     }
     let room = rows.saturating_mul(parts);
     if !bytes.len().is_multiple_of(width) || count > room || count.saturating_add(parts) <= room {
         return Err(format!(
             "{} bytes of assignments do not fit {rows} replicas of {parts} partitions",
             bytes.len()
-        ));
+        )
+        .into());
     }
     bytes.chunks(parts.saturating_mul(width)).map(ids).collect()
 }

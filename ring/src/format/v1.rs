@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{GZIP_MTIME, UncheckedRing, level_of_ids, split_rows, two_byte_ids};
 use crate::device::Device;
+use crate::error::RingError;
 use crate::ring::NO_DEVICE;
 
 /// The JSON head. Fields stand in the order of their names, as Swift writes them.
@@ -23,12 +24,13 @@ struct Head {
     version: Option<u64>,
 }
 
-pub(super) fn decode(rest: &[u8]) -> Result<UncheckedRing, String> {
+pub(super) fn decode(rest: &[u8]) -> Result<UncheckedRing, RingError> {
     let (length, rest) = rest.split_at_checked(4).ok_or("ends in the head")?;
     let length: [u8; 4] = length.try_into().map_err(|_| "ends in the head")?;
     let (json, ids) =
         rest.split_at_checked(u32::from_be_bytes(length) as usize).ok_or("ends in the head")?;
-    let head: Head = serde_json::from_slice(json).map_err(|error| format!("head: {error}"))?;
+    let head: Head =
+        serde_json::from_slice(json).map_err(|source| RingError::Json { part: "head", source })?;
     let part_power = 32u32
         .checked_sub(head.part_shift)
         .ok_or_else(|| format!("part_shift {}", head.part_shift))?;
@@ -54,9 +56,9 @@ pub(super) fn decode(rest: &[u8]) -> Result<UncheckedRing, String> {
 ///
 /// # Errors
 /// When a device id does not fit two bytes.
-pub fn encode(ring: &UncheckedRing) -> Result<Vec<u8>, String> {
+pub fn encode(ring: &UncheckedRing) -> Result<Vec<u8>, RingError> {
     if ring.id_width != 2 {
-        return Err("Ring v1 only supports 2-byte dev IDs".to_owned());
+        return Err("Ring v1 only supports 2-byte dev IDs".into());
     }
     let head = Head {
         byteorder: "little".to_owned(),
@@ -66,7 +68,8 @@ pub fn encode(ring: &UncheckedRing) -> Result<Vec<u8>, String> {
         replica_count: ring.rows.len(),
         version: Some(ring.version).filter(|version| *version > 0),
     };
-    let json = serde_json::to_vec(&head).map_err(|error| error.to_string())?;
+    let json =
+        serde_json::to_vec(&head).map_err(|source| RingError::Json { part: "head", source })?;
     let level = level_of_ids(ring.devices.len());
     let mut out = GzBuilder::new().mtime(GZIP_MTIME).write(Vec::new(), level);
     let length = u32::try_from(json.len()).map_err(|_| "too many devices")?;
@@ -84,5 +87,5 @@ pub fn encode(ring: &UncheckedRing) -> Result<Vec<u8>, String> {
         };
         bytes.extend(id.to_le_bytes());
     }
-    out.write_all(&bytes).and_then(|()| out.finish()).map_err(|error| error.to_string())
+    out.write_all(&bytes).and_then(|()| out.finish()).map_err(RingError::Gzip)
 }

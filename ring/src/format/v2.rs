@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::{GZIP_MTIME, UncheckedRing, level_of_ids, split_rows, two_byte_ids};
 use crate::device::DeviceId;
+use crate::error::RingError;
 use crate::ring::NO_DEVICE;
 
 const METADATA: &str = "swift/ring/metadata";
@@ -32,30 +33,31 @@ struct RingMetadata {
 /// Compressed start, uncompressed start, compressed end, uncompressed end, digest name, digest.
 type IndexEntry = (u64, u64, Option<u64>, Option<u64>, Option<String>, Option<String>);
 
-pub(super) fn decode(inflated: &[u8]) -> Result<UncheckedRing, String> {
+pub(super) fn decode(inflated: &[u8]) -> Result<UncheckedRing, RingError> {
     let tail = inflated.len().checked_sub(16).ok_or("file too short")?;
     let index_at = u64_at(inflated, tail)?;
     let (_, index) = blob(inflated, index_at)?;
-    let index: BTreeMap<String, IndexEntry> =
-        serde_json::from_slice(index).map_err(|error| format!("index: {error}"))?;
-    let section = |name: &str| -> Result<&[u8], String> {
+    let index: BTreeMap<String, IndexEntry> = serde_json::from_slice(index)
+        .map_err(|source| RingError::Json { part: "index", source })?;
+    let section = |name: &'static str| -> Result<&[u8], RingError> {
         let entry = index.get(name).ok_or_else(|| format!("no section {name}"))?;
         let (with_length, data) = blob(inflated, entry.1)?;
         if let (Some("sha256"), Some(expected)) = (entry.4.as_deref(), entry.5.as_deref()) {
             let found = hex::encode(Sha256::digest(with_length));
             if found != expected {
-                return Err(format!("section {name}: sha256 is {found}, expected {expected}"));
+                let expected = expected.to_owned();
+                return Err(RingError::Checksum { section: name, found, expected });
             }
         }
         Ok(data)
     };
     let metadata: RingMetadata = serde_json::from_slice(section(METADATA)?)
-        .map_err(|error| format!("section {METADATA}: {error}"))?;
+        .map_err(|source| RingError::Json { part: METADATA, source })?;
     let devices = super::devices(&mut serde_json::Deserializer::from_slice(section(DEVICES)?))
-        .map_err(|error| format!("section {DEVICES}: {error}"))?;
+        .map_err(|source| RingError::Json { part: DEVICES, source })?;
     let width = metadata.dev_id_bytes;
     if !matches!(width, 2 | 4 | 8) {
-        return Err(format!("dev_id_bytes {width}: expected 2, 4 or 8"));
+        return Err(format!("dev_id_bytes {width}: expected 2, 4 or 8").into());
     }
     let none = if width == 8 { u64::MAX } else { (1u64 << (8 * width)) - 1 };
     let wide_id = |bytes: &[u8]| {
@@ -63,7 +65,8 @@ pub(super) fn decode(inflated: &[u8]) -> Result<UncheckedRing, String> {
         if id == none {
             Ok(NO_DEVICE)
         } else {
-            DeviceId::try_from(id).map_err(|_| format!("device id {id} is too large"))
+            DeviceId::try_from(id)
+                .map_err(|_| RingError::from(format!("device id {id} is too large")))
         }
     };
     let read = |row: &[u8]| match width {
@@ -89,13 +92,13 @@ pub(super) fn decode(inflated: &[u8]) -> Result<UncheckedRing, String> {
     })
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> Result<u64, String> {
+fn u64_at(bytes: &[u8], at: usize) -> Result<u64, RingError> {
     let bytes = bytes.get(at..at.saturating_add(8)).ok_or("offset past the end")?;
     Ok(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
 }
 
 /// The blob at an offset: with its length prefix, and without.
-fn blob(bytes: &[u8], at: u64) -> Result<(&[u8], &[u8]), String> {
+fn blob(bytes: &[u8], at: u64) -> Result<(&[u8], &[u8]), RingError> {
     let at = usize::try_from(at).map_err(|_| "offset past the end")?;
     let length = usize::try_from(u64_at(bytes, at)?).map_err(|_| "section too long")?;
     let end = at.checked_add(8).and_then(|at| at.checked_add(length)).ok_or("section too long")?;
@@ -163,7 +166,7 @@ impl Sections {
 ///
 /// # Errors
 /// Only when JSON cannot be made of it.
-pub fn encode(ring: &UncheckedRing) -> Result<Vec<u8>, String> {
+pub fn encode(ring: &UncheckedRing) -> Result<Vec<u8>, RingError> {
     let needed = if ring.devices.len() <= usize::from(u16::MAX) { 2 } else { 4 };
     let width = ring.id_width.clamp(needed, 4);
     let metadata = RingMetadata {

@@ -45,38 +45,38 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Play a scenario of changes to a ring, as `swift-ring-builder-analyzer`
+    /// Apply a scenario of changes to a ring, as `swift-ring-builder-analyzer`
     #[command(disable_help_flag = true)]
     RingBuilderAnalyzer {
         /// The scenario's file, `--check`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Bring rings to all nodes of a cluster, and tell who has which
+    /// Distribute rings to all nodes of a cluster and compare them
     Ring(Box<ring_transport::Options>),
-    /// Load a server over S3 or Swift and tell rates, latencies and CPU
+    /// Load a server over S3 or Swift and measure rates, latencies and CPU
     #[command(after_help = BENCH_HELP)]
     Bench(Box<apus_bench::Options>),
-    /// Ask the servers of a cluster how they are, as `swift-recon`
+    /// Check the servers of a cluster, as `swift-recon`
     #[command(after_help = RECON_HELP, infer_long_args = true, args_override_self = true)]
     Recon(Box<apus_recon::Options>),
     /// Link objects to their next partitions, as `swift-object-relinker`
     #[command(after_help = RELINKER_HELP, args_override_self = true)]
     ObjectRelinker(Box<relinker::Options>),
-    /// Keep the builders of a cluster: let nodes join, drain devices, rebalance
+    /// Manage the rings of a cluster: let nodes join, drain devices, rebalance
     RingManager(apus_ring_manager::Options),
-    /// Make this machine a node of a cluster
+    /// Add this machine to a cluster as a node
     #[command(after_help = JOIN_HELP)]
     Join(Box<join::Options>),
-    /// Empty a node or a device, and tell when it is safe to pull
+    /// Drain a node or a device until it is safe to pull
     #[command(after_help = DRAIN_HELP)]
     Drain(operate::Drain),
-    /// Put an object into the container reconciler's queue, as `swift-reconciler-enqueue`
+    /// Add an object to the container reconciler's queue, as `swift-reconciler-enqueue`
     #[command(after_help = ENQUEUE_HELP)]
     ReconcilerEnqueue(reconciler_enqueue::Options),
 }
 
-/// What runs over a place of configuration.
+/// Roles that run from a configuration.
 #[derive(Subcommand)]
 enum Role {
     /// Run the proxy server
@@ -87,27 +87,27 @@ enum Role {
     ContainerServer(RoleOptions),
     /// Run the object server
     ObjectServer(RoleOptions),
-    /// Check account databases and put damaged ones aside
+    /// Check account databases and quarantine damaged ones
     AccountAuditor(RoleOptions),
     /// Remove the containers and objects of deleted accounts
     AccountReaper(RoleOptions),
-    /// Bring account databases to the nodes that should have them
+    /// Replicate account databases to their nodes
     AccountReplicator(RoleOptions),
-    /// Check container databases and put damaged ones aside
+    /// Check container databases and quarantine damaged ones
     ContainerAuditor(RoleOptions),
-    /// Move objects that were written in another policy than their container's
+    /// Move objects of the wrong policy to their container's policy
     ContainerReconciler(RoleOptions),
-    /// Bring container databases to the nodes that should have them
+    /// Replicate container databases to their nodes
     ContainerReplicator(RoleOptions),
-    /// Tell accounts what their containers hold
+    /// Report counts and sizes of containers to their accounts
     ContainerUpdater(RoleOptions),
-    /// Read objects, check them and put damaged ones aside
+    /// Check objects and quarantine damaged ones
     ObjectAuditor(RoleOptions),
-    /// Delete objects whose time has come
+    /// Delete expired objects
     ObjectExpirer(RoleOptions),
-    /// Bring objects to the nodes that should have them
+    /// Replicate objects to their nodes
     ObjectReplicator(RoleOptions),
-    /// Deliver listing rows that container servers missed
+    /// Deliver listing updates that container servers missed
     ObjectUpdater(RoleOptions),
     /// Run the four servers in one process
     Main(RoleOptions),
@@ -143,21 +143,21 @@ impl Role {
 }
 
 const JOIN_HELP: &str = "\
-Nothing that is there is overwritten; all of it may be done again.
+Existing files are never overwritten; the command can be repeated.
 
 Example:
   apus join 10.0.0.1 --device /srv/node/sdb1 --device /srv/node/sdc1 --key-file key";
 
 const DRAIN_HELP: &str = "\
-Exit code: 0 safe to pull, 1 not yet, 2 nothing could be done.
+Exit code: 0 safe to pull, 1 not yet, 2 error.
 
 Example:
   apus drain 10.0.0.4 --wait && ssh 10.0.0.4 poweroff && apus drain 10.0.0.4 --remove";
 
 const BENCH_HELP: &str = "\
-Latencies and rates are of the requests that succeeded. S3 requests are hashed and signed before the
+Latencies and rates are those of successful requests. S3 requests are hashed and signed before the
 clock starts (the first 100000, and 4 GiB of bodies; later ones between requests). CPU is counted by the kernel in
-steps of 10 ms, so short phases tell little about it.
+steps of 10 ms, so short phases measure it poorly.
 
 Exit code: 0 all requests succeeded, 1 some failed, 2 the bench could not run.
 
@@ -165,10 +165,9 @@ Example:
   apus bench --op put,get,head,list,delete --access-key test:tester --secret-key testing";
 
 const RECON_HELP: &str = "\
-Hosts are those of the rings in --swiftdir. Checks are in swift-recon's words; --all makes all.
+Hosts are those of the rings in --swiftdir. Options are swift-recon's; --all runs all checks.
 
-Exit code: 0 everything is as it should be, 1 a host did not answer or something is not, 2 nothing
-could be asked.
+Exit code: 0 all checks passed, 1 a host did not respond or a check failed, 2 no check could run.
 
 Example:
   apus recon object --replication --diskusage";
@@ -184,7 +183,7 @@ Example:
   apus object-relinker relink /etc/swift/object-server.conf";
 
 const ENQUEUE_HELP: &str = "\
-The reconciler then looks whether the object is in the policy of its container, and moves it there.
+The reconciler then checks the object's policy, and moves the object to that of its container.
 
 Example:
   apus reconciler-enqueue 1 /AUTH_test/c/o 1700000000.12345";
@@ -193,13 +192,13 @@ Example:
 struct RoleOptions {
     /// Directory with swift.conf, rings and *-server.conf, or one server's conf file or conf.d
     conf: PathBuf,
-    /// `once`, `verbose`: as the options of these names, as Swift's manager gives them
+    /// `once`, `verbose`: the same as the options, as Swift's manager passes them
     #[arg(value_parser = ["once", "verbose"])]
     words: Vec<String>,
-    /// Run the daemon's pass one time, then end
+    /// Run one pass of each daemon, then exit
     #[arg(short, long)]
     once: bool,
-    /// Read the configuration and make the servers, but listen to nobody and run nothing
+    /// Check the configuration: create the servers, but do not listen and run nothing
     #[arg(short, long)]
     test_config: bool,
     /// Only these devices, separated by commas
@@ -211,25 +210,25 @@ struct RoleOptions {
     /// Only these policies, by index, separated by commas
     #[arg(short = 'i', long, value_delimiter = ',')]
     policies: Vec<u32>,
-    /// Under the name of one of Swift's programs: stay on the console instead of syslog
+    /// Under the name of one of Swift's programs: log to the console instead of syslog
     #[arg(short, long)]
     verbose: bool,
 }
 
 impl RoleOptions {
-    fn says(&self, word: &str) -> bool {
+    fn has_word(&self, word: &str) -> bool {
         self.words.iter().any(|given| given == word)
     }
 
     fn run_options(&self) -> RunOptions {
         RunOptions {
-            once: self.once || self.says("once"),
+            once: self.once || self.has_word("once"),
             test: self.test_config,
-            detached: is_swifts_name() && !self.verbose && !self.says("verbose"),
+            detached: is_swifts_name() && !self.verbose && !self.has_word("verbose"),
         }
     }
 
-    /// Whether only a part is to be worked on.
+    /// Whether devices, partitions or policies are limited.
     fn is_limited(&self) -> bool {
         !(self.devices.is_empty() && self.partitions.is_empty() && self.policies.is_empty())
     }
@@ -285,7 +284,7 @@ pub(crate) fn main() -> ExitCode {
     let cli = match Cli::try_parse_from(words(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => {
-            // A pipe that is closed early is not our error.
+            // A pipe that is closed early is not an error.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
@@ -306,7 +305,7 @@ pub(crate) fn main() -> ExitCode {
                     let (path, scope) = (options.conf.as_path(), options.scope());
                     run(&Task { name, path, roles: &roles, scope, options: run_options })
                 }
-                None => Err(format!("{name}: no such role")),
+                None => Err(format!("{name}: unknown role")),
             }
         }
         Command::RingBuilder { arguments } => return apus_ring_builder::main(arguments),
@@ -328,18 +327,18 @@ pub(crate) fn main() -> ExitCode {
             }
         },
         Command::RingManager(options) => apus_ring_manager::main(&options),
-        Command::Join(options) => return ended(join::main(&options)),
-        Command::Drain(options) => return ended(operate::drain(&options)),
+        Command::Join(options) => return exit_code(join::main(&options)),
+        Command::Drain(options) => return exit_code(operate::drain(&options)),
         Command::Recon(options) => match apus_recon::main(&options) {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
     };
-    ended(result.map(|()| ExitCode::SUCCESS))
+    exit_code(result.map(|()| ExitCode::SUCCESS))
 }
 
-/// The exit code of a command; says what went wrong.
-fn ended(result: Result<ExitCode, String>) -> ExitCode {
+/// The exit code of a command; prints its error.
+fn exit_code(result: Result<ExitCode, String>) -> ExitCode {
     result.unwrap_or_else(|error| {
         eprintln!("apus: {error}");
         ExitCode::from(2)
@@ -362,10 +361,12 @@ mod tests {
         for name in DAEMONS.map(|(name, _)| name.to_owned()).iter().chain(&servers) {
             let cli =
                 parse(&format!("/usr/bin/swift-{name} /etc/swift/x.conf once verbose -v")).unwrap();
-            let Command::Role(role) = cli.command else { panic!("{name} is no role") };
+            let Command::Role(role) = cli.command else { panic!("{name} is not a role") };
             let (role, options) = role.options();
             assert_eq!(role, name);
-            assert!(options.says("once") && options.says("verbose") && !options.says("x"));
+            assert!(
+                options.has_word("once") && options.has_word("verbose") && !options.has_word("x")
+            );
             assert_eq!(options.conf, Path::new("/etc/swift/x.conf"));
         }
         assert!(parse("swift-object /etc/swift").is_err());

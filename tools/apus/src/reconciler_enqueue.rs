@@ -1,7 +1,7 @@
-//! `apus reconciler-enqueue`: puts one object into the container reconciler's queue by hand.
+//! `apus reconciler-enqueue`: adds an object to the container reconciler's queue.
 //!
-//! Source: `swift/cli/reconciler_enqueue.py`. It moves nothing itself: the reconciler looks where
-//! the object belongs, and leaves one that is in its place alone.
+//! Source: `swift/cli/reconciler_enqueue.py`. The reconciler then checks the object's policy, and
+//! does nothing if it is right.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,10 +28,10 @@ pub(crate) struct Options {
     path: String,
     /// Time of the data file or tombstone, as in its name
     timestamp: String,
-    /// What was done in the wrong policy
+    /// Operation in the wrong policy
     #[arg(short = 'X', long, default_value = "PUT", value_parser = ["PUT", "DELETE"])]
     op: String,
-    /// Also when the queue had this entry already
+    /// Even if the queue has this entry already
     #[arg(short, long)]
     force: bool,
     /// Directory with swift.conf and rings
@@ -39,10 +39,10 @@ pub(crate) struct Options {
     swiftdir: PathBuf,
 }
 
-/// What is to be queued, if it makes sense.
+/// The queue entry and the time of its object.
 fn entry(options: &Options, cluster: &SwiftConf) -> Result<(Entry, Timestamp), String> {
     if cluster.policies.get(PolicyIndex(options.policy)).is_none() {
-        return Err(format!("policy {}: there is none of this index", options.policy));
+        return Err(format!("policy {}: no policy has this index", options.policy));
     }
     let entry = Entry::parse(&format!("{}:{}", options.policy, options.path))
         .ok_or_else(|| format!("path {:?}: expected /account/container/object", options.path))?;
@@ -52,12 +52,13 @@ fn entry(options: &Options, cluster: &SwiftConf) -> Result<(Entry, Timestamp), S
     Ok((entry, written))
 }
 
-/// Queues it, and prints the container of the queue that it is in.
+/// Adds the entry, and prints the queue's container.
 pub(crate) fn main(options: &Options) -> Result<(), String> {
     apus_daemon::log::start("warn");
     let cluster = swift_conf(&options.swiftdir)?;
     let (entry, written) = entry(options, &cluster)?;
-    let containers = Arc::new(SharedRing::load(&options.swiftdir.join("container.ring.gz"))?);
+    let ring = SharedRing::load(&options.swiftdir.join("container.ring.gz"));
+    let containers = Arc::new(ring.map_err(|error| error.to_string())?);
     let operation = if options.op == "DELETE" { Operation::Delete } else { Operation::Put };
     runtime::multi_thread().map_err(|error| error.to_string())?.block_on(async {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_makes_no_sense_is_named() {
+    fn invalid_options_are_named() {
         let conf = Conf::parse("[swift-hash]\nswift_hash_path_prefix = a\n").unwrap();
         let cluster = SwiftConf::from_sections(conf.sections()).unwrap();
         let ask = |policy: u32, path: &str, timestamp: &str| {

@@ -1,8 +1,7 @@
-//! `apus object-relinker`: the node's part of an increase of the part power.
+//! `apus object-relinker`: command line of the relinker, for increases of the part power.
 //!
-//! Source: `swift/cli/relinker.py`, whose words, configuration and exit codes it has: 0 done, 1
-//! something failed, 2 no policy's ring is at this step. Its workers are threads, and what it does is
-//! in `apus_object::relinker`.
+//! Source: `swift/cli/relinker.py`, with the same options, configuration and exit codes: 0 done, 1
+//! something failed, 2 no policy's ring is at this step. The work is in `apus_object::relinker`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,9 +20,9 @@ use apus_node::{Place, Roles, Server, become_named};
 use apus_object::relinker::{self, Doubling, Step};
 use apus_ring::SharedRing;
 
-/// Exit code when nothing could be begun; 2 is that there is nothing to do.
+/// Exit code when the relinker could not start; 2 means that there is nothing to do.
 pub(crate) const FAILED: u8 = 1;
-/// Where its options are.
+/// Section of its options.
 const SECTION: &str = "object-relinker";
 /// Swift's defaults.
 const SWIFT_DIR: &str = "/etc/swift";
@@ -48,7 +47,7 @@ pub(crate) struct Options {
     /// Directory of the devices
     #[arg(long, value_name = "DIR")]
     devices: Option<PathBuf>,
-    /// Become this user first
+    /// Run as this user
     #[arg(long)]
     user: Option<String>,
     /// Only this device; may be given several times
@@ -57,19 +56,19 @@ pub(crate) struct Options {
     /// Only this partition; may be given several times
     #[arg(short, long = "partition", value_name = "NUMBER")]
     partitions: Vec<u32>,
-    /// Also devices that are no mount points
+    /// Also devices that are not mount points
     #[arg(long)]
     skip_mount_check: bool,
-    /// Hash directories that a worker looks at in a second; 0 is no limit
+    /// Hash directories of a worker in a second; 0 means unlimited
     #[arg(long, value_name = "NUMBER")]
     files_per_second: Option<f64>,
-    /// Tell recon every so many seconds [default: 300]
+    /// Seconds between recon reports [default: 300]
     #[arg(long, value_name = "SECONDS")]
     stats_interval: Option<f64>,
-    /// Devices that are worked on at the same time [default: auto, all]
+    /// Devices at the same time [default: auto, all]
     #[arg(long, value_name = "NUMBER|auto")]
     workers: Option<String>,
-    /// Directory of recon's files
+    /// Directory of recon reports
     #[arg(long, value_name = "DIR")]
     recon_cache_path: Option<PathBuf>,
     /// Log to this file, unless there is a configuration
@@ -78,16 +77,16 @@ pub(crate) struct Options {
     /// Log more
     #[arg(long)]
     debug: bool,
-    /// Where a file has the name of another: when relinking move it aside, when cleaning up keep it
+    /// Where another file has the new name: when relinking, quarantine it; when cleaning up, keep it
     /// and remove the old one
     #[arg(long)]
     clobber_hardlink_collisions: bool,
-    /// Also partitions that were done before
+    /// Also partitions that are complete
     #[arg(long)]
     again: bool,
 }
 
-/// A rate or an interval: no less than 0.
+/// A rate or an interval, at least 0.
 fn positive(
     name: &str,
     given: Option<f64>,
@@ -106,7 +105,7 @@ fn positive(
     }
 }
 
-/// `None` is a worker for each device.
+/// Number of workers; `None` is one for each device.
 fn workers(given: Option<&str>, section: &Section<'_>) -> Result<Option<usize>, String> {
     match given.or(section.get("workers")) {
         None | Some("auto") => Ok(None),
@@ -117,7 +116,7 @@ fn workers(given: Option<&str>, section: &Section<'_>) -> Result<Option<usize>, 
     }
 }
 
-/// The policies that are asked for, all when none is.
+/// The selected policies; all by default.
 fn chosen<'a>(policies: &'a Policies, named: &[String]) -> Result<Vec<&'a Policy>, String> {
     let find = |text: &String| {
         let by_index = || policies.get(PolicyIndex(text.parse().ok()?));
@@ -132,7 +131,7 @@ fn doublings(policies: &[&Policy], rings: &Path, step: Step) -> Result<Vec<Doubl
     let mut found = Vec::new();
     for policy in policies {
         let ring = rings.join(format!("{}.ring.gz", policy.index.suffixed("object")));
-        let ring = Arc::new(SharedRing::load(&ring)?);
+        let ring = Arc::new(SharedRing::load(&ring).map_err(|error| error.to_string())?);
         let Some(doubling) = Doubling::of(policy.index, &policy.name, ring, step) else { continue };
         if policy.policy_type != PolicyType::Replication {
             return Err(format!(
@@ -145,7 +144,7 @@ fn doublings(policies: &[&Policy], rings: &Path, step: Step) -> Result<Vec<Doubl
     Ok(found)
 }
 
-/// Runs one step; gives the exit code.
+/// Runs one step; returns the exit code.
 pub(crate) fn main(options: &Options) -> Result<u8, String> {
     let roles = Roles { servers: vec![Server::Object], daemons: Vec::new() };
     let place = options.conf_file.as_deref().map(|path| Place::find(path, &roles)).transpose()?;
@@ -207,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_makes_no_sense_is_named() {
+    fn invalid_options_are_named() {
         let conf =
             Conf::parse("[object-relinker]\nworkers = some\nfiles_per_second = -1\n").unwrap();
         let section = conf.section(SECTION);

@@ -1,7 +1,7 @@
 //! `apus bench`: a load generator for both dialects, against any server that speaks one of them.
 //!
 //! Each operation is a phase: connections are opened and requests signed, then the clock runs, then
-//! one line tells what was found. Exit codes: 0 all requests succeeded, 1 some failed or gave wrong
+//! one line shows the result. Exit codes: 0 all requests succeeded, 1 some failed or returned wrong
 //! data, 2 the options or the server do not allow a phase to run.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 

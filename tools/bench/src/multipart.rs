@@ -1,4 +1,4 @@
-//! One S3 object as a multipart upload: create, send the parts one after the other, complete.
+//! One S3 object as a multipart upload with sequential parts.
 //!
 //! Bodies are hashed before the clock starts; the heads of parts are signed on the way, since they
 //! name the upload.

@@ -1,9 +1,9 @@
-//! When the next request starts: when a worker is free (closed loop), or on a schedule that does not
-//! wait for answers (open loop).
+//! Start times of requests: closed loop, or open loop at a given rate.
 //!
-//! In the open loop request number i is due at i / rate, and its latency counts from there: one that
-//! had to wait for a free worker pays for the wait, so a slow server cannot hide by being asked
-//! less. A thread releases what is due, since the runtime's timers are too coarse for it.
+//! In the closed loop a request starts when a worker is free. In the open loop request number i is
+//! due at i / rate, whether or not earlier ones have ended, and its latency counts from there: time
+//! spent waiting for a free worker is included, so a slow server cannot improve its figures by
+//! getting fewer requests. A thread releases due requests, since the runtime's timers are too coarse.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -78,7 +78,7 @@ impl Pace {
         }
     }
 
-    /// Waits until a request may start; `None` when there are no more.
+    /// Waits until a request may start; `None` after the last one.
     pub(super) async fn next(&self) -> Option<Turn> {
         if let Some(open) = &self.open {
             open.due.acquire().await.ok()?.forget();
@@ -104,7 +104,7 @@ impl Pace {
                 std::thread::sleep(wait);
             }
         }
-        // Workers that wait now find that there are no more.
+        // Waiting workers find that no request is left.
         open.due.add_permits(1 << 20);
     }
 

@@ -1,8 +1,8 @@
-//! What objects hold: random bytes that follow from a seed and an index, so that a body can be
-//! sent and checked piece by piece without being kept anywhere.
+//! Content of objects: random bytes by seed and index.
 //!
-//! One pool of random bytes serves all objects; each object reads it in a circle from a place of its
-//! own. The circle's length is prime, so that parts of a round size never look alike.
+//! A body can be sent and checked piece by piece without being kept. One pool of random bytes serves
+//! all objects; each object reads it in a circle from its own offset. The length of the pool is
+//! prime, so that parts of a round size differ.
 
 use std::convert::Infallible;
 use std::pin::Pin;

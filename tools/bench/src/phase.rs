@@ -248,7 +248,7 @@ pub(super) async fn run(work: Work, options: &Options, objects: u64) -> Result<O
     drop(stop);
     let rss_peak_bytes = watcher.join().map_err(|_| "watcher: panicked")?;
     releaser.join().map_err(|_| "releaser: panicked")?;
-    // Nothing is told of a server that has ended meanwhile.
+    // A server that has ended meanwhile is left out.
     let rss_end =
         process::rss_bytes(&options.server_pid).filter(|_| !options.server_pid.is_empty());
     let server = rss_end.map(|rss_end_bytes| ServerUse {

@@ -16,7 +16,7 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 
 const DURATION_UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
 
-/// A whole number times its unit; units are told apart without regard to case.
+/// A whole number times its unit; units are case-insensitive.
 fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(end)?;

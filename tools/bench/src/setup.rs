@@ -1,4 +1,4 @@
-//! Before the clock starts: ask for a token, make the bucket, look whether the objects are there.
+//! Preparation of a run: token, bucket, and a check of the objects.
 
 use http::header::{HOST, HeaderName};
 use http::{Method, Response, StatusCode};

@@ -1,4 +1,4 @@
-//! AWS Signature Version 4 as a client writes it: three signed headers, no more.
+//! AWS Signature Version 4 as a client writes it: with three signed headers.
 //!
 //! Path and query come in their canonical spelling (encoded, pairs sorted), so that what is signed
 //! is what is sent.

@@ -1,5 +1,4 @@
-//! One operation on one object: what is made ready before the clock, what is sent, what the answer
-//! must be.
+//! One operation on one object: preparation, request, and check of the response.
 
 use http::header::{CONTENT_LENGTH, ETAG};
 use http::{Method, Response, StatusCode};
@@ -27,7 +26,7 @@ pub(super) enum Failure {
     Status(StatusCode, String),
     /// Answered with success and wrong data.
     Corrupt(String),
-    /// Not answered, or with something that is no answer.
+    /// No response, or an invalid one.
     Transport(String),
 }
 

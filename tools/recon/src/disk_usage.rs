@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::Session;
-use super::told::Told;
+use super::report::CheckReport;
 
 /// A mounted device.
 #[derive(Debug)]
@@ -32,12 +32,12 @@ fn hundredths(percent: f64) -> f64 {
     (percent * 100.0).round() / 100.0
 }
 
-pub(super) async fn check(session: &Session<'_>) -> Told {
-    let mut told = session.begin("Checking disk usage now");
+pub(super) async fn check(session: &Session<'_>) -> CheckReport {
+    let mut report = session.begin("Checking disk usage now");
     let by_ip: BTreeMap<_, _> =
         session.hosts.iter().map(|host| (host.ip.clone(), host.clone())).collect();
     let hosts: Vec<_> = by_ip.into_values().collect();
-    let answers = session.scout.ask(&hosts, "diskusage", &mut told).await;
+    let answers = session.scout.ask(&hosts, "diskusage", &mut report).await;
     let mut disks = Vec::new();
     for answer in &answers {
         let before = disks.len();
@@ -49,27 +49,27 @@ pub(super) async fn check(session: &Session<'_>) -> Told {
                     let percent = used as f64 / size as f64 * 100.0;
                     disks.push(Disk { ip: answer.ip.clone(), device, used, avail, percent });
                 }
-                // Told by another check.
+                // CheckReport by another check.
                 (Some(Value::Bool(false)), ..) => {}
                 (error, ..) => {
                     let error = error.and_then(Value::as_str).unwrap_or("no numbers");
-                    told.amiss(format!("-> {}/{device}: Error: {error}", answer.url));
+                    report.fail(format!("-> {}/{device}: Error: {error}", answer.url));
                 }
             }
         }
         if disks.len() == before {
-            told.amiss(format!("-> {}: Error. No drive info available.", answer.url));
+            report.fail(format!("-> {}: Error. No drive info available.", answer.url));
         }
     }
-    summary(session, &disks, &mut told);
-    rank(session, disks, &mut told);
-    told
+    summary(session, &disks, &mut report);
+    rank(session, disks, &mut report);
+    report
 }
 
-fn summary(session: &Session<'_>, disks: &[Disk], told: &mut Told) {
+fn summary(session: &Session<'_>, disks: &[Disk], report: &mut CheckReport) {
     let percents = || disks.iter().map(|disk| hundredths(disk.percent));
     let (Some(low), Some(high)) = (percents().reduce(f64::min), percents().reduce(f64::max)) else {
-        told.line("No hosts returned valid data.");
+        report.line("No hosts returned valid data.");
         return;
     };
     let mut distribution: BTreeMap<u64, u64> = BTreeMap::new();
@@ -77,11 +77,11 @@ fn summary(session: &Session<'_>, disks: &[Disk], told: &mut Told) {
         *distribution.entry(percent as u64).or_default() += 1;
     }
     let most = distribution.values().copied().max().unwrap_or(1);
-    told.line("Distribution Graph:");
+    report.line("Distribution Graph:");
     for (percent, count) in distribution {
         let bar = "*".repeat((count as f64 * (69.0 / most as f64)) as usize);
         let percent = format!(" {percent}");
-        told.line(format!("{percent:>3}%{count:5} {bar}"));
+        report.line(format!("{percent:>3}%{count:5} {bar}"));
     }
     let used: u64 = disks.iter().map(|disk| disk.used).sum();
     let avail: u64 = disks.iter().map(|disk| disk.avail).sum();
@@ -91,15 +91,15 @@ fn summary(session: &Session<'_>, disks: &[Disk], told: &mut Told) {
         true => in_units(bytes),
         false => bytes.to_string(),
     };
-    told.line(format!("Disk usage: space used: {} of {}", text(used), text(total)));
-    told.line(format!("Disk usage: space free: {} of {}", text(avail), text(total)));
-    told.line(format!("Disk usage: lowest: {low:?}%, highest: {high:?}%, avg: {average:?}%"));
-    told.set("used", used);
-    told.set("free", avail);
-    told.set("percent", json!({ "low": low, "high": high, "average": average }));
+    report.line(format!("Disk usage: space used: {} of {}", text(used), text(total)));
+    report.line(format!("Disk usage: space free: {} of {}", text(avail), text(total)));
+    report.line(format!("Disk usage: lowest: {low:?}%, highest: {high:?}%, avg: {average:?}%"));
+    report.set("used", used);
+    report.set("free", avail);
+    report.set("percent", json!({ "low": low, "high": high, "average": average }));
 }
 
-fn rank(session: &Session<'_>, disks: Vec<Disk>, told: &mut Told) {
+fn rank(session: &Session<'_>, disks: Vec<Disk>, report: &mut CheckReport) {
     let mut ranked = disks;
     let (top, lowest) = (session.options.top, session.options.lowest);
     let line = |disk: &Disk| format!("{:.2}%  {:<15} {}", disk.percent, disk.ip, disk.device);
@@ -107,15 +107,15 @@ fn rank(session: &Session<'_>, disks: Vec<Disk>, told: &mut Told) {
         |disk: &Disk| json!({ "host": disk.ip, "device": disk.device, "percent": disk.percent });
     if top > 0 {
         ranked.sort_by(|one, other| other.percent.total_cmp(&one.percent));
-        told.after.push(format!("TOP {top}"));
-        told.after.extend(ranked.iter().take(top).map(line));
-        told.set("top", ranked.iter().take(top).map(value).collect::<Value>());
+        report.after.push(format!("TOP {top}"));
+        report.after.extend(ranked.iter().take(top).map(line));
+        report.set("top", ranked.iter().take(top).map(value).collect::<Value>());
     }
     if lowest > 0 {
         ranked.sort_by(|one, other| one.percent.total_cmp(&other.percent));
-        told.after.push(format!("LOWEST {lowest}"));
-        told.after.extend(ranked.iter().take(lowest).map(line));
-        told.set("lowest", ranked.iter().take(lowest).map(value).collect::<Value>());
+        report.after.push(format!("LOWEST {lowest}"));
+        report.after.extend(ranked.iter().take(lowest).map(line));
+        report.set("lowest", ranked.iter().take(lowest).map(value).collect::<Value>());
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sizes and use of the disks of given servers, for the ring builder.
+//! Size and usage of the disks of given servers.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,34 +8,37 @@ use apus_wire::Transport;
 use serde_json::Value;
 
 use super::hosts::Host;
+use super::report::CheckReport;
 use super::scout::{Answer, Scout};
-use super::told::Told;
 
-/// A mounted disk, as its server tells it; all in bytes.
+/// A mounted disk as its server reports it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Disk {
-    /// `ip:port` of the server that told.
+    /// `ip:port` of the server.
     pub address: String,
     /// Name of the directory.
     pub device: String,
-    /// Size, without what the file system keeps for root.
+    /// Size in bytes, without the space that the file system reserves for root.
     pub size: u64,
-    /// What is on it, of whatever ring.
+    /// Bytes in use, by any ring.
     pub used: u64,
 }
 
-/// Asks servers (`ip`, `ip:port`) for `/recon/diskusage`. Gives the disks, and what went wrong.
+/// Asks servers (`ip`, `ip:port`) for `/recon/diskusage`. Returns the disks, and a line per failure.
+///
+/// # Errors
+/// The runtime cannot be started.
 pub fn disks(
     servers: BTreeSet<(String, String)>,
     timeout: Duration,
 ) -> Result<(Vec<Disk>, Vec<String>), String> {
-    // Checks are open to everybody, with signed backends, too.
+    // Recon requests need no signature, even in a cluster with signed ones.
     let scout = Scout { transport: Transport::new(None), timeout, verbose: false, suppress: false };
     let hosts: Vec<Host> = servers.into_iter().map(|(ip, address)| Host { ip, address }).collect();
-    let mut told = Told::default();
+    let mut report = CheckReport::default();
     let runtime = runtime::multi_thread().map_err(|error| error.to_string())?;
-    let answers = runtime.block_on(scout.ask(&hosts, "diskusage", &mut told));
-    let mut failures = told.lines;
+    let answers = runtime.block_on(scout.ask(&hosts, "diskusage", &mut report));
+    let mut failures = report.lines;
     let mut disks = Vec::new();
     for answer in &answers {
         for entry in answer.content.as_array().into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! Whom to ask: the hosts of the rings in `--swiftdir`.
+//! Hosts of the rings in `--swiftdir`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -22,7 +22,7 @@ pub(super) fn policies(swiftdir: &Path) -> Result<Policies, String> {
     Ok(swift_conf(swiftdir)?.policies)
 }
 
-/// The policies that are asked for by name or index; all when none is named.
+/// The policy of a name or index; all policies without one.
 pub(super) fn chosen(policies: &Policies, named: Option<&str>) -> Result<Vec<Policy>, String> {
     let Some(name) = named else { return Ok(policies.iter().cloned().collect()) };
     let index = name.parse().ok().map(PolicyIndex);
@@ -46,7 +46,8 @@ pub(super) fn hosts(
     };
     let mut hosts = BTreeSet::new();
     for name in names {
-        let ring = SharedRing::load(&options.swiftdir.join(format!("{name}.ring.gz")))?;
+        let ring = SharedRing::load(&options.swiftdir.join(format!("{name}.ring.gz")))
+            .map_err(|error| error.to_string())?;
         for device in ring.get().devices().iter().flatten() {
             if options.region.is_none_or(|region| region == device.region)
                 && options.zone.is_none_or(|zone| zone == device.zone)

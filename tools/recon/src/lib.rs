@@ -1,9 +1,9 @@
-//! `apus recon`: what the servers of a cluster tell operators, as `swift-recon` sums it up.
+//! `apus recon`: the state of a cluster's servers, summed up as `swift-recon` does.
 //!
-//! Source: `swift/cli/recon.py`. One file per check. It only asks, at the addresses that the rings
-//! have, and believes nothing: what a server of another version leaves out is told as missing.
-//! Other than Swift's it ends with 1 when a host did not answer or something is not as it should
-//! be, and with 2 when it could not begin.
+//! Source: `swift/cli/recon.py`. One file per check. Checks only read, from the addresses in the
+//! rings, and trust no response: a field that a server of another version leaves out is reported as
+//! missing. Unlike Swift's program it exits with 1 when a host did not respond or a check failed,
+//! and with 2 when it could not start.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod async_pending;
@@ -21,11 +21,11 @@ mod quarantined;
 mod reconstruction;
 mod redundancy;
 mod replication;
+mod report;
 mod scout;
 mod sharding;
 mod sockstat;
 mod time;
-mod told;
 mod unmounted;
 mod updater;
 mod validate_servers;
@@ -44,31 +44,30 @@ pub use self::disks::{Disk, disks};
 use self::hosts::Host;
 pub use self::options::Options;
 use self::options::ServerType;
+use self::report::CheckReport;
 use self::scout::{Answer, Scout};
-use self::told::Told;
 
-/// What checks of one type of server have in common.
+/// Context of the checks of one server type.
 #[derive(Debug)]
 struct Session<'a> {
     options: &'a Options,
     scout: &'a Scout,
     server: ServerType,
     hosts: &'a [Host],
-    /// Those that were asked for.
+    /// The selected policies.
     policies: &'a [Policy],
 }
 
 impl Session<'_> {
-    fn begin(&self, title: &str) -> Told {
-        Told::begin(self.scout.now(), title)
+    fn begin(&self, title: &str) -> CheckReport {
+        CheckReport::begin(self.scout.now(), title)
     }
 
-    async fn ask(&self, check: &str, told: &mut Told) -> Vec<Answer> {
-        self.scout.ask(self.hosts, check, told).await
+    async fn ask(&self, check: &str, report: &mut CheckReport) -> Vec<Answer> {
+        self.scout.ask(self.hosts, check, report).await
     }
 }
 
-/// The checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Check {
     Async,
@@ -118,7 +117,7 @@ impl Check {
         }
     }
 
-    /// Why servers of a type cannot be asked.
+    /// Why the check does not apply to a server type.
     fn refusal(self, session: &Session<'_>) -> Option<&'static str> {
         use ServerType::{Account, Container, Object};
         let has_fragments = || {
@@ -143,9 +142,9 @@ impl Check {
         }
     }
 
-    async fn run(self, session: &Session<'_>) -> Told {
+    async fn run(self, session: &Session<'_>) -> CheckReport {
         if let Some(refusal) = self.refusal(session) {
-            return Told::refuse(refusal);
+            return CheckReport::refuse(refusal);
         }
         match self {
             Self::Async => async_pending::check(session).await,
@@ -232,8 +231,8 @@ fn rule() -> String {
     "=".repeat(79)
 }
 
-/// Makes all checks; gives what they told as JSON, and whether anything is amiss. `print` gets the
-/// lines as they come.
+/// Runs all checks; returns their reports as JSON, and whether one failed. `print` gets the lines
+/// as they come.
 async fn survey(
     options: &Options,
     scout: &Scout,
@@ -248,10 +247,10 @@ async fn survey(
     servers.sort_unstable();
     servers.dedup();
     if servers.iter().all(|server| plan(options, *server).is_empty()) {
-        return Err("no check is asked for; `apus recon --help` names them".to_owned());
+        return Err("no check was selected; `apus recon --help` lists them".to_owned());
     }
     print(&rule());
-    let (mut all, mut amiss) = (Map::new(), false);
+    let (mut all, mut failed) = (Map::new(), false);
     for server in servers {
         let hosts = hosts::hosts(options, server, &policies)?;
         print(&format!("--> Starting reconnaissance on {} hosts ({})", hosts.len(), server.name()));
@@ -260,22 +259,22 @@ async fn survey(
         let addresses: Vec<_> = hosts.iter().map(|host| host.address.clone()).collect();
         let mut results = Map::from_iter([("hosts".to_owned(), json!(addresses))]);
         for check in plan(options, server) {
-            let told = check.run(&session).await;
-            told.lines.iter().for_each(|line| print(line));
+            let report = check.run(&session).await;
+            report.lines.iter().for_each(|line| print(line));
             print(&rule());
-            told.after.iter().for_each(|line| print(line));
-            amiss |= told.amiss;
-            results.insert(check.name().to_owned(), Value::Object(told.values));
+            report.after.iter().for_each(|line| print(line));
+            failed |= report.failed;
+            results.insert(check.name().to_owned(), Value::Object(report.values));
         }
         all.insert(server.name().to_owned(), Value::Object(results));
     }
-    Ok((Value::Object(all), amiss))
+    Ok((Value::Object(all), failed))
 }
 
 /// Runs `apus recon`.
 pub fn main(options: &Options) -> Result<ExitCode, String> {
     let scout = Scout {
-        // Checks are open to everybody: nothing is signed.
+        // Recon requests need no signature.
         transport: Transport::new(None),
         timeout: Duration::from_secs(options.timeout),
         verbose: options.verbose,
@@ -287,11 +286,11 @@ pub fn main(options: &Options) -> Result<ExitCode, String> {
         }
     };
     let runtime = runtime::multi_thread().map_err(|error| error.to_string())?;
-    let (all, amiss) = runtime.block_on(survey(options, &scout, print))?;
+    let (all, failed) = runtime.block_on(survey(options, &scout, print))?;
     if options.json {
         println!("{all:#}");
     }
-    Ok(if amiss { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Whether hosts have the rings and the `swift.conf` that are here.
+//! Checksums of rings and `swift.conf`, compared with the local files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Session;
 use super::options::ServerType;
-use super::told::Told;
+use super::report::CheckReport;
 
 fn digest(path: &Path) -> Result<String, String> {
     let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -31,24 +31,25 @@ fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-fn end(told: &mut Told, matched: usize, hosts: usize, errors: usize) {
-    told.line(format!("{matched}/{hosts} hosts matched, {errors} error[s] while checking hosts."));
-    told.set("matched", matched);
-    told.set("hosts", hosts);
+fn end(report: &mut CheckReport, matched: usize, hosts: usize, errors: usize) {
+    report
+        .line(format!("{matched}/{hosts} hosts matched, {errors} error[s] while checking hosts."));
+    report.set("matched", matched);
+    report.set("hosts", hosts);
 }
 
-pub(super) async fn rings(session: &Session<'_>) -> Told {
+pub(super) async fn rings(session: &Session<'_>) -> CheckReport {
     let local = match local_rings(session) {
         Ok(local) => local,
-        Err(error) => return Told::refuse(&error),
+        Err(error) => return CheckReport::refuse(&error),
     };
-    let mut told = session.begin("Checking ring md5sums");
+    let mut report = session.begin("Checking ring md5sums");
     if session.options.verbose {
         for (name, sum) in &local {
-            told.line(format!("-> On disk {name} md5sum: {sum}"));
+            report.line(format!("-> On disk {name} md5sum: {sum}"));
         }
     }
-    let answers = session.ask("ringmd5", &mut told).await;
+    let answers = session.ask("ringmd5", &mut report).await;
     let mut matched = 0;
     for answer in &answers {
         let theirs = answer.content.as_object().into_iter().flatten();
@@ -60,33 +61,33 @@ pub(super) async fn rings(session: &Session<'_>) -> Told {
                 same = false;
                 let sum = sum.unwrap_or("None");
                 let url = &answer.url;
-                told.amiss(format!("!! {url} ({name} => {sum}) doesn't match on disk md5sum"));
+                report.fail(format!("!! {url} ({name} => {sum}) doesn't match on disk md5sum"));
             }
         }
         if !compared {
-            told.amiss(format!("!! {} tells of no {} ring", answer.url, session.server.name()));
+            report.fail(format!("!! {} reports no {} ring", answer.url, session.server.name()));
         } else if same {
             matched += 1;
             if session.options.verbose {
-                told.line(format!("-> {} matches.", answer.url));
+                report.line(format!("-> {} matches.", answer.url));
             }
         }
     }
     let hosts = session.hosts.len();
-    end(&mut told, matched, hosts, hosts - matched);
-    told
+    end(&mut report, matched, hosts, hosts - matched);
+    report
 }
 
-pub(super) async fn swift_conf(session: &Session<'_>) -> Told {
+pub(super) async fn swift_conf(session: &Session<'_>) -> CheckReport {
     let local = match digest(&session.options.swiftdir.join("swift.conf")) {
         Ok(local) => local,
-        Err(error) => return Told::refuse(&error),
+        Err(error) => return CheckReport::refuse(&error),
     };
-    let mut told = session.begin("Checking swift.conf md5sum");
+    let mut report = session.begin("Checking swift.conf md5sum");
     if session.options.verbose {
-        told.line(format!("-> On disk swift.conf md5sum: {local}"));
+        report.line(format!("-> On disk swift.conf md5sum: {local}"));
     }
-    let answers = session.ask("swiftconfmd5", &mut told).await;
+    let answers = session.ask("swiftconfmd5", &mut report).await;
     let mut matched = 0;
     for answer in &answers {
         let mut theirs = answer.content.as_object().into_iter().flatten();
@@ -95,14 +96,14 @@ pub(super) async fn swift_conf(session: &Session<'_>) -> Told {
         if sum == local {
             matched += 1;
             if session.options.verbose {
-                told.line(format!("-> {} matches.", answer.url));
+                report.line(format!("-> {} matches.", answer.url));
             }
         } else {
-            told.amiss(format!("!! {} ({sum}) doesn't match on disk md5sum", answer.url));
+            report.fail(format!("!! {} ({sum}) doesn't match on disk md5sum", answer.url));
         }
     }
     let hosts = session.hosts.len();
-    end(&mut told, matched, hosts, hosts.saturating_sub(answers.len()));
-    told.set("md5", Value::from(local));
-    told
+    end(&mut report, matched, hosts, hosts.saturating_sub(answers.len()));
+    report.set("md5", Value::from(local));
+    report
 }

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::Session;
-use super::told::Told;
+use super::report::CheckReport;
 
-/// The sum of an entry, at whatever depth: sweeps of single devices are told by device.
+/// The sum of an entry at any depth: sweeps of single devices are reported by device.
 fn sum(key: &str, of: &Value) -> f64 {
     let Value::Object(entries) = of else { return 0.0 };
     let inner = entries.iter().map(|(name, value)| match value {
@@ -16,9 +16,9 @@ fn sum(key: &str, of: &Value) -> f64 {
     inner.sum()
 }
 
-pub(super) async fn check(session: &Session<'_>) -> Told {
-    let mut told = session.begin("Checking auditor stats ");
-    let answers = session.ask("auditor/object", &mut told).await;
+pub(super) async fn check(session: &Session<'_>) -> CheckReport {
+    let mut report = session.begin("Checking auditor stats ");
+    let answers = session.ask("auditor/object", &mut report).await;
     let all = ["audit_time", "bytes_processed", "passes", "errors", "quarantined"];
     let zero = ["audit_time", "bytes_processed", "errors", "quarantined"];
     for (sweep, keys) in [("ALL", all.as_slice()), ("ZBF", zero.as_slice())] {
@@ -28,15 +28,15 @@ pub(super) async fn check(session: &Session<'_>) -> Told {
             found.filter(|of| of.as_object().is_some_and(|of| !of.is_empty())).collect();
         let none = format!("[{sweep}_auditor] - No hosts returned valid data.");
         if found.is_empty() {
-            told.line(none);
+            report.line(none);
             continue;
         }
         for key in keys {
             let values: Vec<_> = found.iter().map(|of| Some(sum(key, of))).collect();
-            told.stats(&format!("{sweep}_{key}_last_path"), &values, &none);
+            report.stats(&format!("{sweep}_{key}_last_path"), &values, &none);
         }
     }
-    told
+    report
 }
 
 #[cfg(test)]
@@ -47,9 +47,10 @@ mod tests {
 
     #[test]
     fn sweeps_of_single_devices_are_summed() {
-        let told = json!({"errors": 1, "sd1": {"errors": 2, "passes": 9}, "sd2": {"errors": "x"}});
+        let report =
+            json!({"errors": 1, "sd1": {"errors": 2, "passes": 9}, "sd2": {"errors": "x"}});
         assert_eq!(
-            (sum("errors", &told), sum("none", &told), sum("errors", &json!(7))),
+            (sum("errors", &report), sum("none", &report), sum("errors", &json!(7))),
             (3.0, 0.0, 0.0)
         );
     }

@@ -1,8 +1,8 @@
-//! Options of `apus recon`: `swift-recon`'s own, and ours beside them.
+//! Options of `apus recon`: those of `swift-recon`, and some of its own.
 
 use std::path::PathBuf;
 
-/// Whose rings name the hosts.
+/// Server type; its rings name the hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(crate) enum ServerType {
     Account,
@@ -23,13 +23,13 @@ impl ServerType {
 /// Options of `apus recon`.
 #[derive(Debug, Default, clap::Args)]
 pub struct Options {
-    /// Servers to ask; object servers when none is named
+    /// Server types to ask; object servers by default
     #[arg(value_name = "SERVER_TYPE", num_args = 0..=3)]
     pub(super) servers: Vec<ServerType>,
-    /// Also tell what each host answered
+    /// Also show the response of each host
     #[arg(short, long)]
     pub(super) verbose: bool,
-    /// Do not tell of each host that does not answer
+    /// Do not show each host that does not respond
     #[arg(long)]
     pub(super) suppress: bool,
     /// Listing updates that wait for delivery
@@ -62,16 +62,16 @@ pub struct Options {
     /// Space on disks
     #[arg(short, long)]
     pub(super) diskusage: bool,
-    /// Space in units instead of bytes
+    /// Show space in units instead of bytes
     #[arg(long)]
     pub(super) human_readable: bool,
     /// Load averages
     #[arg(short, long)]
     pub(super) loadstats: bool,
-    /// What was put aside as damaged
+    /// Quarantined objects and databases
     #[arg(short, long)]
     pub(super) quarantined: bool,
-    /// Whether the servers of the ring are what the ring says
+    /// Check that the servers in the ring are of the right type
     #[arg(long)]
     pub(super) validate_servers: bool,
     /// Compare rings and swift.conf with those in --swiftdir
@@ -86,19 +86,19 @@ pub struct Options {
     /// Compare clocks
     #[arg(short = 'T', long)]
     pub(super) time: bool,
-    /// Seconds that clocks may differ
+    /// Seconds by which clocks may differ
     #[arg(long, default_value_t = 0.0)]
     pub(super) jitter: f64,
     /// Versions of the servers
     #[arg(long)]
     pub(super) swift_versions: bool,
-    /// Also the fullest devices
+    /// Also list this many of the fullest devices
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub(super) top: usize,
-    /// Also the emptiest devices
+    /// Also list this many of the emptiest devices
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub(super) lowest: usize,
-    /// Every check that there is for the servers
+    /// All checks of the server types
     #[arg(long)]
     pub(super) all: bool,
     /// Only hosts with devices in this region
@@ -107,7 +107,7 @@ pub struct Options {
     /// Only hosts with devices in this zone
     #[arg(short, long)]
     pub(super) zone: Option<u32>,
-    /// How long to wait for each answer
+    /// Time limit of each request
     #[arg(short, long, value_name = "SECONDS", default_value_t = 5)]
     pub(super) timeout: u64,
     /// Directory with rings and swift.conf
@@ -116,7 +116,7 @@ pub struct Options {
     /// Only object servers of this policy, by name or index
     #[arg(short, long)]
     pub(super) policy: Option<String>,
-    /// One JSON document instead of lines
+    /// Print one JSON document instead of lines
     #[arg(long)]
     pub(super) json: bool,
 }

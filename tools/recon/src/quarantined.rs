@@ -1,15 +1,15 @@
-//! What was put aside as damaged.
+//! Counts of quarantined objects and databases.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::Session;
-use super::told::Told;
+use super::report::CheckReport;
 
-pub(super) async fn check(session: &Session<'_>) -> Told {
-    let mut told = session.begin("Checking quarantine");
-    let answers = session.ask("quarantined", &mut told).await;
+pub(super) async fn check(session: &Session<'_>) -> CheckReport {
+    let mut report = session.begin("Checking quarantine");
+    let answers = session.ask("quarantined", &mut report).await;
     let none = "No hosts returned valid data.";
     let mut policies: BTreeMap<String, Vec<Option<f64>>> = BTreeMap::new();
     for answer in &answers {
@@ -20,11 +20,11 @@ pub(super) async fn check(session: &Session<'_>) -> Told {
         }
     }
     for (policy, counts) in policies {
-        told.stats(&format!("quarantined_objects_{policy}"), &counts, none);
+        report.stats(&format!("quarantined_objects_{policy}"), &counts, none);
     }
     for key in ["objects", "containers", "accounts"] {
         let counts: Vec<_> = answers.iter().map(|answer| answer.number(key)).collect();
-        told.stats(&format!("quarantined_{key}"), &counts, none);
+        report.stats(&format!("quarantined_{key}"), &counts, none);
     }
-    told
+    report
 }

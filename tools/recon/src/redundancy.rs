@@ -1,8 +1,8 @@
-//! The one number: how much of what is stored has fewer good copies than it should.
+//! Objects and database rows with fewer good copies than their ring wants.
 //!
-//! Each replicator counts its share (`object/src/replicator/redundancy.rs`,
-//! `lib/broker/src/replication/redundancy.rs` say exactly what), so the sum over all hosts is the
-//! cluster's. A host that does not tell makes the sum a lower bound, which is said.
+//! Each replicator counts its share (`object/src/replicator/redundancy.rs` and
+//! `lib/broker/src/replication/redundancy.rs` define it), so the sum over all hosts is that of the
+//! cluster. When a host reports nothing the sum is a lower bound, and the check says so.
 
 use std::collections::BTreeSet;
 
@@ -10,14 +10,16 @@ use serde_json::{Map, Value, json};
 
 use super::Session;
 use super::options::ServerType;
+use super::report::CheckReport;
 use super::scout::Answer;
-use super::told::Told;
 
 /// The answers that count: servers at several ports of one host may share a recon cache.
 fn each_cache<'a>(answers: &'a [Answer], last: &str) -> Vec<&'a Answer> {
     let mut seen = BTreeSet::new();
-    let has_told = answers.iter().filter(|answer| answer.number(last).is_some());
-    has_told.filter(|answer| seen.insert((answer.ip.clone(), answer.content.to_string()))).collect()
+    let reporting = answers.iter().filter(|answer| answer.number(last).is_some());
+    reporting
+        .filter(|answer| seen.insert((answer.ip.clone(), answer.content.to_string())))
+        .collect()
 }
 
 fn sum(counts: &[Option<&Value>], key: &str) -> u64 {
@@ -25,18 +27,18 @@ fn sum(counts: &[Option<&Value>], key: &str) -> u64 {
     numbers.fold(0, u64::saturating_add)
 }
 
-fn line(told: &mut Told, what: &str, below: u64, unknown: u64) {
+fn line(report: &mut CheckReport, what: &str, below: u64, unknown: u64) {
     let line = format!("[{what}] below full redundancy: {below}, unknown: {unknown}");
     match below + unknown {
-        0 => told.line(line),
-        _ => told.amiss(line),
+        0 => report.line(line),
+        _ => report.fail(line),
     }
 }
 
-pub(super) async fn check(session: &Session<'_>) -> Told {
+pub(super) async fn check(session: &Session<'_>) -> CheckReport {
     let server = session.server.name();
-    let mut told = session.begin("Checking redundancy");
-    let answers = session.ask(&format!("redundancy/{server}"), &mut told).await;
+    let mut report = session.begin("Checking redundancy");
+    let answers = session.ask(&format!("redundancy/{server}"), &mut report).await;
     let last = format!("{server}_redundancy_last");
     let caches = each_cache(&answers, &last);
     let counts: Vec<_> =
@@ -48,32 +50,36 @@ pub(super) async fn check(session: &Session<'_>) -> Told {
             let of: Vec<_> = counts.iter().map(|all| all.and_then(|all| all.get(&index))).collect();
             let (below, unknown) = (sum(&of, "below"), sum(&of, "unknown"));
             match of.iter().flatten().count() {
-                0 => told.amiss(format!("[objects {}] No hosts returned valid data.", policy.name)),
-                _ => line(&mut told, &format!("objects {}", policy.name), below, unknown),
+                0 => {
+                    report.fail(format!("[objects {}] No hosts returned valid data.", policy.name))
+                }
+                _ => line(&mut report, &format!("objects {}", policy.name), below, unknown),
             }
             let hosts = of.iter().flatten().count();
             let value = json!({ "below": below, "unknown": unknown, "reported": hosts });
             policies.insert(index, value);
         }
-        told.set("policies", Value::Object(policies));
+        report.set("policies", Value::Object(policies));
     } else if counts.iter().flatten().next().is_none() {
-        told.amiss(format!("[{server} rows] No hosts returned valid data."));
+        report.fail(format!("[{server} rows] No hosts returned valid data."));
     } else {
         for (what, prefix) in [("rows", ""), ("databases", "databases_")] {
             let of = |state: &str| sum(&counts, &format!("{prefix}{state}"));
             let (below, unknown) = (of("below"), of("unknown"));
-            line(&mut told, &format!("{server} {what}"), below, unknown);
-            told.set(what, json!({ "below": below, "unknown": unknown }));
+            line(&mut report, &format!("{server} {what}"), below, unknown);
+            report.set(what, json!({ "below": below, "unknown": unknown }));
         }
     }
     let hosts = session.hosts.len();
     let silent = hosts - answers.iter().filter(|answer| answer.number(&last).is_some()).count();
     if silent > 0 {
-        told.amiss(format!("!! {silent}/{hosts} hosts told nothing: the real numbers are larger"));
+        report.fail(format!(
+            "!! {silent}/{hosts} hosts reported nothing: the real numbers are larger"
+        ));
     }
-    told.set("silent", silent);
+    report.set("silent", silent);
     let ends: Vec<_> =
         answers.iter().map(|answer| (answer.address.clone(), answer.number(&last))).collect();
-    told.completions(&ends);
-    told
+    report.completions(&ends);
+    report
 }

@@ -1,4 +1,4 @@
-//! Asks hosts, a bounded number at a time. Whatever a host answers is only read.
+//! Requests to many hosts, a bounded number at a time.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
 
 use super::hosts::Host;
-use super::told::Told;
+use super::report::CheckReport;
 
-/// Hosts that are asked at once, as Swift does.
+/// Concurrent requests, as in Swift.
 const AT_ONCE: usize = 30;
-/// Longest answer.
+/// Longest response body.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Asks hosts.
+/// Client of the hosts' recon servers.
 #[derive(Debug)]
 pub(super) struct Scout {
     pub(super) transport: Transport,
@@ -28,7 +28,7 @@ pub(super) struct Scout {
     pub(super) suppress: bool,
 }
 
-/// What one host answered.
+/// Response of one host.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) url: String,
@@ -36,24 +36,24 @@ pub(super) struct Answer {
     pub(super) address: String,
     pub(super) ip: String,
     pub(super) content: Value,
-    /// When it was asked and when it had answered, in seconds since 1970.
+    /// Times of request and response, in seconds since 1970.
     pub(super) span: (f64, f64),
 }
 
 impl Answer {
-    /// A number of it, whatever else a server of another version tells there.
+    /// A number by key; `None` where a server of another version has something else.
     pub(super) fn number(&self, key: &str) -> Option<f64> {
         self.content.get(key).and_then(Value::as_f64)
     }
 
-    /// The first of some keys that is there, 0 when none is: an old server tells none.
+    /// The first key that exists; 0 when none does, as in the responses of old servers.
     pub(super) fn first_number(&self, keys: [&str; 2]) -> Option<f64> {
         let found = keys.iter().find_map(|key| self.content.get(key));
         found.map_or(Some(0.0), Value::as_f64)
     }
 }
 
-/// The head's status and one header of an answer, and its body.
+/// The parts of a response that checks use.
 struct Raw {
     status: StatusCode,
     server: Option<String>,
@@ -67,7 +67,7 @@ impl Scout {
 
     async fn send(&self, host: &Host, method: Method, path: &str) -> Result<Raw, String> {
         let request = Request::builder().method(method).uri(path);
-        // One for each of many hosts: none is kept open.
+        // One request for each of many hosts: no connection is kept open.
         let request = request.header(header::CONNECTION, "close").body(empty());
         let request = request.map_err(|error| error.to_string())?;
         let exchange = async {
@@ -90,7 +90,7 @@ impl Scout {
         let raw = self.send(host, Method::GET, &format!("/recon/{check}")).await;
         let content = raw.and_then(|raw| match raw.status {
             StatusCode::OK => serde_json::from_slice(&raw.body)
-                .map_err(|error| format!("the answer is no JSON: {error}")),
+                .map_err(|error| format!("the response is not JSON: {error}")),
             status => Err(http_error(status)),
         });
         let span = (asked, self.now().as_secs_f64());
@@ -101,8 +101,13 @@ impl Scout {
         }
     }
 
-    /// Asks all hosts for a check; tells of those that do not answer and gives the others'.
-    pub(super) async fn ask(&self, hosts: &[Host], check: &str, told: &mut Told) -> Vec<Answer> {
+    /// Asks all hosts for a check; returns the responses, and reports the hosts that failed.
+    pub(super) async fn ask(
+        &self,
+        hosts: &[Host],
+        check: &str,
+        report: &mut CheckReport,
+    ) -> Vec<Answer> {
         let asked = stream::iter(hosts).map(|host| self.check(host, check));
         let mut asked = asked.buffered(AT_ONCE);
         let mut answers = Vec::new();
@@ -110,28 +115,30 @@ impl Scout {
             match answer {
                 Ok(answer) => {
                     if self.verbose {
-                        told.line(format!("-> {}: {}", answer.url, answer.content));
+                        report.line(format!("-> {}: {}", answer.url, answer.content));
                     }
                     answers.push(answer);
                 }
-                Err((url, error)) => told.failed(&url, &error, !self.suppress || self.verbose),
+                Err((url, error)) => {
+                    report.host_failed(&url, &error, !self.suppress || self.verbose)
+                }
             }
         }
         answers
     }
 
-    /// What each host calls its server, by the host's URL.
+    /// The server type that each host reports, by its URL.
     pub(super) async fn server_types(
         &self,
         hosts: &[Host],
-        told: &mut Told,
+        report: &mut CheckReport,
     ) -> Vec<(String, String)> {
         let asked = stream::iter(hosts).map(|host| async move {
             let url = format!("http://{}/", host.address);
             let server = self.send(host, Method::OPTIONS, "/").await.and_then(|raw| {
                 match (raw.status, raw.server) {
                     (StatusCode::OK, Some(server)) => Ok(server),
-                    (StatusCode::OK, None) => Err("tells no Server header".to_owned()),
+                    (StatusCode::OK, None) => Err("has no Server header".to_owned()),
                     (status, _) => Err(http_error(status)),
                 }
             });
@@ -145,7 +152,7 @@ impl Scout {
                     let server = server.split('/').next().unwrap_or_default().to_owned();
                     types.push((url, server));
                 }
-                Err(error) => told.failed(&url, &error, !self.suppress || self.verbose),
+                Err(error) => report.host_failed(&url, &error, !self.suppress || self.verbose),
             }
         }
         types

@@ -3,23 +3,23 @@
 use serde_json::Value;
 
 use super::Session;
-use super::told::Told;
+use super::report::CheckReport;
 
-pub(super) async fn check(session: &Session<'_>) -> Told {
-    let mut told = session.begin("Checking on sharders");
-    let answers = session.ask("sharding", &mut told).await;
+pub(super) async fn check(session: &Session<'_>) -> CheckReport {
+    let mut report = session.begin("Checking on sharders");
+    let answers = session.ask("sharding", &mut report).await;
     let none = |key: &str| format!("[{key}] - No hosts returned valid data.");
     let took: Vec<_> = answers
         .iter()
         .map(|answer| answer.first_number(["sharding_time", "sharding_time"]))
         .collect();
-    told.stats("sharding_time", &took, &none("sharding_time"));
+    report.stats("sharding_time", &took, &none("sharding_time"));
     let stats = answers.iter().filter_map(|answer| answer.content.get("sharding_stats"));
     let stats: Vec<_> =
         stats.filter(|stats| stats.as_object().is_some_and(|stats| !stats.is_empty())).collect();
     for key in ["attempted", "failure", "success"] {
         let values: Vec<_> = stats.iter().map(|of| of.get(key).and_then(Value::as_f64)).collect();
-        told.stats(key, &values, &none(key));
+        report.stats(key, &values, &none(key));
     }
     let last: Vec<_> = answers
         .iter()
@@ -27,6 +27,6 @@ pub(super) async fn check(session: &Session<'_>) -> Told {
             (answer.address.clone(), answer.first_number(["sharding_last", "sharding_last"]))
         })
         .collect();
-    told.completions(&last);
-    told
+    report.completions(&last);
+    report
 }

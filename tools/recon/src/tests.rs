@@ -7,7 +7,7 @@ use http::{Request, Response};
 
 use super::*;
 
-/// Answers everything with the same text.
+/// Responds to every request with the same text.
 struct Says(&'static str);
 
 #[async_trait]
@@ -25,7 +25,7 @@ fn scout(text: &'static str) -> Scout {
 
 const SERVERS: [ServerType; 3] = [ServerType::Account, ServerType::Container, ServerType::Object];
 
-async fn told(text: &'static str, server: ServerType, check: Check) -> Told {
+async fn report(text: &'static str, server: ServerType, check: Check) -> CheckReport {
     let options = Options { all: true, ..Options::default() };
     let hosts = [Host { ip: "127.0.0.1".to_owned(), address: "127.0.0.1:6200".to_owned() }];
     let scout = scout(text);
@@ -35,7 +35,7 @@ async fn told(text: &'static str, server: ServerType, check: Check) -> Told {
 }
 
 #[tokio::test]
-async fn whatever_a_server_answers_every_check_ends() {
+async fn every_check_ends_for_any_response() {
     let strange = [
         "",
         "null",
@@ -51,15 +51,15 @@ async fn whatever_a_server_answers_every_check_ends() {
         for server in SERVERS {
             let options = Options { all: true, ..Options::default() };
             for check in plan(&options, server) {
-                let told = told(text, server, check).await;
-                assert!(!told.lines.is_empty(), "{text}: {check:?}");
+                let report = report(text, server, check).await;
+                assert!(!report.lines.is_empty(), "{text}: {check:?}");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn a_check_of_another_servers_is_refused_in_swifts_words() {
+async fn a_check_of_another_server_type_is_refused_in_swifts_words() {
     for (server, check, words) in [
         (ServerType::Account, Check::Async, "Error: Can't check asyncs on non object servers."),
         (ServerType::Account, Check::Updater, "Error: Can't check updaters on account servers."),
@@ -69,30 +69,30 @@ async fn a_check_of_another_servers_is_refused_in_swifts_words() {
             "Error: Can't check sharding on non container servers.",
         ),
     ] {
-        let told = told("{}", server, check).await;
-        assert_eq!((told.lines, told.amiss), (vec![words.to_owned()], true));
+        let report = report("{}", server, check).await;
+        assert_eq!((report.lines, report.failed), (vec![words.to_owned()], true));
     }
 }
 
 #[tokio::test]
-async fn what_is_amiss_is_told_as_swift_tells_it() {
+async fn failures_are_reported_in_swifts_words() {
     let unmounted =
         "[{\"device\": \"sd1\", \"mounted\": false}, {\"device\": \"sd2\", \"mounted\": \"EIO\"}]";
-    let found = told(unmounted, ServerType::Object, Check::Unmounted).await;
+    let found = report(unmounted, ServerType::Object, Check::Unmounted).await;
     assert_eq!(
         found.lines[1..],
         ["Not mounted: sd1 on 127.0.0.1:6200", "Device errors: sd2 on 127.0.0.1:6200"]
     );
-    assert!(found.amiss);
-    let found = told("1700000000.5", ServerType::Object, Check::Time).await;
+    assert!(found.failed);
+    let found = report("1700000000.5", ServerType::Object, Check::Time).await;
     assert!(found.lines[1].contains("but remote is 2023-11-14 22:13:20, differs by"), "{found:?}");
     assert_eq!(found.lines[2], "0/1 hosts matched, 0 error[s] while checking hosts.");
     let disks = "[{\"device\": \"sd1\", \"mounted\": true, \"size\": 200, \"used\": 100, \"avail\": 100},
                   {\"device\": \"sd2\", \"mounted\": false, \"size\": \"\", \"used\": \"\", \"avail\": \"\"}]";
-    let found = told(disks, ServerType::Object, Check::DiskUsage).await;
+    let found = report(disks, ServerType::Object, Check::DiskUsage).await;
     assert_eq!(found.lines[2], format!(" 50%    1 {}", "*".repeat(69)));
     assert_eq!(found.lines[5], "Disk usage: lowest: 50.0%, highest: 50.0%, avg: 50.0%");
-    assert!(!found.amiss);
+    assert!(!found.failed);
 }
 
 #[test]
@@ -106,11 +106,11 @@ fn checks_come_in_swifts_order() {
 }
 
 #[tokio::test]
-async fn what_replicators_count_is_summed_and_silence_is_told() {
+async fn counts_of_replicators_are_summed_and_missing_hosts_are_reported() {
     let text =
         "{\"container_redundancy\": {\"below\": 3, \"unknown\": 0, \"databases_unknown\": 2},
                  \"container_redundancy_last\": 1700000000.5}";
-    let found = told(text, ServerType::Container, Check::Redundancy).await;
+    let found = report(text, ServerType::Container, Check::Redundancy).await;
     assert_eq!(
         found.lines[1..3],
         [
@@ -118,13 +118,13 @@ async fn what_replicators_count_is_summed_and_silence_is_told() {
             "[container databases] below full redundancy: 0, unknown: 2"
         ]
     );
-    assert!(found.amiss);
-    let found = told("{}", ServerType::Container, Check::Redundancy).await;
+    assert!(found.failed);
+    let found = report("{}", ServerType::Container, Check::Redundancy).await;
     assert_eq!(
         found.lines[1..],
         [
             "[container rows] No hosts returned valid data.",
-            "!! 1/1 hosts told nothing: the real numbers are larger"
+            "!! 1/1 hosts reported nothing: the real numbers are larger"
         ]
     );
 }

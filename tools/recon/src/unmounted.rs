@@ -1,14 +1,14 @@
-//! Devices that are not mounted, or whose state cannot be told.
+//! Devices that are not mounted, or whose state is unknown.
 
 use serde_json::{Value, json};
 
 use super::Session;
-use super::told::Told;
+use super::report::CheckReport;
 
-pub(super) async fn check(session: &Session<'_>) -> Told {
+pub(super) async fn check(session: &Session<'_>) -> CheckReport {
     let title = format!("Getting unmounted drives from {} hosts...", session.hosts.len());
-    let mut told = session.begin(&title);
-    let answers = session.ask("unmounted", &mut told).await;
+    let mut report = session.begin(&title);
+    let answers = session.ask("unmounted", &mut report).await;
     let (mut unmounted, mut broken) = (Vec::new(), Vec::new());
     for answer in &answers {
         for entry in answer.content.as_array().into_iter().flatten() {
@@ -23,13 +23,13 @@ pub(super) async fn check(session: &Session<'_>) -> Told {
     let as_json = |devices: &[(String, String)]| -> Value {
         devices.iter().map(|(device, host)| json!({ "device": device, "host": host })).collect()
     };
-    told.set("unmounted", as_json(&unmounted));
-    told.set("device_errors", as_json(&broken));
+    report.set("unmounted", as_json(&unmounted));
+    report.set("device_errors", as_json(&broken));
     for (device, host) in unmounted {
-        told.amiss(format!("Not mounted: {device} on {host}"));
+        report.fail(format!("Not mounted: {device} on {host}"));
     }
     for (device, host) in broken {
-        told.amiss(format!("Device errors: {device} on {host}"));
+        report.fail(format!("Device errors: {device} on {host}"));
     }
-    told
+    report
 }

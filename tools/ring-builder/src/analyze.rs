@@ -1,23 +1,23 @@
-//! `ring-builder analyze`: plays a scenario of changes and tells how each round settles.
+//! `ring-builder analyze`: applies a scenario of changes and shows the result of each round.
 //!
-//! Source: `swift/cli/ring_builder_analyzer.py`; scenarios are the same JSON. It writes nothing
-//! but what a scenario's `save` asks for.
+//! Source: `swift/cli/ring_builder_analyzer.py`; scenarios are the same JSON. Only the `save` of a
+//! scenario writes a file.
 
 use std::path::{Path, PathBuf};
 
 use apus_ring::builder::place;
 use apus_ring::builder::{NewDevice, RingBuilder, file};
 use apus_ring::python;
-use apus_ring::search::Wanted;
+use apus_ring::search::DeviceSpec;
 use clap::Parser;
 use serde_json::{Value, json};
 
 use super::options::parse;
-use super::output::{Output, Problem};
+use super::output::{CommandError, Output};
 use super::progress::Progress;
 use super::rebalance::seed_of;
 use super::session::put;
-use super::{Done, Exit};
+use super::{CommandResult, Exit};
 
 /// Balance of a ring with a device that has partitions but no weight.
 const BALANCE_MAX: f64 = 999.99;
@@ -52,38 +52,42 @@ struct Scenario {
 }
 
 /// A number, or text that holds one.
-fn number(value: &Value, name: &str) -> Result<f64, String> {
+fn number(value: &Value, name: &str) -> Result<f64, CommandError> {
     let found = match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => python::float(text).ok(),
         _ => None,
     };
-    found.ok_or_else(|| format!("{name} not a number: {value}"))
+    found.ok_or_else(|| format!("{name} not a number: {value}").into())
 }
 
-fn change(value: &Value) -> Result<Change, String> {
+fn change(value: &Value) -> Result<Change, CommandError> {
     let words = value.as_array().ok_or("expected an array")?;
-    let length = |wanted: usize| match words.len() == wanted {
-        true => Ok(()),
-        false => Err(format!("expected array of length {wanted}, but got {value}")),
+    let length = |wanted: usize| -> Result<(), CommandError> {
+        match words.len() == wanted {
+            true => Ok(()),
+            false => Err(format!("expected array of length {wanted}, but got {value}").into()),
+        }
     };
     let word = |at: usize| words.get(at).cloned().unwrap_or_default();
     let text = |at: usize| word(at).as_str().map(str::to_owned);
-    let id = || -> Result<u32, String> {
+    let id = || -> Result<u32, CommandError> {
         let id = number(&word(1), "device ID")?;
         if id.fract() != 0.0 || !(0.0..f64::from(u32::MAX)).contains(&id) {
-            return Err(format!("device ID {id}: expected a whole number"));
+            return Err(format!("device ID {id}: expected a whole number").into());
         }
         Ok(id as u32)
     };
-    let weight = || match number(&word(2), "weight")? {
-        weight if weight < 0.0 => Err("weight cannot be negative".to_owned()),
-        weight => Ok(weight),
+    let weight = || -> Result<f64, CommandError> {
+        match number(&word(2), "weight")? {
+            weight if weight < 0.0 => Err("weight cannot be negative".into()),
+            weight => Ok(weight),
+        }
     };
     match text(0).as_deref() {
         Some("add") => {
             length(3)?;
-            let mut wanted = Wanted::add(&text(1).ok_or("device specifier is no text")?)?;
+            let mut wanted = DeviceSpec::add(&text(1).ok_or("device specifier is not a text")?)?;
             wanted.region = wanted.region.or(Some(1));
             wanted.weight = Some(weight()?);
             Ok(Change::Add(wanted.new_device()?))
@@ -92,27 +96,27 @@ fn change(value: &Value) -> Result<Change, String> {
         Some("set_weight") => length(3).and_then(|()| Ok(Change::SetWeight(id()?, weight()?))),
         Some("save") => {
             length(2)?;
-            Ok(Change::Save(text(1).ok_or("path is no text")?.into()))
+            Ok(Change::Save(text(1).ok_or("path is not a text")?.into()))
         }
-        _ => Err(format!("{} should be one of add, remove, set_weight, save", word(0))),
+        _ => Err(format!("{} should be one of add, remove, set_weight, save", word(0)).into()),
     }
 }
 
-fn scenario(bytes: &[u8]) -> Result<Scenario, String> {
+fn scenario(bytes: &[u8]) -> Result<Scenario, CommandError> {
     let raw: Value = serde_json::from_slice(bytes)
         .map_err(|error| format!("Invalid JSON in scenario file: {error}"))?;
     if !raw.is_object() {
-        return Err("Scenario must be a JSON object, not array or string".to_owned());
+        return Err("Scenario must be a JSON object, not array or string".into());
     }
     let get = |name: &str| raw.get(name).ok_or_else(|| format!("{name} missing"));
     let part_power = number(get("part_power")?, "part_power")?;
     if !(1.0..=32.0).contains(&part_power) {
-        return Err(format!("part_power must be between 1 and 32, but was {part_power}"));
+        return Err(format!("part_power must be between 1 and 32, but was {part_power}").into());
     }
     let replicas = number(get("replicas")?, "replicas")?;
     let overload = number(get("overload")?, "overload")?;
     if overload < 0.0 {
-        return Err(format!("overload must be non-negative, but is {overload:.6}"));
+        return Err(format!("overload must be non-negative, but is {overload:.6}").into());
     }
     let seed = get("random_seed")?;
     number(seed, "random_seed")?;
@@ -133,21 +137,21 @@ fn scenario(bytes: &[u8]) -> Result<Scenario, String> {
     Ok(Scenario { builder, seed: seed_of(&seed.to_string()), rounds })
 }
 
-fn apply(builder: &mut RingBuilder, change: Change) -> Result<(), String> {
+fn apply(builder: &mut RingBuilder, change: Change) -> Result<(), CommandError> {
     match change {
         Change::Add(device) => {
             builder.add(device);
             Ok(())
         }
-        Change::Remove(id) => builder.remove(id),
-        Change::SetWeight(id, weight) => builder.set_weight(id, weight),
+        Change::Remove(id) => Ok(builder.remove(id)?),
+        Change::SetWeight(id, weight) => Ok(builder.set_weight(id, weight)?),
         Change::Save(path) => put(&path, &file::encode(builder)),
     }
 }
 
-fn play(scenario: Scenario, out: &mut Output, now_seconds: u64) -> Result<(), String> {
+fn play(scenario: Scenario, out: &mut Output, now_seconds: u64) -> Result<(), CommandError> {
     let Scenario { mut builder, seed, rounds } = scenario;
-    let mut told = Vec::new();
+    let mut entries = Vec::new();
     for (round, changes) in rounds.into_iter().enumerate() {
         out.show(format!("Round {}", round + 1));
         for change in changes {
@@ -173,13 +177,13 @@ fn play(scenario: Scenario, out: &mut Output, now_seconds: u64) -> Result<(), St
             }
             last = Some(balance);
         }
-        told.push(json!({ "round": round + 1, "rebalances": turns }));
+        entries.push(json!({ "round": round + 1, "rebalances": turns }));
     }
-    out.set("rounds", told);
+    out.set("rounds", entries);
     Ok(())
 }
 
-pub(super) fn analyze(out: &mut Output, arguments: &[String], now_seconds: u64) -> Done {
+pub(super) fn analyze(out: &mut Output, arguments: &[String], now_seconds: u64) -> CommandResult {
     let options: Options = parse(arguments)?;
     let path: &Path = &options.scenario_path;
     let read = std::fs::read(path)
@@ -198,7 +202,7 @@ pub(super) fn analyze(out: &mut Output, arguments: &[String], now_seconds: u64) 
         }
     };
     if !options.check {
-        play(scenario, out, now_seconds).map_err(Problem::Uncaught)?;
+        play(scenario, out, now_seconds).map_err(CommandError::uncaught)?;
     }
     Ok(Exit::Success)
 }

@@ -1,13 +1,13 @@
-//! The commands that work on one builder file: what each does, and what it may change.
+//! Table of the commands on one builder file, and what each may change.
 //!
-//! One table, so that a new command is one line here and its text in `usage.txt`.
+//! A new command is one line here and its text in `usage.txt`.
 
-use super::Done;
+use super::CommandResult;
 use super::output::Output;
 use super::session::{Names, Session};
 use super::{devices, dispersion, plot, rebalance, settings, show, weigh, write};
 
-/// What a command may change.
+/// Changes that a command may make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Nothing.
@@ -18,19 +18,19 @@ pub(super) enum Effect {
     Moves,
 }
 
-/// What a command starts from.
+/// Input and function of a command.
 #[derive(Clone, Copy)]
 pub(super) enum Run {
     /// The builder, read from its file.
-    Builder(fn(&mut Session, &[String]) -> Done),
-    /// Its arguments: it makes the builder.
+    Builder(fn(&mut Session, &[String]) -> CommandResult),
+    /// The arguments: the command creates the builder.
     Create,
-    /// Nothing but names; the builder may be missing.
-    Ring(fn(&Lost<'_>, &mut Output) -> Done),
+    /// The names of the files; the builder may be missing.
+    Ring(fn(&RingFileContext<'_>, &mut Output) -> CommandResult),
 }
 
-/// What is there for a command when the builder is not.
-pub(super) struct Lost<'a> {
+/// Context of a command on a ring file, whose builder may be missing.
+pub(super) struct RingFileContext<'a> {
     pub(super) names: &'a Names,
     pub(super) arguments: &'a [String],
     /// Seconds since 1970.
@@ -49,7 +49,7 @@ const fn command(name: &'static str, effect: Effect, run: Run) -> Command {
     Command { name, effect, run }
 }
 
-/// What is done without a command.
+/// The command that runs without a name.
 const SHOW: &str = "default";
 
 use Effect::{Moves, Reads, Writes};
@@ -66,9 +66,9 @@ const COMMANDS: &[Command] = &[
     command("remove", Moves, Builder(devices::remove)),
     command("search", Reads, Builder(devices::search)),
     command("list_parts", Reads, Builder(devices::list_parts)),
-    // What it would move it has moved, in a dry run in memory.
+    // A dry run has moved the partitions in memory already.
     command("rebalance", Writes, Builder(rebalance::rebalance)),
-    // It saves what it counted anew.
+    // It saves the figures that it counted.
     command("dispersion", Writes, Builder(dispersion::dispersion)),
     command("validate", Reads, Builder(|session, _| dispersion::validate(session))),
     command("write_ring", Writes, Builder(write::write_ring)),
@@ -120,14 +120,14 @@ mod tests {
     use crate::USAGE;
 
     #[test]
-    fn usage_tells_every_command_and_none_twice() {
+    fn usage_lists_every_command_once() {
         let lines = USAGE.lines().filter_map(|line| line.strip_prefix("  <"));
         let lines: Vec<&str> = lines.filter(|line| line.contains("_file> ")).collect();
         assert_eq!(lines.iter().collect::<BTreeSet<_>>().len(), lines.len());
-        let told: BTreeSet<&str> =
+        let listed: BTreeSet<&str> =
             lines.iter().filter_map(|line| line.split_once("> ")?.1.split(' ').next()).collect();
         let known = COMMANDS.iter().map(|command| command.name).filter(|name| *name != SHOW);
-        assert_eq!(told, known.collect());
+        assert_eq!(listed, known.collect());
     }
 
     #[test]

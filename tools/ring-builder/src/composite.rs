@@ -11,15 +11,15 @@ use std::process::ExitCode;
 use apus_disk::DirectoryLock;
 use apus_ring::builder::{RingBuilder, lock};
 use apus_ring::format::{self, UncheckedRing};
-use apus_ring::moves::Same;
+use apus_ring::moves::MatchBy;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::foresight::{Foresight, nothing_written};
-use super::output::{Output, Problem};
-use super::session::{Unread, folder, put, read_builder};
+use super::dry_run::{DryRun, nothing_written};
+use super::output::{CommandError, Output};
+use super::session::{BuilderReadError, folder, put, read_builder};
 use super::{Exit, diff};
 
 /// A tool for building a composite ring file from other existing ring builder files. The component
@@ -76,7 +76,7 @@ pub(super) struct Composite {
 
 impl Composite {
     /// Reads a composite builder file.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, CommandError> {
         const BAD: &str = "File does not contain valid composite ring data";
         let value: Value = serde_json::from_slice(bytes).map_err(|_| BAD.to_owned())?;
         (|| {
@@ -93,7 +93,7 @@ impl Composite {
             }
             Some(Self { components, version: value.get("version")?.as_u64()? })
         })()
-        .ok_or_else(|| BAD.to_owned())
+        .ok_or_else(|| BAD.into())
     }
 
     fn to_json(&self) -> Map<String, Value> {
@@ -116,17 +116,17 @@ impl Composite {
         ])
     }
 
-    fn encode(&self, path: &Path) -> Result<Vec<u8>, String> {
+    fn encode(&self, path: &Path) -> Result<Vec<u8>, CommandError> {
         let mut all = self.to_json();
         let path = std::path::absolute(path).map_err(|error| error.to_string())?;
         all.insert("saved_path".to_owned(), json!(path));
         all.insert("serialization_version".to_owned(), json!(1));
-        serde_json::to_vec(&all).map_err(|error| error.to_string())
+        serde_json::to_vec(&all).map_err(|error| error.to_string().into())
     }
 
-    /// Refuses other builders, or another order of them, than those of the last time. Tells
-    /// whether one has changed.
-    pub(super) fn check_against(&self, new: &[Component]) -> Result<bool, String> {
+    /// Refuses other builders, or another order, than those of the last time. Returns whether one
+    /// has changed.
+    pub(super) fn check_against(&self, new: &[Component]) -> Result<bool, CommandError> {
         let mut errors = Vec::new();
         let mut is_newer = false;
         for (index, old) in self.components.iter().enumerate() {
@@ -154,24 +154,24 @@ impl Composite {
                 extra.file.display()
             ));
         }
-        if errors.is_empty() { Ok(is_newer) } else { Err(errors.join("\n")) }
+        if errors.is_empty() { Ok(is_newer) } else { Err(errors.join("\n").into()) }
     }
 }
 
 /// Reads component builders.
-pub(super) fn load(files: &[PathBuf]) -> Result<(Vec<RingBuilder>, Vec<Component>), String> {
+pub(super) fn load(files: &[PathBuf]) -> Result<(Vec<RingBuilder>, Vec<Component>), CommandError> {
     if files.len() < 2 {
-        return Err("Two or more component builders are required.".to_owned());
+        return Err("Two or more component builders are required.".into());
     }
     let (mut builders, mut components) = (Vec::new(), Vec::new());
     let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (index, file) in files.iter().enumerate() {
         let builder = read_builder(file).map_err(|error| match error {
-            Unread::Missing(text) | Unread::Bad(text) => text,
+            BuilderReadError::Missing(text) | BuilderReadError::Bad(text) => text,
         })?;
         let id = builder.id.clone().ok_or_else(|| {
             format!(
-                "Problem with builder at index {index}: id attribute has not been initialised by \
+                "CommandError with builder at index {index}: id attribute has not been initialised by \
                  calling save()"
             )
         })?;
@@ -189,16 +189,17 @@ pub(super) fn load(files: &[PathBuf]) -> Result<(Vec<RingBuilder>, Vec<Component
         .filter(|(_, indexes)| indexes.len() > 1)
         .map(|(id, indexes)| format!("Builder id '{id}' used at indexes {}", indexes.join(", ")))
         .collect();
-    if repeated.is_empty() { Ok((builders, components)) } else { Err(repeated.join("\n")) }
+    if repeated.is_empty() { Ok((builders, components)) } else { Err(repeated.join("\n").into()) }
 }
 
-/// Refuses builders that do not fit each other.
-fn check_together(builders: &[RingBuilder]) -> Result<(), String> {
+/// Refuses builders that cannot be composed.
+fn check_together(builders: &[RingBuilder]) -> Result<(), CommandError> {
     let powers: BTreeSet<u32> = builders.iter().map(|builder| builder.part_power).collect();
     if powers.len() > 1 {
         return Err(format!(
             "All builders must have same value for 'part_power'; found {powers:?}"
-        ));
+        )
+        .into());
     }
     let mut errors = Vec::new();
     for (index, builder) in builders.iter().enumerate() {
@@ -214,13 +215,13 @@ fn check_together(builders: &[RingBuilder]) -> Result<(), String> {
         }
     }
     if !errors.is_empty() {
-        return Err(format!("Problem with builders.\n{}", errors.join("\n  ")));
+        return Err(format!("CommandError with builders.\n{}", errors.join("\n  ")).into());
     }
     let (mut regions, mut devices) = (BTreeMap::new(), BTreeMap::new());
     for (index, builder) in builders.iter().enumerate() {
         for device in builder.devices().map(|known| &known.device) {
             if *regions.entry(device.region).or_insert(index) != index {
-                return Err("Same region found in different rings".to_owned());
+                return Err("MatchBy region found in different rings".into());
             }
             let key = (device.ip.clone(), device.port, device.device.clone());
             let first = *devices.entry(key).or_insert(index);
@@ -229,7 +230,8 @@ fn check_together(builders: &[RingBuilder]) -> Result<(), String> {
                     "Duplicate ip/port/device combination {}/{}/{} found in builders at indexes \
                      {first} and {index}",
                     device.ip, device.port, device.device
-                ));
+                )
+                .into());
             }
         }
     }
@@ -264,36 +266,39 @@ pub(super) fn joined(builders: &[RingBuilder]) -> UncheckedRing {
 }
 
 /// Reads a composite builder file.
-fn read(path: &Path) -> Result<Composite, String> {
-    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+fn read(path: &Path) -> Result<Composite, CommandError> {
+    let bytes = std::fs::read(path)
+        .map_err(|error| CommandError::from(format!("{}: {error}", path.display())));
     bytes.and_then(|bytes| Composite::decode(&bytes)).map_err(|error| {
-        format!(
+        CommandError::from(format!(
             "An error occurred while loading the composite builder file.\n\
              Original exception message:\n{error}"
-        )
+        ))
     })
 }
 
-fn read_if_any(path: &Path) -> Result<Composite, String> {
+fn read_if_any(path: &Path) -> Result<Composite, CommandError> {
     if path.exists() { read(path) } else { Ok(Composite::default()) }
 }
 
-/// Locks the folders of all these files, in one order for everybody.
+/// Locks the directories of all these files, in an order that all processes share.
 pub(super) fn lock_folders<'a>(
     files: impl Iterator<Item = &'a PathBuf>,
-) -> Result<Vec<DirectoryLock>, String> {
+) -> Result<Vec<DirectoryLock>, CommandError> {
     let known = |file: &'a PathBuf| {
         let folder = folder(file);
-        folder.canonicalize().map_err(|error| format!("{}: {error}", folder.display()))
+        folder
+            .canonicalize()
+            .map_err(|error| CommandError::from(format!("{}: {error}", folder.display())))
     };
-    let folders: BTreeSet<PathBuf> = files.map(known).collect::<Result<_, String>>()?;
-    folders.iter().map(|folder| lock::take(folder)).collect()
+    let folders: BTreeSet<PathBuf> = files.map(known).collect::<Result<_, CommandError>>()?;
+    folders.iter().map(|folder| Ok(lock::take(folder)?)).collect()
 }
 
-fn run(options: &Options, foresight: &Foresight, out: &mut Output) -> Result<Exit, String> {
+fn run(options: &Options, dry: &DryRun, out: &mut Output) -> Result<Exit, CommandError> {
     let path = &options.composite_builder_file;
     match &options.command {
-        Command::Show if foresight.dry_run => Err("--dry-run: show changes nothing".to_owned()),
+        Command::Show if dry.dry_run => Err("--dry-run: show changes nothing".into()),
         Command::Show => {
             let composite = read(path)?.to_json();
             if out.is_json() {
@@ -310,7 +315,7 @@ fn run(options: &Options, foresight: &Foresight, out: &mut Output) -> Result<Exi
             Ok(Exit::Success)
         }
         Command::Compose { builder_files, output, force, format_version } => {
-            let files = [path].into_iter().filter(|_| !foresight.dry_run);
+            let files = [path].into_iter().filter(|_| !dry.dry_run);
             let _locks = lock_folders(files)?;
             let old = read_if_any(path)?;
             let (new, builders) = compose(&old, builder_files, *force).map_err(|error| {
@@ -320,10 +325,10 @@ fn run(options: &Options, foresight: &Foresight, out: &mut Output) -> Result<Exi
                 )
             })?;
             let ring = joined(&builders);
-            if foresight.dry_run {
+            if dry.dry_run {
                 nothing_written(out);
                 let before = diff::read(output).unwrap_or_else(|_| joined(&[]));
-                tell_moves(foresight, out, &builders, &before, &ring)?;
+                show_ring_moves(dry, out, &builders, &before, &ring)?;
                 return Ok(Exit::Success);
             }
             put(output, &format::encode(&ring, *format_version)?)?;
@@ -332,48 +337,48 @@ fn run(options: &Options, foresight: &Foresight, out: &mut Output) -> Result<Exi
         }
         Command::Rebalance(options) => {
             let old = read_if_any(path)?;
-            super::cooperative::rebalance(&old, path, options, foresight, out)
+            super::cooperative::rebalance(&old, path, options, dry, out)
         }
     }
 }
 
-/// Tells what moves from one composite ring to another.
-pub(super) fn tell_moves(
-    foresight: &Foresight,
+/// Shows what moves from one composite ring to another.
+pub(super) fn show_ring_moves(
+    dry: &DryRun,
     out: &mut Output,
     builders: &[RingBuilder],
     old: &UncheckedRing,
     new: &UncheckedRing,
-) -> Result<(), String> {
+) -> Result<(), CommandError> {
     if old.rows.is_empty() {
-        out.show("There is no ring yet: all of it would be new.");
+        out.show("No ring exists yet: every assignment would be new.");
         return Ok(());
     }
-    // Ids follow the sizes of the components before.
-    foresight.tell_moves(out, builders, [old, new], Same::Place).map_err(Problem::into_text)
+    // Ids depend on the sizes of the components, so devices are matched by place.
+    dry.show_moves(out, builders, [old, new], MatchBy::Place)
 }
 
 fn compose(
     old: &Composite,
     files: &[PathBuf],
     force: bool,
-) -> Result<(Composite, Vec<RingBuilder>), String> {
+) -> Result<(Composite, Vec<RingBuilder>), CommandError> {
     let known: Vec<PathBuf> = old.components.iter().map(|known| known.file.clone()).collect();
     let (builders, components) = load(if files.is_empty() { &known } else { files })?;
     if !old.components.is_empty() && !force && !old.check_against(&components)? {
         return Err("None of the component builders has been modified since the existing \
                     composite ring was built."
-            .to_owned());
+            .into());
     }
     check_together(&builders)?;
     Ok((Composite { components, version: old.version + 1 }, builders))
 }
 
-/// Runs one command line (without the program's name). Errors are told on standard error, as
+/// Runs one command line (without the program's name). Errors are printed on standard error, as
 /// `swift-ring-composer` does.
 pub(super) fn main(arguments: &[String], json: bool) -> ExitCode {
     let mut out = Output::new(json);
-    let (foresight, arguments) = match Foresight::take(arguments) {
+    let (dry, arguments) = match DryRun::take(arguments) {
         Ok(taken) => taken,
         Err(error) => return out.end(Err(error)).into(),
     };
@@ -381,17 +386,17 @@ pub(super) fn main(arguments: &[String], json: bool) -> ExitCode {
     let options = match Options::try_parse_from(words) {
         Ok(options) => options,
         Err(error) => {
-            // A pipe that is closed early is not our error.
+            // A pipe that is closed early is not an error.
             let _ = error.print();
             return if error.use_stderr() { Exit::Error.into() } else { ExitCode::SUCCESS };
         }
     };
-    let done = run(&options, &foresight, &mut out).map_err(|text| {
+    let done = run(&options, &dry, &mut out).map_err(|error| {
         if json {
-            return Problem::Told(text);
+            return CommandError::Message(error.to_string());
         }
-        eprintln!("{text}");
-        Problem::Silent
+        eprintln!("{error}");
+        CommandError::Printed
     });
     out.end(done).into()
 }

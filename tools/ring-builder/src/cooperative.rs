@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 
 use apus_daemon::Clock;
 use apus_daemon::clock::SystemClock;
+use apus_ring::BuilderError;
 use apus_ring::builder::rebalance_together;
 use serde_json::{Value, json};
 
 use super::Exit;
-use super::composite::{Composite, joined, load, lock_folders, tell_moves};
-use super::foresight::{Foresight, nothing_written};
-use super::output::Output;
+use super::composite::{Composite, joined, load, lock_folders, show_ring_moves};
+use super::dry_run::{DryRun, nothing_written};
+use super::output::{CommandError, Output};
 use super::progress::Progress;
-use super::rebalance::{seed_or_chance, tell};
+use super::rebalance::{seed_or_random, show_result};
 use super::session::{Names, Session};
 
 #[derive(Debug, clap::Args)]
@@ -24,10 +25,10 @@ pub(super) struct Options {
     /// Paths to component ring builder files; those of the composite builder file when there are
     /// none
     builder_files: Vec<PathBuf>,
-    /// Take builders that do not match the composite builder file
+    /// Accept builders that do not match the composite builder file
     #[arg(long)]
     force: bool,
-    /// What to break ties by; any text
+    /// Seed of random choices; any text
     #[arg(short, long, allow_hyphen_values = true)]
     seed: Option<String>,
 }
@@ -36,16 +37,16 @@ pub(super) fn rebalance(
     old: &Composite,
     path: &Path,
     options: &Options,
-    foresight: &Foresight,
+    dry: &DryRun,
     out: &mut Output,
-) -> Result<Exit, String> {
+) -> Result<Exit, CommandError> {
     let files: Vec<PathBuf> = match options.builder_files.is_empty() {
         true => old.components.iter().map(|known| known.file.clone()).collect(),
         false => options.builder_files.clone(),
     };
-    // The composite file too: nobody may compose what is half saved.
+    // The composite file as well: no process may compose builders that are half saved.
     let path = path.to_path_buf();
-    let locked = files.iter().chain([&path]).filter(|_| !foresight.dry_run);
+    let locked = files.iter().chain([&path]).filter(|_| !dry.dry_run);
     let _locks = lock_folders(locked)?;
     let (mut builders, components) = load(&files)?;
     if !old.components.is_empty() && !options.force {
@@ -57,16 +58,17 @@ pub(super) fn rebalance(
                 "{}: partition power increase in progress.\n\
                  You need to finish the increase first before rebalancing.",
                 component.file.display()
-            ));
+            )
+            .into());
         }
     }
     let before = builders.clone();
     let now_seconds = SystemClock.now().as_secs();
     let progress = Progress::spinner(out, "placing partitions");
-    let seed = seed_or_chance(options.seed.as_deref());
+    let seed = seed_or_random(options.seed.as_deref());
     let done = rebalance_together(&mut builders, now_seconds, seed);
     progress.end();
-    let failed = |index: usize, error: String| {
+    let failed = |index: usize, error: BuilderError| {
         let file = components.get(index).map_or(&path, |component| &component.file);
         format!("An error occurred while rebalancing component {}: {error}", file.display())
     };
@@ -76,14 +78,14 @@ pub(super) fn rebalance(
         builder.validate().map_err(|error| failed(index, error))?;
     }
     let mut exit = Exit::Success;
-    let mut told: Vec<Value> = Vec::new();
+    let mut entries: Vec<Value> = Vec::new();
     for ((component, builder), done) in components.iter().zip(&builders).zip(&done) {
         let balance = builder.balance().percent;
         out.say(component.file.display().to_string());
-        if tell(out, builder, done.moved, balance) != Exit::Success {
+        if show_result(out, builder, done.moved, balance) != Exit::Success {
             exit = Exit::Warning;
         }
-        told.push(json!({
+        entries.push(json!({
             "id": component.id,
             "file": component.file,
             "moved": done.moved,
@@ -92,17 +94,17 @@ pub(super) fn rebalance(
             "dispersion": builder.dispersion,
         }));
     }
-    out.set("components", told);
-    if foresight.dry_run {
+    out.set("components", entries);
+    if dry.dry_run {
         nothing_written(out);
-        tell_moves(foresight, out, &before, &joined(&before), &joined(&builders))?;
+        show_ring_moves(dry, out, &before, &joined(&before), &joined(&builders))?;
         return Ok(exit);
     }
     for (component, builder) in components.iter().zip(builders) {
         let names = Names::of(&component.file.to_string_lossy());
         let session =
             Session { names, builder, out: Output::new(false), now_seconds, dry_run: false };
-        session.save_with_backup().map_err(super::output::Problem::into_text)?;
+        session.save_with_backup()?;
     }
     Ok(exit)
 }

@@ -4,21 +4,21 @@
 use std::collections::HashSet;
 use std::io::Write;
 
-use apus_ring::DeviceId;
 use apus_ring::python;
-use apus_ring::search::{Wanted, format_device};
+use apus_ring::search::{DeviceSpec, format_device};
+use apus_ring::{BuilderError, DeviceId, SyntaxError};
 use serde_json::{Value, json};
 
 use super::options::{DeviceOptions, parse};
-use super::output::Problem;
+use super::output::CommandError;
 use super::session::Session;
 use super::show::device_json;
-use super::{Done, Exit, usage};
+use super::{CommandResult, Exit, usage};
 
 const UNCHANGED: &str = "The on-disk ring builder is unchanged.";
 
-fn found(session: &Session, wanted: &Wanted) -> Vec<DeviceId> {
-    wanted.find(&session.builder).iter().map(|device| device.device.id).collect()
+fn found(session: &Session, spec: &DeviceSpec) -> Vec<DeviceId> {
+    spec.find(&session.builder).iter().map(|device| device.device.id).collect()
 }
 
 /// The devices of search values, or of options when `allow` says so.
@@ -27,21 +27,21 @@ fn chosen(
     command: &str,
     options: &DeviceOptions,
     many: bool,
-) -> Result<Vec<DeviceId>, Problem> {
+) -> Result<Vec<DeviceId>, CommandError> {
     if options.words.is_empty() {
-        return Ok(found(session, &options.wanted()?));
+        return Ok(found(session, &options.spec()?));
     }
     if options.by_options() || (!many && options.words.len() != 1) {
         return Err(usage(command));
     }
     let mut ids = Vec::new();
     for word in &options.words {
-        ids.extend(found(session, &Wanted::search(word)?));
+        ids.extend(found(session, &DeviceSpec::search(word)?));
     }
     Ok(ids)
 }
 
-pub(super) fn search(session: &mut Session, arguments: &[String]) -> Done {
+pub(super) fn search(session: &mut Session, arguments: &[String]) -> CommandResult {
     if arguments.is_empty() {
         return Err(usage("search"));
     }
@@ -54,7 +54,7 @@ pub(super) fn search(session: &mut Session, arguments: &[String]) -> Done {
         "Devices:    id  region  zone      ip address  port  replication ip  replication port      \
          name weight partitions balance meta",
     );
-    let mut told = Vec::new();
+    let mut entries = Vec::new();
     for id in ids {
         let Some(known) = session.builder.device(id) else { continue };
         let device = &known.device;
@@ -73,14 +73,14 @@ pub(super) fn search(session: &mut Session, arguments: &[String]) -> Done {
             session.builder.device_balance(known.parts, device.weight),
             device.meta
         );
-        told.push(device_json(&session.builder, known));
+        entries.push(device_json(&session.builder, known));
         session.out.show(line);
     }
-    session.out.set("devices", told);
+    session.out.set("devices", entries);
     Ok(Exit::Success)
 }
 
-pub(super) fn list_parts(session: &mut Session, arguments: &[String]) -> Done {
+pub(super) fn list_parts(session: &mut Session, arguments: &[String]) -> CommandResult {
     if arguments.is_empty() {
         return Err(usage("list_parts"));
     }
@@ -89,7 +89,7 @@ pub(super) fn list_parts(session: &mut Session, arguments: &[String]) -> Done {
     let ids: HashSet<DeviceId> =
         chosen(session, "list_parts", &options, true)?.into_iter().collect();
     let mut counts = vec![0usize; session.builder.partitions()];
-    // Equal counts stand in the order in which replicas, then partitions, are gone through.
+    // Equal counts are in the order of replicas, then partitions.
     let mut order = Vec::new();
     for row in &session.builder.rows {
         for ((part, id), count) in row.iter().enumerate().zip(&mut counts) {
@@ -115,10 +115,10 @@ pub(super) fn list_parts(session: &mut Session, arguments: &[String]) -> Done {
     Ok(Exit::Success)
 }
 
-/// Refuses what needs partitions.
-pub(super) fn not_rebalanced(session: &Session) -> Result<(), Problem> {
+/// Refuses commands that need partitions.
+pub(super) fn not_rebalanced(session: &Session) -> Result<(), CommandError> {
     if session.builder.rows.is_empty() {
-        return Err(Problem::Told(format!(
+        return Err(CommandError::Message(format!(
             "Specified builder file \"{}\" is not rebalanced yet. Please rebalance first.",
             session.names.builder.display()
         )));
@@ -126,10 +126,10 @@ pub(super) fn not_rebalanced(session: &Session) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Refuses what would spoil an increase of the part power.
-fn no_increase(session: &Session, what: &str) -> Result<(), Problem> {
+/// Refuses changes of devices during an increase of the part power.
+fn no_increase(session: &Session, what: &str) -> Result<(), CommandError> {
     if session.builder.next_part_power.is_some() {
-        return Err(Problem::Told(format!(
+        return Err(CommandError::Message(format!(
             "Partition power increase in progress. You need \n\
              to finish the increase first before {what} devices."
         )));
@@ -137,45 +137,45 @@ fn no_increase(session: &Session, what: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-pub(super) fn add(session: &mut Session, arguments: &[String]) -> Done {
+pub(super) fn add(session: &mut Session, arguments: &[String]) -> CommandResult {
     if arguments.len() < 2 {
         return Err(usage("add"));
     }
     no_increase(session, "adding")?;
     let options: DeviceOptions = parse(arguments)?;
     let mut new = Vec::new();
-    let refuse = |error: String| Problem::Told(format!("{error}\n{UNCHANGED}"));
+    let refuse = |error: SyntaxError| CommandError::Message(format!("{error}\n{UNCHANGED}"));
     if options.words.is_empty() {
-        new.push(options.wanted().and_then(Wanted::new_device).map_err(refuse)?);
+        new.push(options.spec().and_then(DeviceSpec::new_device).map_err(refuse)?);
     } else {
         if options.by_options() || !options.words.len().is_multiple_of(2) {
             return Err(usage("add"));
         }
         for pair in options.words.chunks(2) {
             let [text, weight] = pair else { continue };
-            let mut wanted = Wanted::add(text).map_err(refuse)?;
-            if wanted.region.is_none() {
+            let mut spec = DeviceSpec::add(text).map_err(refuse)?;
+            if spec.region.is_none() {
                 session.out.warn(&format!(
                     "WARNING: No region specified for {text}. Defaulting to region 1.\n"
                 ));
-                wanted.region = Some(1);
+                spec.region = Some(1);
             }
             let weight = python::float(weight).map_err(refuse)?;
             if weight < 0.0 {
-                return Err(refuse(format!("Invalid weight value: {text}")));
+                return Err(refuse(format!("Invalid weight value: {text}").into()));
             }
-            wanted.weight = Some(weight);
-            new.push(wanted.new_device().map_err(refuse)?);
+            spec.weight = Some(weight);
+            new.push(spec.new_device().map_err(refuse)?);
         }
     }
-    let mut told = Vec::new();
+    let mut entries = Vec::new();
     for device in new {
         let known = session.builder.devices().find(|known| {
             (&known.device.ip, known.device.port, &known.device.device)
                 == (&device.ip, device.port, &device.device)
         });
         if let Some(known) = known {
-            return Err(Problem::Told(format!(
+            return Err(CommandError::Message(format!(
                 "Device {} already uses {}:{}/{}.\n{UNCHANGED}\n",
                 known.device.id, device.ip, device.port, device.device
             )));
@@ -185,24 +185,24 @@ pub(super) fn add(session: &mut Session, arguments: &[String]) -> Done {
         if let Some(added) = session.builder.device(id) {
             let name = format_device(&added.device);
             session.out.say(format!("Device {name} with {weight} weight got id {id}"));
-            told.push(json!(id));
+            entries.push(json!(id));
         }
     }
-    session.out.set("added", told);
+    session.out.set("added", entries);
     session.save()?;
     Ok(Exit::Success)
 }
 
-/// Refuses none, and asks before many.
+/// Refuses an empty selection, and asks for confirmation of several devices.
 fn check(
     session: &mut Session,
     ids: &[DeviceId],
     yes: bool,
     question: &str,
     abort: &str,
-) -> Result<(), Problem> {
+) -> Result<(), CommandError> {
     if ids.is_empty() {
-        return Err(Problem::Told(format!("Search value matched 0 devices.\n{UNCHANGED}")));
+        return Err(CommandError::Message(format!("Search value matched 0 devices.\n{UNCHANGED}")));
     }
     if ids.len() == 1 {
         return Ok(());
@@ -232,50 +232,51 @@ fn confirmed(session: &Session, question: &str) -> bool {
 
 fn changed(session: &mut Session, ids: impl IntoIterator<Item = DeviceId>) {
     let builder = &session.builder;
-    let told: Vec<Value> = ids
+    let entries: Vec<Value> = ids
         .into_iter()
         .filter_map(|id| builder.device(id))
         .map(|device| device_json(builder, device))
         .collect();
-    session.out.set("changed", told);
+    session.out.set("changed", entries);
 }
 
-/// A value that a command gives to devices.
+/// A property that a command sets on devices.
 struct Setting<T> {
     command: &'static str,
     name: &'static str,
-    parse: fn(&str) -> Result<T, String>,
-    set: fn(&mut Session, DeviceId, &T) -> Result<(), String>,
+    parse: fn(&str) -> Result<T, SyntaxError>,
+    set: fn(&mut Session, DeviceId, &T) -> Result<(), BuilderError>,
     show: fn(&T) -> String,
 }
 
-fn set<T>(session: &mut Session, arguments: &[String], setting: &Setting<T>) -> Done {
+fn set<T>(session: &mut Session, arguments: &[String], setting: &Setting<T>) -> CommandResult {
     if arguments.len() < 2 {
         return Err(usage(setting.command));
     }
     let options: DeviceOptions = parse(arguments)?;
     let mut all = Vec::new();
-    let mut give = |session: &mut Session, ids: &[DeviceId], value: &T| -> Result<(), Problem> {
-        let question = format!(
-            "Are you sure you want to update the {} for these {} devices?",
-            setting.name,
-            ids.len()
-        );
-        check(session, ids, options.yes, &question, "Aborting device modifications")?;
-        for id in ids {
-            (setting.set)(session, *id, value)?;
-            if let Some(device) = session.builder.device(*id) {
-                let name = format_device(&device.device);
-                let value = (setting.show)(value);
-                session.out.say(format!("{name} {} set to {value}", setting.name));
-                all.push(*id);
+    let mut give =
+        |session: &mut Session, ids: &[DeviceId], value: &T| -> Result<(), CommandError> {
+            let question = format!(
+                "Are you sure you want to update the {} for these {} devices?",
+                setting.name,
+                ids.len()
+            );
+            check(session, ids, options.yes, &question, "Aborting device modifications")?;
+            for id in ids {
+                (setting.set)(session, *id, value)?;
+                if let Some(device) = session.builder.device(*id) {
+                    let name = format_device(&device.device);
+                    let value = (setting.show)(value);
+                    session.out.say(format!("{name} {} set to {value}", setting.name));
+                    all.push(*id);
+                }
             }
-        }
-        Ok(())
-    };
+            Ok(())
+        };
     if options.by_options() {
         let [value] = options.words.as_slice() else { return Err(usage(setting.command)) };
-        let ids = found(session, &options.wanted()?);
+        let ids = found(session, &options.spec()?);
         let value = (setting.parse)(value)?;
         give(session, &ids, &value)?;
     } else {
@@ -284,7 +285,7 @@ fn set<T>(session: &mut Session, arguments: &[String], setting: &Setting<T>) -> 
         }
         for pair in options.words.chunks(2) {
             let [search, value] = pair else { continue };
-            let ids = found(session, &Wanted::search(search)?);
+            let ids = found(session, &DeviceSpec::search(search)?);
             let value = (setting.parse)(value)?;
             give(session, &ids, &value)?;
         }
@@ -294,7 +295,7 @@ fn set<T>(session: &mut Session, arguments: &[String], setting: &Setting<T>) -> 
     Ok(Exit::Success)
 }
 
-pub(super) fn set_weight(session: &mut Session, arguments: &[String]) -> Done {
+pub(super) fn set_weight(session: &mut Session, arguments: &[String]) -> CommandResult {
     let setting = Setting {
         command: "set_weight",
         name: "weight",
@@ -305,12 +306,12 @@ pub(super) fn set_weight(session: &mut Session, arguments: &[String]) -> Done {
     set(session, arguments, &setting)
 }
 
-fn domain(text: &str) -> Result<u32, String> {
+fn domain(text: &str) -> Result<u32, SyntaxError> {
     let number = python::int(text)?;
-    u32::try_from(number).map_err(|_| format!("{number}: expected a number not below 0"))
+    u32::try_from(number).map_err(|_| format!("{number}: expected a number not below 0").into())
 }
 
-pub(super) fn set_region(session: &mut Session, arguments: &[String]) -> Done {
+pub(super) fn set_region(session: &mut Session, arguments: &[String]) -> CommandResult {
     let setting = Setting {
         command: "set_region",
         name: "region",
@@ -321,7 +322,7 @@ pub(super) fn set_region(session: &mut Session, arguments: &[String]) -> Done {
     set(session, arguments, &setting)
 }
 
-pub(super) fn set_zone(session: &mut Session, arguments: &[String]) -> Done {
+pub(super) fn set_zone(session: &mut Session, arguments: &[String]) -> CommandResult {
     let setting = Setting {
         command: "set_zone",
         name: "zone",
@@ -332,14 +333,14 @@ pub(super) fn set_zone(session: &mut Session, arguments: &[String]) -> Done {
     set(session, arguments, &setting)
 }
 
-pub(super) fn set_info(session: &mut Session, arguments: &[String]) -> Done {
+pub(super) fn set_info(session: &mut Session, arguments: &[String]) -> CommandResult {
     if arguments.len() < 2 {
         return Err(usage("set_info"));
     }
     let options: DeviceOptions = parse(arguments)?;
     let mut all = Vec::new();
     if options.by_options() {
-        let (ids, change) = (found(session, &options.wanted()?), options.change()?);
+        let (ids, change) = (found(session, &options.spec()?), options.change()?);
         set_info_of(session, &ids, &change, options.yes)?;
         all.extend(ids);
     } else {
@@ -348,8 +349,8 @@ pub(super) fn set_info(session: &mut Session, arguments: &[String]) -> Done {
         }
         for pair in options.words.chunks(2) {
             let [search, change] = pair else { continue };
-            let ids = found(session, &Wanted::search(search)?);
-            set_info_of(session, &ids, &Wanted::change(change)?, options.yes)?;
+            let ids = found(session, &DeviceSpec::search(search)?);
+            set_info_of(session, &ids, &DeviceSpec::change(change)?, options.yes)?;
             all.extend(ids);
         }
     }
@@ -361,9 +362,9 @@ pub(super) fn set_info(session: &mut Session, arguments: &[String]) -> Done {
 fn set_info_of(
     session: &mut Session,
     ids: &[DeviceId],
-    change: &Wanted,
+    change: &DeviceSpec,
     yes: bool,
-) -> Result<(), Problem> {
+) -> Result<(), CommandError> {
     let question =
         format!("Are you sure you want to update the info for these {} devices?", ids.len());
     check(session, ids, yes, &question, "Aborting device modifications")?;
@@ -378,7 +379,7 @@ fn set_info_of(
                     == (&device.ip, device.port, &device.device)
         });
         if let Some(other) = other {
-            return Err(Problem::Told(format!(
+            return Err(CommandError::Message(format!(
                 "Device {} already uses {}:{}/{}.",
                 other.id, other.ip, other.port, other.device
             )));
@@ -391,7 +392,7 @@ fn set_info_of(
     Ok(())
 }
 
-pub(super) fn remove(session: &mut Session, arguments: &[String]) -> Done {
+pub(super) fn remove(session: &mut Session, arguments: &[String]) -> CommandResult {
     if arguments.is_empty() {
         return Err(usage("remove"));
     }

@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 use apus_ring::Ring;
 use apus_ring::builder::file;
 use apus_ring::format::{self, UncheckedRing};
-use apus_ring::moves::{Amounts, Same, compare};
+use apus_ring::moves::{Amounts, MatchBy, compare};
 use clap::Parser;
 
 use super::moves::show_moves;
 use super::options::parse;
-use super::output::Output;
+use super::output::{CommandError, Output};
 use super::progress::Progress;
 use super::quantity::bytes;
-use super::{Done, Exit};
+use super::{CommandResult, Exit};
 
-/// Tell what moves from one ring to another
+/// Show what moves from one ring to another
 #[derive(Debug, Parser)]
 #[command(name = "diff", no_binary_name = true, infer_long_args = true)]
 struct Options {
@@ -23,10 +23,10 @@ struct Options {
     old: PathBuf,
     /// The ring as it is to be
     new: PathBuf,
-    /// Tell of nodes and devices, too
+    /// Also show nodes and devices
     #[arg(short, long)]
     verbose: bool,
-    /// Devices are the same when their ids are; else when address, port and name are
+    /// Match devices by id instead of address, port and name
     #[arg(long)]
     by_id: bool,
     /// Bytes on all devices of the ring now, such as 1.5PB
@@ -37,23 +37,24 @@ struct Options {
     rate: Option<f64>,
 }
 
-/// Reads a ring of a ring or builder file, which is told by its first bytes.
-pub(super) fn read(path: &Path) -> Result<UncheckedRing, String> {
-    let named = |error: String| format!("{}: {error}", path.display());
-    let bytes = std::fs::read(path).map_err(|error| named(error.to_string()))?;
+/// Reads the ring of a ring or builder file, which differ in their first bytes.
+pub(super) fn read(path: &Path) -> Result<UncheckedRing, CommandError> {
+    let named =
+        |error: &dyn std::fmt::Display| CommandError::from(format!("{}: {error}", path.display()));
+    let bytes = std::fs::read(path).map_err(|error| named(&error))?;
     let ring = match bytes.starts_with(&[0x1f, 0x8b]) {
-        true => format::decode(&bytes).map_err(named)?,
-        false => file::decode(&bytes).map_err(named)?.ring_data(),
+        true => format::decode(&bytes).map_err(|error| named(&error))?,
+        false => file::decode(&bytes).map_err(|error| named(&error))?.ring_data(),
     };
-    // Believed only when every id names a device.
-    Ring::check(ring.clone()).map_err(named)?;
+    // Every id must name a device.
+    Ring::check(ring.clone()).map_err(|error| named(&error))?;
     Ok(ring)
 }
 
-pub(super) fn diff(out: &mut Output, arguments: &[String]) -> Done {
+pub(super) fn diff(out: &mut Output, arguments: &[String]) -> CommandResult {
     let options: Options = parse(arguments)?;
     let (old, new) = (read(&options.old)?, read(&options.new)?);
-    let same = if options.by_id { Same::Id } else { Same::Place };
+    let same = if options.by_id { MatchBy::Id } else { MatchBy::Place };
     let progress = Progress::spinner(out, "comparing");
     let moves = compare(&old, &new, same);
     progress.end();

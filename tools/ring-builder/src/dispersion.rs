@@ -1,39 +1,40 @@
-//! Checks: `validate`, and the report on how replicas share failure domains.
+//! `validate`, and `dispersion`: how replicas share failure domains.
 
+use apus_ring::builder::TierReport;
 use clap::Parser;
 use regex::Regex;
 use serde_json::{Value, json};
 
 use super::devices::not_rebalanced;
 use super::options::parse;
-use super::output::Problem;
+use super::output::{CommandError, Output};
 use super::session::Session;
-use super::{Done, Exit};
+use super::{CommandResult, Exit};
 
-pub(super) fn validate(session: &mut Session) -> Done {
-    session.builder.validate().map_err(Problem::Uncaught)?;
+pub(super) fn validate(session: &mut Session) -> CommandResult {
+    session.builder.validate().map_err(CommandError::uncaught)?;
     Ok(Exit::Success)
 }
 
 #[derive(Debug, Parser)]
 #[command(no_binary_name = true, infer_long_args = true, args_override_self = true)]
 struct Options {
-    /// Count the dispersion anew and save it
+    /// Count the dispersion again and save it
     #[arg(long)]
     recalculate: bool,
-    /// Tell of each failure domain
+    /// Show each failure domain
     #[arg(short, long)]
     verbose: bool,
-    /// Only domains whose name begins so (a regular expression)
+    /// Only domains whose name starts with this (a regular expression)
     filter: Option<String>,
 }
 
-pub(super) fn dispersion(session: &mut Session, arguments: &[String]) -> Done {
+pub(super) fn dispersion(session: &mut Session, arguments: &[String]) -> CommandResult {
     not_rebalanced(session)?;
     let options: Options = parse(arguments)?;
     let filter = options.filter.as_deref().map(|filter| {
         Regex::new(&format!("^(?:{filter})"))
-            .map_err(|error| Problem::Uncaught(format!("<search_filter> {filter:?}: {error}")))
+            .map_err(|error| CommandError::Uncaught(format!("<search_filter> {filter:?}: {error}")))
     });
     let filter = filter.transpose()?;
     if options.recalculate || session.builder.dispersion_graph.is_empty() {
@@ -44,11 +45,11 @@ pub(super) fn dispersion(session: &mut Session, arguments: &[String]) -> Done {
     let mut report = session.builder.dispersion_report();
     report.retain(|tier| filter.as_ref().is_none_or(|filter| filter.is_match(&tier.name)));
     let builder = &session.builder;
-    let required = builder.required_overload().map_err(Problem::Uncaught)?;
+    let required = builder.required_overload().map_err(CommandError::uncaught)?;
     let (dispersion, balance, overload) =
         (builder.dispersion, builder.balance().percent, builder.overload);
     let (replicas, parts) = (builder.replicas.ceil() as usize, builder.partitions());
-    // The first of equals is the worst.
+    // Of equal tiers the first one counts.
     let worst = report
         .iter()
         .filter(|tier| tier.dispersion > 0.0)
@@ -70,34 +71,10 @@ pub(super) fn dispersion(session: &mut Session, arguments: &[String]) -> Done {
         out.set("worst_tier", json!({ "name": worst.name, "dispersion": worst.dispersion }));
     }
     if options.verbose && !report.is_empty() {
-        let width = parts.to_string().len().max(5);
-        let columns = |numbers: &mut dyn Iterator<Item = u64>| {
-            numbers.map(|number| format!("{number:>width$}")).collect::<Vec<_>>().join(" ")
-        };
-        let names = report.iter().map(|tier| tier.name.len()).max().unwrap_or(0).max(30);
-        let head = format!(
-            "{:<names$} {:>width$} {:>6} {:>6} {}",
-            "Tier",
-            "Parts",
-            "%",
-            "Max",
-            columns(&mut (0..=replicas as u64))
-        );
-        let rule = "-".repeat(head.len());
-        out.show(format!("{rule}\n{head}\n{rule}"));
-        for tier in &report {
-            out.show(format!(
-                "{:<names$} {:>width$} {:6.2} {:>6} {}",
-                tier.name,
-                tier.placed,
-                tier.dispersion,
-                tier.replicas_max,
-                columns(&mut tier.replicas.iter().copied())
-            ));
-        }
+        show_tiers(out, &report, parts, replicas);
     }
     if options.verbose {
-        let tier = |tier: &apus_ring::builder::TierReport| {
+        let tier = |tier: &TierReport| {
             json!({
                 "name": tier.name,
                 "parts": tier.placed,
@@ -109,4 +86,33 @@ pub(super) fn dispersion(session: &mut Session, arguments: &[String]) -> Done {
         out.set("tiers", report.iter().map(tier).collect::<Value>());
     }
     Ok(exit)
+}
+
+/// Shows the table of failure domains.
+fn show_tiers(out: &mut Output, report: &[TierReport], parts: usize, replicas: usize) {
+    let width = parts.to_string().len().max(5);
+    let columns = |numbers: &mut dyn Iterator<Item = u64>| {
+        numbers.map(|number| format!("{number:>width$}")).collect::<Vec<_>>().join(" ")
+    };
+    let names = report.iter().map(|tier| tier.name.len()).max().unwrap_or(0).max(30);
+    let head = format!(
+        "{:<names$} {:>width$} {:>6} {:>6} {}",
+        "Tier",
+        "Parts",
+        "%",
+        "Max",
+        columns(&mut (0..=replicas as u64))
+    );
+    let rule = "-".repeat(head.len());
+    out.show(format!("{rule}\n{head}\n{rule}"));
+    for tier in report {
+        out.show(format!(
+            "{:<names$} {:>width$} {:6.2} {:>6} {}",
+            tier.name,
+            tier.placed,
+            tier.dispersion,
+            tier.replicas_max,
+            columns(&mut tier.replicas.iter().copied())
+        ));
+    }
 }

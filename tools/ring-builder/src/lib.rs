@@ -1,7 +1,8 @@
-//! `ring-builder`, in `swift-ring-builder`'s words and exit codes.
+//! `ring-builder`, `ring-composer` and the ring analyzer.
 //!
-//! 0 done, 1 warning, 2 error. One file per subject; `--json` gives any command's answer as one
-//! object. What a command changes is written durably, under the lock that Swift's own tool takes.
+//! Commands, output and exit codes (0 done, 1 warning, 2 error) are those of `swift-ring-builder`.
+//! `--json` prints the result of any command as one object. Files are written durably, under the
+//! lock that Swift's own tool takes.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod analyze;
@@ -11,7 +12,7 @@ mod cooperative;
 mod devices;
 mod diff;
 mod dispersion;
-mod foresight;
+mod dry_run;
 mod moves;
 mod options;
 mod output;
@@ -32,12 +33,12 @@ use apus_daemon::Clock;
 use apus_daemon::clock::SystemClock;
 use apus_ring::builder::lock;
 
-use self::commands::{Effect, Lost, Run};
-use self::foresight::Foresight;
-use self::output::{Output, Problem};
-use self::session::{Names, Session, Unread};
+use self::commands::{Effect, RingFileContext, Run};
+use self::dry_run::DryRun;
+use self::output::{CommandError, Output};
+use self::session::{BuilderReadError, Names, Session};
 
-/// How a command ends.
+/// Exit code of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exit {
     Success,
@@ -61,12 +62,12 @@ impl From<Exit> for ExitCode {
     }
 }
 
-type Done = Result<Exit, Problem>;
+type CommandResult = Result<Exit, CommandError>;
 
 const USAGE: &str = include_str!("usage.txt");
 
-/// The lines of [`USAGE`] that tell of a command.
-fn usage(command: &str) -> Problem {
+/// The lines of [`USAGE`] about a command.
+fn usage(command: &str) -> CommandError {
     let mine = |line: &&str| {
         let words = line.trim_start().strip_prefix("<builder_file> ").unwrap_or(line.trim_start());
         words.split(' ').next() == Some(command)
@@ -83,7 +84,7 @@ fn usage(command: &str) -> Problem {
             }
         }
     }
-    Problem::Told(text)
+    CommandError::Message(text)
 }
 
 /// Runs one command line (without the program's name).
@@ -135,7 +136,12 @@ fn take_json(arguments: Vec<String>) -> (bool, Vec<String>) {
     (!json.is_empty(), rest)
 }
 
-fn run(given: &str, arguments: &[String], mut out: Output, now_seconds: u64) -> (Output, Done) {
+fn run(
+    given: &str,
+    arguments: &[String],
+    mut out: Output,
+    now_seconds: u64,
+) -> (Output, CommandResult) {
     let names = Names::of(given);
     let (name, arguments) = match arguments.split_first() {
         Some((name, rest)) => (Some(name.as_str()), rest),
@@ -148,16 +154,16 @@ fn run(given: &str, arguments: &[String], mut out: Output, now_seconds: u64) -> 
         out.say(format!("Note: using {builder} instead of {given} as builder file"));
     }
     let effect = command.map_or(Effect::Reads, |command| command.effect);
-    let (foresight, arguments) = match Foresight::take(arguments) {
-        Ok((foresight, _)) if foresight.dry_run && effect == Effect::Reads => {
+    let (dry, arguments) = match DryRun::take(arguments) {
+        Ok((dry, _)) if dry.dry_run && effect == Effect::Reads => {
             let name = name.unwrap_or("showing a builder");
-            return (out, Err(Problem::Told(format!("--dry-run: {name} changes nothing"))));
+            return (out, Err(CommandError::Message(format!("--dry-run: {name} changes nothing"))));
         }
         Ok(taken) => taken,
         Err(error) => return (out, Err(error)),
     };
-    let (arguments, dry_run) = (arguments.as_slice(), foresight.dry_run);
-    // What it reads it writes: nobody else may write in between.
+    let (arguments, dry_run) = (arguments.as_slice(), dry.dry_run);
+    // No other process may write between the command's reading and its writing.
     let folder = session::folder(&names.builder);
     let _lock = if effect != Effect::Reads && folder.is_dir() && !dry_run {
         match lock::take(folder) {
@@ -168,16 +174,17 @@ fn run(given: &str, arguments: &[String], mut out: Output, now_seconds: u64) -> 
         None
     };
     let builder = match (session::read_builder(&names.builder), command.map(|known| known.run)) {
-        (Ok(_) | Err(Unread::Missing(_)), Some(Run::Create)) => write::create(arguments),
-        (Ok(_) | Err(Unread::Missing(_)), Some(Run::Ring(run))) => {
-            let done = run(&Lost { names: &names, arguments, now_seconds, dry_run }, &mut out);
+        (Ok(_) | Err(BuilderReadError::Missing(_)), Some(Run::Create)) => write::create(arguments),
+        (Ok(_) | Err(BuilderReadError::Missing(_)), Some(Run::Ring(run))) => {
+            let done =
+                run(&RingFileContext { names: &names, arguments, now_seconds, dry_run }, &mut out);
             if dry_run && done.is_ok() {
-                foresight::nothing_written(&mut out);
+                dry_run::nothing_written(&mut out);
             }
             return (out, done);
         }
         (Ok(builder), _) => Ok(builder),
-        (Err(Unread::Missing(text) | Unread::Bad(text)), _) => Err(text.into()),
+        (Err(BuilderReadError::Missing(text) | BuilderReadError::Bad(text)), _) => Err(text.into()),
     };
     let builder = match builder {
         Ok(builder) => builder,
@@ -185,14 +192,14 @@ fn run(given: &str, arguments: &[String], mut out: Output, now_seconds: u64) -> 
     };
     let Some(command) = command else {
         let name = name.unwrap_or_default();
-        return (out, Err(Problem::Told(format!("Unknown command: {name}"))));
+        return (out, Err(CommandError::Message(format!("Unknown command: {name}"))));
     };
     let before = dry_run.then(|| builder.clone());
     let mut session = Session { names, builder, out, now_seconds, dry_run };
     let done = match command.run {
         Run::Builder(run) => run(&mut session, arguments).and_then(|exit| {
             if let Some(before) = before {
-                foresight.tell(&mut session, &before, effect)?;
+                dry.show(&mut session, &before, effect)?;
             }
             Ok(exit)
         }),

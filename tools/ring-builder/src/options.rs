@@ -1,9 +1,10 @@
 //! Options that commands have in common, under Swift's names and letters.
 
-use apus_ring::search::{Wanted, normal_address};
+use apus_ring::SyntaxError;
+use apus_ring::search::{DeviceSpec, normal_address};
 use clap::Parser;
 
-use super::output::Problem;
+use super::output::CommandError;
 
 /// Devices by search value or by options, never both.
 #[derive(Debug, Parser)]
@@ -60,29 +61,29 @@ pub(super) struct DeviceOptions {
     /// Assume a yes response to all questions
     #[arg(short, long)]
     pub(super) yes: bool,
-    /// What is no option
+    /// Arguments that are not options
     pub(super) words: Vec<String>,
 }
 
 /// Parses a command's options; help and errors are printed as usual, help ends with 0 and errors
 /// with 2.
-pub(super) fn parse<T: Parser>(arguments: &[String]) -> Result<T, Problem> {
+pub(super) fn parse<T: Parser>(arguments: &[String]) -> Result<T, CommandError> {
     let command = T::command().bin_name("ring-builder ... <command>");
     let found =
         command.try_get_matches_from(arguments).and_then(|found| T::from_arg_matches(&found));
     found.map_err(|error| {
-        // A pipe that is closed early is not our error.
+        // A pipe that is closed early is not an error.
         let _ = error.print();
-        if error.use_stderr() { Problem::Silent } else { Problem::Helped }
+        if error.use_stderr() { CommandError::Printed } else { CommandError::HelpShown }
     })
 }
 
-fn address(text: Option<&String>) -> Result<Option<String>, String> {
+fn address(text: Option<&String>) -> Result<Option<String>, SyntaxError> {
     text.filter(|text| !text.is_empty()).map(|text| normal_address(text)).transpose()
 }
 
 impl DeviceOptions {
-    /// Whether devices are told by options.
+    /// Whether devices are selected by options.
     pub(super) fn by_options(&self) -> bool {
         let is_text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         let is_port = |port: Option<i64>| port.is_some_and(|port| port != 0);
@@ -92,9 +93,9 @@ impl DeviceOptions {
             || self.weight.is_some()
     }
 
-    /// The devices that options ask for, or tell of.
-    pub(super) fn wanted(&self) -> Result<Wanted, String> {
-        Ok(Wanted {
+    /// The devices that the options select or describe.
+    pub(super) fn spec(&self) -> Result<DeviceSpec, SyntaxError> {
+        Ok(DeviceSpec {
             id: self.id,
             region: self.region,
             zone: self.zone,
@@ -108,17 +109,17 @@ impl DeviceOptions {
         })
     }
 
-    /// What `--change-*` options ask for.
-    pub(super) fn change(&self) -> Result<Wanted, String> {
+    /// The changes by the `--change-*` options.
+    pub(super) fn change(&self) -> Result<DeviceSpec, SyntaxError> {
         let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        Ok(Wanted {
+        Ok(DeviceSpec {
             ip: address(self.change_ip.as_ref())?,
             port: self.change_port.filter(|port| *port != 0),
             replication_ip: address(self.change_replication_ip.as_ref())?,
             replication_port: self.change_replication_port.filter(|port| *port != 0),
             device: text(&self.change_device),
             meta: text(&self.change_meta),
-            ..Wanted::default()
+            ..DeviceSpec::default()
         })
     }
 }
@@ -132,7 +133,7 @@ pub(super) struct FormatOptions {
 }
 
 impl FormatOptions {
-    /// The version, and Swift's words when none is given.
+    /// The version, and Swift's note when none is given.
     pub(super) fn version(&self) -> (u8, Option<&'static str>) {
         const NOTE: &str = "\
 Defaulting to --format-version=1. This ensures the ring

@@ -1,48 +1,73 @@
-//! What a command says: lines as they come, or one JSON object at its end.
+//! Output of commands: lines at once, or one JSON object at the end.
 
+use std::fmt;
+
+use apus_disk::WriteError;
+use apus_ring::builder::lock::LockError;
+use apus_ring::{BuilderError, RingError, SyntaxError};
 use serde_json::{Map, Value, json};
 
 use super::Exit;
+use super::quantity::QuantityError;
 
-/// Why a command ends with 2.
+/// A failure of a command, which then exits with 2.
 #[derive(Debug)]
-pub(super) enum Problem {
-    /// What Swift's tool tells on its standard output.
-    Told(String),
-    /// What Swift's tool ends with a traceback for.
+pub(super) enum CommandError {
+    /// Swift's tool prints it on standard output.
+    Message(String),
+    /// Swift's tool ends with a traceback.
     Uncaught(String),
-    /// Nothing is left to say.
-    Silent,
-    /// None: its options were asked for, and told.
-    Helped,
+    /// The message was printed already.
+    Printed,
+    /// Not a failure: the help was requested and printed.
+    HelpShown,
 }
 
-impl Problem {
-    /// What there is to say of it.
-    pub(super) fn into_text(self) -> String {
+impl CommandError {
+    /// A failure for which Swift's tool ends with a traceback.
+    pub(super) fn uncaught(error: impl fmt::Display) -> Self {
+        Self::Uncaught(error.to_string())
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Told(text) | Self::Uncaught(text) => text,
-            Self::Silent | Self::Helped => String::new(),
+            Self::Message(text) | Self::Uncaught(text) => f.write_str(text),
+            Self::Printed | Self::HelpShown => Ok(()),
         }
     }
 }
 
-impl From<String> for Problem {
+impl From<String> for CommandError {
     fn from(text: String) -> Self {
-        Self::Told(text)
+        Self::Message(text)
     }
 }
 
-impl From<&str> for Problem {
+impl From<&str> for CommandError {
     fn from(text: &str) -> Self {
-        Self::Told(text.to_owned())
+        Self::Message(text.to_owned())
     }
 }
 
-/// Where a command's words go.
+/// Errors that Swift's tool prints on standard output.
+macro_rules! messages {
+    ($($error:ty),*) => {
+        $(impl From<$error> for CommandError {
+            fn from(error: $error) -> Self {
+                Self::Message(error.to_string())
+            }
+        })*
+    };
+}
+
+messages!(BuilderError, LockError, QuantityError, RingError, SyntaxError, WriteError);
+
+/// The output of a command.
 #[derive(Debug)]
 pub(super) struct Output {
-    /// Facts and lines; `None` prints lines at once.
+    /// Values and lines; `None` prints lines at once.
     json: Option<(Map<String, Value>, Vec<String>)>,
 }
 
@@ -55,7 +80,7 @@ impl Output {
         self.json.is_some()
     }
 
-    /// Says a line, or several.
+    /// Prints a line, or several.
     pub(super) fn say(&mut self, text: impl Into<String>) {
         let text = text.into();
         match &mut self.json {
@@ -64,14 +89,14 @@ impl Output {
         }
     }
 
-    /// Says a line that tells people what [`Output::set`] tells programs.
+    /// Prints a line unless the output is JSON, where [`Output::set`] has the same.
     pub(super) fn show(&mut self, text: impl Into<String>) {
         if !self.is_json() {
             self.say(text);
         }
     }
 
-    /// Says a warning beside what scripts read.
+    /// Prints a warning on standard error, apart from what scripts read.
     pub(super) fn warn(&mut self, text: &str) {
         match &mut self.json {
             Some((_, lines)) => lines.push(text.trim_end().to_owned()),
@@ -79,25 +104,25 @@ impl Output {
         }
     }
 
-    /// Sets a fact of the JSON object.
+    /// Sets a value of the JSON object.
     pub(super) fn set(&mut self, key: &str, value: impl Into<Value>) {
         if let Some((facts, _)) = &mut self.json {
             facts.insert(key.to_owned(), value.into());
         }
     }
 
-    /// Ends: says what went wrong, and the JSON object.
-    pub(super) fn end(mut self, done: Result<Exit, Problem>) -> Exit {
+    /// Prints the failure, and the JSON object; returns the exit code.
+    pub(super) fn end(mut self, done: Result<Exit, CommandError>) -> Exit {
         let exit = match done {
             Ok(exit) => exit,
-            Err(Problem::Helped) => return Exit::Success,
+            Err(CommandError::HelpShown) => return Exit::Success,
             Err(problem) => {
                 match problem {
-                    Problem::Told(text) if self.is_json() => self.set("error", text),
-                    Problem::Uncaught(text) if self.is_json() => self.set("error", text),
-                    Problem::Told(text) => self.say(text),
-                    Problem::Uncaught(text) => self.warn(&format!("ring-builder: {text}")),
-                    Problem::Silent | Problem::Helped => {}
+                    CommandError::Message(text) if self.is_json() => self.set("error", text),
+                    CommandError::Uncaught(text) if self.is_json() => self.set("error", text),
+                    CommandError::Message(text) => self.say(text),
+                    CommandError::Uncaught(text) => self.warn(&format!("ring-builder: {text}")),
+                    CommandError::Printed | CommandError::HelpShown => {}
                 }
                 Exit::Error
             }

@@ -18,10 +18,10 @@ use serde_json::{Value, json};
 
 use super::devices::not_rebalanced;
 use super::options::parse;
-use super::output::Problem;
+use super::output::CommandError;
 use super::progress::Progress;
 use super::session::{Session, put};
-use super::{Done, Exit, diff};
+use super::{CommandResult, Exit, diff};
 
 #[derive(Debug, Parser)]
 #[command(no_binary_name = true, infer_long_args = true, args_override_self = true)]
@@ -72,8 +72,8 @@ fn figures(builder: &RingBuilder) -> BTreeMap<Tier, Figures> {
         .collect()
 }
 
-/// A builder as a ring file tells it, to count with.
-fn builder_of(ring: UncheckedRing) -> Result<RingBuilder, String> {
+/// A builder with the devices and assignments of a ring file.
+fn builder_of(ring: UncheckedRing) -> Result<RingBuilder, CommandError> {
     let mut builder = RingBuilder::new(ring.part_power, ring.replica_count(), 0)?;
     let mut held: BTreeMap<u32, u64> = BTreeMap::new();
     for id in ring.rows.iter().flatten() {
@@ -126,8 +126,10 @@ struct Picture {
 }
 
 impl Picture {
-    fn draw<B: DrawingBackend>(&self, root: &DrawingArea<B, Shift>) -> Result<(), String> {
-        let text = |error: DrawingAreaErrorKind<B::ErrorType>| format!("picture: {error}");
+    fn draw<B: DrawingBackend>(&self, root: &DrawingArea<B, Shift>) -> Result<(), CommandError> {
+        let text = |error: DrawingAreaErrorKind<B::ErrorType>| {
+            CommandError::from(format!("picture: {error}"))
+        };
         root.fill(&WHITE).map_err(text)?;
         let root = root.titled(&self.title, ("sans-serif", 20)).map_err(text)?;
         let areas = root.split_evenly((self.levels.len() * 2, 1));
@@ -219,23 +221,23 @@ fn system_font() -> Option<PathBuf> {
 }
 
 /// Registers the font by which text is measured, and drawn into .png.
-fn use_font(given: Option<PathBuf>) -> Result<(), String> {
+fn use_font(given: Option<PathBuf>) -> Result<(), CommandError> {
     let path = given.or_else(system_font);
-    let path = path.ok_or_else(|| format!("no TrueType font is in {FONTS}: give one by --font"))?;
+    let path = path.ok_or_else(|| format!("no TrueType font is in {FONTS}: use --font"))?;
     let font = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     // The library keeps fonts for the life of the process, which ends soon.
     let font: &'static [u8] = Vec::leak(font);
     plotters::style::register_font("sans-serif", FontStyle::Normal, font)
-        .map_err(|_| format!("{}: no TrueType font", path.display()))
+        .map_err(|_| format!("{}: not a TrueType font", path.display()).into())
 }
 
-fn svg(picture: &Picture, size: (u32, u32)) -> Result<Vec<u8>, String> {
+fn svg(picture: &Picture, size: (u32, u32)) -> Result<Vec<u8>, CommandError> {
     let mut text = String::new();
     picture.draw(&SVGBackend::with_string(&mut text, size).into_drawing_area())?;
     Ok(text.into_bytes())
 }
 
-fn png(picture: &Picture, size: (u32, u32)) -> Result<Vec<u8>, String> {
+fn png(picture: &Picture, size: (u32, u32)) -> Result<Vec<u8>, CommandError> {
     let (width, height) = size;
     let mut pixels = vec![0; width as usize * height as usize * 3];
     picture.draw(&BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area())?;
@@ -248,7 +250,7 @@ fn png(picture: &Picture, size: (u32, u32)) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-pub(super) fn plot(session: &mut Session, arguments: &[String]) -> Done {
+pub(super) fn plot(session: &mut Session, arguments: &[String]) -> CommandResult {
     let options: Options = parse(arguments)?;
     let mut after = session.builder.clone();
     if after.devices_changed {
@@ -256,7 +258,7 @@ pub(super) fn plot(session: &mut Session, arguments: &[String]) -> Done {
         let placed = place(&mut after, session.now_seconds, 0);
         progress.end();
         placed?;
-        session.out.show("Devices changed: shown is what a rebalance now would come to.");
+        session.out.show("Devices changed: the picture shows the result of a rebalance.");
     } else {
         not_rebalanced(session)?;
         after.note_dispersion();
@@ -270,7 +272,7 @@ pub(super) fn plot(session: &mut Session, arguments: &[String]) -> Done {
     let levels: Vec<Vec<Bar>> =
         (0..LEVELS.len()).map(|level| bars(before.as_ref(), &after, level)).collect();
     let title = session.names.builder.file_name().unwrap_or_default().to_string_lossy();
-    let told = json!(LEVELS.iter().zip(&levels).map(|(level, bars)| {
+    let entries = json!(LEVELS.iter().zip(&levels).map(|(level, bars)| {
         let figures = |figures: Option<Figures>| {
             figures.map(|(fill, dispersion)| json!({ "fill": fill, "dispersion": dispersion }))
         };
@@ -287,7 +289,7 @@ pub(super) fn plot(session: &mut Session, arguments: &[String]) -> Done {
         Some("png") => png(&picture, size)?,
         _ => {
             let path = options.picture.display();
-            return Err(Problem::Told(format!(
+            return Err(CommandError::Message(format!(
                 "{path}: expected a name that ends with .svg or .png"
             )));
         }
@@ -295,6 +297,6 @@ pub(super) fn plot(session: &mut Session, arguments: &[String]) -> Done {
     put(&options.picture, &bytes)?;
     session.out.show(format!("Written to {}", options.picture.display()));
     session.out.set("picture", json!(options.picture));
-    session.out.set("levels", told);
+    session.out.set("levels", entries);
     Ok(Exit::Success)
 }

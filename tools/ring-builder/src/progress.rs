@@ -1,4 +1,4 @@
-//! A sign of life during long work, on terminals only.
+//! Progress bars and spinners on terminals.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::Output;
 
-/// How often a terminal is told.
+/// How often a terminal is updated.
 const TICK: Duration = Duration::from_millis(200);
 const BAR: &str = "{spinner} [{bar:24}] {pos}/{len} {msg}";
 
-/// A bar or spinner on standard error; nothing when that is no terminal, or JSON is asked for.
+/// A bar or spinner on standard error; nothing without a terminal, or when the output is JSON.
 #[derive(Debug)]
 pub struct Progress(Option<ProgressBar>);
 
@@ -25,7 +25,7 @@ impl Progress {
             return Self(None);
         }
         let bar = ProgressBar::new_spinner().with_message(what.to_owned());
-        // At once: the first tick of its thread may come late.
+        // Immediately: the first tick of its thread may come late.
         bar.tick();
         bar.enable_steady_tick(TICK);
         Self(Some(bar))
@@ -37,7 +37,7 @@ impl Progress {
             return Self(None);
         }
         let bar = ProgressBar::new(parts as u64);
-        // A template of ours that does not parse leaves the usual bar.
+        // An invalid template leaves the default bar.
         if let Ok(style) = ProgressStyle::with_template(BAR) {
             bar.set_style(style.progress_chars("=> "));
         }
@@ -46,7 +46,7 @@ impl Progress {
         Self(Some(bar))
     }
 
-    /// Says which part is being done; those before it are.
+    /// Shows the part in progress; `done` parts are complete.
     pub fn at(&self, done: usize, what: &str) {
         if let Some(bar) = &self.0 {
             bar.set_position(done as u64);
@@ -54,15 +54,15 @@ impl Progress {
         }
     }
 
-    /// Lets something else be printed meanwhile.
-    pub(super) fn beside<T>(&self, print: impl FnOnce() -> T) -> T {
+    /// Prints something else without disturbing the bar.
+    pub(super) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.0 {
             Some(bar) => bar.suspend(print),
             None => print(),
         }
     }
 
-    /// The work is done; the terminal is as it was.
+    /// Ends the work and restores the terminal.
     pub fn end(self) {}
 }
 

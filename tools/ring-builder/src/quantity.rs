@@ -1,8 +1,22 @@
-//! Amounts of bytes and times as operators write and read them.
+//! Amounts of bytes as operators write and read them.
+
+use std::fmt;
+
+/// An amount of bytes that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct QuantityError(String);
+
+impl fmt::Display for QuantityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: expected bytes, such as 800GB, 1.5T or 2TiB", self.0)
+    }
+}
+
+impl std::error::Error for QuantityError {}
 
 /// Reads bytes: `1.5T`, `800GB` (steps of 1000) or `2TiB` (steps of 1024).
-pub(super) fn bytes(text: &str) -> Result<f64, String> {
-    let refuse = || format!("{text:?}: expected bytes, such as 800GB, 1.5T or 2TiB");
+pub(super) fn bytes(text: &str) -> Result<f64, QuantityError> {
+    let refuse = || QuantityError(text.to_owned());
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let number: f64 = number.parse().map_err(|_| refuse())?;

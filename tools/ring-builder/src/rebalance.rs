@@ -1,16 +1,17 @@
-//! Rebalance: places partitions anew and writes builder and ring.
+//! `rebalance`: assigns partitions to devices, and writes builder and ring.
 
 use apus_daemon::seed;
+use apus_ring::BuilderError;
 use apus_ring::builder::{Placed, RingBuilder, place};
 use apus_ring::search::format_device;
 use clap::Parser;
 use serde_json::json;
 
 use super::options::{FormatOptions, parse};
-use super::output::{Output, Problem};
+use super::output::{CommandError, Output};
 use super::progress::Progress;
 use super::session::Session;
-use super::{Done, Exit};
+use super::{CommandResult, Exit};
 
 const RULE: &str =
     "-------------------------------------------------------------------------------";
@@ -25,37 +26,37 @@ struct Options {
     /// Save even if less than 1 % of the partitions changed
     #[arg(short, long)]
     force: bool,
-    /// What to break ties by; any text
+    /// Seed of random choices; any text
     #[arg(short, long, allow_hyphen_values = true)]
     seed: Option<String>,
-    /// Tell what each device holds and lacks
+    /// Show what each device holds and lacks
     #[arg(short, long)]
     debug: bool,
     #[command(flatten)]
     format: FormatOptions,
-    /// The seed, too
+    /// The seed, as an argument
     positional_seed: Option<String>,
 }
 
-/// A number from any text, so that a word is as good a seed.
+/// A number from any text.
 pub(super) fn seed_of(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// The seed that was given, or one by chance.
-pub(super) fn seed_or_chance(given: Option<&str>) -> u64 {
+/// The given seed, or a random one.
+pub(super) fn seed_or_random(given: Option<&str>) -> u64 {
     given.map_or_else(|| u64::from_le_bytes(seed::bytes()), seed_of)
 }
 
-fn validation_error(error: &str) -> Problem {
-    Problem::Told(format!(
+fn validation_error(error: &BuilderError) -> CommandError {
+    CommandError::Message(format!(
         "{RULE}\nAn error has occurred during ring validation. Common\ncauses of failure are rings that are empty or do not\nhave enough devices to accommodate the replica count.\nOriginal exception message:\n {error}\n{RULE}"
     ))
 }
 
-pub(super) fn rebalance(session: &mut Session, arguments: &[String]) -> Done {
+pub(super) fn rebalance(session: &mut Session, arguments: &[String]) -> CommandResult {
     let options: Options = parse(arguments)?;
     let (version, note) = options.format.version();
     if let Some(note) = note {
@@ -66,7 +67,7 @@ pub(super) fn rebalance(session: &mut Session, arguments: &[String]) -> Done {
                     You need to finish the increase first before rebalancing."
             .into());
     }
-    let seed = seed_or_chance(options.seed.or(options.positional_seed).as_deref());
+    let seed = seed_or_random(options.seed.or(options.positional_seed).as_deref());
     let (devices_changed, last) =
         (session.builder.devices_changed, session.builder.balance().percent);
     let last_dispersion = session.builder.dispersion_is_known.then_some(session.builder.dispersion);
@@ -76,7 +77,7 @@ pub(super) fn rebalance(session: &mut Session, arguments: &[String]) -> Done {
     let outcome = place(&mut session.builder, session.now_seconds, seed);
     let Placed { moved, removed, balance } = outcome.map_err(|error| validation_error(&error))?;
     if options.debug {
-        progress.beside(|| debug(session));
+        progress.suspend(|| debug(session));
     }
     session.out.set("moved", moved);
     session.out.set("removed_devices", removed);
@@ -109,7 +110,7 @@ pub(super) fn rebalance(session: &mut Session, arguments: &[String]) -> Done {
     }
     progress.at(1, "checking the ring");
     session.builder.validate().map_err(|error| validation_error(&error))?;
-    let exit = progress.beside(|| tell(&mut session.out, &session.builder, moved, balance));
+    let exit = progress.suspend(|| show_result(&mut session.out, &session.builder, moved, balance));
     progress.at(2, "writing the ring");
     session.save_ring(&session.builder.ring_data(), version)?;
     progress.at(3, "writing the builder");
@@ -119,8 +120,13 @@ pub(super) fn rebalance(session: &mut Session, arguments: &[String]) -> Done {
     Ok(exit)
 }
 
-/// Tells what a rebalance did, and what is still to be wished for.
-pub(super) fn tell(out: &mut Output, builder: &RingBuilder, moved: u64, balance: f64) -> Exit {
+/// Shows the result of a rebalance, with notes on balance and dispersion.
+pub(super) fn show_result(
+    out: &mut Output,
+    builder: &RingBuilder,
+    moved: u64,
+    balance: f64,
+) -> Exit {
     let (dispersion, overload, hours) =
         (builder.dispersion, builder.overload, builder.min_part_hours);
     let share = 100.0 * moved as f64 / builder.partitions() as f64;

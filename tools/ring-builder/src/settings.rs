@@ -1,21 +1,21 @@
-//! Settings of the builder itself: hours, replicas, overload, part power.
+//! Commands on a builder's settings: hours, replicas, overload, part power.
 
 use apus_ring::python;
 
-use super::output::Problem;
+use super::output::CommandError;
 use super::session::Session;
-use super::{Done, Exit, usage};
+use super::{CommandResult, Exit, usage};
 
-pub(super) fn pretend_min_part_hours_passed(session: &mut Session) -> Done {
+pub(super) fn pretend_min_part_hours_passed(session: &mut Session) -> CommandResult {
     session.builder.pretend_min_part_hours_passed();
     session.builder.last_moves_epoch = 0;
     session.save()?;
     Ok(Exit::Success)
 }
 
-pub(super) fn set_min_part_hours(session: &mut Session, arguments: &[String]) -> Done {
+pub(super) fn set_min_part_hours(session: &mut Session, arguments: &[String]) -> CommandResult {
     let text = arguments.first().ok_or_else(|| usage("set_min_part_hours"))?;
-    let hours = python::int(text).map_err(Problem::Uncaught)?;
+    let hours = python::int(text).map_err(CommandError::uncaught)?;
     session.builder.min_part_hours = u64::try_from(hours)
         .map_err(|_| format!("min_part_hours must be non-negative (was {hours})"))?;
     session.out.say(format!(
@@ -28,7 +28,7 @@ pub(super) fn set_min_part_hours(session: &mut Session, arguments: &[String]) ->
 
 const LATER: &str = "The change will take effect after the next rebalance.";
 
-pub(super) fn set_replicas(session: &mut Session, arguments: &[String]) -> Done {
+pub(super) fn set_replicas(session: &mut Session, arguments: &[String]) -> CommandResult {
     let text = arguments.first().ok_or_else(|| usage("set_replicas"))?;
     let replicas = python::float(text).map_err(|_| format!("\"{text}\" is not a valid number."))?;
     if replicas < 1.0 {
@@ -41,7 +41,7 @@ pub(super) fn set_replicas(session: &mut Session, arguments: &[String]) -> Done 
     Ok(Exit::Success)
 }
 
-pub(super) fn set_overload(session: &mut Session, arguments: &[String]) -> Done {
+pub(super) fn set_overload(session: &mut Session, arguments: &[String]) -> CommandResult {
     let text = arguments.first().ok_or_else(|| usage("set_overload"))?;
     let number = text.trim_end_matches('%');
     let is_percent = text.ends_with('%');
@@ -68,7 +68,7 @@ pub(super) fn set_overload(session: &mut Session, arguments: &[String]) -> Done 
 
 const NEXT_WRITE: &str = "The change will take effect after the next write_ring.";
 
-pub(super) fn prepare_increase_partition_power(session: &mut Session) -> Done {
+pub(super) fn prepare_increase_partition_power(session: &mut Session) -> CommandResult {
     let name = session.names.builder.file_name().unwrap_or_default().to_string_lossy();
     if !name.contains("object") {
         return Err("Partition power increase is only supported for object rings.".into());
@@ -88,10 +88,10 @@ pub(super) fn prepare_increase_partition_power(session: &mut Session) -> Done {
          before the partition power increase",
         session.builder.part_power + 1
     ));
-    told(session)
+    show_part_powers(session)
 }
 
-pub(super) fn increase_partition_power(session: &mut Session) -> Done {
+pub(super) fn increase_partition_power(session: &mut Session) -> CommandResult {
     if !session.builder.increase_partition_power() {
         return Err("Ring partition power cannot be increased. Either the ring\n\
                     was not prepared yet, or this operation has already run."
@@ -102,10 +102,10 @@ pub(super) fn increase_partition_power(session: &mut Session) -> Done {
         .say(format!("The partition power is now {}.\n{NEXT_WRITE}", session.builder.part_power));
     session.builder.age_moves_to(session.now_seconds);
     session.save()?;
-    told(session)
+    show_part_powers(session)
 }
 
-pub(super) fn cancel_increase_partition_power(session: &mut Session) -> Done {
+pub(super) fn cancel_increase_partition_power(session: &mut Session) -> CommandResult {
     if !session.builder.cancel_increase_partition_power() {
         return Err("Ring partition power increase cannot be canceled.".into());
     }
@@ -116,19 +116,19 @@ pub(super) fn cancel_increase_partition_power(session: &mut Session) -> Done {
          cleanup (using swift-object-relinker) the hard links",
         session.builder.part_power
     ));
-    told(session)
+    show_part_powers(session)
 }
 
-pub(super) fn finish_increase_partition_power(session: &mut Session) -> Done {
+pub(super) fn finish_increase_partition_power(session: &mut Session) -> CommandResult {
     if !session.builder.finish_increase_partition_power() {
         return Err("Ring partition power increase cannot be finished.".into());
     }
     session.out.say(NEXT_WRITE);
     session.save()?;
-    told(session)
+    show_part_powers(session)
 }
 
-fn told(session: &mut Session) -> Done {
+fn show_part_powers(session: &mut Session) -> CommandResult {
     session.out.set("part_power", session.builder.part_power);
     session.out.set("next_part_power", session.builder.next_part_power);
     Ok(Exit::Success)

@@ -1,4 +1,4 @@
-//! The builder without a command, and the version of its ring file.
+//! The default command, which shows the builder, and `version`.
 
 use std::collections::BTreeSet;
 
@@ -7,12 +7,12 @@ use apus_ring::format;
 use apus_ring::search::bracketed;
 use serde_json::{Value, json};
 
-use super::commands::Lost;
-use super::output::Output;
+use super::commands::RingFileContext;
+use super::output::{CommandError, Output};
 use super::session::Session;
-use super::{Done, Exit};
+use super::{CommandResult, Exit};
 
-/// A device as `--json` tells it.
+/// A device as JSON.
 pub(super) fn device_json(builder: &RingBuilder, known: &BuilderDevice) -> Value {
     let BuilderDevice { device, parts, parts_wanted } = known;
     json!({
@@ -33,7 +33,7 @@ pub(super) fn device_json(builder: &RingBuilder, known: &BuilderDevice) -> Value
     })
 }
 
-/// Columns as wide as their widest value, as Swift lays them out.
+/// A table with Swift's columns.
 fn table(session: &mut Session, devices: &[BuilderDevice], is_empty: bool) {
     let replication = |known: &BuilderDevice| {
         let device = &known.device;
@@ -99,7 +99,7 @@ fn ring_state(session: &Session) -> (&'static str, String) {
     }
 }
 
-pub(super) fn default(session: &mut Session) -> Done {
+pub(super) fn default(session: &mut Session) -> CommandResult {
     let builder = &session.builder;
     let mut devices: Vec<BuilderDevice> = builder.devices().cloned().collect();
     devices.sort_by(|one, other| {
@@ -206,11 +206,11 @@ fn increase(session: &Session, ring: &str) -> Vec<String> {
     lines
 }
 
-/// Tells of the ring file; the builder may be lost.
-pub(super) fn version(lost: &Lost<'_>, out: &mut Output) -> Done {
-    let name = lost.names.ring.display();
-    let bytes = std::fs::read(&lost.names.ring)
-        .map_err(|error| super::Problem::Uncaught(format!("{name}: {error}")))?;
+/// Shows the version of the ring file; the builder may be missing.
+pub(super) fn version(context: &RingFileContext<'_>, out: &mut Output) -> CommandResult {
+    let name = context.names.ring.display();
+    let bytes = std::fs::read(&context.names.ring)
+        .map_err(|error| CommandError::Uncaught(format!("{name}: {error}")))?;
     let format = format::version(&bytes)?;
     let ring = format::decode(&bytes)?;
     out.show(format!(

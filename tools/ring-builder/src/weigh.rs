@@ -1,7 +1,7 @@
-//! `ring-builder B weigh`: weights that follow the sizes of disks, which their servers tell.
+//! `ring-builder B weigh`: weights by the sizes of disks, as their servers report them.
 //!
-//! The scale is the operator's own: what a byte weighs on average now, or `--unit`. Devices that
-//! are drained (weight 0), leave, or did not answer keep their weight.
+//! The scale is the current average weight of a byte, or `--unit`. Devices that are drained (weight
+//! 0), leave the ring or did not respond keep their weight.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,12 +14,12 @@ use clap::Parser;
 use serde_json::{Value, json};
 
 use super::options::parse;
-use super::output::Problem;
+use super::output::CommandError;
 use super::progress::Progress;
 use super::quantity::{bytes, show_bytes};
 use super::session::Session;
 use super::table::aligned;
-use super::{Done, Exit};
+use super::{CommandResult, Exit};
 
 #[derive(Debug, Parser)]
 #[command(no_binary_name = true, infer_long_args = true, args_override_self = true)]
@@ -27,10 +27,10 @@ struct Options {
     /// Set the proposed weights
     #[arg(long)]
     apply: bool,
-    /// Bytes that weigh 1, such as 1GB; what they weigh on average now without it
+    /// Bytes that weigh 1, such as 1GB; by default the current average
     #[arg(long, value_parser = bytes)]
     unit: Option<f64>,
-    /// Leave weights that are off by less than this, in percent
+    /// Keep weights that differ by less than this, in percent
     #[arg(long, default_value_t = 1.0)]
     tolerance: f64,
     /// Seconds to wait for a server
@@ -38,7 +38,7 @@ struct Options {
     timeout: u64,
 }
 
-/// What is known of one device.
+/// Weights and sizes of one device.
 #[derive(Debug)]
 struct Weighed {
     id: DeviceId,
@@ -49,11 +49,11 @@ struct Weighed {
     proposed: f64,
 }
 
-/// Sizes and use of a ring's devices by id, and what could not be found out.
+/// Sizes and usage of a ring's devices by id, and a line per failure.
 fn known_disks(
     builder: &RingBuilder,
     timeout: Duration,
-) -> Result<(BTreeMap<DeviceId, Disk>, Vec<String>), String> {
+) -> Result<(BTreeMap<DeviceId, Disk>, Vec<String>), CommandError> {
     let devices = || builder.devices().map(|known| &known.device);
     let servers: BTreeSet<(String, String)> =
         devices().map(|device| (device.ip.clone(), device.address())).collect();
@@ -75,10 +75,10 @@ fn known_disks(
 }
 
 /// Bytes on all devices of a ring, for `--used recon`.
-pub(super) fn used_bytes(builder: &RingBuilder, timeout: Duration) -> Result<f64, String> {
+pub(super) fn used_bytes(builder: &RingBuilder, timeout: Duration) -> Result<f64, CommandError> {
     let (known, failures) = known_disks(builder, timeout)?;
     if !failures.is_empty() {
-        return Err(format!("--used recon: {}", failures.join("\n")));
+        return Err(format!("--used recon: {}", failures.join("\n")).into());
     }
     Ok(known.values().map(|disk| disk.used as f64).sum())
 }
@@ -88,13 +88,13 @@ fn rounded(weight: f64) -> f64 {
     (weight * 100.0).round() / 100.0
 }
 
-/// What weighs how much, and what should.
+/// Current and proposed weights.
 fn weigh_all(
     builder: &RingBuilder,
     disks: &BTreeMap<DeviceId, Disk>,
     unit: Option<f64>,
     tolerance: f64,
-) -> Result<Vec<Weighed>, String> {
+) -> Result<Vec<Weighed>, CommandError> {
     let is_kept = |id: DeviceId, weight: f64| weight <= 0.0 || builder.removed.contains(&id);
     let (mut weights, mut sizes) = (0.0, 0.0);
     for known in builder.devices() {
@@ -106,7 +106,7 @@ fn weigh_all(
     }
     let each = match unit {
         Some(unit) if unit > 0.0 => 1.0 / unit,
-        Some(_) => return Err("--unit: expected more than 0 bytes".to_owned()),
+        Some(_) => return Err("--unit: expected more than 0 bytes".into()),
         None if sizes > 0.0 => weights / sizes,
         None => 0.0,
     };
@@ -128,7 +128,7 @@ fn weigh_all(
     Ok(builder.devices().filter_map(weigh).collect())
 }
 
-pub(super) fn weigh(session: &mut Session, arguments: &[String]) -> Done {
+pub(super) fn weigh(session: &mut Session, arguments: &[String]) -> CommandResult {
     let options: Options = parse(arguments)?;
     let progress = Progress::spinner(&session.out, "asking servers");
     let known = known_disks(&session.builder, Duration::from_secs(options.timeout));
@@ -138,14 +138,14 @@ pub(super) fn weigh(session: &mut Session, arguments: &[String]) -> Done {
         session.out.say(failure.clone());
     }
     if disks.is_empty() {
-        return Err("No server told the size of a device of this ring.".into());
+        return Err("No server reported the size of a device of this ring.".into());
     }
     let weighed = weigh_all(&session.builder, &disks, options.unit, options.tolerance)?;
-    tell(session, &weighed);
+    show(session, &weighed);
     if options.apply {
         let mut count = 0;
         for one in weighed.iter().filter(|one| one.weight != one.proposed) {
-            session.builder.set_weight(one.id, one.proposed).map_err(Problem::Told)?;
+            session.builder.set_weight(one.id, one.proposed)?;
             count += 1;
         }
         session.save()?;
@@ -155,7 +155,7 @@ pub(super) fn weigh(session: &mut Session, arguments: &[String]) -> Done {
     Ok(if failures.is_empty() { Exit::Success } else { Exit::Warning })
 }
 
-fn tell(session: &mut Session, weighed: &[Weighed]) {
+fn show(session: &mut Session, weighed: &[Weighed]) {
     let used: f64 = weighed.iter().map(|one| one.used as f64).sum();
     let weights: f64 = weighed.iter().map(|one| one.proposed).sum();
     // When the data has moved, each device has its share by weight of what is there now.
@@ -183,7 +183,7 @@ fn tell(session: &mut Session, weighed: &[Weighed]) {
     for line in aligned(std::iter::once(&head).chain(&rows)) {
         session.out.show(line);
     }
-    let told = |one: &Weighed| {
+    let entry = |one: &Weighed| {
         json!({
             "id": one.id,
             "size": one.size,
@@ -194,7 +194,7 @@ fn tell(session: &mut Session, weighed: &[Weighed]) {
             "proposed": one.proposed,
         })
     };
-    session.out.set("devices", weighed.iter().map(told).collect::<Value>());
+    session.out.set("devices", weighed.iter().map(entry).collect::<Value>());
 }
 
 #[cfg(test)]

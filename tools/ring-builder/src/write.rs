@@ -1,4 +1,4 @@
-//! Making a builder, writing its ring without moving anything, and bringing a lost builder back.
+//! `create`, `write_ring`, and `write_builder`, which recovers a lost builder.
 
 use std::collections::HashMap;
 
@@ -9,28 +9,32 @@ use apus_ring::format;
 use apus_ring::python;
 use clap::Parser;
 
-use super::commands::Lost;
-use super::foresight::nothing_written;
+use super::commands::RingFileContext;
+use super::dry_run::nothing_written;
 use super::options::{FormatOptions, parse};
-use super::output::{Output, Problem};
+use super::output::{CommandError, Output};
 use super::session::{Names, Session};
-use super::{Done, Exit, usage};
+use super::{CommandResult, Exit, usage};
 
-/// Hours that a builder gets whose own are lost.
+/// `min_part_hours` of a recovered builder.
 const LOST_HOURS: i64 = 24;
 
 /// A new builder.
-pub(super) fn create(arguments: &[String]) -> Result<RingBuilder, Problem> {
+pub(super) fn create(arguments: &[String]) -> Result<RingBuilder, CommandError> {
     let [part_power, replicas, hours, ..] = arguments else { return Err(usage("create")) };
     let (part_power, replicas, hours) =
         (python::int(part_power)?, python::float(replicas)?, python::int(hours)?);
     if part_power > 32 {
-        return Err(Problem::Told(format!("part_power must be at most 32 (was {part_power})")));
+        return Err(CommandError::Message(format!(
+            "part_power must be at most 32 (was {part_power})"
+        )));
     }
     let part_power = u32::try_from(part_power)
         .map_err(|_| format!("part_power must be at least 0 (was {part_power})"))?;
     if replicas < 1.0 {
-        return Err(Problem::Told(format!("replicas must be at least 1 (was {replicas:.6})")));
+        return Err(CommandError::Message(format!(
+            "replicas must be at least 1 (was {replicas:.6})"
+        )));
     }
     let hours = u64::try_from(hours)
         .map_err(|_| format!("min_part_hours must be non-negative (was {hours})"))?;
@@ -39,8 +43,8 @@ pub(super) fn create(arguments: &[String]) -> Result<RingBuilder, Problem> {
     Ok(builder)
 }
 
-/// Saves the builder that was made.
-pub(super) fn save_created(session: &mut Session) -> Done {
+/// Saves a new builder.
+pub(super) fn save_created(session: &mut Session) -> CommandResult {
     session.save_with_backup()?;
     if session.dry_run {
         nothing_written(&mut session.out);
@@ -60,14 +64,17 @@ struct WriteRing {
     rest: Vec<String>,
 }
 
-pub(super) fn write_ring(session: &mut Session, arguments: &[String]) -> Done {
+pub(super) fn write_ring(session: &mut Session, arguments: &[String]) -> CommandResult {
     let options: WriteRing = parse(arguments)?;
     let (version, note) = options.format.version();
     if let Some(note) = note {
         session.out.show(note);
     }
     if let Some(word) = options.rest.first() {
-        return Err(Problem::Told(format!("write_ring takes no {}", python::repr(word))));
+        return Err(CommandError::Message(format!(
+            "write_ring does not take {}",
+            python::repr(word)
+        )));
     }
     if session.builder.devices.is_empty() {
         return Err("Unable to write empty ring.".into());
@@ -87,24 +94,28 @@ pub(super) fn write_ring(session: &mut Session, arguments: &[String]) -> Done {
     Ok(Exit::Success)
 }
 
-/// Makes a builder of a ring file. What only builders know is lost.
-pub(super) fn write_builder(lost: &Lost<'_>, out: &mut Output) -> Done {
-    let builder = rebuilt(lost.names, lost.arguments, out)?;
-    let (names, out) = (lost.names.clone(), Output::new(false));
-    let Lost { now_seconds, dry_run, .. } = *lost;
+/// Recovers a builder from its ring file, without the data that only builders have.
+pub(super) fn write_builder(context: &RingFileContext<'_>, out: &mut Output) -> CommandResult {
+    let builder = rebuilt(context.names, context.arguments, out)?;
+    let (names, out) = (context.names.clone(), Output::new(false));
+    let RingFileContext { now_seconds, dry_run, .. } = *context;
     Session { names, builder, out, now_seconds, dry_run }.save()?;
     Ok(Exit::Success)
 }
 
-fn rebuilt(names: &Names, arguments: &[String], out: &mut Output) -> Result<RingBuilder, Problem> {
+fn rebuilt(
+    names: &Names,
+    arguments: &[String],
+    out: &mut Output,
+) -> Result<RingBuilder, CommandError> {
     if names.builder.exists() {
-        return Err(Problem::Told(format!(
+        return Err(CommandError::Message(format!(
             "Cowardly refusing to overwrite existing Ring Builder file: {}",
             names.builder.display()
         )));
     }
     let hours = match arguments.first() {
-        Some(text) => python::int(text).map_err(Problem::Uncaught)?,
+        Some(text) => python::int(text).map_err(CommandError::uncaught)?,
         None => {
             out.warn(
                 "WARNING: default min_part_hours may not match the value in the lost builder.\n",
@@ -114,11 +125,13 @@ fn rebuilt(names: &Names, arguments: &[String], out: &mut Output) -> Result<Ring
     };
     let hours = u64::try_from(hours)
         .map_err(|_| format!("min_part_hours must be non-negative (was {hours})"))?;
-    let uncaught = |error: String| Problem::Uncaught(format!("{}: {error}", names.ring.display()));
-    let bytes = std::fs::read(&names.ring).map_err(|error| uncaught(error.to_string()))?;
-    let ring = format::decode(&bytes).map_err(uncaught)?;
-    // Believed only when every id names a device.
-    Ring::check(ring.clone()).map_err(uncaught)?;
+    let uncaught = |error: &dyn std::fmt::Display| {
+        CommandError::Uncaught(format!("{}: {error}", names.ring.display()))
+    };
+    let bytes = std::fs::read(&names.ring).map_err(|error| uncaught(&error))?;
+    let ring = format::decode(&bytes).map_err(|error| uncaught(&error))?;
+    // Every id must name a device.
+    Ring::check(ring.clone()).map_err(|error| uncaught(&error))?;
     let mut held: HashMap<u32, u64> = HashMap::new();
     for id in ring.rows.iter().flatten() {
         *held.entry(*id).or_default() += 1;

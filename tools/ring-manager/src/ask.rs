@@ -1,4 +1,4 @@
-//! Requests with JSON answers to servers of the cluster, signed; many at a time, none for ever.
+//! Signed requests with JSON responses to servers of the cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +16,16 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use serde_json::Value;
 
-/// Longest answer: the status of a large cluster.
+/// Longest response: the status of a large cluster.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Longest answer that is an error: it is parsed without a seal.
+/// Longest error response, which is parsed without a seal.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
-/// Of an error's text, what is repeated.
+/// Characters of an error text that are passed on.
 const TEXT_MAX: usize = 500;
 
 /// All bytes of a body; an error when they are too many, or break off.
 pub(super) async fn collect(body: Body, bytes_max: usize) -> Result<Bytes, String> {
-    // Boxed, for the compiler does not see that its error outlives a request.
+    // Boxed, since the compiler does not see that its error outlives a request.
     let whole = Limited::new(body, bytes_max).collect().boxed().await;
     whole.map(Collected::to_bytes).map_err(|error| match error.is::<LengthLimitError>() {
         true => format!("over {bytes_max} bytes"),
@@ -33,24 +33,24 @@ pub(super) async fn collect(body: Body, bytes_max: usize) -> Result<Bytes, Strin
     })
 }
 
-/// Asks servers.
+/// Client of servers and of the ring manager.
 #[derive(Debug, Clone)]
-pub(super) struct Asker {
+pub(super) struct SignedClient {
     transport: Arc<Transport>,
     sealer: Arc<Sealer>,
     timeout: Duration,
 }
 
-impl Asker {
-    /// Signs with the first of the keys.
+impl SignedClient {
+    /// A client that signs with the first of the keys.
     pub(super) fn new(auth: &BackendAuth, timeout: Duration) -> Self {
         let signer = Signer::new(auth, Arc::new(SystemClock));
         let (transport, sealer) = (Arc::new(Transport::new(signer)), Arc::new(Sealer::new(auth)));
         Self { transport, sealer, timeout }
     }
 
-    /// The body of a 2xx answer of `address` (`ip:port`); every other answer is an error, and so is
-    /// one without a good seal.
+    /// The body of a 2xx response of `address` (`ip:port`). Any other response is an error, and so is
+    /// one without a valid seal.
     async fn bytes(
         &self,
         address: &str,
@@ -62,7 +62,7 @@ impl Asker {
         let named = |error: &dyn std::fmt::Display| format!("{address}: {error}");
         let sent = body.map_or_else(empty, |body| full(body.to_string()));
         let request = Request::builder().method(method.clone()).uri(path);
-        // One for each of many servers, now and then: none is kept open.
+        // One request for each of many servers, now and then: no connection is kept open.
         let request = request.header(header::CONNECTION, "close").header(NONCE, &nonce).body(sent);
         let request = request.map_err(|error| named(&error))?;
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
@@ -78,13 +78,13 @@ impl Asker {
             let body = body.map_err(|error| named(&error))?;
             let is_good = || self.sealer.is_good(&seal, &question, status.as_u16(), &body);
             if status.is_success() {
-                let refused = named(&"the answer is not signed with the cluster key");
+                let refused = named(&"the response is not signed with the cluster key");
                 return if is_good() { Ok(body) } else { Err(refused) };
             }
-            let told: Option<Value> = serde_json::from_slice(&body).ok();
-            let told =
-                told.as_ref().and_then(|told| told.get("error")?.as_str().map(str::to_owned));
-            let text = told.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
+            let error: Option<Value> = serde_json::from_slice(&body).ok();
+            let error =
+                error.as_ref().and_then(|error| error.get("error")?.as_str().map(str::to_owned));
+            let text = error.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
             let text: String = text.trim().chars().take(TEXT_MAX).collect();
             Err(match status {
                 StatusCode::BAD_REQUEST | StatusCode::CONFLICT => text,
@@ -95,7 +95,7 @@ impl Asker {
         done.unwrap_or_else(|_| Err(named(&"no answer in time")))
     }
 
-    /// The same, sealed, as JSON.
+    /// The body of a sealed response, as JSON.
     pub(super) async fn json(
         &self,
         address: &str,
@@ -115,5 +115,5 @@ impl Asker {
 
 fn parse(address: &str, path: &str, bytes: &[u8]) -> Result<Value, String> {
     serde_json::from_slice(bytes)
-        .map_err(|error| format!("{address}{path}: the answer is no JSON: {error}"))
+        .map_err(|error| format!("{address}{path}: the response is not JSON: {error}"))
 }

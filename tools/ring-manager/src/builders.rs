@@ -1,5 +1,6 @@
-//! The folder of builder files, rings and the manager's state: read when changed, written one file
-//! at a time under the lock that `ring-builder` takes.
+//! The directory of builder files, rings and the manager's state.
+//!
+//! Files are read when they change, and written one at a time under the lock of `ring-builder`.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +13,7 @@ use apus_ring::format;
 use super::FILE_MODE;
 use super::state::{self, State};
 
-/// Inode, size, seconds and nanoseconds of the change: tells one version of a file from another.
+/// Inode, size, and time of the last change: identifies a version of a file.
 pub(super) type Stamp = (u64, u64, i64, i64);
 
 fn stamp(path: &Path) -> Option<Stamp> {
@@ -32,7 +33,7 @@ fn is_ring(name: &str) -> bool {
     matches!(name, "account" | "container" | "object") || policy.is_some_and(|index| index > 0)
 }
 
-/// What a rebalance follows, as text: devices with places and weights, and the replicas. Two
+/// The input of a rebalance as a text: devices with places and weights, and the replicas. Two
 /// builders with the same text want the same placement.
 pub(super) fn devices_of(builder: &RingBuilder) -> String {
     let mut text = format!("replicas {} overload {}", builder.replicas, builder.overload);
@@ -48,13 +49,13 @@ pub(super) fn devices_of(builder: &RingBuilder) -> String {
     text
 }
 
-/// The folder.
+/// The directory.
 #[derive(Debug)]
 pub(super) struct Builders {
     folder: PathBuf,
     known: BTreeMap<String, (Stamp, RingBuilder)>,
     pub(super) state: State,
-    /// Tests: after so many more writes the process is taken to die.
+    /// For tests: the process fails after this number of writes.
     #[cfg(test)]
     pub(super) writes_left: Option<u32>,
 }
@@ -99,7 +100,7 @@ impl Builders {
                 _ => {
                     let at = |error: String| format!("{}: {error}", path.display());
                     let bytes = std::fs::read(&path).map_err(|error| at(error.to_string()))?;
-                    file::decode(&bytes).map_err(at)?
+                    file::decode(&bytes).map_err(|error| at(error.to_string()))?
                 }
             };
             found.insert(ring.to_owned(), (stamp, builder));
@@ -118,9 +119,9 @@ impl Builders {
         self.known.get(ring).map(|(_, builder)| builder)
     }
 
-    /// Keeps everybody else from writing for as long as the lock is held, and reads again.
+    /// Takes the lock, which keeps other processes from writing, and reads what changed.
     pub(super) fn lock(&mut self) -> Result<DirectoryLock, String> {
-        let lock = lock::take(&self.folder)?;
+        let lock = lock::take(&self.folder).map_err(|error| error.to_string())?;
         self.refresh()?;
         Ok(lock)
     }
@@ -175,7 +176,8 @@ impl Builders {
         let version = std::fs::read(&path).map_or(1, |bytes| {
             format::version(&bytes).ok().and_then(|version| version.try_into().ok()).unwrap_or(1)
         });
-        let bytes = format::encode(&builder.ring_data(), version)?;
+        let bytes =
+            format::encode(&builder.ring_data(), version).map_err(|error| error.to_string())?;
         self.keep_copy(&path, &bytes, now_seconds)?;
         self.put(&path, &bytes)
     }

@@ -8,11 +8,11 @@ use apus_daemon::config::Conf;
 
 use super::manager::Policy;
 
-/// Where it listens unless told otherwise: beside Swift's 6200 to 6202.
+/// Default port, next to Swift's 6200 to 6202.
 const PORT: u16 = 6203;
 const SECTION: &str = "ring-manager";
 
-/// What the ring manager is told.
+/// Options of the ring manager.
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) bind: SocketAddr,
@@ -21,9 +21,9 @@ pub(super) struct Settings {
     /// `swift.conf` and this node's rings.
     pub(super) swift_dir: PathBuf,
     pub(super) policy: Policy,
-    /// Between two looks at the cluster.
+    /// Time between two rounds.
     pub(super) interval: Duration,
-    /// How long a server may take to answer.
+    /// Time limit of a request.
     pub(super) timeout: Duration,
     pub(super) log_level: &'static str,
 }

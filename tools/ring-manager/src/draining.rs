@@ -1,16 +1,18 @@
-//! Devices are emptied: noted in the state first, then weight by weight, so that a drain that was
-//! begun goes on whoever goes on with it.
+//! Drains: devices that get no weight, so that they become empty.
+//!
+//! A drain is noted in the state first, then weights change builder by builder, so that a later
+//! process can continue it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use apus_ring::builder::{BuilderDevice, RingBuilder};
-use apus_ring::search::Wanted;
+use apus_ring::search::DeviceSpec;
 
 use super::manager::{Manager, at, place_of};
 use super::state::{Draining, Place};
 
 impl Manager {
-    /// Weights that drains want otherwise than they are: ring, place, weight.
+    /// Weights that drains still have to set: ring, place, weight.
     pub(super) fn weights_due(&self) -> Vec<(String, Place, f64)> {
         let mut due = Vec::new();
         for draining in &self.builders.state.drains {
@@ -32,7 +34,7 @@ impl Manager {
             let Some(builder) = self.builders.get(&ring) else { continue };
             let builder = changed.entry(ring).or_insert_with(|| builder.clone());
             if let Some(id) = at(builder, &place).map(|known| known.device.id) {
-                builder.set_weight(id, weight)?;
+                builder.set_weight(id, weight).map_err(|error| error.to_string())?;
             }
         }
         for (ring, builder) in changed {
@@ -45,14 +47,14 @@ impl Manager {
         self.builders.save_state(state)
     }
 
-    /// Devices of a node's address or of a search value of `ring-builder`'s, in whatever ring.
+    /// Devices of a node's address or of a search value of `ring-builder`, in any ring.
     pub(super) fn found(&self, search: &str) -> Result<Vec<Place>, String> {
         let wanted = match search.parse::<std::net::IpAddr>() {
-            Ok(ip) => Wanted { ip: Some(ip.to_string()), ..Wanted::default() },
-            Err(_) => Wanted::search(search)?,
+            Ok(ip) => DeviceSpec { ip: Some(ip.to_string()), ..DeviceSpec::default() },
+            Err(_) => DeviceSpec::search(search).map_err(|error| error.to_string())?,
         };
-        if wanted == Wanted::default() {
-            return Err(format!("{search:?}: that would be every device"));
+        if wanted == DeviceSpec::default() {
+            return Err(format!("{search:?}: this selects every device"));
         }
         let mut places = BTreeSet::new();
         for (_, builder) in self.builders.all() {
@@ -61,8 +63,7 @@ impl Manager {
         Ok(places.into_iter().collect())
     }
 
-    /// Notes that devices are to be emptied, and takes their weight. Those that are being drained
-    /// already stay as they are.
+    /// Starts the drain of devices. Those that are being drained already stay as they are.
     pub(super) fn drain(
         &mut self,
         search: &str,
@@ -115,7 +116,7 @@ impl Manager {
         Ok(places)
     }
 
-    /// Drains of these devices; an error when there are none.
+    /// The places of running drains of these devices.
     fn drains_of(&self, search: &str) -> Result<BTreeSet<Place>, String> {
         let mut places: BTreeSet<Place> = self.found(search)?.into_iter().collect();
         let drains = &self.builders.state.drains;
@@ -126,7 +127,7 @@ impl Manager {
         Ok(places)
     }
 
-    /// Gives devices their weight back.
+    /// Cancels drains: the devices get their weight back.
     pub(super) fn cancel(&mut self, search: &str, now_seconds: u64) -> Result<Vec<Place>, String> {
         let _lock = self.builders.lock()?;
         let places = self.drains_of(search)?;
@@ -139,7 +140,7 @@ impl Manager {
         Ok(places.into_iter().collect())
     }
 
-    /// Takes devices that were found safe to pull out of the builders.
+    /// Removes devices that are safe to pull from the builders.
     pub(super) fn remove(&mut self, search: &str, now_seconds: u64) -> Result<Vec<Place>, String> {
         let _lock = self.builders.lock()?;
         let places = self.drains_of(search)?;
@@ -158,7 +159,7 @@ impl Manager {
             if !ids.is_empty() {
                 let mut builder = builder.clone();
                 for id in ids {
-                    builder.remove(id)?;
+                    builder.remove(id).map_err(|error| error.to_string())?;
                 }
                 changed.push((ring.to_owned(), builder));
             }
@@ -166,12 +167,12 @@ impl Manager {
         for (ring, builder) in changed {
             self.builders.save(&ring, builder, now_seconds)?;
         }
-        // Their drains are over with them.
+        // Their drains end with them.
         self.apply_drains(now_seconds)?;
         Ok(places.into_iter().collect())
     }
 
-    /// Notes that a device was found safe to pull, or is not any more.
+    /// Notes since when a device is safe to pull; `None` when it is not.
     pub(super) fn note_safe(&mut self, place: &Place, since: Option<u64>) -> Result<(), String> {
         let mut state = self.builders.state.clone();
         for draining in state.drains.iter_mut().filter(|known| known.place == *place) {

@@ -1,16 +1,15 @@
-//! No request is taken twice, also after a restart of the ring manager, which forgets the nonces
-//! that it has seen.
+//! Protection against replayed requests across restarts, which lose the nonces.
 //!
 //! A request that changes something must be signed after this process was started, and after every
-//! such request that processes before it took: clocks of those who ask may be ahead, so the newest
-//! date is kept in a file beside the builders. A `GET` changes nothing.
+//! such request that earlier processes accepted. Clients' clocks may be ahead, so the newest date is
+//! kept in a file next to the builders. A `GET` changes nothing.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use apus_daemon::http::{Body, Handler, SharedHandler, header};
 use apus_disk::write_durably;
-use apus_membership::{refusal, told};
+use apus_membership::{json_response, refusal};
 use apus_wire::signed::SIGNATURE;
 use async_trait::async_trait;
 use http::{Method, Request, Response, StatusCode};
@@ -20,7 +19,7 @@ use super::FILE_MODE;
 /// The file with the newest date, in milliseconds since 1970.
 const FILE: &str = "ring-manager.newest-request";
 
-/// Stands behind the guard, which has verified the signature and its date.
+/// Handler behind the guard, which has verified the signature and its date.
 pub(super) struct Freshness {
     inner: SharedHandler,
     path: PathBuf,
@@ -30,10 +29,10 @@ pub(super) struct Freshness {
 }
 
 impl Freshness {
-    /// Before `inner`, in a process that was started at `started_ms`.
+    /// A handler in front of `inner`, in a process that was started at `started_ms`.
     ///
     /// # Errors
-    /// A file that cannot be read, or holds something else.
+    /// The file cannot be read, or its content is invalid.
     pub(super) fn new(
         inner: SharedHandler,
         folder: &std::path::Path,
@@ -51,12 +50,12 @@ impl Freshness {
         Ok(Self { inner, path, after_ms, newest_ms: Mutex::new(newest_ms) })
     }
 
-    /// Notes a request before it is done. Waits for the disk.
+    /// Notes a request before it is performed. Blocks.
     fn note(&self, date_ms: u64) -> Result<(), (StatusCode, String)> {
         if date_ms <= self.after_ms {
             return Err((
                 StatusCode::UNAUTHORIZED,
-                "signed before this ring manager was started; give the command once more, and see that the clocks of both machines are right".to_owned(),
+                "signed before this ring manager was started; repeat the command, and check the clocks of both machines".to_owned(),
             ));
         }
         let mut newest = self.newest_ms.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,8 +72,8 @@ impl Freshness {
 #[derive(Debug, Clone, Copy)]
 struct SignedAt(u64);
 
-/// Stands before the guard, which takes the signature off: notes its date, which is good once the
-/// guard has let the request through.
+/// Handler in front of the guard, which removes the signature: keeps the date, which is valid once
+/// the guard has let the request through.
 pub(super) struct DateNoted(pub(super) SharedHandler);
 
 #[async_trait]
@@ -103,10 +102,10 @@ fn changes(request: &Request<Body>) -> bool {
 impl Handler for Freshness {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         if changes(&request) {
-            // A guard lets nothing through without a signature.
+            // The guard refuses requests without a signature.
             let date_ms = request.extensions().get::<SignedAt>().map_or(0, |date| date.0);
             if let Err((status, why)) = tokio::task::block_in_place(|| self.note(date_ms)) {
-                return told(refusal(status, &why));
+                return json_response(refusal(status, &why));
             }
         }
         self.inner.call(request).await
@@ -146,7 +145,7 @@ mod tests {
         let start = |at| Arc::new(Freshness::new(Arc::new(Answers), &folder, at).unwrap());
         let first = start(1_000);
         assert_eq!(ask(&first, Method::POST, 1_000).await, StatusCode::UNAUTHORIZED);
-        // The clock of who asks is ahead.
+        // The client's clock is ahead.
         assert_eq!(ask(&first, Method::POST, 50_000).await, StatusCode::OK);
         assert_eq!(ask(&first, Method::POST, 2_000).await, StatusCode::OK);
         let second = start(10_000);

@@ -1,8 +1,8 @@
 //! `apus join HOST`: makes this machine a node of a cluster.
 //!
-//! It asks one node of the cluster for the facts and the rings, writes what is missing in
-//! `--swift-dir`, and tells the ring manager of its devices. What is there is never overwritten: a
-//! `swift.conf` that differs is an error, and all may be done again after it was stopped anywhere.
+//! It gets `swift.conf` and the rings from a node of the cluster, writes missing files in
+//! `--swift-dir`, and registers its devices at the ring manager. Existing files are never
+//! overwritten: a `swift.conf` that differs is an error. The command can be repeated at any time.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
@@ -24,14 +24,14 @@ use apus_wire::signed::Signer;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::ask::Asker;
+use super::ask::SignedClient;
 use super::joining::{Joining, JoiningDevice};
 use super::samples::{self, KINDS};
 use super::{FILE_MODE, SECRET_FILE_MODE};
 
-/// The port of HOST unless said: that of object servers.
+/// Default port of HOST: that of object servers.
 const HOST_PORT: u16 = 6200;
-/// Where configuration is unless said.
+/// Default directory of the configuration.
 const SWIFT_DIR: &str = "/etc/swift";
 const TIMEOUT: Duration = Duration::from_secs(30);
 const WAIT_INTERVAL: Duration = Duration::from_secs(1);
@@ -39,34 +39,34 @@ const WAIT_INTERVAL: Duration = Duration::from_secs(1);
 /// Options of `apus join`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// A storage server of any node of the cluster; port 6200 unless said
+    /// A storage server of any node of the cluster [default port: 6200]
     #[arg(value_name = "HOST[:PORT]")]
     host: String,
-    /// Directory where a disk is mounted, and its weight; by its size when not said
+    /// Directory where a disk is mounted, and its weight [default: by its size]
     #[arg(long, required = true, value_name = "PATH[:WEIGHT]")]
     device: Vec<String>,
-    /// Address of this node in rings; the one from which it reaches HOST when not said
+    /// Address of this node in rings [default: the one from which it reaches HOST]
     #[arg(long)]
     ip: Option<std::net::IpAddr>,
     /// Region
     #[arg(long)]
     region: Option<u32>,
-    /// Zone; one of its own when each other node has that
+    /// Zone [default: a new one if every node has its own]
     #[arg(long)]
     zone: Option<u32>,
     /// Only object rings of these policies
     #[arg(long, value_name = "N")]
     policy: Vec<u32>,
-    /// File with the cluster key in hexadecimal digits; that of swift.conf when not said
+    /// File with the cluster key in hexadecimal digits [default: the key in swift.conf]
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// Where swift.conf, rings and servers' files are, or are to be
+    /// Directory of swift.conf, rings and servers' configuration
     #[arg(long, default_value = SWIFT_DIR, value_name = "DIR")]
     swift_dir: PathBuf,
-    /// Tell what would be done, and do nothing
+    /// Show what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
-    /// Tell it as one line of JSON
+    /// Print the result as one line of JSON
     #[arg(long)]
     json: bool,
     /// Wait until all nodes run rings in which the devices hold partitions
@@ -74,7 +74,7 @@ pub struct Options {
     wait: bool,
 }
 
-/// A device of ours.
+/// A device of this node.
 #[derive(Debug, Clone, PartialEq)]
 struct Device {
     path: PathBuf,
@@ -106,7 +106,7 @@ impl Device {
     }
 }
 
-/// The directory that all devices are in.
+/// The directory of all devices.
 fn root(devices: &[Device]) -> Result<PathBuf, String> {
     let mut root: Option<PathBuf> = None;
     for device in devices {
@@ -147,10 +147,10 @@ fn own_address(host: SocketAddr) -> Result<std::net::IpAddr, String> {
         socket.connect(host)?;
         socket.local_addr()
     });
-    found.map(|address| address.ip()).map_err(|error| format!("own address: {error}; say --ip"))
+    found.map(|address| address.ip()).map_err(|error| format!("own address: {error}; use --ip"))
 }
 
-/// The key's digits.
+/// The digits of the cluster key.
 fn key(options: &Options, known: Option<&Conf>) -> Result<String, String> {
     if let Some(path) = &options.key_file {
         let text = std::fs::read_to_string(path)
@@ -160,13 +160,13 @@ fn key(options: &Options, known: Option<&Conf>) -> Result<String, String> {
     let key = known.and_then(|conf| conf.section("apus").get("cluster_key").map(str::to_owned));
     key.ok_or_else(|| {
         format!(
-            "no cluster_key in {}: say --key-file",
+            "no cluster_key in {}: use --key-file",
             options.swift_dir.join("swift.conf").display()
         )
     })
 }
 
-/// Port and file of each kind of server, and whether the file is to be written.
+/// Ports of the servers, and their missing configuration files.
 struct Confs {
     ports: BTreeMap<String, u16>,
     missing: Vec<(PathBuf, String)>,
@@ -195,7 +195,7 @@ fn confs(swift_dir: &Path, place: &samples::Place<'_>) -> Result<Confs, String> 
     Ok(Confs { ports, missing })
 }
 
-/// What is said at the end, and on the way.
+/// Output of the command: lines on the way, or one JSON object at the end.
 struct Report {
     json: bool,
     facts: serde_json::Map<String, Value>,
@@ -226,11 +226,11 @@ async fn join(options: &Options, report: &mut Report) -> Result<ExitCode, String
     }
     let auth =
         BackendAuth::from_options(&[("cluster_key", &key)]).map_err(|error| error.to_string())?;
-    let asker = Asker::new(&auth, TIMEOUT);
+    let client = SignedClient::new(&auth, TIMEOUT);
     let host = resolve(&options.host)?;
     let ip = options.ip.map_or_else(|| own_address(host), Ok)?.to_string();
     let plain = devices.iter().find(|device| !is_mount(&device.path));
-    // Swift's directory belongs to the configuration in Swift's place.
+    // With Swift's directory of configuration, recon reports are in Swift's default directory.
     let recon = options.swift_dir.join("cache");
     let place = samples::Place {
         ip: &ip,
@@ -241,7 +241,7 @@ async fn join(options: &Options, report: &mut Report) -> Result<ExitCode, String
     let confs = confs(&options.swift_dir, &place)?;
     if let Some(plain) = plain.filter(|_| !confs.missing.is_empty()) {
         report.say(&format!(
-            "{} is no mount point: the files will have mount_check = false.",
+            "{} is not a mount point: the files will have mount_check = false.",
             plain.path.display()
         ));
     }
@@ -259,11 +259,11 @@ async fn join(options: &Options, report: &mut Report) -> Result<ExitCode, String
         joining.devices.push(JoiningDevice { name, weight: device.weight, size });
     }
 
-    let told = asker.get(&host.to_string(), "/apus/join").await?;
-    let facts: Facts = serde_json::from_value(told.get("facts").cloned().unwrap_or_default())
+    let response = client.get(&host.to_string(), "/apus/join").await?;
+    let facts: Facts = serde_json::from_value(response.get("facts").cloned().unwrap_or_default())
         .map_err(|error| format!("{host}: facts: {error}"))?;
     let text = facts.text(&key);
-    // What could not be read again is not written.
+    // A text that cannot be parsed is not written.
     let conf = Conf::parse(&text)?;
     let cluster = SwiftConf::from_sections(conf.sections());
     if cluster.map_err(|error| format!("{host}: {error}"))?.backend_auth.mode != Mode::Signed {
@@ -286,15 +286,15 @@ async fn join(options: &Options, report: &mut Report) -> Result<ExitCode, String
     rings(options, report, &auth, host).await?;
 
     let body = json!(joining);
-    let registered = asker.json(manager, Method::POST, "/apus/manager/join", Some(&body)).await?;
-    tell(report, &registered, manager, options);
+    let registered = client.json(manager, Method::POST, "/apus/manager/join", Some(&body)).await?;
+    show(report, &registered, manager, options);
     if options.wait && !options.dry_run {
-        wait(&asker, manager, &joining, report).await?;
+        wait(&client, manager, &joining, report).await?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes `swift.conf` and servers' files that are missing.
+/// Writes the missing ones of `swift.conf` and the servers' files.
 fn write(
     options: &Options,
     report: &mut Report,
@@ -329,7 +329,7 @@ fn write(
     Ok(())
 }
 
-/// Takes the rings of the node that is asked, as they were signed.
+/// Fetches the signed rings of the node.
 async fn rings(
     options: &Options,
     report: &mut Report,
@@ -348,8 +348,8 @@ async fn rings(
         return Ok(());
     }
     let folder = Arc::new(RingFolder::new(&options.swift_dir, keys, Vec::new()));
-    let told = fetch_from(&courier, &folder, &host.to_string()).await.map_err(failed)?;
-    for (name, fetched) in told {
+    let results = fetch_from(&courier, &folder, &host.to_string()).await.map_err(failed)?;
+    for (name, fetched) in results {
         let why = match fetched {
             Fetched::Installed(_) | Fetched::HasIt(_) => continue,
             Fetched::NotSigned(why) => {
@@ -364,7 +364,7 @@ async fn rings(
     Ok(())
 }
 
-fn tell(report: &mut Report, registered: &Value, manager: &str, options: &Options) {
+fn show(report: &mut Report, registered: &Value, manager: &str, options: &Options) {
     let (dry_run, swift_dir) = (options.dry_run, &options.swift_dir);
     let text = |value: &Value, key: &str| {
         let found = value.get(key).unwrap_or(&Value::Null);
@@ -404,7 +404,7 @@ fn tell(report: &mut Report, registered: &Value, manager: &str, options: &Option
 
 /// Waits until every device holds partitions in rings that all nodes run.
 async fn wait(
-    asker: &Asker,
+    client: &SignedClient,
     manager: &str,
     joining: &Joining,
     report: &mut Report,
@@ -412,25 +412,25 @@ async fn wait(
     let body = json!({ "search": joining.ip });
     let mut last = String::new();
     loop {
-        // A manager that is away for a moment is asked again.
-        if let Ok(told) =
-            asker.json(manager, Method::POST, "/apus/manager/parts", Some(&body)).await
+        // The manager may be restarting.
+        if let Ok(response) =
+            client.json(manager, Method::POST, "/apus/manager/parts", Some(&body)).await
         {
             let holds = |device: &JoiningDevice| {
                 let place = format!("{}/{}", joining.ip, device.name);
-                let parts = told.get("partitions").and_then(|all| all.get(&place)?.as_u64());
+                let parts = response.get("partitions").and_then(|all| all.get(&place)?.as_u64());
                 parts.is_some_and(|parts| parts > 0)
             };
-            let run = told.get("all_run_the_rings_since").is_some_and(Value::is_number);
+            let run = response.get("all_run_the_rings_since").is_some_and(Value::is_number);
             if joining.devices.iter().all(holds) && run {
                 report.say("Its devices hold partitions, and all nodes run these rings.");
                 report.facts.insert(
                     "partitions".to_owned(),
-                    told.get("partitions").cloned().unwrap_or_default(),
+                    response.get("partitions").cloned().unwrap_or_default(),
                 );
                 return Ok(());
             }
-            let waits = told.get("waits_for").and_then(Value::as_array);
+            let waits = response.get("waits_for").and_then(Value::as_array);
             let waits = waits.into_iter().flatten().filter_map(Value::as_str).next();
             let now = waits.unwrap_or("all nodes to have the rings").to_owned();
             if now != last {
@@ -442,7 +442,10 @@ async fn wait(
     }
 }
 
-/// Joins.
+/// Runs `apus join`.
+///
+/// # Errors
+/// What cannot be done, in one line.
 pub fn main(options: &Options) -> Result<ExitCode, String> {
     apus_daemon::log::start("warn");
     let mut report = Report { json: options.json, facts: serde_json::Map::new() };

@@ -1,10 +1,13 @@
-//! A node's devices come into the builders: checked as a whole first, then written ring by ring.
-//! What is there already stays as it is, so that a join may be repeated.
+//! Joins: adds the devices of a node to the builders.
+//!
+//! All checks come first, then the builders are written one by one. Devices that a builder has stay
+//! as they are, so a join can be repeated.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use apus_ring::builder::{NewDevice, RingBuilder};
-use apus_ring::search::Wanted;
+use apus_ring::DeviceId;
+use apus_ring::builder::RingBuilder;
+use apus_ring::search::{DeviceSpec, bracketed};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -12,7 +15,7 @@ use super::builders::kind_of;
 use super::manager::{Manager, at, place_of};
 use super::state::Place;
 
-/// Devices that one join may bring.
+/// Most devices of one join.
 const DEVICES_MAX: usize = 1000;
 
 /// A new device of a node.
@@ -25,7 +28,7 @@ pub(crate) struct JoiningDevice {
     pub(crate) size: Option<u64>,
 }
 
-/// What a node wants to bring in.
+/// Request of a node that joins.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Joining {
     pub(crate) ip: String,
@@ -37,12 +40,12 @@ pub(crate) struct Joining {
     /// Policies of object rings; all when empty.
     #[serde(default)]
     pub(crate) policies: Vec<u32>,
-    /// Nothing is written.
+    /// Write nothing.
     #[serde(default)]
     pub(crate) dry_run: bool,
 }
 
-/// Whether a device may have this name: a directory in another, a word in search values and paths.
+/// Whether a device may have this name, which is a directory and a part of search values and paths.
 fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "-+.,:".contains(c))
@@ -52,7 +55,7 @@ fn rounded(weight: f64) -> f64 {
     (weight * 100.0).round() / 100.0
 }
 
-/// What a byte weighs in a ring, by the sizes that are known; `None` when none is.
+/// The weight of a byte in a ring, by the known sizes; `None` without any.
 fn weight_of_a_byte(builder: &RingBuilder, sizes: &BTreeMap<Place, u64>) -> Option<f64> {
     let (mut weights, mut bytes) = (0.0, 0.0);
     for known in builder.devices().filter(|known| known.device.weight > 0.0) {
@@ -64,104 +67,156 @@ fn weight_of_a_byte(builder: &RingBuilder, sizes: &BTreeMap<Place, u64>) -> Opti
     (bytes > 0.0).then_some(weights / bytes)
 }
 
-/// An address as it stands before a port.
-fn bracketed(ip: &str) -> String {
-    if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() }
+/// A device of a node in one ring.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct RegisteredDevice {
+    ring: String,
+    device: String,
+    id: DeviceId,
+    weight: f64,
+    /// Whether this join added it.
+    added: bool,
+}
+
+/// Response to a join.
+#[derive(Debug, Serialize)]
+struct Registration {
+    region: u32,
+    zone: u32,
+    devices: Vec<RegisteredDevice>,
+}
+
+/// The policy index of an object ring.
+fn policy_of(ring: &str) -> u32 {
+    ring.split_once('-').and_then(|(_, index)| index.parse().ok()).unwrap_or(0)
+}
+
+impl Joining {
+    /// The normal form of the address, after checks of what does not depend on the rings.
+    fn checked_ip(&self) -> Result<String, String> {
+        let ip: std::net::IpAddr =
+            self.ip.parse().map_err(|_| format!("ip {:?}: expected an IP address", self.ip))?;
+        if self.devices.is_empty() || self.devices.len() > DEVICES_MAX {
+            return Err(format!("devices: expected 1 to {DEVICES_MAX}"));
+        }
+        Ok(ip.to_string())
+    }
+
+    /// Whether the devices join a ring.
+    fn includes(&self, ring: &str) -> bool {
+        self.policies.is_empty()
+            || kind_of(ring) != "object"
+            || self.policies.contains(&policy_of(ring))
+    }
+}
+
+/// A node that joins, and its failure domain.
+struct JoiningNode<'a> {
+    joining: &'a Joining,
+    ip: String,
+    region: u32,
+    zone: u32,
+    /// Known sizes of devices, in bytes.
+    sizes: &'a BTreeMap<Place, u64>,
+}
+
+impl JoiningNode<'_> {
+    fn place(&self, device: &JoiningDevice) -> Place {
+        Place { ip: self.ip.clone(), device: device.name.clone() }
+    }
+
+    /// Adds a device to a builder, unless the builder has it.
+    fn register(
+        &self,
+        ring: &str,
+        builder: &mut RingBuilder,
+        device: &JoiningDevice,
+    ) -> Result<RegisteredDevice, String> {
+        let kind = kind_of(ring);
+        let port = *self.joining.ports.get(kind).ok_or_else(|| format!("ports: no {kind}"))?;
+        let place = self.place(device);
+        let entry = |id: DeviceId, weight: f64, added: bool| RegisteredDevice {
+            ring: ring.to_owned(),
+            device: device.name.clone(),
+            id,
+            weight,
+            added,
+        };
+        if let Some(known) = at(builder, &place) {
+            let known = &known.device;
+            if known.port != port {
+                return Err(format!(
+                    "{ring}: {place} is in the ring at port {}, not {port}",
+                    known.port
+                ));
+            }
+            return Ok(entry(known.id, known.weight, false));
+        }
+        let weight = self.weight(ring, builder, device)?;
+        if !is_name(&device.name) || !weight.is_finite() || weight <= 0.0 {
+            return Err(format!(
+                "{place} with weight {weight}: expected a name of letters, digits and -+.,: that starts with a letter or digit, and a weight above 0"
+            ));
+        }
+        let (region, zone, ip) = (self.region, self.zone, bracketed(&place.ip));
+        let spec = DeviceSpec::add(&format!("r{region}z{zone}-{ip}:{port}/{}", device.name))
+            .map_err(|error| error.to_string())?;
+        let new = DeviceSpec { weight: Some(weight), ..spec }.new_device();
+        let id = builder.add(new.map_err(|error| error.to_string())?);
+        Ok(entry(id, weight, true))
+    }
+
+    /// The given weight, or the one that the size of the device has in the ring.
+    fn weight(
+        &self,
+        ring: &str,
+        builder: &RingBuilder,
+        device: &JoiningDevice,
+    ) -> Result<f64, String> {
+        let place = self.place(device);
+        match (device.weight, device.size) {
+            (Some(weight), _) => Ok(weight),
+            (None, Some(size)) => {
+                let each = weight_of_a_byte(builder, self.sizes).ok_or_else(|| {
+                    format!("{ring}: no server reports the size of a device, so give the weight of {place} as PATH:WEIGHT")
+                })?;
+                Ok(rounded(size as f64 * each))
+            }
+            (None, None) => Err(format!("{place}: neither weight nor size")),
+        }
+    }
 }
 
 impl Manager {
     /// Adds the devices of a node to the builders; those that are there already stay as they are.
-    /// `sizes` of devices that are known, in bytes.
+    /// `sizes`: known sizes of devices, in bytes.
     pub(super) fn join(
         &mut self,
         joining: &Joining,
         sizes: &BTreeMap<Place, u64>,
         now_seconds: u64,
     ) -> Result<Value, String> {
-        let ip: std::net::IpAddr = joining
-            .ip
-            .parse()
-            .map_err(|_| format!("ip {:?}: expected an IP address", joining.ip))?;
-        if joining.devices.is_empty() || joining.devices.len() > DEVICES_MAX {
-            return Err(format!("devices: expected 1 to {DEVICES_MAX}"));
-        }
+        let ip = joining.checked_ip()?;
         let _lock = self.builders.lock()?;
-        let (region, zone) = self.domain(&ip.to_string(), joining)?;
+        let (region, zone) = self.domain(&ip, joining)?;
+        let node = JoiningNode { joining, ip, region, zone, sizes };
         let rings: Vec<String> = self.builders.all().map(|(ring, _)| ring.to_owned()).collect();
-        let index = |ring: &str| match ring.split_once('-') {
-            Some((_, index)) => index.parse().unwrap_or(0),
-            None => 0,
-        };
         for policy in &joining.policies {
-            if !rings.iter().any(|ring| kind_of(ring) == "object" && index(ring) == *policy) {
-                return Err(format!("policy {policy}: there is no builder of such a ring"));
+            if !rings.iter().any(|ring| kind_of(ring) == "object" && policy_of(ring) == *policy) {
+                return Err(format!("policy {policy}: no builder of such a ring exists"));
             }
         }
         for device in &joining.devices {
-            let place = Place { ip: ip.to_string(), device: device.name.clone() };
-            let leaves = |builder: &RingBuilder| {
-                let mut known = builder.devices().filter(|one| place_of(&one.device) == place);
-                known.any(|one| builder.removed.contains(&one.device.id))
-            };
-            if self.builders.state.drains.iter().any(|draining| draining.place == place) {
-                return Err(format!("{place} is being drained (apus drain --cancel ends that)"));
-            }
-            if self.builders.all().any(|(_, builder)| leaves(builder)) {
-                return Err(format!("{place} leaves a ring: join again when it is rebalanced"));
-            }
+            self.check_is_free(&node.place(device))?;
         }
-        let mut told = Vec::new();
-        let mut changed = Vec::new();
-        for ring in rings {
-            let kind = kind_of(&ring);
-            let is_wanted = joining.policies.is_empty()
-                || kind != "object"
-                || joining.policies.contains(&index(&ring));
-            if !is_wanted {
-                continue;
-            }
-            let port = *joining.ports.get(kind).ok_or_else(|| format!("ports: no {kind}"))?;
+        let (mut devices, mut changed) = (Vec::new(), Vec::new());
+        for ring in rings.into_iter().filter(|ring| joining.includes(ring)) {
             let Some(mut builder) = self.builders.get(&ring).cloned() else { continue };
-            let mut is_changed = false;
+            let first = devices.len();
             for device in &joining.devices {
-                let place = Place { ip: ip.to_string(), device: device.name.clone() };
-                if let Some(known) = at(&builder, &place) {
-                    if known.device.port != port {
-                        return Err(format!(
-                            "{ring}: {place} is there at port {}, and not {port}",
-                            known.device.port
-                        ));
-                    }
-                    let weight = known.device.weight;
-                    told.push(json!({ "ring": ring, "device": device.name, "id": known.device.id, "weight": weight, "added": false }));
-                    continue;
-                }
-                let weight = match (device.weight, device.size) {
-                    (Some(weight), _) => weight,
-                    (None, Some(size)) => {
-                        let each = weight_of_a_byte(&builder, sizes).ok_or_else(|| {
-                            format!("{ring}: no server tells the size of a device, so say {place}'s weight: PATH:WEIGHT")
-                        })?;
-                        rounded(size as f64 * each)
-                    }
-                    (None, None) => return Err(format!("{place}: neither weight nor size")),
-                };
-                if !is_name(&device.name) || !weight.is_finite() || weight <= 0.0 {
-                    return Err(format!(
-                        "{place} with weight {weight}: expected a name of letters, digits and -+.,: that begins with a letter or digit, and a weight above 0"
-                    ));
-                }
-                let wanted = Wanted::add(&format!(
-                    "r{region}z{zone}-{}:{port}/{}",
-                    bracketed(&place.ip),
-                    device.name
-                ))?;
-                let new: NewDevice = Wanted { weight: Some(weight), ..wanted }.new_device()?;
-                let id = builder.add(new);
-                is_changed = true;
-                told.push(json!({ "ring": ring, "device": device.name, "id": id, "weight": weight, "added": true }));
+                devices.push(node.register(&ring, &mut builder, device)?);
             }
-            if is_changed {
+            if devices.iter().skip(first).any(|device| device.added) {
                 changed.push((ring, builder));
             }
         }
@@ -170,11 +225,26 @@ impl Manager {
                 self.builders.save(&ring, builder, now_seconds)?;
             }
         }
-        Ok(json!({ "region": region, "zone": zone, "devices": told }))
+        Ok(json!(Registration { region, zone, devices }))
     }
 
-    /// Region and zone of a node that is new: as said; where it is already; a zone of its own if
-    /// each of the others has that.
+    /// Refuses a device that is being drained or leaves a ring.
+    fn check_is_free(&self, place: &Place) -> Result<(), String> {
+        let leaves = |builder: &RingBuilder| {
+            let mut known = builder.devices().filter(|one| place_of(&one.device) == *place);
+            known.any(|one| builder.removed.contains(&one.device.id))
+        };
+        if self.builders.state.drains.iter().any(|draining| draining.place == *place) {
+            return Err(format!("{place} is being drained (apus drain --cancel ends that)"));
+        }
+        if self.builders.all().any(|(_, builder)| leaves(builder)) {
+            return Err(format!("{place} leaves a ring: join again when it is rebalanced"));
+        }
+        Ok(())
+    }
+
+    /// Region and zone of a node: the given ones, those of its devices in the rings, or a new zone if
+    /// every other node has its own.
     fn domain(&self, ip: &str, joining: &Joining) -> Result<(u32, u32), String> {
         let devices = || self.builders.all().flat_map(|(_, builder)| builder.devices());
         let known = devices().find(|known| known.device.ip == ip).map(|known| &known.device);
@@ -184,7 +254,11 @@ impl Manager {
             (None, Some(known), _) => known.region,
             (None, None, 0) => 1,
             (None, None, 1) => regions.first().copied().unwrap_or(1),
-            _ => return Err("region: the cluster has several, say --region".to_owned()),
+            _ => {
+                return Err(
+                    "region: the cluster has several regions, so --region is needed".to_owned()
+                );
+            }
         };
         if let Some(zone) = joining.zone.or(known.map(|known| known.zone)) {
             return Ok((region, zone));
@@ -194,7 +268,9 @@ impl Manager {
             nodes.entry(known.device.zone).or_default().insert(&known.device.ip);
         }
         if nodes.values().any(|ips| ips.len() > 1) {
-            return Err("zone: zones of this region have several nodes, say --zone".to_owned());
+            return Err(
+                "zone: zones of this region have several nodes, so --zone is needed".to_owned()
+            );
         }
         Ok((region, nodes.keys().last().map_or(1, |zone| zone + 1)))
     }

@@ -1,10 +1,11 @@
-//! `apus ring-manager`: keeps the builders of a cluster, lets nodes join and drains devices.
+//! `apus ring-manager`: the daemon that lets nodes join, drains devices and rebalances.
 //!
-//! It runs on one node that the operator chooses, beside the builder files, which stay the truth:
-//! `ring-builder` may be used at any time. Reads and writes of objects do not need it: when it is
-//! away, rings stay as they are. All its requests are signed. `docs/joining.md` is for operators.
+//! It runs on one node that the operator chooses, next to the builder files, which stay
+//! authoritative: `ring-builder` may be used at any time. Reads and writes of objects do not need it:
+//! while it is stopped, rings stay as they are. All requests are signed. `docs/joining.md` is for
+//! operators.
 //!
-//! One partition never has two replicas on the move: the next step comes when every server runs the
+//! One partition never has two moving replicas: the next step starts when every server runs the
 //! rings of the last one and every replicator has found everything in place since.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
@@ -66,7 +67,7 @@ pub fn main(options: &Options) -> Result<(), String> {
     let cluster = swift_conf(&settings.swift_dir)?;
     if cluster.backend_auth.mode != Mode::Signed {
         return Err(
-            "the ring manager takes signed requests only: set cluster_key in [apus] of swift.conf, without backend_auth = open"
+            "the ring manager accepts signed requests only: set cluster_key in [apus] of swift.conf, without backend_auth = open"
                 .to_owned(),
         );
     }

@@ -1,8 +1,8 @@
-//! What the ring manager decides and writes: joins, drains, approvals, one rebalance at a time.
+//! Decisions of the ring manager, and the files that they change.
 //!
-//! It never talks to a node and never waits. A process that dies between two writes leaves what
-//! [`Manager::recover`] brings to its end: drains are noted before weights change, a builder is
-//! written before its ring, so that partitions that moved are known to have moved.
+//! It contacts no node. [`Manager::recover`] completes the work of a process that died between two
+//! writes: a drain is noted before weights change, and a builder is written before its ring, so
+//! that partitions that moved are known to have moved.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,7 +11,7 @@ use apus_daemon::seed;
 use apus_ring::builder::place;
 use apus_ring::builder::{BuilderDevice, RingBuilder};
 use apus_ring::format;
-use apus_ring::moves::{Amounts, Same, compare};
+use apus_ring::moves::{Amounts, MatchBy, compare};
 use apus_ring::search::format_device;
 use apus_wire::rings::RingFile;
 use serde::Serialize;
@@ -21,26 +21,26 @@ use super::builders::{Builders, Stamp, devices_of, kind_of};
 use super::state::{Place, State};
 use super::watch::Server;
 
-/// Who decides that partitions move.
+/// Whether rebalances need approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Policy {
-    /// The operator, change by change.
+    /// The operator approves each change.
     Ask,
-    /// As soon as `min_part_hours` allow.
+    /// Rebalance as soon as `min_part_hours` allow.
     Automatic,
 }
 
-/// A ring whose partitions are to move.
+/// A ring that needs a rebalance.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Pending {
     pub(super) ring: String,
     pub(super) new: Vec<String>,
     pub(super) draining: Vec<String>,
     pub(super) leaving: Vec<String>,
-    /// Devices hold other numbers of partitions than they should.
+    /// Whether devices hold other numbers of partitions than their share.
     pub(super) is_uneven: bool,
     pub(super) is_approved: bool,
-    /// Until `min_part_hours` are over.
+    /// Seconds until `min_part_hours` are over.
     pub(super) seconds_left: u64,
 }
 
@@ -51,15 +51,14 @@ pub(super) struct Stepped {
     pub(super) moved: u64,
 }
 
-/// The builders and the state, and what may be done with them.
+/// The builders, the state, and the operations on them.
 #[derive(Debug)]
 pub(super) struct Manager {
     pub(super) builders: Builders,
     pub(super) policy: Policy,
-    /// Builders that a rebalance would not better: version and hour of the try.
+    /// Builders that a rebalance would not improve: version and hour of the attempt.
     settled: BTreeMap<String, (u64, u64)>,
-    /// Versions of ring files and builders that were found to be of each other: large ones are not
-    /// read again and again.
+    /// Versions of ring files and builders that match: large files are not read again.
     in_order: BTreeMap<String, (Stamp, Stamp)>,
     /// MD5 of ring files by version.
     digests: BTreeMap<String, (Stamp, String)>,
@@ -74,13 +73,13 @@ pub(super) fn at<'a>(builder: &'a RingBuilder, place: &Place) -> Option<&'a Buil
     })
 }
 
-/// The place of every device.
+/// The place of a device.
 pub(super) fn place_of(device: &apus_ring::Device) -> Place {
     Place { ip: device.ip.clone(), device: device.device.clone() }
 }
 
 impl Manager {
-    /// Takes up what is in a folder.
+    /// Reads the builders and the state of a directory.
     pub(super) fn open(folder: &Path, policy: Policy) -> Result<Self, String> {
         let builders = Builders::open(folder)?;
         Ok(Self {
@@ -92,7 +91,7 @@ impl Manager {
         })
     }
 
-    /// Brings to its end what a process that died had begun, and takes up what others wrote.
+    /// Completes the work of a process that died, and reads what other processes wrote.
     pub(super) fn recover(&mut self, now_seconds: u64) -> Result<(), String> {
         self.builders.refresh()?;
         let is_done = self.weights_due().is_empty()
@@ -143,7 +142,7 @@ impl Manager {
     /// Rings whose partitions are to move, as of the last [`Manager::recover`].
     pub(super) fn pending(&self, now_seconds: u64) -> Vec<Pending> {
         let pending = self.builders.all().filter_map(|(ring, builder)| {
-            // The first rebalance, and what an increase of the part power forbids, are not for us.
+            // The first rebalance, and an increase of the part power, are left to the operator.
             if builder.rows.is_empty() || builder.next_part_power.is_some() {
                 return None;
             }
@@ -173,21 +172,22 @@ impl Manager {
         pending.collect()
     }
 
-    /// What approving would move next, by ring.
+    /// The moves of the next rebalance, by ring.
     pub(super) fn foresight(&self, now_seconds: u64) -> Result<Value, String> {
-        let mut told = serde_json::Map::new();
+        let mut moves_by_ring = serde_json::Map::new();
         for pending in self.pending(now_seconds) {
             let Some(builder) = self.builders.get(&pending.ring) else { continue };
             let mut after = builder.clone();
             place(&mut after, now_seconds, 0)
                 .map_err(|error| format!("{}: {error}", pending.ring))?;
-            let moves = compare(&builder.ring_data(), &after.ring_data(), Same::Id)?;
-            told.insert(pending.ring, moves.json(Amounts::default()));
+            let moves = compare(&builder.ring_data(), &after.ring_data(), MatchBy::Id)
+                .map_err(|error| error.to_string())?;
+            moves_by_ring.insert(pending.ring, moves.json(Amounts::default()));
         }
-        Ok(Value::Object(told))
+        Ok(Value::Object(moves_by_ring))
     }
 
-    /// Lets everything that is pending be done, in as many steps as it takes.
+    /// Approves all pending changes, in as many steps as they take.
     pub(super) fn approve(&mut self, now_seconds: u64) -> Result<Vec<String>, String> {
         let _lock = self.builders.lock()?;
         let mut state = self.builders.state.clone();
@@ -202,7 +202,7 @@ impl Manager {
         Ok(rings)
     }
 
-    /// Rebalances the rings that may be, once each. One replica of a partition moves at most.
+    /// Rebalances the approved rings once each. At most one replica of a partition moves.
     pub(super) fn step(&mut self, now_seconds: u64) -> Result<Vec<Stepped>, String> {
         let _lock = self.builders.lock()?;
         let mut stepped = Vec::new();
@@ -237,7 +237,7 @@ impl Manager {
         Ok(stepped)
     }
 
-    /// The rings as they are to be everywhere.
+    /// The ring files to distribute.
     pub(super) fn ring_files(&self) -> Result<Vec<RingFile>, String> {
         let paths = self.builders.all().map(|(ring, _)| self.builders.ring_path(ring));
         paths.filter(|path| path.exists()).map(|path| RingFile::read(&path)).collect()
@@ -262,7 +262,7 @@ impl Manager {
         digests
     }
 
-    /// Servers that devices of the builders are at, and whether one of them has weight there.
+    /// Servers with devices in the builders, and whether one of these has weight.
     pub(super) fn servers(&self) -> BTreeMap<Server, bool> {
         let mut servers = BTreeMap::new();
         for (ring, builder) in self.builders.all() {
@@ -275,7 +275,7 @@ impl Manager {
         servers
     }
 
-    /// Devices that have weight and no partition yet: the server, and the name.
+    /// Devices with weight but without partitions: the server, and the name.
     pub(super) fn newcomers(&self) -> BTreeSet<(Server, String)> {
         let new = |known: &&BuilderDevice| known.device.weight > 0.0 && known.parts == 0;
         let of = |(ring, builder): (&str, &RingBuilder)| {

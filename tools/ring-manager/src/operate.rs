@@ -1,4 +1,4 @@
-//! `apus ring pending`, `apus ring approve` and `apus drain`: what operators ask the ring manager.
+//! `apus ring pending`, `apus ring approve` and `apus drain`: clients of the ring manager.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -9,81 +9,81 @@ use apus_daemon::runtime;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::ask::Asker;
+use super::ask::SignedClient;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const WAIT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Where the ring manager is.
+/// Arguments that locate the ring manager.
 #[derive(Debug, clap::Args)]
-pub struct Where {
+pub struct ManagerArgs {
     /// Directory with swift.conf, which has the cluster key and `ring_manager`
     #[arg(long, default_value = "/etc/swift", value_name = "DIR")]
     swift_dir: PathBuf,
-    /// Tell it as one line of JSON
+    /// Print the result as one line of JSON
     #[arg(long)]
     json: bool,
 }
 
-impl Where {
+impl ManagerArgs {
     fn manager(&self) -> Result<Manager, String> {
         let cluster = super::swift_conf(&self.swift_dir)?;
         let address = cluster.rings.manager.ok_or_else(|| {
             format!("{}/swift.conf: [apus] has no ring_manager", self.swift_dir.display())
         })?;
         Ok(Manager {
-            asker: Asker::new(&cluster.backend_auth, TIMEOUT),
+            client: SignedClient::new(&cluster.backend_auth, TIMEOUT),
             address: address.to_string(),
         })
     }
 }
 
 struct Manager {
-    asker: Asker,
+    client: SignedClient,
     address: String,
 }
 
 impl Manager {
     async fn get(&self, word: &str) -> Result<Value, String> {
-        self.asker.get(&self.address, &format!("/apus/manager/{word}")).await
+        self.client.get(&self.address, &format!("/apus/manager/{word}")).await
     }
 
     async fn post(&self, word: &str, body: &Value) -> Result<Value, String> {
         let path = format!("/apus/manager/{word}");
-        self.asker.json(&self.address, Method::POST, &path, Some(body)).await
+        self.client.json(&self.address, Method::POST, &path, Some(body)).await
     }
 }
 
 /// Options of `apus ring approve`.
 #[derive(Debug, clap::Args)]
 pub struct Approve {
-    /// Tell what would move next, and approve nothing
+    /// Show what would move next, and approve nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    at: Where,
+    at: ManagerArgs,
 }
 
 /// Options of `apus drain`.
 #[derive(Debug, clap::Args)]
 pub struct Drain {
-    /// A node's address, or a device as ring-builder searches it: r1z1-10.0.0.1/sdb1
+    /// A node's address, or a search value of ring-builder, such as r1z1-10.0.0.1/sdb1
     #[arg(value_name = "NODE|DEVICE")]
     search: String,
     /// Wait until it is safe to pull
     #[arg(long)]
     wait: bool,
-    /// Tell which devices these are, and do nothing
+    /// Show which devices these are, and do nothing
     #[arg(long, conflicts_with_all = ["wait", "cancel", "remove"])]
     dry_run: bool,
-    /// Give the devices their weight back
+    /// Cancel the drain: the devices get their weight back
     #[arg(long, conflicts_with = "remove")]
     cancel: bool,
-    /// Take the devices, which were safe to pull, out of the rings
+    /// Remove the devices, which must be safe to pull, from the rings
     #[arg(long, conflicts_with = "wait")]
     remove: bool,
     #[command(flatten)]
-    at: Where,
+    at: ManagerArgs,
 }
 
 fn texts<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a str> {
@@ -102,8 +102,11 @@ fn number(value: &Value, key: &str) -> u64 {
     value.get(key).and_then(Value::as_u64).unwrap_or(0)
 }
 
-/// Tells what is to move and what it waits for.
-pub async fn pending(at: &Where) -> Result<bool, String> {
+/// Shows pending changes and what they wait for.
+///
+/// # Errors
+/// The ring manager cannot be asked.
+pub async fn pending(at: &ManagerArgs) -> Result<bool, String> {
     let manager = at.manager()?;
     let status = manager.get("status").await?;
     if at.json {
@@ -127,11 +130,14 @@ pub async fn pending(at: &Where) -> Result<bool, String> {
     if let Some(error) = status.get("error").and_then(Value::as_str) {
         println!("Error: {error}");
     }
-    entries(&status, "drains").for_each(tell_drain);
+    entries(&status, "drains").for_each(show_drain);
     Ok(true)
 }
 
-/// Lets the manager do what is pending.
+/// Approves pending changes.
+///
+/// # Errors
+/// The ring manager cannot be asked.
 pub async fn approve(options: &Approve) -> Result<bool, String> {
     let manager = options.at.manager()?;
     let foresight = manager.get("foresight").await?;
@@ -168,7 +174,7 @@ pub async fn approve(options: &Approve) -> Result<bool, String> {
     Ok(true)
 }
 
-fn tell_drain(drain: &Value) {
+fn show_drain(drain: &Value) {
     let device = word(drain, "device");
     if drain.get("safe_to_pull") == Some(&Value::Bool(true)) {
         println!("{device}: safe to pull");
@@ -178,7 +184,10 @@ fn tell_drain(drain: &Value) {
     texts(drain, "not_yet").for_each(|blocker| println!("  {blocker}"));
 }
 
-/// Empties devices; 0 when all are safe to pull, 1 when not yet.
+/// Drains devices. The exit code is 0 when all are safe to pull, and 1 otherwise.
+///
+/// # Errors
+/// The ring manager cannot be asked, or refuses.
 pub fn drain(options: &Drain) -> Result<ExitCode, String> {
     let manager = options.at.manager()?;
     runtime::multi_thread().map_err(|error| error.to_string())?.block_on(async {
@@ -188,11 +197,11 @@ pub fn drain(options: &Drain) -> Result<ExitCode, String> {
             (_, true) => "remove",
             _ => "drain",
         };
-        let told = manager.post(verb, &body).await?;
-        let devices: BTreeSet<&str> = texts(&told, "devices").collect();
+        let reply = manager.post(verb, &body).await?;
+        let devices: BTreeSet<&str> = texts(&reply, "devices").collect();
         if verb != "drain" || options.dry_run {
             if options.at.json {
-                println!("{told}");
+                println!("{reply}");
             } else {
                 let what = match verb {
                     "cancel" => "has its weight back",
@@ -206,7 +215,7 @@ pub fn drain(options: &Drain) -> Result<ExitCode, String> {
         let mut last = Vec::new();
         loop {
             let status = match manager.get("status").await {
-                // A manager that is away for a moment is asked again.
+// The manager may be restarting.
                 Err(_) if options.wait => {
                     tokio::time::sleep(WAIT_INTERVAL).await;
                     continue;
@@ -222,7 +231,7 @@ pub fn drain(options: &Drain) -> Result<ExitCode, String> {
             if options.at.json && is_last {
                 println!("{}", json!({ "drains": drains, "safe_to_pull": is_safe, "waits_for": status.get("waits_for") }));
             } else if !options.at.json && drains != last {
-                drains.iter().for_each(tell_drain);
+                drains.iter().for_each(show_drain);
                 texts(&status, "waits_for").for_each(|text| println!("Waiting for {text}"));
             }
             if is_last {

@@ -1,11 +1,10 @@
-//! What the ring manager is asked, below `/apus/manager`: JSON in, JSON out. The guard stands
-//! before it.
+//! Requests to the ring manager, below `/apus/manager`, with JSON bodies.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use apus_daemon::http::{Body, Handler};
-use apus_membership::{refusal, told};
+use apus_membership::{json_response, refusal};
 use async_trait::async_trait;
 use http::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
@@ -17,10 +16,10 @@ use super::manager::Policy;
 use super::rounds::Rounds;
 use super::state::Place;
 
-/// Longest question.
+/// Longest request body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// Which devices.
+/// Devices of a request.
 #[derive(Debug, Deserialize)]
 struct Search {
     search: String,
@@ -28,7 +27,7 @@ struct Search {
     dry_run: bool,
 }
 
-/// Answers them.
+/// Handler of the requests; the guard is in front of it.
 #[derive(Debug)]
 pub(super) struct Requests {
     rounds: Arc<Rounds>,
@@ -46,19 +45,19 @@ impl Requests {
     async fn join(&self, joining: Joining) -> Result<Value, String> {
         let is_sized = joining.devices.iter().all(|device| device.weight.is_some());
         let sizes = if is_sized { BTreeMap::new() } else { self.rounds.sizes().await? };
-        let (mut told, policy, foresight) = self
+        let (mut response, policy, foresight) = self
             .rounds
             .change(move |manager, now| {
-                let told = manager.join(&joining, &sizes, now)?;
-                Ok((told, manager.policy, manager.pending(now)))
+                let response = manager.join(&joining, &sizes, now)?;
+                Ok((response, manager.policy, manager.pending(now)))
             })
             .await?;
-        if let Some(told) = told.as_object_mut() {
+        if let Some(response) = response.as_object_mut() {
             let policy = if policy == Policy::Ask { "ask" } else { "automatic" };
-            told.insert("rebalance".to_owned(), json!(policy));
-            told.insert("pending".to_owned(), json!(foresight));
+            response.insert("rebalance".to_owned(), json!(policy));
+            response.insert("pending".to_owned(), json!(foresight));
         }
-        Ok(told)
+        Ok(response)
     }
 
     async fn ask(&self, method: &Method, path: &str, body: &[u8]) -> Option<Result<Value, String>> {
@@ -101,11 +100,11 @@ impl Requests {
 impl Handler for Requests {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
-        told(match collect(body, BODY_BYTES_MAX).await {
+        json_response(match collect(body, BODY_BYTES_MAX).await {
             Err(error) => refusal(StatusCode::BAD_REQUEST, &format!("body: {error}")),
             Ok(body) => match self.ask(&head.method, head.uri.path(), &body).await {
                 Some(Ok(content)) => (StatusCode::OK, content),
-                // What was asked for does not fit what is there.
+                // The request does not fit the current state.
                 Some(Err(error)) => refusal(StatusCode::CONFLICT, &error),
                 None => refusal(
                     StatusCode::NOT_FOUND,

@@ -1,4 +1,4 @@
-//! Again and again: look at the builders and at the cluster, and do the next step when it is time.
+//! Rounds of the ring manager: check builders and cluster, and do the next step when it is due.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,36 +14,36 @@ use apus_wire::signed::Signer;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::ask::Asker;
+use super::ask::SignedClient;
 use super::conf::Settings;
 use super::manager::{Manager, Policy};
 use super::state::{Draining, Place};
-use super::watch::{Scout, Server, Standing, Watch, ask_all};
+use super::watch::{ClusterStatus, Server, StatusClient, Watch, ask_all};
 
-/// What the last round came to.
+/// Result of the last round.
 #[derive(Debug, Clone, Default)]
 struct Latest {
-    standing: Standing,
-    /// Servers that do not answer and need not: none of their devices has weight.
+    standing: ClusterStatus,
+    /// Servers that do not respond and whose devices have no weight.
     gone: Vec<String>,
-    /// Why the next step waits.
+    /// What the next step waits for.
     waits_for: Vec<String>,
     error: Option<String>,
     steps: u64,
     last_step: Value,
 }
 
-/// The manager at work.
+/// The manager with its clients and state.
 #[derive(Debug)]
 pub(super) struct Rounds {
     settings: Settings,
     cluster: SwiftConf,
-    scout: Scout,
+    scout: StatusClient,
     keys: RingKeys,
     manager: Arc<Mutex<Manager>>,
     watch: Mutex<Watch>,
     latest: Mutex<Latest>,
-    /// The rings were pushed once, so that they are signed wherever they are.
+    /// Whether the rings were pushed once, which signs them on all servers.
     has_pushed: AtomicBool,
     wake: Notify,
 }
@@ -60,20 +60,20 @@ fn now_seconds() -> u64 {
     SystemClock.now().as_secs()
 }
 
-/// A drain as operators see it.
+/// Status of a drain for operators.
 #[derive(Debug, Clone)]
-struct Drained {
+struct DrainStatus {
     place: Place,
     held: DeviceContents,
-    /// Why it is not safe to pull; nothing when it is.
+    /// Reasons why it is not safe to pull; empty when it is.
     blockers: Vec<String>,
     parts: u64,
     since: u64,
     safe_since: Option<u64>,
 }
 
-impl Drained {
-    /// Whether it is known to hold something, or to be meant to.
+impl DrainStatus {
+    /// Whether it holds data, or has partitions in a ring.
     fn is_used(&self) -> bool {
         self.parts > 0 || (self.held.is_there && !self.held.is_empty())
     }
@@ -94,14 +94,14 @@ impl Drained {
 impl Rounds {
     pub(super) fn open(settings: Settings, cluster: SwiftConf) -> Result<Self, String> {
         let manager = Manager::open(&settings.builder_dir, settings.policy)?;
-        let asker = Asker::new(&cluster.backend_auth, settings.timeout);
+        let client = SignedClient::new(&cluster.backend_auth, settings.timeout);
         let keys = RingKeys::new(&cluster.backend_auth)?;
         let signer = Signer::new(&cluster.backend_auth, Arc::new(SystemClock));
         let courier = RingClient::new(Arc::new(Transport::new(signer)), settings.timeout);
         Ok(Self {
             settings,
             cluster,
-            scout: Scout { asker, courier },
+            scout: StatusClient { client, courier },
             keys,
             has_pushed: AtomicBool::new(false),
             manager: Arc::new(Mutex::new(manager)),
@@ -111,12 +111,12 @@ impl Rounds {
         })
     }
 
-    /// Works until the drain begins.
+    /// Runs until the process stops.
     pub(super) async fn run(self: Arc<Self>, drain: Drain) {
         while !drain.has_begun() {
             let result = self.round().await;
             if let Err(error) = &result {
-                tracing::error!(error, "ring manager");
+                tracing::error!(error, "the round failed");
             }
             hold(&self.latest).error = result.err();
             tokio::select! {
@@ -127,7 +127,7 @@ impl Rounds {
         }
     }
 
-    /// Does something with the manager, which may wait for disks and for the lock.
+    /// Calls a function with the manager, which may wait for disks and for the lock.
     pub(super) async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Manager, u64) -> Result<T, String> + Send + 'static,
@@ -140,7 +140,7 @@ impl Rounds {
         done.await.map_err(|error| format!("stopped: {error}"))?
     }
 
-    /// As [`Rounds::with`]; the next round begins at once.
+    /// As [`Rounds::with`]; the next round starts at once.
     pub(super) async fn change<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Manager, u64) -> Result<T, String> + Send + 'static,
@@ -158,21 +158,21 @@ impl Rounds {
             })
             .await?;
         let asked = servers.keys().cloned().collect();
-        let mut told = ask_all(&self.scout, &asked, &now).await;
+        let mut replies = ask_all(&self.scout, &asked, &now).await;
         let mut gone = Vec::new();
-        told.retain(|server, told| match told {
+        replies.retain(|server, reply| match reply {
             Err(error) if servers.get(server) == Some(&false) => {
                 gone.push(error.clone());
                 false
             }
             _ => true,
         });
-        // Daemons take up files now and then, and proxies, to which nobody pushes, ask for them.
+        // Daemons reload files now and then; proxies, which get no push, fetch them.
         let rings = &self.cluster.rings;
         let take_up = (rings.check_interval
             + rings.fetch_every().unwrap_or_default().mul_f64(1.25))
         .as_secs_f64();
-        let standing = hold(&self.watch).note(expected, &told, now(), take_up);
+        let standing = hold(&self.watch).note(expected, &replies, now(), take_up);
         {
             let mut latest = hold(&self.latest);
             (latest.standing, latest.gone) = (standing.clone(), gone);
@@ -184,7 +184,7 @@ impl Rounds {
         self.step(&standing).await
     }
 
-    /// Brings the rings to all servers.
+    /// Pushes the rings to all servers.
     async fn push(&self, servers: &BTreeMap<Server, bool>) -> Result<(), String> {
         let files = self.with(|manager, _| manager.ring_files()).await?;
         let addresses: BTreeSet<&str> =
@@ -193,24 +193,24 @@ impl Rounds {
         let pushed =
             push(&self.scout.courier, &self.keys, &files, &targets, &PushOptions::default())
                 .await?;
-        let mut troubles = pushed.missing().map(|told| match &told.outcome {
+        let mut troubles = pushed.missing().map(|ring| match &ring.outcome {
             PushOutcome::Refused { reason, .. } | PushOutcome::Unreachable { reason } => {
-                format!("{} {}: {reason}", told.address, told.ring)
+                format!("{} {}: {reason}", ring.address, ring.ring)
             }
-            _ => format!("{} {}", told.address, told.ring),
+            _ => format!("{} {}", ring.address, ring.ring),
         });
         if let Some(trouble) = troubles.next() {
             tracing::warn!(more = troubles.count(), "a ring was not pushed: {trouble}");
         } else {
             self.has_pushed.store(true, Ordering::Relaxed);
-            // Now they have them.
+            // The next round sees the new rings.
             self.wake.notify_one();
         }
         Ok(())
     }
 
-    /// Notes which devices are safe to pull, and which are not any more.
-    async fn judge_drains(&self, standing: &Standing) -> Result<(), String> {
+    /// Notes which devices are safe to pull.
+    async fn judge_drains(&self, standing: &ClusterStatus) -> Result<(), String> {
         let drains = self.with(|manager, _| Ok(manager.builders.state.drains.clone())).await?;
         for draining in drains {
             let drained = self.look_at(&draining, standing, false).await?;
@@ -218,15 +218,15 @@ impl Rounds {
             if drained.blockers.is_empty() {
                 self.with(move |manager, now| manager.note_safe(&place, Some(now))).await?;
             } else if draining.safe_since.is_some() && drained.is_used() {
-                // It was put to use again. One that was pulled says nothing.
+                // It is in use again. A device that was pulled reports nothing.
                 self.with(move |manager, _| manager.note_safe(&place, None)).await?;
             }
         }
         Ok(())
     }
 
-    /// Why a device is not safe to pull yet, as far as its node need not be asked.
-    fn not_yet(&self, parts: u64, standing: &Standing) -> Vec<String> {
+    /// Reasons why a device is not safe to pull yet, without a request to its node.
+    fn not_yet(&self, parts: u64, standing: &ClusterStatus) -> Vec<String> {
         let mut blockers = Vec::new();
         if parts > 0 {
             blockers.push(format!("rings give it {parts} partitions"));
@@ -238,12 +238,12 @@ impl Rounds {
         }
         let behind = standing.behind.iter();
         blockers.extend(behind.map(|server| {
-            format!("the replicator of the {server} has not found all in place yet")
+            format!("the replicator of the {server} has not found everything in place yet")
         }));
         let overlap = self.cluster.rings.overlap.as_secs_f64();
         match standing.since.map(|since| since + overlap - now()) {
             Some(left) if left > 0.0 => blockers.push(format!(
-                "proxies ask the nodes of the rings before for {left:.0} s more (ring_overlap)"
+                "proxies use the previous rings as well for {left:.0} s more (ring_overlap)"
             )),
             Some(_) => {}
             None => blockers.push("no round has ended yet".to_owned()),
@@ -251,14 +251,14 @@ impl Rounds {
         blockers
     }
 
-    /// Looks at a drain. To count what is on a disk is work: `always`, or when nothing else stands
-    /// in the way.
+    /// The status of a drain. Counting the contents of a disk is expensive: with `always`, or when
+    /// there is no other reason against pulling it.
     async fn look_at(
         &self,
         draining: &Draining,
-        standing: &Standing,
+        standing: &ClusterStatus,
         always: bool,
-    ) -> Result<Drained, String> {
+    ) -> Result<DrainStatus, String> {
         let place = draining.place.clone();
         let wanted = place.clone();
         let (servers, parts) = self
@@ -269,31 +269,31 @@ impl Rounds {
         if always || blockers.is_empty() {
             let path = format!("/apus/device/{}", place.device);
             let mut unknown = None;
-            // All servers of a node may have the same directory: the one that holds most tells.
+            // All servers of a node may use the same directory: the largest counts are right.
             for server in &servers {
-                let told = self.scout.asker.get(&server.address, &path).await.and_then(|told| {
-                    serde_json::from_value(told).map_err(|error| error.to_string())
+                let reply = self.scout.client.get(&server.address, &path).await.and_then(|reply| {
+                    serde_json::from_value(reply).map_err(|error| error.to_string())
                 });
-                match told {
-                    Ok(told) => held = held.most(&told),
+                match reply {
+                    Ok(reply) => held = held.most(&reply),
                     Err(error) => unknown = Some(error),
                 }
             }
             match unknown {
-                Some(error) => blockers.push(format!("it is not known what is on it: {error}")),
+                Some(error) => blockers.push(format!("its contents are unknown: {error}")),
                 None if !held.is_there => {
-                    blockers.push("it is not there, or not mounted".to_owned())
+                    blockers.push("it does not exist or is not mounted".to_owned())
                 }
                 None if !held.is_empty() => blockers.push(format!("it holds {held}")),
                 None => {}
             }
         }
         let (since, safe_since) = (draining.since, draining.safe_since);
-        Ok(Drained { place, held, blockers, parts, since, safe_since })
+        Ok(DrainStatus { place, held, blockers, parts, since, safe_since })
     }
 
-    /// Rebalances if it is time.
-    async fn step(&self, standing: &Standing) -> Result<(), String> {
+    /// Rebalances if a step is due and the cluster is ready.
+    async fn step(&self, standing: &ClusterStatus) -> Result<(), String> {
         let (pending, newcomers, policy) = self
             .with(|manager, now| Ok((manager.pending(now), manager.newcomers(), manager.policy)))
             .await?;
@@ -324,28 +324,28 @@ impl Rounds {
         let stepped = self.with(|manager, now| manager.step(now)).await?;
         if !stepped.is_empty() {
             let automatic = policy == Policy::Automatic;
-            tracing::info!(?stepped, automatic, "rebalanced");
+            tracing::info!(?stepped, automatic, "rebalanced rings");
             let mut latest = hold(&self.latest);
             latest.steps += 1;
             latest.last_step = json!({ "at": now_seconds(), "rings": stepped });
-            latest.standing = Standing::default();
+            latest.standing = ClusterStatus::default();
             drop(latest);
-            // Nodes are to have them soon.
+            // The next round pushes the new rings.
             self.wake.notify_one();
         }
         Ok(())
     }
 
-    /// New devices whose servers do not have them.
+    /// New devices that their servers do not have.
     async fn not_ready(&self, newcomers: &BTreeSet<(Server, String)>) -> Vec<String> {
         let mut missing = Vec::new();
         for (server, device) in newcomers {
-            let told =
-                self.scout.asker.get(&server.address, &format!("/apus/device/{device}")).await;
-            match told.map(|told| told.get("is_there") == Some(&Value::Bool(true))) {
+            let reply =
+                self.scout.client.get(&server.address, &format!("/apus/device/{device}")).await;
+            match reply.map(|reply| reply.get("is_there") == Some(&Value::Bool(true))) {
                 Ok(true) => {}
                 Ok(false) => {
-                    missing.push(format!("{server}: {device} is not there or not mounted"))
+                    missing.push(format!("{server}: {device} does not exist or is not mounted"))
                 }
                 Err(error) => missing.push(error),
             }
@@ -353,7 +353,7 @@ impl Rounds {
         missing
     }
 
-    /// How many partition replicas devices hold, and since when all run such rings.
+    /// Numbers of partition replicas that devices hold, and since when all servers run these rings.
     pub(super) async fn parts(&self, search: String) -> Result<Value, String> {
         let parts = self.with(move |manager, _| {
             let places = manager.found(&search)?;
@@ -367,7 +367,7 @@ impl Rounds {
         Ok(json!({ "partitions": parts, "all_run_the_rings_since": since, "waits_for": waits_for }))
     }
 
-    /// Everything that operators may want to know.
+    /// The status for operators.
     pub(super) async fn status(&self) -> Result<Value, String> {
         let (pending, policy, drains) = self
             .with(|manager, now| {
@@ -376,16 +376,16 @@ impl Rounds {
             })
             .await?;
         let latest = hold(&self.latest).clone();
-        let mut told = Vec::new();
+        let mut rows = Vec::new();
         for draining in drains {
             let mut drained = self.look_at(&draining, &latest.standing, true).await?;
             if drained.blockers.is_empty() && drained.safe_since.is_none() {
-                // Who is told may pull it at once.
+                // The operator may pull the device as soon as this is reported.
                 let place = draining.place.clone();
                 self.with(move |manager, now| manager.note_safe(&place, Some(now))).await?;
                 drained.safe_since = Some(now_seconds());
             }
-            told.push(drained.json());
+            rows.push(drained.json());
         }
         let rings: BTreeMap<String, String> = self.with(|manager, _| Ok(manager.digests())).await?;
         Ok(json!({
@@ -397,7 +397,7 @@ impl Rounds {
             "waits_for": latest.waits_for,
             "cluster": latest.standing.json(),
             "gone": latest.gone,
-            "drains": told,
+            "drains": rows,
             "steps": latest.steps,
             "last_step": latest.last_step,
             "rings": rings,
@@ -405,7 +405,7 @@ impl Rounds {
         }))
     }
 
-    /// Sizes of all devices that their servers tell, in bytes.
+    /// Sizes of all devices that servers report, in bytes.
     pub(super) async fn sizes(&self) -> Result<BTreeMap<Place, u64>, String> {
         let servers = self.with(|manager, _| Ok(manager.servers())).await?;
         let hosts = servers.into_keys().map(|server| {

@@ -1,4 +1,4 @@
-//! `<kind>-server.conf` of a new node: what a server of it needs, and its daemons.
+//! `<kind>-server.conf` of a new node, for the server and its daemons.
 
 use std::path::Path;
 
@@ -9,15 +9,15 @@ pub(super) const KINDS: [(&str, u16, &[&str]); 3] = [
     ("object", 6200, &["object-replicator", "object-updater", "object-auditor", "object-expirer"]),
 ];
 
-/// Where a new node is, as its files say it.
+/// Address and directories of a new node.
 pub(super) struct Place<'a> {
     /// Address in rings.
     pub(super) ip: &'a str,
-    /// The directory that all devices are in.
+    /// The directory of all devices.
     pub(super) devices: &'a Path,
     /// Whether all devices are mount points.
     pub(super) mount_check: bool,
-    /// Where daemons leave their reports; Swift's directory when there is none.
+    /// Directory of recon reports; Swift's default without one.
     pub(super) recon: Option<&'a Path>,
 }
 
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_files_are_read_as_they_are_meant() {
+    fn the_files_have_the_intended_options() {
         for (kind, port, daemons) in KINDS {
             let place = Place {
                 ip: "10.0.0.5",

@@ -1,7 +1,7 @@
-//! What the ring manager must not forget: what was approved, and drains under way.
+//! Persistent state of the ring manager: approvals, and drains in progress.
 //!
-//! One JSON file beside the builders, which appears whole and synced. It never holds what a builder
-//! file says: of devices and placement that is the truth.
+//! One JSON file next to the builders, replaced durably. It never repeats the content of a builder
+//! file, which is authoritative for devices and placement.
 
 use std::collections::BTreeMap;
 
@@ -29,22 +29,22 @@ impl std::fmt::Display for Place {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Draining {
     pub(super) place: Place,
-    /// When it was asked for, in seconds since 1970.
+    /// Time of the request, in seconds since 1970.
     pub(super) since: u64,
-    /// Its weights before, by ring.
+    /// Its previous weights, by ring.
     pub(super) weights: BTreeMap<String, f64>,
-    /// It gets them back.
+    /// The drain was cancelled: the device gets them back.
     pub(super) cancelled: bool,
     /// When it was first safe to pull, in seconds since 1970.
     pub(super) safe_since: Option<u64>,
 }
 
-/// Everything.
+/// The content of the state file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct State {
     format: u32,
     /// By ring: the devices, places and weights that may be rebalanced for, as
-    /// [`super::builders::devices_of`] tells them.
+    /// [`super::builders::devices_of`] writes them.
     pub(super) approved: BTreeMap<String, String>,
     pub(super) drains: Vec<Draining>,
 }

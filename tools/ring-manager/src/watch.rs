@@ -1,7 +1,7 @@
-//! What the nodes tell: which rings they run, and whether replication has caught up with them.
+//! Status of the servers: the rings that they run, and whether replication has caught up.
 //!
-//! Only what was told after the rings were taken up counts, and nothing of it survives the manager:
-//! after a restart it is asked for anew. A time of another node is judged by that node's clock.
+//! Only reports after the rings were loaded count. They are kept in memory: after a restart servers
+//! are asked again. A time of another node is judged by that node's clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,9 +9,9 @@ use apus_wire::rings::RingClient;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
-use super::ask::Asker;
+use super::ask::SignedClient;
 
-/// Servers that are asked at once.
+/// Concurrent requests.
 const AT_ONCE: usize = 30;
 
 /// A storage server of a node.
@@ -29,19 +29,19 @@ impl std::fmt::Display for Server {
     }
 }
 
-/// A replicator's last whole pass.
+/// A replicator's last complete pass.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Passed {
-    /// When it began, in seconds since 1970 by the manager's clock.
+    /// Start of the pass, in seconds since 1970 by the manager's clock.
     pub(super) began: f64,
-    /// What was found below full redundancy, or could not be judged.
+    /// Objects or rows below full redundancy, or in an unknown state.
     pub(super) below: u64,
 }
 
-/// What one server told.
+/// Reported status of one server.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Told {
-    /// MD5 of the rings that it has and goes by, by name.
+pub(super) struct ServerStatus {
+    /// MD5 of the rings that it has and uses, by name.
     pub(super) rings: BTreeMap<String, String>,
     pub(super) passed: Option<Passed>,
 }
@@ -51,8 +51,8 @@ fn count(value: &Value, keys: &[&str]) -> u64 {
     keys.iter().map(number).sum()
 }
 
-/// The last pass as `/recon/redundancy` and `/recon/replication` tell it; `ahead` is how many
-/// seconds the node's clock is before the manager's.
+/// The last pass by `/recon/redundancy` and `/recon/replication`; the node's clock is `ahead` of the
+/// manager's by this number of seconds.
 fn passed(kind: &str, redundancy: &Value, replication: &Value, ahead: f64) -> Option<Passed> {
     let counts = redundancy.get(format!("{kind}_redundancy"))?;
     let last = redundancy.get(format!("{kind}_redundancy_last"))?.as_f64()?;
@@ -68,26 +68,26 @@ fn passed(kind: &str, redundancy: &Value, replication: &Value, ahead: f64) -> Op
             count(counts, &["below", "unknown", "databases_below", "databases_unknown"]),
         ),
     };
-    // A pass over a part of the node came later: when the whole one began is not told.
+    // A later pass over a part of the node hides when the complete one began.
     (ended == last).then_some(Passed { began: ended - seconds - ahead, below })
 }
 
-/// Who asks.
+/// Clients for the status of servers.
 #[derive(Debug)]
-pub(super) struct Scout {
-    pub(super) asker: Asker,
+pub(super) struct StatusClient {
+    pub(super) client: SignedClient,
     pub(super) courier: RingClient,
 }
 
 async fn ask(
-    scout: &Scout,
+    scout: &StatusClient,
     server: &Server,
     now: &(dyn Fn() -> f64 + Sync),
-) -> Result<Told, String> {
+) -> Result<ServerStatus, String> {
     let manifest = scout.courier.manifest(&server.address).await;
     let manifest = manifest.map_err(|failure| format!("{}: {failure}", server.address))?;
     let rings = manifest.rings.into_iter().filter(|entry| {
-        // A process of one kind goes by some of them.
+        // A server loads only the rings of its kind.
         let version = entry.ring.map(|ring| ring.version);
         entry.loaded_version.is_none_or(|loaded| Some(loaded) == version)
     });
@@ -96,56 +96,56 @@ async fn ask(
         (name.trim_end_matches(".ring.gz").to_owned(), entry.md5)
     });
     let get =
-        async |check: &str| scout.asker.get(&server.address, &format!("/recon/{check}")).await;
+        async |check: &str| scout.client.get(&server.address, &format!("/recon/{check}")).await;
     let theirs =
-        get("time").await?.as_f64().ok_or_else(|| format!("{server}: time is no number"))?;
+        get("time").await?.as_f64().ok_or_else(|| format!("{server}: time is not a number"))?;
     let ahead = theirs - now();
     let redundancy = get(&format!("redundancy/{}", server.kind)).await?;
     let replication = get(&format!("replication/{}", server.kind)).await?;
     let passed = passed(&server.kind, &redundancy, &replication, ahead);
-    Ok(Told { rings: rings.collect(), passed })
+    Ok(ServerStatus { rings: rings.collect(), passed })
 }
 
 /// Asks all servers.
 pub(super) async fn ask_all(
-    scout: &Scout,
+    scout: &StatusClient,
     servers: &BTreeSet<Server>,
     now: &(dyn Fn() -> f64 + Sync),
-) -> BTreeMap<Server, Result<Told, String>> {
+) -> BTreeMap<Server, Result<ServerStatus, String>> {
     let asked = stream::iter(servers.iter().cloned()).map(|server| async move {
-        let told = ask(scout, &server, now).await;
-        (server, told)
+        let reply = ask(scout, &server, now).await;
+        (server, reply)
     });
     asked.buffer_unordered(AT_ONCE).collect().await
 }
 
-/// What is known since the rings are as they are.
+/// Observations since the rings last changed.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     /// MD5 of ring files by name.
     expected: BTreeMap<String, String>,
     /// Since when all servers have them, in seconds since 1970.
     since: Option<f64>,
-    /// Servers whose replicator has passed since and found everything where it belongs.
+    /// Servers whose replicator has found everything in place in a pass since then.
     clean: BTreeSet<Server>,
 }
 
-/// How the cluster stands.
+/// Status of the cluster.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Standing {
+pub(super) struct ClusterStatus {
     /// Since when all servers run the rings, in seconds since 1970.
     pub(super) since: Option<f64>,
     /// Servers with other rings.
     pub(super) lagging: Vec<String>,
-    /// Servers that did not answer, with what went wrong.
+    /// Servers that did not respond, with the error.
     pub(super) silent: Vec<String>,
     /// Servers whose replicator has not found everything in place since.
     pub(super) behind: Vec<String>,
-    /// Of what the last passes found.
+    /// Objects or rows below full redundancy in the last passes.
     pub(super) below: u64,
 }
 
-impl Standing {
+impl ClusterStatus {
     /// Whether all run the rings and replication has caught up.
     pub(super) fn is_settled(&self) -> bool {
         self.since.is_some() && self.behind.is_empty()
@@ -163,26 +163,26 @@ impl Standing {
 }
 
 impl Watch {
-    /// Takes in what servers told. `expected`: the rings as they are to be; `take_up`: seconds in
-    /// which a process takes up a ring file.
+    /// Evaluates the servers' replies. `expected`: the current rings; `take_up`: seconds in which a
+    /// process loads a new ring file.
     pub(super) fn note(
         &mut self,
         expected: BTreeMap<String, String>,
-        told: &BTreeMap<Server, Result<Told, String>>,
+        replies: &BTreeMap<Server, Result<ServerStatus, String>>,
         now: f64,
         take_up: f64,
-    ) -> Standing {
+    ) -> ClusterStatus {
         if self.expected != expected {
             *self = Self { expected, ..Self::default() };
         }
-        let mut standing = Standing::default();
-        for (server, told) in told {
-            match told {
-                Ok(told) => {
+        let mut standing = ClusterStatus::default();
+        for (server, reply) in replies {
+            match reply {
+                Ok(status) => {
                     if self
                         .expected
                         .iter()
-                        .any(|(name, digest)| told.rings.get(name) != Some(digest))
+                        .any(|(name, digest)| status.rings.get(name) != Some(digest))
                     {
                         standing.lagging.push(server.to_string());
                     }
@@ -190,17 +190,17 @@ impl Watch {
                 Err(error) => standing.silent.push(error.clone()),
             }
         }
-        if standing.lagging.is_empty() && standing.silent.is_empty() && !told.is_empty() {
+        if standing.lagging.is_empty() && standing.silent.is_empty() && !replies.is_empty() {
             self.since = self.since.or(Some(now));
         } else if !standing.lagging.is_empty() {
-            // What one of them did meanwhile is not known.
+            // A server may have moved data by other rings meanwhile.
             self.since = None;
             self.clean.clear();
         }
-        // While one is silent it is not known, but remembered: it may only have been busy.
+        // A server that does not respond may only be busy: the time is kept.
         standing.since = self.since.filter(|_| standing.silent.is_empty());
-        for (server, told) in told {
-            let passed = told.as_ref().ok().and_then(|told| told.passed);
+        for (server, reply) in replies {
+            let passed = reply.as_ref().ok().and_then(|status| status.passed);
             standing.below += passed.map_or(0, |passed| passed.below);
             let is_clean = passed.zip(self.since).is_some_and(|(passed, since)| {
                 passed.began >= since + take_up && passed.below == 0
@@ -228,48 +228,48 @@ mod tests {
         BTreeMap::from([("object".to_owned(), digest.to_owned())])
     }
 
-    fn told(digest: &str, passed: Option<(f64, u64)>) -> Result<Told, String> {
+    fn reply(digest: &str, passed: Option<(f64, u64)>) -> Result<ServerStatus, String> {
         let passed = passed.map(|(began, below)| Passed { began, below });
-        Ok(Told { rings: rings(digest), passed })
+        Ok(ServerStatus { rings: rings(digest), passed })
     }
 
     #[test]
     fn the_cluster_is_settled_when_each_has_passed_since_all_have_the_rings() {
         let mut watch = Watch::default();
         let mut note = |now: f64, one, other| {
-            let told = BTreeMap::from([(server(1), one), (server(2), other)]);
-            watch.note(rings("new"), &told, now, 10.0)
+            let replies = BTreeMap::from([(server(1), one), (server(2), other)]);
+            watch.note(rings("new"), &replies, now, 10.0)
         };
-        let standing = note(100.0, told("new", None), told("old", None));
+        let standing = note(100.0, reply("new", None), reply("old", None));
         assert_eq!((standing.since, standing.lagging.len()), (None, 1));
-        let standing = note(110.0, told("new", None), told("new", None));
+        let standing = note(110.0, reply("new", None), reply("new", None));
         assert_eq!((standing.since, standing.is_settled()), (Some(110.0), false));
         // One pass began too early, the other found something.
-        let standing = note(150.0, told("new", Some((119.0, 0))), told("new", Some((121.0, 3))));
+        let standing = note(150.0, reply("new", Some((119.0, 0))), reply("new", Some((121.0, 3))));
         assert_eq!((standing.behind.len(), standing.below), (2, 3));
-        let standing = note(160.0, told("new", Some((120.0, 0))), told("new", Some((121.0, 3))));
+        let standing = note(160.0, reply("new", Some((120.0, 0))), reply("new", Some((121.0, 3))));
         assert_eq!(standing.behind, ["object server 10.0.0.2:6200"]);
-        // What the first finds later is not of these rings' making.
-        let standing = note(170.0, told("new", Some((165.0, 1))), told("new", Some((165.0, 0))));
+        // Later findings of the first server are not caused by these rings.
+        let standing = note(170.0, reply("new", Some((165.0, 1))), reply("new", Some((165.0, 0))));
         assert!(standing.is_settled());
-        let standing = note(180.0, Err("10.0.0.1:6200: gone".to_owned()), told("new", None));
-        assert!(!standing.is_settled(), "one is silent");
-        assert!(note(190.0, told("new", None), told("new", None)).is_settled());
-        let standing = note(200.0, told("old", None), told("new", None));
+        let standing = note(180.0, Err("10.0.0.1:6200: gone".to_owned()), reply("new", None));
+        assert!(!standing.is_settled(), "one does not respond");
+        assert!(note(190.0, reply("new", None), reply("new", None)).is_settled());
+        let standing = note(200.0, reply("old", None), reply("new", None));
         assert!(!standing.is_settled() && standing.since.is_none());
     }
 
     #[test]
-    fn other_rings_are_judged_anew() {
+    fn new_rings_start_a_new_evaluation() {
         let mut watch = Watch::default();
-        let all = |digest: &str| BTreeMap::from([(server(1), told(digest, Some((20.0, 0))))]);
+        let all = |digest: &str| BTreeMap::from([(server(1), reply(digest, Some((20.0, 0))))]);
         assert!(watch.note(rings("a"), &all("a"), 0.0, 1.0).is_settled());
         assert!(watch.note(rings("a"), &all("a"), 30.0, 1.0).is_settled());
         assert!(!watch.note(rings("b"), &all("b"), 40.0, 1.0).is_settled());
     }
 
     #[test]
-    fn the_beginning_of_a_pass_is_told_by_its_end_and_the_clock_of_its_node() {
+    fn the_start_of_a_pass_follows_from_its_end_and_the_clock_of_its_node() {
         let redundancy = json!({"object_redundancy": {"0": {"below": 1, "unknown": 2}, "1": {"below": 0, "unknown": 4}}, "object_redundancy_last": 1000.0});
         let replication =
             json!({"object_replication_last": 1000.0, "object_replication_time": 0.5});

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use apus_daemon::config::Section;
+use apus_daemon::config::{ConfigError, Section};
 
 /// Options of a replicator.
 #[derive(Debug, Clone)]
@@ -31,21 +31,21 @@ impl ReplicationOptions {
     /// Reads `[account-replicator]` or `[container-replicator]`.
     ///
     /// # Errors
-    /// Names an option, its value and what was expected.
-    pub fn read(section: &Section<'_>) -> Result<Self, String> {
-        let seconds = |name: &str, default: f64| -> Result<f64, String> {
+    /// See [`ConfigError`].
+    pub fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
+        let seconds = |name: &str, default: f64| -> Result<f64, ConfigError> {
             let value: f64 = section.parse(name, default, "seconds")?;
             if value.is_finite() && value >= 0.0 {
                 return Ok(value);
             }
-            Err(section.refuse(name, &value.to_string(), "seconds").into())
+            Err(section.refuse(name, &value.to_string(), "seconds"))
         };
-        let least_one = |name: &str, default: usize| -> Result<usize, String> {
+        let least_one = |name: &str, default: usize| -> Result<usize, ConfigError> {
             let value: usize = section.parse(name, default, "a whole number from 1")?;
             if value > 0 {
                 return Ok(value);
             }
-            Err(section.refuse(name, "0", "a whole number from 1").into())
+            Err(section.refuse(name, "0", "a whole number from 1"))
         };
         let handoff_delete = match section.get("handoff_delete") {
             None | Some("auto") => 0,
@@ -86,7 +86,7 @@ mod tests {
         assert_eq!((defaults.interval.as_secs(), defaults.reclaim_age), (30, 604_800.0));
         assert_eq!(defaults.handoff_delete, 0);
         for bad in ["per_diff = 0", "interval = -1", "handoff_delete = some", "reclaim_age = inf"] {
-            let error = read(&format!("[container-replicator]\n{bad}\n")).unwrap_err();
+            let error = read(&format!("[container-replicator]\n{bad}\n")).unwrap_err().to_string();
             assert!(error.contains(bad.split(' ').next().unwrap()), "{error}");
         }
     }

@@ -1,5 +1,6 @@
-//! The data folder of `apus saio`: one process at a time has it, and it is made as a whole or not
-//! at all.
+//! The data folder of `apus saio`, which one process at a time uses.
+//!
+//! It is created completely or not at all.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -17,23 +18,23 @@ use rustix::io::Errno;
 
 use super::Options;
 use super::users;
-use crate::device_lock::Holder;
+use crate::device_lock::LockHolder;
 use crate::owners::this_process;
 
 /// The file with users and the port.
 pub(super) const PROXY_CONF: &str = "etc/proxy-server.conf";
-/// Names the format of the data folder; another number is not ours to touch.
+/// The format of the data folder; a folder of another format is not changed.
 const FORMAT: &str = "apus saio data, format 1\n";
 const FORMAT_WORDS: &str = "apus saio data, format ";
 const FORMAT_FILE: &str = "FORMAT";
-/// Which process has the folder, or had it last.
+/// The process that uses the folder, or used it last.
 const OWNER_FILE: &str = "OWNER";
 const PART_POWER: u32 = 10;
 const KINDS: [(&str, u16); 3] = [("object", 6200), ("container", 6201), ("account", 6202)];
 /// The port, devices and replicas of a new cluster.
 const NEW: (u16, u16, u16) = (8080, 4, 3);
 
-/// A data folder that this process has, until it is dropped.
+/// A data folder that this process has locked until this is dropped.
 #[derive(Debug)]
 pub(super) struct Folder {
     root: PathBuf,
@@ -42,7 +43,7 @@ pub(super) struct Folder {
     _locked: Vec<File>,
 }
 
-/// An error of a folder, with what may be done about it.
+/// The text of an error about a folder.
 fn at(root: &Path, error: &dyn std::fmt::Display) -> String {
     format!("--data {}: {error}", root.display())
 }
@@ -54,62 +55,61 @@ fn lock(root: &Path, path: &Path) -> Result<File, String> {
         Ok(()) => Ok(file),
         Err(Errno::WOULDBLOCK) => {
             let record = std::fs::read_to_string(root.join(OWNER_FILE)).unwrap_or_default();
-            let holder = Holder::decode(&record);
+            let holder = LockHolder::decode(&record);
             let holder = holder.map_or_else(|| "another process".to_owned(), |it| it.to_string());
             Err(at(
                 root,
-                &format!("is in use by {holder}; stop it, or say --data with another folder"),
+                &format!("is in use by {holder}; stop it, or use --data with another folder"),
             ))
         }
         Err(error) => Err(at(root, &error)),
     }
 }
 
-/// What is wrong with the text of the file of the format.
+/// The error for an unknown content of the format file.
 fn other_format(text: &str) -> String {
     let number = text.trim().strip_prefix(FORMAT_WORDS).and_then(|n| n.parse::<u64>().ok());
     match number {
         Some(number) => format!(
-            "holds format {number}: a newer apus wrote this; this one reads format 1, so start it with that version or say --data with another folder"
+            "holds format {number}: a newer apus wrote this; this one reads format 1, so start it with that version or use --data with another folder"
         ),
         None => format!(
-            "{FORMAT_FILE} holds {:?}, expected {:?}: no data folder of apus saio; say --data with another one",
+            "{FORMAT_FILE} holds {:?}, expected {:?}: not a data folder of apus saio; use --data with another one",
             text.trim(),
             FORMAT.trim()
         ),
     }
 }
 
-/// Keys are in it: only the owner may enter.
+/// Restricts a directory, which has keys in it, to its owner.
 fn restrict(path: &Path) -> Result<(), String> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
         .map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Makes a directory and those above it for this user only; what is there keeps its mode.
+/// Creates a directory and its parents for this user only; existing ones keep their mode.
 fn make_private(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 impl Folder {
-    /// Makes the cluster on the first start, and brings options of a later one into effect; refuses
-    /// folders that are something else, that another process has, or that differ in what cannot be
-    /// changed.
+    /// Creates the cluster on the first start, and applies the options of a later one. Refuses folders
+    /// of something else, those that another process uses, and options that cannot be changed.
     pub(super) fn open(options: &Options) -> Result<Self, String> {
         let given = &options.data;
         let root = std::path::absolute(given).map_err(|error| at(given, &error))?;
         make_private(&root).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
-                at(&root, &format!("is no folder ({error}); say --data with another one"))
+                at(&root, &format!("is not a folder ({error}); use --data with another one"))
             }
             _ => at(
                 &root,
-                &format!("the folder cannot be made ({error}); say --data with another one"),
+                &format!("the folder cannot be created ({error}); use --data with another one"),
             ),
         })?;
-        // Before anything is written or read: another process may be making it at this moment.
+        // Before anything is written or read: another process may be creating it.
         let mut locked = vec![lock(&root, &root)?];
         let format_path = root.join(FORMAT_FILE);
         let format = match std::fs::read_to_string(&format_path) {
@@ -161,16 +161,17 @@ impl Folder {
         written.map_err(|error: std::io::Error| format!("{}: {error}", path.display()))
     }
 
-    /// For the error of the next one that wants the folder.
+    /// Notes this process, for the error of another one that wants the folder.
     fn note_owner(&self) -> Result<(), String> {
         self.write(OWNER_FILE, this_process(&self.root).encode().as_bytes())
     }
 
-    /// Nothing is in it, or what a process that died while it made it has left.
+    /// Accepts an empty folder, or what a process left that died while it created the cluster.
     fn expect_empty(&self) -> Result<(), String> {
         let mut entries = std::fs::read_dir(&self.root).map_err(|error| at(&self.root, &error))?;
         if entries.next().is_some() && !self.path("etc").is_dir() {
-            let error = "is not empty and no data folder of apus; say --data with another folder";
+            let error =
+                "is not empty and not a data folder of apus; use --data with another folder";
             return Err(at(&self.root, &error));
         }
         Ok(())
@@ -215,13 +216,15 @@ impl Folder {
         let proxy = if options.dev_users { users::added(&proxy)? } else { proxy };
         self.write(PROXY_CONF, proxy.as_bytes())?;
         restrict(&self.path("etc"))?;
-        // The last file: a folder without it was not finished and is made anew.
+        // The last file: a folder without it is incomplete, and is created again.
         self.write(FORMAT_FILE, FORMAT.as_bytes())
     }
 
     /// Builder, ring and configuration of one kind of server.
     fn make_ring(&self, kind: &str, port: u16, devices: u16, replicas: u16) -> Result<(), String> {
-        let mut builder = RingBuilder::new(PART_POWER, f64::from(replicas), 1)?;
+        let failed = |error: &dyn std::fmt::Display| format!("{kind} ring: {error}");
+        let mut builder =
+            RingBuilder::new(PART_POWER, f64::from(replicas), 1).map_err(|error| failed(&error))?;
         builder.id = Some(seed::hex::<16>());
         for device in 1..=devices {
             builder.add(NewDevice {
@@ -236,9 +239,10 @@ impl Folder {
                 meta: String::new(),
             });
         }
-        builder.rebalance(0, u64::from_le_bytes(seed::bytes()))?;
+        builder.rebalance(0, u64::from_le_bytes(seed::bytes())).map_err(|error| failed(&error))?;
         self.write(&format!("etc/{kind}.builder"), &file::encode(&builder))?;
-        self.write(&format!("etc/{kind}.ring.gz"), &v1::encode(&builder.ring_data())?)?;
+        let ring = v1::encode(&builder.ring_data()).map_err(|error| failed(&error))?;
+        self.write(&format!("etc/{kind}.ring.gz"), &ring)?;
         let (devices, cache) = (self.path("devices"), self.path("cache"));
         let conf = format!(
             "[DEFAULT]\ndevices = {}\nmount_check = false\nbind_ip = 127.0.0.1\nbind_port = {port}\n\
@@ -250,9 +254,10 @@ impl Folder {
         self.write(&format!("etc/{kind}-server.conf"), conf.as_bytes())
     }
 
-    /// Brings the options of a later start into effect, or says which one cannot be.
+    /// Applies the options of a later start; the error names an option that cannot be changed.
     fn change(&self, options: &Options) -> Result<(), String> {
-        let ring = SharedRing::load(&self.path("etc/object.ring.gz"))?.get();
+        let ring = SharedRing::load(&self.path("etc/object.ring.gz"));
+        let ring = ring.map_err(|error| error.to_string())?.get();
         let devices = ring.devices().iter().flatten().count();
         let wanted = [
             ("--devices", options.devices, devices),
@@ -261,7 +266,7 @@ impl Folder {
         for (option, given, there) in wanted {
             if let Some(given) = given.filter(|given| usize::from(*given) != there) {
                 let what = format!(
-                    "{option} {given} has no effect on a cluster that exists and has {there}; leave the option away, or say --data with another folder"
+                    "{option} {given} has no effect on a cluster that exists and has {there}; leave the option out, or use --data with another folder"
                 );
                 return Err(at(&self.root, &what));
             }
@@ -279,7 +284,7 @@ impl Folder {
         } else {
             changed = users::allowed_where_present(&changed);
         }
-        // What could not be read again is not written.
+        // A text that cannot be parsed is not written.
         Conf::parse(&changed).map_err(|error| format!("{}: {error}", path.display()))?;
         if changed != text {
             self.write(PROXY_CONF, changed.as_bytes())?;
@@ -303,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_format_is_told_from_a_file_of_something_else() {
+    fn another_format_is_distinguished_from_a_file_of_something_else() {
         assert!(other_format("apus saio data, format 99\n").contains("format 99: a newer apus"));
         assert!(other_format("a diary").contains("a diary"));
     }

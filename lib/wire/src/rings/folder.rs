@@ -296,7 +296,7 @@ pub fn take_up(rings: &[Arc<SharedRing>]) {
         match ring.refresh() {
             Ok(true) => tracing::info!(ring = %ring.path().display(), "new ring"),
             Ok(false) => {}
-            Err(error) => tracing::error!(error, "the old ring stays"),
+            Err(error) => tracing::error!(%error, "the old ring stays"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Audit watchers: see every good object that the auditor has read, and may ask for its removal.
+//! Audit watchers: see every good object, and may ask for its removal.
 //!
 //! Swift loads them as plug-ins (`swift/obj/auditor.py`, `WatcherWrapper`); ours are built in, one
 //! per file, under the same names. A watcher changes nothing itself: the sweep carries out its
@@ -16,7 +16,7 @@ use apus_wire::Client;
 use async_trait::async_trait;
 
 use self::dark_data::DarkData;
-use super::SweepKind;
+use super::options::SweepKind;
 
 /// A watcher. Sweeps of several devices may call it at the same time.
 #[async_trait]

@@ -4,7 +4,7 @@ use apus_store::access::Identity;
 
 use super::seed::Seed;
 
-/// How the signature covers the body.
+/// The way in which the signature covers the body.
 #[derive(Debug, Clone)]
 pub(in crate::s3) enum Payload {
     /// By the body's SHA-256 in hex.

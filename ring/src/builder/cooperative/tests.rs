@@ -124,7 +124,7 @@ fn the_builder_that_fails_is_named() {
     builders.push(RingBuilder::new(9, 1.0, 1).unwrap());
     let (index, error) = rebalance_together(&mut builders, NOW, 1).unwrap_err();
     assert_eq!(index, 2);
-    assert!(error.contains("requires more than 0 devices"), "{error}");
+    assert!(error.to_string().contains("requires more than 0 devices"), "{error}");
     builders[2] = RingBuilder::new(8, 1.0, 1).unwrap();
     assert_eq!(rebalance_together(&mut builders, NOW, 1).unwrap_err().0, 2);
 }

@@ -1,10 +1,9 @@
-//! Where partitions stand while a rebalance moves them, and what a move would make better or
-//! worse.
+//! Placement during a rebalance, and the faults that a move adds or removes.
 //!
 //! Each node of the tree has a range of how many replicas of one partition it ought to hold: its
 //! share of all replicas over the number of partitions, rounded down and up. A replica outside of
 //! such a range is a *fault* of its partition; moves are judged by how many faults they add or
-//! take away. A second replica on one device is no fault but forbidden.
+//! remove. A second replica on one device is not a fault but forbidden.
 #![allow(clippy::indexing_slicing, reason = "ids in rows are checked before a board is made")]
 
 use super::random::Random;
@@ -155,7 +154,7 @@ impl<'a> Board<'a> {
                 faults += 1;
             }
         }
-        // From a device to itself is no move.
+        // A move from a device to itself changes nothing.
         (from != Some(to)).then_some(faults)
     }
 

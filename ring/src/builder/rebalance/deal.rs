@@ -1,9 +1,9 @@
-//! The first placement of a ring, when no partition stands anywhere yet.
+//! The first placement of a ring without assignments.
 //!
 //! Write the partitions in any order, `1 2 … P`, as many times as there are replicas, one row
 //! after the other: `1 2 … P 1 2 … P 1 2 … P`. Cut this line into one piece for every device, as
-//! long as the device's share, devices of one server side by side, servers of one zone side by
-//! side, and so on. Equal partitions are `P` apart, so a piece of length `n` holds each partition
+//! long as the device's share: devices of one server are neighbours, servers of one zone are
+//! neighbours, and so on. Equal partitions are `P` apart, so a piece of length `n` holds each partition
 //! `floor(n/P)` or `ceil(n/P)` times. That is true of a device's piece, and of a server's, a
 //! zone's and a region's, since those are pieces as well. So every count is exact, no device
 //! (of at most `P`) gets a partition twice, and no failure domain holds more of any partition
@@ -11,7 +11,7 @@
 //!
 //! A line alone would make neighbours: the same few devices would share all their partitions, and
 //! only those could refill one that was lost. So the line is cut one level at a time, and at each
-//! level the partitions are shuffled anew. Where partitions come several times, they are shuffled
+//! level the partitions are shuffled again. Where partitions come several times, they are shuffled
 //! in blocks, with the children in another order for every block; each child's part of a block is
 //! its part of what is left, rounded by chance, and those roundings never leave the range above.
 #![allow(clippy::indexing_slicing, reason = "nodes and partitions are indexes made here")]

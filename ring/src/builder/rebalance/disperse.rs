@@ -1,7 +1,7 @@
-//! Takes replicas out of failure domains that hold more of a partition than they ought to.
+//! Step 6: moves replicas out of failure domains with too many of a partition.
 //!
-//! The device it goes to may be full: what that device then has too much is levelled afterwards.
-//! One replica of a partition at most, and none of a partition that moved lately.
+//! The new device may be full; its surplus is levelled afterwards. At most one replica of a
+//! partition moves, and none of a partition that moved recently.
 
 use super::board::{Board, Lock};
 

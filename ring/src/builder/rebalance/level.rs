@@ -1,5 +1,6 @@
-//! Moves replicas from devices that hold too many to devices that hold too few, never adding a
-//! fault.
+//! Step 7: moves replicas from devices with too many to devices with too few.
+//!
+//! No move adds a fault.
 //!
 //! First straight: for each partition that has a replica on a device with too many, a few devices
 //! with room are drawn; nearly every partition finds its place so, and the number of moves is the
@@ -71,7 +72,7 @@ fn candidates(
     full.sort_by_key(|(_, id)| board.room[*id as usize]);
 }
 
-/// One pass over all partitions; tells how many replicas it moved.
+/// One pass over all partitions; returns the number of replicas that moved.
 fn straight(board: &mut Board<'_>, thorough: bool) -> u64 {
     let (mut held, mut full) = (Vec::new(), Vec::new());
     let mut surplus = board.surplus();

@@ -1,4 +1,4 @@
-//! Gives every partition replica a device: one file for each step.
+//! Assignment of devices to partition replicas, one file for each step.
 //!
 //! 1. [`tiers`]: the devices as a tree of regions, zones, servers and devices.
 //! 2. [`plan`]: what each node of the tree is to hold by weights and overload, as real numbers.
@@ -13,7 +13,7 @@
 //!
 //! What holds throughout: of one partition at most one replica moves in a rebalance, and none
 //! within `min_part_hours` of the last time, except that replicas of removed devices are placed at
-//! once, and then no other replica of that partition moves. `docs/ring.md` tells the whole with
+//! once, and then no other replica of that partition moves. `docs/ring.md` describes the algorithm with
 //! its arithmetic.
 
 mod apportion;
@@ -31,6 +31,7 @@ use self::random::Random;
 use self::tiers::Tiers;
 use super::RingBuilder;
 use crate::device::DeviceId;
+use crate::error::BuilderError;
 use crate::ring::NO_DEVICE;
 
 /// What a rebalance did.
@@ -53,7 +54,7 @@ impl RingBuilder {
     ///
     /// # Errors
     /// When fewer devices have weight than there are replicas, in Swift's words.
-    pub fn rebalance(&mut self, now_seconds: u64, seed: u64) -> Result<Rebalanced, String> {
+    pub fn rebalance(&mut self, now_seconds: u64, seed: u64) -> Result<Rebalanced, BuilderError> {
         self.rebalance_but(&[], now_seconds, seed)
     }
 
@@ -64,13 +65,14 @@ impl RingBuilder {
         kept: &[bool],
         now_seconds: u64,
         seed: u64,
-    ) -> Result<Rebalanced, String> {
+    ) -> Result<Rebalanced, BuilderError> {
         let weighted = self.devices().filter(|device| device.device.weight > 0.0).count();
         if (weighted as f64) < self.replicas {
             return Err(format!(
                 "Replica count of {:?} requires more than {weighted} devices",
                 self.replicas
-            ));
+            )
+            .into());
         }
         self.age_moves_to(now_seconds);
         let mut random = Random::new(seed);

@@ -1,13 +1,16 @@
-//! Places replicas that stand nowhere: of devices that were removed, and of a replica count that
-//! grew. They are placed whatever `min_part_hours` says, each onto a device with room where it
-//! adds no fault, or else where it adds the fewest.
+//! Step 5: assigns devices to replicas without one.
+//!
+//! They are those of removed devices, and new ones after a higher replica count. They are placed
+//! regardless of `min_part_hours`, each on a device with room where it adds no fault, or else the
+//! fewest.
 
 use super::board::Board;
+use crate::error::BuilderError;
 use crate::ring::NO_DEVICE;
 
 /// Gives every empty place a device. Fails only when a partition has more replicas than there
 /// are devices with weight.
-pub(super) fn place(board: &mut Board<'_>) -> Result<(), String> {
+pub(super) fn place(board: &mut Board<'_>) -> Result<(), BuilderError> {
     let mut held = Vec::new();
     for part in board.partitions() {
         for row in 0..board.rows.len() {

@@ -1,5 +1,6 @@
-//! What every node of the tree is to hold, as a real number: its *replicanths*, the replicas of
-//! a partition that it holds on average.
+//! Step 2: the share of each node of the tree as a real number.
+//!
+//! The share is counted in *replicanths*: replicas of a partition that a node holds on average.
 //!
 //! Without overload that is the share by weight, where no device can hold more than one replica
 //! of each partition (what it would be due beyond goes to the others). With overload a device may

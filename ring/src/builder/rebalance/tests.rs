@@ -1,5 +1,6 @@
-//! Rings of the sizes and shapes that Swift's builder was measured on, judged by bounds that no
-//! builder can beat (`docs/ring.md`), and seeded games of changes.
+//! Rings of the sizes and shapes on which Swift's builder was measured.
+//!
+//! They are judged by bounds that no builder can beat (`docs/ring.md`), also after random changes.
 #![allow(clippy::needless_range_loop, reason = "rows and parts are indexes here")]
 
 use super::super::{NewDevice, RingBuilder};
@@ -142,8 +143,8 @@ fn set_c_is_balanced_to_the_bound_and_moves_the_least() {
 }
 
 /// Replicas in excess by level (region, zone, server, device): those beyond a domain's limit. What
-/// a domain holds beyond its limit of every partition is in excess whoever places it; that there
-/// is no other excess is checked for each domain.
+/// a domain holds beyond its limit of every partition is in excess with any placement; the test
+/// checks for each domain that there is no other excess.
 fn least_excess(builder: &RingBuilder) -> [u64; 4] {
     let mut levels = [0; 4];
     for tier in builder.dispersion_report() {
@@ -176,7 +177,7 @@ fn regions_too_large_for_their_replicas_have_the_least_excess() {
         let mut builder = uneven(part_power, replicas, 0.0);
         builder.rebalance(NOW, 1).unwrap();
         // What region 1 must hold by its weight, less what it may hold of every partition, is in
-        // excess whoever places it; and nothing else is.
+        // excess with any placement; and nothing else is.
         let least = held(&builder, 1) - ((limit as u64) << part_power);
         assert_eq!(excess(&builder, 1, limit) as u64, least);
         let percent = 100.0 * least as f64 / (replicas * f64::from(1 << part_power));
@@ -317,7 +318,7 @@ fn too_few_devices_are_told_in_swifts_words() {
     builder.add(device(1, 1, 1, 1, 1.0));
     builder.add(device(1, 1, 1, 2, 0.0));
     let error = builder.rebalance(NOW, 1).unwrap_err();
-    assert_eq!(error, "Replica count of 3.0 requires more than 1 devices");
+    assert_eq!(error.to_string(), "Replica count of 3.0 requires more than 1 devices");
 }
 
 #[test]
@@ -420,7 +421,10 @@ mod games {
                     }
                 }
                 assert!(kept <= 1, "partition {part}: {kept} replicas moved");
-                assert!(kept == 0 || lost == 0, "partition {part} moved beside a lost replica");
+                assert!(
+                    kept == 0 || lost == 0,
+                    "partition {part} moved in addition to a lost replica"
+                );
                 let age = before.last_moves.get(part).copied().map_or(255, u64::from);
                 let rested = age + hours >= builder.min_part_hours;
                 assert!(kept == 0 || rested, "partition {part} moved too soon");

@@ -1,4 +1,4 @@
-//! What a `swift_dir` tells of its cluster: the key, the rings that are there, the servers in them.
+//! A cluster by a `swift_dir`: the key, the rings, and the servers in them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use apus_membership::swift_conf;
 /// A cluster, as one of its nodes or an operator's machine knows it.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    /// Where `swift.conf` and rings are.
+    /// Directory of `swift.conf` and the rings.
     pub(crate) swift_dir: PathBuf,
     /// What signs rings.
     pub(crate) keys: RingKeys,
@@ -71,7 +71,7 @@ impl Cluster {
         Ok(Self { swift_dir: swift_dir.to_owned(), keys, courier })
     }
 
-    /// The rings that are in the directory; one that cannot be read is told and left out.
+    /// The rings of the directory; a ring that cannot be read is reported and left out.
     pub(crate) fn rings(&self) -> Result<Vec<RingFile>, String> {
         let names = apus_disk::names(&self.swift_dir)
             .map_err(|error| format!("{}: {error}", self.swift_dir.display()))?;

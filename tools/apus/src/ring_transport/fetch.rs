@@ -14,10 +14,10 @@ pub(super) struct Options {
     /// The storage server to ask
     #[arg(long, value_name = "HOST:PORT")]
     from: String,
-    /// Where the rings go, and swift.conf is
+    /// Directory for the rings, with swift.conf
     #[arg(long, default_value = "/etc/swift", value_name = "DIR")]
     swift_dir: PathBuf,
-    /// The cluster key, when there is no swift.conf yet
+    /// The cluster key, if swift.conf does not exist yet
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// Seconds for an answer; a file may take ten times as long
@@ -38,10 +38,10 @@ pub(super) async fn main(options: &Options) -> Result<bool, String> {
     }
     let is_done = |fetched: &Fetched| matches!(fetched, Fetched::Installed(_) | Fetched::HasIt(_));
     if options.json {
-        let told = fetched.iter().map(|(name, fetched)| {
+        let rings = fetched.iter().map(|(name, fetched)| {
             json!({ "ring": name, "is_here": is_done(fetched), "told": words(fetched) })
         });
-        println!("{}", json!({ "from": options.from, "rings": told.collect::<Vec<_>>() }));
+        println!("{}", json!({ "from": options.from, "rings": rings.collect::<Vec<_>>() }));
     } else {
         for (name, fetched) in &fetched {
             println!("{:<20} {}", name.to_string(), words(fetched));

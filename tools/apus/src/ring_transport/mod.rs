@@ -1,4 +1,4 @@
-//! `apus ring`: brings ring files to the nodes of a cluster, and tells who has which.
+//! `apus ring`: distributes ring files to the nodes of a cluster and compares them.
 //!
 //! The work is `apus_wire::rings`; here are the command line and what it finds in a `swift_dir`.
 
@@ -24,25 +24,25 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Sign ring files and bring them to all nodes
+    /// Sign ring files and send them to all nodes
     #[command(after_help = PUSH_HELP)]
     Push(push::Options),
-    /// Tell which rings the nodes have
+    /// Compare the rings of all nodes
     #[command(after_help = REPORT_HELP)]
     Report(report::Options),
-    /// Take all rings of a node
+    /// Fetch all rings of a node
     #[command(after_help = FETCH_HELP)]
     Fetch(fetch::Options),
-    /// Tell which changes wait at the ring manager, and for what
-    Pending(operate::Where),
-    /// Let the ring manager do what is pending, in as many steps as it takes
+    /// Show the changes that wait at the ring manager, and their reasons
+    Pending(operate::ManagerArgs),
+    /// Approve pending changes, in as many steps as they take
     Approve(operate::Approve),
 }
 
 const PUSH_HELP: &str = "\
 Servers are those at the addresses (not replication addresses) of the rings that are pushed and of those in
---swift-dir, so that nodes which a ring leaves learn it, too. They must sign their requests ([apus] cluster_key
-of swift.conf). A node that is away takes the ring by itself when it is back, and so do proxies.
+--swift-dir, so that nodes which leave a ring get it as well. Requests must be signed ([apus] cluster_key of
+swift.conf). A node that is down fetches the ring when it is back, and so do proxies.
 
 Exit code: 0 all servers have the rings, 1 some have not, 2 nothing could be sent.
 
@@ -50,7 +50,7 @@ Example:
   apus ring push /etc/swift/*.ring.gz";
 
 const REPORT_HELP: &str = "\
-Exit code: 0 all servers have the same rings, 1 some differ or did not answer, 2 nobody could be asked.
+Exit code: 0 all servers have the same rings, 1 some differ or did not answer, 2 no server could be asked.
 
 Example:
   apus ring report --swift-dir /etc/swift";

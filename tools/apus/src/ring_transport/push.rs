@@ -9,27 +9,27 @@ use apus_wire::rings::{PushOptions, PushOutcome, PushReport, RingFile, push};
 
 use super::{Chosen, Cluster};
 
-/// How often the bar is brought up to date.
+/// Interval of progress updates.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Options of `apus ring push`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
-    /// Ring files, under the names that servers know them by
+    /// Ring files, under their names on servers
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     chosen: Chosen,
-    /// Where swift.conf and the rings of this machine are
+    /// Directory of swift.conf and the rings of this machine
     #[arg(long, default_value = "/etc/swift", value_name = "DIR")]
     swift_dir: PathBuf,
-    /// Put an older ring in force, too
+    /// Also install an older ring
     #[arg(long)]
     force: bool,
     /// Ask the servers, but send nothing
     #[arg(long)]
     dry_run: bool,
-    /// Seconds for an answer; a file may take ten times as long
+    /// Time limit of a request in seconds; a file may take ten times as long
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
     /// Print the report as JSON

@@ -17,7 +17,7 @@ const AT_ONCE: usize = 30;
 pub(super) struct Options {
     #[command(flatten)]
     chosen: Chosen,
-    /// Where swift.conf and the rings of this machine are
+    /// Directory of swift.conf and the rings of this machine
     #[arg(long, default_value = "/etc/swift", value_name = "DIR")]
     swift_dir: PathBuf,
     /// Seconds for an answer
@@ -86,7 +86,7 @@ fn troubles(answers: &Answers, rings: &BTreeMap<&RingName, Vec<Group<'_>>>) -> V
             let here = entry.ring.as_ref().map(|ring| ring.version);
             if let Some(loaded) = entry.loaded_version.filter(|loaded| Some(*loaded) != here) {
                 troubles.push(format!(
-                    "{address}: {name}: the server goes by version {loaded}, not by its file"
+                    "{address}: {name}: the server uses version {loaded}, not its file"
                 ));
             }
         }
@@ -158,7 +158,7 @@ mod tests {
         }
     }
 
-    fn told(answers: &Answers) -> Vec<String> {
+    fn lines_of(answers: &Answers) -> Vec<String> {
         troubles(answers, &groups(answers))
     }
 
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn nothing_is_told_of_servers_that_have_the_same_rings() {
         let same = || vec![entry("account.ring.gz", 7, "a"), entry("object.ring.gz", 8, "b")];
-        assert_eq!(told(&[at("10.0.0.1:1", same()), at("10.0.0.2:1", same())]), [""; 0]);
+        assert_eq!(lines_of(&[at("10.0.0.1:1", same()), at("10.0.0.2:1", same())]), [""; 0]);
     }
 
     #[test]
@@ -189,9 +189,9 @@ mod tests {
             at("10.0.0.7:1", vec![unread]),
             (RingServer::at("10.0.0.8:1").unwrap(), Err(away)),
         ];
-        let told = told(&answers);
+        let found = lines_of(&answers);
         let of = |number: u32| -> Vec<&String> {
-            told.iter().filter(|line| line.starts_with(&format!("10.0.0.{number}:1: "))).collect()
+            found.iter().filter(|line| line.starts_with(&format!("10.0.0.{number}:1: "))).collect()
         };
         assert_eq!(of(1), [""; 0]);
         for (number, words) in [
@@ -199,14 +199,14 @@ mod tests {
             (3, vec!["version 7", "version 8"]),
             (4, vec!["version 8", "cccc"]),
             (5, vec!["not there"]),
-            (6, vec!["goes by version 6"]),
+            (6, vec!["uses version 6"]),
             (8, vec!["no route"]),
         ] {
             let lines = of(number);
-            assert_eq!(lines.len(), 1, "{told:?}");
+            assert_eq!(lines.len(), 1, "{found:?}");
             assert!(words.iter().all(|word| lines[0].contains(word)), "{lines:?}");
         }
-        assert!(of(7).iter().any(|line| line.contains("torn")), "{told:?}");
-        assert!(of(7).iter().any(|line| line.contains("no ring")), "{told:?}");
+        assert!(of(7).iter().any(|line| line.contains("torn")), "{found:?}");
+        assert!(of(7).iter().any(|line| line.contains("no ring")), "{found:?}");
     }
 }

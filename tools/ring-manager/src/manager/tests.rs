@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use apus_ring::builder::file;
-use apus_ring::search::Wanted;
+use apus_ring::search::DeviceSpec;
 use serde_json::json;
 
 use super::super::joining::{Joining, JoiningDevice};
@@ -26,7 +26,7 @@ fn folder(name: &str) -> Folder {
         let mut builder = RingBuilder::new(6, 3.0, 0).unwrap();
         for number in 1..=4 {
             let text = format!("r1z{number}-10.0.0.{number}:{port}/sd{number}");
-            let wanted = Wanted { weight: Some(100.0), ..Wanted::add(&text).unwrap() };
+            let wanted = DeviceSpec { weight: Some(100.0), ..DeviceSpec::add(&text).unwrap() };
             builder.add(wanted.new_device().unwrap());
         }
         place(&mut builder, 1_000_000, 7).unwrap();
@@ -81,8 +81,8 @@ fn parts(manager: &Manager, ip: &str, device: &str) -> u64 {
 fn a_join_is_registered_once_and_holds_its_share_after_the_steps() {
     let folder = folder("join");
     let mut manager = open(&folder, Policy::Automatic);
-    let told = manager.join(&joining(Some(100.0)), &BTreeMap::new(), 1_000_000).unwrap();
-    assert_eq!((&told["region"], &told["zone"]), (&json!(1), &json!(5)));
+    let registration = manager.join(&joining(Some(100.0)), &BTreeMap::new(), 1_000_000).unwrap();
+    assert_eq!((&registration["region"], &registration["zone"]), (&json!(1), &json!(5)));
     let again = manager.join(&joining(Some(100.0)), &BTreeMap::new(), 1_000_000).unwrap();
     assert!(again["devices"].as_array().unwrap().iter().all(|one| one["added"] == false));
     let newcomers = manager.newcomers();
@@ -109,21 +109,21 @@ fn a_join_is_registered_once_and_holds_its_share_after_the_steps() {
 }
 
 #[test]
-fn a_weight_follows_the_size_when_none_is_said() {
+fn a_weight_follows_the_size_by_default() {
     let folder = folder("weight");
     let mut manager = open(&folder, Policy::Ask);
     let place = Place { ip: "10.0.0.1".to_owned(), device: "sd1".to_owned() };
     let sizes = BTreeMap::from([(place, 2000)]);
     let dry = Joining { dry_run: true, ..joining(None) };
-    let told = manager.join(&dry, &sizes, 0).unwrap();
-    assert!(told["devices"].as_array().unwrap().iter().all(|one| one["weight"] == 150.0));
+    let registration = manager.join(&dry, &sizes, 0).unwrap();
+    assert!(registration["devices"].as_array().unwrap().iter().all(|one| one["weight"] == 150.0));
     assert!(manager.pending(0).is_empty(), "nothing was written");
     let error = manager.join(&joining(None), &BTreeMap::new(), 0).unwrap_err();
     assert!(error.contains("PATH:WEIGHT"), "{error}");
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_by_name_and_changes_nothing() {
+fn invalid_requests_are_refused_and_change_nothing() {
     let folder = folder("refuse");
     let mut manager = open(&folder, Policy::Ask);
     let mut refused = |joining: Joining, word: &str| {
@@ -214,7 +214,7 @@ fn a_device_that_was_safe_to_pull_leaves_all_rings() {
 }
 
 #[test]
-fn nothing_moves_before_it_was_approved_and_then_all_of_it() {
+fn nothing_moves_before_approval() {
     let folder = folder("ask");
     let mut manager = open(&folder, Policy::Ask);
     let before = rows(&folder);
@@ -247,7 +247,7 @@ fn min_part_hours_are_waited_for() {
     assert_eq!(manager.step(1_000_000 + 25 * 3600).unwrap().len(), 3);
 }
 
-/// What an operator and the rounds do, from wherever a process before was stopped.
+/// The steps of an operator and of the rounds, from any state that a process left.
 fn all_of_it(manager: &mut Manager, folder: &Folder, published: &mut Rows) -> Result<(), String> {
     manager.recover(1_000_000)?;
     if !manager.builders.state.drains.iter().any(|one| one.place.ip == "10.0.0.2") {
@@ -272,7 +272,7 @@ fn a_process_that_dies_after_any_write_loses_nothing_and_does_nothing_twice() {
         let mut published = rows(&folder);
         let died = all_of_it(&mut manager, &folder, &mut published).is_err();
         deaths += usize::from(died);
-        // The next process, which brings rings to nodes before anything else.
+        // The next process, which pushes rings before anything else.
         let mut manager = open(&folder, Policy::Ask);
         manager.recover(1_000_000).unwrap();
         for (ring, rows) in rows(&folder) {

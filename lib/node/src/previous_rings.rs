@@ -1,10 +1,9 @@
-//! Former rings on disk, so that a proxy that is started within `ring_overlap` of a change asks the
-//! nodes of the ring before as well, as one does that was there all the time.
+//! Copies of previous rings on disk, for proxies that start within `ring_overlap` of a change.
 //!
-//! A folder has a copy of the last ring that a proxy of this machine had of each file, and of the
-//! one before. Whoever finds that a file is not its copy has met a change. All processes write
-//! under a lock. The folder is a help and never in the way: without it, or with something bad in
-//! it, a proxy starts all the same, and says so.
+//! Such a proxy then asks the nodes of the previous ring as well, as running proxies do. A directory
+//! has a copy of the last ring of each file and of the previous one. A process that finds a file that
+//! differs from its copy has met a change. All processes write under a lock. Without the directory,
+//! or with a damaged copy, a proxy starts anyway and logs a warning.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -16,20 +15,20 @@ use std::time::{Duration, SystemTime};
 use apus_daemon::Clock;
 use apus_ring::{Ring, SharedRing};
 
-/// Where the folder is in `swift_dir`, if that can be written.
+/// Name of the directory in `swift_dir`, if that is writable.
 const HIDDEN: &str = ".apus-rings";
 
-/// The folder of one `swift_dir`.
+/// The directory of copies for one `swift_dir`.
 #[derive(Debug, Clone)]
-pub(super) struct FormerRings {
+pub(super) struct PreviousRings {
     folder: PathBuf,
     overlap: Duration,
     clock: Arc<dyn Clock>,
 }
 
-impl FormerRings {
-    /// In `swift_dir`, or in the directory of recon's files when that cannot be written; `None`
-    /// with a warning when neither can.
+impl PreviousRings {
+    /// In `swift_dir`, or else in the directory of recon reports; `None`, with a warning, when neither
+    /// is writable.
     pub(super) fn find(
         swift_dir: &Path,
         recon: &Path,
@@ -48,13 +47,13 @@ impl FormerRings {
             }
         }
         tracing::warn!(
-            "a restart within ring_overlap forgets the ring before: {}",
+            "a restart within ring_overlap loses the previous ring: {}",
             failed.join("; ")
         );
         None
     }
 
-    /// How long ago a time was; none that is yet to come has been.
+    /// Age of a time; zero for a time in the future.
     fn age(&self, time: SystemTime) -> Duration {
         let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.clock.now().saturating_sub(since)
@@ -85,12 +84,12 @@ impl FormerRings {
         let mut file =
             options.create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
         file.write_all(bytes)?;
-        // Torn by a power cut it would be named as bad: better it is whole.
+        // A torn file would be reported as damaged after a power cut.
         file.sync_all()?;
         fs::rename(temporary, path)
     }
 
-    /// Notes what a ring's file holds; what it held before is kept for as long as it counts.
+    /// Notes the content of a ring's file, and keeps its previous content while that is needed.
     pub(super) fn note(&self, ring: &Path) {
         if let Err(error) = self.try_note(ring) {
             tracing::warn!(ring = %ring.display(), "{}: {error}", self.folder.display());
@@ -105,7 +104,7 @@ impl FormerRings {
         if old.as_ref() == Some(&new) {
             return Ok(());
         }
-        // A bad file is told by whoever goes by it, and stays until there is a good one.
+        // A damaged file is reported by the servers that use it, and stays until it is replaced.
         let Ok(decoded) = Ring::decode(&new) else { return Ok(()) };
         let moved = |old: &Vec<u8>| Ring::decode(old).is_ok_and(|old| old.rows() != decoded.rows());
         // Not when it was put there: tools that copy files give them any such time.
@@ -137,7 +136,7 @@ impl FormerRings {
             return fs::remove_file(&former).map_err(text);
         }
         let decoded = Ring::decode(&bytes).map_err(|error| {
-            // Nobody is to stumble over it again.
+            // A damaged copy is used once at most.
             let _ = fs::remove_file(&former);
             format!("{}: {error}", former.display())
         })?;
@@ -194,13 +193,13 @@ mod tests {
             fs::copy(format!("{vectors}/{name}.ring.gz"), self.ring()).unwrap();
         }
 
-        fn rings(&self) -> FormerRings {
-            FormerRings::find(&self.etc(), &self.root, OVERLAP, &clock()).unwrap()
+        fn rings(&self) -> PreviousRings {
+            PreviousRings::find(&self.etc(), &self.root, OVERLAP, &clock()).unwrap()
         }
 
-        /// What a process that is started now has as the ring before.
+        /// Devices of the previous ring of a process that starts now.
         fn former_of_a_new_process(&self, overlap: Duration) -> Option<usize> {
-            let rings = FormerRings { overlap, ..self.rings() };
+            let rings = PreviousRings { overlap, ..self.rings() };
             let ring = SharedRing::load(&self.ring()).unwrap();
             rings.note(ring.path());
             rings.recall(&ring);
@@ -219,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_starts_after_a_change_knows_the_ring_before() {
+    fn a_process_that_starts_after_a_change_knows_the_previous_ring() {
         let bench = Bench::new("start");
         bench.put("saio");
         let saio =
@@ -227,7 +226,7 @@ mod tests {
         assert_eq!(bench.former_of_a_new_process(OVERLAP), None);
         bench.put("two-regions");
         assert_eq!(bench.former_of_a_new_process(OVERLAP), Some(saio));
-        // And so does the next.
+        // So does the next process.
         assert_eq!(bench.former_of_a_new_process(OVERLAP), Some(saio));
         let file = File::options().write(true).open(bench.former_file()).unwrap();
         file.set_modified(now() + Duration::from_secs(9999)).unwrap();
@@ -238,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_that_changed_long_ago_has_none_before() {
+    fn a_ring_that_changed_long_ago_has_no_previous_one() {
         let bench = Bench::new("late");
         bench.put("saio");
         bench.rings().note(&bench.ring());
@@ -248,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_copies_are_in_nobodys_way() {
+    fn damaged_copies_do_not_prevent_a_start() {
         let bench = Bench::new("bad");
         bench.put("saio");
         bench.rings().note(&bench.ring());
@@ -266,10 +265,10 @@ mod tests {
     }
 
     #[test]
-    fn where_the_configuration_cannot_be_written_recons_directory_serves() {
+    fn the_recon_directory_is_used_when_the_configuration_is_read_only() {
         let bench = Bench::new("read-only");
         bench.put("saio");
-        // Whoever tests may be root: nobody can make a directory where a file is.
+        // The test may run as root; even root cannot create a directory in place of a file.
         fs::write(bench.etc().join(".apus-rings"), "").unwrap();
         let rings = bench.rings();
         assert!(rings.folder.starts_with(&bench.root) && !rings.folder.starts_with(bench.etc()));
@@ -277,7 +276,8 @@ mod tests {
         bench.put("two-regions");
         assert!(bench.former_of_a_new_process(OVERLAP).is_some());
         assert!(
-            FormerRings::find(&bench.etc(), &bench.root.join("none"), OVERLAP, &clock()).is_none()
+            PreviousRings::find(&bench.etc(), &bench.root.join("none"), OVERLAP, &clock())
+                .is_none()
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What a check has to tell: lines in `swift-recon`'s words, and the same as JSON.
+//! Reports of checks, as `swift-recon`'s lines and as JSON.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use serde_json::{Map, Value, json};
 
 /// The result of one check.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct CheckReport {
     pub(super) lines: Vec<String>,
-    /// Lines after the rule.
+    /// Lines below the separator.
     pub(super) after: Vec<String>,
     pub(super) values: Map<String, Value>,
-    /// Something is not as it should be, or could not be found out.
-    pub(super) amiss: bool,
+    /// Whether the check failed, or could not be made.
+    pub(super) failed: bool,
     now: f64,
 }
 
 /// A time as `2026-01-31 23:59:59`, UTC.
-pub(super) fn written(seconds: f64) -> String {
-    // What is no time is the beginning of all.
+pub(super) fn format_time(seconds: f64) -> String {
+    // A negative time is shown as 1970.
     let iso = Timestamp::from_seconds(seconds.max(0.0) as u64).iso();
     iso.get(..19).unwrap_or(&iso).replace('T', " ")
 }
@@ -36,29 +36,29 @@ fn in_units(seconds: f64) -> (f64, &'static str) {
     elapsed
 }
 
-impl Told {
-    /// Begins with the time and a title.
+impl CheckReport {
+    /// A report that starts with the time and a title.
     pub(super) fn begin(now: Duration, title: &str) -> Self {
         let now = now.as_secs_f64();
-        let lines = vec![format!("[{}] {title}", written(now))];
+        let lines = vec![format!("[{}] {title}", format_time(now))];
         Self { lines, now, ..Self::default() }
     }
 
-    /// A check that cannot be made.
+    /// Report of a check that cannot be made.
     pub(super) fn refuse(error: &str) -> Self {
-        let mut told = Self { amiss: true, ..Self::default() };
-        told.line(format!("Error: {error}"));
-        told.set("error", error);
-        told
+        let mut report = Self { failed: true, ..Self::default() };
+        report.line(format!("Error: {error}"));
+        report.set("error", error);
+        report
     }
 
     pub(super) fn line(&mut self, line: impl Into<String>) {
         self.lines.push(line.into());
     }
 
-    /// Tells of something that is not as it should be.
-    pub(super) fn amiss(&mut self, line: impl Into<String>) {
-        self.amiss = true;
+    /// Adds a line that makes the check fail.
+    pub(super) fn fail(&mut self, line: impl Into<String>) {
+        self.failed = true;
         self.line(line);
     }
 
@@ -73,16 +73,16 @@ impl Told {
         }
     }
 
-    /// A host that did not answer as it should.
-    pub(super) fn failed(&mut self, url: &str, error: &str, is_shown: bool) {
-        self.amiss = true;
+    /// Adds a host that failed to respond.
+    pub(super) fn host_failed(&mut self, url: &str, error: &str, is_shown: bool) {
+        self.failed = true;
         self.set_in("errors", url, error.into());
         if is_shown {
             self.line(format!("-> {url}: {error}"));
         }
     }
 
-    /// Lowest, highest, average and sum of what hosts told; `none` when no host told anything.
+    /// Lowest, highest, average and sum of the hosts' values; the line `none` without values.
     pub(super) fn stats(&mut self, name: &str, values: &[Option<f64>], none: &str) {
         let known: Vec<f64> = values.iter().flatten().copied().collect();
         let Some(low) = known.iter().copied().reduce(f64::min) else {
@@ -114,12 +114,12 @@ impl Told {
         self.set_in("stats", name, stats);
     }
 
-    /// Who came to an end last, and whose last end was longest ago; 0 is never.
+    /// Hosts with the newest and the oldest completion; 0 is never.
     pub(super) fn completions(&mut self, last: &[(String, Option<f64>)]) {
         let known = || last.iter().filter_map(|(host, time)| Some((host.clone(), (*time)?)));
         let ago = |time: f64, now: f64| {
             let (elapsed, unit) = in_units((now - time).max(0.0));
-            format!("{} ({:.0} {unit} ago)", written(time), elapsed.trunc())
+            format!("{} ({:.0} {unit} ago)", format_time(time), elapsed.trunc())
         };
         if let Some((host, time)) =
             known().reduce(|least, new| if new.1 < least.1 { new } else { least })
@@ -146,37 +146,37 @@ mod tests {
 
     #[test]
     fn stats_are_swifts_lines() {
-        let mut told = Told::default();
-        told.stats("a", &[Some(1.9), None, Some(4.0)], "none");
-        told.stats("b", &[None], "none");
-        told.stats("c", &[], "none");
+        let mut report = CheckReport::default();
+        report.stats("a", &[Some(1.9), None, Some(4.0)], "none");
+        report.stats("b", &[None], "none");
+        report.stats("c", &[], "none");
         assert_eq!(
-            told.lines,
+            report.lines,
             [
                 "[a] low: 1, high: 4, avg: 3.0, total: 5, Failed: 33.3%, no_result: 1, reported: 2",
                 "none",
                 "none"
             ]
         );
-        assert_eq!(told.values["stats"]["a"]["total"], 5.9);
-        assert!(told.values["stats"]["b"].is_null() && !told.amiss);
+        assert_eq!(report.values["stats"]["a"]["total"], 5.9);
+        assert!(report.values["stats"]["b"].is_null() && !report.failed);
     }
 
     #[test]
-    fn completions_are_told_with_their_age() {
-        let mut told = Told::begin(Duration::from_secs(1_700_090_000), "Checking");
+    fn completions_are_shown_with_their_age() {
+        let mut report = CheckReport::begin(Duration::from_secs(1_700_090_000), "Checking");
         let last = |hosts: &[(&str, Option<f64>)]| {
             hosts.iter().map(|(host, time)| ((*host).to_owned(), *time)).collect::<Vec<_>>()
         };
-        told.completions(&last(&[
+        report.completions(&last(&[
             ("a", Some(1_700_089_000.0)),
             ("b", None),
             ("c", Some(1_700_000_000.5)),
         ]));
-        told.completions(&last(&[("a", Some(0.0))]));
-        told.completions(&[]);
+        report.completions(&last(&[("a", Some(0.0))]));
+        report.completions(&[]);
         assert_eq!(
-            told.lines,
+            report.lines,
             [
                 "[2023-11-15 23:13:20] Checking",
                 "Oldest completion was 2023-11-14 22:13:20 (1 days ago) by c.",

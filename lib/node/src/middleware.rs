@@ -1,7 +1,7 @@
-//! The doors of a node: what stands before a server on a socket, in the order in which a request
-//! meets it: counting, the guard, the endpoints for operators, the server.
+//! Sockets of a node's servers, and the middleware in front of each server.
 //!
-//! A call within the process meets the counting only.
+//! A request passes counting, the guard and the endpoints for operators before the server. A call
+//! within the process passes counting only.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use apus_daemon::http::SharedHandler;
 use apus_daemon::metrics::{Counted, MetricsHttp};
 use apus_daemon::recon_http::{ReconHttp, ReconParts};
 use apus_daemon::serve::Callers;
-use apus_membership::{JoinHttp, JoinParts};
+use apus_membership::{JoinDeps, JoinHttp};
 use apus_ring::{Local, SharedRing};
 use apus_wire::signed::Guard;
 use apus_wire::signed::seal::Sealed;
@@ -27,19 +27,19 @@ use super::client_limits::client_limits;
 use super::conf::bind_address;
 use super::node::Builder;
 use super::role::Server;
-use super::storage::Site;
+use super::storage::DeviceSettings;
 
-/// For how long an address that somebody has is tried, unless `bind_timeout` says so (30 of
-/// Swift's servers: here nothing keeps an address for long).
+/// Default of `bind_timeout`: how long to wait for an address in use (30 in Swift's servers; here no
+/// process keeps an address for long).
 const BIND_SECONDS: u64 = 1;
 const BIND_AGAIN: Duration = Duration::from_millis(20);
-/// What makes a node one of the cluster, or says when a disk may be pulled.
+/// Paths whose responses are sealed: those for nodes that join, and for drains.
 const SEALED: &[&str] = &["/apus/join", "/apus/device/", "/recon/"];
 
 impl Builder<'_> {
-    /// A socket that listens: the one of the process before, if that had one at this address.
-    /// While somebody else has the address it tries again for `bind_timeout`: one that was killed
-    /// may take a moment to go.
+    /// A listening socket: that of the previous process, if it had one at this address. While another
+    /// process has the address it tries again for `bind_timeout`: a killed process may take a moment
+    /// to end.
     async fn listen(
         &mut self,
         bind: SocketAddr,
@@ -72,8 +72,8 @@ impl Builder<'_> {
         })
     }
 
-    /// Whether a server is meant to run here. A file that is missing is named, with what is assumed
-    /// without it: a proxy without a file would know no user, so there is none.
+    /// Whether a server should run here. A missing file is reported with the assumed options. A proxy
+    /// without a file would have no users, so it does not run.
     pub(super) fn is_meant(
         &self,
         server: Server,
@@ -85,7 +85,7 @@ impl Builder<'_> {
         }
         let (name, folder) = (server.name(), self.place.swift_dir().display());
         if server != Server::Proxy {
-            let site = Site::read(conf, "", server)?;
+            let site = DeviceSettings::read(conf, "", server)?;
             let bind = bind_address(&conf.section(&format!("app:{name}-server")), server)?;
             let check = if site.mount_check { "mounted in" } else { "in" };
             let devices = site.devices.display();
@@ -103,7 +103,7 @@ impl Builder<'_> {
         Ok(true)
     }
 
-    /// Notes what runs and where; a storage server to which no ring leads would hold nothing.
+    /// Notes a server and its address. A storage server that no ring names would stay empty.
     fn note_running(&mut self, server: Server, bind: SocketAddr, is_silent: bool) {
         let name = server.name();
         let where_ = if is_silent { "in this process".to_owned() } else { bind.to_string() };
@@ -115,12 +115,12 @@ impl Builder<'_> {
         };
         if server != Server::Proxy && !rings.iter().any(is_ours) {
             tracing::warn!(
-                "{name} server: no ring has a device at {bind}, so nothing is asked of it: for a node that joins see `apus ring pending`, otherwise bind_ip and bind_port of {name}-server.conf"
+                "{name} server: no ring has a device at {bind}, so it gets no requests: for a node that joins see `apus ring pending`, otherwise check bind_ip and bind_port of {name}-server.conf"
             );
         }
     }
 
-    /// Binds a server's socket, and lets this process call the server directly.
+    /// Binds a server's socket, and registers the server for calls within this process.
     pub(super) async fn serve(
         &mut self,
         server: Server,
@@ -139,7 +139,7 @@ impl Builder<'_> {
         } else {
             let called: SharedHandler = count(handler.clone());
             self.register(server, &Local::new(addresses::of(bind.ip()), bind.port()), &called);
-            // Only a process with all servers of a cluster needs no sockets for them.
+            // Only a process with all servers of a cluster can do without sockets for them.
             if self.roles.servers.contains(&Server::Proxy) && !listens {
                 self.note_running(server, bind, true);
                 return Ok(());
@@ -157,14 +157,14 @@ impl Builder<'_> {
                 let recon = self.recon_parts(server, conf)?;
                 let recon = self.with_rings(Arc::new(ReconHttp::new(handler, recon)));
                 let metrics = MetricsHttp::new(Some(recon), self.node.metrics.clone());
-                let site = Site::read(conf, "", server)?;
-                let join = JoinParts {
+                let site = DeviceSettings::read(conf, "", server)?;
+                let join = JoinDeps {
                     swift_dir: self.place.swift_dir().to_owned(),
                     devices: (site.devices, site.mount_check),
                     auth: self.cluster.backend_auth.clone(),
                 };
-                let told = Arc::new(JoinHttp::new(Arc::new(metrics), join));
-                let sealed = Sealed::new(told, &self.cluster.backend_auth, SEALED);
+                let join = Arc::new(JoinHttp::new(Arc::new(metrics), join));
+                let sealed = Sealed::new(join, &self.cluster.backend_auth, SEALED);
                 self.guarded(Arc::new(sealed), &section)
             }
         };
@@ -177,8 +177,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// `metrics_bind = <address>:<port>` of the proxy: its own port is for clients, to whom
-    /// `/metrics` is a bucket, and who are not to read them.
+    /// `metrics_bind = <address>:<port>` of the proxy. Its own port is for clients, for which
+    /// `/metrics` is a bucket, and which must not read the metrics.
     async fn serve_metrics(&mut self, section: &Section<'_>) -> Result<(), String> {
         let Some(text) = section.get("metrics_bind") else { return Ok(()) };
         let bind = text
@@ -191,7 +191,7 @@ impl Builder<'_> {
     }
 
     fn recon_parts(&self, server: Server, conf: &Conf) -> Result<ReconParts, String> {
-        let site = Site::read(conf, "", server)?;
+        let site = DeviceSettings::read(conf, "", server)?;
         Ok(ReconParts {
             server: server.name(),
             devices: site.devices,
@@ -204,14 +204,14 @@ impl Builder<'_> {
     }
 
     /// A storage server as others reach it. `reached_as`: addresses under which rings have it,
-    /// beside those of its sockets (names, or addresses that a network translates).
+    /// in addition to those of its sockets (names, or addresses that a network translates).
     fn guarded(&self, handler: SharedHandler, section: &Section<'_>) -> SharedHandler {
         let names = section.get("reached_as").unwrap_or_default().split(',').map(str::trim);
         let names = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
         Arc::new(Guard::new(handler, &self.cluster.backend_auth, self.clock.clone(), names))
     }
 
-    /// Says what an open cluster means, unless nothing of it leaves this process.
+    /// Warns of an open cluster, unless all its servers are in this process.
     pub(super) fn warn_if_open(&self) {
         let auth = &self.cluster.backend_auth;
         let serves = |server| self.roles.servers.contains(&server);
@@ -220,14 +220,14 @@ impl Builder<'_> {
             return;
         }
         let how = if auth.keys.is_empty() {
-            "put the same `cluster_key` (`openssl rand -hex 32`) in [apus] of swift.conf on every node; \
-             with `backend_auth = open` beside it until all have it"
+            "set the same `cluster_key` (`openssl rand -hex 32`) in [apus] of swift.conf on every node; \
+             together with `backend_auth = open` until all have it"
         } else {
             "requests are signed but need not be; when all nodes have the key, remove \
              `backend_auth = open` from [apus] of swift.conf, node by node"
         };
         tracing::warn!(
-            "BACKEND REQUESTS ARE NOT AUTHENTICATED (backend_auth = open): whoever reaches the ports of \
+            "BACKEND REQUESTS ARE NOT AUTHENTICATED (backend_auth = open): any client that reaches the ports of \
              account, container and object servers may read, write and delete everything; {how}"
         );
     }

@@ -1,36 +1,36 @@
-//! `--dry-run`: what a change would move, told instead of done.
+//! `--dry-run`: shows what a change would move, and writes nothing.
 
 use std::time::Duration;
 
 use apus_ring::builder::RingBuilder;
 use apus_ring::builder::place;
 use apus_ring::format::UncheckedRing;
-use apus_ring::moves::{Amounts, Same, compare};
+use apus_ring::moves::{Amounts, MatchBy, compare};
 
 use super::commands::Effect;
 use super::moves::show_moves;
-use super::output::{Output, Problem};
+use super::output::{CommandError, Output};
 use super::progress::Progress;
 use super::quantity::bytes;
 use super::session::Session;
 use super::weigh::used_bytes;
 
-/// What comes with `--dry-run`.
+/// `--dry-run` and the options that come with it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Foresight {
+pub(super) struct DryRun {
     pub(super) dry_run: bool,
     pub(super) amounts: Amounts,
     verbose: bool,
-    /// The servers are asked for the bytes that are used.
+    /// Ask the servers for the bytes in use.
     ask: bool,
 }
 
-/// How long a server may take to tell its disks' use.
+/// How long a server may take to report the usage of its disks.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
-impl Foresight {
+impl DryRun {
     /// Takes the options out of a command's arguments.
-    pub(super) fn take(arguments: &[String]) -> Result<(Self, Vec<String>), Problem> {
+    pub(super) fn take(arguments: &[String]) -> Result<(Self, Vec<String>), CommandError> {
         let mut found = Self::default();
         if !arguments.iter().any(|word| word == "--dry-run") {
             return Ok((found, arguments.to_vec()));
@@ -64,20 +64,20 @@ impl Foresight {
         Ok((found, rest))
     }
 
-    /// Tells what a command, done in memory only, would come to.
-    pub(super) fn tell(
+    /// Shows the effect of a command that was applied in memory only.
+    pub(super) fn show(
         &self,
         session: &mut Session,
         before: &RingBuilder,
         effect: Effect,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), CommandError> {
         nothing_written(&mut session.out);
         let mut after = session.builder.clone();
         if effect == Effect::Moves {
             session.out.show("The next rebalance would do this:");
             if let Err(error) = placed(&mut after, session) {
                 session.out.show(format!("It would fail: {error}"));
-                session.out.set("rebalance_error", error);
+                session.out.set("rebalance_error", error.to_string());
                 return Ok(());
             }
             let (balance, dispersion) = (after.balance().percent, after.dispersion);
@@ -90,22 +90,27 @@ impl Foresight {
             session.out.set("dispersion_after", dispersion);
         }
         let old = std::slice::from_ref(before);
-        self.tell_moves(&mut session.out, old, [&before.ring_data(), &after.ring_data()], Same::Id)
+        self.show_moves(
+            &mut session.out,
+            old,
+            [&before.ring_data(), &after.ring_data()],
+            MatchBy::Id,
+        )
     }
 
-    /// Tells what moves from one ring to another. Servers of the builders are those that
+    /// Shows what moves from one ring to another. The servers of the builders are those that
     /// `--used recon` asks.
-    pub(super) fn tell_moves(
+    pub(super) fn show_moves(
         &self,
         out: &mut Output,
         builders: &[RingBuilder],
         [old, new]: [&UncheckedRing; 2],
-        same: Same,
-    ) -> Result<(), Problem> {
+        same: MatchBy,
+    ) -> Result<(), CommandError> {
         let mut amounts = self.amounts;
         if self.ask {
             let used = builders.iter().map(|builder| used_bytes(builder, ASK_TIMEOUT));
-            amounts.used = Some(used.sum::<Result<f64, String>>()?);
+            amounts.used = Some(used.sum::<Result<f64, CommandError>>()?);
         }
         let progress = Progress::spinner(out, "comparing");
         let moves = compare(old, new, same);
@@ -115,15 +120,16 @@ impl Foresight {
     }
 }
 
-/// Says that this was a dry run.
+/// Notes that this was a dry run.
 pub(super) fn nothing_written(out: &mut Output) {
     out.set("dry_run", true);
     out.show("Dry run: nothing was written.");
 }
 
-fn placed(builder: &mut RingBuilder, session: &Session) -> Result<(), String> {
+fn placed(builder: &mut RingBuilder, session: &Session) -> Result<(), CommandError> {
     let progress = Progress::spinner(&session.out, "placing partitions");
     let done = place(builder, session.now_seconds, 0);
     progress.end();
-    done.map(|_| ())
+    done?;
+    Ok(())
 }
