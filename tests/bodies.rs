@@ -36,7 +36,7 @@ const PLACES: [(&str, usize, &str); 44] = [
     ("lib/wire/src/rings/http.rs", 2, "the signed length; the rest is thrown away"),
     ("lib/wire/src/signed/seal.rs", 1, "SEALED_BYTES_MAX, by its size hint"),
     ("object/src/auditor/watcher/dark_data.rs", 1, "ANSWER_BYTES"),
-    ("object/src/handlers/put.rs", 1, "streams; one piece"),
+    ("object/src/handlers/put_body.rs", 1, "streams; one piece"),
     ("object/src/replicator/job.rs", 1, "ANSWER_BYTES_MAX"),
     ("object/src/replicator/unchanged.rs", 1, "ANSWER_BYTES_MAX"),
     ("object/src/ssync/input.rs", 1, "one line, or one piece"),
