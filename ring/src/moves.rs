@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn two_replicas_of_one_partition_are_told() {
+    fn two_replicas_of_one_partition_are_reported() {
         let old = ring(0, &[1, 2, 3, 4], &[&[0], &[1]]);
         let new = ring(0, &[1, 2, 3, 4], &[&[2], &[3]]);
         assert_eq!(compare(&old, &new, MatchBy::Id).unwrap().risky, 1);

@@ -149,7 +149,7 @@ def read_database(kind, path):
 
 
 # The digests, and how far replicas have sent rows to each other, which clients cannot see.
-KEPT_BESIDE = (b"apus_row_digest", b"incoming_sync", b"outgoing_sync")
+EXTRA_TABLES = (b"apus_row_digest", b"incoming_sync", b"outgoing_sync")
 
 
 def everything(path):
@@ -157,7 +157,7 @@ def everything(path):
     try:
         with copied(path) as connection:
             made = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 1, 2").fetchall()
-            tables = [name.decode() for kind, name, *_ in made if kind == b"table" and name not in KEPT_BESIDE]
+            tables = [name.decode() for kind, name, *_ in made if kind == b"table" and name not in EXTRA_TABLES]
             found = {name: connection.execute(f"SELECT rowid, * FROM {name} NOT INDEXED").fetchall() for name in tables}
             return made, found, connection.execute("PRAGMA integrity_check").fetchall()
     except (sqlite3.Error, OverflowError, UnicodeError) as error:

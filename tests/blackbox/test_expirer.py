@@ -98,7 +98,7 @@ def test_the_old_task_is_removed_when_the_expiry_changes(nodes, container, chang
         assert {row["content_type"] for row in task_rows(nodes, new, container)} == {f"text/plain;swift_expirer_bytes={size}"}
 
 
-def test_a_task_that_cannot_be_delivered_waits_beside_the_object(nodes, container):
+def test_a_task_that_cannot_be_delivered_waits_next_to_the_object(nodes, container):
     delete_at = int(time.time()) + 1000
     nodes.swift().put_object(container, "before", b"x")
     nodes.stop("container", kill=True)

@@ -314,7 +314,7 @@ class Recon(BaseHTTPRequestHandler):
         pass
 
 
-def test_weights_follow_what_servers_tell_of_their_disks(tmp_path):
+def test_weights_follow_the_disks_that_servers_report(tmp_path):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Recon)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     port = server.server_address[1]

@@ -139,7 +139,7 @@ def change(folder, weight):
 
 @pytest.mark.parametrize("first, second", [(rebalanced_by_us, rebalanced_by_swift), (rebalanced_by_swift, rebalanced_by_us)])
 @pytest.mark.parametrize("hours", [0, 1])
-def test_a_partition_moves_in_one_component_at_a_time_whoever_rebalances(tmp_path, first, second, hours):
+def test_a_partition_moves_in_one_component_at_a_time_in_any_order_of_rebalances(tmp_path, first, second, hours):
     composed(tmp_path, hours)
     start = builders(tmp_path)
     change(tmp_path, 0.5)
@@ -200,7 +200,7 @@ def test_a_component_that_cannot_be_rebalanced_changes_none(tmp_path):
     assert [(tmp_path / name).read_bytes() for name in NAMES] == before
 
 
-def test_dry_runs_tell_what_moves_and_write_nothing(tmp_path):
+def test_dry_runs_report_what_moves_and_write_nothing(tmp_path):
     composed(tmp_path, 0)
     change(tmp_path, 0.5)
 

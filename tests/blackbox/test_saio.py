@@ -32,7 +32,7 @@ def test_the_second_start_is_the_same_cluster(tmp_path):
     assert cluster.stop() == 0
 
 
-def test_a_clean_stop_leaves_no_journal_beside_a_database(tmp_path):
+def test_a_clean_stop_leaves_no_journal_next_to_a_database(tmp_path):
     cluster = Saio(tmp_path / "data").start()
     access = cluster.access
     cluster.s3(access["access_key"], access["secret_key"]).create_bucket(Bucket="some")

@@ -82,7 +82,7 @@ def test_a_header_without_an_object_says_what_it_must_be(swift, header, name):
     assert (status, body.decode()) == (412, expected)
 
 
-def test_refusals_of_long_names_tell_length_and_limit(swift):
+def test_refusals_of_long_names_contain_length_and_limit(swift):
     for path, text in [
         ("/" + "c" * 257, "Container name length of 257 longer than 256"),
         ("/" + "c" * 600, "Container name length of 600 longer than 256"),

@@ -51,11 +51,11 @@ fn in_partition(prefix: &str, partition: u32) -> String {
 async fn work(bench: &mut Bench) {
     // A write that fails leaves new directories; the next one below them must not rely on them.
     let fails = in_partition("fails", 0);
-    apus_fault::arm_beside("file.sync.begun error@1");
+    apus_fault::arm_additionally("file.sync.begun error@1");
     bench.put(&fails, b"x", &[]).await;
-    apus_fault::arm_beside("directory.sync.begun error@1");
+    apus_fault::arm_additionally("directory.sync.begun error@1");
     assert!(!bench.make_container(0, "fails").await.is_success());
-    apus_fault::arm_beside("");
+    apus_fault::arm_additionally("");
     bench.put(&in_partition("after", 0), b"after a failure", &[]).await;
     assert_eq!(bench.make_container(0, "after").await, StatusCode::CREATED);
     assert_eq!(bench.make_container(1, "other").await, StatusCode::CREATED);

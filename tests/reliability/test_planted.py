@@ -317,7 +317,7 @@ def acknowledged_rows_survive_a_power_cut(world, images):
     cut_power(world, images)
 
 
-def rows_that_wait_beside_their_objects_survive_a_power_cut(world, images):
+def rows_that_wait_next_to_their_objects_survive_a_power_cut(world, images):
     cut_power(world, images, without_containers=True)
 
 
@@ -358,7 +358,7 @@ CHECKS = {
 CHECKS_ON_IMAGES = {
     "bug.skip-file-sync": acknowledged_objects_survive_a_power_cut,
     "bug.database-without-sync": acknowledged_rows_survive_a_power_cut,
-    "bug.skip-directory-sync": rows_that_wait_beside_their_objects_survive_a_power_cut,
+    "bug.skip-directory-sync": rows_that_wait_next_to_their_objects_survive_a_power_cut,
     "bug.skip-mount-check": a_device_that_is_not_mounted_is_not_filled,
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn arm(lines: &str) {
     *LINES.lock().unwrap_or_else(PoisonError::into_inner) = both;
 }
 
-pub(crate) fn arm_beside(lines: &str) {
+pub(crate) fn arm_additionally(lines: &str) {
     // Points that are armed again are counted from 1 again.
     PASSES.lock().unwrap_or_else(PoisonError::into_inner).clear();
     let mut set = LINES.lock().unwrap_or_else(PoisonError::into_inner);

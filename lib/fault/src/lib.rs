@@ -32,8 +32,8 @@ pub fn arm(lines: &str) {
 
 /// Arms points in addition to those of [`arm`], in place of those of an earlier call.
 #[cfg(feature = "on")]
-pub fn arm_beside(lines: &str) {
-    armed::arm_beside(lines);
+pub fn arm_additionally(lines: &str) {
+    armed::arm_additionally(lines);
 }
 
 /// Passes a point, which may kill the process or pause.

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn records_are_read_as_they_were_written_and_damaged_ones_name_nobody() {
+    fn records_are_read_as_they_were_written_and_damaged_ones_name_no_owner() {
         let with_overseer = LockHolder { overseer: Some("5:99".to_owned()), ..holder(7) };
         assert_eq!(LockHolder::decode(&with_overseer.encode()), Some(with_overseer));
         for text in ["", "pid = x\n", "pid = -1\n", "program = apus\n", "\0\0\0"] {

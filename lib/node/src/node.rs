@@ -265,7 +265,7 @@ impl Node {
         let node = builder.node;
         let sources = node.sources();
         node.metrics.add_totals(move || sources.counts().totals());
-        node.metrics.tell_rings(move || versions(&used));
+        node.metrics.report_rings(move || versions(&used));
         Ok(node)
     }
 

@@ -98,7 +98,7 @@ impl Bed {
         [628, 1256].map(|number| self.names(number))
     }
 
-    fn is_told(&self, number: u32) -> bool {
+    fn is_reported(&self, number: u32) -> bool {
         let noted = self.partition(number).directory().join("hashes.invalid");
         std::fs::read_to_string(noted).is_ok_and(|noted| noted.lines().any(|line| line == "c83"))
     }
@@ -131,7 +131,7 @@ fn body_and_metadata_are_linked_and_the_suffix_is_hashed_again() {
     let expected = [data.clone(), meta.clone()];
     assert_eq!(bed.both(), [expected.to_vec(), expected.to_vec()]);
     assert_eq!(bed.counts(), [2, 2, 0, 0]);
-    assert!(bed.is_told(1256) && !bed.is_told(628));
+    assert!(bed.is_reported(1256) && !bed.is_reported(628));
     let same = |name: &str| {
         let [old, new] = [628, 1256].map(|number| bed.place(number).directory().join(name));
         apus_disk::is_same_file(&old, &new).unwrap()
@@ -164,7 +164,7 @@ fn what_is_newer_in_the_new_place_stays_alone() {
     assert_eq!(bed.both(), [vec![first], vec![second.clone()]]);
     let bed = bed.cleanup();
     assert_eq!(bed.both(), [vec![], vec![second]]);
-    assert!(bed.is_told(628));
+    assert!(bed.is_reported(628));
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn cleanup_links_what_is_missing_before_it_removes() {
     assert_eq!(bed.both(), [vec![], vec![data.clone()]]);
     assert_eq!(bed.content(1256, &data), format!("628 {data}"));
     assert_eq!(bed.counts(), [1, 1, 1, 0]);
-    assert!(bed.is_told(1256) && bed.is_told(628));
+    assert!(bed.is_reported(1256) && bed.is_reported(628));
     assert!(!bed.place(628).directory().exists(), "no empty directory stays");
 }
 
@@ -232,7 +232,7 @@ fn unknown_files_are_linked_and_temporary_ones_are_left() {
 }
 
 #[test]
-fn metadata_beside_the_disk_file_goes_only_with_its_last_name() {
+fn metadata_next_to_the_data_file_is_removed_only_with_its_last_name() {
     let (first, second) = (name(T1, "data"), name(T2, "data"));
     let bed = Bed::new("overflow").old(&[&second]).linked(&[&second]);
     let overflow = |bed: &Bed, name: &str| overflow_path(&bed.device, &Bed::hash(), name);

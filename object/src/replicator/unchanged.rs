@@ -13,11 +13,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use apus_cluster::PolicyIndex;
-use apus_daemon::http::{empty, set};
+use apus_daemon::http::empty;
 use apus_ring::{Device, DeviceId, Ring};
-use apus_wire::{Client, NodeRequest, headers, methods};
+use apus_wire::Client;
+use apus_wire::message::object::{PartitionAddress, ReplicatePartitionRequest, ReplicatePurpose};
 use futures_util::FutureExt;
-use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
 
@@ -38,14 +38,14 @@ type Key = (DeviceId, u32, u32);
 
 /// A partition that was in sync with all other primaries.
 #[derive(Debug, Clone, Copy)]
-struct Known {
-    /// Its own mark then.
+struct SyncedPartition {
+    /// Its own mark at the time.
     own: PartitionMark,
-    /// Made of the marks of the other primaries.
+    /// Hash of the marks of the other primaries.
     others: u64,
     /// Its suffixes.
     suffixes: u32,
-    /// The sweep that came by last.
+    /// The last sweep that visited it.
     sweep: u32,
 }
 
@@ -61,9 +61,10 @@ fn together(marks: &Marks) -> u64 {
     hasher.finish()
 }
 
+/// Partitions that were in sync, by device, policy and number.
 #[derive(Debug, Default)]
-struct Found {
-    known: HashMap<Key, Known>,
+struct SyncedTable {
+    known: HashMap<Key, SyncedPartition>,
     /// The rings to which it belongs.
     rings: BTreeMap<u32, Arc<Ring>>,
     sweep: u32,
@@ -71,10 +72,10 @@ struct Found {
 
 /// What a replicator remembers from sweep to sweep, in memory only.
 #[derive(Debug, Clone, Default)]
-pub(super) struct SyncedPartitions(Arc<Mutex<Found>>);
+pub(super) struct SyncedPartitions(Arc<Mutex<SyncedTable>>);
 
 impl SyncedPartitions {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Found> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, SyncedTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -99,7 +100,7 @@ impl SyncedPartitions {
         found.known.retain(|_, known| known.sweep == sweep);
     }
 
-    fn get(&self, key: Key) -> Option<Known> {
+    fn get(&self, key: Key) -> Option<SyncedPartition> {
         let mut found = self.lock();
         let sweep = found.sweep;
         let known = found.known.get_mut(&key)?;
@@ -113,7 +114,7 @@ impl SyncedPartitions {
         if found.known.len() < PARTITIONS_MAX || found.known.contains_key(&key) {
             let suffixes = u32::try_from(suffixes).unwrap_or(u32::MAX);
             let (others, sweep) = (together(marks), found.sweep);
-            found.known.insert(key, Known { own, others, suffixes, sweep });
+            found.known.insert(key, SyncedPartition { own, others, suffixes, sweep });
         }
     }
 
@@ -179,7 +180,7 @@ impl PartitionFilter<'_> {
     }
 
     /// As a comparison that finds nothing.
-    fn count(&self, known: &Known, primaries: u64, report: &mut Report) {
+    fn count(&self, known: &SyncedPartition, primaries: u64, report: &mut Report) {
         report.attempted += 1;
         report.success += primaries;
         report.hashmatch += primaries;
@@ -206,7 +207,7 @@ impl PartitionFilter<'_> {
     /// By partition and device, as far as devices answer.
     async fn other_marks(
         &self,
-        candidates: &[(u32, Option<PartitionMark>, Known)],
+        candidates: &[(u32, Option<PartitionMark>, SyncedPartition)],
         silent: &mut HashSet<DeviceId>,
     ) -> BTreeMap<u32, Marks> {
         let mut wanted: BTreeMap<DeviceId, (Device, Vec<u32>)> = BTreeMap::new();
@@ -237,20 +238,11 @@ impl PartitionFilter<'_> {
 
     /// Asks one device; `None` when it gives no marks.
     async fn ask(&self, node: &Device, numbers: &[u32]) -> Option<Vec<Option<PartitionMark>>> {
-        let list: Vec<String> = numbers.iter().map(u32::to_string).collect();
-        let mut head = HeaderMap::new();
-        set(&mut head, headers::POLICY_INDEX, &self.policy.to_string());
-        set(&mut head, headers::PARTITION_MARKS, &list.join(","));
-        set(&mut head, "content-length", "0");
-        let request = NodeRequest {
-            method: Method::from_bytes(methods::REPLICATE.as_bytes()).ok()?,
-            partition: *numbers.first()?,
-            names: Vec::new(),
-            query: String::new(),
-            headers: head,
-        };
-        let client = self.client;
-        let answer = client.send_regardless(node, &request, empty(), self.timeout).await.ok()?;
+        let address = PartitionAddress { partition: *numbers.first()?, policy: self.policy };
+        let purpose = ReplicatePurpose::Marks(numbers.to_vec());
+        let request = ReplicatePartitionRequest { address, purpose }.encode();
+        let answer =
+            self.client.send_regardless(node, &request, empty(), self.timeout).await.ok()?;
         if !answer.status().is_success() {
             return None;
         }

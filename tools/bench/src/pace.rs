@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_open_loop_keeps_its_schedule_while_nobody_takes_requests() {
+    fn the_open_loop_keeps_its_schedule_while_no_worker_takes_requests() {
         let bounds = Bounds { requests: Some(5), rate: Some(1000.0), ..Bounds::default() };
         let pace = Pace::start(&bounds);
         pace.release();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_were_due_and_not_started_in_time_are_told() {
+    fn requests_that_were_due_and_not_started_in_time_are_counted() {
         let bounds =
             Bounds { requests: None, duration: Some(Duration::from_millis(200)), rate: Some(50.0) };
         let pace = Pace::start(&bounds);

@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_uses_memory_and_a_missing_one_is_told() {
+    fn this_process_uses_memory_and_a_missing_one_is_an_error() {
         let own = std::process::id();
         assert!(rss_bytes(&[own]).unwrap() > 0);
         assert!(cpu(&[own]).is_some());

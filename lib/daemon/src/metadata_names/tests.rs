@@ -222,7 +222,7 @@ async fn an_answer_without_a_body_is_followed_by_a_head() {
 }
 
 #[tokio::test]
-async fn heads_and_bodies_written_in_pieces_at_once_are_told_apart() {
+async fn heads_and_bodies_written_in_pieces_at_once_are_distinguished() {
     let here =
         [with_body("PUT / HTTP/1.1\r\nx-object-meta-a_b: 1"), chunked("PUT / HTTP/1.1")].concat();
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";

@@ -106,7 +106,7 @@ impl Metrics {
     }
 
     /// Adds the versions of the rings that this process uses, by file name.
-    pub fn tell_rings(&self, rings: impl Fn() -> Vec<(String, u64)> + Send + Sync + 'static) {
+    pub fn report_rings(&self, rings: impl Fn() -> Vec<(String, u64)> + Send + Sync + 'static) {
         locked(&self.rings).push(Box::new(rings));
     }
 
@@ -302,7 +302,7 @@ mod tests {
         metrics.read_reports_of(&cache);
         metrics.read_reports_of(&cache);
         metrics.add_totals(|| vec![("syncs", 7)]);
-        metrics.tell_rings(|| vec![("object-1.ring.gz".to_owned(), 9)]);
+        metrics.report_rings(|| vec![("object-1.ring.gz".to_owned(), 9)]);
         let counted = Counted::new(Arc::new(Created), "object", metrics.clone());
         for method in ["PUT", "PUT", "X-ANY"] {
             assert_eq!(ask(&counted, method, "/sd1/0/a/c/o").await.0, 201);

@@ -60,7 +60,7 @@ async fn ask(node: &Node, method: &str, path: &str) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn devices_are_told_with_what_was_put_aside_on_them() {
+async fn devices_are_reported_with_their_quarantined_files() {
     let node = node("devices", false);
     let quarantined = json!({"accounts": 0, "containers": 1, "objects": 3,
         "policies": {"0": {"objects": 2}, "1": {"objects": 1}}});
@@ -74,7 +74,7 @@ async fn devices_are_told_with_what_was_put_aside_on_them() {
 }
 
 #[tokio::test]
-async fn a_device_that_is_not_mounted_is_told() {
+async fn a_device_that_is_not_mounted_is_reported() {
     let node = node("unmounted", true);
     let missing = json!([{"device": "sd1", "mounted": false}, {"device": "sd2", "mounted": false}]);
     assert_eq!(ask(&node, "GET", "/recon/unmounted").await.1, missing);
@@ -86,7 +86,7 @@ async fn a_device_that_is_not_mounted_is_told() {
 }
 
 #[tokio::test]
-async fn files_are_told_by_their_digest_and_missing_ones_are_left_out() {
+async fn files_are_reported_by_digest_and_missing_ones_are_left_out() {
     let node = node("digests", false);
     let ring = node.root.join("object.ring.gz").display().to_string();
     assert_eq!(
@@ -98,7 +98,7 @@ async fn files_are_told_by_their_digest_and_missing_ones_are_left_out() {
 }
 
 #[tokio::test]
-async fn what_daemons_left_is_told_and_null_for_what_they_did_not() {
+async fn cached_figures_of_daemons_are_reported_and_null_for_missing_ones() {
     let node = node("cache", false);
     let cache = ReconCache::new(&node.root.join("cache"));
     let entries = Map::from_iter([("object_updater_sweep".to_owned(), json!(1.5))]);

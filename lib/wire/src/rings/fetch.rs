@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_ring_of_the_same_version_is_told_for_people_to_decide() {
+    async fn another_ring_of_the_same_version_is_reported_for_an_operator_to_decide() {
         let mut raw = super::super::file::tests::raw(7);
         raw.devices[0].as_mut().unwrap().weight = 2.0;
         let rival = super::super::file::tests::file_of("object", &raw);

@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_nobody_reaches_is_missing_and_does_not_keep_the_others() {
+    async fn a_server_out_of_reach_is_missing_and_does_not_delay_the_others() {
         let directory = Directory::new("away");
         let client = client(&[("127.0.0.1:1", &directory)]);
         // No server listens there.

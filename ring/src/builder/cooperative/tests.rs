@@ -102,7 +102,7 @@ fn replicas_of_removed_devices_are_placed_at_once_and_hold_their_partitions() {
 }
 
 #[test]
-fn a_component_that_is_new_is_placed_whole_and_holds_nobody_up() {
+fn a_component_that_is_new_is_placed_whole_without_delay() {
     for seed in 0..4 {
         let mut builders = components(2, 24);
         let mut new = RingBuilder::new(9, 1.0, 24).unwrap();

@@ -313,7 +313,7 @@ fn a_device_that_is_drained_gives_all_it_has_in_one_rebalance() {
 }
 
 #[test]
-fn too_few_devices_are_told_in_swifts_words() {
+fn too_few_devices_are_reported_in_swifts_words() {
     let mut builder = RingBuilder::new(4, 3.0, 1).unwrap();
     builder.add(device(1, 1, 1, 1, 1.0));
     builder.add(device(1, 1, 1, 2, 0.0));

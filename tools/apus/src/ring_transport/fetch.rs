@@ -39,7 +39,7 @@ pub(super) async fn main(options: &Options) -> Result<bool, String> {
     let is_done = |fetched: &Fetched| matches!(fetched, Fetched::Installed(_) | Fetched::HasIt(_));
     if options.json {
         let rings = fetched.iter().map(|(name, fetched)| {
-            json!({ "ring": name, "is_here": is_done(fetched), "told": words(fetched) })
+            json!({ "ring": name, "is_here": is_done(fetched), "outcome": words(fetched) })
         });
         println!("{}", json!({ "from": options.from, "rings": rings.collect::<Vec<_>>() }));
     } else {

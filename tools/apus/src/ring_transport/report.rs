@@ -167,13 +167,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_of_servers_that_have_the_same_rings() {
+    fn servers_that_have_the_same_rings_are_not_reported() {
         let same = || vec![entry("account.ring.gz", 7, "a"), entry("object.ring.gz", 8, "b")];
         assert_eq!(lines_of(&[at("10.0.0.1:1", same()), at("10.0.0.2:1", same())]), [""; 0]);
     }
 
     #[test]
-    fn whoever_differs_from_the_newest_is_named_with_what_is_amiss() {
+    fn a_server_that_differs_from_the_newest_is_named_with_its_fault() {
         let newest = entry("object.ring.gz", 8, "b");
         let unread =
             Entry { ring: None, fault: Some("torn".to_owned()), ..entry("object.ring.gz", 0, "d") };

@@ -158,7 +158,7 @@ fn only_a_statement_of_this_cluster_over_just_these_bytes_is_taken() {
 }
 
 #[test]
-fn after_a_change_of_keys_the_same_ring_is_signed_anew() {
+fn after_a_change_of_keys_the_same_ring_is_signed_again() {
     let directory = Directory::new("keys");
     let file = ring_file("object", 7);
     put(&folder(&directory), &file, 0).unwrap();
@@ -207,7 +207,7 @@ fn part_powers_follow_swifts_increase_step_by_step() {
 }
 
 #[test]
-fn a_ring_with_partitions_that_nobody_has_is_refused() {
+fn a_ring_with_partitions_without_a_device_is_refused() {
     let directory = Directory::new("unsigned");
     let mut ring = raw(7);
     for row in &mut ring.rows {
@@ -219,7 +219,7 @@ fn a_ring_with_partitions_that_nobody_has_is_refused() {
 }
 
 #[test]
-fn of_two_versions_that_come_at_once_the_higher_stays_whoever_is_first() {
+fn of_two_versions_that_come_at_once_the_higher_stays_in_either_order() {
     for round in 0..20 {
         let directory = Directory::new(&format!("race-{round}"));
         // Folders of their own, as two processes have them.
