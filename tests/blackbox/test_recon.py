@@ -178,7 +178,7 @@ def test_a_ring_or_swift_conf_that_differs_is_reported(servers, tmp_path):
 
 
 def test_what_cannot_be_asked_is_an_error(servers):
-    assert "no check is asked for" in apus_recon(servers, "object", code=2)
+    assert "no check was selected" in apus_recon(servers, "object", code=2)
     assert "Invalid Storage Policy: lead" in apus_recon(servers, "-a", "-p", "lead", code=2)
     assert "Can't check asyncs on non object servers." in apus_recon(servers, "account", "-a", code=1)
     assert "erasure_coding" in apus_recon(servers, "-R", code=1)

@@ -103,7 +103,7 @@ def test_a_node_joins_is_approved_and_drained(place):
     assert "would be drained" in apus("drain", "127.0.0.7", "--dry-run", "--swift-dir", etc)
     assert "not yet" in apus("drain", "127.0.0.7", "--swift-dir", etc, code=1)
     output = json.loads(apus("drain", "z2-127.0.0.7/sdx", "--swift-dir", etc, "--json", code=1))
-    assert not output["safe_to_pull"] and any("not known" in text for text in output["drains"][0]["not_yet"])
+    assert not output["safe_to_pull"] and any("unknown" in text for text in output["drains"][0]["not_yet"])
     assert "not known to be safe" in apus("drain", "127.0.0.7", "--remove", "--swift-dir", etc, code=2)
     assert "would be left" in apus("drain", "127.0.0.1", "--swift-dir", etc, code=2)
     assert "no matching" in apus("drain", "127.0.0.9", "--swift-dir", etc, code=2)
