@@ -22,6 +22,8 @@ class Nemesis(threading.Thread):
         self.random, self.span, self.rest = random.Random(seed), span, rest
         self.stopped, self.made, self.unexpected = threading.Event(), 0, None
         self.replicas_moved = 0
+        # Of each ring's devices: those that are not here have the weight of the beginning.
+        self.weights = {}
 
     def run(self):
         try:
@@ -141,7 +143,11 @@ def ring(nemesis):
     """
     cluster, before = nemesis.cluster, dict(nemesis.cluster.rings)
     for name in etc.RINGS:
-        rings.build(cluster.rings_folder, name, "set_weight", f"d{nemesis.random.randrange(4)}", nemesis.random.choice([50, 100, 150]))
+        device = f"d{nemesis.random.randrange(4)}"
+        # Another weight than before, or nothing would have to move.
+        others = [weight for weight in (50, 100, 150) if weight != nemesis.weights.get((name, device), 100)]
+        nemesis.weights[name, device] = nemesis.random.choice(others)
+        rings.build(cluster.rings_folder, name, "set_weight", device, nemesis.weights[name, device])
         rings.build(cluster.rings_folder, name, "rebalance", "--seed", nemesis.random.randrange(1000))
     holders = [*cluster.nodes, *cluster.proxies]
     nemesis.random.shuffle(holders)
