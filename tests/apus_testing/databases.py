@@ -7,6 +7,7 @@ import time
 import urllib.parse
 from contextlib import closing
 
+from swift.common import utils
 from swift.common.ring import Ring
 
 from .addresses import free_port
@@ -17,6 +18,8 @@ from .servers import SWIFT_CONF
 KINDS = ["account", "container"]
 PART_POWER = 8
 PREFIX, SUFFIX = b"a", b"b"
+# Without them Swift's code reads /etc/swift/swift.conf.
+utils.HASH_PATH_PREFIX, utils.HASH_PATH_SUFFIX = PREFIX, SUFFIX
 # A day ago: old enough for a short `reclaim_age`, and too young for the usual one.
 BEGIN = int(time.time()) - 86_400
 

@@ -13,16 +13,13 @@ from contextlib import closing
 
 import pytest
 from swift.account.backend import AccountBroker
-from swift.common import utils
 from swift.common.db import chexor as chexor_of_swift
 from swift.container.backend import ContainerBroker
 
 from apus_testing.addresses import free_port
-from apus_testing.databases import KINDS, PREFIX, SUFFIX, DatabaseNodes, partition, path_hash, stamp
+from apus_testing.databases import KINDS, DatabaseNodes, partition, path_hash, stamp
 from apus_testing.process import is_listening
 from apus_testing.waiting import wait_until
-
-utils.HASH_PATH_PREFIX, utils.HASH_PATH_SUFFIX = PREFIX, SUFFIX
 
 
 @pytest.fixture(scope="module")
