@@ -86,6 +86,20 @@ pub(super) fn set_display<T: std::fmt::Display>(
     }
 }
 
+/// Metadata of the headers that `is_kept` selects, under the names that `spell` gives them. Bytes that
+/// are not UTF-8 are replaced.
+pub(super) fn metadata(
+    head: &HeaderMap,
+    is_kept: impl Fn(&str) -> bool,
+    spell: impl Fn(&str) -> String,
+) -> Metadata {
+    let kept = head.iter().filter(|(name, _)| is_kept(name.as_str()));
+    kept.map(|(name, value)| {
+        (spell(name.as_str()), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    })
+    .collect()
+}
+
 /// User and system metadata of an account or a container, and the headers that are `kept` in
 /// addition (in lower case), under the names they are stored under.
 pub(super) fn database_metadata(head: &HeaderMap, resource: Resource, kept: &[&str]) -> Metadata {
@@ -94,21 +108,11 @@ pub(super) fn database_metadata(head: &HeaderMap, resource: Resource, kept: &[&s
             || has_prefix(name, resource.system_prefix())
             || kept.contains(&name)
     };
-    let stored = head.iter().filter(|(name, _)| is_kept(name.as_str())).map(|(name, value)| {
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        (title_case(name.as_str()), value)
-    });
-    stored.collect()
+    metadata(head, is_kept, title_case)
 }
 
 /// Headers of an answer that say something of the resource, in title case.
 pub(super) fn resource_headers(head: &HeaderMap) -> Metadata {
     let transport = ["content-length", "content-type", "date", "connection", "transfer-encoding"];
-    let of_resource = head.iter().filter(|(name, _)| !transport.contains(&name.as_str()));
-    of_resource
-        .map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            (title_case(name.as_str()), value)
-        })
-        .collect()
+    metadata(head, |name| !transport.contains(&name), title_case)
 }

@@ -3,7 +3,6 @@
 
 use apus_cluster::{PolicyIndex, Timestamp};
 use apus_daemon::http::set;
-use http::Method;
 use http::request::Parts;
 
 use super::super::{InvalidRequest, Received, fields};
@@ -29,8 +28,7 @@ pub struct UpdateRowsRequest {
 impl UpdateRowsRequest {
     /// As a request to any of the servers; its body is the list of rows.
     pub fn encode(&self) -> NodeRequest {
-        let method = Method::from_bytes(methods::UPDATE.as_bytes()).unwrap_or_default();
-        let mut request = self.address.encode(method);
+        let mut request = self.address.encode(methods::method(methods::UPDATE));
         let head = &mut request.headers;
         set(head, headers::TIMESTAMP, &self.timestamp.to_string());
         set(head, headers::POLICY_INDEX, &self.policy.to_string());

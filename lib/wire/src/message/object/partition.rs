@@ -2,8 +2,8 @@
 
 use apus_cluster::{PolicyIndex, Timestamp};
 use apus_daemon::http::{header, set};
+use http::HeaderMap;
 use http::request::Parts;
-use http::{HeaderMap, Method};
 
 use super::super::{InvalidRequest, Received, fields};
 use crate::{NodePath, NodeRequest, headers, methods};
@@ -24,11 +24,11 @@ pub struct PartitionAddress {
 }
 
 impl PartitionAddress {
-    fn encode(self, method: &str) -> NodeRequest {
+    fn encode(self, verb: &'static str) -> NodeRequest {
         let mut head = HeaderMap::with_capacity(4);
         set(&mut head, headers::POLICY_INDEX, &self.policy.to_string());
         NodeRequest {
-            method: Method::from_bytes(method.as_bytes()).unwrap_or_default(),
+            method: methods::method(verb),
             partition: self.partition,
             names: Vec::new(),
             query: String::new(),

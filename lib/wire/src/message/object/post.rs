@@ -1,16 +1,13 @@
 //! `POST` to an object.
 
-use apus_cluster::metadata::{OBJECT_HEADERS, Resource, TRANSIENT_PREFIX, has_prefix};
+use apus_cluster::metadata::{OBJECT_HEADERS, Resource, TRANSIENT_PREFIX, has_prefix, stored_name};
 use apus_cluster::{Metadata, Timestamp};
 use apus_daemon::http::{header, set};
 use http::Method;
 use http::request::Parts;
 
 use super::super::{InvalidRequest, Received, fields};
-use super::put::{
-    check_delete_at, decode_metadata, decode_overrides, delete_at, encode_metadata,
-    encode_overrides,
-};
+use super::put::{check_delete_at, decode_overrides, delete_at, encode_metadata, encode_overrides};
 use super::{ObjectAddress, ObjectRowTargets, WriteFence};
 use crate::{NodeRequest, headers};
 
@@ -91,7 +88,7 @@ impl PostObjectRequest {
             // Swift's proxy sends an empty content type when its client sent none.
             content_type: fields::text(head, "content-type").filter(|given| !given.is_empty()),
             content_type_timestamp,
-            metadata: decode_metadata(head, is_kept),
+            metadata: fields::metadata(head, is_kept, stored_name),
             open_expired: fields::flag(head, headers::OPEN_EXPIRED).unwrap_or(false),
             fence: WriteFence::decode(head),
             is_replication: fields::flag(head, headers::REPLICATION).unwrap_or(false),

@@ -138,7 +138,7 @@ impl PutObjectRequest {
             content_type: fields::text(head, "content-type"),
             length: length.and_then(|text| text.parse().ok()),
             etag: fields::text(head, "etag").map(|etag| etag.trim_matches('"').to_owned()),
-            metadata: decode_metadata(head, is_stored_with_object),
+            metadata: fields::metadata(head, is_stored_with_object, stored_name),
             if_none_match: header(head, "if-none-match").map(EtagList::parse),
             sends_crc: header(head, headers::BODY_CRC).is_some(),
             fence: WriteFence::decode(head),
@@ -179,16 +179,6 @@ pub(super) fn encode_metadata(metadata: &Metadata, head: &mut HeaderMap) {
     for (name, value) in metadata {
         set(head, &header_name(name), value);
     }
-}
-
-/// Reads the headers that `is_kept` selects, under the names they are stored under.
-pub(super) fn decode_metadata(head: &HeaderMap, is_kept: fn(&str) -> bool) -> Metadata {
-    let kept = head.iter().filter(|(name, _)| is_kept(name.as_str()));
-    kept.map(|(name, value)| {
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        (stored_name(name.as_str()), value)
-    })
-    .collect()
 }
 
 /// Writes values for the container row.

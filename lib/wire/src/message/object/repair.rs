@@ -2,7 +2,6 @@
 
 use apus_daemon::http::{header, set};
 use apus_ring::Device;
-use http::Method;
 use http::request::Parts;
 
 use super::super::{InvalidRequest, Received};
@@ -24,8 +23,7 @@ pub struct RepairRequest {
 impl RepairRequest {
     /// As a request to the server that has the newest version.
     pub fn encode(&self) -> NodeRequest {
-        let mut request =
-            self.address.encode(Method::from_bytes(methods::REPAIR.as_bytes()).unwrap_or_default());
+        let mut request = self.address.encode(methods::method(methods::REPAIR));
         let nodes = self.nodes.iter();
         let nodes = nodes.map(|node| format!("{}/{}", node.replication_address(), node.device));
         set(&mut request.headers, headers::REPAIR_TO, &nodes.collect::<Vec<_>>().join(","));

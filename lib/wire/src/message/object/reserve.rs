@@ -3,7 +3,7 @@
 use apus_cluster::Timestamp;
 use apus_daemon::http::{header, set};
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 
 use super::super::{InvalidRequest, Received, fields};
 use super::{AbsentObject, ObjectAddress, ServedBody, StoredObject};
@@ -45,12 +45,8 @@ pub enum ReserveReply<'a> {
     Failed,
 }
 
-fn verb(name: &str) -> Method {
-    Method::from_bytes(name.as_bytes()).unwrap_or_default()
-}
-
-fn encode(address: &ObjectAddress, method: &str, timestamp: Timestamp) -> NodeRequest {
-    let mut request = address.encode(verb(method));
+fn encode(address: &ObjectAddress, verb: &'static str, timestamp: Timestamp) -> NodeRequest {
+    let mut request = address.encode(methods::method(verb));
     set(&mut request.headers, headers::TIMESTAMP, &timestamp.to_string());
     request
 }

@@ -99,20 +99,15 @@ impl StoredObject<'_> {
         // The total stands after the slash of a Content-Range.
         let total =
             header(head, "content-range").and_then(|range| range.rsplit_once('/')?.1.parse().ok());
-        let metadata = head.iter().filter(|(name, _)| {
-            !NOT_METADATA.contains(&name.as_str()) && !name.as_str().starts_with("x-backend-")
-        });
-        let metadata = metadata.map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            (title_case(name.as_str()), value)
-        });
+        let is_metadata =
+            |name: &str| !NOT_METADATA.contains(&name) && !name.starts_with("x-backend-");
         StoredObject {
             timestamp: timestamp.unwrap_or(Timestamp::ZERO),
             data_timestamp: fields::time(head, headers::DATA_TIMESTAMP),
             etag: Cow::Owned(text("etag").trim_matches('"').to_owned()),
             content_type: Cow::Owned(text("content-type").to_owned()),
             length: total.unwrap_or_else(|| text("content-length").parse().unwrap_or(0)),
-            metadata: Cow::Owned(metadata.collect()),
+            metadata: Cow::Owned(fields::metadata(head, is_metadata, title_case)),
         }
     }
 }

@@ -37,18 +37,12 @@ impl ObjectWriteReply {
 
     /// Reads the headers of an answer.
     pub fn decode(head: &HeaderMap) -> Self {
-        let system = Resource::Object.system_prefix();
-        let metadata = head.iter().filter(|(name, _)| has_prefix(name.as_str(), system));
+        let is_system = |name: &str| has_prefix(name, Resource::Object.system_prefix());
         Self {
             newest: fields::time(head, headers::BACKEND_TIMESTAMP),
             etag: header(head, "etag").map(|etag| etag.trim_matches('"').to_owned()),
             content_type: fields::text(head, headers::BACKEND_CONTENT_TYPE),
-            system_metadata: metadata
-                .map(|(name, value)| {
-                    let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-                    (title_case(name.as_str()), value)
-                })
-                .collect(),
+            system_metadata: fields::metadata(head, is_system, title_case),
         }
     }
 }
