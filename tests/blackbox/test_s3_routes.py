@@ -80,7 +80,7 @@ def test_what_was_never_set_on_an_object_is_empty_and_only_of_an_object_that_is_
         assert refused(call, Bucket=bucket, Key="k") == "InvalidRequest"
     for call in (s3.get_object_tagging, s3.get_object_retention, s3.delete_object_tagging):
         assert refused(call, Bucket=bucket, Key="missing") == "NoSuchKey"
-    assert refused(s3.get_object_tagging, Bucket=bucket, Key="k", VersionId="x") == "NoSuchVersion"
+    assert refused(s3.get_object_tagging, Bucket=bucket, Key="k", VersionId="x") == "InvalidArgument"
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
 
 

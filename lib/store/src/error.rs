@@ -16,6 +16,8 @@ pub enum Subject {
     Container,
     /// An object.
     Object,
+    /// A version of an object.
+    Version,
     /// A multipart upload.
     Upload,
     /// The request as a whole.
@@ -72,6 +74,8 @@ pub enum Kind {
     PartTooSmall,
     /// It was applied to a symbolic link, and the client may have meant its target.
     IsLink,
+    /// The version is a delete marker, which has no content.
+    IsDeleteMarker,
     /// The body itself failed; the cause has the dialect's reason.
     Body,
 }

@@ -11,6 +11,7 @@ use crate::stage::dlo::Dlo;
 use crate::stage::multipart::Multipart;
 use crate::stage::slo::Slo;
 use crate::stage::symlink::Symlink;
+use crate::stage::versions::Versions;
 use crate::{LinkStore, ManifestStore, Primitive, Store, UploadStore};
 
 /// The pipeline of our own daemons: objects as they are stored, and only in the system's name
@@ -31,8 +32,10 @@ pub fn client(
     let gate: Arc<dyn Primitive> = Arc::new(Gate::new(quorum, authorizer));
     // A link is followed where its bytes are read, so that the stages above see its target.
     let symlink: Arc<dyn LinkStore> = Arc::new(Symlink::new(gate, symloop_max));
+    // A current version is a link to where versions are, and manifests are versions like others.
+    let versions: Arc<dyn LinkStore> = Arc::new(Versions::new(symlink));
     // A DLO manifest is an ordinary object with a header: joined from a listing.
-    let dlo: Arc<dyn LinkStore> = Arc::new(Dlo::new(symlink));
+    let dlo: Arc<dyn LinkStore> = Arc::new(Dlo::new(versions));
     // A static manifest is followed before a listing is: it may have DLO segments.
     let slo: Arc<dyn ManifestStore> = Arc::new(Slo::new(dlo));
     // A completed upload is a static manifest, so uploads come above it.

@@ -54,6 +54,9 @@ operations! { $
         /// Checks whether the caller may do something, for stages that must know before they act. It
         /// grants nothing: the gate checks again.
         authorize(Authorize) -> ();
+        /// A container's metadata as the gate knows it, at most ten seconds old, for stages whose
+        /// work depends on it. It needs no right; callers never see it.
+        container_info(HeadContainer) -> ::std::sync::Arc<ContainerHead>;
         /// Reads an account's metadata.
         head_account(HeadAccount) -> AccountHead;
         /// Lists an account.

@@ -170,7 +170,7 @@ pub(super) async fn create(deps: &ProxyDeps, request: S3Request) -> Result<Reply
         Err(error) if error.kind == Kind::NotFound => {}
         Err(error) => return Err(error.into()),
     }
-    let op = PutContainer { container, metadata: Metadata::new(), policy: None };
+    let op = PutContainer { container, metadata: Metadata::new(), policy: None, versioning: None };
     deps.store.put_container(&request.cx, op).await?;
     let mut response = status(StatusCode::OK);
     set(response.headers_mut(), "location", &format!("/{name}"));
@@ -252,8 +252,7 @@ pub(super) async fn versioning(deps: &ProxyDeps, request: S3Request) -> Result<R
 /// The access control list of a bucket or object: its owner has all rights.
 pub(super) async fn acl(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     if request.key.is_some() {
-        request.check_version()?;
-        let op = HeadObject::new(request.object()?);
+        let op = HeadObject { version: request.version()?, ..HeadObject::new(request.object()?) };
         deps.store.head_object(&request.cx, op).await?;
     } else {
         let op = HeadContainer { container: request.container()? };

@@ -1,6 +1,5 @@
 //! `GET` and `DELETE` of configurations that are never set here.
 
-use apus_cluster::ObjectPath;
 use apus_daemon::http::status;
 use apus_store::access::Action;
 use apus_store::operation::{Authorize, HeadContainer, HeadObject};
@@ -14,12 +13,12 @@ use crate::deps::ProxyDeps;
 use crate::reply::Reply;
 
 /// The object that a request names, unless it names a bucket.
-fn object(request: &S3Request) -> Result<Option<ObjectPath>> {
+fn object(request: &S3Request) -> Result<Option<HeadObject>> {
     if request.key.is_none() {
         return Ok(None);
     }
-    request.check_version()?;
-    request.object().map(Some)
+    let head = HeadObject::new(request.object()?);
+    Ok(Some(HeadObject { version: request.version()?, ..head }))
 }
 
 fn no_such_configuration(request: &S3Request) -> S3Error {
@@ -30,7 +29,7 @@ fn no_such_configuration(request: &S3Request) -> S3Error {
 pub(super) async fn get(deps: &ProxyDeps, request: S3Request, unset: &Unset) -> Result<Reply> {
     match object(&request)? {
         Some(object) => {
-            deps.store.head_object(&request.cx, HeadObject::new(object)).await?;
+            deps.store.head_object(&request.cx, object).await?;
         }
         None => {
             let op = HeadContainer { container: request.container()? };
@@ -78,7 +77,7 @@ pub(super) async fn delete(deps: &ProxyDeps, request: S3Request, unset: &Unset) 
     let authorize = Authorize { action, container: request.container()? };
     deps.store.authorize(&request.cx, authorize).await?;
     if let Some(object) = object {
-        deps.store.head_object(&request.cx, HeadObject::new(object)).await?;
+        deps.store.head_object(&request.cx, object).await?;
     }
     match unset.response {
         // A configuration of a list is deleted by its id.

@@ -149,6 +149,8 @@ impl From<Error> for S3Error {
         let code = match (&error.kind, error.subject) {
             (Kind::NotFound, Subject::Container | Subject::Account) => Code::NoSuchBucket,
             (Kind::NotFound, Subject::Upload) => Code::NoSuchUpload,
+            (Kind::NotFound, Subject::Version) => Code::NoSuchVersion,
+            (Kind::IsDeleteMarker, _) => Code::MethodNotAllowed,
             (Kind::NotFound, Subject::Object | Subject::Request) => Code::NoSuchKey,
             (Kind::RecentlyDeleted, _) => Code::AccessDenied,
             (Kind::AlreadyExists, _) => Code::BucketAlreadyExists,

@@ -62,7 +62,7 @@ pub(crate) fn s3_query(text: &str) {
 
 pub(crate) fn s3_names(text: &str) {
     if let Some(request) = request(text, &[]) {
-        drop((request.container(), request.object(), request.check_version()));
+        drop((request.container(), request.object(), request.version()));
     }
     let headers = [("x-amz-copy-source", text)];
     if let Some(request) = request("/bucket/key", &headers) {

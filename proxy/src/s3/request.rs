@@ -5,6 +5,7 @@ use apus_cluster::{AccountName, ClientName, ContainerName, ContainerPath, Object
 use apus_daemon::Body;
 use apus_daemon::http::header;
 use apus_store::Context;
+use apus_store::operation::VersionId;
 
 use super::address;
 use super::error::{Code, Result, S3Error};
@@ -75,16 +76,9 @@ impl S3Request {
         }
     }
 
-    /// Refuses a version other than `null`: buckets are never versioned.
-    pub(super) fn check_version(&self) -> Result<()> {
-        match self.param("versionId") {
-            None | Some("null") => Ok(()),
-            Some("") => {
-                Err(S3Error::new(Code::InvalidArgument)
-                    .text("Version id cannot be the empty string"))
-            }
-            Some(id) => Err(S3Error::new(Code::NoSuchVersion).with("VersionId", id)),
-        }
+    /// The version that the request names, if any.
+    pub(super) fn version(&self) -> Result<Option<VersionId>> {
+        self.param("versionId").map(parse_version).transpose()
     }
 
     /// Refuses a bucket of another owner than the caller expects. All buckets that a key reaches
@@ -103,6 +97,17 @@ impl S3Request {
         }
         Ok(())
     }
+}
+
+/// A version id in a request.
+pub(super) fn parse_version(id: &str) -> Result<VersionId> {
+    VersionId::parse(id).ok_or_else(|| {
+        let text = match id.is_empty() {
+            true => "Version id cannot be the empty string",
+            false => "Invalid version id specified",
+        };
+        S3Error::new(Code::InvalidArgument).text(text).argument("versionId", id)
+    })
 }
 
 /// The object with this key: at most 1,024 bytes, and without NUL, with which the cluster's own

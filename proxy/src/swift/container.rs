@@ -128,12 +128,15 @@ fn parse_put(policies: &Policies, request: &SwiftRequest) -> Result<PutContainer
     request.check_name_lengths()?;
     let container = request.container()?.clone();
     let policy = policy(policies, request)?;
-    Ok(PutContainer { container, metadata: metadata(request)?, policy })
+    Ok(PutContainer { container, metadata: metadata(request)?, policy, versioning: None })
 }
 
 pub(super) async fn post(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Reply> {
-    let op =
-        PostContainer { container: request.container()?.clone(), metadata: metadata(request)? };
+    let op = PostContainer {
+        container: request.container()?.clone(),
+        metadata: metadata(request)?,
+        versioning: None,
+    };
     deps.store.post_container(&request.cx, op).await?;
     Ok(empty_page(StatusCode::NO_CONTENT))
 }

@@ -77,7 +77,7 @@ impl From<Error> for SwiftError {
 pub(super) fn status_of(error: &Error) -> StatusCode {
     match error.kind {
         Kind::RecentlyDeleted => StatusCode::GONE,
-        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::NotFound | Kind::IsDeleteMarker => StatusCode::NOT_FOUND,
         Kind::AlreadyExists | Kind::NotEmpty | Kind::Conflict => StatusCode::CONFLICT,
         Kind::Invalid | Kind::InvalidPart | Kind::InvalidPartOrder | Kind::PartTooSmall => {
             StatusCode::BAD_REQUEST

@@ -127,7 +127,7 @@ pub(super) fn report(result: apus_store::Result<Deleted>, format: Format) -> Res
 }
 
 fn report_of(deletion: Deleted) -> Report {
-    let Deleted { deleted, missing, failed, cut_short } = deletion;
+    let Deleted { deleted, missing, failed, cut_short, .. } = deletion;
     let mut report = Report { deleted, missing, ..Report::default() };
     for FailedDeletion { object, error } in failed {
         // As the manifest names it, below the account.
@@ -156,7 +156,8 @@ mod tests {
         let object = container.object(ObjectName::parse("o p").unwrap());
         let error = Error::new(Kind::Forbidden, Subject::Request);
         let failed = vec![FailedDeletion { object, error }];
-        let deletion = Deleted { deleted: 3, missing: 2, failed, cut_short: true };
+        let deletion =
+            Deleted { deleted: 3, missing: 2, failed, cut_short: true, ..Deleted::default() };
         let text = report_of(deletion).render(Format::Plain);
         assert_eq!(
             String::from_utf8(text).unwrap(),

@@ -234,7 +234,7 @@ fn parse_post(request: &SwiftRequest, now: u64) -> Result<PostObject> {
     symlink::refuse_on_post(request)?;
     let metadata = metadata(request, now)?;
     let content_type = request.content_type()?.map(str::to_owned);
-    Ok(PostObject { object, metadata, content_type })
+    Ok(PostObject { object, version: None, metadata, content_type })
 }
 
 pub(super) async fn delete(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Reply> {

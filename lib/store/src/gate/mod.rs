@@ -156,6 +156,10 @@ impl Primitive for Gate {
         facts.map(|_| ())
     }
 
+    async fn container_info(&self, cx: &Context, op: HeadContainer) -> Result<Arc<ContainerHead>> {
+        self.facts(cx, &op.container).await
+    }
+
     async fn head_account(&self, cx: &Context, op: HeadAccount) -> Result<AccountHead> {
         let (permit, owner) = self.permit_account(cx, Action::ReadAccount, &op.account).await?;
         let list = self.quorum.read_account(cx, permit, &op.account, None).await?;

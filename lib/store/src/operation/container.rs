@@ -4,6 +4,7 @@ use apus_cluster::listing::{ListQuery, ObjectEntry};
 use apus_cluster::{ContainerPath, Metadata, PolicyIndex, Timestamp};
 use bytes::Bytes;
 
+use super::version::Versioning;
 use crate::Result;
 
 /// Reads a container's metadata and counts.
@@ -31,6 +32,11 @@ impl ContainerHead {
     pub fn object_count(&self) -> u64 {
         let count = self.headers.get("X-Container-Object-Count");
         count.and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
+    /// Whether it keeps versions; `None` when it never did.
+    pub fn versioning(&self) -> Option<Versioning> {
+        Versioning::of(&self.headers)
     }
 }
 
@@ -89,6 +95,8 @@ pub struct PutContainer {
     pub metadata: Metadata,
     /// Policy that the client named.
     pub policy: Option<PolicyIndex>,
+    /// Change of versioning.
+    pub versioning: Option<Versioning>,
 }
 
 /// Changes a container's metadata.
@@ -98,6 +106,8 @@ pub struct PostContainer {
     pub container: ContainerPath,
     /// Changes; an empty value removes.
     pub metadata: Metadata,
+    /// Change of versioning.
+    pub versioning: Option<Versioning>,
 }
 
 /// Deletes an empty container.

@@ -5,6 +5,7 @@ mod container;
 mod link;
 mod object;
 mod upload;
+mod version;
 mod write_conditions;
 
 pub use account::{
@@ -25,4 +26,5 @@ pub use upload::{
     AbortUpload, CompleteUpload, CompletedPart, CreateUpload, FaultyPart, ListParts, ListUploads,
     Part, PartCheck, PartList, PutPart, PutPartCopy, Seal, Upload, UploadList,
 };
+pub use version::{VERSIONS_CONTAINER, VERSIONS_ENABLED, VersionId, Versioning};
 pub use write_conditions::WriteConditions;

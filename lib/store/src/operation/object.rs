@@ -7,6 +7,7 @@ use apus_cluster::etag::EtagList;
 use apus_cluster::{AccountName, ContainerPath, Metadata, ObjectName, ObjectPath, Timestamp};
 use apus_daemon::Body;
 
+use super::version::VersionId;
 use super::write_conditions::WriteConditions;
 use crate::body::LateMetadata;
 
@@ -38,6 +39,8 @@ impl Conditions {
 pub struct HeadObject {
     /// The object.
     pub object: ObjectPath,
+    /// The version to read; the current one when absent.
+    pub version: Option<VersionId>,
     /// Conditions.
     pub conditions: Conditions,
     /// System metadata that may hold the etag to compare with; the first that exists counts.
@@ -63,6 +66,7 @@ impl HeadObject {
     pub fn new(object: ObjectPath) -> Self {
         Self {
             object,
+            version: None,
             conditions: Conditions::default(),
             etag_at: Vec::new(),
             newest: false,
@@ -122,6 +126,10 @@ pub struct ObjectHead {
     pub manifest_etag: Option<String>,
     /// The path of the target, percent-encoded, when a link was followed.
     pub location: Option<String>,
+    /// The version, when its container keeps versions.
+    pub version: Option<VersionId>,
+    /// Whether it is a delete marker: a version that stands for a deletion.
+    pub delete_marker: bool,
 }
 
 impl ObjectHead {
@@ -236,6 +244,8 @@ pub struct ObjectWritten {
     pub timestamp: Timestamp,
     /// Metadata that came with the end of the body.
     pub late: Metadata,
+    /// The version that was written, when its container keeps versions.
+    pub version: Option<VersionId>,
 }
 
 /// Replaces an object's metadata.
@@ -243,6 +253,8 @@ pub struct ObjectWritten {
 pub struct PostObject {
     /// The object.
     pub object: ObjectPath,
+    /// The version to change; the current one when absent.
+    pub version: Option<VersionId>,
     /// The new metadata.
     pub metadata: Metadata,
     /// A new content type.
@@ -267,6 +279,9 @@ pub enum SegmentFate {
 pub struct DeleteObject {
     /// The object.
     pub object: ObjectPath,
+    /// The version to remove. Without one, a container that keeps versions keeps the object and gets
+    /// a delete marker.
+    pub version: Option<VersionId>,
     /// What happens to a manifest's segments.
     pub segments: SegmentFate,
     /// Time of the write, if the client sent one.
@@ -283,6 +298,7 @@ impl DeleteObject {
     pub fn new(object: ObjectPath) -> Self {
         Self {
             object,
+            version: None,
             segments: SegmentFate::Kept,
             timestamp: None,
             conditions: WriteConditions::default(),
@@ -380,6 +396,11 @@ pub struct Deleted {
     /// Whether the manifest names more segments than one deletion may delete. Repeating the deletion
     /// continues it.
     pub cut_short: bool,
+    /// The version that was removed, or the delete marker that was written, when the container keeps
+    /// versions.
+    pub version: Option<VersionId>,
+    /// Whether that version is a delete marker.
+    pub delete_marker: bool,
 }
 
 /// A segment that could not be deleted.

@@ -19,6 +19,8 @@ pub(crate) fn object_head(object: StoredObject<'_>) -> ObjectHead {
         parts: Vec::new(),
         manifest_etag: None,
         location: None,
+        version: None,
+        delete_marker: false,
     }
 }
 

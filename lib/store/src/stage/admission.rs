@@ -69,8 +69,8 @@ impl Primitive for Admission {
     }
 
     forward!(next:
-        authorize, head_account, list_containers, post_account, put_account, delete_account,
-        head_container, list_objects, put_container, post_container, delete_container,
+        authorize, container_info, head_account, list_containers, post_account, put_account,
+        delete_account, head_container, list_objects, put_container, post_container, delete_container,
         head_object, get_object, post_object, delete_object, queue_deletions,
     );
 }

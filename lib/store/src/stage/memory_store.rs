@@ -229,6 +229,7 @@ impl Primitive for MemoryStore {
     }
 
     refuse!(
+        container_info,
         head_account,
         list_containers,
         post_account,

@@ -12,3 +12,4 @@ pub mod slo;
 pub mod symlink;
 mod upload_list;
 mod upload_page;
+pub mod versions;

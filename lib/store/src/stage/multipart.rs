@@ -229,6 +229,7 @@ impl Multipart {
         (head.get(S3_UPLOAD_ID) == Some(&op.upload_id)).then(|| ObjectWritten {
             etag: head.get(S3_ETAG).unwrap_or(&head.etag).to_owned(),
             timestamp: head.timestamp,
+            version: head.version,
             late: head.metadata,
         })
     }
@@ -323,8 +324,8 @@ fn of_marker(own: &str, marker: &Metadata) -> (String, Metadata) {
 
 impl Primitive for Multipart {
     forward!(next:
-        authorize, head_account, list_containers, post_account, put_account, delete_account,
-        head_container, list_objects, put_container, post_container, delete_container,
+        authorize, container_info, head_account, list_containers, post_account, put_account,
+        delete_account, head_container, list_objects, put_container, post_container, delete_container,
         head_object, get_object, put_object, post_object, delete_object, queue_deletions,
     );
 }
@@ -343,7 +344,12 @@ impl UploadStore for Multipart {
         self.may_write(cx, &op.object).await?;
         let system = cx.as_system("multipart");
         let hidden = segments(&op.object.container)?;
-        let make = PutContainer { container: hidden, metadata: Metadata::new(), policy: None };
+        let make = PutContainer {
+            container: hidden,
+            metadata: Metadata::new(),
+            versioning: None,
+            policy: None,
+        };
         self.next.put_container(&system, make).await?;
         let id = apus_daemon::random::hex::<16>();
         let put = PutObject {

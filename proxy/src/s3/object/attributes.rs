@@ -56,9 +56,9 @@ fn number(request: &S3Request, name: &str, absent: usize) -> Result<usize> {
 }
 
 pub(in crate::s3) async fn get(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
-    request.check_version()?;
     let asked = AttributesRequest::parse(&request)?;
     let mut op = HeadObject::new(request.object()?);
+    op.version = request.version()?;
     op.parts = asked.has("ObjectParts").then_some(asked.page);
     op.part_metadata = true;
     let head = deps.store.head_object(&request.cx, op).await?;

@@ -17,7 +17,7 @@ use crate::reply::Reply;
 use crate::s3::address::may_be_bucket;
 use crate::s3::checksum::{self, ChecksumType, CopyChecksum};
 use crate::s3::error::{Code, Result, S3Error};
-use crate::s3::request::{S3Request, object_named};
+use crate::s3::request::{S3Request, object_named, parse_version};
 use crate::s3::xml::Writer;
 
 /// Separates the path of `x-amz-copy-source` from a version; any other `?` is part of the key.
@@ -49,23 +49,14 @@ pub(in crate::s3) fn source(request: &S3Request) -> Result<GetObject> {
             .argument(HEADER, &value)
     };
     let (bucket, key, version) = parse_source(&value).ok_or_else(invalid)?;
-    match version.as_deref() {
-        None | Some("null") => {}
-        Some("") => {
-            return Err(S3Error::new(Code::InvalidArgument)
-                .text("Version id cannot be the empty string")
-                .argument("versionId", ""));
-        }
-        Some(id) => {
-            return Err(S3Error::new(Code::NoSuchVersion).with("Key", key).with("VersionId", id));
-        }
-    }
+    let version = version.as_deref().map(parse_version).transpose()?;
     if !may_be_bucket(&bucket) {
         return Err(S3Error::new(Code::InvalidBucketName).with("BucketName", bucket));
     }
     let bucket = ContainerName::parse(&bucket).map_err(|_| invalid())?;
     let container = ContainerPath::new(request.account.clone(), bucket);
     let mut get = GetObject::new(object_named(&container, &key)?);
+    get.head.version = version;
     get.head.conditions = condition::on_read(request, condition::OF_SOURCE);
     get.head.etag_at.push(ETAG_AT.to_owned());
     Ok(get)

@@ -1,7 +1,7 @@
 //! DeleteObject, which succeeds whether or not the object exists.
 
 use apus_daemon::http::status;
-use apus_store::operation::{DeleteObject, SegmentFate, WriteConditions};
+use apus_store::operation::{DeleteObject, SegmentFate};
 use apus_store::{Kind, Subject};
 use http::StatusCode;
 
@@ -12,9 +12,12 @@ use crate::s3::error::Result;
 use crate::s3::request::S3Request;
 
 pub(in crate::s3) async fn delete(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
-    request.check_version()?;
-    let object = request.object()?;
-    remove(deps, &request.cx, object, condition::on_write(&request)?)
+    let op = DeleteObject {
+        version: request.version()?,
+        conditions: condition::on_write(&request)?,
+        ..DeleteObject::new(request.object()?)
+    };
+    remove(deps, &request.cx, op)
         .await
         .map_err(|error| condition::failed(error, &request.head.headers, ""))?;
     Ok(status(StatusCode::NO_CONTENT))
@@ -25,11 +28,9 @@ pub(in crate::s3) async fn delete(deps: &ProxyDeps, request: S3Request) -> Resul
 pub(in crate::s3) async fn remove(
     deps: &ProxyDeps,
     cx: &apus_store::Context,
-    object: apus_cluster::ObjectPath,
-    conditions: WriteConditions,
+    op: DeleteObject,
 ) -> apus_store::Result<()> {
-    let segments = SegmentFate::OwnParts;
-    let op = DeleteObject { segments, conditions, ..DeleteObject::new(object) };
+    let op = DeleteObject { segments: SegmentFate::OwnParts, ..op };
     match deps.store.delete_object(cx, op).await {
         Err(error) if error.kind == Kind::NotFound && error.subject == Subject::Object => Ok(()),
         Err(error) => Err(error),

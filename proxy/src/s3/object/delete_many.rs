@@ -4,7 +4,7 @@ use apus_cluster::ContainerPath;
 use apus_store::Context;
 use apus_store::access::Action;
 use apus_store::body::collect;
-use apus_store::operation::{Authorize, WriteConditions};
+use apus_store::operation::{Authorize, DeleteObject, WriteConditions};
 use futures_util::StreamExt;
 
 use super::condition;
@@ -13,7 +13,7 @@ use super::put::verified_body;
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
 use crate::s3::error::{Code, Result, S3Error};
-use crate::s3::request::{S3Request, object_named};
+use crate::s3::request::{S3Request, object_named, parse_version};
 use crate::s3::xml::{self, Writer};
 
 /// Most keys in one request.
@@ -105,12 +105,15 @@ async fn delete_key(
     deleted: DeletedKey,
 ) -> DeleteOutcome {
     let DeletedKey { key, version, conditions } = deleted;
-    let result = match version.as_deref() {
-        None | Some("null") => match object_named(container, &key) {
-            Ok(object) => remove(deps, cx, object, conditions).await.map_err(S3Error::from),
-            Err(error) => Err(error),
-        },
-        Some(_) => Err(S3Error::new(Code::NoSuchVersion)),
+    let op = object_named(container, &key).and_then(|object| {
+        // As in AWS, an id that cannot be one is a version that does not exist.
+        let version = version.as_deref().map(parse_version).transpose();
+        let version = version.map_err(|_| S3Error::new(Code::NoSuchVersion))?;
+        Ok(DeleteObject { version, conditions, ..DeleteObject::new(object) })
+    });
+    let result = match op {
+        Ok(op) => remove(deps, cx, op).await.map_err(S3Error::from),
+        Err(error) => Err(error),
     };
     DeleteOutcome { key, version, result }
 }

@@ -76,8 +76,8 @@ pub(in crate::s3) async fn get(deps: &ProxyDeps, request: S3Request) -> Result<R
 }
 
 fn parse(request: &S3Request) -> Result<(GetObject, ResponseOptions)> {
-    request.check_version()?;
     let mut op = GetObject::new(request.object()?);
+    op.head.version = request.version()?;
     op.head.conditions = condition::on_read(request, "");
     op.head.etag_at.push(ETAG_AT.to_owned());
     op.ranges = request.header("range").and_then(ByteRanges::parse);

@@ -77,5 +77,5 @@ impl ObjectPut<'_> {
 
 /// The result of a write of this body at this time.
 pub(super) fn written(body: VerifiedBody, timestamp: Timestamp) -> ObjectWritten {
-    ObjectWritten { etag: body.etag, timestamp, late: body.late }
+    ObjectWritten { etag: body.etag, timestamp, late: body.late, version: None }
 }

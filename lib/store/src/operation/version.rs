@@ -1,0 +1,95 @@
+//! Versions of objects, and whether a container keeps them.
+
+use std::fmt;
+
+use apus_cluster::{Metadata, Timestamp};
+
+/// The id of a version: the time of its write, as Swift shows it to clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum VersionId {
+    /// The version that was written while versioning was not enabled: at most one of each object.
+    Null,
+    /// The version that was written at this time, without an offset.
+    At(Timestamp),
+}
+
+impl VersionId {
+    /// Parses an id: `null` or a time as Swift writes it (`1700000000.12345`).
+    pub fn parse(text: &str) -> Option<Self> {
+        if text == "null" {
+            return Some(Self::Null);
+        }
+        let time = Timestamp::parse(text)?;
+        (time.offset() == 0 && time.normal() == text).then_some(Self::At(time))
+    }
+}
+
+impl fmt::Display for VersionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::At(time) => f.write_str(&time.normal()),
+        }
+    }
+}
+
+/// Whether a container keeps versions, once its owner has decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Versioning {
+    /// Every write keeps the versions before it.
+    Enabled,
+    /// Writes replace the null version; all other versions are kept.
+    Suspended,
+}
+
+/// Container system metadata: `True` or `False`, once the owner has decided.
+pub const VERSIONS_ENABLED: &str = "X-Container-Sysmeta-Versions-Enabled";
+/// Container system metadata: the name of the hidden container, percent-encoded.
+pub const VERSIONS_CONTAINER: &str = "X-Container-Sysmeta-Versions-Container";
+
+impl Versioning {
+    /// The state in a container's headers; `None` for a container that never kept versions.
+    /// Source: `swift/common/middleware/versioned_writes/object_versioning.py`, `object_request`.
+    pub fn of(headers: &Metadata) -> Option<Self> {
+        headers.get(VERSIONS_CONTAINER).filter(|name| !name.is_empty())?;
+        let value = headers.get(VERSIONS_ENABLED).map(String::as_str).unwrap_or_default();
+        Some(if is_true(value) { Self::Enabled } else { Self::Suspended })
+    }
+}
+
+/// Whether Swift reads this text as true (`config_true_value`).
+fn is_true(text: &str) -> bool {
+    const TRUE: [&str; 6] = ["true", "1", "yes", "on", "t", "y"];
+    TRUE.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_null_or_a_time_in_swifts_form() {
+        let time = Timestamp::from_steps(170_000_000_012_345);
+        assert_eq!(VersionId::parse("null"), Some(VersionId::Null));
+        assert_eq!(VersionId::parse("1700000000.12345"), Some(VersionId::At(time)));
+        assert_eq!(VersionId::At(time).to_string(), "1700000000.12345");
+        for bad in ["", "NULL", "1700000000", "1700000000.1", "1700000000.12345_1", "x", "-1.00000"]
+        {
+            assert_eq!(VersionId::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_container_keeps_versions_once_it_names_where() {
+        let of = |container: &str, enabled: &str| {
+            Versioning::of(&Metadata::from([
+                (VERSIONS_CONTAINER.to_owned(), container.to_owned()),
+                (VERSIONS_ENABLED.to_owned(), enabled.to_owned()),
+            ]))
+        };
+        assert_eq!(Versioning::of(&Metadata::new()), None);
+        assert_eq!(of("", "True"), None);
+        assert_eq!(of("%00versions%00c", "True"), Some(Versioning::Enabled));
+        assert_eq!(of("%00versions%00c", "False"), Some(Versioning::Suspended));
+    }
+}
