@@ -15,6 +15,7 @@ pub mod info;
 pub mod operation;
 pub mod pipeline;
 pub mod quorum;
+pub mod settings;
 pub mod stage;
 mod store;
 

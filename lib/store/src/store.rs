@@ -86,6 +86,8 @@ operations! { $
         /// Replaces an object's metadata; returns the metadata in the servers' response, above all
         /// system metadata.
         post_object(PostObject) -> ObjectHead;
+        /// Changes a setting of an object, and keeps its metadata; returns the object as it is then.
+        update_object(UpdateObject) -> ObjectHead;
         /// Deletes an object.
         delete_object(DeleteObject) -> Deleted;
         /// Leaves the deletion of objects to the expirer.

@@ -313,6 +313,7 @@ fn parse_copy_between(
         metadata: metadata(request, now)?,
         content_type: request.content_type()?.map(str::to_owned),
         fresh_metadata: request.flag("x-fresh-metadata"),
+        keeps_tags: !request.flag("x-fresh-metadata"),
         link_account: symlink::target_account(request)?,
         as_manifest: request.param("multipart-manifest") == Some("get"),
         body: None,

@@ -1,6 +1,7 @@
 //! The innermost stage: authorizes each operation and lets the quorum perform it.
 
 mod permit;
+mod settings;
 
 use std::sync::Arc;
 
@@ -14,6 +15,14 @@ use crate::info::InfoCache;
 use crate::operation::*;
 use crate::quorum::Quorum;
 use crate::{Error, Kind, Primitive, Result, Subject};
+
+/// The permission for an operation on an object.
+struct ObjectPermit {
+    permit: Permit,
+    policy: PolicyIndex,
+    /// The container, unless one of our daemons named the policy.
+    facts: Option<Arc<ContainerHead>>,
+}
 
 /// Authorizes operations, and passes granted ones to the quorum.
 #[derive(Debug)]
@@ -127,13 +136,14 @@ impl Gate {
         cx: &Context,
         action: Action,
         container: &ContainerPath,
-    ) -> Result<(Permit, PolicyIndex)> {
+    ) -> Result<ObjectPermit> {
         // Only our own daemons name the policy, for containers with objects in two policies.
         if let (Authority::System(_), Some(policy)) = (cx.authority, cx.policy) {
-            return Ok((Permit::new(), policy));
+            return Ok(ObjectPermit { permit: Permit::new(), policy, facts: None });
         }
         let (permit, _, facts) = self.permit_in(cx, action, container).await?;
-        Ok((permit, facts?.policy))
+        let facts = facts?;
+        Ok(ObjectPermit { permit, policy: facts.policy, facts: Some(facts) })
     }
 }
 
@@ -237,31 +247,43 @@ impl Primitive for Gate {
     }
 
     async fn head_object(&self, cx: &Context, op: HeadObject) -> Result<ObjectHead> {
-        let (permit, policy) =
+        let ObjectPermit { permit, policy, .. } =
             self.permit_object(cx, Action::ReadObject, &op.object.container).await?;
         self.quorum.head_object(cx, permit, &op, policy).await
     }
 
     async fn get_object(&self, cx: &Context, op: GetObject) -> Result<ObjectRead> {
-        let (permit, policy) =
+        let ObjectPermit { permit, policy, .. } =
             self.permit_object(cx, Action::ReadObject, &op.head.object.container).await?;
         self.quorum.get_object(cx, permit, &op, policy).await
     }
 
     async fn put_object(&self, cx: &Context, op: PutObject) -> Result<ObjectWritten> {
-        let (permit, policy) =
-            self.permit_object(cx, Action::WriteObject, &op.object.container).await?;
-        self.quorum.put_object(cx, permit, op, policy).await
+        let granted = self.permit_object(cx, Action::WriteObject, &op.object.container).await?;
+        if settings::has_settings(&op.metadata) {
+            self.mark_settings(cx, &op.object.container, &granted).await?;
+        }
+        let cx = settings::context_of_put(cx, &granted, op.timestamp);
+        self.quorum.put_object(&cx, granted.permit, op, granted.policy).await
     }
 
     async fn post_object(&self, cx: &Context, op: PostObject) -> Result<ObjectHead> {
-        let (permit, policy) =
-            self.permit_object(cx, Action::WriteObject, &op.object.container).await?;
-        self.quorum.post_object(cx, permit, op, policy).await
+        let granted = self.permit_object(cx, Action::WriteObject, &op.object.container).await?;
+        let ObjectPermit { permit, policy, .. } = granted;
+        match granted.facts.is_some_and(|facts| settings::is_marked(&facts)) {
+            true => self.quorum.post_keeping_settings(cx, permit, op, policy).await,
+            false => self.quorum.post_object(cx, permit, op, policy).await,
+        }
+    }
+
+    async fn update_object(&self, cx: &Context, op: UpdateObject) -> Result<ObjectHead> {
+        let granted = self.permit_object(cx, Action::WriteObject, &op.object.container).await?;
+        self.mark_settings(cx, &op.object.container, &granted).await?;
+        self.quorum.update_object(cx, granted.permit, &op, granted.policy).await
     }
 
     async fn delete_object(&self, cx: &Context, op: DeleteObject) -> Result<Deleted> {
-        let (permit, policy) =
+        let ObjectPermit { permit, policy, .. } =
             self.permit_object(cx, Action::WriteObject, &op.object.container).await?;
         self.quorum.delete_object(cx, permit, &op, policy).await?;
         Ok(Deleted { deleted: 1, ..Deleted::default() })

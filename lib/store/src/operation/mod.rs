@@ -4,6 +4,7 @@ mod account;
 mod container;
 mod link;
 mod object;
+mod settings;
 mod upload;
 mod version;
 mod write_conditions;
@@ -22,6 +23,7 @@ pub use object::{
     ObjectHead, ObjectRead, ObjectWritten, PartHead, PartsPage, PostObject, PutManifest, PutObject,
     QueueDeletions, Segment, SegmentFate, Served,
 };
+pub use settings::{SettingChange, UpdateObject};
 pub use upload::{
     AbortUpload, CompleteUpload, CompletedPart, CreateUpload, FaultyPart, ListParts, ListUploads,
     Part, PartCheck, PartList, PutPart, PutPartCopy, Seal, Upload, UploadList,

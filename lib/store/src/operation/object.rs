@@ -340,6 +340,8 @@ pub struct CopyObject {
     pub content_type: Option<String>,
     /// Whether to leave out the source's user metadata.
     pub fresh_metadata: bool,
+    /// Whether to copy the source's tags. Its other settings are never copied.
+    pub keeps_tags: bool,
     /// Copy a manifest as a manifest instead of joining its segments.
     pub as_manifest: bool,
     /// The dialect's processing of the bytes.

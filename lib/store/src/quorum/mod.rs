@@ -20,6 +20,7 @@ mod read;
 mod repair;
 mod reserve;
 mod send;
+mod update;
 mod write;
 
 pub(crate) use listing::object_entries;

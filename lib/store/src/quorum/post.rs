@@ -33,18 +33,7 @@ impl Quorum {
         policy: PolicyIndex,
     ) -> Result<ObjectHead> {
         let call = ObjectCall::new(self, cx, &op.object, policy)?;
-        let mut request = PostObjectRequest {
-            address: call.address(),
-            timestamp: Timestamp::ZERO,
-            content_type: op.content_type,
-            content_type_timestamp: None,
-            metadata: stored(op.metadata),
-            open_expired: cx.open_expired,
-            fence: call.fence(),
-            is_replication: false,
-            row_overrides: Metadata::new(),
-            rows: ObjectRowTargets::default(),
-        };
+        let mut request = call.post_request(op.content_type, op.metadata);
         let strict = cx.is_strong();
         let rule = call.write_rule(strict);
         for _ in 0..=RESTAMPS {
@@ -90,6 +79,26 @@ fn posted_head(answer: &NodeAnswer) -> ObjectHead {
 }
 
 impl ObjectCall<'_> {
+    /// A POST of this metadata, without its time.
+    pub(super) fn post_request(
+        &self,
+        content_type: Option<String>,
+        metadata: Metadata,
+    ) -> PostObjectRequest {
+        PostObjectRequest {
+            address: self.address(),
+            timestamp: Timestamp::ZERO,
+            content_type,
+            content_type_timestamp: None,
+            metadata: stored(metadata),
+            open_expired: self.cx.open_expired,
+            fence: self.fence(),
+            is_replication: false,
+            row_overrides: Metadata::new(),
+            rows: ObjectRowTargets::default(),
+        }
+    }
+
     /// Where fewer than a quorum have the object, asks a handoff in place of each node that does not
     /// have it, with the rows that this node was to send.
     async fn post_to_handoffs(

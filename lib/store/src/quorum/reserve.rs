@@ -114,6 +114,30 @@ pub(super) struct Lease {
     voters: Vec<usize>,
 }
 
+impl Lease {
+    /// The time at which the name was reserved and must be written.
+    pub(super) fn time(&self) -> Timestamp {
+        self.time
+    }
+}
+
+/// Why a name was not reserved.
+#[derive(Debug)]
+pub(super) enum ReserveError {
+    /// The conditions do not hold, or other writers were always faster.
+    Refused(Error),
+    /// Too few nodes answered, or too few support reservations.
+    NoQuorum(Error),
+}
+
+impl From<ReserveError> for Error {
+    fn from(error: ReserveError) -> Self {
+        match error {
+            ReserveError::Refused(error) | ReserveError::NoQuorum(error) => error,
+        }
+    }
+}
+
 /// How a write continues after its conditions were checked.
 #[derive(Debug)]
 pub(super) enum Reservation {
@@ -196,6 +220,27 @@ impl ObjectCall<'_> {
         if conditions.is_empty() {
             return Ok(Reservation::Unconditional);
         }
+        let can_leave_to_nodes = conditions.is_absent_only() && !self.cx.is_strong();
+        let check = |current: Option<&ObjectHead>| {
+            conditions.check(current.filter(|head| !self.has_expired(head)))
+        };
+        match self.reserve_if(check).await {
+            Ok((lease, ())) => Ok(Reservation::Leased(lease)),
+            Err(ReserveError::NoQuorum(_)) if can_leave_to_nodes => Ok(Reservation::LeftToNodes),
+            Err(ReserveError::NoQuorum(error) | ReserveError::Refused(error)) => Err(error),
+        }
+    }
+
+    /// Reserves the object's name on a majority of its primaries, if `check` accepts the newest
+    /// version, be it expired; returns what it made of that.
+    ///
+    /// # Errors
+    /// The errors of `check`; `Conflict` when other writers were always faster; `Unavailable` and
+    /// `NotSupported` when there is no majority that can reserve it.
+    pub(super) async fn reserve_if<T>(
+        &self,
+        check: impl Fn(Option<&ObjectHead>) -> Result<T>,
+    ) -> std::result::Result<(Lease, T), ReserveError> {
         let until = Instant::now() + RETRY_MAX;
         let mut pause = Duration::from_millis(4);
         loop {
@@ -206,10 +251,9 @@ impl ObjectCall<'_> {
             let error = match judge(&replies, &self.majority_rule()) {
                 Verdict::Taken { newest } => {
                     let current = replies.get(newest).and_then(|reply| reply.head.as_ref());
-                    let current = current.filter(|head| !self.has_expired(head));
-                    match conditions.check(current) {
-                        Ok(()) => return Ok(Reservation::Leased(lease)),
-                        Err(error) => error,
+                    match check(current) {
+                        Ok(made) => return Ok((lease, made)),
+                        Err(error) => ReserveError::Refused(error),
                     }
                 }
                 Verdict::Again if Instant::now() < until => {
@@ -218,25 +262,24 @@ impl ObjectCall<'_> {
                     pause = (pause * 2).min(PAUSE_MAX);
                     continue;
                 }
-                Verdict::Again => Error::new(Kind::Conflict, Subject::Object),
-                Verdict::Unsupported | Verdict::Unreachable
-                    if conditions.is_absent_only() && !self.cx.is_strong() =>
-                {
-                    self.release(&lease);
-                    return Ok(Reservation::LeftToNodes);
+                Verdict::Again => {
+                    ReserveError::Refused(Error::new(Kind::Conflict, Subject::Object))
                 }
-                Verdict::Unsupported => Error::new(Kind::NotSupported, Subject::Object)
-                    .text("conditional writes need object servers that support reservations"),
-                Verdict::Unreachable => {
-                    Error::unavailable("a majority of the primaries did not answer")
-                }
+                Verdict::Unsupported => ReserveError::NoQuorum(
+                    Error::new(Kind::NotSupported, Subject::Object)
+                        .text("conditional writes need object servers that support reservations"),
+                ),
+                Verdict::Unreachable => ReserveError::NoQuorum(Error::unavailable(
+                    "a majority of the primaries did not answer",
+                )),
             };
             self.release(&lease);
             return Err(error);
         }
     }
 
-    fn has_expired(&self, head: &ObjectHead) -> bool {
+    /// Whether the object has expired and is not deleted yet.
+    pub(super) fn has_expired(&self, head: &ObjectHead) -> bool {
         let at = head.get("X-Delete-At").and_then(|text| text.parse::<u64>().ok());
         at.is_some_and(|at| at <= self.quorum.clock.now_seconds())
     }

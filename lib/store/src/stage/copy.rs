@@ -14,6 +14,7 @@ use super::symlink::Link;
 use crate::body::{LateMetadata, collect};
 use crate::context::Context;
 use crate::operation::*;
+use crate::settings::TAGGING;
 use crate::store::forward;
 use crate::{LinkStore, ManifestStore, Primitive, Result, Store, UploadStore};
 
@@ -53,10 +54,20 @@ enum Copied {
     Manifest,
 }
 
+/// The metadata of the source that a client wants to keep.
+#[derive(Debug, Clone, Copy)]
+struct KeptMetadata {
+    /// Whether the request has the metadata of the copy.
+    fresh: bool,
+    /// Whether the tags are kept.
+    tags: bool,
+}
+
 /// The metadata that a copy inherits: user metadata and the headers that describe the content, unless
 /// fresh ones are requested, and in any case the checksums of the bytes. How the source was stored,
 /// and by which upload, is not copied.
-fn inherited(source: &ObjectHead, fresh: bool, copied: Copied) -> Metadata {
+fn inherited(source: &ObjectHead, kept: KeptMetadata, copied: Copied) -> Metadata {
+    let KeptMetadata { fresh, tags } = kept;
     let is_of_parts = source.get(CHECKSUM_TYPE) == Some("COMPOSITE");
     let describes_bytes = |name: &str| match copied {
         Copied::Range => false,
@@ -72,7 +83,7 @@ fn inherited(source: &ObjectHead, fresh: bool, copied: Copied) -> Metadata {
             let kept = OBJECT_HEADERS.contains(&name.as_str()) && *name != "X-Static-Large-Object";
             let dlo = *name == "X-Object-Manifest";
             let described = user || (kept && (!dlo || copied == Copied::Manifest));
-            (described && !fresh) || describes_bytes(name)
+            (described && !fresh) || describes_bytes(name) || (tags && *name == TAGGING)
         })
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
@@ -91,7 +102,7 @@ impl Primitive for Copy {
     forward!(next:
         authorize, container_info, head_account, list_containers, post_account, put_account,
         delete_account, head_container, list_objects, put_container, post_container, delete_container,
-        head_object, get_object, put_object, post_object, delete_object, queue_deletions,
+        head_object, get_object, put_object, post_object, update_object, delete_object, queue_deletions,
     );
 }
 
@@ -124,7 +135,8 @@ impl Store for Copy {
             Served::Whole => Copied::Whole,
             Served::Ranges(_) => Copied::Range,
         };
-        let inherited = inherited(&read.head, op.fresh_metadata, copied);
+        let kept = KeptMetadata { fresh: op.fresh_metadata, tags: op.keeps_tags };
+        let inherited = inherited(&read.head, kept, copied);
         let metadata = of_copy(inherited, std::mem::take(&mut op.metadata));
         let content_type = op.content_type.take();
         let content_type =
@@ -233,6 +245,8 @@ mod tests {
             ("X-Object-Sysmeta-S3Api-Upload-Id", "id"),
             ("X-Object-Sysmeta-S3Api-Etag", "e-2"),
             ("X-Object-Sysmeta-S3Api-Checksum-Crc32", "AAAAAA=="),
+            (TAGGING, "a=b"),
+            ("X-Object-Transient-Sysmeta-Apus-S3-Retention", "x"),
             ("X-Object-Sysmeta-S3Api-Checksum-Type", kind),
         ];
         let metadata = items.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
@@ -248,16 +262,23 @@ mod tests {
         let full = source("FULL_OBJECT");
         let parts = source("COMPOSITE");
         for (source, fresh, copied, expected) in [
-            (&full, false, Copied::Whole, vec!["Control", "Color", "Empty", "Crc32", "Type"]),
+            (
+                &full,
+                false,
+                Copied::Whole,
+                vec!["Control", "Color", "Empty", "Crc32", "Type", "Tagging"],
+            ),
             (&full, true, Copied::Whole, vec!["Crc32", "Type"]),
-            (&full, false, Copied::Range, vec!["Control", "Color", "Empty"]),
-            (&parts, false, Copied::Whole, vec!["Control", "Color", "Empty"]),
+            (&full, false, Copied::Range, vec!["Control", "Color", "Empty", "Tagging"]),
+            (&parts, false, Copied::Whole, vec!["Control", "Color", "Empty", "Tagging"]),
             (&parts, true, Copied::Manifest, vec!["Crc32", "Type", "Etag"]),
         ] {
-            let kept = inherited(source, fresh, copied);
+            let kept = inherited(source, KeptMetadata { fresh, tags: !fresh }, copied);
             assert_eq!(names(&kept), expected, "{copied:?}");
         }
-        let kept = inherited(&parts, false, Copied::Manifest);
+        let kept = KeptMetadata { fresh: false, tags: false };
+        let kept = inherited(&parts, kept, Copied::Manifest);
+        assert!(!kept.contains_key(TAGGING));
         assert!(kept.contains_key("X-Object-Manifest"));
     }
 
@@ -267,7 +288,8 @@ mod tests {
             ("Cache-Control".to_owned(), String::new()),
             ("X-Object-Meta-New".to_owned(), String::new()),
         ]);
-        let copy = of_copy(inherited(&source(""), false, Copied::Range), given);
+        let kept = KeptMetadata { fresh: false, tags: false };
+        let copy = of_copy(inherited(&source(""), kept, Copied::Range), given);
         assert_eq!(names(&copy), ["Color", "Empty", "New"]);
     }
 }

@@ -240,6 +240,7 @@ impl Primitive for MemoryStore {
         post_container,
         delete_container,
         post_object,
+        update_object,
         queue_deletions,
     );
 }

@@ -153,6 +153,7 @@ fn parse(request: &S3Request) -> Result<CopyObject> {
         metadata,
         content_type,
         fresh_metadata: replace,
+        keeps_tags: !replace_tags,
         as_manifest: false,
         body: Some(Arc::new(checksum)),
         link_account: None,

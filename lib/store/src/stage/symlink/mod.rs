@@ -116,6 +116,18 @@ impl Primitive for Symlink {
         Err(error)
     }
 
+    async fn update_object(&self, cx: &Context, op: UpdateObject) -> Result<ObjectHead> {
+        let mut walk = self.walk(cx, &op.object);
+        loop {
+            let found = self.next.head_object(&walk.cx, HeadObject::new(walk.name.clone())).await;
+            if !self.advance(&mut walk, found.as_ref())? {
+                found.map_err(|error| walk.locate(error))?;
+                let op = UpdateObject { object: walk.name.clone(), ..op };
+                return self.next.update_object(&walk.cx, op).await;
+            }
+        }
+    }
+
     forward!(next:
         authorize, container_info, head_account, list_containers, post_account, put_account,
         delete_account, head_container, list_objects, put_container, post_container, delete_container,

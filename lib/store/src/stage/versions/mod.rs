@@ -62,6 +62,11 @@ impl Primitive for Versions {
         self.next.post_object(cx, op).await
     }
 
+    async fn update_object(&self, cx: &Context, op: UpdateObject) -> Result<ObjectHead> {
+        check(op.version)?;
+        self.next.update_object(cx, op).await
+    }
+
     async fn delete_object(&self, cx: &Context, op: DeleteObject) -> Result<Deleted> {
         check(op.version)?;
         self.next.delete_object(cx, op).await

@@ -1,0 +1,23 @@
+//! Settings of an object that S3 changes without rewriting it.
+
+use apus_cluster::ObjectPath;
+
+use super::version::VersionId;
+
+/// A change of one setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SettingChange {
+    /// Replaces the tags by these, in their stored form; `None` removes them.
+    Tagging(Option<String>),
+}
+
+/// Changes one setting of an object, and keeps its metadata and all other settings.
+#[derive(Debug, Clone)]
+pub struct UpdateObject {
+    /// The object.
+    pub object: ObjectPath,
+    /// The version to change; the current one when absent.
+    pub version: Option<VersionId>,
+    /// The change.
+    pub change: SettingChange,
+}
