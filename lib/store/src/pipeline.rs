@@ -10,7 +10,7 @@ use crate::stage::copy::Copy;
 use crate::stage::dlo::Dlo;
 use crate::stage::multipart::Multipart;
 use crate::stage::slo::Slo;
-use crate::stage::symlink::Symlink;
+use crate::stage::symlink::{HOPS_MAX, Symlink};
 use crate::stage::versions::Versions;
 use crate::{LinkStore, ManifestStore, Primitive, Store, UploadStore};
 
@@ -18,6 +18,11 @@ use crate::{LinkStore, ManifestStore, Primitive, Store, UploadStore};
 /// ([`crate::Context::system`]).
 pub fn internal(quorum: Quorum) -> Arc<dyn Primitive> {
     Arc::new(Gate::new(quorum, Arc::new(DenyAll)))
+}
+
+/// The pipeline of the lifecycle daemon: what clients' deletions pass, and only in the system's name.
+pub fn lifecycle(quorum: Quorum) -> Arc<dyn UploadStore> {
+    with_uploads(Arc::new(Gate::new(quorum, Arc::new(DenyAll))), HOPS_MAX)
 }
 
 /// The pipeline of clients. `upload_bytes` is the memory for bodies in transit, `symloop_max` the
@@ -30,6 +35,15 @@ pub fn client(
 ) -> Arc<dyn Store> {
     // The one place that authorizes; all stages above it can only ask it.
     let gate: Arc<dyn Primitive> = Arc::new(Gate::new(quorum, authorizer));
+    let multipart = with_uploads(gate, symloop_max);
+    // Copies read and write through all of the above.
+    let copy: Arc<dyn Store> = Arc::new(Copy::new(multipart));
+    // Before any other work for a write: is there memory for its body?
+    Arc::new(Admission::new(copy, upload_bytes))
+}
+
+/// The stages between the gate and copies.
+fn with_uploads(gate: Arc<dyn Primitive>, symloop_max: usize) -> Arc<dyn UploadStore> {
     // A link is followed where its bytes are read, so that the stages above see its target.
     let symlink: Arc<dyn LinkStore> = Arc::new(Symlink::new(gate, symloop_max));
     // A current version is a link to where versions are, and manifests are versions like others.
@@ -39,9 +53,5 @@ pub fn client(
     // A static manifest is followed before a listing is: it may have DLO segments.
     let slo: Arc<dyn ManifestStore> = Arc::new(Slo::new(dlo));
     // A completed upload is a static manifest, so uploads come above it.
-    let multipart: Arc<dyn UploadStore> = Arc::new(Multipart::new(slo));
-    // Copies read and write through all of the above.
-    let copy: Arc<dyn Store> = Arc::new(Copy::new(multipart));
-    // Before any other work for a write: is there memory for its body?
-    Arc::new(Admission::new(copy, upload_bytes))
+    Arc::new(Multipart::new(slo))
 }

@@ -1,5 +1,6 @@
 //! Conditions on writes, checked against the newest version while no other write can commit.
 
+use apus_cluster::Timestamp;
 use apus_cluster::etag::EtagList;
 
 use super::object::ObjectHead;
@@ -16,6 +17,8 @@ pub struct WriteConditions {
     pub size: Option<u64>,
     /// The existing object was last modified in this second since 1970, rounded up.
     pub modified: Option<u64>,
+    /// The existing object has exactly this time, offset aside: nothing changed it since it was listed.
+    pub unchanged_since: Option<Timestamp>,
     /// System metadata that may hold the etag to compare with; the first that exists counts.
     pub etag_at: Vec<String>,
     /// System metadata that may hold the length to compare with; the first that exists counts.
@@ -34,6 +37,7 @@ impl WriteConditions {
             && self.if_none_match.is_none()
             && self.size.is_none()
             && self.modified.is_none()
+            && self.unchanged_since.is_none()
     }
 
     /// Whether the only condition is that no object exists.
@@ -42,6 +46,7 @@ impl WriteConditions {
             && self.if_match.is_none()
             && self.size.is_none()
             && self.modified.is_none()
+            && self.unchanged_since.is_none()
     }
 
     /// Checks the conditions against the existing object, if any.
@@ -50,8 +55,10 @@ impl WriteConditions {
     /// `PreconditionFailed`; `NotFound` when an object must match and none exists.
     pub fn check(&self, current: Option<&ObjectHead>) -> Result<()> {
         let Some(current) = current else {
-            let wants_one =
-                self.if_match.is_some() || self.size.is_some() || self.modified.is_some();
+            let wants_one = self.if_match.is_some()
+                || self.size.is_some()
+                || self.modified.is_some()
+                || self.unchanged_since.is_some();
             return if wants_one {
                 Err(Error::new(Kind::NotFound, Subject::Object))
             } else {
@@ -65,14 +72,15 @@ impl WriteConditions {
         let holds = self.if_match.as_ref().is_none_or(|list| list.matches(etag))
             && self.if_none_match.as_ref().is_none_or(|list| !list.matches(etag))
             && self.size.is_none_or(|size| size == length)
-            && self.modified.is_none_or(|second| second == modified);
+            && self.modified.is_none_or(|second| second == modified)
+            && self.unchanged_since.is_none_or(|time| time.steps() == current.timestamp.steps());
         if holds { Ok(()) } else { Err(Error::new(Kind::PreconditionFailed, Subject::Object)) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use apus_cluster::{Metadata, Timestamp};
+    use apus_cluster::Metadata;
 
     use super::*;
 
@@ -115,6 +123,13 @@ mod tests {
         for (second, holds) in [(10_000_001, true), (10_000_000, false)] {
             let dated = WriteConditions { modified: Some(second), ..none.clone() };
             assert_eq!(kind(&dated, Some(&there)).is_none(), holds);
+        }
+        for (steps, holds) in [(1_000_000_000_001, true), (1_000_000_000_000, false)] {
+            let time = Timestamp::from_steps(steps).with_offset(3);
+            let listed = WriteConditions { unchanged_since: Some(time), ..none.clone() };
+            assert!(!listed.is_empty() && !listed.is_absent_only());
+            assert_eq!(kind(&listed, Some(&there)).is_none(), holds);
+            assert_eq!(kind(&listed, None), Some(Kind::NotFound));
         }
     }
 }
