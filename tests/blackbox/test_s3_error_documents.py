@@ -175,7 +175,7 @@ def test_an_upload_that_is_too_large_says_so_before_it_is_sent(raw, bucket):
     assert (elements["ProposedSize"], elements["MaxSizeAllowed"]) == ("6000000000", "5368709122")
 
 
-@pytest.mark.parametrize("name", ["sha512", "md5", "xxhash64", "xxhash3", "xxhash128"])
+@pytest.mark.parametrize("name", ["crc16", "sha3", "blake3"])
 def test_an_algorithm_that_is_not_supported_is_answered_with_those_that_are(raw, bucket, name):
     header = f"x-amz-checksum-{name}"
     status, code, elements = error(raw("PUT", f"/{bucket}/k", {header: "AAAA"}, b"x"))

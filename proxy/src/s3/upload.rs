@@ -166,6 +166,7 @@ pub(super) async fn part_copy(deps: &ProxyDeps, request: S3Request) -> Result<Re
         upload_id: upload_id(&request),
         number: part_number(&request)?,
         source,
+        check: Arc::new(PartAlgorithm(None)),
     };
     match deps.store.put_part_copy(&request.cx, op).await {
         Ok(written) => Ok(render_part_copy(&written)),
@@ -177,6 +178,9 @@ fn render_part_copy(written: &ObjectWritten) -> Reply {
     let mut out = Writer::new();
     out.root("CopyPartResult");
     copy::written_elements(&mut out, written);
+    for (algorithm, value) in checksum::stored(&written.late) {
+        out.text(&algorithm.element(), value);
+    }
     out.close("CopyPartResult");
     out.reply()
 }
@@ -243,6 +247,7 @@ pub(super) async fn complete(deps: &ProxyDeps, request: S3Request) -> Result<Rep
     }
     let verified = put::verified_body(deps, request.payload, &headers, request.body)?;
     let document = collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?;
+    put::check_md5(verified.etag.as_deref(), &document)?;
     let parts = completed_parts(&document, &mut whole)?;
     drop(document);
     let op = CompleteUpload { object, upload_id, parts, seal: Arc::new(whole), conditions };

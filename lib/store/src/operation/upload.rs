@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use apus_cluster::{ContainerPath, Metadata, ObjectPath, Timestamp};
+use apus_daemon::Body;
 
 use super::object::{GetObject, PartHead, PutObject};
 use super::write_conditions::WriteConditions;
+use crate::body::LateMetadata;
 
 /// Starts an upload.
 #[derive(Debug, Clone)]
@@ -29,13 +31,17 @@ pub struct Upload {
     pub initiated: Timestamp,
 }
 
-/// A dialect's check of an upload before a part is written.
+/// A dialect's check and processing of a part.
 pub trait PartCheck: std::fmt::Debug + Send + Sync {
     /// Checks a part against the upload's metadata.
     ///
     /// # Errors
     /// The reason for which the part is refused; its body is then not read.
     fn check(&self, upload: &Metadata) -> crate::Result<()>;
+
+    /// Wraps the part's body so that it adds what the upload's metadata requires, and the part came
+    /// without, to `late` at its end.
+    fn wrap(&self, upload: &Metadata, body: Body, late: &LateMetadata) -> Body;
 }
 
 /// Writes one part.
@@ -62,6 +68,8 @@ pub struct PutPartCopy {
     pub number: u32,
     /// The source.
     pub source: GetObject,
+    /// Processes the bytes.
+    pub check: Arc<dyn PartCheck>,
 }
 
 /// One stored part.

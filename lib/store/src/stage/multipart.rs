@@ -371,24 +371,26 @@ impl UploadStore for Multipart {
         let upload = self.upload(cx, &op.put.object, &op.upload_id).await?;
         op.check.check(&upload.metadata)?;
         let mut put = op.put;
+        put.body = op.check.wrap(&upload.metadata, put.body, &put.late);
         put.object = Self::part(&put.object, &op.upload_id, op.number)?;
         self.next.put_object(&cx.as_system("multipart"), put).await
     }
 
     async fn put_part_copy(&self, cx: &Context, op: PutPartCopy) -> Result<ObjectWritten> {
-        self.upload(cx, &op.object, &op.upload_id).await?;
+        let upload = self.upload(cx, &op.object, &op.upload_id).await?;
         let read = self.next.get_object(cx, op.source).await?;
         let length = read.length();
+        let late = LateMetadata::default();
         let put = PutObject {
             object: Self::part(&op.object, &op.upload_id, op.number)?,
-            body: read.body,
+            body: op.check.wrap(&upload.metadata, read.body, &late),
             length,
             content_type: "application/octet-stream".to_owned(),
             metadata: Metadata::new(),
             etag: None,
             timestamp: None,
             conditions: WriteConditions::default(),
-            late: LateMetadata::default(),
+            late,
         };
         self.next.put_object(&cx.as_system("multipart"), put).await
     }

@@ -5,7 +5,9 @@
 //! Source: "Checking object integrity in Amazon S3", part-level checksums for multipart uploads.
 
 use apus_cluster::Metadata;
+use apus_daemon::Body;
 use apus_daemon::http::header;
+use apus_store::body::LateMetadata;
 use apus_store::operation::{FaultyPart, PartCheck, PartHead, Seal};
 use apus_store::{Error, Kind, Subject};
 use base64::Engine;
@@ -15,6 +17,7 @@ use http::HeaderMap;
 
 use super::algorithm::{Algorithm, Digest};
 use super::stored::{ChecksumType, TYPE_KEY};
+use super::verify::VerifiedBody;
 use crate::s3::body_error::coded;
 use crate::s3::error::{Code, Result, S3Error};
 use crate::s3::xml::Element;
@@ -33,7 +36,8 @@ pub(in crate::s3) fn choice(headers: &HeaderMap) -> Result<Option<(Algorithm, Ch
     };
     let algorithm = Algorithm::ALL.into_iter().find(|known| known.name() == name);
     let algorithm = algorithm.ok_or_else(|| {
-        refuse("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]".into())
+        let known = Algorithm::ALL.map(Algorithm::name).join(", ");
+        refuse(format!("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [{known}]"))
     })?;
     let kind = kind.unwrap_or(ChecksumType::of(algorithm));
     if !kind.supports(algorithm) {
@@ -205,8 +209,8 @@ fn is_same(declared: &str, value: &str, kind: ChecksumType) -> bool {
             && value.rsplit_once('-').is_some_and(|(digest, _)| digest == declared))
 }
 
-/// The algorithm of a part, which must be that of its upload. A part without a checksum is accepted
-/// unless the checksum of the object is composite.
+/// The algorithm of a part, which must be that of its upload. A part without a checksum is refused if
+/// the checksum of the object is composite, and otherwise gets one. A copied part always gets one.
 #[derive(Debug)]
 pub(in crate::s3) struct PartAlgorithm(pub(in crate::s3) Option<Algorithm>);
 
@@ -220,6 +224,13 @@ impl PartCheck for PartAlgorithm {
                 Err(mismatch(expected, None))
             }
             _ => Ok(()),
+        }
+    }
+
+    fn wrap(&self, upload: &Metadata, body: Body, late: &LateMetadata) -> Body {
+        match begun_with(upload).filter(|_| self.0.is_none()) {
+            Some(algorithm) => VerifiedBody::computed(body, algorithm, late),
+            None => body,
         }
     }
 }
@@ -242,8 +253,8 @@ fn full_object(algorithm: Algorithm, digests: &[(Vec<u8>, u64)]) -> String {
     let kind = match algorithm {
         Algorithm::Crc32c => CrcAlgorithm::Crc32Iscsi,
         Algorithm::Crc64Nvme => CrcAlgorithm::Crc64Nvme,
-        // SHA digests cannot be combined: `ChecksumType::supports` refuses them.
-        Algorithm::Crc32 | Algorithm::Sha1 | Algorithm::Sha256 => CrcAlgorithm::Crc32IsoHdlc,
+        // Only CRCs can be combined: `ChecksumType::supports` refuses the others.
+        _ => CrcAlgorithm::Crc32IsoHdlc,
     };
     let number =
         |bytes: &[u8]| bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
@@ -375,7 +386,10 @@ mod tests {
             ("CRC64NVME", "COMPOSITE", false),
             ("CRC32", "COMPOSITE", true),
             ("CRC32C", "FULL_OBJECT", true),
-            ("MD5", "COMPOSITE", false),
+            ("MD5", "COMPOSITE", true),
+            ("MD5", "FULL_OBJECT", false),
+            ("XXHASH3", "COMPOSITE", true),
+            ("CRC16", "COMPOSITE", false),
         ] {
             headers.insert("x-amz-checksum-algorithm", algorithm.parse().unwrap());
             headers.insert("x-amz-checksum-type", kind.parse().unwrap());

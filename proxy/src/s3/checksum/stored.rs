@@ -38,7 +38,7 @@ impl ChecksumType {
         match algorithm {
             Algorithm::Crc32 | Algorithm::Crc32c => true,
             Algorithm::Crc64Nvme => self == Self::FullObject,
-            Algorithm::Sha1 | Algorithm::Sha256 => self == Self::Composite,
+            _ => self == Self::Composite,
         }
     }
 

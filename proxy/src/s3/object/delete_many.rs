@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 
 use super::condition;
 use super::delete::remove;
-use super::put::verified_body;
+use super::put::{check_md5, verified_body};
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
 use crate::s3::error::{Code, Result, S3Error};
@@ -89,12 +89,7 @@ pub(in crate::s3) async fn delete(deps: &ProxyDeps, request: S3Request) -> Resul
     deps.store.authorize(&request.cx, authorize).await?;
     let verified = verified_body(deps, request.payload, &request.head.headers, request.body)?;
     let document = collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?;
-    if let Some(expected) = verified.etag
-        && expected != format!("{:x}", md5::compute(&document))
-    {
-        return Err(S3Error::new(Code::BadDigest)
-            .text("The Content-MD5 you specified did not match what we received."));
-    }
+    check_md5(verified.etag.as_deref(), &document)?;
     let DeleteDocument { keys, quiet } = DeleteDocument::parse(&document)?;
     drop(document);
     let deletions = keys.into_iter().map(|key| delete_key(deps, &request.cx, &container, key));

@@ -114,6 +114,20 @@ pub(in crate::s3) fn verified_body(
     Ok(VerifiedUpload { body, length, etag, late, algorithm })
 }
 
+/// Compares a document that was read into memory with its `Content-MD5`, in hex.
+///
+/// # Errors
+/// `BadDigest`.
+pub(in crate::s3) fn check_md5(expected: Option<&str>, document: &[u8]) -> Result<()> {
+    match expected {
+        Some(expected) if expected != format!("{:x}", md5::compute(document)) => {
+            Err(S3Error::new(Code::BadDigest)
+                .text("The Content-MD5 you specified did not match what we received."))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Content headers that are stored with an object.
 const CONTENT_HEADERS: [&str; 4] =
     ["Cache-Control", "Content-Disposition", "Content-Language", "Expires"];
