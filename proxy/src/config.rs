@@ -13,6 +13,8 @@ pub struct ProxyConfig {
     pub region: String,
     /// Whether requests signed with version 2 are accepted (presigned URLs always are).
     pub sigv2: bool,
+    /// The account whose buckets requests without a signature name; empty refuses them.
+    pub anonymous_account: String,
     /// Whether resellers may create and delete accounts (`allow_account_management`).
     pub allow_account_management: bool,
     /// Whether the first write to an account creates it (`account_autocreate`).

@@ -211,9 +211,6 @@ def test_browsers_and_clients_of_other_services_learn_why_they_are_refused(reque
         assert (reply.status, reply.code) == (403, "AccessForbidden")
         assert "CORS is not enabled" in reply.element("Message")
     assert request_s3("OPTIONS", f"/{bucket}", how=UNSIGNED).code == "BadRequest"
-    form = {"Content-Type": "multipart/form-data; boundary=x"}
-    reply = request_s3("POST", f"/{bucket}", form, b"--x--", how=UNSIGNED)
-    assert (reply.status, reply.code) == (501, "NotImplemented")
     reply = request_s3("GET", f"/{bucket}/k", how=UNSIGNED)
     assert (reply.status, reply.code) == (403, "AccessDenied")
     assert "not signed" in reply.element("Message")

@@ -7,6 +7,7 @@ use crate::targets::Target;
 /// All of them.
 pub(crate) const TARGETS: &[Target] = &[
     ("aws-chunked", chunked_bodies, fuzzing::aws_chunked),
+    ("form", forms, fuzzing::forms),
     ("S3 document", documents, fuzzing::s3_documents),
     ("segment list", segment_lists, fuzzing::segment_list),
     ("query", queries, fuzzing::query),
@@ -23,6 +24,16 @@ fn chunked_bodies() -> Vec<Vec<u8>> {
         "5\r\nhello\r\n6\r\n world\r\n0\r\nx-amz-checksum-crc32:DUoRhQ==\r\n\r\n",
         "5;chunk-signature=00\r\nhello\r\n0;chunk-signature=00\r\n\r\n",
         "0\r\n\r\n",
+    ])
+}
+
+fn forms() -> Vec<Vec<u8>> {
+    inputs(&[
+        "--x\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\na/${filename}\r\n--x\r\n\
+         Content-Disposition: form-data; name=\"file\"; filename=\"C:\\a\"\r\n\
+         Content-Type: text/plain\r\n\r\ndata\r\n--x--\r\n",
+        r#"{"expiration":"2026-11-30T12:00:00Z","conditions":[{"bucket":"b"},
+           ["starts-with","$key","a"],["content-length-range",0,"10"]]}"#,
     ])
 }
 

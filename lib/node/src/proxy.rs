@@ -53,6 +53,7 @@ impl Builder<'_> {
                 .collect(),
             s3api: pipeline.s3api.is_some(),
             sigv2: s3.flag("sigv2", false)?,
+            anonymous_account: s3.get("anonymous_account").unwrap_or_default().to_owned(),
             allow_account_management: app.flag("allow_account_management", false)?,
             account_autocreate,
             region: s3.get("location").unwrap_or("us-east-1").to_owned(),

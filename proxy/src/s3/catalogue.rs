@@ -114,7 +114,7 @@ const VERSION: &[&str] = &["versionId"];
 const BOTH: &[&str] = &["partNumber", "versionId"];
 
 /// The implemented operations, except copies, which are uploads with a header, and those of `unset`.
-pub(super) static ROUTES: [Route; 26] = {
+pub(super) static ROUTES: [Route; 24] = {
     use Operation::*;
     use Resource::{Bucket, Key, Service};
     [
@@ -128,13 +128,11 @@ pub(super) static ROUTES: [Route; 26] = {
         row("HEAD", Bucket, "", HeadBucket, &[]),
         row("PUT", Bucket, "", CreateBucket, &[]),
         row("DELETE", Bucket, "", DeleteBucket, &[]),
+        row("POST", Bucket, "", PostObject, &[]),
         row("POST", Bucket, "delete", DeleteObjects, &[]),
         row("GET", Bucket, "location", GetBucketLocation, &[]),
         row("GET", Bucket, "versioning", GetBucketVersioning, &[]),
         row("GET", Bucket, "versions", ListObjectVersions, &[]),
-        row("GET", Bucket, "tagging", GetBucketTagging, &[]),
-        row("PUT", Bucket, "tagging", PutBucketTagging, &[]),
-        row("DELETE", Bucket, "tagging", DeleteBucketTagging, &[]),
         row("GET", Bucket, "uploads", ListMultipartUploads, &[]),
         row("GET", Bucket, "acl", GetAcl, &[]),
         row("GET", Key, "acl", GetAcl, VERSION),
@@ -151,8 +149,6 @@ pub(super) static ROUTES: [Route; 26] = {
 pub(super) static NOT_IMPLEMENTED: &[(&str, Resource, &str)] = {
     use Resource::{Bucket, Key};
     &[
-        // Upload by an HTML form.
-        ("POST", Bucket, ""),
         ("PUT", Bucket, "abac"),
         ("PUT", Bucket, "accelerate"),
         ("PUT", Bucket, "acl"),
@@ -187,6 +183,7 @@ pub(super) static NOT_IMPLEMENTED: &[(&str, Resource, &str)] = {
         ("PUT", Key, "retention"),
         ("POST", Key, "select"),
         ("GET", Bucket, "session"),
+        ("PUT", Bucket, "tagging"),
         ("PUT", Key, "tagging"),
         ("GET", Key, "torrent"),
         ("PUT", Bucket, "versioning"),

@@ -10,7 +10,7 @@ use super::chunked::{self, AnnouncedTrailer};
 use super::operation::Operation;
 use super::request::S3Request;
 use super::sign::fuzz_signed_values;
-use super::{bucket, listing, object, upload};
+use super::{bucket, form, listing, object, upload};
 
 /// `aws-chunked` bodies, in pieces of sizes that the input chooses.
 pub fn aws_chunked(input: &[u8]) {
@@ -30,6 +30,19 @@ pub fn aws_chunked(input: &[u8]) {
             }
         }
     }
+}
+
+/// Forms, in pieces of sizes that the input chooses, and policies of forms.
+pub fn forms(input: &[u8]) {
+    form::post::fuzz_policy(input);
+    let size = usize::from(input.first().copied().unwrap_or(1)).max(1);
+    let (sender, receiver) = tokio::sync::mpsc::channel(input.len() + 1);
+    for piece in input.chunks(size) {
+        // The channel has room for every piece.
+        let _ = sender.try_send(Ok(Bytes::copy_from_slice(piece)));
+    }
+    drop(sender);
+    form::post::fuzz_form(stream(receiver), input.len());
 }
 
 /// Documents of DeleteObjects, CompleteMultipartUpload and CreateBucket.

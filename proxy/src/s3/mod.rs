@@ -1,16 +1,16 @@
 //! The S3 API: parses a request, performs one operation, renders the reply.
 
 mod address;
+mod anonymous;
 mod body_error;
 mod bucket;
-mod bucket_config;
-mod bucket_tagging;
 mod catalogue;
 mod checksum;
 mod chunked;
 mod configuration;
 mod error;
 mod error_document;
+mod form;
 pub(crate) mod fuzzing;
 mod listing;
 mod object;
@@ -29,12 +29,10 @@ mod xml;
 
 use std::sync::Arc;
 
-use apus_bucket::TagSet;
 use apus_cluster::AccountName;
 use apus_daemon::Body;
 use apus_daemon::http::{header, set};
 use apus_store::access::Identity;
-use apus_store::{Authority, Consistency, Context};
 use http::{Method, Request};
 
 use self::address::Address;
@@ -43,7 +41,7 @@ use self::error_document::RequestTarget;
 use self::operation::Operation;
 use self::request::S3Request;
 use self::resource::Resource;
-use self::sign::Signed;
+use self::sign::{Payload, Signed};
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
 
@@ -88,9 +86,14 @@ impl S3 {
         }
         let is_head = request.method() == Method::HEAD;
         let target = RequestTarget::of(&request);
-        let result = match self.parse(request, trans_id.clone()) {
-            Ok(request) => Box::pin(self.perform(request)).await,
-            Err(error) => Err(error),
+        let result = match form::post::target(&request, &self.deps) {
+            Some(form) => {
+                Box::pin(form::post::post(&self.deps, request, form, trans_id.clone())).await
+            }
+            None => match self.parse(request, trans_id.clone()) {
+                Ok(request) => Box::pin(self.perform(request)).await,
+                Err(error) => Err(error),
+            },
         };
         let mut response = result.unwrap_or_else(|error| {
             let elements = target.elements(&error, &self.deps.config.storage_domains);
@@ -113,7 +116,14 @@ impl S3 {
         }
         let query = address::query(head.uri.query().unwrap_or_default())?;
         let signed = sign::verify(&self.deps, &mut head, &query)?;
-        let Signed { identity, account, payload } = signed.ok_or_else(unsigned::refusal)?;
+        let Signed { identity, account, payload } = match signed {
+            Some(signed) => signed,
+            None => Signed {
+                identity: Identity::default(),
+                account: anonymous::account(&self.deps)?,
+                payload: Payload::Unsigned,
+            },
+        };
         let owner = identity.user.clone().unwrap_or_default();
         let account = AccountName::parse(&account).map_err(|_| S3Error::new(Code::AccessDenied))?;
         let resource = match (&bucket, &key) {
@@ -124,14 +134,7 @@ impl S3 {
         let operation = route::operation(&head.method, resource, &query, &head.headers)?;
         let identity =
             Identity { referrer: header(&head.headers, "referer").map(str::to_owned), ..identity };
-        let cx = Context {
-            trans_id,
-            identity: Arc::new(identity),
-            authority: Authority::Caller,
-            consistency: Consistency::Strong,
-            policy: None,
-            open_expired: false,
-        };
+        let cx = request::context(trans_id, identity);
         let request =
             S3Request { operation, head, body, payload, query, account, bucket, key, cx, owner };
         request.check_owner()?;
@@ -147,9 +150,6 @@ impl S3 {
             Operation::DeleteBucket => bucket::delete(deps, request).await,
             Operation::GetBucketLocation => bucket::location(deps, request).await,
             Operation::GetBucketVersioning => bucket::versioning(deps, request).await,
-            Operation::GetBucketTagging => bucket_config::get::<TagSet>(deps, request).await,
-            Operation::PutBucketTagging => bucket_config::put::<TagSet>(deps, request).await,
-            Operation::DeleteBucketTagging => bucket_config::delete::<TagSet>(deps, request).await,
             Operation::GetUnset(unset) => configuration::get(deps, request, unset).await,
             Operation::DeleteUnset(unset) => configuration::delete(deps, request, unset).await,
             Operation::GetAcl => bucket::acl(deps, request).await,
@@ -160,6 +160,7 @@ impl S3 {
             Operation::GetObjectAttributes => object::attributes::get(deps, request).await,
             Operation::GetObject | Operation::HeadObject => object::get::get(deps, request).await,
             Operation::PutObject => object::put::put(deps, request).await,
+            Operation::PostObject => Err(form::post::not_a_form()),
             Operation::CopyObject => object::copy::copy(deps, request).await,
             Operation::DeleteObject => object::delete::delete(deps, request).await,
             Operation::CreateMultipartUpload => upload::create(deps, request).await,

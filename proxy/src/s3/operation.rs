@@ -11,9 +11,6 @@ pub(super) enum Operation {
     DeleteBucket,
     GetBucketLocation,
     GetBucketVersioning,
-    GetBucketTagging,
-    PutBucketTagging,
-    DeleteBucketTagging,
     GetAcl,
     ListObjects,
     ListObjectsV2,
@@ -23,6 +20,8 @@ pub(super) enum Operation {
     GetObjectAttributes,
     HeadObject,
     PutObject,
+    /// An upload by an HTML form.
+    PostObject,
     CopyObject,
     DeleteObject,
     CreateMultipartUpload,

@@ -1,11 +1,14 @@
 //! An authenticated S3 request, and the names and parameters in it.
 
+use std::sync::Arc;
+
 use apus_cluster::constraints::S3_MAX_KEY_LENGTH;
 use apus_cluster::{AccountName, ClientName, ContainerName, ContainerPath, ObjectPath, percent};
 use apus_daemon::Body;
 use apus_daemon::http::header;
-use apus_store::Context;
+use apus_store::access::Identity;
 use apus_store::operation::VersionId;
+use apus_store::{Authority, Consistency, Context};
 
 use super::address;
 use super::error::{Code, Result, S3Error};
@@ -110,6 +113,18 @@ pub(super) fn parse_version(id: &str) -> Result<VersionId> {
     })
 }
 
+/// The context of a request of this caller.
+pub(super) fn context(trans_id: Arc<str>, identity: Identity) -> Context {
+    Context {
+        trans_id,
+        identity: Arc::new(identity),
+        authority: Authority::Caller,
+        consistency: Consistency::Strong,
+        policy: None,
+        open_expired: false,
+    }
+}
+
 /// The object with this key: at most 1,024 bytes, and without NUL, with which the cluster's own
 /// names begin.
 pub(super) fn object_named(container: &ContainerPath, key: &str) -> Result<ObjectPath> {
@@ -131,14 +146,7 @@ impl S3Request {
         let address = address::parse(&head, &[])?;
         let account =
             AccountName::parse("AUTH_a").map_err(|_| S3Error::new(Code::InternalError))?;
-        let cx = Context {
-            trans_id: "tx".into(),
-            identity: std::sync::Arc::default(),
-            authority: apus_store::Authority::Caller,
-            consistency: apus_store::Consistency::Strong,
-            policy: None,
-            open_expired: false,
-        };
+        let cx = context("tx".into(), Identity::default());
         Ok(Self {
             operation,
             query: address::query(head.uri.query().unwrap_or_default())?,

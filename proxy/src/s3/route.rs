@@ -82,10 +82,7 @@ fn refusal(method: &Method, resource: Resource, sub: &str) -> S3Error {
             .with("SubResource", sub);
     }
     let Some(known) = catalogue::sub_resource(sub) else {
-        return match (method.as_str(), resource) {
-            ("POST", Resource::Bucket) => not_implemented("upload by an HTML form"),
-            _ => refused(method, resource),
-        };
+        return refused(method, resource);
     };
     let text = match resource {
         Resource::Bucket if !known.of_bucket => {

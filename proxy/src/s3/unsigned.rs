@@ -9,16 +9,7 @@ use serde_json::json;
 
 use super::address::Address;
 use super::error::{Code, Result, S3Error};
-use super::request_headers::not_implemented;
 use crate::reply::Reply;
-
-/// The refusal of an anonymous request: buckets belong to accounts, and it does not name one.
-pub(super) fn refusal() -> S3Error {
-    S3Error::new(Code::AccessDenied).text(
-        "Access Denied: the request is not signed. It has neither an Authorization header nor the \
-         parameters of a presigned URL, and anonymous access is not supported",
-    )
-}
 
 /// The refusal of a preflight: buckets cannot have CORS rules here.
 fn preflight(headers: &HeaderMap, key: Option<&str>) -> S3Error {
@@ -34,19 +25,13 @@ fn preflight(headers: &HeaderMap, key: Option<&str>) -> S3Error {
         .with("ResourceType", if key.is_some() { "OBJECT" } else { "BUCKET" })
 }
 
-/// Refuses preflights and forms of browsers, which do not sign them.
+/// Refuses preflights of browsers, which do not sign them.
 pub(super) fn check(head: &request::Parts, address: &Address) -> Result<()> {
     if address.bucket.is_none() {
         return Ok(());
     }
     if head.method == Method::OPTIONS {
         return Err(preflight(&head.headers, address.key.as_deref()));
-    }
-    let kind = header(&head.headers, "content-type").unwrap_or_default();
-    let form =
-        kind.get(..19).is_some_and(|start| start.eq_ignore_ascii_case("multipart/form-data"));
-    if head.method == Method::POST && address.key.is_none() && form {
-        return Err(not_implemented("upload by an HTML form"));
     }
     Ok(())
 }
@@ -89,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn preflights_and_forms_are_refused_without_a_signature() {
+    fn preflights_are_refused_without_a_signature() {
         let origin = ("origin", "http://x");
         let asked = ("access-control-request-method", "PUT");
         assert_eq!(code(&Method::OPTIONS, None, &[origin, asked]), Some(Code::AccessForbidden));
@@ -99,8 +84,6 @@ mod tests {
         );
         assert_eq!(code(&Method::OPTIONS, None, &[asked]), Some(Code::BadRequest));
         assert_eq!(code(&Method::OPTIONS, None, &[origin]), Some(Code::BadRequest));
-        let form = ("content-type", "Multipart/Form-Data; boundary=x");
-        assert_eq!(code(&Method::POST, None, &[form]), Some(Code::NotImplemented));
         assert_eq!(code(&Method::POST, None, &[("content-type", "text/xml")]), None);
         assert_eq!(code(&Method::GET, None, &[origin]), None);
     }

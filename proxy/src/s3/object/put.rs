@@ -202,6 +202,11 @@ pub(in crate::s3) fn render(written: &ObjectWritten) -> Reply {
 }
 
 pub(in crate::s3) async fn put(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
+    Ok(render(&write(deps, request).await?))
+}
+
+/// Writes the object of a PutObject or of a form.
+pub(in crate::s3) async fn write(deps: &ProxyDeps, request: S3Request) -> Result<ObjectWritten> {
     let object = request.object()?;
     let (metadata, content_type) = metadata(&request.head.headers)?;
     let conditions = condition::on_write(&request)?;
@@ -222,6 +227,5 @@ pub(in crate::s3) async fn put(deps: &ProxyDeps, request: S3Request) -> Result<R
         late: verified.late,
     };
     let put = deps.store.put_object(&request.cx, op).await;
-    let put = put.map_err(|error| condition::failed(error, &request.head.headers, ""))?;
-    Ok(render(&put))
+    put.map_err(|error| condition::failed(error, &request.head.headers, ""))
 }

@@ -74,7 +74,7 @@ const EXPECTED: [(&str, Resource, &str, &str); 63] = {
         ("select", Key, "", "POST"),
         ("select-type", Key, "", "POST"),
         ("session", Bucket, "", "GET"),
-        ("tagging", Bucket, "GET PUT DELETE", ""),
+        ("tagging", Bucket, "GET DELETE", "PUT"),
         ("tagging", Key, "GET DELETE", "PUT"),
         ("torrent", Key, "", "GET"),
         ("uploadId", Key, "GET PUT POST DELETE", ""),
@@ -89,17 +89,17 @@ const EXPECTED: [(&str, Resource, &str, &str); 63] = {
         ("encryptionKey", Resource::Service, "", "GET HEAD PUT POST DELETE PATCH OPTIONS"),
         // S3's plain operations.
         ("", Resource::Service, "GET", ""),
-        ("", Bucket, "GET HEAD PUT DELETE", "POST"),
+        ("", Bucket, "GET HEAD PUT POST DELETE", ""),
         ("", Key, "GET HEAD PUT DELETE", ""),
         // Parameters that are unknown, or have no meaning here, select nothing.
-        ("x-id", Bucket, "GET HEAD PUT DELETE", "POST"),
+        ("x-id", Bucket, "GET HEAD PUT POST DELETE", ""),
         ("x-id", Key, "GET HEAD PUT DELETE", ""),
-        ("prefix", Bucket, "GET HEAD PUT DELETE", "POST"),
+        ("prefix", Bucket, "GET HEAD PUT POST DELETE", ""),
         ("response-expires", Key, "GET HEAD PUT DELETE", ""),
     ]
 };
 
-const PLAIN: [Operation; 9] = {
+const PLAIN: [Operation; 10] = {
     use Operation::*;
     [
         ListBuckets,
@@ -110,6 +110,7 @@ const PLAIN: [Operation; 9] = {
         GetObject,
         HeadObject,
         PutObject,
+        PostObject,
         DeleteObject,
     ]
 };

@@ -4,6 +4,7 @@
 //! enabled, in the header. Everything else is refused.
 
 mod canonical;
+pub(in crate::s3) mod form;
 mod hoisted;
 mod seed;
 mod signed;

@@ -155,7 +155,13 @@ pub(super) fn from_header(
     verify(deps, access_key, signature, string_to_sign(deps, head, query, line))
 }
 
-fn verify(deps: &ProxyDeps, access_key: &str, signature: &str, text: String) -> Result<Signed> {
+/// Compares a signature with that of `text`.
+pub(super) fn verify(
+    deps: &ProxyDeps,
+    access_key: &str,
+    signature: &str,
+    text: String,
+) -> Result<Signed> {
     let user = deps.auth.s3_user(access_key);
     let secret = user.as_ref().map_or("no such access key", |(secret, ..)| secret);
     let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes())

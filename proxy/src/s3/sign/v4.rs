@@ -17,13 +17,13 @@ use crate::s3::error::{Code, Result, S3Error};
 /// Longest lifetime of a presigned URL in seconds: seven days.
 const EXPIRES_MAX: u64 = 604_800;
 /// Replaces the secret of an unknown key, so that the verification takes the same time.
-const NO_SECRET: &str = "no such access key";
+pub(super) const NO_SECRET: &str = "no such access key";
 
-struct Credential<'a> {
-    access_key: &'a str,
+pub(super) struct Credential<'a> {
+    pub(super) access_key: &'a str,
     date: &'a str,
-    region: &'a str,
-    service: &'a str,
+    pub(super) region: &'a str,
+    pub(super) service: &'a str,
 }
 
 impl Credential<'_> {
@@ -34,9 +34,11 @@ impl Credential<'_> {
 
 /// The part of a request that holds the signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Carrier {
+pub(super) enum Carrier {
     Header,
     Query,
+    /// The fields of a form, whose policy covers them.
+    Form,
 }
 
 impl Carrier {
@@ -45,6 +47,8 @@ impl Carrier {
             Self::Header => malformed(text),
             Self::Query => S3Error::new(Code::AuthorizationQueryParametersError)
                 .text(format!("Error parsing the X-Amz-Credential parameter; {text}")),
+            Self::Form => S3Error::new(Code::InvalidArgument)
+                .text(format!("Error parsing the x-amz-credential field; {text}")),
         }
     }
 }
@@ -54,7 +58,7 @@ fn malformed(text: &str) -> S3Error {
         .text(format!("The authorization header is malformed; {text}"))
 }
 
-fn credential(text: &str, carrier: Carrier) -> Result<Credential<'_>> {
+pub(super) fn credential(text: &str, carrier: Carrier) -> Result<Credential<'_>> {
     // The access key may hold slashes, the scope may not.
     let mut words = text.rsplitn(5, '/');
     let mut next = || words.next().filter(|word| !word.is_empty());
@@ -76,7 +80,7 @@ pub(super) fn fuzz_credential(text: &str) {
 }
 
 /// Checks the scope: the day of the request, the configured region, and S3.
-fn check_scope(
+pub(super) fn check_scope(
     credential: &Credential<'_>,
     date: &str,
     region: &str,
@@ -111,7 +115,7 @@ fn check_coverage(headers: &HeaderMap, signed: &[&str], carrier: Carrier) -> Res
     if !signed.contains(&"host") {
         return Err(match carrier {
             Carrier::Header => malformed("host is not signed."),
-            Carrier::Query => S3Error::new(Code::AuthorizationQueryParametersError)
+            Carrier::Query | Carrier::Form => S3Error::new(Code::AuthorizationQueryParametersError)
                 .text("X-Amz-SignedHeaders must name host"),
         });
     }

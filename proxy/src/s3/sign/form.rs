@@ -1,0 +1,82 @@
+//! Verification of the signed policy of a form, in versions 4 and 2.
+//!
+//! The signature covers the policy, and the policy the form. As for presigned URLs, version 2 is always
+//! accepted: AWS's SDK for Python makes such forms by default.
+
+use std::time::{Duration, SystemTime};
+
+use apus_store::access::Identity;
+use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
+use subtle::ConstantTimeEq;
+
+use super::v4::{Carrier, NO_SECRET, check_scope, credential};
+use super::{time, v2};
+use crate::deps::ProxyDeps;
+use crate::s3::error::{Code, Result, S3Error};
+use crate::s3::form::fields::FormFields;
+
+/// The signer of a form's policy, and its account.
+pub(in crate::s3) struct FormSigner {
+    pub(in crate::s3) identity: Identity,
+    pub(in crate::s3) account: String,
+}
+
+fn argument(name: &str, value: &str, text: &str) -> S3Error {
+    S3Error::new(Code::InvalidArgument).text(text).argument(name, value)
+}
+
+/// Verifies the signature of a policy as the form has it, in base64.
+///
+/// # Errors
+/// `InvalidArgument` for a missing or malformed field, `InvalidAccessKeyId`, `SignatureDoesNotMatch`.
+pub(in crate::s3) fn verify(
+    deps: &ProxyDeps,
+    fields: &FormFields,
+    policy: &str,
+) -> Result<FormSigner> {
+    let is_v4 = ["x-amz-algorithm", "x-amz-credential", "x-amz-signature"]
+        .iter()
+        .any(|name| fields.get(name).is_some());
+    if is_v4 {
+        return verify_v4(deps, fields, policy);
+    }
+    let access_key = fields.require("AWSAccessKeyId")?;
+    let signature = fields.require("signature")?;
+    let signed = v2::verify(deps, access_key, signature, policy.to_owned())?;
+    Ok(FormSigner { identity: signed.identity, account: signed.account })
+}
+
+fn verify_v4(deps: &ProxyDeps, fields: &FormFields, policy: &str) -> Result<FormSigner> {
+    let algorithm = fields.require("x-amz-algorithm")?;
+    if algorithm != "AWS4-HMAC-SHA256" {
+        let text = "x-amz-algorithm only supports \"AWS4-HMAC-SHA256\"";
+        return Err(argument("x-amz-algorithm", algorithm, text));
+    }
+    let scope = fields.require("x-amz-credential")?;
+    let date = fields.require("x-amz-date")?;
+    let signature = fields.require("x-amz-signature")?;
+    let seconds = time::parse_amz_date(date).ok_or_else(|| {
+        let text = "x-amz-date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"";
+        argument("x-amz-date", date, text)
+    })?;
+    let credential = credential(scope, Carrier::Form)?;
+    check_scope(&credential, date, &deps.config.region, Carrier::Form)?;
+    let user = deps.auth.s3_user(credential.access_key);
+    let secret = user.as_ref().map_or(NO_SECRET, |(secret, ..)| secret);
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let key = generate_signing_key(secret, at, credential.region, credential.service);
+    let expected = calculate_signature(&key, policy.as_bytes());
+    let equal = bool::from(expected.as_bytes().ct_eq(signature.as_bytes()));
+    let Some((_, identity, account)) = user else {
+        return Err(
+            S3Error::new(Code::InvalidAccessKeyId).with("AWSAccessKeyId", credential.access_key)
+        );
+    };
+    if !equal {
+        return Err(S3Error::new(Code::SignatureDoesNotMatch)
+            .with("AWSAccessKeyId", credential.access_key)
+            .with("StringToSign", policy)
+            .with("SignatureProvided", signature));
+    }
+    Ok(FormSigner { identity, account: account.to_owned() })
+}
