@@ -161,7 +161,7 @@ impl<K: DatabaseKind> Auditor<K> {
     async fn push(&self, salvaged: &Path, holders: &Holders) {
         let (sender, mut pages) = mpsc::channel::<Vec<Value>>(1);
         let file = salvaged.to_owned();
-        let read = tokio::task::spawn_blocking(move || pages_of(&file, K::schema(), &sender));
+        let read = apus_daemon::task::spawn_blocking(move || pages_of(&file, K::schema(), &sender));
         let mut accepted: Vec<bool> = vec![true; holders.others.len()];
         // No replica knows this id, so sync points under it mean nothing.
         let id = apus_daemon::random::uuid();

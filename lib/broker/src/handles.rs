@@ -298,7 +298,7 @@ impl Broker {
             }
         };
         // A panic in it has been logged, and there is nothing left to close.
-        let _ = tokio::task::spawn_blocking(close).await;
+        let _ = apus_daemon::task::spawn_blocking(close).await;
     }
 
     /// Runs work of daemons on the databases' threads, after that of clients.

@@ -78,7 +78,7 @@ impl Databases {
         let (sender, found) = mpsc::channel(WINDOW);
         let (devices, scope, clock) = (devices.clone(), cx.scope.clone(), Arc::clone(&cx.clock));
         // No client waits for a pass, so the shared pool may walk the directories.
-        tokio::task::spawn_blocking(move || {
+        apus_daemon::task::spawn_blocking(move || {
             for path in devices.all() {
                 let device = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 if !scope.has_device(&device) {

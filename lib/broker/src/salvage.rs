@@ -55,7 +55,7 @@ impl Broker {
     ) -> Result<Verdict, DbError> {
         let (path, hash) = (path.to_owned(), hash.clone());
         // Not on the threads that requests wait for.
-        tokio::task::spawn_blocking(move || audit::audit::<K>(&path, &hash, false))
+        apus_daemon::task::spawn_blocking(move || audit::audit::<K>(&path, &hash, false))
             .await
             .unwrap_or(Err(DbError::Busy))
     }
@@ -84,7 +84,7 @@ impl Broker {
             only_copy,
             kind: PhantomData,
         };
-        tokio::task::spawn_blocking(move || job.run()).await.unwrap_or(Err(DbError::Busy))
+        apus_daemon::task::spawn_blocking(move || job.run()).await.unwrap_or(Err(DbError::Busy))
     }
 }
 

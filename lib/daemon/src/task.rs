@@ -30,6 +30,7 @@ where
 }
 
 /// Runs work that waits for the disk on the runtime's threads for such work, in the current span.
+#[allow(clippy::disallowed_methods, reason = "the one place that spawns")]
 pub fn spawn_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> JoinHandle<T> {

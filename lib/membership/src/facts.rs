@@ -197,7 +197,7 @@ impl JoinHttp {
         let stopped = || refusal(StatusCode::SERVICE_UNAVAILABLE, "stopping");
         let Ok(slot) = self.slots.clone().acquire_owned().await else { return stopped() };
         let parts = self.parts.clone();
-        let response = tokio::task::spawn_blocking(move || {
+        let response = apus_daemon::task::spawn_blocking(move || {
             let response = respond(&parts, &path);
             drop(slot);
             response

@@ -211,7 +211,7 @@ impl Owners {
         let until = Instant::now() + WAIT_MAX;
         loop {
             let owners = self.clone();
-            let claimed = tokio::task::spawn_blocking(move || owners.claim_wanted()).await;
+            let claimed = apus_daemon::task::spawn_blocking(move || owners.claim_wanted()).await;
             match claimed.map_err(|error| format!("{}: {error}", self.role))? {
                 Ok(()) => return Ok(()),
                 Err(error) if Instant::now() >= until => return Err(error),
@@ -252,7 +252,7 @@ impl Owners {
             }
         };
         // After a panic the check is repeated later.
-        let _ = tokio::task::spawn_blocking(look).await;
+        let _ = apus_daemon::task::spawn_blocking(look).await;
     }
 
     /// Keeps the locks up to date until the process stops.
@@ -275,7 +275,7 @@ impl Owners {
             owners.claim_again(&device);
             owners.known(&device).unwrap_or(true)
         };
-        tokio::task::spawn_blocking(claim).await.unwrap_or(false)
+        apus_daemon::task::spawn_blocking(claim).await.unwrap_or(false)
     }
 }
 

@@ -88,7 +88,7 @@ pub(super) async fn watch(
         // Before the reload: later changes are noted the next time.
         let taken = current(&rings);
         // A panic was reported already.
-        let _ = tokio::task::spawn_blocking(take).await;
+        let _ = apus_daemon::task::spawn_blocking(take).await;
         noted = taken;
     }
 }

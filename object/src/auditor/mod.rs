@@ -98,7 +98,7 @@ impl Pass for Auditor {
         let devices = self.store.devices.clone();
         // No client waits for a pass, so the shared pool may list the devices.
         let mut names =
-            tokio::task::spawn_blocking(move || devices.names()).await.unwrap_or_default();
+            apus_daemon::task::spawn_blocking(move || devices.names()).await.unwrap_or_default();
         names.retain(|name| cx.scope.has_device(name));
         let until = (!cx.once).then(|| cx.clock.now() + self.options.log_time);
         let policies = self.store.policies.iter();
@@ -123,7 +123,7 @@ impl Pass for Auditor {
         self.watchers.iter().for_each(|watcher| watcher.end(self.options.kind));
         if whole && !cx.once {
             let files = self.status_files(&names);
-            let cleared = tokio::task::spawn_blocking(move || {
+            let cleared = apus_daemon::task::spawn_blocking(move || {
                 files.iter().filter_map(|file| status::clear(file).err()).next()
             });
             if let Ok(Some(error)) = cleared.await {

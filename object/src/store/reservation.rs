@@ -366,7 +366,7 @@ impl Reservations {
         let next = ahead(time);
         let (device, counters) = (self.device.clone(), self.counters.clone());
         // Once a second at most, so the shared pool may do it.
-        tokio::task::spawn_blocking(move || {
+        apus_daemon::task::spawn_blocking(move || {
             // A sealed process may still be writing.
             let _lock = RootLock::exclusive(&device, LOCK_WAIT)?;
             let mut file = AtomicFile::create(&device, &device, &counters)?;
@@ -421,7 +421,7 @@ impl Reservations {
         time: Timestamp,
     ) -> Result<RootLock, CommitRefusal> {
         let device = self.device.clone();
-        let looked = tokio::task::spawn_blocking(move || {
+        let looked = apus_daemon::task::spawn_blocking(move || {
             let lock = RootLock::shared(&device, LOCK_WAIT)?;
             Ok((lock, read_ceiling(&device)?))
         });

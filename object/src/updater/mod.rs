@@ -134,7 +134,8 @@ impl Pass for Updater {
         let store = self.sender.store.clone();
         let devices = store.devices.clone();
         // No client waits for a pass, so the shared pool may list the devices.
-        let names = tokio::task::spawn_blocking(move || devices.names()).await.unwrap_or_default();
+        let names =
+            apus_daemon::task::spawn_blocking(move || devices.names()).await.unwrap_or_default();
         let mut swept = Swept::of_everything(cx.scope.devices.is_empty());
         for device in names.into_iter().filter(|name| cx.scope.has_device(name)) {
             swept.begin(&device);

@@ -133,7 +133,7 @@ impl Rounds {
         work: impl FnOnce(&mut Manager, u64) -> Result<T, String> + Send + 'static,
     ) -> Result<T, String> {
         let manager = self.manager.clone();
-        let done = tokio::task::spawn_blocking(move || {
+        let done = apus_daemon::task::spawn_blocking(move || {
             let now_seconds = now_seconds();
             work(&mut hold(&manager), now_seconds)
         });
@@ -413,7 +413,7 @@ impl Rounds {
             (ip.trim_matches(['[', ']']).to_owned(), server.address.clone())
         });
         let (hosts, timeout) = (hosts.collect(), self.settings.timeout);
-        let asked = tokio::task::spawn_blocking(move || apus_recon::disks(hosts, timeout));
+        let asked = apus_daemon::task::spawn_blocking(move || apus_recon::disks(hosts, timeout));
         let (disks, _) = asked.await.map_err(|error| error.to_string())??;
         let place = |disk: &apus_recon::Disk| {
             let ip = disk.address.rsplit_once(':').map_or("", |(ip, _)| ip);

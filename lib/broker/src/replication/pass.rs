@@ -203,7 +203,7 @@ impl<K: Replica> Replicator<K> {
         let (ring, device, scope) = (ring.clone(), device.clone(), cx.scope.clone());
         let handoffs_only = self.options.handoffs_only;
         let (clock, age) = (Arc::clone(&cx.clock), self.options.reclaim_age);
-        tokio::task::spawn_blocking(move || {
+        apus_daemon::task::spawn_blocking(move || {
             let cleared = clear_temporary(&directory, clock.now(), age);
             let wants = |partition| {
                 scope.has_partition(partition)

@@ -101,7 +101,7 @@ impl Peer {
             .header(header::CONTENT_LENGTH, length)
             .body(stream(pieces))?;
         let file = file.to_owned();
-        let read = tokio::task::spawn_blocking(move || read_pieces(&file, &sender));
+        let read = apus_daemon::task::spawn_blocking(move || read_pieces(&file, &sender));
         let reply = self.send(request, self.timeout + for_bytes(length)).await;
         // An error of the file has ended the body.
         let _ = read.await;

@@ -197,7 +197,7 @@ impl<K: Replica> ReplicationService<K> {
                 // For rsync, which comes next and does not make it.
                 let (device, disk) = (target.device.clone(), self.broker.disk().clone());
                 let make = move || make_directories(&device, &device.join("tmp"), &disk);
-                let made = tokio::task::spawn_blocking(make);
+                let made = apus_daemon::task::spawn_blocking(make);
                 // The transfer that needs the directory reports an error.
                 let _ = made.await;
                 Err(missing())

@@ -40,7 +40,7 @@ pub(super) async fn take<K: DatabaseKind>(
     let (root, temporary) = (device.to_owned(), device.join("tmp"));
     let disk = broker.disk().clone();
     let path = path.to_owned();
-    let taken = tokio::task::spawn_blocking(move || {
+    let taken = apus_daemon::task::spawn_blocking(move || {
         let Some(mut opened) = opener.open(&path)? else { return Ok(None) };
         make_directories(&root, &temporary, &disk)?;
         let name = format!("apus-snapshot-{}", apus_daemon::random::hex::<8>());

@@ -55,7 +55,7 @@ pub(super) enum InstallOutcome {
 async fn on_own_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DbError> + Send + 'static,
 ) -> Result<T, DbError> {
-    tokio::task::spawn_blocking(work).await?
+    apus_daemon::task::spawn_blocking(work).await?
 }
 
 /// Length and MD5 (32 hex digits) that the sender announced.

@@ -103,7 +103,7 @@ fn is_rival(refusal: &Refusal) -> bool {
 async fn on_a_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = apus_daemon::task::spawn_blocking(work).await;
     done.unwrap_or_else(|_| Err(Refusal::Disk("reading rings failed".to_owned())))
 }
 

@@ -48,7 +48,7 @@ impl std::fmt::Debug for RingsHttp {
 async fn on_a_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refusal> {
-    tokio::task::spawn_blocking(work)
+    apus_daemon::task::spawn_blocking(work)
         .await
         .map_err(|_| Refusal::Disk("Internal server error.".to_owned()))
 }
@@ -97,7 +97,7 @@ impl RingsHttp {
         };
         let (to, body) = mpsc::channel(2);
         // Not waited for: it ends with the file or with the reader.
-        tokio::task::spawn_blocking(move || {
+        apus_daemon::task::spawn_blocking(move || {
             read_out(file, &to);
             drop(slot);
         });
