@@ -148,8 +148,12 @@ pub(super) fn snapshot(request: &S3Request, entries: Vec<ContainerEntry>) -> Rep
 }
 
 /// The document in a request that creates a bucket.
-const CONFIGURATION: xml::Schema =
-    xml::Schema { root: "CreateBucketConfiguration", item: "LocationConstraint", items_max: 1 };
+const CONFIGURATION: xml::Schema = xml::Schema {
+    root: "CreateBucketConfiguration",
+    item: "LocationConstraint",
+    items_max: 1,
+    within_max: xml::ELEMENTS_MAX,
+};
 
 pub(super) async fn create(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let container = parse_create(&request, deps.constraints.max_container_name_length)?;

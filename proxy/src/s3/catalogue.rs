@@ -114,7 +114,7 @@ const VERSION: &[&str] = &["versionId"];
 const BOTH: &[&str] = &["partNumber", "versionId"];
 
 /// The implemented operations, except copies, which are uploads with a header, and those of `unset`.
-pub(super) static ROUTES: [Route; 24] = {
+pub(super) static ROUTES: [Route; 27] = {
     use Operation::*;
     use Resource::{Bucket, Key, Service};
     [
@@ -133,6 +133,9 @@ pub(super) static ROUTES: [Route; 24] = {
         row("GET", Bucket, "location", GetBucketLocation, &[]),
         row("GET", Bucket, "versioning", GetBucketVersioning, &[]),
         row("GET", Bucket, "versions", ListObjectVersions, &[]),
+        row("GET", Bucket, "tagging", GetBucketTagging, &[]),
+        row("PUT", Bucket, "tagging", PutBucketTagging, &[]),
+        row("DELETE", Bucket, "tagging", DeleteBucketTagging, &[]),
         row("GET", Bucket, "uploads", ListMultipartUploads, &[]),
         row("GET", Bucket, "acl", GetAcl, &[]),
         row("GET", Key, "acl", GetAcl, VERSION),
@@ -183,7 +186,6 @@ pub(super) static NOT_IMPLEMENTED: &[(&str, Resource, &str)] = {
         ("PUT", Key, "retention"),
         ("POST", Key, "select"),
         ("GET", Bucket, "session"),
-        ("PUT", Bucket, "tagging"),
         ("PUT", Key, "tagging"),
         ("GET", Key, "torrent"),
         ("PUT", Bucket, "versioning"),

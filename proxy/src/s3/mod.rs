@@ -4,6 +4,8 @@ mod address;
 mod anonymous;
 mod body_error;
 mod bucket;
+mod bucket_config;
+mod bucket_tagging;
 mod catalogue;
 mod checksum;
 mod chunked;
@@ -29,6 +31,7 @@ mod xml;
 
 use std::sync::Arc;
 
+use apus_bucket::TagSet;
 use apus_cluster::AccountName;
 use apus_daemon::Body;
 use apus_daemon::http::{header, set};
@@ -150,6 +153,9 @@ impl S3 {
             Operation::DeleteBucket => bucket::delete(deps, request).await,
             Operation::GetBucketLocation => bucket::location(deps, request).await,
             Operation::GetBucketVersioning => bucket::versioning(deps, request).await,
+            Operation::GetBucketTagging => bucket_config::get::<TagSet>(deps, request).await,
+            Operation::PutBucketTagging => bucket_config::put::<TagSet>(deps, request).await,
+            Operation::DeleteBucketTagging => bucket_config::delete::<TagSet>(deps, request).await,
             Operation::GetUnset(unset) => configuration::get(deps, request, unset).await,
             Operation::DeleteUnset(unset) => configuration::delete(deps, request, unset).await,
             Operation::GetAcl => bucket::acl(deps, request).await,

@@ -51,7 +51,7 @@ const fn of_key(sub: &'static str, response: UnsetResponse, deletable: bool) -> 
 /// AWS's text for the retention of an object in a bucket without a lock.
 const NO_LOCK: &str = "Bucket is missing Object Lock Configuration";
 
-static UNSET: [Unset; 25] = {
+static UNSET: [Unset; 24] = {
     use Node::{Empty, Text};
     use UnsetResponse::{Document, Invalid, List, Missing};
     [
@@ -81,7 +81,6 @@ static UNSET: [Unset; 25] = {
             "requestPayment",
             Document("RequestPaymentConfiguration", &[Text("Payer", "BucketOwner")]),
         ),
-        deletable("tagging", Missing(Code::NoSuchTagSet)),
         deletable("website", Missing(Code::NoSuchWebsiteConfiguration)),
     ]
 };

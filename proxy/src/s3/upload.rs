@@ -186,8 +186,12 @@ fn render_part_copy(written: &ObjectWritten) -> Reply {
 }
 
 /// The document that completes an upload.
-const DOCUMENT: xml::Schema =
-    xml::Schema { root: "CompleteMultipartUpload", item: "Part", items_max: S3_MAX_PARTS as usize };
+const DOCUMENT: xml::Schema = xml::Schema {
+    root: "CompleteMultipartUpload",
+    item: "Part",
+    items_max: S3_MAX_PARTS as usize,
+    within_max: xml::ELEMENTS_MAX,
+};
 
 fn completed_part(part: &xml::Element, whole: &mut UploadChecksum) -> Result<CompletedPart> {
     let number = part.text_of("PartNumber").and_then(|text| text.trim().parse().ok());

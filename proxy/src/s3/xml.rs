@@ -144,10 +144,12 @@ pub(super) struct Schema {
     pub(super) item: &'static str,
     /// Most of them.
     pub(super) items_max: usize,
+    /// Most elements within one child of the root.
+    pub(super) within_max: usize,
 }
 
-/// Most children of the root that are not items, and most elements within one child.
-const ELEMENTS_MAX: usize = 64;
+/// Most children of the root that are not items, and usually most elements within one child.
+pub(super) const ELEMENTS_MAX: usize = 64;
 
 fn malformed() -> S3Error {
     S3Error::new(Code::MalformedXML)
@@ -191,7 +193,7 @@ impl<F: FnMut(Element) -> Result<()>> Children<'_, F> {
         } else {
             self.within += 1;
         }
-        if self.open.len() >= DEPTH_MAX || self.within > ELEMENTS_MAX {
+        if self.open.len() >= DEPTH_MAX || self.within > self.schema.within_max {
             return Err(malformed());
         }
         self.open.push(Element::named(name));
@@ -280,7 +282,8 @@ pub(super) fn read(
 mod tests {
     use super::*;
 
-    const SCHEMA: Schema = Schema { root: "D", item: "K", items_max: 1000 };
+    const SCHEMA: Schema =
+        Schema { root: "D", item: "K", items_max: 1000, within_max: ELEMENTS_MAX };
 
     fn items(document: &[u8]) -> Result<Vec<Element>> {
         let mut found = Vec::new();

@@ -19,7 +19,12 @@ use crate::s3::xml::{self, Writer};
 /// Most keys in one request.
 const KEYS_MAX: usize = 1000;
 /// The document of a request.
-const DOCUMENT: xml::Schema = xml::Schema { root: "Delete", item: "Object", items_max: KEYS_MAX };
+const DOCUMENT: xml::Schema = xml::Schema {
+    root: "Delete",
+    item: "Object",
+    items_max: KEYS_MAX,
+    within_max: xml::ELEMENTS_MAX,
+};
 /// Concurrent deletions.
 const CONCURRENCY: usize = 8;
 

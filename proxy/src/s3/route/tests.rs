@@ -74,7 +74,7 @@ const EXPECTED: [(&str, Resource, &str, &str); 63] = {
         ("select", Key, "", "POST"),
         ("select-type", Key, "", "POST"),
         ("session", Bucket, "", "GET"),
-        ("tagging", Bucket, "GET DELETE", "PUT"),
+        ("tagging", Bucket, "GET PUT DELETE", ""),
         ("tagging", Key, "GET DELETE", "PUT"),
         ("torrent", Key, "", "GET"),
         ("uploadId", Key, "GET PUT POST DELETE", ""),

@@ -1,0 +1,11 @@
+//! Configurations of buckets: their types, their rules as pure functions, and their stored form.
+//!
+//! One file per feature. Nothing here does I/O: the S3 dialect parses and renders documents, stages
+//! and daemons apply the rules.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
+pub mod stored;
+pub mod tagging;
+
+pub use stored::{ConfigError, ConfigKind};
+pub use tagging::{Tag, TagError, TagSet};
