@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 pub mod stored;
+pub mod tag_query;
 pub mod tagging;
 
 pub use stored::{ConfigError, ConfigKind};

@@ -69,7 +69,7 @@ pub enum TagError {
 /// Valid tags in the order in which they were given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct TagSet(Vec<Tag>);
+pub struct TagSet(pub(crate) Vec<Tag>);
 
 fn is_allowed(character: char) -> bool {
     character.is_alphanumeric() || character.is_whitespace() || "+-=._:/@".contains(character)

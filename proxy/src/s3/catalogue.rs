@@ -114,7 +114,7 @@ const VERSION: &[&str] = &["versionId"];
 const BOTH: &[&str] = &["partNumber", "versionId"];
 
 /// The implemented operations, except copies, which are uploads with a header, and those of `unset`.
-pub(super) static ROUTES: [Route; 27] = {
+pub(super) static ROUTES: [Route; 30] = {
     use Operation::*;
     use Resource::{Bucket, Key, Service};
     [
@@ -140,6 +140,9 @@ pub(super) static ROUTES: [Route; 27] = {
         row("GET", Bucket, "acl", GetAcl, &[]),
         row("GET", Key, "acl", GetAcl, VERSION),
         row("GET", Key, "attributes", GetObjectAttributes, VERSION),
+        row("GET", Key, "tagging", GetObjectTagging, VERSION),
+        row("PUT", Key, "tagging", PutObjectTagging, VERSION),
+        row("DELETE", Key, "tagging", DeleteObjectTagging, VERSION),
         row("POST", Key, "uploads", CreateMultipartUpload, &[]),
         row("POST", Key, "uploadId", CompleteMultipartUpload, &[]),
         row("DELETE", Key, "uploadId", AbortMultipartUpload, &[]),
@@ -186,7 +189,6 @@ pub(super) static NOT_IMPLEMENTED: &[(&str, Resource, &str)] = {
         ("PUT", Key, "retention"),
         ("POST", Key, "select"),
         ("GET", Bucket, "session"),
-        ("PUT", Key, "tagging"),
         ("GET", Key, "torrent"),
         ("PUT", Bucket, "versioning"),
         ("PUT", Bucket, "website"),

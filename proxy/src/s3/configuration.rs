@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::error::{Code, Result, S3Error};
 use super::request::S3Request;
-use super::unset::{Node, Unset, UnsetResponse};
+use super::unset::{Unset, UnsetResponse};
 use super::xml::Writer;
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
@@ -58,11 +58,8 @@ fn render(request: &S3Request, unset: &Unset) -> Result<Reply> {
         }
         UnsetResponse::Document(root, nodes) => {
             out.root(root);
-            for node in *nodes {
-                match node {
-                    Node::Empty(name) => out.text(name, ""),
-                    Node::Text(name, text) => out.text(name, text),
-                }
+            for (name, text) in *nodes {
+                out.text(name, text);
             }
             out.close(root);
         }

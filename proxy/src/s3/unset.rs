@@ -12,17 +12,10 @@ pub(super) enum UnsetResponse {
     Missing(Code),
     /// `InvalidRequest` with this text.
     Invalid(&'static str),
-    /// A document with this root and content.
-    Document(&'static str, &'static [Node]),
+    /// A document with this root and these elements with text.
+    Document(&'static str, &'static [(&'static str, &'static str)]),
     /// A list with this root; with `?id=` the error for a missing configuration.
     List(&'static str),
-}
-
-/// A node of a document.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Node {
-    Empty(&'static str),
-    Text(&'static str, &'static str),
 }
 
 /// A configuration that is never set.
@@ -51,14 +44,12 @@ const fn of_key(sub: &'static str, response: UnsetResponse, deletable: bool) -> 
 /// AWS's text for the retention of an object in a bucket without a lock.
 const NO_LOCK: &str = "Bucket is missing Object Lock Configuration";
 
-static UNSET: [Unset; 24] = {
-    use Node::{Empty, Text};
+static UNSET: [Unset; 23] = {
     use UnsetResponse::{Document, Invalid, List, Missing};
     [
-        of_key("tagging", Document("Tagging", &[Empty("TagSet")]), true),
         of_key("retention", Invalid(NO_LOCK), false),
         of_key("legal-hold", Invalid(NO_LOCK), false),
-        of_bucket("abac", Document("AbacStatus", &[Text("Status", "Disabled")])),
+        of_bucket("abac", Document("AbacStatus", &[("Status", "Disabled")])),
         of_bucket("accelerate", Document("AccelerateConfiguration", &[])),
         deletable("analytics", List("ListBucketAnalyticsConfigurationResult")),
         deletable("cors", Missing(Code::NoSuchCORSConfiguration)),
@@ -79,7 +70,7 @@ static UNSET: [Unset; 24] = {
         deletable("replication", Missing(Code::ReplicationConfigurationNotFoundError)),
         of_bucket(
             "requestPayment",
-            Document("RequestPaymentConfiguration", &[Text("Payer", "BucketOwner")]),
+            Document("RequestPaymentConfiguration", &[("Payer", "BucketOwner")]),
         ),
         deletable("website", Missing(Code::NoSuchWebsiteConfiguration)),
     ]

@@ -76,7 +76,6 @@ impl ObjectCall<'_> {
             let build = self.with_rows(request.encode(), request.delete_at());
             let build = |index| reservation.mark(index, build(index));
             let answers = self.broadcast(&rule, Replayable::default(), build).await;
-            apus_fault::point("proxy.update.answered");
             let outcome = outcome(&rule, &answers);
             if let Reservation::Leased(lease) = &reservation
                 && !matches!(outcome, Ok(PostOutcome::Accepted))

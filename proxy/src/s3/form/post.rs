@@ -26,10 +26,10 @@ use crate::reply::Reply;
 use crate::s3::address::{self, Address};
 use crate::s3::checksum;
 use crate::s3::error::{Code, Result, S3Error};
-use crate::s3::object::put;
+use crate::s3::object::{put, tagging};
 use crate::s3::operation::Operation;
 use crate::s3::request::{self, S3Request};
-use crate::s3::request_headers::{Meaning, meaning, not_implemented};
+use crate::s3::request_headers::{Meaning, meaning};
 use crate::s3::resource::Resource;
 use crate::s3::sign::{self, Payload};
 use crate::s3::xml::Writer;
@@ -114,10 +114,15 @@ fn authenticate(
 fn upload_headers(fields: &FormFields) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (name, value) in fields.iter() {
+        if name == "tagging" {
+            // The field has the document of PutObjectTagging.
+            if !value.is_empty() {
+                tagging::add_to_headers(value.as_bytes(), &mut headers)?;
+            }
+            continue;
+        }
         let name = match name {
             "acl" => "x-amz-acl",
-            "tagging" if value.is_empty() => continue,
-            "tagging" => return Err(not_implemented("tagging")),
             name if HEADERS.contains(&name) => name,
             name if name.starts_with("x-amz-") && meaning(name) != Some(Meaning::Signature) => name,
             _ => continue,
@@ -312,12 +317,25 @@ mod tests {
             ("x-amz-signature", "s"),
             ("x-ignore-a", "1"),
             ("submit", "Upload"),
-            ("tagging", ""),
+            (
+                "tagging",
+                "<Tagging><TagSet><Tag><Key>a+b</Key><Value>c d</Value></Tag></TagSet></Tagging>",
+            ),
         ]))
         .unwrap();
         let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["content-type", "transfer-encoding", "x-amz-acl", "x-amz-meta-colour"]);
+        assert_eq!(
+            names,
+            [
+                "content-type",
+                "transfer-encoding",
+                "x-amz-acl",
+                "x-amz-meta-colour",
+                "x-amz-tagging"
+            ]
+        );
+        assert_eq!(headers["x-amz-tagging"], "a%2Bb=c%20d");
         assert_eq!(headers["x-amz-meta-colour"].as_bytes(), "grün".as_bytes());
     }
 

@@ -10,7 +10,7 @@ use apus_store::{Context, Kind, Subject};
 use http::HeaderMap;
 
 use super::head::ETAG_AT;
-use super::{condition, put};
+use super::{condition, put, tagging};
 use crate::deps::ProxyDeps;
 use crate::header_value;
 use crate::reply::Reply;
@@ -141,12 +141,15 @@ fn parse(request: &S3Request) -> Result<CopyObject> {
             "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
         ));
     }
-    let (metadata, content_type) = if replace {
+    let (mut metadata, content_type) = if replace {
         let (metadata, content_type) = put::metadata(&request.head.headers)?;
         (metadata, Some(content_type.unwrap_or_else(|| "binary/octet-stream".to_owned())))
     } else {
         (Metadata::new(), None)
     };
+    if replace_tags {
+        tagging::add_from_headers(&request.head.headers, &mut metadata)?;
+    }
     Ok(CopyObject {
         source,
         target,

@@ -10,8 +10,8 @@ use apus_store::operation::{GetObject, ObjectHead, ObjectRead, Served};
 use apus_store::{Context, Error, Kind, Subject};
 use http::{HeaderMap, Method, StatusCode};
 
-use super::condition;
 use super::head::{ETAG_AT, etag, last_modified};
+use super::{condition, tagging};
 use crate::deps::ProxyDeps;
 use crate::header_value;
 use crate::reply::{Reply, empty_part, partial_content};
@@ -255,6 +255,7 @@ fn set_headers(options: &ResponseOptions, head: &ObjectHead, out: &mut HeaderMap
     if let Some(count) = head.parts_count {
         set(out, "x-amz-mp-parts-count", &count.to_string());
     }
+    tagging::set_count(head, out);
     if options.checksums {
         // A part has its own checksum, and the type of the whole.
         let part = head.parts.first().map(|part| &part.metadata);

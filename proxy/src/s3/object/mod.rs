@@ -8,3 +8,4 @@ pub(super) mod delete_many;
 pub(super) mod get;
 pub(super) mod head;
 pub(super) mod put;
+pub(super) mod tagging;

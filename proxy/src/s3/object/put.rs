@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, StatusCode};
 
-use super::condition;
+use super::{condition, tagging};
 use crate::deps::ProxyDeps;
 use crate::header_value;
 use crate::reply::Reply;
@@ -208,7 +208,8 @@ pub(in crate::s3) async fn put(deps: &ProxyDeps, request: S3Request) -> Result<R
 /// Writes the object of a PutObject or of a form.
 pub(in crate::s3) async fn write(deps: &ProxyDeps, request: S3Request) -> Result<ObjectWritten> {
     let object = request.object()?;
-    let (metadata, content_type) = metadata(&request.head.headers)?;
+    let (mut metadata, content_type) = metadata(&request.head.headers)?;
+    tagging::add_from_headers(&request.head.headers, &mut metadata)?;
     let conditions = condition::on_write(&request)?;
     let chunked = request.header("transfer-encoding").is_some();
     let verified = verified_body(deps, request.payload, &request.head.headers, request.body)?;

@@ -75,7 +75,7 @@ const EXPECTED: [(&str, Resource, &str, &str); 63] = {
         ("select-type", Key, "", "POST"),
         ("session", Bucket, "", "GET"),
         ("tagging", Bucket, "GET PUT DELETE", ""),
-        ("tagging", Key, "GET DELETE", "PUT"),
+        ("tagging", Key, "GET PUT DELETE", ""),
         ("torrent", Key, "", "GET"),
         ("uploadId", Key, "GET PUT POST DELETE", ""),
         ("uploads", Bucket, "GET", ""),
