@@ -5,21 +5,22 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The dependencies between crates (docs/architecture.md), which go one way only.
-const EDGES: [(&str, &[&str]); 21] = [
-    ("cluster", &[]),
+const EDGES: [(&str, &[&str]); 22] = [
+    ("options", &[]),
+    ("cluster", &["options"]),
     ("bucket", &["cluster"]),
     ("fault", &[]),
     ("disk", &["fault"]),
-    ("daemon", &["fault"]),
+    ("daemon", &["fault", "options"]),
     ("ring", &["cluster", "disk"]),
     ("wire", &["cluster", "daemon", "fault", "ring"]),
     ("membership", &["cluster", "daemon"]),
-    ("broker", &["cluster", "daemon", "disk", "fault", "ring", "wire"]),
+    ("broker", &["cluster", "daemon", "disk", "fault", "options", "ring", "wire"]),
     ("store", &["cluster", "daemon", "fault", "ring", "wire"]),
-    ("account", &["broker", "cluster", "daemon", "fault", "ring", "wire"]),
-    ("container", &["broker", "cluster", "daemon", "fault", "ring", "store", "wire"]),
-    ("object", &["cluster", "daemon", "disk", "fault", "ring", "store", "wire"]),
-    ("proxy", &["bucket", "cluster", "daemon", "store"]),
+    ("account", &["broker", "cluster", "daemon", "fault", "options", "ring", "wire"]),
+    ("container", &["broker", "cluster", "daemon", "fault", "options", "ring", "store", "wire"]),
+    ("object", &["cluster", "daemon", "disk", "fault", "options", "ring", "store", "wire"]),
+    ("proxy", &["bucket", "cluster", "daemon", "options", "store"]),
     (
         "node",
         &[
@@ -31,6 +32,7 @@ const EDGES: [(&str, &[&str]); 21] = [
             "disk",
             "membership",
             "object",
+            "options",
             "proxy",
             "ring",
             "store",
@@ -40,7 +42,10 @@ const EDGES: [(&str, &[&str]); 21] = [
     ("bench", &["cluster", "daemon"]),
     ("recon", &["cluster", "daemon", "disk", "membership", "ring", "wire"]),
     ("ring-builder", &["daemon", "disk", "recon", "ring"]),
-    ("ring-manager", &["cluster", "daemon", "disk", "membership", "recon", "ring", "wire"]),
+    (
+        "ring-manager",
+        &["cluster", "daemon", "disk", "membership", "options", "recon", "ring", "wire"],
+    ),
     (
         "apus",
         &[
@@ -53,6 +58,7 @@ const EDGES: [(&str, &[&str]); 21] = [
             "membership",
             "node",
             "object",
+            "options",
             "recon",
             "ring",
             "ring-builder",
@@ -71,6 +77,7 @@ const EDGES: [(&str, &[&str]); 21] = [
             "fault",
             "node",
             "object",
+            "options",
             "proxy",
             "ring",
             "store",

@@ -8,6 +8,7 @@ mod idle {
     mod tests;
 }
 mod kind;
+pub mod options;
 mod reaper;
 mod schema;
 mod server;

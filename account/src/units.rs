@@ -8,10 +8,11 @@ use apus_broker::{LocalClient, units};
 use apus_cluster::PolicyIndex;
 use apus_daemon::PassRunner;
 use apus_daemon::config::{Conf, ConfigError};
+use apus_options::{options, whole};
 use apus_ring::{Local, SharedRing};
 use apus_wire::Client;
 
-use crate::reaper::{Reaper, ReaperOptions};
+use crate::reaper::Reaper;
 use crate::server::Server;
 
 /// What the daemons need in addition to their server.
@@ -47,28 +48,31 @@ pub fn units(
     Ok(vec![
         reaper(server, parts, conf)?,
         units::replicator(&server.databases, &local, None, conf)?,
-        units::auditor(&server.databases, local, conf)?,
+        units::auditor(&server.databases, local, units::AuditRate::of_accounts(conf)?),
     ])
 }
 
-/// Seconds between two passes over deleted accounts (Swift's).
-const REAP_INTERVAL_SECONDS: u64 = 3600;
-/// Seconds after which an account that still has containers is logged (Swift's): 30 days.
-const REAP_WARN_SECONDS: u64 = 30 * 86_400;
+options! {
+    /// Options of `[account-reaper]`, with Swift's names and defaults.
+    #[derive(Debug, Clone, Copy)]
+    pub struct ReaperOptions {
+        /// Time between two passes over deleted accounts.
+        interval: u64 = whole(3600).unit("seconds"),
+        /// Objects that are removed at the same time at most: in the square root of it of containers, as many objects each.
+        pub(crate) concurrency: usize = whole(25).from(1),
+        /// Time before a deleted account is reaped.
+        pub(crate) delay_reaping: u64 = whole(0).unit("seconds"),
+        /// Time after that until an account that still has containers is logged: 30 days.
+        pub(crate) reap_warn_after: u64 = whole(2_592_000).unit("seconds"),
+    }
+}
 
 fn reaper(
     server: &Arc<Server>,
     parts: &DaemonParts,
     conf: &Conf,
 ) -> Result<PassRunner, ConfigError> {
-    let section = conf.section("account-reaper");
-    let seconds = |key, default| section.parse(key, default, "whole seconds");
-    let interval = seconds("interval", REAP_INTERVAL_SECONDS)?;
-    let options = ReaperOptions {
-        concurrency: section.concurrency(25)?,
-        delay: Duration::from_secs(seconds("delay_reaping", 0)?),
-        warn_after: Duration::from_secs(seconds("reap_warn_after", REAP_WARN_SECONDS)?),
-    };
-    let pass = Reaper::new(server.clone(), parts.clone(), options);
-    Ok(PassRunner::new(pass, Duration::from_secs(interval)))
+    let options = ReaperOptions::read(&conf.section("account-reaper"))?;
+    let interval = Duration::from_secs(options.interval);
+    Ok(PassRunner::new(Reaper::new(server.clone(), parts.clone(), options), interval))
 }

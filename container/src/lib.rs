@@ -6,6 +6,7 @@ mod handlers;
 mod kind;
 mod listing;
 mod merge;
+pub mod options;
 mod orphan;
 mod reconciler;
 mod reporter;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use apus_broker::{LocalClient, units};
 use apus_daemon::PassRunner;
-use apus_daemon::config::{Conf, ConfigError};
+use apus_daemon::config::{Conf, ConfigError, Share};
+use apus_options::{options, whole};
 use apus_ring::Local;
 use apus_store::Primitive;
 use apus_store::quorum::Rings;
@@ -53,12 +54,18 @@ pub fn units(
         updater(server, parts, local.clone(), conf)?,
         reconciler(parts, queue, conf)?,
         units::replicator(databases, &local, Some(Arc::new(feeder)), conf)?,
-        units::auditor(databases, local, conf)?,
+        units::auditor(databases, local, units::AuditRate::of_containers(conf)?),
     ])
 }
 
-/// Seconds between two searches for account rows that are behind (Swift's).
-const UPDATE_INTERVAL_SECONDS: u64 = 300;
+options! {
+    /// Options of `[container-updater]`, with Swift's names and defaults.
+    #[derive(Debug)]
+    pub struct ContainerUpdaterOptions {
+        /// Time between two searches for account rows that are behind.
+        interval: u64 = whole(300).unit("seconds"),
+    }
+}
 
 fn updater(
     server: &Arc<Server>,
@@ -66,10 +73,9 @@ fn updater(
     local: LocalClient,
     conf: &Conf,
 ) -> Result<PassRunner, ConfigError> {
-    let section = conf.section("container-updater");
-    let interval = section.parse("interval", UPDATE_INTERVAL_SECONDS, "whole seconds")?;
+    let options = ContainerUpdaterOptions::read(&conf.section("container-updater"))?;
     let pass = Updater::new(server.clone(), parts.rings.account.clone(), local);
-    Ok(PassRunner::new(pass, Duration::from_secs(interval)))
+    Ok(PassRunner::new(pass, Duration::from_secs(options.interval)))
 }
 
 fn queue(server: &Server, parts: &DaemonParts) -> Queue {
@@ -81,16 +87,13 @@ fn queue(server: &Server, parts: &DaemonParts) -> Queue {
     }
 }
 
-/// Seconds between two passes over the queue of misplaced objects (Swift's).
-const RECONCILE_INTERVAL_SECONDS: f64 = 30.0;
-
 fn reconciler(parts: &DaemonParts, queue: Queue, conf: &Conf) -> Result<PassRunner, ConfigError> {
     let section = conf.section("container-reconciler");
-    let interval = section.parse("interval", RECONCILE_INTERVAL_SECONDS, "seconds")?;
-    let interval = Duration::try_from_secs_f64(interval)
-        .map_err(|_| section.refuse("interval", &interval.to_string(), "seconds, 0 or more"))?;
+    let options = ReconcilerOptions::read(&section)?;
+    let share = Share::read(&section)?;
     let needed =
         ReconcilerDeps { store: parts.store.clone(), queue, objects: parts.rings.objects.clone() };
-    let pass = Reconciler::new(needed, ReconcilerOptions::read(&section)?);
+    let interval = options.interval;
+    let pass = Reconciler::new(needed, options, share);
     Ok(PassRunner::new(pass, interval))
 }

@@ -12,6 +12,7 @@ mod dispatch;
 mod engine;
 mod expirer;
 mod handlers;
+pub mod options;
 pub mod relinker;
 mod replication;
 mod replicator;

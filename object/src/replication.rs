@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use apus_cluster::Metadata;
 use apus_cluster::metadata::title_case;
-use apus_daemon::config::Section;
 use apus_daemon::config::value::flag;
+use apus_daemon::config::{ConfigError, Section};
 use apus_daemon::http::header;
+use apus_options::{number, options, whole};
 use apus_wire::headers;
 use http::request::Parts;
 use tokio::sync::Semaphore;
@@ -20,7 +21,28 @@ pub(crate) const REPLICATION_HEADERS: &str = "x-backend-replication-headers";
 /// Swift's default `reclaim_age`.
 pub(crate) const RECLAIM_AGE_SECONDS: u64 = 604_800;
 
-/// Options of `[app:object-server]` for replication.
+options! {
+    /// Options of `[app:object-server]` for replication.
+    #[derive(Debug)]
+    pub struct ObjectReplicationOptions {
+        /// How long tombstones are kept.
+        reclaim_age: u64 = whole(RECLAIM_AGE_SECONDS).unit("seconds"),
+        /// `SSYNC` requests that are served at the same time; 0 is unlimited.
+        replication_concurrency: usize = whole(4),
+        /// The same for each device; 0 is unlimited.
+        replication_concurrency_per_device: usize = whole(1),
+        /// How long an `SSYNC` request waits for its locks.
+        replication_lock_timeout: u64 = whole(15).unit("seconds"),
+        /// Number of failures from which an exchange may be ended.
+        replication_failure_threshold: u64 = whole(100),
+        /// Ratio of failures to successes above which an exchange is ended.
+        replication_failure_ratio: f64 = number(1.0),
+        /// How long the sender of a body may send nothing.
+        client_timeout: u64 = whole(60).unit("seconds"),
+    }
+}
+
+/// Settings of `[app:object-server]` for replication.
 #[derive(Debug, Clone)]
 pub struct ReplicationOptions {
     /// How long tombstones are kept (`reclaim_age`).
@@ -44,26 +66,21 @@ impl ReplicationOptions {
     ///
     /// # Errors
     /// An option, its value and what was expected.
-    pub fn read(section: &Section<'_>) -> Result<Self, String> {
-        let whole = "a whole number";
-        let concurrency: usize = section.parse("replication_concurrency", 4, whole)?;
+    pub fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
+        let given = ObjectReplicationOptions::read(section)?;
         // 0 stands for no limit, as in Swift.
-        let permits = if concurrency == 0 { Semaphore::MAX_PERMITS } else { concurrency };
-        let seconds = |name: &str, default: u64| {
-            section.parse(name, default, "whole seconds").map(Duration::from_secs)
+        let permits = match given.replication_concurrency {
+            0 => Semaphore::MAX_PERMITS,
+            number => number.min(Semaphore::MAX_PERMITS),
         };
         Ok(Self {
-            reclaim_age: seconds("reclaim_age", RECLAIM_AGE_SECONDS)?,
-            concurrency: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
-            concurrency_per_device: section.parse(
-                "replication_concurrency_per_device",
-                1,
-                whole,
-            )?,
-            lock_timeout: seconds("replication_lock_timeout", 15)?,
-            failure_threshold: section.parse("replication_failure_threshold", 100, whole)?,
-            failure_ratio: section.parse("replication_failure_ratio", 1.0, "a number")?,
-            client_timeout: seconds("client_timeout", 60)?,
+            reclaim_age: Duration::from_secs(given.reclaim_age),
+            concurrency: Arc::new(Semaphore::new(permits)),
+            concurrency_per_device: given.replication_concurrency_per_device,
+            lock_timeout: Duration::from_secs(given.replication_lock_timeout),
+            failure_threshold: given.replication_failure_threshold,
+            failure_ratio: given.replication_failure_ratio,
+            client_timeout: Duration::from_secs(given.client_timeout),
         })
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use apus_daemon::PassRunner;
 use apus_daemon::config::Conf;
+use apus_options::{flag, list, number, options, whole};
 use apus_ring::Local;
 use apus_store::Primitive;
 use apus_store::quorum::Rings;
@@ -57,21 +58,44 @@ fn replicator(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<PassR
     Ok(PassRunner::new(pass, interval))
 }
 
-/// The two sweeps of the auditor; options and defaults are Swift's (`swift/obj/auditor.py`).
+options! {
+    /// Options of `[object-auditor]`, with Swift's names and defaults (`swift/obj/auditor.py`).
+    #[derive(Debug)]
+    pub struct ObjectAuditorOptions {
+        /// Time between two sweeps.
+        interval: u64 = whole(30).unit("seconds"),
+        /// Objects a second on each device; 0 is unlimited.
+        files_per_second: f64 = number(20.0),
+        /// Bytes a second on each device; 0 is unlimited.
+        bytes_per_second: f64 = number(10_000_000.0),
+        /// Empty objects a second in a sweep of their own; 0 disables it.
+        zero_byte_files_per_second: f64 = number(50.0),
+        /// Devices that are swept at the same time.
+        concurrency: usize = whole(1),
+        /// Time after which a sweep reports, and continues from there.
+        log_time: u64 = whole(3600).unit("seconds"),
+        /// Add checksums of blocks to objects that Swift wrote.
+        add_checksums: bool = flag(true),
+        /// Watchers that see every object: `swift#dark_data`.
+        pub(crate) watchers: Vec<String> = list("", "watchers between commas"),
+    }
+}
+
+/// The two sweeps of the auditor.
 fn auditors(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<PassRunner>, String> {
-    let section = conf.section("object-auditor");
+    let given = ObjectAuditorOptions::read(&conf.section("object-auditor"))?;
     let all = AuditorOptions {
         kind: SweepKind::All,
-        files_per_second: section.parse("files_per_second", 20.0, "a number")?,
-        bytes_per_second: section.parse("bytes_per_second", 10_000_000.0, "a number")?,
-        concurrency: section.parse("concurrency", 1, "a whole number")?,
-        log_time: Duration::from_secs(section.parse("log_time", 3600, "whole seconds")?),
-        add_checksums: section.flag("add_checksums", true)?,
+        files_per_second: given.files_per_second,
+        bytes_per_second: given.bytes_per_second,
+        concurrency: given.concurrency,
+        log_time: Duration::from_secs(given.log_time),
+        add_checksums: given.add_checksums,
     };
-    let zero_byte_rate = section.parse("zero_byte_files_per_second", 50.0, "a number")?;
+    let zero_byte_rate = given.zero_byte_files_per_second;
     let zero =
         AuditorOptions { kind: SweepKind::ZeroByteFiles, files_per_second: zero_byte_rate, ..all };
-    let interval = Duration::from_secs(section.parse("interval", 30, "whole seconds")?);
+    let interval = Duration::from_secs(given.interval);
     // As in Swift, a rate of zero disables the fast sweep.
     let sweeps = [Some(all), (zero_byte_rate > 0.0).then_some(zero)].into_iter().flatten();
     let context = watcher::WatcherContext {
@@ -79,46 +103,33 @@ fn auditors(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Pas
         client: server.client.clone(),
         hash: server.store.hash.clone(),
     };
-    let watchers = watcher::load(conf, &context)?;
+    let watchers = watcher::load(conf, &given.watchers, &context)?;
     let auditor = |options| {
         Auditor::new(server.store.clone(), parts.rings.objects.clone(), options, watchers.clone())
     };
     Ok(sweeps.map(|options| PassRunner::new(auditor(options), interval)).collect())
 }
 
-/// How often undelivered listing rows are retried, in seconds.
-const UPDATE_INTERVAL_SECONDS: u64 = 30;
-
 fn updater(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<PassRunner, String> {
-    let section = conf.section("object-updater");
-    let interval = section.parse("interval", UPDATE_INTERVAL_SECONDS, "whole seconds")?;
-    let rate = |key, default| section.parse(key, default, "updates a second");
-    let options = UpdaterOptions {
-        concurrency: section.concurrency(8)?,
-        objects_per_second: rate("objects_per_second", 50.0)?,
-        per_container_per_second: rate("max_objects_per_container_per_second", 0.0)?,
-    };
+    let options = UpdaterOptions::read(&conf.section("object-updater"))?;
+    let interval = Duration::from_secs(options.interval);
     let pass = Updater::new(
         server.store.clone(),
         server.client.clone(),
         parts.rings.container.clone(),
         options,
     );
-    Ok(PassRunner::new(pass, Duration::from_secs(interval)))
+    Ok(PassRunner::new(pass, interval))
 }
 
-/// How often the expirer's queue is processed, in seconds (Swift's).
-const EXPIRE_INTERVAL_SECONDS: u64 = 300;
-
 fn expirer(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<PassRunner, String> {
-    let section = conf.section("object-expirer");
-    let interval = section.parse("interval", EXPIRE_INTERVAL_SECONDS, "whole seconds")?;
+    let options = ExpirerOptions::read(&conf.section("object-expirer"))?;
+    let interval = options.interval;
     let needed = ExpirerDeps {
         store: parts.store.clone(),
         client: server.client.clone(),
         containers: parts.rings.container.clone(),
         hash: server.store.hash.clone(),
     };
-    let pass = Expirer::new(needed, ExpirerOptions::read(&section)?);
-    Ok(PassRunner::new(pass, Duration::from_secs(interval)))
+    Ok(PassRunner::new(Expirer::new(needed, options), interval))
 }

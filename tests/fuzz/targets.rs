@@ -9,7 +9,8 @@ use apus_cluster::{
     AccountName, ContainerName, Metadata, ObjectName, PathHash, SwiftConf, Timestamp, etag,
     listing, percent,
 };
-use apus_daemon::config::Conf;
+use apus_daemon::config::{BindOptions, Conf};
+use apus_node::{Server, declarations};
 use apus_ring::Ring;
 use apus_ring::builder::{NewDevice, RingBuilder};
 use apus_ring::format::{self, v1, v2};
@@ -185,9 +186,12 @@ fn configurations() -> Vec<Vec<u8>> {
 fn read_configuration(input: &[u8]) {
     let Ok(conf) = Conf::parse(&text(input)) else { return };
     drop(SwiftConf::from_sections(conf.sections()));
-    let section = conf.section("app:object-server");
-    drop((section.parse("bind_port", 0u16, "a port"), section.flag("listen", false)));
-    drop((section.concurrency(4), conf.unused()));
+    drop(BindOptions::read(&conf.section("app:object-server")));
+    for server in Server::ALL {
+        for finding in apus_options::check(declarations::file_of(server), conf.given()) {
+            assert!(!finding.text().is_empty());
+        }
+    }
 }
 
 fn timestamps() -> Vec<Vec<u8>> {

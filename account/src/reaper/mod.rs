@@ -26,22 +26,10 @@ pub(crate) use self::report::Reaped;
 use crate::backend::{self, DeletedAccount};
 use crate::schema::SCHEMA;
 use crate::server::Server;
-use crate::units::DaemonParts;
+use crate::units::{DaemonParts, ReaperOptions};
 
 /// Rows of a listing that are held at a time.
 const PAGE: usize = 1000;
-
-/// Options of the reaper.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ReaperOptions {
-    /// Objects that are removed at the same time at most: in the square root of it of containers, as
-    /// many objects each.
-    pub(crate) concurrency: usize,
-    /// Time before a deleted account is reaped.
-    pub(crate) delay: Duration,
-    /// Time after that until an account that still has containers is logged.
-    pub(crate) warn_after: Duration,
-}
 
 /// The daemon `account-reaper`.
 #[derive(Debug)]
@@ -96,7 +84,7 @@ impl Reaper {
         let opened = opened.ok_or(DbError::Missing)?;
         let Some(deleted) = opened.read(backend::deleted_account).await? else { return Ok(false) };
         let age = age(&deleted, cx.clock.now());
-        if age <= self.options.delay {
+        if age <= Duration::from_secs(self.options.delay_reaping) {
             return Ok(true);
         }
         let began = cx.clock.now();
@@ -106,7 +94,9 @@ impl Reaper {
         let result = self.containers(&opened, &deleted, share, &mut of_account).await;
         let seconds = cx.clock.now().saturating_sub(began).as_secs_f64();
         tracing::info!(account = name, seconds, report = ?of_account, "Reaped a deleted account");
-        let late = self.options.delay.saturating_add(self.options.warn_after);
+        let late = Duration::from_secs(
+            self.options.delay_reaping.saturating_add(self.options.reap_warn_after),
+        );
         if of_account.containers_remaining > 0 && age >= late {
             let since = deleted.deleted.iso();
             tracing::warn!(account = name, since, "A deleted account has not been reaped");

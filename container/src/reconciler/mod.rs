@@ -19,6 +19,7 @@ use apus_cluster::listing::{ContainerEntry, ListQuery, ObjectEntry, ObjectRow};
 use apus_cluster::reconciler::{self, Entry, Operation, queue_container};
 use apus_cluster::timestamp::RowTimes;
 use apus_cluster::{AccountName, ContainerName, ContainerPath, HashConf, PolicyIndex, Timestamp};
+use apus_daemon::config::Share;
 use apus_daemon::http::new_trans_id;
 use apus_daemon::{Clock, Pass, PassContext, Stopped};
 use apus_ring::SharedRing;
@@ -56,6 +57,7 @@ pub(crate) struct Reconciler {
     queue: Queue,
     mover: Mover,
     options: ReconcilerOptions,
+    share: Share,
 }
 
 /// Counts of a pass, under the names of Swift's statistics.
@@ -140,13 +142,13 @@ fn context(clock: &dyn Clock) -> Context {
 }
 
 impl Reconciler {
-    pub(crate) fn new(parts: ReconcilerDeps, options: ReconcilerOptions) -> Self {
+    pub(crate) fn new(parts: ReconcilerDeps, options: ReconcilerOptions, share: Share) -> Self {
         let ReconcilerDeps { store, queue, objects } = parts;
         let placements =
             Placements::new(queue.client.clone(), queue.containers.clone(), queue.hash.clone());
         let reclaim_age = options.reclaim_age;
         let mover = Mover { store: store.clone(), placements, rings: objects, reclaim_age };
-        Self { store, queue, mover, options }
+        Self { store, queue, mover, options, share }
     }
 
     fn hash(&self) -> &HashConf {
@@ -159,7 +161,7 @@ impl Reconciler {
         let container = &object.container;
         let names =
             [object.account().as_str(), container.container.as_str(), object.object.as_str()];
-        self.options.share.takes(|processes| self.hash().hash(&names).modulo(processes))
+        self.share.takes(|processes| self.hash().hash(&names).modulo(processes))
     }
 
     /// Processes all containers of the queue: the newest first, which the account may not list yet.

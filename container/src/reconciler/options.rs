@@ -2,47 +2,40 @@
 //!
 //! They are in `[container-reconciler]` of `container-server.conf` or of a file of its own.
 
-use apus_daemon::config::{ConfigError, Section, Share};
+use std::time::Duration;
 
-/// The options, with Swift's names and defaults.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ReconcilerOptions {
-    /// Entries that are processed at the same time.
-    pub(crate) concurrency: usize,
-    /// The part of the queue that is this process's.
-    pub(crate) share: Share,
-    /// Seconds after which an object that no server has is given up, and an empty container of the
-    /// queue is removed.
-    pub(crate) reclaim_age: u64,
-}
+use apus_options::{number, options, whole};
 
-impl ReconcilerOptions {
-    /// Reads them.
-    pub(crate) fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
-        Ok(Self {
-            concurrency: section.concurrency(1)?,
-            share: Share::read(section)?,
-            reclaim_age: section.parse("reclaim_age", 604_800, "whole seconds")?,
-        })
+options! {
+    /// The options, with Swift's names and defaults.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct ReconcilerOptions {
+        /// Time between two passes over the queue of misplaced objects.
+        pub(crate) interval: Duration = number(30.0).unit("seconds"),
+        /// Entries that are processed at the same time.
+        pub(crate) concurrency: usize = whole(1).from(1),
+        /// Age after which an object that no server has is given up, and an empty container of the queue is removed.
+        pub(crate) reclaim_age: u64 = whole(604_800).unit("seconds"),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use apus_daemon::config::Conf;
+    use apus_daemon::config::{Conf, ConfigError, Share};
 
     use super::*;
 
-    fn read(text: &str) -> Result<ReconcilerOptions, ConfigError> {
+    fn read(text: &str) -> Result<(ReconcilerOptions, Share), ConfigError> {
         let conf = Conf::parse(&format!("[container-reconciler]\n{text}")).unwrap();
-        ReconcilerOptions::read(&conf.section("container-reconciler"))
+        let section = conf.section("container-reconciler");
+        Ok((ReconcilerOptions::read(&section)?, Share::read(&section)?))
     }
 
     #[test]
     fn defaults_are_swifts_and_invalid_values_are_named() {
-        let expected =
-            ReconcilerOptions { concurrency: 1, share: Share::default(), reclaim_age: 604_800 };
-        assert_eq!(read("").unwrap(), expected);
+        let interval = Duration::from_secs(30);
+        let expected = ReconcilerOptions { interval, concurrency: 1, reclaim_age: 604_800 };
+        assert_eq!(read("").unwrap(), (expected, Share::default()));
         for (text, word) in [
             ("concurrency = 0", "concurrency"),
             ("processes = 2\nprocess = 2", "process"),

@@ -24,6 +24,7 @@ mod local_client;
 mod mark;
 pub mod metadata;
 mod open;
+pub mod options;
 pub mod path;
 pub mod pending;
 pub mod quarantine;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use apus_daemon::PassRunner;
 use apus_daemon::config::{Conf, ConfigError};
+use apus_options::{number, options, whole};
 
 use crate::auditor::{Auditor, AuditorDeps};
 use crate::local_client::LocalClient;
@@ -35,28 +36,72 @@ pub fn replicator<K: Replica>(
     Ok(PassRunner::new(Replicator::<K>::new(deps, options), interval))
 }
 
-/// Seconds between two audits of all databases (Swift's).
-const AUDIT_INTERVAL_SECONDS: u64 = 1800;
+options! {
+    /// Options of `[account-auditor]`.
+    #[derive(Debug)]
+    pub struct AccountAuditorOptions {
+        /// Time between two audits of all databases.
+        interval: u64 = whole(1800).unit("seconds"),
+        /// Databases per second at most; 0 is unlimited.
+        accounts_per_second: f64 = number(200.0),
+    }
+}
+
+options! {
+    /// Options of `[container-auditor]`.
+    #[derive(Debug)]
+    pub struct ContainerAuditorOptions {
+        /// Time between two audits of all databases.
+        interval: u64 = whole(1800).unit("seconds"),
+        /// Databases per second at most; 0 is unlimited.
+        containers_per_second: f64 = number(200.0),
+    }
+}
+
+/// Options of a database auditor of either kind.
+#[derive(Debug, Clone, Copy)]
+pub struct AuditRate {
+    /// Time between two audits of all databases.
+    interval: Duration,
+    /// Databases per second at most; 0 is unlimited.
+    per_second: f64,
+}
+
+impl AuditRate {
+    /// Reads `[account-auditor]`.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn of_accounts(conf: &Conf) -> Result<Self, ConfigError> {
+        let options = AccountAuditorOptions::read(&conf.section("account-auditor"))?;
+        let interval = Duration::from_secs(options.interval);
+        Ok(Self { interval, per_second: options.accounts_per_second })
+    }
+
+    /// Reads `[container-auditor]`.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn of_containers(conf: &Conf) -> Result<Self, ConfigError> {
+        let options = ContainerAuditorOptions::read(&conf.section("container-auditor"))?;
+        let interval = Duration::from_secs(options.interval);
+        Ok(Self { interval, per_second: options.containers_per_second })
+    }
+}
 
 /// The auditor of a kind, on the devices of `server`. Options and defaults are Swift's
 /// (`swift/common/db_auditor.py`).
-///
-/// # Errors
-/// See [`ConfigError`].
 pub fn auditor<K: Replica>(
     server: &DatabaseServer<K>,
     local: LocalClient,
-    conf: &Conf,
-) -> Result<PassRunner, ConfigError> {
-    let section = conf.section(K::schema().auditor);
-    let interval = section.parse("interval", AUDIT_INTERVAL_SECONDS, "whole seconds")?;
-    let per_second = format!("{}_per_second", K::schema().directory);
+    rate: AuditRate,
+) -> PassRunner {
     let pass = Auditor::<K>::new(AuditorDeps {
         devices: server.deps.devices.clone(),
         broker: server.deps.broker.clone(),
         hash: server.deps.hash.clone(),
         local,
-        per_second: section.parse(&per_second, 200.0, "a number")?,
+        per_second: rate.per_second,
     });
-    Ok(PassRunner::new(pass, Duration::from_secs(interval)))
+    PassRunner::new(pass, rate.interval)
 }

@@ -3,15 +3,38 @@
 //! Swift's programs do not read this section. The key must never reach a log: [`ClusterKey`] has
 //! no `Display`, and its `Debug` does not show it.
 
-use crate::option_error::OptionError;
-use crate::ring_changes::RingChanges;
+use apus_options::{choice, options, text};
+
+use crate::option_error::{GivenOptions, OptionError};
+use crate::ring_changes::RingOptions;
 
 /// The section's name.
 pub const SECTION: &str = "apus";
 /// Shortest key, in bytes.
 const KEY_BYTES_MIN: usize = 32;
-/// All options of the section: a misspelt one must not leave a cluster open.
-const OPTIONS: [&str; 3] = ["cluster_key", "cluster_key_previous", "backend_auth"];
+
+options! {
+    /// Options of `[apus]` for the authentication of servers.
+    #[derive(Debug)]
+    pub struct BackendAuthOptions {
+        /// Key that all servers of the cluster share, with which they sign requests to each other: hexadecimal digits.
+        pub cluster_key: Option<String> = text("", KEY_EXPECTED)
+            .checked(is_key).unset("none: requests are not signed").secret(),
+        /// The previous key, which is still accepted while the key is changed.
+        pub cluster_key_previous: Option<String> = text("", KEY_EXPECTED)
+            .checked(is_key).unset("none").secret(),
+        /// Whether servers refuse requests of servers that are not signed.
+        pub backend_auth: Option<String> = choice("", &["signed", "open"])
+            .unset("`signed` with a key, `open` without"),
+    }
+}
+
+const KEY_EXPECTED: &str = "at least 64 hexadecimal digits (`openssl rand -hex 32` makes some)";
+const _: () = assert!(KEY_BYTES_MIN * 2 == 64);
+
+fn is_key(text: &str) -> bool {
+    ClusterKey::parse(text).is_some()
+}
 
 /// A secret that all nodes of a cluster share.
 #[derive(Clone)]
@@ -67,41 +90,27 @@ impl BackendAuth {
     /// # Errors
     /// An option that is not as expected, without the key.
     pub fn from_options(options: &[(&str, &str)]) -> Result<Self, OptionError> {
-        let known = [&OPTIONS[..], &RingChanges::OPTIONS].concat();
+        // A misspelt name must not leave a cluster open.
+        let known = BackendAuthOptions::OPTIONS.iter().chain(RingOptions::OPTIONS);
+        let known: Vec<&str> = known.map(|option| option.name).collect();
         if let Some((name, _)) = options.iter().find(|(name, _)| !known.contains(name)) {
             let expected = format!("one of {}", known.join(", "));
             return Err(OptionError::hidden(SECTION, name, &expected));
         }
-        let option = |name: &str| {
-            options.iter().find(|(key, _)| *key == name).map(|(_, value)| value.trim())
-        };
-        let key = |name: &str| {
-            let parse = |hex| {
-                ClusterKey::parse(hex).ok_or_else(|| {
-                    let expected = format!(
-                        "at least {} hexadecimal digits (`openssl rand -hex 32` makes some)",
-                        2 * KEY_BYTES_MIN
-                    );
-                    OptionError::hidden(SECTION, name, &expected)
-                })
-            };
-            option(name).map(parse).transpose()
-        };
-        let (current, previous) = (key("cluster_key")?, key("cluster_key_previous")?);
+        let given = BackendAuthOptions::read(&GivenOptions { section: SECTION, options })?;
+        let key = |text: Option<String>| text.as_deref().and_then(ClusterKey::parse);
+        let (current, previous) = (key(given.cluster_key), key(given.cluster_key_previous));
         if current.is_none() && previous.is_some() {
             let expected = "a cluster_key as well";
             return Err(OptionError::hidden(SECTION, "cluster_key_previous", expected));
         }
-        let mode = match (option("backend_auth"), &current) {
+        let mode = match (given.backend_auth.as_deref(), &current) {
             (Some("open"), _) | (None, None) => Mode::Open,
-            (Some("signed") | None, Some(_)) => Mode::Signed,
-            (Some("signed"), None) => {
+            (Some(_), None) => {
                 let expected = "a cluster_key as well";
                 return Err(OptionError::value(SECTION, "backend_auth", "signed", expected));
             }
-            (Some(other), _) => {
-                return Err(OptionError::value(SECTION, "backend_auth", other, "signed or open"));
-            }
+            (Some(_) | None, Some(_)) => Mode::Signed,
         };
         Ok(Self { mode, keys: current.into_iter().chain(previous).collect() })
     }

@@ -3,9 +3,9 @@
 //! Those that `[swift-constraints]` of `swift.conf` may change are in [`Constraints`], whose defaults
 //! are Swift's (`swift/common/constraints.py`); the others are constants. `/info` announces both.
 
-use std::str::FromStr;
+use apus_options::{OptionDeclaration, list, options, text, whole};
 
-use crate::option_error::OptionError;
+use crate::option_error::{GivenOptions, OptionError};
 
 /// The section of `swift.conf`.
 pub const SECTION: &str = "swift-constraints";
@@ -35,6 +35,54 @@ pub const S3_MIN_PART_SIZE: u64 = 5 * 1024 * 1024;
 pub const SLO_NESTING_MAX: usize = 10;
 
 const _: () = assert!(SLO_MAX_SEGMENTS <= S3_MAX_PARTS as usize);
+
+options! {
+    /// Options of `[swift-constraints]`, with Swift's names and defaults.
+    #[derive(Debug)]
+    pub struct ConstraintOptions {
+        /// Largest object in one PUT: by default 5 GiB and 2 bytes.
+        max_file_size: u64 = bytes(5_368_709_122, 1, i64::MAX as u64),
+        /// Longest metadata name, without the `X-Object-Meta-` prefix.
+        max_meta_name_length: usize = bytes(128, 1, BYTES_MAX),
+        /// Longest metadata value.
+        max_meta_value_length: usize = bytes(256, 1, BYTES_MAX),
+        /// Most metadata items on one resource.
+        max_meta_count: usize = whole(90).to(1024),
+        /// Names and values of all metadata of one resource.
+        max_meta_overall_size: usize = bytes(4096, 1, BYTES_MAX),
+        /// Longest header value.
+        max_header_size: usize = bytes(8192, 512, BYTES_MAX),
+        /// Longest request line.
+        max_request_line: usize = bytes(8192, 512, BYTES_MAX),
+        /// Headers in one request beyond those that Swift counts.
+        extra_header_count: usize = whole(0).to(1024),
+        /// Longest object name.
+        max_object_name_length: usize = bytes(1024, 1, NAME_BYTES_MAX[2] as u64),
+        /// Most rows in one container listing.
+        container_listing_limit: usize = whole(10_000).from(1).to(LISTING_MAX),
+        /// Most rows in one account listing.
+        account_listing_limit: usize = whole(10_000).from(1).to(LISTING_MAX),
+        /// Longest account name.
+        max_account_name_length: usize = bytes(256, 1, NAME_BYTES_MAX[0] as u64),
+        /// Longest container name.
+        max_container_name_length: usize = bytes(256, 1, NAME_BYTES_MAX[1] as u64),
+        /// Allowed first segments of a path.
+        valid_api_versions: Vec<String> =
+            list("v1,v1.0", "words between commas, v1 among them").checked(are_versions),
+        /// First character of accounts that clients cannot reach. It is in the names of queues, so no other one is supported.
+        auto_create_account_prefix: String =
+            text(".", "\".\", the only one that is supported").checked(is_account_prefix),
+    }
+}
+
+/// Most bytes of names, values and headers.
+const BYTES_MAX: u64 = 65_536;
+/// Most rows in a listing.
+const LISTING_MAX: u64 = 1_000_000;
+
+const fn bytes(default: u64, least: u64, most: u64) -> OptionDeclaration {
+    whole(default).unit("bytes").from(least).to(most)
+}
 
 /// The limits that a cluster may choose for its clients, by the names of their options.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +121,20 @@ pub struct Constraints {
 /// it is always the default, which is in the names of queues.
 const AUTO_CREATE_ACCOUNT_PREFIX: &str = ".";
 
+fn is_account_prefix(text: &str) -> bool {
+    text == AUTO_CREATE_ACCOUNT_PREFIX
+}
+
+/// Whether each version is a segment of a path. The storage URLs that authentication returns contain `v1`.
+fn are_versions(text: &str) -> bool {
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let words: Vec<&str> = words.collect();
+    let is_plain = |word: &&str| {
+        word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+    };
+    words.contains(&"v1") && words.iter().all(is_plain)
+}
+
 impl Default for Constraints {
     fn default() -> Self {
         Self {
@@ -94,77 +156,29 @@ impl Default for Constraints {
     }
 }
 
-/// A number from `least` to `most`.
-fn number<T: FromStr + PartialOrd + std::fmt::Display>(
-    name: &str,
-    text: &str,
-    (least, most): (T, T),
-) -> Result<T, OptionError> {
-    let parsed = text.trim().parse().ok().filter(|number| (&least..=&most).contains(&number));
-    parsed.ok_or_else(|| refused(name, text, &format!("a whole number from {least} to {most}")))
-}
-
-fn refused(name: &str, text: &str, expected: &str) -> OptionError {
-    OptionError::value(SECTION, name, text, expected)
-}
-
-/// The versions in a list; each is a segment of a path.
-fn versions(name: &str, text: &str) -> Result<Vec<String>, OptionError> {
-    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
-    let words: Vec<String> = words.map(str::to_owned).collect();
-    let is_plain = |word: &String| {
-        word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
-    };
-    match words.iter().any(|word| word == "v1") && words.iter().all(is_plain) {
-        true => Ok(words),
-        // The storage URLs that authentication returns contain it.
-        false => Err(refused(name, text, "words between commas, v1 among them")),
-    }
-}
-
 impl Constraints {
     /// From the options of `[swift-constraints]`. Unknown ones are ignored, as in Swift.
     ///
     /// # Errors
     /// An option whose value is not as expected.
     pub fn from_options(options: &[(&str, &str)]) -> Result<Self, OptionError> {
-        const COUNT: (usize, usize) = (0, 1_000_000);
-        const BYTES: (usize, usize) = (1, 65_536);
-        let [account, container, object] = NAME_BYTES_MAX;
-        let mut out = Self::default();
-        for (name, text) in options {
-            match *name {
-                "max_file_size" => out.max_file_size = number(name, text, (1, i64::MAX as u64))?,
-                "max_meta_name_length" => out.max_meta_name_length = number(name, text, BYTES)?,
-                "max_meta_value_length" => out.max_meta_value_length = number(name, text, BYTES)?,
-                "max_meta_count" => out.max_meta_count = number(name, text, (0, 1024))?,
-                "max_meta_overall_size" => out.max_meta_overall_size = number(name, text, BYTES)?,
-                "max_header_size" => out.max_header_size = number(name, text, (512, BYTES.1))?,
-                "max_request_line" => out.max_request_line = number(name, text, (512, BYTES.1))?,
-                "max_object_name_length" => {
-                    out.max_object_name_length = number(name, text, (1, object))?;
-                }
-                "container_listing_limit" => {
-                    out.container_listing_limit = number(name, text, (1, COUNT.1))?;
-                }
-                "account_listing_limit" => {
-                    out.account_listing_limit = number(name, text, (1, COUNT.1))?;
-                }
-                "max_account_name_length" => {
-                    out.max_account_name_length = number(name, text, (1, account))?;
-                }
-                "max_container_name_length" => {
-                    out.max_container_name_length = number(name, text, (1, container))?;
-                }
-                "valid_api_versions" => out.valid_api_versions = versions(name, text)?,
-                "extra_header_count" => out.extra_header_count = number(name, text, (0, 1024))?,
-                "auto_create_account_prefix" if text.trim() != AUTO_CREATE_ACCOUNT_PREFIX => {
-                    return Err(refused(name, text, "\".\", the only one that is supported"));
-                }
-                _ => {}
-            }
-        }
-        Ok(out)
+        let given = ConstraintOptions::read(&GivenOptions { section: SECTION, options })?;
+        Ok(Self {
+            max_file_size: given.max_file_size,
+            max_meta_name_length: given.max_meta_name_length,
+            max_meta_value_length: given.max_meta_value_length,
+            max_meta_count: given.max_meta_count,
+            max_meta_overall_size: given.max_meta_overall_size,
+            max_header_size: given.max_header_size,
+            max_request_line: given.max_request_line,
+            max_object_name_length: given.max_object_name_length,
+            container_listing_limit: given.container_listing_limit,
+            account_listing_limit: given.account_listing_limit,
+            max_account_name_length: given.max_account_name_length,
+            max_container_name_length: given.max_container_name_length,
+            valid_api_versions: given.valid_api_versions,
+            extra_header_count: given.extra_header_count,
+        })
     }
 
     /// Most headers in a request: Swift's 90 metadata items and ample room for the rest.

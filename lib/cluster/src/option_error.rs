@@ -1,4 +1,6 @@
-//! The error of an option in `swift.conf` that cannot be used.
+//! The error of an option in `swift.conf` that cannot be used, and the source of its options.
+
+use apus_options::{OptionDeclaration, OptionSource};
 
 /// An option with a value that is not as expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +34,34 @@ impl OptionError {
             option: option.to_owned(),
             value: None,
             expected: expected.to_owned(),
+        }
+    }
+}
+
+/// The options of a section of `swift.conf`.
+pub(crate) struct GivenOptions<'a> {
+    /// The section.
+    pub(crate) section: &'a str,
+    /// Names and values.
+    pub(crate) options: &'a [(&'a str, &'a str)],
+}
+
+impl OptionSource for GivenOptions<'_> {
+    type Error = OptionError;
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.options.iter().find(|(known, _)| *known == name).map(|(_, value)| value.trim())
+    }
+
+    fn refuse(&self, name: &str, value: &str, expected: &str) -> OptionError {
+        OptionError::value(self.section, name, value, expected)
+    }
+
+    fn refuse_declared(&self, declaration: &OptionDeclaration, value: &str) -> OptionError {
+        let (name, expected) = (declaration.name, declaration.expected());
+        match declaration.is_secret || (value.is_empty() && self.text(name).is_none()) {
+            true => OptionError::hidden(self.section, name, &expected),
+            false => self.refuse(name, value, &expected),
         }
     }
 }

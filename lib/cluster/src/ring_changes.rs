@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use apus_options::{address, number, options};
+
 use crate::backend_auth::SECTION;
-use crate::option_error::OptionError;
+use crate::option_error::{GivenOptions, OptionError};
 
 /// How the servers of a cluster learn of new rings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +25,29 @@ pub struct RingChanges {
 
 /// How often others are asked for rings by default.
 const FETCH_DEFAULT: Duration = Duration::from_secs(60);
-/// The option that may be 0.
-const FETCH_INTERVAL: &str = "ring_fetch_interval";
+
+options! {
+    /// Options of `[apus]` for new rings.
+    #[derive(Debug)]
+    pub struct RingOptions {
+        /// Time between two checks whether ring files have changed.
+        ring_check_interval: Duration = number(15.0).unit("seconds").between(0.01, 1e6),
+        /// How long a proxy also reads from the previous primaries. Within this time a new ring must be on all nodes.
+        ring_overlap: Duration = number(3600.0).unit("seconds").between(0.01, 1e6),
+        /// Time between two requests for newer rings to some other nodes; 0 for never.
+        ring_fetch_interval: Option<Duration> = number(60.0)
+            .unit("seconds from 0.01 to 1000000, or 0 for never")
+            .checked(is_fetch_interval)
+            .unset("60; never in an open cluster")
+            .example("60"),
+        /// Where the ring manager listens, if the cluster has one.
+        ring_manager: Option<SocketAddr> = address().example("10.0.0.1:6203"),
+    }
+}
+
+fn is_fetch_interval(text: &str) -> bool {
+    text.parse().is_ok_and(|seconds: f64| seconds == 0.0 || (0.01..=1e6).contains(&seconds))
+}
 
 impl Default for RingChanges {
     fn default() -> Self {
@@ -38,45 +61,17 @@ impl Default for RingChanges {
 }
 
 impl RingChanges {
-    /// Names of its options.
-    pub const OPTIONS: [&str; 4] =
-        ["ring_check_interval", "ring_overlap", FETCH_INTERVAL, "ring_manager"];
-
     /// From the options of the section `[apus]`.
     ///
     /// # Errors
     /// An option whose value is not as expected.
     pub(crate) fn from_options(options: &[(&str, &str)]) -> Result<Self, OptionError> {
-        let seconds = |name: &str, default: Duration| {
-            let given = options.iter().find(|(key, _)| *key == name);
-            let Some((_, text)) = given else { return Ok(default) };
-            let may_be_off = name == FETCH_INTERVAL;
-            let good =
-                |seconds: &f64| (0.01..=1e6).contains(seconds) || (may_be_off && *seconds == 0.0);
-            let parsed = text.trim().parse().ok().filter(good);
-            parsed.map(Duration::from_secs_f64).ok_or_else(|| {
-                let expected = match may_be_off {
-                    true => "seconds from 0.01 to 1000000, or 0 for never",
-                    false => "seconds from 0.01 to 1000000",
-                };
-                OptionError::value(SECTION, name, text, expected)
-            })
-        };
-        let manager = options.iter().find(|(key, _)| *key == "ring_manager");
-        let manager = manager.map(|(_, text)| {
-            text.trim().parse().map_err(|_| {
-                OptionError::value(SECTION, "ring_manager", text, "an IP address and a port")
-            })
-        });
-        let default = Self::default();
+        let given = RingOptions::read(&GivenOptions { section: SECTION, options })?;
         Ok(Self {
-            check_interval: seconds("ring_check_interval", default.check_interval)?,
-            overlap: seconds("ring_overlap", default.overlap)?,
-            fetch_interval: match options.iter().any(|(key, _)| *key == FETCH_INTERVAL) {
-                true => Some(seconds(FETCH_INTERVAL, Duration::ZERO)?),
-                false => None,
-            },
-            manager: manager.transpose()?,
+            check_interval: given.ring_check_interval,
+            overlap: given.ring_overlap,
+            fetch_interval: given.ring_fetch_interval,
+            manager: given.ring_manager,
         })
     }
 

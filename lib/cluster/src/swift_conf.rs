@@ -2,12 +2,47 @@
 
 use std::sync::Arc;
 
-use crate::backend_auth::{self, BackendAuth};
-use crate::constraints::{self, Constraints};
+use apus_options::{FileDeclaration, SectionDeclaration, choice, flag, list, options, text};
+
+use crate::backend_auth::{self, BackendAuth, BackendAuthOptions};
+use crate::constraints::{self, ConstraintOptions, Constraints};
 use crate::hashed_path::HashConf;
-use crate::option_error::OptionError;
+use crate::option_error::{GivenOptions, OptionError};
 use crate::policy::{Policies, Policy, PolicyError, PolicyType};
-use crate::ring_changes::RingChanges;
+use crate::ring_changes::{RingChanges, RingOptions};
+
+const HASH_SECTION: &str = "swift-hash";
+
+/// The file `swift.conf`.
+pub static SWIFT_FILE: FileDeclaration = FileDeclaration {
+    name: "swift.conf",
+    sentence: "Settings that must be the same on all nodes of a cluster.",
+    common: &[],
+    sections: &[
+        SectionDeclaration::plain(
+            HASH_SECTION,
+            "Placement of data. At least one of the two must be set.",
+            &[SwiftHashOptions::OPTIONS],
+        )
+        .with_lines(&["swift_hash_path_suffix = changeme", "swift_hash_path_prefix = changeme"]),
+        SectionDeclaration::plain(
+            "storage-policy:<index>",
+            "A storage policy; one section for each.",
+            &[StoragePolicyOptions::OPTIONS],
+        )
+        .with_lines(&["name = gold", "default = yes"]),
+        SectionDeclaration::plain(
+            backend_auth::SECTION,
+            "Settings of Apus. Swift's programs do not read this section.",
+            &[BackendAuthOptions::OPTIONS, RingOptions::OPTIONS],
+        ),
+        SectionDeclaration::plain(
+            constraints::SECTION,
+            "Limits for clients.",
+            &[ConstraintOptions::OPTIONS],
+        ),
+    ],
+};
 
 /// Settings that must be the same on all nodes of a cluster.
 #[derive(Debug, Clone)]
@@ -44,35 +79,49 @@ pub enum SwiftConfError {
     EmptyHashPath,
 }
 
+options! {
+    /// Options of `[swift-hash]`. They must never change once there is data.
+    #[derive(Debug)]
+    pub struct SwiftHashOptions {
+        /// Random text before every path that is hashed. It must never change once there is data.
+        swift_hash_path_prefix: String = text("", "a text that never changes").secret(),
+        /// Random text after every path that is hashed. It must never change once there is data.
+        swift_hash_path_suffix: String = text("", "a text that never changes").secret(),
+    }
+}
+
+options! {
+    /// Options of `[storage-policy:<index>]`.
+    #[derive(Debug)]
+    pub struct StoragePolicyOptions {
+        /// Name of the policy, for clients.
+        name: String = text("", "a name").unset("none: it must be set").example("gold"),
+        /// Other names, between commas.
+        aliases: Vec<String> = list("", "names between commas"),
+        /// Whether containers that name no policy get this one.
+        default: bool = flag(false),
+        /// Whether new containers may no longer have this policy.
+        deprecated: bool = flag(false),
+        /// How objects are kept.
+        policy_type: String = choice("replication", &["replication", "erasure_coding"]),
+    }
+}
+
 /// The policy of a section `[storage-policy:<index>]`.
 fn policy(section: &str, index: &str, options: &[(&str, &str)]) -> Result<Policy, SwiftConfError> {
-    let option =
-        |name: &str| options.iter().find(|(key, _)| *key == name).map(|(_, value)| value.trim());
     let index = index.trim();
     let index = index.parse().map_err(|_| SwiftConfError::PolicyIndex(index.to_owned()))?;
-    let yes = |name| {
-        option(name).is_some_and(|value| {
-            let value = value.to_ascii_lowercase();
-            matches!(value.as_str(), "yes" | "true" | "on" | "1" | "t" | "y")
-        })
-    };
-    let policy_type = match option("policy_type").unwrap_or("replication") {
-        "replication" => PolicyType::Replication,
-        "erasure_coding" => PolicyType::ErasureCoding,
-        other => {
-            let expected = "replication or erasure_coding";
-            return Err(OptionError::value(section, "policy_type", other, expected).into());
-        }
-    };
-    let name = option("name").ok_or_else(|| OptionError::hidden(section, "name", "a name"))?;
-    let aliases = option("aliases").unwrap_or_default().split(',').map(str::trim);
+    let given = StoragePolicyOptions::read(&GivenOptions { section, options })?;
     Ok(Policy {
         index,
-        name: name.to_owned(),
-        aliases: aliases.filter(|alias| !alias.is_empty()).map(str::to_owned).collect(),
-        is_default: yes("default"),
-        is_deprecated: yes("deprecated"),
-        policy_type,
+        name: given.name,
+        aliases: given.aliases,
+        is_default: given.default,
+        is_deprecated: given.deprecated,
+        policy_type: match given.policy_type.as_str() {
+            "erasure_coding" => PolicyType::ErasureCoding,
+            _ => PolicyType::Replication,
+        },
     })
 }
 
@@ -90,13 +139,10 @@ impl SwiftConf {
         let mut rings = RingChanges::default();
         let mut constraints = Constraints::default();
         for (section, options) in sections {
-            let option = |name: &str| {
-                options.iter().find(|(key, _)| *key == name).map(|(_, value)| value.trim())
-            };
-            if section == "swift-hash" {
-                let bytes = |name| option(name).unwrap_or_default().as_bytes().to_vec();
-                hash.prefix = bytes("swift_hash_path_prefix");
-                hash.suffix = bytes("swift_hash_path_suffix");
+            if section == HASH_SECTION {
+                let given = SwiftHashOptions::read(&GivenOptions { section, options: &options })?;
+                hash.prefix = given.swift_hash_path_prefix.into_bytes();
+                hash.suffix = given.swift_hash_path_suffix.into_bytes();
             } else if section == constraints::SECTION {
                 constraints = Constraints::from_options(&options)?;
             } else if section == backend_auth::SECTION {

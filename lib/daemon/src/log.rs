@@ -7,6 +7,7 @@
 use std::fmt;
 use std::path::Path;
 
+use apus_options::{options, text};
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
@@ -114,23 +115,38 @@ where
     }
 }
 
-/// `log_level`, in Swift's words, as a level of `tracing`.
+options! {
+    /// What is logged.
+    #[derive(Debug)]
+    pub struct LogOptions {
+        /// The least level that is logged.
+        pub log_level: String =
+            text("INFO", "DEBUG, INFO, NOTICE, WARNING, ERROR or CRITICAL").checked(is_level),
+    }
+}
+
+/// Swift's word for a level as a level of `tracing`.
+fn level_of(text: &str) -> Option<&'static str> {
+    match text.to_ascii_uppercase().as_str() {
+        "DEBUG" => Some("debug"),
+        "INFO" | "NOTICE" => Some("info"),
+        "WARN" | "WARNING" => Some("warn"),
+        "ERROR" | "CRITICAL" => Some("error"),
+        _ => None,
+    }
+}
+
+fn is_level(text: &str) -> bool {
+    level_of(text).is_some()
+}
+
+/// `log_level` as a level of `tracing`.
 ///
 /// # Errors
-/// When it is not one of them.
+/// When it is not one of Swift's words.
 pub fn level(section: &Section<'_>) -> Result<&'static str, ConfigError> {
-    let text = section.get("log_level").unwrap_or("INFO");
-    match text.to_ascii_uppercase().as_str() {
-        "DEBUG" => Ok("debug"),
-        "INFO" | "NOTICE" => Ok("info"),
-        "WARN" | "WARNING" => Ok("warn"),
-        "ERROR" | "CRITICAL" => Ok("error"),
-        _ => Err(section.refuse(
-            "log_level",
-            text,
-            "DEBUG, INFO, NOTICE, WARNING, ERROR or CRITICAL",
-        )),
-    }
+    let options = LogOptions::read(section)?;
+    Ok(level_of(&options.log_level).unwrap_or("info"))
 }
 
 #[cfg(test)]

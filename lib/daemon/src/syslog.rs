@@ -6,8 +6,9 @@
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use apus_options::{options, path, port, text};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -36,8 +37,36 @@ const FACILITIES: [(&str, u8); 20] = [
     ("LOCAL6", 22),
     ("LOCAL7", 23),
 ];
-/// Syslog's port.
-const UDP_PORT: u16 = 514;
+/// `LOG_LOCAL0`.
+const USUAL_FACILITY: u8 = 16;
+
+options! {
+    /// Where logs go that a process under the name of one of Swift's programs writes.
+    #[derive(Debug)]
+    pub struct SyslogOptions {
+        /// Name of the program in syslog.
+        log_name: Option<String> = text("", "a name").unset("the name of the role"),
+        /// Facility of syslog.
+        log_facility: String = text("LOG_LOCAL0", "LOG_LOCAL0 or the like").checked(is_facility),
+        /// Socket of syslog on this machine. Without it, logs go to 127.0.0.1 by UDP.
+        log_address: PathBuf = path("/dev/log", "a socket"),
+        /// Host to which logs go by UDP instead.
+        log_udp_host: Option<String> =
+            text("", "a host").unset("none").example("10.0.0.9"),
+        /// Port of that host.
+        log_udp_port: u16 = port(514),
+    }
+}
+
+/// The number of a facility, with or without `LOG_`.
+fn facility_number(text: &str) -> Option<u8> {
+    let word = text.trim_start_matches("LOG_");
+    FACILITIES.iter().find(|(known, _)| *known == word).map(|(_, number)| *number)
+}
+
+fn is_facility(text: &str) -> bool {
+    facility_number(text).is_some()
+}
 
 #[derive(Debug)]
 enum Socket {
@@ -60,14 +89,10 @@ impl Syslog {
     /// # Errors
     /// An option that is not as expected, or a socket that cannot be opened.
     pub fn from_options(section: &Section<'_>, name: &str) -> Result<Self, ConfigError> {
-        let facility = section.get("log_facility").unwrap_or("LOG_LOCAL0");
-        let word = facility.trim_start_matches("LOG_");
-        let known = FACILITIES.iter().find(|(known, _)| *known == word);
-        let (_, number) = known
-            .ok_or_else(|| section.refuse("log_facility", facility, "LOG_LOCAL0 or the like"))?;
-        let address = Path::new(section.get("log_address").unwrap_or("/dev/log"));
-        let port = section.parse("log_udp_port", UDP_PORT, "a port")?;
-        let host = section.get("log_udp_host").filter(|host| !host.is_empty());
+        let options = SyslogOptions::read(section)?;
+        let facility = facility_number(&options.log_facility).unwrap_or(USUAL_FACILITY);
+        let (address, port) = (options.log_address.as_path(), options.log_udp_port);
+        let host = options.log_udp_host.as_deref().filter(|host| !host.is_empty());
         let failed = |source| ConfigError::Log { target: "syslog".to_owned(), source };
         let socket = if host.is_none() && address.exists() {
             let socket = UnixDatagram::unbound().map_err(failed)?;
@@ -86,8 +111,8 @@ impl Syslog {
             socket.set_nonblocking(true).map_err(failed)?;
             Socket::Udp(socket, to)
         };
-        let name = section.get("log_name").unwrap_or(name).to_owned();
-        Ok(Self { socket, facility: *number, name })
+        let name = options.log_name.unwrap_or_else(|| name.to_owned());
+        Ok(Self { socket, facility, name })
     }
 }
 

@@ -45,7 +45,7 @@ const KEY_PLACE: (&str, &str) = ("<name of the key>", "<the key>");
 fn template(text: &str, conf: &Conf) -> Option<String> {
     let is_shared =
         |name: &str| name == "DEFAULT" || SECTIONS.contains(&name) || name.starts_with(POLICY);
-    let key = conf.section(backend_auth::SECTION).get(SECRET)?;
+    let key = conf.section(backend_auth::SECTION).text(SECRET)?;
     if key.is_empty() || conf.sections().any(|(name, _)| !is_shared(name)) {
         return None;
     }
@@ -123,7 +123,7 @@ impl Facts {
         let is_meant = |text: &String| {
             Conf::parse(text).is_ok_and(|conf| {
                 Self::of(&conf).sections == self.sections
-                    && conf.section(backend_auth::SECTION).get(SECRET) == Some(key)
+                    && conf.section(backend_auth::SECTION).text(SECRET) == Some(key)
             })
         };
         copied.filter(is_meant).unwrap_or_else(|| self.composed(key))
@@ -257,7 +257,7 @@ mod tests {
         let written = read.text(KEY);
         let conf = Conf::parse(&written).unwrap();
         assert_eq!(Facts::of(&conf), read);
-        assert_eq!(conf.section("apus").get("cluster_key"), Some(KEY));
+        assert_eq!(conf.section("apus").text("cluster_key"), Some(KEY));
     }
 
     #[test]

@@ -10,13 +10,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use apus_cluster::{SwiftConf, backend_auth, policy::PolicyType};
-use apus_daemon::config::{Conf, Section};
+use apus_cluster::backend_auth::{self, BackendAuthOptions};
+use apus_cluster::{SwiftConf, policy::PolicyType};
+use apus_daemon::config::{BindOptions, Conf, ConfigError, Section};
 use apus_membership::swift_conf;
 use apus_ring::SharedRing;
 use apus_store::quorum::Rings;
 
 use super::role::{Roles, Server};
+use super::start::ProcessOptions;
 
 /// Swift's default for `swift_dir`.
 const SWIFT_DIR: &str = "/etc/swift";
@@ -49,8 +51,8 @@ impl Place {
             (Some(server), ..) => section_of(&conf, "", server),
             (None, ..) => conf.section("DEFAULT"),
         };
-        let swift_dir = match section.get("swift_dir") {
-            Some(given) => PathBuf::from(given),
+        let swift_dir = match ProcessOptions::read(&section)?.swift_dir {
+            Some(given) => given,
             None if parent.join("swift.conf").exists() => parent.to_owned(),
             None => PathBuf::from(SWIFT_DIR),
         };
@@ -120,7 +122,9 @@ impl Place {
         let path = self.swift_conf_path();
         let conf = Conf::read(&path)?;
         if !conf.sections().any(|(name, _)| name == backend_auth::SECTION)
-            || conf.section(backend_auth::SECTION).get("backend_auth").is_some()
+            || BackendAuthOptions::read(&conf.section(backend_auth::SECTION))?
+                .backend_auth
+                .is_some()
         {
             return Ok(());
         }
@@ -184,9 +188,9 @@ pub(crate) fn section_of<'a>(conf: &'a Conf, role: &str, server: Server) -> Sect
 }
 
 /// `bind_ip` and `bind_port`.
-pub(crate) fn bind_address(section: &Section<'_>, server: Server) -> Result<SocketAddr, String> {
-    let ip = section.get("bind_ip").unwrap_or("127.0.0.1");
-    let port = section.parse("bind_port", server.default_port(), "a port")?;
-    let ip = ip.parse().map_err(|_| section.refuse("bind_ip", ip, "an IP address"))?;
-    Ok(SocketAddr::new(ip, port))
+pub(crate) fn bind_address(
+    section: &Section<'_>,
+    server: Server,
+) -> Result<SocketAddr, ConfigError> {
+    Ok(BindOptions::read(section)?.address(server.default_port()))
 }

@@ -5,6 +5,8 @@
 //! would be accepted, or objects stored, that should not be.
 
 use apus_daemon::config::{Conf, Section};
+use apus_options::{flag, options, text};
+use apus_proxy::auth::tempauth::{TempAuthOptions, USERS};
 
 /// Support of a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,8 +76,27 @@ const FILTERS: [(&str, FilterSupport); 46] = [
     ("gauth", Refused(AUTHENTICATES)),
 ];
 
-/// `[app:proxy-server] leave_out_filters = <name> …`: filters that the operator wants to do without.
+/// The name of the option [`PipelineOptions::leave_out_filters`].
 const LEAVE_OUT: &str = "leave_out_filters";
+
+options! {
+    /// Options of `[app:proxy-server]` for the pipeline.
+    #[derive(Debug)]
+    pub struct PipelineOptions {
+        /// Filters of the pipeline that are not supported here and that the operator wants to do without, separated by blanks or commas.
+        leave_out_filters: String = text("", "names of filters"),
+    }
+}
+
+options! {
+    /// Options of `[pipeline:main]`.
+    #[derive(Debug)]
+    pub struct MainPipelineOptions {
+        /// The filters that are on, and the server.
+        pipeline: Option<String> = text("", "filters, and the server as the last word")
+            .unset("every filter that is supported"),
+    }
+}
 
 /// The sections of the filters that are on.
 #[derive(Debug, PartialEq, Eq)]
@@ -94,7 +115,7 @@ pub(super) struct Pipeline {
 
 /// The entry point of a filter, from the `use` of its section.
 fn entry_point(section: &Section<'_>, name: &str) -> String {
-    let given = section.get("use").or_else(|| section.get("paste.filter_factory"));
+    let given = section.text("use").or_else(|| section.text("paste.filter_factory"));
     let entry = match given {
         Some(given) if given.starts_with("egg:") => {
             given.rsplit_once('#').map_or(given, |(_, entry)| entry)
@@ -120,7 +141,7 @@ impl Pipeline {
     pub(super) fn read(conf: &Conf) -> Result<Self, String> {
         let section = conf.section("pipeline:main");
         let named = |name: &str| Some(format!("filter:{name}"));
-        let Some(text) = section.get("pipeline") else {
+        let Some(text) = MainPipelineOptions::read(&section)?.pipeline else {
             return Ok(Self {
                 tempauth: named("tempauth"),
                 s3api: named("s3api"),
@@ -129,8 +150,9 @@ impl Pipeline {
                 is_given: false,
             });
         };
-        let left_out = conf.section("app:proxy-server").get(LEAVE_OUT).unwrap_or_default();
-        let left_out: Vec<&str> = left_out.split([' ', ',', '\n', '\t']).collect();
+        let text = text.as_str();
+        let options = PipelineOptions::read(&conf.section("app:proxy-server"))?;
+        let left_out: Vec<&str> = options.leave_out_filters.split([' ', ',', '\n', '\t']).collect();
         let mut found =
             Self { tempauth: None, s3api: None, slo: None, symlink: None, is_given: true };
         let mut names: Vec<&str> = text.split_whitespace().collect();
@@ -202,15 +224,14 @@ const SAMPLE_KEYS: [(&str, &str); 8] = [
     ("user_test_tester6", "testing6"),
 ];
 
-/// Options of tempauth that have an effect here, in addition to the users.
-const TEMPAUTH: [&str; 6] = [
-    "use",
-    "reseller_prefix",
-    "token_key",
-    "storage_url_scheme",
-    "failed_sign_ins_per_minute",
-    ALLOW_SAMPLE_KEYS,
-];
+options! {
+    /// Options of `[filter:tempauth]` for its users.
+    #[derive(Debug)]
+    pub struct SampleKeyOptions {
+        /// Accept users with the keys of Swift's sample, which are public. For tests.
+        allow_sample_keys: bool = flag(false),
+    }
+}
 
 /// The options of tempauth's section that have an effect; the others are reported.
 ///
@@ -226,13 +247,11 @@ pub(super) fn tempauth_options<'a>(
 ) -> Result<Vec<(&'a str, &'a str)>, String> {
     let Some(name) = &pipeline.tempauth else { return Ok(Vec::new()) };
     let section = conf.section(name);
-    let allowed = section.flag(ALLOW_SAMPLE_KEYS, false)?;
+    let allowed = SampleKeyOptions::read(&section)?.allow_sample_keys;
     let all = conf.sections().filter(|(known, _)| known == name).flat_map(|(_, options)| options);
     let mut options = Vec::new();
     let mut samples = Vec::new();
     for (option, value) in all.filter(|(option, _)| has_effect(option)) {
-        // Marks it as known.
-        let _ = section.get(option);
         let key = value.split_whitespace().next().unwrap_or_default();
         if SAMPLE_KEYS.contains(&(option, key)) {
             samples.push(option);
@@ -252,7 +271,7 @@ pub(super) fn tempauth_options<'a>(
 }
 
 fn has_effect(option: &str) -> bool {
-    option.starts_with("user_") || option.starts_with("user64_") || TEMPAUTH.contains(&option)
+    USERS.iter().chain(TempAuthOptions::OPTIONS).any(|known| known.is_named(option))
 }
 
 #[cfg(test)]
@@ -328,7 +347,7 @@ mod tests {
             assert!(error.contains(option) && !error.contains(&format!("\"{key}\"")), "{error}");
             assert!(options("", &line, false).is_err());
             assert_eq!(options("", &line, true), Ok(1));
-            assert_eq!(options(swifts, &format!("{line}\nallow_sample_keys = yes"), true), Ok(2));
+            assert_eq!(options(swifts, &format!("{line}\nallow_sample_keys = yes"), true), Ok(1));
             assert_eq!(options(swifts, &format!("{option} = another .admin"), true), Ok(1));
         }
         let off = "[pipeline:main]\npipeline = copy proxy-server\n";

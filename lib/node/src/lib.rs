@@ -4,6 +4,7 @@
 mod client_limits;
 mod conf;
 pub mod counts;
+pub mod declarations;
 mod device_lock;
 mod filters;
 mod middleware;
@@ -30,7 +31,7 @@ use apus_daemon::systemd::{State, notify};
 pub use conf::Place;
 pub use node::Node;
 pub use role::{DAEMONS, Roles, Server};
-pub use start::{RunOptions, become_named};
+pub use start::{ProcessOptions, RunOptions, become_named};
 
 /// A walk through a disk that hangs must not keep a process for longer.
 const HANGING_MAX: Duration = Duration::from_secs(5);

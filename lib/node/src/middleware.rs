@@ -17,6 +17,7 @@ use apus_daemon::metrics::{Counted, MetricsHttp};
 use apus_daemon::recon_http::{ReconHttp, ReconParts};
 use apus_daemon::serve::Callers;
 use apus_membership::{JoinDeps, JoinHttp};
+use apus_options::{address, flag, list, options, whole};
 use apus_ring::{Local, SharedRing};
 use apus_wire::signed::Guard;
 use apus_wire::signed::seal::Sealed;
@@ -29,9 +30,35 @@ use super::node::Builder;
 use super::role::Server;
 use super::storage::DeviceSettings;
 
-/// Default of `bind_timeout`: how long to wait for an address in use (30 in Swift's servers; here no
-/// process keeps an address for long).
-const BIND_SECONDS: u64 = 1;
+options! {
+    /// The socket of a server.
+    #[derive(Debug)]
+    pub struct SocketOptions {
+        /// How long to wait for an address in use. Swift's default is 30; here no process keeps an address for long.
+        bind_timeout: u64 = whole(1).unit("seconds"),
+    }
+}
+
+options! {
+    /// How other nodes reach a storage server.
+    #[derive(Debug)]
+    pub struct ReachOptions {
+        /// Whether the server opens its socket. In a process with a proxy and all servers of a cluster it can be called without.
+        listen: Option<bool> = flag(true).unset("true; false in `apus saio`").example("true"),
+        /// Addresses under which rings have this server in addition to those of its sockets: names, or addresses that a network translates.
+        reached_as: Vec<String> = list("", "addresses between commas"),
+    }
+}
+
+options! {
+    /// The metrics of a process with a proxy.
+    #[derive(Debug)]
+    pub struct MetricsOptions {
+        /// Address at which metrics are served. The proxy's own port is for clients, for which `/metrics` is a bucket.
+        metrics_bind: Option<SocketAddr> = address().example("127.0.0.1:9100"),
+    }
+}
+
 const BIND_AGAIN: Duration = Duration::from_millis(20);
 /// Paths whose responses are sealed: those for nodes that join, and for drains.
 const SEALED: &[&str] = &["/apus/join", "/apus/device/", "/recon/"];
@@ -46,8 +73,8 @@ impl Builder<'_> {
         what: &str,
         section: &Section<'_>,
     ) -> Result<TcpListener, String> {
-        let seconds = section.parse("bind_timeout", BIND_SECONDS, "whole seconds")?;
-        let until = Instant::now() + Duration::from_secs(seconds);
+        let options = SocketOptions::read(section)?;
+        let until = Instant::now() + Duration::from_secs(options.bind_timeout);
         let inherited = self.sockets.as_mut().and_then(|inherited| inherited.take(bind));
         let mut listener = match inherited {
             Some(inherited) => TcpListener::from_std(inherited),
@@ -129,7 +156,8 @@ impl Builder<'_> {
     ) -> Result<(), String> {
         let section = conf.section(&format!("app:{}-server", server.name()));
         let bind = bind_address(&section, server)?;
-        let listens = section.flag("listen", self.listens)?;
+        let reach = ReachOptions::read(&section)?;
+        let listens = reach.listen.unwrap_or(self.listens);
         let metrics = self.node.metrics.clone();
         let count = |handler| Arc::new(Counted::new(handler, server.name(), metrics.clone()));
         if server == Server::Proxy {
@@ -165,7 +193,7 @@ impl Builder<'_> {
                 };
                 let join = Arc::new(JoinHttp::new(Arc::new(metrics), join));
                 let sealed = Sealed::new(join, &self.cluster.backend_auth, SEALED);
-                self.guarded(Arc::new(sealed), &section)
+                self.guarded(Arc::new(sealed), reach)
             }
         };
         let callers = match self.cluster.backend_auth.mode {
@@ -177,13 +205,9 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// `metrics_bind = <address>:<port>` of the proxy. Its own port is for clients, for which
-    /// `/metrics` is a bucket, and which must not read the metrics.
+    /// `metrics_bind = <address>:<port>` of the proxy.
     async fn serve_metrics(&mut self, section: &Section<'_>) -> Result<(), String> {
-        let Some(text) = section.get("metrics_bind") else { return Ok(()) };
-        let bind = text
-            .parse()
-            .map_err(|_| section.refuse("metrics_bind", text, "an IP address and a port"))?;
+        let Some(bind) = MetricsOptions::read(section)?.metrics_bind else { return Ok(()) };
         let listener = self.listen(bind, "metrics", section).await?;
         let handler = Arc::new(MetricsHttp::new(None, self.node.metrics.clone()));
         self.node.open_listeners.push((listener, handler, Callers::Plain));
@@ -203,11 +227,9 @@ impl Builder<'_> {
         })
     }
 
-    /// A storage server as others reach it. `reached_as`: addresses under which rings have it,
-    /// in addition to those of its sockets (names, or addresses that a network translates).
-    fn guarded(&self, handler: SharedHandler, section: &Section<'_>) -> SharedHandler {
-        let names = section.get("reached_as").unwrap_or_default().split(',').map(str::trim);
-        let names = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    /// A storage server as others reach it.
+    fn guarded(&self, handler: SharedHandler, reach: ReachOptions) -> SharedHandler {
+        let names = reach.reached_as.into_iter().collect();
         Arc::new(Guard::new(handler, &self.cluster.backend_auth, self.clock.clone(), names))
     }
 

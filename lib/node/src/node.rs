@@ -120,11 +120,7 @@ impl Builder<'_> {
             let handler = self.owned(server, &conf, handler).await?;
             self.serve(server, &conf, handler).await?;
         }
-        // These options were read when the process started.
-        super::start::note_options(&conf, server, self.roles);
-        for warning in conf.unused() {
-            tracing::warn!("{warning}");
-        }
+        super::declarations::warn(&conf, server);
         Ok(())
     }
 

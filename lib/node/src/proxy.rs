@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use apus_daemon::config::{Conf, Section};
+use apus_daemon::config::Conf;
 use apus_daemon::http::SharedHandler;
+use apus_options::{flag, list, options, text, whole};
 use apus_proxy::auth::authorize::Rules;
 use apus_proxy::auth::tempauth::TempAuth;
 use apus_proxy::{ProxyConfig, ProxyDeps, PublicUrl};
@@ -11,10 +12,67 @@ use apus_store::clock::HybridClock;
 use apus_store::quorum::Quorum;
 use apus_store::stage::symlink::HOPS_MAX;
 
+use super::client_limits::client_timeout_seconds;
 use super::conf::bind_address;
 use super::filters::{Pipeline, tempauth_options};
 use super::node::Builder;
 use super::role::Server;
+
+options! {
+    /// Options of `[app:proxy-server]`.
+    #[derive(Debug)]
+    pub struct ProxyOptions {
+        /// Create an account when its user first writes to it. Swift's default is false; new users need an account.
+        account_autocreate: bool = flag(true),
+        /// Let reseller administrators create and delete accounts.
+        allow_account_management: bool = flag(false),
+        /// Let clients read expired objects with `X-Open-Expired`, until they are deleted.
+        allow_open_expired: bool = flag(false),
+        /// URL under which clients reach this cluster, for URLs in responses.
+        public_url: String =
+            text("", "http:// or https://, a host and perhaps a port and a path").checked(is_public_url),
+        /// Memory for bodies of uploads.
+        upload_memory: Option<u64> =
+            whole(0).unit("MiB").unset("a quarter of the memory of the machine").example("4096"),
+    }
+}
+
+options! {
+    /// Options of `[filter:s3api]`.
+    #[derive(Debug)]
+    pub struct S3Options {
+        /// Domains below which a host name is that of a bucket.
+        storage_domain: Vec<String> = list("", "domains between commas"),
+        /// Region that clients sign for.
+        location: String = text("us-east-1", "a region"),
+        /// Accept signatures of version 2 in headers.
+        sigv2: bool = flag(false),
+        /// Account of the buckets that requests without a signature read; without it they are refused.
+        anonymous_account: String = text("", "an account"),
+    }
+}
+
+options! {
+    /// Options of `[filter:slo]`.
+    #[derive(Debug)]
+    pub struct SloOptions {
+        /// Accept `async=on` when a large object and its segments are deleted.
+        allow_async_delete: bool = flag(true),
+    }
+}
+
+options! {
+    /// Options of `[filter:symlink]`.
+    #[derive(Debug)]
+    pub struct SymlinkOptions {
+        /// Links that are followed from one object. Less than 1 is the default, as in Swift.
+        symloop_max: usize = whole(HOPS_MAX as u64),
+    }
+}
+
+fn is_public_url(text: &str) -> bool {
+    PublicUrl::parse(text).is_ok()
+}
 
 impl Builder<'_> {
     pub(super) fn quorum(&self) -> Quorum {
@@ -37,35 +95,35 @@ impl Builder<'_> {
         let rules = Arc::new(Rules::new(auth.reseller_prefix()));
         // Options of a filter that is off have no effect.
         let of = |name: &Option<String>| conf.section(name.as_deref().unwrap_or_default());
-        let s3 = of(&pipeline.s3api);
-        let domains = s3.get("storage_domain").unwrap_or_default();
-        // New users need an account, so accounts are created by default.
-        let account_autocreate = app.flag("account_autocreate", true)?;
-        let symloop_max = of(&pipeline.symlink).parse("symloop_max", HOPS_MAX, "a number")?;
+        let s3 = S3Options::read(&of(&pipeline.s3api))?;
+        let given = ProxyOptions::read(&app)?;
+        let account_autocreate = given.account_autocreate;
+        let symloop_max = SymlinkOptions::read(&of(&pipeline.symlink))?.symloop_max;
         // Swift uses the default for an invalid number.
         let symloop_max = if symloop_max < 1 { HOPS_MAX } else { symloop_max };
         let quorum = self.quorum().making_accounts(account_autocreate);
         let config = ProxyConfig {
-            storage_domains: domains
-                .split(',')
-                .map(|domain| domain.trim().to_owned())
-                .filter(|domain| !domain.is_empty())
-                .collect(),
+            storage_domains: s3.storage_domain,
             s3api: pipeline.s3api.is_some(),
-            sigv2: s3.flag("sigv2", false)?,
-            anonymous_account: s3.get("anonymous_account").unwrap_or_default().to_owned(),
-            allow_account_management: app.flag("allow_account_management", false)?,
+            sigv2: s3.sigv2,
+            anonymous_account: s3.anonymous_account,
+            allow_account_management: given.allow_account_management,
             account_autocreate,
-            region: s3.get("location").unwrap_or("us-east-1").to_owned(),
+            region: s3.location,
             symloop_max,
-            allow_open_expired: app.flag("allow_open_expired", false)?,
-            allow_async_delete: of(&pipeline.slo).flag("allow_async_delete", true)?,
-            public_url: PublicUrl::parse(app.get("public_url").unwrap_or_default())
+            allow_open_expired: given.allow_open_expired,
+            allow_async_delete: SloOptions::read(&of(&pipeline.slo))?.allow_async_delete,
+            public_url: PublicUrl::parse(&given.public_url)
                 .map_err(|error| format!("proxy-server.conf: [app:proxy-server] {error}"))?,
-            client_timeout_seconds: app.parse("client_timeout", 60, "whole seconds")?,
+            client_timeout_seconds: client_timeout_seconds(&app)?,
         };
         Ok(Arc::new(apus_proxy::Server::new(ProxyDeps {
-            store: apus_store::pipeline::client(quorum, rules, upload_bytes(&app)?, symloop_max),
+            store: apus_store::pipeline::client(
+                quorum,
+                rules,
+                upload_bytes(given.upload_memory),
+                symloop_max,
+            ),
             auth: Arc::new(auth),
             policies: self.cluster.policies.clone(),
             clock: self.clock.clone(),
@@ -75,14 +133,14 @@ impl Builder<'_> {
     }
 }
 
-/// `upload_memory`, in MiB; a quarter of the machine's memory when it is not given.
-fn upload_bytes(app: &Section<'_>) -> Result<u64, String> {
+/// `upload_memory` in bytes; a quarter of the machine's memory when it is not given.
+fn upload_bytes(given_mib: Option<u64>) -> u64 {
     let machine = || {
         let text = std::fs::read_to_string("/proc/meminfo").ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
         line.split_whitespace().next()?.parse::<u64>().ok()
     };
     // /proc counts in KiB.
-    let quarter_mib = machine().map_or(1024, |kib| kib / 1024 / 4);
-    Ok(app.parse("upload_memory", quarter_mib, "whole MiB")?.saturating_mul(1024 * 1024))
+    let quarter_mib = || machine().map_or(1024, |kib| kib / 1024 / 4);
+    given_mib.unwrap_or_else(quarter_mib).saturating_mul(1024 * 1024)
 }

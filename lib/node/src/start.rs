@@ -5,57 +5,36 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use apus_daemon::config::{Conf, Section};
+use apus_daemon::config::Section;
 use apus_daemon::log;
 use apus_daemon::syslog::Syslog;
+use apus_options::{OptionValue, options, path, text, whole};
 
 use super::Task;
 use super::conf::{Place, section_of};
-use super::role::{DAEMONS, Roles, Server};
-use super::storage::DeviceSettings;
 
 /// Default user of Swift's programs.
 const SWIFTS_USER: &str = "swift";
-/// Swift's default for `stale_worker_timeout`.
-const STALE_SECONDS: u64 = 24 * 60 * 60;
-/// Options that are read before a server is made.
-const OPTIONS: [&str; 10] = [
-    "user",
-    "workers",
-    "stale_worker_timeout",
-    "log_level",
-    "log_name",
-    "log_facility",
-    "log_address",
-    "log_udp_host",
-    "log_udp_port",
-    "swift_dir",
-];
 
-/// Marks the options of this step as known.
-pub(super) fn note_options(conf: &Conf, server: Server, roles: &Roles) {
-    // Of several servers the first one counts, see `section_of`.
-    let alone = if roles.servers.is_empty() { roles.daemons.as_slice() } else { &[] };
-    let alone = if let [daemon] = alone { daemon } else { "" };
-    for section in ["DEFAULT", alone, &format!("app:{}-server", server.name())] {
-        let section = conf.section(section);
-        for option in OPTIONS {
-            let _ = section.get(option);
-        }
-    }
-    // A storage server's pipeline is what Swift requires: health and recon are always answered.
-    if server != Server::Proxy {
-        let _ = conf.section("pipeline:main").get("pipeline");
-        for filter in ["healthcheck", "recon"] {
-            let _ = conf.section(&format!("filter:{filter}")).get("recon_cache_path");
-        }
-    }
-    // Other processes read theirs.
-    for (daemon, _) in DAEMONS.iter().filter(|(_, of)| *of == server) {
-        let _ = DeviceSettings::read(conf, daemon, server);
+options! {
+    /// How a process starts.
+    #[derive(Debug)]
+    pub struct ProcessOptions {
+        /// User that the process becomes when root starts it.
+        pub user: Option<String> =
+            text("", "a user of /etc/passwd").unset("`swift` under the names of Swift's programs, else none").example("swift"),
+        /// Whether a worker process serves, which a reload replaces without a lost request: a number other than 0, or auto.
+        workers: Option<String> =
+            whole(0).to(u32::MAX as u64).or_word("auto").unset("`auto` under the names of Swift's programs, else 0").example("auto"),
+        /// How long the requests of a worker may take after another one took over.
+        stale_worker_timeout: u64 = whole(86_400).unit("seconds"),
+        /// Directory of `swift.conf` and rings, when the configuration of a role is a single file.
+        pub swift_dir: Option<PathBuf> =
+            path("", "a directory").unset("that of the file, else `/etc/swift`").example("/etc/swift"),
     }
 }
 
@@ -82,14 +61,16 @@ pub(super) struct Oversight {
 
 impl Oversight {
     fn read(section: &Section<'_>, task: &Task<'_>) -> Result<Self, String> {
-        let workers = match section.get("workers") {
+        let options = ProcessOptions::read(section)?;
+        let workers = match options.workers.as_deref() {
             // Swift's default, under the names of Swift's programs.
-            None | Some("auto") => task.options.detached || section.get("workers").is_some(),
-            Some(_) => section.parse("workers", 0_u32, "a whole number, or auto")? > 0,
+            None => task.options.detached,
+            // `auto` is not a number.
+            Some(number) => u32::from_text(number) != Some(0),
         };
         let serves = !task.roles.servers.is_empty() && !task.options.once && !task.options.test;
-        let seconds = section.parse("stale_worker_timeout", STALE_SECONDS, "whole seconds")?;
-        Ok(Self { workers: workers && serves, patience: Duration::from_secs(seconds) })
+        let patience = Duration::from_secs(options.stale_worker_timeout);
+        Ok(Self { workers: workers && serves, patience })
     }
 }
 
@@ -144,9 +125,10 @@ fn numbers(passwd: &str, user: &str) -> Option<(u32, u32)> {
 /// Gives up root's rights for those of `user`, by running this program again. Under the names of
 /// Swift's programs the default is `swift`; otherwise there is no default.
 fn become_user(section: &Section<'_>, as_swift: bool) -> Result<(), String> {
-    match section.get("user") {
+    match ProcessOptions::read(section)?.user {
         Some(user) => {
-            become_named(user, || Err(section.refuse("user", user, "a user of /etc/passwd").into()))
+            let unknown = section.refuse("user", &user, "a user of /etc/passwd");
+            become_named(&user, || Err(unknown.into()))
         }
         // A machine without this user has no files of Swift.
         None if as_swift => become_named(SWIFTS_USER, || Ok(())),

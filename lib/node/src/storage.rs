@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use apus_broker::Broker;
 use apus_daemon::addresses;
-use apus_daemon::config::{Conf, Section};
+use apus_daemon::config::{Conf, ConfigError, DeviceOptions, ReconCacheOptions};
 use apus_daemon::http::SharedHandler;
 use apus_daemon::task::{TaskKind, spawn};
 use apus_daemon::{PassRunner, ReconCache};
 use apus_disk::Reserve;
 use apus_object::QuarantineLimit;
+use apus_options::{number, options, size, whole};
 use apus_ring::Local;
 
 use super::conf::{bind_address, section_of};
@@ -24,24 +25,25 @@ const DATABASES_MAX: usize = 256;
 /// How often account rows of changed containers are sent.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Swift's default for `recon_cache_path`.
-const RECON_CACHE_PATH: &str = "/var/cache/swift";
-
 /// A server and all its daemons.
 struct Storage {
     handler: SharedHandler,
     units: Vec<PassRunner>,
 }
 
-/// Up to which length a range of an object that Swift wrote is checked by reading the whole.
-const VERIFY_RANGES_BYTES: u64 = 1024 * 1024;
-
-/// How much may be quarantined on a device within an hour.
-fn quarantine_limit(section: &Section<'_>) -> Result<QuarantineLimit, String> {
-    let default = QuarantineLimit::default();
-    let per_hour = section.parse("quarantines_per_hour", default.per_hour, "a whole number")?;
-    let percent = section.parse("quarantine_percent", default.share * 100.0, "a percentage")?;
-    Ok(QuarantineLimit { per_hour, share: percent / 100.0 })
+options! {
+    /// Options of `[app:object-server]` for its devices.
+    #[derive(Debug)]
+    pub struct ObjectServerOptions {
+        /// Space of a device that stays free.
+        fallocate_reserve: String = size("1%"),
+        /// Length up to which a range of an object that Swift wrote is checked by reading the whole object.
+        verify_ranges_without_checksums: u64 = whole(1_048_576).unit("bytes"),
+        /// Objects that may be quarantined on a device within an hour; more are only logged.
+        quarantines_per_hour: u64 = whole(100),
+        /// The same as a part of the objects of the device.
+        quarantine_percent: f64 = number(5.0).unit("percent"),
+    }
 }
 
 /// Device options of a server or daemon, from its own section.
@@ -59,14 +61,14 @@ pub(super) struct DeviceSettings {
 
 impl DeviceSettings {
     /// The options of the daemon `role`, or of the server if there is none of this name.
-    pub(super) fn read(conf: &Conf, role: &str, server: Server) -> Result<Self, String> {
+    pub(super) fn read(conf: &Conf, role: &str, server: Server) -> Result<Self, ConfigError> {
         let section = section_of(conf, role, server);
-        let text = |key, default: &str| PathBuf::from(section.get(key).unwrap_or(default));
+        let given = DeviceOptions::read(&section)?;
         Ok(Self {
-            devices: text("devices", "/srv/node"),
-            mount_check: section.flag("mount_check", true)?,
+            devices: given.devices,
+            mount_check: given.mount_check,
             bind: bind_address(&section, server)?,
-            recon: text("recon_cache_path", RECON_CACHE_PATH),
+            recon: ReconCacheOptions::read(&section)?.recon_cache_path,
         })
     }
 
@@ -191,7 +193,8 @@ impl Builder<'_> {
 
     fn object(&mut self, conf: &Conf, site: &DeviceSettings) -> Result<Storage, String> {
         let section = conf.section("app:object-server");
-        let text = section.get("fallocate_reserve").unwrap_or("1%");
+        let given = ObjectServerOptions::read(&section)?;
+        let text = given.fallocate_reserve.as_str();
         let reserve = Reserve::parse(text)
             .ok_or_else(|| section.refuse("fallocate_reserve", text, "bytes or a percentage"))?;
         let server = apus_object::Server::new(apus_object::Parts {
@@ -203,12 +206,11 @@ impl Builder<'_> {
             clock: self.clock.clone(),
             client: self.client.clone(),
             counters: self.node.counters.clone(),
-            verify_ranges_bytes: section.parse(
-                "verify_ranges_without_checksums",
-                VERIFY_RANGES_BYTES,
-                "whole bytes",
-            )?,
-            quarantine_limit: quarantine_limit(&section)?,
+            verify_ranges_bytes: given.verify_ranges_without_checksums,
+            quarantine_limit: QuarantineLimit {
+                per_hour: given.quarantines_per_hour,
+                share: given.quarantine_percent / 100.0,
+            },
             replication: apus_object::ReplicationOptions::read(&section)?,
         });
         self.node.object.get_or_insert_with(|| server.clone());

@@ -24,7 +24,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::{Map, Value};
 
-pub(crate) use options::ExpirerOptions;
+pub(crate) use options::{DELAYS, ExpirerOptions, ObjectExpirerOptions};
 
 /// Rows of a listing that are held in memory.
 const PAGE: usize = 1000;

@@ -1,14 +1,49 @@
 //! Options of `[object-expirer]` in `object-server.conf`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use apus_cluster::{AccountName, expirer, percent};
-use apus_daemon::config::{Section, Share};
+use apus_daemon::config::{ConfigError, Section, Share};
+use apus_options::{OptionDeclaration, family, flag, number, options, text, whole};
 
-/// The options, with Swift's names and, but for one, its defaults.
+options! {
+    /// Options of `[object-expirer]`, with Swift's names and, but for one, its defaults.
+    #[derive(Debug)]
+    pub struct ObjectExpirerOptions {
+        /// Time between two passes over the queue.
+        interval: u64 = whole(300).unit("seconds"),
+        /// Account of the queue, without its dot.
+        expiring_objects_account_name: String = text("expiring_objects", "an account's name")
+            .checked(is_account),
+        /// Tasks that are executed at the same time.
+        concurrency: usize = whole(1).from(1),
+        /// Tasks a second; 0 is unlimited.
+        tasks_per_second: f64 = number(50.0),
+        /// Age after which a failed task is dropped.
+        reclaim_age: u64 = whole(604_800).unit("seconds"),
+        /// Whether this process works on the queue. Swift's default is false; here an expirer that is started is meant to work.
+        dequeue_from_legacy: bool = flag(true),
+    }
+}
+
+/// The options with names of accounts and containers in their names.
+pub(crate) const DELAYS: &[OptionDeclaration] = &[family(
+    "delay_reaping_<account>[/<container>]",
+    number(0.0).unit("seconds"),
+    "How long expired objects of an account, or of one of its containers, are kept. Names are percent-encoded.",
+)];
+
+fn is_account(name: &str) -> bool {
+    name.is_empty() || AccountName::parse(&format!(".{name}")).is_ok()
+}
+
+/// Settings of the expirer.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ExpirerOptions {
-    /// The account of the queue (`expiring_objects_account_name`, without its dot).
+    /// Time between two passes.
+    pub(crate) interval: Duration,
+    /// The account of the queue (`expiring_objects_account_name`, with its dot).
     pub(crate) account: AccountName,
     /// Tasks that are executed concurrently.
     pub(crate) concurrency: usize,
@@ -18,8 +53,7 @@ pub(crate) struct ExpirerOptions {
     pub(crate) share: Share,
     /// Age in seconds after which a failed task is dropped.
     pub(crate) reclaim_age: u64,
-    /// Whether this process works on the queue (`dequeue_from_legacy`; the default is yes here,
-    /// since an expirer that is started is meant to work).
+    /// Whether this process works on the queue (`dequeue_from_legacy`).
     pub(crate) dequeues: bool,
     /// Seconds for which expired objects are kept, by account and container.
     delays: BTreeMap<(String, Option<String>), f64>,
@@ -41,10 +75,11 @@ fn delayed(key: &str) -> Option<(String, Option<String>)> {
 
 impl ExpirerOptions {
     /// Reads the options.
-    pub(crate) fn read(section: &Section<'_>) -> Result<Self, String> {
-        let account = match section.get("expiring_objects_account_name").filter(|n| !n.is_empty()) {
-            None => expirer::ACCOUNT.to_owned(),
-            Some(name) => format!(".{name}"),
+    pub(crate) fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
+        let given = ObjectExpirerOptions::read(section)?;
+        let account = match given.expiring_objects_account_name.as_str() {
+            "" => expirer::ACCOUNT.to_owned(),
+            name => format!(".{name}"),
         };
         let account = AccountName::parse(&account).map_err(|_| {
             section.refuse("expiring_objects_account_name", &account, "an account's name")
@@ -60,12 +95,13 @@ impl ExpirerOptions {
             delays.insert(name, seconds.ok_or_else(|| section.refuse(key, value, expected))?);
         }
         Ok(Self {
+            interval: Duration::from_secs(given.interval),
             account,
-            concurrency: section.concurrency(1)?,
-            tasks_per_second: section.parse("tasks_per_second", 50.0, "tasks a second")?,
+            concurrency: given.concurrency,
+            tasks_per_second: given.tasks_per_second,
             share: Share::read(section)?,
-            reclaim_age: section.parse("reclaim_age", 604_800, "whole seconds")?,
-            dequeues: section.flag("dequeue_from_legacy", true)?,
+            reclaim_age: given.reclaim_age,
+            dequeues: given.dequeue_from_legacy,
             delays,
         })
     }
@@ -85,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Result<ExpirerOptions, String> {
+    fn read(text: &str) -> Result<ExpirerOptions, ConfigError> {
         let conf = Conf::parse(&format!("[object-expirer]\n{text}")).unwrap();
         ExpirerOptions::read(&conf.section("object-expirer"))
     }
@@ -118,7 +154,7 @@ mod tests {
             ("delay_reaping_a = nan", "0 or more"),
             ("tasks_per_second = x", "tasks_per_second"),
         ] {
-            let error = read(text).unwrap_err();
+            let error = read(text).unwrap_err().to_string();
             assert!(error.contains(word) && error.contains("[object-expirer]"), "{error}");
         }
     }

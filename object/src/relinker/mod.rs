@@ -19,7 +19,7 @@ use apus_cluster::PolicyIndex;
 use apus_ring::SharedRing;
 
 use self::device::RateLimit;
-pub use self::options::{RelinkerOptions, RelinkerOptions as Options, Step};
+pub use self::options::{RelinkerFileOptions, RelinkerOptions, RelinkerOptions as Options, Step};
 use self::progress::Reporter;
 
 /// A policy whose ring has a next part power.

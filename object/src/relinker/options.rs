@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use apus_daemon::Clock;
 use apus_daemon::recon::ReconCache;
+use apus_options::{flag, number, options, whole};
 
 /// Step of the relinker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,21 @@ impl Step {
             Self::Relink => "relink",
             Self::Cleanup => "cleanup",
         }
+    }
+}
+
+options! {
+    /// Options of `[object-relinker]`, with Swift's names and defaults.
+    #[derive(Debug)]
+    pub struct RelinkerFileOptions {
+        /// Hash directories of a worker in a second; 0 is unlimited.
+        pub files_per_second: f64 = number(0.0),
+        /// Time between two reports.
+        pub stats_interval: f64 = number(300.0).unit("seconds"),
+        /// Devices at the same time; `auto` for all.
+        pub workers: String = whole(0).or_word("auto"),
+        /// Where another file has the new name: when relinking, quarantine it; when cleaning up, keep it and remove the old one.
+        pub clobber_hardlink_collisions: bool = flag(false),
     }
 }
 

@@ -29,7 +29,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Semaphore;
 
 use self::job::PartitionJob;
-pub(crate) use self::options::ReplicatorOptions;
+pub(crate) use self::options::{ObjectReplicatorOptions, ReplicatorOptions};
 use self::report::Report;
 use self::unchanged::{PartitionFilter, SyncedPartitions};
 use crate::diskfile::partition_mark::PartitionMark;

@@ -1,15 +1,38 @@
-//! ReplicatorOptions of `[object-replicator]`, with Swift's names and defaults.
+//! Options of `[object-replicator]`, with Swift's names and defaults.
 
 use std::time::Duration;
 
-use apus_daemon::config::Section;
+use apus_daemon::config::{ConfigError, Section};
+use apus_options::{OptionValue, choice, flag, options, whole};
 
 use crate::replication::RECLAIM_AGE_SECONDS;
 
-/// Time between two sweeps.
-const INTERVAL_SECONDS: u64 = 30;
+options! {
+    /// Options of `[object-replicator]`.
+    #[derive(Debug)]
+    pub struct ObjectReplicatorOptions {
+        /// Time between two passes.
+        interval: u64 = whole(30).unit("seconds"),
+        /// Partitions that are processed at the same time.
+        concurrency: usize = whole(1),
+        /// How objects are transferred. `rsync` is accepted for files of Swift; transfers are done with ssync.
+        sync_method: String = choice("ssync", &["ssync", "rsync"]),
+        /// Time from sending a request to the head of its response.
+        node_timeout: u64 = whole(10).unit("seconds"),
+        /// Time for hashes to be computed, and between two lines of an exchange.
+        http_timeout: u64 = whole(60).unit("seconds"),
+        /// Let primary partitions wait until no handoff is left. For emergencies.
+        handoffs_first: bool = flag(false),
+        /// Do not replicate primary partitions. For emergencies.
+        handoffs_only: bool = flag(false),
+        /// Primaries that must have an object before its handoff copy is removed; `auto` for all.
+        handoff_delete: String = whole(0).or_word("auto"),
+        /// How long tombstones are kept.
+        reclaim_age: u64 = whole(RECLAIM_AGE_SECONDS).unit("seconds"),
+    }
+}
 
-/// Options of the replicator.
+/// Settings of the replicator.
 #[derive(Debug, Clone)]
 pub(crate) struct ReplicatorOptions {
     /// Time between two sweeps.
@@ -33,33 +56,24 @@ pub(crate) struct ReplicatorOptions {
 impl ReplicatorOptions {
     /// # Errors
     /// An option, its value and what was expected.
-    pub(crate) fn read(section: &Section<'_>) -> Result<Self, String> {
-        let seconds = |name: &str, default: u64| {
-            section.parse(name, default, "whole seconds").map(Duration::from_secs)
-        };
+    pub(crate) fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
+        let given = ObjectReplicatorOptions::read(section)?;
         // Whole suffix directories are never copied: each object is verified.
-        match section.get("sync_method").unwrap_or("ssync") {
-            "ssync" => {}
-            "rsync" => tracing::warn!(
+        if given.sync_method == "rsync" {
+            tracing::warn!(
                 "[object-replicator] sync_method = rsync: transfers are done with ssync"
-            ),
-            other => return Err(section.refuse("sync_method", other, "ssync or rsync").into()),
+            );
         }
-        let handoff_delete = match section.get("handoff_delete").unwrap_or("auto") {
-            text if text.eq_ignore_ascii_case("auto") => 0,
-            text => text.parse().map_err(|_| {
-                section.refuse("handoff_delete", text, "auto or a number of replicas")
-            })?,
-        };
         let options = Self {
-            interval: seconds("interval", INTERVAL_SECONDS)?,
-            concurrency: section.parse("concurrency", 1_usize, "a whole number")?.max(1),
-            node_timeout: seconds("node_timeout", 10)?,
-            http_timeout: seconds("http_timeout", 60)?,
-            handoffs_first: section.flag("handoffs_first", false)?,
-            handoffs_only: section.flag("handoffs_only", false)?,
-            handoff_delete,
-            reclaim_age: seconds("reclaim_age", RECLAIM_AGE_SECONDS)?,
+            interval: Duration::from_secs(given.interval),
+            concurrency: given.concurrency.max(1),
+            node_timeout: Duration::from_secs(given.node_timeout),
+            http_timeout: Duration::from_secs(given.http_timeout),
+            handoffs_first: given.handoffs_first,
+            handoffs_only: given.handoffs_only,
+            // `auto` is not a number.
+            handoff_delete: usize::from_text(&given.handoff_delete).unwrap_or(0),
+            reclaim_age: Duration::from_secs(given.reclaim_age),
         };
         if options.handoffs_first || options.handoffs_only || options.handoff_delete > 0 {
             tracing::warn!(
@@ -77,7 +91,7 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Result<ReplicatorOptions, String> {
+    fn read(text: &str) -> Result<ReplicatorOptions, ConfigError> {
         let conf = Conf::parse(&format!("[object-replicator]\n{text}")).unwrap();
         ReplicatorOptions::read(&conf.section("object-replicator"))
     }
@@ -89,7 +103,7 @@ mod tests {
         assert_eq!(options.reclaim_age.as_secs(), 604_800);
         assert_eq!(read("handoff_delete = 2\n").unwrap().handoff_delete, 2);
         for bad in ["sync_method = ftp", "handoff_delete = some", "concurrency = many"] {
-            let error = read(bad).unwrap_err();
+            let error = read(bad).unwrap_err().to_string();
             assert!(error.contains(bad.split(' ').next().unwrap()), "{error}");
         }
     }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use apus_cluster::PolicyIndex;
 use apus_daemon::{Pace, Pass, PassContext, Span, Stopped};
 use apus_disk::Priority;
+use apus_options::{number, options, whole};
 use apus_ring::SharedRing;
 use apus_wire::Client;
 use async_trait::async_trait;
@@ -27,15 +28,19 @@ use self::stats::Swept;
 use crate::rows::pending;
 use crate::store::{DeviceError, ObjectStore};
 
-/// Options of `[object-updater]`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct UpdaterOptions {
-    /// Updates that are sent at the same time.
-    pub(crate) concurrency: usize,
-    /// Updates a second; 0 for no limit.
-    pub(crate) objects_per_second: f64,
-    /// Updates a second of one container; 0 for no limit.
-    pub(crate) per_container_per_second: f64,
+options! {
+    /// Options of `[object-updater]`.
+    #[derive(Debug, Clone, Copy)]
+    pub struct UpdaterOptions {
+        /// Time between two passes over undelivered listing rows.
+        pub(crate) interval: u64 = whole(30).unit("seconds"),
+        /// Updates that are sent at the same time.
+        pub(crate) concurrency: usize = whole(8).from(1),
+        /// Updates a second; 0 is unlimited.
+        pub(crate) objects_per_second: f64 = number(50.0),
+        /// Updates a second of one container; 0 is unlimited.
+        pub(crate) max_objects_per_container_per_second: f64 = number(0.0),
+    }
 }
 
 /// The daemon `object-updater`.
@@ -59,7 +64,7 @@ impl Updater {
             sender: UpdateSender { store, client, containers },
             concurrency: options.concurrency.max(1),
             pace: Pace::per_second(options.objects_per_second),
-            container_pace: ContainerPace::new(options.per_container_per_second),
+            container_pace: ContainerPace::new(options.max_objects_per_container_per_second),
         }
     }
 

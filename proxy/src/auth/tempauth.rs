@@ -14,11 +14,14 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
+use apus_options::{OptionDeclaration, OptionSource, choice, family, options, text, whole};
 use apus_store::access::Identity;
 
 use super::acl::is_group;
 use super::failed_sign_ins::{FailedSignIns, PER_MINUTE};
 
+/// Shortest key of tokens, in bytes.
+const TOKEN_KEY_BYTES_MIN: usize = 32;
 /// Lifetime of a token in seconds.
 pub const TOKEN_LIFE_SECONDS: u64 = 86_400;
 
@@ -70,7 +73,7 @@ pub enum InvalidTempAuth {
         /// Its value.
         value: String,
         /// The values that are valid.
-        expected: &'static str,
+        expected: String,
     },
     /// The same for an option whose value is a secret.
     #[error("[filter:tempauth] {option}: expected {expected}")]
@@ -78,8 +81,72 @@ pub enum InvalidTempAuth {
         /// Name of the option.
         option: String,
         /// The values that are valid.
-        expected: &'static str,
+        expected: String,
     },
+}
+
+options! {
+    /// Options of `[filter:tempauth]`, with Swift's names.
+    #[derive(Debug)]
+    pub struct TempAuthOptions {
+        /// Prefix of the accounts of these users. Of several prefixes the first counts.
+        reseller_prefix: String = text("AUTH", "prefixes between commas"),
+        /// Key that signs tokens, the same on all proxies: at least 32 characters.
+        token_key: Option<String> = text("", "at least 32 characters")
+            .checked(is_token_key)
+            .unset("derived from the hash prefix and suffix and the users' keys")
+            .secret(),
+        /// Scheme of storage URLs.
+        storage_url_scheme: String = choice("default", &["default", "http", "https"]),
+        /// Failed sign-ins of a user in a minute, after which more are refused; 0 is unlimited.
+        failed_sign_ins_per_minute: u32 = whole(PER_MINUTE as u64).to(u32::MAX as u64),
+    }
+}
+
+/// The options with names of users in their names.
+pub const USERS: &[OptionDeclaration] = &[
+    family(
+        "user_<account>_<user>",
+        text("", "a key as its first word").checked(is_user).unset("none").secret(),
+        "A user: its key, its groups separated by blanks, and perhaps the URL of its account.",
+    ),
+    family(
+        "user64_<account>_<user>",
+        text("", "a key as its first word").checked(is_user).unset("none").secret(),
+        "The same with both names in base64.",
+    ),
+];
+
+fn is_token_key(text: &str) -> bool {
+    text.len() >= TOKEN_KEY_BYTES_MIN
+}
+
+fn is_user(text: &str) -> bool {
+    text.split_whitespace().next().is_some()
+}
+
+/// The given options, as they are read.
+struct GivenTempAuth<'a>(&'a [(&'a str, &'a str)]);
+
+impl OptionSource for GivenTempAuth<'_> {
+    type Error = InvalidTempAuth;
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    }
+
+    fn refuse(&self, name: &str, value: &str, expected: &str) -> InvalidTempAuth {
+        let (option, expected) = (name.to_owned(), expected.to_owned());
+        InvalidTempAuth::Value { option, value: value.to_owned(), expected }
+    }
+
+    fn refuse_declared(&self, declaration: &OptionDeclaration, value: &str) -> InvalidTempAuth {
+        let expected = declaration.expected();
+        match declaration.is_secret {
+            true => InvalidTempAuth::Secret { option: declaration.name.to_owned(), expected },
+            false => self.refuse(declaration.name, value, &expected),
+        }
+    }
 }
 
 impl TempAuth {
@@ -96,48 +163,23 @@ impl TempAuth {
         options: impl Iterator<Item = (&'a str, &'a str)>,
         hash: &HashConf,
     ) -> Result<Self, InvalidTempAuth> {
+        let options: Vec<(&str, &str)> = options.collect();
+        let given = TempAuthOptions::read(&GivenTempAuth(&options))?;
+        let prefix = given.reseller_prefix.split(',').next().unwrap_or_default().trim();
+        let mut reseller_prefix = prefix.trim_end_matches('_').to_owned();
+        if !reseller_prefix.is_empty() {
+            reseller_prefix.push('_');
+        }
+        let scheme = given.storage_url_scheme;
         let mut auth = Self {
             users: BTreeMap::new(),
-            reseller_prefix: "AUTH_".to_owned(),
-            token_key: Vec::new(),
-            storage_url_scheme: None,
-            failed: Arc::new(FailedSignIns::new(PER_MINUTE)),
+            reseller_prefix,
+            token_key: given.token_key.unwrap_or_default().into_bytes(),
+            storage_url_scheme: (scheme != "default").then_some(scheme),
+            failed: Arc::new(FailedSignIns::new(given.failed_sign_ins_per_minute)),
         };
-        let mut lines = Vec::new();
-        for (option, value) in options {
-            let refused = |expected| InvalidTempAuth::Value {
-                option: option.to_owned(),
-                value: value.to_owned(),
-                expected,
-            };
-            if option.starts_with("user_") || option.starts_with("user64_") {
-                lines.push((option, value));
-            } else if option == "storage_url_scheme" {
-                auth.storage_url_scheme = match value {
-                    "default" => None,
-                    "http" | "https" => Some(value.to_owned()),
-                    _ => return Err(refused("http, https or default")),
-                };
-            } else if option == "failed_sign_ins_per_minute" {
-                let number =
-                    value.parse().map_err(|_| refused("a whole number; 0 is unlimited"))?;
-                auth.failed = Arc::new(FailedSignIns::new(number));
-            } else if option == "reseller_prefix" {
-                let prefix = value.split(',').next().unwrap_or_default().trim();
-                auth.reseller_prefix = prefix.trim_end_matches('_').to_owned();
-                if !auth.reseller_prefix.is_empty() {
-                    auth.reseller_prefix.push('_');
-                }
-            } else if option == "token_key" {
-                if value.len() < 32 {
-                    return Err(InvalidTempAuth::Secret {
-                        option: option.to_owned(),
-                        expected: "at least 32 characters",
-                    });
-                }
-                auth.token_key = value.as_bytes().to_vec();
-            }
-        }
+        let is_user = |(name, _): &(&str, &str)| USERS.iter().any(|known| known.is_named(name));
+        let lines: Vec<_> = options.into_iter().filter(is_user).collect();
         if auth.token_key.is_empty() {
             auth.token_key = shared_key(hash, &lines);
         }
@@ -150,7 +192,10 @@ impl TempAuth {
 
     /// The user of one option.
     fn user(&self, option: &str, value: &str) -> Result<(String, User), InvalidTempAuth> {
-        let refused = |expected| InvalidTempAuth::Secret { option: option.to_owned(), expected };
+        let refused = |expected: &str| InvalidTempAuth::Secret {
+            option: option.to_owned(),
+            expected: expected.to_owned(),
+        };
         let names = || refused("user_<account>_<user>, or user64_ with both names in base64");
         let (kind, rest) = option.split_once('_').ok_or_else(names)?;
         let (account, user) = rest.split_once('_').ok_or_else(names)?;

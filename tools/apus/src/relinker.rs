@@ -12,23 +12,21 @@ use apus_cluster::policy::{Policy, PolicyType};
 use apus_cluster::{Policies, PolicyIndex};
 use apus_daemon::ReconCache;
 use apus_daemon::clock::SystemClock;
-use apus_daemon::config::{Conf, Section};
+use apus_daemon::config::{Conf, DeviceOptions, ReconCacheOptions};
 use apus_daemon::log;
 use apus_daemon::syslog::Syslog;
 use apus_membership::swift_conf;
-use apus_node::{Place, Roles, Server, become_named};
-use apus_object::relinker::{self, Doubling, Step};
+use apus_node::{Place, ProcessOptions, Roles, Server, become_named};
+use apus_object::relinker::{self, Doubling, RelinkerFileOptions, Step};
+use apus_options::OptionValue;
 use apus_ring::SharedRing;
 
 /// Exit code when the relinker could not start; 2 means that there is nothing to do.
 pub(crate) const FAILED: u8 = 1;
 /// Section of its options.
 const SECTION: &str = "object-relinker";
-/// Swift's defaults.
+/// Swift's default.
 const SWIFT_DIR: &str = "/etc/swift";
-const DEVICES: &str = "/srv/node";
-const RECON_CACHE_PATH: &str = "/var/cache/swift";
-const STATS_INTERVAL: f64 = 300.0;
 
 /// Options of `apus object-relinker`; those that Swift's has are the same.
 #[derive(Debug, clap::Args)]
@@ -86,32 +84,22 @@ pub(crate) struct Options {
     again: bool,
 }
 
-/// A rate or an interval, at least 0.
-fn positive(
-    name: &str,
-    given: Option<f64>,
-    section: &Section<'_>,
-    default: f64,
-) -> Result<f64, String> {
-    const EXPECTED: &str = "a number from 0";
-    let is_good = |number: f64| number.is_finite() && number >= 0.0;
+/// A rate or an interval of the command line, at least 0, or that of the file.
+fn positive(name: &str, given: Option<f64>, of_file: f64) -> Result<f64, String> {
     match given {
-        Some(number) if is_good(number) => Ok(number),
-        Some(number) => Err(format!("{name} {number}: expected {EXPECTED}")),
-        None => match section.parse(name, default, EXPECTED)? {
-            number if is_good(number) => Ok(number),
-            number => Err(section.refuse(name, &number.to_string(), EXPECTED).into()),
-        },
+        Some(number) if number.is_finite() && number >= 0.0 => Ok(number),
+        Some(number) => Err(format!("{name} {number}: expected a number from 0")),
+        None => Ok(of_file),
     }
 }
 
 /// Number of workers; `None` is one for each device.
-fn workers(given: Option<&str>, section: &Section<'_>) -> Result<Option<usize>, String> {
-    match given.or(section.get("workers")) {
-        None | Some("auto") => Ok(None),
-        Some(text) => match text.parse() {
-            Ok(number) => Ok(Some(number)),
-            Err(_) => Err(section.refuse("workers", text, "a whole number, or auto").into()),
+fn workers(given: Option<&str>, of_file: &str) -> Result<Option<usize>, String> {
+    match given.unwrap_or(of_file) {
+        text if text.eq_ignore_ascii_case("auto") => Ok(None),
+        text => match usize::from_text(text) {
+            Some(number) => Ok(Some(number)),
+            None => Err(format!("workers {text:?}: expected a whole number, or auto")),
         },
     }
 }
@@ -153,8 +141,11 @@ pub(crate) fn main(options: &Options) -> Result<u8, String> {
         None => Conf::parse("")?,
     };
     let section = conf.section(SECTION);
-    if let Some(user) = options.user.as_deref().or(section.get("user")) {
-        become_named(user, || Err(section.refuse("user", user, "a user of /etc/passwd").into()))?;
+    let process = ProcessOptions::read(&section)?;
+    let given = RelinkerFileOptions::read(&section)?;
+    if let Some(user) = options.user.clone().or(process.user) {
+        let unknown = section.refuse("user", &user, "a user of /etc/passwd");
+        become_named(&user, || Err(unknown.into()))?;
     }
     let level = if options.debug { "debug" } else { log::level(&section)? };
     match &options.logfile {
@@ -165,35 +156,34 @@ pub(crate) fn main(options: &Options) -> Result<u8, String> {
         _ => log::start(level),
     }
     let swift_dir = options.swift_dir.clone();
-    let swift_dir = swift_dir.or_else(|| section.get("swift_dir").map(PathBuf::from));
+    let swift_dir = swift_dir.or(process.swift_dir);
     let swift_dir = swift_dir.or(place.map(|place| place.swift_dir().to_owned()));
     let swift_dir = swift_dir.unwrap_or_else(|| SWIFT_DIR.into());
     let cluster = swift_conf(&swift_dir)?;
     let step = if options.action == "cleanup" { Step::Cleanup } else { Step::Relink };
     let policies = chosen(&cluster.policies, &options.policies)?;
     let doublings = doublings(&policies, &swift_dir, step)?;
-    let directory = |given: &Option<PathBuf>, name: &str, default: &str| match given {
-        Some(given) => given.clone(),
-        None => PathBuf::from(section.get(name).unwrap_or(default)),
-    };
-    let seconds = positive("stats_interval", options.stats_interval, &section, STATS_INTERVAL)?;
+    let seconds = positive("stats_interval", options.stats_interval, given.stats_interval)?;
+    let devices = DeviceOptions::read(&section)?;
+    let recon = ReconCacheOptions::read(&section)?.recon_cache_path;
+    let recon = options.recon_cache_path.clone().unwrap_or(recon);
     let options = relinker::Options {
         step,
-        devices: directory(&options.devices, "devices", DEVICES),
-        mount_check: section.flag("mount_check", true)? && !options.skip_mount_check,
+        devices: options.devices.clone().unwrap_or(devices.devices),
+        mount_check: devices.mount_check && !options.skip_mount_check,
         only_devices: options.device_list.clone(),
         partitions: BTreeSet::from_iter(options.partitions.iter().copied()),
-        files_per_second: positive("files_per_second", options.files_per_second, &section, 0.0)?,
-        workers: workers(options.workers.as_deref(), &section)?,
+        files_per_second: positive(
+            "files_per_second",
+            options.files_per_second,
+            given.files_per_second,
+        )?,
+        workers: workers(options.workers.as_deref(), &given.workers)?,
         again: options.again,
         clobber_hardlink_collisions: options.clobber_hardlink_collisions
-            || section.flag("clobber_hardlink_collisions", false)?,
+            || given.clobber_hardlink_collisions,
         stats_interval: Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX),
-        recon: ReconCache::new(&directory(
-            &options.recon_cache_path,
-            "recon_cache_path",
-            RECON_CACHE_PATH,
-        )),
+        recon: ReconCache::new(&recon),
         clock: Arc::new(SystemClock),
     };
     Ok(relinker::run(&options, &doublings).code())
@@ -207,16 +197,17 @@ mod tests {
 
     #[test]
     fn invalid_options_are_named() {
-        let conf =
-            Conf::parse("[object-relinker]\nworkers = some\nfiles_per_second = -1\n").unwrap();
-        let section = conf.section(SECTION);
-        assert!(workers(None, &section).unwrap_err().contains("workers = \"some\""));
-        assert_eq!(workers(Some("3"), &section), Ok(Some(3)));
-        assert_eq!(workers(Some("auto"), &section), Ok(None));
-        let rate = |given| positive("files_per_second", given, &section, 0.0);
-        assert!(rate(None).unwrap_err().contains("files_per_second"));
-        assert!(rate(Some(f64::NAN)).is_err());
-        assert_eq!(rate(Some(10.0)), Ok(10.0));
+        let conf = Conf::parse("[object-relinker]\nworkers = some\n").unwrap();
+        let error = RelinkerFileOptions::read(&conf.section(SECTION)).unwrap_err().to_string();
+        assert!(error.contains("workers = \"some\""), "{error}");
+        let conf = Conf::parse("[object-relinker]\nfiles_per_second = -1\n").unwrap();
+        assert!(RelinkerFileOptions::read(&conf.section(SECTION)).is_err());
+        assert_eq!(workers(Some("3"), "auto"), Ok(Some(3)));
+        assert_eq!(workers(Some("auto"), "2"), Ok(None));
+        assert_eq!(workers(None, "2"), Ok(Some(2)));
+        let rate = |given| positive("files_per_second", given, 5.0);
+        assert!(rate(Some(f64::NAN)).unwrap_err().contains("files_per_second"));
+        assert_eq!((rate(Some(10.0)), rate(None)), (Ok(10.0), Ok(5.0)));
     }
 
     #[test]

@@ -1,18 +1,51 @@
 //! `[ring-manager]` of `ring-manager.conf`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use apus_daemon::config::Conf;
+use apus_daemon::log::LogOptions;
+use apus_options::{FileDeclaration, SectionDeclaration, choice, ip, number, options, path, port};
 
 use super::manager::Policy;
 
-/// Default port, next to Swift's 6200 to 6202.
-const PORT: u16 = 6203;
 const SECTION: &str = "ring-manager";
 
-/// Options of the ring manager.
+options! {
+    /// Options of `[ring-manager]`.
+    #[derive(Debug)]
+    pub struct RingManagerOptions {
+        /// Address at which the manager listens.
+        bind_ip: IpAddr = ip("127.0.0.1"),
+        /// Port at which the manager listens, next to Swift's 6200 to 6202.
+        bind_port: u16 = port(6203),
+        /// Directory of the builder files.
+        builder_dir: Option<PathBuf> = path("", "a directory").unset("that of this file").example("/etc/swift"),
+        /// Directory of `swift.conf` and of this node's rings.
+        swift_dir: Option<PathBuf> = path("", "a directory").unset("that of this file").example("/etc/swift"),
+        /// Whether a rebalance waits for `apus ring approve`.
+        rebalance: String = choice("ask", &["ask", "automatic"]),
+        /// Time between two rounds.
+        interval: Duration = number(15.0).unit("seconds").between(0.05, 86_400.0),
+        /// Timeout of a request.
+        timeout: Duration = number(10.0).unit("seconds").between(0.05, 86_400.0),
+    }
+}
+
+/// The file of the ring manager.
+pub static RING_MANAGER_FILE: FileDeclaration = FileDeclaration {
+    name: "ring-manager.conf",
+    sentence: "The ring manager, on one node of the cluster.",
+    common: &[],
+    sections: &[SectionDeclaration::plain(
+        SECTION,
+        "The ring manager.",
+        &[RingManagerOptions::OPTIONS, LogOptions::OPTIONS],
+    )],
+};
+
+/// Settings of the ring manager.
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) bind: SocketAddr,
@@ -28,11 +61,6 @@ pub(super) struct Settings {
     pub(super) log_level: &'static str,
 }
 
-fn seconds(text: &str) -> Option<Duration> {
-    let seconds = text.parse().ok().filter(|seconds| (0.05..=86_400.0).contains(seconds))?;
-    Some(Duration::from_secs_f64(seconds))
-}
-
 impl Settings {
     /// Reads the file, or `ring-manager.conf` of a directory.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
@@ -42,31 +70,22 @@ impl Settings {
         };
         let conf = Conf::read(&file)?;
         let section = conf.section(SECTION);
-        let ip = section.get("bind_ip").unwrap_or("127.0.0.1");
-        let port = section.parse("bind_port", PORT, "a port")?;
-        let ip = ip.parse().map_err(|_| section.refuse("bind_ip", ip, "an IP address"))?;
-        let policy = match section.get("rebalance").unwrap_or("ask") {
-            "ask" => Policy::Ask,
-            "automatic" => Policy::Automatic,
-            other => return Err(section.refuse("rebalance", other, "ask or automatic").into()),
-        };
-        let duration = |name: &str, default: u64| match section.get(name) {
-            None => Ok(Duration::from_secs(default)),
-            Some(text) => seconds(text)
-                .ok_or_else(|| section.refuse(name, text, "seconds from 0.05 to 86400")),
-        };
+        let given = RingManagerOptions::read(&section)?;
         let settings = Self {
-            bind: SocketAddr::new(ip, port),
-            builder_dir: section.get("builder_dir").map_or_else(|| folder.clone(), PathBuf::from),
-            swift_dir: section.get("swift_dir").map_or(folder, PathBuf::from),
-            policy,
-            interval: duration("interval", 15)?,
-            timeout: duration("timeout", 10)?,
+            bind: SocketAddr::new(given.bind_ip, given.bind_port),
+            builder_dir: given.builder_dir.unwrap_or_else(|| folder.clone()),
+            swift_dir: given.swift_dir.unwrap_or(folder),
+            policy: match given.rebalance.as_str() {
+                "automatic" => Policy::Automatic,
+                _ => Policy::Ask,
+            },
+            interval: given.interval,
+            timeout: given.timeout,
             log_level: apus_daemon::log::level(&section)?,
         };
         // A misspelt `rebalance` must not pass for the default.
-        match conf.unused().first() {
-            Some(warning) => Err(warning.clone()),
+        match apus_options::check(&RING_MANAGER_FILE, conf.given()).first() {
+            Some(finding) => Err(format!("{}: {}", file.display(), finding.text())),
             None => Ok(settings),
         }
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use apus_cluster::SwiftConf;
 use apus_cluster::backend_auth::{BackendAuth, ClusterKey, Mode};
 use apus_daemon::clock::SystemClock;
-use apus_daemon::config::Conf;
+use apus_daemon::config::{BindOptions, Conf, DeviceOptions};
 use apus_daemon::runtime;
 use apus_disk::{is_mount, write_durably};
 use apus_membership::Facts;
@@ -157,7 +157,7 @@ fn key(options: &Options, known: Option<&Conf>) -> Result<String, String> {
             .map_err(|error| format!("--key-file {}: {error}", path.display()))?;
         return Ok(text.trim().to_owned());
     }
-    let key = known.and_then(|conf| conf.section("apus").get("cluster_key").map(str::to_owned));
+    let key = known.and_then(|conf| conf.section("apus").text("cluster_key").map(str::to_owned));
     key.ok_or_else(|| {
         format!(
             "no cluster_key in {}: use --key-file",
@@ -186,11 +186,12 @@ fn confs(swift_dir: &Path, place: &samples::Place<'_>) -> Result<Confs, String> 
         };
         let conf = Conf::read(found)?;
         let section = conf.section(&format!("app:{kind}-server"));
-        let devices = section.get("devices").unwrap_or("/srv/node");
-        if Path::new(devices) != root {
-            return Err(section.refuse("devices", devices, &root.display().to_string()).into());
+        let devices = DeviceOptions::read(&section)?.devices;
+        if devices != root {
+            let (devices, root) = (devices.display().to_string(), root.display().to_string());
+            return Err(section.refuse("devices", &devices, &root).into());
         }
-        ports.insert(kind.to_owned(), section.parse("bind_port", port, "a port")?);
+        ports.insert(kind.to_owned(), BindOptions::read(&section)?.address(port).port());
     }
     Ok(Confs { ports, missing })
 }

@@ -40,6 +40,7 @@ use apus_wire::signed::Guard;
 use apus_wire::signed::seal::Sealed;
 use tokio::net::TcpListener;
 
+pub use self::conf::RING_MANAGER_FILE;
 use self::conf::Settings;
 use self::freshness::{DateNoted, Freshness};
 use self::requests::Requests;

@@ -57,12 +57,12 @@ mod tests {
             };
             let conf = Conf::parse(&conf(kind, port, daemons, &place)).unwrap();
             let section = conf.section(&format!("app:{kind}-server"));
-            assert_eq!(section.get("bind_ip"), Some("10.0.0.5"));
-            assert_eq!(section.parse("bind_port", 0, "a port").unwrap(), port);
-            assert_eq!(section.get("devices"), Some("/srv/node"));
-            assert!(section.flag("mount_check", false).unwrap());
-            assert!(section.flag("listen", false).unwrap());
-            assert_eq!(section.get("recon_cache_path"), Some("/data/cache"));
+            assert_eq!(section.text("bind_ip"), Some("10.0.0.5"));
+            assert_eq!(section.text("bind_port"), Some(port.to_string().as_str()));
+            assert_eq!(section.text("devices"), Some("/srv/node"));
+            assert_eq!(section.text("mount_check"), Some("true"));
+            assert_eq!(section.text("listen"), Some("true"));
+            assert_eq!(section.text("recon_cache_path"), Some("/data/cache"));
             let text = super::conf(kind, port, daemons, &place);
             assert!(daemons.iter().all(|daemon| text.contains(&format!("[{daemon}]"))));
         }

@@ -132,7 +132,8 @@ impl<K: Replica> ReplicationWorker<K> {
             after.pushed(path, &source.info).await;
         }
         let all = answers.iter().all(|good| *good);
-        if (spent && all) || (!belongs && decide::may_remove(&answers, self.options.handoff_delete))
+        if (spent && all)
+            || (!belongs && decide::may_remove(&answers, self.options.handoff_delete()))
         {
             self.remove(job, &source.info).await;
         } else if all {

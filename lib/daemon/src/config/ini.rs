@@ -4,10 +4,11 @@
 //! overrides `[DEFAULT]`. `%` is literal. Options keep their case, since some contain names
 //! (`user_<account>_<user>`, `delay_reaping_<account>`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use apus_options::{GivenOption, OptionSource};
 
 use super::ConfigError;
 
@@ -15,23 +16,36 @@ use super::ConfigError;
 ///
 /// ```
 /// use apus_daemon::config::Conf;
+/// use apus_options::{options, port};
+/// options! {
+///     /// Options of a server.
+///     struct ServerOptions {
+///         /// Port.
+///         bind_port: u16 = port(6200),
+///     }
+/// }
 /// let conf = Conf::parse("[DEFAULT]\nbind_port = 6200\n[app:object-server]\nset bind_port = 6210\n")?;
-/// let section = conf.section("app:object-server");
-/// assert_eq!(section.parse("bind_port", 0_u16, "a port")?, 6210);
-/// let error = section.parse("bind_port", false, "true or false").unwrap_err();
-/// assert!(error.to_string().ends_with("expected true or false"));
+/// let options = ServerOptions::read(&conf.section("app:object-server"))?;
+/// assert_eq!(options.bind_port, 6210);
+/// let conf = Conf::parse("[app:object-server]\nbind_port = many\n")?;
+/// let error = ServerOptions::read(&conf.section("app:object-server")).err().map(|error| error.to_string());
+/// assert!(error.is_some_and(|error| error.ends_with("expected a port")));
 /// # Ok::<(), apus_daemon::config::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Conf {
-    sections: Vec<(String, BTreeMap<String, String>)>,
+    sections: Vec<(String, BTreeMap<String, Entry>)>,
     source: String,
-    /// Section and option of everything that was read.
-    asked: Arc<Mutex<BTreeSet<(String, String)>>>,
 }
 
-/// Options of Paste Deploy, which have no effect here.
-const PASTE: [&str; 1] = ["use"];
+/// The value of an option, with its file and line.
+#[derive(Debug, Clone)]
+struct Entry {
+    value: String,
+    file: Arc<str>,
+    /// From 1.
+    line: usize,
+}
 
 impl Conf {
     /// Reads a file, or every `*.conf` of a directory in the order of their names.
@@ -70,13 +84,14 @@ impl Conf {
     }
 
     fn merge(&mut self, text: &str, file: &str) -> Result<(), ConfigError> {
+        let file: Arc<str> = file.into();
         let mut section: Option<usize> = None;
         let mut last: Option<String> = None;
         for (index, line) in text.lines().enumerate() {
             let number = index + 1;
             let trimmed = line.trim();
             let refused = |expected: String| ConfigError::Syntax {
-                file: file.to_owned(),
+                file: file.to_string(),
                 line: number,
                 expected,
             };
@@ -86,10 +101,10 @@ impl Conf {
             if line.starts_with([' ', '\t'])
                 && let (Some(section), Some(key)) = (section, &last)
                 && let Some((_, options)) = self.sections.get_mut(section)
-                && let Some(value) = options.get_mut(key)
+                && let Some(entry) = options.get_mut(key)
             {
-                value.push('\n');
-                value.push_str(trimmed);
+                entry.value.push('\n');
+                entry.value.push_str(trimmed);
                 continue;
             }
             if let Some(name) = trimmed.strip_prefix('[') {
@@ -107,7 +122,8 @@ impl Conf {
             let key = key.trim();
             let key = key.strip_prefix("set ").map_or(key, str::trim).to_owned();
             if let Some((_, options)) = self.sections.get_mut(at) {
-                options.insert(key.clone(), value.trim().to_owned());
+                let value = value.trim().to_owned();
+                options.insert(key.clone(), Entry { value, file: file.clone(), line: number });
             }
             last = Some(key);
         }
@@ -127,137 +143,101 @@ impl Conf {
     /// The sections with their own options (without those of `[DEFAULT]`).
     pub fn sections(&self) -> impl Iterator<Item = (&str, Vec<(&str, &str)>)> {
         self.sections.iter().map(|(name, options)| {
-            let options = options.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+            let options = options.iter().map(|(key, entry)| (key.as_str(), entry.value.as_str()));
             (name.as_str(), options.collect())
+        })
+    }
+
+    /// Every option with its place.
+    pub fn given(&self) -> impl Iterator<Item = GivenOption<'_>> {
+        self.sections.iter().flat_map(|(section, options)| {
+            options.iter().map(|(name, entry)| given(section, name, entry))
         })
     }
 
     /// One section over `[DEFAULT]`; empty when neither exists.
     pub fn section(&self, name: &str) -> Section<'_> {
         let find = |name: &str| {
-            self.sections.iter().find(|(known, _)| known == name).map(|(_, options)| options)
+            let found = self.sections.iter().find(|(known, _)| known == name);
+            found.map(|(name, options)| (name.as_str(), options))
         };
-        let (own, defaults) = (find(name), find("DEFAULT"));
-        Section { name: name.to_owned(), own, defaults, last: None, conf: self }
+        let layers = [find(name), find("DEFAULT"), None];
+        Section { name: name.to_owned(), layers, conf: self }
     }
 
     /// A daemon's section over `[DEFAULT]`, as in Swift, and over the section of its server.
     pub fn daemon_section(&self, name: &str, server: &str) -> Section<'_> {
-        let last = self.section(server).own.map(|options| (server.to_owned(), options));
-        Section { last, ..self.section(name) }
-    }
-
-    /// Options that were not read so far, as texts of warnings: they have no effect.
-    pub fn unused(&self) -> Vec<String> {
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut unused = Vec::new();
-        for (section, options) in &self.sections {
-            for key in options.keys().filter(|key| !PASTE.contains(&key.as_str())) {
-                let known = asked.iter().any(|(asked_section, asked_key)| {
-                    asked_key == key && (asked_section == section || section == "DEFAULT")
-                });
-                if !known {
-                    let source = &self.source;
-                    unused.push(format!("{source}: [{section}] {key}: not known, has no effect"));
-                }
-            }
-        }
-        unused
-    }
-
-    fn note(&self, section: &str, key: &str) {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.insert((section.to_owned(), key.to_owned()));
+        let [own, defaults, _] = self.section(name).layers;
+        let [server, ..] = self.section(server).layers;
+        Section { layers: [own, defaults, server], ..self.section(name) }
     }
 }
+
+fn given<'a>(section: &'a str, name: &'a str, entry: &'a Entry) -> GivenOption<'a> {
+    GivenOption { section, name, value: &entry.value, file: &entry.file, line: entry.line }
+}
+
+/// A section's name and its own options.
+type Layer<'a> = (&'a str, &'a BTreeMap<String, Entry>);
 
 /// One section's view of the configuration.
 #[derive(Debug, Clone)]
 pub struct Section<'a> {
     name: String,
-    own: Option<&'a BTreeMap<String, String>>,
-    defaults: Option<&'a BTreeMap<String, String>>,
-    /// Another section for options that the first two do not have.
-    last: Option<(String, &'a BTreeMap<String, String>)>,
+    /// Sections in the order in which they are searched.
+    layers: [Option<Layer<'a>>; 3],
     conf: &'a Conf,
 }
 
 impl<'a> Section<'a> {
-    /// An option's text.
-    pub fn get(&self, key: &str) -> Option<&'a str> {
-        self.conf.note(&self.name, key);
-        let first = [self.own, self.defaults].into_iter().flatten();
-        let said = first.filter_map(|options| options.get(key)).next();
-        let said = said.or_else(|| {
-            let (name, options) = self.last.as_ref()?;
-            self.conf.note(name, key);
-            options.get(key)
-        });
-        said.map(String::as_str)
+    /// An option with the place that it comes from.
+    pub fn origin(&self, name: &str) -> Option<GivenOption<'a>> {
+        self.layers.iter().flatten().find_map(|(section, options)| {
+            let (name, entry) = options.get_key_value(name)?;
+            Some(given(section, name, entry))
+        })
+    }
+
+    /// An option's text, which stays as long as the configuration does.
+    pub fn text(&self, name: &str) -> Option<&'a str> {
+        self.origin(name).map(|given| given.value)
     }
 
     /// All options of the section itself.
     pub fn own(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        for key in self.own.into_iter().flatten().map(|(key, _)| key) {
-            self.conf.note(&self.name, key);
-        }
-        self.own.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()))
-    }
-
-    /// An option, or its default.
-    ///
-    /// # Errors
-    /// A value that cannot be parsed.
-    pub fn parse<T: FromStr>(
-        &self,
-        key: &str,
-        default: T,
-        expected: &str,
-    ) -> Result<T, ConfigError> {
-        match self.get(key) {
-            None => Ok(default),
-            Some(text) => text.parse().map_err(|_| self.refuse(key, text, expected)),
-        }
-    }
-
-    /// `concurrency`: a number from 1.
-    ///
-    /// # Errors
-    /// As [`Section::parse`].
-    pub fn concurrency(&self, default: usize) -> Result<usize, ConfigError> {
-        const EXPECTED: &str = "a number from 1";
-        match self.parse("concurrency", default, EXPECTED)? {
-            0 => Err(self.refuse("concurrency", "0", EXPECTED)),
-            concurrency => Ok(concurrency),
-        }
-    }
-
-    /// A boolean option, in all of Swift's spellings.
-    ///
-    /// # Errors
-    /// As [`Section::parse`].
-    pub fn flag(&self, key: &str, default: bool) -> Result<bool, ConfigError> {
-        match self.get(key) {
-            None => Ok(default),
-            Some(text) => super::value::flag(text)
-                .ok_or_else(|| self.refuse(key, text, "true or false (yes, no, on, off, 1, 0)")),
-        }
+        let [own, ..] = &self.layers;
+        let options = own.iter().flat_map(|(_, options)| *options);
+        options.map(|(name, entry)| (name.as_str(), entry.value.as_str()))
     }
 
     /// The error for a value that is not as expected.
-    pub fn refuse(&self, key: &str, value: &str, expected: &str) -> ConfigError {
+    pub fn refuse(&self, name: &str, value: &str, expected: &str) -> ConfigError {
         ConfigError::Value {
             file: self.conf.source.clone(),
             section: self.name.clone(),
-            option: key.to_owned(),
+            option: name.to_owned(),
             value: value.to_owned(),
             expected: expected.to_owned(),
         }
     }
 }
 
+impl OptionSource for Section<'_> {
+    type Error = ConfigError;
+
+    fn text(&self, name: &str) -> Option<&str> {
+        Section::text(self, name)
+    }
+
+    fn refuse(&self, name: &str, value: &str, expected: &str) -> ConfigError {
+        Section::refuse(self, name, value, expected)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use apus_options::port;
+
     use super::*;
 
     #[test]
@@ -267,9 +247,14 @@ mod tests {
         )
         .unwrap();
         let section = conf.section("app:object-server");
-        assert_eq!(section.parse("bind_port", 0u16, "a port").unwrap(), 6210);
-        assert_eq!(section.get("name"), Some("%x"));
-        assert_eq!(section.get("long"), Some("a\nb"));
+        assert_eq!(section.text("bind_port"), Some("6210"));
+        assert_eq!(section.text("name"), Some("%x"));
+        assert_eq!(section.text("long"), Some("a\nb"));
+        let places = ["bind_port", "name"].map(|name| section.origin(name).unwrap());
+        assert_eq!(
+            places.map(|given| (given.section, given.line)),
+            [("app:object-server", 6), ("DEFAULT", 3)]
+        );
     }
 
     #[test]
@@ -277,10 +262,10 @@ mod tests {
         let text = "[DEFAULT]\na = default\nb = default\n[app:x-server]\nb = server\nc = server\n[x-auditor]\na = own\n";
         let conf = Conf::parse(text).unwrap();
         let daemon = conf.daemon_section("x-auditor", "app:x-server");
-        let said = ["a", "b", "c", "d"].map(|key| daemon.get(key));
+        let said = ["a", "b", "c", "d"].map(|key| daemon.text(key));
         assert_eq!(said, [Some("own"), Some("default"), Some("server"), None]);
         let absent = conf.daemon_section("x-updater", "app:x-server");
-        assert_eq!((absent.get("a"), absent.get("c")), (Some("default"), Some("server")));
+        assert_eq!((absent.text("a"), absent.text("c")), (Some("default"), Some("server")));
     }
 
     #[test]
@@ -291,23 +276,9 @@ mod tests {
     }
 
     #[test]
-    fn options_that_are_not_read_are_reported() {
-        let conf = Conf::parse(
-            "[DEFAULT]\nbind_port = 1\nworkers = 8\n[app:a]\nuse = egg:x\nknown = 1\n[filter:b]\nrate = 2\n",
-        )
-        .unwrap();
-        let section = conf.section("app:a");
-        assert_eq!((section.get("bind_port"), section.get("known")), (Some("1"), Some("1")));
-        let unused = conf.unused();
-        assert_eq!(unused.len(), 2, "{unused:?}");
-        assert!(unused[0].contains("[DEFAULT] workers") && unused[1].contains("[filter:b] rate"));
-    }
-
-    #[test]
     fn errors_name_place_value_and_expectation() {
-        let error =
-            Conf::parse("[a]\nport = many\n").unwrap().section("a").parse("port", 0u16, "a port");
-        let error = error.unwrap_err().to_string();
+        let conf = Conf::parse("[a]\nport = many\n").unwrap();
+        let error = conf.section("a").read::<u16>(&port(0).named("port")).unwrap_err().to_string();
         for word in ["[a]", "port", "many", "a port"] {
             assert!(error.contains(word), "{error}");
         }

@@ -2,9 +2,11 @@
 
 mod error;
 mod ini;
+mod server_options;
 mod share;
 pub mod value;
 
 pub use error::ConfigError;
 pub use ini::{Conf, Section};
-pub use share::Share;
+pub use server_options::{BindOptions, DeviceOptions, ReconCacheOptions};
+pub use share::{Share, ShareOptions};

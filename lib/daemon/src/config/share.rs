@@ -1,6 +1,19 @@
 //! The part of a queue of one process, when several processes share it.
 
+use apus_options::{options, whole};
+
 use super::{ConfigError, Section};
+
+options! {
+    /// The share of this process.
+    #[derive(Debug)]
+    pub struct ShareOptions {
+        /// Processes that share the queue; 0 when this one works alone.
+        processes: u64 = whole(0),
+        /// The number of this process, from 0 to one less than `processes`.
+        process: u64 = whole(0),
+    }
+}
 
 /// One of several processes, by the options `processes` and `process` of Swift's daemons; by default
 /// there is only this one.
@@ -18,8 +31,7 @@ impl Share {
     /// # Errors
     /// A number that is not as expected.
     pub fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
-        let processes = section.parse("processes", 0, "a number of processes")?;
-        let process: u64 = section.parse("process", 0, "a process's number, from 0")?;
+        let ShareOptions { processes, process } = ShareOptions::read(section)?;
         if processes > 0 && process >= processes {
             let expected = format!("less than processes, which is {processes}");
             return Err(section.refuse("process", &process.to_string(), &expected));

@@ -73,7 +73,7 @@ pub async fn open(options: &Options) -> Result<Cluster, String> {
 fn access(folder: &Folder, port: u16) -> Result<Access, String> {
     let conf = Conf::read(&folder.path(folder::PROXY_CONF))?;
     let auth = conf.section("filter:tempauth");
-    let line = auth.get("user_apus_admin").ok_or("proxy-server.conf: no user_apus_admin")?;
+    let line = auth.text("user_apus_admin").ok_or("proxy-server.conf: no user_apus_admin")?;
     let key = line.split_whitespace().next().unwrap_or_default().to_owned();
     let endpoint = format!("http://127.0.0.1:{port}");
     Ok(Access {

@@ -27,12 +27,12 @@ pub(super) fn added(text: &str) -> Result<String, String> {
     let conf = Conf::parse(text)?;
     let section = conf.section(SECTION);
     let mut lines = String::new();
-    if section.get(ALLOW_SAMPLE_KEYS).is_none() {
+    if section.text(ALLOW_SAMPLE_KEYS).is_none() {
         let _ = writeln!(lines, "{ALLOW_SAMPLE_KEYS} = true");
     }
     for (name, value) in DEV_USERS {
         let option = format!("user_{name}");
-        match section.get(&option) {
+        match section.text(&option) {
             None => drop(writeln!(lines, "{option} = {value}")),
             Some(there) if there.split_whitespace().eq(value.split_whitespace()) => {}
             Some(_) => {
@@ -50,8 +50,8 @@ pub(super) fn added(text: &str) -> Result<String, String> {
 pub(super) fn allowed_where_present(text: &str) -> String {
     let Ok(conf) = Conf::parse(text) else { return text.to_owned() };
     let section = conf.section(SECTION);
-    let has_all = DEV_USERS.iter().all(|(name, _)| section.get(&format!("user_{name}")).is_some());
-    if !has_all || section.get(ALLOW_SAMPLE_KEYS).is_some() {
+    let has_all = DEV_USERS.iter().all(|(name, _)| section.text(&format!("user_{name}")).is_some());
+    if !has_all || section.text(ALLOW_SAMPLE_KEYS).is_some() {
         return text.to_owned();
     }
     inserted(text, &format!("{ALLOW_SAMPLE_KEYS} = true\n")).unwrap_or_else(|_| text.to_owned())
@@ -78,10 +78,10 @@ mod tests {
         let text = added(TEXT).unwrap();
         let conf = Conf::parse(&text).unwrap();
         let section = conf.section(SECTION);
-        assert_eq!(section.get("user_test_tester"), Some("testing .admin"));
-        assert_eq!(section.get("user_apus_admin"), Some("k .admin"));
-        assert_eq!(section.get(ALLOW_SAMPLE_KEYS), Some("true"));
-        assert_eq!(conf.section("filter:s3api").get("sigv2"), Some("true"));
+        assert_eq!(section.text("user_test_tester"), Some("testing .admin"));
+        assert_eq!(section.text("user_apus_admin"), Some("k .admin"));
+        assert_eq!(section.text(ALLOW_SAMPLE_KEYS), Some("true"));
+        assert_eq!(conf.section("filter:s3api").text("sigv2"), Some("true"));
         assert_eq!(added(&text).unwrap(), text);
     }
 

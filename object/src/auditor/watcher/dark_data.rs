@@ -13,6 +13,7 @@ use apus_cluster::{AccountName, ContainerName, ContainerPath, PolicyIndex, Times
 use apus_daemon::Body;
 use apus_daemon::config::Section;
 use apus_daemon::http::empty;
+use apus_options::{choice, options, whole};
 use apus_ring::Device;
 use apus_wire::NodeRequest;
 use apus_wire::message::container::{
@@ -31,8 +32,17 @@ pub(super) const NAME: &str = "swift#dark_data";
 const ANSWER: Duration = Duration::from_secs(15);
 /// One row in JSON has a name, a content type and an ETag, and is never this long.
 const ANSWER_BYTES: usize = 256 * 1024;
-/// Age in seconds up to which an object is not checked: its row may still be pending (Swift's).
-const GRACE_AGE: u64 = 604_800;
+
+options! {
+    /// Options of `[object-auditor:watcher:swift#dark_data]`, with Swift's names and defaults.
+    #[derive(Debug)]
+    pub struct DarkDataOptions {
+        /// What happens to an object that no listing contains.
+        action: String = choice("log", &["log", "delete", "quarantine"]),
+        /// Age up to which an object is not checked: its row may still be pending.
+        grace_age: u64 = whole(604_800).unit("seconds"),
+    }
+}
 
 /// Counts of a sweep.
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,20 +74,17 @@ enum Listed {
 impl DarkData {
     /// With its options, `action` and `grace_age`.
     pub(super) fn new(section: &Section<'_>, around: &WatcherContext) -> Result<Self, String> {
-        let action = match section.get("action").unwrap_or("log") {
-            "log" => WatcherVerdict::Keep,
+        let given = DarkDataOptions::read(section)?;
+        // Swift logs another word, and goes on with `log`.
+        let action = match given.action.as_str() {
             "delete" => WatcherVerdict::Delete,
             "quarantine" => WatcherVerdict::Quarantine,
-            // Swift logs it and goes on with `log`.
-            other => {
-                return Err(section.refuse("action", other, "log, delete or quarantine").into());
-            }
+            _ => WatcherVerdict::Keep,
         };
-        let grace_age = section.parse("grace_age", GRACE_AGE, "whole seconds")?;
         Ok(Self {
             around: around.clone(),
             action,
-            grace_age: Duration::from_secs(grace_age),
+            grace_age: Duration::from_secs(given.grace_age),
             totals: Mutex::default(),
         })
     }

@@ -16,6 +16,7 @@ use apus_wire::Client;
 use async_trait::async_trait;
 
 use self::dark_data::DarkData;
+pub(crate) use self::dark_data::DarkDataOptions;
 use super::options::SweepKind;
 
 /// A watcher. Sweeps of several devices may call it at the same time.
@@ -80,19 +81,23 @@ const KNOWN: [(&str, &[&str], Make); 1] = [(
 ///
 /// # Errors
 /// An unknown watcher, or an option, its value and what was expected.
-pub(crate) fn load(conf: &Conf, around: &WatcherContext) -> Result<Vec<Arc<dyn Watcher>>, String> {
-    let section = conf.section("object-auditor");
+pub(crate) fn load(
+    conf: &Conf,
+    names: &[String],
+    around: &WatcherContext,
+) -> Result<Vec<Arc<dyn Watcher>>, String> {
     let mut watchers: Vec<Arc<dyn Watcher>> = Vec::new();
-    let names = section.get("watchers").unwrap_or_default();
-    for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-        let Some((own, _, make)) = KNOWN.iter().find(|(_, names, _)| names.contains(&name)) else {
+    for name in names {
+        let is_known = |(_, known, _): &&(&str, &[&str], Make)| known.contains(&name.as_str());
+        let Some((own, _, make)) = KNOWN.iter().find(is_known) else {
             let known: Vec<_> = KNOWN.iter().map(|(own, ..)| *own).collect();
             let expected = format!(
                 "watchers that are built in ({}), not {name:?}: those of other packages cannot be \
                  loaded",
                 known.join(", ")
             );
-            return Err(section.refuse("watchers", names, &expected).into());
+            let section = conf.section("object-auditor");
+            return Err(section.refuse("watchers", &names.join(", "), &expected).into());
         };
         if watchers.iter().all(|watcher| watcher.name() != *own) {
             let section = conf.section(&format!("object-auditor:watcher:{name}"));

@@ -1,0 +1,13 @@
+//! Declarations of the options of the container server's own daemons, by section.
+
+use apus_daemon::config::ShareOptions;
+use apus_options::OptionDeclaration;
+
+use crate::reconciler::ReconcilerOptions;
+use crate::units::ContainerUpdaterOptions;
+
+/// `[container-updater]`.
+pub const UPDATER: &[OptionDeclaration] = ContainerUpdaterOptions::OPTIONS;
+/// `[container-reconciler]`.
+pub const RECONCILER: &[&[OptionDeclaration]] =
+    &[ReconcilerOptions::OPTIONS, ShareOptions::OPTIONS];

@@ -1,0 +1,250 @@
+//! The files of the four servers: their sections, and the options that are read in each.
+
+use apus_daemon::config::{BindOptions, Conf, DeviceOptions, ReconCacheOptions};
+use apus_daemon::log::LogOptions;
+use apus_daemon::syslog::SyslogOptions;
+use apus_options::{FileDeclaration, OptionDeclaration, OptionProblem, SectionDeclaration, check};
+use apus_proxy::auth::tempauth::{TempAuthOptions, USERS};
+
+use super::client_limits::ClientLimitOptions;
+use super::filters::{MainPipelineOptions, PipelineOptions, SampleKeyOptions};
+use super::middleware::{MetricsOptions, ReachOptions, SocketOptions};
+use super::proxy::{ProxyOptions, S3Options, SloOptions, SymlinkOptions};
+use super::role::Server;
+use super::start::ProcessOptions;
+use super::storage::ObjectServerOptions;
+
+/// Options of every section of a storage server's file.
+const STORAGE: &[&[OptionDeclaration]] = &[
+    BindOptions::OPTIONS,
+    DeviceOptions::OPTIONS,
+    ReconCacheOptions::OPTIONS,
+    SocketOptions::OPTIONS,
+    ProcessOptions::OPTIONS,
+    LogOptions::OPTIONS,
+    SyslogOptions::OPTIONS,
+];
+
+/// The filters in a storage server's pipeline in Swift. Health checks and recon are always answered.
+const HEALTHCHECK: SectionDeclaration = SectionDeclaration::plain(
+    "filter:healthcheck",
+    "For files of Swift: `/healthcheck` is always answered.",
+    &[],
+)
+.with_lines(&["use = egg:swift#healthcheck"]);
+const RECON: SectionDeclaration = SectionDeclaration::plain(
+    "filter:recon",
+    "For files of Swift: `/recon` is always answered, from the directory of the server's section.",
+    &[ReconCacheOptions::OPTIONS],
+)
+.with_lines(&["use = egg:swift#recon"]);
+const STORAGE_PIPELINE: SectionDeclaration = SectionDeclaration::plain(
+    "pipeline:main",
+    "For files of Swift: the filters of a storage server are always the same.",
+    &[MainPipelineOptions::OPTIONS],
+);
+
+/// `account-server.conf`.
+pub static ACCOUNT_FILE: FileDeclaration = FileDeclaration {
+    name: "account-server.conf",
+    sentence: "The account server and its daemons.",
+    common: STORAGE,
+    sections: &[
+        STORAGE_PIPELINE.with_lines(&["pipeline = healthcheck recon account-server"]),
+        SectionDeclaration::role(
+            "app:account-server",
+            "The account server.",
+            &[ReachOptions::OPTIONS],
+        )
+        .with_lines(&["use = egg:swift#account"])
+        .with_defaults(&[("bind_port", "6202")]),
+        HEALTHCHECK,
+        RECON,
+        SectionDeclaration::role(
+            "account-replicator",
+            "Compares databases with the other replicas, and sends what they lack.",
+            &[apus_broker::options::REPLICATOR],
+        ),
+        SectionDeclaration::role(
+            "account-auditor",
+            "Verifies databases and quarantines damaged ones.",
+            &[apus_broker::options::ACCOUNT_AUDITOR],
+        ),
+        SectionDeclaration::role(
+            "account-reaper",
+            "Removes the containers and objects of deleted accounts.",
+            &[apus_account::options::REAPER],
+        ),
+    ],
+};
+
+/// `container-server.conf`.
+pub static CONTAINER_FILE: FileDeclaration = FileDeclaration {
+    name: "container-server.conf",
+    sentence: "The container server and its daemons.",
+    common: STORAGE,
+    sections: &[
+        STORAGE_PIPELINE.with_lines(&["pipeline = healthcheck recon container-server"]),
+        SectionDeclaration::role(
+            "app:container-server",
+            "The container server.",
+            &[ReachOptions::OPTIONS],
+        )
+        .with_lines(&["use = egg:swift#container"])
+        .with_defaults(&[("bind_port", "6201")]),
+        HEALTHCHECK,
+        RECON,
+        SectionDeclaration::role(
+            "container-replicator",
+            "Compares databases with the other replicas, and sends what they lack.",
+            &[apus_broker::options::REPLICATOR],
+        ),
+        SectionDeclaration::role(
+            "container-updater",
+            "Reports counts and sizes of containers to their accounts.",
+            &[apus_container::options::UPDATER],
+        ),
+        SectionDeclaration::role(
+            "container-auditor",
+            "Verifies databases and quarantines damaged ones.",
+            &[apus_broker::options::CONTAINER_AUDITOR],
+        ),
+        SectionDeclaration::role(
+            "container-reconciler",
+            "Moves objects of the wrong policy to that of their container.",
+            apus_container::options::RECONCILER,
+        ),
+    ],
+};
+
+/// `object-server.conf`.
+pub static OBJECT_FILE: FileDeclaration = FileDeclaration {
+    name: "object-server.conf",
+    sentence: "The object server and its daemons.",
+    common: STORAGE,
+    sections: &[
+        STORAGE_PIPELINE.with_lines(&["pipeline = healthcheck recon object-server"]),
+        SectionDeclaration::role(
+            "app:object-server",
+            "The object server.",
+            &[
+                ReachOptions::OPTIONS,
+                ObjectServerOptions::OPTIONS,
+                apus_object::options::REPLICATION,
+            ],
+        )
+        .with_lines(&["use = egg:swift#object"])
+        .with_defaults(&[("bind_port", "6200")]),
+        HEALTHCHECK,
+        RECON,
+        SectionDeclaration::role(
+            "object-replicator",
+            "Compares suffix hashes with the other replicas, and sends what they lack.",
+            &[apus_object::options::REPLICATOR],
+        ),
+        SectionDeclaration::role(
+            "object-updater",
+            "Delivers listing rows that container servers missed.",
+            &[apus_object::options::UPDATER],
+        ),
+        SectionDeclaration::role(
+            "object-auditor",
+            "Reads every object again and quarantines damaged ones.",
+            &[apus_object::options::AUDITOR],
+        ),
+        SectionDeclaration::plain(
+            "object-auditor:watcher:<name>",
+            "A watcher that `watchers` of `[object-auditor]` names.",
+            &[apus_object::options::DARK_DATA],
+        ),
+        SectionDeclaration::role(
+            "object-expirer",
+            "Deletes expired objects.",
+            apus_object::options::EXPIRER,
+        ),
+        SectionDeclaration::role(
+            "object-relinker",
+            "Links objects to their next partitions while the part power is increased.",
+            &[apus_object::options::RELINKER],
+        ),
+    ],
+};
+
+/// The pipeline of the sample of `proxy-server.conf`: every supported filter.
+const PIPELINE: &str = "pipeline = catch_errors gatekeeper healthcheck proxy-logging cache listing_formats bulk \
+                        s3api tempauth copy slo dlo symlink proxy-server";
+
+/// `proxy-server.conf`.
+pub static PROXY_FILE: FileDeclaration = FileDeclaration {
+    name: "proxy-server.conf",
+    sentence: "The proxy server, its users and both dialects.",
+    common: &[
+        BindOptions::OPTIONS,
+        ReconCacheOptions::OPTIONS,
+        SocketOptions::OPTIONS,
+        ProcessOptions::OPTIONS,
+        LogOptions::OPTIONS,
+        SyslogOptions::OPTIONS,
+    ],
+    sections: &[
+        SectionDeclaration::plain(
+            "pipeline:main",
+            "The filters that are on. A filter that is not named is off.",
+            &[MainPipelineOptions::OPTIONS],
+        )
+        .with_lines(&[PIPELINE]),
+        SectionDeclaration::role(
+            "app:proxy-server",
+            "The proxy server.",
+            &[
+                ProxyOptions::OPTIONS,
+                ClientLimitOptions::OPTIONS,
+                PipelineOptions::OPTIONS,
+                MetricsOptions::OPTIONS,
+            ],
+        )
+        .with_lines(&["use = egg:swift#proxy"])
+        .with_defaults(&[("bind_port", "8080")]),
+        SectionDeclaration::plain(
+            "filter:tempauth",
+            "Users of this file. Sign-in is at `/auth/v1.0`.",
+            &[TempAuthOptions::OPTIONS, SampleKeyOptions::OPTIONS, USERS],
+        )
+        .with_lines(&["use = egg:swift#tempauth"]),
+        SectionDeclaration::plain("filter:s3api", "The S3 dialect.", &[S3Options::OPTIONS])
+            .with_lines(&["use = egg:swift#s3api"]),
+        SectionDeclaration::plain("filter:slo", "Static large objects.", &[SloOptions::OPTIONS])
+            .with_lines(&["use = egg:swift#slo"]),
+        SectionDeclaration::plain("filter:symlink", "Symbolic links.", &[SymlinkOptions::OPTIONS])
+            .with_lines(&["use = egg:swift#symlink"]),
+    ],
+};
+
+/// The file of a server.
+pub fn file_of(server: Server) -> &'static FileDeclaration {
+    match server {
+        Server::Proxy => &PROXY_FILE,
+        Server::Account => &ACCOUNT_FILE,
+        Server::Container => &CONTAINER_FILE,
+        Server::Object => &OBJECT_FILE,
+    }
+}
+
+/// Logs the options of a server's file that have no effect: unknown ones each, those of Swift in one line.
+pub(crate) fn warn(conf: &Conf, server: Server) {
+    let mut without_effect = Vec::new();
+    for finding in check(file_of(server), conf.given()) {
+        match finding.problem {
+            // The reader refuses it.
+            OptionProblem::Value(_) => {}
+            OptionProblem::WithoutEffect => without_effect.push(finding.given.name),
+            _ => tracing::warn!("{}: {}", finding.given.file, finding.text()),
+        }
+    }
+    if !without_effect.is_empty() {
+        without_effect.sort_unstable();
+        without_effect.dedup();
+        let names = without_effect.join(", ");
+        tracing::info!("{}-server.conf: options of Swift without effect: {names}", server.name());
+    }
+}
