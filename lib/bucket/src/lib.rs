@@ -4,6 +4,7 @@
 //! and daemons apply the rules.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+pub mod lifecycle;
 pub mod stored;
 pub mod tag_query;
 pub mod tagging;

@@ -10,7 +10,7 @@ use apus_store::Context;
 use apus_store::access::Action;
 use apus_store::body::collect;
 use apus_store::operation::{Authorize, ContainerHead, HeadContainer, PostContainer};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -35,6 +35,17 @@ pub(super) trait BucketDocument: Serialize + DeserializeOwned {
     /// # Errors
     /// `MalformedXML`, or the configuration's own codes.
     fn parse(document: &[u8]) -> Result<Self>;
+
+    /// Takes what the headers of a PUT add to the document.
+    ///
+    /// # Errors
+    /// `InvalidArgument`.
+    fn amend(&mut self, _request: &HeaderMap) -> Result<()> {
+        Ok(())
+    }
+
+    /// Sets headers of the responses to GET and PUT.
+    fn set_headers(&self, _response: &mut HeaderMap) {}
 
     /// Writes the document.
     fn render(&self, out: &mut Writer);
@@ -82,7 +93,9 @@ pub(super) async fn get<T: BucketDocument>(deps: &ProxyDeps, request: S3Request)
     let config: T = of(&head)?.ok_or(missing)?;
     let mut out = Writer::new();
     config.render(&mut out);
-    Ok(out.reply())
+    let mut response = out.reply();
+    config.set_headers(response.headers_mut());
+    Ok(response)
 }
 
 /// Sets the configuration.
@@ -93,10 +106,13 @@ pub(super) async fn put<T: BucketDocument>(deps: &ProxyDeps, request: S3Request)
     deps.store.authorize(&request.cx, authorize).await?;
     let S3Request { cx, head, body, payload, .. } = request;
     let verified = verified_body(deps, payload, &head.headers, body)?;
-    let config = T::parse(&collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?)?;
+    let mut config = T::parse(&collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?)?;
+    config.amend(&head.headers)?;
     let metadata = stored::store(T::KIND, &config)?;
     deps.store.post_container(&cx, PostContainer { container, metadata, versioning: None }).await?;
-    Ok(status(T::PUT_STATUS))
+    let mut response = status(T::PUT_STATUS);
+    config.set_headers(response.headers_mut());
+    Ok(response)
 }
 
 /// Removes the configuration, if there is one.

@@ -114,7 +114,7 @@ const VERSION: &[&str] = &["versionId"];
 const BOTH: &[&str] = &["partNumber", "versionId"];
 
 /// The implemented operations, except copies, which are uploads with a header, and those of `unset`.
-pub(super) static ROUTES: [Route; 30] = {
+pub(super) static ROUTES: [Route; 34] = {
     use Operation::*;
     use Resource::{Bucket, Key, Service};
     [
@@ -133,6 +133,9 @@ pub(super) static ROUTES: [Route; 30] = {
         row("GET", Bucket, "location", GetBucketLocation, &[]),
         row("GET", Bucket, "versioning", GetBucketVersioning, &[]),
         row("GET", Bucket, "versions", ListObjectVersions, &[]),
+        row("GET", Bucket, "lifecycle", GetBucketLifecycle, &[]),
+        row("PUT", Bucket, "lifecycle", PutBucketLifecycle, &[]),
+        row("DELETE", Bucket, "lifecycle", DeleteBucketLifecycle, &[]),
         row("GET", Bucket, "tagging", GetBucketTagging, &[]),
         row("PUT", Bucket, "tagging", PutBucketTagging, &[]),
         row("DELETE", Bucket, "tagging", DeleteBucketTagging, &[]),
@@ -143,6 +146,7 @@ pub(super) static ROUTES: [Route; 30] = {
         row("GET", Key, "tagging", GetObjectTagging, VERSION),
         row("PUT", Key, "tagging", PutObjectTagging, VERSION),
         row("DELETE", Key, "tagging", DeleteObjectTagging, VERSION),
+        row("POST", Key, "restore", RestoreObject, VERSION),
         row("POST", Key, "uploads", CreateMultipartUpload, &[]),
         row("POST", Key, "uploadId", CompleteMultipartUpload, &[]),
         row("DELETE", Key, "uploadId", AbortMultipartUpload, &[]),
@@ -169,7 +173,6 @@ pub(super) static NOT_IMPLEMENTED: &[(&str, Resource, &str)] = {
         ("PUT", Bucket, "intelligent-tiering"),
         ("PUT", Bucket, "inventory"),
         ("PUT", Key, "legal-hold"),
-        ("PUT", Bucket, "lifecycle"),
         ("PUT", Bucket, "logging"),
         ("PUT", Bucket, "metadataAnnotationTable"),
         ("POST", Bucket, "metadataConfiguration"),
@@ -185,7 +188,6 @@ pub(super) static NOT_IMPLEMENTED: &[(&str, Resource, &str)] = {
         ("PUT", Key, "renameObject"),
         ("PUT", Bucket, "replication"),
         ("PUT", Bucket, "requestPayment"),
-        ("POST", Key, "restore"),
         ("PUT", Key, "retention"),
         ("POST", Key, "select"),
         ("GET", Bucket, "session"),

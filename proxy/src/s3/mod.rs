@@ -5,6 +5,7 @@ mod anonymous;
 mod body_error;
 mod bucket;
 mod bucket_config;
+mod bucket_lifecycle;
 mod bucket_tagging;
 mod catalogue;
 mod checksum;
@@ -32,6 +33,7 @@ mod xml;
 use std::sync::Arc;
 
 use apus_bucket::TagSet;
+use apus_bucket::lifecycle::LifecycleConfiguration;
 use apus_cluster::AccountName;
 use apus_daemon::Body;
 use apus_daemon::http::{header, set};
@@ -153,6 +155,15 @@ impl S3 {
             Operation::DeleteBucket => bucket::delete(deps, request).await,
             Operation::GetBucketLocation => bucket::location(deps, request).await,
             Operation::GetBucketVersioning => bucket::versioning(deps, request).await,
+            Operation::GetBucketLifecycle => {
+                bucket_config::get::<LifecycleConfiguration>(deps, request).await
+            }
+            Operation::PutBucketLifecycle => {
+                bucket_config::put::<LifecycleConfiguration>(deps, request).await
+            }
+            Operation::DeleteBucketLifecycle => {
+                bucket_config::delete::<LifecycleConfiguration>(deps, request).await
+            }
             Operation::GetBucketTagging => bucket_config::get::<TagSet>(deps, request).await,
             Operation::PutBucketTagging => bucket_config::put::<TagSet>(deps, request).await,
             Operation::DeleteBucketTagging => bucket_config::delete::<TagSet>(deps, request).await,
@@ -172,6 +183,7 @@ impl S3 {
             Operation::GetObjectTagging => object::tagging::get(deps, request).await,
             Operation::PutObjectTagging => object::tagging::put(deps, request).await,
             Operation::DeleteObjectTagging => object::tagging::delete(deps, request).await,
+            Operation::RestoreObject => object::restore::restore(deps, request).await,
             Operation::CreateMultipartUpload => upload::create(deps, request).await,
             Operation::UploadPart => upload::part(deps, request).await,
             Operation::UploadPartCopy => upload::part_copy(deps, request).await,

@@ -94,7 +94,7 @@ static HEADERS: [(&str, Meaning); 69] = {
         ("x-amz-tagging", Read),
         ("x-amz-tagging-directive", Read),
         ("x-amz-trailer", Read),
-        ("x-amz-transition-default-minimum-object-size", Nothing),
+        ("x-amz-transition-default-minimum-object-size", Read),
         ("x-amz-website-redirect-location", Write(&[""])),
         ("x-amz-write-offset-bytes", Write(&[])),
     ]

@@ -44,7 +44,7 @@ const fn of_key(sub: &'static str, response: UnsetResponse, deletable: bool) -> 
 /// AWS's text for the retention of an object in a bucket without a lock.
 const NO_LOCK: &str = "Bucket is missing Object Lock Configuration";
 
-static UNSET: [Unset; 23] = {
+static UNSET: [Unset; 22] = {
     use UnsetResponse::{Document, Invalid, List, Missing};
     [
         of_key("retention", Invalid(NO_LOCK), false),
@@ -56,7 +56,6 @@ static UNSET: [Unset; 23] = {
         deletable("encryption", Missing(Code::ServerSideEncryptionConfigurationNotFoundError)),
         deletable("intelligent-tiering", List("ListBucketIntelligentTieringConfigurationsOutput")),
         deletable("inventory", List("ListInventoryConfigurationsResult")),
-        deletable("lifecycle", Missing(Code::NoSuchLifecycleConfiguration)),
         of_bucket("logging", Document("BucketLoggingStatus", &[])),
         deletable("metadataConfiguration", Missing(Code::MetadataConfigurationNotFound)),
         deletable("metadataTable", Missing(Code::MetadataConfigurationNotFound)),

@@ -187,7 +187,7 @@ pub(in crate::s3) async fn post(
     };
     request.check_owner()?;
     let success = Success::of(deps, &request, &fields);
-    let written = put::write(deps, request).await?;
+    let written = put::write(deps, request).await?.written;
     Ok(success.render(&written))
 }
 

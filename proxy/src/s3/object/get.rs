@@ -7,9 +7,11 @@ use apus_cluster::listing::split_swift_bytes;
 use apus_cluster::metadata::{Resource, has_prefix};
 use apus_daemon::http::{parse_date, set, status};
 use apus_store::operation::{GetObject, ObjectHead, ObjectRead, Served};
+use apus_store::settings::TAGGING;
 use apus_store::{Context, Error, Kind, Subject};
 use http::{HeaderMap, Method, StatusCode};
 
+use super::expiration::{self, ExpiringObject};
 use super::head::{ETAG_AT, etag, last_modified};
 use super::{condition, tagging};
 use crate::deps::ProxyDeps;
@@ -61,18 +63,31 @@ impl IfRange<'_> {
 
 pub(in crate::s3) async fn get(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let (op, options) = parse(&request)?;
+    let object = op.head.object.clone();
     let if_range = IfRange(request.header("if-range"));
     let result = match request.head.method == Method::HEAD {
         true => head(deps, &request.cx, op, &if_range)
             .await
-            .map(|(head, served)| render(&options, &head, &served)),
+            .map(|(head, served)| (render(&options, &head, &served), head)),
         false => read(deps, &request.cx, op, &if_range).await.map(|read| {
             let mut response = render(&options, &read.head, &read.served);
             *response.body_mut() = read.body;
-            response
+            (response, read.head)
         }),
     };
-    result.map_err(|error| read_error(error, &request, &options))
+    let (mut response, head) = result.map_err(|error| read_error(error, &request, &options))?;
+    // Versions that are named do not expire by the rules of the current one.
+    if request.param("versionId").is_none() {
+        let found = ExpiringObject {
+            object: &object,
+            length: head.known_length(),
+            written: head.timestamp,
+            tags: head.get(TAGGING),
+        };
+        let value = expiration::of(deps, &request.cx, found).await;
+        expiration::set_header(value.as_deref(), &mut response);
+    }
+    Ok(response)
 }
 
 fn parse(request: &S3Request) -> Result<(GetObject, ResponseOptions)> {

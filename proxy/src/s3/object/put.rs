@@ -8,10 +8,12 @@ use apus_daemon::Body;
 use apus_daemon::http::{header, set, status};
 use apus_store::body::LateMetadata;
 use apus_store::operation::{ObjectWritten, PutObject};
+use apus_store::settings::TAGGING;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, StatusCode};
 
+use super::expiration::{self, ExpiringObject};
 use super::{condition, tagging};
 use crate::deps::ProxyDeps;
 use crate::header_value;
@@ -202,11 +204,21 @@ pub(in crate::s3) fn render(written: &ObjectWritten) -> Reply {
 }
 
 pub(in crate::s3) async fn put(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
-    Ok(render(&write(deps, request).await?))
+    let stored = write(deps, request).await?;
+    let mut response = render(&stored.written);
+    expiration::set_header(stored.expiration.as_deref(), &mut response);
+    Ok(response)
+}
+
+/// An object that was written from a request.
+pub(in crate::s3) struct StoredUpload {
+    pub(in crate::s3) written: ObjectWritten,
+    /// The value of `x-amz-expiration`, if a rule of the bucket applies.
+    expiration: Option<String>,
 }
 
 /// Writes the object of a PutObject or of a form.
-pub(in crate::s3) async fn write(deps: &ProxyDeps, request: S3Request) -> Result<ObjectWritten> {
+pub(in crate::s3) async fn write(deps: &ProxyDeps, request: S3Request) -> Result<StoredUpload> {
     let object = request.object()?;
     let (mut metadata, content_type) = metadata(&request.head.headers)?;
     tagging::add_from_headers(&request.head.headers, &mut metadata)?;
@@ -216,6 +228,8 @@ pub(in crate::s3) async fn write(deps: &ProxyDeps, request: S3Request) -> Result
     if verified.length.is_none() && !chunked {
         return Err(S3Error::new(Code::MissingContentLength));
     }
+    let (written_to, tags) = (object.clone(), metadata.get(TAGGING).cloned());
+    let length = verified.length;
     let op = PutObject {
         object,
         body: verified.body,
@@ -228,5 +242,13 @@ pub(in crate::s3) async fn write(deps: &ProxyDeps, request: S3Request) -> Result
         late: verified.late,
     };
     let put = deps.store.put_object(&request.cx, op).await;
-    put.map_err(|error| condition::failed(error, &request.head.headers, ""))
+    let written = put.map_err(|error| condition::failed(error, &request.head.headers, ""))?;
+    let found = ExpiringObject {
+        object: &written_to,
+        length,
+        written: written.timestamp,
+        tags: tags.as_deref(),
+    };
+    let expiration = expiration::of(deps, &request.cx, found).await;
+    Ok(StoredUpload { written, expiration })
 }
