@@ -18,7 +18,10 @@ const EDGES: [(&str, &[&str]); 22] = [
     ("broker", &["cluster", "daemon", "disk", "fault", "options", "ring", "wire"]),
     ("store", &["cluster", "daemon", "fault", "ring", "wire"]),
     ("account", &["broker", "cluster", "daemon", "fault", "options", "ring", "wire"]),
-    ("container", &["broker", "cluster", "daemon", "fault", "options", "ring", "store", "wire"]),
+    (
+        "container",
+        &["broker", "bucket", "cluster", "daemon", "fault", "options", "ring", "store", "wire"],
+    ),
     ("object", &["cluster", "daemon", "disk", "fault", "options", "ring", "store", "wire"]),
     ("proxy", &["bucket", "cluster", "daemon", "options", "store"]),
     (

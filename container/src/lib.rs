@@ -4,6 +4,7 @@
 mod backend;
 mod handlers;
 mod kind;
+mod lifecycle;
 mod listing;
 mod merge;
 pub mod options;
@@ -16,6 +17,7 @@ mod shard_range;
 mod units;
 mod updater;
 
+pub use lifecycle::{DueEntry, LifecycleAction, RulesError, WalkOptions, WalkReport, apply_rules};
 pub use reconciler::{Queue, QueueError};
 pub use reporter::report_changes;
 pub use server::{Parts, Server};

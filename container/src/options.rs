@@ -3,11 +3,14 @@
 use apus_daemon::config::ShareOptions;
 use apus_options::OptionDeclaration;
 
+use crate::lifecycle::LifecycleOptions;
 use crate::reconciler::ReconcilerOptions;
 use crate::units::ContainerUpdaterOptions;
 
 /// `[container-updater]`.
 pub const UPDATER: &[OptionDeclaration] = ContainerUpdaterOptions::OPTIONS;
+/// `[container-lifecycle]`.
+pub const LIFECYCLE: &[OptionDeclaration] = LifecycleOptions::OPTIONS;
 /// `[container-reconciler]`.
 pub const RECONCILER: &[&[OptionDeclaration]] =
     &[ReconcilerOptions::OPTIONS, ShareOptions::OPTIONS];

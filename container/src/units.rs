@@ -8,9 +8,10 @@ use apus_daemon::PassRunner;
 use apus_daemon::config::{Conf, ConfigError, Share};
 use apus_options::{options, whole};
 use apus_ring::Local;
-use apus_store::Primitive;
 use apus_store::quorum::Rings;
+use apus_store::{Primitive, UploadStore};
 
+use crate::lifecycle::{Lifecycle, LifecycleOptions};
 use crate::reconciler::{Feeder, Queue, Reconciler, ReconcilerDeps, ReconcilerOptions};
 use crate::server::Server;
 use crate::updater::Updater;
@@ -24,6 +25,8 @@ pub struct DaemonParts {
     pub local: Local,
     /// The store, for operations of the system (`apus_store::pipeline::internal`).
     pub store: Arc<dyn Primitive>,
+    /// The store with what clients see of objects (`apus_store::pipeline::lifecycle`).
+    pub uploads: Arc<dyn UploadStore>,
 }
 
 impl std::fmt::Debug for DaemonParts {
@@ -52,6 +55,7 @@ pub fn units(
     let databases = &server.databases;
     Ok(vec![
         updater(server, parts, local.clone(), conf)?,
+        lifecycle(server, parts, local.clone(), conf)?,
         reconciler(parts, queue, conf)?,
         units::replicator(databases, &local, Some(Arc::new(feeder)), conf)?,
         units::auditor(databases, local, units::AuditRate::of_containers(conf)?),
@@ -76,6 +80,17 @@ fn updater(
     let options = ContainerUpdaterOptions::read(&conf.section("container-updater"))?;
     let pass = Updater::new(server.clone(), parts.rings.account.clone(), local);
     Ok(PassRunner::new(pass, Duration::from_secs(options.interval)))
+}
+
+fn lifecycle(
+    server: &Arc<Server>,
+    parts: &DaemonParts,
+    local: LocalClient,
+    conf: &Conf,
+) -> Result<PassRunner, ConfigError> {
+    let options = LifecycleOptions::read(&conf.section("container-lifecycle"))?;
+    let pass = Lifecycle::new(server.clone(), local, parts.uploads.clone(), &options);
+    Ok(PassRunner::new(pass, options.interval))
 }
 
 fn queue(server: &Server, parts: &DaemonParts) -> Queue {

@@ -31,6 +31,13 @@ class Saio:
         self.access = json.loads(line)
         return self
 
+    def configure(self, server, text):
+        """Adds sections to a server's configuration, and starts again with them."""
+        assert self.stop() == 0
+        with open(self.data / "etc" / f"{server}-server.conf", "a") as conf:
+            conf.write(text)
+        return self.start()
+
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()

@@ -35,6 +35,7 @@ email = a@example.com
 api_name = us-east-1
 access_key = test:tester
 secret_key = testing
+lc_debug_interval = {day}
 [s3 alt]
 display_name = test2:tester2
 user_id = test2:tester2
@@ -67,10 +68,18 @@ secret_key = admin
 """
 
 
-def fresh_cluster(name):
+# Seconds of a day of lifecycle rules. Tests wait a few of them.
+LIFECYCLE_DAY_SECONDS = 10
+LIFECYCLE = f"[container-lifecycle]\ninterval = 1\nseconds_per_day = {LIFECYCLE_DAY_SECONDS}\n"
+
+
+def fresh_cluster(name, container_options=""):
     folder = ROOT / "target" / "suites" / f"{name}-{time.time_ns()}"
     folder.mkdir(parents=True)
-    return Saio(folder / "data", "--dev-users").start()
+    cluster = Saio(folder / "data", "--dev-users").start()
+    if container_options:
+        cluster.configure("container", container_options)
+    return cluster
 
 
 def end(cluster):
@@ -97,9 +106,9 @@ def run_s3_tests():
     if not checkout:
         print("s3-tests: S3TESTS_DIR does not name a checkout of ceph/s3-tests; not run")
         return None
-    cluster = fresh_cluster("s3-tests")
+    cluster = fresh_cluster("s3-tests", LIFECYCLE)
     conf = cluster.data / "s3tests.conf"
-    conf.write_text(S3_CONF.format(port=cluster.port))
+    conf.write_text(S3_CONF.format(port=cluster.port, day=LIFECYCLE_DAY_SECONDS))
     # The 623 cases that hold for any S3 store; the rest are Ceph's own extensions.
     portable = set((HERE / "s3-tests.portable").read_text().split())
     environment = dict(os.environ, S3TEST_CONF=str(conf))

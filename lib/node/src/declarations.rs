@@ -110,6 +110,11 @@ pub static CONTAINER_FILE: FileDeclaration = FileDeclaration {
             &[apus_broker::options::CONTAINER_AUDITOR],
         ),
         SectionDeclaration::role(
+            "container-lifecycle",
+            "Deletes what the lifecycle rules of buckets name.",
+            &[apus_container::options::LIFECYCLE],
+        ),
+        SectionDeclaration::role(
             "container-reconciler",
             "Moves objects of the wrong policy to that of their container.",
             apus_container::options::RECONCILER,

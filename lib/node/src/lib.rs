@@ -9,6 +9,7 @@ mod device_lock;
 mod filters;
 mod middleware;
 mod node;
+mod operator;
 mod overseer;
 mod owners;
 mod previous_rings;
@@ -30,6 +31,7 @@ use apus_daemon::systemd::{State, notify};
 
 pub use conf::Place;
 pub use node::Node;
+pub use operator::{OperatorStore, operator_store};
 pub use role::{DAEMONS, Roles, Server};
 pub use start::{ProcessOptions, RunOptions, become_named};
 

@@ -40,11 +40,12 @@ impl Server {
 
 /// Daemons by the names that Swift gives them, and the server whose devices and configuration
 /// they share.
-pub const DAEMONS: [(&str, Server); 11] = [
+pub const DAEMONS: [(&str, Server); 12] = [
     ("account-auditor", Server::Account),
     ("account-reaper", Server::Account),
     ("account-replicator", Server::Account),
     ("container-auditor", Server::Container),
+    ("container-lifecycle", Server::Container),
     ("container-reconciler", Server::Container),
     ("container-replicator", Server::Container),
     ("container-updater", Server::Container),

@@ -186,6 +186,7 @@ impl Builder<'_> {
             rings: self.rings.clone(),
             local: site.local(),
             store: apus_store::pipeline::internal(self.quorum()),
+            uploads: apus_store::pipeline::lifecycle(self.quorum()),
         };
         let units = apus_container::units(&server, &parts, conf)?;
         Ok(Storage { handler: server, units })

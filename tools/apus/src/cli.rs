@@ -14,7 +14,7 @@ use apus_node::{Roles, RunOptions, Task, run};
 use apus_ring_manager::{join, operate};
 use clap::{Parser, Subcommand};
 
-use crate::{reconciler_enqueue, relinker, ring_transport, saio};
+use crate::{lifecycle, reconciler_enqueue, relinker, ring_transport, saio};
 
 /// Object storage: Swift and S3 over one ring.
 #[derive(Parser)]
@@ -71,6 +71,9 @@ enum Command {
     /// Drain a node or a device until it is safe to pull
     #[command(after_help = DRAIN_HELP)]
     Drain(operate::Drain),
+    /// Apply the lifecycle rules of one bucket now, or list what they demand
+    #[command(after_help = LIFECYCLE_HELP)]
+    Lifecycle(lifecycle::Options),
     /// Add an object to the container reconciler's queue, as `swift-reconciler-enqueue`
     #[command(after_help = ENQUEUE_HELP)]
     ReconcilerEnqueue(reconciler_enqueue::Options),
@@ -95,6 +98,8 @@ enum Role {
     AccountReplicator(RoleOptions),
     /// Check container databases and quarantine damaged ones
     ContainerAuditor(RoleOptions),
+    /// Delete what the lifecycle rules of buckets name
+    ContainerLifecycle(RoleOptions),
     /// Move objects of the wrong policy to their container's policy
     ContainerReconciler(RoleOptions),
     /// Replicate container databases to their nodes
@@ -128,6 +133,7 @@ impl Role {
             Self::AccountReaper(options) => ("account-reaper", options),
             Self::AccountReplicator(options) => ("account-replicator", options),
             Self::ContainerAuditor(options) => ("container-auditor", options),
+            Self::ContainerLifecycle(options) => ("container-lifecycle", options),
             Self::ContainerReconciler(options) => ("container-reconciler", options),
             Self::ContainerReplicator(options) => ("container-replicator", options),
             Self::ContainerUpdater(options) => ("container-updater", options),
@@ -181,6 +187,13 @@ Exit code: 0 done, 1 something failed, 2 no policy's ring is at this step.
 
 Example:
   apus object-relinker relink /etc/swift/object-server.conf";
+
+const LIFECYCLE_HELP: &str = "\
+The daemon container-lifecycle applies the rules of all buckets every hour; this command does not wait
+for it. An object that changes meanwhile stays.
+
+Example:
+  apus lifecycle /AUTH_test/logs --dry-run";
 
 const ENQUEUE_HELP: &str = "\
 The reconciler then checks the object's policy, and moves the object to that of its container.
@@ -318,6 +331,7 @@ pub(crate) fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Command::Bench(options) => return apus_bench::main(&options),
+        Command::Lifecycle(options) => lifecycle::main(&options),
         Command::ReconcilerEnqueue(options) => reconciler_enqueue::main(&options),
         Command::ObjectRelinker(options) => match relinker::main(&options) {
             Ok(code) => return ExitCode::from(code),
