@@ -9,6 +9,8 @@ pub struct ProxyConfig {
     pub s3api: bool,
     /// Domains whose subdomains are buckets (virtual-hosted style).
     pub storage_domains: Vec<String>,
+    /// Domains whose subdomains are the web sites of buckets.
+    pub website_domains: Vec<String>,
     /// Region that S3 signatures must name; empty accepts any.
     pub region: String,
     /// Whether requests signed with version 2 are accepted (presigned URLs always are).

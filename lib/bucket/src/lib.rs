@@ -4,10 +4,12 @@
 //! and daemons apply the rules.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+pub mod cors;
 pub mod lifecycle;
 pub mod stored;
 pub mod tag_query;
 pub mod tagging;
+pub mod website;
 
 pub use stored::{ConfigError, ConfigKind};
 pub use tagging::{Tag, TagError, TagSet};

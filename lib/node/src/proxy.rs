@@ -43,6 +43,8 @@ options! {
     pub struct S3Options {
         /// Domains below which a host name is that of a bucket.
         storage_domain: Vec<String> = list("", "domains between commas"),
+        /// Domains below which a host name is that of the web site of a bucket.
+        website_domain: Vec<String> = list("", "domains between commas"),
         /// Region that clients sign for.
         location: String = text("us-east-1", "a region"),
         /// Accept signatures of version 2 in headers.
@@ -104,6 +106,7 @@ impl Builder<'_> {
         let quorum = self.quorum().making_accounts(account_autocreate);
         let config = ProxyConfig {
             storage_domains: s3.storage_domain,
+            website_domains: s3.website_domain,
             s3api: pipeline.s3api.is_some(),
             sigv2: s3.sigv2,
             anonymous_account: s3.anonymous_account,

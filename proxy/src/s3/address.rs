@@ -2,9 +2,10 @@
 
 use apus_cluster::percent;
 use apus_daemon::http::header;
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
 
 use super::error::{Code, Result, S3Error};
+use crate::deps::ProxyDeps;
 
 /// The bucket and key that a request names.
 pub(super) struct Address {
@@ -26,16 +27,25 @@ pub(super) fn bucket_of_host(headers: &HeaderMap, domains: &[String]) -> Option<
     })
 }
 
+/// Parses the names in the raw path and the host of a request.
+pub(super) fn of(uri: &Uri, headers: &HeaderMap, deps: &ProxyDeps) -> Result<Address> {
+    names(uri, headers, &deps.config.storage_domains)
+}
+
 /// Parses the names in the raw path and the host.
 pub(super) fn parse(head: &http::request::Parts, domains: &[String]) -> Result<Address> {
-    let raw = head.uri.path();
+    names(&head.uri, &head.headers, domains)
+}
+
+fn names(uri: &Uri, headers: &HeaderMap, domains: &[String]) -> Result<Address> {
+    let raw = uri.path();
     let raw = raw.strip_prefix('/').unwrap_or(raw);
     let decode = |text: &str| {
         percent::decode_utf8(text)
             .filter(|text| !text.contains('\0'))
             .ok_or_else(|| S3Error::new(Code::InvalidURI))
     };
-    let (bucket, key) = match bucket_of_host(&head.headers, domains) {
+    let (bucket, key) = match bucket_of_host(headers, domains) {
         Some(bucket) => (bucket, decode(raw)?),
         // Only the path `/` is the list of buckets: a key needs a bucket.
         None if raw.starts_with('/') => {

@@ -114,7 +114,7 @@ const VERSION: &[&str] = &["versionId"];
 const BOTH: &[&str] = &["partNumber", "versionId"];
 
 /// The implemented operations, except copies, which are uploads with a header, and those of `unset`.
-pub(super) static ROUTES: [Route; 34] = {
+pub(super) static ROUTES: [Route; 40] = {
     use Operation::*;
     use Resource::{Bucket, Key, Service};
     [
@@ -136,6 +136,12 @@ pub(super) static ROUTES: [Route; 34] = {
         row("GET", Bucket, "lifecycle", GetBucketLifecycle, &[]),
         row("PUT", Bucket, "lifecycle", PutBucketLifecycle, &[]),
         row("DELETE", Bucket, "lifecycle", DeleteBucketLifecycle, &[]),
+        row("GET", Bucket, "cors", GetBucketCors, &[]),
+        row("PUT", Bucket, "cors", PutBucketCors, &[]),
+        row("DELETE", Bucket, "cors", DeleteBucketCors, &[]),
+        row("GET", Bucket, "website", GetBucketWebsite, &[]),
+        row("PUT", Bucket, "website", PutBucketWebsite, &[]),
+        row("DELETE", Bucket, "website", DeleteBucketWebsite, &[]),
         row("GET", Bucket, "tagging", GetBucketTagging, &[]),
         row("PUT", Bucket, "tagging", PutBucketTagging, &[]),
         row("DELETE", Bucket, "tagging", DeleteBucketTagging, &[]),
@@ -167,7 +173,6 @@ pub(super) static NOT_IMPLEMENTED: &[(&str, Resource, &str)] = {
         ("GET", Key, "annotation"),
         ("PUT", Key, "annotation"),
         ("DELETE", Key, "annotation"),
-        ("PUT", Bucket, "cors"),
         ("PUT", Bucket, "encryption"),
         ("PUT", Key, "encryption"),
         ("PUT", Bucket, "intelligent-tiering"),
@@ -193,7 +198,6 @@ pub(super) static NOT_IMPLEMENTED: &[(&str, Resource, &str)] = {
         ("GET", Bucket, "session"),
         ("GET", Key, "torrent"),
         ("PUT", Bucket, "versioning"),
-        ("PUT", Bucket, "website"),
     ]
 };
 

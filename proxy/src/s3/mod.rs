@@ -11,6 +11,7 @@ mod catalogue;
 mod checksum;
 mod chunked;
 mod configuration;
+mod cors;
 mod error;
 mod error_document;
 mod form;
@@ -28,12 +29,15 @@ mod snapshots;
 mod unset;
 mod unsigned;
 mod upload;
+mod website;
 mod xml;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use apus_bucket::TagSet;
+use apus_bucket::cors::CorsRules;
 use apus_bucket::lifecycle::LifecycleConfiguration;
+use apus_bucket::website::Website;
 use apus_cluster::AccountName;
 use apus_daemon::Body;
 use apus_daemon::http::{header, set};
@@ -76,6 +80,9 @@ impl S3 {
         if address::bucket_of_host(request.headers(), &deps.config.storage_domains).is_some() {
             return true;
         }
+        if website::bucket_of(request.headers(), deps).is_some() {
+            return true;
+        }
         let path = request.uri().path();
         let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
         let is_version =
@@ -89,30 +96,71 @@ impl S3 {
         if let Some(reply) = unsigned::keystone(&request) {
             return reply;
         }
-        let is_head = request.method() == Method::HEAD;
-        let target = RequestTarget::of(&request);
-        let result = match form::post::target(&request, &self.deps) {
-            Some(form) => {
-                Box::pin(form::post::post(&self.deps, request, form, trans_id.clone())).await
+        let origin = cors::CrossOrigin::of(&self.deps, &request);
+        // Known rules are those before the request, which may delete the bucket.
+        let signer = OnceLock::new();
+        let rules = match &origin {
+            Some(origin) if request.method() != Method::OPTIONS => {
+                origin.rules(&self.deps, &signer, &trans_id).await
             }
-            None => match self.parse(request, trans_id.clone()) {
-                Ok(request) => Box::pin(self.perform(request)).await,
-                Err(error) => Err(error),
-            },
+            _ => None,
         };
-        let mut response = result.unwrap_or_else(|error| {
-            let elements = target.elements(&error, &self.deps.config.storage_domains);
-            error_document::render(&error, &elements, &trans_id, is_head)
-        });
+        let mut response = self.respond(request, &signer, &trans_id).await;
+        if let Some(origin) = &origin {
+            let rules = match (rules, signer.get()) {
+                (None, Some(_)) => origin.rules(&self.deps, &signer, &trans_id).await,
+                (rules, _) => rules,
+            };
+            if let Some(rules) = rules {
+                origin.allow(&rules, response.headers_mut());
+            }
+        }
         set(response.headers_mut(), "x-amz-request-id", &trans_id);
         set(response.headers_mut(), "x-amz-id-2", &trans_id);
         response
     }
 
+    /// Performs a request and renders the result. `signer` receives the account of a form's signer.
+    async fn respond(
+        &self,
+        request: Request<Body>,
+        signer: &OnceLock<AccountName>,
+        trans_id: &Arc<str>,
+    ) -> Reply {
+        let is_head = request.method() == Method::HEAD;
+        let target = RequestTarget::of(&request);
+        let site = website::bucket_of(request.headers(), &self.deps);
+        let is_site = site.is_some();
+        let form = form::post::target(&request, &self.deps).filter(|_| !is_site);
+        let result = match (site, form) {
+            _ if *request.method() == Method::OPTIONS => {
+                Box::pin(cors::preflight(&self.deps, &request.into_parts().0, trans_id)).await
+            }
+            (Some(bucket), _) => {
+                let head = request.into_parts().0;
+                Box::pin(website::serve(&self.deps, head, bucket, trans_id.clone())).await
+            }
+            (None, Some(form)) => {
+                let post = form::post::post(&self.deps, request, form, trans_id.clone(), signer);
+                Box::pin(post).await
+            }
+            (None, None) => match self.parse(request, trans_id.clone()) {
+                Ok(request) => Box::pin(self.perform(request)).await,
+                Err(error) => Err(error),
+            },
+        };
+        result.unwrap_or_else(|error| {
+            if is_site && error.code != Code::NotModified {
+                return website::error_page(&error, trans_id);
+            }
+            let elements = target.elements(&error, &self.deps.config.storage_domains);
+            error_document::render(&error, &elements, trans_id, is_head)
+        })
+    }
+
     fn parse(&self, request: Request<Body>, trans_id: Arc<str>) -> Result<S3Request> {
         let (mut head, body) = request.into_parts();
         let address = address::parse(&head, &self.deps.config.storage_domains)?;
-        unsigned::check(&head, &address)?;
         let Address { bucket, key } = address;
         let writes = matches!(head.method, Method::PUT | Method::POST);
         let max = self.deps.constraints.max_object_name_length;
@@ -123,6 +171,11 @@ impl S3 {
         let signed = sign::verify(&self.deps, &mut head, &query)?;
         let Signed { identity, account, payload } = match signed {
             Some(signed) => signed,
+            None if query.iter().any(|(name, _)| name.starts_with("response-")) => {
+                return Err(S3Error::new(Code::InvalidRequest).text(
+                    "Request specific response headers cannot be used for anonymous GET requests.",
+                ));
+            }
             None => Signed {
                 identity: Identity::default(),
                 account: anonymous::account(&self.deps)?,
@@ -164,6 +217,12 @@ impl S3 {
             Operation::DeleteBucketLifecycle => {
                 bucket_config::delete::<LifecycleConfiguration>(deps, request).await
             }
+            Operation::GetBucketCors => bucket_config::get::<CorsRules>(deps, request).await,
+            Operation::PutBucketCors => bucket_config::put::<CorsRules>(deps, request).await,
+            Operation::DeleteBucketCors => bucket_config::delete::<CorsRules>(deps, request).await,
+            Operation::GetBucketWebsite => bucket_config::get::<Website>(deps, request).await,
+            Operation::PutBucketWebsite => bucket_config::put::<Website>(deps, request).await,
+            Operation::DeleteBucketWebsite => bucket_config::delete::<Website>(deps, request).await,
             Operation::GetBucketTagging => bucket_config::get::<TagSet>(deps, request).await,
             Operation::PutBucketTagging => bucket_config::put::<TagSet>(deps, request).await,
             Operation::DeleteBucketTagging => bucket_config::delete::<TagSet>(deps, request).await,

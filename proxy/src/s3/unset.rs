@@ -44,7 +44,7 @@ const fn of_key(sub: &'static str, response: UnsetResponse, deletable: bool) -> 
 /// AWS's text for the retention of an object in a bucket without a lock.
 const NO_LOCK: &str = "Bucket is missing Object Lock Configuration";
 
-static UNSET: [Unset; 22] = {
+static UNSET: [Unset; 20] = {
     use UnsetResponse::{Document, Invalid, List, Missing};
     [
         of_key("retention", Invalid(NO_LOCK), false),
@@ -52,7 +52,6 @@ static UNSET: [Unset; 22] = {
         of_bucket("abac", Document("AbacStatus", &[("Status", "Disabled")])),
         of_bucket("accelerate", Document("AccelerateConfiguration", &[])),
         deletable("analytics", List("ListBucketAnalyticsConfigurationResult")),
-        deletable("cors", Missing(Code::NoSuchCORSConfiguration)),
         deletable("encryption", Missing(Code::ServerSideEncryptionConfigurationNotFoundError)),
         deletable("intelligent-tiering", List("ListBucketIntelligentTieringConfigurationsOutput")),
         deletable("inventory", List("ListInventoryConfigurationsResult")),
@@ -71,7 +70,6 @@ static UNSET: [Unset; 22] = {
             "requestPayment",
             Document("RequestPaymentConfiguration", &[("Payer", "BucketOwner")]),
         ),
-        deletable("website", Missing(Code::NoSuchWebsiteConfiguration)),
     ]
 };
 

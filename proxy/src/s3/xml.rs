@@ -23,6 +23,11 @@ impl Writer {
         Self("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned())
     }
 
+    /// A writer of a page in HTML.
+    pub(super) fn html() -> Self {
+        Self("<!DOCTYPE html>\n".to_owned())
+    }
+
     /// Opens the root, in S3's namespace.
     pub(super) fn root(&mut self, name: &str) {
         self.0.push_str(&format!("<{name} xmlns=\"{NAMESPACE}\">"));

@@ -3,7 +3,7 @@
 //! The fields become the headers of a PutObject, which the operation of that name performs. A form with
 //! a policy acts for the policy's signer, one without a policy for an anonymous caller.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use apus_cluster::AccountName;
 use apus_cluster::constraints::S3_MAX_FILE_SIZE;
@@ -148,6 +148,7 @@ pub(in crate::s3) async fn post(
     request: Request<Body>,
     address: Address,
     trans_id: Arc<str>,
+    signer: &OnceLock<AccountName>,
 ) -> Result<Reply> {
     let (mut head, body) = request.into_parts();
     check_request(&head)?;
@@ -161,6 +162,7 @@ pub(in crate::s3) async fn post(
             .argument("key", ""));
     }
     let account = AccountName::parse(&account).map_err(|_| S3Error::new(Code::AccessDenied))?;
+    let _ = signer.set(account.clone());
     let mut headers = upload_headers(&fields)?;
     if route::operation(&Method::PUT, Resource::Key, &[], &headers)? != Operation::PutObject {
         return Err(S3Error::new(Code::InvalidArgument).text("A form cannot copy an object"));

@@ -41,7 +41,7 @@ const EXPECTED: [(&str, Resource, &str, &str); 63] = {
         ("attributes", Key, "GET", ""),
         ("comp", Bucket, "", "GET HEAD PUT POST DELETE PATCH OPTIONS"),
         ("comp", Key, "", "GET HEAD PUT POST DELETE PATCH OPTIONS"),
-        ("cors", Bucket, "GET DELETE", "PUT"),
+        ("cors", Bucket, "GET PUT DELETE", ""),
         ("delete", Bucket, "POST", ""),
         ("encryption", Bucket, "GET DELETE", "PUT"),
         ("encryption", Key, "", "PUT"),
@@ -82,7 +82,7 @@ const EXPECTED: [(&str, Resource, &str, &str); 63] = {
         ("uploads", Key, "POST", ""),
         ("versioning", Bucket, "GET", "PUT"),
         ("versions", Bucket, "GET", ""),
-        ("website", Bucket, "GET DELETE", "PUT"),
+        ("website", Bucket, "GET PUT DELETE", ""),
         // Parameters of other stores are refused at the service as well.
         ("append", Resource::Service, "", "GET HEAD PUT POST DELETE PATCH OPTIONS"),
         ("comp", Resource::Service, "", "GET HEAD PUT POST DELETE PATCH OPTIONS"),

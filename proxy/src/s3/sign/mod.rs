@@ -31,6 +31,28 @@ pub(super) fn fuzz_signed_values(text: &str) {
     v4::fuzz_credential(text);
 }
 
+/// The access key that a request claims to be signed with, in a header or in the query. Nothing is
+/// verified.
+pub(super) fn claimed_access_key(
+    headers: &http::HeaderMap,
+    query: &[(String, String)],
+) -> Option<String> {
+    let param =
+        |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let authorization = header(headers, "authorization").unwrap_or_default();
+    if let Some(credential) = authorization.strip_prefix("AWS ") {
+        return credential.trim().rsplit_once(':').map(|(key, _)| key.to_owned());
+    }
+    let in_header = authorization.split_once("Credential=").map(|(_, rest)| rest);
+    let scope = in_header
+        .map(|rest| rest.split(',').next().unwrap_or_default().trim())
+        .or_else(|| param("X-Amz-Credential"));
+    match scope {
+        Some(scope) => scope.rsplitn(5, '/').nth(4).map(str::to_owned),
+        None => param("AWSAccessKeyId").map(str::to_owned),
+    }
+}
+
 /// Verifies a request; `None` when it has no signature. Headers in a presigned query are added to
 /// those of the request; in other queries they are refused.
 pub(super) fn verify(
@@ -77,5 +99,33 @@ pub(super) fn verify(
             Ok(Some(signed))
         }
         (None, false) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_claimed_key_is_found_wherever_it_is() {
+        let claimed = |authorization: &str, query: &str| {
+            let mut headers = http::HeaderMap::new();
+            headers.insert("authorization", authorization.parse().unwrap());
+            claimed_access_key(&headers, &crate::s3::address::query(query).unwrap())
+        };
+        let scope = "a:b/c/20261130/us-east-1/s3/aws4_request";
+        let header = format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host");
+        for (authorization, query, key) in [
+            (header.as_str(), "", Some("a:b/c")),
+            ("AWS a:b:c2ln", "", Some("a:b")),
+            ("", "X-Amz-Credential=a%3Ab/c/20261130/us-east-1/s3/aws4_request", Some("a:b/c")),
+            ("", "AWSAccessKeyId=a%3Ab&Signature=x", Some("a:b")),
+            ("", "", None),
+            ("AWS ", "", None),
+            ("AWS4-HMAC-SHA256 Credential=a/b", "", None),
+            ("Basic x", "", None),
+        ] {
+            assert_eq!(claimed(authorization, query).as_deref(), key, "{authorization} {query}");
+        }
     }
 }
