@@ -25,7 +25,7 @@ const PLACES: [(&str, usize, &str); 47] = [
     ("lib/store/src/stage/copy.rs", 1, "SLO_MAX_MANIFEST_SIZE"),
     ("lib/store/src/stage/memory_store.rs", 1, "compiled for tests only"),
     ("lib/store/src/stage/segments.rs", 1, "streams; one piece"),
-    ("lib/store/src/stage/slo/delete.rs", 1, "MANIFEST_BYTES_MAX"),
+    ("lib/store/src/stage/slo/delete.rs", 2, "MANIFEST_BYTES_MAX"),
     ("lib/store/src/stage/slo/manifest.rs", 2, "MANIFEST_BYTES_MAX, or its caller's `bytes_max`"),
     ("lib/store/src/stage/slo/queued.rs", 1, "MANIFEST_BYTES_MAX"),
     ("lib/store/src/stage/slo/walk.rs", 1, "MANIFEST_BYTES_MAX for all that are open"),

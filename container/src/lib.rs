@@ -9,6 +9,7 @@ mod listing;
 mod merge;
 pub mod options;
 mod orphan;
+mod reclaimer;
 mod reconciler;
 mod reporter;
 mod schema;

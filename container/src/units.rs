@@ -12,6 +12,7 @@ use apus_store::quorum::Rings;
 use apus_store::{Primitive, UploadStore};
 
 use crate::lifecycle::{Lifecycle, LifecycleOptions};
+use crate::reclaimer::{Reclaimer, ReclaimerDeps, ReclaimerOptions};
 use crate::reconciler::{Feeder, Queue, Reconciler, ReconcilerDeps, ReconcilerOptions};
 use crate::server::Server;
 use crate::updater::Updater;
@@ -57,6 +58,7 @@ pub fn units(
         updater(server, parts, local.clone(), conf)?,
         lifecycle(server, parts, local.clone(), conf)?,
         reconciler(parts, queue, conf)?,
+        reclaimer(server, parts, conf)?,
         units::replicator(databases, &local, Some(Arc::new(feeder)), conf)?,
         units::auditor(databases, local, units::AuditRate::of_containers(conf)?),
     ])
@@ -100,6 +102,22 @@ fn queue(server: &Server, parts: &DaemonParts) -> Queue {
         hash: server.databases.deps.hash.clone(),
         clock: server.databases.deps.clock.clone(),
     }
+}
+
+fn reclaimer(
+    server: &Arc<Server>,
+    parts: &DaemonParts,
+    conf: &Conf,
+) -> Result<PassRunner, ConfigError> {
+    let options = ReclaimerOptions::read(&conf.section("container-reclaimer"))?;
+    let deps = ReclaimerDeps {
+        server: server.clone(),
+        ring: parts.rings.container.clone(),
+        local: parts.local.clone(),
+        store: parts.store.clone(),
+    };
+    let interval = options.interval;
+    Ok(PassRunner::new(Reclaimer::new(deps, options), interval))
 }
 
 fn reconciler(parts: &DaemonParts, queue: Queue, conf: &Conf) -> Result<PassRunner, ConfigError> {

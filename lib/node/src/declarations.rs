@@ -115,6 +115,11 @@ pub static CONTAINER_FILE: FileDeclaration = FileDeclaration {
             &[apus_container::options::LIFECYCLE],
         ),
         SectionDeclaration::role(
+            "container-reclaimer",
+            "Deletes the parts of multipart uploads that no object needs.",
+            &[apus_container::options::RECLAIMER],
+        ),
+        SectionDeclaration::role(
             "container-reconciler",
             "Moves objects of the wrong policy to that of their container.",
             apus_container::options::RECONCILER,

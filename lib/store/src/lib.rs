@@ -18,6 +18,7 @@ pub mod quorum;
 pub mod settings;
 pub mod stage;
 mod store;
+pub mod upload_parts;
 
 pub use context::{Authority, Consistency, Context};
 pub use error::{Error, Kind, Result, Subject};

@@ -100,6 +100,8 @@ enum Role {
     ContainerAuditor(RoleOptions),
     /// Delete what the lifecycle rules of buckets name
     ContainerLifecycle(RoleOptions),
+    /// Delete the parts of multipart uploads that no object needs
+    ContainerReclaimer(RoleOptions),
     /// Move objects of the wrong policy to their container's policy
     ContainerReconciler(RoleOptions),
     /// Replicate container databases to their nodes
@@ -134,6 +136,7 @@ impl Role {
             Self::AccountReplicator(options) => ("account-replicator", options),
             Self::ContainerAuditor(options) => ("container-auditor", options),
             Self::ContainerLifecycle(options) => ("container-lifecycle", options),
+            Self::ContainerReclaimer(options) => ("container-reclaimer", options),
             Self::ContainerReconciler(options) => ("container-reconciler", options),
             Self::ContainerReplicator(options) => ("container-replicator", options),
             Self::ContainerUpdater(options) => ("container-updater", options),

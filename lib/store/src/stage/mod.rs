@@ -4,7 +4,7 @@ pub mod admission;
 pub mod copy;
 pub mod dlo;
 #[cfg(test)]
-mod memory_store;
+pub(crate) mod memory_store;
 pub mod multipart;
 mod part_heads;
 mod segments;

@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use apus_cluster::constraints::S3_MIN_PART_SIZE;
+use apus_cluster::constraints::{S3_MAX_PARTS, S3_MIN_PART_SIZE};
 use apus_cluster::listing::{ListQuery, ObjectEntry};
-use apus_cluster::{ContainerName, ContainerPath, Metadata, ObjectName, ObjectPath};
+use apus_cluster::{ContainerPath, Metadata, ObjectName, ObjectPath};
 use async_trait::async_trait;
 
 use super::{part_heads, upload_list};
@@ -17,14 +17,13 @@ use crate::body::LateMetadata;
 use crate::context::Context;
 use crate::operation::*;
 use crate::store::forward;
+use crate::upload_parts::{
+    self, S3_UPLOAD_ID, UploadPath, hidden_container as segments, is_upload_id, new_upload_id,
+};
 use crate::{Error, Kind, LinkStore, ManifestStore, Primitive, Result, Subject, UploadStore};
 
-/// Suffix of the hidden container's name.
-const SEGMENTS: &str = "+segments";
 /// System metadata with the S3 etag.
 const S3_ETAG: &str = "X-Object-Sysmeta-S3Api-Etag";
-/// System metadata with the upload that created an object.
-const S3_UPLOAD_ID: &str = "X-Object-Sysmeta-S3Api-Upload-Id";
 
 /// On Swift's markers: whether the client sent a content type (`yes`, `no`). The content type of the
 /// marker itself is `application/directory`.
@@ -45,21 +44,9 @@ impl std::fmt::Debug for Multipart {
     }
 }
 
-fn segments(container: &ContainerPath) -> Result<ContainerPath> {
-    let name = format!("{}{SEGMENTS}", container.container);
-    let name = ContainerName::parse(&name).map_err(|error| Error::invalid(error.to_string()))?;
-    Ok(ContainerPath::new(container.account.clone(), name))
-}
-
 fn inner(container: &ContainerPath, name: &str) -> Result<ObjectPath> {
     let name = ObjectName::parse(name).map_err(|error| Error::invalid(error.to_string()))?;
     Ok(container.object(name))
-}
-
-/// Whether this is an upload id. Ours have 32 hexadecimal digits, Swift's are longer; neither has a
-/// slash.
-pub(super) fn is_upload_id(id: &str) -> bool {
-    id.len() >= 32 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=".contains(&byte))
 }
 
 /// The place of the parts of one upload.
@@ -83,6 +70,11 @@ pub(super) fn parts_prefix(object: &ObjectPath, head: &ObjectHead) -> Option<Par
     let id = head.get(S3_UPLOAD_ID).filter(|id| !id.is_empty() && !id.contains('/'))?;
     let container = segments(&object.container).ok()?;
     Some(PartsPrefix { container, prefix: format!("{}/{id}/", object.object) })
+}
+
+/// The number of a part, from the last part of its name.
+fn part_number(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|number| (1..=S3_MAX_PARTS).contains(number) && !text.starts_with('0'))
 }
 
 fn no_upload() -> Error {
@@ -162,7 +154,7 @@ impl Multipart {
         let mut parts = Vec::new();
         let at = prefix.len();
         self.rows(cx, &segments(&object.container)?, prefix, |row| {
-            if let Some(number) = row.name.get(at..).and_then(|text| text.parse().ok()) {
+            if let Some(number) = row.name.get(at..).and_then(part_number) {
                 parts.push(Part {
                     number,
                     etag: row.etag.split(';').next().unwrap_or_default().to_owned(),
@@ -351,7 +343,7 @@ impl UploadStore for Multipart {
             policy: None,
         };
         self.next.put_container(&system, make).await?;
-        let id = apus_daemon::random::hex::<16>();
+        let id = new_upload_id();
         let put = PutObject {
             object: Self::marker(&op.object, &id)?,
             body: apus_daemon::http::empty(),
@@ -425,6 +417,15 @@ impl UploadStore for Multipart {
         let chosen = choose_parts(&op.parts, &stored)?;
         let heads = self.part_heads(cx, &op, &marker.metadata, &chosen).await?;
         let sealed = op.seal.seal(&marker.metadata, &heads)?;
+        let upload = UploadPath::new(&op.object, &op.upload_id)?;
+        upload_parts::begin_completion(&*self.next, cx, &upload).await?;
+        // An abortion that did not see this may be deleting the parts.
+        match self.upload(&cx.strong(), &op.object, &op.upload_id).await {
+            Err(error) if error.subject == Subject::Upload => {
+                return self.completed_before(cx, &op).await.ok_or(error);
+            }
+            marker => marker?,
+        };
         let etag = s3_etag(&chosen);
         let (content_type, mut metadata) = of_marker(&marker.content_type, &marker.metadata);
         metadata.extend(sealed.clone());
@@ -441,19 +442,22 @@ impl UploadStore for Multipart {
         };
         let written = self.next.put_manifest(cx, manifest).await?;
         self.delete_quietly(cx, Self::marker(&op.object, &op.upload_id)?).await?;
-        // Parts that were uploaded but not chosen belong to no object.
-        for part in stored.iter().filter(|part| !chosen.iter().any(|c| c.number == part.number)) {
-            self.delete_quietly(cx, Self::part(&op.object, &op.upload_id, part.number)?).await?;
-        }
+        // Parts that were not chosen are reclaimed later: another completion may be choosing them.
+        upload_parts::end_completion(&*self.next, cx, &upload).await?;
         Ok(ObjectWritten { etag, late: sealed, ..written })
     }
 
     async fn abort_upload(&self, cx: &Context, op: AbortUpload) -> Result<()> {
         self.upload(cx, &op.object, &op.upload_id).await?;
         self.delete_quietly(cx, Self::marker(&op.object, &op.upload_id)?).await?;
-        for part in self.parts(cx, &op.object, &op.upload_id).await? {
-            self.delete_quietly(cx, Self::part(&op.object, &op.upload_id, part.number)?).await?;
+        let upload = UploadPath::new(&op.object, &op.upload_id)?;
+        if !upload_parts::may_be_deleted(&*self.next, cx, &upload).await? {
+            return Ok(());
         }
+        let parts = self.parts(cx, &op.object, &op.upload_id).await?;
+        let path = |part: &Part| Self::part(&op.object, &op.upload_id, part.number);
+        let parts: Result<Vec<ObjectPath>> = parts.iter().map(path).collect();
+        upload_parts::delete_parts(&*self.next, &cx.as_system("multipart"), parts?).await?;
         Ok(())
     }
 }

@@ -8,10 +8,10 @@ use apus_cluster::ContainerPath;
 use apus_cluster::constraints::LISTING_PAGE_MAX;
 use apus_cluster::listing::{ListQuery, ObjectEntry};
 
-use super::multipart::is_upload_id;
 use super::upload_page::UploadPage;
 use crate::context::Context;
 use crate::operation::{ListObjects, ListUploads, UploadList};
+use crate::upload_parts::is_upload_id;
 use crate::{Kind, Primitive, Result};
 
 /// Minimum number of rows in a page, so that parts of small uploads are skipped within it.

@@ -17,13 +17,13 @@ use futures_util::{FutureExt, StreamExt, stream};
 
 use super::budget::ManifestBudget;
 use super::manifest::StoredManifest;
-use crate::access::Action;
 use crate::context::Context;
 use crate::operation::{
-    Authorize, DeleteObject, Deleted, FailedDeletion, GetObject, HeadObject, SegmentFate,
+    DeleteObject, Deleted, FailedDeletion, GetObject, HeadObject, ObjectHead, SegmentFate,
 };
 use crate::stage::multipart;
-use crate::{Error, Kind, Primitive, Result, Subject};
+use crate::upload_parts::{S3_UPLOAD_ID, UploadPath};
+use crate::{Error, Kind, Primitive, Result, Subject, upload_parts};
 
 /// Maximum number of simultaneous deletions.
 const AT_ONCE: usize = 4;
@@ -233,26 +233,30 @@ async fn delete_some(
 }
 
 /// Deletes an object and, when a multipart upload created it, the parts of that upload: those of its
-/// segments that are stored where the upload put them. They are deleted under the system's authority,
-/// since clients cannot write there, after the right of the caller to delete the object was checked.
-/// Other segments were not uploaded with the object and are kept.
+/// segments that are stored where the upload put them, unless another manifest names some of them.
+/// They are deleted under the system's authority, since clients cannot write there, after the object
+/// was. Other segments were not uploaded with the object and are kept. What cannot be deleted now is
+/// reclaimed later (`crate::upload_parts`).
 pub(super) async fn with_own_parts(
     next: Arc<dyn Primitive>,
     cx: &Context,
     op: DeleteObject,
 ) -> Result<Deleted> {
     // The target of a link keeps its parts.
-    let head = HeadObject { link_itself: true, ..HeadObject::new(op.object.clone()) };
-    let prefix = match next.head_object(cx, head).await {
-        Ok(head) if head.is_manifest() => multipart::parts_prefix(&op.object, &head),
+    let mut head = HeadObject { link_itself: true, ..HeadObject::new(op.object.clone()) };
+    head.version = op.version;
+    let upload = match next.head_object(cx, head).await {
+        Ok(head) if head.is_manifest() => {
+            multipart::parts_prefix(&op.object, &head).zip(uploaded_by(&op.object, &head))
+        }
         Ok(_) => None,
         // An interrupted deletion may have left a row in the listing: another deletion removes it.
         Err(error) if error.kind == Kind::NotFound => None,
         Err(error) => return Err(error),
     };
     let op = DeleteObject { segments: SegmentFate::Kept, ..op };
-    let Some(prefix) = prefix else { return next.delete_object(cx, op).await };
-    let entries = match StoredManifest::read(&*next, cx, &op.object).await {
+    let Some((prefix, upload)) = upload else { return next.delete_object(cx, op).await };
+    let entries = match read_version(&*next, cx, &op).await {
         Ok(manifest) => manifest.entries,
         // A manifest that cannot be read names no parts, but it must be possible to delete it.
         Err(error) if error.kind == Kind::Conflict => {
@@ -264,31 +268,37 @@ pub(super) async fn with_own_parts(
     let named = entries.into_iter().filter(|entry| entry.data.is_none());
     let parts = named.filter_map(|entry| entry.path(op.object.account()).ok());
     let parts: Vec<ObjectPath> = parts.filter(|path| prefix.contains(path)).collect();
-    let container = op.object.container.clone();
-    next.authorize(cx, Authorize { action: Action::WriteObject, container }).await?;
-    let mut report = Deleted { deleted: 1, ..Deleted::default() };
-    let conditional = !op.conditions.is_empty();
-    if conditional {
-        // Where a condition may keep the object, its parts must not be deleted first.
-        next.delete_object(cx, op.clone()).await?;
-    }
+    let object = op.object.clone();
+    let mut report = next.delete_object(cx, op).await?;
     let system = cx.as_system("multipart");
-    let mut parts = parts.into_iter();
-    loop {
-        let some: Vec<ObjectPath> = parts.by_ref().take(8 * AT_ONCE).collect();
-        if some.is_empty() {
-            break;
+    let deleted = match upload_parts::may_be_deleted(&*next, cx, &upload).await {
+        Ok(true) => upload_parts::delete_parts(&*next, &system, parts).await,
+        Ok(false) => Ok(0),
+        Err(error) => Err(error),
+    };
+    match deleted {
+        Ok(deleted) => report.deleted += deleted,
+        Err(error) => {
+            tracing::warn!(%error, %object, "parts of a deleted multipart object remain until they are reclaimed");
         }
-        for (_, result) in delete_some(&next, &system, some).await {
-            match result {
-                Ok(deleted) => report.deleted += deleted.deleted,
-                Err(error) if error.kind == Kind::NotFound => report.missing += 1,
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    if !conditional {
-        next.delete_object(cx, op).await?;
     }
     Ok(report)
+}
+
+/// The upload that created an object.
+fn uploaded_by(object: &ObjectPath, head: &ObjectHead) -> Option<UploadPath> {
+    UploadPath::new(object, head.get(S3_UPLOAD_ID)?).ok()
+}
+
+/// The manifest of the version that is to be deleted.
+async fn read_version(
+    store: &dyn Primitive,
+    cx: &Context,
+    op: &DeleteObject,
+) -> Result<StoredManifest> {
+    let mut get = GetObject::new(op.object.clone());
+    get.head.raw = true;
+    get.head.version = op.version;
+    let read = store.get_object(cx, get).await?;
+    StoredManifest::collect(read, super::budget::MANIFEST_BYTES_MAX).await
 }

@@ -18,7 +18,7 @@ use super::{DEPTH_KEY, ETAG_KEY, SIZE_KEY};
 use crate::body::LateMetadata;
 use crate::context::Context;
 use crate::operation::{HeadObject, ObjectHead, ObjectWritten, PutManifest, PutObject, Segment};
-use crate::{Error, Kind, Primitive, Result, Subject};
+use crate::{Error, Kind, Primitive, Result, Subject, upload_parts};
 
 /// Maximum number of objects that are requested at the same time.
 const CONCURRENCY: usize = 8;
@@ -122,6 +122,8 @@ async fn check(
         });
         found_at.push(Some(number));
     }
+    let names = numbers.keys().map(String::as_str);
+    let gone = upload_parts::pin(&**next, cx, account, names).await?;
     let found: Vec<CheckedObject> = stream::iter(requests).buffered(CONCURRENCY).collect().await;
     let mut checked = CheckedSegments { entries: Vec::with_capacity(segments.len()), depth: 1 };
     let mut problems = Vec::new();
@@ -133,13 +135,14 @@ async fn check(
         };
         let mut wrong = Vec::new();
         match found.get(number) {
+            Some(Ok((object, _))) if gone.contains(&object.name) => wrong.push("404 Not Found"),
             Some(Ok((object, depth))) => {
                 let mut entry = object.clone();
                 compare(&segment, &mut entry, index == last, &mut wrong);
                 checked.depth = checked.depth.max(depth.saturating_add(1));
                 checked.entries.push(entry);
             }
-            Some(Err(problem)) => wrong.push(problem),
+            Some(Err(problem)) => wrong.push(problem.as_str()),
             None => {}
         }
         let name = percent::encode_path(&segment.path);
