@@ -2,6 +2,7 @@
 
     run.py swift     Swift's test/functional, from its source distribution on PyPI
     run.py s3-tests  ceph/s3-tests, from the checkout named by S3TESTS_DIR
+    run.py s3api     Swift's test/s3api, from the same distribution
     run.py probe     Swift's test/probe, as Swift's functional tests or from a checkout named by SWIFT_PROBE_DIR; as root
 
 Every case on the list must pass. A list only grows: --update adds what passed and is not on it.
@@ -73,6 +74,20 @@ LIFECYCLE_DAY_SECONDS = 10
 LIFECYCLE = f"[container-lifecycle]\ninterval = 1\nseconds_per_day = {LIFECYCLE_DAY_SECONDS}\n"
 
 
+S3API_CONF = """
+[s3api_test]
+endpoint = http://127.0.0.1:{port}
+region = us-east-1
+access_key1 = test:tester
+secret_key1 = testing
+access_key2 = test:tester2
+secret_key2 = testing2
+access_key3 = test:tester3
+secret_key3 = testing3
+s3_acl_tests_enabled = False
+"""
+
+
 def fresh_cluster(name, container_options=""):
     folder = ROOT / "target" / "suites" / f"{name}-{time.time_ns()}"
     folder.mkdir(parents=True)
@@ -99,6 +114,16 @@ def run_swift():
         outcomes.update(pytest_outcomes(source, environment, targets))
         end(cluster)
     return outcomes
+
+
+def run_s3api():
+    cluster = fresh_cluster("s3api")
+    conf = cluster.data / "test.conf"
+    conf.write_text(S3API_CONF.format(port=cluster.port))
+    environment = dict(os.environ, SWIFT_TEST_CONFIG_FILE=str(conf))
+    outcomes = pytest_outcomes(swift_source(), environment, ["test/s3api"])
+    end(cluster)
+    return {name.removeprefix("test/s3api/"): outcome for name, outcome in outcomes.items()}
 
 
 def run_s3_tests():
@@ -143,10 +168,15 @@ def run_probe(every):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("suite", choices=["swift", "s3-tests", "probe"])
+    parser.add_argument("suite", choices=["swift", "s3-tests", "s3api", "probe"])
     parser.add_argument("--update", action="store_true")
     options = parser.parse_args()
-    suites = {"swift": run_swift, "s3-tests": run_s3_tests, "probe": lambda: run_probe(options.update)}
+    suites = {
+        "swift": run_swift,
+        "s3-tests": run_s3_tests,
+        "s3api": run_s3api,
+        "probe": lambda: run_probe(options.update),
+    }
     outcomes = suites[options.suite]()
     if outcomes is None:
         return 0
