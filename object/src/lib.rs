@@ -11,6 +11,7 @@ mod diskfile;
 mod dispatch;
 mod engine;
 mod expirer;
+pub mod fuzzing;
 mod handlers;
 pub mod options;
 pub mod relinker;

@@ -9,6 +9,7 @@
 mod messages;
 mod mutation;
 mod proxy;
+mod servers;
 mod targets;
 
 use std::time::{Duration, Instant};
@@ -25,6 +26,10 @@ const MEMORY_BYTES: u64 = 1 << 30;
 /// Memory that a target ever used, in KiB: code, seeds, and what one input may cost.
 const PEAK_KIB_MAX: u64 = 160 * 1024;
 
+fn all_targets() -> impl Iterator<Item = &'static targets::Target> {
+    TARGETS.iter().chain(proxy::TARGETS).chain(servers::TARGETS)
+}
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} = {text}")))
 }
@@ -38,7 +43,7 @@ fn no_input_of_any_target_panics_or_takes_much_memory() {
         (*name, command.output().unwrap())
     };
     // One after the other: their time and memory are limited.
-    for (name, done) in TARGETS.iter().chain(proxy::TARGETS).map(run) {
+    for (name, done) in all_targets().map(run) {
         let output = String::from_utf8_lossy(&done.stderr);
         assert!(done.status.success(), "{name}: {}\n{output}", done.status);
     }
@@ -48,7 +53,7 @@ fn no_input_of_any_target_panics_or_takes_much_memory() {
 #[test]
 fn one_target() {
     let Ok(wanted) = std::env::var(TARGET) else { return };
-    let mut all = TARGETS.iter().chain(proxy::TARGETS);
+    let mut all = all_targets();
     let (name, seeds, run) = all.find(|(name, ..)| *name == wanted).unwrap();
     let limit =
         rustix::process::Rlimit { current: Some(MEMORY_BYTES), maximum: Some(MEMORY_BYTES) };

@@ -52,7 +52,7 @@ fn text(input: &[u8]) -> String {
 }
 
 /// What `hashes.pkl`, `REPLICATE`, an async note, a listing row, attributes and a builder look like.
-fn pickles() -> Vec<Vec<u8>> {
+pub(crate) fn pickles() -> Vec<Vec<u8>> {
     let word = |word: &str| Value::Str(word.to_owned());
     let suffixes = (0..64).map(|n| (word(&format!("{n:03x}")), word(&"5a".repeat(16))));
     let metadata = |n: u8| (Value::Bytes(vec![b'X', n]), Value::Bytes(vec![n; 40]));

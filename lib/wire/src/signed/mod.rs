@@ -26,6 +26,7 @@
 //! A request in the same process is a function call and needs no signature.
 
 mod frames;
+pub mod fuzzing;
 mod guard;
 pub(crate) mod key;
 mod log_rate_limiter;
