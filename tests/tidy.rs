@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The dependencies between crates (docs/architecture.md), which go one way only.
-const EDGES: [(&str, &[&str]); 22] = [
+const EDGES: [(&str, &[&str]); 23] = [
     ("options", &[]),
     ("cluster", &["options"]),
     ("bucket", &["cluster"]),
@@ -49,11 +49,13 @@ const EDGES: [(&str, &[&str]); 22] = [
         "ring-manager",
         &["cluster", "daemon", "disk", "membership", "options", "recon", "ring", "wire"],
     ),
+    ("config", &["cluster", "daemon", "disk", "node", "options", "recon", "ring", "ring-manager"]),
     (
         "apus",
         &[
             "bench",
             "cluster",
+            "config",
             "container",
             "daemon",
             "disk",
@@ -247,6 +249,65 @@ const CHANGES: [&str; 15] = [
     "fs::linkat",
     "fs::unlink",
 ];
+
+/// Files that read texts of options without their declarations: the reader itself, the entry points of filters,
+/// the facts for joining nodes, and the files that `apus saio` changes.
+const RAW_OPTIONS: [&str; 7] = [
+    "lib/cluster/src/option_error.rs",
+    "lib/daemon/src/config/ini.rs",
+    "lib/membership/src/facts.rs",
+    "lib/node/src/filters.rs",
+    "lib/node/src/saio/",
+    "lib/options/src/",
+    "tools/ring-manager/src/join.rs",
+];
+
+/// Options are read from their declarations, and every declared struct of options is in a file's declaration.
+#[test]
+fn options_are_declared() {
+    let sources = files("rs");
+    let product = |text: &str| text.split("#[cfg(test)]").next().unwrap().to_owned();
+    let sources: Vec<(String, String)> =
+        sources.into_iter().map(|(file, text)| (file, product(&text))).collect();
+    let declared: String = sources
+        .iter()
+        .filter(|(file, _)| {
+            ["declarations.rs", "options.rs", "swift_conf.rs", "ring-manager/src/conf.rs"]
+                .iter()
+                .any(|end| file.ends_with(end))
+        })
+        .map(|(_, text)| text.as_str())
+        .collect();
+    let mut structs = 0;
+    for (file, text) in &sources {
+        let is_reader = text.contains("config::") || text.contains("OptionSource");
+        if is_reader
+            && !RAW_OPTIONS.iter().any(|known| file.starts_with(known))
+            && !file.starts_with("tests/")
+        {
+            for call in ["section.text(", "conf.text(", "s3.text(", ".own()"] {
+                let is_expirer = call == ".own()" && file.contains("expirer/options.rs");
+                let is_tool = file.starts_with("tools/config/");
+                assert!(
+                    !text.contains(call) || is_expirer || is_tool,
+                    "{file}: {call} without a declaration"
+                );
+            }
+        }
+        if file.starts_with("lib/options/") {
+            continue;
+        }
+        for part in text.split("\noptions! {").skip(1) {
+            let name = part.split("struct ").nth(1).unwrap().split(' ').next().unwrap();
+            structs += 1;
+            assert!(
+                declared.contains(&format!("{name}::OPTIONS")),
+                "{file}: {name} is in no file's declaration"
+            );
+        }
+    }
+    assert!(structs > 20, "{structs}");
+}
 
 #[test]
 fn devices_are_changed_through_lib_disk_only() {

@@ -82,6 +82,19 @@ impl Place {
         Ok((Conf::parse("")?, false))
     }
 
+    /// Checks `swift.conf` and loads the rings, each with the word of its servers.
+    ///
+    /// # Errors
+    /// What prevents a start.
+    pub fn verify(&self) -> Result<Vec<(&'static str, Arc<SharedRing>)>, String> {
+        let cluster = self.swift_conf()?;
+        let rings = self.rings(&cluster)?;
+        self.expect_key(&cluster, &rings)?;
+        let mut all = vec![("account", rings.account), ("container", rings.container)];
+        all.extend(rings.objects.into_values().map(|ring| ("object", ring)));
+        Ok(all)
+    }
+
     /// Where `swift.conf` and the rings are.
     pub fn swift_dir(&self) -> &Path {
         &self.swift_dir

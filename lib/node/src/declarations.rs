@@ -1,13 +1,17 @@
 //! The files of the four servers: their sections, and the options that are read in each.
 
+use apus_cluster::HashConf;
 use apus_daemon::config::{BindOptions, Conf, DeviceOptions, ReconCacheOptions};
 use apus_daemon::log::LogOptions;
 use apus_daemon::syslog::SyslogOptions;
 use apus_options::{FileDeclaration, OptionDeclaration, OptionProblem, SectionDeclaration, check};
-use apus_proxy::auth::tempauth::{TempAuthOptions, USERS};
+use apus_proxy::auth::tempauth::{TempAuth, TempAuthOptions, USERS};
 
 use super::client_limits::ClientLimitOptions;
-use super::filters::{MainPipelineOptions, PipelineOptions, SampleKeyOptions};
+use super::conf::bind_address;
+use super::filters::{
+    MainPipelineOptions, Pipeline, PipelineOptions, SampleKeyOptions, tempauth_options,
+};
 use super::middleware::{MetricsOptions, ReachOptions, SocketOptions};
 use super::proxy::{ProxyOptions, S3Options, SloOptions, SymlinkOptions};
 use super::role::Server;
@@ -238,6 +242,24 @@ pub fn file_of(server: Server) -> &'static FileDeclaration {
         Server::Container => &CONTAINER_FILE,
         Server::Object => &OBJECT_FILE,
     }
+}
+
+/// Checks what the declarations of a server's options cannot say: the pipeline and the users of a proxy. Returns
+/// warnings.
+///
+/// # Errors
+/// What prevents a start.
+pub fn verify(conf: &Conf, server: Server) -> Result<Vec<String>, String> {
+    if server != Server::Proxy {
+        return Ok(Vec::new());
+    }
+    let pipeline = Pipeline::read(conf)?;
+    let app = conf.section("app:proxy-server");
+    let bind = bind_address(&app, server).map_err(|error| error.to_string())?;
+    let users = tempauth_options(conf, &pipeline, bind.ip().is_loopback())?;
+    TempAuth::from_options(users.into_iter(), &HashConf::default())
+        .map_err(|error| format!("proxy-server.conf: {error}"))?;
+    Ok(pipeline.warnings)
 }
 
 /// Logs the options of a server's file that have no effect: unknown ones each, those of Swift in one line.

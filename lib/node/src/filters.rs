@@ -111,6 +111,8 @@ pub(super) struct Pipeline {
     pub(super) symlink: Option<String>,
     /// Whether there is a pipeline; one of our own files needs none, and then all is on.
     pub(super) is_given: bool,
+    /// What is missing without filters that are not supported.
+    pub(super) warnings: Vec<String>,
 }
 
 /// The entry point of a filter, from the `use` of its section.
@@ -148,13 +150,20 @@ impl Pipeline {
                 slo: named("slo"),
                 symlink: named("symlink"),
                 is_given: false,
+                warnings: Vec::new(),
             });
         };
         let text = text.as_str();
         let options = PipelineOptions::read(&conf.section("app:proxy-server"))?;
         let left_out: Vec<&str> = options.leave_out_filters.split([' ', ',', '\n', '\t']).collect();
-        let mut found =
-            Self { tempauth: None, s3api: None, slo: None, symlink: None, is_given: true };
+        let mut found = Self {
+            tempauth: None,
+            s3api: None,
+            slo: None,
+            symlink: None,
+            is_given: true,
+            warnings: Vec::new(),
+        };
         let mut names: Vec<&str> = text.split_whitespace().collect();
         match names.pop() {
             Some("proxy-server") => {}
@@ -174,11 +183,11 @@ impl Pipeline {
                     continue;
                 }
                 Some(LeftOut(what)) => {
-                    tracing::warn!("proxy-server.conf: pipeline: {name} is not done: {what}");
+                    found.warn(&format!("{name} is not done: {what}"));
                     continue;
                 }
                 _ if left_out.contains(&name) => {
-                    tracing::warn!("proxy-server.conf: pipeline: {name} is left out ({LEAVE_OUT})");
+                    found.warn(&format!("{name} is left out ({LEAVE_OUT})"));
                     continue;
                 }
                 Some(Refused(why)) => why,
@@ -190,11 +199,14 @@ impl Pipeline {
             return Err(section.refuse("pipeline", text, &expected).into());
         }
         if found.tempauth.is_none() {
-            tracing::warn!(
-                "proxy-server.conf: pipeline: without tempauth there are no users, and only what is public can be read"
-            );
+            let what = "without tempauth there are no users, and only what is public can be read";
+            found.warn(what);
         }
         Ok(found)
+    }
+
+    fn warn(&mut self, what: &str) {
+        self.warnings.push(format!("proxy-server.conf: pipeline: {what}"));
     }
 
     fn switch_on(&mut self, entry: &str, name: &str) {

@@ -90,6 +90,7 @@ impl Builder<'_> {
     pub(super) fn proxy(&self, conf: &Conf) -> Result<SharedHandler, String> {
         let app = conf.section("app:proxy-server");
         let pipeline = Pipeline::read(conf)?;
+        pipeline.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let is_loopback = bind_address(&app, Server::Proxy)?.ip().is_loopback();
         let users = tempauth_options(conf, &pipeline, is_loopback)?;
         let auth = TempAuth::from_options(users.into_iter(), &self.cluster.hash)

@@ -96,7 +96,11 @@ fn canonical(section: &str, entry: Option<&str>) -> String {
         _ => name,
     };
     let name = name.trim().replace('_', "-");
-    let name = if name == "swift3" { "s3api" } else { &name };
+    let name = match name.as_str() {
+        "swift3" => "s3api",
+        "memcache" => "cache",
+        name => name,
+    };
     format!("filter:{name}")
 }
 

@@ -292,6 +292,14 @@ impl OptionDeclaration {
         }
     }
 
+    /// What a text must be, for samples and documents.
+    pub fn value_text(&self) -> String {
+        match self.kind {
+            OptionKind::Flag => "true or false".to_owned(),
+            _ => self.expected(),
+        }
+    }
+
     /// What a text must be, for errors: `whole seconds from 1`.
     pub fn expected(&self) -> String {
         let range = |least: &dyn std::fmt::Display, most: Option<&dyn std::fmt::Display>| match (
@@ -305,7 +313,8 @@ impl OptionDeclaration {
         let mut text = match self.kind {
             OptionKind::Flag => "true or false (yes, no, on, off, 1, 0)".to_owned(),
             OptionKind::Whole { unit, least, most } => {
-                let most = (most != u64::MAX).then_some(&most as &dyn std::fmt::Display);
+                // A limit of the type is not worth a word.
+                let most = (most < u64::from(u32::MAX)).then_some(&most as &dyn std::fmt::Display);
                 let what = if unit.is_empty() {
                     "a whole number".to_owned()
                 } else {

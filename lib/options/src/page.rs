@@ -9,7 +9,7 @@ fn row(out: &mut String, option: &OptionDeclaration, default: Option<String>) {
         _ => "empty".to_owned(),
     };
     let cells =
-        [&option.expected(), &default, option.sentence()].map(|cell| cell.replace('|', "\\|"));
+        [&option.value_text(), &default, option.sentence()].map(|cell| cell.replace('|', "\\|"));
     out.push_str(&format!("| `{}` | {} |\n", option.name, cells.join(" | ")));
 }
 

@@ -22,7 +22,7 @@ fn comment(out: &mut String, text: &str) {
 }
 
 fn option(out: &mut String, option: &OptionDeclaration, default: Option<String>) {
-    comment(out, &format!("{} ({})", option.sentence(), option.expected()));
+    comment(out, &format!("{} ({})", option.sentence(), option.value_text()));
     let value = default.filter(|text| !text.is_empty());
     let value = value.unwrap_or_else(|| option.example.to_owned());
     out.push_str(format!("# {} = {value}", option.name).trim_end());

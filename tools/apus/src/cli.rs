@@ -74,6 +74,8 @@ enum Command {
     /// Apply the lifecycle rules of one bucket now, or list what they demand
     #[command(after_help = LIFECYCLE_HELP)]
     Lifecycle(lifecycle::Options),
+    /// Check a configuration, or show where its options come from
+    Config(apus_config::Options),
     /// Add an object to the container reconciler's queue, as `swift-reconciler-enqueue`
     #[command(after_help = ENQUEUE_HELP)]
     ReconcilerEnqueue(reconciler_enqueue::Options),
@@ -343,6 +345,7 @@ pub(crate) fn main() -> ExitCode {
                 return ExitCode::from(relinker::FAILED);
             }
         },
+        Command::Config(options) => return exit_code(apus_config::main(&options)),
         Command::RingManager(options) => apus_ring_manager::main(&options),
         Command::Join(options) => return exit_code(join::main(&options)),
         Command::Drain(options) => return exit_code(operate::drain(&options)),

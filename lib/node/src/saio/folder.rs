@@ -17,6 +17,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use super::Options;
+use super::texts::{self, KINDS};
 use super::users;
 use crate::device_lock::LockHolder;
 use crate::owners::this_process;
@@ -30,7 +31,6 @@ const FORMAT_FILE: &str = "FORMAT";
 /// The process that uses the folder, or used it last.
 const OWNER_FILE: &str = "OWNER";
 const PART_POWER: u32 = 10;
-const KINDS: [(&str, u16); 3] = [("object", 6200), ("container", 6201), ("account", 6202)];
 /// The port, devices and replicas of a new cluster.
 const NEW: (u16, u16, u16) = (8080, 4, 3);
 
@@ -193,26 +193,10 @@ impl Folder {
         for (kind, port) in KINDS {
             self.make_ring(kind, port, devices, replicas)?;
         }
-        let swift_conf = format!(
-            "[swift-hash]\nswift_hash_path_prefix = {}\nswift_hash_path_suffix = {}\n\n\
-             [storage-policy:0]\nname = gold\ndefault = yes\n\n\
-             [apus]\ncluster_key = {}\n",
-            random::hex::<16>(),
-            random::hex::<16>(),
-            random::hex::<32>()
-        );
+        let swift_conf =
+            texts::swift_conf(&random::hex::<16>(), &random::hex::<16>(), &random::hex::<32>());
         self.write("etc/swift.conf", swift_conf.as_bytes())?;
-        let user = format!("user_apus_admin = {} .admin\n", random::hex::<20>());
-        let proxy = format!(
-            "[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {port}\n\n\
-             [pipeline:main]\n\
-             pipeline = catch_errors gatekeeper healthcheck proxy-logging listing_formats s3api tempauth \
-             copy slo dlo symlink proxy-server\n\n\
-             [app:proxy-server]\nuse = egg:swift#proxy\nclient_timeout = 60\n\n\
-             [filter:tempauth]\nuse = egg:swift#tempauth\ntoken_key = {}\n{user}\n\
-             [filter:s3api]\nuse = egg:swift#s3api\nlocation = us-east-1\nstorage_domain = localhost\nsigv2 = false\n",
-            random::hex::<32>(),
-        );
+        let proxy = texts::proxy_conf(port, &random::hex::<32>(), &random::hex::<20>());
         let proxy = if options.dev_users { users::added(&proxy)? } else { proxy };
         self.write(PROXY_CONF, proxy.as_bytes())?;
         restrict(&self.path("etc"))?;
@@ -245,14 +229,7 @@ impl Folder {
         self.write(&format!("etc/{kind}.builder"), &file::encode(&builder))?;
         let ring = v1::encode(&builder.ring_data()).map_err(|error| failed(&error))?;
         self.write(&format!("etc/{kind}.ring.gz"), &ring)?;
-        let (devices, cache) = (self.path("devices"), self.path("cache"));
-        let conf = format!(
-            "[DEFAULT]\ndevices = {}\nmount_check = false\nbind_ip = 127.0.0.1\nbind_port = {port}\n\
-             recon_cache_path = {}\n\n\
-             [app:{kind}-server]\nuse = egg:swift#{kind}\n",
-            devices.display(),
-            cache.display()
-        );
+        let conf = texts::storage_conf(kind, port, &self.path("devices"), &self.path("cache"));
         self.write(&format!("etc/{kind}-server.conf"), conf.as_bytes())
     }
 

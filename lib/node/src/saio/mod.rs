@@ -4,6 +4,7 @@
 //! them as those of any other node.
 
 mod folder;
+mod texts;
 mod users;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use apus_daemon::config::Conf;
 
 use self::folder::Folder;
+pub use self::texts::samples;
 use crate::{Node, Roles};
 
 /// Options of a cluster. An option that is `None` keeps the value that the folder has.

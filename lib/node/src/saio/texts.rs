@@ -1,0 +1,60 @@
+//! The configuration files of `apus saio`.
+
+use std::path::Path;
+
+use super::users;
+
+/// Storage servers with their ports.
+pub(super) const KINDS: [(&str, u16); 3] =
+    [("object", 6200), ("container", 6201), ("account", 6202)];
+
+/// `swift.conf`.
+pub(super) fn swift_conf(prefix: &str, suffix: &str, cluster_key: &str) -> String {
+    format!(
+        "[swift-hash]\nswift_hash_path_prefix = {prefix}\nswift_hash_path_suffix = {suffix}\n\n\
+         [storage-policy:0]\nname = gold\ndefault = yes\n\n\
+         [apus]\ncluster_key = {cluster_key}\n"
+    )
+}
+
+/// `proxy-server.conf` with one user, `apus:admin`.
+pub(super) fn proxy_conf(port: u16, token_key: &str, user_key: &str) -> String {
+    format!(
+        "[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {port}\n\n\
+         [pipeline:main]\n\
+         pipeline = catch_errors gatekeeper healthcheck proxy-logging listing_formats s3api tempauth \
+         copy slo dlo symlink proxy-server\n\n\
+         [app:proxy-server]\nuse = egg:swift#proxy\nclient_timeout = 60\n\n\
+         [filter:tempauth]\nuse = egg:swift#tempauth\ntoken_key = {token_key}\n\
+         user_apus_admin = {user_key} .admin\n\n\
+         [filter:s3api]\nuse = egg:swift#s3api\nlocation = us-east-1\nstorage_domain = localhost\nsigv2 = false\n"
+    )
+}
+
+/// The file of a storage server.
+pub(super) fn storage_conf(kind: &str, port: u16, devices: &Path, cache: &Path) -> String {
+    format!(
+        "[DEFAULT]\ndevices = {}\nmount_check = false\nbind_ip = 127.0.0.1\nbind_port = {port}\n\
+         recon_cache_path = {}\n\n\
+         [app:{kind}-server]\nuse = egg:swift#{kind}\n",
+        devices.display(),
+        cache.display()
+    )
+}
+
+/// The files that `apus saio --dev-users` creates, with keys that are placeholders, for `etc/saio/`.
+pub fn samples() -> Vec<(String, String)> {
+    const NOTE: &str =
+        "# As `apus saio --dev-users` creates it. Generated: set keys of your own.\n";
+    let (devices, cache) = (Path::new("/srv/apus/devices"), Path::new("/srv/apus/cache"));
+    let proxy = proxy_conf(8080, &"changeme".repeat(8), "changeme");
+    let proxy = users::added(&proxy).unwrap_or(proxy);
+    let mut files = vec![
+        ("swift.conf".to_owned(), swift_conf("changeme", "changeme", &"00".repeat(32))),
+        ("proxy-server.conf".to_owned(), proxy),
+    ];
+    for (kind, port) in KINDS {
+        files.push((format!("{kind}-server.conf"), storage_conf(kind, port, devices, cache)));
+    }
+    files.into_iter().map(|(name, text)| (name, format!("{NOTE}{text}"))).collect()
+}
