@@ -11,6 +11,12 @@ pub struct ProxyConfig {
     pub storage_domains: Vec<String>,
     /// Domains whose subdomains are the web sites of buckets.
     pub website_domains: Vec<String>,
+    /// Origins whose pages may use every container (`cors_allow_origin`).
+    pub cors_allow_origin: Vec<String>,
+    /// Headers that pages may read of every container (`cors_expose_headers`).
+    pub cors_expose_headers: Vec<String>,
+    /// Whether only allowed origins get the headers of CORS (`strict_cors_mode`).
+    pub strict_cors_mode: bool,
     /// Region that S3 signatures must name; empty accepts any.
     pub region: String,
     /// Whether requests signed with version 2 are accepted (presigned URLs always are).

@@ -20,9 +20,7 @@ SETTINGS = [
     ("X-Container-Meta-Web-Listings", "true"),
     ("X-Container-Meta-Web-Listings-CSS", "style.css"),
     ("X-Container-Meta-Web-Directory-Type", "text/dir"),
-    ("X-Container-Meta-Access-Control-Allow-Origin", "*"),
-    ("X-Container-Meta-Access-Control-Max-Age", "60"),
-    ("X-Container-Meta-Access-Control-Expose-Headers", "X-A"),
+    ("X-Container-Meta-Access-Control-Allow-Headers", "X-A"),
 ]
 
 

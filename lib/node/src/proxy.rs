@@ -26,6 +26,12 @@ options! {
         account_autocreate: bool = flag(true),
         /// Let reseller administrators create and delete accounts.
         allow_account_management: bool = flag(false),
+        /// Origins whose pages may use every container, in Swift's dialect.
+        cors_allow_origin: Vec<String> = list("", "origins between commas"),
+        /// Headers that pages of other origins may read of every container, in Swift's dialect.
+        cors_expose_headers: Vec<String> = list("", "names of headers between commas"),
+        /// Send the headers of CORS to allowed origins only, and not to all.
+        strict_cors_mode: bool = flag(true),
         /// Let clients read expired objects with `X-Open-Expired`, until they are deleted.
         allow_open_expired: bool = flag(false),
         /// URL under which clients reach this cluster, for URLs in responses.
@@ -113,6 +119,9 @@ impl Builder<'_> {
             anonymous_account: s3.anonymous_account,
             allow_account_management: given.allow_account_management,
             account_autocreate,
+            cors_allow_origin: given.cors_allow_origin,
+            cors_expose_headers: given.cors_expose_headers,
+            strict_cors_mode: given.strict_cors_mode,
             region: s3.location,
             symloop_max,
             allow_open_expired: given.allow_open_expired,

@@ -47,6 +47,7 @@ pub(super) fn document(deps: &ProxyDeps) -> Vec<u8> {
             "auto_create_account_prefix": ".",
             "account_autocreate": deps.config.account_autocreate,
             "allow_account_management": deps.config.allow_account_management,
+            "strict_cors_mode": deps.config.strict_cors_mode,
             "allow_open_expired": deps.config.allow_open_expired,
         },
         "slo": {

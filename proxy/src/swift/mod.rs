@@ -4,6 +4,7 @@ mod account;
 pub(crate) mod bulk_delete;
 mod byteranges;
 mod container;
+mod cors;
 mod error;
 mod error_response;
 mod format;
@@ -32,9 +33,10 @@ use std::sync::Arc;
 
 use apus_cluster::percent;
 use apus_daemon::Body;
-use apus_daemon::http::{header, set, status};
+use apus_daemon::http::{header, set};
 use http::{Request, StatusCode};
 
+use self::cors::PageOrigin;
 use self::error::{Result, SwiftError};
 use self::path::Path;
 use self::request::SwiftRequest;
@@ -60,11 +62,18 @@ impl Swift {
         let uri = request.uri().clone();
         let keep_alive = header(request.headers(), "connection")
             .is_some_and(|value| value.eq_ignore_ascii_case("keep-alive"));
-        let result = match SwiftRequest::parse(&self.deps, request, trans_id) {
-            Ok((request, body)) => self.dispatch(&request, body).await,
-            Err(error) => Err(error),
+        let mut response = match SwiftRequest::parse(&self.deps, request, trans_id) {
+            Ok((request, body)) => {
+                let origin = PageOrigin::of(&self.deps, &request).await;
+                let result = self.dispatch(&request, body).await;
+                let mut response = result.unwrap_or_else(|error| error_response::render(&error));
+                if let Some(origin) = origin {
+                    origin.add(&self.deps.config, response.headers_mut());
+                }
+                response
+            }
+            Err(error) => error_response::render(&error),
         };
-        let mut response = result.unwrap_or_else(|error| error_response::render(&error));
         let status = response.status();
         let out = response.headers_mut();
         match status {
@@ -107,7 +116,7 @@ impl Swift {
             (Path::Object(_), "POST") => object::post(deps, request).await,
             (Path::Object(_), "DELETE") => object::delete(deps, request).await,
             (Path::Object(_), "COPY") => object::copy(deps, request).await,
-            (path, "OPTIONS") => options(path, request.header("origin").is_some(), manages),
+            (path, "OPTIONS") => cors::options(deps, request, allowed(path, manages)).await,
             (path, _) => Err(SwiftError::refused(StatusCode::METHOD_NOT_ALLOWED, "")
                 .with_header("allow", allowed(path, manages))),
         }
@@ -122,18 +131,6 @@ fn allowed(path: &Path, manages_accounts: bool) -> &'static str {
         Path::Container(_) => "DELETE, GET, HEAD, OPTIONS, POST, PUT",
         Path::Object(_) => "COPY, DELETE, GET, HEAD, OPTIONS, POST, PUT",
     }
-}
-
-/// The response to `OPTIONS`: a preflight is refused, as Swift refuses it for a container without
-/// CORS rules.
-fn options(path: &Path, is_preflight: bool, manages_accounts: bool) -> Result<Reply> {
-    let allow = allowed(path, manages_accounts);
-    if is_preflight {
-        return Err(SwiftError::refused(StatusCode::UNAUTHORIZED, "").with_header("allow", allow));
-    }
-    let mut response = status(StatusCode::OK);
-    set(response.headers_mut(), "allow", allow);
-    Ok(response)
 }
 
 /// `WWW-Authenticate` of a request for a path: its account is the realm, when it has one.
@@ -181,13 +178,10 @@ mod tests {
     }
 
     #[test]
-    fn options_lists_the_methods_and_refuses_preflights() {
+    fn accounts_have_more_methods_where_they_are_managed() {
         let path = path::parse("/v1/a", &apus_cluster::constraints::Constraints::default());
         let path = path.unwrap();
-        let listed = options(&path, false, false).unwrap();
-        assert_eq!(listed.headers()["allow"], "GET, HEAD, OPTIONS, POST");
-        let refused = error_response::render(&options(&path, true, true).unwrap_err());
-        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
-        assert_eq!(refused.headers()["allow"], "DELETE, GET, HEAD, OPTIONS, POST, PUT");
+        assert_eq!(allowed(&path, false), "GET, HEAD, OPTIONS, POST");
+        assert_eq!(allowed(&path, true), "DELETE, GET, HEAD, OPTIONS, POST, PUT");
     }
 }

@@ -10,7 +10,7 @@ use super::path::Path;
 use super::request::SwiftRequest;
 
 /// Settings of a container, and the feature of each.
-const OF_CONTAINERS: [(&str, &str); 18] = [
+const OF_CONTAINERS: [(&str, &str); 15] = [
     ("x-versions-enabled", VERSIONING),
     ("x-versions-location", VERSIONING),
     ("x-history-location", VERSIONING),
@@ -25,10 +25,7 @@ const OF_CONTAINERS: [(&str, &str); 18] = [
     ("x-container-meta-web-listings-css", WEB),
     ("x-container-meta-web-listings-label", WEB),
     ("x-container-meta-web-directory-type", WEB),
-    ("x-container-meta-access-control-allow-origin", CORS),
     ("x-container-meta-access-control-allow-headers", CORS),
-    ("x-container-meta-access-control-expose-headers", CORS),
-    ("x-container-meta-access-control-max-age", CORS),
 ];
 /// Settings of an account. Keys of temporary URLs are stored, since Swift keeps them secret with or
 /// without the filter; requests that use such a URL are refused.
@@ -48,7 +45,7 @@ const VERSIONING: &str = "object versioning";
 const QUOTAS: &str = "quotas";
 const TEMP_URLS: &str = "temporary URLs";
 const WEB: &str = "static web sites";
-const CORS: &str = "cross-origin resource sharing";
+const CORS: &str = "selection of request headers for other origins";
 
 /// Refuses a request that uses an unsupported feature.
 ///
