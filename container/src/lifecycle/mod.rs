@@ -40,6 +40,9 @@ pub enum RulesError {
     /// The container cannot be read.
     #[error("the bucket cannot be read: {0}")]
     Bucket(#[from] apus_store::Error),
+    /// Rules are not applied to versions yet. A link to a version says nothing that a filter needs.
+    #[error("the bucket keeps versions, to which rules are not applied")]
+    Versions,
     /// Its rules are damaged.
     #[error(transparent)]
     Rules(#[from] apus_bucket::ConfigError),
@@ -72,7 +75,11 @@ async fn rules_of(
 ) -> Result<Option<LifecycleConfiguration>, RulesError> {
     let op = HeadContainer { container: container.clone() };
     let head = store.head_container(&cx.strong(), op).await?;
-    Ok(stored::load(ConfigKind::Lifecycle, &head.headers)?)
+    let rules = stored::load(ConfigKind::Lifecycle, &head.headers)?;
+    if rules.is_some() && head.versioning().is_some() {
+        return Err(RulesError::Versions);
+    }
+    Ok(rules)
 }
 
 /// The daemon.
