@@ -10,7 +10,7 @@ const READS: [&str; 4] = [".frame()", "Limited::new(", "body.collect()", "into_b
 const FUNCTIONS: [&str; 2] = ["collect(", "collect_answer("];
 
 /// Files with such calls, how many, and the bound of each.
-const PLACES: [(&str, usize, &str); 47] = [
+const PLACES: [(&str, usize, &str); 48] = [
     ("account/src/reaper/remove.rs", 1, "LISTING_BYTES_MAX"),
     ("lib/broker/src/replication/body.rs", 1, "its caller's `max`"),
     ("lib/broker/src/replication/transfer.rs", 1, "into a file; a queue of pieces"),
@@ -48,6 +48,7 @@ const PLACES: [(&str, usize, &str); 47] = [
     ("proxy/src/s3/object/tagging.rs", 1, "DOCUMENT_BYTES_MAX"),
     ("proxy/src/s3/snapshots.rs", 1, "compiled for tests only"),
     ("proxy/src/s3/upload.rs", 1, "DOCUMENT_BYTES_MAX"),
+    ("proxy/src/s3/versioning.rs", 1, "DOCUMENT_BYTES_MAX"),
     ("proxy/src/swift/bulk_delete.rs", 1, "DELETES_MAX lines of LINE_BYTES_MAX"),
     ("proxy/src/swift/byteranges.rs", 1, "streams; one piece"),
     ("proxy/src/swift/manifest.rs", 2, "SLO_MAX_MANIFEST_SIZE"),

@@ -34,7 +34,11 @@ struct Cluster {
 
 /// `Authorization` in S3's older way, which needs no more than this.
 fn sign(method: &str, date: &str, path: &str) -> String {
-    let resource = path.split('?').next().unwrap();
+    // Of the parameters only sub-resources are signed.
+    let resource = match path.ends_with("?versioning") {
+        true => path,
+        false => path.split('?').next().unwrap(),
+    };
     let mut mac = Hmac::<sha1::Sha1>::new_from_slice(b"testing").unwrap();
     mac.update(format!("{method}\n\n\n{date}\n{resource}").as_bytes());
     format!("AWS test:tester:{}", STANDARD.encode(mac.finalize().into_bytes()))
@@ -233,5 +237,42 @@ async fn requests_stay_within_their_counted_budgets() {
     // A manifest would take its parts along, so the object is looked at first.
     let looked = Counts { backend_requests: two.backend_requests + 2, md5_bytes: 0, ..two };
     hold("S3 DELETE", deleted, Counts { file_calls: two.file_calls + 7 + 7, ..looked });
+    hold_versions(&cluster, &body, (write, two)).await;
     std::fs::remove_dir_all(&cluster.folder).unwrap();
+}
+
+/// A version costs what it costs in Swift: the visible name is looked at, the version is written, and
+/// then the link or, for a deletion, the marker and the tombstone.
+async fn hold_versions(cluster: &Cluster, body: &[u8], (write, two): (Counts, Counts)) {
+    assert_eq!(cluster.send("PUT", "/versions", &[], vec![]).await.status(), StatusCode::OK);
+    let enabled = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    let reply = cluster.send("PUT", "/versions?versioning", &[], enabled.to_vec()).await;
+    assert_eq!(reply.status(), StatusCode::OK);
+    let put = ("PUT", body, StatusCode::OK);
+    let path = |index| format!("/versions/o{index}");
+    cluster.cost(put, &[], path).await;
+    let over = cluster.cost(put, &[], path).await;
+    let looked = Counts { backend_requests: 2, file_calls: 7 + 7, ..Counts::default() };
+    let both = Counts {
+        backend_requests: looked.backend_requests + 2 * write.backend_requests,
+        transactions: 2 * write.transactions,
+        database_writes: 2 * write.database_writes,
+        syncs: REPLICAS * 5 + two.syncs,
+        file_calls: looked.file_calls + REPLICAS * (27 + 24),
+        ..write
+    };
+    hold("S3 PUT 4 KiB, version", over, both);
+    let get = ("GET", [].as_slice(), StatusCode::OK);
+    let link_and_version =
+        Counts { backend_requests: 4, file_calls: 2 * (8 + 7), ..Counts::default() };
+    hold("S3 GET 4 KiB, current", cluster.cost(get, &[], path).await, link_and_version);
+    let head = cluster.cost(("HEAD", &[], StatusCode::OK), &[], path).await;
+    hold("S3 HEAD, current", head, link_and_version);
+    let list = cluster.cost(get, &[], |_| "/versions?list-type=2".to_owned()).await;
+    hold("S3 LIST of current", list, Counts { backend_requests: 2, ..Counts::default() });
+    let versions = cluster.cost(get, &[], |_| "/versions?versions".to_owned()).await;
+    hold("S3 LIST of versions", versions, Counts { backend_requests: 4, ..Counts::default() });
+    let delete = ("DELETE", [].as_slice(), StatusCode::NO_CONTENT);
+    let deleted = cluster.cost(delete, &[], path).await;
+    hold("S3 DELETE, marker", deleted, Counts { md5_bytes: 0, ..both });
 }

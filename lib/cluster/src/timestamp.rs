@@ -72,6 +72,13 @@ impl Timestamp {
         Self::from_steps(self.steps.saturating_add(1))
     }
 
+    /// The time as far before the greatest one as this is after 1970, so that names with it sort from
+    /// the newest to the oldest. Without the offset.
+    #[must_use]
+    pub fn inverted(self) -> Self {
+        Self { steps: STEPS_MAX.saturating_sub(self.steps), offset: 0 }
+    }
+
     /// Without the offset, as clients see it: `1700000000.12345`.
     pub fn normal(self) -> String {
         format!("{:010}.{:05}", self.steps / STEPS_PER_SECOND, self.steps % STEPS_PER_SECOND)

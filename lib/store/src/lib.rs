@@ -22,4 +22,4 @@ pub mod upload_parts;
 
 pub use context::{Authority, Consistency, Context};
 pub use error::{Error, Kind, Result, Subject};
-pub use store::{LinkStore, ManifestStore, Primitive, Store, UploadStore};
+pub use store::{LinkStore, ManifestStore, Primitive, Store, UploadStore, VersionStore};

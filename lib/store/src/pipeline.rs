@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::access::{Authorizer, DenyAll};
+use crate::clock::HybridClock;
 use crate::gate::Gate;
 use crate::quorum::Quorum;
 use crate::stage::admission::Admission;
@@ -12,7 +13,7 @@ use crate::stage::multipart::Multipart;
 use crate::stage::slo::Slo;
 use crate::stage::symlink::{HOPS_MAX, Symlink};
 use crate::stage::versions::Versions;
-use crate::{LinkStore, ManifestStore, Primitive, Store, UploadStore};
+use crate::{LinkStore, ManifestStore, Primitive, Store, UploadStore, VersionStore};
 
 /// The pipeline of our own daemons: objects as they are stored, and only in the system's name
 /// ([`crate::Context::system`]).
@@ -22,7 +23,8 @@ pub fn internal(quorum: Quorum) -> Arc<dyn Primitive> {
 
 /// The pipeline of the lifecycle daemon: what clients' deletions pass, and only in the system's name.
 pub fn lifecycle(quorum: Quorum) -> Arc<dyn UploadStore> {
-    with_uploads(Arc::new(Gate::new(quorum, Arc::new(DenyAll))), HOPS_MAX)
+    let clock = quorum.clock().clone();
+    with_uploads(Arc::new(Gate::new(quorum, Arc::new(DenyAll))), clock, HOPS_MAX)
 }
 
 /// The pipeline of clients. `upload_bytes` is the memory for bodies in transit, `symloop_max` the
@@ -33,9 +35,10 @@ pub fn client(
     upload_bytes: u64,
     symloop_max: usize,
 ) -> Arc<dyn Store> {
+    let clock = quorum.clock().clone();
     // The one place that authorizes; all stages above it can only ask it.
     let gate: Arc<dyn Primitive> = Arc::new(Gate::new(quorum, authorizer));
-    let multipart = with_uploads(gate, symloop_max);
+    let multipart = with_uploads(gate, clock, symloop_max);
     // Copies read and write through all of the above.
     let copy: Arc<dyn Store> = Arc::new(Copy::new(multipart));
     // Before any other work for a write: is there memory for its body?
@@ -43,13 +46,17 @@ pub fn client(
 }
 
 /// The stages between the gate and copies.
-fn with_uploads(gate: Arc<dyn Primitive>, symloop_max: usize) -> Arc<dyn UploadStore> {
+fn with_uploads(
+    gate: Arc<dyn Primitive>,
+    clock: Arc<HybridClock>,
+    symloop_max: usize,
+) -> Arc<dyn UploadStore> {
     // A link is followed where its bytes are read, so that the stages above see its target.
     let symlink: Arc<dyn LinkStore> = Arc::new(Symlink::new(gate, symloop_max));
     // A current version is a link to where versions are, and manifests are versions like others.
-    let versions: Arc<dyn LinkStore> = Arc::new(Versions::new(symlink));
+    let versions: Arc<dyn VersionStore> = Arc::new(Versions::new(symlink, clock));
     // A DLO manifest is an ordinary object with a header: joined from a listing.
-    let dlo: Arc<dyn LinkStore> = Arc::new(Dlo::new(versions));
+    let dlo: Arc<dyn VersionStore> = Arc::new(Dlo::new(versions));
     // A static manifest is followed before a listing is: it may have DLO segments.
     let slo: Arc<dyn ManifestStore> = Arc::new(Slo::new(dlo));
     // A completed upload is a static manifest, so uploads come above it.

@@ -100,8 +100,14 @@ operations! { $
         put_symlink(PutSymlink) -> ObjectWritten;
     }
 
-    /// [`LinkStore`] with static large objects.
-    trait ManifestStore: LinkStore {
+    /// [`LinkStore`] with versions of objects.
+    trait VersionStore: LinkStore {
+        /// Lists the versions of the objects in a container.
+        list_versions(ListVersions) -> VersionList;
+    }
+
+    /// [`VersionStore`] with static large objects.
+    trait ManifestStore: VersionStore {
         /// Writes the manifest of a static large object.
         put_manifest(PutManifest) -> ObjectWritten;
     }

@@ -185,7 +185,7 @@ async fn version_owner(
     let Some(name) = name else { return Ok(PartsOwner::Unknown) };
     let container = ContainerPath::new(upload.hidden.account.clone(), name);
     let prefix = Some(format!("\0{}\0", upload.key));
-    let mut query = ListQuery { limit: PAGE_ROWS, prefix, ..ListQuery::default() };
+    let mut query = ListQuery { limit: PAGE_ROWS, prefix, reserved: true, ..ListQuery::default() };
     loop {
         let ask = ListObjects { container: container.clone(), query: query.clone() };
         let entries = match store.list_objects(cx, ask).await {
@@ -282,7 +282,7 @@ async fn named_parts(
     cx: &Context,
     object: &ObjectPath,
 ) -> Result<HashSet<String>> {
-    let manifest = StoredManifest::read(store, cx, object).await?;
+    let manifest = StoredManifest::read(store, cx, (object, None)).await?;
     Ok(manifest.entries.iter().map(|entry| entry.name.trim_start_matches('/').to_owned()).collect())
 }
 

@@ -243,16 +243,6 @@ fn render_location(region: &str) -> Reply {
     out.reply()
 }
 
-/// An empty configuration: buckets are never versioned.
-pub(super) async fn versioning(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
-    let op = HeadContainer { container: request.container()? };
-    deps.store.head_container(&request.cx, op).await?;
-    let mut out = Writer::new();
-    out.root("VersioningConfiguration");
-    out.close("VersioningConfiguration");
-    Ok(out.reply())
-}
-
 /// The access control list of a bucket or object: its owner has all rights.
 pub(super) async fn acl(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     if request.key.is_some() {

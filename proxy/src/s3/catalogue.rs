@@ -114,7 +114,7 @@ const VERSION: &[&str] = &["versionId"];
 const BOTH: &[&str] = &["partNumber", "versionId"];
 
 /// The implemented operations, except copies, which are uploads with a header, and those of `unset`.
-pub(super) static ROUTES: [Route; 40] = {
+pub(super) static ROUTES: [Route; 41] = {
     use Operation::*;
     use Resource::{Bucket, Key, Service};
     [
@@ -132,6 +132,7 @@ pub(super) static ROUTES: [Route; 40] = {
         row("POST", Bucket, "delete", DeleteObjects, &[]),
         row("GET", Bucket, "location", GetBucketLocation, &[]),
         row("GET", Bucket, "versioning", GetBucketVersioning, &[]),
+        row("PUT", Bucket, "versioning", PutBucketVersioning, &[]),
         row("GET", Bucket, "versions", ListObjectVersions, &[]),
         row("GET", Bucket, "lifecycle", GetBucketLifecycle, &[]),
         row("PUT", Bucket, "lifecycle", PutBucketLifecycle, &[]),
@@ -197,7 +198,6 @@ pub(super) static NOT_IMPLEMENTED: &[(&str, Resource, &str)] = {
         ("POST", Key, "select"),
         ("GET", Bucket, "session"),
         ("GET", Key, "torrent"),
-        ("PUT", Bucket, "versioning"),
     ]
 };
 

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 
 use super::address::{self, Address};
 use super::error::{Code, S3Error};
-use super::object::head;
+use super::object::{head, version};
 use super::xml::Writer;
 use crate::reply::{RETRY_AFTER_SECONDS, Reply};
 
@@ -129,6 +129,9 @@ pub(super) fn render(
         let out = response.headers_mut();
         if let Some(head) = source.head.as_ref().filter(|_| error.code == Code::NotModified) {
             not_modified(head, out);
+        }
+        if let Some(head) = &source.head {
+            version::of_error(head, source.kind == Kind::IsDeleteMarker, out);
         }
         if let Kind::RangeNotSatisfiable { size } = source.kind {
             set(out, "content-range", &format!("bytes */{size}"));

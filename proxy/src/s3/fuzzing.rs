@@ -10,7 +10,7 @@ use super::chunked::{self, AnnouncedTrailer};
 use super::operation::Operation;
 use super::request::S3Request;
 use super::sign::fuzz_signed_values;
-use super::{bucket, form, listing, object, upload};
+use super::{bucket, form, list_versions, listing, object, upload};
 
 /// `aws-chunked` bodies, in pieces of sizes that the input chooses.
 pub fn aws_chunked(input: &[u8]) {
@@ -63,12 +63,11 @@ fn request(uri: &str, headers: &[(&str, &str)]) -> Option<S3Request> {
 
 pub(crate) fn s3_query(text: &str) {
     let Some(mut request) = request(&format!("/bucket/key?{text}"), &[]) else { return };
-    for operation in
-        [Operation::ListObjects, Operation::ListObjectsV2, Operation::ListObjectVersions]
-    {
+    for operation in [Operation::ListObjects, Operation::ListObjectsV2] {
         request.operation = operation;
         listing::fuzz_params(&request);
     }
+    list_versions::fuzz_params(&request);
     upload::fuzz_params(&request);
     object::get::fuzz_params(&request);
 }

@@ -1,4 +1,4 @@
-//! ListObjects in both versions, and ListObjectVersions of buckets without versions.
+//! ListObjects in both versions.
 
 use apus_cluster::listing::{ListQuery, ObjectEntry, ObjectRow, split_swift_bytes};
 use apus_cluster::{Timestamp, percent};
@@ -40,8 +40,6 @@ enum Marker {
     V1(String),
     /// Version 2: `continuation-token`, or else `start-after`.
     V2 { token: Option<String>, start_after: Option<String>, after: String, fetch_owner: bool },
-    /// Versions: `key-marker` and `version-id-marker`.
-    Versions { key: String, id: String },
 }
 
 impl Marker {
@@ -50,7 +48,6 @@ impl Marker {
         match self {
             Self::V1(marker) => marker,
             Self::V2 { after, .. } => after,
-            Self::Versions { key, .. } => key,
         }
     }
 }
@@ -76,7 +73,7 @@ pub(super) async fn list(deps: &ProxyDeps, request: S3Request) -> Result<Reply> 
 }
 
 /// `max-keys`, at most 1,000.
-fn max_keys(request: &S3Request) -> Result<usize> {
+pub(super) fn max_keys(request: &S3Request) -> Result<usize> {
     let Some(text) = request.param("max-keys").filter(|text| !text.is_empty()) else {
         return Ok(KEYS_MAX);
     };
@@ -134,9 +131,6 @@ fn marker(request: &S3Request) -> Result<Marker> {
             let fetch_owner = request.param("fetch-owner") == Some("true");
             Marker::V2 { token, start_after, after, fetch_owner }
         }
-        Operation::ListObjectVersions => {
-            Marker::Versions { key: text("key-marker"), id: text("version-id-marker") }
-        }
         _ => Marker::V1(text("marker")),
     })
 }
@@ -189,12 +183,8 @@ impl ListingParams {
 
     /// The document. The elements are in the order of S3's schema, which strict clients check.
     fn render(&self, page: &ListingPage) -> Writer {
-        let root = match self.marker {
-            Marker::V1(_) | Marker::V2 { .. } => "ListBucketResult",
-            Marker::Versions { .. } => "ListVersionsResult",
-        };
         let mut out = Writer::new();
-        out.root(root);
+        out.root("ListBucketResult");
         out.text("Name", &self.bucket);
         let readable = !self.prefix.contains(|c: char| c.is_control() && !"\t\r\n".contains(c));
         match self.plain_prefix && readable {
@@ -211,7 +201,7 @@ impl ListingParams {
         }
         out.flag("IsTruncated", page.truncated);
         self.entries(&mut out, page);
-        out.close(root);
+        out.close("ListBucketResult");
         out
     }
 
@@ -236,36 +226,21 @@ impl ListingParams {
                 }
                 out.number("KeyCount", page.entries.len());
             }
-            Marker::Versions { key, id } => {
-                out.text("KeyMarker", &self.name(key));
-                out.text("VersionIdMarker", id);
-                if let Some(last) = page.last() {
-                    out.text("NextKeyMarker", &self.name(last.name()));
-                    out.text("NextVersionIdMarker", "null");
-                }
-            }
         }
     }
 
-    /// Keys first, then common prefixes. In a listing of versions each key has one, `null`.
+    /// Keys first, then common prefixes.
     fn entries(&self, out: &mut Writer, page: &ListingPage) {
-        let (element, owner) = match self.marker {
-            Marker::V1(_) => ("Contents", Some(&self.owner)),
-            Marker::V2 { fetch_owner, .. } => {
-                ("Contents", Some(&self.owner).filter(|_| fetch_owner))
-            }
-            Marker::Versions { .. } => ("Version", Some(&self.owner)),
+        let owner = match self.marker {
+            Marker::V1(_) => Some(&self.owner),
+            Marker::V2 { fetch_owner, .. } => Some(&self.owner).filter(|_| fetch_owner),
         };
         for entry in &page.entries {
             let ObjectEntry::Object(row) = entry else { continue };
-            out.open(element);
+            out.open("Contents");
             out.text("Key", &self.name(&row.name));
-            if element == "Version" {
-                out.text("VersionId", "null");
-                out.flag("IsLatest", true);
-            }
             object(out, row, owner.map(String::as_str));
-            out.close(element);
+            out.close("Contents");
         }
         for entry in &page.entries {
             let ObjectEntry::Subdir(name) = entry else { continue };
@@ -284,7 +259,7 @@ pub(super) fn snapshot(request: &S3Request, entries: Vec<ObjectEntry>) -> Reply 
 }
 
 /// The elements of an object.
-fn object(out: &mut Writer, row: &ObjectRow, owner: Option<&str>) {
+pub(super) fn object(out: &mut Writer, row: &ObjectRow, owner: Option<&str>) {
     let (etag, size) = row_etag(row);
     // Clients compare this time with Last-Modified, which has whole seconds.
     let modified = Timestamp::from_seconds(row.last_modified().seconds_ceil());
@@ -297,14 +272,44 @@ fn object(out: &mut Writer, row: &ObjectRow, owner: Option<&str>) {
     out.text("StorageClass", "STANDARD");
 }
 
+/// The version to which the row of a link leads, when versioning wrote the link.
+#[derive(Debug, Default)]
+struct CurrentVersion<'a> {
+    path: Option<&'a str>,
+    etag: Option<&'a str>,
+    size: Option<u64>,
+}
+
+impl<'a> CurrentVersion<'a> {
+    /// Reads one parameter of the row's etag.
+    fn read(&mut self, word: &'a str) {
+        match word.split_once('=') {
+            Some(("symlink_target", path)) => self.path = Some(path),
+            Some(("symlink_target_etag", etag)) => self.etag = Some(etag),
+            Some(("symlink_target_bytes", size)) => self.size = size.parse().ok(),
+            _ => {}
+        }
+    }
+
+    fn etag_and_size(&self) -> Option<(&'a str, u64)> {
+        self.path.filter(|path| path.starts_with("%00versions%00"))?;
+        self.etag.zip(self.size)
+    }
+}
+
 /// The etag and size that S3 clients see in a row.
 fn row_etag(row: &ObjectRow) -> (String, u64) {
     let mut words = row.etag.split(';').map(str::trim);
     let own = words.next().unwrap_or_default();
-    let s3 = words.find_map(|word| word.strip_prefix("s3_etag="));
+    let (mut s3, mut version) = (None, CurrentVersion::default());
+    for word in words {
+        s3 = s3.or_else(|| word.strip_prefix("s3_etag="));
+        version.read(word);
+    }
+    let (etag, bytes) = version.etag_and_size().unzip();
     let (_, joined) = split_swift_bytes(&row.content_type);
-    let size = joined.and_then(|size| size.parse().ok()).unwrap_or(row.size);
-    (s3.unwrap_or(own).to_owned(), size)
+    let joined = joined.and_then(|size| size.parse().ok());
+    (s3.or(etag).unwrap_or(own).to_owned(), bytes.or(joined).unwrap_or(row.size))
 }
 
 #[cfg(test)]

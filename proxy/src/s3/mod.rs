@@ -16,6 +16,7 @@ mod error;
 mod error_document;
 mod form;
 pub(crate) mod fuzzing;
+mod list_versions;
 mod listing;
 mod object;
 mod operation;
@@ -29,6 +30,7 @@ mod snapshots;
 mod unset;
 mod unsigned;
 mod upload;
+mod versioning;
 mod website;
 mod xml;
 
@@ -207,7 +209,8 @@ impl S3 {
             Operation::HeadBucket => bucket::head(deps, request).await,
             Operation::DeleteBucket => bucket::delete(deps, request).await,
             Operation::GetBucketLocation => bucket::location(deps, request).await,
-            Operation::GetBucketVersioning => bucket::versioning(deps, request).await,
+            Operation::GetBucketVersioning => versioning::get(deps, request).await,
+            Operation::PutBucketVersioning => versioning::put(deps, request).await,
             Operation::GetBucketLifecycle => {
                 bucket_config::get::<LifecycleConfiguration>(deps, request).await
             }
@@ -229,9 +232,8 @@ impl S3 {
             Operation::GetUnset(unset) => configuration::get(deps, request, unset).await,
             Operation::DeleteUnset(unset) => configuration::delete(deps, request, unset).await,
             Operation::GetAcl => bucket::acl(deps, request).await,
-            Operation::ListObjects | Operation::ListObjectsV2 | Operation::ListObjectVersions => {
-                listing::list(deps, request).await
-            }
+            Operation::ListObjects | Operation::ListObjectsV2 => listing::list(deps, request).await,
+            Operation::ListObjectVersions => list_versions::list(deps, request).await,
             Operation::DeleteObjects => object::delete_many::delete(deps, request).await,
             Operation::GetObjectAttributes => object::attributes::get(deps, request).await,
             Operation::GetObject | Operation::HeadObject => object::get::get(deps, request).await,

@@ -11,6 +11,7 @@ pub(super) enum Operation {
     DeleteBucket,
     GetBucketLocation,
     GetBucketVersioning,
+    PutBucketVersioning,
     GetBucketLifecycle,
     PutBucketLifecycle,
     DeleteBucketLifecycle,

@@ -3,6 +3,7 @@
 use apus_cluster::Timestamp;
 use apus_cluster::listing::{ContainerEntry, ContainerRow, ObjectEntry, ObjectRow};
 use apus_cluster::timestamp::RowTimes;
+use apus_store::operation::{ListedVersion, VersionEntry, VersionId, VersionList};
 use apus_store::{Error, Kind, Subject};
 use http_body_util::BodyExt;
 
@@ -10,7 +11,7 @@ use super::error::{Code, S3Error};
 use super::error_document::{self, RequestTarget};
 use super::operation::Operation;
 use super::request::S3Request;
-use super::{bucket, listing};
+use super::{bucket, list_versions, listing};
 use crate::reply::Reply;
 
 /// Status, headers and body of a response, one line each.
@@ -99,7 +100,6 @@ async fn listings() {
         (Operation::ListObjects, "max-keys=2&delimiter=/&marker=0"),
         (Operation::ListObjectsV2, "list-type=2&max-keys=2&fetch-owner=true&start-after=0"),
         (Operation::ListObjectsV2, "list-type=2&encoding-type=url&prefix=%C3%BC"),
-        (Operation::ListObjectVersions, "versions&max-keys=1&key-marker=0"),
     ] {
         let mut request = S3Request::example("GET", &format!("/bucket?{query}"), &[]);
         request.operation = operation;
@@ -107,6 +107,28 @@ async fn listings() {
         out.push_str(&format!("{query}\n{}\n", text(reply).await));
     }
     insta::assert_snapshot!(out);
+}
+
+#[tokio::test]
+async fn versions() {
+    let mut versions = Vec::new();
+    for (index, entry) in entries().into_iter().enumerate() {
+        versions.push(match entry {
+            ObjectEntry::Object(row) => VersionEntry::Version(Box::new(ListedVersion {
+                key: row.name.clone(),
+                id: if index == 0 { VersionId::Null } else { VersionId::At(row.last_modified()) },
+                is_latest: index == 0,
+                delete_marker: index == 1,
+                row,
+            })),
+            ObjectEntry::Subdir(name) => VersionEntry::Prefix(name),
+        });
+    }
+    let next = Some(("c/".to_owned(), None));
+    let page = VersionList { entries: versions, next };
+    let query = "versions&max-keys=3&key-marker=0&version-id-marker=null&delimiter=/";
+    let request = S3Request::example("GET", &format!("/bucket?{query}"), &[]);
+    insta::assert_snapshot!(text(list_versions::snapshot(&request, &page)).await);
 }
 
 #[tokio::test]

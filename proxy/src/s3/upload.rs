@@ -13,7 +13,7 @@ use apus_store::access::Action;
 use apus_store::body::collect;
 use apus_store::operation::{
     AbortUpload, Authorize, CompleteUpload, CompletedPart, CreateUpload, HeadObject, ListParts,
-    ListUploads, ObjectWritten, PartList, PutObject, PutPart, PutPartCopy, UploadList,
+    ListUploads, ObjectWritten, PartList, PutObject, PutPart, PutPartCopy, UploadList, VersionId,
     WriteConditions,
 };
 use http::{HeaderMap, StatusCode};
@@ -21,7 +21,7 @@ use http::{HeaderMap, StatusCode};
 use super::checksum::{self, ChecksumType, PartAlgorithm, UploadChecksum};
 use super::error::{Code, Result, S3Error};
 use super::listing::{encodes_names, shown_name};
-use super::object::{condition, copy, put, tagging};
+use super::object::{condition, copy, put, tagging, version};
 use super::request::S3Request;
 use super::xml::{self, Writer};
 use crate::deps::ProxyDeps;
@@ -127,7 +127,8 @@ async fn check_copy_range(
     request: &CopySource<'_>,
     range: &CopyRange,
 ) -> Result<()> {
-    let op = HeadObject::new(request.object.clone());
+    let version = request.version;
+    let op = HeadObject { version, ..HeadObject::new(request.object.clone()) };
     let head = match deps.store.head_object(request.cx, op).await {
         Ok(head) => head,
         Err(error) => return Err(request.error(deps, error).await),
@@ -144,6 +145,7 @@ async fn check_copy_range(
 /// The source of a part that is copied, with the request for errors about it.
 struct CopySource<'a> {
     object: ObjectPath,
+    version: Option<VersionId>,
     cx: &'a Context,
     headers: &'a HeaderMap,
 }
@@ -157,7 +159,8 @@ impl CopySource<'_> {
 pub(super) async fn part_copy(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let mut source = copy::source(&request)?;
     let object = source.head.object.clone();
-    let copied = CopySource { object, cx: &request.cx, headers: &request.head.headers };
+    let version = source.head.version;
+    let copied = CopySource { object, version, cx: &request.cx, headers: &request.head.headers };
     if let Some(range) = copy_range(&request)? {
         check_copy_range(deps, &copied, &range).await?;
         source.ranges = Some(range.ranges);
@@ -170,7 +173,11 @@ pub(super) async fn part_copy(deps: &ProxyDeps, request: S3Request) -> Result<Re
         check: Arc::new(PartAlgorithm(None)),
     };
     match deps.store.put_part_copy(&request.cx, op).await {
-        Ok(written) => Ok(render_part_copy(&written)),
+        Ok(written) => {
+            let mut response = render_part_copy(&written);
+            version::of_source(copied.version, response.headers_mut());
+            Ok(response)
+        }
         Err(error) => Err(copied.error(deps, error).await),
     }
 }
@@ -262,7 +269,9 @@ pub(super) async fn complete(deps: &ProxyDeps, request: S3Request) -> Result<Rep
     out.text("ETag", &format!("\"{}\"", written.etag));
     checksum::elements(&written.late, &mut out);
     out.close("CompleteMultipartUploadResult");
-    Ok(out.reply())
+    let mut response = out.reply();
+    version::of_write(written.version, response.headers_mut());
+    Ok(response)
 }
 
 pub(super) async fn abort(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {

@@ -28,5 +28,8 @@ pub use upload::{
     AbortUpload, CompleteUpload, CompletedPart, CreateUpload, FaultyPart, ListParts, ListUploads,
     Part, PartCheck, PartList, PutPart, PutPartCopy, Seal, Upload, UploadList,
 };
-pub use version::{VERSIONS_CONTAINER, VERSIONS_ENABLED, VersionId, Versioning};
+pub use version::{
+    ListVersions, ListedVersion, VERSIONS_CONTAINER, VERSIONS_ENABLED, VersionEntry, VersionId,
+    VersionList, Versioning,
+};
 pub use write_conditions::WriteConditions;

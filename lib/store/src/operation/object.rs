@@ -242,6 +242,8 @@ pub struct ObjectWritten {
     pub etag: String,
     /// Time of the write.
     pub timestamp: Timestamp,
+    /// Length of the body in bytes.
+    pub length: u64,
     /// Metadata that came with the end of the body.
     pub late: Metadata,
     /// The version that was written, when its container keeps versions.
@@ -403,6 +405,14 @@ pub struct Deleted {
     pub version: Option<VersionId>,
     /// Whether that version is a delete marker.
     pub delete_marker: bool,
+}
+
+impl Deleted {
+    /// Takes over what the deletion of the object itself did to its versions.
+    pub(crate) fn describe(&mut self, own: &Self) {
+        self.version = own.version;
+        self.delete_marker = own.delete_marker;
+    }
 }
 
 /// A segment that could not be deleted.

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use apus_cluster::{Metadata, Timestamp};
+use apus_cluster::listing::ObjectRow;
+use apus_cluster::{ContainerPath, Metadata, Timestamp};
 
 /// The id of a version: the time of its write, as Swift shows it to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,13 +49,64 @@ pub const VERSIONS_ENABLED: &str = "X-Container-Sysmeta-Versions-Enabled";
 pub const VERSIONS_CONTAINER: &str = "X-Container-Sysmeta-Versions-Container";
 
 impl Versioning {
-    /// The state in a container's headers; `None` for a container that never kept versions.
-    /// Source: `swift/common/middleware/versioned_writes/object_versioning.py`, `object_request`.
+    /// The state in a container's headers; `None` when its owner has not decided.
+    /// Source: `swift/common/middleware/s3api/controllers/versioning.py`.
     pub fn of(headers: &Metadata) -> Option<Self> {
-        headers.get(VERSIONS_CONTAINER).filter(|name| !name.is_empty())?;
-        let value = headers.get(VERSIONS_ENABLED).map(String::as_str).unwrap_or_default();
+        let value = headers.get(VERSIONS_ENABLED).filter(|value| !value.is_empty())?;
         Some(if is_true(value) { Self::Enabled } else { Self::Suspended })
     }
+}
+
+/// Lists the versions of the objects in a container: by key, and those of a key from the newest to
+/// the oldest.
+#[derive(Debug, Clone)]
+pub struct ListVersions {
+    /// The container.
+    pub container: ContainerPath,
+    /// Keys with this prefix.
+    pub prefix: String,
+    /// Rolls up keys that contain this text after the prefix; empty for none.
+    pub delimiter: String,
+    /// Keys after this one.
+    pub key_marker: String,
+    /// For that key, versions after this one.
+    pub version_marker: Option<VersionId>,
+    /// Maximum number of versions and common prefixes.
+    pub limit: usize,
+}
+
+/// A version in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedVersion {
+    /// The key.
+    pub key: String,
+    /// The version.
+    pub id: VersionId,
+    /// Whether it is the current version of its key.
+    pub is_latest: bool,
+    /// Whether it is a delete marker.
+    pub delete_marker: bool,
+    /// Size, etag, content type and times. Its name is an internal one.
+    pub row: ObjectRow,
+}
+
+/// An entry of a listing of versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VersionEntry {
+    /// A version.
+    Version(Box<ListedVersion>),
+    /// A common prefix, which ends in the delimiter.
+    Prefix(String),
+}
+
+/// A page of versions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VersionList {
+    /// The versions by key, and common prefixes between them.
+    pub entries: Vec<VersionEntry>,
+    /// Start of the next page, if the page is truncated: key and version, which is absent after a
+    /// prefix.
+    pub next: Option<(String, Option<VersionId>)>,
 }
 
 /// Whether Swift reads this text as true (`config_true_value`).
@@ -80,16 +132,13 @@ mod tests {
     }
 
     #[test]
-    fn a_container_keeps_versions_once_it_names_where() {
-        let of = |container: &str, enabled: &str| {
-            Versioning::of(&Metadata::from([
-                (VERSIONS_CONTAINER.to_owned(), container.to_owned()),
-                (VERSIONS_ENABLED.to_owned(), enabled.to_owned()),
-            ]))
+    fn a_container_keeps_versions_once_its_owner_decides() {
+        let of = |value: &str| {
+            Versioning::of(&Metadata::from([(VERSIONS_ENABLED.to_owned(), value.to_owned())]))
         };
         assert_eq!(Versioning::of(&Metadata::new()), None);
-        assert_eq!(of("", "True"), None);
-        assert_eq!(of("%00versions%00c", "True"), Some(Versioning::Enabled));
-        assert_eq!(of("%00versions%00c", "False"), Some(Versioning::Suspended));
+        assert_eq!(of(""), None);
+        assert_eq!(of("True"), Some(Versioning::Enabled));
+        assert_eq!(of("False"), Some(Versioning::Suspended));
     }
 }

@@ -23,6 +23,11 @@ pub struct WriteConditions {
     pub etag_at: Vec<String>,
     /// System metadata that may hold the length to compare with; the first that exists counts.
     pub size_at: Vec<String>,
+    /// System metadata that may hold the time of the last change to compare with.
+    pub modified_at: Option<String>,
+    /// No write of the object, deletions included, is newer than this time. Otherwise the write
+    /// fails with `Conflict`.
+    pub nothing_newer_than: Option<Timestamp>,
 }
 
 impl WriteConditions {
@@ -38,6 +43,7 @@ impl WriteConditions {
             && self.size.is_none()
             && self.modified.is_none()
             && self.unchanged_since.is_none()
+            && self.nothing_newer_than.is_none()
     }
 
     /// Whether the only condition is that no object exists.
@@ -47,6 +53,20 @@ impl WriteConditions {
             && self.size.is_none()
             && self.modified.is_none()
             && self.unchanged_since.is_none()
+            && self.nothing_newer_than.is_none()
+    }
+
+    /// Checks the time of the newest write or deletion of the name.
+    ///
+    /// # Errors
+    /// `Conflict`.
+    pub fn check_newest(&self, newest: Option<Timestamp>) -> Result<()> {
+        match self.nothing_newer_than.zip(newest) {
+            Some((limit, newest)) if newest > limit => {
+                Err(Error::new(Kind::Conflict, Subject::Object))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Checks the conditions against the existing object, if any.
@@ -68,7 +88,9 @@ impl WriteConditions {
         let at = |names: &[String]| names.iter().find_map(|name| current.get(name));
         let etag = at(&self.etag_at).unwrap_or(&current.etag);
         let length = at(&self.size_at).and_then(|text| text.parse().ok()).unwrap_or(current.length);
-        let modified = current.timestamp.seconds_ceil();
+        let stated = self.modified_at.as_ref().and_then(|name| current.get(name));
+        let modified =
+            stated.and_then(Timestamp::parse).unwrap_or(current.timestamp).seconds_ceil();
         let holds = self.if_match.as_ref().is_none_or(|list| list.matches(etag))
             && self.if_none_match.as_ref().is_none_or(|list| !list.matches(etag))
             && self.size.is_none_or(|size| size == length)
@@ -93,6 +115,17 @@ mod tests {
             metadata: Metadata::from([joined]),
             ..ObjectHead::default()
         }
+    }
+
+    #[test]
+    fn the_time_of_a_version_is_that_of_its_link() {
+        let mut link = object();
+        let at = "X-Object-Sysmeta-At".to_owned();
+        link.metadata.insert(at.clone(), "0000000007.00000".to_owned());
+        let seven = WriteConditions { modified: Some(7), ..WriteConditions::default() };
+        assert_eq!(kind(&seven, Some(&link)), Some(Kind::PreconditionFailed));
+        let stated = WriteConditions { modified_at: Some(at), ..seven };
+        assert_eq!(kind(&stated, Some(&link)), None);
     }
 
     fn kind(conditions: &WriteConditions, current: Option<&ObjectHead>) -> Option<Kind> {

@@ -194,6 +194,14 @@ impl VoterReply {
         Self { index, reply, head }
     }
 
+    /// When the voter's object was last changed or deleted.
+    fn newest(&self) -> Option<Timestamp> {
+        match self.reply {
+            Reply::Granted(version) => version.newest,
+            Reply::TooEarly | Reply::Unsupported | Reply::Silent => None,
+        }
+    }
+
     fn is_granted(&self) -> bool {
         matches!(self.reply, Reply::Granted(_))
     }
@@ -221,8 +229,9 @@ impl ObjectCall<'_> {
             return Ok(Reservation::Unconditional);
         }
         let can_leave_to_nodes = conditions.is_absent_only() && !self.cx.is_strong();
-        let check = |current: Option<&ObjectHead>| {
-            conditions.check(current.filter(|head| !self.has_expired(head)))
+        let check = |current: Option<&ObjectHead>, newest: Option<Timestamp>| {
+            conditions.check(current.filter(|head| !self.has_expired(head)))?;
+            conditions.check_newest(newest)
         };
         match self.reserve_if(check).await {
             Ok((lease, ())) => Ok(Reservation::Leased(lease)),
@@ -232,14 +241,15 @@ impl ObjectCall<'_> {
     }
 
     /// Reserves the object's name on a majority of its primaries, if `check` accepts the newest
-    /// version, be it expired; returns what it made of that.
+    /// version, be it expired, and the time of the newest write or deletion; returns what it made of
+    /// that.
     ///
     /// # Errors
     /// The errors of `check`; `Conflict` when other writers were always faster; `Unavailable` and
     /// `NotSupported` when there is no majority that can reserve it.
     pub(super) async fn reserve_if<T>(
         &self,
-        check: impl Fn(Option<&ObjectHead>) -> Result<T>,
+        check: impl Fn(Option<&ObjectHead>, Option<Timestamp>) -> Result<T>,
     ) -> std::result::Result<(Lease, T), ReserveError> {
         let until = Instant::now() + RETRY_MAX;
         let mut pause = Duration::from_millis(4);
@@ -251,7 +261,8 @@ impl ObjectCall<'_> {
             let error = match judge(&replies, &self.majority_rule()) {
                 Verdict::Taken { newest } => {
                     let current = replies.get(newest).and_then(|reply| reply.head.as_ref());
-                    match check(current) {
+                    let newest = replies.get(newest).and_then(VoterReply::newest);
+                    match check(current, newest) {
                         Ok(made) => return Ok((lease, made)),
                         Err(error) => ReserveError::Refused(error),
                     }

@@ -61,7 +61,7 @@ impl ObjectCall<'_> {
         make: impl Fn(&ObjectHead) -> Metadata + Send + Sync,
     ) -> Result<ObjectHead> {
         let opens_expired = self.cx.open_expired;
-        let present = |current: Option<&ObjectHead>| {
+        let present = |current: Option<&ObjectHead>, _| {
             let current = current.filter(|head| opens_expired || !self.has_expired(head));
             current.cloned().ok_or_else(|| Error::new(Kind::NotFound, Subject::Object))
         };

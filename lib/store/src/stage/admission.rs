@@ -15,6 +15,7 @@ use crate::operation::*;
 use crate::store::forward;
 use crate::{
     Error, Kind, LinkStore, ManifestStore, Primitive, Result, Store, Subject, UploadStore,
+    VersionStore,
 };
 
 /// Memory is counted in units of this many bytes.
@@ -73,6 +74,10 @@ impl Primitive for Admission {
         delete_account, head_container, list_objects, put_container, post_container, delete_container,
         head_object, get_object, post_object, update_object, delete_object, queue_deletions,
     );
+}
+
+impl VersionStore for Admission {
+    forward!(next: list_versions);
 }
 
 impl LinkStore for Admission {

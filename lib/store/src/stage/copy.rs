@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::operation::*;
 use crate::settings::TAGGING;
 use crate::store::forward;
-use crate::{LinkStore, ManifestStore, Primitive, Result, Store, UploadStore};
+use crate::{LinkStore, ManifestStore, Primitive, Result, Store, UploadStore, VersionStore};
 
 /// The stage that copies objects.
 pub struct Copy {
@@ -104,6 +104,10 @@ impl Primitive for Copy {
         delete_account, head_container, list_objects, put_container, post_container, delete_container,
         head_object, get_object, put_object, post_object, update_object, delete_object, queue_deletions,
     );
+}
+
+impl VersionStore for Copy {
+    forward!(next: list_versions);
 }
 
 impl LinkStore for Copy {

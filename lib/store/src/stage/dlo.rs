@@ -19,7 +19,7 @@ use super::slo::add_lengths;
 use crate::context::Context;
 use crate::operation::*;
 use crate::store::forward;
-use crate::{Error, Kind, LinkStore, Primitive, Result, Subject};
+use crate::{Error, Kind, LinkStore, Primitive, Result, Subject, VersionStore};
 
 /// Maximum number of pages that are added up before the answer begins.
 const MEASURED_PAGES_MAX: usize = 10;
@@ -188,7 +188,7 @@ impl PieceSource for ListingWalk {
 
 /// The stage that joins dynamic large objects.
 pub struct Dlo {
-    next: Arc<dyn LinkStore>,
+    next: Arc<dyn VersionStore>,
 }
 
 impl std::fmt::Debug for Dlo {
@@ -199,7 +199,7 @@ impl std::fmt::Debug for Dlo {
 
 impl Dlo {
     /// Creates the stage above `next`.
-    pub fn new(next: Arc<dyn LinkStore>) -> Self {
+    pub fn new(next: Arc<dyn VersionStore>) -> Self {
         Self { next }
     }
 
@@ -308,6 +308,10 @@ impl Primitive for Dlo {
         delete_account, head_container, list_objects, put_container, post_container, delete_container,
         put_object, post_object, update_object, delete_object, queue_deletions,
     );
+}
+
+impl VersionStore for Dlo {
+    forward!(next: list_versions);
 }
 
 impl LinkStore for Dlo {

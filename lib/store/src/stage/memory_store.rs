@@ -18,7 +18,7 @@ use crate::body::collect;
 use crate::context::{Authority, Context};
 use crate::operation::*;
 use crate::store::operation;
-use crate::{Error, Kind, LinkStore, Primitive, Result, Subject};
+use crate::{Error, Kind, LinkStore, Primitive, Result, Subject, VersionStore};
 
 /// Reads of an object of this name never end.
 pub(crate) const STALLED: &str = "stalled";
@@ -243,6 +243,10 @@ impl Primitive for MemoryStore {
         update_object,
         queue_deletions,
     );
+}
+
+impl VersionStore for MemoryStore {
+    refuse!(list_versions);
 }
 
 impl LinkStore for MemoryStore {

@@ -20,7 +20,9 @@ use crate::store::forward;
 use crate::upload_parts::{
     self, S3_UPLOAD_ID, UploadPath, hidden_container as segments, is_upload_id, new_upload_id,
 };
-use crate::{Error, Kind, LinkStore, ManifestStore, Primitive, Result, Subject, UploadStore};
+use crate::{
+    Error, Kind, LinkStore, ManifestStore, Primitive, Result, Subject, UploadStore, VersionStore,
+};
 
 /// System metadata with the S3 etag.
 const S3_ETAG: &str = "X-Object-Sysmeta-S3Api-Etag";
@@ -221,6 +223,7 @@ impl Multipart {
         (head.get(S3_UPLOAD_ID) == Some(&op.upload_id)).then(|| ObjectWritten {
             etag: head.get(S3_ETAG).unwrap_or(&head.etag).to_owned(),
             timestamp: head.timestamp,
+            length: head.length,
             version: head.version,
             late: head.metadata,
         })
@@ -320,6 +323,10 @@ impl Primitive for Multipart {
         delete_account, head_container, list_objects, put_container, post_container, delete_container,
         head_object, get_object, put_object, post_object, update_object, delete_object, queue_deletions,
     );
+}
+
+impl VersionStore for Multipart {
+    forward!(next: list_versions);
 }
 
 impl LinkStore for Multipart {

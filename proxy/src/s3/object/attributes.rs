@@ -4,6 +4,7 @@ use apus_daemon::http::set;
 use apus_store::operation::{HeadObject, ObjectHead, PartsPage};
 
 use super::head::{etag, last_modified};
+use super::version;
 use crate::deps::ProxyDeps;
 use crate::header_value;
 use crate::reply::Reply;
@@ -92,6 +93,7 @@ fn render(asked: &AttributesRequest, head: &ObjectHead) -> Reply {
     out.close("GetObjectAttributesOutput");
     let mut response = out.reply();
     set(response.headers_mut(), "last-modified", &last_modified(head));
+    version::of_read(head, response.headers_mut());
     response
 }
 

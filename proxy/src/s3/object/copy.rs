@@ -10,7 +10,7 @@ use apus_store::{Context, Kind, Subject};
 use http::HeaderMap;
 
 use super::head::ETAG_AT;
-use super::{condition, put, tagging};
+use super::{condition, put, tagging, version};
 use crate::deps::ProxyDeps;
 use crate::header_value;
 use crate::reply::Reply;
@@ -118,7 +118,13 @@ pub(in crate::s3) async fn copy(deps: &ProxyDeps, request: S3Request) -> Result<
     let op = parse(&request)?;
     let source = op.source.head.object.clone();
     match deps.store.copy_object(&request.cx, op).await {
-        Ok((head, written)) => Ok(render(&head, &written)),
+        Ok((head, written)) => {
+            let mut response = render(&head, &written);
+            let out = response.headers_mut();
+            version::of_source(head.version, out);
+            version::of_write(written.version, out);
+            Ok(response)
+        }
         Err(error) => {
             Err(copy_error(deps, &request.cx, &request.head.headers, &source, error).await)
         }
@@ -136,6 +142,8 @@ fn parse(request: &S3Request) -> Result<CopyObject> {
         || replace_tags
         || checksum.is_requested()
         || request.header("x-amz-storage-class").is_some();
+    // An old version becomes the current one.
+    let changes = changes || source.head.version.is_some();
     if source.head.object == target && !changes {
         return Err(S3Error::new(Code::InvalidRequest).text(
             "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",

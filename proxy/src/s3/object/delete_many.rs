@@ -4,7 +4,7 @@ use apus_cluster::ContainerPath;
 use apus_store::Context;
 use apus_store::access::Action;
 use apus_store::body::collect;
-use apus_store::operation::{Authorize, DeleteObject, WriteConditions};
+use apus_store::operation::{Authorize, DeleteObject, Deleted, WriteConditions};
 use futures_util::StreamExt;
 
 use super::condition;
@@ -79,7 +79,8 @@ pub(in crate::s3) fn read_document(document: &[u8]) {
 struct DeleteOutcome {
     key: String,
     version: Option<String>,
-    result: Result<()>,
+    /// What was deleted; `None` when nothing existed.
+    result: Result<Option<Deleted>>,
 }
 
 pub(in crate::s3) async fn delete(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
@@ -123,14 +124,18 @@ fn render(outcomes: &[DeleteOutcome], quiet: bool) -> Reply {
     out.root("DeleteResult");
     for DeleteOutcome { key, version, result } in outcomes {
         let element = match result {
-            Ok(()) if quiet => continue,
-            Ok(()) => "Deleted",
+            Ok(_) if quiet => continue,
+            Ok(_) => "Deleted",
             Err(_) => "Error",
         };
         out.open(element);
         out.text("Key", key);
         if let Some(version) = version {
             out.text("VersionId", version);
+        }
+        if let Ok(Some(Deleted { delete_marker: true, version: Some(id), .. })) = result {
+            out.flag("DeleteMarker", true);
+            out.text("DeleteMarkerVersionId", &id.to_string());
         }
         if let Err(error) = result {
             out.text("Code", error.code.name());

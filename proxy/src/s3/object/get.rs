@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::expiration::{self, ExpiringObject};
 use super::head::{ETAG_AT, etag, last_modified};
-use super::{condition, tagging};
+use super::{condition, tagging, version};
 use crate::deps::ProxyDeps;
 use crate::header_value;
 use crate::reply::{Reply, empty_part, partial_content};
@@ -267,6 +267,7 @@ fn set_headers(options: &ResponseOptions, head: &ObjectHead, out: &mut HeaderMap
     set(out, "etag", &format!("\"{}\"", etag(head)));
     set(out, "last-modified", &last_modified(head));
     set(out, "accept-ranges", "bytes");
+    version::of_read(head, out);
     if let Some(count) = head.parts_count {
         set(out, "x-amz-mp-parts-count", &count.to_string());
     }

@@ -11,3 +11,4 @@ pub(super) mod head;
 pub(super) mod put;
 pub(super) mod restore;
 pub(super) mod tagging;
+pub(super) mod version;

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, StatusCode};
 
 use super::expiration::{self, ExpiringObject};
-use super::{condition, tagging};
+use super::{condition, tagging, version};
 use crate::deps::ProxyDeps;
 use crate::header_value;
 use crate::reply::Reply;
@@ -199,6 +199,7 @@ pub(in crate::s3) fn render(written: &ObjectWritten) -> Reply {
     let mut response = status(StatusCode::OK);
     let out = response.headers_mut();
     set(out, "etag", &format!("\"{}\"", written.etag));
+    version::of_write(written.version, out);
     checksum::set_headers(&written.late, out);
     response
 }

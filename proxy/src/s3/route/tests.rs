@@ -80,7 +80,7 @@ const EXPECTED: [(&str, Resource, &str, &str); 63] = {
         ("uploadId", Key, "GET PUT POST DELETE", ""),
         ("uploads", Bucket, "GET", ""),
         ("uploads", Key, "POST", ""),
-        ("versioning", Bucket, "GET", "PUT"),
+        ("versioning", Bucket, "GET PUT", ""),
         ("versions", Bucket, "GET", ""),
         ("website", Bucket, "GET PUT DELETE", ""),
         // Parameters of other stores are refused at the service as well.

@@ -38,6 +38,7 @@ pub(super) async fn merged_page(
         };
         let request = ReadContainerRequest {
             with_deleted: true,
+            allow_reserved: query.reserved,
             ..ReadContainerRequest::list(address.clone(), encode_query(&rows))
         };
         let answers = fetch(call, &request).await?;

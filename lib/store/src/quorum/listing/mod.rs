@@ -92,6 +92,12 @@ fn object_list(answer: &NodeAnswer) -> Result<ObjectList> {
     }
 }
 
+/// A listing with this query.
+fn page_request(address: ContainerAddress, query: &ListQuery) -> ReadContainerRequest {
+    let list = ReadContainerRequest::list(address, encode_query(query));
+    ReadContainerRequest { allow_reserved: query.reserved, ..list }
+}
+
 impl Quorum {
     /// Lists a container.
     ///
@@ -110,7 +116,7 @@ impl Quorum {
         if strong && call.nodes.primaries.len() > 1 {
             return call.list_strong(&address, query).await;
         }
-        let request = ReadContainerRequest::list(address, encode_query(query));
+        let request = page_request(address, query);
         object_list(&call.read(&request.encode()).await?)
     }
 }
@@ -121,7 +127,7 @@ impl DatabaseCall<'_> {
         address: &ContainerAddress,
         query: &ListQuery,
     ) -> Result<ObjectList> {
-        let page = ReadContainerRequest::list(address.clone(), encode_query(query));
+        let page = page_request(address.clone(), query);
         let answers = self.collect_pages(&page.encode()).await?;
         let Some(first) = answers.first() else {
             return Err(Error::unavailable("no container server answered"));

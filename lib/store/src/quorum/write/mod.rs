@@ -48,6 +48,7 @@ struct DeclaredBody {
 /// A whole body that is what the client declared.
 struct VerifiedBody {
     etag: String,
+    length: u64,
     /// Metadata that came with the end of the body.
     late: Metadata,
     /// What the nodes get after the body.
@@ -64,6 +65,7 @@ impl DeclaredBody {
             let cause = "the body is not as long as its Content-Length";
             return Err(Error::new(Kind::ClientGone, Subject::Request).because(cause));
         }
+        let length = digests.length;
         let (etag, crc) = digests.finish();
         if self.etag.as_ref().is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&etag)) {
             let cause = format!("the etag of the body is {etag}");
@@ -73,7 +75,7 @@ impl DeclaredBody {
         let mut footers = late.clone();
         footers.insert("Etag".to_owned(), etag.clone());
         footers.insert(headers::BODY_CRC.to_owned(), crc);
-        Ok(VerifiedBody { etag, late, footers })
+        Ok(VerifiedBody { etag, length, late, footers })
     }
 }
 

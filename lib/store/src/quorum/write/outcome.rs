@@ -77,5 +77,11 @@ impl ObjectPut<'_> {
 
 /// The result of a write of this body at this time.
 pub(super) fn written(body: VerifiedBody, timestamp: Timestamp) -> ObjectWritten {
-    ObjectWritten { etag: body.etag, timestamp, late: body.late, version: None }
+    ObjectWritten {
+        etag: body.etag,
+        timestamp,
+        length: body.length,
+        late: body.late,
+        version: None,
+    }
 }

@@ -58,7 +58,7 @@ pub(super) async fn with_segments(
     cx: &Context,
     op: DeleteObject,
 ) -> Result<Deleted> {
-    let manifest = StoredManifest::read(&*next, cx, &op.object).await?;
+    let manifest = StoredManifest::read(&*next, cx, (&op.object, op.version)).await?;
     let mut deletion = ManifestDeletion {
         next: next.clone(),
         cx,
@@ -72,14 +72,14 @@ pub(super) async fn with_segments(
     let mut last = Some(DeleteObject { segments: SegmentFate::Kept, ..op });
     // Where a condition may keep the manifest, its segments must not be deleted first.
     if let Some(conditional) = last.take_if(|op| !op.conditions.is_empty()) {
-        next.delete_object(cx, conditional).await?;
+        deletion.report.describe(&next.delete_object(cx, conditional).await?);
     }
     deletion.enter(object, manifest).await;
     let emptied = deletion.empty().await;
     let mut report = deletion.report;
     match last {
         Some(last) if emptied => {
-            next.delete_object(cx, last).await?;
+            report.describe(&next.delete_object(cx, last).await?);
             report.deleted += 1;
         }
         // It is kept while one of its segments is.
@@ -251,7 +251,7 @@ pub(super) async fn with_own_parts(
         }
         Ok(_) => None,
         // An interrupted deletion may have left a row in the listing: another deletion removes it.
-        Err(error) if error.kind == Kind::NotFound => None,
+        Err(error) if matches!(error.kind, Kind::NotFound | Kind::IsDeleteMarker) => None,
         Err(error) => return Err(error),
     };
     let op = DeleteObject { segments: SegmentFate::Kept, ..op };

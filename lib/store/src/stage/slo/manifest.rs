@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::budget::{JOINED_BYTES_MAX, MANIFEST_BYTES_MAX, add_lengths};
 use crate::body::collect;
 use crate::context::Context;
-use crate::operation::{GetObject, ObjectRead};
+use crate::operation::{GetObject, ObjectRead, VersionId};
 use crate::{Error, Kind, Primitive, Result, Subject};
 
 /// One entry of a manifest, as Swift stores it.
@@ -148,9 +148,9 @@ impl StoredManifest {
     pub(crate) async fn read(
         store: &dyn Primitive,
         cx: &Context,
-        object: &ObjectPath,
+        (object, version): (&ObjectPath, Option<VersionId>),
     ) -> Result<Self> {
-        Self::collect(open(store, cx, object).await?, MANIFEST_BYTES_MAX).await
+        Self::collect(open(store, cx, object, version).await?, MANIFEST_BYTES_MAX).await
     }
 
     /// Length of the joined object in bytes.
@@ -178,8 +178,10 @@ pub(super) async fn open(
     store: &dyn Primitive,
     cx: &Context,
     object: &ObjectPath,
+    version: Option<VersionId>,
 ) -> Result<ObjectRead> {
     let mut get = GetObject::new(object.clone());
+    get.head.version = version;
     get.head.raw = true;
     store.get_object(cx, get).await
 }

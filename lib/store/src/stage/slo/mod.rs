@@ -32,7 +32,7 @@ use super::segments;
 use crate::context::Context;
 use crate::operation::*;
 use crate::store::forward;
-use crate::{Error, Kind, LinkStore, ManifestStore, Primitive, Result, Subject};
+use crate::{Error, Kind, LinkStore, ManifestStore, Primitive, Result, Subject, VersionStore};
 
 /// System metadata with the etag of the joined object.
 pub(crate) const ETAG_KEY: &str = "X-Object-Sysmeta-Slo-Etag";
@@ -69,7 +69,7 @@ impl RequestedParts {
 
 /// The stage that joins static large objects.
 pub struct Slo {
-    next: Arc<dyn LinkStore>,
+    next: Arc<dyn VersionStore>,
 }
 
 impl std::fmt::Debug for Slo {
@@ -101,8 +101,19 @@ fn joined_error(mut error: Error) -> Error {
 
 impl Slo {
     /// Creates the stage above `next`.
-    pub fn new(next: Arc<dyn LinkStore>) -> Self {
+    pub fn new(next: Arc<dyn VersionStore>) -> Self {
         Self { next }
+    }
+
+    /// Whether a deletion keeps the object as a version. A container that does not exist keeps none.
+    async fn keeps_version(&self, cx: &Context, op: &DeleteObject) -> bool {
+        let container = HeadContainer { container: op.object.container.clone() };
+        op.version.is_none()
+            && self
+                .next
+                .container_info(cx, container)
+                .await
+                .is_ok_and(|info| info.versioning() == Some(Versioning::Enabled))
     }
 
     /// Adds the requested parts to the head of the joined object.
@@ -145,14 +156,15 @@ impl Primitive for Slo {
             return self.next.head_object(cx, op).await;
         }
         op.etag_at.push(ETAG_KEY.to_owned());
-        let (object, requested) = (op.object.clone(), RequestedParts::of(&op));
+        let (object, version) = (op.object.clone(), op.version);
+        let requested = RequestedParts::of(&op);
         let head = self.next.head_object(cx, op).await.map_err(joined_error)?;
         if !head.is_manifest() {
             return Ok(head);
         }
         let mut head = joined_head(head);
         if head.get(SIZE_KEY).is_none() || requested.any() {
-            let manifest = StoredManifest::read(&*self.next, cx, &object).await?;
+            let manifest = StoredManifest::read(&*self.next, cx, (&object, version)).await?;
             head.length = manifest.total();
             self.add_parts(cx, (&object, &manifest), requested, &mut head).await?;
         }
@@ -206,10 +218,14 @@ impl Primitive for Slo {
     async fn delete_object(&self, cx: &Context, mut op: DeleteObject) -> Result<Deleted> {
         op.conditions.etag_at.push(ETAG_KEY.to_owned());
         op.conditions.size_at.push(SIZE_KEY.to_owned());
+        // The manifest stays as a version, which needs its segments.
+        if op.segments != SegmentFate::Kept && self.keeps_version(cx, &op).await {
+            op.segments = SegmentFate::Kept;
+        }
         match op.segments {
             SegmentFate::Kept => return self.next.delete_object(cx, op).await,
             SegmentFate::Queued => {
-                queued::queue_segments(&*self.next, cx, &op.object).await?;
+                queued::queue_segments(&*self.next, cx, (&op.object, op.version)).await?;
                 return self.next.delete_object(cx, op).await;
             }
             SegmentFate::OwnParts => {
@@ -218,14 +234,17 @@ impl Primitive for Slo {
             SegmentFate::Deleted => {}
         }
         // The target of a link keeps its segments.
-        let head = HeadObject { link_itself: true, ..HeadObject::new(op.object.clone()) };
+        let version = op.version;
+        let head = HeadObject { version, link_itself: true, ..HeadObject::new(op.object.clone()) };
         match self.next.head_object(cx, head).await {
             Ok(head) if head.is_manifest() => {
                 delete::with_segments(self.next.clone(), cx, op).await
             }
             Ok(_) => self.next.delete_object(cx, op).await,
             // An interrupted deletion may have left a row in the listing: another deletion removes it.
-            Err(error) if error.kind == Kind::NotFound => self.next.delete_object(cx, op).await,
+            Err(error) if matches!(error.kind, Kind::NotFound | Kind::IsDeleteMarker) => {
+                self.next.delete_object(cx, op).await
+            }
             Err(error) => Err(error),
         }
     }
@@ -235,6 +254,10 @@ impl Primitive for Slo {
         delete_account, head_container, list_objects, put_container, post_container, delete_container,
         post_object, update_object, queue_deletions,
     );
+}
+
+impl VersionStore for Slo {
+    forward!(next: list_versions);
 }
 
 impl LinkStore for Slo {

@@ -10,16 +10,17 @@ use super::budget::MANIFEST_BYTES_MAX;
 use super::manifest::StoredManifest;
 use crate::access::Action;
 use crate::context::Context;
-use crate::operation::{Authorize, GetObject, QueueDeletions};
+use crate::operation::{Authorize, GetObject, QueueDeletions, VersionId};
 use crate::{Error, Primitive, Result};
 
 /// Queues the segments of `object` for deletion; the caller then deletes `object` itself.
 pub(super) async fn queue_segments(
     next: &dyn Primitive,
     cx: &Context,
-    object: &ObjectPath,
+    (object, version): (&ObjectPath, Option<VersionId>),
 ) -> Result<()> {
     let mut get = GetObject::new(object.clone());
+    get.head.version = version;
     get.head.raw = true;
     get.head.link_itself = true;
     let read = next.get_object(cx, get).await?;

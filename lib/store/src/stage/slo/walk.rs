@@ -144,7 +144,7 @@ impl ManifestWalk {
     }
 
     async fn read(&self, path: &ObjectPath, bytes_max: u64) -> Result<StoredManifest> {
-        StoredManifest::collect(open(&*self.store, &self.cx, path).await?, bytes_max).await
+        StoredManifest::collect(open(&*self.store, &self.cx, path, None).await?, bytes_max).await
     }
 }
 

@@ -14,9 +14,9 @@ pub const TARGET_ETAG: &str = "X-Object-Sysmeta-Symlink-Target-Etag";
 /// Length of that target in bytes, for listings.
 pub const TARGET_BYTES: &str = "X-Object-Sysmeta-Symlink-Target-Bytes";
 /// Allows a target with a reserved name: only Swift's own features write this.
-pub(super) const ALLOWS_RESERVED: &str = "X-Object-Sysmeta-Allow-Reserved-Names";
+pub(crate) const ALLOWS_RESERVED: &str = "X-Object-Sysmeta-Allow-Reserved-Names";
 /// Excludes the link from the number of links in a row: only Swift's own features write this.
-pub(super) const EXTENDS: &str = "X-Object-Sysmeta-Symloop-Extend";
+pub(crate) const EXTENDS: &str = "X-Object-Sysmeta-Symloop-Extend";
 
 /// A link.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -83,7 +83,11 @@ pub(super) async fn put(
         conditions: op.conditions,
         late: LateMetadata::default(),
     };
-    next.put_object(cx, put).await
+    // Only the stage of versions writes there, after it checked the right to the visible container.
+    match put.object.container.container.is_reserved() {
+        true => next.put_object(&cx.as_system("versions"), put).await,
+        false => next.put_object(cx, put).await,
+    }
 }
 
 /// Resolves the target of a static link.

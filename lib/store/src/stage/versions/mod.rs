@@ -1,19 +1,53 @@
 //! Versions of objects, as Swift stores them.
 //!
+//! A container that keeps versions has a hidden one, `\0versions\0<name>`. A write puts the object
+//! there, under its name and the inverted time of the write, and then a static link at the visible
+//! name. A deletion puts a delete marker there and then removes the link. The hidden part is written
+//! under the system's authority, after the right of the caller to the visible container was checked;
+//! clients cannot name it.
+//!
+//! S3's null version is the object that was written while versioning was not enabled. It is in the
+//! visible container, unless a newer version or marker took its place: then it is among the others,
+//! marked as null (for Swift it is a version like any other).
+//!
+//! Of the two writes the version comes first, so that a crash between them leaves a version that no
+//! client was promised, and loses none. Conditions are checked when the link is written, under the
+//! lease of the visible name; a loser removes its version. A link that is older than what it finds
+//! there is a version that was superseded while its body arrived.
+//!
 //! Source: `swift/common/middleware/versioned_writes/object_versioning.py`.
+
+mod containers;
+mod current;
+mod delete;
+mod link;
+mod list;
+mod names;
+mod read;
+mod write;
 
 use std::sync::Arc;
 
+use apus_cluster::{ContainerPath, ObjectPath, Timestamp};
 use async_trait::async_trait;
 
+use self::current::Current;
+use self::link::VersionFacts;
+use self::names::VersionedContainer;
+use crate::access::Action;
+use crate::clock::HybridClock;
 use crate::context::Context;
 use crate::operation::*;
 use crate::store::forward;
-use crate::{Error, Kind, LinkStore, Primitive, Result, Subject};
+use crate::{Error, Kind, LinkStore, Primitive, Result, Subject, VersionStore};
+
+/// How often an operation starts over because another one changed the current version.
+const ATTEMPTS: usize = 8;
 
 /// The stage that keeps versions.
 pub struct Versions {
     next: Arc<dyn LinkStore>,
+    clock: Arc<HybridClock>,
 }
 
 impl std::fmt::Debug for Versions {
@@ -22,73 +56,155 @@ impl std::fmt::Debug for Versions {
     }
 }
 
+fn no_version() -> Error {
+    Error::new(Kind::NotFound, Subject::Version)
+}
+
+/// The context of the stage's own requests.
+fn system(cx: &Context) -> Context {
+    cx.as_system("versions")
+}
+
 impl Versions {
-    /// Creates the stage above `next`.
-    pub fn new(next: Arc<dyn LinkStore>) -> Self {
-        Self { next }
+    /// Creates the stage above `next`, with the clock that stamps writes.
+    pub fn new(next: Arc<dyn LinkStore>, clock: Arc<HybridClock>) -> Self {
+        Self { next, clock }
     }
-}
 
-/// Refuses a version other than `null`: no container keeps versions.
-fn check(version: Option<VersionId>) -> Result<()> {
-    match version {
-        None | Some(VersionId::Null) => Ok(()),
-        Some(VersionId::At(_)) => Err(Error::new(Kind::NotFound, Subject::Version)),
+    /// How a container keeps versions; `None` when it never did. For a container that cannot be read
+    /// the stages below have the error.
+    async fn versioned(
+        &self,
+        cx: &Context,
+        container: &ContainerPath,
+    ) -> Option<VersionedContainer> {
+        let op = HeadContainer { container: container.clone() };
+        let info = self.next.container_info(cx, op).await.ok()?;
+        VersionedContainer::of(container, &info.headers)
     }
-}
 
-/// Refuses a change of versioning.
-fn check_unset(versioning: Option<Versioning>) -> Result<()> {
-    match versioning {
-        None => Ok(()),
-        Some(_) => Err(Error::new(Kind::NotSupported, Subject::Container)),
+    async fn authorize_in(
+        &self,
+        cx: &Context,
+        action: Action,
+        container: &ContainerPath,
+    ) -> Result<()> {
+        self.next.authorize(cx, Authorize { action, container: container.clone() }).await
+    }
+
+    /// What the visible container has under a name now.
+    async fn current(
+        &self,
+        cx: &Context,
+        versioned: &VersionedContainer,
+        object: &ObjectPath,
+    ) -> Result<Current> {
+        let head = HeadObject {
+            newest: true,
+            raw: true,
+            link_itself: true,
+            ..HeadObject::new(object.clone())
+        };
+        let found = self.next.head_object(&system(cx), head).await;
+        let current = Current::new(object, versioned, found)?;
+        if let Some(changed) = current.changed() {
+            self.clock.observe(changed);
+        }
+        Ok(current)
+    }
+
+    /// The metadata of a stored version, whatever it is.
+    async fn stored(&self, cx: &Context, path: &ObjectPath) -> Result<ObjectHead> {
+        let head = HeadObject {
+            newest: true,
+            raw: true,
+            link_itself: true,
+            ..HeadObject::new(path.clone())
+        };
+        self.next.head_object(&system(cx), head).await
+    }
+
+    /// Removes a version that did not become one, or is no longer needed. One that is left over is a
+    /// version that clients can remove.
+    async fn discard(&self, cx: &Context, version: ObjectPath) {
+        match self.next.delete_object(&system(cx), DeleteObject::new(version.clone())).await {
+            Err(error) if error.kind != Kind::NotFound => {
+                tracing::warn!(%error, version = ?version.object.as_str(), container = %version.container, "a version that did not become current could not be removed");
+            }
+            _ => {}
+        }
+    }
+
+    /// Makes a stored version the current one, if the visible name has not changed since then.
+    async fn relink(
+        &self,
+        cx: &Context,
+        object: &ObjectPath,
+        facts: VersionFacts,
+        unchanged_since: Option<Timestamp>,
+    ) -> Result<()> {
+        let since = unchanged_since.unwrap_or(Timestamp::ZERO);
+        let conditions =
+            WriteConditions { nothing_newer_than: Some(since), ..WriteConditions::default() };
+        let put = facts.link(object.clone(), conditions);
+        self.next.put_object(&system(cx), put).await.map(|_| ())
     }
 }
 
 #[async_trait]
 impl Primitive for Versions {
     async fn head_object(&self, cx: &Context, op: HeadObject) -> Result<ObjectHead> {
-        check(op.version)?;
-        self.next.head_object(cx, op).await
+        self.head(cx, op).await
     }
 
     async fn get_object(&self, cx: &Context, op: GetObject) -> Result<ObjectRead> {
-        check(op.head.version)?;
-        self.next.get_object(cx, op).await
+        self.get(cx, op).await
+    }
+
+    async fn put_object(&self, cx: &Context, op: PutObject) -> Result<ObjectWritten> {
+        self.put(cx, op).await
     }
 
     async fn post_object(&self, cx: &Context, op: PostObject) -> Result<ObjectHead> {
-        check(op.version)?;
-        self.next.post_object(cx, op).await
+        self.post(cx, op).await
     }
 
     async fn update_object(&self, cx: &Context, op: UpdateObject) -> Result<ObjectHead> {
-        check(op.version)?;
-        self.next.update_object(cx, op).await
+        self.update(cx, op).await
     }
 
     async fn delete_object(&self, cx: &Context, op: DeleteObject) -> Result<Deleted> {
-        check(op.version)?;
-        self.next.delete_object(cx, op).await
+        self.delete(cx, op).await
     }
 
     async fn put_container(&self, cx: &Context, op: PutContainer) -> Result<bool> {
-        check_unset(op.versioning)?;
-        self.next.put_container(cx, op).await
+        self.create(cx, op).await
     }
 
     async fn post_container(&self, cx: &Context, op: PostContainer) -> Result<()> {
-        check_unset(op.versioning)?;
-        self.next.post_container(cx, op).await
+        self.change(cx, op).await
+    }
+
+    async fn delete_container(&self, cx: &Context, op: DeleteContainer) -> Result<()> {
+        self.remove_container(cx, op).await
     }
 
     forward!(next:
         authorize, container_info, head_account, list_containers, post_account, put_account,
-        delete_account, head_container, list_objects, delete_container, put_object,
-        queue_deletions,
+        delete_account, head_container, list_objects, queue_deletions,
     );
 }
 
+#[async_trait]
 impl LinkStore for Versions {
-    forward!(next: put_symlink);
+    async fn put_symlink(&self, cx: &Context, op: PutSymlink) -> Result<ObjectWritten> {
+        self.symlink(cx, op).await
+    }
+}
+
+#[async_trait]
+impl VersionStore for Versions {
+    async fn list_versions(&self, cx: &Context, op: ListVersions) -> Result<VersionList> {
+        self.list(cx, op).await
+    }
 }

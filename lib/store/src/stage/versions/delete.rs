@@ -1,0 +1,288 @@
+//! Deletion: of the current version, which leaves a delete marker, and of a named version.
+
+use apus_cluster::{ObjectPath, Timestamp};
+
+use super::current::{Current, id_of, on_link};
+use super::link::{EMPTY_ETAG, VersionFacts};
+use super::names::{MARKER_TYPE, VersionRow, VersionedContainer};
+use super::write::is_refusal;
+use super::{ATTEMPTS, Versions, no_version, system};
+use crate::access::Action;
+use crate::context::Context;
+use crate::operation::*;
+use crate::{Error, Kind, Result};
+
+/// Rows that are looked at to find the version before a removed one.
+const ROWS: usize = 16;
+
+/// Whether a deletion found nothing to delete, which is a success here.
+fn or_absent(deleted: Result<Deleted>) -> Result<()> {
+    match deleted {
+        Err(error) if error.kind != Kind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+impl Versions {
+    pub(super) async fn delete(&self, cx: &Context, mut op: DeleteObject) -> Result<Deleted> {
+        // The expirer's deletion is that of what expires: the link, or an object without versions.
+        if op.if_delete_at.is_some() {
+            return self.next.delete_object(cx, op).await;
+        }
+        let container = &op.object.container;
+        let Some(versioned) = self.versioned(cx, container).await else {
+            return match op.version.take() {
+                None | Some(VersionId::Null) => self.next.delete_object(cx, op).await,
+                Some(VersionId::At(_)) => {
+                    self.authorize_in(cx, Action::WriteObject, container).await?;
+                    Err(no_version())
+                }
+            };
+        };
+        self.authorize_in(cx, Action::WriteObject, container).await?;
+        match op.version {
+            None => self.mark(cx, &versioned, op).await,
+            Some(id) => self.remove(cx, &versioned, &op, id).await,
+        }
+    }
+
+    /// Deletes the current version: it stays as a version, and a delete marker hides it.
+    async fn mark(
+        &self,
+        cx: &Context,
+        versioned: &VersionedContainer,
+        op: DeleteObject,
+    ) -> Result<Deleted> {
+        let object = op.object.clone();
+        let conditions = on_link(op.conditions);
+        let current = self.current(cx, versioned, &object).await?;
+        let is_absent = matches!(current, Current::Absent(_));
+        match is_absent && !conditions.is_empty() {
+            true => self.check_marker(cx, versioned, &object, &conditions).await?,
+            false => current.check(&conditions)?,
+        }
+        let is_suspended = versioned.state == Versioning::Suspended;
+        if current.is_plain() && !is_suspended {
+            self.keep_null(cx, versioned, &object).await?;
+        }
+        let time = op.timestamp.unwrap_or_else(|| self.clock.stamp());
+        let marker = self.put_marker(cx, versioned, &object, (time, is_suspended)).await?;
+        let unlink = Unlink { time, conditions: if is_absent { None } else { Some(conditions) } };
+        if let Err(error) = self.unlink(cx, versioned, &object, unlink).await {
+            if is_refusal(&error) {
+                self.discard(cx, marker).await;
+            }
+            return Err(error);
+        }
+        if is_suspended && !current.is_plain() {
+            self.remove_null(cx, versioned, &object, Some(time)).await?;
+        }
+        let version = Some(if is_suspended { VersionId::Null } else { VersionId::At(time) });
+        Ok(Deleted { deleted: 1, version, delete_marker: true, ..Deleted::default() })
+    }
+
+    /// Checks the conditions of a deletion against the delete marker that is the current version.
+    async fn check_marker(
+        &self,
+        cx: &Context,
+        versioned: &VersionedContainer,
+        object: &ObjectPath,
+        conditions: &WriteConditions,
+    ) -> Result<()> {
+        let rows = self.rows(cx, versioned, object, 1).await?;
+        let marker = rows.first().filter(|row| row.is_marker()).map(|row| ObjectHead {
+            timestamp: row.time,
+            etag: EMPTY_ETAG.to_owned(),
+            ..ObjectHead::default()
+        });
+        conditions.check(marker.as_ref())
+    }
+
+    /// Removes the visible name as of the time of its delete marker.
+    async fn unlink(
+        &self,
+        cx: &Context,
+        versioned: &VersionedContainer,
+        object: &ObjectPath,
+        unlink: Unlink,
+    ) -> Result<()> {
+        let Unlink { time, conditions } = unlink;
+        let conditions = conditions.filter(|conditions| !conditions.is_empty());
+        let is_conditional = conditions.is_some();
+        let conditions = conditions.unwrap_or_default();
+        let nothing_newer_than = is_conditional.then_some(time);
+        let op = DeleteObject {
+            timestamp: Some(time),
+            conditions: WriteConditions { nothing_newer_than, ..conditions },
+            ..DeleteObject::new(object.clone())
+        };
+        match self.next.delete_object(&system(cx), op).await {
+            Err(error) if error.kind == Kind::Conflict && !is_conditional => {}
+            // A condition holds for what is there: it was deleted in the meantime.
+            Err(error) if error.kind == Kind::NotFound && is_conditional => return Err(error),
+            deleted => return or_absent(deleted),
+        }
+        // Something is newer than the marker: a version, or only a promise to a writer that failed.
+        for _ in 0..ATTEMPTS {
+            let current = self.current(cx, versioned, object).await?;
+            let is_done = match &current {
+                Current::Absent(_) => true,
+                Current::Plain(head) => head.timestamp > time,
+                Current::Link(_, newer) => *newer > time,
+            };
+            if is_done {
+                return Ok(());
+            }
+            match self.clear(cx, object, current.changed()).await {
+                Err(error) if error.kind == Kind::Conflict => {}
+                done => return done,
+            }
+        }
+        Err(Error::unavailable("the current version was changed too often"))
+    }
+
+    /// Removes the visible name, if it has not changed since then.
+    async fn clear(
+        &self,
+        cx: &Context,
+        object: &ObjectPath,
+        unchanged_since: Option<Timestamp>,
+    ) -> Result<()> {
+        let since = unchanged_since.unwrap_or(Timestamp::ZERO);
+        let conditions =
+            WriteConditions { nothing_newer_than: Some(since), ..WriteConditions::default() };
+        let op = DeleteObject { conditions, ..DeleteObject::new(object.clone()) };
+        or_absent(self.next.delete_object(&system(cx), op).await)
+    }
+
+    /// Removes one version for good. The version before the current one becomes current.
+    async fn remove(
+        &self,
+        cx: &Context,
+        versioned: &VersionedContainer,
+        op: &DeleteObject,
+        id: VersionId,
+    ) -> Result<Deleted> {
+        let object = &op.object;
+        let hidden = match id {
+            VersionId::At(time) => Some(time),
+            VersionId::Null => self.null(cx, versioned, object).await?,
+        };
+        let Some(time) = hidden else {
+            return self.remove_visible(cx, versioned, op).await;
+        };
+        let path = versioned.version(&object.object, time)?;
+        let head = self.stored(cx, &path).await.map_err(|error| match error.kind {
+            Kind::NotFound => no_version(),
+            _ => error,
+        })?;
+        op.conditions.check(Some(&head))?;
+        let delete_marker = head.content_type == MARKER_TYPE;
+        self.uncover(cx, versioned, object, (time, delete_marker)).await?;
+        or_absent(self.next.delete_object(&system(cx), DeleteObject::new(path)).await)?;
+        // Another deletion may have made this version current since then.
+        self.uncover(cx, versioned, object, (time, false)).await?;
+        let version = match id {
+            VersionId::Null => id,
+            VersionId::At(time) => id_of(time, &head),
+        };
+        Ok(Deleted { deleted: 1, version: Some(version), delete_marker, ..Deleted::default() })
+    }
+
+    /// Removes the null version that is in the visible container.
+    async fn remove_visible(
+        &self,
+        cx: &Context,
+        versioned: &VersionedContainer,
+        op: &DeleteObject,
+    ) -> Result<Deleted> {
+        let object = &op.object;
+        for _ in 0..ATTEMPTS {
+            let current = self.current(cx, versioned, object).await?;
+            let Current::Plain(head) = &current else { return Err(no_version()) };
+            op.conditions.check(Some(head))?;
+            match self.fall_back(cx, versioned, object, (None, current.changed())).await {
+                Err(error) if error.kind == Kind::Conflict => {}
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    let version = Some(VersionId::Null);
+                    return Ok(Deleted { deleted: 1, version, ..Deleted::default() });
+                }
+            }
+        }
+        Err(Error::unavailable("the current version was changed too often"))
+    }
+
+    /// Before a version is removed: makes the one before it current, if it is current itself, or the
+    /// delete marker that hides the others.
+    async fn uncover(
+        &self,
+        cx: &Context,
+        versioned: &VersionedContainer,
+        object: &ObjectPath,
+        (time, is_marker): (Timestamp, bool),
+    ) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            let current = self.current(cx, versioned, object).await?;
+            let is_current = match &current {
+                Current::Link(..) => current.is_version(time),
+                Current::Absent(_) if is_marker => {
+                    let newest = self.rows(cx, versioned, object, 1).await?;
+                    newest.first().is_some_and(|row| row.time == time)
+                }
+                Current::Plain(_) | Current::Absent(_) => false,
+            };
+            if !is_current {
+                return Ok(());
+            }
+            match self.fall_back(cx, versioned, object, (Some(time), current.changed())).await {
+                Err(error) if error.kind == Kind::Conflict => {}
+                done => return done,
+            }
+        }
+        Err(Error::unavailable("the current version was changed too often"))
+    }
+
+    /// Makes the newest version but `without` the current one, if the visible name has not changed
+    /// since then; without such a version, or with a delete marker as such, removes the name.
+    async fn fall_back(
+        &self,
+        cx: &Context,
+        versioned: &VersionedContainer,
+        object: &ObjectPath,
+        (without, unchanged_since): (Option<Timestamp>, Option<Timestamp>),
+    ) -> Result<()> {
+        let rows = self.rows(cx, versioned, object, ROWS).await?;
+        let others = rows.into_iter().filter(|row| Some(row.time) != without);
+        for row in others.take_while(|row| !VersionRow::is_marker(row)) {
+            let path = versioned.version(&object.object, row.time)?;
+            match self.stored(cx, &path).await {
+                Ok(head) => {
+                    let facts =
+                        VersionFacts { time: row.time, ..VersionFacts::of(path.clone(), head) };
+                    self.relink(cx, object, facts, unchanged_since).await?;
+                    // Its own deletion may not have seen that it became current.
+                    return match self.stored(cx, &path).await {
+                        Err(error) if error.kind == Kind::NotFound => {
+                            let removed = (row.time, false);
+                            Box::pin(self.uncover(cx, versioned, object, removed)).await
+                        }
+                        stored => stored.map(|_| ()),
+                    };
+                }
+                // Its row is late.
+                Err(error) if error.kind == Kind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.clear(cx, object, unchanged_since).await
+    }
+}
+
+/// The removal of a visible name.
+struct Unlink {
+    /// The time of the delete marker.
+    time: Timestamp,
+    /// Conditions on what is there; `None` where nothing was.
+    conditions: Option<WriteConditions>,
+}

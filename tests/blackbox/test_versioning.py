@@ -1,0 +1,322 @@
+"""Versions of S3 objects: what clients see of them, in both dialects."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from botocore.exceptions import ClientError
+
+PART = b"p" * (5 * 1024 * 1024)
+
+
+def refused(call, **arguments):
+    with pytest.raises(ClientError) as error:
+        call(**arguments)
+    answer = error.value.response
+    return answer["ResponseMetadata"]["HTTPStatusCode"], answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPHeaders"]
+
+
+def set_versioning(s3, bucket, status):
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": status})
+    assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == status
+
+
+@pytest.fixture
+def versioned(s3, bucket):
+    set_versioning(s3, bucket, "Enabled")
+    return bucket
+
+
+def put(s3, bucket, key, body, **more):
+    return s3.put_object(Bucket=bucket, Key=key, Body=body, **more).get("VersionId")
+
+
+def read(s3, bucket, key, **more):
+    return s3.get_object(Bucket=bucket, Key=key, **more)["Body"].read()
+
+
+def versions(s3, bucket, **more):
+    """Key, id, whether it is the latest, whether it is a delete marker: in the order of the listing."""
+    listing = s3.list_object_versions(Bucket=bucket, **more)
+    found = [(v["Key"], v["VersionId"], v["IsLatest"], False) for v in listing.get("Versions", [])]
+    found += [(v["Key"], v["VersionId"], v["IsLatest"], True) for v in listing.get("DeleteMarkers", [])]
+    return sorted(found, key=lambda version: version[0]), listing
+
+
+def test_a_bucket_is_versioned_once_its_owner_decides(s3, bucket):
+    assert "Status" not in s3.get_bucket_versioning(Bucket=bucket)
+    assert put(s3, bucket, "k", b"1") is None
+    set_versioning(s3, bucket, "Enabled")
+    set_versioning(s3, bucket, "Suspended")
+    for mfa, code in (("Enabled", "NotImplemented"), ("x", "MalformedXML")):
+        configuration = {"Status": "Enabled", "MFADelete": mfa}
+        assert refused(s3.put_bucket_versioning, Bucket=bucket, VersioningConfiguration=configuration)[1] == code
+    assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Suspended"
+
+
+def test_every_write_keeps_the_versions_before_it(s3, versioned):
+    first, second = put(s3, versioned, "k", b"one"), put(s3, versioned, "k", b"second")
+    assert first < second
+    assert read(s3, versioned, "k") == b"second"
+    assert read(s3, versioned, "k", VersionId=first) == b"one"
+    assert s3.head_object(Bucket=versioned, Key="k")["VersionId"] == second
+    assert versions(s3, versioned)[0] == [("k", second, True, False), ("k", first, False, False)]
+    listed = s3.list_objects_v2(Bucket=versioned)["Contents"]
+    assert [(entry["Size"], entry["ETag"]) for entry in listed] == [(6, '"a9f0e61a137d86aa9db53465e0801612"')]
+    assert read(s3, versioned, "k", Range="bytes=1-3") == b"eco"
+    assert refused(s3.get_object, Bucket=versioned, Key="k", VersionId="1700000000.00000")[:2] == (404, "NoSuchVersion")
+    assert refused(s3.get_object, Bucket=versioned, Key="k", VersionId="x")[:2] == (400, "InvalidArgument")
+
+
+def test_a_delete_marker_hides_an_object_until_it_is_removed(s3, versioned):
+    version = put(s3, versioned, "k", b"1")
+    marker = s3.delete_object(Bucket=versioned, Key="k")
+    assert marker["DeleteMarker"]
+    status, code, headers = refused(s3.get_object, Bucket=versioned, Key="k")
+    assert (status, code, headers["x-amz-delete-marker"]) == (404, "NoSuchKey", "true")
+    assert headers["x-amz-version-id"] == marker["VersionId"]
+    status, code, headers = refused(s3.get_object, Bucket=versioned, Key="k", VersionId=marker["VersionId"])
+    assert (status, code, headers["allow"]) == (405, "MethodNotAllowed", "DELETE")
+    assert refused(s3.head_object, Bucket=versioned, Key="k", VersionId=marker["VersionId"])[0] == 405
+    assert "Contents" not in s3.list_objects_v2(Bucket=versioned)
+    assert versions(s3, versioned)[0] == [("k", version, False, False), ("k", marker["VersionId"], True, True)]
+    removed = s3.delete_object(Bucket=versioned, Key="k", VersionId=marker["VersionId"])
+    assert removed["DeleteMarker"] and removed["VersionId"] == marker["VersionId"]
+    assert read(s3, versioned, "k") == b"1"
+    # An object that never existed gets one as well.
+    assert s3.delete_object(Bucket=versioned, Key="never")["DeleteMarker"]
+
+
+def test_the_version_before_a_removed_one_becomes_current(s3, versioned):
+    ids = [put(s3, versioned, "k", body) for body in (b"1", b"2", b"3", b"4")]
+    s3.delete_object(Bucket=versioned, Key="k", VersionId=ids[1])
+    assert read(s3, versioned, "k") == b"4"
+    s3.delete_object(Bucket=versioned, Key="k", VersionId=ids[3])
+    assert read(s3, versioned, "k") == b"3"
+    s3.delete_object(Bucket=versioned, Key="k", VersionId=ids[2])
+    assert read(s3, versioned, "k") == b"1"
+    assert versions(s3, versioned)[0] == [("k", ids[0], True, False)]
+    s3.delete_object(Bucket=versioned, Key="k", VersionId=ids[0])
+    assert refused(s3.get_object, Bucket=versioned, Key="k")[:2] == (404, "NoSuchKey")
+    # Removing it again succeeds.
+    assert s3.delete_object(Bucket=versioned, Key="k", VersionId=ids[0])["ResponseMetadata"]["HTTPStatusCode"] == 204
+    assert versions(s3, versioned)[0] == []
+
+
+def test_the_null_version_is_kept_and_found_by_its_name(s3, bucket):
+    put(s3, bucket, "k", b"null", Metadata={"colour": "blue"})
+    set_versioning(s3, bucket, "Enabled")
+    assert s3.head_object(Bucket=bucket, Key="k")["VersionId"] == "null"
+    newer = put(s3, bucket, "k", b"newer")
+    old = s3.get_object(Bucket=bucket, Key="k", VersionId="null")
+    assert (old["Body"].read(), old["VersionId"], old["Metadata"]) == (b"null", "null", {"colour": "blue"})
+    assert versions(s3, bucket)[0] == [("k", newer, True, False), ("k", "null", False, False)]
+    s3.delete_object(Bucket=bucket, Key="k", VersionId=newer)
+    assert s3.get_object(Bucket=bucket, Key="k")["VersionId"] == "null"
+    s3.delete_object(Bucket=bucket, Key="k", VersionId="null")
+    assert versions(s3, bucket)[0] == []
+    assert refused(s3.get_object, Bucket=bucket, Key="k", VersionId="null")[:2] == (404, "NoSuchVersion")
+
+
+def test_while_suspended_there_is_one_null_version(s3, versioned):
+    kept = put(s3, versioned, "k", b"kept")
+    set_versioning(s3, versioned, "Suspended")
+    put(s3, versioned, "k", b"a")
+    put(s3, versioned, "k", b"b")
+    assert versions(s3, versioned)[0] == [("k", "null", True, False), ("k", kept, False, False)]
+    marker = s3.delete_object(Bucket=versioned, Key="k")
+    assert (marker["DeleteMarker"], marker["VersionId"]) == (True, "null")
+    assert versions(s3, versioned)[0] == [("k", kept, False, False), ("k", "null", True, True)]
+    s3.delete_object(Bucket=versioned, Key="k")
+    put(s3, versioned, "k", b"c")
+    assert versions(s3, versioned)[0] == [("k", "null", True, False), ("k", kept, False, False)]
+    set_versioning(s3, versioned, "Enabled")
+    newest = put(s3, versioned, "k", b"d")
+    set_versioning(s3, versioned, "Suspended")
+    # The null version is among the others now, and is still the one that is replaced.
+    put(s3, versioned, "k", b"e")
+    expected = [("k", "null", True, False), ("k", newest, False, False), ("k", kept, False, False)]
+    assert versions(s3, versioned)[0] == expected
+    s3.delete_object(Bucket=versioned, Key="k", VersionId="null")
+    assert read(s3, versioned, "k") == b"d"
+
+
+def upload(s3, bucket, key, **conditions):
+    begun = {"Bucket": bucket, "Key": key}
+    begun["UploadId"] = s3.create_multipart_upload(**begun)["UploadId"]
+    parts = []
+    for number, body in ((1, PART), (2, key.encode())):
+        etag = s3.upload_part(**begun, PartNumber=number, Body=body)["ETag"]
+        parts.append({"PartNumber": number, "ETag": etag})
+    return s3.complete_multipart_upload(**begun, MultipartUpload={"Parts": parts}, **conditions)
+
+
+def test_uploads_are_versions_and_each_keeps_its_parts(s3, swift, versioned):
+    first, second = upload(s3, versioned, "k"), upload(s3, versioned, "k")
+    assert first["VersionId"] < second["VersionId"]
+    s3.delete_object(Bucket=versioned, Key="k")
+    for done in (first, second):
+        assert read(s3, versioned, "k", VersionId=done["VersionId"]) == PART + b"k"
+        head = s3.head_object(Bucket=versioned, Key="k", VersionId=done["VersionId"])
+        assert (head["ETag"], head["ContentLength"]) == (done["ETag"], len(PART) + 1)
+    listing = versions(s3, versioned)[1]["Versions"]
+    assert [(v["ETag"], v["Size"]) for v in listing] == [(first["ETag"], len(PART) + 1)] * 2
+    part = s3.get_object(Bucket=versioned, Key="k", VersionId=first["VersionId"], PartNumber=2)
+    assert part["Body"].read() == b"k"
+    s3.delete_object(Bucket=versioned, Key="k", VersionId=first["VersionId"])
+    assert read(s3, versioned, "k", VersionId=second["VersionId"]) == PART + b"k"
+    assert len(swift.get_container(f"{versioned}+segments")[1]) == 2
+    s3.delete_object(Bucket=versioned, Key="k", VersionId=second["VersionId"])
+    assert swift.get_container(f"{versioned}+segments")[1] == []
+
+
+def test_a_copy_may_name_a_version(s3, versioned):
+    old, new = put(s3, versioned, "k", b"old"), put(s3, versioned, "k", b"new")
+    source = {"Bucket": versioned, "Key": "k", "VersionId": old}
+    copy = s3.copy_object(Bucket=versioned, Key="copy", CopySource=source)
+    assert (copy["CopySourceVersionId"], read(s3, versioned, "copy", VersionId=copy["VersionId"])) == (old, b"old")
+    # An old version becomes the current one again.
+    restored = s3.copy_object(Bucket=versioned, Key="k", CopySource=source)["VersionId"]
+    assert read(s3, versioned, "k") == b"old" and restored > new
+    begun = {"Bucket": versioned, "Key": "parts"}
+    begun["UploadId"] = s3.create_multipart_upload(**begun)["UploadId"]
+    part = s3.upload_part_copy(**begun, PartNumber=1, CopySource={**source, "VersionId": new}, CopySourceRange="bytes=0-1")
+    parts = [{"PartNumber": 1, "ETag": part["CopyPartResult"]["ETag"]}]
+    s3.complete_multipart_upload(**begun, MultipartUpload={"Parts": parts})
+    assert read(s3, versioned, "parts") == b"ne"
+    missing = {**source, "VersionId": "1700000000.00000"}
+    assert refused(s3.copy_object, Bucket=versioned, Key="x", CopySource=missing)[1] == "NoSuchVersion"
+
+
+def test_of_conditional_writes_one_wins_and_the_others_leave_no_version(s3, cluster, versioned):
+    def attempt(index):
+        try:
+            return put(cluster.s3(), versioned, "k", b"%d" % index, IfNoneMatch="*")
+        except ClientError as error:
+            assert error.response["Error"]["Code"] in ("PreconditionFailed", "ConditionalRequestConflict")
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        winners = [version for version in pool.map(attempt, range(8)) if version]
+    assert len(winners) == 1
+    assert versions(s3, versioned)[0] == [("k", winners[0], True, False)]
+    etag = s3.head_object(Bucket=versioned, Key="k")["ETag"]
+    assert refused(s3.put_object, Bucket=versioned, Key="k", Body=b"x", IfMatch='"other"')[0] == 412
+    second = put(s3, versioned, "k", b"x", IfMatch=etag)
+    assert refused(s3.delete_object, Bucket=versioned, Key="k", IfMatch=etag)[0] == 412
+    assert refused(s3.delete_object, Bucket=versioned, Key="k", VersionId=second, IfMatch=etag)[0] == 412
+    assert [version[1] for version in versions(s3, versioned)[0]] == [second, winners[0]]
+    # A condition is about the current version: a delete marker is none.
+    s3.delete_object(Bucket=versioned, Key="k")
+    assert put(s3, versioned, "k", b"y", IfNoneMatch="*")
+    large = upload(s3, versioned, "large", IfNoneMatch="*")
+    assert refused(upload, s3=s3, bucket=versioned, key="large", IfNoneMatch="*")[0] == 412
+    assert put(s3, versioned, "large", b"z", IfMatch=large["ETag"])
+
+
+def test_many_versions_are_deleted_at_once(s3, versioned):
+    ids = [put(s3, versioned, "k", b"%d" % index) for index in range(5)]
+    answer = s3.delete_objects(Bucket=versioned, Delete={"Objects": [{"Key": "k"}, {"Key": "other"}]})
+    markers = {entry["Key"]: entry["DeleteMarkerVersionId"] for entry in answer["Deleted"] if entry["DeleteMarker"]}
+    objects = [{"Key": "k", "VersionId": version} for version in [*ids, markers["k"]]]
+    objects.append({"Key": "other", "VersionId": markers["other"]})
+    answer = s3.delete_objects(Bucket=versioned, Delete={"Objects": objects})
+    assert len(answer["Deleted"]) == 7 and "Errors" not in answer
+    assert versions(s3, versioned)[0] == [] and "Contents" not in s3.list_objects_v2(Bucket=versioned)
+
+
+def pages(s3, bucket, size, **more):
+    """The entries of a listing that is read page by page, in order."""
+    markers, found = {}, []
+    while True:
+        page = s3.list_object_versions(Bucket=bucket, MaxKeys=size, **markers, **more)
+        entries = [(v["Key"], v["VersionId"], v["IsLatest"]) for v in page.get("Versions", []) + page.get("DeleteMarkers", [])]
+        entries += [(p["Prefix"],) for p in page.get("CommonPrefixes", [])]
+        assert len(entries) <= size
+        found += entries
+        if not page["IsTruncated"]:
+            return found
+        markers = {"KeyMarker": page["NextKeyMarker"]}
+        if "NextVersionIdMarker" in page:
+            markers["VersionIdMarker"] = page["NextVersionIdMarker"]
+
+
+def test_pages_of_versions_have_each_entry_once(s3, bucket):
+    put(s3, bucket, "a", b"null")
+    put(s3, bucket, "a/null", b"null")
+    set_versioning(s3, bucket, "Enabled")
+    for key in ("a", "a", "a/1", "a/1", "a/2.5", "b", "b.0/c", "b.0/d", "c"):
+        put(s3, bucket, key, b"x")
+    for key in ("a", "b"):
+        s3.delete_object(Bucket=bucket, Key=key)
+    put(s3, bucket, "b", b"x")
+    everything = pages(s3, bucket, 1000)
+    assert len(everything) == 14 and sum(latest for _, _, latest in everything) == 8
+    for size in (1, 2, 3, 5):
+        assert sorted(pages(s3, bucket, size)) == sorted(everything), size
+    for delimiter, prefixes in (("/", {("a/",), ("b.0/",)}), (".", {("a/2.",), ("b.",)}), ("0", {("b.0",)})):
+        whole = pages(s3, bucket, 1000, Delimiter=delimiter)
+        assert {entry for entry in whole if len(entry) == 1} == prefixes, delimiter
+        for size in (1, 2, 4):
+            assert sorted(pages(s3, bucket, size, Delimiter=delimiter)) == sorted(whole), (delimiter, size)
+    assert {entry[0] for entry in pages(s3, bucket, 2, Prefix="a/")} == {"a/1", "a/2.5", "a/null"}
+    assert pages(s3, bucket, 2, Prefix="b", Delimiter="/")[-1] == ("b.0/",)
+    encoded = s3.list_object_versions(Bucket=bucket, Prefix="a/", EncodingType="url")
+    assert [version["Key"] for version in encoded["Versions"]][0] == "a/1"
+    assert refused(s3.list_object_versions, Bucket=bucket, VersionIdMarker="null")[1] == "InvalidArgument"
+
+
+def test_a_bucket_is_deleted_once_it_has_no_versions(s3, versioned):
+    version = put(s3, versioned, "k", b"1")
+    marker = s3.delete_object(Bucket=versioned, Key="k")["VersionId"]
+    assert refused(s3.delete_bucket, Bucket=versioned)[:2] == (409, "BucketNotEmpty")
+    for id in (version, marker):
+        assert refused(s3.delete_bucket, Bucket=versioned)[0] == 409
+        s3.delete_object(Bucket=versioned, Key="k", VersionId=id)
+    s3.delete_bucket(Bucket=versioned)
+    s3.create_bucket(Bucket=versioned)
+    assert "Status" not in s3.get_bucket_versioning(Bucket=versioned)
+
+
+def test_swift_clients_see_the_current_versions_and_not_where_versions_are(s3, swift, versioned):
+    old = put(s3, versioned, "k", b"old")
+    put(s3, versioned, "k", b"newer", Metadata={"colour": "blue"})
+    headers, body = swift.get_object(versioned, "k")
+    assert (body, headers["x-object-meta-colour"]) == (b"newer", "blue")
+    assert "%00" not in headers.get("content-location", "")
+    rows = swift.get_container(versioned)[1]
+    assert [(row["name"], row["bytes"]) for row in rows] == [("k", 5)]
+    names = [row["name"] for row in swift.get_account(full_listing=True)[1]]
+    assert versioned in names and not [name for name in names if "versions" in name or "\0" in name]
+    # What a Swift client writes and deletes is kept as well.
+    swift.put_object(versioned, "k", b"by swift")
+    swift.delete_object(versioned, "k")
+    found = versions(s3, versioned)[0]
+    assert len(found) == 4 and found[-1][2:] == (True, True)
+    assert {read(s3, versioned, "k", VersionId=version[1]) for version in found[:-1]} == {b"old", b"newer", b"by swift"}
+    assert read(s3, versioned, "k", VersionId=old) == b"old"
+
+
+def test_a_post_changes_the_current_version(s3, swift, versioned):
+    old = put(s3, versioned, "k", b"old", Metadata={"colour": "red"})
+    put(s3, versioned, "k", b"new")
+    swift.post_object(versioned, "k", {"X-Object-Meta-Colour": "green"})
+    assert s3.head_object(Bucket=versioned, Key="k")["Metadata"] == {"colour": "green"}
+    assert s3.head_object(Bucket=versioned, Key="k", VersionId=old)["Metadata"] == {"colour": "red"}
+
+
+def test_writes_at_the_same_time_are_all_versions(s3, cluster, versioned):
+    def write(index):
+        return put(cluster.s3(), versioned, "k", b"%d" % index)
+
+    with ThreadPoolExecutor(8) as pool:
+        ids = list(pool.map(write, range(24)))
+    found = versions(s3, versioned)[0]
+    assert sorted(version[1] for version in found) == sorted(ids)
+    assert [version[1] for version in found if version[2]] == [max(ids)]
+    assert s3.head_object(Bucket=versioned, Key="k")["VersionId"] == max(ids)
+    deadline = time.monotonic() + 60
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda version: cluster.s3().delete_object(Bucket=versioned, Key="k", VersionId=version), ids))
+    assert time.monotonic() < deadline
+    assert versions(s3, versioned)[0] == [] and "Contents" not in s3.list_objects_v2(Bucket=versioned)
