@@ -16,8 +16,8 @@ const EDGES: [(&str, &[&str]); 23] = [
     ("wire", &["cluster", "daemon", "fault", "ring"]),
     ("membership", &["cluster", "daemon"]),
     ("broker", &["cluster", "daemon", "disk", "fault", "options", "ring", "wire"]),
-    ("store", &["cluster", "daemon", "fault", "ring", "wire"]),
-    ("account", &["broker", "cluster", "daemon", "fault", "options", "ring", "wire"]),
+    ("store", &["bucket", "cluster", "daemon", "fault", "ring", "wire"]),
+    ("account", &["broker", "bucket", "cluster", "daemon", "fault", "options", "ring", "wire"]),
     (
         "container",
         &["broker", "bucket", "cluster", "daemon", "fault", "options", "ring", "store", "wire"],

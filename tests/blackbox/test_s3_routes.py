@@ -78,7 +78,7 @@ def test_what_was_never_set_on_an_object_is_empty_and_only_of_an_object_that_is_
     assert answer(s3.delete_object_tagging, Bucket=bucket, Key="k") == {}
     for call in (s3.get_object_retention, s3.get_object_legal_hold):
         assert refused(call, Bucket=bucket, Key="k") == "InvalidRequest"
-    for call in (s3.get_object_tagging, s3.get_object_retention, s3.delete_object_tagging):
+    for call in (s3.get_object_tagging, s3.delete_object_tagging):
         assert refused(call, Bucket=bucket, Key="missing") == "NoSuchKey"
     assert refused(s3.get_object_tagging, Bucket=bucket, Key="k", VersionId="x") == "InvalidArgument"
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
@@ -155,7 +155,6 @@ def test_the_location_of_an_upload_is_in_the_style_of_the_request(request_s3, s3
 def test_headers_that_say_no_are_no_reason_to_refuse(s3, bucket):
     off = bucket + "-off"
     s3.create_bucket(Bucket=off, ObjectLockEnabledForBucket=False, ObjectOwnership="BucketOwnerEnforced")
-    assert refused(s3.create_bucket, Bucket=bucket + "-on", ObjectLockEnabledForBucket=True) == "NotImplemented"
     s3.put_object(
         Bucket=off,
         Key="k",
@@ -169,7 +168,6 @@ def test_headers_that_say_no_are_no_reason_to_refuse(s3, bucket):
     for change in [
         {"ServerSideEncryption": "AES256"},
         {"Tagging": "a=b"},
-        {"ObjectLockLegalHoldStatus": "ON"},
         {"ACL": "public-read"},
         {"GrantRead": "id=x"},
         {"WebsiteRedirectLocation": "/x"},

@@ -4,6 +4,7 @@
 //! replicas of an account share its containers by name, so that each is removed by one node. The
 //! account's database itself stays until it is reclaimed. Source: `swift/account/reaper.py`.
 
+mod locks;
 mod remove;
 mod report;
 

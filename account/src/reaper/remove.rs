@@ -24,6 +24,7 @@ use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
 
 use super::PAGE;
+use super::locks::may_have_locks;
 use super::report::{Reaped, Removal};
 use crate::server::Server;
 use crate::units::DaemonParts;
@@ -48,17 +49,25 @@ pub(super) struct Remover<'a> {
 }
 
 /// A container and the devices that hold it.
-struct ReapedContainer {
+pub(super) struct ReapedContainer {
     path: ContainerPath,
     partition: u32,
-    nodes: Vec<Device>,
+    pub(super) nodes: Vec<Device>,
 }
 
 impl ReapedContainer {
-    fn address(&self) -> ContainerAddress {
+    pub(super) fn address(&self) -> ContainerAddress {
         let (container, partition) = (self.path.clone(), self.partition);
         ContainerAddress { container, partition, trans_id: None }
     }
+}
+
+/// A page of a container.
+struct ListedPage {
+    policy: PolicyIndex,
+    /// Whether objects of the container may be locked.
+    may_have_locks: bool,
+    rows: Vec<ListedName>,
 }
 
 #[derive(Deserialize)]
@@ -83,11 +92,11 @@ fn targets(partition: u32, nodes: &[&Device]) -> RowTargets {
 }
 
 impl Remover<'_> {
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         Timestamp::from_duration(self.server.databases.deps.clock.now())
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         node: &Device,
         request: &NodeRequest,
@@ -117,10 +126,14 @@ impl Remover<'_> {
                 return reaped;
             }
         };
+        if self.has_parts_of_versions(account, &name, &mut reaped).await {
+            reaped.container(Removal::Remaining);
+            return reaped;
+        }
         let mut marker = String::new();
-        while let Some((policy, objects)) = self.list(&container, &marker, &mut reaped).await {
-            let Some(last) = objects.last().map(|row| row.name.clone()) else { break };
-            self.objects(&container, policy, objects, &mut reaped).await;
+        while let Some(page) = self.list(&container, &marker, &mut reaped).await {
+            let Some(last) = page.rows.last().map(|row| row.name.clone()) else { break };
+            self.objects(&container, page, &mut reaped).await;
             // A server that ignores the marker would make this loop endless.
             if last <= marker {
                 break;
@@ -133,7 +146,11 @@ impl Remover<'_> {
         reaped
     }
 
-    fn locate(&self, account: &ReapedAccount, name: &str) -> Result<ReapedContainer, NameError> {
+    pub(super) fn locate(
+        &self,
+        account: &ReapedAccount,
+        name: &str,
+    ) -> Result<ReapedContainer, NameError> {
         let path = ContainerPath::new(account.name.clone(), ContainerName::parse(name)?);
         let ring = self.parts.containers.get();
         let names = [account.name.as_str(), name];
@@ -148,7 +165,7 @@ impl Remover<'_> {
         container: &ReapedContainer,
         marker: &str,
         reaped: &mut Reaped,
-    ) -> Option<(PolicyIndex, Vec<ListedName>)> {
+    ) -> Option<ListedPage> {
         let mut query = format!("format=json&limit={PAGE}&marker=");
         percent::encode_into(&mut query, marker.as_bytes(), b"");
         let mut request = ReadContainerRequest::list(container.address(), query);
@@ -161,6 +178,7 @@ impl Remover<'_> {
             }
             let (head, body) = response.into_parts();
             let policy = ContainerTimes::decode(&head.headers).policy.unwrap_or(PolicyIndex(0));
+            let may_have_locks = may_have_locks(&head);
             let deadline = self.parts.client.deadlines().answer;
             // Boxed, since the compiler does not see that its error outlives a request.
             let listing = Limited::new(body, LISTING_BYTES_MAX).collect().boxed();
@@ -173,10 +191,10 @@ impl Remover<'_> {
             };
             let body = body.to_bytes();
             if body.is_empty() {
-                return Some((policy, Vec::new()));
+                return Some(ListedPage { policy, may_have_locks, rows: Vec::new() });
             }
             match serde_json::from_slice(&body) {
-                Ok(rows) => return Some((policy, rows)),
+                Ok(rows) => return Some(ListedPage { policy, may_have_locks, rows }),
                 Err(error) => {
                     let node = node.address();
                     tracing::error!(%error, node, "Invalid listing for the account reaper");
@@ -186,21 +204,16 @@ impl Remover<'_> {
         None
     }
 
-    async fn objects(
-        &self,
-        container: &ReapedContainer,
-        policy: PolicyIndex,
-        objects: Vec<ListedName>,
-        reaped: &mut Reaped,
-    ) {
+    async fn objects(&self, container: &ReapedContainer, page: ListedPage, reaped: &mut Reaped) {
+        let ListedPage { policy, may_have_locks, rows } = page;
         let mut running = FuturesUnordered::new();
-        for row in objects {
+        for row in rows {
             if running.len() >= self.at_once
                 && let Some(one) = running.next().await
             {
                 reaped.add(&one);
             }
-            running.push(self.object(container, policy, row.name));
+            running.push(self.object(container, (policy, may_have_locks), row.name));
         }
         while let Some(one) = running.next().await {
             reaped.add(&one);
@@ -211,7 +224,7 @@ impl Remover<'_> {
     async fn object(
         &self,
         container: &ReapedContainer,
-        policy: PolicyIndex,
+        (policy, may_have_locks): (PolicyIndex, bool),
         name: String,
     ) -> Reaped {
         let mut reaped = Reaped::default();
@@ -234,6 +247,10 @@ impl Remover<'_> {
         let nodes: Vec<Device> = ring.primaries(partition).into_iter().cloned().collect();
         let address =
             ObjectAddress { object, partition, policy, next_part_power: None, trans_id: None };
+        if may_have_locks && self.is_locked(&nodes, &address, &mut reaped).await {
+            reaped.object(Removal::Remaining);
+            return reaped;
+        }
         let request = DeleteObjectRequest {
             address,
             timestamp: self.now(),

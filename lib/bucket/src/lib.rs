@@ -6,6 +6,7 @@
 
 pub mod cors;
 pub mod lifecycle;
+pub mod object_lock;
 pub mod stored;
 pub mod tag_query;
 pub mod tagging;

@@ -10,6 +10,7 @@ use crate::stage::admission::Admission;
 use crate::stage::copy::Copy;
 use crate::stage::dlo::Dlo;
 use crate::stage::multipart::Multipart;
+use crate::stage::object_lock::ObjectLock;
 use crate::stage::slo::Slo;
 use crate::stage::symlink::{HOPS_MAX, Symlink};
 use crate::stage::versions::Versions;
@@ -54,11 +55,14 @@ fn with_uploads(
     // A link is followed where its bytes are read, so that the stages above see its target.
     let symlink: Arc<dyn LinkStore> = Arc::new(Symlink::new(gate, symloop_max));
     // A current version is a link to where versions are, and manifests are versions like others.
-    let versions: Arc<dyn VersionStore> = Arc::new(Versions::new(symlink, clock));
+    let versions: Arc<dyn VersionStore> = Arc::new(Versions::new(symlink, clock.clone()));
     // A DLO manifest is an ordinary object with a header: joined from a listing.
     let dlo: Arc<dyn VersionStore> = Arc::new(Dlo::new(versions));
     // A static manifest is followed before a listing is: it may have DLO segments.
     let slo: Arc<dyn ManifestStore> = Arc::new(Slo::new(dlo));
+    // Below uploads, whose own writes are not those of clients, and above manifests, whose segments stay
+    // where a lock keeps the manifest.
+    let lock: Arc<dyn ManifestStore> = Arc::new(ObjectLock::new(slo, clock));
     // A completed upload is a static manifest, so uploads come above it.
-    Arc::new(Multipart::new(slo))
+    Arc::new(Multipart::new(lock))
 }

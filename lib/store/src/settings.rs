@@ -6,17 +6,22 @@
 //! have one order. Only containers with a mark pay for that: the gate sets it before the first
 //! setting is written in them.
 
-use apus_cluster::Metadata;
+use apus_bucket::object_lock::{Retention, VersionLock, hold_to_stored};
 use apus_cluster::metadata::{belongs_to_data, has_prefix, is_stored_with_object};
+use apus_cluster::{Metadata, Timestamp};
 
 use crate::operation::{ObjectHead, SettingChange};
+use crate::{Error, Kind, Result, Subject};
+
+/// Steps of a timestamp (10 µs) in a millisecond.
+const STEPS_PER_MS: u64 = 100;
 
 /// Prefix of the names of settings.
 pub const PREFIX: &str = "X-Object-Transient-Sysmeta-Apus-S3-";
 /// The tags of an object, in the stored form of `apus_bucket::TagSet`.
 pub const TAGGING: &str = "X-Object-Transient-Sysmeta-Apus-S3-Tagging";
-/// Container metadata that marks containers with objects that have settings.
-pub(crate) const CONTAINER_MARK: &str = "X-Container-Sysmeta-Apus-Object-Settings";
+pub(crate) use apus_bucket::object_lock::SETTINGS_MARK as CONTAINER_MARK;
+pub use apus_bucket::object_lock::{LEGAL_HOLD, RETENTION};
 
 /// Whether the metadata of an object has settings.
 pub(crate) fn has_settings(metadata: &Metadata) -> bool {
@@ -30,18 +35,41 @@ fn replaceable(head: &ObjectHead) -> Metadata {
     items.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// The metadata of an object after the change of a setting.
-pub(crate) fn changed(head: &ObjectHead, change: &SettingChange) -> Metadata {
+/// The locks of an object.
+pub(crate) fn lock_of(head: &ObjectHead) -> VersionLock {
+    VersionLock::from_stored(head.get(RETENTION), head.get(LEGAL_HOLD))
+}
+
+/// Milliseconds since 1970 of a time.
+pub(crate) fn now_ms(time: Timestamp) -> u64 {
+    time.steps() / STEPS_PER_MS
+}
+
+/// The metadata of an object after the change of a setting at this time.
+///
+/// # Errors
+/// `Locked` when the retention may not be changed so.
+pub(crate) fn changed(
+    head: &ObjectHead,
+    change: &SettingChange,
+    time: Timestamp,
+) -> Result<Metadata> {
     let mut metadata = replaceable(head);
-    match change {
-        SettingChange::Tagging(Some(tags)) => {
-            metadata.insert(TAGGING.to_owned(), tags.clone());
+    let (name, value) = match change {
+        SettingChange::Tagging(tags) => (TAGGING, tags.clone()),
+        SettingChange::Retention { retention, bypass } => {
+            let checked = lock_of(head).check_change(*retention, now_ms(time), *bypass);
+            checked
+                .map_err(|refusal| Error::new(Kind::Locked, Subject::Object).because(refusal))?;
+            (RETENTION, retention.map(Retention::to_stored))
         }
-        SettingChange::Tagging(None) => {
-            metadata.remove(TAGGING);
-        }
-    }
-    metadata
+        SettingChange::LegalHold(on) => (LEGAL_HOLD, Some(hold_to_stored(*on).to_owned())),
+    };
+    match value {
+        Some(value) => metadata.insert(name.to_owned(), value),
+        None => metadata.remove(name),
+    };
+    Ok(metadata)
 }
 
 /// The metadata of an object after a POST of other metadata: its settings stay.
@@ -74,6 +102,29 @@ mod tests {
         ObjectHead { metadata, ..ObjectHead::default() }
     }
 
+    fn after(change: &SettingChange) -> Metadata {
+        changed(&object(), change, Timestamp::from_seconds(1)).unwrap()
+    }
+
+    #[test]
+    fn a_retention_that_has_not_ended_is_not_shortened() {
+        use apus_bucket::object_lock::RetentionMode::Compliance;
+        let retention = |until_ms| Some(Retention { mode: Compliance, until_ms });
+        let change =
+            |until_ms| SettingChange::Retention { retention: retention(until_ms), bypass: true };
+        let mut head = object();
+        head.metadata = after(&change(5_000));
+        assert_eq!(head.metadata[RETENTION], "COMPLIANCE 5000");
+        let at = |ms, change| changed(&head, &change, Timestamp::from_steps(ms * STEPS_PER_MS));
+        assert_eq!(at(4_999, change(4_999)).unwrap_err().kind, Kind::Locked);
+        assert!(at(4_999, change(5_001)).is_ok() && at(5_000, change(1)).is_ok());
+        let held = at(0, SettingChange::LegalHold(true)).unwrap();
+        assert_eq!(
+            (held[LEGAL_HOLD].as_str(), held[RETENTION].as_str()),
+            ("ON", "COMPLIANCE 5000")
+        );
+    }
+
     #[test]
     fn a_change_keeps_everything_that_a_post_replaces() {
         let mut expected = metadata(&[
@@ -83,10 +134,10 @@ mod tests {
             ("X-Object-Manifest", "c/p"),
             ("X-Object-Transient-Sysmeta-Crypto-Meta", "k"),
         ]);
-        assert_eq!(changed(&object(), &SettingChange::Tagging(None)), expected);
+        assert_eq!(after(&SettingChange::Tagging(None)), expected);
         expected.insert(TAGGING.to_owned(), "c=d".to_owned());
         let change = SettingChange::Tagging(Some("c=d".to_owned()));
-        assert_eq!(changed(&object(), &change), expected);
+        assert_eq!(after(&change), expected);
     }
 
     #[test]

@@ -2,17 +2,18 @@
 
 use apus_cluster::constraints::LISTING_PAGE_MAX;
 use apus_cluster::listing::{ContainerEntry, ContainerRow, ListQuery};
-use apus_cluster::{ContainerName, ContainerPath, Metadata};
+use apus_cluster::{ContainerName, ContainerPath};
 use apus_daemon::http::{set, status};
 use apus_store::Kind;
 use apus_store::access::Action;
 use apus_store::body::collect;
 use apus_store::operation::{
-    Authorize, DeleteContainer, HeadContainer, HeadObject, ListContainers, PutContainer,
+    Authorize, DeleteContainer, HeadContainer, HeadObject, ListContainers, PutContainer, Versioning,
 };
 use http::StatusCode;
 
 use super::address::{invalid_new_bucket_name, is_bucket_name, may_be_bucket};
+use super::bucket_lock;
 use super::error::{Code, Result, S3Error};
 use super::object::put::verified_body;
 use super::request::S3Request;
@@ -157,6 +158,7 @@ const CONFIGURATION: xml::Schema = xml::Schema {
 
 pub(super) async fn create(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let container = parse_create(&request, deps.constraints.max_container_name_length)?;
+    let lock = bucket_lock::of_new_bucket(&request.head.headers)?;
     let name = request.bucket().to_owned();
     // Rights come before the document.
     let authorize = Authorize { action: Action::WriteContainer, container: container.clone() };
@@ -174,7 +176,13 @@ pub(super) async fn create(deps: &ProxyDeps, request: S3Request) -> Result<Reply
         Err(error) if error.kind == Kind::NotFound => {}
         Err(error) => return Err(error.into()),
     }
-    let op = PutContainer { container, metadata: Metadata::new(), policy: None, versioning: None };
+    let op = PutContainer {
+        container,
+        // A lock needs versions.
+        versioning: lock.as_ref().map(|_| Versioning::Enabled),
+        metadata: lock.unwrap_or_default(),
+        policy: None,
+    };
     deps.store.put_container(&request.cx, op).await?;
     let mut response = status(StatusCode::OK);
     set(response.headers_mut(), "location", &format!("/{name}"));

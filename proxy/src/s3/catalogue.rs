@@ -114,7 +114,7 @@ const VERSION: &[&str] = &["versionId"];
 const BOTH: &[&str] = &["partNumber", "versionId"];
 
 /// The implemented operations, except copies, which are uploads with a header, and those of `unset`.
-pub(super) static ROUTES: [Route; 41] = {
+pub(super) static ROUTES: [Route; 47] = {
     use Operation::*;
     use Resource::{Bucket, Key, Service};
     [
@@ -150,6 +150,12 @@ pub(super) static ROUTES: [Route; 41] = {
         row("GET", Bucket, "acl", GetAcl, &[]),
         row("GET", Key, "acl", GetAcl, VERSION),
         row("GET", Key, "attributes", GetObjectAttributes, VERSION),
+        row("GET", Bucket, "object-lock", GetObjectLockConfiguration, &[]),
+        row("PUT", Bucket, "object-lock", PutObjectLockConfiguration, &[]),
+        row("GET", Key, "retention", GetObjectRetention, VERSION),
+        row("PUT", Key, "retention", PutObjectRetention, VERSION),
+        row("GET", Key, "legal-hold", GetObjectLegalHold, VERSION),
+        row("PUT", Key, "legal-hold", PutObjectLegalHold, VERSION),
         row("GET", Key, "tagging", GetObjectTagging, VERSION),
         row("PUT", Key, "tagging", PutObjectTagging, VERSION),
         row("DELETE", Key, "tagging", DeleteObjectTagging, VERSION),
@@ -178,7 +184,6 @@ pub(super) static NOT_IMPLEMENTED: &[(&str, Resource, &str)] = {
         ("PUT", Key, "encryption"),
         ("PUT", Bucket, "intelligent-tiering"),
         ("PUT", Bucket, "inventory"),
-        ("PUT", Key, "legal-hold"),
         ("PUT", Bucket, "logging"),
         ("PUT", Bucket, "metadataAnnotationTable"),
         ("POST", Bucket, "metadataConfiguration"),
@@ -187,14 +192,12 @@ pub(super) static NOT_IMPLEMENTED: &[(&str, Resource, &str)] = {
         ("POST", Bucket, "metadataTable"),
         ("PUT", Bucket, "metrics"),
         ("PUT", Bucket, "notification"),
-        ("PUT", Bucket, "object-lock"),
         ("PUT", Bucket, "ownershipControls"),
         ("PUT", Bucket, "policy"),
         ("PUT", Bucket, "publicAccessBlock"),
         ("PUT", Key, "renameObject"),
         ("PUT", Bucket, "replication"),
         ("PUT", Bucket, "requestPayment"),
-        ("PUT", Key, "retention"),
         ("POST", Key, "select"),
         ("GET", Bucket, "session"),
         ("GET", Key, "torrent"),

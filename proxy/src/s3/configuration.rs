@@ -45,9 +45,6 @@ fn render(request: &S3Request, unset: &Unset) -> Result<Reply> {
         UnsetResponse::Missing(code) => {
             return Err(S3Error::new(*code).with("BucketName", request.bucket()));
         }
-        UnsetResponse::Invalid(text) => {
-            return Err(S3Error::new(Code::InvalidRequest).text(*text));
-        }
         UnsetResponse::List(_) if request.param("id").is_some() => {
             return Err(no_such_configuration(request));
         }

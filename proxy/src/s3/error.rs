@@ -55,6 +55,7 @@ codes! {
     InvalidAccessKeyId 403 "The AWS access key ID that you provided does not exist in our records.",
     InvalidArgument 400 "Invalid Argument",
     InvalidBucketName 400 "The specified bucket is not valid.",
+    InvalidBucketState 409 "The request is not valid with the current state of the bucket.",
     InvalidDigest 400 "The Content-MD5 that you specified is not valid.",
     InvalidObjectState 403 "The operation is not valid for the object's storage class",
     InvalidPart 400 "One or more of the specified parts could not be found. The part might not have been uploaded, or the specified entity tag might not have matched the part's entity tag.",
@@ -63,6 +64,7 @@ codes! {
     InvalidRange 416 "The requested range is not satisfiable",
     InvalidRequest 400 "Invalid Request",
     InvalidTag 400 "The tag provided was not a valid tag. This error can occur if the tag did not pass input validation.",
+    InvalidRetentionPeriod 400 "The retention period specified in the request is not valid.",
     InvalidStorageClass 400 "The storage class that you specified is not valid.",
     InvalidURI 400 "The specified URI couldn't be parsed.",
     KeyTooLongError 400 "Your key is too long",
@@ -95,6 +97,7 @@ codes! {
     NoSuchConfiguration 404 "The specified configuration does not exist.",
     NoSuchCORSConfiguration 404 "The CORS configuration does not exist",
     NoSuchLifecycleConfiguration 404 "The lifecycle configuration does not exist",
+    NoSuchObjectLockConfiguration 404 "The specified object does not have a ObjectLock configuration",
     NoSuchPublicAccessBlockConfiguration 404 "The public access block configuration was not found",
     NoSuchTagSet 404 "The TagSet does not exist",
     NoSuchWebsiteConfiguration 404 "The specified bucket does not have a website configuration",
@@ -158,6 +161,8 @@ impl From<Error> for S3Error {
             (Kind::NotFound, Subject::Version) => Code::NoSuchVersion,
             (Kind::IsDeleteMarker, _) => Code::MethodNotAllowed,
             (Kind::NotFound, Subject::Object | Subject::Request) => Code::NoSuchKey,
+            (Kind::Locked, Subject::Container) => Code::InvalidBucketState,
+            (Kind::Locked, _) => Code::AccessDenied,
             (Kind::RecentlyDeleted, _) => Code::AccessDenied,
             (Kind::AlreadyExists, _) => Code::BucketAlreadyExists,
             (Kind::NotEmpty, _) => Code::BucketNotEmpty,
@@ -193,6 +198,9 @@ impl From<Error> for S3Error {
         if let (Kind::Body, Some((_, message))) = (&error.kind, error.client_text.split_once(": "))
         {
             own.message = message.to_owned();
+        }
+        if error.kind == Kind::Locked && code == Code::AccessDenied {
+            own.message = "Access Denied because object protected by object lock.".to_owned();
         }
         if let Kind::RangeNotSatisfiable { size } = error.kind {
             own = own.with("ActualObjectSize", size.to_string());

@@ -6,6 +6,7 @@ mod body_error;
 mod bucket;
 mod bucket_config;
 mod bucket_lifecycle;
+mod bucket_lock;
 mod bucket_tagging;
 mod catalogue;
 mod checksum;
@@ -39,6 +40,7 @@ use std::sync::{Arc, OnceLock};
 use apus_bucket::TagSet;
 use apus_bucket::cors::CorsRules;
 use apus_bucket::lifecycle::LifecycleConfiguration;
+use apus_bucket::object_lock::ObjectLockConfig;
 use apus_bucket::website::Website;
 use apus_cluster::AccountName;
 use apus_daemon::Body;
@@ -241,6 +243,14 @@ impl S3 {
             Operation::PostObject => Err(form::post::not_a_form()),
             Operation::CopyObject => object::copy::copy(deps, request).await,
             Operation::DeleteObject => object::delete::delete(deps, request).await,
+            Operation::GetObjectLockConfiguration => {
+                bucket_config::get::<ObjectLockConfig>(deps, request).await
+            }
+            Operation::PutObjectLockConfiguration => bucket_lock::put(deps, request).await,
+            Operation::GetObjectRetention => object::lock::get_retention(deps, request).await,
+            Operation::PutObjectRetention => object::lock::put_retention(deps, request).await,
+            Operation::GetObjectLegalHold => object::lock::get_hold(deps, request).await,
+            Operation::PutObjectLegalHold => object::lock::put_hold(deps, request).await,
             Operation::GetObjectTagging => object::tagging::get(deps, request).await,
             Operation::PutObjectTagging => object::tagging::put(deps, request).await,
             Operation::DeleteObjectTagging => object::tagging::delete(deps, request).await,

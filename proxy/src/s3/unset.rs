@@ -10,8 +10,6 @@ use super::resource::Resource;
 pub(super) enum UnsetResponse {
     /// An error.
     Missing(Code),
-    /// `InvalidRequest` with this text.
-    Invalid(&'static str),
     /// A document with this root and these elements with text.
     Document(&'static str, &'static [(&'static str, &'static str)]),
     /// A list with this root; with `?id=` the error for a missing configuration.
@@ -37,18 +35,9 @@ const fn deletable(sub: &'static str, response: UnsetResponse) -> Unset {
     Unset { resource: Resource::Bucket, sub, response, deletable: true }
 }
 
-const fn of_key(sub: &'static str, response: UnsetResponse, deletable: bool) -> Unset {
-    Unset { resource: Resource::Key, sub, response, deletable }
-}
-
-/// AWS's text for the retention of an object in a bucket without a lock.
-const NO_LOCK: &str = "Bucket is missing Object Lock Configuration";
-
-static UNSET: [Unset; 20] = {
-    use UnsetResponse::{Document, Invalid, List, Missing};
+static UNSET: [Unset; 17] = {
+    use UnsetResponse::{Document, List, Missing};
     [
-        of_key("retention", Invalid(NO_LOCK), false),
-        of_key("legal-hold", Invalid(NO_LOCK), false),
         of_bucket("abac", Document("AbacStatus", &[("Status", "Disabled")])),
         of_bucket("accelerate", Document("AccelerateConfiguration", &[])),
         deletable("analytics", List("ListBucketAnalyticsConfigurationResult")),
@@ -60,7 +49,6 @@ static UNSET: [Unset; 20] = {
         deletable("metadataTable", Missing(Code::MetadataConfigurationNotFound)),
         deletable("metrics", List("ListMetricsConfigurationsResult")),
         of_bucket("notification", Document("NotificationConfiguration", &[])),
-        of_bucket("object-lock", Missing(Code::ObjectLockConfigurationNotFoundError)),
         deletable("ownershipControls", Missing(Code::OwnershipControlsNotFoundError)),
         deletable("policy", Missing(Code::NoSuchBucketPolicy)),
         of_bucket("policyStatus", Missing(Code::NoSuchBucketPolicy)),

@@ -21,7 +21,7 @@ use http::{HeaderMap, StatusCode};
 use super::checksum::{self, ChecksumType, PartAlgorithm, UploadChecksum};
 use super::error::{Code, Result, S3Error};
 use super::listing::{encodes_names, shown_name};
-use super::object::{condition, copy, put, tagging, version};
+use super::object::{condition, copy, lock, put, tagging, version};
 use super::request::S3Request;
 use super::xml::{self, Writer};
 use crate::deps::ProxyDeps;
@@ -55,6 +55,8 @@ pub(super) async fn create(deps: &ProxyDeps, request: S3Request) -> Result<Reply
     let object = request.object()?;
     let (mut metadata, content_type) = put::metadata(&request.head.headers)?;
     tagging::add_from_headers(&request.head.headers, &mut metadata)?;
+    let caller = (&request.cx, &request.head.headers);
+    lock::add_from_headers(deps, caller, &object.container, &mut metadata).await?;
     let choice = checksum::choice(&request.head.headers)?;
     if let Some(choice) = choice {
         checksum::keep(choice, &mut metadata);

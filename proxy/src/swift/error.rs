@@ -1,7 +1,7 @@
 //! Refusals of the Swift API, and the status of each failed operation.
 
 use apus_store::operation::ObjectHead;
-use apus_store::{Error, Kind};
+use apus_store::{Error, Kind, Subject};
 use http::StatusCode;
 
 /// The result of a Swift request.
@@ -89,7 +89,8 @@ pub(super) fn status_of(error: &Error) -> StatusCode {
         Kind::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
         Kind::ChecksumMismatch => StatusCode::UNPROCESSABLE_ENTITY,
         Kind::Unauthorized => StatusCode::UNAUTHORIZED,
-        Kind::Forbidden => StatusCode::FORBIDDEN,
+        Kind::Locked if error.subject == Subject::Container => StatusCode::CONFLICT,
+        Kind::Forbidden | Kind::Locked => StatusCode::FORBIDDEN,
         Kind::ClientGone | Kind::Body => {
             StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
         }

@@ -282,10 +282,12 @@ impl Primitive for Gate {
         self.quorum.update_object(cx, granted.permit, &op, granted.policy).await
     }
 
-    async fn delete_object(&self, cx: &Context, op: DeleteObject) -> Result<Deleted> {
-        let ObjectPermit { permit, policy, .. } =
-            self.permit_object(cx, Action::WriteObject, &op.object.container).await?;
-        self.quorum.delete_object(cx, permit, &op, policy).await?;
+    async fn delete_object(&self, cx: &Context, mut op: DeleteObject) -> Result<Deleted> {
+        let granted = self.permit_object(cx, Action::WriteObject, &op.object.container).await?;
+        if let Some(check) = self.lock_check_of_expirer(cx, &granted, &op) {
+            op.conditions.unlocked = Some(check);
+        }
+        self.quorum.delete_object(cx, granted.permit, &op, granted.policy).await?;
         Ok(Deleted { deleted: 1, ..Deleted::default() })
     }
 

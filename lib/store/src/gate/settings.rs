@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
+use apus_bucket::ConfigKind;
 use apus_cluster::{ContainerPath, Metadata, Timestamp};
 
 use super::{Gate, ObjectPermit, Permit};
 use crate::Result;
-use crate::context::Context;
-use crate::operation::{ContainerHead, PostContainer};
-use crate::settings::CONTAINER_MARK;
+use crate::context::{Authority, Context};
+use crate::operation::{ContainerHead, DeleteObject, LockCheck, PostContainer};
+use crate::settings::{CONTAINER_MARK, now_ms};
 
 pub(super) use crate::settings::has_settings;
 
@@ -32,6 +33,22 @@ pub(super) fn context_of_put<'a>(
 }
 
 impl Gate {
+    /// The check of the expirer's deletions, which no stage sees, in a container with an object lock:
+    /// an object there may be a locked version that was written before versioning was enabled.
+    pub(super) fn lock_check_of_expirer(
+        &self,
+        cx: &Context,
+        granted: &ObjectPermit,
+        op: &DeleteObject,
+    ) -> Option<LockCheck> {
+        let is_expirers = op.if_delete_at.is_some() || cx.authority == Authority::System("expirer");
+        let header = ConfigKind::ObjectLock.header();
+        let has_lock =
+            granted.facts.as_ref().is_some_and(|facts| facts.headers.contains_key(header));
+        let now_ms = now_ms(self.quorum.clock().stamp());
+        (is_expirers && has_lock).then_some(LockCheck { now_ms, bypass: false })
+    }
+
     /// Marks the container before the first setting is written in it, so that from then on a POST
     /// keeps settings.
     pub(super) async fn mark_settings(

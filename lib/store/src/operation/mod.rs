@@ -32,4 +32,4 @@ pub use version::{
     ListVersions, ListedVersion, VERSIONS_CONTAINER, VERSIONS_ENABLED, VersionEntry, VersionId,
     VersionList, Versioning,
 };
-pub use write_conditions::WriteConditions;
+pub use write_conditions::{LockCheck, WriteConditions};

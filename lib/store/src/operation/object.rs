@@ -290,6 +290,8 @@ pub struct DeleteObject {
     pub timestamp: Option<Timestamp>,
     /// Conditions on the existing object.
     pub conditions: WriteConditions,
+    /// Remove a version in spite of governance, if the caller may.
+    pub bypass_governance: bool,
     /// Delete only an object that expires at exactly this time, as of this time: the expirer's
     /// condition, which excludes all others.
     pub if_delete_at: Option<Timestamp>,
@@ -304,6 +306,7 @@ impl DeleteObject {
             segments: SegmentFate::Kept,
             timestamp: None,
             conditions: WriteConditions::default(),
+            bypass_governance: false,
             if_delete_at: None,
         }
     }

@@ -1,5 +1,6 @@
 //! Settings of an object that S3 changes without rewriting it.
 
+use apus_bucket::object_lock::Retention;
 use apus_cluster::ObjectPath;
 
 use super::version::VersionId;
@@ -9,6 +10,15 @@ use super::version::VersionId;
 pub enum SettingChange {
     /// Replaces the tags by these, in their stored form; `None` removes them.
     Tagging(Option<String>),
+    /// Replaces the retention, as far as the one before allows it.
+    Retention {
+        /// The new one; `None` removes it.
+        retention: Option<Retention>,
+        /// Whether the caller asks to bypass governance.
+        bypass: bool,
+    },
+    /// Sets the legal hold on or off.
+    LegalHold(bool),
 }
 
 /// Changes one setting of an object, and keeps its metadata and all other settings.

@@ -4,6 +4,7 @@ use apus_cluster::Timestamp;
 use apus_cluster::etag::EtagList;
 
 use super::object::ObjectHead;
+use crate::settings::lock_of;
 use crate::{Error, Kind, Result, Subject};
 
 /// Conditions of a PUT, a completed upload, a copy's target or a DELETE.
@@ -28,6 +29,28 @@ pub struct WriteConditions {
     /// No write of the object, deletions included, is newer than this time. Otherwise the write
     /// fails with `Conflict`.
     pub nothing_newer_than: Option<Timestamp>,
+    /// No object lock protects the existing object. Stages set it, and neither dialect.
+    pub unlocked: Option<LockCheck>,
+}
+
+/// The condition that no object lock protects the existing object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockCheck {
+    /// Milliseconds since 1970.
+    pub now_ms: u64,
+    /// Whether governance is bypassed.
+    pub bypass: bool,
+}
+
+impl LockCheck {
+    /// Checks the locks of an object.
+    ///
+    /// # Errors
+    /// `Locked`.
+    pub fn check(self, current: &ObjectHead) -> Result<()> {
+        let checked = lock_of(current).check_removal(self.now_ms, self.bypass);
+        checked.map_err(|refusal| Error::new(Kind::Locked, Subject::Object).because(refusal))
+    }
 }
 
 impl WriteConditions {
@@ -43,6 +66,7 @@ impl WriteConditions {
             && self.size.is_none()
             && self.modified.is_none()
             && self.unchanged_since.is_none()
+            && self.unlocked.is_none()
             && self.nothing_newer_than.is_none()
     }
 
@@ -53,6 +77,7 @@ impl WriteConditions {
             && self.size.is_none()
             && self.modified.is_none()
             && self.unchanged_since.is_none()
+            && self.unlocked.is_none()
             && self.nothing_newer_than.is_none()
     }
 
@@ -85,6 +110,9 @@ impl WriteConditions {
                 Ok(())
             };
         };
+        if let Some(unlocked) = self.unlocked {
+            unlocked.check(current)?;
+        }
         let at = |names: &[String]| names.iter().find_map(|name| current.get(name));
         let etag = at(&self.etag_at).unwrap_or(&current.etag);
         let length = at(&self.size_at).and_then(|text| text.parse().ok()).unwrap_or(current.length);

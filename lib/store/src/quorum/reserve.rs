@@ -230,6 +230,10 @@ impl ObjectCall<'_> {
         }
         let can_leave_to_nodes = conditions.is_absent_only() && !self.cx.is_strong();
         let check = |current: Option<&ObjectHead>, newest: Option<Timestamp>| {
+            // An object that has expired is locked all the same.
+            if let (Some(unlocked), Some(current)) = (conditions.unlocked, current) {
+                unlocked.check(current)?;
+            }
             conditions.check(current.filter(|head| !self.has_expired(head)))?;
             conditions.check_newest(newest)
         };
@@ -238,6 +242,29 @@ impl ObjectCall<'_> {
             Err(ReserveError::NoQuorum(_)) if can_leave_to_nodes => Ok(Reservation::LeftToNodes),
             Err(ReserveError::NoQuorum(error) | ReserveError::Refused(error)) => Err(error),
         }
+    }
+
+    /// Reserves the name of an object that expires at exactly this time, if no lock protects it.
+    ///
+    /// # Errors
+    /// `PreconditionFailed` when it expires at another time, or never; otherwise as
+    /// [`ObjectCall::reserve_if`].
+    pub(super) async fn reserve_expired(
+        &self,
+        at: Timestamp,
+        conditions: &WriteConditions,
+    ) -> Result<Reservation> {
+        let check = |current: Option<&ObjectHead>, _: Option<Timestamp>| {
+            let current = current.ok_or_else(|| Error::new(Kind::NotFound, Subject::Object))?;
+            conditions.check(Some(current))?;
+            let expiry = current.get("X-Delete-At").and_then(Timestamp::parse);
+            match expiry == Some(at) {
+                true => Ok(()),
+                false => Err(Error::new(Kind::PreconditionFailed, Subject::Object)),
+            }
+        };
+        let (lease, ()) = self.reserve_if(check).await?;
+        Ok(Reservation::Leased(lease))
     }
 
     /// Reserves the object's name on a majority of its primaries, if `check` accepts the newest

@@ -4,7 +4,7 @@
 //! changed, and old metadata does not return. The rules are in `apus_object::reservation`.
 
 use apus_cluster::metadata::belongs_to_data;
-use apus_cluster::{Metadata, PolicyIndex};
+use apus_cluster::{Metadata, PolicyIndex, Timestamp};
 use http::StatusCode;
 
 use super::Quorum;
@@ -23,7 +23,7 @@ impl Quorum {
     /// Changes a setting of an object; returns the object as it is then.
     ///
     /// # Errors
-    /// `NotFound`, `Conflict`, `Unavailable`; `NotSupported` when object servers do not support
+    /// `NotFound`, `Locked`, `Conflict`, `Unavailable`; `NotSupported` when object servers do not support
     /// reservations.
     pub async fn update_object(
         &self,
@@ -33,7 +33,7 @@ impl Quorum {
         policy: PolicyIndex,
     ) -> Result<ObjectHead> {
         let call = ObjectCall::new(self, cx, &op.object, policy)?;
-        call.post_from_newest(None, |head| settings::changed(head, &op.change)).await
+        call.post_from_newest(None, |head, time| settings::changed(head, &op.change, time)).await
     }
 
     /// Replaces an object's metadata, and keeps its settings.
@@ -48,7 +48,8 @@ impl Quorum {
         policy: PolicyIndex,
     ) -> Result<ObjectHead> {
         let call = ObjectCall::new(self, cx, &op.object, policy)?;
-        let posted = |head: &ObjectHead| settings::posted(head, op.metadata.clone());
+        let posted =
+            |head: &ObjectHead, _: Timestamp| Ok(settings::posted(head, op.metadata.clone()));
         call.post_from_newest(op.content_type, posted).await
     }
 }
@@ -58,7 +59,7 @@ impl ObjectCall<'_> {
     async fn post_from_newest(
         &self,
         content_type: Option<String>,
-        make: impl Fn(&ObjectHead) -> Metadata + Send + Sync,
+        make: impl Fn(&ObjectHead, Timestamp) -> Result<Metadata> + Send + Sync,
     ) -> Result<ObjectHead> {
         let opens_expired = self.cx.open_expired;
         let present = |current: Option<&ObjectHead>, _| {
@@ -69,8 +70,14 @@ impl ObjectCall<'_> {
         for _ in 0..=RESTAMPS {
             let (lease, newest) = self.reserve_if(present).await?;
             let time = lease.time();
+            let metadata = match make(&newest, time) {
+                Ok(metadata) => metadata,
+                Err(refusal) => {
+                    self.release(&lease);
+                    return Err(refusal);
+                }
+            };
             let reservation = Reservation::Leased(lease);
-            let metadata = make(&newest);
             let mut request = self.post_request(content_type.clone(), metadata.clone());
             request.timestamp = time;
             let build = self.with_rows(request.encode(), request.delete_at());

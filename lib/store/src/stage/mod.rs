@@ -6,6 +6,7 @@ pub mod dlo;
 #[cfg(test)]
 pub(crate) mod memory_store;
 pub mod multipart;
+pub mod object_lock;
 mod part_heads;
 mod segments;
 pub mod slo;

@@ -16,6 +16,7 @@ use crate::access::Action;
 use crate::body::LateMetadata;
 use crate::context::Context;
 use crate::operation::*;
+use crate::settings;
 use crate::store::forward;
 use crate::upload_parts::{
     self, S3_UPLOAD_ID, UploadPath, hidden_container as segments, is_upload_id, new_upload_id,
@@ -305,9 +306,29 @@ fn s3_etag(parts: &[&Part]) -> String {
     format!("{:x}-{}", digest.finalize(), parts.len())
 }
 
+/// Prefix of the settings of the object on the marker of its upload, which has none itself: a lock
+/// would keep the marker.
+const MARKER_SETTINGS: &str = "X-Object-Sysmeta-Apus-Upload-";
+
+fn with_prefix(metadata: Metadata, from: &str, to: &str) -> Metadata {
+    let rename = |(name, value): (String, String)| match name.strip_prefix(from) {
+        Some(rest) => (format!("{to}{rest}"), value),
+        None => (name, value),
+    };
+    metadata.into_iter().map(rename).collect()
+}
+
+fn settings_of_marker(metadata: Metadata) -> Metadata {
+    with_prefix(metadata, settings::PREFIX, MARKER_SETTINGS)
+}
+
+fn settings_of_object(metadata: Metadata) -> Metadata {
+    with_prefix(metadata, MARKER_SETTINGS, settings::PREFIX)
+}
+
 /// Content type and metadata of the object that an upload creates, from its marker.
 fn of_marker(own: &str, marker: &Metadata) -> (String, Metadata) {
-    let mut metadata = marker.clone();
+    let mut metadata = settings_of_object(marker.clone());
     let given = metadata.remove(S3_CONTENT_TYPE);
     let content_type = match metadata.remove(S3_HAS_CONTENT_TYPE).as_deref() {
         None => own.to_owned(),
@@ -356,7 +377,7 @@ impl UploadStore for Multipart {
             body: apus_daemon::http::empty(),
             length: Some(0),
             content_type: op.content_type,
-            metadata: op.metadata,
+            metadata: settings_of_marker(op.metadata),
             etag: None,
             timestamp: None,
             conditions: WriteConditions::default(),
@@ -484,5 +505,9 @@ mod tests {
         marker.insert(S3_HAS_CONTENT_TYPE.to_owned(), "yes".to_owned());
         marker.insert(S3_CONTENT_TYPE.to_owned(), "c/d".to_owned());
         assert_eq!(of_marker("application/directory", &marker).0, "c/d");
+        let tags = Metadata::from([(settings::TAGGING.to_owned(), "a=b".to_owned())]);
+        let marker = settings_of_marker(tags.clone());
+        assert!(!marker.contains_key(settings::TAGGING));
+        assert_eq!(of_marker("a/b", &marker).1, tags);
     }
 }

@@ -10,7 +10,7 @@ use apus_store::{Context, Kind, Subject};
 use http::HeaderMap;
 
 use super::head::ETAG_AT;
-use super::{condition, put, tagging, version};
+use super::{condition, lock, put, tagging, version};
 use crate::deps::ProxyDeps;
 use crate::header_value;
 use crate::reply::Reply;
@@ -115,7 +115,10 @@ fn replaces(request: &S3Request, header: &str, what: &str) -> Result<bool> {
 }
 
 pub(in crate::s3) async fn copy(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
-    let op = parse(&request)?;
+    let mut op = parse(&request)?;
+    let caller = (&request.cx, &request.head.headers);
+    let container = op.target.container.clone();
+    lock::add_from_headers(deps, caller, &container, &mut op.metadata).await?;
     let source = op.source.head.object.clone();
     match deps.store.copy_object(&request.cx, op).await {
         Ok((head, written)) => {

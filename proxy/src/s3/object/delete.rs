@@ -5,7 +5,7 @@ use apus_store::operation::{DeleteObject, Deleted, SegmentFate};
 use apus_store::{Kind, Subject};
 use http::StatusCode;
 
-use super::{condition, version};
+use super::{condition, lock, version};
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
 use crate::s3::error::Result;
@@ -15,6 +15,7 @@ pub(in crate::s3) async fn delete(deps: &ProxyDeps, request: S3Request) -> Resul
     let op = DeleteObject {
         version: request.version()?,
         conditions: condition::on_write(&request)?,
+        bypass_governance: lock::bypasses(&request),
         ..DeleteObject::new(request.object()?)
     };
     let named = op.version;

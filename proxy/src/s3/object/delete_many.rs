@@ -7,9 +7,9 @@ use apus_store::body::collect;
 use apus_store::operation::{Authorize, DeleteObject, Deleted, WriteConditions};
 use futures_util::StreamExt;
 
-use super::condition;
 use super::delete::remove;
 use super::put::{check_md5, verified_body};
+use super::{condition, lock};
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
 use crate::s3::error::{Code, Result, S3Error};
@@ -34,6 +34,8 @@ struct DeletedKey {
     key: String,
     version: Option<String>,
     conditions: WriteConditions,
+    /// Whether governance is bypassed, if the caller may.
+    bypass_governance: bool,
 }
 
 impl DeletedKey {
@@ -41,7 +43,7 @@ impl DeletedKey {
         let key = object.text_of("Key").filter(|key| !key.is_empty());
         let key = key.ok_or_else(|| S3Error::new(Code::UserKeyMustBeSpecified))?.to_owned();
         let version = object.text_of("VersionId").map(str::to_owned);
-        Ok(Self { key, version, conditions: condition::on_key(object)? })
+        Ok(Self { key, version, conditions: condition::on_key(object)?, bypass_governance: false })
     }
 }
 
@@ -88,12 +90,16 @@ pub(in crate::s3) async fn delete(deps: &ProxyDeps, request: S3Request) -> Resul
     // Rights and the bucket come before the document.
     let authorize = Authorize { action: Action::WriteObject, container: container.clone() };
     deps.store.authorize(&request.cx, authorize).await?;
+    let bypass_governance = lock::bypasses(&request);
     let verified = verified_body(deps, request.payload, &request.head.headers, request.body)?;
     let document = collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?;
     check_md5(verified.etag.as_deref(), &document)?;
     let DeleteDocument { keys, quiet } = DeleteDocument::parse(&document)?;
     drop(document);
-    let deletions = keys.into_iter().map(|key| delete_key(deps, &request.cx, &container, key));
+    let deletions = keys.into_iter().map(|key| {
+        let key = DeletedKey { bypass_governance, ..key };
+        delete_key(deps, &request.cx, &container, key)
+    });
     let outcomes: Vec<_> =
         futures_util::stream::iter(deletions).buffered(CONCURRENCY).collect().await;
     Ok(render(&outcomes, quiet))
@@ -105,12 +111,12 @@ async fn delete_key(
     container: &ContainerPath,
     deleted: DeletedKey,
 ) -> DeleteOutcome {
-    let DeletedKey { key, version, conditions } = deleted;
+    let DeletedKey { key, version, conditions, bypass_governance } = deleted;
     let op = object_named(container, &key).and_then(|object| {
         // As in AWS, an id that cannot be one is a version that does not exist.
         let version = version.as_deref().map(parse_version).transpose();
         let version = version.map_err(|_| S3Error::new(Code::NoSuchVersion))?;
-        Ok(DeleteObject { version, conditions, ..DeleteObject::new(object) })
+        Ok(DeleteObject { version, conditions, bypass_governance, ..DeleteObject::new(object) })
     });
     let result = match op {
         Ok(op) => remove(deps, cx, op).await.map_err(S3Error::from),

@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::expiration::{self, ExpiringObject};
 use super::head::{ETAG_AT, etag, last_modified};
-use super::{condition, tagging, version};
+use super::{condition, lock, tagging, version};
 use crate::deps::ProxyDeps;
 use crate::header_value;
 use crate::reply::{Reply, empty_part, partial_content};
@@ -272,6 +272,7 @@ fn set_headers(options: &ResponseOptions, head: &ObjectHead, out: &mut HeaderMap
         set(out, "x-amz-mp-parts-count", &count.to_string());
     }
     tagging::set_count(head, out);
+    lock::set_headers(head, out);
     if options.checksums {
         // A part has its own checksum, and the type of the whole.
         let part = head.parts.first().map(|part| &part.metadata);

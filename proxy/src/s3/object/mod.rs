@@ -8,6 +8,7 @@ pub(super) mod delete_many;
 pub(super) mod expiration;
 pub(super) mod get;
 pub(super) mod head;
+pub(super) mod lock;
 pub(super) mod put;
 pub(super) mod restore;
 pub(super) mod tagging;

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, StatusCode};
 
 use super::expiration::{self, ExpiringObject};
-use super::{condition, tagging, version};
+use super::{condition, lock, tagging, version};
 use crate::deps::ProxyDeps;
 use crate::header_value;
 use crate::reply::Reply;
@@ -223,6 +223,8 @@ pub(in crate::s3) async fn write(deps: &ProxyDeps, request: S3Request) -> Result
     let object = request.object()?;
     let (mut metadata, content_type) = metadata(&request.head.headers)?;
     tagging::add_from_headers(&request.head.headers, &mut metadata)?;
+    let caller = (&request.cx, &request.head.headers);
+    lock::add_from_headers(deps, caller, &object.container, &mut metadata).await?;
     let conditions = condition::on_write(&request)?;
     let chunked = request.header("transfer-encoding").is_some();
     let verified = verified_body(deps, request.payload, &request.head.headers, request.body)?;

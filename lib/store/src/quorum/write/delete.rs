@@ -37,11 +37,16 @@ impl Quorum {
         policy: PolicyIndex,
     ) -> Result<()> {
         let call = ObjectCall::new(self, cx, &op.object, policy)?;
-        if let Some(at) = op.if_delete_at {
+        let expiry = op.if_delete_at;
+        if let Some(at) = expiry.filter(|_| op.conditions.unlocked.is_none()) {
             return delete_expired(&call, at).await;
         }
         for _ in 0..=RESTAMPS {
-            let reservation = call.reserve(&op.conditions).await?;
+            let reservation = match expiry {
+                // What may be locked is deleted under its lease, so that a new lock counts.
+                Some(at) => call.reserve_expired(at, &op.conditions).await?,
+                None => call.reserve(&op.conditions).await?,
+            };
             let rule = call.write_rule(reservation.is_strict(cx));
             let time = reservation.time().or(op.timestamp).unwrap_or_else(|| self.clock.stamp());
             let request = DeleteObjectRequest {

@@ -179,7 +179,11 @@ impl Versions {
         op.conditions.check(Some(&head))?;
         let delete_marker = head.content_type == MARKER_TYPE;
         self.uncover(cx, versioned, object, (time, delete_marker)).await?;
-        or_absent(self.next.delete_object(&system(cx), DeleteObject::new(path)).await)?;
+        // A lock that was set since the check counts.
+        let conditions =
+            WriteConditions { unlocked: op.conditions.unlocked, ..WriteConditions::default() };
+        let removal = DeleteObject { conditions, ..DeleteObject::new(path) };
+        or_absent(self.next.delete_object(&system(cx), removal).await)?;
         // Another deletion may have made this version current since then.
         self.uncover(cx, versioned, object, (time, false)).await?;
         let version = match id {
