@@ -150,7 +150,8 @@ def test_samples_are_accepted_and_misspelt_names_found(tmp_path, path, source):
     # Placeholders of the samples are no values.
     accepted = [line for line in findings(tmp_path, path, complete) if "expected" not in line]
     assert accepted == [], f"{source}: {accepted}"
-    assert findings(tmp_path, path, original) == []
+    # Swift's sample has users with public keys, which no server accepts.
+    assert [line for line in findings(tmp_path, path, original) if "a key of Swift's sample" not in line] == []
     lines, misspelt = [], []
     for line in complete.splitlines():
         name = line.split("=")[0].removeprefix("set ").strip() if "=" in line and not line.startswith("#") else ""
