@@ -6,8 +6,8 @@ import pytest
 import requests
 from botocore.exceptions import ClientError
 
-from apus_testing.saio import Saio
 from apus_testing.s3_requests import UNSIGNED, S3Requests
+from apus_testing.saio import Saio
 
 OPTIONS = "anonymous_account = AUTH_test\nwebsite_domain = site.example\n"
 PAGE = "https://page.example"
@@ -69,9 +69,7 @@ def test_access_lists_decide_on_anonymous_requests(request_s3, s3, swift, bucket
         assert anonymous("GET", f"/{bucket}?{name}") == denied, name
     swift.post_container(bucket, {"X-Container-Read": ".r:*,.rlistings"})
     assert anonymous("GET", f"/{bucket}")[0] == 200
-    reply = requests.post(
-        f"{request_s3.endpoint}/{bucket}", data={"key": "k"}, files={"file": ("a", b"x")}, timeout=30
-    )
+    reply = requests.post(f"{request_s3.endpoint}/{bucket}", data={"key": "k"}, files={"file": ("a", b"x")}, timeout=30)
     assert (reply.status_code, "AccessDenied" in reply.text) == (403, True)
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"data"
 

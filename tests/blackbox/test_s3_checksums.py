@@ -79,7 +79,9 @@ def test_a_part_without_a_checksum_gets_that_of_a_full_object_upload(s3, raw, bu
     target = f"/{bucket}/k?uploadId={upload['UploadId']}&partNumber=1"
     part = raw("PUT", target, {}, b"123456789")
     assert part.headers["x-amz-checksum-crc64nvme"] == "rosUhgp5mIg="
-    document = f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{part.headers['etag']}</ETag></Part></CompleteMultipartUpload>"
+    document = (
+        f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{part.headers['etag']}</ETag></Part></CompleteMultipartUpload>"
+    )
     done = raw("POST", f"/{bucket}/k?uploadId={upload['UploadId']}", {}, document.encode())
     assert done.element("ChecksumCRC64NVME") == "rosUhgp5mIg="
 

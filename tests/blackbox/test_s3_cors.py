@@ -1,6 +1,5 @@
 """CORS: the document of rules, preflights, and the headers of responses to pages of other origins."""
 
-
 import pytest
 import requests
 from botocore.exceptions import ClientError
@@ -130,9 +129,7 @@ def test_responses_and_errors_have_the_headers(request_s3, shared):
 
 
 def test_a_form_gets_the_headers_of_its_bucket(s3, shared):
-    s3.put_bucket_cors(
-        Bucket=shared, CORSConfiguration={"CORSRules": [{"AllowedOrigins": [PAGE], "AllowedMethods": ["POST"]}]}
-    )
+    s3.put_bucket_cors(Bucket=shared, CORSConfiguration={"CORSRules": [{"AllowedOrigins": [PAGE], "AllowedMethods": ["POST"]}]})
     form = s3.generate_presigned_post(shared, "k2")
     for origin, expected in ((PAGE, PAGE), ("http://other", None)):
         files = {"file": ("a", b"data")}

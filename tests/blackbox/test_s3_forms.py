@@ -5,8 +5,8 @@ import hashlib
 import zlib
 from xml.etree import ElementTree
 
-import botocore.config
 import boto3
+import botocore.config
 import pytest
 import requests
 

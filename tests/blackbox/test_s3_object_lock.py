@@ -7,7 +7,6 @@ import pytest
 import swiftclient
 from botocore.exceptions import ClientError
 
-
 UTC = datetime.UTC
 
 
@@ -148,5 +147,3 @@ def test_locks_of_a_source_are_not_copied_and_a_bucket_without_a_lock_has_none(s
     s3.put_object(Bucket=bucket, Key="k", Body=b"", ObjectLockLegalHoldStatus="OFF")
     assert code(s3.get_object_retention, Bucket=bucket, Key="k") == "InvalidRequest"
     assert code(s3.put_object_legal_hold, Bucket=bucket, Key="k", LegalHold={"Status": "ON"}) == "InvalidRequest"
-
-

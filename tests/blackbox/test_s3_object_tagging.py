@@ -173,9 +173,7 @@ def test_concurrent_changes_lose_nothing(cluster, bucket, tagged):
         assert tags_of(s3, bucket) == {"round": str(number)}
         assert swift.head_object(bucket, "k")["x-object-meta-round"] == str(number)
         rewrites = [
-            lambda number=number: cluster.swift().put_object(
-                bucket, "k", b"new", headers={"X-Object-Meta-New": str(number)}
-            ),
+            lambda number=number: cluster.swift().put_object(bucket, "k", b"new", headers={"X-Object-Meta-New": str(number)}),
             lambda: put_tags(cluster.s3(), bucket, {"late": "x"}),
         ]
         threads = [threading.Thread(target=run, args=(writer,)) for writer in rewrites]
