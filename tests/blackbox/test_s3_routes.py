@@ -167,7 +167,6 @@ def test_headers_that_say_no_are_no_reason_to_refuse(s3, bucket):
     )
     for change in [
         {"ServerSideEncryption": "AES256"},
-        {"Tagging": "a=b"},
         {"ACL": "public-read"},
         {"GrantRead": "id=x"},
         {"WebsiteRedirectLocation": "/x"},
