@@ -35,7 +35,7 @@ struct Cluster {
 /// `Authorization` in S3's older way, which needs no more than this.
 fn sign(method: &str, date: &str, path: &str) -> String {
     // Of the parameters only sub-resources are signed.
-    let resource = match path.ends_with("?versioning") {
+    let resource = match path.ends_with("?versioning") || path.ends_with("?versions") {
         true => path,
         false => path.split('?').next().unwrap(),
     };
@@ -258,7 +258,7 @@ async fn hold_versions(cluster: &Cluster, body: &[u8], (write, two): (Counts, Co
         transactions: 2 * write.transactions,
         database_writes: 2 * write.database_writes,
         syncs: REPLICAS * 5 + two.syncs,
-        file_calls: looked.file_calls + REPLICAS * (27 + 24),
+        file_calls: looked.file_calls + REPLICAS * (25 + 20),
         ..write
     };
     hold("S3 PUT 4 KiB, version", over, both);

@@ -100,7 +100,7 @@ impl Versions {
         object: &ObjectPath,
     ) -> Result<Current> {
         let head = HeadObject {
-            newest: true,
+            newest: !cx.is_strong(),
             raw: true,
             link_itself: true,
             ..HeadObject::new(object.clone())
@@ -116,7 +116,7 @@ impl Versions {
     /// The metadata of a stored version, whatever it is.
     async fn stored(&self, cx: &Context, path: &ObjectPath) -> Result<ObjectHead> {
         let head = HeadObject {
-            newest: true,
+            newest: !cx.is_strong(),
             raw: true,
             link_itself: true,
             ..HeadObject::new(path.clone())

@@ -175,7 +175,7 @@ impl Versions {
         object: &ObjectPath,
     ) -> Result<()> {
         let mut get = GetObject::new(object.clone());
-        get.head.newest = true;
+        get.head.newest = !cx.is_strong();
         get.head.raw = true;
         get.head.link_itself = true;
         let read = match self.next.get_object(&system(cx), get).await {
