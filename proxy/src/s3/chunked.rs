@@ -105,7 +105,7 @@ fn incomplete(text: &str) -> BodyError {
 }
 
 fn cut_off() -> BodyError {
-    incomplete("it ended within its framing.")
+    body_error("IncompleteBody", "The request body terminated unexpectedly")
 }
 
 fn bad_signature() -> BodyError {

@@ -4,6 +4,8 @@ use apus_cluster::constraints::S3_MIN_PART_SIZE;
 use apus_store::operation::FaultyPart;
 use apus_store::{Error, Kind, Subject};
 
+use super::body_error::PayloadHashMismatch;
+
 /// The result of an S3 request.
 pub(super) type Result<T> = std::result::Result<T, S3Error>;
 
@@ -42,7 +44,7 @@ codes! {
     AccessDenied 403 "Access Denied",
     AuthorizationHeaderMalformed 400 "The authorization header is malformed.",
     AuthorizationQueryParametersError 400 "The authorization query parameters are not valid.",
-    BadDigest 400 "The Content-MD5 or checksum value that you specified did not match what the server received.",
+    BadDigest 400 "The Content-MD5 you specified did not match what we received.",
     BucketAlreadyExists 409 "The requested bucket name is not available.",
     BucketAlreadyOwnedByYou 409 "Your previous request to create the named bucket succeeded and you already own it.",
     BucketNotEmpty 409 "The bucket you tried to delete is not empty.",
@@ -56,7 +58,7 @@ codes! {
     InvalidArgument 400 "Invalid Argument",
     InvalidBucketName 400 "The specified bucket is not valid.",
     InvalidBucketState 409 "The request is not valid with the current state of the bucket.",
-    InvalidDigest 400 "The Content-MD5 that you specified is not valid.",
+    InvalidDigest 400 "The Content-MD5 you specified was invalid.",
     InvalidObjectState 403 "The operation is not valid for the object's storage class",
     InvalidPart 400 "One or more of the specified parts could not be found. The part might not have been uploaded, or the specified entity tag might not have matched the part's entity tag.",
     InvalidPartOrder 400 "The list of parts was not in ascending order. The parts list must be specified in order by part number.",
@@ -86,7 +88,7 @@ codes! {
     RequestTimeTooSkewed 403 "The difference between the request time and the server's time is too large.",
     RequestTimeout 400 "Your socket connection to the server was not read from or written to within the timeout period.",
     ServiceUnavailable 503 "Service is unable to handle request.",
-    SignatureDoesNotMatch 403 "The request signature that the server calculated does not match the signature that you provided. Check your AWS secret access key and signing method.",
+    SignatureDoesNotMatch 403 "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
     SlowDown 503 "Please reduce your request rate.",
     UserKeyMustBeSpecified 400 "The key of an object must be specified.",
     XAmzContentSHA256Mismatch 400 "The provided 'x-amz-content-sha256' header does not match what was computed.",
@@ -204,6 +206,11 @@ impl From<Error> for S3Error {
         }
         if let Kind::RangeNotSatisfiable { size } = error.kind {
             own = own.with("ActualObjectSize", size.to_string());
+        }
+        let mismatch = error.cause.as_ref().and_then(|cause| cause.downcast_ref());
+        if let Some(PayloadHashMismatch { declared, computed }) = mismatch {
+            own = own.with("ClientComputedContentSHA256", declared.clone());
+            own = own.with("S3ComputedContentSHA256", computed.clone());
         }
         if let Some(part) = &error.part {
             own = own.about(part);

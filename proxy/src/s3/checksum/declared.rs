@@ -40,7 +40,8 @@ impl DeclaredChecksums {
         };
         let algorithm = in_trailer(&trailer)?;
         if declared.checksum.is_some() {
-            return Err(not_single());
+            return Err(S3Error::new(Code::InvalidRequest)
+                .text("Expecting a single x-amz-checksum- header"));
         }
         declared.checksum = Some((algorithm, None));
         Ok(declared)

@@ -13,7 +13,7 @@ use sha2::Digest as _;
 
 use super::algorithm::{Algorithm, Digest};
 use super::declared::DeclaredChecksums;
-use crate::s3::body_error::body_error;
+use crate::s3::body_error::{PayloadHashMismatch, body_error, coded};
 use crate::s3::chunked::TrailerValue;
 
 /// The value that a digest is compared with at the end.
@@ -70,9 +70,10 @@ pub(in crate::s3) fn verify(
 impl VerifiedBody {
     fn end(&mut self) -> Result<(), BodyError> {
         if let Some((digest, expected)) = self.sha256.take() {
-            let found = hex::encode(digest.finalize());
-            if found != expected {
-                return Err(body_error("XAmzContentSHA256Mismatch", ""));
+            let computed = hex::encode(digest.finalize());
+            if !computed.eq_ignore_ascii_case(&expected) {
+                let mismatch = PayloadHashMismatch { declared: expected, computed };
+                return Err(coded("XAmzContentSHA256Mismatch", "").because(mismatch).into());
             }
         }
         if let Some((algorithm, digest, expected)) = self.digest.take() {

@@ -123,8 +123,8 @@ pub(in crate::s3) fn verified_body(
 pub(in crate::s3) fn check_md5(expected: Option<&str>, document: &[u8]) -> Result<()> {
     match expected {
         Some(expected) if expected != format!("{:x}", md5::compute(document)) => {
-            Err(S3Error::new(Code::BadDigest)
-                .text("The Content-MD5 you specified did not match what we received."))
+            let sent = hex::decode(expected).map(|digest| STANDARD.encode(digest));
+            Err(S3Error::new(Code::BadDigest).with("ExpectedDigest", sent.unwrap_or_default()))
         }
         _ => Ok(()),
     }

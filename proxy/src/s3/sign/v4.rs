@@ -140,9 +140,9 @@ fn payload_kind(hash: &str) -> Result<Option<(bool, bool)>> {
         "UNSIGNED-PAYLOAD" => None,
         hash if hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => None,
         other => {
-            return Err(S3Error::new(Code::InvalidArgument).text(format!(
-                "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-…, or a valid sha256 value, not {other:?}"
-            )));
+            return Err(S3Error::new(Code::InvalidArgument)
+                .text("x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.")
+                .argument("x-amz-content-sha256", other));
         }
     })
 }
@@ -161,8 +161,7 @@ struct SignatureClaim<'a> {
 fn header_missing(name: &str) -> S3Error {
     S3Error::new(Code::SignatureDoesNotMatch)
         .text(format!(
-            "The request signature that the server calculated does not match the signature that you \
-             provided: {name} is among the signed headers and not in the request."
+            "The request signature we calculated does not match the signature you provided: {name} is among the signed headers and not in the request."
         ))
         .with("HeaderMissing", name)
 }
