@@ -206,6 +206,37 @@ def test_multipart_objects_expire_with_their_parts_and_uploads_are_aborted(nodes
     assert hidden and all(name.startswith("other/open/") for name in hidden), hidden
 
 
+def test_versions_and_lone_delete_markers_expire(nodes, s3, bucket):
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    ids = [s3.put_object(Bucket=bucket, Key="old/a", Body=b"x" * size)["VersionId"] for size in (1, 2, 3, 4)]
+    s3.put_object(Bucket=bucket, Key="keep/a", Body=b"1")
+    s3.put_object(Bucket=bucket, Key="keep/a", Body=b"2")
+    s3.put_object(Bucket=bucket, Key="gone/a", Body=b"1")
+    s3.delete_object(Bucket=bucket, Key="gone/a")
+    put_rules(
+        s3,
+        bucket,
+        rule("1", NoncurrentVersionExpiration={"NoncurrentDays": 1, "NewerNoncurrentVersions": 1}, Prefix="old/"),
+        rule("2", NoncurrentVersionExpiration={"NoncurrentDays": 1}, Expiration={"ExpiredObjectDeleteMarker": True}, Prefix="gone/"),
+        rule("3", Expiration={"Days": 1}, Filter={"And": {"Prefix": "old/", "ObjectSizeLessThan": 4}}),
+    )
+    run(nodes)
+    time.sleep(WAIT)
+    # Versions first: the delete marker is alone in the next pass.
+    run(nodes)
+    run(nodes)
+    found = s3.list_object_versions(Bucket=bucket)
+    versions = [(row["Key"], row["VersionId"]) for row in found["Versions"]]
+    assert [version for version in versions if version[0] == "old/a"] == [("old/a", ids[3]), ("old/a", ids[2])]
+    assert sum(key == "keep/a" for key, _ in versions) == 2
+    assert "gone/a" not in [key for key, _ in versions] and found.get("DeleteMarkers", []) == []
+    put_rules(s3, bucket, rule("4", Expiration={"Days": 1}, Prefix="old/"))
+    run(nodes)
+    found = s3.list_object_versions(Bucket=bucket, Prefix="old/")
+    assert [row["IsLatest"] for row in found["DeleteMarkers"]] == [True]
+    assert [row["VersionId"] for row in found["Versions"]] == [ids[3], ids[2]]
+
+
 def test_a_disabled_rule_and_a_removed_one_delete_nothing(nodes, s3, bucket):
     s3.put_object(Bucket=bucket, Key="o", Body=b"")
     put_rules(s3, bucket, expire(status="Disabled"))

@@ -6,6 +6,7 @@
 
 mod duty;
 mod options;
+mod versions;
 mod walk;
 
 use std::collections::HashMap;
@@ -40,9 +41,6 @@ pub enum RulesError {
     /// The container cannot be read.
     #[error("the bucket cannot be read: {0}")]
     Bucket(#[from] apus_store::Error),
-    /// Rules are not applied to versions yet. A link to a version says nothing that a filter needs.
-    #[error("the bucket keeps versions, to which rules are not applied")]
-    Versions,
     /// Its rules are damaged.
     #[error(transparent)]
     Rules(#[from] apus_bucket::ConfigError),
@@ -67,19 +65,25 @@ pub async fn apply_rules(
     Ok(Some(walk.report))
 }
 
+/// What a walk has to know of a bucket.
+#[derive(Debug)]
+pub(crate) struct BucketRules {
+    rules: LifecycleConfiguration,
+    /// Whether it has kept versions.
+    keeps_versions: bool,
+}
+
 /// The rules of a bucket, as a majority of its replicas has them.
 async fn rules_of(
     store: &dyn UploadStore,
     cx: &Context,
     container: &ContainerPath,
-) -> Result<Option<LifecycleConfiguration>, RulesError> {
+) -> Result<Option<BucketRules>, RulesError> {
     let op = HeadContainer { container: container.clone() };
     let head = store.head_container(&cx.strong(), op).await?;
     let rules = stored::load(ConfigKind::Lifecycle, &head.headers)?;
-    if rules.is_some() && head.versioning().is_some() {
-        return Err(RulesError::Versions);
-    }
-    Ok(rules)
+    let keeps_versions = head.versioning().is_some();
+    Ok(rules.map(|rules| BucketRules { rules, keeps_versions }))
 }
 
 /// The daemon.

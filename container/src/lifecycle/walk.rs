@@ -15,13 +15,16 @@ use apus_cluster::listing::{ListQuery, ObjectEntry, ObjectRow};
 use apus_cluster::{ContainerPath, ObjectName, ObjectPath, Timestamp};
 use apus_daemon::{Clock, Pace};
 use apus_store::operation::{
-    AbortUpload, DeleteObject, HeadObject, ListObjects, ListUploads, ObjectHead, SegmentFate,
-    Upload, WriteConditions,
+    AbortUpload, DeleteObject, HeadObject, ListObjects, ListUploads, ListVersions, ListedVersion,
+    ObjectHead, SegmentFate, Upload, VersionEntry, VersionId,
 };
 use apus_store::settings::TAGGING;
 use apus_store::{Context, Error, Kind, UploadStore};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+
+use super::BucketRules;
+use super::versions::{VersionSequence, VersionState};
 
 /// Rows of a page: all that is held of a bucket.
 const PAGE: usize = 1000;
@@ -29,8 +32,12 @@ const PAGE: usize = 1000;
 /// What is done with an entry of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LifecycleAction {
-    /// The object is deleted.
+    /// The object is deleted; in a bucket that keeps versions it gets a delete marker.
     Expire,
+    /// The version is deleted.
+    DeleteVersion,
+    /// The delete marker is removed.
+    RemoveMarker,
     /// The upload is aborted.
     AbortUpload,
 }
@@ -40,6 +47,8 @@ impl LifecycleAction {
     pub fn word(self) -> &'static str {
         match self {
             Self::Expire => "expire",
+            Self::DeleteVersion => "delete-version",
+            Self::RemoveMarker => "remove-marker",
             Self::AbortUpload => "abort-upload",
         }
     }
@@ -52,7 +61,7 @@ pub struct DueEntry {
     pub action: LifecycleAction,
     /// The key.
     pub name: String,
-    /// The upload's id.
+    /// The version or the upload.
     pub id: Option<String>,
     /// Length in bytes.
     pub size: u64,
@@ -71,6 +80,10 @@ pub struct WalkReport {
     pub tag_reads: u64,
     /// Objects that expired.
     pub expired: u64,
+    /// Versions that were deleted.
+    pub versions_deleted: u64,
+    /// Delete markers that were removed.
+    pub markers_removed: u64,
     /// Uploads that were aborted.
     pub uploads_aborted: u64,
     /// Entries that changed since they were listed, and stay.
@@ -138,9 +151,61 @@ struct Actor {
     dry_run: bool,
 }
 
+/// An object, or a version of one.
+struct Candidate {
+    name: String,
+    /// The version, in a bucket that keeps versions.
+    version: Option<VersionId>,
+    size: u64,
+    /// When it was written.
+    written: Timestamp,
+    state: LifecycleState,
+    delete_marker: bool,
+}
+
+impl Candidate {
+    fn of_row(row: ObjectRow) -> Self {
+        let written = row.last_modified();
+        let state = LifecycleState::Current;
+        let (name, size) = (row.name, row.size);
+        Self { name, version: None, size, written, state, delete_marker: false }
+    }
+
+    fn of_version(found: VersionState) -> Self {
+        let VersionState { version, state } = found;
+        let written = match version.id {
+            VersionId::At(time) => time,
+            VersionId::Null => version.row.last_modified(),
+        };
+        let ListedVersion { key, id, delete_marker, row, .. } = version;
+        Self { name: key, version: Some(id), size: row.size, written, state, delete_marker }
+    }
+
+    fn entry(&self) -> LifecycleEntry<'_> {
+        LifecycleEntry {
+            name: &self.name,
+            size: self.size,
+            // A delete marker has no tags.
+            tags: self.delete_marker.then_some(&[]),
+            modified: self.written.seconds_ceil(),
+            state: self.state,
+        }
+    }
+
+    fn action(&self) -> LifecycleAction {
+        match self.state {
+            LifecycleState::Current => LifecycleAction::Expire,
+            _ if self.delete_marker => LifecycleAction::RemoveMarker,
+            _ => LifecycleAction::DeleteVersion,
+        }
+    }
+}
+
 /// A walk over one bucket.
 pub(super) struct BucketWalk {
     actor: Actor,
+    /// Whether the bucket has kept versions.
+    keeps_versions: bool,
     concurrency: usize,
     deletions: Pace,
     rows: Pace,
@@ -178,45 +243,35 @@ impl Actor {
         self.rules.rules.get(index).map(|rule| rule.id.clone()).unwrap_or_default()
     }
 
-    fn entry(row: &ObjectRow) -> LifecycleEntry<'_> {
-        LifecycleEntry {
-            name: &row.name,
-            size: row.size,
-            tags: None,
-            modified: row.last_modified().seconds_ceil(),
-            state: LifecycleState::Current,
-        }
-    }
-
-    /// Processes a row of which a rule may demand something.
-    async fn object(&self, row: ObjectRow, verdict: LifecycleVerdict) -> EntryOutcome {
-        match self.try_object(&row, verdict).await {
+    /// Processes a candidate of which a rule may demand something.
+    async fn candidate(&self, found: Candidate, verdict: LifecycleVerdict) -> EntryOutcome {
+        match self.try_candidate(&found, verdict).await {
             Ok(outcome) => outcome,
-            Err(error) => self.failed(&error, &row.name),
+            Err(error) => self.failed(&error, &found.name),
         }
     }
 
-    async fn try_object(
+    async fn try_candidate(
         &self,
-        row: &ObjectRow,
+        found: &Candidate,
         verdict: LifecycleVerdict,
     ) -> Result<EntryOutcome, Error> {
-        let object = self.object_path(&row.name)?;
-        let mut unchanged_since = row.last_modified();
+        let object = self.object_path(&found.name)?;
+        let mut unchanged_since = found.written;
         let rule = match verdict {
             LifecycleVerdict::Keep => return Ok(EntryOutcome::Kept),
             LifecycleVerdict::Due { rule } => rule,
             LifecycleVerdict::NeedsTags => {
-                let head = HeadObject { raw: true, ..HeadObject::new(object.clone()) };
+                let version = found.version;
+                let head = HeadObject { raw: true, version, ..HeadObject::new(object.clone()) };
                 let head = self.store.head_object(&self.cx, head).await?;
+                // The tags may be younger than the row. A version keeps the time of its write.
+                if version.is_none() {
+                    unchanged_since = head.timestamp;
+                }
                 let tags = object_tags(&head);
-                // The tags may be younger than the row.
-                unchanged_since = head.timestamp;
-                let entry = LifecycleEntry {
-                    tags: Some(tags.tags()),
-                    modified: head.timestamp.seconds_ceil(),
-                    ..Self::entry(row)
-                };
+                let modified = unchanged_since.seconds_ceil();
+                let entry = LifecycleEntry { tags: Some(tags.tags()), modified, ..found.entry() };
                 match self.verdict(&entry) {
                     LifecycleVerdict::Due { rule } => rule,
                     _ => return Ok(EntryOutcome::Kept),
@@ -224,25 +279,44 @@ impl Actor {
             }
         };
         let due = DueEntry {
-            action: LifecycleAction::Expire,
-            name: row.name.clone(),
-            id: None,
-            size: row.size,
-            modified: row.last_modified(),
+            action: found.action(),
+            name: found.name.clone(),
+            id: found.version.map(|version| version.to_string()),
+            size: found.size,
+            modified: found.written,
             rule: self.rule_id(rule),
         };
         if self.dry_run {
             return Ok(EntryOutcome::Done(due));
         }
-        let conditions = WriteConditions {
-            unchanged_since: Some(unchanged_since),
-            ..WriteConditions::default()
-        };
         let segments = SegmentFate::OwnParts;
-        let op = DeleteObject { segments, conditions, ..DeleteObject::new(object) };
+        let mut op = DeleteObject { segments, ..DeleteObject::new(object) };
+        match found.state {
+            LifecycleState::Current => op.conditions.unchanged_since = Some(unchanged_since),
+            _ => op.version = found.version,
+        }
+        if matches!(found.state, LifecycleState::Noncurrent { .. })
+            && self.is_current(found).await?
+        {
+            return Ok(EntryOutcome::Changed);
+        }
         self.store.delete_object(&self.cx, op).await?;
-        apus_fault::point("lifecycle.object.expired");
+        match due.action {
+            LifecycleAction::Expire => apus_fault::point("lifecycle.object.expired"),
+            _ => apus_fault::point("lifecycle.version.deleted"),
+        }
         Ok(EntryOutcome::Done(due))
+    }
+
+    /// Whether a version became the current one since it was listed: newer ones were deleted.
+    async fn is_current(&self, found: &Candidate) -> Result<bool, Error> {
+        let head = HeadObject { raw: true, ..HeadObject::new(self.object_path(&found.name)?) };
+        match self.store.head_object(&self.cx, head).await {
+            Ok(head) => Ok(head.version == found.version),
+            // A delete marker is current.
+            Err(error) if matches!(error.kind, Kind::NotFound | Kind::IsDeleteMarker) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn upload(&self, upload: Upload, rule: usize) -> EntryOutcome {
@@ -274,7 +348,7 @@ impl Actor {
         match error.kind {
             // It was deleted or written meanwhile, or its row is older than the object.
             Kind::NotFound | Kind::PreconditionFailed | Kind::Conflict => EntryOutcome::Changed,
-            Kind::Forbidden => EntryOutcome::Locked,
+            Kind::Locked => EntryOutcome::Locked,
             _ => {
                 let container = &self.container;
                 tracing::error!(%error, %container, name, "Failed to apply a lifecycle rule");
@@ -290,14 +364,16 @@ impl BucketWalk {
         store: Arc<dyn UploadStore>,
         clock: Arc<dyn Clock>,
         container: ContainerPath,
-        rules: LifecycleConfiguration,
+        bucket: BucketRules,
         options: &WalkOptions,
     ) -> Self {
+        let BucketRules { rules, keeps_versions } = bucket;
         let trans_id = apus_daemon::http::new_trans_id(clock.as_ref(), "");
         let cx = Context::system("lifecycle", trans_id).strong();
         let WalkOptions { day, dry_run, .. } = *options;
         Self {
             actor: Actor { store, cx, container, rules, clock, day, dry_run },
+            keeps_versions,
             concurrency: options.concurrency.max(1),
             deletions: Pace::per_second(options.deletions_per_second),
             rows: Pace::per_second(options.rows_per_second),
@@ -314,7 +390,10 @@ impl BucketWalk {
         &mut self,
         due: &mut (dyn FnMut(&DueEntry) + Send),
     ) -> Result<(), Error> {
-        self.objects(due).await?;
+        match self.keeps_versions {
+            true => self.versions(due).await?,
+            false => self.objects(due).await?,
+        }
         self.position = WalkPosition::default();
         self.uploads(due).await
     }
@@ -338,27 +417,72 @@ impl BucketWalk {
                 let page = self.actor.store.list_objects(&self.actor.cx, op).await?;
                 let rows = page.page.entries()?;
                 let Some(last) = rows.last().map(|row| row.name().to_owned()) else { break };
-                self.page(rows, due).await;
+                self.rows.take(rows.len() as f64).await;
+                let objects = rows.into_iter().filter_map(|entry| match entry {
+                    ObjectEntry::Object(row) => Some(Candidate::of_row(row)),
+                    ObjectEntry::Subdir(_) => None,
+                });
+                self.candidates(objects.collect(), due).await;
                 self.position.marker = last;
             }
         }
         Ok(())
     }
 
-    async fn page(&mut self, rows: Vec<ObjectEntry>, due: &mut (dyn FnMut(&DueEntry) + Send)) {
-        let Self { actor, concurrency, deletions, rows: pace, report, .. } = self;
-        pace.take(rows.len() as f64).await;
+    async fn versions(&mut self, due: &mut (dyn FnMut(&DueEntry) + Send)) -> Result<(), Error> {
+        for prefix in self.actor.rules.version_prefixes() {
+            if prefix < self.position.prefix {
+                continue;
+            }
+            if prefix > self.position.prefix {
+                self.position = WalkPosition { prefix, marker: String::new() };
+            }
+            let mut sequence = VersionSequence::default();
+            let mut next = Some((self.position.marker.clone(), None));
+            while let Some((key_marker, version_marker)) = next.take() {
+                // A walk that breaks off within a key continues after it.
+                self.position.marker.clone_from(&key_marker);
+                let op = ListVersions {
+                    container: self.actor.container.clone(),
+                    prefix: self.position.prefix.clone(),
+                    delimiter: String::new(),
+                    key_marker,
+                    version_marker,
+                    limit: PAGE,
+                };
+                let list = self.actor.store.list_versions(&self.actor.cx, op).await?;
+                next = list.next;
+                self.rows.take(list.entries.len() as f64).await;
+                let mut known = Vec::new();
+                for entry in list.entries {
+                    let VersionEntry::Version(version) = entry else { continue };
+                    known.extend(sequence.next(*version));
+                }
+                if next.is_none() {
+                    known.extend(sequence.finish());
+                }
+                let known = known.into_iter().map(Candidate::of_version).collect();
+                self.candidates(known, due).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Processes the candidates of a page.
+    async fn candidates(&mut self, found: Vec<Candidate>, due: &mut (dyn FnMut(&DueEntry) + Send)) {
+        let Self { actor, concurrency, deletions, report, keeps_versions, .. } = self;
+        // Versions are deleted one after the other, so that each finds what the last left of its key.
+        let concurrency = if *keeps_versions { 1 } else { *concurrency };
         let mut running = FuturesUnordered::new();
-        for row in rows {
-            let ObjectEntry::Object(row) = row else { continue };
+        for candidate in found {
             report.rows += 1;
-            let verdict = actor.verdict(&Actor::entry(&row));
+            let verdict = actor.verdict(&candidate.entry());
             match verdict {
                 LifecycleVerdict::Keep => continue,
                 LifecycleVerdict::NeedsTags => report.tag_reads += 1,
                 LifecycleVerdict::Due { .. } => {}
             }
-            if running.len() >= *concurrency
+            if running.len() >= concurrency
                 && let Some(outcome) = running.next().await
             {
                 report.count(outcome, due);
@@ -366,7 +490,7 @@ impl BucketWalk {
             if !actor.dry_run {
                 deletions.take(1.0).await;
             }
-            running.push(actor.object(row, verdict));
+            running.push(actor.candidate(candidate, verdict));
         }
         while let Some(outcome) = running.next().await {
             report.count(outcome, due);
@@ -420,6 +544,8 @@ impl WalkReport {
                 due(&entry);
                 match entry.action {
                     LifecycleAction::Expire => &mut self.expired,
+                    LifecycleAction::DeleteVersion => &mut self.versions_deleted,
+                    LifecycleAction::RemoveMarker => &mut self.markers_removed,
                     LifecycleAction::AbortUpload => &mut self.uploads_aborted,
                 }
             }
@@ -431,16 +557,19 @@ impl WalkReport {
 
     /// Entries to which a rule was, or would be, applied.
     pub fn done(&self) -> u64 {
-        self.expired + self.uploads_aborted
+        self.expired + self.versions_deleted + self.markers_removed + self.uploads_aborted
     }
 
     /// Adds the counts of another walk.
     pub(super) fn add(&mut self, other: Self) {
-        let Self { rows, tag_reads, expired, uploads_aborted, changed, locked, errors } = other;
+        let Self { rows, tag_reads, expired, versions_deleted, changed, locked, errors, .. } =
+            other;
         self.rows += rows;
         self.tag_reads += tag_reads;
         self.expired += expired;
-        self.uploads_aborted += uploads_aborted;
+        self.versions_deleted += versions_deleted;
+        self.markers_removed += other.markers_removed;
+        self.uploads_aborted += other.uploads_aborted;
         self.changed += changed;
         self.locked += locked;
         self.errors += errors;

@@ -117,13 +117,13 @@ impl WriteConditions {
         let etag = at(&self.etag_at).unwrap_or(&current.etag);
         let length = at(&self.size_at).and_then(|text| text.parse().ok()).unwrap_or(current.length);
         let stated = self.modified_at.as_ref().and_then(|name| current.get(name));
-        let modified =
-            stated.and_then(Timestamp::parse).unwrap_or(current.timestamp).seconds_ceil();
+        let time = stated.and_then(Timestamp::parse).unwrap_or(current.timestamp);
+        let modified = time.seconds_ceil();
         let holds = self.if_match.as_ref().is_none_or(|list| list.matches(etag))
             && self.if_none_match.as_ref().is_none_or(|list| !list.matches(etag))
             && self.size.is_none_or(|size| size == length)
             && self.modified.is_none_or(|second| second == modified)
-            && self.unchanged_since.is_none_or(|time| time.steps() == current.timestamp.steps());
+            && self.unchanged_since.is_none_or(|since| since.steps() == time.steps());
         if holds { Ok(()) } else { Err(Error::new(Kind::PreconditionFailed, Subject::Object)) }
     }
 }
