@@ -3,7 +3,6 @@
 A step goes on when servers die in the middle of it; it returns how many daemons were killed.
 """
 
-import shutil
 import signal
 import time
 from contextlib import suppress
@@ -11,6 +10,7 @@ from contextlib import suppress
 from . import ledger, swift_code
 from .clients import Refused
 from .etc import KINDS
+from .losses import lose
 from .waiting import wait_for_container_reports, wait_past
 
 DAEMONS = (
@@ -199,7 +199,7 @@ def databases(world):
     lost.kill("container")
     lost.servers["container"].running = None
     for path in lost.disk.glob(f"containers/{placement.partition}"):
-        shutil.rmtree(path)
+        lose(path)
     lost.start("container")
     away = world.away("account", swift.account)
     world.attempt(swift.put, world.fresh("unseen"))

@@ -3,7 +3,6 @@
 import http.client
 import os
 import random
-import shutil
 import threading
 import time
 
@@ -11,6 +10,7 @@ import pytest
 import swiftclient
 from botocore.exceptions import BotoCoreError, ClientError
 
+from apus_testing.losses import lose
 from apus_testing.saio import Saio
 from apus_testing.waiting import wait_until
 
@@ -188,7 +188,7 @@ def test_deleting_what_is_gone_already_removes_its_row(tmp_path):
     for key in ["through-s3", "through-swift"]:
         s3.put_object(Bucket=BUCKET, Key=key, Body=b"x")
     for objects in cluster.data.glob("devices/*/objects"):
-        shutil.rmtree(objects)
+        lose(objects)
     assert s3.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 2
     s3.delete_object(Bucket=BUCKET, Key="through-s3")
     with pytest.raises(swiftclient.ClientException) as gone:

@@ -1,12 +1,12 @@
 """A cluster without clients does not open unchanged databases, and still repairs lost ones."""
 
 import json
-import shutil
 import urllib.request
 
 import pytest
 
 from apus_testing.addresses import free_port
+from apus_testing.losses import lose
 from apus_testing.saio import Saio
 from apus_testing.waiting import wait_until
 
@@ -75,7 +75,7 @@ def test_passes_open_nothing_when_nothing_happened_and_a_lost_replica_comes_back
 
     found = sorted((idle.data / "devices").glob("sd*/containers/*/*/*/*.db"))
     lost = found[0].parent
-    shutil.rmtree(lost)
+    lose(lost)
     wait_until(lambda: (lost / found[0].name).exists(), "the lost database is back", 60)
     wait_until(lambda: opened_by_some_passes() == 0, "passes that open no database", 60)
 
@@ -99,5 +99,5 @@ def test_a_lost_partition_of_objects_comes_back_though_nothing_else_happened(idl
     for device in ["sd1", "sd2", "sd3", "sd4"]:
         found = sorted((idle.data / "devices" / device / "objects").glob("*/*/*/*.data"))
         if found:
-            shutil.rmtree(found[0].parents[2])
+            lose(found[0].parents[2])
             wait_until(found[0].exists, "the database is back", 60)

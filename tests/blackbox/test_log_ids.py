@@ -1,10 +1,9 @@
 """Follows one write through the logs of the proxy, object and container servers by its transaction id."""
 
-import shutil
-
 import pytest
 
 from apus_testing.addresses import free_port
+from apus_testing.losses import lose
 from apus_testing.machine import Machine
 from apus_testing.rings import make_ring
 from apus_testing.servers import KINDS, swift_client
@@ -37,7 +36,7 @@ class LoggedServers(Machine):
     def break_objects(self):
         """Puts a file in place of the directory of objects of one device."""
         directory = self.devices / DEVICES[0] / "objects"
-        shutil.rmtree(directory)
+        lose(directory)
         directory.write_text("not a directory")
 
 

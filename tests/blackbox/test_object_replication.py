@@ -4,11 +4,11 @@ import hashlib
 import itertools
 import json
 import os
-import shutil
 import time
 
 import pytest
 
+from apus_testing.losses import lose
 from apus_testing.object_nodes import ObjectNodes, timestamp
 from apus_testing.saio import Saio
 from apus_testing.waiting import wait_until
@@ -182,7 +182,7 @@ def test_an_unmounted_device_is_stood_in_for_and_never_made(nodes):
     for node in primaries:
         node.put(part, name, timestamp(NOW - 50), b"x")
     expected = lost.files()
-    shutil.rmtree(lost.device)
+    lose(lost.device)
     output = others[0].replicate()
     assert "partitions_behind: 1" in output and "failure: 1" in output, output
     assert "devices_missing: 1" in lost.replicate()
@@ -305,13 +305,13 @@ def test_two_devices_that_were_away_together_do_not_vouch_for_each_other(nodes):
     (two.device / "objects" / str(part)).rename(two.device / "away")
     assert "suspect: 2" in one.replicate(), "both others lack it now"
     assert two.object("GET", part, kept)[2] == b"never deleted"
-    shutil.rmtree(two.device / "objects" / str(part))
+    lose(two.device / "objects" / str(part))
     (two.device / "away").rename(two.device / "objects" / str(part))
     for node in [one, two, one]:
         assert "suspect: 1" in node.replicate()
         assert here.object("GET", part, gone)[0] == 404
     # A disk that was put in since then knows nothing of what was deleted.
-    shutil.rmtree(here.device)
+    lose(here.device)
     here.device.mkdir()
     assert "suspect: 0" in one.replicate()
     assert here.object("GET", part, gone)[0] == 200
@@ -358,7 +358,7 @@ def test_with_a_cluster_key_everything_that_is_sent_is_signed(nodes):
         for size, name in enumerate(names):
             node.put(part, name, timestamp(NOW - 50), os.urandom(1) * 10 ** (size % 7))
     expected = handoff.files()
-    shutil.rmtree(primaries[0].device / "objects")
+    lose(primaries[0].device / "objects")
     for node in nodes:
         node.stop_server()
         path = node.etc / "swift.conf"
@@ -388,7 +388,7 @@ def test_servers_and_daemon_of_one_process_replicate_without_sockets(tmp_path):
 
     before = files()
     assert len(before) > 5
-    shutil.rmtree(data / "devices/sd2/objects")
+    lose(data / "devices/sd2/objects")
     conf = data / "etc/object-server.conf"
     conf.write_text(conf.read_text() + "[object-replicator]\ninterval = 1\n")
     cluster = Saio(data).start()

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import subprocess
 import sys
 import urllib.request
@@ -16,6 +15,7 @@ from swift.common.swob import Request
 from apus_testing import databases, object_nodes
 from apus_testing.addresses import free_port
 from apus_testing.executables import APUS
+from apus_testing.losses import lose
 from apus_testing.servers import KINDS, Servers
 from apus_testing.waiting import wait_until
 
@@ -406,7 +406,7 @@ def test_rows_that_a_replica_lacks_are_counted_once_until_it_has_them(database_n
     a.replicate(kind)
     b.replicate(kind)
     assert output(handoff) == [0, 41, 0, 1]
-    shutil.rmtree(c.file(*names).parent)
+    lose(c.file(*names).parent)
     c.start(kind)
     assert output(*everybody) == [41, 0, 1, 0]
     assert output(*everybody) == [0, 0, 0, 0]

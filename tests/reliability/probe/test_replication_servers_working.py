@@ -1,12 +1,12 @@
 """A node that lost its files (Swift's `test_replication_servers_working`)."""
 
 import re
-import shutil
 from io import BytesIO
 
 import pytest
 
 from apus_testing import devices
+from apus_testing.losses import lose
 
 NOT_DATA = re.compile(r"(hashes\.(pkl|invalid)|\.?lock(-.+)?|.*\.pending|.*\.db-(wal|shm)|apus-.*)$")
 
@@ -50,7 +50,7 @@ def test_a_wiped_node_is_filled_and_missing_files_are_found_by_their_hashes(clus
     suffixes = [path for path in node.disk.glob("objects/*/*") if path.is_dir()]
     files = object_files(node.disk)
     for suffix in suffixes:
-        shutil.rmtree(suffix)
+        lose(suffix)
     cluster.once("object-replicator")
     assert object_files(node.disk) <= files
     # … until the hashes are computed again.
