@@ -70,7 +70,7 @@ secret_key = admin
 
 
 # Seconds of a day of lifecycle rules. Tests wait a few of them.
-LIFECYCLE_DAY_SECONDS = 10
+LIFECYCLE_DAY_SECONDS = 4
 LIFECYCLE = f"[container-lifecycle]\ninterval = 1\nseconds_per_day = {LIFECYCLE_DAY_SECONDS}\n"
 
 
