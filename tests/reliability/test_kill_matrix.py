@@ -79,6 +79,22 @@ def drive_into(world, point, places, everywhere):
     return 0
 
 
+ATTEMPTS = 3
+
+
+def drive_all_into(world, point, places):
+    """As `drive_into` with all processes armed, and with new processes when nothing died.
+
+    Some points depend on the load. The committer, for example, stops making groups for a while when a sync was slow.
+    """
+    for _ in range(ATTEMPTS):
+        if died := drive_into(world, point, places, everywhere=True):
+            return died
+        world.cluster.kill()
+        world.cluster.start()
+    return 0
+
+
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_a_kill_at_each_point_loses_nothing(traced, number):
     """In the first round all processes of a role have the point armed, in the others one that is drawn."""
@@ -87,7 +103,7 @@ def test_a_kill_at_each_point_loses_nothing(traced, number):
         world = StepCluster(cluster, seed + number)
         for point in filter(traced.__contains__, chosen(seed)):
             began = time.monotonic()
-            died = drive_into(world, point, traced[point], everywhere=number == 0)
+            died = drive_into(world, point, traced[point], False) if number else drive_all_into(world, point, traced[point])
             kills += died
             print(f"{point}: {died} died, {time.monotonic() - began:.1f} s", flush=True)
             if not died and number == 0:
