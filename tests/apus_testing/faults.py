@@ -27,6 +27,11 @@ class Faults:
         temporary.write_text("".join(f"{line}\n" for line in lines))
         temporary.rename(self.file(process))
 
+    def add(self, process, line):
+        """Adds a line to what is armed. Of two lines for one point the earlier one counts."""
+        path = self.file(process)
+        self.arm(process, *(path.read_text().splitlines() if path.exists() else []), line)
+
     def disarm(self, *processes):
         for process in processes or [path.name for path in self.folder.iterdir()]:
             self.file(process).unlink(missing_ok=True)

@@ -115,7 +115,9 @@ MANY_AT_ONCE_SECONDS = 0.5
 
 
 def many_at_once(world):
-    """Enough for the committer to make groups."""
+    """Enough for the committer to make groups, since the syncs of single files are slow."""
+    for process in world.processes("object-server"):
+        world.cluster.faults.add(process, "file.sync.done pause:30")
     writers = [ledger.Writer(world.cluster, world.ledger, world.bucket, 100 + n, world.made, sizes=(100,)) for n in range(16)]
     world.made += 1
     for writer in writers:
