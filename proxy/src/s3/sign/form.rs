@@ -3,13 +3,9 @@
 //! The signature covers the policy, and the policy the form. As for presigned URLs, version 2 is always
 //! accepted: AWS's SDK for Python makes such forms by default.
 
-use std::time::{Duration, SystemTime};
-
 use apus_store::access::Identity;
-use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
-use subtle::ConstantTimeEq;
 
-use super::v4::{Carrier, NO_SECRET, check_scope, credential};
+use super::v4::{Carrier, check_scope, credential, verify_text};
 use super::{time, v2};
 use crate::deps::ProxyDeps;
 use crate::s3::error::{Code, Result, S3Error};
@@ -61,22 +57,6 @@ fn verify_v4(deps: &ProxyDeps, fields: &FormFields, policy: &str) -> Result<Form
     })?;
     let credential = credential(scope, Carrier::Form)?;
     check_scope(&credential, date, &deps.config.region, Carrier::Form)?;
-    let user = deps.auth.s3_user(credential.access_key);
-    let secret = user.as_ref().map_or(NO_SECRET, |(secret, ..)| secret);
-    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    let key = generate_signing_key(secret, at, credential.region, credential.service);
-    let expected = calculate_signature(&key, policy.as_bytes());
-    let equal = bool::from(expected.as_bytes().ct_eq(signature.as_bytes()));
-    let Some((_, identity, account)) = user else {
-        return Err(
-            S3Error::new(Code::InvalidAccessKeyId).with("AWSAccessKeyId", credential.access_key)
-        );
-    };
-    if !equal {
-        return Err(S3Error::new(Code::SignatureDoesNotMatch)
-            .with("AWSAccessKeyId", credential.access_key)
-            .with("StringToSign", policy)
-            .with("SignatureProvided", signature));
-    }
-    Ok(FormSigner { identity, account: account.to_owned() })
+    let signed = verify_text(deps, &credential, seconds, policy, signature)?;
+    Ok(FormSigner { identity: signed.identity, account: signed.account })
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use apus_daemon::http::header;
+use apus_store::access::Identity;
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 use http::{HeaderMap, request};
 use subtle::ConstantTimeEq;
@@ -17,13 +18,13 @@ use crate::s3::error::{Code, Result, S3Error};
 /// Longest lifetime of a presigned URL in seconds: seven days.
 const EXPIRES_MAX: u64 = 604_800;
 /// Replaces the secret of an unknown key, so that the verification takes the same time.
-pub(super) const NO_SECRET: &str = "no such access key";
+const NO_SECRET: &str = "no such access key";
 
 pub(super) struct Credential<'a> {
-    pub(super) access_key: &'a str,
+    access_key: &'a str,
     date: &'a str,
-    pub(super) region: &'a str,
-    pub(super) service: &'a str,
+    region: &'a str,
+    service: &'a str,
 }
 
 impl Credential<'_> {
@@ -166,21 +167,31 @@ fn header_missing(name: &str) -> S3Error {
         .with("HeaderMissing", name)
 }
 
-fn verify(
+/// A signature that was verified, and the user whose secret made it.
+pub(super) struct VerifiedSignature<K> {
+    pub(super) identity: Identity,
+    pub(super) account: String,
+    /// Signing key of the credential's scope.
+    key: K,
+    /// The signature in hex.
+    signature: String,
+}
+
+/// Verifies the signature of a text: the only place that compares signatures of version 4.
+/// `seconds` since 1970 is when it was signed.
+///
+/// # Errors
+/// `InvalidAccessKeyId`, `SignatureDoesNotMatch`.
+pub(super) fn verify_text(
     deps: &ProxyDeps,
-    head: &request::Parts,
-    claim: &SignatureClaim<'_>,
-    time: u64,
-) -> Result<Signed> {
-    let SignatureClaim { credential, date, signed, signature, payload_hash, carrier } = claim;
-    check_scope(credential, date, &deps.config.region, *carrier)?;
+    credential: &Credential<'_>,
+    seconds: u64,
+    to_sign: &str,
+    signature: &str,
+) -> Result<VerifiedSignature<impl AsRef<[u8]> + use<>>> {
     let user = deps.auth.s3_user(credential.access_key);
     let secret = user.as_ref().map_or(NO_SECRET, |(secret, ..)| secret);
-    let canonical = canonical::request(head, signed, payload_hash)
-        .map_err(|HeaderMissing(name)| header_missing(name))?;
-    let scope = credential.scope();
-    let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", sha256(&canonical));
-    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(time);
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
     let key = generate_signing_key(secret, at, credential.region, credential.service);
     let expected = calculate_signature(&key, to_sign.as_bytes());
     let equal = bool::from(expected.as_bytes().ct_eq(signature.as_bytes()));
@@ -193,18 +204,41 @@ fn verify(
         return Err(S3Error::new(Code::SignatureDoesNotMatch)
             .with("AWSAccessKeyId", credential.access_key)
             .with("StringToSign", to_sign)
-            .with("SignatureProvided", *signature)
-            .with("CanonicalRequest", String::from_utf8_lossy(&canonical)));
+            .with("SignatureProvided", signature));
     }
+    Ok(VerifiedSignature { identity, account: account.to_owned(), key, signature: expected })
+}
+
+fn verify(
+    deps: &ProxyDeps,
+    head: &request::Parts,
+    claim: &SignatureClaim<'_>,
+    time: u64,
+) -> Result<Signed> {
+    let SignatureClaim { credential, date, signed, signature, payload_hash, carrier } = claim;
+    check_scope(credential, date, &deps.config.region, *carrier)?;
+    let canonical = canonical::request(head, signed, payload_hash)
+        .map_err(|HeaderMissing(name)| header_missing(name))?;
+    let scope = credential.scope();
+    let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", sha256(&canonical));
+    let VerifiedSignature { identity, account, key, signature } =
+        verify_text(deps, credential, time, &to_sign, signature).map_err(|error| {
+            match error.code {
+                Code::SignatureDoesNotMatch => {
+                    error.with("CanonicalRequest", String::from_utf8_lossy(&canonical))
+                }
+                _ => error,
+            }
+        })?;
     let payload = match payload_kind(payload_hash)? {
         Some((signed_chunks, trailer)) => Payload::Chunked {
-            seed: signed_chunks.then(|| Seed::new(key.as_ref(), date, scope, expected)),
+            seed: signed_chunks.then(|| Seed::new(key.as_ref(), date, scope, signature)),
             trailer,
         },
         None if *payload_hash == "UNSIGNED-PAYLOAD" => Payload::Unsigned,
         None => Payload::Sha256(payload_hash.to_ascii_lowercase()),
     };
-    Ok(Signed { identity, account: account.to_owned(), payload })
+    Ok(Signed { identity, account, payload })
 }
 
 /// The time of a request, as signed and in seconds since 1970.
