@@ -7,6 +7,8 @@ import pytest
 import swiftclient
 from botocore.exceptions import ClientError
 
+from apus_testing.waiting import wait_until
+
 UTC = datetime.UTC
 
 
@@ -94,8 +96,7 @@ def test_retention_ends_with_time_and_compliance_only_so(s3, locked):
     marker = s3.delete_object(Bucket=locked, Key="k")
     assert marker["DeleteMarker"]
     assert remove(s3, locked, marker["VersionId"]) is None
-    time.sleep(5)
-    assert remove(s3, locked, version) is None
+    wait_until(lambda: remove(s3, locked, version) is None, "the version is still locked", 60, 0.5)
     assert code(s3.head_object, Bucket=locked, Key="k", VersionId=version) is not None
 
 
