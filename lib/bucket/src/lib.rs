@@ -4,9 +4,12 @@
 //! and daemons apply the rules.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+pub mod acl;
 pub mod cors;
 pub mod lifecycle;
 pub mod object_lock;
+pub mod ownership;
+pub mod public_access;
 pub mod stored;
 pub mod tag_query;
 pub mod tagging;

@@ -36,6 +36,10 @@ pub enum ConfigKind {
     Notification,
     /// Whether versions can be locked, and for how long by default.
     ObjectLock,
+    /// The owner of objects that others write.
+    Ownership,
+    /// Settings that block public access.
+    PublicAccess,
     /// Tags.
     Tagging,
     /// Hosting of a web site.
@@ -44,11 +48,13 @@ pub enum ConfigKind {
 
 impl ConfigKind {
     /// All kinds.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Cors,
         Self::Lifecycle,
         Self::Notification,
         Self::ObjectLock,
+        Self::Ownership,
+        Self::PublicAccess,
         Self::Tagging,
         Self::Website,
     ];
@@ -60,6 +66,8 @@ impl ConfigKind {
             Self::Lifecycle => "X-Container-Sysmeta-Apus-S3-Lifecycle",
             Self::Notification => "X-Container-Sysmeta-Apus-S3-Notification",
             Self::ObjectLock => "X-Container-Sysmeta-Apus-S3-Object-Lock",
+            Self::Ownership => "X-Container-Sysmeta-Apus-S3-Ownership",
+            Self::PublicAccess => "X-Container-Sysmeta-Apus-S3-Public-Access",
             Self::Tagging => "X-Container-Sysmeta-Apus-S3-Tagging",
             Self::Website => "X-Container-Sysmeta-Apus-S3-Website",
         }
@@ -111,7 +119,7 @@ fn caused(
 }
 
 /// JSON in printable ASCII, as a header's value can have it.
-fn ascii_json(config: &impl Serialize) -> Result<String, ConfigError> {
+pub(crate) fn ascii_json(config: &impl Serialize) -> Result<String, ConfigError> {
     let json = serde_json::to_string(config)?;
     if json.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return Ok(json);
