@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The dependencies between crates (docs/architecture.md), which go one way only.
-const EDGES: [(&str, &[&str]); 23] = [
+const EDGES: [(&str, &[&str]); 24] = [
     ("options", &[]),
     ("cluster", &["options"]),
     ("bucket", &["cluster"]),
+    ("policy", &[]),
     ("fault", &[]),
     ("disk", &["fault"]),
     ("daemon", &["fault", "options"]),
@@ -16,14 +17,14 @@ const EDGES: [(&str, &[&str]); 23] = [
     ("wire", &["cluster", "daemon", "fault", "ring"]),
     ("membership", &["cluster", "daemon"]),
     ("broker", &["cluster", "daemon", "disk", "fault", "options", "ring", "wire"]),
-    ("store", &["bucket", "cluster", "daemon", "fault", "ring", "wire"]),
+    ("store", &["bucket", "cluster", "daemon", "fault", "policy", "ring", "wire"]),
     ("account", &["broker", "bucket", "cluster", "daemon", "fault", "options", "ring", "wire"]),
     (
         "container",
         &["broker", "bucket", "cluster", "daemon", "fault", "options", "ring", "store", "wire"],
     ),
     ("object", &["cluster", "daemon", "disk", "fault", "options", "ring", "store", "wire"]),
-    ("proxy", &["bucket", "cluster", "daemon", "options", "store"]),
+    ("proxy", &["bucket", "cluster", "daemon", "options", "policy", "store"]),
     (
         "node",
         &[

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use apus_cluster::PolicyIndex;
+use apus_policy::Permission;
 
-use crate::access::Identity;
+use crate::access::{Identity, RequestFacts};
 
 /// The authority under which an operation runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,9 +42,20 @@ pub struct Context {
     pub policy: Option<PolicyIndex>,
     /// Whether GET, HEAD and POST find objects that have expired and are not deleted yet.
     pub open_expired: bool,
+    /// The permission that the operations of this request need, where it is not the one that they
+    /// usually need: a configuration of a bucket is read with its metadata.
+    pub permission: Option<Permission>,
+    /// The request, for conditions of policies.
+    pub facts: Option<Arc<dyn RequestFacts>>,
 }
 
 impl Context {
+    /// The context of a client's request, with Swift's consistency.
+    pub fn client(identity: Identity, trans_id: impl Into<Arc<str>>) -> Self {
+        let system = Self::system("", trans_id);
+        Self { identity: Arc::new(identity), authority: Authority::Caller, ..system }
+    }
+
     /// The context of a daemon, whose work no client asked for.
     pub fn system(source: &'static str, trans_id: impl Into<Arc<str>>) -> Self {
         Self {
@@ -53,7 +65,20 @@ impl Context {
             consistency: Consistency::Eventual,
             policy: None,
             open_expired: false,
+            permission: None,
+            facts: None,
         }
+    }
+
+    /// The same request, whose operations need this permission.
+    #[must_use]
+    pub fn with_permission(&self, permission: Permission) -> Self {
+        Self { permission: Some(permission), ..self.clone() }
+    }
+
+    /// The permission that an operation of this request needs, where it is usually `usual`.
+    pub fn needs(&self, usual: Permission) -> Permission {
+        self.permission.unwrap_or(usual)
     }
 
     /// The same request for objects in one policy, whatever the policy of their container is.

@@ -15,9 +15,9 @@ use apus_cluster::listing::{ListQuery, ObjectEntry};
 use apus_cluster::{
     AccountName, ContainerName, ContainerPath, Metadata, ObjectName, ObjectPath, Timestamp, percent,
 };
+use apus_policy::Permission;
 use futures_util::{FutureExt, StreamExt, stream};
 
-use crate::access::Action;
 use crate::body::LateMetadata;
 use crate::context::Context;
 use crate::operation::*;
@@ -254,7 +254,7 @@ pub(crate) async fn pin<'a>(
         let hidden = ContainerPath::new(account.clone(), container);
         let Some((upload, _)) = UploadPath::of_part(&hidden, object) else { continue };
         if readable.as_ref().is_none_or(|(container, _)| *container != hidden) {
-            let read = Authorize { action: Action::ReadObject, container: hidden.clone() };
+            let read = Authorize::container(Permission::GetObject, hidden.clone());
             readable = Some((hidden, store.authorize(cx, read).await.is_ok()));
         }
         // Without that right the manifest is refused when its segments are checked.

@@ -1,6 +1,7 @@
 //! Authorization as in Swift's tempauth, which denies everything unknown.
 
-use apus_store::access::{Action, Authorizer, Decision, Identity, Lists, Target};
+use apus_cluster::AccountName;
+use apus_store::access::{AccessRequest, Action, Authorizer, Decision, Identity, Lists};
 
 use super::account_acl::AccountAcl;
 use super::acl::Acl;
@@ -22,57 +23,78 @@ fn is_read(action: Action) -> bool {
     matches!(action, Action::ReadAccount | Action::ReadContainer | Action::ReadObject)
 }
 
+fn in_group(identity: &Identity, group: &str) -> bool {
+    identity.groups.iter().any(|own| own == group)
+}
+
+impl Rules {
+    /// Whether accounts of this name are ours to decide about.
+    fn is_ours(&self, account: &AccountName) -> bool {
+        let name = account.as_str();
+        name.starts_with(&self.reseller_prefix)
+            && name != self.reseller_prefix
+            && !account.is_internal()
+    }
+}
+
+/// The rights that a caller has in an account, whatever its containers allow.
+fn rights_in_account(
+    identity: &Identity,
+    action: Action,
+    account: &str,
+    list: &str,
+) -> Option<Decision> {
+    if in_group(identity, ".reseller_admin") {
+        return Some(Decision::Allow { owner: true });
+    }
+    if in_group(identity, ".reseller_reader") && is_read(action) {
+        return Some(Decision::Allow { owner: false });
+    }
+    if in_group(identity, account) && action != Action::ManageAccount {
+        return Some(Decision::Allow { owner: true });
+    }
+    if list.is_empty() {
+        return None;
+    }
+    let acl = AccountAcl::stored(list);
+    let listed = |list: &[String]| AccountAcl::names(list, &identity.groups);
+    if listed(&acl.admin) && action != Action::ManageAccount {
+        return Some(Decision::Allow { owner: true });
+    }
+    let on_account = matches!(action, Action::WriteAccount | Action::ManageAccount);
+    if listed(&acl.read_write) && !on_account {
+        return Some(Decision::Allow { owner: false });
+    }
+    (listed(&acl.read_only) && is_read(action)).then_some(Decision::Allow { owner: false })
+}
+
+/// Whether a container's access lists grant an action.
+fn is_listed(identity: &Identity, action: Action, lists: &Lists) -> bool {
+    let list = match action {
+        Action::ReadContainer | Action::ReadObject => Acl::parse(&lists.read),
+        Action::WriteObject => Acl::parse(&lists.write),
+        Action::ReadAccount
+        | Action::WriteAccount
+        | Action::ManageAccount
+        | Action::WriteContainer => return false,
+    };
+    let listing_allowed = action == Action::ReadObject || list.listings;
+    (is_read(action) && listing_allowed && list.allows_referrer(identity.referrer.as_deref()))
+        || list.groups.iter().any(|group| in_group(identity, group))
+}
+
 impl Authorizer for Rules {
-    fn decide(
-        &self,
-        identity: &Identity,
-        action: Action,
-        target: &Target,
-        lists: &Lists,
-    ) -> Decision {
-        let account = target.account.as_str();
-        let is_ours = account.starts_with(&self.reseller_prefix) && account != self.reseller_prefix;
-        if !is_ours || target.account.is_internal() {
+    fn decide(&self, request: &AccessRequest<'_>) -> Decision {
+        let AccessRequest { identity, target, lists, .. } = *request;
+        if !self.is_ours(&target.account) {
             return Decision::Deny;
         }
-        let in_group = |group: &str| identity.groups.iter().any(|own| own == group);
-        if in_group(".reseller_admin") {
-            return Decision::Allow { owner: true };
+        let action = Action::of(request.permission);
+        let account = target.account.as_str();
+        if let Some(decision) = rights_in_account(identity, action, account, &lists.account) {
+            return decision;
         }
-        if in_group(".reseller_reader") && is_read(action) {
-            return Decision::Allow { owner: false };
-        }
-        if in_group(account) && action != Action::ManageAccount {
-            return Decision::Allow { owner: true };
-        }
-        if !lists.account.is_empty() {
-            let acl = AccountAcl::stored(&lists.account);
-            let listed = |list: &[String]| AccountAcl::names(list, &identity.groups);
-            if listed(&acl.admin) && action != Action::ManageAccount {
-                return Decision::Allow { owner: true };
-            }
-            let on_account = matches!(action, Action::WriteAccount | Action::ManageAccount);
-            if listed(&acl.read_write) && !on_account {
-                return Decision::Allow { owner: false };
-            }
-            if listed(&acl.read_only) && is_read(action) {
-                return Decision::Allow { owner: false };
-            }
-        }
-        let list = match action {
-            Action::ReadContainer | Action::ReadObject => Acl::parse(&lists.read),
-            Action::WriteObject => Acl::parse(&lists.write),
-            Action::ReadAccount
-            | Action::WriteAccount
-            | Action::ManageAccount
-            | Action::WriteContainer => return Decision::Deny,
-        };
-        let listing_allowed = action == Action::ReadObject || list.listings;
-        if is_read(action) && listing_allowed && list.allows_referrer(identity.referrer.as_deref())
-        {
-            return Decision::Allow { owner: false };
-        }
-        if list.groups.iter().any(|group| in_group(group)) {
+        if is_listed(identity, action, lists) {
             return Decision::Allow { owner: false };
         }
         Decision::Deny
@@ -82,56 +104,79 @@ impl Authorizer for Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use apus_cluster::{AccountName, ContainerName};
+    use apus_cluster::ContainerName;
+    use apus_policy::Permission;
+    use apus_store::access::{ObjectFacts, Target};
 
-    fn decide(groups: &[&str], action: Action, read: &str, write: &str) -> Decision {
+    const ALLOW: Decision = Decision::Allow { owner: false };
+
+    fn ask(
+        rules: &Rules,
+        identity: &Identity,
+        permission: Permission,
+        target: &Target,
+        lists: &Lists,
+    ) -> Decision {
+        rules.decide(&AccessRequest {
+            identity,
+            permission,
+            target,
+            lists,
+            bucket: None,
+            object: ObjectFacts::Unread,
+            facts: None,
+        })
+    }
+
+    fn decide(groups: &[&str], permission: Permission, read: &str, write: &str) -> Decision {
         let identity = Identity {
             user: groups.first().map(|group| (*group).to_owned()),
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-            referrer: None,
+            ..Identity::default()
         };
         let target = Target {
-            account: AccountName::parse("AUTH_test").unwrap(),
             container: Some(ContainerName::parse("c").unwrap()),
+            ..Target::account(AccountName::parse("AUTH_test").unwrap())
         };
         let lists = Lists { read: read.into(), write: write.into(), account: String::new() };
-        Rules::new("AUTH_").decide(&identity, action, &target, &lists)
+        ask(&Rules::new("AUTH_"), &identity, permission, &target, &lists)
     }
 
     #[test]
     fn owners_have_all_rights_except_to_manage_accounts() {
         let owner = ["test", "test:tester", "AUTH_test"];
-        assert_eq!(decide(&owner, Action::WriteContainer, "", ""), Decision::Allow { owner: true });
-        assert_eq!(decide(&owner, Action::ManageAccount, "", ""), Decision::Deny);
+        assert_eq!(
+            decide(&owner, Permission::PutBucketMetadata, "", ""),
+            Decision::Allow { owner: true }
+        );
+        assert_eq!(decide(&owner, Permission::ManageAccount, "", ""), Decision::Deny);
     }
 
     #[test]
     fn lists_grant_exactly_the_rights_they_name() {
         let other = ["test2", "test2:tester2"];
-        let allow = Decision::Allow { owner: false };
-        assert_eq!(decide(&other, Action::ReadObject, "", ""), Decision::Deny);
-        assert_eq!(decide(&other, Action::ReadObject, "test2", ""), allow);
-        assert_eq!(decide(&other, Action::WriteObject, "test2", ""), Decision::Deny);
-        assert_eq!(decide(&other, Action::WriteObject, "", "test2:tester2"), allow);
-        assert_eq!(decide(&other, Action::WriteContainer, "test2", "test2"), Decision::Deny);
-        assert_eq!(decide(&[], Action::ReadObject, ".r:*", ""), allow);
-        assert_eq!(decide(&[], Action::ReadContainer, ".r:*", ""), Decision::Deny);
-        assert_eq!(decide(&[], Action::ReadContainer, ".r:*,.rlistings", ""), allow);
-        assert_eq!(decide(&[], Action::WriteObject, ".r:*", ".r:*"), Decision::Deny);
+        assert_eq!(decide(&other, Permission::GetObject, "", ""), Decision::Deny);
+        assert_eq!(decide(&other, Permission::GetObject, "test2", ""), ALLOW);
+        assert_eq!(decide(&other, Permission::PutObject, "test2", ""), Decision::Deny);
+        assert_eq!(decide(&other, Permission::PutObject, "", "test2:tester2"), ALLOW);
+        assert_eq!(decide(&other, Permission::PutBucketMetadata, "test2", "test2"), Decision::Deny);
+        assert_eq!(decide(&[], Permission::GetObject, ".r:*", ""), ALLOW);
+        assert_eq!(decide(&[], Permission::ListBucket, ".r:*", ""), Decision::Deny);
+        assert_eq!(decide(&[], Permission::ListBucket, ".r:*,.rlistings", ""), ALLOW);
+        assert_eq!(decide(&[], Permission::PutObject, ".r:*", ".r:*"), Decision::Deny);
     }
 
     #[test]
     fn words_of_administrators_grant_nothing_in_other_accounts() {
         let admin = ["test2", "test2:tester2", "AUTH_test2", ".admin"];
         for word in [".admin", "%2Eadmin", ".rlistings", ".r", "."] {
-            for action in [Action::ReadObject, Action::ReadContainer, Action::WriteObject] {
+            for action in [Permission::GetObject, Permission::ListBucket, Permission::PutObject] {
                 assert_eq!(decide(&admin, action, word, word), Decision::Deny, "{word} {action:?}");
             }
         }
         let reader = ["ops", "ops:reader", ".reseller_reader"];
-        let allow = Decision::Allow { owner: false };
-        assert_eq!(decide(&reader, Action::ReadObject, "", ""), allow);
-        assert_eq!(decide(&reader, Action::WriteObject, "", ""), Decision::Deny);
+        assert_eq!(decide(&reader, Permission::GetObject, "", ""), ALLOW);
+        assert_eq!(decide(&reader, Permission::PutObject, "", ""), Decision::Deny);
     }
 
     #[test]
@@ -140,12 +185,12 @@ mod tests {
             let identity = Identity {
                 user: Some("x".to_owned()),
                 groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-                referrer: None,
+                ..Identity::default()
             };
-            let target =
-                Target { account: AccountName::parse("AUTH_test").unwrap(), container: None };
+            let target = Target::account(AccountName::parse("AUTH_test").unwrap());
             let lists = Lists { account: account.to_owned(), ..Lists::default() };
-            Rules::new("AUTH_").decide(&identity, Action::WriteAccount, &target, &lists)
+            let rules = Rules::new("AUTH_");
+            ask(&rules, &identity, Permission::PutAccountMetadata, &target, &lists)
         };
         let admin = Decision::Allow { owner: true };
         assert_eq!(decide(&["test2", "test2:u"], r#"{"admin":["test2:u"]}"#), admin);
@@ -158,12 +203,11 @@ mod tests {
         let identity = Identity {
             user: Some("ops:admin".to_owned()),
             groups: vec![".reseller_admin".to_owned()],
-            referrer: None,
+            ..Identity::default()
         };
-        let account = AccountName::parse(".expiring_objects").unwrap();
-        let target = Target { account, container: None };
-        let decided =
-            Rules::new("").decide(&identity, Action::ReadAccount, &target, &Lists::default());
+        let target = Target::account(AccountName::parse(".expiring_objects").unwrap());
+        let (rules, lists) = (Rules::new(""), Lists::default());
+        let decided = ask(&rules, &identity, Permission::ListAllMyBuckets, &target, &lists);
         assert_eq!(decided, Decision::Deny);
     }
 }

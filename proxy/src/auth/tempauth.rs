@@ -243,7 +243,12 @@ impl TempAuth {
     }
 
     fn identity(name: &str, user: &User) -> Identity {
-        Identity { user: Some(name.to_owned()), groups: user.groups.clone(), referrer: None }
+        Identity {
+            user: Some(name.to_owned()),
+            account: AccountName::parse(&user.account).ok(),
+            groups: user.groups.clone(),
+            referrer: None,
+        }
     }
 
     /// Verifies a user's key. `base` is the cluster's URL, such as `http://127.0.0.1:8080`.

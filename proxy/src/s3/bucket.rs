@@ -4,8 +4,8 @@ use apus_cluster::constraints::LISTING_PAGE_MAX;
 use apus_cluster::listing::{ContainerEntry, ContainerRow, ListQuery};
 use apus_cluster::{ContainerName, ContainerPath};
 use apus_daemon::http::{set, status};
+use apus_policy::Permission;
 use apus_store::Kind;
-use apus_store::access::Action;
 use apus_store::body::collect;
 use apus_store::operation::{
     Authorize, DeleteContainer, HeadContainer, HeadObject, ListContainers, PutContainer, Versioning,
@@ -161,7 +161,7 @@ pub(super) async fn create(deps: &ProxyDeps, request: S3Request) -> Result<Reply
     let lock = bucket_lock::of_new_bucket(&request.head.headers)?;
     let name = request.bucket().to_owned();
     // Rights come before the document.
-    let authorize = Authorize { action: Action::WriteContainer, container: container.clone() };
+    let authorize = Authorize::container(Permission::CreateBucket, container.clone());
     match deps.store.authorize(&request.cx, authorize).await {
         Err(error) if error.kind != Kind::NotFound => return Err(error.into()),
         _ => {}

@@ -6,8 +6,8 @@
 use apus_bucket::{ConfigError, ConfigKind, stored};
 use apus_cluster::ContainerPath;
 use apus_daemon::http::status;
+use apus_policy::Permission;
 use apus_store::Context;
-use apus_store::access::Action;
 use apus_store::body::collect;
 use apus_store::operation::{Authorize, ContainerHead, HeadContainer, PostContainer};
 use http::{HeaderMap, StatusCode};
@@ -74,14 +74,23 @@ pub(super) fn of<T: BucketDocument>(head: &ContainerHead) -> Result<Option<T>> {
     Ok(stored::load(T::KIND, &head.headers)?)
 }
 
-/// The metadata of the bucket, for callers who may change it.
+/// Checks the permission that the operation needs.
+pub(super) async fn authorize(
+    deps: &ProxyDeps,
+    cx: &Context,
+    container: &ContainerPath,
+) -> Result<()> {
+    let permission = cx.needs(Permission::PutBucketMetadata);
+    Ok(deps.store.authorize(cx, Authorize::container(permission, container.clone())).await?)
+}
+
+/// The metadata of the bucket, for callers with the permission of the operation.
 async fn owners_head(
     deps: &ProxyDeps,
     cx: &Context,
     container: ContainerPath,
 ) -> Result<ContainerHead> {
-    let authorize = Authorize { action: Action::WriteContainer, container: container.clone() };
-    deps.store.authorize(cx, authorize).await?;
+    authorize(deps, cx, &container).await?;
     Ok(deps.store.head_container(cx, HeadContainer { container }).await?)
 }
 
@@ -102,8 +111,7 @@ pub(super) async fn get<T: BucketDocument>(deps: &ProxyDeps, request: S3Request)
 pub(super) async fn put<T: BucketDocument>(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let container = request.container()?;
     // Rights come before the document.
-    let authorize = Authorize { action: Action::WriteContainer, container: container.clone() };
-    deps.store.authorize(&request.cx, authorize).await?;
+    authorize(deps, &request.cx, &container).await?;
     let S3Request { cx, head, body, payload, .. } = request;
     let verified = verified_body(deps, payload, &head.headers, body)?;
     let mut config = T::parse(&collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?)?;

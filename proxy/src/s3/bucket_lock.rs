@@ -5,8 +5,7 @@ use apus_bucket::object_lock::{
 };
 use apus_bucket::{ConfigKind, stored};
 use apus_cluster::Metadata;
-use apus_store::access::Action;
-use apus_store::operation::{Authorize, HeadContainer, Versioning};
+use apus_store::operation::{HeadContainer, Versioning};
 use http::HeaderMap;
 
 use super::bucket_config::{self, BucketDocument};
@@ -106,9 +105,8 @@ pub(super) fn of_new_bucket(headers: &HeaderMap) -> Result<Option<Metadata>> {
 /// Sets the configuration of a bucket that keeps versions.
 pub(super) async fn put(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let container = request.container()?;
-    let authorize = Authorize { action: Action::WriteContainer, container: container.clone() };
     let cx = request.cx.clone();
-    deps.store.authorize(&cx, authorize).await?;
+    bucket_config::authorize(deps, &cx, &container).await?;
     let op = HeadContainer { container };
     let head = deps.store.head_container(&cx, op).await?;
     if head.versioning() != Some(Versioning::Enabled) {

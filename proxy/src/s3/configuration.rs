@@ -1,10 +1,10 @@
 //! `GET` and `DELETE` of configurations that are never set here.
 
 use apus_daemon::http::status;
-use apus_store::access::Action;
-use apus_store::operation::{Authorize, HeadContainer, HeadObject};
+use apus_store::operation::{HeadContainer, HeadObject};
 use http::StatusCode;
 
+use super::bucket_config;
 use super::error::{Code, Result, S3Error};
 use super::request::S3Request;
 use super::unset::{Unset, UnsetResponse};
@@ -67,9 +67,7 @@ fn render(request: &S3Request, unset: &Unset) -> Result<Reply> {
 /// Responds to the DELETE of a configuration: if the caller has the right, there is nothing to delete.
 pub(super) async fn delete(deps: &ProxyDeps, request: S3Request, unset: &Unset) -> Result<Reply> {
     let object = object(&request)?;
-    let action = if object.is_some() { Action::WriteObject } else { Action::WriteContainer };
-    let authorize = Authorize { action, container: request.container()? };
-    deps.store.authorize(&request.cx, authorize).await?;
+    bucket_config::authorize(deps, &request.cx, &request.container()?).await?;
     if let Some(object) = object {
         deps.store.head_object(&request.cx, object).await?;
     }

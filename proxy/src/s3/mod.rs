@@ -45,6 +45,7 @@ use apus_bucket::website::Website;
 use apus_cluster::AccountName;
 use apus_daemon::Body;
 use apus_daemon::http::{header, set};
+use apus_store::Context;
 use apus_store::access::Identity;
 use http::{Method, Request};
 
@@ -196,7 +197,8 @@ impl S3 {
         let operation = route::operation(&head.method, resource, &query, &head.headers)?;
         let identity =
             Identity { referrer: header(&head.headers, "referer").map(str::to_owned), ..identity };
-        let cx = request::context(trans_id, identity);
+        let permission = operation.permission(resource);
+        let cx = Context { permission, ..request::context(trans_id, identity) };
         let request =
             S3Request { operation, head, body, payload, query, account, bucket, key, cx, owner };
         request.check_owner()?;

@@ -1,5 +1,8 @@
 //! The S3 operations that this server implements.
 
+use apus_policy::Permission;
+
+use super::resource::Resource;
 use super::unset::Unset;
 
 /// An implemented operation, by AWS's name.
@@ -58,4 +61,64 @@ pub(super) enum Operation {
     GetUnset(&'static Unset),
     /// Deletes one.
     DeleteUnset(&'static Unset),
+}
+
+impl Operation {
+    /// The permission that the operation needs on the bucket or object that the request names. `None`
+    /// for operations on objects and listings, whose steps need what they need in Swift's dialect.
+    pub(super) fn permission(self, resource: Resource) -> Option<Permission> {
+        let on_key = resource == Resource::Key;
+        Some(match self {
+            Self::CreateBucket => Permission::CreateBucket,
+            Self::GetBucketLocation => Permission::GetBucketLocation,
+            Self::GetBucketVersioning => Permission::GetBucketVersioning,
+            Self::PutBucketVersioning => Permission::PutBucketVersioning,
+            Self::GetBucketLifecycle => Permission::GetLifecycleConfiguration,
+            Self::PutBucketLifecycle | Self::DeleteBucketLifecycle => {
+                Permission::PutLifecycleConfiguration
+            }
+            Self::GetBucketCors => Permission::GetBucketCORS,
+            Self::PutBucketCors | Self::DeleteBucketCors => Permission::PutBucketCORS,
+            Self::GetBucketWebsite => Permission::GetBucketWebsite,
+            Self::PutBucketWebsite => Permission::PutBucketWebsite,
+            Self::DeleteBucketWebsite => Permission::DeleteBucketWebsite,
+            Self::GetBucketTagging => Permission::GetBucketTagging,
+            Self::PutBucketTagging | Self::DeleteBucketTagging => Permission::PutBucketTagging,
+            Self::GetAcl if on_key => Permission::GetObjectAcl,
+            Self::GetAcl => Permission::GetBucketAcl,
+            Self::GetObjectAttributes => Permission::GetObjectAttributes,
+            Self::RestoreObject => Permission::RestoreObject,
+            Self::GetObjectLockConfiguration => Permission::GetBucketObjectLockConfiguration,
+            Self::PutObjectLockConfiguration => Permission::PutBucketObjectLockConfiguration,
+            Self::GetObjectRetention => Permission::GetObjectRetention,
+            Self::PutObjectRetention => Permission::PutObjectRetention,
+            Self::GetObjectLegalHold => Permission::GetObjectLegalHold,
+            Self::PutObjectLegalHold => Permission::PutObjectLegalHold,
+            Self::GetObjectTagging => Permission::GetObjectTagging,
+            Self::PutObjectTagging => Permission::PutObjectTagging,
+            Self::DeleteObjectTagging => Permission::DeleteObjectTagging,
+            Self::GetUnset(unset) => unset.read,
+            Self::DeleteUnset(unset) => unset.write,
+            Self::ListBuckets
+            | Self::HeadBucket
+            | Self::DeleteBucket
+            | Self::ListObjects
+            | Self::ListObjectsV2
+            | Self::ListObjectVersions
+            | Self::DeleteObjects
+            | Self::GetObject
+            | Self::HeadObject
+            | Self::PutObject
+            | Self::PostObject
+            | Self::CopyObject
+            | Self::DeleteObject
+            | Self::CreateMultipartUpload
+            | Self::UploadPart
+            | Self::UploadPartCopy
+            | Self::CompleteMultipartUpload
+            | Self::AbortMultipartUpload
+            | Self::ListParts
+            | Self::ListMultipartUploads => return None,
+        })
+    }
 }

@@ -8,7 +8,7 @@ use apus_daemon::Body;
 use apus_daemon::http::header;
 use apus_store::access::Identity;
 use apus_store::operation::VersionId;
-use apus_store::{Authority, Consistency, Context};
+use apus_store::{Consistency, Context};
 
 use super::address;
 use super::error::{Code, Result, S3Error};
@@ -115,14 +115,7 @@ pub(super) fn parse_version(id: &str) -> Result<VersionId> {
 
 /// The context of a request of this caller.
 pub(super) fn context(trans_id: Arc<str>, identity: Identity) -> Context {
-    Context {
-        trans_id,
-        identity: Arc::new(identity),
-        authority: Authority::Caller,
-        consistency: Consistency::Strong,
-        policy: None,
-        open_expired: false,
-    }
+    Context { consistency: Consistency::Strong, ..Context::client(identity, trans_id) }
 }
 
 /// The object with this key: at most 1,024 bytes, and without NUL, with which the cluster's own

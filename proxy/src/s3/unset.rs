@@ -2,6 +2,8 @@
 //!
 //! Each gets AWS's response for one that was never set, if the caller may read the resource.
 
+use apus_policy::Permission;
+
 use super::error::Code;
 use super::resource::Resource;
 
@@ -25,37 +27,109 @@ pub(super) struct Unset {
     pub(super) response: UnsetResponse,
     /// Whether S3 has a DELETE for it.
     deletable: bool,
+    /// The permission to read it.
+    pub(super) read: Permission,
+    /// The permission to delete it.
+    pub(super) write: Permission,
 }
 
-const fn of_bucket(sub: &'static str, response: UnsetResponse) -> Unset {
-    Unset { resource: Resource::Bucket, sub, response, deletable: false }
+const fn of_bucket(sub: &'static str, read: Permission, response: UnsetResponse) -> Unset {
+    Unset { resource: Resource::Bucket, sub, response, deletable: false, read, write: read }
 }
 
-const fn deletable(sub: &'static str, response: UnsetResponse) -> Unset {
-    Unset { resource: Resource::Bucket, sub, response, deletable: true }
+const fn deletable(
+    sub: &'static str,
+    (read, write): (Permission, Permission),
+    response: UnsetResponse,
+) -> Unset {
+    Unset { resource: Resource::Bucket, sub, response, deletable: true, read, write }
 }
 
 static UNSET: [Unset; 17] = {
     use UnsetResponse::{Document, List, Missing};
     [
-        of_bucket("abac", Document("AbacStatus", &[("Status", "Disabled")])),
-        of_bucket("accelerate", Document("AccelerateConfiguration", &[])),
-        deletable("analytics", List("ListBucketAnalyticsConfigurationResult")),
-        deletable("encryption", Missing(Code::ServerSideEncryptionConfigurationNotFoundError)),
-        deletable("intelligent-tiering", List("ListBucketIntelligentTieringConfigurationsOutput")),
-        deletable("inventory", List("ListInventoryConfigurationsResult")),
-        of_bucket("logging", Document("BucketLoggingStatus", &[])),
-        deletable("metadataConfiguration", Missing(Code::MetadataConfigurationNotFound)),
-        deletable("metadataTable", Missing(Code::MetadataConfigurationNotFound)),
-        deletable("metrics", List("ListMetricsConfigurationsResult")),
-        of_bucket("notification", Document("NotificationConfiguration", &[])),
-        deletable("ownershipControls", Missing(Code::OwnershipControlsNotFoundError)),
-        deletable("policy", Missing(Code::NoSuchBucketPolicy)),
-        of_bucket("policyStatus", Missing(Code::NoSuchBucketPolicy)),
-        deletable("publicAccessBlock", Missing(Code::NoSuchPublicAccessBlockConfiguration)),
-        deletable("replication", Missing(Code::ReplicationConfigurationNotFoundError)),
+        of_bucket(
+            "abac",
+            Permission::GetBucketTagging,
+            Document("AbacStatus", &[("Status", "Disabled")]),
+        ),
+        of_bucket(
+            "accelerate",
+            Permission::GetAccelerateConfiguration,
+            Document("AccelerateConfiguration", &[]),
+        ),
+        deletable(
+            "analytics",
+            (Permission::GetAnalyticsConfiguration, Permission::PutAnalyticsConfiguration),
+            List("ListBucketAnalyticsConfigurationResult"),
+        ),
+        deletable(
+            "encryption",
+            (Permission::GetEncryptionConfiguration, Permission::PutEncryptionConfiguration),
+            Missing(Code::ServerSideEncryptionConfigurationNotFoundError),
+        ),
+        deletable(
+            "intelligent-tiering",
+            (
+                Permission::GetIntelligentTieringConfiguration,
+                Permission::PutIntelligentTieringConfiguration,
+            ),
+            List("ListBucketIntelligentTieringConfigurationsOutput"),
+        ),
+        deletable(
+            "inventory",
+            (Permission::GetInventoryConfiguration, Permission::PutInventoryConfiguration),
+            List("ListInventoryConfigurationsResult"),
+        ),
+        of_bucket("logging", Permission::GetBucketLogging, Document("BucketLoggingStatus", &[])),
+        deletable(
+            "metadataConfiguration",
+            (Permission::GetInventoryConfiguration, Permission::PutInventoryConfiguration),
+            Missing(Code::MetadataConfigurationNotFound),
+        ),
+        deletable(
+            "metadataTable",
+            (Permission::GetInventoryConfiguration, Permission::PutInventoryConfiguration),
+            Missing(Code::MetadataConfigurationNotFound),
+        ),
+        deletable(
+            "metrics",
+            (Permission::GetMetricsConfiguration, Permission::PutMetricsConfiguration),
+            List("ListMetricsConfigurationsResult"),
+        ),
+        of_bucket(
+            "notification",
+            Permission::GetBucketNotification,
+            Document("NotificationConfiguration", &[]),
+        ),
+        deletable(
+            "ownershipControls",
+            (Permission::GetBucketOwnershipControls, Permission::PutBucketOwnershipControls),
+            Missing(Code::OwnershipControlsNotFoundError),
+        ),
+        deletable(
+            "policy",
+            (Permission::GetBucketPolicy, Permission::DeleteBucketPolicy),
+            Missing(Code::NoSuchBucketPolicy),
+        ),
+        of_bucket(
+            "policyStatus",
+            Permission::GetBucketPolicyStatus,
+            Missing(Code::NoSuchBucketPolicy),
+        ),
+        deletable(
+            "publicAccessBlock",
+            (Permission::GetBucketPublicAccessBlock, Permission::PutBucketPublicAccessBlock),
+            Missing(Code::NoSuchPublicAccessBlockConfiguration),
+        ),
+        deletable(
+            "replication",
+            (Permission::GetReplicationConfiguration, Permission::PutReplicationConfiguration),
+            Missing(Code::ReplicationConfigurationNotFoundError),
+        ),
         of_bucket(
             "requestPayment",
+            Permission::GetBucketRequestPayment,
             Document("RequestPaymentConfiguration", &[("Payer", "BucketOwner")]),
         ),
     ]

@@ -8,8 +8,8 @@ use apus_cluster::constraints::S3_MAX_PARTS;
 use apus_cluster::etag::unquote;
 use apus_cluster::{Metadata, ObjectPath, Timestamp};
 use apus_daemon::http::{set, status};
+use apus_policy::Permission;
 use apus_store::Context;
-use apus_store::access::Action;
 use apus_store::body::collect;
 use apus_store::operation::{
     AbortUpload, Authorize, CompleteUpload, CompletedPart, CreateUpload, HeadObject, ListParts,
@@ -56,7 +56,7 @@ pub(super) async fn create(deps: &ProxyDeps, request: S3Request) -> Result<Reply
     let (mut metadata, content_type) = put::metadata(&request.head.headers)?;
     tagging::add_from_headers(&request.head.headers, &mut metadata)?;
     let caller = (&request.cx, &request.head.headers);
-    lock::add_from_headers(deps, caller, &object.container, &mut metadata).await?;
+    lock::add_from_headers(deps, caller, &object, &mut metadata).await?;
     let choice = checksum::choice(&request.head.headers)?;
     if let Some(choice) = choice {
         checksum::keep(choice, &mut metadata);
@@ -244,8 +244,7 @@ pub(super) fn read_document(document: &[u8]) {
 pub(super) async fn complete(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let (object, upload_id) = (request.object()?, upload_id(&request));
     // Rights and the bucket come before the document.
-    let container = object.container.clone();
-    let authorize = Authorize { action: Action::WriteObject, container };
+    let authorize = Authorize::object(Permission::PutObject, &object);
     deps.store.authorize(&request.cx, authorize).await?;
     let location = request.location(&deps.config);
     let conditions = condition::on_write(&request)?;

@@ -1,11 +1,11 @@
 //! GetBucketVersioning and PutBucketVersioning.
 
 use apus_daemon::http::status;
-use apus_store::access::Action;
 use apus_store::body::collect;
-use apus_store::operation::{Authorize, HeadContainer, PostContainer, Versioning};
+use apus_store::operation::{HeadContainer, PostContainer, Versioning};
 use http::StatusCode;
 
+use super::bucket_config;
 use super::error::{Code, Result, S3Error};
 use super::object::put::verified_body;
 use super::request::S3Request;
@@ -44,8 +44,7 @@ fn render(versioning: Option<Versioning>) -> Reply {
 pub(super) async fn put(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let container = request.container()?;
     // Rights and the bucket come before the document.
-    let authorize = Authorize { action: Action::WriteContainer, container: container.clone() };
-    deps.store.authorize(&request.cx, authorize).await?;
+    bucket_config::authorize(deps, &request.cx, &container).await?;
     if request.header("x-amz-mfa").is_some() {
         return Err(mfa_delete());
     }

@@ -6,7 +6,7 @@ use apus_cluster::metadata::{OBJECT_HEADERS, Resource, has_prefix};
 use apus_cluster::{AccountName, ClientName, ContainerPath, Metadata, ObjectPath, percent};
 use apus_daemon::Body;
 use apus_daemon::http::{BodyError, set};
-use apus_store::access::Action;
+use apus_policy::Permission;
 use apus_store::body::LateMetadata;
 use apus_store::operation::{
     Authorize, CopyObject, DeleteObject, GetObject, ObjectHead, ObjectWritten, PostObject,
@@ -123,8 +123,7 @@ pub(super) async fn put(deps: &ProxyDeps, request: &SwiftRequest, body: Body) ->
         }
         Put::Manifest(mut op, length) => {
             // Rights and the container come before the document.
-            let container = op.object.container.clone();
-            let authorize = Authorize { action: Action::WriteObject, container };
+            let authorize = Authorize::object(Permission::PutObject, &op.object);
             deps.store.authorize(&request.cx, authorize).await?;
             op.segments = manifest::read(body, length, &op.object).await?;
             let written = deps.store.put_manifest(&request.cx, *op).await?;

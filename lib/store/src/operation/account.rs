@@ -1,15 +1,43 @@
 //! Operations on accounts.
 
 use apus_cluster::listing::{ContainerEntry, ListQuery};
-use apus_cluster::{AccountName, Metadata};
+use apus_cluster::{AccountName, ContainerPath, Metadata, ObjectName, ObjectPath};
+use apus_policy::Permission;
 
-/// Checks whether the caller may do something in a container.
+use super::VersionId;
+
+/// Checks whether the caller has a permission in a container.
 #[derive(Debug, Clone)]
 pub struct Authorize {
-    /// The access.
-    pub action: crate::access::Action,
+    /// The permission.
+    pub permission: Permission,
     /// The container.
-    pub container: apus_cluster::ContainerPath,
+    pub container: ContainerPath,
+    /// The object, for a permission on objects.
+    pub object: Option<ObjectName>,
+    /// The version of the object that the request names.
+    pub version: Option<VersionId>,
+    /// Where that version is stored, if not under the object's name.
+    pub stored_at: Option<ObjectPath>,
+}
+
+impl Authorize {
+    /// Asks for a permission on a container.
+    pub fn container(permission: Permission, container: ContainerPath) -> Self {
+        Self { permission, container, object: None, version: None, stored_at: None }
+    }
+
+    /// Asks for a permission on an object.
+    pub fn object(permission: Permission, object: &ObjectPath) -> Self {
+        let ObjectPath { container, object } = object.clone();
+        Self { object: Some(object), ..Self::container(permission, container) }
+    }
+
+    /// The same for a version of the object.
+    #[must_use]
+    pub fn version(self, version: Option<VersionId>) -> Self {
+        Self { version, ..self }
+    }
 }
 
 /// Reads an account's metadata and counts.

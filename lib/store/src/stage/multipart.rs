@@ -9,10 +9,10 @@ use std::sync::Arc;
 use apus_cluster::constraints::{S3_MAX_PARTS, S3_MIN_PART_SIZE};
 use apus_cluster::listing::{ListQuery, ObjectEntry};
 use apus_cluster::{ContainerPath, Metadata, ObjectName, ObjectPath};
+use apus_policy::Permission;
 use async_trait::async_trait;
 
 use super::{part_heads, upload_list};
-use crate::access::Action;
 use crate::body::LateMetadata;
 use crate::context::Context;
 use crate::operation::*;
@@ -104,15 +104,25 @@ impl Multipart {
         inner(&segments(&object.container)?, &format!("{}/{id}/{number}", object.object))
     }
 
-    /// Checks that the caller may write the object, before anything is done under the system's
-    /// authority.
-    async fn may_write(&self, cx: &Context, object: &ObjectPath) -> Result<()> {
-        let container = object.container.clone();
-        self.next.authorize(cx, Authorize { action: Action::WriteObject, container }).await
+    /// Checks the right of the caller, before anything is done under the system's authority.
+    async fn authorize_object(
+        &self,
+        cx: &Context,
+        permission: Permission,
+        object: &ObjectPath,
+    ) -> Result<()> {
+        self.next.authorize(cx, Authorize::object(cx.needs(permission), object)).await
     }
 
-    async fn upload(&self, cx: &Context, object: &ObjectPath, id: &str) -> Result<ObjectHead> {
-        self.may_write(cx, object).await?;
+    /// The marker of an upload, for a caller with this permission.
+    async fn upload(
+        &self,
+        cx: &Context,
+        permission: Permission,
+        object: &ObjectPath,
+        id: &str,
+    ) -> Result<ObjectHead> {
+        self.authorize_object(cx, permission, object).await?;
         let system = cx.as_system("multipart");
         let marker = HeadObject::new(Self::marker(object, id)?);
         self.next.head_object(&system, marker).await.map_err(|error| match error.kind {
@@ -361,7 +371,7 @@ impl ManifestStore for Multipart {
 #[async_trait]
 impl UploadStore for Multipart {
     async fn create_upload(&self, cx: &Context, op: CreateUpload) -> Result<String> {
-        self.may_write(cx, &op.object).await?;
+        self.authorize_object(cx, Permission::PutObject, &op.object).await?;
         let system = cx.as_system("multipart");
         let hidden = segments(&op.object.container)?;
         let make = PutContainer {
@@ -388,7 +398,7 @@ impl UploadStore for Multipart {
     }
 
     async fn put_part(&self, cx: &Context, op: PutPart) -> Result<ObjectWritten> {
-        let upload = self.upload(cx, &op.put.object, &op.upload_id).await?;
+        let upload = self.upload(cx, Permission::PutObject, &op.put.object, &op.upload_id).await?;
         op.check.check(&upload.metadata)?;
         let mut put = op.put;
         put.body = op.check.wrap(&upload.metadata, put.body, &put.late);
@@ -397,7 +407,7 @@ impl UploadStore for Multipart {
     }
 
     async fn put_part_copy(&self, cx: &Context, op: PutPartCopy) -> Result<ObjectWritten> {
-        let upload = self.upload(cx, &op.object, &op.upload_id).await?;
+        let upload = self.upload(cx, Permission::PutObject, &op.object, &op.upload_id).await?;
         let read = self.next.get_object(cx, op.source).await?;
         let length = read.length();
         let late = LateMetadata::default();
@@ -416,7 +426,8 @@ impl UploadStore for Multipart {
     }
 
     async fn list_parts(&self, cx: &Context, op: ListParts) -> Result<PartList> {
-        let upload = self.upload(cx, &op.object, &op.upload_id).await?.metadata;
+        let permission = Permission::ListMultipartUploadParts;
+        let upload = self.upload(cx, permission, &op.object, &op.upload_id).await?.metadata;
         let mut parts = self.parts(cx, &op.object, &op.upload_id).await?;
         parts.retain(|part| part.number > op.marker);
         let truncated = parts.len() > op.limit;
@@ -428,14 +439,14 @@ impl UploadStore for Multipart {
     }
 
     async fn list_uploads(&self, cx: &Context, op: ListUploads) -> Result<UploadList> {
-        let container = op.container.clone();
-        self.next.authorize(cx, Authorize { action: Action::ReadContainer, container }).await?;
+        let permission = cx.needs(Permission::ListBucketMultipartUploads);
+        self.next.authorize(cx, Authorize::container(permission, op.container.clone())).await?;
         let hidden = segments(&op.container)?;
         upload_list::list(&*self.next, &cx.as_system("multipart"), hidden, op).await
     }
 
     async fn complete_upload(&self, cx: &Context, op: CompleteUpload) -> Result<ObjectWritten> {
-        let marker = match self.upload(cx, &op.object, &op.upload_id).await {
+        let marker = match self.upload(cx, Permission::PutObject, &op.object, &op.upload_id).await {
             Err(error) if error.subject == Subject::Upload => {
                 return self.completed_before(cx, &op).await.ok_or(error);
             }
@@ -448,7 +459,7 @@ impl UploadStore for Multipart {
         let upload = UploadPath::new(&op.object, &op.upload_id)?;
         upload_parts::begin_completion(&*self.next, cx, &upload).await?;
         // An abortion that did not see this may be deleting the parts.
-        match self.upload(&cx.strong(), &op.object, &op.upload_id).await {
+        match self.upload(&cx.strong(), Permission::PutObject, &op.object, &op.upload_id).await {
             Err(error) if error.subject == Subject::Upload => {
                 return self.completed_before(cx, &op).await.ok_or(error);
             }
@@ -476,7 +487,7 @@ impl UploadStore for Multipart {
     }
 
     async fn abort_upload(&self, cx: &Context, op: AbortUpload) -> Result<()> {
-        self.upload(cx, &op.object, &op.upload_id).await?;
+        self.upload(cx, Permission::AbortMultipartUpload, &op.object, &op.upload_id).await?;
         self.delete_quietly(cx, Self::marker(&op.object, &op.upload_id)?).await?;
         let upload = UploadPath::new(&op.object, &op.upload_id)?;
         if !upload_parts::may_be_deleted(&*self.next, cx, &upload).await? {

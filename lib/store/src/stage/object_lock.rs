@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use apus_bucket::object_lock::ObjectLockConfig;
 use apus_bucket::{ConfigKind, stored};
-use apus_cluster::{ContainerName, ContainerPath, Metadata};
+use apus_cluster::{ContainerName, ContainerPath, Metadata, ObjectPath};
+use apus_policy::Permission;
 use async_trait::async_trait;
 
 use crate::clock::HybridClock;
@@ -95,10 +96,19 @@ impl ObjectLock {
         Ok(())
     }
 
-    /// Whether the caller may bypass governance: the account's owner.
-    async fn may_bypass(&self, cx: &Context, container: &ContainerPath) -> Result<bool> {
-        let op = HeadContainer { container: container.clone() };
-        Ok(self.next.head_container(cx, op).await?.owner)
+    /// Whether the caller may bypass governance.
+    async fn may_bypass(
+        &self,
+        cx: &Context,
+        object: &ObjectPath,
+        version: Option<VersionId>,
+    ) -> Result<bool> {
+        let asked = Authorize::object(Permission::BypassGovernanceRetention, object);
+        match self.next.authorize(cx, asked.version(version)).await {
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error.kind, Kind::Forbidden | Kind::Unauthorized) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Refuses to suspend versioning of a container with a lock.
@@ -141,7 +151,7 @@ impl Primitive for ObjectLock {
         if let SettingChange::Retention { bypass, .. } = &mut op.change
             && *bypass
         {
-            *bypass = self.may_bypass(cx, &op.object.container).await?;
+            *bypass = self.may_bypass(cx, &op.object, op.version).await?;
         }
         self.next.update_object(cx, op).await
     }
@@ -155,7 +165,8 @@ impl Primitive for ObjectLock {
             op.version.is_some() || info.versioning() != Some(Versioning::Enabled)
         };
         if info.is_some_and(|info| removes(&info)) {
-            let bypass = op.bypass_governance && self.may_bypass(cx, &container).await?;
+            let bypass =
+                op.bypass_governance && self.may_bypass(cx, &op.object, op.version).await?;
             let now_ms = now_ms(self.clock.stamp());
             op.conditions.unlocked = Some(LockCheck { now_ms, bypass });
         }

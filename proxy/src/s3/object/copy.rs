@@ -117,8 +117,8 @@ fn replaces(request: &S3Request, header: &str, what: &str) -> Result<bool> {
 pub(in crate::s3) async fn copy(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let mut op = parse(&request)?;
     let caller = (&request.cx, &request.head.headers);
-    let container = op.target.container.clone();
-    lock::add_from_headers(deps, caller, &container, &mut op.metadata).await?;
+    let target = op.target.clone();
+    lock::add_from_headers(deps, caller, &target, &mut op.metadata).await?;
     let source = op.source.head.object.clone();
     match deps.store.copy_object(&request.cx, op).await {
         Ok((head, written)) => {

@@ -1,8 +1,8 @@
 //! DeleteObjects: up to 1,000 keys in one request.
 
 use apus_cluster::ContainerPath;
+use apus_policy::Permission;
 use apus_store::Context;
-use apus_store::access::Action;
 use apus_store::body::collect;
 use apus_store::operation::{Authorize, DeleteObject, Deleted, WriteConditions};
 use futures_util::StreamExt;
@@ -88,7 +88,7 @@ struct DeleteOutcome {
 pub(in crate::s3) async fn delete(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let container = request.container()?;
     // Rights and the bucket come before the document.
-    let authorize = Authorize { action: Action::WriteObject, container: container.clone() };
+    let authorize = Authorize::container(Permission::DeleteObject, container.clone());
     deps.store.authorize(&request.cx, authorize).await?;
     let bypass_governance = lock::bypasses(&request);
     let verified = verified_body(deps, request.payload, &request.head.headers, request.body)?;

@@ -2,10 +2,10 @@
 
 use apus_bucket::ConfigKind;
 use apus_bucket::object_lock::{Retention, RetentionMode, hold_from_stored, hold_to_stored};
-use apus_cluster::{ContainerPath, Metadata};
+use apus_cluster::{ContainerPath, Metadata, ObjectPath};
 use apus_daemon::http::{header, set, status};
+use apus_policy::Permission;
 use apus_store::Context;
-use apus_store::access::Action;
 use apus_store::body::collect;
 use apus_store::operation::ObjectHead;
 use apus_store::operation::{Authorize, HeadContainer, HeadObject, SettingChange, UpdateObject};
@@ -108,7 +108,7 @@ async fn check_bucket(deps: &ProxyDeps, cx: &Context, container: &ContainerPath)
 pub(in crate::s3) async fn add_from_headers(
     deps: &ProxyDeps,
     (cx, headers): (&Context, &HeaderMap),
-    container: &ContainerPath,
+    object: &ObjectPath,
     metadata: &mut Metadata,
 ) -> Result<()> {
     let retention = retention_of(headers, now_ms(deps))?;
@@ -116,9 +116,14 @@ pub(in crate::s3) async fn add_from_headers(
     if retention.is_none() && hold.is_none() {
         return Ok(());
     }
-    let authorize = Authorize { action: Action::WriteObject, container: container.clone() };
-    deps.store.authorize(cx, authorize).await?;
-    match check_bucket(deps, cx, container).await {
+    let needed = [
+        retention.is_some().then_some(Permission::PutObjectRetention),
+        hold.is_some().then_some(Permission::PutObjectLegalHold),
+    ];
+    for permission in needed.into_iter().flatten() {
+        deps.store.authorize(cx, Authorize::object(permission, object)).await?;
+    }
+    match check_bucket(deps, cx, &object.container).await {
         Err(error)
             if error.code == Code::InvalidRequest && retention.is_none() && hold == Some(false) =>
         {
@@ -151,8 +156,8 @@ pub(in crate::s3) fn set_headers(head: &ObjectHead, out: &mut HeaderMap) {
 async fn head(deps: &ProxyDeps, request: S3Request) -> Result<ObjectHead> {
     let op = HeadObject { version: request.version()?, ..HeadObject::new(request.object()?) };
     let (cx, container) = (request.cx, op.object.container.clone());
-    let authorize = Authorize { action: Action::ReadObject, container: container.clone() };
-    deps.store.authorize(&cx, authorize).await?;
+    let authorize = Authorize::object(cx.needs(Permission::GetObjectRetention), &op.object);
+    deps.store.authorize(&cx, authorize.version(op.version)).await?;
     check_bucket(deps, &cx, &container).await?;
     Ok(deps.store.head_object(&cx, op).await?)
 }
@@ -230,9 +235,9 @@ async fn put(
     let (object, version) = (request.object()?, request.version()?);
     // Rights and the bucket come before the document.
     let container = object.container.clone();
-    let authorize = Authorize { action: Action::WriteObject, container: container.clone() };
     let S3Request { cx, head, body, payload, .. } = request;
-    deps.store.authorize(&cx, authorize).await?;
+    let authorize = Authorize::object(cx.needs(Permission::PutObjectRetention), &object);
+    deps.store.authorize(&cx, authorize.version(version)).await?;
     check_bucket(deps, &cx, &container).await?;
     let verified = verified_body(deps, payload, &head.headers, body)?;
     let change = parse(&collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?)?;

@@ -224,7 +224,7 @@ pub(in crate::s3) async fn write(deps: &ProxyDeps, request: S3Request) -> Result
     let (mut metadata, content_type) = metadata(&request.head.headers)?;
     tagging::add_from_headers(&request.head.headers, &mut metadata)?;
     let caller = (&request.cx, &request.head.headers);
-    lock::add_from_headers(deps, caller, &object.container, &mut metadata).await?;
+    lock::add_from_headers(deps, caller, &object, &mut metadata).await?;
     let conditions = condition::on_write(&request)?;
     let chunked = request.header("transfer-encoding").is_some();
     let verified = verified_body(deps, request.payload, &request.head.headers, request.body)?;

@@ -1,6 +1,6 @@
 //! RestoreObject: no object is archived, so that none can be restored.
 
-use apus_store::access::Action;
+use apus_policy::Permission;
 use apus_store::operation::{Authorize, HeadObject};
 
 use crate::deps::ProxyDeps;
@@ -10,7 +10,7 @@ use crate::s3::request::S3Request;
 
 /// AWS's refusal for an object of a class that needs no restore, if the object exists.
 pub(in crate::s3) async fn restore(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
-    let authorize = Authorize { action: Action::WriteObject, container: request.container()? };
+    let authorize = Authorize::object(Permission::RestoreObject, &request.object()?);
     deps.store.authorize(&request.cx, authorize).await?;
     let version = request.version()?;
     let head = HeadObject { version, ..HeadObject::new(request.object()?) };

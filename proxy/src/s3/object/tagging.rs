@@ -5,8 +5,8 @@ use apus_bucket::tag_query::TagQueryError;
 use apus_bucket::tagging::TaggedResource;
 use apus_cluster::Metadata;
 use apus_daemon::http::{set, status};
+use apus_policy::Permission;
 use apus_store::Context;
-use apus_store::access::Action;
 use apus_store::body::collect;
 use apus_store::operation::{Authorize, HeadObject, ObjectHead, SettingChange, UpdateObject};
 use apus_store::settings::TAGGING;
@@ -96,8 +96,7 @@ async fn change(
 pub(in crate::s3) async fn put(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let (object, version) = (request.object()?, request.version()?);
     // Rights and the bucket come before the document.
-    let container = object.container.clone();
-    let authorize = Authorize { action: Action::WriteObject, container };
+    let authorize = Authorize::object(Permission::PutObjectTagging, &object).version(version);
     deps.store.authorize(&request.cx, authorize).await?;
     let S3Request { cx, head, body, payload, .. } = request;
     let verified = verified_body(deps, payload, &head.headers, body)?;

@@ -5,10 +5,10 @@
 //! Source: `handle_async_delete` in `swift/common/middleware/slo.py`.
 
 use apus_cluster::{ObjectPath, percent};
+use apus_policy::Permission;
 
 use super::budget::MANIFEST_BYTES_MAX;
 use super::manifest::StoredManifest;
-use crate::access::Action;
 use crate::context::Context;
 use crate::operation::{Authorize, GetObject, QueueDeletions, VersionId};
 use crate::{Error, Primitive, Result};
@@ -56,7 +56,6 @@ pub(super) async fn queue_segments(
     };
     // The gate checks the container of the segments. The manifest's own is checked here, since a
     // manifest that cannot be deleted must keep its segments.
-    let own = object.container.clone();
-    next.authorize(cx, Authorize { action: Action::WriteObject, container: own }).await?;
+    next.authorize(cx, Authorize::object(Permission::DeleteObject, object)).await?;
     next.queue_deletions(cx, QueueDeletions { manifest: object.clone(), container, objects }).await
 }

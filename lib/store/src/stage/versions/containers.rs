@@ -1,10 +1,10 @@
 //! Containers that keep versions: turning it on and off, and deletion.
 
 use apus_cluster::{ContainerPath, Metadata, percent};
+use apus_policy::Permission;
 
 use super::names::{VersionedContainer, hidden};
 use super::{Versions, system};
-use crate::access::Action;
 use crate::context::Context;
 use crate::operation::*;
 use crate::{Error, Kind, Result, Subject};
@@ -41,7 +41,7 @@ impl Versions {
         let Some(versioning) = op.versioning.take() else {
             return self.next.put_container(cx, op).await;
         };
-        match self.authorize_in(cx, Action::WriteContainer, &op.container).await {
+        match self.authorize_container(cx, Permission::CreateBucket, &op.container).await {
             Err(error) if error.kind != Kind::NotFound => return Err(error),
             _ => {}
         }
@@ -55,7 +55,7 @@ impl Versions {
         let Some(versioning) = op.versioning.take() else {
             return self.next.post_container(cx, op).await;
         };
-        self.authorize_in(cx, Action::WriteContainer, &op.container).await?;
+        self.authorize_container(cx, Permission::PutBucketMetadata, &op.container).await?;
         let head = HeadContainer { container: op.container.clone() };
         let head = self.next.head_container(&system(cx), head).await?;
         check_other_features(&head.headers)?;
@@ -102,7 +102,7 @@ impl Versions {
         let (Some(versioned), Ok(head)) = (versioned, head) else {
             return self.next.delete_container(cx, op).await;
         };
-        self.authorize_in(cx, Action::WriteContainer, &op.container).await?;
+        self.authorize_container(cx, Permission::DeleteBucket, &op.container).await?;
         let not_empty = || Error::new(Kind::NotEmpty, Subject::Container);
         if head.object_count() > 0 {
             return Err(not_empty());

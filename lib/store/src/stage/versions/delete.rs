@@ -1,13 +1,13 @@
 //! Deletion: of the current version, which leaves a delete marker, and of a named version.
 
 use apus_cluster::{ObjectPath, Timestamp};
+use apus_policy::Permission;
 
 use super::current::{Current, id_of, on_link};
 use super::link::{EMPTY_ETAG, VersionFacts};
 use super::names::{MARKER_TYPE, VersionRow, VersionedContainer};
 use super::write::is_refusal;
 use super::{ATTEMPTS, Versions, no_version, system};
-use crate::access::Action;
 use crate::context::Context;
 use crate::operation::*;
 use crate::{Error, Kind, Result};
@@ -31,19 +31,38 @@ impl Versions {
         }
         let container = &op.object.container;
         let Some(versioned) = self.versioned(cx, container).await else {
-            return match op.version.take() {
-                None | Some(VersionId::Null) => self.next.delete_object(cx, op).await,
+            return match op.version {
+                None | Some(VersionId::Null) => {
+                    op.version = None;
+                    self.next.delete_object(cx, op).await
+                }
                 Some(VersionId::At(_)) => {
-                    self.authorize_in(cx, Action::WriteObject, container).await?;
+                    self.authorize_deletion(cx, &op, None).await?;
                     Err(no_version())
                 }
             };
         };
-        self.authorize_in(cx, Action::WriteObject, container).await?;
+        self.authorize_deletion(cx, &op, Some(&versioned)).await?;
         match op.version {
             None => self.mark(cx, &versioned, op).await,
             Some(id) => self.remove(cx, &versioned, &op, id).await,
         }
+    }
+
+    async fn authorize_deletion(
+        &self,
+        cx: &Context,
+        op: &DeleteObject,
+        versioned: Option<&VersionedContainer>,
+    ) -> Result<()> {
+        let stored_at = match (versioned, op.version) {
+            (Some(versioned), Some(VersionId::At(time))) => {
+                Some(versioned.version(&op.object.object, time)?)
+            }
+            _ => None,
+        };
+        let asked = op.version.map(|id| (id, stored_at));
+        self.authorize_object(cx, Permission::DeleteObject, &op.object, asked).await
     }
 
     /// Deletes the current version: it stays as a version, and a delete marker hides it.

@@ -9,11 +9,11 @@ use std::collections::VecDeque;
 use apus_cluster::constraints::LISTING_PAGE_MAX;
 use apus_cluster::listing::{ListQuery, ObjectEntry, ObjectRow, after_prefix, common_prefix};
 use apus_cluster::{ContainerPath, ObjectName, ObjectPath, Timestamp, percent};
+use apus_policy::Permission;
 
 use super::current::Current;
 use super::names::{VersionRow, VersionedContainer, parse_version, prefix};
 use super::{Versions, system};
-use crate::access::Action;
 use crate::context::Context;
 use crate::operation::*;
 use crate::{Error, Kind, Result};
@@ -80,7 +80,7 @@ impl Versions {
     }
 
     pub(super) async fn list(&self, cx: &Context, op: ListVersions) -> Result<VersionList> {
-        self.authorize_in(cx, Action::ReadContainer, &op.container).await?;
+        self.authorize_container(cx, Permission::ListBucketVersions, &op.container).await?;
         let head = HeadContainer { container: op.container.clone() };
         let info = self.next.container_info(cx, head).await?;
         let versioned = VersionedContainer::of(&op.container, &info.headers);

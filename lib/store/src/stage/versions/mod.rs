@@ -29,12 +29,12 @@ mod write;
 use std::sync::Arc;
 
 use apus_cluster::{ContainerPath, ObjectPath, Timestamp};
+use apus_policy::Permission;
 use async_trait::async_trait;
 
 use self::current::Current;
 use self::link::VersionFacts;
 use self::names::VersionedContainer;
-use crate::access::Action;
 use crate::clock::HybridClock;
 use crate::context::Context;
 use crate::operation::*;
@@ -83,13 +83,30 @@ impl Versions {
         VersionedContainer::of(container, &info.headers)
     }
 
-    async fn authorize_in(
+    async fn authorize_container(
         &self,
         cx: &Context,
-        action: Action,
+        permission: Permission,
         container: &ContainerPath,
     ) -> Result<()> {
-        self.next.authorize(cx, Authorize { action, container: container.clone() }).await
+        let asked = Authorize::container(cx.needs(permission), container.clone());
+        self.next.authorize(cx, asked).await
+    }
+
+    /// Checks the right to an object in a container that keeps versions, or to one of its versions.
+    async fn authorize_object(
+        &self,
+        cx: &Context,
+        permission: Permission,
+        object: &ObjectPath,
+        version: Option<(VersionId, Option<ObjectPath>)>,
+    ) -> Result<()> {
+        let asked = Authorize::object(cx.needs(permission), object);
+        let asked = match version {
+            Some((id, stored_at)) => Authorize { version: Some(id), stored_at, ..asked },
+            None => asked,
+        };
+        self.next.authorize(cx, asked).await
     }
 
     /// What the visible container has under a name now.

@@ -1,11 +1,11 @@
 //! Reads of current and named versions.
 
 use apus_cluster::{AccountName, ContainerName, ContainerPath, ObjectName, ObjectPath, percent};
+use apus_policy::Permission;
 
 use super::current::{Current, id_of, link_time};
 use super::names::{MARKER_TYPE, VersionedContainer, hidden, parse_version, visible};
 use super::{Versions, no_version, system};
-use crate::access::Action;
 use crate::context::Context;
 use crate::operation::*;
 use crate::stage::symlink::Link;
@@ -119,21 +119,35 @@ impl Versions {
             return match id {
                 VersionId::Null => Ok(None),
                 VersionId::At(_) => {
-                    self.authorize_in(cx, Action::ReadObject, container).await?;
+                    let asked = Some((id, None));
+                    self.authorize_object(cx, Permission::GetObject, object, asked).await?;
                     Err(no_version())
                 }
             };
         };
-        self.authorize_in(cx, Action::ReadObject, container).await?;
-        let time = match id {
-            VersionId::At(time) => time,
-            VersionId::Null => match self.null(cx, &versioned, object).await? {
-                Some(time) => time,
-                None => return Ok(Some((versioned, ReadVersion::Visible))),
-            },
+        let path = self.path_of(cx, &versioned, object, id).await?;
+        let asked = Some((id, path.clone()));
+        self.authorize_object(cx, Permission::GetObject, object, asked).await?;
+        let version = match path {
+            Some(path) => ReadVersion::Hidden(path, id),
+            None => ReadVersion::Visible,
         };
-        let path = versioned.version(&object.object, time)?;
-        Ok(Some((versioned, ReadVersion::Hidden(path, id))))
+        Ok(Some((versioned, version)))
+    }
+
+    /// Where a version is in the hidden container; `None` for a null version in the visible one.
+    pub(super) async fn path_of(
+        &self,
+        cx: &Context,
+        versioned: &VersionedContainer,
+        object: &ObjectPath,
+        id: VersionId,
+    ) -> Result<Option<ObjectPath>> {
+        let time = match id {
+            VersionId::At(time) => Some(time),
+            VersionId::Null => self.null(cx, versioned, object).await?,
+        };
+        time.map(|time| versioned.version(&object.object, time)).transpose()
     }
 
     /// The target of a version that is a link of a client. It is followed with the client's rights.

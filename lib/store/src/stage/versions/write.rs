@@ -1,12 +1,12 @@
 //! Writes of objects, links and metadata into containers that keep versions.
 
 use apus_cluster::{ObjectPath, Timestamp};
+use apus_policy::Permission;
 
 use super::current::{Current, id_of, on_link};
 use super::link::{EMPTY_ETAG, VersionFacts};
 use super::names::{MARKER_TYPE, NULL_VERSION, ROW_ETAG, VersionedContainer, null_row};
 use super::{ATTEMPTS, Versions, no_version, system};
-use crate::access::Action;
 use crate::body::LateMetadata;
 use crate::context::Context;
 use crate::operation::*;
@@ -58,7 +58,7 @@ impl Versions {
         let Some(versioned) = self.versioned(cx, container).await else {
             return self.next.put_object(cx, op).await;
         };
-        self.authorize_in(cx, Action::WriteObject, container).await?;
+        self.authorize_object(cx, Permission::PutObject, &op.object, None).await?;
         match versioned.state {
             Versioning::Enabled => self.put_version(cx, &versioned, op).await,
             Versioning::Suspended => self.put_null(cx, &versioned, op).await,
@@ -278,7 +278,7 @@ impl Versions {
         let Some(versioned) = self.versioned(cx, container).await else {
             return self.next.put_symlink(cx, op).await;
         };
-        self.authorize_in(cx, Action::WriteObject, container).await?;
+        self.authorize_object(cx, Permission::PutObject, &op.object, None).await?;
         let object = op.object.clone();
         let current = self.current(cx, &versioned, &object).await?;
         let conditions = on_link(op.conditions.clone());
@@ -363,18 +363,25 @@ impl Versions {
     ) -> Result<ChangedVersion> {
         let Some(versioned) = self.versioned(cx, &object.container).await else {
             return match id {
-                Some(VersionId::At(_)) => {
-                    self.authorize_in(cx, Action::WriteObject, &object.container).await?;
+                Some(id @ VersionId::At(_)) => {
+                    let asked = Some((id, None));
+                    self.authorize_object(cx, Permission::PutObject, object, asked).await?;
                     Err(no_version())
                 }
                 None | Some(VersionId::Null) => Ok(ChangedVersion::Unversioned),
             };
         };
-        self.authorize_in(cx, Action::WriteObject, &object.container).await?;
-        let mut link = None;
         let time = match id {
             Some(VersionId::At(time)) => Some(time),
             Some(VersionId::Null) => self.null(cx, &versioned, object).await?,
+            None => None,
+        };
+        let path = time.map(|time| versioned.version(&object.object, time)).transpose()?;
+        let asked = id.map(|id| (id, path));
+        self.authorize_object(cx, Permission::PutObject, object, asked).await?;
+        let mut link = None;
+        let time = match id {
+            Some(_) => time,
             None => match self.current(cx, &versioned, object).await? {
                 Current::Link(head, time) => {
                     link = Some(head);
