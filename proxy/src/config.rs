@@ -19,7 +19,7 @@ pub struct ProxyConfig {
     pub strict_cors_mode: bool,
     /// Region that S3 signatures must name; empty accepts any.
     pub region: String,
-    /// Whether requests signed with version 2 are accepted (presigned URLs always are).
+    /// Whether signatures of version 2 are accepted, in headers, presigned URLs and forms.
     pub sigv2: bool,
     /// The account whose buckets requests without a signature name; empty refuses them.
     pub anonymous_account: String,

@@ -36,6 +36,15 @@ impl PublicUrl {
         Ok(Self(Some(url.to_owned())))
     }
 
+    /// The `Host` that clients of the configured URL send, without the scheme's own port, and the path that
+    /// a gateway removes, with a slash before it or empty.
+    pub(crate) fn parts(&self) -> Option<(&str, &str)> {
+        let (scheme, rest) = self.0.as_deref()?.split_once("://")?;
+        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let own_port = if scheme == "https" { ":443" } else { ":80" };
+        Some((host.strip_suffix(own_port).unwrap_or(host), path))
+    }
+
     /// Whether the URL is configured.
     pub(crate) fn is_set(&self) -> bool {
         self.0.is_some()
@@ -82,6 +91,20 @@ mod tests {
             assert_eq!(base(public, Some("e\"vil")), expected);
             assert_eq!(base(public, None), expected);
         }
+    }
+
+    #[test]
+    fn a_url_has_a_host_and_a_path() {
+        for (url, host, path) in [
+            ("https://store.example", "store.example", ""),
+            ("https://store.example:443/", "store.example", ""),
+            ("http://store.example:443", "store.example:443", ""),
+            ("http://store.example:80/gate/s3", "store.example", "/gate/s3"),
+            ("http://[::1]:8080/gate", "[::1]:8080", "/gate"),
+        ] {
+            assert_eq!(PublicUrl::parse(url).unwrap().parts(), Some((host, path)), "{url}");
+        }
+        assert_eq!(PublicUrl::parse("").unwrap().parts(), None);
     }
 
     #[test]

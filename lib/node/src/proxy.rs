@@ -34,7 +34,7 @@ options! {
         strict_cors_mode: bool = flag(true),
         /// Let clients read expired objects with `X-Open-Expired`, until they are deleted.
         allow_open_expired: bool = flag(false),
-        /// URL under which clients reach this cluster, for URLs in responses.
+        /// URL under which clients reach this cluster, for URLs in responses. Signatures may be of its host and path.
         public_url: String =
             text("", "http:// or https://, a host and perhaps a port and a path").checked(is_public_url),
         /// Memory for bodies of uploads.
@@ -53,7 +53,7 @@ options! {
         website_domain: Vec<String> = list("", "domains between commas"),
         /// Region that clients sign for.
         location: String = text("us-east-1", "a region"),
-        /// Accept signatures of version 2 in headers.
+        /// Accept signatures of version 2, in headers, presigned URLs and forms.
         sigv2: bool = flag(false),
         /// Account of the buckets that requests without a signature read; without it they are refused.
         anonymous_account: String = text("", "an account"),

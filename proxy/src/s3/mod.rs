@@ -48,6 +48,7 @@ use apus_daemon::http::{header, set};
 use apus_store::Context;
 use apus_store::access::Identity;
 use http::{Method, Request};
+use http_body::Body as _;
 
 use self::address::Address;
 use self::error::{Code, Result, S3Error};
@@ -187,6 +188,9 @@ impl S3 {
                 payload: Payload::Unsigned,
             },
         };
+        if body.is_end_stream() {
+            sign::check_empty_body(&payload)?;
+        }
         let owner = identity.user.clone().unwrap_or_default();
         let account = AccountName::parse(&account).map_err(|_| S3Error::new(Code::AccessDenied))?;
         let resource = match (&bucket, &key) {

@@ -71,7 +71,16 @@ fn value(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
 #[derive(Debug)]
 pub(super) struct HeaderMissing<'a>(pub(super) &'a str);
 
-/// The canonical request.
+/// The address that a client signed where a gateway passes on its requests with another one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SignedAddress<'a> {
+    /// Value of `Host`.
+    pub(super) host: &'a str,
+    /// What the gateway removed from the beginning of the path.
+    pub(super) path: &'a str,
+}
+
+/// The canonical request, as the client sent it to `address`, or else as it was received.
 ///
 /// # Errors
 /// For a signed header that is missing.
@@ -79,13 +88,19 @@ pub(super) fn request<'a>(
     head: &request::Parts,
     signed: &[&'a str],
     payload_hash: &str,
+    address: Option<SignedAddress<'_>>,
 ) -> Result<Vec<u8>, HeaderMissing<'a>> {
-    let (path, query) = (path(head.uri.path()), query(head.uri.query().unwrap_or_default()));
+    let before = address.map_or("", |address| address.path);
+    let path = path(&format!("{before}{}", head.uri.path()));
+    let query = query(head.uri.query().unwrap_or_default());
     let mut out = format!("{}\n{path}\n{query}\n", head.method).into_bytes();
     for name in signed {
         out.extend_from_slice(name.as_bytes());
         out.push(b':');
-        out.extend(value(&head.headers, name).ok_or(HeaderMissing(name))?);
+        match address {
+            Some(address) if *name == "host" => out.extend_from_slice(address.host.as_bytes()),
+            _ => out.extend(value(&head.headers, name).ok_or(HeaderMissing(name))?),
+        }
         out.push(b'\n');
     }
     out.push(b'\n');
@@ -104,7 +119,7 @@ mod tests {
         let form = |path: &str, query: &str| {
             let request = http::Request::builder().uri(format!("{path}?{query}"));
             let (head, ()) = request.body(()).unwrap().into_parts();
-            super::request(&head, &[], "x").unwrap()
+            super::request(&head, &[], "x", None).unwrap()
         };
         assert_ne!(form("/a", "k=%ff"), form("/a", "k=%fe"));
         assert_ne!(form("/a", "k=a+b"), form("/a", "k=a%20b"));

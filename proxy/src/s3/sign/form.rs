@@ -1,11 +1,12 @@
 //! Verification of the signed policy of a form, in versions 4 and 2.
 //!
-//! The signature covers the policy, and the policy the form. As for presigned URLs, version 2 is always
-//! accepted: AWS's SDK for Python makes such forms by default.
+//! The signature covers the policy, and the policy the form. Version 2 must be switched on.
 
 use apus_store::access::Identity;
 
+use super::terms::SignatureTerms;
 use super::v4::{Carrier, check_scope, credential, verify_text};
+use super::{invalid_token, version_2_refused};
 use super::{time, v2};
 use crate::deps::ProxyDeps;
 use crate::s3::error::{Code, Result, S3Error};
@@ -30,19 +31,26 @@ pub(in crate::s3) fn verify(
     fields: &FormFields,
     policy: &str,
 ) -> Result<FormSigner> {
+    let terms = SignatureTerms::of(deps);
+    if fields.get("x-amz-security-token").is_some_and(|token| !token.is_empty()) {
+        return Err(invalid_token());
+    }
     let is_v4 = ["x-amz-algorithm", "x-amz-credential", "x-amz-signature"]
         .iter()
         .any(|name| fields.get(name).is_some());
     if is_v4 {
-        return verify_v4(deps, fields, policy);
+        return verify_v4(&terms, fields, policy);
+    }
+    if !terms.config.sigv2 {
+        return Err(version_2_refused());
     }
     let access_key = fields.require("AWSAccessKeyId")?;
     let signature = fields.require("signature")?;
-    let signed = v2::verify(deps, access_key, signature, policy.to_owned())?;
+    let signed = v2::verify(&terms, access_key, signature, policy.to_owned())?;
     Ok(FormSigner { identity: signed.identity, account: signed.account })
 }
 
-fn verify_v4(deps: &ProxyDeps, fields: &FormFields, policy: &str) -> Result<FormSigner> {
+fn verify_v4(terms: &SignatureTerms<'_>, fields: &FormFields, policy: &str) -> Result<FormSigner> {
     let algorithm = fields.require("x-amz-algorithm")?;
     if algorithm != "AWS4-HMAC-SHA256" {
         let text = "x-amz-algorithm only supports \"AWS4-HMAC-SHA256\"";
@@ -56,7 +64,7 @@ fn verify_v4(deps: &ProxyDeps, fields: &FormFields, policy: &str) -> Result<Form
         argument("x-amz-date", date, text)
     })?;
     let credential = credential(scope, Carrier::Form)?;
-    check_scope(&credential, date, &deps.config.region, Carrier::Form)?;
-    let signed = verify_text(deps, &credential, seconds, policy, signature)?;
+    check_scope(&credential, date, &terms.config.region, Carrier::Form)?;
+    let signed = verify_text(terms, &credential, seconds, policy, signature)?;
     Ok(FormSigner { identity: signed.identity, account: signed.account })
 }

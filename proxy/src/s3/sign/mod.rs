@@ -1,24 +1,28 @@
 //! Verification of signatures.
 //!
-//! SigV4 is accepted in the `Authorization` header and in the query; SigV2 in the query and, if it is
-//! enabled, in the header. Everything else is refused.
+//! SigV4 is accepted in the `Authorization` header and in the query, SigV2 only if it is switched on.
+//! Everything else is refused: a request with a credential that is not verified is never an anonymous one.
 
 mod canonical;
 pub(in crate::s3) mod form;
 mod hoisted;
 mod seed;
 mod signed;
+mod terms;
+#[cfg(test)]
+mod tests;
 mod time;
 mod v2;
 mod v4;
 
 use apus_daemon::http::header;
-use http::request;
+use http::{HeaderMap, request};
 
 use super::error::{Code, Result, S3Error};
 use super::request_headers::check_query;
 use crate::deps::ProxyDeps;
 
+use self::terms::SignatureTerms;
 pub(super) use seed::Seed;
 pub(super) use signed::{Payload, Signed};
 
@@ -34,7 +38,7 @@ pub(super) fn fuzz_signed_values(text: &str) {
 /// The access key that a request claims to be signed with, in a header or in the query. Nothing is
 /// verified.
 pub(super) fn claimed_access_key(
-    headers: &http::HeaderMap,
+    headers: &HeaderMap,
     query: &[(String, String)],
 ) -> Option<String> {
     let param =
@@ -53,6 +57,94 @@ pub(super) fn claimed_access_key(
     }
 }
 
+/// Headers of which a request has at most one: two could mean one thing to the signature and another to
+/// the operation.
+const SINGLE: [&str; 6] = [
+    "authorization",
+    "x-amz-content-sha256",
+    "x-amz-copy-source",
+    "x-amz-date",
+    "x-amz-decoded-content-length",
+    "x-amz-security-token",
+];
+
+/// The refusal of a second credential.
+fn two_credentials() -> S3Error {
+    S3Error::new(Code::InvalidArgument)
+        .text("Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified")
+}
+
+/// The refusal of version 2 where it is not switched on.
+fn version_2_refused() -> S3Error {
+    S3Error::new(Code::InvalidRequest).text(
+        "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
+    )
+}
+
+/// The refusal of a session token: keys here have none.
+fn invalid_token() -> S3Error {
+    S3Error::new(Code::InvalidToken)
+}
+
+fn check_single(headers: &HeaderMap) -> Result<()> {
+    let is_repeated = |name: &&&str| headers.get_all(**name).iter().nth(1).is_some();
+    match SINGLE.iter().find(is_repeated) {
+        Some(&"authorization") => Err(two_credentials()),
+        Some(name) => Err(S3Error::new(Code::InvalidArgument)
+            .text(format!("{name} is given more than once"))
+            .argument(name, "")),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a session token, in a header or in the query. Some clients send an empty one.
+fn check_token(headers: &HeaderMap, query: &[(String, String)]) -> Result<()> {
+    let is_token = |name: &str| name.eq_ignore_ascii_case("x-amz-security-token");
+    let in_header = headers.get("x-amz-security-token").is_some_and(|token| !token.is_empty());
+    let in_query = query.iter().any(|(name, token)| is_token(name) && !token.is_empty());
+    if in_header || in_query { Err(invalid_token()) } else { Ok(()) }
+}
+
+/// Where the credential of a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CredentialPlace {
+    Header,
+    HeaderV2,
+    Query,
+    QueryV2,
+    /// The request has none.
+    Nowhere,
+}
+
+/// The place of the only credential of a request. What looks like a part of a credential counts as one, so
+/// that no request with half a credential is taken for an anonymous one.
+///
+/// # Errors
+/// `InvalidArgument` for two credentials.
+fn credential_place(headers: &HeaderMap, query: &[(String, String)]) -> Result<CredentialPlace> {
+    const V4: [&str; 4] =
+        ["x-amz-algorithm", "x-amz-credential", "x-amz-signature", "x-amz-signedheaders"];
+    const V2: [&str; 2] = ["AWSAccessKeyId", "Signature"];
+    let in_query = |names: &[&str]| {
+        let is_one =
+            |(key, _): &(String, String)| names.iter().any(|name| key.eq_ignore_ascii_case(name));
+        query.iter().any(is_one)
+    };
+    // An empty header signs nothing.
+    let authorization =
+        headers.get("authorization").filter(|value| !value.as_bytes().trim_ascii().is_empty());
+    match (authorization, in_query(&V4), in_query(&V2)) {
+        (Some(value), false, false) if value.as_bytes().starts_with(b"AWS ") => {
+            Ok(CredentialPlace::HeaderV2)
+        }
+        (Some(_), false, false) => Ok(CredentialPlace::Header),
+        (None, true, false) => Ok(CredentialPlace::Query),
+        (None, false, true) => Ok(CredentialPlace::QueryV2),
+        (None, false, false) => Ok(CredentialPlace::Nowhere),
+        _ => Err(two_credentials()),
+    }
+}
+
 /// Verifies a request; `None` when it has no signature. Headers in a presigned query are added to
 /// those of the request; in other queries they are refused.
 pub(super) fn verify(
@@ -60,72 +152,58 @@ pub(super) fn verify(
     head: &mut request::Parts,
     query: &[(String, String)],
 ) -> Result<Option<Signed>> {
-    // An empty header signs nothing.
-    let authorization =
-        header(&head.headers, "authorization").filter(|value| !value.trim().is_empty());
-    let in_query = |name: &str| query.iter().any(|(key, _)| key == name);
-    let presigned = in_query("X-Amz-Signature") || in_query("X-Amz-Algorithm");
-    let presigned_v2 = in_query("AWSAccessKeyId") || in_query("Signature");
-    if presigned_v2 && !presigned && authorization.is_none() {
-        // The signature covers them.
-        hoisted::fold(&mut head.headers, query, &v2::HOISTED)?;
-        return v2::from_query(deps, head, query).map(Some);
-    }
-    if let Some(authorization) = authorization.filter(|value| value.starts_with("AWS "))
-        && deps.config.sigv2
-        && !presigned_v2
-        && !presigned
-    {
-        let signed = v2::from_header(deps, head, query, authorization)?;
-        check_query(query)?;
-        return Ok(Some(signed));
-    }
-    if presigned_v2 || authorization.is_some_and(|value| value.starts_with("AWS ")) {
-        return Err(S3Error::new(Code::InvalidRequest).text(
-            "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
-        ));
-    }
-    match (authorization, presigned) {
-        (Some(_), true) => Err(S3Error::new(Code::InvalidArgument)
-            .text("Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified")),
-        (Some(authorization), false) => {
-            let signed = v4::from_header(deps, head, authorization)?;
-            check_query(query)?;
-            Ok(Some(signed))
-        }
-        (None, true) => {
-            let signed = v4::from_query(deps, head, query)?;
-            hoisted::fold(&mut head.headers, query, &[])?;
-            Ok(Some(signed))
-        }
-        (None, false) => Ok(None),
-    }
+    verify_at(&SignatureTerms::of(deps), head, query)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_claimed_key_is_found_wherever_it_is() {
-        let claimed = |authorization: &str, query: &str| {
-            let mut headers = http::HeaderMap::new();
-            headers.insert("authorization", authorization.parse().unwrap());
-            claimed_access_key(&headers, &crate::s3::address::query(query).unwrap())
-        };
-        let scope = "a:b/c/20261130/us-east-1/s3/aws4_request";
-        let header = format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host");
-        for (authorization, query, key) in [
-            (header.as_str(), "", Some("a:b/c")),
-            ("AWS a:b:c2ln", "", Some("a:b")),
-            ("", "X-Amz-Credential=a%3Ab/c/20261130/us-east-1/s3/aws4_request", Some("a:b/c")),
-            ("", "AWSAccessKeyId=a%3Ab&Signature=x", Some("a:b")),
-            ("", "", None),
-            ("AWS ", "", None),
-            ("AWS4-HMAC-SHA256 Credential=a/b", "", None),
-            ("Basic x", "", None),
-        ] {
-            assert_eq!(claimed(authorization, query).as_deref(), key, "{authorization} {query}");
+fn verify_at(
+    terms: &SignatureTerms<'_>,
+    head: &mut request::Parts,
+    query: &[(String, String)],
+) -> Result<Option<Signed>> {
+    check_single(&head.headers)?;
+    let place = credential_place(&head.headers, query)?;
+    let signed = match place {
+        CredentialPlace::HeaderV2 | CredentialPlace::QueryV2 if !terms.config.sigv2 => {
+            return Err(version_2_refused());
         }
+        CredentialPlace::Header => {
+            let signed = v4::from_header(terms, head)?;
+            check_query(query)?;
+            signed
+        }
+        CredentialPlace::HeaderV2 => {
+            let signed = v2::from_header(terms, head, query)?;
+            check_query(query)?;
+            signed
+        }
+        CredentialPlace::Query => {
+            let signed = v4::from_query(terms, head, query)?;
+            hoisted::fold(&mut head.headers, query, &[])?;
+            signed
+        }
+        CredentialPlace::QueryV2 => {
+            // The signature covers them.
+            hoisted::fold(&mut head.headers, query, &v2::HOISTED)?;
+            v2::from_query(terms, head, query)?
+        }
+        CredentialPlace::Nowhere => return Ok(None),
+    };
+    check_token(&head.headers, query)?;
+    Ok(Some(signed))
+}
+
+/// Refuses a payload hash that is not that of an empty body, for requests that have no body.
+///
+/// # Errors
+/// `XAmzContentSHA256Mismatch`.
+pub(super) fn check_empty_body(payload: &Payload) -> Result<()> {
+    let empty = canonical::sha256(b"");
+    match payload {
+        Payload::Sha256(hash) if *hash != empty => {
+            Err(S3Error::new(Code::XAmzContentSHA256Mismatch)
+                .with("ClientComputedContentSHA256", hash.clone())
+                .with("S3ComputedContentSHA256", empty))
+        }
+        _ => Ok(()),
     }
 }

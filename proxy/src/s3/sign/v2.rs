@@ -1,10 +1,7 @@
 //! AWS Signature Version 2: HMAC-SHA1 over method, type, date and resource.
 //!
-//! It is accepted in presigned URLs, which `aws s3 presign` of AWS CLI 1 makes by default, and, if it
-//! is enabled, in requests of clients as old as boto 2. Of the headers it covers `x-amz-` ones, and
-//! all of these.
-
-use std::time::Duration;
+//! It is accepted if it is switched on (`sigv2`): in headers, presigned URLs and forms. Of the headers it
+//! covers `x-amz-` ones, and all of these; of the query only the parameters of a fixed list.
 
 use apus_daemon::http::header;
 use base64::Engine;
@@ -15,9 +12,10 @@ use sha1::Sha1;
 use subtle::ConstantTimeEq;
 
 use super::signed::{Payload, Signed};
+use super::terms::{SignatureTerms, bytes_of};
 use super::time::{SKEW_SECONDS, header_seconds, too_skewed};
-use crate::deps::ProxyDeps;
 use crate::s3::address::bucket_of_host;
+use crate::s3::catalogue;
 use crate::s3::error::{Code, Result, S3Error};
 
 /// Headers other than `x-amz-` ones that tools move into a query when they presign it.
@@ -63,8 +61,27 @@ const SUB_RESOURCES: [&str; 36] = [
     "encryption",
 ];
 
+/// Refuses a sub-resource that a signature of version 2 does not cover: the holder of a signed URL could
+/// add it, and the request would be another one.
+fn check_coverage(query: &[(String, String)]) -> Result<()> {
+    // Both versions of the listing return the same names.
+    let uncovered = |name: &str| {
+        catalogue::sub_resource(name).is_some()
+            && name != "list-type"
+            && !SUB_RESOURCES.contains(&name)
+    };
+    match query.iter().find(|(name, _)| uncovered(name)) {
+        Some((name, value)) => Err(S3Error::new(Code::InvalidRequest)
+            .text(format!(
+                "Signatures of version 2 do not cover the parameter {name}. Please use AWS4-HMAC-SHA256."
+            ))
+            .argument(name, value)),
+        None => Ok(()),
+    }
+}
+
 fn string_to_sign(
-    deps: &ProxyDeps,
+    terms: &SignatureTerms<'_>,
     head: &request::Parts,
     query: &[(String, String)],
     expires: &str,
@@ -89,7 +106,7 @@ fn string_to_sign(
         .map(|(key, value)| if value.is_empty() { key.clone() } else { format!("{key}={value}") })
         .collect();
     sub.sort();
-    let bucket = bucket_of_host(&head.headers, &deps.config.storage_domains);
+    let bucket = bucket_of_host(&head.headers, &terms.config.storage_domains);
     let bucket = bucket.map_or_else(String::new, |bucket| format!("/{bucket}"));
     let question = if sub.is_empty() { "" } else { "?" };
     format!(
@@ -104,7 +121,7 @@ fn string_to_sign(
 
 /// Verifies a presigned URL of version 2.
 pub(super) fn from_query(
-    deps: &ProxyDeps,
+    terms: &SignatureTerms<'_>,
     head: &request::Parts,
     query: &[(String, String)],
 ) -> Result<Signed> {
@@ -122,47 +139,49 @@ pub(super) fn from_query(
         S3Error::new(Code::AccessDenied)
             .text(format!("Invalid date (should be seconds since epoch): {expires}"))
     })?;
-    if at < deps.clock.now().as_secs() {
+    if at < terms.now_seconds {
         return Err(S3Error::new(Code::AccessDenied).text("Request has expired"));
     }
-    let text = string_to_sign(deps, head, query, expires);
-    verify(deps, access_key, signature, text)
+    check_coverage(query)?;
+    let text = string_to_sign(terms, head, query, expires);
+    verify(terms, access_key, signature, text)
 }
 
 /// Verifies an `Authorization: AWS access-key:signature` header.
 pub(super) fn from_header(
-    deps: &ProxyDeps,
+    terms: &SignatureTerms<'_>,
     head: &request::Parts,
     query: &[(String, String)],
-    authorization: &str,
 ) -> Result<Signed> {
+    let authorization = header(&head.headers, "authorization").unwrap_or_default();
     let invalid = || S3Error::new(Code::InvalidArgument).text("Unsupported Authorization Type");
     let credential = authorization.strip_prefix("AWS ").ok_or_else(invalid)?;
     // The access key contains a colon itself.
     let (access_key, signature) = credential.trim().rsplit_once(':').ok_or_else(invalid)?;
     let amz_date = header(&head.headers, "x-amz-date");
     let raw = amz_date.or_else(|| header(&head.headers, "date")).unwrap_or_default();
-    let time = header_seconds(raw).map(Duration::from_secs).ok_or_else(|| {
+    let time = header_seconds(raw).ok_or_else(|| {
         S3Error::new(Code::AccessDenied)
             .text("AWS authentication requires a valid Date or x-amz-date header")
     })?;
-    let now = deps.clock.now();
-    if now.abs_diff(time).as_secs() > SKEW_SECONDS {
-        return Err(too_skewed(now.as_secs(), raw));
+    let now = terms.now_seconds;
+    if now.abs_diff(time) > SKEW_SECONDS {
+        return Err(too_skewed(now, raw));
     }
+    check_coverage(query)?;
     // The line of the date is empty if `x-amz-date` is signed as a header.
     let line = if amz_date.is_some() { "" } else { raw };
-    verify(deps, access_key, signature, string_to_sign(deps, head, query, line))
+    verify(terms, access_key, signature, string_to_sign(terms, head, query, line))
 }
 
 /// Compares a signature with that of `text`.
 pub(super) fn verify(
-    deps: &ProxyDeps,
+    terms: &SignatureTerms<'_>,
     access_key: &str,
     signature: &str,
     text: String,
 ) -> Result<Signed> {
-    let user = deps.auth.s3_user(access_key);
+    let user = terms.auth.s3_user(access_key);
     let secret = user.as_ref().map_or("no such access key", |(secret, ..)| secret);
     let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes())
         .map_err(|_| S3Error::new(Code::InternalError))?;
@@ -173,7 +192,12 @@ pub(super) fn verify(
         return Err(S3Error::new(Code::InvalidAccessKeyId).with("AWSAccessKeyId", access_key));
     };
     if !equal {
-        return Err(S3Error::new(Code::SignatureDoesNotMatch).with("StringToSign", text));
+        let bytes = bytes_of(text.as_bytes());
+        return Err(S3Error::new(Code::SignatureDoesNotMatch)
+            .with("AWSAccessKeyId", access_key)
+            .with("StringToSign", text)
+            .with("SignatureProvided", signature)
+            .with("StringToSignBytes", bytes));
     }
     Ok(Signed { identity, account: account.to_owned(), payload: Payload::Unsigned })
 }

@@ -1,5 +1,6 @@
 //! AWS Signature Version 4: what is signed, and the verification.
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use apus_daemon::http::header;
@@ -8,11 +9,11 @@ use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 use http::{HeaderMap, request};
 use subtle::ConstantTimeEq;
 
-use super::canonical::{self, HeaderMissing, sha256};
+use super::canonical::{self, HeaderMissing, SignedAddress, sha256};
 use super::seed::Seed;
 use super::signed::{Payload, Signed};
+use super::terms::{SignatureTerms, bytes_of};
 use super::time::{self, SKEW_SECONDS, too_skewed};
-use crate::deps::ProxyDeps;
 use crate::s3::error::{Code, Result, S3Error};
 
 /// Longest lifetime of a presigned URL in seconds: seven days.
@@ -120,15 +121,22 @@ fn check_coverage(headers: &HeaderMap, signed: &[&str], carrier: Carrier) -> Res
                 .text("X-Amz-SignedHeaders must name host"),
         });
     }
-    let uncovered = headers
-        .keys()
-        .find(|name| name.as_str().starts_with("x-amz-") && !signed.contains(&name.as_str()));
-    match uncovered {
-        Some(name) => Err(S3Error::new(Code::AccessDenied)
-            .text("There were headers present in the request which were not signed")
-            .with("HeadersNotSigned", name.as_str())),
-        None => Ok(()),
+    let mut seen = HashSet::new();
+    if let Some(twice) = signed.iter().find(|name| !seen.insert(**name)) {
+        return Err(carrier.malformed(&format!("SignedHeaders names {twice:?} twice.")));
     }
+    let mut uncovered: Vec<&str> = headers
+        .keys()
+        .map(http::HeaderName::as_str)
+        .filter(|name| name.starts_with("x-amz-") && !seen.contains(name))
+        .collect();
+    if uncovered.is_empty() {
+        return Ok(());
+    }
+    uncovered.sort_unstable();
+    Err(S3Error::new(Code::AccessDenied)
+        .text("There were headers present in the request which were not signed")
+        .with("HeadersNotSigned", uncovered.join(", ")))
 }
 
 /// Whether the chunks of a body are signed, and whether a trailer follows them; `None` for a body
@@ -183,13 +191,13 @@ pub(super) struct VerifiedSignature<K> {
 /// # Errors
 /// `InvalidAccessKeyId`, `SignatureDoesNotMatch`.
 pub(super) fn verify_text(
-    deps: &ProxyDeps,
+    terms: &SignatureTerms<'_>,
     credential: &Credential<'_>,
     seconds: u64,
     to_sign: &str,
     signature: &str,
 ) -> Result<VerifiedSignature<impl AsRef<[u8]> + use<>>> {
-    let user = deps.auth.s3_user(credential.access_key);
+    let user = terms.auth.s3_user(credential.access_key);
     let secret = user.as_ref().map_or(NO_SECRET, |(secret, ..)| secret);
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
     let key = generate_signing_key(secret, at, credential.region, credential.service);
@@ -204,35 +212,45 @@ pub(super) fn verify_text(
         return Err(S3Error::new(Code::SignatureDoesNotMatch)
             .with("AWSAccessKeyId", credential.access_key)
             .with("StringToSign", to_sign)
-            .with("SignatureProvided", signature));
+            .with("SignatureProvided", signature)
+            .with("StringToSignBytes", bytes_of(to_sign.as_bytes())));
     }
     Ok(VerifiedSignature { identity, account: account.to_owned(), key, signature: expected })
 }
 
 fn verify(
-    deps: &ProxyDeps,
+    terms: &SignatureTerms<'_>,
     head: &request::Parts,
     claim: &SignatureClaim<'_>,
     time: u64,
 ) -> Result<Signed> {
     let SignatureClaim { credential, date, signed, signature, payload_hash, carrier } = claim;
-    check_scope(credential, date, &deps.config.region, *carrier)?;
-    let canonical = canonical::request(head, signed, payload_hash)
-        .map_err(|HeaderMissing(name)| header_missing(name))?;
+    check_scope(credential, date, &terms.config.region, *carrier)?;
     let scope = credential.scope();
-    let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", sha256(&canonical));
-    let VerifiedSignature { identity, account, key, signature } =
-        verify_text(deps, credential, time, &to_sign, signature).map_err(|error| {
+    let verify_as = |address: Option<SignedAddress<'_>>| {
+        let canonical = canonical::request(head, signed, payload_hash, address)
+            .map_err(|HeaderMissing(name)| header_missing(name))?;
+        let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", sha256(&canonical));
+        verify_text(terms, credential, time, &to_sign, signature).map_err(|error| {
             match error.code {
-                Code::SignatureDoesNotMatch => {
-                    error.with("CanonicalRequest", String::from_utf8_lossy(&canonical))
-                }
+                Code::SignatureDoesNotMatch => error
+                    .with("CanonicalRequest", String::from_utf8_lossy(&canonical))
+                    .with("CanonicalRequestBytes", bytes_of(&canonical)),
                 _ => error,
             }
-        })?;
+        })
+    };
+    let verified = match (verify_as(None), terms.config.public_url.parts()) {
+        // A gateway that sends another Host, or removes a part of the path.
+        (Err(error), Some((host, path))) if error.code == Code::SignatureDoesNotMatch => {
+            verify_as(Some(SignedAddress { host, path })).map_err(|_| error)
+        }
+        (verified, _) => verified,
+    };
+    let VerifiedSignature { identity, account, key, signature } = verified?;
     let payload = match payload_kind(payload_hash)? {
         Some((signed_chunks, trailer)) => Payload::Chunked {
-            seed: signed_chunks.then(|| Seed::new(key.as_ref(), date, scope, signature)),
+            seed: signed_chunks.then(|| Seed::new(key.as_ref(), date, scope.clone(), signature)),
             trailer,
         },
         None if *payload_hash == "UNSIGNED-PAYLOAD" => Payload::Unsigned,
@@ -252,11 +270,8 @@ fn header_date(headers: &HeaderMap) -> Option<(String, u64)> {
 }
 
 /// Verifies a signature in the `Authorization` header.
-pub(super) fn from_header(
-    deps: &ProxyDeps,
-    head: &request::Parts,
-    authorization: &str,
-) -> Result<Signed> {
+pub(super) fn from_header(terms: &SignatureTerms<'_>, head: &request::Parts) -> Result<Signed> {
+    let authorization = header(&head.headers, "authorization").unwrap_or_default();
     let fields = authorization.strip_prefix("AWS4-HMAC-SHA256").ok_or_else(|| {
         S3Error::new(Code::InvalidArgument).text("Unsupported Authorization Type")
     })?;
@@ -282,7 +297,7 @@ pub(super) fn from_header(
         S3Error::new(Code::AccessDenied)
             .text("AWS authentication requires a valid Date or x-amz-date header")
     })?;
-    let now = deps.clock.now().as_secs();
+    let now = terms.now_seconds;
     if now.abs_diff(time) > SKEW_SECONDS {
         return Err(too_skewed(now, &date));
     }
@@ -295,7 +310,7 @@ pub(super) fn from_header(
     let credential = credential(scope, carrier)?;
     let claim =
         SignatureClaim { credential, date: &date, signed, signature, payload_hash, carrier };
-    verify(deps, head, &claim, time)
+    verify(terms, head, &claim, time)
 }
 
 /// The payload hash of a presigned URL, from a header, the query, or both with the same value.
@@ -314,7 +329,7 @@ fn presigned_payload<'a>(headers: &'a HeaderMap, query: &'a [(String, String)]) 
 
 /// Verifies a presigned URL.
 pub(super) fn from_query(
-    deps: &ProxyDeps,
+    terms: &SignatureTerms<'_>,
     head: &request::Parts,
     query: &[(String, String)],
 ) -> Result<Signed> {
@@ -337,13 +352,15 @@ pub(super) fn from_query(
     })?;
     let expires = one("X-Amz-Expires")?;
     let expires: i64 = expires.parse().map_err(|_| wrong("X-Amz-Expires should be a number"))?;
-    // A negative lifetime has ended already.
+    // A lifetime of zero or less has ended already.
     let expires = u64::try_from(expires)
-        .map_err(|_| S3Error::new(Code::AccessDenied).text("Request has expired"))?;
-    if expires == 0 || expires > EXPIRES_MAX {
+        .ok()
+        .filter(|seconds| *seconds > 0)
+        .ok_or_else(|| S3Error::new(Code::AccessDenied).text("Request has expired"))?;
+    if expires > EXPIRES_MAX {
         return Err(wrong("X-Amz-Expires must be between 1 and 604800 seconds"));
     }
-    let now = deps.clock.now().as_secs();
+    let now = terms.now_seconds;
     if time > now + SKEW_SECONDS {
         return Err(S3Error::new(Code::AccessDenied).text("Request is not yet valid"));
     }
@@ -363,7 +380,7 @@ pub(super) fn from_query(
         signature: one("X-Amz-Signature")?,
         payload_hash,
     };
-    verify(deps, head, &claim, time)
+    verify(terms, head, &claim, time)
 }
 
 #[cfg(test)]
