@@ -18,6 +18,7 @@ mod pieces;
 mod quarantine;
 mod read;
 mod reserve;
+mod rotated;
 mod threads;
 mod xattr;
 
@@ -39,5 +40,6 @@ pub use pieces::each_piece;
 pub use quarantine::{quarantine, quarantine_file};
 pub use read::{NowaitRead, WarmDirectory, open_cached, read_at, read_nowait};
 pub use reserve::{Reserve, free_space};
+pub use rotated::RotatedFile;
 pub use threads::{DeviceThreads, Priority, QueueFull};
 pub use xattr::{METADATA_KEY, XattrError, read_attribute, read_xattrs, write_attribute};

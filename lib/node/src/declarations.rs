@@ -7,6 +7,7 @@ use apus_daemon::syslog::SyslogOptions;
 use apus_options::{FileDeclaration, OptionDeclaration, OptionProblem, SectionDeclaration, check};
 use apus_proxy::auth::tempauth::{TempAuth, TempAuthOptions, USERS};
 
+use super::audit::AuditOptions;
 use super::client_limits::ClientLimitOptions;
 use super::conf::bind_address;
 use super::filters::{
@@ -231,6 +232,11 @@ pub static PROXY_FILE: FileDeclaration = FileDeclaration {
             .with_lines(&["use = egg:swift#slo"]),
         SectionDeclaration::plain("filter:symlink", "Symbolic links.", &[SymlinkOptions::OPTIONS])
             .with_lines(&["use = egg:swift#symlink"]),
+        SectionDeclaration::plain(
+            "audit",
+            "The audit log of both dialects.",
+            &[AuditOptions::OPTIONS],
+        ),
     ],
 };
 

@@ -1,6 +1,7 @@
 //! Composition of a process: servers and daemons by role, from configuration files.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+mod audit;
 mod client_limits;
 mod conf;
 pub mod counts;

@@ -12,6 +12,7 @@ use apus_store::clock::HybridClock;
 use apus_store::quorum::Quorum;
 use apus_store::stage::symlink::HOPS_MAX;
 
+use super::audit::{AuditFile, AuditOptions};
 use super::client_limits::client_timeout_seconds;
 use super::conf::bind_address;
 use super::filters::{Pipeline, tempauth_options};
@@ -111,6 +112,8 @@ impl Builder<'_> {
         // Swift uses the default for an invalid number.
         let symloop_max = if symloop_max < 1 { HOPS_MAX } else { symloop_max };
         let quorum = self.quorum().making_accounts(account_autocreate);
+        let audit =
+            AuditFile::start(AuditOptions::read(&conf.section("audit"))?, &self.node.metrics)?;
         let config = ProxyConfig {
             storage_domains: s3.storage_domain,
             website_domains: s3.website_domain,
@@ -141,6 +144,7 @@ impl Builder<'_> {
             policies: self.cluster.policies.clone(),
             clock: self.clock.clone(),
             constraints: self.cluster.constraints.clone(),
+            audit,
             config: Arc::new(config),
         })))
     }

@@ -11,11 +11,13 @@ use std::sync::Arc;
 
 use apus_daemon::http::{format_date, full, header, new_trans_id, record_trans_id, set, text};
 use apus_daemon::{Body, Handler, Malformed};
+use apus_store::access::rule;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 
+use crate::audit::AuditedRequest;
 use crate::deps::ProxyDeps;
 use crate::s3::S3;
 use crate::swift::Swift;
@@ -65,7 +67,7 @@ impl Server {
 
 #[async_trait]
 impl Handler for Server {
-    async fn call(&self, request: Request<Body>) -> Response<Body> {
+    async fn call(&self, mut request: Request<Body>) -> Response<Body> {
         let started = self.deps.clock.now();
         let trans_id: Arc<str> = new_trans_id(self.deps.clock.as_ref(), "").into();
         record_trans_id(&trans_id);
@@ -73,11 +75,17 @@ impl Handler for Server {
         // Query strings may contain signatures, and are not logged.
         let path = request.uri().path().to_owned();
         let agent = header(request.headers(), "user-agent").unwrap_or("-").to_owned();
-        let guarded = std::panic::AssertUnwindSafe(self.route(request, &trans_id)).catch_unwind();
-        let mut response = guarded.await.unwrap_or_else(|_| {
+        let audited = AuditedRequest::begin(&mut request);
+        let route = rule::noted(self.route(request, &trans_id));
+        let guarded = std::panic::AssertUnwindSafe(route).catch_unwind();
+        let (mut response, decided) = guarded.await.unwrap_or_else(|_| {
             tracing::error!(%trans_id, %method, path, "request handler panicked");
-            text(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+            (text(StatusCode::INTERNAL_SERVER_ERROR, "internal error"), None)
         });
+        if let Some(sink) = &self.deps.audit {
+            let line = audited.line(&trans_id, started, response.status(), decided.as_deref());
+            line.into_iter().for_each(|line| sink.record(line));
+        }
         let out = response.headers_mut();
         set(out, "x-trans-id", &trans_id);
         set(out, "x-openstack-request-id", &trans_id);

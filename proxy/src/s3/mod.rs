@@ -57,6 +57,7 @@ use self::operation::Operation;
 use self::request::S3Request;
 use self::resource::Resource;
 use self::sign::{Payload, Signed};
+use crate::audit::RequestNotes;
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
 
@@ -135,6 +136,8 @@ impl S3 {
     ) -> Reply {
         let is_head = request.method() == Method::HEAD;
         let target = RequestTarget::of(&request);
+        let notes = RequestNotes::of(request.extensions());
+        notes.note(|noted| noted.dialect = Some("s3"));
         let site = website::bucket_of(request.headers(), &self.deps);
         let is_site = site.is_some();
         let form = form::post::target(&request, &self.deps).filter(|_| !is_site);
@@ -156,6 +159,7 @@ impl S3 {
             },
         };
         result.unwrap_or_else(|error| {
+            notes.note(|noted| noted.error = Some(error.code.name().to_owned()));
             if is_site && error.code != Code::NotModified {
                 return website::error_page(&error, trans_id);
             }
@@ -174,6 +178,11 @@ impl S3 {
             return Err(S3Error::new(Code::KeyTooLongError));
         }
         let query = address::query(head.uri.query().unwrap_or_default())?;
+        let notes = RequestNotes::of(&head.extensions);
+        notes.note(|noted| {
+            (noted.bucket, noted.key) = (bucket.clone(), key.clone());
+            noted.claimed = sign::claimed_access_key(&head.headers, &query);
+        });
         let signed = sign::verify(&self.deps, &mut head, &query)?;
         let Signed { identity, account, payload } = match signed {
             Some(signed) => signed,
@@ -198,7 +207,12 @@ impl S3 {
             (Some(_), None) => Resource::Bucket,
             (Some(_), Some(_)) => Resource::Key,
         };
+        notes.note(|noted| {
+            noted.user.clone_from(&identity.user);
+            noted.account = Some(account.as_str().to_owned());
+        });
         let operation = route::operation(&head.method, resource, &query, &head.headers)?;
+        notes.note(|noted| noted.operation = Some(operation.name()));
         let identity =
             Identity { referrer: header(&head.headers, "referer").map(str::to_owned), ..identity };
         let permission = operation.permission(resource);

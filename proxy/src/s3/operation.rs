@@ -64,6 +64,15 @@ pub(super) enum Operation {
 }
 
 impl Operation {
+    /// AWS's name.
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::GetUnset(unset) => format!("Get {}", unset.sub()),
+            Self::DeleteUnset(unset) => format!("Delete {}", unset.sub()),
+            other => format!("{other:?}"),
+        }
+    }
+
     /// The permission that the operation needs on the bucket or object that the request names. `None`
     /// for operations on objects and listings, whose steps need what they need in Swift's dialect.
     pub(super) fn permission(self, resource: Resource) -> Option<Permission> {

@@ -33,6 +33,13 @@ pub(super) struct Unset {
     pub(super) write: Permission,
 }
 
+impl Unset {
+    /// Name of the sub-resource.
+    pub(super) fn sub(&self) -> &'static str {
+        self.sub
+    }
+}
+
 const fn of_bucket(sub: &'static str, read: Permission, response: UnsetResponse) -> Unset {
     Unset { resource: Resource::Bucket, sub, response, deletable: false, read, write: read }
 }

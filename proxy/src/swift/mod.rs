@@ -40,6 +40,7 @@ use self::cors::PageOrigin;
 use self::error::{Result, SwiftError};
 use self::path::Path;
 use self::request::SwiftRequest;
+use crate::audit::{Noted, RequestNotes};
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
 
@@ -56,14 +57,24 @@ impl Swift {
 
     pub(crate) async fn handle(&self, request: Request<Body>, trans_id: Arc<str>) -> Reply {
         if request.uri().path().starts_with("/auth/") {
+            let notes = RequestNotes::of(request.extensions());
+            notes.note(|noted| {
+                let user = |name: &str| header(request.headers(), name).map(str::to_owned);
+                noted.dialect = Some("swift");
+                noted.operation = Some("SignIn".to_owned());
+                noted.claimed = user("x-storage-user").or_else(|| user("x-auth-user"));
+            });
             let signed_in = sign_in::sign_in(&self.deps, &request);
             return signed_in.unwrap_or_else(|error| error_response::render(&error));
         }
+        let notes = RequestNotes::of(request.extensions());
+        notes.note(|noted| noted.dialect = Some("swift"));
         let uri = request.uri().clone();
         let keep_alive = header(request.headers(), "connection")
             .is_some_and(|value| value.eq_ignore_ascii_case("keep-alive"));
         let mut response = match SwiftRequest::parse(&self.deps, request, trans_id) {
             Ok((request, body)) => {
+                notes.note(|noted| note_names(noted, &request));
                 let origin = PageOrigin::of(&self.deps, &request).await;
                 let result = self.dispatch(&request, body).await;
                 let mut response = result.unwrap_or_else(|error| error_response::render(&error));
@@ -121,6 +132,27 @@ impl Swift {
                 .with_header("allow", allowed(path, manages))),
         }
     }
+}
+
+/// Notes the caller, the operation and the names of a request for the audit log.
+fn note_names(noted: &mut Noted, request: &SwiftRequest) {
+    let method = &request.head.method;
+    let (kind, account, container, object) = match &request.path {
+        Path::Account(account) => ("account", account, None, None),
+        Path::Container(path) => ("container", &path.account, Some(&path.container), None),
+        Path::Object(path) => {
+            let container = &path.container;
+            ("object", &container.account, Some(&container.container), Some(&path.object))
+        }
+    };
+    noted.user.clone_from(&request.cx.identity.user);
+    noted.operation = Some(match bulk_delete::is_requested(request) {
+        true => "bulk-delete".to_owned(),
+        false => format!("{method} {kind}"),
+    });
+    noted.account = Some(account.as_str().to_owned());
+    noted.bucket = container.map(|name| name.as_str().to_owned());
+    noted.key = object.map(|name| name.as_str().to_owned());
 }
 
 /// The methods that a resource has.

@@ -196,7 +196,8 @@ impl Folder {
         let swift_conf =
             texts::swift_conf(&random::hex::<16>(), &random::hex::<16>(), &random::hex::<32>());
         self.write("etc/swift.conf", swift_conf.as_bytes())?;
-        let proxy = texts::proxy_conf(port, &random::hex::<32>(), &random::hex::<20>());
+        let audit = self.path("audit.log");
+        let proxy = texts::proxy_conf(port, &random::hex::<32>(), &random::hex::<20>(), &audit);
         let proxy = if options.dev_users { users::added(&proxy)? } else { proxy };
         self.write(PROXY_CONF, proxy.as_bytes())?;
         restrict(&self.path("etc"))?;

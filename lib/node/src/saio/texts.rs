@@ -17,8 +17,8 @@ pub(super) fn swift_conf(prefix: &str, suffix: &str, cluster_key: &str) -> Strin
     )
 }
 
-/// `proxy-server.conf` with one user, `apus:admin`.
-pub(super) fn proxy_conf(port: u16, token_key: &str, user_key: &str) -> String {
+/// `proxy-server.conf` with one user, `apus:admin`, and the audit log in the data folder.
+pub(super) fn proxy_conf(port: u16, token_key: &str, user_key: &str, audit: &Path) -> String {
     format!(
         "[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {port}\n\n\
          [pipeline:main]\n\
@@ -27,7 +27,9 @@ pub(super) fn proxy_conf(port: u16, token_key: &str, user_key: &str) -> String {
          [app:proxy-server]\nuse = egg:swift#proxy\nclient_timeout = 60\n\n\
          [filter:tempauth]\nuse = egg:swift#tempauth\ntoken_key = {token_key}\n\
          user_apus_admin = {user_key} .admin\n\n\
-         [filter:s3api]\nuse = egg:swift#s3api\nlocation = us-east-1\nstorage_domain = localhost\nsigv2 = false\n"
+         [filter:s3api]\nuse = egg:swift#s3api\nlocation = us-east-1\nstorage_domain = localhost\nsigv2 = false\n\n\
+         [audit]\nlog = {}\n",
+        audit.display()
     )
 }
 
@@ -47,7 +49,8 @@ pub fn samples() -> Vec<(String, String)> {
     const NOTE: &str =
         "# As `apus saio --dev-users` creates it. Generated: set keys of your own.\n";
     let (devices, cache) = (Path::new("/srv/apus/devices"), Path::new("/srv/apus/cache"));
-    let proxy = proxy_conf(8080, &"changeme".repeat(8), "changeme");
+    let proxy =
+        proxy_conf(8080, &"changeme".repeat(8), "changeme", Path::new("/srv/apus/audit.log"));
     let proxy = users::added(&proxy).unwrap_or(proxy);
     let mut files = vec![
         ("swift.conf".to_owned(), swift_conf("changeme", "changeme", &"00".repeat(32))),

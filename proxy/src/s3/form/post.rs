@@ -21,6 +21,7 @@ use http_body_util::BodyExt;
 use super::fields::{self, Form, FormFields};
 use super::file::{FileBody, SizeRange};
 use super::policy::PostPolicy;
+use crate::audit::RequestNotes;
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
 use crate::s3::address::{self, Address};
@@ -154,6 +155,13 @@ pub(in crate::s3) async fn post(
     check_request(&head)?;
     let Form { fields, file } = fields::read(&head.headers, body).await?;
     let bucket = address.bucket.unwrap_or_default();
+    let notes = RequestNotes::of(&head.extensions);
+    notes.note(|noted| {
+        noted.operation = Some("PostObject".to_owned());
+        noted.bucket = Some(bucket.clone());
+        noted.key = fields.get("key").map(str::to_owned);
+        noted.claimed = sign::form::claimed_access_key(&fields);
+    });
     let (identity, account, sizes) = authenticate(deps, &fields, &bucket)?;
     let key = fields.require("key")?.to_owned();
     if key.is_empty() {
@@ -163,6 +171,10 @@ pub(in crate::s3) async fn post(
     }
     let account = AccountName::parse(&account).map_err(|_| S3Error::new(Code::AccessDenied))?;
     let _ = signer.set(account.clone());
+    notes.note(|noted| {
+        noted.user.clone_from(&identity.user);
+        noted.account = Some(account.as_str().to_owned());
+    });
     let mut headers = upload_headers(&fields)?;
     if route::operation(&Method::PUT, Resource::Key, &[], &headers)? != Operation::PutObject {
         return Err(S3Error::new(Code::InvalidArgument).text("A form cannot copy an object"));

@@ -18,6 +18,13 @@ pub(in crate::s3) struct FormSigner {
     pub(in crate::s3) account: String,
 }
 
+/// The access key that a form claims to be signed with. Nothing is verified.
+pub(in crate::s3) fn claimed_access_key(fields: &FormFields) -> Option<String> {
+    let scope = fields.get("x-amz-credential");
+    let in_scope = scope.and_then(|scope| scope.rsplitn(5, '/').nth(4));
+    in_scope.or_else(|| fields.get("awsaccesskeyid")).map(str::to_owned)
+}
+
 fn argument(name: &str, value: &str, text: &str) -> S3Error {
     S3Error::new(Code::InvalidArgument).text(text).argument(name, value)
 }
