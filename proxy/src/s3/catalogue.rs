@@ -237,4 +237,57 @@ mod tests {
         all.dedup();
         assert_eq!(all.len(), count);
     }
+
+    /// The resources of a route in the access matrix: an object, also by its version, or an upload.
+    fn matrix_resources(route: &Route) -> Vec<&'static str> {
+        match route.resource {
+            Resource::Service => vec!["service"],
+            Resource::Bucket => vec!["bucket"],
+            Resource::Key if route.sub == "uploadId" => vec!["upload"],
+            Resource::Key if route.operands.contains(&"versionId") => vec!["object", "version"],
+            Resource::Key => vec!["object"],
+        }
+    }
+
+    #[test]
+    fn every_route_has_a_line_in_the_access_matrix() {
+        let matrix = include_str!("../../../tests/fixtures/access-matrix.txt");
+        let sub = |name: &'static str| if name.is_empty() { "-" } else { name };
+        let mut routes: Vec<String> = ROUTES
+            .iter()
+            .flat_map(|route| {
+                let line = |of: &str| format!("{} {of} {}", route.method, sub(route.sub));
+                matrix_resources(route).into_iter().map(line).collect::<Vec<_>>()
+            })
+            .chain(
+                super::super::unset::routes()
+                    .map(|(method, name)| format!("{method} bucket {name}")),
+            )
+            .chain(
+                ["PUT object x-amz-copy-source", "PUT upload x-amz-copy-source"].map(str::to_owned),
+            )
+            .collect();
+        let mut lines: Vec<String> = matrix
+            .lines()
+            .filter_map(|line| line.strip_prefix("s3 "))
+            .map(|line| line.split(' ').take(3).collect::<Vec<_>>().join(" "))
+            .collect();
+        routes.sort_unstable();
+        lines.sort_unstable();
+        assert_eq!(lines, routes);
+    }
+
+    #[test]
+    fn lines_of_the_access_matrix_name_the_permission_of_the_operation() {
+        let matrix = include_str!("../../../tests/fixtures/access-matrix.txt");
+        for route in &ROUTES {
+            let Some(permission) = route.operation.permission(route.resource) else { continue };
+            let [resource, ..] = matrix_resources(route)[..] else { continue };
+            let sub = if route.sub.is_empty() { "-" } else { route.sub };
+            let start = format!("s3 {} {resource} {sub} ", route.method);
+            let line = matrix.lines().find_map(|line| line.strip_prefix(&start)).unwrap();
+            let named = line.split(' ').next().unwrap();
+            assert_eq!(format!("s3:{named}"), permission.name(), "{start}");
+        }
+    }
 }

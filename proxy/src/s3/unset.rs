@@ -148,6 +148,16 @@ pub(super) fn find(method: &str, resource: Resource, sub: &str) -> Option<&'stat
     (method == "GET" || (method == "DELETE" && unset.deletable)).then_some(unset)
 }
 
+/// Method and sub-resource of every route.
+#[cfg(test)]
+pub(super) fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let methods = |unset: &'static Unset| match unset.deletable {
+        true => vec![("GET", unset.sub), ("DELETE", unset.sub)],
+        false => vec![("GET", unset.sub)],
+    };
+    UNSET.iter().flat_map(methods)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::catalogue::sub_resource;

@@ -216,4 +216,27 @@ mod tests {
         assert_eq!(allowed(&path, false), "GET, HEAD, OPTIONS, POST");
         assert_eq!(allowed(&path, true), "DELETE, GET, HEAD, OPTIONS, POST, PUT");
     }
+
+    #[test]
+    fn every_method_has_a_line_in_the_access_matrix() {
+        let matrix = include_str!("../../../tests/fixtures/access-matrix.txt");
+        let mut lines: Vec<String> = matrix
+            .lines()
+            .filter_map(|line| line.strip_prefix("swift "))
+            .map(|line| line.split(' ').take(3).collect::<Vec<_>>().join(" "))
+            .collect();
+        let mut methods = vec!["POST account bulk-delete".to_owned()];
+        let constraints = apus_cluster::constraints::Constraints::default();
+        for (path, kind) in
+            [("/v1/a", "account"), ("/v1/a/c", "container"), ("/v1/a/c/o", "object")]
+        {
+            let path = path::parse(path, &constraints).unwrap();
+            // A preflight has no credential.
+            let own = allowed(&path, true).split(", ").filter(|method| *method != "OPTIONS");
+            methods.extend(own.map(|method| format!("{method} {kind} -")));
+        }
+        lines.sort_unstable();
+        methods.sort_unstable();
+        assert_eq!(lines, methods);
+    }
 }
