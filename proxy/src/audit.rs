@@ -134,6 +134,11 @@ impl AuditedRequest {
         }
     }
 
+    /// What was noted of the request.
+    pub(crate) fn noted(&self) -> Noted {
+        self.notes.noted()
+    }
+
     /// Whether the request is recorded: it changes something, or its credential or its sender is refused.
     /// Refused requests without a credential are not: anybody could fill the log with them.
     fn is_recorded(&self, noted: &Noted, status: StatusCode) -> bool {

@@ -7,6 +7,7 @@ use apus_cluster::constraints::Constraints;
 use apus_daemon::Clock;
 use apus_store::Store;
 
+use crate::access_log::AccessLogs;
 use crate::audit::AuditSink;
 use crate::auth::tempauth::TempAuth;
 use crate::config::ProxyConfig;
@@ -24,6 +25,8 @@ pub struct ProxyDeps {
     pub clock: Arc<dyn Clock>,
     /// Limits of what clients may send and ask for.
     pub constraints: Arc<Constraints>,
+    /// The access logs of buckets.
+    pub access_logs: Arc<AccessLogs>,
     /// The audit log, if there is one.
     pub audit: Option<Arc<dyn AuditSink>>,
     /// The settings.

@@ -1,6 +1,7 @@
 //! The proxy server: authentication and two dialects, Swift and S3, over one [`apus_store::Store`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+mod access_log;
 mod audit;
 pub mod auth;
 mod config;
@@ -15,6 +16,7 @@ mod reply;
 mod s3;
 mod swift;
 
+pub use access_log::AccessLogs;
 pub use audit::AuditSink;
 pub use config::ProxyConfig;
 pub use deps::ProxyDeps;

@@ -7,6 +7,7 @@
 pub mod acl;
 pub mod cors;
 pub mod lifecycle;
+pub mod logging;
 pub mod object_lock;
 pub mod ownership;
 pub mod public_access;

@@ -32,6 +32,8 @@ pub enum ConfigKind {
     Cors,
     /// Rules that delete or move objects with time.
     Lifecycle,
+    /// Delivery of access logs.
+    Logging,
     /// Receivers of events.
     Notification,
     /// Whether versions can be locked, and for how long by default.
@@ -48,9 +50,10 @@ pub enum ConfigKind {
 
 impl ConfigKind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Cors,
         Self::Lifecycle,
+        Self::Logging,
         Self::Notification,
         Self::ObjectLock,
         Self::Ownership,
@@ -64,6 +67,7 @@ impl ConfigKind {
         match self {
             Self::Cors => "X-Container-Sysmeta-Apus-S3-Cors",
             Self::Lifecycle => "X-Container-Sysmeta-Apus-S3-Lifecycle",
+            Self::Logging => "X-Container-Sysmeta-Apus-S3-Logging",
             Self::Notification => "X-Container-Sysmeta-Apus-S3-Notification",
             Self::ObjectLock => "X-Container-Sysmeta-Apus-S3-Object-Lock",
             Self::Ownership => "X-Container-Sysmeta-Apus-S3-Ownership",

@@ -86,7 +86,8 @@ mod tests {
         fn new(name: &str) -> Self {
             let path =
                 std::env::temp_dir().join(format!("apus-rotated-{name}-{}", std::process::id()));
-            crate::make_directories(&path, &crate::Counters::default()).unwrap();
+            let counters = crate::Counters::default();
+            crate::make_directories(&std::env::temp_dir(), &path, &counters).unwrap();
             Self(path)
         }
 

@@ -1,5 +1,6 @@
 //! The file of the audit log: a thread writes what requests record, so that none waits for the disk.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -19,7 +20,7 @@ options! {
     #[derive(Debug)]
     pub struct AuditOptions {
         /// File of the audit log: a line of JSON for each request that changes something or is refused.
-        log: Option<String> = path("", "a file").unset("none").example("/var/log/apus/audit.log"),
+        log: Option<PathBuf> = path("", "a file").unset("none").example("/var/log/apus/audit.log"),
         /// Size at which the file is renamed and a new one begun.
         rotate_bytes: u64 = whole(64 * 1024 * 1024).unit("bytes").from(4096),
         /// Older files that are kept.
@@ -50,7 +51,7 @@ impl AuditFile {
         metrics: &Metrics,
     ) -> Result<Option<Arc<dyn AuditSink>>, String> {
         let Some(path) = options.log else { return Ok(None) };
-        let file = RotatedFile::new(path.into(), options.rotate_bytes, options.rotate_count);
+        let file = RotatedFile::new(path, options.rotate_bytes, options.rotate_count);
         let counts = Arc::new(AuditCounts::default());
         let (lines, queue) = sync_channel(QUEUE_LINES);
         let of_thread = counts.clone();
@@ -124,7 +125,8 @@ mod tests {
         fn new(name: &str) -> Self {
             let path =
                 std::env::temp_dir().join(format!("apus-audit-{name}-{}", std::process::id()));
-            apus_disk::make_directories(&path, &apus_disk::Counters::default()).unwrap();
+            let counters = apus_disk::Counters::default();
+            apus_disk::make_directories(&std::env::temp_dir(), &path, &counters).unwrap();
             Self(path)
         }
 
@@ -140,7 +142,7 @@ mod tests {
     }
 
     fn options(path: &std::path::Path) -> AuditOptions {
-        let log = Some(path.display().to_string());
+        let log = Some(path.to_owned());
         AuditOptions { log, rotate_bytes: 1 << 20, rotate_count: 1 }
     }
 

@@ -1,13 +1,14 @@
 //! The proxy server of a process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use apus_daemon::config::Conf;
 use apus_daemon::http::SharedHandler;
 use apus_options::{flag, list, options, text, whole};
 use apus_proxy::auth::authorize::Rules;
 use apus_proxy::auth::tempauth::TempAuth;
-use apus_proxy::{ProxyConfig, ProxyDeps, PublicUrl};
+use apus_proxy::{AccessLogs, ProxyConfig, ProxyDeps, PublicUrl};
 use apus_store::clock::HybridClock;
 use apus_store::quorum::Quorum;
 use apus_store::stage::symlink::HOPS_MAX;
@@ -38,6 +39,8 @@ options! {
         /// URL under which clients reach this cluster, for URLs in responses. Signatures may be of its host and path.
         public_url: String =
             text("", "http:// or https://, a host and perhaps a port and a path").checked(is_public_url),
+        /// Time between two deliveries of the access logs of buckets.
+        access_log_interval: u64 = whole(300).unit("seconds").from(1),
         /// Memory for bodies of uploads.
         upload_memory: Option<u64> =
             whole(0).unit("MiB").unset("a quarter of the memory of the machine").example("4096"),
@@ -133,13 +136,20 @@ impl Builder<'_> {
                 .map_err(|error| format!("proxy-server.conf: [app:proxy-server] {error}"))?,
             client_timeout_seconds: client_timeout_seconds(&app)?,
         };
+        let store = apus_store::pipeline::client(
+            quorum,
+            rules,
+            upload_bytes(given.upload_memory),
+            symloop_max,
+        );
+        let interval = Duration::from_secs(given.access_log_interval);
+        let clock = self.clock.clone();
+        let access_logs = AccessLogs::start(store.clone(), clock, &config.region, interval);
+        let logs = access_logs.clone();
+        self.node.metrics.add_totals(move || logs.totals());
         Ok(Arc::new(apus_proxy::Server::new(ProxyDeps {
-            store: apus_store::pipeline::client(
-                quorum,
-                rules,
-                upload_bytes(given.upload_memory),
-                symloop_max,
-            ),
+            store,
+            access_logs,
             auth: Arc::new(auth),
             policies: self.cluster.policies.clone(),
             clock: self.clock.clone(),

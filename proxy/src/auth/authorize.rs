@@ -1,7 +1,7 @@
 //! Authorization as in Swift's tempauth, which denies everything unknown.
 
 use apus_cluster::AccountName;
-use apus_store::access::{AccessRequest, Action, Authorizer, Decision, Identity, Lists, rule};
+use apus_store::access::{AccessRequest, Action, Authorizer, Decision, Identity, Lists, noted};
 
 use super::account_acl::AccountAcl;
 use super::acl::Acl;
@@ -92,14 +92,14 @@ impl Authorizer for Rules {
         let action = Action::of(request.permission);
         let account = target.account.as_str();
         if let Some(decision) = rights_in_account(identity, action, account, &lists.account) {
-            rule::note("rights in the account");
+            noted::rule("rights in the account");
             return decision;
         }
         if is_listed(identity, action, lists) {
-            rule::note("access list of the container");
+            noted::rule("access list of the container");
             return Decision::Allow { owner: false };
         }
-        rule::note("no rule allows it");
+        noted::rule("no rule allows it");
         Decision::Deny
     }
 }

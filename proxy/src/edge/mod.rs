@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use apus_daemon::http::{format_date, full, header, new_trans_id, record_trans_id, set, text};
 use apus_daemon::{Body, Handler, Malformed};
-use apus_store::access::rule;
+use apus_store::access::noted::{self, RequestTrail};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 
+use crate::access_log::LoggedRequest;
 use crate::audit::AuditedRequest;
 use crate::deps::ProxyDeps;
 use crate::s3::S3;
@@ -76,15 +77,20 @@ impl Handler for Server {
         let path = request.uri().path().to_owned();
         let agent = header(request.headers(), "user-agent").unwrap_or("-").to_owned();
         let audited = AuditedRequest::begin(&mut request);
-        let route = rule::noted(self.route(request, &trans_id));
+        let logged = LoggedRequest::begin(&request, started);
+        let route = noted::during(self.route(request, &trans_id));
         let guarded = std::panic::AssertUnwindSafe(route).catch_unwind();
-        let (mut response, decided) = guarded.await.unwrap_or_else(|_| {
+        let (mut response, trail) = guarded.await.unwrap_or_else(|_| {
             tracing::error!(%trans_id, %method, path, "request handler panicked");
-            (text(StatusCode::INTERNAL_SERVER_ERROR, "internal error"), None)
+            (text(StatusCode::INTERNAL_SERVER_ERROR, "internal error"), RequestTrail::default())
         });
         if let Some(sink) = &self.deps.audit {
-            let line = audited.line(&trans_id, started, response.status(), decided.as_deref());
+            let line = audited.line(&trans_id, started, response.status(), trail.rule.as_deref());
             line.into_iter().for_each(|line| sink.record(line));
+        }
+        if !trail.logged.is_empty() {
+            let logs = &self.deps.access_logs;
+            logs.record(&logged, &audited.noted(), &trail, &trans_id, &response);
         }
         let out = response.headers_mut();
         set(out, "x-trans-id", &trans_id);

@@ -114,7 +114,7 @@ const VERSION: &[&str] = &["versionId"];
 const BOTH: &[&str] = &["partNumber", "versionId"];
 
 /// The implemented operations, except copies, which are uploads with a header, and those of `unset`.
-pub(super) static ROUTES: [Route; 47] = {
+pub(super) static ROUTES: [Route; 49] = {
     use Operation::*;
     use Resource::{Bucket, Key, Service};
     [
@@ -146,6 +146,8 @@ pub(super) static ROUTES: [Route; 47] = {
         row("GET", Bucket, "tagging", GetBucketTagging, &[]),
         row("PUT", Bucket, "tagging", PutBucketTagging, &[]),
         row("DELETE", Bucket, "tagging", DeleteBucketTagging, &[]),
+        row("GET", Bucket, "logging", GetBucketLogging, &[]),
+        row("PUT", Bucket, "logging", PutBucketLogging, &[]),
         row("GET", Bucket, "uploads", ListMultipartUploads, &[]),
         row("GET", Bucket, "acl", GetAcl, &[]),
         row("GET", Key, "acl", GetAcl, VERSION),
@@ -184,7 +186,6 @@ pub(super) static NOT_IMPLEMENTED: &[(&str, Resource, &str)] = {
         ("PUT", Key, "encryption"),
         ("PUT", Bucket, "intelligent-tiering"),
         ("PUT", Bucket, "inventory"),
-        ("PUT", Bucket, "logging"),
         ("PUT", Bucket, "metadataAnnotationTable"),
         ("POST", Bucket, "metadataConfiguration"),
         ("PUT", Bucket, "metadataInventoryTable"),

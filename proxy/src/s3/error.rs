@@ -68,6 +68,7 @@ codes! {
     InvalidTag 400 "The tag provided was not a valid tag. This error can occur if the tag did not pass input validation.",
     InvalidRetentionPeriod 400 "The retention period specified in the request is not valid.",
     InvalidStorageClass 400 "The storage class that you specified is not valid.",
+    InvalidTargetBucketForLogging 400 "The target bucket for logging does not exist",
     InvalidToken 400 "The provided token is malformed or otherwise not valid.",
     InvalidURI 400 "The specified URI couldn't be parsed.",
     KeyTooLongError 400 "Your key is too long",

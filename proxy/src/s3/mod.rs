@@ -7,6 +7,7 @@ mod bucket;
 mod bucket_config;
 mod bucket_lifecycle;
 mod bucket_lock;
+mod bucket_logging;
 mod bucket_tagging;
 mod catalogue;
 mod checksum;
@@ -251,6 +252,8 @@ impl S3 {
             Operation::GetBucketTagging => bucket_config::get::<TagSet>(deps, request).await,
             Operation::PutBucketTagging => bucket_config::put::<TagSet>(deps, request).await,
             Operation::DeleteBucketTagging => bucket_config::delete::<TagSet>(deps, request).await,
+            Operation::GetBucketLogging => bucket_logging::get(deps, request).await,
+            Operation::PutBucketLogging => bucket_logging::put(deps, request).await,
             Operation::GetUnset(unset) => configuration::get(deps, request, unset).await,
             Operation::DeleteUnset(unset) => configuration::delete(deps, request, unset).await,
             Operation::GetAcl => bucket::acl(deps, request).await,

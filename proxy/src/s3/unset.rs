@@ -52,7 +52,7 @@ const fn deletable(
     Unset { resource: Resource::Bucket, sub, response, deletable: true, read, write }
 }
 
-static UNSET: [Unset; 17] = {
+static UNSET: [Unset; 16] = {
     use UnsetResponse::{Document, List, Missing};
     [
         of_bucket(
@@ -88,7 +88,6 @@ static UNSET: [Unset; 17] = {
             (Permission::GetInventoryConfiguration, Permission::PutInventoryConfiguration),
             List("ListInventoryConfigurationsResult"),
         ),
-        of_bucket("logging", Permission::GetBucketLogging, Document("BucketLoggingStatus", &[])),
         deletable(
             "metadataConfiguration",
             (Permission::GetInventoryConfiguration, Permission::PutInventoryConfiguration),

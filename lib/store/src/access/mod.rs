@@ -1,7 +1,7 @@
 //! Identities, permissions and the interface of the authorizer.
 
 mod bucket;
-pub mod rule;
+pub mod noted;
 
 use apus_cluster::{AccountName, ContainerName, Metadata, ObjectName};
 use apus_policy::Permission;

@@ -6,7 +6,7 @@ use apus_cluster::{AccountName, ContainerPath, ObjectPath, PolicyIndex};
 use apus_policy::Permission;
 
 use super::{Gate, ObjectPermit, Permit};
-use crate::access::{AccessRequest, BucketAccess, Decision, Lists, ObjectFacts, Target};
+use crate::access::{AccessRequest, BucketAccess, Decision, Lists, ObjectFacts, Target, noted};
 use crate::context::{Authority, Context};
 use crate::info::KnownContainer;
 use crate::operation::*;
@@ -237,9 +237,11 @@ impl Gate {
     ) -> Result<Arc<KnownContainer>> {
         let now = self.quorum.clock().now_seconds();
         if let Some(known) = self.info.get(container, now) {
+            noted::container(container, &known.head);
             return Ok(known);
         }
         let head = Arc::new(self.quorum.container_for_gate(cx, container).await?);
+        noted::container(container, &head);
         let known = Arc::new(KnownContainer::new(head));
         self.info.put(container, known.clone(), now);
         Ok(known)

@@ -53,7 +53,7 @@ const EXPECTED: [(&str, Resource, &str, &str); 63] = {
         ("lifecycle", Bucket, "GET PUT DELETE", ""),
         ("list-type", Bucket, "GET", ""),
         ("location", Bucket, "GET", ""),
-        ("logging", Bucket, "GET", "PUT"),
+        ("logging", Bucket, "GET PUT", ""),
         ("metadataAnnotationTable", Bucket, "", "PUT"),
         ("metadataConfiguration", Bucket, "GET DELETE", "POST"),
         ("metadataInventoryTable", Bucket, "", "PUT"),
