@@ -1,5 +1,7 @@
 //! Settings of a proxy server.
 
+use apus_store::BucketNamespace;
+
 use crate::public_url::PublicUrl;
 
 /// Settings from `proxy-server.conf`, checked.
@@ -23,6 +25,8 @@ pub struct ProxyConfig {
     pub sigv2: bool,
     /// The account whose buckets requests without a signature name; empty refuses them.
     pub anonymous_account: String,
+    /// Where names of buckets are unique (`bucket_namespace`).
+    pub bucket_namespace: BucketNamespace,
     /// Whether resellers may create and delete accounts (`allow_account_management`).
     pub allow_account_management: bool,
     /// Whether the first write to an account creates it (`account_autocreate`).

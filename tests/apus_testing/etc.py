@@ -70,7 +70,7 @@ def write_proxy(etc, address, options):
         "DEFAULT": {"bind_ip": address, "bind_port": PROXY_PORT},
         "app:proxy-server": {"use": "egg:swift#proxy"},
         "filter:tempauth": {"token_key": "0123456789abcdef0123456789abcdef", **user_options(USERS)},
-        "filter:s3api": {"location": "us-east-1"},
+        "filter:s3api": {"location": "us-east-1", "bucket_namespace": "cluster"},
     }
     for section, more in options.items():
         if section in sections:

@@ -38,6 +38,15 @@ class Saio:
             conf.write(text)
         return self.start()
 
+    def change(self, server, old, new):
+        """Replaces a text in a server's configuration, and starts again with the new one."""
+        assert self.stop() == 0
+        path = self.data / "etc" / f"{server}-server.conf"
+        text = path.read_text()
+        assert text.count(old) == 1, f"{old!r} is not once in {path}"
+        path.write_text(text.replace(old, new))
+        return self.start()
+
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()

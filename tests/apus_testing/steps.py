@@ -139,6 +139,14 @@ def containers(world):
     world.attempt(swift.post, "", {"X-Account-Meta-A": "c"})
 
 
+def buckets(world):
+    """A bucket is created, deleted, and created by another account."""
+    s3, name = world.cluster.s3(), world.fresh("named")
+    world.attempt(s3.put, name)
+    world.attempt(s3.request, "DELETE", name)
+    world.attempt(world.cluster.s3("test2:tester2", "testing2").put, name)
+
+
 def late_rows(world):
     """Pending updates: one is damaged, and of two servers that were away one comes back before the other."""
     first, second = (world.away("container", "AUTH_test", world.bucket, at=at) for at in (0, 1))
@@ -383,6 +391,7 @@ def doubling(world):
 STEPS = {
     "writes": writes,
     "containers": containers,
+    "buckets": buckets,
     "late-rows": late_rows,
     "handoffs": handoffs,
     "damaged-files": damaged_files,

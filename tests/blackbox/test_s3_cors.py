@@ -145,7 +145,9 @@ def test_rules_are_gone_with_their_bucket(request_s3, s3, bucket):
     assert code(s3.get_bucket_cors, Bucket=bucket) == "NoSuchCORSConfiguration"
 
 
-def test_without_an_account_a_preflight_finds_no_bucket(request_s3, shared):
+def test_a_preflight_finds_the_bucket_by_its_name(request_s3, shared):
     asked = {"Origin": PAGE, "Access-Control-Request-Method": "PUT"}
     reply = request_s3("OPTIONS", f"/{shared}/k", asked, how=UNSIGNED)
-    assert (reply.status, reply.code) == (403, "AccessForbidden")
+    assert (reply.status, reply.headers["access-control-allow-origin"]) == (200, PAGE)
+    reply = request_s3("OPTIONS", "/b-that-is-not-there/k", asked, how=UNSIGNED)
+    assert (reply.status, reply.code) == (404, "NoSuchBucket")

@@ -238,4 +238,4 @@ def test_a_form_without_a_policy_is_anonymous(cluster, s3, bucket):
 def test_a_form_of_another_user_is_refused_by_the_bucket(cluster, s3, bucket):
     other = Form(cluster, bucket)
     other.s3 = cluster.s3("test2:tester2", "testing2")
-    assert other("k").status_code == 404, "another account has no such bucket"
+    assert (other("k").status_code, code(other("k"))) == (403, "AccessDenied")

@@ -97,6 +97,11 @@ def fresh_cluster(name, container_options=""):
     return cluster
 
 
+def swift_cluster(name):
+    """One in which each account has names of buckets of its own, as in Swift."""
+    return fresh_cluster(name).change("proxy", "bucket_namespace = cluster", "bucket_namespace = account")
+
+
 def end(cluster):
     cluster.stop()
     shutil.rmtree(cluster.data.parent)
@@ -107,7 +112,7 @@ def run_swift():
     outcomes = {}
     # pytest does not collect tests.py by its name, and it must not share a call with its folder.
     for targets in (["test/functional/tests.py"], ["test/functional"]):
-        cluster = fresh_cluster("swift")
+        cluster = swift_cluster("swift")
         conf = cluster.data / "test.conf"
         conf.write_text(SWIFT_CONF.format(port=cluster.port))
         environment = dict(os.environ, SWIFT_TEST_CONFIG_FILE=str(conf), SWIFT_TEST_IN_PROCESS="0")
@@ -117,7 +122,7 @@ def run_swift():
 
 
 def run_s3api():
-    cluster = fresh_cluster("s3api")
+    cluster = swift_cluster("s3api")
     conf = cluster.data / "test.conf"
     conf.write_text(S3API_CONF.format(port=cluster.port))
     environment = dict(os.environ, SWIFT_TEST_CONFIG_FILE=str(conf))

@@ -8,6 +8,7 @@ pub mod acl;
 pub mod cors;
 pub mod lifecycle;
 pub mod logging;
+pub mod name;
 pub mod object_lock;
 pub mod ownership;
 pub mod public_access;

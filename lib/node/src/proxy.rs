@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use apus_daemon::config::Conf;
 use apus_daemon::http::SharedHandler;
-use apus_options::{flag, list, options, text, whole};
+use apus_options::{choice, flag, list, options, text, whole};
 use apus_proxy::auth::authorize::Rules;
 use apus_proxy::auth::tempauth::TempAuth;
 use apus_proxy::{AccessLogs, ProxyConfig, ProxyDeps, PublicUrl};
+use apus_store::BucketNamespace;
 use apus_store::clock::HybridClock;
+use apus_store::pipeline::ClientStoreOptions;
 use apus_store::quorum::Quorum;
 use apus_store::stage::symlink::HOPS_MAX;
 
@@ -61,6 +63,8 @@ options! {
         sigv2: bool = flag(false),
         /// Account of the buckets that requests without a signature read; without it they are refused.
         anonymous_account: String = text("", "an account"),
+        /// Where names of buckets are unique: in the cluster, or in each account as in Swift.
+        bucket_namespace: String = choice("account", &["account", "cluster"]),
     }
 }
 
@@ -117,7 +121,14 @@ impl Builder<'_> {
         let quorum = self.quorum().making_accounts(account_autocreate);
         let audit =
             AuditFile::start(AuditOptions::read(&conf.section("audit"))?, &self.node.metrics)?;
+        let namespace = BucketNamespace::named(&s3.bucket_namespace);
+        let store_options = ClientStoreOptions {
+            upload_bytes: upload_bytes(given.upload_memory),
+            symloop_max,
+            namespace,
+        };
         let config = ProxyConfig {
+            bucket_namespace: namespace,
             storage_domains: s3.storage_domain,
             website_domains: s3.website_domain,
             s3api: pipeline.s3api.is_some(),
@@ -136,12 +147,7 @@ impl Builder<'_> {
                 .map_err(|error| format!("proxy-server.conf: [app:proxy-server] {error}"))?,
             client_timeout_seconds: client_timeout_seconds(&app)?,
         };
-        let store = apus_store::pipeline::client(
-            quorum,
-            rules,
-            upload_bytes(given.upload_memory),
-            symloop_max,
-        );
+        let store = apus_store::pipeline::client(quorum, rules, store_options);
         let interval = Duration::from_secs(given.access_log_interval);
         let clock = self.clock.clone();
         let access_logs = AccessLogs::start(store.clone(), clock, &config.region, interval);

@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod body;
+pub mod buckets;
 pub mod clock;
 pub mod context;
 pub mod error;
@@ -20,6 +21,7 @@ pub mod stage;
 mod store;
 pub mod upload_parts;
 
+pub use buckets::BucketNamespace;
 pub use context::{Authority, Consistency, Context};
 pub use error::{Error, Kind, Result, Subject};
-pub use store::{LinkStore, ManifestStore, Primitive, Store, UploadStore, VersionStore};
+pub use store::{CopyStore, LinkStore, ManifestStore, Primitive, Store, UploadStore, VersionStore};

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use crate::access::{Authorizer, DenyAll};
+use crate::buckets::{BucketNamespace, Registry};
 use crate::clock::HybridClock;
 use crate::gate::Gate;
 use crate::quorum::Quorum;
 use crate::stage::admission::Admission;
+use crate::stage::buckets::Buckets;
 use crate::stage::copy::Copy;
 use crate::stage::dlo::Dlo;
 use crate::stage::multipart::Multipart;
@@ -14,7 +16,7 @@ use crate::stage::object_lock::ObjectLock;
 use crate::stage::slo::Slo;
 use crate::stage::symlink::{HOPS_MAX, Symlink};
 use crate::stage::versions::Versions;
-use crate::{LinkStore, ManifestStore, Primitive, Store, UploadStore, VersionStore};
+use crate::{CopyStore, LinkStore, ManifestStore, Primitive, Store, UploadStore, VersionStore};
 
 /// The pipeline of our own daemons: objects as they are stored, and only in the system's name
 /// ([`crate::Context::system`]).
@@ -28,22 +30,36 @@ pub fn lifecycle(quorum: Quorum) -> Arc<dyn UploadStore> {
     with_uploads(Arc::new(Gate::new(quorum, Arc::new(DenyAll))), clock, HOPS_MAX)
 }
 
-/// The pipeline of clients. `upload_bytes` is the memory for bodies in transit, `symloop_max` the
-/// number of links that are followed in a row.
+/// Settings of the pipeline of clients.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientStoreOptions {
+    /// Memory for bodies in transit, in bytes.
+    pub upload_bytes: u64,
+    /// Number of links that are followed in a row.
+    pub symloop_max: usize,
+    /// Where names of buckets are unique.
+    pub namespace: BucketNamespace,
+}
+
+/// The pipeline of clients.
 pub fn client(
     quorum: Quorum,
     authorizer: Arc<dyn Authorizer>,
-    upload_bytes: u64,
-    symloop_max: usize,
+    options: ClientStoreOptions,
 ) -> Arc<dyn Store> {
     let clock = quorum.clock().clone();
     // The one place that authorizes; all stages above it can only ask it.
     let gate: Arc<dyn Primitive> = Arc::new(Gate::new(quorum, authorizer));
-    let multipart = with_uploads(gate, clock, symloop_max);
+    // The registry reads and writes its objects as they are stored.
+    let registry = (options.namespace == BucketNamespace::Cluster)
+        .then(|| Registry::new(gate.clone(), clock.clone()));
+    let multipart = with_uploads(gate, clock, options.symloop_max);
     // Copies read and write through all of the above.
-    let copy: Arc<dyn Store> = Arc::new(Copy::new(multipart));
+    let copy: Arc<dyn CopyStore> = Arc::new(Copy::new(multipart));
+    // Names of buckets are above all that makes and deletes containers.
+    let buckets: Arc<dyn Store> = Arc::new(Buckets::new(copy, registry));
     // Before any other work for a write: is there memory for its body?
-    Arc::new(Admission::new(copy, upload_bytes))
+    Arc::new(Admission::new(buckets, options.upload_bytes))
 }
 
 /// The stages between the gate and copies.

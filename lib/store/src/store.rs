@@ -130,10 +130,18 @@ operations! { $
         abort_upload(AbortUpload) -> ();
     }
 
-    /// All operations: [`UploadStore`] with copies. This is what the dialects use.
-    trait Store: UploadStore {
+    /// [`UploadStore`] with copies.
+    trait CopyStore: UploadStore {
         /// Copies an object.
         copy_object(CopyObject) -> (ObjectHead, ObjectWritten);
+    }
+
+    /// All operations: [`CopyStore`] with names of buckets. This is what the dialects use.
+    trait Store: CopyStore {
+        /// Creates a bucket.
+        create_bucket(CreateBucket) -> CreatedBucket;
+        /// The account of a bucket; `None` if no account is known to have it. It needs no right.
+        find_bucket(FindBucket) -> ::std::option::Option<::apus_cluster::AccountName>;
     }
 }
 

@@ -86,22 +86,6 @@ pub(super) fn invalid_new_bucket_name(name: &str) -> S3Error {
         .with("BucketName", name)
 }
 
-/// Whether a bucket may have this name (AWS's general purpose bucket rules).
-pub(super) fn is_bucket_name(name: &str) -> bool {
-    let edge = |byte: Option<&u8>| {
-        byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-    };
-    let bytes = name.as_bytes();
-    (3..=63).contains(&name.len())
-        && bytes.iter().all(|byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-')
-        })
-        && edge(bytes.first())
-        && edge(bytes.last())
-        && !name.contains("..")
-        && name.parse::<std::net::Ipv4Addr>().is_err()
-}
-
 /// Whether a container of this name is accessible as a bucket: by S3's oldest, widest rule, so that
 /// containers of Swift clients are, and the hidden `+segments` ones are not.
 pub(super) fn may_be_bucket(name: &str) -> bool {
@@ -112,18 +96,6 @@ pub(super) fn may_be_bucket(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bucket_names_follow_awss_rules() {
-        for good in
-            ["abc", "a.b-c1", "x23456789012345678901234567890123456789012345678901234567890123"]
-        {
-            assert!(is_bucket_name(good), "{good}");
-        }
-        for bad in ["ab", "Abc", "a_b", "-abc", "abc-", "a..b", "192.168.5.4", "a/b", ".abc"] {
-            assert!(!is_bucket_name(bad), "{bad}");
-        }
-    }
 
     #[test]
     fn a_host_below_a_domain_names_a_bucket() {

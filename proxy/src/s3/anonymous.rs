@@ -1,5 +1,7 @@
 //! Requests without a signature: the account of their bucket.
 
+use apus_cluster::AccountName;
+
 use super::error::{Code, Result, S3Error};
 use crate::deps::ProxyDeps;
 
@@ -7,9 +9,12 @@ use crate::deps::ProxyDeps;
 ///
 /// # Errors
 /// `AccessDenied` when the configuration has no such account.
-pub(super) fn account(deps: &ProxyDeps) -> Result<String> {
+pub(super) fn account(deps: &ProxyDeps) -> Result<AccountName> {
     let account = &deps.config.anonymous_account;
-    if account.is_empty() { Err(refusal()) } else { Ok(account.clone()) }
+    if account.is_empty() {
+        return Err(refusal());
+    }
+    AccountName::parse(account).map_err(|_| S3Error::new(Code::AccessDenied))
 }
 
 /// The refusal of a request that is not signed.

@@ -1,18 +1,20 @@
 //! Operations on buckets, and the list of buckets.
 
+use apus_bucket::name::is_bucket_name;
 use apus_cluster::constraints::LISTING_PAGE_MAX;
 use apus_cluster::listing::{ContainerEntry, ContainerRow, ListQuery};
-use apus_cluster::{ContainerName, ContainerPath};
+use apus_cluster::{ContainerName, ContainerPath, Metadata};
 use apus_daemon::http::{set, status};
 use apus_policy::Permission;
-use apus_store::Kind;
 use apus_store::body::collect;
 use apus_store::operation::{
-    Authorize, DeleteContainer, HeadContainer, HeadObject, ListContainers, PutContainer, Versioning,
+    Authorize, CreateBucket, CreatedBucket, DeleteContainer, HeadContainer, HeadObject,
+    ListContainers, PutContainer, Versioning,
 };
+use apus_store::{BucketNamespace, Kind};
 use http::StatusCode;
 
-use super::address::{invalid_new_bucket_name, is_bucket_name, may_be_bucket};
+use super::address::{invalid_new_bucket_name, may_be_bucket};
 use super::bucket_lock;
 use super::error::{Code, Result, S3Error};
 use super::object::put::verified_body;
@@ -168,14 +170,6 @@ pub(super) async fn create(deps: &ProxyDeps, request: S3Request) -> Result<Reply
     }
     let verified = verified_body(deps, request.payload, &request.head.headers, request.body)?;
     check_configuration(&collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?)?;
-    let head = HeadContainer { container: container.clone() };
-    match deps.store.head_container(&request.cx, head).await {
-        Ok(_) => {
-            return Err(S3Error::new(Code::BucketAlreadyOwnedByYou).with("BucketName", name));
-        }
-        Err(error) if error.kind == Kind::NotFound => {}
-        Err(error) => return Err(error.into()),
-    }
     let op = PutContainer {
         container,
         // A lock needs versions.
@@ -183,10 +177,37 @@ pub(super) async fn create(deps: &ProxyDeps, request: S3Request) -> Result<Reply
         metadata: lock.unwrap_or_default(),
         policy: None,
     };
-    deps.store.put_container(&request.cx, op).await?;
+    let metadata = op.metadata.clone();
+    match deps.store.create_bucket(&request.cx, CreateBucket { container: op }).await? {
+        CreatedBucket::New => {}
+        CreatedBucket::Existing(head) => {
+            check_existing(deps, &name, (&metadata, &head.headers))?;
+        }
+    }
     let mut response = status(StatusCode::OK);
     set(response.headers_mut(), "location", &format!("/{name}"));
     Ok(response)
+}
+
+/// The region in which AWS accepts that a bucket is created again by its owner.
+const RECREATING_REGION: &str = "us-east-1";
+
+/// Refuses to create a bucket that the account has. In AWS's first region it succeeds, unless the
+/// settings that the request has are not those of the bucket: nothing is changed.
+fn check_existing(
+    deps: &ProxyDeps,
+    name: &str,
+    (requested, stored): (&Metadata, &Metadata),
+) -> Result<()> {
+    let may_recreate = deps.config.bucket_namespace == BucketNamespace::Cluster
+        && deps.config.region == RECREATING_REGION;
+    if !may_recreate {
+        return Err(S3Error::new(Code::BucketAlreadyOwnedByYou).with("BucketName", name));
+    }
+    match requested.iter().all(|(name, value)| stored.get(name) == Some(value)) {
+        true => Ok(()),
+        false => Err(S3Error::new(Code::BucketAlreadyExists).with("BucketName", name)),
+    }
 }
 
 /// The container of a new bucket, whose name follows AWS's rules.

@@ -19,7 +19,7 @@ use super::bucket_config::BucketDocument;
 use super::error::{Code, Result, S3Error};
 use super::sign::claimed_access_key;
 use super::xml::{self, Element, Writer};
-use super::{anonymous, request, website};
+use super::{namespace, request, website};
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
 
@@ -113,15 +113,15 @@ pub(super) struct CrossOrigin {
     /// The method of the request, or that of the one that a preflight announces.
     method: String,
     bucket: String,
-    /// The account of the bucket, by the key that the request claims to be signed with; the signature
+    /// The account of the caller, by the key that the request claims to be signed with; the signature
     /// is not verified. Of a form it is known later.
-    account: Option<AccountName>,
+    claimed: Claimed,
 }
 
-/// The rules of a bucket, from the metadata of its container.
+/// The rules of a bucket, from the metadata of its container. `own` is the account of the caller.
 async fn rules(
     deps: &ProxyDeps,
-    account: AccountName,
+    own: Option<&AccountName>,
     bucket: &str,
     trans_id: &Arc<str>,
 ) -> Result<Option<CorsRules>> {
@@ -130,21 +130,40 @@ async fn rules(
         return Err(invalid());
     }
     let name = ContainerName::parse(bucket).map_err(|_| invalid())?;
-    let container = ContainerPath::new(account, name);
     let cx = request::context(trans_id.clone(), Identity::default()).as_system(SYSTEM);
+    let account = namespace::account(deps, &cx, own, bucket).await?;
+    let container = ContainerPath::new(account, name);
     let head: ContainerHead = deps.store.head_container(&cx, HeadContainer { container }).await?;
     Ok(stored::load(CorsRules::KIND, &head.headers)?)
 }
 
-/// The account of the buckets that a request names, as far as it is known before its signature is
-/// verified.
-fn account(deps: &ProxyDeps, head: &HeaderMap, query: &str) -> Option<AccountName> {
-    let query = address::query(query).ok()?;
-    let claimed = match claimed_access_key(head, &query) {
-        Some(access_key) => deps.auth.s3_user(&access_key)?.2.to_owned(),
-        None => anonymous::account(deps).ok()?,
-    };
-    AccountName::parse(&claimed).ok()
+/// The caller of a request, as far as it is known before its signature is verified.
+enum Claimed {
+    /// Its key is not known, or the query cannot be read.
+    Unknown,
+    /// It has no signature.
+    Anonymous,
+    /// The key is of a user of this account.
+    Account(AccountName),
+}
+
+impl Claimed {
+    fn of(deps: &ProxyDeps, head: &HeaderMap, query: &str) -> Self {
+        let Ok(query) = address::query(query) else { return Self::Unknown };
+        let Some(access_key) = claimed_access_key(head, &query) else { return Self::Anonymous };
+        let user = deps.auth.s3_user(&access_key);
+        let account = user.and_then(|user| AccountName::parse(user.2).ok());
+        account.map_or(Self::Unknown, Self::Account)
+    }
+
+    /// The account; the outer `None` if the caller is not known.
+    fn account(&self) -> Option<Option<&AccountName>> {
+        match self {
+            Self::Unknown => None,
+            Self::Anonymous => Some(None),
+            Self::Account(account) => Some(Some(account)),
+        }
+    }
 }
 
 impl CrossOrigin {
@@ -155,19 +174,19 @@ impl CrossOrigin {
         let announced = header(headers, "access-control-request-method");
         let method = announced.unwrap_or(request.method().as_str()).to_owned();
         let Address { bucket, .. } = address_of(deps, request.uri(), headers).ok()?;
-        let account = account(deps, headers, request.uri().query().unwrap_or_default());
-        Some(Self { origin, method, bucket: bucket?, account })
+        let claimed = Claimed::of(deps, headers, request.uri().query().unwrap_or_default());
+        Some(Self { origin, method, bucket: bucket?, claimed })
     }
 
-    /// The rules of its bucket. `signer` is the account of a form's signer, when it is known.
+    /// The rules of its bucket. `signer` is the account of a form's bucket, when it is known.
     pub(super) async fn rules(
         &self,
         deps: &ProxyDeps,
         signer: &OnceLock<AccountName>,
         trans_id: &Arc<str>,
     ) -> Option<CorsRules> {
-        let account = signer.get().or(self.account.as_ref())?.clone();
-        match rules(deps, account, &self.bucket, trans_id).await {
+        let own = signer.get().map(Some).or_else(|| self.claimed.account())?;
+        match rules(deps, own, &self.bucket, trans_id).await {
             Ok(rules) => rules,
             Err(error) => {
                 tracing::debug!(code = error.code.name(), "no rules for other origins");
@@ -246,9 +265,12 @@ pub(super) async fn preflight(
             .with("ResourceType", if key.is_some() { "OBJECT" } else { "BUCKET" })
     };
     // Without an account the bucket is not known either.
-    let account = account(deps, headers, head.uri.query().unwrap_or_default());
-    let account = account.ok_or_else(forbidden)?;
-    let rules = rules(deps, account, &bucket, trans_id).await?.ok_or_else(forbidden)?;
+    let claimed = Claimed::of(deps, headers, head.uri.query().unwrap_or_default());
+    let own = claimed.account().ok_or_else(forbidden)?;
+    let rules = match rules(deps, own, &bucket, trans_id).await {
+        Err(error) if error.code == Code::AccessDenied => return Err(forbidden()),
+        rules => rules?.ok_or_else(forbidden)?,
+    };
     let requested = requested_headers(headers);
     let names: Vec<&str> = requested.iter().map(String::as_str).collect();
     let found = rules.find(&CorsQuery { origin, method, headers: &names }).ok_or_else(|| {

@@ -111,6 +111,10 @@ codes! {
     ServerSideEncryptionConfigurationNotFoundError 404 "The server side encryption configuration was not found",
 }
 
+/// The text for a request without a signature that is not allowed to all.
+const ANONYMOUS_REFUSAL: &str =
+    "Access Denied: the request is not signed, and what it asks for is not allowed to all";
+
 /// An error of an S3 request.
 #[derive(Debug, Clone)]
 pub(super) struct S3Error {
@@ -205,6 +209,9 @@ impl From<Error> for S3Error {
         }
         if error.kind == Kind::Locked && code == Code::AccessDenied {
             own.message = "Access Denied because object protected by object lock.".to_owned();
+        }
+        if error.kind == Kind::Unauthorized {
+            own.message = ANONYMOUS_REFUSAL.to_owned();
         }
         if let Kind::RangeNotSatisfiable { size } = error.kind {
             own = own.with("ActualObjectSize", size.to_string());

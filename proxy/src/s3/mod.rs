@@ -20,6 +20,7 @@ mod form;
 pub(crate) mod fuzzing;
 mod list_versions;
 mod listing;
+mod namespace;
 mod object;
 mod operation;
 mod request;
@@ -154,7 +155,7 @@ impl S3 {
                 let post = form::post::post(&self.deps, request, form, trans_id.clone(), signer);
                 Box::pin(post).await
             }
-            (None, None) => match self.parse(request, trans_id.clone()) {
+            (None, None) => match Box::pin(self.parse(request, trans_id.clone())).await {
                 Ok(request) => Box::pin(self.perform(request)).await,
                 Err(error) => Err(error),
             },
@@ -169,7 +170,7 @@ impl S3 {
         })
     }
 
-    fn parse(&self, request: Request<Body>, trans_id: Arc<str>) -> Result<S3Request> {
+    async fn parse(&self, request: Request<Body>, trans_id: Arc<str>) -> Result<S3Request> {
         let (mut head, body) = request.into_parts();
         let address = address::parse(&head, &self.deps.config.storage_domains)?;
         let Address { bucket, key } = address;
@@ -185,24 +186,22 @@ impl S3 {
             noted.claimed = sign::claimed_access_key(&head.headers, &query);
         });
         let signed = sign::verify(&self.deps, &mut head, &query)?;
-        let Signed { identity, account, payload } = match signed {
-            Some(signed) => signed,
+        let (identity, own, payload) = match signed {
+            Some(Signed { identity, account, payload }) => {
+                let account = AccountName::parse(&account);
+                let account = account.map_err(|_| S3Error::new(Code::AccessDenied))?;
+                (identity, Some(account), payload)
+            }
             None if query.iter().any(|(name, _)| name.starts_with("response-")) => {
                 return Err(S3Error::new(Code::InvalidRequest).text(
                     "Request specific response headers cannot be used for anonymous GET requests.",
                 ));
             }
-            None => Signed {
-                identity: Identity::default(),
-                account: anonymous::account(&self.deps)?,
-                payload: Payload::Unsigned,
-            },
+            None => (Identity::default(), None, Payload::Unsigned),
         };
         if body.is_end_stream() {
             sign::check_empty_body(&payload)?;
         }
-        let owner = identity.user.clone().unwrap_or_default();
-        let account = AccountName::parse(&account).map_err(|_| S3Error::new(Code::AccessDenied))?;
         let resource = match (&bucket, &key) {
             (None, _) => Resource::Service,
             (Some(_), None) => Resource::Bucket,
@@ -210,7 +209,7 @@ impl S3 {
         };
         notes.note(|noted| {
             noted.user.clone_from(&identity.user);
-            noted.account = Some(account.as_str().to_owned());
+            noted.account = own.as_ref().map(ToString::to_string);
         });
         let operation = route::operation(&head.method, resource, &query, &head.headers)?;
         notes.note(|noted| noted.operation = Some(operation.name()));
@@ -218,8 +217,27 @@ impl S3 {
             Identity { referrer: header(&head.headers, "referer").map(str::to_owned), ..identity };
         let permission = operation.permission(resource);
         let cx = Context { permission, ..request::context(trans_id, identity) };
-        let request =
-            S3Request { operation, head, body, payload, query, account, bucket, key, cx, owner };
+        let names = (operation, bucket.as_deref());
+        let account = namespace::of_request(&self.deps, &cx, own.as_ref(), names).await?;
+        notes.note(|noted| noted.account = Some(account.as_str().to_owned()));
+        let source_account = match object::copy::source_bucket(operation, &head.headers) {
+            Some(name) => Some(namespace::account(&self.deps, &cx, own.as_ref(), &name).await?),
+            None => None,
+        };
+        let request = S3Request {
+            operation,
+            head,
+            body,
+            payload,
+            query,
+            owner: request::owner(&cx.identity, own.as_ref(), &account),
+            own,
+            account,
+            source_account,
+            bucket,
+            key,
+            cx,
+        };
         request.check_owner()?;
         Ok(request)
     }

@@ -23,11 +23,16 @@ pub(super) struct S3Request {
     pub(super) body: Body,
     pub(super) payload: Payload,
     pub(super) query: Vec<(String, String)>,
+    /// The account of the caller; `None` for an anonymous one.
+    pub(super) own: Option<AccountName>,
+    /// The account of the bucket.
     pub(super) account: AccountName,
+    /// The account of the bucket that a copy reads.
+    pub(super) source_account: Option<AccountName>,
     pub(super) bucket: Option<String>,
     pub(super) key: Option<String>,
     pub(super) cx: Context,
-    /// Name of the user, shown as the owner of buckets and objects.
+    /// The owner of the bucket, as it is shown.
     pub(super) owner: String,
 }
 
@@ -84,21 +89,37 @@ impl S3Request {
         self.param("versionId").map(parse_version).transpose()
     }
 
-    /// Refuses a bucket of another owner than the caller expects. All buckets that a key reaches
-    /// are those of its account, whose owner listings show.
+    /// Refuses a bucket of another owner than the caller expects: the owner that is shown, or the
+    /// account.
     pub(super) fn check_owner(&self) -> Result<()> {
-        let copies = matches!(self.operation, Operation::CopyObject | Operation::UploadPartCopy);
-        for (name, applies) in [
-            ("x-amz-expected-bucket-owner", self.bucket.is_some()),
-            ("x-amz-source-expected-bucket-owner", copies),
+        let account = self.bucket.as_ref().map(|_| &self.account);
+        for (name, account) in [
+            ("x-amz-expected-bucket-owner", account),
+            ("x-amz-source-expected-bucket-owner", self.source_account.as_ref()),
         ] {
+            let Some(account) = account else { continue };
+            let owner = owner(&self.cx.identity, self.own.as_ref(), account);
+            let owners = [owner.as_bytes(), account.as_str().as_bytes()];
             let mut expected = self.head.headers.get_all(name).iter();
-            if applies && expected.any(|owner| owner.as_bytes() != self.owner.as_bytes()) {
+            if expected.any(|expected| !owners.contains(&expected.as_bytes())) {
                 return Err(S3Error::new(Code::AccessDenied)
                     .text(format!("Access Denied: the bucket's owner is not the one of {name}")));
             }
         }
         Ok(())
+    }
+}
+
+/// The owner of the buckets of an account, as it is shown: to callers of that account their own name,
+/// as in Swift, and to others the account.
+pub(super) fn owner(
+    identity: &Identity,
+    own: Option<&AccountName>,
+    account: &AccountName,
+) -> String {
+    match &identity.user {
+        Some(user) if own == Some(account) => user.clone(),
+        _ => account.to_string(),
     }
 }
 
@@ -139,14 +160,17 @@ impl S3Request {
         let address = address::parse(&head, &[])?;
         let account =
             AccountName::parse("AUTH_a").map_err(|_| S3Error::new(Code::InternalError))?;
-        let cx = context("tx".into(), Identity::default());
+        let identity = Identity { user: Some("a:u".to_owned()), ..Identity::default() };
+        let cx = context("tx".into(), identity);
         Ok(Self {
             operation,
             query: address::query(head.uri.query().unwrap_or_default())?,
             head,
             body: Body::default(),
             payload: Payload::Unsigned,
+            own: Some(account.clone()),
             account,
+            source_account: None,
             bucket: address.bucket,
             key: address.key,
             cx,

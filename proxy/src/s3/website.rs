@@ -22,7 +22,7 @@ use super::operation::Operation;
 use super::request::{self, S3Request};
 use super::sign::Payload;
 use super::xml::{self, Element, Writer};
-use super::{address, anonymous};
+use super::{address, namespace};
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
 
@@ -238,14 +238,16 @@ impl SiteRequest<'_> {
             body: Body::default(),
             payload: Payload::Unsigned,
             query: Vec::new(),
+            own: None,
             account: self.account.clone(),
+            source_account: None,
             bucket: Some(self.bucket.clone()),
             key: Some(key.to_owned()),
             cx: request::context(
                 self.trans_id.clone(),
                 Identity { referrer, ..Identity::default() },
             ),
-            owner: String::new(),
+            owner: self.account.to_string(),
         })
     }
 
@@ -336,8 +338,8 @@ pub(super) async fn serve(
             .with("Method", method.as_str())
             .with("ResourceType", "OBJECT"));
     }
-    let account = anonymous::account(deps)?;
-    let account = AccountName::parse(&account).map_err(|_| S3Error::new(Code::AccessDenied))?;
+    let cx = request::context(trans_id.clone(), Identity::default());
+    let account = namespace::account(deps, &cx, None, &bucket).await?;
     let path = head.uri.path();
     let key = percent::decode_utf8(path.strip_prefix('/').unwrap_or(path))
         .filter(|key| !key.contains('\0'))

@@ -27,7 +27,8 @@ pub(super) fn proxy_conf(port: u16, token_key: &str, user_key: &str, audit: &Pat
          [app:proxy-server]\nuse = egg:swift#proxy\nclient_timeout = 60\n\n\
          [filter:tempauth]\nuse = egg:swift#tempauth\ntoken_key = {token_key}\n\
          user_apus_admin = {user_key} .admin\n\n\
-         [filter:s3api]\nuse = egg:swift#s3api\nlocation = us-east-1\nstorage_domain = localhost\nsigv2 = false\n\n\
+         [filter:s3api]\nuse = egg:swift#s3api\nlocation = us-east-1\nstorage_domain = localhost\n\
+         bucket_namespace = cluster\nsigv2 = false\n\n\
          [audit]\nlog = {}\n",
         audit.display()
     )

@@ -1,6 +1,7 @@
 //! The operations and their replies.
 
 mod account;
+mod bucket;
 mod container;
 mod link;
 mod object;
@@ -13,6 +14,7 @@ pub use account::{
     AccountHead, Authorize, ContainerList, DeleteAccount, HeadAccount, ListContainers, PostAccount,
     PutAccount,
 };
+pub use bucket::{CreateBucket, CreatedBucket, FindBucket};
 pub use container::{
     ContainerHead, DeleteContainer, HeadContainer, ListObjects, ObjectList, Page, PostContainer,
     PutContainer,

@@ -14,8 +14,8 @@ use crate::context::Context;
 use crate::operation::*;
 use crate::store::forward;
 use crate::{
-    Error, Kind, LinkStore, ManifestStore, Primitive, Result, Store, Subject, UploadStore,
-    VersionStore,
+    CopyStore, Error, Kind, LinkStore, ManifestStore, Primitive, Result, Store, Subject,
+    UploadStore, VersionStore,
 };
 
 /// Memory is counted in units of this many bytes.
@@ -100,8 +100,12 @@ impl UploadStore for Admission {
     );
 }
 
-impl Store for Admission {
+impl CopyStore for Admission {
     forward!(next: copy_object);
+}
+
+impl Store for Admission {
+    forward!(next: create_bucket, find_bucket);
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::operation::*;
 use crate::settings::TAGGING;
 use crate::store::forward;
-use crate::{LinkStore, ManifestStore, Primitive, Result, Store, UploadStore, VersionStore};
+use crate::{CopyStore, LinkStore, ManifestStore, Primitive, Result, UploadStore, VersionStore};
 
 /// The stage that copies objects.
 pub struct Copy {
@@ -126,7 +126,7 @@ impl UploadStore for Copy {
 }
 
 #[async_trait]
-impl Store for Copy {
+impl CopyStore for Copy {
     async fn copy_object(
         &self,
         cx: &Context,

@@ -17,7 +17,6 @@ use tokio::sync::Notify;
 use crate::body::collect;
 use crate::context::{Authority, Context};
 use crate::operation::*;
-use crate::store::operation;
 use crate::{Error, Kind, LinkStore, Primitive, Result, Subject, VersionStore};
 
 /// Reads of an object of this name never end.
@@ -139,11 +138,12 @@ impl MemoryStore {
 /// Refuses operations that no test needs.
 macro_rules! refuse {
     ($($name:ident),+ $(,)?) => {
-        $(operation!($name(self, _cx, _op) {
-            Box::pin(async { Err(Error::unavailable(stringify!($name))) })
+        $(crate::store::operation!($name(self, _cx, _op) {
+            Box::pin(async { Err(crate::Error::unavailable(stringify!($name))) })
         });)+
     };
 }
+pub(crate) use refuse;
 
 #[async_trait]
 impl Primitive for MemoryStore {

@@ -1,6 +1,7 @@
 //! The stages of the pipeline, one file or folder for each feature.
 
 pub mod admission;
+pub mod buckets;
 pub mod copy;
 pub mod dlo;
 #[cfg(test)]

@@ -34,7 +34,7 @@ use crate::s3::request_headers::{Meaning, meaning};
 use crate::s3::resource::Resource;
 use crate::s3::sign::{self, Payload};
 use crate::s3::xml::Writer;
-use crate::s3::{anonymous, route};
+use crate::s3::{namespace, route};
 
 /// Fields that are headers of the upload under the same name, in addition to `x-amz-` ones. Conditions
 /// are among them so that none is ignored.
@@ -88,19 +88,18 @@ fn check_request(head: &http::request::Parts) -> Result<()> {
     route::operation(&Method::POST, Resource::Bucket, &[], &head.headers).map(|_| ())
 }
 
-/// The caller of a form and the account of its bucket, and the sizes that the file may have.
+/// The caller of a form and its account, if it is not anonymous, and the sizes that the file may have.
 fn authenticate(
     deps: &ProxyDeps,
     fields: &FormFields,
     bucket: &str,
-) -> Result<(Identity, String, SizeRange)> {
+) -> Result<(Identity, Option<AccountName>, SizeRange)> {
     let Some(encoded) = fields.get("policy") else {
         let signs = ["signature", "x-amz-signature", "awsaccesskeyid", "x-amz-credential"];
         if signs.iter().any(|name| fields.get(name).is_some()) {
             fields.require("policy")?;
         }
-        let account = anonymous::account(deps)?;
-        return Ok((Identity::default(), account, SizeRange { min: 0, max: u64::MAX }));
+        return Ok((Identity::default(), None, SizeRange { min: 0, max: u64::MAX }));
     };
     let signer = sign::form::verify(deps, fields, encoded)?;
     let json = STANDARD.decode(encoded.trim()).map_err(|_| {
@@ -108,7 +107,9 @@ fn authenticate(
     })?;
     let policy = PostPolicy::parse(&json)?;
     policy.check(fields, bucket, deps.clock.now().as_secs())?;
-    Ok((signer.identity, signer.account, policy.sizes()))
+    let account = AccountName::parse(&signer.account);
+    let account = account.map_err(|_| S3Error::new(Code::AccessDenied))?;
+    Ok((signer.identity, Some(account), policy.sizes()))
 }
 
 /// The headers of a PutObject that the fields stand for.
@@ -162,19 +163,21 @@ pub(in crate::s3) async fn post(
         noted.key = fields.get("key").map(str::to_owned);
         noted.claimed = sign::form::claimed_access_key(&fields);
     });
-    let (identity, account, sizes) = authenticate(deps, &fields, &bucket)?;
+    let (identity, own, sizes) = authenticate(deps, &fields, &bucket)?;
+    let referrer = header(&head.headers, "referer").map(str::to_owned);
+    let cx = request::context(trans_id, Identity { referrer, ..identity });
+    let account = namespace::account(deps, &cx, own.as_ref(), &bucket).await?;
+    let _ = signer.set(account.clone());
+    notes.note(|noted| {
+        noted.user.clone_from(&cx.identity.user);
+        noted.account = Some(account.as_str().to_owned());
+    });
     let key = fields.require("key")?.to_owned();
     if key.is_empty() {
         return Err(S3Error::new(Code::InvalidArgument)
             .text("User key must have a length greater than 0.")
             .argument("key", ""));
     }
-    let account = AccountName::parse(&account).map_err(|_| S3Error::new(Code::AccessDenied))?;
-    let _ = signer.set(account.clone());
-    notes.note(|noted| {
-        noted.user.clone_from(&identity.user);
-        noted.account = Some(account.as_str().to_owned());
-    });
     let mut headers = upload_headers(&fields)?;
     if route::operation(&Method::PUT, Resource::Key, &[], &headers)? != Operation::PutObject {
         return Err(S3Error::new(Code::InvalidArgument).text("A form cannot copy an object"));
@@ -184,8 +187,7 @@ pub(in crate::s3) async fn post(
     if let Some(host) = head.headers.remove("host") {
         headers.insert("host", host);
     }
-    let owner = identity.user.clone().unwrap_or_default();
-    let referrer = header(&head.headers, "referer").map(str::to_owned);
+    let owner = request::owner(&cx.identity, own.as_ref(), &account);
     head.headers = headers;
     let request = S3Request {
         operation: Operation::PostObject,
@@ -193,10 +195,12 @@ pub(in crate::s3) async fn post(
         body,
         payload: Payload::Unsigned,
         query: Vec::new(),
+        own,
         account,
+        source_account: None,
         bucket: Some(bucket),
         key: Some(key),
-        cx: request::context(trans_id, Identity { referrer, ..identity }),
+        cx,
         owner,
     };
     request.check_owner()?;

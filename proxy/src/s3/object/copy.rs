@@ -1,5 +1,6 @@
 //! CopyObject, and the source that `x-amz-copy-source` names.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use apus_cluster::{ContainerName, ContainerPath, Metadata, ObjectPath, Timestamp, percent};
@@ -17,6 +18,7 @@ use crate::reply::Reply;
 use crate::s3::address::may_be_bucket;
 use crate::s3::checksum::{self, ChecksumType, CopyChecksum};
 use crate::s3::error::{Code, Result, S3Error};
+use crate::s3::operation::Operation;
 use crate::s3::request::{S3Request, object_named, parse_version};
 use crate::s3::xml::Writer;
 
@@ -38,15 +40,28 @@ fn parse_source(value: &str) -> Option<(String, String, Option<String>)> {
     names.then(|| (bucket.to_owned(), key.to_owned(), version))
 }
 
+/// The header that names the source of a copy.
+const SOURCE: &str = "x-amz-copy-source";
+
+fn source_header(headers: &HeaderMap) -> Cow<'_, str> {
+    let value = headers.get(SOURCE).map(|value| header_value::text(value.as_bytes()));
+    value.unwrap_or_default()
+}
+
+/// The bucket that a copy reads, if its header can be read.
+pub(in crate::s3) fn source_bucket(operation: Operation, headers: &HeaderMap) -> Option<String> {
+    let copies = matches!(operation, Operation::CopyObject | Operation::UploadPartCopy);
+    let source = copies.then(|| parse_source(&source_header(headers))).flatten();
+    source.map(|(bucket, ..)| bucket)
+}
+
 /// The source that a request names, with the conditions on it.
 pub(in crate::s3) fn source(request: &S3Request) -> Result<GetObject> {
-    const HEADER: &str = "x-amz-copy-source";
-    let value = request.head.headers.get(HEADER).map(|value| header_value::text(value.as_bytes()));
-    let value = value.unwrap_or_default();
+    let value = source_header(&request.head.headers);
     let invalid = || {
         S3Error::new(Code::InvalidArgument)
             .text("Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
-            .argument(HEADER, &value)
+            .argument(SOURCE, &value)
     };
     let (bucket, key, version) = parse_source(&value).ok_or_else(invalid)?;
     let version = version.as_deref().map(parse_version).transpose()?;
@@ -54,7 +69,8 @@ pub(in crate::s3) fn source(request: &S3Request) -> Result<GetObject> {
         return Err(S3Error::new(Code::InvalidBucketName).with("BucketName", bucket));
     }
     let bucket = ContainerName::parse(&bucket).map_err(|_| invalid())?;
-    let container = ContainerPath::new(request.account.clone(), bucket);
+    let account = request.source_account.as_ref().unwrap_or(&request.account);
+    let container = ContainerPath::new(account.clone(), bucket);
     let mut get = GetObject::new(object_named(&container, &key)?);
     get.head.version = version;
     get.head.conditions = condition::on_read(request, condition::OF_SOURCE);
