@@ -46,7 +46,7 @@ def apt_install(*packages):
 
 
 def environment():
-    """Python packages, rclone and the programs of the system that tests use."""
+    """Python packages, rclone, restic and the programs of the system that tests use."""
     if not (VENV / "bin/pip").exists():
         shutil.rmtree(VENV, ignore_errors=True)
         if subprocess.run([sys.executable, "-m", "venv", str(VENV)]).returncode:
@@ -61,11 +61,12 @@ def environment():
         run(VENV / "bin/pip", "install", "--quiet", "--disable-pip-version-check", "-r", "tests/requirements.txt", "-e", "tests")
         installed.write_text(wanted)
     run(PYTHON, "-c", "from apus_testing.suites import swift_source; swift_source()")
-    if not shutil.which("rclone") and not (TARGET / "tools/usr/bin/rclone").exists():
-        (TARGET / "tools").mkdir(exist_ok=True)
-        command = "apt-get download -qq rclone && dpkg -x rclone_*.deb ."
-        if subprocess.run(command, shell=True, cwd=TARGET / "tools").returncode:
-            print("rclone could not be fetched from Debian: its tests are skipped")
+    for program in ("rclone", "restic"):
+        if not shutil.which(program) and not (TARGET / "tools/usr/bin" / program).exists():
+            (TARGET / "tools").mkdir(exist_ok=True)
+            command = f"apt-get download -qq {program} && dpkg -x {program}_*.deb ."
+            if subprocess.run(command, shell=True, cwd=TARGET / "tools").returncode:
+                print(f"{program} could not be fetched from Debian: its tests are skipped")
     # For partitions, failing disks and Swift's database replicators. In CI, tests fail when one is missing.
     programs = ("rsync", "iptables", "mkfs.xfs")
     if not all(map(shutil.which, programs)):
