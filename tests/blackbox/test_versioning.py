@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from botocore.exceptions import ClientError
 
+from apus_testing.saio import Saio
+
 PART = b"p" * (5 * 1024 * 1024)
 
 
@@ -320,3 +322,20 @@ def test_writes_at_the_same_time_are_all_versions(s3, cluster, versioned):
         list(pool.map(lambda version: cluster.s3().delete_object(Bucket=versioned, Key="k", VersionId=version), ids))
     assert time.monotonic() < deadline
     assert versions(s3, versioned)[0] == [] and "Contents" not in s3.list_objects_v2(Bucket=versioned)
+
+
+def test_an_object_from_before_a_crash_stays_as_the_null_version(tmp_path):
+    cluster = Saio(tmp_path / "data", "--dev-users").start()
+    s3 = cluster.s3()
+    s3.create_bucket(Bucket="crashed")
+    put(s3, "crashed", "key", b"first")
+    # A lease that the servers must assume to have forgotten, at a time after the object's.
+    put(s3, "crashed", "other", b"x", IfNoneMatch="*")
+    cluster.kill()
+    cluster.start()
+    s3 = cluster.s3()
+    set_versioning(s3, "crashed", "Enabled")
+    put(s3, "crashed", "key", b"second")
+    assert read(s3, "crashed", "key", VersionId="null") == b"first"
+    assert read(s3, "crashed", "key") == b"second"
+    assert cluster.stop() == 0

@@ -12,10 +12,10 @@ mod short;
 
 use apus_cluster::etag::EtagList;
 use apus_cluster::policy::{majority, write_quorum};
-use apus_cluster::{Metadata, PolicyIndex, Timestamp, expirer};
+use apus_cluster::{Metadata, ObjectPath, PolicyIndex, Timestamp, expirer};
 use apus_daemon::Body;
 use apus_daemon::http::BodyError;
-use apus_wire::message::object::{ObjectRowTargets, PutFraming, PutObjectRequest};
+use apus_wire::message::object::{ObjectRowTargets, PutFraming, PutObjectRequest, WriteFence};
 use apus_wire::put_stream::PutEncoder;
 use apus_wire::{NodeRequest, headers};
 use bytes::Bytes;
@@ -149,7 +149,11 @@ impl Quorum {
             if_none_match: if_absent.then(|| EtagList::parse("*")),
             framing: PutFraming::Footers { boundary: encoder.boundary().to_owned() },
             sends_crc: true,
-            fence: call.fence(),
+            fence: if is_version(&op.object, op.timestamp) {
+                WriteFence::default()
+            } else {
+                call.fence()
+            },
             is_replication: false,
             row_overrides: Metadata::new(),
             rows: ObjectRowTargets::default(),
@@ -169,6 +173,13 @@ impl Quorum {
             false => put.send_long(start, body).await,
         }
     }
+}
+
+/// Whether a PUT stores a version in a hidden container. Its name contains its time and is written once,
+/// so that no lease of it can have been given. A server that was just started must not refuse its time,
+/// which may be old, for the leases of other names that it may have forgotten.
+fn is_version(object: &ObjectPath, time: Option<Timestamp>) -> bool {
+    time.is_some() && object.container.container.is_reserved()
 }
 
 /// The number of successful answers that a write needs: a majority of primaries when it is strict.
