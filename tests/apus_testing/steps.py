@@ -10,12 +10,15 @@ from contextlib import suppress
 from . import ledger, swift_code
 from .clients import Refused
 from .etc import KINDS
+from .ledger import patiently
 from .losses import lose
+from .version_ledger import VersionWriter
 from .waiting import wait_for_container_reports, wait_past
 
 DAEMONS = (
     "object-updater", "object-replicator", "object-auditor", "object-expirer", "container-updater",
-    "container-replicator", "container-lifecycle", "container-reconciler", "container-auditor", "account-replicator", "account-auditor", "account-reaper",
+    "container-replicator", "container-lifecycle", "container-reclaimer", "container-reconciler", "container-auditor",
+    "account-replicator", "account-auditor", "account-reaper",
 )  # fmt: skip
 OPTIONS = {
     # Without limits: at Swift's rates a pass takes minutes when some thousand files have been written.
@@ -28,6 +31,8 @@ OPTIONS = {
     "container-replicator": {"per_diff": 5},
     # What is written is due in the same second.
     "container-lifecycle": {"seconds_per_day": 1, "deletions_per_second": 0},
+    # No request is in transit when it runs.
+    "container-reclaimer": {"delay": 0, "interval": 1},
     # Empty containers of the queue go at once.
     "container-reconciler": {"reclaim_age": 0},
     "account-replicator": {"per_diff": 5},
@@ -48,6 +53,9 @@ class StepCluster:
         # Containers with an object and a deletion in the wrong policy, all of which was acknowledged.
         self.misplaced, self.hours = [], 0
         cluster.s3().put(self.bucket)
+        # A bucket that keeps versions, with a ledger of its own.
+        self.versions = VersionWriter(cluster, "matrix-versions", seed)
+        self.versions.create()
 
     @staticmethod
     def roles():
@@ -310,6 +318,74 @@ def lifecycle(world):
     return killed
 
 
+def read_later(world, bucket, key, query=None):
+    """Reads an object, and starts servers again that died just before: the answer, and how many these were."""
+    until, killed = time.monotonic() + 20, 0
+    while True:
+        try:
+            return patiently(lambda: world.cluster.s3().get(bucket, key, query=query, expect=(200, 404))), killed
+        except OSError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.1)
+        killed += world.killed_servers()
+        world.cluster.start()
+
+
+def versions(world):
+    """Versions of a key are written, hidden by a delete marker, and removed; one has a lock."""
+    for key, kind in enumerate(("put", "put", "locked", "mark", "put", "remove", "remove-locked", "mark", "remove")):
+        world.versions.step(kind, f"key{key % 2}")
+        world.stop_at_kill()
+    # The first version of a key that was there before its bucket kept versions.
+    s3, bucket = world.cluster.s3(), world.fresh("kept")
+    world.attempt(s3.put, bucket)
+    try:
+        s3.put(bucket, "key", b"first")
+        s3.request("PUT", bucket, body=VERSIONING, query={"versioning": ""})
+    except (OSError, Refused):
+        return world.killed_servers()
+    # Servers that were just started may have forgotten leases, and refuse old times of other writes.
+    for node in world.cluster.nodes:
+        node.kill("object")
+        node.servers["object"].running = None
+    for node in world.cluster.nodes:
+        node.start("object")
+    world.attempt(s3.put, bucket, "key", b"second")
+    first, killed = read_later(world, bucket, "key", {"versionId": "null"})
+    assert first.status == 200 and first.body == b"first", first
+    return killed + world.killed_servers()
+
+
+def uploads(world):
+    """Uploads that are completed, replaced, aborted and deleted, whose parts are reclaimed when nothing needs them."""
+    s3, bucket = world.cluster.s3(), world.fresh("uploads")
+    world.attempt(s3.put, bucket)
+    acknowledged = set()
+    for key in ("kept", "replaced", "aborted", "deleted"):
+        try:
+            begun = s3.request("POST", bucket, key, query={"uploads": ""}).body.decode()
+            upload = begun.partition("<UploadId>")[2].partition("</UploadId>")[0]
+            etag = s3.put(bucket, key, key.encode() * 50, query={"uploadId": upload, "partNumber": 1}).headers["etag"]
+            s3.put(bucket, key, b"not chosen", query={"uploadId": upload, "partNumber": 2})
+            if key == "aborted":
+                s3.delete(bucket, key, query={"uploadId": upload})
+                continue
+            chosen = f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+            s3.request("POST", bucket, key, chosen.encode(), query={"uploadId": upload})
+            acknowledged.add(key)
+        except (OSError, Refused):
+            world.stop_at_kill()
+    world.attempt(s3.put, bucket, "replaced", b"x")
+    world.attempt(s3.delete, bucket, "deleted")
+    killed = world.killed_servers() + world.once("object-updater", "container-reclaimer", "container-reclaimer")
+    if "kept" in acknowledged:
+        kept, more = read_later(world, bucket, "kept")
+        killed += more
+        assert kept.status == 200 and kept.body == b"kept" * 50, kept
+    return killed
+
+
 def misplaced(world):
     """A container with two policies, the older of which wins: what was written and deleted in the other one moves."""
     account, name = world.writer.swift.account, world.fresh("misplaced")
@@ -400,6 +476,8 @@ STEPS = {
     "expiry": expiry,
     "reaping": reaping,
     "lifecycle": lifecycle,
+    "versions": versions,
+    "uploads": uploads,
     "misplaced": misplaced,
     "many-at-once": many_at_once,
     "doubling": doubling,

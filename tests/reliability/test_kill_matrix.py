@@ -115,6 +115,11 @@ def test_a_kill_at_each_point_loses_nothing(traced, number):
                 cluster.once("object-auditor")
                 verdict = ledger.check(cluster, world.ledger, world.bucket, keys=sorted(touched))
             assert verdict.is_good, f"after a kill at {point}, seed={seed}: {verdict.details[:5]}"
+            if point.startswith("versions."):
+                versions = world.versions.check(cluster)
+                assert versions.is_good, f"after a kill at {point}, seed={seed}: {versions.details[:5]}"
+        versions = world.versions.check(cluster)
+        assert versions.is_good, f"seed={seed}: {versions.details[:5]}"
         verdict = ledger.check(cluster, world.ledger, world.bucket)
         figures.report(
             part="kill-matrix", round=number, points=len(points()), killed_at=len(chosen(seed)), kills=kills,

@@ -5,6 +5,7 @@ import time
 
 from apus_testing import checkers, figures, ledger, quiesce
 from apus_testing.cluster import Cluster
+from apus_testing.version_ledger import VersionWriter
 
 KILLS = figures.amount(60, 300)
 WRITERS = 6
@@ -18,7 +19,9 @@ def test_random_kills_lose_nothing(tmp_path):
         cluster.s3().put(BUCKET)
         written, verdict = ledger.Ledger(), ledger.Verdict()
         writers = [ledger.Writer(cluster, written, BUCKET, n, seed, proxy=n % 2) for n in range(WRITERS)]
-        for writer in writers:
+        versions = VersionWriter(cluster, "random-kills-versions", seed)
+        versions.create()
+        for writer in (*writers, versions):
             writer.start()
         for number in range(KILLS):
             time.sleep(pace.uniform(0.02, 0.25))
@@ -36,11 +39,13 @@ def test_random_kills_lose_nothing(tmp_path):
                 writers = [ledger.Writer(cluster, written, BUCKET, n, f"{seed}/{number}", proxy=n % 2) for n in range(WRITERS)]
                 for writer in writers:
                     writer.start()
-        pause(writers)
+        pause([*writers, versions])
         quiesce.settle(cluster)
+        kept = versions.check(cluster)
+        assert kept.is_good, f"seed={seed}: {kept.details[:5]}"
         verdict = ledger.check(cluster, written, BUCKET)
         figures.report(
-            part="random-kills", kills=KILLS, acknowledged=written.acknowledged, keys=verdict.checked,
+            part="random-kills", kills=KILLS, acknowledged=written.acknowledged, keys=verdict.checked, versions=kept.checked,
             lost=verdict.lost, resurrected=verdict.resurrected, torn=verdict.torn, seed=seed,
         )  # fmt: skip
         assert verdict.is_good, verdict.details[:5]

@@ -437,6 +437,9 @@ async fn reclaim_upload(
             unneeded.push(part);
         }
     }
+    if !unneeded.is_empty() {
+        apus_fault::point("upload.parts.unneeded");
+    }
     report.deleted += delete_parts(store, cx, unneeded).await?;
     Ok(())
 }

@@ -458,6 +458,7 @@ impl UploadStore for Multipart {
         let sealed = op.seal.seal(&marker.metadata, &heads)?;
         let upload = UploadPath::new(&op.object, &op.upload_id)?;
         upload_parts::begin_completion(&*self.next, cx, &upload).await?;
+        apus_fault::point("upload.completion.begun");
         // An abortion that did not see this may be deleting the parts.
         match self.upload(&cx.strong(), Permission::PutObject, &op.object, &op.upload_id).await {
             Err(error) if error.subject == Subject::Upload => {
@@ -480,6 +481,7 @@ impl UploadStore for Multipart {
             trusted: true,
         };
         let written = self.next.put_manifest(cx, manifest).await?;
+        apus_fault::point("upload.manifest.stored");
         self.delete_quietly(cx, Self::marker(&op.object, &op.upload_id)?).await?;
         // Parts that were not chosen are reclaimed later: another completion may be choosing them.
         upload_parts::end_completion(&*self.next, cx, &upload).await?;

@@ -86,6 +86,7 @@ impl Versions {
         }
         let time = op.timestamp.unwrap_or_else(|| self.clock.stamp());
         let marker = self.put_marker(cx, versioned, &object, (time, is_suspended)).await?;
+        apus_fault::point("versions.marker.stored");
         let unlink = Unlink { time, conditions: if is_absent { None } else { Some(conditions) } };
         if let Err(error) = self.unlink(cx, versioned, &object, unlink).await {
             if is_refusal(&error) {
@@ -198,11 +199,13 @@ impl Versions {
         op.conditions.check(Some(&head))?;
         let delete_marker = head.content_type == MARKER_TYPE;
         self.uncover(cx, versioned, object, (time, delete_marker)).await?;
+        apus_fault::point("versions.removed.uncovered");
         // A lock that was set since the check counts.
         let conditions =
             WriteConditions { unlocked: op.conditions.unlocked, ..WriteConditions::default() };
         let removal = DeleteObject { conditions, ..DeleteObject::new(path) };
         or_absent(self.next.delete_object(&system(cx), removal).await)?;
+        apus_fault::point("versions.version.removed");
         // Another deletion may have made this version current since then.
         self.uncover(cx, versioned, object, (time, false)).await?;
         let version = match id {

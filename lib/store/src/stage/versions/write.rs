@@ -83,6 +83,7 @@ impl Versions {
         let (content_type, metadata) = (op.content_type.clone(), metadata.clone());
         if current.is_plain() {
             self.keep_null(cx, versioned, &object).await?;
+            apus_fault::point("versions.null.kept");
         }
         let version = PutObject {
             object: path.clone(),
@@ -92,6 +93,7 @@ impl Versions {
             ..op
         };
         let written = self.next.put_object(&system(cx), version).await.map_err(not_stored)?;
+        apus_fault::point("versions.version.stored");
         let (etag, length) = (written.etag.clone(), written.length);
         let facts = VersionFacts { path, time, etag, length, content_type, metadata };
         self.make_current(cx, versioned, (&object, conditions), facts).await?;
