@@ -96,7 +96,7 @@ def test_requests_are_logged_as_awss_are(cluster, s3, request_s3, bucket, logs):
     def found():
         return {line[6] for line in lines(s3, logs)} >= {"REST.PUT.OBJECT", "REST.GET.OBJECT", "REST.GET.BUCKET"}
 
-    wait_until(found)
+    wait_until(found, "lines of all operations")
     every = lines(s3, logs)
     assert all(len(line) == 26 for line in every)
     assert all(re.fullmatch(r"access/\d{4}(-\d\d){5}-[0-9A-F]{16}", key) for key in objects(s3, logs))
@@ -120,7 +120,7 @@ def test_partitioned_keys_have_the_day_of_the_requests(s3, request_s3, bucket, l
     event = {"PartitionedPrefix": {"PartitionDateSource": "EventTime"}}
     enable(s3, bucket, TargetBucket=logs, TargetPrefix="", TargetObjectKeyFormat=event)
     request_s3("GET", f"/{bucket}/k")
-    wait_until(lambda: objects(s3, logs))
+    wait_until(lambda: objects(s3, logs), "a log object")
     pattern = rf"AUTH_test/us-east-1/{bucket}/\d{{4}}/\d\d/\d\d/\d{{4}}-\d\d-\d\d-00-00-00-[0-9A-F]{{16}}"
     assert all(re.fullmatch(pattern, key) for key in objects(s3, logs))
 
@@ -132,4 +132,4 @@ def test_a_target_that_is_gone_stops_no_request(s3, request_s3, bucket, logs):
         assert request_s3("PUT", f"/{bucket}/{number}", body=b"x").status == 200
     s3.create_bucket(Bucket=logs)
     request_s3("PUT", f"/{bucket}/again", body=b"x")
-    wait_until(lambda: any(line[7] == "again" for line in lines(s3, logs)))
+    wait_until(lambda: any(line[7] == "again" for line in lines(s3, logs)), "a line after the repair")

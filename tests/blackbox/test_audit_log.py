@@ -19,7 +19,7 @@ def lines(cluster, name="audit.log"):
 
 
 def line_of(cluster, trans_id):
-    wait_until(lambda: any(line["trans_id"] == trans_id for line in lines(cluster)))
+    wait_until(lambda: any(line["trans_id"] == trans_id for line in lines(cluster)), "a line of the request")
     (found,) = [line for line in lines(cluster) if line["trans_id"] == trans_id]
     return found
 
@@ -86,7 +86,7 @@ def test_reads_and_anonymous_refusals_are_not_recorded(cluster, request_s3, buck
 def test_changes_and_refusals_in_swift_are_recorded(cluster, swift):
     swift.put_container("recorded", {"X-Container-Read": "test:tester3"})
     swift.put_object("recorded", "an ö", b"data")
-    wait_until(lambda: any(line["key"] == "an ö" for line in lines(cluster)))
+    wait_until(lambda: any(line["key"] == "an ö" for line in lines(cluster)), "a line of the object")
     line = next(line for line in lines(cluster) if line["key"] == "an ö")
     found = line["dialect"], line["operation"], line["user"], line["account"], line["bucket"], line["status"]
     assert found == ("swift", "PUT object", "test:tester", "AUTH_test", "recorded", 201)
@@ -138,7 +138,12 @@ def test_the_file_is_rotated_and_a_disk_that_fails_stops_no_request(tmp_path):
     s3.create_bucket(Bucket="bucket")
     for number in range(60):
         s3.put_object(Bucket="bucket", Key=f"k{number}", Body=b"x")
-    wait_until(lambda: any(line["key"] == "k59" for name in ("", ".1") for line in lines(cluster, f"log/audit.log{name}")))
+
+    def last_line():
+        every = [line for name in ("", ".1") for line in lines(cluster, f"log/audit.log{name}")]
+        return any(line["key"] == "k59" for line in every)
+
+    wait_until(last_line, "the last line")
     names = {path.name for path in folder.iterdir()} - {"audit.log.lock", "audit.log"}
     assert names == {"audit.log.1", "audit.log.2"}
     assert len(lines(cluster, "log/audit.log.1")) > 5
@@ -149,7 +154,7 @@ def test_the_file_is_rotated_and_a_disk_that_fails_stops_no_request(tmp_path):
     assert s3.get_object(Bucket="bucket", Key="kept")["Body"].read() == b"x"
     folder.mkdir()
     s3.put_object(Bucket="bucket", Key="again", Body=b"x")
-    wait_until(lambda: any(line["key"] == "again" for line in lines(cluster, "log/audit.log")))
+    wait_until(lambda: any(line["key"] == "again" for line in lines(cluster, "log/audit.log")), "a line of the repaired log")
     assert cluster.stop() == 0
 
 
