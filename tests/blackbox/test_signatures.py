@@ -253,6 +253,13 @@ def configured(folder, change):
     return cluster.start()
 
 
+def test_a_form_with_a_session_token_is_refused(cluster, victim):
+    form = cluster.s3(signature_version="s3v4").generate_presigned_post(victim.bucket, "form")
+    fields = {**form["fields"], "x-amz-security-token": "token"}
+    reply = requests.post(form["url"], data=fields, files={"file": b"x"}, timeout=30)
+    assert reply.status_code == 400 and "<Code>InvalidToken</Code>" in reply.text
+
+
 def test_version_2_is_refused_where_it_is_off(tmp_path):
     cluster = configured(tmp_path, lambda text: text.replace("sigv2 = true", "sigv2 = false"))
     old = cluster.s3(signature_version="s3")
