@@ -81,12 +81,12 @@ class Victim:
         path = {"service": "/", "bucket": f"/{self.bucket}", "upload": f"/{self.bucket}/part"}
         return path.get(row.resource, f"/{self.bucket}/{key}") + (f"?{query}" if query else "")
 
-    def ask(self, caller, row, key="kept"):
+    def ask(self, caller, row, key="kept", content_type=None):
         """The response to the route's request by this caller."""
-        if (row.method, row.resource, row.sub) == ("POST", "bucket", "-"):
+        if content_type is None and (row.method, row.resource, row.sub) == ("POST", "bucket", "-"):
             return self.form(caller)
         client = S3Requests(self.cluster.access["endpoint"], *KEYS.get(caller, ()))
-        headers = {}
+        headers = {} if content_type is None else {"content-type": content_type}
         if row.sub == "x-amz-copy-source":
             headers["x-amz-copy-source"] = f"/{self.bucket}/kept"
         if row.method == "DELETE" and row.sub == "tagging" or row.sub == "attributes":
@@ -158,6 +158,48 @@ def test_the_owner_may_use_every_route(cluster):
         if outcome(reply) != row.owner:
             wrong.append((str(row), reply.status, reply.body[:200]))
     assert wrong == []
+
+
+CONTENT_TYPES = ["multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "application/xml", "text/plain"]
+
+
+def test_no_type_of_content_opens_a_route(victim):
+    before = victim.state()
+    changes = [row for row in rows("s3") if row.method in ("PUT", "POST") and row.anonymous == "deny"]
+    for row, content_type in itertools.product(changes, CONTENT_TYPES):
+        reply = victim.ask("anonymous", row, content_type=content_type)
+        # A form that is not one is malformed before anything else.
+        assert outcome(reply) == "deny" or reply.status == 400, (str(row), content_type, reply)
+    assert victim.state() == before
+
+
+def test_an_upload_belongs_to_its_key_and_bucket(cluster, victim):
+    other = Victim(cluster)
+    client = S3Requests(cluster.access["endpoint"])
+    for path in (f"/{victim.bucket}/another", f"/{other.bucket}/part"):
+        for method, query, body in [
+            ("PUT", "&partNumber=1", b"x"),
+            ("GET", "", b""),
+            ("DELETE", "", b""),
+            ("POST", "", b"<CompleteMultipartUpload/>"),
+        ]:
+            reply = client(method, f"{path}?uploadId={victim.upload}{query}", body=body)
+            assert reply.status in (400, 404) and reply.code in ("NoSuchUpload", "MalformedXML"), (method, path, reply)
+    assert client("GET", f"/{victim.bucket}/part?uploadId={victim.upload}").status == 200
+
+
+def test_a_copy_needs_the_right_to_read_its_source(cluster, victim):
+    own = f"thief-{next(NUMBERS)}"
+    s3 = cluster.s3(*KEYS["other"])
+    s3.create_bucket(Bucket=own)
+    upload = s3.create_multipart_upload(Bucket=own, Key="k")["UploadId"]
+    client = S3Requests(cluster.access["endpoint"], *KEYS["other"])
+    for source in ("kept", f"kept?versionId={victim.version}", "absent"):
+        headers = {"x-amz-copy-source": f"/{victim.bucket}/{source}"}
+        for target in (f"/{own}/k", f"/{own}/k?partNumber=1&uploadId={upload}"):
+            reply = client("PUT", target, headers)
+            assert outcome(reply) == "deny", (source, target, reply)
+    assert "Contents" not in s3.list_objects_v2(Bucket=own)
 
 
 TOKENS = {"other": "test2:tester2", "member": "test:tester3", "owner": "test:tester"}
