@@ -6,9 +6,11 @@
 
 pub mod acl;
 pub mod cors;
+pub mod event;
 pub mod lifecycle;
 pub mod logging;
 pub mod name;
+pub mod notification;
 pub mod object_lock;
 pub mod ownership;
 pub mod public_access;

@@ -13,6 +13,7 @@ pub mod hashed_path;
 pub mod listing;
 pub mod metadata;
 pub mod name;
+pub mod network;
 mod option_error;
 pub mod partition;
 pub mod percent;
@@ -22,6 +23,7 @@ pub mod reconciler;
 mod ring_changes;
 pub mod swift_conf;
 pub mod timestamp;
+pub mod webhooks;
 
 pub use backend_auth::BackendAuth;
 pub use hashed_path::{HashConf, PathHash};
