@@ -2,11 +2,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod backend;
+mod first_primary;
 mod handlers;
 mod kind;
 mod lifecycle;
 mod listing;
 mod merge;
+mod notifier;
 pub mod options;
 mod orphan;
 mod reclaimer;

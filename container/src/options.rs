@@ -4,6 +4,7 @@ use apus_daemon::config::ShareOptions;
 use apus_options::OptionDeclaration;
 
 use crate::lifecycle::LifecycleOptions;
+use crate::notifier::NotifierOptions;
 use crate::reclaimer::ReclaimerOptions;
 use crate::reconciler::ReconcilerOptions;
 use crate::units::ContainerUpdaterOptions;
@@ -12,6 +13,8 @@ use crate::units::ContainerUpdaterOptions;
 pub const UPDATER: &[OptionDeclaration] = ContainerUpdaterOptions::OPTIONS;
 /// `[container-lifecycle]`.
 pub const LIFECYCLE: &[OptionDeclaration] = LifecycleOptions::OPTIONS;
+/// `[container-notifier]`.
+pub const NOTIFIER: &[OptionDeclaration] = NotifierOptions::OPTIONS;
 /// `[container-reclaimer]`.
 pub const RECLAIMER: &[OptionDeclaration] = ReclaimerOptions::OPTIONS;
 /// `[container-reconciler]`.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apus_broker::{LocalClient, units};
+use apus_cluster::webhooks::Webhooks;
 use apus_daemon::PassRunner;
 use apus_daemon::config::{Conf, ConfigError, Share};
 use apus_options::{options, whole};
@@ -12,6 +13,7 @@ use apus_store::quorum::Rings;
 use apus_store::{Primitive, UploadStore};
 
 use crate::lifecycle::{Lifecycle, LifecycleOptions};
+use crate::notifier::{Notifier, NotifierDeps, NotifierOptions};
 use crate::reclaimer::{Reclaimer, ReclaimerDeps, ReclaimerOptions};
 use crate::reconciler::{Feeder, Queue, Reconciler, ReconcilerDeps, ReconcilerOptions};
 use crate::server::Server;
@@ -28,6 +30,8 @@ pub struct DaemonParts {
     pub store: Arc<dyn Primitive>,
     /// The store with what clients see of objects (`apus_store::pipeline::lifecycle`).
     pub uploads: Arc<dyn UploadStore>,
+    /// The webhooks that receive events.
+    pub webhooks: Arc<Webhooks>,
 }
 
 impl std::fmt::Debug for DaemonParts {
@@ -57,6 +61,7 @@ pub fn units(
     Ok(vec![
         updater(server, parts, local.clone(), conf)?,
         lifecycle(server, parts, local.clone(), conf)?,
+        notifier(server, parts, local.clone(), conf)?,
         reconciler(parts, queue, conf)?,
         reclaimer(server, parts, conf)?,
         units::replicator(databases, &local, Some(Arc::new(feeder)), conf)?,
@@ -93,6 +98,24 @@ fn lifecycle(
     let options = LifecycleOptions::read(&conf.section("container-lifecycle"))?;
     let pass = Lifecycle::new(server.clone(), local, parts.uploads.clone(), &options);
     Ok(PassRunner::new(pass, options.interval))
+}
+
+fn notifier(
+    server: &Arc<Server>,
+    parts: &DaemonParts,
+    local: LocalClient,
+    conf: &Conf,
+) -> Result<PassRunner, ConfigError> {
+    let options = NotifierOptions::read(&conf.section("container-notifier"))?;
+    let deps = NotifierDeps {
+        server: server.clone(),
+        local,
+        store: parts.store.clone(),
+        webhooks: parts.webhooks.clone(),
+    };
+    let pass = Notifier::new(deps, options);
+    let interval = pass.interval();
+    Ok(PassRunner::new(pass, interval))
 }
 
 fn queue(server: &Server, parts: &DaemonParts) -> Queue {

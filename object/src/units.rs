@@ -23,7 +23,7 @@ pub struct DaemonParts {
     pub rings: Rings,
     /// Identifies this node's devices in the rings.
     pub local: Local,
-    /// The operations, as the system user (`apus_store::pipeline::internal`).
+    /// The operations, as the system user (`apus_store::pipeline::expirer`).
     pub store: Arc<dyn Primitive>,
 }
 

@@ -1,7 +1,6 @@
 //! Which buckets a node walks: those with rules for which its device is the first primary that answers.
 //!
-//! All replicas of a container know its rules, and one walk is enough. Each primary asks those before
-//! it in the ring's order and leaves the bucket to the first that has it. Two that cannot reach each
+//! All replicas of a container know its rules, and one walk is enough. Two nodes that cannot reach each
 //! other may both walk it, which is correct: every deletion has a condition.
 
 use std::path::Path;
@@ -11,11 +10,9 @@ use apus_broker::LocalClient;
 use apus_bucket::ConfigKind;
 use apus_cluster::name::NameError;
 use apus_cluster::{AccountName, ContainerName, ContainerPath};
-use apus_daemon::http::empty;
-use apus_ring::Device;
-use apus_wire::message::container::{ContainerAddress, ReadContainerRequest};
 
 use crate::backend::{self, ContainerInfo};
+use crate::first_primary::is_first_primary;
 use crate::server::Server;
 
 /// The part of the daemon that chooses buckets.
@@ -48,19 +45,6 @@ impl Duty {
         partition: u32,
         device: &str,
     ) -> bool {
-        let primaries: Vec<Device> =
-            self.local.ring.get().primaries(partition).into_iter().cloned().collect();
-        let is_own = |node: &Device| node.device == device && self.local.local.owns(node);
-        let Some(own) = primaries.iter().position(is_own) else { return false };
-        for node in primaries.iter().take(own) {
-            let address =
-                ContainerAddress { container: container.clone(), partition, trans_id: None };
-            let request = ReadContainerRequest::head(address).encode();
-            let answer = self.local.client.send(&node.for_replication(), &request, empty()).await;
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
-                return false;
-            }
-        }
-        true
+        is_first_primary(&self.local, container, partition, device).await
     }
 }

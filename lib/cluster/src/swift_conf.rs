@@ -10,6 +10,7 @@ use crate::hashed_path::HashConf;
 use crate::option_error::{GivenOptions, OptionError};
 use crate::policy::{Policies, Policy, PolicyError, PolicyType};
 use crate::ring_changes::{RingChanges, RingOptions};
+use crate::webhooks::{self, NotifyOptions, Webhooks};
 
 const HASH_SECTION: &str = "swift-hash";
 
@@ -41,6 +42,11 @@ pub static SWIFT_FILE: FileDeclaration = FileDeclaration {
             "Limits for clients.",
             &[ConstraintOptions::OPTIONS],
         ),
+        SectionDeclaration::plain(
+            webhooks::SECTION,
+            "Webhooks that receive events of buckets. Swift's programs do not read this section.",
+            &[NotifyOptions::OPTIONS, webhooks::WEBHOOKS],
+        ),
     ],
 };
 
@@ -57,6 +63,8 @@ pub struct SwiftConf {
     pub rings: RingChanges,
     /// What clients may send and ask for.
     pub constraints: Arc<Constraints>,
+    /// Which webhooks receive events of buckets.
+    pub webhooks: Arc<Webhooks>,
 }
 
 /// A `swift.conf` that cannot be used.
@@ -138,6 +146,7 @@ impl SwiftConf {
         let mut backend_auth = BackendAuth::default();
         let mut rings = RingChanges::default();
         let mut constraints = Constraints::default();
+        let mut webhooks = Webhooks::default();
         for (section, options) in sections {
             if section == HASH_SECTION {
                 let given = SwiftHashOptions::read(&GivenOptions { section, options: &options })?;
@@ -145,6 +154,8 @@ impl SwiftConf {
                 hash.suffix = given.swift_hash_path_suffix.into_bytes();
             } else if section == constraints::SECTION {
                 constraints = Constraints::from_options(&options)?;
+            } else if section == webhooks::SECTION {
+                webhooks = Webhooks::from_options(&options)?;
             } else if section == backend_auth::SECTION {
                 backend_auth = BackendAuth::from_options(&options)?;
                 rings = RingChanges::from_options(&options)?;
@@ -156,7 +167,8 @@ impl SwiftConf {
             return Err(SwiftConfError::EmptyHashPath);
         }
         let policies = Policies::new(policies)?;
-        Ok(Self { hash, policies, backend_auth, rings, constraints: Arc::new(constraints) })
+        let (constraints, webhooks) = (Arc::new(constraints), Arc::new(webhooks));
+        Ok(Self { hash, policies, backend_auth, rings, constraints, webhooks })
     }
 }
 

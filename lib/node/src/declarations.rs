@@ -120,6 +120,11 @@ pub static CONTAINER_FILE: FileDeclaration = FileDeclaration {
             &[apus_container::options::LIFECYCLE],
         ),
         SectionDeclaration::role(
+            "container-notifier",
+            "Delivers events of buckets to webhooks.",
+            &[apus_container::options::NOTIFIER],
+        ),
+        SectionDeclaration::role(
             "container-reclaimer",
             "Deletes the parts of multipart uploads that no object needs.",
             &[apus_container::options::RECLAIMER],

@@ -40,12 +40,13 @@ impl Server {
 
 /// Daemons by the names that Swift gives them, and the server whose devices and configuration
 /// they share.
-pub const DAEMONS: [(&str, Server); 13] = [
+pub const DAEMONS: [(&str, Server); 14] = [
     ("account-auditor", Server::Account),
     ("account-reaper", Server::Account),
     ("account-replicator", Server::Account),
     ("container-auditor", Server::Container),
     ("container-lifecycle", Server::Container),
+    ("container-notifier", Server::Container),
     ("container-reclaimer", Server::Container),
     ("container-reconciler", Server::Container),
     ("container-replicator", Server::Container),

@@ -187,6 +187,7 @@ impl Builder<'_> {
             local: site.local(),
             store: apus_store::pipeline::internal(self.quorum()),
             uploads: apus_store::pipeline::lifecycle(self.quorum()),
+            webhooks: self.cluster.webhooks.clone(),
         };
         let units = apus_container::units(&server, &parts, conf)?;
         Ok(Storage { handler: server, units })
@@ -218,7 +219,7 @@ impl Builder<'_> {
         let parts = apus_object::DaemonParts {
             rings: self.rings.clone(),
             local: site.local(),
-            store: apus_store::pipeline::internal(self.quorum()),
+            store: apus_store::pipeline::expirer(self.quorum()),
         };
         let units = apus_object::units(&server, &parts, conf)?;
         Ok(Storage { handler: Arc::new(server), units })

@@ -47,6 +47,8 @@ pub struct Context {
     pub permission: Option<Permission>,
     /// The request, for conditions of policies.
     pub facts: Option<Arc<dyn RequestFacts>>,
+    /// Whether a write is the upload of a browser's form, whose event has a name of its own.
+    pub is_form: bool,
 }
 
 impl Context {
@@ -67,6 +69,7 @@ impl Context {
             open_expired: false,
             permission: None,
             facts: None,
+            is_form: false,
         }
     }
 

@@ -12,6 +12,7 @@ use crate::stage::buckets::Buckets;
 use crate::stage::copy::Copy;
 use crate::stage::dlo::Dlo;
 use crate::stage::multipart::Multipart;
+use crate::stage::notify::Notify;
 use crate::stage::object_lock::ObjectLock;
 use crate::stage::slo::Slo;
 use crate::stage::symlink::{HOPS_MAX, Symlink};
@@ -24,10 +25,18 @@ pub fn internal(quorum: Quorum) -> Arc<dyn Primitive> {
     Arc::new(Gate::new(quorum, Arc::new(DenyAll)))
 }
 
+/// The pipeline of the expirer: objects as they are stored. What it deletes has events.
+pub fn expirer(quorum: Quorum) -> Arc<dyn Primitive> {
+    let clock = quorum.clock().clone();
+    Arc::new(Notify::new(internal(quorum), clock))
+}
+
 /// The pipeline of the lifecycle daemon: what clients' deletions pass, and only in the system's name.
 pub fn lifecycle(quorum: Quorum) -> Arc<dyn UploadStore> {
     let clock = quorum.clock().clone();
-    with_uploads(Arc::new(Gate::new(quorum, Arc::new(DenyAll))), clock, HOPS_MAX)
+    let gate = Arc::new(Gate::new(quorum, Arc::new(DenyAll)));
+    let uploads = with_uploads(gate, clock.clone(), HOPS_MAX);
+    Arc::new(Notify::new(uploads, clock).of_lifecycle())
 }
 
 /// Settings of the pipeline of clients.
@@ -53,11 +62,13 @@ pub fn client(
     // The registry reads and writes its objects as they are stored.
     let registry = (options.namespace == BucketNamespace::Cluster)
         .then(|| Registry::new(gate.clone(), clock.clone()));
-    let multipart = with_uploads(gate, clock, options.symloop_max);
+    let multipart = with_uploads(gate, clock.clone(), options.symloop_max);
     // Copies read and write through all of the above.
     let copy: Arc<dyn CopyStore> = Arc::new(Copy::new(multipart));
+    // Above copies and uploads, whose own reads and writes are no events of clients.
+    let notify: Arc<dyn CopyStore> = Arc::new(Notify::new(copy, clock));
     // Names of buckets are above all that makes and deletes containers.
-    let buckets: Arc<dyn Store> = Arc::new(Buckets::new(copy, registry));
+    let buckets: Arc<dyn Store> = Arc::new(Buckets::new(notify, registry));
     // Before any other work for a write: is there memory for its body?
     Arc::new(Admission::new(buckets, options.upload_bytes))
 }

@@ -92,6 +92,8 @@ operations! { $
         delete_object(DeleteObject) -> Deleted;
         /// Leaves the deletion of objects to the expirer.
         queue_deletions(QueueDeletions) -> ();
+        /// Writes and removes rows of one of the cluster's own queues.
+        update_queue(UpdateQueue) -> ();
     }
 
     /// [`Primitive`] with symbolic links, which its reads follow.

@@ -102,6 +102,8 @@ enum Role {
     ContainerAuditor(RoleOptions),
     /// Delete what the lifecycle rules of buckets name
     ContainerLifecycle(RoleOptions),
+    /// Deliver events of buckets to webhooks
+    ContainerNotifier(RoleOptions),
     /// Delete the parts of multipart uploads that no object needs
     ContainerReclaimer(RoleOptions),
     /// Move objects of the wrong policy to their container's policy
@@ -138,6 +140,7 @@ impl Role {
             Self::AccountReplicator(options) => ("account-replicator", options),
             Self::ContainerAuditor(options) => ("container-auditor", options),
             Self::ContainerLifecycle(options) => ("container-lifecycle", options),
+            Self::ContainerNotifier(options) => ("container-notifier", options),
             Self::ContainerReclaimer(options) => ("container-reclaimer", options),
             Self::ContainerReconciler(options) => ("container-reconciler", options),
             Self::ContainerReplicator(options) => ("container-replicator", options),

@@ -151,6 +151,7 @@ impl Primitive for Nodes {
         post_object,
         update_object,
         queue_deletions,
+        update_queue,
     );
 }
 

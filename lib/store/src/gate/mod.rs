@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use self::decide::ContainerPermit;
 pub use self::permit::Permit;
 use crate::access::Authorizer;
-use crate::context::Context;
+use crate::context::{Authority, Context};
 use crate::info::{InfoCache, KnownContainer};
 use crate::operation::*;
 use crate::quorum::Quorum;
@@ -191,8 +191,8 @@ impl Primitive for Gate {
         if let Some(check) = self.lock_check_of_expirer(cx, &granted, &op) {
             op.conditions.unlocked = Some(check);
         }
-        self.quorum.delete_object(cx, granted.permit, &op, granted.policy).await?;
-        Ok(Deleted { deleted: 1, ..Deleted::default() })
+        let timestamp = self.quorum.delete_object(cx, granted.permit, &op, granted.policy).await?;
+        Ok(Deleted { deleted: 1, timestamp, ..Deleted::default() })
     }
 
     async fn queue_deletions(&self, cx: &Context, op: QueueDeletions) -> Result<()> {
@@ -200,5 +200,12 @@ impl Primitive for Gate {
         let ContainerPermit { permit, .. } =
             self.permit_container(cx, Permission::DeleteObject, &op.container).await?;
         self.quorum.queue_deletions(cx, permit, &op).await
+    }
+
+    async fn update_queue(&self, cx: &Context, op: UpdateQueue) -> Result<()> {
+        match cx.authority {
+            Authority::System(_) => self.quorum.update_queue(cx, Permit::new(), &op).await,
+            Authority::Caller => Err(Error::new(Kind::Forbidden, Subject::Request)),
+        }
     }
 }

@@ -5,6 +5,7 @@ mod bucket;
 mod container;
 mod link;
 mod object;
+mod queue;
 mod settings;
 mod upload;
 mod version;
@@ -25,6 +26,7 @@ pub use object::{
     ObjectHead, ObjectRead, ObjectWritten, PartHead, PartsPage, PostObject, PutManifest, PutObject,
     QueueDeletions, Segment, SegmentFate, Served,
 };
+pub use queue::{QueueRow, UpdateQueue};
 pub use settings::{SettingChange, UpdateObject};
 pub use upload::{
     AbortUpload, CompleteUpload, CompletedPart, CreateUpload, FaultyPart, ListParts, ListUploads,

@@ -242,7 +242,7 @@ pub struct ObjectWritten {
     pub etag: String,
     /// Time of the write.
     pub timestamp: Timestamp,
-    /// Length of the body in bytes.
+    /// Length of the object in bytes.
     pub length: u64,
     /// Metadata that came with the end of the body.
     pub late: Metadata,
@@ -408,6 +408,12 @@ pub struct Deleted {
     pub version: Option<VersionId>,
     /// Whether that version is a delete marker.
     pub delete_marker: bool,
+    /// Time of the deletion; zero where it has no time of its own.
+    pub timestamp: Timestamp,
+    /// Whether a manifest was kept since some of its segments could not be deleted.
+    pub kept: bool,
+    /// The deleted segments of a manifest.
+    pub segments: Vec<ObjectPath>,
 }
 
 impl Deleted {
@@ -415,6 +421,7 @@ impl Deleted {
     pub(crate) fn describe(&mut self, own: &Self) {
         self.version = own.version;
         self.delete_marker = own.delete_marker;
+        self.timestamp = own.timestamp;
     }
 }
 

@@ -242,6 +242,7 @@ impl Primitive for MemoryStore {
         post_object,
         update_object,
         queue_deletions,
+        update_queue,
     );
 }
 

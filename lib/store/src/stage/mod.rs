@@ -7,6 +7,7 @@ pub mod dlo;
 #[cfg(test)]
 pub(crate) mod memory_store;
 pub mod multipart;
+pub mod notify;
 pub mod object_lock;
 mod part_heads;
 mod segments;

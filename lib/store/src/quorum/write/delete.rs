@@ -1,6 +1,6 @@
 //! Deletion of objects.
 
-use apus_cluster::PolicyIndex;
+use apus_cluster::{PolicyIndex, Timestamp};
 use apus_wire::message::object::{DeleteObjectRequest, ObjectRowTargets};
 use http::StatusCode;
 
@@ -24,7 +24,7 @@ enum DeleteOutcome {
 }
 
 impl Quorum {
-    /// Deletes an object.
+    /// Deletes an object; returns the time of the deletion.
     ///
     /// # Errors
     /// `NotFound` (the tombstone is durable all the same), `PreconditionFailed`, `Conflict`,
@@ -35,11 +35,11 @@ impl Quorum {
         _permit: Permit,
         op: &DeleteObject,
         policy: PolicyIndex,
-    ) -> Result<()> {
+    ) -> Result<Timestamp> {
         let call = ObjectCall::new(self, cx, &op.object, policy)?;
         let expiry = op.if_delete_at;
         if let Some(at) = expiry.filter(|_| op.conditions.unlocked.is_none()) {
-            return delete_expired(&call, at).await;
+            return delete_expired(&call, at).await.map(|()| at);
         }
         for _ in 0..=RESTAMPS {
             let reservation = match expiry {
@@ -61,7 +61,7 @@ impl Quorum {
             let build = |index| reservation.mark(index, build(index));
             let answers = call.broadcast(&rule, Replayable::default(), build).await;
             match outcome(&call, &reservation, &answers)? {
-                DeleteOutcome::Deleted => return Ok(()),
+                DeleteOutcome::Deleted => return Ok(time),
                 DeleteOutcome::TooOld if op.timestamp.is_none() => {}
                 DeleteOutcome::TooOld => break,
             }

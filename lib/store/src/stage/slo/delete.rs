@@ -83,7 +83,7 @@ pub(super) async fn with_segments(
             report.deleted += 1;
         }
         // It is kept while one of its segments is.
-        Some(_) => {}
+        Some(_) => report.kept = true,
         None => report.deleted += 1,
     }
     Ok(report)
@@ -195,7 +195,10 @@ impl ManifestDeletion<'_> {
             }
             for (object, result) in delete_some(&self.next, self.cx, some).await {
                 match result {
-                    Ok(deleted) => self.report.deleted += deleted.deleted,
+                    Ok(deleted) => {
+                        self.report.deleted += deleted.deleted;
+                        self.report.segments.push(object);
+                    }
                     Err(error) if error.kind == Kind::NotFound => self.report.missing += 1,
                     Err(error) => {
                         all = false;

@@ -219,5 +219,5 @@ pub(super) async fn put(
         late: LateMetadata::default(),
     };
     let written = next.put_object(cx, put).await?;
-    Ok(ObjectWritten { etag, ..written })
+    Ok(ObjectWritten { etag, length: size, ..written })
 }

@@ -98,7 +98,8 @@ impl Versions {
             self.remove_null(cx, versioned, &object, Some(time)).await?;
         }
         let version = Some(if is_suspended { VersionId::Null } else { VersionId::At(time) });
-        Ok(Deleted { deleted: 1, version, delete_marker: true, ..Deleted::default() })
+        let timestamp = time;
+        Ok(Deleted { deleted: 1, version, delete_marker: true, timestamp, ..Deleted::default() })
     }
 
     /// Checks the conditions of a deletion against the delete marker that is the current version.

@@ -208,7 +208,7 @@ impl Primitive for Versions {
 
     forward!(next:
         authorize, container_info, head_account, list_containers, post_account, put_account,
-        delete_account, head_container, list_objects, queue_deletions,
+        delete_account, head_container, list_objects, queue_deletions, update_queue,
     );
 }
 
