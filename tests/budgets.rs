@@ -25,6 +25,27 @@ const REPLICAS: u64 = 3;
 const TRIES: usize = 12;
 const KIB_4: usize = 4096;
 
+/// The variable with the folder of a cluster to create.
+const FOLDER: &str = "APUS_BUDGETS_FOLDER";
+
+fn options(data: PathBuf) -> Options {
+    Options {
+        data,
+        port: Some(0),
+        devices: Some(4),
+        replicas: Some(3),
+        dev_users: true,
+        no_daemons: true,
+    }
+}
+
+#[tokio::test]
+#[ignore = "the test of the budgets runs it in a process of its own"]
+async fn a_cluster_is_created() {
+    let folder = PathBuf::from(std::env::var_os(FOLDER).unwrap());
+    saio::open(&options(folder)).await.unwrap();
+}
+
 struct Cluster {
     node: Node,
     proxy: SharedHandler,
@@ -35,7 +56,8 @@ struct Cluster {
 /// `Authorization` in S3's older way, which needs no more than this.
 fn sign(method: &str, date: &str, path: &str) -> String {
     // Of the parameters only sub-resources are signed.
-    let resource = match path.ends_with("?versioning") || path.ends_with("?versions") {
+    let signed = ["?notification", "?versioning", "?versions"];
+    let resource = match signed.iter().any(|sub| path.ends_with(sub)) {
         true => path,
         false => path.split('?').next().unwrap(),
     };
@@ -55,15 +77,15 @@ impl Cluster {
     async fn start() -> Self {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("budgets-{}", std::process::id()));
-        let options = Options {
-            data: folder.clone(),
-            port: Some(0),
-            devices: Some(4),
-            replicas: Some(3),
-            dev_users: true,
-            no_daemons: true,
-        };
-        let node = saio::open(&options).await.unwrap().node;
+        // The first start writes the configuration. A process owns the devices until it ends.
+        let mut first = std::process::Command::new(std::env::current_exe().unwrap());
+        first.args(["--exact", "--ignored", "a_cluster_is_created"]).env(FOLDER, &folder);
+        assert!(first.output().unwrap().status.success());
+        let swift_conf = folder.join("etc/swift.conf");
+        let text = std::fs::read_to_string(&swift_conf).unwrap();
+        std::fs::write(&swift_conf, text + "[notify]\nwebhook_hook = http://127.0.0.1:9/\n")
+            .unwrap();
+        let node = saio::open(&options(folder.clone())).await.unwrap().node;
         let proxy = node.proxy().unwrap();
         let auth = Request::get("/auth/v1.0")
             .header("x-auth-user", "test:tester")
@@ -238,6 +260,7 @@ async fn requests_stay_within_their_counted_budgets() {
     let looked = Counts { backend_requests: two.backend_requests + 2, md5_bytes: 0, ..two };
     hold("S3 DELETE", deleted, Counts { file_calls: two.file_calls + 7 + 7, ..looked });
     hold_versions(&cluster, &body, (write, two)).await;
+    hold_events(&cluster, &body, two).await;
     std::fs::remove_dir_all(&cluster.folder).unwrap();
 }
 
@@ -275,4 +298,26 @@ async fn hold_versions(cluster: &Cluster, body: &[u8], (write, two): (Counts, Co
     let delete = ("DELETE", [].as_slice(), StatusCode::NO_CONTENT);
     let deleted = cluster.cost(delete, &[], path).await;
     hold("S3 DELETE, marker", deleted, Counts { md5_bytes: 0, ..both });
+}
+
+/// The event of a change is one more row, in each replica of a queue.
+async fn hold_events(cluster: &Cluster, body: &[u8], two: Counts) {
+    assert_eq!(cluster.send("PUT", "/events", &[], vec![]).await.status(), StatusCode::OK);
+    let rules =
+        b"<NotificationConfiguration><QueueConfiguration><Queue>arn:apus:sqs::hook:webhook</Queue>\
+        <Event>s3:ObjectCreated:*</Event></QueueConfiguration></NotificationConfiguration>";
+    let reply = cluster.send("PUT", "/events?notification", &[], rules.to_vec()).await;
+    assert_eq!(reply.status(), StatusCode::OK);
+    let put = ("PUT", body, StatusCode::OK);
+    let path = |index| format!("/events/o{index}");
+    cluster.cost(put, &[], path).await;
+    let over = cluster.cost(put, &[], path).await;
+    let with_event = Counts {
+        backend_requests: two.backend_requests + REPLICAS,
+        transactions: two.transactions + REPLICAS,
+        database_writes: two.database_writes + REPLICAS,
+        file_calls: REPLICAS * 22 + 2 * 3,
+        ..two
+    };
+    hold("S3 PUT 4 KiB, event", over, with_event);
 }

@@ -1,5 +1,7 @@
 //! Settings of a proxy server.
 
+use std::collections::BTreeSet;
+
 use apus_store::BucketNamespace;
 
 use crate::public_url::PublicUrl;
@@ -41,4 +43,6 @@ pub struct ProxyConfig {
     pub public_url: PublicUrl,
     /// Longest wait for the next piece of a client's body, in seconds (`client_timeout`).
     pub client_timeout_seconds: u64,
+    /// Names of the webhooks that may receive events of buckets (`[notify]` of `swift.conf`).
+    pub webhooks: BTreeSet<String>,
 }

@@ -141,7 +141,9 @@ class Proxy(Process):
 class Cluster:
     """`with Cluster() as cluster:` starts all processes and always ends them."""
 
-    def __init__(self, folder=None, *, nodes=4, proxies=1, replicas=3, part_power=6, options=None, mount_check=False, apus=None):
+    def __init__(
+        self, folder=None, *, nodes=4, proxies=1, replicas=3, part_power=6, options=None, mount_check=False, apus=None, webhook=False
+    ):
         self.is_temporary = folder is None
         self.folder = Path(folder or tempfile.mkdtemp(prefix="apus-bed-"))
         self.logs = self.folder / "logs"
@@ -154,6 +156,10 @@ class Cluster:
         # `apus`: more options of that section, with `{range}` for the number of the addresses.
         more = {name: str(value).format(range=self.range) for name, value in (apus or {}).items()}
         self.swift_conf = etc.SWIFT_CONF + "".join(f"{name} = {value}\n" for name, value in more.items())
+        # Where a test receives events.
+        self.webhook = (self.network.address(200), etc.WEBHOOK_PORT)
+        if webhook:
+            self.swift_conf += etc.notify_section(self.webhook)
         addresses = [self.network.address(number) for number in range(1, nodes + 1)]
         self.rings_folder = self.folder / "rings"
         self.rings_folder.mkdir(exist_ok=True)

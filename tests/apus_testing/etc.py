@@ -6,6 +6,7 @@ from .rings import make_ring
 
 KINDS = {"account": 6202, "container": 6201, "object": 6200}
 PROXY_PORT = 8080
+WEBHOOK_PORT = 8088
 # Seconds; a test does not wait for the usual ones.
 RING_CHECK_INTERVAL = 0.2
 POLICIES = {0: "gold", 1: "silver"}
@@ -31,6 +32,11 @@ USERS = {
     # Accounts that only one test uses.
     **{f"own{number}_tester": "testing .admin" for number in range(100)},
 }
+
+
+def notify_section(address):
+    """The section of `swift.conf` with a webhook `steps` at an address of a test's network."""
+    return f"[notify]\nallowed_networks = 127.0.0.0/8\nwebhook_steps = http://{address[0]}:{address[1]}/\n"
 
 
 def conf_text(sections):

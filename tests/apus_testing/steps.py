@@ -14,10 +14,11 @@ from .ledger import patiently
 from .losses import lose
 from .version_ledger import VersionWriter
 from .waiting import wait_for_container_reports, wait_past
+from .webhooks import Receiver
 
 DAEMONS = (
     "object-updater", "object-replicator", "object-auditor", "object-expirer", "container-updater",
-    "container-replicator", "container-lifecycle", "container-reclaimer", "container-reconciler", "container-auditor",
+    "container-replicator", "container-lifecycle", "container-notifier", "container-reclaimer", "container-reconciler", "container-auditor",
     "account-replicator", "account-auditor", "account-reaper",
 )  # fmt: skip
 OPTIONS = {
@@ -386,6 +387,38 @@ def uploads(world):
     return killed
 
 
+NOTIFICATIONS = b"""<NotificationConfiguration><QueueConfiguration><Queue>arn:apus:sqs::steps:webhook</Queue>
+<Event>s3:ObjectCreated:*</Event><Event>s3:ObjectRemoved:*</Event></QueueConfiguration></NotificationConfiguration>"""
+
+
+def notifications(world):
+    """A bucket whose changes are events: those of requests that succeeded reach the webhook."""
+    s3, bucket, acknowledged = world.cluster.s3(), world.fresh("notifications"), []
+    world.attempt(s3.put, bucket)
+    try:
+        s3.request("PUT", bucket, body=NOTIFICATIONS, query={"notification": ""})
+    except (OSError, Refused):
+        return world.killed_servers()
+    receiver = Receiver(world.cluster.webhook)
+    try:
+        for number in range(6):
+            with suppress(OSError, Refused):
+                s3.put(bucket, f"key{number}", b"x")
+                acknowledged.append(("ObjectCreated:Put", f"key{number}"))
+            world.stop_at_kill()
+        with suppress(OSError, Refused):
+            s3.delete(bucket, "key0")
+            acknowledged.append(("ObjectRemoved:Delete", "key0"))
+        killed = world.killed_servers() + world.once("container-notifier", "container-notifier")
+        # A killed daemon repeats what it did not remove; the last pass may have lost a server to a kill.
+        if not killed:
+            missing = set(acknowledged) - set(receiver.names(bucket))
+            assert not missing, missing
+    finally:
+        receiver.stop()
+    return killed
+
+
 def misplaced(world):
     """A container with two policies, the older of which wins: what was written and deleted in the other one moves."""
     account, name = world.writer.swift.account, world.fresh("misplaced")
@@ -478,6 +511,7 @@ STEPS = {
     "lifecycle": lifecycle,
     "versions": versions,
     "uploads": uploads,
+    "notifications": notifications,
     "misplaced": misplaced,
     "many-at-once": many_at_once,
     "doubling": doubling,

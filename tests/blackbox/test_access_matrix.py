@@ -52,6 +52,7 @@ DOCUMENTS = {
     "cors": f"<CORSConfiguration>{CORS_RULE}</CORSConfiguration>",
     "lifecycle": f"<LifecycleConfiguration>{ROW}</LifecycleConfiguration>",
     "website": "<WebsiteConfiguration><IndexDocument><Suffix>i</Suffix></IndexDocument></WebsiteConfiguration>",
+    "notification": "<NotificationConfiguration/>",
     "object-lock": "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>",
     "legal-hold": "<LegalHold><Status>OFF</Status></LegalHold>",
     "retention": "<Retention/>",

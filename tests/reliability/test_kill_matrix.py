@@ -35,7 +35,7 @@ def traced():
     """Point → [(step, role)], the first step that passes it first."""
     assert faults.is_built_with_faults(), "the executable has no fault points: build it with --features faults"
     passed = {}
-    with Cluster(options=OPTIONS) as cluster:
+    with Cluster(options=OPTIONS, webhook=True) as cluster:
         world = StepCluster(cluster)
         for name, step in STEPS.items():
             for role in world.roles():
@@ -99,7 +99,7 @@ def drive_all_into(world, point, places):
 def test_a_kill_at_each_point_loses_nothing(traced, number):
     """In the first round all processes of a role have the point armed, in the others one that is drawn."""
     seed, kills, unreached = figures.seed(), 0, []
-    with Cluster(options=OPTIONS) as cluster:
+    with Cluster(options=OPTIONS, webhook=True) as cluster:
         world = StepCluster(cluster, seed + number)
         for point in filter(traced.__contains__, chosen(seed)):
             began = time.monotonic()

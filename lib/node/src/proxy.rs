@@ -146,6 +146,7 @@ impl Builder<'_> {
             public_url: PublicUrl::parse(&given.public_url)
                 .map_err(|error| format!("proxy-server.conf: [app:proxy-server] {error}"))?,
             client_timeout_seconds: client_timeout_seconds(&app)?,
+            webhooks: self.cluster.webhooks.by_name.keys().cloned().collect(),
         };
         let store = apus_store::pipeline::client(quorum, rules, store_options);
         let interval = Duration::from_secs(given.access_log_interval);

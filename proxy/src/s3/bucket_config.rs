@@ -18,6 +18,7 @@ use super::error::{Code, Result, S3Error};
 use super::object::put::verified_body;
 use super::request::S3Request;
 use super::xml::{self, Writer};
+use crate::config::ProxyConfig;
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
 
@@ -42,6 +43,24 @@ pub(super) trait BucketDocument: Serialize + DeserializeOwned {
     /// `InvalidArgument`.
     fn amend(&mut self, _request: &HeaderMap) -> Result<()> {
         Ok(())
+    }
+
+    /// Checks the document against the settings of the cluster.
+    ///
+    /// # Errors
+    /// `InvalidArgument`.
+    fn check_settings(&self, _settings: &ProxyConfig) -> Result<()> {
+        Ok(())
+    }
+
+    /// The document of a bucket that never had one, where that is not an error.
+    fn never_set() -> Option<Self> {
+        None
+    }
+
+    /// Whether setting it removes the configuration.
+    fn is_removal(&self) -> bool {
+        false
     }
 
     /// Sets headers of the responses to GET and PUT.
@@ -99,7 +118,7 @@ pub(super) async fn get<T: BucketDocument>(deps: &ProxyDeps, request: S3Request)
     let container = request.container()?;
     let missing = S3Error::new(T::MISSING).with("BucketName", request.bucket());
     let head = owners_head(deps, &request.cx, container).await?;
-    let config: T = of(&head)?.ok_or(missing)?;
+    let config: T = of(&head)?.or_else(T::never_set).ok_or(missing)?;
     let mut out = Writer::new();
     config.render(&mut out);
     let mut response = out.reply();
@@ -116,7 +135,15 @@ pub(super) async fn put<T: BucketDocument>(deps: &ProxyDeps, request: S3Request)
     let verified = verified_body(deps, payload, &head.headers, body)?;
     let mut config = T::parse(&collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?)?;
     config.amend(&head.headers)?;
-    let metadata = stored::store(T::KIND, &config)?;
+    config.check_settings(&deps.config)?;
+    let metadata = match config.is_removal() {
+        true => {
+            let head =
+                deps.store.head_container(&cx, HeadContainer { container: container.clone() });
+            stored::remove(T::KIND, &head.await?.headers)
+        }
+        false => stored::store(T::KIND, &config)?,
+    };
     deps.store.post_container(&cx, PostContainer { container, metadata, versioning: None }).await?;
     let mut response = status(T::PUT_STATUS);
     config.set_headers(response.headers_mut());

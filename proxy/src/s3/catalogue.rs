@@ -114,7 +114,7 @@ const VERSION: &[&str] = &["versionId"];
 const BOTH: &[&str] = &["partNumber", "versionId"];
 
 /// The implemented operations, except copies, which are uploads with a header, and those of `unset`.
-pub(super) static ROUTES: [Route; 49] = {
+pub(super) static ROUTES: [Route; 51] = {
     use Operation::*;
     use Resource::{Bucket, Key, Service};
     [
@@ -140,6 +140,8 @@ pub(super) static ROUTES: [Route; 49] = {
         row("GET", Bucket, "cors", GetBucketCors, &[]),
         row("PUT", Bucket, "cors", PutBucketCors, &[]),
         row("DELETE", Bucket, "cors", DeleteBucketCors, &[]),
+        row("GET", Bucket, "notification", GetBucketNotification, &[]),
+        row("PUT", Bucket, "notification", PutBucketNotification, &[]),
         row("GET", Bucket, "website", GetBucketWebsite, &[]),
         row("PUT", Bucket, "website", PutBucketWebsite, &[]),
         row("DELETE", Bucket, "website", DeleteBucketWebsite, &[]),
@@ -192,7 +194,6 @@ pub(super) static NOT_IMPLEMENTED: &[(&str, Resource, &str)] = {
         ("PUT", Bucket, "metadataJournalTable"),
         ("POST", Bucket, "metadataTable"),
         ("PUT", Bucket, "metrics"),
-        ("PUT", Bucket, "notification"),
         ("PUT", Bucket, "ownershipControls"),
         ("PUT", Bucket, "policy"),
         ("PUT", Bucket, "publicAccessBlock"),

@@ -8,6 +8,7 @@ mod bucket_config;
 mod bucket_lifecycle;
 mod bucket_lock;
 mod bucket_logging;
+mod bucket_notification;
 mod bucket_tagging;
 mod catalogue;
 mod checksum;
@@ -42,6 +43,7 @@ use std::sync::{Arc, OnceLock};
 use apus_bucket::TagSet;
 use apus_bucket::cors::CorsRules;
 use apus_bucket::lifecycle::LifecycleConfiguration;
+use apus_bucket::notification::NotificationConfiguration;
 use apus_bucket::object_lock::ObjectLockConfig;
 use apus_bucket::website::Website;
 use apus_cluster::AccountName;
@@ -264,6 +266,12 @@ impl S3 {
             Operation::GetBucketCors => bucket_config::get::<CorsRules>(deps, request).await,
             Operation::PutBucketCors => bucket_config::put::<CorsRules>(deps, request).await,
             Operation::DeleteBucketCors => bucket_config::delete::<CorsRules>(deps, request).await,
+            Operation::GetBucketNotification => {
+                bucket_config::get::<NotificationConfiguration>(deps, request).await
+            }
+            Operation::PutBucketNotification => {
+                bucket_config::put::<NotificationConfiguration>(deps, request).await
+            }
             Operation::GetBucketWebsite => bucket_config::get::<Website>(deps, request).await,
             Operation::PutBucketWebsite => bucket_config::put::<Website>(deps, request).await,
             Operation::DeleteBucketWebsite => bucket_config::delete::<Website>(deps, request).await,

@@ -21,6 +21,8 @@ pub(super) enum Operation {
     GetBucketCors,
     PutBucketCors,
     DeleteBucketCors,
+    GetBucketNotification,
+    PutBucketNotification,
     GetBucketWebsite,
     PutBucketWebsite,
     DeleteBucketWebsite,
@@ -90,6 +92,8 @@ impl Operation {
             }
             Self::GetBucketCors => Permission::GetBucketCORS,
             Self::PutBucketCors | Self::DeleteBucketCors => Permission::PutBucketCORS,
+            Self::GetBucketNotification => Permission::GetBucketNotification,
+            Self::PutBucketNotification => Permission::PutBucketNotification,
             Self::GetBucketWebsite => Permission::GetBucketWebsite,
             Self::PutBucketWebsite => Permission::PutBucketWebsite,
             Self::DeleteBucketWebsite => Permission::DeleteBucketWebsite,

@@ -52,7 +52,7 @@ const fn deletable(
     Unset { resource: Resource::Bucket, sub, response, deletable: true, read, write }
 }
 
-static UNSET: [Unset; 16] = {
+static UNSET: [Unset; 15] = {
     use UnsetResponse::{Document, List, Missing};
     [
         of_bucket(
@@ -102,11 +102,6 @@ static UNSET: [Unset; 16] = {
             "metrics",
             (Permission::GetMetricsConfiguration, Permission::PutMetricsConfiguration),
             List("ListMetricsConfigurationsResult"),
-        ),
-        of_bucket(
-            "notification",
-            Permission::GetBucketNotification,
-            Document("NotificationConfiguration", &[]),
         ),
         deletable(
             "ownershipControls",

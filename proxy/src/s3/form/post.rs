@@ -10,6 +10,7 @@ use apus_cluster::constraints::S3_MAX_FILE_SIZE;
 use apus_cluster::percent;
 use apus_daemon::Body;
 use apus_daemon::http::{header, set, status};
+use apus_store::Context;
 use apus_store::access::Identity;
 use apus_store::operation::ObjectWritten;
 use base64::Engine;
@@ -200,7 +201,7 @@ pub(in crate::s3) async fn post(
         source_account: None,
         bucket: Some(bucket),
         key: Some(key),
-        cx,
+        cx: Context { is_form: true, ..cx },
         owner,
     };
     request.check_owner()?;

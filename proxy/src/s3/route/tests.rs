@@ -60,7 +60,7 @@ const EXPECTED: [(&str, Resource, &str, &str); 63] = {
         ("metadataJournalTable", Bucket, "", "PUT"),
         ("metadataTable", Bucket, "GET DELETE", "POST"),
         ("metrics", Bucket, "GET DELETE", "PUT"),
-        ("notification", Bucket, "GET", "PUT"),
+        ("notification", Bucket, "GET PUT", ""),
         ("object-lock", Bucket, "GET PUT", ""),
         ("ownershipControls", Bucket, "GET DELETE", "PUT"),
         ("policy", Bucket, "GET DELETE", "PUT"),
