@@ -448,6 +448,8 @@ impl BucketWalk {
                     delimiter: String::new(),
                     key_marker,
                     version_marker,
+                    end_marker: String::new(),
+                    reverse: false,
                     limit: PAGE,
                 };
                 let list = self.actor.store.list_versions(&self.actor.cx, op).await?;

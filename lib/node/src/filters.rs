@@ -43,14 +43,14 @@ const FILTERS: [(&str, FilterSupport); 46] = [
     ("slo", Done),
     ("dlo", Done),
     ("symlink", Done),
+    ("versioned-writes", Done),
+    ("object-versioning", Done),
     ("recon", LeftOut("no /recon on the proxy")),
     ("backend-ratelimit", LeftOut(LIMITS)),
     ("ratelimit", LeftOut(LIMITS)),
     ("account-quotas", LeftOut("quotas are not enforced")),
     ("container-quotas", LeftOut("quotas are not enforced")),
     ("name-check", LeftOut("names are checked as without it")),
-    ("versioned-writes", LeftOut("no versions are kept")),
-    ("object-versioning", LeftOut("no versions are kept")),
     ("container-sync", LeftOut("containers are not synchronised")),
     ("crossdomain", LeftOut("no /crossdomain.xml")),
     ("cname-lookup", LeftOut("host names are not looked up")),
@@ -338,7 +338,7 @@ mod tests {
             let left = read(&format!("{name} proxy-server"), &leave).unwrap();
             assert_eq!(left.tempauth, None, "{name}");
         }
-        for name in ["ratelimit", "container-quotas", "versioned_writes", "staticweb"] {
+        for name in ["ratelimit", "container-quotas", "staticweb"] {
             assert!(read(&format!("{name} tempauth proxy-server"), "").is_ok(), "{name}");
         }
         assert!(read("tempauth", "").unwrap_err().contains("proxy-server"));

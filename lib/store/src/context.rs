@@ -25,6 +25,18 @@ pub enum Consistency {
     Strong,
 }
 
+/// The rules for versions of objects, where Swift's API and S3 differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionRules {
+    /// S3's: the version before a removed one becomes current. While versioning is suspended, a
+    /// deletion leaves a null delete marker and a write replaces the null version wherever it is.
+    S3,
+    /// Swift's: where the current version is removed, no other becomes current. While versioning is
+    /// suspended, writes and deletions change the visible object alone. A null version that moved to
+    /// the hidden container has the id of its time. Only owners may name versions.
+    Swift,
+}
+
 /// Everything about a request that is not the operation itself.
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -40,6 +52,8 @@ pub struct Context {
     /// It has an effect only under our own authority: daemons use it to move old writes, which keep
     /// their times.
     pub policy: Option<PolicyIndex>,
+    /// The rules for versions.
+    pub version_rules: VersionRules,
     /// Whether GET, HEAD and POST find objects that have expired and are not deleted yet.
     pub open_expired: bool,
     /// The permission that the operations of this request need, where it is not the one that they
@@ -66,6 +80,7 @@ impl Context {
             authority: Authority::System(source),
             consistency: Consistency::Eventual,
             policy: None,
+            version_rules: VersionRules::S3,
             open_expired: false,
             permission: None,
             facts: None,
@@ -107,6 +122,11 @@ impl Context {
     /// decides.
     pub(crate) fn is_fenced(&self) -> bool {
         self.is_strong() && self.policy.is_none()
+    }
+
+    /// Whether Swift's rules for versions apply.
+    pub(crate) fn has_swift_versions(&self) -> bool {
+        self.version_rules == VersionRules::Swift
     }
 
     /// Whether reads must be strong.

@@ -22,6 +22,6 @@ mod store;
 pub mod upload_parts;
 
 pub use buckets::BucketNamespace;
-pub use context::{Authority, Consistency, Context};
+pub use context::{Authority, Consistency, Context, VersionRules};
 pub use error::{Error, Kind, Result, Subject};
 pub use store::{CopyStore, LinkStore, ManifestStore, Primitive, Store, UploadStore, VersionStore};

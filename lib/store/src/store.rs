@@ -106,6 +106,8 @@ operations! { $
     trait VersionStore: LinkStore {
         /// Lists the versions of the objects in a container.
         list_versions(ListVersions) -> VersionList;
+        /// Makes a version the current one.
+        restore_version(RestoreVersion) -> ObjectWritten;
     }
 
     /// [`VersionStore`] with static large objects.

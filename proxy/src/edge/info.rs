@@ -60,6 +60,8 @@ pub(super) fn document(deps: &ProxyDeps) -> Vec<u8> {
             "max_deletes_per_request": bulk_delete::DELETES_MAX,
             "max_failed_deletes": bulk_delete::FAILURES_MAX,
         },
+        "versioned_writes": { "allowed_flags": ["x-versions-location", "x-history-location"] },
+        "object_versioning": {},
         "symlink": { "symloop_max": deps.config.symloop_max, "static_links": true },
         "dlo": { "max_segments": limits::LISTING_PAGE_MAX },
         "tempauth": { "account_acls": true },

@@ -59,6 +59,8 @@ impl VersionParams {
             delimiter: text("delimiter"),
             key_marker: text("key-marker"),
             version_marker: version_marker.transpose()?,
+            end_marker: String::new(),
+            reverse: false,
             limit: max_keys(request)?,
         };
         let encode = encodes_names(request)?;

@@ -125,7 +125,7 @@ async fn versions() {
         });
     }
     let next = Some(("c/".to_owned(), None));
-    let page = VersionList { entries: versions, next };
+    let page = VersionList { entries: versions, next, ..VersionList::default() };
     let query = "versions&max-keys=3&key-marker=0&version-id-marker=null&delimiter=/";
     let request = S3Request::example("GET", &format!("/bucket?{query}"), &[]);
     insta::assert_snapshot!(text(list_versions::snapshot(&request, &page)).await);

@@ -16,6 +16,7 @@ use super::listing;
 use super::object_head::http_date;
 use super::page::{empty_page, html_error};
 use super::request::SwiftRequest;
+use super::versions;
 use crate::auth::acl;
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
@@ -25,7 +26,7 @@ const SETTABLE: [&str; 4] =
     ["X-Container-Read", "X-Container-Write", "X-Container-Sync-Key", "X-Container-Sync-To"];
 
 /// Sets the headers of a container that the client may see.
-fn set_headers(policies: &Policies, head: &ContainerHead, out: &mut HeaderMap) {
+pub(super) fn set_headers(policies: &Policies, head: &ContainerHead, out: &mut HeaderMap) {
     for (name, value) in &head.headers {
         let hidden = has_prefix(name, "X-Backend-")
             || has_prefix(name, Resource::Container.system_prefix())
@@ -36,6 +37,7 @@ fn set_headers(policies: &Policies, head: &ContainerHead, out: &mut HeaderMap) {
             set(out, name, value);
         }
     }
+    versions::set_container_headers(head, out);
     if let Some(policy) = policies.get(head.policy) {
         set(out, "x-storage-policy", &policy.name);
     }
@@ -45,7 +47,7 @@ fn set_headers(policies: &Policies, head: &ContainerHead, out: &mut HeaderMap) {
 }
 
 /// The context of a read: strong with `X-Newest`.
-fn read_context(request: &SwiftRequest) -> apus_store::Context {
+pub(super) fn read_context(request: &SwiftRequest) -> apus_store::Context {
     match request.flag("x-newest") {
         true => request.cx.strong(),
         false => request.cx.clone(),
@@ -100,6 +102,7 @@ fn metadata(request: &SwiftRequest) -> Result<Metadata> {
             *value = acl::clean(name, value).map_err(|error| Error::invalid(error.to_string()))?;
         }
     }
+    metadata.extend(versions::archive(request)?);
     Ok(metadata)
 }
 
@@ -128,14 +131,15 @@ fn parse_put(policies: &Policies, request: &SwiftRequest) -> Result<PutContainer
     request.check_name_lengths()?;
     let container = request.container()?.clone();
     let policy = policy(policies, request)?;
-    Ok(PutContainer { container, metadata: metadata(request)?, policy, versioning: None })
+    let versioning = versions::change(request);
+    Ok(PutContainer { container, metadata: metadata(request)?, policy, versioning })
 }
 
 pub(super) async fn post(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Reply> {
     let op = PostContainer {
         container: request.container()?.clone(),
         metadata: metadata(request)?,
-        versioning: None,
+        versioning: versions::change(request),
     };
     deps.store.post_container(&request.cx, op).await?;
     Ok(empty_page(StatusCode::NO_CONTENT))

@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 
 use super::error::{Refusal, SwiftError, status_of};
 use super::page::plain_error;
-use super::{object_head, symlink};
+use super::{object_head, symlink, versions};
 use crate::reply::{RETRY_AFTER_SECONDS, Reply};
 
 /// Renders an error.
@@ -73,7 +73,11 @@ fn failed(error: &Error) -> Reply {
 
 /// Adds the headers of the object that an error is about.
 fn with_object(mut response: Reply, error: &Error, head: &ObjectHead) -> Reply {
+    versions::set_id(head.version, response.headers_mut());
     match error.kind {
+        Kind::IsDeleteMarker => {
+            set(response.headers_mut(), "content-type", &head.content_type);
+        }
         Kind::IsLink => symlink::set_redirect(error, head, response.headers_mut()),
         Kind::NotModified => {
             let status = response.status();

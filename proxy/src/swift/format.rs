@@ -51,6 +51,42 @@ impl SwiftRequest {
     }
 }
 
+impl SwiftRequest {
+    /// Whether the client accepts JSON, for documents that have no other form.
+    ///
+    /// # Errors
+    /// 406 if it does not, 400 when `Accept` is not valid.
+    pub(super) fn require_json(&self) -> Result<()> {
+        let accepts = match self.param("format").map(str::to_ascii_lowercase).as_deref() {
+            Some("json") => Ok(true),
+            None | Some("") => accepts_json(self.header("accept").unwrap_or_default()),
+            Some(_) => Ok(false),
+        };
+        match accepts {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(SwiftError::refused(StatusCode::NOT_ACCEPTABLE, "")),
+            Err(InvalidAccept) => {
+                Err(SwiftError::refused(StatusCode::BAD_REQUEST, "Invalid Accept header"))
+            }
+        }
+    }
+}
+
+/// Whether an `Accept` header allows JSON.
+fn accepts_json(accept: &str) -> std::result::Result<bool, InvalidAccept> {
+    if accept.trim().is_empty() {
+        return Ok(true);
+    }
+    let mut accepts = false;
+    for item in accept.split(',') {
+        let item = Accepted::parse(item)?;
+        let is_json =
+            matches!((item.main, item.sub), ("*", "*" | "json") | ("application", "*" | "json"));
+        accepts |= is_json && item.quality > 0.0;
+    }
+    Ok(accepts)
+}
+
 /// An `Accept` header that is not a list of media types.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct InvalidAccept;
@@ -127,6 +163,23 @@ pub(super) fn acceptable(accept: &str) -> std::result::Result<Option<Format>, In
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_is_accepted_by_name_or_by_a_pattern() {
+        for (accept, accepts) in [
+            ("", Ok(true)),
+            ("*/*", Ok(true)),
+            ("text/plain, application/*;q=0.1", Ok(true)),
+            ("application/json", Ok(true)),
+            ("application/json;q=0", Ok(false)),
+            ("text/plain", Ok(false)),
+            ("application/xml", Ok(false)),
+            ("foo/bar", Ok(false)),
+            ("json", Err(InvalidAccept)),
+        ] {
+            assert_eq!(accepts_json(accept), accepts, "{accept:?}");
+        }
+    }
 
     #[test]
     fn the_preferred_format_of_accept_is_chosen() {

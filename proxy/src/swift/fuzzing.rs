@@ -4,7 +4,7 @@ use apus_cluster::constraints::Constraints;
 use apus_cluster::{AccountName, ContainerName, ContainerPath, ObjectName};
 
 use super::request::SwiftRequest;
-use super::{format, listing, object, path, segment_list};
+use super::{format, listing, object, path, segment_list, versions};
 
 /// The list of segments of a static large object.
 pub fn segment_list(input: &[u8]) {
@@ -26,7 +26,7 @@ fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Option<SwiftReq
 pub(crate) fn swift_query(text: &str) {
     let Some(request) = request("GET", &format!("/v1/a/c/o?{text}"), &[]) else { return };
     drop(listing::parse(&request, 10_000));
-    drop(request.format());
+    drop((request.format(), request.require_json(), versions::parse(&request)));
     object::fuzz_parsers(&request);
 }
 
@@ -47,5 +47,10 @@ pub(crate) fn swift_headers(text: &str) {
         names.into_iter().map(|name| (name, text)).chain([("content-length", "5")]).collect();
     if let Some(request) = request("PUT", "/v1/a/c/o", &headers) {
         object::fuzz_parsers(&request);
+    }
+    for header in ["x-versions-enabled", "x-versions-location", "x-history-location"] {
+        if let Some(request) = request("PUT", "/v1/a/c", &[(header, text)]) {
+            drop((versions::change(&request), versions::archive(&request)));
+        }
     }
 }

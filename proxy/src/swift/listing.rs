@@ -22,16 +22,8 @@ use crate::reply::Reply;
 /// `PreconditionFailed` for a limit above `limit_max`.
 pub(super) fn parse(request: &SwiftRequest, limit_max: usize) -> Result<ListQuery> {
     let param = |name: &str| request.param(name).unwrap_or_default().to_owned();
-    let limit = match request.param("limit") {
-        None | Some("") => limit_max,
-        Some(number) => number.parse().unwrap_or(limit_max),
-    };
-    if limit > limit_max {
-        return Err(Error::new(Kind::PreconditionFailed, Subject::Request)
-            .text(format!("Maximum limit is {limit_max}")));
-    }
     Ok(ListQuery {
-        limit,
+        limit: limit(request, limit_max)?,
         marker: param("marker"),
         end_marker: param("end_marker"),
         prefix: request.param("prefix").map(str::to_owned),
@@ -40,6 +32,22 @@ pub(super) fn parse(request: &SwiftRequest, limit_max: usize) -> Result<ListQuer
         reverse: request.param("reverse").and_then(flag).unwrap_or(false),
         reserved: false,
     })
+}
+
+/// The maximum number of entries that a request asks for.
+///
+/// # Errors
+/// `PreconditionFailed` for a limit above `limit_max`.
+pub(super) fn limit(request: &SwiftRequest, limit_max: usize) -> Result<usize> {
+    let limit = match request.param("limit") {
+        None | Some("") => limit_max,
+        Some(number) => number.parse().unwrap_or(limit_max),
+    };
+    match limit > limit_max {
+        true => Err(Error::new(Kind::PreconditionFailed, Subject::Request)
+            .text(format!("Maximum limit is {limit_max}"))),
+        false => Ok(limit),
+    }
 }
 
 /// A listing as a response, without headers; 204 for an empty text.
@@ -53,7 +61,7 @@ pub(super) fn reply(format: Format, listing: Bytes) -> Reply {
 }
 
 /// An object in a listing, without what middleware keeps in the row's etag and content type.
-struct ListedObject {
+pub(super) struct ListedObject {
     bytes: u64,
     hash: String,
     content_type: String,
@@ -80,14 +88,20 @@ impl ListedObject {
         }
         if let Some((etag, size)) = link.version() {
             (hash, bytes) = (etag, size);
-        } else {
-            extra.extend(link.json(account));
         }
+        extra.extend(link.json(account));
         let (content_type, joined) = split_swift_bytes(&row.content_type);
         if let Some(size) = joined.and_then(|size| size.parse().ok()) {
             bytes = size;
         }
         Self { bytes, hash, content_type, extra }
+    }
+
+    /// The keys of a version in a JSON listing.
+    pub(super) fn version_json(row: &ObjectRow, account: &AccountName) -> Value {
+        let listed = Self::of(row, account);
+        let extra = listed.extra.into_iter().filter(|(name, _)| *name != "version_symlink");
+        Self { extra: extra.collect(), ..listed }.json(row)
     }
 
     fn json(self, row: &ObjectRow) -> Value {

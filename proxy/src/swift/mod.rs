@@ -27,6 +27,7 @@ mod snapshots;
 mod symlink;
 mod symlink_row;
 mod unsupported;
+mod versions;
 mod xml;
 
 use std::sync::Arc;
@@ -117,6 +118,9 @@ impl Swift {
             (Path::Account(_), "PUT") if manages => account::put(deps, request).await,
             (Path::Account(_), "DELETE") if manages => account::delete(deps, request).await,
             (Path::Container(_), "HEAD") => container::head(deps, request).await,
+            (Path::Container(_), "GET") if versions::are_listed(request) => {
+                versions::list(deps, request).await
+            }
             (Path::Container(_), "GET") => container::get(deps, request).await,
             (Path::Container(_), "PUT") => container::put(deps, request).await,
             (Path::Container(_), "POST") => container::post(deps, request).await,

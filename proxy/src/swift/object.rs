@@ -10,7 +10,7 @@ use apus_policy::Permission;
 use apus_store::body::LateMetadata;
 use apus_store::operation::{
     Authorize, CopyObject, DeleteObject, GetObject, ObjectHead, ObjectWritten, PostObject,
-    PutManifest, PutObject, PutSymlink, SegmentFate, WriteConditions,
+    PutManifest, PutObject, PutSymlink, RestoreVersion, SegmentFate, WriteConditions,
 };
 use apus_store::{Error, Kind, Subject};
 use http::StatusCode;
@@ -21,7 +21,7 @@ use super::object_head::{created, http_date};
 use super::object_read::conditions;
 use super::page::{empty_page, html_error};
 use super::request::SwiftRequest;
-use super::{manifest, symlink};
+use super::{manifest, symlink, versions};
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
 
@@ -109,6 +109,8 @@ enum Put {
     Symlink(Box<PutSymlink>),
     /// A static large object, whose segments the body lists.
     Manifest(Box<PutManifest>, Option<u64>),
+    /// A version that becomes current again; the body must be empty.
+    Restore(RestoreVersion),
     /// An object.
     Object(Box<PutObject>),
 }
@@ -129,6 +131,11 @@ pub(super) async fn put(deps: &ProxyDeps, request: &SwiftRequest, body: Body) ->
             let written = deps.store.put_manifest(&request.cx, *op).await?;
             Ok(created(&written, &format!("\"{}\"", written.etag)))
         }
+        Put::Restore(op) => {
+            versions::refuse_bytes(body).await?;
+            let written = deps.store.restore_version(&request.cx, op).await?;
+            Ok(created(&written, &written.etag))
+        }
         Put::Object(mut op) => {
             op.body = within(body, request.constraints.max_file_size);
             let written = deps.store.put_object(&request.cx, *op).await?;
@@ -145,6 +152,9 @@ fn parse_put(request: &SwiftRequest, now: u64) -> Result<Put> {
         return Ok(Put::Copy(Box::new(parse_copy_from(request, from, object, now)?)));
     }
     let length = content_length(request)?;
+    if let Some(version) = versions::named(request)? {
+        return Ok(Put::Restore(RestoreVersion { object, version }));
+    }
     let conditions = match request.header("if-none-match") {
         None => WriteConditions::default(),
         Some("*") => WriteConditions::absent(),
@@ -230,6 +240,7 @@ pub(super) async fn post(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Rep
 
 fn parse_post(request: &SwiftRequest, now: u64) -> Result<PostObject> {
     let object = request.object()?.clone();
+    versions::refuse_on_post(request)?;
     symlink::refuse_on_post(request)?;
     let metadata = metadata(request, now)?;
     let content_type = request.content_type()?.map(str::to_owned);
@@ -243,8 +254,10 @@ pub(super) async fn delete(deps: &ProxyDeps, request: &SwiftRequest) -> Result<R
     if reports {
         return manifest::report(deleted, request.format()?);
     }
-    deleted?;
-    Ok(empty_page(StatusCode::NO_CONTENT))
+    let deleted = deleted?;
+    let mut response = empty_page(StatusCode::NO_CONTENT);
+    versions::set_deleted(&deleted, response.headers_mut());
+    Ok(response)
 }
 
 fn parse_delete(request: &SwiftRequest, allow_async: bool) -> Result<DeleteObject> {
@@ -258,7 +271,8 @@ fn parse_delete(request: &SwiftRequest, allow_async: bool) -> Result<DeleteObjec
     if request.header("x-if-delete-at").is_some() {
         return Err(Error::invalid("Bad X-If-Delete-At header value").into());
     }
-    Ok(DeleteObject { segments, ..DeleteObject::new(object) })
+    let version = versions::named(request)?;
+    Ok(DeleteObject { segments, version, ..DeleteObject::new(object) })
 }
 
 /// Parses a request as each verb, and does nothing else: for fuzzing.
@@ -304,6 +318,7 @@ fn parse_copy_between(
     symlink::refuse_on_copy(request)?;
     let mut source = GetObject::new(source);
     source.head.conditions = conditions(request);
+    source.head.version = versions::named(request)?;
     source.head.link_itself = symlink::is_link_itself(request);
     source.ranges = request.header("range").and_then(ByteRanges::parse);
     Ok(CopyObject {

@@ -4,10 +4,10 @@ use apus_cluster::Timestamp;
 use apus_cluster::listing::split_swift_bytes;
 use apus_cluster::metadata::{OBJECT_HEADERS, Resource, has_prefix};
 use apus_daemon::http::{format_date, set, status};
-use apus_store::operation::{ObjectHead, ObjectWritten};
+use apus_store::operation::{ObjectHead, ObjectWritten, VersionId};
 use http::{HeaderMap, StatusCode};
 
-use super::symlink;
+use super::{symlink, versions};
 use crate::reply::Reply;
 
 /// The etag as Swift shows it, quoted only for joined objects.
@@ -42,6 +42,7 @@ pub(super) fn set_headers(head: &ObjectHead, out: &mut HeaderMap) {
     set(out, "last-modified", &http_date(head.timestamp));
     set(out, "accept-ranges", "bytes");
     symlink::set_headers(head, out);
+    versions::set_id(head.version, out);
     if let Some(etag) = &head.manifest_etag {
         set(out, "x-manifest-etag", etag);
     }
@@ -62,5 +63,7 @@ pub(super) fn created(written: &ObjectWritten, etag: &str) -> Reply {
     set(out, "etag", etag);
     set(out, "last-modified", &http_date(written.timestamp));
     set(out, "content-type", "text/html; charset=UTF-8");
+    // A write of the null version is not reported as one.
+    versions::set_id(written.version.filter(|id| *id != VersionId::Null), out);
     response
 }

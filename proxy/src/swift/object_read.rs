@@ -11,7 +11,7 @@ use http::StatusCode;
 
 use super::error::{Result, SwiftError};
 use super::request::SwiftRequest;
-use super::{byteranges, manifest, object_head, symlink};
+use super::{byteranges, manifest, object_head, symlink, versions};
 use crate::deps::ProxyDeps;
 use crate::reply::{Reply, empty_part, partial_content};
 
@@ -45,6 +45,7 @@ struct ReadRequest {
 fn parse_read(request: &SwiftRequest) -> Result<ReadRequest> {
     let mut op = GetObject::new(request.object()?.clone());
     op.head.conditions = conditions(request);
+    op.head.version = versions::named(request)?;
     op.head.newest = request.flag("x-newest");
     op.head.raw = is_raw(request);
     op.head.link_itself = symlink::is_link_itself(request);
@@ -80,7 +81,8 @@ fn part_number(request: &SwiftRequest) -> std::result::Result<Option<u32>, Inval
 /// Refuses an invalid part number if the object is a joined one; any other object ignores it.
 async fn check_part(deps: &ProxyDeps, request: &SwiftRequest, read: &ReadRequest) -> Result<()> {
     let Some(refusal) = read.part_refusal else { return Ok(()) };
-    let op = HeadObject::new(read.op.head.object.clone());
+    let mut op = HeadObject::new(read.op.head.object.clone());
+    op.version = read.op.head.version;
     let head = deps.store.head_object(&request.cx, op).await?;
     if head.is_manifest() { Err(Error::invalid(refusal).into()) } else { Ok(()) }
 }
@@ -150,6 +152,7 @@ async fn is_current(
     if_range: &str,
 ) -> Result<bool> {
     let mut op = HeadObject::new(read.head.object.clone());
+    op.version = read.head.version;
     op.raw = read.head.raw;
     op.link_itself = read.head.link_itself;
     let head = deps.store.head_object(&request.cx, op).await?;

@@ -13,7 +13,7 @@ use apus_daemon::Body;
 use apus_daemon::config::value::flag;
 use apus_daemon::http::header;
 use apus_store::access::Identity;
-use apus_store::{Context, Error, Kind, Subject};
+use apus_store::{Context, Error, Kind, Subject, VersionRules};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 
 use super::error::{Result, SwiftError};
@@ -141,6 +141,7 @@ impl SwiftRequest {
         let identity = identity(deps, &head.headers)?;
         let open_expired = header(&head.headers, "x-open-expired").and_then(flag) == Some(true);
         let cx = Context {
+            version_rules: VersionRules::Swift,
             open_expired: deps.config.allow_open_expired && open_expired,
             ..Context::client(identity, trans_id)
         };
@@ -330,7 +331,10 @@ impl SwiftRequest {
     pub(super) fn anonymous(head: http::request::Parts) -> Result<Self> {
         let invalid = |_| SwiftError::refused(StatusCode::BAD_REQUEST, "");
         let constraints = Arc::new(Constraints::default());
-        let cx = Context::client(Identity::default(), "tx");
+        let cx = Context {
+            version_rules: VersionRules::Swift,
+            ..Context::client(Identity::default(), "tx")
+        };
         let query = query::parse(head.uri.query().unwrap_or_default()).map_err(invalid)?;
         let path = path::parse(head.uri.path(), &constraints)?;
         Ok(Self { head, path, cx, query, constraints })

@@ -79,7 +79,7 @@ pub(super) async fn refuse_bytes(body: Body) -> Result<()> {
     }
 }
 
-async fn has_bytes(mut body: Body) -> Result<bool> {
+pub(super) async fn has_bytes(mut body: Body) -> Result<bool> {
     while let Some(frame) = body.frame().await {
         let frame =
             frame.map_err(|error| Error::new(Kind::ClientGone, Subject::Request).because(error))?;

@@ -2,7 +2,7 @@
 //!
 //! Source: `swift/common/middleware/symlink.py`.
 
-use apus_cluster::{AccountName, percent};
+use apus_cluster::{AccountName, Timestamp, percent};
 use serde_json::{Value, json};
 
 /// The parameters that the row of a link has in its etag.
@@ -31,8 +31,18 @@ impl SymlinkRow {
     /// versioning; listings show them as the object's own
     /// (`swift/common/middleware/versioned_writes/`).
     pub(super) fn version(&self) -> Option<(String, u64)> {
-        let is_version = self.path.as_ref()?.starts_with("%00versions%00");
-        is_version.then(|| self.etag.clone().zip(self.bytes)).flatten()
+        self.version_path()?;
+        self.etag.clone().zip(self.bytes)
+    }
+
+    /// The visible path of a version that the link leads to, with its id.
+    fn version_path(&self) -> Option<String> {
+        let path = percent::decode_utf8(self.path.as_ref()?)?;
+        let (container, object) = path.strip_prefix("\0versions\0")?.split_once('/')?;
+        let (object, inverted) = object.strip_prefix('\0')?.rsplit_once('\0')?;
+        let time = Timestamp::parse(inverted)?.inverted();
+        let shown = percent::encode_path(&format!("{container}/{object}"));
+        Some(format!("{shown}?version-id={}", time.normal()))
     }
 
     /// The keys of the link in a JSON listing of a container in `account`.
@@ -40,7 +50,15 @@ impl SymlinkRow {
         self,
         account: &AccountName,
     ) -> impl Iterator<Item = (&'static str, Value)> + use<> {
-        let account = self.account.unwrap_or_else(|| percent::encode_path(account.as_str()));
+        let account =
+            self.account.clone().unwrap_or_else(|| percent::encode_path(account.as_str()));
+        // Etag and size of a version are those of the object.
+        if let Some(path) = self.version_path() {
+            let path = ("symlink_path", json!(format!("/v1/{account}/{path}")));
+            return [Some(("version_symlink", json!(true))), Some(path), None]
+                .into_iter()
+                .flatten();
+        }
         let path = self.path.map(|path| ("symlink_path", json!(format!("/v1/{account}/{path}"))));
         let etag = self.etag.map(|etag| ("symlink_etag", json!(etag)));
         let bytes = self.bytes.map(|bytes| ("symlink_bytes", json!(bytes)));
@@ -79,9 +97,14 @@ mod tests {
             etag.split("; ").for_each(|word| row.read(word));
             row.version()
         };
-        let words = "d41d; symlink_target=%00versions%00c/%00o%00123; symlink_target_etag=e; \
-                     symlink_target_bytes=7";
+        let words = "d41d; symlink_target=%00versions%00c/%00o%20p%008299999999.87654; \
+                     symlink_target_etag=e; symlink_target_bytes=7";
         assert_eq!(version(words), Some(("e".to_owned(), 7)));
         assert_eq!(version(&words.replace("%00versions%00", "")), None);
+        let mut row = SymlinkRow::default();
+        words.split("; ").for_each(|word| row.read(word));
+        let json: Vec<_> = row.json(&AccountName::parse("a").unwrap()).collect();
+        let path = "/v1/a/c/o%20p?version-id=1700000000.12345";
+        assert_eq!(json, [("version_symlink", json!(true)), ("symlink_path", json!(path))]);
     }
 }

@@ -10,10 +10,7 @@ use super::path::Path;
 use super::request::SwiftRequest;
 
 /// Settings of a container, and the feature of each.
-const OF_CONTAINERS: [(&str, &str); 15] = [
-    ("x-versions-enabled", VERSIONING),
-    ("x-versions-location", VERSIONING),
-    ("x-history-location", VERSIONING),
+const OF_CONTAINERS: [(&str, &str); 12] = [
     ("x-container-sync-to", "container synchronization"),
     ("x-container-meta-quota-bytes", QUOTAS),
     ("x-container-meta-quota-count", QUOTAS),
@@ -33,15 +30,9 @@ const OF_ACCOUNTS: [(&str, &str); 1] = [("x-account-meta-quota-bytes", QUOTAS)];
 /// Prefix of further settings of accounts.
 const OF_ACCOUNTS_PREFIX: &str = "x-account-quota-";
 /// Query parameters of unsupported features.
-const PARAMETERS: [(&str, &str); 5] = [
-    ("temp_url_sig", TEMP_URLS),
-    ("temp_url_expires", TEMP_URLS),
-    ("version-id", VERSIONING),
-    ("versions", VERSIONING),
-    ("version_marker", VERSIONING),
-];
+const PARAMETERS: [(&str, &str); 2] =
+    [("temp_url_sig", TEMP_URLS), ("temp_url_expires", TEMP_URLS)];
 
-const VERSIONING: &str = "object versioning";
 const QUOTAS: &str = "quotas";
 const TEMP_URLS: &str = "temporary URLs";
 const WEB: &str = "static web sites";
@@ -90,10 +81,7 @@ fn refuse_settings(
             listed.or_else(|| prefix.filter(|prefix| name.starts_with(prefix)).map(|_| QUOTAS));
         let Some(feature) = feature else { continue };
         let value = value.as_bytes().trim_ascii();
-        let is_off = name == "x-versions-enabled"
-            && std::str::from_utf8(value)
-                .is_ok_and(|text| apus_daemon::config::value::flag(text) == Some(false));
-        if !value.is_empty() && !is_off {
+        if !value.is_empty() {
             return Err(not_supported(&apus_cluster::metadata::title_case(name), feature));
         }
     }
@@ -132,8 +120,6 @@ mod tests {
             let removal = name.replace("x-", "x-remove-");
             assert!(!refused(&OF_CONTAINERS, None, &removal, "x"), "{removal}");
         }
-        assert!(!refused(&OF_CONTAINERS, None, "x-versions-enabled", "False"));
-        assert!(refused(&OF_CONTAINERS, None, "x-versions-enabled", "maybe"));
         assert!(!refused(&OF_CONTAINERS, None, "x-container-meta-web", "x"));
         assert!(!refused(&OF_CONTAINERS, None, "x-container-meta-quota", "x"));
     }

@@ -15,7 +15,7 @@ pub struct HeadContainer {
 }
 
 /// A container's metadata.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContainerHead {
     /// User and system metadata, ACLs, counts, title-cased.
     pub headers: Metadata,

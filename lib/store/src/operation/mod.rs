@@ -33,7 +33,7 @@ pub use upload::{
     Part, PartCheck, PartList, PutPart, PutPartCopy, Seal, Upload, UploadList,
 };
 pub use version::{
-    ListVersions, ListedVersion, VERSIONS_CONTAINER, VERSIONS_ENABLED, VersionEntry, VersionId,
-    VersionList, Versioning,
+    ARCHIVE_CONTAINER, ARCHIVE_MODE, ListVersions, ListedVersion, RestoreVersion,
+    VERSIONS_CONTAINER, VERSIONS_ENABLED, VersionEntry, VersionId, VersionList, Versioning,
 };
 pub use write_conditions::{LockCheck, WriteConditions};

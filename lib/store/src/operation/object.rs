@@ -414,6 +414,9 @@ pub struct Deleted {
     pub kept: bool,
     /// The deleted segments of a manifest.
     pub segments: Vec<ObjectPath>,
+    /// The version that is current now, where Swift's rules apply and a version was named; null if
+    /// none is.
+    pub current_version: Option<VersionId>,
 }
 
 impl Deleted {
@@ -422,6 +425,7 @@ impl Deleted {
         self.version = own.version;
         self.delete_marker = own.delete_marker;
         self.timestamp = own.timestamp;
+        self.current_version = own.current_version;
     }
 }
 

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use apus_cluster::listing::ObjectRow;
-use apus_cluster::{ContainerPath, Metadata, Timestamp};
+use apus_cluster::{ContainerPath, Metadata, ObjectPath, Timestamp};
+
+use super::container::ContainerHead;
 
 /// The id of a version: the time of its write, as Swift shows it to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,6 +49,11 @@ pub enum Versioning {
 pub const VERSIONS_ENABLED: &str = "X-Container-Sysmeta-Versions-Enabled";
 /// Container system metadata: the name of the hidden container, percent-encoded.
 pub const VERSIONS_CONTAINER: &str = "X-Container-Sysmeta-Versions-Container";
+/// Container system metadata of Swift's older versioning: the container with the copies of replaced
+/// objects, as the client named it.
+pub const ARCHIVE_CONTAINER: &str = "X-Container-Sysmeta-Versions-Location";
+/// Container system metadata: `history`, or `stack`, which is the default.
+pub const ARCHIVE_MODE: &str = "X-Container-Sysmeta-Versions-Mode";
 
 impl Versioning {
     /// The state in a container's headers; `None` when its owner has not decided.
@@ -71,8 +78,21 @@ pub struct ListVersions {
     pub key_marker: String,
     /// For that key, versions after this one.
     pub version_marker: Option<VersionId>,
+    /// Keys before this one (after it, when reversed); empty for all. Swift's rules only.
+    pub end_marker: String,
+    /// From the last key to the first, and from the oldest version to the newest. Swift's rules only.
+    pub reverse: bool,
     /// Maximum number of versions and common prefixes.
     pub limit: usize,
+}
+
+/// Makes a version the current one again, as it is: the version that is current now is kept.
+#[derive(Debug, Clone)]
+pub struct RestoreVersion {
+    /// The object.
+    pub object: ObjectPath,
+    /// The version.
+    pub version: VersionId,
 }
 
 /// A version in a listing.
@@ -102,6 +122,8 @@ pub enum VersionEntry {
 /// A page of versions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VersionList {
+    /// The container; under Swift's rules only, whose listings show it.
+    pub head: ContainerHead,
     /// The versions by key, and common prefixes between them.
     pub entries: Vec<VersionEntry>,
     /// Start of the next page, if the page is truncated: key and version, which is absent after a

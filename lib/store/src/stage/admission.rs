@@ -77,7 +77,7 @@ impl Primitive for Admission {
 }
 
 impl VersionStore for Admission {
-    forward!(next: list_versions);
+    forward!(next: list_versions, restore_version);
 }
 
 impl LinkStore for Admission {

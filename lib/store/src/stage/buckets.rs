@@ -75,7 +75,7 @@ impl Primitive for Buckets {
 }
 
 impl VersionStore for Buckets {
-    forward!(next: list_versions);
+    forward!(next: list_versions, restore_version);
 }
 
 impl LinkStore for Buckets {

@@ -107,7 +107,7 @@ impl Primitive for Copy {
 }
 
 impl VersionStore for Copy {
-    forward!(next: list_versions);
+    forward!(next: list_versions, restore_version);
 }
 
 impl LinkStore for Copy {

@@ -311,7 +311,7 @@ impl Primitive for Dlo {
 }
 
 impl VersionStore for Dlo {
-    forward!(next: list_versions);
+    forward!(next: list_versions, restore_version);
 }
 
 impl LinkStore for Dlo {

@@ -247,7 +247,7 @@ impl Primitive for MemoryStore {
 }
 
 impl VersionStore for MemoryStore {
-    refuse!(list_versions);
+    refuse!(list_versions, restore_version);
 }
 
 impl LinkStore for MemoryStore {

@@ -357,7 +357,7 @@ impl Primitive for Multipart {
 }
 
 impl VersionStore for Multipart {
-    forward!(next: list_versions);
+    forward!(next: list_versions, restore_version);
 }
 
 impl LinkStore for Multipart {

@@ -198,7 +198,7 @@ impl LinkStore for ObjectLock {
 }
 
 impl VersionStore for ObjectLock {
-    forward!(next: list_versions);
+    forward!(next: list_versions, restore_version);
 }
 
 #[async_trait]

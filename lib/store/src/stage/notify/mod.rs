@@ -267,7 +267,7 @@ impl<S: LinkStore + ?Sized> LinkStore for Notify<S> {
 }
 
 impl<S: VersionStore + ?Sized> VersionStore for Notify<S> {
-    forward!(next: list_versions);
+    forward!(next: list_versions, restore_version);
 }
 
 #[async_trait]

@@ -257,7 +257,7 @@ impl Primitive for Slo {
 }
 
 impl VersionStore for Slo {
-    forward!(next: list_versions);
+    forward!(next: list_versions, restore_version);
 }
 
 impl LinkStore for Slo {

@@ -4,8 +4,8 @@ use apus_cluster::{ContainerPath, Metadata, percent};
 use apus_policy::Permission;
 
 use super::names::{VersionedContainer, hidden};
-use super::{Versions, system};
-use crate::context::Context;
+use super::{Keeping, Versions, system};
+use crate::context::{Authority, Context};
 use crate::operation::*;
 use crate::{Error, Kind, Result, Subject};
 
@@ -15,6 +15,9 @@ const EXCLUDED: [(&str, &str); 3] = [
     ("X-Versions-Location", "legacy versioned writes"),
     ("X-Container-Sync-To", "container sync"),
 ];
+
+/// Response header with the bytes of a container's objects.
+const BYTES_USED: &str = "X-Container-Bytes-Used";
 
 /// Refuses versioning in a container with these headers.
 fn check_other_features(headers: &Metadata) -> Result<()> {
@@ -38,6 +41,7 @@ fn metadata(versioning: Versioning, hidden: &ContainerPath) -> Metadata {
 
 impl Versions {
     pub(super) async fn create(&self, cx: &Context, mut op: PutContainer) -> Result<bool> {
+        self.check_archive(cx, &op.container, &op.metadata).await?;
         let Some(versioning) = op.versioning.take() else {
             return self.next.put_container(cx, op).await;
         };
@@ -46,12 +50,19 @@ impl Versions {
             _ => {}
         }
         check_other_features(&op.metadata)?;
-        let hidden = self.make_hidden(cx, &op.container, op.policy).await?;
+        let known = HeadContainer { container: op.container.clone() };
+        let mut policy = op.policy;
+        if let Ok(known) = self.next.container_info(cx, known).await {
+            check_other_features(&known.headers)?;
+            policy = Some(known.policy);
+        }
+        let hidden = self.make_hidden(cx, &op.container, policy).await?;
         op.metadata.extend(metadata(versioning, &hidden));
         self.next.put_container(cx, op).await
     }
 
     pub(super) async fn change(&self, cx: &Context, mut op: PostContainer) -> Result<()> {
+        self.check_archive(cx, &op.container, &op.metadata).await?;
         let Some(versioning) = op.versioning.take() else {
             return self.next.post_container(cx, op).await;
         };
@@ -67,6 +78,65 @@ impl Versions {
         };
         op.metadata.extend(metadata(versioning, &hidden));
         self.next.post_container(cx, op).await
+    }
+
+    /// Refuses copies to an archive in a container that keeps versions.
+    async fn check_archive(
+        &self,
+        cx: &Context,
+        container: &ContainerPath,
+        metadata: &Metadata,
+    ) -> Result<()> {
+        if metadata.get(ARCHIVE_CONTAINER).is_none_or(String::is_empty) {
+            return Ok(());
+        }
+        match self.keeping(cx, container).await {
+            Keeping::Versions(_) => Err(Error::new(Kind::Invalid, Subject::Container)
+                .text("Cannot enable legacy versioned writes on a container that keeps versions")),
+            Keeping::Nothing | Keeping::Copies(_) => Ok(()),
+        }
+    }
+
+    /// Reads a container. Swift counts the bytes of all versions.
+    pub(super) async fn container_head(
+        &self,
+        cx: &Context,
+        op: HeadContainer,
+    ) -> Result<ContainerHead> {
+        let head = self.next.head_container(cx, op.clone()).await?;
+        Ok(self.with_version_bytes(cx, &op.container, head).await)
+    }
+
+    /// Lists a container. Swift counts the bytes of all versions.
+    pub(super) async fn objects(&self, cx: &Context, op: ListObjects) -> Result<ObjectList> {
+        let container = op.container.clone();
+        let list = self.next.list_objects(cx, op).await?;
+        let head = self.with_version_bytes(cx, &container, list.head).await;
+        Ok(ObjectList { head, ..list })
+    }
+
+    async fn with_version_bytes(
+        &self,
+        cx: &Context,
+        container: &ContainerPath,
+        mut head: ContainerHead,
+    ) -> ContainerHead {
+        if !cx.has_swift_versions() || cx.authority != Authority::Caller {
+            return head;
+        }
+        let Some(versioned) = VersionedContainer::of(container, &head.headers) else { return head };
+        let op = HeadContainer { container: versioned.hidden };
+        let bytes = |head: &ContainerHead| {
+            head.headers.get(BYTES_USED).and_then(|text| text.parse::<u64>().ok())
+        };
+        // As in Swift, the container's own bytes are shown when the others cannot be read.
+        if let Ok(hidden) = self.next.head_container(&system(cx), op).await
+            && let Some((visible, versions)) = bytes(&head).zip(bytes(&hidden))
+        {
+            let sum = visible.saturating_add(versions);
+            head.headers.insert(BYTES_USED.to_owned(), sum.to_string());
+        }
+        head
     }
 
     /// Creates the hidden container of a container, in the policy of that.

@@ -5,6 +5,7 @@ use apus_cluster::{ObjectPath, Timestamp};
 use super::super::slo;
 use super::super::symlink::Link;
 use super::names::{NULL_VERSION, VERSIONS_SYMLINK, VersionedContainer, parse_version};
+use crate::context::Context;
 use crate::operation::{ObjectHead, VersionId, WriteConditions};
 use crate::{Error, Kind, Result, Subject};
 
@@ -101,9 +102,10 @@ pub(super) fn on_link(mut conditions: WriteConditions) -> WriteConditions {
     conditions
 }
 
-/// The id of a version by its time and metadata.
-pub(super) fn id_of(time: Timestamp, head: &ObjectHead) -> VersionId {
-    if head.get(NULL_VERSION).is_some() { VersionId::Null } else { VersionId::At(time) }
+/// The id of a version in the hidden container by its time and metadata.
+pub(super) fn id_of(cx: &Context, time: Timestamp, head: &ObjectHead) -> VersionId {
+    let is_null = head.get(NULL_VERSION).is_some() && !cx.has_swift_versions();
+    if is_null { VersionId::Null } else { VersionId::At(time) }
 }
 
 /// Etag of the joined object, if a version is a static large object.

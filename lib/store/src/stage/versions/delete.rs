@@ -7,16 +7,16 @@ use super::current::{Current, id_of, on_link};
 use super::link::{EMPTY_ETAG, VersionFacts};
 use super::names::{MARKER_TYPE, VersionRow, VersionedContainer};
 use super::write::is_refusal;
-use super::{ATTEMPTS, Versions, no_version, system};
+use super::{ATTEMPTS, Keeping, Versions, no_version, not_versioned, system};
 use crate::context::Context;
 use crate::operation::*;
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, Subject};
 
 /// Rows that are looked at to find the version before a removed one.
 const ROWS: usize = 16;
 
 /// Whether a deletion found nothing to delete, which is a success here.
-fn or_absent(deleted: Result<Deleted>) -> Result<()> {
+pub(super) fn or_absent(deleted: Result<Deleted>) -> Result<()> {
     match deleted {
         Err(error) if error.kind != Kind::NotFound => Err(error),
         _ => Ok(()),
@@ -30,18 +30,23 @@ impl Versions {
             return self.next.delete_object(cx, op).await;
         }
         let container = &op.object.container;
-        let Some(versioned) = self.versioned(cx, container).await else {
-            return match op.version {
-                None | Some(VersionId::Null) => {
-                    op.version = None;
-                    self.next.delete_object(cx, op).await
-                }
-                Some(VersionId::At(_)) => {
+        let versioned = match self.keeping(cx, container).await {
+            Keeping::Versions(versioned) => versioned,
+            other => {
+                if let Some(VersionId::At(_)) = op.version {
                     self.authorize_deletion(cx, &op, None).await?;
-                    Err(no_version())
+                    return Err(not_versioned(cx));
                 }
-            };
+                op.version = None;
+                return match other {
+                    Keeping::Copies(archive) => self.delete_keeping_copy(cx, &archive, op).await,
+                    _ => self.next.delete_object(cx, op).await,
+                };
+            }
         };
+        if cx.has_swift_versions() {
+            return self.delete_as_swift(cx, &versioned, op).await;
+        }
         self.authorize_deletion(cx, &op, Some(&versioned)).await?;
         match op.version {
             None => self.mark(cx, &versioned, op).await,
@@ -66,7 +71,7 @@ impl Versions {
     }
 
     /// Deletes the current version: it stays as a version, and a delete marker hides it.
-    async fn mark(
+    pub(super) async fn mark(
         &self,
         cx: &Context,
         versioned: &VersionedContainer,
@@ -98,6 +103,12 @@ impl Versions {
             self.remove_null(cx, versioned, &object, Some(time)).await?;
         }
         let version = Some(if is_suspended { VersionId::Null } else { VersionId::At(time) });
+        if is_absent && cx.has_swift_versions() {
+            // Swift reports that there was nothing, with the marker that it wrote.
+            let mut error = Error::new(Kind::NotFound, Subject::Object);
+            error.head = Some(Box::new(ObjectHead { version, ..ObjectHead::default() }));
+            return Err(error);
+        }
         let timestamp = time;
         Ok(Deleted { deleted: 1, version, delete_marker: true, timestamp, ..Deleted::default() })
     }
@@ -163,7 +174,7 @@ impl Versions {
     }
 
     /// Removes the visible name, if it has not changed since then.
-    async fn clear(
+    pub(super) async fn clear(
         &self,
         cx: &Context,
         object: &ObjectPath,
@@ -211,7 +222,7 @@ impl Versions {
         self.uncover(cx, versioned, object, (time, false)).await?;
         let version = match id {
             VersionId::Null => id,
-            VersionId::At(time) => id_of(time, &head),
+            VersionId::At(time) => id_of(cx, time, &head),
         };
         Ok(Deleted { deleted: 1, version: Some(version), delete_marker, ..Deleted::default() })
     }

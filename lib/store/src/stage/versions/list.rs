@@ -221,7 +221,7 @@ fn hidden_key(entry: &ObjectEntry) -> Option<&str> {
 }
 
 /// The time of the version to which the row of a link leads.
-fn linked_time(row: &ObjectRow) -> Option<Timestamp> {
+pub(super) fn linked_time(row: &ObjectRow) -> Option<Timestamp> {
     let path = row.etag.split(';').find_map(|word| word.trim().strip_prefix("symlink_target="))?;
     let path = percent::decode_utf8(path)?;
     let (container, object) = path.split_once('/')?;

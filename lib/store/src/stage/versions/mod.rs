@@ -15,8 +15,12 @@
 //! lease of the visible name; a loser removes its version. A link that is older than what it finds
 //! there is a version that was superseded while its body arrived.
 //!
+//! Where Swift's API differs from S3, [`crate::VersionRules`] decides (`swift.rs`, `swift_list.rs`).
+//! Swift's older scheme, which copies what is replaced to another container, is in `archive.rs`.
+//!
 //! Source: `swift/common/middleware/versioned_writes/object_versioning.py`.
 
+mod archive;
 mod containers;
 mod current;
 mod delete;
@@ -24,6 +28,8 @@ mod link;
 mod list;
 mod names;
 mod read;
+mod swift;
+mod swift_list;
 mod write;
 
 use std::sync::Arc;
@@ -32,6 +38,7 @@ use apus_cluster::{ContainerPath, ObjectPath, Timestamp};
 use apus_policy::Permission;
 use async_trait::async_trait;
 
+use self::archive::Archive;
 use self::current::Current;
 use self::link::VersionFacts;
 use self::names::VersionedContainer;
@@ -43,6 +50,16 @@ use crate::{Error, Kind, LinkStore, Primitive, Result, Subject, VersionStore};
 
 /// How often an operation starts over because another one changed the current version.
 const ATTEMPTS: usize = 8;
+
+/// How a container keeps what its objects were before.
+enum Keeping {
+    /// It does not.
+    Nothing,
+    /// As versions.
+    Versions(VersionedContainer),
+    /// As copies in another container, by Swift's older scheme.
+    Copies(Archive),
+}
 
 /// The stage that keeps versions.
 pub struct Versions {
@@ -58,6 +75,14 @@ impl std::fmt::Debug for Versions {
 
 fn no_version() -> Error {
     Error::new(Kind::NotFound, Subject::Version)
+}
+
+/// The refusal of a version's id in a container that never kept versions.
+fn not_versioned(cx: &Context) -> Error {
+    match cx.has_swift_versions() {
+        true => Error::invalid("version-aware operations require that the container is versioned"),
+        false => no_version(),
+    }
 }
 
 /// The context of the stage's own requests.
@@ -81,6 +106,16 @@ impl Versions {
         let op = HeadContainer { container: container.clone() };
         let info = self.next.container_info(cx, op).await.ok()?;
         VersionedContainer::of(container, &info.headers)
+    }
+
+    /// How a container keeps what is overwritten or deleted in it.
+    async fn keeping(&self, cx: &Context, container: &ContainerPath) -> Keeping {
+        let op = HeadContainer { container: container.clone() };
+        let Ok(info) = self.next.container_info(cx, op).await else { return Keeping::Nothing };
+        match VersionedContainer::of(container, &info.headers) {
+            Some(versioned) => Keeping::Versions(versioned),
+            None => Archive::of(container, &info.headers).map_or(Keeping::Nothing, Keeping::Copies),
+        }
     }
 
     async fn authorize_container(
@@ -194,6 +229,14 @@ impl Primitive for Versions {
         self.delete(cx, op).await
     }
 
+    async fn head_container(&self, cx: &Context, op: HeadContainer) -> Result<ContainerHead> {
+        self.container_head(cx, op).await
+    }
+
+    async fn list_objects(&self, cx: &Context, op: ListObjects) -> Result<ObjectList> {
+        self.objects(cx, op).await
+    }
+
     async fn put_container(&self, cx: &Context, op: PutContainer) -> Result<bool> {
         self.create(cx, op).await
     }
@@ -208,7 +251,7 @@ impl Primitive for Versions {
 
     forward!(next:
         authorize, container_info, head_account, list_containers, post_account, put_account,
-        delete_account, head_container, list_objects, queue_deletions, update_queue,
+        delete_account, queue_deletions, update_queue,
     );
 }
 
@@ -222,6 +265,13 @@ impl LinkStore for Versions {
 #[async_trait]
 impl VersionStore for Versions {
     async fn list_versions(&self, cx: &Context, op: ListVersions) -> Result<VersionList> {
-        self.list(cx, op).await
+        match cx.has_swift_versions() {
+            true => self.list_as_swift(cx, op).await,
+            false => self.list(cx, op).await,
+        }
+    }
+
+    async fn restore_version(&self, cx: &Context, op: RestoreVersion) -> Result<ObjectWritten> {
+        self.restore(cx, op).await
     }
 }

@@ -5,10 +5,10 @@ use apus_policy::Permission;
 
 use super::current::{Current, id_of, link_time};
 use super::names::{MARKER_TYPE, VersionedContainer, hidden, parse_version, visible};
-use super::{Versions, no_version, system};
+use super::{Versions, no_version, not_versioned, system};
 use crate::context::Context;
 use crate::operation::*;
-use crate::stage::symlink::Link;
+use crate::stage::symlink::{Link, link};
 use crate::{Error, Kind, Result, Subject};
 
 /// The path that a followed link leads to, as reads report it.
@@ -30,6 +30,15 @@ fn show_location(location: &mut Option<String>) -> Option<ObjectPath> {
     let shown = percent::encode_path(&format!("/{}/{container}/{object}", path.account()));
     *location = Some(format!("{shown}?version-id={}", time.normal()));
     Some(path)
+}
+
+/// Replaces the hidden target of the link to a current version by the visible name.
+fn show_target(object: &ObjectPath, head: &mut ObjectHead) {
+    if let Some(VersionId::At(time)) = head.version {
+        let path = format!("{}/{}", object.container.container, object.object);
+        let shown = format!("{}?version-id={}", percent::encode_path(&path), time.normal());
+        head.metadata.insert(link::TARGET.to_owned(), shown);
+    }
 }
 
 /// A version that a read names, once it is known where it is.
@@ -64,7 +73,7 @@ impl Versions {
                         let head = self.next.head_object(cx, HeadObject { object: target, ..op });
                         Ok(ObjectHead { version: Some(id), ..head.await? })
                     }
-                    None => Self::read_as(id, found, |head| head),
+                    None => Self::read_as(cx, id, found, |head| head),
                 }
             }
         }
@@ -99,7 +108,7 @@ impl Versions {
                         read.head.version = Some(id);
                         Ok(read)
                     }
-                    None => Self::read_as(id, found, |read| &mut read.head),
+                    None => Self::read_as(cx, id, found, |read| &mut read.head),
                 }
             }
         }
@@ -121,10 +130,13 @@ impl Versions {
                 VersionId::At(_) => {
                     let asked = Some((id, None));
                     self.authorize_object(cx, Permission::GetObject, object, asked).await?;
-                    Err(no_version())
+                    Err(not_versioned(cx))
                 }
             };
         };
+        if cx.has_swift_versions() {
+            return self.find_as_swift(cx, versioned, object, id).await.map(Some);
+        }
         let path = self.path_of(cx, &versioned, object, id).await?;
         let asked = Some((id, path.clone()));
         self.authorize_object(cx, Permission::GetObject, object, asked).await?;
@@ -133,6 +145,28 @@ impl Versions {
             None => ReadVersion::Visible,
         };
         Ok(Some((versioned, version)))
+    }
+
+    /// Where a named version is, for an owner.
+    async fn find_as_swift(
+        &self,
+        cx: &Context,
+        versioned: VersionedContainer,
+        object: &ObjectPath,
+        id: VersionId,
+    ) -> Result<(VersionedContainer, ReadVersion)> {
+        if let VersionId::At(time) = id {
+            let path = versioned.version(&object.object, time)?;
+            // The hidden container has no access lists.
+            self.authorize_object(cx, Permission::GetObject, &path, None).await?;
+            return Ok((versioned, ReadVersion::Hidden(path, id)));
+        }
+        self.authorize_object(cx, Permission::GetObject, object, None).await?;
+        let current = self.current(cx, &versioned, object).await?;
+        match current.is_plain() {
+            true => Ok((versioned, ReadVersion::Visible)),
+            false => Err(no_version()),
+        }
     }
 
     /// Where a version is in the hidden container; `None` for a null version in the visible one.
@@ -171,6 +205,7 @@ impl Versions {
 
     /// The result of the read of a stored version: a delete marker has no content.
     fn read_as<T>(
+        cx: &Context,
         id: VersionId,
         found: Result<T>,
         head_of: impl Fn(&mut T) -> &mut ObjectHead,
@@ -182,7 +217,7 @@ impl Versions {
                     head.version = Some(id);
                     return Self::unless_marker(read, head_of);
                 };
-                head.version = Some(id_of(time, head));
+                head.version = Some(id_of(cx, time, head));
                 Self::unless_marker(read, head_of)
             }
             Err(error) if error.kind == Kind::NotFound => Err(no_version()),
@@ -221,18 +256,24 @@ impl Versions {
                 if let Some(target) = target.filter(|path| Some(&path.container) == own.as_ref())
                     && let Some((_, time)) = parse_version(target.object.as_str())
                 {
-                    head.version = Some(id_of(time, head));
+                    head.version = Some(id_of(cx, time, head));
                     return;
                 }
                 // The gate knows the container since the read.
                 let Some(versioned) = self.versioned(cx, &object.container).await else { return };
                 let linked = link_itself.then(|| link_time(object, &versioned, head)).flatten();
                 head.version = Some(linked.map_or(VersionId::Null, VersionId::At));
+                if linked.is_some() && cx.has_swift_versions() {
+                    show_target(object, head);
+                }
+            }
+            Err(error) if cx.has_swift_versions() => {
+                self.describe_error(cx, object, error).await;
             }
             Err(error) => {
                 show_location(&mut error.location);
                 let is_missing = error.kind == Kind::NotFound && error.subject == Subject::Object;
-                // Swift does not look for the marker.
+                // Weak reads do not look for the marker.
                 if is_missing
                     && cx.is_strong()
                     && let Some(marker) = self.marker(cx, object).await
@@ -241,6 +282,22 @@ impl Versions {
                 }
             }
         }
+    }
+
+    /// Adds the version to the error of a read of the current one, as Swift does.
+    async fn describe_error(&self, cx: &Context, object: &ObjectPath, error: &mut Error) {
+        let target = show_location(&mut error.location);
+        let is_about_object = error.head.is_some()
+            || (error.kind == Kind::NotFound && error.subject == Subject::Object);
+        if !is_about_object {
+            return;
+        }
+        let Some(versioned) = self.versioned(cx, &object.container).await else { return };
+        let target = target.filter(|target| target.container == versioned.hidden);
+        let time =
+            target.and_then(|target| parse_version(target.object.as_str()).map(|(_, time)| time));
+        let id = time.map_or(VersionId::Null, VersionId::At);
+        error.head.get_or_insert_default().version = Some(id);
     }
 
     /// The delete marker that is the current version of an object that the caller may read.

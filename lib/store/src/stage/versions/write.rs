@@ -6,7 +6,7 @@ use apus_policy::Permission;
 use super::current::{Current, id_of, on_link};
 use super::link::{EMPTY_ETAG, VersionFacts};
 use super::names::{MARKER_TYPE, NULL_VERSION, ROW_ETAG, VersionedContainer, null_row};
-use super::{ATTEMPTS, Versions, no_version, system};
+use super::{ATTEMPTS, Keeping, Versions, no_version, not_versioned, system};
 use crate::body::LateMetadata;
 use crate::context::Context;
 use crate::operation::*;
@@ -18,7 +18,7 @@ const EXPIRY: &str = "X-Delete-At";
 
 /// The error for a version that cannot be stored. A missing hidden container is an operator's
 /// problem and not "not found" for a client.
-fn not_stored(error: Error) -> Error {
+pub(super) fn not_stored(error: Error) -> Error {
     match (&error.kind, error.subject) {
         (Kind::NotFound, Subject::Container) => {
             Error::unavailable("the container of the versions does not exist").because(error)
@@ -55,8 +55,13 @@ pub(super) fn is_refusal(error: &Error) -> bool {
 impl Versions {
     pub(super) async fn put(&self, cx: &Context, op: PutObject) -> Result<ObjectWritten> {
         let container = &op.object.container;
-        let Some(versioned) = self.versioned(cx, container).await else {
-            return self.next.put_object(cx, op).await;
+        let versioned = match self.keeping(cx, container).await {
+            Keeping::Versions(versioned) => versioned,
+            Keeping::Copies(archive) => {
+                self.keep_copy(cx, &archive, &op.object, Permission::PutObject).await?;
+                return self.next.put_object(cx, op).await;
+            }
+            Keeping::Nothing => return self.next.put_object(cx, op).await,
         };
         self.authorize_object(cx, Permission::PutObject, &op.object, None).await?;
         match versioned.state {
@@ -223,7 +228,7 @@ impl Versions {
         let current = self.current(cx, versioned, &object).await?;
         current.check(&op.conditions)?;
         let written = self.next.put_object(&system(cx), op).await?;
-        if !current.is_plain() {
+        if !current.is_plain() && !cx.has_swift_versions() {
             self.remove_null(cx, versioned, &object, None).await?;
         }
         Ok(ObjectWritten { version: Some(VersionId::Null), ..written })
@@ -277,8 +282,13 @@ impl Versions {
     /// Writes a client's link as a version.
     pub(super) async fn symlink(&self, cx: &Context, op: PutSymlink) -> Result<ObjectWritten> {
         let container = &op.object.container;
-        let Some(versioned) = self.versioned(cx, container).await else {
-            return self.next.put_symlink(cx, op).await;
+        let versioned = match self.keeping(cx, container).await {
+            Keeping::Versions(versioned) => versioned,
+            Keeping::Copies(archive) => {
+                self.keep_copy(cx, &archive, &op.object, Permission::PutObject).await?;
+                return self.next.put_symlink(cx, op).await;
+            }
+            Keeping::Nothing => return self.next.put_symlink(cx, op).await,
         };
         self.authorize_object(cx, Permission::PutObject, &op.object, None).await?;
         let object = op.object.clone();
@@ -287,7 +297,7 @@ impl Versions {
         current.check(&conditions)?;
         if versioned.state == Versioning::Suspended {
             let written = self.next.put_symlink(cx, PutSymlink { conditions, ..op }).await?;
-            if !current.is_plain() {
+            if !current.is_plain() && !cx.has_swift_versions() {
                 self.remove_null(cx, &versioned, &object, None).await?;
             }
             return Ok(ObjectWritten { version: Some(VersionId::Null), ..written });
@@ -368,7 +378,7 @@ impl Versions {
                 Some(id @ VersionId::At(_)) => {
                     let asked = Some((id, None));
                     self.authorize_object(cx, Permission::PutObject, object, asked).await?;
-                    Err(no_version())
+                    Err(not_versioned(cx))
                 }
                 None | Some(VersionId::Null) => Ok(ChangedVersion::Unversioned),
             };
@@ -398,7 +408,7 @@ impl Versions {
             Kind::NotFound => no_version(),
             _ => error,
         })?;
-        let id = id_of(time, &head);
+        let id = id_of(cx, time, &head);
         if head.content_type == MARKER_TYPE {
             let head = ObjectHead { version: Some(id), delete_marker: true, ..head };
             let mut error = Error::new(Kind::IsDeleteMarker, Subject::Version);
