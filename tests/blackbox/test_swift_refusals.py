@@ -7,9 +7,6 @@ from apus_testing.saio import Saio
 from apus_testing.swift_http import SwiftHttp
 
 SETTINGS = [
-    ("X-Versions-Enabled", "true"),
-    ("X-Versions-Location", "old"),
-    ("X-History-Location", "old"),
     ("X-Container-Sync-To", "//realm/cluster/AUTH_a/c"),
     ("X-Container-Meta-Quota-Bytes", "10"),
     ("X-Container-Meta-Quota-Count", "1"),
@@ -43,10 +40,6 @@ def test_settings_without_effect_are_refused_by_name(swift, name, value):
     assert swift("POST", "/c", {name.replace("X-", "X-Remove-", 1): "x"})[0] == 204
 
 
-def test_versioning_that_is_off_is_accepted(swift):
-    assert swift("POST", "/c", {"X-Versions-Enabled": "false"})[0] == 204
-
-
 @pytest.mark.parametrize(
     "name",
     ["X-Account-Meta-Quota-Bytes", "X-Account-Quota-Bytes", "X-Account-Quota-Count-Policy-Policy-0"],
@@ -57,7 +50,7 @@ def test_quotas_of_accounts_are_refused_by_name(swift, name):
     assert swift("POST", "", {name: ""})[0] == 204
 
 
-@pytest.mark.parametrize("query", ["temp_url_sig=00&temp_url_expires=9999999999", "version-id=1", "versions"])
+@pytest.mark.parametrize("query", ["temp_url_sig=00&temp_url_expires=9999999999"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "POST"])
 def test_queries_without_effect_are_refused(swift, query, method):
     status, _, body = swift(method, f"/c/o?{query}")

@@ -16,6 +16,7 @@ use async_trait::async_trait;
 
 use super::segments::{self, Piece, PieceSource, Source};
 use super::slo::add_lengths;
+use super::versions::listed_version;
 use crate::context::Context;
 use crate::operation::*;
 use crate::store::forward;
@@ -78,10 +79,13 @@ impl ListedPrefix {
         let segment = |entry: ObjectEntry| {
             let ObjectEntry::Object(row) = entry else { return None };
             let name = ObjectName::parse(&row.name).ok()?;
-            let etag = row.etag.split(';').next().unwrap_or_default().trim().to_owned();
+            let (etag, size) = listed_version(&row).unwrap_or_else(|| {
+                let etag = row.etag.split(';').next().unwrap_or_default();
+                (etag.trim().to_owned(), row.size)
+            });
             let path = self.container.object(name);
-            let source = Source::Object { path, etag, size: Some(row.size), start: 0 };
-            Some(Piece { source, length: row.size })
+            let source = Source::Object { path, etag, size: Some(size), start: 0 };
+            Some(Piece { source, length: size })
         };
         let segments: Vec<Piece> = entries.into_iter().filter_map(segment).collect();
         Ok(SegmentPage { segments: segments.into_iter(), next })

@@ -34,10 +34,12 @@ pub(super) struct VersionFacts {
 impl VersionFacts {
     /// Of a stored version.
     pub(super) fn of(path: ObjectPath, head: ObjectHead) -> Self {
+        // A static link of a client stands for the etag of its target.
+        let etag = head.get(stored::TARGET_ETAG).unwrap_or(&head.etag).to_owned();
         Self {
             path,
             time: head.timestamp,
-            etag: head.etag,
+            etag,
             length: head.length,
             content_type: head.content_type,
             metadata: head.metadata,

@@ -229,6 +229,15 @@ pub(super) fn linked_time(row: &ObjectRow) -> Option<Timestamp> {
     parse_version(object).map(|(_, time)| time)
 }
 
+/// Etag and size in bytes of the version to which the row of a link leads.
+pub(crate) fn listed_version(row: &ObjectRow) -> Option<(String, u64)> {
+    linked_time(row)?;
+    let word = |name: &str| {
+        row.etag.split(';').find_map(|word| word.trim().strip_prefix(name)?.strip_prefix('='))
+    };
+    Some((word("symlink_target_etag")?.to_owned(), word("symlink_target_bytes")?.parse().ok()?))
+}
+
 /// The merge of both listings.
 struct Merge {
     op: ListVersions,

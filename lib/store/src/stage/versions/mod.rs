@@ -41,6 +41,7 @@ use async_trait::async_trait;
 use self::archive::Archive;
 use self::current::Current;
 use self::link::VersionFacts;
+pub(crate) use self::list::listed_version;
 use self::names::VersionedContainer;
 use crate::clock::HybridClock;
 use crate::context::Context;
