@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use apus_store::BucketNamespace;
 
+use crate::auth::temp_url::TempUrlConfig;
 use crate::public_url::PublicUrl;
 
 /// Settings from `proxy-server.conf`, checked.
@@ -39,6 +40,8 @@ pub struct ProxyConfig {
     pub allow_open_expired: bool,
     /// Whether the expirer may delete the segments of a manifest (`allow_async_delete`).
     pub allow_async_delete: bool,
+    /// Temporary URLs of Swift's dialect; `None` refuses them.
+    pub temp_url: Option<TempUrlConfig>,
     /// URL under which clients reach this cluster.
     pub public_url: PublicUrl,
     /// Longest wait for the next piece of a client's body, in seconds (`client_timeout`).

@@ -10,8 +10,6 @@ SETTINGS = [
     ("X-Container-Sync-To", "//realm/cluster/AUTH_a/c"),
     ("X-Container-Meta-Quota-Bytes", "10"),
     ("X-Container-Meta-Quota-Count", "1"),
-    ("X-Container-Meta-Temp-URL-Key", "secret"),
-    ("X-Container-Meta-Temp-Url-Key-2", "secret"),
     ("X-Container-Meta-Web-Index", "index.html"),
     ("X-Container-Meta-Web-Error", "error.html"),
     ("X-Container-Meta-Web-Listings", "true"),
@@ -48,19 +46,6 @@ def test_quotas_of_accounts_are_refused_by_name(swift, name):
     status, _, body = swift("POST", "", {name: "1"})
     assert status == 501 and body.decode().startswith(name)
     assert swift("POST", "", {name: ""})[0] == 204
-
-
-@pytest.mark.parametrize("query", ["temp_url_sig=00&temp_url_expires=9999999999"])
-@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "POST"])
-def test_queries_without_effect_are_refused(swift, query, method):
-    status, _, body = swift(method, f"/c/o?{query}")
-    assert status == 501
-    assert method == "HEAD" or body.decode().startswith("?" + query.split("=")[0])
-    assert swift("GET", "/c/o")[2] == b"data"
-
-
-def test_urls_without_a_token_are_not_taken_for_anonymous_requests(swift):
-    assert swift.raw("GET", f"{swift.root}/c/o?temp_url_sig=00&temp_url_expires=1")[0] == 501
 
 
 @pytest.mark.parametrize("path", ["", "/c", "/c/o"])

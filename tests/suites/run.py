@@ -102,6 +102,16 @@ def swift_cluster(name):
     return fresh_cluster(name).change("proxy", "bucket_namespace = cluster", "bucket_namespace = account")
 
 
+def add_policy(cluster, index, name):
+    """Adds a storage policy on the same devices as the first one."""
+    assert cluster.stop() == 0
+    folder = cluster.data / "etc"
+    with open(folder / "swift.conf", "a") as conf:
+        conf.write(f"\n[storage-policy:{index}]\nname = {name}\n")
+    shutil.copy(folder / "object.ring.gz", folder / f"object-{index}.ring.gz")
+    cluster.start()
+
+
 def end(cluster):
     cluster.stop()
     shutil.rmtree(cluster.data.parent)
@@ -113,6 +123,7 @@ def run_swift():
     # pytest does not collect tests.py by its name, and it must not share a call with its folder.
     for targets in (["test/functional/tests.py"], ["test/functional"]):
         cluster = swift_cluster("swift")
+        add_policy(cluster, 1, "silver")
         conf = cluster.data / "test.conf"
         conf.write_text(SWIFT_CONF.format(port=cluster.port))
         environment = dict(os.environ, SWIFT_TEST_CONFIG_FILE=str(conf), SWIFT_TEST_IN_PROCESS="0")

@@ -14,7 +14,7 @@ use super::filters::{
     MainPipelineOptions, Pipeline, PipelineOptions, SampleKeyOptions, tempauth_options,
 };
 use super::middleware::{MetricsOptions, ReachOptions, SocketOptions};
-use super::proxy::{ProxyOptions, S3Options, SloOptions, SymlinkOptions};
+use super::proxy::{ProxyOptions, S3Options, SloOptions, SymlinkOptions, TempUrlOptions};
 use super::role::Server;
 use super::start::ProcessOptions;
 use super::storage::ObjectServerOptions;
@@ -192,7 +192,8 @@ pub static OBJECT_FILE: FileDeclaration = FileDeclaration {
 
 /// The pipeline of the sample of `proxy-server.conf`: every supported filter.
 const PIPELINE: &str = "pipeline = catch_errors gatekeeper healthcheck proxy-logging cache listing_formats bulk \
-                        s3api tempauth copy slo dlo symlink proxy-server";
+                        tempurl s3api tempauth copy slo dlo versioned_writes \
+                        symlink proxy-server";
 
 /// `proxy-server.conf`.
 pub static PROXY_FILE: FileDeclaration = FileDeclaration {
@@ -237,6 +238,12 @@ pub static PROXY_FILE: FileDeclaration = FileDeclaration {
             .with_lines(&["use = egg:swift#slo"]),
         SectionDeclaration::plain("filter:symlink", "Symbolic links.", &[SymlinkOptions::OPTIONS])
             .with_lines(&["use = egg:swift#symlink"]),
+        SectionDeclaration::plain(
+            "filter:tempurl",
+            "Temporary URLs of Swift's dialect.",
+            &[TempUrlOptions::OPTIONS],
+        )
+        .with_lines(&["use = egg:swift#tempurl"]),
         SectionDeclaration::plain(
             "audit",
             "The audit log of both dialects.",

@@ -43,6 +43,7 @@ const FILTERS: [(&str, FilterSupport); 46] = [
     ("slo", Done),
     ("dlo", Done),
     ("symlink", Done),
+    ("tempurl", Done),
     ("versioned-writes", Done),
     ("object-versioning", Done),
     ("recon", LeftOut("no /recon on the proxy")),
@@ -57,7 +58,6 @@ const FILTERS: [(&str, FilterSupport); 46] = [
     ("domain-remap", LeftOut("host names are not mapped")),
     ("etag-quoter", LeftOut("ETags are not quoted")),
     ("formpost", LeftOut("uploads by forms are refused")),
-    ("tempurl", LeftOut("temporary URLs are refused")),
     ("staticweb", LeftOut("no index pages")),
     ("list-endpoints", LeftOut("no /endpoints")),
     ("xprofile", LeftOut("no profiles")),
@@ -109,6 +109,8 @@ pub(super) struct Pipeline {
     pub(super) slo: Option<String>,
     /// Of `symlink`.
     pub(super) symlink: Option<String>,
+    /// Of `tempurl`.
+    pub(super) tempurl: Option<String>,
     /// Whether there is a pipeline; one of our own files needs none, and then all is on.
     pub(super) is_given: bool,
     /// What is missing without filters that are not supported.
@@ -149,6 +151,7 @@ impl Pipeline {
                 s3api: named("s3api"),
                 slo: named("slo"),
                 symlink: named("symlink"),
+                tempurl: named("tempurl"),
                 is_given: false,
                 warnings: Vec::new(),
             });
@@ -161,6 +164,7 @@ impl Pipeline {
             s3api: None,
             slo: None,
             symlink: None,
+            tempurl: None,
             is_given: true,
             warnings: Vec::new(),
         };
@@ -215,6 +219,7 @@ impl Pipeline {
             "s3api" | "swift3" => &mut self.s3api,
             "slo" => &mut self.slo,
             "symlink" => &mut self.symlink,
+            "tempurl" => &mut self.tempurl,
             _ => return,
         };
         place.get_or_insert_with(|| format!("filter:{name}"));

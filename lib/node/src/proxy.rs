@@ -7,6 +7,7 @@ use apus_daemon::config::Conf;
 use apus_daemon::http::SharedHandler;
 use apus_options::{choice, flag, list, options, text, whole};
 use apus_proxy::auth::authorize::Rules;
+use apus_proxy::auth::temp_url::{HeaderPatterns, TempUrlConfig, TempUrlDigest};
 use apus_proxy::auth::tempauth::TempAuth;
 use apus_proxy::{AccessLogs, ProxyConfig, ProxyDeps, PublicUrl};
 use apus_store::BucketNamespace;
@@ -86,6 +87,47 @@ options! {
     }
 }
 
+options! {
+    /// Options of `[filter:tempurl]`, with Swift's names.
+    #[derive(Debug)]
+    pub struct TempUrlOptions {
+        /// Methods that temporary URLs may have.
+        methods: String = text("GET HEAD PUT POST DELETE", "methods between blanks"),
+        /// Digests of their signatures.
+        allowed_digests: String = text("sha1 sha256 sha512", "sha1, sha256 or sha512, between blanks").checked(are_digests),
+        /// Headers that are removed from requests; `*` at the end stands for any rest.
+        incoming_remove_headers: String = text("x-timestamp x-open-expired", "names between blanks"),
+        /// Headers that are not removed from requests, nevertheless.
+        incoming_allow_headers: String = text("", "names between blanks"),
+        /// Headers that are removed from responses.
+        outgoing_remove_headers: String = text("x-object-meta-*", "names between blanks"),
+        /// Headers that are not removed from responses, nevertheless.
+        outgoing_allow_headers: String = text("x-object-meta-public-*", "names between blanks"),
+    }
+}
+
+fn are_digests(text: &str) -> bool {
+    text.split_whitespace().all(|name| TempUrlDigest::parse(name).is_some())
+}
+
+impl TempUrlOptions {
+    fn config(&self) -> TempUrlConfig {
+        let headers = |text: &str| HeaderPatterns::parse(text);
+        TempUrlConfig {
+            methods: self.methods.split_whitespace().map(str::to_owned).collect(),
+            digests: self
+                .allowed_digests
+                .split_whitespace()
+                .filter_map(TempUrlDigest::parse)
+                .collect(),
+            incoming_remove: headers(&self.incoming_remove_headers),
+            incoming_allow: headers(&self.incoming_allow_headers),
+            outgoing_remove: headers(&self.outgoing_remove_headers),
+            outgoing_allow: headers(&self.outgoing_allow_headers),
+        }
+    }
+}
+
 fn is_public_url(text: &str) -> bool {
     PublicUrl::parse(text).is_ok()
 }
@@ -118,6 +160,10 @@ impl Builder<'_> {
         let symloop_max = SymlinkOptions::read(&of(&pipeline.symlink))?.symloop_max;
         // Swift uses the default for an invalid number.
         let symloop_max = if symloop_max < 1 { HOPS_MAX } else { symloop_max };
+        let temp_url = match &pipeline.tempurl {
+            Some(section) => Some(TempUrlOptions::read(&conf.section(section))?.config()),
+            None => None,
+        };
         let quorum = self.quorum().making_accounts(account_autocreate);
         let audit =
             AuditFile::start(AuditOptions::read(&conf.section("audit"))?, &self.node.metrics)?;
@@ -141,6 +187,7 @@ impl Builder<'_> {
             strict_cors_mode: given.strict_cors_mode,
             region: s3.location,
             symloop_max,
+            temp_url,
             allow_open_expired: given.allow_open_expired,
             allow_async_delete: SloOptions::read(&of(&pipeline.slo))?.allow_async_delete,
             public_url: PublicUrl::parse(&given.public_url)

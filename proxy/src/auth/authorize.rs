@@ -90,6 +90,13 @@ impl Authorizer for Rules {
             return Decision::Deny;
         }
         let action = Action::of(request.permission);
+        if let Some(grant) = &identity.grant {
+            noted::rule("temporary URL");
+            return match grant.allows(action, target) {
+                true => Decision::Allow { owner: false },
+                false => Decision::Deny,
+            };
+        }
         let account = target.account.as_str();
         if let Some(decision) = rights_in_account(identity, action, account, &lists.account) {
             noted::rule("rights in the account");

@@ -4,4 +4,5 @@ pub mod account_acl;
 pub mod acl;
 pub mod authorize;
 pub mod failed_sign_ins;
+pub mod temp_url;
 pub mod tempauth;

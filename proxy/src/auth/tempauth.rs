@@ -247,7 +247,7 @@ impl TempAuth {
             user: Some(name.to_owned()),
             account: AccountName::parse(&user.account).ok(),
             groups: user.groups.clone(),
-            referrer: None,
+            ..Identity::default()
         }
     }
 

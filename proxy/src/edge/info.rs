@@ -3,8 +3,24 @@
 use apus_cluster::constraints as limits;
 use serde_json::json;
 
+use crate::auth::temp_url::TempUrlConfig;
 use crate::deps::ProxyDeps;
 use crate::swift::bulk_delete;
+
+/// The settings of temporary URLs.
+fn temp_urls(config: &TempUrlConfig) -> serde_json::Value {
+    let digests: Vec<&str> = config.digests.iter().map(|digest| digest.name()).collect();
+    let deprecated = digests.contains(&"sha1").then_some("sha1");
+    json!({
+        "methods": config.methods,
+        "incoming_remove_headers": config.incoming_remove.names(),
+        "incoming_allow_headers": config.incoming_allow.names(),
+        "outgoing_remove_headers": config.outgoing_remove.names(),
+        "outgoing_allow_headers": config.outgoing_allow.names(),
+        "allowed_digests": digests,
+        "deprecated_digests": deprecated.into_iter().collect::<Vec<_>>(),
+    })
+}
 
 /// The document, with implemented features alone.
 pub(super) fn document(deps: &ProxyDeps) -> Vec<u8> {
@@ -75,8 +91,13 @@ pub(super) fn document(deps: &ProxyDeps) -> Vec<u8> {
             "s3_acl": false,
         },
     });
-    if let Some(document) = document.as_object_mut().filter(|_| !deps.config.s3api) {
-        document.remove("s3api");
+    if let Some(document) = document.as_object_mut() {
+        if !deps.config.s3api {
+            document.remove("s3api");
+        }
+        if let Some(config) = &deps.config.temp_url {
+            document.insert("tempurl".to_owned(), temp_urls(config));
+        }
     }
     document.to_string().into_bytes()
 }

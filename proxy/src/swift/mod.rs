@@ -26,15 +26,18 @@ mod sign_in;
 mod snapshots;
 mod symlink;
 mod symlink_row;
+mod temp_url;
 mod unsupported;
 mod versions;
 mod xml;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use apus_cluster::percent;
 use apus_daemon::Body;
 use apus_daemon::http::{header, set};
+use apus_daemon::serve::Peer;
 use http::{Request, StatusCode};
 
 use self::cors::PageOrigin;
@@ -73,11 +76,15 @@ impl Swift {
         let uri = request.uri().clone();
         let keep_alive = header(request.headers(), "connection")
             .is_some_and(|value| value.eq_ignore_ascii_case("keep-alive"));
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
         let mut response = match SwiftRequest::parse(&self.deps, request, trans_id) {
             Ok((request, body)) => {
                 notes.note(|noted| note_names(noted, &request));
                 let origin = PageOrigin::of(&self.deps, &request).await;
-                let result = self.dispatch(&request, body).await;
+                let result = match request.has_temp_url(&self.deps) {
+                    true => self.open(request, peer, body).await,
+                    false => self.dispatch(&request, body).await,
+                };
                 let mut response = result.unwrap_or_else(|error| error_response::render(&error));
                 if let Some(origin) = origin {
                     origin.add(&self.deps.config, response.headers_mut());
@@ -100,10 +107,24 @@ impl Swift {
         response
     }
 
+    /// Performs a request with a temporary URL.
+    async fn open(
+        &self,
+        mut request: SwiftRequest,
+        peer: Option<IpAddr>,
+        body: Body,
+    ) -> Result<Reply> {
+        let url = temp_url::admit(&self.deps, &mut request, peer).await?;
+        let result = self.dispatch(&request, body).await;
+        let mut response = result.unwrap_or_else(|error| error_response::render(&error));
+        temp_url::render(&self.deps, &request, &url, &mut response);
+        Ok(response)
+    }
+
     async fn dispatch(&self, request: &SwiftRequest, body: Body) -> Result<Reply> {
         let deps = &self.deps;
         let manages = deps.config.allow_account_management;
-        unsupported::refuse(request)?;
+        unsupported::refuse(request, deps.config.temp_url.is_some())?;
         if bulk_delete::is_requested(request) {
             return bulk_delete::delete(deps, request, body).await;
         }

@@ -14,10 +14,11 @@ use apus_daemon::config::value::flag;
 use apus_daemon::http::header;
 use apus_store::access::Identity;
 use apus_store::{Context, Error, Kind, Subject, VersionRules};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 
 use super::error::{Result, SwiftError};
 use super::path::{self, Path, bad_text, check_length, too_long};
+use crate::auth::temp_url;
 use crate::deps::ProxyDeps;
 use crate::query::{self, InvalidParameter};
 
@@ -122,6 +123,10 @@ fn identity(deps: &ProxyDeps, headers: &HeaderMap) -> Result<Identity> {
     Ok(identity)
 }
 
+fn is_temp_url(deps: &ProxyDeps, method: &Method, query: &[(String, String)]) -> bool {
+    deps.config.temp_url.is_some() && *method != Method::OPTIONS && temp_url::is_claimed(query)
+}
+
 impl SwiftRequest {
     /// Parses everything but the body.
     pub(super) fn parse(
@@ -138,7 +143,11 @@ impl SwiftRequest {
         })?;
         join_lines(&mut head.headers);
         refuse_bad_headers(&head.headers)?;
-        let identity = identity(deps, &head.headers)?;
+        // The signature of a temporary URL counts, and not a token.
+        let identity = match is_temp_url(deps, &head.method, &query) {
+            true => Identity::default(),
+            false => identity(deps, &head.headers)?,
+        };
         let open_expired = header(&head.headers, "x-open-expired").and_then(flag) == Some(true);
         let cx = Context {
             version_rules: VersionRules::Swift,
@@ -147,6 +156,11 @@ impl SwiftRequest {
         };
         let constraints = deps.constraints.clone();
         Ok((Self { head, path, cx, query, constraints }, body))
+    }
+
+    /// Whether it is one with a temporary URL, valid or not.
+    pub(super) fn has_temp_url(&self, deps: &ProxyDeps) -> bool {
+        is_temp_url(deps, &self.head.method, &self.query)
     }
 
     /// A query parameter; the last of several with one name, as in Swift.

@@ -38,14 +38,14 @@ const TEMP_URLS: &str = "temporary URLs";
 const WEB: &str = "static web sites";
 const CORS: &str = "selection of request headers for other origins";
 
-/// Refuses a request that uses an unsupported feature.
+/// Refuses a request that uses an unsupported feature. Temporary URLs may be off.
 ///
 /// # Errors
 /// `NotSupported`, with the name of the header or parameter.
-pub(super) fn refuse(request: &SwiftRequest) -> Result<(), Error> {
+pub(super) fn refuse(request: &SwiftRequest, has_temp_urls: bool) -> Result<(), Error> {
     let method = request.head.method.as_str();
     for (name, feature) in PARAMETERS {
-        if request.param(name).is_some() {
+        if !has_temp_urls && request.param(name).is_some() {
             return Err(not_supported(&format!("?{name}"), feature));
         }
     }
@@ -64,7 +64,14 @@ pub(super) fn refuse(request: &SwiftRequest) -> Result<(), Error> {
         Path::Account(_) => {
             refuse_settings(&request.head.headers, &OF_ACCOUNTS, Some(OF_ACCOUNTS_PREFIX))
         }
-        Path::Container(_) => refuse_settings(&request.head.headers, &OF_CONTAINERS, None),
+        Path::Container(_) => {
+            let supported = has_temp_urls.then_some(TEMP_URLS);
+            let settings: Vec<_> = OF_CONTAINERS
+                .into_iter()
+                .filter(|(_, feature)| Some(*feature) != supported)
+                .collect();
+            refuse_settings(&request.head.headers, &settings, None)
+        }
         Path::Object(_) => Ok(()),
     }
 }

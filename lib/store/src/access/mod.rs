@@ -21,6 +21,28 @@ pub struct Identity {
     pub groups: Vec<String>,
     /// The `Referer`, which referrer ACLs look at.
     pub referrer: Option<String>,
+    /// The rights of a temporary URL. The caller has these and no others.
+    pub grant: Option<TemporaryGrant>,
+}
+
+/// The right to read, write and list objects, which the owner of a key gave by a temporary URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemporaryGrant {
+    /// The account whose objects are opened.
+    pub account: AccountName,
+    /// The one container, unless all of the account are opened.
+    pub container: Option<ContainerName>,
+}
+
+impl TemporaryGrant {
+    /// Whether it opens this target to an action.
+    pub fn allows(&self, action: Action, target: &Target) -> bool {
+        let is_object_action =
+            matches!(action, Action::ReadObject | Action::WriteObject | Action::ReadContainer);
+        let is_within =
+            self.container.as_ref().is_none_or(|own| target.container.as_ref() == Some(own));
+        is_object_action && is_within && self.account == target.account
+    }
 }
 
 /// A kind of access, as Swift's access lists distinguish them.
