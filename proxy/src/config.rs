@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use apus_bucket::ownership::ObjectOwnership;
 use apus_store::BucketNamespace;
 
 use crate::auth::temp_url::TempUrlConfig;
@@ -30,6 +31,9 @@ pub struct ProxyConfig {
     pub anonymous_account: String,
     /// Where names of buckets are unique (`bucket_namespace`).
     pub bucket_namespace: BucketNamespace,
+    /// Owner of the objects that others write into a bucket that does not set it
+    /// (`default_object_ownership`).
+    pub default_object_ownership: ObjectOwnership,
     /// Whether resellers may create and delete accounts (`allow_account_management`).
     pub allow_account_management: bool,
     /// Whether the first write to an account creates it (`account_autocreate`).

@@ -17,6 +17,7 @@ mod s3;
 mod swift;
 
 pub use access_log::AccessLogs;
+pub use apus_bucket::ownership::ObjectOwnership;
 pub use audit::AuditSink;
 pub use config::ProxyConfig;
 pub use deps::ProxyDeps;

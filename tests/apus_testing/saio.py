@@ -47,6 +47,15 @@ class Saio:
         path.write_text(text.replace(old, new))
         return self.start()
 
+    def set_option(self, server, section, option, value):
+        """Sets an option in a section that a server's configuration has, and starts again with it."""
+        assert self.stop() == 0
+        path = self.data / "etc" / f"{server}-server.conf"
+        head, found, rest = path.read_text().partition(f"[{section}]\n")
+        assert found, section
+        path.write_text(f"{head}{found}{option} = {value}\n{rest}")
+        return self.start()
+
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()

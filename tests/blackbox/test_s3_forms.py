@@ -59,7 +59,7 @@ def message(reply):
 
 def test_a_form_uploads_its_file_with_its_fields(form, s3, bucket):
     fields = {
-        "acl": "private",
+        "acl": "bucket-owner-full-control",
         "Content-Type": "text/plain",
         "Cache-Control": "max-age=5",
         "x-amz-meta-colour": "grün",
@@ -178,7 +178,7 @@ def test_checksums_of_the_file_are_verified(form, s3, bucket):
 
 def test_fields_that_mean_what_is_not_implemented_are_refused(form, s3, bucket):
     for fields, expected in [
-        ({"acl": "public-read"}, "NotImplemented"),
+        ({"acl": "public-read"}, "AccessControlListNotSupported"),
         ({"x-amz-server-side-encryption": "AES256"}, "NotImplemented"),
         ({"x-amz-storage-class": "GLACIER"}, "InvalidStorageClass"),
         ({"x-amz-copy-source": f"/{bucket}/other"}, "InvalidArgument"),

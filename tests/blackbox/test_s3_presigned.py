@@ -27,7 +27,7 @@ def put(request_s3, bucket, query, body=b"x", headers=None):
 
 
 def test_metadata_and_checksums_in_the_query_are_kept(request_s3, s3, bucket):
-    query = f"x-amz-meta-colour=red&X-Amz-Meta-Size=big%20one&x-amz-acl=private&x-amz-checksum-crc32={crc32(b'hello')}"
+    query = f"x-amz-meta-colour=red&X-Amz-Meta-Size=big%20one&x-amz-acl=bucket-owner-full-control&x-amz-checksum-crc32={crc32(b'hello')}"
     assert put(request_s3, bucket, query, b"hello").status == 200
     head = s3.head_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
     assert head["Metadata"] == {"colour": "red", "size": "big one"}
@@ -37,14 +37,14 @@ def test_metadata_and_checksums_in_the_query_are_kept(request_s3, s3, bucket):
 @pytest.mark.parametrize(
     "query, status, code",
     [
-        ("x-amz-acl=public-read", 501, "NotImplemented"),
-        ("X-AMZ-ACL=public-read", 501, "NotImplemented"),
+        ("x-amz-acl=public-read", 400, "AccessControlListNotSupported"),
+        ("X-AMZ-ACL=public-read", 400, "AccessControlListNotSupported"),
         ("x-amz-tagging=a%3Db%26a%3Dc", 400, "InvalidArgument"),
         ("x-amz-object-lock-mode=GOVERNANCE", 400, "InvalidArgument"),
         ("x-amz-object-lock-legal-hold=ON", 400, "InvalidRequest"),
         ("x-amz-website-redirect-location=%2Fx", 501, "NotImplemented"),
         ("x-amz-server-side-encryption=AES256", 501, "NotImplemented"),
-        ("x-amz-grant-read=id%3Dx", 501, "NotImplemented"),
+        ("x-amz-grant-read=id%3Da%3Ab", 400, "AccessControlListNotSupported"),
         ("x-amz-storage-class=GLACIER", 400, "InvalidStorageClass"),
         ("x-amz-checksum-crc32=AAAAAA%3D%3D", 400, "BadDigest"),
         ("x-amz-checksum-sha256=" + "A" * 43 + "%3D", 400, "BadDigest"),
@@ -126,7 +126,7 @@ def test_the_same_holds_for_urls_signed_by_version_2(cluster, request_s3, s3, bu
     assert request_s3.send("PUT", target, {}, b"x").status == 200
     head = s3.head_object(Bucket=bucket, Key="k")
     assert (head["Metadata"], head["ContentType"]) == ({"colour": "red"}, "text/x-own")
-    assert request_s3.send("PUT", presigned(ACL="public-read"), {}, b"x").code == "NotImplemented"
+    assert request_s3.send("PUT", presigned(ACL="public-read"), {}, b"x").code == "AccessControlListNotSupported"
     reply = request_s3.send("PUT", presigned() + "&x-amz-meta-a=1", {}, b"x")
     assert reply.code == "SignatureDoesNotMatch"
     reply = request_s3.send("PUT", presigned() + "&x-amz-copy-source=%2Fb%2Fk", {}, b"x")

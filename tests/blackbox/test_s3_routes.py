@@ -167,8 +167,7 @@ def test_headers_that_say_no_are_no_reason_to_refuse(s3, bucket):
     )
     for change in [
         {"ServerSideEncryption": "AES256"},
-        {"ACL": "public-read"},
-        {"GrantRead": "id=x"},
+        {"ACL": "aws-exec-read"},
         {"WebsiteRedirectLocation": "/x"},
     ]:
         assert refused(s3.put_object, Bucket=off, Key="new", Body=b"x", **change) == "NotImplemented"

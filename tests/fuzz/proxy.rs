@@ -39,6 +39,9 @@ fn forms() -> Vec<Vec<u8>> {
 
 fn documents() -> Vec<Vec<u8>> {
     inputs(&[
+        "<AccessControlPolicy><Owner><ID>a:b</ID></Owner><AccessControlList><Grant>\
+         <Grantee xmlns:x=\"y\" x:type=\"CanonicalUser\"><ID>c:d</ID></Grantee>\
+         <Permission>READ_ACP</Permission></Grant></AccessControlList></AccessControlPolicy>",
         "<Delete xmlns='x'><Object><Key>a &amp; &#x42;</Key><ETag>e</ETag></Object>\
          <Quiet>true</Quiet></Delete>",
         "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>\"e\"</ETag>\
@@ -81,5 +84,8 @@ fn headers() -> Vec<Vec<u8>> {
         "c/o%20p",
         "20261130T235959Z",
         "AKID/20261130/us-east-1/s3/aws4_request",
+        "id=\"test:tester\", uri=\"http://acs.amazonaws.com/groups/global/AllUsers\"",
+        "emailAddress=a@example.com",
+        "bucket-owner-full-control",
     ])
 }

@@ -510,6 +510,7 @@ impl BucketWalk {
                     key_marker,
                     upload_id_marker,
                     limit: PAGE,
+                    with_metadata: false,
                 };
                 let list = self.actor.store.list_uploads(&self.actor.cx, op).await?;
                 next = list.next;

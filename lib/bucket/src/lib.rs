@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 pub mod acl;
+pub mod bucket_acls;
 pub mod cors;
 pub mod event;
 pub mod lifecycle;

@@ -259,6 +259,8 @@ pub fn log_operation(name: &str, method: &str) -> String {
         "AbortMultipartUpload" => "REST.DELETE.UPLOAD",
         "ListParts" => "REST.GET.UPLOAD",
         "RestoreObject" => "REST.POST.OBJECT_RESTORE",
+        "GetObjectAcl" => "REST.GET.ACL",
+        "PutObjectAcl" => "REST.PUT.ACL",
         _ => "",
     };
     if !known.is_empty() {
@@ -353,7 +355,8 @@ mod tests {
             ("DeleteObjects", "POST", "REST.POST.MULTI_OBJECT_DELETE"),
             ("GetBucketVersioning", "GET", "REST.GET.VERSIONING"),
             ("PutObjectTagging", "PUT", "REST.PUT.OBJECT_TAGGING"),
-            ("GetAcl", "GET", "REST.GET.ACL"),
+            ("GetBucketAcl", "GET", "REST.GET.ACL"),
+            ("PutObjectAcl", "PUT", "REST.PUT.ACL"),
             ("Get policyStatus", "GET", "REST.GET.POLICY_STATUS"),
         ] {
             assert_eq!(log_operation(name, method), expected, "{name}");

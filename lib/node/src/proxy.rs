@@ -9,7 +9,7 @@ use apus_options::{choice, flag, list, options, text, whole};
 use apus_proxy::auth::authorize::Rules;
 use apus_proxy::auth::temp_url::{HeaderPatterns, TempUrlConfig, TempUrlDigest};
 use apus_proxy::auth::tempauth::TempAuth;
-use apus_proxy::{AccessLogs, ProxyConfig, ProxyDeps, PublicUrl};
+use apus_proxy::{AccessLogs, ObjectOwnership, ProxyConfig, ProxyDeps, PublicUrl};
 use apus_store::BucketNamespace;
 use apus_store::clock::HybridClock;
 use apus_store::pipeline::ClientStoreOptions;
@@ -66,6 +66,9 @@ options! {
         anonymous_account: String = text("", "an account"),
         /// Where names of buckets are unique: in the cluster, or in each account as in Swift.
         bucket_namespace: String = choice("account", &["account", "cluster"]),
+        /// Ownership of the objects that others write, and use of ACLs, in buckets that do not set it.
+        default_object_ownership: String =
+            choice("BucketOwnerEnforced", &["BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter"]),
     }
 }
 
@@ -151,10 +154,11 @@ impl Builder<'_> {
         let users = tempauth_options(conf, &pipeline, is_loopback)?;
         let auth = TempAuth::from_options(users.into_iter(), &self.cluster.hash)
             .map_err(|error| format!("proxy-server.conf: {error}"))?;
-        let rules = Arc::new(Rules::new(auth.reseller_prefix()));
         // Options of a filter that is off have no effect.
         let of = |name: &Option<String>| conf.section(name.as_deref().unwrap_or_default());
         let s3 = S3Options::read(&of(&pipeline.s3api))?;
+        let ownership = ObjectOwnership::parse(&s3.default_object_ownership).unwrap_or_default();
+        let rules = Arc::new(Rules::new(auth.reseller_prefix()).with_ownership(ownership));
         let given = ProxyOptions::read(&app)?;
         let account_autocreate = given.account_autocreate;
         let symloop_max = SymlinkOptions::read(&of(&pipeline.symlink))?.symloop_max;
@@ -180,6 +184,7 @@ impl Builder<'_> {
             s3api: pipeline.s3api.is_some(),
             sigv2: s3.sigv2,
             anonymous_account: s3.anonymous_account,
+            default_object_ownership: ownership,
             allow_account_management: given.allow_account_management,
             account_autocreate,
             cors_allow_origin: given.cors_allow_origin,

@@ -6,6 +6,7 @@
 //! have one order. Only containers with a mark pay for that: the gate sets it before the first
 //! setting is written in them.
 
+use apus_bucket::acl::{AccessControlList, AclError, OBJECT_ACL};
 use apus_bucket::object_lock::{Retention, VersionLock, hold_to_stored};
 use apus_cluster::metadata::{belongs_to_data, has_prefix, is_stored_with_object};
 use apus_cluster::{Metadata, Timestamp};
@@ -20,6 +21,9 @@ const STEPS_PER_MS: u64 = 100;
 pub const PREFIX: &str = "X-Object-Transient-Sysmeta-Apus-S3-";
 /// The tags of an object, in the stored form of `apus_bucket::TagSet`.
 pub const TAGGING: &str = "X-Object-Transient-Sysmeta-Apus-S3-Tagging";
+/// The ACL of an object that was changed after it was written, in Swift's stored form. It takes
+/// precedence over the one with which the object was written, [`OBJECT_ACL`].
+pub const ACL: &str = "X-Object-Transient-Sysmeta-Apus-S3-Acl";
 pub(crate) use apus_bucket::object_lock::SETTINGS_MARK as CONTAINER_MARK;
 pub use apus_bucket::object_lock::{LEGAL_HOLD, RETENTION};
 
@@ -40,6 +44,16 @@ pub(crate) fn lock_of(head: &ObjectHead) -> VersionLock {
     VersionLock::from_stored(head.get(RETENTION), head.get(LEGAL_HOLD))
 }
 
+/// The ACL in the metadata of an object; `None` for an object of the bucket's owner that only it may
+/// access.
+///
+/// # Errors
+/// [`AclError::Damaged`].
+pub fn acl_of(metadata: &Metadata) -> std::result::Result<Option<AccessControlList>, AclError> {
+    let stored = metadata.get(ACL).or_else(|| metadata.get(OBJECT_ACL));
+    stored.map_or(Ok(None), |stored| AccessControlList::from_stored(stored))
+}
+
 /// Milliseconds since 1970 of a time.
 pub(crate) fn now_ms(time: Timestamp) -> u64 {
     time.steps() / STEPS_PER_MS
@@ -48,7 +62,8 @@ pub(crate) fn now_ms(time: Timestamp) -> u64 {
 /// The metadata of an object after the change of a setting at this time.
 ///
 /// # Errors
-/// `Locked` when the retention may not be changed so.
+/// `Locked` when the retention may not be changed so; `Conflict` when the ACL was made for another
+/// owner.
 pub(crate) fn changed(
     head: &ObjectHead,
     change: &SettingChange,
@@ -64,6 +79,15 @@ pub(crate) fn changed(
             (RETENTION, retention.map(Retention::to_stored))
         }
         SettingChange::LegalHold(on) => (LEGAL_HOLD, Some(hold_to_stored(*on).to_owned())),
+        SettingChange::Acl { acl, owner_before } => {
+            let before = acl_of(&head.metadata).map_err(|error| {
+                Error::unavailable(format!("an object has a damaged ACL: {error}"))
+            })?;
+            if before.map(|acl| acl.owner) != *owner_before {
+                return Err(Error::new(Kind::Conflict, Subject::Object));
+            }
+            (ACL, Some(acl.clone()))
+        }
     };
     match value {
         Some(value) => metadata.insert(name.to_owned(), value),
@@ -138,6 +162,29 @@ mod tests {
         expected.insert(TAGGING.to_owned(), "c=d".to_owned());
         let change = SettingChange::Tagging(Some("c=d".to_owned()));
         assert_eq!(after(&change), expected);
+    }
+
+    #[test]
+    fn an_acl_replaces_that_of_the_same_owner_alone() {
+        let of = |owner: &str| AccessControlList::private(owner).to_stored().unwrap();
+        let mut head = object();
+        let change = |owner_before: Option<&str>, acl: &str| SettingChange::Acl {
+            acl: of(acl),
+            owner_before: owner_before.map(str::to_owned),
+        };
+        let at = Timestamp::from_seconds(1);
+        let written = changed(&head, &change(None, "a:new"), at).unwrap();
+        assert_eq!(written[ACL], of("a:new"));
+        head.metadata.insert(OBJECT_ACL.to_owned(), of("b:writer"));
+        let refused = changed(&head, &change(None, "a:new"), at).unwrap_err();
+        assert_eq!(refused.kind, Kind::Conflict);
+        let written = changed(&head, &change(Some("b:writer"), "b:writer"), at).unwrap();
+        head.metadata.extend(written);
+        head.metadata.insert(OBJECT_ACL.to_owned(), "damaged".to_owned());
+        assert_eq!(acl_of(&head.metadata).unwrap().unwrap().owner, "b:writer");
+        head.metadata.remove(ACL);
+        assert!(acl_of(&head.metadata).is_err());
+        assert!(changed(&head, &change(None, "a:new"), at).is_err());
     }
 
     #[test]

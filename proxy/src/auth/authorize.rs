@@ -1,21 +1,41 @@
-//! Authorization as in Swift's tempauth, which denies everything unknown.
+//! Authorization: rights in the account, Swift's lists as in tempauth, then ACLs of S3.
+//!
+//! Everything unknown is denied.
 
+use apus_bucket::bucket_acls::BucketAcls;
+use apus_bucket::ownership::ObjectOwnership;
 use apus_cluster::AccountName;
 use apus_store::access::{AccessRequest, Action, Authorizer, Decision, Identity, Lists, noted};
 
 use super::account_acl::AccountAcl;
 use super::acl::Acl;
+use super::s3_acl;
 
 /// The rules of authorization.
 #[derive(Debug, Clone)]
 pub struct Rules {
     reseller_prefix: String,
+    /// The ownership of buckets that do not set it.
+    ownership: ObjectOwnership,
 }
 
 impl Rules {
     /// For accounts with this prefix.
     pub fn new(reseller_prefix: &str) -> Self {
-        Self { reseller_prefix: reseller_prefix.to_owned() }
+        let ownership = ObjectOwnership::default();
+        Self { reseller_prefix: reseller_prefix.to_owned(), ownership }
+    }
+
+    /// The same rules with this ownership of buckets that do not set it.
+    #[must_use]
+    pub fn with_ownership(self, ownership: ObjectOwnership) -> Self {
+        Self { ownership, ..self }
+    }
+
+    /// The ACLs of the bucket, if ACLs have an effect there.
+    fn acls<'a>(&self, request: &AccessRequest<'a>) -> Option<&'a BucketAcls> {
+        let acls = request.bucket?.acls.as_ref()?;
+        acls.ownership(self.ownership).has_acls().then_some(acls)
     }
 }
 
@@ -98,16 +118,27 @@ impl Authorizer for Rules {
             };
         }
         let account = target.account.as_str();
+        let acls = self.acls(request);
         if let Some(decision) = rights_in_account(identity, action, account, &lists.account) {
-            noted::rule("rights in the account");
-            return decision;
+            let is_operator = in_group(identity, ".reseller_admin");
+            let acls = acls.filter(|_| !is_operator);
+            let withheld = acls.and_then(|acls| s3_acl::decide_for_account(request, acls));
+            noted::rule(match withheld {
+                Some(_) => "ACL of the object",
+                None => "rights in the account",
+            });
+            return withheld.unwrap_or(decision);
         }
         if is_listed(identity, action, lists) {
             noted::rule("access list of the container");
             return Decision::Allow { owner: false };
         }
-        noted::rule("no rule allows it");
-        Decision::Deny
+        let decision = acls.map_or(Decision::Deny, |acls| s3_acl::decide(request, acls));
+        noted::rule(match decision {
+            Decision::Allow { .. } => "ACL",
+            Decision::Deny | Decision::NeedsObject => "no rule allows it",
+        });
+        decision
     }
 }
 

@@ -4,5 +4,6 @@ pub mod account_acl;
 pub mod acl;
 pub mod authorize;
 pub mod failed_sign_ins;
+mod s3_acl;
 pub mod temp_url;
 pub mod tempauth;

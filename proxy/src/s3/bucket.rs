@@ -1,6 +1,8 @@
 //! Operations on buckets, and the list of buckets.
 
 use apus_bucket::name::is_bucket_name;
+use apus_bucket::ownership::OwnershipControls;
+use apus_bucket::{ConfigKind, stored};
 use apus_cluster::constraints::LISTING_PAGE_MAX;
 use apus_cluster::listing::{ContainerEntry, ContainerRow, ListQuery};
 use apus_cluster::{ContainerName, ContainerPath, Metadata};
@@ -8,18 +10,18 @@ use apus_daemon::http::{set, status};
 use apus_policy::Permission;
 use apus_store::body::collect;
 use apus_store::operation::{
-    Authorize, CreateBucket, CreatedBucket, DeleteContainer, HeadContainer, HeadObject,
-    ListContainers, PutContainer, Versioning,
+    Authorize, CreateBucket, CreatedBucket, DeleteContainer, HeadContainer, ListContainers,
+    PutContainer, Versioning,
 };
 use apus_store::{BucketNamespace, Kind};
 use http::StatusCode;
 
 use super::address::{invalid_new_bucket_name, may_be_bucket};
-use super::bucket_lock;
 use super::error::{Code, Result, S3Error};
 use super::object::put::verified_body;
 use super::request::S3Request;
 use super::xml::{self, Writer};
+use super::{acl, bucket_lock, ownership};
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
 
@@ -161,6 +163,11 @@ const CONFIGURATION: xml::Schema = xml::Schema {
 pub(super) async fn create(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let container = parse_create(&request, deps.constraints.max_container_name_length)?;
     let lock = bucket_lock::of_new_bucket(&request.head.headers)?;
+    let ownership = ownership::of_new_bucket(&request.head.headers)?;
+    let mut metadata = acl::of_new_bucket(deps, &request, ownership)?;
+    if let Some(ownership) = ownership {
+        metadata.extend(stored::store(ConfigKind::Ownership, &OwnershipControls(ownership))?);
+    }
     let name = request.bucket().to_owned();
     // Rights come before the document.
     let authorize = Authorize::container(Permission::CreateBucket, container.clone());
@@ -170,14 +177,10 @@ pub(super) async fn create(deps: &ProxyDeps, request: S3Request) -> Result<Reply
     }
     let verified = verified_body(deps, request.payload, &request.head.headers, request.body)?;
     check_configuration(&collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?)?;
-    let op = PutContainer {
-        container,
-        // A lock needs versions.
-        versioning: lock.as_ref().map(|_| Versioning::Enabled),
-        metadata: lock.unwrap_or_default(),
-        policy: None,
-    };
-    let metadata = op.metadata.clone();
+    // A lock needs versions.
+    let versioning = lock.as_ref().map(|_| Versioning::Enabled);
+    metadata.extend(lock.unwrap_or_default());
+    let op = PutContainer { container, versioning, metadata: metadata.clone(), policy: None };
     match deps.store.create_bucket(&request.cx, CreateBucket { container: op }).await? {
         CreatedBucket::New => {}
         CreatedBucket::Existing(head) => {
@@ -269,35 +272,6 @@ fn render_location(region: &str) -> Reply {
     // AWS writes its first region as no text.
     out.content(if region == "us-east-1" { "" } else { region });
     out.close("LocationConstraint");
-    out.reply()
-}
-
-/// The access control list of a bucket or object: its owner has all rights.
-pub(super) async fn acl(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
-    if request.key.is_some() {
-        let op = HeadObject { version: request.version()?, ..HeadObject::new(request.object()?) };
-        deps.store.head_object(&request.cx, op).await?;
-    } else {
-        let op = HeadContainer { container: request.container()? };
-        deps.store.head_container(&request.cx, op).await?;
-    }
-    Ok(render_acl(&request.owner))
-}
-
-fn render_acl(owner: &str) -> Reply {
-    let mut out = Writer::new();
-    out.root("AccessControlPolicy");
-    out.owner("Owner", owner);
-    out.open("AccessControlList");
-    out.open("Grant");
-    out.open("Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\"");
-    out.text("ID", owner);
-    out.text("DisplayName", owner);
-    out.close("Grantee");
-    out.text("Permission", "FULL_CONTROL");
-    out.close("Grant");
-    out.close("AccessControlList");
-    out.close("AccessControlPolicy");
     out.reply()
 }
 

@@ -41,6 +41,7 @@ macro_rules! codes {
 }
 
 codes! {
+    AccessControlListNotSupported 400 "The bucket does not allow ACLs",
     AccessDenied 403 "Access Denied",
     AuthorizationHeaderMalformed 400 "The authorization header is malformed.",
     AuthorizationQueryParametersError 400 "The authorization query parameters are not valid.",
@@ -56,6 +57,7 @@ codes! {
     InternalError 500 "We encountered an internal error. Please try again.",
     InvalidAccessKeyId 403 "The AWS access key ID that you provided does not exist in our records.",
     InvalidArgument 400 "Invalid Argument",
+    InvalidBucketAclWithObjectOwnership 400 "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
     InvalidBucketName 400 "The specified bucket is not valid.",
     InvalidBucketState 409 "The request is not valid with the current state of the bucket.",
     InvalidDigest 400 "The Content-MD5 you specified was invalid.",
@@ -72,6 +74,7 @@ codes! {
     InvalidToken 400 "The provided token is malformed or otherwise not valid.",
     InvalidURI 400 "The specified URI couldn't be parsed.",
     KeyTooLongError 400 "Your key is too long",
+    MalformedACLError 400 "The ACL that you provided was not well formed or did not validate against our published schema.",
     MalformedTrailerError 400 "The request contained trailing data that was not well-formed or did not conform to our published schema.",
     MalformedXML 400 "The XML that you provided was not well formed or did not validate against our published schema.",
     MalformedPOSTRequest 400 "The body of your POST request is not well-formed multipart/form-data.",
@@ -79,6 +82,7 @@ codes! {
     MetadataTooLarge 400 "Your metadata headers exceed the maximum allowed metadata size.",
     MethodNotAllowed 405 "The specified method is not allowed against this resource.",
     MissingContentLength 411 "You must provide the Content-Length HTTP header.",
+    MissingSecurityHeader 400 "Your request was missing a required header.",
     NoSuchBucket 404 "The specified bucket does not exist",
     NoSuchKey 404 "The specified key does not exist.",
     NoSuchUpload 404 "The specified multipart upload does not exist. The upload ID might be invalid, or the multipart upload might have been aborted or completed.",
@@ -92,6 +96,8 @@ codes! {
     ServiceUnavailable 503 "Service is unable to handle request.",
     SignatureDoesNotMatch 403 "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
     SlowDown 503 "Please reduce your request rate.",
+    UnexpectedContent 400 "This request does not support content.",
+    UnresolvableGrantByEmailAddress 400 "The email address you provided does not match any account on record.",
     UserKeyMustBeSpecified 400 "The key of an object must be specified.",
     XAmzContentSHA256Mismatch 400 "The provided 'x-amz-content-sha256' header does not match what was computed.",
     AccessForbidden 403 "CORSResponse: CORS is not enabled for this bucket.",

@@ -10,7 +10,7 @@ use super::chunked::{self, AnnouncedTrailer};
 use super::operation::Operation;
 use super::request::S3Request;
 use super::sign::fuzz_signed_values;
-use super::{bucket, form, list_versions, listing, object, upload};
+use super::{acl, bucket, form, list_versions, listing, object, upload};
 
 /// `aws-chunked` bodies, in pieces of sizes that the input chooses.
 pub fn aws_chunked(input: &[u8]) {
@@ -45,11 +45,12 @@ pub fn forms(input: &[u8]) {
     form::post::fuzz_form(stream(receiver), input.len());
 }
 
-/// Documents of DeleteObjects, CompleteMultipartUpload and CreateBucket.
+/// Documents of DeleteObjects, CompleteMultipartUpload, CreateBucket and ACLs.
 pub fn s3_documents(input: &[u8]) {
     object::delete_many::read_document(input);
     upload::read_document(input);
     drop(bucket::check_configuration(input));
+    acl::fuzz_document(input);
 }
 
 fn request(uri: &str, headers: &[(&str, &str)]) -> Option<S3Request> {
@@ -102,5 +103,6 @@ pub(crate) fn s3_headers(text: &str) {
         drop(super::checksum::DeclaredChecksums::parse(&request.head.headers));
         drop(super::checksum::UploadChecksum::of(&request.head.headers));
     }
+    acl::fuzz_headers(text);
     fuzz_signed_values(text);
 }

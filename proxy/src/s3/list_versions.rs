@@ -2,6 +2,7 @@
 
 use apus_store::operation::{ListVersions, ListedVersion, VersionEntry, VersionList};
 
+use super::acl::BucketOwner;
 use super::error::{Code, Result, S3Error};
 use super::listing::{encodes_names, max_keys, object, shown_name};
 use super::request::{S3Request, parse_version};
@@ -19,8 +20,10 @@ struct VersionParams {
 }
 
 pub(super) async fn list(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
-    let params = VersionParams::parse(&request)?;
+    let mut params = VersionParams::parse(&request)?;
     let page = deps.store.list_versions(&request.cx, params.op.clone()).await?;
+    let container = &params.op.container;
+    params.owner = BucketOwner { cx: &request.cx, container }.id(deps).await?;
     Ok(params.render(&page))
 }
 

@@ -6,6 +6,7 @@ use apus_store::operation::ListObjects;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::acl::BucketOwner;
 use super::error::{Code, Result, S3Error};
 use super::operation::Operation;
 use super::request::S3Request;
@@ -66,9 +67,11 @@ impl ListingPage {
 }
 
 pub(super) async fn list(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
-    let params = ListingParams::parse(&request)?;
-    let op = ListObjects { container: request.container()?, query: params.query() };
+    let mut params = ListingParams::parse(&request)?;
+    let container = request.container()?;
+    let op = ListObjects { container: container.clone(), query: params.query() };
     let entries = deps.store.list_objects(&request.cx, op).await?.page.entries()?;
+    params.owner = BucketOwner { cx: &request.cx, container: &container }.id(deps).await?;
     Ok(params.render(&params.page(entries)).reply())
 }
 

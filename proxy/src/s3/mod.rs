@@ -1,5 +1,6 @@
 //! The S3 API: parses a request, performs one operation, renders the reply.
 
+mod acl;
 mod address;
 mod anonymous;
 mod body_error;
@@ -24,6 +25,8 @@ mod listing;
 mod namespace;
 mod object;
 mod operation;
+mod ownership;
+mod public_access;
 mod request;
 mod request_headers;
 mod resource;
@@ -45,6 +48,8 @@ use apus_bucket::cors::CorsRules;
 use apus_bucket::lifecycle::LifecycleConfiguration;
 use apus_bucket::notification::NotificationConfiguration;
 use apus_bucket::object_lock::ObjectLockConfig;
+use apus_bucket::ownership::OwnershipControls;
+use apus_bucket::public_access::PublicAccessBlock;
 use apus_bucket::website::Website;
 use apus_cluster::AccountName;
 use apus_daemon::Body;
@@ -217,7 +222,7 @@ impl S3 {
         notes.note(|noted| noted.operation = Some(operation.name()));
         let identity =
             Identity { referrer: header(&head.headers, "referer").map(str::to_owned), ..identity };
-        let permission = operation.permission(resource);
+        let permission = operation.permission();
         let cx = Context { permission, ..request::context(trans_id, identity) };
         let names = (operation, bucket.as_deref());
         let account = namespace::of_request(&self.deps, &cx, own.as_ref(), names).await?;
@@ -226,26 +231,26 @@ impl S3 {
             Some(name) => Some(namespace::account(&self.deps, &cx, own.as_ref(), &name).await?),
             None => None,
         };
-        let request = S3Request {
+        Ok(S3Request {
             operation,
             head,
             body,
             payload,
             query,
             owner: request::owner(&cx.identity, own.as_ref(), &account),
-            own,
             account,
             source_account,
             bucket,
             key,
             cx,
-        };
-        request.check_owner()?;
-        Ok(request)
+        })
     }
 
     async fn perform(&self, request: S3Request) -> Result<Reply> {
         let deps = &self.deps;
+        for expected in request.expected_owners()? {
+            expected.check(deps, &request.cx).await?;
+        }
         match request.operation {
             Operation::ListBuckets => bucket::list_buckets(deps, request).await,
             Operation::CreateBucket => bucket::create(deps, request).await,
@@ -282,7 +287,26 @@ impl S3 {
             Operation::PutBucketLogging => bucket_logging::put(deps, request).await,
             Operation::GetUnset(unset) => configuration::get(deps, request, unset).await,
             Operation::DeleteUnset(unset) => configuration::delete(deps, request, unset).await,
-            Operation::GetAcl => bucket::acl(deps, request).await,
+            Operation::GetBucketAcl => acl::get_bucket(deps, request).await,
+            Operation::PutBucketAcl => acl::put_bucket(deps, request).await,
+            Operation::GetObjectAcl => acl::get_object(deps, request).await,
+            Operation::PutObjectAcl => acl::put_object(deps, request).await,
+            Operation::GetBucketOwnershipControls => {
+                bucket_config::get::<OwnershipControls>(deps, request).await
+            }
+            Operation::PutBucketOwnershipControls => ownership::put(deps, request).await,
+            Operation::DeleteBucketOwnershipControls => {
+                bucket_config::delete::<OwnershipControls>(deps, request).await
+            }
+            Operation::GetPublicAccessBlock => {
+                bucket_config::get::<PublicAccessBlock>(deps, request).await
+            }
+            Operation::PutPublicAccessBlock => {
+                bucket_config::put::<PublicAccessBlock>(deps, request).await
+            }
+            Operation::DeletePublicAccessBlock => {
+                bucket_config::delete::<PublicAccessBlock>(deps, request).await
+            }
             Operation::ListObjects | Operation::ListObjectsV2 => listing::list(deps, request).await,
             Operation::ListObjectVersions => list_versions::list(deps, request).await,
             Operation::DeleteObjects => object::delete_many::delete(deps, request).await,

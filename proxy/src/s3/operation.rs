@@ -2,7 +2,6 @@
 
 use apus_policy::Permission;
 
-use super::resource::Resource;
 use super::unset::Unset;
 
 /// An implemented operation, by AWS's name.
@@ -31,7 +30,16 @@ pub(super) enum Operation {
     DeleteBucketTagging,
     GetBucketLogging,
     PutBucketLogging,
-    GetAcl,
+    GetBucketAcl,
+    PutBucketAcl,
+    GetObjectAcl,
+    PutObjectAcl,
+    GetBucketOwnershipControls,
+    PutBucketOwnershipControls,
+    DeleteBucketOwnershipControls,
+    GetPublicAccessBlock,
+    PutPublicAccessBlock,
+    DeletePublicAccessBlock,
     ListObjects,
     ListObjectsV2,
     ListObjectVersions,
@@ -79,8 +87,7 @@ impl Operation {
 
     /// The permission that the operation needs on the bucket or object that the request names. `None`
     /// for operations on objects and listings, whose steps need what they need in Swift's dialect.
-    pub(super) fn permission(self, resource: Resource) -> Option<Permission> {
-        let on_key = resource == Resource::Key;
+    pub(super) fn permission(self) -> Option<Permission> {
         Some(match self {
             Self::CreateBucket => Permission::CreateBucket,
             Self::GetBucketLocation => Permission::GetBucketLocation,
@@ -101,8 +108,18 @@ impl Operation {
             Self::PutBucketTagging | Self::DeleteBucketTagging => Permission::PutBucketTagging,
             Self::GetBucketLogging => Permission::GetBucketLogging,
             Self::PutBucketLogging => Permission::PutBucketLogging,
-            Self::GetAcl if on_key => Permission::GetObjectAcl,
-            Self::GetAcl => Permission::GetBucketAcl,
+            Self::GetBucketAcl => Permission::GetBucketAcl,
+            Self::PutBucketAcl => Permission::PutBucketAcl,
+            Self::GetObjectAcl => Permission::GetObjectAcl,
+            Self::PutObjectAcl => Permission::PutObjectAcl,
+            Self::GetBucketOwnershipControls => Permission::GetBucketOwnershipControls,
+            Self::PutBucketOwnershipControls | Self::DeleteBucketOwnershipControls => {
+                Permission::PutBucketOwnershipControls
+            }
+            Self::GetPublicAccessBlock => Permission::GetBucketPublicAccessBlock,
+            Self::PutPublicAccessBlock | Self::DeletePublicAccessBlock => {
+                Permission::PutBucketPublicAccessBlock
+            }
             Self::GetObjectAttributes => Permission::GetObjectAttributes,
             Self::RestoreObject => Permission::RestoreObject,
             Self::GetObjectLockConfiguration => Permission::GetBucketObjectLockConfiguration,

@@ -10,11 +10,13 @@ use apus_store::access::Identity;
 use apus_store::operation::VersionId;
 use apus_store::{Consistency, Context};
 
-use super::address;
+use super::acl::BucketOwner;
 use super::error::{Code, Result, S3Error};
 use super::operation::Operation;
 use super::sign::Payload;
+use super::{address, object};
 use crate::config::ProxyConfig;
+use crate::deps::ProxyDeps;
 
 /// A request whose signature has been verified.
 pub(super) struct S3Request {
@@ -23,8 +25,6 @@ pub(super) struct S3Request {
     pub(super) body: Body,
     pub(super) payload: Payload,
     pub(super) query: Vec<(String, String)>,
-    /// The account of the caller; `None` for an anonymous one.
-    pub(super) own: Option<AccountName>,
     /// The account of the bucket.
     pub(super) account: AccountName,
     /// The account of the bucket that a copy reads.
@@ -89,24 +89,50 @@ impl S3Request {
         self.param("versionId").map(parse_version).transpose()
     }
 
-    /// Refuses a bucket of another owner than the caller expects: the owner that is shown, or the
-    /// account.
-    pub(super) fn check_owner(&self) -> Result<()> {
-        let account = self.bucket.as_ref().map(|_| &self.account);
-        for (name, account) in [
-            ("x-amz-expected-bucket-owner", account),
-            ("x-amz-source-expected-bucket-owner", self.source_account.as_ref()),
-        ] {
-            let Some(account) = account else { continue };
-            let owner = owner(&self.cx.identity, self.own.as_ref(), account);
-            let owners = [owner.as_bytes(), account.as_str().as_bytes()];
-            let mut expected = self.head.headers.get_all(name).iter();
-            if expected.any(|expected| !owners.contains(&expected.as_bytes())) {
-                return Err(S3Error::new(Code::AccessDenied)
-                    .text(format!("Access Denied: the bucket's owner is not the one of {name}")));
+    /// The owners of buckets that the caller expects, each with the name of its header.
+    pub(super) fn expected_owners(&self) -> Result<Vec<ExpectedOwner>> {
+        let mut found = Vec::new();
+        let mut add = |header: &'static str, container: Option<ContainerPath>| {
+            let Some(container) = container else { return };
+            for value in self.head.headers.get_all(header) {
+                let (container, id) = (container.clone(), value.as_bytes().to_owned());
+                found.push(ExpectedOwner { header, container, id });
             }
+        };
+        add(EXPECTED_OWNER, self.bucket.as_ref().and_then(|_| self.container().ok()));
+        let copies = matches!(self.operation, Operation::CopyObject | Operation::UploadPartCopy);
+        if copies && self.head.headers.contains_key(EXPECTED_SOURCE_OWNER) {
+            let source = object::copy::source(self)?.head.object.container;
+            add(EXPECTED_SOURCE_OWNER, Some(source));
         }
-        Ok(())
+        Ok(found)
+    }
+}
+
+const EXPECTED_OWNER: &str = "x-amz-expected-bucket-owner";
+const EXPECTED_SOURCE_OWNER: &str = "x-amz-source-expected-bucket-owner";
+
+/// The owner that the caller expects a bucket to have.
+pub(super) struct ExpectedOwner {
+    header: &'static str,
+    container: ContainerPath,
+    id: Vec<u8>,
+}
+
+impl ExpectedOwner {
+    /// Refuses a bucket of another owner: the canonical id is that of the owner, or of its account.
+    /// That a bucket does not exist is reported by the operation.
+    pub(super) async fn check(self, deps: &ProxyDeps, cx: &Context) -> Result<()> {
+        let Self { header, container, id } = self;
+        let owner = match (BucketOwner { cx, container: &container }).id(deps).await {
+            Err(error) if error.code == Code::NoSuchBucket => return Ok(()),
+            owner => owner?,
+        };
+        match id == owner.as_bytes() || id == container.account.as_str().as_bytes() {
+            true => Ok(()),
+            false => Err(S3Error::new(Code::AccessDenied)
+                .text(format!("Access Denied: the bucket's owner is not the one of {header}"))),
+        }
     }
 }
 
@@ -168,7 +194,6 @@ impl S3Request {
             head,
             body: Body::default(),
             payload: Payload::Unsigned,
-            own: Some(account.clone()),
             account,
             source_account: None,
             bucket: address.bucket,

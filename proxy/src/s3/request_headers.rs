@@ -25,7 +25,7 @@ pub(super) enum Meaning {
 }
 
 /// The headers, sorted by name.
-static HEADERS: [(&str, Meaning); 69] = {
+static HEADERS: [(&str, Meaning); 74] = {
     use Meaning::{Always, Nothing, Read, Signature, Write};
     [
         ("x-amz-acl", Read),
@@ -52,6 +52,11 @@ static HEADERS: [(&str, Meaning); 69] = {
         ("x-amz-decoded-content-length", Read),
         ("x-amz-expected-bucket-owner", Read),
         ("x-amz-expires", Signature),
+        ("x-amz-grant-full-control", Read),
+        ("x-amz-grant-read", Read),
+        ("x-amz-grant-read-acp", Read),
+        ("x-amz-grant-write", Read),
+        ("x-amz-grant-write-acp", Read),
         ("x-amz-if-match-initiated-time", Read),
         ("x-amz-if-match-last-modified-time", Read),
         ("x-amz-if-match-size", Read),
@@ -68,7 +73,7 @@ static HEADERS: [(&str, Meaning); 69] = {
         ("x-amz-object-lock-legal-hold", Read),
         ("x-amz-object-lock-mode", Read),
         ("x-amz-object-lock-retain-until-date", Read),
-        ("x-amz-object-ownership", Write(&["BucketOwnerEnforced"])),
+        ("x-amz-object-ownership", Read),
         ("x-amz-optional-object-attributes", Nothing),
         ("x-amz-part-number-marker", Read),
         ("x-amz-rename-source", Write(&[])),
@@ -125,31 +130,6 @@ pub(super) fn not_implemented(what: &str) -> S3Error {
     ))
 }
 
-/// The canned ACLs that grant access to the owner alone.
-const ACLS: [&str; 3] = ["private", "bucket-owner-full-control", "bucket-owner-read"];
-/// The canned ACLs that grant access to others.
-const OTHER_ACLS: [&str; 5] = [
-    "public-read",
-    "public-read-write",
-    "authenticated-read",
-    "aws-exec-read",
-    "log-delivery-write",
-];
-
-fn check_acl(headers: &HeaderMap) -> Result<()> {
-    match header(headers, "x-amz-acl") {
-        None => Ok(()),
-        Some(acl) if ACLS.contains(&acl) => Ok(()),
-        Some(acl) if OTHER_ACLS.contains(&acl) => {
-            Err(not_implemented(&format!("x-amz-acl: {acl}")))
-        }
-        Some(acl) => Err(S3Error::new(Code::InvalidArgument)
-            .text(format!("x-amz-acl: {acl:?}: expected one of {}", ACLS.join(", ")))
-            .with("ArgumentName", "x-amz-acl")
-            .with("ArgumentValue", acl)),
-    }
-}
-
 /// Refuses headers that request what is not implemented. Values that mean "no" are accepted.
 pub(super) fn check(method: &Method, headers: &HeaderMap) -> Result<()> {
     let writes = matches!(*method, Method::PUT | Method::POST);
@@ -171,7 +151,6 @@ pub(super) fn check(method: &Method, headers: &HeaderMap) -> Result<()> {
     if !writes {
         return Ok(());
     }
-    check_acl(headers)?;
     match header(headers, "x-amz-storage-class") {
         None | Some("STANDARD") => Ok(()),
         Some(_) => Err(S3Error::new(Code::InvalidStorageClass)),
@@ -219,15 +198,12 @@ mod tests {
     #[test]
     fn headers_that_are_not_implemented_are_refused() {
         for (name, value) in [
-            ("x-amz-acl", "public-read"),
-            ("x-amz-grant-read", "id=x"),
-            ("x-amz-grant-full-control", ""),
+            ("x-amz-grant-other", "id=x"),
             ("x-amz-server-side-encryption", "AES256"),
             ("x-amz-server-side-encryption", ""),
             ("x-amz-server-side-encryption-bucket-key-enabled", "true"),
             ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
             ("x-amz-object-lock-event-hold", "ON"),
-            ("x-amz-object-ownership", "ObjectWriter"),
             ("x-amz-bucket-namespace", "account-regional"),
             ("x-amz-website-redirect-location", "/x"),
             ("x-amz-write-offset-bytes", "0"),
@@ -242,14 +218,12 @@ mod tests {
             assert_eq!(check_one(&method, name, "x").unwrap_err().code, Code::NotImplemented);
         }
         let refused = |name, value| check_one(&Method::PUT, name, value).unwrap_err().code;
-        assert_eq!(refused("x-amz-acl", "public-ready"), Code::InvalidArgument);
         assert_eq!(refused("x-amz-storage-class", "GLACIER"), Code::InvalidStorageClass);
     }
 
     #[test]
     fn headers_without_effect_are_accepted() {
         for (name, value) in [
-            ("x-amz-acl", "private"),
             ("x-amz-bucket-object-lock-enabled", "false"),
             ("x-amz-bucket-object-lock-enabled", "False"),
             ("x-amz-bypass-governance-retention", "false"),
@@ -262,7 +236,6 @@ mod tests {
             ("x-amz-tagging-directive", "COPY"),
             ("x-amz-website-redirect-location", ""),
             ("x-amz-storage-class", "STANDARD"),
-            ("x-amz-object-ownership", "BucketOwnerEnforced"),
             ("x-amz-bucket-namespace", "global"),
             ("x-amz-optional-object-attributes", "RestoreStatus"),
             ("x-amz-not-known", "x"),
@@ -270,9 +243,7 @@ mod tests {
             assert!(check_one(&Method::PUT, name, value).is_ok(), "{name}: {value}");
         }
         // Reads ignore what only concerns writes.
-        for name in
-            ["x-amz-acl", "x-amz-tagging", "x-amz-server-side-encryption", "x-amz-grant-read"]
-        {
+        for name in ["x-amz-tagging", "x-amz-server-side-encryption", "x-amz-grant-other"] {
             assert!(check_one(&Method::GET, name, "public-read").is_ok(), "{name}");
         }
     }

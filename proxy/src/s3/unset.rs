@@ -52,7 +52,7 @@ const fn deletable(
     Unset { resource: Resource::Bucket, sub, response, deletable: true, read, write }
 }
 
-static UNSET: [Unset; 15] = {
+static UNSET: [Unset; 13] = {
     use UnsetResponse::{Document, List, Missing};
     [
         of_bucket(
@@ -104,11 +104,6 @@ static UNSET: [Unset; 15] = {
             List("ListMetricsConfigurationsResult"),
         ),
         deletable(
-            "ownershipControls",
-            (Permission::GetBucketOwnershipControls, Permission::PutBucketOwnershipControls),
-            Missing(Code::OwnershipControlsNotFoundError),
-        ),
-        deletable(
             "policy",
             (Permission::GetBucketPolicy, Permission::DeleteBucketPolicy),
             Missing(Code::NoSuchBucketPolicy),
@@ -117,11 +112,6 @@ static UNSET: [Unset; 15] = {
             "policyStatus",
             Permission::GetBucketPolicyStatus,
             Missing(Code::NoSuchBucketPolicy),
-        ),
-        deletable(
-            "publicAccessBlock",
-            (Permission::GetBucketPublicAccessBlock, Permission::PutBucketPublicAccessBlock),
-            Missing(Code::NoSuchPublicAccessBlockConfiguration),
         ),
         deletable(
             "replication",

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
+use apus_bucket::bucket_acls::BucketAcls;
 use apus_cluster::byte_range::ByteRanges;
 use apus_cluster::constraints::S3_MAX_PARTS;
 use apus_cluster::etag::unquote;
@@ -12,12 +13,13 @@ use apus_policy::Permission;
 use apus_store::Context;
 use apus_store::body::collect;
 use apus_store::operation::{
-    AbortUpload, Authorize, CompleteUpload, CompletedPart, CreateUpload, HeadObject, ListParts,
-    ListUploads, ObjectWritten, PartList, PutObject, PutPart, PutPartCopy, UploadList, VersionId,
-    WriteConditions,
+    AbortUpload, Authorize, CompleteUpload, CompletedPart, CreateUpload, HeadContainer, HeadObject,
+    ListParts, ListUploads, ObjectWritten, PartList, PutObject, PutPart, PutPartCopy, UploadList,
+    VersionId, WriteConditions,
 };
 use http::{HeaderMap, StatusCode};
 
+use super::acl;
 use super::checksum::{self, ChecksumType, PartAlgorithm, UploadChecksum};
 use super::error::{Code, Result, S3Error};
 use super::listing::{encodes_names, shown_name};
@@ -56,6 +58,7 @@ pub(super) async fn create(deps: &ProxyDeps, request: S3Request) -> Result<Reply
     let (mut metadata, content_type) = put::metadata(&request.head.headers)?;
     tagging::add_from_headers(&request.head.headers, &mut metadata)?;
     let caller = (&request.cx, &request.head.headers);
+    acl::add_to_upload(deps, caller, &object, &mut metadata).await?;
     lock::add_from_headers(deps, caller, &object, &mut metadata).await?;
     let choice = checksum::choice(&request.head.headers)?;
     if let Some(choice) = choice {
@@ -295,11 +298,14 @@ pub(super) async fn list_parts(deps: &ProxyDeps, request: S3Request) -> Result<R
     let op = parse_list_parts(&request)?;
     let (marker, limit) = (op.marker, op.limit);
     let page = deps.store.list_parts(&request.cx, op).await?;
+    let container = request.container()?;
+    let owner = acl::BucketOwner { cx: &request.cx, container: &container }.id(deps).await?;
+    let owner = acl::of_upload(&page.upload, &owner)?;
     let mut out = Writer::new();
     out.root("ListPartsResult");
     names(&mut out, &request, request.param("uploadId").unwrap_or_default());
-    out.owner("Initiator", &request.owner);
-    out.owner("Owner", &request.owner);
+    out.owner("Initiator", &owner);
+    out.owner("Owner", &owner);
     out.text("StorageClass", "STANDARD");
     out.number("PartNumberMarker", marker);
     out.number("NextPartNumberMarker", page.parts.last().map_or(0, |part| part.number));
@@ -344,9 +350,18 @@ fn parts(out: &mut Writer, page: &PartList) {
 }
 
 pub(super) async fn list_uploads(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
-    let (op, encode) = parse_list_uploads(&request)?;
+    let (mut op, encode) = parse_list_uploads(&request)?;
+    // Rights come before the settings of the bucket.
+    let permission = Permission::ListBucketMultipartUploads;
+    let authorize = Authorize::container(permission, op.container.clone());
+    deps.store.authorize(&request.cx, authorize).await?;
+    let info = HeadContainer { container: op.container.clone() };
+    let rules = BucketAcls::of(&deps.store.container_info(&request.cx, info).await?.headers)?;
+    let owner = acl::of_bucket(&request.cx, &op.container, &rules);
+    // Without ACLs all uploads have this owner.
+    op.with_metadata = rules.ownership(deps.config.default_object_ownership).has_acls();
     let page = deps.store.list_uploads(&request.cx, op.clone()).await?;
-    Ok(render_uploads(&request, &op, &page, encode))
+    render_uploads((&request, &owner), &op, &page, encode)
 }
 
 /// The operation, and whether names are percent-encoded.
@@ -361,11 +376,17 @@ fn parse_list_uploads(request: &S3Request) -> Result<(ListUploads, bool)> {
         key_marker: text("key-marker"),
         upload_id_marker: text("upload-id-marker"),
         limit,
+        with_metadata: false,
     };
     Ok((op, encode))
 }
 
-fn render_uploads(request: &S3Request, op: &ListUploads, page: &UploadList, encode: bool) -> Reply {
+fn render_uploads(
+    (request, owner): (&S3Request, &str),
+    op: &ListUploads,
+    page: &UploadList,
+    encode: bool,
+) -> Result<Reply> {
     let name = |text: &str| shown_name(text, encode);
     let mut out = Writer::new();
     out.root("ListMultipartUploadsResult");
@@ -388,8 +409,9 @@ fn render_uploads(request: &S3Request, op: &ListUploads, page: &UploadList, enco
         out.open("Upload");
         out.text("Key", &name(&upload.key));
         out.text("UploadId", &upload.id);
-        out.owner("Initiator", &request.owner);
-        out.owner("Owner", &request.owner);
+        let owner = acl::of_upload(&upload.metadata, owner)?;
+        out.owner("Initiator", &owner);
+        out.owner("Owner", &owner);
         out.text("StorageClass", "STANDARD");
         out.text("Initiated", &upload.initiated.iso_millis());
         out.close("Upload");
@@ -400,7 +422,7 @@ fn render_uploads(request: &S3Request, op: &ListUploads, page: &UploadList, enco
         out.close("CommonPrefixes");
     }
     out.close("ListMultipartUploadsResult");
-    out.reply()
+    Ok(out.reply())
 }
 
 #[cfg(test)]

@@ -238,7 +238,6 @@ impl SiteRequest<'_> {
             body: Body::default(),
             payload: Payload::Unsigned,
             query: Vec::new(),
-            own: None,
             account: self.account.clone(),
             source_account: None,
             bucket: Some(self.bucket.clone()),

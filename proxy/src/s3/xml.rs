@@ -3,7 +3,7 @@
 use apus_daemon::http::{full, set};
 use http::Response;
 use quick_xml::Reader;
-use quick_xml::events::Event;
+use quick_xml::events::{BytesStart, Event};
 
 use super::error::{Code, Result, S3Error};
 use crate::reply::Reply;
@@ -118,6 +118,8 @@ pub(super) fn document(text: String) -> Reply {
 pub(super) struct Element {
     /// Name without its prefix.
     pub(super) name: String,
+    /// The attribute `type` of any prefix.
+    pub(super) kind: Option<String>,
     /// Text in it.
     pub(super) text: String,
     /// Elements in it.
@@ -160,6 +162,17 @@ fn malformed() -> S3Error {
     S3Error::new(Code::MalformedXML)
 }
 
+/// The attribute `type` of an element.
+fn kind_of(start: &BytesStart<'_>) -> Result<Option<String>> {
+    for attribute in start.attributes() {
+        let attribute = attribute.map_err(|_| malformed())?;
+        if attribute.key.local_name().as_ref() == "type" {
+            return Ok(Some(attribute.value.into_owned()));
+        }
+    }
+    Ok(None)
+}
+
 /// The state of the reader. Only the current child of the root is held; quick-xml checks the names of
 /// end tags.
 struct Children<'a, F> {
@@ -177,7 +190,9 @@ struct Children<'a, F> {
 }
 
 impl<F: FnMut(Element) -> Result<()>> Children<'_, F> {
-    fn start(&mut self, name: &str) -> Result<()> {
+    fn start(&mut self, start: &BytesStart<'_>) -> Result<()> {
+        let name = start.local_name();
+        let name = name.as_ref();
         if !self.in_root {
             if self.ended || name != self.schema.root {
                 return Err(malformed());
@@ -201,7 +216,7 @@ impl<F: FnMut(Element) -> Result<()>> Children<'_, F> {
         if self.open.len() >= DEPTH_MAX || self.within > self.schema.within_max {
             return Err(malformed());
         }
-        self.open.push(Element::named(name));
+        self.open.push(Element { kind: kind_of(start)?, ..Element::named(name) });
         Ok(())
     }
 
@@ -255,9 +270,9 @@ pub(super) fn read(
     };
     loop {
         match reader.read_event().map_err(|_| malformed())? {
-            Event::Start(start) => children.start(start.local_name().as_ref())?,
+            Event::Start(start) => children.start(&start)?,
             Event::Empty(start) => {
-                children.start(start.local_name().as_ref())?;
+                children.start(&start)?;
                 children.end()?;
             }
             Event::End(_) => children.end()?,

@@ -19,6 +19,13 @@ pub enum SettingChange {
     },
     /// Sets the legal hold on or off.
     LegalHold(bool),
+    /// Replaces the ACL.
+    Acl {
+        /// The new one, in its stored form.
+        acl: String,
+        /// The owner in the ACL before, for which the new one was made; `None` if it had none.
+        owner_before: Option<String>,
+    },
 }
 
 /// Changes one setting of an object, and keeps its metadata and all other settings.

@@ -29,6 +29,8 @@ pub struct Upload {
     pub id: String,
     /// When it was started.
     pub initiated: Timestamp,
+    /// Its metadata, when that was requested.
+    pub metadata: Metadata,
 }
 
 /// A dialect's check and processing of a part.
@@ -139,6 +141,8 @@ pub struct ListUploads {
     pub upload_id_marker: String,
     /// Maximum number of uploads and common prefixes.
     pub limit: usize,
+    /// Include the metadata of each upload, which costs a request for each.
+    pub with_metadata: bool,
 }
 
 /// A page of uploads.

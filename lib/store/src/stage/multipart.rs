@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use apus_bucket::acl::{OBJECT_ACL, UPLOAD_ACL};
 use apus_cluster::constraints::{S3_MAX_PARTS, S3_MIN_PART_SIZE};
 use apus_cluster::listing::{ListQuery, ObjectEntry};
 use apus_cluster::{ContainerPath, Metadata, ObjectName, ObjectPath};
@@ -204,6 +205,25 @@ impl Multipart {
         Ok(())
     }
 
+    /// Adds the metadata of uploads. One that ended since it was listed has none.
+    async fn fill_uploads(
+        &self,
+        cx: &Context,
+        bucket: &ContainerPath,
+        uploads: &mut [Upload],
+    ) -> Result<()> {
+        let mut asked = Vec::with_capacity(uploads.len());
+        for (number, upload) in uploads.iter().enumerate() {
+            let head = PartHead { number, start: 0, length: 0, metadata: Metadata::new() };
+            asked.push((head, Some(Self::marker(&inner(bucket, &upload.key)?, &upload.id)?)));
+        }
+        let heads = part_heads::fill(self.next.clone(), &cx.as_system("multipart"), asked).await?;
+        for (upload, head) in uploads.iter_mut().zip(heads) {
+            upload.metadata = head.metadata;
+        }
+        Ok(())
+    }
+
     /// The chosen parts for the dialect's check, with their metadata if it is needed.
     async fn part_heads(
         &self,
@@ -317,7 +337,7 @@ fn s3_etag(parts: &[&Part]) -> String {
 }
 
 /// Prefix of the settings of the object on the marker of its upload, which has none itself: a lock
-/// would keep the marker.
+/// would keep the marker. Its ACL has the name that Swift's markers have for it.
 const MARKER_SETTINGS: &str = "X-Object-Sysmeta-Apus-Upload-";
 
 fn with_prefix(metadata: Metadata, from: &str, to: &str) -> Metadata {
@@ -329,11 +349,13 @@ fn with_prefix(metadata: Metadata, from: &str, to: &str) -> Metadata {
 }
 
 fn settings_of_marker(metadata: Metadata) -> Metadata {
-    with_prefix(metadata, settings::PREFIX, MARKER_SETTINGS)
+    let metadata = with_prefix(metadata, settings::PREFIX, MARKER_SETTINGS);
+    with_prefix(metadata, OBJECT_ACL, UPLOAD_ACL)
 }
 
 fn settings_of_object(metadata: Metadata) -> Metadata {
-    with_prefix(metadata, MARKER_SETTINGS, settings::PREFIX)
+    let metadata = with_prefix(metadata, MARKER_SETTINGS, settings::PREFIX);
+    with_prefix(metadata, UPLOAD_ACL, OBJECT_ACL)
 }
 
 /// Content type and metadata of the object that an upload creates, from its marker.
@@ -442,7 +464,13 @@ impl UploadStore for Multipart {
         let permission = cx.needs(Permission::ListBucketMultipartUploads);
         self.next.authorize(cx, Authorize::container(permission, op.container.clone())).await?;
         let hidden = segments(&op.container)?;
-        upload_list::list(&*self.next, &cx.as_system("multipart"), hidden, op).await
+        let (with_metadata, bucket) = (op.with_metadata, op.container.clone());
+        let mut page =
+            upload_list::list(&*self.next, &cx.as_system("multipart"), hidden, op).await?;
+        if with_metadata {
+            self.fill_uploads(cx, &bucket, &mut page.uploads).await?;
+        }
+        Ok(page)
     }
 
     async fn complete_upload(&self, cx: &Context, op: CompleteUpload) -> Result<ObjectWritten> {
@@ -522,5 +550,9 @@ mod tests {
         let marker = settings_of_marker(tags.clone());
         assert!(!marker.contains_key(settings::TAGGING));
         assert_eq!(of_marker("a/b", &marker).1, tags);
+        let acl = Metadata::from([(OBJECT_ACL.to_owned(), "{}".to_owned())]);
+        let marker = settings_of_marker(acl.clone());
+        assert!(marker.contains_key(UPLOAD_ACL) && !marker.contains_key(OBJECT_ACL));
+        assert_eq!(of_marker("a/b", &marker).1, acl);
     }
 }

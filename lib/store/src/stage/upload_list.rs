@@ -100,7 +100,15 @@ mod tests {
         let (key_marker, upload_id_marker) = after.unwrap_or_default();
         let (prefix, delimiter) = (String::new(), String::new());
         let container = container("b");
-        ListUploads { container, prefix, delimiter, key_marker, upload_id_marker, limit }
+        ListUploads {
+            container,
+            prefix,
+            delimiter,
+            key_marker,
+            upload_id_marker,
+            limit,
+            with_metadata: false,
+        }
     }
 
     #[tokio::test]

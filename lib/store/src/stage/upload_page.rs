@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use apus_cluster::Timestamp;
 use apus_cluster::listing::common_prefix;
+use apus_cluster::{Metadata, Timestamp};
 
 use crate::operation::{ListUploads, Upload, UploadList};
 
@@ -67,7 +67,12 @@ impl<'a> UploadPage<'a> {
         }
         for ((name, id), initiated) in self.entries {
             match id {
-                Some(id) => list.uploads.push(Upload { key: name, id, initiated }),
+                Some(id) => list.uploads.push(Upload {
+                    key: name,
+                    id,
+                    initiated,
+                    metadata: Metadata::new(),
+                }),
                 None => list.prefixes.push(name),
             }
         }
@@ -105,6 +110,7 @@ mod tests {
             key_marker: String::new(),
             upload_id_marker: String::new(),
             limit,
+            with_metadata: false,
         }
     }
 

@@ -196,7 +196,6 @@ pub(in crate::s3) async fn post(
         body,
         payload: Payload::Unsigned,
         query: Vec::new(),
-        own,
         account,
         source_account: None,
         bucket: Some(bucket),
@@ -204,7 +203,9 @@ pub(in crate::s3) async fn post(
         cx: Context { is_form: true, ..cx },
         owner,
     };
-    request.check_owner()?;
+    for expected in request.expected_owners()? {
+        expected.check(deps, &request.cx).await?;
+    }
     let success = Success::of(deps, &request, &fields);
     let written = put::write(deps, request).await?.written;
     Ok(success.render(&written))

@@ -15,6 +15,7 @@ use super::{condition, lock, put, tagging, version};
 use crate::deps::ProxyDeps;
 use crate::header_value;
 use crate::reply::Reply;
+use crate::s3::acl;
 use crate::s3::address::may_be_bucket;
 use crate::s3::checksum::{self, ChecksumType, CopyChecksum};
 use crate::s3::error::{Code, Result, S3Error};
@@ -134,6 +135,7 @@ pub(in crate::s3) async fn copy(deps: &ProxyDeps, request: S3Request) -> Result<
     let mut op = parse(&request)?;
     let caller = (&request.cx, &request.head.headers);
     let target = op.target.clone();
+    acl::add_to_upload(deps, caller, &target, &mut op.metadata).await?;
     lock::add_from_headers(deps, caller, &target, &mut op.metadata).await?;
     let source = op.source.head.object.clone();
     match deps.store.copy_object(&request.cx, op).await {

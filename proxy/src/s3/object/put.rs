@@ -18,6 +18,7 @@ use super::{condition, lock, tagging, version};
 use crate::deps::ProxyDeps;
 use crate::header_value;
 use crate::reply::Reply;
+use crate::s3::acl;
 use crate::s3::checksum;
 use crate::s3::chunked::{self, AnnouncedTrailer};
 use crate::s3::error::{Code, Result, S3Error};
@@ -224,6 +225,7 @@ pub(in crate::s3) async fn write(deps: &ProxyDeps, request: S3Request) -> Result
     let (mut metadata, content_type) = metadata(&request.head.headers)?;
     tagging::add_from_headers(&request.head.headers, &mut metadata)?;
     let caller = (&request.cx, &request.head.headers);
+    acl::add_to_upload(deps, caller, &object, &mut metadata).await?;
     lock::add_from_headers(deps, caller, &object, &mut metadata).await?;
     let conditions = condition::on_write(&request)?;
     let chunked = request.header("transfer-encoding").is_some();

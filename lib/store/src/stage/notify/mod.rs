@@ -230,7 +230,9 @@ impl<S: Primitive + ?Sized> Primitive for Notify<S> {
         let event = match &op.change {
             SettingChange::Tagging(Some(_)) => EventType::TaggingPut,
             SettingChange::Tagging(None) => EventType::TaggingDelete,
-            SettingChange::Retention { .. } | SettingChange::LegalHold(_) => {
+            SettingChange::Retention { .. }
+            | SettingChange::LegalHold(_)
+            | SettingChange::Acl { .. } => {
                 return self.next.update_object(cx, op).await;
             }
         };

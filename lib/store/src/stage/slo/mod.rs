@@ -27,8 +27,8 @@ use async_trait::async_trait;
 pub(crate) use self::budget::add_lengths;
 use self::manifest::StoredManifest;
 use self::walk::ManifestWalk;
-use super::part_heads;
 use super::segments;
+use super::{multipart, part_heads};
 use crate::context::Context;
 use crate::operation::*;
 use crate::store::forward;
@@ -99,6 +99,21 @@ fn joined_error(mut error: Error) -> Error {
     error
 }
 
+/// The authority under which the segments are read. Parts of the upload that created the object are
+/// the object's own: a caller who may read it may read them.
+fn context_of_segments(
+    cx: &Context,
+    (object, head): (&ObjectPath, &ObjectHead),
+    manifest: &StoredManifest,
+) -> Context {
+    let own = multipart::parts_prefix(object, head).is_some_and(|parts| {
+        let account = &object.container.account;
+        let is_part = |path: Result<ObjectPath>| path.is_ok_and(|path| parts.contains(&path));
+        manifest.entries.iter().all(|entry| entry.data.is_none() && is_part(entry.path(account)))
+    });
+    if own { cx.as_system("multipart") } else { cx.clone() }
+}
+
 impl Slo {
     /// Creates the stage above `next`.
     pub fn new(next: Arc<dyn VersionStore>) -> Self {
@@ -166,6 +181,7 @@ impl Primitive for Slo {
         if head.get(SIZE_KEY).is_none() || requested.any() {
             let manifest = StoredManifest::read(&*self.next, cx, (&object, version)).await?;
             head.length = manifest.total();
+            let cx = &context_of_segments(cx, (&object, &head), &manifest);
             self.add_parts(cx, (&object, &manifest), requested, &mut head).await?;
         }
         Ok(head)
@@ -189,6 +205,7 @@ impl Primitive for Slo {
         if head.get(ETAG_KEY).is_none() {
             head.etag = manifest::joined_etag(&manifest.entries)?;
         }
+        let cx = &context_of_segments(cx, (&object, &head), &manifest);
         self.add_parts(cx, (&object, &manifest), requested, &mut head).await?;
         let ranges = match (requested.part, head.parts.first()) {
             (Some(_), Some(part)) if part.length == 0 => {
