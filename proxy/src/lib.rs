@@ -7,6 +7,7 @@ pub mod auth;
 mod config;
 mod deps;
 mod edge;
+mod facts;
 #[doc(hidden)]
 pub mod fuzzing;
 mod header_value;

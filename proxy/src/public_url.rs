@@ -45,6 +45,11 @@ impl PublicUrl {
         Some((host.strip_suffix(own_port).unwrap_or(host), path))
     }
 
+    /// Whether clients reach the cluster by an encrypted connection, which a gateway ends.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.0.as_deref().is_some_and(|url| url.starts_with("https://"))
+    }
+
     /// Whether the URL is configured.
     pub(crate) fn is_set(&self) -> bool {
         self.0.is_some()

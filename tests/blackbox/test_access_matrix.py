@@ -55,6 +55,7 @@ DOCUMENTS = {
     "notification": "<NotificationConfiguration/>",
     "object-lock": "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>",
     "legal-hold": "<LegalHold><Status>OFF</Status></LegalHold>",
+    "policy": '{"Statement":{"Effect":"Allow","Principal":{"AWS":"none"},"Action":"s3:GetObject","Resource":"*"}}',
     "retention": "<Retention/>",
     "delete": "<Delete><Object><Key>kept</Key></Object></Delete>",
     "restore": "<RestoreRequest><Days>1</Days></RestoreRequest>",

@@ -1,5 +1,6 @@
 """Requests without a signature, where an account is open to them: reads by access lists, preflights, web sites."""
 
+import json
 import re
 
 import pytest
@@ -194,3 +195,30 @@ def test_pages_of_other_origins_may_read_a_site(cluster, s3, public):
     assert site(cluster, public, Origin=PAGE).headers["Access-Control-Allow-Origin"] == PAGE
     reply = site(cluster, public, "/i", "OPTIONS", Origin=PAGE, **{"Access-Control-Request-Method": "GET"})
     assert (reply.status_code, reply.headers["Access-Control-Allow-Origin"]) == (200, PAGE)
+
+
+def test_policies_open_and_close_a_bucket(request_s3, s3, swift, bucket):
+    put(s3, bucket, **{"k": b"data", "index.html": b"page"})
+
+    def policy(effect, condition):
+        resource = f"arn:aws:s3:::{bucket}/*"
+        given = {"Effect": effect, "Principal": "*", "Action": "s3:GetObject", "Resource": resource, "Condition": condition}
+        s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Statement": given}))
+
+    def read(key="k", **headers):
+        return request_s3("GET", f"/{bucket}/{key}", headers=headers, how=UNSIGNED).status
+
+    assert read() == 403
+    policy("Allow", {})
+    assert read() == 200
+    assert request_s3("PUT", f"/{bucket}/k", body=b"", how=UNSIGNED).status == 403
+    policy("Allow", {"StringLike": {"aws:Referer": "http://good.example/*"}})
+    assert read() == 403
+    assert read(Referer="http://good.example/a") == 200
+    policy("Allow", {"Null": {"s3:authType": "false"}})
+    assert read() == 403
+    swift.post_container(bucket, {"X-Container-Read": ".r:*"})
+    assert read() == 200
+    policy("Deny", {"StringNotEquals": {"aws:userid": "test:tester"}})
+    assert read() == 403
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"data"

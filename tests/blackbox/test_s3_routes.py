@@ -9,7 +9,6 @@ from apus_testing.s3_requests import PRESIGNED, UNSIGNED, S3Requests
 
 MISSING = {
     "get_bucket_policy": "NoSuchBucketPolicy",
-    "get_bucket_policy_status": "NoSuchBucketPolicy",
     "get_bucket_cors": "NoSuchCORSConfiguration",
     "get_bucket_lifecycle_configuration": "NoSuchLifecycleConfiguration",
     "get_bucket_encryption": "ServerSideEncryptionConfigurationNotFoundError",
@@ -21,6 +20,7 @@ MISSING = {
     "get_bucket_website": "NoSuchWebsiteConfiguration",
 }
 EMPTY = {
+    "get_bucket_policy_status": {"PolicyStatus": {"IsPublic": False}},
     "get_bucket_logging": {},
     "get_bucket_notification_configuration": {},
     "get_bucket_request_payment": {"Payer": "BucketOwner"},

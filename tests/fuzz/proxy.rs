@@ -9,6 +9,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("aws-chunked", chunked_bodies, fuzzing::aws_chunked),
     ("form", forms, fuzzing::forms),
     ("S3 document", documents, fuzzing::s3_documents),
+    ("bucket policy", bucket_policies, fuzzing::bucket_policies),
     ("segment list", segment_lists, fuzzing::segment_list),
     ("query", queries, fuzzing::query),
     ("request path", paths, fuzzing::names),
@@ -34,6 +35,19 @@ fn forms() -> Vec<Vec<u8>> {
          Content-Type: text/plain\r\n\r\ndata\r\n--x--\r\n",
         r#"{"expiration":"2026-11-30T12:00:00Z","conditions":[{"bucket":"b"},
            ["starts-with","$key","a"],["content-length-range",0,"10"]]}"#,
+    ])
+}
+
+fn bucket_policies() -> Vec<Vec<u8>> {
+    inputs(&[
+        r#"{"Version":"2012-10-17","Id":"x","Statement":[{"Sid":"a","Effect":"Allow","Principal":{"AWS":
+           ["arn:aws:iam::test:user/u","test"]},"Action":["s3:GetObject","s3:List*"],"Resource":
+           ["arn:aws:s3:::bucket/${aws:username}/*","arn:aws:s3:::bucket"],"Condition":{"IpAddress":
+           {"aws:SourceIp":["10.0.0.0/8","2001:db8::/32"]},"DateLessThan":{"aws:CurrentTime":
+           "2030-01-01T00:00:00Z"},"ForAnyValue:StringLikeIfExists":{"s3:prefix":"a${*}*"}}}]}"#,
+        r#"{"Statement":{"Effect":"Deny","NotPrincipal":{"CanonicalUser":"x"},"NotAction":"s3:*Acl","NotResource":
+           "arn:aws:s3:::bucket/a?b","Condition":{"Bool":{"aws:SecureTransport":false},"NumericGreaterThan":
+           {"s3:max-keys":10},"ArnLike":{"aws:SourceArn":"arn:aws:sns:*"},"Null":{"s3:x-amz-acl":"true"}}}}"#,
     ])
 }
 

@@ -6,6 +6,7 @@
 
 pub mod acl;
 pub mod bucket_acls;
+pub mod bucket_policy;
 pub mod cors;
 pub mod event;
 pub mod lifecycle;
@@ -20,5 +21,6 @@ pub mod tag_query;
 pub mod tagging;
 pub mod website;
 
+pub use bucket_policy::BucketPolicyConfig;
 pub use stored::{ConfigError, ConfigKind};
 pub use tagging::{Tag, TagError, TagSet};

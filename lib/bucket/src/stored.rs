@@ -40,6 +40,8 @@ pub enum ConfigKind {
     ObjectLock,
     /// The owner of objects that others write.
     Ownership,
+    /// The policy.
+    Policy,
     /// Settings that block public access.
     PublicAccess,
     /// Tags.
@@ -50,13 +52,14 @@ pub enum ConfigKind {
 
 impl ConfigKind {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Cors,
         Self::Lifecycle,
         Self::Logging,
         Self::Notification,
         Self::ObjectLock,
         Self::Ownership,
+        Self::Policy,
         Self::PublicAccess,
         Self::Tagging,
         Self::Website,
@@ -71,6 +74,7 @@ impl ConfigKind {
             Self::Notification => "X-Container-Sysmeta-Apus-S3-Notification",
             Self::ObjectLock => "X-Container-Sysmeta-Apus-S3-Object-Lock",
             Self::Ownership => "X-Container-Sysmeta-Apus-S3-Ownership",
+            Self::Policy => "X-Container-Sysmeta-Apus-S3-Policy",
             Self::PublicAccess => "X-Container-Sysmeta-Apus-S3-Public-Access",
             Self::Tagging => "X-Container-Sysmeta-Apus-S3-Tagging",
             Self::Website => "X-Container-Sysmeta-Apus-S3-Website",

@@ -1,6 +1,7 @@
-//! Authorization: rights in the account, Swift's lists as in tempauth, then ACLs of S3.
+//! Authorization of both dialects: policies first, then accounts and lists as in Swift's tempauth, then
+//! ACLs of S3.
 //!
-//! Everything unknown is denied.
+//! What no rule allows is denied.
 
 use apus_bucket::bucket_acls::BucketAcls;
 use apus_bucket::ownership::ObjectOwnership;
@@ -9,6 +10,7 @@ use apus_store::access::{AccessRequest, Action, Authorizer, Decision, Identity, 
 
 use super::account_acl::AccountAcl;
 use super::acl::Acl;
+use super::policy_rules::{self, PolicyAnswer};
 use super::s3_acl;
 
 /// The rules of authorization.
@@ -119,26 +121,42 @@ impl Authorizer for Rules {
         }
         let account = target.account.as_str();
         let acls = self.acls(request);
-        if let Some(decision) = rights_in_account(identity, action, account, &lists.account) {
-            let is_operator = in_group(identity, ".reseller_admin");
-            let acls = acls.filter(|_| !is_operator);
-            let withheld = acls.and_then(|acls| s3_acl::decide_for_account(request, acls));
-            noted::rule(match withheld {
-                Some(_) => "ACL of the object",
-                None => "rights in the account",
-            });
-            return withheld.unwrap_or(decision);
+        let in_account = rights_in_account(identity, action, account, &lists.account);
+        let is_owner = in_account == Some(Decision::Allow { owner: true });
+        let by_policy = policy_rules::answer(request, &self.reseller_prefix, is_owner);
+        match (by_policy, in_account) {
+            (PolicyAnswer::Deny, _) => Decision::Deny,
+            (PolicyAnswer::NeedsObject { may_deny: true }, _) => Decision::NeedsObject,
+            (PolicyAnswer::Allow, Some(decision)) => decision,
+            (_, Some(decision)) => {
+                let is_operator = in_group(identity, ".reseller_admin");
+                let acls = acls.filter(|_| !is_operator);
+                let withheld = acls.and_then(|acls| s3_acl::decide_for_account(request, acls));
+                noted::rule(match withheld {
+                    Some(_) => "ACL of the object",
+                    None => "rights in the account",
+                });
+                withheld.unwrap_or(decision)
+            }
+            (PolicyAnswer::Allow, None) => Decision::Allow { owner: false },
+            (_, None) if is_listed(identity, action, lists) => {
+                noted::rule("access list of the container");
+                Decision::Allow { owner: false }
+            }
+            (by_policy, None) => {
+                match acls.map_or(Decision::Deny, |acls| s3_acl::decide(request, acls)) {
+                    Decision::Deny if by_policy != PolicyAnswer::Silent => Decision::NeedsObject,
+                    Decision::Deny => {
+                        noted::rule("no rule allows it");
+                        Decision::Deny
+                    }
+                    allowed => {
+                        noted::rule("ACL");
+                        allowed
+                    }
+                }
+            }
         }
-        if is_listed(identity, action, lists) {
-            noted::rule("access list of the container");
-            return Decision::Allow { owner: false };
-        }
-        let decision = acls.map_or(Decision::Deny, |acls| s3_acl::decide(request, acls));
-        noted::rule(match decision {
-            Decision::Allow { .. } => "ACL",
-            Decision::Deny | Decision::NeedsObject => "no rule allows it",
-        });
-        decision
     }
 }
 

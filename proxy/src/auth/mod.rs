@@ -4,6 +4,7 @@ pub mod account_acl;
 pub mod acl;
 pub mod authorize;
 pub mod failed_sign_ins;
+mod policy_rules;
 mod s3_acl;
 pub mod temp_url;
 pub mod tempauth;

@@ -104,7 +104,7 @@ pub(super) async fn authorize(
 }
 
 /// The metadata of the bucket, for callers with the permission of the operation.
-async fn owners_head(
+pub(super) async fn owners_head(
     deps: &ProxyDeps,
     cx: &Context,
     container: ContainerPath,

@@ -114,7 +114,7 @@ const VERSION: &[&str] = &["versionId"];
 const BOTH: &[&str] = &["partNumber", "versionId"];
 
 /// The implemented operations, except copies, which are uploads with a header, and those of `unset`.
-pub(super) static ROUTES: [Route; 59] = {
+pub(super) static ROUTES: [Route; 63] = {
     use Operation::*;
     use Resource::{Bucket, Key, Service};
     [
@@ -150,6 +150,10 @@ pub(super) static ROUTES: [Route; 59] = {
         row("DELETE", Bucket, "tagging", DeleteBucketTagging, &[]),
         row("GET", Bucket, "logging", GetBucketLogging, &[]),
         row("PUT", Bucket, "logging", PutBucketLogging, &[]),
+        row("GET", Bucket, "policy", GetBucketPolicy, &[]),
+        row("PUT", Bucket, "policy", PutBucketPolicy, &[]),
+        row("DELETE", Bucket, "policy", DeleteBucketPolicy, &[]),
+        row("GET", Bucket, "policyStatus", GetBucketPolicyStatus, &[]),
         row("GET", Bucket, "uploads", ListMultipartUploads, &[]),
         row("GET", Bucket, "acl", GetBucketAcl, &[]),
         row("PUT", Bucket, "acl", PutBucketAcl, &[]),
@@ -200,7 +204,6 @@ pub(super) static NOT_IMPLEMENTED: &[(&str, Resource, &str)] = {
         ("PUT", Bucket, "metadataJournalTable"),
         ("POST", Bucket, "metadataTable"),
         ("PUT", Bucket, "metrics"),
-        ("PUT", Bucket, "policy"),
         ("PUT", Key, "renameObject"),
         ("PUT", Bucket, "replication"),
         ("PUT", Bucket, "requestPayment"),

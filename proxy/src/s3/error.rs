@@ -76,6 +76,7 @@ codes! {
     KeyTooLongError 400 "Your key is too long",
     MalformedACLError 400 "The ACL that you provided was not well formed or did not validate against our published schema.",
     MalformedTrailerError 400 "The request contained trailing data that was not well-formed or did not conform to our published schema.",
+    MalformedPolicy 400 "This policy contains invalid Json",
     MalformedXML 400 "The XML that you provided was not well formed or did not validate against our published schema.",
     MalformedPOSTRequest 400 "The body of your POST request is not well-formed multipart/form-data.",
     MaxPostPreDataLengthExceeded 400 "Your POST request fields preceding the upload file were too large.",

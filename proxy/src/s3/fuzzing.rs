@@ -10,7 +10,7 @@ use super::chunked::{self, AnnouncedTrailer};
 use super::operation::Operation;
 use super::request::S3Request;
 use super::sign::fuzz_signed_values;
-use super::{acl, bucket, form, list_versions, listing, object, upload};
+use super::{acl, bucket, bucket_policy, form, list_versions, listing, object, upload};
 
 /// `aws-chunked` bodies, in pieces of sizes that the input chooses.
 pub fn aws_chunked(input: &[u8]) {
@@ -51,6 +51,11 @@ pub fn s3_documents(input: &[u8]) {
     upload::read_document(input);
     drop(bucket::check_configuration(input));
     acl::fuzz_document(input);
+}
+
+/// Policies of buckets.
+pub fn bucket_policies(input: &[u8]) {
+    bucket_policy::fuzz_document(input);
 }
 
 fn request(uri: &str, headers: &[(&str, &str)]) -> Option<S3Request> {

@@ -10,6 +10,7 @@ mod bucket_lifecycle;
 mod bucket_lock;
 mod bucket_logging;
 mod bucket_notification;
+mod bucket_policy;
 mod bucket_tagging;
 mod catalogue;
 mod checksum;
@@ -18,6 +19,7 @@ mod configuration;
 mod cors;
 mod error;
 mod error_document;
+mod facts;
 mod form;
 pub(crate) mod fuzzing;
 mod list_versions;
@@ -62,6 +64,7 @@ use http_body::Body as _;
 use self::address::Address;
 use self::error::{Code, Result, S3Error};
 use self::error_document::RequestTarget;
+use self::facts::AuthType;
 use self::operation::Operation;
 use self::request::S3Request;
 use self::resource::Resource;
@@ -223,7 +226,12 @@ impl S3 {
         let identity =
             Identity { referrer: header(&head.headers, "referer").map(str::to_owned), ..identity };
         let permission = operation.permission();
-        let cx = Context { permission, ..request::context(trans_id, identity) };
+        let auth = match identity.user {
+            Some(_) => AuthType::Request,
+            None => AuthType::None,
+        };
+        let facts = Some(facts::of(&self.deps, &head, operation, auth, &query));
+        let cx = Context { permission, facts, ..request::context(trans_id, identity) };
         let names = (operation, bucket.as_deref());
         let account = namespace::of_request(&self.deps, &cx, own.as_ref(), names).await?;
         notes.note(|noted| noted.account = Some(account.as_str().to_owned()));
@@ -285,6 +293,10 @@ impl S3 {
             Operation::DeleteBucketTagging => bucket_config::delete::<TagSet>(deps, request).await,
             Operation::GetBucketLogging => bucket_logging::get(deps, request).await,
             Operation::PutBucketLogging => bucket_logging::put(deps, request).await,
+            Operation::GetBucketPolicy => bucket_policy::get(deps, request).await,
+            Operation::PutBucketPolicy => bucket_policy::put(deps, request).await,
+            Operation::DeleteBucketPolicy => bucket_policy::delete(deps, request).await,
+            Operation::GetBucketPolicyStatus => bucket_policy::public_status(deps, request).await,
             Operation::GetUnset(unset) => configuration::get(deps, request, unset).await,
             Operation::DeleteUnset(unset) => configuration::delete(deps, request, unset).await,
             Operation::GetBucketAcl => acl::get_bucket(deps, request).await,

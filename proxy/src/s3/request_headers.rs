@@ -35,7 +35,7 @@ static HEADERS: [(&str, Meaning); 74] = {
         ("x-amz-bucket-object-lock-token", Nothing),
         ("x-amz-bypass-governance-retention", Read),
         ("x-amz-client-token", Nothing),
-        ("x-amz-confirm-remove-self-bucket-access", Nothing),
+        ("x-amz-confirm-remove-self-bucket-access", Read),
         ("x-amz-content-sha256", Signature),
         ("x-amz-copy-source", Read),
         ("x-amz-copy-source-if-match", Read),

@@ -52,7 +52,7 @@ const fn deletable(
     Unset { resource: Resource::Bucket, sub, response, deletable: true, read, write }
 }
 
-static UNSET: [Unset; 13] = {
+static UNSET: [Unset; 11] = {
     use UnsetResponse::{Document, List, Missing};
     [
         of_bucket(
@@ -104,16 +104,6 @@ static UNSET: [Unset; 13] = {
             List("ListMetricsConfigurationsResult"),
         ),
         deletable(
-            "policy",
-            (Permission::GetBucketPolicy, Permission::DeleteBucketPolicy),
-            Missing(Code::NoSuchBucketPolicy),
-        ),
-        of_bucket(
-            "policyStatus",
-            Permission::GetBucketPolicyStatus,
-            Missing(Code::NoSuchBucketPolicy),
-        ),
-        deletable(
             "replication",
             (Permission::GetReplicationConfiguration, Permission::PutReplicationConfiguration),
             Missing(Code::ReplicationConfigurationNotFoundError),
@@ -159,10 +149,10 @@ mod tests {
     #[test]
     fn only_get_and_delete_are_found() {
         for method in ["PUT", "POST", "HEAD"] {
-            assert!(find(method, Resource::Bucket, "policy").is_none());
+            assert!(find(method, Resource::Bucket, "replication").is_none());
         }
-        assert!(find("DELETE", Resource::Bucket, "policy").is_some());
-        assert!(find("DELETE", Resource::Bucket, "policyStatus").is_none());
-        assert!(find("GET", Resource::Key, "policy").is_none());
+        assert!(find("DELETE", Resource::Bucket, "replication").is_some());
+        assert!(find("DELETE", Resource::Bucket, "logging").is_none());
+        assert!(find("GET", Resource::Key, "replication").is_none());
     }
 }

@@ -57,6 +57,7 @@ pub(super) async fn create(deps: &ProxyDeps, request: S3Request) -> Result<Reply
     let object = request.object()?;
     let (mut metadata, content_type) = put::metadata(&request.head.headers)?;
     tagging::add_from_headers(&request.head.headers, &mut metadata)?;
+    tagging::authorize(deps, &request.cx, &object, &metadata).await?;
     let caller = (&request.cx, &request.head.headers);
     acl::add_to_upload(deps, caller, &object, &mut metadata).await?;
     lock::add_from_headers(deps, caller, &object, &mut metadata).await?;

@@ -11,12 +11,14 @@ use apus_bucket::{ConfigKind, stored};
 use apus_cluster::{AccountName, percent};
 use apus_daemon::Body;
 use apus_daemon::http::{full, header, set, status};
-use apus_store::access::Identity;
+use apus_store::Context;
+use apus_store::access::{Identity, RequestFacts};
 use apus_store::operation::{HeadContainer, HeadObject};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::bucket_config::BucketDocument;
 use super::error::{Code, Result, S3Error};
+use super::facts::{self, AuthType};
 use super::object::get;
 use super::operation::Operation;
 use super::request::{self, S3Request};
@@ -221,6 +223,7 @@ struct SiteRequest<'a> {
     method: Method,
     headers: HeaderMap,
     trans_id: Arc<str>,
+    facts: Arc<dyn RequestFacts>,
 }
 
 impl SiteRequest<'_> {
@@ -242,10 +245,13 @@ impl SiteRequest<'_> {
             source_account: None,
             bucket: Some(self.bucket.clone()),
             key: Some(key.to_owned()),
-            cx: request::context(
-                self.trans_id.clone(),
-                Identity { referrer, ..Identity::default() },
-            ),
+            cx: Context {
+                facts: Some(self.facts.clone()),
+                ..request::context(
+                    self.trans_id.clone(),
+                    Identity { referrer, ..Identity::default() },
+                )
+            },
             owner: self.account.to_string(),
         })
     }
@@ -331,6 +337,7 @@ pub(super) async fn serve(
     bucket: String,
     trans_id: Arc<str>,
 ) -> Result<Reply> {
+    let facts = facts::of(deps, &head, Operation::GetObject, AuthType::None, &[]);
     let method = head.method;
     if !matches!(method, Method::GET | Method::HEAD) {
         return Err(S3Error::new(Code::MethodNotAllowed)
@@ -343,7 +350,8 @@ pub(super) async fn serve(
     let key = percent::decode_utf8(path.strip_prefix('/').unwrap_or(path))
         .filter(|key| !key.contains('\0'))
         .ok_or_else(|| S3Error::new(Code::InvalidURI))?;
-    let site = SiteRequest { deps, bucket, account, key, method, headers: head.headers, trans_id };
+    let headers = head.headers;
+    let site = SiteRequest { deps, bucket, account, key, method, headers, trans_id, facts };
     let website = site.site().await?;
     site.serve(&website).await
 }

@@ -20,6 +20,7 @@ use super::error::{Result, SwiftError};
 use super::path::{self, Path, bad_text, check_length, too_long};
 use crate::auth::temp_url;
 use crate::deps::ProxyDeps;
+use crate::facts::ClientFacts;
 use crate::query::{self, InvalidParameter};
 
 /// A parsed request with the identity of its sender, without its body.
@@ -152,6 +153,7 @@ impl SwiftRequest {
         let cx = Context {
             version_rules: VersionRules::Swift,
             open_expired: deps.config.allow_open_expired && open_expired,
+            facts: Some(Arc::new(ClientFacts::of(deps, &head))),
             ..Context::client(identity, trans_id)
         };
         let constraints = deps.constraints.clone();

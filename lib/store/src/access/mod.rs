@@ -3,10 +3,12 @@
 mod bucket;
 pub mod noted;
 
-use apus_cluster::{AccountName, ContainerName, Metadata, ObjectName};
-use apus_policy::Permission;
+use std::sync::Arc;
 
-pub use self::bucket::BucketAccess;
+use apus_cluster::{AccountName, ContainerName, Metadata, ObjectName};
+use apus_policy::{IdentityPolicies, Permission};
+
+pub use self::bucket::{BucketAccess, BucketPolicy, BucketPolicyState};
 use crate::operation::VersionId;
 
 /// The caller.
@@ -23,6 +25,8 @@ pub struct Identity {
     pub referrer: Option<String>,
     /// The rights of a temporary URL. The caller has these and no others.
     pub grant: Option<TemporaryGrant>,
+    /// Policies that give the caller its rights; `None` when its groups do.
+    pub policies: Option<Arc<IdentityPolicies>>,
 }
 
 /// The right to read, write and list objects, which the owner of a key gave by a temporary URL.

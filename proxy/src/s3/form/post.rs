@@ -35,7 +35,7 @@ use crate::s3::request_headers::{Meaning, meaning};
 use crate::s3::resource::Resource;
 use crate::s3::sign::{self, Payload};
 use crate::s3::xml::Writer;
-use crate::s3::{namespace, route};
+use crate::s3::{facts, namespace, route};
 
 /// Fields that are headers of the upload under the same name, in addition to `x-amz-` ones. Conditions
 /// are among them so that none is ignored.
@@ -189,6 +189,8 @@ pub(in crate::s3) async fn post(
         headers.insert("host", host);
     }
     let owner = request::owner(&cx.identity, own.as_ref(), &account);
+    let facts = facts::of_form(deps, &head, &headers, cx.identity.user.is_some());
+    let cx = Context { facts: Some(facts), ..cx };
     head.headers = headers;
     let request = S3Request {
         operation: Operation::PostObject,

@@ -135,6 +135,7 @@ pub(in crate::s3) async fn copy(deps: &ProxyDeps, request: S3Request) -> Result<
     let mut op = parse(&request)?;
     let caller = (&request.cx, &request.head.headers);
     let target = op.target.clone();
+    tagging::authorize(deps, &request.cx, &target, &op.metadata).await?;
     acl::add_to_upload(deps, caller, &target, &mut op.metadata).await?;
     lock::add_from_headers(deps, caller, &target, &mut op.metadata).await?;
     let source = op.source.head.object.clone();

@@ -1,10 +1,11 @@
 //! DeleteObjects: up to 1,000 keys in one request.
 
+use apus_bucket::ConfigKind;
 use apus_cluster::ContainerPath;
 use apus_policy::Permission;
-use apus_store::Context;
 use apus_store::body::collect;
-use apus_store::operation::{Authorize, DeleteObject, Deleted, WriteConditions};
+use apus_store::operation::{Authorize, DeleteObject, Deleted, HeadContainer, WriteConditions};
+use apus_store::{Context, Kind};
 use futures_util::StreamExt;
 
 use super::delete::remove;
@@ -87,9 +88,14 @@ struct DeleteOutcome {
 
 pub(in crate::s3) async fn delete(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let container = request.container()?;
-    // Rights and the bucket come before the document.
+    // Rights and the bucket come before the document, unless a policy decides on each key.
     let authorize = Authorize::container(Permission::DeleteObject, container.clone());
-    deps.store.authorize(&request.cx, authorize).await?;
+    if let Err(error) = deps.store.authorize(&request.cx, authorize).await {
+        let is_refused = matches!(error.kind, Kind::Forbidden | Kind::Unauthorized);
+        if !is_refused || !has_policy(deps, &request.cx, &container).await {
+            return Err(error.into());
+        }
+    }
     let bypass_governance = lock::bypasses(&request);
     let verified = verified_body(deps, request.payload, &request.head.headers, request.body)?;
     let document = collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?;
@@ -103,6 +109,16 @@ pub(in crate::s3) async fn delete(deps: &ProxyDeps, request: S3Request) -> Resul
     let outcomes: Vec<_> =
         futures_util::stream::iter(deletions).buffered(CONCURRENCY).collect().await;
     Ok(render(&outcomes, quiet))
+}
+
+/// Whether a policy may give rights to single objects of the bucket.
+async fn has_policy(deps: &ProxyDeps, cx: &Context, container: &ContainerPath) -> bool {
+    if cx.identity.policies.is_some() {
+        return true;
+    }
+    let info = HeadContainer { container: container.clone() };
+    let info = deps.store.container_info(cx, info).await;
+    info.is_ok_and(|info| info.headers.contains_key(ConfigKind::Policy.header()))
 }
 
 async fn delete_key(

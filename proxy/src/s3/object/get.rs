@@ -1,12 +1,14 @@
 //! GetObject and HeadObject.
 
+use apus_cluster::ObjectPath;
 use apus_cluster::byte_range::{ByteRanges, Resolution, Resolved};
 use apus_cluster::constraints::S3_MAX_PARTS;
 use apus_cluster::etag::unquote;
 use apus_cluster::listing::split_swift_bytes;
 use apus_cluster::metadata::{Resource, has_prefix};
 use apus_daemon::http::{parse_date, set, status};
-use apus_store::operation::{GetObject, ObjectHead, ObjectRead, Served};
+use apus_policy::Permission;
+use apus_store::operation::{Authorize, GetObject, HeadObject, ObjectHead, ObjectRead, Served};
 use apus_store::settings::TAGGING;
 use apus_store::{Context, Error, Kind, Subject};
 use http::{HeaderMap, Method, StatusCode};
@@ -19,6 +21,7 @@ use crate::header_value;
 use crate::reply::{Reply, empty_part, partial_content};
 use crate::s3::checksum::{self, ChecksumType};
 use crate::s3::error::{Code, Result, S3Error};
+use crate::s3::facts;
 use crate::s3::request::S3Request;
 
 /// Query parameters that replace a header of the response.
@@ -75,6 +78,12 @@ pub(in crate::s3) async fn get(deps: &ProxyDeps, request: S3Request) -> Result<R
             (response, read.head)
         }),
     };
+    let names_version = request.param("versionId").is_some();
+    let result = match result {
+        Ok(found) => Ok(found),
+        Err(error) if names_version => Err(error),
+        Err(error) => Err(show_absence(deps, &request.cx, error, &object).await),
+    };
     let (mut response, head) = result.map_err(|error| read_error(error, &request, &options))?;
     // Versions that are named do not expire by the rules of the current one.
     if request.param("versionId").is_none() {
@@ -88,6 +97,24 @@ pub(in crate::s3) async fn get(deps: &ProxyDeps, request: S3Request) -> Result<R
         expiration::set_header(value.as_deref(), &mut response);
     }
     Ok(response)
+}
+
+/// The error of a read. A caller who may list the name of an object may know that it does not exist,
+/// even without the right to read it.
+async fn show_absence(deps: &ProxyDeps, cx: &Context, error: Error, object: &ObjectPath) -> Error {
+    if !matches!(error.kind, Kind::Forbidden | Kind::Unauthorized) {
+        return error;
+    }
+    let list = Authorize::container(Permission::ListBucket, object.container.clone());
+    let lister = facts::with_prefix(cx, object.object.as_str());
+    if deps.store.authorize(&lister, list).await.is_err() {
+        return error;
+    }
+    let head = HeadObject::new(object.clone());
+    match deps.store.head_object(&cx.as_system("refusal"), head).await {
+        Err(absent) if absent.kind == Kind::NotFound => absent,
+        _ => error,
+    }
 }
 
 fn parse(request: &S3Request) -> Result<(GetObject, ResponseOptions)> {

@@ -5,19 +5,21 @@ use apus_bucket::object_lock::{Retention, RetentionMode, hold_from_stored, hold_
 use apus_cluster::{ContainerPath, Metadata, ObjectPath};
 use apus_daemon::http::{header, set, status};
 use apus_policy::Permission;
-use apus_store::Context;
 use apus_store::body::collect;
 use apus_store::operation::ObjectHead;
 use apus_store::operation::{Authorize, HeadContainer, HeadObject, SettingChange, UpdateObject};
 use apus_store::settings::{LEGAL_HOLD, RETENTION};
+use apus_store::{Context, Kind};
 use http::{HeaderMap, StatusCode};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::put::verified_body;
 use crate::deps::ProxyDeps;
+use crate::facts::with_values;
 use crate::reply::Reply;
 use crate::s3::error::{Code, Result, S3Error};
+use crate::s3::facts;
 use crate::s3::request::S3Request;
 use crate::s3::xml::{self, Element, Writer};
 
@@ -226,6 +228,21 @@ fn parse_hold(document: &[u8]) -> Result<bool> {
     }
 }
 
+/// The values of condition keys in a change.
+fn facts_of(change: &SettingChange, now_ms: u64) -> Vec<(String, String)> {
+    match change {
+        SettingChange::Retention { retention: Some(Retention { mode, until_ms }), .. } => {
+            facts::retention(&mode.to_string(), *until_ms, now_ms)
+        }
+        SettingChange::LegalHold(on) => {
+            vec![("s3:object-lock-legal-hold".to_owned(), hold_to_stored(*on).to_owned())]
+        }
+        SettingChange::Retention { retention: None, .. }
+        | SettingChange::Tagging(_)
+        | SettingChange::Acl { .. } => Vec::new(),
+    }
+}
+
 /// Changes a lock by the document of a request.
 async fn put(
     deps: &ProxyDeps,
@@ -237,10 +254,23 @@ async fn put(
     let container = object.container.clone();
     let S3Request { cx, head, body, payload, .. } = request;
     let authorize = Authorize::object(cx.needs(Permission::PutObjectRetention), &object);
-    deps.store.authorize(&cx, authorize.version(version)).await?;
-    check_bucket(deps, &cx, &container).await?;
+    // A policy may allow some locks only, so a refusal is final when the document is known.
+    let refused = match deps.store.authorize(&cx, authorize.version(version)).await {
+        Ok(()) => None,
+        Err(error) if matches!(error.kind, Kind::Forbidden | Kind::Unauthorized) => Some(error),
+        Err(error) => return Err(error.into()),
+    };
+    let checked = match check_bucket(deps, &cx, &container).await {
+        Err(error) if refused.is_none() => return Err(error),
+        checked => checked,
+    };
     let verified = verified_body(deps, payload, &head.headers, body)?;
-    let change = parse(&collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?)?;
+    let document = collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?;
+    let change = match (checked.and_then(|()| parse(&document)), refused) {
+        (Err(_), Some(refused)) => return Err(refused.into()),
+        (change, _) => change?,
+    };
+    let cx = with_values(&cx, facts_of(&change, now_ms(deps)));
     let head = deps.store.update_object(&cx, UpdateObject { object, version, change }).await?;
     let mut response = status(StatusCode::OK);
     if let Some(version) = head.version {

@@ -224,6 +224,7 @@ pub(in crate::s3) async fn write(deps: &ProxyDeps, request: S3Request) -> Result
     let object = request.object()?;
     let (mut metadata, content_type) = metadata(&request.head.headers)?;
     tagging::add_from_headers(&request.head.headers, &mut metadata)?;
+    tagging::authorize(deps, &request.cx, &object, &metadata).await?;
     let caller = (&request.cx, &request.head.headers);
     acl::add_to_upload(deps, caller, &object, &mut metadata).await?;
     lock::add_from_headers(deps, caller, &object, &mut metadata).await?;

@@ -3,23 +3,23 @@
 use apus_bucket::TagSet;
 use apus_bucket::tag_query::TagQueryError;
 use apus_bucket::tagging::TaggedResource;
-use apus_cluster::Metadata;
+use apus_cluster::{Metadata, ObjectPath};
 use apus_daemon::http::{set, status};
 use apus_policy::Permission;
-use apus_store::Context;
 use apus_store::body::collect;
 use apus_store::operation::{Authorize, HeadObject, ObjectHead, SettingChange, UpdateObject};
 use apus_store::settings::TAGGING;
+use apus_store::{Context, Kind};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::put::verified_body;
 use crate::deps::ProxyDeps;
 use crate::header_value;
 use crate::reply::Reply;
-use crate::s3::bucket_tagging;
 use crate::s3::error::{Code, Result, S3Error};
 use crate::s3::request::S3Request;
 use crate::s3::xml::{self, Writer};
+use crate::s3::{bucket_tagging, facts};
 
 /// The header with the tags of an upload.
 const HEADER: &str = "x-amz-tagging";
@@ -46,6 +46,23 @@ pub(in crate::s3) fn add_from_headers(headers: &HeaderMap, metadata: &mut Metada
     })?;
     metadata.extend(stored(&tags).map(|tags| (TAGGING.to_owned(), tags)));
     Ok(())
+}
+
+/// Checks the right to the tags in an upload's headers.
+///
+/// # Errors
+/// `AccessDenied`.
+pub(in crate::s3) async fn authorize(
+    deps: &ProxyDeps,
+    cx: &Context,
+    object: &ObjectPath,
+    metadata: &Metadata,
+) -> Result<()> {
+    if !metadata.contains_key(TAGGING) {
+        return Ok(());
+    }
+    let asked = Authorize::object(Permission::PutObjectTagging, object);
+    Ok(deps.store.authorize(cx, asked).await?)
 }
 
 /// Adds the document of tags in a form to the headers of the upload that the form is.
@@ -97,11 +114,21 @@ pub(in crate::s3) async fn put(deps: &ProxyDeps, request: S3Request) -> Result<R
     let (object, version) = (request.object()?, request.version()?);
     // Rights and the bucket come before the document.
     let authorize = Authorize::object(Permission::PutObjectTagging, &object).version(version);
-    deps.store.authorize(&request.cx, authorize).await?;
+    // A policy may allow some tags only, so a refusal is final when the document is known.
+    let refused = match deps.store.authorize(&request.cx, authorize).await {
+        Ok(()) => None,
+        Err(error) if matches!(error.kind, Kind::Forbidden | Kind::Unauthorized) => Some(error),
+        Err(error) => return Err(error.into()),
+    };
     let S3Request { cx, head, body, payload, .. } = request;
     let verified = verified_body(deps, payload, &head.headers, body)?;
     let document = collect(verified.body, xml::DOCUMENT_BYTES_MAX).await?;
-    let tags = bucket_tagging::parse(&document, TaggedResource::Object)?;
+    let tags = bucket_tagging::parse(&document, TaggedResource::Object);
+    let tags = match (tags, refused) {
+        (Err(_), Some(refused)) => return Err(refused.into()),
+        (tags, _) => tags?,
+    };
+    let cx = facts::with_tags(&cx, &tags);
     let op = UpdateObject { object, version, change: SettingChange::Tagging(stored(&tags)) };
     change(deps, &cx, op, StatusCode::OK).await
 }

@@ -63,7 +63,7 @@ const EXPECTED: [(&str, Resource, &str, &str); 63] = {
         ("notification", Bucket, "GET PUT", ""),
         ("object-lock", Bucket, "GET PUT", ""),
         ("ownershipControls", Bucket, "GET PUT DELETE", ""),
-        ("policy", Bucket, "GET DELETE", "PUT"),
+        ("policy", Bucket, "GET PUT DELETE", ""),
         ("policyStatus", Bucket, "GET", ""),
         ("publicAccessBlock", Bucket, "GET PUT DELETE", ""),
         ("renameObject", Key, "", "PUT"),
