@@ -50,7 +50,7 @@ fn a_decision_takes_less_than_20_microseconds() {
     };
     let request = PolicyRequest {
         action: "s3:GetObject",
-        resource: "arn:aws:s3:::b/pictures/joe/2026/11/30/one.jpg",
+        resource: "arn:aws:s3:::b/family/joe/2026/11/30/one.jpg",
         caller: &caller,
         context: &context,
     };
