@@ -112,21 +112,23 @@ impl Authorizer for Rules {
             return Decision::Deny;
         }
         let action = Action::of(request.permission);
-        if let Some(grant) = &identity.grant {
-            noted::rule("temporary URL");
-            return match grant.allows(action, target) {
-                true => Decision::Allow { owner: false },
-                false => Decision::Deny,
-            };
-        }
         let account = target.account.as_str();
         let acls = self.acls(request);
-        let in_account = rights_in_account(identity, action, account, &lists.account);
+        let in_account = match &identity.grant {
+            // A temporary URL opens this and nothing else.
+            Some(grant) if grant.allows(action, target) => Some(Decision::Allow { owner: false }),
+            Some(_) => Some(Decision::Deny),
+            None => rights_in_account(identity, action, account, &lists.account),
+        };
         let is_owner = in_account == Some(Decision::Allow { owner: true });
         let by_policy = policy_rules::answer(request, &self.reseller_prefix, is_owner);
         match (by_policy, in_account) {
             (PolicyAnswer::Deny, _) => Decision::Deny,
             (PolicyAnswer::NeedsObject { may_deny: true }, _) => Decision::NeedsObject,
+            (_, Some(decision)) if identity.grant.is_some() => {
+                noted::rule("temporary URL");
+                decision
+            }
             (PolicyAnswer::Allow, Some(decision)) => decision,
             (_, Some(decision)) => {
                 let is_operator = in_group(identity, ".reseller_admin");
