@@ -16,6 +16,7 @@ const PLACES: [(&str, usize, &str); 54] = [
     ("lib/broker/src/replication/body.rs", 1, "its caller's `max`"),
     ("lib/broker/src/replication/transfer.rs", 1, "into a file; a queue of pieces"),
     ("lib/daemon/src/unread.rs", 1, "throws each piece away; REST_BYTES_MAX"),
+    ("lib/identity/src/directory.rs", 1, "RECORD_BYTES_MAX"),
     ("lib/store/src/body.rs", 2, "its caller's `max` and the memory for documents"),
     ("lib/store/src/quorum/database.rs", 1, "LISTING_BYTES_MAX"),
     ("lib/store/src/quorum/fan.rs", 1, "ANSWER_BYTES_MAX"),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The dependencies between crates (docs/architecture.md), which go one way only.
-const EDGES: [(&str, &[&str]); 24] = [
+const EDGES: [(&str, &[&str]); 25] = [
     ("options", &[]),
     ("cluster", &["options"]),
     ("bucket", &["cluster"]),
@@ -18,13 +18,14 @@ const EDGES: [(&str, &[&str]); 24] = [
     ("membership", &["cluster", "daemon"]),
     ("broker", &["cluster", "daemon", "disk", "fault", "options", "ring", "wire"]),
     ("store", &["bucket", "cluster", "daemon", "fault", "policy", "ring", "wire"]),
+    ("identity", &["cluster", "daemon", "fault", "store"]),
     ("account", &["broker", "bucket", "cluster", "daemon", "fault", "options", "ring", "wire"]),
     (
         "container",
         &["broker", "bucket", "cluster", "daemon", "fault", "options", "ring", "store", "wire"],
     ),
     ("object", &["cluster", "daemon", "disk", "fault", "options", "ring", "store", "wire"]),
-    ("proxy", &["bucket", "cluster", "daemon", "options", "policy", "store"]),
+    ("proxy", &["bucket", "cluster", "daemon", "identity", "options", "policy", "store"]),
     (
         "node",
         &[
@@ -34,6 +35,7 @@ const EDGES: [(&str, &[&str]); 24] = [
             "container",
             "daemon",
             "disk",
+            "identity",
             "membership",
             "object",
             "options",
@@ -61,6 +63,7 @@ const EDGES: [(&str, &[&str]); 24] = [
             "daemon",
             "disk",
             "fault",
+            "identity",
             "membership",
             "node",
             "object",

@@ -9,6 +9,7 @@ use apus_store::Store;
 
 use crate::access_log::AccessLogs;
 use crate::audit::AuditSink;
+use crate::auth::identities::Identities;
 use crate::auth::tempauth::TempAuth;
 use crate::config::ProxyConfig;
 
@@ -17,8 +18,10 @@ use crate::config::ProxyConfig;
 pub struct ProxyDeps {
     /// The operations on accounts, containers and objects.
     pub store: Arc<dyn Store>,
-    /// Users, keys and tokens.
+    /// Users of the configuration, and tokens.
     pub auth: Arc<TempAuth>,
+    /// Users of the cluster.
+    pub identities: Arc<Identities>,
     /// The storage policies, for their names.
     pub policies: Policies,
     /// The clock.

@@ -125,6 +125,11 @@ class Node:
         arguments = ["object-relinker", step, str(self.etc), *options]
         return Process(name, arguments, self.cluster.logs / f"{name}.log", self.cluster.faults.file(name))
 
+    def command(self, role, *arguments):
+        """A command of operators as a process that is not started yet; its faults are those of `role`."""
+        name = f"{self.name}-{role}"
+        return Process(name, arguments, self.cluster.logs / f"{name}.log", self.cluster.faults.file(name))
+
     def direct(self, kind):
         """A client that talks to a server of this node as other servers do."""
         return Direct((self.address, etc.KINDS[kind]), self.device)

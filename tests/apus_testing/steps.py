@@ -3,6 +3,7 @@
 A step goes on when servers die in the middle of it; it returns how many daemons were killed.
 """
 
+import json
 import signal
 import time
 from contextlib import suppress
@@ -40,6 +41,10 @@ OPTIONS = {
 }
 
 
+# The role of the commands `apus user` and `apus key`.
+IDENTITIES = "identities"
+
+
 class Killed(Exception):
     """A process died at a fault point, and the rest of the step would only wait for it."""
 
@@ -60,7 +65,7 @@ class StepCluster:
 
     @staticmethod
     def roles():
-        return ("proxy", *(f"{kind}-server" for kind in KINDS), *DAEMONS, "object-relinker")
+        return ("proxy", *(f"{kind}-server" for kind in KINDS), *DAEMONS, "object-relinker", IDENTITIES)
 
     def processes(self, role):
         """Names of the processes that have a role."""
@@ -497,6 +502,44 @@ def doubling(world):
     return killed + now
 
 
+def identities(world):
+    """Users and keys that are created and deleted; each command is repeated as an operator would after a crash."""
+    killed = 0
+
+    def command(node, *arguments):
+        process = node.command(IDENTITIES, *arguments, "--json", "--swiftdir", node.etc)
+        before = process.log.stat().st_size if process.log.exists() else 0
+        code = process.spawn().running.wait(timeout=60)
+        text = process.log.read_bytes()[before:].decode()
+        return code, text, [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+    def until_done(node, *arguments, also=""):
+        """Runs a command until no fault ends it; returns what the last one printed."""
+        nonlocal killed
+        code, text, printed = command(node, *arguments)
+        if code == -signal.SIGKILL:
+            killed += 1
+            world.cluster.faults.disarm(f"{node.name}-{IDENTITIES}")
+            code, text, printed = command(node, *arguments)
+            assert code == 0 or (also and also in text), (arguments, code, text)
+        else:
+            assert code == 0, (arguments, code, text)
+        return printed
+
+    for node in world.cluster.nodes:
+        user = f"test:{world.fresh('user')}"
+        until_done(node, "user", "create", user, also="exists already")
+        [key] = until_done(node, "key", "create", "--user", user)
+        [shown] = until_done(node, "user", "show", user)
+        keys = [known["access_key"] for known in shown["keys"]]
+        assert key["access_key"] in keys, (key["access_key"], keys)
+        for known in keys:
+            until_done(node, "key", "delete", known, also="does not exist")
+        until_done(node, "key", "create", "--user", user)
+        until_done(node, "user", "delete", user, also="does not exist")
+    return killed
+
+
 STEPS = {
     "writes": writes,
     "containers": containers,
@@ -515,4 +558,5 @@ STEPS = {
     "misplaced": misplaced,
     "many-at-once": many_at_once,
     "doubling": doubling,
+    "identities": identities,
 }

@@ -5,6 +5,7 @@
 
 use apus_options::{choice, options, text};
 
+use crate::identity_root::IdentityOptions;
 use crate::option_error::{GivenOptions, OptionError};
 use crate::ring_changes::RingOptions;
 
@@ -92,6 +93,7 @@ impl BackendAuth {
     pub fn from_options(options: &[(&str, &str)]) -> Result<Self, OptionError> {
         // A misspelt name must not leave a cluster open.
         let known = BackendAuthOptions::OPTIONS.iter().chain(RingOptions::OPTIONS);
+        let known = known.chain(IdentityOptions::OPTIONS);
         let known: Vec<&str> = known.map(|option| option.name).collect();
         if let Some((name, _)) = options.iter().find(|(name, _)| !known.contains(name)) {
             let expected = format!("one of {}", known.join(", "));

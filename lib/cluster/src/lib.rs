@@ -10,6 +10,7 @@ pub mod constraints;
 pub mod etag;
 pub mod expirer;
 pub mod hashed_path;
+pub mod identity_root;
 pub mod listing;
 pub mod metadata;
 pub mod name;
@@ -27,6 +28,7 @@ pub mod webhooks;
 
 pub use backend_auth::BackendAuth;
 pub use hashed_path::{HashConf, PathHash};
+pub use identity_root::{RootSecret, RootSecrets};
 pub use metadata::Metadata;
 pub use name::{AccountName, ClientName, ContainerName, ContainerPath, ObjectName, ObjectPath};
 pub use option_error::OptionError;

@@ -7,6 +7,7 @@ use apus_options::{FileDeclaration, SectionDeclaration, choice, flag, list, opti
 use crate::backend_auth::{self, BackendAuth, BackendAuthOptions};
 use crate::constraints::{self, ConstraintOptions, Constraints};
 use crate::hashed_path::HashConf;
+use crate::identity_root::{IdentityOptions, RootSecrets};
 use crate::option_error::{GivenOptions, OptionError};
 use crate::policy::{Policies, Policy, PolicyError, PolicyType};
 use crate::ring_changes::{RingChanges, RingOptions};
@@ -35,7 +36,7 @@ pub static SWIFT_FILE: FileDeclaration = FileDeclaration {
         SectionDeclaration::plain(
             backend_auth::SECTION,
             "Settings of Apus. Swift's programs do not read this section.",
-            &[BackendAuthOptions::OPTIONS, RingOptions::OPTIONS],
+            &[BackendAuthOptions::OPTIONS, RingOptions::OPTIONS, IdentityOptions::OPTIONS],
         ),
         SectionDeclaration::plain(
             constraints::SECTION,
@@ -59,6 +60,8 @@ pub struct SwiftConf {
     pub policies: Policies,
     /// How its servers authenticate each other.
     pub backend_auth: BackendAuth,
+    /// The root secrets of identities.
+    pub identity_roots: RootSecrets,
     /// How servers learn of new rings.
     pub rings: RingChanges,
     /// What clients may send and ask for.
@@ -145,6 +148,7 @@ impl SwiftConf {
         let mut policies = Vec::new();
         let mut backend_auth = BackendAuth::default();
         let mut rings = RingChanges::default();
+        let mut identity_roots = RootSecrets::default();
         let mut constraints = Constraints::default();
         let mut webhooks = Webhooks::default();
         for (section, options) in sections {
@@ -159,6 +163,7 @@ impl SwiftConf {
             } else if section == backend_auth::SECTION {
                 backend_auth = BackendAuth::from_options(&options)?;
                 rings = RingChanges::from_options(&options)?;
+                identity_roots = RootSecrets::from_options(&options)?;
             } else if let Some(index) = section.strip_prefix("storage-policy:") {
                 policies.push(policy(section, index, &options)?);
             }
@@ -168,7 +173,8 @@ impl SwiftConf {
         }
         let policies = Policies::new(policies)?;
         let (constraints, webhooks) = (Arc::new(constraints), Arc::new(webhooks));
-        Ok(Self { hash, policies, backend_auth, rings, constraints, webhooks })
+        let identity_roots = identity_roots.with_hashes(&hash);
+        Ok(Self { hash, policies, backend_auth, identity_roots, rings, constraints, webhooks })
     }
 }
 

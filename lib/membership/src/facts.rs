@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apus_cluster::backend_auth::{self, BackendAuth, Mode};
+use apus_cluster::identity_root;
 use apus_daemon::config::Conf;
 use apus_daemon::http::{Body, Handler, SharedHandler, full};
 use async_trait::async_trait;
@@ -23,8 +24,10 @@ const QUESTIONS_MAX: usize = 2;
 /// Sections of `swift.conf` that must be equal on all nodes.
 const SECTIONS: [&str; 3] = ["swift-hash", "swift-constraints", backend_auth::SECTION];
 const POLICY: &str = "storage-policy:";
-/// Options with this prefix are never sent.
+/// The option of the cluster key, and the prefix of its previous one.
 const SECRET: &str = "cluster_key";
+/// Options with these prefixes are never sent.
+const SECRETS: [&str; 2] = [SECRET, identity_root::OPTION_PREFIX];
 
 /// Facts of `swift.conf`: sections with their options, without keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +65,8 @@ fn template(text: &str, conf: &Conf) -> Option<String> {
         }
     }
     // Exactly once, and no other key, such as a previous one or one in a comment.
-    let is_clean = places == 1 && !out.contains(SECRET) && !out.contains(key);
+    let has_secret = SECRETS.iter().any(|secret| out.contains(secret));
+    let is_clean = places == 1 && !has_secret && !out.contains(key);
     is_clean.then_some(out)
 }
 
@@ -73,7 +77,9 @@ impl Facts {
         let mut sections: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
         for (name, options) in conf.sections().filter(|(name, _)| is_shared(name)) {
             let own = conf.section(name);
-            let own = own.own().filter(|(option, _)| !option.starts_with(SECRET));
+            let own = own
+                .own()
+                .filter(|(option, _)| !SECRETS.iter().any(|secret| option.starts_with(secret)));
             let own: BTreeMap<_, _> =
                 own.map(|(option, value)| (option.to_owned(), value.trim().to_owned())).collect();
             if !own.is_empty() || !options.is_empty() {
@@ -249,7 +255,8 @@ mod tests {
     fn everything_but_the_key_is_shared_and_written_as_it_was() {
         let text = format!(
             "[swift-hash]\nswift_hash_path_prefix = a%b\n[storage-policy:0]\nname = gold\n\
-             [apus]\ncluster_key = {KEY}\ncluster_key_previous = {KEY}\nring_manager = 10.0.0.1:6203\n[other]\nx = 1\n"
+             [apus]\ncluster_key = {KEY}\ncluster_key_previous = {KEY}\n\
+             identity_root_secret = {KEY}\nring_manager = 10.0.0.1:6203\n[other]\nx = 1\n"
         );
         let read = facts(&text);
         assert!(!json!(read).to_string().contains(&KEY[..20]), "{read:?}");
@@ -277,6 +284,7 @@ mod tests {
             format!("{text}cluster_key_previous = {KEY}\n"),
             format!("{text}# cluster_key = {KEY}\n"),
             format!("{text}# it was {KEY}\n"),
+            format!("{text}identity_root_secret = {}\n", KEY.replace('0', "1")),
             format!("{text}[other]\npassword = x\n"),
         ] {
             let facts = read(&secret);

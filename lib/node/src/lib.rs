@@ -32,7 +32,7 @@ use apus_daemon::systemd::{State, notify};
 
 pub use conf::Place;
 pub use node::Node;
-pub use operator::{OperatorStore, operator_store};
+pub use operator::{OperatorIdentities, OperatorStore, operator_identities, operator_store};
 pub use role::{DAEMONS, Roles, Server};
 pub use start::{ProcessOptions, RunOptions, become_named};
 

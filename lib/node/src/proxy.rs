@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use apus_daemon::config::Conf;
 use apus_daemon::http::SharedHandler;
+use apus_identity::{IdentityDirectory, Sealing};
 use apus_options::{choice, flag, list, options, text, whole};
 use apus_proxy::auth::authorize::Rules;
+use apus_proxy::auth::identities::Identities;
 use apus_proxy::auth::temp_url::{HeaderPatterns, TempUrlConfig, TempUrlDigest};
 use apus_proxy::auth::tempauth::TempAuth;
 use apus_proxy::{AccessLogs, ObjectOwnership, ProxyConfig, ProxyDeps, PublicUrl};
@@ -177,6 +179,12 @@ impl Builder<'_> {
             symloop_max,
             namespace,
         };
+        let identities = IdentityDirectory::new(
+            apus_store::pipeline::internal(self.quorum()),
+            self.clock.clone(),
+            Sealing::new(&self.cluster.identity_roots),
+        );
+        let identities = Identities::new(identities, auth.reseller_prefix());
         let config = ProxyConfig {
             bucket_namespace: namespace,
             storage_domains: s3.storage_domain,
@@ -210,6 +218,7 @@ impl Builder<'_> {
             store,
             access_logs,
             auth: Arc::new(auth),
+            identities: Arc::new(identities),
             policies: self.cluster.policies.clone(),
             clock: self.clock.clone(),
             constraints: self.cluster.constraints.clone(),

@@ -258,15 +258,33 @@ impl TempAuth {
         let expected = user.map_or("", |user| user.key.as_str());
         let equal = bool::from(expected.as_bytes().ct_eq(key.as_bytes()));
         let user = user.filter(|_| equal)?;
+        let token = self.issue(name, now_seconds);
+        Some(SignIn { token, storage_url: self.storage_url(&user.url, base) })
+    }
+
+    /// The sign-in of a user of the cluster, who has proved to have the secret of an access key.
+    pub(crate) fn sign_in_of_key(
+        &self,
+        access_key: &str,
+        account: &str,
+        base: &str,
+        now_seconds: u64,
+    ) -> SignIn {
+        let url = format!("$HOST/v1/{}", percent::encode_path(account));
+        let token = self.issue(access_key, now_seconds);
+        SignIn { token, storage_url: self.storage_url(&url, base) }
+    }
+
+    /// A token for a user of the configuration or an access key.
+    fn issue(&self, subject: &str, now_seconds: u64) -> String {
         let expires = now_seconds + TOKEN_LIFE_SECONDS;
-        let payload = format!("{expires:x}.{}", percent::encode_path(name));
-        let token = format!("{}tk{payload}.{}", self.reseller_prefix, self.mac(&payload));
-        Some(SignIn { token, storage_url: self.storage_url(user, base) })
+        let payload = format!("{expires:x}.{}", percent::encode_path(subject));
+        format!("{}tk{payload}.{}", self.reseller_prefix, self.mac(&payload))
     }
 
     /// Source: `handle_get_token` in `swift/common/middleware/tempauth.py`.
-    fn storage_url(&self, user: &User, base: &str) -> String {
-        let url = user.url.replace("$HOST", base);
+    fn storage_url(&self, url: &str, base: &str) -> String {
+        let url = url.replace("$HOST", base);
         match (&self.storage_url_scheme, url.split_once(':')) {
             (Some(scheme), Some((_, rest))) => format!("{scheme}:{rest}"),
             _ => url,
@@ -281,8 +299,9 @@ impl TempAuth {
         hex::encode(mac.finalize().into_bytes())
     }
 
-    /// The identity that a token proves, if it is valid and has not expired.
-    pub fn token(&self, token: &str, now_seconds: u64) -> Option<Identity> {
+    /// The subject of a token that is valid and has not expired: a user of the configuration, or an
+    /// access key.
+    pub(crate) fn subject(&self, token: &str, now_seconds: u64) -> Option<String> {
         let rest = token.strip_prefix(&self.reseller_prefix)?.strip_prefix("tk")?;
         let (payload, mac) = rest.rsplit_once('.')?;
         if !bool::from(self.mac(payload).as_bytes().ct_eq(mac.as_bytes())) {
@@ -292,8 +311,27 @@ impl TempAuth {
         if u64::from_str_radix(expires, 16).ok()? <= now_seconds {
             return None;
         }
-        let name = percent::decode_utf8(name)?;
-        Some(Self::identity(&name, self.users.get(&name)?))
+        percent::decode_utf8(name)
+    }
+
+    /// The identity of a user of the configuration.
+    pub(crate) fn identity_of(&self, name: &str) -> Option<Identity> {
+        Some(Self::identity(name, self.users.get(name)?))
+    }
+
+    /// The identity that a token of a user of the configuration proves.
+    pub fn token(&self, token: &str, now_seconds: u64) -> Option<Identity> {
+        self.identity_of(&self.subject(token, now_seconds)?)
+    }
+
+    /// Whether the configuration has a user of this name.
+    pub fn has_name(&self, name: &str) -> bool {
+        self.users.contains_key(name)
+    }
+
+    /// Whether the configuration has a user with the name of another one, whose rights it would share.
+    pub(crate) fn has_user(&self, other: &Identity) -> bool {
+        other.user.as_ref().is_some_and(|name| self.has_name(name))
     }
 
     /// The secret, identity and account of an S3 access key, which is `account:user`.

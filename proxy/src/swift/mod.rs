@@ -68,7 +68,8 @@ impl Swift {
                 noted.operation = Some("SignIn".to_owned());
                 noted.claimed = user("x-storage-user").or_else(|| user("x-auth-user"));
             });
-            let signed_in = sign_in::sign_in(&self.deps, &request);
+            let (head, _body) = request.into_parts();
+            let signed_in = sign_in::sign_in(&self.deps, &head).await;
             return signed_in.unwrap_or_else(|error| error_response::render(&error));
         }
         let notes = RequestNotes::of(request.extensions());
@@ -77,7 +78,7 @@ impl Swift {
         let keep_alive = header(request.headers(), "connection")
             .is_some_and(|value| value.eq_ignore_ascii_case("keep-alive"));
         let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
-        let mut response = match SwiftRequest::parse(&self.deps, request, trans_id) {
+        let mut response = match SwiftRequest::parse(&self.deps, request, trans_id).await {
             Ok((request, body)) => {
                 notes.note(|noted| note_names(noted, &request));
                 let origin = PageOrigin::of(&self.deps, &request).await;

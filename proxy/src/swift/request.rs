@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use super::error::{Result, SwiftError};
 use super::path::{self, Path, bad_text, check_length, too_long};
 use crate::auth::temp_url;
+use crate::auth::tokens;
 use crate::deps::ProxyDeps;
 use crate::facts::ClientFacts;
 use crate::query::{self, InvalidParameter};
@@ -111,13 +112,12 @@ fn refuse_bad_headers(headers: &HeaderMap) -> Result<()> {
 }
 
 /// The identity that a request's token proves; anonymous without a token.
-fn identity(deps: &ProxyDeps, headers: &HeaderMap) -> Result<Identity> {
+async fn identity(deps: &ProxyDeps, headers: &HeaderMap) -> Result<Identity> {
     let token = header(headers, "x-auth-token").or_else(|| header(headers, "x-storage-token"));
     let mut identity = match token.filter(|token| !token.is_empty()) {
         None => Identity::default(),
-        Some(token) => deps
-            .auth
-            .token(token, deps.clock.now().as_secs())
+        Some(token) => tokens::identity(deps, token, deps.clock.now())
+            .await?
             .ok_or_else(|| SwiftError::refused(StatusCode::UNAUTHORIZED, ""))?,
     };
     identity.referrer = header(headers, "referer").map(str::to_owned);
@@ -130,7 +130,7 @@ fn is_temp_url(deps: &ProxyDeps, method: &Method, query: &[(String, String)]) ->
 
 impl SwiftRequest {
     /// Parses everything but the body.
-    pub(super) fn parse(
+    pub(super) async fn parse(
         deps: &ProxyDeps,
         request: Request<Body>,
         trans_id: Arc<str>,
@@ -147,7 +147,7 @@ impl SwiftRequest {
         // The signature of a temporary URL counts, and not a token.
         let identity = match is_temp_url(deps, &head.method, &query) {
             true => Identity::default(),
-            false => identity(deps, &head.headers)?,
+            false => identity(deps, &head.headers).await?,
         };
         let open_expired = header(&head.headers, "x-open-expired").and_then(flag) == Some(true);
         let cx = Context {

@@ -1,12 +1,12 @@
 //! `GET /auth/v1.0`: a token for a user and key.
 
-use apus_daemon::Body;
 use apus_daemon::http::{header, set, status};
 use apus_daemon::serve::Peer;
-use http::{Method, Request, StatusCode};
+use http::{Method, StatusCode, request};
 
 use super::error::{Result, SwiftError};
 use crate::auth::tempauth::{SignIn, TOKEN_LIFE_SECONDS};
+use crate::auth::tokens;
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
 
@@ -16,19 +16,19 @@ fn unauthorized() -> SwiftError {
 }
 
 /// User and key of a request.
-fn parse(request: &Request<Body>) -> Result<(String, &str)> {
+fn parse(request: &request::Parts) -> Result<(String, &str)> {
     let bad_request = || SwiftError::refused(StatusCode::BAD_REQUEST, "");
-    if request.method() != Method::GET {
+    if request.method != Method::GET {
         return Err(bad_request());
     }
-    let path = request.uri().path();
+    let path = request.uri.path();
     let words: Vec<&str> = path.split('/').filter(|word| !word.is_empty()).collect();
     let account_in_path = match words.as_slice() {
         ["auth", "v1" | "v1.0"] | ["auth", "auth"] => None,
         ["auth", "v1", account, "auth"] => Some(*account),
         _ => return Err(bad_request()),
     };
-    let headers = request.headers();
+    let headers = &request.headers;
     let user = header(headers, "x-storage-user").or_else(|| header(headers, "x-auth-user"));
     let key = header(headers, "x-storage-pass").or_else(|| header(headers, "x-auth-key"));
     let (Some(user), Some(key)) = (user, key) else { return Err(unauthorized()) };
@@ -39,10 +39,10 @@ fn parse(request: &Request<Body>) -> Result<(String, &str)> {
     }
 }
 
-pub(super) fn sign_in(deps: &ProxyDeps, request: &Request<Body>) -> Result<Reply> {
+pub(super) async fn sign_in(deps: &ProxyDeps, request: &request::Parts) -> Result<Reply> {
     let (user, key) = parse(request)?;
     let now = deps.clock.now().as_secs();
-    let address = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    let address = request.extensions.get::<Peer>().map(|peer| peer.0.ip());
     let failed = &deps.auth.failed;
     if let Some(seconds) = failed.wait(address, &user, now) {
         let text = format!("Too many failed sign-ins; try again in {seconds} seconds.\n");
@@ -52,9 +52,9 @@ pub(super) fn sign_in(deps: &ProxyDeps, request: &Request<Body>) -> Result<Reply
     let base = deps
         .config
         .public_url
-        .base(request.headers())
+        .base(&request.headers)
         .ok_or_else(|| SwiftError::refused(StatusCode::BAD_REQUEST, "Invalid Host header"))?;
-    match deps.auth.sign_in(&user, key, &base, now) {
+    match tokens::sign_in(deps, &user, key, &base).await? {
         Some(signed_in) => Ok(render(&signed_in)),
         None => {
             failed.note(address, &user, now);
@@ -76,6 +76,8 @@ fn render(signed_in: &SignIn) -> Reply {
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
     #[test]
@@ -83,7 +85,7 @@ mod tests {
         let parsed = |path: &str, user: &str| {
             let request = Request::builder().uri(path);
             let request = request.header("x-auth-user", user).header("x-auth-key", "k");
-            let request = request.body(Body::default()).unwrap();
+            let (request, ()) = request.body(()).unwrap().into_parts();
             parse(&request).map(|(user, _)| user).map_err(|error| error.status().as_u16())
         };
         for (path, user, expected) in [
@@ -97,7 +99,7 @@ mod tests {
             assert_eq!(parsed(path, user), expected.map(str::to_owned), "{path} {user}");
         }
         let head = Request::builder().method(Method::HEAD).uri("/auth/v1.0");
-        let refused = parse(&head.body(Body::default()).unwrap()).unwrap_err();
+        let refused = parse(&head.body(()).unwrap().into_parts().0).unwrap_err();
         assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
     }
 }

@@ -14,6 +14,7 @@ use apus_node::{Roles, RunOptions, Task, run};
 use apus_ring_manager::{join, operate};
 use clap::{Parser, Subcommand};
 
+use crate::identity::{group, key, user};
 use crate::{lifecycle, reconciler_enqueue, relinker, ring_transport, saio};
 
 /// Object storage: Swift and S3 over one ring.
@@ -74,6 +75,14 @@ enum Command {
     /// Apply the lifecycle rules of one bucket now, or list what they demand
     #[command(after_help = LIFECYCLE_HELP)]
     Lifecycle(lifecycle::Options),
+    /// Create, list, disable and delete the cluster's own users
+    #[command(after_help = USER_HELP)]
+    User(user::Options),
+    /// Create and delete groups of users, and change their members
+    Group(group::Options),
+    /// Create, list, disable, rotate and delete access keys of users
+    #[command(after_help = KEY_HELP)]
+    Key(key::Options),
     /// Check a configuration, or show where its options come from
     Config(apus_config::Options),
     /// Add an object to the container reconciler's queue, as `swift-reconciler-enqueue`
@@ -202,6 +211,20 @@ for it. An object that changes meanwhile stays.
 
 Example:
   apus lifecycle /AUTH_test/logs --dry-run";
+
+const USER_HELP: &str = "\
+Users are kept in the cluster; proxies need no restart and notice a change within seconds. The users of
+proxy-server.conf are others and are not shown.
+
+Example:
+  apus user create test:alice --admin && apus key create --user test:alice --expires 90d";
+
+const KEY_HELP: &str = "\
+The access key and its secret sign S3 requests; in Swift's dialect the secret is the user's key. To change
+a secret without an interruption, create a second key and delete the first one.
+
+Example:
+  apus key create --user test:alice --expires 90d --json";
 
 const ENQUEUE_HELP: &str = "\
 The reconciler then checks the object's policy, and moves the object to that of its container.
@@ -340,6 +363,9 @@ pub(crate) fn main() -> ExitCode {
         },
         Command::Bench(options) => return apus_bench::main(&options),
         Command::Lifecycle(options) => lifecycle::main(&options),
+        Command::User(options) => user::main(&options),
+        Command::Group(options) => group::main(&options),
+        Command::Key(options) => key::main(&options),
         Command::ReconcilerEnqueue(options) => reconciler_enqueue::main(&options),
         Command::ObjectRelinker(options) => match relinker::main(&options) {
             Ok(code) => return ExitCode::from(code),

@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod cli;
+mod identity;
 mod lifecycle;
 mod reconciler_enqueue;
 mod relinker;
