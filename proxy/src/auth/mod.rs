@@ -5,6 +5,7 @@ pub mod acl;
 pub mod authorize;
 pub mod failed_sign_ins;
 pub mod identities;
+pub(crate) mod key_lookup;
 mod policy_rules;
 mod s3_acl;
 pub mod temp_url;

@@ -20,6 +20,7 @@ use super::error::{Code, Result, S3Error};
 use super::sign::claimed_access_key;
 use super::xml::{self, Element, Writer};
 use super::{namespace, request, website};
+use crate::auth::key_lookup::{ClaimedKey, KeyUsers};
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
 
@@ -139,29 +140,30 @@ async fn rules(
 
 /// The caller of a request, as far as it is known before its signature is verified.
 enum Claimed {
-    /// Its key is not known, or the query cannot be read.
+    /// The query cannot be read.
     Unknown,
     /// It has no signature.
     Anonymous,
-    /// The key is of a user of this account.
-    Account(AccountName),
+    /// The key that it claims to be signed with.
+    Key(String),
 }
 
 impl Claimed {
-    fn of(deps: &ProxyDeps, head: &HeaderMap, query: &str) -> Self {
+    fn of(head: &HeaderMap, query: &str) -> Self {
         let Ok(query) = address::query(query) else { return Self::Unknown };
-        let Some(access_key) = claimed_access_key(head, &query) else { return Self::Anonymous };
-        let user = deps.auth.s3_user(&access_key);
-        let account = user.and_then(|user| AccountName::parse(user.2).ok());
-        account.map_or(Self::Unknown, Self::Account)
+        claimed_access_key(head, &query).map_or(Self::Anonymous, Self::Key)
     }
 
     /// The account; the outer `None` if the caller is not known.
-    fn account(&self) -> Option<Option<&AccountName>> {
+    async fn account(&self, deps: &ProxyDeps) -> Option<Option<AccountName>> {
         match self {
             Self::Unknown => None,
             Self::Anonymous => Some(None),
-            Self::Account(account) => Some(Some(account)),
+            Self::Key(access_key) => {
+                let key = ClaimedKey::find(deps, access_key).await.ok()?;
+                let (_, _, account) = key.s3_user(access_key)?;
+                AccountName::parse(account).ok().map(Some)
+            }
         }
     }
 }
@@ -174,7 +176,7 @@ impl CrossOrigin {
         let announced = header(headers, "access-control-request-method");
         let method = announced.unwrap_or(request.method().as_str()).to_owned();
         let Address { bucket, .. } = address_of(deps, request.uri(), headers).ok()?;
-        let claimed = Claimed::of(deps, headers, request.uri().query().unwrap_or_default());
+        let claimed = Claimed::of(headers, request.uri().query().unwrap_or_default());
         Some(Self { origin, method, bucket: bucket?, claimed })
     }
 
@@ -185,8 +187,11 @@ impl CrossOrigin {
         signer: &OnceLock<AccountName>,
         trans_id: &Arc<str>,
     ) -> Option<CorsRules> {
-        let own = signer.get().map(Some).or_else(|| self.claimed.account())?;
-        match rules(deps, own, &self.bucket, trans_id).await {
+        let own = match signer.get() {
+            Some(account) => Some(account.clone()),
+            None => self.claimed.account(deps).await?,
+        };
+        match rules(deps, own.as_ref(), &self.bucket, trans_id).await {
             Ok(rules) => rules,
             Err(error) => {
                 tracing::debug!(code = error.code.name(), "no rules for other origins");
@@ -265,9 +270,9 @@ pub(super) async fn preflight(
             .with("ResourceType", if key.is_some() { "OBJECT" } else { "BUCKET" })
     };
     // Without an account the bucket is not known either.
-    let claimed = Claimed::of(deps, headers, head.uri.query().unwrap_or_default());
-    let own = claimed.account().ok_or_else(forbidden)?;
-    let rules = match rules(deps, own, &bucket, trans_id).await {
+    let claimed = Claimed::of(headers, head.uri.query().unwrap_or_default());
+    let own = claimed.account(deps).await.ok_or_else(forbidden)?;
+    let rules = match rules(deps, own.as_ref(), &bucket, trans_id).await {
         Err(error) if error.code == Code::AccessDenied => return Err(forbidden()),
         rules => rules?.ok_or_else(forbidden)?,
     };

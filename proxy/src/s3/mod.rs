@@ -195,7 +195,7 @@ impl S3 {
             (noted.bucket, noted.key) = (bucket.clone(), key.clone());
             noted.claimed = sign::claimed_access_key(&head.headers, &query);
         });
-        let signed = sign::verify(&self.deps, &mut head, &query)?;
+        let signed = sign::verify(&self.deps, &mut head, &query).await?;
         let (identity, own, payload) = match signed {
             Some(Signed { identity, account, payload }) => {
                 let account = AccountName::parse(&account);

@@ -90,7 +90,7 @@ fn check_request(head: &http::request::Parts) -> Result<()> {
 }
 
 /// The caller of a form and its account, if it is not anonymous, and the sizes that the file may have.
-fn authenticate(
+async fn authenticate(
     deps: &ProxyDeps,
     fields: &FormFields,
     bucket: &str,
@@ -102,7 +102,7 @@ fn authenticate(
         }
         return Ok((Identity::default(), None, SizeRange { min: 0, max: u64::MAX }));
     };
-    let signer = sign::form::verify(deps, fields, encoded)?;
+    let signer = sign::form::verify(deps, fields, encoded).await?;
     let json = STANDARD.decode(encoded.trim()).map_err(|_| {
         S3Error::new(Code::InvalidPolicyDocument).text("Invalid Policy: it is not base64.")
     })?;
@@ -164,7 +164,7 @@ pub(in crate::s3) async fn post(
         noted.key = fields.get("key").map(str::to_owned);
         noted.claimed = sign::form::claimed_access_key(&fields);
     });
-    let (identity, own, sizes) = authenticate(deps, &fields, &bucket)?;
+    let (identity, own, sizes) = authenticate(deps, &fields, &bucket).await?;
     let referrer = header(&head.headers, "referer").map(str::to_owned);
     let cx = request::context(trans_id, Identity { referrer, ..identity });
     let account = namespace::account(deps, &cx, own.as_ref(), &bucket).await?;

@@ -8,6 +8,7 @@ use super::terms::SignatureTerms;
 use super::v4::{Carrier, check_scope, credential, verify_text};
 use super::{invalid_token, version_2_refused};
 use super::{time, v2};
+use crate::auth::key_lookup::ClaimedKey;
 use crate::deps::ProxyDeps;
 use crate::s3::error::{Code, Result, S3Error};
 use crate::s3::form::fields::FormFields;
@@ -33,12 +34,14 @@ fn argument(name: &str, value: &str, text: &str) -> S3Error {
 ///
 /// # Errors
 /// `InvalidArgument` for a missing or malformed field, `InvalidAccessKeyId`, `SignatureDoesNotMatch`.
-pub(in crate::s3) fn verify(
+pub(in crate::s3) async fn verify(
     deps: &ProxyDeps,
     fields: &FormFields,
     policy: &str,
 ) -> Result<FormSigner> {
-    let terms = SignatureTerms::of(deps);
+    let claimed = claimed_access_key(fields).unwrap_or_default();
+    let key = ClaimedKey::find(deps, &claimed).await?;
+    let terms = SignatureTerms::of(deps, &key);
     if fields.get("x-amz-security-token").is_some_and(|token| !token.is_empty()) {
         return Err(invalid_token());
     }

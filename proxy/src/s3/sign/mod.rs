@@ -20,6 +20,7 @@ use http::{HeaderMap, request};
 
 use super::error::{Code, Result, S3Error};
 use super::request_headers::check_query;
+use crate::auth::key_lookup::ClaimedKey;
 use crate::deps::ProxyDeps;
 
 use self::terms::SignatureTerms;
@@ -147,12 +148,14 @@ fn credential_place(headers: &HeaderMap, query: &[(String, String)]) -> Result<C
 
 /// Verifies a request; `None` when it has no signature. Headers in a presigned query are added to
 /// those of the request; in other queries they are refused.
-pub(super) fn verify(
+pub(super) async fn verify(
     deps: &ProxyDeps,
     head: &mut request::Parts,
     query: &[(String, String)],
 ) -> Result<Option<Signed>> {
-    verify_at(&SignatureTerms::of(deps), head, query)
+    let claimed = claimed_access_key(&head.headers, query).unwrap_or_default();
+    let key = ClaimedKey::find(deps, &claimed).await?;
+    verify_at(&SignatureTerms::of(deps, &key), head, query)
 }
 
 fn verify_at(

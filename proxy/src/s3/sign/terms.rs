@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 
-use crate::auth::tempauth::TempAuth;
+use crate::auth::key_lookup::KeyUsers;
 use crate::config::ProxyConfig;
 use crate::deps::ProxyDeps;
 
 /// The circumstances under which a signature is valid.
 pub(super) struct SignatureTerms<'a> {
-    /// The users and their secrets.
-    pub(super) auth: &'a TempAuth,
+    /// The users and their secrets: above all the one whose key the request claims to be signed with.
+    pub(super) auth: &'a dyn KeyUsers,
     /// Region, domains, versions and the public URL.
     pub(super) config: &'a ProxyConfig,
     /// The time, in seconds since 1970.
@@ -17,9 +17,9 @@ pub(super) struct SignatureTerms<'a> {
 }
 
 impl<'a> SignatureTerms<'a> {
-    pub(super) fn of(deps: &'a ProxyDeps) -> Self {
+    pub(super) fn of(deps: &'a ProxyDeps, auth: &'a dyn KeyUsers) -> Self {
         let now_seconds = deps.clock.now().as_secs();
-        Self { auth: &deps.auth, config: &deps.config, now_seconds }
+        Self { auth, config: &deps.config, now_seconds }
     }
 }
 

@@ -107,6 +107,18 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
+/// What an operator can do where no storage server answers.
+const UNREACHABLE: &str = "the storage servers that the rings name must run and answer; those of \
+    `apus saio` open their ports with `listen = true` in [DEFAULT] of their files";
+
+/// The text of a command's error, with what an operator can do.
+fn advised(error: String) -> String {
+    match error.contains("Unavailable") {
+        true => format!("{error}: {UNREACHABLE}"),
+        false => error,
+    }
+}
+
 /// Runs a command on the cluster.
 fn run<F: Future<Output = Result<(), String>>>(
     place: &Place,
@@ -116,7 +128,8 @@ fn run<F: Future<Output = Result<(), String>>>(
     let runtime = runtime::multi_thread().map_err(text)?;
     runtime.block_on(async {
         let identities = operator_identities(&place.swiftdir)?;
-        Box::pin(command(Cluster { identities, json: place.json })).await
+        let done = Box::pin(command(Cluster { identities, json: place.json })).await;
+        done.map_err(advised)
     })
 }
 
