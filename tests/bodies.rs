@@ -10,7 +10,7 @@ const READS: [&str; 4] = [".frame()", "Limited::new(", "body.collect()", "into_b
 const FUNCTIONS: [&str; 2] = ["collect(", "collect_answer("];
 
 /// Files with such calls, how many, and the bound of each.
-const PLACES: [(&str, usize, &str); 54] = [
+const PLACES: [(&str, usize, &str); 55] = [
     ("account/src/reaper/remove.rs", 1, "LISTING_BYTES_MAX"),
     ("container/src/notifier/client.rs", 1, "throws each piece away; ANSWER_BYTES_MAX"),
     ("lib/broker/src/replication/body.rs", 1, "its caller's `max`"),
