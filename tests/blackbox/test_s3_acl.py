@@ -70,7 +70,9 @@ def test_an_acl_of_an_object_opens_it_alone(s3, acl_bucket, anonymous):
 
 
 def test_a_public_bucket_is_listed_and_reports_what_does_not_exist(s3, acl_bucket, anonymous):
+    assert not s3.get_bucket_policy_status(Bucket=acl_bucket)["PolicyStatus"]["IsPublic"]
     s3.put_bucket_acl(Bucket=acl_bucket, ACL="public-read")
+    assert s3.get_bucket_policy_status(Bucket=acl_bucket)["PolicyStatus"]["IsPublic"]
     s3.put_object(Bucket=acl_bucket, Key="k", Body=b"x")
     assert b"<Key>k</Key>" in anonymous("GET", f"/{acl_bucket}?list-type=2").body
     assert anonymous("GET", f"/{acl_bucket}/absent").status == 404

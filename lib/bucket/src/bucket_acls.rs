@@ -51,6 +51,13 @@ impl BucketAcls {
         self.ownership.unwrap_or(default)
     }
 
+    /// Whether the ACL gives access to callers whom the owner does not know, in a bucket with this
+    /// ownership unless it sets another.
+    pub fn is_public(&self, default: ObjectOwnership) -> bool {
+        let has_effect = self.ownership(default).has_acls() && !self.block.ignore_public_acls;
+        has_effect && self.acl.as_ref().is_some_and(AccessControlList::is_public)
+    }
+
     /// A caller with these canonical ids, as the ACLs of this bucket and its objects see it.
     pub fn caller<'a>(&self, ids: &'a [&'a str]) -> AclCaller<'a> {
         AclCaller { ids, public_grants: !self.block.ignore_public_acls }
@@ -73,10 +80,12 @@ mod tests {
         assert_eq!(rules.acl.as_ref(), Some(&acl));
         assert_eq!(rules.ownership(ObjectOwnership::default()), ObjectOwnership::ObjectWriter);
         assert!(acl.allows(rules.caller(&[]), AclPermission::Read));
+        assert!(rules.is_public(ObjectOwnership::default()));
         let block = PublicAccessBlock { ignore_public_acls: true, ..Default::default() };
         headers.extend(stored::store(ConfigKind::PublicAccess, &block).unwrap());
         let rules = BucketAcls::of(&headers).unwrap();
         assert!(!acl.allows(rules.caller(&[]), AclPermission::Read));
+        assert!(!rules.is_public(ObjectOwnership::default()));
         for name in [BUCKET_ACL, ConfigKind::Ownership.header(), ConfigKind::PublicAccess.header()]
         {
             let mut damaged = headers.clone();

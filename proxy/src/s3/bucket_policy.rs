@@ -100,17 +100,17 @@ pub(super) async fn delete(deps: &ProxyDeps, request: S3Request) -> Result<Reply
     Ok(status(StatusCode::NO_CONTENT))
 }
 
-/// Whether the policy is public. A bucket without one has the status of one that is not.
+/// Whether the bucket is public, by its policy or its ACL.
 pub(super) async fn public_status(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let container = request.container()?;
     let head = owners_head(deps, &request.cx, container).await?;
-    let is_public = match BucketAccess::of(&head.headers).policy {
-        BucketPolicyState::Set(policy) => policy.is_public,
-        BucketPolicyState::Unset | BucketPolicyState::Damaged => false,
-    };
+    let access = BucketAccess::of(&head.headers);
+    let by_policy = matches!(&access.policy, BucketPolicyState::Set(policy) if policy.is_public);
+    let ownership = deps.config.default_object_ownership;
+    let by_acl = access.acls.is_some_and(|acls| acls.is_public(ownership));
     let mut out = Writer::new();
     out.root("PolicyStatus");
-    out.flag("IsPublic", is_public);
+    out.flag("IsPublic", by_policy || by_acl);
     out.close("PolicyStatus");
     Ok(out.reply())
 }
