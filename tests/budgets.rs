@@ -54,7 +54,7 @@ struct Cluster {
 }
 
 /// `Authorization` in S3's older way, which needs no more than this.
-fn sign(method: &str, date: &str, path: &str) -> String {
+fn sign(method: &str, date: &str, path: &str, headers: &[(&str, &str)]) -> String {
     // Of the parameters only sub-resources are signed.
     let signed = ["?notification", "?versioning", "?versions"];
     let resource = match signed.iter().any(|sub| path.ends_with(sub)) {
@@ -62,7 +62,9 @@ fn sign(method: &str, date: &str, path: &str) -> String {
         false => path.split('?').next().unwrap(),
     };
     let mut mac = Hmac::<sha1::Sha1>::new_from_slice(b"testing").unwrap();
-    mac.update(format!("{method}\n\n\n{date}\n{resource}").as_bytes());
+    let amz = headers.iter().filter(|(name, _)| name.starts_with("x-amz-"));
+    let amz: String = amz.map(|(name, value)| format!("{name}:{value}\n")).collect();
+    mac.update(format!("{method}\n\n\n{date}\n{amz}{resource}").as_bytes());
     format!("AWS test:tester:{}", STANDARD.encode(mac.finalize().into_bytes()))
 }
 
@@ -113,7 +115,7 @@ impl Cluster {
         request = if path.starts_with("/v1/") {
             request.header("x-auth-token", &self.token)
         } else {
-            request.header("authorization", sign(method, &date, path))
+            request.header("authorization", sign(method, &date, path, headers))
         };
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -255,6 +257,11 @@ async fn requests_stay_within_their_counted_budgets() {
     hold("S3 HEAD", head, Counts { file_calls: 7 + 7, ..s3_read });
     let list = cluster.cost(get, &[], |_| "/box?list-type=2".to_owned()).await;
     hold("S3 LIST", list, Counts { file_calls: 0, ..s3_read });
+    // Encryption costs the CPU of the proxy and nothing else.
+    let encrypts = [("x-amz-server-side-encryption", "AES256")];
+    let over = cluster.cost(("PUT", body.as_slice(), StatusCode::OK), &encrypts, path).await;
+    hold("S3 PUT 4 KiB, overwrite, encrypted", over, Counts { file_calls, ..two });
+    hold("S3 GET 4 KiB, encrypted", cluster.cost(get, &[], path).await, s3_read);
     let deleted = cluster.cost(delete, &[], path).await;
     // A manifest would take its parts along, so the object is looked at first.
     let looked = Counts { backend_requests: two.backend_requests + 2, md5_bytes: 0, ..two };

@@ -45,11 +45,15 @@ def rows(dialect):
 
 
 ROW = "<Rule><Status>Enabled</Status><Prefix></Prefix><Expiration><Days>1</Days></Expiration></Rule>"
+ENCRYPTION_RULE = (
+    "<Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule>"
+)
 CORS_RULE = "<CORSRule><AllowedMethod>GET</AllowedMethod><AllowedOrigin>*</AllowedOrigin></CORSRule>"
 DOCUMENTS = {
     "versioning": "<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>",
     "tagging": "<Tagging><TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet></Tagging>",
     "cors": f"<CORSConfiguration>{CORS_RULE}</CORSConfiguration>",
+    "encryption": f"<ServerSideEncryptionConfiguration>{ENCRYPTION_RULE}</ServerSideEncryptionConfiguration>",
     "lifecycle": f"<LifecycleConfiguration>{ROW}</LifecycleConfiguration>",
     "website": "<WebsiteConfiguration><IndexDocument><Suffix>i</Suffix></IndexDocument></WebsiteConfiguration>",
     "notification": "<NotificationConfiguration/>",

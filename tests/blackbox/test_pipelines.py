@@ -109,7 +109,7 @@ def test_without_s3api_in_the_pipeline_s3_is_not_spoken(etc):
         ("mine proxy-server", "[filter:mine]\nuse = egg:swauth#swauth\n", "mine (swauth)"),
         ("s3api s3token tempauth proxy-server", OWN, "s3token"),
         ("tempauth house proxy-server", OWN + "[filter:house]\npaste.filter_factory = house.filter:factory\n", "house"),
-        ("tempauth keymaster encryption proxy-server", OWN, "keymaster"),
+        ("tempauth kms_keymaster encryption proxy-server", OWN, "kms_keymaster"),
         ("read_only tempauth proxy-server", OWN, "read_only"),
         ("tempauth proxy-server", "[filter:tempauth]\nuse = egg:swift#keystoneauth\n", "keystoneauth"),
     ],

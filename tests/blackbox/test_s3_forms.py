@@ -179,7 +179,7 @@ def test_checksums_of_the_file_are_verified(form, s3, bucket):
 def test_fields_that_mean_what_is_not_implemented_are_refused(form, s3, bucket):
     for fields, expected in [
         ({"acl": "public-read"}, "AccessControlListNotSupported"),
-        ({"x-amz-server-side-encryption": "AES256"}, "NotImplemented"),
+        ({"x-amz-server-side-encryption": "aws:kms:dsse"}, "NotImplemented"),
         ({"x-amz-storage-class": "GLACIER"}, "InvalidStorageClass"),
         ({"x-amz-copy-source": f"/{bucket}/other"}, "InvalidArgument"),
     ]:

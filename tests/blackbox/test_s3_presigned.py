@@ -43,7 +43,7 @@ def test_metadata_and_checksums_in_the_query_are_kept(request_s3, s3, bucket):
         ("x-amz-object-lock-mode=GOVERNANCE", 400, "InvalidArgument"),
         ("x-amz-object-lock-legal-hold=ON", 400, "InvalidRequest"),
         ("x-amz-website-redirect-location=%2Fx", 501, "NotImplemented"),
-        ("x-amz-server-side-encryption=AES256", 501, "NotImplemented"),
+        ("x-amz-server-side-encryption=aws%3Akms%3Adsse", 501, "NotImplemented"),
         ("x-amz-grant-read=id%3Da%3Ab", 400, "AccessControlListNotSupported"),
         ("x-amz-storage-class=GLACIER", 400, "InvalidStorageClass"),
         ("x-amz-checksum-crc32=AAAAAA%3D%3D", 400, "BadDigest"),

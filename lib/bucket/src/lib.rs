@@ -8,6 +8,7 @@ pub mod acl;
 pub mod bucket_acls;
 pub mod bucket_policy;
 pub mod cors;
+pub mod encryption;
 pub mod event;
 pub mod lifecycle;
 pub mod logging;

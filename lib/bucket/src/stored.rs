@@ -30,6 +30,8 @@ const DEFLATED: &str = "deflate:";
 pub enum ConfigKind {
     /// Rules for requests from web pages of other sites.
     Cors,
+    /// How new objects are encrypted.
+    Encryption,
     /// Rules that delete or move objects with time.
     Lifecycle,
     /// Delivery of access logs.
@@ -52,8 +54,9 @@ pub enum ConfigKind {
 
 impl ConfigKind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Cors,
+        Self::Encryption,
         Self::Lifecycle,
         Self::Logging,
         Self::Notification,
@@ -69,6 +72,7 @@ impl ConfigKind {
     pub const fn header(self) -> &'static str {
         match self {
             Self::Cors => "X-Container-Sysmeta-Apus-S3-Cors",
+            Self::Encryption => "X-Container-Sysmeta-Apus-S3-Encryption",
             Self::Lifecycle => "X-Container-Sysmeta-Apus-S3-Lifecycle",
             Self::Logging => "X-Container-Sysmeta-Apus-S3-Logging",
             Self::Notification => "X-Container-Sysmeta-Apus-S3-Notification",

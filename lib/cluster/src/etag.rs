@@ -23,6 +23,16 @@ impl EtagList {
         )
     }
 
+    /// The tags, bare.
+    pub fn tags(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    /// Adds bare tags.
+    pub fn extend(&mut self, tags: impl IntoIterator<Item = String>) {
+        self.0.extend(tags);
+    }
+
     /// Whether the list contains this (bare) tag or `*`.
     pub fn matches(&self, etag: &str) -> bool {
         self.0.iter().any(|tag| tag == "*" || tag == etag)

@@ -183,7 +183,7 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-fn is_readable_by_all(path: &Path) -> bool {
+pub(super) fn is_readable_by_all(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o004 != 0)
         && path.parent().and_then(|parent| std::fs::metadata(parent).ok()).is_some_and(|parent| {
             // A user without access to the directory cannot read its files.

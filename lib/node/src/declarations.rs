@@ -10,6 +10,9 @@ use apus_proxy::auth::tempauth::{TempAuth, TempAuthOptions, USERS};
 use super::audit::AuditOptions;
 use super::client_limits::ClientLimitOptions;
 use super::conf::bind_address;
+use super::encryption::{
+    EncryptionOptions, KMS_KEYS, KeymasterOptions, KmsOptions, ROOT_SECRETS, encryption_keys,
+};
 use super::filters::{
     MainPipelineOptions, Pipeline, PipelineOptions, SampleKeyOptions, tempauth_options,
 };
@@ -236,6 +239,23 @@ pub static PROXY_FILE: FileDeclaration = FileDeclaration {
             .with_lines(&["use = egg:swift#s3api"]),
         SectionDeclaration::plain("filter:slo", "Static large objects.", &[SloOptions::OPTIONS])
             .with_lines(&["use = egg:swift#slo"]),
+        SectionDeclaration::plain(
+            "filter:keymaster",
+            "Keys of encryption at rest, where `keymaster` is in the pipeline.",
+            &[KeymasterOptions::OPTIONS, ROOT_SECRETS],
+        )
+        .with_lines(&["use = egg:swift#keymaster"]),
+        SectionDeclaration::plain(
+            "filter:encryption",
+            "Encrypts all new objects, where `encryption` is in the pipeline.",
+            &[EncryptionOptions::OPTIONS],
+        )
+        .with_lines(&["use = egg:swift#encryption"]),
+        SectionDeclaration::plain(
+            "kms",
+            "Keys for S3's `aws:kms`; in the file of `keymaster_config_path`, if there is one.",
+            &[KmsOptions::OPTIONS, KMS_KEYS],
+        ),
         SectionDeclaration::plain("filter:symlink", "Symbolic links.", &[SymlinkOptions::OPTIONS])
             .with_lines(&["use = egg:swift#symlink"]),
         SectionDeclaration::plain(
@@ -277,6 +297,7 @@ pub fn verify(conf: &Conf, server: Server) -> Result<Vec<String>, String> {
     let users = tempauth_options(conf, &pipeline, bind.ip().is_loopback())?;
     TempAuth::from_options(users.into_iter(), &HashConf::default())
         .map_err(|error| format!("proxy-server.conf: {error}"))?;
+    encryption_keys(conf, &pipeline)?;
     Ok(pipeline.warnings)
 }
 

@@ -46,6 +46,8 @@ const FILTERS: [(&str, FilterSupport); 46] = [
     ("tempurl", Done),
     ("versioned-writes", Done),
     ("object-versioning", Done),
+    ("keymaster", Done),
+    ("encryption", Done),
     ("recon", LeftOut("no /recon on the proxy")),
     ("backend-ratelimit", LeftOut(LIMITS)),
     ("ratelimit", LeftOut(LIMITS)),
@@ -63,8 +65,6 @@ const FILTERS: [(&str, FilterSupport); 46] = [
     ("xprofile", LeftOut("no profiles")),
     ("ceilometer", LeftOut("no notifications")),
     ("read-only", Refused("writes would be allowed that it forbids")),
-    ("encryption", Refused(ENCRYPTS)),
-    ("keymaster", Refused(ENCRYPTS)),
     ("kms-keymaster", Refused(ENCRYPTS)),
     ("kmip-keymaster", Refused(ENCRYPTS)),
     ("authtoken", Refused(AUTHENTICATES)),
@@ -111,6 +111,10 @@ pub(super) struct Pipeline {
     pub(super) symlink: Option<String>,
     /// Of `tempurl`.
     pub(super) tempurl: Option<String>,
+    /// Of `keymaster`.
+    pub(super) keymaster: Option<String>,
+    /// Of `encryption`, which encrypts every new object.
+    pub(super) encryption: Option<String>,
     /// Whether there is a pipeline; one of our own files needs none, and then all is on.
     pub(super) is_given: bool,
     /// What is missing without filters that are not supported.
@@ -152,6 +156,8 @@ impl Pipeline {
                 slo: named("slo"),
                 symlink: named("symlink"),
                 tempurl: named("tempurl"),
+                keymaster: named("keymaster"),
+                encryption: None,
                 is_given: false,
                 warnings: Vec::new(),
             });
@@ -165,6 +171,8 @@ impl Pipeline {
             slo: None,
             symlink: None,
             tempurl: None,
+            keymaster: None,
+            encryption: None,
             is_given: true,
             warnings: Vec::new(),
         };
@@ -220,6 +228,8 @@ impl Pipeline {
             "slo" => &mut self.slo,
             "symlink" => &mut self.symlink,
             "tempurl" => &mut self.tempurl,
+            "keymaster" => &mut self.keymaster,
+            "encryption" => &mut self.encryption,
             _ => return,
         };
         place.get_or_insert_with(|| format!("filter:{name}"));
@@ -330,7 +340,6 @@ mod tests {
             ("keystone", "[filter:keystone]\nuse = egg:swift#keystoneauth\n"),
             ("swauth", "[filter:swauth]\nuse = egg:swauth#swauth\n"),
             ("s3token", ""),
-            ("encryption", ""),
             ("kms_keymaster", ""),
             ("read_only", ""),
             ("ours", "[filter:ours]\npaste.filter_factory = house.auth:factory\n"),

@@ -7,6 +7,7 @@ mod conf;
 pub mod counts;
 pub mod declarations;
 mod device_lock;
+mod encryption;
 mod filters;
 mod middleware;
 mod node;

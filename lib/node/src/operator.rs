@@ -15,6 +15,7 @@ use apus_wire::signed::Signer;
 use apus_wire::{Client, Deadlines, Transport};
 
 use super::conf::Place;
+use super::encryption::local_keys;
 use super::filters::{Pipeline, tempauth_options};
 use super::role::{Roles, Server};
 
@@ -57,7 +58,8 @@ fn operator_quorum(place: &Place) -> Result<OperatorQuorum, String> {
 pub fn operator_store(swift_dir: &Path) -> Result<OperatorStore, String> {
     let place = Place::find(swift_dir, &Roles::default())?;
     let OperatorQuorum { quorum, clock, .. } = operator_quorum(&place)?;
-    Ok(OperatorStore { store: apus_store::pipeline::lifecycle(quorum), clock })
+    let keys = Arc::new(local_keys(&place));
+    Ok(OperatorStore { store: apus_store::pipeline::lifecycle(quorum, keys), clock })
 }
 
 /// The users of a cluster, for commands of operators.

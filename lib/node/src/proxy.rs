@@ -21,6 +21,7 @@ use apus_store::stage::symlink::HOPS_MAX;
 use super::audit::{AuditFile, AuditOptions};
 use super::client_limits::client_timeout_seconds;
 use super::conf::bind_address;
+use super::encryption::encryption_keys;
 use super::filters::{Pipeline, tempauth_options};
 use super::node::Builder;
 use super::role::Server;
@@ -208,7 +209,8 @@ impl Builder<'_> {
             client_timeout_seconds: client_timeout_seconds(&app)?,
             webhooks: self.cluster.webhooks.by_name.keys().cloned().collect(),
         };
-        let store = apus_store::pipeline::client(quorum, rules, store_options);
+        let keys = Arc::new(encryption_keys(conf, &pipeline)?);
+        let store = apus_store::pipeline::client(quorum, rules, store_options, keys);
         let interval = Duration::from_secs(given.access_log_interval);
         let clock = self.clock.clone();
         let access_logs = AccessLogs::start(store.clone(), clock, &config.region, interval);

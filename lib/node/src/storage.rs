@@ -17,6 +17,7 @@ use apus_options::{number, options, size, whole};
 use apus_ring::Local;
 
 use super::conf::{bind_address, section_of};
+use super::encryption::local_keys;
 use super::node::Builder;
 use super::role::Server;
 
@@ -186,7 +187,10 @@ impl Builder<'_> {
             rings: self.rings.clone(),
             local: site.local(),
             store: apus_store::pipeline::internal(self.quorum()),
-            uploads: apus_store::pipeline::lifecycle(self.quorum()),
+            uploads: apus_store::pipeline::lifecycle(
+                self.quorum(),
+                Arc::new(local_keys(self.place)),
+            ),
             webhooks: self.cluster.webhooks.clone(),
         };
         let units = apus_container::units(&server, &parts, conf)?;

@@ -6,6 +6,7 @@ use apus_cluster::PolicyIndex;
 use apus_policy::Permission;
 
 use crate::access::{Identity, RequestFacts};
+use crate::encryption::RequestEncryption;
 
 /// The authority under which an operation runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,8 @@ pub struct Context {
     pub facts: Option<Arc<dyn RequestFacts>>,
     /// Whether a write is the upload of a browser's form, whose event has a name of its own.
     pub is_form: bool,
+    /// What the request says of encryption, where its dialect can.
+    pub encryption: Option<Arc<RequestEncryption>>,
 }
 
 impl Context {
@@ -85,6 +88,7 @@ impl Context {
             permission: None,
             facts: None,
             is_form: false,
+            encryption: None,
         }
     }
 

@@ -76,6 +76,8 @@ pub enum Kind {
     IsLink,
     /// The version is a delete marker, which has no content.
     IsDeleteMarker,
+    /// It is encrypted, and the key is missing, another one, or its description is damaged.
+    Undecryptable,
     /// An object lock protects it.
     Locked,
     /// The body itself failed; the cause has the dialect's reason.

@@ -10,6 +10,7 @@ pub mod body;
 pub mod buckets;
 pub mod clock;
 pub mod context;
+pub mod encryption;
 pub mod error;
 pub mod gate;
 pub mod info;

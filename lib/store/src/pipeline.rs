@@ -5,12 +5,15 @@ use std::sync::Arc;
 use crate::access::{Authorizer, DenyAll};
 use crate::buckets::{BucketNamespace, Registry};
 use crate::clock::HybridClock;
+use crate::encryption::EncryptionKeys;
 use crate::gate::Gate;
 use crate::quorum::Quorum;
 use crate::stage::admission::Admission;
 use crate::stage::buckets::Buckets;
 use crate::stage::copy::Copy;
 use crate::stage::dlo::Dlo;
+use crate::stage::encryption::Encryption;
+use crate::stage::encryption_default::EncryptionDefault;
 use crate::stage::multipart::Multipart;
 use crate::stage::notify::Notify;
 use crate::stage::object_lock::ObjectLock;
@@ -32,10 +35,12 @@ pub fn expirer(quorum: Quorum) -> Arc<dyn Primitive> {
 }
 
 /// The pipeline of the lifecycle daemon: what clients' deletions pass, and only in the system's name.
-pub fn lifecycle(quorum: Quorum) -> Arc<dyn UploadStore> {
+/// With the keys it can follow the manifests that are encrypted.
+pub fn lifecycle(quorum: Quorum, keys: Arc<EncryptionKeys>) -> Arc<dyn UploadStore> {
     let clock = quorum.clock().clone();
     let gate = Arc::new(Gate::new(quorum, Arc::new(DenyAll)));
-    let uploads = with_uploads(gate, clock.clone(), HOPS_MAX);
+    let encryption = Arc::new(Encryption::new(gate, keys));
+    let uploads = with_uploads(encryption, clock.clone(), HOPS_MAX);
     Arc::new(Notify::new(uploads, clock).of_lifecycle())
 }
 
@@ -50,11 +55,12 @@ pub struct ClientStoreOptions {
     pub namespace: BucketNamespace,
 }
 
-/// The pipeline of clients.
+/// The pipeline of clients, with the keys of encrypted objects.
 pub fn client(
     quorum: Quorum,
     authorizer: Arc<dyn Authorizer>,
     options: ClientStoreOptions,
+    keys: Arc<EncryptionKeys>,
 ) -> Arc<dyn Store> {
     let clock = quorum.clock().clone();
     // The one place that authorizes; all stages above it can only ask it.
@@ -62,9 +68,13 @@ pub fn client(
     // The registry reads and writes its objects as they are stored.
     let registry = (options.namespace == BucketNamespace::Cluster)
         .then(|| Registry::new(gate.clone(), clock.clone()));
-    let multipart = with_uploads(gate, clock.clone(), options.symloop_max);
+    // Keys are derived from the names under which objects are stored.
+    let encryption: Arc<dyn Primitive> = Arc::new(Encryption::new(gate, keys.clone()));
+    let multipart = with_uploads(encryption, clock.clone(), options.symloop_max);
+    // A copy is a new object of its bucket; parts have the encryption of their upload.
+    let default: Arc<dyn UploadStore> = Arc::new(EncryptionDefault::new(multipart, keys));
     // Copies read and write through all of the above.
-    let copy: Arc<dyn CopyStore> = Arc::new(Copy::new(multipart));
+    let copy: Arc<dyn CopyStore> = Arc::new(Copy::new(default));
     // Above copies and uploads, whose own reads and writes are no events of clients.
     let notify: Arc<dyn CopyStore> = Arc::new(Notify::new(copy, clock));
     // Names of buckets are above all that makes and deletes containers.
@@ -73,14 +83,14 @@ pub fn client(
     Arc::new(Admission::new(buckets, options.upload_bytes))
 }
 
-/// The stages between the gate and copies.
+/// The stages between encryption and copies.
 fn with_uploads(
-    gate: Arc<dyn Primitive>,
+    encryption: Arc<dyn Primitive>,
     clock: Arc<HybridClock>,
     symloop_max: usize,
 ) -> Arc<dyn UploadStore> {
     // A link is followed where its bytes are read, so that the stages above see its target.
-    let symlink: Arc<dyn LinkStore> = Arc::new(Symlink::new(gate, symloop_max));
+    let symlink: Arc<dyn LinkStore> = Arc::new(Symlink::new(encryption, symloop_max));
     // A current version is a link to where versions are, and manifests are versions like others.
     let versions: Arc<dyn VersionStore> = Arc::new(Versions::new(symlink, clock.clone()));
     // A DLO manifest is an ordinary object with a header: joined from a listing.

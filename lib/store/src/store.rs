@@ -118,8 +118,8 @@ operations! { $
 
     /// [`ManifestStore`] with multipart uploads.
     trait UploadStore: ManifestStore {
-        /// Starts a multipart upload and returns its id.
-        create_upload(CreateUpload) -> String;
+        /// Starts a multipart upload.
+        create_upload(CreateUpload) -> StartedUpload;
         /// Writes one part.
         put_part(PutPart) -> ObjectWritten;
         /// Copies one part.

@@ -114,7 +114,7 @@ const VERSION: &[&str] = &["versionId"];
 const BOTH: &[&str] = &["partNumber", "versionId"];
 
 /// The implemented operations, except copies, which are uploads with a header, and those of `unset`.
-pub(super) static ROUTES: [Route; 63] = {
+pub(super) static ROUTES: [Route; 66] = {
     use Operation::*;
     use Resource::{Bucket, Key, Service};
     [
@@ -145,6 +145,9 @@ pub(super) static ROUTES: [Route; 63] = {
         row("GET", Bucket, "website", GetBucketWebsite, &[]),
         row("PUT", Bucket, "website", PutBucketWebsite, &[]),
         row("DELETE", Bucket, "website", DeleteBucketWebsite, &[]),
+        row("GET", Bucket, "encryption", GetBucketEncryption, &[]),
+        row("PUT", Bucket, "encryption", PutBucketEncryption, &[]),
+        row("DELETE", Bucket, "encryption", DeleteBucketEncryption, &[]),
         row("GET", Bucket, "tagging", GetBucketTagging, &[]),
         row("PUT", Bucket, "tagging", PutBucketTagging, &[]),
         row("DELETE", Bucket, "tagging", DeleteBucketTagging, &[]),
@@ -194,7 +197,6 @@ pub(super) static NOT_IMPLEMENTED: &[(&str, Resource, &str)] = {
         ("GET", Key, "annotation"),
         ("PUT", Key, "annotation"),
         ("DELETE", Key, "annotation"),
-        ("PUT", Bucket, "encryption"),
         ("PUT", Key, "encryption"),
         ("PUT", Bucket, "intelligent-tiering"),
         ("PUT", Bucket, "inventory"),

@@ -1,6 +1,7 @@
 //! S3 error codes, and the code of each failed operation.
 
 use apus_cluster::constraints::S3_MIN_PART_SIZE;
+use apus_store::encryption::EncryptionFault;
 use apus_store::operation::FaultyPart;
 use apus_store::{Error, Kind, Subject};
 
@@ -17,7 +18,12 @@ macro_rules! codes {
 
         impl Code {
             pub(super) fn name(self) -> &'static str {
-                match self { $(Self::$code => stringify!($code),)* }
+                match self {
+                    // The one name that is not a word.
+                    Self::KmsNotFoundException => "KMS.NotFoundException",
+                    $(#[allow(unreachable_patterns, reason = "the name above is one of them")]
+                    Self::$code => stringify!($code),)*
+                }
             }
 
             pub(super) fn status(self) -> u16 {
@@ -61,6 +67,7 @@ codes! {
     InvalidBucketName 400 "The specified bucket is not valid.",
     InvalidBucketState 409 "The request is not valid with the current state of the bucket.",
     InvalidDigest 400 "The Content-MD5 you specified was invalid.",
+    InvalidEncryptionAlgorithmError 400 "The encryption request that you specified is not valid. The valid value is AES256.",
     InvalidObjectState 403 "The operation is not valid for the object's storage class",
     InvalidPart 400 "One or more of the specified parts could not be found. The part might not have been uploaded, or the specified entity tag might not have matched the part's entity tag.",
     InvalidPartOrder 400 "The list of parts was not in ascending order. The parts list must be specified in order by part number.",
@@ -74,6 +81,7 @@ codes! {
     InvalidToken 400 "The provided token is malformed or otherwise not valid.",
     InvalidURI 400 "The specified URI couldn't be parsed.",
     KeyTooLongError 400 "Your key is too long",
+    KmsNotFoundException 400 "The key of the key management service does not exist.",
     MalformedACLError 400 "The ACL that you provided was not well formed or did not validate against our published schema.",
     MalformedTrailerError 400 "The request contained trailing data that was not well-formed or did not conform to our published schema.",
     MalformedPolicy 400 "This policy contains invalid Json",
@@ -168,6 +176,22 @@ impl S3Error {
     }
 }
 
+/// The code of a failure of encryption.
+fn encryption_code(fault: &EncryptionFault) -> Code {
+    match fault {
+        EncryptionFault::KeyNeeded
+        | EncryptionFault::OtherKey
+        | EncryptionFault::PartKeyNeeded
+        | EncryptionFault::PartKeyUnexpected => Code::InvalidRequest,
+        EncryptionFault::NoKmsKey => Code::InvalidArgument,
+        EncryptionFault::UnknownKmsKey(_) => Code::KmsNotFoundException,
+        EncryptionFault::NoRootSecret => Code::NotImplemented,
+        EncryptionFault::LostKey(_) | EncryptionFault::WrongKey | EncryptionFault::Damaged(_) => {
+            Code::InternalError
+        }
+    }
+}
+
 impl From<Error> for S3Error {
     fn from(error: Error) -> Self {
         let code = match (&error.kind, error.subject) {
@@ -196,6 +220,7 @@ impl From<Error> for S3Error {
             (Kind::ClientTimeout, _) => Code::RequestTimeout,
             (Kind::Unavailable, _) => Code::ServiceUnavailable,
             (Kind::Overloaded, _) => Code::SlowDown,
+            (Kind::Undecryptable, _) => Code::InternalError,
             (Kind::NotSupported | Kind::IsLink, _) => Code::NotImplemented,
             (Kind::InvalidPart, _) => Code::InvalidPart,
             (Kind::InvalidPartOrder, _) => Code::InvalidPartOrder,
@@ -219,6 +244,10 @@ impl From<Error> for S3Error {
         }
         if error.kind == Kind::Unauthorized {
             own.message = ANONYMOUS_REFUSAL.to_owned();
+        }
+        if let Some(fault) = error.cause_as::<EncryptionFault>() {
+            own.message = fault.to_string();
+            own.code = encryption_code(fault);
         }
         if let Kind::RangeNotSatisfiable { size } = error.kind {
             own = own.with("ActualObjectSize", size.to_string());

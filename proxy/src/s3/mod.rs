@@ -6,6 +6,7 @@ mod anonymous;
 mod body_error;
 mod bucket;
 mod bucket_config;
+mod bucket_encryption;
 mod bucket_lifecycle;
 mod bucket_lock;
 mod bucket_logging;
@@ -17,6 +18,7 @@ mod checksum;
 mod chunked;
 mod configuration;
 mod cors;
+mod encryption;
 mod error;
 mod error_document;
 mod facts;
@@ -47,6 +49,7 @@ use std::sync::{Arc, OnceLock};
 
 use apus_bucket::TagSet;
 use apus_bucket::cors::CorsRules;
+use apus_bucket::encryption::BucketEncryption;
 use apus_bucket::lifecycle::LifecycleConfiguration;
 use apus_bucket::notification::NotificationConfiguration;
 use apus_bucket::object_lock::ObjectLockConfig;
@@ -231,7 +234,8 @@ impl S3 {
             None => AuthType::None,
         };
         let facts = Some(facts::of(&self.deps, &head, operation, auth, &query));
-        let cx = Context { permission, facts, ..request::context(trans_id, identity) };
+        let encryption = encryption::of_request(operation, &head.headers)?;
+        let cx = Context { permission, facts, encryption, ..request::context(trans_id, identity) };
         let names = (operation, bucket.as_deref());
         let account = namespace::of_request(&self.deps, &cx, own.as_ref(), names).await?;
         notes.note(|noted| noted.account = Some(account.as_str().to_owned()));
@@ -288,6 +292,15 @@ impl S3 {
             Operation::GetBucketWebsite => bucket_config::get::<Website>(deps, request).await,
             Operation::PutBucketWebsite => bucket_config::put::<Website>(deps, request).await,
             Operation::DeleteBucketWebsite => bucket_config::delete::<Website>(deps, request).await,
+            Operation::GetBucketEncryption => {
+                bucket_config::get::<BucketEncryption>(deps, request).await
+            }
+            Operation::PutBucketEncryption => {
+                bucket_config::put::<BucketEncryption>(deps, request).await
+            }
+            Operation::DeleteBucketEncryption => {
+                bucket_config::delete::<BucketEncryption>(deps, request).await
+            }
             Operation::GetBucketTagging => bucket_config::get::<TagSet>(deps, request).await,
             Operation::PutBucketTagging => bucket_config::put::<TagSet>(deps, request).await,
             Operation::DeleteBucketTagging => bucket_config::delete::<TagSet>(deps, request).await,

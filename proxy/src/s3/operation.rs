@@ -25,6 +25,9 @@ pub(super) enum Operation {
     GetBucketWebsite,
     PutBucketWebsite,
     DeleteBucketWebsite,
+    GetBucketEncryption,
+    PutBucketEncryption,
+    DeleteBucketEncryption,
     GetBucketTagging,
     PutBucketTagging,
     DeleteBucketTagging,
@@ -108,6 +111,10 @@ impl Operation {
             Self::GetBucketWebsite => Permission::GetBucketWebsite,
             Self::PutBucketWebsite => Permission::PutBucketWebsite,
             Self::DeleteBucketWebsite => Permission::DeleteBucketWebsite,
+            Self::GetBucketEncryption => Permission::GetEncryptionConfiguration,
+            Self::PutBucketEncryption | Self::DeleteBucketEncryption => {
+                Permission::PutEncryptionConfiguration
+            }
             Self::GetBucketTagging => Permission::GetBucketTagging,
             Self::PutBucketTagging | Self::DeleteBucketTagging => Permission::PutBucketTagging,
             Self::GetBucketLogging => Permission::GetBucketLogging,

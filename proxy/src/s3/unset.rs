@@ -52,7 +52,7 @@ const fn deletable(
     Unset { resource: Resource::Bucket, sub, response, deletable: true, read, write }
 }
 
-static UNSET: [Unset; 11] = {
+static UNSET: [Unset; 10] = {
     use UnsetResponse::{Document, List, Missing};
     [
         of_bucket(
@@ -69,11 +69,6 @@ static UNSET: [Unset; 11] = {
             "analytics",
             (Permission::GetAnalyticsConfiguration, Permission::PutAnalyticsConfiguration),
             List("ListBucketAnalyticsConfigurationResult"),
-        ),
-        deletable(
-            "encryption",
-            (Permission::GetEncryptionConfiguration, Permission::PutEncryptionConfiguration),
-            Missing(Code::ServerSideEncryptionConfigurationNotFoundError),
         ),
         deletable(
             "intelligent-tiering",

@@ -14,13 +14,14 @@ use apus_store::Context;
 use apus_store::body::collect;
 use apus_store::operation::{
     AbortUpload, Authorize, CompleteUpload, CompletedPart, CreateUpload, HeadContainer, HeadObject,
-    ListParts, ListUploads, ObjectWritten, PartList, PutObject, PutPart, PutPartCopy, UploadList,
-    VersionId, WriteConditions,
+    ListParts, ListUploads, ObjectWritten, PartList, PutObject, PutPart, PutPartCopy,
+    StartedUpload, UploadList, VersionId, WriteConditions,
 };
 use http::{HeaderMap, StatusCode};
 
 use super::acl;
 use super::checksum::{self, ChecksumType, PartAlgorithm, UploadChecksum};
+use super::encryption;
 use super::error::{Code, Result, S3Error};
 use super::listing::{encodes_names, shown_name};
 use super::object::{condition, copy, lock, put, tagging, version};
@@ -67,12 +68,14 @@ pub(super) async fn create(deps: &ProxyDeps, request: S3Request) -> Result<Reply
     }
     let content_type = content_type.unwrap_or_else(|| "binary/octet-stream".to_owned());
     let op = CreateUpload { object, content_type, metadata };
-    let id = deps.store.create_upload(&request.cx, op).await?;
+    let StartedUpload { id, encryption } = deps.store.create_upload(&request.cx, op).await?;
     let mut out = Writer::new();
     out.root("InitiateMultipartUploadResult");
     names(&mut out, &request, &id);
     out.close("InitiateMultipartUploadResult");
     let mut response = out.reply();
+    let described = response.headers_mut();
+    encryption::set_headers(encryption.as_ref(), &request.head.headers, described);
     if let Some((algorithm, kind)) = choice {
         set(response.headers_mut(), "x-amz-checksum-algorithm", algorithm.name());
         set(response.headers_mut(), "x-amz-checksum-type", kind.name());
@@ -96,7 +99,9 @@ pub(super) async fn part(deps: &ProxyDeps, request: S3Request) -> Result<Reply> 
     };
     let check = Arc::new(PartAlgorithm(verified.algorithm));
     let op = PutPart { upload_id: id, number, put, check };
-    let mut response = put::render(&deps.store.put_part(&request.cx, op).await?);
+    let written = deps.store.put_part(&request.cx, op).await?;
+    let mut response = put::render(&written);
+    encryption::set_written(&written, &request.head.headers, response.headers_mut());
     response.headers_mut().remove("x-amz-checksum-type");
     Ok(response)
 }
@@ -181,6 +186,7 @@ pub(super) async fn part_copy(deps: &ProxyDeps, request: S3Request) -> Result<Re
     match deps.store.put_part_copy(&request.cx, op).await {
         Ok(written) => {
             let mut response = render_part_copy(&written);
+            encryption::set_written(&written, &request.head.headers, response.headers_mut());
             version::of_source(copied.version, response.headers_mut());
             Ok(response)
         }
@@ -276,6 +282,7 @@ pub(super) async fn complete(deps: &ProxyDeps, request: S3Request) -> Result<Rep
     out.close("CompleteMultipartUploadResult");
     let mut response = out.reply();
     version::of_write(written.version, response.headers_mut());
+    encryption::set_written(&written, &request.head.headers, response.headers_mut());
     Ok(response)
 }
 

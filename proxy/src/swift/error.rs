@@ -96,6 +96,7 @@ pub(super) fn status_of(error: &Error) -> StatusCode {
         }
         Kind::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
         Kind::Unavailable | Kind::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Undecryptable => StatusCode::INTERNAL_SERVER_ERROR,
         Kind::NotSupported => StatusCode::NOT_IMPLEMENTED,
     }
 }

@@ -13,6 +13,8 @@ use apus_disk::{AtomicFile, Counters};
 use apus_ring::SharedRing;
 use apus_ring::builder::{NewDevice, RingBuilder, file};
 use apus_ring::format::v1;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
@@ -24,6 +26,8 @@ use crate::owners::this_process;
 
 /// The file with users and the port.
 pub(super) const PROXY_CONF: &str = "etc/proxy-server.conf";
+/// The file with the root secret of encryption.
+const KEYMASTER_CONF: &str = "etc/keymaster.conf";
 /// The format of the data folder; a folder of another format is not changed.
 const FORMAT: &str = "apus saio data, format 1\n";
 const FORMAT_WORDS: &str = "apus saio data, format ";
@@ -196,8 +200,11 @@ impl Folder {
         let swift_conf =
             texts::swift_conf(&random::hex::<16>(), &random::hex::<16>(), &random::hex::<32>());
         self.write("etc/swift.conf", swift_conf.as_bytes())?;
+        let secret = STANDARD.encode(random::bytes::<32>());
+        self.write(KEYMASTER_CONF, texts::keymaster_conf(&secret).as_bytes())?;
         let audit = self.path("audit.log");
-        let proxy = texts::proxy_conf(port, &random::hex::<32>(), &random::hex::<20>(), &audit);
+        let (token_key, user_key) = (random::hex::<32>(), random::hex::<20>());
+        let proxy = texts::proxy_conf(port, &token_key, &user_key, &audit);
         let proxy = if options.dev_users { users::added(&proxy)? } else { proxy };
         self.write(PROXY_CONF, proxy.as_bytes())?;
         restrict(&self.path("etc"))?;

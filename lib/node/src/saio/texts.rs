@@ -17,18 +17,25 @@ pub(super) fn swift_conf(prefix: &str, suffix: &str, cluster_key: &str) -> Strin
     )
 }
 
-/// `proxy-server.conf` with one user, `apus:admin`, and the audit log in the data folder.
+/// `keymaster.conf`: the root secret of encrypted objects.
+pub(super) fn keymaster_conf(root_secret: &str) -> String {
+    format!("[keymaster]\nencryption_root_secret = {root_secret}\n")
+}
+
+/// `proxy-server.conf` with one user, `apus:admin`, the audit log in the data folder, and the root secret
+/// of encryption in a file of its own.
 pub(super) fn proxy_conf(port: u16, token_key: &str, user_key: &str, audit: &Path) -> String {
     format!(
         "[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {port}\n\n\
          [pipeline:main]\n\
          pipeline = catch_errors gatekeeper healthcheck proxy-logging listing_formats bulk tempurl s3api \
-         tempauth copy slo dlo versioned_writes symlink proxy-server\n\n\
+         tempauth keymaster copy slo dlo versioned_writes symlink proxy-server\n\n\
          [app:proxy-server]\nuse = egg:swift#proxy\nclient_timeout = 60\n\n\
          [filter:tempauth]\nuse = egg:swift#tempauth\ntoken_key = {token_key}\n\
          user_apus_admin = {user_key} .admin\n\n\
          [filter:s3api]\nuse = egg:swift#s3api\nlocation = us-east-1\nstorage_domain = localhost\n\
          bucket_namespace = cluster\nsigv2 = false\n\n\
+         [filter:keymaster]\nuse = egg:swift#keymaster\nkeymaster_config_path = keymaster.conf\n\n\
          [audit]\nlog = {}\n",
         audit.display()
     )
@@ -56,6 +63,10 @@ pub fn samples() -> Vec<(String, String)> {
     let mut files = vec![
         ("swift.conf".to_owned(), swift_conf("changeme", "changeme", &"00".repeat(32))),
         ("proxy-server.conf".to_owned(), proxy),
+        (
+            "keymaster.conf".to_owned(),
+            keymaster_conf("Y2hhbmdlbWVjaGFuZ2VtZWNoYW5nZW1lY2hhbmdlbWU="),
+        ),
     ];
     for (kind, port) in KINDS {
         files.push((format!("{kind}-server.conf"), storage_conf(kind, port, devices, cache)));

@@ -30,7 +30,7 @@ pub use queue::{QueueRow, UpdateQueue};
 pub use settings::{SettingChange, UpdateObject};
 pub use upload::{
     AbortUpload, CompleteUpload, CompletedPart, CreateUpload, FaultyPart, ListParts, ListUploads,
-    Part, PartCheck, PartList, PutPart, PutPartCopy, Seal, Upload, UploadList,
+    Part, PartCheck, PartList, PutPart, PutPartCopy, Seal, StartedUpload, Upload, UploadList,
 };
 pub use version::{
     ARCHIVE_CONTAINER, ARCHIVE_MODE, ListVersions, ListedVersion, RestoreVersion,

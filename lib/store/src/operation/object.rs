@@ -10,6 +10,7 @@ use apus_daemon::Body;
 use super::version::VersionId;
 use super::write_conditions::WriteConditions;
 use crate::body::LateMetadata;
+use crate::encryption::ObjectEncryption;
 
 /// Conditions on reading.
 #[derive(Debug, Clone, Default)]
@@ -248,6 +249,8 @@ pub struct ObjectWritten {
     pub late: Metadata,
     /// The version that was written, when its container keeps versions.
     pub version: Option<VersionId>,
+    /// Its encryption, if the request or the bucket asked for one.
+    pub encryption: Option<ObjectEncryption>,
 }
 
 /// Replaces an object's metadata.

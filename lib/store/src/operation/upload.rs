@@ -8,6 +8,7 @@ use apus_daemon::Body;
 use super::object::{GetObject, PartHead, PutObject};
 use super::write_conditions::WriteConditions;
 use crate::body::LateMetadata;
+use crate::encryption::ObjectEncryption;
 
 /// Starts an upload.
 #[derive(Debug, Clone)]
@@ -18,6 +19,15 @@ pub struct CreateUpload {
     pub content_type: String,
     /// Headers of that object.
     pub metadata: Metadata,
+}
+
+/// An upload that was started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartedUpload {
+    /// Its id.
+    pub id: String,
+    /// The encryption of its object, if the request or the bucket asked for one.
+    pub encryption: Option<ObjectEncryption>,
 }
 
 /// One upload.

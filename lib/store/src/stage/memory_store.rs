@@ -186,7 +186,9 @@ impl Primitive for MemoryStore {
     async fn put_object(&self, _: &Context, op: PutObject) -> Result<ObjectWritten> {
         let body = collect(op.body, u64::MAX).await?;
         let etag = format!("{:x}", md5::compute(&body));
-        let stored = MemoryObject { body, metadata: op.metadata, content_type: op.content_type };
+        let mut metadata = op.metadata;
+        metadata.extend(op.late.take());
+        let stored = MemoryObject { body, metadata, content_type: op.content_type };
         self.objects().insert(key(&op.object), stored);
         Ok(ObjectWritten { etag, ..ObjectWritten::default() })
     }

@@ -4,11 +4,14 @@ pub mod admission;
 pub mod buckets;
 pub mod copy;
 pub mod dlo;
+pub mod encryption;
+pub mod encryption_default;
 #[cfg(test)]
 pub(crate) mod memory_store;
 pub mod multipart;
 pub mod notify;
 pub mod object_lock;
+mod part_encryption;
 mod part_heads;
 mod segments;
 pub mod slo;

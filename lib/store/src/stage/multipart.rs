@@ -13,9 +13,11 @@ use apus_cluster::{ContainerPath, Metadata, ObjectName, ObjectPath};
 use apus_policy::Permission;
 use async_trait::async_trait;
 
+use super::part_encryption::PartEncryption;
 use super::{part_heads, upload_list};
 use crate::body::LateMetadata;
 use crate::context::Context;
+use crate::encryption::ObjectEncryption;
 use crate::operation::*;
 use crate::settings;
 use crate::store::forward;
@@ -124,7 +126,8 @@ impl Multipart {
         id: &str,
     ) -> Result<ObjectHead> {
         self.authorize_object(cx, permission, object).await?;
-        let system = cx.as_system("multipart");
+        // A key in the request is that of the source of a copy, or is compared by the caller.
+        let system = Context { encryption: None, ..cx.as_system("multipart") };
         let marker = HeadObject::new(Self::marker(object, id)?);
         self.next.head_object(&system, marker).await.map_err(|error| match error.kind {
             Kind::NotFound => no_upload(),
@@ -256,6 +259,7 @@ impl Multipart {
             timestamp: head.timestamp,
             length: head.length,
             version: head.version,
+            encryption: ObjectEncryption::of(&head.metadata).ok().flatten(),
             late: head.metadata,
         })
     }
@@ -392,7 +396,7 @@ impl ManifestStore for Multipart {
 
 #[async_trait]
 impl UploadStore for Multipart {
-    async fn create_upload(&self, cx: &Context, op: CreateUpload) -> Result<String> {
+    async fn create_upload(&self, cx: &Context, op: CreateUpload) -> Result<StartedUpload> {
         self.authorize_object(cx, Permission::PutObject, &op.object).await?;
         let system = cx.as_system("multipart");
         let hidden = segments(&op.object.container)?;
@@ -416,20 +420,23 @@ impl UploadStore for Multipart {
             late: LateMetadata::default(),
         };
         self.next.put_object(&system, put).await?;
-        Ok(id)
+        Ok(StartedUpload { id, encryption: None })
     }
 
     async fn put_part(&self, cx: &Context, op: PutPart) -> Result<ObjectWritten> {
         let upload = self.upload(cx, Permission::PutObject, &op.put.object, &op.upload_id).await?;
         op.check.check(&upload.metadata)?;
+        let PartEncryption { cx, encryption } = PartEncryption::of(cx, &upload.metadata)?;
         let mut put = op.put;
         put.body = op.check.wrap(&upload.metadata, put.body, &put.late);
         put.object = Self::part(&put.object, &op.upload_id, op.number)?;
-        self.next.put_object(&cx.as_system("multipart"), put).await
+        let written = self.next.put_object(&cx.as_system("multipart"), put).await?;
+        Ok(ObjectWritten { encryption, ..written })
     }
 
     async fn put_part_copy(&self, cx: &Context, op: PutPartCopy) -> Result<ObjectWritten> {
         let upload = self.upload(cx, Permission::PutObject, &op.object, &op.upload_id).await?;
+        let part = PartEncryption::of(cx, &upload.metadata)?;
         let read = self.next.get_object(cx, op.source).await?;
         let length = read.length();
         let late = LateMetadata::default();
@@ -444,7 +451,8 @@ impl UploadStore for Multipart {
             conditions: WriteConditions::default(),
             late,
         };
-        self.next.put_object(&cx.as_system("multipart"), put).await
+        let written = self.next.put_object(&part.cx.as_system("multipart"), put).await?;
+        Ok(ObjectWritten { encryption: part.encryption, ..written })
     }
 
     async fn list_parts(&self, cx: &Context, op: ListParts) -> Result<PartList> {
@@ -480,6 +488,9 @@ impl UploadStore for Multipart {
             }
             marker => marker?,
         };
+        let encryption = PartEncryption::of(cx, &marker.metadata)?.encryption;
+        // The manifest names parts and has no bytes of the client.
+        let cx = &Context { encryption: None, ..cx.clone() };
         let stored = self.parts(cx, &op.object, &op.upload_id).await?;
         let chosen = choose_parts(&op.parts, &stored)?;
         let heads = self.part_heads(cx, &op, &marker.metadata, &chosen).await?;
@@ -513,7 +524,7 @@ impl UploadStore for Multipart {
         self.delete_quietly(cx, Self::marker(&op.object, &op.upload_id)?).await?;
         // Parts that were not chosen are reclaimed later: another completion may be choosing them.
         upload_parts::end_completion(&*self.next, cx, &upload).await?;
-        Ok(ObjectWritten { etag, late: sealed, ..written })
+        Ok(ObjectWritten { etag, late: sealed, encryption, ..written })
     }
 
     async fn abort_upload(&self, cx: &Context, op: AbortUpload) -> Result<()> {

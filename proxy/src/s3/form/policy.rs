@@ -132,6 +132,9 @@ impl FieldCondition {
     }
 }
 
+/// Prefix of fields that a condition on any value allows to be absent.
+const OPTIONAL: &str = "x-amz-server-side-encryption";
+
 impl PostPolicy {
     /// Parses a policy, which is JSON.
     ///
@@ -190,7 +193,10 @@ impl PostPolicy {
         }
         let given = |name: &str| if name == "bucket" { Some(bucket) } else { fields.get(name) };
         for condition in &self.fields {
-            if !given(&condition.name).is_some_and(|value| condition.holds(value)) {
+            // The default of the bucket is "any value", too.
+            let is_optional = condition.name.starts_with(OPTIONAL);
+            let value = given(&condition.name).or(is_optional.then_some(""));
+            if !value.is_some_and(|value| condition.holds(value)) {
                 return Err(violated(&format!("Policy Condition failed: {}", condition.text)));
             }
         }
@@ -275,6 +281,7 @@ mod tests {
             (any, &[("key", "")], None),
             (any, &[("key", "x/y")], None),
             (any, &[], failed(any)),
+            (r#"["starts-with","$x-amz-server-side-encryption",""]"#, &[], None),
             (r#"["STARTS-with","$KEY","up/"]"#, &[("key", "up/a")], None),
             (
                 r#"["starts-with","$key","up/"]"#,

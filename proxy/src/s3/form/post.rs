@@ -27,6 +27,7 @@ use crate::deps::ProxyDeps;
 use crate::reply::Reply;
 use crate::s3::address::{self, Address};
 use crate::s3::checksum;
+use crate::s3::encryption;
 use crate::s3::error::{Code, Result, S3Error};
 use crate::s3::object::{put, tagging};
 use crate::s3::operation::Operation;
@@ -192,6 +193,7 @@ pub(in crate::s3) async fn post(
     let facts = facts::of_form(deps, &head, &headers, cx.identity.user.is_some());
     let cx = Context { facts: Some(facts), ..cx };
     head.headers = headers;
+    let encryption = encryption::of_request(Operation::PostObject, &head.headers)?;
     let request = S3Request {
         operation: Operation::PostObject,
         head,
@@ -202,15 +204,17 @@ pub(in crate::s3) async fn post(
         source_account: None,
         bucket: Some(bucket),
         key: Some(key),
-        cx: Context { is_form: true, ..cx },
+        cx: Context { is_form: true, encryption, ..cx },
         owner,
     };
     for expected in request.expected_owners()? {
         expected.check(deps, &request.cx).await?;
     }
     let success = Success::of(deps, &request, &fields);
-    let written = put::write(deps, request).await?.written;
-    Ok(success.render(&written))
+    let stored = put::write(deps, request).await?;
+    let mut response = success.render(&stored.written);
+    response.headers_mut().extend(stored.encryption);
+    Ok(response)
 }
 
 /// What the response to a successful upload has.

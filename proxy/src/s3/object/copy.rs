@@ -18,6 +18,7 @@ use crate::reply::Reply;
 use crate::s3::acl;
 use crate::s3::address::may_be_bucket;
 use crate::s3::checksum::{self, ChecksumType, CopyChecksum};
+use crate::s3::encryption;
 use crate::s3::error::{Code, Result, S3Error};
 use crate::s3::operation::Operation;
 use crate::s3::request::{S3Request, object_named, parse_version};
@@ -145,6 +146,7 @@ pub(in crate::s3) async fn copy(deps: &ProxyDeps, request: S3Request) -> Result<
             let out = response.headers_mut();
             version::of_source(head.version, out);
             version::of_write(written.version, out);
+            encryption::set_written(&written, &request.head.headers, out);
             Ok(response)
         }
         Err(error) => {

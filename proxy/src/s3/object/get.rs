@@ -20,6 +20,7 @@ use crate::deps::ProxyDeps;
 use crate::header_value;
 use crate::reply::{Reply, empty_part, partial_content};
 use crate::s3::checksum::{self, ChecksumType};
+use crate::s3::encryption;
 use crate::s3::error::{Code, Result, S3Error};
 use crate::s3::facts;
 use crate::s3::request::S3Request;
@@ -85,6 +86,7 @@ pub(in crate::s3) async fn get(deps: &ProxyDeps, request: S3Request) -> Result<R
         Err(error) => Err(show_absence(deps, &request.cx, error, &object).await),
     };
     let (mut response, head) = result.map_err(|error| read_error(error, &request, &options))?;
+    encryption::set_read(&head, &request.head.headers, response.headers_mut())?;
     // Versions that are named do not expire by the rules of the current one.
     if request.param("versionId").is_none() {
         let found = ExpiringObject {

@@ -21,6 +21,7 @@ use crate::reply::Reply;
 use crate::s3::acl;
 use crate::s3::checksum;
 use crate::s3::chunked::{self, AnnouncedTrailer};
+use crate::s3::encryption;
 use crate::s3::error::{Code, Result, S3Error};
 use crate::s3::request::S3Request;
 use crate::s3::sign::Payload;
@@ -208,6 +209,7 @@ pub(in crate::s3) fn render(written: &ObjectWritten) -> Reply {
 pub(in crate::s3) async fn put(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let stored = write(deps, request).await?;
     let mut response = render(&stored.written);
+    response.headers_mut().extend(stored.encryption);
     expiration::set_header(stored.expiration.as_deref(), &mut response);
     Ok(response)
 }
@@ -217,6 +219,8 @@ pub(in crate::s3) struct StoredUpload {
     pub(in crate::s3) written: ObjectWritten,
     /// The value of `x-amz-expiration`, if a rule of the bucket applies.
     expiration: Option<String>,
+    /// The headers that describe its encryption.
+    pub(in crate::s3) encryption: HeaderMap,
 }
 
 /// Writes the object of a PutObject or of a form.
@@ -256,5 +260,7 @@ pub(in crate::s3) async fn write(deps: &ProxyDeps, request: S3Request) -> Result
         tags: tags.as_deref(),
     };
     let expiration = expiration::of(deps, &request.cx, found).await;
-    Ok(StoredUpload { written, expiration })
+    let mut described = HeaderMap::new();
+    encryption::set_written(&written, &request.head.headers, &mut described);
+    Ok(StoredUpload { written, expiration, encryption: described })
 }

@@ -43,7 +43,7 @@ const EXPECTED: [(&str, Resource, &str, &str); 63] = {
         ("comp", Key, "", "GET HEAD PUT POST DELETE PATCH OPTIONS"),
         ("cors", Bucket, "GET PUT DELETE", ""),
         ("delete", Bucket, "POST", ""),
-        ("encryption", Bucket, "GET DELETE", "PUT"),
+        ("encryption", Bucket, "GET PUT DELETE", ""),
         ("encryption", Key, "", "PUT"),
         ("encryptionKey", Bucket, "", "GET HEAD PUT POST DELETE PATCH OPTIONS"),
         ("encryptionKey", Key, "", "GET HEAD PUT POST DELETE PATCH OPTIONS"),

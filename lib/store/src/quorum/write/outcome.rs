@@ -83,5 +83,6 @@ pub(super) fn written(body: VerifiedBody, timestamp: Timestamp) -> ObjectWritten
         length: body.length,
         late: body.late,
         version: None,
+        encryption: None,
     }
 }

@@ -259,7 +259,12 @@ impl Primitive for Slo {
             }
             Ok(_) => self.next.delete_object(cx, op).await,
             // An interrupted deletion may have left a row in the listing: another deletion removes it.
-            Err(error) if matches!(error.kind, Kind::NotFound | Kind::IsDeleteMarker) => {
+            Err(error)
+                if matches!(
+                    error.kind,
+                    Kind::NotFound | Kind::IsDeleteMarker | Kind::Undecryptable
+                ) =>
+            {
                 self.next.delete_object(cx, op).await
             }
             Err(error) => Err(error),
