@@ -9,6 +9,7 @@ Every case on the list must pass. A list only grows: --update adds what passed a
 """
 
 import argparse
+import base64
 import os
 import shutil
 import sys
@@ -37,6 +38,8 @@ api_name = us-east-1
 access_key = test:tester
 secret_key = testing
 lc_debug_interval = {day}
+kms_keyid = testkey-1
+kms_keyid2 = testkey-2
 [s3 alt]
 display_name = test2:tester2
 user_id = test2:tester2
@@ -86,6 +89,10 @@ access_key3 = test:tester3
 secret_key3 = testing3
 s3_acl_tests_enabled = False
 """
+
+
+# The keys that ceph's suite names.
+KMS_KEYS = "[kms]\n" + "".join(f"key_testkey-{n} = {base64.b64encode(bytes([n]) * 32).decode()}\n" for n in (1, 2))
 
 
 def fresh_cluster(name, container_options=""):
@@ -147,7 +154,10 @@ def run_s3_tests():
     if not checkout:
         print("s3-tests: S3TESTS_DIR does not name a checkout of ceph/s3-tests; not run")
         return None
-    cluster = fresh_cluster("s3-tests", LIFECYCLE)
+    cluster = fresh_cluster("s3-tests")
+    with open(cluster.data / "etc" / "keymaster.conf", "a") as keymaster:
+        keymaster.write(KMS_KEYS)
+    cluster.configure("container", LIFECYCLE)
     # Its cases assume that ACLs have an effect, as in RGW and in AWS until 2023.
     cluster.set_option("proxy", "filter:s3api", "default_object_ownership", "ObjectWriter")
     conf = cluster.data / "s3tests.conf"
