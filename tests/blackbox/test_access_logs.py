@@ -77,8 +77,8 @@ def test_a_target_that_cannot_receive_logs_is_refused(cluster, s3, bucket, logs)
         refused = code(s3.put_bucket_logging, Bucket=bucket, BucketLoggingStatus=status)
         assert refused == "InvalidTargetBucketForLogging", name
     grant = {"Grantee": {"Type": "CanonicalUser", "ID": "x"}, "Permission": "READ"}
-    status = {"LoggingEnabled": {"TargetBucket": logs, "TargetPrefix": "", "TargetGrants": [grant]}}
-    assert code(s3.put_bucket_logging, Bucket=bucket, BucketLoggingStatus=status) == "InvalidArgument"
+    granting = {"LoggingEnabled": {"TargetBucket": logs, "TargetPrefix": "", "TargetGrants": [grant]}}
+    assert code(s3.put_bucket_logging, Bucket=bucket, BucketLoggingStatus=granting) == "InvalidArgument"
     assert "LoggingEnabled" not in s3.get_bucket_logging(Bucket=bucket)
 
 

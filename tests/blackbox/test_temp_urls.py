@@ -35,15 +35,20 @@ def swift(cluster):
     return swift
 
 
+class TokenlessClient:
+    """Requests without a token, for paths below the account."""
+
+    def __init__(self, swift):
+        self.swift = swift
+        self.root = urllib.parse.unquote(urllib.parse.urlparse(swift.root).path)
+
+    def __call__(self, method, path, query, headers=None, body=b""):
+        return self.swift.raw(method, f"{self.swift.root}{urllib.parse.quote(path)}?{query}", headers or {}, body)
+
+
 @pytest.fixture
 def ask(swift):
-    """A request without a token, for a path below the account."""
-
-    def ask(method, path, query, headers=None, body=b""):
-        return swift.raw(method, f"{swift.root}{urllib.parse.quote(path)}?{query}", headers or {}, body)
-
-    ask.root = urllib.parse.unquote(urllib.parse.urlparse(swift.root).path)
-    return ask
+    return TokenlessClient(swift)
 
 
 PATH = "/c/d/o ü"

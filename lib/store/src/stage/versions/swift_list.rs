@@ -11,7 +11,7 @@ use apus_cluster::Timestamp;
 use apus_cluster::listing::{ListQuery, ObjectEntry, ObjectRow};
 
 use super::list::linked_time;
-use super::names::{VersionRow, VersionedContainer, prefix};
+use super::names::{VersionRow, VersionedContainer, parse_version, prefix};
 use super::{Versions, system};
 use crate::context::Context;
 use crate::operation::*;
@@ -116,6 +116,9 @@ fn merge(
             },
         }
     }
+    // A delete marker is the latest where it is newer than all and nothing is visible, in either order.
+    latest.extend(links.keys().map(|(key, _)| key.clone()));
+    let newest = newest_times(&hidden);
     for entry in hidden {
         let row = match entry {
             ObjectEntry::Subdir(name) => {
@@ -127,10 +130,8 @@ fn merge(
         let Some(version) = VersionRow::parse(row) else { continue };
         let VersionRow { key, time, .. } = &version;
         let is_linked = links.remove(&(key.clone(), *time)).is_some();
-        let is_latest = is_linked || (version.is_marker() && !latest.contains(key));
-        if is_latest {
-            latest.insert(key.clone());
-        }
+        let is_hiding = !latest.contains(key) && newest.get(key) == Some(time);
+        let is_latest = is_linked || (version.is_marker() && is_hiding);
         entries.push(listed(version.key, VersionId::At(version.time), is_latest, version.row));
     }
     entries.extend(prefixes.into_iter().map(VersionEntry::Prefix));
@@ -145,6 +146,18 @@ fn merge(
     });
     entries.truncate(op.limit);
     entries
+}
+
+/// The time of the newest version of each key in a page of a hidden container.
+fn newest_times(hidden: &[ObjectEntry]) -> HashMap<String, Timestamp> {
+    let mut newest = HashMap::new();
+    for entry in hidden {
+        let ObjectEntry::Object(row) = entry else { continue };
+        let Some((key, time)) = parse_version(&row.name) else { continue };
+        let known = newest.entry(key.to_owned()).or_insert(time);
+        *known = time.max(*known);
+    }
+    newest
 }
 
 fn name_of(entry: &VersionEntry) -> &str {
