@@ -265,6 +265,6 @@ fn both_evaluators_decide_the_same() {
     }
     let count = |outcome: &str| counts.get(outcome).copied().unwrap_or_default();
     assert!(count("refused") < DOCUMENTS / 5, "{counts:?}");
-    assert!(count("allow") >= 300 && count("deny") >= 300, "{counts:?}");
+    assert!(count("allow") >= 300 && count("deny") >= 200, "{counts:?}");
     assert!(count("no match") >= 1_000 && count("unread") == 0, "{counts:?}");
 }
