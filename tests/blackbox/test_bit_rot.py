@@ -44,11 +44,17 @@ def flip_attribute(path, key, bit):
     os.setxattr(path, key, bytes(value))
 
 
+def start_without_own_objects(folder):
+    """A cluster that keeps nothing but what clients write: a registry of bucket names has objects of its own."""
+    cluster = Saio(folder / "data", "--dev-users", "--no-daemons").start()
+    return cluster.change("proxy", "bucket_namespace = cluster", "bucket_namespace = account")
+
+
 @pytest.fixture
 def rotten(tmp_path):
     """A cluster of whose objects two replicas of three are damaged each."""
     rng = random.Random(SEED)
-    cluster = Saio(tmp_path / "data", "--dev-users", "--no-daemons").start()
+    cluster = start_without_own_objects(tmp_path)
     s3 = cluster.s3()
     s3.create_bucket(Bucket=BUCKET)
     bodies = {f"{size}-{n}": rng.randbytes(size) for size in SIZES for n in range(4)}
@@ -127,7 +133,7 @@ def test_one_sweep_moves_everything_damaged_aside_and_nothing_else(rotten):
 
 
 def test_a_damaged_container_database_is_set_aside_by_the_server_that_has_it_open(tmp_path):
-    cluster = Saio(tmp_path / "data", "--dev-users", "--no-daemons").start()
+    cluster = start_without_own_objects(tmp_path)
     cluster.kill()
     for server in ["account", "container"]:
         conf = cluster.data / f"etc/{server}-server.conf"

@@ -130,7 +130,6 @@ def test_a_changed_or_unsigned_request_is_refused(cluster, s3, bucket):
 
 def test_what_is_not_done_answers_not_implemented(s3, bucket):
     for call in [
-        lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"", ServerSideEncryption="AES256"),
         lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"", ACL="aws-exec-read"),
     ]:
         with pytest.raises(ClientError) as error:

@@ -21,8 +21,8 @@ def token(connection):
 REFUSED = [
     ("PUT", "/v1/AUTH_test/c/o", 401),
     ("POST", "/v1/AUTH_test", 401),
-    ("PUT", "/bucket/key", 403),
-    ("POST", "/bucket?delete", 403),
+    ("PUT", "/bucket/key", 404),
+    ("POST", "/bucket?delete", 404),
     ("PUT", "/info", None),
 ]
 

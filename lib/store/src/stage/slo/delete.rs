@@ -253,8 +253,16 @@ pub(super) async fn with_own_parts(
             multipart::parts_prefix(&op.object, &head).zip(uploaded_by(&op.object, &head))
         }
         Ok(_) => None,
-        // An interrupted deletion may have left a row in the listing: another deletion removes it.
-        Err(error) if matches!(error.kind, Kind::NotFound | Kind::IsDeleteMarker) => None,
+        // An interrupted deletion may have left a row in the listing: another deletion removes it. What
+        // cannot be decrypted can be deleted; its parts are reclaimed later.
+        Err(error)
+            if matches!(
+                error.kind,
+                Kind::NotFound | Kind::IsDeleteMarker | Kind::Undecryptable
+            ) =>
+        {
+            None
+        }
         Err(error) => return Err(error),
     };
     let op = DeleteObject { segments: SegmentFate::Kept, ..op };
