@@ -166,7 +166,7 @@ def test_headers_that_say_no_are_no_reason_to_refuse(s3, bucket):
         ACL="bucket-owner-full-control",
     )
     for change in [
-        {"ServerSideEncryption": "AES256"},
+        {"ServerSideEncryption": "aws:kms:dsse"},
         {"ACL": "aws-exec-read"},
         {"WebsiteRedirectLocation": "/x"},
     ]:
