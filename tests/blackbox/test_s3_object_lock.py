@@ -76,7 +76,9 @@ def test_the_default_holds_for_swift_and_swift_removes_nothing(s3, swift, locked
         swift.delete_object(locked, "k", query_string=f"version-id={version}")
     with pytest.raises(swiftclient.ClientException):
         swift.delete_container(locked)
-    swift.post_container(locked, {"X-Container-Sysmeta-Apus-S3-Object-Lock": "", "X-Versions-Enabled": "false"})
+    swift.post_container(locked, {"X-Container-Sysmeta-Apus-S3-Object-Lock": ""})
+    with pytest.raises(swiftclient.ClientException):
+        swift.post_container(locked, {"X-Versions-Enabled": "false"})
     assert s3.get_bucket_versioning(Bucket=locked)["Status"] == "Enabled"
     assert s3.get_object(Bucket=locked, Key="k", VersionId=version)["Body"].read() == b"of swift"
     assert remove(s3, locked, version, BypassGovernanceRetention=True) == "AccessDenied"

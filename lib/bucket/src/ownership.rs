@@ -98,7 +98,9 @@ pub fn acl_of_upload(
     let gives_up = requested.as_ref().is_some_and(|acl| is_bucket_owners(acl, bucket_owner));
     let owner = match ownership {
         ObjectOwnership::BucketOwnerEnforced => {
-            let allowed = requested.is_none() || gives_up;
+            // What old clients of the owner send by default changes nothing. AWS refuses it.
+            let keeps = requested == Some(RequestedAcl::Canned(CannedAcl::Private));
+            let allowed = requested.is_none() || gives_up || (keeps && writer.is_none());
             return if allowed { Ok(None) } else { Err(OwnershipError::AclsDisabled) };
         }
         ObjectOwnership::BucketOwnerPreferred if gives_up => bucket_owner,
@@ -178,9 +180,11 @@ mod tests {
         ] {
             let found = owner(ownership, by, requested.clone());
             assert_eq!(found.as_deref(), expected, "{ownership:?} {requested:?}");
-            // What the owner of the bucket writes is its own.
+            // What the owner of the bucket writes is its own, and may be called private.
             let own = owner(ownership, None, requested.clone());
-            assert_eq!(own.as_deref(), expected.map(|_| OWNER), "{ownership:?} {requested:?}");
+            let is_refused = expected.is_none() && requested != canned(Private);
+            assert_eq!(own.is_none(), is_refused, "{ownership:?} {requested:?}");
+            assert!(own.is_none_or(|own| own == OWNER), "{ownership:?} {requested:?}");
         }
     }
 

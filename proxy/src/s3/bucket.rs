@@ -1,5 +1,6 @@
 //! Operations on buckets, and the list of buckets.
 
+use apus_bucket::acl::{AccessControlList, BUCKET_ACL};
 use apus_bucket::name::is_bucket_name;
 use apus_bucket::ownership::OwnershipControls;
 use apus_bucket::{ConfigKind, stored};
@@ -207,7 +208,16 @@ fn check_existing(
     if !may_recreate {
         return Err(S3Error::new(Code::BucketAlreadyOwnedByYou).with("BucketName", name));
     }
-    match requested.iter().all(|(name, value)| stored.get(name) == Some(value)) {
+    // A bucket without an ACL is private.
+    let is_private = |name: &str, value: &str| {
+        name == BUCKET_ACL
+            && !stored.contains_key(BUCKET_ACL)
+            && AccessControlList::from_stored(value)
+                .is_ok_and(|acl| acl.is_none_or(|acl| acl.is_private()))
+    };
+    let is_kept =
+        |name: &str, value: &String| stored.get(name) == Some(value) || is_private(name, value);
+    match requested.iter().all(|(name, value)| is_kept(name, value)) {
         true => Ok(()),
         false => Err(S3Error::new(Code::BucketAlreadyExists).with("BucketName", name)),
     }
