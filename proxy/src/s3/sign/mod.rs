@@ -91,6 +91,7 @@ fn check_single(headers: &HeaderMap) -> Result<()> {
     let is_repeated = |name: &&&str| headers.get_all(**name).iter().nth(1).is_some();
     match SINGLE.iter().find(is_repeated) {
         Some(&"authorization") => Err(two_credentials()),
+        Some(&"x-amz-date") => Err(v4::no_date()),
         Some(name) => Err(S3Error::new(Code::InvalidArgument)
             .text(format!("{name} is given more than once"))
             .argument(name, "")),

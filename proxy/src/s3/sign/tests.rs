@@ -457,7 +457,11 @@ fn headers_that_decide_are_not_repeated() {
         };
         // Even when both are signed.
         let request = put().header(name, value).header(name, value).signed();
-        assert_eq!(request.refusal(), Some(Code::InvalidArgument), "{name}");
+        let refusal = match name {
+            "x-amz-date" => Code::AccessDenied,
+            _ => Code::InvalidArgument,
+        };
+        assert_eq!(request.refusal(), Some(refusal), "{name}");
     }
 }
 

@@ -269,6 +269,12 @@ fn header_date(headers: &HeaderMap) -> Option<(String, u64)> {
     Some((time::format_amz_date(seconds)?, seconds))
 }
 
+/// The refusal of a request without one valid date.
+pub(super) fn no_date() -> S3Error {
+    S3Error::new(Code::AccessDenied)
+        .text("AWS authentication requires a valid Date or x-amz-date header")
+}
+
 /// Verifies a signature in the `Authorization` header.
 pub(super) fn from_header(terms: &SignatureTerms<'_>, head: &request::Parts) -> Result<Signed> {
     let authorization = header(&head.headers, "authorization").unwrap_or_default();
@@ -293,10 +299,7 @@ pub(super) fn from_header(terms: &SignatureTerms<'_>, head: &request::Parts) -> 
     let scope = scope.ok_or_else(|| missing("Credential"))?;
     let signed: Vec<&str> = signed.ok_or_else(|| missing("SignedHeaders"))?.split(';').collect();
     let signature = signature.ok_or_else(|| missing("Signature"))?;
-    let (date, time) = header_date(&head.headers).ok_or_else(|| {
-        S3Error::new(Code::AccessDenied)
-            .text("AWS authentication requires a valid Date or x-amz-date header")
-    })?;
+    let (date, time) = header_date(&head.headers).ok_or_else(no_date)?;
     let now = terms.now_seconds;
     if now.abs_diff(time) > SKEW_SECONDS {
         return Err(too_skewed(now, &date));
