@@ -48,10 +48,12 @@ def grants(response):
 def test_acls_have_no_effect_by_default(s3, bucket):
     assert grants(s3.get_bucket_acl(Bucket=bucket)) == [(OWNER, "FULL_CONTROL")]
     assert code(s3.put_bucket_acl, Bucket=bucket, ACL="public-read") == "AccessControlListNotSupported"
-    for acl in ("private", "public-read"):
-        assert code(s3.put_object, Bucket=bucket, Key="k", ACL=acl) == "AccessControlListNotSupported"
-    s3.put_object(Bucket=bucket, Key="k", ACL="bucket-owner-full-control")
-    assert code(s3.put_object_acl, Bucket=bucket, Key="k", ACL="private") == "AccessControlListNotSupported"
+    assert code(s3.put_object, Bucket=bucket, Key="k", ACL="public-read") == "AccessControlListNotSupported"
+    for acl in ("private", "bucket-owner-full-control"):
+        s3.put_object(Bucket=bucket, Key="k", ACL=acl)
+    # What changes nothing is accepted.
+    s3.put_object_acl(Bucket=bucket, Key="k", ACL="private")
+    assert code(s3.put_object_acl, Bucket=bucket, Key="k", ACL="public-read") == "AccessControlListNotSupported"
     assert grants(s3.get_object_acl(Bucket=bucket, Key="k")) == [(OWNER, "FULL_CONTROL")]
     name = f"{bucket}-public"
     assert code(s3.create_bucket, Bucket=name, ACL="public-read") == "InvalidBucketAclWithObjectOwnership"

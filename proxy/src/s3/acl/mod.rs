@@ -159,6 +159,18 @@ pub(super) async fn get_bucket(deps: &ProxyDeps, request: S3Request) -> Result<R
     Ok(render(&shown(deps, &rules, rules.acl.clone(), &owner)).reply())
 }
 
+/// The response to an ACL where ACLs have no effect: the one that says so already is accepted, which
+/// older clients send. AWS refuses it.
+///
+/// # Errors
+/// `AccessControlListNotSupported`.
+fn unchanged(acl: &AccessControlList, owner: &str) -> Result<Reply> {
+    match *acl == AccessControlList::private(owner) {
+        true => Ok(status(StatusCode::OK)),
+        false => Err(OwnershipError::AclsDisabled.into()),
+    }
+}
+
 /// PutBucketAcl.
 pub(super) async fn put_bucket(deps: &ProxyDeps, request: S3Request) -> Result<Reply> {
     let (container, cx) = (request.container()?, request.cx.clone());
@@ -167,12 +179,12 @@ pub(super) async fn put_bucket(deps: &ProxyDeps, request: S3Request) -> Result<R
     let authorize = Authorize::container(Permission::PutBucketAcl, container.clone());
     deps.store.authorize(&cx, authorize).await?;
     let rules = BucketAcls::of(&deps.store.head_container(&cx, op).await?.headers)?;
-    if !rules.ownership(deps.config.default_object_ownership).has_acls() {
-        return Err(OwnershipError::AclsDisabled.into());
-    }
     let owner = of_bucket(&cx, &container, &rules);
     let acl = read_requested(deps, request, AclResource::Bucket, &owner).await?;
     let acl = acl.resolve(&owner, &owner);
+    if !rules.ownership(deps.config.default_object_ownership).has_acls() {
+        return unchanged(&acl, &owner);
+    }
     rules.block.check_acl(&acl)?;
     let metadata = Metadata::from([(BUCKET_ACL.to_owned(), acl.to_stored()?)]);
     deps.store.post_container(&cx, PostContainer { container, metadata, versioning: None }).await?;
@@ -210,10 +222,12 @@ pub(super) async fn put_object(deps: &ProxyDeps, request: S3Request) -> Result<R
     let before = acl_of(&head.metadata)?;
     let info = deps.store.container_info(&cx, HeadContainer { container: container.clone() });
     let rules = BucketAcls::of(&info.await?.headers)?;
-    if !rules.ownership(deps.config.default_object_ownership).has_acls() {
-        return Err(OwnershipError::AclsDisabled.into());
-    }
     let bucket_owner = of_bucket(&cx, &container, &rules);
+    if !rules.ownership(deps.config.default_object_ownership).has_acls() {
+        let acl = read_requested(deps, request, AclResource::Object, &bucket_owner).await?;
+        let reply = unchanged(&acl.resolve(&bucket_owner, &bucket_owner), &bucket_owner)?;
+        return Ok(about_version(reply, &head));
+    }
     let owner_before = before.as_ref().map(|acl| acl.owner.clone());
     let owner = owner_before.clone().unwrap_or_else(|| bucket_owner.clone());
     let acl = read_requested(deps, request, AclResource::Object, &owner).await?;
