@@ -186,4 +186,6 @@ def find_failures(kind, checks, overlap, restarted=False):
         assert failed == []
     else:
         # Or these checks would find nothing.
-        assert [name for name, _ in failed] == [check.__name__ for check in checks]
+        # A read that meets the one tombstone repairs the other nodes: whether it does depends on who answers first.
+        of_chance = {a_deletion_by_the_new_ring_is_seen_by_the_old_one.__name__}
+        assert {name for name, _ in failed} | of_chance >= {check.__name__ for check in checks}
