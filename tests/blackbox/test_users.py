@@ -15,10 +15,12 @@ from botocore.exceptions import ClientError
 from apus_testing import faults
 from apus_testing.executables import APUS
 from apus_testing.servers_with_daemons import ServersWithDaemons
-from apus_testing.waiting import wait_until
+from apus_testing.waiting import wait_past, wait_until
 
 # A change must be effective in this time: proxies keep what they read for three seconds.
 EFFECTIVE_SECONDS = 5
+# Longer than proxies keep that a key is unknown.
+UNKNOWN_SECONDS = 1.5
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +133,8 @@ def test_disabling_and_deleting_is_effective_within_seconds_and_enabling_as_well
     becomes("InvalidAccessKeyId", client.list_buckets)
     # A user of the same name is another one: neither key nor token is valid again.
     apus(nodes, "user", "create", f"test:{name}", "--admin")
-    time.sleep(1.5)
+    # It stays unknown when the proxies look again.
+    wait_past(time.time() + UNKNOWN_SECONDS)
     assert code_of(client.list_buckets) == "InvalidAccessKeyId"
     with pytest.raises(swiftclient.ClientException, match="401"):
         swiftclient.client.head_account(url, token)
