@@ -76,17 +76,15 @@ class Ledger:
         return "lost" if whole else "torn"
 
 
-class Writer(threading.Thread):
-    """Writes its own keys through both dialects until it is stopped."""
+class SteppingThread(threading.Thread):
+    """Takes steps until it is ended. An error that a step does not expect is raised by `end`."""
 
-    def __init__(self, cluster, ledger, bucket, number, seed, *, keys=6, pause=0.0, proxy=0, account="test", sizes=SIZES):
-        super().__init__(name=f"writer{number}", daemon=True)
-        user = f"{account}:tester"
-        self.swift, self.s3 = cluster.swift(user, proxy=proxy), cluster.s3(user, proxy=proxy)
-        self.ledger, self.bucket, self.number, self.keys = ledger, bucket, number, keys
-        self.random, self.pause, self.sizes = random.Random(f"{seed}/{number}"), pause, sizes
-        self.stopped = threading.Event()
-        self.counter, self.unexpected = 0, None
+    def __init__(self, name, pause):
+        super().__init__(name=name, daemon=True)
+        self.pause, self.stopped, self.unexpected = pause, threading.Event(), None
+
+    def step(self):
+        raise NotImplementedError
 
     def run(self):
         try:
@@ -101,6 +99,17 @@ class Writer(threading.Thread):
         assert not self.is_alive(), f"{self.name} hangs"
         if self.unexpected is not None:
             raise self.unexpected
+
+
+class Writer(SteppingThread):
+    """Writes its own keys through both dialects until it is stopped."""
+
+    def __init__(self, cluster, ledger, bucket, number, seed, *, keys=6, pause=0.0, proxy=0, account="test", sizes=SIZES):
+        super().__init__(f"writer{number}", pause)
+        user = f"{account}:tester"
+        self.swift, self.s3 = cluster.swift(user, proxy=proxy), cluster.s3(user, proxy=proxy)
+        self.ledger, self.bucket, self.number, self.keys = ledger, bucket, number, keys
+        self.random, self.sizes, self.counter = random.Random(f"{seed}/{number}"), sizes, 0
 
     def step(self, kind=None, key=None):
         """One write."""

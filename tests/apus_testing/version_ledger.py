@@ -6,12 +6,11 @@ unknown outcome may have removed one. A version under a compliance lock can neve
 
 import datetime
 import random
-import threading
 import xml.etree.ElementTree
 from dataclasses import dataclass, field
 
 from .clients import NAMESPACE, Refused
-from .ledger import Verdict, patiently
+from .ledger import SteppingThread, Verdict, patiently
 
 ENABLED = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
 LOCKED_SECONDS = 7200
@@ -34,34 +33,19 @@ class Versions:
     newest: str | None = None
 
 
-class VersionWriter(threading.Thread):
+class VersionWriter(SteppingThread):
     """Writes versions of its own keys in a bucket of its own until it is stopped. The bucket has an object lock."""
 
     def __init__(self, cluster, bucket, seed, *, keys=4, pause=0.0):
-        super().__init__(name=f"versions-{bucket}", daemon=True)
-        self.s3, self.bucket, self.pause = cluster.s3(), bucket, pause
+        super().__init__(f"versions-{bucket}", pause)
+        self.s3, self.bucket = cluster.s3(), bucket
         self.random, self.counter = random.Random(f"{seed}/{bucket}"), 0
         self.keys = {f"key{number}": Versions() for number in range(keys)}
-        self.stopped, self.unexpected = threading.Event(), None
         self.acknowledged = 0
 
     def create(self):
         """Makes the bucket, at a time when no server dies."""
         self.s3.put(self.bucket, headers={"x-amz-bucket-object-lock-enabled": "true"})
-
-    def run(self):
-        try:
-            while not self.stopped.wait(self.pause):
-                self.step()
-        except Exception as error:  # raised by the main thread
-            self.unexpected = error
-
-    def end(self):
-        self.stopped.set()
-        self.join(60)
-        assert not self.is_alive(), f"{self.name} hangs"
-        if self.unexpected is not None:
-            raise self.unexpected
 
     def step(self, kind=None, key=None):
         """One write. Returns whether its outcome is known."""
