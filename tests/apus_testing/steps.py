@@ -33,8 +33,9 @@ OPTIONS = {
     "container-replicator": {"per_diff": 5},
     # What is written is due in the same second.
     "container-lifecycle": {"seconds_per_day": 1, "deletions_per_second": 0},
-    # No request is in transit when it runs.
-    "container-reclaimer": {"delay": 0, "interval": 1},
+    # No request is in transit when it runs. In each interval another primary has its turn: within a long one, a pass of
+    # all nodes meets every container.
+    "container-reclaimer": {"delay": 0, "interval": 86400},
     # Empty containers of the queue go at once.
     "container-reconciler": {"reclaim_age": 0},
     "account-replicator": {"per_diff": 5},
