@@ -35,7 +35,8 @@ def run(*words, folder=ROOT):
 def cargo_deny():
     program = TARGET / "tools/bin/cargo-deny"
     if not program.exists():
-        run("cargo", "install", "--quiet", "--locked", "--root", TARGET / "tools", f"cargo-deny@{CARGO_DENY}")
+        # It runs for some seconds: optimizing it takes longer than it saves.
+        run("cargo", "install", "--debug", "--quiet", "--locked", "--root", TARGET / "tools", f"cargo-deny@{CARGO_DENY}")
     run(program, "--log-level", "error", "check", "licenses", "bans", "sources")
 
 
