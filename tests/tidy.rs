@@ -19,7 +19,7 @@ const EDGES: [(&str, &[&str]); 26] = [
     ("membership", &["cluster", "daemon"]),
     ("broker", &["cluster", "daemon", "disk", "fault", "options", "ring", "wire"]),
     ("store", &["bucket", "cluster", "crypto", "daemon", "fault", "policy", "ring", "wire"]),
-    ("identity", &["cluster", "daemon", "fault", "store"]),
+    ("identity", &["cluster", "daemon", "fault", "policy", "store"]),
     ("account", &["broker", "bucket", "cluster", "daemon", "fault", "options", "ring", "wire"]),
     (
         "container",

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import time
+import urllib.error
+import urllib.request
 
 import boto3
 import botocore.config
@@ -253,3 +255,219 @@ def test_a_command_that_is_killed_between_two_writes_leaves_nothing_half_done(no
         apus(nodes, "user", "create", f"test:{name}", "--admin")
     again = apus(nodes, "key", "create", "--user", f"test:{name}")
     assert code_of(s3(nodes, again).list_buckets) is None
+
+
+@pytest.fixture
+def put_policy(nodes, tmp_path):
+    def put(kind, owner, policy, *statements):
+        path = tmp_path / "policy.json"
+        path.write_text(json.dumps({"Version": "2012-10-17", "Statement": statements}))
+        return apus(nodes, kind, "policy", "put", owner, policy, str(path))
+
+    return put
+
+
+def statement(effect, actions, *resources, **more):
+    return {"Effect": effect, "Action": actions, "Resource": list(resources), **more}
+
+
+class SwiftUser:
+    """A user with a token, whose requests return their status."""
+
+    def __init__(self, nodes, user, key):
+        self.url, self.token = sign_in(nodes, user, key["secret_key"])
+
+    def status(self, method, path, url=None, body=b""):
+        request = urllib.request.Request((url or self.url) + path, method=method, headers={"X-Auth-Token": self.token})
+        request.data = body if method == "PUT" else None
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return response.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+
+@pytest.fixture
+def alice(nodes, name):
+    """A user without rights in an account with a bucket, with clients of both dialects."""
+    nodes.s3().create_bucket(Bucket=name)
+    for key in ("a/k", "b/k", f"{name}/k"):
+        nodes.s3().put_object(Bucket=name, Key=key, Body=b"body")
+    apus(nodes, "user", "create", f"test:{name}")
+    key = apus(nodes, "key", "create", "--user", f"test:{name}")
+    return s3(nodes, key), SwiftUser(nodes, f"test:{name}", key)
+
+
+def test_a_policy_of_a_user_gives_what_it_allows_in_both_dialects(nodes, name, alice, put_policy):
+    client, swift = alice
+    assert code_of(client.get_object, Bucket=name, Key="a/k") == "AccessDenied"
+    assert swift.status("GET", f"/{name}/a/k") == 403
+    reads = statement("Allow", "s3:GetObject", f"arn:aws:s3:::{name}/a/*")
+    assert put_policy("user", f"test:{name}", "reads", reads)["policies"] == ["reads"]
+    becomes(None, lambda: client.get_object(Bucket=name, Key="a/k"))
+    assert swift.status("GET", f"/{name}/a/k") == 200
+    assert code_of(client.get_object, Bucket=name, Key="b/k") == "AccessDenied"
+    assert code_of(client.put_object, Bucket=name, Key="a/k", Body=b"") == "AccessDenied"
+    assert swift.status("GET", f"/{name}/b/k") == 403 and swift.status("PUT", f"/{name}/a/k") == 403
+    assert swift.status("GET", f"/{name}") == 403 and code_of(client.list_buckets) == "AccessDenied"
+    assert apus(nodes, "user", "policy", "list", f"test:{name}") == {"policy": "reads"}
+    assert apus(nodes, "user", "show", f"test:{name}")["policies"] == ["reads"]
+
+
+def test_policies_of_a_user_give_rights_on_buckets_and_the_account(nodes, name, alice, put_policy):
+    client, swift = alice
+    own = f"{name}-own"
+    all_of_own = statement("Allow", "s3:*", f"arn:aws:s3:::{own}", f"arn:aws:s3:::{own}/*")
+    put_policy("user", f"test:{name}", "own", all_of_own, statement("Allow", "s3:ListAllMyBuckets", "*"))
+    becomes(None, client.list_buckets)
+    assert swift.status("GET", "") == 200
+    client.create_bucket(Bucket=own)
+    client.put_object(Bucket=own, Key="k", Body=b"body")
+    assert swift.status("PUT", f"/{own}/swift") == 201
+    assert [row["Key"] for row in client.list_objects_v2(Bucket=own)["Contents"]] == ["k", "swift"]
+    assert swift.status("DELETE", f"/{own}/swift") == 204
+    client.delete_object(Bucket=own, Key="k")
+    client.delete_bucket(Bucket=own)
+    assert swift.status("PUT", f"/{own}") == 201 and swift.status("DELETE", f"/{own}") == 204
+    assert code_of(client.create_bucket, Bucket=f"{name}-other") == "AccessDenied"
+    assert swift.status("PUT", f"/{name}-other") == 403
+
+
+def test_a_deny_of_a_user_wins_over_the_policy_of_a_bucket_and_over_access_lists(nodes, name, alice, put_policy):
+    client, swift = alice
+    allows = {"Sid": "all", "Principal": {"AWS": f"arn:aws:iam::test:user/{name}"}}
+    allows |= statement("Allow", ["s3:GetObject", "s3:DeleteObject"], f"arn:aws:s3:::{name}/*")
+    nodes.s3().put_bucket_policy(Bucket=name, Policy=json.dumps({"Version": "2012-10-17", "Statement": [allows]}))
+    nodes.swift().post_container(name, {"X-Container-Write": f"test:{name}"})
+    becomes(None, lambda: client.get_object(Bucket=name, Key="a/k"))
+    becomes(None, lambda: client.put_object(Bucket=name, Key="new", Body=b""))
+    denies = statement("Deny", ["s3:GetObject", "s3:PutObject"], f"arn:aws:s3:::{name}/*")
+    put_policy("user", f"test:{name}", "denies", denies)
+    becomes("AccessDenied", lambda: client.get_object(Bucket=name, Key="a/k"))
+    assert code_of(client.put_object, Bucket=name, Key="new", Body=b"") == "AccessDenied"
+    assert swift.status("GET", f"/{name}/a/k") == 403 and swift.status("PUT", f"/{name}/new") == 403
+    assert swift.status("DELETE", f"/{name}/new") == 204, "what it does not deny is allowed as before"
+    apus(nodes, "user", "policy", "delete", f"test:{name}", "denies")
+    becomes(None, lambda: client.get_object(Bucket=name, Key="a/k"))
+    assert swift.status("GET", f"/{name}/a/k") == 200
+
+
+def test_a_deny_of_a_bucket_wins_over_the_policy_of_a_user(nodes, name, alice, put_policy):
+    client, swift = alice
+    put_policy("user", f"test:{name}", "all", statement("Allow", "s3:*", "*"))
+    becomes(None, lambda: client.get_object(Bucket=name, Key="a/k"))
+    denies = {"Principal": "*"} | statement("Deny", "s3:GetObject", f"arn:aws:s3:::{name}/a/*")
+    nodes.s3().put_bucket_policy(Bucket=name, Policy=json.dumps({"Version": "2012-10-17", "Statement": [denies]}))
+    becomes("AccessDenied", lambda: client.get_object(Bucket=name, Key="a/k"))
+    assert swift.status("GET", f"/{name}/a/k") == 403 and swift.status("GET", f"/{name}/b/k") == 200
+
+
+def test_a_policy_of_a_group_holds_for_its_members(nodes, name, alice, put_policy):
+    client, swift = alice
+    apus(nodes, "group", "create", f"test:{name}")
+    writes = statement("Allow", "s3:*", f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*")
+    assert put_policy("group", f"test:{name}", "writes", writes)["policies"] == ["writes"]
+    write = lambda: client.put_object(Bucket=name, Key="b/new", Body=b"")  # noqa: E731
+    assert code_of(write) == "AccessDenied"
+    apus(nodes, "group", "add", f"test:{name}", name)
+    becomes(None, write)
+    assert swift.status("PUT", f"/{name}/b/new") == 201 and code_of(client.list_objects_v2, Bucket=name) is None
+    put_policy("group", f"test:{name}", "denies", statement("Deny", "s3:DeleteObject", "*"))
+    becomes("AccessDenied", lambda: client.delete_object(Bucket=name, Key="b/new"))
+    assert swift.status("DELETE", f"/{name}/b/new") == 403
+    # A policy of the user cannot take the group's deny back.
+    put_policy("user", f"test:{name}", "deletes", statement("Allow", "s3:DeleteObject", "*"))
+    apus(nodes, "group", "policy", "delete", f"test:{name}", "denies")
+    becomes(None, lambda: client.delete_object(Bucket=name, Key="b/new"))
+    apus(nodes, "group", "remove", f"test:{name}", name)
+    becomes("AccessDenied", write)
+    apus(nodes, "group", "add", f"test:{name}", name)
+    becomes(None, write)
+    apus(nodes, "group", "delete", f"test:{name}")
+    becomes("AccessDenied", write)
+    assert swift.status("PUT", f"/{name}/b/new") == 403
+
+
+def test_variables_of_a_policy_are_those_of_the_caller(nodes, name, alice, put_policy):
+    client, swift = alice
+    apus(nodes, "group", "create", f"test:{name}")
+    apus(nodes, "group", "add", f"test:{name}", name)
+    home = statement("Allow", ["s3:GetObject", "s3:PutObject"], "arn:aws:s3:::" + name + "/${aws:username}/*")
+    prefix = {"StringLike": {"s3:prefix": "${aws:username}/*"}}
+    listing = statement("Allow", "s3:ListBucket", f"arn:aws:s3:::{name}", Condition=prefix)
+    put_policy("group", f"test:{name}", "homes", home, listing)
+    becomes(None, lambda: client.get_object(Bucket=name, Key=f"{name}/k"))
+    assert swift.status("GET", f"/{name}/{name}/k") == 200 and swift.status("PUT", f"/{name}/{name}/new") == 201
+    assert code_of(client.get_object, Bucket=name, Key="a/k") == "AccessDenied"
+    assert swift.status("GET", f"/{name}/a/k") == 403
+    assert code_of(client.list_objects_v2, Bucket=name, Prefix=f"{name}/") is None
+    assert code_of(client.list_objects_v2, Bucket=name, Prefix="a/") == "AccessDenied"
+    assert code_of(client.list_objects_v2, Bucket=name) == "AccessDenied"
+
+
+def test_a_policy_that_is_deleted_or_replaced_ends_without_a_restart(nodes, name, alice, put_policy):
+    client, swift = alice
+    read = lambda key: lambda: client.get_object(Bucket=name, Key=key)  # noqa: E731
+    put_policy("user", f"test:{name}", "reads", statement("Allow", "s3:GetObject", f"arn:aws:s3:::{name}/a/*"))
+    becomes(None, read("a/k"))
+    put_policy("user", f"test:{name}", "reads", statement("Allow", "s3:GetObject", f"arn:aws:s3:::{name}/b/*"))
+    becomes("AccessDenied", read("a/k"))
+    assert code_of(read("b/k")) is None and swift.status("GET", f"/{name}/b/k") == 200
+    assert apus(nodes, "user", "policy", "delete", f"test:{name}", "reads")["policies"] == []
+    becomes("AccessDenied", read("b/k"))
+    assert swift.status("GET", f"/{name}/b/k") == 403
+
+
+def test_a_deny_holds_for_an_administrator(nodes, name, put_policy):
+    key = admin(nodes, name)
+    client = s3(nodes, key)
+    swift = SwiftUser(nodes, f"test:{name}", key)
+    client.create_bucket(Bucket=name)
+    denies = statement("Deny", ["s3:PutObject", "s3:PutBucketPolicy"], "*")
+    put_policy("user", f"test:{name}", "denies", denies)
+    becomes("AccessDenied", lambda: client.put_object(Bucket=name, Key="k", Body=b""))
+    assert swift.status("PUT", f"/{name}/k") == 403 and swift.status("GET", f"/{name}") == 200
+    allows = {"Principal": "*"} | statement("Allow", "s3:GetObject", f"arn:aws:s3:::{name}/*")
+    document = json.dumps({"Version": "2012-10-17", "Statement": [allows]})
+    assert code_of(client.put_bucket_policy, Bucket=name, Policy=document) == "AccessDenied"
+
+
+def test_a_user_of_another_account_needs_its_own_policy_as_well_as_that_of_the_bucket(nodes, name, put_policy):
+    bucket_url = f"http://127.0.0.1:{nodes.ports['proxy']}/v1/AUTH_test"
+    nodes.s3().create_bucket(Bucket=name)
+    nodes.s3().put_object(Bucket=name, Key="k", Body=b"body")
+    allows = {"Principal": {"AWS": "arn:aws:iam::else:root"}} | statement("Allow", "s3:GetObject", f"arn:aws:s3:::{name}/*")
+    document = json.dumps({"Version": "2012-10-17", "Statement": [allows]})
+    nodes.s3().put_bucket_policy(Bucket=name, Policy=document)
+    users = {}
+    for user, words in [("user", ()), ("admin", ("--admin",))]:
+        apus(nodes, "user", "create", f"else:{name}{user}", *words)
+        key = apus(nodes, "key", "create", "--user", f"else:{name}{user}")
+        users[user] = SwiftUser(nodes, f"else:{name}{user}", key)
+    assert users["admin"].status("GET", f"/{name}/k", bucket_url) == 200
+    assert users["user"].status("GET", f"/{name}/k", bucket_url) == 403
+    put_policy("user", f"else:{name}user", "reads", statement("Allow", "s3:GetObject", "*"))
+    reads = lambda: users["user"].status("GET", f"/{name}/k", bucket_url) == 200  # noqa: E731
+    wait_until(reads, "the policy has no effect", EFFECTIVE_SECONDS)
+    nodes.s3().delete_bucket_policy(Bucket=name)
+    assert users["user"].status("GET", f"/{name}/k", bucket_url) == 403
+
+
+def test_documents_that_cannot_be_evaluated_are_refused(nodes, name, tmp_path):
+    apus(nodes, "user", "create", f"test:{name}")
+    path = tmp_path / "wrong.json"
+    for document, reason in [
+        ({"Statement": [statement("Perhaps", "s3:*", "*")]}, "Effect"),
+        ({"Statement": [{"Principal": "*"} | statement("Allow", "s3:*", "*")]}, "Principal"),
+        ({"Statement": [statement("Allow", "s3:GetNothing", "*")]}, "s3:GetNothing"),
+        ({"Statement": [statement("Allow", "s3:*", "*", Condition={"Equals": {"aws:username": "a"}})]}, "Equals"),
+        ([], "object"),
+        ({"Statement": [statement("Allow", "s3:*", "arn:aws:s3:::" + "b" * 10_240)]}, "10240"),
+    ]:
+        path.write_text(json.dumps(document))
+        assert reason in refusal(nodes, "user", "policy", "put", f"test:{name}", "wrong", str(path)), document
+    assert "does not exist" in refusal(nodes, "user", "policy", "delete", f"test:{name}", "wrong")
+    assert "does not exist" in refusal(nodes, "user", "policy", "show", f"test:{name}", "wrong")
+    assert "does not exist" in refusal(nodes, "group", "policy", "list", f"test:{name}")
+    assert "No such file" in refusal(nodes, "user", "policy", "put", f"test:{name}", "p", str(tmp_path / "missing"))
+    assert apus(nodes, "user", "policy", "list", f"test:{name}") == []

@@ -57,6 +57,14 @@ pub enum IdentityError {
         /// Greatest length in bytes.
         max: usize,
     },
+    /// A policy document cannot be evaluated.
+    #[error("policy {name}: {source}")]
+    Policy {
+        /// Name of the policy.
+        name: String,
+        /// The element, and what is wrong with it.
+        source: apus_policy::DocumentError,
+    },
     /// Other processes changed it again and again.
     #[error("{0}: other processes change it at the same time; try again")]
     Contended(String),

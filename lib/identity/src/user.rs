@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use apus_policy::{DocumentKind, PolicyDocument};
 use serde::{Deserialize, Serialize};
 
 use crate::access_key::{AccessKeyId, unique_id};
@@ -143,6 +144,8 @@ pub(crate) fn put_policy(
         let (owner, kind, max) = (owner.to_owned(), "policies", POLICIES_MAX);
         return Err(IdentityError::Limit { owner, kind, max });
     }
+    PolicyDocument::parse(document, DocumentKind::Identity)
+        .map_err(|source| IdentityError::Policy { name: name.to_string(), source })?;
     policies.insert(name.to_string(), document.to_owned());
     Ok(())
 }
@@ -257,7 +260,7 @@ impl UserRecord {
     /// Sets a policy.
     ///
     /// # Errors
-    /// `PolicyTooLong`, `Limit`.
+    /// `PolicyTooLong`, `Limit`, `Policy`.
     pub fn put_policy(&mut self, name: &PolicyName, document: &str) -> Result<(), IdentityError> {
         put_policy(&mut self.policies, &self.name, name, document)
     }
@@ -279,6 +282,9 @@ mod tests {
     use crate::access_key::SecretKey;
     use crate::name::{AccountGroup, GroupName, UserName};
     use crate::seal::Sealing;
+
+    const DOCUMENT: &str = r#"{"Version":"2012-10-17",
+        "Statement":{"Effect":"Allow","Action":"s3:*","Resource":"*"}}"#;
 
     fn account() -> AccountName {
         AccountName::parse("AUTH_a").unwrap()
@@ -341,13 +347,15 @@ mod tests {
         assert!(matches!(user.join(&group("more")), Err(IdentityError::Limit { .. })));
         let policy = |index: usize| PolicyName::parse(&format!("p{index}")).unwrap();
         for index in 0..POLICIES_MAX {
-            user.put_policy(&policy(index), "{}").unwrap();
+            user.put_policy(&policy(index), DOCUMENT).unwrap();
         }
-        assert!(matches!(user.put_policy(&policy(99), "{}"), Err(IdentityError::Limit { .. })));
-        user.put_policy(&policy(0), "{ }").unwrap();
+        assert!(matches!(user.put_policy(&policy(99), DOCUMENT), Err(IdentityError::Limit { .. })));
+        let other = DOCUMENT.replace("Allow", "Deny");
+        user.put_policy(&policy(0), &other).unwrap();
+        assert!(matches!(user.put_policy(&policy(0), "{}"), Err(IdentityError::Policy { .. })));
         let long = " ".repeat(POLICY_BYTES_MAX + 1);
         assert!(user.put_policy(&policy(0), &long).is_err());
-        assert_eq!(user.policies["p0"], "{ }");
+        assert_eq!(user.policies["p0"], other);
         user.remove_policy(&policy(0)).unwrap();
         assert!(user.remove_policy(&policy(0)).is_err());
     }

@@ -15,6 +15,8 @@ use crate::principal::Grantee;
 /// The policies of an identity.
 #[derive(Debug, Clone, Default)]
 pub struct IdentityPolicies {
+    /// Whether it has all rights in its own account, so that its policies only deny.
+    pub is_administrator: bool,
     /// Policies of the user and its groups, or of the role.
     pub attached: Vec<Arc<PolicyDocument>>,
     /// The most that they may allow.
@@ -30,7 +32,8 @@ impl PartialEq for IdentityPolicies {
         let same_all = |a: &[Arc<PolicyDocument>], b: &[Arc<PolicyDocument>]| {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
         };
-        same_all(&self.attached, &other.attached)
+        self.is_administrator == other.is_administrator
+            && same_all(&self.attached, &other.attached)
             && same_all(self.boundary.as_slice(), other.boundary.as_slice())
             && self.session.is_some() == other.session.is_some()
             && same_all(
@@ -144,6 +147,9 @@ impl AccessDocuments<'_> {
             None => Truth::Yes,
         };
         let limits = within((!boundary.is_empty()).then_some(boundary)).and(within(session));
+        if identity.is_administrator {
+            return Side { allows: by_bucket.allows.and(limits), statement: by_bucket.statement };
+        }
         let by_identity =
             Side { allows: attached.allows.and(limits), statement: attached.statement };
         if !self.same_account {
@@ -237,6 +243,8 @@ mod tests {
         let none = policies(&[]);
         let allows = policies(&[identity("Allow", "s3:*")]);
         let denies = policies(&[identity("Allow", "s3:*"), identity("Deny", "s3:Get*")]);
+        let admin = IdentityPolicies { is_administrator: true, ..policies(&[]) };
+        let denied_admin = IdentityPolicies { is_administrator: true, ..denies.clone() };
         let of = |principal| bucket("Allow", principal);
         // Bucket policy, policies of the identity, decision in the same account, and from another.
         for (bucket, identity, same, other) in [
@@ -246,6 +254,11 @@ mod tests {
             (None, Some(&denies), "deny", "deny"),
             (Some(of("*")), None, "allow", "allow"),
             (Some(of("test")), None, "allow", "allow"),
+            // Its rights in its account are not a matter of policies.
+            (None, Some(&admin), "no", "no"),
+            (Some(of("*")), Some(&admin), "allow", "allow"),
+            (Some(of("test")), Some(&admin), "allow", "allow"),
+            (Some(of("test")), Some(&denied_admin), "deny", "deny"),
             (Some(of("*")), Some(&none), "allow", "no"),
             (Some(of(USER)), Some(&none), "allow", "no"),
             (Some(of("test")), Some(&none), "no", "no"),
@@ -269,6 +282,7 @@ mod tests {
             attached: vec![identity("Allow", "s3:*")],
             boundary: boundary.then(|| puts.clone()),
             session: (!boundary).then(|| vec![puts.clone()]),
+            is_administrator: false,
         };
         for boundary in [true, false] {
             let identity = limited(boundary);
@@ -281,6 +295,7 @@ mod tests {
             attached: vec![identity("Allow", "s3:*")],
             boundary: Some(identity("Allow", "s3:*")),
             session: Some(vec![puts, identity("Allow", "s3:GetObject")]),
+            is_administrator: false,
         };
         assert_eq!(decide(None, Some(&wide), true), "allow");
     }

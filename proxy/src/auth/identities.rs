@@ -12,6 +12,7 @@ use apus_cluster::AccountName;
 use apus_identity::{
     AccessKeyId, AccountUser, FoundKey, IdentityDirectory, IdentityError, SecretKey, UserName,
 };
+use apus_policy::{DocumentKind, IdentityPolicies, PolicyDocument};
 use apus_store::access::Identity;
 use apus_store::{Error, Result};
 use tokio::sync::Semaphore;
@@ -29,7 +30,33 @@ const READS_MAX: usize = 64;
 #[derive(Debug)]
 struct CachedKey {
     at: Duration,
-    found: Option<Arc<FoundKey>>,
+    found: Option<Arc<CompiledKey>>,
+}
+
+/// A key with its user and the compiled policies of the user and its groups.
+#[derive(Debug)]
+struct CompiledKey {
+    found: FoundKey,
+    policies: Arc<IdentityPolicies>,
+}
+
+/// Compiles the policies of a user; `None` if one of them cannot be evaluated.
+fn compile(found: FoundKey) -> Option<CompiledKey> {
+    let of_groups = found.groups.iter().flat_map(|group| &group.policies);
+    let mut attached = Vec::new();
+    for (name, document) in found.user.policies.iter().chain(of_groups) {
+        match PolicyDocument::parse(document, DocumentKind::Identity) {
+            Ok(document) => attached.push(Arc::new(document)),
+            Err(error) => {
+                let user = &found.user.name;
+                tracing::error!(%error, user, policy = name, "Refused a user with a damaged policy");
+                return None;
+            }
+        }
+    }
+    let is_administrator = found.user.admin;
+    let policies = IdentityPolicies { is_administrator, attached, ..IdentityPolicies::default() };
+    Some(CompiledKey { found, policies: Arc::new(policies) })
 }
 
 impl CachedKey {
@@ -111,7 +138,7 @@ impl Identities {
     }
 
     /// A key, whatever its state is.
-    async fn find(&self, id: &AccessKeyId, now: Duration) -> Result<Option<Arc<FoundKey>>> {
+    async fn find(&self, id: &AccessKeyId, now: Duration) -> Result<Option<Arc<CompiledKey>>> {
         if !self.directory.can_have_made(id) {
             return Ok(None);
         }
@@ -122,7 +149,8 @@ impl Identities {
         }
         // The semaphore is never closed.
         let _share = self.reads.acquire().await.ok();
-        let found = self.directory.find_key(id).await.map_err(store_error)?.map(Arc::new);
+        let found = self.directory.find_key(id).await.map_err(store_error)?;
+        let found = found.and_then(compile).map(Arc::new);
         *cached = Some(CachedKey { at: now, found: found.clone() });
         Ok(found)
     }
@@ -133,7 +161,8 @@ impl Identities {
     /// Those of the cluster.
     pub async fn user_of(&self, id: &AccessKeyId, now: Duration) -> Result<Option<KeyUser>> {
         let Some(found) = self.find(id, now).await? else { return Ok(None) };
-        if let Some(refusal) = found.user.refusal_of(&found.key, now.as_secs()) {
+        let key = &found.found;
+        if let Some(refusal) = key.user.refusal_of(&key.key, now.as_secs()) {
             tracing::debug!(?refusal, key = %id, "Refused an access key");
             return Ok(None);
         }
@@ -148,8 +177,8 @@ impl Identities {
     }
 
     /// The user and identity of a key; `None` for an account that is not this proxy's.
-    fn key_user(&self, found: &FoundKey) -> Option<KeyUser> {
-        let FoundKey { user, secret, .. } = found;
+    fn key_user(&self, key: &CompiledKey) -> Option<KeyUser> {
+        let FoundKey { user, secret, .. } = &key.found;
         let account = AccountName::parse(&user.account).ok()?;
         let name = self.name_of(&user.account, &user.name)?;
         let (short, _) = name.split_once(':')?;
@@ -161,6 +190,7 @@ impl Identities {
             user: Some(name),
             account: Some(account.clone()),
             groups,
+            policies: Some(key.policies.clone()),
             ..Identity::default()
         };
         Some(KeyUser { secret: secret.clone(), identity, account })

@@ -44,6 +44,11 @@ fn is_about_policy(permission: Permission) -> bool {
     )
 }
 
+/// Whether no policy can give a permission: those of the operators.
+fn is_operators(permission: Permission) -> bool {
+    permission == Permission::ManageAccount
+}
+
 /// Names of an account: its own, and without the reseller prefix.
 fn account_names(account: &str, reseller_prefix: &str) -> Vec<String> {
     let short = account.strip_prefix(reseller_prefix).filter(|short| *short != account);
@@ -127,9 +132,9 @@ fn resource(request: &AccessRequest<'_>) -> String {
     }
 }
 
-/// What the policies say. `is_owner` is whether the caller owns the account of the bucket: a deny of
-/// operations on the policy does not bind it, so that it can correct a mistake, unless it has
-/// confirmed that it does.
+/// What the policies say. `is_owner` is whether the caller owns the account of the bucket: the
+/// bucket's policy does not deny it operations on that policy, so that it can correct a mistake, unless
+/// it has confirmed that it does. Its own policies do.
 pub(super) fn answer(
     request: &AccessRequest<'_>,
     reseller_prefix: &str,
@@ -137,18 +142,20 @@ pub(super) fn answer(
 ) -> PolicyAnswer {
     let identity = request.identity.policies.as_deref();
     let about_policy = is_about_policy(request.permission);
+    let is_exempt = is_owner && about_policy;
     let policy: Option<&BucketPolicy> = match request.bucket.map(|bucket| &bucket.policy) {
-        None | Some(BucketPolicyState::Unset) if identity.is_none() => return PolicyAnswer::Silent,
         None | Some(BucketPolicyState::Unset) => None,
+        Some(BucketPolicyState::Set(policy)) if is_exempt && !policy.binds_owner => None,
         Some(BucketPolicyState::Set(policy)) => Some(policy),
-        Some(BucketPolicyState::Damaged) if is_owner && about_policy => {
-            return PolicyAnswer::Silent;
-        }
+        Some(BucketPolicyState::Damaged) if is_exempt => None,
         Some(BucketPolicyState::Damaged) => {
             noted::rule("the bucket's policy is damaged");
             return PolicyAnswer::Deny;
         }
     };
+    if policy.is_none() && identity.is_none() {
+        return PolicyAnswer::Silent;
+    }
     let same_account = request.identity.account.as_ref() == Some(&request.target.account);
     let caller = caller(request.identity, reseller_prefix);
     let context = RequestContext { request, caller: &caller, reseller_prefix };
@@ -160,17 +167,14 @@ pub(super) fn answer(
     };
     let documents =
         AccessDocuments { bucket: policy.map(|policy| &policy.document), identity, same_account };
-    let binds_owner = policy.is_some_and(|policy| policy.binds_owner);
     // What is for others than the account of the bucket has no effect while it is restricted, and
     // operations on the policy are never for them.
     let restricts =
         request.bucket.is_some_and(|bucket| bucket.public_access.restrict_public_buckets)
             && policy.is_some_and(|policy| policy.is_public);
-    let is_closed = !same_account && (restricts || about_policy);
+    let is_closed =
+        is_operators(request.permission) || (!same_account && (restricts || about_policy));
     match documents.decide(&asked) {
-        AccessOutcome::Deny { .. } if is_owner && about_policy && !binds_owner => {
-            PolicyAnswer::Silent
-        }
         AccessOutcome::Deny { statement } => {
             noted::rule(format!("policy statement {statement} denies"));
             PolicyAnswer::Deny

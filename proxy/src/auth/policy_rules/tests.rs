@@ -218,4 +218,45 @@ fn policies_of_the_caller_give_rights_and_take_them() {
     assert_eq!(ask(&both, &none), Decision::Deny);
     let denied = access(&[statement("Deny", ALL, "s3:GetObject", "")]);
     assert_eq!(ask(&with(vec![document("Allow", "s3:*")]), &denied), Decision::Deny);
+    let allowed = access(&[statement("Allow", ALL, "s3:GetObject", "")]);
+    assert_eq!(ask(&with(vec![document("Deny", "s3:GetObject")]), &allowed), Decision::Deny);
+}
+
+#[test]
+fn an_owner_is_exempt_from_the_policy_of_the_bucket_but_not_from_its_own() {
+    let denied = access(&[statement("Deny", ALL, "s3:*", "")]);
+    let text = r#"{"Statement":{"Effect":"Deny","Action":"s3:PutBucketPolicy","Resource":"*"}}"#;
+    let document = Arc::new(PolicyDocument::parse(text, DocumentKind::Identity).unwrap());
+    let policies =
+        IdentityPolicies { is_administrator: true, attached: vec![document], ..Default::default() };
+    let owner = Identity { policies: Some(Arc::new(policies)), ..identity("test:tester", true) };
+    let damaged = BucketAccess { policy: BucketPolicyState::Damaged, ..BucketAccess::default() };
+    for access in [&denied, &damaged, &BucketAccess::default()] {
+        let ask = |permission| decide(&owner, permission, access, ObjectFacts::Unread);
+        assert_eq!(ask(Permission::DeleteBucketPolicy), OWNER);
+        assert_eq!(ask(Permission::PutBucketPolicy), Decision::Deny);
+    }
+}
+
+#[test]
+fn no_policy_gives_the_permissions_of_operators() {
+    let text = r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
+    let document = Arc::new(PolicyDocument::parse(text, DocumentKind::Identity).unwrap());
+    let policies = IdentityPolicies { attached: vec![document], ..IdentityPolicies::default() };
+    let user = Identity { policies: Some(Arc::new(policies)), ..identity("test:u", false) };
+    let ask = |permission| {
+        let target = Target::account(AccountName::parse("AUTH_test").unwrap());
+        Rules::new("AUTH_").decide(&AccessRequest {
+            identity: &user,
+            permission,
+            target: &target,
+            lists: &Lists::default(),
+            bucket: None,
+            object: ObjectFacts::Absent,
+            facts: None,
+        })
+    };
+    assert_eq!(ask(Permission::ManageAccount), Decision::Deny);
+    assert_eq!(ask(Permission::PutAccountMetadata), ALLOW);
+    assert_eq!(ask(Permission::ListAllMyBuckets), ALLOW);
 }

@@ -3,6 +3,7 @@
 use apus_identity::{AccountGroup, AccountUser, GroupName, GroupRecord, UserName, iso_time};
 use serde_json::{Value, json};
 
+use super::policy::{self, PolicyCommand};
 use super::{Cluster, PAGE, Place, run, text, with};
 
 /// Options of `apus group`.
@@ -31,6 +32,9 @@ enum GroupCommand {
     Remove(MemberOption),
     /// Delete a group
     Delete(GroupOption),
+    /// Set, show, list and delete policies of a group
+    #[command(subcommand)]
+    Policy(PolicyCommand),
 }
 
 #[derive(Debug, clap::Args)]
@@ -136,6 +140,10 @@ pub(crate) fn main(options: &Options) -> Result<(), String> {
                 let line = format!("{group} deleted");
                 cluster.print(&json!({ "deleted": group.to_string() }), &line);
                 Ok(())
+            }
+            GroupCommand::Policy(command) => {
+                let group = cluster.group(command.owner())?;
+                policy::run_on_group(&cluster, &group, command).await
             }
         }
     })

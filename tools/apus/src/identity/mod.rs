@@ -4,6 +4,7 @@
 
 pub(crate) mod group;
 pub(crate) mod key;
+mod policy;
 pub(crate) mod user;
 
 use std::future::Future;

@@ -4,6 +4,7 @@ use apus_identity::{AccountUser, Status, UserName, UserRecord, iso_time};
 use serde_json::{Value, json};
 
 use super::key::{key_json, key_line};
+use super::policy::{self, PolicyCommand};
 use super::{Cluster, PAGE, Place, run, text};
 
 /// Options of `apus user`.
@@ -39,6 +40,9 @@ enum UserCommand {
     Enable(UserOption),
     /// Delete a user and its keys
     Delete(UserOption),
+    /// Set, show, list and delete policies of a user
+    #[command(subcommand)]
+    Policy(PolicyCommand),
 }
 
 #[derive(Debug, clap::Args)]
@@ -138,6 +142,10 @@ pub(crate) fn main(options: &Options) -> Result<(), String> {
                 directory.delete_user(&user, |_| Ok(())).await.map_err(text)?;
                 cluster.print(&json!({ "deleted": user.to_string() }), &format!("{user} deleted"));
                 Ok(())
+            }
+            UserCommand::Policy(command) => {
+                let user = cluster.user(command.owner())?;
+                policy::run_on_user(&cluster, &user, command).await
             }
         }
     })
