@@ -8,6 +8,28 @@ use apus_store::BucketNamespace;
 use crate::auth::temp_url::TempUrlConfig;
 use crate::public_url::PublicUrl;
 
+/// The settings of `[filter:domain_remap]`.
+#[derive(Debug, Clone, Default)]
+pub struct DomainRemapConfig {
+    /// Domains below which host names stand for accounts and containers.
+    pub storage_domains: Vec<String>,
+    /// First segment of paths.
+    pub path_root: String,
+    /// Prefixes of accounts, in their own spelling; none takes names as they are.
+    pub reseller_prefixes: Vec<String>,
+    /// Prefix of accounts without one of these; empty leaves such hosts alone.
+    pub default_reseller_prefix: String,
+    /// Whether a path that begins with the root is one below it.
+    pub mangle_client_paths: bool,
+}
+
+/// The settings of `[filter:staticweb]`.
+#[derive(Debug, Clone, Default)]
+pub struct StaticWebConfig {
+    /// Base of the URLs of redirects, instead of the cluster's own.
+    pub url_base: PublicUrl,
+}
+
 /// Settings from `proxy-server.conf`, checked.
 #[derive(Debug, Clone, Default)]
 pub struct ProxyConfig {
@@ -44,6 +66,10 @@ pub struct ProxyConfig {
     pub allow_open_expired: bool,
     /// Whether the expirer may delete the segments of a manifest (`allow_async_delete`).
     pub allow_async_delete: bool,
+    /// Host names of accounts and containers; `None` when all hosts are the same.
+    pub domain_remap: Option<DomainRemapConfig>,
+    /// Static web sites of Swift's dialect; `None` refuses their settings.
+    pub static_web: Option<StaticWebConfig>,
     /// Temporary URLs of Swift's dialect; `None` refuses them.
     pub temp_url: Option<TempUrlConfig>,
     /// URL under which clients reach this cluster.

@@ -20,7 +20,7 @@ mod swift;
 pub use access_log::AccessLogs;
 pub use apus_bucket::ownership::ObjectOwnership;
 pub use audit::AuditSink;
-pub use config::ProxyConfig;
+pub use config::{DomainRemapConfig, ProxyConfig, StaticWebConfig};
 pub use deps::ProxyDeps;
 pub use edge::Server;
 pub use public_url::{InvalidPublicUrl, PublicUrl};

@@ -35,6 +35,7 @@ s3_access_key3 = test:tester3
 s3_secret_key3 = testing3
 s3_region = us-east-1
 collate = C
+storage_domain = example.com
 """
 
 

@@ -10,11 +10,6 @@ SETTINGS = [
     ("X-Container-Sync-To", "//realm/cluster/AUTH_a/c"),
     ("X-Container-Meta-Quota-Bytes", "10"),
     ("X-Container-Meta-Quota-Count", "1"),
-    ("X-Container-Meta-Web-Index", "index.html"),
-    ("X-Container-Meta-Web-Error", "error.html"),
-    ("X-Container-Meta-Web-Listings", "true"),
-    ("X-Container-Meta-Web-Listings-CSS", "style.css"),
-    ("X-Container-Meta-Web-Directory-Type", "text/dir"),
     ("X-Container-Meta-Access-Control-Allow-Headers", "X-A"),
 ]
 

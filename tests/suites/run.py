@@ -119,6 +119,16 @@ def add_policy(cluster, index, name):
     cluster.start()
 
 
+def add_filter(cluster, name, options):
+    """Adds a filter to the proxy's pipeline, before authentication."""
+    assert cluster.stop() == 0
+    path = cluster.data / "etc/proxy-server.conf"
+    text = path.read_text()
+    assert " healthcheck " in text
+    path.write_text(text.replace(" healthcheck ", f" healthcheck {name} ", 1) + f"\n[filter:{name}]\n{options}")
+    cluster.start()
+
+
 def end(cluster):
     cluster.stop()
     shutil.rmtree(cluster.data.parent)
@@ -131,6 +141,7 @@ def run_swift():
     for targets in (["test/functional/tests.py"], ["test/functional"]):
         cluster = swift_cluster("swift")
         add_policy(cluster, 1, "silver")
+        add_filter(cluster, "domain_remap", "storage_domain = example.com\n")
         conf = cluster.data / "test.conf"
         conf.write_text(SWIFT_CONF.format(port=cluster.port))
         environment = dict(os.environ, SWIFT_TEST_CONFIG_FILE=str(conf), SWIFT_TEST_IN_PROCESS="0")

@@ -17,7 +17,10 @@ use super::filters::{
     MainPipelineOptions, Pipeline, PipelineOptions, SampleKeyOptions, tempauth_options,
 };
 use super::middleware::{MetricsOptions, ReachOptions, SocketOptions};
-use super::proxy::{ProxyOptions, S3Options, SloOptions, SymlinkOptions, TempUrlOptions};
+use super::proxy::{
+    DomainRemapOptions, ProxyOptions, S3Options, SloOptions, StaticWebOptions, SymlinkOptions,
+    TempUrlOptions,
+};
 use super::role::Server;
 use super::start::ProcessOptions;
 use super::storage::ObjectServerOptions;
@@ -195,7 +198,7 @@ pub static OBJECT_FILE: FileDeclaration = FileDeclaration {
 
 /// The pipeline of the sample of `proxy-server.conf`: every supported filter.
 const PIPELINE: &str = "pipeline = catch_errors gatekeeper healthcheck proxy-logging cache listing_formats bulk \
-                        tempurl s3api tempauth copy slo dlo versioned_writes \
+                        tempurl s3api tempauth copy staticweb slo dlo versioned_writes \
                         symlink proxy-server";
 
 /// `proxy-server.conf`.
@@ -258,6 +261,18 @@ pub static PROXY_FILE: FileDeclaration = FileDeclaration {
         ),
         SectionDeclaration::plain("filter:symlink", "Symbolic links.", &[SymlinkOptions::OPTIONS])
             .with_lines(&["use = egg:swift#symlink"]),
+        SectionDeclaration::plain(
+            "filter:domain_remap",
+            "Host names of accounts and containers, if the filter is in the pipeline.",
+            &[DomainRemapOptions::OPTIONS],
+        )
+        .with_lines(&["use = egg:swift#domain_remap"]),
+        SectionDeclaration::plain(
+            "filter:staticweb",
+            "Static web sites of Swift's dialect.",
+            &[StaticWebOptions::OPTIONS],
+        )
+        .with_lines(&["use = egg:swift#staticweb"]),
         SectionDeclaration::plain(
             "filter:tempurl",
             "Temporary URLs of Swift's dialect.",

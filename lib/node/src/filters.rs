@@ -44,6 +44,8 @@ const FILTERS: [(&str, FilterSupport); 46] = [
     ("dlo", Done),
     ("symlink", Done),
     ("tempurl", Done),
+    ("staticweb", Done),
+    ("domain-remap", Done),
     ("versioned-writes", Done),
     ("object-versioning", Done),
     ("keymaster", Done),
@@ -57,10 +59,8 @@ const FILTERS: [(&str, FilterSupport); 46] = [
     ("container-sync", LeftOut("containers are not synchronised")),
     ("crossdomain", LeftOut("no /crossdomain.xml")),
     ("cname-lookup", LeftOut("host names are not looked up")),
-    ("domain-remap", LeftOut("host names are not mapped")),
     ("etag-quoter", LeftOut("ETags are not quoted")),
     ("formpost", LeftOut("uploads by forms are refused")),
-    ("staticweb", LeftOut("no index pages")),
     ("list-endpoints", LeftOut("no /endpoints")),
     ("xprofile", LeftOut("no profiles")),
     ("ceilometer", LeftOut("no notifications")),
@@ -115,6 +115,10 @@ pub(super) struct Pipeline {
     pub(super) keymaster: Option<String>,
     /// Of `encryption`, which encrypts every new object.
     pub(super) encryption: Option<String>,
+    /// Of `staticweb`.
+    pub(super) staticweb: Option<String>,
+    /// Of `domain_remap`, which is off without a pipeline: its domains are the operator's.
+    pub(super) domain_remap: Option<String>,
     /// Whether there is a pipeline; one of our own files needs none, and then all is on.
     pub(super) is_given: bool,
     /// What is missing without filters that are not supported.
@@ -158,6 +162,8 @@ impl Pipeline {
                 tempurl: named("tempurl"),
                 keymaster: named("keymaster"),
                 encryption: None,
+                staticweb: named("staticweb"),
+                domain_remap: None,
                 is_given: false,
                 warnings: Vec::new(),
             });
@@ -173,6 +179,8 @@ impl Pipeline {
             tempurl: None,
             keymaster: None,
             encryption: None,
+            staticweb: None,
+            domain_remap: None,
             is_given: true,
             warnings: Vec::new(),
         };
@@ -230,6 +238,8 @@ impl Pipeline {
             "tempurl" => &mut self.tempurl,
             "keymaster" => &mut self.keymaster,
             "encryption" => &mut self.encryption,
+            "staticweb" => &mut self.staticweb,
+            "domain-remap" => &mut self.domain_remap,
             _ => return,
         };
         place.get_or_insert_with(|| format!("filter:{name}"));
@@ -352,7 +362,7 @@ mod tests {
             let left = read(&format!("{name} proxy-server"), &leave).unwrap();
             assert_eq!(left.tempauth, None, "{name}");
         }
-        for name in ["ratelimit", "container-quotas", "staticweb"] {
+        for name in ["ratelimit", "container-quotas"] {
             assert!(read(&format!("{name} tempauth proxy-server"), "").is_ok(), "{name}");
         }
         assert!(read("tempauth", "").unwrap_err().contains("proxy-server"));

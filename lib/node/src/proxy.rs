@@ -11,7 +11,10 @@ use apus_proxy::auth::authorize::Rules;
 use apus_proxy::auth::identities::Identities;
 use apus_proxy::auth::temp_url::{HeaderPatterns, TempUrlConfig, TempUrlDigest};
 use apus_proxy::auth::tempauth::TempAuth;
-use apus_proxy::{AccessLogs, ObjectOwnership, ProxyConfig, ProxyDeps, PublicUrl};
+use apus_proxy::{
+    AccessLogs, DomainRemapConfig, ObjectOwnership, ProxyConfig, ProxyDeps, PublicUrl,
+    StaticWebConfig,
+};
 use apus_store::BucketNamespace;
 use apus_store::clock::HybridClock;
 use apus_store::pipeline::ClientStoreOptions;
@@ -94,6 +97,48 @@ options! {
 }
 
 options! {
+    /// Options of `[filter:domain_remap]`, with Swift's names.
+    #[derive(Debug)]
+    pub struct DomainRemapOptions {
+        /// Domains below which host names stand for accounts and containers.
+        storage_domain: String = text("example.com", "domains between commas"),
+        /// First segment of paths.
+        path_root: String = text("v1", "a segment of a path"),
+        /// Prefixes of accounts.
+        reseller_prefixes: String = text("AUTH", "prefixes between commas"),
+        /// Prefix of accounts without one of these; hosts without a prefix are left alone when it is empty.
+        default_reseller_prefix: String = text("", "a prefix"),
+        /// A path that begins with `path_root` is one below it.
+        mangle_client_paths: bool = flag(false),
+    }
+}
+
+impl DomainRemapOptions {
+    fn config(self) -> DomainRemapConfig {
+        let list = |text: &str| -> Vec<String> {
+            let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+            words.map(str::to_owned).collect()
+        };
+        DomainRemapConfig {
+            storage_domains: list(&self.storage_domain),
+            path_root: self.path_root,
+            reseller_prefixes: list(&self.reseller_prefixes),
+            default_reseller_prefix: self.default_reseller_prefix,
+            mangle_client_paths: self.mangle_client_paths,
+        }
+    }
+}
+
+options! {
+    /// Options of `[filter:staticweb]`.
+    #[derive(Debug)]
+    pub struct StaticWebOptions {
+        /// Base of the URLs of redirects, such as `https://www.example.com`; that of the cluster when empty.
+        url_base: String = text("", "a URL").checked(is_public_url),
+    }
+}
+
+options! {
     /// Options of `[filter:tempurl]`, with Swift's names.
     #[derive(Debug)]
     pub struct TempUrlOptions {
@@ -171,6 +216,18 @@ impl Builder<'_> {
             Some(section) => Some(TempUrlOptions::read(&conf.section(section))?.config()),
             None => None,
         };
+        let domain_remap = match &pipeline.domain_remap {
+            Some(section) => Some(DomainRemapOptions::read(&conf.section(section))?.config()),
+            None => None,
+        };
+        let static_web = match &pipeline.staticweb {
+            Some(section) => {
+                let url = StaticWebOptions::read(&conf.section(section))?.url_base;
+                let url_base = PublicUrl::parse(&url).map_err(|error| error.to_string())?;
+                Some(StaticWebConfig { url_base })
+            }
+            None => None,
+        };
         let quorum = self.quorum().making_accounts(account_autocreate);
         let audit =
             AuditFile::start(AuditOptions::read(&conf.section("audit"))?, &self.node.metrics)?;
@@ -202,6 +259,8 @@ impl Builder<'_> {
             region: s3.location,
             symloop_max,
             temp_url,
+            static_web,
+            domain_remap,
             allow_open_expired: given.allow_open_expired,
             allow_async_delete: SloOptions::read(&of(&pipeline.slo))?.allow_async_delete,
             public_url: PublicUrl::parse(&given.public_url)

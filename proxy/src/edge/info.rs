@@ -95,6 +95,14 @@ pub(super) fn document(deps: &ProxyDeps) -> Vec<u8> {
         if !deps.config.s3api {
             document.remove("s3api");
         }
+        if let Some(config) = &deps.config.domain_remap {
+            let prefix = Some(&config.default_reseller_prefix).filter(|prefix| !prefix.is_empty());
+            document
+                .insert("domain_remap".to_owned(), json!({ "default_reseller_prefix": prefix }));
+        }
+        if deps.config.static_web.is_some() {
+            document.insert("staticweb".to_owned(), json!({}));
+        }
         if let Some(config) = &deps.config.temp_url {
             document.insert("tempurl".to_owned(), temp_urls(config));
         }

@@ -58,7 +58,10 @@ impl Server {
             }
             _ => {}
         }
-        if self.deps.config.s3api && S3::speaks(&request, &self.deps) {
+        if self.deps.config.s3api
+            && !self.swift.is_named_by(request.headers())
+            && S3::speaks(&request, &self.deps)
+        {
             self.s3.handle(request, trans_id.clone()).await
         } else {
             self.swift.handle(request, trans_id.clone()).await

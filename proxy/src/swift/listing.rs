@@ -71,7 +71,7 @@ pub(super) struct ListedObject {
 
 impl ListedObject {
     /// The object of a row in a container of `account`.
-    fn of(row: &ObjectRow, account: &AccountName) -> Self {
+    pub(super) fn of(row: &ObjectRow, account: &AccountName) -> Self {
         let mut etag_words = row.etag.split(';').map(str::trim);
         let mut hash = etag_words.next().unwrap_or_default().to_owned();
         let mut bytes = row.size;
@@ -95,6 +95,16 @@ impl ListedObject {
             bytes = size;
         }
         Self { bytes, hash, content_type, extra }
+    }
+
+    /// Its size in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Its content type.
+    pub(super) fn content_type(&self) -> &str {
+        &self.content_type
     }
 
     /// The keys of a version in a JSON listing.

@@ -5,6 +5,7 @@ pub(crate) mod bulk_delete;
 mod byteranges;
 mod container;
 mod cors;
+mod domain_remap;
 mod error;
 mod error_response;
 mod format;
@@ -24,6 +25,8 @@ mod segment_list;
 mod sign_in;
 #[cfg(test)]
 mod snapshots;
+mod static_web;
+mod static_web_page;
 mod symlink;
 mod symlink_row;
 mod temp_url;
@@ -38,7 +41,7 @@ use apus_cluster::percent;
 use apus_daemon::Body;
 use apus_daemon::http::{header, set};
 use apus_daemon::serve::Peer;
-use http::{Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 
 use self::cors::PageOrigin;
 use self::error::{Result, SwiftError};
@@ -59,7 +62,28 @@ impl Swift {
         Self { deps }
     }
 
-    pub(crate) async fn handle(&self, request: Request<Body>, trans_id: Arc<str>) -> Reply {
+    /// Whether the host of a request stands for an account or container of this dialect.
+    pub(crate) fn is_named_by(&self, headers: &HeaderMap) -> bool {
+        self.deps.config.domain_remap.as_ref().is_some_and(|config| config.names(headers))
+    }
+
+    pub(crate) async fn handle(&self, mut request: Request<Body>, trans_id: Arc<str>) -> Reply {
+        let Some(config) = &self.deps.config.domain_remap else {
+            return self.handle_path(request, trans_id).await;
+        };
+        match config.remap(request.headers(), request.uri()) {
+            Err(error) => error_response::render(&error),
+            Ok(None) => self.handle_path(request, trans_id).await,
+            Ok(Some(remapped)) => {
+                *request.uri_mut() = remapped.uri.clone();
+                let mut response = Box::pin(self.handle_path(request, trans_id)).await;
+                remapped.show(&mut response);
+                response
+            }
+        }
+    }
+
+    async fn handle_path(&self, request: Request<Body>, trans_id: Arc<str>) -> Reply {
         if request.uri().path().starts_with("/auth/") {
             let notes = RequestNotes::of(request.extensions());
             notes.note(|noted| {
@@ -83,7 +107,7 @@ impl Swift {
                 notes.note(|noted| note_names(noted, &request));
                 let origin = PageOrigin::of(&self.deps, &request).await;
                 let result = match request.has_temp_url(&self.deps) {
-                    true => self.open(request, peer, body).await,
+                    true => Box::pin(self.open(request, peer, body)).await,
                     false => self.dispatch(&request, body).await,
                 };
                 let mut response = result.unwrap_or_else(|error| error_response::render(&error));
@@ -125,7 +149,7 @@ impl Swift {
     async fn dispatch(&self, request: &SwiftRequest, body: Body) -> Result<Reply> {
         let deps = &self.deps;
         let manages = deps.config.allow_account_management;
-        unsupported::refuse(request, deps.config.temp_url.is_some())?;
+        unsupported::refuse(request, &deps.config)?;
         if bulk_delete::is_requested(request) {
             return bulk_delete::delete(deps, request, body).await;
         }
@@ -139,6 +163,12 @@ impl Swift {
             }
             (Path::Account(_), "PUT") if manages => account::put(deps, request).await,
             (Path::Account(_), "DELETE") if manages => account::delete(deps, request).await,
+            (Path::Container(_), "GET" | "HEAD") if static_web::applies(deps, request) => {
+                Box::pin(static_web::of_container(deps, request)).await
+            }
+            (Path::Object(_), "GET" | "HEAD") if static_web::applies(deps, request) => {
+                Box::pin(static_web::of_object(deps, request)).await
+            }
             (Path::Container(_), "HEAD") => container::head(deps, request).await,
             (Path::Container(_), "GET") if versions::are_listed(request) => {
                 versions::list(deps, request).await

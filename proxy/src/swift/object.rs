@@ -18,7 +18,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::error::{Result, SwiftError};
 use super::object_head::{created, http_date};
-use super::object_read::conditions;
+use super::object_read::{conditions, copied_part};
 use super::page::{empty_page, html_error};
 use super::request::SwiftRequest;
 use super::{manifest, symlink, versions};
@@ -321,6 +321,9 @@ fn parse_copy_between(
     source.head.version = versions::named(request)?;
     source.head.link_itself = symlink::is_link_itself(request);
     source.ranges = request.header("range").and_then(ByteRanges::parse);
+    if request.param("multipart-manifest") != Some("get") {
+        source.head.part = copied_part(request)?;
+    }
     Ok(CopyObject {
         source,
         target,

@@ -78,6 +78,14 @@ fn part_number(request: &SwiftRequest) -> std::result::Result<Option<u32>, Inval
     }
 }
 
+/// The part of a joined object that a copy is of.
+///
+/// # Errors
+/// `Invalid` for a part number that no joined object has.
+pub(super) fn copied_part(request: &SwiftRequest) -> apus_store::Result<Option<u32>> {
+    part_number(request).map_err(|InvalidPart(text)| Error::invalid(text))
+}
+
 /// Refuses an invalid part number if the object is a joined one; any other object ignores it.
 async fn check_part(deps: &ProxyDeps, request: &SwiftRequest, read: &ReadRequest) -> Result<()> {
     let Some(refusal) = read.part_refusal else { return Ok(()) };

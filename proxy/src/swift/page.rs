@@ -11,6 +11,7 @@ use crate::reply::Reply;
 fn explanation(status: StatusCode) -> &'static str {
     match status.as_u16() {
         202 => "The request is accepted for processing.",
+        301 => "The resource has moved permanently.",
         400 => {
             "The server could not comply with the request since it is either malformed or otherwise incorrect."
         }

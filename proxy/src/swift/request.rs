@@ -160,6 +160,17 @@ impl SwiftRequest {
         Ok((Self { head, path, cx, query, constraints }, body))
     }
 
+    /// The same request for another path.
+    pub(super) fn at(&self, path: Path) -> Self {
+        Self {
+            head: self.head.clone(),
+            path,
+            cx: self.cx.clone(),
+            query: self.query.clone(),
+            constraints: self.constraints.clone(),
+        }
+    }
+
     /// Whether it is one with a temporary URL, valid or not.
     pub(super) fn has_temp_url(&self, deps: &ProxyDeps) -> bool {
         is_temp_url(deps, &self.head.method, &self.query)

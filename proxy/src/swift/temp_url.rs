@@ -5,15 +5,17 @@
 use std::net::IpAddr;
 
 use apus_cluster::metadata::title_case;
-use apus_cluster::{Metadata, ObjectPath, percent};
+use apus_cluster::{ContainerPath, Metadata, percent};
 use apus_daemon::http::{format_date, header, set};
 use apus_store::access::{Identity, TemporaryGrant};
 use apus_store::operation::{HeadAccount, HeadContainer};
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::error::{Result, SwiftError};
+use super::error_response;
 use super::path::Path;
 use super::request::SwiftRequest;
+use super::static_web::{self, GeneratedPage};
 use crate::auth::temp_url::{HeaderPatterns, TempUrl};
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
@@ -70,22 +72,22 @@ async fn granted(
     deps: &ProxyDeps,
     request: &SwiftRequest,
     url: &TempUrl,
-    object: &ObjectPath,
+    (container, object): (&ContainerPath, &str),
 ) -> Option<TemporaryGrant> {
-    let path = url.signed_path(&object.container.to_string(), object.object.as_str())?;
+    let path = url.signed_path(&container.to_string(), object)?;
     let methods = signed_methods(request.head.method.as_str());
     let signs = |key: &String| methods.iter().any(|method| url.is_signed(method, &path, key));
     let system = request.cx.as_system(SYSTEM);
-    let account = HeadAccount { account: object.account().clone() };
+    let account = HeadAccount { account: container.account.clone() };
     let account = deps.store.head_account(&system, account).await;
-    let grant = TemporaryGrant { account: object.account().clone(), container: None };
+    let grant = TemporaryGrant { account: container.account.clone(), container: None };
     if account.is_ok_and(|head| keys(&head.headers, "Account").iter().any(signs)) {
         return Some(grant);
     }
-    let container = HeadContainer { container: object.container.clone() };
-    let container = deps.store.container_info(&system, container).await.ok()?;
-    let is_signed = keys(&container.headers, "Container").iter().any(signs);
-    let container = Some(object.container.container.clone());
+    let info = HeadContainer { container: container.clone() };
+    let info = deps.store.container_info(&system, info).await.ok()?;
+    let is_signed = keys(&info.headers, "Container").iter().any(signs);
+    let container = Some(container.container.clone());
     is_signed.then_some(TemporaryGrant { container, ..grant })
 }
 
@@ -105,11 +107,18 @@ pub(super) async fn admit(
         && config.methods.iter().any(|allowed| allowed == method)
         && request.head.uri.path().starts_with("/v1/")
         && url.allows_address(peer);
-    let Path::Object(object) = request.path.clone() else { return Err(invalid()) };
-    if !is_allowed {
+    // The root of a container is opened as a page of a web site alone.
+    let (container, object) = match request.path.clone() {
+        Path::Object(object) => (object.container.clone(), object.object.to_string()),
+        Path::Container(container) if static_web::applies(deps, request) => {
+            (container, String::new())
+        }
+        Path::Account(_) | Path::Container(_) => return Err(invalid()),
+    };
+    if !is_allowed || (object.is_empty() && url.prefix.as_deref() != Some("")) {
         return Err(invalid());
     }
-    let grant = granted(deps, request, &url, &object).await.ok_or_else(invalid)?;
+    let grant = granted(deps, request, &url, (&container, &object)).await.ok_or_else(invalid)?;
     if !matches!(request.head.method.as_str(), "GET" | "HEAD")
         && let Some(name) = DISALLOWED.iter().find(|name| request.header(name).is_some())
     {
@@ -138,11 +147,20 @@ pub(super) fn render(deps: &ProxyDeps, request: &SwiftRequest, url: &TempUrl, re
     if !is_read || !is_success {
         return;
     }
+    let is_page = reply.extensions().get::<GeneratedPage>().is_some();
     let name = match &request.path {
         Path::Object(object) => object.object.as_str(),
-        Path::Account(_) | Path::Container(_) => "",
+        Path::Account(_) | Path::Container(_) if is_page => "",
+        Path::Account(_) | Path::Container(_) => {
+            *reply = error_response::render(&invalid());
+            return;
+        }
     };
-    let disposition = disposition(url, header(out, "content-disposition"), name);
+    let out = reply.headers_mut();
+    let mut url = url.clone();
+    // A browser shows a page, and does not save it.
+    url.inline |= is_page;
+    let disposition = disposition(&url, header(out, "content-disposition"), name);
     set(out, "content-disposition", &disposition);
     set(out, "expires", &format_date(url.expires));
 }

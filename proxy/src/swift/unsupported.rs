@@ -8,6 +8,7 @@ use http::HeaderMap;
 
 use super::path::Path;
 use super::request::SwiftRequest;
+use crate::config::ProxyConfig;
 
 /// Settings of a container, and the feature of each.
 const OF_CONTAINERS: [(&str, &str); 12] = [
@@ -38,14 +39,15 @@ const TEMP_URLS: &str = "temporary URLs";
 const WEB: &str = "static web sites";
 const CORS: &str = "selection of request headers for other origins";
 
-/// Refuses a request that uses an unsupported feature. Temporary URLs may be off.
+/// Refuses a request that uses an unsupported feature. Temporary URLs and static
+/// web sites may be on.
 ///
 /// # Errors
 /// `NotSupported`, with the name of the header or parameter.
-pub(super) fn refuse(request: &SwiftRequest, has_temp_urls: bool) -> Result<(), Error> {
+pub(super) fn refuse(request: &SwiftRequest, config: &ProxyConfig) -> Result<(), Error> {
     let method = request.head.method.as_str();
     for (name, feature) in PARAMETERS {
-        if !has_temp_urls && request.param(name).is_some() {
+        if is_off(feature, config) && request.param(name).is_some() {
             return Err(not_supported(&format!("?{name}"), feature));
         }
     }
@@ -65,14 +67,20 @@ pub(super) fn refuse(request: &SwiftRequest, has_temp_urls: bool) -> Result<(), 
             refuse_settings(&request.head.headers, &OF_ACCOUNTS, Some(OF_ACCOUNTS_PREFIX))
         }
         Path::Container(_) => {
-            let supported = has_temp_urls.then_some(TEMP_URLS);
-            let settings: Vec<_> = OF_CONTAINERS
-                .into_iter()
-                .filter(|(_, feature)| Some(*feature) != supported)
-                .collect();
+            let settings: Vec<_> =
+                OF_CONTAINERS.into_iter().filter(|(_, feature)| is_off(feature, config)).collect();
             refuse_settings(&request.head.headers, &settings, None)
         }
         Path::Object(_) => Ok(()),
+    }
+}
+
+/// Whether a feature is not supported, or is off.
+fn is_off(feature: &str, config: &ProxyConfig) -> bool {
+    match feature {
+        TEMP_URLS => config.temp_url.is_none(),
+        WEB => config.static_web.is_none(),
+        _ => true,
     }
 }
 

@@ -133,6 +133,11 @@ impl Versions {
             Err(error) if error.kind == Kind::Conflict => {
                 self.settle(cx, versioned, object, time).await
             }
+            // The expiry of the link has passed during the upload.
+            Err(error) if error.kind == Kind::Invalid => {
+                self.discard(cx, path).await;
+                Err(error)
+            }
             Err(error) => Err(error),
         }
     }
