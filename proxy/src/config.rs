@@ -70,6 +70,10 @@ pub struct ProxyConfig {
     pub domain_remap: Option<DomainRemapConfig>,
     /// Static web sites of Swift's dialect; `None` refuses their settings.
     pub static_web: Option<StaticWebConfig>,
+    /// Whether resellers may set quotas of accounts (`account_quotas`).
+    pub account_quotas: bool,
+    /// Whether containers may have quotas (`container_quotas`).
+    pub container_quotas: bool,
     /// Temporary URLs of Swift's dialect; `None` refuses them.
     pub temp_url: Option<TempUrlConfig>,
     /// URL under which clients reach this cluster.

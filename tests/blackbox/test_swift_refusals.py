@@ -8,8 +8,6 @@ from apus_testing.swift_http import SwiftHttp
 
 SETTINGS = [
     ("X-Container-Sync-To", "//realm/cluster/AUTH_a/c"),
-    ("X-Container-Meta-Quota-Bytes", "10"),
-    ("X-Container-Meta-Quota-Count", "1"),
     ("X-Container-Meta-Access-Control-Allow-Headers", "X-A"),
 ]
 
@@ -31,16 +29,6 @@ def test_settings_without_effect_are_refused_by_name(swift, name, value):
     assert name.lower() not in swift("HEAD", "/c")[1]
     assert swift("POST", "/c", {name: ""})[0] == 204
     assert swift("POST", "/c", {name.replace("X-", "X-Remove-", 1): "x"})[0] == 204
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["X-Account-Meta-Quota-Bytes", "X-Account-Quota-Bytes", "X-Account-Quota-Count-Policy-Policy-0"],
-)
-def test_quotas_of_accounts_are_refused_by_name(swift, name):
-    status, _, body = swift("POST", "", {name: "1"})
-    assert status == 501 and body.decode().startswith(name)
-    assert swift("POST", "", {name: ""})[0] == 204
 
 
 @pytest.mark.parametrize("path", ["", "/c", "/c/o"])
@@ -106,3 +94,21 @@ def test_too_many_failed_sign_ins_wait(configured):
     assert statuses[:3] == [401] * 3 and 429 in statuses and set(statuses) == {401, 429}
     refused = next(headers for status, headers, _ in answers if status == 429)
     assert 1 <= int(refused["retry-after"]) <= 60
+
+
+def test_quotas_are_refused_by_name_where_their_filters_are_off(tmp_path):
+    cluster = Saio(tmp_path / "data", "--dev-users").start()
+    cluster.change("proxy", " container-quotas account-quotas ", " ")
+    swift = SwiftHttp(cluster)
+    assert swift("PUT", "/c")[0] == 201
+    for path, name in [
+        ("/c", "X-Container-Meta-Quota-Bytes"),
+        ("/c", "X-Container-Meta-Quota-Count"),
+        ("", "X-Account-Meta-Quota-Bytes"),
+        ("", "X-Account-Quota-Bytes"),
+        ("", "X-Account-Quota-Count-Policy-gold"),
+    ]:
+        status, _, body = swift("POST", path, {name: "1"})
+        assert status == 501 and body.decode().startswith(name.title()), body
+        assert swift("POST", path, {name: ""})[0] == 204
+    assert cluster.stop() == 0

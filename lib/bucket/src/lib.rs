@@ -17,6 +17,7 @@ pub mod notification;
 pub mod object_lock;
 pub mod ownership;
 pub mod public_access;
+pub mod quota;
 pub mod stored;
 pub mod tag_query;
 pub mod tagging;

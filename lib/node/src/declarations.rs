@@ -198,7 +198,7 @@ pub static OBJECT_FILE: FileDeclaration = FileDeclaration {
 
 /// The pipeline of the sample of `proxy-server.conf`: every supported filter.
 const PIPELINE: &str = "pipeline = catch_errors gatekeeper healthcheck proxy-logging cache listing_formats bulk \
-                        tempurl s3api tempauth copy staticweb slo dlo versioned_writes \
+                        tempurl s3api tempauth copy staticweb container-quotas account-quotas slo dlo versioned_writes \
                         symlink proxy-server";
 
 /// `proxy-server.conf`.

@@ -45,6 +45,8 @@ const FILTERS: [(&str, FilterSupport); 46] = [
     ("symlink", Done),
     ("tempurl", Done),
     ("staticweb", Done),
+    ("account-quotas", Done),
+    ("container-quotas", Done),
     ("domain-remap", Done),
     ("versioned-writes", Done),
     ("object-versioning", Done),
@@ -53,8 +55,6 @@ const FILTERS: [(&str, FilterSupport); 46] = [
     ("recon", LeftOut("no /recon on the proxy")),
     ("backend-ratelimit", LeftOut(LIMITS)),
     ("ratelimit", LeftOut(LIMITS)),
-    ("account-quotas", LeftOut("quotas are not enforced")),
-    ("container-quotas", LeftOut("quotas are not enforced")),
     ("name-check", LeftOut("names are checked as without it")),
     ("container-sync", LeftOut("containers are not synchronised")),
     ("crossdomain", LeftOut("no /crossdomain.xml")),
@@ -117,6 +117,10 @@ pub(super) struct Pipeline {
     pub(super) encryption: Option<String>,
     /// Of `staticweb`.
     pub(super) staticweb: Option<String>,
+    /// Of `account_quotas`.
+    pub(super) account_quotas: Option<String>,
+    /// Of `container_quotas`.
+    pub(super) container_quotas: Option<String>,
     /// Of `domain_remap`, which is off without a pipeline: its domains are the operator's.
     pub(super) domain_remap: Option<String>,
     /// Whether there is a pipeline; one of our own files needs none, and then all is on.
@@ -163,6 +167,8 @@ impl Pipeline {
                 keymaster: named("keymaster"),
                 encryption: None,
                 staticweb: named("staticweb"),
+                account_quotas: named("account_quotas"),
+                container_quotas: named("container_quotas"),
                 domain_remap: None,
                 is_given: false,
                 warnings: Vec::new(),
@@ -180,6 +186,8 @@ impl Pipeline {
             keymaster: None,
             encryption: None,
             staticweb: None,
+            account_quotas: None,
+            container_quotas: None,
             domain_remap: None,
             is_given: true,
             warnings: Vec::new(),
@@ -239,6 +247,8 @@ impl Pipeline {
             "keymaster" => &mut self.keymaster,
             "encryption" => &mut self.encryption,
             "staticweb" => &mut self.staticweb,
+            "account-quotas" => &mut self.account_quotas,
+            "container-quotas" => &mut self.container_quotas,
             "domain-remap" => &mut self.domain_remap,
             _ => return,
         };
@@ -362,7 +372,7 @@ mod tests {
             let left = read(&format!("{name} proxy-server"), &leave).unwrap();
             assert_eq!(left.tempauth, None, "{name}");
         }
-        for name in ["ratelimit", "container-quotas"] {
+        for name in ["ratelimit", "name-check"] {
             assert!(read(&format!("{name} tempauth proxy-server"), "").is_ok(), "{name}");
         }
         assert!(read("tempauth", "").unwrap_err().contains("proxy-server"));

@@ -19,6 +19,7 @@ use apus_store::BucketNamespace;
 use apus_store::clock::HybridClock;
 use apus_store::pipeline::ClientStoreOptions;
 use apus_store::quorum::Quorum;
+use apus_store::stage::quotas::QuotaOptions;
 use apus_store::stage::symlink::HOPS_MAX;
 
 use super::audit::{AuditFile, AuditOptions};
@@ -236,6 +237,10 @@ impl Builder<'_> {
             upload_bytes: upload_bytes(given.upload_memory),
             symloop_max,
             namespace,
+            quotas: QuotaOptions {
+                accounts: pipeline.account_quotas.is_some(),
+                containers: pipeline.container_quotas.is_some(),
+            },
         };
         let identities = IdentityDirectory::new(
             apus_store::pipeline::internal(self.quorum()),
@@ -258,6 +263,8 @@ impl Builder<'_> {
             strict_cors_mode: given.strict_cors_mode,
             region: s3.location,
             symloop_max,
+            account_quotas: pipeline.account_quotas.is_some(),
+            container_quotas: pipeline.container_quotas.is_some(),
             temp_url,
             static_web,
             domain_remap,

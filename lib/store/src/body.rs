@@ -10,9 +10,9 @@ use apus_cluster::Metadata;
 use apus_daemon::Body;
 use apus_daemon::http::BodyError;
 use bytes::{Bytes, BytesMut};
-use futures_util::FutureExt;
-use http_body::Body as _;
-use http_body_util::{BodyExt, Collected, Limited};
+use futures_util::{FutureExt, StreamExt};
+use http_body::{Body as _, Frame};
+use http_body_util::{BodyExt, BodyStream, Collected, Limited, StreamBody};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{Error, Kind, Result, Subject};
@@ -131,6 +131,18 @@ pub async fn collect(body: Body, max: u64) -> Result<Bytes> {
     DOCUMENTS.collect(body, max).await
 }
 
+/// A body that fails with an error when it is longer than `max` bytes, which are passed on.
+pub fn limited(body: Body, max: u64, error: impl Fn() -> Error + Send + 'static) -> Body {
+    let mut left = max;
+    let mut within = move |frame: Frame<Bytes>| {
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        left = left.checked_sub(length).ok_or_else(|| BodyError::from(error()))?;
+        Ok(frame)
+    };
+    let frames = BodyStream::new(body).map(move |frame| frame.and_then(&mut within));
+    StreamBody::new(frames).boxed_unsync()
+}
+
 /// Reads the whole body of a server's answer, of at most `max` bytes.
 pub(crate) async fn collect_answer(
     body: Body,
@@ -145,6 +157,21 @@ mod tests {
     use apus_daemon::http::{full, stream};
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_limited_body_fails_when_it_is_longer() {
+        for (length, is_within) in [(0, true), (5, true), (6, false)] {
+            let error = || Error::new(Kind::QuotaExceeded, Subject::Object);
+            let read = limited(of(length), 5, error).collect().await;
+            match read {
+                Ok(read) => assert!(is_within && read.to_bytes().len() == length, "{length}"),
+                Err(error) => {
+                    assert!(!is_within, "{length}");
+                    assert_eq!(error.downcast::<Error>().unwrap().kind, Kind::QuotaExceeded);
+                }
+            }
+        }
+    }
 
     fn of(bytes: usize) -> Body {
         full(vec![b'x'; bytes])

@@ -41,6 +41,8 @@ pub enum Kind {
     Invalid,
     /// Valid, but larger than allowed.
     TooLarge,
+    /// A quota of the account or container has no room for it.
+    QuotaExceeded,
     /// A condition of the request does not hold.
     PreconditionFailed,
     /// The condition shows that the client has the current version.

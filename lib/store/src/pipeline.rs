@@ -17,6 +17,7 @@ use crate::stage::encryption_default::EncryptionDefault;
 use crate::stage::multipart::Multipart;
 use crate::stage::notify::Notify;
 use crate::stage::object_lock::ObjectLock;
+use crate::stage::quotas::{QuotaOptions, Quotas};
 use crate::stage::slo::Slo;
 use crate::stage::symlink::{HOPS_MAX, Symlink};
 use crate::stage::versions::Versions;
@@ -40,7 +41,8 @@ pub fn lifecycle(quorum: Quorum, keys: Arc<EncryptionKeys>) -> Arc<dyn UploadSto
     let clock = quorum.clock().clone();
     let gate = Arc::new(Gate::new(quorum, Arc::new(DenyAll)));
     let encryption = Arc::new(Encryption::new(gate, keys));
-    let uploads = with_uploads(encryption, clock.clone(), HOPS_MAX);
+    let versions = with_versions(encryption, clock.clone(), HOPS_MAX);
+    let uploads = with_uploads(versions, clock.clone());
     Arc::new(Notify::new(uploads, clock).of_lifecycle())
 }
 
@@ -53,6 +55,8 @@ pub struct ClientStoreOptions {
     pub symloop_max: usize,
     /// Where names of buckets are unique.
     pub namespace: BucketNamespace,
+    /// Quotas that are applied.
+    pub quotas: QuotaOptions,
 }
 
 /// The pipeline of clients, with the keys of encrypted objects.
@@ -63,6 +67,7 @@ pub fn client(
     keys: Arc<EncryptionKeys>,
 ) -> Arc<dyn Store> {
     let clock = quorum.clock().clone();
+    let policies = quorum.policies().clone();
     // The one place that authorizes; all stages above it can only ask it.
     let gate: Arc<dyn Primitive> = Arc::new(Gate::new(quorum, authorizer));
     // The registry reads and writes its objects as they are stored.
@@ -70,7 +75,10 @@ pub fn client(
         .then(|| Registry::new(gate.clone(), clock.clone()));
     // Keys are derived from the names under which objects are stored.
     let encryption: Arc<dyn Primitive> = Arc::new(Encryption::new(gate, keys.clone()));
-    let multipart = with_uploads(encryption, clock.clone(), options.symloop_max);
+    let versions = with_versions(encryption, clock.clone(), options.symloop_max);
+    // Copies, manifests and parts arrive here as the objects that they write.
+    let quotas = Arc::new(Quotas::new(versions, options.quotas, policies, clock.clone()));
+    let multipart = with_uploads(quotas, clock.clone());
     // A copy is a new object of its bucket; parts have the encryption of their upload.
     let default: Arc<dyn UploadStore> = Arc::new(EncryptionDefault::new(multipart, keys));
     // Copies read and write through all of the above.
@@ -83,20 +91,24 @@ pub fn client(
     Arc::new(Admission::new(buckets, options.upload_bytes))
 }
 
-/// The stages between encryption and copies.
-fn with_uploads(
+/// The stages between encryption and quotas.
+fn with_versions(
     encryption: Arc<dyn Primitive>,
     clock: Arc<HybridClock>,
     symloop_max: usize,
-) -> Arc<dyn UploadStore> {
+) -> Arc<dyn VersionStore> {
     // A link is followed where its bytes are read, so that the stages above see its target.
     let symlink: Arc<dyn LinkStore> = Arc::new(Symlink::new(encryption, symloop_max));
     // A current version is a link to where versions are, and manifests are versions like others.
-    let versions: Arc<dyn VersionStore> = Arc::new(Versions::new(symlink, clock.clone()));
+    let versions: Arc<dyn VersionStore> = Arc::new(Versions::new(symlink, clock));
     // A DLO manifest is an ordinary object with a header: joined from a listing.
-    let dlo: Arc<dyn VersionStore> = Arc::new(Dlo::new(versions));
+    Arc::new(Dlo::new(versions))
+}
+
+/// The stages between quotas and copies.
+fn with_uploads(versions: Arc<dyn VersionStore>, clock: Arc<HybridClock>) -> Arc<dyn UploadStore> {
     // A static manifest is followed before a listing is: it may have DLO segments.
-    let slo: Arc<dyn ManifestStore> = Arc::new(Slo::new(dlo));
+    let slo: Arc<dyn ManifestStore> = Arc::new(Slo::new(versions));
     // Below uploads, whose own writes are not those of clients, and above manifests, whose segments stay
     // where a lock keeps the manifest.
     let lock: Arc<dyn ManifestStore> = Arc::new(ObjectLock::new(slo, clock));

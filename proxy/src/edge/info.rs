@@ -100,6 +100,14 @@ pub(super) fn document(deps: &ProxyDeps) -> Vec<u8> {
             document
                 .insert("domain_remap".to_owned(), json!({ "default_reseller_prefix": prefix }));
         }
+        for (name, is_on) in [
+            ("account_quotas", deps.config.account_quotas),
+            ("container_quotas", deps.config.container_quotas),
+        ] {
+            if is_on {
+                document.insert(name.to_owned(), json!({}));
+            }
+        }
         if deps.config.static_web.is_some() {
             document.insert("staticweb".to_owned(), json!({}));
         }

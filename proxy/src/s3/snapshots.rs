@@ -52,6 +52,7 @@ async fn failed_operations() {
         Kind::NotEmpty,
         Kind::Conflict,
         Kind::TooLarge,
+        Kind::QuotaExceeded,
         Kind::PreconditionFailed,
         Kind::NotModified,
         Kind::RangeNotSatisfiable { size: 10 },

@@ -9,6 +9,7 @@ use apus_store::operation::{
 use apus_store::{Error, Kind};
 use http::{HeaderMap, StatusCode};
 
+use super::account_quotas;
 use super::error::{Result, SwiftError};
 use super::format::Format;
 use super::listing;
@@ -45,11 +46,27 @@ fn set_headers(head: &AccountHead, out: &mut HeaderMap) {
     set(out, "accept-ranges", "bytes");
 }
 
+fn set_quotas(deps: &ProxyDeps, head: &AccountHead, out: &mut HeaderMap) {
+    if deps.config.account_quotas {
+        account_quotas::set_headers(&deps.policies, head, out);
+    }
+}
+
+/// Adds the quotas that a request sets.
+fn add_quotas(deps: &ProxyDeps, request: &SwiftRequest, metadata: &mut Metadata) -> Result<()> {
+    if deps.config.account_quotas {
+        metadata.extend(account_quotas::parse(&deps.policies, request)?);
+    }
+    Ok(())
+}
+
 pub(super) async fn head(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Reply> {
     let format = request.format()?;
     let op = HeadAccount { account: request.account().clone() };
     let head = deps.store.head_account(&request.cx, op).await?;
-    Ok(render_head(format, &head))
+    let mut response = render_head(format, &head);
+    set_quotas(deps, &head, response.headers_mut());
+    Ok(response)
 }
 
 fn render_head(format: Format, head: &AccountHead) -> Reply {
@@ -81,6 +98,7 @@ fn render_get(
     let page = listing::containers(format, request.account(), &list.entries, &deps.policies);
     let mut response = listing::reply(format, page);
     set_headers(&list.head, response.headers_mut());
+    set_quotas(deps, &list.head, response.headers_mut());
     set(response.headers_mut(), "content-type", format.content_type());
     response
 }
@@ -100,7 +118,8 @@ fn metadata(request: &SwiftRequest) -> Result<Metadata> {
 }
 
 pub(super) async fn put(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Reply> {
-    let op = parse_put(request)?;
+    let mut op = parse_put(request)?;
+    add_quotas(deps, request, &mut op.metadata)?;
     match deps.store.put_account(&request.cx, op).await {
         Ok(true) => Ok(html_error(StatusCode::CREATED)),
         Ok(false) => Ok(html_error(StatusCode::ACCEPTED)),
@@ -126,7 +145,9 @@ pub(super) async fn delete(deps: &ProxyDeps, request: &SwiftRequest) -> Result<R
 }
 
 pub(super) async fn post(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Reply> {
-    let op = PostAccount { account: request.account().clone(), metadata: metadata(request)? };
+    let mut metadata = metadata(request)?;
+    add_quotas(deps, request, &mut metadata)?;
+    let op = PostAccount { account: request.account().clone(), metadata };
     deps.store.post_account(&request.cx, op).await?;
     Ok(empty_page(StatusCode::NO_CONTENT))
 }

@@ -1,5 +1,6 @@
 //! Container verbs.
 
+use apus_bucket::quota;
 use apus_cluster::metadata::{Resource, has_prefix};
 use apus_cluster::{Metadata, Policies, PolicyIndex, Timestamp};
 use apus_daemon::http::{set, status};
@@ -94,9 +95,17 @@ fn render_get(
     Ok(response)
 }
 
-/// The metadata that a request sets, with its access control lists checked.
+/// The metadata that a request sets, with its access control lists and quotas checked.
 fn metadata(request: &SwiftRequest) -> Result<Metadata> {
     let mut metadata = request.metadata(Resource::Container, &SETTABLE)?;
+    for (name, text) in [
+        (quota::CONTAINER_BYTES, "Invalid bytes quota."),
+        (quota::CONTAINER_COUNT, "Invalid count quota."),
+    ] {
+        if metadata.get(name).is_some_and(|value| !value.is_empty() && !quota::is_quota(value)) {
+            return Err(Error::invalid(text).into());
+        }
+    }
     for name in ["X-Container-Read", "X-Container-Write"] {
         if let Some(value) = metadata.get_mut(name) {
             *value = acl::clean(name, value).map_err(|error| Error::invalid(error.to_string()))?;

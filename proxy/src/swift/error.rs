@@ -82,7 +82,7 @@ pub(super) fn status_of(error: &Error) -> StatusCode {
         Kind::Invalid | Kind::InvalidPart | Kind::InvalidPartOrder | Kind::PartTooSmall => {
             StatusCode::BAD_REQUEST
         }
-        Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Kind::TooLarge | Kind::QuotaExceeded => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Kind::IsLink => StatusCode::TEMPORARY_REDIRECT,
         Kind::NotModified => StatusCode::NOT_MODIFIED,

@@ -1,6 +1,7 @@
 //! Swift's REST API: parses a request, performs one operation, renders the reply.
 
 mod account;
+mod account_quotas;
 pub(crate) mod bulk_delete;
 mod byteranges;
 mod container;

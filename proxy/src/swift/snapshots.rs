@@ -36,6 +36,7 @@ async fn errors() {
         Kind::Conflict,
         Kind::Invalid,
         Kind::TooLarge,
+        Kind::QuotaExceeded,
         Kind::PreconditionFailed,
         Kind::NotModified,
         Kind::RangeNotSatisfiable { size: 10 },

@@ -39,8 +39,8 @@ const TEMP_URLS: &str = "temporary URLs";
 const WEB: &str = "static web sites";
 const CORS: &str = "selection of request headers for other origins";
 
-/// Refuses a request that uses an unsupported feature. Temporary URLs and static
-/// web sites may be on.
+/// Refuses a request that uses an unsupported feature. Temporary URLs, static web sites and quotas
+/// may be on.
 ///
 /// # Errors
 /// `NotSupported`, with the name of the header or parameter.
@@ -63,6 +63,7 @@ pub(super) fn refuse(request: &SwiftRequest, config: &ProxyConfig) -> Result<(),
         return Err(not_supported("Content-Type: multipart/form-data", "uploads of forms"));
     }
     match request.path {
+        Path::Account(_) if config.account_quotas => Ok(()),
         Path::Account(_) => {
             refuse_settings(&request.head.headers, &OF_ACCOUNTS, Some(OF_ACCOUNTS_PREFIX))
         }
@@ -80,6 +81,7 @@ fn is_off(feature: &str, config: &ProxyConfig) -> bool {
     match feature {
         TEMP_URLS => config.temp_url.is_none(),
         WEB => config.static_web.is_none(),
+        QUOTAS => !config.container_quotas,
         _ => true,
     }
 }

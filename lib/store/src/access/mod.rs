@@ -29,6 +29,13 @@ pub struct Identity {
     pub policies: Option<Arc<IdentityPolicies>>,
 }
 
+impl Identity {
+    /// Whether it administers all accounts, as Swift's `.reseller_admin`.
+    pub fn is_reseller_admin(&self) -> bool {
+        self.groups.iter().any(|group| group == ".reseller_admin")
+    }
+}
+
 /// The right to read, write and list objects, which the owner of a key gave by a temporary URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemporaryGrant {

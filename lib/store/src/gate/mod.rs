@@ -6,7 +6,9 @@ mod settings;
 
 use std::sync::Arc;
 
+use apus_bucket::quota;
 use apus_cluster::PolicyIndex;
+use apus_cluster::metadata::has_prefix;
 use apus_policy::Permission;
 use async_trait::async_trait;
 
@@ -86,7 +88,9 @@ impl Primitive for Gate {
             .metadata
             .keys()
             .any(|name| name.eq_ignore_ascii_case("X-Account-Sysmeta-Core-Access-Control"));
-        if touches_list && !owner {
+        let touches_quota = op.metadata.keys().any(|name| has_prefix(name, quota::ACCOUNT_PREFIX));
+        let may_set_quota = cx.authority != Authority::Caller || cx.identity.is_reseller_admin();
+        if (touches_list && !owner) || (touches_quota && !may_set_quota) {
             return Err(Error::new(Kind::Forbidden, Subject::Account));
         }
         self.quorum.post_account(cx, permit, &op.account, op.metadata).await

@@ -13,6 +13,7 @@ pub mod notify;
 pub mod object_lock;
 mod part_encryption;
 mod part_heads;
+pub mod quotas;
 mod segments;
 pub mod slo;
 pub mod symlink;

@@ -66,7 +66,7 @@ impl Archive {
 fn not_copied(error: Error) -> Error {
     match error.kind {
         Kind::Unavailable | Kind::Overloaded => error,
-        Kind::TooLarge => error,
+        Kind::TooLarge | Kind::QuotaExceeded => error,
         _ => Error::new(Kind::PreconditionFailed, Subject::Request).because(error),
     }
 }

@@ -34,7 +34,7 @@ mod write;
 
 use std::sync::Arc;
 
-use apus_cluster::{ContainerPath, ObjectPath, Timestamp};
+use apus_cluster::{ContainerPath, Metadata, ObjectPath, Timestamp};
 use apus_policy::Permission;
 use async_trait::async_trait;
 
@@ -48,6 +48,15 @@ use crate::context::Context;
 use crate::operation::*;
 use crate::store::forward;
 use crate::{Error, Kind, LinkStore, Primitive, Result, Subject, VersionStore};
+
+/// The hidden container with the versions of a container, by its headers; `None` for one that never
+/// kept versions.
+pub(super) fn container_of_versions(
+    container: &ContainerPath,
+    headers: &Metadata,
+) -> Option<ContainerPath> {
+    VersionedContainer::of(container, headers).map(|versioned| versioned.hidden)
+}
 
 /// How often an operation starts over because another one changed the current version.
 const ATTEMPTS: usize = 8;
