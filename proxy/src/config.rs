@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use apus_bucket::ownership::ObjectOwnership;
 use apus_store::BucketNamespace;
 
+use crate::auth::form_signature::FormPostConfig;
 use crate::auth::temp_url::TempUrlConfig;
 use crate::public_url::PublicUrl;
 
@@ -74,6 +75,8 @@ pub struct ProxyConfig {
     pub account_quotas: bool,
     /// Whether containers may have quotas (`container_quotas`).
     pub container_quotas: bool,
+    /// Uploads by signed forms of Swift's dialect; `None` refuses them.
+    pub form_post: Option<FormPostConfig>,
     /// Temporary URLs of Swift's dialect; `None` refuses them.
     pub temp_url: Option<TempUrlConfig>,
     /// URL under which clients reach this cluster.

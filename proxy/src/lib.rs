@@ -8,6 +8,7 @@ mod config;
 mod deps;
 mod edge;
 mod facts;
+mod form_stream;
 #[doc(hidden)]
 pub mod fuzzing;
 mod header_value;

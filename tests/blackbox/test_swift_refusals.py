@@ -32,12 +32,9 @@ def test_settings_without_effect_are_refused_by_name(swift, name, value):
 
 
 @pytest.mark.parametrize("path", ["", "/c", "/c/o"])
-def test_archives_and_forms_are_not_taken_for_plain_requests(swift, path):
+def test_archives_are_not_taken_for_plain_requests(swift, path):
     for kind in ["tar", "tar.gz", "tar.bz2"]:
         assert swift("PUT", f"{path}?extract-archive={kind}", body=b"x")[0] == 501
-    form = {"Content-Type": "multipart/form-data; boundary=x"}
-    assert swift("POST", path, form, b"--x--\r\n")[0] == 501
-    assert swift("GET", "/c/o")[1]["content-type"] != form["Content-Type"]
 
 
 def test_keys_of_temporary_urls_of_accounts_stay_the_owners_secret(cluster, swift):
@@ -96,11 +93,16 @@ def test_too_many_failed_sign_ins_wait(configured):
     assert 1 <= int(refused["retry-after"]) <= 60
 
 
-def test_quotas_are_refused_by_name_where_their_filters_are_off(tmp_path):
+def test_features_are_refused_by_name_where_their_filters_are_off(tmp_path):
     cluster = Saio(tmp_path / "data", "--dev-users").start()
-    cluster.change("proxy", " container-quotas account-quotas ", " ")
+    cluster.change("proxy", " formpost ", " ").change("proxy", " container-quotas account-quotas ", " ")
     swift = SwiftHttp(cluster)
     assert swift("PUT", "/c")[0] == 201
+    assert swift("PUT", "/c/o", body=b"data")[0] == 201
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    for path in ["", "/c", "/c/o"]:
+        assert swift("POST", path, form, b"--x--\r\n")[0] == 501
+    assert swift("GET", "/c/o")[1]["content-type"] != form["Content-Type"]
     for path, name in [
         ("/c", "X-Container-Meta-Quota-Bytes"),
         ("/c", "X-Container-Meta-Quota-Count"),

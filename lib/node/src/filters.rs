@@ -44,6 +44,7 @@ const FILTERS: [(&str, FilterSupport); 46] = [
     ("dlo", Done),
     ("symlink", Done),
     ("tempurl", Done),
+    ("formpost", Done),
     ("staticweb", Done),
     ("account-quotas", Done),
     ("container-quotas", Done),
@@ -60,7 +61,6 @@ const FILTERS: [(&str, FilterSupport); 46] = [
     ("crossdomain", LeftOut("no /crossdomain.xml")),
     ("cname-lookup", LeftOut("host names are not looked up")),
     ("etag-quoter", LeftOut("ETags are not quoted")),
-    ("formpost", LeftOut("uploads by forms are refused")),
     ("list-endpoints", LeftOut("no /endpoints")),
     ("xprofile", LeftOut("no profiles")),
     ("ceilometer", LeftOut("no notifications")),
@@ -117,6 +117,8 @@ pub(super) struct Pipeline {
     pub(super) encryption: Option<String>,
     /// Of `staticweb`.
     pub(super) staticweb: Option<String>,
+    /// Of `formpost`.
+    pub(super) formpost: Option<String>,
     /// Of `account_quotas`.
     pub(super) account_quotas: Option<String>,
     /// Of `container_quotas`.
@@ -167,6 +169,7 @@ impl Pipeline {
                 keymaster: named("keymaster"),
                 encryption: None,
                 staticweb: named("staticweb"),
+                formpost: named("formpost"),
                 account_quotas: named("account_quotas"),
                 container_quotas: named("container_quotas"),
                 domain_remap: None,
@@ -186,6 +189,7 @@ impl Pipeline {
             keymaster: None,
             encryption: None,
             staticweb: None,
+            formpost: None,
             account_quotas: None,
             container_quotas: None,
             domain_remap: None,
@@ -247,6 +251,7 @@ impl Pipeline {
             "keymaster" => &mut self.keymaster,
             "encryption" => &mut self.encryption,
             "staticweb" => &mut self.staticweb,
+            "formpost" => &mut self.formpost,
             "account-quotas" => &mut self.account_quotas,
             "container-quotas" => &mut self.container_quotas,
             "domain-remap" => &mut self.domain_remap,

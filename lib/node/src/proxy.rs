@@ -8,6 +8,7 @@ use apus_daemon::http::SharedHandler;
 use apus_identity::{IdentityDirectory, Sealing};
 use apus_options::{choice, flag, list, options, text, whole};
 use apus_proxy::auth::authorize::Rules;
+use apus_proxy::auth::form_signature::FormPostConfig;
 use apus_proxy::auth::identities::Identities;
 use apus_proxy::auth::temp_url::{HeaderPatterns, TempUrlConfig, TempUrlDigest};
 use apus_proxy::auth::tempauth::TempAuth;
@@ -158,6 +159,25 @@ options! {
     }
 }
 
+options! {
+    /// Options of `[filter:formpost]`, with Swift's names.
+    #[derive(Debug)]
+    pub struct FormPostOptions {
+        /// Digests of the signatures of forms.
+        allowed_digests: String = text("sha1 sha256 sha512", "sha1, sha256 or sha512, between blanks").checked(are_digests),
+    }
+}
+
+impl FormPostOptions {
+    fn config(&self) -> FormPostConfig {
+        FormPostConfig { digests: digests(&self.allowed_digests) }
+    }
+}
+
+fn digests(names: &str) -> Vec<TempUrlDigest> {
+    names.split_whitespace().filter_map(TempUrlDigest::parse).collect()
+}
+
 fn are_digests(text: &str) -> bool {
     text.split_whitespace().all(|name| TempUrlDigest::parse(name).is_some())
 }
@@ -167,11 +187,7 @@ impl TempUrlOptions {
         let headers = |text: &str| HeaderPatterns::parse(text);
         TempUrlConfig {
             methods: self.methods.split_whitespace().map(str::to_owned).collect(),
-            digests: self
-                .allowed_digests
-                .split_whitespace()
-                .filter_map(TempUrlDigest::parse)
-                .collect(),
+            digests: digests(&self.allowed_digests),
             incoming_remove: headers(&self.incoming_remove_headers),
             incoming_allow: headers(&self.incoming_allow_headers),
             outgoing_remove: headers(&self.outgoing_remove_headers),
@@ -215,6 +231,10 @@ impl Builder<'_> {
         let symloop_max = if symloop_max < 1 { HOPS_MAX } else { symloop_max };
         let temp_url = match &pipeline.tempurl {
             Some(section) => Some(TempUrlOptions::read(&conf.section(section))?.config()),
+            None => None,
+        };
+        let form_post = match &pipeline.formpost {
+            Some(section) => Some(FormPostOptions::read(&conf.section(section))?.config()),
             None => None,
         };
         let domain_remap = match &pipeline.domain_remap {
@@ -265,6 +285,7 @@ impl Builder<'_> {
             symloop_max,
             account_quotas: pipeline.account_quotas.is_some(),
             container_quotas: pipeline.container_quotas.is_some(),
+            form_post,
             temp_url,
             static_web,
             domain_remap,

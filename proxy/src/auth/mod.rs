@@ -4,6 +4,7 @@ pub mod account_acl;
 pub mod acl;
 pub mod authorize;
 pub mod failed_sign_ins;
+pub mod form_signature;
 pub mod identities;
 pub(crate) mod key_lookup;
 mod policy_rules;

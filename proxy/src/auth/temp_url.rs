@@ -54,7 +54,7 @@ impl TempUrlDigest {
         }
     }
 
-    fn sign(self, key: &str, message: &str) -> Vec<u8> {
+    pub(super) fn sign(self, key: &str, message: &str) -> Vec<u8> {
         fn mac<M: Mac + KeyInit>(key: &str, message: &str) -> Vec<u8> {
             // HMAC takes keys of any length.
             let Ok(mut mac) = <M as KeyInit>::new_from_slice(key.as_bytes()) else {
@@ -204,7 +204,7 @@ impl TempUrl {
 }
 
 /// A signature in hexadecimal, or as `<digest>:<base64>` in either alphabet.
-fn parse_signature(text: &str) -> Option<(TempUrlDigest, Vec<u8>)> {
+pub(super) fn parse_signature(text: &str) -> Option<(TempUrlDigest, Vec<u8>)> {
     let Some((digest, encoded)) = text.split_once(':') else {
         let digest = TempUrlDigest::of_hex(text.len())?;
         let digits = text.as_bytes().chunks_exact(2);

@@ -3,14 +3,13 @@
 use apus_cluster::constraints as limits;
 use serde_json::json;
 
-use crate::auth::temp_url::TempUrlConfig;
+use crate::auth::temp_url::{TempUrlConfig, TempUrlDigest};
 use crate::deps::ProxyDeps;
 use crate::swift::bulk_delete;
 
 /// The settings of temporary URLs.
 fn temp_urls(config: &TempUrlConfig) -> serde_json::Value {
-    let digests: Vec<&str> = config.digests.iter().map(|digest| digest.name()).collect();
-    let deprecated = digests.contains(&"sha1").then_some("sha1");
+    let (digests, deprecated) = digest_names(&config.digests);
     json!({
         "methods": config.methods,
         "incoming_remove_headers": config.incoming_remove.names(),
@@ -18,8 +17,15 @@ fn temp_urls(config: &TempUrlConfig) -> serde_json::Value {
         "outgoing_remove_headers": config.outgoing_remove.names(),
         "outgoing_allow_headers": config.outgoing_allow.names(),
         "allowed_digests": digests,
-        "deprecated_digests": deprecated.into_iter().collect::<Vec<_>>(),
+        "deprecated_digests": deprecated,
     })
+}
+
+/// Names of digests, and those among them that are deprecated.
+fn digest_names(digests: &[TempUrlDigest]) -> (Vec<&'static str>, Vec<&'static str>) {
+    let names: Vec<&str> = digests.iter().map(|digest| digest.name()).collect();
+    let deprecated = names.iter().copied().filter(|name| *name == "sha1").collect();
+    (names, deprecated)
 }
 
 /// The document, with implemented features alone.
@@ -110,6 +116,11 @@ pub(super) fn document(deps: &ProxyDeps) -> Vec<u8> {
         }
         if deps.config.static_web.is_some() {
             document.insert("staticweb".to_owned(), json!({}));
+        }
+        if let Some(config) = &deps.config.form_post {
+            let (digests, deprecated) = digest_names(&config.digests);
+            let form_post = json!({ "allowed_digests": digests, "deprecated_digests": deprecated });
+            document.insert("formpost".to_owned(), form_post);
         }
         if let Some(config) = &deps.config.temp_url {
             document.insert("tempurl".to_owned(), temp_urls(config));

@@ -9,6 +9,7 @@ mod cors;
 mod domain_remap;
 mod error;
 mod error_response;
+mod form_post;
 mod format;
 pub(crate) mod fuzzing;
 mod heartbeat;
@@ -151,6 +152,9 @@ impl Swift {
         let deps = &self.deps;
         let manages = deps.config.allow_account_management;
         unsupported::refuse(request, &deps.config)?;
+        if form_post::is_requested(request) {
+            return Box::pin(form_post::post(deps, request, body)).await;
+        }
         if bulk_delete::is_requested(request) {
             return bulk_delete::delete(deps, request, body).await;
         }

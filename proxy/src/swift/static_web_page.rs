@@ -10,7 +10,7 @@ use super::static_web::Site;
 use crate::reply::Reply;
 
 /// Escapes a text for HTML, in attributes as well.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

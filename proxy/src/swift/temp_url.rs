@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use apus_cluster::metadata::title_case;
 use apus_cluster::{ContainerPath, Metadata, percent};
 use apus_daemon::http::{format_date, header, set};
+use apus_store::Context;
 use apus_store::access::{Identity, TemporaryGrant};
 use apus_store::operation::{HeadAccount, HeadContainer};
 use http::{HeaderMap, HeaderName, StatusCode};
@@ -64,6 +65,24 @@ fn keys(metadata: &Metadata, resource: &str) -> Vec<String> {
     let key = |suffix: &str| metadata.get(&format!("X-{resource}-Meta-Temp-Url-Key{suffix}"));
     let keys = [key(""), key("-2")].into_iter().flatten();
     keys.filter(|key| !key.is_empty()).cloned().collect()
+}
+
+/// The keys of a container's account, and those of the container. A resource that cannot be read has
+/// none.
+pub(super) async fn keys_of(
+    deps: &ProxyDeps,
+    cx: &Context,
+    container: &ContainerPath,
+) -> [Vec<String>; 2] {
+    let system = cx.as_system(SYSTEM);
+    let account = HeadAccount { account: container.account.clone() };
+    let account = deps.store.head_account(&system, account).await;
+    let info = HeadContainer { container: container.clone() };
+    let info = deps.store.container_info(&system, info).await;
+    [
+        account.map(|head| keys(&head.headers, "Account")).unwrap_or_default(),
+        info.map(|info| keys(&info.headers, "Container")).unwrap_or_default(),
+    ]
 }
 
 /// What a valid URL opens: everything of the account or of the container whose key signed it, as the

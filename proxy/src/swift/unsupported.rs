@@ -39,15 +39,15 @@ const TEMP_URLS: &str = "temporary URLs";
 const WEB: &str = "static web sites";
 const CORS: &str = "selection of request headers for other origins";
 
-/// Refuses a request that uses an unsupported feature. Temporary URLs, static web sites and quotas
-/// may be on.
+/// Refuses a request that uses an unsupported feature. Temporary URLs, forms, static web sites and
+/// quotas may be on.
 ///
 /// # Errors
 /// `NotSupported`, with the name of the header or parameter.
 pub(super) fn refuse(request: &SwiftRequest, config: &ProxyConfig) -> Result<(), Error> {
     let method = request.head.method.as_str();
     for (name, feature) in PARAMETERS {
-        if is_off(feature, config) && request.param(name).is_some() {
+        if config.temp_url.is_none() && request.param(name).is_some() {
             return Err(not_supported(&format!("?{name}"), feature));
         }
     }
@@ -59,7 +59,8 @@ pub(super) fn refuse(request: &SwiftRequest, config: &ProxyConfig) -> Result<(),
     }
     let kind = request.header("content-type").unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
-    if method == "POST" && kind.eq_ignore_ascii_case("multipart/form-data") {
+    let is_form = method == "POST" && kind.eq_ignore_ascii_case("multipart/form-data");
+    if is_form && config.form_post.is_none() {
         return Err(not_supported("Content-Type: multipart/form-data", "uploads of forms"));
     }
     match request.path {
@@ -79,7 +80,8 @@ pub(super) fn refuse(request: &SwiftRequest, config: &ProxyConfig) -> Result<(),
 /// Whether a feature is not supported, or is off.
 fn is_off(feature: &str, config: &ProxyConfig) -> bool {
     match feature {
-        TEMP_URLS => config.temp_url.is_none(),
+        // Their keys sign forms as well.
+        TEMP_URLS => config.temp_url.is_none() && config.form_post.is_none(),
         WEB => config.static_web.is_none(),
         QUOTAS => !config.container_quotas,
         _ => true,

@@ -6,7 +6,8 @@ use apus_store::{Error, Kind, Subject};
 use http::HeaderMap;
 use multer::{Field, Multipart};
 
-use super::file::{self, FieldBudget, FieldsTooLong, FormStream};
+use super::file;
+use crate::form_stream::{FieldBudget, FieldsTooLong, FormStream};
 use crate::s3::error::{Code, Result, S3Error};
 
 /// Most bytes of the fields before the file, with their headers and boundaries: AWS's limit is 20 KB

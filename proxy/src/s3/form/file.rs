@@ -1,96 +1,15 @@
 //! The file of a form, as the body of an upload.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use apus_daemon::Body;
 use apus_daemon::http::BodyError;
 use bytes::Bytes;
 use futures_util::Stream;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use multer::Field;
 
 use crate::s3::body_error::body_error;
-
-/// Longest piece that the parser of the form gets at a time, in bytes.
-const PIECE_BYTES_MAX: usize = 16 * 1024;
-
-/// The error for a form that is longer before its file than it may be.
-#[derive(Debug, thiserror::Error)]
-#[error("the fields before the file are longer than they may be")]
-pub(super) struct FieldsTooLong;
-
-/// The number of bytes that the parser may still get before the file. The file itself has no limit
-/// here.
-#[derive(Debug, Clone)]
-pub(super) struct FieldBudget(Arc<AtomicUsize>);
-
-impl FieldBudget {
-    /// A budget of this many bytes.
-    pub(super) fn new(bytes: usize) -> Self {
-        Self(Arc::new(AtomicUsize::new(bytes)))
-    }
-
-    /// Ends the limit: the file has begun.
-    pub(super) fn lift(&self) {
-        self.0.store(usize::MAX, Ordering::Relaxed);
-    }
-
-    fn spend(&self, bytes: usize) -> Result<(), FieldsTooLong> {
-        let left = self.0.load(Ordering::Relaxed);
-        if left != usize::MAX {
-            self.0.store(left.checked_sub(bytes).ok_or(FieldsTooLong)?, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-}
-
-/// The bytes of a form for its parser, which reads until a stream is pending: this one is after each
-/// piece, so that the parser never holds more than two pieces.
-pub(super) struct FormStream {
-    body: Body,
-    rest: Bytes,
-    budget: FieldBudget,
-    pauses: bool,
-}
-
-impl FormStream {
-    pub(super) fn new(body: Body, budget: FieldBudget) -> Self {
-        Self { body, rest: Bytes::new(), budget, pauses: false }
-    }
-}
-
-impl Stream for FormStream {
-    type Item = Result<Bytes, BodyError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if std::mem::take(&mut self.pauses) {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        while self.rest.is_empty() {
-            match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.rest = data;
-                    }
-                }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        let length = self.rest.len().min(PIECE_BYTES_MAX);
-        let piece = self.rest.split_to(length);
-        self.pauses = true;
-        match self.budget.spend(length) {
-            Ok(()) => Poll::Ready(Some(Ok(piece))),
-            Err(error) => Poll::Ready(Some(Err(error.into()))),
-        }
-    }
-}
 
 /// The sizes that a file may have, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
