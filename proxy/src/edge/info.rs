@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::auth::temp_url::{TempUrlConfig, TempUrlDigest};
 use crate::deps::ProxyDeps;
-use crate::swift::bulk_delete;
+use crate::swift::{bulk_delete, heartbeat};
 
 /// The settings of temporary URLs.
 fn temp_urls(config: &TempUrlConfig) -> serde_json::Value {
@@ -76,6 +76,7 @@ pub(super) fn document(deps: &ProxyDeps) -> Vec<u8> {
             "max_manifest_segments": limits::SLO_MAX_SEGMENTS,
             "max_manifest_size": limits::SLO_MAX_MANIFEST_SIZE,
             "min_segment_size": 1,
+            "yield_frequency": heartbeat::INTERVAL.as_secs(),
             "allow_async_delete": deps.config.allow_async_delete,
         },
         "bulk_delete": {

@@ -74,11 +74,7 @@ pub(super) async fn delete(deps: &ProxyDeps, request: &SwiftRequest, body: Body)
     let work = async move { deletion.run(lines).await.render(format) };
     let mut response = status(StatusCode::OK);
     set(response.headers_mut(), "content-type", format.media_type());
-    let first = match format {
-        Format::Xml => "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n",
-        Format::Json | Format::Plain => " ",
-    };
-    *response.body_mut() = heartbeat::body(first, work);
+    *response.body_mut() = heartbeat::body(heartbeat::first_blank(format), work);
     Ok(response)
 }
 

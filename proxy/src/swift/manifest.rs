@@ -163,7 +163,7 @@ mod tests {
             String::from_utf8(text).unwrap(),
             "Number Deleted: 3\nNumber Not Found: 2\n\
              Response Body: Too many buffered slo segments to delete.\n\
-             Response Status: 400 Bad Request\nErrors:\n/c/o%20p, 403 Forbidden"
+             Response Status: 400 Bad Request\nErrors:\n/c/o%20p, 403 Forbidden\n"
         );
         let complete = Deleted { deleted: 3, ..Deleted::default() };
         assert_eq!(report_of(complete).status, StatusCode::OK);

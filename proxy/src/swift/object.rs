@@ -21,7 +21,7 @@ use super::object_head::{created, http_date};
 use super::object_read::{conditions, copied_part};
 use super::page::{empty_page, html_error};
 use super::request::SwiftRequest;
-use super::{manifest, symlink, versions};
+use super::{manifest, manifest_report, symlink, versions};
 use crate::deps::ProxyDeps;
 use crate::reply::Reply;
 
@@ -128,8 +128,10 @@ pub(super) async fn put(deps: &ProxyDeps, request: &SwiftRequest, body: Body) ->
             let authorize = Authorize::object(Permission::PutObject, &op.object);
             deps.store.authorize(&request.cx, authorize).await?;
             op.segments = manifest::read(body, length, &op.object).await?;
-            let written = deps.store.put_manifest(&request.cx, *op).await?;
-            Ok(created(&written, &format!("\"{}\"", written.etag)))
+            match request.param_flag("heartbeat") {
+                true => Ok(manifest_report::put_with_heartbeat(deps, request, *op)),
+                false => manifest_report::put(deps, request, *op).await,
+            }
         }
         Put::Restore(op) => {
             versions::refuse_bytes(body).await?;

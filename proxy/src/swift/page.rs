@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 use crate::reply::Reply;
 
 /// The sentence of a status.
-fn explanation(status: StatusCode) -> &'static str {
+pub(super) fn explanation(status: StatusCode) -> &'static str {
     match status.as_u16() {
         202 => "The request is accepted for processing.",
         301 => "The resource has moved permanently.",

@@ -1,6 +1,6 @@
-//! The report of a deletion of many objects, in Swift's three formats.
+//! Reports of long requests in Swift's three formats: deletions, archives, manifests.
 //!
-//! Source: `get_response_body` in `swift/common/middleware/bulk.py`.
+//! Source: `get_heartbeat_response_body` in `swift/common/request_helpers.py`.
 
 use apus_cluster::percent;
 use http::StatusCode;
@@ -53,7 +53,47 @@ impl Report {
         self.errors.push((percent::encode_path(name), status_line(failure)));
     }
 
-    /// The report as a document. XML has no declaration, which is sent before the work is done.
+    /// The report as a document.
+    pub(super) fn render(&self, format: Format) -> Vec<u8> {
+        let fields = vec![
+            ("Number Deleted", ReportField::Number(self.deleted)),
+            ("Number Not Found", ReportField::Number(self.missing)),
+            ("Response Body", ReportField::Text(self.body.to_owned())),
+            ("Response Status", ReportField::Text(status_line(self.status))),
+        ];
+        ReportDocument { root: "delete", fields, errors: &self.errors }.render(format)
+    }
+}
+
+/// A value in a report.
+#[derive(Debug)]
+pub(super) enum ReportField {
+    Number(u64),
+    Text(String),
+}
+
+impl std::fmt::Display for ReportField {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
+}
+
+/// The document of a report.
+#[derive(Debug)]
+pub(super) struct ReportDocument<'a> {
+    /// Name of the element of XML.
+    pub(super) root: &'static str,
+    /// Names and values, sorted by name as in Swift.
+    pub(super) fields: Vec<(&'static str, ReportField)>,
+    /// Name, percent-encoded, and status line of each failure.
+    pub(super) errors: &'a [(String, String)],
+}
+
+impl ReportDocument<'_> {
+    /// Writes the document. XML has no declaration, which is sent before the work is done.
     pub(super) fn render(&self, format: Format) -> Vec<u8> {
         match format {
             Format::Json => self.json().into_bytes(),
@@ -63,52 +103,51 @@ impl Report {
     }
 
     fn json(&self) -> String {
-        json!({
-            "Number Deleted": self.deleted,
-            "Number Not Found": self.missing,
-            "Response Body": self.body,
-            "Response Status": status_line(self.status),
-            "Errors": self.errors.iter().map(|(name, status)| [name, status]).collect::<Vec<_>>(),
-        })
-        .to_string()
+        let mut document = serde_json::Map::new();
+        for (name, value) in &self.fields {
+            let value = match value {
+                ReportField::Number(number) => json!(number),
+                ReportField::Text(text) => json!(text),
+            };
+            document.insert((*name).to_owned(), value);
+        }
+        let errors: Vec<_> = self.errors.iter().map(|(name, status)| [name, status]).collect();
+        document.insert("Errors".to_owned(), json!(errors));
+        serde_json::Value::Object(document).to_string()
     }
 
     fn text(&self) -> String {
-        let errors: Vec<String> =
-            self.errors.iter().map(|(name, status)| format!("{name}, {status}")).collect();
-        format!(
-            "Number Deleted: {}\nNumber Not Found: {}\nResponse Body: {}\n\
-             Response Status: {}\nErrors:\n{}",
-            self.deleted,
-            self.missing,
-            self.body,
-            status_line(self.status),
-            errors.join("\n"),
-        )
+        let mut out = String::new();
+        for (name, value) in &self.fields {
+            out.push_str(&format!("{name}: {value}\n"));
+        }
+        out.push_str("Errors:\n");
+        for (name, status) in self.errors {
+            out.push_str(&format!("{name}, {status}\n"));
+        }
+        out
     }
 
     fn xml(&self) -> Vec<u8> {
         let mut out = XmlWriter::fragment();
-        out.open("delete");
+        out.open(self.root);
         out.line_break();
-        out.number("number_deleted", self.deleted);
-        out.line_break();
-        out.number("number_not_found", self.missing);
-        out.line_break();
-        out.text("response_body", self.body);
-        out.line_break();
-        out.text("response_status", &status_line(self.status));
-        out.line_break();
+        for (name, value) in &self.fields {
+            out.text(&name.replace(' ', "_").to_ascii_lowercase(), &value.to_string());
+            out.line_break();
+        }
         out.open("errors");
-        for (name, status) in &self.errors {
+        out.line_break();
+        for (name, status) in self.errors {
             out.open("object");
             out.text("name", name);
             out.text("status", status);
             out.close("object");
+            out.line_break();
         }
         out.close("errors");
         out.line_break();
-        out.close("delete");
+        out.close(self.root);
         out.line_break();
         out.finish()
     }
@@ -120,20 +159,21 @@ mod tests {
 
     #[test]
     fn a_report_counts_deletions_and_lists_failures() {
+        let text = |report: &Report, format| String::from_utf8(report.render(format)).unwrap();
         let mut report = Report::default();
         report.record("c/a", Ok(()));
         report.record("c/b", Err(StatusCode::NOT_FOUND));
         report.record("c/ x", Err(StatusCode::CONFLICT));
         assert_eq!(
-            report.text(),
+            text(&report, Format::Plain),
             "Number Deleted: 1\nNumber Not Found: 1\nResponse Body: \n\
-             Response Status: 400 Bad Request\nErrors:\nc/%20x, 409 Conflict"
+             Response Status: 400 Bad Request\nErrors:\nc/%20x, 409 Conflict\n"
         );
         assert_eq!(
-            String::from_utf8(report.xml()).unwrap(),
+            text(&report, Format::Xml),
             "<delete>\n<number_deleted>1</number_deleted>\n<number_not_found>1</number_not_found>\n\
              <response_body></response_body>\n<response_status>400 Bad Request</response_status>\n\
-             <errors><object><name>c/%20x</name><status>409 Conflict</status></object></errors>\n\
+             <errors>\n<object><name>c/%20x</name><status>409 Conflict</status></object>\n</errors>\n\
              </delete>\n"
         );
         report.record("c/y", Err(StatusCode::SERVICE_UNAVAILABLE));

@@ -363,7 +363,8 @@ pub struct CopyObject {
 /// One segment of a static large object, as a client describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Segment {
-    /// `/container/object`; empty for inline data.
+    /// Container and object as the client spells them, with or without a slash at the start; empty for
+    /// inline data.
     pub path: String,
     /// Etag it must have.
     pub etag: Option<String>,
