@@ -31,12 +31,6 @@ def test_settings_without_effect_are_refused_by_name(swift, name, value):
     assert swift("POST", "/c", {name.replace("X-", "X-Remove-", 1): "x"})[0] == 204
 
 
-@pytest.mark.parametrize("path", ["", "/c", "/c/o"])
-def test_archives_are_not_taken_for_plain_requests(swift, path):
-    for kind in ["tar", "tar.gz", "tar.bz2"]:
-        assert swift("PUT", f"{path}?extract-archive={kind}", body=b"x")[0] == 501
-
-
 def test_keys_of_temporary_urls_of_accounts_stay_the_owners_secret(cluster, swift):
     assert swift("POST", "", {"X-Account-Meta-Temp-URL-Key": "secret"})[0] == 204
     assert swift("HEAD")[1]["x-account-meta-temp-url-key"] == "secret"

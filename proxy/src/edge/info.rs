@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::auth::temp_url::{TempUrlConfig, TempUrlDigest};
 use crate::deps::ProxyDeps;
-use crate::swift::{bulk_delete, heartbeat};
+use crate::swift::{bulk_delete, bulk_upload, heartbeat};
 
 /// The settings of temporary URLs.
 fn temp_urls(config: &TempUrlConfig) -> serde_json::Value {
@@ -78,6 +78,10 @@ pub(super) fn document(deps: &ProxyDeps) -> Vec<u8> {
             "min_segment_size": 1,
             "yield_frequency": heartbeat::INTERVAL.as_secs(),
             "allow_async_delete": deps.config.allow_async_delete,
+        },
+        "bulk_upload": {
+            "max_containers_per_extraction": bulk_upload::CONTAINERS_MAX,
+            "max_failed_extractions": bulk_upload::FAILURES_MAX,
         },
         "bulk_delete": {
             "max_deletes_per_request": bulk_delete::DELETES_MAX,

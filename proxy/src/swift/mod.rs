@@ -3,6 +3,7 @@
 mod account;
 mod account_quotas;
 pub(crate) mod bulk_delete;
+pub(crate) mod bulk_upload;
 mod byteranges;
 mod container;
 mod cors;
@@ -32,6 +33,7 @@ mod static_web;
 mod static_web_page;
 mod symlink;
 mod symlink_row;
+mod tar_stream;
 mod temp_url;
 mod unsupported;
 mod versions;
@@ -156,6 +158,9 @@ impl Swift {
         if form_post::is_requested(request) {
             return Box::pin(form_post::post(deps, request, body)).await;
         }
+        if bulk_upload::is_requested(request) {
+            return bulk_upload::extract(deps, request, body);
+        }
         if bulk_delete::is_requested(request) {
             return bulk_delete::delete(deps, request, body).await;
         }
@@ -208,9 +213,10 @@ fn note_names(noted: &mut Noted, request: &SwiftRequest) {
         }
     };
     noted.user.clone_from(&request.cx.identity.user);
-    noted.operation = Some(match bulk_delete::is_requested(request) {
-        true => "bulk-delete".to_owned(),
-        false => format!("{method} {kind}"),
+    noted.operation = Some(match () {
+        () if bulk_delete::is_requested(request) => "bulk-delete".to_owned(),
+        () if bulk_upload::is_requested(request) => "extract-archive".to_owned(),
+        () => format!("{method} {kind}"),
     });
     noted.account = Some(account.as_str().to_owned());
     noted.bucket = container.map(|name| name.as_str().to_owned());

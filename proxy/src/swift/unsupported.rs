@@ -51,9 +51,6 @@ pub(super) fn refuse(request: &SwiftRequest, config: &ProxyConfig) -> Result<(),
             return Err(not_supported(&format!("?{name}"), feature));
         }
     }
-    if method == "PUT" && request.param("extract-archive").is_some() {
-        return Err(not_supported("?extract-archive", "unpacking of archives"));
-    }
     if !matches!(method, "PUT" | "POST") {
         return Ok(());
     }
