@@ -1,7 +1,9 @@
 """Two proxies with different rings, which one replica of a partition was moved between: they see each other's writes.
 
 The old primaries are a, b and c, the new ones b, c and d. Without the overlap of rings (docs/reference/semantics.md) a majority
-of the one, a and b, has nothing in common with a majority of the other, c and d: each check must fail then.
+of the one, a and b, has nothing in common with a majority of the other, c and d: each check must fail then. So the node of the
+reader's ring that has the write is away during the reads. Otherwise a read may ask it first, return what was written, and
+repair the others (`lib/store/src/quorum/repair.rs`), after which all reads succeed: by chance in two of three runs.
 """
 
 import pytest
@@ -12,7 +14,7 @@ from apus_testing.cluster import Cluster
 from apus_testing.waiting import wait_until
 
 BUCKET = "moves"
-READS = 12
+READS = 6
 
 
 class Moved:
@@ -61,37 +63,39 @@ class Moved:
         (a,), (d,), (b, c) = old - new, new - old, old & new
         return key, *(by_address[address] for address in (a, b, c, d))
 
-    def has(self, s3, key, body):
-        for _ in range(READS):
-            assert s3.get(BUCKET, key).body == body
+    def has(self, s3, key, body, away):
+        with self.cluster.without("object", away):
+            for _ in range(READS):
+                assert s3.get(BUCKET, key).body == body
 
 
 def the_old_ring_sees_what_the_new_one_wrote(moved):
-    key, _, b, _, _ = moved.place()
+    key, _, b, c, _ = moved.place()
     moved.by_old.put(BUCKET, key, b"first")
     with moved.cluster.without("object", b):
         moved.by_new.put(BUCKET, key, b"second")
-    moved.has(moved.by_old, key, b"second")
+    moved.has(moved.by_old, key, b"second", away=c)
 
 
 def the_new_ring_sees_what_the_old_one_wrote(moved):
-    key, _, _, c, _ = moved.place()
+    key, _, b, c, _ = moved.place()
     moved.by_old.put(BUCKET, key, b"first")
     # Its storage nodes get the ring, too, and move the data.
     moved.cluster.share_rings(only=moved.cluster.nodes)
     moved.cluster.once("object-replicator")
     with moved.cluster.without("object", c):
         moved.by_old.put(BUCKET, key, b"second")
-    moved.has(moved.by_new, key, b"second")
+    moved.has(moved.by_new, key, b"second", away=b)
 
 
 def a_deletion_by_the_new_ring_is_seen_by_the_old_one(moved):
-    key, _, b, _, _ = moved.place()
+    key, _, b, c, _ = moved.place()
     moved.by_old.put(BUCKET, key, b"first")
     with moved.cluster.without("object", b):
         moved.by_new.delete(BUCKET, key)
-    for _ in range(READS):
-        moved.by_old.get(BUCKET, key, expect=404)
+    with moved.cluster.without("object", c):
+        for _ in range(READS):
+            moved.by_old.get(BUCKET, key, expect=404)
 
 
 def only_one_conditional_write_wins(moved):
@@ -100,11 +104,11 @@ def only_one_conditional_write_wins(moved):
         moved.by_new.put(BUCKET, key, b"new", {"If-None-Match": "*"})
     with moved.cluster.without("object", c):
         moved.by_old.put(BUCKET, key, b"old", {"If-None-Match": "*"}, expect=412)
-    moved.has(moved.by_old, key, b"new")
+    moved.has(moved.by_old, key, b"new", away=c)
 
 
 def a_long_body_by_the_new_ring_is_seen_by_the_old_one(moved):
-    key, _, b, _, _ = moved.place()
+    key, _, b, c, _ = moved.place()
     moved.by_old.put(BUCKET, key, b"first")
     body = b"0123456789" * 30_000
     with moved.cluster.without("object", b):
@@ -112,7 +116,7 @@ def a_long_body_by_the_new_ring_is_seen_by_the_old_one(moved):
         for _ in range(3):
             answer = moved.by_new.put(BUCKET, key, body, expect=(200, 503))
     assert answer.status == 200
-    moved.has(moved.by_old, key, body)
+    moved.has(moved.by_old, key, body, away=c)
 
 
 CHECKS = [
@@ -125,36 +129,41 @@ CHECKS = [
 
 
 def a_bucket_that_the_new_ring_made_is_seen_by_the_old_one(moved):
-    key, _, b, _, _ = moved.place()
+    key, _, b, c, _ = moved.place()
     with moved.cluster.without("container", b):
         moved.by_new.put(key)
-    for _ in range(READS):
-        moved.by_old.head(key)
+    with moved.cluster.without("container", c):
+        for _ in range(READS):
+            moved.by_old.head(key)
 
 
 def a_bucket_that_the_old_ring_made_is_seen_by_the_new_one(moved):
-    key, _, _, c, _ = moved.place()
+    key, _, b, c, _ = moved.place()
     with moved.cluster.without("container", c):
         moved.by_old.put(key)
-    for _ in range(READS):
-        moved.by_new.head(key)
-        assert moved.by_new.listing(key) == {}
+    with moved.cluster.without("container", b):
+        for _ in range(READS):
+            moved.by_new.head(key)
+            assert moved.by_new.listing(key) == {}
 
 
 def a_bucket_that_the_new_ring_deleted_is_gone_by_the_old_one(moved):
-    key, _, b, _, _ = moved.place()
+    key, _, b, c, _ = moved.place()
     moved.by_new.put(key)
     with moved.cluster.without("container", b):
         moved.by_new.delete(key)
-    for _ in range(READS):
-        moved.by_old.head(key, expect=404)
-        moved.by_old.get(key, expect=404)
+    with moved.cluster.without("container", c):
+        for _ in range(READS):
+            moved.by_old.head(key, expect=404)
+            moved.by_old.get(key, expect=404)
 
 
+# The deletion comes first: it must not be repeated, and a connection to a node that was away in an earlier check is found
+# broken only by using it.
 BUCKET_CHECKS = [
+    a_bucket_that_the_new_ring_deleted_is_gone_by_the_old_one,
     a_bucket_that_the_new_ring_made_is_seen_by_the_old_one,
     a_bucket_that_the_old_ring_made_is_seen_by_the_new_one,
-    a_bucket_that_the_new_ring_deleted_is_gone_by_the_old_one,
 ]
 
 
@@ -186,6 +195,4 @@ def find_failures(kind, checks, overlap, restarted=False):
         assert failed == []
     else:
         # Or these checks would find nothing.
-        # A read that meets the one tombstone repairs the other nodes: whether it does depends on who answers first.
-        of_chance = {a_deletion_by_the_new_ring_is_seen_by_the_old_one.__name__}
-        assert {name for name, _ in failed} | of_chance >= {check.__name__ for check in checks}
+        assert [name for name, _ in failed] == [check.__name__ for check in checks]
