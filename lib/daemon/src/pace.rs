@@ -6,9 +6,9 @@ use tokio::time::{Instant, sleep_until};
 
 /// How far a pass may be ahead of its rate. Waiting for each small amount would cost a timer and a
 /// wake-up each, which is most of what an idle daemon costs.
-const AHEAD_MAX: Duration = Duration::from_millis(200);
+const AHEAD_MAX: Duration = Duration::from_millis(500);
 
-/// Lets through at most a given amount per second, in bursts of at most 200 ms worth.
+/// Lets through at most a given amount per second, in bursts of at most 500 ms worth.
 #[derive(Debug)]
 pub struct Pace {
     per_second: f64,

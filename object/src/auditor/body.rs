@@ -21,6 +21,29 @@ struct BodyDigests {
     length: u64,
 }
 
+impl BodyDigests {
+    fn new() -> Self {
+        Self {
+            md5: md5::Context::new(),
+            crc: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme),
+            blocks: BlockDigest::new(),
+            length: 0,
+        }
+    }
+
+    /// Reads up to `wanted` bytes more; returns how many there were. Blocks.
+    fn read(&mut self, object: &Object, wanted: usize) -> io::Result<usize> {
+        let mut buffer = vec![0; wanted];
+        let read = object.body.read_at(&mut buffer, self.length)?;
+        let bytes = buffer.get(..read).unwrap_or_default();
+        self.md5.consume(bytes);
+        self.crc.update(bytes);
+        self.blocks.update(bytes);
+        self.length += read as u64;
+        Ok(read)
+    }
+}
+
 /// Result of verifying a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum BodyVerdict {
@@ -42,36 +65,41 @@ pub(super) async fn verify(
     pace: &mut Pace,
     add_checksums: bool,
 ) -> io::Result<BodyVerdict> {
-    let mut sums = BodyDigests {
-        md5: md5::Context::new(),
-        crc: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme),
-        blocks: BlockDigest::new(),
-        length: 0,
-    };
+    let mut sums = BodyDigests::new();
     while sums.length < object.length {
         let wanted = usize::try_from(object.length - sums.length).unwrap_or(READ_BYTES);
         let wanted = wanted.min(READ_BYTES);
         pace.take(wanted as f64).await;
         let object = object.clone();
         let work = move || {
-            let mut buffer = vec![0; wanted];
-            let read = object.body.read_at(&mut buffer, sums.length)?;
-            let bytes = buffer.get(..read).unwrap_or_default();
-            sums.md5.consume(bytes);
-            sums.crc.update(bytes);
-            sums.blocks.update(bytes);
-            sums.length += read as u64;
+            let read = sums.read(&object, wanted)?;
             Ok::<_, io::Error>((sums, read))
         };
         let done = store.devices.run(device, Priority::Background, work).await??;
         sums = done.0;
         if done.1 == 0 {
-            return Ok(BodyVerdict::Damaged("shorter than the metadata says".to_owned()));
+            return Ok(truncated());
         }
     }
     let object = object.clone();
     let work = move || compare(&object, sums, add_checksums);
     Ok(store.devices.run(device, Priority::Background, work).await?)
+}
+
+/// As [`verify`], for a body that is read in one piece. Blocks.
+pub(super) fn verify_small(object: &Object, add_checksums: bool) -> io::Result<BodyVerdict> {
+    let mut sums = BodyDigests::new();
+    while sums.length < object.length {
+        let wanted = usize::try_from(object.length - sums.length).unwrap_or(READ_BYTES);
+        if sums.read(object, wanted.min(READ_BYTES))? == 0 {
+            return Ok(truncated());
+        }
+    }
+    Ok(compare(object, sums, add_checksums))
+}
+
+fn truncated() -> BodyVerdict {
+    BodyVerdict::Damaged("shorter than the metadata says".to_owned())
 }
 
 fn compare(object: &Object, sums: BodyDigests, add_checksums: bool) -> BodyVerdict {

@@ -6,6 +6,7 @@
 //! auditor relies on the contents of the device alone, never on rings, and deletes only a damaged
 //! `hashes.pkl`. Watchers, which an operator enables, may check more ([`watcher`]).
 
+mod batch;
 mod body;
 mod options;
 mod pending;

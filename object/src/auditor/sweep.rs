@@ -9,6 +9,7 @@ use apus_cluster::{PathHash, PolicyIndex, Timestamp};
 use apus_daemon::{Pace, PassContext, Stopped};
 use apus_disk::Priority;
 
+use super::batch::{AuditedPartition, AuditedSuffix, BatchOptions, Finding, audit_suffixes};
 use super::body::{BodyVerdict, verify};
 use super::options::{AuditorOptions, ObjectRings, SweepKind};
 use super::pending::{self, RepairContext, UpdateCheck};
@@ -49,37 +50,6 @@ impl From<Stopped> for SweepStop {
 impl From<DeviceError> for SweepStop {
     fn from(_: DeviceError) -> Self {
         Self::NoDevice
-    }
-}
-
-/// Objects of a suffix that are examined in one job of a device's threads; those of a larger suffix
-/// are examined one by one, so that no job holds a thread for long and few files are open.
-const EXAMINED_AT_ONCE: usize = 4;
-
-/// Findings of one job on a suffix. Most suffixes have one object: a separate job for each step would
-/// cost more than the step.
-struct AuditedSuffix {
-    /// The entries, and the examined objects, if the entries are few.
-    entries: Vec<(AuditEntry, Option<io::Result<Examined>>)>,
-    /// Whether the stored hash was wrong and has been invalidated.
-    was_stale: bool,
-}
-
-impl AuditedSuffix {
-    fn examine(engine: &dyn Engine, partition: &Partition, suffix: &str) -> io::Result<Self> {
-        let entries = engine.audit_entries(partition, suffix)?;
-        let few = entries.len() <= EXAMINED_AT_ONCE;
-        let examine = |entry: &AuditEntry| match entry {
-            AuditEntry::Object(hash) if few => Some(engine.examine(&partition.place(*hash))),
-            AuditEntry::Object(_) | AuditEntry::Misnamed(_) => None,
-        };
-        let entries = entries.into_iter().map(|entry| {
-            let examined = examine(&entry);
-            (entry, examined)
-        });
-        let entries = entries.collect();
-        let was_stale = engine.invalidate_if_stale(partition, suffix)?;
-        Ok(Self { entries, was_stale })
     }
 }
 
@@ -198,12 +168,18 @@ impl<'a> Sweep<'a> {
         &mut self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<Option<T>, SweepStop> {
-        match self.store.devices.run(&self.device, Priority::Background, work).await? {
-            Ok(done) => Ok(Some(done)),
+        let found = self.store.devices.run(&self.device, Priority::Background, work).await?;
+        Ok(self.checked(found))
+    }
+
+    /// What file work found; counts an error of the disk.
+    fn checked<T>(&mut self, found: io::Result<T>) -> Option<T> {
+        match found {
+            Ok(found) => Some(found),
             Err(error) => {
                 tracing::warn!(%error, device = %self.device, "The auditor failed to read a device");
                 self.done.errors += 1;
-                Ok(None)
+                None
             }
         }
     }
@@ -213,50 +189,68 @@ impl<'a> Sweep<'a> {
     }
 
     async fn partition(&mut self, partition: Partition) -> Result<(), SweepStop> {
-        if self.options.kind == SweepKind::All {
-            let (engine, of) = (self.engine(partition.policy), partition.clone());
-            let removed = self.disk(move || engine.remove_damaged_hashes(&of)).await?;
-            self.done.hashes_removed += u64::from(removed == Some(true));
-        }
+        let kind = self.options.kind;
         let (engine, of) = (self.engine(partition.policy), partition.clone());
-        let suffixes = self.disk(move || engine.audit_suffixes(&of)).await?.unwrap_or_default();
-        for suffix in suffixes {
+        let read = self.disk(move || Ok(AuditedPartition::read(&*engine, &of, kind))).await?;
+        let Some(AuditedPartition { removed_hashes, suffixes, known }) = read else {
+            return Ok(());
+        };
+        let removed = removed_hashes.and_then(|removed| self.checked(removed));
+        self.done.hashes_removed += u64::from(removed == Some(true));
+        let known = Arc::new(self.checked(known).unwrap_or_default());
+        let suffixes: Arc<[String]> = self.checked(suffixes).unwrap_or_default().into();
+        let options = BatchOptions { kind, add_checksums: self.options.add_checksums };
+        let mut next = 0;
+        while next < suffixes.len() {
             self.cx.safe_point().await?;
             let (engine, of) = (self.engine(partition.policy), partition.clone());
-            let Some(audited) =
-                self.disk(move || AuditedSuffix::examine(&*engine, &of, &suffix)).await?
-            else {
-                continue;
-            };
-            self.done.hashes_stale += u64::from(audited.was_stale);
-            for (entry, examined) in audited.entries {
-                self.cx.safe_point().await?;
-                self.cx.unless_stopped(self.files.take(1.0)).await?;
-                match entry {
-                    AuditEntry::Object(hash) => {
-                        self.object(partition.place(hash), examined).await?;
-                    }
-                    AuditEntry::Misnamed(path) => self.misnamed(&partition, path).await?,
+            let (all, known) = (suffixes.clone(), known.clone());
+            let audited = self.disk(move || {
+                let left = all.get(next..).unwrap_or_default();
+                Ok(audit_suffixes(&*engine, (&of, left), &known, options))
+            });
+            let Some(audited) = audited.await? else { return Ok(()) };
+            next += audited.len().max(1);
+            for suffix in audited {
+                if let Some(suffix) = self.checked(suffix) {
+                    self.suffix(&partition, suffix).await?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Audits an object; `examined` is the result of the job on its suffix, if there is one.
+    async fn suffix(
+        &mut self,
+        partition: &Partition,
+        suffix: AuditedSuffix,
+    ) -> Result<(), SweepStop> {
+        self.done.hashes_stale += u64::from(suffix.was_stale);
+        for (entry, finding) in suffix.entries {
+            self.cx.safe_point().await?;
+            self.cx.unless_stopped(self.files.take(1.0)).await?;
+            match entry {
+                AuditEntry::Object(hash) => self.object(partition.place(hash), finding).await?,
+                AuditEntry::Misnamed(path) => self.misnamed(partition, path).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Audits an object; `finding` is the result of the job on its suffix, if there is one.
     async fn object(
         &mut self,
         place: Place,
-        examined: Option<io::Result<Examined>>,
+        finding: Option<io::Result<Finding>>,
     ) -> Result<(), SweepStop> {
         self.store.quarantine_limiter.record_audit(&place.device, self.cx.clock.now());
-        let examined = match examined {
-            Some(Ok(examined)) => examined,
+        let Finding { examined, body } = match finding {
+            Some(Ok(finding)) => finding,
             // A disk error may be temporary.
             Some(Err(_)) | None => {
                 let (engine, of) = (self.engine(place.policy), place.clone());
                 match self.disk(move || engine.examine(&of)).await? {
-                    Some(examined) => examined,
+                    Some(examined) => Finding { examined, body: None },
                     None => return Ok(()),
                 }
             }
@@ -270,24 +264,33 @@ impl<'a> Sweep<'a> {
                 self.quarantine(place, reason, is_damaged).await
             }
             Examined::Object(name, object) if self.options.kind == SweepKind::All => {
-                self.body(place, &name, Arc::new(*object)).await
+                self.body(place, (&name, Arc::new(*object)), body).await
             }
             Examined::Object(name, object) => self.watched(place, &name, &object).await,
         }
     }
 
-    /// Verifies the body of an object whose metadata is good.
+    /// Verifies the body of an object whose metadata is good, unless a job did.
     async fn body(
         &mut self,
         place: Place,
-        name: &str,
-        object: Arc<Object>,
+        (name, object): (&str, Arc<Object>),
+        verdict: Option<io::Result<BodyVerdict>>,
     ) -> Result<(), SweepStop> {
         let identity = object.identity();
-        let add = self.options.add_checksums;
-        let read = verify(self.store, &self.device, &object, &mut self.bytes, add);
         self.done.bytes_processed += object.length;
-        match self.cx.unless_stopped(read).await? {
+        let verdict = match verdict {
+            Some(verdict) => {
+                self.cx.unless_stopped(self.bytes.take(object.length as f64)).await?;
+                verdict
+            }
+            None => {
+                let add = self.options.add_checksums;
+                let read = verify(self.store, &self.device, &object, &mut self.bytes, add);
+                self.cx.unless_stopped(read).await?
+            }
+        };
+        match verdict {
             Ok(BodyVerdict::Good { added }) => {
                 self.done.checksums_added += u64::from(added);
                 self.watched(place, name, &object).await

@@ -675,6 +675,35 @@ async fn a_suffix_whose_note_a_power_cut_lost_is_hashed_again() {
 }
 
 #[tokio::test]
+async fn a_suffix_that_was_written_after_the_hashes_were_read_is_not_stale() {
+    let bench = Bench::new("outdated");
+    let partition = Partition { device: bench.root.join("sd1"), policy: PolicyIndex(0), number: 0 };
+    let noted = bench.root.join("sd1/objects/0/hashes.invalid");
+    let none = BTreeSet::new();
+    let rehash = async || {
+        let file = std::fs::File::options().write(true).open(&noted).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        bench.server.store.suffix_hashes("sd1", &partition, hashing(&none, true)).await.unwrap();
+    };
+    bench.put("changed", b"12345").await;
+    rehash().await;
+    let engine = bench.server.store.engine(PolicyIndex(0));
+    let (known, suffix) =
+        (engine.known_hashes(&partition).unwrap(), bench.hash("changed").suffix_dir());
+    assert!(known.of(&suffix).is_some_and(|hash| hash.is_some()));
+    assert!(!engine.invalidate_if_stale(&partition, &suffix, &known).unwrap());
+    let later = [("x-timestamp", "1700000001.00000"), ("x-object-meta-a", "b")];
+    assert_eq!(bench.call("POST", "changed", &later, b"").await.status(), 202);
+    assert!(!engine.invalidate_if_stale(&partition, &suffix, &known).unwrap(), "it is noted");
+    rehash().await;
+    assert!(
+        !engine.invalidate_if_stale(&partition, &suffix, &known).unwrap(),
+        "it is hashed again"
+    );
+    assert_ne!(engine.known_hashes(&partition).unwrap().of(&suffix), known.of(&suffix));
+}
+
+#[tokio::test]
 async fn a_suffix_that_is_hashed_before_its_first_object_has_its_name_is_hashed_again() {
     let bench = Bench::new("unsettled");
     let partition = Partition { device: bench.root.join("sd1"), policy: PolicyIndex(0), number: 0 };

@@ -18,6 +18,7 @@ use super::cleanup::{INVALIDATIONS, invalidate};
 use super::hashes::known;
 use super::sweep::look_at_suffix;
 use crate::engine::place::Partition;
+use crate::engine::suffix_hashes::KnownHashes;
 
 /// Removes the file of a partition if it is damaged; returns whether it was.
 pub(super) fn remove_damaged(partition: &Path) -> io::Result<bool> {
@@ -36,22 +37,30 @@ pub(super) fn remove_damaged(partition: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Notes a suffix about which `hashes.pkl` is wrong, durably; returns whether it was.
+/// Notes a suffix about which `hashes.pkl` is wrong, durably; returns whether it was. `read_before`
+/// are the hashes as of some moments ago, read once for all suffixes.
 pub(super) fn note_if_stale(
     partition: &Partition,
     suffix: &str,
+    read_before: &KnownHashes,
     counters: &Counters,
 ) -> io::Result<bool> {
+    let Some(stored) = read_before.of(suffix) else { return Ok(false) };
+    if stored == look_at_suffix(partition, suffix, counters)?.as_deref() {
+        return Ok(false);
+    }
     let directory = partition.directory();
-    let before = known(&directory, suffix, counters)?;
-    let Some(stored) = &before else { return Ok(false) };
+    let before = known(&directory, Some(suffix), counters)?;
+    let Some(stored) = before.of(suffix) else { return Ok(false) };
     let found = look_at_suffix(partition, suffix, counters)?;
     // A suffix with leftovers but without objects is tidied by the replicator.
     if found.is_none() && directory.join(suffix).exists() {
         return Ok(false);
     }
     // A concurrent writer has noted the suffix first; the note may have been folded in already.
-    if *stored == found || known(&directory, suffix, counters)? != before {
+    if stored == found.as_deref()
+        || known(&directory, Some(suffix), counters)?.of(suffix) != Some(stored)
+    {
         return Ok(false);
     }
     invalidate(&directory, suffix, counters)?;

@@ -15,7 +15,7 @@ use crate::engine::object::{
     DirectoryState, Expected, Identity, NewestTimes, OpenError, Reclaim, Times,
 };
 use crate::engine::place::{Partition, Place};
-use crate::engine::suffix_hashes::{Consolidated, SuffixHashes};
+use crate::engine::suffix_hashes::{Consolidated, KnownHashes, SuffixHashes};
 use crate::engine::{AuditEngine, ObjectEngine, ObjectWriter, PartitionEngine};
 
 /// Engine with one file per object.
@@ -160,8 +160,17 @@ impl AuditEngine for DiskFiles {
         audit_hashes::remove_damaged(&partition.directory())
     }
 
-    fn invalidate_if_stale(&self, partition: &Partition, suffix: &str) -> io::Result<bool> {
-        audit_hashes::note_if_stale(partition, suffix, &self.counters)
+    fn known_hashes(&self, partition: &Partition) -> io::Result<KnownHashes> {
+        hashes::known(&partition.directory(), None, &self.counters)
+    }
+
+    fn invalidate_if_stale(
+        &self,
+        partition: &Partition,
+        suffix: &str,
+        known: &KnownHashes,
+    ) -> io::Result<bool> {
+        audit_hashes::note_if_stale(partition, suffix, known, &self.counters)
     }
 
     fn is_misnamed_object(&self, path: &Path) -> io::Result<bool> {

@@ -20,6 +20,19 @@ pub(super) fn examine(
     hash: &HashConf,
     counters: &Arc<Counters>,
 ) -> io::Result<Examined> {
+    // An intact object needs no second look: this reads all of its files.
+    if let Ok(found) = reader::find(place, Expected::Hash(hash, &place.hash), true, counters)
+        && let ObjectState::Present(object) = ObjectState::from(found)
+        && object.has_its_length()
+        && let Some(name) = object.metadata.get("name")
+    {
+        return Ok(Examined::Object(name.clone(), object));
+    }
+    examine_files(place, hash, counters)
+}
+
+/// Verifies each file of a place separately, for the reason why it is not an intact object.
+fn examine_files(place: &Place, hash: &HashConf, counters: &Arc<Counters>) -> io::Result<Examined> {
     let directory = place.directory();
     let layout = Layout::of(&cleanup::names(&directory, counters)?);
     let mut files = Vec::new();

@@ -21,7 +21,7 @@ use apus_disk::{AtomicFile, Counters, DirectoryLock};
 
 use super::cleanup::{INVALIDATIONS, LOCK, LOCK_WAIT};
 use crate::engine::place::is_suffix;
-use crate::engine::suffix_hashes::{Consolidated, SuffixHashes};
+use crate::engine::suffix_hashes::{Consolidated, KnownHashes, SuffixHashes};
 
 /// Suffix → hash, pickled.
 pub(crate) const HASHES: &str = "hashes.pkl";
@@ -109,37 +109,37 @@ pub(crate) fn hashed_suffixes(partition: &Path, counters: &Counters) -> Vec<Stri
     read(partition, counters).suffixes.into_iter().filter_map(hashed).collect()
 }
 
-/// Whether a line of `hashes.invalid` is exactly this suffix, so that Swift reads it as well.
-fn is_noted(partition: &Path, suffix: &str) -> io::Result<bool> {
+/// The lines of `hashes.invalid` that are exactly a suffix, so that Swift reads them as well; only
+/// those of `suffix`, if it is given.
+fn noted_suffixes(partition: &Path, suffix: Option<&str>) -> io::Result<BTreeSet<String>> {
     let file = match std::fs::File::open(partition.join(INVALIDATIONS)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
         file => file?,
     };
-    let mut is_noted = false;
+    let mut noted = BTreeSet::new();
     apus_disk::each_piece(io::BufReader::new(file), b'\n', LINE_BYTES_MAX, |line, _| {
-        is_noted |= line == suffix.as_bytes();
+        let Ok(line) = std::str::from_utf8(line) else { return Ok(()) };
+        if is_suffix(line) && suffix.is_none_or(|suffix| suffix == line) {
+            noted.insert(line.to_owned());
+        }
         Ok::<(), io::Error>(())
     })?;
-    Ok(is_noted)
+    Ok(noted)
 }
 
-/// The stored hash of a suffix, if it has one; `None` when the suffix is invalid.
+/// The valid hashes of a partition; only those of `suffix` count, if it is given.
 pub(crate) fn known(
     partition: &Path,
-    suffix: &str,
+    suffix: Option<&str>,
     counters: &Counters,
-) -> io::Result<Option<Option<String>>> {
+) -> io::Result<KnownHashes> {
     let _lock = DirectoryLock::take(partition, LOCK, LOCK_WAIT)?;
     let hashes = read(partition, counters);
-    let noted = is_noted(partition, suffix)?;
-    if !hashes.valid || noted {
-        return Ok(None);
+    if !hashes.valid {
+        return Ok(KnownHashes::default());
     }
-    Ok(match hashes.suffixes.get(suffix) {
-        None => Some(None),
-        Some(None) => None,
-        Some(Some(hash)) => Some(Some(hash.clone())),
-    })
+    let invalidated = noted_suffixes(partition, suffix)?;
+    Ok(KnownHashes { suffixes: Some(hashes.suffixes), invalidated })
 }
 
 /// Folds `hashes.invalid` into `hashes.pkl`, durably, and empties it.

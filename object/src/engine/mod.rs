@@ -26,7 +26,7 @@ use self::object::{
     DirectoryState, Expected, Identity, NewestTimes, OpenError, Reclaim, Times, Version,
 };
 use self::place::{OtherPath, Partition, Place};
-use self::suffix_hashes::{Consolidated, SuffixHashes};
+use self::suffix_hashes::{Consolidated, KnownHashes, SuffixHashes};
 
 /// Everything that an engine does.
 pub(crate) trait Engine: ObjectEngine + PartitionEngine + AuditEngine {}
@@ -135,8 +135,17 @@ pub(crate) trait AuditEngine: Debug + Send + Sync {
     /// Removes stored suffix hashes that are damaged. Returns whether they were.
     fn remove_damaged_hashes(&self, partition: &Partition) -> io::Result<bool>;
 
-    /// Invalidates a suffix whose stored hash is wrong. Returns whether it was.
-    fn invalidate_if_stale(&self, partition: &Partition, suffix: &str) -> io::Result<bool>;
+    /// The stored suffix hashes, for [`AuditEngine::invalidate_if_stale`].
+    fn known_hashes(&self, partition: &Partition) -> io::Result<KnownHashes>;
+
+    /// Invalidates a suffix whose stored hash is wrong. Returns whether it was. `known` may be older:
+    /// a suffix that differs from it is compared with what is stored now.
+    fn invalidate_if_stale(
+        &self,
+        partition: &Partition,
+        suffix: &str,
+        known: &KnownHashes,
+    ) -> io::Result<bool>;
 
     /// Whether a misnamed directory holds files of an object.
     fn is_misnamed_object(&self, path: &Path) -> io::Result<bool>;

@@ -28,6 +28,30 @@ pub(crate) struct Consolidated {
     pub(crate) unsettled: BTreeSet<String>,
 }
 
+/// The stored hashes of a partition that are valid.
+#[derive(Debug, Default)]
+pub(crate) struct KnownHashes {
+    /// As in [`SuffixHashes`]; `None` if they are not valid as a whole.
+    pub(crate) suffixes: Option<BTreeMap<String, Option<String>>>,
+    /// Those that were invalidated since.
+    pub(crate) invalidated: BTreeSet<String>,
+}
+
+impl KnownHashes {
+    /// The hash of a suffix, which is `None` for one without objects; `None` if it is not valid.
+    pub(crate) fn of(&self, suffix: &str) -> Option<Option<&str>> {
+        let suffixes = self.suffixes.as_ref()?;
+        if self.invalidated.contains(suffix) {
+            return None;
+        }
+        match suffixes.get(suffix) {
+            None => Some(None),
+            Some(None) => None,
+            Some(Some(hash)) => Some(Some(hash)),
+        }
+    }
+}
+
 impl SuffixHashes {
     /// Complete hashes, as of `now`.
     pub(crate) fn new(suffixes: BTreeMap<String, Option<String>>, now: Duration) -> Self {

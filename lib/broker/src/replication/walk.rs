@@ -48,8 +48,11 @@ impl DatabaseWalk<'_> {
                 continue;
             }
             let directory = root.join(&name);
-            for suffix in names(&directory)? {
+            let suffixes = names(&directory)?;
+            let mut is_empty = suffixes.is_empty();
+            for suffix in suffixes {
                 let suffix = directory.join(suffix);
+                let mut databases = 0;
                 for hash in names(&suffix)? {
                     let path = suffix.join(&hash).join(format!("{hash}.db"));
                     // Servers do not use other paths, and could not be asked to remove them.
@@ -62,14 +65,20 @@ impl DatabaseWalk<'_> {
                         removed += remove_unused(&suffix.join(hash.to_string()));
                         continue;
                     }
+                    databases += 1;
                     let mark = FileMark::of(&path, self.clock.now());
                     if !found(DatabaseFile { path, partition, hash, mark }) {
                         return Ok(removed);
                     }
                 }
-                removed += remove_directory(&suffix);
+                if databases == 0 {
+                    removed += remove_directory(&suffix);
+                    is_empty = true;
+                }
             }
-            removed += remove_directory(&directory);
+            if is_empty {
+                removed += remove_directory(&directory);
+            }
         }
         Ok(removed)
     }
