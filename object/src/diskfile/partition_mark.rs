@@ -7,11 +7,13 @@
 
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use apus_disk::Counters;
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::io::Errno;
 
 use super::cleanup::INVALIDATIONS;
 use super::hashes::HASHES;
@@ -20,29 +22,51 @@ use super::hashes::HASHES;
 /// second change may leave the times of the first. After this time it cannot any more.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
 
+/// The open directory with the partitions of a policy. Looking at one from here is cheaper than by its
+/// whole path, and an idle node does little else.
+pub(crate) struct PartitionsDirectory(OwnedFd);
+
+impl PartitionsDirectory {
+    /// Opens `objects` or `objects-N` of a device.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self(rustix::fs::open(path, flags, Mode::empty())?))
+    }
+
+    fn metadata(&self, below: &str) -> Result<Stat, Errno> {
+        rustix::fs::statat(&self.0, below, AtFlags::empty())
+    }
+}
+
 /// The state of a partition's suffix hashes. Only compared with another one of the same node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PartitionMark(u64);
 
 impl PartitionMark {
-    /// The mark of a partition at the time `now` since 1970. `None` when it is not there, has no
+    /// The mark of partition `number` at the time `now` since 1970. `None` when it is not there, has no
     /// hashes, has some that must be computed again, or was changed a moment ago. Blocks.
-    pub(crate) fn of(partition: &Path, now: Duration, counters: &Counters) -> Option<Self> {
+    pub(crate) fn of(
+        partitions: &PartitionsDirectory,
+        number: u32,
+        now: Duration,
+        counters: &Counters,
+    ) -> Option<Self> {
         counters.calls(3);
-        match std::fs::metadata(partition.join(INVALIDATIONS)) {
-            Ok(noted) if noted.len() == 0 => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        match partitions.metadata(&format!("{number}/{INVALIDATIONS}")) {
+            Ok(noted) if noted.st_size == 0 => {}
+            Err(Errno::NOENT) => {}
             _ => return None,
         }
         let mut hasher = DefaultHasher::new();
-        for file in [partition, &partition.join(HASHES)] {
-            let file = std::fs::metadata(file).ok()?;
-            let seconds = u64::try_from(file.ctime()).ok()?;
-            let nanoseconds = u32::try_from(file.ctime_nsec()).ok()?;
+        for file in [number.to_string(), format!("{number}/{HASHES}")] {
+            let file = partitions.metadata(&file).ok()?;
+            let seconds = u64::try_from(file.st_ctime).ok()?;
+            let nanoseconds = u32::try_from(file.st_ctime_nsec).ok()?;
             if Duration::new(seconds, nanoseconds) + SETTLED_AFTER > now {
                 return None;
             }
-            for number in [file.dev(), file.ino(), file.len(), seconds, u64::from(nanoseconds)] {
+            let size = u64::try_from(file.st_size).ok()?;
+            for number in [file.st_dev, file.st_ino, size, seconds, u64::from(nanoseconds)] {
                 hasher.write_u64(number);
             }
         }
@@ -73,11 +97,14 @@ mod tests {
 
     #[test]
     fn a_mark_changes_with_the_hashes_the_suffixes_and_what_is_noted() {
-        let path = std::env::temp_dir().join(format!("apus-part-mark-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
+        let root = std::env::temp_dir().join(format!("apus-part-mark-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&root);
+        let path = root.join("12");
         std::fs::create_dir_all(&path).unwrap();
+        let partitions = PartitionsDirectory::open(&root).unwrap();
         let later = SystemClock.now() + Duration::from_secs(3600);
-        let mark = |now| PartitionMark::of(&path, now, &Counters::default());
+        let mark = |now| PartitionMark::of(&partitions, 12, now, &Counters::default());
+        assert_eq!(PartitionMark::of(&partitions, 1, later, &Counters::default()), None);
         assert_eq!(mark(later), None, "no hashes");
         std::fs::write(path.join(HASHES), "one").unwrap();
         assert_eq!(mark(SystemClock.now()), None, "changed just now");
@@ -93,6 +120,6 @@ mod tests {
         std::fs::write(path.join("new"), "two").unwrap();
         std::fs::rename(path.join("new"), path.join(HASHES)).unwrap();
         assert!(![first, second].contains(&mark(later).unwrap()));
-        std::fs::remove_dir_all(&path).unwrap();
+        std::fs::remove_dir_all(&root).unwrap();
     }
 }

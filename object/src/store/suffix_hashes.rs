@@ -11,7 +11,7 @@ use std::time::Duration;
 use apus_cluster::PolicyIndex;
 
 use super::{ObjectStore, StoreError};
-use crate::diskfile::partition_mark::PartitionMark;
+use crate::diskfile::partition_mark::{PartitionMark, PartitionsDirectory};
 use crate::engine::place::Partition;
 use crate::engine::suffix_hashes::{Consolidated, SuffixHashes};
 
@@ -166,10 +166,12 @@ impl ObjectStore {
     ) -> Result<Vec<Option<PartitionMark>>, StoreError> {
         let (now, counters) = (self.clock.now(), self.counters.clone());
         let look = move || {
-            let mark = |number| {
-                let partition = Partition { device: device.clone(), policy, number };
-                PartitionMark::of(&partition.directory(), now, &counters)
+            let Ok(partitions) =
+                PartitionsDirectory::open(&device.join(policy.suffixed("objects")))
+            else {
+                return Ok(vec![None; numbers.len()]);
             };
+            let mark = |number| PartitionMark::of(&partitions, number, now, &counters);
             Ok(numbers.into_iter().map(mark).collect())
         };
         self.background(name, look).await
