@@ -3,12 +3,13 @@
 //! Source: `swift/account/backend.py`. Replicas of an account agree by rows, timestamps and metadata
 //! alone.
 
-use apus_broker::replication::{Replica, ReplicaInfo};
+use apus_broker::replication::{Replica, read_info};
 use apus_broker::{Connection, DatabaseKind, DbError, NewDatabase, Schema, Tally, digest};
 use apus_cluster::pickle::Value as Pickled;
 use apus_cluster::{AccountName, Metadata, Timestamp};
 use apus_wire::NodeRequest;
 use apus_wire::message::account::{AccountAddress, ChangeAccountRequest, ChangeVerb};
+use apus_wire::message::database::ReplicaInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{self, ContainerReport};
@@ -89,7 +90,7 @@ impl DatabaseKind for Accounts {
 
     fn info(connection: &mut Connection) -> Result<ReplicaInfo, DbError> {
         digest::check_info(connection, &SCHEMA)?;
-        ReplicaInfo::read::<Self>(
+        read_info::<Self>(
             connection,
             "SELECT account, created_at, put_timestamp, delete_timestamp, status_changed_at,
                  container_count, hash, id, metadata, object_count, bytes_used FROM account_stat",

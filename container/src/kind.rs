@@ -4,7 +4,7 @@
 //! stay rows: moving their objects is the reconciler's work ([`crate::reconciler`]).
 
 use apus_broker::replication::{
-    BeforeRows, Operation, Replica, ReplicaInfo, is_better_policy, sync_point,
+    BeforeRows, Operation, Replica, is_better_policy, read_info, sync_point,
 };
 use apus_broker::{Connection, DatabaseKind, DbError, NewDatabase, Schema, Tally, digest};
 use apus_cluster::listing::ObjectRow;
@@ -15,15 +15,13 @@ use apus_cluster::{AccountName, ContainerName, ContainerPath, Metadata, PolicyIn
 use apus_wire::NodeRequest;
 use apus_wire::message::RowTargets;
 use apus_wire::message::container::{ContainerAddress, ContainerPolicy, PutContainerRequest};
+use apus_wire::message::database::{ContainerCall, ReplicaInfo};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::backend;
 use crate::schema::SCHEMA;
-use crate::shard_range::{self, ShardRange};
-
-/// The operation of Apus after which a database counts as not reported to its account.
-pub(crate) const UNREPORTED: &str = "apus_unreported";
+use crate::shard_range;
 
 /// Container databases.
 #[derive(Debug)]
@@ -105,7 +103,7 @@ impl DatabaseKind for Containers {
 
     fn info(connection: &mut Connection) -> Result<ReplicaInfo, DbError> {
         digest::check_info(connection, &SCHEMA)?;
-        let mut info = ReplicaInfo::read::<Self>(
+        let mut info = read_info::<Self>(
             connection,
             "SELECT account, created_at, put_timestamp, delete_timestamp, status_changed_at,
                  object_count, hash, id, metadata, container, storage_policy_index, status,
@@ -275,29 +273,20 @@ impl Replica for Containers {
         is_better_policy(local, remote)
     }
 
-    fn operation(name: &str, arguments: &[Value]) -> Result<Option<Operation>, DbError> {
-        match name {
-            "get_shard_ranges" => Ok(Some(Box::new(|connection| {
-                let ranges = shard_range::all(connection)?;
-                serde_json::to_value(ranges)
-                    .map(Some)
-                    .map_err(|error| DbError::Corrupt(error.to_string()))
-            }))),
-            "merge_shard_ranges" => {
-                let ranges = arguments.first().cloned().unwrap_or_default();
-                let ranges: Vec<ShardRange> = serde_json::from_value(ranges)
-                    .map_err(|error| DbError::Invalid(format!("merge_shard_ranges: {error}")))?;
-                Ok(Some(Box::new(move |connection| {
-                    shard_range::merge_all(connection, ranges)?;
-                    Ok(None)
-                })))
+    fn operation(call: ContainerCall) -> Option<Operation> {
+        Some(match call {
+            ContainerCall::GetShardRanges => {
+                Box::new(|connection| shard_range::all(connection).map(Some))
             }
-            UNREPORTED => Ok(Some(Box::new(|connection| {
+            ContainerCall::MergeShardRanges { ranges, .. } => Box::new(move |connection| {
+                shard_range::merge_all(connection, ranges)?;
+                Ok(None)
+            }),
+            ContainerCall::Unreported => Box::new(|connection| {
                 Self::renewed(connection)?;
                 Ok(None)
-            }))),
-            _ => Ok(None),
-        }
+            }),
+        })
     }
 
     fn before_rows(connection: &mut Connection) -> Result<BeforeRows, DbError> {
@@ -308,9 +297,7 @@ impl Replica for Containers {
         let info = backend::info(connection)?;
         let own = format!("{}/{}", info.account, info.container);
         let rows_wait = shard_range::is_sharding(&own, &ranges);
-        let ranges =
-            serde_json::to_value(ranges).map_err(|error| DbError::Corrupt(error.to_string()))?;
-        Ok(BeforeRows { shard_ranges: Some(ranges), rows_wait })
+        Ok(BeforeRows { shard_ranges: ranges, rows_wait })
     }
 
     fn put_request(info: &ReplicaInfo, partition: u32) -> Result<NodeRequest, DbError> {

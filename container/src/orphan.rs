@@ -14,15 +14,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use apus_broker::DatabaseKind as _;
-use apus_broker::replication::ORPHAN;
 use apus_broker::{DbError, LocalClient, NoHolders};
 use apus_daemon::http::empty;
 use apus_ring::SharedRing;
 use apus_wire::NodeError;
+use apus_wire::message::database::{ContainerCall, DatabaseCall};
 use http::StatusCode;
 
 use crate::backend::{self, ContainerInfo};
-use crate::kind::{Containers, UNREPORTED};
+use crate::kind::Containers;
 use crate::server::Server;
 
 /// How long a server may take to move a database, which must not be open elsewhere.
@@ -80,7 +80,7 @@ impl Server {
             }
         }
         let holders = local.holders(path, partition)?;
-        match holders.call(&holders.own, &(ORPHAN, seen), WAIT).await {
+        match holders.call(&holders.own, &DatabaseCall::Orphan(Box::new(seen)), WAIT).await {
             Ok(status) if status.is_success() => {}
             // It changed meanwhile; the next pass sees it again.
             Ok(StatusCode::CONFLICT | StatusCode::NOT_FOUND) => return Ok(false),
@@ -90,7 +90,8 @@ impl Server {
         // A replica that counts as reported would bring this one back forever: it is to check for
         // itself. One that cannot be reached is notified the next time.
         for node in &holders.others {
-            if let Err(error) = holders.call(node, &[UNREPORTED], WAIT).await {
+            let call = DatabaseCall::Container(ContainerCall::Unreported);
+            if let Err(error) = holders.call(node, &call, WAIT).await {
                 let node = node.address();
                 tracing::debug!(%error, node, "Failed to notify a replica of an orphan");
             }

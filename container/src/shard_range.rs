@@ -6,37 +6,13 @@
 //! `check_merge_own_shard_range` of `replicator.py`.
 
 use apus_broker::{Connection, DbError, Param, Row};
-use serde::{Deserialize, Serialize};
+use apus_wire::message::database::ShardRange;
 
 /// The greatest `ROWID` of the table.
 pub(crate) const MAX_ROW: &str = "SELECT seq FROM sqlite_sequence WHERE name = 'shard_range'";
 
 /// SHRINKING, SHARDING, SHARDED, SHRUNK: the range's own rows go to other ranges.
 const CLEAVING: [i64; 4] = [50, 60, 70, 80];
-
-/// A row of the table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ShardRange {
-    name: String,
-    timestamp: String,
-    lower: String,
-    upper: String,
-    object_count: i64,
-    bytes_used: i64,
-    meta_timestamp: String,
-    deleted: i64,
-    state: i64,
-    state_timestamp: String,
-    epoch: Option<String>,
-    #[serde(default)]
-    reported: i64,
-    #[serde(default = "unknown")]
-    tombstones: i64,
-}
-
-fn unknown() -> i64 {
-    -1
-}
 
 fn from_row(row: &Row<'_>) -> ShardRange {
     let epoch = row.text(10);

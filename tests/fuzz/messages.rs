@@ -1,14 +1,16 @@
 //! Fuzzing of requests between servers: whatever head arrives, it is decoded or refused, and what is
 //! decoded stays the same when it is encoded and decoded again.
 
-use apus_wire::message::{Received, account, container, object};
+use apus_wire::message::{Received, account, container, database, object};
 use apus_wire::{NodePath, NodeRequest};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use serde_json::Value;
 
 /// Heads that Swift's proxy and ours send, one header a line.
 pub(crate) fn heads() -> Vec<Vec<u8>> {
     let object = "/sda1/513/AUTH_t/c/o%C3%BC";
+    let hash = "5a".repeat(16);
     let common =
         "x-timestamp: 1700000000.12345\nx-trans-id: tx1\nx-backend-storage-policy-index: 1\n";
     let rows = "x-container-host: 127.0.0.1:6201,[::1]:6201\nx-container-device: sda,sdb\n\
@@ -57,6 +59,14 @@ pub(crate) fn heads() -> Vec<Vec<u8>> {
              x-delete-timestamp: 0000000000.00000\nx-object-count: 3\nx-bytes-used: -1\n\
              x-account-override-deleted: yes\nx-account-meta-a: 1\n"
         ),
+        format!("REPLICATE /sda1/5/{hash}\ncontent-type: application/json\n"),
+        format!(
+            "REPLICATE /sda1/5/{hash}\nx-backend-apus-database: 6a-sda1\netag: {hash}\n\
+             content-length: 40960\nx-backend-apus-file-mark: 0123\n\
+             x-backend-apus-new-rows: 3\nx-backend-apus-salvaged: /srv/x.db\n"
+        ),
+        format!("REPLICATE /sda1/5/abc-def\n{common}x-backend-apus-partition-marks: 1,2\n"),
+        format!("SSYNC /sda1/5\n{common}x-backend-apus-present-since: ?\n"),
     ];
     texts.map(String::into_bytes).to_vec()
 }
@@ -109,10 +119,19 @@ pub(crate) fn read_object_request(input: &[u8]) {
     repeats!(object::ReserveRequest::decode(&parts), object::ReserveRequest::decode);
     repeats!(object::ReleaseRequest::decode(&parts), object::ReleaseRequest::decode);
     repeats!(object::RepairRequest::decode(&parts), object::RepairRequest::decode);
+    repeats!(
+        object::ReplicatePartitionRequest::decode(&parts),
+        object::ReplicatePartitionRequest::decode
+    );
+    repeats!(object::SsyncRequest::decode(&parts), object::SsyncRequest::decode);
 }
 
 pub(crate) fn read_database_request(input: &[u8]) {
     let Some(parts) = parts(input) else { return };
+    repeats!(
+        database::ReplicateDatabaseRequest::decode(&parts),
+        database::ReplicateDatabaseRequest::decode
+    );
     if let Ok((address, object)) = container::ContainerAddress::decode(&parts) {
         let put = |parts: &Parts| {
             let (address, _) = container::ContainerAddress::decode(parts).unwrap();
@@ -162,4 +181,37 @@ pub(crate) fn read_reply(input: &[u8]) {
     let _ = container::ContainerTimes::decode(head).newest();
     drop(container::ContainerDescription::shown_headers(head));
     let _ = account::AbsentAccount::decode(head);
+    let _ = object::ReplicateReply::decode(head);
+    let _ = object::SsyncReply::decode(head);
+    drop(database::ReplicateDatabaseReply::decode(head));
+}
+
+/// Bodies of `REPLICATE` that Swift's replicators and ours send.
+pub(crate) fn calls() -> Vec<Vec<u8>> {
+    let hash = "5a".repeat(16);
+    let texts = [
+        r#"["sync", 7, "h", "i", "1", "2", "0", "{\"a\": [\"b\", \"3\"]}", "2", 3, 1]"#.to_owned(),
+        r#"["merge_items", [{"ROWID": 1, "name": "o", "created_at": "1700000000.00000",
+           "size": 1.5, "deleted": true}], "id", "0000000009.00000"]"#
+            .to_owned(),
+        r#"["merge_syncs", [{"remote_id": "r", "sync_point": -1}]]"#.to_owned(),
+        format!(r#"["rsync_then_merge", "id-sd1", "{hash}.db"]"#),
+        r#"["merge_shard_ranges", [{"name": "a/c", "timestamp": "1", "lower": "", "upper": "m",
+           "object_count": 5, "bytes_used": 50, "meta_timestamp": "2", "deleted": 0, "state": 40,
+           "state_timestamp": "3", "epoch": null}], "id"]"#
+            .to_owned(),
+        format!(r#"["apus_states", [[3, "{hash}"]]]"#),
+        r#"["apus_remove", {"account": "a", "id": "i", "max_row": 3, "object_count": 1e3}]"#
+            .to_owned(),
+        r#"["apus_quarantine", true]"#.to_owned(),
+    ];
+    texts.map(String::into_bytes).to_vec()
+}
+
+pub(crate) fn read_call(input: &[u8]) {
+    if let Ok(call) = database::DatabaseCall::<Value>::decode(input) {
+        let body = call.encode().unwrap();
+        let call = database::DatabaseCall::<Value>::decode(&body).unwrap();
+        assert_eq!(database::DatabaseCall::decode(&call.encode().unwrap()).unwrap(), call);
+    }
 }

@@ -19,7 +19,9 @@ use apus_wire::put_stream::{PutDecoder, PutEncoder};
 use apus_wire::rings::{RingName, Statement};
 use bytes::Bytes;
 
-use crate::messages::{heads, read_database_request, read_object_request, read_reply};
+use crate::messages::{
+    calls, heads, read_call, read_database_request, read_object_request, read_reply,
+};
 
 /// Its name, good inputs, and what reads one input.
 pub(crate) type Target = (&'static str, fn() -> Vec<Vec<u8>>, fn(&[u8]));
@@ -41,6 +43,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("object request", heads, read_object_request),
     ("database request", heads, read_database_request),
     ("reply", heads, read_reply),
+    ("replication call", calls, read_call),
 ];
 
 fn texts(texts: &[&str]) -> Vec<Vec<u8>> {

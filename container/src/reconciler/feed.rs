@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use apus_broker::replication::{AfterPush, ReplicaInfo, rows_since};
+use apus_broker::replication::{AfterPush, rows_since};
 use apus_broker::{Broker, DbError};
 use apus_cluster::name::NameError;
 use apus_cluster::reconciler::{self, Entry, Operation, queue_container};
 use apus_cluster::timestamp::RowTimes;
 use apus_cluster::{AccountName, ContainerName, ContainerPath, ObjectName, PolicyIndex};
+use apus_wire::message::database::ReplicaInfo;
 use async_trait::async_trait;
 
 use super::queue::{self, Queue, QueueError};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use apus_broker::replication::{ReplicaInfo, policy_order};
+use apus_broker::replication::policy_order;
 use apus_cluster::policy::majority;
 use apus_cluster::{ContainerPath, HashConf, PolicyIndex, Timestamp};
 use apus_daemon::Clock;
@@ -12,6 +12,7 @@ use apus_daemon::http::{empty, new_trans_id};
 use apus_ring::{Device, SharedRing};
 use apus_wire::Client;
 use apus_wire::message::container::{ContainerAddress, ContainerTimes, ReadContainerRequest};
+use apus_wire::message::database::ReplicaInfo;
 use futures_util::future::join_all;
 use http::StatusCode;
 

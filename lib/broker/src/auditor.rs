@@ -12,6 +12,7 @@ use std::sync::Arc;
 use apus_cluster::HashConf;
 use apus_daemon::{Pace, Pass, PassContext, Span, Stopped};
 use apus_wire::NodeError;
+use apus_wire::message::database::DatabaseCall;
 use async_trait::async_trait;
 use http::StatusCode;
 use serde_json::{Map, Value};
@@ -167,7 +168,8 @@ impl<K: DatabaseKind> Auditor<K> {
         let id = apus_daemon::random::uuid();
         let wait = self.deps.local.client.deadlines().answer;
         while let Some(rows) = pages.recv().await {
-            let call = ("merge_items", rows, &id);
+            let source = Some(id.clone());
+            let call = DatabaseCall::MergeItems { rows, source, reclaimed: None };
             let live = holders.others.iter().zip(&mut accepted).filter(|(_, accepts)| **accepts);
             for (node, accepts) in live {
                 let status = holders.call(node, &call, wait).await;

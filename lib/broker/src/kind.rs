@@ -5,12 +5,12 @@ use apus_cluster::pickle::Value as Pickled;
 use apus_cluster::{AccountName, ContainerPath, Timestamp};
 use apus_wire::message::account::AccountAddress;
 use apus_wire::message::container::ContainerAddress;
+use apus_wire::message::database::ReplicaInfo;
 use apus_wire::message::{InvalidRequest, Received};
 use http::request::Parts;
 
 use crate::error::DbError;
 use crate::raw::Connection;
-use crate::replication::ReplicaInfo;
 use crate::schema::Schema;
 
 /// A kind of database.

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apus_cluster::PathHash;
-use apus_daemon::http::{full, header};
+use apus_daemon::Body;
+use apus_daemon::http::full;
 use apus_ring::{Device, Local, SharedRing};
+use apus_wire::message::database::{
+    DatabaseCall, ReplicaAddress, ReplicateDatabaseReply, ReplicateDatabaseRequest,
+};
 use apus_wire::{Client, NodeError, NodeRequest};
-use http::{Method, StatusCode};
-use serde::Serialize;
-
-use crate::quarantine;
+use http::{Response, StatusCode};
+use serde_json::Value;
 
 /// How long the server may take to quarantine a database: it reads all of it again.
 const QUARANTINE_WAIT: Duration = Duration::from_secs(600);
@@ -71,42 +73,44 @@ impl LocalClient {
         let own = own.ok_or(NoHolders::Device)?;
         let primaries = ring.primaries(partition).into_iter();
         let others = primaries.filter(|node| node.id != own.id).map(Device::for_replication);
-        let request = NodeRequest {
-            method: Method::from_bytes(b"REPLICATE").map_err(|_| NoHolders::Path)?,
-            partition,
-            names: vec![hash.to_string()],
-            query: String::new(),
-            headers: Default::default(),
-        };
+        let address = ReplicaAddress { partition, hash };
+        let request = ReplicateDatabaseRequest::call(address).encode();
         let others = others.collect();
         Ok(Holders { own: own.for_replication(), others, client: self.client.clone(), request })
     }
 }
 
 impl Holders {
-    /// Calls an operation on one of them: a list of its name and arguments.
+    /// Sends a call to one of them. Rows are JSON in any form.
     ///
     /// # Errors
     /// As [`Client::send_within`].
     pub async fn call(
         &self,
         node: &Device,
-        call: &(impl Serialize + Sync),
+        call: &DatabaseCall<Value>,
         wait: Duration,
     ) -> Result<StatusCode, NodeError> {
+        Ok(self.send(node, call, wait).await?.status())
+    }
+
+    async fn send(
+        &self,
+        node: &Device,
+        call: &DatabaseCall<Value>,
+        wait: Duration,
+    ) -> Result<Response<Body>, NodeError> {
         // Calls have text for keys, which can always be encoded.
-        let call = serde_json::to_vec(call).unwrap_or_default();
-        let response = self.client.send_within(node, &self.request, full(call), wait).await?;
-        Ok(response.status())
+        let call = call.encode().unwrap_or_default();
+        self.client.send_within(node, &self.request, full(call), wait).await
     }
 
     /// Asks the server of this node to quarantine the database.
     pub(crate) async fn quarantine(&self) -> Result<QuarantineReply, NodeError> {
-        let call = (quarantine::OPERATION, self.others.is_empty());
-        let call = full(serde_json::to_vec(&call).unwrap_or_default());
-        let sent = self.client.send_within(&self.own, &self.request, call, QUARANTINE_WAIT);
-        let response = sent.await?;
-        let salvaged = header(response.headers(), quarantine::SALVAGED).map(PathBuf::from);
+        let call = DatabaseCall::Quarantine { only_copy: self.others.is_empty() };
+        let response = self.send(&self.own, &call, QUARANTINE_WAIT).await?;
+        let head = ReplicateDatabaseReply::decode(response.headers());
+        let salvaged = head.salvaged.map(PathBuf::from);
         Ok(QuarantineReply { status: response.status(), salvaged })
     }
 }

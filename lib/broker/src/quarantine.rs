@@ -1,17 +1,18 @@
-//! The operation `apus_quarantine` and the quarantine of databases that a request found damaged.
+//! The quarantine of databases: on request, and of those that a request found damaged.
 //!
-//! `REPLICATE /device/partition/hash` with `["apus_quarantine", only_copy]`: the node's own auditor
-//! asks its server to quarantine a database. The server audits it itself first, so no request can
-//! make it quarantine a good one. The response names the file of rows that were salvaged and are
-//! not in a new database.
+//! The node's own auditor asks its server to quarantine a database
+//! ([`DatabaseCall::Quarantine`](apus_wire::message::database::DatabaseCall)). The server audits it
+//! itself first, so no request can make it quarantine a good one. The response names the file of
+//! rows that were salvaged and are not in a new database.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use apus_cluster::HashConf;
 use apus_daemon::Body;
-use apus_daemon::http::{set, status};
+use apus_daemon::http::status;
 use apus_daemon::task::{TaskKind, spawn};
+use apus_wire::message::database::ReplicateDatabaseReply;
 use http::{Response, StatusCode};
 
 use crate::handles::Broker;
@@ -30,11 +31,6 @@ pub fn are_too_many(quarantined: u64, seen: u64) -> bool {
     quarantined >= IN_ANY_CASE && quarantined.saturating_mul(ONE_IN) > seen
 }
 
-/// The name of the operation.
-pub(crate) const OPERATION: &str = "apus_quarantine";
-/// Header of the response: the path of a database with the rows that were salvaged.
-pub(crate) const SALVAGED: &str = "x-backend-apus-salvaged";
-
 /// 204 when a database was quarantined, 404 when there is none.
 ///
 /// # Errors
@@ -45,9 +41,9 @@ pub(crate) fn response(outcome: QuarantineOutcome) -> Result<Response<Body>, Ref
         QuarantineOutcome::Good => Err(refuse(StatusCode::CONFLICT, "nothing is wrong with it")),
         QuarantineOutcome::Quarantined { salvaged, .. } => {
             let mut response = status(StatusCode::NO_CONTENT);
-            if let Some(salvaged) = salvaged {
-                set(response.headers_mut(), SALVAGED, &salvaged.to_string_lossy());
-            }
+            let salvaged = salvaged.map(|path| path.to_string_lossy().into_owned());
+            let head = ReplicateDatabaseReply { salvaged, ..ReplicateDatabaseReply::default() };
+            head.encode(response.headers_mut());
             Ok(response)
         }
     }

@@ -113,18 +113,10 @@ pub const REPAIR_TO: &str = "x-backend-apus-repair-to";
 pub const LIST_DELETED: &str = "x-backend-apus-include-deleted";
 /// The row is taken although the account is deleted.
 pub const ACCOUNT_OVERRIDE_DELETED: &str = "x-account-override-deleted";
-/// In a `REPLICATE` request: the body is a whole database, that of this id. In the answer to one:
-/// this server takes such bodies (a header of ours).
-pub const DATABASE: &str = "x-backend-apus-database";
 /// In a `REPLICATE` request to an object server: numbers of partitions, comma separated, whose
 /// marks are requested as a JSON list, with null for a partition without a mark. In the answer to
 /// a request for suffix hashes: the mark of that partition, taken before they were read. Ours.
 pub const PARTITION_MARKS: &str = "x-backend-apus-partition-marks";
-/// In the answer to a `sync` call of replication: the mark of the database's files, taken before it
-/// was read. Ours.
-pub const FILE_MARK: &str = "x-backend-apus-file-mark";
-/// In the answer to rows in a `REPLICATE` request: how many of them were new. Ours.
-pub const NEW_ROWS: &str = "x-backend-apus-new-rows";
 /// In an `SSYNC` request: asks since when the receiver's device has been present. In the answer: the
 /// time since which it has missed no tombstone that was reclaimed elsewhere. Ours.
 pub const PRESENT_SINCE: &str = "x-backend-apus-present-since";

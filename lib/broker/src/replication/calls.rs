@@ -5,13 +5,13 @@ use std::sync::Arc;
 use apus_cluster::Timestamp;
 use apus_daemon::Body;
 use apus_daemon::http::status;
+use apus_wire::message::database::{ReplicaInfo, SyncPoint};
+use bytes::Bytes;
 use http::{Response, StatusCode};
-use serde_json::Value;
 
 use super::body::{self, BodyReadError};
-use super::info::ReplicaInfo;
 use super::replica::Replica;
-use super::table::{self, Direction, SyncPoint};
+use super::table::{self, Direction};
 use crate::database::Database;
 use crate::error::DbError;
 use crate::raw::Connection;
@@ -25,20 +25,11 @@ pub(super) fn bad_call(text: &str) -> Refusal {
     refuse(StatusCode::BAD_REQUEST, text)
 }
 
-/// Reasons why a call failed.
-pub(super) enum CallFailure {
-    Bad(String),
-    Database(DbError),
-}
-
-impl CallFailure {
-    pub(super) fn refusal(self) -> Refusal {
-        match self {
-            Self::Bad(text) | Self::Database(DbError::Corrupt(text) | DbError::Invalid(text)) => {
-                bad_call(&text)
-            }
-            Self::Database(error) => error.into(),
-        }
+/// The refusal of a call whose work failed: what another replica sent is damaged, not this one.
+pub(super) fn refusal(error: DbError) -> Refusal {
+    match error {
+        DbError::Corrupt(text) | DbError::Invalid(text) => bad_call(&text),
+        error => error.into(),
     }
 }
 
@@ -49,17 +40,15 @@ pub(super) async fn write<T: Send + 'static>(
 ) -> Result<T, Refusal> {
     let done = database.write(work).await;
     apus_fault::point("replicate.merge.committed");
-    done.map_err(|error| CallFailure::Database(error).refusal())
+    done.map_err(refusal)
 }
 
 /// Returns the state of a database, and takes over that of the calling replica.
 pub(super) async fn sync<K: Replica>(
     database: &Arc<Database>,
-    arguments: &[Value],
+    remote: ReplicaInfo,
     now: Timestamp,
-) -> Result<ReplicaInfo, CallFailure> {
-    let remote = ReplicaInfo::from_sync(arguments)
-        .ok_or_else(|| CallFailure::Bad("sync: expected seven or ten arguments".to_owned()))?;
+) -> Result<ReplicaInfo, DbError> {
     let calling = remote.clone();
     let (info, is_newer) = database
         .read(move |connection| {
@@ -73,8 +62,7 @@ pub(super) async fn sync<K: Replica>(
             }
             Ok((info, is_newer))
         })
-        .await
-        .map_err(CallFailure::Database)?;
+        .await?;
     if !is_newer {
         return Ok(info);
     }
@@ -96,8 +84,7 @@ pub(super) async fn sync<K: Replica>(
             }
             Ok(info)
         })
-        .await
-        .map_err(CallFailure::Database)?;
+        .await?;
     apus_fault::point("replicate.sync.committed");
     Ok(before)
 }
@@ -117,19 +104,15 @@ fn is_new_point(info: &ReplicaInfo, remote: &ReplicaInfo, point: i64) -> bool {
     info.hash == remote.hash && point < remote.max_row
 }
 
-/// Merges rows. Returns how many of them changed anything.
+/// Merges rows from the replica `source`, without deletions from before `reclaimed` of what does not
+/// exist here. Returns how many of the rows changed anything.
 pub(super) async fn merge_items<K: Replica>(
     database: &Arc<Database>,
-    arguments: Vec<Value>,
-) -> Result<u64, CallFailure> {
-    let mut arguments = arguments.into_iter();
-    let rows = arguments.next().unwrap_or_default();
-    let rows: Vec<K::Row> =
-        serde_json::from_value(rows).map_err(|error| CallFailure::Bad(error.to_string()))?;
-    let mut text = || arguments.next().and_then(|value| value.as_str().map(str::to_owned));
-    let source = text();
-    // Only replicas of Apus send it: Swift's send no deletions that are old enough to be dropped.
-    let then = text().and_then(|then| Timestamp::parse(&then)).unwrap_or(Timestamp::ZERO);
+    rows: Vec<K::Row>,
+    source: Option<String>,
+    reclaimed: Option<Timestamp>,
+) -> Result<u64, DbError> {
+    let then = reclaimed.unwrap_or(Timestamp::ZERO);
     let new = database
         .write(move |connection| {
             let last = rows.last().and_then(K::row_id);
@@ -147,8 +130,7 @@ pub(super) async fn merge_items<K: Replica>(
             }
             Ok(new)
         })
-        .await
-        .map_err(CallFailure::Database)?;
+        .await?;
     apus_fault::point("replicate.merge.committed");
     Ok(new)
 }
@@ -161,16 +143,16 @@ pub async fn update<K: Replica>(
     database: &Arc<Database>,
     body: Body,
 ) -> Result<Response<Body>, Refusal> {
-    let rows = read_call(body).await?;
-    merge_items::<K>(database, vec![rows]).await.map_err(CallFailure::refusal)?;
+    let rows = serde_json::from_slice(&read_call(body).await?);
+    let rows = rows.map_err(|error| bad_call(&error.to_string()))?;
+    merge_items::<K>(database, rows, None, None).await.map_err(refusal)?;
     Ok(status(StatusCode::ACCEPTED))
 }
 
-/// Reads and decodes the body of a call.
-pub(super) async fn read_call(body: Body) -> Result<Value, Refusal> {
-    let body = body::read(body, CALL_MAX).await.map_err(|error| match error {
+/// Reads the body of a call.
+pub(super) async fn read_call(body: Body) -> Result<Bytes, Refusal> {
+    body::read(body, CALL_MAX).await.map_err(|error| match error {
         BodyReadError::TooLarge => refuse(StatusCode::PAYLOAD_TOO_LARGE, "call too large"),
         BodyReadError::Broken(error) => bad_call(&error.to_string()),
-    })?;
-    serde_json::from_slice(&body).map_err(|error| bad_call(&error.to_string()))
+    })
 }

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 
 use apus_cluster::Timestamp;
 
-use super::info::ReplicaInfo;
+use apus_wire::message::database::ReplicaInfo;
 
 /// How a replica is brought up to date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

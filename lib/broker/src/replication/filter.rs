@@ -3,7 +3,7 @@
 //! These were in sync with all other primaries at the last visit, no replica of them has changed
 //! since, and nothing in them has become old enough to be dropped.
 //!
-//! The other primaries are asked about many databases with one call, [`STATES`]. Each returns the
+//! The other primaries are asked about many databases with one call, [`DatabaseCall::States`]. Each returns the
 //! marks of their files ([`FileMark`]), which show a replica that was lost or changed. Servers of
 //! Swift have no marks, so each of their databases is compared in each pass.
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 use apus_cluster::PathHash;
 use apus_daemon::{Pace, PassContext, Stopped};
 use apus_ring::{Device, DeviceId, Ring};
-use serde_json::Value;
+use apus_wire::message::database::{DatabaseCall, ReplicaAddress};
 use tokio::sync::mpsc;
 
 use super::options::ReplicationOptions;
@@ -27,11 +27,6 @@ use super::walk::DatabaseFile;
 use crate::mark::FileMark;
 use crate::visits::Visits;
 
-/// The call, of Apus only, that asks for the marks of some databases of a device: a list of partitions
-/// and hashes. The response is a list of marks, null for a database that has none.
-pub(super) const STATES: &str = "apus_states";
-/// Databases in one call at most.
-pub(super) const STATES_MAX: usize = 1000;
 /// Databases that are filtered together.
 const BATCH: usize = 32;
 /// After this time a database is compared in any case.
@@ -211,18 +206,15 @@ impl DatabaseFilter {
         let peer = Peer {
             transport: self.deps.transport.clone(),
             node: node.for_replication(),
-            partition,
-            hash: hash.to_string(),
+            address: ReplicaAddress { partition, hash },
             timeout: self.options.node_timeout,
         };
-        let list: Vec<(u32, String)> =
-            databases.iter().map(|(partition, hash)| (*partition, hash.to_string())).collect();
-        let reply = peer.call(&(STATES, list)).await.ok()?;
+        let reply = peer.ask(&DatabaseCall::States(databases.to_vec())).await.ok()?;
         if !reply.status.is_success() {
             return None;
         }
-        let marks: Vec<Value> = serde_json::from_slice(&reply.body).ok()?;
-        let mark = |mark: &Value| mark.as_str().and_then(FileMark::parse);
+        let marks: Vec<Option<String>> = serde_json::from_slice(&reply.body).ok()?;
+        let mark = |mark: &Option<String>| mark.as_deref().and_then(FileMark::parse);
         (marks.len() == databases.len()).then(|| marks.iter().map(mark).collect())
     }
 }

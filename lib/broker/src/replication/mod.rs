@@ -29,11 +29,11 @@ mod worker;
 
 pub use calls::update;
 pub use decide::{is_better_policy, policy_order};
-pub use info::ReplicaInfo;
+pub use info::read_info;
 pub use options::ReplicationOptions;
 pub use pass::{AfterPush, Replicator, ReplicatorDeps};
 pub use redundancy::Redundancy;
 pub use replica::{BeforeRows, Operation, Replica, rows_since};
 pub use report::Replicated;
-pub use service::{ORPHAN, ReplicationReply, ReplicationService};
+pub use service::{ReplicationReply, ReplicationService};
 pub use table::sync_point;

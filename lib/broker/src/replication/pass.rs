@@ -14,12 +14,12 @@ use apus_daemon::task::{TaskKind, spawn};
 use apus_daemon::{Pass, PassContext, Span, Stopped};
 use apus_ring::{Device, DeviceId, Local, Ring, SharedRing};
 use apus_wire::Transport;
+use apus_wire::message::database::ReplicaInfo;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 use tokio::sync::{Mutex, mpsc};
 
 use super::filter::{DatabaseFilter, ReplicationJob, SyncedDatabases};
-use super::info::ReplicaInfo;
 use super::options::ReplicationOptions;
 use super::replica::Replica;
 use super::report::Replicated;

@@ -11,15 +11,17 @@ use std::time::Duration;
 use apus_daemon::Body;
 use apus_daemon::http::{BodyError, empty, full, stream};
 use apus_ring::Device;
+use apus_wire::message::database::{
+    DatabaseCall, DatabaseUpload, ReplicaAddress, ReplicateDatabaseReply, ReplicateDatabaseRequest,
+};
 use apus_wire::transport::SendError;
-use apus_wire::{NodePath, NodeRequest, Transport, headers};
+use apus_wire::{NodePath, NodeRequest, Transport};
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{Request, StatusCode};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::body::BodyReadError;
-use crate::mark::FileMark;
 
 /// Bytes of a response at most: a state with its metadata, or a list of shard ranges.
 const RESPONSE_MAX: usize = 64 * 1024 * 1024;
@@ -43,16 +45,15 @@ pub(super) enum CallError {
     Timeout,
 }
 
+/// The rows of calls that have none.
+#[derive(Debug, Serialize)]
+pub(super) enum NoRow {}
+
 /// Response to a call.
 #[derive(Debug)]
 pub(super) struct CallReply {
     pub(super) status: StatusCode,
-    /// Whether this server accepts whole databases as bodies.
-    pub(super) takes_databases: bool,
-    /// The mark of the database's files before it was read.
-    pub(super) mark: Option<FileMark>,
-    /// How many of the rows that it was sent were new to it. Swift's servers do not report it.
-    pub(super) new_rows: Option<u64>,
+    pub(super) head: ReplicateDatabaseReply,
     pub(super) body: Bytes,
 }
 
@@ -62,47 +63,48 @@ pub(super) struct Peer {
     pub(super) transport: Arc<Transport>,
     /// With its replication address.
     pub(super) node: Device,
-    pub(super) partition: u32,
-    pub(super) hash: String,
+    pub(super) address: ReplicaAddress,
     pub(super) timeout: Duration,
 }
 
 impl Peer {
-    /// Calls an operation: a JSON list of its name and arguments.
-    pub(super) async fn call(&self, call: &impl Serialize) -> Result<CallReply, CallError> {
-        let call = full(serde_json::to_vec(call)?);
-        let request = self.replicate().header(header::CONTENT_TYPE, "application/json").body(call);
-        self.send(request?, self.timeout).await
+    /// Sends a call whose rows are those of a kind.
+    pub(super) async fn call<R: Serialize + Sync>(
+        &self,
+        call: &DatabaseCall<R>,
+    ) -> Result<CallReply, CallError> {
+        let call = full(call.encode()?);
+        let request = ReplicateDatabaseRequest::call(self.address).encode();
+        self.send(request, call, self.timeout).await
     }
 
-    /// As [`Peer::call`], for work that takes longer for a larger database.
-    pub(super) async fn call_long(
+    /// Sends a call without rows.
+    pub(super) async fn ask(&self, call: &DatabaseCall<NoRow>) -> Result<CallReply, CallError> {
+        self.call(call).await
+    }
+
+    /// As [`Peer::ask`], for work that takes longer for a larger database.
+    pub(super) async fn ask_long(
         &self,
-        call: &impl Serialize,
+        call: &DatabaseCall<NoRow>,
         bytes: u64,
     ) -> Result<CallReply, CallError> {
         let patient = Self { timeout: self.timeout + for_bytes(bytes), ..self.clone() };
-        patient.call(call).await
+        patient.ask(call).await
     }
 
     /// Sends a whole database.
     pub(super) async fn send_file(
         &self,
-        id: &str,
         file: &Path,
-        length: u64,
-        md5: &str,
+        upload: DatabaseUpload,
     ) -> Result<CallReply, CallError> {
         let (sender, pieces) = mpsc::channel(4);
-        let request = self
-            .replicate()
-            .header(headers::DATABASE, id)
-            .header(header::ETAG, md5)
-            .header(header::CONTENT_LENGTH, length)
-            .body(stream(pieces))?;
+        let timeout = self.timeout + for_bytes(upload.length);
+        let request = ReplicateDatabaseRequest { address: self.address, upload: Some(upload) };
         let file = file.to_owned();
         let read = apus_daemon::task::spawn_blocking(move || read_pieces(&file, &sender));
-        let reply = self.send(request, self.timeout + for_bytes(length)).await;
+        let reply = self.send(request.encode(), stream(pieces), timeout).await;
         // An error of the file has ended the body.
         let _ = read.await;
         reply
@@ -110,38 +112,26 @@ impl Peer {
 
     /// Creates the database by an ordinary `PUT` of its names.
     pub(super) async fn put(&self, put: NodeRequest) -> Result<CallReply, CallError> {
-        let NodeRequest { method, partition, names, headers, .. } = put;
-        let path = NodePath { device: self.node.device.clone(), partition, names };
-        let mut request = Request::builder().method(method).uri(path.encode()).body(empty())?;
-        *request.headers_mut() = headers;
-        self.send(request, self.timeout).await
-    }
-
-    /// A `REPLICATE` of this database.
-    fn replicate(&self) -> http::request::Builder {
-        let (device, names) = (self.node.device.clone(), vec![self.hash.clone()]);
-        let path = NodePath { device, partition: self.partition, names };
-        Request::builder().method("REPLICATE").uri(path.encode())
+        self.send(put, empty(), self.timeout).await
     }
 
     async fn send(
         &self,
-        request: Request<Body>,
+        request: NodeRequest,
+        body: Body,
         timeout: Duration,
     ) -> Result<CallReply, CallError> {
+        let NodeRequest { method, partition, names, headers, .. } = request;
+        let path = NodePath { device: self.node.device.clone(), partition, names };
+        let mut request = Request::builder().method(method).uri(path.encode()).body(body)?;
+        *request.headers_mut() = headers;
         let address = self.node.address();
         let response = tokio::time::timeout(timeout, async {
             let response = self.transport.send(&address, request).await?;
             let (head, body) = response.into_parts();
             let body = super::body::read(body, RESPONSE_MAX).await?;
-            let text = |name| apus_daemon::http::header(&head.headers, name);
-            Ok(CallReply {
-                status: head.status,
-                mark: text(headers::FILE_MARK).and_then(FileMark::parse),
-                takes_databases: head.headers.contains_key(headers::DATABASE),
-                new_rows: text(headers::NEW_ROWS).and_then(|rows| rows.parse().ok()),
-                body,
-            })
+            let status = head.status;
+            Ok(CallReply { status, head: ReplicateDatabaseReply::decode(&head.headers), body })
         });
         response.await.unwrap_or(Err(CallError::Timeout))
     }

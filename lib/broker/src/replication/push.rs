@@ -3,23 +3,24 @@
 //! PushSource: `_repl_to_node`, `_usync_db` and `_rsync_db`. The database is open only for moments: a
 //! server that wants to replace it waits for us no longer than for a page of rows.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use apus_cluster::Timestamp;
+use apus_wire::message::database::{
+    ContainerCall, DatabaseCall, DatabaseUpload, InstallMode, ReplicaInfo, ShardRange, SyncPoint,
+};
 use http::StatusCode;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::decide::{self, PushMode};
-use super::info::ReplicaInfo;
 use super::options::ReplicationOptions;
 use super::replica::{Replica, rows_since};
 use super::report::Replicated;
 
 use super::peer::{CallError, CallReply, Peer};
 use super::redundancy::Gap;
-use super::table::{self, Direction, SyncPoint};
+use super::table::{self, Direction};
 use super::{reclaim, snapshot};
 use crate::database::Database;
 use crate::error::DbError;
@@ -116,7 +117,8 @@ impl PushSource<'_> {
         stats: &mut Replicated,
         gap: &mut Gap,
     ) -> Result<PushOutcome, PushError> {
-        let mut reply = peer.call(&self.info.to_sync()).await?;
+        let sync = DatabaseCall::Sync(Box::new(self.info.clone()));
+        let mut reply = peer.ask(&sync).await?;
         if reply.status == StatusCode::NOT_FOUND {
             if self.spent {
                 // It existed and was removed: sending it again would never end.
@@ -124,14 +126,14 @@ impl PushSource<'_> {
                 return Ok(PushOutcome::UpToDate(None));
             }
             *gap = Gap::Database;
-            if reply.takes_databases {
+            if reply.head.takes_databases {
                 stats.rsync += 1;
-                self.whole::<K>(peer, "complete_rsync").await?;
+                self.whole::<K>(peer, InstallMode::New).await?;
                 return Ok(PushOutcome::UpToDate(None));
             }
-            let made = peer.put(K::put_request(&self.info, peer.partition)?).await?;
+            let made = peer.put(K::put_request(&self.info, peer.address.partition)?).await?;
             accepted("PUT", &made)?;
-            reply = peer.call(&self.info.to_sync()).await?;
+            reply = peer.ask(&sync).await?;
         }
         if reply.status == StatusCode::INSUFFICIENT_STORAGE {
             *gap = Gap::Database;
@@ -145,8 +147,9 @@ impl PushSource<'_> {
             stats.deferred += 1;
             return Ok(PushOutcome::Deferred);
         }
-        let sent = self.send::<K>(peer, &remote, reply.takes_databases, stats, gap).await?;
-        Ok(PushOutcome::UpToDate(reply.mark.filter(|_| sent == PushMode::UpToDate)))
+        let sent = self.send::<K>(peer, &remote, reply.head.takes_databases, stats, gap).await?;
+        let mark = reply.head.mark.as_deref().and_then(FileMark::parse);
+        Ok(PushOutcome::UpToDate(mark.filter(|_| sent == PushMode::UpToDate)))
     }
 
     /// Takes over what the replica reports of itself.
@@ -179,17 +182,20 @@ impl PushSource<'_> {
     ) -> Result<bool, PushError> {
         let Some(theirs) = remote.shard_max_row else { return Ok(false) };
         if theirs >= 0 {
-            let reply = peer.call(&["get_shard_ranges"]).await?;
-            accepted("get_shard_ranges", &reply)?;
-            let ranges: Value = decoded("get_shard_ranges", &reply)?;
-            if let Some(merge) = K::operation("merge_shard_ranges", &[ranges])? {
+            let call = DatabaseCall::Container(ContainerCall::GetShardRanges);
+            let reply = peer.ask(&call).await?;
+            accepted(call.word(), &reply)?;
+            let ranges: Vec<ShardRange> = decoded(call.word(), &reply)?;
+            let source = Some(remote.id.clone());
+            if let Some(merge) = K::operation(ContainerCall::MergeShardRanges { ranges, source }) {
                 self.write::<K, _>(merge).await?;
             }
         }
         let before = self.read::<K, _>(K::before_rows).await?;
-        if let Some(ranges) = before.shard_ranges {
-            let reply = peer.call(&("merge_shard_ranges", ranges, &self.info.id)).await?;
-            accepted("merge_shard_ranges", &reply)?;
+        if !before.shard_ranges.is_empty() {
+            let (ranges, source) = (before.shard_ranges, Some(self.info.id.clone()));
+            let call = DatabaseCall::Container(ContainerCall::MergeShardRanges { ranges, source });
+            accepted(call.word(), &peer.ask(&call).await?)?;
         }
         Ok(before.rows_wait)
     }
@@ -222,7 +228,7 @@ impl PushSource<'_> {
             PushMode::Whole => {
                 stats.remote_merge += 1;
                 gap.rows(self.info.rows());
-                self.whole::<K>(peer, "rsync_then_merge").await?;
+                self.whole::<K>(peer, InstallMode::Merged).await?;
             }
             PushMode::Rows(point) => {
                 stats.diff += 1;
@@ -244,7 +250,7 @@ impl PushSource<'_> {
         let page = self.options.per_diff;
         let behind = |point: i64| u64::try_from(self.info.max_row - point).unwrap_or(0);
         // Keeps old deletions from being sent back and forth: see [`Replica::is_old_deletion`].
-        let then = reclaim::before(self.now, self.options.reclaim_age).to_string();
+        let then = reclaim::before(self.now, self.options.reclaim_age);
         let mut pages = 0;
         loop {
             let after = point;
@@ -260,10 +266,12 @@ impl PushSource<'_> {
             }
             pages += 1;
             let count = rows.len();
-            let reply = peer.call(&("merge_items", rows, &self.info.id, &then)).await;
+            let source = Some(self.info.id.clone());
+            let call = DatabaseCall::MergeItems { rows, source, reclaimed: Some(then) };
+            let reply = peer.call(&call).await;
             let merged = reply.map_err(PushError::from).and_then(|reply| {
-                accepted("merge_items", &reply)?;
-                Ok(reply.new_rows)
+                accepted(call.word(), &reply)?;
+                Ok(reply.head.new_rows)
             });
             match merged {
                 Ok(new) => gap.rows(new.unwrap_or(count as u64)),
@@ -281,7 +289,8 @@ impl PushSource<'_> {
             }
         }
         let points = self.read::<K, _>(table::points).await?;
-        accepted("merge_syncs", &peer.call(&("merge_syncs", points)).await?)?;
+        let call = DatabaseCall::MergeSyncs(points);
+        accepted(call.word(), &peer.ask(&call).await?)?;
         self.note::<K>(remote_id, point).await?;
         Ok(())
     }
@@ -298,15 +307,16 @@ impl PushSource<'_> {
     }
 
     /// Sends the whole database and asks for its installation.
-    async fn whole<K: Replica>(&self, peer: &Peer, then: &'static str) -> Result<(), PushError> {
+    async fn whole<K: Replica>(&self, peer: &Peer, mode: InstallMode) -> Result<(), PushError> {
         let taken = snapshot::take::<K>(self.broker, self.device, self.path).await?;
         let snapshot = taken.ok_or(DbError::Missing)?;
-        let id = &self.info.id;
-        let reply = peer.send_file(id, &snapshot.file, snapshot.length, &snapshot.md5).await?;
-        accepted("upload", &reply)?;
+        let (id, length) = (self.info.id.clone(), snapshot.length);
+        let upload = DatabaseUpload { id: id.clone(), length, md5: snapshot.md5.clone() };
+        accepted("upload", &peer.send_file(&snapshot.file, upload).await?)?;
         apus_fault::point("replicate.database.sent");
-        let name: PathBuf = self.path.file_name().unwrap_or_default().into();
-        let call = (then, id, name.to_string_lossy());
-        accepted(then, &peer.call_long(&call, snapshot.length).await?)
+        let name = self.path.file_name().unwrap_or_default();
+        let file = Some(name.to_string_lossy().into_owned());
+        let call = DatabaseCall::Install { mode, id, file };
+        accepted(call.word(), &peer.ask_long(&call, length).await?)
     }
 }

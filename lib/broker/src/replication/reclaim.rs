@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use apus_cluster::Timestamp;
 use apus_cluster::timestamp::STEPS_PER_SECOND;
+use apus_wire::message::database::ReplicaInfo;
 
-use super::info::ReplicaInfo;
 use super::replica::Replica;
 use crate::database::Database;
 use crate::error::DbError;

@@ -2,18 +2,17 @@
 
 use apus_cluster::Timestamp;
 use apus_wire::NodeRequest;
+use apus_wire::message::database::{ContainerCall, ReplicaInfo, ShardRange};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
-use super::info::ReplicaInfo;
 use crate::error::DbError;
 use crate::kind::DatabaseKind;
 use crate::raw::{Connection, Row};
 
-/// A call that only one kind of database has; its result is the JSON of the response.
+/// The work of a [`ContainerCall`]. It returns the shard ranges of the response, if it has any.
 pub type Operation =
-    Box<dyn FnOnce(&mut Connection) -> Result<Option<Value>, DbError> + Send + 'static>;
+    Box<dyn FnOnce(&mut Connection) -> Result<Option<Vec<ShardRange>>, DbError> + Send + 'static>;
 
 /// A kind of database that is replicated. The methods with a default are what account databases
 /// do, whose replicas agree by rows, timestamps and metadata alone.
@@ -92,12 +91,9 @@ pub trait Replica: DatabaseKind {
         Ok(false)
     }
 
-    /// A call of this kind's own; `None` when there is none of that name.
-    ///
-    /// # Errors
-    /// [`DbError::Invalid`].
-    fn operation(_name: &str, _arguments: &[Value]) -> Result<Option<Operation>, DbError> {
-        Ok(None)
+    /// The work of a call that only container servers answer; `None` for another kind.
+    fn operation(_call: ContainerCall) -> Option<Operation> {
+        None
     }
 
     /// What is sent to a replica before rows, and whether rows have to wait.
@@ -112,8 +108,8 @@ pub trait Replica: DatabaseKind {
 /// What is sent to a replica before rows.
 #[derive(Debug, Clone, Default)]
 pub struct BeforeRows {
-    /// The only argument of `merge_shard_ranges`, when there are any.
-    pub shard_ranges: Option<Value>,
+    /// The shard ranges; empty when there are none.
+    pub shard_ranges: Vec<ShardRange>,
     /// Rows go to shards and not to replicas.
     pub rows_wait: bool,
 }

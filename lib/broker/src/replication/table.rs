@@ -3,22 +3,14 @@
 //! Sync points, merged timestamps, the new id of a copy. Source: `swift/common/db.py`.
 
 use apus_cluster::Timestamp;
-use serde::{Deserialize, Serialize};
+use apus_wire::message::database::{ReplicaInfo, SyncPoint};
 
-use super::info::ReplicaInfo;
 use super::replica::Replica;
 use crate::digest;
 use crate::error::DbError;
 use crate::metadata;
 use crate::raw::{Connection, Param};
 use crate::stat;
-
-/// A sync point as replicas send it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct SyncPoint {
-    pub(super) remote_id: String,
-    pub(super) sync_point: i64,
-}
 
 /// Direction of replicated rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use apus_cluster::{HashConf, PathHash, Timestamp};
 use apus_daemon::Body;
 use apus_disk::{AtomicFile, Counters, make_directories, sync_directory};
+use apus_wire::message::database::{DatabaseUpload, ReplicaInfo};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
-use super::info::ReplicaInfo;
 use super::replica::{Replica, rows_since};
 use super::table;
 use crate::error::DbError;
@@ -58,13 +58,6 @@ async fn on_own_thread<T: Send + 'static>(
     apus_daemon::task::spawn_blocking(work).await?
 }
 
-/// Length and MD5 (32 hex digits) that the sender announced.
-#[derive(Debug, Clone)]
-pub(super) struct Announced {
-    pub(super) length: u64,
-    pub(super) md5: String,
-}
-
 /// Receives a database into `arrival.file`. It must be as announced, be whole, and have the right
 /// names.
 ///
@@ -75,7 +68,7 @@ pub(super) async fn receive<K: Replica>(
     conf: &HashConf,
     arrival: &ReceivedDatabase<'_>,
     mut body: Body,
-    announced: Announced,
+    announced: DatabaseUpload,
 ) -> Result<(), DbError> {
     let (sender, pieces) = mpsc::channel(WINDOW);
     let temporary = arrival.device.join("tmp");
@@ -119,11 +112,11 @@ pub(super) async fn receive<K: Replica>(
 fn write_pieces(
     temporary: &Path,
     received_file: &Path,
-    announced: &Announced,
+    announced: &DatabaseUpload,
     mut pieces: mpsc::Receiver<io::Result<Bytes>>,
     disk: &Arc<Counters>,
 ) -> Result<(), DbError> {
-    let Announced { length, md5 } = announced;
+    let DatabaseUpload { length, md5, .. } = announced;
     let length = *length;
     let mut file = AtomicFile::create(temporary, temporary, disk)?;
     file.reserve(length)?;

@@ -8,12 +8,12 @@ use std::time::Duration;
 use apus_cluster::Timestamp;
 use apus_daemon::{PassContext, Stopped};
 use apus_ring::{Device, Ring};
+use apus_wire::message::database::{DatabaseCall, ReplicaAddress, ReplicaInfo};
 use http::StatusCode;
 use tokio::sync::{Mutex, mpsc};
 
 use super::decide;
 use super::filter::{InSync, ReplicationJob, SyncedDatabases};
-use super::info::ReplicaInfo;
 use super::options::ReplicationOptions;
 use super::pass::{ReplicatorDeps, is_earlier, is_primary, others};
 use super::peer::Peer;
@@ -22,10 +22,8 @@ use super::reclaim;
 use super::redundancy::{Gap, count};
 use super::replica::Replica;
 use super::report::Replicated;
-use super::service::REMOVE;
 use crate::error::DbError;
 use crate::mark::FileMark;
-use crate::quarantine;
 
 /// One worker of a pass.
 pub(super) struct ReplicationWorker<K> {
@@ -62,8 +60,7 @@ impl<K: Replica> ReplicationWorker<K> {
         Peer {
             transport: self.deps.transport.clone(),
             node: node.for_replication(),
-            partition,
-            hash: job.found.hash.to_string(),
+            address: ReplicaAddress { partition, hash: job.found.hash },
             timeout: self.options.node_timeout,
         }
     }
@@ -243,7 +240,7 @@ impl<K: Replica> ReplicationWorker<K> {
     /// Asks the server of this node to remove a database.
     async fn remove(&mut self, job: &ReplicationJob, seen: &ReplicaInfo) {
         let own = self.peer(&job.device, job.found.partition, job);
-        match own.call(&(REMOVE, seen)).await {
+        match own.ask(&DatabaseCall::Remove(Box::new(seen.clone()))).await {
             Ok(reply) if reply.status.is_success() => self.stats.remove += 1,
             // It changed meanwhile: the next pass sends that too.
             Ok(reply) if reply.status == StatusCode::CONFLICT => {}
@@ -261,7 +258,7 @@ impl<K: Replica> ReplicationWorker<K> {
     /// Asks the server of this node to quarantine a damaged database.
     async fn quarantine(&mut self, job: &ReplicationJob) {
         let own = self.peer(&job.device, job.found.partition, job);
-        match own.call(&[quarantine::OPERATION]).await {
+        match own.ask(&DatabaseCall::Quarantine { only_copy: false }).await {
             Ok(reply) if reply.status.is_success() => self.stats.quarantined += 1,
             Ok(reply) => {
                 let (status, database) = (reply.status, job.found.path.display());

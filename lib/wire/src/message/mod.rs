@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod container;
+pub mod database;
 mod fields;
 mod invalid;
 pub mod object;
