@@ -235,6 +235,147 @@ fn messages_between_servers_are_typed() {
     }
 }
 
+/// Functions that may be longer than [`LINES_MAX`]: they list cases.
+const LONG_FUNCTIONS: [(&str, &str); 2] = [
+    // One line per operation of S3.
+    ("proxy/src/s3/mod.rs", "perform"),
+    // One row per kind of request.
+    ("tests/budgets.rs", "requests_stay_within_their_counted_budgets"),
+];
+/// Lines of a function.
+const LINES_MAX: usize = 80;
+/// Arguments of a function, `self` included.
+const ARGUMENTS_MAX: usize = 6;
+
+/// A function of a source file.
+#[derive(Debug, PartialEq, Eq)]
+struct FoundFunction {
+    name: String,
+    lines: usize,
+    arguments: usize,
+}
+
+/// The functions with a body in a source file that rustfmt has formatted.
+fn functions(text: &str) -> Vec<FoundFunction> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let code = line.trim_start();
+        let indent = &line[..line.len() - code.len()];
+        let Some((before, rest)) = code.split_once("fn ") else { continue };
+        let qualifiers = ["pub", "const", "async", "unsafe", "extern", "\"C\""];
+        let is_function = before.split_whitespace().all(|word| {
+            qualifiers.contains(&word) || word.starts_with("pub(") || word.ends_with(')')
+        });
+        if !is_function {
+            continue;
+        }
+        let name: String =
+            rest.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect();
+        let mut end = start;
+        while !lines[end].contains('{') && !lines[end].trim_end().ends_with(';') {
+            end += 1;
+        }
+        if lines[end].trim_end().ends_with(';') {
+            continue;
+        }
+        let signature = lines[start..=end].join(" ");
+        if !lines[end].trim_end().ends_with('}') {
+            let close = format!("{indent}}}");
+            end += lines[end..].iter().position(|line| line.starts_with(&close)).unwrap();
+        }
+        let after_name = signature.split_once("fn ").unwrap().1[name.len()..].to_owned();
+        let lines = end - start + 1;
+        found.push(FoundFunction { name, lines, arguments: arguments(&after_name) });
+    }
+    found
+}
+
+/// Counts the arguments in what follows the name of a function.
+fn arguments(signature: &str) -> usize {
+    let (mut depth, mut count, mut inside, mut is_empty) = (0, 0, false, true);
+    let mut before = ' ';
+    for letter in signature.chars() {
+        match letter {
+            '(' if depth == 0 && !inside => inside = true,
+            '(' | '[' | '{' | '<' => depth += 1,
+            ')' if depth == 0 => break,
+            '>' if before == '-' => {}
+            ')' | ']' | '}' | '>' => depth -= 1,
+            ',' if depth == 0 && inside => {
+                count += 1;
+                is_empty = true;
+                before = letter;
+                continue;
+            }
+            _ => {}
+        }
+        if depth == 0 && inside && letter != '(' && !letter.is_whitespace() {
+            is_empty = false;
+        }
+        before = letter;
+    }
+    count + usize::from(!is_empty)
+}
+
+#[test]
+fn lines_and_arguments_of_functions_are_counted() {
+    let text = "impl A {\n    pub(super) async fn one<F: Fn(u8, u8) -> u8>(\n        &self,\n        \
+                a: BTreeMap<u8, (u8, u8)>,\n        work: impl FnOnce(u8) -> u8,\n    ) -> u8 {\n        \
+                1\n    }\n\n    fn declared(&self, a: u8);\n}\nfn two() {}\nfn three(a: u8) {\n}\n";
+    let expected = [("one", 7, 3), ("two", 1, 0), ("three", 2, 1)]
+        .map(|(name, lines, arguments)| FoundFunction { name: name.to_owned(), lines, arguments });
+    assert_eq!(functions(text), expected);
+}
+
+#[test]
+fn functions_are_short_and_have_few_arguments() {
+    let mut looked = 0;
+    let mut long = Vec::new();
+    for (path, text) in files("rs") {
+        for FoundFunction { name, lines, arguments } in functions(&text) {
+            looked += 1;
+            assert!(arguments <= ARGUMENTS_MAX, "{path}: {name} has {arguments} arguments");
+            if lines > LINES_MAX {
+                let is_listed = LONG_FUNCTIONS.contains(&(path.as_str(), name.as_str()));
+                assert!(is_listed, "{path}: {name} has {lines} lines");
+                long.push((path.clone(), name));
+            }
+        }
+    }
+    assert!(looked > 5000, "only {looked} functions found");
+    assert_eq!(long.len(), LONG_FUNCTIONS.len(), "a function is no longer long: {long:?}");
+}
+
+/// Every message between servers that can be decoded is fuzzed.
+#[test]
+fn every_decoder_of_a_message_is_fuzzed() {
+    let sources = files("rs");
+    let fuzz = |path: &str| path.starts_with("tests/fuzz/");
+    let fuzzed: String =
+        sources.iter().filter(|(path, _)| fuzz(path)).map(|(_, text)| text.as_str()).collect();
+    let mut looked = 0;
+    for (path, text) in sources.iter().filter(|(path, _)| path.starts_with("lib/wire/src/message/"))
+    {
+        let mut subject = "";
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("impl") {
+                // Of `impl<R: Serialize> Call<R> {`, what follows the parameters.
+                let parameters = rest.starts_with('<').then(|| rest.split_once("> ")).flatten();
+                let rest = parameters.map_or(rest, |(_, rest)| rest).trim_start();
+                subject = rest.split(['<', ' ']).next().unwrap();
+            }
+            if line.starts_with("    pub fn decode(") {
+                looked += 1;
+                let calls = [format!("{subject}::decode"), format!("{subject}::<")];
+                let is_fuzzed = calls.iter().any(|call| fuzzed.contains(call.as_str()));
+                assert!(is_fuzzed, "{path}: {subject}::decode is in no target of tests/fuzz");
+            }
+        }
+    }
+    assert!(looked > 20, "only {looked} decoders found");
+}
+
 /// What changes the file system past `lib/disk`: not counted in budgets, and not seen by the model
 /// that looks for names which are not durable (`tests/crash_states`).
 const CHANGES: [&str; 15] = [

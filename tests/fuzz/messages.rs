@@ -112,6 +112,7 @@ macro_rules! repeats {
 
 pub(crate) fn read_object_request(input: &[u8]) {
     let Some(parts) = parts(input) else { return };
+    drop(object::ObjectAddress::decode(&parts));
     repeats!(object::PutObjectRequest::decode(&parts), object::PutObjectRequest::decode);
     repeats!(object::PostObjectRequest::decode(&parts), object::PostObjectRequest::decode);
     repeats!(object::DeleteObjectRequest::decode(&parts), object::DeleteObjectRequest::decode);
@@ -181,6 +182,8 @@ pub(crate) fn read_reply(input: &[u8]) {
     let _ = container::ContainerTimes::decode(head).newest();
     drop(container::ContainerDescription::shown_headers(head));
     let _ = account::AbsentAccount::decode(head);
+    let _ = object::ObjectVersion::decode(head);
+    let _ = container::ListingContents::decode(head);
     let _ = object::ReplicateReply::decode(head);
     let _ = object::SsyncReply::decode(head);
     drop(database::ReplicateDatabaseReply::decode(head));

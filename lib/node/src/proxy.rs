@@ -200,6 +200,32 @@ fn is_public_url(text: &str) -> bool {
     PublicUrl::parse(text).is_ok()
 }
 
+/// The settings of temporary URLs; `None` when they are off.
+fn temp_url(conf: &Conf, pipeline: &Pipeline) -> Result<Option<TempUrlConfig>, String> {
+    let Some(section) = &pipeline.tempurl else { return Ok(None) };
+    Ok(Some(TempUrlOptions::read(&conf.section(section))?.config()))
+}
+
+/// The settings of signed forms; `None` when they are off.
+fn form_post(conf: &Conf, pipeline: &Pipeline) -> Result<Option<FormPostConfig>, String> {
+    let Some(section) = &pipeline.formpost else { return Ok(None) };
+    Ok(Some(FormPostOptions::read(&conf.section(section))?.config()))
+}
+
+/// The settings of host names of accounts; `None` when they are off.
+fn domain_remap(conf: &Conf, pipeline: &Pipeline) -> Result<Option<DomainRemapConfig>, String> {
+    let Some(section) = &pipeline.domain_remap else { return Ok(None) };
+    Ok(Some(DomainRemapOptions::read(&conf.section(section))?.config()))
+}
+
+/// The settings of static web sites; `None` when they are off.
+fn static_web(conf: &Conf, pipeline: &Pipeline) -> Result<Option<StaticWebConfig>, String> {
+    let Some(section) = &pipeline.staticweb else { return Ok(None) };
+    let url = StaticWebOptions::read(&conf.section(section))?.url_base;
+    let url_base = PublicUrl::parse(&url).map_err(|error| error.to_string())?;
+    Ok(Some(StaticWebConfig { url_base }))
+}
+
 impl Builder<'_> {
     pub(super) fn quorum(&self) -> Quorum {
         Quorum::new(
@@ -209,6 +235,14 @@ impl Builder<'_> {
             self.cluster.policies.clone(),
             Arc::new(HybridClock::new(self.clock.clone())),
         )
+    }
+
+    /// The users and access keys of the cluster.
+    fn identities(&self, reseller_prefix: &str) -> Identities {
+        let store = apus_store::pipeline::internal(self.quorum());
+        let sealing = Sealing::new(&self.cluster.identity_roots);
+        let directory = IdentityDirectory::new(store, self.clock.clone(), sealing);
+        Identities::new(directory, reseller_prefix)
     }
 
     pub(super) fn proxy(&self, conf: &Conf) -> Result<SharedHandler, String> {
@@ -229,26 +263,6 @@ impl Builder<'_> {
         let symloop_max = SymlinkOptions::read(&of(&pipeline.symlink))?.symloop_max;
         // Swift uses the default for an invalid number.
         let symloop_max = if symloop_max < 1 { HOPS_MAX } else { symloop_max };
-        let temp_url = match &pipeline.tempurl {
-            Some(section) => Some(TempUrlOptions::read(&conf.section(section))?.config()),
-            None => None,
-        };
-        let form_post = match &pipeline.formpost {
-            Some(section) => Some(FormPostOptions::read(&conf.section(section))?.config()),
-            None => None,
-        };
-        let domain_remap = match &pipeline.domain_remap {
-            Some(section) => Some(DomainRemapOptions::read(&conf.section(section))?.config()),
-            None => None,
-        };
-        let static_web = match &pipeline.staticweb {
-            Some(section) => {
-                let url = StaticWebOptions::read(&conf.section(section))?.url_base;
-                let url_base = PublicUrl::parse(&url).map_err(|error| error.to_string())?;
-                Some(StaticWebConfig { url_base })
-            }
-            None => None,
-        };
         let quorum = self.quorum().making_accounts(account_autocreate);
         let audit =
             AuditFile::start(AuditOptions::read(&conf.section("audit"))?, &self.node.metrics)?;
@@ -262,12 +276,7 @@ impl Builder<'_> {
                 containers: pipeline.container_quotas.is_some(),
             },
         };
-        let identities = IdentityDirectory::new(
-            apus_store::pipeline::internal(self.quorum()),
-            self.clock.clone(),
-            Sealing::new(&self.cluster.identity_roots),
-        );
-        let identities = Identities::new(identities, auth.reseller_prefix());
+        let identities = self.identities(auth.reseller_prefix());
         let config = ProxyConfig {
             bucket_namespace: namespace,
             storage_domains: s3.storage_domain,
@@ -285,10 +294,10 @@ impl Builder<'_> {
             symloop_max,
             account_quotas: pipeline.account_quotas.is_some(),
             container_quotas: pipeline.container_quotas.is_some(),
-            form_post,
-            temp_url,
-            static_web,
-            domain_remap,
+            form_post: form_post(conf, &pipeline)?,
+            temp_url: temp_url(conf, &pipeline)?,
+            static_web: static_web(conf, &pipeline)?,
+            domain_remap: domain_remap(conf, &pipeline)?,
             allow_open_expired: given.allow_open_expired,
             allow_async_delete: SloOptions::read(&of(&pipeline.slo))?.allow_async_delete,
             public_url: PublicUrl::parse(&given.public_url)

@@ -1,6 +1,7 @@
 //! `/info`: the capabilities of this cluster, by which test suites choose their cases.
 
 use apus_cluster::constraints as limits;
+use apus_cluster::policy::Policy;
 use serde_json::json;
 
 use crate::auth::temp_url::{TempUrlConfig, TempUrlDigest};
@@ -28,50 +29,56 @@ fn digest_names(digests: &[TempUrlDigest]) -> (Vec<&'static str>, Vec<&'static s
     (names, deprecated)
 }
 
+/// The policies that clients may choose.
+fn policies(deps: &ProxyDeps) -> Vec<serde_json::Value> {
+    let offered = deps.policies.iter().filter(|policy| !policy.is_deprecated);
+    let entry = |policy: &Policy| {
+        let names: Vec<&str> = std::iter::once(policy.name.as_str())
+            .chain(policy.aliases.iter().map(String::as_str))
+            .collect();
+        let mut entry = json!({ "name": policy.name, "aliases": names.join(", ") });
+        if policy.is_default
+            && let Some(entry) = entry.as_object_mut()
+        {
+            entry.insert("default".to_owned(), json!(true));
+        }
+        entry
+    };
+    offered.map(entry).collect()
+}
+
+/// What Swift reports of itself: limits and settings of all requests.
+fn swift(deps: &ProxyDeps) -> serde_json::Value {
+    let constraints = &deps.constraints;
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "policies": policies(deps),
+        "max_file_size": constraints.max_file_size,
+        "max_meta_name_length": constraints.max_meta_name_length,
+        "max_meta_value_length": constraints.max_meta_value_length,
+        "max_meta_count": constraints.max_meta_count,
+        "max_meta_overall_size": constraints.max_meta_overall_size,
+        "max_header_size": constraints.max_header_size,
+        "max_object_name_length": constraints.max_object_name_length,
+        "container_listing_limit": constraints.container_listing_limit,
+        "account_listing_limit": constraints.account_listing_limit,
+        "max_account_name_length": constraints.max_account_name_length,
+        "max_container_name_length": constraints.max_container_name_length,
+        "max_request_line": constraints.max_request_line,
+        "extra_header_count": constraints.extra_header_count,
+        "valid_api_versions": constraints.valid_api_versions,
+        "auto_create_account_prefix": ".",
+        "account_autocreate": deps.config.account_autocreate,
+        "allow_account_management": deps.config.allow_account_management,
+        "strict_cors_mode": deps.config.strict_cors_mode,
+        "allow_open_expired": deps.config.allow_open_expired,
+    })
+}
+
 /// The document, with implemented features alone.
 pub(super) fn document(deps: &ProxyDeps) -> Vec<u8> {
-    let policies: Vec<_> = deps
-        .policies
-        .iter()
-        .filter(|policy| !policy.is_deprecated)
-        .map(|policy| {
-            let names: Vec<&str> = std::iter::once(policy.name.as_str())
-                .chain(policy.aliases.iter().map(String::as_str))
-                .collect();
-            let mut entry = json!({ "name": policy.name, "aliases": names.join(", ") });
-            if policy.is_default
-                && let Some(entry) = entry.as_object_mut()
-            {
-                entry.insert("default".to_owned(), json!(true));
-            }
-            entry
-        })
-        .collect();
-    let constraints = &deps.constraints;
     let mut document = json!({
-        "swift": {
-            "version": env!("CARGO_PKG_VERSION"),
-            "policies": policies,
-            "max_file_size": constraints.max_file_size,
-            "max_meta_name_length": constraints.max_meta_name_length,
-            "max_meta_value_length": constraints.max_meta_value_length,
-            "max_meta_count": constraints.max_meta_count,
-            "max_meta_overall_size": constraints.max_meta_overall_size,
-            "max_header_size": constraints.max_header_size,
-            "max_object_name_length": constraints.max_object_name_length,
-            "container_listing_limit": constraints.container_listing_limit,
-            "account_listing_limit": constraints.account_listing_limit,
-            "max_account_name_length": constraints.max_account_name_length,
-            "max_container_name_length": constraints.max_container_name_length,
-            "max_request_line": constraints.max_request_line,
-            "extra_header_count": constraints.extra_header_count,
-            "valid_api_versions": constraints.valid_api_versions,
-            "auto_create_account_prefix": ".",
-            "account_autocreate": deps.config.account_autocreate,
-            "allow_account_management": deps.config.allow_account_management,
-            "strict_cors_mode": deps.config.strict_cors_mode,
-            "allow_open_expired": deps.config.allow_open_expired,
-        },
+        "swift": swift(deps),
         "slo": {
             "max_manifest_segments": limits::SLO_MAX_SEGMENTS,
             "max_manifest_size": limits::SLO_MAX_MANIFEST_SIZE,
