@@ -9,6 +9,8 @@
 //! and partitions are looked through in one tight loop, more and more of them at a time; a walk
 //! that ends early has looked at little in vain.
 
+use apus_cluster::PartPower;
+
 use crate::device::{Device, DeviceId};
 use crate::ring::{NO_DEVICE, Ring};
 
@@ -45,7 +47,7 @@ impl<'a> Handoffs<'a> {
         let digest = md5::compute(partition.to_string()).0;
         let [a, b, c, d, ..] = digest;
         let start = u32::from_be_bytes([a, b, c, d])
-            .checked_shr(32 - ring.part_power())
+            .checked_shr(PartPower::MAX - ring.part_power().get())
             .unwrap_or(0) as usize;
         let [regions, zones, ips] = ring.domains.known;
         let marks = |size: usize| vec![false; size];

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use apus_cluster::{HashConf, PathHash};
+use apus_cluster::{HashConf, PartPower, PathHash};
 
 use crate::device::{Device, DeviceId};
 use crate::error::RingError;
@@ -17,8 +17,8 @@ pub(crate) const NO_DEVICE: DeviceId = DeviceId::MAX;
 pub struct Ring {
     devices: Vec<Option<Device>>,
     rows: Vec<Vec<DeviceId>>,
-    part_power: u32,
-    next_part_power: Option<u32>,
+    part_power: PartPower,
+    next_part_power: Option<PartPower>,
     replica_count: f64,
     version: u64,
     pub(crate) domains: Domains,
@@ -86,10 +86,13 @@ impl Ring {
     /// # Errors
     /// Text that says which row and partition is wrong.
     pub fn check(raw: UncheckedRing) -> Result<Self, RingError> {
-        if raw.part_power > 32 {
-            return Err(format!("part power {} is larger than 32", raw.part_power).into());
-        }
-        let parts = 1usize << raw.part_power;
+        let power = |power: u32| {
+            let large = || RingError::from(format!("part power {power} is larger than 32"));
+            PartPower::new(power).ok_or_else(large)
+        };
+        let part_power = power(raw.part_power)?;
+        let next_part_power = raw.next_part_power.map(power).transpose()?;
+        let parts = 1usize << part_power.get();
         if raw.rows.is_empty() {
             return Err("ring has no replicas".into());
         }
@@ -124,19 +127,19 @@ impl Ring {
             domains,
             devices: raw.devices,
             rows: raw.rows,
-            part_power: raw.part_power,
-            next_part_power: raw.next_part_power,
+            part_power,
+            next_part_power,
             version: raw.version,
         })
     }
 
-    /// 2^this is the number of partitions.
-    pub fn part_power(&self) -> u32 {
+    /// The power of the number of partitions.
+    pub fn part_power(&self) -> PartPower {
         self.part_power
     }
 
     /// The part power that an increase is under way to.
-    pub fn next_part_power(&self) -> Option<u32> {
+    pub fn next_part_power(&self) -> Option<PartPower> {
         self.next_part_power
     }
 
@@ -171,7 +174,7 @@ impl Ring {
 
     /// The partition of a hashed name.
     pub fn partition(&self, hash: &PathHash) -> u32 {
-        hash.partition(self.part_power)
+        self.part_power.partition(hash).0
     }
 
     /// The partition of the path made of `parts`.

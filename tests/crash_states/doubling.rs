@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use apus_cluster::{PathHash, PolicyIndex};
+use apus_cluster::{PartPower, PathHash, PolicyIndex};
 use apus_daemon::ReconCache;
 use apus_daemon::clock::SystemClock;
 use apus_daemon::http::{SharedHandler, full};
@@ -25,6 +25,10 @@ use crate::model::Tree;
 
 /// Before it is doubled.
 const POWER: u32 = 2;
+
+fn partition(hash: &PathHash, power: u32) -> u32 {
+    PartPower::new(power).unwrap().partition(hash).0
+}
 /// Objects of each kind.
 const OBJECTS: usize = 4;
 
@@ -59,7 +63,7 @@ impl Doubled {
     async fn write(&mut self, method: &str, name: &str, body: &'static str, next: Option<u32>) {
         self.seconds += 1;
         let (time, hash) = (format!("{}.00000", self.seconds), object_hash(name));
-        let path = format!("/{DEVICE}/{}/a/c/{name}", hash.partition(POWER));
+        let path = format!("/{DEVICE}/{}/a/c/{name}", partition(&hash, POWER));
         let mut request = Request::builder().method(method).uri(path);
         request = request.header("x-timestamp", &time).header("content-type", "a/b");
         request = request.header("content-length", body.len());
@@ -134,12 +138,12 @@ pub(crate) async fn record(devices: &Path, armed: &str) -> Run {
     bed.relinker(Step::Relink, (POWER, POWER + 1), &some);
     let linked = journal::length();
     for file in &mut bed.files {
-        if some.contains(&file.hash.partition(POWER)) {
+        if some.contains(&partition(&file.hash, POWER)) {
             file.both = file.both.min(linked);
         }
     }
     let is_left = |file: &&File| {
-        file.both == usize::MAX && file.hash.partition(POWER) != file.hash.partition(POWER + 1)
+        file.both == usize::MAX && partition(&file.hash, POWER) != partition(&file.hash, POWER + 1)
     };
     assert!(bed.files.iter().filter(is_left).count() > 1, "cleaning up has nothing to link");
     let begun = journal::length();
@@ -156,7 +160,7 @@ impl Run {
         for file in self.files.iter().filter(|file| file.acked <= at) {
             let File { hash, name, .. } = file;
             let is_in = |power: u32| {
-                let (partition, suffix) = (hash.partition(power), hash.suffix_dir());
+                let (partition, suffix) = (partition(hash, power), hash.suffix_dir());
                 let path = format!("objects/{partition}/{suffix}/{hash}/{name}");
                 let kept = tree.get(Path::new(&path)).and_then(Option::as_ref);
                 kept.is_some_and(|kept| kept.content.bytes == file.content)

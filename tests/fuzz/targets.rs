@@ -6,8 +6,8 @@ use apus_cluster::byte_range::{ByteRanges, Framing, Resolution};
 use apus_cluster::pickle::{self, Value};
 use apus_cluster::timestamp::RowTimes;
 use apus_cluster::{
-    AccountName, ContainerName, Metadata, ObjectName, PathHash, SwiftConf, Timestamp, etag,
-    listing, percent,
+    AccountName, ContainerName, Metadata, ObjectName, PartPower, PathHash, SwiftConf, Timestamp,
+    etag, listing, percent,
 };
 use apus_daemon::config::{BindOptions, Conf};
 use apus_node::{Server, declarations};
@@ -273,7 +273,8 @@ fn read_path(input: &[u8]) {
         ));
     }
     if let Some(hash) = PathHash::parse(&input) {
-        drop((hash.partition(10), hash.suffix_dir(), hash.modulo(7)));
+        let partition = PartPower::new(10).map(|power| power.partition(&hash));
+        drop((partition, hash.suffix_dir(), hash.modulo(7)));
     }
 }
 

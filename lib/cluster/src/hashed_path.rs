@@ -4,8 +4,6 @@
 
 use std::fmt;
 
-use crate::partition::PartPower;
-
 /// The hash path prefix and suffix of `[swift-hash]` in `swift.conf`, which are secret.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct HashConf {
@@ -58,12 +56,6 @@ impl HashConf {
 pub struct PathHash(pub [u8; 16]);
 
 impl PathHash {
-    /// The partition of this name on a ring of 2^`part_power` partitions.
-    pub fn partition(&self, part_power: u32) -> u32 {
-        let power = PartPower::new(part_power.min(PartPower::MAX));
-        power.map_or(0, |power| power.partition(self).0)
-    }
-
     /// Name of the suffix directory: the last three hex digits.
     pub fn suffix_dir(&self) -> String {
         let hex = self.to_string();
@@ -101,13 +93,14 @@ impl fmt::Debug for PathHash {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::partition::PartPower;
 
     #[test]
     fn hash_equals_swifts() {
         let conf = HashConf { prefix: vec![], suffix: b"changeme".to_vec() };
         let hash = conf.hash(&["AUTH_test"]);
         assert_eq!(hash.to_string(), "9d00c9d091fea9ea855f29c22714dc83");
-        assert_eq!(hash.partition(10), 628);
+        assert_eq!(PartPower::new(10).unwrap().partition(&hash).0, 628);
         assert_eq!(hash.suffix_dir(), "c83");
         assert_eq!(PathHash::parse("9d00c9d091fea9ea855f29c22714dc83"), Some(hash));
     }
@@ -123,6 +116,6 @@ mod tests {
 
     #[test]
     fn a_ring_of_one_partition_has_partition_zero() {
-        assert_eq!(PathHash([255; 16]).partition(0), 0);
+        assert_eq!(PartPower::new(0).unwrap().partition(&PathHash([255; 16])).0, 0);
     }
 }

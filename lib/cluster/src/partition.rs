@@ -61,6 +61,11 @@ impl PartPower {
         u32::from(self.0)
     }
 
+    /// The power of half as many partitions; `None` for a single one.
+    pub fn halved(self) -> Option<Self> {
+        self.0.checked_sub(1).map(Self)
+    }
+
     /// The number of partitions.
     pub fn partitions(self) -> u64 {
         1 << self.0

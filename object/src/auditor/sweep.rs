@@ -447,7 +447,7 @@ impl<'a> Sweep<'a> {
         let (store, device) = (self.store.clone(), device.to_owned());
         self.disk(move || {
             let place = |hash: PathHash| {
-                let partition = hash.partition(power);
+                let partition = power.partition(&hash).0;
                 Place { device: device.clone(), policy, partition, hash }
             };
             let context = RepairContext { store: &store, place: &place, committer: &committer };

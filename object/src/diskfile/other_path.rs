@@ -107,12 +107,12 @@ fn has_cleanup_begun(state: &Path, before: &Place) -> io::Result<bool> {
         Err(error) => return Err(error),
     };
     let power = relink_notes::own_power(&head);
-    Ok(power.is_some_and(|power| before.hash.partition(power) != before.partition))
+    Ok(power.is_some_and(|power| power.partition(&before.hash).0 != before.partition))
 }
 
 #[cfg(test)]
 mod tests {
-    use apus_cluster::{PathHash, PolicyIndex};
+    use apus_cluster::{PartPower, PathHash, PolicyIndex};
 
     use super::*;
 
@@ -134,7 +134,10 @@ mod tests {
     #[test]
     fn the_other_name_replaces_a_file_and_obsolete_ones_are_removed() {
         let (own, committer) = bed("replaces", 628);
-        let OtherPath::Link(other) = OtherPath::of(&own, 11).unwrap() else { panic!("no link") };
+        let OtherPath::Link(other) = OtherPath::of(&own, PartPower::new(11).unwrap()).unwrap()
+        else {
+            panic!("no link")
+        };
         std::fs::create_dir_all(other.directory()).unwrap();
         let name = "0000000002.00000.data";
         for name in [name, "0000000001.00000.data"] {
@@ -156,7 +159,7 @@ mod tests {
     #[test]
     fn a_link_back_is_left_out_while_the_relinker_works() {
         let (own, committer) = bed("back", 1256);
-        let back = OtherPath::of(&own, 10).unwrap();
+        let back = OtherPath::of(&own, PartPower::new(10).unwrap()).unwrap();
         let (name, before) = ("0000000002.00000.data", own.device.join("objects/628"));
         let held = DirectoryLock::take(&own.device, &relink_notes::lock("objects"), Duration::ZERO);
         settle(&back, &own, name, &committer).unwrap();

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use apus_cluster::{PathHash, PolicyIndex};
+use apus_cluster::{PartPower, PathHash, PolicyIndex};
 
 /// One object on one device.
 #[derive(Debug, Clone)]
@@ -68,12 +68,14 @@ pub(crate) enum OtherPath {
 
 impl OtherPath {
     /// Derives the other path from the part power that a request names.
-    pub(crate) fn of(own: &Place, power: u32) -> Option<Self> {
-        let at = |power: u32| Place { partition: own.hash.partition(power), ..own.clone() };
-        if own.hash.partition(power) != own.partition {
-            return Some(Self::Link(at(power)));
+    pub(crate) fn of(own: &Place, power: PartPower) -> Option<Self> {
+        let at =
+            |power: PartPower| Place { partition: power.partition(&own.hash).0, ..own.clone() };
+        let place = at(power);
+        if place.partition != own.partition {
+            return Some(Self::Link(place));
         }
-        let before = at(power.checked_sub(1)?);
+        let before = at(power.halved()?);
         // Partition 0 keeps its number.
         (before.partition != own.partition).then_some(Self::Tidy(before))
     }
@@ -88,15 +90,19 @@ mod tests {
         Place { device: "/srv/node/sd1".into(), policy: PolicyIndex(0), partition, hash }
     }
 
+    fn power(power: u32) -> PartPower {
+        PartPower::new(power).unwrap()
+    }
+
     #[test]
     fn the_other_path_follows_from_the_named_power() {
         // 628 of 2^10, 1256 of 2^11.
-        let next = OtherPath::of(&place(628), 11).unwrap();
+        let next = OtherPath::of(&place(628), power(11)).unwrap();
         assert!(matches!(next, OtherPath::Link(other) if other.partition == 1256));
-        let doubled = OtherPath::of(&place(1256), 11).unwrap();
+        let doubled = OtherPath::of(&place(1256), power(11)).unwrap();
         assert!(matches!(doubled, OtherPath::Tidy(before) if before.partition == 628));
-        let back = OtherPath::of(&place(1256), 10).unwrap();
+        let back = OtherPath::of(&place(1256), power(10)).unwrap();
         assert!(matches!(back, OtherPath::Link(before) if before.partition == 628));
-        assert!(OtherPath::of(&place(0), 0).is_none(), "one partition has no predecessor");
+        assert!(OtherPath::of(&place(0), power(0)).is_none(), "one partition has no predecessor");
     }
 }

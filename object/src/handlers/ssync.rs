@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use apus_cluster::metadata::title_case;
 use apus_cluster::percent;
-use apus_cluster::{PathHash, Timestamp};
+use apus_cluster::{PartPower, PathHash, Timestamp};
 use apus_daemon::Body;
 use apus_daemon::http::{BodyError, set, status, stream};
 use apus_daemon::task::{TaskKind, spawn};
@@ -73,7 +73,7 @@ struct Receiver {
     device: String,
     partition: Partition,
     /// The part power of the other path of each object.
-    other_power: Option<u32>,
+    other_power: Option<PartPower>,
     replies: Replies,
 }
 

@@ -13,7 +13,7 @@ use apus_disk::{Counters, DirectoryLock};
 
 use super::links::Links;
 use super::options::{RelinkerOptions, Step};
-use super::progress::{Progress, Reporter};
+use super::progress::{Progress, Reporter, Stats};
 use super::state::RelinkNotes;
 use super::{Doubling, RingChanged};
 use crate::diskfile::partition::REPLICATION_LOCK;
@@ -89,9 +89,10 @@ pub(super) fn walk(
     let device = options.devices.join(name);
     let mut progress = Progress {
         begun: reporter.now(),
-        part_power: doubling.part_power,
-        next_part_power: doubling.next_part_power,
-        ..Progress::default()
+        powers: (doubling.part_power, doubling.next_part_power),
+        stats: Stats::default(),
+        parts: (0, 0),
+        took: None,
     };
     let there = if options.mount_check { apus_disk::is_mount(&device) } else { device.is_dir() };
     if !there {

@@ -13,7 +13,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use apus_cluster::PathHash;
+use apus_cluster::{PartPower, PathHash};
 use apus_disk::Counters;
 
 use super::progress::Stats;
@@ -33,7 +33,7 @@ pub(super) struct Links<'a> {
     /// Whether a file that has the name of a link is quarantined (`clobber_hardlink_collisions`).
     pub(super) clobber: bool,
     /// The part power after the step.
-    pub(super) power: u32,
+    pub(super) power: PartPower,
     pub(super) stats: &'a mut Stats,
     pub(super) counters: &'a Arc<Counters>,
 }
@@ -76,7 +76,7 @@ impl Links<'_> {
             .iter()
             .filter(|name| name.ends_with(suffix))
             .filter_map(|name| PathHash::parse(name).filter(|hash| hash.to_string() == **name))
-            .filter(|hash| hash.partition(self.power) != partition.number)
+            .filter(|hash| self.power.partition(hash).0 != partition.number)
             .collect();
         hashes.sort_unstable();
         Ok(hashes)
@@ -111,7 +111,7 @@ impl Links<'_> {
     /// Links one hash directory; returns what may be removed of it.
     fn hash(&mut self, old: &Place, suffix: &mut SuffixWork) -> io::Result<Option<Removal>> {
         self.stats.hash_dirs += 1;
-        let new = Place { partition: old.hash.partition(self.power), ..old.clone() };
+        let new = Place { partition: self.power.partition(&old.hash).0, ..old.clone() };
         // The new one first: then the old one never has fewer files.
         let new_names = self.tidy(&new)?;
         let old_names = self.tidy(old)?;

@@ -15,7 +15,7 @@ pub(crate) mod state;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use apus_cluster::PolicyIndex;
+use apus_cluster::{PartPower, PolicyIndex};
 use apus_ring::SharedRing;
 
 use self::device::RateLimit;
@@ -30,8 +30,8 @@ pub struct Doubling {
     /// Its name, for the log.
     pub name: String,
     ring: Arc<SharedRing>,
-    part_power: u32,
-    next_part_power: u32,
+    part_power: PartPower,
+    next_part_power: PartPower,
 }
 
 /// A ring that was changed while the relinker worked.
@@ -67,8 +67,8 @@ impl Doubling {
         }
         Err(RingChanged {
             ring: self.ring.path().to_owned(),
-            before: (self.part_power, self.next_part_power),
-            now: (ring.part_power(), ring.next_part_power()),
+            before: (self.part_power.get(), self.next_part_power.get()),
+            now: (ring.part_power().get(), ring.next_part_power().map(PartPower::get)),
         })
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use apus_cluster::PartPower;
 use apus_daemon::Clock;
 use apus_daemon::recon::ReconCache;
 use serde_json::{Map, Value, json};
@@ -65,11 +66,11 @@ impl Stats {
 }
 
 /// One policy on one device.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Progress {
     pub(super) begun: Duration,
-    pub(super) part_power: u32,
-    pub(super) next_part_power: u32,
+    /// The power of the ring, and the one that it is to have.
+    pub(super) powers: (PartPower, PartPower),
     pub(super) stats: Stats,
     /// Partitions that are done, and all.
     pub(super) parts: (usize, usize),
@@ -165,8 +166,8 @@ impl Reporter {
             took = took.max(progress.took.unwrap_or_default());
             let mut entry = json!({
                 "start_time": progress.begun.as_secs_f64(),
-                "part_power": progress.part_power,
-                "next_part_power": progress.next_part_power,
+                "part_power": progress.powers.0.get(),
+                "next_part_power": progress.powers.1.get(),
                 "stats": progress.stats.to_json(),
                 "step": self.step,
                 "parts_done": progress.parts.0,

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use apus_cluster::PartPower;
 use apus_disk::{AtomicFile, Counters};
 use serde_json::{Map, Value, json};
 
@@ -18,10 +19,10 @@ use crate::diskfile::relink_notes;
 #[derive(Debug)]
 pub(super) struct RelinkNotes {
     path: PathBuf,
-    part_power: u32,
-    next_part_power: u32,
+    part_power: PartPower,
+    next_part_power: PartPower,
     /// The part power before the ring was doubled, from the notes of linking.
-    previous: Option<u32>,
+    previous: Option<PartPower>,
     /// Whether each partition is done.
     partitions: BTreeMap<u32, bool>,
 }
@@ -34,8 +35,8 @@ impl RelinkNotes {
     pub(super) fn load(
         device: &Path,
         kind: &str,
-        part_power: u32,
-        next_part_power: u32,
+        part_power: PartPower,
+        next_part_power: PartPower,
     ) -> io::Result<Self> {
         let path = device.join(relink_notes::file(kind));
         let (previous, partitions) = (None, BTreeMap::new());
@@ -52,7 +53,7 @@ impl RelinkNotes {
     }
 
     fn take(&mut self, known: &Value) -> Option<()> {
-        let power = |key: &str| known.get(key)?.as_u64()?.try_into().ok();
+        let power = |key: &str| PartPower::new(known.get(key)?.as_u64()?.try_into().ok()?);
         if power("next_part_power") != Some(self.next_part_power) {
             return None;
         }
@@ -78,7 +79,7 @@ impl RelinkNotes {
         // The new partitions need no links, and nothing is removed from them.
         let before = if self.links() { Some(self.part_power) } else { self.previous };
         if let Some(before) = before {
-            there.retain(|number| u64::from(*number) < 1 << before);
+            there.retain(|number| u64::from(*number) < before.partitions());
         }
         if again {
             self.partitions.clear();
@@ -113,12 +114,12 @@ impl RelinkNotes {
         let partitions: Map<String, Value> =
             partitions.map(|(number, done)| (number.to_string(), Value::Bool(*done))).collect();
         let mut known = json!({
-            "part_power": self.part_power,
-            "next_part_power": self.next_part_power,
+            "part_power": self.part_power.get(),
+            "next_part_power": self.next_part_power.get(),
             "state": partitions,
         });
         if let (Some(previous), Some(known)) = (self.previous, known.as_object_mut()) {
-            known.insert("prev_part_power".to_owned(), previous.into());
+            known.insert("prev_part_power".to_owned(), previous.get().into());
         }
         let mut file = AtomicFile::create(device, &device.join("tmp"), counters)?;
         file.append(known.to_string().as_bytes())?;
@@ -143,7 +144,8 @@ mod tests {
         }
 
         fn load(&self, part_power: u32, next: u32) -> RelinkNotes {
-            RelinkNotes::load(&self.0, "objects", part_power, next).unwrap()
+            let of = |power: u32| PartPower::new(power).unwrap();
+            RelinkNotes::load(&self.0, "objects", of(part_power), of(next)).unwrap()
         }
     }
 
@@ -179,7 +181,7 @@ mod tests {
         state.done(3);
         state.store(&Arc::default()).unwrap();
         let text = std::fs::read(&path).unwrap();
-        assert_eq!(relink_notes::own_power(&text), Some(5));
+        assert_eq!(relink_notes::own_power(&text), PartPower::new(5));
         let known: Value = serde_json::from_slice(&text).unwrap();
         let expected = json!({"part_power": 5, "next_part_power": 5, "prev_part_power": 4,
                               "state": {"3": true, "6": false}});

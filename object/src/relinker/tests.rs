@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use apus_cluster::{PathHash, PolicyIndex};
+use apus_cluster::{PartPower, PathHash, PolicyIndex};
 
 use super::links::Links;
 use super::progress::Stats;
@@ -72,7 +72,8 @@ impl Bed {
     fn run(mut self, cleanup: bool, clobber: bool) -> Self {
         let (partition, counters) = (self.partition(628), Arc::default());
         let stats = &mut self.stats;
-        let mut links = Links { cleanup, clobber, power: 11, stats, counters: &counters };
+        let power = PartPower::new(11).unwrap();
+        let mut links = Links { cleanup, clobber, power, stats, counters: &counters };
         let found = links.misplaced(&partition, "c83").unwrap();
         assert_eq!(found, [Self::hash()]);
         links.suffix(&partition, &found);

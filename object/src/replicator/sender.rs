@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apus_cluster::percent;
-use apus_cluster::{Metadata, PathHash, Timestamp};
+use apus_cluster::{Metadata, PartPower, PathHash, Timestamp};
 use apus_daemon::http::{BodyError, stream};
 use apus_ring::Device;
 use apus_wire::Client;
@@ -86,7 +86,7 @@ pub(crate) struct Source {
     pub(crate) device: String,
     pub(crate) partition: Partition,
     /// The part power of the other path of each object.
-    pub(crate) other_power: Option<u32>,
+    pub(crate) other_power: Option<PartPower>,
     /// From sending a request to the head of its response.
     pub(crate) node_timeout: Duration,
     /// Between two lines of an exchange.

@@ -30,7 +30,7 @@ pub(crate) fn check(configuration: &Configuration, report: &mut Report) -> Optio
             for (kind, ring) in &rings {
                 let ring = ring.get();
                 let devices = ring.devices().iter().flatten().count();
-                let parts = 1_u64 << ring.part_power();
+                let parts = ring.part_power().partitions();
                 report.passed(format!(
                     "{}: {kind} ring with {devices} devices, {parts} partitions, {} replicas",
                     swift_dir.display(),

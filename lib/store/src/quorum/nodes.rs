@@ -14,8 +14,8 @@
 //! partition once the change is announced, and to the previous one as long as others may use that
 //! ring.
 
-use apus_cluster::HashConf;
 use apus_cluster::policy::majority;
+use apus_cluster::{HashConf, PartPower};
 use apus_ring::{Device, Ring, SharedRing};
 use apus_wire::Client;
 
@@ -31,7 +31,7 @@ pub(crate) struct Nodes {
     /// All primaries of the previous ring, as indices of voters; empty when nothing was moved.
     before: Vec<usize>,
     /// The part power of the second path of a written object.
-    pub(crate) other_power: Option<u32>,
+    pub(crate) other_power: Option<PartPower>,
 }
 
 /// Maximum number of handoffs that are asked, per primary (Swift's `request_node_count = 2 * replicas`).
@@ -60,7 +60,11 @@ impl QuorumRule {
 
 /// The part power of the second path of a written object. Swift's proxies send only the next part
 /// power, as long as it is in the ring, and its servers accept any.
-fn other_power(power: u32, next: Option<u32>, former: Option<u32>) -> Option<u32> {
+fn other_power(
+    power: PartPower,
+    next: Option<PartPower>,
+    former: Option<PartPower>,
+) -> Option<PartPower> {
     let next = next?;
     Some(former.filter(|former| *former < power && next == power).unwrap_or(next))
 }
@@ -221,13 +225,17 @@ mod tests {
 
     #[test]
     fn writes_go_to_the_next_and_the_previous_partition_while_others_may_read_them() {
-        assert_eq!(other_power(4, None, None), None);
-        assert_eq!(other_power(4, Some(5), None), Some(5), "announced");
-        assert_eq!(other_power(5, Some(5), Some(4)), Some(4), "doubled a moment ago");
-        assert_eq!(other_power(5, Some(5), None), Some(5), "all processes have it");
-        assert_eq!(other_power(5, None, Some(4)), None, "finished");
-        assert_eq!(other_power(4, Some(4), Some(4)), Some(4), "cancelled");
-        assert_eq!(other_power(5, Some(6), Some(4)), Some(6), "announced again");
+        let other = |power: u32, next: Option<u32>, former: Option<u32>| {
+            let of = |power: u32| PartPower::new(power).unwrap();
+            other_power(of(power), next.map(of), former.map(of)).map(PartPower::get)
+        };
+        assert_eq!(other(4, None, None), None);
+        assert_eq!(other(4, Some(5), None), Some(5), "announced");
+        assert_eq!(other(5, Some(5), Some(4)), Some(4), "doubled a moment ago");
+        assert_eq!(other(5, Some(5), None), Some(5), "all processes have it");
+        assert_eq!(other(5, None, Some(4)), None, "finished");
+        assert_eq!(other(4, Some(4), Some(4)), Some(4), "cancelled");
+        assert_eq!(other(5, Some(6), Some(4)), Some(6), "announced again");
     }
 
     #[test]

@@ -1,16 +1,13 @@
 //! Typed values of headers: how each kind is read and written.
 
 use apus_cluster::metadata::{Resource, has_prefix, title_case};
-use apus_cluster::{Metadata, PolicyIndex, Timestamp};
+use apus_cluster::{Metadata, PartPower, PolicyIndex, Timestamp};
 use apus_daemon::config::value::flag as parse_flag;
 use apus_daemon::http::{header, set};
 use http::HeaderMap;
 
 use super::InvalidRequest;
 use crate::headers;
-
-/// Largest part power: four bytes of the hash decide a partition.
-const PART_POWER_MAX: u32 = 32;
 
 /// A header that is on or off, in any of Swift's spellings.
 pub(super) fn flag(head: &HeaderMap, name: &str) -> Option<bool> {
@@ -51,15 +48,11 @@ pub(super) fn policy(head: &HeaderMap) -> Result<PolicyIndex, InvalidRequest> {
 }
 
 /// The other part power that a write has to be visible under, if there is one.
-pub(super) fn next_part_power(head: &HeaderMap) -> Result<Option<u32>, InvalidRequest> {
+pub(super) fn next_part_power(head: &HeaderMap) -> Result<Option<PartPower>, InvalidRequest> {
     let Some(text) = header(head, headers::NEXT_PART_POWER) else { return Ok(None) };
-    match text.parse().ok().filter(|power| *power <= PART_POWER_MAX) {
-        Some(power) => Ok(Some(power)),
-        None => {
-            let name = "X-Backend-Next-Part-Power";
-            Err(InvalidRequest::header(name, Some(text), "0 to 32"))
-        }
-    }
+    let name = "X-Backend-Next-Part-Power";
+    let power = text.parse().map(Some);
+    power.map_err(|_| InvalidRequest::header(name, Some(text), "0 to 32"))
 }
 
 /// Items of a comma list, without those that are empty.

@@ -1,5 +1,6 @@
 //! The rings that a node has, as it reports them to others.
 
+use apus_cluster::PartPower;
 use serde::{Deserialize, Serialize};
 
 use super::{Rank, RingName, Statement};
@@ -46,8 +47,8 @@ impl Facts {
     pub fn of(ring: &apus_ring::Ring) -> Self {
         Self {
             version: ring.version(),
-            part_power: ring.part_power(),
-            next_part_power: ring.next_part_power(),
+            part_power: ring.part_power().get(),
+            next_part_power: ring.next_part_power().map(PartPower::get),
             replicas: ring.replica_count(),
             devices: ring.devices().iter().flatten().count(),
         }

@@ -1,7 +1,7 @@
 //! The object that a request is about.
 
 use apus_cluster::{
-    AccountName, ContainerName, ContainerPath, ObjectName, ObjectPath, PolicyIndex,
+    AccountName, ContainerName, ContainerPath, ObjectName, ObjectPath, PartPower, PolicyIndex,
 };
 use apus_daemon::http::set;
 use http::request::Parts;
@@ -21,7 +21,7 @@ pub struct ObjectAddress {
     /// Its storage policy.
     pub policy: PolicyIndex,
     /// Another part power: what is written needs a name in that partition, too.
-    pub next_part_power: Option<u32>,
+    pub next_part_power: Option<PartPower>,
     /// Id of the client request that this one belongs to.
     pub trans_id: Option<String>,
 }

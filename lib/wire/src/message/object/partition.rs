@@ -1,6 +1,6 @@
 //! `REPLICATE` and `SSYNC`: requests about one partition of an object server.
 
-use apus_cluster::{PolicyIndex, Timestamp};
+use apus_cluster::{PartPower, PolicyIndex, Timestamp};
 use apus_daemon::http::{header, set};
 use http::HeaderMap;
 use http::request::Parts;
@@ -135,7 +135,7 @@ pub struct SsyncRequest {
     /// The partition.
     pub address: PartitionAddress,
     /// Another part power: what is sent needs a name in that partition, too.
-    pub next_part_power: Option<u32>,
+    pub next_part_power: Option<PartPower>,
     /// Asks since when the receiver's device is present. Ours.
     pub asks_presence: bool,
 }
@@ -215,7 +215,7 @@ mod tests {
             let received = ReplicatePartitionRequest::decode(&parts(&request.encode())).unwrap();
             assert_eq!((received.device.as_str(), received.message), ("sd1", request));
         }
-        for (next_part_power, asks_presence) in [(None, false), (Some(11), true)] {
+        for (next_part_power, asks_presence) in [(None, false), (PartPower::new(11), true)] {
             let request = SsyncRequest { address: ADDRESS, next_part_power, asks_presence };
             let received = SsyncRequest::decode(&parts(&request.encode())).unwrap();
             assert_eq!((received.device.as_str(), received.message), ("sd1", request));

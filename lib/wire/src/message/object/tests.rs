@@ -2,8 +2,8 @@
 use apus_cluster::byte_range::ByteRanges;
 use apus_cluster::etag::EtagList;
 use apus_cluster::{
-    AccountName, ContainerName, ContainerPath, Metadata, ObjectName, ObjectPath, PolicyIndex,
-    Timestamp,
+    AccountName, ContainerName, ContainerPath, Metadata, ObjectName, ObjectPath, PartPower,
+    PolicyIndex, Timestamp,
 };
 use apus_ring::Device;
 use http::request::Parts;
@@ -25,7 +25,7 @@ fn address() -> ObjectAddress {
         object: path("AUTH_t", "c", "a b/ü"),
         partition: 513,
         policy: PolicyIndex(2),
-        next_part_power: Some(11),
+        next_part_power: PartPower::new(11),
         trans_id: Some("tx1-apus".to_owned()),
     }
 }
