@@ -2,6 +2,8 @@
 
 use apus_cluster::percent;
 
+use crate::message::InvalidRequest;
+
 /// The path of a backend request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodePath {
@@ -33,9 +35,10 @@ impl NodePath {
     /// Swift's proxy asks for `AUTH_a/c/` when its client does.
     ///
     /// # Errors
-    /// Text for a 400.
-    pub fn decode(path: &str, names_max: usize) -> Result<Self, String> {
-        let mut parts = path.strip_prefix('/').ok_or("Invalid path")?.splitn(2 + names_max, '/');
+    /// [`InvalidRequest::Path`].
+    pub fn decode(path: &str, names_max: usize) -> Result<Self, InvalidRequest> {
+        let invalid = || InvalidRequest::Path(format!("Invalid path: {path}"));
+        let mut parts = path.strip_prefix('/').ok_or_else(invalid)?.splitn(2 + names_max, '/');
         let mut next = || -> Option<String> { parts.next().and_then(percent::decode_utf8) };
         let device = next().filter(|device| !device.is_empty());
         let partition = next().and_then(|partition| partition.parse().ok());
@@ -52,7 +55,7 @@ impl NodePath {
             {
                 Ok(Self { device, partition, names })
             }
-            _ => Err(format!("Invalid path: {path}")),
+            _ => Err(invalid()),
         }
     }
 }

@@ -38,7 +38,7 @@ impl AccountAddress {
     /// # Errors
     /// When the path does not name an account.
     pub fn decode(head: &Parts) -> Result<(Received<Self>, Option<String>), InvalidRequest> {
-        let path = NodePath::decode(head.uri.path(), 2).map_err(InvalidRequest::Path)?;
+        let path = NodePath::decode(head.uri.path(), 2)?;
         let mut names = path.names.into_iter();
         let account = names.next().unwrap_or_default();
         let message = Self {

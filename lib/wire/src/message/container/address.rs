@@ -39,7 +39,7 @@ impl ContainerAddress {
     /// When the path does not name a container.
     pub fn decode(head: &Parts) -> Result<(Received<Self>, Option<String>), InvalidRequest> {
         let invalid = |error: &dyn std::fmt::Display| InvalidRequest::Path(error.to_string());
-        let path = NodePath::decode(head.uri.path(), 3).map_err(|error| invalid(&error))?;
+        let path = NodePath::decode(head.uri.path(), 3)?;
         let mut names = path.names.into_iter();
         let (Some(account), Some(container)) = (names.next(), names.next()) else {
             let text = "Invalid path: expected a container";

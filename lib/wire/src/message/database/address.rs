@@ -29,8 +29,7 @@ impl ReplicaAddress {
     }
 
     pub(super) fn decode(head: &Parts) -> Result<Received<Self>, InvalidRequest> {
-        let path = NodePath::decode(head.uri.path(), 1)
-            .map_err(|error| InvalidRequest::Path(error.to_string()))?;
+        let path = NodePath::decode(head.uri.path(), 1)?;
         let hash = path.names.first().and_then(|hash| PathHash::parse(hash));
         let hash =
             hash.ok_or_else(|| InvalidRequest::Path("Invalid path: expected a hash".to_owned()))?;

@@ -52,7 +52,7 @@ impl ObjectAddress {
     /// When the path is not that of an object, or policy or part power are malformed.
     pub fn decode(head: &Parts) -> Result<Received<Self>, InvalidRequest> {
         let invalid = |error: &dyn std::fmt::Display| InvalidRequest::Path(error.to_string());
-        let path = NodePath::decode(head.uri.path(), 3).map_err(|error| invalid(&error))?;
+        let path = NodePath::decode(head.uri.path(), 3)?;
         let [account, container, object] = path.names.try_into().map_err(|_| {
             InvalidRequest::Path("Invalid path: expected account, container and object".to_owned())
         })?;

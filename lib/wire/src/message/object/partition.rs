@@ -41,8 +41,7 @@ impl PartitionAddress {
         head: &Parts,
         names_max: usize,
     ) -> Result<(Received<Self>, Vec<String>), InvalidRequest> {
-        let path = NodePath::decode(head.uri.path(), names_max)
-            .map_err(|error| InvalidRequest::Path(error.to_string()))?;
+        let path = NodePath::decode(head.uri.path(), names_max)?;
         let message = Self { partition: path.partition, policy: fields::policy(&head.headers)? };
         Ok((Received { device: path.device, message }, path.names))
     }
