@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apus_daemon::PassRunner;
-use apus_daemon::config::Conf;
+use apus_daemon::config::{Conf, ConfigError};
 use apus_options::{flag, list, number, options, whole};
 use apus_ring::Local;
 use apus_store::Primitive;
@@ -38,14 +38,22 @@ impl std::fmt::Debug for DaemonParts {
 ///
 /// # Errors
 /// An option, its value and what was expected.
-pub fn units(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<PassRunner>, String> {
+pub fn units(
+    server: &Server,
+    parts: &DaemonParts,
+    conf: &Conf,
+) -> Result<Vec<PassRunner>, ConfigError> {
     let mut units = vec![updater(server, parts, conf)?, expirer(server, parts, conf)?];
     units.extend(auditors(server, parts, conf)?);
     units.push(replicator(server, parts, conf)?);
     Ok(units)
 }
 
-fn replicator(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<PassRunner, String> {
+fn replicator(
+    server: &Server,
+    parts: &DaemonParts,
+    conf: &Conf,
+) -> Result<PassRunner, ConfigError> {
     let options = ReplicatorOptions::read(&conf.section("object-replicator"))?;
     let interval = options.interval;
     let pass = Replicator::new(
@@ -82,7 +90,11 @@ options! {
 }
 
 /// The two sweeps of the auditor.
-fn auditors(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<PassRunner>, String> {
+fn auditors(
+    server: &Server,
+    parts: &DaemonParts,
+    conf: &Conf,
+) -> Result<Vec<PassRunner>, ConfigError> {
     let given = ObjectAuditorOptions::read(&conf.section("object-auditor"))?;
     let all = AuditorOptions {
         kind: SweepKind::All,
@@ -110,7 +122,7 @@ fn auditors(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<Vec<Pas
     Ok(sweeps.map(|options| PassRunner::new(auditor(options), interval)).collect())
 }
 
-fn updater(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<PassRunner, String> {
+fn updater(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<PassRunner, ConfigError> {
     let options = UpdaterOptions::read(&conf.section("object-updater"))?;
     let interval = Duration::from_secs(options.interval);
     let pass = Updater::new(
@@ -122,7 +134,7 @@ fn updater(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<PassRunn
     Ok(PassRunner::new(pass, interval))
 }
 
-fn expirer(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<PassRunner, String> {
+fn expirer(server: &Server, parts: &DaemonParts, conf: &Conf) -> Result<PassRunner, ConfigError> {
     let options = ExpirerOptions::read(&conf.section("object-expirer"))?;
     let interval = options.interval;
     let needed = ExpirerDeps {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use apus_cluster::percent::encode_into;
 use apus_cluster::{AccountName, ContainerName, ContainerPath, PolicyIndex, Timestamp};
 use apus_daemon::Body;
-use apus_daemon::config::Section;
+use apus_daemon::config::{ConfigError, Section};
 use apus_daemon::http::empty;
 use apus_options::{choice, options, whole};
 use apus_ring::Device;
@@ -73,7 +73,7 @@ enum Listed {
 
 impl DarkData {
     /// With its options, `action` and `grace_age`.
-    pub(super) fn new(section: &Section<'_>, around: &WatcherContext) -> Result<Self, String> {
+    pub(super) fn new(section: &Section<'_>, around: &WatcherContext) -> Result<Self, ConfigError> {
         let given = DarkDataOptions::read(section)?;
         // Swift logs another word, and goes on with `log`.
         let action = match given.action.as_str() {

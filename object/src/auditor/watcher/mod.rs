@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apus_cluster::{HashConf, PolicyIndex, Timestamp};
-use apus_daemon::config::{Conf, Section};
+use apus_daemon::config::{Conf, ConfigError, Section};
 use apus_ring::SharedRing;
 use apus_wire::Client;
 use async_trait::async_trait;
@@ -67,7 +67,7 @@ pub(crate) struct WatcherContext {
 }
 
 /// Creates a watcher from its section.
-type Make = fn(&Section<'_>, &WatcherContext) -> Result<Arc<dyn Watcher>, String>;
+type Make = fn(&Section<'_>, &WatcherContext) -> Result<Arc<dyn Watcher>, ConfigError>;
 
 /// All watchers. Swift finds one without a package name in its own package.
 const KNOWN: [(&str, &[&str], Make); 1] = [(
@@ -85,7 +85,7 @@ pub(crate) fn load(
     conf: &Conf,
     names: &[String],
     around: &WatcherContext,
-) -> Result<Vec<Arc<dyn Watcher>>, String> {
+) -> Result<Vec<Arc<dyn Watcher>>, ConfigError> {
     let mut watchers: Vec<Arc<dyn Watcher>> = Vec::new();
     for name in names {
         let is_known = |(_, known, _): &&(&str, &[&str], Make)| known.contains(&name.as_str());
@@ -97,7 +97,7 @@ pub(crate) fn load(
                 known.join(", ")
             );
             let section = conf.section("object-auditor");
-            return Err(section.refuse("watchers", &names.join(", "), &expected).into());
+            return Err(section.refuse("watchers", &names.join(", "), &expected));
         };
         if watchers.iter().all(|watcher| watcher.name() != *own) {
             let section = conf.section(&format!("object-auditor:watcher:{name}"));
