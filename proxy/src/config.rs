@@ -8,6 +8,7 @@ use apus_store::BucketNamespace;
 use crate::auth::form_signature::FormPostConfig;
 use crate::auth::temp_url::TempUrlConfig;
 use crate::public_url::PublicUrl;
+use crate::swift::etag_quoter::EtagQuoterConfig;
 
 /// The settings of `[filter:domain_remap]`.
 #[derive(Debug, Clone, Default)]
@@ -75,6 +76,8 @@ pub struct ProxyConfig {
     pub account_quotas: bool,
     /// Whether containers may have quotas (`container_quotas`).
     pub container_quotas: bool,
+    /// Quotes around ETags of Swift's dialect; `None` refuses their settings.
+    pub etag_quoter: Option<EtagQuoterConfig>,
     /// Uploads by signed forms of Swift's dialect; `None` refuses them.
     pub form_post: Option<FormPostConfig>,
     /// Temporary URLs of Swift's dialect; `None` refuses them.

@@ -25,3 +25,4 @@ pub use config::{DomainRemapConfig, ProxyConfig, StaticWebConfig};
 pub use deps::ProxyDeps;
 pub use edge::Server;
 pub use public_url::{InvalidPublicUrl, PublicUrl};
+pub use swift::etag_quoter::EtagQuoterConfig;

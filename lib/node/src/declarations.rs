@@ -18,8 +18,8 @@ use super::filters::{
 };
 use super::middleware::{MetricsOptions, ReachOptions, SocketOptions};
 use super::proxy::{
-    DomainRemapOptions, FormPostOptions, ProxyOptions, S3Options, SloOptions, StaticWebOptions,
-    SymlinkOptions, TempUrlOptions,
+    DomainRemapOptions, EtagQuoterOptions, FormPostOptions, ProxyOptions, S3Options, SloOptions,
+    StaticWebOptions, SymlinkOptions, TempUrlOptions,
 };
 use super::role::Server;
 use super::start::ProcessOptions;
@@ -197,7 +197,7 @@ pub static OBJECT_FILE: FileDeclaration = FileDeclaration {
 };
 
 /// The pipeline of the sample of `proxy-server.conf`: every supported filter.
-const PIPELINE: &str = "pipeline = catch_errors gatekeeper healthcheck proxy-logging cache listing_formats bulk \
+const PIPELINE: &str = "pipeline = catch_errors gatekeeper healthcheck proxy-logging cache etag_quoter listing_formats bulk \
                         tempurl formpost s3api tempauth copy staticweb container-quotas account-quotas slo dlo versioned_writes \
                         symlink proxy-server";
 
@@ -273,6 +273,12 @@ pub static PROXY_FILE: FileDeclaration = FileDeclaration {
             &[StaticWebOptions::OPTIONS],
         )
         .with_lines(&["use = egg:swift#staticweb"]),
+        SectionDeclaration::plain(
+            "filter:etag_quoter",
+            "ETags in quotes in Swift's dialect.",
+            &[EtagQuoterOptions::OPTIONS],
+        )
+        .with_lines(&["use = egg:swift#etag_quoter"]),
         SectionDeclaration::plain(
             "filter:formpost",
             "Uploads by signed HTML forms in Swift's dialect.",

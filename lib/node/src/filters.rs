@@ -44,6 +44,7 @@ const FILTERS: [(&str, FilterSupport); 46] = [
     ("dlo", Done),
     ("symlink", Done),
     ("tempurl", Done),
+    ("etag-quoter", Done),
     ("formpost", Done),
     ("staticweb", Done),
     ("account-quotas", Done),
@@ -60,7 +61,6 @@ const FILTERS: [(&str, FilterSupport); 46] = [
     ("container-sync", LeftOut("containers are not synchronised")),
     ("crossdomain", LeftOut("no /crossdomain.xml")),
     ("cname-lookup", LeftOut("host names are not looked up")),
-    ("etag-quoter", LeftOut("ETags are not quoted")),
     ("list-endpoints", LeftOut("no /endpoints")),
     ("xprofile", LeftOut("no profiles")),
     ("ceilometer", LeftOut("no notifications")),
@@ -99,7 +99,7 @@ options! {
 }
 
 /// The sections of the filters that are on.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Pipeline {
     /// Of `tempauth`.
     pub(super) tempauth: Option<String>,
@@ -117,6 +117,8 @@ pub(super) struct Pipeline {
     pub(super) encryption: Option<String>,
     /// Of `staticweb`.
     pub(super) staticweb: Option<String>,
+    /// Of `etag_quoter`.
+    pub(super) etag_quoter: Option<String>,
     /// Of `formpost`.
     pub(super) formpost: Option<String>,
     /// Of `account_quotas`.
@@ -169,6 +171,7 @@ impl Pipeline {
                 keymaster: named("keymaster"),
                 encryption: None,
                 staticweb: named("staticweb"),
+                etag_quoter: named("etag_quoter"),
                 formpost: named("formpost"),
                 account_quotas: named("account_quotas"),
                 container_quotas: named("container_quotas"),
@@ -180,22 +183,7 @@ impl Pipeline {
         let text = text.as_str();
         let options = PipelineOptions::read(&conf.section("app:proxy-server"))?;
         let left_out: Vec<&str> = options.leave_out_filters.split([' ', ',', '\n', '\t']).collect();
-        let mut found = Self {
-            tempauth: None,
-            s3api: None,
-            slo: None,
-            symlink: None,
-            tempurl: None,
-            keymaster: None,
-            encryption: None,
-            staticweb: None,
-            formpost: None,
-            account_quotas: None,
-            container_quotas: None,
-            domain_remap: None,
-            is_given: true,
-            warnings: Vec::new(),
-        };
+        let mut found = Self { is_given: true, ..Self::default() };
         let mut names: Vec<&str> = text.split_whitespace().collect();
         match names.pop() {
             Some("proxy-server") => {}
@@ -251,6 +239,7 @@ impl Pipeline {
             "keymaster" => &mut self.keymaster,
             "encryption" => &mut self.encryption,
             "staticweb" => &mut self.staticweb,
+            "etag-quoter" => &mut self.etag_quoter,
             "formpost" => &mut self.formpost,
             "account-quotas" => &mut self.account_quotas,
             "container-quotas" => &mut self.container_quotas,

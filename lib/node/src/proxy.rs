@@ -13,8 +13,8 @@ use apus_proxy::auth::identities::Identities;
 use apus_proxy::auth::temp_url::{HeaderPatterns, TempUrlConfig, TempUrlDigest};
 use apus_proxy::auth::tempauth::TempAuth;
 use apus_proxy::{
-    AccessLogs, DomainRemapConfig, ObjectOwnership, ProxyConfig, ProxyDeps, PublicUrl,
-    StaticWebConfig,
+    AccessLogs, DomainRemapConfig, EtagQuoterConfig, ObjectOwnership, ProxyConfig, ProxyDeps,
+    PublicUrl, StaticWebConfig,
 };
 use apus_store::BucketNamespace;
 use apus_store::clock::HybridClock;
@@ -160,6 +160,15 @@ options! {
 }
 
 options! {
+    /// Options of `[filter:etag_quoter]`, with Swift's names.
+    #[derive(Debug)]
+    pub struct EtagQuoterOptions {
+        /// ETags of objects are in quotes where neither the container nor the account has a setting.
+        enable_by_default: bool = flag(false),
+    }
+}
+
+options! {
     /// Options of `[filter:formpost]`, with Swift's names.
     #[derive(Debug)]
     pub struct FormPostOptions {
@@ -204,6 +213,13 @@ fn is_public_url(text: &str) -> bool {
 fn temp_url(conf: &Conf, pipeline: &Pipeline) -> Result<Option<TempUrlConfig>, String> {
     let Some(section) = &pipeline.tempurl else { return Ok(None) };
     Ok(Some(TempUrlOptions::read(&conf.section(section))?.config()))
+}
+
+/// The settings of quoted ETags; `None` when they are off.
+fn etag_quoter(conf: &Conf, pipeline: &Pipeline) -> Result<Option<EtagQuoterConfig>, String> {
+    let Some(section) = &pipeline.etag_quoter else { return Ok(None) };
+    let EtagQuoterOptions { enable_by_default } = EtagQuoterOptions::read(&conf.section(section))?;
+    Ok(Some(EtagQuoterConfig { enable_by_default }))
 }
 
 /// The settings of signed forms; `None` when they are off.
@@ -294,6 +310,7 @@ impl Builder<'_> {
             symloop_max,
             account_quotas: pipeline.account_quotas.is_some(),
             container_quotas: pipeline.container_quotas.is_some(),
+            etag_quoter: etag_quoter(conf, &pipeline)?,
             form_post: form_post(conf, &pipeline)?,
             temp_url: temp_url(conf, &pipeline)?,
             static_web: static_web(conf, &pipeline)?,

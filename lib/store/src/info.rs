@@ -1,19 +1,19 @@
-//! A cache of container metadata, so that an object request needs no request for its container.
+//! A cache of the metadata of containers and accounts, so that an object request needs no request for
+//! them.
 //!
 //! Only existing containers are cached: one that another proxy creates is found at once. A deletion
 //! or change by another proxy is noticed after [`KEEP_SECONDS`].
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-
-use apus_cluster::ContainerPath;
 
 use crate::access::BucketAccess;
 use crate::operation::ContainerHead;
 
 /// Lifetime of an entry.
 const KEEP_SECONDS: u64 = 10;
-/// Maximum number of containers in the cache.
+/// Maximum number of entries.
 const ENTRIES_MAX: usize = 10_000;
 
 /// A container as the cache has it.
@@ -36,34 +36,40 @@ impl KnownContainer {
     }
 }
 
-/// The container cache of one proxy.
-#[derive(Debug, Default)]
-pub struct InfoCache {
-    containers: Mutex<HashMap<ContainerPath, (u64, Arc<KnownContainer>)>>,
+/// The cache of one proxy: of containers or of accounts, by name.
+#[derive(Debug)]
+pub struct InfoCache<K, V> {
+    entries: Mutex<HashMap<K, (u64, Arc<V>)>>,
 }
 
-impl InfoCache {
-    /// A container, if its entry is fresh at `now` (seconds since 1970).
-    pub fn get(&self, container: &ContainerPath, now: u64) -> Option<Arc<KnownContainer>> {
-        let containers = self.containers.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, known) = containers.get(container)?;
+impl<K, V> Default for InfoCache<K, V> {
+    fn default() -> Self {
+        Self { entries: Mutex::default() }
+    }
+}
+
+impl<K: Clone + Eq + Hash, V> InfoCache<K, V> {
+    /// An entry, if it is fresh at `now` (seconds since 1970).
+    pub fn get(&self, name: &K, now: u64) -> Option<Arc<V>> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, known) = entries.get(name)?;
         (now < at + KEEP_SECONDS && now >= *at).then(|| known.clone())
     }
 
-    /// Stores a container.
-    pub fn put(&self, container: &ContainerPath, known: Arc<KnownContainer>, now: u64) {
-        let mut containers = self.containers.lock().unwrap_or_else(PoisonError::into_inner);
-        if containers.len() >= ENTRIES_MAX {
-            containers.retain(|_, (at, _)| now < *at + KEEP_SECONDS);
-            if containers.len() >= ENTRIES_MAX {
-                containers.clear();
+    /// Stores an entry.
+    pub fn put(&self, name: &K, known: Arc<V>, now: u64) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.len() >= ENTRIES_MAX {
+            entries.retain(|_, (at, _)| now < *at + KEEP_SECONDS);
+            if entries.len() >= ENTRIES_MAX {
+                entries.clear();
             }
         }
-        containers.insert(container.clone(), (now, known));
+        entries.insert(name.clone(), (now, known));
     }
 
-    /// Removes a container that we changed.
-    pub fn forget(&self, container: &ContainerPath) {
-        self.containers.lock().unwrap_or_else(PoisonError::into_inner).remove(container);
+    /// Removes an entry that we changed.
+    pub fn forget(&self, name: &K) {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 }

@@ -77,7 +77,7 @@ pub fn client(
     let encryption: Arc<dyn Primitive> = Arc::new(Encryption::new(gate, keys.clone()));
     let versions = with_versions(encryption, clock.clone(), options.symloop_max);
     // Copies, manifests and parts arrive here as the objects that they write.
-    let quotas = Arc::new(Quotas::new(versions, options.quotas, policies, clock.clone()));
+    let quotas = Arc::new(Quotas::new(versions, options.quotas, policies));
     let multipart = with_uploads(quotas, clock.clone());
     // A copy is a new object of its bucket; parts have the encryption of their upload.
     let default: Arc<dyn UploadStore> = Arc::new(EncryptionDefault::new(multipart, keys));

@@ -57,6 +57,8 @@ operations! { $
         /// A container's metadata as the gate knows it, at most ten seconds old, for stages whose
         /// work depends on it. It needs no right; callers never see it.
         container_info(HeadContainer) -> ::std::sync::Arc<ContainerHead>;
+        /// The same for an account. One that does not exist yet is shown as empty.
+        account_info(HeadAccount) -> ::std::sync::Arc<AccountHead>;
         /// Reads an account's metadata.
         head_account(HeadAccount) -> AccountHead;
         /// Lists an account.

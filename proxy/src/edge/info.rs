@@ -129,6 +129,10 @@ pub(super) fn document(deps: &ProxyDeps) -> Vec<u8> {
         if deps.config.static_web.is_some() {
             document.insert("staticweb".to_owned(), json!({}));
         }
+        if let Some(config) = &deps.config.etag_quoter {
+            let etag_quoter = json!({ "enable_by_default": config.enable_by_default });
+            document.insert("etag_quoter".to_owned(), etag_quoter);
+        }
         if let Some(config) = &deps.config.form_post {
             let (digests, deprecated) = digest_names(&config.digests);
             let form_post = json!({ "allowed_digests": digests, "deprecated_digests": deprecated });

@@ -11,6 +11,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::account_quotas;
 use super::error::{Result, SwiftError};
+use super::etag_quoter::QuotedIn;
 use super::format::Format;
 use super::listing;
 use super::page::{empty_page, html_error};
@@ -46,14 +47,16 @@ fn set_headers(head: &AccountHead, out: &mut HeaderMap) {
     set(out, "accept-ranges", "bytes");
 }
 
-fn set_quotas(deps: &ProxyDeps, head: &AccountHead, out: &mut HeaderMap) {
+fn set_settings(deps: &ProxyDeps, head: &AccountHead, out: &mut HeaderMap) {
+    QuotedIn::Account.show(deps, &head.headers, out);
     if deps.config.account_quotas {
         account_quotas::set_headers(&deps.policies, head, out);
     }
 }
 
-/// Adds the quotas that a request sets.
-fn add_quotas(deps: &ProxyDeps, request: &SwiftRequest, metadata: &mut Metadata) -> Result<()> {
+/// Adds the quotas that a request sets, and whether ETags are quoted.
+fn add_settings(deps: &ProxyDeps, request: &SwiftRequest, metadata: &mut Metadata) -> Result<()> {
+    QuotedIn::Account.add(deps, request, metadata);
     if deps.config.account_quotas {
         metadata.extend(account_quotas::parse(&deps.policies, request)?);
     }
@@ -65,7 +68,7 @@ pub(super) async fn head(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Rep
     let op = HeadAccount { account: request.account().clone() };
     let head = deps.store.head_account(&request.cx, op).await?;
     let mut response = render_head(format, &head);
-    set_quotas(deps, &head, response.headers_mut());
+    set_settings(deps, &head, response.headers_mut());
     Ok(response)
 }
 
@@ -98,7 +101,7 @@ fn render_get(
     let page = listing::containers(format, request.account(), &list.entries, &deps.policies);
     let mut response = listing::reply(format, page);
     set_headers(&list.head, response.headers_mut());
-    set_quotas(deps, &list.head, response.headers_mut());
+    set_settings(deps, &list.head, response.headers_mut());
     set(response.headers_mut(), "content-type", format.content_type());
     response
 }
@@ -119,7 +122,7 @@ fn metadata(request: &SwiftRequest) -> Result<Metadata> {
 
 pub(super) async fn put(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Reply> {
     let mut op = parse_put(request)?;
-    add_quotas(deps, request, &mut op.metadata)?;
+    add_settings(deps, request, &mut op.metadata)?;
     match deps.store.put_account(&request.cx, op).await {
         Ok(true) => Ok(html_error(StatusCode::CREATED)),
         Ok(false) => Ok(html_error(StatusCode::ACCEPTED)),
@@ -146,7 +149,7 @@ pub(super) async fn delete(deps: &ProxyDeps, request: &SwiftRequest) -> Result<R
 
 pub(super) async fn post(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Reply> {
     let mut metadata = metadata(request)?;
-    add_quotas(deps, request, &mut metadata)?;
+    add_settings(deps, request, &mut metadata)?;
     let op = PostAccount { account: request.account().clone(), metadata };
     deps.store.post_account(&request.cx, op).await?;
     Ok(empty_page(StatusCode::NO_CONTENT))

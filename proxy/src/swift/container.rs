@@ -12,6 +12,7 @@ use apus_store::operation::{
 use http::{HeaderMap, StatusCode};
 
 use super::error::Result;
+use super::etag_quoter::QuotedIn;
 use super::format::Format;
 use super::listing;
 use super::object_head::http_date;
@@ -59,7 +60,9 @@ pub(super) async fn head(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Rep
     let format = request.format()?;
     let op = HeadContainer { container: request.container()?.clone() };
     let head = deps.store.head_container(&read_context(request), op).await?;
-    Ok(render_head(&deps.policies, format, &head))
+    let mut response = render_head(&deps.policies, format, &head);
+    QuotedIn::Container.show(deps, &head.headers, response.headers_mut());
+    Ok(response)
 }
 
 fn render_head(policies: &Policies, format: Format, head: &ContainerHead) -> Reply {
@@ -73,7 +76,10 @@ pub(super) async fn get(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Repl
     let format = request.format()?;
     let op = parse_get(request)?;
     let list = deps.store.list_objects(&read_context(request), op).await?;
-    render_get(&deps.policies, request, format, list)
+    let headers = list.head.headers.clone();
+    let mut response = render_get(&deps.policies, request, format, list)?;
+    QuotedIn::Container.show(deps, &headers, response.headers_mut());
+    Ok(response)
 }
 
 fn parse_get(request: &SwiftRequest) -> Result<ListObjects> {
@@ -128,7 +134,8 @@ fn policy(policies: &Policies, request: &SwiftRequest) -> Result<Option<PolicyIn
 }
 
 pub(super) async fn put(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Reply> {
-    let op = parse_put(&deps.policies, request)?;
+    let mut op = parse_put(&deps.policies, request)?;
+    QuotedIn::Container.add(deps, request, &mut op.metadata);
     let created = deps.store.put_container(&request.cx, op).await?;
     Ok(match created {
         true => empty_page(StatusCode::CREATED),
@@ -145,11 +152,12 @@ fn parse_put(policies: &Policies, request: &SwiftRequest) -> Result<PutContainer
 }
 
 pub(super) async fn post(deps: &ProxyDeps, request: &SwiftRequest) -> Result<Reply> {
-    let op = PostContainer {
+    let mut op = PostContainer {
         container: request.container()?.clone(),
         metadata: metadata(request)?,
         versioning: versions::change(request),
     };
+    QuotedIn::Container.add(deps, request, &mut op.metadata);
     deps.store.post_container(&request.cx, op).await?;
     Ok(empty_page(StatusCode::NO_CONTENT))
 }

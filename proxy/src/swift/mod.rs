@@ -10,6 +10,7 @@ mod cors;
 mod domain_remap;
 mod error;
 mod error_response;
+pub(crate) mod etag_quoter;
 mod form_post;
 mod format;
 pub(crate) mod fuzzing;
@@ -50,6 +51,7 @@ use http::{HeaderMap, Request, StatusCode};
 
 use self::cors::PageOrigin;
 use self::error::{Result, SwiftError};
+use self::etag_quoter::EtagQuoter;
 use self::path::Path;
 use self::request::SwiftRequest;
 use crate::audit::{Noted, RequestNotes};
@@ -111,11 +113,15 @@ impl Swift {
             Ok((request, body)) => {
                 notes.note(|noted| note_names(noted, &request));
                 let origin = PageOrigin::of(&self.deps, &request).await;
+                let quoter = EtagQuoter::of(&self.deps, &request);
                 let result = match request.has_temp_url(&self.deps) {
                     true => Box::pin(self.open(request, peer, body)).await,
                     false => self.dispatch(&request, body).await,
                 };
                 let mut response = result.unwrap_or_else(|error| error_response::render(&error));
+                if let Some(quoter) = quoter {
+                    quoter.quote(&self.deps, &mut response).await;
+                }
                 if let Some(origin) = origin {
                     origin.add(&self.deps.config, response.headers_mut());
                 }

@@ -11,7 +11,8 @@ use super::request::SwiftRequest;
 use crate::config::ProxyConfig;
 
 /// Settings of a container, and the feature of each.
-const OF_CONTAINERS: [(&str, &str); 12] = [
+const OF_CONTAINERS: [(&str, &str); 13] = [
+    ("x-container-rfc-compliant-etags", ETAGS),
     ("x-container-sync-to", "container synchronization"),
     ("x-container-meta-quota-bytes", QUOTAS),
     ("x-container-meta-quota-count", QUOTAS),
@@ -27,7 +28,8 @@ const OF_CONTAINERS: [(&str, &str); 12] = [
 ];
 /// Settings of an account. Keys of temporary URLs are stored, since Swift keeps them secret with or
 /// without the filter; requests that use such a URL are refused.
-const OF_ACCOUNTS: [(&str, &str); 1] = [("x-account-meta-quota-bytes", QUOTAS)];
+const OF_ACCOUNTS: [(&str, &str); 2] =
+    [("x-account-rfc-compliant-etags", ETAGS), ("x-account-meta-quota-bytes", QUOTAS)];
 /// Prefix of further settings of accounts.
 const OF_ACCOUNTS_PREFIX: &str = "x-account-quota-";
 /// Query parameters of unsupported features.
@@ -35,6 +37,7 @@ const PARAMETERS: [(&str, &str); 2] =
     [("temp_url_sig", TEMP_URLS), ("temp_url_expires", TEMP_URLS)];
 
 const QUOTAS: &str = "quotas";
+const ETAGS: &str = "quoted ETags";
 const TEMP_URLS: &str = "temporary URLs";
 const WEB: &str = "static web sites";
 const CORS: &str = "selection of request headers for other origins";
@@ -61,9 +64,15 @@ pub(super) fn refuse(request: &SwiftRequest, config: &ProxyConfig) -> Result<(),
         return Err(not_supported("Content-Type: multipart/form-data", "uploads of forms"));
     }
     match request.path {
-        Path::Account(_) if config.account_quotas => Ok(()),
         Path::Account(_) => {
-            refuse_settings(&request.head.headers, &OF_ACCOUNTS, Some(OF_ACCOUNTS_PREFIX))
+            let is_refused = |feature: &str| match feature {
+                QUOTAS => !config.account_quotas,
+                feature => is_off(feature, config),
+            };
+            let settings: Vec<_> =
+                OF_ACCOUNTS.into_iter().filter(|(_, feature)| is_refused(feature)).collect();
+            let prefix = (!config.account_quotas).then_some(OF_ACCOUNTS_PREFIX);
+            refuse_settings(&request.head.headers, &settings, prefix)
         }
         Path::Container(_) => {
             let settings: Vec<_> =
@@ -81,6 +90,7 @@ fn is_off(feature: &str, config: &ProxyConfig) -> bool {
         TEMP_URLS => config.temp_url.is_none() && config.form_post.is_none(),
         WEB => config.static_web.is_none(),
         QUOTAS => !config.container_quotas,
+        ETAGS => config.etag_quoter.is_none(),
         _ => true,
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn proxy_conf(port: u16, token_key: &str, user_key: &str, audit: &Pat
     format!(
         "[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {port}\n\n\
          [pipeline:main]\n\
-         pipeline = catch_errors gatekeeper healthcheck proxy-logging listing_formats bulk tempurl formpost s3api \
+         pipeline = catch_errors gatekeeper healthcheck proxy-logging etag_quoter listing_formats bulk tempurl formpost s3api \
          tempauth keymaster copy staticweb container-quotas account-quotas slo dlo versioned_writes symlink proxy-server\n\n\
          [app:proxy-server]\nuse = egg:swift#proxy\nclient_timeout = 60\n\n\
          [filter:tempauth]\nuse = egg:swift#tempauth\ntoken_key = {token_key}\n\

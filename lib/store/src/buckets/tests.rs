@@ -140,6 +140,7 @@ impl Primitive for Nodes {
 
     refuse!(
         authorize,
+        account_info,
         head_account,
         list_containers,
         post_account,

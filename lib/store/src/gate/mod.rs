@@ -7,8 +7,8 @@ mod settings;
 use std::sync::Arc;
 
 use apus_bucket::quota;
-use apus_cluster::PolicyIndex;
 use apus_cluster::metadata::has_prefix;
+use apus_cluster::{AccountName, ContainerPath, PolicyIndex};
 use apus_policy::Permission;
 use async_trait::async_trait;
 
@@ -34,13 +34,14 @@ struct ObjectPermit {
 pub struct Gate {
     quorum: Quorum,
     authorizer: Arc<dyn Authorizer>,
-    info: InfoCache,
+    info: InfoCache<ContainerPath, KnownContainer>,
+    accounts: InfoCache<AccountName, AccountHead>,
 }
 
 impl Gate {
     /// Creates a gate over a quorum and the only authorizer.
     pub fn new(quorum: Quorum, authorizer: Arc<dyn Authorizer>) -> Self {
-        Self { quorum, authorizer, info: InfoCache::default() }
+        Self { quorum, authorizer, info: InfoCache::default(), accounts: InfoCache::default() }
     }
 }
 
@@ -64,6 +65,18 @@ impl Primitive for Gate {
 
     async fn container_info(&self, cx: &Context, op: HeadContainer) -> Result<Arc<ContainerHead>> {
         Ok(self.known(cx, &op.container).await?.head.clone())
+    }
+
+    async fn account_info(&self, cx: &Context, op: HeadAccount) -> Result<Arc<AccountHead>> {
+        let now = self.quorum.clock().now_seconds();
+        if let Some(known) = self.accounts.get(&op.account, now) {
+            return Ok(known);
+        }
+        let system = cx.as_system("info");
+        let read = self.quorum.read_account(&system, Permit::new(), &op.account, None).await?;
+        let head = Arc::new(read.head);
+        self.accounts.put(&op.account, head.clone(), now);
+        Ok(head)
     }
 
     async fn head_account(&self, cx: &Context, op: HeadAccount) -> Result<AccountHead> {
@@ -93,18 +106,25 @@ impl Primitive for Gate {
         if (touches_list && !owner) || (touches_quota && !may_set_quota) {
             return Err(Error::new(Kind::Forbidden, Subject::Account));
         }
-        self.quorum.post_account(cx, permit, &op.account, op.metadata).await
+        let done = self.quorum.post_account(cx, permit, &op.account, op.metadata).await;
+        self.accounts.forget(&op.account);
+        done
     }
 
     async fn put_account(&self, cx: &Context, mut op: PutAccount) -> Result<bool> {
         let (permit, _) = self.permit_account(cx, Permission::ManageAccount, &op.account).await?;
         op.metadata.retain(|_, value| !value.is_empty());
-        self.quorum.put_account(cx, permit, op).await
+        let account = op.account.clone();
+        let done = self.quorum.put_account(cx, permit, op).await;
+        self.accounts.forget(&account);
+        done
     }
 
     async fn delete_account(&self, cx: &Context, op: DeleteAccount) -> Result<()> {
         let (permit, _) = self.permit_account(cx, Permission::ManageAccount, &op.account).await?;
-        self.quorum.delete_account(cx, permit, &op).await
+        let done = self.quorum.delete_account(cx, permit, &op).await;
+        self.accounts.forget(&op.account);
+        done
     }
 
     async fn head_container(&self, cx: &Context, op: HeadContainer) -> Result<ContainerHead> {

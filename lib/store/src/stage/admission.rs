@@ -70,7 +70,7 @@ impl Primitive for Admission {
     }
 
     forward!(next:
-        authorize, container_info, head_account, list_containers, post_account, put_account,
+        authorize, container_info, account_info, head_account, list_containers, post_account, put_account,
         delete_account, head_container, list_objects, put_container, post_container, delete_container,
         head_object, get_object, post_object, update_object, delete_object, queue_deletions, update_queue,
     );

@@ -232,6 +232,7 @@ impl Primitive for MemoryStore {
 
     refuse!(
         container_info,
+        account_info,
         head_account,
         list_containers,
         post_account,

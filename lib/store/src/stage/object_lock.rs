@@ -183,7 +183,7 @@ impl Primitive for ObjectLock {
     }
 
     forward!(next:
-        authorize, container_info, head_account, list_containers, post_account, put_account,
+        authorize, container_info, account_info, head_account, list_containers, post_account, put_account,
         delete_account, head_container, list_objects, delete_container, head_object, get_object,
         post_object, update_queue,
     );

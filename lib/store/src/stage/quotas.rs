@@ -5,27 +5,21 @@
 //! their bucket while they are uploaded. Only where metadata names a quota are the current counts
 //! read: one request for the container, one for the account.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use apus_bucket::quota::{Quota, QuotaExceeded, Usage};
-use apus_cluster::{AccountName, ContainerName, ContainerPath, ObjectPath, Policies};
+use apus_cluster::{ContainerName, ContainerPath, ObjectPath, Policies};
 use apus_policy::Permission;
 use async_trait::async_trait;
 
 use super::versions::container_of_versions;
 use crate::body::limited;
-use crate::clock::HybridClock;
 use crate::context::{Authority, Context};
 use crate::operation::*;
 use crate::store::forward;
 use crate::upload_parts::{S3_UPLOAD_ID, SEGMENTS, hidden_container};
 use crate::{Error, Kind, LinkStore, Primitive, Result, Subject, VersionStore};
 
-/// Seconds for which it is remembered whether an account has a quota.
-const KEEP_SECONDS: u64 = 10;
-/// Maximum number of accounts that are remembered.
-const ACCOUNTS_MAX: usize = 10_000;
 /// Authority under which counts are read.
 const SYSTEM: &str = "quotas";
 
@@ -43,9 +37,6 @@ pub struct Quotas {
     next: Arc<dyn VersionStore>,
     options: QuotaOptions,
     policies: Policies,
-    clock: Arc<HybridClock>,
-    /// When it was read whether an account has a quota, in seconds since 1970, and the answer.
-    accounts: Mutex<HashMap<AccountName, (u64, bool)>>,
 }
 
 impl std::fmt::Debug for Quotas {
@@ -75,13 +66,8 @@ fn least(one: Option<u64>, other: Option<u64>) -> Option<u64> {
 
 impl Quotas {
     /// Creates the stage above `next`.
-    pub fn new(
-        next: Arc<dyn VersionStore>,
-        options: QuotaOptions,
-        policies: Policies,
-        clock: Arc<HybridClock>,
-    ) -> Self {
-        Self { next, options, policies, clock, accounts: Mutex::default() }
+    pub fn new(next: Arc<dyn VersionStore>, options: QuotaOptions, policies: Policies) -> Self {
+        Self { next, options, policies }
     }
 
     /// Refuses an upload of this many bytes, if they are known, that exceeds a quota. Returns the
@@ -165,11 +151,13 @@ impl Quotas {
         if !self.options.accounts || system.identity.is_reseller_admin() {
             return Ok(None);
         }
-        let account = &container.account;
-        if !self.has_quota(system, account).await? {
+        let account = || HeadAccount { account: container.account.clone() };
+        // Writes need no account server, except where a quota is known.
+        let Ok(known) = self.next.account_info(system, account()).await else { return Ok(None) };
+        if !Quota::is_in_account(&known.headers) {
             return Ok(None);
         }
-        let head = self.head_account(system, account).await?;
+        let head = self.next.head_account(system, account()).await?;
         let info = HeadContainer { container: container.clone() };
         let policy = self.next.container_info(system, info).await.ok().map(|info| info.policy);
         let admit = |policy| {
@@ -181,45 +169,6 @@ impl Quotas {
             None => None,
         };
         Ok(least(admit(None)?, of_policy))
-    }
-
-    /// An account; one that does not exist yet is empty.
-    async fn head_account(&self, system: &Context, account: &AccountName) -> Result<AccountHead> {
-        match self.next.head_account(system, HeadAccount { account: account.clone() }).await {
-            // The write has the error for this caller.
-            Err(error) if matches!(error.kind, Kind::NotFound | Kind::RecentlyDeleted) => {
-                Ok(AccountHead::default())
-            }
-            head => head,
-        }
-    }
-
-    /// Whether an account has a quota, as of at most [`KEEP_SECONDS`] ago.
-    async fn has_quota(&self, system: &Context, account: &AccountName) -> Result<bool> {
-        let now = self.clock.now_seconds();
-        let is_fresh = |at: u64| at <= now && now < at + KEEP_SECONDS;
-        {
-            let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((_, answer)) = accounts.get(account).filter(|(at, _)| is_fresh(*at)) {
-                return Ok(*answer);
-            }
-        }
-        // Writes need no account server, except where a quota is known.
-        let Ok(head) = self.head_account(system, account).await else { return Ok(false) };
-        let answer = Quota::is_in_account(&head.headers);
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        if accounts.len() >= ACCOUNTS_MAX {
-            accounts.retain(|_, (at, _)| is_fresh(*at));
-            if accounts.len() >= ACCOUNTS_MAX {
-                accounts.clear();
-            }
-        }
-        accounts.insert(account.clone(), (now, answer));
-        Ok(answer)
-    }
-
-    fn forget(&self, account: &AccountName) {
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).remove(account);
     }
 }
 
@@ -238,23 +187,9 @@ impl Primitive for Quotas {
         self.next.put_object(cx, op).await
     }
 
-    async fn post_account(&self, cx: &Context, op: PostAccount) -> Result<()> {
-        let account = op.account.clone();
-        let done = self.next.post_account(cx, op).await;
-        self.forget(&account);
-        done
-    }
-
-    async fn put_account(&self, cx: &Context, op: PutAccount) -> Result<bool> {
-        let account = op.account.clone();
-        let done = self.next.put_account(cx, op).await;
-        self.forget(&account);
-        done
-    }
-
     forward!(next:
-        authorize, container_info, head_account, list_containers, delete_account, head_container,
-        list_objects, put_container, post_container, delete_container, head_object, get_object,
+        authorize, container_info, account_info, head_account, list_containers, post_account, put_account,
+        delete_account, head_container, list_objects, put_container, post_container, delete_container, head_object, get_object,
         post_object, update_object, delete_object, queue_deletions, update_queue,
     );
 }

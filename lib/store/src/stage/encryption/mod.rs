@@ -142,7 +142,7 @@ impl Primitive for Encryption {
     }
 
     forward!(next:
-        authorize, container_info, head_account, list_containers, post_account, put_account,
+        authorize, container_info, account_info, head_account, list_containers, post_account, put_account,
         delete_account, head_container, put_container, post_container, delete_container,
         queue_deletions, update_queue,
     );

@@ -251,7 +251,7 @@ impl<S: Primitive + ?Sized> Primitive for Notify<S> {
     }
 
     forward!(next:
-        authorize, container_info, head_account, list_containers, post_account, put_account,
+        authorize, container_info, account_info, head_account, list_containers, post_account, put_account,
         delete_account, head_container, list_objects, put_container, delete_container, head_object,
         get_object, post_object, queue_deletions, update_queue,
     );

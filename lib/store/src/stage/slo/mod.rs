@@ -272,7 +272,7 @@ impl Primitive for Slo {
     }
 
     forward!(next:
-        authorize, container_info, head_account, list_containers, post_account, put_account,
+        authorize, container_info, account_info, head_account, list_containers, post_account, put_account,
         delete_account, head_container, list_objects, put_container, post_container, delete_container,
         post_object, update_object, queue_deletions, update_queue,
     );

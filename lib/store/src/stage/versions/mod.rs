@@ -260,7 +260,7 @@ impl Primitive for Versions {
     }
 
     forward!(next:
-        authorize, container_info, head_account, list_containers, post_account, put_account,
+        authorize, container_info, account_info, head_account, list_containers, post_account, put_account,
         delete_account, queue_deletions, update_queue,
     );
 }
