@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import socket
 import tarfile
 import xml.etree.ElementTree
 
@@ -135,6 +136,22 @@ def test_a_wrong_checksum_is_reported(swift):
     body = archive([("checksum/o", b"x")], "gz")
     report = extract(swift, "", body[:-8] + b"\0" * 8, "tar.gz")
     assert report["Response Status"] == "400 Bad Request" and report["Number Files Created"] == 1
+
+
+def test_a_client_may_wait_before_it_sends_the_archive(swift):
+    body = archive([("waiting/o", LONG)])
+    connection = socket.create_connection(("127.0.0.1", swift.port), timeout=30)
+    head = f"PUT {swift.root}?extract-archive=tar HTTP/1.1\r\nHost: h\r\nX-Auth-Token: {swift.token}\r\n"
+    head += f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+    connection.sendall(head.encode())
+    assert connection.recv(1024).startswith(b"HTTP/1.1 100 ")
+    connection.sendall(body)
+    response = b""
+    while piece := connection.recv(1024):
+        response += piece
+    connection.close()
+    assert response.startswith(b"HTTP/1.1 200 ") and b"Number Files Created: 1" in response
+    assert swift("GET", "/waiting/o")[2] == LONG
 
 
 def test_an_archive_without_files_is_reported(swift):

@@ -12,11 +12,12 @@ use apus_cluster::{ClientName, Metadata, percent};
 use apus_daemon::Body;
 use apus_daemon::http::{set, status, stream};
 use apus_store::operation::{HeadContainer, PutContainer};
+use apus_store::{Error, Kind, Subject};
 use async_compression::tokio::bufread::{BzDecoder, GzipDecoder};
 use futures_util::TryStreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncBufReadExt, AsyncRead};
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 
@@ -56,14 +57,20 @@ impl Compression {
     }
 
     /// The archive in a body. Damaged data is an error of the reader.
-    fn open(self, body: Body) -> Box<dyn AsyncRead + Send + Unpin> {
+    ///
+    /// # Errors
+    /// When the client disconnects before it sends anything.
+    async fn open(self, body: Body) -> Result<Box<dyn AsyncRead + Send + Unpin>> {
         let data = body.into_data_stream().map_err(std::io::Error::other);
-        let reader = StreamReader::new(data);
-        match self {
+        let mut reader = StreamReader::new(data);
+        // A client that expects `100 Continue` gets it before the head of the response.
+        let begun = reader.fill_buf().await.map(drop);
+        begun.map_err(|error| Error::new(Kind::ClientGone, Subject::Request).because(error))?;
+        Ok(match self {
             Self::None => Box::new(reader),
             Self::Gzip => Box::new(GzipDecoder::new(reader)),
             Self::Bzip2 => Box::new(BzDecoder::new(reader)),
-        }
+        })
     }
 }
 
@@ -72,14 +79,14 @@ pub(super) fn is_requested(request: &SwiftRequest) -> bool {
     request.param("extract-archive").is_some() && request.head.method == Method::PUT
 }
 
-pub(super) fn extract(deps: &ProxyDeps, request: &SwiftRequest, body: Body) -> Result<Reply> {
+pub(super) async fn extract(deps: &ProxyDeps, request: &SwiftRequest, body: Body) -> Result<Reply> {
     let kind = request.param("extract-archive").and_then(Compression::parse);
     let Some(compression) = kind else {
         return Err(SwiftError::refused(StatusCode::BAD_REQUEST, "Unsupported archive format"));
     };
     let format = request.format()?;
     let extraction = Extraction::new(deps.clone(), request);
-    let reader = compression.open(body);
+    let reader = compression.open(body).await?;
     let work = async move { extraction.run(TarStream::new(reader)).await.render(format) };
     let mut response = status(StatusCode::OK);
     set(response.headers_mut(), "content-type", format.media_type());

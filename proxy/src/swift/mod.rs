@@ -165,7 +165,7 @@ impl Swift {
             return Box::pin(form_post::post(deps, request, body)).await;
         }
         if bulk_upload::is_requested(request) {
-            return bulk_upload::extract(deps, request, body);
+            return Box::pin(bulk_upload::extract(deps, request, body)).await;
         }
         if bulk_delete::is_requested(request) {
             return bulk_delete::delete(deps, request, body).await;
