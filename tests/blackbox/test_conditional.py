@@ -160,6 +160,25 @@ def test_a_counter_loses_no_increment(cluster, bucket):
     assert last == sum(counted) > 0
 
 
+def test_a_bucket_is_empty_once_its_last_objects_were_deleted_by_one_of_many(cluster, bucket):
+    clients = [cluster.s3() for _ in range(6)]
+    etags = {f"key{number}": clients[0].put_object(Bucket=bucket, Key=f"key{number}", Body=b"x")["ETag"] for number in range(20)}
+    outcomes = []
+
+    def delete(s3):
+        for key, etag in etags.items():
+            outcomes.append(code(s3.delete_object, Bucket=bucket, Key=key, IfMatch=etag))
+
+    threads = [threading.Thread(target=delete, args=(s3,)) for s3 in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(outcomes) <= {None, "PreconditionFailed", "ConditionalRequestConflict"}
+    # Each replica of the container must have the rows of all deletions, since one is enough to refuse this.
+    clients[0].delete_bucket(Bucket=bucket)
+
+
 def test_a_condition_in_the_swift_dialect_is_judged_too(swift, bucket):
     swift.put_container("conditions")
     swift.put_object("conditions", "o", b"one", headers={"If-None-Match": "*"})

@@ -19,7 +19,7 @@ pub const UPDATE: &str = "UPDATE";
 /// or 404, with `X-Backend-Timestamp`; 409 when a later time is promised to another writer.
 pub const RESERVE: &str = "RESERVE";
 /// Sends an object to the nodes that [`REPAIR_TO`](crate::headers::REPAIR_TO) names, as replication
-/// would: 200 when all have it.
+/// would, and its rows to the databases that the request names: 200 when all have it.
 pub const REPAIR: &str = "REPAIR";
 /// Releases the name that was reserved at `X-Timestamp`: 204.
 pub const RELEASE: &str = "RELEASE";

@@ -17,6 +17,7 @@ mod object_rows;
 mod post;
 mod queue;
 mod read;
+mod refused_rows;
 mod repair;
 mod reserve;
 mod send;

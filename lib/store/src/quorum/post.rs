@@ -47,6 +47,7 @@ impl Quorum {
             }
             match agreed_by(&rule, &answers)? {
                 StatusCode::ACCEPTED => {
+                    call.send_refused_rows(&answers, request.delete_at()).await;
                     let mut answers = answers.iter();
                     let accepted = answers.find(|answer| answer.status() == StatusCode::ACCEPTED);
                     return Ok(accepted.map(posted_head).unwrap_or_default());

@@ -12,7 +12,7 @@ use apus_cluster::{ObjectPath, Timestamp};
 use apus_daemon::http::empty;
 use apus_daemon::task::{TaskKind, spawn};
 use apus_ring::Device;
-use apus_wire::message::object::{ObjectAddress, RepairRequest};
+use apus_wire::message::object::{ObjectAddress, ObjectRowTargets, RepairRequest};
 use tokio::sync::Semaphore;
 
 use super::Quorum;
@@ -83,7 +83,8 @@ impl Quorum {
             .map(|node| format!("{}/{}", node.replication_address(), node.device))
             .collect();
         let object = address.object.clone();
-        let repair = RepairRequest { address, nodes: behind }.encode();
+        let repair =
+            RepairRequest { address, nodes: behind, rows: ObjectRowTargets::default() }.encode();
         let (client, source) = (self.client.clone(), source.clone());
         spawn(TaskKind::Request, async move {
             let _permit = permit;

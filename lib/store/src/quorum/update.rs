@@ -91,6 +91,7 @@ impl ObjectCall<'_> {
             }
             match outcome? {
                 PostOutcome::Accepted => {
+                    self.send_refused_rows(&answers, request.delete_at()).await;
                     let mut head = ObjectHead { timestamp: time, ..newest };
                     head.metadata.retain(|name, _| belongs_to_data(name));
                     head.metadata.extend(metadata);

@@ -60,7 +60,16 @@ impl Quorum {
             let build = call.with_rows(request.encode(), None);
             let build = |index| reservation.mark(index, build(index));
             let answers = call.broadcast(&rule, Replayable::default(), build).await;
-            match outcome(&call, &reservation, &answers)? {
+            let outcome = outcome(&call, &reservation, &answers);
+            let is_written = match &outcome {
+                Ok(outcome) => matches!(outcome, DeleteOutcome::Deleted),
+                // The tombstone is durable.
+                Err(error) => error.kind == Kind::NotFound,
+            };
+            if is_written {
+                call.send_refused_rows(&answers, None).await;
+            }
+            match outcome? {
                 DeleteOutcome::Deleted => return Ok(time),
                 DeleteOutcome::TooOld if op.timestamp.is_none() => {}
                 DeleteOutcome::TooOld => break,

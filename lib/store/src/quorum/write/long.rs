@@ -50,6 +50,7 @@ impl ObjectPut<'_> {
         self.call.observe(&answers);
         match (self.outcome(reservation, &answers)?, sent) {
             (PutOutcome::Written, Some(commit)) => {
+                self.call.send_refused_rows(&answers, self.request.delete_at()).await;
                 Ok(written(commit.verified, commit.time.unwrap_or(first_time)))
             }
             // Another proxy's clock is ahead. Ours has moved past it, so a retry will succeed.

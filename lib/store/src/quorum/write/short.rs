@@ -23,7 +23,10 @@ impl ObjectPut<'_> {
             let answers = self.call.broadcast(&rule, body.clone(), build).await;
             apus_fault::point("proxy.put.answered");
             match self.outcome(&reservation, &answers)? {
-                PutOutcome::Written => return Ok(written(verified, time)),
+                PutOutcome::Written => {
+                    self.call.send_refused_rows(&answers, self.request.delete_at()).await;
+                    return Ok(written(verified, time));
+                }
                 PutOutcome::TooOld if attempt < RESTAMPS => {}
                 // A client that gave its own time learns that it was too old; Swift answers 202.
                 PutOutcome::TooOld => return Err(Error::new(Kind::Conflict, Subject::Object)),

@@ -1,14 +1,14 @@
-//! `REPAIR`: asks a server to send an object to nodes that are behind. It is ours.
+//! `REPAIR`: asks a server to send an object to nodes that are behind, or its rows. It is ours.
 
 use apus_daemon::http::{header, set};
 use apus_ring::Device;
 use http::request::Parts;
 
 use super::super::{InvalidRequest, Received};
-use super::ObjectAddress;
+use super::{ObjectAddress, ObjectRowTargets};
 use crate::{NodeRequest, headers, methods};
 
-/// Nodes that one request may name.
+/// Maximum number of nodes in one request.
 const NODES_MAX: usize = 16;
 
 /// `REPAIR /device/partition/account/container/object`.
@@ -18,6 +18,8 @@ pub struct RepairRequest {
     pub address: ObjectAddress,
     /// Where to send it: replication address and device of each.
     pub nodes: Vec<Device>,
+    /// Databases that lack the row of what is stored.
+    pub rows: ObjectRowTargets,
 }
 
 impl RepairRequest {
@@ -27,6 +29,7 @@ impl RepairRequest {
         let nodes = self.nodes.iter();
         let nodes = nodes.map(|node| format!("{}/{}", node.replication_address(), node.device));
         set(&mut request.headers, headers::REPAIR_TO, &nodes.collect::<Vec<_>>().join(","));
+        self.rows.encode(&mut request.headers);
         request
     }
 
@@ -38,11 +41,14 @@ impl RepairRequest {
         let named = header(&parts.headers, headers::REPAIR_TO);
         let node =
             |text: &str| text.split_once('/').and_then(|(host, name)| Device::at(host, name));
-        let nodes: Option<Vec<Device>> = named.unwrap_or_default().split(',').map(node).collect();
+        let named = named.filter(|named| !named.is_empty());
+        let nodes: Option<Vec<Device>> =
+            named.map_or(Some(Vec::new()), |named| named.split(',').map(node).collect());
         let nodes = nodes.filter(|nodes| nodes.len() <= NODES_MAX).ok_or_else(|| {
             let expected = "at most 16 of ip:port/device, comma separated";
             InvalidRequest::header("X-Backend-Apus-Repair-To", named, expected)
         })?;
-        Ok(ObjectAddress::decode(parts)?.map(|address| Self { address, nodes }))
+        let rows = ObjectRowTargets::decode(&parts.headers);
+        Ok(ObjectAddress::decode(parts)?.map(|address| Self { address, nodes, rows }))
     }
 }

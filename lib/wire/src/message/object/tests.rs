@@ -136,9 +136,11 @@ fn every_request_survives_a_round_trip() {
     let reserve = ReserveRequest { address: address(), timestamp: Timestamp::from_seconds(7) };
     let decoded = ReserveRequest::decode(&arrives(reserve.encode()));
     assert_eq!(decoded.unwrap().message, reserve);
-    let repair = RepairRequest { address: address(), nodes: targets(3).nodes };
-    let decoded = RepairRequest::decode(&arrives(repair.encode()));
-    assert_eq!(decoded.unwrap().message, repair);
+    for (nodes, rows) in [(3, ObjectRowTargets::default()), (0, rows()), (2, rows())] {
+        let repair = RepairRequest { address: address(), nodes: targets(nodes).nodes, rows };
+        let decoded = RepairRequest::decode(&arrives(repair.encode()));
+        assert_eq!(decoded.unwrap().message, repair);
+    }
 }
 
 #[test]
