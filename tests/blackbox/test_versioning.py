@@ -1,12 +1,16 @@
 """Versions of S3 objects: what clients see of them, in both dialects."""
 
+import random
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from botocore.exceptions import ClientError
 
+from apus_testing.faults import Faults, is_built_with_faults
 from apus_testing.saio import Saio
+from apus_testing.waiting import wait_until
 
 PART = b"p" * (5 * 1024 * 1024)
 
@@ -322,6 +326,200 @@ def test_writes_at_the_same_time_are_all_versions(s3, cluster, versioned):
         list(pool.map(lambda version: cluster.s3().delete_object(Bucket=versioned, Key="k", VersionId=version), ids))
     assert time.monotonic() < deadline
     assert versions(s3, versioned)[0] == [] and "Contents" not in s3.list_objects_v2(Bucket=versioned)
+
+
+def check_versions(s3, bucket):
+    """Listings, counts and reads must agree. Returns the versions that the bucket has."""
+    found, listing = versions(s3, bucket)
+    assert not listing["IsTruncated"]
+    current = {}
+    for key in {version[0] for version in found}:
+        of_key = [version for version in found if version[0] == key]
+        latest = [version for version in of_key if version[2]]
+        assert len(latest) == 1, of_key
+        assert len([version for version in of_key if version[1] == "null"]) <= 1, of_key
+        if latest[0][3]:
+            assert refused(s3.get_object, Bucket=bucket, Key=key)[:2] == (404, "NoSuchKey")
+        else:
+            current[key] = s3.get_object(Bucket=bucket, Key=key)["VersionId"]
+            assert current[key] == latest[0][1], of_key
+    for key, version, _, is_marker in found:
+        if is_marker:
+            assert refused(s3.head_object, Bucket=bucket, Key=key, VersionId=version)[0] == 405
+        else:
+            s3.head_object(Bucket=bucket, Key=key, VersionId=version)
+    listed = s3.list_objects_v2(Bucket=bucket).get("Contents", [])
+    assert [entry["Key"] for entry in listed] == sorted(current)
+    return found
+
+
+def remove_all(s3, bucket):
+    """Removes every version that is listed, and then the bucket."""
+    for key, version, _, _ in check_versions(s3, bucket):
+        s3.delete_object(Bucket=bucket, Key=key, VersionId=version)
+    assert check_versions(s3, bucket) == []
+    s3.delete_bucket(Bucket=bucket)
+
+
+def run_at_once(*calls):
+    with ThreadPoolExecutor(len(calls)) as pool:
+        for done in [pool.submit(call) for call in calls]:
+            done.result()
+
+
+@pytest.mark.parametrize("attempt", range(4))
+def test_versions_that_several_clients_delete_at_once_are_gone_and_so_is_the_bucket(s3, cluster, versioned, attempt):
+    keys = [f"key{number}" for number in range(5)]
+    objects = [{"Key": key, "VersionId": put(s3, versioned, key, b"x")} for _ in range(3) for key in keys]
+    # Every other time from the oldest to the newest.
+    objects = objects if attempt % 2 else objects[::-1]
+
+    def delete(client):
+        answer = client.delete_objects(Bucket=versioned, Delete={"Objects": objects})
+        assert len(answer["Deleted"]) == len(objects) and "Errors" not in answer
+
+    run_at_once(*(partial(delete, cluster.s3()) for _ in range(5)))
+    assert versions(s3, versioned)[0] == [] and "Contents" not in s3.list_objects_v2(Bucket=versioned)
+    s3.delete_bucket(Bucket=versioned)
+
+
+def write_at_once(cluster, bucket, kinds, steps, seed):
+    """Several clients write and remove versions of the same keys: one client for each of `kinds`."""
+
+    def work(index, kinds):
+        s3, chance = cluster.s3(), random.Random(f"{seed}/{index}")
+        for step in range(steps):
+            kind, key = chance.choice(kinds), chance.choice("ab")
+            if kind == "put":
+                put(s3, bucket, key, b"%d %d" % (index, step))
+            elif kind == "mark":
+                s3.delete_object(Bucket=bucket, Key=key)
+            elif kind == "null":
+                try:
+                    s3.delete_object(Bucket=bucket, Key=key, VersionId="null")
+                except ClientError as error:
+                    assert error.response["Error"]["Code"] == "NoSuchVersion"
+            else:
+                found = versions(s3, bucket, Prefix=key)[0]
+                found = found if kind == "any" else [version for version in found if version[2]]
+                if found:
+                    s3.delete_object(Bucket=bucket, Key=key, VersionId=chance.choice(found)[1])
+
+    run_at_once(*(partial(work, index, kinds) for index, kinds in enumerate(kinds)))
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_versions_that_are_removed_while_others_are_written_leave_no_trace(s3, cluster, bucket, attempt):
+    set_versioning(s3, bucket, "Enabled")
+    write_at_once(cluster, bucket, [["put"], ["put"], ["any"], ["any"], ["latest"]], 25, attempt)
+    remove_all(s3, bucket)
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_delete_markers_that_are_removed_while_others_are_written_leave_no_trace(s3, cluster, bucket, attempt):
+    for key in "ab":
+        put(s3, bucket, key, b"null")
+    set_versioning(s3, bucket, "Enabled")
+    kinds = [["put", "mark"], ["mark", "latest"], ["any"], ["latest", "null"], ["put", "mark", "any", "latest"]]
+    write_at_once(cluster, bucket, kinds, 25, attempt)
+    remove_all(s3, bucket)
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_null_versions_that_are_removed_while_others_are_written_leave_no_trace(s3, cluster, bucket, attempt):
+    set_versioning(s3, bucket, "Enabled")
+    for key in "aabb":
+        put(s3, bucket, key, b"kept")
+    set_versioning(s3, bucket, "Suspended")
+    kinds = [["put"], ["put", "mark"], ["mark", "null"], ["latest", "any"], ["put", "null"]]
+    write_at_once(cluster, bucket, kinds, 25, attempt)
+    remove_all(s3, bucket)
+
+
+@pytest.fixture(scope="module")
+def paused(tmp_path_factory):
+    """A cluster with fault points at which tests let it pause."""
+    if not is_built_with_faults():
+        pytest.skip("the executable was built without fault points")
+    faults = Faults(tmp_path_factory.mktemp("faults"))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("APUS_FAULTS", str(faults.file("saio")))
+        cluster = Saio(tmp_path_factory.mktemp("saio") / "data", "--dev-users").start()
+    yield cluster, faults
+    assert cluster.stop() == 0
+
+
+def put_next(s3, bucket):
+    put(s3, bucket, "k", b"x")
+
+
+def mark(s3, bucket):
+    s3.delete_object(Bucket=bucket, Key="k")
+
+
+def remove_newest(s3, bucket):
+    newest = max(version for _, version, _, _ in versions(s3, bucket)[0] if version != "null")
+    s3.delete_object(Bucket=bucket, Key="k", VersionId=newest)
+
+
+def remove_listed(s3, bucket):
+    for _, version, _, _ in versions(s3, bucket)[0]:
+        s3.delete_object(Bucket=bucket, Key="k", VersionId=version)
+
+
+def remove_null(s3, bucket):
+    s3.delete_object(Bucket=bucket, Key="k", VersionId="null")
+
+
+def listed_and_current(s3, bucket):
+    """What clients see of a bucket."""
+    answer = s3.list_object_versions(Bucket=bucket)
+    found = [version["VersionId"] for version in answer.get("Versions", []) + answer.get("DeleteMarkers", [])]
+    try:
+        return found, s3.head_object(Bucket=bucket, Key="k")["VersionId"]
+    except ClientError:
+        return found, None
+
+
+@pytest.mark.parametrize(
+    ("null", "before", "begun", "point", "meanwhile", "left"),
+    [
+        (False, 0, put_next, "versions.version.stored", remove_listed, 0),
+        (False, 1, put_next, "versions.version.stored", remove_newest, 1),
+        (False, 1, put_next, "versions.version.stored", remove_listed, 0),
+        (False, 1, put_next, "versions.version.stored", put_next, 3),
+        (False, 1, put_next, "versions.version.stored", mark, 3),
+        (False, 1, mark, "versions.marker.stored", remove_newest, 1),
+        (False, 1, mark, "versions.marker.stored", remove_listed, 0),
+        (False, 1, mark, "versions.marker.stored", put_next, 3),
+        (False, 3, remove_newest, "versions.removed.uncovered", remove_newest, 2),
+        (False, 3, remove_newest, "versions.removed.uncovered", remove_listed, 0),
+        (False, 3, remove_newest, "versions.version.removed", remove_listed, 0),
+        (False, 2, remove_newest, "versions.removed.uncovered", put_next, 2),
+        (True, 0, put_next, "versions.version.stored", remove_null, 1),
+        (True, 0, mark, "versions.marker.stored", remove_null, 1),
+        (True, 1, remove_newest, "versions.removed.uncovered", remove_null, 0),
+    ],
+)
+def test_an_operation_between_the_steps_of_another_leaves_no_trace(paused, null, before, begun, point, meanwhile, left):
+    cluster, faults = paused
+    s3, bucket = cluster.s3(), f"w-{time.time_ns()}"
+    s3.create_bucket(Bucket=bucket)
+    if null:
+        put(s3, bucket, "k", b"null")
+    set_versioning(s3, bucket, "Enabled")
+    for _ in range(before):
+        put_next(s3, bucket)
+    seen = listed_and_current(s3, bucket)
+    faults.arm("saio", f"{point} pause:1000")
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(begun, cluster.s3(), bucket)
+        wait_until(lambda: listed_and_current(s3, bucket) != seen, f"nothing changed before {point}", every=0.01)
+        faults.disarm("saio")
+        meanwhile(s3, bucket)
+        done.result()
+    assert len(check_versions(s3, bucket)) == left
+    remove_all(s3, bucket)
 
 
 def test_an_object_from_before_a_crash_stays_as_the_null_version(tmp_path):

@@ -77,6 +77,11 @@ impl Current {
         matches!(self, Self::Link(_, current) if *current == time)
     }
 
+    /// Whether it was last changed before this time.
+    pub(super) fn is_before(&self, time: Timestamp) -> bool {
+        self.changed().is_none_or(|changed| changed < time)
+    }
+
     pub(super) fn is_plain(&self) -> bool {
         matches!(self, Self::Plain(_))
     }

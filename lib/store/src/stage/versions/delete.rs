@@ -1,4 +1,14 @@
 //! Deletion: of the current version, which leaves a delete marker, and of a named version.
+//!
+//! Several clients may change one name at once. The rules by which the visible name agrees with the
+//! versions when all are done:
+//!
+//! 1. A writer adds its version before it writes the visible name, at the version's time.
+//! 2. A remover writes the visible name first where that leads to its version, or where it is older
+//!    than its version: then the link or deletion of that version's writer is still to come, and is
+//!    refused as older. After the removal it looks at the visible name once more.
+//! 3. All but a writer's first attempt depend on the visible name being unchanged since the versions
+//!    were read, and look once more whether the version that decided still exists.
 
 use apus_cluster::{ObjectPath, Timestamp};
 use apus_policy::Permission;
@@ -93,14 +103,21 @@ impl Versions {
         let marker = self.put_marker(cx, versioned, &object, (time, is_suspended)).await?;
         apus_fault::point("versions.marker.stored");
         let unlink = Unlink { time, conditions: if is_absent { None } else { Some(conditions) } };
-        if let Err(error) = self.unlink(cx, versioned, &object, unlink).await {
-            if is_refusal(&error) {
+        let is_replaced = match self.unlink(cx, versioned, &object, unlink).await {
+            Err(error) => {
+                if is_refusal(&error) {
+                    self.withdraw(cx, versioned, &object, time).await?;
+                }
+                return Err(error);
+            }
+            Ok(unlinked) => matches!(unlinked, Unlinked::ReplacedByNull),
+        };
+        if is_suspended {
+            // There is one null version: the newest.
+            if is_replaced {
                 self.discard(cx, marker).await;
             }
-            return Err(error);
-        }
-        if is_suspended && !current.is_plain() {
-            self.remove_null(cx, versioned, &object, Some(time)).await?;
+            self.remove_null(cx, versioned, &object, (time, &current)).await?;
         }
         let version = Some(if is_suspended { VersionId::Null } else { VersionId::At(time) });
         if is_absent && cx.has_swift_versions() {
@@ -137,7 +154,7 @@ impl Versions {
         versioned: &VersionedContainer,
         object: &ObjectPath,
         unlink: Unlink,
-    ) -> Result<()> {
+    ) -> Result<Unlinked> {
         let Unlink { time, conditions } = unlink;
         let conditions = conditions.filter(|conditions| !conditions.is_empty());
         let is_conditional = conditions.is_some();
@@ -152,22 +169,33 @@ impl Versions {
             Err(error) if error.kind == Kind::Conflict && !is_conditional => {}
             // A condition holds for what is there: it was deleted in the meantime.
             Err(error) if error.kind == Kind::NotFound && is_conditional => return Err(error),
-            deleted => return or_absent(deleted),
+            deleted => return or_absent(deleted).map(|()| Unlinked::Removed),
         }
-        // Something is newer than the marker: a version, or only a promise to a writer that failed.
+        // Something is newer than the marker: a version, a removal of the marker, or only a promise
+        // to a writer that failed.
         for _ in 0..ATTEMPTS {
             let current = self.current(cx, versioned, object).await?;
-            let is_done = match &current {
-                Current::Absent(_) => true,
-                Current::Plain(head) => head.timestamp > time,
-                Current::Link(_, newer) => *newer > time,
-            };
-            if is_done {
-                return Ok(());
+            match &current {
+                Current::Absent(_) => return Ok(Unlinked::Removed),
+                Current::Plain(head) if head.timestamp > time => {
+                    return Ok(Unlinked::ReplacedByNull);
+                }
+                Current::Link(_, newer) if *newer > time => return Ok(Unlinked::Removed),
+                Current::Plain(_) | Current::Link(..) => {}
             }
+            let marker = versioned.version(&object.object, time)?;
+            match self.stored(cx, &marker).await {
+                // Another client has removed the marker already.
+                Err(error) if error.kind == Kind::NotFound => return Ok(Unlinked::Removed),
+                stored => stored?,
+            };
             match self.clear(cx, object, current.changed()).await {
                 Err(error) if error.kind == Kind::Conflict => {}
-                done => return done,
+                cleared => {
+                    cleared?;
+                    self.verify(cx, versioned, object, time).await?;
+                    return Ok(Unlinked::Removed);
+                }
             }
         }
         Err(Error::unavailable("the current version was changed too often"))
@@ -210,7 +238,7 @@ impl Versions {
         })?;
         op.conditions.check(Some(&head))?;
         let delete_marker = head.content_type == MARKER_TYPE;
-        self.uncover(cx, versioned, object, (time, delete_marker)).await?;
+        self.uncover(cx, versioned, object, (time, Removal::Ahead { delete_marker })).await?;
         apus_fault::point("versions.removed.uncovered");
         // A lock that was set since the check counts.
         let conditions =
@@ -218,13 +246,24 @@ impl Versions {
         let removal = DeleteObject { conditions, ..DeleteObject::new(path) };
         or_absent(self.next.delete_object(&system(cx), removal).await)?;
         apus_fault::point("versions.version.removed");
-        // Another deletion may have made this version current since then.
-        self.uncover(cx, versioned, object, (time, false)).await?;
+        self.uncover(cx, versioned, object, (time, Removal::Done)).await?;
         let version = match id {
             VersionId::Null => id,
             VersionId::At(time) => id_of(cx, time, &head),
         };
         Ok(Deleted { deleted: 1, version: Some(version), delete_marker, ..Deleted::default() })
+    }
+
+    /// Removes a version whose write was refused.
+    pub(super) async fn withdraw(
+        &self,
+        cx: &Context,
+        versioned: &VersionedContainer,
+        object: &ObjectPath,
+        time: Timestamp,
+    ) -> Result<()> {
+        self.discard(cx, versioned.version(&object.object, time)?).await;
+        self.uncover(cx, versioned, object, (time, Removal::Done)).await
     }
 
     /// Removes the null version that is in the visible container.
@@ -235,11 +274,25 @@ impl Versions {
         op: &DeleteObject,
     ) -> Result<Deleted> {
         let object = &op.object;
+        let mut is_removed = false;
         for _ in 0..ATTEMPTS {
             let current = self.current(cx, versioned, object).await?;
-            let Current::Plain(head) = &current else { return Err(no_version()) };
-            op.conditions.check(Some(head))?;
-            match self.fall_back(cx, versioned, object, (None, current.changed())).await {
+            let removed = match &current {
+                Current::Plain(head) => {
+                    op.conditions.check(Some(head))?;
+                    // The writer of a newer version may be about to keep it as a version, or has.
+                    let kept = head.timestamp.with_offset(0);
+                    let kept = DeleteObject::new(versioned.version(&object.object, kept)?);
+                    or_absent(self.next.delete_object(&system(cx), kept).await)?;
+                    is_removed = true;
+                    let decided = (None, current.changed());
+                    self.fall_back(cx, versioned, object, decided).await
+                }
+                // A newer version took its place, and did not keep it.
+                _ if is_removed => Ok(()),
+                _ => return Err(no_version()),
+            };
+            match removed {
                 Err(error) if error.kind == Kind::Conflict => {}
                 Err(error) => return Err(error),
                 Ok(()) => {
@@ -251,34 +304,52 @@ impl Versions {
         Err(Error::unavailable("the current version was changed too often"))
     }
 
-    /// Before a version is removed: makes the one before it current, if it is current itself, or the
-    /// delete marker that hides the others.
+    /// Makes the visible name agree with the versions without the one of this time.
     async fn uncover(
         &self,
         cx: &Context,
         versioned: &VersionedContainer,
         object: &ObjectPath,
-        (time, is_marker): (Timestamp, bool),
+        (time, removal): (Timestamp, Removal),
     ) -> Result<()> {
         for _ in 0..ATTEMPTS {
             let current = self.current(cx, versioned, object).await?;
-            let is_current = match &current {
+            let is_covering = match &current {
                 Current::Link(..) => current.is_version(time),
-                Current::Absent(_) if is_marker => {
-                    let newest = self.rows(cx, versioned, object, 1).await?;
-                    newest.first().is_some_and(|row| row.time == time)
+                Current::Absent(_)
+                    if !matches!(removal, Removal::Ahead { delete_marker: false }) =>
+                {
+                    let rows = self.rows(cx, versioned, object, 2).await?;
+                    let next = rows.iter().find(|row| row.time != time);
+                    next.is_some_and(|next| next.time < time && !next.is_marker())
                 }
                 Current::Plain(_) | Current::Absent(_) => false,
             };
-            if !is_current {
+            let is_awaited = !matches!(removal, Removal::Done) && current.is_before(time);
+            if !is_covering && !is_awaited {
                 return Ok(());
             }
-            match self.fall_back(cx, versioned, object, (Some(time), current.changed())).await {
+            match self.replace(cx, versioned, object, (time, &current)).await {
                 Err(error) if error.kind == Kind::Conflict => {}
                 done => return done,
             }
         }
         Err(Error::unavailable("the current version was changed too often"))
+    }
+
+    /// Writes the visible name as if the version of this time did not exist, and later than that.
+    pub(super) async fn replace(
+        &self,
+        cx: &Context,
+        versioned: &VersionedContainer,
+        object: &ObjectPath,
+        (time, current): (Timestamp, &Current),
+    ) -> Result<()> {
+        self.clock.observe(time);
+        if current.is_plain() {
+            self.keep_null(cx, versioned, object).await?;
+        }
+        self.fall_back(cx, versioned, object, (Some(time), current.changed())).await
     }
 
     /// Makes the newest version but `without` the current one, if the visible name has not changed
@@ -291,30 +362,57 @@ impl Versions {
         (without, unchanged_since): (Option<Timestamp>, Option<Timestamp>),
     ) -> Result<()> {
         let rows = self.rows(cx, versioned, object, ROWS).await?;
-        let others = rows.into_iter().filter(|row| Some(row.time) != without);
-        for row in others.take_while(|row| !VersionRow::is_marker(row)) {
+        for row in rows.into_iter().filter(|row| Some(row.time) != without) {
             let path = versioned.version(&object.object, row.time)?;
-            match self.stored(cx, &path).await {
-                Ok(head) => {
-                    let facts =
-                        VersionFacts { time: row.time, ..VersionFacts::of(path.clone(), head) };
-                    self.relink(cx, object, facts, unchanged_since).await?;
-                    // Its own deletion may not have seen that it became current.
-                    return match self.stored(cx, &path).await {
-                        Err(error) if error.kind == Kind::NotFound => {
-                            let removed = (row.time, false);
-                            Box::pin(self.uncover(cx, versioned, object, removed)).await
-                        }
-                        stored => stored.map(|_| ()),
-                    };
-                }
+            let head = match self.stored(cx, &path).await {
                 // Its row is late.
-                Err(error) if error.kind == Kind::NotFound => {}
-                Err(error) => return Err(error),
+                Err(error) if error.kind == Kind::NotFound => continue,
+                stored => stored?,
+            };
+            if VersionRow::is_marker(&row) {
+                self.clear(cx, object, unchanged_since).await?;
+            } else {
+                let facts = VersionFacts { time: row.time, ..VersionFacts::of(path, head) };
+                self.relink(cx, object, facts, unchanged_since).await?;
             }
+            return self.verify(cx, versioned, object, row.time).await;
         }
         self.clear(cx, object, unchanged_since).await
     }
+
+    /// Looks once more for the version by which the visible name was written: its removal may not
+    /// have seen that.
+    pub(super) async fn verify(
+        &self,
+        cx: &Context,
+        versioned: &VersionedContainer,
+        object: &ObjectPath,
+        time: Timestamp,
+    ) -> Result<()> {
+        match self.stored(cx, &versioned.version(&object.object, time)?).await {
+            Err(error) if error.kind == Kind::NotFound => {
+                Box::pin(self.uncover(cx, versioned, object, (time, Removal::Done))).await
+            }
+            stored => stored.map(|_| ()),
+        }
+    }
+}
+
+/// The removal of a version, before and after.
+#[derive(Debug, Clone, Copy)]
+enum Removal {
+    /// The version, or delete marker, is about to be removed.
+    Ahead { delete_marker: bool },
+    /// It was removed.
+    Done,
+}
+
+/// How a visible name was removed for a delete marker.
+enum Unlinked {
+    /// It was removed, or leads to a newer version.
+    Removed,
+    /// A newer null version is there.
+    ReplacedByNull,
 }
 
 /// The removal of a visible name.

@@ -20,6 +20,8 @@ use crate::{Error, Kind, Result};
 
 /// Rows of the hidden container that are read at a time to find the null version of one object.
 const NULL_ROWS: usize = 1000;
+/// Likewise, where only the newest versions count.
+const NEW_ROWS: usize = 8;
 
 impl Versions {
     /// The newest versions of an object, from the newest to the oldest.
@@ -59,21 +61,27 @@ impl Versions {
     }
 
     /// The times of the null versions of an object that are in the hidden container: at most one,
-    /// unless a write was interrupted.
+    /// unless a write was interrupted. With `since` only newer ones, which are few.
     pub(super) async fn nulls(
         &self,
         cx: &Context,
         versioned: &VersionedContainer,
         object: &ObjectPath,
+        since: Option<Timestamp>,
     ) -> Result<Vec<Timestamp>> {
+        let limit = if since.is_some() { NEW_ROWS } else { NULL_ROWS };
+        let is_new = |row: &VersionRow| since.is_none_or(|since| row.time > since);
         let mut found = Vec::new();
         let mut marker = String::new();
         loop {
-            let from = (std::mem::take(&mut marker), NULL_ROWS);
+            let from = (std::mem::take(&mut marker), limit);
             let rows = self.rows_after(cx, &versioned.hidden, object, from).await?;
-            found.extend(rows.iter().filter(|row| row.is_null).map(|row| row.time));
+            let nulls = rows.iter().filter(|row| row.is_null && is_new(row));
+            found.extend(nulls.map(|row| row.time));
             match rows.last() {
-                Some(last) if rows.len() >= NULL_ROWS => marker.clone_from(&last.row.name),
+                Some(last) if rows.len() >= limit && is_new(last) => {
+                    marker.clone_from(&last.row.name);
+                }
                 _ => return Ok(found),
             }
         }
@@ -110,7 +118,7 @@ impl Versions {
         let after = match after {
             VersionId::At(time) => Some(time),
             VersionId::Null if current.is_plain() => None,
-            VersionId::Null => self.nulls(cx, versioned, &object).await?.into_iter().next(),
+            VersionId::Null => self.nulls(cx, versioned, &object, None).await?.into_iter().next(),
         };
         Ok(Some(Resumed { current, after }))
     }

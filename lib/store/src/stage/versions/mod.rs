@@ -58,8 +58,9 @@ pub(super) fn container_of_versions(
     VersionedContainer::of(container, headers).map(|versioned| versioned.hidden)
 }
 
-/// How often an operation starts over because another one changed the current version.
-const ATTEMPTS: usize = 8;
+/// How often an operation starts over because another one changed the current version: more often than
+/// operations on one name run at once.
+const ATTEMPTS: usize = 24;
 
 /// How a container keeps what its objects were before.
 enum Keeping {

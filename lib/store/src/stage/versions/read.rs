@@ -41,6 +41,19 @@ fn show_target(object: &ObjectPath, head: &mut ObjectHead) {
     }
 }
 
+/// How often a read of the current version starts over because that was removed after its link was
+/// read.
+const REREADS: usize = 3;
+
+/// Whether a read of the current version failed because the version, to which the link led, is gone.
+fn is_version_gone(object: &ObjectPath, error: Option<&Error>) -> bool {
+    let Some(error) = error.filter(|error| error.kind == Kind::NotFound) else { return false };
+    let target = error.location.as_deref().and_then(parse_location);
+    target.is_some_and(|target| {
+        visible(target.container.container.as_str()) == Some(object.container.container.as_str())
+    })
+}
+
 /// A version that a read names, once it is known where it is.
 enum ReadVersion {
     /// In the visible container.
@@ -54,7 +67,13 @@ impl Versions {
         let object = op.object.clone();
         let Some(id) = op.version.take() else {
             let link_itself = op.link_itself;
-            let mut found = self.next.head_object(cx, op).await;
+            let mut found = self.next.head_object(cx, op.clone()).await;
+            for _ in 0..REREADS {
+                if !is_version_gone(&object, found.as_ref().err()) {
+                    break;
+                }
+                found = self.next.head_object(cx, op.clone()).await;
+            }
             self.describe(cx, &object, link_itself, found.as_mut()).await;
             return found;
         };
@@ -83,7 +102,13 @@ impl Versions {
         let object = op.head.object.clone();
         let Some(id) = op.head.version.take() else {
             let link_itself = op.head.link_itself;
-            let mut found = self.next.get_object(cx, op).await;
+            let mut found = self.next.get_object(cx, op.clone()).await;
+            for _ in 0..REREADS {
+                if !is_version_gone(&object, found.as_ref().err()) {
+                    break;
+                }
+                found = self.next.get_object(cx, op.clone()).await;
+            }
             let head = found.as_mut().map(|read| &mut read.head);
             self.describe(cx, &object, link_itself, head).await;
             return found;
@@ -325,7 +350,7 @@ impl Versions {
         if let Current::Plain(_) = self.current(cx, versioned, object).await? {
             return Ok(None);
         }
-        match self.nulls(cx, versioned, object).await?.into_iter().next() {
+        match self.nulls(cx, versioned, object, None).await?.into_iter().next() {
             Some(time) => Ok(Some(time)),
             None => Err(no_version()),
         }

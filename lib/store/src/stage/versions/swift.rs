@@ -66,6 +66,9 @@ impl Versions {
             WriteConditions { unlocked: op.conditions.unlocked, ..WriteConditions::default() };
         let removal = DeleteObject { conditions, ..DeleteObject::new(path) };
         or_absent(self.next.delete_object(&system(cx), removal).await)?;
+        // Another client may have made it current since then.
+        let again = self.unlink_version(cx, versioned, object, time).await?;
+        let current_version = if again == VersionId::Null { current_version } else { again };
         Ok(Deleted {
             deleted: 1,
             version,
@@ -86,11 +89,18 @@ impl Versions {
     ) -> Result<VersionId> {
         for _ in 0..ATTEMPTS {
             let current = self.current(cx, versioned, object).await?;
-            if !current.is_version(time) {
-                return Ok(id_of_current(&current));
-            }
-            match self.clear(cx, object, current.changed()).await {
+            let is_linked = current.is_version(time);
+            let written = match is_linked {
+                true => self.clear(cx, object, current.changed()).await,
+                // The link of the version is still to come, and must be refused.
+                false if current.is_before(time) => {
+                    self.replace(cx, versioned, object, (time, &current)).await
+                }
+                false => return Ok(id_of_current(&current)),
+            };
+            match written {
                 Err(error) if error.kind == Kind::Conflict => {}
+                Ok(()) if !is_linked => {}
                 done => return done.map(|()| VersionId::Null),
             }
         }
@@ -128,6 +138,7 @@ impl Versions {
                 Err(error) if error.kind == Kind::Conflict => {}
                 Err(error) => return Err(error),
                 Ok(()) => {
+                    self.verify(cx, &versioned, &object, time).await?;
                     return Ok(ObjectWritten {
                         etag,
                         length,

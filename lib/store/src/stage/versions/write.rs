@@ -113,7 +113,7 @@ impl Versions {
         (object, conditions): (&ObjectPath, WriteConditions),
         facts: VersionFacts,
     ) -> Result<()> {
-        let (path, time) = (facts.path.clone(), facts.time);
+        let time = facts.time;
         let is_conditional = !conditions.is_empty();
         let conditions = WriteConditions {
             // What was written during the upload is newer than this version.
@@ -126,7 +126,7 @@ impl Versions {
             Ok(_) => Ok(()),
             Err(error) if is_conditional => {
                 if is_refusal(&error) {
-                    self.discard(cx, path).await;
+                    self.withdraw(cx, versioned, object, time).await?;
                 }
                 Err(error)
             }
@@ -135,7 +135,7 @@ impl Versions {
             }
             // The expiry of the link has passed during the upload.
             Err(error) if error.kind == Kind::Invalid => {
-                self.discard(cx, path).await;
+                self.withdraw(cx, versioned, object, time).await?;
                 Err(error)
             }
             Err(error) => Err(error),
@@ -173,7 +173,10 @@ impl Versions {
             };
             match self.relink(cx, object, facts, current.changed()).await {
                 Err(error) if error.kind == Kind::Conflict => {}
-                done => return done,
+                linked => {
+                    linked?;
+                    return self.verify(cx, versioned, object, time).await;
+                }
             }
         }
         Err(Error::unavailable("the current version was changed too often"))
@@ -233,22 +236,25 @@ impl Versions {
         let current = self.current(cx, versioned, &object).await?;
         current.check(&op.conditions)?;
         let written = self.next.put_object(&system(cx), op).await?;
-        if !current.is_plain() && !cx.has_swift_versions() {
-            self.remove_null(cx, versioned, &object, None).await?;
+        if !cx.has_swift_versions() {
+            self.remove_null(cx, versioned, &object, (written.timestamp, &current)).await?;
         }
         Ok(ObjectWritten { version: Some(VersionId::Null), ..written })
     }
 
-    /// Removes null versions that are not in the visible container, but not the one of this time.
+    /// Removes the null versions that are not in the visible container and older than this time.
+    /// `seen` is what the visible container had before: null versions older than that were removed
+    /// when it was written.
     pub(super) async fn remove_null(
         &self,
         cx: &Context,
         versioned: &VersionedContainer,
         object: &ObjectPath,
-        kept: Option<Timestamp>,
+        (before, seen): (Timestamp, &Current),
     ) -> Result<()> {
-        for time in self.nulls(cx, versioned, object).await? {
-            if Some(time) != kept {
+        let since = seen.changed().filter(|_| seen.is_plain());
+        for time in self.nulls(cx, versioned, object, since).await? {
+            if time < before {
                 self.discard(cx, versioned.version(&object.object, time)?).await;
             }
         }
@@ -302,8 +308,8 @@ impl Versions {
         current.check(&conditions)?;
         if versioned.state == Versioning::Suspended {
             let written = self.next.put_symlink(cx, PutSymlink { conditions, ..op }).await?;
-            if !current.is_plain() && !cx.has_swift_versions() {
-                self.remove_null(cx, &versioned, &object, None).await?;
+            if !cx.has_swift_versions() {
+                self.remove_null(cx, &versioned, &object, (written.timestamp, &current)).await?;
             }
             return Ok(ObjectWritten { version: Some(VersionId::Null), ..written });
         }
