@@ -66,9 +66,14 @@ impl SectionDeclaration {
         self.groups.iter().copied().flatten()
     }
 
-    /// Whether this declares a section of that name.
+    /// Whether this declares a section of that name. Swift's samples spell some filters with `_` and
+    /// some with `-`: both are one.
     pub fn is_named(&self, name: &str) -> bool {
+        let dashed = |letter: char| if letter == '_' { '-' } else { letter };
         match self.name.split_once('<') {
+            None if self.name.starts_with("filter:") => {
+                self.name.chars().map(dashed).eq(name.chars().map(dashed))
+            }
             None => self.name == name,
             Some((prefix, _)) => name.len() > prefix.len() && name.starts_with(prefix),
         }
