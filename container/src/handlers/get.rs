@@ -1,12 +1,12 @@
 //! `GET` and `HEAD` of a container.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use apus_broker::response::{Refusal, missing, refuse};
 use apus_broker::{Connection, DbError, digest, list_query, metadata};
 use apus_cluster::PolicyIndex;
 use apus_cluster::listing::{ListQuery, ObjectEntry, ObjectRow, split_swift_bytes};
+use apus_cluster::python_json::push_string;
 use apus_daemon::Body;
 use apus_daemon::http::{full, status};
 use apus_wire::message::container::{
@@ -21,38 +21,11 @@ use crate::listing;
 use crate::schema::SCHEMA;
 use crate::server::{ContainerTarget, Server};
 
-/// Appends a JSON string, in ASCII as Python's `json.dumps` writes it: a strong listing need not decode
-/// pages of several servers that are equal byte for byte.
-fn quote(out: &mut String, text: &str) {
-    let plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\';
-    out.push('"');
-    if text.bytes().all(plain) {
-        out.push_str(text);
-    } else {
-        for character in text.chars() {
-            match character {
-                '"' => out.push_str("\\\""),
-                '\\' => out.push_str("\\\\"),
-                '\n' => out.push_str("\\n"),
-                '\r' => out.push_str("\\r"),
-                '\t' => out.push_str("\\t"),
-                '\u{8}' => out.push_str("\\b"),
-                '\u{c}' => out.push_str("\\f"),
-                ' '..='~' => out.push(character),
-                other => {
-                    for unit in other.encode_utf16(&mut [0; 2]) {
-                        let _ = write!(out, "\\u{unit:04x}");
-                    }
-                }
-            }
-        }
-    }
-    out.push('"');
-}
-
+/// Appends a field, in ASCII: a strong listing need not decode pages of several servers that are equal byte
+/// for byte.
 fn field(out: &mut String, name: &str, value: &str) {
     out.push_str(name);
-    quote(out, value);
+    push_string(out, value);
 }
 
 /// Content type and size in a listing. The size of a joined object is that of the whole, which its row
@@ -239,13 +212,5 @@ mod tests {
         let joined = "a/b;c=d;swift_bytes=7000";
         assert_eq!(listed(joined, 400, false), ("a/b;c=d".into(), 7000));
         assert_eq!(listed(joined, 400, true), (joined.into(), 400));
-    }
-
-    #[test]
-    fn strings_are_written_as_python_writes_them() {
-        let mut out = String::new();
-        quote(&mut out, "a\"b\\c\n\t\u{1}\u{7f}ü☃😀");
-        // json.dumps of the same text.
-        assert_eq!(out, r#""a\"b\\c\n\t\u0001\u007f\u00fc\u2603\ud83d\ude00""#);
     }
 }

@@ -8,6 +8,7 @@
 use std::io::{Read, Write};
 
 use apus_cluster::Metadata;
+use apus_cluster::python_json::in_ascii;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use flate2::Compression;
@@ -132,22 +133,7 @@ fn caused(
 
 /// JSON in printable ASCII, as a header's value can have it.
 pub(crate) fn ascii_json(config: &impl Serialize) -> Result<String, ConfigError> {
-    let json = serde_json::to_string(config)?;
-    if json.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-        return Ok(json);
-    }
-    let mut out = String::with_capacity(json.len() * 2);
-    for character in json.chars() {
-        match character {
-            ' '..='~' => out.push(character),
-            other => {
-                for unit in other.encode_utf16(&mut [0; 2]) {
-                    out.push_str(&format!("\\u{unit:04x}"));
-                }
-            }
-        }
-    }
-    Ok(out)
+    Ok(in_ascii(serde_json::to_string(config)?))
 }
 
 /// The metadata items that store a configuration.

@@ -20,6 +20,7 @@ pub mod partition;
 pub mod percent;
 pub mod pickle;
 pub mod policy;
+pub mod python_json;
 pub mod reconciler;
 mod ring_changes;
 pub mod swift_conf;

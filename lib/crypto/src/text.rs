@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use apus_cluster::python_json::push_string;
 use serde_json::Value;
 
 /// A text as WSGI spells it: one character for each byte of its UTF-8.
@@ -60,31 +61,9 @@ pub(crate) fn python_json(value: &Value) -> String {
     out
 }
 
-fn write_string(text: &str, out: &mut String) {
-    out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            ' '..='~' => out.push(character),
-            other => {
-                for unit in other.encode_utf16(&mut [0; 2]) {
-                    let _ = write!(out, "\\u{unit:04x}");
-                }
-            }
-        }
-    }
-    out.push('"');
-}
-
 fn write_json(value: &Value, out: &mut String) {
     match value {
-        Value::String(text) => write_string(text, out),
+        Value::String(text) => push_string(out, text),
         Value::Array(items) => {
             out.push('[');
             for (index, item) in items.iter().enumerate() {
@@ -99,7 +78,7 @@ fn write_json(value: &Value, out: &mut String) {
             out.push('{');
             for (index, (name, item)) in sorted.into_iter().enumerate() {
                 out.push_str(if index > 0 { ", " } else { "" });
-                write_string(name, out);
+                push_string(out, name);
                 out.push_str(": ");
                 write_json(item, out);
             }

@@ -3,8 +3,7 @@
 //! Source: `extract_acl_and_report_errors` in `swift/common/middleware/tempauth.py`, `format_acl_v2` in
 //! `swift/common/middleware/acl.py`.
 
-use std::fmt::Write;
-
+use apus_cluster::python_json::in_ascii;
 use serde::Deserialize;
 use serde::de::{Error, MapAccess, Visitor};
 use serde_json::{Map, Value};
@@ -120,18 +119,7 @@ impl AccountAcl {
         if map.is_empty() {
             return String::new();
         }
-        let mut out = String::new();
-        for character in Value::Object(map).to_string().chars() {
-            if (' '..='~').contains(&character) {
-                out.push(character);
-                continue;
-            }
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                // Writing to a String cannot fail.
-                let _ = write!(out, "\\u{unit:04x}");
-            }
-        }
-        out
+        in_ascii(Value::Object(map).to_string())
     }
 }
 
