@@ -98,10 +98,11 @@ pub fn acl_of_upload(
     let gives_up = requested.as_ref().is_some_and(|acl| is_bucket_owners(acl, bucket_owner));
     let owner = match ownership {
         ObjectOwnership::BucketOwnerEnforced => {
-            // What old clients of the owner send by default changes nothing. AWS refuses it.
-            let keeps = requested == Some(RequestedAcl::Canned(CannedAcl::Private));
-            let allowed = requested.is_none() || gives_up || (keeps && writer.is_none());
-            return if allowed { Ok(None) } else { Err(OwnershipError::AclsDisabled) };
+            if let Some(requested) = requested.filter(|_| !gives_up) {
+                let acl = requested.resolve(writer.unwrap_or(bucket_owner), bucket_owner);
+                changes_acl(ownership, &AccessControlList::private(bucket_owner), &acl)?;
+            }
+            return Ok(None);
         }
         ObjectOwnership::BucketOwnerPreferred if gives_up => bucket_owner,
         _ => writer.unwrap_or(bucket_owner),
@@ -109,6 +110,24 @@ pub fn acl_of_upload(
     let requested = requested.unwrap_or(RequestedAcl::Canned(CannedAcl::Private));
     let acl = requested.resolve(owner, bucket_owner);
     Ok(Some(acl).filter(|acl| *acl != AccessControlList::private(bucket_owner)))
+}
+
+/// Whether a request to replace an ACL changes anything. Where ACLs have no effect, a resource has the
+/// private ACL of the bucket's owner, and only a request for that one is accepted: older clients send
+/// it by default. AWS refuses it, too.
+///
+/// # Errors
+/// [`OwnershipError::AclsDisabled`].
+pub fn changes_acl(
+    ownership: ObjectOwnership,
+    before: &AccessControlList,
+    requested: &AccessControlList,
+) -> Result<bool, OwnershipError> {
+    match (requested == before, ownership.has_acls()) {
+        (true, _) => Ok(false),
+        (false, true) => Ok(true),
+        (false, false) => Err(OwnershipError::AclsDisabled),
+    }
 }
 
 /// Checks that a bucket with this ACL may have this ownership.
@@ -185,6 +204,32 @@ mod tests {
             let is_refused = expected.is_none() && requested != canned(Private);
             assert_eq!(own.is_none(), is_refused, "{ownership:?} {requested:?}");
             assert!(own.is_none_or(|own| own == OWNER), "{ownership:?} {requested:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_for_the_acl_that_a_resource_has_changes_nothing() {
+        use CannedAcl::{Private, PublicRead};
+        let of = |canned, owner| RequestedAcl::Canned(canned).resolve(owner, OWNER);
+        for (ownership, before, requested, expected) in [
+            (BucketOwnerEnforced, of(Private, OWNER), of(Private, OWNER), Ok(false)),
+            (
+                BucketOwnerEnforced,
+                of(Private, OWNER),
+                of(Private, WRITER),
+                Err(OwnershipError::AclsDisabled),
+            ),
+            (
+                BucketOwnerEnforced,
+                of(Private, OWNER),
+                of(PublicRead, OWNER),
+                Err(OwnershipError::AclsDisabled),
+            ),
+            (ObjectWriter, of(PublicRead, OWNER), of(PublicRead, OWNER), Ok(false)),
+            (ObjectWriter, of(PublicRead, OWNER), of(Private, OWNER), Ok(true)),
+            (BucketOwnerPreferred, of(Private, OWNER), of(PublicRead, OWNER), Ok(true)),
+        ] {
+            assert_eq!(changes_acl(ownership, &before, &requested), expected, "{ownership:?}");
         }
     }
 

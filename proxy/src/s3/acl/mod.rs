@@ -11,7 +11,7 @@ mod upload;
 
 use apus_bucket::acl::{AccessControlList, AclError, AclResource, BUCKET_ACL, RequestedAcl};
 use apus_bucket::bucket_acls::{BucketAcls, BucketAclsError};
-use apus_bucket::ownership::OwnershipError;
+use apus_bucket::ownership::{OwnershipError, changes_acl};
 use apus_bucket::public_access::PublicAclBlocked;
 use apus_cluster::Metadata;
 use apus_daemon::http::{set, status};
@@ -138,8 +138,8 @@ async fn read_requested(
     Ok(found)
 }
 
-/// The ACL as it is shown: that of a resource of the bucket's owner, when ACLs have no effect.
-fn shown(
+/// The ACL that has an effect: where ACLs have none, that of a resource of the bucket's owner.
+fn effective(
     deps: &ProxyDeps,
     rules: &BucketAcls,
     acl: Option<AccessControlList>,
@@ -156,19 +156,7 @@ pub(super) async fn get_bucket(deps: &ProxyDeps, request: S3Request) -> Result<R
     let head = deps.store.head_container(&request.cx, op).await?;
     let rules = BucketAcls::of(&head.headers)?;
     let owner = of_bucket(&request.cx, &container, &rules);
-    Ok(render(&shown(deps, &rules, rules.acl.clone(), &owner)).reply())
-}
-
-/// The response to an ACL where ACLs have no effect: the one that says so already is accepted, which
-/// older clients send. AWS refuses it.
-///
-/// # Errors
-/// `AccessControlListNotSupported`.
-fn unchanged(acl: &AccessControlList, owner: &str) -> Result<Reply> {
-    match *acl == AccessControlList::private(owner) {
-        true => Ok(status(StatusCode::OK)),
-        false => Err(OwnershipError::AclsDisabled.into()),
-    }
+    Ok(render(&effective(deps, &rules, rules.acl.clone(), &owner)).reply())
 }
 
 /// PutBucketAcl.
@@ -182,10 +170,13 @@ pub(super) async fn put_bucket(deps: &ProxyDeps, request: S3Request) -> Result<R
     let owner = of_bucket(&cx, &container, &rules);
     let acl = read_requested(deps, request, AclResource::Bucket, &owner).await?;
     let acl = acl.resolve(&owner, &owner);
-    if !rules.ownership(deps.config.default_object_ownership).has_acls() {
-        return unchanged(&acl, &owner);
-    }
+    let before = effective(deps, &rules, rules.acl.clone(), &owner);
+    let ownership = rules.ownership(deps.config.default_object_ownership);
+    let changes = changes_acl(ownership, &before, &acl)?;
     rules.block.check_acl(&acl)?;
+    if !changes {
+        return Ok(status(StatusCode::OK));
+    }
     let metadata = Metadata::from([(BUCKET_ACL.to_owned(), acl.to_stored()?)]);
     deps.store.post_container(&cx, PostContainer { container, metadata, versioning: None }).await?;
     Ok(status(StatusCode::OK))
@@ -209,7 +200,7 @@ pub(super) async fn get_object(deps: &ProxyDeps, request: S3Request) -> Result<R
         deps.store.container_info(&request.cx, HeadContainer { container: container.clone() });
     let rules = BucketAcls::of(&info.await?.headers)?;
     let owner = of_bucket(&request.cx, &container, &rules);
-    let acl = shown(deps, &rules, acl_of(&head.metadata)?, &owner);
+    let acl = effective(deps, &rules, acl_of(&head.metadata)?, &owner);
     Ok(about_version(render(&acl).reply(), &head))
 }
 
@@ -223,18 +214,16 @@ pub(super) async fn put_object(deps: &ProxyDeps, request: S3Request) -> Result<R
     let info = deps.store.container_info(&cx, HeadContainer { container: container.clone() });
     let rules = BucketAcls::of(&info.await?.headers)?;
     let bucket_owner = of_bucket(&cx, &container, &rules);
-    if !rules.ownership(deps.config.default_object_ownership).has_acls() {
-        let acl = read_requested(deps, request, AclResource::Object, &bucket_owner).await?;
-        let reply = unchanged(&acl.resolve(&bucket_owner, &bucket_owner), &bucket_owner)?;
-        return Ok(about_version(reply, &head));
-    }
     let owner_before = before.as_ref().map(|acl| acl.owner.clone());
-    let owner = owner_before.clone().unwrap_or_else(|| bucket_owner.clone());
-    let acl = read_requested(deps, request, AclResource::Object, &owner).await?;
-    let acl = acl.resolve(&owner, &bucket_owner);
+    let before = effective(deps, &rules, before, &bucket_owner);
+    let owner = before.owner.as_str();
+    let acl = read_requested(deps, request, AclResource::Object, owner).await?;
+    let acl = acl.resolve(owner, &bucket_owner);
+    let ownership = rules.ownership(deps.config.default_object_ownership);
+    let changes = changes_acl(ownership, &before, &acl)?;
     rules.block.check_acl(&acl)?;
-    if acl == before.unwrap_or_else(|| AccessControlList::private(&bucket_owner)) {
-        // Nothing changes, not even the time of the object.
+    if !changes {
+        // Not even the time of the object.
         return Ok(about_version(status(StatusCode::OK), &head));
     }
     let change = SettingChange::Acl { acl: acl.to_stored()?, owner_before };
