@@ -24,9 +24,10 @@ use serde::{Deserialize, Serialize};
 use crate::access_key::{AccessKeyId, SecretKey};
 use crate::error::IdentityError;
 use crate::group::GroupRecord;
+use crate::head::{FORMAT, Record};
 use crate::name::{AccountGroup, AccountUser, GroupName, UserName, check_account};
 use crate::seal::Sealing;
-use crate::user::{FORMAT, KeyRecord, Record, Status, UserRecord};
+use crate::user::{KeyRecord, Status, UserRecord};
 
 /// The account of identities, which no client reaches.
 const ACCOUNT: &str = ".apus_iam";
@@ -423,13 +424,13 @@ impl IdentityDirectory {
         record.clone().add_key(key.clone())?;
         let owner = KeyOwner {
             format: FORMAT,
-            account: record.account.clone(),
-            user: record.name.clone(),
-            id: record.id.clone(),
+            account: record.head.account.clone(),
+            user: record.head.name.clone(),
+            id: record.head.id.clone(),
         };
         self.create("access key", &id, &object(KEYS, id.as_str())?, &owner).await?;
         apus_fault::point("identity.key.reserved");
-        let added = self.change_user(user, |changed| match changed.id == record.id {
+        let added = self.change_user(user, |changed| match changed.head.id == record.head.id {
             true => changed.add_key(key.clone()),
             false => Err(missing("user", user)),
         });
@@ -466,7 +467,7 @@ impl IdentityDirectory {
     /// An access key with its user and groups, whatever their state is; `None` when there is none.
     pub async fn find_key(&self, id: &AccessKeyId) -> Result<Option<FoundKey>> {
         let Some((name, owner)) = self.owner(id).await? else { return Ok(None) };
-        let user = self.user(&name).await?.filter(|user| user.id == owner.id);
+        let user = self.user(&name).await?.filter(|user| user.head.id == owner.id);
         let Some(user) = user else { return Ok(None) };
         let Some(key) = user.key(id).cloned() else { return Ok(None) };
         let secret = self.secret(&user, &key)?;
@@ -664,7 +665,7 @@ impl IdentityDirectory {
             let name = GroupName::parse(&membership.name)?;
             let group = AccountGroup::new(account.clone(), name)?;
             let group = self.group(&group).await?;
-            Ok(group.filter(|group| group.id == membership.id))
+            Ok(group.filter(|group| group.head.id == membership.id))
         });
         let groups: Result<Vec<Option<GroupRecord>>> =
             futures_util::future::try_join_all(reads).await;

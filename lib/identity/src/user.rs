@@ -1,26 +1,18 @@
 //! The stored form of a user with its keys, and the rules of their state.
 
-use std::collections::BTreeMap;
-
-use apus_policy::{DocumentKind, PolicyDocument};
 use serde::{Deserialize, Serialize};
 
-use crate::access_key::{AccessKeyId, unique_id};
+use crate::access_key::AccessKeyId;
 use crate::error::IdentityError;
 use crate::group::GroupRecord;
-use crate::name::{AccountUser, PolicyName};
+use crate::head::{IdentityHead, Record};
+use crate::name::AccountUser;
 use crate::seal::SealedSecret;
 
-/// Format of the records that this version writes.
-pub(crate) const FORMAT: u32 = 1;
 /// Most access keys of a user.
 pub const KEYS_MAX: usize = 10;
 /// Most groups of a user, as in IAM.
 const GROUPS_MAX: usize = 10;
-/// Most policies of a user or group.
-const POLICIES_MAX: usize = 10;
-/// Longest document of a policy, in bytes: the longest one that IAM accepts anywhere.
-const POLICY_BYTES_MAX: usize = 10_240;
 
 /// Whether something may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,17 +83,9 @@ impl KeyRecord {
 /// A user of one account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserRecord {
-    pub(crate) format: u32,
-    /// Unique id: a user that is created again has another one.
-    pub id: String,
-    /// Its account.
-    pub account: String,
-    /// Its name, as it was created.
-    pub name: String,
-    /// IAM's path.
-    pub path: String,
-    /// When it was created, in seconds since 1970.
-    pub created: u64,
+    /// Its name, id, policies and so on.
+    #[serde(flatten)]
+    pub head: IdentityHead,
     /// Whether its keys may be used.
     pub status: Status,
     /// Whether it has all rights in its account.
@@ -112,74 +96,30 @@ pub struct UserRecord {
     /// Its access keys.
     #[serde(default)]
     pub keys: Vec<KeyRecord>,
-    /// Documents of its policies by name.
-    #[serde(default)]
-    pub policies: BTreeMap<String, String>,
-}
-
-/// A record with a format.
-pub(crate) trait Record: Serialize + for<'a> Deserialize<'a> {
-    /// Number of its format.
-    fn format(&self) -> u32;
 }
 
 impl Record for UserRecord {
     fn format(&self) -> u32 {
-        self.format
+        self.head.format
     }
-}
-
-/// Sets a policy among those of one owner.
-pub(crate) fn put_policy(
-    policies: &mut BTreeMap<String, String>,
-    owner: &str,
-    name: &PolicyName,
-    document: &str,
-) -> Result<(), IdentityError> {
-    if document.len() > POLICY_BYTES_MAX {
-        let (name, length, max) = (name.to_string(), document.len(), POLICY_BYTES_MAX);
-        return Err(IdentityError::PolicyTooLong { name, length, max });
-    }
-    if policies.len() >= POLICIES_MAX && !policies.contains_key(name.as_str()) {
-        let (owner, kind, max) = (owner.to_owned(), "policies", POLICIES_MAX);
-        return Err(IdentityError::Limit { owner, kind, max });
-    }
-    PolicyDocument::parse(document, DocumentKind::Identity)
-        .map_err(|source| IdentityError::Policy { name: name.to_string(), source })?;
-    policies.insert(name.to_string(), document.to_owned());
-    Ok(())
-}
-
-/// Removes a policy of one owner.
-pub(crate) fn remove_policy(
-    policies: &mut BTreeMap<String, String>,
-    name: &PolicyName,
-) -> Result<(), IdentityError> {
-    let missing = || IdentityError::Missing { kind: "policy", name: name.to_string() };
-    policies.remove(name.as_str()).map(drop).ok_or_else(missing)
 }
 
 impl UserRecord {
     /// A new user.
     pub(crate) fn new(user: &AccountUser, path: &str, admin: bool, now: u64) -> Self {
+        let names = (user.account.to_string(), user.user.to_string());
         Self {
-            format: FORMAT,
-            id: unique_id("AIDA"),
-            account: user.account.to_string(),
-            name: user.user.to_string(),
-            path: path.to_owned(),
-            created: now,
+            head: IdentityHead::new("AIDA", names, path, now),
             status: Status::Active,
             admin,
             groups: Vec::new(),
             keys: Vec::new(),
-            policies: BTreeMap::new(),
         }
     }
 
     /// What an encrypted secret of this user is bound to.
     pub(crate) fn owner_of(&self, key: &str) -> String {
-        format!("{}/{key}", self.id)
+        format!("{}/{key}", self.head.id)
     }
 
     /// One of its keys.
@@ -212,7 +152,7 @@ impl UserRecord {
     /// `Limit`.
     pub(crate) fn add_key(&mut self, key: KeyRecord) -> Result<(), IdentityError> {
         if self.keys.len() >= KEYS_MAX {
-            let (owner, kind) = (self.name.clone(), "access keys");
+            let (owner, kind) = (self.head.name.clone(), "access keys");
             return Err(IdentityError::Limit { owner, kind, max: KEYS_MAX });
         }
         self.keys.push(key);
@@ -231,7 +171,7 @@ impl UserRecord {
 
     /// Whether it is in a group.
     pub fn is_in(&self, group: &GroupRecord) -> bool {
-        self.groups.iter().any(|own| own.id == group.id)
+        self.groups.iter().any(|own| own.id == group.head.id)
     }
 
     /// Adds it to a group; it may be in it already.
@@ -240,37 +180,22 @@ impl UserRecord {
     /// `Limit`.
     pub(crate) fn join(&mut self, group: &GroupRecord) -> Result<(), IdentityError> {
         // A deleted group of the same name is forgotten.
-        self.groups.retain(|own| own.id == group.id || own.name != group.name);
+        self.groups.retain(|own| own.id == group.head.id || own.name != group.head.name);
         if self.is_in(group) {
             return Ok(());
         }
         if self.groups.len() >= GROUPS_MAX {
-            let (owner, kind) = (self.name.clone(), "groups");
+            let (owner, kind) = (self.head.name.clone(), "groups");
             return Err(IdentityError::Limit { owner, kind, max: GROUPS_MAX });
         }
-        self.groups.push(Membership { name: group.name.clone(), id: group.id.clone() });
+        let IdentityHead { name, id, .. } = &group.head;
+        self.groups.push(Membership { name: name.clone(), id: id.clone() });
         Ok(())
     }
 
     /// Removes it from a group; it may not be in it.
     pub(crate) fn leave(&mut self, group: &GroupRecord) {
-        self.groups.retain(|own| own.id != group.id);
-    }
-
-    /// Sets a policy.
-    ///
-    /// # Errors
-    /// `PolicyTooLong`, `Limit`, `Policy`.
-    pub fn put_policy(&mut self, name: &PolicyName, document: &str) -> Result<(), IdentityError> {
-        put_policy(&mut self.policies, &self.name, name, document)
-    }
-
-    /// Removes a policy.
-    ///
-    /// # Errors
-    /// `Missing`.
-    pub fn remove_policy(&mut self, name: &PolicyName) -> Result<(), IdentityError> {
-        remove_policy(&mut self.policies, name)
+        self.groups.retain(|own| own.id != group.head.id);
     }
 }
 
@@ -282,9 +207,6 @@ mod tests {
     use crate::access_key::SecretKey;
     use crate::name::{AccountGroup, GroupName, UserName};
     use crate::seal::Sealing;
-
-    const DOCUMENT: &str = r#"{"Version":"2012-10-17",
-        "Statement":{"Effect":"Allow","Action":"s3:*","Resource":"*"}}"#;
 
     fn account() -> AccountName {
         AccountName::parse("AUTH_a").unwrap()
@@ -331,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_groups_and_policies_have_limits() {
+    fn keys_and_groups_have_limits() {
         let mut user = user();
         for _ in 0..KEYS_MAX {
             user.add_key(key(None)).unwrap();
@@ -345,19 +267,6 @@ mod tests {
             user.join(&group(&format!("g{index}"))).unwrap();
         }
         assert!(matches!(user.join(&group("more")), Err(IdentityError::Limit { .. })));
-        let policy = |index: usize| PolicyName::parse(&format!("p{index}")).unwrap();
-        for index in 0..POLICIES_MAX {
-            user.put_policy(&policy(index), DOCUMENT).unwrap();
-        }
-        assert!(matches!(user.put_policy(&policy(99), DOCUMENT), Err(IdentityError::Limit { .. })));
-        let other = DOCUMENT.replace("Allow", "Deny");
-        user.put_policy(&policy(0), &other).unwrap();
-        assert!(matches!(user.put_policy(&policy(0), "{}"), Err(IdentityError::Policy { .. })));
-        let long = " ".repeat(POLICY_BYTES_MAX + 1);
-        assert!(user.put_policy(&policy(0), &long).is_err());
-        assert_eq!(user.policies["p0"], other);
-        user.remove_policy(&policy(0)).unwrap();
-        assert!(user.remove_policy(&policy(0)).is_err());
     }
 
     #[test]
@@ -381,6 +290,7 @@ mod tests {
         user.add_key(key(Some(300))).unwrap();
         user.join(&group("g")).unwrap();
         let json = serde_json::to_string(&user).unwrap();
+        assert!(json.starts_with(r#"{"format":1,"id":"AIDA"#), "{json}");
         assert_eq!(serde_json::from_str::<UserRecord>(&json).unwrap(), user);
         let least = r#"{"format":1,"id":"AIDA","account":"AUTH_a","name":"x","path":"/","created":1,"status":"disabled","admin":true}"#;
         let least: UserRecord = serde_json::from_str(least).unwrap();

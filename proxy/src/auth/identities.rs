@@ -42,13 +42,13 @@ struct CompiledKey {
 
 /// Compiles the policies of a user; `None` if one of them cannot be evaluated.
 fn compile(found: FoundKey) -> Option<CompiledKey> {
-    let of_groups = found.groups.iter().flat_map(|group| &group.policies);
+    let of_groups = found.groups.iter().flat_map(|group| &group.head.policies);
     let mut attached = Vec::new();
-    for (name, document) in found.user.policies.iter().chain(of_groups) {
+    for (name, document) in found.user.head.policies.iter().chain(of_groups) {
         match PolicyDocument::parse(document, DocumentKind::Identity) {
             Ok(document) => attached.push(Arc::new(document)),
             Err(error) => {
-                let user = &found.user.name;
+                let user = &found.user.head.name;
                 tracing::error!(%error, user, policy = name, "Refused a user with a damaged policy");
                 return None;
             }
@@ -179,12 +179,12 @@ impl Identities {
     /// The user and identity of a key; `None` for an account that is not this proxy's.
     fn key_user(&self, key: &CompiledKey) -> Option<KeyUser> {
         let FoundKey { user, secret, .. } = &key.found;
-        let account = AccountName::parse(&user.account).ok()?;
-        let name = self.name_of(&user.account, &user.name)?;
+        let account = AccountName::parse(&user.head.account).ok()?;
+        let name = self.name_of(&user.head.account, &user.head.name)?;
         let (short, _) = name.split_once(':')?;
         let mut groups = vec![short.to_owned(), name.clone()];
         if user.admin {
-            groups.push(user.account.clone());
+            groups.push(user.head.account.clone());
         }
         let identity = Identity {
             user: Some(name),

@@ -1,9 +1,11 @@
 //! `apus group`.
 
-use apus_identity::{AccountGroup, AccountUser, GroupName, GroupRecord, UserName, iso_time};
+use apus_identity::{
+    AccountGroup, AccountUser, GroupName, GroupRecord, IdentityHead, UserName, iso_time,
+};
 use serde_json::{Value, json};
 
-use super::policy::{self, PolicyCommand};
+use super::policy::PolicyCommand;
 use super::{Cluster, PAGE, Place, run, text, with};
 
 /// Options of `apus group`.
@@ -53,7 +55,7 @@ struct MemberOption {
     user: String,
 }
 
-fn group_json(group: &GroupRecord) -> Value {
+fn group_json(GroupRecord { head: group }: &GroupRecord) -> Value {
     json!({
         "group": format!("{}:{}", group.account, group.name),
         "account": group.account,
@@ -64,9 +66,9 @@ fn group_json(group: &GroupRecord) -> Value {
     })
 }
 
-fn group_line(group: &GroupRecord) -> String {
-    let GroupRecord { account, name, policies, .. } = group;
-    format!("{account}:{name} created={} policies={}", iso_time(group.created), policies.len())
+fn group_line(GroupRecord { head }: &GroupRecord) -> String {
+    let IdentityHead { account, name, policies, created, .. } = head;
+    format!("{account}:{name} created={} policies={}", iso_time(*created), policies.len())
 }
 
 async fn list(cluster: &Cluster, account: &str) -> Result<(), String> {
@@ -92,7 +94,7 @@ async fn show(cluster: &Cluster, group: &AccountGroup) -> Result<(), String> {
     let directory = cluster.directory();
     let record = directory.existing_group(group).await.map_err(text)?;
     let members = directory.members(&group.account, &record).await.map_err(text)?;
-    let names: Vec<&str> = members.iter().map(|user| user.name.as_str()).collect();
+    let names: Vec<&str> = members.iter().map(|user| user.head.name.as_str()).collect();
     let members = names.iter().map(|name| Value::from(*name)).collect();
     let json = with(group_json(&record), "members", members);
     let lines = names.iter().map(|name| format!("\n  member {name}"));
@@ -143,7 +145,9 @@ pub(crate) fn main(options: &Options) -> Result<(), String> {
             }
             GroupCommand::Policy(command) => {
                 let group = cluster.group(command.owner())?;
-                policy::run_on_group(&cluster, &group, command).await
+                let change = command.change()?;
+                let changed = directory.change_group(&group, |group| change.apply(&mut group.head));
+                command.print(&cluster, &changed.await.map_err(text)?)
             }
         }
     })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use apus_identity::{AccountGroup, AccountUser, PolicyName};
+use apus_identity::{IdentityError, IdentityHead, PolicyName};
 use serde_json::{Value, json};
 
 use super::{Cluster, text};
@@ -53,17 +53,21 @@ impl PolicyCommand {
     }
 
     /// The change that the command makes.
-    fn change(&self) -> Result<Option<PolicyChange>, String> {
+    pub(super) fn change(&self) -> Result<PolicyChange, String> {
         let name = |named: &PolicyOption| PolicyName::parse(&named.policy).map_err(text);
         Ok(match self {
-            Self::Put { named, file } => Some(PolicyChange::Put(name(named)?, document(file)?)),
-            Self::Delete(named) => Some(PolicyChange::Delete(name(named)?)),
-            Self::Show(_) | Self::List { .. } => None,
+            Self::Put { named, file } => PolicyChange::Put(name(named)?, document(file)?),
+            Self::Delete(named) => PolicyChange::Delete(name(named)?),
+            Self::Show(_) | Self::List { .. } => PolicyChange::Nothing,
         })
     }
 
     /// Prints what it asks for, of the policies of its user or group.
-    fn print(&self, cluster: &Cluster, policies: &BTreeMap<String, String>) -> Result<(), String> {
+    pub(super) fn print(
+        &self,
+        cluster: &Cluster,
+        policies: &BTreeMap<String, String>,
+    ) -> Result<(), String> {
         match self {
             Self::Put { named, .. } | Self::Delete(named) => {
                 let names: Vec<&str> = policies.keys().map(String::as_str).collect();
@@ -86,9 +90,27 @@ impl PolicyCommand {
     }
 }
 
-enum PolicyChange {
+/// A change of the policies of a user or group.
+#[derive(Debug)]
+pub(super) enum PolicyChange {
+    Nothing,
     Put(PolicyName, String),
     Delete(PolicyName),
+}
+
+impl PolicyChange {
+    /// Makes the change, and returns all policies after it.
+    pub(super) fn apply(
+        &self,
+        head: &mut IdentityHead,
+    ) -> Result<BTreeMap<String, String>, IdentityError> {
+        match self {
+            Self::Nothing => {}
+            Self::Put(name, document) => head.put_policy(name, document)?,
+            Self::Delete(name) => head.remove_policy(name)?,
+        }
+        Ok(head.policies.clone())
+    }
 }
 
 /// The text of a document.
@@ -104,52 +126,4 @@ fn document(file: &str) -> Result<String, String> {
     };
     read.map_err(failed)?;
     Ok(document)
-}
-
-/// Runs the command on a user.
-pub(super) async fn run_on_user(
-    cluster: &Cluster,
-    user: &AccountUser,
-    command: &PolicyCommand,
-) -> Result<(), String> {
-    let directory = cluster.directory();
-    let change = command.change()?;
-    let changed = match &change {
-        None => directory.existing_user(user).await,
-        Some(change) => {
-            let changed = directory.change_user(user, |record| {
-                match change {
-                    PolicyChange::Put(name, document) => record.put_policy(name, document),
-                    PolicyChange::Delete(name) => record.remove_policy(name),
-                }?;
-                Ok(record.clone())
-            });
-            changed.await
-        }
-    };
-    command.print(cluster, &changed.map_err(text)?.policies)
-}
-
-/// Runs the command on a group.
-pub(super) async fn run_on_group(
-    cluster: &Cluster,
-    group: &AccountGroup,
-    command: &PolicyCommand,
-) -> Result<(), String> {
-    let directory = cluster.directory();
-    let change = command.change()?;
-    let changed = match &change {
-        None => directory.existing_group(group).await,
-        Some(change) => {
-            let changed = directory.change_group(group, |record| {
-                match change {
-                    PolicyChange::Put(name, document) => record.put_policy(name, document),
-                    PolicyChange::Delete(name) => record.remove_policy(name),
-                }?;
-                Ok(record.clone())
-            });
-            changed.await
-        }
-    };
-    command.print(cluster, &changed.map_err(text)?.policies)
 }

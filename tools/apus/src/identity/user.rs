@@ -1,10 +1,10 @@
 //! `apus user`.
 
-use apus_identity::{AccountUser, Status, UserName, UserRecord, iso_time};
+use apus_identity::{AccountUser, IdentityHead, Status, UserName, UserRecord, iso_time};
 use serde_json::{Value, json};
 
 use super::key::{key_json, key_line};
-use super::policy::{self, PolicyCommand};
+use super::policy::PolicyCommand;
 use super::{Cluster, PAGE, Place, run, text};
 
 /// Options of `apus user`.
@@ -55,21 +55,22 @@ struct UserOption {
 fn user_json(user: &UserRecord) -> Value {
     let groups: Vec<&str> = user.groups.iter().map(|group| group.name.as_str()).collect();
     json!({
-        "user": format!("{}:{}", user.account, user.name),
-        "account": user.account,
-        "name": user.name,
-        "id": user.id,
+        "user": format!("{}:{}", user.head.account, user.head.name),
+        "account": user.head.account,
+        "name": user.head.name,
+        "id": user.head.id,
         "status": user.status.word(),
         "admin": user.admin,
-        "created": iso_time(user.created),
+        "created": iso_time(user.head.created),
         "groups": groups,
         "keys": user.keys.iter().map(key_json).collect::<Vec<_>>(),
-        "policies": user.policies.keys().collect::<Vec<_>>(),
+        "policies": user.head.policies.keys().collect::<Vec<_>>(),
     })
 }
 
 fn user_line(user: &UserRecord) -> String {
-    let UserRecord { account, name, status, keys, groups, .. } = user;
+    let UserRecord { head, status, keys, groups, .. } = user;
+    let IdentityHead { account, name, .. } = head;
     let admin = if user.admin { " admin" } else { "" };
     let groups: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
     let groups = if groups.is_empty() { "none".to_owned() } else { groups.join(",") };
@@ -145,7 +146,9 @@ pub(crate) fn main(options: &Options) -> Result<(), String> {
             }
             UserCommand::Policy(command) => {
                 let user = cluster.user(command.owner())?;
-                policy::run_on_user(&cluster, &user, command).await
+                let change = command.change()?;
+                let changed = directory.change_user(&user, |user| change.apply(&mut user.head));
+                command.print(&cluster, &changed.await.map_err(text)?)
             }
         }
     })
