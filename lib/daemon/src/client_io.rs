@@ -28,13 +28,13 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use http::{HeaderMap, Method, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::framing::Head;
 use crate::http::SharedHandler;
 use crate::serve::Limits;
+use crate::socket::ServerStream;
 
 /// Time between two checks of a busy connection.
 const LOOK: Duration = Duration::from_secs(1);
@@ -198,7 +198,7 @@ struct Linger {
 
 /// A client's socket.
 pub(crate) struct ClientIo {
-    stream: TcpStream,
+    stream: ServerStream,
     exchange: Arc<Exchange>,
     handler: SharedHandler,
     limits: Limits,
@@ -220,7 +220,7 @@ pub(crate) struct ClientIo {
 
 impl ClientIo {
     pub(crate) fn new(
-        stream: TcpStream,
+        stream: ServerStream,
         exchange: Arc<Exchange>,
         handler: SharedHandler,
         limits: Limits,

@@ -25,6 +25,7 @@ pub mod runner;
 pub mod runtime;
 pub mod serve;
 mod slots;
+pub mod socket;
 pub mod syslog;
 pub mod systemd;
 pub mod task;

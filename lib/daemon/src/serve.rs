@@ -13,7 +13,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::either::Either;
 use tokio_util::task::TaskTracker;
@@ -25,6 +24,7 @@ use crate::http::{Body, SharedHandler, empty, full};
 use crate::interim::{Interim, InterimIo};
 use crate::metadata_names::MetadataNames;
 use crate::slots::{FirstRequest, Slot, Slots};
+use crate::socket::{ServerSocket, ServerStream};
 use crate::task::{TaskKind, spawn};
 use crate::{descriptors, unread};
 
@@ -181,16 +181,15 @@ impl Listener {
     }
 
     /// Serves a connection in a task of its own.
-    fn begin(&self, stream: TcpStream, peer: SocketAddr, slot: Slot) {
-        // Responses are written in whole pieces; waiting for more only delays them.
-        let _ = stream.set_nodelay(true);
+    fn begin(&self, stream: ServerStream, peer: SocketAddr, slot: Slot) {
+        stream.send_at_once();
         let exchange = Exchange::new(self.limits.head_bytes_max);
         let connection = Arc::new(Connection {
             handler: self.handler.clone(),
             interim: Interim::default(),
             exchange: exchange.clone(),
             peer: Peer(peer),
-            reached: stream.local_addr().ok().map(Reached),
+            reached: stream.reached().map(Reached),
             first: Mutex::new(Some((self.fresh.token(), slot.first_request()))),
         });
         let stream = ClientIo::new(stream, exchange, self.handler.clone(), self.limits);
@@ -220,7 +219,7 @@ impl Listener {
     }
 
     /// Responds with 503 and closes. Only some clients get time to read it.
-    fn refuse(&self, mut stream: TcpStream, peer: SocketAddr) {
+    fn refuse(&self, mut stream: ServerStream, peer: SocketAddr) {
         tracing::debug!(%peer, "Refused a connection: too many are open");
         let Ok(permit) = self.refused.clone().try_acquire_owned() else {
             let _ = stream.try_write(NO_PLACE);
@@ -242,12 +241,13 @@ impl Listener {
 
 /// Serves until a stop is requested, then lets open requests finish.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<ServerSocket>,
     handler: SharedHandler,
     callers: Callers,
     drain: Drain,
     limits: Limits,
 ) {
+    let listener = listener.into();
     let listening = drain.listening();
     let shared = Listener::new(handler, callers, limits);
     let slots = shared.slots();

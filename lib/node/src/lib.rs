@@ -15,6 +15,7 @@ mod operator;
 mod overseer;
 mod owners;
 mod previous_rings;
+mod private_servers;
 mod proxy;
 mod rings;
 mod role;

@@ -166,7 +166,16 @@ impl Builder<'_> {
             self.serve_metrics(&section).await?;
         } else {
             let called: SharedHandler = count(handler.clone());
-            self.register(server, &Local::new(addresses::of(bind.ip()), bind.port()), &called);
+            let local = Local::new(addresses::of(bind.ip()), bind.port());
+            let known_as = self.ring_addresses(server, &local);
+            for address in &known_as {
+                self.transport.register(address, called.clone());
+            }
+            if !self.listens {
+                let private = self.for_other_processes(server, conf, handler.clone())?;
+                let private: SharedHandler = count(self.guarded(private, known_as.clone()));
+                self.node.private_servers.add(known_as, &private);
+            }
             // Only a process with all servers of a cluster can do without sockets for them.
             if self.roles.servers.contains(&Server::Proxy) && !listens {
                 self.note_running(server, bind, true);
@@ -181,25 +190,11 @@ impl Builder<'_> {
                 self.node.proxy_address = Some(bound);
                 handler
             }
-            _ => {
-                let recon = self.recon_parts(server, conf)?;
-                let recon = self.with_rings(Arc::new(ReconHttp::new(handler, recon)));
-                let metrics = MetricsHttp::new(Some(recon), self.node.metrics.clone());
-                let site = DeviceSettings::read(conf, "", server)?;
-                let join = JoinDeps {
-                    swift_dir: self.place.swift_dir().to_owned(),
-                    devices: (site.devices, site.mount_check),
-                    auth: self.cluster.backend_auth.clone(),
-                };
-                let join = Arc::new(JoinHttp::new(Arc::new(metrics), join));
-                let sealed = Sealed::new(join, &self.cluster.backend_auth, SEALED);
-                self.guarded(Arc::new(sealed), reach)
-            }
+            _ => self.guarded(self.for_other_processes(server, conf, handler)?, reach.reached_as),
         };
-        let callers = match self.cluster.backend_auth.mode {
-            _ if server == Server::Proxy => Callers::Clients,
-            Mode::Open => Callers::Swifts,
-            Mode::Signed => Callers::Plain,
+        let callers = match server {
+            Server::Proxy => Callers::Clients,
+            _ => self.node.peers,
         };
         self.node.listeners.push((listener, count(handler), callers));
         Ok(())
@@ -227,10 +222,29 @@ impl Builder<'_> {
         })
     }
 
-    /// A storage server as others reach it.
-    fn guarded(&self, handler: SharedHandler, reach: ReachOptions) -> SharedHandler {
-        let names = reach.reached_as.into_iter().collect();
-        Arc::new(Guard::new(handler, &self.cluster.backend_auth, self.clock.clone(), names))
+    /// A storage server with the endpoints for operators and other nodes.
+    fn for_other_processes(
+        &self,
+        server: Server,
+        conf: &Conf,
+        handler: SharedHandler,
+    ) -> Result<SharedHandler, String> {
+        let recon = self.recon_parts(server, conf)?;
+        let recon = self.with_rings(Arc::new(ReconHttp::new(handler, recon)));
+        let metrics = MetricsHttp::new(Some(recon), self.node.metrics.clone());
+        let site = DeviceSettings::read(conf, "", server)?;
+        let join = JoinDeps {
+            swift_dir: self.place.swift_dir().to_owned(),
+            devices: (site.devices, site.mount_check),
+            auth: self.cluster.backend_auth.clone(),
+        };
+        let join = Arc::new(JoinHttp::new(Arc::new(metrics), join));
+        Ok(Arc::new(Sealed::new(join, &self.cluster.backend_auth, SEALED)))
+    }
+
+    /// A storage server as others reach it, under these addresses in addition to those of its socket.
+    fn guarded(&self, handler: SharedHandler, reached_as: Vec<String>) -> SharedHandler {
+        Arc::new(Guard::new(handler, &self.cluster.backend_auth, self.clock.clone(), reached_as))
     }
 
     /// Warns of an open cluster, unless all its servers are in this process.

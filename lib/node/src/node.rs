@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use apus_broker::Broker;
 use apus_cluster::SwiftConf;
+use apus_cluster::backend_auth::Mode;
 use apus_daemon::clock::SystemClock;
 use apus_daemon::drain::{Asked, Signals};
 use apus_daemon::handover::MessageKind;
@@ -32,6 +33,7 @@ use tokio::time::Instant;
 use super::conf::Place;
 use super::device_lock::LockHolder;
 use super::owners::{Owners, this_process};
+use super::private_servers::PrivateServers;
 use super::rings::{previous_rings, ring_folder, used, versions, watch};
 use super::role::{Roles, Server};
 use super::storage::DeviceSettings;
@@ -47,6 +49,10 @@ pub struct Node {
     pub(super) listeners: Vec<(TcpListener, SharedHandler, serve::Callers)>,
     /// Sockets that serve no data.
     pub(super) open_listeners: Vec<(TcpListener, SharedHandler, serve::Callers)>,
+    /// The storage servers of this process, for commands.
+    pub(super) private_servers: PrivateServers,
+    /// Peers of the storage servers.
+    pub(super) peers: serve::Callers,
     pub(super) metrics: Arc<Metrics>,
     pub(super) brokers: Vec<Arc<Broker>>,
     pub(super) object: Option<apus_object::Server>,
@@ -134,16 +140,17 @@ impl Builder<'_> {
         }
     }
 
-    /// Registers a server under every ring address that is its own.
-    pub(super) fn register(&self, server: Server, local: &Local, handler: &SharedHandler) {
+    /// The addresses under which rings have a server.
+    pub(super) fn ring_addresses(&self, server: Server, local: &Local) -> Vec<String> {
+        let mut addresses = Vec::new();
         for ring in self.rings_of(server) {
-            for device in ring.get().devices().iter().flatten() {
-                if local.owns(device) {
-                    self.transport.register(&device.address(), handler.clone());
-                    self.transport.register(&device.replication_address(), handler.clone());
-                }
+            for device in ring.get().devices().iter().flatten().filter(|it| local.owns(it)) {
+                addresses.extend([device.address(), device.replication_address()]);
             }
         }
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses
     }
 }
 
@@ -220,6 +227,8 @@ impl Node {
             clock: clock.clone(),
             listeners: Vec::new(),
             open_listeners: Vec::new(),
+            private_servers: PrivateServers::default(),
+            peers: peers(cluster.backend_auth.mode),
             metrics: Arc::default(),
             brokers: Vec::new(),
             object: None,
@@ -363,6 +372,12 @@ impl Node {
             let work = serve::serve(listener, handler, callers, self.drain.clone(), limits);
             running.push(spawn(TaskKind::Background, work));
         }
+        let mut private = std::mem::take(&mut self.private_servers);
+        if let Some(listener) = private.listener.take() {
+            let servers = Arc::new(private);
+            let work = serve::serve(listener, servers, self.peers, self.drain.clone(), self.limits);
+            running.push(spawn(TaskKind::Background, work));
+        }
         self.wait(signals, overseen.as_ref()).await;
         if overseen.is_none() {
             notify(State::Stopping);
@@ -471,6 +486,14 @@ impl Node {
         for broker in self.brokers {
             broker.close().await;
         }
+    }
+}
+
+/// Peers of the storage servers of a cluster.
+fn peers(mode: Mode) -> serve::Callers {
+    match mode {
+        Mode::Open => serve::Callers::Swifts,
+        Mode::Signed => serve::Callers::Plain,
     }
 }
 

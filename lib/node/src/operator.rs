@@ -17,6 +17,7 @@ use apus_wire::{Client, Deadlines, Transport};
 use super::conf::Place;
 use super::encryption::local_keys;
 use super::filters::{Pipeline, tempauth_options};
+use super::private_servers::through_socket;
 use super::role::{Roles, Server};
 
 /// What a command of operators works with.
@@ -44,7 +45,8 @@ fn operator_quorum(place: &Place) -> Result<OperatorQuorum, String> {
     let cluster = place.swift_conf()?;
     let rings = place.rings(&cluster)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let transport = Arc::new(Transport::new(Signer::new(&cluster.backend_auth, clock.clone())));
+    let transport = Transport::new(Signer::new(&cluster.backend_auth, clock.clone()));
+    let transport = Arc::new(through_socket(transport, place.swift_dir())?);
     let client = Arc::new(Client::new(transport, clock.clone(), Deadlines::default()));
     let stamps = Arc::new(HybridClock::new(clock.clone()));
     let quorum = Quorum::new(client, rings, cluster.hash, cluster.policies, stamps);

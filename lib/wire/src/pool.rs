@@ -1,6 +1,9 @@
-//! Idle TCP connections by address, and what goes out on them: signed, when the cluster has a key.
+//! Idle connections by address, and what goes out on them: signed, when the cluster has a key.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
@@ -13,7 +16,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::signed::{FRAMES, Signer};
 use crate::transport::SendError;
@@ -34,6 +37,8 @@ struct Connection {
 pub(crate) struct Pool {
     idle: Mutex<HashMap<String, Vec<Connection>>>,
     signer: Option<Signer>,
+    /// Leads to the servers on loopback.
+    socket: Option<Box<dyn AsRef<Path> + Send + Sync>>,
 }
 
 impl std::fmt::Debug for Pool {
@@ -47,9 +52,30 @@ fn broken(error: &dyn std::fmt::Display) -> SendError {
     SendError::Broken(error.to_string())
 }
 
-async fn connect(address: &str, signer: Option<&Signer>) -> Result<Connection, SendError> {
-    let stream = TcpStream::connect(address).await.map_err(SendError::Connect)?;
-    stream.set_nodelay(true).map_err(SendError::Connect)?;
+/// Whether an address is one of this machine only.
+fn is_loopback(address: &str) -> bool {
+    address.parse::<SocketAddr>().is_ok_and(|address| address.ip().to_canonical().is_loopback())
+}
+
+/// Connects to the Unix-domain socket; `None` if no process listens there.
+async fn connect_to_socket(socket: &Path) -> Result<Option<UnixStream>, SendError> {
+    match UnixStream::connect(socket).await {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error)
+            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(SendError::Connect(error)),
+    }
+}
+
+/// Agrees with a peer on how bodies go out.
+async fn begin<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: T,
+    address: &str,
+    signer: Option<&Signer>,
+) -> Result<Connection, SendError> {
     // An answer may have as many headers as a request: 90 metadata items are not all of them.
     let limits = Limits::default();
     let mut http = Builder::new();
@@ -100,7 +126,23 @@ async fn reads_frames(sender: &mut SendRequest<Body>, address: &str) -> Result<b
 
 impl Pool {
     pub(crate) fn new(signer: Option<Signer>) -> Self {
-        Self { idle: Mutex::default(), signer }
+        Self { idle: Mutex::default(), signer, socket: None }
+    }
+
+    pub(crate) fn through(self, socket: Box<dyn AsRef<Path> + Send + Sync>) -> Self {
+        Self { socket: Some(socket), ..self }
+    }
+
+    async fn connect(&self, address: &str) -> Result<Connection, SendError> {
+        let signer = self.signer.as_ref();
+        if let Some(socket) = self.socket.as_ref().filter(|_| is_loopback(address))
+            && let Some(stream) = connect_to_socket((**socket).as_ref()).await?
+        {
+            return begin(stream, address, signer).await;
+        }
+        let stream = TcpStream::connect(address).await.map_err(SendError::Connect)?;
+        stream.set_nodelay(true).map_err(SendError::Connect)?;
+        begin(stream, address, signer).await
     }
 
     fn take(&self, address: &str) -> Option<Connection> {
@@ -139,7 +181,7 @@ impl Pool {
             let reused = idle.is_some();
             let mut connection = match idle {
                 Some(connection) => connection,
-                None => connect(address, self.signer.as_ref()).await?,
+                None => self.connect(address).await?,
             };
             match (&self.signer, signed) {
                 (Some(signer), None) => {
@@ -173,6 +215,22 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+
+    #[test]
+    fn addresses_of_other_machines_are_not_on_loopback() {
+        for (address, expected) in [
+            ("127.0.0.1:6200", true),
+            ("127.9.9.9:1", true),
+            ("[::1]:6200", true),
+            ("[::ffff:127.0.0.1]:6200", true),
+            ("10.0.0.1:6200", false),
+            ("localhost:6200", false),
+            ("127.0.0.1", false),
+            ("", false),
+        ] {
+            assert_eq!(is_loopback(address), expected, "{address}");
+        }
+    }
 
     #[tokio::test]
     async fn names_travel_as_swifts_servers_have_them_and_one_that_is_none_spoils_nothing() {

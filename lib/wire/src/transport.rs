@@ -1,7 +1,8 @@
-//! How a request reaches a server: a function call in the same process, TCP otherwise; what goes
-//! over TCP is signed when the cluster has a key.
+//! How a request reaches a server: a function call in the same process, a socket otherwise; what goes
+//! over a socket is signed when the cluster has a key.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use apus_daemon::http::SharedHandler;
@@ -44,9 +45,16 @@ impl std::fmt::Debug for Transport {
 }
 
 impl Transport {
-    /// A transport that signs what it sends over TCP, if there is something to sign with.
+    /// A transport that signs what it sends over sockets, if there is something to sign with.
     pub fn new(signer: Option<Signer>) -> Self {
         Self { local: RwLock::default(), pool: Pool::new(signer) }
+    }
+
+    /// A transport that reaches servers on this machine's loopback through a Unix-domain socket. While
+    /// no process listens there, they are reached over TCP.
+    #[must_use]
+    pub fn through(self, socket: Box<dyn AsRef<Path> + Send + Sync>) -> Self {
+        Self { pool: self.pool.through(socket), ..self }
     }
 
     /// Lets requests to a ring address call this server directly.

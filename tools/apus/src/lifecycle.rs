@@ -1,11 +1,11 @@
 //! `apus lifecycle`: applies the lifecycle rules of one bucket now, or lists what they demand.
 
-use std::path::PathBuf;
-
 use apus_cluster::{AccountName, ContainerName, ContainerPath};
 use apus_container::{DueEntry, WalkOptions, WalkReport};
 use apus_daemon::runtime;
 use apus_node::{OperatorStore, operator_store};
+
+use crate::swift_dir::SwiftDirOptions;
 
 /// Options of `apus lifecycle`.
 #[derive(Debug, clap::Args)]
@@ -25,9 +25,8 @@ pub(crate) struct Options {
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
-    /// Directory with swift.conf and rings
-    #[arg(long, default_value = "/etc/swift", value_name = "DIR")]
-    swiftdir: PathBuf,
+    #[command(flatten)]
+    swift_dir: SwiftDirOptions,
 }
 
 fn container_path(text: &str) -> Result<ContainerPath, String> {
@@ -76,7 +75,7 @@ pub(crate) fn main(options: &Options) -> Result<(), String> {
         WalkOptions::of_operator(options.seconds_per_day, options.concurrency, options.dry_run);
     let runtime = runtime::multi_thread().map_err(|error| error.to_string())?;
     let report = runtime.block_on(async {
-        let OperatorStore { store, clock } = operator_store(&options.swiftdir)?;
+        let OperatorStore { store, clock } = operator_store(&options.swift_dir.directory())?;
         let mut show = |due: &DueEntry| println!("{}", line(due, options.json));
         let applied = apus_container::apply_rules(store, clock, container, &walk, &mut show);
         applied.await.map_err(|error| error.to_string())

@@ -10,9 +10,11 @@ mod users;
 use std::path::PathBuf;
 
 use apus_daemon::config::Conf;
+use apus_disk::bind_private_socket;
 
 use self::folder::Folder;
 pub use self::texts::samples;
+use crate::private_servers::SERVERS_SOCKET;
 use crate::{Node, Roles};
 
 /// Options of a cluster. An option that is `None` keeps the value that the folder has.
@@ -68,6 +70,12 @@ pub async fn open(options: &Options) -> Result<Cluster, String> {
     let mut node = Node::prepare_silent(&folder.path("etc"), &roles).await?;
     let port = node.proxy_address().ok_or("the proxy does not listen")?.port();
     let access = access(&folder, port)?;
+    let socket = folder.path("etc").join(SERVERS_SOCKET);
+    let failed = |error: std::io::Error| format!("{}: {error}", socket.display());
+    let (listener, name) = bind_private_socket(&socket).map_err(failed)?;
+    node.listen_privately(listener).map_err(failed)?;
+    // Dropped before the lock of the folder: the next process makes a socket of its own.
+    node.keep(Box::new(name));
     node.keep(Box::new(folder));
     Ok(Cluster { node, access })
 }

@@ -8,7 +8,6 @@ mod policy;
 pub(crate) mod user;
 
 use std::future::Future;
-use std::path::PathBuf;
 
 use apus_cluster::AccountName;
 use apus_daemon::runtime;
@@ -16,15 +15,16 @@ use apus_identity::{AccountGroup, AccountUser, GroupName, IdentityDirectory, Use
 use apus_node::{OperatorIdentities, operator_identities};
 use serde_json::Value;
 
+use crate::swift_dir::SwiftDirOptions;
+
 /// Users of an account, groups, and so on that are listed with one request.
 const PAGE: usize = 1000;
 
 /// Options that all of these commands have.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Place {
-    /// Directory with swift.conf, rings and, if there is one, proxy-server.conf
-    #[arg(long, default_value = "/etc/swift", value_name = "DIR", global = true)]
-    swiftdir: PathBuf,
+    #[command(flatten)]
+    swift_dir: SwiftDirOptions,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
@@ -110,7 +110,7 @@ fn text(error: impl std::fmt::Display) -> String {
 
 /// What an operator can do where no storage server answers.
 const UNREACHABLE: &str = "the storage servers that the rings name must run and answer; those of \
-    `apus saio` open their ports with `listen = true` in [DEFAULT] of their files";
+    `apus saio` are reached by the user that runs it, with --data or --swiftdir <data>/etc";
 
 /// The text of a command's error, with what an operator can do.
 fn advised(error: String) -> String {
@@ -128,7 +128,7 @@ fn run<F: Future<Output = Result<(), String>>>(
     apus_daemon::log::start("warn");
     let runtime = runtime::multi_thread().map_err(text)?;
     runtime.block_on(async {
-        let identities = operator_identities(&place.swiftdir)?;
+        let identities = operator_identities(&place.swift_dir.directory())?;
         let done = Box::pin(command(Cluster { identities, json: place.json })).await;
         done.map_err(advised)
     })
