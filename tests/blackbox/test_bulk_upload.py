@@ -1,5 +1,7 @@
 """Archives that are unpacked to objects: formats, names, metadata, rights, failures and the report."""
 
+import bz2
+import gzip
 import io
 import json
 import random
@@ -17,10 +19,13 @@ def swift(cluster):
     return SwiftHttp(cluster)
 
 
-def archive(files, compression="", **options):
+COMPRESS = {"": lambda data: data, "gz": gzip.compress, "bz2": bz2.compress}
+
+
+def archive(files, compression="", form=tarfile.DEFAULT_FORMAT):
     """A tar archive. A file is its data, or a `TarInfo` with a kind of its own."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode=f"w:{compression}", **options) as tar:
+    with tarfile.open(fileobj=out, mode="w", format=form) as tar:
         for name, data in files:
             info = data if isinstance(data, tarfile.TarInfo) else tarfile.TarInfo(name)
             info.name = name
@@ -29,7 +34,7 @@ def archive(files, compression="", **options):
                 tar.addfile(info, io.BytesIO(data))
             else:
                 tar.addfile(info)
-    return out.getvalue()
+    return COMPRESS[compression](out.getvalue())
 
 
 def of_type(kind):
@@ -72,7 +77,7 @@ def test_files_of_an_archive_become_objects(swift, kind):
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
 def test_names_of_every_kind_of_archive_are_read(swift, form):
     path = f"kind{form}/{'d' * 90}/{'f' * 90}"
-    assert extract(swift, "", archive([(path, b"x")], format=form))["Number Files Created"] == 1
+    assert extract(swift, "", archive([(path, b"x")], form=form))["Number Files Created"] == 1
     assert swift("GET", f"/{path}")[2] == b"x"
 
 
@@ -91,7 +96,7 @@ def test_attributes_and_headers_describe_the_objects(swift):
         "SCHILY.xattr.user.other": "x",
     }
     headers = {"X-Object-Meta-Colour": "blue", "X-Delete-After": "1000", "X-Robots-Tag": "none"}
-    body = archive([("attributes/o", info), ("attributes/p.css", b"")], format=tarfile.PAX_FORMAT)
+    body = archive([("attributes/o", info), ("attributes/p.css", b"")], form=tarfile.PAX_FORMAT)
     assert extract(swift, "", body, headers=headers)["Number Files Created"] == 2
     found = swift("HEAD", "/attributes/o")[1]
     assert found["content-type"] == "food/diet" and found["x-object-meta-lunch"] == "salad"
