@@ -83,7 +83,13 @@ pub(crate) async fn repair(server: &Server, head: &Parts) -> Result<Response<Bod
     let Received { device, message: request } =
         RepairRequest::decode(head).map_err(|error| malformed(&error))?;
     let target = server.object(device, &request.address)?;
-    if !request.rows.listing.is_empty() || request.rows.queue.is_some() {
+    let has_rows = !request.rows.listing.is_empty() || request.rows.queue.is_some();
+    if request.nodes.is_empty() && !has_rows {
+        let expected =
+            "X-Backend-Apus-Repair-To is missing: expected ip:port/device, or databases for rows";
+        return Err(refuse(StatusCode::BAD_REQUEST, expected));
+    }
+    if has_rows {
         send_rows(server, &target, &request).await?;
     }
     if request.nodes.is_empty() {
