@@ -51,6 +51,11 @@ def pytest_outcomes(folder, environment, targets, wrapped=lambda command: comman
             outcomes.setdefault(found[2], found[1])
     if not outcomes:
         print(done.stdout[-3000:], done.stderr[-3000:])
+    # The reasons of failures are nowhere else.
+    suites = ROOT / "target/suites"
+    suites.mkdir(parents=True, exist_ok=True)
+    with open(suites / "pytest.log", "a") as log:
+        log.write(done.stdout)
     return outcomes
 
 
