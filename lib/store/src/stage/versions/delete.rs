@@ -17,7 +17,7 @@ use super::current::{Current, id_of, on_link};
 use super::link::{EMPTY_ETAG, VersionFacts};
 use super::names::{MARKER_TYPE, VersionRow, VersionedContainer};
 use super::write::is_refusal;
-use super::{ATTEMPTS, Keeping, Versions, no_version, not_versioned, system};
+use super::{ATTEMPTS, Keeping, Versions, changed_too_often, no_version, not_versioned, system};
 use crate::context::Context;
 use crate::operation::*;
 use crate::{Error, Kind, Result, Subject};
@@ -198,7 +198,7 @@ impl Versions {
                 }
             }
         }
-        Err(Error::unavailable("the current version was changed too often"))
+        Err(changed_too_often())
     }
 
     /// Removes the visible name, if it has not changed since then.
@@ -301,7 +301,7 @@ impl Versions {
                 }
             }
         }
-        Err(Error::unavailable("the current version was changed too often"))
+        Err(changed_too_often())
     }
 
     /// Makes the visible name agree with the versions without the one of this time.
@@ -334,7 +334,7 @@ impl Versions {
                 done => return done,
             }
         }
-        Err(Error::unavailable("the current version was changed too often"))
+        Err(changed_too_often())
     }
 
     /// Writes the visible name as if the version of this time did not exist, and later than that.

@@ -84,6 +84,11 @@ impl std::fmt::Debug for Versions {
     }
 }
 
+/// Why an operation that repeats its steps when others change the visible name gave up.
+fn changed_too_often() -> Error {
+    Error::unavailable("the current version was changed too often")
+}
+
 fn no_version() -> Error {
     Error::new(Kind::NotFound, Subject::Version)
 }

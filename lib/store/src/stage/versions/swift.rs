@@ -7,7 +7,7 @@ use super::current::Current;
 use super::delete::or_absent;
 use super::link::VersionFacts;
 use super::names::{MARKER_TYPE, VersionedContainer};
-use super::{ATTEMPTS, Versions, no_version, not_versioned, system};
+use super::{ATTEMPTS, Versions, changed_too_often, no_version, not_versioned, system};
 use crate::context::Context;
 use crate::operation::*;
 use crate::{Error, Kind, Result};
@@ -104,7 +104,7 @@ impl Versions {
                 done => return done.map(|()| VersionId::Null),
             }
         }
-        Err(Error::unavailable("the current version was changed too often"))
+        Err(changed_too_often())
     }
 
     /// Makes a version the current one by a link to it.
@@ -149,6 +149,6 @@ impl Versions {
                 }
             }
         }
-        Err(Error::unavailable("the current version was changed too often"))
+        Err(changed_too_often())
     }
 }

@@ -6,7 +6,7 @@ use apus_policy::Permission;
 use super::current::{Current, id_of, on_link};
 use super::link::{EMPTY_ETAG, VersionFacts};
 use super::names::{MARKER_TYPE, NULL_VERSION, ROW_ETAG, VersionedContainer, null_row};
-use super::{ATTEMPTS, Keeping, Versions, no_version, not_versioned, system};
+use super::{ATTEMPTS, Keeping, Versions, changed_too_often, no_version, not_versioned, system};
 use crate::body::LateMetadata;
 use crate::context::Context;
 use crate::operation::*;
@@ -179,7 +179,7 @@ impl Versions {
                 }
             }
         }
-        Err(Error::unavailable("the current version was changed too often"))
+        Err(changed_too_often())
     }
 
     /// Keeps the object in the visible container as a version, before a newer one takes its place.
