@@ -31,6 +31,11 @@ impl BodyDigests {
         }
     }
 
+    /// Bytes of the next piece to read.
+    fn next_piece(&self, object: &Object) -> usize {
+        usize::try_from(object.length - self.length).unwrap_or(READ_BYTES).min(READ_BYTES)
+    }
+
     /// Reads up to `wanted` bytes more; returns how many there were. Blocks.
     fn read(&mut self, object: &Object, wanted: usize) -> io::Result<usize> {
         let mut buffer = vec![0; wanted];
@@ -67,8 +72,7 @@ pub(super) async fn verify(
 ) -> io::Result<BodyVerdict> {
     let mut sums = BodyDigests::new();
     while sums.length < object.length {
-        let wanted = usize::try_from(object.length - sums.length).unwrap_or(READ_BYTES);
-        let wanted = wanted.min(READ_BYTES);
+        let wanted = sums.next_piece(object);
         pace.take(wanted as f64).await;
         let object = object.clone();
         let work = move || {
@@ -90,8 +94,8 @@ pub(super) async fn verify(
 pub(super) fn verify_small(object: &Object, add_checksums: bool) -> io::Result<BodyVerdict> {
     let mut sums = BodyDigests::new();
     while sums.length < object.length {
-        let wanted = usize::try_from(object.length - sums.length).unwrap_or(READ_BYTES);
-        if sums.read(object, wanted.min(READ_BYTES))? == 0 {
+        let wanted = sums.next_piece(object);
+        if sums.read(object, wanted)? == 0 {
             return Ok(truncated());
         }
     }
