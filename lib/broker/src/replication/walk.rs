@@ -49,10 +49,10 @@ impl DatabaseWalk<'_> {
             }
             let directory = root.join(&name);
             let suffixes = names(&directory)?;
-            let mut is_empty = suffixes.is_empty();
+            let mut may_be_empty = suffixes.is_empty();
             for suffix in suffixes {
                 let suffix = directory.join(suffix);
-                let mut databases = 0;
+                let mut has_database = false;
                 for hash in names(&suffix)? {
                     let path = suffix.join(&hash).join(format!("{hash}.db"));
                     // Servers do not use other paths, and could not be asked to remove them.
@@ -65,18 +65,18 @@ impl DatabaseWalk<'_> {
                         removed += remove_unused(&suffix.join(hash.to_string()));
                         continue;
                     }
-                    databases += 1;
+                    has_database = true;
                     let mark = FileMark::of(&path, self.clock.now());
                     if !found(DatabaseFile { path, partition, hash, mark }) {
                         return Ok(removed);
                     }
                 }
-                if databases == 0 {
+                if !has_database {
                     removed += remove_directory(&suffix);
-                    is_empty = true;
+                    may_be_empty = true;
                 }
             }
-            if is_empty {
+            if may_be_empty {
                 removed += remove_directory(&directory);
             }
         }
