@@ -13,6 +13,14 @@ class SwiftHttp:
         self.token = headers["x-auth-token"]
         self.root = "/v1/" + headers["x-storage-url"].rsplit("/", 1)[1]
 
+    @classmethod
+    def with_object(cls, cluster):
+        """With a container `c` and an object `o` of four bytes in it."""
+        swift = cls(cluster)
+        assert swift("PUT", "/c")[0] == 201
+        assert swift("PUT", "/c/o", body=b"data")[0] == 201
+        return swift
+
     def raw(self, method, target, headers=(), body=b""):
         """Status, headers by lower-case name, and body. `headers` are a dict or pairs."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)

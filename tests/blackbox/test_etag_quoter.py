@@ -13,10 +13,7 @@ ETAG = "8d777f385d3dfec8815d20f7496026dc"
 
 @pytest.fixture(scope="module")
 def swift(cluster):
-    swift = SwiftHttp(cluster)
-    assert swift("PUT", "/c")[0] == 201
-    assert swift("PUT", "/c/o", body=b"data")[0] == 201
-    return swift
+    return SwiftHttp.with_object(cluster)
 
 
 def etag(swift, method="HEAD", **headers):

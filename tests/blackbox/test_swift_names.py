@@ -12,10 +12,7 @@ TEXT = b"Invalid UTF8 or contains NULL"
 
 @pytest.fixture(scope="module")
 def swift(cluster):
-    swift = SwiftHttp(cluster)
-    assert swift("PUT", "/c")[0] == 201
-    assert swift("PUT", "/c/o", body=b"data")[0] == 201
-    return swift
+    return SwiftHttp.with_object(cluster)
 
 
 @pytest.mark.parametrize("name", ["c/%00o", "c/o%00", "%00c/o", "c/%00versions%00o", "c/%ff", b"c/\xff", "/%00c/o"])

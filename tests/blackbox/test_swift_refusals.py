@@ -14,10 +14,7 @@ SETTINGS = [
 
 @pytest.fixture(scope="module")
 def swift(cluster):
-    swift = SwiftHttp(cluster)
-    assert swift("PUT", "/c")[0] == 201
-    assert swift("PUT", "/c/o", body=b"data")[0] == 201
-    return swift
+    return SwiftHttp.with_object(cluster)
 
 
 @pytest.mark.parametrize("name, value", SETTINGS)
