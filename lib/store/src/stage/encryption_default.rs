@@ -10,6 +10,7 @@ use apus_bucket::{ConfigKind, stored};
 use apus_cluster::{ContainerPath, Metadata};
 use async_trait::async_trait;
 
+use super::existing_container;
 use crate::context::Context;
 use crate::encryption::{
     ENCRYPTION, EncryptionKeys, ObjectEncryption, RequestEncryption, WriteEncryption,
@@ -72,11 +73,9 @@ impl EncryptionDefault {
         if let Some(write) = cx.encryption.as_ref().and_then(|own| own.write.clone()) {
             return Ok(Some(write));
         }
-        let head = HeadContainer { container: container.clone() };
-        match self.next.container_info(cx, head).await {
-            Ok(head) => of_container(&head),
-            // The gate has the error for this caller.
-            Err(_) => Ok(None),
+        match existing_container(&*self.next, cx, container).await? {
+            Some(head) => of_container(&head),
+            None => Ok(None),
         }
     }
 

@@ -1,8 +1,8 @@
 //! A store in memory for tests of stages, which counts requests.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use apus_cluster::byte_range::Resolution;
 use apus_cluster::listing::{ObjectEntry, ObjectRow};
@@ -63,16 +63,18 @@ pub(crate) struct MemoryStore {
     objects: Mutex<BTreeMap<(String, String), MemoryObject>>,
     /// Objects that callers may not delete.
     kept: Mutex<HashSet<ObjectPath>>,
+    /// Whether containers cannot be read; else all exist, without settings.
+    pub(crate) has_no_containers: AtomicBool,
     gets: AtomicUsize,
     heads: AtomicUsize,
     lists: AtomicUsize,
     /// Notified when a read of [`STALLED`] begins.
     pub(crate) stalled: Notify,
     /// Notified when such a read is cancelled.
-    pub(crate) cancelled: std::sync::Arc<Notify>,
+    pub(crate) cancelled: Arc<Notify>,
 }
 
-struct NotifyOnDrop(std::sync::Arc<Notify>);
+struct NotifyOnDrop(Arc<Notify>);
 
 impl Drop for NotifyOnDrop {
     fn drop(&mut self) {
@@ -117,6 +119,11 @@ impl MemoryStore {
     /// Names of all objects, as `container/object`.
     pub(crate) fn names(&self) -> Vec<String> {
         self.objects().keys().map(|(container, object)| format!("{container}/{object}")).collect()
+    }
+
+    /// Length of an object in bytes, if it exists.
+    pub(crate) fn length(&self, name: &str) -> Option<usize> {
+        self.objects().get(&key(&object(name))).map(|object| object.body.len())
     }
 
     /// Number of reads so far.
@@ -230,8 +237,18 @@ impl Primitive for MemoryStore {
         Ok(ObjectList { page, ..ObjectList::default() })
     }
 
+    async fn container_info(
+        &self,
+        _cx: &Context,
+        _op: HeadContainer,
+    ) -> Result<Arc<ContainerHead>> {
+        match self.has_no_containers.load(Ordering::Relaxed) {
+            true => Err(Error::unavailable("no database answered")),
+            false => Ok(Arc::default()),
+        }
+    }
+
     refuse!(
-        container_info,
         account_info,
         head_account,
         list_containers,

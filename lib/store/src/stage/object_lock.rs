@@ -16,6 +16,7 @@ use apus_cluster::{ContainerName, ContainerPath, Metadata, ObjectPath};
 use apus_policy::Permission;
 use async_trait::async_trait;
 
+use super::existing_container;
 use crate::clock::HybridClock;
 use crate::context::{Authority, Context};
 use crate::operation::*;
@@ -51,16 +52,14 @@ impl ObjectLock {
         Self { next, clock }
     }
 
-    /// The container, if its versions can be locked. For a container that cannot be read the stages
-    /// below have the error.
+    /// The container, if its versions can be locked.
     async fn with_lock(
         &self,
         cx: &Context,
         container: &ContainerPath,
-    ) -> Option<Arc<ContainerHead>> {
-        let op = HeadContainer { container: container.clone() };
-        let info = self.next.container_info(cx, op).await.ok()?;
-        has_lock(&info).then_some(info)
+    ) -> Result<Option<Arc<ContainerHead>>> {
+        let info = existing_container(&*self.next, cx, container).await?;
+        Ok(info.filter(|info| has_lock(info)))
     }
 
     /// Refuses a client's write among the parts of a bucket with a lock.
@@ -69,7 +68,7 @@ impl ObjectLock {
         let bucket = bucket.and_then(|name| ContainerName::parse(name).ok());
         let (Some(bucket), Authority::Caller) = (bucket, cx.authority) else { return Ok(()) };
         let bucket = ContainerPath::new(container.account.clone(), bucket);
-        match self.with_lock(cx, &bucket).await {
+        match self.with_lock(cx, &bucket).await? {
             Some(_) => Err(locked(Subject::Object)),
             None => Ok(()),
         }
@@ -86,7 +85,7 @@ impl ObjectLock {
         if metadata.contains_key(RETENTION) {
             return Ok(());
         }
-        let Some(info) = self.with_lock(cx, container).await else { return Ok(()) };
+        let Some(info) = self.with_lock(cx, container).await? else { return Ok(()) };
         let config: Option<ObjectLockConfig> =
             stored::load(ConfigKind::ObjectLock, &info.headers).map_err(Error::unavailable)?;
         if let Some(default) = config.and_then(|config| config.default) {
@@ -159,7 +158,7 @@ impl Primitive for ObjectLock {
     async fn delete_object(&self, cx: &Context, mut op: DeleteObject) -> Result<Deleted> {
         let container = op.object.container.clone();
         self.check_parts(cx, &container).await?;
-        let info = self.with_lock(cx, &container).await;
+        let info = self.with_lock(cx, &container).await?;
         // Without a version, a delete marker hides the object and nothing is removed.
         let removes = |info: &ContainerHead| {
             op.version.is_some() || info.versioning() != Some(Versioning::Enabled)
@@ -175,7 +174,7 @@ impl Primitive for ObjectLock {
 
     async fn queue_deletions(&self, cx: &Context, op: QueueDeletions) -> Result<()> {
         self.check_parts(cx, &op.container).await?;
-        match self.with_lock(cx, &op.container).await {
+        match self.with_lock(cx, &op.container).await? {
             // The expirer deletes what has no version: it would not ask for one.
             Some(_) => Err(locked(Subject::Object)),
             None => self.next.queue_deletions(cx, op).await,

@@ -12,6 +12,7 @@ use apus_cluster::{ContainerName, ContainerPath, ObjectPath, Policies};
 use apus_policy::Permission;
 use async_trait::async_trait;
 
+use super::existing_container;
 use super::versions::container_of_versions;
 use crate::body::limited;
 use crate::context::{Authority, Context};
@@ -114,9 +115,8 @@ impl Quotas {
         if !self.options.containers {
             return Ok(None);
         }
-        let info = self.next.container_info(system, head(container.clone())).await;
-        // The gate has the error for this caller.
-        let Ok(info) = info else { return Ok(None) };
+        let info = existing_container(&*self.next, system, container).await?;
+        let Some(info) = info else { return Ok(None) };
         let quota = Quota::of_container(&info.headers);
         if !quota.is_set() {
             return Ok(None);
@@ -158,8 +158,8 @@ impl Quotas {
             return Ok(None);
         }
         let head = self.next.head_account(system, account()).await?;
-        let info = HeadContainer { container: container.clone() };
-        let policy = self.next.container_info(system, info).await.ok().map(|info| info.policy);
+        let info = existing_container(&*self.next, system, container).await?;
+        let policy = info.map(|info| info.policy);
         let admit = |policy| {
             let used = Usage::of_account(&head.headers, &self.policies, policy);
             Quota::of_account(&head.headers, policy).admit(used, added).map_err(exceeded)

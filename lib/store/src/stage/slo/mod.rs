@@ -27,8 +27,7 @@ use async_trait::async_trait;
 pub(crate) use self::budget::add_lengths;
 use self::manifest::StoredManifest;
 use self::walk::ManifestWalk;
-use super::segments;
-use super::{multipart, part_heads};
+use super::{existing_container, multipart, part_heads, segments};
 use crate::context::Context;
 use crate::operation::*;
 use crate::store::forward;
@@ -121,14 +120,12 @@ impl Slo {
     }
 
     /// Whether a deletion keeps the object as a version. A container that does not exist keeps none.
-    async fn keeps_version(&self, cx: &Context, op: &DeleteObject) -> bool {
-        let container = HeadContainer { container: op.object.container.clone() };
-        op.version.is_none()
-            && self
-                .next
-                .container_info(cx, container)
-                .await
-                .is_ok_and(|info| info.versioning() == Some(Versioning::Enabled))
+    async fn keeps_version(&self, cx: &Context, op: &DeleteObject) -> Result<bool> {
+        if op.version.is_some() {
+            return Ok(false);
+        }
+        let info = existing_container(&*self.next, cx, &op.object.container).await?;
+        Ok(info.is_some_and(|info| info.versioning() == Some(Versioning::Enabled)))
     }
 
     /// Adds the requested parts to the head of the joined object.
@@ -236,7 +233,7 @@ impl Primitive for Slo {
         op.conditions.etag_at.push(ETAG_KEY.to_owned());
         op.conditions.size_at.push(SIZE_KEY.to_owned());
         // The manifest stays as a version, which needs its segments.
-        if op.segments != SegmentFate::Kept && self.keeps_version(cx, &op).await {
+        if op.segments != SegmentFate::Kept && self.keeps_version(cx, &op).await? {
             op.segments = SegmentFate::Kept;
         }
         match op.segments {

@@ -3,6 +3,7 @@
 use apus_cluster::{ContainerPath, Metadata, percent};
 use apus_policy::Permission;
 
+use super::super::existing_container;
 use super::names::{VersionedContainer, hidden};
 use super::{Keeping, Versions, system};
 use crate::context::{Authority, Context};
@@ -50,9 +51,8 @@ impl Versions {
             _ => {}
         }
         check_other_features(&op.metadata)?;
-        let known = HeadContainer { container: op.container.clone() };
         let mut policy = op.policy;
-        if let Ok(known) = self.next.container_info(cx, known).await {
+        if let Some(known) = existing_container(&*self.next, cx, &op.container).await? {
             check_other_features(&known.headers)?;
             policy = Some(known.policy);
         }
@@ -90,7 +90,7 @@ impl Versions {
         if metadata.get(ARCHIVE_CONTAINER).is_none_or(String::is_empty) {
             return Ok(());
         }
-        match self.keeping(cx, container).await {
+        match self.keeping(cx, container).await? {
             Keeping::Versions(_) => Err(Error::new(Kind::Invalid, Subject::Container)
                 .text("Cannot enable legacy versioned writes on a container that keeps versions")),
             Keeping::Nothing | Keeping::Copies(_) => Ok(()),

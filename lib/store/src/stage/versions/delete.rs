@@ -40,7 +40,7 @@ impl Versions {
             return self.next.delete_object(cx, op).await;
         }
         let container = &op.object.container;
-        let versioned = match self.keeping(cx, container).await {
+        let versioned = match self.keeping(cx, container).await? {
             Keeping::Versions(versioned) => versioned,
             other => {
                 if let Some(VersionId::At(_)) = op.version {

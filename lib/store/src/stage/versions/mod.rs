@@ -43,6 +43,7 @@ use self::current::Current;
 use self::link::VersionFacts;
 pub(crate) use self::list::listed_version;
 use self::names::VersionedContainer;
+use super::existing_container;
 use crate::clock::HybridClock;
 use crate::context::Context;
 use crate::operation::*;
@@ -112,26 +113,24 @@ impl Versions {
         Self { next, clock }
     }
 
-    /// How a container keeps versions; `None` when it never did. For a container that cannot be read
-    /// the stages below have the error.
+    /// How a container keeps versions; `None` when it never did, or does not exist.
     async fn versioned(
         &self,
         cx: &Context,
         container: &ContainerPath,
-    ) -> Option<VersionedContainer> {
-        let op = HeadContainer { container: container.clone() };
-        let info = self.next.container_info(cx, op).await.ok()?;
-        VersionedContainer::of(container, &info.headers)
+    ) -> Result<Option<VersionedContainer>> {
+        let info = existing_container(&*self.next, cx, container).await?;
+        Ok(info.and_then(|info| VersionedContainer::of(container, &info.headers)))
     }
 
     /// How a container keeps what is overwritten or deleted in it.
-    async fn keeping(&self, cx: &Context, container: &ContainerPath) -> Keeping {
-        let op = HeadContainer { container: container.clone() };
-        let Ok(info) = self.next.container_info(cx, op).await else { return Keeping::Nothing };
-        match VersionedContainer::of(container, &info.headers) {
+    async fn keeping(&self, cx: &Context, container: &ContainerPath) -> Result<Keeping> {
+        let info = existing_container(&*self.next, cx, container).await?;
+        let Some(info) = info else { return Ok(Keeping::Nothing) };
+        Ok(match VersionedContainer::of(container, &info.headers) {
             Some(versioned) => Keeping::Versions(versioned),
             None => Archive::of(container, &info.headers).map_or(Keeping::Nothing, Keeping::Copies),
-        }
+        })
     }
 
     async fn authorize_container(

@@ -148,7 +148,7 @@ impl Versions {
         id: VersionId,
     ) -> Result<Option<(VersionedContainer, ReadVersion)>> {
         let container = &object.container;
-        let versioned = self.versioned(cx, container).await;
+        let versioned = self.versioned(cx, container).await?;
         let Some(versioned) = versioned else {
             return match id {
                 VersionId::Null => Ok(None),
@@ -285,7 +285,9 @@ impl Versions {
                     return;
                 }
                 // The gate knows the container since the read.
-                let Some(versioned) = self.versioned(cx, &object.container).await else { return };
+                let Ok(Some(versioned)) = self.versioned(cx, &object.container).await else {
+                    return;
+                };
                 let linked = link_itself.then(|| link_time(object, &versioned, head)).flatten();
                 head.version = Some(linked.map_or(VersionId::Null, VersionId::At));
                 if linked.is_some() && cx.has_swift_versions() {
@@ -317,7 +319,7 @@ impl Versions {
         if !is_about_object {
             return;
         }
-        let Some(versioned) = self.versioned(cx, &object.container).await else { return };
+        let Ok(Some(versioned)) = self.versioned(cx, &object.container).await else { return };
         let target = target.filter(|target| target.container == versioned.hidden);
         let time =
             target.and_then(|target| parse_version(target.object.as_str()).map(|(_, time)| time));
@@ -327,7 +329,7 @@ impl Versions {
 
     /// The delete marker that is the current version of an object that the caller may read.
     async fn marker(&self, cx: &Context, object: &ObjectPath) -> Option<ObjectHead> {
-        let versioned = self.versioned(cx, &object.container).await?;
+        let versioned = self.versioned(cx, &object.container).await.ok()??;
         let rows = self.rows(cx, &versioned, object, 1).await.ok()?;
         let row = rows.into_iter().next().filter(super::names::VersionRow::is_marker)?;
         Some(ObjectHead {

@@ -114,7 +114,7 @@ impl Versions {
             return Err(Error::invalid("Invalid version parameter"));
         };
         self.authorize_object(cx, Permission::PutObject, &object, None).await?;
-        let Some(versioned) = self.versioned(cx, &object.container).await else {
+        let Some(versioned) = self.versioned(cx, &object.container).await? else {
             return Err(not_versioned(cx));
         };
         let path = versioned.version(&object.object, time)?;

@@ -55,7 +55,7 @@ pub(super) fn is_refusal(error: &Error) -> bool {
 impl Versions {
     pub(super) async fn put(&self, cx: &Context, op: PutObject) -> Result<ObjectWritten> {
         let container = &op.object.container;
-        let versioned = match self.keeping(cx, container).await {
+        let versioned = match self.keeping(cx, container).await? {
             Keeping::Versions(versioned) => versioned,
             Keeping::Copies(archive) => {
                 self.keep_copy(cx, &archive, &op.object, Permission::PutObject).await?;
@@ -293,7 +293,7 @@ impl Versions {
     /// Writes a client's link as a version.
     pub(super) async fn symlink(&self, cx: &Context, op: PutSymlink) -> Result<ObjectWritten> {
         let container = &op.object.container;
-        let versioned = match self.keeping(cx, container).await {
+        let versioned = match self.keeping(cx, container).await? {
             Keeping::Versions(versioned) => versioned,
             Keeping::Copies(archive) => {
                 self.keep_copy(cx, &archive, &op.object, Permission::PutObject).await?;
@@ -384,7 +384,7 @@ impl Versions {
         object: &ObjectPath,
         id: Option<VersionId>,
     ) -> Result<ChangedVersion> {
-        let Some(versioned) = self.versioned(cx, &object.container).await else {
+        let Some(versioned) = self.versioned(cx, &object.container).await? else {
             return match id {
                 Some(id @ VersionId::At(_)) => {
                     let asked = Some((id, None));
