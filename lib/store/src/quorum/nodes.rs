@@ -74,6 +74,9 @@ fn is_same(one: &Device, other: &Device) -> bool {
     one.device == other.device && one.address() == other.address()
 }
 
+/// The multiplier of Fibonacci hashing: 2^64 over the golden ratio.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
 impl Nodes {
     /// The nodes by one ring alone.
     pub(crate) fn new(ring: &Ring, partition: u32) -> Self {
@@ -164,7 +167,8 @@ impl Nodes {
     }
 
     /// Primaries for reading: in a different order for every request, so that load spreads; new ones
-    /// come last. The second list has those that are being avoided, for reads that need them.
+    /// come last. The second list has those that are being avoided, for reads that need them. `turn` is
+    /// spread, so that reads that are repeated after a fixed number of turns ask other nodes as well.
     pub(crate) fn shuffled_primaries(
         &self,
         client: &Client,
@@ -172,7 +176,7 @@ impl Nodes {
     ) -> (Vec<Device>, Vec<Device>) {
         let mut nodes: Vec<(usize, Device)> = self.primaries.iter().cloned().enumerate().collect();
         if !nodes.is_empty() {
-            let by = usize::try_from(turn).unwrap_or(0) % nodes.len();
+            let by = usize::try_from(turn.wrapping_mul(SPREAD) >> 32).unwrap_or(0) % nodes.len();
             nodes.rotate_left(by);
         }
         let is_new = |index: &usize| !self.before.is_empty() && !self.before.contains(index);

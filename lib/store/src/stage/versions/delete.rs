@@ -176,12 +176,15 @@ impl Versions {
         for _ in 0..ATTEMPTS {
             let current = self.current(cx, versioned, object).await?;
             match &current {
-                Current::Absent(_) => return Ok(Unlinked::Removed),
+                // A deletion at this time may be on a minority of the nodes, which did not refuse it.
+                Current::Absent(deleted) if *deleted != Some(time) => {
+                    return Ok(Unlinked::Removed);
+                }
                 Current::Plain(head) if head.timestamp > time => {
                     return Ok(Unlinked::ReplacedByNull);
                 }
                 Current::Link(_, newer) if *newer > time => return Ok(Unlinked::Removed),
-                Current::Plain(_) | Current::Link(..) => {}
+                Current::Absent(_) | Current::Plain(_) | Current::Link(..) => {}
             }
             let marker = versioned.version(&object.object, time)?;
             match self.stored(cx, &marker).await {
@@ -189,7 +192,9 @@ impl Versions {
                 Err(error) if error.kind == Kind::NotFound => return Ok(Unlinked::Removed),
                 stored => stored?,
             };
-            match self.clear(cx, object, current.changed()).await {
+            // A read may miss the first deletion, if only a minority has it.
+            let unchanged_since = current.changed().max(Some(time));
+            match self.clear(cx, object, unchanged_since).await {
                 Err(error) if error.kind == Kind::Conflict => {}
                 cleared => {
                     cleared?;

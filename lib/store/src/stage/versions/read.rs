@@ -5,7 +5,7 @@ use apus_policy::Permission;
 
 use super::current::{Current, id_of, link_time};
 use super::names::{MARKER_TYPE, VersionedContainer, hidden, parse_version, visible};
-use super::{Versions, no_version, not_versioned, system};
+use super::{Versions, changed_too_often, no_version, not_versioned, system};
 use crate::context::Context;
 use crate::operation::*;
 use crate::stage::symlink::{Link, link};
@@ -54,6 +54,24 @@ fn is_version_gone(object: &ObjectPath, error: Option<&Error>) -> bool {
     })
 }
 
+/// Whether a read of the null version in the visible container came after a newer version had taken
+/// its place there: it is in the hidden container now.
+fn is_overtaken(
+    versioned: &VersionedContainer,
+    found: std::result::Result<&ObjectHead, &Error>,
+) -> bool {
+    let (location, is_missing) = match found {
+        Ok(head) => (&head.location, false),
+        Err(error) => (&error.location, error.kind == Kind::NotFound),
+    };
+    match location {
+        Some(location) => {
+            parse_location(location).is_some_and(|target| target.container == versioned.hidden)
+        }
+        None => is_missing,
+    }
+}
+
 /// A version that a read names, once it is known where it is.
 enum ReadVersion {
     /// In the visible container.
@@ -77,24 +95,40 @@ impl Versions {
             self.describe(cx, &object, link_itself, found.as_mut()).await;
             return found;
         };
-        match self.find(cx, &object, id).await? {
-            None => self.next.head_object(cx, op).await,
-            Some((_, ReadVersion::Visible)) => {
-                let mut head = self.next.head_object(cx, op).await?;
-                head.version = Some(VersionId::Null);
-                Ok(head)
-            }
-            Some((versioned, ReadVersion::Hidden(path, id))) => {
-                let stored = HeadObject { object: path, link_itself: true, ..op.clone() };
-                let found = self.next.head_object(&system(cx), stored).await;
-                match self.followed(&versioned, op.link_itself, found.as_ref()) {
-                    Some(target) => {
-                        let head = self.next.head_object(cx, HeadObject { object: target, ..op });
-                        Ok(ObjectHead { version: Some(id), ..head.await? })
+        for _ in 0..=REREADS {
+            match self.find(cx, &object, id).await? {
+                None => return self.next.head_object(cx, op).await,
+                Some((versioned, ReadVersion::Visible)) => {
+                    let found = self.next.head_object(cx, op.clone()).await;
+                    if !is_overtaken(&versioned, found.as_ref()) {
+                        return found
+                            .map(|head| ObjectHead { version: Some(VersionId::Null), ..head });
                     }
-                    None => Self::read_as(cx, id, found, |head| head),
+                }
+                Some((versioned, ReadVersion::Hidden(path, id))) => {
+                    return self.head_hidden(cx, &versioned, op, (path, id)).await;
                 }
             }
+        }
+        Err(changed_too_often())
+    }
+
+    /// Reads the metadata of a version in the hidden container.
+    async fn head_hidden(
+        &self,
+        cx: &Context,
+        versioned: &VersionedContainer,
+        op: HeadObject,
+        (path, id): (ObjectPath, VersionId),
+    ) -> Result<ObjectHead> {
+        let stored = HeadObject { object: path, link_itself: true, ..op.clone() };
+        let found = self.next.head_object(&system(cx), stored).await;
+        match self.followed(versioned, op.link_itself, found.as_ref()) {
+            Some(target) => {
+                let head = self.next.head_object(cx, HeadObject { object: target, ..op }).await?;
+                Ok(ObjectHead { version: Some(id), ..head })
+            }
+            None => Self::read_as(cx, id, found, |head| head),
         }
     }
 
@@ -113,29 +147,46 @@ impl Versions {
             self.describe(cx, &object, link_itself, head).await;
             return found;
         };
-        match self.find(cx, &object, id).await? {
-            None => self.next.get_object(cx, op).await,
-            Some((_, ReadVersion::Visible)) => {
-                let mut read = self.next.get_object(cx, op).await?;
-                read.head.version = Some(VersionId::Null);
-                Ok(read)
-            }
-            Some((versioned, ReadVersion::Hidden(path, id))) => {
-                let mut stored = op.clone();
-                stored.head.object = path;
-                stored.head.link_itself = true;
-                let found = self.next.get_object(&system(cx), stored).await;
-                let head = found.as_ref().map(|read| &read.head);
-                match self.followed(&versioned, op.head.link_itself, head) {
-                    Some(target) => {
-                        op.head.object = target;
-                        let mut read = self.next.get_object(cx, op).await?;
-                        read.head.version = Some(id);
-                        Ok(read)
+        for _ in 0..=REREADS {
+            match self.find(cx, &object, id).await? {
+                None => return self.next.get_object(cx, op).await,
+                Some((versioned, ReadVersion::Visible)) => {
+                    let found = self.next.get_object(cx, op.clone()).await;
+                    if !is_overtaken(&versioned, found.as_ref().map(|read| &read.head)) {
+                        let mut read = found?;
+                        read.head.version = Some(VersionId::Null);
+                        return Ok(read);
                     }
-                    None => Self::read_as(cx, id, found, |read| &mut read.head),
+                }
+                Some((versioned, ReadVersion::Hidden(path, id))) => {
+                    return self.get_hidden(cx, &versioned, op, (path, id)).await;
                 }
             }
+        }
+        Err(changed_too_often())
+    }
+
+    /// Reads a version in the hidden container.
+    async fn get_hidden(
+        &self,
+        cx: &Context,
+        versioned: &VersionedContainer,
+        mut op: GetObject,
+        (path, id): (ObjectPath, VersionId),
+    ) -> Result<ObjectRead> {
+        let mut stored = op.clone();
+        stored.head.object = path;
+        stored.head.link_itself = true;
+        let found = self.next.get_object(&system(cx), stored).await;
+        let head = found.as_ref().map(|read| &read.head);
+        match self.followed(versioned, op.head.link_itself, head) {
+            Some(target) => {
+                op.head.object = target;
+                let mut read = self.next.get_object(cx, op).await?;
+                read.head.version = Some(id);
+                Ok(read)
+            }
+            None => Self::read_as(cx, id, found, |read| &mut read.head),
         }
     }
 

@@ -154,7 +154,8 @@ impl Versions {
         for _ in 0..ATTEMPTS {
             let current = self.current(cx, versioned, object).await?;
             let is_superseded = match &current {
-                Current::Link(_, newer) => *newer >= time,
+                // A link to this version may be on a minority of the nodes, which did not refuse it.
+                Current::Link(_, newer) => *newer > time,
                 Current::Plain(head) => head.timestamp > time,
                 Current::Absent(_) => {
                     let newest = self.rows(cx, versioned, object, 1).await?;
@@ -171,7 +172,9 @@ impl Versions {
                 Err(error) if error.kind == Kind::NotFound => return Ok(()),
                 Err(error) => return Err(error),
             };
-            match self.relink(cx, object, facts, current.changed()).await {
+            // A read may miss the first link, if only a minority has it.
+            let unchanged_since = current.changed().max(Some(time.with_offset(1)));
+            match self.relink(cx, object, facts, unchanged_since).await {
                 Err(error) if error.kind == Kind::Conflict => {}
                 linked => {
                     linked?;
