@@ -1,7 +1,8 @@
 //! Read repair: copies the newest version to primaries that a strong read found outdated.
 //!
 //! The node with the newest version is asked to send it (data, metadata or tombstone, as its
-//! replicator would). The read does not wait for it, and the replicators do what is not done here.
+//! replicator would). The read waits for it only where a minority has the version; the replicators do
+//! what is not done here.
 //! Swift's servers do not know the verb and leave it to their replicators.
 
 use std::collections::HashMap;
@@ -27,6 +28,8 @@ const AGAIN: Duration = Duration::from_secs(10);
 const REMEMBERED_MAX: usize = 1024;
 /// Deadline of a repair.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Deadline of a repair that a read waits for.
+const READ_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Limits of read repair, and the objects that were repaired last.
 #[derive(Debug)]
@@ -61,6 +64,24 @@ impl Repairs {
 }
 
 impl Quorum {
+    /// Copies the version that `source` has to the primaries that are behind; whether all have it
+    /// then.
+    pub(super) async fn write_back(
+        &self,
+        address: ObjectAddress,
+        source: &Device,
+        behind: Vec<Device>,
+    ) -> bool {
+        if behind.is_empty() || apus_fault::planted("bug.repair-nothing") {
+            return false;
+        }
+        let Ok(_permit) = self.repairs.free.try_acquire() else { return false };
+        let repair =
+            RepairRequest { address, nodes: behind, rows: ObjectRowTargets::default() }.encode();
+        let sent = self.client.send_within(source, &repair, empty(), READ_DEADLINE).await;
+        sent.is_ok_and(|answer| answer.status().is_success())
+    }
+
     /// Starts to copy the version that `source` has to the primaries that are behind.
     pub(super) fn repair(
         &self,

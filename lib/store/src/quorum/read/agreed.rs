@@ -28,13 +28,47 @@ enum Agreement {
 
 /// Which of several answers of different versions counts.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Judgement {
-    /// Indices of the answers that have the newest version, the chosen one first.
+pub(super) struct Judgement {
+    /// Indices of the answers that have the newest version and can serve it, the chosen one first.
     servable: Vec<usize>,
     /// Indices of the primaries that have an older version.
     behind: Vec<usize>,
     /// Time of the newest version; `None` when no copy has a record of the object.
-    newest: Option<Timestamp>,
+    pub(super) newest: Option<Timestamp>,
+}
+
+/// The answers of several copies, and which of them count.
+pub(super) struct Comparison {
+    answers: Vec<CopyAnswer>,
+    pub(super) judgement: Judgement,
+}
+
+impl Comparison {
+    /// A node with the newest version.
+    pub(super) fn source(&self) -> Option<&Device> {
+        let index = self.judgement.servable.first()?;
+        self.answers.get(*index).map(|answer| &answer.node)
+    }
+
+    /// The nodes that have the newest version.
+    pub(super) fn holders(&self) -> impl Iterator<Item = &Device> {
+        let version = self.judgement.servable.first();
+        let version =
+            version.and_then(|index| self.answers.get(*index)).map(|chosen| chosen.version);
+        let holders = self.answers.iter().filter(move |answer| Some(answer.version) == version);
+        holders.map(|answer| &answer.node)
+    }
+
+    /// The primaries that have an older version.
+    pub(super) fn behind(&self) -> Vec<Device> {
+        let node = |index: &usize| self.answers.get(*index).map(|answer| answer.node.clone());
+        self.judgement.behind.iter().filter_map(node).collect()
+    }
+
+    /// Notes that the primaries that were behind have the newest version now.
+    pub(super) fn set_repaired(&mut self) {
+        self.judgement.behind.clear();
+    }
 }
 
 /// Compares the versions of answers.
@@ -81,7 +115,8 @@ fn lacks_body(response: &Response<Body>) -> bool {
 impl ObjectCall<'_> {
     /// The newest version that a majority of primaries has: data from one, `HEAD` from the others
     /// at the same time. When they differ, all primaries and the handoffs are asked. `newest` asks
-    /// all primaries in any case; `strong` also needs a majority of those of the previous ring.
+    /// all primaries in any case; `strong` also needs a majority of those of the previous ring, and
+    /// confirms a version that a minority has.
     ///
     /// # Errors
     /// `Unavailable`.
@@ -91,27 +126,42 @@ impl ObjectCall<'_> {
         newest: bool,
         strong: bool,
     ) -> Result<CopyAnswer> {
+        let compare = || self.compare(request, newest, strong);
+        let compared = match strong {
+            true => self.confirmed(compare).await?,
+            false => compare().await?,
+        };
+        if let (Some(time), Some(source)) = (compared.judgement.newest, compared.source()) {
+            self.quorum.repair(self.address(), source, time, compared.behind());
+        }
+        let Comparison { answers, judgement } = compared;
+        let mut answers: Vec<_> = answers.into_iter().map(Some).collect();
+        let servable = judgement.servable.iter();
+        let servable = servable.filter_map(|index| answers.get_mut(*index)?.take());
+        self.first_readable(servable.collect(), request).await
+    }
+
+    /// The answers of enough copies, and which of them count.
+    async fn compare(
+        &self,
+        request: &NodeRequest,
+        newest: bool,
+        strong: bool,
+    ) -> Result<Comparison> {
         let mut answers = self.collect(request, newest, strong).await?;
         let agreement = agreement(&answers);
         if agreement == Agreement::Same {
             answers.sort_by_key(|answer| answer.response.status() == StatusCode::NOT_FOUND);
-            return self.first_readable(answers, request).await;
+            let servable: Vec<usize> = (0..answers.len()).collect();
+            // All have it: there is nothing to confirm or to repair.
+            let judgement = Judgement { servable, ..Judgement::default() };
+            return Ok(Comparison { answers, judgement });
         }
         // Servers without a record may have quarantined a damaged copy: the others may have one.
         self.ask_others(request, &mut answers, agreement).await;
         let is_primary = |node: &Device| self.nodes.primaries.iter().any(|own| own.id == node.id);
         let judgement = judge(&answers, is_primary);
-        if let (Some(time), Some(source)) = (judgement.newest, judgement.servable.first()) {
-            let node = |index: &usize| answers.get(*index).map(|answer| answer.node.clone());
-            let behind: Vec<Device> = judgement.behind.iter().filter_map(node).collect();
-            if let Some(source) = answers.get(*source) {
-                self.quorum.repair(self.address(), &source.node, time, behind);
-            }
-        }
-        let mut answers: Vec<_> = answers.into_iter().map(Some).collect();
-        let servable = judgement.servable.iter();
-        let servable = servable.filter_map(|index| answers.get_mut(*index)?.take());
-        self.first_readable(servable.collect(), request).await
+        Ok(Comparison { answers, judgement })
     }
 
     /// Asks nodes in batches until enough have answered, the first one for data.

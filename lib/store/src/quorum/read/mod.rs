@@ -2,6 +2,7 @@
 
 mod agreed;
 mod any;
+mod confirm;
 mod ranges;
 mod resume;
 
