@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use apus_cluster::byte_range::Resolved;
 use apus_disk::{NowaitRead, Priority};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::engine::blocks::{BlockSum, Blocks, SMALLEST_BLOCK};
 use crate::engine::object::{Guard, Object};
@@ -230,8 +230,8 @@ impl BodyReader {
     /// Reads `length` bytes, or fewer but `enough`; from memory if possible, else on a thread of
     /// the device.
     async fn run(&self, offset: u64, length: usize, enough: usize) -> Result<Bytes, ReadError> {
-        let mut buffer = BytesMut::zeroed(length);
-        let mut filled = match self.object.body.read_nowait(&mut buffer, offset) {
+        let mut buffer = self.server.store.buffers.take(length);
+        let mut filled = match self.object.body.read_nowait(buffer.as_mut(), offset) {
             // Some kernels (5.9, 5.10) return 0 when the read would wait.
             Ok(NowaitRead::Read(read)) => read,
             Ok(NowaitRead::WouldWait) => 0,
@@ -244,7 +244,7 @@ impl BodyReader {
         let object = self.object.clone();
         let work = move || {
             while filled < enough {
-                let rest = buffer.get_mut(filled..).unwrap_or_default();
+                let rest = buffer.as_mut().get_mut(filled..).unwrap_or_default();
                 match object.body.read_at(rest, offset + filled as u64)? {
                     0 => break,
                     read => filled += read,

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use apus_disk::Priority;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::engine::object::StoredObject;
 use crate::store::ObjectStore;
@@ -67,10 +67,10 @@ impl VerifiedReader {
             return self.check().map(|()| None);
         }
         let (stored, offset) = (self.stored.clone(), self.offset);
-        let mut buffer =
-            BytesMut::zeroed(usize::try_from(left).unwrap_or(READ_BYTES).min(READ_BYTES));
+        let length = usize::try_from(left).unwrap_or(READ_BYTES).min(READ_BYTES);
+        let mut buffer = store.buffers.take(length);
         let work = move || {
-            let read = stored.body.read_at(&mut buffer, offset)?;
+            let read = stored.body.read_at(buffer.as_mut(), offset)?;
             buffer.truncate(read);
             Ok::<_, std::io::Error>(buffer.freeze())
         };

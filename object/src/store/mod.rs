@@ -19,7 +19,7 @@ use std::time::Duration;
 use apus_cluster::policy::PolicyType;
 use apus_cluster::{HashConf, ObjectPath, Policies, PolicyIndex, Timestamp};
 use apus_daemon::Clock;
-use apus_disk::{Committer, Counters, Priority};
+use apus_disk::{Committer, Counters, Priority, ReadBuffers};
 use tokio::sync::oneshot;
 
 use self::device::Devices;
@@ -60,6 +60,7 @@ pub(crate) struct ObjectStore {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) quarantine_limiter: QuarantineLimiter,
+    pub(crate) buffers: Arc<ReadBuffers>,
     engines: BTreeMap<PolicyIndex, Arc<dyn Engine>>,
     default_engine: Arc<dyn Engine>,
 }
@@ -108,6 +109,7 @@ impl ObjectStore {
             clock,
             counters,
             quarantine_limiter: QuarantineLimiter::new(quarantine_limit),
+            buffers: Arc::default(),
             engines,
             default_engine: files,
         }
