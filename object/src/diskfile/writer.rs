@@ -18,6 +18,9 @@ use crate::engine::{ObjectWriter, OnCommitted, Published};
 pub(crate) const CRC_ATTRIBUTE: &str = "user.apus.crc64nvme";
 /// Bytes after which the kernel is asked to write back early.
 const WRITEBACK_BYTES: u64 = 8 * 1024 * 1024;
+/// Space is reserved for bodies from this length on. A shorter one is written at once, which finds a
+/// full disk as early.
+const RESERVED_BYTES_MIN: u64 = 1024 * 1024;
 /// A larger file is synced alone, so that the small ones of a group do not wait for it.
 const SYNC_ALONE_BYTES: u64 = 1024 * 1024;
 
@@ -56,7 +59,9 @@ impl FileWriter {
             Err(error) if error.kind() == io::ErrorKind::NotFound => open(),
             other => other,
         }?;
-        file.reserve(length.unwrap_or(0))?;
+        if let Some(length) = length.filter(|length| *length >= RESERVED_BYTES_MIN) {
+            file.reserve(length)?;
+        }
         let committer = committer.clone();
         let blocks = BlockDigest::new();
         Ok(Self {
