@@ -22,11 +22,11 @@ struct BodyDigests {
 }
 
 impl BodyDigests {
-    fn new() -> Self {
+    fn new(length: u64) -> Self {
         Self {
             md5: md5::Context::new(),
             crc: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme),
-            blocks: BlockDigest::new(),
+            blocks: BlockDigest::new(Some(length)),
             length: 0,
         }
     }
@@ -70,7 +70,7 @@ pub(super) async fn verify(
     pace: &mut Pace,
     add_checksums: bool,
 ) -> io::Result<BodyVerdict> {
-    let mut sums = BodyDigests::new();
+    let mut sums = BodyDigests::new(object.length);
     while sums.length < object.length {
         let wanted = sums.next_piece(object);
         pace.take(wanted as f64).await;
@@ -92,7 +92,7 @@ pub(super) async fn verify(
 
 /// As [`verify`], for a body that is read in one piece. Blocks.
 pub(super) fn verify_small(object: &Object, add_checksums: bool) -> io::Result<BodyVerdict> {
-    let mut sums = BodyDigests::new();
+    let mut sums = BodyDigests::new(object.length);
     while sums.length < object.length {
         let wanted = sums.next_piece(object);
         if sums.read(object, wanted)? == 0 {

@@ -235,7 +235,7 @@ async fn a_whole_body_breaks_off_before_its_bad_block() {
 async fn large_blocks_are_checked_before_they_are_sent() {
     let bench = Bench::new("large");
     let body = noise(3_000_000);
-    let mut digest = BlockDigest::new();
+    let mut digest = BlockDigest::new(None);
     digest.update(&body);
     let mut blocks = digest.finish().unwrap();
     while blocks.double() {}

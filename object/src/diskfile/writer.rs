@@ -63,7 +63,7 @@ impl FileWriter {
             file.reserve(length)?;
         }
         let committer = committer.clone();
-        let blocks = BlockDigest::new();
+        let blocks = BlockDigest::new(length);
         Ok(Self {
             place,
             directory,
@@ -101,7 +101,7 @@ impl ObjectWriter for FileWriter {
             // Optional: a file without room for it is verified by MD5.
             let _ = self.file.set_attribute(CRC_ATTRIBUTE, format!("{crc:016x}").as_bytes());
         }
-        let mut blocks = std::mem::replace(&mut self.blocks, BlockDigest::new()).finish();
+        let mut blocks = std::mem::replace(&mut self.blocks, BlockDigest::new(None)).finish();
         while let Some(known) = &mut blocks
             && self.file.set_attribute(BLOCKS_ATTRIBUTE, &known.encode()).is_err()
             && known.double()

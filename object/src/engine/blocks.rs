@@ -153,9 +153,15 @@ pub(crate) struct BlockDigest {
 }
 
 impl BlockDigest {
-    pub(crate) fn new() -> Self {
+    /// For a body of this length, if it is known; the checksums are the same in any case. Without it
+    /// blocks double as the body grows, and their checksums are combined.
+    pub(crate) fn new(length: Option<u64>) -> Self {
+        let mut size = SMALLEST_BLOCK;
+        while length.is_some_and(|length| length / size >= BLOCKS_MAX as u64) {
+            size *= 2;
+        }
         Self {
-            size: SMALLEST_BLOCK,
+            size,
             length: 0,
             sums: Vec::new(),
             current: Digest::new(CrcAlgorithm::Crc32Iscsi),
@@ -237,9 +243,23 @@ mod tests {
     }
 
     fn blocks(body: &[u8], piece: usize) -> Option<Blocks> {
-        let mut digest = BlockDigest::new();
+        let mut digest = BlockDigest::new(None);
         body.chunks(piece).for_each(|piece| digest.update(piece));
         digest.finish()
+    }
+
+    #[test]
+    fn a_known_length_saves_combining_and_changes_nothing() {
+        let full = BLOCKS_MAX * 64 * 1024;
+        let whole = body(2 * full + 100_000);
+        for length in [0, 1, 70_000, full - 1, full, full + 1, 2 * full, whole.len()] {
+            let sums = |known| {
+                let mut digest = BlockDigest::new(known);
+                whole[..length].chunks(100_000).for_each(|piece| digest.update(piece));
+                digest.finish()
+            };
+            assert_eq!(sums(Some(length as u64)), sums(None), "{length}");
+        }
     }
 
     #[test]
