@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 
 use apus_bucket::ownership::ObjectOwnership;
+use apus_bucket::read_only::ReadOnlyConfig;
 use apus_store::BucketNamespace;
+use apus_store::stage::account_rules::RateLimitConfig;
 
 use crate::auth::form_signature::FormPostConfig;
 use crate::auth::temp_url::TempUrlConfig;
+use crate::edge::name_check::NameCheck;
 use crate::public_url::PublicUrl;
 use crate::swift::etag_quoter::EtagQuoterConfig;
 
@@ -82,6 +85,14 @@ pub struct ProxyConfig {
     pub form_post: Option<FormPostConfig>,
     /// Temporary URLs of Swift's dialect; `None` refuses them.
     pub temp_url: Option<TempUrlConfig>,
+    /// Accounts in which nothing may be changed (`read_only`).
+    pub read_only: Option<ReadOnlyConfig>,
+    /// Rates of requests (`ratelimit`).
+    pub rate_limit: Option<RateLimitConfig>,
+    /// Paths that are refused (`name_check`).
+    pub name_check: Option<NameCheck>,
+    /// The elements of `/crossdomain.xml`; `None` when there is no such document (`crossdomain`).
+    pub cross_domain_policy: Option<String>,
     /// URL under which clients reach this cluster.
     pub public_url: PublicUrl,
     /// Longest wait for the next piece of a client's body, in seconds (`client_timeout`).

@@ -20,9 +20,13 @@ mod swift;
 
 pub use access_log::AccessLogs;
 pub use apus_bucket::ownership::ObjectOwnership;
+pub use apus_bucket::rate::{RateTable, WaitRules};
+pub use apus_bucket::read_only::ReadOnlyConfig;
+pub use apus_store::stage::account_rules::RateLimitConfig;
 pub use audit::AuditSink;
 pub use config::{DomainRemapConfig, ProxyConfig, StaticWebConfig};
 pub use deps::ProxyDeps;
 pub use edge::Server;
+pub use edge::name_check::NameCheck;
 pub use public_url::{InvalidPublicUrl, PublicUrl};
 pub use swift::etag_quoter::EtagQuoterConfig;

@@ -111,7 +111,6 @@ def test_without_s3api_in_the_pipeline_s3_is_not_spoken(etc):
         ("s3api s3token tempauth proxy-server", OWN, "s3token"),
         ("tempauth house proxy-server", OWN + "[filter:house]\npaste.filter_factory = house.filter:factory\n", "house"),
         ("tempauth kms_keymaster encryption proxy-server", OWN, "kms_keymaster"),
-        ("read_only tempauth proxy-server", OWN, "read_only"),
         ("tempauth proxy-server", "[filter:tempauth]\nuse = egg:swift#keystoneauth\n", "keystoneauth"),
     ],
 )

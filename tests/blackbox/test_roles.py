@@ -46,7 +46,7 @@ def test_options_without_effect_are_logged_at_start(servers, tmp_path):
     etc = tmp_path / "etc"
     shutil.copytree(servers.etc, etc)
     with open(etc / "proxy-server.conf", "a") as conf:
-        conf.write("[pipeline:main]\npipeline = catch_errors ratelimit proxy-server\n[filter:ratelimit]\nrate_buffer = 5\n")
+        conf.write("[pipeline:main]\npipeline = catch_errors cname_lookup ratelimit proxy-server\n[filter:ratelimit]\nrate_buffer = 5\n")
     text = (etc / "proxy-server.conf").read_text().replace(str(servers.ports["proxy"]), str(free_port()))
     (etc / "proxy-server.conf").write_text(text)
     output_path = tmp_path / "stderr"
@@ -56,7 +56,7 @@ def test_options_without_effect_are_logged_at_start(servers, tmp_path):
     process.terminate()
     assert process.wait(timeout=30) == 0
     output = output_path.read_text()
-    assert "pipeline: ratelimit is not done" in output and "[filter:ratelimit] rate_buffer" in output, output
+    assert "pipeline: cname_lookup is not done" in output and "[filter:ratelimit] rate_buffer" in output, output
 
 
 def test_a_server_that_was_killed_and_came_back_is_used_again(servers):

@@ -18,6 +18,8 @@ pub mod object_lock;
 pub mod ownership;
 pub mod public_access;
 pub mod quota;
+pub mod rate;
+pub mod read_only;
 pub mod stored;
 pub mod tag_query;
 pub mod tagging;

@@ -5,6 +5,7 @@ use apus_daemon::config::{BindOptions, Conf, DeviceOptions, ReconCacheOptions};
 use apus_daemon::log::LogOptions;
 use apus_daemon::syslog::SyslogOptions;
 use apus_options::{FileDeclaration, OptionDeclaration, OptionProblem, SectionDeclaration, check};
+use apus_proxy::ProxyConfig;
 use apus_proxy::auth::tempauth::{TempAuth, TempAuthOptions, USERS};
 
 use super::audit::AuditOptions;
@@ -20,6 +21,10 @@ use super::middleware::{MetricsOptions, ReachOptions, SocketOptions};
 use super::proxy::{
     DomainRemapOptions, EtagQuoterOptions, FormPostOptions, ProxyOptions, S3Options, SloOptions,
     StaticWebOptions, SymlinkOptions, TempUrlOptions,
+};
+use super::request_filters::{
+    CONTAINER_RATES, CrossDomainOptions, NameCheckOptions, RateLimitOptions, ReadOnlyOptions,
+    set_filters,
 };
 use super::role::Server;
 use super::start::ProcessOptions;
@@ -280,6 +285,30 @@ pub static PROXY_FILE: FileDeclaration = FileDeclaration {
         )
         .with_lines(&["use = egg:swift#etag_quoter"]),
         SectionDeclaration::plain(
+            "filter:read_only",
+            "Accounts in which nothing may be changed.",
+            &[ReadOnlyOptions::OPTIONS],
+        )
+        .with_lines(&["use = egg:swift#read_only"]),
+        SectionDeclaration::plain(
+            "filter:name_check",
+            "Paths that are refused.",
+            &[NameCheckOptions::OPTIONS],
+        )
+        .with_lines(&["use = egg:swift#name_check"]),
+        SectionDeclaration::plain(
+            "filter:crossdomain",
+            "The document /crossdomain.xml.",
+            &[CrossDomainOptions::OPTIONS],
+        )
+        .with_lines(&["use = egg:swift#crossdomain"]),
+        SectionDeclaration::plain(
+            "filter:ratelimit",
+            "Rates of requests, of each process of a proxy.",
+            &[RateLimitOptions::OPTIONS, CONTAINER_RATES],
+        )
+        .with_lines(&["use = egg:swift#ratelimit"]),
+        SectionDeclaration::plain(
             "filter:formpost",
             "Uploads by signed HTML forms in Swift's dialect.",
             &[FormPostOptions::OPTIONS],
@@ -325,6 +354,7 @@ pub fn verify(conf: &Conf, server: Server) -> Result<Vec<String>, String> {
     TempAuth::from_options(users.into_iter(), &HashConf::default())
         .map_err(|error| format!("proxy-server.conf: {error}"))?;
     encryption_keys(conf, &pipeline)?;
+    set_filters(&mut ProxyConfig::default(), conf, &pipeline)?;
     Ok(pipeline.warnings)
 }
 

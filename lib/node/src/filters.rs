@@ -54,17 +54,17 @@ const FILTERS: [(&str, FilterSupport); 46] = [
     ("object-versioning", Done),
     ("keymaster", Done),
     ("encryption", Done),
+    ("read-only", Done),
+    ("name-check", Done),
+    ("crossdomain", Done),
+    ("ratelimit", Done),
     ("recon", LeftOut("no /recon on the proxy")),
     ("backend-ratelimit", LeftOut(LIMITS)),
-    ("ratelimit", LeftOut(LIMITS)),
-    ("name-check", LeftOut("names are checked as without it")),
     ("container-sync", LeftOut("containers are not synchronised")),
-    ("crossdomain", LeftOut("no /crossdomain.xml")),
     ("cname-lookup", LeftOut("host names are not looked up")),
     ("list-endpoints", LeftOut("no /endpoints")),
     ("xprofile", LeftOut("no profiles")),
     ("ceilometer", LeftOut("no notifications")),
-    ("read-only", Refused("writes would be allowed that it forbids")),
     ("kms-keymaster", Refused(ENCRYPTS)),
     ("kmip-keymaster", Refused(ENCRYPTS)),
     ("authtoken", Refused(AUTHENTICATES)),
@@ -127,6 +127,15 @@ pub(super) struct Pipeline {
     pub(super) container_quotas: Option<String>,
     /// Of `domain_remap`, which is off without a pipeline: its domains are the operator's.
     pub(super) domain_remap: Option<String>,
+    /// Of `read_only`; this and the three below are off without a pipeline: they forbid what the
+    /// dialects allow, or open the cluster to other sites.
+    pub(super) read_only: Option<String>,
+    /// Of `name_check`.
+    pub(super) name_check: Option<String>,
+    /// Of `crossdomain`.
+    pub(super) crossdomain: Option<String>,
+    /// Of `ratelimit`.
+    pub(super) ratelimit: Option<String>,
     /// Whether there is a pipeline; one of our own files needs none, and then all is on.
     pub(super) is_given: bool,
     /// What is missing without filters that are not supported.
@@ -176,6 +185,10 @@ impl Pipeline {
                 account_quotas: named("account_quotas"),
                 container_quotas: named("container_quotas"),
                 domain_remap: None,
+                read_only: None,
+                name_check: None,
+                crossdomain: None,
+                ratelimit: None,
                 is_given: false,
                 warnings: Vec::new(),
             });
@@ -244,6 +257,10 @@ impl Pipeline {
             "account-quotas" => &mut self.account_quotas,
             "container-quotas" => &mut self.container_quotas,
             "domain-remap" => &mut self.domain_remap,
+            "read-only" => &mut self.read_only,
+            "name-check" => &mut self.name_check,
+            "crossdomain" => &mut self.crossdomain,
+            "ratelimit" => &mut self.ratelimit,
             _ => return,
         };
         place.get_or_insert_with(|| format!("filter:{name}"));
@@ -335,6 +352,10 @@ mod tests {
         let renamed = "[filter:users]\nuse = egg:swift#tempauth\n";
         let renamed = read("users proxy-server", renamed).unwrap();
         assert_eq!(renamed.tempauth.as_deref(), Some("filter:users"));
+        let limits = read("name-check read_only crossdomain ratelimit proxy-server", "").unwrap();
+        assert_eq!(limits.name_check.as_deref(), Some("filter:name-check"));
+        assert_eq!(limits.read_only.as_deref(), Some("filter:read_only"));
+        assert!(limits.crossdomain.is_some() && limits.ratelimit.is_some());
         let without = Pipeline::read(&Conf::parse("").unwrap()).unwrap();
         assert!(!without.is_given && without.tempauth.is_some() && without.s3api.is_some());
     }
@@ -355,7 +376,6 @@ mod tests {
             ("swauth", "[filter:swauth]\nuse = egg:swauth#swauth\n"),
             ("s3token", ""),
             ("kms_keymaster", ""),
-            ("read_only", ""),
             ("ours", "[filter:ours]\npaste.filter_factory = house.auth:factory\n"),
             // What it is called does not make it another filter.
             ("tempauth", "[filter:tempauth]\nuse = egg:swift#keystoneauth\n"),
@@ -366,7 +386,7 @@ mod tests {
             let left = read(&format!("{name} proxy-server"), &leave).unwrap();
             assert_eq!(left.tempauth, None, "{name}");
         }
-        for name in ["ratelimit", "name-check"] {
+        for name in ["backend_ratelimit", "container-sync"] {
             assert!(read(&format!("{name} tempauth proxy-server"), "").is_ok(), "{name}");
         }
         assert!(read("tempauth", "").unwrap_err().contains("proxy-server"));

@@ -17,6 +17,7 @@ mod owners;
 mod previous_rings;
 mod private_servers;
 mod proxy;
+mod request_filters;
 mod rings;
 mod role;
 pub mod saio;

@@ -20,6 +20,7 @@ use apus_store::BucketNamespace;
 use apus_store::clock::HybridClock;
 use apus_store::pipeline::ClientStoreOptions;
 use apus_store::quorum::Quorum;
+use apus_store::stage::account_rules::AccountRulesOptions;
 use apus_store::stage::quotas::QuotaOptions;
 use apus_store::stage::symlink::HOPS_MAX;
 
@@ -29,6 +30,7 @@ use super::conf::bind_address;
 use super::encryption::encryption_keys;
 use super::filters::{Pipeline, tempauth_options};
 use super::node::Builder;
+use super::request_filters::set_filters;
 use super::role::Server;
 
 options! {
@@ -283,17 +285,8 @@ impl Builder<'_> {
         let audit =
             AuditFile::start(AuditOptions::read(&conf.section("audit"))?, &self.node.metrics)?;
         let namespace = BucketNamespace::named(&s3.bucket_namespace);
-        let store_options = ClientStoreOptions {
-            upload_bytes: upload_bytes(given.upload_memory),
-            symloop_max,
-            namespace,
-            quotas: QuotaOptions {
-                accounts: pipeline.account_quotas.is_some(),
-                containers: pipeline.container_quotas.is_some(),
-            },
-        };
         let identities = self.identities(auth.reseller_prefix());
-        let config = ProxyConfig {
+        let mut config = ProxyConfig {
             bucket_namespace: namespace,
             storage_domains: s3.storage_domain,
             website_domains: s3.website_domain,
@@ -321,8 +314,15 @@ impl Builder<'_> {
                 .map_err(|error| format!("proxy-server.conf: [app:proxy-server] {error}"))?,
             client_timeout_seconds: client_timeout_seconds(&app)?,
             webhooks: self.cluster.webhooks.by_name.keys().cloned().collect(),
+            // Set below.
+            read_only: None,
+            rate_limit: None,
+            name_check: None,
+            cross_domain_policy: None,
         };
+        set_filters(&mut config, conf, &pipeline)?;
         let keys = Arc::new(encryption_keys(conf, &pipeline)?);
+        let store_options = store_options(&config, given.upload_memory);
         let store = apus_store::pipeline::client(quorum, rules, store_options, keys);
         let interval = Duration::from_secs(given.access_log_interval);
         let clock = self.clock.clone();
@@ -340,6 +340,23 @@ impl Builder<'_> {
             audit,
             config: Arc::new(config),
         })))
+    }
+}
+
+/// The settings of the stages.
+fn store_options(config: &ProxyConfig, upload_memory: Option<u64>) -> ClientStoreOptions {
+    ClientStoreOptions {
+        upload_bytes: upload_bytes(upload_memory),
+        symloop_max: config.symloop_max,
+        namespace: config.bucket_namespace,
+        quotas: QuotaOptions {
+            accounts: config.account_quotas,
+            containers: config.container_quotas,
+        },
+        account_rules: AccountRulesOptions {
+            read_only: config.read_only,
+            rates: config.rate_limit.clone(),
+        },
     }
 }
 

@@ -315,6 +315,7 @@ const FILES: [SwiftFile; 5] = [
             ),
             ("filter:formpost", "allowed_digests"),
             ("filter:name-check", "forbidden_chars maximum_length forbidden_regexp"),
+            ("filter:crossdomain", "cross_domain_policy"),
             ("filter:etag-quoter", "enable_by_default"),
             ("filter:list-endpoints", "list_endpoints_path"),
             (

@@ -82,6 +82,12 @@ pub enum Kind {
     Undecryptable,
     /// An object lock protects it.
     Locked,
+    /// The account or the cluster is read-only.
+    ReadOnly,
+    /// Too many requests of the account or container; the client should slow down.
+    RateLimited,
+    /// The operator refuses all requests to the account.
+    Blocked,
     /// The body itself failed; the cause has the dialect's reason.
     Body,
 }
@@ -90,7 +96,7 @@ impl Kind {
     /// Whether a retry of the same request may succeed, since the error is caused by the state of
     /// the cluster and not by the request or the stored data.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unavailable | Self::Overloaded)
+        matches!(self, Self::Unavailable | Self::Overloaded | Self::RateLimited)
     }
 }
 

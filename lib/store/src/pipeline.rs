@@ -8,6 +8,7 @@ use crate::clock::HybridClock;
 use crate::encryption::EncryptionKeys;
 use crate::gate::Gate;
 use crate::quorum::Quorum;
+use crate::stage::account_rules::{AccountRules, AccountRulesOptions};
 use crate::stage::admission::Admission;
 use crate::stage::buckets::Buckets;
 use crate::stage::copy::Copy;
@@ -47,7 +48,7 @@ pub fn lifecycle(quorum: Quorum, keys: Arc<EncryptionKeys>) -> Arc<dyn UploadSto
 }
 
 /// Settings of the pipeline of clients.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ClientStoreOptions {
     /// Memory for bodies in transit, in bytes.
     pub upload_bytes: u64,
@@ -57,6 +58,8 @@ pub struct ClientStoreOptions {
     pub namespace: BucketNamespace,
     /// Quotas that are applied.
     pub quotas: QuotaOptions,
+    /// What the operator forbids to accounts.
+    pub account_rules: AccountRulesOptions,
 }
 
 /// The pipeline of clients, with the keys of encrypted objects.
@@ -84,11 +87,16 @@ pub fn client(
     // Copies read and write through all of the above.
     let copy: Arc<dyn CopyStore> = Arc::new(Copy::new(default));
     // Above copies and uploads, whose own reads and writes are no events of clients.
-    let notify: Arc<dyn CopyStore> = Arc::new(Notify::new(copy, clock));
+    let notify: Arc<dyn CopyStore> = Arc::new(Notify::new(copy, clock.clone()));
     // Names of buckets are above all that makes and deletes containers.
     let buckets: Arc<dyn Store> = Arc::new(Buckets::new(notify, registry));
     // Before any other work for a write: is there memory for its body?
-    Arc::new(Admission::new(buckets, options.upload_bytes))
+    let admission: Arc<dyn Store> = Arc::new(Admission::new(buckets, options.upload_bytes));
+    match options.account_rules.is_empty() {
+        true => admission,
+        // Requests that wait for their rate hold no memory.
+        false => Arc::new(AccountRules::new(admission, options.account_rules, clock)),
+    }
 }
 
 /// The stages between encryption and quotas.

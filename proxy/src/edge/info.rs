@@ -5,6 +5,7 @@ use apus_cluster::policy::Policy;
 use serde_json::json;
 
 use crate::auth::temp_url::{TempUrlConfig, TempUrlDigest};
+use crate::config::ProxyConfig;
 use crate::deps::ProxyDeps;
 use crate::swift::{bulk_delete, bulk_upload, heartbeat};
 
@@ -75,6 +76,30 @@ fn swift(deps: &ProxyDeps) -> serde_json::Value {
     })
 }
 
+/// The filters that refuse or delay requests, if they are on.
+fn request_filters(config: &ProxyConfig) -> serde_json::Map<String, serde_json::Value> {
+    let mut filters = serde_json::Map::new();
+    if config.read_only.is_some_and(|config| config.read_only) {
+        filters.insert("read_only".to_owned(), json!({}));
+    }
+    if config.cross_domain_policy.is_some() {
+        filters.insert("crossdomain".to_owned(), json!({}));
+    }
+    if let Some(check) = &config.name_check {
+        filters.insert("name_check".to_owned(), check.info());
+    }
+    if let Some(rates) = &config.rate_limit {
+        let rate_limit = json!({
+            "account_ratelimit": rates.account_rate,
+            "max_sleep_time_seconds": rates.waits.wait_max_seconds,
+            "container_ratelimits": rates.container_rates.steps(),
+            "container_listing_ratelimits": rates.listing_rates.steps(),
+        });
+        filters.insert("ratelimit".to_owned(), rate_limit);
+    }
+    filters
+}
+
 /// The document, with implemented features alone.
 pub(super) fn document(deps: &ProxyDeps) -> Vec<u8> {
     let mut document = json!({
@@ -110,6 +135,7 @@ pub(super) fn document(deps: &ProxyDeps) -> Vec<u8> {
         },
     });
     if let Some(document) = document.as_object_mut() {
+        document.extend(request_filters(&deps.config));
         if !deps.config.s3api {
             document.remove("s3api");
         }

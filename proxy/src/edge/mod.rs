@@ -5,6 +5,7 @@
 
 pub(crate) mod deadline;
 mod info;
+pub(crate) mod name_check;
 mod refusal;
 
 use std::sync::Arc;
@@ -41,6 +42,11 @@ impl Server {
         if let Some(refusal) = refusal::of(&request, &self.deps) {
             return refusal.render(refusal::is_s3(&request, &self.deps), trans_id);
         }
+        if let Some(check) = &self.deps.config.name_check
+            && let Err(refusal) = check.check(request.uri().path())
+        {
+            return refusal.render(refusal::is_s3(&request, &self.deps), trans_id);
+        }
         // Set here for all bodies, so that no dialect waits for a client indefinitely.
         let limit = std::time::Duration::from_secs(self.deps.config.client_timeout_seconds);
         let request = request.map(|body| match body.is_end_stream() {
@@ -56,6 +62,11 @@ impl Server {
                 set(response.headers_mut(), "content-type", "application/json; charset=UTF-8");
                 return response;
             }
+            "/crossdomain.xml" if *request.method() == Method::GET => {
+                if let Some(policy) = &self.deps.config.cross_domain_policy {
+                    return cross_domain_document(policy);
+                }
+            }
             _ => {}
         }
         if self.deps.config.s3api
@@ -67,6 +78,20 @@ impl Server {
             self.swift.handle(request, trans_id.clone()).await
         }
     }
+}
+
+/// `/crossdomain.xml`, with which plug-ins of browsers ask for the sites that may use this one.
+///
+/// Source: `swift/common/middleware/crossdomain.py`.
+fn cross_domain_document(policy: &str) -> Response<Body> {
+    let document = format!(
+        "<?xml version=\"1.0\"?>\n<!DOCTYPE cross-domain-policy SYSTEM \
+         \"http://www.adobe.com/xml/dtds/cross-domain-policy.dtd\" >\n\
+         <cross-domain-policy>\n{policy}\n</cross-domain-policy>"
+    );
+    let mut response = Response::new(full(document));
+    set(response.headers_mut(), "content-type", "application/xml; charset=UTF-8");
+    response
 }
 
 #[async_trait]

@@ -120,7 +120,7 @@ fn looks_like_s3(head: &str, versions: &[String]) -> bool {
 }
 
 /// An S3 error document. The texts contain nothing that XML would escape.
-fn document(code: &str, message: &str, trans_id: Option<&str>) -> String {
+pub(super) fn document(code: &str, message: &str, trans_id: Option<&str>) -> String {
     let request = trans_id.map_or_else(String::new, |trans_id| {
         format!("<RequestId>{trans_id}</RequestId><HostId>{trans_id}</HostId>")
     });

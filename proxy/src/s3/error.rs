@@ -221,7 +221,9 @@ impl From<Error> for S3Error {
             (Kind::ClientGone, _) => Code::IncompleteBody,
             (Kind::ClientTimeout, _) => Code::RequestTimeout,
             (Kind::Unavailable, _) => Code::ServiceUnavailable,
-            (Kind::Overloaded, _) => Code::SlowDown,
+            (Kind::Overloaded | Kind::RateLimited, _) => Code::SlowDown,
+            (Kind::ReadOnly, _) => Code::MethodNotAllowed,
+            (Kind::Blocked, _) => Code::AccessDenied,
             (Kind::Undecryptable, _) => Code::InternalError,
             (Kind::NotSupported | Kind::IsLink, _) => Code::NotImplemented,
             (Kind::InvalidPart, _) => Code::InvalidPart,
@@ -234,7 +236,8 @@ impl From<Error> for S3Error {
             }
         };
         let mut own = Self::new(code);
-        if matches!(error.kind, Kind::Invalid) && !error.client_text.is_empty() {
+        let has_text = matches!(error.kind, Kind::Invalid | Kind::ReadOnly | Kind::Blocked);
+        if has_text && !error.client_text.is_empty() {
             own.message.clone_from(&error.client_text);
         }
         if let (Kind::Body, Some((_, message))) = (&error.kind, error.client_text.split_once(": "))

@@ -65,6 +65,9 @@ async fn failed_operations() {
         Kind::NotSupported,
         Kind::InvalidPart,
         Kind::PartTooSmall,
+        Kind::ReadOnly,
+        Kind::RateLimited,
+        Kind::Blocked,
     ] {
         for subject in [Subject::Container, Subject::Object, Subject::Upload] {
             let error = S3Error::from(Error::new(kind.clone(), subject));

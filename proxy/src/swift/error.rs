@@ -94,6 +94,9 @@ pub(super) fn status_of(error: &Error) -> StatusCode {
         Kind::ClientGone | Kind::Body => {
             StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
         }
+        Kind::ReadOnly => StatusCode::METHOD_NOT_ALLOWED,
+        Kind::Blocked => StatusCode::from_u16(497).unwrap_or(StatusCode::FORBIDDEN),
+        Kind::RateLimited => StatusCode::from_u16(498).unwrap_or(StatusCode::TOO_MANY_REQUESTS),
         Kind::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
         Kind::Unavailable | Kind::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Undecryptable => StatusCode::INTERNAL_SERVER_ERROR,

@@ -50,6 +50,9 @@ async fn errors() {
         Kind::NotSupported,
         Kind::InvalidPart,
         Kind::IsLink,
+        Kind::ReadOnly,
+        Kind::RateLimited,
+        Kind::Blocked,
         Kind::Body,
     ] {
         let error = SwiftError::from(Error::new(kind.clone(), Subject::Object));

@@ -1,5 +1,6 @@
 //! The stages of the pipeline, one file or folder for each feature.
 
+pub mod account_rules;
 pub mod admission;
 pub mod buckets;
 pub mod copy;
