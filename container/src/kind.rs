@@ -3,6 +3,8 @@
 //! Source: `swift/container/{backend,replicator}.py`. Rows of another policy than the container's
 //! stay rows: moving their objects is the reconciler's work ([`crate::reconciler`]).
 
+mod policy;
+
 use apus_broker::replication::{
     BeforeRows, Operation, Replica, is_better_policy, read_info, sync_point,
 };
@@ -248,25 +250,7 @@ impl Replica for Containers {
         remote: &ReplicaInfo,
         now: Timestamp,
     ) -> Result<bool, DbError> {
-        let local = Self::info(connection)?;
-        let Some(policy) = remote.storage_policy_index else { return Ok(false) };
-        if !is_better_policy(&local, remote) {
-            return Ok(false);
-        }
-        connection.run(
-            "INSERT OR IGNORE INTO policy_stat (storage_policy_index) VALUES (?)",
-            &[policy.into()],
-        )?;
-        // Rows that were in their place until now may be misplaced. Swift leaves the sync point as it
-        // is and relies on the replica that has the policy to queue these rows, which may never happen.
-        digest::change_info(connection, &SCHEMA, |connection| {
-            connection.run(
-                "UPDATE container_info SET storage_policy_index = ?1,
-                     status_changed_at = MAX(?2, status_changed_at), reconciler_sync_point = -1",
-                &[policy.into(), (&now.to_string()).into()],
-            )
-        })?;
-        Ok(true)
+        policy::adopt(connection, remote, now)
     }
 
     fn disagrees(local: &ReplicaInfo, remote: &ReplicaInfo) -> bool {
