@@ -29,7 +29,20 @@ def raw(cluster):
     return S3Requests(cluster.access["endpoint"], payload=UNSIGNED_PAYLOAD)
 
 
+def test_head_of_a_bucket_has_the_type_of_its_listings(s3, bucket):
+    headers = s3.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPHeaders"]
+    assert headers["content-type"] == "application/xml"
+
+
 # Metadata
+
+
+def test_robots_tags_are_stored_for_both_dialects(raw, s3, swift, bucket):
+    assert raw("PUT", f"/{bucket}/k", {"X-Robots-Tag": "noarchive"}, b"x").status == 200
+    s3.copy_object(Bucket=bucket, Key="copy", CopySource={"Bucket": bucket, "Key": "k"})
+    for key in ["k", "copy"]:
+        assert s3.head_object(Bucket=bucket, Key=key)["ResponseMetadata"]["HTTPHeaders"]["x-robots-tag"] == "noarchive"
+        assert swift.head_object(bucket, key)["x-robots-tag"] == "noarchive"
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,9 @@ pub(super) async fn head(deps: &ProxyDeps, request: S3Request) -> Result<Reply> 
     let op = HeadContainer { container: request.container()? };
     deps.store.head_container(&request.cx, op).await?;
     let mut response = status(StatusCode::OK);
-    set(response.headers_mut(), "x-amz-bucket-region", &deps.config.region);
+    let out = response.headers_mut();
+    set(out, "x-amz-bucket-region", &deps.config.region);
+    set(out, "content-type", "application/xml");
     Ok(response)
 }
 

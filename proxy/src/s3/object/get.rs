@@ -36,8 +36,14 @@ const OVERRIDES: [(&str, &str); 6] = [
 ];
 
 /// Stored headers that a response repeats.
-const STORED_HEADERS: [&str; 5] =
-    ["Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires"];
+const STORED_HEADERS: [&str; 6] = [
+    "Cache-Control",
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Language",
+    "Expires",
+    "X-Robots-Tag",
+];
 
 /// The parameters of a read that only the response depends on.
 #[derive(Debug)]

@@ -132,9 +132,9 @@ pub(in crate::s3) fn check_md5(expected: Option<&str>, document: &[u8]) -> Resul
     }
 }
 
-/// Content headers that are stored with an object.
-const CONTENT_HEADERS: [&str; 4] =
-    ["Cache-Control", "Content-Disposition", "Content-Language", "Expires"];
+/// Content headers that are stored with an object. `X-Robots-Tag` is Swift's, whose S3 API stores it.
+const CONTENT_HEADERS: [&str; 5] =
+    ["Cache-Control", "Content-Disposition", "Content-Language", "Expires", "X-Robots-Tag"];
 
 /// The metadata and content headers of an upload as they are stored, and its content type. Lines of
 /// one header are joined by commas.
