@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use apus_broker::replication::{AfterPush, rows_since};
-use apus_broker::{Broker, DbError};
+use apus_broker::{Broker, DatabaseKind, DbError};
 use apus_cluster::name::NameError;
 use apus_cluster::reconciler::{self, Entry, Operation, queue_container};
 use apus_cluster::timestamp::RowTimes;
@@ -58,6 +58,14 @@ fn entry(container: &ContainerPath, row: &ObjectRecord) -> Option<(String, Objec
 }
 
 impl Feeder {
+    /// The state of a database now; `None` when it does not exist.
+    async fn info(&self, path: &Path) -> Result<Option<ReplicaInfo>, DbError> {
+        match self.broker.open(path, backend::merge_pending).await? {
+            Some(database) => database.read(Containers::info).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// The container's policy now, and rows after `after`.
     async fn page(&self, path: &Path, after: i64) -> Result<(u32, Vec<ObjectRecord>), DbError> {
         let opened = self.broker.open(path, backend::merge_pending).await?;
@@ -125,11 +133,20 @@ impl Feeder {
 #[async_trait]
 impl AfterPush for Feeder {
     async fn pushed(&self, database: &Path, info: &ReplicaInfo) {
-        let Some(point) = info.queued.filter(|point| *point < info.max_row) else { return };
         if info.account == reconciler::ACCOUNT {
             return;
         }
-        match self.feed(database, info, point).await {
+        // A push, or another replica meanwhile, may have changed the policy or added rows.
+        let info = match self.info(database).await {
+            Ok(Some(info)) => info,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, database = %database.display(), "Failed to look for misplaced objects");
+                return;
+            }
+        };
+        let Some(point) = info.queued.filter(|point| *point < info.max_row) else { return };
+        match self.feed(database, &info, point).await {
             Ok(0) => {}
             Ok(entries) => {
                 tracing::info!(entries, database = %database.display(), "Queued misplaced objects");
@@ -143,8 +160,8 @@ impl AfterPush for Feeder {
 
 #[cfg(test)]
 mod tests {
+    use apus_broker::NewDatabase;
     use apus_broker::replication::Replica;
-    use apus_broker::{DatabaseKind, NewDatabase};
     use apus_cluster::Timestamp;
 
     use super::*;

@@ -154,20 +154,17 @@ impl PushSource<'_> {
 
     /// Takes over what the replica reports of itself.
     async fn learn<K: Replica>(&self, remote: &ReplicaInfo) -> Result<(), DbError> {
-        // By the state before all pushes of this pass: a replica that has just taken the policy of
-        // another looks younger than those that have not yet, and would take the wrong one again.
-        let disagrees = K::disagrees(&self.info, remote);
+        // Only whether to look again is decided by the state that the pass began with: another
+        // replica may have changed ours since.
         let is_newer = table::has_newer_times(&self.info, remote)
             || table::has_newer(&self.info.metadata, &remote.metadata)?
-            || disagrees;
+            || K::disagrees(&self.info, remote);
         if !is_newer {
             return Ok(());
         }
         let (remote, now) = (remote.clone(), self.now);
         self.write::<K, _>(move |connection| {
-            if disagrees {
-                K::reconcile(connection, &remote, now)?;
-            }
+            K::reconcile(connection, &remote, now)?;
             table::merge_metadata::<K>(connection, &remote.metadata)?;
             table::merge_timestamps::<K>(connection, &remote, now)
         })

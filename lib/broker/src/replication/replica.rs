@@ -79,7 +79,8 @@ pub trait Replica: DatabaseKind {
     }
 
     /// Takes over from another replica what is not decided by timestamps alone. Returns whether
-    /// anything changed.
+    /// anything changed. Decides by the state in the transaction of `connection`; `remote` may be
+    /// outdated, and states may come in any order.
     ///
     /// # Errors
     /// SQLite's.
