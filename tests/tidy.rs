@@ -85,6 +85,7 @@ const EDGES: [(&str, &[&str]); 27] = [
             "container",
             "daemon",
             "disk",
+            "erasure",
             "fault",
             "node",
             "object",

@@ -10,6 +10,9 @@ use apus_cluster::{
     etag, listing, percent,
 };
 use apus_daemon::config::{BindOptions, Conf};
+use apus_erasure::{
+    ByteOrder, CrcForm, ErasureScheme, ErasureType, FragmentHeader, HEADER_BYTES, SegmentCoder,
+};
 use apus_node::{Server, declarations};
 use apus_ring::Ring;
 use apus_ring::builder::{NewDevice, RingBuilder};
@@ -40,6 +43,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("name and path", paths, read_path),
     ("listing field", listing_fields, read_listing_field),
     ("put document", put_documents, read_put_document),
+    ("fragment", fragments, read_fragment),
     ("object request", heads, read_object_request),
     ("database request", heads, read_database_request),
     ("reply", heads, read_reply),
@@ -181,7 +185,7 @@ fn read_statement(input: &[u8]) {
 
 fn configurations() -> Vec<Vec<u8>> {
     texts(&[
-        "[swift-hash]\nswift_hash_path_prefix = a\nswift_hash_path_suffix = b\n\n[storage-policy:0]\nname = gold\ndefault = yes\naliases = one, two\n\n[swift-constraints]\nmax_file_size = 5368709122\nmax_meta_count = 90\n\n[apus]\ncluster_key = 5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a\nring_overlap = 3600\n",
+        "[swift-hash]\nswift_hash_path_prefix = a\nswift_hash_path_suffix = b\n\n[storage-policy:0]\nname = gold\ndefault = yes\naliases = one, two\n\n[storage-policy:1]\nname = ec\npolicy_type = erasure_coding\nec_type = isa_l_rs_cauchy\nec_num_data_fragments = 4\nec_num_parity_fragments = 2\nec_object_segment_size = 1048576\nec_duplication_factor = 2\n\n[swift-constraints]\nmax_file_size = 5368709122\nmax_meta_count = 90\n\n[apus]\ncluster_key = 5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a\nring_overlap = 3600\n",
         "# a comment\n[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = 6200\nset log_level = INFO\n[pipeline:main]\npipeline = a b\n    c\n[app:object-server]\nuse = egg:swift#object\nlisten = yes\n",
     ])
 }
@@ -340,5 +344,68 @@ fn read_put_document(input: &[u8]) {
                 drop(decoder.finish().await);
             }
         });
+    }
+}
+
+/// Two data fragments and one parity fragment, with checksums of the payload.
+fn fragment_coder() -> SegmentCoder {
+    let scheme = ErasureScheme::new(ErasureType::IsaLRsCauchy, 2, 1).unwrap();
+    SegmentCoder::new(scheme).unwrap().with_payload_crc()
+}
+
+const SEGMENT: &[u8] = b"a segment whose last block has to be padded";
+
+/// As written here, without a checksum of the payload, and by a machine of the other byte order with the
+/// legacy CRC.
+fn fragments() -> Vec<Vec<u8>> {
+    let written = fragment_coder().encode(SEGMENT).unwrap();
+    let scheme = ErasureScheme::new(ErasureType::LiberasurecodeRsVand, 2, 1).unwrap();
+    let plain = SegmentCoder::new(scheme).unwrap().encode(SEGMENT).unwrap();
+    let foreign = |fragment: &Vec<u8>| {
+        let mut header = FragmentHeader::parse(fragment).unwrap();
+        header.byte_order = ByteOrder::Big;
+        [header.to_bytes(CrcForm::Legacy).as_slice(), &fragment[HEADER_BYTES..]].concat()
+    };
+    let swapped: Vec<_> = written.iter().map(foreign).collect();
+    [written, plain, swapped].concat()
+}
+
+fn read_fragment(input: &[u8]) {
+    read_one_fragment(input);
+    // With a valid CRC of the header, which altered bytes hardly have.
+    let mut sealed = input.to_vec();
+    if let Some(metadata) = input.get(..59)
+        && let Some(place) = sealed.get_mut(67..71)
+    {
+        let mut crc = flate2::Crc::new();
+        crc.update(metadata);
+        let bytes = crc.sum().to_le_bytes();
+        // The magic number shows the byte order.
+        let is_little = input[59] == 0xcc;
+        place.copy_from_slice(&if is_little { bytes } else { crc.sum().to_be_bytes() });
+    }
+    read_one_fragment(&sealed);
+}
+
+fn read_one_fragment(input: &[u8]) {
+    if let Ok(header) = FragmentHeader::parse(input) {
+        for form in [CrcForm::Zlib, CrcForm::Legacy] {
+            let again = FragmentHeader::parse(&header.to_bytes(form));
+            assert_eq!(again, Ok(header));
+        }
+    }
+    if let Ok((header, payload)) = FragmentHeader::verify(input) {
+        assert_eq!(payload.len() as u64, u64::from(header.payload_bytes));
+    }
+    let coder = fragment_coder();
+    let good = coder.encode(SEGMENT).unwrap();
+    for position in 0..good.len() {
+        let mut read: Vec<&[u8]> = good.iter().map(Vec::as_slice).collect();
+        read[position] = input;
+        if let Ok(segment) = coder.decode(&read) {
+            assert!(segment.len() <= SEGMENT.len() + 1);
+        }
+        drop(coder.decode(&read[..2]));
+        drop(coder.reconstruct(&read[1..], 0));
     }
 }
