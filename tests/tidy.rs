@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const EDGES: [(&str, &[&str]); 27] = [
     ("options", &[]),
     ("crypto", &["cluster"]),
-    ("cluster", &["options"]),
+    ("cluster", &["erasure", "options"]),
     ("bucket", &["cluster"]),
     ("policy", &[]),
     ("erasure", &[]),

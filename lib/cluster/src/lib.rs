@@ -7,6 +7,7 @@
 pub mod backend_auth;
 pub mod byte_range;
 pub mod constraints;
+mod erasure_policy;
 pub mod etag;
 pub mod expirer;
 pub mod hashed_path;

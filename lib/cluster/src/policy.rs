@@ -6,6 +6,8 @@ use std::fmt;
 use std::num::ParseIntError;
 use std::str::FromStr;
 
+pub use crate::erasure_policy::ErasurePolicy;
+
 /// Index of a storage policy, the N of `objects-N` and `object-N.ring.gz`.
 ///
 /// ```
@@ -44,8 +46,8 @@ impl fmt::Display for PolicyIndex {
 pub enum PolicyType {
     /// Whole copies.
     Replication,
-    /// Fragments of an erasure code. The name is known, but not yet supported.
-    ErasureCoding,
+    /// Fragments of an erasure code. Read and checked, but not yet served.
+    ErasureCoding(ErasurePolicy),
 }
 
 /// One `[storage-policy:N]` section.

@@ -6,6 +6,7 @@ use apus_options::{FileDeclaration, SectionDeclaration, choice, flag, list, opti
 
 use crate::backend_auth::{self, BackendAuth, BackendAuthOptions};
 use crate::constraints::{self, ConstraintOptions, Constraints};
+use crate::erasure_policy::{ErasurePolicy, ErasurePolicyError, ErasurePolicyOptions};
 use crate::hashed_path::HashConf;
 use crate::identity_root::{IdentityOptions, RootSecrets};
 use crate::option_error::{GivenOptions, OptionError};
@@ -30,7 +31,7 @@ pub static SWIFT_FILE: FileDeclaration = FileDeclaration {
         SectionDeclaration::plain(
             "storage-policy:<index>",
             "A storage policy; one section for each.",
-            &[StoragePolicyOptions::OPTIONS],
+            &[StoragePolicyOptions::OPTIONS, ErasurePolicyOptions::OPTIONS],
         )
         .with_lines(&["name = gold", "default = yes"]),
         SectionDeclaration::plain(
@@ -79,6 +80,9 @@ pub enum SwiftConfError {
     /// The policies do not go together.
     #[error(transparent)]
     Policies(#[from] PolicyError),
+    /// An erasure-coded policy cannot be used.
+    #[error(transparent)]
+    Erasure(#[from] ErasurePolicyError),
     /// The name of a section of a policy does not end in a number.
     #[error("[storage-policy:{0}]: expected a whole number after the colon")]
     PolicyIndex(String),
@@ -123,16 +127,22 @@ fn policy(section: &str, index: &str, options: &[(&str, &str)]) -> Result<Policy
     let index = index.trim();
     let index = index.parse().map_err(|_| SwiftConfError::PolicyIndex(index.to_owned()))?;
     let given = StoragePolicyOptions::read(&GivenOptions { section, options })?;
+    let policy_type = match given.policy_type.as_str() {
+        "erasure_coding" => {
+            PolicyType::ErasureCoding(ErasurePolicy::read(section, options, given.deprecated)?)
+        }
+        _ => {
+            ErasurePolicy::refuse_options(section, options)?;
+            PolicyType::Replication
+        }
+    };
     Ok(Policy {
         index,
         name: given.name,
         aliases: given.aliases,
         is_default: given.default,
         is_deprecated: given.deprecated,
-        policy_type: match given.policy_type.as_str() {
-            "erasure_coding" => PolicyType::ErasureCoding,
-            _ => PolicyType::Replication,
-        },
+        policy_type,
     })
 }
 
@@ -194,12 +204,33 @@ mod tests {
             [
                 ("swift-hash", vec![("swift_hash_path_suffix", "x")]),
                 ("storage-policy:0", vec![("name", "gold"), ("default", "yes")]),
-                ("storage-policy:1", vec![("name", "ec42"), ("policy_type", "erasure_coding")]),
+                (
+                    "storage-policy:1",
+                    vec![
+                        ("name", "ec42"),
+                        ("policy_type", "erasure_coding"),
+                        ("ec_type", "isa_l_rs_cauchy"),
+                        ("ec_num_data_fragments", "4"),
+                        ("ec_num_parity_fragments", "2"),
+                    ],
+                ),
             ]
             .into_iter(),
         )
         .unwrap();
         assert_eq!(conf.policies.default_policy().name, "gold");
-        assert_eq!(conf.policies.by_name("EC42").unwrap().policy_type, PolicyType::ErasureCoding);
+        let found = &conf.policies.by_name("EC42").unwrap().policy_type;
+        let PolicyType::ErasureCoding(erasure) = found else { panic!("{found:?}") };
+        assert_eq!(erasure.layout().scheme().to_string(), "isa_l_rs_cauchy 4+2");
+    }
+
+    #[test]
+    fn options_of_erasure_codes_are_refused_in_other_policies() {
+        let sections = [
+            ("swift-hash", vec![("swift_hash_path_suffix", "x")]),
+            ("storage-policy:0", vec![("name", "gold"), ("ec_type", "isa_l_rs_cauchy")]),
+        ];
+        let error = SwiftConf::from_sections(sections.into_iter()).unwrap_err().to_string();
+        assert!(error.starts_with("[storage-policy:0] ec_type = \"isa_l_rs_cauchy\""), "{error}");
     }
 }

@@ -96,7 +96,7 @@ impl ObjectStore {
         let engine = |kind: &PolicyType| match kind {
             PolicyType::Replication => Some(files.clone()),
             // Requests for such policies are refused, and daemons leave them out.
-            PolicyType::ErasureCoding => None,
+            PolicyType::ErasureCoding(_) => None,
         };
         let engines = policies
             .iter()

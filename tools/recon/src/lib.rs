@@ -121,7 +121,8 @@ impl Check {
     fn refusal(self, session: &Session<'_>) -> Option<&'static str> {
         use ServerType::{Account, Container, Object};
         let has_fragments = || {
-            session.policies.iter().any(|policy| policy.policy_type == PolicyType::ErasureCoding)
+            let mut policies = session.policies.iter();
+            policies.any(|policy| matches!(policy.policy_type, PolicyType::ErasureCoding(_)))
         };
         match (self, session.server) {
             (Self::Async, Account | Container) => Some("Can't check asyncs on non object servers."),
