@@ -35,8 +35,9 @@ const WINDOW: usize = 64;
 #[async_trait]
 pub trait AfterPush: std::fmt::Debug + Send + Sync {
     /// Called after the database was pushed to the replicas that could be reached, while it still
-    /// exists. `info` is its state before the pushes, which may have changed it. Work that fails is left for the next pass, which does not
-    /// skip the database as long as [`ReplicaInfo::queued`] is set.
+    /// exists. `info` is its state before the pushes, which may have changed it. Work that fails is
+    /// left for the next pass, which does not skip the database as long as [`ReplicaInfo::queued`]
+    /// is set.
     async fn pushed(&self, database: &Path, info: &ReplicaInfo);
 }
 
