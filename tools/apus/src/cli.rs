@@ -12,14 +12,15 @@ use std::process::ExitCode;
 use apus_daemon::Scope;
 use apus_node::{Roles, RunOptions, Task, run};
 use apus_ring_manager::{join, operate};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::identity::{group, key, user};
-use crate::{lifecycle, reconciler_enqueue, relinker, ring_transport, saio};
+use crate::{lifecycle, manual, reconciler_enqueue, relinker, ring_transport, saio};
 
 /// Object storage: Swift and S3 over one ring.
 #[derive(Parser)]
-#[command(name = "apus", version, max_term_width = 100)]
+#[command(name = "apus", version = env!("APUS_VERSION"), max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -88,6 +89,19 @@ enum Command {
     /// Add an object to the container reconciler's queue, as `swift-reconciler-enqueue`
     #[command(after_help = ENQUEUE_HELP)]
     ReconcilerEnqueue(reconciler_enqueue::Options),
+    /// Print a script that completes commands and options in a shell
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Write a man page for each command into a folder
+    #[command(after_help = MAN_PAGES_HELP)]
+    ManPages {
+        /// The folder; created if it does not exist
+        directory: PathBuf,
+    },
 }
 
 /// Roles that run from a configuration.
@@ -232,6 +246,18 @@ The reconciler then checks the object's policy, and moves the object to that of 
 Example:
   apus reconciler-enqueue 1 /AUTH_test/c/o 1700000000.12345";
 
+const COMPLETIONS_HELP: &str = "\
+Examples:
+  apus completions bash > /usr/share/bash-completion/completions/apus
+  apus completions zsh > /usr/share/zsh/vendor-completions/_apus
+  apus completions fish > ~/.config/fish/completions/apus.fish";
+
+const MAN_PAGES_HELP: &str = "\
+Pages of the same names are overwritten.
+
+Example:
+  apus man-pages /usr/local/share/man/man1 && man apus-saio";
+
 #[derive(clap::Args)]
 struct RoleOptions {
     /// Directory with swift.conf, rings and *-server.conf, or one server's conf file or conf.d
@@ -366,6 +392,8 @@ pub(crate) fn main() -> ExitCode {
         Command::User(options) => user::main(&options),
         Command::Group(options) => group::main(&options),
         Command::Key(options) => key::main(&options),
+        Command::Completions { shell } => manual::completions(shell, Cli::command()),
+        Command::ManPages { directory } => manual::write_pages(&directory, Cli::command()),
         Command::ReconcilerEnqueue(options) => reconciler_enqueue::main(&options),
         Command::ObjectRelinker(options) => match relinker::main(&options) {
             Ok(code) => return ExitCode::from(code),

@@ -4,6 +4,7 @@
 mod cli;
 mod identity;
 mod lifecycle;
+mod manual;
 mod reconciler_enqueue;
 mod relinker;
 mod ring_transport;
