@@ -6,7 +6,7 @@
 
 use apus_daemon::config::{Conf, Section};
 use apus_options::{flag, options, text};
-use apus_proxy::auth::tempauth::{TempAuthOptions, USERS};
+use apus_proxy::auth::tempauth::{TempAuthOptions, USERS, user_names};
 
 /// Support of a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -270,17 +270,23 @@ impl Pipeline {
 /// In `[filter:tempauth]`: users of Swift's sample may be in force. Everybody knows their keys.
 pub(crate) const ALLOW_SAMPLE_KEYS: &str = "allow_sample_keys";
 
-/// Users and keys of Swift's `proxy-server.conf-sample` and of its test suites.
-const SAMPLE_KEYS: [(&str, &str); 8] = [
-    ("user_admin_admin", "admin"),
-    ("user_admin_auditor", "admin_ro"),
-    ("user_test_tester", "testing"),
-    ("user_test_tester2", "testing2"),
-    ("user_test_tester3", "testing3"),
-    ("user_test2_tester2", "testing2"),
-    ("user_test5_tester5", "testing5"),
-    ("user_test_tester6", "testing6"),
+/// Accounts, users and keys of Swift's `proxy-server.conf-sample` and of its test suites.
+const SAMPLE_KEYS: [(&str, &str, &str); 8] = [
+    ("admin", "admin", "admin"),
+    ("admin", "auditor", "admin_ro"),
+    ("test", "tester", "testing"),
+    ("test", "tester2", "testing2"),
+    ("test", "tester3", "testing3"),
+    ("test2", "tester2", "testing2"),
+    ("test5", "tester5", "testing5"),
+    ("test", "tester6", "testing6"),
 ];
+
+/// Whether an option gives a user of the sample its well-known key, in either spelling of its name.
+fn is_sample(option: &str, value: &str) -> bool {
+    let key = value.split_whitespace().next().unwrap_or_default();
+    user_names(option).is_some_and(|(account, user)| SAMPLE_KEYS.contains(&(&account, &user, key)))
+}
 
 options! {
     /// Options of `[filter:tempauth]` for its users.
@@ -310,8 +316,7 @@ pub(super) fn tempauth_options<'a>(
     let mut options = Vec::new();
     let mut samples = Vec::new();
     for (option, value) in all.filter(|(option, _)| has_effect(option)) {
-        let key = value.split_whitespace().next().unwrap_or_default();
-        if SAMPLE_KEYS.contains(&(option, key)) {
+        if is_sample(option, value) {
             samples.push(option);
         }
         options.push((option, value));
@@ -401,10 +406,12 @@ mod tests {
             Ok::<_, String>(tempauth_options(&conf, &pipeline, is_loopback)?.len())
         };
         let swifts = "[pipeline:main]\npipeline = tempauth proxy-server\n";
-        for (option, key) in SAMPLE_KEYS {
+        let plain = SAMPLE_KEYS.map(|(account, user, key)| (format!("user_{account}_{user}"), key));
+        let encoded = ("user64_dGVzdA_dGVzdGVy".to_owned(), "testing");
+        for (option, key) in plain.into_iter().chain([encoded]) {
             let line = format!("{option} = {key} .admin");
             let error = options(swifts, &line, true).unwrap_err();
-            assert!(error.contains(option) && !error.contains(&format!("\"{key}\"")), "{error}");
+            assert!(error.contains(&option) && !error.contains(&format!("\"{key}\"")), "{error}");
             assert!(options("", &line, false).is_err());
             assert_eq!(options("", &line, true), Ok(1));
             assert_eq!(options(swifts, &format!("{line}\nallow_sample_keys = yes"), true), Ok(1));

@@ -197,12 +197,7 @@ impl TempAuth {
             expected: expected.to_owned(),
         };
         let names = || refused("user_<account>_<user>, or user64_ with both names in base64");
-        let (kind, rest) = option.split_once('_').ok_or_else(names)?;
-        let (account, user) = rest.split_once('_').ok_or_else(names)?;
-        let (account, user) = match kind {
-            "user64" => (decoded(account).ok_or_else(names)?, decoded(user).ok_or_else(names)?),
-            _ => (account.to_owned(), user.to_owned()),
-        };
+        let (account, user) = user_names(option).ok_or_else(names)?;
         if account.is_empty() || user.is_empty() {
             return Err(names());
         }
@@ -342,6 +337,17 @@ impl TempAuth {
 }
 
 /// A name in base64, which an option's name can have without its padding.
+/// The account and the user that an option of [`USERS`] names, in either of its spellings.
+pub fn user_names(option: &str) -> Option<(String, String)> {
+    let (kind, rest) = option.split_once('_')?;
+    let (account, user) = rest.split_once('_')?;
+    match kind {
+        "user64" => Some((decoded(account)?, decoded(user)?)),
+        "user" => Some((account.to_owned(), user.to_owned())),
+        _ => None,
+    }
+}
+
 fn decoded(word: &str) -> Option<String> {
     let bytes = STANDARD_NO_PAD.decode(word.trim_end_matches('=')).ok()?;
     String::from_utf8(bytes).ok()
