@@ -48,7 +48,8 @@ impl DeclaredChecksums {
     }
 }
 
-fn not_single() -> S3Error {
+/// The refusal of checksums of several algorithms.
+pub(super) fn not_single() -> S3Error {
     S3Error::new(Code::InvalidRequest)
         .text("Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
 }

@@ -16,6 +16,7 @@ use crc_fast::{CrcAlgorithm, checksum_combine};
 use http::HeaderMap;
 
 use super::algorithm::{Algorithm, Digest};
+use super::declared::not_single;
 use super::stored::{ChecksumType, TYPE_KEY};
 use super::verify::VerifiedBody;
 use crate::s3::body_error::coded;
@@ -85,7 +86,9 @@ impl UploadChecksum {
                 return Err(S3Error::new(Code::BadDigest)
                     .text(format!("Value for {} header is invalid.", algorithm.header())));
             }
-            whole.value = Some((algorithm, value.to_owned()));
+            if whole.value.replace((algorithm, value.to_owned())).is_some() {
+                return Err(not_single());
+            }
         }
         if let Some(text) = header(headers, "x-amz-mp-object-size") {
             let size = text.parse().map_err(|_| {
@@ -283,6 +286,21 @@ mod tests {
         let mut upload = Metadata::new();
         keep((algorithm, kind), &mut upload);
         upload
+    }
+
+    #[test]
+    fn an_upload_has_the_checksum_of_one_algorithm() {
+        let of = |names: &[(&'static str, &str)]| {
+            let pairs = names
+                .iter()
+                .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()));
+            UploadChecksum::of(&pairs.collect())
+        };
+        let [crc32, crc32c] = ["x-amz-checksum-crc32", "x-amz-checksum-crc32c"];
+        assert!(of(&[(crc32, "AAAAAA==")]).is_ok());
+        assert!(of(&[(crc32, "AAAAAA==-3")]).is_ok());
+        let error = of(&[(crc32, "AAAAAA=="), (crc32c, "AAAAAA==")]).unwrap_err();
+        assert_eq!(error.code, Code::InvalidRequest);
     }
 
     #[test]
