@@ -295,3 +295,16 @@ def test_clients_sign_for_the_public_url_behind_a_gateway(tmp_path):
     other.host = f"127.0.0.1:{cluster.port}"
     assert other.send("GET", target, headers).code == "SignatureDoesNotMatch"
     assert cluster.stop() == 0
+
+
+@pytest.mark.parametrize("lines", [["a", "b"], [b"\xff"]], ids=["two lines", "not text"])
+@pytest.mark.parametrize(
+    "name",
+    ["If-Match", "If-None-Match", "Content-MD5", "x-amz-tagging", "x-amz-grant-read", "x-amz-object-lock-mode", "x-amz-checksum-crc32"],
+)
+def test_a_header_that_decides_is_one_line_of_text(s3, bucket, request_s3, name, lines):
+    s3.put_object(Bucket=bucket, Key="key", Body=b"first")
+    target, headers = request_s3.signed("PUT", f"/{bucket}/key", body=b"second")
+    reply = request_s3.send("PUT", target, {**headers, name: lines}, b"second")
+    assert (reply.status, reply.code) == (400, "InvalidArgument") and name.lower().encode() in reply.body.lower()
+    assert s3.get_object(Bucket=bucket, Key="key")["Body"].read() == b"first"

@@ -8,6 +8,7 @@ pub(in crate::s3) mod form;
 mod hoisted;
 mod seed;
 mod signed;
+mod single;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -58,17 +59,6 @@ pub(super) fn claimed_access_key(
     }
 }
 
-/// Headers of which a request has at most one: two could mean one thing to the signature and another to
-/// the operation.
-const SINGLE: [&str; 6] = [
-    "authorization",
-    "x-amz-content-sha256",
-    "x-amz-copy-source",
-    "x-amz-date",
-    "x-amz-decoded-content-length",
-    "x-amz-security-token",
-];
-
 /// The refusal of a second credential.
 fn two_credentials() -> S3Error {
     S3Error::new(Code::InvalidArgument)
@@ -85,18 +75,6 @@ fn version_2_refused() -> S3Error {
 /// The refusal of a session token: keys here have none.
 fn invalid_token() -> S3Error {
     S3Error::new(Code::InvalidToken)
-}
-
-fn check_single(headers: &HeaderMap) -> Result<()> {
-    let is_repeated = |name: &&&str| headers.get_all(**name).iter().nth(1).is_some();
-    match SINGLE.iter().find(is_repeated) {
-        Some(&"authorization") => Err(two_credentials()),
-        Some(&"x-amz-date") => Err(v4::no_date()),
-        Some(name) => Err(S3Error::new(Code::InvalidArgument)
-            .text(format!("{name} is given more than once"))
-            .argument(name, "")),
-        None => Ok(()),
-    }
 }
 
 /// Refuses a session token, in a header or in the query. Some clients send an empty one.
@@ -164,7 +142,7 @@ fn verify_at(
     head: &mut request::Parts,
     query: &[(String, String)],
 ) -> Result<Option<Signed>> {
-    check_single(&head.headers)?;
+    single::check(&head.headers)?;
     let place = credential_place(&head.headers, query)?;
     let signed = match place {
         CredentialPlace::HeaderV2 | CredentialPlace::QueryV2 if !terms.config.sigv2 => {
