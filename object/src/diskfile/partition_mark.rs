@@ -92,8 +92,6 @@ impl std::fmt::Display for PartitionMark {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use apus_daemon::Clock;
-    use apus_daemon::clock::SystemClock;
 
     #[test]
     fn a_mark_changes_with_the_hashes_the_suffixes_and_what_is_noted() {
@@ -102,12 +100,18 @@ mod tests {
         let path = root.join("12");
         std::fs::create_dir_all(&path).unwrap();
         let partitions = PartitionsDirectory::open(&root).unwrap();
-        let later = SystemClock.now() + Duration::from_secs(3600);
+        // The clock of the file system, which is not that of a test that runs at a later date.
+        let changed = |path: &str| {
+            let seconds = partitions.metadata(path).unwrap().st_ctime;
+            Duration::from_secs(u64::try_from(seconds).unwrap())
+        };
+        let later = changed("12") + Duration::from_secs(3600);
         let mark = |now| PartitionMark::of(&partitions, 12, now, &Counters::default());
         assert_eq!(PartitionMark::of(&partitions, 1, later, &Counters::default()), None);
         assert_eq!(mark(later), None, "no hashes");
         std::fs::write(path.join(HASHES), "one").unwrap();
-        assert_eq!(mark(SystemClock.now()), None, "changed just now");
+        let now = changed(&format!("12/{HASHES}"));
+        assert_eq!(mark(now), None, "changed just now");
         let first = mark(later).unwrap();
         assert_eq!(PartitionMark::parse(&first.to_string()), Some(first));
         std::fs::create_dir(path.join("abc")).unwrap();
