@@ -20,6 +20,7 @@ use apus_cluster::{ContainerPath, Timestamp};
 use async_trait::async_trait;
 
 use self::change::ObjectChange;
+use super::existing_container;
 use crate::clock::HybridClock;
 use crate::context::{Authority, Context};
 use crate::operation::*;
@@ -93,14 +94,10 @@ impl<S: Primitive + ?Sized> Notify<S> {
         let container = &change.object.container;
         let info = match known {
             Some(info) => info,
-            None => {
-                let op = HeadContainer { container: container.clone() };
-                match self.next.container_info(cx, op).await {
-                    Ok(info) => info,
-                    Err(error) if error.kind == Kind::NotFound => return Ok(()),
-                    Err(error) => return Err(error),
-                }
-            }
+            None => match existing_container(&*self.next, cx, container).await? {
+                Some(info) => info,
+                None => return Ok(()),
+            },
         };
         let rules: Option<NotificationConfiguration> =
             stored::load(ConfigKind::Notification, &info.headers).map_err(Error::unavailable)?;
