@@ -13,6 +13,7 @@ use apus_cluster::{ObjectPath, Timestamp};
 use apus_daemon::http::empty;
 use apus_daemon::task::{TaskKind, spawn};
 use apus_ring::Device;
+use apus_wire::NodeRequest;
 use apus_wire::message::object::{ObjectAddress, ObjectRowTargets, RepairRequest};
 use tokio::sync::Semaphore;
 
@@ -63,6 +64,11 @@ impl Repairs {
     }
 }
 
+/// The request to copy what a node has of an object to others.
+fn copy_request(address: ObjectAddress, nodes: Vec<Device>) -> NodeRequest {
+    RepairRequest { address, nodes, rows: ObjectRowTargets::default() }.encode()
+}
+
 impl Quorum {
     /// Copies the version that `source` has to the primaries that are behind; whether all have it
     /// then.
@@ -76,8 +82,7 @@ impl Quorum {
             return false;
         }
         let Ok(_permit) = self.repairs.free.try_acquire() else { return false };
-        let repair =
-            RepairRequest { address, nodes: behind, rows: ObjectRowTargets::default() }.encode();
+        let repair = copy_request(address, behind);
         let sent = self.client.send_within(source, &repair, empty(), READ_DEADLINE).await;
         sent.is_ok_and(|answer| answer.status().is_success())
     }
@@ -104,8 +109,7 @@ impl Quorum {
             .map(|node| format!("{}/{}", node.replication_address(), node.device))
             .collect();
         let object = address.object.clone();
-        let repair =
-            RepairRequest { address, nodes: behind, rows: ObjectRowTargets::default() }.encode();
+        let repair = copy_request(address, behind);
         let (client, source) = (self.client.clone(), source.clone());
         spawn(TaskKind::Request, async move {
             let _permit = permit;
